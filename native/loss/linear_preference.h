@@ -1,0 +1,39 @@
+// Head, log-softmax, gather, loss and their gradients in one pass over chunks: no [rows, vocab] tensor outlives its chunk.
+#pragma once
+
+#include <vector>
+
+#include "ops/linear/op.h"
+#include "support/torch.h"
+#include "support/types.h"
+
+namespace cream {
+
+// Pair i: chosen predicts hidden rows chosen_begin … chosen_end, rejected likewise.
+struct PairRows {
+  int64_t chosen_begin, chosen_end, rejected_begin, rejected_end;
+  double reference_chosen, reference_rejected, consistency;
+  double weight;  // factor of this pair's loss in the total: 1 / pairs of the optimizer step
+};
+
+struct PairOutcome {
+  double loss;  // unweighted
+  double logp_chosen, logp_rejected;
+  double reward_chosen, reward_rejected;
+};
+
+struct HeadGradient {
+  double loss = 0;     // Σ weight · loss
+  Tensor d_hidden;     // [rows, hidden], hidden's dtype: gradient of `loss`
+};
+
+// hidden [rows, hidden] (after the final norm), targets [rows] int64. `head_gradient` [vocab, hidden] fp32 is added to.
+// chunk_rows bounds the rows whose logits exist at once; a pair within the bound is computed once, a longer one twice.
+HeadGradient linear_preference(const Tensor& hidden, const Linear& head, const Tensor& targets, const std::vector<PairRows>& pairs,
+                               double beta, Tensor& head_gradient, std::vector<PairOutcome>& outcomes, int64_t chunk_rows = 512);
+
+// Cross entropy: loss = Σ weight_of_row · −log p(target). row_weights [rows] fp32.
+HeadGradient linear_cross_entropy(const Tensor& hidden, const Linear& head, const Tensor& targets, const Tensor& row_weights,
+                                  Tensor& head_gradient, int64_t chunk_rows = 512);
+
+}  // namespace cream

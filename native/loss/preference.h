@@ -1,0 +1,34 @@
+// The consistency-regularised DPO loss (CREAM, arXiv 2410.12735, eq. 5–7) on scalars; shared by host and device code.
+//
+//   z = β·[(log π(chosen) − log π_ref(chosen)) − (log π(rejected) − log π_ref(rejected))]
+//   L = C·(−log σ(z)) + (1 − C)·(−log σ(−z))
+//   dL/dz = σ(z) − C
+//
+// Equivalent to conservative DPO with label smoothing 1 − C.
+#pragma once
+
+#include <cmath>
+
+#include "support/random.h"  // CREAM_HOST_DEVICE
+
+namespace cream {
+
+struct PreferenceTerm {
+  double loss;
+  double dlogp_chosen;    // dL/d log π(chosen); for rejected it is the negative
+  double reward_chosen, reward_rejected;  // β·(log π − log π_ref)
+};
+
+CREAM_HOST_DEVICE inline double softplus(double x) { return x > 0 ? x + std::log1p(std::exp(-x)) : std::log1p(std::exp(x)); }
+
+CREAM_HOST_DEVICE inline PreferenceTerm preference_term(double logp_chosen, double logp_rejected, double reference_chosen,
+                                                        double reference_rejected, double beta, double consistency) {
+  const double reward_chosen = beta * (logp_chosen - reference_chosen);
+  const double reward_rejected = beta * (logp_rejected - reference_rejected);
+  const double z = reward_chosen - reward_rejected;
+  const double sigma = z >= 0 ? 1.0 / (1.0 + std::exp(-z)) : std::exp(z) / (1.0 + std::exp(z));
+  return {consistency * softplus(-z) + (1.0 - consistency) * softplus(z), beta * (sigma - consistency), reward_chosen,
+          reward_rejected};
+}
+
+}  // namespace cream

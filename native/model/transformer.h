@@ -1,0 +1,80 @@
+// The decoder-only transformer, once, for sampling, scoring and training. No thread, no device choice, no cache policy:
+// what attends to what is the caller's `Attention`.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "model/config.h"
+#include "ops/linear/op.h"
+#include "support/torch.h"
+
+namespace cream {
+
+// Projections that read the same input are stored as one matrix, so they run as one GEMM.
+struct LayerWeights {
+  Tensor input_norm;  // [hidden]
+  Linear qkv;         // [q_size + 2·kv_size, hidden]: rows of q, then k, then v
+  Linear out;         // [hidden, q_size]
+  Tensor post_norm;   // [hidden]
+  Linear gate_up;     // [2·intermediate, hidden]: rows of gate, then up
+  Linear down;        // [hidden, intermediate]
+};
+
+struct Weights {
+  Linear embedding;   // [vocab, hidden]; also the head where tied
+  std::vector<LayerWeights> layers;
+  Tensor final_norm;  // [hidden]
+  Linear head;        // [vocab, hidden]; shares embedding's storage where tied
+
+  // Every stored parameter once, in a fixed order, with its engine name ("layers.3.qkv"); a tied head is not listed again.
+  std::vector<std::pair<std::string, Tensor*>> parameters(const ModelConfig& config);
+};
+
+// cos and sin of every position: [max_positions, head_dim], fp32, rotate-half layout (Hugging Face's).
+struct RopeTable {
+  Tensor cos, sin;
+};
+RopeTable make_rope_table(const ModelConfig& config, int64_t positions);
+
+// What the keys and values of a layer are, and who sees whom.
+class Attention {
+ public:
+  virtual ~Attention() = default;
+  // q [tokens, heads, head_dim], k and v [tokens, kv_heads, head_dim], after RoPE → [tokens, heads·head_dim].
+  virtual Tensor attend(int64_t layer, const Tensor& q, const Tensor& k, const Tensor& v) = 0;
+};
+
+// Rows of a packed batch: `tokens` long, sequences one behind the other, no padding.
+struct Rows {
+  Tensor tokens;     // [tokens] int64
+  Tensor positions;  // [tokens] int64, the RoPE position of each row
+};
+
+class Transformer {
+ public:
+  Transformer(ModelConfig config, Weights weights);
+
+  const ModelConfig& config() const { return config_; }
+  Weights& weights() { return weights_; }
+  const Weights& weights() const { return weights_; }
+  at::ScalarType dtype() const;
+
+  Tensor embed(const Tensor& tokens) const;  // [tokens] → [tokens, hidden]
+  // One block: x [tokens, hidden] → [tokens, hidden]. cos, sin: [tokens, head_dim] rows of the RoPE table.
+  Tensor layer(int64_t index, const Tensor& x, const Tensor& cos, const Tensor& sin, Attention& attention) const;
+  Tensor final_norm(const Tensor& x) const;
+  // All blocks and the final norm: → [tokens, hidden]. The head is applied by the callers, on the rows that need it.
+  Tensor forward(const Rows& rows, Attention& attention) const;
+  std::pair<Tensor, Tensor> rope(const Tensor& positions) const;  // cos, sin of the rows
+
+ private:
+  ModelConfig config_;
+  Weights weights_;
+  RopeTable rope_;  // grown to max_position_embeddings at construction
+};
+
+}  // namespace cream

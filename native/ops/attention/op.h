@@ -1,0 +1,45 @@
+// Softmax attention, scale 1/sqrt(head_dim), grouped-query: query head h reads key/value head h / (heads / kv_heads).
+// `packed`: whole segments at once (scoring, training, prefill). `decode`: one new row a sequence against its cache.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "support/torch.h"
+
+namespace cream {
+
+// Rows start … start+length of a packed batch. A segment sees itself causally and all of its prefix segment;
+// a prefix has no prefix of its own.
+struct Segment {
+  int64_t start = 0;
+  int64_t length = 0;
+  int32_t prefix = -1;  // index of the segment this one continues; −1: none
+};
+
+// Keys and values that one decoding row sees: a part shared with its siblings and a part of its own.
+// Both are [kv_heads, capacity, head_dim], contiguous, of the cache's dtype; only the first `*_length` positions are valid.
+struct DecodeSource {
+  const void* shared_keys = nullptr;
+  const void* shared_values = nullptr;
+  int64_t shared_length = 0, shared_capacity = 0;
+  const void* own_keys = nullptr;
+  const void* own_values = nullptr;
+  int64_t own_length = 0, own_capacity = 0;  // the new row's key and value included
+};
+
+namespace ops {
+
+// q [tokens, heads, d], k and v [tokens, kv_heads, d] → [tokens, heads·d]; differentiable.
+Tensor packed_attention(const Tensor& q, const Tensor& k, const Tensor& v, const std::vector<Segment>& segments);
+
+// q [rows, heads, d] → [rows, heads·d]. Rows that share the same `shared_keys` should be neighbours: the kernel reads those once.
+Tensor decode_attention(const Tensor& q, const std::vector<DecodeSource>& sources, int64_t kv_heads);
+
+namespace reference {
+Tensor packed_attention(const Tensor& q, const Tensor& k, const Tensor& v, const std::vector<Segment>& segments);
+Tensor decode_attention(const Tensor& q, const std::vector<DecodeSource>& sources, int64_t kv_heads);
+}  // namespace reference
+
+}  // namespace ops
+}  // namespace cream

@@ -1,0 +1,33 @@
+// y = x · Wᵀ.
+#pragma once
+
+#include <memory>
+
+#include "support/torch.h"
+
+namespace cream {
+
+// A weight matrix and, once `pack` has run, the copy of it that the fast kernel reads (bf16 on CPUs with AVX-512 BF16).
+// Copies share both. Whoever changes `weight` in place calls `pack` again before the next fast call.
+struct Linear {
+  Tensor weight;                  // [out, in]
+  std::shared_ptr<void> packed;   // opaque to all but ops/linear; null: the plain path runs
+};
+
+namespace ops {
+
+void pack(Linear& linear);    // no-op where there is no fast kernel for this dtype and CPU
+void unpack(Linear& linear);  // drops the copy: while training changes the weight
+
+// x [rows, in] → [rows, out] in x's dtype. Differentiable; the fast path runs only where no gradient is wanted.
+Tensor linear(const Tensor& x, const Linear& w);
+// The same, accumulated and returned in fp32: logits.
+Tensor linear_f32(const Tensor& x, const Linear& w);
+
+namespace reference {
+Tensor linear(const Tensor& x, const Tensor& weight);
+Tensor linear_f32(const Tensor& x, const Tensor& weight);
+}  // namespace reference
+
+}  // namespace ops
+}  // namespace cream

@@ -1,0 +1,16 @@
+// log softmax(hidden · Wᵀ)[target], chunk by chunk: no [rows, vocab] tensor outlives its chunk. Sums in fp32.
+#pragma once
+
+#include "ops/linear/op.h"
+#include "support/torch.h"
+
+namespace cream::ops {
+
+// hidden [rows, hidden], targets [rows] int64 → [rows] fp32. No gradient: training uses loss/linear_preference.h.
+Tensor linear_logprob(const Tensor& hidden, const Linear& head, const Tensor& targets);
+
+namespace reference {
+Tensor linear_logprob(const Tensor& hidden, const Tensor& head, const Tensor& targets);
+}
+
+}  // namespace cream::ops

@@ -1,0 +1,162 @@
+// The vocabulary that every room, and the JavaScript boundary, share. Plain structs, no tensor, no Node.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "support/error.h"
+
+namespace cream {
+
+using TokenId = int32_t;
+using Tokens = std::vector<TokenId>;
+
+enum class DType { float32, bfloat16 };
+
+// A sample's randomness depends on these four and the token position, on nothing else.
+struct SampleKey {
+  uint64_t seed = 0;
+  uint32_t iteration = 0;
+  uint64_t prompt = 0;  // a stable hash of the prompt's id
+  uint32_t sample = 0;
+};
+
+// Shared between the thread that asks for a stop and the thread that works.
+class Cancel {
+ public:
+  void request() { requested_.store(true, std::memory_order_relaxed); }
+  bool requested() const { return requested_.load(std::memory_order_relaxed); }
+  // Throws Error{aborted} once a stop was asked for; long loops call it between steps.
+  void check() const {
+    if (requested()) throw Error(ErrorCode::aborted, "The operation was aborted.");
+  }
+
+ private:
+  std::atomic<bool> requested_{false};
+};
+using CancelPtr = std::shared_ptr<Cancel>;
+
+// Called on the model's worker thread; implementations must be thread-safe and return quickly.
+struct Progress {
+  uint64_t done = 0, total = 0;  // units of the job: completions, sequences
+  uint64_t tokens = 0;           // tokens computed so far
+};
+using OnProgress = std::function<void(const Progress&)>;
+
+struct SamplingParams {
+  double temperature = 1.0;  // 0 means greedy
+  double top_p = 1.0;        // smallest set of tokens whose probability reaches top_p; 1 keeps all
+  int64_t top_k = 0;         // 0 keeps all
+  int64_t min_new_tokens = 0;  // stop ids are masked until then
+  int64_t max_new_tokens = 128;
+  Tokens stop_ids;             // a sampled stop id ends the completion and is its last token
+  std::vector<std::string> stop_strings;  // bytes; the completion ends with the token that completes one
+};
+
+struct GenerationPrompt {
+  Tokens tokens;     // not empty
+  uint64_t key = 0;  // SampleKey::prompt
+  uint32_t samples = 1;
+  uint32_t first_sample = 0;  // SampleKey::sample of the first one
+};
+
+struct GenerationRequest {
+  std::vector<GenerationPrompt> prompts;
+  SamplingParams sampling;
+  uint64_t seed = 0;
+  uint32_t iteration = 0;
+  int64_t max_rows = 64;  // sequences decoded together
+  bool stream_tokens = false;
+  // Bytes of each vocabulary entry, needed for stop strings only: token i is token_bytes[offsets[i] .. offsets[i+1]).
+  std::vector<uint8_t> token_bytes;
+  std::vector<uint32_t> token_byte_offsets;
+};
+
+enum class FinishReason { eos, stop, length };  // stop id, stop string, max_new_tokens or end of context
+
+struct GeneratedCompletion {
+  uint32_t prompt_index = 0;
+  uint32_t sample = 0;         // SampleKey::sample
+  Tokens tokens;               // at least one, a stop id included
+  std::vector<float> logprobs; // log p(token) of the model itself: full vocabulary, temperature 1, before top-p
+  FinishReason finish = FinishReason::length;
+};
+
+struct StreamedToken {
+  uint32_t prompt_index = 0;
+  uint32_t sample = 0;
+  TokenId token = 0;
+};
+
+struct GenerationStats {
+  uint64_t prompt_tokens = 0, completion_tokens = 0, decode_steps = 0;
+  double prefill_seconds = 0, decode_seconds = 0;
+};
+
+// One prompt and the completions whose log-probs are wanted.
+struct ScoringGroup {
+  Tokens prompt;                     // not empty
+  std::vector<Tokens> completions;   // none empty
+};
+
+struct ScoringRequest {
+  std::vector<ScoringGroup> groups;
+  int64_t max_batch_tokens = 4096;  // rows of one forward pass; a longer group goes alone
+};
+
+// In the order of the request: groups, then their completions.
+struct ScoringResult {
+  std::vector<float> token_logprobs;   // all completions' tokens, concatenated
+  std::vector<uint64_t> offsets;       // completions + 1 entries into token_logprobs
+  std::vector<double> sums;            // one a completion
+  uint64_t forward_tokens = 0;
+  double seconds = 0;
+};
+
+// A preference pair with its reference log-probs already known (DPO needs no second model).
+struct PreferencePair {
+  Tokens prompt, chosen, rejected;
+  double reference_chosen = 0, reference_rejected = 0;  // summed log-probs under the reference
+  double consistency = 1;                               // C in [0, 1]
+};
+
+struct SftExample {
+  Tokens prompt, completion;  // loss on the completion only
+};
+
+enum class Schedule { constant, linear, cosine };
+
+struct OptimizerParams {
+  double learning_rate = 1e-6;
+  double beta1 = 0.9, beta2 = 0.999, epsilon = 1e-8;
+  double weight_decay = 0.01;  // not applied to norms
+  double max_grad_norm = 1.0;  // 0 turns clipping off
+  Schedule schedule = Schedule::cosine;
+  int64_t warmup_steps = 0;
+  int64_t total_steps = 1;
+};
+
+struct TrainerParams {
+  OptimizerParams optimizer;
+  double beta = 0.1;                    // DPO's β
+  int64_t micro_batch_tokens = 2048;    // packed rows a forward/backward
+  bool activation_checkpointing = true; // keep layer inputs only and recompute in the backward pass
+};
+
+// What one optimizer step reports, averaged over its pairs (names as TRL logs them).
+struct StepMetrics {
+  int64_t step = 0;           // 1 after the first
+  double loss = 0;
+  double grad_norm = 0;       // before clipping
+  double learning_rate = 0;   // used in this step
+  double reward_chosen = 0, reward_rejected = 0, reward_margin = 0, reward_accuracy = 0;  // β·(log π − log π_ref)
+  double logp_chosen = 0, logp_rejected = 0;
+  uint64_t tokens = 0;        // rows computed
+  double seconds = 0;
+};
+
+}  // namespace cream

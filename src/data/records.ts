@@ -1,0 +1,98 @@
+/**
+ * Columns and ids of every artefact. Records are joined by `prompt_id` and `sample`, never by their position in a file.
+ * Column names are the field's (TRL's where TRL has one), so the JSONL files load elsewhere as they are.
+ */
+
+export interface Message {
+  role: 'system' | 'user' | 'assistant';
+  content: string;
+}
+
+/** A question for the policy. `answer` is never shown to it: evaluation alone reads it. */
+export interface PromptRecord {
+  id: string;
+  prompt: Message[];
+  answer?: string;
+  task?: string;
+}
+
+/** A demonstration for supervised fine-tuning: the loss is on `completion` alone. */
+export interface DemonstrationRecord {
+  id: string;
+  prompt: Message[];
+  completion: Message[];
+}
+
+/** One sampled response. Token ids are the record of what was sampled; the text is for people. */
+export interface CompletionRecord {
+  prompt_id: string;
+  sample: number;
+  prompt: Message[];
+  completion: string;
+  prompt_token_ids: number[];
+  token_ids: number[];
+  /** Summed log-prob of `token_ids` under the sampling model: full vocabulary, temperature 1, end-of-sequence included. */
+  logprob: number;
+  finish_reason: 'eos' | 'stop' | 'length';
+}
+
+/** Summed log-probs (nats) of one completion under θ_t, θ_{t−1} and θ_0; `tokens` is its length. */
+export interface ScoreRecord {
+  prompt_id: string;
+  sample: number;
+  tokens: number;
+  logp_current: number;
+  logp_previous: number;
+  logp_base: number;
+}
+
+/** What ranking made of one prompt: both models' rewards and ordinal ranks by sample, and their agreement. */
+export interface RankingRecord {
+  prompt_id: string;
+  samples: number[];
+  reward_current: number[];
+  reward_previous: number[];
+  /** 1 is best. */
+  rank_current: number[];
+  rank_previous: number[];
+  kendall_tau: number;
+  spearman: number;
+  top_order: number;
+  /** C of this prompt by the recipe's method, in [0, 1]. */
+  consistency: number;
+  /** Why no pair was made of it. */
+  skipped?: 'too_few_completions' | 'all_equal' | 'identical_pair' | 'below_threshold';
+}
+
+/** A preference pair with all that training needs: TRL's columns, the token ids, and the reference log-probs. */
+export interface PairRecord {
+  prompt_id: string;
+  prompt: Message[];
+  chosen: Message[];
+  rejected: Message[];
+  chosen_sample: number;
+  rejected_sample: number;
+  prompt_token_ids: number[];
+  chosen_token_ids: number[];
+  rejected_token_ids: number[];
+  /** Summed log-probs under the reference, θ_t. */
+  ref_chosen_logps: number;
+  ref_rejected_logps: number;
+  reward_chosen: number;
+  reward_rejected: number;
+  /** C of this prompt. */
+  consistency: number;
+  /** C used in the loss: the set's mean with `avg`, this prompt's own with `dyn`. */
+  weight: number;
+}
+
+/** One evaluated question. */
+export interface AnswerRecord {
+  prompt_id: string;
+  task: string;
+  completion: string;
+  extracted: string | null;
+  answer: string;
+  correct: boolean;
+  tokens: number;
+}
