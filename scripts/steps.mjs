@@ -1,0 +1,67 @@
+// What the set-up scripts share: say a step, run a command, fail in one sentence.
+import { spawnSync } from 'node:child_process';
+import { existsSync, readdirSync, statSync } from 'node:fs';
+import { homedir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+export const root = dirname(dirname(fileURLToPath(import.meta.url)));
+
+/** Where downloads live: CREAM_CACHE, else the user's cache folder. */
+export function cacheDir() {
+  return process.env.CREAM_CACHE || join(process.env.XDG_CACHE_HOME || join(homedir(), '.cache'), 'cream-lm');
+}
+
+export function say(text) {
+  process.stderr.write(`[setup] ${text}\n`);
+}
+
+/** A failure the user can act on: printed without a stack. */
+export class SetupError extends Error {}
+
+/** Runs a command in the project, its output on our terminal; `quiet` shows the output only when it fails. */
+export function runStep(command, args, { quiet = false, env = {}, cwd = root, hint } = {}) {
+  const result = spawnSync(command, args, {
+    cwd,
+    env: { ...process.env, ...env },
+    stdio: quiet ? ['ignore', 'pipe', 'pipe'] : ['ignore', 2, 2],
+    encoding: 'utf8',
+    maxBuffer: 1 << 28,
+  });
+  if (result.error?.code === 'ENOENT') throw new SetupError(`${command} was not found. ${hint ?? ''}`.trim());
+  if (result.error) throw result.error;
+  if (result.status !== 0) {
+    if (quiet) process.stderr.write(`${result.stdout}${result.stderr}`);
+    throw new SetupError(`${[command, ...args].join(' ')} failed with ${result.signal ?? `code ${result.status}`}. ${hint ?? 'The output above says why.'}`);
+  }
+  return result.stdout ?? '';
+}
+
+/** Standard output of a command, or null where it cannot run. */
+export function probe(command, args) {
+  const result = spawnSync(command, args, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] });
+  return result.status === 0 ? result.stdout.trim() : null;
+}
+
+/** Newest modification time (ms) below the given files and folders; 0 where none exist. */
+export function newest(...paths) {
+  let latest = 0;
+  for (const path of paths) {
+    if (!existsSync(path)) continue;
+    const stat = statSync(path);
+    latest = Math.max(latest, stat.mtimeMs);
+    if (stat.isDirectory()) for (const entry of readdirSync(path)) latest = Math.max(latest, newest(join(path, entry)));
+  }
+  return latest;
+}
+
+/** Runs main() and turns a SetupError into one line and exit code 1. */
+export async function runMain(main) {
+  try {
+    await main();
+  } catch (error) {
+    if (!(error instanceof SetupError)) throw error;
+    process.stderr.write(`[setup] ${error.message}\n`);
+    process.exit(1);
+  }
+}
