@@ -46,6 +46,14 @@ export interface ScoreRecord {
   logp_base: number;
 }
 
+/** One completion's rewards under θ_t and θ_{t−1}; made of its scores (`src/reward`), read by ranking. Not a file of its own: `rankings.jsonl` holds them. */
+export interface RewardRecord {
+  prompt_id: string;
+  sample: number;
+  reward_current: number;
+  reward_previous: number;
+}
+
 /** What ranking made of one prompt: both models' rewards and ordinal ranks by sample, and their agreement. */
 export interface RankingRecord {
   prompt_id: string;
@@ -55,12 +63,13 @@ export interface RankingRecord {
   /** 1 is best. */
   rank_current: number[];
   rank_previous: number[];
+  /** Finite always: where scipy has NaN (a constant side) it is 1 if both sides are constant, else 0. Likewise `spearman`. */
   kendall_tau: number;
   spearman: number;
   top_order: number;
   /** C of this prompt by the recipe's method, in [0, 1]. */
   consistency: number;
-  /** Why no pair was made of it. */
+  /** Why no pair was made of it; absent where one was. */
   skipped?: 'too_few_completions' | 'all_equal' | 'identical_pair' | 'below_threshold';
 }
 
