@@ -20,6 +20,7 @@ class PackedBatch {
 
   int64_t rows() const { return static_cast<int64_t>(tokens_.size()); }
   int64_t predictions() const { return static_cast<int64_t>(targets_.size()); }
+  int64_t completions() const { return static_cast<int64_t>(prediction_offsets_.size()) - 1; }
   const std::vector<Segment>& segments() const { return segments_; }
   // Completion i predicts entries prediction_offsets()[i] … [i+1] of the next two.
   const std::vector<int64_t>& prediction_offsets() const { return prediction_offsets_; }

@@ -32,7 +32,15 @@ struct Weights {
 
   // Every stored parameter once, in a fixed order, with its engine name ("layers.3.qkv"); a tied head is not listed again.
   std::vector<std::pair<std::string, Tensor*>> parameters(const ModelConfig& config);
+
+  // The copies that the fast kernels read: `unpack` before weights change, `pack` once they are final again.
+  void pack();
+  void unpack();
 };
+
+// Named tensors (engine names, see weights/load.h) → packed weights. Throws Error{internal} on a name or shape that the
+// config does not ask for: the reader has checked the file, so a mismatch here is a bug.
+Weights weights_from(const ModelConfig& config, std::vector<std::pair<std::string, Tensor>>&& tensors);
 
 // cos and sin of every position: [max_positions, head_dim], fp32, rotate-half layout (Hugging Face's).
 struct RopeTable {
@@ -74,7 +82,7 @@ class Transformer {
  private:
   ModelConfig config_;
   Weights weights_;
-  RopeTable rope_;  // grown to max_position_embeddings at construction
+  RopeTable rope_;  // every position of the context
 };
 
 }  // namespace cream

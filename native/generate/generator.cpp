@@ -1,0 +1,236 @@
+// Continuous batching: every step decodes one token of every running sample; a sample that ends leaves its row to the next one.
+// A prompt is computed once, its keys and values are read by all of its samples. A token depends on its prompt, its SampleKey and
+// its position, never on which rows ran beside it.
+// Source: Yu et al. 2022, "Orca" (iteration-level scheduling); Zheng et al. 2024, "SGLang" (shared prefixes).
+#include "generate/generator.h"
+
+#include <chrono>
+
+#include "generate/cache_attention.h"
+#include "generate/scheduler.h"
+#include "generate/stop.h"
+#include "model/check_tokens.h"
+#include "model/packing.h"
+#include "ops/sample/op.h"
+#include "support/error.h"
+#include "support/random.h"
+
+namespace cream {
+
+namespace {
+
+constexpr int64_t kPrefillTokens = 1024;   // rows of one prefill pass; a longer prompt goes alone
+constexpr int64_t kFirstCapacity = 64;     // positions of a sample's first block; doubled when full
+
+class Seconds {
+ public:
+  explicit Seconds(double& total) : total_(total), started_(std::chrono::steady_clock::now()) {}
+  ~Seconds() { total_ += std::chrono::duration<double>(std::chrono::steady_clock::now() - started_).count(); }
+
+ private:
+  double& total_;
+  std::chrono::steady_clock::time_point started_;
+};
+
+class Generator {
+ public:
+  Generator(const Transformer& model, const GenerationRequest& request, const GenerationCallbacks& callbacks, const Cancel& cancel)
+      : model_(model), request_(request), callbacks_(callbacks), cancel_(cancel), stop_(model.config(), request), scheduler_(request) {
+    for (const GenerationPrompt& prompt : request.prompts) progress_.total += prompt.samples;
+  }
+
+  GenerationStats run() {
+    while (!scheduler_.done()) step();
+    return stats_;
+  }
+
+ private:
+  void step() {
+    cancel_.check();
+    scheduler_.admit();
+    prefill();
+    decode();
+    sample();
+    retire();
+  }
+
+  void prefill();
+  void prefill_pass(const std::vector<Prefill*>& prompts);
+  void decode();
+  void sample();
+  void retire();
+  KvBlockPtr own_block(const GenerationPrompt& prompt);
+
+  const Transformer& model_;
+  const GenerationRequest& request_;
+  const GenerationCallbacks& callbacks_;
+  const Cancel& cancel_;
+  const StopRule stop_;
+  Scheduler scheduler_;
+  Tensor logits_;                  // [decoding rows, vocab] fp32 of this step
+  std::vector<KvBlockPtr> spare_;  // blocks of ended samples, for the next ones
+  GenerationStats stats_;
+  Progress progress_;
+};
+
+// Computes the prompts of the rows that just entered, several a pass.
+void Generator::prefill() {
+  const Seconds timer(stats_.prefill_seconds);
+  std::vector<Prefill*> pass;
+  int64_t tokens = 0;
+  const auto flush = [&] {
+    if (!pass.empty()) prefill_pass(pass);
+    pass.clear();
+    tokens = 0;
+  };
+  for (Row& row : scheduler_.rows()) {
+    Prefill* prompt = row.prefill.get();
+    if (prompt->cache || (!pass.empty() && pass.back() == prompt)) continue;
+    const int64_t length = static_cast<int64_t>(prompt->prompt->tokens.size());
+    if (tokens + length > kPrefillTokens) flush();
+    pass.push_back(prompt);
+    tokens += length;
+  }
+  flush();
+}
+
+void Generator::prefill_pass(const std::vector<Prefill*>& prompts) {
+  cancel_.check();
+  PackedBatch batch;
+  std::vector<KvBlock*> blocks;
+  std::vector<int64_t> last_rows;
+  for (Prefill* p : prompts) {
+    batch.add_prompt(p->prompt->tokens);
+    last_rows.push_back(batch.rows() - 1);
+    p->cache = std::make_shared<KvBlock>(model_.config(), model_.dtype(), static_cast<int64_t>(p->prompt->tokens.size()));
+    blocks.push_back(p->cache.get());
+  }
+  PrefillAttention attention(batch.segments(), blocks);
+  const Tensor hidden = model_.forward(batch.as_rows(), attention);                   // [rows, hidden]
+  const Tensor last = hidden.index_select(0, at::tensor(at::ArrayRef<int64_t>(last_rows), at::kLong));
+  const Tensor logits = ops::linear_f32(last, model_.weights().head).contiguous();    // [prompts, vocab]
+  for (size_t i = 0; i < prompts.size(); ++i) {
+    prompts[i]->cache->length = prompts[i]->cache->capacity();
+    prompts[i]->logits = logits.select(0, static_cast<int64_t>(i));
+  }
+  stats_.prompt_tokens += batch.rows();
+}
+
+// One forward pass over the last token of every started row.
+void Generator::decode() {
+  const Seconds timer(stats_.decode_seconds);
+  std::vector<Row*> rows;
+  std::vector<int64_t> tokens, positions;
+  for (Row& row : scheduler_.rows()) {
+    if (!row.started()) continue;
+    if (row.own->length == row.own->capacity()) row.own->grow(2 * row.own->capacity());
+    rows.push_back(&row);
+    tokens.push_back(row.tokens.back());
+    positions.push_back(row.prefill->cache->length + row.own->length);
+  }
+  if (rows.empty()) return;
+  DecodeAttention attention(rows, model_.config().num_kv_heads);
+  const Rows inputs{at::tensor(at::ArrayRef<int64_t>(tokens), at::kLong), at::tensor(at::ArrayRef<int64_t>(positions), at::kLong)};
+  logits_ = ops::linear_f32(model_.forward(inputs, attention), model_.weights().head).contiguous();
+  for (size_t i = 0; i < rows.size(); ++i) {
+    rows[i]->logits = logits_.const_data_ptr<float>() + i * logits_.size(1);
+    ++rows[i]->own->length;
+  }
+  ++stats_.decode_steps;
+}
+
+// Draws the next token of every row: from this step's logits, or for a new row from its prompt's.
+void Generator::sample() {
+  const Seconds timer(stats_.decode_seconds);
+  std::vector<Row>& rows = scheduler_.rows();
+  std::vector<Draw> draws(rows.size());
+  for (Row& row : rows) {
+    if (!row.started()) row.logits = row.prefill->logits.const_data_ptr<float>();
+  }
+  at::parallel_for(0, static_cast<int64_t>(rows.size()), 1, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      const double u = uniform(rows[i].key, static_cast<uint32_t>(rows[i].tokens.size()));
+      draws[i] = ops::sample(rows[i].logits, model_.config().vocab_size, request_.sampling, stop_.banned(rows[i]), u);
+    }
+  });
+  std::vector<StreamedToken> streamed;
+  for (size_t i = 0; i < rows.size(); ++i) {
+    Row& row = rows[i];
+    if (!row.started()) {
+      row.own = own_block(*row.prefill->prompt);
+      if (scheduler_.last_of_prompt(row)) row.prefill->logits.reset();
+    }
+    row.tokens.push_back(draws[i].token);
+    row.logprobs.push_back(draws[i].logprob);
+    if (request_.stream_tokens) streamed.push_back({row.prefill->prompt_index, row.key.sample, draws[i].token});
+  }
+  stats_.completion_tokens += rows.size();
+  if (!streamed.empty() && callbacks_.on_tokens) callbacks_.on_tokens(std::move(streamed));
+}
+
+// Hands over the samples that ended.
+void Generator::retire() {
+  std::vector<Row>& rows = scheduler_.rows();
+  std::vector<bool> ended(rows.size());
+  std::vector<FinishReason> reasons;
+  for (size_t i = 0; i < rows.size(); ++i) {
+    const auto reason = stop_.finished(rows[i]);
+    ended[i] = reason.has_value();
+    if (reason) reasons.push_back(*reason);
+  }
+  if (!reasons.empty()) {
+    std::vector<Row> out = scheduler_.retire(ended);
+    for (size_t i = 0; i < out.size(); ++i) {
+      spare_.push_back(std::move(out[i].own));
+      if (callbacks_.on_completion) {
+        callbacks_.on_completion({out[i].prefill->prompt_index, out[i].key.sample, std::move(out[i].tokens), std::move(out[i].logprobs), reasons[i]});
+      }
+    }
+    progress_.done += out.size();
+  }
+  progress_.tokens = stats_.completion_tokens;
+  if (callbacks_.on_progress) callbacks_.on_progress(progress_);
+}
+
+// The last token is never read, so a sample of n tokens needs n − 1 positions.
+KvBlockPtr Generator::own_block(const GenerationPrompt& prompt) {
+  if (!spare_.empty()) {
+    KvBlockPtr block = std::move(spare_.back());
+    spare_.pop_back();
+    block->length = 0;
+    return block;
+  }
+  const int64_t needed = std::max<int64_t>(1, stop_.max_new_tokens(prompt) - 1);
+  return std::make_shared<KvBlock>(model_.config(), model_.dtype(), std::min(kFirstCapacity, needed));
+}
+
+void check_request(const ModelConfig& config, const GenerationRequest& request) {
+  const auto require = [](bool holds, const char* message) {
+    if (!holds) throw Error(ErrorCode::invalid_argument, message);
+  };
+  const SamplingParams& s = request.sampling;
+  require(std::isfinite(s.temperature) && s.temperature >= 0, "[generate] temperature must be a finite number, 0 (greedy) or more.");
+  require(s.top_p > 0 && s.top_p <= 1, "[generate] top_p must be above 0 and at most 1.");
+  require(s.top_k >= 0, "[generate] top_k must be 0 (off) or more.");
+  require(s.max_new_tokens >= 1, "[generate] max_new_tokens must be at least 1.");
+  require(s.min_new_tokens >= 0 && s.min_new_tokens <= s.max_new_tokens, "[generate] min_new_tokens must lie between 0 and max_new_tokens.");
+  require(request.max_rows >= 1, "[generate] max_rows must be at least 1.");
+  for (size_t i = 0; i < request.prompts.size(); ++i) {
+    const GenerationPrompt& prompt = request.prompts[i];
+    const std::string what = "[generate] prompt " + std::to_string(i);
+    check_tokens(config, prompt.tokens, what);
+    check_length(config, static_cast<int64_t>(prompt.tokens.size()), what, "shorten it and leave room for new tokens", 1);
+    if (prompt.samples < 1) throw Error(ErrorCode::invalid_argument, what + " asks for no samples: ask for at least 1.");
+  }
+}
+
+}  // namespace
+
+GenerationStats generate(const Transformer& model, const GenerationRequest& request, const GenerationCallbacks& callbacks,
+                         const Cancel& cancel) {
+  const c10::InferenceMode inference;
+  check_request(model.config(), request);
+  return Generator(model, request, callbacks, cancel).run();
+}
+
+}  // namespace cream

@@ -1,0 +1,92 @@
+// A model's parameters by engine name: the one list that loading, training and saving share.
+#include <map>
+#include <sstream>
+
+#include "model/transformer.h"
+#include "support/error.h"
+
+namespace cream {
+
+namespace {
+
+// The order of the story: embedding, each layer from its input to its output, final norm, head.
+template <class W, class Visit>
+void visit_parameters(W& weights, bool tied, Visit&& visit) {
+  visit("embedding", weights.embedding.weight);
+  for (size_t i = 0; i < weights.layers.size(); ++i) {
+    auto& layer = weights.layers[i];
+    const std::string prefix = "layers." + std::to_string(i) + ".";
+    visit(prefix + "input_norm", layer.input_norm);
+    visit(prefix + "qkv", layer.qkv.weight);
+    visit(prefix + "out", layer.out.weight);
+    visit(prefix + "post_norm", layer.post_norm);
+    visit(prefix + "gate_up", layer.gate_up.weight);
+    visit(prefix + "down", layer.down.weight);
+  }
+  visit("final_norm", weights.final_norm);
+  if (!tied) visit("head", weights.head.weight);
+}
+
+std::vector<int64_t> expected_shape(const ModelConfig& config, const std::string& name) {
+  const std::string part = name.substr(name.rfind('.') == std::string::npos ? 0 : name.rfind('.') + 1);
+  if (part == "embedding" || part == "head") return {config.vocab_size, config.hidden_size};
+  if (part == "qkv") return {config.q_size() + 2 * config.kv_size(), config.hidden_size};
+  if (part == "out") return {config.hidden_size, config.q_size()};
+  if (part == "gate_up") return {2 * config.intermediate_size, config.hidden_size};
+  if (part == "down") return {config.hidden_size, config.intermediate_size};
+  return {config.hidden_size};  // the norms
+}
+
+// The matrices that a forward pass multiplies by; the embedding is only looked up.
+template <class Visit>
+void visit_matrices(Weights& weights, Visit&& visit) {
+  for (LayerWeights& layer : weights.layers) {
+    visit(layer.qkv);
+    visit(layer.out);
+    visit(layer.gate_up);
+    visit(layer.down);
+  }
+  visit(weights.head);
+}
+
+}  // namespace
+
+std::vector<std::pair<std::string, Tensor*>> Weights::parameters(const ModelConfig& config) {
+  std::vector<std::pair<std::string, Tensor*>> all;
+  visit_parameters(*this, config.tie_word_embeddings, [&](const std::string& name, Tensor& tensor) { all.emplace_back(name, &tensor); });
+  return all;
+}
+
+void Weights::pack() {
+  visit_matrices(*this, [](Linear& linear) { ops::pack(linear); });
+}
+
+void Weights::unpack() {
+  visit_matrices(*this, [](Linear& linear) { ops::unpack(linear); });
+}
+
+Weights weights_from(const ModelConfig& config, std::vector<std::pair<std::string, Tensor>>&& tensors) {
+  std::map<std::string, Tensor> by_name;
+  for (auto& [name, tensor] : tensors) by_name.emplace(name, std::move(tensor));
+  tensors.clear();
+
+  Weights weights;
+  weights.layers.resize(config.num_layers);
+  visit_parameters(weights, config.tie_word_embeddings, [&](const std::string& name, Tensor& parameter) {
+    auto found = by_name.extract(name);
+    if (found.empty()) throw Error(ErrorCode::internal, "[model] parameter " + name + " is missing.");
+    const auto shape = expected_shape(config, name);
+    if (found.mapped().sizes() != at::IntArrayRef(shape)) {
+      std::ostringstream out;
+      out << "[model] parameter " << name << " has shape " << found.mapped().sizes() << ", the config asks for " << at::IntArrayRef(shape) << ".";
+      throw Error(ErrorCode::internal, out.str());
+    }
+    parameter = found.mapped().contiguous();
+  });
+  if (!by_name.empty()) throw Error(ErrorCode::internal, "[model] parameter " + by_name.begin()->first + " is not part of this model.");
+  if (config.tie_word_embeddings) weights.head.weight = weights.embedding.weight;
+  weights.pack();
+  return weights;
+}
+
+}  // namespace cream

@@ -1,0 +1,103 @@
+// log π(y | x) = Σ_t log softmax(head · h_t)[y_t], every completion of a prompt read over the same prompt rows.
+// A prompt of P tokens with N completions of R costs P + N·(R−1) rows instead of N·(P+R), and the head N·R instead of all.
+// Token log-probs are fp32, their sums double in token order, so a sum does not depend on how batches were cut.
+#include "score/scorer.h"
+
+#include <chrono>
+#include <numeric>
+
+#include "model/check_tokens.h"
+#include "model/packing.h"
+#include "ops/linear_logprob/op.h"
+#include "support/error.h"
+
+namespace cream {
+
+namespace {
+
+void check_request(const ModelConfig& config, const ScoringRequest& request) {
+  if (request.max_batch_tokens < 1) throw Error(ErrorCode::invalid_argument, "[score] max_batch_tokens must be at least 1.");
+  for (size_t g = 0; g < request.groups.size(); ++g) {
+    const ScoringGroup& group = request.groups[g];
+    const std::string prompt = "prompt " + std::to_string(g);
+    check_tokens(config, group.prompt, "[score] " + prompt);
+    for (size_t c = 0; c < group.completions.size(); ++c) {
+      const std::string completion = "completion " + std::to_string(c);
+      check_tokens(config, group.completions[c], "[score] " + completion + " of " + prompt);
+      check_length(config, static_cast<int64_t>(group.prompt.size() + group.completions[c].size()),
+                   "[score] " + prompt + " with " + completion, "shorten the prompt or the completion");
+    }
+  }
+}
+
+// Completions of the request in order; a batch holds the next ones, each behind its group's prompt.
+std::vector<PackedBatch> cut_batches(const ScoringRequest& request) {
+  std::vector<PackedBatch> batches;
+  const auto fits = [&](int64_t rows) { return !batches.empty() && batches.back().rows() + rows <= request.max_batch_tokens; };
+  for (const ScoringGroup& group : request.groups) {
+    if (group.completions.empty()) continue;
+    std::vector<const Tokens*> all;
+    for (const Tokens& completion : group.completions) all.push_back(&completion);
+    const int64_t whole = packed_rows(group.prompt, all);
+    // Whole groups while they fit; a group beyond the bound is cut between completions and its prompt computed again.
+    const bool cut = whole > request.max_batch_tokens;
+    int32_t prompt = -1;
+    for (const Tokens* completion : all) {
+      const bool join = prompt < 0 ? fits(whole) : !cut || fits(static_cast<int64_t>(completion->size()) - 1);
+      if (!join) batches.emplace_back();
+      if (!join || prompt < 0) prompt = batches.back().add_prompt(group.prompt);
+      batches.back().add_completion(prompt, *completion);
+    }
+  }
+  return batches;
+}
+
+Tensor token_logprobs(const Transformer& model, const PackedBatch& batch) {
+  PackedAttention attention(batch.segments());
+  const Tensor hidden = model.forward(batch.as_rows(), attention);  // [rows, hidden]
+  return ops::linear_logprob(hidden.index_select(0, batch.prediction_rows()), model.weights().head, batch.targets());
+}
+
+}  // namespace
+
+ScoringResult score(const Transformer& model, const ScoringRequest& request, const OnProgress& on_progress, const Cancel& cancel) {
+  const c10::InferenceMode inference;
+  const auto started = std::chrono::steady_clock::now();
+  check_request(model.config(), request);
+  const std::vector<PackedBatch> batches = cut_batches(request);
+
+  Progress progress;
+  for (const PackedBatch& batch : batches) progress.total += batch.completions();
+  ScoringResult result;
+  result.offsets.push_back(0);
+  for (const PackedBatch& batch : batches) {
+    cancel.check();
+    const Tensor logprobs = token_logprobs(model, batch).contiguous();  // [predictions] fp32
+    const float* values = logprobs.const_data_ptr<float>();
+    const auto& offsets = batch.prediction_offsets();
+    for (size_t c = 0; c + 1 < offsets.size(); ++c) {
+      result.token_logprobs.insert(result.token_logprobs.end(), values + offsets[c], values + offsets[c + 1]);
+      result.offsets.push_back(result.token_logprobs.size());
+      result.sums.push_back(std::accumulate(values + offsets[c], values + offsets[c + 1], 0.0));
+    }
+    result.forward_tokens += batch.rows();
+    progress.done += batch.completions();
+    progress.tokens = result.forward_tokens;
+    if (on_progress) on_progress(progress);
+  }
+  result.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - started).count();
+  return result;
+}
+
+Tensor sequence_logits(const Transformer& model, const Tokens& tokens) {
+  const c10::InferenceMode inference;
+  const ModelConfig& config = model.config();
+  check_tokens(config, tokens, "[score] the sequence");
+  check_length(config, static_cast<int64_t>(tokens.size()), "[score] the sequence", "shorten it");
+  PackedBatch batch;
+  batch.add_prompt(tokens);
+  PackedAttention attention(batch.segments());
+  return ops::linear_f32(model.forward(batch.as_rows(), attention), model.weights().head);
+}
+
+}  // namespace cream
