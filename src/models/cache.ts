@@ -1,0 +1,129 @@
+/**
+ * The user's cache: where it is, and three things every writer in it needs: a lock between processes,
+ * files that appear under their name only when whole, and SHA-256 by streaming.
+ */
+import { createHash, randomUUID, type Hash } from 'node:crypto';
+import { createReadStream } from 'node:fs';
+import { mkdir, open, readFile, rename, rm, stat, utimes } from 'node:fs/promises';
+import { homedir, hostname } from 'node:os';
+import { dirname, join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { ModelError } from './errors.js';
+
+export type Environment = Readonly<Record<string, string | undefined>>;
+
+/** Where our own things are kept: CREAM_CACHE, else XDG_CACHE_HOME/cream-lm, else ~/.cache/cream-lm. */
+export function creamCache(env: Environment = process.env): string {
+  return env['CREAM_CACHE'] || join(xdgCache(env), 'cream-lm');
+}
+
+export function xdgCache(env: Environment): string {
+  return env['XDG_CACHE_HOME'] || join(env['HOME'] || homedir(), '.cache');
+}
+
+export async function exists(path: string): Promise<boolean> {
+  return stat(path).then(() => true, () => false);
+}
+
+/** Feeds a file to `hash` in pieces; returns the number of bytes. */
+export async function hashInto(hash: Hash, path: string, signal?: AbortSignal): Promise<number> {
+  let bytes = 0;
+  for await (const piece of createReadStream(path, { highWaterMark: 1 << 20, ...(signal && { signal }) })) {
+    hash.update(piece as Buffer);
+    bytes += (piece as Buffer).length;
+  }
+  return bytes;
+}
+
+/** SHA-256 of a file, in hex. */
+export async function sha256File(path: string, signal?: AbortSignal): Promise<string> {
+  const hash = createHash('sha256');
+  await hashInto(hash, path, signal);
+  return hash.digest('hex');
+}
+
+/** Writes a small file so that a reader sees the old bytes or the new ones, never a part. Makes its folder. */
+export async function writeAtomic(path: string, text: string): Promise<void> {
+  await mkdir(dirname(path), { recursive: true });
+  const temporary = `${path}.${randomUUID()}.tmp`;
+  try {
+    const file = await open(temporary, 'wx');
+    try {
+      await file.writeFile(text);
+      await file.sync();
+    } finally {
+      await file.close();
+    }
+    await rename(temporary, path);
+  } catch (error) {
+    await rm(temporary, { force: true });
+    throw error;
+  }
+}
+
+const HEARTBEAT_MS = 5_000;
+const STALE_MS = 60_000;
+
+/**
+ * Runs `work` while this process alone holds `path`. A holder touches its lock every 5 s; one whose process is gone (same
+ * machine) or that has been still for a minute is taken over. Waits for as long as the holder lives; aborts by `signal`.
+ */
+export async function withLock<T>(path: string, work: () => Promise<T>, signal?: AbortSignal): Promise<T> {
+  await mkdir(dirname(path), { recursive: true });
+  const owner = JSON.stringify({ pid: process.pid, host: hostname(), id: randomUUID() });
+  while (!(await tryLock(path, owner))) {
+    await removeStaleLock(path);
+    await sleep(100, undefined, signal && { signal });
+  }
+  const heartbeat = setInterval(() => void utimes(path, new Date(), new Date()).catch(() => {}), HEARTBEAT_MS);
+  heartbeat.unref();
+  try {
+    return await work();
+  } finally {
+    clearInterval(heartbeat);
+    if ((await readFile(path, 'utf8').catch(() => '')) === owner) await rm(path, { force: true });
+  }
+}
+
+async function tryLock(path: string, owner: string): Promise<boolean> {
+  try {
+    const file = await open(path, 'wx');
+    await file.writeFile(owner).finally(() => file.close());
+    return true;
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    if (code === 'EEXIST') return false;
+    if (code === 'EACCES' || code === 'EROFS' || code === 'EPERM') {
+      throw new ModelError('ERR_LOCKED', `The cache folder ${dirname(path)} is not writable; make it writable or point CREAM_CACHE (HF_HOME for hub models) elsewhere.`, { cause: error });
+    }
+    throw error;
+  }
+}
+
+async function removeStaleLock(path: string): Promise<void> {
+  const [text, info] = await Promise.all([readFile(path, 'utf8').catch(() => null), stat(path).catch(() => null)]);
+  if (text === null || info === null) return;
+  const age = Date.now() - info.mtimeMs;
+  let dead = age > STALE_MS;
+  try {
+    const { pid, host } = JSON.parse(text) as { pid: number; host: string };
+    dead ||= host === hostname() && !isAlive(pid);
+  } catch {
+    dead ||= age > HEARTBEAT_MS; // killed between creating the file and writing its owner
+  }
+  if (!dead) return;
+  // Renaming decides between several waiters: only one gets the stale file, and it can see whether it really was that one.
+  const aside = `${path}.${randomUUID()}.stale`;
+  await rename(path, aside).catch(() => {});
+  if ((await readFile(aside, 'utf8').catch(() => text)) !== text) await rename(aside, path).catch(() => {});
+  await rm(aside, { force: true });
+}
+
+function isAlive(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === 'EPERM';
+  }
+}

