@@ -1,0 +1,85 @@
+// softmax(q·kᵀ/√d)·v in plain ATen, one scaled_dot_product_attention a segment (or a decoding row). Keys of other
+// segments are never touched, so cost grows with the sum of segment² and not with the square of the batch.
+#include <limits>
+
+#include "ops/attention/op.h"
+#include "support/error.h"
+
+namespace cream::ops::reference {
+namespace {
+
+// [tokens, kv_heads, d] → [1, heads, tokens, d], each key/value head repeated for its query heads.
+Tensor for_heads(const Tensor& x, int64_t heads) {
+  const Tensor by_head = x.transpose(0, 1);  // [kv_heads, tokens, d]
+  const int64_t group = heads / by_head.size(0);
+  const Tensor repeated = group == 1 ? by_head : by_head.repeat_interleave(group, 0);
+  return repeated.unsqueeze(0);
+}
+
+// True where row i of a segment may look: all of the prefix, and itself up to i.
+Tensor visible(int64_t length, int64_t prefix, const Tensor& like) {
+  return at::ones({length, prefix + length}, like.options().dtype(at::kBool)).tril(prefix);
+}
+
+Tensor attend(const Tensor& q, const Tensor& k, const Tensor& v, const Segment& segment, const Segment* prefix) {
+  const int64_t heads = q.size(1);
+  const Tensor queries = q.narrow(0, segment.start, segment.length).transpose(0, 1).unsqueeze(0);  // [1, heads, length, d]
+  Tensor keys = k.narrow(0, segment.start, segment.length), values = v.narrow(0, segment.start, segment.length);
+  std::optional<Tensor> mask;
+  if (prefix) {
+    keys = at::cat({k.narrow(0, prefix->start, prefix->length), keys});
+    values = at::cat({v.narrow(0, prefix->start, prefix->length), values});
+    mask = visible(segment.length, prefix->length, q);
+  }
+  const Tensor out = at::scaled_dot_product_attention(queries, for_heads(keys, heads), for_heads(values, heads), mask,
+                                                      /*dropout_p=*/0.0, /*is_causal=*/!prefix);
+  return out.squeeze(0).transpose(0, 1).reshape({segment.length, heads * q.size(2)});
+}
+
+// The valid positions of one cache part as a tensor over foreign memory: [kv_heads, length, d].
+Tensor view(const void* data, int64_t length, int64_t capacity, int64_t kv_heads, const Tensor& q) {
+  const int64_t d = q.size(2);
+  return at::from_blob(const_cast<void*>(data), {kv_heads, length, d}, {capacity * d, d, 1}, q.options());
+}
+
+}  // namespace
+
+Tensor packed_attention(const Tensor& q, const Tensor& k, const Tensor& v, const std::vector<Segment>& segments) {
+  std::vector<Tensor> parts;
+  int64_t next = 0;
+  for (const Segment& segment : segments) {
+    if (segment.start != next)
+      throw Error(ErrorCode::internal, "packed_attention: segments must cover the rows in order; one starts at " +
+                                           std::to_string(segment.start) + " where " + std::to_string(next) + " was expected.");
+    next += segment.length;
+    if (segment.length > 0) parts.push_back(attend(q, k, v, segment, segment.prefix < 0 ? nullptr : &segments[segment.prefix]));
+  }
+  if (next != q.size(0))
+    throw Error(ErrorCode::internal, "packed_attention: segments cover " + std::to_string(next) + " of " + std::to_string(q.size(0)) + " rows.");
+  return parts.size() == 1 ? parts[0] : at::cat(parts);
+}
+
+Tensor decode_attention(const Tensor& q, const std::vector<DecodeSource>& sources, int64_t kv_heads) {
+  at::NoGradGuard no_grad;
+  const int64_t rows = q.size(0), heads = q.size(1), d = q.size(2);
+  Tensor out = at::empty({rows, heads * d}, q.options());
+  for (int64_t row = 0; row < rows; ++row) {
+    const DecodeSource& s = sources[row];
+    std::vector<Tensor> keys, values;
+    if (s.shared_length > 0) {
+      keys.push_back(view(s.shared_keys, s.shared_length, s.shared_capacity, kv_heads, q));
+      values.push_back(view(s.shared_values, s.shared_length, s.shared_capacity, kv_heads, q));
+    }
+    if (s.own_length > 0) {
+      keys.push_back(view(s.own_keys, s.own_length, s.own_capacity, kv_heads, q));
+      values.push_back(view(s.own_values, s.own_length, s.own_capacity, kv_heads, q));
+    }
+    const Tensor k = at::cat(keys, 1).to(at::kFloat), v = at::cat(values, 1).to(at::kFloat);  // [kv_heads, length, d]
+    const Tensor query = q[row].to(at::kFloat).view({kv_heads, heads / kv_heads, d});
+    const Tensor weights = at::softmax(at::matmul(query, k.transpose(1, 2)) / std::sqrt(static_cast<double>(d)), -1);
+    out[row].copy_(at::matmul(weights, v).view({heads * d}));
+  }
+  return out;
+}
+
+}  // namespace cream::ops::reference
