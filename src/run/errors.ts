@@ -1,0 +1,30 @@
+/** What a run can fail by, beside the engine's own errors: one sentence with what to do, and a code for programs. */
+
+export type RunErrorCode =
+  | 'ERR_RECIPE' // a recipe or an override is wrong
+  | 'ERR_RUN_LOCKED' // another process works in the run directory
+  | 'ERR_RUN_MISMATCH' // the run directory belongs to another recipe or model
+  | 'ERR_RUN_DATA' // prompts, demonstrations or an artefact are not usable
+  | 'ERR_NO_PAIRS' // ranking left nothing to train on
+  | 'ERR_DIVERGED' // the loss is not a finite number
+  | 'ERR_DISK'; // the disk is full, or not writable
+
+export class RunError extends Error {
+  override readonly name = 'RunError';
+  constructor(
+    readonly code: RunErrorCode,
+    message: string,
+    options?: { cause?: unknown },
+  ) {
+    super(message, options);
+  }
+}
+
+/** Work was stopped on request and can go on: not a failure. */
+export class Interrupted extends Error {
+  override readonly name = 'Interrupted';
+  readonly code = 'ERR_INTERRUPTED';
+  constructor() {
+    super('The run was interrupted.');
+  }
+}

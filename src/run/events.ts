@@ -1,0 +1,27 @@
+/** What a run tells while it works: the union of its events and nothing else. Iteration 0 is the base model, `sft` stages count as iteration 0. */
+import type { StepRecord } from './stages/optimise.js';
+import type { IterationSummary } from './summary.js';
+
+export type StageName = 'sft' | 'sample' | 'score' | 'rank' | 'train' | 'evaluate';
+
+/** A stage of an iteration: what the events below are about. */
+interface OfStage {
+  iteration: number;
+  stage: StageName;
+}
+
+export type RunEvent =
+  | { type: 'run_started'; directory: string; resumed: boolean; iterations: number }
+  | { type: 'model_loaded'; name: string; path: string; dtype: string; parameters: number; seconds: number }
+  /** `done` > 0 where a stopped stage goes on. */
+  | ({ type: 'stage_started'; done: number; total: number; unit: string } & OfStage)
+  /** The stage was finished by an earlier call of the run. */
+  | ({ type: 'stage_kept' } & OfStage)
+  /** `tokens` counts from this start of the stage. */
+  | ({ type: 'stage_progress'; done: number; total: number; tokens: number } & OfStage)
+  | ({ type: 'step'; metrics: StepRecord } & OfStage)
+  /** `seconds` and `tokens` since this start of the stage. */
+  | ({ type: 'stage_finished'; seconds: number; tokens: number; note: string } & OfStage)
+  | { type: 'iteration_finished'; summary: IterationSummary }
+  | { type: 'warning'; message: string }
+  | { type: 'run_finished'; directory: string; already: boolean; seconds: number };

@@ -1,0 +1,144 @@
+/**
+ * The schema of a recipe: every setting of a run, its range, its default and its documentation. No default lives anywhere else.
+ *
+ * Key names are the field's (TRL's and transformers' where they have one), in snake_case. `recipe-file.ts` reads a YAML file against it,
+ * scripts/recipes-doc.mjs makes docs/recipes.md of it, and a snapshot test holds its keys.
+ */
+import { z } from 'zod';
+import { CONSISTENCY_METHODS } from '../preference/consistency.js';
+import { WEIGHTINGS } from '../preference/weight.js';
+
+const count = (minimum: number, fallback: number) => z.int().min(minimum).max(1_000_000_000).default(fallback);
+const positive = (fallback: number) => z.number().gt(0).default(fallback);
+
+/** Optimisation settings that SFT and preference training share; their defaults differ. */
+const optimisation = (defaults: { learningRate: number; epochs: number; batchSize: number; unit: string }) => ({
+  learning_rate: positive(defaults.learningRate).describe('Peak learning rate of AdamW. Master weights are fp32, so a rate of 1.0e-6 is not lost in rounding.'),
+  epochs: z.int().min(1).max(1000).default(defaults.epochs).describe(`Passes over the ${defaults.unit}, each in an order of its own that depends on seed, iteration and epoch only.`),
+  batch_size: z.int().min(1).max(1_000_000).default(defaults.batchSize).describe(`${defaults.unit[0]!.toUpperCase()}${defaults.unit.slice(1)} an optimizer step.`),
+  micro_batch_tokens: z.int().min(64).max(10_000_000).default(2048).describe('Token rows of one forward and backward pass; a batch is cut into as many as it needs. Bounds memory.'),
+  weight_decay: z.number().min(0).max(10).default(0.01).describe('AdamW weight decay; norms are left out.'),
+  max_grad_norm: z.number().min(0).default(1).describe('Gradients are clipped to this global norm; 0 turns clipping off.'),
+  schedule: z.enum(['constant', 'linear', 'cosine']).default('cosine').describe('Learning-rate schedule after warm-up.'),
+  warmup_ratio: z.number().min(0).max(1).default(0.1).describe('Share of the optimizer steps over which the rate rises from 0.'),
+  activation_checkpointing: z.boolean().default(true).describe('Keep layer inputs only and recompute the rest in the backward pass: less memory, about a third more time.'),
+  save_steps: count(0, 100).describe('Optimizer steps between saves of the trainer state (12 bytes a parameter). A killed run loses at most these; 0 saves only when it is interrupted by Ctrl-C.'),
+  checkpoint_dtype: z.enum(['float32', 'bfloat16']).default('float32').describe('Type of the saved weights. float32 keeps the master weights; bfloat16 halves the file and rounds what the next iteration starts from.'),
+});
+
+const prompts = z.strictObject({
+  source: z.string().min(1).default('builtin').describe('`builtin` (generated word problems and short questions) or a JSONL file with `id`, `prompt` (text or messages) and, for evaluation, `answer`.'),
+  count: count(0, 48).describe('Prompts an iteration. 0 takes the whole file: divided evenly with `subsets`, all of it each time with `resample`.'),
+  split: z.enum(['subsets', 'resample']).default('subsets').describe('`subsets`: every iteration has prompts of its own, as in the paper. `resample`: each iteration draws anew from all.'),
+});
+
+const sft = z.strictObject({
+  enabled: z.boolean().default(false).describe('Fine-tune the base model on demonstrations first (M0 → M1). Without it M1 = M0 and the first iteration has C = 1.'),
+  source: z.string().min(1).default('builtin').describe('`builtin` or a JSONL file of demonstrations: `messages`, or `prompt` and `completion`.'),
+  count: count(0, 64).describe('Demonstrations used; 0 takes the whole file.'),
+  ...optimisation({ learningRate: 5e-6, epochs: 1, batchSize: 8, unit: 'demonstrations' }),
+});
+
+const sample = z.strictObject({
+  samples: z.int().min(2).max(1024).default(5).describe('Responses a prompt (the paper\'s N).'),
+  temperature: z.number().gt(0).max(100).default(0.8).describe('Sampling temperature.'),
+  top_p: z.number().gt(0).max(1).default(0.95).describe('Nucleus sampling: the smallest set of tokens whose probability reaches this.'),
+  top_k: count(0, 0).describe('Keep the k likeliest tokens; 0 keeps all.'),
+  min_new_tokens: count(0, 1).describe('End-of-turn tokens are masked until this many tokens are sampled.'),
+  max_new_tokens: count(1, 768).describe('Longest response in tokens.'),
+  stop: z.array(z.string().min(1)).max(64).default([]).describe('Texts that end a response, beside the end-of-turn token.'),
+  block_prompts: z.int().min(1).max(1_000_000).default(16).describe('Prompts of one block of work. A finished block is on disk; a killed run loses at most one.'),
+  max_rows: z.int().min(1).max(65_536).default(64).describe('Sequences decoded together. Bounds the memory of the KV cache.'),
+}).refine((s) => s.min_new_tokens <= s.max_new_tokens, { path: ['min_new_tokens'], error: 'must not be larger than max_new_tokens' });
+
+const score = z.strictObject({
+  max_batch_tokens: z.int().min(16).max(100_000_000).default(4096).describe('Token rows of one scoring pass; a longer group of responses goes alone.'),
+  block_prompts: z.int().min(1).max(1_000_000).default(16).describe('Prompts of one block of work, as in `sample`.'),
+});
+
+const rank = z.strictObject({
+  consistency: z.enum(CONSISTENCY_METHODS).default('kendall').describe('How the agreement C of two rankings is measured: Kendall\'s τ, Spearman\'s ρ, or whether best and worst agree.'),
+  weighting: z.enum(WEIGHTINGS).default('avg').describe('C in the loss: `avg` the mean over the set (the paper\'s main setting), `dyn` each prompt\'s own, `fixed` a number.'),
+  fixed_consistency: z.number().min(0).max(1).default(1).describe('C where `weighting` is `fixed`: 1 is SRLM, plain self-rewarding DPO.'),
+  min_margin: z.number().min(0).default(0).describe('A prompt whose best and worst rewards differ by less than this (nats) makes no pair.'),
+});
+
+const train = z.strictObject({
+  beta: z.number().gt(0).max(1000).default(0.1).describe('β of DPO.'),
+  ...optimisation({ learningRate: 1e-6, epochs: 1, batchSize: 8, unit: 'pairs' }),
+});
+
+const evaluate = z.strictObject({
+  tasks: z.array(z.string().min(1)).max(64).default(['builtin']).describe('What is measured after each iteration: `builtin`, or a task and its file such as `arc:arc_easy/test.jsonl`. An empty list measures nothing.'),
+  count: count(0, 100).describe('Questions a task, the same ones each time; 0 takes all of a file.'),
+  max_new_tokens: count(1, 256).describe('Longest answer in tokens; decoding is greedy.'),
+  block_prompts: z.int().min(1).max(1_000_000).default(32).describe('Questions of one block of work, as in `sample`.'),
+  baseline: z.boolean().default(true).describe('Also measure the base model, before any training.'),
+});
+
+export const recipeSchema = z.strictObject({
+  model: z.string().min(1).default('smollm2-135m-instruct').describe('The base model: a known name, a Hugging Face folder, a GGUF file, or a hub id.'),
+  dtype: z.enum(['bfloat16', 'float32']).default('bfloat16').describe('Type the model computes in. Master weights in training are float32 either way.'),
+  seed: z.int().min(0).max(Number.MAX_SAFE_INTEGER).default(42).describe('Every random choice derives from it.'),
+  iterations: z.int().min(1).max(1000).default(2).describe('Rounds of sample, score, rank, train and evaluate.'),
+  threads: z.int().min(0).max(4096).default(0).describe('CPU threads; 0 uses all cores.'),
+  system_prompt: z.string().nullable().default(null).describe('System message put before every prompt that has none; null adds none.'),
+  prompts: prompts.prefault({}).describe('Prompts the model answers and learns from. Their answers, if any, are not used.'),
+  sft: sft.prefault({}).describe('Supervised fine-tuning before the first iteration.'),
+  sample: sample.prefault({}).describe('Sampling responses.'),
+  score: score.prefault({}).describe('Log-probabilities of the responses under the current, the previous and the base model.'),
+  rank: rank.prefault({}).describe('Rewards, rankings, consistency and preference pairs.'),
+  train: train.prefault({}).describe('Consistency-regularised DPO.'),
+  evaluate: evaluate.prefault({}).describe('Accuracy on questions with known answers.'),
+});
+
+/** A complete recipe: every key present. */
+export type Recipe = z.output<typeof recipeSchema>;
+export type OptimisationSettings = Omit<Recipe['sft'], 'enabled' | 'source' | 'count'>;
+
+/** One key of the schema, for the documentation and the snapshot test. */
+export interface RecipeField {
+  key: string;
+  type: string;
+  default: unknown;
+  description: string;
+}
+
+/** All keys in the order of the schema, dotted; sections carry `type: 'section'`. */
+export function recipeFields(): RecipeField[] {
+  return fieldsOf(z.toJSONSchema(recipeSchema, { io: 'input' }) as JsonSchema, recipeSchema.parse({}), '');
+}
+
+interface JsonSchema {
+  type?: string;
+  anyOf?: JsonSchema[];
+  enum?: unknown[];
+  items?: JsonSchema;
+  properties?: Record<string, JsonSchema>;
+  description?: string;
+  minimum?: number;
+  maximum?: number;
+  exclusiveMinimum?: number;
+}
+
+function fieldsOf(schema: JsonSchema, defaults: unknown, prefix: string): RecipeField[] {
+  return Object.entries(schema.properties ?? {}).flatMap(([name, property]) => {
+    const key = prefix + name;
+    const value = (defaults as Record<string, unknown>)[name];
+    const field = { key, type: typeText(property), default: value, description: property.description ?? '' };
+    return property.properties ? [{ ...field, type: 'section' }, ...fieldsOf(property, value, `${key}.`)] : [field];
+  });
+}
+
+function typeText(schema: JsonSchema): string {
+  if (schema.enum) return schema.enum.join(' | ');
+  if (schema.anyOf) return schema.anyOf.map(typeText).join(' or ');
+  if (schema.type === 'array') return `list of ${typeText(schema.items ?? {})}`;
+  const name = { string: 'text', integer: 'whole number', boolean: 'true | false' }[schema.type ?? ''] ?? schema.type ?? '';
+  const limits = [
+    schema.exclusiveMinimum !== undefined ? `> ${schema.exclusiveMinimum}` : schema.minimum !== undefined ? `≥ ${schema.minimum}` : '',
+    // Ceilings against typing errors say nothing to a reader.
+    schema.maximum !== undefined && schema.maximum <= 1000 ? `≤ ${schema.maximum}` : '',
+  ].filter(Boolean);
+  return limits.length > 0 ? `${name} ${limits.join(', ')}` : name;
+}

@@ -1,0 +1,56 @@
+/** Sample: prompts → N completions each from θ_t, through the model's chat template. */
+import type { CompletionRecord, PromptRecord } from '../../data/records.js';
+import { RunError } from '../errors.js';
+import { promptKey } from '../keys.js';
+import type { Recipe } from '../recipe.js';
+import type { Policy, StageHooks } from './stage.js';
+
+export interface SampleSettings extends Omit<Recipe['sample'], 'block_prompts'> {
+  seed: number;
+  iteration: number;
+}
+
+/** Completions ordered by prompt, then sample. A sample depends on seed, iteration, prompt id and its number, not on the other prompts. */
+export async function sample(prompts: readonly PromptRecord[], policy: Policy, settings: SampleSettings, hooks: StageHooks): Promise<CompletionRecord[]> {
+  const { language, model } = policy;
+  const encoded = prompts.map((prompt) => language.encodePrompt(prompt.prompt));
+  const stops = settings.stop.length > 0 ? { stopStrings: settings.stop, tokenBytes: language.tokenizer.tokenBytes() } : {};
+  const completions = await model.generate({
+    prompts: prompts.map((prompt, i) => ({ tokens: encoded[i]!, key: promptKey(prompt.id), samples: settings.samples })),
+    temperature: settings.temperature,
+    topP: settings.top_p,
+    topK: settings.top_k,
+    minNewTokens: settings.min_new_tokens,
+    maxNewTokens: settings.max_new_tokens,
+    stopIds: language.stopIds,
+    ...stops,
+    seed: settings.seed,
+    iteration: settings.iteration,
+    maxRows: settings.max_rows,
+  }, { signal: hooks.signal, onProgress: ({ done, tokens }) => hooks.progress(done, tokens) }).all();
+
+  return completions.map((completion) => {
+    const prompt = prompts[completion.promptIndex]!, tokens = [...completion.tokens];
+    return {
+      prompt_id: prompt.id,
+      sample: completion.sample,
+      prompt: prompt.prompt,
+      completion: language.tokenizer.decode(tokens, { skipSpecialTokens: true }),
+      prompt_token_ids: [...encoded[completion.promptIndex]!],
+      token_ids: tokens,
+      logprob: completion.logprobs.reduce((sum, logprob) => sum + logprob, 0),
+      finish_reason: completion.finishReason,
+    };
+  });
+}
+
+/** Refuses, before any work, prompts that leave no room for an answer in the model's context. */
+export function checkPromptLengths(prompts: readonly PromptRecord[], { language, model }: Policy): void {
+  const context = model.config.maxPositionEmbeddings;
+  for (const prompt of prompts) {
+    const length = language.encodePrompt(prompt.prompt).length;
+    if (length >= context) {
+      throw new RunError('ERR_RUN_DATA', `Prompt ${JSON.stringify(prompt.id)} is ${length} tokens long and the model's context holds ${context}: shorten it or take it out.`);
+    }
+  }
+}

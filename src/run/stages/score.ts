@@ -1,0 +1,50 @@
+/** Score: log π(y|x) of every completion under θ_t, θ_{t−1} and θ_0; a model that plays two roles is run once. */
+import type { Model } from '../../engine/model.js';
+import type { CompletionRecord, ScoreRecord } from '../../data/records.js';
+import type { StageHooks } from './stage.js';
+
+export interface Judges {
+  current: Model;
+  previous: Model;
+  base: Model;
+}
+
+/** Completions of one prompt, whose tokens are computed once for all of them. */
+export type CompletionGroup = readonly CompletionRecord[];
+
+/** Groups by prompt id in order of first appearance. */
+export function groupCompletions(completions: readonly CompletionRecord[]): CompletionGroup[] {
+  const groups = new Map<string, CompletionRecord[]>();
+  for (const completion of completions) {
+    const group = groups.get(completion.prompt_id);
+    if (group) group.push(completion);
+    else groups.set(completion.prompt_id, [completion]);
+  }
+  return [...groups.values()];
+}
+
+/** Scores in the order of `groups` and their completions. Progress counts completions, once for each distinct model's share. */
+export async function score(groups: readonly CompletionGroup[], judges: Judges, settings: { max_batch_tokens: number }, hooks: StageHooks): Promise<ScoreRecord[]> {
+  const completions = groups.flat();
+  const request = groups.map((group) => ({ prompt: group[0]!.prompt_token_ids, completions: group.map((c) => c.token_ids) }));
+  const distinct = [...new Set([judges.current, judges.previous, judges.base])];
+  const sums = new Map<Model, Float64Array>();
+  let tokens = 0;
+  for (const [turn, model] of distinct.entries()) {
+    const result = await model.score({ groups: request, maxBatchTokens: settings.max_batch_tokens }, {
+      signal: hooks.signal,
+      onProgress: (p) => hooks.progress(Math.floor((turn * completions.length + (p.done / Math.max(1, p.total)) * completions.length) / distinct.length), tokens + p.tokens),
+    });
+    tokens += result.forwardTokens;
+    sums.set(model, result.sums);
+    hooks.progress(Math.floor(((turn + 1) * completions.length) / distinct.length), tokens);
+  }
+  return completions.map((completion, i) => ({
+    prompt_id: completion.prompt_id,
+    sample: completion.sample,
+    tokens: completion.token_ids.length,
+    logp_current: sums.get(judges.current)![i]!,
+    logp_previous: sums.get(judges.previous)![i]!,
+    logp_base: sums.get(judges.base)![i]!,
+  }));
+}

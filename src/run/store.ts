@@ -1,0 +1,179 @@
+/**
+ * The run directory: its file names, and the only code that writes them.
+ *
+ *   recipe.yaml run.json lock events.jsonl metrics.jsonl summary.json report.html
+ *   iteration-0/answers.jsonl                     the base model
+ *   sft/{demonstrations,steps,answers}.jsonl sft/checkpoint/
+ *   iteration-t/{prompts,completions,scores,rankings,pairs,steps,answers}.jsonl iteration-t/checkpoint/
+ *
+ * A file under its own name is complete: it was written to a temporary name, synced, and renamed. A stage in progress keeps its finished
+ * blocks beside it, `completions.jsonl.parts/00003.jsonl`, and a resumed stage goes on at the first one missing. Blocks are cut by
+ * position alone, so a resumed stage computes what an uninterrupted one would have. No artefact holds a time: events.jsonl does.
+ */
+import { createHash } from 'node:crypto';
+import { createReadStream, existsSync, readFileSync } from 'node:fs';
+import { mkdir, open, readFile, readdir, rename, rm, stat } from 'node:fs/promises';
+import { basename, dirname, join } from 'node:path';
+import { pipeline } from 'node:stream/promises';
+import { RunError } from './errors.js';
+
+export const RECIPE = 'recipe.yaml';
+export const RUN = 'run.json';
+export const LOCK = 'lock';
+export const EVENTS = 'events.jsonl';
+export const METRICS = 'metrics.jsonl';
+export const SUMMARY = 'summary.json';
+export const REPORT = 'report.html';
+
+/** Folder of SFT (`'sft'`) or of iteration t. */
+export type Phase = 'sft' | number;
+export const phaseFolder = (phase: Phase): string => (phase === 'sft' ? 'sft' : `iteration-${phase}`);
+
+/** Writes `data` to `path` so that a reader, or a crash, sees the old file or the whole new one. Folders are made. */
+export async function writeAtomic(path: string, data: string | Uint8Array): Promise<void> {
+  const temporary = `${path}.tmp-${process.pid}`;
+  await onDisk(path, async () => {
+    await mkdir(dirname(path), { recursive: true });
+    try {
+      const file = await open(temporary, 'w');
+      try {
+        await file.writeFile(data);
+        await file.sync();
+      } finally {
+        await file.close();
+      }
+      await rename(temporary, path);
+    } catch (error) {
+      await rm(temporary, { force: true });
+      throw error;
+    }
+    await syncFolder(dirname(path));
+  });
+}
+
+/** A rename is durable once its folder is synced. */
+export async function syncFolder(path: string): Promise<void> {
+  const folder = await open(path, 'r');
+  try {
+    await folder.sync();
+  } finally {
+    await folder.close();
+  }
+}
+
+/** Renames a finished folder into place: `build` fills `target`.tmp, whose files are synced first. */
+export async function makeFolder(target: string, build: (temporary: string) => Promise<void>): Promise<void> {
+  const temporary = `${target}.tmp`;
+  await onDisk(target, async () => {
+    await rm(temporary, { recursive: true, force: true });
+    await mkdir(temporary, { recursive: true });
+    await build(temporary);
+    for (const name of await readdir(temporary)) {
+      const file = await open(join(temporary, name), 'r');
+      try {
+        await file.sync();
+      } finally {
+        await file.close();
+      }
+    }
+    await syncFolder(temporary);
+    await rm(target, { recursive: true, force: true });
+    await rename(temporary, target);
+    await syncFolder(dirname(target));
+  });
+}
+
+/** One JSON object a line. */
+export async function writeRecords(path: string, records: readonly object[]): Promise<void> {
+  await writeAtomic(path, records.map((record) => `${JSON.stringify(record)}\n`).join(''));
+}
+
+/** Records of an artefact of ours. @throws RunError naming file and line where it is damaged. */
+export async function readRecords<T>(path: string): Promise<T[]> {
+  const text = await readFile(path, 'utf8');
+  const lines = text.split('\n');
+  if (lines.pop() !== '') throw new RunError('ERR_RUN_DATA', `${path} ends in the middle of a line; delete it and run the same command again`);
+  return lines.map((line, i) => {
+    try {
+      return JSON.parse(line) as T;
+    } catch {
+      throw new RunError('ERR_RUN_DATA', `${path}:${i + 1} is not a JSON object; delete the file and run the same command again`);
+    }
+  });
+}
+
+export interface Blocks<Item, Made> {
+  /** Where the records go. */
+  path: string;
+  items: readonly Item[];
+  /** Items of one block. */
+  size: number;
+  /** Names everything the records depend on; parts made under another plan are discarded. */
+  plan: string;
+  /** The records of one block; `first` is the index of its first item. */
+  make: (items: readonly Item[], first: number) => Promise<Made[]>;
+}
+
+/**
+ * The records of `path`: read where it is complete, else made block by block, each block on disk before the next begins.
+ * Whatever stops this, calling it again with the same arguments goes on at the first missing block.
+ */
+export async function inBlocks<Item, Made extends object>({ path, items, size, plan, make }: Blocks<Item, Made>): Promise<Made[]> {
+  if (existsSync(path)) return readRecords<Made>(path);
+  const parts = `${path}.parts`, planFile = join(parts, 'plan');
+  if (existsSync(parts) && (!existsSync(planFile) || readFileSync(planFile, 'utf8') !== plan)) await rm(parts, { recursive: true });
+  if (!existsSync(planFile)) await writeAtomic(planFile, plan);
+
+  const made: Made[] = [];
+  for (let first = 0, block = 0; first < items.length; first += size, block++) {
+    const part = join(parts, `${String(block).padStart(5, '0')}.jsonl`);
+    if (existsSync(part)) {
+      made.push(...(await readRecords<Made>(part)));
+      continue;
+    }
+    const records = await make(items.slice(first, first + size), first);
+    await writeRecords(part, records);
+    made.push(...records);
+  }
+  await writeRecords(path, made);
+  await rm(parts, { recursive: true, force: true });
+  return made;
+}
+
+/** What `inBlocks` would still have to make: 0 where the artefact is complete. */
+export function remainingItems(path: string, items: number, size: number): number {
+  if (existsSync(path)) return 0;
+  let left = items;
+  for (let block = 0; block * size < items; block++) {
+    if (existsSync(join(`${path}.parts`, `${String(block).padStart(5, '0')}.jsonl`))) left -= Math.min(size, items - block * size);
+  }
+  return left;
+}
+
+/** SHA-256 of a model: of its file, or of the weights and config files of its folder, by name. */
+export async function modelDigest(path: string): Promise<Record<string, string>> {
+  if (!(await stat(path)).isDirectory()) return { [basename(path)]: await fileDigest(path) };
+  const names = (await readdir(path)).filter((name) => /^(.*\.safetensors|.*\.safetensors\.index\.json|config\.json|tokenizer\.json|tokenizer_config\.json|chat_template\.jinja)$/.test(name)).sort();
+  const digests: Record<string, string> = {};
+  for (const name of names) digests[name] = await fileDigest(join(path, name));
+  return digests;
+}
+
+/** SHA-256 of a file, hex. */
+export async function fileDigest(path: string): Promise<string> {
+  const hash = createHash('sha256');
+  await pipeline(createReadStream(path, { highWaterMark: 1 << 20 }), hash);
+  return hash.digest('hex');
+}
+
+/** Runs file work on `path`; a full or read-only disk becomes one clear sentence. */
+export async function onDisk<T>(path: string, work: () => Promise<T>): Promise<T> {
+  try {
+    return await work();
+  } catch (error) {
+    const code = (error as NodeJS.ErrnoException).code;
+    const what = code === undefined ? undefined : { ENOSPC: 'the disk is full', EDQUOT: 'the disk quota is used up', EROFS: 'the disk is read-only', EACCES: 'writing is not allowed', EPERM: 'writing is not allowed', EIO: 'the disk reports an error', ENOTDIR: 'part of this path is a file', EEXIST: 'part of this path is a file' }[code];
+    if (what === undefined) throw error;
+    throw new RunError('ERR_DISK', `Cannot write ${path}: ${what}. What was finished is kept: clear the cause and run the same command again.`, { cause: error });
+  }
+}
