@@ -1,0 +1,255 @@
+// What an engine does on its worker: hand the model to the room that does the work, and keep three promises about weights.
+//   sharing   a snapshot and its origin hold the same tensors; who trains while others hold them takes a copy first;
+//   masters   a bf16 model trains from the full-precision values of the checkpoint it came from, not from its rounded ones;
+//   packing   the fast kernels' copies exist whenever no trainer changes the weights, and are shared as the weights are.
+#include "engine/engine.h"
+
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
+
+#include <atomic>
+#include <filesystem>
+#include <future>
+#include <unordered_map>
+
+#include "engine/shared_model.h"
+#include "generate/generator.h"
+#include "score/scorer.h"
+#include "support/file.h"
+#include "train/trainer.h"
+#include "weights/load.h"
+
+namespace cream {
+
+namespace {
+
+at::ScalarType scalar_type(DType dtype) { return dtype == DType::float32 ? at::kFloat : at::kBFloat16; }
+
+void return_memory() {
+#ifdef __GLIBC__
+  malloc_trim(0);  // glibc keeps freed blocks below its mmap threshold otherwise
+#endif
+}
+
+// What a snapshot takes from its origin.
+struct Shared {
+  std::shared_ptr<SharedModel> model;
+  std::string masters_source;
+};
+
+}  // namespace
+
+struct Engine::State {
+  std::shared_ptr<SharedModel> model;
+  // The checkpoint whose values the compute weights are a rounding of; empty: the compute weights are all there is.
+  std::string masters_source;
+  std::unique_ptr<Trainer> trainer;
+  uint64_t trainer_number = 0;  // of the live or the last one
+  bool packed = true;           // false only while a trainer lives
+  std::future<Shared> origin;   // of a snapshot that has not yet arrived
+
+  // The model to read: arrived, packed.
+  Transformer& ready();
+  // The model to change: nobody else's.
+  Transformer& own();
+  // Before each change: the fast kernels' copies would go stale.
+  void unpack();
+  Trainer& live(uint64_t number);
+  Shared share();
+  NamedTensors masters();
+  NamedTensors to_save(at::ScalarType dtype);
+};
+
+Transformer& Engine::State::ready() {
+  if (origin.valid()) {
+    try {
+      Shared shared = origin.get();
+      model = std::move(shared.model);
+      masters_source = std::move(shared.masters_source);
+    } catch (const std::future_error&) {
+      throw Error(ErrorCode::disposed, "The model that this snapshot was taken of was disposed of before the snapshot was made.");
+    }
+  }
+  if (!model) throw Error(ErrorCode::disposed, "The model holds no weights: it was disposed of, or did not load.");
+  if (!packed) {
+    model->transformer.weights().pack();
+    packed = true;
+  }
+  return model->transformer;
+}
+
+Transformer& Engine::State::own() {
+  ready();
+  if (model.use_count() > 1) {
+    model = model->copy();
+    packed = false;
+  } else {
+    // Whoever held it last read from it on another thread; its reads come before our writes.
+    std::atomic_thread_fence(std::memory_order_acquire);
+  }
+  unpack();
+  return model->transformer;
+}
+
+void Engine::State::unpack() {
+  if (packed) model->transformer.weights().unpack();
+  packed = false;
+}
+
+Trainer& Engine::State::live(uint64_t number) {
+  if (!trainer || number != trainer_number) throw Error(ErrorCode::disposed, "The trainer was disposed of; ask the model for a new one.");
+  return *trainer;
+}
+
+Shared Engine::State::share() {
+  ready();
+  if (!trainer) return {model, masters_source};
+  auto copy = model->copy();  // the trainer writes into ours
+  copy->transformer.weights().pack();
+  return {std::move(copy), masters_source};
+}
+
+// The checkpoint is read again: keeping fp32 beside bf16 would triple a model's memory between trainings.
+NamedTensors Engine::State::masters() {
+  if (masters_source.empty()) return {};
+  NamedTensors masters = load_weights(masters_source, at::kFloat).tensors;
+  std::unordered_map<std::string, const Tensor*> by_name;
+  for (const auto& [name, tensor] : masters) by_name.emplace(name, &tensor);
+  const Transformer& transformer = model->transformer;
+  for (const auto& [name, weight] : model->transformer.weights().parameters(transformer.config())) {
+    const auto found = by_name.find(name);
+    if (found == by_name.end() || !at::equal(found->second->to(weight->scalar_type()), *weight)) {
+      throw Error(ErrorCode::invalid_file, masters_source + " changed since the model was loaded from it (parameter " + name +
+                                               "); load the model again before training it.");
+    }
+  }
+  return masters;
+}
+
+NamedTensors Engine::State::to_save(at::ScalarType dtype) {
+  Transformer& transformer = ready();
+  NamedTensors tensors;
+  if (trainer) {
+    for (const OptimizerEntry& entry : trainer->optimizer().entries()) tensors.emplace_back(entry.name, entry.master);
+  } else if (dtype == at::kFloat && !masters_source.empty()) {
+    return masters();
+  } else {
+    for (const auto& [name, weight] : transformer.weights().parameters(transformer.config())) tensors.emplace_back(name, *weight);
+  }
+  return tensors;
+}
+
+Engine::Engine() : state_(std::make_unique<State>()) {}
+Engine::~Engine() = default;
+
+std::shared_ptr<Engine> Engine::snapshot() {
+  auto promise = std::make_shared<std::promise<Shared>>();
+  auto child = std::make_shared<Engine>();
+  child->info_ = info_;
+  child->state_->origin = promise->get_future();
+  // The lambda is the promise's only owner from here on: dropped unrun, it breaks the promise and the child says so.
+  post([state = state_.get(), promise = std::move(promise)] {
+    try {
+      promise->set_value(state->share());
+    } catch (...) {
+      promise->set_exception(std::current_exception());
+    }
+  }, [](const Error*) {});
+  // Taken at once, so that the weights do not count as shared for longer than they are.
+  child->post([state = child->state_.get()] { state->ready(); }, [](const Error*) {});
+  return child;
+}
+
+void Engine::load(const std::string& path, DType dtype, const Cancel& cancel) {
+  cancel.check();
+  const at::NoGradGuard no_grad;
+  LoadedWeights loaded = load_weights(path, scalar_type(dtype));
+  cancel.check();
+  Weights weights = weights_from(loaded.config, std::move(loaded.tensors));
+  info_.dtype = dtype;
+  info_.config = loaded.config;
+  info_.config_json = config_to_json(loaded.config, dtype);
+  info_.parameters = 0;
+  for (const auto& [name, weight] : weights.parameters(loaded.config)) info_.parameters += static_cast<uint64_t>(weight->numel());
+  state_->model = std::make_shared<SharedModel>(Transformer(std::move(loaded.config), std::move(weights)));
+  if (dtype == DType::bfloat16 && finer_than_bfloat16(path)) state_->masters_source = path;
+}
+
+void Engine::unload() {
+  state_->trainer.reset();
+  state_->model.reset();
+  state_->origin = {};
+  return_memory();
+}
+
+GenerationStats Engine::generate(const GenerationRequest& request, std::function<void(GeneratedCompletion&&)> on_completion,
+                                 std::function<void(std::vector<StreamedToken>&&)> on_tokens, OnProgress on_progress, const Cancel& cancel) {
+  return cream::generate(state_->ready(), request, {std::move(on_completion), std::move(on_tokens), std::move(on_progress)}, cancel);
+}
+
+ScoringResult Engine::score(const ScoringRequest& request, const OnProgress& on_progress, const Cancel& cancel) {
+  return cream::score(state_->ready(), request, on_progress, cancel);
+}
+
+std::vector<float> Engine::logits(const Tokens& tokens) {
+  const at::NoGradGuard no_grad;
+  const Tensor logits = sequence_logits(state_->ready(), tokens).contiguous();  // [tokens, vocab] fp32
+  const float* values = logits.const_data_ptr<float>();
+  return {values, values + logits.numel()};
+}
+
+void Engine::save(const std::string& directory, DType dtype, const std::string& config_json) {
+  const at::NoGradGuard no_grad;
+  const NamedTensors tensors = state_->to_save(scalar_type(dtype));
+  std::error_code error;
+  std::filesystem::create_directories(directory, error);
+  if (error) throw io_error("create the folder", directory, error.value());
+  // The config last: a folder that has one is complete.
+  save_weights(directory, info_.config, tensors, scalar_type(dtype));
+  write_file_atomic((std::filesystem::path(directory) / "config.json").string(), config_json);
+  if (state_->trainer && dtype == DType::float32 && info_.dtype == DType::bfloat16) state_->masters_source = directory;
+}
+
+uint64_t Engine::start_trainer(const TrainerParams& params) {
+  State& state = *state_;
+  if (state.trainer) throw Error(ErrorCode::invalid_argument, "[trainer] this model has a trainer already; dispose of it before asking for another.");
+  state.ready();
+  const NamedTensors masters = state.masters();
+  state.trainer = std::make_unique<Trainer>(state.own(), params, masters);
+  return ++state.trainer_number;
+}
+
+StepMetrics Engine::preference_step(uint64_t trainer, const std::vector<PreferencePair>& pairs, const Cancel& cancel) {
+  Trainer& live = state_->live(trainer);
+  state_->unpack();
+  const StepMetrics metrics = live.preference_step(pairs, cancel);
+  state_->masters_source.clear();
+  return metrics;
+}
+
+StepMetrics Engine::sft_step(uint64_t trainer, const std::vector<SftExample>& examples, const Cancel& cancel) {
+  Trainer& live = state_->live(trainer);
+  state_->unpack();
+  const StepMetrics metrics = live.sft_step(examples, cancel);
+  state_->masters_source.clear();
+  return metrics;
+}
+
+void Engine::save_trainer_state(uint64_t trainer, const std::string& path) { state_->live(trainer).save_state(path); }
+
+void Engine::load_trainer_state(uint64_t trainer, const std::string& path) {
+  Trainer& live = state_->live(trainer);
+  state_->unpack();
+  state_->masters_source.clear();  // even a failed load leaves the question open
+  live.load_state(path);
+}
+
+void Engine::end_trainer(uint64_t trainer) {
+  if (!state_->trainer || trainer != state_->trainer_number) return;
+  state_->trainer.reset();
+  state_->ready();
+  return_memory();
+}
+
+}  // namespace cream

@@ -1,0 +1,55 @@
+// What the machine and the build are: read once, for `cream doctor` and for the line that opens a run.
+#include <fstream>
+
+#include <ATen/Version.h>
+#include <torch/version.h>
+
+#include "engine/engine.h"
+#include "engine/shared_model.h"
+#include "weights/reader.h"
+
+namespace cream {
+
+namespace {
+
+std::string cpu_model() {
+  std::ifstream file("/proc/cpuinfo");
+  for (std::string line; std::getline(file, line);) {
+    if (line.rfind("model name", 0) == 0) return line.substr(std::min(line.size(), line.find(':') + 2));
+  }
+  return "unknown";
+}
+
+std::vector<std::string> cpu_features() {
+  std::vector<std::string> features;
+#if defined(__x86_64__) && defined(__GNUC__)
+  __builtin_cpu_init();
+  if (__builtin_cpu_supports("avx2")) features.emplace_back("avx2");
+  if (__builtin_cpu_supports("fma")) features.emplace_back("fma");
+  if (__builtin_cpu_supports("avx512f")) features.emplace_back("avx512f");
+  if (__builtin_cpu_supports("avx512bw")) features.emplace_back("avx512bw");
+  if (__builtin_cpu_supports("avx512vl")) features.emplace_back("avx512vl");
+  if (__builtin_cpu_supports("avx512dq")) features.emplace_back("avx512dq");
+  if (__builtin_cpu_supports("avx512vnni")) features.emplace_back("avx512_vnni");
+  if (__builtin_cpu_supports("avx512bf16")) features.emplace_back("avx512_bf16");
+#endif
+  return features;
+}
+
+}  // namespace
+
+EngineInfo engine_info() {
+  EngineInfo info;
+  info.torch = TORCH_VERSION;
+  info.cpu_model = cpu_model();
+  info.cpu_features = cpu_features();
+  info.threads = threads();
+  info.cuda = at::hasCUDA();
+  info.devices = {"cpu"};
+  info.weight_bytes = live_weight_bytes();
+  return info;
+}
+
+std::string read_gguf_metadata(const std::string& path) { return open_gguf(path)->metadata_json(); }
+
+}  // namespace cream
