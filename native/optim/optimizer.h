@@ -1,4 +1,7 @@
 // AdamW over a model's parameters: fp32 master weights, moments and gradient accumulators; the compute weights are rewritten each step.
+//
+// At a learning rate of 1e-6 an update is smaller than half a bf16 step, so bf16 weights alone would never move: the masters
+// hold what the rounding would lose. 16 bytes a parameter beside the model.
 #pragma once
 
 #include <string>
@@ -10,19 +13,25 @@
 
 namespace cream {
 
+using NamedTensor = std::pair<std::string, Tensor>;
+
 struct OptimizerEntry {
   std::string name;
-  Tensor weight;     // compute copy, owned by the model
-  Tensor master;     // fp32; the same tensor as weight where the model is fp32
-  Tensor m, v, gradient;  // fp32
-  bool decay;        // weight decay applies: matrices, not norms
+  Tensor weight;          // compute copy; storage owned by the model
+  Tensor master;          // fp32; the same tensor as weight where the model is fp32
+  Tensor m, v, gradient;  // fp32, weight's shape
+  bool decay;             // weight decay applies: matrices, not norms (Hugging Face Trainer's rule)
 };
 
 class Optimizer {
  public:
-  Optimizer(std::vector<std::pair<std::string, Tensor>> weights, OptimizerParams params);
+  // `masters`: fp32 values by parameter name, taken over, for a model whose weights are a rounded copy of them; names not
+  // listed start from the weight itself. Throws Error{invalid_argument} for an unknown name or a wrong shape or dtype.
+  Optimizer(const std::vector<NamedTensor>& weights, OptimizerParams params, const std::vector<NamedTensor>& masters = {});
 
   std::vector<OptimizerEntry>& entries() { return entries_; }
+  const std::vector<OptimizerEntry>& entries() const { return entries_; }
+  OptimizerEntry& entry(const std::string& name);
   const OptimizerParams& params() const { return params_; }
   int64_t step_count() const { return step_; }
   void set_step_count(int64_t step) { step_ = step; }
@@ -32,6 +41,8 @@ class Optimizer {
   };
   // Clips by global norm, updates, zeroes the gradients. Throws Error{non_finite} and changes nothing if the norm is not finite.
   Applied step();
+  void zero_gradients();
+  void rewrite_weights();  // compute weights ← masters, after masters were read from a file
 
  private:
   std::vector<OptimizerEntry> entries_;

@@ -1,34 +1,53 @@
 // Trains a model in place. One call is one optimizer step over all the pairs or examples given; micro-batches are cut inside.
+//
+// The model's weight storage is written by every step: whoever shares it (a snapshot) must have taken a copy before.
+// One thread, the model's worker; the Trainer must not outlive the model. Between steps the model may sample and score:
+// its weights, packed copies included, are those of the last finished step.
 #pragma once
 
-#include <memory>
 #include <string>
 #include <vector>
 
+#include "loss/linear_preference.h"
+#include "model/packing.h"
 #include "model/transformer.h"
 #include "optim/optimizer.h"
 #include "support/types.h"
+#include "train/backward.h"
 
 namespace cream {
 
 class Trainer {
  public:
   // `masters`: fp32 values to start from, by engine parameter name, where the model's own weights are a rounded copy; may be empty.
-  Trainer(Transformer& model, TrainerParams params, const std::vector<std::pair<std::string, Tensor>>& masters);
+  Trainer(Transformer& model, TrainerParams params, const std::vector<NamedTensor>& masters);
 
+  // The loss is the mean over the pairs. Throws Error{invalid_argument} for empty or impossible input, Error{non_finite} for a
+  // loss or gradient that is NaN or infinite, Error{aborted}; then nothing has changed.
   StepMetrics preference_step(const std::vector<PreferencePair>& pairs, const Cancel& cancel);
+  // The loss is the mean over the completion tokens of all examples. Errors as above.
   StepMetrics sft_step(const std::vector<SftExample>& examples, const Cancel& cancel);
 
   // Optimizer state, step count and master weights, to one safetensors file (temporary, fsync, rename); restores exactly.
   void save_state(const std::string& path) const;
+  // Throws Error{not_found | invalid_file | invalid_argument} and changes nothing where the file is another model's or was
+  // saved under other settings.
   void load_state(const std::string& path);
 
+  // fp32 weights by engine name; they share storage with the trainer.
+  std::vector<NamedTensor> masters() const;
   Optimizer& optimizer() { return optimizer_; }
+  const TrainerParams& params() const { return params_; }
 
  private:
+  template <class Accumulate>
+  StepMetrics step(const Accumulate& accumulate);
+  void require_finite(double loss, const std::string& where) const;
+
   Transformer& model_;
   TrainerParams params_;
   Optimizer optimizer_;
+  Backward backward_;
 };
 
 }  // namespace cream

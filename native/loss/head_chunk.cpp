@@ -1,0 +1,27 @@
+// Three GEMMs a chunk: logits = H·Wᵀ in fp32; then, with dZ the gradient of the logits rounded to the compute dtype,
+// dH = dZ·W and dW += dZᵀ·H. The log-sum-exp and the softmax are fp32, dW is accumulated in fp32 over the chunks.
+#include "loss/head_chunk.h"
+
+#include <utility>
+
+namespace cream {
+
+HeadChunk::HeadChunk(Tensor hidden, const Linear& head, Tensor targets)
+    : hidden_(std::move(hidden)), targets_(std::move(targets)), head_(head) {
+  logits_ = ops::linear_f32(hidden_, head_).contiguous();
+  token_ = ops::token_logprob(logits_, targets_);
+}
+
+Tensor HeadChunk::backward(const Tensor& coefficient, Tensor& head_gradient) {
+  const auto dtype = hidden_.scalar_type();
+  const Tensor d_logits =
+      ops::token_logprob_gradient(std::exchange(logits_, {}), token_.logsumexp, targets_, coefficient, dtype);  // [n, vocab]
+  if (dtype == at::kFloat) {
+    head_gradient.addmm_(d_logits.t(), hidden_);
+  } else {
+    head_gradient.add_(at::mm(d_logits.t(), hidden_));
+  }
+  return at::mm(d_logits, head_.weight);
+}
+
+}  // namespace cream

@@ -1,0 +1,27 @@
+// The head on a few rows: their log-probs, then, once the loss has said how each counts, the gradients. Both losses run on it.
+#pragma once
+
+#include "ops/linear/op.h"
+#include "ops/token_logprob/op.h"
+#include "support/torch.h"
+
+namespace cream {
+
+class HeadChunk {
+ public:
+  // hidden [n, hidden], targets [n] int64. Computes the logits [n, vocab] fp32 and keeps them.
+  HeadChunk(Tensor hidden, const Linear& head, Tensor targets);
+
+  const Tensor& logprob() const { return token_.logprob; }  // [n] fp32
+
+  // coefficient [n] fp32: d loss / d logprob. Adds to head_gradient [vocab, hidden] fp32; returns d loss / d hidden [n, hidden]
+  // in hidden's dtype. Uses up the logits: once a chunk.
+  Tensor backward(const Tensor& coefficient, Tensor& head_gradient);
+
+ private:
+  Tensor hidden_, targets_, logits_;
+  const Linear& head_;
+  ops::TokenLogprob token_;
+};
+
+}  // namespace cream

@@ -1,0 +1,101 @@
+// AdamW and the gradient norm on the CPU: fixed blocks over the threads, each by the widest kernel the CPU has.
+#include "ops/adamw/kernel.h"
+#include "ops/adamw/op.h"
+#include "ops/dispatch.h"
+
+namespace cream::ops {
+namespace {
+
+constexpr int64_t kBlock = int64_t{1} << 16;  // a multiple of 16; fixed, so that sums do not depend on the thread count
+
+uint16_t round_to_bf16(float x) { return c10::detail::round_to_nearest_even(x); }
+
+AdamWScalars scalars_of(const AdamWStep& step) {
+  const double correction1 = 1 - std::pow(step.beta1, static_cast<double>(step.step));
+  const double correction2 = 1 - std::pow(step.beta2, static_cast<double>(step.step));
+  return {static_cast<float>(1 - step.learning_rate * step.weight_decay),
+          static_cast<float>(1 - step.beta1),
+          static_cast<float>(step.beta2),
+          static_cast<float>(1 - step.beta2),
+          static_cast<float>(step.learning_rate / correction1),
+          static_cast<float>(std::sqrt(correction2)),
+          static_cast<float>(step.epsilon),
+          static_cast<float>(step.gradient_scale)};
+}
+
+int64_t blocks_of(int64_t n) { return (n + kBlock - 1) / kBlock; }
+
+}  // namespace
+
+void adamw_scalar(float* master, float* m, float* v, const float* gradient, uint16_t* bf16, int64_t n, const AdamWScalars& s) {
+  for (int64_t i = 0; i < n; ++i) {
+    const float g = gradient[i] * s.gradient_scale;
+    const float moment = m[i] + s.one_minus_beta1 * (g - m[i]);
+    const float square = v[i] * s.beta2 + s.one_minus_beta2 * g * g;
+    const float denominator = std::sqrt(square) / s.root_correction2 + s.epsilon;
+    const float value = master[i] * s.decay - s.step_size * moment / denominator;
+    m[i] = moment;
+    v[i] = square;
+    master[i] = value;
+    if (bf16 != nullptr) bf16[i] = round_to_bf16(value);
+  }
+}
+
+double sum_of_squares_scalar(const float* x, int64_t n) {
+  double lanes[16] = {};
+  for (int64_t i = 0; i < n; ++i) lanes[i % 16] += static_cast<double>(x[i]) * static_cast<double>(x[i]);
+  double sum = 0;
+  for (const double lane : lanes) sum += lane;
+  return sum;
+}
+
+void adamw(Tensor& master, Tensor& m, Tensor& v, const Tensor& gradient, Tensor& weight, const AdamWStep& step) {
+  const bool separate = !weight.is_same(master);
+  const bool plain = master.is_cpu() && master.is_contiguous() && m.is_contiguous() && v.is_contiguous() &&
+                     gradient.is_contiguous() && weight.is_contiguous() &&
+                     (!separate || weight.scalar_type() == at::kBFloat16);
+  if (!plain) return reference::adamw(master, m, v, gradient, weight, step);
+
+  const AdamWScalars s = scalars_of(step);
+  float* const master_data = master.mutable_data_ptr<float>();
+  float* const m_data = m.mutable_data_ptr<float>();
+  float* const v_data = v.mutable_data_ptr<float>();
+  const float* const gradient_data = gradient.const_data_ptr<float>();
+  uint16_t* const bf16 = separate ? reinterpret_cast<uint16_t*>(weight.mutable_data_ptr<at::BFloat16>()) : nullptr;
+  const int64_t n = master.numel();
+  if (fast_path()) count_fast_run(Op::adamw);
+  at::parallel_for(0, blocks_of(n), 1, [&](int64_t first, int64_t last) {
+    const int64_t begin = first * kBlock, end = std::min(last * kBlock, n);
+    const int64_t wide = fast_path() ? (end - begin) / 16 * 16 : 0;
+    const auto at = [&](auto* data, int64_t offset) { return data == nullptr ? nullptr : data + begin + offset; };
+#if defined(__x86_64__)
+    if (wide > 0) adamw_avx512(at(master_data, 0), at(m_data, 0), at(v_data, 0), at(gradient_data, 0), at(bf16, 0), wide, s);
+#endif
+    adamw_scalar(at(master_data, wide), at(m_data, wide), at(v_data, wide), at(gradient_data, wide), at(bf16, wide),
+                 end - begin - wide, s);
+  });
+}
+
+double sum_of_squares(const Tensor& x) {
+  if (!x.is_cpu() || !x.is_contiguous()) return reference::sum_of_squares(x);
+  const float* const data = x.const_data_ptr<float>();
+  const int64_t n = x.numel();
+  std::vector<double> sums(blocks_of(n));
+  at::parallel_for(0, blocks_of(n), 1, [&](int64_t first, int64_t last) {
+    for (int64_t block = first; block < last; ++block) {
+      const int64_t begin = block * kBlock, length = std::min(kBlock, n - begin);
+#if defined(__x86_64__)
+      if (fast_path() && length % 16 == 0) {
+        sums[block] = sum_of_squares_avx512(data + begin, length);
+        continue;
+      }
+#endif
+      sums[block] = sum_of_squares_scalar(data + begin, length);
+    }
+  });
+  double sum = 0;
+  for (const double part : sums) sum += part;
+  return sum;
+}
+
+}  // namespace cream::ops

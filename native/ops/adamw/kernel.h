@@ -1,0 +1,26 @@
+// What the AdamW kernels share: raw pointers only, so that a file for one instruction set needs no torch header.
+#pragma once
+
+#include <cstdint>
+
+namespace cream::ops {
+
+// The step's scalars, derived in fp64 and rounded once, as torch does.
+struct AdamWScalars {
+  float decay;             // 1 − lr·λ
+  float one_minus_beta1, beta2, one_minus_beta2;
+  float step_size;         // lr / (1 − β1ᵗ)
+  float root_correction2;  // √(1 − β2ᵗ)
+  float epsilon, gradient_scale;
+};
+
+// `bf16` (n entries) or null where master is itself the compute weight.
+void adamw_scalar(float* master, float* m, float* v, const float* gradient, uint16_t* bf16, int64_t n, const AdamWScalars& s);
+// Σ x², 16 fp64 lanes (entry i goes to lane i mod 16), lanes added in order.
+double sum_of_squares_scalar(const float* x, int64_t n);
+
+// n is a multiple of 16. Same operations in the same order, no fused multiply-add: the same bits.
+void adamw_avx512(float* master, float* m, float* v, const float* gradient, uint16_t* bf16, int64_t n, const AdamWScalars& s);
+double sum_of_squares_avx512(const float* x, int64_t n);
+
+}  // namespace cream::ops

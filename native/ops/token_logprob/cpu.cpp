@@ -1,0 +1,69 @@
+// Rows over the threads, AVX-512 where the CPU has it, the reference elsewhere.
+#include "ops/dispatch.h"
+#include "ops/token_logprob/kernel.h"
+#include "ops/token_logprob/op.h"
+
+namespace cream::ops {
+namespace {
+
+bool use_avx512(const Tensor& logits) {
+  return fast_path() && logits.is_cpu() && logits.is_contiguous() && logits.scalar_type() == at::kFloat;
+}
+
+}  // namespace
+
+TokenLogprob token_logprob(const Tensor& logits, const Tensor& targets) {
+  if (!use_avx512(logits)) return reference::token_logprob(logits, targets);
+#if defined(__x86_64__)
+  count_fast_run(Op::token_logprob);
+  const int64_t rows = logits.size(0), vocab = logits.size(1);
+  TokenLogprob out{at::empty({rows}, logits.options()), at::empty({rows}, logits.options())};
+  const float* const data = logits.const_data_ptr<float>();
+  const int64_t* const target = targets.const_data_ptr<int64_t>();
+  float* const logprob = out.logprob.mutable_data_ptr<float>();
+  float* const logsumexp = out.logsumexp.mutable_data_ptr<float>();
+  at::parallel_for(0, rows, 1, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      logsumexp[i] = row_logsumexp_avx512(data + i * vocab, vocab);
+      logprob[i] = data[i * vocab + target[i]] - logsumexp[i];
+    }
+  });
+  return out;
+#else
+  return {};
+#endif
+}
+
+Tensor token_logprob_gradient(Tensor logits, const Tensor& logsumexp, const Tensor& targets, const Tensor& coefficient,
+                              at::ScalarType dtype) {
+  if (!use_avx512(logits)) return reference::token_logprob_gradient(logits, logsumexp, targets, coefficient, dtype);
+#if defined(__x86_64__)
+  const int64_t rows = logits.size(0), vocab = logits.size(1);
+  const bool bf16 = dtype == at::kBFloat16;
+  Tensor gradient = bf16 ? at::empty({rows, vocab}, logits.options().dtype(at::kBFloat16)) : logits;
+  const float* const data = logits.const_data_ptr<float>();
+  const float* const lse = logsumexp.const_data_ptr<float>();
+  const float* const scale = coefficient.const_data_ptr<float>();
+  const int64_t* const target = targets.const_data_ptr<int64_t>();
+  at::parallel_for(0, rows, 1, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      const float* const row = data + i * vocab;
+      const float at_target = scale[i] * (1.0f - std::exp(row[target[i]] - lse[i]));  // before the row is overwritten
+      if (bf16) {
+        at::BFloat16* const out = gradient.mutable_data_ptr<at::BFloat16>() + i * vocab;
+        row_softmax_bf16_avx512(row, reinterpret_cast<uint16_t*>(out), vocab, lse[i], -scale[i]);
+        out[target[i]] = at_target;
+      } else {
+        float* const out = gradient.mutable_data_ptr<float>() + i * vocab;
+        row_softmax_f32_avx512(row, out, vocab, lse[i], -scale[i]);
+        out[target[i]] = at_target;
+      }
+    }
+  });
+  return gradient;
+#else
+  return {};
+#endif
+}
+
+}  // namespace cream::ops

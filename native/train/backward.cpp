@@ -1,0 +1,124 @@
+// Embedding, layers, final norm and head forward; then the same list backward, one autograd graph a layer.
+// The chain between layers is by hand: each layer's input is a leaf, so its graph is freed as soon as it has been walked.
+#include "train/backward.h"
+
+#include <utility>
+
+namespace cream {
+namespace {
+
+// The same storage behind new tensors: the model's own stay free of autograd, so sampling and scoring need not know of training.
+Weights differentiable(Weights weights, const ModelConfig& config) {
+  for (auto& [name, tensor] : weights.parameters(config)) *tensor = tensor->detach().set_requires_grad(true);
+  for (LayerWeights& layer : weights.layers)
+    for (Linear* linear : {&layer.qkv, &layer.out, &layer.gate_up, &layer.down}) linear->packed.reset();
+  weights.embedding.packed.reset();
+  weights.head.packed.reset();
+  if (config.tie_word_embeddings) weights.head.weight = weights.embedding.weight;
+  return weights;
+}
+
+}  // namespace
+
+Backward::Backward(Transformer& model, Optimizer& optimizer, bool activation_checkpointing)
+    : model_(model),
+      differentiable_(model.config(), differentiable(model.weights(), model.config())),
+      optimizer_(optimizer),
+      checkpointing_(activation_checkpointing) {
+  for (int64_t i = 0; i < model.config().num_layers; ++i) layers_.push_back(parameters_of("layers." + std::to_string(i) + "."));
+  final_norm_ = parameters_of("final_norm");
+}
+
+Backward::Parameters Backward::parameters_of(const std::string& prefix) {
+  Parameters found;
+  for (auto& [name, tensor] : differentiable_.weights().parameters(model_.config())) {
+    if (name.rfind(prefix, 0) != 0) continue;
+    found.weights.push_back(*tensor);
+    found.gradients.push_back(optimizer_.entry(name).gradient);
+  }
+  return found;
+}
+
+double Backward::run(const PackedBatch& batch, const HeadLoss& loss, const Cancel& cancel) {
+  activations_.clear();
+  const Rows rows = batch.as_rows();
+  const Tensor x = forward(batch, rows, cancel);  // [rows, hidden]
+  Tensor d_x;
+  const double value = head(batch, x, loss, d_x);
+  const auto [cos, sin] = model_.rope(rows.positions);
+  for (int64_t i = model_.config().num_layers - 1; i >= 0; --i) {
+    cancel.check();
+    backward_layer(i, batch, cos, sin, d_x);
+  }
+  // The lookup's gradient, summed in fp32: a token occurs many times in a batch.
+  optimizer_.entry("embedding").gradient.index_add_(0, rows.tokens, d_x.to(at::kFloat));
+  return value;
+}
+
+Tensor Backward::forward(const PackedBatch& batch, const Rows& rows, const Cancel& cancel) {
+  const auto [cos, sin] = model_.rope(rows.positions);
+  PackedAttention attention(batch.segments());
+  Tensor x;
+  {
+    const at::NoGradGuard no_grad;
+    x = model_.embed(rows.tokens);
+  }
+  for (int64_t i = 0; i < model_.config().num_layers; ++i) {
+    cancel.check();
+    if (checkpointing_) {
+      const at::NoGradGuard no_grad;
+      Tensor output = model_.layer(i, x, cos, sin, attention);
+      activations_.push_back({std::exchange(x, output), {}});
+    } else {
+      const at::AutoGradMode grad(true);
+      const Tensor input = x.detach().set_requires_grad(true);
+      const Tensor output = differentiable_.layer(i, input, cos, sin, attention);
+      activations_.push_back({input, output});
+      x = output.detach();
+    }
+  }
+  return x;
+}
+
+double Backward::head(const PackedBatch& batch, const Tensor& x, const HeadLoss& loss, Tensor& d_x) {
+  // The final norm and the head see only the rows that predict something.
+  const Tensor index = batch.prediction_rows();
+  Tensor selected, hidden;
+  {
+    const at::AutoGradMode grad(true);
+    selected = x.index_select(0, index).set_requires_grad(true);  // [predictions, hidden]
+    hidden = differentiable_.final_norm(selected);
+  }
+  Tensor& head_gradient = optimizer_.entry(model_.config().tie_word_embeddings ? "embedding" : "head").gradient;
+  const HeadGradient gradient = loss(hidden.detach(), model_.weights().head, batch.targets(), head_gradient);
+  const Tensor d_selected = propagate(hidden, gradient.d_hidden, selected, final_norm_);
+  // A prompt's last row predicts the first token of both completions: its gradients add up.
+  d_x = at::zeros_like(x).index_add_(0, index, d_selected);
+  return gradient.loss;
+}
+
+void Backward::backward_layer(int64_t index, const PackedBatch& batch, const Tensor& cos, const Tensor& sin, Tensor& d_x) {
+  Activation activation = std::move(activations_.back());
+  activations_.pop_back();
+  if (!activation.output.defined()) {
+    const at::AutoGradMode grad(true);
+    PackedAttention attention(batch.segments());
+    activation.input = activation.input.detach().set_requires_grad(true);
+    activation.output = differentiable_.layer(index, activation.input, cos, sin, attention);
+  }
+  d_x = propagate(activation.output, d_x, activation.input, layers_[index]);
+}
+
+Tensor Backward::propagate(const Tensor& output, const Tensor& d_output, const Tensor& input, const Parameters& parameters) {
+  torch::autograd::variable_list inputs{input};
+  inputs.insert(inputs.end(), parameters.weights.begin(), parameters.weights.end());
+  torch::autograd::variable_list gradients = torch::autograd::grad({output}, inputs, {d_output});
+  const at::NoGradGuard no_grad;
+  for (size_t i = 0; i < parameters.gradients.size(); ++i) {
+    Tensor accumulator = parameters.gradients[i];
+    accumulator.add_(std::exchange(gradients[i + 1], {}));
+  }
+  return gradients[0];
+}
+
+}  // namespace cream

@@ -1,0 +1,57 @@
+// Forward and backward of one packed micro-batch: gradients of all parameters are added to the optimizer's fp32 accumulators.
+//
+// The backward pass runs layer by layer. With activation checkpointing the forward keeps each layer's input only and the layer
+// is computed again under autograd when its turn comes, so one layer's activations exist at a time; without it the forward
+// itself runs under autograd and every layer's graph is kept.
+#pragma once
+
+#include <functional>
+#include <vector>
+
+#include "loss/linear_preference.h"
+#include "model/packing.h"
+#include "model/transformer.h"
+#include "optim/optimizer.h"
+#include "support/types.h"
+
+namespace cream {
+
+// hidden [predictions, hidden] after the final norm, targets [predictions] → loss and its gradient; adds to head_gradient.
+using HeadLoss = std::function<HeadGradient(const Tensor& hidden, const Linear& head, const Tensor& targets, Tensor& head_gradient)>;
+
+class Backward {
+ public:
+  // Both outlive this. Parameters of `model` and entries of `optimizer` are matched by name.
+  Backward(Transformer& model, Optimizer& optimizer, bool activation_checkpointing);
+
+  // Returns the loss. Checks `cancel` before every layer; what was added to the accumulators by then stays there.
+  double run(const PackedBatch& batch, const HeadLoss& loss, const Cancel& cancel);
+
+ private:
+  // Tensors that require a gradient, and where their gradients are collected.
+  struct Parameters {
+    std::vector<Tensor> weights, gradients;
+  };
+
+  Tensor forward(const PackedBatch& batch, const Rows& rows, const Cancel& cancel);
+  // Both return the gradient with respect to their input in d_x.
+  double head(const PackedBatch& batch, const Tensor& x, const HeadLoss& loss, Tensor& d_x);
+  void backward_layer(int64_t index, const PackedBatch& batch, const Tensor& cos, const Tensor& sin, Tensor& d_x);
+  // d_output → gradient of the input; the parameters' gradients go to their accumulators.
+  static Tensor propagate(const Tensor& output, const Tensor& d_output, const Tensor& input, const Parameters& parameters);
+  Parameters parameters_of(const std::string& prefix);
+
+  Transformer& model_;
+  Transformer differentiable_;  // the model's storage under tensors that require gradients; no packed copies
+  Optimizer& optimizer_;
+  bool checkpointing_;
+  std::vector<Parameters> layers_;
+  Parameters final_norm_;
+  // Of the micro-batch in progress.
+  struct Activation {
+    Tensor input, output;  // output: undefined where it is to be recomputed
+  };
+  std::vector<Activation> activations_;
+};
+
+}  // namespace cream
