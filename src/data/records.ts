@@ -8,12 +8,20 @@ export interface Message {
   content: string;
 }
 
+/** One option of a multiple-choice question; its label is what an answer names. */
+export interface Choice {
+  label: string;
+  text: string;
+}
+
 /** A question for the policy. `answer` is never shown to it: evaluation alone reads it. */
 export interface PromptRecord {
   id: string;
   prompt: Message[];
   answer?: string;
   task?: string;
+  /** Multiple choice: the options shown in the prompt; `answer` is one of their labels. */
+  choices?: Choice[];
 }
 
 /** A demonstration for supervised fine-tuning: the loss is on `completion` alone. */
