@@ -10,11 +10,10 @@
  * blocks beside it, `completions.jsonl.parts/00003.jsonl`, and a resumed stage goes on at the first one missing. Blocks are cut by
  * position alone, so a resumed stage computes what an uninterrupted one would have. No artefact holds a time: events.jsonl does.
  */
-import { createHash } from 'node:crypto';
-import { createReadStream, existsSync, readFileSync } from 'node:fs';
-import { mkdir, open, readFile, readdir, rename, rm, stat } from 'node:fs/promises';
-import { basename, dirname, join } from 'node:path';
-import { pipeline } from 'node:stream/promises';
+import { existsSync, readFileSync } from 'node:fs';
+import { mkdir, open, readdir, rename, rm } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { readJsonl, serialize } from '../data/jsonl.js';
 import { RunError } from './errors.js';
 
 export const RECIPE = 'recipe.yaml';
@@ -85,21 +84,12 @@ export async function makeFolder(target: string, build: (temporary: string) => P
 
 /** One JSON object a line. */
 export async function writeRecords(path: string, records: readonly object[]): Promise<void> {
-  await writeAtomic(path, records.map((record) => `${JSON.stringify(record)}\n`).join(''));
+  await writeAtomic(path, records.map(serialize).join(''));
 }
 
-/** Records of an artefact of ours. @throws RunError naming file and line where it is damaged. */
-export async function readRecords<T>(path: string): Promise<T[]> {
-  const text = await readFile(path, 'utf8');
-  const lines = text.split('\n');
-  if (lines.pop() !== '') throw new RunError('ERR_RUN_DATA', `${path} ends in the middle of a line; delete it and run the same command again`);
-  return lines.map((line, i) => {
-    try {
-      return JSON.parse(line) as T;
-    } catch {
-      throw new RunError('ERR_RUN_DATA', `${path}:${i + 1} is not a JSON object; delete the file and run the same command again`);
-    }
-  });
+/** Records of an artefact that this program wrote. @throws DataError naming file and line where it is damaged. */
+export async function readRecords<T extends object>(path: string): Promise<T[]> {
+  return (await readJsonl(path, { allowEmpty: true })).map((line) => line.value as T);
 }
 
 export interface Blocks<Item, Made> {
@@ -148,22 +138,6 @@ export function remainingItems(path: string, items: number, size: number): numbe
     if (existsSync(join(`${path}.parts`, `${String(block).padStart(5, '0')}.jsonl`))) left -= Math.min(size, items - block * size);
   }
   return left;
-}
-
-/** SHA-256 of a model: of its file, or of the weights and config files of its folder, by name. */
-export async function modelDigest(path: string): Promise<Record<string, string>> {
-  if (!(await stat(path)).isDirectory()) return { [basename(path)]: await fileDigest(path) };
-  const names = (await readdir(path)).filter((name) => /^(.*\.safetensors|.*\.safetensors\.index\.json|config\.json|tokenizer\.json|tokenizer_config\.json|chat_template\.jinja)$/.test(name)).sort();
-  const digests: Record<string, string> = {};
-  for (const name of names) digests[name] = await fileDigest(join(path, name));
-  return digests;
-}
-
-/** SHA-256 of a file, hex. */
-export async function fileDigest(path: string): Promise<string> {
-  const hash = createHash('sha256');
-  await pipeline(createReadStream(path, { highWaterMark: 1 << 20 }), hash);
-  return hash.digest('hex');
 }
 
 /** Runs file work on `path`; a full or read-only disk becomes one clear sentence. */

@@ -1,0 +1,111 @@
+/** What the stages of one run share: settings, places, models, and the one way to run a stage (kept, resumed or new; timed; told). */
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import { Interrupted } from './errors.js';
+import type { RunEvent, StageName } from './events.js';
+import type { Models } from './models.js';
+import type { Recipe } from './recipe.js';
+import type { StageHooks } from './stages/stage.js';
+import { inBlocks, phaseFolder, readRecords, remainingItems, type Phase } from './store.js';
+
+export interface OfStage {
+  iteration: number;
+  stage: StageName;
+}
+
+export interface BlockedStage<Item, Made> {
+  /** The artefact. */
+  path: string;
+  items: readonly Item[];
+  /** Items of one block. */
+  size: number;
+  /** What is counted for people, and how many of it one item makes. */
+  unit: string;
+  perItem: number;
+  make: (items: readonly Item[], hooks: StageHooks) => Promise<Made[]>;
+  /** A few words on the result, for the line that ends the stage. */
+  note?: (made: readonly Made[]) => string;
+}
+
+export interface RunContextFields {
+  recipe: Recipe;
+  directory: string;
+  /** Path of θ_0. */
+  base: string;
+  /** Digest of recipe and base model: what every artefact depends on. */
+  plan: string;
+  models: Models;
+  signal: AbortSignal;
+  emit: (event: RunEvent) => void;
+}
+
+export class RunContext {
+  readonly recipe: Recipe;
+  readonly models: Models;
+  readonly plan: string;
+  readonly directory: string;
+  readonly emit: (event: RunEvent) => void;
+
+  constructor(private readonly fields: RunContextFields) {
+    ({ recipe: this.recipe, models: this.models, plan: this.plan, directory: this.directory, emit: this.emit } = fields);
+  }
+
+  file(phase: Phase, name: string): string {
+    return join(this.directory, phaseFolder(phase), name);
+  }
+
+  /** Where the weights of θ_n are: θ_0 the base model, θ_1 after SFT (or θ_0 without), θ_{t+1} what iteration t trained. */
+  checkpoint(n: number): string {
+    if (n >= 2) return this.file(n - 1, 'checkpoint');
+    return n === 1 && this.recipe.sft.enabled ? this.file('sft', 'checkpoint') : this.fields.base;
+  }
+
+  /** A stage cut into blocks. */
+  async blocks<Item, Made extends object>(of: OfStage, { path, items, size, unit, perItem, make, note }: BlockedStage<Item, Made>): Promise<Made[]> {
+    if (existsSync(path)) return this.kept(of, path);
+    const total = items.length * perItem, left = remainingItems(path, items.length, size) * perItem;
+    return this.stage(of, { done: total - left, total, unit }, async (hooks) => {
+      let tokensBefore = 0, tokens = 0;
+      const made = await inBlocks({
+        path, items, size, plan: this.plan,
+        make: (block, first) => {
+          this.checkSignal();
+          tokensBefore += tokens;
+          tokens = 0;
+          return make(block, { signal: hooks.signal, progress: (done, now) => hooks.progress(first * perItem + done, tokensBefore + (tokens = now)) });
+        },
+      });
+      return { result: made, note: note?.(made) ?? '' };
+    });
+  }
+
+  /** A stage as a whole: told, timed, and stopped as `Interrupted` where the signal asks for it. */
+  async stage<T>(of: OfStage, start: { done: number; total: number; unit: string }, work: (hooks: StageHooks) => Promise<{ result: T; note: string }>): Promise<T> {
+    this.checkSignal();
+    this.emit({ type: 'stage_started', ...of, ...start });
+    const began = performance.now();
+    let tokens = 0;
+    const progress = (done: number, now: number) => {
+      tokens = now;
+      this.emit({ type: 'stage_progress', ...of, done, total: start.total, tokens });
+    };
+    try {
+      const { result, note } = await work({ signal: this.fields.signal, progress });
+      this.emit({ type: 'stage_finished', ...of, seconds: (performance.now() - began) / 1000, tokens, note });
+      return result;
+    } catch (error) {
+      if (this.fields.signal.aborted) throw new Interrupted();
+      throw error;
+    }
+  }
+
+  /** The artefact of a stage that an earlier call finished. */
+  async kept<Made extends object>(of: OfStage, path: string): Promise<Made[]> {
+    this.emit({ type: 'stage_kept', ...of });
+    return readRecords<Made>(path);
+  }
+
+  private checkSignal(): void {
+    if (this.fields.signal.aborted) throw new Interrupted();
+  }
+}

@@ -1,0 +1,90 @@
+/**
+ * One iteration of CREAM (arXiv 2410.12735, algorithm 1): θ_t answers, judges its own answers beside θ_{t−1}, and learns from the pairs as
+ * far as the two agree. Five stages; each is one artefact in `iteration-t/`, and one that is there already is read instead of made.
+ */
+import { existsSync } from 'node:fs';
+import type { CompletionRecord, PairRecord, PromptRecord, ScoreRecord } from '../data/records.js';
+import type { RunContext } from './context.js';
+import { choosePrompts } from './data.js';
+import { RunError } from './errors.js';
+import { evaluateModel } from './evaluation.js';
+import { rank } from './stages/rank.js';
+import { checkPromptLengths, sample } from './stages/sample.js';
+import { groupCompletions, score } from './stages/score.js';
+import { train } from './stages/train.js';
+import { readRecords, writeRecords } from './store.js';
+import { trainCheckpoint } from './training.js';
+
+export async function iterate(run: RunContext, t: number): Promise<void> {
+  const prompts = await promptsOf(run, t);
+  const completions = await sampleFrom(run, t, prompts); // y ~ θ_t
+  const scores = await scoreBy(run, t, completions); // log π under θ_t, θ_{t−1}, θ_0
+  const pairs = await rankInto(run, t, scores, completions); // C, chosen, rejected
+  await trainOn(run, t, pairs); // θ_t → θ_{t+1}
+  await evaluateModel(run, t, t + 1);
+}
+
+async function promptsOf(run: RunContext, t: number): Promise<PromptRecord[]> {
+  const path = run.file(t, 'prompts.jsonl');
+  if (existsSync(path)) return readRecords(path);
+  const prompts = await choosePrompts(run.recipe, t);
+  checkPromptLengths(prompts, await run.models.policy(run.checkpoint(t)));
+  await writeRecords(path, prompts);
+  return prompts;
+}
+
+function sampleFrom(run: RunContext, t: number, prompts: PromptRecord[]): Promise<CompletionRecord[]> {
+  const { sample: settings, seed } = run.recipe;
+  return run.blocks({ iteration: t, stage: 'sample' }, {
+    path: run.file(t, 'completions.jsonl'),
+    items: prompts,
+    size: settings.block_prompts,
+    unit: 'completions',
+    perItem: settings.samples,
+    make: async (block, hooks) => sample(block, await run.models.policy(run.checkpoint(t)), { ...settings, seed, iteration: t }, hooks),
+    note: (made) => `mean length ${mean(made.map((c) => c.token_ids.length)).toFixed(0)} tokens`,
+  });
+}
+
+function scoreBy(run: RunContext, t: number, completions: CompletionRecord[]): Promise<ScoreRecord[]> {
+  const { score: settings, sample: { samples } } = run.recipe;
+  const judges = async () => ({
+    current: await run.models.model(run.checkpoint(t)),
+    previous: await run.models.model(run.checkpoint(t - 1)),
+    base: await run.models.model(run.checkpoint(0)),
+  });
+  return run.blocks({ iteration: t, stage: 'score' }, {
+    path: run.file(t, 'scores.jsonl'),
+    items: groupCompletions(completions),
+    size: settings.block_prompts,
+    unit: 'completions',
+    perItem: samples,
+    make: async (block, hooks) => score(block, await judges(), settings, hooks),
+  });
+}
+
+async function rankInto(run: RunContext, t: number, scores: ScoreRecord[], completions: CompletionRecord[]): Promise<PairRecord[]> {
+  const of = { iteration: t, stage: 'rank' } as const;
+  // The pairs are written last: they say that the rankings are there, too.
+  const path = run.file(t, 'pairs.jsonl');
+  if (existsSync(path)) return run.kept(of, path);
+  const prompts = groupCompletions(completions).length;
+  return run.stage(of, { done: 0, total: prompts, unit: 'prompts' }, async (hooks) => {
+    const { rankings, pairs, summary } = rank(scores, completions, run.recipe.rank);
+    if (pairs.length === 0) throw new RunError('ERR_NO_PAIRS', `Iteration ${t} has no preference pair: none of its ${prompts} prompts got a best and a worst response that differ. Raise sample.temperature, sample.samples or prompts.count, or lower rank.min_margin.`);
+    await writeRecords(run.file(t, 'rankings.jsonl'), rankings);
+    await writeRecords(path, pairs);
+    hooks.progress(prompts, 0);
+    return { result: pairs, note: `C ${summary.mean_consistency.toFixed(2)}, ${pairs.length} pairs of ${prompts} prompts` };
+  });
+}
+
+function trainOn(run: RunContext, t: number, pairs: PairRecord[]): Promise<void> {
+  const settings = run.recipe.train;
+  return trainCheckpoint(run, { iteration: t, stage: 'train' }, {
+    phase: t, from: t, to: t + 1, settings, examples: pairs.length, unit: 'pairs',
+    work: (policy, common, state, hooks) => train(pairs, policy, { ...common, settings, onWarning: (message) => run.emit({ type: 'warning', message }) }, state, hooks),
+  });
+}
+
+const mean = (values: number[]): number => values.reduce((sum, value) => sum + value, 0) / Math.max(1, values.length);

@@ -1,0 +1,96 @@
+/**
+ * The models of a run, resident and shared: one `Model` a checkpoint path, loaded when first asked for. θ_t, θ_{t−1} and θ_0 are the same
+ * object where they are the same path, and a model that is to be trained leaves a snapshot behind (shared storage until the first step).
+ *
+ * Nothing is loaded twice in an uninterrupted run, and a resumed run that loads from disk gets the same bits: the compute weights are the
+ * rounded master weights that the checkpoint holds. Where the checkpoint is narrower than the compute type that is not so, and the model is
+ * loaded again from disk.
+ */
+import { Model, type DType } from '../engine/model.js';
+import { loadModel, type LanguageModel } from '../lm/language-model.js';
+import type { Policy } from './stages/stage.js';
+
+export interface ModelsOptions {
+  /** Path of θ_0, which also gives tokenizer and chat template. */
+  base: string;
+  dtype: DType;
+  signal: AbortSignal;
+  onLoad?: (model: Model, seconds: number) => void;
+}
+
+export class Models {
+  private readonly loaded = new Map<string, Promise<Model>>();
+  private text: Promise<LanguageModel> | undefined;
+
+  constructor(private readonly options: ModelsOptions) {}
+
+  /** θ of the checkpoint at `path`, with the text side of θ_0. */
+  async policy(path: string): Promise<Policy> {
+    const language = await this.language();
+    return { language, model: await this.model(path) };
+  }
+
+  /** The weights at `path`: a folder, or the base model's file. */
+  async model(path: string): Promise<Model> {
+    if (path === this.options.base) await this.language();
+    let model = this.loaded.get(path);
+    if (!model) {
+      const { dtype, signal } = this.options;
+      model = this.timed(() => Model.load(path, { dtype, signal }), (m) => m);
+      this.loaded.set(path, model);
+      model.catch(() => this.loaded.delete(path));
+    }
+    return model;
+  }
+
+  /**
+   * Trains the weights at `from` by `work`, which saves them to `to`; other users of `from` keep the untrained ones.
+   * Where `work` fails, what it trained is thrown away.
+   */
+  async train<T>(from: string, to: string, checkpointDType: DType, work: (policy: Policy) => Promise<T>): Promise<T> {
+    const { language, model } = await this.policy(from);
+    this.loaded.set(from, Promise.resolve(model.snapshot()));
+    let result: T;
+    try {
+      result = await work({ language, model });
+    } catch (error) {
+      await model.dispose();
+      throw error;
+    }
+    if (this.options.dtype === 'float32' && checkpointDType === 'bfloat16') await model.dispose();
+    else this.loaded.set(to, Promise.resolve(model));
+    return result;
+  }
+
+  /** Frees every model but those at `paths`. */
+  async keep(paths: readonly string[]): Promise<void> {
+    for (const [path, model] of this.loaded) {
+      if (paths.includes(path)) continue;
+      this.loaded.delete(path);
+      await (await model).dispose();
+    }
+  }
+
+  async dispose(): Promise<void> {
+    const all = await Promise.allSettled([...this.loaded.values(), this.text?.then((language) => language.model)]);
+    this.loaded.clear();
+    for (const result of all) if (result.status === 'fulfilled') await result.value?.dispose();
+  }
+
+  private async language(): Promise<LanguageModel> {
+    if (!this.text) {
+      const { base, dtype, signal } = this.options;
+      this.text = this.timed(() => loadModel(base, { dtype, signal }), (language) => language.model);
+      const text = this.text;
+      this.loaded.set(base, text.then((language) => language.model));
+    }
+    return this.text;
+  }
+
+  private async timed<T>(load: () => Promise<T>, model: (loaded: T) => Model): Promise<T> {
+    const started = performance.now();
+    const loaded = await load();
+    this.options.onLoad?.(model(loaded), (performance.now() - started) / 1000);
+    return loaded;
+  }
+}

@@ -1,0 +1,174 @@
+/**
+ * A run: base model, optional SFT, then the iterations. Everything it makes is in its directory, so calling it again, after whatever stopped
+ * it, goes on where it was and ends with the same bytes.
+ */
+import { appendFileSync, existsSync, mkdirSync, readFileSync, readdirSync } from 'node:fs';
+import { basename, join } from 'node:path';
+import { createHash } from 'node:crypto';
+import { engineInfo, setThreads } from '../engine/addon.js';
+import { modelDigest, resolveModel, type ModelProgress, type ResolvedModel } from '../models/resolve.js';
+import { RunContext } from './context.js';
+import { Interrupted, RunError } from './errors.js';
+import { EventQueue } from './event-queue.js';
+import type { RunEvent } from './events.js';
+import { evaluateModel } from './evaluation.js';
+import { iterate } from './iteration.js';
+import { takeLock } from './lock.js';
+import { Models } from './models.js';
+import { firstDifference, parseRecipe, recipeDigest, recipeText } from './recipe-file.js';
+import type { Recipe } from './recipe.js';
+import { fineTune } from './sft.js';
+import { EVENTS, LOCK, METRICS, RECIPE, REPORT, RUN, SUMMARY, writeAtomic, writeRecords, type Phase } from './store.js';
+import { metricRows, summarise, summaryOf } from './summary.js';
+
+export interface RunOptions {
+  /** The run directory; made where it is missing. */
+  directory: string;
+  signal?: AbortSignal;
+  onModelProgress?: (progress: ModelProgress) => void;
+}
+
+/**
+ * Works and tells. Ends after `run_finished`; throws Interrupted where `signal` stopped it (its state is on disk), RunError, CreamError,
+ * ModelError or DataError with one clear sentence otherwise. Leaving the loop early stops the run like the signal does.
+ */
+export async function* run(recipe: Recipe, options: RunOptions): AsyncGenerator<RunEvent, void> {
+  const queue = new EventQueue<RunEvent>();
+  const left = new AbortController();
+  const signal = AbortSignal.any([left.signal, ...(options.signal ? [options.signal] : [])]);
+  const work = locked(recipe, { ...options, signal }, (event) => queue.push(event)).finally(() => queue.end());
+  work.catch(() => {}); // reported below, after the events that came before
+  try {
+    yield* queue;
+    await work;
+  } finally {
+    left.abort();
+    await work.catch(() => {});
+  }
+}
+
+type Options = RunOptions & { signal: AbortSignal };
+type Emit = (event: RunEvent) => void;
+
+async function locked(recipe: Recipe, options: Options, tell: Emit): Promise<void> {
+  const { directory } = options;
+  checkDirectory(directory);
+  mkdirSync(directory, { recursive: true });
+  const release = takeLock(join(directory, LOCK));
+  try {
+    const resumed = await checkRecipe(directory, recipe);
+    if (existsSync(join(directory, SUMMARY))) return tell({ type: 'run_finished', directory, already: true, seconds: 0 });
+    await work(recipe, options, logged(directory, tell), resumed);
+  } finally {
+    release();
+  }
+}
+
+async function work(recipe: Recipe, { directory, signal, onModelProgress }: Options, emit: Emit, resumed: boolean): Promise<void> {
+  const began = performance.now();
+  emit({ type: 'run_started', directory, resumed, iterations: recipe.iterations });
+  if (recipe.threads > 0) setThreads(recipe.threads);
+  const resolved = await stoppable(signal, () => resolveModel(recipe.model, { signal, ...(onModelProgress && { onProgress: onModelProgress }) }));
+  const plan = await checkModel(directory, recipe, resolved, signal, emit);
+  const models = new Models({
+    base: resolved.path, dtype: recipe.dtype, signal,
+    onLoad: (model, seconds) => emit({ type: 'model_loaded', name: recipe.model, path: model.path, dtype: model.dtype, parameters: model.config.parameters, seconds }),
+  });
+  const context = new RunContext({ recipe, directory, base: resolved.path, plan, models, signal, emit });
+  try {
+    if (recipe.evaluate.baseline) {
+      await evaluateModel(context, 0, 0);
+      await tellSummary(context, 0);
+    }
+    if (recipe.sft.enabled) {
+      await fineTune(context);
+      await tellSummary(context, 'sft');
+    }
+    for (let t = 1; t <= recipe.iterations; t++) {
+      await iterate(context, t);
+      await tellSummary(context, t);
+      await models.keep([context.checkpoint(0), context.checkpoint(t), context.checkpoint(t + 1)]);
+    }
+    await writeAtomic(join(directory, SUMMARY), `${JSON.stringify({ recipe: recipeDigest(recipe), iterations: await summarise(context) }, null, 2)}\n`);
+    emit({ type: 'run_finished', directory, already: false, seconds: (performance.now() - began) / 1000 });
+  } finally {
+    await models.dispose();
+  }
+}
+
+/** Metrics are made anew of the artefacts each time: the same artefacts give the same bytes, whatever was killed when. */
+async function tellSummary(context: RunContext, phase: Phase): Promise<void> {
+  await writeRecords(join(context.directory, METRICS), await metricRows(context));
+  const summary = await summaryOf(context, phase);
+  if (summary) context.emit({ type: 'iteration_finished', summary });
+}
+
+/** A directory that holds other things is not ours to fill. */
+function checkDirectory(directory: string): void {
+  if (!existsSync(directory) || existsSync(join(directory, RECIPE))) return;
+  let foreign: string | undefined;
+  try {
+    foreign = readdirSync(directory).find((name) => ![LOCK, EVENTS, REPORT].includes(name) && !/^(lock\.|recipe\.yaml\.tmp-)/.test(name));
+  } catch (error) {
+    throw new RunError('ERR_RUN_MISMATCH', `${directory} cannot be a run directory (${(error as Error).message}); choose another with --out.`, { cause: error });
+  }
+  if (foreign !== undefined) throw new RunError('ERR_RUN_MISMATCH', `${directory} is not a run directory and holds ${JSON.stringify(foreign)}: choose another with --out.`);
+}
+
+/** Whether the run began before. Its recipe must be this one. */
+async function checkRecipe(directory: string, recipe: Recipe): Promise<boolean> {
+  const path = join(directory, RECIPE);
+  if (!existsSync(path)) {
+    await writeAtomic(path, recipeText(recipe));
+    return false;
+  }
+  const difference = firstDifference(parseRecipe(readFileSync(path, 'utf8'), path), recipe);
+  if (difference) throw new RunError('ERR_RUN_MISMATCH', `${directory} was made with ${difference.key} = ${difference.a}, this recipe says ${difference.b}: choose another --out, or set ${difference.key} back to go on with that run.`);
+  return true;
+}
+
+interface RunFile {
+  recipe: string;
+  model: { name: string; digest: string };
+  versions: { cream: string; torch: string };
+}
+
+/** The run's base model must be the one it began with. Returns the plan: what every artefact depends on. */
+async function checkModel(directory: string, recipe: Recipe, resolved: ResolvedModel, signal: AbortSignal, emit: Emit): Promise<string> {
+  const { version, torch } = engineInfo();
+  const file: RunFile = {
+    recipe: recipeDigest(recipe),
+    model: { name: recipe.model, digest: await stoppable(signal, () => modelDigest(resolved, signal)) },
+    versions: { cream: version, torch },
+  };
+  const path = join(directory, RUN);
+  if (!existsSync(path)) {
+    await writeAtomic(path, `${JSON.stringify(file, null, 2)}\n`);
+  } else {
+    const before = JSON.parse(readFileSync(path, 'utf8')) as RunFile;
+    if (before.model.digest !== file.model.digest) throw new RunError('ERR_RUN_MISMATCH', `${directory} began with other weights of ${recipe.model} (${before.model.digest.slice(0, 20)}…, now ${file.model.digest.slice(0, 20)}…): bring those back, or choose another --out.`);
+    const changed = (['cream', 'torch'] as const).find((name) => before.versions[name] !== file.versions[name]);
+    if (changed) emit({ type: 'warning', message: `${basename(directory)} began with ${changed} ${before.versions[changed]} and goes on with ${file.versions[changed]}: the last bits of its numbers may differ from an uninterrupted run.` });
+  }
+  return createHash('sha256').update(`${file.recipe} ${file.model.digest}`).digest('hex');
+}
+
+async function stoppable<T>(signal: AbortSignal, work: () => Promise<T>): Promise<T> {
+  try {
+    return await work();
+  } catch (error) {
+    if (signal.aborted) throw new Interrupted();
+    throw error;
+  }
+}
+
+/** Every event but progress, with its time, synchronously: a killed process loses none. */
+function logged(directory: string, tell: Emit): Emit {
+  const path = join(directory, EVENTS);
+  // A line cut by a crash must not swallow the next one.
+  if (existsSync(path) && !readFileSync(path, 'utf8').endsWith('\n')) appendFileSync(path, '\n');
+  return (event) => {
+    if (event.type !== 'stage_progress') appendFileSync(path, `${JSON.stringify({ time: new Date().toISOString(), ...event })}\n`);
+    tell(event);
+  };
+}

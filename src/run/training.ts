@@ -1,0 +1,56 @@
+/** A training stage around its loop: the state it goes on from, the checkpoint it leaves. SFT and preference training share it. */
+import { existsSync } from 'node:fs';
+import { rm } from 'node:fs/promises';
+import type { OfStage, RunContext } from './context.js';
+import { stepsPerEpoch, type StepRecord, type TrainingState } from './stages/optimise.js';
+import type { OptimisationSettings } from './recipe.js';
+import type { Policy, StageHooks } from './stages/stage.js';
+import { saveCheckpoint } from './checkpoint.js';
+import { writeRecords, type Phase } from './store.js';
+import { trainingState } from './training-state.js';
+
+/** What every training stage hands to its loop. */
+export interface CommonWork {
+  key: readonly (string | number)[];
+  onStep: (record: StepRecord) => void;
+  save: (model: Policy['model']) => Promise<void>;
+}
+
+export interface Training {
+  phase: Phase;
+  /** Trains θ_from into θ_to. */
+  from: number;
+  to: number;
+  settings: OptimisationSettings;
+  examples: number;
+  unit: string;
+  work: (policy: Policy, common: CommonWork, state: TrainingState, hooks: StageHooks) => Promise<StepRecord[]>;
+}
+
+/** Does nothing where `steps.jsonl` is there: it is written after the checkpoint is complete. */
+export async function trainCheckpoint(run: RunContext, of: OfStage, training: Training): Promise<void> {
+  const { phase, settings } = training;
+  const stepsFile = run.file(phase, 'steps.jsonl'), folder = run.file(phase, 'training');
+  if (existsSync(stepsFile)) {
+    run.emit({ type: 'stage_kept', ...of });
+    return rm(folder, { recursive: true, force: true });
+  }
+  const state = trainingState(folder, run.plan);
+  const from = run.checkpoint(training.from), to = run.checkpoint(training.to);
+  const total = stepsPerEpoch(training.examples, settings) * settings.epochs;
+  await run.stage(of, { done: await state.steps(), total, unit: 'steps' }, async (hooks) => {
+    const steps = await run.models.train(from, to, settings.checkpoint_dtype, (policy) => training.work(policy, {
+      key: [run.recipe.seed, of.stage, of.iteration],
+      onStep: (metrics) => run.emit({ type: 'step', ...of, metrics }),
+      save: (model) => saveCheckpoint(policy.language, model, to, settings.checkpoint_dtype),
+    }, state, hooks));
+    await writeRecords(stepsFile, steps);
+    await rm(folder, { recursive: true, force: true });
+    return { result: undefined, note: noteOn(steps, training) };
+  });
+}
+
+function noteOn(steps: readonly StepRecord[], { examples, unit }: Training): string {
+  const last = steps.at(-1)!, margin = last['rewards/margins'];
+  return `${examples} ${unit}, loss ${steps[0]!.loss.toFixed(3)} → ${last.loss.toFixed(3)}${margin === undefined ? '' : `, margin ${margin.toFixed(3)}`}`;
+}
