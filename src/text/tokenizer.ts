@@ -237,7 +237,7 @@ function bytesOfTokens(inner: HuggingFaceTokenizer, count: number, json: Tokeniz
     if (token === undefined) return [];
     if (added.has(id)) return utf8.encode(token);
     if (isByteLevel) {
-      const bytes = Array.from(token, (character) => table.get(character) ?? -1);
+      const bytes = [...token].map((character) => table.get(character) ?? -1);
       return bytes.includes(-1) ? utf8.encode(token) : bytes; // outside GPT-2's table: as it stands, like the Rust decoder
     }
     const byte = /^<0x([0-9A-F]{2})>$/i.exec(token);
