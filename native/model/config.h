@@ -30,6 +30,15 @@ struct ModelConfig {
   int64_t kv_size() const { return num_kv_heads * head_dim; }
 };
 
+// What an untrusted file may ask for: large enough for every Llama, small enough that products of two fit easily in 64 bits.
+struct ConfigLimits {
+  static constexpr int64_t vocab = 1 << 22, hidden = 1 << 17, intermediate = 1 << 20, layers = 1024, heads = 4096, head_dim = 1024,
+                           positions = 1 << 20;
+};
+
+// Throws Error{invalid_file} naming `source` unless every size is within limits and they fit together.
+void validate_config(const ModelConfig& config, const std::string& source);
+
 // Parses and validates; throws Error{invalid_file | unsupported} naming `source`.
 ModelConfig config_from_json(const std::string& json, const std::string& source);
 

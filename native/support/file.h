@@ -1,0 +1,57 @@
+// Files read whole, and files written so that a crash leaves the old one or the new one, never half of either.
+#pragma once
+
+#include <cstddef>
+#include <string>
+#include <string_view>
+
+#include "support/error.h"
+
+namespace cream {
+
+// Closes what it holds.
+class FileDescriptor {
+ public:
+  explicit FileDescriptor(int value = -1) : value_(value) {}
+  FileDescriptor(FileDescriptor&& other) noexcept : value_(other.value_) { other.value_ = -1; }
+  FileDescriptor& operator=(FileDescriptor&&) = delete;
+  ~FileDescriptor();
+  int get() const { return value_; }
+  int release() { const int value = value_; value_ = -1; return value; }
+
+ private:
+  int value_;
+};
+
+// "Could not <verb> <path>: <reason>." with the advice that the errno deserves (disk full, permission, not found).
+Error io_error(const std::string& verb_phrase, const std::string& path, int error_number);
+
+// A regular file, opened without ever blocking on a pipe. Throws Error{not_found | io | invalid_file}.
+FileDescriptor open_for_reading(const std::string& path, size_t& size);
+
+// The whole file. Throws Error{invalid_file} above max_bytes.
+std::string read_file(const std::string& path, size_t max_bytes);
+bool file_exists(const std::string& path);
+bool is_directory(const std::string& path);
+void remove_file(const std::string& path);  // no error when it is not there
+
+// Writes beside `path`, then takes its place: temporary in the same folder, fsync, rename, fsync of the folder.
+// Without commit() the temporary is removed and `path` stays as it was. One thread.
+class AtomicFile {
+ public:
+  explicit AtomicFile(const std::string& path);  // Error{io}
+  ~AtomicFile();
+  AtomicFile(const AtomicFile&) = delete;
+  AtomicFile& operator=(const AtomicFile&) = delete;
+
+  void write(const void* data, size_t size);  // Error{io}
+  void commit();                              // Error{io}
+
+ private:
+  std::string path_, folder_, temporary_;
+  int file_ = -1;
+};
+
+void write_file_atomic(const std::string& path, std::string_view bytes);
+
+}  // namespace cream

@@ -1,0 +1,77 @@
+#include "weights/load.h"
+
+#include <unordered_set>
+
+#include "support/file.h"
+#include "support/json.h"
+#include "weights/extent.h"
+#include "weights/names.h"
+
+namespace cream {
+
+namespace {
+
+constexpr size_t kMaxConfig = 16 << 20;
+
+std::string shape_text(const std::vector<int64_t>& shape) {
+  std::string out = "[";
+  for (size_t i = 0; i < shape.size(); ++i) out += (i ? ", " : "") + std::to_string(shape[i]);
+  return out + "]";
+}
+
+// The file holds exactly the model's tensors, each with its shape, and all of them can be converted.
+void check_tensors(const WeightsReader& reader, const ModelConfig& config, const std::vector<Parameter>& layout, std::string Part::*name,
+                   const std::string& source) {
+  std::unordered_set<std::string_view> expected;
+  for (const Parameter& parameter : layout) {
+    for (const Part& part : parameter.parts) {
+      const TensorInfo* info = reader.find(part.*name);
+      if (!info) bad_file(source, "the tensor " + quote(part.*name) + " is missing. Use a complete checkpoint of a causal language model.");
+      if (info->shape != part.shape)
+        bad_file(source, "the tensor " + quote(part.*name) + " has shape " + shape_text(info->shape) + ", the config asks for " + shape_text(part.shape) + ".");
+      convertible_type(*info, source);
+      expected.insert(part.*name);
+    }
+  }
+  for (const TensorInfo& info : reader.tensors())
+    if (!expected.count(info.name) && !is_redundant(info.name, config))
+      bad_file(source, "the tensor " + quote(info.name) + " has no place in the model that the config describes.");
+}
+
+NamedTensors read_tensors(const WeightsReader& reader, const std::vector<Parameter>& layout, std::string Part::*name, at::ScalarType dtype) {
+  NamedTensors out;
+  for (const Parameter& parameter : layout) {
+    Tensor tensor = at::empty(parameter.shape, at::TensorOptions().dtype(dtype));
+    int64_t row = 0;
+    for (const Part& part : parameter.parts) {
+      reader.read_into(part.*name, tensor.narrow(0, row, part.shape[0]));
+      row += part.shape[0];
+    }
+    out.emplace_back(parameter.name, std::move(tensor));
+  }
+  return out;
+}
+
+LoadedWeights load_with(const WeightsReader& reader, ModelConfig config, std::string Part::*name, at::ScalarType dtype, const std::string& path) {
+  const std::vector<Parameter> layout = parameter_layout(config);
+  check_tensors(reader, config, layout, name, path);
+  return {std::move(config), read_tensors(reader, layout, name, dtype), ""};
+}
+
+}  // namespace
+
+LoadedWeights load_weights(const std::string& path, at::ScalarType dtype) {
+  if (!is_directory(path)) {
+    if (!path.ends_with(".gguf") && file_exists(path))
+      throw Error(ErrorCode::invalid_argument, path + " is neither a .gguf file nor a folder with config.json and model.safetensors. Name one of these.");
+    const std::unique_ptr<GgufReader> reader = open_gguf(path);
+    LoadedWeights loaded = load_with(*reader, reader->config(), &Part::gguf, dtype, path);
+    loaded.metadata_json = reader->metadata_json();
+    return loaded;
+  }
+  const std::string config_path = path + "/config.json";
+  ModelConfig config = config_from_json(read_file(config_path, kMaxConfig), config_path);
+  return load_with(*open_safetensors(path), std::move(config), &Part::huggingface, dtype, path);
+}
+
+}  // namespace cream
