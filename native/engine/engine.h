@@ -33,6 +33,7 @@ class Engine {
   void post(std::function<void()> work, Worker::Done done) { worker_.post(std::move(work), std::move(done)); }
   void close() { worker_.close(); }
   void stop() { worker_.stop(); }
+  void join() { worker_.join(); }
 
   // Another engine with the weights as they are after the work posted so far; storage is shared until either of them trains.
   // Returns at once; the new engine's own work waits for that moment.

@@ -69,9 +69,9 @@ Worker::Worker() {
   }
 }
 
-Worker::~Worker() {
+void Worker::join() {
   stop();
-  thread_.join();
+  if (thread_.joinable()) thread_.join();
 }
 
 void Worker::post(std::function<void()> work, Done done) {

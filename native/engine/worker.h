@@ -18,8 +18,7 @@ class Worker {
   using Done = std::function<void(const Error* error)>;
 
   Worker();  // starts the thread
-  // Drops what has not begun, waits for what has, joins. Never on the worker's own thread: posted work must not own its worker.
-  ~Worker();
+  ~Worker() { join(); }  // so posted work must not own its worker: a thread cannot join itself
   Worker(const Worker&) = delete;
   Worker& operator=(const Worker&) = delete;
 
@@ -27,6 +26,7 @@ class Worker {
   void post(std::function<void()> work, Done done);
   void close();  // any thread: nothing more is taken in; what is queued still runs
   void stop();   // any thread: close, and drop what has not begun
+  void join();   // stop, and wait for what runs; the owner's thread only
 
  private:
   struct Item {

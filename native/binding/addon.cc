@@ -1,0 +1,46 @@
+// What `require('cream.node')` returns. Once for each environment: main thread, worker_threads, each of them on its own.
+#include <napi.h>
+
+#include "binding/convert.h"
+#include "binding/job.h"
+#include "binding/model.h"
+
+namespace cream::binding {
+
+namespace {
+
+Napi::Value get_engine_info(const Napi::CallbackInfo& info) { return from_engine_info(info.Env(), engine_info()); }
+
+void set_thread_count(const Napi::CallbackInfo& info) { set_threads(info[0].As<Napi::Number>().Int32Value()); }
+
+// (path) → job of a JSON text. A worker of its own for as long as the job runs.
+Napi::Value read_gguf(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&] {
+    const std::string path = info[0].As<Napi::String>();
+    auto json = std::make_shared<std::string>();
+    return Job::start(info.Env(), std::make_shared<Engine>(), [path, json](Job&) { *json = read_gguf_metadata(path); },
+                      [json](Napi::Env env) { return Napi::String::New(env, *json); });
+  });
+}
+
+Napi::Object initialise(Napi::Env env, Napi::Object exports) {
+  auto* environment = new Environment(env);
+  env.SetInstanceData(environment);
+  const Napi::Function model = ModelHandle::define(env);
+  const Napi::Function trainer = TrainerHandle::define(env);
+  environment->model_class = Napi::Persistent(model);
+  environment->trainer_class = Napi::Persistent(trainer);
+  exports["Model"] = model;
+  exports["Trainer"] = trainer;
+  exports["engineInfo"] = Napi::Function::New<get_engine_info>(env, "engineInfo");
+  exports["setThreads"] = Napi::Function::New<set_thread_count>(env, "setThreads");
+  exports["readGguf"] = Napi::Function::New<read_gguf>(env, "readGguf");
+  return exports;
+}
+
+}  // namespace
+
+}  // namespace cream::binding
+
+static Napi::Object initialise_module(Napi::Env env, Napi::Object exports) { return cream::binding::initialise(env, exports); }
+NODE_API_MODULE(cream, initialise_module)

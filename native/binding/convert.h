@@ -1,0 +1,32 @@
+// JavaScript values ↔ the plain structs of support/types.h: the only such code. JS thread.
+// Arguments were checked by src/engine; here a wrong type is a bug and throws a TypeError that names the field.
+// Typed arrays are recognised by what they are, never by their constructor: a jest test runs in a realm of its own.
+#pragma once
+
+#include <napi.h>
+
+#include <string>
+#include <vector>
+
+#include "engine/engine.h"
+
+namespace cream::binding {
+
+Tokens to_tokens(const Napi::Value& value, const char* name);  // Int32Array
+DType to_dtype(const Napi::Value& value);                      // "float32" | "bfloat16"
+GenerationRequest to_generation_request(const Napi::Value& value);
+ScoringRequest to_scoring_request(const Napi::Value& value);
+TrainerParams to_trainer_params(const Napi::Value& value);
+std::vector<PreferencePair> to_pairs(const Napi::Value& value);
+std::vector<SftExample> to_examples(const Napi::Value& value);
+
+Napi::Value from_floats(Napi::Env env, const std::vector<float>& values);  // Float32Array
+Napi::Value from_info(Napi::Env env, const ModelInfo& info);
+Napi::Value from_completion(Napi::Env env, const GeneratedCompletion& completion);
+Napi::Value from_streamed(Napi::Env env, const std::vector<StreamedToken>& tokens);
+Napi::Value from_stats(Napi::Env env, const GenerationStats& stats);
+Napi::Value from_scoring_result(Napi::Env env, const ScoringResult& result);
+Napi::Value from_metrics(Napi::Env env, const StepMetrics& metrics);
+Napi::Value from_engine_info(Napi::Env env, const EngineInfo& info);
+
+}  // namespace cream::binding

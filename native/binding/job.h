@@ -1,0 +1,110 @@
+// The one asynchronous path: plain arguments → work on an engine's worker → a promise settled on the JS thread.
+//
+// Threads: a job's JavaScript parts (promise, callbacks) are made, used and released on the JS thread only; the worker sees
+// the plain parts. Worker → JS goes through the environment's Inbox, never by a call of its own.
+// Owners: the environment's registry holds every unsettled job, the job holds its engine. So collecting the JS handle of a model
+// whose work runs frees nothing, and the last reference to an engine is always dropped on the JS thread.
+// Teardown (process exit, a terminated worker_thread): the inbox closes, every job is cancelled, the workers are joined, and
+// only then the jobs go. Nothing is settled any more: there is no JavaScript left to hear it.
+#pragma once
+
+#include <napi.h>
+
+#include <atomic>
+#include <deque>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <unordered_set>
+#include <vector>
+
+#include "engine/engine.h"
+
+namespace cream::binding {
+
+using EnginePtr = std::shared_ptr<Engine>;
+
+// Functions from any thread to one environment's JS thread, run in the order they were posted.
+class Inbox {
+ public:
+  using Message = std::function<void(Napi::Env)>;
+
+  explicit Inbox(Napi::Env env);
+  void post(Message message);  // any thread; dropped once closed
+
+  // JS thread.
+  void retain();  // the event loop stays alive while retained at least once
+  void release();
+  void close();
+
+ private:
+  static void drain(napi_env env, napi_value callback, void* context, void* data);
+
+  napi_env env_;
+  napi_threadsafe_function wake_ = nullptr;
+  int retained_ = 0;
+  std::mutex mutex_;  // guards the next three
+  std::deque<Message> messages_;
+  bool woken_ = false;
+  bool closed_ = false;
+};
+
+class Job;
+
+// What one environment (main thread or worker_thread) owns: its instance data. JS thread.
+class Environment {
+ public:
+  explicit Environment(Napi::Env env);
+  static Environment& of(Napi::Env env);
+
+  const std::shared_ptr<Inbox> inbox;
+  std::unordered_set<std::shared_ptr<Job>> jobs;  // unsettled
+  Napi::FunctionReference model_class, trainer_class;
+
+ private:
+  static void teardown(void* self);
+};
+
+class Job : public std::enable_shared_from_this<Job> {
+ public:
+  using Work = std::function<void(Job&)>;                     // worker thread; throws to reject
+  using Result = std::function<Napi::Value(Napi::Env)>;       // JS thread; makes the promise's value
+  using Call = std::function<void(Napi::Env, Napi::Function)>;  // JS thread; calls a callback
+
+  // Posts `work` and returns {promise, cancel()}. The promise rejects with {code, message}; a cancel before the work began
+  // rejects at once. `callbacks` are JS functions or undefined, named by position below. Throws as the promise would reject
+  // when the engine was closed.
+  static Napi::Object start(Napi::Env env, EnginePtr engine, Work work, Result result, const std::vector<Napi::Value>& callbacks = {});
+
+  // Worker thread.
+  const Cancel& cancel() const { return cancel_; }
+  bool wants(size_t callback) const { return wanted_[callback]; }
+  void emit(size_t callback, Call call);
+  OnProgress progress(size_t callback);  // (done, total, tokens); a report that JS has not seen yet is replaced by the next
+
+ private:
+  friend class Environment;
+  Job(Napi::Env env, EnginePtr engine, Result result, const std::vector<Napi::Value>& callbacks);
+  void request_cancel(Napi::Env env);
+  void settle(Napi::Env env, const Error* error);
+
+  Cancel cancel_;
+  std::atomic<bool> claimed_{false};  // by the worker that begins it, or by the cancel that came first
+  const std::shared_ptr<Inbox> inbox_;
+  std::vector<bool> wanted_;  // constant once started
+
+  std::mutex progress_mutex_;  // guards the next two
+  Progress latest_;
+  bool progress_posted_ = false;
+
+  // JS thread; released by settle().
+  EnginePtr engine_;
+  Napi::Promise::Deferred deferred_;
+  std::vector<Napi::FunctionReference> callbacks_;
+  Result result_;
+};
+
+// Runs `body` on the JS thread; a cream::Error becomes a thrown {code, message}.
+Napi::Value guarded(Napi::Env env, const std::function<Napi::Value()>& body);
+
+}  // namespace cream::binding

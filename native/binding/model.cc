@@ -1,0 +1,64 @@
+#include "binding/model.h"
+
+#include "binding/convert.h"
+
+namespace cream::binding {
+
+Napi::Function ModelHandle::define(Napi::Env env) {
+  return DefineClass(env, "Model", {
+    InstanceMethod<&ModelHandle::load>("load"),
+    InstanceMethod<&ModelHandle::generate>("generate"),
+    InstanceMethod<&ModelHandle::score>("score"),
+    InstanceMethod<&ModelHandle::logits>("logits"),
+    InstanceMethod<&ModelHandle::snapshot>("snapshot"),
+    InstanceMethod<&ModelHandle::save>("save"),
+    InstanceMethod<&ModelHandle::create_trainer>("createTrainer"),
+    InstanceMethod<&ModelHandle::dispose>("dispose"),
+  });
+}
+
+ModelHandle::ModelHandle(const Napi::CallbackInfo& info) : Napi::ObjectWrap<ModelHandle>(info) {
+  guarded(info.Env(), [&] {
+    engine_ = info[0].IsExternal() ? *info[0].As<Napi::External<EnginePtr>>().Data() : std::make_shared<Engine>();
+    return info.Env().Undefined();
+  });
+}
+
+Napi::Value ModelHandle::load(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&] {
+    const std::string path = info[0].As<Napi::String>();
+    const DType dtype = to_dtype(info[1]);
+    Engine* const engine = engine_.get();
+    return Job::start(info.Env(), engine_, [engine, path, dtype](Job& job) { engine->load(path, dtype, job.cancel()); },
+                      [engine](Napi::Env env) { return from_info(env, engine->info()); });
+  });
+}
+
+Napi::Value ModelHandle::snapshot(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&]() -> Napi::Value {
+    EnginePtr shared = engine_->snapshot();
+    return Environment::of(info.Env()).model_class.New({Napi::External<EnginePtr>::New(info.Env(), &shared)});
+  });
+}
+
+Napi::Value ModelHandle::save(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&] {
+    const std::string directory = info[0].As<Napi::String>();
+    const DType dtype = to_dtype(info[1]);
+    const std::string config_json = info[2].As<Napi::String>();
+    Engine* const engine = engine_.get();
+    return Job::start(info.Env(), engine_, [engine, directory, dtype, config_json](Job&) { engine->save(directory, dtype, config_json); },
+                      [](Napi::Env env) { return env.Undefined(); });
+  });
+}
+
+Napi::Value ModelHandle::dispose(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&] {
+    Engine* const engine = engine_.get();
+    Napi::Object job = Job::start(info.Env(), engine_, [engine](Job&) { engine->unload(); }, [](Napi::Env env) { return env.Undefined(); });
+    engine->close();
+    return job;
+  });
+}
+
+}  // namespace cream::binding
