@@ -1,0 +1,69 @@
+/**
+ * How sure an accuracy is.
+ *
+ *   Wilson (1927) score interval: (p + z²/2n ± z √(p(1−p)/n + z²/4n²)) / (1 + z²/n), z = 1.96 for 95 %. Unlike p ± z·s it stays in [0, 1]
+ *   and is right for few questions and for accuracies near 0 and 1.
+ *   McNemar's exact test (1947) for two models on the same questions: of b + c questions that one alone answers, b ~ Binomial(b + c, ½).
+ */
+import type { AnswerRecord } from '../data/records.js';
+
+/** The 97.5 % point of the normal distribution. */
+const Z95 = 1.959963984540054;
+
+export interface Accuracy {
+  correct: number;
+  total: number;
+  /** correct / total; 0 where total is 0. */
+  accuracy: number;
+  /** Wilson 95 % interval; [0, 1] where total is 0. */
+  low: number;
+  high: number;
+}
+
+export function accuracyOf(answers: readonly Pick<AnswerRecord, 'correct'>[]): Accuracy {
+  const correct = answers.filter((answer) => answer.correct).length;
+  return { correct, total: answers.length, accuracy: answers.length === 0 ? 0 : correct / answers.length, ...wilson(correct, answers.length) };
+}
+
+/** Wilson 95 % interval of `correct` out of `total`. */
+export function wilson(correct: number, total: number): { low: number; high: number } {
+  if (total === 0) return { low: 0, high: 1 };
+  const p = correct / total, z2 = Z95 * Z95;
+  const middle = p + z2 / (2 * total), half = Z95 * Math.sqrt((p * (1 - p)) / total + z2 / (4 * total * total)), scale = 1 + z2 / total;
+  // At the ends the formula gives 0 and 1 but for rounding.
+  return { low: correct === 0 ? 0 : (middle - half) / scale, high: correct === total ? 1 : (middle + half) / scale };
+}
+
+export interface Comparison {
+  /** Questions that both answered; the others are left out. */
+  questions: number;
+  onlyBefore: number;
+  onlyAfter: number;
+  /** accuracy after − accuracy before, over the shared questions. */
+  difference: number;
+  /** Two-sided p of McNemar's exact test: how often chance alone would part them so far. */
+  p: number;
+}
+
+/** Compares two models on the questions that both answered, joined by task and prompt id. */
+export function compare(before: readonly AnswerRecord[], after: readonly AnswerRecord[]): Comparison {
+  const id = (answer: AnswerRecord) => `${answer.task} ${answer.prompt_id}`;
+  const correctBefore = new Map(before.map((answer) => [id(answer), answer.correct]));
+  const shared = after.filter((answer) => correctBefore.has(id(answer)));
+  const onlyBefore = shared.filter((answer) => !answer.correct && correctBefore.get(id(answer))).length;
+  const onlyAfter = shared.filter((answer) => answer.correct && !correctBefore.get(id(answer))).length;
+  const difference = shared.length === 0 ? 0 : (onlyAfter - onlyBefore) / shared.length;
+  return { questions: shared.length, onlyBefore, onlyAfter, difference, p: mcnemarExact(onlyBefore, onlyAfter) };
+}
+
+/** Two-sided p: twice the binomial tail P(X ≤ min(b, c)), at most 1. */
+export function mcnemarExact(b: number, c: number): number {
+  const n = b + c;
+  // Terms by logarithms: ½ⁿ underflows from n = 1075 on.
+  let logTerm = -n * Math.LN2, tail = 0;
+  for (let k = 0; k <= Math.min(b, c); k++) {
+    tail += Math.exp(logTerm);
+    logTerm += Math.log((n - k) / (k + 1));
+  }
+  return Math.min(1, 2 * tail);
+}
