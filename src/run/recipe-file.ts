@@ -13,8 +13,11 @@ const MAX_BYTES = 1 << 20;
 const MAX_ALIASES = 100;
 
 type Path = readonly PropertyKey[];
-interface Override {
-  flag: string;
+/** `key=value` as given to --set, or a flag of its own with the key it stands for. */
+export type Override = string | { label: string; key: string; value: string; /** Take the value as it is, not as YAML. */ text?: boolean };
+
+interface Applied {
+  label: string;
   path: string[];
 }
 
@@ -22,7 +25,7 @@ interface Override {
  * @param text the YAML; @param name how messages call the file; @param overrides `key=value` strings, later ones win.
  * @throws RunError `ERR_RECIPE` with one line a mistake.
  */
-export function parseRecipe(text: string, name: string, overrides: readonly string[] = []): Recipe {
+export function parseRecipe(text: string, name: string, overrides: readonly Override[] = []): Recipe {
   if (Buffer.byteLength(text) > MAX_BYTES) throw new RunError('ERR_RECIPE', `${name}: a recipe is at most 1 MB of YAML, this file is larger; is it a recipe?`);
   const lines = new LineCounter();
   const document = parseDocument(text, { lineCounter: lines, prettyErrors: false });
@@ -34,12 +37,12 @@ export function parseRecipe(text: string, name: string, overrides: readonly stri
   if (faults.length > 0) throw new RunError('ERR_RECIPE', faults.map((f) => `${at(f.pos[0])} ${sentence(f.message)}`).join('\n'));
 
   const data = toData(document, name);
-  const applied = overrides.map((flag) => applyOverride(data, flag));
+  const applied = overrides.map((override) => applyOverride(data, override));
   const parsed = recipeSchema.safeParse(data);
   if (parsed.success) return parsed.data;
   const found = parsed.error.issues.flatMap((issue) => messages(issue, data)).map(({ path, message, key }) => {
     const override = applied.findLast((o) => o.path.every((part, i) => part === path[i]) || path.every((part, i) => part === o.path[i]));
-    const place = override ? `--set ${override.flag}` : at(offsetOf(document, path, key));
+    const place = override ? override.label : at(offsetOf(document, path, key));
     return `${place} ${path.length > 0 ? `${path.join('.')}: ` : ''}${message}`;
   });
   throw new RunError('ERR_RECIPE', found.join('\n'));
@@ -77,23 +80,33 @@ function toData(document: Document.Parsed, name: string): Record<string, unknown
   }
 }
 
-function applyOverride(data: Record<string, unknown>, flag: string): Override {
-  const equals = flag.indexOf('=');
-  if (equals < 1) throw new RunError('ERR_RECIPE', `--set ${flag}: write key=value, such as --set sample.top_p=0.9`);
-  const path = flag.slice(0, equals).trim().split('.');
-  const value = parseDocument(flag.slice(equals + 1), { prettyErrors: false });
-  if (value.errors.length > 0) throw new RunError('ERR_RECIPE', `--set ${flag}: ${sentence(value.errors[0]!.message)}`);
+function applyOverride(data: Record<string, unknown>, override: Override): Applied {
+  const { label, key, value: raw, text } = typeof override === 'string' ? splitFlag(override) : override;
+  const path = key.split('.');
+  const value = parseDocument(raw, { prettyErrors: false });
+  if (!text && value.errors.length > 0) throw new RunError('ERR_RECIPE', `${label}: ${sentence(value.errors[0]!.message)}`);
   let section: Record<string, unknown> = data;
   for (const [depth, part] of path.slice(0, -1).entries()) {
-    if (!Object.hasOwn(section, part)) Object.defineProperty(section, part, { value: {}, writable: true, enumerable: true, configurable: true });
+    if (!Object.hasOwn(section, part)) put(section, part, {});
     const next = section[part];
     if (typeof next !== 'object' || next === null || Array.isArray(next)) {
-      throw new RunError('ERR_RECIPE', `--set ${flag} ${path.slice(0, depth + 1).join('.')}: is not a section, so it has no key '${path[depth + 1]}'`);
+      throw new RunError('ERR_RECIPE', `${label} ${path.slice(0, depth + 1).join('.')}: is not a section, so it has no key '${path[depth + 1]}'`);
     }
     section = next as Record<string, unknown>;
   }
-  Object.defineProperty(section, path.at(-1)!, { value: value.toJS({ maxAliasCount: MAX_ALIASES }) ?? null, writable: true, enumerable: true, configurable: true });
-  return { flag, path };
+  put(section, path.at(-1)!, text ? raw : value.toJS({ maxAliasCount: MAX_ALIASES }) ?? null);
+  return { label, path };
+}
+
+function splitFlag(flag: string): { label: string; key: string; value: string; text?: boolean } {
+  const equals = flag.indexOf('=');
+  if (equals < 1) throw new RunError('ERR_RECIPE', `--set ${flag}: write key=value, such as --set sample.top_p=0.9`);
+  return { label: `--set ${flag}`, key: flag.slice(0, equals).trim(), value: flag.slice(equals + 1) };
+}
+
+/** Not an assignment: a key called `__proto__` must become a key, and be refused as one. */
+function put(section: Record<string, unknown>, key: string, value: unknown): void {
+  Object.defineProperty(section, key, { value, writable: true, enumerable: true, configurable: true });
 }
 
 interface Finding {
@@ -144,7 +157,7 @@ function suggestion(key: string, path: Path): string {
   for (const part of path) schema = (schema as Record<PropertyKey, unknown> | undefined)?.[part];
   const known = typeof schema === 'object' && schema !== null ? Object.keys(schema) : [];
   const [nearest] = known.map((name) => ({ name, distance: editDistance(key.toLowerCase(), name) })).sort((a, b) => a.distance - b.distance);
-  if (nearest && nearest.distance <= Math.max(2, Math.floor(key.length / 3))) return `; did you mean '${nearest.name}'?`;
+  if (nearest && nearest.distance <= Math.max(2, Math.floor(key.replaceAll('_', '').length / 3))) return `; did you mean '${nearest.name}'?`;
   return `; known here: ${known.join(', ')}`;
 }
 
@@ -180,7 +193,7 @@ function offsetOf(document: Document.Parsed, path: Path, key = false): number {
       offset = ((last && key) || !(pair.value as Node | null)?.range ? pair.key as Node : pair.value as Node).range?.[0] ?? offset;
       node = pair.value as Node | null;
     } else {
-      const item = (node as { items?: Node[] } | null | undefined)?.items?.[Number(part)];
+      const item: Node | undefined = (node as { items?: Node[] } | null | undefined)?.items?.[Number(part)];
       if (!item) return offset;
       offset = item.range?.[0] ?? offset;
       node = item;

@@ -64,7 +64,7 @@ const rank = z.strictObject({
 });
 
 const train = z.strictObject({
-  beta: z.number().gt(0).max(1000).default(0.1).describe('β of DPO.'),
+  beta: z.number().gt(0).max(1000).default(0.1).describe('β of DPO: how closely the policy is held to its reference θ_t.'),
   ...optimisation({ learningRate: 1e-6, epochs: 1, batchSize: 8, unit: 'pairs' }),
 });
 

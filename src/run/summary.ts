@@ -1,19 +1,10 @@
 /** What a run came to, made of its artefacts alone: the rows of the final table (summary.json) and of metrics.jsonl. No times. */
 import { existsSync } from 'node:fs';
 import type { AnswerRecord, CompletionRecord, PairRecord, RankingRecord } from '../data/records.js';
-import { wilson } from '../evaluate/intervals.js';
+import { accuracyOf, type Accuracy } from '../evaluate/intervals.js';
 import type { RunContext } from './context.js';
 import type { StepRecord } from './stages/optimise.js';
 import { readRecords, type Phase } from './store.js';
-
-export interface Accuracy {
-  correct: number;
-  questions: number;
-  accuracy: number;
-  /** 95 % interval. */
-  low: number;
-  high: number;
-}
 
 /** One row: the base model (phase 0), SFT, or an iteration and the model it made. */
 export interface IterationSummary {
@@ -130,12 +121,6 @@ function phases(run: RunContext): Phase[] {
 async function recordsOf<T extends object>(run: RunContext, phase: Phase, name: string): Promise<T[] | undefined> {
   const path = run.file(phase, name);
   return existsSync(path) ? readRecords<T>(path) : undefined;
-}
-
-function accuracyOf(answers: readonly AnswerRecord[]): Accuracy {
-  const correct = answers.filter((a) => a.correct).length;
-  const { low, high } = wilson(correct, answers.length);
-  return { correct, questions: answers.length, accuracy: correct / answers.length, low, high };
 }
 
 const mean = (values: readonly number[]): number => (values.length === 0 ? 0 : values.reduce((sum, value) => sum + value, 0) / values.length);

@@ -11,7 +11,7 @@ import type { StepRecord, TrainingState } from './stages/optimise.js';
 interface Progress {
   plan: string;
   state: string;
-  steps: StepRecord[];
+  steps: readonly StepRecord[];
 }
 
 /** State kept in `folder`; one saved under another `plan` (other settings, other data) is not used. */
@@ -30,7 +30,7 @@ export function trainingState(folder: string, plan: string): TrainingState & { s
       const progress = await read();
       if (!progress) return [];
       await trainer.loadState(join(folder, progress.state));
-      return progress.steps;
+      return [...progress.steps];
     },
     async save(trainer, steps) {
       const state = `state-${String(steps.length).padStart(5, '0')}.safetensors`;

@@ -1,0 +1,39 @@
+/** What every command is handed: the signal that stops it, and the terminal. */
+import type { Command } from 'commander';
+import { parseRecipe, type Override } from '../run/recipe-file.js';
+import { recipeFields, type Recipe } from '../run/recipe.js';
+import { Progress } from './progress.js';
+
+export interface Cli {
+  signal: AbortSignal;
+  progress: Progress;
+}
+
+/** Registers one verb. */
+export type AddCommand = (program: Command, cli: Cli) => void;
+
+type Section = 'prompts' | 'sft' | 'sample' | 'score' | 'rank' | 'train' | 'evaluate';
+
+/** Keys of the recipe that a stage command takes as flags: `sample.top_p` is `--top-p`. Their texts and defaults are the schema's. */
+export function addSettings(command: Command, keys: readonly string[], section?: Section, leaveOut: readonly string[] = []): Command {
+  for (const field of settingsOf(keys, section, leaveOut)) {
+    const shown = field.default === null || (Array.isArray(field.default) && field.default.length === 0) ? 'none' : String(field.default);
+    command.option(`--${flagName(field.key)} <value>`, `${field.description} [${shown}]`);
+  }
+  return command;
+}
+
+/** A recipe of defaults and the given flags; a bad value is reported under the flag's name. */
+export function settingsFrom(flags: Record<string, unknown>, keys: readonly string[], section?: Section): Recipe {
+  const overrides = settingsOf(keys, section, []).flatMap((field): Override[] => {
+    const flag = flagName(field.key), value = flags[flag.replace(/-([a-z])/g, (_, letter: string) => letter.toUpperCase())];
+    return typeof value === 'string' ? [{ label: `--${flag} ${value}`, key: field.key, value, text: field.type === 'text' || field.type.startsWith('text or') }] : [];
+  });
+  return parseRecipe('{}', 'settings', overrides);
+}
+
+function settingsOf(keys: readonly string[], section: Section | undefined, leaveOut: readonly string[]) {
+  return recipeFields().filter((field) => field.type !== 'section' && !leaveOut.includes(field.key) && (keys.includes(field.key) || (section !== undefined && field.key.startsWith(`${section}.`))));
+}
+
+const flagName = (key: string): string => key.split('.').at(-1)!.replaceAll('_', '-');

@@ -1,0 +1,155 @@
+/**
+ * What the terminal shows while work goes on: one line a stage that moves, with rate and ETA; without a terminal, plain lines, at most one
+ * every few seconds. With table.ts the only file that writes to a terminal. Progress goes to stderr, so that stdout stays for results.
+ */
+import colours from 'picocolors';
+import type { RunEvent, StageName } from '../run/events.js';
+
+const PLAIN_EVERY_MS = 5_000;
+const DRAW_EVERY_MS = 80;
+
+export interface Stream {
+  isTTY?: boolean;
+  columns?: number;
+  write(text: string): unknown;
+}
+
+/** The label of a stage's line. */
+export interface StageLabel {
+  group: string;
+  stage: string;
+  unit: string;
+  done: number;
+  total: number;
+}
+
+export class Progress {
+  private readonly tty: boolean;
+  private current: (StageLabel & { began: number; from: number; tokens: number }) | undefined;
+  private drawn = 0;
+
+  constructor(private readonly stream: Stream = process.stderr, private readonly now: () => number = () => performance.now()) {
+    this.tty = stream.isTTY === true && process.env.TERM !== 'dumb';
+  }
+
+  /** A line that stays. */
+  say(line: string): void {
+    this.clear();
+    this.stream.write(`${line}\n`);
+    this.draw(true);
+  }
+
+  warn(message: string): void {
+    this.say(`${colours.yellow('warning')} ${message}`);
+  }
+
+  start(label: StageLabel): void {
+    this.current = { ...label, began: this.now(), from: label.done, tokens: 0 };
+    this.drawn = this.tty ? 0 : this.now();
+    if (!this.tty && label.done > 0) this.stream.write(`${heading(label)} goes on at ${label.done} of ${label.total} ${label.unit}\n`);
+    this.draw(true);
+  }
+
+  update(done: number, total: number, tokens: number): void {
+    if (!this.current) return;
+    Object.assign(this.current, { done, total, tokens });
+    this.draw(false);
+  }
+
+  /** Ends the stage's line with what it took. */
+  finish(seconds: number, tokens: number, note: string): void {
+    if (!this.current) return;
+    const { unit, total } = this.current;
+    const rate = tokens > 0 && seconds > 0 ? `, ${thousands(tokens / seconds)} tok/s` : '';
+    const line = `${heading(this.current)} ${thousands(total)} ${unit} in ${duration(seconds)}${rate}${note ? colours.dim(` · ${note}`) : ''}`;
+    this.stop();
+    this.stream.write(`${line}\n`);
+  }
+
+  /** Takes the moving line away. */
+  stop(): void {
+    this.clear();
+    this.current = undefined;
+  }
+
+  private draw(force: boolean): void {
+    if (!this.current) return;
+    const now = this.now();
+    if (this.tty) {
+      if (!force && now - this.drawn < DRAW_EVERY_MS) return;
+      this.drawn = now;
+      this.stream.write(`\r\x1b[2K${clip(moving(this.current, now), (this.stream.columns ?? 100) - 1)}`);
+    } else if (now - this.drawn >= PLAIN_EVERY_MS) {
+      this.drawn = now;
+      this.stream.write(`${moving(this.current, now)}\n`);
+    }
+  }
+
+  private clear(): void {
+    if (this.tty && this.current) this.stream.write('\r\x1b[2K');
+  }
+}
+
+/** Shows a run's events. */
+export function showEvent(progress: Progress, event: RunEvent): void {
+  switch (event.type) {
+    case 'run_started':
+      return progress.say(`${event.resumed ? 'Going on with' : 'Run in'} ${event.directory}`);
+    case 'model_loaded':
+      return progress.say(`${'model'.padEnd(12)} ${event.path} · ${thousands(event.parameters / 1e6)} M parameters, ${event.dtype}, loaded in ${event.seconds.toFixed(1)} s`);
+    case 'stage_started':
+      return progress.start({ group: groupName(event.iteration, event.stage), stage: event.stage, unit: event.unit, done: event.done, total: event.total });
+    case 'stage_kept':
+      return progress.say(`${heading({ group: groupName(event.iteration, event.stage), stage: event.stage })} ${colours.dim('done before')}`);
+    case 'stage_progress':
+      return progress.update(event.done, event.total, event.tokens);
+    case 'stage_finished':
+      return progress.finish(event.seconds, event.tokens, event.note);
+    case 'warning':
+      return progress.warn(event.message);
+    case 'step':
+    case 'iteration_finished':
+    case 'run_finished':
+      return;
+  }
+}
+
+function groupName(iteration: number, stage: StageName): string {
+  return iteration > 0 ? `iteration ${iteration}` : stage === 'sft' ? 'sft' : 'start';
+}
+
+const heading = ({ group, stage }: { group: string; stage: string }): string => `${group.padEnd(12)} ${colours.bold(stage.padEnd(8))}`;
+
+/** `iteration 1  sample   [#####-----]  48/96 completions, 310 tok/s, ETA 0:21` */
+function moving(stage: StageLabel & { began: number; from: number; tokens: number }, now: number): string {
+  const { done, total, unit, tokens, from, began } = stage;
+  const seconds = (now - began) / 1000, width = 20;
+  const filled = total > 0 ? Math.min(width, Math.floor((done / total) * width)) : 0;
+  const parts = [`${done}/${total} ${unit}`];
+  if (tokens > 0 && seconds > 0.5) parts.push(`${thousands(tokens / seconds)} tok/s`);
+  if (done > from && done < total) parts.push(`ETA ${duration(((total - done) * seconds) / (done - from))}`);
+  return `${heading(stage)} [${'#'.repeat(filled)}${'-'.repeat(width - filled)}] ${parts.join(', ')}`;
+}
+
+/** Cuts to `width` visible characters; colour codes count for nothing. */
+function clip(text: string, width: number): string {
+  let visible = 0, end = 0;
+  for (const token of text.matchAll(/\x1b\[[0-9;]*m|[^\x1b]/g)) {
+    if (!token[0].startsWith('\x1b') && ++visible > width) return `${text.slice(0, end)}\x1b[0m`;
+    end = token.index + token[0].length;
+  }
+  return text;
+}
+
+/** 75 → `1:15`, 4000 → `1:06:40`, 3.42 → `3.4 s`. */
+export function duration(seconds: number): string {
+  if (seconds < 9.95) return `${seconds.toFixed(1)} s`;
+  const whole = Math.round(seconds), minutes = Math.floor(whole / 60);
+  const tail = String(whole % 60).padStart(2, '0');
+  return minutes < 60 ? `${minutes}:${tail}` : `${Math.floor(minutes / 60)}:${String(minutes % 60).padStart(2, '0')}:${tail}`;
+}
+
+/** 1234567 → `1,234,567`; small numbers keep one decimal where it says something. */
+export function thousands(value: number): string {
+  return value >= 100 || Number.isInteger(value) ? Math.round(value).toLocaleString('en-US') : value.toFixed(1);
+}

@@ -1,0 +1,108 @@
+import { describe, expect, it } from '@jest/globals';
+import { firstDifference, parseRecipe, recipeDigest, recipeText } from '../../src/run/recipe-file.js';
+import { recipeFields, recipeSchema } from '../../src/run/recipe.js';
+
+const refusal = (text: string, overrides: string[] = []): string => {
+  try {
+    parseRecipe(text, 'recipe.yaml', overrides);
+  } catch (error) {
+    expect(error).toMatchObject({ code: 'ERR_RECIPE' });
+    return (error as Error).message;
+  }
+  throw new Error('the recipe was accepted');
+};
+
+describe('a recipe file', () => {
+  it('is completed by the defaults of the schema', () => {
+    const recipe = parseRecipe('model: tiny\nsample:\n  samples: 3\n', 'recipe.yaml');
+    expect(recipe).toEqual({ ...recipeSchema.parse({}), model: 'tiny', sample: { ...recipeSchema.parse({}).sample, samples: 3 } });
+  });
+
+  it('reads back from its complete text as the same recipe', () => {
+    const recipe = parseRecipe('system_prompt: "Be brief: yes"\ntrain:\n  learning_rate: 1e-6\nsample:\n  stop: ["\\n\\n", "#"]\n', 'recipe.yaml');
+    const again = parseRecipe(recipeText(recipe), 'again.yaml');
+    expect(again).toEqual(recipe);
+    expect(recipeDigest(again)).toBe(recipeDigest(recipe));
+  });
+
+  it.each<[string, string, string]>([
+    ['an unknown key', 'model: a\nsample:\n  topp: 0.9\n', "recipe.yaml:3:3 sample.topp: unknown key; did you mean 'top_p'?"],
+    ['an unknown section', 'modle: a\n', "recipe.yaml:1:1 modle: unknown key; did you mean 'model'?"],
+    ['a key far from any', 'rank:\n  zebra: 1\n', 'recipe.yaml:2:3 rank.zebra: unknown key; known here: consistency, weighting, fixed_consistency, min_margin'],
+    ['the wrong type', 'sample:\n  top_p: high\n', "recipe.yaml:2:10 sample.top_p: must be a number, got the text 'high'"],
+    ['out of range above', '\nsample:\n  top_p: 1.5\n', 'recipe.yaml:3:10 sample.top_p: must be at most 1, got 1.5'],
+    ['out of range below', 'train:\n  beta: 0\n', 'recipe.yaml:2:9 train.beta: must be more than 0, got 0'],
+    ['a fraction for a count', 'iterations: 1.5\n', 'recipe.yaml:1:13 iterations: must be a whole number, got 1.5'],
+    ['a value not on the list', 'rank:\n  consistency: pearson\n', "recipe.yaml:2:16 rank.consistency: must be one of kendall, spearman, top_order; got the text 'pearson'"],
+    ['an empty section', 'train:\n', 'recipe.yaml:1:7 train: must be a section of `key: value` lines, got nothing'],
+    ['a section where a value belongs', 'seed:\n  a: 1\n', 'recipe.yaml:2:3 seed: must be a number, got a section'],
+    ['not a number', 'train:\n  learning_rate: .nan\n', 'recipe.yaml:2:18 train.learning_rate: must be a number, got NaN'],
+    ['infinity', 'train:\n  max_grad_norm: .inf\n', 'recipe.yaml:2:18 train.max_grad_norm: must be a number, got Infinity'],
+    ['a list entry of another type', 'sample:\n  stop: [a, 3]\n', 'recipe.yaml:2:13 sample.stop.1: must be text, got 3'],
+    ['a duplicate key', 'seed: 1\nseed: 2\n', 'recipe.yaml:2:1 this key stands twice in its section; keep one'],
+    ['keys that contradict', 'sample:\n  min_new_tokens: 9\n  max_new_tokens: 8\n', 'recipe.yaml:2:19 sample.min_new_tokens: must not be larger than max_new_tokens, got 9'],
+    ['no mapping', '- a\n', 'recipe.yaml:1:1 a recipe is a list of `key: value` lines, this file holds something else'],
+    ['an empty file', '# nothing\n', 'recipe.yaml: the recipe is empty; write at least one setting, such as `model: smollm2-135m-instruct`'],
+    ['a prototype', '__proto__: {a: 1}\n', 'recipe.yaml:1:1 __proto__: unknown key'],
+    ['null for text', 'model: null\n', 'recipe.yaml:1:8 model: must be text, got nothing'],
+  ])('refuses %s', (_, text, message) => {
+    expect(refusal(text).split('; known here: model')[0]).toBe(message);
+  });
+
+  it('names every mistake, not the first only', () => {
+    expect(refusal('seed: -1\nsample:\n  topk: 3\n').split('\n')).toEqual([
+      'recipe.yaml:1:7 seed: must be at least 0, got -1',
+      "recipe.yaml:3:3 sample.topk: unknown key; did you mean 'top_k'?",
+    ]);
+  });
+
+  it('says where the YAML breaks', () => {
+    expect(refusal('model: [a\nseed: 1\n')).toMatch(/^recipe\.yaml:\d+:\d+ /);
+    expect(refusal('a: !!js/function x\n')).toMatch(/^recipe\.yaml:1:4 /);
+  });
+
+  it('refuses aliases that expand without end', () => {
+    const bomb = ['a: &a [x, x, x, x, x, x, x, x, x]', ...'bcdefgh'.split('').map((name, i) => `${name}: &${name} [${Array(9).fill(`*${'abcdefgh'[i]}`).join(', ')}]`)].join('\n');
+    expect(refusal(bomb)).toBe('recipe.yaml: the aliases (`*name`) expand to too much; write the settings out');
+  });
+
+  it('refuses a file too large to be one', () => {
+    expect(refusal('#'.repeat(2 << 20))).toMatch(/at most 1 MB/);
+  });
+});
+
+describe('--set', () => {
+  it('overrides the file, the last one winning', () => {
+    const recipe = parseRecipe('seed: 1\n', 'recipe.yaml', ['seed=2', 'seed=3', 'sample.stop=[a, b]', 'train.learning_rate=1e-5', 'sft.enabled=true']);
+    expect(recipe).toMatchObject({ seed: 3, sample: { stop: ['a', 'b'] }, train: { learning_rate: 1e-5 }, sft: { enabled: true } });
+  });
+
+  it.each<[string, string]>([
+    ['sample.top_p=2', '--set sample.top_p=2 sample.top_p: must be at most 1, got 2'],
+    ['sample.topp=0.5', "--set sample.topp=0.5 sample.topp: unknown key; did you mean 'top_p'?"],
+    ['seed', '--set seed: write key=value, such as --set sample.top_p=0.9'],
+    ['model.x=1', "--set model.x=1 model: is not a section, so it has no key 'x'"],
+    ['train=1', '--set train=1 train: must be a section of `key: value` lines, got 1'],
+    ['seed=', '--set seed= seed: must be a number, got nothing'],
+    ['__proto__.seed=1', '--set __proto__.seed=1 __proto__: unknown key'],
+  ])('%s is refused by the name of the flag', (flag, message) => {
+    expect(refusal('model: a\n', [flag]).split('; known here: model')[0]).toBe(message);
+    expect(({} as Record<string, unknown>).seed).toBeUndefined();
+  });
+});
+
+describe('the schema', () => {
+  it('has these keys and defaults', () => {
+    expect(recipeFields().map((field) => `${field.key} (${field.type}) ${JSON.stringify(field.default)}`)).toMatchSnapshot();
+  });
+
+  it('documents every key', () => {
+    expect(recipeFields().filter((field) => field.description.length < 10)).toEqual([]);
+  });
+
+  it('names the first key in which two recipes differ', () => {
+    const a = parseRecipe('seed: 1\n', 'a'), b = parseRecipe('seed: 1\ntrain: {beta: 0.2}\nevaluate: {tasks: []}\n', 'b');
+    expect(firstDifference(a, b)).toEqual({ key: 'train.beta', a: '0.1', b: '0.2' });
+    expect(firstDifference(a, a)).toBeUndefined();
+  });
+});
