@@ -1,7 +1,6 @@
-// What an engine does on its worker: hand the model to the room that does the work, and keep three promises about weights.
+// What an engine does on its worker: hand the model to the room that does the work, and keep two promises about weights.
 //   sharing   a snapshot and its origin hold the same tensors; who trains while others hold them takes a copy first;
 //   masters   a bf16 model trains from the full-precision values of the checkpoint it came from, not from its rounded ones;
-//   packing   the fast kernels' copies exist whenever no trainer changes the weights, and are shared as the weights are.
 #include "engine/engine.h"
 
 #ifdef __GLIBC__
@@ -46,15 +45,12 @@ struct Engine::State {
   std::string masters_source;
   std::unique_ptr<Trainer> trainer;
   uint64_t trainer_number = 0;  // of the live or the last one
-  bool packed = true;           // false only while a trainer lives
   std::future<Shared> origin;   // of a snapshot that has not yet arrived
 
-  // The model to read: arrived, packed.
+  // The model to read, arrived where it is a snapshot.
   Transformer& ready();
   // The model to change: nobody else's.
   Transformer& own();
-  // Before each change: the fast kernels' copies would go stale.
-  void unpack();
   Trainer& live(uint64_t number);
   Shared share();
   NamedTensors masters();
@@ -72,10 +68,6 @@ Transformer& Engine::State::ready() {
     }
   }
   if (!model) throw Error(ErrorCode::disposed, "The model holds no weights: it was disposed of, or did not load.");
-  if (!packed) {
-    model->transformer.weights().pack();
-    packed = true;
-  }
   return model->transformer;
 }
 
@@ -83,18 +75,11 @@ Transformer& Engine::State::own() {
   ready();
   if (model.use_count() > 1) {
     model = model->copy();
-    packed = false;
   } else {
     // Whoever held it last read from it on another thread; its reads come before our writes.
     std::atomic_thread_fence(std::memory_order_acquire);
   }
-  unpack();
   return model->transformer;
-}
-
-void Engine::State::unpack() {
-  if (packed) model->transformer.weights().unpack();
-  packed = false;
 }
 
 Trainer& Engine::State::live(uint64_t number) {
@@ -105,9 +90,7 @@ Trainer& Engine::State::live(uint64_t number) {
 Shared Engine::State::share() {
   ready();
   if (!trainer) return {model, masters_source};
-  auto copy = model->copy();  // the trainer writes into ours
-  copy->transformer.weights().pack();
-  return {std::move(copy), masters_source};
+  return {model->copy(), masters_source};  // the trainer goes on writing into ours
 }
 
 // The checkpoint is read again: keeping fp32 beside bf16 would triple a model's memory between trainings.
@@ -131,7 +114,7 @@ NamedTensors Engine::State::to_save(at::ScalarType dtype) {
   Transformer& transformer = ready();
   NamedTensors tensors;
   if (trainer) {
-    for (const OptimizerEntry& entry : trainer->optimizer().entries()) tensors.emplace_back(entry.name, entry.master);
+    tensors = trainer->masters();
   } else if (dtype == at::kFloat && !masters_source.empty()) {
     return masters();
   } else {
@@ -214,15 +197,13 @@ void Engine::save(const std::string& directory, DType dtype, const std::string& 
 uint64_t Engine::start_trainer(const TrainerParams& params) {
   State& state = *state_;
   if (state.trainer) throw Error(ErrorCode::invalid_argument, "[trainer] this model has a trainer already; dispose of it before asking for another.");
-  state.ready();
-  const NamedTensors masters = state.masters();
-  state.trainer = std::make_unique<Trainer>(state.own(), params, masters);
+  Transformer& transformer = state.own();
+  state.trainer = std::make_unique<Trainer>(transformer, params, state.masters());
   return ++state.trainer_number;
 }
 
 StepMetrics Engine::preference_step(uint64_t trainer, const std::vector<PreferencePair>& pairs, const Cancel& cancel) {
   Trainer& live = state_->live(trainer);
-  state_->unpack();
   const StepMetrics metrics = live.preference_step(pairs, cancel);
   state_->masters_source.clear();
   return metrics;
@@ -230,7 +211,6 @@ StepMetrics Engine::preference_step(uint64_t trainer, const std::vector<Preferen
 
 StepMetrics Engine::sft_step(uint64_t trainer, const std::vector<SftExample>& examples, const Cancel& cancel) {
   Trainer& live = state_->live(trainer);
-  state_->unpack();
   const StepMetrics metrics = live.sft_step(examples, cancel);
   state_->masters_source.clear();
   return metrics;
@@ -240,15 +220,13 @@ void Engine::save_trainer_state(uint64_t trainer, const std::string& path) { sta
 
 void Engine::load_trainer_state(uint64_t trainer, const std::string& path) {
   Trainer& live = state_->live(trainer);
-  state_->unpack();
-  state_->masters_source.clear();  // even a failed load leaves the question open
   live.load_state(path);
+  state_->masters_source.clear();
 }
 
 void Engine::end_trainer(uint64_t trainer) {
   if (!state_->trainer || trainer != state_->trainer_number) return;
   state_->trainer.reset();
-  state_->ready();
   return_memory();
 }
 

@@ -33,6 +33,7 @@ std::shared_ptr<SharedModel> SharedModel::copy() const {
   copied.weights().unpack();
   for (const auto& [name, weight] : copied.weights().parameters(copied.config())) *weight = weight->clone();
   if (copied.config().tie_word_embeddings) copied.weights().head.weight = copied.weights().embedding.weight;
+  copied.weights().pack();
   return std::make_shared<SharedModel>(std::move(copied));
 }
 

@@ -15,7 +15,7 @@ struct SharedModel {
   SharedModel(const SharedModel&) = delete;
   SharedModel& operator=(const SharedModel&) = delete;
 
-  // The same values in storage of their own, without the fast kernels' copies.
+  // The same values in storage of their own, the fast kernels' copies included.
   std::shared_ptr<SharedModel> copy() const;
 
   Transformer transformer;

@@ -1,0 +1,212 @@
+/**
+ * The native addon: the only file that loads it, and its whole type. test/engine/addon.test.ts compares the names below with
+ * what the addon exports. Everything here trusts its arguments; model.ts, generate.ts, score.ts and trainer.ts check them.
+ */
+import { existsSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { dirname, join, resolve } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { positiveInteger } from './arguments.js';
+import { CreamError } from './errors.js';
+import { runJob } from './signal.js';
+
+/** Work on a model's thread. The promise rejects with {code, message}; cancel() before the work began rejects at once. */
+export interface NativeJob<T> {
+  promise: Promise<T>;
+  cancel(): void;
+}
+
+export type NativeDType = 'float32' | 'bfloat16';
+
+export interface NativeModelInfo {
+  architecture: string;
+  modelType: string;
+  vocabSize: number;
+  hiddenSize: number;
+  numLayers: number;
+  numHeads: number;
+  numKvHeads: number;
+  headDim: number;
+  intermediateSize: number;
+  maxPositionEmbeddings: number;
+  tieWordEmbeddings: boolean;
+  bosTokenId: number | null;
+  eosTokenIds: number[];
+  parameters: number;
+  /** A config.json for this model, for sources that bring none. */
+  configJson: string;
+}
+
+export interface NativeGenerationRequest {
+  prompts: { tokens: Int32Array; key: bigint; samples: number; firstSample: number }[];
+  temperature: number;
+  topP: number;
+  topK: number;
+  minNewTokens: number;
+  maxNewTokens: number;
+  stopIds: Int32Array;
+  stopStrings: readonly string[];
+  tokenBytes?: { bytes: Uint8Array; offsets: Uint32Array } | undefined;
+  seed: bigint;
+  iteration: number;
+  maxRows: number;
+}
+
+export interface NativeCompletion {
+  promptIndex: number;
+  sample: number;
+  tokens: Int32Array;
+  logprobs: Float32Array;
+  finishReason: 'eos' | 'stop' | 'length';
+}
+
+export interface NativeStreamedToken {
+  promptIndex: number;
+  sample: number;
+  token: number;
+}
+
+export interface NativeGenerationStats {
+  promptTokens: number;
+  completionTokens: number;
+  decodeSteps: number;
+  prefillSeconds: number;
+  decodeSeconds: number;
+}
+
+export interface NativeScoringRequest {
+  groups: { prompt: Int32Array; completions: Int32Array[] }[];
+  maxBatchTokens: number;
+}
+
+export interface NativeScoringResult {
+  sums: Float64Array;
+  tokenLogprobs: Float32Array;
+  offsets: Float64Array;
+  forwardTokens: number;
+  seconds: number;
+}
+
+export interface NativeTrainerParams {
+  learningRate: number;
+  beta1: number;
+  beta2: number;
+  epsilon: number;
+  weightDecay: number;
+  maxGradNorm: number;
+  schedule: 'constant' | 'linear' | 'cosine';
+  warmupSteps: number;
+  totalSteps: number;
+  beta: number;
+  microBatchTokens: number;
+  activationCheckpointing: boolean;
+}
+
+export interface NativePair {
+  prompt: Int32Array;
+  chosen: Int32Array;
+  rejected: Int32Array;
+  referenceChosen: number;
+  referenceRejected: number;
+  consistency: number;
+}
+
+export interface NativeExample {
+  prompt: Int32Array;
+  completion: Int32Array;
+}
+
+export interface NativeStepMetrics {
+  step: number;
+  loss: number;
+  gradNorm: number;
+  learningRate: number;
+  rewardChosen: number;
+  rewardRejected: number;
+  rewardMargin: number;
+  rewardAccuracy: number;
+  logpChosen: number;
+  logpRejected: number;
+  tokens: number;
+  seconds: number;
+}
+
+export type NativeProgress = (done: number, total: number, tokens: number) => void;
+
+/** Calls run in the order they are made. A model without weights refuses all but load(). */
+export interface NativeModel {
+  load(path: string, dtype: NativeDType): NativeJob<NativeModelInfo>;
+  generate(request: NativeGenerationRequest, onCompletion: ((completion: NativeCompletion) => void) | undefined, onTokens: ((tokens: NativeStreamedToken[]) => void) | undefined, onProgress: NativeProgress | undefined): NativeJob<NativeGenerationStats>;
+  score(request: NativeScoringRequest, onProgress: NativeProgress | undefined): NativeJob<NativeScoringResult>;
+  logits(tokens: Int32Array): NativeJob<Float32Array>;
+  snapshot(): NativeModel;
+  save(directory: string, dtype: NativeDType, configJson: string): NativeJob<undefined>;
+  createTrainer(params: NativeTrainerParams): NativeJob<NativeTrainer>;
+  dispose(): NativeJob<undefined>;
+}
+
+export interface NativeTrainer {
+  preferenceStep(pairs: NativePair[]): NativeJob<NativeStepMetrics>;
+  sftStep(examples: NativeExample[]): NativeJob<NativeStepMetrics>;
+  saveState(path: string): NativeJob<undefined>;
+  loadState(path: string): NativeJob<undefined>;
+  dispose(): NativeJob<undefined>;
+}
+
+export interface Addon {
+  Model: new () => NativeModel;
+  Trainer: new () => NativeTrainer;
+  engineInfo(): Omit<EngineInfo, 'version'>;
+  setThreads(threads: number): void;
+  readGguf(path: string): NativeJob<string>;
+}
+
+export interface EngineInfo {
+  /** cream-lm's. */
+  version: string;
+  /** libtorch's version. */
+  torch: string;
+  cpu: { model: string; features: string[] };
+  /** Threads that one computation uses. */
+  threads: number;
+  cuda: boolean;
+  devices: string[];
+  /** Bytes of the weights of all models that live in this process, shared storage counted once. */
+  weightBytes: number;
+}
+
+/** From src/engine/ and dist/engine/ alike. */
+const root = resolve(dirname(fileURLToPath(import.meta.url)), '../..');
+const require = createRequire(import.meta.url);
+let loaded: Addon | undefined;
+
+/** Loaded at first use, so that `cream --help` and `cream doctor` run without it. CREAM_ADDON names another file, for tests. */
+export function addon(): Addon {
+  return (loaded ??= load(process.env['CREAM_ADDON'] ?? join(root, 'build/Release/cream.node')));
+}
+
+function load(path: string): Addon {
+  if (!existsSync(path)) throw new CreamError('ERR_ADDON', `The native addon is not built: ${path} does not exist; run \`npm run setup\`.`);
+  try {
+    return require(path) as Addon;
+  } catch (error) {
+    throw new CreamError('ERR_ADDON', `The native addon ${path} does not load (${(error as Error).message}); run \`npm run setup\` to build it again.`, { cause: error });
+  }
+}
+
+/** What the machine, libtorch and this build are. Throws CreamError where the addon does not load. */
+export function engineInfo(): EngineInfo {
+  const { version } = require(join(root, 'package.json')) as { version: string };
+  return { version, ...addon().engineInfo() };
+}
+
+/** Threads for work that begins from now on, in every model of this process. */
+export function setThreads(threads: number): void {
+  addon().setThreads(positiveInteger(threads, '[setThreads] threads', 4096));
+}
+
+/** All metadata of a GGUF file; 64-bit integers beyond 2^53 lose their last digits. */
+export async function readGguf(path: string): Promise<{ metadata: Record<string, unknown> }> {
+  const json = await runJob(() => addon().readGguf(resolve(path)));
+  return { metadata: JSON.parse(json) as Record<string, unknown> };
+}

@@ -1,0 +1,40 @@
+/** Scoring: log π(completion | prompt), each prompt computed once for all of its completions. */
+import type { NativeScoringRequest } from './addon.js';
+import { knownKeys, list, positiveInteger, tokenIds, type TokenIds } from './arguments.js';
+
+export interface ScoringGroup {
+  prompt: TokenIds;
+  completions: readonly TokenIds[];
+}
+
+export interface ScoreRequest {
+  groups: readonly ScoringGroup[];
+  /** Rows of one forward pass; default 4096. Changes speed and memory only. */
+  maxBatchTokens?: number;
+}
+
+/** In the order of the request: groups, then their completions. Log-probs are natural logarithms at temperature 1. */
+export interface ScoreResult {
+  /** One a completion. */
+  sums: Float64Array;
+  /** Of all completions' tokens, one behind the other. */
+  tokenLogprobs: Float32Array;
+  /** Completion i has tokenLogprobs offsets[i] … offsets[i + 1]. */
+  offsets: Float64Array;
+  /** Rows computed: shared prompts make it less than the tokens given. */
+  forwardTokens: number;
+  seconds: number;
+}
+
+/** Checks the request and fills in the default. Throws CreamError. */
+export function checkScoreRequest(request: ScoreRequest, vocabSize: number): NativeScoringRequest {
+  knownKeys(request, ['groups', 'maxBatchTokens'], '[score] the request');
+  const groups = list(request.groups, '[score] groups').map((group, g) => {
+    knownKeys(group, ['prompt', 'completions'], `[score] group ${g}`);
+    return {
+      prompt: tokenIds(group.prompt, vocabSize, `[score] the prompt of group ${g}`),
+      completions: list(group.completions, `[score] the completions of group ${g}`).map((tokens, c) => tokenIds(tokens, vocabSize, `[score] completion ${c} of group ${g}`)),
+    };
+  });
+  return { groups, maxBatchTokens: positiveInteger(request.maxBatchTokens ?? 4096, '[score] maxBatchTokens') };
+}

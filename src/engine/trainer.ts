@@ -1,0 +1,139 @@
+/** Training a model in place: one call is one optimizer step. */
+import { resolve } from 'node:path';
+import type { NativeStepMetrics, NativeTrainer, NativeTrainerParams } from './addon.js';
+import { finiteNumber, integer, knownKeys, list, nonEmptyString, oneOf, positiveInteger, tokenIds, type TokenIds } from './arguments.js';
+import { runJob } from './signal.js';
+
+export interface TrainerParams {
+  learningRate: number;
+  /** AdamW; defaults 0.9, 0.999, 1e-8. */
+  beta1?: number;
+  beta2?: number;
+  epsilon?: number;
+  /** On matrices, not on norms; default 0.01. */
+  weightDecay?: number;
+  /** Clips the global gradient norm; default 1, 0 turns it off. */
+  maxGradNorm?: number;
+  /** After warm-up; default cosine. */
+  schedule?: 'constant' | 'linear' | 'cosine';
+  /** Default 0. */
+  warmupSteps?: number;
+  totalSteps: number;
+  /** DPO's β; default 0.1. */
+  beta?: number;
+  /** Packed rows a forward and backward pass; default 2048. Changes speed and memory only, within rounding. */
+  microBatchTokens?: number;
+  /** Keep each layer's input only and recompute the rest; default true. */
+  activationCheckpointing?: boolean;
+}
+
+/** A preference pair. The references are summed log-probs under θ_t, so that training needs no second model. */
+export interface PairInput {
+  prompt: TokenIds;
+  chosen: TokenIds;
+  rejected: TokenIds;
+  referenceChosen: number;
+  referenceRejected: number;
+  /** C in [0, 1]: the loss is C·DPO + (1 − C)·DPO with the roles reversed. */
+  consistency: number;
+}
+
+export interface ExampleInput {
+  prompt: TokenIds;
+  /** The loss is on these alone. */
+  completion: TokenIds;
+}
+
+export type StepMetrics = NativeStepMetrics;
+
+const PARAM_KEYS = ['learningRate', 'beta1', 'beta2', 'epsilon', 'weightDecay', 'maxGradNorm', 'schedule', 'warmupSteps', 'totalSteps', 'beta', 'microBatchTokens', 'activationCheckpointing'];
+const PAIR_KEYS = ['prompt', 'chosen', 'rejected', 'referenceChosen', 'referenceRejected', 'consistency'];
+
+/** Checks the parameters and fills in the defaults. Throws CreamError. */
+export function checkTrainerParams(params: TrainerParams): NativeTrainerParams {
+  knownKeys(params, PARAM_KEYS, '[trainer] the parameters');
+  return {
+    learningRate: finiteNumber(params.learningRate, '[trainer] learningRate', { min: 0 }),
+    beta1: finiteNumber(params.beta1 ?? 0.9, '[trainer] beta1', { min: 0, max: 1, belowMax: true }),
+    beta2: finiteNumber(params.beta2 ?? 0.999, '[trainer] beta2', { min: 0, max: 1, belowMax: true }),
+    epsilon: finiteNumber(params.epsilon ?? 1e-8, '[trainer] epsilon', { min: 0, aboveMin: true }),
+    weightDecay: finiteNumber(params.weightDecay ?? 0.01, '[trainer] weightDecay', { min: 0 }),
+    maxGradNorm: finiteNumber(params.maxGradNorm ?? 1, '[trainer] maxGradNorm', { min: 0 }),
+    schedule: oneOf(params.schedule ?? 'cosine', ['constant', 'linear', 'cosine'], '[trainer] schedule'),
+    warmupSteps: integer(params.warmupSteps ?? 0, '[trainer] warmupSteps', 0),
+    totalSteps: positiveInteger(params.totalSteps, '[trainer] totalSteps'),
+    beta: finiteNumber(params.beta ?? 0.1, '[trainer] beta', { min: 0, aboveMin: true }),
+    microBatchTokens: positiveInteger(params.microBatchTokens ?? 2048, '[trainer] microBatchTokens'),
+    activationCheckpointing: params.activationCheckpointing ?? true,
+  };
+}
+
+/** Made by Model.trainer(). Holds fp32 masters, two moments and a gradient: 16 bytes a parameter, until disposed of. */
+export class Trainer {
+  readonly #native: NativeTrainer;
+  readonly #vocabSize: number;
+  #disposed: Promise<void> | undefined;
+
+  /** @internal */
+  constructor(native: NativeTrainer, vocabSize: number) {
+    this.#native = native;
+    this.#vocabSize = vocabSize;
+  }
+
+  /** One step on the mean loss of the pairs. An aborted or failed step changes nothing; NaN rejects with ERR_NON_FINITE. */
+  async preferenceStep(pairs: readonly PairInput[], options: { signal?: AbortSignal } = {}): Promise<StepMetrics> {
+    const checked = list(pairs, '[train] pairs', { empty: false }).map((pair, i) => {
+      const where = `[train] pair ${i}`;
+      knownKeys(pair, PAIR_KEYS, where);
+      return {
+        prompt: tokenIds(pair.prompt, this.#vocabSize, `${where}: prompt`),
+        chosen: tokenIds(pair.chosen, this.#vocabSize, `${where}: chosen`),
+        rejected: tokenIds(pair.rejected, this.#vocabSize, `${where}: rejected`),
+        referenceChosen: finiteNumber(pair.referenceChosen, `${where}: referenceChosen`),
+        referenceRejected: finiteNumber(pair.referenceRejected, `${where}: referenceRejected`),
+        consistency: finiteNumber(pair.consistency, `${where}: consistency`, { min: 0, max: 1 }),
+      };
+    });
+    return runJob(() => this.#native.preferenceStep(checked), options.signal);
+  }
+
+  /** One step on the mean cross entropy of all completion tokens. */
+  async sftStep(examples: readonly ExampleInput[], options: { signal?: AbortSignal } = {}): Promise<StepMetrics> {
+    const checked = list(examples, '[train] examples', { empty: false }).map((example, i) => {
+      knownKeys(example, ['prompt', 'completion'], `[train] example ${i}`);
+      return {
+        prompt: tokenIds(example.prompt, this.#vocabSize, `[train] example ${i}: prompt`),
+        completion: tokenIds(example.completion, this.#vocabSize, `[train] example ${i}: completion`),
+      };
+    });
+    return runJob(() => this.#native.sftStep(checked), options.signal);
+  }
+
+  /** Masters, moments and step count to one file, written whole or not at all. */
+  async saveState(path: string): Promise<void> {
+    const absolute = resolve(nonEmptyString(path, '[trainer] the path of saveState'));
+    await runJob(() => this.#native.saveState(absolute));
+  }
+
+  /** Goes on exactly where saveState() was called, weights included. */
+  async loadState(path: string): Promise<void> {
+    const absolute = resolve(nonEmptyString(path, '[trainer] the path of loadState'));
+    await runJob(() => this.#native.loadState(absolute));
+  }
+
+  /** Frees the optimizer's memory; the model keeps its trained weights. May be called again. */
+  dispose(): Promise<void> {
+    return (this.#disposed ??= this.#end());
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.dispose();
+  }
+
+  async #end(): Promise<void> {
+    await runJob(() => this.#native.dispose()).catch((error: unknown) => {
+      // The model went first and took the trainer with it.
+      if ((error as { code?: string }).code !== 'ERR_DISPOSED') throw error;
+    });
+  }
+}
