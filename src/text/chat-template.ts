@@ -8,7 +8,7 @@
 import { createContext, Script } from 'node:vm';
 import { Environment, Interpreter, parse, tokenize } from '@huggingface/jinja';
 import { TextError } from './errors.js';
-import { capitalize, strftime, strip } from './python.js';
+import { capitalize, str, strftime, strip, type TemplateValue } from './python.js';
 
 export interface Message {
   role: string;
@@ -26,7 +26,7 @@ const RENDER_LIMIT_MS = 5_000;
 const MAX_RANGE = 1_000_000;
 /** Python's name → the redirect. The space keeps them out of reach of a template's own identifiers. */
 const METHODS = new Map([['strip', 'str strip'], ['lstrip', 'str lstrip'], ['rstrip', 'str rstrip'], ['capitalize', 'str capitalize']]);
-const FILTERS = new Map([['trim', 'str strip'], ['capitalize', 'str capitalize']]);
+const FILTERS = new Map([['trim', 'str strip'], ['capitalize', 'str capitalize'], ['string', 'str print']]);
 
 /** What raise_exception() in a template says: these messages are not for this model. */
 class Refusal extends Error {}
@@ -76,17 +76,23 @@ export class ChatTemplate {
       messages, add_generation_prompt: addGenerationPrompt, tools: null, documents: null,
     };
     for (const [name, value] of Object.entries(globals)) scope.set(name, value);
+    const print = scope.set('str print', (text: string) => text) as { value: unknown };
+    const asString = print.value as (args: unknown[], scope: Environment) => unknown;
+    print.value = ([it]: [TemplateValue], inner: Environment) => asString([{ value: str(it) }], inner); // before the interpreter drops its types
     return String(new Interpreter(scope).run(this.program).value);
   }
 }
 
 type Node = { type?: string; [key: string]: unknown };
 
-/** `x.strip(y)` becomes `«str strip»(x, y)`, and `x | trim` likewise, throughout the tree. */
+const PRINTED = /Expression$|Literal$|^Identifier$|^Ternary$/;
+
+/** `x.strip(y)` becomes `«str strip»(x, y)`, `x | trim` likewise, and what is printed goes through «str print», throughout the tree. */
 function redirect(node: unknown): void {
   if (Array.isArray(node)) return node.forEach(redirect);
   if (typeof node !== 'object' || node === null) return;
   const it = node as Node;
+  for (const value of Object.values(it)) redirect(value);
   if (it.type === 'CallExpression') {
     const callee = it['callee'] as Node;
     const name = callee.type === 'MemberExpression' && callee['computed'] === false ? METHODS.get(String((callee['property'] as Node)['value'])) : undefined;
@@ -95,9 +101,17 @@ function redirect(node: unknown): void {
     const filter = it['filter'] as Node;
     const called = filter.type === 'CallExpression' ? (filter['callee'] as Node) : filter;
     const name = FILTERS.get(String(called['value']));
-    if (name) Object.assign(it, { type: 'CallExpression', callee: identifier(name), args: [it['operand'], ...((filter['args'] as unknown[]) ?? [])] });
+    if (name) Object.assign(it, call(name, it['operand'], ...((filter['args'] as unknown[]) ?? [])));
+  } else if (it.type === 'BinaryExpression' && (it['operator'] as Node)['value'] === '~') {
+    Object.assign(it, { left: call('str print', it['left']), right: call('str print', it['right']) });
   }
-  for (const value of Object.values(it)) redirect(value);
+  for (const block of ['body', 'alternate', 'defaultBlock']) {
+    if (Array.isArray(it[block])) it[block] = (it[block] as Node[]).map((part) => (PRINTED.test(part.type ?? '') && part.type !== 'StringLiteral' ? call('str print', part) : part));
+  }
+}
+
+function call(name: string, ...args: unknown[]): Node {
+  return { type: 'CallExpression', callee: identifier(name), args };
 }
 
 function identifier(value: string): Node {
@@ -111,7 +125,7 @@ function boundedRange(start: number, stop?: number, step = 1): number[] {
   return Array.from({ length }, (_, i) => from + i * step);
 }
 
-const call = new Script('work()');
+const workCall = new Script('work()');
 const context = createContext({ work: undefined as (() => unknown) | undefined });
 
 /** Templates can loop without end; V8 stops one after the limit. */
@@ -119,7 +133,7 @@ function withTimeLimit<T>(work: () => T): T {
   const before = context['work'] as unknown;
   context['work'] = work;
   try {
-    return call.runInContext(context, { timeout: RENDER_LIMIT_MS }) as T;
+    return workCall.runInContext(context, { timeout: RENDER_LIMIT_MS }) as T;
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'ERR_SCRIPT_EXECUTION_TIMEOUT') throw new Error(`it ran for more than ${RENDER_LIMIT_MS / 1000} s`);
     throw error;

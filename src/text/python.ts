@@ -1,4 +1,35 @@
-/** Python's string methods where chat templates rely on them and JavaScript's namesakes do something else. */
+/** Python's strings where chat templates rely on them and JavaScript's namesakes do something else. */
+
+/** A value inside the template interpreter, as far as printing it goes. */
+export interface TemplateValue {
+  type: string;
+  value: unknown;
+  toString(): string;
+}
+
+/** str(value): `True`, `None` and `['a']`, where the interpreter itself would print JSON. An undefined value prints nothing. */
+export function str(it: TemplateValue): string {
+  return it.type === 'StringValue' ? (it.value as string) : it.type === 'UndefinedValue' ? '' : repr(it);
+}
+
+function repr(it: TemplateValue): string {
+  switch (it.type) {
+    case 'StringValue': return quote(it.value as string);
+    case 'BooleanValue': return it.value === true ? 'True' : 'False';
+    case 'NullValue': return 'None';
+    case 'IntegerValue': case 'FloatValue': return it.toString();
+    case 'ArrayValue': return `[${(it.value as TemplateValue[]).map(repr).join(', ')}]`;
+    case 'TupleValue': return `(${(it.value as TemplateValue[]).map(repr).join(', ')}${(it.value as unknown[]).length === 1 ? ',' : ''})`;
+    case 'ObjectValue': return `{${[...(it.value as Map<string, TemplateValue>)].map(([key, value]) => `${quote(key)}: ${repr(value)}`).join(', ')}}`;
+    default: throw new Error(`printing a ${it.type}, which Python prints otherwise`);
+  }
+}
+
+function quote(text: string): string {
+  const mark = text.includes("'") && !text.includes('"') ? '"' : "'";
+  const named: Record<string, string> = { '\n': '\\n', '\r': '\\r', '\t': '\\t', '\\': '\\\\', [mark]: `\\${mark}` };
+  return mark + text.replace(/[\\'"\x00-\x1f\x7f]/g, (c) => named[c] ?? (c === '"' || c === "'" ? c : `\\x${c.charCodeAt(0).toString(16).padStart(2, '0')}`)) + mark;
+}
 
 /** What str.isspace() is true for: unlike JS it has U+001C…U+001F and U+0085, and not U+FEFF. */
 const PYTHON_SPACE = '\t\n\v\f\r\x1c\x1d\x1e\x1f \x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u2028\u2029\u202f\u205f\u3000';

@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { Tokenizer as HuggingFaceTokenizer } from '@huggingface/tokenizers';
 import { TextError } from './errors.js';
 import { readGgufVocabulary, type Metadata } from './gguf-vocabulary.js';
-import { byteOfCharacter, find, javascriptForm, type TokenizerJson } from './tokenizer-json.js';
+import { byteOfCharacter, find, javascriptForm, type Component, type TokenizerJson } from './tokenizer-json.js';
 
 export type TokenizerSource = { folder: string } | { gguf: Metadata };
 
@@ -49,6 +49,7 @@ export class Tokenizer {
   private readonly inner: HuggingFaceTokenizer;
   private readonly special: Set<number>;
   private readonly isByteLevel: boolean;
+  private readonly decodePieces: ((pieces: string[]) => string) | null;
   private table: { bytes: Uint8Array; offsets: Uint32Array } | undefined;
 
   constructor(private readonly parts: Parts) {
@@ -59,6 +60,7 @@ export class Tokenizer {
       throw new TextError('ERR_TOKENIZER', `The tokenizer cannot be used: ${(error as Error).message}; check tokenizer.json against the model's original.`, { cause: error });
     }
     this.isByteLevel = find(parts.json.decoder, 'ByteLevel') !== undefined;
+    this.decodePieces = byteFallbackDecoder(parts.json);
     this.special = new Set(parts.json.added_tokens.filter((token) => token.special).map((token) => token.id));
     this.specialTokens = specialTokens(parts.config);
     this.vocabSize = countIds(parts.json);
@@ -80,6 +82,7 @@ export class Tokenizer {
       return decoder.push(ids as readonly number[]) + decoder.end();
     }
     const known = this.visible(ids, options);
+    if (this.decodePieces) return this.decodePieces(known.map((id) => this.inner.id_to_token(id) as string));
     return known.length === 0 ? '' : this.inner.decode(known, { clean_up_tokenization_spaces: false }); // it throws on []
   }
 
@@ -220,6 +223,43 @@ function specialTokens(config: Record<string, unknown>): Record<string, string> 
   return found;
 }
 
+/**
+ * Rust's Replace + ByteFallback + Fuse (+ Strip) for Llama 2's and Gemma's kind; null for every other decoder. The library's own
+ * swallows U+FEFF, and counts broken bytes otherwise: in Rust one bad byte spoils its whole run of byte tokens.
+ */
+function byteFallbackDecoder(json: TokenizerJson): ((pieces: string[]) => string) | null {
+  const steps = json.decoder?.['decoders'] as Component[] | undefined;
+  if (!steps?.some((step) => step.type === 'ByteFallback') || !steps.every((step) => ['Replace', 'ByteFallback', 'Fuse', 'Strip'].includes(step.type))) return null;
+  const leading = steps.find((step) => step.type === 'Strip')?.['start'] ?? 0;
+  const utf8 = new TextDecoder('utf-8', { ignoreBOM: true, fatal: true });
+  return (pieces) => {
+    let text = '';
+    let run: number[] = [];
+    const endRun = (): void => {
+      if (run.length === 0) return;
+      try {
+        text += utf8.decode(Uint8Array.from(run));
+      } catch {
+        text += '\uFFFD'.repeat(run.length);
+      }
+      run = [];
+    };
+    for (const piece of pieces) {
+      const byte = BYTE_PIECE.exec(piece);
+      if (byte) {
+        run.push(parseInt(byte[1] as string, 16));
+        continue;
+      }
+      endRun();
+      text += piece.replaceAll('▁', ' ');
+    }
+    endRun();
+    return leading === 1 && text.startsWith(' ') ? text.slice(1) : text;
+  };
+}
+
+const BYTE_PIECE = /^<0x([0-9A-Fa-f]{2})>$/;
+
 function countIds(json: TokenizerJson): number {
   const { vocab } = json.model;
   let largest = Array.isArray(vocab) ? vocab.length - 1 : -1;
@@ -240,7 +280,7 @@ function bytesOfTokens(inner: HuggingFaceTokenizer, count: number, json: Tokeniz
       const bytes = [...token].map((character) => table.get(character) ?? -1);
       return bytes.includes(-1) ? utf8.encode(token) : bytes; // outside GPT-2's table: as it stands, like the Rust decoder
     }
-    const byte = /^<0x([0-9A-F]{2})>$/i.exec(token);
+    const byte = BYTE_PIECE.exec(token);
     return byte ? [parseInt(byte[1] as string, 16)] : utf8.encode(token.replaceAll('▁', ' '));
   };
   const pieces = Array.from({ length: count }, (_, id) => bytesOf(id));

@@ -1,0 +1,203 @@
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, describe, expect, it } from '@jest/globals';
+import { loadTokenizer, type Tokenizer } from '../../src/text/tokenizer.js';
+import { defaultTokenizer } from './default-model.js';
+
+interface Golden {
+  strings: string[];
+  default: { ids: number[][]; decode: { ids: number[]; text: string; visible: string }[]; special: Record<string, string> };
+  families: { tokens: string[]; merges: string[]; ids: Record<string, number[][]> };
+  spm: { tokens: string[]; scores: number[]; types: number[]; strings: string[]; ids: number[][]; decode: { ids: number[]; text: string }[] };
+}
+const golden = JSON.parse(readFileSync(new URL('../golden/tokenizer.json', import.meta.url), 'utf8')) as Golden;
+const folder = mkdtempSync(join(tmpdir(), 'cream-text-'));
+afterAll(() => rmSync(folder, { recursive: true }));
+
+/** Index and text of the strings on which `tokenizer` and the reference differ. */
+function differences(tokenizer: Tokenizer, strings: string[], ids: number[][]): unknown[] {
+  return strings.flatMap((text, i) => {
+    const ours = tokenizer.encode(text);
+    return JSON.stringify(ours) === JSON.stringify(ids[i]) ? [] : [{ i, text, ours, reference: ids[i] }];
+  });
+}
+
+function streamed(tokenizer: Tokenizer, ids: number[], options = {}): string {
+  const decoder = tokenizer.streamDecoder(options);
+  return ids.map((id) => decoder.push([id])).join('') + decoder.end();
+}
+
+const small = (pre: string, extra: Record<string, unknown> = {}): Promise<Tokenizer> => loadTokenizer({
+  gguf: {
+    'general.architecture': 'llama', 'tokenizer.ggml.model': 'gpt2', 'tokenizer.ggml.pre': pre,
+    'tokenizer.ggml.tokens': golden.families.tokens, 'tokenizer.ggml.merges': golden.families.merges, ...extra,
+  },
+});
+
+const spm = (extra: Record<string, unknown> = {}): Promise<Tokenizer> => loadTokenizer({
+  gguf: {
+    'tokenizer.ggml.model': 'llama', 'tokenizer.ggml.tokens': golden.spm.tokens, 'tokenizer.ggml.scores': new Float32Array(golden.spm.scores), 'tokenizer.ggml.token_type': new Int32Array(golden.spm.types),
+    'tokenizer.ggml.bos_token_id': 1, 'tokenizer.ggml.eos_token_id': 2, 'tokenizer.ggml.unknown_token_id': 0, ...extra,
+  },
+});
+
+const tokenizer = await defaultTokenizer();
+const withDefault = typeof tokenizer === 'string' ? it.skip : it;
+if (typeof tokenizer === 'string') console.warn(tokenizer);
+const model = tokenizer as Tokenizer;
+
+describe('the default model', () => {
+  withDefault('encodes every golden string as Digits + ByteLevel does', () => {
+    expect(differences(model, golden.strings, golden.default.ids)).toEqual([]);
+  });
+
+  withDefault('decodes what it encoded, and id lists that stop inside a character as Rust does', () => {
+    for (const text of golden.strings.filter((text) => !text.includes('\x1d'))) expect(model.decode(model.encode(text))).toBe(text); // its vocabulary has no U+001D
+    for (const { ids, text, visible } of golden.default.decode) {
+      expect(model.decode(ids)).toBe(text);
+      expect(model.decode(ids, { skipSpecialTokens: true })).toBe(visible);
+    }
+  });
+
+  withDefault('streams the same text one token at a time, never half a character', () => {
+    for (const { ids, text, visible } of golden.default.decode) {
+      expect(streamed(model, ids)).toBe(text);
+      expect(streamed(model, ids, { skipSpecialTokens: true })).toBe(visible);
+    }
+    const decoder = model.streamDecoder();
+    const pieces = model.encode('ok 👨‍👩‍👧‍👦 done').map((id) => decoder.push([id]));
+    expect(pieces.join('') + decoder.end()).toBe('ok 👨‍👩‍👧‍👦 done');
+    expect(pieces.join('')).not.toContain('\uFFFD');
+  });
+
+  withDefault('knows its special tokens and sizes', () => {
+    expect(model.vocabSize).toBe(49152);
+    expect(model.eosTokenIds).toContain(model.tokenToId('<|im_end|>'));
+    expect(model.bosTokenId).toBe(model.tokenToId('<|im_start|>'));
+    expect(model.specialTokens).toMatchObject(golden.default.special);
+    expect(model.isSpecial(model.tokenToId('<|im_start|>') as number)).toBe(true);
+    expect(model.tokenToId('no such token')).toBeUndefined();
+  });
+
+  withDefault('gives the bytes of every token', () => {
+    const { bytes, offsets } = model.tokenBytes();
+    expect(offsets.length).toBe(model.vocabSize + 1);
+    expect(offsets[model.vocabSize]).toBe(bytes.length);
+    for (const text of ['naïve 😀 12', '<|im_end|>', '\n\n  ½']) {
+      const joined = model.encode(text).flatMap((id) => [...bytes.subarray(offsets[id], offsets[id + 1])]);
+      expect(Buffer.from(joined).toString()).toBe(text);
+    }
+  });
+
+  withDefault('saves files that load again and encode alike', async () => {
+    for (const [name, text] of Object.entries(model.files())) writeFileSync(join(folder, name), text);
+    const again = await loadTokenizer({ folder });
+    expect(differences(again, golden.strings, golden.default.ids)).toEqual([]);
+    expect(again.eosTokenIds).toContain(model.tokenToId('<|im_end|>'));
+    expect(again.chatTemplate).toBe(model.chatTemplate);
+    expect(JSON.stringify(JSON.parse(readFileSync(join(folder, 'tokenizer.json'), 'utf8')).pre_tokenizer)).toContain('"Digits"'); // as transformers has to read it
+  });
+});
+
+describe('byte-level GGUF vocabularies', () => {
+  it.each(Object.keys(golden.families.ids))('splits as %s does', async (pre) => {
+    expect(differences(await small(pre), golden.strings, golden.families.ids[pre] as number[][])).toEqual([]);
+  });
+
+  it('splits by the default rules where the file names no pre-tokenizer', async () => {
+    const plain = await small('default');
+    expect(plain.encode('1234').length).toBeGreaterThan(1);
+    expect(differences(await loadTokenizer({ gguf: { 'tokenizer.ggml.model': 'gpt2', 'tokenizer.ggml.tokens': golden.families.tokens, 'tokenizer.ggml.merges': golden.families.merges } }), golden.strings, golden.strings.map((text) => plain.encode(text)))).toEqual([]);
+    for (const text of golden.strings) expect(plain.decode(plain.encode(text))).toBe(text);
+  });
+
+  it('puts begin-of-text in front only when asked, and by the file', async () => {
+    const bos = { 'tokenizer.ggml.bos_token_id': 7, 'tokenizer.ggml.token_type': golden.families.tokens.map((_, id) => (id === 7 ? 3 : 1)) };
+    const llama = await small('llama-bpe', bos);
+    expect(llama.encode('The')).not.toContain(7);
+    expect(llama.encode('The', { addSpecialTokens: true })).toEqual([7, ...llama.encode('The')]);
+    const without = await small('llama-bpe', { ...bos, 'tokenizer.ggml.add_bos_token': false });
+    expect(without.encode('The', { addSpecialTokens: true })).toEqual(without.encode('The'));
+  });
+
+  it('counts every end-of-turn token as an end', async () => {
+    expect((await small('gpt-2', { 'tokenizer.ggml.eos_token_id': 3n, 'tokenizer.ggml.eot_token_id': 5 })).eosTokenIds).toEqual([3, 5]);
+  });
+
+  it('takes the empty text and ids it has never heard of', async () => {
+    const gpt2 = await small('gpt-2');
+    expect(gpt2.encode('')).toEqual([]);
+    expect(gpt2.decode([])).toBe('');
+    expect(gpt2.decode([100000, -1])).toBe('');
+  });
+
+  it.each([
+    ['an unknown pre-tokenizer', { 'tokenizer.ggml.pre': 'from-the-future' }, 'pre-tokenizer "from-the-future" is not known here'],
+    ['another kind', { 'tokenizer.ggml.model': 'bert' }, 'tokenizer kind "bert" is not supported'],
+    ['no kind', { 'tokenizer.ggml.model': undefined }, 'tokenizer kind null is not supported'],
+    ['no tokens', { 'tokenizer.ggml.tokens': undefined }, 'no usable tokenizer.ggml.tokens'],
+    ['tokens that are numbers', { 'tokenizer.ggml.tokens': [1, 2] }, 'no usable tokenizer.ggml.tokens'],
+    ['a merge of one token', { 'tokenizer.ggml.merges': ['ab'] }, 'merge 0 is "ab"'],
+    ['an id outside the vocabulary', { 'tokenizer.ggml.eos_token_id': 1e9 }, 'eos_token_id is 1000000000, outside its 480 tokens'],
+    ['token types that are text', { 'tokenizer.ggml.token_type': 'x' }, 'token_type is not a list'],
+  ])('refuses %s with a sentence', async (_, extra, message) => {
+    await expect(small('gpt-2', extra)).rejects.toMatchObject({ code: 'ERR_TOKENIZER', message: expect.stringContaining(message) });
+  });
+});
+
+describe('SentencePiece GGUF vocabularies', () => {
+  it('encodes as sentencepiece does', async () => {
+    expect(differences(await spm(), golden.spm.strings, golden.spm.ids)).toEqual([]);
+  });
+
+  it('decodes and streams what it encoded, and broken bytes as Rust does', async () => {
+    const llama = await spm();
+    for (const text of golden.spm.strings) {
+      const ids = llama.encode(text);
+      expect(llama.decode(ids)).toBe(text);
+      expect(streamed(llama, ids)).toBe(text);
+    }
+    for (const { ids, text } of golden.spm.decode) expect(llama.decode(ids)).toBe(text);
+    const { bytes, offsets } = llama.tokenBytes();
+    const joined = llama.encode('a 😀').flatMap((id) => [...bytes.subarray(offsets[id], offsets[id + 1])]);
+    expect(Buffer.from(joined).toString()).toBe(' a 😀');
+  });
+
+  it('begins with begin-of-text when asked, and needs its scores', async () => {
+    const llama = await spm();
+    expect(llama.encode('a', { addSpecialTokens: true })[0]).toBe(1);
+    await expect(spm({ 'tokenizer.ggml.scores': [1] })).rejects.toMatchObject({ code: 'ERR_TOKENIZER', message: expect.stringContaining('tokens and 1 scores') });
+  });
+});
+
+describe('a tokenizer folder', () => {
+  const write = (files: Record<string, string>): string => {
+    const place = mkdtempSync(join(folder, 'case-'));
+    for (const [name, text] of Object.entries(files)) writeFileSync(join(place, name), text);
+    return place;
+  };
+
+  it('keeps the original files byte for byte and gathers ends from generation_config.json', async () => {
+    const files = (await small('smollm')).files();
+    const config = JSON.stringify({ eos_token: { content: golden.families.tokens[9] }, tokenizer_class: 'X', chat_template: [{ name: 'tool_use', template: 't' }, { name: 'default', template: 'd' }] });
+    const source = { 'tokenizer.json': files['tokenizer.json'] as string, 'tokenizer_config.json': config, 'generation_config.json': '{"eos_token_id": [4, 9]}' };
+    const loaded = await loadTokenizer({ folder: write(source) });
+    expect(loaded.eosTokenIds).toEqual([9, 4]);
+    expect(loaded.chatTemplate).toBe('d');
+    expect(loaded.files()['tokenizer.json']).toBe(source['tokenizer.json']);
+    expect(loaded.files()['tokenizer_config.json']).toBe(config);
+    expect(differences(loaded, golden.strings, golden.families.ids['smollm'] as number[][])).toEqual([]);
+    const jinja = await loadTokenizer({ folder: write({ ...source, 'chat_template.jinja': 'j' }) });
+    expect(jinja.chatTemplate).toBe('j');
+  });
+
+  it.each([
+    ['nothing in it', {}, 'has no tokenizer.json'],
+    ['a cut tokenizer.json', { 'tokenizer.json': '{"model": {' }, 'is not valid JSON'],
+    ['another tokenizer.json', { 'tokenizer.json': '{"a": 1}' }, 'has no model.vocab'],
+    ['a splitter nobody knows', { 'tokenizer.json': JSON.stringify({ model: { type: 'BPE', vocab: { a: 0 }, merges: [] }, pre_tokenizer: { type: 'Nope' } }) }, 'cannot be used'],
+  ])('with %s is refused with a sentence', async (_, files, message) => {
+    await expect(loadTokenizer({ folder: write(files as Record<string, string>) })).rejects.toMatchObject({ code: 'ERR_TOKENIZER', message: expect.stringContaining(message) });
+  });
+});
