@@ -3,6 +3,7 @@
  * every few seconds. With table.ts the only file that writes to a terminal. Progress goes to stderr, so that stdout stays for results.
  */
 import colours from 'picocolors';
+import type { ModelProgress } from '../models/resolve.js';
 import type { RunEvent, StageName } from '../run/events.js';
 
 const PLAIN_EVERY_MS = 5_000;
@@ -152,4 +153,18 @@ export function duration(seconds: number): string {
 /** 1234567 → `1,234,567`; small numbers keep one decimal where it says something. */
 export function thousands(value: number): string {
   return value >= 100 || Number.isInteger(value) ? Math.round(value).toLocaleString('en-US') : value.toFixed(1);
+}
+
+/** Shows a model's download; a plain line where it takes long, or where something is worth knowing. */
+export function modelProgress(progress: Progress): (p: ModelProgress) => void {
+  let file = '';
+  return ({ stage, file: name, received, total }) => {
+    if (stage === 'note') return progress.say(name);
+    if (file !== `${stage} ${name}`) {
+      file = `${stage} ${name}`;
+      progress.start({ group: 'model', stage, unit: `MB of ${name}`, done: 0, total: Math.ceil((total ?? 0) / 1e6) });
+    }
+    progress.update(Math.floor(received / 1e6), Math.ceil((total ?? received) / 1e6), 0);
+    if (total !== null && received >= total) progress.stop();
+  };
 }

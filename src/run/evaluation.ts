@@ -1,7 +1,7 @@
 /** Measuring one of a run's models on the recipe's tasks: `answers.jsonl` of its phase. */
 import type { PromptRecord } from '../data/records.js';
 import { accuracyOf } from '../evaluate/intervals.js';
-import { TASKS } from '../evaluate/task.js';
+import { TASKS, type TaskName } from '../evaluate/tasks.js';
 import type { RunContext } from './context.js';
 import { withSystem } from './data.js';
 import { RunError } from './errors.js';
@@ -48,11 +48,11 @@ export async function chooseQuestions(recipe: Recipe): Promise<PromptRecord[]> {
 }
 
 /** `builtin`, or `arc:path/to/test.jsonl`. */
-function parseTask(spec: string): { name: keyof typeof TASKS; path: string | undefined } {
+function parseTask(spec: string): { name: TaskName; path: string | undefined } {
   const colon = spec.indexOf(':'), name = colon < 0 ? spec : spec.slice(0, colon), path = colon < 0 ? undefined : spec.slice(colon + 1);
   if (!Object.hasOwn(TASKS, name)) throw new RunError('ERR_RECIPE', `evaluate.tasks: '${name}' is no task; known are ${Object.keys(TASKS).join(', ')}.`);
   if (name !== 'builtin' && !path) throw new RunError('ERR_RECIPE', `evaluate.tasks: the task ${name} reads its questions from a file; write ${name}:path/to/questions.jsonl.`);
-  return { name: name as keyof typeof TASKS, path: name === 'builtin' ? undefined : path };
+  return { name: name as TaskName, path: name === 'builtin' ? undefined : path };
 }
 
 function firstRepeated(values: readonly string[]): string | undefined {

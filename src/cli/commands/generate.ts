@@ -1,0 +1,43 @@
+/** `cream generate`: prompts → completions.jsonl, the first stage of an iteration on its own. */
+import { rm } from 'node:fs/promises';
+import type { Command } from 'commander';
+import { choosePrompts } from '../../run/data.js';
+import { checkPromptLengths, sample } from '../../run/stages/sample.js';
+import { addSettings, settingsFrom, type Cli } from '../cli.js';
+import { meanOf, showBlocks, withModel } from '../stage.js';
+import { printLine } from '../table.js';
+
+const KEYS = ['model', 'dtype', 'seed', 'threads', 'system_prompt', 'prompts.count'];
+
+interface Flags extends Record<string, unknown> {
+  prompts: string;
+  out: string;
+  iteration: string;
+}
+
+export function addGenerate(program: Command, cli: Cli): void {
+  const command = program.command('generate')
+    .description('sample completions of prompts')
+    .option('--prompts <file>', 'JSONL of prompts, or `builtin`', 'builtin')
+    .requiredOption('-o, --out <file>', 'completions (JSONL); an existing file is replaced, an unfinished one goes on')
+    .option('--iteration <number>', 'part of the random key: another number, other samples', '1');
+  addSettings(command, KEYS, 'sample').action(async (flags: Flags) => {
+    const settings = settingsFrom(flags, KEYS, 'sample');
+    // A file is taken whole unless a count is given; the built-in prompts have no end.
+    const count = flags.count === undefined && flags.prompts !== 'builtin' ? 0 : settings.prompts.count;
+    const prompts = await choosePrompts({ ...settings, iterations: 1, prompts: { source: flags.prompts, count, split: 'subsets' } }, 1);
+    const request = { ...settings.sample, seed: settings.seed, iteration: Number(flags.iteration) };
+    await rm(flags.out, { force: true });
+    await withModel(settings.model, settings, cli, async (language) => {
+      const policy = { language, model: language.model };
+      checkPromptLengths(prompts, policy);
+      await showBlocks(cli, 'sample', 'completions', {
+        out: flags.out, items: prompts, size: request.block_prompts, perItem: request.samples,
+        plan: [settings.model, settings.dtype, request, prompts],
+        make: (block, hooks) => sample(block, policy, request, hooks),
+        note: (made) => `mean length ${meanOf(made.map((c) => c.token_ids.length)).toFixed(0)} tokens`,
+      });
+    });
+    printLine(flags.out);
+  });
+}

@@ -1,0 +1,49 @@
+/** `cream run RECIPE`: the main job, from a recipe to an aligned model and its report. */
+import { readFile } from 'node:fs/promises';
+import { basename, join } from 'node:path';
+import type { Command } from 'commander';
+import { RunError } from '../../run/errors.js';
+import { parseRecipe } from '../../run/recipe-file.js';
+import { run } from '../../run/run.js';
+import type { Cli } from '../cli.js';
+import { modelProgress, showEvent } from '../progress.js';
+import { findRecipe } from '../recipes.js';
+import { printJson, printLine } from '../table.js';
+import { showRun, writeReport } from './report.js';
+
+interface Flags {
+  out?: string;
+  set: string[];
+  json?: boolean;
+}
+
+export function addRun(program: Command, cli: Cli): void {
+  program.command('run')
+    .description('run a recipe: optional SFT, then iterations of sample, score, rank, train and evaluate; the same command goes on after any stop')
+    .argument('<recipe>', 'a YAML file, or the name of a recipe that `cream recipes` lists')
+    .option('-o, --out <dir>', 'run directory [runs/ and the recipe\'s name]')
+    .option('-s, --set <key=value>', 'override a setting of the recipe; may be given again', (value: string, all: string[]) => [...all, value], [])
+    .option('--json', 'print the result as JSON instead of the table')
+    .action(async (name: string, flags: Flags) => {
+      const file = await findRecipe(name);
+      const text = await readFile(file, 'utf8').catch((cause: unknown) => {
+        throw new RunError('ERR_RECIPE', `Cannot read the recipe ${file}: ${(cause as Error).message}.`, { cause });
+      });
+      const recipe = parseRecipe(text, file, flags.set);
+      const directory = flags.out ?? join('runs', basename(file).replace(/\.ya?ml$/, ''));
+      await work(directory, recipe, flags, cli);
+    });
+}
+
+async function work(directory: string, recipe: ReturnType<typeof parseRecipe>, flags: Flags, { signal, progress }: Cli): Promise<void> {
+  for await (const event of run(recipe, { directory, signal, onModelProgress: modelProgress(progress) })) {
+    showEvent(progress, event);
+    if (event.type === 'run_finished' && event.already) progress.say(`The run in ${directory} is finished; nothing to do. For another, choose another --out.`);
+  }
+  progress.stop();
+  const report = await writeReport(directory);
+  if (flags.json) return printJson({ directory, report, ...(await showRun(directory, { quiet: true })) });
+  await showRun(directory);
+  printLine(`Model:  ${join(directory, `iteration-${recipe.iterations}`, 'checkpoint')}`);
+  printLine(`Report: ${report}`);
+}

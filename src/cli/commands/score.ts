@@ -1,0 +1,56 @@
+/** `cream score`: completions → their log-probs under θ_t, θ_{t−1} and θ_0. */
+import { rm } from 'node:fs/promises';
+import type { Command } from 'commander';
+import { COMPLETION_COLUMNS } from '../../data/columns.js';
+import { readRecords } from '../../data/jsonl.js';
+import type { LanguageModel } from '../../lm/language-model.js';
+import { groupCompletions, score } from '../../run/stages/score.js';
+import { addSettings, settingsFrom, type Cli } from '../cli.js';
+import { showBlocks, withModel } from '../stage.js';
+import { printLine } from '../table.js';
+
+const KEYS = ['dtype', 'threads'];
+
+interface Flags extends Record<string, unknown> {
+  completions: string;
+  model: string;
+  previous?: string;
+  base: string;
+  out: string;
+}
+
+export function addScore(program: Command, cli: Cli): void {
+  const command = program.command('score')
+    .description('log-probs of completions under the current, the previous and the base model')
+    .requiredOption('--completions <file>', 'JSONL of `cream generate`')
+    .requiredOption('--model <name>', 'θ_t, which made the completions')
+    .option('--previous <name>', 'θ_{t−1} [the base model]')
+    .requiredOption('--base <name>', 'θ_0, the base model')
+    .requiredOption('-o, --out <file>', 'scores (JSONL); an existing file is replaced, an unfinished one goes on');
+  addSettings(command, KEYS, 'score').action(async (flags: Flags) => {
+    const settings = settingsFrom(flags, KEYS, 'score');
+    const groups = groupCompletions(await readRecords(flags.completions, COMPLETION_COLUMNS));
+    const names = { current: flags.model, previous: flags.previous ?? flags.base, base: flags.base };
+    await rm(flags.out, { force: true });
+    await withModels([...new Set(Object.values(names))], settings, cli, async (models) => {
+      const judge = (name: string) => models.get(name)!.model;
+      const judges = { current: judge(names.current), previous: judge(names.previous), base: judge(names.base) };
+      await showBlocks(cli, 'score', 'prompts', {
+        out: flags.out, items: groups, size: settings.score.block_prompts, perItem: 1,
+        plan: [names, settings.dtype, settings.score, groups.map((group) => group.map((c) => c.token_ids))],
+        make: (block, hooks) => {
+          const all = block.flat().length;
+          return score(block, judges, settings.score, { ...hooks, progress: (done, tokens) => hooks.progress(Math.floor((done * block.length) / all), tokens) });
+        },
+      });
+    });
+    printLine(flags.out);
+  });
+}
+
+/** All models at once, each freed at the end. */
+function withModels<T>(names: string[], settings: Parameters<typeof withModel>[1], cli: Cli, use: (models: Map<string, LanguageModel>) => Promise<T>, loaded = new Map<string, LanguageModel>()): Promise<T> {
+  const [name, ...others] = names;
+  if (name === undefined) return use(loaded);
+  return withModel(name, settings, cli, (language) => withModels(others, settings, cli, use, loaded.set(name, language)));
+}

@@ -1,0 +1,72 @@
+#!/usr/bin/env node
+/** `cream`: names → commands, exit codes, signals. 0 done, 1 failed, 2 used wrongly, 130 and 143 stopped by Ctrl-C and SIGTERM. */
+import { readFileSync } from 'node:fs';
+import { Command, CommanderError } from 'commander';
+import { Interrupted } from '../run/errors.js';
+import type { AddCommand, Cli } from './cli.js';
+import { addDoctor } from './commands/doctor.js';
+import { addEval } from './commands/eval.js';
+import { addGenerate } from './commands/generate.js';
+import { addInit } from './commands/init.js';
+import { addPrefer } from './commands/prefer.js';
+import { addRecipes } from './commands/recipes.js';
+import { addReport } from './commands/report.js';
+import { addRun } from './commands/run.js';
+import { addScore } from './commands/score.js';
+import { addTrain } from './commands/train.js';
+import { Progress } from './progress.js';
+import { printError } from './table.js';
+
+const COMMANDS: readonly AddCommand[] = [addRun, addGenerate, addScore, addPrefer, addTrain, addEval, addReport, addDoctor, addRecipes, addInit];
+const EXIT_OF = { SIGINT: 130, SIGTERM: 143 } as const;
+/** npm and npx pass Ctrl-C on to us beside the terminal's own: what follows this soon is the same key press. */
+const SAME_PRESS_MS = 500;
+
+process.exitCode = await main(process.argv.slice(2));
+
+async function main(args: string[]): Promise<number> {
+  const stop = new AbortController();
+  const progress = new Progress();
+  let stopped: { by: keyof typeof EXIT_OF; at: number } | undefined;
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+    process.on(signal, () => {
+      if (stopped && performance.now() - stopped.at < SAME_PRESS_MS) return;
+      if (stopped) process.exit(EXIT_OF[signal]);
+      stopped = { by: signal, at: performance.now() };
+      progress.say('Stopping after the current step … (once more stops at once)');
+      stop.abort();
+    });
+  }
+  try {
+    await program({ signal: stop.signal, progress }).parseAsync(args, { from: 'user' });
+    return typeof process.exitCode === 'number' ? process.exitCode : 0;
+  } catch (error) {
+    progress.stop();
+    if (stopped && (error instanceof Interrupted || stop.signal.aborted)) {
+      progress.say('Stopped; what was finished is saved. Run the same command to go on.');
+      return EXIT_OF[stopped.by];
+    }
+    return report(error, args.includes('--verbose'));
+  }
+}
+
+function program(cli: Cli): Command {
+  const { version } = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as { version: string };
+  const command = new Command('cream')
+    .description('Consistency-regularised self-rewarding language models: sample, judge and align on one native engine.')
+    .version(version)
+    .option('--verbose', 'with an error, print where it comes from')
+    .showSuggestionAfterError()
+    .exitOverride()
+    .configureOutput({ outputError: (text) => printError(text.replace(/^error: /, '').trimEnd()) });
+  for (const add of COMMANDS) add(command, cli);
+  for (const sub of command.commands) sub.exitOverride().copyInheritedSettings(command).option('--verbose', 'with an error, print where it comes from');
+  return command;
+}
+
+/** One sentence on stderr; the stack where it was asked for. */
+function report(error: unknown, verbose: boolean): number {
+  if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2;
+  printError(verbose && error instanceof Error && error.stack ? error.stack : error instanceof Error ? error.message : String(error));
+  return (error as { code?: unknown }).code === 'ERR_RECIPE' ? 2 : 1;
+}

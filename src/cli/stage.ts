@@ -1,0 +1,77 @@
+/** What the stage commands share: models by name, a stage's line on the terminal, and the plan that its unfinished blocks belong to. */
+import { createHash } from 'node:crypto';
+import { performance } from 'node:perf_hooks';
+import { setThreads } from '../engine/addon.js';
+import { loadModel, type LanguageModel } from '../lm/language-model.js';
+import { Interrupted } from '../run/errors.js';
+import type { Recipe } from '../run/recipe.js';
+import type { StageHooks } from '../run/stages/stage.js';
+import { inBlocks, remainingItems } from '../run/store.js';
+import type { Cli } from './cli.js';
+import { modelProgress } from './progress.js';
+
+/** Loads a model as the recipe says, tells so, and frees it after `use`. */
+export async function withModel<T>(name: string, { dtype, threads }: Pick<Recipe, 'dtype' | 'threads'>, cli: Cli, use: (language: LanguageModel) => Promise<T>): Promise<T> {
+  if (threads > 0) setThreads(threads);
+  const language = await stoppable(cli, () => loadModel(name, { dtype, signal: cli.signal, onProgress: modelProgress(cli.progress) }));
+  try {
+    return await use(language);
+  } finally {
+    await language.dispose();
+  }
+}
+
+export interface StageLine {
+  stage: string;
+  unit: string;
+  total: number;
+  done?: number;
+}
+
+/** Runs one stage under its line. */
+export async function showStage<T>(cli: Cli, line: StageLine, work: (hooks: StageHooks) => Promise<T>, note: (result: T) => string = () => ''): Promise<T> {
+  const { progress, signal } = cli, began = performance.now();
+  let tokens = 0;
+  progress.start({ group: '', done: 0, ...line });
+  const result = await stoppable(cli, () => work({ signal, progress: (done, now) => progress.update(done, line.total, (tokens = now)) }));
+  progress.finish((performance.now() - began) / 1000, tokens, note(result));
+  return result;
+}
+
+export interface BlockedWork<Item, Made> {
+  out: string;
+  items: readonly Item[];
+  size: number;
+  perItem: number;
+  /** Everything the records depend on. */
+  plan: unknown;
+  make: (items: readonly Item[], hooks: StageHooks) => Promise<Made[]>;
+  note?: (made: Made[]) => string;
+}
+
+/** A stage in resumable blocks, as a run does it: called again after a stop, it goes on. */
+export async function showBlocks<Item, Made extends object>(cli: Cli, stage: string, unit: string, work: BlockedWork<Item, Made>): Promise<Made[]> {
+  const { out, items, size, perItem, make } = work;
+  const plan = createHash('sha256').update(JSON.stringify(work.plan)).digest('hex');
+  const total = items.length * perItem, done = total - remainingItems(out, items.length, size) * perItem;
+  return showStage(cli, { stage, unit, total, done }, async (hooks) => {
+    let before = 0, tokens = 0;
+    return inBlocks({ path: out, items, size, plan, make: (block, first) => {
+      hooks.signal.throwIfAborted();
+      before += tokens;
+      tokens = 0;
+      return make(block, { signal: hooks.signal, progress: (d, now) => hooks.progress(first * perItem + d, before + (tokens = now)) });
+    } });
+  }, work.note);
+}
+
+async function stoppable<T>({ signal }: Cli, work: () => Promise<T>): Promise<T> {
+  try {
+    return await work();
+  } catch (error) {
+    if (signal.aborted) throw new Interrupted();
+    throw error;
+  }
+}
+
+export const meanOf = (values: readonly number[]): number => values.reduce((sum, value) => sum + value, 0) / Math.max(1, values.length);
