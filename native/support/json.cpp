@@ -237,7 +237,10 @@ template <class T>
 void append_number(std::string& out, T number) {
   char buffer[40];
   const auto result = std::to_chars(buffer, buffer + sizeof buffer, number);
-  out.append(buffer, result.ptr);
+  const std::string_view digits(buffer, static_cast<size_t>(result.ptr - buffer));
+  out += digits;
+  // Python tells 10000.0 from 10000, and transformers refuses the latter for some keys.
+  if (std::is_floating_point_v<T> && digits.find_first_of(".e") == std::string_view::npos) out += ".0";
 }
 
 }  // namespace

@@ -141,7 +141,7 @@ void remove_other_weights(const std::string& dir, const std::vector<std::string>
   if (!folder) return;
   while (const dirent* entry = ::readdir(folder)) {
     const std::string name = entry->d_name;
-    const bool shard = name.size() == 33 && name.starts_with("model-") && name.substr(11, 4) == "-of-" && name.ends_with(".safetensors");
+    const bool shard = name.size() == shard_name(0, 1).size() && name.starts_with("model-") && name.substr(11, 4) == "-of-" && name.ends_with(".safetensors");
     const bool ours = shard || name == "model.safetensors" || name == "model.safetensors.index.json";
     if (ours && std::find(keep.begin(), keep.end(), name) == keep.end()) stale.push_back(name);
   }
