@@ -60,6 +60,8 @@ export interface Generation extends AsyncIterable<Completion> {
   readonly stats: Promise<GenerationStats>;
   /** All completions by promptIndex, then sample. */
   all(): Promise<Completion[]>;
+  /** Stops the generation after the step in progress; stats then rejects with ERR_ABORTED. Nothing happens once it has ended. */
+  cancel(): void;
 }
 
 const REQUEST_KEYS = ['prompts', 'temperature', 'topP', 'topK', 'minNewTokens', 'maxNewTokens', 'stopIds', 'stopStrings', 'tokenBytes', 'seed', 'iteration', 'maxRows'];
@@ -136,6 +138,10 @@ export class CompletionStream implements Generation {
     return [...this.#completions].sort((a, b) => a.promptIndex - b.promptIndex || a.sample - b.sample);
   }
 
+  cancel(): void {
+    this.#job.cancel();
+  }
+
   async *[Symbol.asyncIterator](): AsyncGenerator<Completion, void, undefined> {
     let next = 0;
     try {
@@ -147,7 +153,7 @@ export class CompletionStream implements Generation {
       await this.stats; // throws what stopped it
     } finally {
       if (!this.#ended) {
-        this.#job.cancel();
+        this.cancel();
         await this.stats.catch(() => undefined);
       }
     }

@@ -1,0 +1,213 @@
+/**
+ * Text in, text out: a model with its tokenizer and chat template.
+ *
+ * const lm = await loadModel('smollm2-135m-instruct');
+ * for await (const piece of lm.stream('Why is the sky blue?')) process.stdout.write(piece);
+ * await lm.dispose();
+ */
+import { readFile } from 'node:fs/promises';
+import { join, resolve } from 'node:path';
+import { readGguf } from '../engine/addon.js';
+import { CreamError } from '../engine/errors.js';
+import { Model, type DType } from '../engine/model.js';
+import { writeAtomic } from '../models/cache.js';
+import { resolveModel, type ResolvedModel, type ResolveOptions } from '../models/resolve.js';
+import { ChatTemplate, type Message } from '../text/chat-template.js';
+import { loadTokenizer, type Tokenizer } from '../text/tokenizer.js';
+import { StoppingText } from './stopping-text.js';
+
+export interface LoadOptions extends ResolveOptions {
+  /** Default bfloat16. */
+  dtype?: DType;
+}
+
+export interface TextOptions {
+  /** Default 1; 0 takes the likeliest token. */
+  temperature?: number;
+  topP?: number;
+  topK?: number;
+  /** Default 128. */
+  maxNewTokens?: number;
+  /** The text ends before the first of these. */
+  stop?: readonly string[];
+  /** The same seed, prompt and settings give the same text; default 0. */
+  seed?: bigint | number;
+  signal?: AbortSignal;
+}
+
+interface Parts {
+  model: Model;
+  tokenizer: Tokenizer;
+  chatTemplate: ChatTemplate | null;
+  source: ResolvedModel;
+  /** generation_config.json of the source, where it has one. */
+  generationConfig: Record<string, unknown>;
+}
+
+/**
+ * Loads a model by name: an alias, a Hugging Face folder, a .gguf file or a hub id. Rejects with CreamError, ModelError (not found,
+ * offline, damaged) or TextError (no usable tokenizer).
+ */
+export async function loadModel(name: string, options: LoadOptions = {}): Promise<LanguageModel> {
+  const { dtype, ...resolving } = options;
+  const source = await resolveModel(name, resolving);
+  const gguf = source.path.toLowerCase().endsWith('.gguf');
+  const tokenizer = await loadTokenizer(gguf ? { gguf: (await readGguf(source.path)).metadata } : { folder: source.path });
+  const chatTemplate = tokenizer.chatTemplate === null ? null : new ChatTemplate(tokenizer.chatTemplate, { specialTokens: tokenizer.specialTokens });
+  const generationConfig = gguf ? {} : await readJson(join(source.path, 'generation_config.json'));
+  const model = await Model.load(source.path, { ...(dtype && { dtype }), ...(options.signal && { signal: options.signal }) });
+  if (tokenizer.vocabSize > model.config.vocabSize) {
+    await model.dispose();
+    throw new CreamError('ERR_INVALID_FILE', `The tokenizer of ${source.path} has ${tokenizer.vocabSize} tokens and its model only ${model.config.vocabSize}; they do not belong together: put this model's own tokenizer.json there.`);
+  }
+  return new LanguageModel({ model, tokenizer, chatTemplate, source, generationConfig });
+}
+
+export class LanguageModel {
+  readonly model: Model;
+  readonly tokenizer: Tokenizer;
+  /** Null for a base model: prompts are then their text alone. */
+  readonly chatTemplate: ChatTemplate | null;
+  readonly source: ResolvedModel;
+  /** Ids that end a completion: the model's, the tokenizer's and generation_config.json's. */
+  readonly stopIds: number[];
+  readonly #parts: Parts;
+  #endOfTurn: number | undefined;
+
+  /** @internal */
+  constructor(parts: Parts) {
+    this.#parts = parts;
+    this.model = parts.model;
+    this.tokenizer = parts.tokenizer;
+    this.chatTemplate = parts.chatTemplate;
+    this.source = parts.source;
+    this.stopIds = [...new Set([...parts.tokenizer.eosTokenIds, ...parts.model.config.eosTokenIds])];
+  }
+
+  /** The same text side with other weights: a snapshot, or a checkpoint trained from this model. */
+  with(model: Model): LanguageModel {
+    return new LanguageModel({ ...this.#parts, model });
+  }
+
+  /** Messages by the chat template, ready for the assistant's answer. Without a template: their contents, a blank line between. */
+  encodePrompt(messages: readonly Message[]): number[] {
+    if (this.chatTemplate) return this.tokenizer.encode(this.chatTemplate.render(messages, { addGenerationPrompt: true }));
+    return this.tokenizer.encode(messages.map((message) => message.content).join('\n\n'), { addSpecialTokens: true });
+  }
+
+  /** An assistant's answer: the text and the token that ends its turn. */
+  encodeCompletion(text: string): number[] {
+    return [...this.tokenizer.encode(text), (this.#endOfTurn ??= this.#findEndOfTurn())];
+  }
+
+  /** The whole answer to a user's message, or to a conversation. */
+  async generate(prompt: string | readonly Message[], options: TextOptions = {}): Promise<string> {
+    let text = '';
+    for await (const piece of this.stream(prompt, options)) text += piece;
+    return text;
+  }
+
+  /** The answer in pieces, as it is written. Leaving the loop stops the generation. */
+  async *stream(prompt: string | readonly Message[], options: TextOptions = {}): AsyncGenerator<string, void, undefined> {
+    const { stop = [], signal, ...sampling } = options;
+    const decoder = this.tokenizer.streamDecoder({ skipSpecialTokens: true });
+    const text = new StoppingText(stop);
+    let wake: () => void = () => undefined;
+    let ended = false;
+    const generation = this.model.generate(
+      { ...sampling, prompts: [{ tokens: this.#prompt(prompt) }], stopIds: this.stopIds, ...(stop.length > 0 && { stopStrings: stop, tokenBytes: this.tokenizer.tokenBytes() }) },
+      { ...(signal && { signal }), onTokens: (tokens) => {
+        text.push(decoder.push(tokens.map(({ token }) => token)));
+        wake();
+      } },
+    );
+    const end = (): void => {
+      ended = true;
+      wake();
+    };
+    generation.stats.then(end, end);
+    try {
+      for (;;) {
+        const piece = text.take();
+        if (piece !== '') yield piece;
+        else if (ended) break;
+        else await new Promise<void>((resolve) => { wake = resolve; });
+      }
+      await generation.stats;
+      const rest = text.end(decoder.end());
+      if (rest !== '') yield rest;
+    } finally {
+      if (!ended) {
+        generation.cancel();
+        await generation.stats.catch(() => undefined);
+      }
+    }
+  }
+
+  /** Summed log-prob of each completion, its end of turn included. */
+  async score(prompt: string | readonly Message[], completions: readonly string[], options: { signal?: AbortSignal } = {}): Promise<number[]> {
+    const group = { prompt: this.#prompt(prompt), completions: completions.map((text) => this.encodeCompletion(text)) };
+    const { sums } = await this.model.score({ groups: [group] }, options);
+    return [...sums];
+  }
+
+  /** Writes a Hugging Face folder with all that transformers, vLLM or loadModel() need. The weights' dtype defaults to the model's. */
+  async save(directory: string, options: { dtype?: DType } = {}): Promise<void> {
+    const folder = resolve(directory);
+    const json = (value: unknown): string => `${JSON.stringify(value, null, 2)}\n`;
+    const files: Record<string, string> = {
+      ...this.tokenizer.files(),
+      'generation_config.json': json(this.#generationConfig()),
+    };
+    if (this.tokenizer.chatTemplate !== null && files['tokenizer_config.json'] !== undefined) {
+      // Older readers look for the template here; newer ones take chat_template.jinja.
+      files['tokenizer_config.json'] = json({ ...(JSON.parse(files['tokenizer_config.json']) as object), chat_template: this.tokenizer.chatTemplate });
+    }
+    for (const [name, text] of Object.entries(files)) await writeAtomic(join(folder, name), text);
+    await this.model.save(folder, options);
+  }
+
+  dispose(): Promise<void> {
+    return this.model.dispose();
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.dispose();
+  }
+
+  #prompt(prompt: string | readonly Message[]): number[] {
+    return this.encodePrompt(typeof prompt === 'string' ? [{ role: 'user', content: prompt }] : prompt);
+  }
+
+  #generationConfig(): Record<string, unknown> {
+    const { bosTokenId } = this.model.config;
+    const [first] = this.stopIds;
+    return {
+      ...(bosTokenId !== null && { bos_token_id: bosTokenId }),
+      ...(first !== undefined && { eos_token_id: this.stopIds.length === 1 ? first : this.stopIds }),
+      ...this.#parts.generationConfig,
+    };
+  }
+
+  /** The last stop id that the template writes behind an answer; without a template, the tokenizer's end of sequence. */
+  #findEndOfTurn(): number {
+    if (this.chatTemplate) {
+      const turn = [{ role: 'user', content: 'Q' }, { role: 'assistant', content: 'A' }];
+      const ids = this.tokenizer.encode(this.chatTemplate.render(turn, { addGenerationPrompt: false }));
+      const last = ids.findLast((id) => this.stopIds.includes(id));
+      if (last !== undefined) return last;
+    }
+    const [first] = this.stopIds;
+    if (first === undefined) throw new CreamError('ERR_UNSUPPORTED', `${this.source.name} names no end-of-sequence token; add "eos_token_id" to its generation_config.json.`);
+    return first;
+  }
+}
+
+async function readJson(path: string): Promise<Record<string, unknown>> {
+  const text = await readFile(path, 'utf8').catch((error: NodeJS.ErrnoException) => (error.code === 'ENOENT' ? '{}' : Promise.reject(error)));
+  try {
+    return JSON.parse(text) as Record<string, unknown>;
+  } catch (error) {
+    throw new CreamError('ERR_INVALID_FILE', `${path} is not valid JSON (${(error as Error).message}); it is damaged or half-downloaded: fetch it again.`, { cause: error });
+  }
+}
