@@ -1,7 +1,6 @@
 /** Results on stdout: tables, lines, JSON. With progress.ts the only file that writes to a terminal. */
 import colours from 'picocolors';
-import type { StageName } from '../run/events.js';
-import type { IterationSummary } from '../run/summary.js';
+import type { PhaseReport } from '../report/metrics.js';
 import { thousands } from './progress.js';
 
 export interface Output {
@@ -30,33 +29,32 @@ export function formatTable(header: readonly string[], rows: readonly (readonly 
   return [line(header), line(widths.map((width) => '-'.repeat(width))), ...rows.map(line)].join('\n');
 }
 
-/** Tokens a second of each stage that ran in an iteration (0: base model and SFT). */
-export type Speeds = ReadonlyMap<number, Partial<Record<StageName, number>>>;
-
-/** The table at the end of a run: one row a model. */
-export function runTable(rows: readonly IterationSummary[], speeds: Speeds): string {
+/** The table of a run: one row a model. Margin is the mean of the last quarter of the training steps. */
+export function runTable(phases: readonly PhaseReport[]): string {
   const header = ['model', 'accuracy', '95 % interval', 'mean C', 'pairs', 'margin', 'length', 'sample tok/s', 'score tok/s', 'train tok/s', 'eval tok/s'];
-  return formatTable(header, rows.map((row) => {
-    const { accuracy, iteration } = row;
-    const number = typeof row.phase === 'number' ? row.phase : 0;
-    const speed = (...stages: StageName[]) => {
-      const value = stages.map((stage) => speeds.get(number)?.[stage]).find((v) => v !== undefined);
-      return value === undefined ? '' : thousands(Math.round(value));
+  return formatTable(header, phases.map(({ label, accuracy, ranking, answerTokens, steps, stages }) => {
+    const margins = steps.flatMap(({ margin }) => margin ?? []);
+    const length = ranking?.length ?? answerTokens;
+    const speed = (...names: string[]) => {
+      const stage = stages.find((s) => names.includes(s.stage) && s.tokens > 0 && s.seconds > 0);
+      return stage ? thousands(Math.round(stage.tokens / stage.seconds)) : '';
     };
     return [
-      row.phase === 0 ? 'base' : row.phase === 'sft' ? 'sft' : `iteration ${row.phase}`,
+      label,
       accuracy ? percent(accuracy.accuracy) : '',
       accuracy ? `${percent(accuracy.low)} – ${percent(accuracy.high)}` : '',
-      iteration ? iteration.consistency.toFixed(3) : '',
-      iteration ? `${iteration.pairs}/${iteration.prompts}` : '',
-      iteration ? iteration.reward_margin.toFixed(4) : '',
-      iteration ? iteration.mean_length.toFixed(0) : row.answer_tokens?.toFixed(0) ?? '',
+      ranking?.consistency?.toFixed(3) ?? '',
+      ranking ? `${ranking.pairs}/${ranking.prompts}` : '',
+      margins.length > 0 ? average(margins.slice(-Math.max(1, Math.round(margins.length / 4)))).toFixed(4) : '',
+      length?.toFixed(0) ?? '',
       speed('sample'),
       speed('score'),
-      row.phase === 0 ? '' : row.phase === 'sft' ? speed('sft') : speed('train'),
-      row.phase === 'sft' ? '' : speed('evaluate'),
+      speed('train', 'sft'),
+      speed('evaluate'),
     ];
   }));
 }
+
+const average = (values: readonly number[]): number => values.reduce((sum, value) => sum + value, 0) / values.length;
 
 export const percent = (share: number): string => `${(share * 100).toFixed(1)} %`;

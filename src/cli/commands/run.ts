@@ -8,8 +8,8 @@ import { run } from '../../run/run.js';
 import type { Cli } from '../cli.js';
 import { modelProgress, showEvent } from '../progress.js';
 import { findRecipe } from '../recipes.js';
-import { printJson, printLine } from '../table.js';
-import { showRun, writeReport } from './report.js';
+import { printJson, printLine, runTable } from '../table.js';
+import { writeReport } from './report.js';
 
 interface Flags {
   out?: string;
@@ -41,9 +41,10 @@ async function work(directory: string, recipe: ReturnType<typeof parseRecipe>, f
     if (event.type === 'run_finished' && event.already) progress.say(`The run in ${directory} is finished; nothing to do. For another, choose another --out.`);
   }
   progress.stop();
-  const report = await writeReport(directory);
-  if (flags.json) return printJson({ directory, report, ...(await showRun(directory, { quiet: true })) });
-  await showRun(directory);
-  printLine(`Model:  ${join(directory, `iteration-${recipe.iterations}`, 'checkpoint')}`);
-  printLine(`Report: ${report}`);
+  const { run: report, path } = await writeReport(directory);
+  const model = join(directory, `iteration-${recipe.iterations}`, 'checkpoint');
+  if (flags.json) return printJson({ directory, checkpoint: model, report: path, ...report });
+  printLine(runTable(report.phases));
+  printLine(`Model:  ${model}`);
+  printLine(`Report: ${path}`);
 }
