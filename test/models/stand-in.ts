@@ -1,0 +1,85 @@
+/** A hub on localhost with switches for everything that goes wrong with the real one. */
+import { createHash } from 'node:crypto';
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import type { AddressInfo } from 'node:net';
+
+export const COMMIT = 'a'.repeat(40);
+
+export interface StandIn {
+  endpoint: string;
+  /** Requests so far: `GET /path range authorization`. */
+  log: string[];
+  files: Map<string, Buffer>;
+  /** Switches. */
+  status: number;
+  /** Cut the connection of each of the next answers after so many bytes of body. */
+  cuts: number[];
+  /** Answers ranges with the whole file. */
+  ignoreRanges: boolean;
+  /** Serves these bytes in place of the listed ones. */
+  swapped: Map<string, Buffer>;
+  /** Sends file requests there (another origin, as the real hub does). */
+  storage: string | null;
+  extraNames: string[];
+  token: string | null;
+  close(): Promise<void>;
+}
+
+export async function standInHub(files: Record<string, string | Buffer>): Promise<StandIn> {
+  const hub: Omit<StandIn, 'endpoint' | 'close'> = { log: [], files: new Map(Object.entries(files).map(([name, data]) => [name, Buffer.from(data)])), status: 200, cuts: [], ignoreRanges: false, swapped: new Map(), storage: null, extraNames: [], token: null };
+  const server: Server = createServer((request, response) => answer(hub, request, response));
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  return Object.assign(hub, {
+    endpoint: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
+    close: () => new Promise<void>((resolve) => { server.close(() => resolve()); server.closeAllConnections(); }),
+  });
+}
+
+function answer(hub: Omit<StandIn, 'endpoint' | 'close'>, request: IncomingMessage, response: ServerResponse): void {
+  const url = new URL(request.url ?? '/', 'http://stand-in');
+  hub.log.push([request.method, url.pathname, request.headers.range ?? '-', request.headers.authorization ?? '-'].join(' '));
+  if (hub.status !== 200 || (hub.token !== null && !url.pathname.startsWith('/storage/') && request.headers.authorization !== `Bearer ${hub.token}`)) {
+    response.writeHead(hub.status === 200 ? 401 : hub.status).end('no');
+    return;
+  }
+  if (url.pathname.startsWith('/moved/')) {
+    response.writeHead(307, { location: url.pathname.slice('/moved'.length) }).end();
+    return;
+  }
+  if (url.pathname.startsWith('/api/models/old/')) {
+    response.writeHead(307, { location: `/api/models/org/${url.pathname.slice('/api/models/old/'.length)}${url.search}` }).end();
+    return;
+  }
+  if (url.pathname.startsWith('/api/models/')) {
+    const siblings = [...hub.files].map(([rfilename, data]) => (rfilename.endsWith('.safetensors')
+      ? { rfilename, size: data.length, blobId: '0'.repeat(40), lfs: { sha256: createHash('sha256').update(data).digest('hex'), size: data.length } }
+      : { rfilename, size: data.length, blobId: createHash('sha1').update(`blob ${data.length}\0`).update(data).digest('hex') }));
+    response.writeHead(200, { 'content-type': 'application/json' });
+    response.end(JSON.stringify({ sha: COMMIT, cardData: { license: 'apache-2.0' }, siblings: [...siblings, ...hub.extraNames.map((rfilename) => ({ rfilename, size: 1, blobId: '1'.repeat(40) }))] }));
+    return;
+  }
+  sendFile(hub, url, request, response);
+}
+
+function sendFile(hub: Omit<StandIn, 'endpoint' | 'close'>, url: URL, request: IncomingMessage, response: ServerResponse): void {
+  const name = url.pathname.split(`/${COMMIT}/`)[1] ?? '';
+  if (hub.storage !== null) {
+    response.writeHead(302, { location: `${hub.storage}/storage/${COMMIT}/${name}` }).end();
+    return;
+  }
+  const data = hub.swapped.get(name) ?? hub.files.get(name);
+  if (data === undefined) {
+    response.writeHead(404).end();
+    return;
+  }
+  const range = hub.ignoreRanges ? null : /^bytes=(\d+)-$/.exec(request.headers.range ?? '');
+  const start = Number(range?.[1] ?? 0);
+  if (range && start >= data.length) {
+    response.writeHead(416).end();
+    return;
+  }
+  response.writeHead(range ? 206 : 200, { 'content-length': data.length - start, ...(range && { 'content-range': `bytes ${start}-${data.length - 1}/${data.length}` }) });
+  const cut = name.endsWith('.safetensors') ? hub.cuts.shift() : undefined;
+  if (cut === undefined) response.end(data.subarray(start));
+  else response.write(data.subarray(start, start + cut), () => setTimeout(() => response.destroy(), 20));
+}
