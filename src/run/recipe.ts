@@ -110,7 +110,7 @@ export function recipeFields(): RecipeField[] {
 }
 
 interface JsonSchema {
-  type?: string;
+  type?: string | string[];
   anyOf?: JsonSchema[];
   enum?: unknown[];
   items?: JsonSchema;
@@ -133,6 +133,7 @@ function fieldsOf(schema: JsonSchema, defaults: unknown, prefix: string): Recipe
 function typeText(schema: JsonSchema): string {
   if (schema.enum) return schema.enum.join(' | ');
   if (schema.anyOf) return schema.anyOf.map(typeText).join(' or ');
+  if (Array.isArray(schema.type)) return schema.type.map((type) => typeText({ type })).join(' or ');
   if (schema.type === 'array') return `list of ${typeText(schema.items ?? {})}`;
   const name = { string: 'text', integer: 'whole number', boolean: 'true | false' }[schema.type ?? ''] ?? schema.type ?? '';
   const limits = [

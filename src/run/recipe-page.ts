@@ -1,0 +1,38 @@
+/** docs/recipes.md, made of the schema: a key is documented where it is declared and nowhere else. */
+import { stringify } from 'yaml';
+import { recipeFields, type RecipeField } from './recipe.js';
+
+const HEAD = `# Recipes
+
+<!-- Made by scripts/recipes-doc.mjs from src/run/recipe.ts: change it there. -->
+
+A run is described by one YAML file. What it leaves out has the defaults below, and the complete recipe is written to \`recipe.yaml\` in the
+run directory. Settings can be overridden on the command line, with the same checks:
+
+\`\`\`sh
+npx cream run recipes/quickstart.yaml --out runs/mine --set train.learning_rate=5.0e-6 --set iterations=3
+\`\`\`
+
+\`cream recipes\` lists the recipes that come with the program, \`cream init NAME\` copies one. A mistake is named with its place:
+\`recipe.yaml:5:3 sample.topp: unknown key; did you mean 'top_p'?\` Paths are relative to the folder the command runs in.
+A run directory belongs to its recipe: to change a setting, choose another \`--out\`.
+`;
+
+export function recipesPage(): string {
+  const fields = recipeFields();
+  const top = fields.filter((field) => !field.key.includes('.') && field.type !== 'section');
+  const sections = fields.filter((field) => field.type === 'section');
+  return [HEAD, '## Top level\n', table(top), ...sections.flatMap((section) => [
+    `\n## \`${section.key}\`\n`, `${section.description}\n`, table(fields.filter((field) => field.key.startsWith(`${section.key}.`))),
+  ])].join('\n') + '\n';
+}
+
+function table(fields: readonly RecipeField[]): string {
+  const cell = (text: string) => text.replaceAll('|', '\\|');
+  const row = (field: RecipeField) => `| \`${field.key}\` | ${cell(field.type)} | \`${shown(field.default)}\` | ${cell(field.description)} |`;
+  return ['| key | type | default | what it does |', '| --- | --- | --- | --- |', ...fields.map(row)].join('\n');
+}
+
+function shown(value: unknown): string {
+  return Array.isArray(value) ? JSON.stringify(value) : stringify(value).trim();
+}
