@@ -26,6 +26,6 @@ export async function sft(demonstrations: readonly DemonstrationRecord[], policy
     ...work,
     examples: encoded,
     id: (example) => example.id,
-    step: async (trainer, batch) => ({ rewards: false, metrics: await trainer.sftStep(batch) }),
+    step: async (trainer, batch) => ({ rewards: false, metrics: await trainer.sftStep(batch.map(({ prompt, completion }) => ({ prompt, completion }))) }),
   }, state, hooks);
 }
