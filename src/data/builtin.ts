@@ -46,6 +46,23 @@ export function builtinDemonstrations({ seed, count }: { seed: number; count: nu
   }));
 }
 
+/** Most items made anew to look an id up. */
+const MOST_LOOKED_UP = 5000;
+
+/** The built-in prompts that `ids` name, made anew; other ids, and those far down a list, are left out. */
+export function builtinById(ids: readonly string[]): Map<string, PromptRecord> {
+  const lists = new Map<string, { seed: number; split: Split; count: number }>();
+  for (const id of ids) {
+    const match = /^builtin-(train|test|sft)-(\d{1,15})-(\d{5,6})$/.exec(id);
+    if (!match) continue;
+    const key = `${match[1]} ${match[2]}`, list = lists.get(key) ?? { seed: Number(match[2]), split: match[1] as Split, count: 0 };
+    const count = Number(match[3]) + 1;
+    if (count <= MOST_LOOKED_UP) lists.set(key, { ...list, count: Math.max(list.count, count) });
+  }
+  const wanted = new Set(ids);
+  return new Map([...lists.values()].flatMap((list) => builtinPrompts(list).filter(({ id }) => wanted.has(id)).map((prompt) => [prompt.id, prompt] as const)));
+}
+
 /** The split that a problem belongs to, by what it says. */
 export function splitOf(problem: Problem): Split {
   const digest = createHash('sha256').update(`split ${problem.fact ?? normalise(problem.question)}`).digest();

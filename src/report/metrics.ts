@@ -118,15 +118,17 @@ function stepOf(row: Row): Step | undefined {
   return step === undefined ? undefined : { step, loss: number(row, 'loss') ?? null, margin: number(row, 'rewards/margins') ?? null };
 }
 
-/** The base model's and SFT's stages are told as iteration 0, apart by the stage: only SFT has `sft`. */
+/** The base model's and SFT's stages are both told as iteration 0: what comes before the first of SFT is the base model's. */
 function stageTimes(events: readonly Row[], name: string): StageTime[] {
   const iteration = name === 'sft' ? 0 : Number(name.replace('iteration-', ''));
   const times = new Map<string, StageTime>();
+  let inSft = false;
   for (const event of events) {
+    inSft ||= event.stage === 'sft';
     const stage = string(event, 'stage'), seconds = number(event, 'seconds');
     const isEnd = event.type === 'stage_finished' || event.type === 'stage_end';
     if (!isEnd || stage === undefined || seconds === undefined || number(event, 'iteration') !== iteration) continue;
-    if (iteration === 0 && (stage === 'sft') !== (name === 'sft')) continue;
+    if (iteration === 0 && inSft !== (name === 'sft')) continue;
     const sum = times.get(stage) ?? { stage, seconds: 0, tokens: 0 };
     times.set(stage, { stage, seconds: sum.seconds + seconds, tokens: sum.tokens + (number(event, 'tokens') ?? 0) });
   }

@@ -89,7 +89,8 @@ function resultCells({ accuracy, comparison, ranking, steps, answerTokens }: Pha
   ];
 }
 
-const STAGES = ['sft', 'sample', 'score', 'rank', 'train', 'evaluate'];
+/** Ranking takes no tokens and next to no time. */
+const STAGES = ['sft', 'sample', 'score', 'train', 'evaluate'];
 
 function speedTable(run: RunReport): string {
   const timed = run.phases.filter((phase) => phase.stages.length > 0);

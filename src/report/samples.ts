@@ -1,5 +1,6 @@
 /** Ranked samples of one iteration: a few prompts to read, and how often the model's own choice was right. */
-import type { Choice } from '../data/records.js';
+import { builtinById } from '../data/builtin.js';
+import type { Choice, Message } from '../data/records.js';
 import { extractAnswer, isCorrect } from '../evaluate/answer.js';
 import { conversationText, numbers, number, string, type Row, type RunFolder } from './read.js';
 
@@ -42,10 +43,7 @@ export interface RankedPrompts {
 /** Joins rankings, prompts, completions and pairs of one iteration by id; rows that lack their partner are left out. */
 export function rankedPrompts(folder: RunFolder, name: string, rankings: readonly Row[]): RankedPrompts {
   const shown = new Set(chooseExamples(rankings));
-  const questions = new Map(folder.rows(`${name}/prompts.jsonl`, (row) => {
-    const id = string(row, 'id');
-    return id === undefined ? undefined : ([id, questionOf(row)] as const);
-  }));
+  const questions = knownQuestions(folder, name);
   const roles = new Map(folder.rows(`${name}/pairs.jsonl`, (row) => {
     const id = string(row, 'prompt_id');
     return id === undefined ? undefined : ([id, { chosen: number(row, 'chosen_sample'), rejected: number(row, 'rejected_sample') }] as const);
@@ -65,6 +63,23 @@ export function rankedPrompts(folder: RunFolder, name: string, rankings: readonl
   });
   const examples = rankings.flatMap((row) => (shown.has(string(row, 'prompt_id')!) ? (rankedPrompt(row, questions, roles, completions) ?? []) : []));
   return { examples: examples.sort((a, b) => b.consistency - a.consistency), rightness: right.pairs === 0 ? null : right };
+}
+
+/**
+ * Answers known for the prompts. The run leaves them out of prompts.jsonl, as training must not see them; those of built-in prompts are
+ * made anew here, where the text is still the same.
+ */
+function knownQuestions(folder: RunFolder, name: string): Map<string, Question> {
+  const asked = (prompt: unknown) => (Array.isArray(prompt) ? ((prompt as Partial<Message>[]).at(-1)?.content ?? '') : '');
+  const prompts = folder.rows(`${name}/prompts.jsonl`, (row) => {
+    const id = string(row, 'id');
+    return id === undefined ? undefined : { id, question: questionOf(row), asked: asked(row.prompt) };
+  });
+  const builtin = builtinById(prompts.map(({ id }) => id));
+  return new Map(prompts.map(({ id, question, asked: text }) => {
+    const known = builtin.get(id);
+    return [id, question.answer === undefined && known && asked(known.prompt) === text ? known : question];
+  }));
 }
 
 /** Prompts spread evenly from the highest C to the lowest, so that agreement and disagreement can both be read. */

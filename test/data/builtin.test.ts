@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import { describe, expect, it } from '@jest/globals';
-import { builtinDemonstrations, builtinPrompts, normalise, SPLITS } from '../../src/data/builtin.js';
+import { builtinById, builtinDemonstrations, builtinPrompts, normalise, SPLITS } from '../../src/data/builtin.js';
 import { serialize } from '../../src/data/jsonl.js';
 
 const digest = (records: object[]) => createHash('sha256').update(records.map(serialize).join('')).digest('hex').slice(0, 16);
@@ -79,6 +79,11 @@ describe('built-in prompts', () => {
       expect(content.length).toBeLessThan(400);
     }
     expect(new Set(demonstrations.map(({ completion }) => completion[0]!.content.split(' ')[0])).size).toBeGreaterThan(15);
+  });
+
+  it('are found again by id', () => {
+    const prompts = builtinPrompts({ seed: 3, split: 'test', count: 30 });
+    expect(builtinById(['other', prompts[7]!.id, prompts[29]!.id, 'builtin-test-3-99999'])).toEqual(new Map([prompts[7]!, prompts[29]!].map((p) => [p.id, p])));
   });
 
   it('refuse counts and seeds that are no whole numbers', () => {

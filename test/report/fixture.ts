@@ -37,14 +37,15 @@ export function writeRun(directory: string, { hostile }: FixtureOptions = {}): v
       }
     });
     const { rankings, pairs } = prefer({ completions, scores, rewards });
-    for (const [name, records] of Object.entries({ prompts, completions, scores, rankings, pairs })) write(`iteration-${t}/${name}.jsonl`, records);
+    const asked = prompts.map(({ id, prompt }) => ({ id, prompt })); // without answers, as a run writes them
+    for (const [name, records] of Object.entries({ prompts: asked, completions, scores, rankings, pairs })) write(`iteration-${t}/${name}.jsonl`, records);
     write(`iteration-${t}/steps.jsonl`, [1, 2, 3].map((step) => ({ step, loss: 0.7 - step / 100, 'rewards/margins': step / 100 })));
     answers(`iteration-${t}`, 15 + 5 * t);
   }
   const time = '2026-01-02T03:04:05.000Z';
   write('events.jsonl', [
     { time, type: 'run_started' }, { time, type: 'stage_finished', iteration: 0, stage: 'evaluate', seconds: 10, tokens: 500 },
-    { time, type: 'stage_finished', iteration: 0, stage: 'sft', seconds: 10, tokens: 900 },
+    { time, type: 'stage_finished', iteration: 0, stage: 'sft', seconds: 10, tokens: 900 }, { time, type: 'stage_finished', iteration: 0, stage: 'evaluate', seconds: 9, tokens: 450 },
     { time, type: 'stage_finished', iteration: 1, stage: 'sample', seconds: 10, tokens: 20_000 }, { time, type: 'stage_finished', iteration: 1, stage: 'sample', seconds: 10, tokens: 4000 },
   ]);
   writeFileSync(join(directory, 'recipe.yaml'), `model: ${hostile ?? 'tiny'}\niterations: 2\n`);

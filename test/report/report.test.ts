@@ -37,7 +37,7 @@ describe('readRun', () => {
   it('sums the runs of a stage, and tells SFT from the base model', () => {
     writeRun(directory);
     expect(readRun(directory).phases.map(({ stages }) => stages)).toEqual([
-      [{ stage: 'evaluate', seconds: 10, tokens: 500 }], [{ stage: 'sft', seconds: 10, tokens: 900 }], [{ stage: 'sample', seconds: 20, tokens: 24_000 }], [],
+      [{ stage: 'evaluate', seconds: 10, tokens: 500 }], [{ stage: 'sft', seconds: 10, tokens: 900 }, { stage: 'evaluate', seconds: 9, tokens: 450 }], [{ stage: 'sample', seconds: 20, tokens: 24_000 }], [],
     ]);
   });
 
