@@ -1,0 +1,162 @@
+#include "check.h"
+#include "golden.h"
+#include "loss/linear_preference.h"
+#include "loss/preference.h"
+#include "ops/dispatch.h"
+#include "ops/token_logprob/op.h"
+
+using namespace cream;
+
+namespace {
+
+constexpr int64_t kVocab = 203, kHidden = 48;  // a vocabulary that is no multiple of 16
+constexpr double kBeta = 0.3;
+
+struct Problem {
+  Tensor hidden, weight, targets;
+  std::vector<PairRows> pairs;
+};
+
+// One pair an entry of `lengths`: chosen and rejected rows.
+Problem problem(const std::vector<std::pair<int64_t, int64_t>>& lengths, double consistency, at::ScalarType dtype = at::kFloat) {
+  at::manual_seed(11);
+  Problem p;
+  int64_t rows = 0;
+  for (const auto& [chosen, rejected] : lengths) {
+    const double noise = static_cast<double>(p.pairs.size());
+    p.pairs.push_back({rows, rows + chosen, rows + chosen, rows + chosen + rejected, -5.0 * chosen + noise, -5.0 * rejected - noise,
+                       consistency, 1.0 / static_cast<double>(lengths.size())});
+    rows += chosen + rejected;
+  }
+  p.hidden = at::randn({rows, kHidden}).to(dtype);
+  p.weight = (at::randn({kVocab, kHidden}) * 0.3).to(dtype);
+  p.targets = at::randint(kVocab, {rows}, at::kLong);
+  return p;
+}
+
+// The plain formula, differentiated by autograd, in fp64.
+struct Plain {
+  double loss;
+  Tensor d_hidden, d_head, logps;
+};
+Plain plain(const Problem& p) {
+  const at::AutoGradMode grad(true);
+  const Tensor hidden = p.hidden.to(at::kDouble).set_requires_grad(true), weight = p.weight.to(at::kDouble).set_requires_grad(true);
+  const Tensor logprob = at::matmul(hidden, weight.t()).log_softmax(-1).gather(1, p.targets.unsqueeze(1)).squeeze(1);
+  Tensor loss = at::zeros({}, at::kDouble);
+  std::vector<Tensor> logps;
+  for (const PairRows& pair : p.pairs) {
+    const Tensor chosen = logprob.slice(0, pair.chosen_begin, pair.chosen_end).sum();
+    const Tensor rejected = logprob.slice(0, pair.rejected_begin, pair.rejected_end).sum();
+    const Tensor z = ((chosen - pair.reference_chosen) - (rejected - pair.reference_rejected)) * kBeta;
+    loss = loss + (at::log_sigmoid(z) * -pair.consistency - at::log_sigmoid(-z) * (1 - pair.consistency)) * pair.weight;
+    logps.push_back(at::stack({chosen, rejected}).detach());
+  }
+  const auto gradients = torch::autograd::grad({loss}, {hidden, weight});
+  return {loss.item<double>(), gradients[0], gradients[1], at::stack(logps)};
+}
+
+void check_against_plain(const Problem& p, int64_t chunk_rows, double tolerance) {
+  const Plain expected = plain(p);
+  Linear head{p.weight, nullptr};
+  Tensor d_head = at::ones({kVocab, kHidden});  // added to, not overwritten
+  std::vector<PairOutcome> outcomes;
+  const HeadGradient actual = linear_preference(p.hidden, head, p.targets, p.pairs, kBeta, d_head, outcomes, chunk_rows);
+  CHECK(std::abs(actual.loss - expected.loss) <= tolerance * std::max(1.0, std::abs(expected.loss)));
+  CHECK(actual.d_hidden.scalar_type() == p.hidden.scalar_type());
+  CHECK_RELATIVE(actual.d_hidden, expected.d_hidden, tolerance);
+  CHECK_RELATIVE(d_head - 1, expected.d_head, tolerance);
+  CHECK(outcomes.size() == p.pairs.size());
+  for (size_t i = 0; i < outcomes.size(); ++i) {
+    const double chosen = expected.logps[i][0].item<double>();
+    CHECK(std::abs(outcomes[i].logp_chosen - chosen) <= tolerance * std::abs(chosen));
+    CHECK(std::abs(outcomes[i].reward_chosen - kBeta * (outcomes[i].logp_chosen - p.pairs[i].reference_chosen)) <= 1e-9);
+  }
+}
+
+}  // namespace
+
+CHECK_CASE("loss: the scalar formula is TRL's sigmoid at C = 1 and its aot elsewhere") {
+  const JsonValue golden = check::golden("loss.json");
+  for (const JsonValue& row : check::array(golden, "rows")) {
+    const PreferenceTerm term = preference_term(check::number(row, "logp_chosen"), check::number(row, "logp_rejected"),
+                                                check::number(row, "reference_chosen"), check::number(row, "reference_rejected"),
+                                                check::number(row, "beta"), check::number(row, "consistency"));
+    CHECK(std::abs(term.loss - check::number(row, "loss")) <= 1e-5);
+    CHECK(std::abs(term.dlogp_chosen - check::number(row, "dlogp_chosen")) <= 1e-5);
+  }
+}
+
+CHECK_CASE("loss: the scalar derivative is the finite difference") {
+  for (const double c : {0.0, 0.3, 0.5, 1.0}) {
+    for (const double chosen : {-400.0, -30.0, -29.0, 300.0}) {
+      const auto loss = [&](double a, double b) { return preference_term(a, b, -30, -30, kBeta, c).loss; };
+      const double h = 1e-4, d = preference_term(chosen, -31, -30, -30, kBeta, c).dlogp_chosen;
+      CHECK(std::abs((loss(chosen + h, -31) - loss(chosen - h, -31)) / (2 * h) - d) <= 1e-6);
+      CHECK(std::abs((loss(chosen, -31 + h) - loss(chosen, -31 - h)) / (2 * h) + d) <= 1e-6);
+    }
+  }
+}
+
+CHECK_CASE("loss: C = 1/2 has no gradient where the policy is the reference") {
+  CHECK(preference_term(-31.5, -12.25, -31.5, -12.25, 0.1, 0.5).dlogp_chosen == 0);
+  const PreferenceTerm certain = preference_term(-1e6, 0, 0, 0, 1, 1);
+  CHECK(std::isfinite(certain.loss) && std::abs(certain.dlogp_chosen + 1) < 1e-12);
+}
+
+CHECK_CASE("loss: fused preference loss and gradients are autograd's on the plain formula") {
+  for (const double c : {0.0, 0.25, 0.5, 0.9, 1.0})
+    for (const int64_t chunk : {1, 7, 16, 512}) check_against_plain(problem({{5, 8}, {1, 1}, {20, 3}, {2, 9}}, c), chunk, 1e-4);
+}
+
+CHECK_CASE("loss: a pair longer than a chunk is computed in two passes") {
+  check_against_plain(problem({{40, 23}}, 0.8), 16, 1e-4);
+  check_against_plain(problem({{3, 2}, {50, 61}, {4, 4}}, 0.7), 10, 1e-4);
+}
+
+CHECK_CASE("loss: the plain kernels agree with the fast ones, and those ran") {
+  const uint64_t runs = ops::fast_runs(ops::Op::token_logprob);
+  check_against_plain(problem({{5, 8}, {30, 3}}, 0.9), 16, 1e-4);
+  CHECK(!ops::fast_path() || ops::fast_runs(ops::Op::token_logprob) > runs);
+  const ops::ForcePlain force;
+  check_against_plain(problem({{5, 8}, {30, 3}}, 0.9), 16, 1e-4);
+}
+
+CHECK_CASE("loss: bf16 hidden states and head keep fp32 sums") {
+  check_against_plain(problem({{5, 8}, {30, 3}, {7, 7}}, 0.9, at::kBFloat16), 32, 2e-2);
+}
+
+CHECK_CASE("loss: log-sum-exp and gradient stand wide and damaged logits") {
+  Tensor logits = at::randn({4, 333}) * 30;
+  logits[0][5] = 3e4;
+  logits[1].fill_(-200);
+  const Tensor targets = at::tensor({5L, 0L, 332L, 17L}, at::kLong);
+  const auto fast = ops::token_logprob(logits, targets), plain = ops::reference::token_logprob(logits, targets);
+  CHECK_CLOSE(fast.logprob, plain.logprob, 2e-5);
+  const Tensor coefficient = at::randn({4});
+  for (const auto dtype : {at::kFloat, at::kBFloat16}) {
+    CHECK_CLOSE(ops::token_logprob_gradient(logits.clone(), fast.logsumexp, targets, coefficient, dtype),
+                ops::reference::token_logprob_gradient(logits.clone(), plain.logsumexp, targets, coefficient, dtype),
+                dtype == at::kFloat ? 1e-5 : 8e-3);
+  }
+  for (const double bad : {std::nan(""), static_cast<double>(INFINITY)}) {
+    logits[2][100] = bad;
+    CHECK(std::isnan(ops::token_logprob(logits, targets).logprob[2].item<float>()));
+  }
+}
+
+CHECK_CASE("loss: cross entropy and its gradients are ATen's") {
+  const Problem p = problem({{9, 14}, {3, 3}}, 1);
+  const int64_t rows = p.hidden.size(0);
+  const Tensor hidden = p.hidden.clone().set_requires_grad(true), weight = p.weight.clone().set_requires_grad(true);
+  const Tensor expected = at::cross_entropy_loss(at::matmul(hidden, weight.t()), p.targets);  // mean over the rows
+  const auto gradients = torch::autograd::grad({expected}, {hidden, weight});
+  for (const int64_t chunk : {4, 512}) {
+    Tensor d_head = at::zeros({kVocab, kHidden});
+    const Tensor weights = at::full({rows}, 1.0 / static_cast<double>(rows));
+    const HeadGradient actual = linear_cross_entropy(p.hidden, Linear{p.weight, nullptr}, p.targets, weights, d_head, chunk);
+    CHECK(std::abs(actual.loss - expected.item<double>()) <= 1e-5 * expected.item<double>());
+    CHECK_RELATIVE(actual.d_hidden, gradients[0], 1e-4);
+    CHECK_RELATIVE(d_head, gradients[1], 1e-4);
+  }
+}

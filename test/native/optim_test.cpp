@@ -1,0 +1,133 @@
+#include "check.h"
+#include "golden.h"
+#include "ops/adamw/op.h"
+#include "ops/dispatch.h"
+#include "optim/optimizer.h"
+#include "optim/schedule.h"
+
+using namespace cream;
+
+static Tensor floats(const JsonArray& values) { return at::tensor(check::numbers(values), at::kDouble).to(at::kFloat); }
+
+static OptimizerParams plain_params(double learning_rate) {
+  OptimizerParams params;
+  params.learning_rate = learning_rate;
+  params.schedule = Schedule::constant;
+  params.max_grad_norm = 0;
+  params.total_steps = 100;
+  return params;
+}
+
+CHECK_CASE("optim: ten steps are torch.optim.AdamW's, norms and clipping included") {
+  const JsonValue golden = check::golden("adamw.json");
+  const JsonArray& gradients = check::array(golden, "gradients");
+  for (const JsonValue& c : check::array(golden, "cases")) {
+    OptimizerParams params = plain_params(check::number(c, "lr"));
+    params.beta1 = check::number(c, "beta1");
+    params.beta2 = check::number(c, "beta2");
+    params.epsilon = check::number(c, "eps");
+    params.weight_decay = check::number(c, "weight_decay");
+    params.max_grad_norm = check::number(c, "max_grad_norm");
+    const Tensor weight = floats(check::array(golden, "start")).view({1, -1});  // a matrix: weight decay applies
+    Optimizer optimizer({{"w", weight}}, params);
+    const std::vector<double> norms = check::numbers(check::array(c, "norms"));
+    for (size_t i = 0; i < gradients.size(); ++i) {
+      optimizer.entry("w").gradient.copy_(floats(*gradients[i].array()).view({1, -1}));
+      const auto applied = optimizer.step();
+      CHECK(std::abs(applied.grad_norm - norms[i]) <= 1e-6 * norms[i]);
+      CHECK_CLOSE(weight.view(-1), floats(*check::array(c, "values")[i].array()), 1e-6 * params.learning_rate + 3e-7);
+    }
+  }
+}
+
+CHECK_CASE("optim: vector, scalar and plain AdamW agree; the first two bit for bit") {
+  for (const int64_t n : {1, 15, 16, 1000, 70001, 200000}) {
+    const auto inputs = [n] {
+      at::manual_seed(3);
+      return std::vector<Tensor>{at::randn({n}), at::randn({n}) * 0.1, at::rand({n}), at::randn({n})};
+    };
+    const ops::AdamWStep step{1e-3, 0.9, 0.999, 1e-8, 0.01, 4, 0.37};
+    auto fast = inputs(), scalar = inputs(), plain = inputs();
+    Tensor fast_weight = at::empty({n}, at::kBFloat16), scalar_weight = at::empty({n}, at::kBFloat16), plain_weight = at::empty({n}, at::kBFloat16);
+    const uint64_t runs = ops::fast_runs(ops::Op::adamw);
+    ops::adamw(fast[0], fast[1], fast[2], fast[3], fast_weight, step);
+    CHECK(!ops::fast_path() || ops::fast_runs(ops::Op::adamw) == runs + 1);
+    {
+      const ops::ForcePlain force;
+      ops::adamw(scalar[0], scalar[1], scalar[2], scalar[3], scalar_weight, step);
+    }
+    ops::reference::adamw(plain[0], plain[1], plain[2], plain[3], plain_weight, step);
+    for (int i = 0; i < 3; ++i) {
+      CHECK(at::equal(fast[i], scalar[i]));
+      CHECK_CLOSE(fast[i], plain[i], 1e-6);
+    }
+    CHECK(at::equal(fast_weight, scalar_weight) && at::equal(fast_weight, fast[0].to(at::kBFloat16)));
+  }
+}
+
+CHECK_CASE("optim: the gradient norm does not depend on threads or instruction set") {
+  const Tensor x = at::randn({300007});
+  const double sum = ops::sum_of_squares(x);
+  CHECK(std::abs(sum - ops::reference::sum_of_squares(x)) <= 1e-10 * sum);
+  {
+    const ops::ForcePlain force;
+    CHECK(ops::sum_of_squares(x) == sum);
+  }
+  const int threads = at::get_num_threads();
+  at::set_num_threads(1);
+  const double alone = ops::sum_of_squares(x);
+  at::set_num_threads(threads);
+  CHECK(alone == sum);
+}
+
+CHECK_CASE("optim: fp32 masters keep what bf16 weights would lose") {
+  const Tensor weight = at::full({4, 4}, 1.0, at::kBFloat16);
+  Optimizer optimizer({{"w", weight}}, plain_params(1e-4));
+  for (int i = 0; i < 100; ++i) {
+    optimizer.entry("w").gradient.fill_(1.0);
+    optimizer.step();
+  }
+  // 100 · 1e-4 is more than one bf16 step at 1, each update alone less than a tenth of one.
+  CHECK_CLOSE(optimizer.entry("w").master, at::full({4, 4}, 0.99), 2e-4);
+  CHECK(at::equal(weight, optimizer.entry("w").master.to(at::kBFloat16)));
+}
+
+CHECK_CASE("optim: masters may come from outside and must fit") {
+  const Tensor weight = at::ones({2, 3}, at::kBFloat16);
+  const Tensor master = at::full({2, 3}, 1.0009765625);
+  Optimizer optimizer({{"w", weight}}, plain_params(1e-3), {{"w", master}});
+  CHECK(at::equal(optimizer.entry("w").master, master));
+  CHECK_THROWS(invalid_argument, "'x' is not a parameter", Optimizer({{"w", weight}}, plain_params(1), {{"x", master}}));
+  CHECK_THROWS(invalid_argument, "'w' must be float32", Optimizer({{"w", weight}}, plain_params(1), {{"w", at::ones({3, 2})}}));
+}
+
+CHECK_CASE("optim: decay spares norms; a bad gradient changes nothing") {
+  const Tensor matrix = at::ones({2, 2}), norm = at::ones({2});
+  OptimizerParams params = plain_params(0.1);
+  params.weight_decay = 0.5;
+  Optimizer optimizer({{"w", matrix}, {"norm", norm}}, params);
+  optimizer.step();  // gradients of zero: only decay moves anything
+  CHECK_CLOSE(matrix, at::full({2, 2}, 0.95), 1e-7);
+  CHECK(at::equal(norm, at::ones({2})));
+
+  optimizer.entry("norm").gradient[1].fill_(std::nan(""));
+  const Tensor before = matrix.clone();
+  CHECK_THROWS(non_finite, "gradient of step 2", optimizer.step());
+  CHECK(at::equal(matrix, before) && at::equal(norm, at::ones({2})) && optimizer.step_count() == 1);
+}
+
+CHECK_CASE("optim: learning rates are transformers' schedules") {
+  const JsonValue golden = check::golden("schedule.json");
+  for (const JsonValue& c : check::array(golden, "cases")) {
+    OptimizerParams params;
+    params.learning_rate = check::number(golden, "learning_rate");
+    const std::string name = *c.find("schedule")->string();
+    params.schedule = name == "constant" ? Schedule::constant : name == "linear" ? Schedule::linear : Schedule::cosine;
+    params.warmup_steps = static_cast<int64_t>(check::number(c, "warmup_steps"));
+    params.total_steps = static_cast<int64_t>(check::number(c, "total_steps"));
+    const std::vector<double> rates = check::numbers(check::array(c, "rates"));
+    for (size_t step = 0; step < rates.size(); ++step)
+      CHECK(std::abs(learning_rate_at(params, static_cast<int64_t>(step)) - rates[step]) <= 1e-12 * params.learning_rate);
+    if (params.schedule != Schedule::constant) CHECK(learning_rate_at(params, params.total_steps + 3) == 0);
+  }
+}
