@@ -109,7 +109,7 @@ export function extractWord(text: string): string | null {
 
 /** `The opposite is "cold" (not warm).` → `cold`. */
 function lastWord(text: string): string | undefined {
-  return clean(text.replace(/\([^)]*\)/g, ' ')).split(' ').filter((part) => part !== '').at(-1);
+  return clean(text.replace(/\([^()]*\)/g, ' ')).split(' ').filter((part) => part !== '').at(-1);
 }
 
 /** Lower case, letters and digits and inner hyphens alone, no leading article. */
