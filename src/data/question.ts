@@ -1,6 +1,6 @@
 /**
  * How a question is put to the model: the question, then an instruction to think step by step and to end with `Answer:`
- * (CREAM, arXiv 2410.12735, appendix: its evaluation prompt has the same two parts). Training prompts are put the same way, so that
+ * (CREAM's official code, prompts.py, has the same two parts). Training prompts are put the same way, so that
  * what is trained is what is measured.
  */
 import { createHash } from 'node:crypto';

@@ -1,6 +1,6 @@
 /**
  * The answer that a completion gives, as text. The prompt asked the model to end with `Answer:` (src/data/question.ts); a weak model
- * often does otherwise, so there are fall-backs (CREAM, arXiv 2410.12735, and its official code):
+ * often does otherwise, so there are fall-backs (the rules of CREAM's official code, evaluate.py, with its gaps closed):
  *
  *   letter   the stand-alone label after `Answer:`, else after `answer is`, else the last stand-alone label of the text. The labels are
  *            the question's own: ARC has 1–4, three choices, and E (the official code knows A–D alone)

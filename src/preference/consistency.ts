@@ -1,12 +1,13 @@
 /**
- * How far two judges agree on the order of a prompt's responses (CREAM, arXiv 2410.12735, §4.2).
+ * How far two judges agree on the order of a prompt's responses (CREAM's consistency rate, arXiv 2410.12735).
  *
  *   τ(J_t, J_{t−1}) = (concordant − discordant) / √(n₀ − n₁)√(n₀ − n₂),  n₀ = N(N−1)/2, n₁ and n₂ the tied couples of each side
- *   C_x = (τ + 1) / 2 ∈ [0, 1]                                           eq. 9: 0 reversed, ½ unrelated, 1 the same order
+ *   C_x = (τ + 1) / 2 ∈ [0, 1]                                           0 reversed, ½ unrelated, 1 the same order
  *
- * τ is the τ-b of Kendall (1945), as scipy.stats.kendalltau: without ties it is the paper's τ. Ablations of the paper: Spearman's ρ,
- * rescaled the same way, and TopOrder, 1 if both judges name the same best and the same worst response, else 0. (The official code
- * compares the ranks of the first and last *listed* response instead.)
+ * τ is the τ-b of Kendall (1945), as scipy.stats.kendalltau, on the rewards: a tie counts as a tie. The official code (cal_consistency.py)
+ * takes τ of ordinal ranks, which break ties by list position; without ties both are the same. Ablations: Spearman's ρ, rescaled the
+ * same way, and TopOrder, 1 if both judges name the same best and the same worst response, else 0. (The official code compares the
+ * ranks of the first and last *listed* response instead.)
  *
  * A judge that likes all responses equally has no order, and scipy answers NaN. Here: both constant → they agree, 1; one constant →
  * no evidence either way, 0 (so C = ½). `isUndefined` tells these prompts apart, and prefer.ts counts them.
@@ -58,7 +59,7 @@ export function topOrder(x: readonly number[], y: readonly number[]): number {
   return rx.indexOf(1) === ry.indexOf(1) && rx.indexOf(x.length) === ry.indexOf(y.length) ? 1 : 0;
 }
 
-/** [−1, 1] → [0, 1]: eq. 9. */
+/** [−1, 1] → [0, 1]. */
 export function rescale(correlation: number): number {
   return (correlation + 1) / 2;
 }

@@ -1,5 +1,5 @@
 /**
- * One preference pair a prompt (CREAM, arXiv 2410.12735, eq. 5): y⁺ = argmax r_t(x, y), y⁻ = argmin r_t(x, y).
+ * One preference pair a prompt (CREAM, arXiv 2410.12735): y⁺ = argmax r_t(x, y), y⁻ = argmin r_t(x, y).
  *
  * Under the ordinal ranks of rank.ts these are rank 1 and rank N. A prompt that yields no pair says why in `skipped`; it stays in the
  * rankings, so that nothing after it moves (the official code filters one list and not the other, and every later prompt gets
@@ -45,7 +45,7 @@ export function makePair(ranking: RankingRecord, scored: readonly ScoredCompleti
     prompt_token_ids: chosen.completion.prompt_token_ids,
     chosen_token_ids: chosen.completion.token_ids,
     rejected_token_ids: rejected.completion.token_ids,
-    // θ_t is the reference of the step that trains it: its scores are the reference log-probs (eq. 10).
+    // θ_t is the reference of the step that trains it: its scores are the reference log-probs.
     ref_chosen_logps: chosen.score.logp_current,
     ref_rejected_logps: rejected.score.logp_current,
     reward_chosen: ranking.reward_current[best]!,

@@ -1,5 +1,5 @@
 /**
- * The rank stage as a pure function: rewards → ranks → C → pairs → weights (CREAM, arXiv 2410.12735, algorithm 1, lines 7–12).
+ * The rank stage as a pure function: rewards → ranks → C → pairs → weights (CREAM, arXiv 2410.12735).
  * Rewards, scores and completions meet by (prompt id, sample); the order of their records changes nothing but the order of the result.
  */
 import type { CompletionRecord, PairRecord, RankingRecord, RewardRecord, ScoreRecord } from '../data/records.js';

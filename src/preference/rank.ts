@@ -1,5 +1,5 @@
 /**
- * Ordinal ranks J of a prompt's N rewards, 1 is best (CREAM, arXiv 2410.12735, §4: J_t and J_{t−1}).
+ * Ordinal ranks J of a prompt's N rewards, 1 is best (CREAM, arXiv 2410.12735).
  *
  * Equal rewards are ranked by sample id, lowest first, so that ranks do not depend on the order of records in a file. The same
  * order decides the pair (rank 1 against rank N) and TopOrder. Correlations do not use these ranks: they see the rewards, where a

@@ -1,5 +1,5 @@
 /**
- * The C that multiplies each pair's loss, L = C · L_DPO + (1 − C) · L_reverse-DPO (CREAM, arXiv 2410.12735, eq. 10, algorithm 1):
+ * The C that multiplies each pair's loss, L = C · L_DPO + (1 − C) · L_reverse-DPO (CREAM, arXiv 2410.12735):
  *
  *   avg    C = mean of C_x over the pairs that are trained on: the paper's main setting (less noise than N = 5 ranks of one prompt)
  *   dyn    C_x, each prompt's own

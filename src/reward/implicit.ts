@@ -1,7 +1,7 @@
 /**
  * The policy's own judgement of its responses.
  *
- *   r_t(x, y) = log π_θt(y|x) − log π_θ0(y|x)          CREAM (arXiv 2410.12735) eq. 4, without the factor β and the term that is
+ *   r_t(x, y) = log π_θt(y|x) − log π_θ0(y|x)          CREAM (arXiv 2410.12735), without the factor β and the term that is
  *                                                     the same for all y of a prompt: neither changes a ranking
  *   r(x, y)   = log π_θ0(y|x) / |y|                    where the judge is θ_0 itself: the difference is 0 for every y, so the
  *                                                     official code ranks by the mean log-prob of a token instead
