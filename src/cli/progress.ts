@@ -4,7 +4,8 @@
  */
 import colours from 'picocolors';
 import type { ModelProgress } from '../models/resolve.js';
-import type { RunEvent, StageName } from '../run/events.js';
+import type { RunEvent } from '../run/events.js';
+import type { Phase } from '../run/store.js';
 
 const PLAIN_EVERY_MS = 5_000;
 const DRAW_EVERY_MS = 80;
@@ -99,9 +100,9 @@ export function showEvent(progress: Progress, event: RunEvent): void {
     case 'model_loaded':
       return progress.say(`${'model'.padEnd(12)} ${event.path} · ${thousands(event.parameters / 1e6)} M parameters, ${event.dtype}, loaded in ${event.seconds.toFixed(1)} s`);
     case 'stage_started':
-      return progress.start({ group: groupName(event.iteration, event.stage), stage: event.stage, unit: event.unit, done: event.done, total: event.total });
+      return progress.start({ group: groupName(event.phase), stage: event.stage, unit: event.unit, done: event.done, total: event.total });
     case 'stage_kept':
-      return progress.say(`${heading({ group: groupName(event.iteration, event.stage), stage: event.stage })} ${colours.dim('done before')}`);
+      return progress.say(`${heading({ group: groupName(event.phase), stage: event.stage })} ${colours.dim('done before')}`);
     case 'stage_progress':
       return progress.update(event.done, event.total, event.tokens);
     case 'stage_finished':
@@ -115,8 +116,8 @@ export function showEvent(progress: Progress, event: RunEvent): void {
   }
 }
 
-function groupName(iteration: number, stage: StageName): string {
-  return iteration > 0 ? `iteration ${iteration}` : stage === 'sft' ? 'sft' : 'start';
+function groupName(phase: Phase): string {
+  return phase === 'sft' ? 'sft' : phase === 0 ? 'base model' : `iteration ${phase}`;
 }
 
 const heading = ({ group, stage }: { group: string; stage: string }): string => `${group.padEnd(12)} ${colours.bold(stage.padEnd(8))}`;

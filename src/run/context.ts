@@ -5,11 +5,13 @@ import { Interrupted } from './errors.js';
 import type { RunEvent, StageName } from './events.js';
 import type { Models } from './models.js';
 import type { Recipe } from './recipe.js';
+import type { StepRecord } from './stages/optimise.js';
 import type { StageHooks } from './stages/stage.js';
 import { inBlocks, phaseFolder, readRecords, remainingItems, type Phase } from './store.js';
 
+/** A stage of SFT or of iteration t; 0 is the base model. */
 export interface OfStage {
-  iteration: number;
+  phase: Phase;
   stage: StageName;
 }
 
@@ -82,16 +84,16 @@ export class RunContext {
   /** A stage as a whole: told, timed, and stopped as `Interrupted` where the signal asks for it. */
   async stage<T>(of: OfStage, start: { done: number; total: number; unit: string }, work: (hooks: StageHooks) => Promise<{ result: T; note: string }>): Promise<T> {
     this.checkSignal();
-    this.emit({ type: 'stage_started', ...of, ...start });
+    this.emit({ type: 'stage_started', ...told(of), ...start });
     const began = performance.now();
     let tokens = 0;
     const progress = (done: number, now: number) => {
       tokens = now;
-      this.emit({ type: 'stage_progress', ...of, done, total: start.total, tokens });
+      this.emit({ type: 'stage_progress', ...told(of), done, total: start.total, tokens });
     };
     try {
       const { result, note } = await work({ signal: this.fields.signal, progress });
-      this.emit({ type: 'stage_finished', ...of, seconds: (performance.now() - began) / 1000, tokens, note });
+      this.emit({ type: 'stage_finished', ...told(of), seconds: (performance.now() - began) / 1000, tokens, note });
       return result;
     } catch (error) {
       if (this.fields.signal.aborted) throw new Interrupted();
@@ -101,11 +103,22 @@ export class RunContext {
 
   /** The artefact of a stage that an earlier call finished. */
   async kept<Made extends object>(of: OfStage, path: string): Promise<Made[]> {
-    this.emit({ type: 'stage_kept', ...of });
+    this.tellKept(of);
     return readRecords<Made>(path);
+  }
+
+  tellKept(of: OfStage): void {
+    this.emit({ type: 'stage_kept', ...told(of) });
+  }
+
+  tellStep(of: OfStage, metrics: StepRecord): void {
+    this.emit({ type: 'step', ...told(of), metrics });
   }
 
   private checkSignal(): void {
     if (this.fields.signal.aborted) throw new Interrupted();
   }
 }
+
+/** Events name the iteration as a number, too: SFT comes before the first. */
+const told = ({ phase, stage }: OfStage) => ({ iteration: phase === 'sft' ? 0 : phase, phase, stage });

@@ -15,7 +15,7 @@ export async function evaluateModel(run: RunContext, phase: Phase, n: number): P
   const { evaluate: settings, sample: { max_rows } } = run.recipe;
   const questions = await chooseQuestions(run.recipe);
   if (questions.length === 0) return;
-  await run.blocks({ iteration: phase === 'sft' ? 0 : phase, stage: 'evaluate' }, {
+  await run.blocks({ phase, stage: 'evaluate' }, {
     path: run.file(phase, 'answers.jsonl'),
     items: questions,
     size: settings.block_prompts,

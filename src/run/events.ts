@@ -1,5 +1,6 @@
-/** What a run tells while it works: the union of its events and nothing else. Iteration 0 is the base model, `sft` stages count as iteration 0. */
+/** What a run tells while it works: the union of its events and nothing else. `iteration` is 0 for the base model and for SFT, which `phase` tells apart. */
 import type { StepRecord } from './stages/optimise.js';
+import type { Phase } from './store.js';
 import type { IterationSummary } from './summary.js';
 
 export type StageName = 'sft' | 'sample' | 'score' | 'rank' | 'train' | 'evaluate';
@@ -7,6 +8,7 @@ export type StageName = 'sft' | 'sample' | 'score' | 'rank' | 'train' | 'evaluat
 /** A stage of an iteration: what the events below are about. */
 interface OfStage {
   iteration: number;
+  phase: Phase;
   stage: StageName;
 }
 

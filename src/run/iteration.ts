@@ -35,7 +35,7 @@ async function promptsOf(run: RunContext, t: number): Promise<PromptRecord[]> {
 
 function sampleFrom(run: RunContext, t: number, prompts: PromptRecord[]): Promise<CompletionRecord[]> {
   const { sample: settings, seed } = run.recipe;
-  return run.blocks({ iteration: t, stage: 'sample' }, {
+  return run.blocks({ phase: t, stage: 'sample' }, {
     path: run.file(t, 'completions.jsonl'),
     items: prompts,
     size: settings.block_prompts,
@@ -53,7 +53,7 @@ function scoreBy(run: RunContext, t: number, completions: CompletionRecord[]): P
     previous: await run.models.model(run.checkpoint(t - 1)),
     base: await run.models.model(run.checkpoint(0)),
   });
-  return run.blocks({ iteration: t, stage: 'score' }, {
+  return run.blocks({ phase: t, stage: 'score' }, {
     path: run.file(t, 'scores.jsonl'),
     items: groupCompletions(completions),
     size: settings.block_prompts,
@@ -64,7 +64,7 @@ function scoreBy(run: RunContext, t: number, completions: CompletionRecord[]): P
 }
 
 async function rankInto(run: RunContext, t: number, scores: ScoreRecord[], completions: CompletionRecord[]): Promise<PairRecord[]> {
-  const of = { iteration: t, stage: 'rank' } as const;
+  const of = { phase: t, stage: 'rank' } as const;
   // The pairs are written last: they say that the rankings are there, too.
   const path = run.file(t, 'pairs.jsonl');
   if (existsSync(path)) return run.kept(of, path);
@@ -81,8 +81,8 @@ async function rankInto(run: RunContext, t: number, scores: ScoreRecord[], compl
 
 function trainOn(run: RunContext, t: number, pairs: PairRecord[]): Promise<void> {
   const settings = run.recipe.train;
-  return trainCheckpoint(run, { iteration: t, stage: 'train' }, {
-    phase: t, from: t, to: t + 1, settings, examples: pairs.length, unit: 'pairs',
+  return trainCheckpoint(run, { phase: t, stage: 'train' }, {
+    from: t, to: t + 1, settings, examples: pairs.length, unit: 'pairs',
     work: (policy, common, state, hooks) => train(pairs, policy, { ...common, settings, onWarning: (message) => run.emit({ type: 'warning', message }) }, state, hooks),
   });
 }

@@ -18,7 +18,7 @@ import { Models } from './models.js';
 import { firstDifference, parseRecipe, recipeDigest, recipeText } from './recipe-file.js';
 import type { Recipe } from './recipe.js';
 import { fineTune } from './sft.js';
-import { EVENTS, LOCK, METRICS, RECIPE, REPORT, RUN, SUMMARY, writeAtomic, writeRecords, type Phase } from './store.js';
+import { EVENTS, LOCK, METRICS, RECIPE, REPORT, RUN, SUMMARY, sweep, writeAtomic, writeRecords, type Phase } from './store.js';
 import { metricRows, summarise, summaryOf } from './summary.js';
 
 export interface RunOptions {
@@ -56,6 +56,7 @@ async function locked(recipe: Recipe, options: Options, tell: Emit): Promise<voi
   mkdirSync(directory, { recursive: true });
   const release = takeLock(join(directory, LOCK));
   try {
+    await sweep(directory);
     const resumed = await checkRecipe(directory, recipe);
     if (existsSync(join(directory, SUMMARY))) return tell({ type: 'run_finished', directory, already: true, seconds: 0 });
     await work(recipe, options, logged(directory, tell), resumed);

@@ -11,8 +11,8 @@ import { trainCheckpoint } from './training.js';
 export async function fineTune(run: RunContext): Promise<void> {
   const settings = run.recipe.sft;
   const demonstrations = await demonstrationsOf(run);
-  await trainCheckpoint(run, { iteration: 0, stage: 'sft' }, {
-    phase: 'sft', from: 0, to: 1, settings, examples: demonstrations.length, unit: 'demonstrations',
+  await trainCheckpoint(run, { phase: 'sft', stage: 'sft' }, {
+    from: 0, to: 1, settings, examples: demonstrations.length, unit: 'demonstrations',
     work: (policy, common, state, hooks) => sft(demonstrations, policy, { ...common, settings }, state, hooks),
   });
   await evaluateModel(run, 'sft', 1);

@@ -50,6 +50,13 @@ export async function writeAtomic(path: string, data: string | Uint8Array): Prom
   });
 }
 
+/** Removes what killed writers left half-written in `folder` and the folders below. Only while the run is locked. */
+export async function sweep(folder: string): Promise<void> {
+  for (const entry of await readdir(folder, { withFileTypes: true, recursive: true })) {
+    if (entry.isFile() && /\.tmp-\d+$/.test(entry.name)) await rm(join(entry.parentPath, entry.name), { force: true });
+  }
+}
+
 /** A rename is durable once its folder is synced. */
 export async function syncFolder(path: string): Promise<void> {
   const folder = await open(path, 'r');

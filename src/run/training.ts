@@ -6,7 +6,7 @@ import { stepsPerEpoch, type StepRecord, type TrainingState } from './stages/opt
 import type { OptimisationSettings } from './recipe.js';
 import type { Policy, StageHooks } from './stages/stage.js';
 import { saveCheckpoint } from './checkpoint.js';
-import { writeRecords, type Phase } from './store.js';
+import { writeRecords } from './store.js';
 import { trainingState } from './training-state.js';
 
 /** What every training stage hands to its loop. */
@@ -17,7 +17,6 @@ export interface CommonWork {
 }
 
 export interface Training {
-  phase: Phase;
   /** Trains θ_from into θ_to. */
   from: number;
   to: number;
@@ -29,10 +28,10 @@ export interface Training {
 
 /** Does nothing where `steps.jsonl` is there: it is written after the checkpoint is complete. */
 export async function trainCheckpoint(run: RunContext, of: OfStage, training: Training): Promise<void> {
-  const { phase, settings } = training;
+  const { settings } = training, { phase } = of;
   const stepsFile = run.file(phase, 'steps.jsonl'), folder = run.file(phase, 'training');
   if (existsSync(stepsFile)) {
-    run.emit({ type: 'stage_kept', ...of });
+    run.tellKept(of);
     return rm(folder, { recursive: true, force: true });
   }
   const state = trainingState(folder, run.plan);
@@ -40,8 +39,8 @@ export async function trainCheckpoint(run: RunContext, of: OfStage, training: Tr
   const total = stepsPerEpoch(training.examples, settings) * settings.epochs;
   await run.stage(of, { done: await state.steps(), total, unit: 'steps' }, async (hooks) => {
     const steps = await run.models.train(from, to, settings.checkpoint_dtype, (policy) => training.work(policy, {
-      key: [run.recipe.seed, of.stage, of.iteration],
-      onStep: (metrics) => run.emit({ type: 'step', ...of, metrics }),
+      key: [run.recipe.seed, of.stage, phase],
+      onStep: (metrics) => run.tellStep(of, metrics),
       save: (model) => saveCheckpoint(policy.language, model, to, settings.checkpoint_dtype),
     }, state, hooks));
     await writeRecords(stepsFile, steps);

@@ -7,7 +7,9 @@ import { trainingState } from '../../src/run/training-state.js';
 import type { Trainer } from '../../src/engine/trainer.js';
 
 let folder: string;
-beforeEach(() => (folder = mkdtempSync(join(tmpdir(), 'cream-store-'))));
+beforeEach(() => {
+  folder = mkdtempSync(join(tmpdir(), 'cream-store-'));
+});
 afterEach(() => rmSync(folder, { recursive: true, force: true }));
 
 describe('an atomic write', () => {
