@@ -26,7 +26,7 @@ export class ModelError extends Error {
 export function explainDiskError(error: unknown, directory: string): unknown {
   const code = (error as NodeJS.ErrnoException | null)?.code;
   if (code === 'ENOSPC' || code === 'EDQUOT') {
-    return new ModelError('ERR_DISK_FULL', `The disk of ${directory} is full; free some space or point CREAM_CACHE (HF_HOME for hub models) elsewhere, then repeat: what was downloaded is kept.`, { cause: error });
+    return new ModelError('ERR_DISK_FULL', `The disk of ${directory} is full; free some space or point CREAM_CACHE (HF_HOME for hub models) elsewhere, then run the command again.`, { cause: error });
   }
   return error;
 }

