@@ -1,12 +1,149 @@
+// Cuts attention into tiles of queries that share keys: in decoding, neighbouring rows of one prompt × the query heads of one
+// kv head; in a packed batch, neighbouring rows of one segment × the same heads. Tiles are what threads share out.
+#include <array>
+
+#include "ops/attention/kernel.h"
 #include "ops/attention/op.h"
+#include "ops/launch.h"
 
 namespace cream::ops {
+namespace {
+
+constexpr int64_t most_queries = 96;  // of one tile: their state and two key blocks stay in L2
+
+bool head_dim_fits(int64_t d) { return d % 16 == 0 && d <= 256; }
+
+// This thread's working memory, kept so that a decode step allocates nothing.
+float* scratch(int64_t floats) {
+  static thread_local std::vector<float> buffer;
+  if (static_cast<int64_t>(buffer.size()) < floats + 16) buffer.resize(floats + 16);
+  return reinterpret_cast<float*>((reinterpret_cast<uintptr_t>(buffer.data()) + 63) & ~uintptr_t{63});
+}
+
+// Query and output addresses of one tile: row by row, the `group` query heads of one kv head.
+template <class T>
+struct Tile {
+  std::array<const T*, most_queries> q;
+  std::array<T*, most_queries> out;
+  int64_t count = 0;
+
+  void push(const Tensor& queries, Tensor& result, int64_t row, int64_t head) {
+    q[count] = data<T>(queries) + row * queries.stride(0) + head * queries.size(2);
+    out[count++] = mutable_data<T>(result) + row * result.stride(0) + head * queries.size(2);
+  }
+  attend::Queries<T> queries(int64_t d) const {
+    return {q.data(), count, d, static_cast<float>(1.0 / std::sqrt(static_cast<double>(d))), scratch(attend::scratch_floats(count, d))};
+  }
+};
+
+// Heads contiguous within a row; rows may be apart (a slice of the fused projection).
+Tensor by_rows(const Tensor& x) { return x.stride(2) == 1 && x.stride(1) == x.size(2) ? x : x.contiguous(); }
+
+using attend::Range;
+
+// Neighbouring rows with the same shared keys, at most `limit` of them.
+std::vector<Range> sibling_rows(const std::vector<DecodeSource>& sources, int64_t limit) {
+  std::vector<Range> ranges;
+  for (int64_t row = 0; row < static_cast<int64_t>(sources.size()); ++row) {
+    const bool sibling = row > 0 && sources[row].shared_keys && sources[row].shared_keys == sources[row - 1].shared_keys &&
+                         sources[row].shared_length == sources[row - 1].shared_length && row - ranges.back().first < limit;
+    if (sibling) ranges.back().last = row + 1;
+    else ranges.push_back({row, row + 1});
+  }
+  return ranges;
+}
+
+template <class T>
+void decode_tile(const Tensor& q, Tensor& out, const std::vector<DecodeSource>& sources, Range rows, int64_t kv_head, int64_t group) {
+  const int64_t d = q.size(2);
+  Tile<T> tile;
+  for (int64_t row = rows.first; row < rows.last; ++row)
+    for (int64_t h = 0; h < group; ++h) tile.push(q, out, row, kv_head * group + h);
+  const attend::Queries<T> queries = tile.queries(d);
+  attend::begin(queries);
+  const auto part = [&](const void* keys, const void* values, int64_t length, int64_t capacity) {
+    const int64_t offset = kv_head * capacity * d;
+    return attend::Keys<T>{static_cast<const T*>(keys) + offset, static_cast<const T*>(values) + offset, d, length};
+  };
+  const DecodeSource& first = sources[rows.first];
+  if (first.shared_length > 0) attend::add(queries, part(first.shared_keys, first.shared_values, first.shared_length, first.shared_capacity), {0, tile.count});
+  for (int64_t row = rows.first; row < rows.last; ++row) {
+    const DecodeSource& s = sources[row];
+    const int64_t at = (row - rows.first) * group;
+    if (s.own_length > 0) attend::add(queries, part(s.own_keys, s.own_values, s.own_length, s.own_capacity), {at, at + group});
+  }
+  attend::finish(queries, tile.out.data());
+}
+
+struct PackedTile {
+  const Segment* segment;
+  const Segment* prefix;  // or null
+  Range rows;          // within the segment
+  int64_t kv_head;
+};
+
+template <class T>
+void packed_tile(const Tensor& q, const Tensor& k, const Tensor& v, Tensor& out, const PackedTile& t, int64_t group) {
+  const int64_t d = q.size(2);
+  Tile<T> tile;
+  std::array<int64_t, most_queries> limits;
+  for (int64_t row = t.rows.first; row < t.rows.last; ++row)
+    for (int64_t h = 0; h < group; ++h) {
+      limits[tile.count] = row + 1;
+      tile.push(q, out, t.segment->start + row, t.kv_head * group + h);
+    }
+  const attend::Queries<T> queries = tile.queries(d);
+  attend::begin(queries);
+  const auto part = [&](int64_t start, int64_t length) {
+    const int64_t offset = start * k.stride(0) + t.kv_head * d;
+    return attend::Keys<T>{data<T>(k) + offset, data<T>(v) + offset, k.stride(0), length};
+  };
+  if (t.prefix) attend::add(queries, part(t.prefix->start, t.prefix->length), {0, tile.count});
+  attend::add(queries, part(t.segment->start, t.rows.last), {0, tile.count}, limits.data());
+  attend::finish(queries, tile.out.data());
+}
+
+}  // namespace
+
+Tensor decode_attention(const Tensor& q, const std::vector<DecodeSource>& sources, int64_t kv_heads) {
+  const int64_t rows = q.size(0), heads = q.size(1), d = q.size(2), group = heads / kv_heads;
+  if (!fast_inputs(q) || !head_dim_fits(d) || group > most_queries) return reference::decode_attention(q, sources, kv_heads);
+  const Tensor in = by_rows(q);
+  Tensor out = at::empty({rows, heads * d}, q.options());
+  const std::vector<Range> ranges = sibling_rows(sources, most_queries / group);
+  const int64_t tiles = static_cast<int64_t>(ranges.size()) * kv_heads;
+  by_type(in, [&](auto type) {
+    at::parallel_for(0, tiles, 1, [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i) decode_tile<decltype(type)>(in, out, sources, ranges[i / kv_heads], i % kv_heads, group);
+    });
+  });
+  count_fast_run(Op::decode_attention);
+  return out;
+}
 
 Tensor packed_attention(const Tensor& q, const Tensor& k, const Tensor& v, const std::vector<Segment>& segments) {
-  return reference::packed_attention(q, k, v, segments);
-}
-Tensor decode_attention(const Tensor& q, const std::vector<DecodeSource>& sources, int64_t kv_heads) {
-  return reference::decode_attention(q, sources, kv_heads);
+  const int64_t rows = q.size(0), heads = q.size(1), d = q.size(2), kv_heads = k.size(1), group = heads / kv_heads;
+  int64_t covered = 0;
+  for (const Segment& segment : segments) covered += segment.length;
+  if (!fast_inputs(q, {k, v}) || !head_dim_fits(d) || group > most_queries || covered != rows)
+    return reference::packed_attention(q, k, v, segments);
+  const Tensor in = by_rows(q);
+  Tensor keys = by_rows(k), values = by_rows(v);
+  if (keys.stride(0) != values.stride(0)) keys = keys.contiguous(), values = values.contiguous();
+  Tensor out = at::empty({rows, heads * d}, q.options());
+  const int64_t height = std::max<int64_t>(1, most_queries / group);
+  std::vector<PackedTile> tiles;
+  for (const Segment& segment : segments)
+    for (int64_t row = 0; row < segment.length; row += height)
+      for (int64_t head = 0; head < kv_heads; ++head)
+        tiles.push_back({&segment, segment.prefix < 0 ? nullptr : &segments[segment.prefix], {row, std::min(row + height, segment.length)}, head});
+  by_type(in, [&](auto type) {
+    at::parallel_for(0, static_cast<int64_t>(tiles.size()), 1, [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i) packed_tile<decltype(type)>(in, keys, values, out, tiles[i], group);
+    });
+  });
+  count_fast_run(Op::packed_attention);
+  return out;
 }
 
 }  // namespace cream::ops

@@ -1,9 +1,67 @@
+// The packed head, block of 1,024 columns by block, into a buffer that stays in L2; of each block only max and Σ exp remain.
+// Cut over threads: chunks of rows × blocks. The sums are merged in block order at the end, so neither the cut nor the other
+// rows change a result.
 #include "ops/linear_logprob/op.h"
 
+#include "ops/dispatch.h"
+#include "ops/linear/kernel.h"
+#include "ops/linear/packed.h"
+#include "ops/softmax_block.h"
+#include "support/error.h"
+
 namespace cream::ops {
+namespace {
+
+constexpr int64_t chunk = 6 * packed::block_rows;  // rows: 84 × 1,024 fp32 logits are 336 KB
+
+struct Work {
+  const packed::Weight& head;
+  const uint16_t* hidden;
+  int64_t rows, stride;
+  const int64_t* targets;
+  BlockSum* sums;  // [rows, blocks]
+  float* chosen;   // [rows] logit of the target
+};
+
+// Runs [begin, end) of the grid (chunk of rows, block of columns), blocks innermost.
+void run(const Work& w, int64_t begin, int64_t end) {
+  const int64_t blocks = softmax_blocks(w.head.out), depth = packed::padded_in(w.head.in);
+  std::vector<uint16_t> gathered(chunk * depth);
+  std::vector<float> logits(chunk * softmax_block);
+  for (int64_t item = begin; item < end; ++item) {
+    const int64_t row = item / blocks * chunk, block = item % blocks, n = std::min(chunk, w.rows - row);
+    if (item == begin || block == 0) packed::gather_avx512(w.hidden + row * w.stride, w.stride, n, w.head.in, gathered.data());
+    const int64_t column = block * softmax_block, columns = std::min(softmax_block, w.head.out - column);
+    const int64_t first = column / packed::panel_columns;
+    packed::multiply_avx512({gathered.data(), n, w.head.in, w.head.data(), w.head.out, first, first + packed::panels(columns),
+                             logits.data(), softmax_block, /*f32=*/true});
+    for (int64_t r = 0; r < n; ++r) {
+      const float* line = logits.data() + r * softmax_block;
+      w.sums[(row + r) * blocks + block] = block_sum_avx512(line, columns);
+      const int64_t target = w.targets[row + r] - column;
+      if (target >= 0 && target < columns) w.chosen[row + r] = line[target];
+    }
+  }
+}
+
+}  // namespace
 
 Tensor linear_logprob(const Tensor& hidden, const Linear& head, const Tensor& targets) {
-  return reference::linear_logprob(hidden, head.weight, targets);
+  at::NoGradGuard no_grad;
+  const packed::Weight* fast = packed::usable(hidden, head);
+  if (!fast) return reference::linear_logprob(hidden, head.weight, targets);
+  const Tensor x = hidden.stride(1) == 1 ? hidden : hidden.contiguous(), ids = targets.to(at::kLong).contiguous();
+  const int64_t rows = x.size(0), blocks = softmax_blocks(fast->out);
+  if (x.size(1) != fast->in || ids.numel() != rows)
+    throw Error(ErrorCode::internal, "linear_logprob: hidden, head and targets do not fit together.");
+  Tensor out = at::empty({rows}, x.options().dtype(at::kFloat));
+  float* result = static_cast<float*>(out.mutable_data_ptr());
+  std::vector<BlockSum> sums(rows * blocks);
+  const Work work{*fast, static_cast<const uint16_t*>(x.const_data_ptr()), rows, x.stride(0), static_cast<const int64_t*>(ids.const_data_ptr()), sums.data(), result};
+  at::parallel_for(0, (rows + chunk - 1) / chunk * blocks, 1, [&](int64_t begin, int64_t end) { run(work, begin, end); });
+  for (int64_t row = 0; row < rows; ++row) result[row] = static_cast<float>(result[row] - log_sum_exp(&sums[row * blocks], blocks));
+  count_fast_run(Op::linear_logprob);
+  return out;
 }
 
 }  // namespace cream::ops

@@ -1,9 +1,105 @@
+// The reference's rule without its full sort: what can be drawn lies within a few temperatures of the highest logit, so collect
+// the tokens of a window below it, widen the window until their mass is enough for top-p (or top-k, or u), and sort only those.
+// Masses are sums of doubles, so the draw is the reference's unless u falls within ~1e−15 of a boundary.
 #include "ops/sample/op.h"
 
+#include <algorithm>
+#include <cmath>
+#include <string>
+#include <vector>
+
+#include "ops/dispatch.h"
+#include "ops/sample/kernel.h"
+#include "ops/softmax_block.h"
+
 namespace cream::ops {
+namespace {
+
+struct Row {
+  const float* logits;  // banned tokens at −inf
+  int64_t vocab;
+  double max, temperature;
+  double weight(uint64_t key) const { return std::exp((double{logits[key_id(key)]} - max) / temperature); }
+};
+
+// Room that outlives the call: a step samples dozens of rows on each thread.
+struct Scratch {
+  std::vector<float> masked;
+  std::vector<uint64_t> keys;
+  std::vector<double> running;
+};
+Scratch& scratch() {
+  static thread_local Scratch room;
+  return room;
+}
+
+// The highest tokens in nucleus order: at least `least` of them, and at least `mass` of weight; all that are finite if need be.
+int64_t collect_top(const Row& row, int64_t least, double mass, std::vector<uint64_t>& keys) {
+  keys.resize(row.vocab);
+  for (double window = 4;; window *= 2) {
+    const double threshold = row.max - window * row.temperature;
+    const bool all = window > 1e4 || !std::isfinite(static_cast<float>(threshold));
+    const float lowest = all ? -std::numeric_limits<float>::max() : static_cast<float>(threshold);
+    const int64_t count = collect_avx512(row.logits, row.vocab, lowest, keys.data());
+    double found = 0;
+    for (int64_t i = 0; i < count; ++i) found += row.weight(keys[i]);
+    // The margin covers the rounding of `found`, which is summed in another order than the nucleus.
+    if (all || (count >= least && found * (1 - 1e-12) >= mass)) {
+      std::sort(keys.begin(), keys.begin() + count);
+      return count;
+    }
+  }
+}
+
+int64_t draw(const Row& row, const SamplingParams& params, double u) {
+  auto& [masked, keys, running] = scratch();
+  const bool top_k = params.top_k > 0 && params.top_k < row.vocab, top_p = params.top_p < 1;
+  double total = top_k ? 0 : weight_sum_avx512(row.logits, row.vocab, row.max, 1 / row.temperature);
+  const double reach = top_k ? 0 : (top_p ? params.top_p : u) * total;
+  int64_t count = collect_top(row, top_k ? params.top_k : 1, reach, keys);
+  if (top_k) count = std::min(count, params.top_k);
+
+  running.resize(row.vocab);
+  double sum = 0;
+  for (int64_t i = 0; i < count; ++i) running[i] = sum += row.weight(keys[i]);
+  if (top_k) total = sum;
+  const auto first = running.begin(), last = first + count;
+  if (top_p) {
+    count = std::min<int64_t>(count, std::lower_bound(first, last, params.top_p * total) - first + 1);
+    total = running[count - 1];
+  }
+  const int64_t chosen = std::upper_bound(first, first + count, u * total) - first;
+  return key_id(keys[std::min(chosen, count - 1)]);
+}
+
+double full_log_sum_exp(const float* logits, int64_t vocab) {
+  static thread_local std::vector<BlockSum> blocks;
+  blocks.resize(softmax_blocks(vocab));
+  for (size_t b = 0; b < blocks.size(); ++b) {
+    const int64_t start = static_cast<int64_t>(b) * softmax_block;
+    blocks[b] = block_sum_avx512(logits + start, std::min(softmax_block, vocab - start));
+  }
+  return log_sum_exp(blocks.data(), static_cast<int64_t>(blocks.size()));
+}
+
+}  // namespace
 
 Draw sample(const float* logits, int64_t vocab, const SamplingParams& params, const Tokens* banned, double u) {
-  return reference::sample(logits, vocab, params, banned, u);
+  if (!fast_path()) return reference::sample(logits, vocab, params, banned, u);
+  const float* allowed = logits;
+  if (banned && !banned->empty()) {
+    auto& masked = scratch().masked;
+    masked.assign(logits, logits + vocab);
+    for (TokenId id : *banned)
+      if (id >= 0 && id < vocab) masked[id] = -INFINITY;
+    allowed = masked.data();
+  }
+  const Peak peak = peak_avx512(allowed, vocab);
+  if (peak.nan || !std::isfinite(peak.logit))
+    throw Error(ErrorCode::non_finite, "sample: no token has a finite logit; the model's weights or activations overflowed.");
+  const int64_t token = params.temperature > 0 ? draw({allowed, vocab, peak.logit, params.temperature}, params, u) : peak.id;
+  count_fast_run(Op::sample);
+  return {static_cast<TokenId>(token), static_cast<float>(logits[token] - full_log_sum_exp(logits, vocab))};
 }
 
 }  // namespace cream::ops

@@ -28,9 +28,11 @@ Draw sample(const float* logits, int64_t vocab, const SamplingParams& params, co
   if (!std::isfinite(highest))
     throw Error(ErrorCode::non_finite, "sample: no token has a finite logit; the model's weights or activations overflowed.");
 
+  sorted = sorted.narrow(0, 0, sorted.isfinite().sum().item<int64_t>());  // what is banned is out even when u is 1 − 2⁻⁵³
+
   int64_t chosen = 0;
   if (params.temperature > 0) {
-    if (params.top_k > 0 && params.top_k < vocab) sorted = sorted.narrow(0, 0, params.top_k);
+    if (params.top_k > 0 && params.top_k < sorted.size(0)) sorted = sorted.narrow(0, 0, params.top_k);
     Tensor running = ((sorted - highest) / params.temperature).exp().cumsum(0);
     if (params.top_p < 1) {
       const double mass = params.top_p * running[-1].item<double>();

@@ -1,0 +1,236 @@
+// Online softmax attention (Milakov & Gimelshein 2018; FlashAttention): for each block of 64 keys
+//   s = scale·q·kᵀ,  m' = max(m, s),  p = exp(s − m'),  l = l·exp(m − m') + Σp,  o = o·exp(m − m') + p·v
+// A block is turned once for all queries: keys transposed (bf16: [d/2][64][2] for VDPBF16PS), values widened to fp32.
+// Blocks start at the part's first key and a query's arithmetic never looks at its neighbours; a key beyond a query's limit
+// contributes exactly 0. So neither the batch nor the way rows were grouped changes a result.
+#include "ops/attention/kernel.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "ops/avx512.h"
+
+namespace cream::ops::attend {
+namespace {
+
+constexpr float minus_infinity = -std::numeric_limits<float>::infinity();
+
+inline int64_t padded(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
+
+// Where things lie in the scratch of `count` queries; all fp32 but `query`, which holds T.
+struct Layout {
+  int64_t max, sum, out, query, keys, values, scores, end;
+  Layout(int64_t count, int64_t d) {
+    const int64_t rows = padded(count, tile_queries);
+    max = 0;
+    sum = max + padded(rows, 16);
+    out = sum + padded(rows, 16);
+    query = out + rows * d;
+    keys = query + rows * d;
+    values = keys + key_block * d;
+    scores = values + key_block * d;
+    end = scores + tile_queries * key_block;
+  }
+};
+
+// 16 rows of 16 32-bit values, `stride` values apart → to[column][row], columns 64 apart.
+inline void transpose16(__m512i (&r)[16], int32_t* to) {
+  __m512i t[16];
+  for (int i = 0; i < 8; ++i) {
+    t[2 * i] = _mm512_unpacklo_epi32(r[2 * i], r[2 * i + 1]);
+    t[2 * i + 1] = _mm512_unpackhi_epi32(r[2 * i], r[2 * i + 1]);
+  }
+  for (int i = 0; i < 4; ++i) {
+    r[4 * i] = _mm512_unpacklo_epi64(t[4 * i], t[4 * i + 2]);
+    r[4 * i + 1] = _mm512_unpackhi_epi64(t[4 * i], t[4 * i + 2]);
+    r[4 * i + 2] = _mm512_unpacklo_epi64(t[4 * i + 1], t[4 * i + 3]);
+    r[4 * i + 3] = _mm512_unpackhi_epi64(t[4 * i + 1], t[4 * i + 3]);
+  }
+  for (int i = 0; i < 4; ++i) {
+    t[i] = _mm512_shuffle_i32x4(r[i], r[4 + i], 0x88);
+    t[4 + i] = _mm512_shuffle_i32x4(r[i], r[4 + i], 0xdd);
+    t[8 + i] = _mm512_shuffle_i32x4(r[8 + i], r[12 + i], 0x88);
+    t[12 + i] = _mm512_shuffle_i32x4(r[8 + i], r[12 + i], 0xdd);
+  }
+  for (int i = 0; i < 4; ++i) {
+    _mm512_storeu_si512(to + key_block * i, _mm512_shuffle_i32x4(t[i], t[8 + i], 0x88));
+    _mm512_storeu_si512(to + key_block * (8 + i), _mm512_shuffle_i32x4(t[i], t[8 + i], 0xdd));
+    _mm512_storeu_si512(to + key_block * (4 + i), _mm512_shuffle_i32x4(t[4 + i], t[12 + i], 0x88));
+    _mm512_storeu_si512(to + key_block * (12 + i), _mm512_shuffle_i32x4(t[4 + i], t[12 + i], 0xdd));
+  }
+}
+
+// Keys [n ≤ 64][d] → [words][64] 32-bit words (a bf16 pair or one fp32), words = d·sizeof(T)/4; zero up to a multiple of 16 keys.
+template <class T>
+void turn_keys(const T* keys, int64_t stride, int64_t n, int64_t d, int32_t* to) {
+  const int64_t words = d * static_cast<int64_t>(sizeof(T)) / 4;
+  for (int64_t key = 0; key < n; key += 16)
+    for (int64_t word = 0; word < words; word += 16) {
+      const __mmask16 m = first_lanes(words - word);
+      __m512i r[16];
+      for (int64_t i = 0; i < 16; ++i)
+        r[i] = key + i < n ? _mm512_maskz_loadu_epi32(m, reinterpret_cast<const int32_t*>(keys + (key + i) * stride) + word) : _mm512_setzero_si512();
+      if (words - word >= 16) {
+        transpose16(r, to + word * key_block + key);
+      } else {
+        int32_t turned[16 * key_block];
+        transpose16(r, turned);
+        for (int64_t w = 0; w < words - word; ++w)
+          _mm512_storeu_si512(to + (word + w) * key_block + key, _mm512_loadu_si512(turned + w * key_block));
+      }
+    }
+}
+
+template <class T>
+void widen_values(const T* values, int64_t stride, int64_t n, int64_t d, float* to) {
+  for (int64_t key = 0; key < n; ++key)
+    for (int64_t i = 0; i < d; i += 16) _mm512_storeu_ps(to + key * d + i, load16(values + key * stride + i));
+}
+
+inline __m512 multiply_add(__m512 acc, int32_t query, __m512i key, const uint16_t*) {
+  return _mm512_dpbf16_ps(acc, reinterpret_cast<__m512bh>(_mm512_set1_epi32(query)), reinterpret_cast<__m512bh>(key));
+}
+inline __m512 multiply_add(__m512 acc, int32_t query, __m512i key, const float*) {
+  return _mm512_fmadd_ps(_mm512_castsi512_ps(_mm512_set1_epi32(query)), _mm512_castsi512_ps(key), acc);
+}
+
+// Scores of R queries against the 64 turned keys.
+template <int R, class T>
+void score(const int32_t* query, const int32_t* keys, int64_t words, float scale, float* scores) {
+  __m512 acc[R][4];
+  for (int r = 0; r < R; ++r)
+    for (int c = 0; c < 4; ++c) acc[r][c] = _mm512_setzero_ps();
+  for (int64_t w = 0; w < words; ++w, keys += key_block) {
+    __m512i k[4];
+    for (int c = 0; c < 4; ++c) k[c] = _mm512_loadu_si512(keys + 16 * c);
+    for (int r = 0; r < R; ++r)
+      for (int c = 0; c < 4; ++c) acc[r][c] = multiply_add(acc[r][c], query[r * words + w], k[c], static_cast<const T*>(nullptr));
+  }
+  for (int r = 0; r < R; ++r)
+    for (int c = 0; c < 4; ++c) _mm512_storeu_ps(scores + r * key_block + 16 * c, _mm512_mul_ps(acc[r][c], _mm512_set1_ps(scale)));
+}
+
+// One query: scores of which the first `visible` count → weights; returns the factor for what was summed before.
+float soften(float* scores, int64_t visible, float& max, float& sum) {
+  __m512 s[4], high = _mm512_set1_ps(minus_infinity);
+  for (int c = 0; c < 4; ++c) {
+    s[c] = _mm512_mask_loadu_ps(_mm512_set1_ps(minus_infinity), first_lanes(visible - 16 * c), scores + 16 * c);
+    high = _mm512_max_ps(high, s[c]);
+  }
+  const float next = std::max(max, _mm512_reduce_max_ps(high));
+  if (next == minus_infinity) {  // nothing seen yet
+    for (int c = 0; c < 4; ++c) _mm512_storeu_ps(scores + 16 * c, _mm512_setzero_ps());
+    return 1;
+  }
+  __m512 total = _mm512_setzero_ps();
+  for (int c = 0; c < 4; ++c) {
+    const __m512 p = exp16(_mm512_sub_ps(s[c], _mm512_set1_ps(next)));
+    total = _mm512_add_ps(total, p);
+    _mm512_storeu_ps(scores + 16 * c, p);
+  }
+  const float factor = _mm512_cvtss_f32(exp16(_mm512_set1_ps(max - next)));
+  max = next;
+  sum = sum * factor + _mm512_reduce_add_ps(total);
+  return factor;
+}
+
+// o = o·factor + p·v for R queries and C·16 dimensions. `n`: keys that any of them sees.
+template <int R, int C>
+void accumulate(const float* p, const float* factor, const float* values, int64_t n, int64_t d, float* out) {
+  __m512 acc[R][C];
+  for (int r = 0; r < R; ++r)
+    for (int c = 0; c < C; ++c) acc[r][c] = _mm512_mul_ps(_mm512_loadu_ps(out + r * d + 16 * c), _mm512_set1_ps(factor[r]));
+  for (int64_t key = 0; key < n; ++key, values += d) {
+    __m512 v[C];
+    for (int c = 0; c < C; ++c) v[c] = _mm512_loadu_ps(values + 16 * c);
+    for (int r = 0; r < R; ++r) {
+      const __m512 weight = _mm512_set1_ps(p[r * key_block + key]);
+      for (int c = 0; c < C; ++c) acc[r][c] = _mm512_fmadd_ps(weight, v[c], acc[r][c]);
+    }
+  }
+  for (int r = 0; r < R; ++r)
+    for (int c = 0; c < C; ++c) _mm512_storeu_ps(out + r * d + 16 * c, acc[r][c]);
+}
+
+template <int R>
+void accumulate_all(const float* p, const float* factor, const float* values, int64_t n, int64_t d, float* out) {
+  int64_t i = 0;
+  for (; i + 64 <= d; i += 64) accumulate<R, 4>(p, factor, values + i, n, d, out + i);
+  for (; i < d; i += 16) accumulate<R, 1>(p, factor, values + i, n, d, out + i);
+}
+
+// R queries from `first` against one turned block of which query r sees visible[r] keys.
+template <int R, class T>
+void block(float* scratch, const Layout& at, int64_t first, int64_t d, float scale, const int64_t* visible) {
+  const int64_t words = d * static_cast<int64_t>(sizeof(T)) / 4;
+  float *scores = scratch + at.scores, factor[R];
+  score<R, T>(reinterpret_cast<const int32_t*>(scratch + at.query) + first * words, reinterpret_cast<const int32_t*>(scratch + at.keys), words, scale, scores);
+  int64_t most = 0;
+  for (int r = 0; r < R; ++r) {
+    factor[r] = soften(scores + r * key_block, visible[r], scratch[at.max + first + r], scratch[at.sum + first + r]);
+    most = std::max(most, visible[r]);
+  }
+  accumulate_all<R>(scores, factor, scratch + at.values, most, d, scratch + at.out + first * d);
+}
+
+template <class T>
+using Block = void (*)(float*, const Layout&, int64_t, int64_t, float, const int64_t*);
+template <class T>
+constexpr Block<T> blocks[tile_queries + 1] = {nullptr, block<1, T>, block<2, T>, block<3, T>, block<4, T>, block<5, T>, block<6, T>};
+
+}  // namespace
+
+int64_t scratch_floats(int64_t count, int64_t head_dim) { return Layout(count, head_dim).end; }
+
+template <class T>
+void begin(const Queries<T>& queries) {
+  const Layout at(queries.count, queries.head_dim);
+  const int64_t d = queries.head_dim;
+  T* copy = reinterpret_cast<T*>(queries.scratch + at.query);
+  for (int64_t i = 0; i < queries.count; ++i) {
+    queries.scratch[at.max + i] = minus_infinity;
+    queries.scratch[at.sum + i] = 0;
+    std::memcpy(copy + i * d, queries.q[i], d * sizeof(T));
+    std::fill_n(queries.scratch + at.out + i * d, d, 0.0f);
+  }
+}
+
+template <class T>
+void add(const Queries<T>& queries, const Keys<T>& keys, Range range, const int64_t* limits) {
+  const int64_t d = queries.head_dim;
+  const Layout at(queries.count, d);
+  float* scratch = queries.scratch;
+  for (int64_t start = 0; start < keys.length; start += key_block) {
+    const int64_t n = std::min(key_block, keys.length - start);
+    turn_keys(keys.keys + start * keys.stride, keys.stride, n, d, reinterpret_cast<int32_t*>(scratch + at.keys));
+    widen_values(keys.values + start * keys.stride, keys.stride, n, d, scratch + at.values);
+    for (int64_t first = range.first; first < range.last; first += tile_queries) {
+      const int64_t count = std::min(tile_queries, range.last - first);
+      int64_t visible[tile_queries], most = 0;
+      for (int64_t i = 0; i < count; ++i) {
+        visible[i] = limits ? std::clamp<int64_t>(limits[first - range.first + i] - start, 0, n) : n;
+        most = std::max(most, visible[i]);
+      }
+      if (most > 0) blocks<T>[count](scratch, at, first, d, queries.scale, visible);
+    }
+  }
+}
+
+template <class T>
+void finish(const Queries<T>& queries, T* const* out) {
+  const int64_t d = queries.head_dim;
+  const Layout at(queries.count, d);
+  for (int64_t i = 0; i < queries.count; ++i) {
+    const __m512 inverse = _mm512_set1_ps(1.0f / queries.scratch[at.sum + i]);
+    for (int64_t j = 0; j < d; j += 16) store16(out[i] + j, _mm512_mul_ps(load16(queries.scratch + at.out + i * d + j), inverse));
+  }
+}
+
+template void begin(const Queries<uint16_t>&);
+template void begin(const Queries<float>&);
+template void add(const Queries<uint16_t>&, const Keys<uint16_t>&, Range, const int64_t*);
+template void add(const Queries<float>&, const Keys<float>&, Range, const int64_t*);
+template void finish(const Queries<uint16_t>&, uint16_t* const*);
+template void finish(const Queries<float>&, float* const*);
+
+}  // namespace cream::ops::attend

@@ -1,0 +1,44 @@
+// One kernel for decoding and for packed batches, so that a token's attention is the same bits whichever way it is computed.
+// Raw pointers only; bf16 as uint16_t.
+#pragma once
+
+#include <cstdint>
+
+namespace cream::ops::attend {
+
+inline constexpr int64_t key_block = 64;
+inline constexpr int64_t tile_queries = 6;  // 6 × 64 fp32 accumulators are 24 of the 32 registers
+
+// Consecutive keys and values of one kv head, `stride` values apart.
+template <class T>
+struct Keys {
+  const T* keys;
+  const T* values;
+  int64_t stride, length;
+};
+
+// Queries that look at the same keys, and their running softmax. Query i is at q[i] (head_dim contiguous values).
+template <class T>
+struct Queries {
+  const T* const* q;
+  int64_t count, head_dim;  // head_dim: a multiple of 16, at most 256
+  float scale;
+  float* scratch;  // scratch_floats(count, head_dim)
+};
+
+int64_t scratch_floats(int64_t count, int64_t head_dim);
+
+struct Range {
+  int64_t first, last;
+};
+
+// begin, then any number of `add`, then finish. In `add`, the queries of `range` see all keys, or only the first limits[i − range.first].
+template <class T>
+void begin(const Queries<T>& queries);
+template <class T>
+void add(const Queries<T>& queries, const Keys<T>& keys, Range range, const int64_t* limits = nullptr);
+// out[i]: where query i's head_dim results go.
+template <class T>
+void finish(const Queries<T>& queries, T* const* out);
+
+}  // namespace cream::ops::attend

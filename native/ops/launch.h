@@ -1,0 +1,40 @@
+// What the launchers (cpu.cpp) share: may the fast kernel run on these tensors, and as which C++ type does it see them.
+#pragma once
+
+#include <initializer_list>
+
+#include "ops/dispatch.h"
+#include "support/torch.h"
+
+namespace cream::ops {
+
+// True where the kernels may run: bf16 or fp32 on the CPU, all of one dtype, and no gradient wanted through any of them.
+inline bool fast_inputs(const Tensor& x, std::initializer_list<Tensor> others = {}) {
+  if (!fast_path() || !x.device().is_cpu() || (x.scalar_type() != at::kBFloat16 && x.scalar_type() != at::kFloat)) return false;
+  bool gradient = x.requires_grad();
+  for (const Tensor& other : others) {
+    if (other.scalar_type() != x.scalar_type() || !other.device().is_cpu()) return false;
+    gradient = gradient || other.requires_grad();
+  }
+  return !(gradient && at::GradMode::is_enabled());
+}
+
+// f(uint16_t{}) for bf16, f(float{}) for fp32: the kernels' names for the two.
+template <class F>
+void by_type(const Tensor& x, F&& f) {
+  if (x.scalar_type() == at::kBFloat16) f(uint16_t{});
+  else f(float{});
+}
+template <class T>
+const T* data(const Tensor& x) {
+  return static_cast<const T*>(x.const_data_ptr());
+}
+template <class T>
+T* mutable_data(Tensor& x) {
+  return static_cast<T*>(x.mutable_data_ptr());
+}
+
+// Rows worth a thread of their own for elementwise work: some 16 thousand values, about what waking a thread costs.
+inline int64_t row_grain(int64_t width) { return std::max<int64_t>(1, 16384 / std::max<int64_t>(width, 1)); }
+
+}  // namespace cream::ops

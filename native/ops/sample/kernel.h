@@ -1,0 +1,30 @@
+// The three passes over the vocabulary that sample's fast path makes; raw pointers only.
+#pragma once
+
+#include <cstdint>
+
+namespace cream::ops {
+
+struct Peak {
+  float logit;
+  int64_t id;  // the lowest with that logit
+  bool nan;    // some value is NaN; the rest is then meaningless
+};
+Peak peak_avx512(const float* logits, int64_t vocab);
+
+// Σ exp((logit − max) · inverse_temperature), in double.
+double weight_sum_avx512(const float* logits, int64_t vocab, double max, double inverse_temperature);
+
+// Sort keys of the logits ≥ threshold: rising keys are falling logits, ties by rising id. `keys` has room for all. Returns how many.
+int64_t collect_avx512(const float* logits, int64_t vocab, float threshold, uint64_t* keys);
+
+inline uint64_t sort_key(float logit, uint32_t id) {
+  const float positive_zero = logit + 0.0f;  // −0 and 0 are a tie
+  uint32_t bits;
+  __builtin_memcpy(&bits, &positive_zero, 4);
+  const uint32_t rising = bits & 0x80000000u ? ~bits : bits | 0x80000000u;  // order of unsigned = order of float
+  return uint64_t{~rising} << 32 | id;
+}
+inline uint32_t key_id(uint64_t key) { return static_cast<uint32_t>(key); }
+
+}  // namespace cream::ops

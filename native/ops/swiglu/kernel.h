@@ -1,0 +1,11 @@
+#pragma once
+
+#include <cstdint>
+
+namespace cream::ops {
+
+// gate_up [rows, 2·n] contiguous → y [rows, n]; bf16 as uint16_t.
+void swiglu_avx512(const uint16_t* gate_up, uint16_t* y, int64_t rows, int64_t n);
+void swiglu_avx512(const float* gate_up, float* y, int64_t rows, int64_t n);
+
+}  // namespace cream::ops

@@ -1,0 +1,217 @@
+// The fast kernels against the plain ops: values, batch invariance bit for bit, and that they ran at all.
+#include "check.h"
+#include "ops/attention/op.h"
+#include "ops/dispatch.h"
+#include "ops/linear/op.h"
+#include "ops/linear_logprob/op.h"
+#include "ops/rms_norm/op.h"
+#include "ops/rope/op.h"
+#include "ops/swiglu/op.h"
+
+using namespace cream;
+using at::Tensor;
+using ops::Op;
+
+namespace {
+
+// Skips the case on a CPU without the kernels; at its end, fails it if `op`'s fast kernel did not run.
+struct MustRun {
+  explicit MustRun(Op op) : op_(op), before_(ops::fast_runs(op)) {
+    if (!ops::fast_path()) throw check::Skip("this CPU has no AVX-512 BF16");
+  }
+  void done() const { CHECK(ops::fast_runs(op_) > before_); }
+
+ private:
+  Op op_;
+  uint64_t before_;
+};
+
+Linear packed(int64_t out, int64_t in) {
+  Linear w{at::randn({out, in}).div_(std::sqrt(static_cast<double>(in))).to(at::kBFloat16), nullptr};
+  ops::pack(w);
+  return w;
+}
+
+// A slice of a wider tensor, as q, k and v are of their fused projection: rows apart, heads contiguous.
+Tensor slice(int64_t rows, int64_t heads, int64_t d, at::ScalarType dtype) {
+  return at::randn({rows, (heads + 3) * d}).to(dtype).narrow(1, d, heads * d).unflatten(1, {heads, d});
+}
+
+// Caches whose invalid positions are poison.
+struct Cache {
+  Tensor keys, values;
+  int64_t length, capacity;
+  Cache(int64_t kv_heads, int64_t length, int64_t capacity, int64_t d, at::ScalarType dtype)
+      : keys(at::full({kv_heads, capacity, d}, NAN, dtype)), values(at::full({kv_heads, capacity, d}, NAN, dtype)), length(length), capacity(capacity) {
+    keys.narrow(1, 0, length).copy_(at::randn({kv_heads, length, d}));
+    values.narrow(1, 0, length).copy_(at::randn({kv_heads, length, d}));
+  }
+};
+
+DecodeSource source(const Cache* shared, const Cache& own) {
+  DecodeSource s;
+  if (shared) s.shared_keys = shared->keys.data_ptr(), s.shared_values = shared->values.data_ptr(), s.shared_length = shared->length, s.shared_capacity = shared->capacity;
+  s.own_keys = own.keys.data_ptr(), s.own_values = own.values.data_ptr(), s.own_length = own.length, s.own_capacity = own.capacity;
+  return s;
+}
+
+double tolerance(at::ScalarType dtype) { return dtype == at::kFloat ? 2e-6 : 4e-3; }
+
+}  // namespace
+
+CHECK_CASE("ops fast: parallel_for reaches all threads") {
+#ifndef _OPENMP
+  check::fail("compiled without OpenMP: at::parallel_for runs on one thread", __FILE__, __LINE__);
+#endif
+}
+
+CHECK_CASE("ops fast: packed linear agrees with at::linear at odd sizes") {
+  at::manual_seed(10);
+  const MustRun ran(Op::linear), ran32(Op::linear_f32);
+  for (const auto& [rows, in, out] : std::vector<std::array<int64_t, 3>>{{1, 2, 1}, {3, 30, 31}, {40, 576, 96}, {15, 100, 33}, {29, 64, 65}, {70, 33, 130}, {500, 1536, 70}}) {
+    const Linear w = packed(out, in);
+    const Tensor x = at::randn({rows, in}).to(at::kBFloat16);
+    CHECK(w.packed != nullptr);
+    const Tensor exact = x.to(at::kDouble).matmul(w.weight.to(at::kDouble).t());
+    CHECK_RELATIVE(ops::linear(x, w), exact, 3e-3);
+    CHECK_RELATIVE(ops::linear_f32(x, w), exact, 2e-6);
+    // Rows that are apart.
+    const Tensor wide = at::randn({rows, in + 7}).to(at::kBFloat16);
+    CHECK(at::equal(ops::linear(wide.narrow(1, 3, in), w), ops::linear(wide.narrow(1, 3, in).contiguous(), w)));
+  }
+  ran.done();
+  ran32.done();
+}
+
+CHECK_CASE("ops fast: a row of packed linear has the same bits in every batch and on any number of threads") {
+  at::manual_seed(11);
+  const MustRun ran(Op::linear);
+  const Linear w = packed(97, 576);
+  const Tensor x = at::randn({1200, 576}).to(at::kBFloat16);
+  const Tensor all = ops::linear(x, w), all32 = ops::linear_f32(x, w);
+  for (int64_t rows = 1; rows <= 70; ++rows) {
+    CHECK(at::equal(ops::linear(x.narrow(0, rows, rows), w), all.narrow(0, rows, rows)));
+    CHECK(at::equal(ops::linear_f32(x.narrow(0, 1100, rows), w), all32.narrow(0, 1100, rows)));
+  }
+  const int threads = at::get_num_threads();
+  at::set_num_threads(1);
+  const Tensor alone = ops::linear(x, w);
+  at::set_num_threads(threads);
+  CHECK(at::equal(alone, all));
+  ran.done();
+}
+
+CHECK_CASE("ops fast: the plain path runs where a gradient is wanted or a test asks for it") {
+  if (!ops::fast_path()) throw check::Skip("this CPU has no AVX-512 BF16");
+  const Linear w = packed(8, 16);
+  const uint64_t before = ops::fast_runs(Op::linear);
+  const Tensor y = ops::linear(at::ones({2, 16}, at::kBFloat16).requires_grad_(true), w);
+  CHECK(y.requires_grad());
+  {
+    const ops::ForcePlain plain;
+    ops::linear(at::ones({2, 16}, at::kBFloat16), w);
+  }
+  CHECK(ops::fast_runs(Op::linear) == before);
+}
+
+CHECK_CASE("ops fast: rms_norm, rope and swiglu agree with the plain ops") {
+  at::manual_seed(12);
+  const MustRun norm(Op::rms_norm), rotation(Op::rope), gate(Op::swiglu);
+  for (const auto dtype : {at::kFloat, at::kBFloat16})
+    for (const int64_t rows : {1, 3, 67}) {
+      // bf16: a last-bit difference in fp32 can tip a rounding, twice.
+      const double limit = dtype == at::kFloat ? 1e-6 : 1e-3;
+      for (const int64_t width : {576, 100, 17}) {
+        const Tensor x = at::randn({rows, width}).to(dtype), weight = at::rand({width}).to(dtype);
+        CHECK_RELATIVE(ops::rms_norm(x, weight, 1e-5), ops::reference::rms_norm(x, weight, 1e-5), limit);
+        const Tensor both = at::randn({rows, 2 * width}).mul_(30).to(dtype);
+        CHECK_RELATIVE(ops::swiglu(both), ops::reference::swiglu(both), limit);
+      }
+      for (const int64_t d : {64, 128, 20}) {
+        const Tensor angle = at::rand({rows, d}), x = slice(rows, 3, d, dtype);
+        CHECK_RELATIVE(ops::rope(x, angle.cos(), angle.sin()), ops::reference::rope(x, angle.cos(), angle.sin()), limit);
+      }
+    }
+  const Tensor extreme = at::tensor({-200.0f, -90.0f, 0.0f, 90.0f, 200.0f, 1.0f, 1.0f, 1.0f, 1.0f, 1.0f}).unsqueeze(0);
+  CHECK_CLOSE(ops::swiglu(extreme), ops::reference::swiglu(extreme), 1e-6);
+  norm.done();
+  rotation.done();
+  gate.done();
+}
+
+CHECK_CASE("ops fast: decode attention agrees with the plain op, whatever the shapes") {
+  at::manual_seed(13);
+  const MustRun ran(Op::decode_attention);
+  for (const auto dtype : {at::kFloat, at::kBFloat16})
+    for (const auto& [heads, kv, d] : std::vector<std::array<int64_t, 3>>{{9, 3, 64}, {4, 1, 128}, {2, 2, 16}, {6, 2, 80}, {3, 1, 256}})
+      for (const int64_t prompt : {0, 1, 64, 130}) {
+        const Cache shared(kv, std::max<int64_t>(prompt, 1), prompt + 3, d, dtype);
+        std::vector<Cache> own;
+        std::vector<DecodeSource> sources;
+        for (const int64_t length : {1, 17, 63, 65, 200}) own.emplace_back(kv, length, length + 5, d, dtype);
+        for (const Cache& c : own) sources.push_back(source(prompt ? &shared : nullptr, c));
+        const Tensor q = slice(static_cast<int64_t>(sources.size()), heads, d, dtype);
+        CHECK_RELATIVE(ops::decode_attention(q, sources, kv), ops::reference::decode_attention(q, sources, kv), tolerance(dtype));
+      }
+  ran.done();
+}
+
+CHECK_CASE("ops fast: a row of decode attention has the same bits alone and among any siblings") {
+  at::manual_seed(14);
+  const MustRun ran(Op::decode_attention);
+  const int64_t heads = 9, kv = 3, d = 64, rows = 50;
+  const auto dtype = at::kBFloat16;
+  const Cache first(kv, 90, 96, d, dtype), second(kv, 33, 40, d, dtype);
+  std::vector<Cache> own;
+  for (int64_t row = 0; row < rows; ++row) own.emplace_back(kv, 1 + row * 3, 160, d, dtype);
+  std::vector<DecodeSource> sources;
+  for (int64_t row = 0; row < rows; ++row) sources.push_back(source(row < 41 ? &first : &second, own[row]));
+  const Tensor q = at::randn({rows, heads, d}).to(dtype), all = ops::decode_attention(q, sources, kv);
+  for (int64_t row = 0; row < rows; ++row)
+    CHECK(at::equal(ops::decode_attention(q.narrow(0, row, 1), {sources[row]}, kv), all.narrow(0, row, 1)));
+  const std::vector<DecodeSource> middle(sources.begin() + 7, sources.begin() + 30);
+  CHECK(at::equal(ops::decode_attention(q.narrow(0, 7, 23), middle, kv), all.narrow(0, 7, 23)));
+  ran.done();
+}
+
+CHECK_CASE("ops fast: packed attention agrees with the plain op") {
+  at::manual_seed(15);
+  const MustRun ran(Op::packed_attention);
+  for (const auto dtype : {at::kFloat, at::kBFloat16})
+    for (const auto& [heads, kv, d] : std::vector<std::array<int64_t, 3>>{{9, 3, 64}, {4, 1, 128}, {2, 2, 16}}) {
+      const std::vector<Segment> segments = {{0, 70, -1}, {70, 100, 0}, {170, 1, 0}, {171, 3, -1}, {174, 40, 3}};
+      const Tensor q = slice(214, heads, d, dtype), k = slice(214, kv, d, dtype), v = slice(214, kv, d, dtype);
+      CHECK_RELATIVE(ops::packed_attention(q, k, v, segments), ops::reference::packed_attention(q, k, v, segments), tolerance(dtype));
+    }
+  ran.done();
+}
+
+CHECK_CASE("ops fast: decoding a token and scoring it give the same attention bits") {
+  at::manual_seed(16);
+  const MustRun ran(Op::packed_attention), ran_decode(Op::decode_attention);
+  const int64_t heads = 9, kv = 3, d = 64, prompt = 77, own = 90;
+  const auto dtype = at::kBFloat16;
+  const Tensor q = at::randn({prompt + own, heads, d}).to(dtype), k = at::randn({prompt + own, kv, d}).to(dtype), v = at::randn({prompt + own, kv, d}).to(dtype);
+  const Tensor scored = ops::packed_attention(q, k, v, {{0, prompt, -1}, {prompt, own, 0}});
+  const auto cache = [&](const Tensor& t, int64_t start, int64_t n) { return t.narrow(0, start, n).transpose(0, 1).contiguous(); };
+  const Tensor sk = cache(k, 0, prompt), sv = cache(v, 0, prompt), ok = cache(k, prompt, own), ov = cache(v, prompt, own);
+  for (int64_t n = 1; n <= own; ++n) {
+    const DecodeSource s{sk.data_ptr(), sv.data_ptr(), prompt, prompt, ok.data_ptr(), ov.data_ptr(), n, own};
+    CHECK(at::equal(ops::decode_attention(q.narrow(0, prompt + n - 1, 1), {s}, kv)[0], scored[prompt + n - 1]));
+  }
+  ran.done();
+  ran_decode.done();
+}
+
+CHECK_CASE("ops fast: linear_logprob agrees with the plain op and is the same bits in every batch") {
+  at::manual_seed(17);
+  const MustRun ran(Op::linear_logprob);
+  for (const int64_t vocab : {1, 31, 1024, 5003}) {
+    const Linear head = packed(vocab, 96);
+    const Tensor hidden = at::randn({200, 96}).mul_(4).to(at::kBFloat16), targets = at::randint(0, vocab, {200}, at::kLong);
+    const Tensor all = ops::linear_logprob(hidden, head, targets);
+    CHECK_CLOSE(all, ops::reference::linear_logprob(hidden, head.weight, targets), 2e-5);
+    for (const int64_t rows : {1, 13, 90}) CHECK(at::equal(ops::linear_logprob(hidden.narrow(0, 80, rows), head, targets.narrow(0, 80, rows)), all.narrow(0, 80, rows)));
+  }
+  ran.done();
+}
