@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { execFile } from 'node:child_process';
 import { promisify } from 'node:util';
-import { buildSync } from 'esbuild';
+import ts from 'typescript';
 import { afterAll, afterEach, beforeEach, describe, expect, it } from '@jest/globals';
 import { cachedHubModel, fetchHubModel, parseHubId } from '../../src/models/hub.js';
 import { resolveModel } from '../../src/models/resolve.js';
@@ -162,9 +162,15 @@ describe('a download from the hub', () => {
   });
 
   it('downloads once when several processes want the same model', async () => {
-    const program = join(root, 'fetch.mjs');
-    buildSync({ entryPoints: [new URL('../../src/models/hub.ts', import.meta.url).pathname], bundle: true, platform: 'node', format: 'esm', outfile: program });
-    const script = `const { fetchHubModel } = await import(${JSON.stringify(program)}); console.log((await fetchHubModel('org/name', 'main')).path);`;
+    const compiled = join(root, 'compiled');
+    mkdirSync(compiled);
+    writeFileSync(join(compiled, 'package.json'), '{"type": "module"}');
+    const source = new URL('../../src/models/', import.meta.url);
+    for (const name of readdirSync(source)) {
+      const { outputText } = ts.transpileModule(readFileSync(new URL(name, source), 'utf8'), { compilerOptions: { module: ts.ModuleKind.ESNext, target: ts.ScriptTarget.ES2022 } });
+      writeFileSync(join(compiled, name.replace(/ts$/, 'js')), outputText);
+    }
+    const script = `const { fetchHubModel } = await import(${JSON.stringify(join(compiled, 'hub.js'))}); console.log((await fetchHubModel('org/name', 'main')).path);`;
     const runs = await Promise.all([1, 2, 3].map(() => promisify(execFile)(process.execPath, ['--input-type=module', '-e', script], { env })));
     expect(new Set(runs.map(({ stdout }) => realpathSync(stdout.trim()))).size).toBe(1);
     expect(fileRequests().length).toBe(1);
