@@ -1,0 +1,62 @@
+/** The declared type of the addon against what it exports, and what is said when there is none. */
+import { describe, expect, it } from '@jest/globals';
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { temporaryFolder } from '../support/tiny-model.js';
+import { addon, engineInfo, setThreads, type Addon, type NativeModel, type NativeTrainer } from '../../src/engine/addon.js';
+
+// Records, so that the compiler asks for a line here for every name in the types.
+const functions: Record<keyof Addon, true> = { Model: true, Trainer: true, engineInfo: true, setThreads: true, readGguf: true };
+const modelMethods: Record<keyof NativeModel, true> = { load: true, generate: true, score: true, logits: true, snapshot: true, save: true, createTrainer: true, dispose: true };
+const trainerMethods: Record<keyof NativeTrainer, true> = { preferenceStep: true, sftStep: true, saveState: true, loadState: true, dispose: true };
+
+const broken = join(temporaryFolder(), 'broken.node');
+writeFileSync(broken, 'not a library');
+
+const methods = (type: { prototype?: unknown }) => Object.getOwnPropertyNames(type.prototype).filter((name) => name !== 'constructor').sort();
+
+describe('the addon', () => {
+  it('exports what addon.ts declares, and nothing else', () => {
+    expect(Object.keys(addon()).sort()).toEqual(Object.keys(functions).sort());
+    expect(methods(addon().Model as never)).toEqual(Object.keys(modelMethods).sort());
+    expect(methods(addon().Trainer as never)).toEqual(Object.keys(trainerMethods).sort());
+  });
+
+  it('does not let a trainer be made without its model', () => {
+    expect(() => new (addon().Trainer)()).toThrow('a trainer is made by its model');
+  });
+
+  it('tells machine and build', () => {
+    const info = engineInfo();
+    expect(info.version).toMatch(/^\d+\.\d+\.\d+/);
+    expect(info.torch).toMatch(/^2\.\d+/);
+    expect(info.threads).toBeGreaterThan(0);
+    expect(info.devices).toContain('cpu');
+    expect(Array.isArray(info.cpu.features)).toBe(true);
+  });
+
+  it('refuses impossible thread counts and keeps the old one', () => {
+    const { threads } = engineInfo();
+    expect(() => setThreads(0)).toThrow('[setThreads] threads must be an integer from 1 to 4096, got 0.');
+    expect(engineInfo().threads).toBe(threads);
+    setThreads(1);
+    expect(engineInfo().threads).toBe(1);
+    setThreads(threads);
+  });
+
+  it.each([
+    ['/nowhere/cream.node', 'The native addon is not built: /nowhere/cream.node does not exist; run `npm run setup`.'],
+    [broken, `The native addon ${broken} does not load`],
+  ])('says what to do where %s is no addon', async (path, sentence) => {
+    const before = process.env['CREAM_ADDON'];
+    process.env['CREAM_ADDON'] = path;
+    try {
+      // The query makes it another instance of the module, which has loaded nothing yet.
+      const fresh = (await import(`../../src/engine/addon.ts?${encodeURIComponent(path)}`)) as typeof import('../../src/engine/addon.js');
+      expect(() => fresh.engineInfo()).toThrow(expect.objectContaining({ code: 'ERR_ADDON', message: expect.stringContaining(sentence) }));
+    } finally {
+      if (before === undefined) delete process.env['CREAM_ADDON'];
+      else process.env['CREAM_ADDON'] = before;
+    }
+  });
+});

@@ -1,0 +1,113 @@
+/**
+ * Threads and owners, provoked in processes of their own: environments that go while work runs, handles that are collected under
+ * it. A child that crashes or hangs fails here and not the test runner. The scripts use the addon as it is, without TypeScript.
+ */
+import { describe, expect, it } from '@jest/globals';
+import { spawn } from 'node:child_process';
+import { join } from 'node:path';
+import { tinyModel } from '../support/tiny-model.js';
+
+const addonPath = process.env['CREAM_ADDON'] ?? join(import.meta.dirname, '../../build/Release/cream.node');
+const folder = tinyModel();
+
+const prelude = `
+  const { Worker, isMainThread, parentPort } = require('node:worker_threads');
+  const addon = require(${JSON.stringify(addonPath)});
+  const folder = ${JSON.stringify(folder)};
+  const load = async () => { const model = new addon.Model(); await model.load(folder, 'float32').promise; return model; };
+  const request = (samples, maxNewTokens = 200) => ({ prompts: [{ tokens: Int32Array.of(1, 2, 3), key: 1n, samples, firstSample: 0 }], temperature: 1, topP: 1, topK: 0,
+    minNewTokens: 0, maxNewTokens, stopIds: new Int32Array(), stopStrings: [], seed: 0n, iteration: 0, maxRows: 64 });
+  const group = { groups: [{ prompt: Int32Array.of(1), completions: [Int32Array.of(2)] }], maxBatchTokens: 64 };
+  const fail = (error) => { console.error(error); process.exit(9); };
+  process.on('unhandledRejection', fail);`;
+
+async function run(script: string, flags: string[] = []): Promise<{ code: number | null; signal: string | null; output: string }> {
+  const child = spawn(process.execPath, [...flags, '-e', prelude + script], { stdio: ['ignore', 'pipe', 'pipe'] });
+  let output = '';
+  child.stdout.on('data', (data) => { output += data; });
+  child.stderr.on('data', (data) => { output += data; });
+  const timer = setTimeout(() => child.kill('SIGKILL'), 90_000);
+  const [code, signal] = await new Promise<[number | null, string | null]>((resolve) => child.on('close', (...ended) => resolve(ended)));
+  clearTimeout(timer);
+  return { code, signal, output };
+}
+
+describe('a process', () => {
+  it('ends by itself once nothing runs, disposed or not', async () => {
+    expect(await run(`load().then(async (model) => { await model.generate(request(2, 4)).promise; console.log('done'); })`)).toEqual({ code: 0, signal: null, output: 'done\n' });
+  });
+
+  it('stays alive while work runs that nobody holds', async () => {
+    const { code, output } = await run(`load().then((model) => { model.score(group).promise.then(({ sums }) => console.log(sums.length)); })`);
+    expect([code, output]).toEqual([0, '1\n']);
+  });
+
+  it.each(['process.exit(3)', 'setImmediate(() => { throw new Error("mine") })'])('exits cleanly by %s in the middle of work', async (leave) => {
+    const { code, signal, output } = await run(`load().then((model) => {
+      model.generate(request(100000), undefined, () => { ${leave} }).promise.catch(() => undefined);
+      model.snapshot().score(group);
+      model.createTrainer({ learningRate: 1, beta1: 0.9, beta2: 0.9, epsilon: 1, weightDecay: 0, maxGradNorm: 1, schedule: 'linear', warmupSteps: 0, totalSteps: 1, beta: 1, microBatchTokens: 64, activationCheckpointing: true });
+    })`);
+    expect({ signal, output: output.replace(/[^]*Error: mine[^]*/, 'mine') }).toEqual({ signal: null, output: leave.startsWith('process') ? '' : 'mine' });
+    expect(code).toBe(leave.startsWith('process') ? 3 : 1);
+  });
+});
+
+describe('worker_threads', () => {
+  it('each have the addon to themselves, and may be terminated while work runs', async () => {
+    const { code, signal, output } = await run(`
+      const source = ${JSON.stringify(prelude)} + \`
+        load().then(async (model) => {
+          parentPort.postMessage(Array.from((await model.generate(request(1, 8), (c) => parentPort.postMessage([...c.tokens])).promise, [])));
+          model.generate(request(100000), undefined, () => parentPort.postMessage('working')).promise.catch(() => undefined);
+        });\`;
+      const one = () => new Promise((resolve, reject) => {
+        const worker = new Worker(source, { eval: true });
+        let tokens;
+        worker.on('error', reject);
+        worker.on('message', async (message) => {
+          if (Array.isArray(message) && message.length === 8) tokens = message.join();
+          if (message !== 'working') return;
+          await worker.terminate();
+          resolve(tokens);
+        });
+      });
+      (async () => {
+        for (let round = 0; round < 3; round++) {
+          const tokens = await Promise.all([one(), one()]);
+          if (tokens[0] !== tokens[1] || !tokens[0]) fail(new Error('different: ' + tokens));
+        }
+        const model = await load();
+        await model.score(group).promise;
+        console.log('done');
+      })().catch(fail);`);
+    expect({ code, signal, output }).toEqual({ code: 0, signal: null, output: 'done\n' });
+  });
+});
+
+describe('garbage collection', () => {
+  it('takes handles while their work runs, and frees what nobody disposed of', async () => {
+    const { code, signal, output } = await run(`
+      (async () => {
+        const kept = [];
+        for (let round = 0; round < 30; round++) {
+          const model = await load();
+          const shared = model.snapshot();
+          let completions = 0;
+          kept.push(model.generate(request(8, 4), () => completions++).promise.then(() => { if (completions !== 8) fail(new Error('lost')); }));
+          kept.push(shared.score(group).promise);
+          const trainer = shared.createTrainer({ learningRate: 1e-3, beta1: 0.9, beta2: 0.9, epsilon: 1e-8, weightDecay: 0, maxGradNorm: 1, schedule: 'linear', warmupSteps: 0, totalSteps: 9, beta: 1, microBatchTokens: 64, activationCheckpointing: true });
+          kept.push(trainer.promise.then((it) => it.sftStep([{ prompt: Int32Array.of(1), completion: Int32Array.of(2, 3) }]).promise));
+          if (round % 3 === 0) model.dispose();
+          global.gc();
+        }
+        await Promise.all(kept);
+        for (let i = 0; i < 20 && addon.engineInfo().weightBytes > 0; i++) {
+          global.gc();
+          await new Promise((resolve) => setTimeout(resolve, 20));
+        }
+        console.log(addon.engineInfo().weightBytes);
+      })().catch(fail);`, ['--expose-gc']);
+    expect({ code, signal, output }).toEqual({ code: 0, signal: null, output: '0\n' });
+  });
+});

@@ -1,0 +1,91 @@
+/** Text in, text out, on a tiny byte-level model. */
+import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
+import { readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { loadModel, type LanguageModel } from '../../src/lm/language-model.js';
+import { StoppingText } from '../../src/lm/stopping-text.js';
+import { temporaryFolder, tinyModel } from '../support/tiny-model.js';
+
+const folder = tinyModel({ tokenizer: true });
+let lm: LanguageModel;
+beforeAll(async () => { lm = await loadModel(folder, { dtype: 'float32' }); });
+afterAll(() => lm?.dispose());
+
+describe('LanguageModel', () => {
+  it('renders prompts by the template and ends completions with the end of turn', () => {
+    const turn = [{ role: 'user', content: 'hi' }];
+    expect(lm.tokenizer.decode(lm.encodePrompt(turn))).toBe('<|im_start|>user\nhi<|im_end|>\n<|im_start|>assistant\n');
+    expect(lm.encodeCompletion('ok')).toEqual([...lm.tokenizer.encode('ok'), 258]);
+    expect(lm.stopIds).toEqual([258]);
+  });
+
+  it('generates the same text whole and in pieces', async () => {
+    const options = { maxNewTokens: 40, seed: 3 };
+    const pieces: string[] = [];
+    for await (const piece of lm.stream('hi', options)) pieces.push(piece);
+    expect(pieces.length).toBeGreaterThan(1);
+    expect(pieces.join('')).toBe(await lm.generate('hi', options));
+    expect(pieces.join('')).toBe(await lm.generate([{ role: 'user', content: 'hi' }], options));
+  });
+
+  it('ends before a stop string', async () => {
+    const options = { maxNewTokens: 60, seed: 3 };
+    const whole = await lm.generate('hi', options);
+    const stop = [...whole].slice(10, 12).join('');
+    expect(stop.includes('\uFFFD')).toBe(false);
+    expect(await lm.generate('hi', { ...options, stop: [stop] })).toBe(whole.slice(0, whole.indexOf(stop)));
+  });
+
+  it('stops when the loop is left or the signal aborts', async () => {
+    for await (const piece of lm.stream('hi', { maxNewTokens: 150 })) {
+      expect(piece.length).toBeGreaterThan(0);
+      break;
+    }
+    await expect(lm.generate('hi', { maxNewTokens: 150, signal: AbortSignal.abort(new Error('enough')) })).rejects.toThrow('enough');
+  });
+
+  it('scores completions as the model does', async () => {
+    const scores = await lm.score('hi', ['a', 'bcd']);
+    const direct = await lm.model.score({ groups: [{ prompt: lm.encodePrompt([{ role: 'user', content: 'hi' }]), completions: [lm.encodeCompletion('a'), lm.encodeCompletion('bcd')] }] });
+    expect(scores).toEqual([...direct.sums]);
+  });
+
+  it('saves a folder that loads to the same model', async () => {
+    const saved = join(temporaryFolder(), 'saved');
+    const snapshot = lm.model.snapshot();
+    await lm.with(snapshot).save(saved);
+    await snapshot.dispose();
+    expect(readdirSync(saved).sort()).toEqual(['chat_template.jinja', 'config.json', 'generation_config.json', 'model.safetensors', 'special_tokens_map.json', 'tokenizer.json', 'tokenizer_config.json']);
+    const json = (name: string) => JSON.parse(readFileSync(join(saved, name), 'utf8'));
+    expect(json('tokenizer_config.json').chat_template).toBe(readFileSync(join(saved, 'chat_template.jinja'), 'utf8'));
+    expect(json('generation_config.json')).toEqual({ bos_token_id: 1, eos_token_id: 258, temperature: 0.7 });
+    const again = await loadModel(saved, { dtype: 'float32' });
+    expect(await again.score('hi', ['a', 'bcd'])).toEqual(await lm.score('hi', ['a', 'bcd']));
+    expect(again.chatTemplate!.source).toBe(lm.chatTemplate!.source);
+    await again.dispose();
+  });
+});
+
+describe('StoppingText', () => {
+  it('holds back what could become a stop string, and cuts at the first', () => {
+    const text = new StoppingText(['END', 'stop']);
+    text.push('some t');
+    expect(text.take()).toBe('som');
+    text.push('ext E');
+    expect(text.take()).toBe('e tex');
+    text.push('ND and stop');
+    expect(text.take()).toBe('t ');
+    text.push('more');
+    expect(text.end('!')).toBe('');
+  });
+
+  it('gives everything at once without stop strings, and the rest at the end', () => {
+    const text = new StoppingText([]);
+    text.push('abc');
+    expect(text.take()).toBe('abc');
+    const held = new StoppingText(['xyz']);
+    held.push('xy');
+    expect(held.take()).toBe('');
+    expect(held.end('')).toBe('xy');
+  });
+});
