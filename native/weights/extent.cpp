@@ -29,7 +29,7 @@ uint64_t checked_bytes(const ElementType& type, const TensorInfo& info, const st
 void check_extents(std::vector<TensorInfo>& tensors, uint64_t begin, uint64_t end, bool gapless, const std::string& source) {
   for (const TensorInfo& info : tensors)
     if (info.offset < begin || info.offset > end || info.bytes > end - info.offset)
-      bad_file(source, "the tensor " + quote(info.name) + " reaches beyond the end of the file; the file is truncated or damaged. Fetch it again.");
+      bad_file(source, "the tensor " + quote(info.name) + " reaches beyond the end of the file; it is truncated or damaged. Fetch it again.");
 
   std::sort(tensors.begin(), tensors.end(), [](const TensorInfo& a, const TensorInfo& b) {
     return a.offset != b.offset ? a.offset < b.offset : a.bytes < b.bytes;

@@ -51,14 +51,16 @@ class Cursor {
   // A count of things that take at least `least` bytes each, so that no count makes us allocate more than the file deserves.
   uint64_t count(uint64_t claimed, uint64_t least, const char* what) const {
     if (claimed > left() / least)
-      bad_file(source_, "the header claims " + std::to_string(claimed) + " " + what + ", more than the file has room for; it is truncated or damaged. Fetch it again.");
+      bad_file(source_, "the header claims " + std::to_string(claimed) + " " + what +
+                            ", more than the file has room for; it is truncated or damaged. Fetch it again.");
     return claimed;
   }
 
  private:
   void need(uint64_t bytes, const char* what) const {
     if (bytes > left())
-      bad_file(source_, "the file ends within " + std::string(what) + " at byte " + std::to_string(at_) + "; it is truncated or damaged. Fetch it again.");
+      bad_file(source_, "the file ends within " + std::string(what) + " at byte " + std::to_string(at_) +
+                            "; it is truncated or damaged. Fetch it again.");
   }
 
   const uint8_t* data_;
@@ -188,7 +190,8 @@ uint64_t read_alignment(const GgufMetadata& metadata, const std::string& source)
 void place_tensors(std::vector<TensorInfo>& tensors, uint64_t table_end, uint64_t size, uint64_t alignment, const std::string& source) {
   const uint64_t data_begin = (table_end + alignment - 1) / alignment * alignment;
   for (TensorInfo& info : tensors) {
-    if (info.offset % alignment != 0) bad_file(source, "the tensor " + quote(info.name) + " does not start at a multiple of " + std::to_string(alignment) + ".");
+    if (info.offset % alignment != 0)
+      bad_file(source, "the tensor " + quote(info.name) + " does not start at a multiple of " + std::to_string(alignment) + ".");
     if (data_begin > size || info.offset > size - data_begin)
       bad_file(source, "the tensor " + quote(info.name) + " starts beyond the end of the file; the file is truncated or damaged. Fetch it again.");
     info.offset += data_begin;
@@ -237,7 +240,8 @@ GgufHeader parse_gguf(const uint8_t* data, size_t size, const std::string& sourc
   cursor.number<uint32_t>("the magic number");
   const uint32_t version = cursor.number<uint32_t>("the version");
   if (version != 2 && version != 3)
-    throw Error(ErrorCode::unsupported, source + ": GGUF version " + std::to_string(version) + " (little-endian versions 2 and 3 are read). Convert the model again.");
+    throw Error(ErrorCode::unsupported, source + ": GGUF version " + std::to_string(version) +
+                                            " (little-endian versions 2 and 3 are read). Convert the model again.");
   // A tensor's entry takes at least 32 bytes (name length, dimension count, one dimension, type, offset), a pair 13.
   const uint64_t tensors = cursor.number<uint64_t>("the tensor count"), pairs = cursor.number<uint64_t>("the metadata count");
   cursor.count(tensors, 32, "tensors");

@@ -23,7 +23,8 @@ class Metadata {
     if (!value) return fallback;
     const int64_t* number = value->integer();
     if (!number || *number < low || *number > high)
-      bad_file(source_, "the metadata key " + quote(key) + " must be a whole number from " + std::to_string(low) + " to " + std::to_string(high) + ".");
+      bad_file(source_, "the metadata key " + quote(key) + " must be a whole number from " + std::to_string(low) + " to " +
+                            std::to_string(high) + ".");
     return *number;
   }
 
@@ -98,7 +99,8 @@ ModelConfig config_from_gguf(const GgufMetadata& values, const std::vector<Tenso
   config.vocab_size = embedding->shape[0];
   const auto tokens = values.array_lengths.find("tokenizer.ggml.tokens");
   if (tokens != values.array_lengths.end() && tokens->second != static_cast<uint64_t>(config.vocab_size))
-    bad_file(source, "tokenizer.ggml.tokens lists " + std::to_string(tokens->second) + " tokens, the embedding has " + std::to_string(config.vocab_size) + " rows.");
+    bad_file(source, "tokenizer.ggml.tokens lists " + std::to_string(tokens->second) +
+                         " tokens, the embedding has " + std::to_string(config.vocab_size) + " rows.");
   config.hidden_size = metadata.required("llama.embedding_length", ConfigLimits::hidden);
   config.intermediate_size = metadata.required("llama.feed_forward_length", ConfigLimits::intermediate);
   config.num_layers = metadata.required("llama.block_count", ConfigLimits::layers);

@@ -28,7 +28,8 @@ void check_tensors(const WeightsReader& reader, const ModelConfig& config, const
       const TensorInfo* info = reader.find(part.*name);
       if (!info) bad_file(source, "the tensor " + quote(part.*name) + " is missing. Use a complete checkpoint of a causal language model.");
       if (info->shape != part.shape)
-        bad_file(source, "the tensor " + quote(part.*name) + " has shape " + shape_text(info->shape) + ", the config asks for " + shape_text(part.shape) + ".");
+        bad_file(source, "the tensor " + quote(part.*name) + " has shape " + shape_text(info->shape) +
+                             ", the config asks for " + shape_text(part.shape) + ".");
       convertible_type(*info, source);
       expected.insert(part.*name);
     }
@@ -38,10 +39,20 @@ void check_tensors(const WeightsReader& reader, const ModelConfig& config, const
       bad_file(source, "the tensor " + quote(info.name) + " has no place in the model that the config describes.");
 }
 
+// Shapes were found in the file before, so a lie cannot ask for more than a few times the file's size; an honest giant can.
+Tensor allocate(const Parameter& parameter, at::ScalarType dtype) {
+  try {
+    return at::empty(parameter.shape, at::TensorOptions().dtype(dtype));
+  } catch (const std::exception&) {
+    throw Error(ErrorCode::out_of_memory, "There is not enough memory for the parameter " + quote(parameter.name) + " of shape " +
+                                              shape_text(parameter.shape) + ". Use a smaller model or bfloat16.");
+  }
+}
+
 NamedTensors read_tensors(const WeightsReader& reader, const std::vector<Parameter>& layout, std::string Part::*name, at::ScalarType dtype) {
   NamedTensors out;
   for (const Parameter& parameter : layout) {
-    Tensor tensor = at::empty(parameter.shape, at::TensorOptions().dtype(dtype));
+    Tensor tensor = allocate(parameter, dtype);
     int64_t row = 0;
     for (const Part& part : parameter.parts) {
       reader.read_into(part.*name, tensor.narrow(0, row, part.shape[0]));
@@ -63,7 +74,8 @@ LoadedWeights load_with(const WeightsReader& reader, ModelConfig config, std::st
 LoadedWeights load_weights(const std::string& path, at::ScalarType dtype) {
   if (!is_directory(path)) {
     if (!path.ends_with(".gguf") && file_exists(path))
-      throw Error(ErrorCode::invalid_argument, path + " is neither a .gguf file nor a folder with config.json and model.safetensors. Name one of these.");
+      throw Error(ErrorCode::invalid_argument,
+                  path + " is neither a .gguf file nor a folder with config.json and model.safetensors. Name one of these.");
     const std::unique_ptr<GgufReader> reader = open_gguf(path);
     LoadedWeights loaded = load_with(*reader, reader->config(), &Part::gguf, dtype, path);
     loaded.metadata_json = reader->metadata_json();

@@ -140,9 +140,11 @@ SafetensorsHeader parse_safetensors(const uint8_t* data, size_t size, const std:
   if (size < 8) bad_file(source, "a safetensors file has at least 8 bytes, this one " + std::to_string(size) + ".");
   uint64_t length = 0;
   std::memcpy(&length, data, 8);
-  if (length > kMaxHeader) bad_file(source, "the header length is " + std::to_string(length) + ", above the format's limit; this is no safetensors file.");
+  if (length > kMaxHeader)
+    bad_file(source, "the header length is " + std::to_string(length) + ", above the format's limit; this is no safetensors file.");
   if (length > size - 8)
-    bad_file(source, "the header claims " + std::to_string(length) + " bytes, the file has " + std::to_string(size - 8) + " after it; the file is truncated. Fetch it again.");
+    bad_file(source, "the header claims " + std::to_string(length) + " bytes, the file has " + std::to_string(size - 8) +
+                         " after it; the file is truncated. Fetch it again.");
   const std::string_view text(reinterpret_cast<const char*>(data) + 8, length);
   if (text.empty() || text[0] != '{') bad_file(source, "the header does not start with '{'; this is no safetensors file.");
   const JsonValue root = parse_json(text, source);
@@ -181,7 +183,8 @@ std::unique_ptr<SafetensorsReader> open_safetensors(const std::string& path) {
     const std::string index = path + "/model.safetensors.index.json";
     if (!file_exists(single)) {
       if (file_exists(index)) return open_sharded(path, index);
-      throw Error(ErrorCode::not_found, path + " has neither model.safetensors nor model.safetensors.index.json. Save the model in safetensors format there.");
+      throw Error(ErrorCode::not_found,
+                  path + " has neither model.safetensors nor model.safetensors.index.json. Save the model in safetensors format there.");
     }
   }
   std::vector<Shard> shards;

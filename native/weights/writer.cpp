@@ -93,7 +93,8 @@ std::vector<Entry> split_parameters(const ModelConfig& config, const NamedTensor
   for (const Parameter& parameter : parameter_layout(config)) {
     const auto found = by_name.find(parameter.name);
     if (found == by_name.end() || found->second.sizes() != at::IntArrayRef(parameter.shape))
-      throw Error(ErrorCode::internal, "The parameter " + quote(parameter.name) + " is missing or has a wrong shape, so the model cannot be saved.");
+      throw Error(ErrorCode::internal,
+                  "The parameter " + quote(parameter.name) + " is missing or has a wrong shape, so the model cannot be saved.");
     int64_t row = 0;
     for (const Part& part : parameter.parts) {
       out.push_back({part.huggingface, found->second.narrow(0, row, part.shape[0]), dtype});
@@ -141,7 +142,8 @@ void remove_other_weights(const std::string& dir, const std::vector<std::string>
   if (!folder) return;
   while (const dirent* entry = ::readdir(folder)) {
     const std::string name = entry->d_name;
-    const bool shard = name.size() == shard_name(0, 1).size() && name.starts_with("model-") && name.substr(11, 4) == "-of-" && name.ends_with(".safetensors");
+    const bool shard = name.size() == shard_name(0, 1).size() && name.starts_with("model-") &&
+                       name.substr(11, 4) == "-of-" && name.ends_with(".safetensors");
     const bool ours = shard || name == "model.safetensors" || name == "model.safetensors.index.json";
     if (ours && std::find(keep.begin(), keep.end(), name) == keep.end()) stale.push_back(name);
   }
