@@ -88,21 +88,25 @@ describe('worker_threads', () => {
 describe('garbage collection', () => {
   it('takes handles while their work runs, and frees what nobody disposed of', async () => {
     const { code, signal, output } = await run(`
+      // A function of its own, so that no variable holds the last round's handles.
+      async function round(number, kept) {
+        const model = await load();
+        const shared = model.snapshot();
+        let completions = 0;
+        kept.push(model.generate(request(8, 4), () => completions++).promise.then(() => { if (completions !== 8) fail(new Error('lost')); }));
+        kept.push(shared.score(group).promise);
+        const trainer = shared.createTrainer({ learningRate: 1e-3, beta1: 0.9, beta2: 0.9, epsilon: 1e-8, weightDecay: 0, maxGradNorm: 1, schedule: 'linear', warmupSteps: 0, totalSteps: 9, beta: 1, microBatchTokens: 64, activationCheckpointing: true });
+        kept.push(trainer.promise.then((it) => it.sftStep([{ prompt: Int32Array.of(1), completion: Int32Array.of(2, 3) }]).promise));
+        if (number % 3 === 0) model.dispose();
+      }
       (async () => {
         const kept = [];
-        for (let round = 0; round < 30; round++) {
-          const model = await load();
-          const shared = model.snapshot();
-          let completions = 0;
-          kept.push(model.generate(request(8, 4), () => completions++).promise.then(() => { if (completions !== 8) fail(new Error('lost')); }));
-          kept.push(shared.score(group).promise);
-          const trainer = shared.createTrainer({ learningRate: 1e-3, beta1: 0.9, beta2: 0.9, epsilon: 1e-8, weightDecay: 0, maxGradNorm: 1, schedule: 'linear', warmupSteps: 0, totalSteps: 9, beta: 1, microBatchTokens: 64, activationCheckpointing: true });
-          kept.push(trainer.promise.then((it) => it.sftStep([{ prompt: Int32Array.of(1), completion: Int32Array.of(2, 3) }]).promise));
-          if (round % 3 === 0) model.dispose();
+        for (let number = 0; number < 30; number++) {
+          await round(number, kept);
           global.gc();
         }
-        await Promise.all(kept);
-        for (let i = 0; i < 20 && addon.engineInfo().weightBytes > 0; i++) {
+        await Promise.all(kept.splice(0));
+        for (let i = 0; i < 50 && addon.engineInfo().weightBytes > 0; i++) {
           global.gc();
           await new Promise((resolve) => setTimeout(resolve, 20));
         }
