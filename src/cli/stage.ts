@@ -53,10 +53,10 @@ export interface BlockedWork<Item, Made> {
 export async function showBlocks<Item, Made extends object>(cli: Cli, stage: string, unit: string, work: BlockedWork<Item, Made>): Promise<Made[]> {
   const { out, items, size, perItem, make } = work;
   const plan = createHash('sha256').update(JSON.stringify(work.plan)).digest('hex');
-  const total = items.length * perItem, done = total - remainingItems(out, items.length, size) * perItem;
+  const total = items.length * perItem, done = total - remainingItems(out, items.length, size, true) * perItem;
   return showStage(cli, { stage, unit, total, done }, async (hooks) => {
     let before = 0, tokens = 0;
-    return inBlocks({ path: out, items, size, plan, make: (block, first) => {
+    return inBlocks({ path: out, items, size, plan, replace: true, make: (block, first) => {
       hooks.signal.throwIfAborted();
       before += tokens;
       tokens = 0;

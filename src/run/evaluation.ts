@@ -7,7 +7,6 @@ import { withSystem } from './data.js';
 import { RunError } from './errors.js';
 import type { Recipe } from './recipe.js';
 import { evaluate } from './stages/evaluate.js';
-import { checkPromptLengths } from './stages/sample.js';
 import type { Phase } from './store.js';
 
 /** Measures θ_n for `phase`; nothing where the recipe names no task. */
@@ -21,11 +20,7 @@ export async function evaluateModel(run: RunContext, phase: Phase, n: number): P
     size: settings.block_prompts,
     unit: 'questions',
     perItem: 1,
-    make: async (block, hooks) => {
-      const policy = await run.models.policy(run.checkpoint(n));
-      checkPromptLengths(block, policy);
-      return evaluate(block, policy, { max_new_tokens: settings.max_new_tokens, max_rows }, hooks);
-    },
+    make: async (block, hooks) => evaluate(block, await run.models.policy(run.checkpoint(n)), { max_new_tokens: settings.max_new_tokens, max_rows }, hooks),
     note: (answers) => {
       const { accuracy, low, high } = accuracyOf(answers);
       return `accuracy ${(accuracy * 100).toFixed(1)} % (${(low * 100).toFixed(1)} – ${(high * 100).toFixed(1)})`;

@@ -9,7 +9,7 @@ import { choosePrompts } from './data.js';
 import { RunError } from './errors.js';
 import { evaluateModel } from './evaluation.js';
 import { rank } from './stages/rank.js';
-import { checkPromptLengths, sample } from './stages/sample.js';
+import { sample } from './stages/sample.js';
 import { groupCompletions, score } from './stages/score.js';
 import { train } from './stages/train.js';
 import { readRecords, writeRecords } from './store.js';
@@ -28,7 +28,6 @@ async function promptsOf(run: RunContext, t: number): Promise<PromptRecord[]> {
   const path = run.file(t, 'prompts.jsonl');
   if (existsSync(path)) return readRecords(path);
   const prompts = await choosePrompts(run.recipe, t);
-  checkPromptLengths(prompts, await run.models.policy(run.checkpoint(t)));
   await writeRecords(path, prompts);
   return prompts;
 }

@@ -7,6 +7,7 @@ import { basename, join } from 'node:path';
 import { createHash } from 'node:crypto';
 import { engineInfo, setThreads } from '../engine/addon.js';
 import { modelDigest, resolveModel, type ModelProgress, type ResolvedModel } from '../models/resolve.js';
+import { checkLengths, readInputs } from './check.js';
 import { RunContext } from './context.js';
 import { Interrupted, RunError } from './errors.js';
 import { EventQueue } from './event-queue.js';
@@ -67,6 +68,7 @@ async function locked(recipe: Recipe, options: Options, tell: Emit): Promise<voi
 
 async function work(recipe: Recipe, { directory, signal, onModelProgress }: Options, emit: Emit, resumed: boolean): Promise<void> {
   const began = performance.now();
+  const inputs = await readInputs(recipe);
   emit({ type: 'run_started', directory, resumed, iterations: recipe.iterations });
   if (recipe.threads > 0) setThreads(recipe.threads);
   const resolved = await stoppable(signal, () => resolveModel(recipe.model, { signal, ...(onModelProgress && { onProgress: onModelProgress }) }));
@@ -77,6 +79,7 @@ async function work(recipe: Recipe, { directory, signal, onModelProgress }: Opti
   });
   const context = new RunContext({ recipe, directory, base: resolved.path, plan, models, signal, emit });
   try {
+    if (!existsSync(context.file(1, 'prompts.jsonl'))) checkLengths(inputs, await models.policy(resolved.path));
     if (recipe.evaluate.baseline) {
       await evaluateModel(context, 0, 0);
       await tellSummary(context, 0);

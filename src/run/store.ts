@@ -107,6 +107,8 @@ export interface Blocks<Item, Made> {
   size: number;
   /** Names everything the records depend on; parts made under another plan are discarded. */
   plan: string;
+  /** Make it again where it is complete. */
+  replace?: boolean;
   /** The records of one block; `first` is the index of its first item. */
   make: (items: readonly Item[], first: number) => Promise<Made[]>;
 }
@@ -115,8 +117,8 @@ export interface Blocks<Item, Made> {
  * The records of `path`: read where it is complete, else made block by block, each block on disk before the next begins.
  * Whatever stops this, calling it again with the same arguments goes on at the first missing block.
  */
-export async function inBlocks<Item, Made extends object>({ path, items, size, plan, make }: Blocks<Item, Made>): Promise<Made[]> {
-  if (existsSync(path)) return readRecords<Made>(path);
+export async function inBlocks<Item, Made extends object>({ path, items, size, plan, replace = false, make }: Blocks<Item, Made>): Promise<Made[]> {
+  if (existsSync(path) && !replace) return readRecords<Made>(path);
   const parts = `${path}.parts`, planFile = join(parts, 'plan');
   if (existsSync(parts) && (!existsSync(planFile) || readFileSync(planFile, 'utf8') !== plan)) await rm(parts, { recursive: true });
   if (!existsSync(planFile)) await writeAtomic(planFile, plan);
@@ -138,8 +140,8 @@ export async function inBlocks<Item, Made extends object>({ path, items, size, p
 }
 
 /** What `inBlocks` would still have to make: 0 where the artefact is complete. */
-export function remainingItems(path: string, items: number, size: number): number {
-  if (existsSync(path)) return 0;
+export function remainingItems(path: string, items: number, size: number, replace = false): number {
+  if (existsSync(path) && !replace) return 0;
   let left = items;
   for (let block = 0; block * size < items; block++) {
     if (existsSync(join(`${path}.parts`, `${String(block).padStart(5, '0')}.jsonl`))) left -= Math.min(size, items - block * size);

@@ -77,6 +77,8 @@ describe('a stage in blocks', () => {
     expect(readdirSync(folder)).toEqual(['out.jsonl']);
     expect(await inBlocks(stage(made))).toHaveLength(7);
     expect(made).toHaveLength(3); // read, not made again
+    expect(await inBlocks({ ...stage(made), replace: true })).toHaveLength(7);
+    expect(made).toHaveLength(6);
   });
 
   it.each([0, 3, 6])('killed before item %d goes on there and ends with the same bytes', async (stopAt) => {

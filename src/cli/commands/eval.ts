@@ -1,11 +1,10 @@
 /** `cream eval`: accuracy of a model on questions with known answers. */
-import { rm } from 'node:fs/promises';
 import type { Command } from 'commander';
 import type { AnswerRecord } from '../../data/records.js';
 import { accuracyOf } from '../../evaluate/intervals.js';
+import { checkLengths } from '../../run/check.js';
 import { chooseQuestions } from '../../run/evaluation.js';
 import { evaluate } from '../../run/stages/evaluate.js';
-import { checkPromptLengths } from '../../run/stages/sample.js';
 import { addSettings, settingsFrom, type Cli } from '../cli.js';
 import { showBlocks, showStage, withModel } from '../stage.js';
 import { formatTable, percent, printJson, printLine } from '../table.js';
@@ -29,10 +28,9 @@ export function addEval(program: Command, cli: Cli): void {
     const settings = settingsFrom(flags, KEYS, 'evaluate');
     const questions = await chooseQuestions({ ...settings, evaluate: { ...settings.evaluate, tasks: flags.task.length > 0 ? flags.task : ['builtin'] } });
     const request = { max_new_tokens: settings.evaluate.max_new_tokens, max_rows: settings.sample.max_rows };
-    if (flags.out !== undefined) await rm(flags.out, { force: true });
     const answers = await withModel(settings.model, settings, cli, async (language) => {
       const policy = { language, model: language.model };
-      checkPromptLengths(questions, policy);
+      checkLengths({ questions }, policy);
       if (flags.out === undefined) return showStage(cli, { stage: 'evaluate', unit: 'questions', total: questions.length }, (hooks) => evaluate(questions, policy, request, hooks));
       return showBlocks(cli, 'evaluate', 'questions', {
         out: flags.out, items: questions, size: settings.evaluate.block_prompts, perItem: 1,

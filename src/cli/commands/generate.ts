@@ -1,8 +1,8 @@
 /** `cream generate`: prompts → completions.jsonl, the first stage of an iteration on its own. */
-import { rm } from 'node:fs/promises';
 import type { Command } from 'commander';
+import { checkLengths } from '../../run/check.js';
 import { choosePrompts } from '../../run/data.js';
-import { checkPromptLengths, sample } from '../../run/stages/sample.js';
+import { sample } from '../../run/stages/sample.js';
 import { addSettings, settingsFrom, type Cli } from '../cli.js';
 import { meanOf, showBlocks, withModel } from '../stage.js';
 import { printLine } from '../table.js';
@@ -27,10 +27,9 @@ export function addGenerate(program: Command, cli: Cli): void {
     const count = flags.count === undefined && flags.prompts !== 'builtin' ? 0 : settings.prompts.count;
     const prompts = await choosePrompts({ ...settings, iterations: 1, prompts: { source: flags.prompts, count, split: 'subsets' } }, 1);
     const request = { ...settings.sample, seed: settings.seed, iteration: Number(flags.iteration) };
-    await rm(flags.out, { force: true });
     await withModel(settings.model, settings, cli, async (language) => {
       const policy = { language, model: language.model };
-      checkPromptLengths(prompts, policy);
+      checkLengths({ prompts }, policy);
       await showBlocks(cli, 'sample', 'completions', {
         out: flags.out, items: prompts, size: request.block_prompts, perItem: request.samples,
         plan: [settings.model, settings.dtype, request, prompts],

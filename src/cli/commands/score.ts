@@ -1,5 +1,4 @@
 /** `cream score`: completions → their log-probs under θ_t, θ_{t−1} and θ_0. */
-import { rm } from 'node:fs/promises';
 import type { Command } from 'commander';
 import { COMPLETION_COLUMNS } from '../../data/columns.js';
 import { readRecords } from '../../data/jsonl.js';
@@ -31,7 +30,6 @@ export function addScore(program: Command, cli: Cli): void {
     const settings = settingsFrom(flags, KEYS, 'score');
     const groups = groupCompletions(await readRecords(flags.completions, COMPLETION_COLUMNS));
     const names = { current: flags.model, previous: flags.previous ?? flags.base, base: flags.base };
-    await rm(flags.out, { force: true });
     await withModels([...new Set(Object.values(names))], settings, cli, async (models) => {
       const judge = (name: string) => models.get(name)!.model;
       const judges = { current: judge(names.current), previous: judge(names.previous), base: judge(names.base) };

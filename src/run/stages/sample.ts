@@ -1,6 +1,5 @@
 /** Sample: prompts → N completions each from θ_t, through the model's chat template. */
 import type { CompletionRecord, PromptRecord } from '../../data/records.js';
-import { RunError } from '../errors.js';
 import { promptKey } from '../keys.js';
 import type { Recipe } from '../recipe.js';
 import type { Policy, StageHooks } from './stage.js';
@@ -42,15 +41,4 @@ export async function sample(prompts: readonly PromptRecord[], policy: Policy, s
       finish_reason: completion.finishReason,
     };
   });
-}
-
-/** Refuses, before any work, prompts that leave no room for an answer in the model's context. */
-export function checkPromptLengths(prompts: readonly PromptRecord[], { language, model }: Policy): void {
-  const context = model.config.maxPositionEmbeddings;
-  for (const prompt of prompts) {
-    const length = language.encodePrompt(prompt.prompt).length;
-    if (length >= context) {
-      throw new RunError('ERR_RUN_DATA', `Prompt ${JSON.stringify(prompt.id)} is ${length} tokens long and the model's context holds ${context}: shorten it or take it out.`);
-    }
-  }
 }

@@ -1,0 +1,41 @@
+/** What a run will work on, looked at before any of it begins: a mistake in the last data file should not cost the hours before it. */
+import type { DemonstrationRecord, PromptRecord } from '../data/records.js';
+import { chooseDemonstrations, choosePrompts } from './data.js';
+import { RunError } from './errors.js';
+import { chooseQuestions } from './evaluation.js';
+import type { Recipe } from './recipe.js';
+import { encodeDemonstration } from './stages/sft.js';
+import type { Policy } from './stages/stage.js';
+
+export interface Inputs {
+  prompts: PromptRecord[];
+  demonstrations: DemonstrationRecord[];
+  questions: PromptRecord[];
+}
+
+/** Every record that the recipe will use. @throws RunError or DataError for files that are missing, damaged or too short. */
+export async function readInputs(recipe: Recipe): Promise<Inputs> {
+  const iterations = Array.from({ length: recipe.iterations }, (_, i) => i + 1);
+  return {
+    prompts: (await Promise.all(iterations.map((t) => choosePrompts(recipe, t)))).flat(),
+    demonstrations: recipe.sft.enabled ? await chooseDemonstrations(recipe) : [],
+    questions: await chooseQuestions(recipe),
+  };
+}
+
+/** @throws RunError naming the first record that does not fit the model's context. */
+export function checkLengths({ prompts, demonstrations, questions }: Partial<Inputs>, { language, model }: Policy): void {
+  const context = model.config.maxPositionEmbeddings;
+  const refuse = (what: string, id: string, length: number): never => {
+    throw new RunError('ERR_RUN_DATA', `${what} ${JSON.stringify(id)} is ${length} tokens long and the model's context holds ${context}: shorten it or take it out.`);
+  };
+  for (const { id, prompt } of [...(prompts ?? []), ...(questions ?? [])]) {
+    // At least one token of an answer must fit behind it.
+    const { length } = language.encodePrompt(prompt);
+    if (length >= context) refuse('Prompt', id, length);
+  }
+  for (const demonstration of demonstrations ?? []) {
+    const { prompt, completion } = encodeDemonstration(demonstration, language), length = prompt.length + completion.length;
+    if (length > context) refuse('Demonstration', demonstration.id, length);
+  }
+}
