@@ -3,7 +3,6 @@
 #include <cstdio>
 #include <filesystem>
 
-#include "check.h"
 #include "ops/attention/op.h"
 #include "ops/dispatch.h"
 #include "ops/rms_norm/op.h"
@@ -11,6 +10,8 @@
 #include "ops/swiglu/op.h"
 #include "score/scorer.h"
 #include "tiny_model.h"
+
+#include "check.h"  // last: a torch header above defines a CHECK of its own
 
 using namespace cream;
 
@@ -167,7 +168,7 @@ CHECK_CASE("train: checkpointing and the cut of micro-batches change nothing but
       CHECK(std::abs(metrics.loss - expected.loss) <= 1e-6 && std::abs(metrics.grad_norm - expected.grad_norm) <= 1e-5 * expected.grad_norm);
       CHECK(std::abs(metrics.reward_margin - expected.reward_margin) <= 1e-5 && metrics.tokens == expected.tokens);
       for (const OptimizerEntry& entry : reference.optimizer().entries()) CHECK_RELATIVE(trainer.optimizer().entry(entry.name).m, entry.m, 1e-4);
-      if (micro_batch_tokens == 2048) check_same_weights(model, reference_model);
+      if (micro_batch_tokens == 2048 && checkpointing) check_same_weights(model, reference_model);  // the same work twice
     }
   }
 }
