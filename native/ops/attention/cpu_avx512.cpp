@@ -1,6 +1,6 @@
 // Online softmax attention (Milakov & Gimelshein 2018; FlashAttention): for each block of 64 keys
 //   s = scale·q·kᵀ,  m' = max(m, s),  p = exp(s − m'),  l = l·exp(m − m') + Σp,  o = o·exp(m − m') + p·v
-// A block is turned once for all queries: keys transposed (bf16: [d/2][64][2] for VDPBF16PS), values widened to fp32.
+// A block is turned once for all queries: keys transposed (bf16: [d/2][64][2] for VDPBF16PS), values widened to fp32 where that pays.
 // Blocks start at the part's first key and a query's arithmetic never looks at its neighbours; a key beyond a query's limit
 // contributes exactly 0. So neither the batch nor the way rows were grouped changes a result.
 #include "ops/attention/kernel.h"
@@ -94,89 +94,133 @@ inline __m512 multiply_add(__m512 acc, int32_t query, __m512i key, const float*)
   return _mm512_fmadd_ps(_mm512_castsi512_ps(_mm512_set1_epi32(query)), _mm512_castsi512_ps(key), acc);
 }
 
-// Scores of R queries against the 64 turned keys.
-template <int R, class T>
+// The unroll pragmas keep the accumulators in registers: without them GCC 12 leaves the arrays on the stack, at half the speed.
+// Scores of R queries against C·16 turned keys.
+template <int R, int C, class T>
 void score(const int32_t* query, const int32_t* keys, int64_t words, float scale, float* scores) {
-  __m512 acc[R][4];
+  __m512 acc[R][C];
+#pragma GCC unroll 8
   for (int r = 0; r < R; ++r)
-    for (int c = 0; c < 4; ++c) acc[r][c] = _mm512_setzero_ps();
+#pragma GCC unroll 8
+    for (int c = 0; c < C; ++c) acc[r][c] = _mm512_setzero_ps();
   for (int64_t w = 0; w < words; ++w, keys += key_block) {
-    __m512i k[4];
-    for (int c = 0; c < 4; ++c) k[c] = _mm512_loadu_si512(keys + 16 * c);
+    __m512i k[C];
+#pragma GCC unroll 8
+    for (int c = 0; c < C; ++c) k[c] = _mm512_loadu_si512(keys + 16 * c);
+#pragma GCC unroll 8
     for (int r = 0; r < R; ++r)
-      for (int c = 0; c < 4; ++c) acc[r][c] = multiply_add(acc[r][c], query[r * words + w], k[c], static_cast<const T*>(nullptr));
+#pragma GCC unroll 8
+      for (int c = 0; c < C; ++c) acc[r][c] = multiply_add(acc[r][c], query[r * words + w], k[c], static_cast<const T*>(nullptr));
   }
+#pragma GCC unroll 8
   for (int r = 0; r < R; ++r)
-    for (int c = 0; c < 4; ++c) _mm512_storeu_ps(scores + r * key_block + 16 * c, _mm512_mul_ps(acc[r][c], _mm512_set1_ps(scale)));
+#pragma GCC unroll 8
+    for (int c = 0; c < C; ++c) _mm512_storeu_ps(scores + r * key_block + 16 * c, _mm512_mul_ps(acc[r][c], _mm512_set1_ps(scale)));
 }
 
-// One query: scores of which the first `visible` count → weights; returns the factor for what was summed before.
-float soften(float* scores, int64_t visible, float& max, float& sum) {
-  __m512 s[4], high = _mm512_set1_ps(minus_infinity);
-  for (int c = 0; c < 4; ++c) {
-    s[c] = _mm512_mask_loadu_ps(_mm512_set1_ps(minus_infinity), first_lanes(visible - 16 * c), scores + 16 * c);
-    high = _mm512_max_ps(high, s[c]);
-  }
+// One query: scores in `columns` vectors, the first `visible` of them valid → weights; returns the factor for what was summed before.
+float soften(float* scores, int64_t columns, int64_t visible, float& max, float& sum) {
+  const __m512 none = _mm512_set1_ps(minus_infinity);
+  __m512 high = none;
+  for (int64_t c = 0; c < columns; ++c)
+    high = _mm512_max_ps(high, _mm512_mask_loadu_ps(none, first_lanes(visible - 16 * c), scores + 16 * c));
   const float next = std::max(max, _mm512_reduce_max_ps(high));
-  if (next == minus_infinity) {  // nothing seen yet
-    for (int c = 0; c < 4; ++c) _mm512_storeu_ps(scores + 16 * c, _mm512_setzero_ps());
-    return 1;
-  }
   __m512 total = _mm512_setzero_ps();
-  for (int c = 0; c < 4; ++c) {
-    const __m512 p = exp16(_mm512_sub_ps(s[c], _mm512_set1_ps(next)));
+  for (int64_t c = 0; c < columns; ++c) {
+    const __m512 s = _mm512_mask_loadu_ps(none, first_lanes(visible - 16 * c), scores + 16 * c);
+    const __m512 p = exp16(_mm512_sub_ps(s, _mm512_set1_ps(next)));  // nothing seen yet: −inf − (−inf) is NaN, of which exp16 makes 0
     total = _mm512_add_ps(total, p);
     _mm512_storeu_ps(scores + 16 * c, p);
   }
-  const float factor = _mm512_cvtss_f32(exp16(_mm512_set1_ps(max - next)));
+  const float factor = max == next ? 1.0f : _mm512_cvtss_f32(exp16(_mm512_set1_ps(max - next)));
   max = next;
   sum = sum * factor + _mm512_reduce_add_ps(total);
   return factor;
 }
 
-// o = o·factor + p·v for R queries and C·16 dimensions. `n`: keys that any of them sees.
-template <int R, int C>
-void accumulate(const float* p, const float* factor, const float* values, int64_t n, int64_t d, float* out) {
+// Values of one block as they are read: widened to fp32 beforehand, or as stored.
+template <class V>
+struct Values {
+  const V* data;
+  int64_t stride;
+};
+
+// o = o·factor + p·v for R queries and C·16 dimensions, over n keys.
+template <int R, int C, class V>
+void accumulate(const float* p, const float* factor, Values<V> values, int64_t n, int64_t d, float* out) {
   __m512 acc[R][C];
+#pragma GCC unroll 8
   for (int r = 0; r < R; ++r)
+#pragma GCC unroll 8
     for (int c = 0; c < C; ++c) acc[r][c] = _mm512_mul_ps(_mm512_loadu_ps(out + r * d + 16 * c), _mm512_set1_ps(factor[r]));
-  for (int64_t key = 0; key < n; ++key, values += d) {
+  for (int64_t key = 0; key < n; ++key, values.data += values.stride) {
     __m512 v[C];
-    for (int c = 0; c < C; ++c) v[c] = _mm512_loadu_ps(values + 16 * c);
+#pragma GCC unroll 8
+    for (int c = 0; c < C; ++c) v[c] = load16(values.data + 16 * c);
+#pragma GCC unroll 8
     for (int r = 0; r < R; ++r) {
       const __m512 weight = _mm512_set1_ps(p[r * key_block + key]);
+#pragma GCC unroll 8
       for (int c = 0; c < C; ++c) acc[r][c] = _mm512_fmadd_ps(weight, v[c], acc[r][c]);
     }
   }
+#pragma GCC unroll 8
   for (int r = 0; r < R; ++r)
+#pragma GCC unroll 8
     for (int c = 0; c < C; ++c) _mm512_storeu_ps(out + r * d + 16 * c, acc[r][c]);
 }
 
-template <int R>
-void accumulate_all(const float* p, const float* factor, const float* values, int64_t n, int64_t d, float* out) {
-  int64_t i = 0;
-  for (; i + 64 <= d; i += 64) accumulate<R, 4>(p, factor, values + i, n, d, out + i);
-  for (; i < d; i += 16) accumulate<R, 1>(p, factor, values + i, n, d, out + i);
-}
+// One turned block for R queries from `first`, of which query r sees visible[r] ≤ n keys.
+template <class V>
+struct BlockOf {
+  float* scratch;
+  const Layout& at;
+  int64_t d, n;
+  float scale;
+  Values<V> values;
+};
 
-// R queries from `first` against one turned block of which query r sees visible[r] keys.
-template <int R, class T>
-void block(float* scratch, const Layout& at, int64_t first, int64_t d, float scale, const int64_t* visible) {
-  const int64_t words = d * static_cast<int64_t>(sizeof(T)) / 4;
-  float *scores = scratch + at.scores, factor[R];
-  score<R, T>(reinterpret_cast<const int32_t*>(scratch + at.query) + first * words, reinterpret_cast<const int32_t*>(scratch + at.keys), words, scale, scores);
+template <int R, class T, class V>
+void block(const BlockOf<V>& b, int64_t first, const int64_t* visible) {
+  const int64_t words = b.d * static_cast<int64_t>(sizeof(T)) / 4, columns = (b.n + 15) / 16;
+  const int32_t* query = reinterpret_cast<const int32_t*>(b.scratch + b.at.query) + first * words;
+  const int32_t* keys = reinterpret_cast<const int32_t*>(b.scratch + b.at.keys);
+  float *scores = b.scratch + b.at.scores, *out = b.scratch + b.at.out + first * b.d, factor[R];
+  switch (columns) {
+    case 1: score<R, 1, T>(query, keys, words, b.scale, scores); break;
+    case 2: score<R, 2, T>(query, keys, words, b.scale, scores); break;
+    case 3: score<R, 3, T>(query, keys, words, b.scale, scores); break;
+    default: score<R, 4, T>(query, keys, words, b.scale, scores);
+  }
   int64_t most = 0;
   for (int r = 0; r < R; ++r) {
-    factor[r] = soften(scores + r * key_block, visible[r], scratch[at.max + first + r], scratch[at.sum + first + r]);
+    factor[r] = soften(scores + r * key_block, columns, visible[r], b.scratch[b.at.max + first + r], b.scratch[b.at.sum + first + r]);
     most = std::max(most, visible[r]);
   }
-  accumulate_all<R>(scores, factor, scratch + at.values, most, d, scratch + at.out + first * d);
+  int64_t i = 0;
+  for (; i + 64 <= b.d; i += 64) accumulate<R, 4>(scores, factor, Values<V>{b.values.data + i, b.values.stride}, most, b.d, out + i);
+  for (; i < b.d; i += 16) accumulate<R, 1>(scores, factor, Values<V>{b.values.data + i, b.values.stride}, most, b.d, out + i);
 }
 
-template <class T>
-using Block = void (*)(float*, const Layout&, int64_t, int64_t, float, const int64_t*);
-template <class T>
-constexpr Block<T> blocks[tile_queries + 1] = {nullptr, block<1, T>, block<2, T>, block<3, T>, block<4, T>, block<5, T>, block<6, T>};
+template <class T, class V>
+using Block = void (*)(const BlockOf<V>&, int64_t, const int64_t*);
+template <class T, class V>
+constexpr Block<T, V> blocks[tile_queries + 1] = {nullptr,        block<1, T, V>, block<2, T, V>, block<3, T, V>,
+                                                  block<4, T, V>, block<5, T, V>, block<6, T, V>};
+
+// All queries of `range` against one block that begins at key `start` of its part.
+template <class T, class V>
+void each_tile(const BlockOf<V>& b, Range range, int64_t start, const int64_t* limits) {
+  for (int64_t first = range.first; first < range.last; first += tile_queries) {
+    const int64_t count = std::min(tile_queries, range.last - first);
+    int64_t visible[tile_queries], most = 0;
+    for (int64_t i = 0; i < count; ++i) {
+      visible[i] = limits ? std::clamp<int64_t>(limits[first - range.first + i] - start, 0, b.n) : b.n;
+      most = std::max(most, visible[i]);
+    }
+    if (most > 0) blocks<T, V>[count](b, first, visible);
+  }
+}
 
 }  // namespace
 
@@ -203,15 +247,13 @@ void add(const Queries<T>& queries, const Keys<T>& keys, Range range, const int6
   for (int64_t start = 0; start < keys.length; start += key_block) {
     const int64_t n = std::min(key_block, keys.length - start);
     turn_keys(keys.keys + start * keys.stride, keys.stride, n, d, reinterpret_cast<int32_t*>(scratch + at.keys));
-    widen_values(keys.values + start * keys.stride, keys.stride, n, d, scratch + at.values);
-    for (int64_t first = range.first; first < range.last; first += tile_queries) {
-      const int64_t count = std::min(tile_queries, range.last - first);
-      int64_t visible[tile_queries], most = 0;
-      for (int64_t i = 0; i < count; ++i) {
-        visible[i] = limits ? std::clamp<int64_t>(limits[first - range.first + i] - start, 0, n) : n;
-        most = std::max(most, visible[i]);
-      }
-      if (most > 0) blocks<T>[count](scratch, at, first, d, queries.scale, visible);
+    const T* values = keys.values + start * keys.stride;
+    // Widening is exact, so where it happens does not show in the result; it pays once several tiles read the block.
+    if (sizeof(T) == sizeof(float) || range.last - range.first <= tile_queries) {
+      each_tile<T, T>({scratch, at, d, n, queries.scale, {values, keys.stride}}, range, start, limits);
+    } else {
+      widen_values(values, keys.stride, n, d, scratch + at.values);
+      each_tile<T, float>({scratch, at, d, n, queries.scale, {scratch + at.values, d}}, range, start, limits);
     }
   }
 }

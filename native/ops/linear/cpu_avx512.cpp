@@ -24,6 +24,7 @@ inline void store(float* y, __m512 v, __mmask16 m) { _mm512_mask_storeu_ps(y, m,
 template <int R, class Out>
 void tile(const uint16_t* x, const uint16_t* w, int64_t chunks, Out* y, int64_t stride, int64_t columns) {
   __m512 acc[R][2];
+#pragma GCC unroll 14
   for (int r = 0; r < R; ++r) acc[r][0] = acc[r][1] = _mm512_setzero_ps();
   for (int64_t chunk = 0; chunk < chunks; ++chunk) {
     const int32_t* pairs = reinterpret_cast<const int32_t*>(x);
@@ -43,6 +44,7 @@ void tile(const uint16_t* x, const uint16_t* w, int64_t chunks, Out* y, int64_t 
     x += R * k_chunk;
   }
   const uint32_t valid = columns >= 32 ? ~0u : (1u << columns) - 1;
+#pragma GCC unroll 14
   for (int r = 0; r < R; ++r) {
     store(y + r * stride, acc[r][0], static_cast<__mmask16>(valid));
     store(y + r * stride + 16, acc[r][1], static_cast<__mmask16>(valid >> 16));

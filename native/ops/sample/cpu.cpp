@@ -1,10 +1,11 @@
 // The reference's rule without its full sort: what can be drawn lies within a few temperatures of the highest logit, so collect
-// the tokens of a window below it, widen the window until their mass is enough for top-p (or top-k, or u), and sort only those.
+// bands of tokens downwards from it, sorting each, until their mass is enough for top-p (or for u, or there are top-k of them).
 // Masses are sums of doubles, so the draw is the reference's unless u falls within ~1e−15 of a boundary.
 #include "ops/sample/op.h"
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <string>
 #include <vector>
 
@@ -33,39 +34,41 @@ Scratch& scratch() {
   return room;
 }
 
-// The highest tokens in nucleus order: at least `least` of them, and at least `mass` of weight; all that are finite if need be.
-int64_t collect_top(const Row& row, int64_t least, double mass, std::vector<uint64_t>& keys) {
+// The highest tokens in nucleus order with their running weights: at least `least` of them, and more than `mass` of weight, or
+// all that are finite. Band by band from the top, so each token is sorted among its band's only. Returns how many.
+int64_t collect_top(const Row& row, int64_t least, double mass) {
+  auto& [masked, keys, running] = scratch();
   keys.resize(row.vocab);
-  for (double window = 4;; window *= 2) {
-    const double threshold = row.max - window * row.temperature;
-    const bool all = window > 1e4 || !std::isfinite(static_cast<float>(threshold));
-    const float lowest = all ? -std::numeric_limits<float>::max() : static_cast<float>(threshold);
-    const int64_t count = collect_avx512(row.logits, row.vocab, lowest, keys.data());
-    double found = 0;
-    for (int64_t i = 0; i < count; ++i) found += row.weight(keys[i]);
-    // The margin covers the rounding of `found`, which is summed in another order than the nucleus.
-    if (all || (count >= least && found * (1 - 1e-12) >= mass)) {
-      std::sort(keys.begin(), keys.begin() + count);
-      return count;
-    }
+  running.resize(row.vocab);
+  int64_t count = 0;
+  double sum = 0, window = 2;
+  float high = INFINITY;
+  for (bool last = false; !last; window *= 1.25) {
+    float low = static_cast<float>(row.max - window * row.temperature);
+    // A band must reach further down than the last; where rounding stops it, and far out, take all the rest.
+    last = window > 1000 || !(low < high) || !std::isfinite(low);
+    if (last) low = -std::numeric_limits<float>::max();
+    const int64_t found = count + collect_avx512(row.logits, row.vocab, low, high, keys.data() + count);
+    std::sort(keys.begin() + count, keys.begin() + found);
+    for (; count < found; ++count) running[count] = sum += row.weight(keys[count]);
+    last = last || (count >= least && sum > mass);
+    high = low;
   }
+  return count;
 }
 
 int64_t draw(const Row& row, const SamplingParams& params, double u) {
   auto& [masked, keys, running] = scratch();
   const bool top_k = params.top_k > 0 && params.top_k < row.vocab, top_p = params.top_p < 1;
   double total = top_k ? 0 : weight_sum_avx512(row.logits, row.vocab, row.max, 1 / row.temperature);
-  const double reach = top_k ? 0 : (top_p ? params.top_p : u) * total;
-  int64_t count = collect_top(row, top_k ? params.top_k : 1, reach, keys);
-  if (top_k) count = std::min(count, params.top_k);
-
-  running.resize(row.vocab);
-  double sum = 0;
-  for (int64_t i = 0; i < count; ++i) running[i] = sum += row.weight(keys[i]);
-  if (top_k) total = sum;
-  const auto first = running.begin(), last = first + count;
+  int64_t count = collect_top(row, top_k ? params.top_k : 1, (top_p ? params.top_p : u) * total);
+  if (top_k) {
+    count = std::min(count, params.top_k);
+    total = running[count - 1];
+  }
+  const auto first = running.begin();
   if (top_p) {
-    count = std::min<int64_t>(count, std::lower_bound(first, last, params.top_p * total) - first + 1);
+    count = std::min<int64_t>(count, std::lower_bound(first, first + count, params.top_p * total) - first + 1);
     total = running[count - 1];
   }
   const int64_t chosen = std::upper_bound(first, first + count, u * total) - first;

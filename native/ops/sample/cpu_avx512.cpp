@@ -42,12 +42,13 @@ double weight_sum_avx512(const float* logits, int64_t vocab, double max, double 
   return _mm512_reduce_add_pd(_mm512_add_pd(sum, sum1));
 }
 
-int64_t collect_avx512(const float* logits, int64_t vocab, float threshold, uint64_t* keys) {
+int64_t collect_avx512(const float* logits, int64_t vocab, float low, float high, uint64_t* keys) {
   int64_t count = 0;
-  const __m512 low = _mm512_set1_ps(threshold);
+  const __m512 from = _mm512_set1_ps(low), to = _mm512_set1_ps(high);
   for (int64_t i = 0; i < vocab; i += 16) {
     const __mmask16 lanes = first_lanes(vocab - i);
-    uint32_t hit = _mm512_mask_cmp_ps_mask(lanes, load16(logits + i, lanes), low, _CMP_GE_OQ);
+    const __m512 x = load16(logits + i, lanes);
+    uint32_t hit = _mm512_mask_cmp_ps_mask(_mm512_mask_cmp_ps_mask(lanes, x, from, _CMP_GE_OQ), x, to, _CMP_LT_OQ);
     for (; hit; hit &= hit - 1) {
       const int64_t id = i + __builtin_ctz(hit);
       keys[count++] = sort_key(logits[id], static_cast<uint32_t>(id));

@@ -15,8 +15,9 @@ Peak peak_avx512(const float* logits, int64_t vocab);
 // Σ exp((logit − max) · inverse_temperature), in double.
 double weight_sum_avx512(const float* logits, int64_t vocab, double max, double inverse_temperature);
 
-// Sort keys of the logits ≥ threshold: rising keys are falling logits, ties by rising id. `keys` has room for all. Returns how many.
-int64_t collect_avx512(const float* logits, int64_t vocab, float threshold, uint64_t* keys);
+// Sort keys of the logits with low ≤ logit < high: rising keys are falling logits, ties by rising id.
+// `keys` has room for all. Returns how many.
+int64_t collect_avx512(const float* logits, int64_t vocab, float low, float high, uint64_t* keys);
 
 inline uint64_t sort_key(float logit, uint32_t id) {
   const float positive_zero = logit + 0.0f;  // −0 and 0 are a tie
