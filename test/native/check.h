@@ -67,6 +67,7 @@ void throws(cream::ErrorCode code, const std::string& part, F&& body, const char
   static void CHECK_CONCAT(check_body_, __LINE__)();                                                              \
   static const ::check::Registration CHECK_CONCAT(check_case_, __LINE__)(name, CHECK_CONCAT(check_body_, __LINE__)); \
   static void CHECK_CONCAT(check_body_, __LINE__)()
+#undef CHECK  // c10 has one of its own
 #define CHECK(condition)                                                        \
   do {                                                                          \
     if (!(condition)) ::check::fail("expected " #condition, __FILE__, __LINE__); \
