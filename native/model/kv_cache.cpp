@@ -4,12 +4,18 @@
 
 namespace cream {
 
-KvBlock::KvBlock(const ModelConfig& config, at::ScalarType dtype, int64_t capacity)
-    : storage_(at::empty({config.num_layers, 2, config.num_kv_heads, capacity, config.head_dim}, dtype)) {}
+KvBlock::KvBlock(const ModelConfig& config, at::ScalarType dtype, int64_t capacity) {
+  set_storage(at::empty({config.num_layers, 2, config.num_kv_heads, capacity, config.head_dim}, dtype));
+}
 
-char* KvBlock::data(int64_t layer, int64_t which) const {
-  const int64_t offset = layer * storage_.stride(0) + which * storage_.stride(1);
-  return static_cast<char*>(storage_.data_ptr()) + offset * storage_.element_size();
+void KvBlock::set_storage(Tensor storage) {
+  storage_ = std::move(storage);
+  const int64_t element = storage_.element_size();
+  base_ = static_cast<char*>(storage_.data_ptr());
+  layer_bytes_ = storage_.stride(0) * element;
+  heads_ = storage_.size(2);
+  head_bytes_ = storage_.stride(2) * element;
+  row_bytes_ = storage_.stride(3) * element;
 }
 
 void KvBlock::write(int64_t layer, int64_t at, const Tensor& keys, const Tensor& values) {
@@ -19,12 +25,11 @@ void KvBlock::write(int64_t layer, int64_t at, const Tensor& keys, const Tensor&
 }
 
 void KvBlock::write_row(int64_t layer, int64_t at, const void* key, const void* value) {
-  const size_t row = storage_.size(4) * storage_.element_size(), head = row * storage_.size(3);  // bytes
-  char* k = data(layer, 0) + at * row;
-  char* v = data(layer, 1) + at * row;
-  for (int64_t h = 0; h < storage_.size(2); ++h) {
-    std::memcpy(k + h * head, static_cast<const char*>(key) + h * row, row);
-    std::memcpy(v + h * head, static_cast<const char*>(value) + h * row, row);
+  char* k = data(layer, 0) + at * row_bytes_;
+  char* v = data(layer, 1) + at * row_bytes_;
+  for (int64_t h = 0; h < heads_; ++h) {
+    std::memcpy(k + h * head_bytes_, static_cast<const char*>(key) + h * row_bytes_, row_bytes_);
+    std::memcpy(v + h * head_bytes_, static_cast<const char*>(value) + h * row_bytes_, row_bytes_);
   }
 }
 
@@ -34,7 +39,7 @@ void KvBlock::grow(int64_t capacity) {
   shape[3] = capacity;
   Tensor larger = at::empty(shape, storage_.options());
   if (length > 0) larger.narrow(3, 0, length).copy_(storage_.narrow(3, 0, length));
-  storage_ = larger;
+  set_storage(std::move(larger));
 }
 
 }  // namespace cream

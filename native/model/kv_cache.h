@@ -29,9 +29,12 @@ class KvBlock {
   void grow(int64_t capacity);  // keeps what is valid; no-op where it already fits
 
  private:
-  char* data(int64_t layer, int64_t which) const;
+  void set_storage(Tensor storage);
+  char* data(int64_t layer, int64_t which) const { return base_ + layer * layer_bytes_ + which * layer_bytes_ / 2; }
 
   Tensor storage_;  // [layers, 2, kv_heads, capacity, head_dim]
+  char* base_ = nullptr;
+  int64_t layer_bytes_ = 0, head_bytes_ = 0, row_bytes_ = 0, heads_ = 0;  // of storage_; decoding asks for them thousands of times a step
 };
 using KvBlockPtr = std::shared_ptr<KvBlock>;
 

@@ -137,6 +137,26 @@ CHECK_CASE("generate: in bfloat16 too, bit for bit where the kernels are packed"
   }
 }
 
+// What sampling says of a token is what scoring and training say of it: no correction between the two is ever needed.
+CHECK_CASE("generate: sampled log-probs are the scored ones in bfloat16, bit for bit where the kernels are packed") {
+  for (auto shape : check::tiny_shapes()) {
+    shape.dtype = at::kBFloat16;
+    const Transformer model = check::tiny_model(shape);
+    if (!model.weights().head.packed) throw check::Skip("no packed bfloat16 kernels on this CPU");
+    const GenerationRequest request = ragged_request(3);
+    ScoringRequest scoring;
+    for (const auto& prompt : request.prompts) scoring.groups.push_back({prompt.tokens, {}});
+    std::vector<float> sampled;
+    for (const auto& completion : collect(model, request)) {
+      scoring.groups[completion.prompt_index].completions.push_back(completion.tokens);
+      sampled.insert(sampled.end(), completion.logprobs.begin(), completion.logprobs.end());
+    }
+    CHECK(score(model, scoring, {}, Cancel()).token_logprobs == sampled);
+    scoring.max_batch_tokens = 24;
+    CHECK(score(model, scoring, {}, Cancel()).token_logprobs == sampled);
+  }
+}
+
 CHECK_CASE("generate: seed, iteration, prompt key and sample each change the draw") {
   const Transformer model = check::tiny_model();
   GenerationRequest request;
