@@ -42,7 +42,7 @@ struct Cache {
   Tensor keys, values;
   int64_t length, capacity;
   Cache(int64_t kv_heads, int64_t length, int64_t capacity, int64_t d, at::ScalarType dtype)
-      : keys(at::full({kv_heads, capacity, d}, NAN, dtype)), values(at::full({kv_heads, capacity, d}, NAN, dtype)), length(length), capacity(capacity) {
+      : keys(at::full({kv_heads, capacity, d}, NAN, dtype)), values(keys.clone()), length(length), capacity(capacity) {
     keys.narrow(1, 0, length).copy_(at::randn({kv_heads, length, d}));
     values.narrow(1, 0, length).copy_(at::randn({kv_heads, length, d}));
   }
@@ -50,8 +50,12 @@ struct Cache {
 
 DecodeSource source(const Cache* shared, const Cache& own) {
   DecodeSource s;
-  if (shared) s.shared_keys = shared->keys.data_ptr(), s.shared_values = shared->values.data_ptr(), s.shared_length = shared->length, s.shared_capacity = shared->capacity;
-  s.own_keys = own.keys.data_ptr(), s.own_values = own.values.data_ptr(), s.own_length = own.length, s.own_capacity = own.capacity;
+  if (shared) {
+    s.shared_keys = shared->keys.data_ptr(), s.shared_values = shared->values.data_ptr();
+    s.shared_length = shared->length, s.shared_capacity = shared->capacity;
+  }
+  s.own_keys = own.keys.data_ptr(), s.own_values = own.values.data_ptr();
+  s.own_length = own.length, s.own_capacity = own.capacity;
   return s;
 }
 
@@ -68,7 +72,9 @@ CHECK_CASE("ops fast: parallel_for reaches all threads") {
 CHECK_CASE("ops fast: packed linear agrees with at::linear at odd sizes") {
   at::manual_seed(10);
   const MustRun ran(Op::linear), ran32(Op::linear_f32);
-  for (const auto& [rows, in, out] : std::vector<std::array<int64_t, 3>>{{1, 2, 1}, {3, 30, 31}, {40, 576, 96}, {15, 100, 33}, {29, 64, 65}, {70, 33, 130}, {500, 1536, 70}}) {
+  const std::vector<std::array<int64_t, 3>> shapes = {{1, 2, 1},    {3, 30, 31},   {40, 576, 96},  {15, 100, 33},
+                                                      {29, 64, 65}, {70, 33, 130}, {500, 1536, 70}};
+  for (const auto& [rows, in, out] : shapes) {
     const Linear w = packed(out, in);
     const Tensor x = at::randn({rows, in}).to(at::kBFloat16);
     CHECK(w.packed != nullptr);
@@ -99,6 +105,12 @@ CHECK_CASE("ops fast: a row of packed linear has the same bits in every batch an
   at::set_num_threads(threads);
   CHECK(at::equal(alone, all));
   ran.done();
+}
+
+CHECK_CASE("ops fast: the plain fp32 product is the same in chunks of a large vocabulary as at once") {
+  at::manual_seed(18);
+  const Tensor x = at::randn({3, 8}).to(at::kBFloat16), weight = at::randn({9000, 8}).to(at::kBFloat16);
+  CHECK_CLOSE(ops::reference::linear_f32(x, weight), x.to(at::kFloat).matmul(weight.to(at::kFloat).t()), 1e-5);
 }
 
 CHECK_CASE("ops fast: the plain path runs where a gradient is wanted or a test asks for it") {
@@ -191,7 +203,8 @@ CHECK_CASE("ops fast: decoding a token and scoring it give the same attention bi
   const MustRun ran(Op::packed_attention), ran_decode(Op::decode_attention);
   const int64_t heads = 9, kv = 3, d = 64, prompt = 77, own = 90;
   const auto dtype = at::kBFloat16;
-  const Tensor q = at::randn({prompt + own, heads, d}).to(dtype), k = at::randn({prompt + own, kv, d}).to(dtype), v = at::randn({prompt + own, kv, d}).to(dtype);
+  const Tensor q = at::randn({prompt + own, heads, d}).to(dtype);
+  const Tensor k = at::randn({prompt + own, kv, d}).to(dtype), v = at::randn({prompt + own, kv, d}).to(dtype);
   const Tensor scored = ops::packed_attention(q, k, v, {{0, prompt, -1}, {prompt, own, 0}});
   const auto cache = [&](const Tensor& t, int64_t start, int64_t n) { return t.narrow(0, start, n).transpose(0, 1).contiguous(); };
   const Tensor sk = cache(k, 0, prompt), sv = cache(v, 0, prompt), ok = cache(k, prompt, own), ov = cache(v, prompt, own);
@@ -211,7 +224,10 @@ CHECK_CASE("ops fast: linear_logprob agrees with the plain op and is the same bi
     const Tensor hidden = at::randn({200, 96}).mul_(4).to(at::kBFloat16), targets = at::randint(0, vocab, {200}, at::kLong);
     const Tensor all = ops::linear_logprob(hidden, head, targets);
     CHECK_CLOSE(all, ops::reference::linear_logprob(hidden, head.weight, targets), 2e-5);
-    for (const int64_t rows : {1, 13, 90}) CHECK(at::equal(ops::linear_logprob(hidden.narrow(0, 80, rows), head, targets.narrow(0, 80, rows)), all.narrow(0, 80, rows)));
+    for (const int64_t rows : {1, 13, 90}) {
+      const Tensor some = ops::linear_logprob(hidden.narrow(0, 80, rows), head, targets.narrow(0, 80, rows));
+      CHECK(at::equal(some, all.narrow(0, 80, rows)));
+    }
   }
   ran.done();
 }

@@ -84,7 +84,8 @@ CHECK_CASE("sample: the fast path draws what the plain path draws") {
   if (!ops::fast_path()) throw check::Skip("this CPU has no AVX-512 BF16");
   at::manual_seed(21);
   const uint64_t before = ops::fast_runs(ops::Op::sample);
-  const std::vector<SamplingParams> settings = {params(0), params(1), params(0.8, 0.95), params(1, 0.5), params(2, 1, 10), params(0.7, 0.9, 50), params(1.3, 1e-9), params(1, 0.999999, 1)};
+  const std::vector<SamplingParams> settings = {params(0),         params(1),           params(0.8, 0.95),  params(1, 0.5),
+                                                params(2, 1, 10),  params(0.7, 0.9, 50), params(1.3, 1e-9),  params(1, 0.999999, 1)};
   uint32_t position = 0;
   for (int trial = 0; trial < 90; ++trial)
     for (const int64_t vocab : {1, 7, 100, 1500})
@@ -94,9 +95,12 @@ CHECK_CASE("sample: the fast path draws what the plain path draws") {
         const SamplingParams& p = settings[position % settings.size()];
         const double u = trial % 30 == 0 ? (trial ? 1 - 0x1p-53 : 0.0) : uniform(SampleKey{}, position);
         ++position;
-        const Draw fast = ops::sample(logits.data(), vocab, p, nullptr, u), plain = ops::reference::sample(logits.data(), vocab, p, nullptr, u);
+        const Draw fast = ops::sample(logits.data(), vocab, p, nullptr, u);
+        const Draw plain = ops::reference::sample(logits.data(), vocab, p, nullptr, u);
         if (fast.token != plain.token)
-          check::fail("kind " + std::to_string(kind) + ", vocabulary " + std::to_string(vocab) + ", u " + std::to_string(u) + ": " + std::to_string(fast.token) + " against " + std::to_string(plain.token), __FILE__, __LINE__);
+          check::fail("kind " + std::to_string(kind) + ", vocabulary " + std::to_string(vocab) + ", u " + std::to_string(u) + ": " +
+                          std::to_string(fast.token) + " against " + std::to_string(plain.token),
+                      __FILE__, __LINE__);
         CHECK(std::abs(fast.logprob - plain.logprob) <= 2e-6 * std::max(1.0f, std::abs(plain.logprob)) + 2e-6);
       }
   CHECK(ops::fast_runs(ops::Op::sample) >= before + position);

@@ -32,7 +32,8 @@ struct Tile {
     out[count++] = mutable_data<T>(result) + row * result.stride(0) + head * queries.size(2);
   }
   attend::Queries<T> queries(int64_t d) const {
-    return {q.data(), count, d, static_cast<float>(1.0 / std::sqrt(static_cast<double>(d))), scratch(attend::scratch_floats(count, d))};
+    const float scale = static_cast<float>(1.0 / std::sqrt(static_cast<double>(d)));
+    return {q.data(), count, d, scale, scratch(attend::scratch_floats(count, d))};
   }
 };
 
@@ -66,7 +67,8 @@ void decode_tile(const Tensor& q, Tensor& out, const std::vector<DecodeSource>& 
     return attend::Keys<T>{static_cast<const T*>(keys) + offset, static_cast<const T*>(values) + offset, d, length};
   };
   const DecodeSource& first = sources[rows.first];
-  if (first.shared_length > 0) attend::add(queries, part(first.shared_keys, first.shared_values, first.shared_length, first.shared_capacity), {0, tile.count});
+  if (first.shared_length > 0)
+    attend::add(queries, part(first.shared_keys, first.shared_values, first.shared_length, first.shared_capacity), {0, tile.count});
   for (int64_t row = rows.first; row < rows.last; ++row) {
     const DecodeSource& s = sources[row];
     const int64_t at = (row - rows.first) * group;
@@ -114,7 +116,8 @@ Tensor decode_attention(const Tensor& q, const std::vector<DecodeSource>& source
   const int64_t tiles = static_cast<int64_t>(ranges.size()) * kv_heads;
   by_type(in, [&](auto type) {
     at::parallel_for(0, tiles, 1, [&](int64_t begin, int64_t end) {
-      for (int64_t i = begin; i < end; ++i) decode_tile<decltype(type)>(in, out, sources, ranges[i / kv_heads], i % kv_heads, group);
+      for (int64_t i = begin; i < end; ++i)
+        decode_tile<decltype(type)>(in, out, sources, ranges[i / kv_heads], i % kv_heads, group);
     });
   });
   count_fast_run(Op::decode_attention);
@@ -136,7 +139,8 @@ Tensor packed_attention(const Tensor& q, const Tensor& k, const Tensor& v, const
   for (const Segment& segment : segments)
     for (int64_t row = 0; row < segment.length; row += height)
       for (int64_t head = 0; head < kv_heads; ++head)
-        tiles.push_back({&segment, segment.prefix < 0 ? nullptr : &segments[segment.prefix], {row, std::min(row + height, segment.length)}, head});
+        tiles.push_back({&segment, segment.prefix < 0 ? nullptr : &segments[segment.prefix],
+                         {row, std::min(row + height, segment.length)}, head});
   by_type(in, [&](auto type) {
     at::parallel_for(0, static_cast<int64_t>(tiles.size()), 1, [&](int64_t begin, int64_t end) {
       for (int64_t i = begin; i < end; ++i) packed_tile<decltype(type)>(in, keys, values, out, tiles[i], group);

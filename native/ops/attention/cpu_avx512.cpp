@@ -68,8 +68,10 @@ void turn_keys(const T* keys, int64_t stride, int64_t n, int64_t d, int32_t* to)
     for (int64_t word = 0; word < words; word += 16) {
       const __mmask16 m = first_lanes(words - word);
       __m512i r[16];
-      for (int64_t i = 0; i < 16; ++i)
-        r[i] = key + i < n ? _mm512_maskz_loadu_epi32(m, reinterpret_cast<const int32_t*>(keys + (key + i) * stride) + word) : _mm512_setzero_si512();
+      for (int64_t i = 0; i < 16; ++i) {
+        const int32_t* row = reinterpret_cast<const int32_t*>(keys + (key + i) * stride) + word;
+        r[i] = key + i < n ? _mm512_maskz_loadu_epi32(m, row) : _mm512_setzero_si512();
+      }
       if (words - word >= 16) {
         transpose16(r, to + word * key_block + key);
       } else {
@@ -110,7 +112,8 @@ void score(const int32_t* query, const int32_t* keys, int64_t words, float scale
 #pragma GCC unroll 8
     for (int r = 0; r < R; ++r)
 #pragma GCC unroll 8
-      for (int c = 0; c < C; ++c) acc[r][c] = multiply_add(acc[r][c], query[r * words + w], k[c], static_cast<const T*>(nullptr));
+      for (int c = 0; c < C; ++c)
+        acc[r][c] = multiply_add(acc[r][c], query[r * words + w], k[c], static_cast<const T*>(nullptr));
   }
 #pragma GCC unroll 8
   for (int r = 0; r < R; ++r)
@@ -128,7 +131,8 @@ float soften(float* scores, int64_t columns, int64_t visible, float& max, float&
   __m512 total = _mm512_setzero_ps();
   for (int64_t c = 0; c < columns; ++c) {
     const __m512 s = _mm512_mask_loadu_ps(none, first_lanes(visible - 16 * c), scores + 16 * c);
-    const __m512 p = exp16(_mm512_sub_ps(s, _mm512_set1_ps(next)));  // nothing seen yet: −inf − (−inf) is NaN, of which exp16 makes 0
+    // Where nothing was seen yet, −inf − (−inf) is NaN, of which exp16 makes the 0 that is wanted.
+    const __m512 p = exp16(_mm512_sub_ps(s, _mm512_set1_ps(next)));
     total = _mm512_add_ps(total, p);
     _mm512_storeu_ps(scores + 16 * c, p);
   }
@@ -194,12 +198,14 @@ void block(const BlockOf<V>& b, int64_t first, const int64_t* visible) {
   }
   int64_t most = 0;
   for (int r = 0; r < R; ++r) {
-    factor[r] = soften(scores + r * key_block, columns, visible[r], b.scratch[b.at.max + first + r], b.scratch[b.at.sum + first + r]);
+    float &max = b.scratch[b.at.max + first + r], &sum = b.scratch[b.at.sum + first + r];
+    factor[r] = soften(scores + r * key_block, columns, visible[r], max, sum);
     most = std::max(most, visible[r]);
   }
   int64_t i = 0;
-  for (; i + 64 <= b.d; i += 64) accumulate<R, 4>(scores, factor, Values<V>{b.values.data + i, b.values.stride}, most, b.d, out + i);
-  for (; i < b.d; i += 16) accumulate<R, 1>(scores, factor, Values<V>{b.values.data + i, b.values.stride}, most, b.d, out + i);
+  const auto values = [&] { return Values<V>{b.values.data + i, b.values.stride}; };
+  for (; i + 64 <= b.d; i += 64) accumulate<R, 4>(scores, factor, values(), most, b.d, out + i);
+  for (; i < b.d; i += 16) accumulate<R, 1>(scores, factor, values(), most, b.d, out + i);
 }
 
 template <class T, class V>

@@ -57,7 +57,8 @@ Tensor linear_logprob(const Tensor& hidden, const Linear& head, const Tensor& ta
   Tensor out = at::empty({rows}, x.options().dtype(at::kFloat));
   float* result = static_cast<float*>(out.mutable_data_ptr());
   std::vector<BlockSum> sums(rows * blocks);
-  const Work work{*fast, static_cast<const uint16_t*>(x.const_data_ptr()), rows, x.stride(0), static_cast<const int64_t*>(ids.const_data_ptr()), sums.data(), result};
+  const Work work{*fast,         static_cast<const uint16_t*>(x.const_data_ptr()), rows, x.stride(0), ids.const_data_ptr<int64_t>(),
+                  sums.data(), result};
   at::parallel_for(0, (rows + chunk - 1) / chunk * blocks, 1, [&](int64_t begin, int64_t end) { run(work, begin, end); });
   for (int64_t row = 0; row < rows; ++row) result[row] = static_cast<float>(result[row] - log_sum_exp(&sums[row * blocks], blocks));
   count_fast_run(Op::linear_logprob);

@@ -41,9 +41,9 @@ int64_t collect_top(const Row& row, int64_t least, double mass) {
   keys.resize(row.vocab);
   running.resize(row.vocab);
   int64_t count = 0;
-  double sum = 0, window = 2;
+  double sum = 0, window = 4;
   float high = INFINITY;
-  for (bool last = false; !last; window *= 1.25) {
+  for (bool last = false; !last; window *= 1.3) {
     float low = static_cast<float>(row.max - window * row.temperature);
     // A band must reach further down than the last; where rounding stops it, and far out, take all the rest.
     last = window > 1000 || !(low < high) || !std::isfinite(low);
