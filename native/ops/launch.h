@@ -8,15 +8,17 @@
 
 namespace cream::ops {
 
-// True where the kernels may run: bf16 or fp32 on the CPU, all of one dtype, and no gradient wanted through any of them.
+// bf16 or fp32 on a CPU that has the kernels.
+inline bool fast_dtype(const Tensor& x) {
+  return fast_path() && x.device().is_cpu() && (x.scalar_type() == at::kBFloat16 || x.scalar_type() == at::kFloat);
+}
+inline bool wants_gradient(std::initializer_list<Tensor> inputs) {
+  return at::GradMode::is_enabled() && std::any_of(inputs.begin(), inputs.end(), [](const Tensor& t) { return t.requires_grad(); });
+}
+// For the kernels without a gradient: x may go in, the others have its dtype, and nothing asks for a gradient.
 inline bool fast_inputs(const Tensor& x, std::initializer_list<Tensor> others = {}) {
-  if (!fast_path() || !x.device().is_cpu() || (x.scalar_type() != at::kBFloat16 && x.scalar_type() != at::kFloat)) return false;
-  bool gradient = x.requires_grad();
-  for (const Tensor& other : others) {
-    if (other.scalar_type() != x.scalar_type() || !other.device().is_cpu()) return false;
-    gradient = gradient || other.requires_grad();
-  }
-  return !(gradient && at::GradMode::is_enabled());
+  const auto alike = [&](const Tensor& t) { return t.scalar_type() == x.scalar_type() && t.device().is_cpu(); };
+  return fast_dtype(x) && std::all_of(others.begin(), others.end(), alike) && !wants_gradient({x}) && !wants_gradient(others);
 }
 
 // f(uint16_t{}) for bf16, f(float{}) for fp32: the kernels' names for the two.

@@ -151,6 +151,28 @@ CHECK_CASE("ops fast: rms_norm, rope and swiglu agree with the plain ops") {
   gate.done();
 }
 
+CHECK_CASE("ops fast: gradients of rope and swiglu agree with the plain ops'") {
+  at::manual_seed(19);
+  const MustRun rotation(Op::rope), gate(Op::swiglu);
+  for (const auto dtype : {at::kFloat, at::kBFloat16}) {
+    const double limit = dtype == at::kFloat ? 2e-6 : 6e-3;
+    const auto gradient = [&](Tensor x, const std::function<Tensor(const Tensor&)>& f) {
+      x = x.detach().requires_grad_(true);
+      const Tensor y = f(x);
+      at::manual_seed(20);
+      return torch::autograd::grad({y}, {x}, {at::randn(y.sizes()).to(dtype)})[0];
+    };
+    const Tensor x = slice(33, 3, 20, dtype), cos = at::rand({33, 20}), sin = at::rand({33, 20});
+    CHECK_RELATIVE(gradient(x, [&](const Tensor& t) { return ops::rope(t, cos, sin); }),
+                   gradient(x, [&](const Tensor& t) { return ops::reference::rope(t, cos, sin); }), limit);
+    const Tensor both = at::randn({33, 2 * 100}).mul_(5).to(dtype);
+    CHECK_RELATIVE(gradient(both, [](const Tensor& t) { return ops::swiglu(t); }),
+                   gradient(both, [](const Tensor& t) { return ops::reference::swiglu(t); }), limit);
+  }
+  rotation.done();
+  gate.done();
+}
+
 CHECK_CASE("ops fast: decode attention agrees with the plain op, whatever the shapes") {
   at::manual_seed(13);
   const MustRun ran(Op::decode_attention);

@@ -5,10 +5,9 @@
 #include "ops/swiglu/kernel.h"
 
 namespace cream::ops {
+namespace {
 
-Tensor swiglu(const Tensor& gate_up) {
-  if (!fast_inputs(gate_up) || gate_up.dim() != 2) return reference::swiglu(gate_up);
-  const Tensor in = gate_up.contiguous();
+Tensor forward(const Tensor& in) {
   const int64_t rows = in.size(0), n = in.size(1) / 2;
   Tensor out = at::empty({rows, n}, in.options());
   by_type(in, [&](auto type) {
@@ -21,6 +20,38 @@ Tensor swiglu(const Tensor& gate_up) {
   });
   count_fast_run(Op::swiglu);
   return out;
+}
+
+Tensor backward(const Tensor& in, const Tensor& dy) {
+  const int64_t rows = in.size(0), n = in.size(1) / 2;
+  Tensor out = at::empty_like(in);
+  by_type(in, [&](auto type) {
+    using T = decltype(type);
+    const T *from = data<T>(in), *slope = data<T>(dy);
+    T* to = mutable_data<T>(out);
+    at::parallel_for(0, rows, row_grain(2 * n), [&](int64_t begin, int64_t end) {
+      swiglu_backward_avx512(from + begin * 2 * n, slope + begin * n, to + begin * 2 * n, end - begin, n);
+    });
+  });
+  return out;
+}
+
+struct Gated : torch::autograd::Function<Gated> {
+  static Tensor forward(torch::autograd::AutogradContext* context, const Tensor& gate_up) {
+    const Tensor in = gate_up.contiguous();
+    context->save_for_backward({in});
+    return ops::forward(in);
+  }
+  static torch::autograd::variable_list backward(torch::autograd::AutogradContext* context, torch::autograd::variable_list gradients) {
+    return {ops::backward(context->get_saved_variables()[0], gradients[0].contiguous())};
+  }
+};
+
+}  // namespace
+
+Tensor swiglu(const Tensor& gate_up) {
+  if (!fast_dtype(gate_up) || gate_up.dim() != 2) return reference::swiglu(gate_up);
+  return wants_gradient({gate_up}) ? Gated::apply(gate_up) : forward(gate_up.contiguous());
 }
 
 }  // namespace cream::ops

@@ -6,17 +6,34 @@
 namespace cream::ops {
 namespace {
 
+// 1 / (1 + exp(−x)). Beyond 88 exp would overflow; there the sigmoid times x is 0 in every format.
+inline __m512 sigmoid(__m512 x) {
+  const __m512 decay = exp16(_mm512_min_ps(_mm512_sub_ps(_mm512_setzero_ps(), x), _mm512_set1_ps(88.0f)));
+  return _mm512_div_ps(_mm512_set1_ps(1.0f), _mm512_add_ps(_mm512_set1_ps(1.0f), decay));
+}
+
 template <class T>
 void rows_of(const T* gate_up, T* y, int64_t rows, int64_t n) {
-  const __m512 one = _mm512_set1_ps(1.0f), limit = _mm512_set1_ps(88.0f);
   for (int64_t row = 0; row < rows; ++row, gate_up += 2 * n, y += n)
     for (int64_t i = 0; i < n; i += 16) {
       const __mmask16 m = first_lanes(n - i);
       const __m512 gate = load16(gate_up + i, m);
-      // Beyond 88 exp would overflow; there silu is 0 in every format.
-      const __m512 decay = exp16(_mm512_min_ps(_mm512_sub_ps(_mm512_setzero_ps(), gate), limit));
-      const __m512 silu = rounded(y, _mm512_div_ps(gate, _mm512_add_ps(one, decay)));
+      const __m512 silu = rounded(y, _mm512_mul_ps(gate, sigmoid(gate)));
       store16(y + i, _mm512_mul_ps(silu, load16(gate_up + n + i, m)), m);
+    }
+}
+
+// d_up = dy·silu(g), d_gate = dy·up·σ(g)·(1 + g·(1 − σ(g))), with the forward's rounding of silu.
+template <class T>
+void rows_back(const T* gate_up, const T* dy, T* d, int64_t rows, int64_t n) {
+  const __m512 one = _mm512_set1_ps(1.0f);
+  for (int64_t row = 0; row < rows; ++row, gate_up += 2 * n, d += 2 * n, dy += n)
+    for (int64_t i = 0; i < n; i += 16) {
+      const __mmask16 m = first_lanes(n - i);
+      const __m512 gate = load16(gate_up + i, m), up = load16(gate_up + n + i, m), from = load16(dy + i, m), s = sigmoid(gate);
+      const __m512 slope = _mm512_mul_ps(s, _mm512_fmadd_ps(gate, _mm512_sub_ps(one, s), one));
+      store16(d + i, _mm512_mul_ps(_mm512_mul_ps(from, up), slope), m);
+      store16(d + n + i, _mm512_mul_ps(from, rounded(dy, _mm512_mul_ps(gate, s))), m);
     }
 }
 
@@ -24,5 +41,11 @@ void rows_of(const T* gate_up, T* y, int64_t rows, int64_t n) {
 
 void swiglu_avx512(const uint16_t* gate_up, uint16_t* y, int64_t rows, int64_t n) { rows_of(gate_up, y, rows, n); }
 void swiglu_avx512(const float* gate_up, float* y, int64_t rows, int64_t n) { rows_of(gate_up, y, rows, n); }
+void swiglu_backward_avx512(const uint16_t* gate_up, const uint16_t* dy, uint16_t* d_gate_up, int64_t rows, int64_t n) {
+  rows_back(gate_up, dy, d_gate_up, rows, n);
+}
+void swiglu_backward_avx512(const float* gate_up, const float* dy, float* d_gate_up, int64_t rows, int64_t n) {
+  rows_back(gate_up, dy, d_gate_up, rows, n);
+}
 
 }  // namespace cream::ops
