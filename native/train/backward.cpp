@@ -4,6 +4,8 @@
 
 #include <utility>
 
+#include "train/attention.h"
+
 namespace cream {
 namespace {
 
@@ -40,24 +42,24 @@ Backward::Parameters Backward::parameters_of(const std::string& prefix) {
 }
 
 double Backward::run(const PackedBatch& batch, const HeadLoss& loss, const Cancel& cancel) {
-  activations_.clear();
   const Rows rows = batch.as_rows();
-  const Tensor x = forward(batch, rows, cancel);  // [rows, hidden]
+  std::vector<Activation> activations;
+  const Tensor x = forward(batch, rows, cancel, activations);  // [rows, hidden]
   Tensor d_x;
   const double value = head(batch, x, loss, d_x);
-  const auto [cos, sin] = model_.rope(rows.positions);
   for (int64_t i = model_.config().num_layers - 1; i >= 0; --i) {
     cancel.check();
-    backward_layer(i, batch, cos, sin, d_x);
+    backward_layer(i, std::move(activations[i]), batch, rows, d_x);
   }
   // The lookup's gradient, summed in fp32: a token occurs many times in a batch.
   optimizer_.entry("embedding").gradient.index_add_(0, rows.tokens, d_x.to(at::kFloat));
   return value;
 }
 
-Tensor Backward::forward(const PackedBatch& batch, const Rows& rows, const Cancel& cancel) {
+Tensor Backward::forward(const PackedBatch& batch, const Rows& rows, const Cancel& cancel, std::vector<Activation>& activations) {
   const auto [cos, sin] = model_.rope(rows.positions);
   PackedAttention attention(batch.segments());
+  TrainingAttention training_attention(batch.segments());
   Tensor x;
   {
     const at::NoGradGuard no_grad;
@@ -68,12 +70,12 @@ Tensor Backward::forward(const PackedBatch& batch, const Rows& rows, const Cance
     if (checkpointing_) {
       const at::NoGradGuard no_grad;
       Tensor output = model_.layer(i, x, cos, sin, attention);
-      activations_.push_back({std::exchange(x, output), {}});
+      activations.push_back({std::exchange(x, output), {}});
     } else {
       const at::AutoGradMode grad(true);
       const Tensor input = x.detach().set_requires_grad(true);
-      const Tensor output = differentiable_.layer(i, input, cos, sin, attention);
-      activations_.push_back({input, output});
+      const Tensor output = differentiable_.layer(i, input, cos, sin, training_attention);
+      activations.push_back({input, output});
       x = output.detach();
     }
   }
@@ -97,12 +99,11 @@ double Backward::head(const PackedBatch& batch, const Tensor& x, const HeadLoss&
   return gradient.loss;
 }
 
-void Backward::backward_layer(int64_t index, const PackedBatch& batch, const Tensor& cos, const Tensor& sin, Tensor& d_x) {
-  Activation activation = std::move(activations_.back());
-  activations_.pop_back();
+void Backward::backward_layer(int64_t index, Activation activation, const PackedBatch& batch, const Rows& rows, Tensor& d_x) {
   if (!activation.output.defined()) {
     const at::AutoGradMode grad(true);
-    PackedAttention attention(batch.segments());
+    const auto [cos, sin] = model_.rope(rows.positions);
+    TrainingAttention attention(batch.segments());
     activation.input = activation.input.detach().set_requires_grad(true);
     activation.output = differentiable_.layer(index, activation.input, cos, sin, attention);
   }

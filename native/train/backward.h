@@ -33,10 +33,15 @@ class Backward {
     std::vector<Tensor> weights, gradients;
   };
 
-  Tensor forward(const PackedBatch& batch, const Rows& rows, const Cancel& cancel);
+  // A layer's, kept for its backward pass.
+  struct Activation {
+    Tensor input, output;  // output: undefined where it is to be recomputed
+  };
+
+  Tensor forward(const PackedBatch& batch, const Rows& rows, const Cancel& cancel, std::vector<Activation>& activations);
   // Both return the gradient with respect to their input in d_x.
   double head(const PackedBatch& batch, const Tensor& x, const HeadLoss& loss, Tensor& d_x);
-  void backward_layer(int64_t index, const PackedBatch& batch, const Tensor& cos, const Tensor& sin, Tensor& d_x);
+  void backward_layer(int64_t index, Activation activation, const PackedBatch& batch, const Rows& rows, Tensor& d_x);
   // d_output → gradient of the input; the parameters' gradients go to their accumulators.
   static Tensor propagate(const Tensor& output, const Tensor& d_output, const Tensor& input, const Parameters& parameters);
   Parameters parameters_of(const std::string& prefix);
@@ -47,11 +52,6 @@ class Backward {
   bool checkpointing_;
   std::vector<Parameters> layers_;
   Parameters final_norm_;
-  // Of the micro-batch in progress.
-  struct Activation {
-    Tensor input, output;  // output: undefined where it is to be recomputed
-  };
-  std::vector<Activation> activations_;
 };
 
 }  // namespace cream

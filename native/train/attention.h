@@ -1,0 +1,21 @@
+// Attention over a packed batch with a backward pass of its own.
+#pragma once
+
+#include <vector>
+
+#include "model/packing.h"
+#include "model/transformer.h"
+
+namespace cream {
+
+// `segments` outlives the graph that is built through attend(); a prompt's completions follow it directly, as PackedBatch lays them.
+class TrainingAttention : public Attention {
+ public:
+  explicit TrainingAttention(const std::vector<Segment>& segments) : segments_(segments) {}
+  Tensor attend(int64_t layer, const Tensor& q, const Tensor& k, const Tensor& v) override;
+
+ private:
+  const std::vector<Segment>& segments_;
+};
+
+}  // namespace cream
