@@ -55,8 +55,8 @@ describe('the default model equals transformers', () => {
   }, 600_000);
   afterAll(() => model?.dispose());
 
-  it.each(cases.map((_: unknown, index: number) => index))('prompt %i: logits, greedy continuation and log-probs', async (index) => {
-    const expected = cases[index as number];
+  it.each((cases as unknown[]).map((_, index) => index))('prompt %i: logits, greedy continuation and log-probs', async (index) => {
+    const expected = cases[index];
     const logits = await model.logits(expected.prompt);
     const vocab = model.config.vocabSize;
     const picked: number[] = [];
