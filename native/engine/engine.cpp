@@ -1,11 +1,7 @@
 // What an engine does on its worker: hand the model to the room that does the work, and keep two promises about weights.
 //   sharing   a snapshot and its origin hold the same tensors; who trains while others hold them takes a copy first;
-//   masters   a bf16 model trains from the full-precision values of the checkpoint it came from, not from its rounded ones;
+//   masters   a bf16 model trains from the full-precision values of the checkpoint it came from, not from its rounded ones.
 #include "engine/engine.h"
-
-#ifdef __GLIBC__
-#include <malloc.h>
-#endif
 
 #include <atomic>
 #include <filesystem>
@@ -15,6 +11,7 @@
 #include "engine/shared_model.h"
 #include "generate/generator.h"
 #include "score/scorer.h"
+#include "support/allocator.h"
 #include "support/file.h"
 #include "train/trainer.h"
 #include "weights/load.h"
@@ -24,12 +21,6 @@ namespace cream {
 namespace {
 
 at::ScalarType scalar_type(DType dtype) { return dtype == DType::float32 ? at::kFloat : at::kBFloat16; }
-
-void return_memory() {
-#ifdef __GLIBC__
-  malloc_trim(0);  // glibc keeps freed blocks below its mmap threshold otherwise
-#endif
-}
 
 // What a snapshot takes from its origin.
 struct Shared {
@@ -139,8 +130,6 @@ std::shared_ptr<Engine> Engine::snapshot() {
       promise->set_exception(std::current_exception());
     }
   }, [](const Error*) {});
-  // Taken at once, so that the weights do not count as shared for longer than they are.
-  child->post([state = child->state_.get()] { state->ready(); }, [](const Error*) {});
   return child;
 }
 
@@ -163,7 +152,7 @@ void Engine::unload() {
   state_->trainer.reset();
   state_->model.reset();
   state_->origin = {};
-  return_memory();
+  release_cached_memory();
 }
 
 GenerationStats Engine::generate(const GenerationRequest& request, std::function<void(GeneratedCompletion&&)> on_completion,
@@ -187,7 +176,7 @@ void Engine::save(const std::string& directory, DType dtype, const std::string& 
   const NamedTensors tensors = state_->to_save(scalar_type(dtype));
   std::error_code error;
   std::filesystem::create_directories(directory, error);
-  if (error) throw io_error("create the folder", directory, error.value());
+  if (error) throw io_error("Could not create the folder", directory, error.value());
   // The config last: a folder that has one is complete.
   save_weights(directory, info_.config, tensors, scalar_type(dtype));
   write_file_atomic((std::filesystem::path(directory) / "config.json").string(), config_json);
@@ -227,7 +216,7 @@ void Engine::load_trainer_state(uint64_t trainer, const std::string& path) {
 void Engine::end_trainer(uint64_t trainer) {
   if (!state_->trainer || trainer != state_->trainer_number) return;
   state_->trainer.reset();
-  return_memory();
+  release_cached_memory();
 }
 
 }  // namespace cream

@@ -8,6 +8,7 @@
 #include <string>
 #include <system_error>
 
+#include "support/allocator.h"
 #include "support/torch.h"
 
 namespace cream {
@@ -63,6 +64,7 @@ int threads() {
 
 Worker::Worker() {
   try {
+    use_caching_allocator();
     thread_ = std::thread([this] { run(); });
   } catch (const std::system_error& error) {
     throw Error(ErrorCode::out_of_memory, std::string("The system refused another thread: ") + error.what() + ". Dispose of models you no longer use.");

@@ -1,0 +1,18 @@
+// Keeps freed tensor memory for the next tensor of that size. A training step allocates and frees large tensors by the thousand;
+// glibc returns each to the kernel, which zeroes and faults it in again page by page.
+#pragma once
+
+#include <cstddef>
+
+namespace cream {
+
+// Makes libtorch's CPU tensors use it, once a process. Tensors made before keep their own memory.
+void use_caching_allocator();
+
+// Gives everything that no tensor uses back to the operating system. Any thread.
+void release_cached_memory();
+
+// Bytes held for reuse, for tests.
+size_t cached_bytes();
+
+}  // namespace cream
