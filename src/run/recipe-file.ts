@@ -45,7 +45,8 @@ export function parseRecipe(text: string, name: string, overrides: readonly Over
     const place = override ? override.label : at(offsetOf(document, path, key));
     return `${place} ${path.length > 0 ? `${path.join('.')}: ` : ''}${message}`;
   });
-  throw new RunError('ERR_RECIPE', found.join('\n'));
+  // Two rules of one value (whole, and in range) may find the same fault.
+  throw new RunError('ERR_RECIPE', [...new Set(found)].join('\n'));
 }
 
 /** The complete recipe as YAML, the same text for the same settings. */
@@ -76,8 +77,15 @@ function toData(document: Document.Parsed, name: string): Record<string, unknown
   try {
     return document.toJS({ maxAliasCount: MAX_ALIASES }) as Record<string, unknown>;
   } catch (error) {
-    throw new RunError('ERR_RECIPE', `${name}: ${error instanceof ReferenceError ? 'the aliases (`*name`) expand to too much; write the settings out' : (error as Error).message}`);
+    throw new RunError('ERR_RECIPE', `${name}: ${aliasFault(error)}`);
   }
+}
+
+/** yaml throws the same type for an alias of nothing and for one that expands to too much. */
+function aliasFault(error: unknown): string {
+  const { message } = error as Error, unresolved = /^Unresolved alias .*: (.+)$/.exec(message);
+  if (unresolved) return `the alias *${unresolved[1]} stands for nothing: there is no &${unresolved[1]} before it`;
+  return error instanceof ReferenceError ? 'the aliases (`*name`) expand to too much; write the settings out' : message;
 }
 
 function applyOverride(data: Record<string, unknown>, override: Override): Applied {
@@ -94,8 +102,16 @@ function applyOverride(data: Record<string, unknown>, override: Override): Appli
     }
     section = next as Record<string, unknown>;
   }
-  put(section, path.at(-1)!, text ? raw : value.toJS({ maxAliasCount: MAX_ALIASES }) ?? null);
+  put(section, path.at(-1)!, text ? raw : overrideValue(label, value) ?? null);
   return { label, path };
+}
+
+function overrideValue(label: string, value: Document): unknown {
+  try {
+    return value.toJS({ maxAliasCount: MAX_ALIASES });
+  } catch (error) {
+    throw new RunError('ERR_RECIPE', `${label}: ${aliasFault(error)}`);
+  }
 }
 
 function splitFlag(flag: string): { label: string; key: string; value: string; text?: boolean } {
@@ -205,5 +221,6 @@ function offsetOf(document: Document.Parsed, path: Path, key = false): number {
 function sentence(message: string): string {
   const text = message.split('\n')[0]!.replace(/\.$/, '');
   if (text === 'Map keys must be unique') return 'this key stands twice in its section; keep one';
+  if (text.startsWith('Source contains multiple documents')) return 'a second document (`---`) begins here; a recipe is one';
   return text;
 }

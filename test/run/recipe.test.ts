@@ -44,6 +44,9 @@ describe('a recipe file', () => {
     ['no mapping', '- a\n', 'recipe.yaml:1:1 a recipe is a list of `key: value` lines, this file holds something else'],
     ['an empty file', '# nothing\n', 'recipe.yaml: the recipe is empty; write at least one setting, such as `model: smollm2-135m-instruct`'],
     ['a prototype', '__proto__: {a: 1}\n', 'recipe.yaml:1:1 __proto__: unknown key'],
+    ['a whole number beyond what is counted', 'seed: 99999999999999999999\n', 'recipe.yaml:1:7 seed: must be at most 9007199254740991, got 100000000000000000000'],
+    ['a second document', 'seed: 1\n---\nseed: 2\n', 'recipe.yaml:2:1 a second document (`---`) begins here; a recipe is one'],
+    ['an alias of nothing', 'model: *base\n', 'recipe.yaml: the alias *base stands for nothing: there is no &base before it'],
     ['null for text', 'model: null\n', 'recipe.yaml:1:8 model: must be text, got nothing'],
   ])('refuses %s', (_, text, message) => {
     expect(refusal(text).split('; known here: model')[0]).toBe(message);
@@ -83,6 +86,7 @@ describe('--set', () => {
     ['seed', '--set seed: write key=value, such as --set sample.top_p=0.9'],
     ['model.x=1', "--set model.x=1 model: is not a section, so it has no key 'x'"],
     ['train=1', '--set train=1 train: must be a section of `key: value` lines, got 1'],
+    ['seed=*x', '--set seed=*x: the alias *x stands for nothing: there is no &x before it'],
     ['seed=', '--set seed= seed: must be a number, got nothing'],
     ['__proto__.seed=1', '--set __proto__.seed=1 __proto__: unknown key'],
   ])('%s is refused by the name of the flag', (flag, message) => {
