@@ -8,7 +8,7 @@ import { mkdir, open, readFile, rename, rm, stat, utimes } from 'node:fs/promise
 import { homedir, hostname } from 'node:os';
 import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { ModelError } from './errors.js';
+import { explainWriteError } from './errors.js';
 
 export type Environment = Readonly<Record<string, string | undefined>>;
 
@@ -69,7 +69,9 @@ const STALE_MS = 60_000;
  * machine) or that has been still for a minute is taken over. Waits for as long as the holder lives; aborts by `signal`.
  */
 export async function withLock<T>(path: string, work: () => Promise<T>, signal?: AbortSignal): Promise<T> {
-  await mkdir(dirname(path), { recursive: true });
+  await mkdir(dirname(path), { recursive: true }).catch((error: unknown) => {
+    throw explainWriteError(error, dirname(path));
+  });
   const owner = JSON.stringify({ pid: process.pid, host: hostname(), id: randomUUID() });
   while (!(await tryLock(path, owner))) {
     await removeStaleLock(path);
@@ -93,10 +95,7 @@ async function tryLock(path: string, owner: string): Promise<boolean> {
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException;
     if (code === 'EEXIST') return false;
-    if (code === 'EACCES' || code === 'EROFS' || code === 'EPERM') {
-      throw new ModelError('ERR_LOCKED', `The cache folder ${dirname(path)} is not writable; make it writable or point CREAM_CACHE (HF_HOME for hub models) elsewhere.`, { cause: error });
-    }
-    throw error;
+    throw explainWriteError(error, dirname(path));
   }
 }
 

