@@ -36,7 +36,8 @@ class Engine {
   void join() { worker_.join(); }
 
   // Another engine with the weights as they are after the work posted so far; storage is shared until either of them trains.
-  // Returns at once; the new engine's own work waits for that moment.
+  // Returns at once; the new engine's own work waits for that moment, until which this engine must live.
+  // A new engine without work waits for nothing, so that letting go of it never blocks.
   std::shared_ptr<Engine> snapshot();
 
   // Valid once load() is done; does not change afterwards.

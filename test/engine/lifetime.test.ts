@@ -18,6 +18,8 @@ const prelude = `
   const request = (samples, maxNewTokens = 200) => ({ prompts: [{ tokens: Int32Array.of(1, 2, 3), key: 1n, samples, firstSample: 0 }], temperature: 1, topP: 1, topK: 0,
     minNewTokens: 0, maxNewTokens, stopIds: new Int32Array(), stopStrings: [], seed: 0n, iteration: 0, maxRows: 64 });
   const group = { groups: [{ prompt: Int32Array.of(1), completions: [Int32Array.of(2)] }], maxBatchTokens: 64 };
+  const training = { learningRate: 1e-3, beta1: 0.9, beta2: 0.9, epsilon: 1e-8, weightDecay: 0, maxGradNorm: 1, schedule: 'linear', warmupSteps: 0, totalSteps: 9,
+    beta: 1, microBatchTokens: 64, activationCheckpointing: true };
   const fail = (error) => { console.error(error); process.exit(9); };
   process.on('unhandledRejection', fail);`;
 
@@ -46,7 +48,7 @@ describe('a process', () => {
     const { code, signal, output } = await run(`load().then((model) => {
       model.generate(request(100000), undefined, () => { ${leave} }).promise.catch(() => undefined);
       model.snapshot().score(group);
-      model.createTrainer({ learningRate: 1, beta1: 0.9, beta2: 0.9, epsilon: 1, weightDecay: 0, maxGradNorm: 1, schedule: 'linear', warmupSteps: 0, totalSteps: 1, beta: 1, microBatchTokens: 64, activationCheckpointing: true });
+      model.createTrainer(training);
     })`);
     expect({ signal, output: output.replace(/[^]*Error: mine[^]*/, 'mine') }).toEqual({ signal: null, output: leave.startsWith('process') ? '' : 'mine' });
     expect(code).toBe(leave.startsWith('process') ? 3 : 1);
@@ -95,7 +97,7 @@ describe('garbage collection', () => {
         let completions = 0;
         kept.push(model.generate(request(8, 4), () => completions++).promise.then(() => { if (completions !== 8) fail(new Error('lost')); }));
         kept.push(shared.score(group).promise);
-        const trainer = shared.createTrainer({ learningRate: 1e-3, beta1: 0.9, beta2: 0.9, epsilon: 1e-8, weightDecay: 0, maxGradNorm: 1, schedule: 'linear', warmupSteps: 0, totalSteps: 9, beta: 1, microBatchTokens: 64, activationCheckpointing: true });
+        const trainer = shared.createTrainer(training);
         kept.push(trainer.promise.then((it) => it.sftStep([{ prompt: Int32Array.of(1), completion: Int32Array.of(2, 3) }]).promise));
         if (number % 3 === 0) model.dispose();
       }
@@ -113,5 +115,26 @@ describe('garbage collection', () => {
         console.log(addon.engineInfo().weightBytes);
       })().catch(fail);`, ['--expose-gc']);
     expect({ code, signal, output }).toEqual({ code: 0, signal: null, output: '0\n' });
+  });
+
+  it('of its origin leaves a snapshot whole, and of a snapshot that nobody used waits for no work', async () => {
+    const { code, signal, output } = await run(`
+      (async () => {
+        const made = await (async () => {
+          const model = await load();
+          await model.createTrainer(training).promise; // every snapshot is a copy now: they queue up
+          return Array.from({ length: 50 }, () => model.snapshot());
+        })();
+        global.gc();
+        for (const snapshot of made) await snapshot.score(group).promise;
+        const busy = await load();
+        busy.generate(request(1000000)).promise.catch(() => undefined);
+        (() => { busy.snapshot(); })();
+        await new Promise((resolve) => setTimeout(resolve, 50));
+        global.gc();
+        console.log('done');
+        process.exit(0);
+      })().catch(fail);`, ['--expose-gc']);
+    expect({ code, signal, output }).toEqual({ code: 0, signal: null, output: 'done\n' });
   });
 });
