@@ -31,7 +31,7 @@ struct Gradients {
   Tensor d_q, d_k, d_v;              // fp32, the same shapes
   int64_t kv_heads, group, d;
 
-  // Rows of a segment, the query heads of one key head below each other: [kv_heads, group·length, d] fp32.
+  // Rows of a segment, the query heads of one key head below each other: [kv_heads, group·length, d] fp32. May share x's memory.
   Tensor queries(const Tensor& x, const Segment& s) const {
     return x.narrow(0, s.start, s.length).view({s.length, kv_heads, group, d}).permute({1, 2, 0, 3}).to(at::kFloat).reshape({kv_heads, group * s.length, d});
   }
@@ -49,7 +49,7 @@ struct Gradients {
 
   void add(const Segment& s, const Segment* prefix) {
     const double scale = 1 / std::sqrt(static_cast<double>(d));
-    const Tensor q_s = queries(q, s).mul_(scale), d_o = queries(d_out, s);
+    const Tensor q_s = queries(q, s) * scale, d_o = queries(d_out, s);
     const Tensor k_s = keys(k, s, prefix), v_s = keys(v, s, prefix);
     const int64_t before = prefix ? prefix->length : 0, seen = before + s.length;
     const Tensor hidden = at::full({s.length, seen}, -std::numeric_limits<float>::infinity(), q_s.options()).triu_(before + 1);

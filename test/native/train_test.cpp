@@ -10,6 +10,7 @@
 #include "ops/swiglu/op.h"
 #include "score/scorer.h"
 #include "tiny_model.h"
+#include "train/attention.h"
 
 #include "check.h"  // last: a torch header above defines a CHECK of its own
 
@@ -171,6 +172,19 @@ CHECK_CASE("train: checkpointing and the cut of micro-batches change nothing but
       if (micro_batch_tokens == 2048 && checkpointing) check_same_weights(model, reference_model);  // the same work twice
     }
   }
+}
+
+CHECK_CASE("train: attention's gradients are autograd's, and leave what they are made from as it was") {
+  // One head a key head in fp32: the layout in which rows for a GEMM share the memory of q itself.
+  const std::vector<Segment> segments = {{0, 5, -1}, {5, 3, 0}, {8, 1, 0}, {9, 2, -1}};
+  const auto leaf = [] { return at::randn({11, 2, 4}).set_requires_grad(true); };
+  const Tensor q = leaf(), k = leaf(), v = leaf(), d_out = at::randn({11, 8});
+  const Tensor before = q.detach().clone();
+  TrainingAttention attention(segments);
+  const auto expected = torch::autograd::grad({ops::reference::packed_attention(q, k, v, segments)}, {q, k, v}, {d_out});
+  const auto gradients = torch::autograd::grad({attention.attend(0, q, k, v)}, {q, k, v}, {d_out});
+  for (size_t i = 0; i < 3; ++i) CHECK_RELATIVE(gradients[i], expected[i], 1e-5);
+  CHECK(at::equal(q, before));
 }
 
 CHECK_CASE("train: C = 1 lowers the loss and grows the margin, C = 0 does the reverse, C = 1/2 starts at rest") {
