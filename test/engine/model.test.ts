@@ -167,7 +167,7 @@ describe('save', () => {
   it('says what is wrong where nothing can be written', async () => {
     const file = join(temporaryFolder(), 'file');
     writeFileSync(file, '');
-    await expect(model.save(join(file, 'model'))).rejects.toMatchObject({ code: 'ERR_IO', message: expect.stringContaining(file) });
+    await expect(model.save(join(file, 'model'))).rejects.toMatchObject({ code: 'ERR_IO', message: expect.stringContaining(`Could not create the folder ${join(file, 'model')}: `) });
   });
 });
 
