@@ -17,10 +17,6 @@ uint64_t parameter_bytes(Transformer& transformer) {
   return bytes;
 }
 
-bool ends_with(const std::string& text, const std::string& end) {
-  return text.size() >= end.size() && std::equal(end.rbegin(), end.rend(), text.rbegin(), [](char a, char b) { return a == std::tolower(b); });
-}
-
 }  // namespace
 
 SharedModel::SharedModel(Transformer owned) : transformer(std::move(owned)), bytes_(parameter_bytes(transformer)) { live_bytes += bytes_; }
@@ -30,7 +26,6 @@ SharedModel::~SharedModel() { live_bytes -= bytes_; }
 std::shared_ptr<SharedModel> SharedModel::copy() const {
   const at::NoGradGuard no_grad;
   Transformer copied = transformer;  // tensors are handles: storage is still shared here
-  copied.weights().unpack();
   for (const auto& [name, weight] : copied.weights().parameters(copied.config())) *weight = weight->clone();
   if (copied.config().tie_word_embeddings) copied.weights().head.weight = copied.weights().embedding.weight;
   copied.weights().pack();
@@ -43,7 +38,7 @@ bool finer_than_bfloat16(const std::string& path) {
   const auto finer = [](const WeightsReader& reader) {
     return std::any_of(reader.tensors().begin(), reader.tensors().end(), [](const TensorInfo& info) { return info.dtype != "BF16"; });
   };
-  if (ends_with(path, ".gguf")) return finer(*open_gguf(path));
+  if (path.ends_with(".gguf")) return finer(*open_gguf(path));
   return finer(*open_safetensors(path));
 }
 

@@ -25,18 +25,6 @@ const CpuFeatures& cpu_features() {
   return features;
 }
 
-std::vector<std::string> cpu_feature_names() {
-  std::vector<std::string> names;
-#if defined(__x86_64__) && defined(__GNUC__)
-  __builtin_cpu_init();
-  if (__builtin_cpu_supports("avx2")) names.push_back("avx2");
-  if (__builtin_cpu_supports("fma")) names.push_back("fma");
-  if (__builtin_cpu_supports("avx512f")) names.push_back("avx512f");
-  if (cpu_features().avx512_bf16) names.push_back("avx512_bf16");
-#endif
-  return names;
-}
-
 bool fast_path() { return cpu_features().avx512_bf16 && plain_scopes.load(std::memory_order_relaxed) == 0; }
 
 ForcePlain::ForcePlain() { plain_scopes.fetch_add(1); }

@@ -4,8 +4,6 @@
 
 #include <atomic>
 #include <cstdint>
-#include <string>
-#include <vector>
 
 namespace cream::ops {
 
@@ -14,8 +12,7 @@ struct CpuFeatures {
   bool avx512_bf16 = false;  // and VDPBF16PS
 };
 
-const CpuFeatures& cpu_features();               // asked once
-std::vector<std::string> cpu_feature_names();    // for a report: "avx2", "avx512f", "avx512_bf16" …
+const CpuFeatures& cpu_features();  // asked once
 
 // True where the kernels of *_avx512.cpp may run: they use both features, so one switch serves all ops.
 bool fast_path();

@@ -12,10 +12,7 @@ namespace {
 // The same storage behind new tensors: the model's own stay free of autograd, so sampling and scoring need not know of training.
 Weights differentiable(Weights weights, const ModelConfig& config) {
   for (auto& [name, tensor] : weights.parameters(config)) *tensor = tensor->detach().set_requires_grad(true);
-  for (LayerWeights& layer : weights.layers)
-    for (Linear* linear : {&layer.qkv, &layer.out, &layer.gate_up, &layer.down}) linear->packed.reset();
-  weights.embedding.packed.reset();
-  weights.head.packed.reset();
+  weights.unpack();
   if (config.tie_word_embeddings) weights.head.weight = weights.embedding.weight;
   return weights;
 }
