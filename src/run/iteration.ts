@@ -74,7 +74,9 @@ async function rankInto(run: RunContext, t: number, scores: ScoreRecord[], compl
     await writeRecords(run.file(t, 'rankings.jsonl'), rankings);
     await writeRecords(path, pairs);
     hooks.progress(prompts, 0);
-    return { result: pairs, note: `C ${summary.mean_consistency.toFixed(2)}, ${pairs.length} pairs of ${prompts} prompts` };
+    // The paper's formula as it is: with C < ½ the reverse loss outweighs the plain one, and the margin of the pairs will fall.
+    const reversed = pairs.every((pair) => pair.weight < 0.5) ? ' (below ½: the loss turns the pairs round)' : '';
+    return { result: pairs, note: `C ${summary.mean_consistency.toFixed(2)}${reversed}, ${pairs.length} pairs of ${prompts} prompts` };
   });
 }
 

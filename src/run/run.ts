@@ -2,7 +2,7 @@
  * A run: base model, optional SFT, then the iterations. Everything it makes is in its directory, so calling it again, after whatever stopped
  * it, goes on where it was and ends with the same bytes.
  */
-import { appendFileSync, existsSync, mkdirSync, readFileSync, readdirSync } from 'node:fs';
+import { appendFileSync, existsSync, mkdirSync, readFileSync, readdirSync, rmSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { createHash } from 'node:crypto';
 import { engineInfo, setThreads } from '../engine/addon.js';
@@ -19,7 +19,7 @@ import { Models } from './models.js';
 import { firstDifference, parseRecipe, recipeDigest, recipeText } from './recipe-file.js';
 import type { Recipe } from './recipe.js';
 import { fineTune } from './sft.js';
-import { EVENTS, LOCK, METRICS, RECIPE, REPORT, RUN, SUMMARY, sweep, writeAtomic, writeRecords, type Phase } from './store.js';
+import { EVENTS, explainDisk, LOCK, METRICS, onDisk, RECIPE, REPORT, RUN, SUMMARY, sweep, writeAtomic, writeRecords, type Phase } from './store.js';
 import { metricRows, summarise, summaryOf } from './summary.js';
 
 export interface RunOptions {
@@ -54,8 +54,10 @@ type Emit = (event: RunEvent) => void;
 async function locked(recipe: Recipe, options: Options, tell: Emit): Promise<void> {
   const { directory } = options;
   checkDirectory(directory);
-  mkdirSync(directory, { recursive: true });
-  const release = takeLock(join(directory, LOCK));
+  const release = await onDisk(directory, async () => {
+    mkdirSync(directory, { recursive: true });
+    return takeLock(join(directory, LOCK));
+  });
   try {
     await sweep(directory);
     const resumed = await checkRecipe(directory, recipe);
@@ -112,14 +114,18 @@ function checkDirectory(directory: string): void {
   if (!existsSync(directory) || existsSync(join(directory, RECIPE))) return;
   let foreign: string | undefined;
   try {
-    foreign = readdirSync(directory).find((name) => ![LOCK, EVENTS, REPORT].includes(name) && !/^(lock\.|recipe\.yaml\.tmp-)/.test(name));
+    foreign = firstBeside(directory, [LOCK, EVENTS, REPORT]);
   } catch (error) {
     throw new RunError('ERR_RUN_MISMATCH', `${directory} cannot be a run directory (${(error as Error).message}); choose another with --out.`, { cause: error });
   }
   if (foreign !== undefined) throw new RunError('ERR_RUN_MISMATCH', `${directory} is not a run directory and holds ${JSON.stringify(foreign)}: choose another with --out.`);
 }
 
-/** Whether the run began before. Its recipe must be this one. */
+function firstBeside(directory: string, bookkeeping: readonly string[]): string | undefined {
+  return readdirSync(directory).find((name) => !bookkeeping.includes(name) && !/^(lock\.|recipe\.yaml\.tmp-)/.test(name));
+}
+
+/** Whether the run began before. Its recipe must be this one, unless it failed before it made anything: then its mistake is being put right. */
 async function checkRecipe(directory: string, recipe: Recipe): Promise<boolean> {
   const path = join(directory, RECIPE);
   if (!existsSync(path)) {
@@ -127,6 +133,11 @@ async function checkRecipe(directory: string, recipe: Recipe): Promise<boolean> 
     return false;
   }
   const difference = firstDifference(parseRecipe(readFileSync(path, 'utf8'), path), recipe);
+  if (difference && firstBeside(directory, [LOCK, EVENTS, REPORT, RECIPE, RUN]) === undefined) {
+    rmSync(join(directory, RUN), { force: true });
+    await writeAtomic(path, recipeText(recipe));
+    return false;
+  }
   if (difference) throw new RunError('ERR_RUN_MISMATCH', `${directory} was made with ${difference.key} = ${difference.a}, this recipe says ${difference.b}: choose another --out, or set ${difference.key} back to go on with that run.`);
   return true;
 }
@@ -149,12 +160,20 @@ async function checkModel(directory: string, recipe: Recipe, resolved: ResolvedM
   if (!existsSync(path)) {
     await writeAtomic(path, `${JSON.stringify(file, null, 2)}\n`);
   } else {
-    const before = JSON.parse(readFileSync(path, 'utf8')) as RunFile;
+    const before = readRunFile(path);
     if (before.model.digest !== file.model.digest) throw new RunError('ERR_RUN_MISMATCH', `${directory} began with other weights of ${recipe.model} (${before.model.digest.slice(0, 20)}…, now ${file.model.digest.slice(0, 20)}…): bring those back, or choose another --out.`);
     const changed = (['cream', 'torch'] as const).find((name) => before.versions[name] !== file.versions[name]);
     if (changed) emit({ type: 'warning', message: `${basename(directory)} began with ${changed} ${before.versions[changed]} and goes on with ${file.versions[changed]}: the last bits of its numbers may differ from an uninterrupted run.` });
   }
   return createHash('sha256').update(`${file.recipe} ${file.model.digest}`).digest('hex');
+}
+
+function readRunFile(path: string): RunFile {
+  try {
+    return JSON.parse(readFileSync(path, 'utf8')) as RunFile;
+  } catch (cause) {
+    throw new RunError('ERR_RUN_DATA', `${path} is damaged (${(cause as Error).message.split('\n')[0]}), so it cannot be told what the run began with: bring it back, or choose another --out.`, { cause });
+  }
 }
 
 async function stoppable<T>(signal: AbortSignal, work: () => Promise<T>): Promise<T> {
@@ -172,7 +191,12 @@ function logged(directory: string, tell: Emit): Emit {
   // A line cut by a crash must not swallow the next one.
   if (existsSync(path) && !readFileSync(path, 'utf8').endsWith('\n')) appendFileSync(path, '\n');
   return (event) => {
-    if (event.type !== 'stage_progress') appendFileSync(path, `${JSON.stringify({ time: new Date().toISOString(), ...event })}\n`);
     tell(event);
+    if (event.type === 'stage_progress') return;
+    try {
+      appendFileSync(path, `${JSON.stringify({ time: new Date().toISOString(), ...event })}\n`);
+    } catch (error) {
+      throw explainDisk(path, error);
+    }
   };
 }

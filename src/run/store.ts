@@ -154,9 +154,19 @@ export async function onDisk<T>(path: string, work: () => Promise<T>): Promise<T
   try {
     return await work();
   } catch (error) {
-    const code = (error as NodeJS.ErrnoException).code;
-    const what = code === undefined ? undefined : { ENOSPC: 'the disk is full', EDQUOT: 'the disk quota is used up', EROFS: 'the disk is read-only', EACCES: 'writing is not allowed', EPERM: 'writing is not allowed', EIO: 'the disk reports an error', ENOTDIR: 'part of this path is a file', EEXIST: 'part of this path is a file' }[code];
-    if (what === undefined) throw error;
-    throw new RunError('ERR_DISK', `Cannot write ${path}: ${what}. What was finished is kept: clear the cause and run the same command again.`, { cause: error });
+    throw explainDisk(path, error);
   }
+}
+
+const DISK_FAULTS: Record<string, string> = {
+  ENOSPC: 'the disk is full', EDQUOT: 'the disk quota is used up', EROFS: 'the disk is read-only', EIO: 'the disk reports an error',
+  EACCES: 'writing is not allowed', EPERM: 'writing is not allowed', ENOTDIR: 'part of this path is a file', EEXIST: 'part of this path is a file',
+  EISDIR: 'it is a folder', ENOENT: 'its folder is not there and cannot be made',
+};
+
+/** What a failed write means for the user; any other error as it is. */
+export function explainDisk(path: string, error: unknown): unknown {
+  const what = DISK_FAULTS[(error as NodeJS.ErrnoException).code ?? ''];
+  if (what === undefined) return error;
+  return new RunError('ERR_DISK', `Cannot write ${path}: ${what}. What was finished is kept: clear the cause and run the same command again.`, { cause: error });
 }

@@ -20,7 +20,7 @@ beforeAll(async () => {
 iterations: 1
 prompts: {count: 6}
 sample: {samples: 3, max_new_tokens: 32}
-train: {learning_rate: 2.0e-5, epochs: 4, batch_size: 6, schedule: constant, warmup_ratio: 0}
+train: {learning_rate: 2.0e-5, epochs: 3, batch_size: 6, schedule: constant, warmup_ratio: 0}
 evaluate: {count: 4, max_new_tokens: 24, baseline: false}
 `);
   result = await cream('run', recipe, '--out', directory);
