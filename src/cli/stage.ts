@@ -1,9 +1,10 @@
 /** What the stage commands share: models by name, a stage's line on the terminal, and the plan that its unfinished blocks belong to. */
 import { createHash } from 'node:crypto';
+import { statSync } from 'node:fs';
 import { performance } from 'node:perf_hooks';
 import { setThreads } from '../engine/addon.js';
 import { loadModel, type LanguageModel } from '../lm/language-model.js';
-import { Interrupted } from '../run/errors.js';
+import { Interrupted, RunError } from '../run/errors.js';
 import type { Recipe } from '../run/recipe.js';
 import type { StageHooks } from '../run/stages/stage.js';
 import { inBlocks, remainingItems } from '../run/store.js';
@@ -52,6 +53,7 @@ export interface BlockedWork<Item, Made> {
 /** A stage in resumable blocks, as a run does it: called again after a stop, it goes on. */
 export async function showBlocks<Item, Made extends object>(cli: Cli, stage: string, unit: string, work: BlockedWork<Item, Made>): Promise<Made[]> {
   const { out, items, size, perItem, make } = work;
+  if (statSync(out, { throwIfNoEntry: false })?.isDirectory()) throw new RunError('ERR_DISK', `Cannot write ${out}: it is a folder; give --out the name of a file.`);
   const plan = createHash('sha256').update(JSON.stringify(work.plan)).digest('hex');
   const total = items.length * perItem, done = total - remainingItems(out, items.length, size, true) * perItem;
   return showStage(cli, { stage, unit, total, done }, async (hooks) => {

@@ -1,5 +1,5 @@
 /** `cream generate`: prompts → completions.jsonl, the first stage of an iteration on its own. */
-import type { Command } from 'commander';
+import { InvalidArgumentError, type Command } from 'commander';
 import { checkLengths } from '../../run/check.js';
 import { choosePrompts } from '../../run/data.js';
 import { sample } from '../../run/stages/sample.js';
@@ -12,7 +12,7 @@ const KEYS = ['model', 'dtype', 'seed', 'threads', 'system_prompt', 'prompts.cou
 interface Flags extends Record<string, unknown> {
   prompts: string;
   out: string;
-  iteration: string;
+  iteration: number;
 }
 
 export function addGenerate(program: Command, cli: Cli): void {
@@ -20,13 +20,13 @@ export function addGenerate(program: Command, cli: Cli): void {
     .description('sample completions of prompts')
     .option('--prompts <file>', 'JSONL of prompts, or `builtin`', 'builtin')
     .requiredOption('-o, --out <file>', 'completions (JSONL); an existing file is replaced, an unfinished one goes on')
-    .option('--iteration <number>', 'part of the random key: another number, other samples', '1');
+    .option('--iteration <number>', 'part of the random key: another number, other samples', wholeNumber, 1);
   addSettings(command, KEYS, 'sample').action(async (flags: Flags) => {
     const settings = settingsFrom(flags, KEYS, 'sample');
     // A file is taken whole unless a count is given; the built-in prompts have no end.
     const count = flags.count === undefined && flags.prompts !== 'builtin' ? 0 : settings.prompts.count;
     const prompts = await choosePrompts({ ...settings, iterations: 1, prompts: { source: flags.prompts, count, split: 'subsets' } }, 1);
-    const request = { ...settings.sample, seed: settings.seed, iteration: Number(flags.iteration) };
+    const request = { ...settings.sample, seed: settings.seed, iteration: flags.iteration };
     await withModel(settings.model, settings, cli, async (language) => {
       const policy = { language, model: language.model };
       checkLengths({ prompts }, policy);
@@ -39,4 +39,9 @@ export function addGenerate(program: Command, cli: Cli): void {
     });
     printLine(flags.out);
   });
+}
+
+function wholeNumber(text: string): number {
+  if (!/^\d{1,9}$/.test(text)) throw new InvalidArgumentError('It must be a whole number from 0 to 999999999.');
+  return Number(text);
 }

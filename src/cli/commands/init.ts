@@ -3,6 +3,7 @@ import { constants } from 'node:fs';
 import { copyFile } from 'node:fs/promises';
 import type { Command } from 'commander';
 import { RunError } from '../../run/errors.js';
+import { onDisk } from '../../run/store.js';
 import type { Cli } from '../cli.js';
 import { shippedRecipes } from '../recipes.js';
 import { printLine } from '../table.js';
@@ -15,10 +16,9 @@ export function addInit(program: Command, _cli: Cli): void {
     .action(async (name: string, flags: { out: string }) => {
       const recipes = await shippedRecipes(), found = recipes.find((recipe) => recipe.name === name);
       if (!found) throw new RunError('ERR_RECIPE', `There is no recipe '${name}'; there are ${recipes.map((recipe) => recipe.name).join(', ')}.`);
-      await copyFile(found.path, flags.out, constants.COPYFILE_EXCL).catch((cause: NodeJS.ErrnoException) => {
-        const reason = cause.code === 'EEXIST' ? 'the file exists; choose another --out' : cause.message;
-        throw new RunError('ERR_DISK', `Cannot write ${flags.out}: ${reason}.`, { cause });
-      });
+      await onDisk(flags.out, () => copyFile(found.path, flags.out, constants.COPYFILE_EXCL).catch((cause: NodeJS.ErrnoException) => {
+        throw cause.code === 'EEXIST' ? new RunError('ERR_DISK', `Cannot write ${flags.out}: the file exists; choose another --out.`, { cause }) : cause;
+      }));
       printLine(`${flags.out} is a copy of ${name}. Run it: cream run ${flags.out}`);
     });
 }
