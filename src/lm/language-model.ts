@@ -146,6 +146,7 @@ export class LanguageModel {
 
   /** Summed log-prob of each completion, its end of turn included. */
   async score(prompt: string | readonly Message[], completions: readonly string[], options: { signal?: AbortSignal } = {}): Promise<number[]> {
+    if (!Array.isArray(completions) || completions.some((text) => typeof text !== 'string')) throw new CreamError('ERR_INVALID_ARGUMENT', `The completions must be a list of texts, got ${JSON.stringify(completions) ?? 'undefined'}.`);
     const group = { prompt: this.#prompt(prompt), completions: completions.map((text) => this.encodeCompletion(text)) };
     const { sums } = await this.model.score({ groups: [group] }, options);
     return [...sums];
@@ -176,6 +177,7 @@ export class LanguageModel {
   }
 
   #prompt(prompt: string | readonly Message[]): number[] {
+    if (typeof prompt !== 'string' && !Array.isArray(prompt)) throw new CreamError('ERR_INVALID_ARGUMENT', `The prompt must be text or a list of messages, got ${JSON.stringify(prompt) ?? 'undefined'}.`);
     return this.encodePrompt(typeof prompt === 'string' ? [{ role: 'user', content: prompt }] : prompt);
   }
 

@@ -44,6 +44,12 @@ describe('LanguageModel', () => {
     await expect(lm.generate('hi', { maxNewTokens: 150, signal: AbortSignal.abort(new Error('enough')) })).rejects.toThrow('enough');
   });
 
+  it('refuses what is no prompt and no list of completions', async () => {
+    const wrong = <T>(value: unknown): T => value as T;
+    await expect(lm.generate(wrong(undefined))).rejects.toMatchObject({ code: 'ERR_INVALID_ARGUMENT', message: 'The prompt must be text or a list of messages, got undefined.' });
+    await expect(lm.score('hi', wrong('abc'))).rejects.toMatchObject({ code: 'ERR_INVALID_ARGUMENT', message: 'The completions must be a list of texts, got "abc".' });
+  });
+
   it('scores completions as the model does', async () => {
     const scores = await lm.score('hi', ['a', 'bcd']);
     const direct = await lm.model.score({ groups: [{ prompt: lm.encodePrompt([{ role: 'user', content: 'hi' }]), completions: [lm.encodeCompletion('a'), lm.encodeCompletion('bcd')] }] });
