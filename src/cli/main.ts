@@ -22,6 +22,7 @@ const EXIT_OF = { SIGINT: 130, SIGTERM: 143 } as const;
 /** npm and npx pass Ctrl-C on to us beside the terminal's own: what follows this soon is the same key press. */
 const SAME_PRESS_MS = 500;
 
+surviveStreams();
 process.exitCode = await main(process.argv.slice(2));
 
 async function main(args: string[]): Promise<number> {
@@ -48,6 +49,16 @@ async function main(args: string[]): Promise<number> {
     }
     return report(error, args.includes('--verbose'));
   }
+}
+
+/** A reader that went away (`| head`) ends nothing that is worth keeping: the work goes on. Results that cannot be written are a failure. */
+function surviveStreams(): void {
+  process.stderr.on('error', () => {});
+  process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+    if (error.code === 'EPIPE') return;
+    printError(`Cannot write to standard output: ${error.message}.`);
+    process.exit(1);
+  });
 }
 
 function program(cli: Cli): Command {

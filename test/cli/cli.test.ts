@@ -1,6 +1,6 @@
 /** What a user who makes a mistake reads, and how the program ends. */
 import { describe, expect, it } from '@jest/globals';
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { cream, startCream } from '../support/cli.js';
 import { temporaryFolder, tinyModel } from '../support/tiny-model.js';
@@ -20,6 +20,7 @@ describe('a wrong command line', () => {
     ['an unknown flag', ['run', 'x.yaml', '--ouT', 'y'], 2, "cream: unknown option '--ouT'\n(Did you mean --out?)\n"],
     ['a flag out of range', ['generate', '--out', 'x', '--top-p', '2'], 2, 'cream: --top-p 2 sample.top_p: must be at most 1, got 2\n'],
     ['a flag of the wrong type', ['prefer', '--scores', 'a', '--completions', 'b', '--out', 'c', '--weighting', 'some'], 2, "cream: --weighting some rank.weighting: must be one of avg, dyn, fixed; got the text 'some'\n"],
+    ['a number that is none', ['generate', '--out', 'x', '--iteration', 'two'], 2, "cream: option '--iteration <number>' argument 'two' is invalid. It must be a whole number from 0 to 999999999.\n"],
   ])('%s: one sentence, exit code 2', async (_, args, code, stderr) => {
     expect(await cream(...args)).toEqual({ code, signal: null, stdout: '', stderr });
   });
@@ -60,9 +61,43 @@ describe('bad input to a run', () => {
     expect(existsSync(join(directory, 'recipe.yaml'))).toBe(false);
   });
 
+  it('a run that failed before it made anything is not held to its mistake', async () => {
+    const directory = join(work, 'second-try');
+    expect(await cream('run', file('recipe.yaml', tiny().replace('{count: 2}', '{source: gone.jsonl}')), '--out', directory)).toMatchObject({ code: 1 });
+    expect(await cream('run', file('recipe.yaml', tiny()), '--out', directory)).toMatchObject({ code: 0 });
+    expect(await cream('run', file('recipe.yaml', tiny('seed: 7\n')), '--out', directory)).toMatchObject({ code: 1, stderr: expect.stringContaining('was made with seed = 42, this recipe says 7') });
+    writeFileSync(join(directory, 'run.json'), '{');
+    rmSync(join(directory, 'summary.json'));
+    expect(await cream('run', file('recipe.yaml', tiny()), '--out', directory)).toMatchObject({ code: 1, stderr: expect.stringMatching(/run\.json is damaged \(.*choose another --out\.\n$/) });
+  }, 60_000);
+
+  it('a file where a folder is needed, and the other way round', async () => {
+    const path = file('taken', 'x');
+    expect(await run(tiny(), '--out', join(path, 'run'))).toMatchObject({ code: 1, stderr: expect.stringMatching(/^cream: Cannot write .*run: part of this path is a file\./) });
+    expect(await cream('generate', '--model', model, '--count', '1', '--out', work)).toMatchObject({ code: 1, stderr: `cream: Cannot write ${work}: it is a folder; give --out the name of a file.\n` });
+    expect(await cream('init', 'srlm', '--out', join(work, 'no/such/folder.yaml'))).toMatchObject({ code: 1, stderr: expect.stringMatching(/folder\.yaml: its folder is not there and cannot be made\./) });
+  });
+
+  it('train replaces nothing that is there', async () => {
+    const path = file('precious.txt', 'x');
+    for (const out of [path, model]) expect(await cream('train', '--model', model, '--pairs', 'pairs.jsonl', '--out', out)).toMatchObject({ code: 1, stderr: `cream: ${out} is there already and is not replaced: choose another --out.\n` });
+    expect(readFileSync(path, 'utf8')).toBe('x');
+  });
+
   it('--verbose adds where it comes from', async () => {
     expect((await run(tiny().replace(model, './nowhere'), '--verbose')).stderr).toMatch(/^ {4}at /m);
   });
+});
+
+describe('a reader that goes away', () => {
+  it.each(['stdout', 'stderr'] as const)('of %s: no stack, and the work goes on', async (stream) => {
+    const directory = join(work, `unread-${stream}`);
+    const { child, finished } = startCream(['run', file('recipe.yaml', tiny()), '--out', directory]);
+    child[stream]!.destroy();
+    const { code, stderr } = await finished;
+    expect({ code, stack: /^ {4}at /m.test(stderr) }).toEqual({ code: 0, stack: false });
+    expect(existsSync(join(directory, 'report.html'))).toBe(true);
+  }, 60_000);
 });
 
 describe('commands without an engine', () => {
