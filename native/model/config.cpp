@@ -27,7 +27,7 @@ class Keys {
 
   [[noreturn]] void refuse(const char* key, const std::string& what) const {
     throw Error(ErrorCode::unsupported, source_ + ": " + prefix_ + key + " " + what +
-                                            ", which this engine does not implement. Use a Llama model without it.");
+                                            ", which this engine does not implement. Use a plain Llama model.");
   }
 
   int64_t whole(const char* key, const JsonValue& value, int64_t low, int64_t high) const {

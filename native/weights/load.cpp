@@ -29,14 +29,15 @@ void check_tensors(const WeightsReader& reader, const ModelConfig& config, const
       if (!info) bad_file(source, "the tensor " + quote(part.*name) + " is missing. Use a complete checkpoint of a causal language model.");
       if (info->shape != part.shape)
         bad_file(source, "the tensor " + quote(part.*name) + " has shape " + shape_text(info->shape) +
-                             ", the config asks for " + shape_text(part.shape) + ".");
+                             ", the config asks for " + shape_text(part.shape) + ". Use the config.json that belongs to these weights.");
       convertible_type(*info, source);
       expected.insert(part.*name);
     }
   }
   for (const TensorInfo& info : reader.tensors())
     if (!expected.count(info.name) && !is_redundant(info.name, config))
-      bad_file(source, "the tensor " + quote(info.name) + " has no place in the model that the config describes.");
+      bad_file(source, "the tensor " + quote(info.name) + " has no place in the model that the config describes. "
+                       "Use the config.json that belongs to these weights.");
 }
 
 // Shapes were found in the file before, so a lie cannot ask for more than a few times the file's size; an honest giant can.

@@ -137,11 +137,12 @@ std::unique_ptr<SafetensorsReader> open_sharded(const std::string& folder, const
 }  // namespace
 
 SafetensorsHeader parse_safetensors(const uint8_t* data, size_t size, const std::string& source) {
-  if (size < 8) bad_file(source, "a safetensors file has at least 8 bytes, this one " + std::to_string(size) + ".");
+  if (size < 8) bad_file(source, "a safetensors file has at least 8 bytes, this one " + std::to_string(size) + ": its download was cut; fetch it again.");
   uint64_t length = 0;
   std::memcpy(&length, data, 8);
   if (length > kMaxHeader)
-    bad_file(source, "the header length is " + std::to_string(length) + ", above the format's limit; this is no safetensors file.");
+    bad_file(source, "the header length is " + std::to_string(length) + ", above the format's limit; "
+                     "this is no safetensors file, or a damaged one. Fetch it again.");
   if (length > size - 8)
     bad_file(source, "the header claims " + std::to_string(length) + " bytes, the file has " + std::to_string(size - 8) +
                          " after it; the file is truncated. Fetch it again.");

@@ -99,7 +99,8 @@ Draw sample(const float* logits, int64_t vocab, const SamplingParams& params, co
   }
   const Peak peak = peak_avx512(allowed, vocab);
   if (peak.nan || !std::isfinite(peak.logit))
-    throw Error(ErrorCode::non_finite, "sample: no token has a finite logit; the model's weights or activations overflowed.");
+    throw Error(ErrorCode::non_finite, "sample: no token has a finite logit; the model's weights or activations overflowed. "
+                                       "Fetch the model again, or train it with a lower learning rate.");
   const int64_t token = params.temperature > 0 ? draw({allowed, vocab, peak.logit, params.temperature}, params, u) : peak.id;
   count_fast_run(Op::sample);
   return {static_cast<TokenId>(token), static_cast<float>(logits[token] - full_log_sum_exp(logits, vocab))};

@@ -26,7 +26,8 @@ Draw sample(const float* logits, int64_t vocab, const SamplingParams& params, co
   auto [sorted, order] = at::sort(allowed, /*stable=*/true, /*dim=*/0, /*descending=*/true);
   const double highest = sorted[0].item<double>();
   if (!std::isfinite(highest))
-    throw Error(ErrorCode::non_finite, "sample: no token has a finite logit; the model's weights or activations overflowed.");
+    throw Error(ErrorCode::non_finite, "sample: no token has a finite logit; the model's weights or activations overflowed. "
+                                       "Fetch the model again, or train it with a lower learning rate.");
 
   sorted = sorted.narrow(0, 0, sorted.isfinite().sum().item<int64_t>());  // what is banned is out even when u is 1 − 2⁻⁵³
 
