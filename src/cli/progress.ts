@@ -80,7 +80,7 @@ export class Progress {
     if (this.tty) {
       if (!force && now - this.drawn < DRAW_EVERY_MS) return;
       this.drawn = now;
-      this.stream.write(`\r\x1b[2K${clip(moving(this.current, now), (this.stream.columns ?? 100) - 1)}`);
+      this.stream.write(`\r\x1b[2K${clip(moving(this.current, now), (this.stream.columns || 100) - 1)}`);
     } else if (now - this.drawn >= PLAIN_EVERY_MS) {
       this.drawn = now;
       this.stream.write(`${moving(this.current, now)}\n`);

@@ -13,6 +13,15 @@ const plain = (text: string): string => text.replace(/\x1b\[[0-9;]*m/g, '');
 const started = { type: 'stage_started', iteration: 1, phase: 1, stage: 'sample', done: 0, total: 100, unit: 'completions' } as const;
 const moved = (done: number, tokens: number) => ({ type: 'stage_progress', iteration: 1, phase: 1, stage: 'sample', done, total: 100, tokens }) as const;
 
+describe('progress on a terminal', () => {
+  it('that tells no width still shows the line', () => {
+    const { stream, progress } = terminal(true);
+    stream.columns = 0;
+    showEvent(progress, started);
+    expect(plain(stream.text)).toContain('0/100 completions');
+  });
+});
+
 describe('progress without a terminal', () => {
   it('is a plain line at most every five seconds, with rate and ETA', () => {
     const { stream, clock, progress } = terminal(false);
