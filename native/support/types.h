@@ -143,8 +143,8 @@ struct OptimizerParams {
 struct TrainerParams {
   OptimizerParams optimizer;
   double beta = 0.1;                    // DPO's β
-  int64_t micro_batch_tokens = 2048;    // packed rows a forward/backward
-  bool activation_checkpointing = true; // keep layer inputs only and recompute in the backward pass
+  int64_t micro_batch_tokens = 1024;    // packed rows a forward/backward
+  bool activation_checkpointing = false; // keep layer inputs only and recompute in the backward pass
 };
 
 // What one optimizer step reports, averaged over its pairs (names as TRL logs them).

@@ -21,9 +21,9 @@ export interface TrainerParams {
   totalSteps: number;
   /** DPO's β; default 0.1. */
   beta?: number;
-  /** Packed rows a forward and backward pass; default 2048. Changes speed and memory only, within rounding. */
+  /** Packed rows a forward and backward pass; default 1024. Changes speed and memory only, within rounding. */
   microBatchTokens?: number;
-  /** Keep each layer's input only and recompute the rest; default true. */
+  /** Keep each layer's input only and recompute the rest; default false. */
   activationCheckpointing?: boolean;
 }
 
@@ -63,8 +63,8 @@ export function checkTrainerParams(params: TrainerParams): NativeTrainerParams {
     warmupSteps: integer(params.warmupSteps ?? 0, '[trainer] warmupSteps', 0),
     totalSteps: positiveInteger(params.totalSteps, '[trainer] totalSteps'),
     beta: finiteNumber(params.beta ?? 0.1, '[trainer] beta', { min: 0, aboveMin: true }),
-    microBatchTokens: positiveInteger(params.microBatchTokens ?? 2048, '[trainer] microBatchTokens'),
-    activationCheckpointing: params.activationCheckpointing ?? true,
+    microBatchTokens: positiveInteger(params.microBatchTokens ?? 1024, '[trainer] microBatchTokens'),
+    activationCheckpointing: params.activationCheckpointing ?? false,
   };
 }
 
