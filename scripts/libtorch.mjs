@@ -5,7 +5,8 @@
 //   pip download                 the pinned wheel, of which only include/ and lib/ are unpacked
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, renameSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
-import { cacheDir, probe, runStep, say, SetupError } from './steps.mjs';
+import { pathToFileURL } from 'node:url';
+import { cacheDir, probe, runMain, runStep, say, SetupError } from './steps.mjs';
 
 export const TORCH_VERSION = '2.13.0';
 export const python = process.env.PYTHON || 'python3';
@@ -108,6 +109,4 @@ with zipfile.ZipFile(wheel) as z:
             z.extract(name, target)
 `;
 
-if (process.argv[1] === new URL(import.meta.url).pathname) {
-  console.log(JSON.stringify(findLibtorch()));
-}
+if (import.meta.url === pathToFileURL(process.argv[1]).href) await runMain(() => console.log(JSON.stringify(findLibtorch())));

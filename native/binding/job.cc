@@ -1,5 +1,7 @@
 #include "binding/job.h"
 
+#include <new>
+
 #include <optional>
 
 namespace cream::binding {
@@ -178,8 +180,10 @@ Napi::Value guarded(Napi::Env env, const std::function<Napi::Value()>& body) {
     return body();
   } catch (const Error& error) {
     napi_throw(env, error_object(env, error));
-    return env.Undefined();
+  } catch (const std::bad_alloc&) {
+    napi_throw(env, error_object(env, Error(ErrorCode::out_of_memory, "There is not enough memory for the arguments of this call. Pass fewer prompts, groups or pairs at once.")));
   }
+  return env.Undefined();
 }
 
 }  // namespace cream::binding

@@ -88,7 +88,8 @@ function trainerParams(settings: OptimisationSettings, totalSteps: number, beta:
     weightDecay: settings.weight_decay,
     maxGradNorm: settings.max_grad_norm,
     schedule: settings.schedule,
-    warmupSteps: Math.ceil(settings.warmup_ratio * totalSteps), // as transformers rounds it
+    // Rounded as transformers does, but the rate of a run's only step must not be 0.
+    warmupSteps: Math.min(Math.ceil(settings.warmup_ratio * totalSteps), totalSteps - 1),
     totalSteps,
     microBatchTokens: settings.micro_batch_tokens,
     activationCheckpointing: settings.activation_checkpointing,
