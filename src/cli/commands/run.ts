@@ -1,10 +1,13 @@
 /** `cream run RECIPE`: the main job, from a recipe to an aligned model and its report. */
+import { existsSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import type { Command } from 'commander';
+import { readRun } from '../../report/metrics.js';
 import { RunError } from '../../run/errors.js';
 import { parseRecipe } from '../../run/recipe-file.js';
 import { run } from '../../run/run.js';
+import { REPORT } from '../../run/store.js';
 import type { Cli } from '../cli.js';
 import { modelProgress, showEvent } from '../progress.js';
 import { findRecipe } from '../recipes.js';
@@ -36,12 +39,17 @@ export function addRun(program: Command, cli: Cli): void {
 }
 
 async function work(directory: string, recipe: ReturnType<typeof parseRecipe>, flags: Flags, { signal, progress }: Cli): Promise<void> {
+  let finished = false;
   for await (const event of run(recipe, { directory, signal, onModelProgress: modelProgress(progress) })) {
     showEvent(progress, event);
-    if (event.type === 'run_finished' && event.already) progress.say(`The run in ${directory} is finished; nothing to do. For another, choose another --out.`);
+    if (event.type !== 'run_finished') continue;
+    finished = event.already;
+    if (finished) progress.say(`The run in ${directory} is finished; nothing to do. For another, choose another --out.`);
   }
   progress.stop();
-  const { run: report, path } = await writeReport(directory);
+  // A finished run is left as it is, unless it was stopped just before its report.
+  const path = join(directory, REPORT);
+  const report = finished && existsSync(path) ? readRun(directory) : (await writeReport(directory)).run;
   const model = join(directory, `iteration-${recipe.iterations}`, 'checkpoint');
   if (flags.json) return printJson({ directory, checkpoint: model, report: path, ...report });
   printLine(runTable(report.phases));

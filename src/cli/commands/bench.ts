@@ -1,0 +1,35 @@
+/** `cream bench`: speed and memory on this machine, alone or beside its peers. The work is in bench/; this hands the flags over. */
+import { spawn } from 'node:child_process';
+import { fileURLToPath } from 'node:url';
+import { Argument, Option, type Command } from 'commander';
+import { addon } from '../../engine/addon.js';
+import type { Cli } from '../cli.js';
+
+const SUITE = fileURLToPath(new URL('../../../bench/index.mjs', import.meta.url));
+const WORKS = ['roofline', 'generate', 'score', 'train', 'iteration', 'load'];
+
+export function addBench(program: Command, { signal }: Cli): void {
+  program.command('bench')
+    .description('measure speed and memory, as shares of what this machine can do; all works, or one')
+    .addArgument(new Argument('[work]', 'what to measure').choices(WORKS))
+    .option('--peers', 'alternate with transformers, TRL and llama.cpp, installed into .venv-bench and .node-bench')
+    .option('--json <file>', 'also write every sample as JSON; - prints it')
+    .option('--quick', 'tiny sizes, once: checks that everything runs, measures nothing')
+    .option('--model <name>', 'measure another model [smollm2-135m-instruct]')
+    .option('--repeat <n>', 'repetitions of every case')
+    .addOption(new Option('--markdown', 'print tables as Markdown'))
+    .action(async (work: string | undefined, flags: Record<string, string | boolean>) => {
+      addon(); // one sentence where it is not built, before any process starts
+      const given = Object.entries(flags).filter(([name]) => name !== 'verbose').flatMap(([name, value]) => [`--${name}`, ...(typeof value === 'string' ? [value] : [])]);
+      process.exitCode = await runSuite([...(work ? [work] : []), ...given], signal);
+    });
+}
+
+function runSuite(args: string[], signal: AbortSignal): Promise<number> {
+  const child = spawn(process.execPath, [SUITE, ...args], { stdio: 'inherit' });
+  signal.addEventListener('abort', () => child.kill('SIGTERM'), { once: true });
+  return new Promise((resolve, reject) => {
+    child.on('error', reject);
+    child.on('close', (code) => resolve(code ?? 130));
+  });
+}
