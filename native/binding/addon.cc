@@ -23,6 +23,27 @@ Napi::Value read_gguf(const Napi::CallbackInfo& info) {
   });
 }
 
+// A job of seconds, on a worker of its own.
+Napi::Value timed(const Napi::CallbackInfo& info, std::function<double()> work) {
+  return guarded(info.Env(), [&] {
+    auto seconds = std::make_shared<double>();
+    return Job::start(info.Env(), std::make_shared<Engine>(), [work, seconds](Job&) { *seconds = work(); },
+                      [seconds](Napi::Env env) { return Napi::Number::New(env, *seconds); });
+  });
+}
+
+// (m, k, n, dtype, repeats)
+Napi::Value start_gemm_benchmark(const Napi::CallbackInfo& info) {
+  const auto size = [&info](size_t i) { return info[i].As<Napi::Number>().Int64Value(); };
+  return timed(info, [shape = GemmShape{size(0), size(1), size(2)}, dtype = to_dtype(info[3]), repeats = size(4)] { return benchmark_gemm(shape, dtype, repeats); });
+}
+
+// (bytes, repeats)
+Napi::Value start_copy_benchmark(const Napi::CallbackInfo& info) {
+  const int64_t bytes = info[0].As<Napi::Number>().Int64Value(), repeats = info[1].As<Napi::Number>().Int64Value();
+  return timed(info, [bytes, repeats] { return benchmark_copy(bytes, repeats); });
+}
+
 Napi::Object initialise(Napi::Env env, Napi::Object exports) {
   auto* environment = new Environment(env);
   env.SetInstanceData(environment);
@@ -35,6 +56,8 @@ Napi::Object initialise(Napi::Env env, Napi::Object exports) {
   exports["engineInfo"] = Napi::Function::New<get_engine_info>(env, "engineInfo");
   exports["setThreads"] = Napi::Function::New<set_thread_count>(env, "setThreads");
   exports["readGguf"] = Napi::Function::New<read_gguf>(env, "readGguf");
+  exports["benchmarkGemm"] = Napi::Function::New<start_gemm_benchmark>(env, "benchmarkGemm");
+  exports["benchmarkCopy"] = Napi::Function::New<start_copy_benchmark>(env, "benchmarkCopy");
   return exports;
 }
 

@@ -85,6 +85,14 @@ struct EngineInfo {
 };
 EngineInfo engine_info();
 
+// The roofline of `cream bench`: seconds of one y = x · Wᵀ, x [m, k], W [n, k], through ATen; and of one copy of `bytes` to elsewhere
+// (which reads and writes them). On a worker, whose thread count they use.
+struct GemmShape {
+  int64_t m = 0, k = 0, n = 0;
+};
+double benchmark_gemm(const GemmShape& shape, DType dtype, int64_t repeats);
+double benchmark_copy(int64_t bytes, int64_t repeats);
+
 // All metadata of a GGUF file as one JSON object. Reads the header only.
 std::string read_gguf_metadata(const std::string& path);
 

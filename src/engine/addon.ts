@@ -6,7 +6,7 @@ import { existsSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { positiveInteger } from './arguments.js';
+import { oneOf, positiveInteger } from './arguments.js';
 import { CreamError } from './errors.js';
 import { runJob } from './signal.js';
 
@@ -159,6 +159,8 @@ export interface Addon {
   engineInfo(): Omit<EngineInfo, 'version'>;
   setThreads(threads: number): void;
   readGguf(path: string): NativeJob<string>;
+  benchmarkGemm(m: number, k: number, n: number, dtype: NativeDType, repeats: number): NativeJob<number>;
+  benchmarkCopy(bytes: number, repeats: number): NativeJob<number>;
 }
 
 export interface EngineInfo {
@@ -209,4 +211,15 @@ export function setThreads(threads: number): void {
 export async function readGguf(path: string): Promise<{ metadata: Record<string, unknown> }> {
   const json = await runJob(() => addon().readGguf(resolve(path)));
   return { metadata: JSON.parse(json) as Record<string, unknown> };
+}
+
+/** Seconds of one GEMM [m × k] · [k × n] through libtorch, the mean of `repeats` after a warm-up: what `cream bench` compares with. */
+export function benchmarkGemm({ m, k, n, dtype, repeats }: { m: number; k: number; n: number; dtype: NativeDType; repeats: number }): Promise<number> {
+  const [rows, inner, columns] = [m, k, n].map((size) => positiveInteger(size, '[benchmarkGemm] a size', 2 ** 20)) as [number, number, number];
+  return runJob(() => addon().benchmarkGemm(rows, inner, columns, oneOf(dtype, ['float32', 'bfloat16'], '[benchmarkGemm] dtype'), positiveInteger(repeats, '[benchmarkGemm] repeats')));
+}
+
+/** Seconds of one copy of `bytes` in memory by all threads, likewise; a copy reads and writes them. */
+export function benchmarkCopy({ bytes, repeats }: { bytes: number; repeats: number }): Promise<number> {
+  return runJob(() => addon().benchmarkCopy(positiveInteger(bytes, '[benchmarkCopy] bytes', 2 ** 36), positiveInteger(repeats, '[benchmarkCopy] repeats')));
 }

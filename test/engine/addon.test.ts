@@ -3,10 +3,10 @@ import { describe, expect, it } from '@jest/globals';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { temporaryFolder } from '../support/tiny-model.js';
-import { addon, engineInfo, setThreads, type Addon, type NativeModel, type NativeTrainer } from '../../src/engine/addon.js';
+import { addon, benchmarkCopy, benchmarkGemm, engineInfo, setThreads, type Addon, type NativeModel, type NativeTrainer } from '../../src/engine/addon.js';
 
 // Records, so that the compiler asks for a line here for every name in the types.
-const functions: Record<keyof Addon, true> = { Model: true, Trainer: true, engineInfo: true, setThreads: true, readGguf: true };
+const functions: Record<keyof Addon, true> = { Model: true, Trainer: true, engineInfo: true, setThreads: true, readGguf: true, benchmarkGemm: true, benchmarkCopy: true };
 const modelMethods: Record<keyof NativeModel, true> = { load: true, generate: true, score: true, logits: true, snapshot: true, save: true, createTrainer: true, dispose: true };
 const trainerMethods: Record<keyof NativeTrainer, true> = { preferenceStep: true, sftStep: true, saveState: true, loadState: true, dispose: true };
 
@@ -33,6 +33,12 @@ describe('the addon', () => {
     expect(info.threads).toBeGreaterThan(0);
     expect(info.devices).toContain('cpu');
     expect(Array.isArray(info.cpu.features)).toBe(true);
+  });
+
+  it('measures the machine for `cream bench`', async () => {
+    for (const dtype of ['bfloat16', 'float32'] as const) expect(await benchmarkGemm({ m: 3, k: 40, n: 24, dtype, repeats: 2 })).toBeGreaterThan(0);
+    expect(await benchmarkCopy({ bytes: 1 << 20, repeats: 2 })).toBeGreaterThan(0);
+    expect(() => benchmarkGemm({ m: 0, k: 1, n: 1, dtype: 'float32', repeats: 1 })).toThrow('[benchmarkGemm] a size must be an integer');
   });
 
   it('refuses impossible thread counts and keeps the old one', () => {

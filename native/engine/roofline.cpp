@@ -1,0 +1,42 @@
+// What this machine can do at most, through the library that everyone on it uses: GEMMs of ATen (oneDNN, MKL) and a plain copy.
+// `cream bench` quotes every stage against these; they use none of our kernels, so that nothing is measured against itself.
+// Fresh processes alternate, so one call is one sample: warm-up, then the mean of `repeats`.
+#include <chrono>
+#include <cstring>
+
+#include "engine/engine.h"
+#include "support/torch.h"
+
+namespace cream {
+
+namespace {
+
+// Seconds of one call, after two that warm caches, threads and oneDNN's primitive.
+double mean_seconds(int64_t repeats, const std::function<void()>& work) {
+  for (int i = 0; i < 2; ++i) work();
+  const auto began = std::chrono::steady_clock::now();
+  for (int64_t i = 0; i < repeats; ++i) work();
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count() / static_cast<double>(repeats);
+}
+
+}  // namespace
+
+double benchmark_gemm(const GemmShape& shape, DType dtype, int64_t repeats) {
+  const at::NoGradGuard no_grad;
+  const at::TensorOptions options = at::TensorOptions().dtype(dtype == DType::bfloat16 ? at::kBFloat16 : at::kFloat);
+  // Ones would do as well: the units that multiply take the same time for all finite values.
+  const Tensor x = at::randn({shape.m, shape.k}, options), w = at::randn({shape.n, shape.k}, options);  // y = x · Wᵀ: [m, n]
+  Tensor y = at::empty({shape.m, shape.n}, options);
+  return mean_seconds(repeats, [&] { at::mm_out(y, x, w.t()); });
+}
+
+double benchmark_copy(int64_t bytes, int64_t repeats) {
+  const Tensor from = at::ones({bytes}, at::kByte), to = at::zeros({bytes}, at::kByte);
+  const char* source = static_cast<const char*>(from.const_data_ptr());
+  char* target = static_cast<char*>(to.mutable_data_ptr());
+  return mean_seconds(repeats, [&] {
+    at::parallel_for(0, bytes, 1 << 16, [&](int64_t begin, int64_t end) { std::memcpy(target + begin, source + begin, end - begin); });
+  });
+}
+
+}  // namespace cream
