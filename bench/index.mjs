@@ -1,0 +1,162 @@
+// The driver of `cream bench`: fresh processes take turns, roofline, cream-lm and each peer, round after round; medians with min–max.
+//   node bench/index.mjs [work] [--peers] [--json FILE] [--quick] [--model NAME] [--repeat N] [--markdown]
+import { spawn } from 'node:child_process';
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { basename, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { parseArgs } from 'node:util';
+import { creamCache } from '../dist/models/cache.js';
+import { BenchError, findLlama, findPython, ggufFormats } from './peers.mjs';
+import { short, summarise } from './statistics.mjs';
+import { caseTable, notes, ROOFLINE, rooflineTable } from './tables.mjs';
+import { WORKS } from './works.mjs';
+
+const here = (path) => fileURLToPath(new URL(path, import.meta.url));
+const say = (text) => process.stderr.write(`[bench] ${text}\n`);
+const print = (text) => process.stdout.write(`${text}\n`);
+
+const { values: flags, positionals } = parseArgs({ allowPositionals: true, options: {
+  peers: { type: 'boolean' }, json: { type: 'string' }, quick: { type: 'boolean' }, markdown: { type: 'boolean' },
+  model: { type: 'string', default: 'smollm2-135m-instruct' }, repeat: { type: 'string' },
+} });
+let current;
+
+/** Runs one trial to its end and returns what it reported. */
+function trial(program, args, env = {}) {
+  return new Promise((resolve, reject) => {
+    current = spawn(program, args, { stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, ...env } });
+    let out = '', err = '';
+    current.stdout.on('data', (data) => (out += data));
+    current.stderr.on('data', (data) => (err = (err + data).slice(-20_000)));
+    current.on('error', reject);
+    current.on('close', (code, signal) => {
+      const line = out.split('\n').findLast((text) => text.startsWith('{') && text.endsWith('}'));
+      if (code === 0 && line) return resolve(JSON.parse(line));
+      reject(new BenchError(`${basename(args[0])} ended with ${signal ?? `exit code ${code}`}: ${err.trim().split('\n').slice(-3).join(' / ') || 'it said nothing'}`));
+    });
+  });
+}
+
+async function main() {
+  const work = positionals[0] ?? 'all';
+  if (positionals.length > 1 || !(work === 'all' || work === 'roofline' || work in WORKS)) throw new BenchError(`There is no work '${positionals.join(' ')}'; choose one of roofline, ${Object.keys(WORKS).join(', ')}.`);
+  const repeat = flags.repeat === undefined ? undefined : Number(flags.repeat);
+  if (repeat !== undefined && !(Number.isInteger(repeat) && repeat >= 1)) throw new BenchError(`--repeat ${flags.repeat} is no whole number of at least 1.`);
+  const works = work === 'roofline' ? [] : work === 'all' ? Object.keys(WORKS) : [work];
+
+  // Not in the system's temporary folder, which may be memory.
+  mkdirSync(creamCache(), { recursive: true });
+  const folder = mkdtempSync(join(creamCache(), 'bench-'));
+  for (const [signal, code] of [['SIGINT', 130], ['SIGTERM', 143]]) process.on(signal, () => process.exit(code));
+  process.on('exit', () => {
+    current?.kill('SIGKILL');
+    rmSync(folder, { recursive: true, force: true, maxRetries: 5 }); // a killed trial may be writing still
+  });
+
+  const specification = join(folder, 'prepare.json');
+  writeFileSync(specification, JSON.stringify({ model: flags.model, quick: Boolean(flags.quick), folder }));
+  say(`preparing ${flags.model}`);
+  const { machine, model, source, size } = await trial(process.execPath, [here('prepare.mjs'), specification]);
+  const peers = flags.peers && works.length > 0 ? preparePeers(works, source, folder) : undefined;
+  const rooflines = [], cases = [];
+  const measureRoofline = async () => {
+    const { peakRss: _, ...sample } = await trial(process.execPath, [here('machine.mjs'), join(folder, 'machine.json')]);
+    rooflines.push(sample);
+    return sample;
+  };
+  for (let i = 0; i < (flags.quick || works.length > 0 ? 1 : repeat ?? 5); i++) await measureRoofline();
+  for (const each of works.flatMap((name) => WORKS[name].map((one) => ({ ...one, work: name })))) {
+    const rounds = flags.quick ? 1 : repeat ?? each.repeat;
+    cases.push(await measureCase(each, contendersOf(each, peers), rounds, measureRoofline, { folder, machine }));
+    if (flags.json !== '-') show(cases.at(-1));
+  }
+  const roofline = Object.fromEntries(Object.keys(ROOFLINE).map((key) => [key, summarise(rooflines.map((sample) => sample[key]))]));
+  const result = { format: 1, made: new Date().toISOString(), quick: Boolean(flags.quick), machine, model, sizes: size, roofline, cases };
+  if (flags.json === '-') return print(JSON.stringify(result, null, 2));
+  if (flags.json) writeFileSync(flags.json, `${JSON.stringify(result, null, 2)}\n`);
+  print(`\n${machine.cpu}, ${machine.threads} threads, libtorch ${machine.libtorch}, Node ${machine.node}, cream-lm ${machine.creamLm}; ${model.name}, ${short(model.parameters / 1e6)} M parameters\n`);
+  print(rooflineTable(roofline, flags.markdown));
+  if (flags.quick) print('\n--quick: sizes too small to measure anything.');
+}
+
+function preparePeers(works, source, folder) {
+  const python = findPython(say);
+  if (!works.includes('generate')) return { python, formats: {} };
+  const modules = findLlama(say);
+  say('writing the formats of llama.cpp');
+  const formats = ggufFormats(python, source, join(folder, 'gguf'));
+  if (Object.keys(formats).length === 0) say(`llama.cpp is left out: ${source} is no .gguf file`);
+  return { python, modules, formats };
+}
+
+/** Those that can run here: without peers cream-lm alone, llama.cpp once a format. */
+function contendersOf({ contenders }, peers) {
+  const chosen = contenders.filter(({ name }) => peers || name.startsWith('cream-lm'));
+  return chosen.flatMap((contender) => {
+    const program = contender.program === 'python' ? peers.python : contender.program;
+    if (!contender.formats) return [{ ...contender, program }];
+    return Object.entries(peers.formats).map(([format, gguf]) => ({ ...contender, program, name: `${contender.name} ${format}`, setting: { modules: peers.modules, gguf } }));
+  });
+}
+
+async function measureCase(each, contenders, rounds, measureRoofline, { folder, machine }) {
+  const threads = String(machine.threads);
+  const env = { OMP_NUM_THREADS: threads, MKL_NUM_THREADS: threads, CUDA_VISIBLE_DEVICES: '', HF_HUB_OFFLINE: '1', HF_DATASETS_CACHE: join(folder, 'datasets'), TOKENIZERS_PARALLELISM: 'false', TQDM_DISABLE: '1', TRANSFORMERS_VERBOSITY: 'error' };
+  const found = contenders.map(() => []), errors = contenders.map(() => undefined), peaks = [];
+  for (let round = -(flags.quick ? 0 : each.discard ?? 0); round < rounds; round++) {
+    if (round >= 0) peaks.push(await measureRoofline());
+    for (const [i, { name, program, script, setting = {} }] of contenders.entries()) {
+      if (errors[i]) continue;
+      try {
+        const sample = await trial(program, [here(`cases/${script}`), join(folder, `${each.id}.json`), JSON.stringify(setting)], program === process.execPath ? {} : env);
+        if (round < 0) continue;
+        found[i].push(sample);
+        say(`${each.id} ${round + 1}/${rounds} ${name}: ${short(sample.seconds)} s`);
+      } catch (error) {
+        errors[i] = error.message;
+        say(`${each.id} ${name}: ${error.message}`);
+        if (i === 0) throw error; // without cream-lm there is nothing to compare with
+      }
+    }
+  }
+  return {
+    work: each.work, case: each.id, title: each.title, counts: each.counts, rounds,
+    contenders: contenders.map(({ name, note }, i) => ({ name, note, ...(errors[i] ? { error: errors[i] } : results(found[i], found[0], peaks, name)) })),
+  };
+}
+
+/** What a contender's samples say, round by round against cream-lm's and the roofline of the same round. */
+function results(samples, cream, peaks, name) {
+  const rate = ({ tokens, seconds }) => tokens / seconds;
+  const over = (value) => (samples.every((sample, i) => Number.isFinite(value(sample, i))) ? summarise(samples.map(value)) : undefined);
+  const speed = (sample, i) => (sample.tokens > 0 ? rate(cream[i]) / rate(sample) : sample.seconds / cream[i].seconds);
+  const own = name.startsWith('cream-lm');
+  return JSON.parse(JSON.stringify({
+    seconds: over(({ seconds }) => seconds),
+    readySeconds: over(({ readySeconds }) => readySeconds),
+    tokens: samples[0].tokens,
+    tokensPerSecond: samples[0].tokens > 0 ? over(rate) : undefined,
+    flopsPerSecond: over(({ flops, seconds }) => flops / seconds),
+    shareOfPeak: over(({ flops, seconds }, i) => flops / seconds / peaks[i].bf16),
+    decodeShareOfRows: over(({ decodeFlopsPerSecond }, i) => decodeFlopsPerSecond / peaks[i].bf16ModelRows),
+    peakRss: over(({ peakRss }) => peakRss),
+    creamSpeed: own ? undefined : over(speed),
+    creamReady: own ? undefined : over(({ readySeconds }, i) => readySeconds / cream[i].readySeconds),
+    creamMemory: own ? undefined : over(({ peakRss }, i) => cream[i].peakRss / peakRss),
+    samples,
+  }));
+}
+
+function show(result) {
+  print(`\n${flags.markdown ? '### ' : ''}${result.work}: ${result.title}\n`);
+  print(caseTable(result, flags.markdown));
+  print('');
+  for (const note of notes(result)) print(flags.markdown ? `- ${note}` : `  ${note}`);
+}
+
+try {
+  await main();
+} catch (error) {
+  process.stderr.write(`bench: ${error instanceof BenchError ? error.message : error.stack}\n`);
+  process.exitCode = 1;
+}

@@ -1,0 +1,26 @@
+// What a trial in Node shares: the specification it is given, its peak memory, and the one line it prints.
+import { existsSync, readFileSync, writeSync } from 'node:fs';
+
+/** The case's specification, written by prepare.mjs: the same file for cream and its peers. */
+export const spec = process.argv[2] ? JSON.parse(readFileSync(process.argv[2], 'utf8')) : {};
+
+/** What this contender does differently. */
+export const setting = JSON.parse(process.argv[3] ?? '{}');
+
+/** Peak resident set of this process, in bytes: mapped files that were touched count. */
+export function peakRss() {
+  const status = '/proc/self/status';
+  const line = existsSync(status) ? /^VmHWM:\s+(\d+) kB$/m.exec(readFileSync(status, 'utf8')) : null;
+  return line ? Number(line[1]) * 1024 : process.resourceUsage().maxRSS * 1024;
+}
+
+export async function seconds(work) {
+  const began = performance.now();
+  const result = await work();
+  return { seconds: (performance.now() - began) / 1000, result };
+}
+
+/** The trial's result; the driver takes the last line that is JSON. */
+export function report(result) {
+  writeSync(1, `\n${JSON.stringify({ ...result, peakRss: peakRss() })}\n`);
+}
