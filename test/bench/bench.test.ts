@@ -1,0 +1,73 @@
+/** `cream bench --quick` on a tiny model: it runs, and its JSON has the keys that BENCHMARKS.md documents. Nothing is timed here. */
+import { beforeAll, describe, expect, it } from '@jest/globals';
+import { readFileSync, readdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { cream, startCream } from '../support/cli.js';
+import { temporaryFolder, tinyModel } from '../support/tiny-model.js';
+
+interface Spread {
+  median: number;
+  min: number;
+  max: number;
+}
+
+interface Result {
+  format: number;
+  quick: boolean;
+  machine: Record<string, unknown>;
+  model: { parameters: number };
+  roofline: Record<string, Spread>;
+  cases: { work: string; case: string; rounds: number; contenders: ({ name: string; tokens: number; samples: unknown[] } & Record<string, Spread>)[] }[];
+}
+
+const cache = temporaryFolder('cream-bench-');
+const model = tinyModel({ tokenizer: true });
+const bench = (...args: string[]) => startCream(['bench', ...args, '--quick', '--model', model], { CREAM_CACHE: cache }).finished;
+
+/** Keys in the first column of BENCHMARKS.md's table under a heading. */
+function documented(heading: string): string[] {
+  const text = readFileSync(new URL('../../BENCHMARKS.md', import.meta.url), 'utf8').split(`### ${heading}\n`)[1]!.split(/^#/m)[0]!;
+  return [...text.matchAll(/^\| `(\w+)` \|/gm)].map((match) => match[1]!);
+}
+
+describe('cream bench', () => {
+  let result: Result;
+  beforeAll(async () => {
+    const { code, stdout, stderr } = await bench('generate', '--json', '-');
+    expect({ code, stderr: code === 0 ? '' : stderr }).toEqual({ code: 0, stderr: '' });
+    result = JSON.parse(stdout) as Result;
+  });
+
+  it('prints JSON with the documented keys', () => {
+    expect(Object.keys(result)).toEqual(documented('The file'));
+    expect(Object.keys(result.roofline)).toEqual(documented('`roofline`'));
+    const known = documented('A contender');
+    for (const { contenders } of result.cases) for (const contender of contenders) expect(known).toEqual(expect.arrayContaining(Object.keys(contender)));
+  });
+
+  it('measures the roofline and every case of the work', () => {
+    for (const { median, min, max } of Object.values(result.roofline)) expect([min > 0, min <= median, median <= max]).toEqual([true, true, true]);
+    expect(result.cases.map((one) => [one.work, one.case, one.rounds])).toEqual([['generate', 'generate', 1], ['generate', 'generate-ragged', 1]]);
+    const [fixed] = result.cases[0]!.contenders;
+    expect(fixed).toMatchObject({ name: 'cream-lm', tokens: 2 * 2 * 4 });
+    expect(fixed!['peakRss']!.median).toBeGreaterThan(1e7);
+  });
+
+  it('runs every other work, shows tables, and leaves nothing behind', async () => {
+    for (const work of ['score', 'train', 'load', 'iteration']) {
+      const { code, stdout, stderr } = await bench(work, '--markdown');
+      expect({ work, code, stderr: code === 0 ? '' : stderr }).toEqual({ work, code: 0, stderr: '' });
+      expect(stdout).toMatch(/^\| cream-lm \| /m);
+      expect(stdout).toContain('sizes too small to measure anything');
+    }
+    const { stdout } = await bench('roofline');
+    expect(stdout).toMatch(/^bf16 GEMM, 2048³ /m);
+    expect(readdirSync(cache)).toEqual([]);
+  });
+
+  it('says what it cannot do', async () => {
+    expect(await cream('bench', 'everything')).toMatchObject({ code: 2, stderr: expect.stringContaining('Allowed choices are roofline') });
+    expect(await cream('bench', 'roofline', '--repeat', '0')).toMatchObject({ code: 1, stderr: expect.stringContaining('--repeat 0 is no whole number') });
+    expect(await bench('roofline', '--json', join(cache, 'none', 'x.json'))).toMatchObject({ code: 1, stderr: expect.stringContaining('ENOENT') });
+  });
+});
