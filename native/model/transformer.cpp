@@ -18,21 +18,21 @@ Transformer::Transformer(ModelConfig config, Weights weights)
 at::ScalarType Transformer::dtype() const { return weights_.embedding.weight.scalar_type(); }
 
 Tensor Transformer::forward(const Rows& rows, Attention& attention) const {
-  const auto [cos, sin] = rope(rows.positions);
+  const RotaryRows rotary = this->rotary(rows.positions);
   Tensor x = embed(rows.tokens);  // [tokens, hidden]
-  for (int64_t i = 0; i < config_.num_layers; ++i) x = layer(i, x, cos, sin, attention);
+  for (int64_t i = 0; i < config_.num_layers; ++i) x = layer(i, x, rotary, attention);
   return final_norm(x);
 }
 
 Tensor Transformer::embed(const Tensor& tokens) const { return at::embedding(weights_.embedding.weight, tokens); }
 
-Tensor Transformer::layer(int64_t index, const Tensor& x, const Tensor& cos, const Tensor& sin, Attention& attention) const {
+Tensor Transformer::layer(int64_t index, const Tensor& x, const RotaryRows& rotary, Attention& attention) const {
   const LayerWeights& w = weights_.layers[index];
   const int64_t tokens = x.size(0), heads = config_.num_heads, kv_heads = config_.num_kv_heads, d = config_.head_dim;
   const int64_t rotated = config_.q_size() + config_.kv_size();
 
   const Tensor qkv = ops::linear(ops::rms_norm(x, w.input_norm, config_.rms_norm_eps), w.qkv);  // [tokens, q + 2·kv]
-  const Tensor qk = ops::rope(qkv.narrow(1, 0, rotated).view({tokens, heads + kv_heads, d}), cos, sin);
+  const Tensor qk = ops::rope(qkv.narrow(1, 0, rotated).view({tokens, heads + kv_heads, d}), rotary.cos, rotary.sin);
   const Tensor v = qkv.narrow(1, rotated, config_.kv_size()).view({tokens, kv_heads, d});
   const Tensor attended = attention.attend(index, qk.narrow(1, 0, heads), qk.narrow(1, heads, kv_heads), v);
   const Tensor h = ops::linear(attended, w.out).add_(x);  // [tokens, hidden]
@@ -43,7 +43,7 @@ Tensor Transformer::layer(int64_t index, const Tensor& x, const Tensor& cos, con
 
 Tensor Transformer::final_norm(const Tensor& x) const { return ops::rms_norm(x, weights_.final_norm, config_.rms_norm_eps); }
 
-std::pair<Tensor, Tensor> Transformer::rope(const Tensor& positions) const {
+RotaryRows Transformer::rotary(const Tensor& positions) const {
   return {rope_.cos.index_select(0, positions), rope_.sin.index_select(0, positions)};
 }
 

@@ -48,6 +48,11 @@ struct RopeTable {
 };
 RopeTable make_rope_table(const ModelConfig& config, int64_t positions);
 
+// The tables' rows for the positions of a batch; a layer picks those of its kind.
+struct RotaryRows {
+  Tensor cos, sin;  // [tokens, head_dim] fp32
+};
+
 // What the keys and values of a layer are, and who sees whom.
 class Attention {
  public:
@@ -72,12 +77,12 @@ class Transformer {
   at::ScalarType dtype() const;
 
   Tensor embed(const Tensor& tokens) const;  // [tokens] → [tokens, hidden]
-  // One block: x [tokens, hidden] → [tokens, hidden]. cos, sin: [tokens, head_dim] rows of the RoPE table.
-  Tensor layer(int64_t index, const Tensor& x, const Tensor& cos, const Tensor& sin, Attention& attention) const;
+  // One block: x [tokens, hidden] → [tokens, hidden].
+  Tensor layer(int64_t index, const Tensor& x, const RotaryRows& rotary, Attention& attention) const;
   Tensor final_norm(const Tensor& x) const;
   // All blocks and the final norm: → [tokens, hidden]. The head is applied by the callers, on the rows that need it.
   Tensor forward(const Rows& rows, Attention& attention) const;
-  std::pair<Tensor, Tensor> rope(const Tensor& positions) const;  // cos, sin of the rows
+  RotaryRows rotary(const Tensor& positions) const;
 
  private:
   ModelConfig config_;

@@ -54,7 +54,7 @@ double Backward::run(const PackedBatch& batch, const HeadLoss& loss, const Cance
 }
 
 Tensor Backward::forward(const PackedBatch& batch, const Rows& rows, const Cancel& cancel, std::vector<Activation>& activations) {
-  const auto [cos, sin] = model_.rope(rows.positions);
+  const RotaryRows rotary = model_.rotary(rows.positions);
   PackedAttention attention(batch.segments());
   TrainingAttention training_attention(batch.segments());
   Tensor x;
@@ -66,12 +66,12 @@ Tensor Backward::forward(const PackedBatch& batch, const Rows& rows, const Cance
     cancel.check();
     if (checkpointing_) {
       const at::NoGradGuard no_grad;
-      Tensor output = model_.layer(i, x, cos, sin, attention);
+      Tensor output = model_.layer(i, x, rotary, attention);
       activations.push_back({std::exchange(x, output), {}});
     } else {
       const at::AutoGradMode grad(true);
       const Tensor input = x.detach().set_requires_grad(true);
-      const Tensor output = differentiable_.layer(i, input, cos, sin, training_attention);
+      const Tensor output = differentiable_.layer(i, input, rotary, training_attention);
       activations.push_back({input, output});
       x = output.detach();
     }
@@ -99,10 +99,9 @@ double Backward::head(const PackedBatch& batch, const Tensor& x, const HeadLoss&
 void Backward::backward_layer(int64_t index, Activation activation, const PackedBatch& batch, const Rows& rows, Tensor& d_x) {
   if (!activation.output.defined()) {
     const at::AutoGradMode grad(true);
-    const auto [cos, sin] = model_.rope(rows.positions);
     TrainingAttention attention(batch.segments());
     activation.input = activation.input.detach().set_requires_grad(true);
-    activation.output = differentiable_.layer(index, activation.input, cos, sin, attention);
+    activation.output = differentiable_.layer(index, activation.input, model_.rotary(rows.positions), attention);
   }
   d_x = propagate(activation.output, d_x, activation.input, layers_[index]);
 }

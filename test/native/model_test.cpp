@@ -67,10 +67,10 @@ CHECK_CASE("model: layers carry gradients to every parameter") {
   const int32_t prompt = batch.add_prompt(check::tiny_tokens(5, 1));
   batch.add_completion(prompt, check::tiny_tokens(4, 2));
   batch.add_completion(prompt, check::tiny_tokens(3, 3));
-  const auto [cos, sin] = model.rope(batch.as_rows().positions);
+  const RotaryRows rotary = model.rotary(batch.as_rows().positions);
   PackedAttention attention(batch.segments());
   Tensor x = model.embed(batch.as_rows().tokens);
-  for (int64_t i = 0; i < model.config().num_layers; ++i) x = model.layer(i, x, cos, sin, attention);
+  for (int64_t i = 0; i < model.config().num_layers; ++i) x = model.layer(i, x, rotary, attention);
   model.final_norm(x).square().sum().backward();
   for (auto& [name, parameter] : model.weights().parameters(model.config())) {
     if (!parameter->grad().defined() || parameter->grad().abs().max().item<float>() == 0) throw check::Failure(name + " has no gradient");

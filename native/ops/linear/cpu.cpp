@@ -56,6 +56,7 @@ Tensor multiply(const Tensor& input, const Weight& w, bool f32) {
 
 void pack(Linear& linear) {
   linear.packed.reset();
+  for (LinearAdapter& adapter : linear.adapters) pack(adapter.down), pack(adapter.up);
   const Tensor& w = linear.weight;
   if (!cpu_features().avx512_bf16 || w.scalar_type() != at::kBFloat16 || !w.device().is_cpu() || w.dim() != 2) return;
   at::NoGradGuard no_grad;
@@ -73,16 +74,31 @@ void pack(Linear& linear) {
   linear.packed = std::move(packed);
 }
 
-void unpack(Linear& linear) { linear.packed.reset(); }
+void unpack(Linear& linear) {
+  linear.packed.reset();
+  for (LinearAdapter& adapter : linear.adapters) unpack(adapter.down), unpack(adapter.up);
+}
+
+namespace {
+
+// y: the product, whose memory is ours.
+Tensor add_terms(Tensor y, const Tensor& x, const Linear& w) {
+  if (w.bias.defined()) y.add_(w.bias);
+  for (const LinearAdapter& adapter : w.adapters)
+    y.narrow(1, adapter.begin, adapter.up.weight.size(0)).add_(linear(linear(x, adapter.down), adapter.up), adapter.scale);
+  return y;
+}
+
+}  // namespace
 
 Tensor linear(const Tensor& x, const Linear& w) {
-  if (const auto* fast = packed::usable(x, w)) return packed::multiply(x, *fast, /*f32=*/false);
-  return reference::linear(x, w.weight);
+  if (const auto* fast = packed::usable(x, w)) return add_terms(packed::multiply(x, *fast, /*f32=*/false), x, w);
+  return add_terms(reference::linear(x, w.weight), x, w);
 }
 
 Tensor linear_f32(const Tensor& x, const Linear& w) {
-  if (const auto* fast = packed::usable(x, w)) return packed::multiply(x, *fast, /*f32=*/true);
-  return reference::linear_f32(x, w.weight);
+  if (const auto* fast = packed::usable(x, w)) return add_terms(packed::multiply(x, *fast, /*f32=*/true), x, w);
+  return add_terms(reference::linear_f32(x, w.weight), x, w);
 }
 
 }  // namespace cream::ops

@@ -1,7 +1,9 @@
-// y = x · Wᵀ.
+// y = x · Wᵀ + b + Σ adapters s·(x·Aᵀ)·Bᵀ (LoRA, Hu et al. 2021).
 #pragma once
 
+#include <cstdint>
 #include <memory>
+#include <vector>
 
 #include "support/torch.h"
 
@@ -9,14 +11,25 @@ namespace cream {
 
 // A weight matrix and, once `pack` has run, the copy of it that the fast kernel reads (bf16 on CPUs with AVX-512 BF16).
 // Copies share both. Whoever changes `weight` in place calls `pack` again before the next fast call.
+struct LinearAdapter;
 struct Linear {
   Tensor weight;                  // [out, in]
+  Tensor bias;                    // [out], or undefined
   std::shared_ptr<void> packed;   // opaque to all but ops/linear; null: the plain path runs
+  std::vector<LinearAdapter> adapters;
+};
+
+// Adds scale·(x·downᵀ)·upᵀ to the columns begin … begin + up.weight.size(0) of the result.
+struct LinearAdapter {
+  int64_t begin = 0;
+  Linear down;        // A, [rank, in]
+  Linear up;          // B, [columns, rank]
+  double scale = 1;
 };
 
 namespace ops {
 
-void pack(Linear& linear);    // no-op where there is no fast kernel for this dtype and CPU
+void pack(Linear& linear);    // adapters included; no-op where there is no fast kernel for this dtype and CPU
 void unpack(Linear& linear);  // drops the copy: while training changes the weight
 
 // x [rows, in] → [rows, out] in x's dtype. Differentiable; the fast path runs only where no gradient is wanted.
@@ -25,7 +38,7 @@ Tensor linear(const Tensor& x, const Linear& w);
 Tensor linear_f32(const Tensor& x, const Linear& w);
 
 namespace reference {
-Tensor linear(const Tensor& x, const Tensor& weight);
+Tensor linear(const Tensor& x, const Tensor& weight);  // the product alone
 Tensor linear_f32(const Tensor& x, const Tensor& weight);
 }  // namespace reference
 
