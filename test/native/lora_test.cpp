@@ -177,7 +177,7 @@ CHECK_CASE("lora: impossible parameters are refused by name") {
 
 CHECK_CASE("lora: Phi-3's fused modules cover the joined matrices") {
   ModelConfig config = check::tiny_model().config();
-  config.model_type = "phi3";
+  config.joined_projections = true;
   std::vector<std::string> names;
   for (const LoraModule& module : lora_modules(config)) names.push_back(module.path);
   CHECK((names == std::vector<std::string>{"self_attn.qkv_proj", "self_attn.o_proj", "mlp.gate_up_proj", "mlp.down_proj"}));
