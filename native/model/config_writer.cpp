@@ -17,7 +17,7 @@ void write_list(JsonWriter& out, const char* key, const std::vector<double>& num
 
 // What was given, in alphabetical order; rope_theta only in version 5's spelling.
 void write_scaling(JsonWriter& out, const RopeConfig& rope, bool with_theta) {
-  const auto given = [&](const char* key, double value) { if (value > 0) out.key(key), out.value(value); };
+  const auto given = [&](const char* key, double value) { if (value > 0) out.key(key), out.real(value); };
   out.begin_object();
   given("attention_factor", rope.attention_factor);
   given("beta_fast", rope.beta_fast);
@@ -70,7 +70,7 @@ void write_special_tokens(JsonWriter& out, const ModelConfig& config) {
 
 void write_cap(JsonWriter& out, const char* key, double cap) {
   out.key(key);
-  cap > 0 ? out.value(cap) : out.null();
+  cap > 0 ? out.real(cap) : out.null();
 }
 
 // Version 4 counts the full layers in front, version 5 lists every layer's kind; both are written.

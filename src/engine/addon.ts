@@ -28,6 +28,7 @@ export interface NativeModelInfo {
   numKvHeads: number;
   headDim: number;
   intermediateSize: number;
+  /** Tokens that a sequence may have: the config's number, or less where longer ones would change RoPE frequencies (docs/models.md). */
   maxPositionEmbeddings: number;
   tieWordEmbeddings: boolean;
   bosTokenId: number | null;
