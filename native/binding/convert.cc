@@ -23,12 +23,7 @@ double number(const Napi::Object& from, const char* name) {
 
 int64_t integer(const Napi::Object& from, const char* name) { return static_cast<int64_t>(number(from, name)); }
 
-uint64_t key64(const Napi::Object& from, const char* name) {
-  const Napi::Value value = from.Get(name);
-  if (!value.IsBigInt()) wrong(from.Env(), name, "a bigint");
-  bool lossless = false;
-  return value.As<Napi::BigInt>().Uint64Value(&lossless);
-}
+uint64_t key64(const Napi::Object& from, const char* name) { return to_key64(from.Get(name), name); }
 
 template <class T>
 std::vector<T> typed_array(const Napi::Value& value, const char* name, napi_typedarray_type wanted, const char* expected) {
@@ -66,10 +61,15 @@ Napi::Value typed_array_of(Napi::Env env, const std::vector<T>& values) {
   return array;
 }
 
-Napi::Value strings(Napi::Env env, const std::vector<std::string>& values) {
+template <class T, class One>
+Napi::Value array_of(Napi::Env env, const std::vector<T>& values, One&& one) {
   Napi::Array array = Napi::Array::New(env, values.size());
-  for (uint32_t i = 0; i < values.size(); ++i) array[i] = values[i];
+  for (uint32_t i = 0; i < values.size(); ++i) array[i] = one(values[i]);
   return array;
+}
+
+Napi::Value strings(Napi::Env env, const std::vector<std::string>& values) {
+  return array_of(env, values, [env](const std::string& value) { return Napi::String::New(env, value); });
 }
 
 Napi::Value count(Napi::Env env, uint64_t value) { return Napi::Number::New(env, static_cast<double>(value)); }
@@ -94,6 +94,12 @@ const char* finish_name(FinishReason reason) {
 }  // namespace
 
 Tokens to_tokens(const Napi::Value& value, const char* name) { return typed_array<TokenId>(value, name, napi_int32_array, "an Int32Array"); }
+
+uint64_t to_key64(const Napi::Value& value, const char* name) {
+  if (!value.IsBigInt()) wrong(value.Env(), name, "a bigint");
+  bool lossless = false;
+  return value.As<Napi::BigInt>().Uint64Value(&lossless);
+}
 
 DType to_dtype(const Napi::Value& value) {
   const std::string name = value.As<Napi::String>();
@@ -141,6 +147,12 @@ ScoringRequest to_scoring_request(const Napi::Value& value) {
   return request;
 }
 
+ClassificationRequest to_classification_request(const Napi::Value& value) {
+  const Napi::Object from = object(value, "request");
+  return {each<Tokens>(from.Get("sequences"), "sequences", [](const Napi::Value& tokens) { return to_tokens(tokens, "sequence"); }),
+          integer(from, "maxBatchTokens")};
+}
+
 TrainerParams to_trainer_params(const Napi::Value& value) {
   const Napi::Object from = object(value, "params");
   TrainerParams params;
@@ -157,6 +169,15 @@ TrainerParams to_trainer_params(const Napi::Value& value) {
   params.beta = number(from, "beta");
   params.micro_batch_tokens = integer(from, "microBatchTokens");
   params.activation_checkpointing = from.Get("activationCheckpointing").ToBoolean();
+  params.kl_coefficient = number(from, "klCoefficient");
+  params.dropout_seed = key64(from, "dropoutSeed");
+  return params;
+}
+
+LoraParams to_lora_params(const Napi::Value& value) {
+  const Napi::Object from = object(value, "params");
+  LoraParams params{integer(from, "rank"), number(from, "alpha"), number(from, "dropout"), from.Get("useRslora").ToBoolean(), {}};
+  params.targets = each<std::string>(from.Get("targetModules"), "targetModules", [](const Napi::Value& name) { return name.As<Napi::String>().Utf8Value(); });
   return params;
 }
 
@@ -164,7 +185,8 @@ std::vector<PreferencePair> to_pairs(const Napi::Value& value) {
   return each<PreferencePair>(value, "pairs", [](const Napi::Value& item) {
     const Napi::Object pair = object(item, "pair");
     return PreferencePair{to_tokens(pair.Get("prompt"), "prompt"), to_tokens(pair.Get("chosen"), "chosen"), to_tokens(pair.Get("rejected"), "rejected"),
-                          number(pair, "referenceChosen"), number(pair, "referenceRejected"), number(pair, "consistency")};
+                          number(pair, "referenceChosen"), number(pair, "referenceRejected"), number(pair, "consistency"),
+                          number(pair, "baseChosen"), number(pair, "baseRejected")};
   });
 }
 
@@ -192,11 +214,20 @@ Napi::Value from_info(Napi::Env env, const ModelInfo& info) {
   out["maxPositionEmbeddings"] = count(env, config.context());
   out["tieWordEmbeddings"] = config.tie_word_embeddings;
   out["bosTokenId"] = config.bos_token_id < 0 ? env.Null() : count(env, config.bos_token_id);
-  Napi::Array eos = Napi::Array::New(env);
-  for (const int64_t id : config.eos_token_ids) eos[eos.Length()] = Napi::Number::New(env, static_cast<double>(id));
-  out["eosTokenIds"] = eos;
+  out["eosTokenIds"] = array_of(env, config.eos_token_ids, [env](int64_t id) { return Napi::Number::New(env, static_cast<double>(id)); });
+  out["numLabels"] = count(env, config.num_labels);
   out["parameters"] = count(env, info.parameters);
   out["configJson"] = info.config_json;
+  return out;
+}
+
+Napi::Value from_lora_params(Napi::Env env, const LoraParams& params) {
+  Napi::Object out = Napi::Object::New(env);
+  out["rank"] = count(env, params.rank);
+  out["alpha"] = params.alpha;
+  out["dropout"] = params.dropout;
+  out["targetModules"] = strings(env, params.targets);
+  out["useRslora"] = params.rslora;
   return out;
 }
 
@@ -211,15 +242,13 @@ Napi::Value from_completion(Napi::Env env, const GeneratedCompletion& completion
 }
 
 Napi::Value from_streamed(Napi::Env env, const std::vector<StreamedToken>& tokens) {
-  Napi::Array out = Napi::Array::New(env, tokens.size());
-  for (uint32_t i = 0; i < tokens.size(); ++i) {
+  return array_of(env, tokens, [env](const StreamedToken& streamed) {
     Napi::Object token = Napi::Object::New(env);
-    token["promptIndex"] = tokens[i].prompt_index;
-    token["sample"] = tokens[i].sample;
-    token["token"] = tokens[i].token;
-    out[i] = token;
-  }
-  return out;
+    token["promptIndex"] = streamed.prompt_index;
+    token["sample"] = streamed.sample;
+    token["token"] = streamed.token;
+    return token;
+  });
 }
 
 Napi::Value from_stats(Napi::Env env, const GenerationStats& stats) {
@@ -255,6 +284,7 @@ Napi::Value from_metrics(Napi::Env env, const StepMetrics& metrics) {
   out["rewardAccuracy"] = metrics.reward_accuracy;
   out["logpChosen"] = metrics.logp_chosen;
   out["logpRejected"] = metrics.logp_rejected;
+  out["kl"] = metrics.kl;
   out["tokens"] = count(env, metrics.tokens);
   out["seconds"] = metrics.seconds;
   return out;

@@ -1,5 +1,6 @@
 // What an engine does on its worker: hand the model to the room that does the work, and keep two promises about weights.
-//   sharing   a snapshot and its origin hold the same tensors; who trains while others hold them takes a copy first;
+//   sharing   a snapshot and its origin hold the same tensors; who trains while others hold them takes a copy first, of its adapter
+//             alone where it has one: a base under adapters is never written;
 //   masters   a bf16 model trains from the full-precision values of the checkpoint it came from, not from its rounded ones.
 #include "engine/engine.h"
 
@@ -10,10 +11,12 @@
 
 #include "engine/shared_model.h"
 #include "generate/generator.h"
+#include "score/classifier.h"
 #include "score/scorer.h"
 #include "support/allocator.h"
 #include "support/file.h"
 #include "train/trainer.h"
+#include "weights/adapter.h"
 #include "weights/load.h"
 
 namespace cream {
@@ -40,12 +43,21 @@ struct Engine::State {
 
   // The model to read, arrived where it is a snapshot.
   Transformer& ready();
+  // The same, for work that only a language model can do.
+  Transformer& causal(const char* who);
   // The model to change: nobody else's.
   Transformer& own();
   Trainer& live(uint64_t number);
-  Shared share();
+  Shared share(bool adapter);
+  void require_adapter(const char* who);
+  void require_no_trainer(const char* who);
   NamedTensors masters();
+  NamedTensors base_masters();
   NamedTensors to_save(at::ScalarType dtype);
+  // The trainer wrote: full weights are no rounding of the checkpoint any more.
+  void changed() {
+    if (!model->lora()) masters_source.clear();
+  }
 };
 
 Transformer& Engine::State::ready() {
@@ -62,14 +74,23 @@ Transformer& Engine::State::ready() {
   return model->transformer;
 }
 
+Transformer& Engine::State::causal(const char* who) {
+  Transformer& transformer = ready();
+  if (transformer.config().num_labels > 0)
+    throw Error(ErrorCode::unsupported, std::string(who) + " this is a sequence-classification model (" + transformer.config().architecture +
+                                            "), which has no token probabilities; use classify(), or load a causal language model.");
+  return transformer;
+}
+
 Transformer& Engine::State::own() {
   ready();
-  if (model.use_count() > 1) {
+  if (model->lora()) {
+    if (model.use_count() > 1) model = model->copy_adapter();
+  } else if (model.use_count() > 1 || model->shares_base()) {
     model = model->copy();
-  } else {
-    // Whoever held it last read from it on another thread; its reads come before our writes.
-    std::atomic_thread_fence(std::memory_order_acquire);
   }
+  // Whoever held it last read from it on another thread; its reads come before our writes.
+  std::atomic_thread_fence(std::memory_order_acquire);
   return model->transformer;
 }
 
@@ -78,14 +99,28 @@ Trainer& Engine::State::live(uint64_t number) {
   return *trainer;
 }
 
-Shared Engine::State::share() {
+Shared Engine::State::share(bool adapter) {
   ready();
+  if (!adapter && model->lora()) return {model->without_adapter(), masters_source};
   if (!trainer) return {model, masters_source};
-  return {model->copy(), masters_source};  // the trainer goes on writing into ours
+  return {model->lora() ? model->copy_adapter() : model->copy(), masters_source};  // the trainer goes on writing into ours
 }
 
+void Engine::State::require_adapter(const char* who) {
+  ready();
+  if (!model->lora()) throw Error(ErrorCode::invalid_argument, std::string(who) + " the model has no adapter; add or load one first.");
+}
+
+void Engine::State::require_no_trainer(const char* who) {
+  ready();
+  if (trainer) throw Error(ErrorCode::invalid_argument, std::string(who) + " the model has a trainer; dispose of it first.");
+}
+
+// What a trainer starts from.
+NamedTensors Engine::State::masters() { return model->lora() ? model->adapter_masters() : base_masters(); }
+
 // The checkpoint is read again: keeping fp32 beside bf16 would triple a model's memory between trainings.
-NamedTensors Engine::State::masters() {
+NamedTensors Engine::State::base_masters() {
   if (masters_source.empty()) return {};
   NamedTensors masters = load_weights(masters_source, at::kFloat).tensors;
   std::unordered_map<std::string, const Tensor*> by_name;
@@ -117,15 +152,15 @@ NamedTensors Engine::State::to_save(at::ScalarType dtype) {
 Engine::Engine() : state_(std::make_unique<State>()) {}
 Engine::~Engine() = default;
 
-std::shared_ptr<Engine> Engine::snapshot() {
+std::shared_ptr<Engine> Engine::snapshot(bool adapter) {
   auto promise = std::make_shared<std::promise<Shared>>();
   auto child = std::make_shared<Engine>();
   child->info_ = info_;
   child->state_->origin = promise->get_future();
   // The lambda is the promise's only owner from here on: dropped unrun, it breaks the promise and the child says so.
-  post([state = state_.get(), promise = std::move(promise)] {
+  post([state = state_.get(), adapter, promise = std::move(promise)] {
     try {
-      promise->set_value(state->share());
+      promise->set_value(state->share(adapter));
     } catch (...) {
       promise->set_exception(std::current_exception());
     }
@@ -136,8 +171,7 @@ std::shared_ptr<Engine> Engine::snapshot() {
 void Engine::load(const std::string& path, DType dtype, const Cancel& cancel) {
   cancel.check();
   const at::NoGradGuard no_grad;
-  LoadedWeights loaded = load_weights(path, scalar_type(dtype));
-  cancel.check();
+  LoadedWeights loaded = load_weights(path, scalar_type(dtype), cancel);
   Weights weights = weights_from(loaded.config, std::move(loaded.tensors));
   info_.dtype = dtype;
   info_.config = loaded.config;
@@ -157,22 +191,33 @@ void Engine::unload() {
 
 GenerationStats Engine::generate(const GenerationRequest& request, std::function<void(GeneratedCompletion&&)> on_completion,
                                  std::function<void(std::vector<StreamedToken>&&)> on_tokens, OnProgress on_progress, const Cancel& cancel) {
-  return cream::generate(state_->ready(), request, {std::move(on_completion), std::move(on_tokens), std::move(on_progress)}, cancel);
+  return cream::generate(state_->causal("[generate]"), request, {std::move(on_completion), std::move(on_tokens), std::move(on_progress)}, cancel);
 }
 
 ScoringResult Engine::score(const ScoringRequest& request, const OnProgress& on_progress, const Cancel& cancel) {
-  return cream::score(state_->ready(), request, on_progress, cancel);
+  return cream::score(state_->causal("[score]"), request, on_progress, cancel);
 }
 
 std::vector<float> Engine::logits(const Tokens& tokens) {
   const at::NoGradGuard no_grad;
-  const Tensor logits = sequence_logits(state_->ready(), tokens).contiguous();  // [tokens, vocab] fp32
+  const Tensor logits = sequence_logits(state_->causal("[logits]"), tokens).contiguous();  // [tokens, vocab] fp32
   const float* values = logits.const_data_ptr<float>();
   return {values, values + logits.numel()};
 }
 
+std::vector<float> Engine::classify(const ClassificationRequest& request, const Cancel& cancel) {
+  const Transformer& transformer = state_->ready();
+  if (transformer.config().num_labels == 0)
+    throw Error(ErrorCode::unsupported, "[classify] this is a causal language model (" + transformer.config().architecture +
+                                            ") without a scoring head; load a sequence-classification model.");
+  return cream::classify(transformer, request, cancel);
+}
+
 void Engine::save(const std::string& directory, DType dtype, const std::string& config_json) {
   const at::NoGradGuard no_grad;
+  state_->ready();
+  if (state_->model->lora())
+    throw Error(ErrorCode::invalid_argument, "[save] the model has an adapter; write it with saveAdapter(), or merge() it into the weights first.");
   const NamedTensors tensors = state_->to_save(scalar_type(dtype));
   std::error_code error;
   std::filesystem::create_directories(directory, error);
@@ -183,8 +228,53 @@ void Engine::save(const std::string& directory, DType dtype, const std::string& 
   if (state_->trainer && dtype == DType::float32 && info_.dtype == DType::bfloat16) state_->masters_source = directory;
 }
 
+LoraParams Engine::add_adapter(const LoraParams& params, uint64_t seed) {
+  state_->causal("[addAdapter]");
+  state_->require_no_trainer("[addAdapter]");
+  SharedModel& model = *state_->model;
+  if (model.lora()) throw Error(ErrorCode::invalid_argument, "[addAdapter] the model has an adapter already; merge() it, or start from snapshot({ adapter: false }).");
+  const LoraParams resolved = resolve_lora(info_.config, params);
+  state_->model = model.with_adapter(resolved, new_adapter(info_.config, resolved, seed));
+  return resolved;
+}
+
+LoraParams Engine::load_adapter(const std::string& directory) {
+  state_->causal("[loadAdapter]");
+  state_->require_no_trainer("[loadAdapter]");
+  const AdapterConfig config = read_adapter_config(directory);
+  LoraParams resolved;
+  try {
+    resolved = resolve_lora(info_.config, config.params);
+  } catch (const Error& error) {
+    throw Error(ErrorCode::invalid_file, directory + "/adapter_config.json does not fit this base model: " + error.what());
+  }
+  state_->model = state_->model->with_adapter(resolved, read_adapter_tensors(directory, adapter_layout(info_.config, resolved)));
+  return resolved;
+}
+
+void Engine::save_adapter(const std::string& directory, DType dtype, const std::string& base_model) {
+  const at::NoGradGuard no_grad;
+  state_->require_adapter("[saveAdapter]");
+  cream::save_adapter(directory, {*state_->model->lora(), base_model}, state_->model->adapter_masters(), scalar_type(dtype));
+}
+
+void Engine::merge_adapter() {
+  state_->require_no_trainer("[merge]");
+  state_->require_adapter("[merge]");
+  NamedTensors masters = state_->base_masters();
+  const NamedTensors& adapter = state_->model->adapter_masters();
+  masters.insert(masters.end(), adapter.begin(), adapter.end());
+  if (state_->model.use_count() > 1 || state_->model->shares_base()) state_->model = state_->model->copy();
+  std::atomic_thread_fence(std::memory_order_acquire);
+  // Taken apart and put together again, so that nothing of the adapter counts or lives any more.
+  cream::merge_adapter(state_->model->transformer.weights(), info_.config, masters);
+  state_->model = state_->model->without_adapter();
+  state_->masters_source.clear();
+}
+
 uint64_t Engine::start_trainer(const TrainerParams& params) {
   State& state = *state_;
+  state.causal("[trainer]");
   if (state.trainer) throw Error(ErrorCode::invalid_argument, "[trainer] this model has a trainer already; dispose of it before asking for another.");
   Transformer& transformer = state.own();
   state.trainer = std::make_unique<Trainer>(transformer, params, state.masters());
@@ -194,14 +284,14 @@ uint64_t Engine::start_trainer(const TrainerParams& params) {
 StepMetrics Engine::preference_step(uint64_t trainer, const std::vector<PreferencePair>& pairs, const Cancel& cancel) {
   Trainer& live = state_->live(trainer);
   const StepMetrics metrics = live.preference_step(pairs, cancel);
-  state_->masters_source.clear();
+  state_->changed();
   return metrics;
 }
 
 StepMetrics Engine::sft_step(uint64_t trainer, const std::vector<SftExample>& examples, const Cancel& cancel) {
   Trainer& live = state_->live(trainer);
   const StepMetrics metrics = live.sft_step(examples, cancel);
-  state_->masters_source.clear();
+  state_->changed();
   return metrics;
 }
 
@@ -210,7 +300,7 @@ void Engine::save_trainer_state(uint64_t trainer, const std::string& path) { sta
 void Engine::load_trainer_state(uint64_t trainer, const std::string& path) {
   Trainer& live = state_->live(trainer);
   live.load_state(path);
-  state_->masters_source.clear();
+  state_->changed();
 }
 
 void Engine::end_trainer(uint64_t trainer) {

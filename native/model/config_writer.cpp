@@ -125,6 +125,7 @@ std::string config_to_json(const ModelConfig& config, DType dtype) {
   out.key("num_attention_heads"), out.value(config.num_heads);
   out.key("num_hidden_layers"), out.value(config.num_layers);
   out.key("num_key_value_heads"), out.value(config.num_kv_heads);
+  if (config.num_labels > 0) out.key("num_labels"), out.value(config.num_labels);
   if (phi) out.key("original_max_position_embeddings"), out.value(config.rope.original_max_position_embeddings);
   // The families' default lies beyond a small vocabulary, where torch would refuse it.
   if (phi || config.model_type == "smollm3") out.key("pad_token_id"), out.null();

@@ -38,7 +38,8 @@ void visit_parameters(W& weights, const ModelConfig& config, Visit&& visit) {
 
 std::vector<int64_t> expected_shape(const ModelConfig& config, const std::string& name) {
   const std::string part = name.substr(name.rfind('.') == std::string::npos ? 0 : name.rfind('.') + 1);
-  if (part == "embedding" || part == "head") return {config.vocab_size, config.hidden_size};
+  if (part == "embedding") return {config.vocab_size, config.hidden_size};
+  if (part == "head") return {config.head_rows(), config.hidden_size};
   if (part == "qkv") return {config.q_size() + 2 * config.kv_size(), config.hidden_size};
   if (part == "out") return {config.hidden_size, config.q_size()};
   if (part == "gate_up") return {2 * config.intermediate_size, config.hidden_size};
@@ -52,12 +53,8 @@ std::vector<int64_t> expected_shape(const ModelConfig& config, const std::string
 // The matrices that a forward pass multiplies by; the embedding is only looked up.
 template <class Visit>
 void visit_matrices(Weights& weights, Visit&& visit) {
-  for (LayerWeights& layer : weights.layers) {
-    visit(layer.qkv);
-    visit(layer.out);
-    visit(layer.gate_up);
-    visit(layer.down);
-  }
+  for (LayerWeights& layer : weights.layers)
+    for (Linear* linear : layer.matrices()) visit(*linear);
   visit(weights.head);
 }
 
@@ -73,8 +70,16 @@ void Weights::pack() {
   visit_matrices(*this, [](Linear& linear) { ops::pack(linear); });
 }
 
+void Weights::pack_adapters() {
+  visit_matrices(*this, [](Linear& linear) { ops::pack_adapters(linear); });
+}
+
 void Weights::unpack() {
   visit_matrices(*this, [](Linear& linear) { ops::unpack(linear); });
+}
+
+void Weights::unpack_adapters() {
+  visit_matrices(*this, [](Linear& linear) { ops::unpack_adapters(linear); });
 }
 
 Weights weights_from(const ModelConfig& config, std::vector<std::pair<std::string, Tensor>>&& tensors) {

@@ -33,9 +33,20 @@ export interface NativeModelInfo {
   tieWordEmbeddings: boolean;
   bosTokenId: number | null;
   eosTokenIds: number[];
+  /** 0: a causal language model; else a sequence-classification model (a reward model), for classify() alone. */
+  numLabels: number;
   parameters: number;
   /** A config.json for this model, for sources that bring none. */
   configJson: string;
+}
+
+/** A low-rank adapter, in PEFT's terms. */
+export interface NativeAdapterParams {
+  rank: number;
+  alpha: number;
+  dropout: number;
+  targetModules: string[];
+  useRslora: boolean;
 }
 
 export interface NativeGenerationRequest {
@@ -101,6 +112,8 @@ export interface NativeTrainerParams {
   beta: number;
   microBatchTokens: number;
   activationCheckpointing: boolean;
+  klCoefficient: number;
+  dropoutSeed: bigint;
 }
 
 export interface NativePair {
@@ -110,6 +123,8 @@ export interface NativePair {
   referenceChosen: number;
   referenceRejected: number;
   consistency: number;
+  baseChosen: number;
+  baseRejected: number;
 }
 
 export interface NativeExample {
@@ -128,6 +143,7 @@ export interface NativeStepMetrics {
   rewardAccuracy: number;
   logpChosen: number;
   logpRejected: number;
+  kl: number;
   tokens: number;
   seconds: number;
 }
@@ -140,8 +156,13 @@ export interface NativeModel {
   generate(request: NativeGenerationRequest, onCompletion: ((completion: NativeCompletion) => void) | undefined, onTokens: ((tokens: NativeStreamedToken[]) => void) | undefined, onProgress: NativeProgress | undefined): NativeJob<NativeGenerationStats>;
   score(request: NativeScoringRequest, onProgress: NativeProgress | undefined): NativeJob<NativeScoringResult>;
   logits(tokens: Int32Array): NativeJob<Float32Array>;
-  snapshot(): NativeModel;
+  classify(request: { sequences: Int32Array[]; maxBatchTokens: number }): NativeJob<Float32Array>;
+  snapshot(adapter: boolean): NativeModel;
   save(directory: string, dtype: NativeDType, configJson: string): NativeJob<undefined>;
+  addAdapter(params: NativeAdapterParams, seed: bigint): NativeJob<NativeAdapterParams>;
+  loadAdapter(directory: string): NativeJob<NativeAdapterParams>;
+  saveAdapter(directory: string, dtype: NativeDType, baseModel: string): NativeJob<undefined>;
+  merge(): NativeJob<undefined>;
   createTrainer(params: NativeTrainerParams): NativeJob<NativeTrainer>;
   dispose(): NativeJob<undefined>;
 }
