@@ -3,13 +3,16 @@
  * refused with its line, before anything is computed from it. `?` marks a column that may be absent.
  */
 import type {
-  AnswerRecord, CompletionRecord, DemonstrationRecord, ExternalRewardRecord, JudgementRecord, PairRecord, PromptRecord, RankingRecord, ScoreRecord,
+  AnswerRecord, CompletionRecord, DemonstrationRecord, ExternalRewardRecord, GoldRecord, JudgementRecord, PairRecord, PromptRecord, RankingRecord,
+  ScoreRecord,
 } from './records.js';
 
 export type Kind = 'string' | 'number' | 'integer' | 'boolean' | 'numbers' | 'integers' | 'messages' | 'choices' | 'string|null' | 'number|null';
 export type Columns<T> = { readonly [K in keyof T]-?: undefined extends T[K] ? `${Kind}?` : Kind };
 
 export const PROMPT_COLUMNS: Columns<PromptRecord> = { id: 'string', prompt: 'messages', answer: 'string?', task: 'string?', choices: 'choices?' };
+
+export const GOLD_COLUMNS: Columns<GoldRecord> = { id: 'string', answer: 'string', task: 'string?', choices: 'choices?' };
 
 export const DEMONSTRATION_COLUMNS: Columns<DemonstrationRecord> = { id: 'string', prompt: 'messages', completion: 'messages' };
 
@@ -41,4 +44,5 @@ export const PAIR_COLUMNS: Columns<PairRecord> = {
 
 export const ANSWER_COLUMNS: Columns<AnswerRecord> = {
   prompt_id: 'string', task: 'string', completion: 'string', extracted: 'string|null', answer: 'string', correct: 'boolean', tokens: 'integer',
+  choice_logps: 'numbers?', extracted_norm: 'string?', correct_norm: 'boolean?',
 };

@@ -24,6 +24,18 @@ export interface PromptRecord {
   choices?: Choice[];
 }
 
+/**
+ * The known answer of one of an iteration's prompts: `gold.jsonl`, beside a `prompts.jsonl` that leaves it out. The Oracle's reward and the
+ * report read it; sampling, scoring and training never do.
+ */
+export interface GoldRecord {
+  /** Of the prompt. */
+  id: string;
+  answer: string;
+  task?: string;
+  choices?: Choice[];
+}
+
 /** A demonstration for supervised fine-tuning: the loss is on `completion` alone. */
 export interface DemonstrationRecord {
   id: string;
@@ -126,7 +138,7 @@ export interface PairRecord {
   weight: number;
 }
 
-/** One evaluated question. */
+/** One evaluated question. By log-likelihood there is no completion: `extracted` is the label of the likeliest choice. */
 export interface AnswerRecord {
   prompt_id: string;
   task: string;
@@ -134,5 +146,11 @@ export interface AnswerRecord {
   extracted: string | null;
   answer: string;
   correct: boolean;
+  /** Of the completion; by log-likelihood, of all choices together. */
   tokens: number;
+  /** Log-likelihood only: summed log-prob of each choice, nats, in the question's order. */
+  choice_logps?: number[];
+  /** Log-likelihood only: label of the choice whose log-prob a character is highest, and whether it is the answer (`acc_norm`). */
+  extracted_norm?: string;
+  correct_norm?: boolean;
 }
