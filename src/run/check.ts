@@ -1,5 +1,5 @@
 /** What a run will work on, looked at before any of it begins: a mistake in the last data file should not cost the hours before it. */
-import type { DemonstrationRecord, PromptRecord } from '../data/records.js';
+import type { DemonstrationRecord, GoldRecord, PromptRecord } from '../data/records.js';
 import { chooseDemonstrations, choosePrompts } from './data.js';
 import { RunError } from './errors.js';
 import { chooseQuestions } from './evaluation.js';
@@ -15,12 +15,20 @@ export interface Inputs {
 
 /** Every record that the recipe will use. @throws RunError or DataError for files that are missing, damaged or too short. */
 export async function readInputs(recipe: Recipe): Promise<Inputs> {
-  const iterations = Array.from({ length: recipe.iterations }, (_, i) => i + 1);
+  const iterations = Array.from({ length: recipe.pairs.source === null ? recipe.iterations : 0 }, (_, i) => i + 1);
+  const chosen = await Promise.all(iterations.map((t) => choosePrompts(recipe, t)));
+  const prompts = chosen.flatMap((each) => each.prompts);
+  if (recipe.reward.source === 'gold') checkAnswers(prompts, chosen.flatMap((each) => each.gold), recipe.prompts.source);
   return {
-    prompts: (await Promise.all(iterations.map((t) => choosePrompts(recipe, t)))).flat(),
+    prompts,
     demonstrations: recipe.sft.enabled ? await chooseDemonstrations(recipe) : [],
     questions: await chooseQuestions(recipe),
   };
+}
+
+function checkAnswers(prompts: readonly PromptRecord[], gold: readonly GoldRecord[], source: string): void {
+  const known = new Set(gold.map(({ id }) => id)), without = prompts.find(({ id }) => !known.has(id));
+  if (without) throw new RunError('ERR_RUN_DATA', `${source}: prompt ${JSON.stringify(without.id)} has no answer, and reward.source gold compares with it: add a column "answer" to every row, or choose another reward.`);
 }
 
 /** @throws RunError naming the first record that does not fit the model's context. */
