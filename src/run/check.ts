@@ -1,7 +1,8 @@
 /** What a run will work on, looked at before any of it begins: a mistake in the last data file should not cost the hours before it. */
-import type { DemonstrationRecord, GoldRecord, PromptRecord } from '../data/records.js';
+import type { DemonstrationRecord, GoldRecord, PreferenceRecord, PromptRecord } from '../data/records.js';
 import { chooseDemonstrations, choosePrompts } from './data.js';
 import { RunError } from './errors.js';
+import { choosePreferences, preferenceLength } from './given-pairs.js';
 import { chooseQuestions } from './evaluation.js';
 import type { Recipe } from './recipe.js';
 import { encodeDemonstration } from './stages/sft.js';
@@ -11,6 +12,7 @@ export interface Inputs {
   prompts: PromptRecord[];
   demonstrations: DemonstrationRecord[];
   questions: PromptRecord[];
+  preferences: PreferenceRecord[];
 }
 
 /** Every record that the recipe will use. @throws RunError or DataError for files that are missing, damaged or too short. */
@@ -23,6 +25,7 @@ export async function readInputs(recipe: Recipe): Promise<Inputs> {
     prompts,
     demonstrations: recipe.sft.enabled ? await chooseDemonstrations(recipe) : [],
     questions: await chooseQuestions(recipe),
+    preferences: recipe.pairs.source === null ? [] : await choosePreferences(recipe),
   };
 }
 
@@ -32,7 +35,7 @@ function checkAnswers(prompts: readonly PromptRecord[], gold: readonly GoldRecor
 }
 
 /** @throws RunError naming the first record that does not fit the model's context. */
-export function checkLengths({ prompts, demonstrations, questions }: Partial<Inputs>, { language, model }: Policy): void {
+export function checkLengths({ prompts, demonstrations, questions, preferences }: Partial<Inputs>, { language, model }: Policy): void {
   const context = model.config.maxPositionEmbeddings;
   const refuse = (what: string, id: string, length: number): never => {
     throw new RunError('ERR_RUN_DATA', `${what} ${JSON.stringify(id)} is ${length} tokens long and the model's context holds ${context}: shorten it or take it out.`);
@@ -45,5 +48,9 @@ export function checkLengths({ prompts, demonstrations, questions }: Partial<Inp
   for (const demonstration of demonstrations ?? []) {
     const { prompt, completion } = encodeDemonstration(demonstration, language), length = prompt.length + completion.length;
     if (length > context) refuse('Demonstration', demonstration.id, length);
+  }
+  for (const preference of preferences ?? []) {
+    const length = preferenceLength(preference, language);
+    if (length > context) refuse('The pair', preference.id, length);
   }
 }

@@ -4,7 +4,7 @@
  */
 import { existsSync } from 'node:fs';
 import type { CompletionRecord, ExternalRewardRecord, GoldRecord, JudgementRecord, ScoreRecord } from '../data/records.js';
-import { readJsonl } from '../data/jsonl.js';
+import { readRows } from '../data/rows.js';
 import { callRewards, joinRewards } from '../reward/external.js';
 import { goldRewards } from '../reward/gold.js';
 import { judge, judgeRewards } from '../reward/judge.js';
@@ -90,5 +90,5 @@ async function readScores(run: RunContext, t: number, completions: CompletionRec
   if (!existsSync(file)) {
     throw new RunError('ERR_RUN_DATA', `Iteration ${t} waits for rewards: score the completions in ${run.file(t, 'completions.jsonl')}, write {"prompt_id", "sample", "reward"} for each to ${file}, and run the same command again.`);
   }
-  return joinRewards(await readJsonl(file), completions, file);
+  return joinRewards(await readRows(file), completions, file);
 }

@@ -16,7 +16,7 @@ import { evaluateModel } from './evaluation.js';
 import { learnGivenPairs } from './given-pairs.js';
 import { iterate } from './iteration.js';
 import { takeLock } from './lock.js';
-import { Models } from './models.js';
+import { Models, type ModelsOptions } from './models.js';
 import { firstDifference, parseRecipe, recipeDigest, recipeText } from './recipe-file.js';
 import type { Recipe } from './recipe.js';
 import type { RewardFunction } from '../reward/external.js';
@@ -85,7 +85,7 @@ async function work(recipe: Recipe, { directory, signal, onModelProgress, reward
   const resolved = await stoppable(signal, () => resolveModel(recipe.model, { signal, ...(onModelProgress && { onProgress: onModelProgress }) }));
   const plan = await checkModel(directory, recipe, resolved, signal, emit);
   const models = new Models({
-    base: resolved.path, dtype: recipe.dtype, signal,
+    base: resolved.path, dtype: recipe.dtype, signal, adapter: adapterOf(recipe),
     onLoad: (model, seconds) => emit({ type: 'model_loaded', name: recipe.model, path: model.path, dtype: model.dtype, parameters: model.config.parameters, seconds }),
   });
   const context = new RunContext({ recipe, directory, base: resolved.path, plan, models, rewards, signal, emit });
@@ -112,6 +112,11 @@ async function work(recipe: Recipe, { directory, signal, onModelProgress, reward
   } finally {
     await models.dispose();
   }
+}
+
+/** What is trained where it is not all weights. */
+function adapterOf({ seed, lora: { enabled, rank, alpha, dropout, target_modules: targetModules } }: Recipe): ModelsOptions['adapter'] {
+  return enabled ? { rank, alpha, dropout, seed, ...(targetModules.length > 0 && { targetModules }) } : undefined;
 }
 
 /** Whether an earlier call came past the checks that need a model. */

@@ -28,7 +28,7 @@ describe('a recipe file', () => {
   it.each<[string, string, string]>([
     ['an unknown key', 'model: a\nsample:\n  topp: 0.9\n', "recipe.yaml:3:3 sample.topp: unknown key; did you mean 'top_p'?"],
     ['an unknown section', 'modle: a\n', "recipe.yaml:1:1 modle: unknown key; did you mean 'model'?"],
-    ['a key far from any', 'rank:\n  zebra: 1\n', 'recipe.yaml:2:3 rank.zebra: unknown key; known here: consistency, weighting, fixed_consistency, min_margin'],
+    ['a key far from any', 'rank:\n  zebra: 1\n', 'recipe.yaml:2:3 rank.zebra: unknown key; known here: consistency, weighting, fixed_consistency, min_margin, min_consistency'],
     ['the wrong type', 'sample:\n  top_p: high\n', "recipe.yaml:2:10 sample.top_p: must be a number, got the text 'high'"],
     ['out of range above', '\nsample:\n  top_p: 1.5\n', 'recipe.yaml:3:10 sample.top_p: must be at most 1, got 1.5'],
     ['out of range below', 'train:\n  beta: 0\n', 'recipe.yaml:2:9 train.beta: must be more than 0, got 0'],
