@@ -25,6 +25,12 @@ export function accuracyOf(answers: readonly Pick<AnswerRecord, 'correct'>[]): A
   return { correct, total: answers.length, accuracy: answers.length === 0 ? 0 : correct / answers.length, ...wilson(correct, answers.length) };
 }
 
+/** Accuracy by the length-normalised choice (`acc_norm`); null where an answer was not made by log-likelihood. */
+export function normalised(answers: readonly Pick<AnswerRecord, 'correct_norm'>[]): Accuracy | null {
+  if (answers.length === 0 || answers.some((answer) => answer.correct_norm === undefined)) return null;
+  return accuracyOf(answers.map((answer) => ({ correct: answer.correct_norm! })));
+}
+
 /** Wilson 95 % interval of `correct` out of `total`. */
 export function wilson(correct: number, total: number): { low: number; high: number } {
   if (total === 0) return { low: 0, high: 1 };
