@@ -34,6 +34,12 @@ export function normalised(answers: readonly Pick<AnswerRecord, 'correct_norm'>[
   return accuracyOf(answers.map((answer) => ({ correct: answer.correct_norm! })));
 }
 
+/** Answers by their task, in order of first appearance. */
+export function byTask<T extends Pick<AnswerRecord, 'task'>>(answers: readonly T[]): { task: string; answers: T[] }[] {
+  const tasks = [...new Set(answers.map(({ task }) => task))];
+  return tasks.map((task) => ({ task, answers: answers.filter((answer) => answer.task === task) }));
+}
+
 /** Wilson 95 % interval of `correct` out of `total`. */
 export function wilson(correct: number, total: number): { low: number; high: number } {
   if (total === 0) return { low: 0, high: 1 };
@@ -49,7 +55,9 @@ export interface Comparison {
   /** Answered right by one alone. */
   onlyBefore: number;
   onlyAfter: number;
-  /** accuracy after − accuracy before, over the shared questions. */
+  /** Accuracies over the shared questions, and after − before. */
+  before: number;
+  after: number;
   difference: number;
   /** Paired bootstrap 95 % interval of the difference; [−1, 1] without a question. */
   low: number;
@@ -62,11 +70,15 @@ export interface Comparison {
 export function compare(before: readonly Graded[], after: readonly Graded[]): Comparison {
   const id = (answer: Graded) => `${answer.task} ${answer.prompt_id}`;
   const correctBefore = new Map(before.map((answer) => [id(answer), answer.correct]));
-  const shared = after.filter((answer) => correctBefore.has(id(answer)));
+  const shared = after.filter((answer) => correctBefore.has(id(answer))), n = shared.length;
+  const share = (count: number) => (n === 0 ? 0 : count / n);
   const onlyBefore = shared.filter((answer) => !answer.correct && correctBefore.get(id(answer))).length;
   const onlyAfter = shared.filter((answer) => answer.correct && !correctBefore.get(id(answer))).length;
-  const difference = shared.length === 0 ? 0 : (onlyAfter - onlyBefore) / shared.length;
-  return { questions: shared.length, onlyBefore, onlyAfter, difference, ...bootstrapDifference(shared.length, onlyBefore, onlyAfter), p: mcnemarExact(onlyBefore, onlyAfter) };
+  const right = shared.filter((answer) => answer.correct).length;
+  return {
+    questions: n, onlyBefore, onlyAfter, before: share(right - onlyAfter + onlyBefore), after: share(right), difference: share(onlyAfter - onlyBefore),
+    ...bootstrapDifference(n, onlyBefore, onlyAfter), p: mcnemarExact(onlyBefore, onlyAfter),
+  };
 }
 
 export type Graded = Pick<AnswerRecord, 'task' | 'prompt_id' | 'correct'>;

@@ -4,9 +4,9 @@
  */
 import { promptOf } from '../data/prompts.js';
 import { columnList, DataError, describe, type Line } from '../data/jsonl.js';
+import { readObjects, type Row } from '../data/rows.js';
 import type { AnswerRecord, PromptRecord } from '../data/records.js';
 import { extractAnswer, matchesAnswer } from './answer.js';
-import { readQuestionRows } from './rows.js';
 
 /** A question that can be graded. */
 export interface Question extends PromptRecord {
@@ -33,26 +33,26 @@ export interface Task {
   questions(source: TaskSource): Promise<Question[]>;
 }
 
-type Row = Record<string, unknown>;
+type Columns = Record<string, unknown>;
 
 export interface RowTask {
   name: string;
   hub: string | null;
   /** The official row in the columns that `promptOf` knows; as it is where absent. */
-  uniform?: (row: Row, where: string) => Row;
+  uniform?: (row: Columns, where: string) => Columns;
   /** Text before a choice, from the row in uniform columns. */
-  stem?: (row: Row) => string;
+  stem?: (row: Columns) => string;
   /** What is wrong with a question that has an answer, or nothing. */
   problem: (question: Question) => string | undefined;
 }
 
 /** A task that reads rows. Every row counts, also one that says the same as another: an accuracy is of the set as published. */
 export function rowTask({ name, hub, uniform = (row) => row, stem, problem }: RowTask): Task {
-  const questionOf = (line: Line): Question => {
-    const value = uniform(line.value, line.where), { where } = line;
-    const prompt = promptOf({ ...line, value });
+  const questionOf = (row: Row): Question => {
+    const value = uniform(row.value, row.where), { where } = row;
+    const prompt = promptOf({ value, where } as Line);
     if (prompt.answer === undefined || prompt.answer.trim() === '') {
-      throw new DataError(`${where}: the row has no answer, and the task ${name} grades by one; its columns are ${columnList(line.value)}: name a split that has answers`);
+      throw new DataError(`${where}: the row has no answer, and the task ${name} grades by one; its columns are ${columnList(row.value)}: name a split that has answers`);
     }
     const question: Question = { ...prompt, answer: prompt.answer.trim(), task: name, ...(stem && value.prompt === undefined && { stem: stem(value) }) };
     const reason = problem(question);
@@ -64,23 +64,23 @@ export function rowTask({ name, hub, uniform = (row) => row, stem, problem }: Ro
     hub,
     async questions({ source = hub ?? undefined, count }) {
       if (source === undefined) throw new DataError(`the task ${name} reads its questions from a file; write ${name}:path/to/questions.jsonl, or ${name}:hub:org/name:split`);
-      const rows = await readQuestionRows(source);
-      return withOwnIds(rows.slice(0, count).map((line) => ({ question: questionOf(line), line })));
+      const rows = await readObjects(source);
+      return withOwnIds(rows.slice(0, count).map((row) => ({ question: questionOf(row), row })));
     },
   };
 }
 
 /** Rows without an id are named by their content; a repeated one gets a number. @throws DataError for an id that two rows were given. */
-function withOwnIds(found: readonly { question: Question; line: Line }[]): Question[] {
+function withOwnIds(found: readonly { question: Question; row: Row }[]): Question[] {
   const first = new Map<string, string>(), times = new Map<string, number>();
-  return found.map(({ question, line }) => {
+  return found.map(({ question, row }) => {
     const { id } = question, before = first.get(id), nth = (times.get(id) ?? 0) + 1;
     times.set(id, nth);
     if (before === undefined) {
-      first.set(id, line.where);
+      first.set(id, row.where);
       return question;
     }
-    if (line.value.id !== undefined && line.value.id !== null) throw new DataError(`${line.where}: the id ${describe(id)} is also that of ${before}; answers are joined by id, so it must name one row`);
+    if (row.value.id !== undefined && row.value.id !== null) throw new DataError(`${row.where}: the id ${describe(id)} is also that of ${before}; answers are joined by id, so it must name one row`);
     return { ...question, id: `${id}-${nth}` };
   });
 }
