@@ -102,9 +102,11 @@ const train = z.strictObject({
 });
 
 const evaluate = z.strictObject({
-  tasks: z.array(z.string().min(1)).max(64).default(['builtin']).describe('What is measured after each iteration: `builtin`, or a task and its file such as `arc:arc_easy/test.jsonl`. An empty list measures nothing.'),
+  tasks: z.array(z.string().min(1)).max(64).default(['builtin']).describe('What is measured after each iteration: `builtin`; `arc_easy`, `arc_challenge`, `openbookqa`, `siqa` or `gsm8k`, from the hub; or a task and its own source, a JSONL, JSON or Parquet file or a hub data set: `arc_easy:data/test.jsonl`, `siqa:hub:lighteval/siqa:validation`. An empty list measures nothing.'),
+  method: z.enum(['generate', 'loglikelihood']).default('generate').describe('`generate`: a greedy answer, read from its text. `loglikelihood`: the likeliest choice, by sum and by mean over characters, as lm-evaluation-harness (`acc`, `acc_norm`); for tasks with choices.'),
+  apply_chat_template: z.boolean().nullable().default(null).describe('Put questions through the model\'s chat template. null: yes to generate, no for log-likelihood, as is usual for each.'),
   count: count(0, 100).describe('Questions a task, the same ones each time; 0 takes all of a file.'),
-  max_new_tokens: count(1, 256).describe('Longest answer in tokens; decoding is greedy.'),
+  max_new_tokens: count(1, 256).describe('Longest generated answer in tokens; decoding is greedy.'),
   block_prompts: z.int().min(1).max(1_000_000).default(32).describe('Questions of one block of work, as in `sample`.'),
   baseline: z.boolean().default(true).describe('Also measure the base model, before any training.'),
 });
