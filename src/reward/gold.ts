@@ -1,5 +1,5 @@
 /** Oracle: a response is worth 1 if it gives the known answer, else 0. The one reward that reads answers; training never sees one. */
-import { extractAnswer, isCorrect } from '../evaluate/answer.js';
+import { isCorrect } from '../evaluate/answer.js';
 import { DataError } from '../data/jsonl.js';
 import type { CompletionRecord, ExternalRewardRecord, GoldRecord } from '../data/records.js';
 
@@ -9,6 +9,6 @@ export function goldRewards(completions: readonly CompletionRecord[], gold: read
   return completions.map(({ prompt_id, sample, completion }) => {
     const question = answers.get(prompt_id);
     if (!question) throw new DataError(`prompt ${JSON.stringify(prompt_id)} has no known answer, which the reward \`gold\` needs; add a column "answer" to its row or take it out`);
-    return { prompt_id, sample, reward: isCorrect(extractAnswer(completion, question), question) ? 1 : 0 };
+    return { prompt_id, sample, reward: isCorrect(question, completion) ? 1 : 0 };
   });
 }

@@ -1,5 +1,6 @@
 /** What a run will work on, looked at before any of it begins: a mistake in the last data file should not cost the hours before it. */
-import type { DemonstrationRecord, GoldRecord, PreferenceRecord, PromptRecord } from '../data/records.js';
+import type { DemonstrationRecord, GoldRecord, PromptRecord } from '../data/records.js';
+import type { PreferenceRecord } from '../data/preferences.js';
 import { chooseDemonstrations, choosePrompts } from './data.js';
 import { RunError } from './errors.js';
 import { choosePreferences, preferenceLength } from './given-pairs.js';
@@ -25,7 +26,7 @@ export async function readInputs(recipe: Recipe): Promise<Inputs> {
     prompts,
     demonstrations: recipe.sft.enabled ? await chooseDemonstrations(recipe) : [],
     questions: await chooseQuestions(recipe),
-    preferences: recipe.pairs.source === null ? [] : await choosePreferences(recipe),
+    preferences: recipe.pairs.source === null ? [] : (await choosePreferences(recipe)).preferences,
   };
 }
 

@@ -3,8 +3,8 @@
  * is the reference, and by θ_0; then they are learnt like any others.
  */
 import { existsSync } from 'node:fs';
-import { loadPreferences } from '../data/preferences.js';
-import type { PairRecord, PreferenceRecord, ScoreRecord } from '../data/records.js';
+import { loadPreferences, type PreferenceRecord } from '../data/preferences.js';
+import type { Message, PairRecord, ScoreRecord } from '../data/records.js';
 import type { LanguageModel } from '../lm/language-model.js';
 import type { RunContext } from './context.js';
 import { withSystem } from './data.js';
@@ -24,18 +24,29 @@ export async function learnGivenPairs(run: RunContext, t: number): Promise<void>
   await evaluateModel(run, t, t + 1);
 }
 
-/** The preferences that the recipe names, in the order of its seed. */
-export async function choosePreferences({ seed, system_prompt: system, pairs: { source, count } }: Pick<Recipe, 'seed' | 'system_prompt' | 'pairs'>): Promise<PreferenceRecord[]> {
-  const { records } = await loadPreferences(source!);
+export interface ChosenPreferences {
+  preferences: PreferenceRecord[];
+  /** What was left out and why, in a sentence; none where all rows are used. */
+  warning?: string;
+}
+
+/** The preferences that the recipe names, in the order of its seed where it takes a part of them. */
+export async function choosePreferences({ seed, system_prompt: system, pairs: { source, count } }: Pick<Recipe, 'seed' | 'system_prompt' | 'pairs'>): Promise<ChosenPreferences> {
+  const { records, duplicates, skipped } = await loadPreferences(source!);
   if (count > records.length) throw new RunError('ERR_RUN_DATA', `${source} holds ${records.length} pairs and the recipe asks for ${count}: lower pairs.count, or set it to 0 for all.`);
   const chosen = count === 0 ? records : shuffled(records, ({ id }) => id, seed, 'pairs').slice(0, count);
-  return chosen.map((record) => ({ ...record, prompt: withSystem(record.prompt, system) }));
+  const left = [duplicates > 0 && `${duplicates} that repeat another`, skipped.length > 0 && `${skipped.length} that teach nothing (${skipped[0]!.reason})`].filter(Boolean);
+  return {
+    preferences: chosen.map((record) => ({ ...record, prompt: withSystem(record.prompt, system) })),
+    ...(left.length > 0 && { warning: `${source}: rows left out: ${left.join(', ')}.` }),
+  };
 }
 
 async function preferencesOf(run: RunContext, t: number): Promise<PreferenceRecord[]> {
   const path = run.file(t, 'preferences.jsonl');
   if (existsSync(path)) return readRecords(path);
-  const preferences = await choosePreferences(run.recipe);
+  const { preferences, warning } = await choosePreferences(run.recipe);
+  if (warning !== undefined) run.emit({ type: 'warning', message: warning });
   await writeRecords(path, preferences);
   return preferences;
 }
@@ -62,9 +73,18 @@ async function pairsOf(run: RunContext, t: number, preferences: PreferenceRecord
 }
 
 /** A preference as token ids. */
-function encode({ prompt, chosen, rejected }: PreferenceRecord, language: LanguageModel): { prompt: number[]; chosen: number[]; rejected: number[] } {
-  const answer = (messages: PreferenceRecord['chosen']) => language.encodeCompletion(messages.map(({ content }) => content).join('\n'));
-  return { prompt: language.encodePrompt(prompt), chosen: answer(chosen), rejected: answer(rejected) };
+function encode({ id, prompt, chosen, rejected }: PreferenceRecord, language: LanguageModel): { prompt: number[]; chosen: number[]; rejected: number[] } {
+  return { prompt: language.encodePrompt(prompt), chosen: encodeTurns(prompt, chosen, language, id), rejected: encodeTurns(prompt, rejected, language, id) };
+}
+
+/** One answer as it is sampled, with its end of turn; several turns as the template writes them behind the prompt, up to the last end of turn. */
+function encodeTurns(prompt: Message[], turns: Message[], language: LanguageModel, id: string): number[] {
+  if (turns.length === 1 || !language.chatTemplate) return language.encodeCompletion(turns.map(({ content }) => content).join('\n\n'));
+  const before = language.chatTemplate.render(prompt, { addGenerationPrompt: true }), whole = language.chatTemplate.render([...prompt, ...turns], { addGenerationPrompt: false });
+  const ids = whole.startsWith(before) ? language.tokenizer.encode(whole.slice(before.length)) : [];
+  const end = ids.findLastIndex((token) => language.stopIds.includes(token));
+  if (end < 0) throw new RunError('ERR_RUN_DATA', `The pair ${JSON.stringify(id)} has an answer of ${turns.length} turns, which this model's chat template does not write behind the prompt as it stands: give one assistant turn.`);
+  return ids.slice(0, end + 1);
 }
 
 /** Length in tokens of the longer of its two sequences. */
@@ -82,18 +102,18 @@ export function scorePreferences(preferences: readonly PreferenceRecord[], langu
   return score(groups, judges, settings, hooks);
 }
 
-/** Pairs with their reference log-probs. C is 1 unless the preference brings a weight; the reward is the label. */
+/** Pairs with their reference log-probs. C is 1 unless the preference brings its own; the reward is the label. */
 export function makeGivenPairs(preferences: readonly PreferenceRecord[], scores: readonly ScoreRecord[], language: LanguageModel): PairRecord[] {
   const scoreOf = new Map(scores.map((record) => [`${record.sample} ${record.prompt_id}`, record]));
   return preferences.map((preference) => {
-    const ids = encode(preference, language), { id, prompt, chosen, rejected, weight = 1 } = preference;
+    const ids = encode(preference, language), { id, prompt, chosen, rejected, consistency = 1 } = preference;
     const [better, worse] = [0, 1].map((sample) => scoreOf.get(`${sample} ${id}`)!) as [ScoreRecord, ScoreRecord];
     return {
       prompt_id: id, prompt, chosen, rejected, chosen_sample: 0, rejected_sample: 1,
       prompt_token_ids: ids.prompt, chosen_token_ids: ids.chosen, rejected_token_ids: ids.rejected,
       ref_chosen_logps: better.logp_current, ref_rejected_logps: worse.logp_current,
       base_chosen_logps: better.logp_base, base_rejected_logps: worse.logp_base,
-      reward_chosen: 1, reward_rejected: 0, consistency: weight, weight,
+      reward_chosen: 1, reward_rejected: 0, consistency, weight: consistency,
     };
   });
 }

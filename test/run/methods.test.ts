@@ -83,7 +83,7 @@ describe('Oracle', () => {
     expect(gold.size).toBe(4);
     expect(ran.text('iteration-1/prompts.jsonl')).not.toContain('"answer"');
     const sampled = ran.records<CompletionRecord>('iteration-1/completions.jsonl');
-    const right = (c: CompletionRecord) => isCorrect(extractAnswer(c.completion, gold.get(c.prompt_id)!), gold.get(c.prompt_id)!);
+    const right = (c: CompletionRecord) => isCorrect(gold.get(c.prompt_id)!, c.completion);
     for (const { prompt_id, sample, reward } of ran.records<ExternalRewardRecord>('iteration-1/rewards.jsonl')) {
       expect(reward).toBe(right(sampled.find((c) => c.prompt_id === prompt_id && c.sample === sample)!) ? 1 : 0);
     }
@@ -172,6 +172,36 @@ describe('training', () => {
     expect(Math.abs(first!['rewards/margins']! - margin)).toBeLessThan(0.02);
     expect(ran.events.filter((event) => event.type === 'warning')).toEqual([]);
   }, 60_000);
+});
+
+describe('DPO on given pairs', () => {
+  const rows = [
+    { prompt: 'one', chosen: 'yes', rejected: 'no' },
+    { prompt: [{ role: 'user', content: 'two' }], chosen: [{ role: 'assistant', content: 'a' }], rejected: [{ role: 'assistant', content: 'bc' }], consistency: 0.75 },
+    { prompt: 'three', chosen: 'same', rejected: 'same' },
+    { prompt: [{ role: 'user', content: 'four' }], chosen: [{ role: 'assistant', content: 'a' }, { role: 'user', content: 'b' }, { role: 'assistant', content: 'c' }], rejected: [{ role: 'assistant', content: 'd' }] },
+  ];
+  it('scores them with θ_t, weights them 1 or by their column, and learns', async () => {
+    const source = join(temporaryFolder(), 'pairs.jsonl');
+    writeFileSync(source, rows.map((row) => JSON.stringify(row)).join('\n'));
+    const ran = await tinyRun([...SFT, `pairs.source=${source}`, 'train.epochs=4', 'train.schedule=constant']);
+    const pairs = ran.records<PairRecord>('iteration-1/pairs.jsonl'), steps = ran.records<StepRecord>('iteration-1/steps.jsonl');
+    expect(pairs.map((pair) => pair.weight)).toEqual([1, 0.75, 1]);
+    expect(ran.events.filter((event) => event.type === 'warning').map((event) => event.message)).toEqual([expect.stringMatching(/pairs\.jsonl: rows left out: 1 that teach nothing \(.*line 3/)]);
+    expect(Math.abs(steps[0]!['rewards/margins']!)).toBeLessThan(0.02);
+    expect(steps.at(-1)!.loss).toBeLessThan(steps[0]!.loss);
+    // As it is sampled: text and end of turn. Several turns: everything that the template writes behind the prompt.
+    const text = (ids: number[]) => String.fromCharCode(...ids.filter((id) => id < 256)), ends = (ids: number[]) => ids.filter((id) => id === 258).length;
+    expect(pairs.map(({ chosen_token_ids: ids }) => [text(ids), ends(ids), ids.at(-1)])).toEqual([['yes', 1, 258], ['a', 1, 258], [expect.stringMatching(/^a\nuser\nb\nassistant\nc$/), 3, 258]]);
+    expect(pairs.every((pair) => pair.ref_chosen_logps !== pair.base_chosen_logps)).toBe(true);
+    for (const name of ['prompts.jsonl', 'completions.jsonl', 'rankings.jsonl']) expect(existsSync(join(ran.directory, 'iteration-1', name))).toBe(false);
+  }, 60_000);
+
+  it('refuses a pair that does not fit the context, naming it', async () => {
+    const source = join(temporaryFolder(), 'pairs.jsonl');
+    writeFileSync(source, JSON.stringify({ id: 'long', prompt: 'x', chosen: 'y'.repeat(2000), rejected: 'z' }));
+    await expect(tinyRun([`pairs.source=${source}`])).rejects.toThrow(/The pair ".*" is \d+ tokens long and the model's context holds 1024/);
+  });
 });
 
 describe('SFT alone', () => {
