@@ -25,10 +25,13 @@ export interface Ran {
 }
 
 /** The tiny recipe with `settings` (`key=value`) over it. */
-export async function tinyRun(settings: readonly string[], options: Partial<RunOptions> = {}): Promise<Ran> {
+export async function tinyRun(settings: readonly string[], { onEvent, ...options }: Partial<RunOptions> & { onEvent?: (event: RunEvent) => void } = {}): Promise<Ran> {
   const directory = options.directory ?? join(temporaryFolder('cream-run-'), 'run');
   const events: RunEvent[] = [];
-  for await (const event of run(parseRecipe(TINY, 'tiny.yaml', settings), { ...options, directory })) events.push(event);
+  for await (const event of run(parseRecipe(TINY, 'tiny.yaml', settings), { ...options, directory })) {
+    events.push(event);
+    onEvent?.(event);
+  }
   const text = (name: string) => readFileSync(join(directory, name), 'utf8');
   return { directory, events, text, records: <T>(name: string) => text(name).trimEnd().split('\n').map((line) => JSON.parse(line) as T) };
 }
