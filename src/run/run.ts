@@ -16,7 +16,7 @@ import { evaluateModel } from './evaluation.js';
 import { learnGivenPairs } from './given-pairs.js';
 import { iterate } from './iteration.js';
 import { takeLock } from './lock.js';
-import { Models, type ModelsOptions } from './models.js';
+import { adapterOf, Models } from './models.js';
 import { firstDifference, parseRecipe, recipeDigest, recipeText } from './recipe-file.js';
 import type { Recipe } from './recipe.js';
 import type { RewardFunction } from '../reward/external.js';
@@ -112,11 +112,6 @@ async function work(recipe: Recipe, { directory, signal, onModelProgress, reward
   } finally {
     await models.dispose();
   }
-}
-
-/** What is trained where it is not all weights. */
-function adapterOf({ seed, lora: { enabled, rank, alpha, dropout, target_modules: targetModules } }: Recipe): ModelsOptions['adapter'] {
-  return enabled ? { rank, alpha, dropout, seed, ...(targetModules.length > 0 && { targetModules }) } : undefined;
 }
 
 /** Whether an earlier call came past the checks that need a model. */
