@@ -12,7 +12,7 @@ export interface Cli {
 /** Registers one verb. */
 export type AddCommand = (program: Command, cli: Cli) => void;
 
-type Section = 'prompts' | 'sft' | 'sample' | 'score' | 'rank' | 'train' | 'evaluate';
+type Section = 'prompts' | 'sft' | 'sample' | 'score' | 'reward' | 'rank' | 'train' | 'evaluate';
 
 /** Keys of the recipe that a stage command takes as flags: `sample.top_p` is `--top-p`. Their texts and defaults are the schema's. */
 export function addSettings(command: Command, keys: readonly string[], section?: Section, leaveOut: readonly string[] = []): Command {
@@ -24,12 +24,12 @@ export function addSettings(command: Command, keys: readonly string[], section?:
 }
 
 /** A recipe of defaults and the given flags; a bad value is reported under the flag's name. */
-export function settingsFrom(flags: Record<string, unknown>, keys: readonly string[], section?: Section): Recipe {
+export function settingsFrom(flags: Record<string, unknown>, keys: readonly string[], section?: Section, more: readonly Override[] = []): Recipe {
   const overrides = settingsOf(keys, section, []).flatMap((field): Override[] => {
     const flag = flagName(field.key), value = flags[flag.replace(/-([a-z])/g, (_, letter: string) => letter.toUpperCase())];
     return typeof value === 'string' ? [{ label: `--${flag} ${value}`, key: field.key, value, text: field.type === 'text' || field.type.startsWith('text or') }] : [];
   });
-  return parseRecipe('{}', 'settings', overrides);
+  return parseRecipe('{}', 'settings', [...overrides, ...more]);
 }
 
 function settingsOf(keys: readonly string[], section: Section | undefined, leaveOut: readonly string[]) {

@@ -118,6 +118,7 @@ const CHECKS: Record<Kind, { holds: (value: unknown) => boolean; expected: strin
   messages: { holds: listOf(isMessage, 1), expected: 'a list of messages {"role": "system" | "user" | "assistant", "content": string}' },
   choices: { holds: listOf(isChoice, 2), expected: 'a list of at least two choices {"label": string, "text": string}' },
   'string|null': { holds: (v) => v === null || typeof v === 'string', expected: 'a string or null' },
+  'number|null': { holds: (v) => v === null || Number.isFinite(v), expected: 'a number or null' },
 };
 
 export const isMessages = CHECKS.messages.holds;

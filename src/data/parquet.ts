@@ -7,7 +7,8 @@
  */
 import { open, type FileHandle } from 'node:fs/promises';
 import { parquetMetadata, parquetReadObjects, type AsyncBuffer, type FileMetaData, type RowGroup } from 'hyparquet';
-import { checkColumn, checkMetadata, chunkRange, chunksOf, COMPRESSORS, readFooter, type ColumnBytes } from './parquet-check.js';
+import { checkColumn, checkMetadata, chunkRange, chunksOf, readFooter, type ColumnBytes } from './parquet-check.js';
+import { COMPRESSORS } from './parquet-codecs.js';
 import { DataError } from './jsonl.js';
 import type { SourceRow } from './rows.js';
 
@@ -29,6 +30,7 @@ export async function readParquet(path: string, name: string, { columns, signal 
     const rows: SourceRow[] = [];
     for (const [index, group] of metadata.row_groups.entries()) {
       const first = rows.length, count = Number(group.num_rows);
+      if (count === 0) continue;
       for (let i = 0; i < count; i++) rows.push({ value: {}, where: `${name} row ${first + i + 1}` });
       for (const column of wanted) {
         signal?.throwIfAborted();
@@ -42,18 +44,18 @@ export async function readParquet(path: string, name: string, { columns, signal 
 }
 
 async function readMetadata(bytes: AsyncBuffer, name: string): Promise<FileMetaData> {
-  const footer = await readFooter(bytes, name);
   let metadata: FileMetaData;
   try {
-    metadata = parquetMetadata(footer, { geoparquet: false });
+    metadata = parquetMetadata(await readFooter(bytes, name), { geoparquet: false });
   } catch (cause) {
+    if (cause instanceof DataError) throw cause;
     throw new DataError(`${name} is a damaged Parquet file (${(cause as Error).message}); fetch it again`, { cause });
   }
   checkMetadata(metadata, bytes.byteLength, name);
   return metadata;
 }
 
-const topLevel = (metadata: FileMetaData): string[] => [...new Set(metadata.row_groups.flatMap((group) => group.columns.map((column) => column.meta_data!.path_in_schema[0]!)))];
+const topLevel = (metadata: FileMetaData): string[] => [...new Set(metadata.row_groups.filter(({ num_rows }) => num_rows > 0).flatMap((group) => group.columns.map((column) => column.meta_data!.path_in_schema[0]!)))];
 
 interface ColumnWork {
   bytes: AsyncBuffer;

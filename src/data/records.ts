@@ -74,6 +74,26 @@ export interface RewardRecord {
   reward_previous: number;
 }
 
+/** What one external judge (reward model, scores file, gold answer, function) gives a completion; `reward_previous` where it also stands for a second judge. */
+export interface ExternalRewardRecord {
+  prompt_id: string;
+  sample: number;
+  reward: number;
+  reward_previous?: number;
+}
+
+/** One judgement of LLM-as-a-judge: what θ_t or θ_{t−1} wrote about a completion, and the points read from it. */
+export interface JudgementRecord {
+  prompt_id: string;
+  sample: number;
+  judge: 'current' | 'previous';
+  /** 0 … judgements − 1: each is drawn with a key of its own. */
+  judgement: number;
+  /** 0 … 5; null where the text gives none, or the completion is too long to be put to the judge. */
+  score: number | null;
+  text: string;
+}
+
 /** What ranking made of one prompt: both models' rewards and ordinal ranks by sample, and their agreement. */
 export interface RankingRecord {
   prompt_id: string;
@@ -90,7 +110,7 @@ export interface RankingRecord {
   /** C of this prompt by the recipe's method, in [0, 1]. */
   consistency: number;
   /** Why no pair was made of it; absent where one was. */
-  skipped?: 'too_few_completions' | 'all_equal' | 'identical_pair' | 'below_threshold';
+  skipped?: 'no_judgement' | 'too_few_completions' | 'all_equal' | 'identical_pair' | 'empty_chosen' | 'below_threshold' | 'below_consistency';
 }
 
 /** A preference pair with all that training needs: TRL's columns, the token ids, and the reference log-probs. */
@@ -107,6 +127,9 @@ export interface PairRecord {
   /** Summed log-probs under the reference, θ_t. */
   ref_chosen_logps: number;
   ref_rejected_logps: number;
+  /** Summed log-probs under θ_0: what a KL penalty, and `train.reference: base`, measure against. */
+  base_chosen_logps?: number;
+  base_rejected_logps?: number;
   reward_chosen: number;
   reward_rejected: number;
   /** C of this prompt. */

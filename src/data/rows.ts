@@ -58,6 +58,11 @@ export function asObject({ value, where }: SourceRow): Row {
   return { value, where };
 }
 
+/** The columns that have a value: Parquet has null in every row that lacks one. */
+export function present(value: Record<string, unknown>): Record<string, unknown> {
+  return Object.fromEntries(Object.entries(value).filter(([, held]) => held !== null && held !== undefined));
+}
+
 /** Whether `source` names a hub data set rather than a file. */
 export const isHubSource = (source: string): boolean => source.startsWith('hub:');
 

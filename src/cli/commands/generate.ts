@@ -25,7 +25,7 @@ export function addGenerate(program: Command, cli: Cli): void {
     const settings = settingsFrom(flags, KEYS, 'sample');
     // A file is taken whole unless a count is given; the built-in prompts have no end.
     const count = flags.count === undefined && flags.prompts !== 'builtin' ? 0 : settings.prompts.count;
-    const prompts = await choosePrompts({ ...settings, iterations: 1, prompts: { source: flags.prompts, count, split: 'subsets' } }, 1);
+    const prompts = (await choosePrompts({ ...settings, iterations: 1, prompts: { source: flags.prompts, count, split: 'subsets' } }, 1)).prompts;
     const request = { ...settings.sample, seed: settings.seed, iteration: flags.iteration };
     await withModel(settings.model, settings, cli, async (language) => {
       const policy = { language, model: language.model };

@@ -39,6 +39,7 @@ export function addTrain(program: Command, cli: Cli): void {
       const steps = await showStage(cli, { stage: 'train', unit: 'steps', total, done: await state.steps() }, (hooks) =>
         train(pairs, { language, model: language.model }, {
           settings: training,
+          startsAtReference: training.reference === 'current',
           key: [settings.seed, 'train'],
           onStep: () => {},
           onWarning: (message) => cli.progress.warn(message),
