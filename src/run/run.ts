@@ -84,6 +84,7 @@ async function work(recipe: Recipe, { directory, signal, onModelProgress, reward
   await stoppable(signal, () => fetchSources(sourcesOf(recipe), { signal, onProgress: onModelProgress }));
   const inputs = await readInputs(recipe);
   emit({ type: 'run_started', directory, resumed, iterations: recipe.iterations });
+  for (const message of inputs.notes) emit({ type: 'warning', message });
   if (recipe.threads > 0) setThreads(recipe.threads);
   const resolved = await stoppable(signal, () => resolveModel(recipe.model, { signal, ...(onModelProgress && { onProgress: onModelProgress }) }));
   const plan = await checkModel(directory, recipe, resolved, signal, emit);
