@@ -120,7 +120,7 @@ describe('files of splits', () => {
     ['shards', ['data/train-00000-of-00002-ab12.parquet', 'data/train-00001-of-00002-cd34.parquet', 'data/test_sft-00000-of-00001.parquet'], { default: { train: ['data/train-00000-of-00002-ab12.parquet', 'data/train-00001-of-00002-cd34.parquet'], test_sft: ['data/test_sft-00000-of-00001.parquet'] } }],
     ['shards of configs', ['en/train-00000-of-00001.parquet', 'de/train-00000-of-00001.parquet'], { en: { train: ['en/train-00000-of-00001.parquet'] }, de: { train: ['de/train-00000-of-00001.parquet'] } }],
     ['names', ['train.jsonl', 'dev.jsonl', 'my-eval.jsonl', 'notes.jsonl', 'dataset_infos.json', '.hidden.json'], { default: { train: ['train.jsonl'], validation: ['dev.jsonl'], test: ['my-eval.jsonl'] } }],
-    ['folders', ['train/part-10.json', 'train/part-2.json', 'test/part-1.json'], { default: { train: ['train/part-2.json', 'train/part-10.json'], test: ['test/part-1.json'] } }],
+    ['folders', ['train/part-10.json', 'train/part-2.json', 'test/part-1.json'], { default: { train: ['train/part-10.json', 'train/part-2.json'], test: ['test/part-1.json'] } }],
     ['no names', ['a.jsonl', 'latest.jsonl.gz'], { default: { train: ['a.jsonl', 'latest.jsonl.gz'] } }],
     ['Parquet beside the same as JSON', ['train.jsonl', 'train.parquet'], { default: { train: ['train.parquet'] } }],
     ['nothing', ['a.csv', 'README.md'], {}],
