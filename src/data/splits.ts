@@ -7,6 +7,7 @@
  *   4. anything else:              all files are `train`
  */
 import { parseDocument } from 'yaml';
+import { DataError } from './jsonl.js';
 
 export interface Wanted {
   /** As the user gave it. */
@@ -21,6 +22,8 @@ export type Splits = Map<string, Map<string, string[]>>;
 export type Chosen = { files: string[]; problem?: undefined } | { files?: undefined; problem: string };
 
 const DEFAULT = 'default';
+/** Names compared with patterns, all patterns of a card together. */
+const MOST_LOOKED_AT = 5_000_000;
 const READ = /\.(parquet|jsonl|ndjson|json)(\.gz)?$/i;
 /** Found beside the data, and not data. */
 const META = /(^|\/)(\.|__|dataset_infos?\.json$|state\.json$|metadata\.jsonl$|package\.json$)/i;
@@ -34,7 +37,7 @@ export function splitsOf(names: readonly string[], card: string, { source }: Wan
   // A set with a script of its own hides its data behind code; the hub's conversion has the rows.
   const script = `${source.replace(/^hub:/, '').split(/[/:@]/)[1] ?? ''}.py`;
   const data = names.includes(script) ? [] : names.filter((name) => READ.test(name) && !META.test(name)).sort();
-  const declared = fromCard(data, card);
+  const declared = fromCard(data, card, source);
   return declared.size > 0 ? declared : byName(parquetFirst(data));
 }
 
@@ -66,15 +69,17 @@ const list = (names: Iterable<string>): string => {
 };
 
 function add(splits: Splits, config: string, split: string, name: string): void {
-  const of = splits.get(config) ?? new Map<string, string[]>();
-  splits.set(config, of.set(split, [...(of.get(split) ?? []), name]));
+  const of = splits.get(config) ?? new Map<string, string[]>(), files = of.get(split) ?? [];
+  files.push(name);
+  splits.set(config, of.set(split, files));
 }
 
 interface CardConfig { config_name?: unknown; data_files?: unknown; data_dir?: unknown; default?: unknown }
 
 /** What the card declares; empty where it declares nothing that is there. */
-function fromCard(names: readonly string[], card: string): Splits {
+function fromCard(names: readonly string[], card: string, source: string): Splits {
   const splits: Splits = new Map(), configs = cardConfigs(card);
+  let looked = 0;
   for (const config of configs) {
     const name = config.default === true ? DEFAULT : typeof config.config_name === 'string' ? config.config_name : DEFAULT;
     const folder = typeof config.data_dir === 'string' ? `${config.data_dir.replace(/^\.?\/|\/$/g, '')}/` : '';
@@ -83,7 +88,12 @@ function fromCard(names: readonly string[], card: string): Splits {
       for (const [split, files] of mergeConfigs(byName(parquetFirst(inside.map((file) => file.slice(folder.length)))))) for (const file of files) add(splits, name, split, folder + file);
     } else {
       for (const [split, patterns] of dataFiles(config.data_files)) {
-        for (const pattern of patterns) for (const file of inside.filter((candidate) => globMatches(pattern, candidate.slice(folder.length)))) add(splits, name, split, file);
+        for (const pattern of patterns) {
+          const start = folder + /^[^*?[]*/.exec(pattern)![0], candidates = inside.filter((file) => file.startsWith(start));
+          looked += candidates.length;
+          if (looked > MOST_LOOKED_AT) throw new DataError(`${source}: its card has more file patterns than are looked through; download the files by other means and name them`);
+          for (const file of candidates.filter((candidate) => globMatches(pattern, candidate.slice(folder.length)))) add(splits, name, split, file);
+        }
       }
     }
     // The default config may also be named by its own name.
