@@ -49,6 +49,7 @@ struct ModelConfig {
   bool tie_word_embeddings = false;
   int64_t bos_token_id = -1;        // -1: none
   std::vector<int64_t> eos_token_ids;
+  int64_t num_labels = 0;           // 0: a causal language model; else sequence classification, whose head gives a logit a label
 
   RopeConfig rope;
   std::optional<RopeConfig> local_rope;  // of sliding layers, where they differ (Gemma 3)
@@ -65,6 +66,7 @@ struct ModelConfig {
   std::vector<LayerKind> layers;     // one a layer; empty: all see everything and have RoPE
   bool joined_projections = false;   // the file keeps q, k, v in one tensor, gate and up in another (Phi-3)
 
+  int64_t head_rows() const { return num_labels > 0 ? num_labels : vocab_size; }
   int64_t q_size() const { return num_heads * head_dim; }
   int64_t kv_size() const { return num_kv_heads * head_dim; }
   LayerKind layer(int64_t index) const { return layers.empty() ? LayerKind{} : layers[static_cast<size_t>(index)]; }
@@ -76,7 +78,7 @@ struct ModelConfig {
 
 // What an untrusted file may ask for: large enough for every Llama, small enough that products of two fit easily in 64 bits.
 struct ConfigLimits {
-  static constexpr int64_t vocab = 1 << 22, hidden = 1 << 17, intermediate = 1 << 20, layers = 1024, heads = 4096, head_dim = 1024,
+  static constexpr int64_t labels = 1 << 16, vocab = 1 << 22, hidden = 1 << 17, intermediate = 1 << 20, layers = 1024, heads = 4096, head_dim = 1024,
                            positions = 1 << 20;
 };
 

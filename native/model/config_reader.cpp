@@ -14,6 +14,20 @@ bool one_of(const std::string& text, std::initializer_list<const char*> names) {
   return std::any_of(names.begin(), names.end(), [&](const char* name) { return text == name; });
 }
 
+// "LlamaForSequenceClassification": a reward model, or another judge of whole sequences.
+bool classifies(const std::string& architecture, const ModelConfig& family) {
+  const std::string stem = family.architecture.substr(0, family.architecture.find("ForCausalLM"));
+  return one_of(family.model_type, {"llama", "qwen2", "qwen3"}) && architecture == stem + "ForSequenceClassification";
+}
+
+// transformers writes id2label, and not even that where there are two labels.
+int64_t number_of_labels(const ConfigKeys& keys) {
+  const JsonValue* labels = keys.find("id2label");
+  if (!labels) return keys.optional("num_labels", 2, 1, ConfigLimits::labels);
+  if (!labels->object() || labels->object()->empty() || labels->object()->size() > ConfigLimits::labels) keys.fail("id2label", "must be an object with an entry a label");
+  return static_cast<int64_t>(labels->object()->size());
+}
+
 ModelConfig read_family(const ConfigKeys& keys) {
   const std::string model_type = keys.text("model_type");
   std::optional<ModelConfig> config = family_defaults(model_type);
@@ -21,8 +35,12 @@ ModelConfig read_family(const ConfigKeys& keys) {
   const JsonValue* list = keys.find("architectures");
   const JsonArray* names = list ? list->array() : nullptr;
   if (list && (!names || names->size() != 1 || !(*names)[0].string())) keys.fail("architectures", "must be a list of one name");
-  if (names && *(*names)[0].string() != config->architecture)
+  if (names && classifies(*(*names)[0].string(), *config)) {
+    config->architecture = *(*names)[0].string();
+    config->num_labels = number_of_labels(keys);
+  } else if (names && *(*names)[0].string() != config->architecture) {
     keys.refuse("architectures", "is " + quote(*(*names)[0].string()) + " instead of " + quote(config->architecture));
+  }
   return *config;
 }
 
@@ -50,7 +68,8 @@ void read_sizes(const ConfigKeys& keys, ModelConfig& config) {
   config.head_dim = keys.optional("head_dim", head_dim, 1, ConfigLimits::head_dim);
   config.max_position_embeddings = keys.optional("max_position_embeddings", config.max_position_embeddings, 1, ConfigLimits::positions);
   config.rms_norm_eps = keys.positive("rms_norm_eps", config.rms_norm_eps, 1.0);
-  config.tie_word_embeddings = keys.flag("tie_word_embeddings", config.tie_word_embeddings);
+  // A score is no row of the embedding, whatever the file says.
+  config.tie_word_embeddings = keys.flag("tie_word_embeddings", config.tie_word_embeddings) && config.num_labels == 0;
 }
 
 void read_biases(const ConfigKeys& keys, ModelConfig& config) {

@@ -17,7 +17,7 @@ void write_list(JsonWriter& out, const char* key, const std::vector<double>& num
 
 // What was given, in alphabetical order; rope_theta only in version 5's spelling.
 void write_scaling(JsonWriter& out, const RopeConfig& rope, bool with_theta) {
-  const auto given = [&](const char* key, double value) { if (value > 0) out.key(key), out.value(value); };
+  const auto given = [&](const char* key, double value) { if (value > 0) out.key(key), out.real(value); };
   out.begin_object();
   given("attention_factor", rope.attention_factor);
   given("beta_fast", rope.beta_fast);
@@ -70,7 +70,7 @@ void write_special_tokens(JsonWriter& out, const ModelConfig& config) {
 
 void write_cap(JsonWriter& out, const char* key, double cap) {
   out.key(key);
-  cap > 0 ? out.value(cap) : out.null();
+  cap > 0 ? out.real(cap) : out.null();
 }
 
 // Version 4 counts the full layers in front, version 5 lists every layer's kind; both are written.
@@ -125,6 +125,7 @@ std::string config_to_json(const ModelConfig& config, DType dtype) {
   out.key("num_attention_heads"), out.value(config.num_heads);
   out.key("num_hidden_layers"), out.value(config.num_layers);
   out.key("num_key_value_heads"), out.value(config.num_kv_heads);
+  if (config.num_labels > 0) out.key("num_labels"), out.value(config.num_labels);
   if (phi) out.key("original_max_position_embeddings"), out.value(config.rope.original_max_position_embeddings);
   // The families' default lies beyond a small vocabulary, where torch would refuse it.
   if (phi || config.model_type == "smollm3") out.key("pad_token_id"), out.null();

@@ -37,7 +37,7 @@ struct Weights {
   Linear embedding;   // [vocab, hidden]; also the head where tied
   std::vector<LayerWeights> layers;
   Tensor final_norm;  // [hidden]
-  Linear head;        // [vocab, hidden]; shares embedding's storage where tied
+  Linear head;        // [vocab, hidden]; shares embedding's storage where tied. Of a classifier: [labels, hidden]
   std::optional<LoraParams> lora;  // what the layers' adapters are, where they have some: model/lora.h
 
   // Every stored parameter but the adapters' once, in a fixed order, with its engine name ("layers.3.qkv"); a tied head is not

@@ -38,7 +38,8 @@ void visit_parameters(W& weights, const ModelConfig& config, Visit&& visit) {
 
 std::vector<int64_t> expected_shape(const ModelConfig& config, const std::string& name) {
   const std::string part = name.substr(name.rfind('.') == std::string::npos ? 0 : name.rfind('.') + 1);
-  if (part == "embedding" || part == "head") return {config.vocab_size, config.hidden_size};
+  if (part == "embedding") return {config.vocab_size, config.hidden_size};
+  if (part == "head") return {config.head_rows(), config.hidden_size};
   if (part == "qkv") return {config.q_size() + 2 * config.kv_size(), config.hidden_size};
   if (part == "out") return {config.hidden_size, config.q_size()};
   if (part == "gate_up") return {2 * config.intermediate_size, config.hidden_size};

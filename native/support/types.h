@@ -118,6 +118,11 @@ struct ScoringResult {
   double seconds = 0;
 };
 
+struct ClassificationRequest {
+  std::vector<Tokens> sequences;    // none empty
+  int64_t max_batch_tokens = 4096;  // rows of one forward pass; a longer sequence goes alone
+};
+
 // What a low-rank adapter is (LoRA, Hu et al. 2021), in PEFT's terms: y += scale·B·A·dropout(x) on every target module of every layer.
 struct LoraParams {
   int64_t rank = 0;

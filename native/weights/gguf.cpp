@@ -227,7 +227,7 @@ class Reader : public GgufReader {
     // llama.cpp's converter adds 1 to Gemma's norms. The sum was rounded to fp32 there; undone in fp32, before any rounding to bf16.
     const double offset = name.ends_with("_norm.weight") ? header_.config.norm_offset : 0;
     if (offset == 0) return convert_rows(type, file_.data() + info->offset, out, rows, columns, row_order(name, rows));
-    const Tensor wide = at::empty(out.sizes(), out.options().dtype(at::kFloat));
+    Tensor wide = at::empty(out.sizes(), out.options().dtype(at::kFloat));
     convert_rows(type, file_.data() + info->offset, wide, rows, columns, nullptr);
     out.copy_(wide.sub(offset));
   }

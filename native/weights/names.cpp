@@ -79,7 +79,8 @@ std::vector<Parameter> parameter_layout(const ModelConfig& config) {
   out.push_back(plain("embedding", "model.embed_tokens.weight", "token_embd.weight", {vocab, hidden}));
   for (int64_t i = 0; i < config.num_layers; ++i) add_layer(out, config, i);
   out.push_back(plain("final_norm", "model.norm.weight", "output_norm.weight", {hidden}));
-  if (!config.tie_word_embeddings) out.push_back(plain("head", "lm_head.weight", "output.weight", {vocab, hidden}));
+  const char* head = config.num_labels > 0 ? "score.weight" : "lm_head.weight";
+  if (!config.tie_word_embeddings) out.push_back(plain("head", head, "output.weight", {config.head_rows(), hidden}));
   return out;
 }
 

@@ -1,7 +1,7 @@
 """Golden values of every model family from transformers, in fp32, for test/engine/families.test.ts and test/native/families_test.cpp.
 
     python scripts/golden/families.py [NAME…]       # writes test/golden/families/NAME/
-    python scripts/golden/families.py --check FOLDER GOLDEN   # does transformers load FOLDER as the model that GOLDEN describes?
+    python scripts/golden/families.py --check FOLDER GOLDEN …   # does transformers load each FOLDER as the model that GOLDEN describes?
 
 Each model is random and tiny, but every term that its family adds is large enough to be missed: norms and biases are random,
 windows are shorter than the sequences, caps are near the scores, RoPE is scaled at the positions that are read. Weights are stored
@@ -36,7 +36,7 @@ FAMILIES = {
     "mistral": ("mistral", dict(sliding_window=6, rope_parameters=dict(rope_type="default", rope_theta=100000.0))),
     "qwen2": ("qwen2", dict(head_dim=8, num_attention_heads=4, use_sliding_window=True, sliding_window=5, max_window_layers=1,
                             tie_word_embeddings=True, rope_parameters=YARN)),
-    "qwen3": ("qwen3", dict(head_dim=32, num_attention_heads=2, num_key_value_heads=1, tie_word_embeddings=False, attention_bias=True,
+    "qwen3": ("qwen3", dict(head_dim=32, num_attention_heads=2, num_key_value_heads=1, tie_word_embeddings=False,
                             rope_parameters=dict(rope_type="default", rope_theta=1e6))),
     "smollm3": ("smollm3", dict(head_dim=8, num_hidden_layers=4, no_rope_layer_interval=2, rope_parameters=dict(YARN, rope_theta=5e4))),
     "smollm3-window": ("smollm3", dict(head_dim=8, num_hidden_layers=2, no_rope_layers=[0, 1], use_sliding_window=True, sliding_window=7,
@@ -155,12 +155,13 @@ def check(folder, golden):
         logits = model(torch.tensor([expected["prompt"] + expected["chosen"]])).logits[0]
     worst = float((logits.flatten() - torch.tensor(expected["logits"])).abs().max())
     assert worst <= 1e-4, f"{folder}: logits differ by {worst}"
-    print(f"{worst:.1e}")
+    print(f"{Path(golden).name}: {worst:.1e}")
 
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--check"]:
-        check(*sys.argv[2:4])
+        for folder, golden in zip(sys.argv[2::2], sys.argv[3::2]):
+            check(folder, golden)
     else:
         for name in sys.argv[1:] or FAMILIES:
             write(name, 1000 + list(FAMILIES).index(name))

@@ -15,8 +15,9 @@
  */
 import { existsSync, readFileSync } from 'node:fs';
 import { open, readdir, rename, rm } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
-import { readJsonl, serialize } from '../data/jsonl.js';
+import { basename, dirname, join } from 'node:path';
+import { ARTEFACT_COLUMNS, type Columns } from '../data/columns.js';
+import { readRecords as readChecked, serialize } from '../data/jsonl.js';
 import { makeDirectory, syncFolder, writeAtomic as write } from '../models/files.js';
 import { RunError } from './errors.js';
 
@@ -62,9 +63,10 @@ export async function writeRecords(path: string, records: readonly object[]): Pr
   await writeAtomic(path, records.map(serialize).join(''));
 }
 
-/** Records of an artefact that this program wrote. @throws DataError naming file and line where it is damaged. */
+/** Records of an artefact, or of a part of one; its columns are checked where its name says which. @throws DataError naming file, line and column. */
 export async function readRecords<T extends object>(path: string): Promise<T[]> {
-  return (await readJsonl(path, { allowEmpty: true })).map((line) => line.value as T);
+  const columns = ARTEFACT_COLUMNS[basename(path)] ?? ARTEFACT_COLUMNS[basename(dirname(path)).replace(/\.parts$/, '')];
+  return readChecked(path, (columns ?? {}) as Columns<T>, { allowEmpty: true });
 }
 
 export interface Blocks<Item, Made> {
