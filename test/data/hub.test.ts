@@ -43,6 +43,7 @@ describe('a data set of the hub', () => {
     const snapshot = join(env['HF_HOME']!, 'hub/datasets--org--words/snapshots', COMMIT);
     expect(lstatSync(join(snapshot, 'main/train-00000-of-00002.parquet')).isSymbolicLink()).toBe(true);
     expect(log.filter((line) => line.includes('.parquet')).map((line) => line.split(' ')[1])).toEqual([0, 1].map((n) => `/datasets/org/words/resolve/${COMMIT}/main/train-0000${n}-of-00002.parquet`));
+    expect(readFileSync(join(env['HF_HOME']!, 'hub/datasets--org--words/refs/main'), 'utf8')).toBe(COMMIT);
     const before = log.length;
     expect(await readRows('hub:org/words/main', { env: { ...env, HF_HUB_OFFLINE: '1' } })).toEqual(rows);
     expect(log.length).toBe(before);
@@ -101,6 +102,9 @@ describe('a data set of the hub', () => {
     await expect(readRows('hub:org/words', { env, offline: true })).rejects.toMatchObject({ code: 'ERR_OFFLINE' });
     writeFileSync(join(snapshot, 'data/train-00001-of-00002.parquet'), other);
     expect(await readRows('hub:org/words', { env, offline: true })).toHaveLength(80);
+    mkdirSync(join(snapshot, 'test'));
+    writeFileSync(join(snapshot, 'test/part-1.parquet'), parquet); // part-2 may be missing: nothing says how many there are
+    await expect(readRows('hub:org/words:test', { env, offline: true })).rejects.toMatchObject({ code: 'ERR_OFFLINE' });
   });
 });
 
