@@ -7,6 +7,7 @@ import { loadModel, type LanguageModel } from '../lm/language-model.js';
 import { Interrupted, RunError } from '../run/errors.js';
 import type { Recipe } from '../run/recipe.js';
 import type { StageHooks } from '../run/stages/stage.js';
+import { fetchSources } from '../run/sources.js';
 import { inBlocks, remainingItems } from '../run/store.js';
 import type { Cli } from './cli.js';
 import { modelProgress } from './progress.js';
@@ -77,6 +78,11 @@ export async function showBlocks<Item, Made extends object>(cli: Cli, stage: str
 /** The model appears under its name when it is complete; nothing that has the name already is touched. */
 export function taken(out: string): boolean {
   return existsSync(out) && !(statSync(out).isDirectory() && readdirSync(out).length === 0);
+}
+
+/** Hub data sets among `sources`, fetched with their progress shown. */
+export async function fetchData(sources: readonly string[], cli: Cli): Promise<void> {
+  await stoppable(cli, () => fetchSources(sources, { signal: cli.signal, onProgress: modelProgress(cli.progress) }));
 }
 
 async function stoppable<T>({ signal }: Cli, work: () => Promise<T>): Promise<T> {

@@ -80,18 +80,25 @@ function fromMessages(row: Row): Pair {
   const [chosen, rejected] = [messagesOrNone(row, 'chosen'), messagesOrNone(row, 'rejected')];
   if (Array.isArray(row.value['prompt'])) return { prompt: conversation(row, 'prompt'), chosen, rejected };
   // Without a prompt, or with one that repeats the first question as text, the conversations hold it.
-  return extractPrompt(chosen, rejected, sameMessage);
+  const split = extractPrompt(chosen, rejected, sameMessage);
+  if (split.prompt.length > 0) return split;
+  // Answers alone as messages, beside the question as text: TRL would find no prompt.
+  return { prompt: textPrompt(row) ?? [], chosen, rejected };
+}
+
+/** The question of a row that has it as text. */
+function textPrompt(row: Row): Message[] | undefined {
+  const { value } = row;
+  if (value['prompt'] !== undefined) return conversation(row, 'prompt');
+  if (value['instruction'] !== undefined) return instruction(row);
+  if (value['question'] === undefined) return undefined;
+  const system = optionalText(row, 'system')?.trim();
+  return [...(system ? [{ role: 'system' as const, content: system }] : []), { role: 'user', content: text(row, 'question') }];
 }
 
 function fromTexts(row: Row): Pair {
-  const [chosen, rejected] = [textOrEmpty(row, 'chosen'), textOrEmpty(row, 'rejected')], { value } = row;
-  const answers = { chosen: [assistant(chosen)], rejected: [assistant(rejected)] };
-  if (value['prompt'] !== undefined) return { prompt: conversation(row, 'prompt'), ...answers };
-  if (value['instruction'] !== undefined) return { prompt: instruction(row), ...answers };
-  if (value['question'] !== undefined) {
-    const system = optionalText(row, 'system')?.trim();
-    return { prompt: [...(system ? [{ role: 'system' as const, content: system }] : []), { role: 'user', content: text(row, 'question') }], ...answers };
-  }
+  const [chosen, rejected] = [textOrEmpty(row, 'chosen'), textOrEmpty(row, 'rejected')], question = textPrompt(row);
+  if (question) return { prompt: question, chosen: [assistant(chosen)], rejected: [assistant(rejected)] };
   const [a, b] = [turns(chosen), turns(rejected)];
   if (a && b) return extractPrompt(a, b, sameMessage);
   // Characters are code points, as in Python: half a surrogate pair is no text.

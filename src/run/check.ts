@@ -14,6 +14,8 @@ export interface Inputs {
   demonstrations: DemonstrationRecord[];
   questions: PromptRecord[];
   preferences: PreferenceRecord[];
+  /** Sentences on rows that were left out. */
+  notes: string[];
 }
 
 /** Every record that the recipe will use. @throws RunError or DataError for files that are missing, damaged or too short. */
@@ -23,12 +25,18 @@ export async function readInputs(recipe: Recipe): Promise<Inputs> {
   for (const t of iterations) chosen.push(await choosePrompts(recipe, t)); // one after the other: each reads the whole source
   const prompts = chosen.flatMap((each) => each.prompts);
   if (recipe.reward.source === 'gold') checkAnswers(prompts, chosen.flatMap((each) => each.gold), nameOf(recipe.prompts.source));
+  const demonstrations = recipe.sft.enabled ? await chooseDemonstrations(recipe) : { records: [], duplicates: 0 };
   return {
     prompts,
-    demonstrations: recipe.sft.enabled ? await chooseDemonstrations(recipe) : [],
+    demonstrations: demonstrations.records,
     questions: await chooseQuestions(recipe),
     preferences: recipe.pairs.source === null ? [] : (await choosePreferences(recipe)).preferences,
+    notes: [...repeated(chosen[0]?.duplicates, recipe.prompts.source), ...repeated(demonstrations.duplicates, recipe.sft.source)],
   };
+}
+
+function repeated(duplicates: number | undefined, source: string | readonly string[]): string[] {
+  return duplicates ? [`${nameOf(source)}: ${duplicates} rows that repeat an earlier one were left out.`] : [];
 }
 
 function checkAnswers(prompts: readonly PromptRecord[], gold: readonly GoldRecord[], source: string): void {

@@ -23,6 +23,7 @@ import type { Recipe } from './recipe.js';
 import type { RewardFunction } from '../reward/external.js';
 import { loadRewardModel } from './reward-model.js';
 import { fineTune } from './sft.js';
+import { fetchSources, sourcesOf } from './sources.js';
 import { EVENTS, explainDisk, LOCK, METRICS, onDisk, RECIPE, REPORT, RUN, SUMMARY, writeAtomic, writeRecords, type Phase } from './store.js';
 import { metricRows, summarise, summaryOf } from './summary.js';
 
@@ -80,8 +81,10 @@ async function locked(recipe: Recipe, options: Options, tell: Emit): Promise<voi
 async function work(recipe: Recipe, { directory, signal, onModelProgress, rewards }: Options, emit: Emit, resumed: boolean): Promise<void> {
   const began = performance.now();
   checkRewards(recipe, rewards);
+  await stoppable(signal, () => fetchSources(sourcesOf(recipe), { signal, onProgress: onModelProgress }));
   const inputs = await readInputs(recipe);
   emit({ type: 'run_started', directory, resumed, iterations: recipe.iterations });
+  for (const message of inputs.notes) emit({ type: 'warning', message });
   if (recipe.threads > 0) setThreads(recipe.threads);
   const resolved = await stoppable(signal, () => resolveModel(recipe.model, { signal, ...(onModelProgress && { onProgress: onModelProgress }) }));
   const plan = await checkModel(directory, recipe, resolved, signal, emit);

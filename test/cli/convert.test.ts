@@ -5,7 +5,8 @@ import { describe, expect, it } from '@jest/globals';
 import { COMPLETION_COLUMNS, SCORE_COLUMNS } from '../../src/data/columns.js';
 import { readRecords } from '../../src/data/jsonl.js';
 import type { CompletionRecord, ScoreRecord } from '../../src/data/records.js';
-import { cream } from '../support/cli.js';
+import { standInHub } from '../models/stand-in.js';
+import { cream, startCream } from '../support/cli.js';
 import { temporaryFolder, tinyModel } from '../support/tiny-model.js';
 
 const work = temporaryFolder('cream-convert-'), model = tinyModel({ tokenizer: true, maxPositionEmbeddings: 256 }), other = tinyModel({ tokenizer: true, maxPositionEmbeddings: 256, seed: 7 });
@@ -65,4 +66,19 @@ describe('one sentence', () => {
     const result = await cream('convert', ...args);
     expect({ code: result.code, stdout: result.stdout, stderr: result.stderr }).toEqual({ code: 1, stdout: '', stderr: expect.stringMatching(message) });
   });
+});
+
+describe('a data set of the hub', () => {
+  it('is fetched, sampled from, and read again without the network', async () => {
+    const hub = await standInHub({ 'train.jsonl': '{"query": "Hi?"}\n{"query": "Why?"}\n' });
+    const env = { HF_ENDPOINT: hub.endpoint, HF_HOME: at('home'), CREAM_CACHE: at('cache') };
+    const args = ['generate', '--prompts', 'hub:org/words', '--columns', '[prompt=query]', '--model', model, '--samples', '2', '--max-new-tokens', '4', '--out', at('sampled.jsonl')];
+    const online = await startCream(args, env).finished;
+    await hub.close();
+    expect([online.code, hub.log.filter((line) => line.includes('train.jsonl')).length]).toEqual([0, 1]);
+    expect((await readRecords<CompletionRecord>(at('sampled.jsonl'), COMPLETION_COLUMNS)).map(({ prompt }) => prompt[0]!.content)).toEqual(expect.arrayContaining(['Hi?', 'Why?']));
+    expect((await startCream(args, { ...env, HF_HUB_OFFLINE: '1' }).finished).code).toBe(0);
+    const gone = await startCream(['generate', '--prompts', 'hub:org/other', '--model', model, '--out', at('x.jsonl')], { ...env, HF_HUB_OFFLINE: '1' }).finished;
+    expect(gone).toMatchObject({ code: 1, stdout: '', stderr: 'cream: hub:org/other is not in the cache, and the network may not be used (HF_HUB_OFFLINE); allow it once, or name local files.\n' });
+  }, 60_000);
 });

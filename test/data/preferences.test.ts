@@ -75,6 +75,8 @@ describe('other shapes', () => {
       { prompt: [user('Hi\nthere'), assistant('Yes?'), user('Go')], chosen: [assistant('Away: now')], rejected: [assistant('')] }],
     ['Alpaca', { instruction: 'Add.', input: '2, 3', chosen: '5', rejected: '6' }, { prompt: [user('Add.\n\n2, 3')], chosen: [assistant('5')], rejected: [assistant('6')] }],
     ['a system column', { system: 'Kind.', question: 'Hi', chosen: 'a', rejected: 'b' }, { prompt: [{ role: 'system', content: 'Kind.' }, user('Hi')], chosen: [assistant('a')], rejected: [assistant('b')] }],
+    ['a text prompt beside answers as messages', { prompt: 'Hi', chosen: [assistant('a')], rejected: [assistant('b')] }, { prompt: [user('Hi')], chosen: [assistant('a')], rejected: [assistant('b')] }],
+    ['a question beside whole conversations', { question: 'Hi', chosen: [user('Hi'), assistant('a')], rejected: [user('Hi'), assistant('b')] }, { prompt: [user('Hi')], chosen: [assistant('a')], rejected: [assistant('b')] }],
     ['nulls of Parquet', { prompt: null, instruction: 'Hi', chosen: 'a', rejected: 'b', consistency: null }, { prompt: [user('Hi')], chosen: [assistant('a')], rejected: [assistant('b')] }],
   ])('%s', (_, value, expected) => expect(preferenceOf(row(value))).toEqual(expected));
 });
@@ -86,6 +88,7 @@ describe('what is wrong has its place', () => {
     [{ prompt: 'Hi', chosen: 5, rejected: 'a' }, 'column "chosen" must be text or a list of messages, but is 5'],
     [{ prompt: 'Hi', chosen: [assistant('a')], rejected: 'a' }, '"chosen" is a list of messages and "rejected" is not'],
     [{ prompt: 'Hi', chosen: [{ role: 'bot', content: 'a' }], rejected: [assistant('b')] }, '"chosen" must be text or a list'],
+    [{ prompt: 7, chosen: [assistant('a')], rejected: [assistant('b')] }, '"prompt" must be text or a list'],
     [{ prompt: 7, chosen: 'a', rejected: 'b' }, '"prompt" must be text or a list'],
     [{ prompt: [user('Hi'), assistant('Ho')], chosen: [assistant('a')], rejected: [assistant('b')] }, 'the prompt ends with an assistant turn'],
     [{ chosen: [user('A'), assistant('a')], rejected: [user('B'), assistant('a')] }, 'share no beginning'],

@@ -10,7 +10,7 @@ import { loadPreferences, toTrl, type PreferenceRecord } from '../../data/prefer
 import { adopt } from '../../run/stages/adopt.js';
 import { writeAtomic, writeRecords } from '../../run/store.js';
 import { addSettings, settingsFrom, type Cli } from '../cli.js';
-import { showStage, withModel } from '../stage.js';
+import { fetchData, showStage, withModel } from '../stage.js';
 import { printLine } from '../table.js';
 
 const KEYS = ['dtype', 'threads'];
@@ -37,6 +37,7 @@ export function addConvert(program: Command, cli: Cli): void {
   addSettings(command, KEYS).action(async (input: string, out: string, flags: Flags) => {
     if (!(TARGETS as readonly string[]).includes(flags.to)) throw new DataError(`--to ${flags.to} is not known; give one of ${TARGETS.join(', ')}`);
     const official = await readOfficial(input);
+    await fetchData([input], cli);
     if (flags.to === 'official') await writeAtomic(out, officialText(await toOfficial(input, official, flags, cli)));
     else await writeRecords(out, flags.to === 'cream' ? await toOurs(input, official, flags, cli) : await asTrl(input, flags.to, cli));
     printLine(out);

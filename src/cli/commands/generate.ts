@@ -4,7 +4,7 @@ import { checkLengths } from '../../run/check.js';
 import { choosePrompts } from '../../run/data.js';
 import { sample } from '../../run/stages/sample.js';
 import { addSettings, settingsFrom, wholeNumber, type Cli } from '../cli.js';
-import { meanOf, showBlocks, withModel } from '../stage.js';
+import { fetchData, meanOf, showBlocks, withModel } from '../stage.js';
 import { printLine } from '../table.js';
 
 const KEYS = ['model', 'dtype', 'seed', 'threads', 'system_prompt', 'prompts.count', 'prompts.columns'];
@@ -25,6 +25,7 @@ export function addGenerate(program: Command, cli: Cli): void {
     const settings = settingsFrom(flags, KEYS, 'sample');
     // A file is taken whole unless a count is given; the built-in prompts have no end.
     const count = flags.count === undefined && flags.prompts !== 'builtin' ? 0 : settings.prompts.count;
+    await fetchData([flags.prompts], cli);
     const prompts = (await choosePrompts({ ...settings, iterations: 1, prompts: { ...settings.prompts, source: flags.prompts, count, split: 'subsets' } }, 1)).prompts;
     const request = { ...settings.sample, seed: settings.seed, iteration: flags.iteration };
     await withModel(settings.model, settings, cli, async (language) => {
