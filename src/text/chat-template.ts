@@ -5,10 +5,10 @@
  * calls are redirected to exact versions (python.ts); where it differs loudly, the template is refused with its reason.
  * A template is somebody else's program: it sees the messages and the token names, and runs under a time limit.
  */
-import { createContext, Script } from 'node:vm';
 import { Environment, Interpreter, parse, tokenize } from '@huggingface/jinja';
 import { TextError } from './errors.js';
 import { capitalize, str, strftime, strip, type TemplateValue } from './python.js';
+import { withTimeLimit } from './time-limit.js';
 
 export interface Message {
   role: string;
@@ -22,7 +22,6 @@ export interface ChatTemplateOptions {
   date?: Date;
 }
 
-const RENDER_LIMIT_MS = 5_000;
 const MAX_RANGE = 1_000_000;
 /** Python's name → the redirect. The space keeps them out of reach of a template's own identifiers. */
 const METHODS = new Map([['strip', 'str strip'], ['lstrip', 'str lstrip'], ['rstrip', 'str rstrip'], ['capitalize', 'str capitalize']]);
@@ -123,23 +122,6 @@ function boundedRange(start: number, stop?: number, step = 1): number[] {
   const length = Math.max(0, Math.ceil((to - from) / step));
   if (!(length <= MAX_RANGE)) throw new Error(`range() of ${length} numbers; at most ${MAX_RANGE} are allowed`);
   return Array.from({ length }, (_, i) => from + i * step);
-}
-
-const workCall = new Script('work()');
-const context = createContext({ work: undefined as (() => unknown) | undefined });
-
-/** Templates can loop without end; V8 stops one after the limit. */
-function withTimeLimit<T>(work: () => T): T {
-  const before = context['work'] as unknown;
-  context['work'] = work;
-  try {
-    return workCall.runInContext(context, { timeout: RENDER_LIMIT_MS }) as T;
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ERR_SCRIPT_EXECUTION_TIMEOUT') throw new Error(`it ran for more than ${RENDER_LIMIT_MS / 1000} s`);
-    throw error;
-  } finally {
-    context['work'] = before;
-  }
 }
 
 function checkMessages(messages: readonly Message[]): void {
