@@ -1,13 +1,14 @@
 /**
  * Messages → the text a model was trained on, by the model's own Jinja template, rendered as transformers renders it.
  *
- * The template is parsed and run by @huggingface/jinja. Where that library is known to differ from Python *silently*, the
- * calls are redirected to exact versions (python.ts); where it differs loudly, the template is refused with its reason.
- * A template is somebody else's program: it sees the messages and the token names, and runs under a time limit.
+ * The template is parsed by @huggingface/jinja and run by it with Python's meaning (jinja.ts); where it cannot, the template is
+ * refused with its reason. A template is somebody else's program: it sees the messages and the token names, and runs under
+ * limits of time and size.
  */
-import { Environment, Interpreter, parse, tokenize } from '@huggingface/jinja';
+import { Environment, parse, tokenize } from '@huggingface/jinja';
 import { TextError } from './errors.js';
-import { capitalize, str, strftime, strip, type TemplateValue } from './python.js';
+import { runTemplate } from './jinja.js';
+import { strftime } from './python.js';
 import { withTimeLimit } from './time-limit.js';
 
 export interface Message {
@@ -23,9 +24,6 @@ export interface ChatTemplateOptions {
 }
 
 const MAX_RANGE = 1_000_000;
-/** Python's name → the redirect. The space keeps them out of reach of a template's own identifiers. */
-const METHODS = new Map([['strip', 'str strip'], ['lstrip', 'str lstrip'], ['rstrip', 'str rstrip'], ['capitalize', 'str capitalize']]);
-const FILTERS = new Map([['trim', 'str strip'], ['capitalize', 'str capitalize'], ['string', 'str print']]);
 
 /** What raise_exception() in a template says: these messages are not for this model. */
 class Refusal extends Error {}
@@ -40,8 +38,8 @@ export class ChatTemplate {
     this.specialTokens = options.specialTokens ?? {};
     this.date = options.date ?? new Date(Date.UTC(2024, 6, 26));
     try {
-      this.program = parse(tokenize(source, { trim_blocks: true, lstrip_blocks: true }));
-      redirect(this.program);
+      const lines = source.replace(/\r\n?/g, '\n'); // as jinja2 reads it
+      this.program = withTimeLimit(() => parse(tokenize(lines, { trim_blocks: true, lstrip_blocks: true })));
     } catch (error) {
       throw new TextError('ERR_CHAT_TEMPLATE', `The model's chat template cannot be used: ${(error as Error).message}; put a corrected chat_template.jinja into the model's folder.`, { cause: error });
     }
@@ -67,54 +65,12 @@ export class ChatTemplate {
       raise_exception: (message: unknown) => { throw new Refusal(String(message)); },
       strftime_now: (format: string) => strftime(this.date, format),
       range: boundedRange,
-      'str strip': (text: unknown, characters?: string | null) => strip(text, 'both', characters),
-      'str lstrip': (text: unknown, characters?: string | null) => strip(text, 'left', characters),
-      'str rstrip': (text: unknown, characters?: string | null) => strip(text, 'right', characters),
-      'str capitalize': capitalize,
       ...this.specialTokens,
       messages, add_generation_prompt: addGenerationPrompt, tools: null, documents: null,
     };
     for (const [name, value] of Object.entries(globals)) scope.set(name, value);
-    const print = scope.set('str print', (text: string) => text) as { value: unknown };
-    const asString = print.value as (args: unknown[], scope: Environment) => unknown;
-    print.value = ([it]: [TemplateValue], inner: Environment) => asString([{ value: str(it) }], inner); // before the interpreter drops its types
-    return String(new Interpreter(scope).run(this.program).value);
+    return runTemplate(this.program, scope);
   }
-}
-
-type Node = { type?: string; [key: string]: unknown };
-
-const PRINTED = /Expression$|Literal$|^Identifier$|^Ternary$/;
-
-/** `x.strip(y)` becomes `«str strip»(x, y)`, `x | trim` likewise, and what is printed goes through «str print», throughout the tree. */
-function redirect(node: unknown): void {
-  if (Array.isArray(node)) return node.forEach(redirect);
-  if (typeof node !== 'object' || node === null) return;
-  const it = node as Node;
-  for (const value of Object.values(it)) redirect(value);
-  if (it.type === 'CallExpression') {
-    const callee = it['callee'] as Node;
-    const name = callee.type === 'MemberExpression' && callee['computed'] === false ? METHODS.get(String((callee['property'] as Node)['value'])) : undefined;
-    if (name) Object.assign(it, { callee: identifier(name), args: [callee['object'], ...(it['args'] as unknown[])] });
-  } else if (it.type === 'FilterExpression') {
-    const filter = it['filter'] as Node;
-    const called = filter.type === 'CallExpression' ? (filter['callee'] as Node) : filter;
-    const name = FILTERS.get(String(called['value']));
-    if (name) Object.assign(it, call(name, it['operand'], ...((filter['args'] as unknown[]) ?? [])));
-  } else if (it.type === 'BinaryExpression' && (it['operator'] as Node)['value'] === '~') {
-    Object.assign(it, { left: call('str print', it['left']), right: call('str print', it['right']) });
-  }
-  for (const block of ['body', 'alternate', 'defaultBlock']) {
-    if (Array.isArray(it[block])) it[block] = (it[block] as Node[]).map((part) => (PRINTED.test(part.type ?? '') && part.type !== 'StringLiteral' ? call('str print', part) : part));
-  }
-}
-
-function call(name: string, ...args: unknown[]): Node {
-  return { type: 'CallExpression', callee: identifier(name), args };
-}
-
-function identifier(value: string): Node {
-  return { type: 'Identifier', value };
 }
 
 function boundedRange(start: number, stop?: number, step = 1): number[] {
