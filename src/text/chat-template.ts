@@ -24,6 +24,8 @@ export interface ChatTemplateOptions {
 }
 
 const MAX_RANGE = 1_000_000;
+/** A content that no template changes or has itself. */
+const PROBE = 'cream0probe0content';
 
 /** What raise_exception() in a template says: these messages are not for this model. */
 class Refusal extends Error {}
@@ -32,6 +34,7 @@ export class ChatTemplate {
   private readonly program: ReturnType<typeof parse>;
   private readonly specialTokens: Readonly<Record<string, string>>;
   private readonly date: Date;
+  private systemRole: boolean | undefined;
 
   /** Throws TextError if `source` cannot be parsed. */
   constructor(readonly source: string, options: ChatTemplateOptions = {}) {
@@ -55,6 +58,36 @@ export class ChatTemplate {
       if (error instanceof Refusal) throw new TextError('ERR_CHAT_TEMPLATE', `The model's chat template refuses these messages (roles: ${roles}): ${error.message}`, { cause: error });
       throw new TextError('ERR_CHAT_TEMPLATE', `The model's chat template failed on messages with roles ${roles}: ${(error as Error).message}; put a corrected chat_template.jinja into the model's folder.`, { cause: error });
     }
+  }
+
+  /**
+   * `messages` as this template can take them: where it has no place for a system message (Gemma 2 refuses one, others pass it
+   * over), that goes in front of the first user's message, a blank line between, as Gemma 3's template does itself.
+   */
+  fit(messages: readonly Message[]): readonly Message[] {
+    const [system, user, ...rest] = messages;
+    if (system?.role !== 'system' || user?.role !== 'user' || this.takesSystem()) return messages;
+    return [{ ...user, content: system.content === '' ? user.content : `${system.content}\n\n${user.content}` }, ...rest];
+  }
+
+  /** What the template writes behind an assistant's answer that ends a conversation: its end of turn first. Empty if it cannot tell. */
+  afterAnswer(): string {
+    try {
+      const text = this.render([{ role: 'user', content: 'Q' }, { role: 'assistant', content: PROBE }], { addGenerationPrompt: false });
+      return text.includes(PROBE) ? text.slice(text.lastIndexOf(PROBE) + PROBE.length) : '';
+    } catch {
+      return '';
+    }
+  }
+
+  private takesSystem(): boolean {
+    return (this.systemRole ??= (() => {
+      try {
+        return this.render([{ role: 'system', content: PROBE }, { role: 'user', content: 'Q' }], { addGenerationPrompt: true }).includes(PROBE);
+      } catch {
+        return false;
+      }
+    })());
   }
 
   /** Names as transformers' apply_chat_template has them; `tools` and `documents` are there and none. */
