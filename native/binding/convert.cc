@@ -23,12 +23,7 @@ double number(const Napi::Object& from, const char* name) {
 
 int64_t integer(const Napi::Object& from, const char* name) { return static_cast<int64_t>(number(from, name)); }
 
-uint64_t key64(const Napi::Object& from, const char* name) {
-  const Napi::Value value = from.Get(name);
-  if (!value.IsBigInt()) wrong(from.Env(), name, "a bigint");
-  bool lossless = false;
-  return value.As<Napi::BigInt>().Uint64Value(&lossless);
-}
+uint64_t key64(const Napi::Object& from, const char* name) { return to_key64(from.Get(name), name); }
 
 template <class T>
 std::vector<T> typed_array(const Napi::Value& value, const char* name, napi_typedarray_type wanted, const char* expected) {
@@ -95,6 +90,12 @@ const char* finish_name(FinishReason reason) {
 
 Tokens to_tokens(const Napi::Value& value, const char* name) { return typed_array<TokenId>(value, name, napi_int32_array, "an Int32Array"); }
 
+uint64_t to_key64(const Napi::Value& value, const char* name) {
+  if (!value.IsBigInt()) wrong(value.Env(), name, "a bigint");
+  bool lossless = false;
+  return value.As<Napi::BigInt>().Uint64Value(&lossless);
+}
+
 DType to_dtype(const Napi::Value& value) {
   const std::string name = value.As<Napi::String>();
   if (name == "float32") return DType::float32;
@@ -157,6 +158,15 @@ TrainerParams to_trainer_params(const Napi::Value& value) {
   params.beta = number(from, "beta");
   params.micro_batch_tokens = integer(from, "microBatchTokens");
   params.activation_checkpointing = from.Get("activationCheckpointing").ToBoolean();
+  params.kl_coefficient = number(from, "klCoefficient");
+  params.dropout_seed = key64(from, "dropoutSeed");
+  return params;
+}
+
+LoraParams to_lora_params(const Napi::Value& value) {
+  const Napi::Object from = object(value, "params");
+  LoraParams params{integer(from, "rank"), number(from, "alpha"), number(from, "dropout"), from.Get("useRslora").ToBoolean(), {}};
+  params.targets = each<std::string>(from.Get("targetModules"), "targetModules", [](const Napi::Value& name) { return name.As<Napi::String>().Utf8Value(); });
   return params;
 }
 
@@ -164,7 +174,8 @@ std::vector<PreferencePair> to_pairs(const Napi::Value& value) {
   return each<PreferencePair>(value, "pairs", [](const Napi::Value& item) {
     const Napi::Object pair = object(item, "pair");
     return PreferencePair{to_tokens(pair.Get("prompt"), "prompt"), to_tokens(pair.Get("chosen"), "chosen"), to_tokens(pair.Get("rejected"), "rejected"),
-                          number(pair, "referenceChosen"), number(pair, "referenceRejected"), number(pair, "consistency")};
+                          number(pair, "referenceChosen"), number(pair, "referenceRejected"), number(pair, "consistency"),
+                          number(pair, "baseChosen"), number(pair, "baseRejected")};
   });
 }
 
@@ -197,6 +208,16 @@ Napi::Value from_info(Napi::Env env, const ModelInfo& info) {
   out["eosTokenIds"] = eos;
   out["parameters"] = count(env, info.parameters);
   out["configJson"] = info.config_json;
+  return out;
+}
+
+Napi::Value from_lora_params(Napi::Env env, const LoraParams& params) {
+  Napi::Object out = Napi::Object::New(env);
+  out["rank"] = count(env, params.rank);
+  out["alpha"] = params.alpha;
+  out["dropout"] = params.dropout;
+  out["targetModules"] = strings(env, params.targets);
+  out["useRslora"] = params.rslora;
   return out;
 }
 
@@ -255,6 +276,7 @@ Napi::Value from_metrics(Napi::Env env, const StepMetrics& metrics) {
   out["rewardAccuracy"] = metrics.reward_accuracy;
   out["logpChosen"] = metrics.logp_chosen;
   out["logpRejected"] = metrics.logp_rejected;
+  out["kl"] = metrics.kl;
   out["tokens"] = count(env, metrics.tokens);
   out["seconds"] = metrics.seconds;
   return out;

@@ -17,11 +17,14 @@ DType to_dtype(const Napi::Value& value);                      // "float32" | "b
 GenerationRequest to_generation_request(const Napi::Value& value);
 ScoringRequest to_scoring_request(const Napi::Value& value);
 TrainerParams to_trainer_params(const Napi::Value& value);
+LoraParams to_lora_params(const Napi::Value& value);
+uint64_t to_key64(const Napi::Value& value, const char* name);  // bigint
 std::vector<PreferencePair> to_pairs(const Napi::Value& value);
 std::vector<SftExample> to_examples(const Napi::Value& value);
 
 Napi::Value from_floats(Napi::Env env, const std::vector<float>& values);  // Float32Array
 Napi::Value from_info(Napi::Env env, const ModelInfo& info);
+Napi::Value from_lora_params(Napi::Env env, const LoraParams& params);
 Napi::Value from_completion(Napi::Env env, const GeneratedCompletion& completion);
 Napi::Value from_streamed(Napi::Env env, const std::vector<StreamedToken>& tokens);
 Napi::Value from_stats(Napi::Env env, const GenerationStats& stats);

@@ -12,6 +12,10 @@ Napi::Function ModelHandle::define(Napi::Env env) {
     InstanceMethod<&ModelHandle::logits>("logits"),
     InstanceMethod<&ModelHandle::snapshot>("snapshot"),
     InstanceMethod<&ModelHandle::save>("save"),
+    InstanceMethod<&ModelHandle::add_adapter>("addAdapter"),
+    InstanceMethod<&ModelHandle::load_adapter>("loadAdapter"),
+    InstanceMethod<&ModelHandle::save_adapter>("saveAdapter"),
+    InstanceMethod<&ModelHandle::merge>("merge"),
     InstanceMethod<&ModelHandle::create_trainer>("createTrainer"),
     InstanceMethod<&ModelHandle::dispose>("dispose"),
   });
@@ -36,7 +40,7 @@ Napi::Value ModelHandle::load(const Napi::CallbackInfo& info) {
 
 Napi::Value ModelHandle::snapshot(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&]() -> Napi::Value {
-    EnginePtr shared = engine_->snapshot();
+    EnginePtr shared = engine_->snapshot(info[0].ToBoolean());
     // Holds this engine until the snapshot is made, should JavaScript let go of its handle before.
     Job::start(info.Env(), engine_, [](Job&) {}, [](Napi::Env env) { return env.Undefined(); });
     return Environment::of(info.Env()).model_class.New({Napi::External<EnginePtr>::New(info.Env(), &shared)});

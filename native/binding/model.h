@@ -17,8 +17,12 @@ class ModelHandle : public Napi::ObjectWrap<ModelHandle> {
   Napi::Value generate(const Napi::CallbackInfo& info);      // (request, onCompletion, onTokens?, onProgress?) → job of the stats: generation.cc
   Napi::Value score(const Napi::CallbackInfo& info);         // (request, onProgress?) → job of the result: scoring.cc
   Napi::Value logits(const Napi::CallbackInfo& info);        // (tokens) → job of a Float32Array: scoring.cc
-  Napi::Value snapshot(const Napi::CallbackInfo& info);      // () → Model
+  Napi::Value snapshot(const Napi::CallbackInfo& info);      // (adapter) → Model
   Napi::Value save(const Napi::CallbackInfo& info);          // (directory, dtype, configJson) → job
+  Napi::Value add_adapter(const Napi::CallbackInfo& info);   // (params, seed) → job of the params: adapter.cc
+  Napi::Value load_adapter(const Napi::CallbackInfo& info);  // (directory) → job of the params: adapter.cc
+  Napi::Value save_adapter(const Napi::CallbackInfo& info);  // (directory, dtype, baseModel) → job: adapter.cc
+  Napi::Value merge(const Napi::CallbackInfo& info);         // () → job: adapter.cc
   Napi::Value create_trainer(const Napi::CallbackInfo& info);  // (params) → job of a Trainer: trainer.cc
   Napi::Value dispose(const Napi::CallbackInfo& info);       // () → job; nothing is taken in afterwards
 

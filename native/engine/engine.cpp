@@ -1,5 +1,6 @@
 // What an engine does on its worker: hand the model to the room that does the work, and keep two promises about weights.
-//   sharing   a snapshot and its origin hold the same tensors; who trains while others hold them takes a copy first;
+//   sharing   a snapshot and its origin hold the same tensors; who trains while others hold them takes a copy first, of its adapter
+//             alone where it has one: a base under adapters is never written;
 //   masters   a bf16 model trains from the full-precision values of the checkpoint it came from, not from its rounded ones.
 #include "engine/engine.h"
 
@@ -14,6 +15,7 @@
 #include "support/allocator.h"
 #include "support/file.h"
 #include "train/trainer.h"
+#include "weights/adapter.h"
 #include "weights/load.h"
 
 namespace cream {
@@ -43,9 +45,16 @@ struct Engine::State {
   // The model to change: nobody else's.
   Transformer& own();
   Trainer& live(uint64_t number);
-  Shared share();
+  Shared share(bool adapter);
+  void require_adapter(const char* who);
+  void require_no_trainer(const char* who);
   NamedTensors masters();
+  NamedTensors base_masters();
   NamedTensors to_save(at::ScalarType dtype);
+  // The trainer wrote: full weights are no rounding of the checkpoint any more.
+  void changed() {
+    if (!model->lora()) masters_source.clear();
+  }
 };
 
 Transformer& Engine::State::ready() {
@@ -64,12 +73,13 @@ Transformer& Engine::State::ready() {
 
 Transformer& Engine::State::own() {
   ready();
-  if (model.use_count() > 1) {
+  if (model->lora()) {
+    if (model.use_count() > 1) model = model->copy_adapter();
+  } else if (model.use_count() > 1 || model->shares_base()) {
     model = model->copy();
-  } else {
-    // Whoever held it last read from it on another thread; its reads come before our writes.
-    std::atomic_thread_fence(std::memory_order_acquire);
   }
+  // Whoever held it last read from it on another thread; its reads come before our writes.
+  std::atomic_thread_fence(std::memory_order_acquire);
   return model->transformer;
 }
 
@@ -78,14 +88,28 @@ Trainer& Engine::State::live(uint64_t number) {
   return *trainer;
 }
 
-Shared Engine::State::share() {
+Shared Engine::State::share(bool adapter) {
   ready();
+  if (!adapter && model->lora()) return {model->without_adapter(), masters_source};
   if (!trainer) return {model, masters_source};
-  return {model->copy(), masters_source};  // the trainer goes on writing into ours
+  return {model->lora() ? model->copy_adapter() : model->copy(), masters_source};  // the trainer goes on writing into ours
 }
 
+void Engine::State::require_adapter(const char* who) {
+  ready();
+  if (!model->lora()) throw Error(ErrorCode::invalid_argument, std::string(who) + " the model has no adapter; add or load one first.");
+}
+
+void Engine::State::require_no_trainer(const char* who) {
+  ready();
+  if (trainer) throw Error(ErrorCode::invalid_argument, std::string(who) + " the model has a trainer; dispose of it first.");
+}
+
+// What a trainer starts from.
+NamedTensors Engine::State::masters() { return model->lora() ? model->adapter_masters() : base_masters(); }
+
 // The checkpoint is read again: keeping fp32 beside bf16 would triple a model's memory between trainings.
-NamedTensors Engine::State::masters() {
+NamedTensors Engine::State::base_masters() {
   if (masters_source.empty()) return {};
   NamedTensors masters = load_weights(masters_source, at::kFloat).tensors;
   std::unordered_map<std::string, const Tensor*> by_name;
@@ -117,15 +141,15 @@ NamedTensors Engine::State::to_save(at::ScalarType dtype) {
 Engine::Engine() : state_(std::make_unique<State>()) {}
 Engine::~Engine() = default;
 
-std::shared_ptr<Engine> Engine::snapshot() {
+std::shared_ptr<Engine> Engine::snapshot(bool adapter) {
   auto promise = std::make_shared<std::promise<Shared>>();
   auto child = std::make_shared<Engine>();
   child->info_ = info_;
   child->state_->origin = promise->get_future();
   // The lambda is the promise's only owner from here on: dropped unrun, it breaks the promise and the child says so.
-  post([state = state_.get(), promise = std::move(promise)] {
+  post([state = state_.get(), adapter, promise = std::move(promise)] {
     try {
-      promise->set_value(state->share());
+      promise->set_value(state->share(adapter));
     } catch (...) {
       promise->set_exception(std::current_exception());
     }
@@ -136,8 +160,7 @@ std::shared_ptr<Engine> Engine::snapshot() {
 void Engine::load(const std::string& path, DType dtype, const Cancel& cancel) {
   cancel.check();
   const at::NoGradGuard no_grad;
-  LoadedWeights loaded = load_weights(path, scalar_type(dtype));
-  cancel.check();
+  LoadedWeights loaded = load_weights(path, scalar_type(dtype), cancel);
   Weights weights = weights_from(loaded.config, std::move(loaded.tensors));
   info_.dtype = dtype;
   info_.config = loaded.config;
@@ -173,6 +196,9 @@ std::vector<float> Engine::logits(const Tokens& tokens) {
 
 void Engine::save(const std::string& directory, DType dtype, const std::string& config_json) {
   const at::NoGradGuard no_grad;
+  state_->ready();
+  if (state_->model->lora())
+    throw Error(ErrorCode::invalid_argument, "[save] the model has an adapter; write it with saveAdapter(), or merge() it into the weights first.");
   const NamedTensors tensors = state_->to_save(scalar_type(dtype));
   std::error_code error;
   std::filesystem::create_directories(directory, error);
@@ -181,6 +207,48 @@ void Engine::save(const std::string& directory, DType dtype, const std::string& 
   save_weights(directory, info_.config, tensors, scalar_type(dtype));
   write_file_atomic((std::filesystem::path(directory) / "config.json").string(), config_json);
   if (state_->trainer && dtype == DType::float32 && info_.dtype == DType::bfloat16) state_->masters_source = directory;
+}
+
+LoraParams Engine::add_adapter(const LoraParams& params, uint64_t seed) {
+  state_->require_no_trainer("[addAdapter]");
+  SharedModel& model = *state_->model;
+  if (model.lora()) throw Error(ErrorCode::invalid_argument, "[addAdapter] the model has an adapter already; merge() it, or start from snapshot({ adapter: false }).");
+  const LoraParams resolved = resolve_lora(info_.config, params);
+  state_->model = model.with_adapter(resolved, new_adapter(info_.config, resolved, seed));
+  return resolved;
+}
+
+LoraParams Engine::load_adapter(const std::string& directory) {
+  state_->require_no_trainer("[loadAdapter]");
+  const AdapterConfig config = read_adapter_config(directory);
+  LoraParams resolved;
+  try {
+    resolved = resolve_lora(info_.config, config.params);
+  } catch (const Error& error) {
+    throw Error(ErrorCode::invalid_file, directory + "/adapter_config.json does not fit this base model: " + error.what());
+  }
+  state_->model = state_->model->with_adapter(resolved, read_adapter_tensors(directory, adapter_layout(info_.config, resolved)));
+  return resolved;
+}
+
+void Engine::save_adapter(const std::string& directory, DType dtype, const std::string& base_model) {
+  const at::NoGradGuard no_grad;
+  state_->require_adapter("[saveAdapter]");
+  cream::save_adapter(directory, {*state_->model->lora(), base_model}, state_->model->adapter_masters(), scalar_type(dtype));
+}
+
+void Engine::merge_adapter() {
+  state_->require_no_trainer("[merge]");
+  state_->require_adapter("[merge]");
+  NamedTensors masters = state_->base_masters();
+  const NamedTensors& adapter = state_->model->adapter_masters();
+  masters.insert(masters.end(), adapter.begin(), adapter.end());
+  if (state_->model.use_count() > 1 || state_->model->shares_base()) state_->model = state_->model->copy();
+  std::atomic_thread_fence(std::memory_order_acquire);
+  // Taken apart and put together again, so that nothing of the adapter counts or lives any more.
+  cream::merge_adapter(state_->model->transformer.weights(), info_.config, masters);
+  state_->model = state_->model->without_adapter();
+  state_->masters_source.clear();
 }
 
 uint64_t Engine::start_trainer(const TrainerParams& params) {
@@ -194,14 +262,14 @@ uint64_t Engine::start_trainer(const TrainerParams& params) {
 StepMetrics Engine::preference_step(uint64_t trainer, const std::vector<PreferencePair>& pairs, const Cancel& cancel) {
   Trainer& live = state_->live(trainer);
   const StepMetrics metrics = live.preference_step(pairs, cancel);
-  state_->masters_source.clear();
+  state_->changed();
   return metrics;
 }
 
 StepMetrics Engine::sft_step(uint64_t trainer, const std::vector<SftExample>& examples, const Cancel& cancel) {
   Trainer& live = state_->live(trainer);
   const StepMetrics metrics = live.sft_step(examples, cancel);
-  state_->masters_source.clear();
+  state_->changed();
   return metrics;
 }
 
@@ -210,7 +278,7 @@ void Engine::save_trainer_state(uint64_t trainer, const std::string& path) { sta
 void Engine::load_trainer_state(uint64_t trainer, const std::string& path) {
   Trainer& live = state_->live(trainer);
   live.load_state(path);
-  state_->masters_source.clear();
+  state_->changed();
 }
 
 void Engine::end_trainer(uint64_t trainer) {

@@ -35,10 +35,11 @@ class Engine {
   void stop() { worker_.stop(); }
   void join() { worker_.join(); }
 
-  // Another engine with the weights as they are after the work posted so far; storage is shared until either of them trains.
+  // Another engine with the weights as they are after the work posted so far; storage is shared until either of them trains, a base's
+  // under adapters also then. Without `adapter` it is the base alone.
   // Returns at once; the new engine's own work waits for that moment, until which this engine must live.
   // A new engine without work waits for nothing, so that letting go of it never blocks.
-  std::shared_ptr<Engine> snapshot();
+  std::shared_ptr<Engine> snapshot(bool adapter = true);
 
   // Valid once load() is done; does not change afterwards.
   const ModelInfo& info() const { return info_; }
@@ -53,8 +54,18 @@ class Engine {
   ScoringResult score(const ScoringRequest& request, const OnProgress& on_progress, const Cancel& cancel);
   std::vector<float> logits(const Tokens& tokens);  // [tokens, vocab], row-major
 
+  // --- Adapters: none of these while a trainer lives (Error{invalid_argument}) ---
+  // A new one (see new_adapter), on a model that has none; the params as resolved.
+  LoraParams add_adapter(const LoraParams& params, uint64_t seed);
+  // One in PEFT's format, in the place of the present one.
+  LoraParams load_adapter(const std::string& directory);
+  // adapter_config.json and adapter_model.safetensors; also while a trainer lives.
+  void save_adapter(const std::string& directory, DType dtype, const std::string& base_model);
+  // Folds the adapter into the weights, those of the checkpoint where the model's own are a rounding of them.
+  void merge_adapter();
+
   // model.safetensors and config.json into `directory`, which is created; from the trainer's fp32 masters while one lives.
-  // A float32 save of a bf16 model's masters becomes what the next trainer starts from.
+  // A float32 save of a bf16 model's masters becomes what the next trainer starts from. Refused for a model with an adapter.
   void save(const std::string& directory, DType dtype, const std::string& config_json);
 
   // One trainer at a time; returns its number, which the other calls name. A number that is no longer the live one: Error{disposed}.

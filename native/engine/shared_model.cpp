@@ -17,19 +17,65 @@ uint64_t parameter_bytes(Transformer& transformer) {
   return bytes;
 }
 
+uint64_t adapter_bytes(Weights& weights, const AdapterTensors& masters) {
+  uint64_t bytes = 0;
+  const auto own = adapter_parameters(weights);
+  for (size_t i = 0; i < own.size(); ++i) {
+    const bool same = own[i].second->const_data_ptr() == masters[i].second.const_data_ptr();
+    bytes += own[i].second->nbytes() + (same ? 0 : masters[i].second.nbytes());
+  }
+  return bytes;
+}
+
+// Tensors are handles: storage is shared.
+Transformer base_of(const Transformer& transformer) {
+  Transformer base = transformer;
+  detach_adapter(base.weights());
+  return base;
+}
+
+AdapterTensors cloned(const AdapterTensors& tensors) {
+  AdapterTensors out;
+  for (const auto& [name, tensor] : tensors) out.emplace_back(name, tensor.clone());
+  return out;
+}
+
 }  // namespace
 
-SharedModel::SharedModel(Transformer owned) : transformer(std::move(owned)), bytes_(parameter_bytes(transformer)) { live_bytes += bytes_; }
+LiveBytes::LiveBytes(uint64_t bytes) : bytes_(bytes) { live_bytes += bytes_; }
+LiveBytes::~LiveBytes() { live_bytes -= bytes_; }
 
-SharedModel::~SharedModel() { live_bytes -= bytes_; }
+SharedModel::SharedModel(Transformer owned) : transformer(std::move(owned)) { base_ = std::make_shared<LiveBytes>(parameter_bytes(transformer)); }
+
+SharedModel::SharedModel(Transformer base, std::shared_ptr<const LiveBytes> bytes) : base_(std::move(bytes)), transformer(std::move(base)) {}
 
 std::shared_ptr<SharedModel> SharedModel::copy() const {
   const at::NoGradGuard no_grad;
-  Transformer copied = transformer;  // tensors are handles: storage is still shared here
+  Transformer copied = base_of(transformer);
   for (const auto& [name, weight] : copied.weights().parameters(copied.config())) *weight = weight->clone();
   if (copied.config().tie_word_embeddings) copied.weights().head.weight = copied.weights().embedding.weight;
   copied.weights().pack();
-  return std::make_shared<SharedModel>(std::move(copied));
+  auto base = std::make_shared<SharedModel>(std::move(copied));
+  return lora() ? base->with_adapter(*lora(), cloned(masters_)) : base;
+}
+
+std::shared_ptr<SharedModel> SharedModel::copy_adapter() const {
+  const at::NoGradGuard no_grad;
+  return with_adapter(*lora(), cloned(masters_));
+}
+
+std::shared_ptr<SharedModel> SharedModel::with_adapter(const LoraParams& params, AdapterTensors masters) const {
+  const at::NoGradGuard no_grad;
+  std::shared_ptr<SharedModel> made = without_adapter();
+  Weights& weights = made->transformer.weights();
+  attach_adapter(weights, made->transformer.config(), params, masters);
+  made->masters_ = std::move(masters);
+  made->adapter_ = std::make_shared<LiveBytes>(adapter_bytes(weights, made->masters_));
+  return made;
+}
+
+std::shared_ptr<SharedModel> SharedModel::without_adapter() const {
+  return std::shared_ptr<SharedModel>(new SharedModel(base_of(transformer), base_));
 }
 
 uint64_t live_weight_bytes() { return live_bytes; }

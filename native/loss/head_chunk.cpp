@@ -16,7 +16,9 @@ Tensor HeadChunk::backward(const Tensor& coefficient, Tensor& head_gradient) {
   const auto dtype = hidden_.scalar_type();
   const Tensor d_logits =
       ops::token_logprob_gradient(std::exchange(logits_, {}), token_.logsumexp, targets_, coefficient, dtype);  // [n, vocab]
-  if (dtype == at::kFloat) {
+  if (!head_gradient.defined()) {
+    // The head is frozen.
+  } else if (dtype == at::kFloat) {
     head_gradient.addmm_(d_logits.t(), hidden_);
   } else {
     head_gradient.add_(at::mm(d_logits.t(), hidden_));

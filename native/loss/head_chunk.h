@@ -14,7 +14,7 @@ class HeadChunk {
 
   const Tensor& logprob() const { return token_.logprob; }  // [n] fp32
 
-  // coefficient [n] fp32: d loss / d logprob. Adds to head_gradient [vocab, hidden] fp32; returns d loss / d hidden [n, hidden]
+  // coefficient [n] fp32: d loss / d logprob. Adds to head_gradient [vocab, hidden] fp32 unless that is undefined; returns d loss / d hidden [n, hidden]
   // in hidden's dtype. Uses up the logits: once a chunk.
   Tensor backward(const Tensor& coefficient, Tensor& head_gradient);
 

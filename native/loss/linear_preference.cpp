@@ -36,7 +36,7 @@ struct Computation {
   const Linear& head;
   const Tensor& targets;
   const std::vector<PairRows>& pairs;
-  double beta;
+  const PreferenceLoss& loss;
   Tensor& head_gradient;
   std::vector<PairOutcome>& outcomes;
   HeadGradient result;
@@ -61,30 +61,39 @@ struct Computation {
     }
   }
 
-  // Loss and rewards of the pairs first … last, whose sums are complete; → weight · dL/dlog π(chosen) of each.
-  std::vector<double> finish_pairs(size_t first, size_t last) {
-    std::vector<double> derivatives;
+  // weight · dL/dlog π of a pair's completions.
+  struct Derivatives {
+    double chosen, rejected;
+  };
+
+  // Loss and rewards of the pairs first … last, whose sums are complete.
+  std::vector<Derivatives> finish_pairs(size_t first, size_t last) {
+    std::vector<Derivatives> derivatives;
     for (size_t i = first; i < last; ++i) {
       const PairRows& pair = pairs[i];
       PairOutcome& outcome = outcomes[i];
       const PreferenceTerm term = preference_term(outcome.logp_chosen, outcome.logp_rejected, pair.reference_chosen,
-                                                  pair.reference_rejected, beta, pair.consistency);
-      outcome.loss = term.loss;
+                                                  pair.reference_rejected, loss.beta, pair.consistency);
+      KlTerm kl{};
+      if (loss.kl_coefficient > 0) kl = kl_term(outcome.logp_chosen, outcome.logp_rejected, pair.base_chosen, pair.base_rejected);
+      outcome.loss = term.loss + loss.kl_coefficient * kl.value;
+      outcome.kl = kl.value;
       outcome.reward_chosen = term.reward_chosen;
       outcome.reward_rejected = term.reward_rejected;
-      result.loss += pair.weight * term.loss;
-      derivatives.push_back(pair.weight * term.dlogp_chosen);
+      result.loss += pair.weight * outcome.loss;
+      derivatives.push_back({pair.weight * (term.dlogp_chosen + loss.kl_coefficient * kl.dlogp_chosen),
+                             pair.weight * (loss.kl_coefficient * kl.dlogp_rejected - term.dlogp_chosen)});
     }
     return derivatives;
   }
 
   void add_gradient(HeadChunk& chunk, const GroupRows& group, int64_t begin, const Tensor& index, size_t first_pair,
-                    const std::vector<double>& derivatives) {
+                    const std::vector<Derivatives>& derivatives) {
     std::vector<float> coefficient;
     for (int64_t i = 0; i < index.numel(); ++i) {
       const auto& row = group.rows[begin + i];
-      const double derivative = derivatives[row.pair - first_pair];
-      coefficient.push_back(static_cast<float>(row.chosen ? derivative : -derivative));
+      const Derivatives& derivative = derivatives[row.pair - first_pair];
+      coefficient.push_back(static_cast<float>(row.chosen ? derivative.chosen : derivative.rejected));
     }
     const Tensor d = chunk.backward(at::tensor(coefficient, hidden.options().dtype(at::kFloat)), head_gradient);
     result.d_hidden.index_add_(0, index, d);
@@ -102,7 +111,7 @@ struct Computation {
   void two_passes(const GroupRows& group, size_t pair, int64_t chunk_rows) {
     for (int64_t begin = 0; begin < group.size(); begin += chunk_rows)
       add_logprobs(group, begin, chunk_of(index_of(group, begin, std::min(begin + chunk_rows, group.size()))).logprob());
-    const std::vector<double> derivatives = finish_pairs(pair, pair + 1);
+    const std::vector<Derivatives> derivatives = finish_pairs(pair, pair + 1);
     for (int64_t begin = 0; begin < group.size(); begin += chunk_rows) {
       const Tensor index = index_of(group, begin, std::min(begin + chunk_rows, group.size()));
       HeadChunk chunk = chunk_of(index);
@@ -114,10 +123,10 @@ struct Computation {
 }  // namespace
 
 HeadGradient linear_preference(const Tensor& hidden, const Linear& head, const Tensor& targets, const std::vector<PairRows>& pairs,
-                               double beta, Tensor& head_gradient, std::vector<PairOutcome>& outcomes, int64_t chunk_rows) {
+                               const PreferenceLoss& loss, Tensor& head_gradient, std::vector<PairOutcome>& outcomes, int64_t chunk_rows) {
   const at::NoGradGuard no_grad;
   outcomes.assign(pairs.size(), {});
-  Computation computation{hidden, head, targets, pairs, beta, head_gradient, outcomes, {0, at::zeros_like(hidden)}};
+  Computation computation{hidden, head, targets, pairs, loss, head_gradient, outcomes, {0, at::zeros_like(hidden)}};
   for (size_t first = 0; first < pairs.size();) {
     GroupRows group;
     size_t last = first;

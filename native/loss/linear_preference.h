@@ -14,10 +14,12 @@ struct PairRows {
   int64_t chosen_begin, chosen_end, rejected_begin, rejected_end;
   double reference_chosen, reference_rejected, consistency;
   double weight;  // factor of this pair's loss in the total: 1 / pairs of the optimizer step
+  double base_chosen = 0, base_rejected = 0;  // log-probs under θ_0, for the KL penalty
 };
 
 struct PairOutcome {
-  double loss;  // unweighted
+  double loss;  // unweighted, the KL penalty included
+  double kl;    // nats; 0 where the coefficient is
   double logp_chosen, logp_rejected;
   double reward_chosen, reward_rejected;
 };
@@ -30,11 +32,16 @@ struct HeadGradient {
 // Rows whose logits exist at once: 512 keep the GEMMs near their peak; 150 MB at a vocabulary of 49,152.
 inline constexpr int64_t kHeadChunkRows = 512;
 
+struct PreferenceLoss {
+  double beta = 0.1;
+  double kl_coefficient = 0;  // 0: no penalty, and nothing is read of base_chosen and base_rejected
+};
+
 // hidden [rows, hidden] (after the final norm; fp32 or bf16), targets [rows] int64. `head_gradient` [vocab, hidden] fp32 is
-// added to. `outcomes` is replaced, one entry a pair. A pair within chunk_rows is computed once, a longer one twice.
+// added to; undefined, no gradient of the head is computed. `outcomes` is replaced, one entry a pair. A pair within chunk_rows is computed once, a longer one twice.
 // Nothing is thrown for a loss that is not finite: the caller looks.
 HeadGradient linear_preference(const Tensor& hidden, const Linear& head, const Tensor& targets, const std::vector<PairRows>& pairs,
-                               double beta, Tensor& head_gradient, std::vector<PairOutcome>& outcomes,
+                               const PreferenceLoss& loss, Tensor& head_gradient, std::vector<PairOutcome>& outcomes,
                                int64_t chunk_rows = kHeadChunkRows);
 
 // Cross entropy: loss = Σ weight_of_row · −log p(target). row_weights [rows] fp32.

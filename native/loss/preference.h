@@ -5,6 +5,10 @@
 //   dL/dz = σ(z) − C
 //
 // Equivalent to conservative DPO with label smoothing 1 − C.
+//
+// SRLM + KL adds a penalty that keeps the policy near θ_0, Schulman's k2 estimator ("Approximating KL Divergence", 2020):
+//   k2(y) = ½·(log π(y) − log π_0(y))², averaged over chosen and rejected; dk2/dlog π = log π − log π_0
+// For y ~ π its gradient is that of KL(π ‖ π_0).
 #pragma once
 
 #include <cmath>
@@ -29,6 +33,16 @@ CREAM_HOST_DEVICE inline PreferenceTerm preference_term(double logp_chosen, doub
   const double sigma = z >= 0 ? 1.0 / (1.0 + std::exp(-z)) : std::exp(z) / (1.0 + std::exp(z));
   return {consistency * softplus(-z) + (1.0 - consistency) * softplus(z), beta * (sigma - consistency), reward_chosen,
           reward_rejected};
+}
+
+struct KlTerm {
+  double value;  // nats
+  double dlogp_chosen, dlogp_rejected;
+};
+
+CREAM_HOST_DEVICE inline KlTerm kl_term(double logp_chosen, double logp_rejected, double base_chosen, double base_rejected) {
+  const double chosen = logp_chosen - base_chosen, rejected = logp_rejected - base_rejected;
+  return {0.25 * (chosen * chosen + rejected * rejected), 0.5 * chosen, 0.5 * rejected};
 }
 
 }  // namespace cream

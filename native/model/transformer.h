@@ -2,8 +2,10 @@
 // what attends to what is the caller's `Attention`.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -22,6 +24,8 @@ struct LayerWeights {
   Tensor post_norm;   // [hidden]
   Linear gate_up;     // [2·intermediate, hidden]: rows of gate, then up
   Linear down;        // [hidden, intermediate]
+
+  std::array<Linear*, 4> matrices() { return {&qkv, &out, &gate_up, &down}; }
 };
 
 struct Weights {
@@ -29,13 +33,17 @@ struct Weights {
   std::vector<LayerWeights> layers;
   Tensor final_norm;  // [hidden]
   Linear head;        // [vocab, hidden]; shares embedding's storage where tied
+  std::optional<LoraParams> lora;  // what the layers' adapters are, where they have some: model/lora.h
 
-  // Every stored parameter once, in a fixed order, with its engine name ("layers.3.qkv"); a tied head is not listed again.
+  // Every stored parameter but the adapters' once, in a fixed order, with its engine name ("layers.3.qkv"); a tied head is not
+  // listed again.
   std::vector<std::pair<std::string, Tensor*>> parameters(const ModelConfig& config);
 
   // The copies that the fast kernels read: `unpack` before weights change, `pack` once they are final again.
   void pack();
+  void pack_adapters();  // theirs alone: the matrices were not touched
   void unpack();
+  void unpack_adapters();
 };
 
 // Named tensors (engine names, see weights/load.h) → packed weights. Throws Error{internal} on a name or shape that the

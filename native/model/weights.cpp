@@ -40,12 +40,8 @@ std::vector<int64_t> expected_shape(const ModelConfig& config, const std::string
 // The matrices that a forward pass multiplies by; the embedding is only looked up.
 template <class Visit>
 void visit_matrices(Weights& weights, Visit&& visit) {
-  for (LayerWeights& layer : weights.layers) {
-    visit(layer.qkv);
-    visit(layer.out);
-    visit(layer.gate_up);
-    visit(layer.down);
-  }
+  for (LayerWeights& layer : weights.layers)
+    for (Linear* linear : layer.matrices()) visit(*linear);
   visit(weights.head);
 }
 
@@ -61,8 +57,16 @@ void Weights::pack() {
   visit_matrices(*this, [](Linear& linear) { ops::pack(linear); });
 }
 
+void Weights::pack_adapters() {
+  visit_matrices(*this, [](Linear& linear) { ops::pack_adapters(linear); });
+}
+
 void Weights::unpack() {
   visit_matrices(*this, [](Linear& linear) { ops::unpack(linear); });
+}
+
+void Weights::unpack_adapters() {
+  visit_matrices(*this, [](Linear& linear) { ops::unpack_adapters(linear); });
 }
 
 Weights weights_from(const ModelConfig& config, std::vector<std::pair<std::string, Tensor>>&& tensors) {

@@ -117,11 +117,21 @@ struct ScoringResult {
   double seconds = 0;
 };
 
+// What a low-rank adapter is (LoRA, Hu et al. 2021), in PEFT's terms: y += scale·B·A·dropout(x) on every target module of every layer.
+struct LoraParams {
+  int64_t rank = 0;
+  double alpha = 0;
+  double dropout = 0;       // of A's input, while training
+  bool rslora = false;      // scale α/√r (Kalajdzievski 2023) instead of α/r
+  std::vector<std::string> targets;  // Hugging Face module names: "q_proj", …; in the order of a layer once resolved
+};
+
 // A preference pair with its reference log-probs already known (DPO needs no second model).
 struct PreferencePair {
   Tokens prompt, chosen, rejected;
   double reference_chosen = 0, reference_rejected = 0;  // summed log-probs under the reference
   double consistency = 1;                               // C in [0, 1]
+  double base_chosen = 0, base_rejected = 0;            // summed log-probs under θ_0; read where the KL coefficient is not 0
 };
 
 struct SftExample {
@@ -145,6 +155,8 @@ struct TrainerParams {
   double beta = 0.1;                    // DPO's β
   int64_t micro_batch_tokens = 1024;    // packed rows a forward/backward
   bool activation_checkpointing = false; // keep layer inputs only and recompute in the backward pass
+  double kl_coefficient = 0;            // factor of the KL penalty to θ_0 (SRLM + KL)
+  uint64_t dropout_seed = 0;            // of an adapter's dropout masks, with the step and the place
 };
 
 // What one optimizer step reports, averaged over its pairs (names as TRL logs them).
@@ -155,6 +167,7 @@ struct StepMetrics {
   double learning_rate = 0;   // used in this step
   double reward_chosen = 0, reward_rejected = 0, reward_margin = 0, reward_accuracy = 0;  // β·(log π − log π_ref)
   double logp_chosen = 0, logp_rejected = 0;
+  double kl = 0;              // mean of ½(log π − log π_0)² over all completions, nats; 0 where the KL coefficient is
   uint64_t tokens = 0;        // rows computed
   double seconds = 0;
 };

@@ -11,13 +11,21 @@ namespace {
 
 // The same storage behind new tensors: the model's own stay free of autograd, so sampling and scoring need not know of training.
 Weights differentiable(Weights weights, const ModelConfig& config) {
-  for (auto& [name, tensor] : weights.parameters(config)) *tensor = tensor->detach().set_requires_grad(true);
+  for (auto& [name, tensor] : trainable_parameters(weights, config)) *tensor = tensor->detach().set_requires_grad(true);
+  if (weights.lora) {
+    weights.unpack_adapters();
+    return weights;
+  }
   weights.unpack();
   if (config.tie_word_embeddings) weights.head.weight = weights.embedding.weight;
   return weights;
 }
 
 }  // namespace
+
+std::vector<std::pair<std::string, Tensor*>> trainable_parameters(Weights& weights, const ModelConfig& config) {
+  return weights.lora ? adapter_parameters(weights) : weights.parameters(config);
+}
 
 Backward::Backward(Transformer& model, Optimizer& optimizer, bool activation_checkpointing)
     : model_(model),
@@ -30,7 +38,7 @@ Backward::Backward(Transformer& model, Optimizer& optimizer, bool activation_che
 
 Backward::Parameters Backward::parameters_of(const std::string& prefix) {
   Parameters found;
-  for (auto& [name, tensor] : differentiable_.weights().parameters(model_.config())) {
+  for (auto& [name, tensor] : trainable_parameters(differentiable_.weights(), model_.config())) {
     if (name.rfind(prefix, 0) != 0) continue;
     found.weights.push_back(*tensor);
     found.gradients.push_back(optimizer_.entry(name).gradient);
@@ -38,7 +46,18 @@ Backward::Parameters Backward::parameters_of(const std::string& prefix) {
   return found;
 }
 
-double Backward::run(const PackedBatch& batch, const HeadLoss& loss, const Cancel& cancel) {
+void Backward::name_dropout(const DropoutPass& pass) {
+  Weights& weights = differentiable_.weights();
+  if (!weights.lora) return;
+  uint32_t site = 0;
+  for (LayerWeights& layer : weights.layers)
+    for (Linear* linear : layer.matrices())
+      for (LinearAdapter& adapter : linear->adapters)
+        adapter.dropout = {weights.lora->dropout, pass.seed, static_cast<uint32_t>(pass.step), static_cast<uint32_t>(pass.micro_batch), site++};
+}
+
+double Backward::run(const PackedBatch& batch, const HeadLoss& loss, const DropoutPass& pass, const Cancel& cancel) {
+  name_dropout(pass);
   const Rows rows = batch.as_rows();
   std::vector<Activation> activations;
   const Tensor x = forward(batch, rows, cancel, activations);  // [rows, hidden]
@@ -48,6 +67,7 @@ double Backward::run(const PackedBatch& batch, const HeadLoss& loss, const Cance
     cancel.check();
     backward_layer(i, std::move(activations[i]), batch, rows, d_x);
   }
+  if (frozen()) return value;
   // The lookup's gradient, summed in fp32: a token occurs many times in a batch.
   optimizer_.entry("embedding").gradient.index_add_(0, rows.tokens, d_x.to(at::kFloat));
   return value;
@@ -55,6 +75,8 @@ double Backward::run(const PackedBatch& batch, const HeadLoss& loss, const Cance
 
 Tensor Backward::forward(const PackedBatch& batch, const Rows& rows, const Cancel& cancel, std::vector<Activation>& activations) {
   const RotaryRows rotary = model_.rotary(rows.positions);
+  // What is computed again later must drop the same inputs now.
+  const Transformer& kept = frozen() && model_.weights().lora->dropout > 0 ? differentiable_ : model_;
   PackedAttention attention(batch.segments());
   TrainingAttention training_attention(batch.segments());
   Tensor x;
@@ -66,7 +88,7 @@ Tensor Backward::forward(const PackedBatch& batch, const Rows& rows, const Cance
     cancel.check();
     if (checkpointing_) {
       const at::NoGradGuard no_grad;
-      Tensor output = model_.layer(i, x, rotary, attention);
+      Tensor output = kept.layer(i, x, rotary, attention);
       activations.push_back({std::exchange(x, output), {}});
     } else {
       const at::AutoGradMode grad(true);
@@ -88,7 +110,7 @@ double Backward::head(const PackedBatch& batch, const Tensor& x, const HeadLoss&
     selected = x.index_select(0, index).set_requires_grad(true);  // [predictions, hidden]
     hidden = differentiable_.final_norm(selected);
   }
-  Tensor& head_gradient = optimizer_.entry(model_.config().tie_word_embeddings ? "embedding" : "head").gradient;
+  Tensor head_gradient = frozen() ? Tensor() : optimizer_.entry(model_.config().tie_word_embeddings ? "embedding" : "head").gradient;
   const HeadGradient gradient = loss(hidden.detach(), model_.weights().head, batch.targets(), head_gradient);
   const Tensor d_selected = propagate(hidden, gradient.d_hidden, selected, final_norm_);
   // A prompt's last row predicts the first token of both completions: its gradients add up.

@@ -1,4 +1,5 @@
-// Forward and backward of one packed micro-batch: gradients of all parameters are added to the optimizer's fp32 accumulators.
+// Forward and backward of one packed micro-batch: gradients of the parameters that train are added to the optimizer's fp32
+// accumulators. A model with an adapter trains the adapter: no gradient of a frozen weight, embedding or head is computed.
 //
 // The backward pass runs layer by layer. With activation checkpointing the forward keeps each layer's input only and the layer
 // is computed again under autograd when its turn comes, so one layer's activations exist at a time; without it the forward
@@ -6,9 +7,12 @@
 #pragma once
 
 #include <functional>
+#include <string>
+#include <utility>
 #include <vector>
 
 #include "loss/linear_preference.h"
+#include "model/lora.h"
 #include "model/packing.h"
 #include "model/transformer.h"
 #include "optim/optimizer.h"
@@ -16,8 +20,18 @@
 
 namespace cream {
 
-// hidden [predictions, hidden] after the final norm, targets [predictions] → loss and its gradient; adds to head_gradient.
+// hidden [predictions, hidden] after the final norm, targets [predictions] → loss and its gradient; adds to head_gradient,
+// which is undefined where the head is frozen.
 using HeadLoss = std::function<HeadGradient(const Tensor& hidden, const Linear& head, const Tensor& targets, Tensor& head_gradient)>;
+
+// What training changes, by name: the adapter's parameters where there is one, else all of the model's.
+std::vector<std::pair<std::string, Tensor*>> trainable_parameters(Weights& weights, const ModelConfig& config);
+
+// Names the dropout masks of one forward and backward pass.
+struct DropoutPass {
+  uint64_t seed = 0;
+  int64_t step = 0, micro_batch = 0;
+};
 
 class Backward {
  public:
@@ -25,7 +39,7 @@ class Backward {
   Backward(Transformer& model, Optimizer& optimizer, bool activation_checkpointing);
 
   // Returns the loss. Checks `cancel` before every layer; what was added to the accumulators by then stays there.
-  double run(const PackedBatch& batch, const HeadLoss& loss, const Cancel& cancel);
+  double run(const PackedBatch& batch, const HeadLoss& loss, const DropoutPass& pass, const Cancel& cancel);
 
  private:
   // Tensors that require a gradient, and where their gradients are collected.
@@ -45,9 +59,11 @@ class Backward {
   // d_output → gradient of the input; the parameters' gradients go to their accumulators.
   static Tensor propagate(const Tensor& output, const Tensor& d_output, const Tensor& input, const Parameters& parameters);
   Parameters parameters_of(const std::string& prefix);
+  void name_dropout(const DropoutPass& pass);
+  bool frozen() const { return model_.weights().lora.has_value(); }  // all but the adapter
 
   Transformer& model_;
-  Transformer differentiable_;  // the model's storage under tensors that require gradients; no packed copies
+  Transformer differentiable_;  // the model's storage, under tensors that require gradients and have no packed copies where it trains
   Optimizer& optimizer_;
   bool checkpointing_;
   std::vector<Parameters> layers_;

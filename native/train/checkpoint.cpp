@@ -12,27 +12,48 @@ namespace {
 
 using Metadata = std::vector<std::pair<std::string, std::string>>;
 
-constexpr const char* kFormat = "cream-lm trainer state 1";
+constexpr const char* kFormat = "cream-lm trainer state 2";
 
 std::string text_of(double value) {
   char buffer[32];
   return {buffer, std::to_chars(buffer, buffer + sizeof(buffer), value).ptr};  // shortest that reads back the same
 }
 
+std::string joined(const std::vector<std::string>& names) {
+  std::string out;
+  for (const std::string& name : names) out += (out.empty() ? "" : " ") + name;
+  return out;
+}
+
+// What the updates depend on, the adapter's shape included; the same names whether there is one or not.
+Metadata adapter_settings(const std::optional<LoraParams>& lora, uint64_t dropout_seed) {
+  const LoraParams none;
+  const LoraParams& l = lora ? *lora : none;
+  return {{"lora_rank", std::to_string(l.rank)},
+          {"lora_alpha", text_of(l.alpha)},
+          {"lora_dropout", text_of(l.dropout)},
+          {"lora_use_rslora", l.rslora ? "true" : "false"},
+          {"lora_target_modules", lora ? joined(l.targets) : "none"},
+          {"dropout_seed", std::to_string(l.dropout > 0 ? dropout_seed : 0)}};
+}
+
 // What the updates depend on: a state continues exactly only under the same settings.
-Metadata settings_of(const TrainerParams& params) {
+Metadata settings_of(const TrainerParams& params, const std::optional<LoraParams>& lora) {
   const OptimizerParams& o = params.optimizer;
   constexpr const char* schedules[] = {"constant", "linear", "cosine"};
-  return {{"learning_rate", text_of(o.learning_rate)},
-          {"beta1", text_of(o.beta1)},
-          {"beta2", text_of(o.beta2)},
-          {"epsilon", text_of(o.epsilon)},
-          {"weight_decay", text_of(o.weight_decay)},
-          {"max_grad_norm", text_of(o.max_grad_norm)},
-          {"schedule", schedules[static_cast<int>(o.schedule)]},
-          {"warmup_steps", std::to_string(o.warmup_steps)},
-          {"total_steps", std::to_string(o.total_steps)},
-          {"beta", text_of(params.beta)}};
+  Metadata settings = {{"learning_rate", text_of(o.learning_rate)},
+                       {"beta1", text_of(o.beta1)},
+                       {"beta2", text_of(o.beta2)},
+                       {"epsilon", text_of(o.epsilon)},
+                       {"weight_decay", text_of(o.weight_decay)},
+                       {"max_grad_norm", text_of(o.max_grad_norm)},
+                       {"schedule", schedules[static_cast<int>(o.schedule)]},
+                       {"warmup_steps", std::to_string(o.warmup_steps)},
+                       {"total_steps", std::to_string(o.total_steps)},
+                       {"beta", text_of(params.beta)},
+                       {"kl_coefficient", text_of(params.kl_coefficient)}};
+  for (auto& setting : adapter_settings(lora, params.dropout_seed)) settings.push_back(std::move(setting));
+  return settings;
 }
 
 // A state's tensors: views of the optimizer's own.
@@ -56,10 +77,10 @@ const std::string* find(const Metadata& metadata, const std::string& key) {
   return nullptr;
 }
 
-int64_t check_metadata(const std::string& path, const Metadata& metadata, const TrainerParams& params) {
+int64_t check_metadata(const std::string& path, const Metadata& metadata, const Metadata& settings) {
   const std::string* format = find(metadata, "format");
   if (format == nullptr || *format != kFormat) throw damaged(path, std::string("its metadata does not say \"") + kFormat + "\"");
-  for (const auto& [key, value] : settings_of(params)) {
+  for (const auto& [key, value] : settings) {
     const std::string* saved = find(metadata, key);
     if (saved == nullptr) throw damaged(path, "its metadata has no " + key);
     if (*saved != value)
@@ -68,8 +89,13 @@ int64_t check_metadata(const std::string& path, const Metadata& metadata, const 
   }
   const std::string* text = find(metadata, "step");
   int64_t step = -1;
-  if (text != nullptr && std::from_chars(text->data(), text->data() + text->size(), step).ptr != text->data() + text->size()) step = -1;
-  if (step < 0) throw damaged(path, "its step count is not a number");
+  if (text != nullptr) {
+    const char* const end = text->data() + text->size();
+    const auto [stop, error] = std::from_chars(text->data(), end, step);
+    if (error != std::errc() || stop != end) step = -1;
+  }
+  constexpr int64_t kMostSteps = int64_t{1} << 53;  // AdamW's bias corrections count in doubles
+  if (step < 0 || step > kMostSteps) throw damaged(path, "its step count is not a number of steps");
   return step;
 }
 
@@ -81,15 +107,17 @@ void check_tensors(const std::string& path, const SafetensorsReader& reader, con
     if (info == nullptr) throw damaged(path, "it has no tensor '" + name + "'");
     if (info->dtype != "F32" || at::IntArrayRef(info->shape) != tensor.sizes())
       throw damaged(path, "tensor '" + name + "' has another shape or is not F32");
-    if (!std::isfinite(ops::sum_of_squares(reader.read(name, at::kFloat))))
-      throw damaged(path, "tensor '" + name + "' holds values that are not finite");
+    const Tensor value = reader.read(name, at::kFloat);
+    if (!std::isfinite(ops::sum_of_squares(value))) throw damaged(path, "tensor '" + name + "' holds values that are not finite");
+    if (name.starts_with("v.") && value.numel() > 0 && value.min().item<float>() < 0)
+      throw damaged(path, "tensor '" + name + "' holds negative values, and it is a mean of squares");
   }
 }
 
 }  // namespace
 
 void Trainer::save_state(const std::string& path) const {
-  Metadata metadata = settings_of(params_);
+  Metadata metadata = settings_of(params_, model_.weights().lora);
   metadata.emplace_back("format", kFormat);
   metadata.emplace_back("step", std::to_string(optimizer_.step_count()));
   write_safetensors(path, tensors_of(optimizer_.entries()), metadata);
@@ -98,13 +126,13 @@ void Trainer::save_state(const std::string& path) const {
 void Trainer::load_state(const std::string& path) {
   const auto reader = open_safetensors(path);
   const auto tensors = tensors_of(optimizer_.entries());
-  const int64_t step = check_metadata(path, reader->metadata(), params_);
+  const int64_t step = check_metadata(path, reader->metadata(), settings_of(params_, model_.weights().lora));
   check_tensors(path, *reader, tensors);
   for (const auto& [name, tensor] : tensors) reader->read_into(name, tensor);
   optimizer_.set_step_count(step);
   optimizer_.rewrite_weights();
   optimizer_.zero_gradients();
-  model_.weights().pack();
+  model_.weights().lora ? model_.weights().pack_adapters() : model_.weights().pack();
 }
 
 }  // namespace cream

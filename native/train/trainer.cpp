@@ -10,7 +10,7 @@ namespace {
 
 std::vector<NamedTensor> named_weights(Transformer& model) {
   std::vector<NamedTensor> named;
-  for (auto& [name, tensor] : model.weights().parameters(model.config())) named.emplace_back(name, *tensor);
+  for (auto& [name, tensor] : trainable_parameters(model.weights(), model.config())) named.emplace_back(name, *tensor);
   return named;
 }
 
@@ -22,7 +22,7 @@ void check_sequence(const ModelConfig& config, const Tokens& prompt, const Token
                "shorten the prompt or the completion");
 }
 
-void check_pairs(const ModelConfig& config, const std::vector<PreferencePair>& pairs) {
+void check_pairs(const ModelConfig& config, const std::vector<PreferencePair>& pairs, bool penalty) {
   if (pairs.empty()) throw Error(ErrorCode::invalid_argument, "[train] a step needs at least one pair.");
   for (size_t i = 0; i < pairs.size(); ++i) {
     const PreferencePair& pair = pairs[i];
@@ -31,6 +31,8 @@ void check_pairs(const ModelConfig& config, const std::vector<PreferencePair>& p
     check_sequence(config, pair.prompt, pair.rejected, "[train] the prompt" + of, "[train] the rejected completion" + of);
     if (!std::isfinite(pair.reference_chosen) || !std::isfinite(pair.reference_rejected))
       throw Error(ErrorCode::invalid_argument, "[train] a reference log-prob" + of + " is not finite; score the pair again.");
+    if (penalty && !(std::isfinite(pair.base_chosen) && std::isfinite(pair.base_rejected)))
+      throw Error(ErrorCode::invalid_argument, "[train] a base log-prob" + of + " is not finite, and the KL penalty needs it; score the pair under the base model.");
     if (!(pair.consistency >= 0 && pair.consistency <= 1))
       throw Error(ErrorCode::invalid_argument, "[train] the consistency" + of + " is not between 0 and 1.");
   }
@@ -72,7 +74,8 @@ std::vector<PairRows> pair_rows(const MicroBatch& micro, const std::vector<Prefe
   for (size_t i = micro.first; i < micro.last; ++i) {
     const size_t at = 2 * (i - micro.first);
     rows.push_back({offsets[at], offsets[at + 1], offsets[at + 1], offsets[at + 2], pairs[i].reference_chosen,
-                    pairs[i].reference_rejected, pairs[i].consistency, 1.0 / static_cast<double>(pairs.size())});
+                    pairs[i].reference_rejected, pairs[i].consistency, 1.0 / static_cast<double>(pairs.size()), pairs[i].base_chosen,
+                    pairs[i].base_rejected});
   }
   return rows;
 }
@@ -84,6 +87,7 @@ void add_to(StepMetrics& metrics, const PairOutcome& outcome, double weight) {
   metrics.reward_accuracy += outcome.reward_chosen > outcome.reward_rejected ? weight : 0;
   metrics.logp_chosen += weight * outcome.logp_chosen;
   metrics.logp_rejected += weight * outcome.logp_rejected;
+  metrics.kl += weight * outcome.kl;
 }
 
 }  // namespace
@@ -107,11 +111,13 @@ StepMetrics Trainer::step(const Accumulate& accumulate) {
     optimizer_.zero_gradients();  // the next step starts as if this one had not been asked for
     throw;
   }
-  model_.weights().pack();
+  model_.weights().lora ? model_.weights().pack_adapters() : model_.weights().pack();
   metrics.step = optimizer_.step_count();
   metrics.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - started).count();
   return metrics;
 }
+
+DropoutPass Trainer::dropout_pass(int64_t micro_batch) const { return {params_.dropout_seed, optimizer_.step_count(), micro_batch}; }
 
 void Trainer::require_finite(double loss, const std::string& where) const {
   if (std::isfinite(loss)) return;
@@ -121,18 +127,19 @@ void Trainer::require_finite(double loss, const std::string& where) const {
 }
 
 StepMetrics Trainer::preference_step(const std::vector<PreferencePair>& pairs, const Cancel& cancel) {
-  check_pairs(model_.config(), pairs);
+  check_pairs(model_.config(), pairs, params_.kl_coefficient > 0);
   const auto both = [](const PreferencePair& pair) { return std::vector<const Tokens*>{&pair.chosen, &pair.rejected}; };
   return step([&](StepMetrics& metrics) {
+    int64_t number = 0;
     for (const MicroBatch& micro : cut_micro_batches(pairs, params_.micro_batch_tokens, both)) {
       cancel.check();
       std::vector<PairOutcome> outcomes;
       const auto loss = [&](const Tensor& hidden, const Linear& head, const Tensor& targets, Tensor& head_gradient) {
-        HeadGradient gradient = linear_preference(hidden, head, targets, pair_rows(micro, pairs), params_.beta, head_gradient, outcomes);
+        HeadGradient gradient = linear_preference(hidden, head, targets, pair_rows(micro, pairs), {params_.beta, params_.kl_coefficient}, head_gradient, outcomes);
         for (size_t i = 0; i < outcomes.size(); ++i) require_finite(outcomes[i].loss, "pair " + std::to_string(micro.first + i));
         return gradient;
       };
-      metrics.loss += backward_.run(micro.batch, loss, cancel);
+      metrics.loss += backward_.run(micro.batch, loss, dropout_pass(number++), cancel);
       for (const PairOutcome& outcome : outcomes) add_to(metrics, outcome, 1.0 / static_cast<double>(pairs.size()));
       metrics.tokens += micro.batch.rows();
     }
@@ -145,6 +152,7 @@ StepMetrics Trainer::sft_step(const std::vector<SftExample>& examples, const Can
   for (const SftExample& example : examples) completion_tokens += static_cast<int64_t>(example.completion.size());
   const auto one = [](const SftExample& example) { return std::vector<const Tokens*>{&example.completion}; };
   return step([&](StepMetrics& metrics) {
+    int64_t number = 0;
     for (const MicroBatch& micro : cut_micro_batches(examples, params_.micro_batch_tokens, one)) {
       cancel.check();
       const auto loss = [&](const Tensor& hidden, const Linear& head, const Tensor& targets, Tensor& head_gradient) {
@@ -154,7 +162,7 @@ StepMetrics Trainer::sft_step(const std::vector<SftExample>& examples, const Can
         require_finite(gradient.loss, "examples " + std::to_string(micro.first) + " to " + std::to_string(micro.last - 1));
         return gradient;
       };
-      metrics.loss += backward_.run(micro.batch, loss, cancel);
+      metrics.loss += backward_.run(micro.batch, loss, dropout_pass(number++), cancel);
       metrics.tokens += micro.batch.rows();
     }
   });

@@ -1,6 +1,6 @@
-// Trains a model in place. One call is one optimizer step over all the pairs or examples given; micro-batches are cut inside.
+// Trains a model in place: its adapter alone where it carries one, else all of its weights. One call is one optimizer step over all the pairs or examples given; micro-batches are cut inside.
 //
-// The model's weight storage is written by every step: whoever shares it (a snapshot) must have taken a copy before.
+// The storage of what trains is written by every step: whoever shares it (a snapshot) must have taken a copy before.
 // One thread, the model's worker; the Trainer must not outlive the model. Between steps the model may sample and score:
 // its weights, packed copies included, are those of the last finished step.
 #pragma once
@@ -20,6 +20,7 @@ namespace cream {
 class Trainer {
  public:
   // `masters`: fp32 values to start from, by engine parameter name, where the model's own weights are a rounded copy; may be empty.
+  // They are taken over: the steps write into them.
   Trainer(Transformer& model, TrainerParams params, const std::vector<NamedTensor>& masters);
 
   // The loss is the mean over the pairs. Throws Error{invalid_argument} for empty or impossible input, Error{non_finite} for a
@@ -34,7 +35,7 @@ class Trainer {
   // saved under other settings.
   void load_state(const std::string& path);
 
-  // fp32 weights by engine name; they share storage with the trainer.
+  // fp32 values of what trains, by engine name; they share storage with the trainer.
   std::vector<NamedTensor> masters() const;
   Optimizer& optimizer() { return optimizer_; }
   const TrainerParams& params() const { return params_; }
@@ -42,6 +43,7 @@ class Trainer {
  private:
   template <class Accumulate>
   StepMetrics step(const Accumulate& accumulate);
+  DropoutPass dropout_pass(int64_t micro_batch) const;
   void require_finite(double loss, const std::string& where) const;
 
   Transformer& model_;

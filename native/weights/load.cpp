@@ -50,9 +50,11 @@ Tensor allocate(const Parameter& parameter, at::ScalarType dtype) {
   }
 }
 
-NamedTensors read_tensors(const WeightsReader& reader, const std::vector<Parameter>& layout, std::string Part::*name, at::ScalarType dtype) {
+NamedTensors read_tensors(const WeightsReader& reader, const std::vector<Parameter>& layout, std::string Part::*name, at::ScalarType dtype,
+                          const Cancel& cancel) {
   NamedTensors out;
   for (const Parameter& parameter : layout) {
+    cancel.check();
     Tensor tensor = allocate(parameter, dtype);
     int64_t row = 0;
     for (const Part& part : parameter.parts) {
@@ -64,27 +66,28 @@ NamedTensors read_tensors(const WeightsReader& reader, const std::vector<Paramet
   return out;
 }
 
-LoadedWeights load_with(const WeightsReader& reader, ModelConfig config, std::string Part::*name, at::ScalarType dtype, const std::string& path) {
+LoadedWeights load_with(const WeightsReader& reader, ModelConfig config, std::string Part::*name, at::ScalarType dtype, const std::string& path,
+                        const Cancel& cancel) {
   const std::vector<Parameter> layout = parameter_layout(config);
   check_tensors(reader, config, layout, name, path);
-  return {std::move(config), read_tensors(reader, layout, name, dtype), ""};
+  return {std::move(config), read_tensors(reader, layout, name, dtype, cancel), ""};
 }
 
 }  // namespace
 
-LoadedWeights load_weights(const std::string& path, at::ScalarType dtype) {
+LoadedWeights load_weights(const std::string& path, at::ScalarType dtype, const Cancel& cancel) {
   if (!is_directory(path)) {
     if (!path.ends_with(".gguf") && file_exists(path))
       throw Error(ErrorCode::invalid_argument,
                   path + " is neither a .gguf file nor a folder with config.json and model.safetensors. Name one of these.");
     const std::unique_ptr<GgufReader> reader = open_gguf(path);
-    LoadedWeights loaded = load_with(*reader, reader->config(), &Part::gguf, dtype, path);
+    LoadedWeights loaded = load_with(*reader, reader->config(), &Part::gguf, dtype, path, cancel);
     loaded.metadata_json = reader->metadata_json();
     return loaded;
   }
   const std::string config_path = path + "/config.json";
   ModelConfig config = config_from_json(read_file(config_path, kMaxConfig), config_path);
-  return load_with(*open_safetensors(path), std::move(config), &Part::huggingface, dtype, path);
+  return load_with(*open_safetensors(path), std::move(config), &Part::huggingface, dtype, path, cancel);
 }
 
 }  // namespace cream

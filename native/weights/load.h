@@ -19,8 +19,8 @@ struct LoadedWeights {
   std::string metadata_json;  // GGUF only
 };
 
-// path: a Hugging Face folder (config.json + safetensors) or a .gguf file.
-LoadedWeights load_weights(const std::string& path, at::ScalarType dtype);
+// path: a Hugging Face folder (config.json + safetensors) or a .gguf file. `cancel` is looked at between tensors.
+LoadedWeights load_weights(const std::string& path, at::ScalarType dtype, const Cancel& cancel = Cancel());
 
 // Splits the joined tensors again and writes Hugging Face names: <dir>/model.safetensors, or shards with an index above max_shard_bytes.
 // dir exists; each file is written to a temporary, fsynced and renamed.

@@ -37,6 +37,15 @@ export interface NativeModelInfo {
   configJson: string;
 }
 
+/** A low-rank adapter, in PEFT's terms. */
+export interface NativeAdapterParams {
+  rank: number;
+  alpha: number;
+  dropout: number;
+  targetModules: string[];
+  useRslora: boolean;
+}
+
 export interface NativeGenerationRequest {
   prompts: { tokens: Int32Array; key: bigint; samples: number; firstSample: number }[];
   temperature: number;
@@ -100,6 +109,8 @@ export interface NativeTrainerParams {
   beta: number;
   microBatchTokens: number;
   activationCheckpointing: boolean;
+  klCoefficient: number;
+  dropoutSeed: bigint;
 }
 
 export interface NativePair {
@@ -109,6 +120,8 @@ export interface NativePair {
   referenceChosen: number;
   referenceRejected: number;
   consistency: number;
+  baseChosen: number;
+  baseRejected: number;
 }
 
 export interface NativeExample {
@@ -127,6 +140,7 @@ export interface NativeStepMetrics {
   rewardAccuracy: number;
   logpChosen: number;
   logpRejected: number;
+  kl: number;
   tokens: number;
   seconds: number;
 }
@@ -139,8 +153,12 @@ export interface NativeModel {
   generate(request: NativeGenerationRequest, onCompletion: ((completion: NativeCompletion) => void) | undefined, onTokens: ((tokens: NativeStreamedToken[]) => void) | undefined, onProgress: NativeProgress | undefined): NativeJob<NativeGenerationStats>;
   score(request: NativeScoringRequest, onProgress: NativeProgress | undefined): NativeJob<NativeScoringResult>;
   logits(tokens: Int32Array): NativeJob<Float32Array>;
-  snapshot(): NativeModel;
+  snapshot(adapter: boolean): NativeModel;
   save(directory: string, dtype: NativeDType, configJson: string): NativeJob<undefined>;
+  addAdapter(params: NativeAdapterParams, seed: bigint): NativeJob<NativeAdapterParams>;
+  loadAdapter(directory: string): NativeJob<NativeAdapterParams>;
+  saveAdapter(directory: string, dtype: NativeDType, baseModel: string): NativeJob<undefined>;
+  merge(): NativeJob<undefined>;
   createTrainer(params: NativeTrainerParams): NativeJob<NativeTrainer>;
   dispose(): NativeJob<undefined>;
 }

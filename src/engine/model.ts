@@ -4,14 +4,16 @@
  */
 import { readFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
+import { adapterConfig, checkAdapterParams, type AdapterConfig, type AdapterParams } from './adapter.js';
 import { addon, type NativeDType, type NativeModel, type NativeModelInfo } from './addon.js';
-import { knownKeys, nonEmptyString, oneOf, tokenIds, type TokenIds } from './arguments.js';
+import { invalid, knownKeys, nonEmptyString, oneOf, tokenIds, type TokenIds } from './arguments.js';
 import { CreamError } from './errors.js';
 import { checkGenerateRequest, CompletionStream, type GenerateRequest, type Generation, type Progress, type StreamedToken } from './generate.js';
 import { checkScoreRequest, type ScoreRequest, type ScoreResult } from './score.js';
 import { runJob, startJob } from './signal.js';
 import { checkTrainerParams, Trainer, type TrainerParams } from './trainer.js';
 
+export type { AdapterConfig, AdapterParams } from './adapter.js';
 export type { TokenIds } from './arguments.js';
 
 /** What weights are computed in. Training keeps fp32 masters in both. */
@@ -28,6 +30,7 @@ interface Parts {
   config: ModelConfig;
   /** config.json as it was beside the weights, or the engine's own. */
   configJson: Record<string, unknown>;
+  adapter: AdapterConfig | null;
 }
 
 export class Model {
@@ -36,6 +39,9 @@ export class Model {
   readonly dtype: DType;
   readonly config: ModelConfig;
   readonly #parts: Parts;
+  #adapter: AdapterConfig | null;
+  /** Changes of the adapter that have not ended: what a snapshot would hold is not known while there are any. */
+  #changing = 0;
   #disposed: Promise<void> | undefined;
 
   private constructor(parts: Parts) {
@@ -43,20 +49,34 @@ export class Model {
     this.path = parts.path;
     this.dtype = parts.dtype;
     this.config = parts.config;
+    this.#adapter = parts.adapter;
+  }
+
+  /** The adapter on the weights, or null. Sampling, scoring and training all go through it. */
+  get adapter(): AdapterConfig | null {
+    return this.#adapter;
   }
 
   /**
-   * Loads a Hugging Face folder (config.json and safetensors) or a .gguf file, which is dequantised; default bfloat16.
+   * Loads a Hugging Face folder (config.json and safetensors) or a .gguf file, which is dequantised; default bfloat16. With
+   * `adapter`, a folder in PEFT's format, the adapter goes on top.
    * Rejects with CreamError: ERR_NOT_FOUND, ERR_INVALID_FILE, ERR_UNSUPPORTED, ERR_OUT_OF_MEMORY.
    */
-  static async load(path: string, options: { dtype?: DType; signal?: AbortSignal } = {}): Promise<Model> {
-    knownKeys(options, ['dtype', 'signal'], '[load] the options');
+  static async load(path: string, options: { dtype?: DType; adapter?: string; signal?: AbortSignal } = {}): Promise<Model> {
+    knownKeys(options, ['dtype', 'adapter', 'signal'], '[load] the options');
     const absolute = resolve(nonEmptyString(path, '[load] the path'));
     const dtype = oneOf(options.dtype ?? 'bfloat16', DTYPES, '[load] dtype');
     const native = new (addon().Model)();
     const { configJson, ...config } = await runJob(() => native.load(absolute, dtype), options.signal);
     const text = await readFile(join(absolute, 'config.json'), 'utf8').catch(() => configJson);
-    return new Model({ native, path: absolute, dtype, config: Object.freeze(config), configJson: JSON.parse(text) as Record<string, unknown> });
+    const model = new Model({ native, path: absolute, dtype, config: Object.freeze(config), configJson: JSON.parse(text) as Record<string, unknown>, adapter: null });
+    if (options.adapter !== undefined) {
+      await model.loadAdapter(options.adapter).catch(async (error: unknown) => {
+        await model.dispose();
+        throw error;
+      });
+    }
+    return model;
   }
 
   /**
@@ -83,18 +103,60 @@ export class Model {
     return runJob(() => this.#parts.native.logits(checked));
   }
 
-  /** Another model with the weights as they are after the calls made so far. Storage is shared until one of the two trains. */
-  snapshot(): Model {
+  /**
+   * Another model with the weights as they are after the calls made so far. Storage is shared until one of the two trains; a base
+   * under adapters always is. With `adapter: false`, the base alone.
+   */
+  snapshot(options: { adapter?: boolean } = {}): Model {
+    knownKeys(options, ['adapter'], '[snapshot] the options');
+    const adapter = options.adapter ?? true;
+    if (this.#changing > 0) throw invalid('[snapshot] the adapter is being changed; await addAdapter(), loadAdapter() or merge() first.');
     try {
-      return new Model({ ...this.#parts, native: this.#parts.native.snapshot() });
+      return new Model({ ...this.#parts, native: this.#parts.native.snapshot(adapter), adapter: adapter ? this.#adapter : null });
     } catch (failure) {
       throw disposedOr(failure);
     }
   }
 
+  /** Puts a new adapter on the weights that changes nothing yet: A random, B zero, as PEFT begins. A model has one at most. */
+  async addAdapter(params: AdapterParams): Promise<void> {
+    const { native, seed } = checkAdapterParams(params);
+    await this.#change(async () => adapterConfig(await runJob(() => this.#parts.native.addAdapter(native, seed))));
+  }
+
+  /**
+   * Reads adapter_config.json and adapter_model.safetensors, as PEFT writes them, in the place of the present adapter. Rejects with
+   * ERR_INVALID_FILE for an adapter of another base and ERR_UNSUPPORTED for what is not plain LoRA, naming the key or tensor.
+   */
+  async loadAdapter(directory: string): Promise<void> {
+    const absolute = resolve(nonEmptyString(directory, '[loadAdapter] the directory'));
+    await this.#change(async () => adapterConfig(await runJob(() => this.#parts.native.loadAdapter(absolute))));
+  }
+
+  /**
+   * Writes the adapter as PEFT does, each file whole or not at all. Default dtype: float32, which an adapter is trained in.
+   * `baseModel` becomes base_model_name_or_path; default: the path that the base was loaded from.
+   */
+  async saveAdapter(directory: string, options: { baseModel?: string; dtype?: DType } = {}): Promise<void> {
+    knownKeys(options, ['baseModel', 'dtype'], '[saveAdapter] the options');
+    const absolute = resolve(nonEmptyString(directory, '[saveAdapter] the directory'));
+    const dtype = oneOf(options.dtype ?? 'float32', DTYPES, '[saveAdapter] dtype');
+    const base = nonEmptyString(options.baseModel ?? this.path, '[saveAdapter] baseModel');
+    await runJob(() => this.#parts.native.saveAdapter(absolute, dtype, base));
+  }
+
+  /** Folds the adapter into the weights, in fp32 and rounded once: a full model, which trains and saves as such. */
+  async merge(): Promise<void> {
+    await this.#change(async () => {
+      await runJob(() => this.#parts.native.merge());
+      return null;
+    });
+  }
+
   /**
    * Writes a folder that transformers loads: model.safetensors (sharded above 5 GB) and config.json, each whole or not at all.
-   * From the trainer's fp32 masters while one lives. Default dtype: the model's own.
+   * From the trainer's fp32 masters while one lives. Default dtype: the model's own. A model with an adapter is refused: saveAdapter()
+   * writes the adapter, merge() makes it a full model.
    */
   async save(directory: string, options: { dtype?: DType } = {}): Promise<void> {
     knownKeys(options, ['dtype'], '[save] the options');
@@ -103,10 +165,10 @@ export class Model {
     await runJob(() => this.#parts.native.save(absolute, dtype, configFile(this.#parts.configJson, dtype)));
   }
 
-  /** A trainer that changes this model's weights; one at a time. A bfloat16 model of a finer checkpoint starts from the checkpoint's values. */
+  /** A trainer that changes this model's adapter where it has one, else all of its weights; one at a time. A bfloat16 model of a finer checkpoint starts from the checkpoint's values. */
   async trainer(params: TrainerParams): Promise<Trainer> {
     const checked = checkTrainerParams(params);
-    return new Trainer(await runJob(() => this.#parts.native.createTrainer(checked)), this.config.vocabSize);
+    return new Trainer(await runJob(() => this.#parts.native.createTrainer(checked)), this.config.vocabSize, checked.klCoefficient > 0);
   }
 
   /** Frees the weights once the calls made so far are done; later calls fail with ERR_DISPOSED. May be called again. */
@@ -116,6 +178,15 @@ export class Model {
 
   [Symbol.asyncDispose](): Promise<void> {
     return this.dispose();
+  }
+
+  async #change(work: () => Promise<AdapterConfig | null>): Promise<void> {
+    this.#changing++;
+    try {
+      this.#adapter = await work();
+    } finally {
+      this.#changing--;
+    }
   }
 }
 

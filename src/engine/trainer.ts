@@ -1,7 +1,7 @@
-/** Training a model in place: one call is one optimizer step. */
+/** Training a model in place, or its adapter: one call is one optimizer step. */
 import { resolve } from 'node:path';
 import type { NativeStepMetrics, NativeTrainer, NativeTrainerParams } from './addon.js';
-import { finiteNumber, integer, knownKeys, list, nonEmptyString, oneOf, positiveInteger, tokenIds, type TokenIds } from './arguments.js';
+import { finiteNumber, integer, knownKeys, list, nonEmptyString, oneOf, positiveInteger, tokenIds, unsigned64, type TokenIds } from './arguments.js';
 import { runJob } from './signal.js';
 
 export interface TrainerParams {
@@ -25,6 +25,10 @@ export interface TrainerParams {
   microBatchTokens?: number;
   /** Keep each layer's input only and recompute the rest; default false. */
   activationCheckpointing?: boolean;
+  /** Factor of the KL penalty to θ_0 (SRLM + KL), ½·(log π − log π_0)² a response, averaged over chosen and rejected; default 0: none. */
+  klCoefficient?: number;
+  /** Of an adapter's dropout masks; default 0. */
+  dropoutSeed?: bigint | number;
 }
 
 /** A preference pair. The references are summed log-probs under θ_t, so that training needs no second model. */
@@ -36,6 +40,9 @@ export interface PairInput {
   referenceRejected: number;
   /** C in [0, 1]: the loss is C·DPO + (1 − C)·DPO with the roles reversed. */
   consistency: number;
+  /** Summed log-probs under θ_0, needed where klCoefficient is above 0. */
+  baseChosen?: number;
+  baseRejected?: number;
 }
 
 export interface ExampleInput {
@@ -44,10 +51,13 @@ export interface ExampleInput {
   completion: TokenIds;
 }
 
-export type StepMetrics = NativeStepMetrics;
+export type StepMetrics = Omit<NativeStepMetrics, 'kl'> & {
+  /** Mean of ½·(log π − log π_0)² over chosen and rejected, nats; there where klCoefficient is above 0. */
+  kl?: number;
+};
 
-const PARAM_KEYS = ['learningRate', 'beta1', 'beta2', 'epsilon', 'weightDecay', 'maxGradNorm', 'schedule', 'warmupSteps', 'totalSteps', 'beta', 'microBatchTokens', 'activationCheckpointing'];
-const PAIR_KEYS = ['prompt', 'chosen', 'rejected', 'referenceChosen', 'referenceRejected', 'consistency'];
+const PARAM_KEYS = ['learningRate', 'beta1', 'beta2', 'epsilon', 'weightDecay', 'maxGradNorm', 'schedule', 'warmupSteps', 'totalSteps', 'beta', 'microBatchTokens', 'activationCheckpointing', 'klCoefficient', 'dropoutSeed'];
+const PAIR_KEYS = ['prompt', 'chosen', 'rejected', 'referenceChosen', 'referenceRejected', 'consistency', 'baseChosen', 'baseRejected'];
 
 /** Checks the parameters and fills in the defaults. Throws CreamError. */
 export function checkTrainerParams(params: TrainerParams): NativeTrainerParams {
@@ -65,19 +75,23 @@ export function checkTrainerParams(params: TrainerParams): NativeTrainerParams {
     beta: finiteNumber(params.beta ?? 0.1, '[trainer] beta', { min: 0, aboveMin: true }),
     microBatchTokens: positiveInteger(params.microBatchTokens ?? 1024, '[trainer] microBatchTokens'),
     activationCheckpointing: params.activationCheckpointing ?? false,
+    klCoefficient: finiteNumber(params.klCoefficient ?? 0, '[trainer] klCoefficient', { min: 0 }),
+    dropoutSeed: unsigned64(params.dropoutSeed ?? 0n, '[trainer] dropoutSeed'),
   };
 }
 
-/** Made by Model.trainer(). Holds fp32 masters, two moments and a gradient: 16 bytes a parameter, until disposed of. */
+/** Made by Model.trainer(). Holds fp32 masters, two moments and a gradient: 16 bytes a parameter that trains, until disposed of. */
 export class Trainer {
   readonly #native: NativeTrainer;
   readonly #vocabSize: number;
+  readonly #penalty: boolean;
   #disposed: Promise<void> | undefined;
 
   /** @internal */
-  constructor(native: NativeTrainer, vocabSize: number) {
+  constructor(native: NativeTrainer, vocabSize: number, penalty: boolean) {
     this.#native = native;
     this.#vocabSize = vocabSize;
+    this.#penalty = penalty;
   }
 
   /** One step on the mean loss of the pairs. An aborted or failed step changes nothing; NaN rejects with ERR_NON_FINITE. */
@@ -92,9 +106,12 @@ export class Trainer {
         referenceChosen: finiteNumber(pair.referenceChosen, `${where}: referenceChosen`),
         referenceRejected: finiteNumber(pair.referenceRejected, `${where}: referenceRejected`),
         consistency: finiteNumber(pair.consistency, `${where}: consistency`, { min: 0, max: 1 }),
+        // Checked where given; asked for where the penalty reads them.
+        baseChosen: finiteNumber(pair.baseChosen ?? (this.#penalty ? undefined : 0), `${where}: baseChosen`),
+        baseRejected: finiteNumber(pair.baseRejected ?? (this.#penalty ? undefined : 0), `${where}: baseRejected`),
       };
     });
-    return runJob(() => this.#native.preferenceStep(checked), options.signal);
+    return this.#metrics(await runJob(() => this.#native.preferenceStep(checked), options.signal));
   }
 
   /** One step on the mean cross entropy of all completion tokens. */
@@ -106,7 +123,8 @@ export class Trainer {
         completion: tokenIds(example.completion, this.#vocabSize, `[train] example ${i}: completion`),
       };
     });
-    return runJob(() => this.#native.sftStep(checked), options.signal);
+    const { kl: _, ...metrics } = await runJob(() => this.#native.sftStep(checked), options.signal);
+    return metrics;
   }
 
   /** Masters, moments and step count to one file, written whole or not at all. */
@@ -128,6 +146,10 @@ export class Trainer {
 
   [Symbol.asyncDispose](): Promise<void> {
     return this.dispose();
+  }
+
+  #metrics({ kl, ...metrics }: NativeStepMetrics): StepMetrics {
+    return this.#penalty ? { ...metrics, kl } : metrics;
   }
 
   async #end(): Promise<void> {

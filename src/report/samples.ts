@@ -1,7 +1,7 @@
 /** Ranked samples of one iteration: a few prompts to read, and how often the model's own choice was right. */
 import { builtinById } from '../data/builtin.js';
 import type { Choice, Message } from '../data/records.js';
-import { extractAnswer, isCorrect } from '../evaluate/answer.js';
+import { isCorrect } from '../evaluate/answer.js';
 import { conversationText, numbers, number, string, type Row, type RunFolder } from './read.js';
 
 /** Prompts shown of an iteration. */
@@ -56,7 +56,7 @@ export function rankedPrompts(folder: RunFolder, name: string, rankings: readonl
     const role = roleOf(roles.get(id), sample), question = questions.get(id);
     if (role && question?.answer !== undefined) {
       if (role === 'chosen') right.pairs++;
-      if (isCorrect(extractAnswer(text, question), question)) right[role]++;
+      if (isCorrect(question, text)) right[role]++;
     }
     if (shown.has(id)) completions.set(`${sample} ${id}`, { text, tokens: Array.isArray(row.token_ids) ? row.token_ids.length : 0, prompt: conversationText(row.prompt) });
     return true;
@@ -106,7 +106,7 @@ function rankedPrompt(
     return [{
       sample, text: completion.text, tokens: completion.tokens,
       rewardCurrent: rewardCurrent![i]!, rewardPrevious: rewardPrevious![i]!, rankCurrent: rankCurrent![i]!, rankPrevious: rankPrevious![i]!,
-      correct: question.answer === undefined ? null : isCorrect(extractAnswer(completion.text, question), question),
+      correct: question.answer === undefined ? null : isCorrect(question, completion.text),
       role: roleOf(roles.get(id), sample),
     }];
   });

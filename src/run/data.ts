@@ -1,13 +1,20 @@
 /** Which prompts and demonstrations a run works on: chosen by the recipe, the seed and the iteration alone. */
 import { builtinDemonstrations, builtinPrompts } from '../data/builtin.js';
 import { loadDemonstrations, loadPrompts } from '../data/prompts.js';
-import type { DemonstrationRecord, Message, PromptRecord } from '../data/records.js';
+import type { DemonstrationRecord, GoldRecord, Message, PromptRecord } from '../data/records.js';
 import { RunError } from './errors.js';
 import { shuffled } from './keys.js';
 import type { Recipe } from './recipe.js';
 
-/** The prompts of iteration `t` ≥ 1, their answers left out: training never sees one. */
-export async function choosePrompts(recipe: Recipe, t: number): Promise<PromptRecord[]> {
+/** The prompts of an iteration, and apart from them what is known of their answers: training never sees one. */
+export interface ChosenPrompts {
+  prompts: PromptRecord[];
+  /** Of the prompts whose rows have an answer. */
+  gold: GoldRecord[];
+}
+
+/** The prompts of iteration `t` ≥ 1. */
+export async function choosePrompts(recipe: Recipe, t: number): Promise<ChosenPrompts> {
   const { seed, iterations, prompts: { source, count, split }, system_prompt: system } = recipe;
   const subsets = split === 'subsets';
   if (source === 'builtin' && count === 0) throw new RunError('ERR_RECIPE', 'prompts.count: the built-in prompts have no end; give how many an iteration uses.');
@@ -19,7 +26,11 @@ export async function choosePrompts(recipe: Recipe, t: number): Promise<PromptRe
     throw new RunError('ERR_RUN_DATA', `${source} holds ${all.length} prompts and the recipe needs ${Math.max(needed, iterations)} (${Math.max(each, 1)} for each of ${iterations} iterations): lower prompts.count or iterations, or use \`split: resample\`.`);
   }
   const order = subsets ? shuffled(all, (p) => p.id, seed, 'subsets') : shuffled(all, (p) => p.id, seed, 'resample', t);
-  return order.slice(subsets ? (t - 1) * each : 0, subsets ? t * each : each).map(({ id, prompt }) => ({ id, prompt: withSystem(prompt, system) }));
+  const chosen = order.slice(subsets ? (t - 1) * each : 0, subsets ? t * each : each);
+  return {
+    prompts: chosen.map(({ id, prompt }) => ({ id, prompt: withSystem(prompt, system) })),
+    gold: chosen.flatMap(({ id, answer, task, choices }) => (answer === undefined ? [] : [{ id, ...(task !== undefined && { task }), answer, ...(choices && { choices }) }])),
+  };
 }
 
 /** The demonstrations of SFT. */

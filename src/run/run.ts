@@ -13,11 +13,14 @@ import { Interrupted, RunError } from './errors.js';
 import { EventQueue } from './event-queue.js';
 import type { RunEvent } from './events.js';
 import { evaluateModel } from './evaluation.js';
+import { learnGivenPairs } from './given-pairs.js';
 import { iterate } from './iteration.js';
 import { takeLock } from './lock.js';
-import { Models } from './models.js';
+import { adapterOf, Models } from './models.js';
 import { firstDifference, parseRecipe, recipeDigest, recipeText } from './recipe-file.js';
 import type { Recipe } from './recipe.js';
+import type { RewardFunction } from '../reward/external.js';
+import { loadRewardModel } from './reward-model.js';
 import { fineTune } from './sft.js';
 import { EVENTS, explainDisk, LOCK, METRICS, onDisk, RECIPE, REPORT, RUN, SUMMARY, sweep, writeAtomic, writeRecords, type Phase } from './store.js';
 import { metricRows, summarise, summaryOf } from './summary.js';
@@ -27,6 +30,11 @@ export interface RunOptions {
   directory: string;
   signal?: AbortSignal;
   onModelProgress?: (progress: ModelProgress) => void;
+  /**
+   * What a response is worth, where the recipe says `reward: {source: function}`. Called with all completions of some prompts at a time; its
+   * numbers are kept in `rewards.jsonl`, so a resumed run asks only for what is missing.
+   */
+  rewards?: RewardFunction;
 }
 
 /**
@@ -68,20 +76,24 @@ async function locked(recipe: Recipe, options: Options, tell: Emit): Promise<voi
   }
 }
 
-async function work(recipe: Recipe, { directory, signal, onModelProgress }: Options, emit: Emit, resumed: boolean): Promise<void> {
+async function work(recipe: Recipe, { directory, signal, onModelProgress, rewards }: Options, emit: Emit, resumed: boolean): Promise<void> {
   const began = performance.now();
+  checkRewards(recipe, rewards);
   const inputs = await readInputs(recipe);
   emit({ type: 'run_started', directory, resumed, iterations: recipe.iterations });
   if (recipe.threads > 0) setThreads(recipe.threads);
   const resolved = await stoppable(signal, () => resolveModel(recipe.model, { signal, ...(onModelProgress && { onProgress: onModelProgress }) }));
   const plan = await checkModel(directory, recipe, resolved, signal, emit);
   const models = new Models({
-    base: resolved.path, dtype: recipe.dtype, signal,
+    base: resolved.path, dtype: recipe.dtype, signal, adapter: adapterOf(recipe),
     onLoad: (model, seconds) => emit({ type: 'model_loaded', name: recipe.model, path: model.path, dtype: model.dtype, parameters: model.config.parameters, seconds }),
   });
-  const context = new RunContext({ recipe, directory, base: resolved.path, plan, models, signal, emit });
+  const context = new RunContext({ recipe, directory, base: resolved.path, plan, models, rewards, signal, emit });
   try {
-    if (!existsSync(context.file(1, 'prompts.jsonl'))) checkLengths(inputs, await models.policy(resolved.path));
+    if (!begun(context)) {
+      checkLengths(inputs, await models.policy(resolved.path));
+      if (recipe.reward.source === 'model') await (await loadRewardModel(recipe, signal)).dispose();
+    }
     if (recipe.evaluate.baseline) {
       await evaluateModel(context, 0, 0);
       await tellSummary(context, 0);
@@ -91,7 +103,7 @@ async function work(recipe: Recipe, { directory, signal, onModelProgress }: Opti
       await tellSummary(context, 'sft');
     }
     for (let t = 1; t <= recipe.iterations; t++) {
-      await iterate(context, t);
+      await (recipe.pairs.source === null ? iterate : learnGivenPairs)(context, t);
       await tellSummary(context, t);
       await models.keep([context.checkpoint(0), context.checkpoint(t), context.checkpoint(t + 1)]);
     }
@@ -100,6 +112,17 @@ async function work(recipe: Recipe, { directory, signal, onModelProgress }: Opti
   } finally {
     await models.dispose();
   }
+}
+
+/** Whether an earlier call came past the checks that need a model. */
+function begun(context: RunContext): boolean {
+  return ['prompts.jsonl', 'preferences.jsonl'].some((name) => existsSync(context.file(1, name)));
+}
+
+/** A function cannot be written in a recipe: the recipe says that there is one, the program brings it. */
+function checkRewards({ reward: { source } }: Recipe, rewards: RewardFunction | undefined): void {
+  if (source === 'function' && !rewards) throw new RunError('ERR_RECIPE', 'reward.source: function is for Node programs, which pass it to run() as `rewards`; choose another source, or write the scores to a file (reward.source: file).');
+  if (source !== 'function' && rewards) throw new RunError('ERR_RECIPE', `reward.source: is ${source}, but run() was given a reward function: set reward.source to function, or leave \`rewards\` out.`);
 }
 
 /** Metrics are made anew of the artefacts each time: the same artefacts give the same bytes, whatever was killed when. */

@@ -5,6 +5,9 @@
  *   iteration-0/answers.jsonl                     the base model
  *   sft/{demonstrations,steps,answers}.jsonl sft/checkpoint/
  *   iteration-t/{prompts,completions,scores,rankings,pairs,steps,answers}.jsonl iteration-t/checkpoint/
+ *   iteration-t/gold.jsonl                        known answers of its prompts, where there are any
+ *   iteration-t/{judgements,rewards}.jsonl        where reward.source is `judge`; where it is a judge outside
+ *   iteration-1/preferences.jsonl                 where the pairs are given: then without prompts, completions and rankings
  *
  * A file under its own name is complete: it was written to a temporary name, synced, and renamed. A stage in progress keeps its finished
  * blocks beside it, `completions.jsonl.parts/00003.jsonl`, and a resumed stage goes on at the first one missing. Blocks are cut by

@@ -3,6 +3,7 @@ import { existsSync } from 'node:fs';
 import type { AnswerRecord, CompletionRecord, PairRecord, RankingRecord } from '../data/records.js';
 import { accuracyOf, type Accuracy } from '../evaluate/intervals.js';
 import type { RunContext } from './context.js';
+import { policyCounts } from './policies.js';
 import type { StepRecord } from './stages/optimise.js';
 import { readRecords, type Phase } from './store.js';
 
@@ -89,7 +90,7 @@ export async function metricRows(run: RunContext): Promise<object[]> {
       rows.push({ iteration: phase === 'sft' ? 0 : phase, stage, step: ++globalStep, stage_step: step, ...metrics });
     }
     const summary = await summaryOf(run, phase);
-    if (summary) rows.push(phaseRow(summary, globalStep));
+    if (summary) rows.push({ ...phaseRow(summary, globalStep), ...(await policyCounts(run, phase)) });
   }
   return rows;
 }

@@ -87,7 +87,7 @@ describe('files', () => {
     expect(loaded.duplicates).toBe(2);
   });
   it('refuse one id for two prompts, with both lines', async () => {
-    await expect(loadPrompts(await file({ id: 'a', prompt: 'Hi' }, { id: 'a', prompt: 'Ho' }))).rejects.toThrow(/p\.jsonl:2: the id "a" is also that of .*p\.jsonl:1/);
+    await expect(loadPrompts(await file({ id: 'a', prompt: 'Hi' }, { id: 'a', prompt: 'Ho' }))).rejects.toThrow(/p\.jsonl line 2: the id "a" is also that of .*p\.jsonl line 1/);
   });
   it('keep demonstrations of one prompt with different completions', async () => {
     const loaded = await loadDemonstrations(await file({ prompt: 'Hi', completion: 'Ho' }, { prompt: 'Hi', completion: 'Hello' }, { prompt: 'Hi', completion: 'Ho' }));

@@ -1,5 +1,6 @@
 import { describe, expect, it } from '@jest/globals';
-import { extractAnswer, isCorrect, numericValue } from '../../src/evaluate/answer.js';
+import { extractAnswer, isCorrect, matchesAnswer } from '../../src/evaluate/answer.js';
+import { numericValue } from '../../src/evaluate/number.js';
 
 const letters = (labels: string, texts: string[] = []) => [...labels].map((label, i) => ({ label, text: texts[i] ?? `option ${i}` }));
 const number = { answer: '1' }, word = { answer: 'cold' };
@@ -115,16 +116,16 @@ describe('extractAnswer', () => {
   });
 });
 
-describe('isCorrect', () => {
+describe('matchesAnswer', () => {
   it.each([
     ['18', '18', true], ['18.0', '18', true], ['1234.5', '1,234.50', true], ['3/4', '0.75', true], ['0.333', '1/3', false], ['17', '18', false],
     ['-18', '18', false], ['cold', 'Cold', true], ['warm', 'cold', false], ['cold', '18', false], [null, '18', false],
-  ])('%j against %j: %j', (extracted, answer, expected) => expect(isCorrect(extracted, { answer })).toBe(expected));
+  ])('%j against %j: %j', (extracted, answer, expected) => expect(matchesAnswer(extracted, { answer })).toBe(expected));
   it('compares labels as they are', () => {
-    expect(isCorrect('1', { answer: '1', choices: letters('1234') })).toBe(true);
-    expect(isCorrect('A', { answer: 'B', choices: letters('AB') })).toBe(false);
+    expect(matchesAnswer('1', { answer: '1', choices: letters('1234') })).toBe(true);
+    expect(matchesAnswer('A', { answer: 'B', choices: letters('AB') })).toBe(false);
   });
-  it('is false without a known answer', () => expect(isCorrect('1', {})).toBe(false));
+  it('is false without a known answer', () => expect(matchesAnswer('1', {})).toBe(false));
 });
 
 describe('numericValue', () => {

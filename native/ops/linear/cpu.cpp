@@ -56,7 +56,7 @@ Tensor multiply(const Tensor& input, const Weight& w, bool f32) {
 
 void pack(Linear& linear) {
   linear.packed.reset();
-  for (LinearAdapter& adapter : linear.adapters) pack(adapter.down), pack(adapter.up);
+  pack_adapters(linear);
   const Tensor& w = linear.weight;
   if (!cpu_features().avx512_bf16 || w.scalar_type() != at::kBFloat16 || !w.device().is_cpu() || w.dim() != 2) return;
   at::NoGradGuard no_grad;
@@ -74,18 +74,58 @@ void pack(Linear& linear) {
   linear.packed = std::move(packed);
 }
 
+void pack_adapters(Linear& linear) {
+  for (LinearAdapter& adapter : linear.adapters) pack(adapter.down), pack(adapter.up);
+}
+
 void unpack(Linear& linear) {
   linear.packed.reset();
+  unpack_adapters(linear);
+}
+
+void unpack_adapters(Linear& linear) {
   for (LinearAdapter& adapter : linear.adapters) unpack(adapter.down), unpack(adapter.up);
 }
 
 namespace {
 
+// Each row's sum is made of that row alone, in one order: no fused multiply-add that a vector's remainder would lack, so that a
+// decoded token and a scored one get the same bits.
+void add_adapter(Tensor& y, const Tensor& x, const LinearAdapter& adapter) {
+  const Tensor delta = linear_f32(linear(x, adapter.down), adapter.up).mul_(adapter.scale);  // [rows, columns] fp32
+  y.narrow(1, adapter.begin, delta.size(1)).add_(delta);
+}
+
+// The same under autograd, in x's dtype: the adapters' columns side by side, zeros between them.
+Tensor adapter_columns(const Tensor& x, const Linear& w) {
+  std::vector<Tensor> columns;
+  int64_t end = 0;
+  const auto fill = [&](int64_t until) {
+    if (until > end) columns.push_back(at::zeros({x.size(0), until - end}, x.options().requires_grad(false)));
+  };
+  for (const LinearAdapter& adapter : w.adapters) {
+    const InputDropout& dropout = adapter.dropout;
+    fill(adapter.begin);
+    // The mask is of 0 and 1, which bf16 holds exactly; its 1/(1 − rate) goes into the scale.
+    const Tensor input = dropout.rate > 0 ? x * keep_mask(dropout, x.size(0), x.size(1), x.options().requires_grad(false)) : x;
+    columns.push_back(at::linear(at::linear(input, adapter.down.weight), adapter.up.weight).mul_(adapter.scale / (1 - dropout.rate)));
+    end = adapter.begin + adapter.up.weight.size(0);
+  }
+  fill(w.weight.size(0));
+  return columns.size() == 1 ? columns[0] : at::cat(columns, 1);
+}
+
+// Training's copies of the adapters: they want gradients, or drop some of their input in the forward pass that is made again.
+bool trains(const LinearAdapter& adapter) {
+  return adapter.dropout.rate > 0 || (at::GradMode::is_enabled() && adapter.down.weight.requires_grad());
+}
+
 // y: the product, whose memory is ours.
 Tensor add_terms(Tensor y, const Tensor& x, const Linear& w) {
   if (w.bias.defined()) y.add_(w.bias);
-  for (const LinearAdapter& adapter : w.adapters)
-    y.narrow(1, adapter.begin, adapter.up.weight.size(0)).add_(linear(linear(x, adapter.down), adapter.up), adapter.scale);
+  if (w.adapters.empty()) return y;
+  if (trains(w.adapters.front()) || (at::GradMode::is_enabled() && x.requires_grad())) return y.add_(adapter_columns(x, w));
+  for (const LinearAdapter& adapter : w.adapters) add_adapter(y, x, adapter);
   return y;
 }
 

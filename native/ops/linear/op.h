@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "support/torch.h"
@@ -19,18 +20,32 @@ struct Linear {
   std::vector<LinearAdapter> adapters;
 };
 
-// Adds scale·(x·downᵀ)·upᵀ to the columns begin … begin + up.weight.size(0) of the result.
+// Element i of x, row-major, is dropped where the i-th 16 bits of the Philox stream that the rest names are below rate·2^16.
+struct InputDropout {
+  double rate = 0;  // 0: none; below 1
+  uint64_t seed = 0;
+  uint32_t step = 0, micro_batch = 0, site = 0;  // site: which adapter of the model
+};
+
+// Adds scale·(x·downᵀ)·upᵀ to the columns begin … begin + up.weight.size(0) of the result; x goes through `dropout` before.
 struct LinearAdapter {
   int64_t begin = 0;
   Linear down;        // A, [rank, in]
   Linear up;          // B, [columns, rank]
   double scale = 1;
+  std::string module;  // Hugging Face's path within a layer, "self_attn.q_proj"
+  InputDropout dropout;  // set by training on its own copies
 };
 
 namespace ops {
 
 void pack(Linear& linear);    // adapters included; no-op where there is no fast kernel for this dtype and CPU
-void unpack(Linear& linear);  // drops the copy: while training changes the weight
+void pack_adapters(Linear& linear);  // the adapters alone
+void unpack(Linear& linear);  // drops the copies: while training changes the weight
+void unpack_adapters(Linear& linear);
+
+// 1 where an element of [rows, columns] is kept and 0 where it is dropped; `options` give the dtype.
+Tensor keep_mask(const InputDropout& dropout, int64_t rows, int64_t columns, at::TensorOptions options);
 
 // x [rows, in] → [rows, out] in x's dtype. Differentiable; the fast path runs only where no gradient is wanted.
 Tensor linear(const Tensor& x, const Linear& w);

@@ -1,9 +1,9 @@
 /** `cream generate`: prompts → completions.jsonl, the first stage of an iteration on its own. */
-import { InvalidArgumentError, type Command } from 'commander';
+import type { Command } from 'commander';
 import { checkLengths } from '../../run/check.js';
 import { choosePrompts } from '../../run/data.js';
 import { sample } from '../../run/stages/sample.js';
-import { addSettings, settingsFrom, type Cli } from '../cli.js';
+import { addSettings, settingsFrom, wholeNumber, type Cli } from '../cli.js';
 import { meanOf, showBlocks, withModel } from '../stage.js';
 import { printLine } from '../table.js';
 
@@ -25,7 +25,7 @@ export function addGenerate(program: Command, cli: Cli): void {
     const settings = settingsFrom(flags, KEYS, 'sample');
     // A file is taken whole unless a count is given; the built-in prompts have no end.
     const count = flags.count === undefined && flags.prompts !== 'builtin' ? 0 : settings.prompts.count;
-    const prompts = await choosePrompts({ ...settings, iterations: 1, prompts: { source: flags.prompts, count, split: 'subsets' } }, 1);
+    const prompts = (await choosePrompts({ ...settings, iterations: 1, prompts: { source: flags.prompts, count, split: 'subsets' } }, 1)).prompts;
     const request = { ...settings.sample, seed: settings.seed, iteration: flags.iteration };
     await withModel(settings.model, settings, cli, async (language) => {
       const policy = { language, model: language.model };
@@ -39,9 +39,4 @@ export function addGenerate(program: Command, cli: Cli): void {
     });
     printLine(flags.out);
   });
-}
-
-function wholeNumber(text: string): number {
-  if (!/^\d{1,9}$/.test(text)) throw new InvalidArgumentError('It must be a whole number from 0 to 999999999.');
-  return Number(text);
 }
