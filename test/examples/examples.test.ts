@@ -17,7 +17,7 @@ function start(name: string, args: string[]): { child: ChildProcess; ended: Prom
   mkdirSync(folder, { recursive: true });
   const file = join(folder, `${name}.mjs`);
   writeFileSync(file, ts.transpileModule(readFileSync(join(root, `examples/${name}.ts`), 'utf8'), { compilerOptions: { module: ts.ModuleKind.ESNext, target: ts.ScriptTarget.ES2022 } }).outputText);
-  const child = spawn(process.execPath, [file, ...args], { stdio: ['ignore', 'pipe', 'pipe'], cwd: work });
+  const child = spawn(process.execPath, [file, ...args], { stdio: ['ignore', 'pipe', 'pipe'], cwd: work, env: { ...process.env, OMP_WAIT_POLICY: 'passive' } });
   let output = '', errors = '';
   const waiting: { text: string; resolve: (output: string) => void }[] = [];
   child.stderr!.on('data', (data: Buffer) => (errors += data.toString()));
