@@ -44,7 +44,7 @@ export class ChatTemplate {
       const lines = source.replace(/\r\n?/g, '\n'); // as jinja2 reads it
       this.program = withTimeLimit(() => parse(tokenize(lines, { trim_blocks: true, lstrip_blocks: true })));
     } catch (error) {
-      throw new TextError('ERR_CHAT_TEMPLATE', `The model's chat template cannot be used: ${(error as Error).message}; put a corrected chat_template.jinja into the model's folder.`, { cause: error });
+      throw new TextError('ERR_CHAT_TEMPLATE', `The model's chat template cannot be used: ${quoted(error)}; put a corrected chat_template.jinja into the model's folder.`, { cause: error });
     }
   }
 
@@ -55,8 +55,8 @@ export class ChatTemplate {
       return withTimeLimit(() => this.run(messages, addGenerationPrompt));
     } catch (error) {
       const roles = messages.map((message) => message.role).join(', ');
-      if (error instanceof Refusal) throw new TextError('ERR_CHAT_TEMPLATE', `The model's chat template refuses these messages (roles: ${roles}): ${error.message}`, { cause: error });
-      throw new TextError('ERR_CHAT_TEMPLATE', `The model's chat template failed on messages with roles ${roles}: ${(error as Error).message}; put a corrected chat_template.jinja into the model's folder.`, { cause: error });
+      if (error instanceof Refusal) throw new TextError('ERR_CHAT_TEMPLATE', `The model's chat template refuses these messages (roles: ${roles}): ${quoted(error)}`, { cause: error });
+      throw new TextError('ERR_CHAT_TEMPLATE', `The model's chat template failed on messages with roles ${roles}: ${quoted(error)}; put a corrected chat_template.jinja into the model's folder.`, { cause: error });
     }
   }
 
@@ -104,6 +104,12 @@ export class ChatTemplate {
     for (const [name, value] of Object.entries(globals)) scope.set(name, value);
     return runTemplate(this.program, scope);
   }
+}
+
+/** What a template says goes to a terminal: on one line, of bearable length. */
+function quoted(error: unknown): string {
+  const said = (error as Error).message.replace(/[\p{Cc}\p{Zl}\p{Zp}]+/gu, ' ').trim();
+  return said.length > 500 ? `${said.slice(0, 500)}…` : said;
 }
 
 function boundedRange(start: number, stop?: number, step = 1): number[] {

@@ -60,6 +60,9 @@ function quote(text: string): string {
 /** What str.isspace() is true for: unlike JS it has U+001C…U+001F and U+0085, and not U+FEFF. */
 const PYTHON_SPACE = '\t\n\v\f\r\x1c\x1d\x1e\x1f \x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u2028\u2029\u202f\u205f\u3000';
 
+const WORD = new RegExp(`[^${PYTHON_SPACE}]+`, 'gu');
+const WORD_BREAK = new RegExp(`([-({\\[<${PYTHON_SPACE}]+)`, 'u');
+
 /** str.strip, lstrip, rstrip: takes characters of the set `characters` (white space if absent or None) off the ends. */
 export function strip(text: string, side: 'both' | 'left' | 'right', characters?: unknown): string {
   if (characters != null && typeof characters !== 'string') throw new Error('strip with an argument that is not a string');
@@ -85,23 +88,23 @@ export function title(text: string): string {
 
 /** jinja2's title filter, which is not str.title: words begin behind white space, hyphens and opening brackets alone. */
 export function titleWords(text: string): string {
-  return text.split(new RegExp(`([-({\\[<${PYTHON_SPACE}]+)`, 'u')).map(capitalize).join('');
+  return text.split(WORD_BREAK).map(capitalize).join('');
 }
 
 /** str.split(separator, at most so often); without a separator by runs of white space. */
 export function split(text: string, separator?: unknown, most?: unknown): string[] {
   if (separator != null && (typeof separator !== 'string' || separator === '')) throw new Error('split by something that is not a text');
   const limit = typeof most === 'number' && most >= 0 ? most : Infinity;
-  const parts: string[] = [];
-  let rest = separator == null ? strip(text, 'left') : text;
-  while (parts.length < limit) {
-    const at = separator == null ? Array.from(rest).findIndex((character) => PYTHON_SPACE.includes(character)) : rest.indexOf(separator as string);
-    if (at < 0) break;
-    const head = separator == null ? Array.from(rest).slice(0, at).join('') : rest.slice(0, at);
-    parts.push(head);
-    rest = separator == null ? strip(rest.slice(head.length), 'left') : rest.slice(at + (separator as string).length);
+  if (separator != null) {
+    const parts = text.split(separator as string);
+    return parts.length > limit + 1 ? [...parts.slice(0, limit), parts.slice(limit).join(separator as string)] : parts;
   }
-  return separator == null && rest === '' ? parts : [...parts, rest];
+  const parts: string[] = [];
+  for (const word of text.matchAll(WORD)) {
+    if (parts.length === limit) return [...parts, text.slice(word.index)];
+    parts.push(word[0]);
+  }
+  return parts;
 }
 
 const DAYS = ['Sunday', 'Monday', 'Tuesday', 'Wednesday', 'Thursday', 'Friday', 'Saturday'];

@@ -178,7 +178,8 @@ async function readFolder(folder: string): Promise<Parts> {
 function namedTemplate(value: unknown): string | undefined {
   if (typeof value === 'string') return value;
   if (!Array.isArray(value)) return undefined;
-  return (value as { name?: string; template?: string }[]).find(({ name }) => name === 'default')?.template;
+  const plain = (value as ({ name?: unknown; template?: unknown } | null)[]).find((named) => named?.name === 'default')?.template;
+  return typeof plain === 'string' ? plain : undefined;
 }
 
 function readMetadata(metadata: Metadata): Parts {

@@ -45,6 +45,7 @@ describe('chat templates', () => {
 
   it.each([
     ['says what the template refuses', "{{ raise_exception('System role not supported') }}", 'refuses these messages (roles: user): System role not supported'],
+    ['puts what it says on one line', "{{ raise_exception('a\\nb\\x1b[2Jc') }}", 'refuses these messages (roles: user): a b [2Jc'],
     ['names what Python has and we have not', "{{ 'abc'.find('b') }}", 'failed on messages with roles user'],
     ['refuses a broken template', '{% if %}', 'cannot be used'],
     ['refuses a range that would fill memory', '{{ range(1000000000) }}', 'range() of 1000000000 numbers'],
