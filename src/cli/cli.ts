@@ -24,8 +24,8 @@ export function addSettings(command: Command, keys: readonly string[], section?:
 }
 
 /** A recipe of defaults and the given flags; a bad value is reported under the flag's name. */
-export function settingsFrom(flags: Record<string, unknown>, keys: readonly string[], section?: Section, more: readonly Override[] = []): Recipe {
-  const overrides = settingsOf(keys, section, []).flatMap((field): Override[] => {
+export function settingsFrom(flags: Record<string, unknown>, keys: readonly string[], section?: Section, { leaveOut = [], more = [] }: { leaveOut?: readonly string[]; more?: readonly Override[] } = {}): Recipe {
+  const overrides = settingsOf(keys, section, leaveOut).flatMap((field): Override[] => {
     const flag = flagName(field.key, section), value = flags[flag.replace(/-([a-z])/g, (_, letter: string) => letter.toUpperCase())];
     return typeof value === 'string' ? [{ label: `--${flag} ${value}`, key: field.key, value, text: field.type === 'text' || field.type.startsWith('text or') }] : [];
   });

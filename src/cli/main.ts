@@ -5,6 +5,7 @@ import { Command, CommanderError } from 'commander';
 import { Interrupted } from '../run/errors.js';
 import type { AddCommand, Cli } from './cli.js';
 import { addBench } from './commands/bench.js';
+import { addConvert } from './commands/convert.js';
 import { addDoctor } from './commands/doctor.js';
 import { addEval } from './commands/eval.js';
 import { addGenerate } from './commands/generate.js';
@@ -20,7 +21,7 @@ import { addTrain } from './commands/train.js';
 import { Progress } from './progress.js';
 import { printError } from './table.js';
 
-const COMMANDS: readonly AddCommand[] = [addRun, addGenerate, addScore, addJudge, addPrefer, addTrain, addMerge, addEval, addReport, addDoctor, addBench, addRecipes, addInit];
+const COMMANDS: readonly AddCommand[] = [addRun, addGenerate, addScore, addJudge, addPrefer, addTrain, addMerge, addEval, addReport, addConvert, addDoctor, addBench, addRecipes, addInit];
 const EXIT_OF = { SIGINT: 130, SIGTERM: 143 } as const;
 /** npm and npx pass Ctrl-C on to us beside the terminal's own: what follows this soon is the same key press. */
 const SAME_PRESS_MS = 500;

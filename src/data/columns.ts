@@ -46,3 +46,17 @@ export const ANSWER_COLUMNS: Columns<AnswerRecord> = {
   prompt_id: 'string', task: 'string', completion: 'string', extracted: 'string|null', answer: 'string', correct: 'boolean', tokens: 'integer',
   choice_logps: 'numbers?', extracted_norm: 'string?', correct_norm: 'boolean?',
 };
+
+/** Columns of a run's artefacts by their file names: what the run reads back is checked like what a user hands in. */
+export const ARTEFACT_COLUMNS: Readonly<Record<string, Columns<object>>> = {
+  'prompts.jsonl': PROMPT_COLUMNS,
+  'gold.jsonl': GOLD_COLUMNS,
+  'demonstrations.jsonl': DEMONSTRATION_COLUMNS,
+  'completions.jsonl': COMPLETION_COLUMNS,
+  'scores.jsonl': SCORE_COLUMNS,
+  'judgements.jsonl': JUDGEMENT_COLUMNS,
+  'rewards.jsonl': EXTERNAL_REWARD_COLUMNS,
+  'rankings.jsonl': RANKING_COLUMNS,
+  'pairs.jsonl': PAIR_COLUMNS,
+  'answers.jsonl': ANSWER_COLUMNS,
+};

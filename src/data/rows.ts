@@ -11,6 +11,7 @@
 import { readFile, stat } from 'node:fs/promises';
 import { constants, gunzipSync } from 'node:zlib';
 import type { Environment } from '../models/cache.js';
+import { datasetFiles } from './hub.js';
 import { DataError, describe, isObject, parseLines } from './jsonl.js';
 import { readParquet } from './parquet.js';
 
@@ -66,9 +67,9 @@ export function present(value: Record<string, unknown>): Record<string, unknown>
 /** Whether `source` names a hub data set rather than a file. */
 export const isHubSource = (source: string): boolean => source.startsWith('hub:');
 
-async function filesOf(source: string, _options: SourceOptions): Promise<{ path: string; name: string }[]> {
-  if (isHubSource(source)) throw new DataError(`${source}: hub data sets are not read yet; download the file and name it`);
-  return [{ path: source, name: source }];
+/** The files of a source, and what errors call them. */
+export async function filesOf(source: string, options: SourceOptions = {}): Promise<{ path: string; name: string }[]> {
+  return isHubSource(source) ? datasetFiles(source, options) : [{ path: source, name: source }];
 }
 
 /** The rows of one file; `name` is what errors call it. */

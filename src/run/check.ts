@@ -1,7 +1,7 @@
 /** What a run will work on, looked at before any of it begins: a mistake in the last data file should not cost the hours before it. */
 import type { DemonstrationRecord, GoldRecord, PromptRecord } from '../data/records.js';
 import type { PreferenceRecord } from '../data/preferences.js';
-import { chooseDemonstrations, choosePrompts } from './data.js';
+import { chooseDemonstrations, choosePrompts, nameOf, type ChosenPrompts } from './data.js';
 import { RunError } from './errors.js';
 import { choosePreferences, preferenceLength } from './given-pairs.js';
 import { chooseQuestions } from './evaluation.js';
@@ -19,9 +19,10 @@ export interface Inputs {
 /** Every record that the recipe will use. @throws RunError or DataError for files that are missing, damaged or too short. */
 export async function readInputs(recipe: Recipe): Promise<Inputs> {
   const iterations = Array.from({ length: recipe.pairs.source === null ? recipe.iterations : 0 }, (_, i) => i + 1);
-  const chosen = await Promise.all(iterations.map((t) => choosePrompts(recipe, t)));
+  const chosen: ChosenPrompts[] = [];
+  for (const t of iterations) chosen.push(await choosePrompts(recipe, t)); // one after the other: each reads the whole source
   const prompts = chosen.flatMap((each) => each.prompts);
-  if (recipe.reward.source === 'gold') checkAnswers(prompts, chosen.flatMap((each) => each.gold), recipe.prompts.source);
+  if (recipe.reward.source === 'gold') checkAnswers(prompts, chosen.flatMap((each) => each.gold), nameOf(recipe.prompts.source));
   return {
     prompts,
     demonstrations: recipe.sft.enabled ? await chooseDemonstrations(recipe) : [],

@@ -18,6 +18,8 @@ import type { Policy } from './stages/stage.js';
 export interface ModelsOptions {
   /** Path of θ_0, which also gives tokenizer and chat template. */
   base: string;
+  /** What θ_0 is called: adapters name it as their base. */
+  name: string;
   dtype: DType;
   signal: AbortSignal;
   /** Train adapters of this shape instead of all weights. */
@@ -96,8 +98,8 @@ export class Models {
 
   private async language(): Promise<LanguageModel> {
     if (!this.text) {
-      const { base, dtype, signal } = this.options;
-      this.text = this.timed(() => loadModel(base, { dtype, signal }), (language) => language.model);
+      const { base, name, dtype, signal } = this.options;
+      this.text = this.timed(() => loadModel(name, { dtype, signal }), (language) => language.model);
       const text = this.text;
       this.loaded.set(base, text.then((language) => language.model));
     }

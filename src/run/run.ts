@@ -2,10 +2,11 @@
  * A run: base model, optional SFT, then the iterations. Everything it makes is in its directory, so calling it again, after whatever stopped
  * it, goes on where it was and ends with the same bytes.
  */
-import { appendFileSync, existsSync, mkdirSync, readFileSync, readdirSync, rmSync } from 'node:fs';
+import { appendFileSync, existsSync, readFileSync, readdirSync, rmSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { createHash } from 'node:crypto';
 import { engineInfo, setThreads } from '../engine/addon.js';
+import { makeDirectory, sweep } from '../models/files.js';
 import { modelDigest, resolveModel, type ModelProgress, type ResolvedModel } from '../models/resolve.js';
 import { checkLengths, readInputs } from './check.js';
 import { RunContext } from './context.js';
@@ -22,7 +23,7 @@ import type { Recipe } from './recipe.js';
 import type { RewardFunction } from '../reward/external.js';
 import { loadRewardModel } from './reward-model.js';
 import { fineTune } from './sft.js';
-import { EVENTS, explainDisk, LOCK, METRICS, onDisk, RECIPE, REPORT, RUN, SUMMARY, sweep, writeAtomic, writeRecords, type Phase } from './store.js';
+import { EVENTS, explainDisk, LOCK, METRICS, onDisk, RECIPE, REPORT, RUN, SUMMARY, writeAtomic, writeRecords, type Phase } from './store.js';
 import { metricRows, summarise, summaryOf } from './summary.js';
 
 export interface RunOptions {
@@ -63,7 +64,7 @@ async function locked(recipe: Recipe, options: Options, tell: Emit): Promise<voi
   const { directory } = options;
   checkDirectory(directory);
   const release = await onDisk(directory, async () => {
-    mkdirSync(directory, { recursive: true });
+    await makeDirectory(directory);
     return takeLock(join(directory, LOCK));
   });
   try {
@@ -85,7 +86,7 @@ async function work(recipe: Recipe, { directory, signal, onModelProgress, reward
   const resolved = await stoppable(signal, () => resolveModel(recipe.model, { signal, ...(onModelProgress && { onProgress: onModelProgress }) }));
   const plan = await checkModel(directory, recipe, resolved, signal, emit);
   const models = new Models({
-    base: resolved.path, dtype: recipe.dtype, signal, adapter: adapterOf(recipe),
+    base: resolved.path, name: recipe.model, dtype: recipe.dtype, signal, adapter: adapterOf(recipe),
     onLoad: (model, seconds) => emit({ type: 'model_loaded', name: recipe.model, path: model.path, dtype: model.dtype, parameters: model.config.parameters, seconds }),
   });
   const context = new RunContext({ recipe, directory, base: resolved.path, plan, models, rewards, signal, emit });

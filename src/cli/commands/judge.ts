@@ -29,7 +29,7 @@ export function addJudge(program: Command, cli: Cli): void {
     .option('--iteration <number>', 'part of the random key: another number, other judgements', wholeNumber, 1)
     .requiredOption('-o, --out <file>', 'judgements (JSONL); an existing file is replaced, an unfinished one goes on');
   addSettings(command, KEYS, 'reward', LEAVE_OUT).action(async (flags: Flags) => {
-    const settings = settingsFrom(flags, KEYS, 'reward'), { reward, seed, sample: { max_rows }, score: { block_prompts } } = settings;
+    const settings = settingsFrom(flags, KEYS, 'reward', { leaveOut: LEAVE_OUT }), { reward, seed, sample: { max_rows }, score: { block_prompts } } = settings;
     const groups = groupCompletions(await readRecords(flags.completions, COMPLETION_COLUMNS));
     const names = { current: flags.model, previous: flags.previous ?? flags.model }, { iteration } = flags;
     await withModels([...new Set(Object.values(names))], settings, cli, async (models) => {

@@ -43,7 +43,7 @@ export function addPrefer(program: Command, _cli: Cli): void {
     .option('--rankings <file>', 'also write ranks and consistency of every prompt')
     .option('--json', 'print the summary as JSON');
   addSettings(command, KEYS, 'rank').action(async (flags: Flags) => {
-    const settings = settingsFrom(flags, KEYS, 'rank', rewardFile(flags));
+    const settings = settingsFrom(flags, KEYS, 'rank', { more: rewardFile(flags) });
     const scores = await readRecords(flags.scores, SCORE_COLUMNS), completions = await readRecords(flags.completions, COMPLETION_COLUMNS);
     const { rankings, pairs, summary } = rank(await judged(flags, settings, scores, completions), scores, completions, settings.rank);
     if (flags.rankings !== undefined) await writeRecords(flags.rankings, rankings);
@@ -54,9 +54,9 @@ export function addPrefer(program: Command, _cli: Cli): void {
   });
 }
 
-/** The recipe key that --rewards stands for. */
+/** The recipe key that --rewards stands for; its file is one iteration's. */
 function rewardFile({ rewardSource, rewards }: Flags): Override[] {
-  return rewardSource === 'file' && rewards !== undefined ? [{ label: `--rewards ${rewards}`, key: 'reward.file', value: rewards, text: true }] : [];
+  return rewardSource === 'file' && rewards !== undefined ? [{ label: `--rewards ${rewards}`, key: 'reward.file', value: rewards, text: true }, { label: '--rewards', key: 'iterations', value: '1' }] : [];
 }
 
 /** The rewards that the flags name. */
