@@ -70,6 +70,7 @@ const reward = z.strictObject({
   length: z.enum(['sum', 'mean']).default('sum').describe('Of the implicit reward: summed over the response\'s tokens (the paper\'s), or their mean.'),
   against: z.enum(['none', 'implicit', 'likelihood']).default('none').describe('With a judge outside: which reward of θ_{t−1} its ranking is compared with for C. `none` measures no C; `rank.weighting` must then be `fixed`.'),
   judgements: z.int().min(1).max(1024).default(3).describe('With `judge`: judgements a response, whose points are averaged.'),
+  reasons: z.boolean().default(true).describe('With `judge`: ask for reasons before the score. false asks for the score alone, its line begun for the model: for small models, which forget the form.'),
   temperature: z.number().gt(0).max(100).default(0.7).describe('With `judge`: sampling temperature of a judgement.'),
   top_p: z.number().gt(0).max(1).default(0.95).describe('With `judge`: nucleus of a judgement.'),
   max_new_tokens: count(1, 256).describe('With `judge`: longest judgement in tokens.'),
