@@ -9,6 +9,8 @@ import { pathToFileURL } from 'node:url';
 import { cacheDir, probe, runMain, runStep, say, SetupError } from './steps.mjs';
 
 export const TORCH_VERSION = '2.13.0';
+/** Where PyTorch publishes the wheels with CPU libraries only; PyPI has them for some platforms. */
+const CPU_INDEX = 'https://download.pytorch.org/whl/cpu';
 export const python = process.env.PYTHON || 'python3';
 
 /** → { root, version, source }: root holds include/ and lib/. */
@@ -73,7 +75,7 @@ function fetchWheel(target) {
     runStep(python, ['-c', UNPACK, join(work, wheel), work], { quiet: true });
     if (existsSync(join(work, 'torch/lib', libraryName('torch_cuda')))) {
       throw new SetupError(`pip found only the CUDA build of torch ${TORCH_VERSION}, whose libraries need NVIDIA's. ` +
-        "Give pip PyTorch's CPU index in PIP_EXTRA_INDEX_URL and run this again, or set LIBTORCH to a libtorch you have.");
+        `Set PIP_EXTRA_INDEX_URL=${CPU_INDEX} (PyTorch's index of CPU builds) and run this again, or set LIBTORCH to a libtorch you have.`);
     }
     try {
       renameSync(join(work, 'torch'), target);
@@ -91,7 +93,7 @@ function download(work, platform, builds) {
     try {
       runStep(python, ['-m', 'pip', 'download', '--no-deps', '--only-binary=:all:', '--python-version', '3.11', '--implementation', 'cp',
         '--abi', 'cp311', '--platform', platform, '--disable-pip-version-check', '-q', '-d', work, `torch==${TORCH_VERSION}${build}`],
-      { quiet: index < builds.length - 1, hint: 'pip could not fetch libtorch: check the network, or set LIBTORCH to a libtorch you have.' });
+      { quiet: index < builds.length - 1, hint: `pip could not fetch libtorch: check the network, name PyTorch's index of CPU builds (PIP_EXTRA_INDEX_URL=${CPU_INDEX}), or set LIBTORCH to a libtorch you have.` });
       return;
     } catch (error) {
       if (!(error instanceof SetupError) || index === builds.length - 1) throw error;

@@ -7,5 +7,17 @@ export type { ScoreRequest, ScoreResult, ScoringGroup } from './engine/score.js'
 export { Trainer, type ExampleInput, type PairInput, type StepMetrics, type TrainerParams } from './engine/trainer.js';
 export { LanguageModel, loadModel, type LoadOptions, type TextOptions } from './lm/language-model.js';
 export { modelDigest, resolveModel, type ResolvedModel, type ResolveOptions } from './models/resolve.js';
+export { DataError } from './data/jsonl.js';
+export { loadPreferences, toTrl, type PreferenceRecord, type Preferences, type TrlFormat } from './data/preferences.js';
+export { loadPrompts, type Loaded, type LoadOptions as LoadRowsOptions } from './data/prompts.js';
+export type * from './data/records.js';
+export { readRows, type SourceOptions, type SourceRow } from './data/rows.js';
+export type { RewardFunction, RewardItem } from './reward/external.js';
+export { Interrupted, RunError, type RunErrorCode } from './run/errors.js';
+export type { RunEvent, StageName } from './run/events.js';
+export { parseRecipe, recipeText } from './run/recipe-file.js';
+export type { Recipe } from './run/recipe.js';
+export { run, type RunOptions } from './run/run.js';
+export type { IterationSummary } from './run/summary.js';
 export { ChatTemplate, type Message } from './text/chat-template.js';
 export { loadTokenizer, Tokenizer } from './text/tokenizer.js';

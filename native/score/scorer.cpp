@@ -25,7 +25,7 @@ void check_request(const ModelConfig& config, const ScoringRequest& request) {
       const std::string completion = "completion " + std::to_string(c);
       check_tokens(config, group.completions[c], "[score] " + completion + " of " + prompt);
       check_length(config, static_cast<int64_t>(group.prompt.size() + group.completions[c].size()),
-                   "[score] " + prompt + " with " + completion, "shorten the prompt or the completion");
+                   "[score] " + prompt + " with " + completion, "shorten the prompt or the completion", -1);  // the last token is never read
     }
   }
 }

@@ -34,7 +34,7 @@ export function runTable(phases: readonly PhaseReport[]): string {
   const header = ['model', 'accuracy', '95 % interval', 'mean C', 'pairs', 'margin', 'length', 'sample tok/s', 'score tok/s', 'train tok/s', 'eval tok/s'];
   return formatTable(header, phases.map(({ label, accuracy, ranking, answerTokens, steps, stages }) => {
     const margins = steps.flatMap(({ margin }) => margin ?? []);
-    const length = ranking?.length ?? answerTokens;
+    const length = ranking?.mean_length ?? answerTokens;
     const speed = (...names: string[]) => {
       const stage = stages.find((s) => names.includes(s.stage) && s.tokens > 0 && s.seconds > 0);
       return stage ? thousands(Math.round(stage.tokens / stage.seconds)) : '';

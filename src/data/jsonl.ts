@@ -31,16 +31,24 @@ export function serialize(record: object): string {
 
 /** The objects of a file's non-blank lines. @throws DataError */
 export function parseJsonl(bytes: Uint8Array, file: string): Line[] {
-  const lines: Line[] = [];
+  return parseLines(bytes, (number) => `${file}:${number}`).map(({ value, where, number }) => {
+    if (!isObject(value)) throw new DataError(`${where}: the line is ${describe(value)}; each line must be one JSON object`);
+    return { number, where, value };
+  });
+}
+
+/** The values of the non-blank lines; `place` names a line (from 1) as errors do. @throws DataError */
+export function parseLines(bytes: Uint8Array, place: (line: number) => string): { number: number; where: string; value: unknown }[] {
+  const lines: { number: number; where: string; value: unknown }[] = [];
   for (let start = 0, number = 1; start < bytes.length; number++) {
     const newline = bytes.indexOf(NEWLINE, start);
     const end = newline === -1 ? bytes.length : newline;
-    const where = `${file}:${number}`;
+    const where = place(number);
     if (end - start > MAX_LINE_BYTES) {
       throw new DataError(`${where}: the line is ${Math.ceil((end - start) / 2 ** 20)} MiB long, the limit is ${MAX_LINE_BYTES / 2 ** 20} MiB; is this JSON Lines (one object a line)?`);
     }
     const text = decode(bytes.subarray(start, end), where).trim();
-    if (text !== '') lines.push({ number, where, value: parseObject(text, where) });
+    if (text !== '') lines.push({ number, where, value: parseValue(text, where) });
     start = end + 1;
   }
   return lines;
@@ -89,12 +97,13 @@ export function columnList(value: Record<string, unknown>): string {
 /** A value in a few words, for an error message. */
 export function describe(value: unknown): string {
   if (value === undefined) return 'missing';
+  if (value instanceof Uint8Array) return `${value.length} bytes that are not text`;
   const text = JSON.stringify(value) ?? String(value);
   return text.length > 60 ? `${text.slice(0, 57)}…` : text;
 }
 
 const ROLES = new Set(['system', 'user', 'assistant']);
-const isObject = (value: unknown): value is Record<string, unknown> => typeof value === 'object' && value !== null && !Array.isArray(value);
+export const isObject = (value: unknown): value is Record<string, unknown> => typeof value === 'object' && value !== null && !Array.isArray(value);
 const isMessage = (value: unknown) => isObject(value) && ROLES.has(value.role as string) && typeof value.content === 'string';
 const isChoice = (value: unknown) => isObject(value) && typeof value.label === 'string' && typeof value.text === 'string';
 const listOf = (holds: (value: unknown) => boolean, least = 0) => (value: unknown) => Array.isArray(value) && value.length >= least && value.every(holds);
@@ -109,6 +118,7 @@ const CHECKS: Record<Kind, { holds: (value: unknown) => boolean; expected: strin
   messages: { holds: listOf(isMessage, 1), expected: 'a list of messages {"role": "system" | "user" | "assistant", "content": string}' },
   choices: { holds: listOf(isChoice, 2), expected: 'a list of at least two choices {"label": string, "text": string}' },
   'string|null': { holds: (v) => v === null || typeof v === 'string', expected: 'a string or null' },
+  'number|null': { holds: (v) => v === null || Number.isFinite(v), expected: 'a number or null' },
 };
 
 export const isMessages = CHECKS.messages.holds;
@@ -121,13 +131,10 @@ function decode(bytes: Uint8Array, where: string): string {
   }
 }
 
-function parseObject(text: string, where: string): Record<string, unknown> {
-  let value: unknown;
+function parseValue(text: string, where: string): unknown {
   try {
-    value = JSON.parse(text);
+    return JSON.parse(text) as unknown;
   } catch (cause) {
     throw new DataError(`${where}: not JSON (${(cause as Error).message}); each line must be one JSON object`, { cause });
   }
-  if (!isObject(value)) throw new DataError(`${where}: the line is ${describe(value)}; each line must be one JSON object`);
-  return value;
 }

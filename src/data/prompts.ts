@@ -1,18 +1,23 @@
 /**
- * Prompts and demonstrations from a user's JSONL file. A row is recognised by its columns:
+ * Prompts and demonstrations from any source that rows.ts reads. A row is recognised by its columns:
  *
  *   prompt (string | messages) [+ answer, choices]            TRL's columns; messages as they are, a string as one user message
- *   messages                                                  prompts: up to the last user turn; demonstrations: the last assistant turn
- *   question + choices [+ context, answer | answerKey]        multiple choice (ARC, OpenBookQA, SIQA)
+ *   messages | conversations                                  prompts: up to the last user turn; demonstrations: the last assistant turn
+ *   question + choices [+ context, answer | answerKey]        multiple choice (ARC, OpenBookQA, MMLU)
+ *   question + context + answerA, answerB, answerC [+ label]  SIQA as published
  *   question [+ final | answer]                               GSM8K and other questions with a number for an answer
  *   instruction [+ input, output]                             Alpaca, Dolly
  *   prompt + completion                                       demonstrations, TRL's columns
  *
- * Without an `id`, a row gets one that depends on its content alone, so that shuffling a file changes no id.
+ * Without an `id`, a row gets the hash of what it says (contentId), so that shuffling a file changes no id. Of rows that say the same the
+ * first stays, whatever their ids; the others are counted. In one source an id must name one prompt; across several sources
+ * a repeated id gets the beginning of its content's hash added.
  */
-import type { Choice, DemonstrationRecord, Message, PromptRecord } from './records.js';
-import { columnList, DataError, describe, isMessages, readJsonl, type Line } from './jsonl.js';
-import { askChoices, askQuestion, contentId } from './question.js';
+import { choicePrompt, choicesOf, type MakePrompt } from './choices.js';
+import { columnList, DataError, describe, isMessages, isObject } from './jsonl.js';
+import type { DemonstrationRecord, Message, PromptRecord } from './records.js';
+import { askQuestion, contentId } from './question.js';
+import { present, readObjects, type Row, type SourceOptions } from './rows.js';
 
 export interface Loaded<T> {
   records: T[];
@@ -20,45 +25,73 @@ export interface Loaded<T> {
   duplicates: number;
 }
 
-/** Reads prompts. Repeated prompts are left out and counted. @throws DataError for a bad row, an id used for two prompts, no rows. */
-export async function loadPrompts(path: string): Promise<Loaded<PromptRecord>> {
-  return distinct(await readJsonl(path), promptOf, ({ prompt }) => contentId(prompt));
+export interface LoadOptions extends Omit<SourceOptions, 'columns'> {
+  /** Other sets' column names for ours, such as `prompt=query`: the row's `query` is read as its `prompt`. */
+  columns?: readonly string[] | undefined;
+}
+
+/** Reads prompts, of several sources one after the other. Repeated prompts are left out and counted. @throws DataError for a bad row, an id used for two prompts, no rows. */
+export async function loadPrompts(source: string | readonly string[], options: LoadOptions = {}): Promise<Loaded<PromptRecord>> {
+  return distinct(await readSources(source, options), promptOf, ({ prompt }) => contentId(prompt));
 }
 
 /** Reads demonstrations. Repeated ones are left out and counted. @throws as `loadPrompts`. */
-export async function loadDemonstrations(path: string): Promise<Loaded<DemonstrationRecord>> {
-  return distinct(await readJsonl(path), demonstrationOf, ({ prompt, completion }) => contentId([...prompt, ...completion]));
+export async function loadDemonstrations(source: string | readonly string[], options: LoadOptions = {}): Promise<Loaded<DemonstrationRecord>> {
+  return distinct(await readSources(source, options), demonstrationOf, ({ prompt, completion }) => contentId([...prompt, ...completion]));
+}
+
+type SourcedRow = Row & { source: number };
+
+async function readSources(sources: string | readonly string[], { columns = [], ...options }: LoadOptions): Promise<SourcedRow[]> {
+  const names = typeof sources === 'string' ? [sources] : sources, rows: SourcedRow[] = [];
+  if (names.length > 1 && names.includes('builtin')) throw new DataError('the built-in prompts cannot be mixed with other sources; take them alone, or leave `builtin` out of the list');
+  for (const [source, name] of names.entries()) {
+    for (const row of await readObjects(name, options)) rows.push({ ...rename(row, columns), source });
+  }
+  return rows;
+}
+
+function rename(row: Row, columns: readonly string[]): Row {
+  if (columns.length === 0) return row;
+  const value = { ...row.value };
+  for (const pair of columns) {
+    const [ours, theirs] = pair.split(/=(.*)/s, 2) as [string, string | undefined];
+    if (!ours || !theirs) throw new DataError(`the column mapping ${JSON.stringify(pair)} is not of the form ours=theirs, such as prompt=query`);
+    if (row.value[theirs] === undefined) throw new DataError(`${row.where}: there is no column ${JSON.stringify(theirs)} to read as ${JSON.stringify(ours)}; the row has ${columnList(row.value)}`);
+    value[ours] = row.value[theirs];
+  }
+  return { value, where: row.where };
 }
 
 /** The prompt of one row. */
-export function promptOf(line: Line): PromptRecord {
-  const { value, where } = line;
-  const base = (prompt: Message[]) => ({ id: optionalText(line, 'id') ?? contentId(prompt), prompt });
-  if (value.choices !== undefined && value.prompt === undefined) return choicePrompt(line, base);
+export function promptOf(row: Row): PromptRecord {
+  const line = unfolded(row), { value, where } = line;
+  const base: MakePrompt = (prompt, given = {}) => withOptional(line, { id: idOf(line) ?? contentId(prompt), prompt }, given);
+  if (value.prompt === undefined && (value.choices !== undefined || value.answerA !== undefined)) return choicePrompt(line, base);
   if (value.prompt !== undefined) {
-    const prompt = base(conversation(line, 'prompt'));
-    if (prompt.prompt.at(-1)!.role === 'assistant') throw new DataError(`${where}: "prompt" ends with an assistant turn; it must end where the model is to speak`);
+    const prompt = conversation(line, 'prompt');
+    if (prompt.at(-1)!.role === 'assistant') throw new DataError(`${where}: "prompt" ends with an assistant turn; it must end where the model is to speak`);
     const choices = value.choices === undefined ? undefined : choicesOf(line);
-    return withOptional(line, prompt, { answer: optionalText(line, 'answer'), choices });
+    return base(prompt, { answer: optionalText(line, 'answer'), choices });
   }
   if (value.messages !== undefined) {
     const messages = conversation(line, 'messages');
     const last = messages.findLastIndex(({ role }) => role === 'user');
     if (last === -1) throw new DataError(`${where}: "messages" has no user turn to answer`);
-    return withOptional(line, base(messages.slice(0, last + 1)), {});
+    return base(messages.slice(0, last + 1));
   }
   if (value.question !== undefined) {
     // GSM8K as published has the whole solution in `answer`, its last line being `#### N`.
     const answer = optionalText(line, 'final') ?? optionalText(line, 'answer')?.split('####').at(-1)!.trim();
-    return withOptional(line, base(askQuestion(text(line, 'question'), 'number')), { answer });
+    return base(askQuestion(text(line, 'question'), 'number'), { answer });
   }
-  if (value.instruction !== undefined) return withOptional(line, base(instruction(line)), {});
+  if (value.instruction !== undefined) return base(instruction(line));
   throw new DataError(`${where}: no prompt found; give "prompt" (text or messages), "messages", "question" or "instruction"; the row has ${columnList(value)}`);
 }
 
 /** The demonstration of one row. */
-export function demonstrationOf(line: Line): DemonstrationRecord {
-  const { value, where } = line;
+export function demonstrationOf(row: Row): DemonstrationRecord {
+  const line = unfolded(row), { value, where } = line;
   let prompt: Message[], completion: Message[];
   if (value.messages !== undefined) {
     const messages = conversation(line, 'messages');
@@ -74,39 +107,29 @@ export function demonstrationOf(line: Line): DemonstrationRecord {
   if (completion.length !== 1 || completion[0]!.role !== 'assistant' || completion[0]!.content.trim() === '') {
     throw new DataError(`${where}: a demonstration's completion must be one assistant turn that is not empty`);
   }
-  return { id: optionalText(line, 'id') ?? contentId([...prompt, ...completion]), prompt, completion };
+  return { id: idOf(line) ?? contentId([...prompt, ...completion]), prompt, completion };
 }
 
-function choicePrompt(line: Line, base: (prompt: Message[]) => { id: string; prompt: Message[] }): PromptRecord {
-  const choices = choicesOf(line);
-  const question = line.value.question === undefined ? 'question_stem' : 'question';
-  const answer = optionalText(line, 'answer') ?? optionalText(line, 'answerKey');
-  if (answer !== undefined && !choices.some(({ label }) => label === answer)) {
-    throw new DataError(`${line.where}: the answer ${describe(answer)} is not among the labels ${choices.map(({ label }) => label).join(', ')}`);
-  }
-  return withOptional(line, base(askChoices(text(line, question), choices, optionalText(line, 'context'))), { answer, choices });
+const idOf = (row: Row): string | undefined => optionalText(row, 'id') ?? optionalText(row, 'prompt_id') ?? optionalText(row, 'uuid');
+
+/** ShareGPT's `conversations` of {from, value} as messages, and absent values away. */
+function unfolded(row: Row): Row {
+  const value = present(row.value), turns = value['conversations'];
+  if (value['messages'] !== undefined || !Array.isArray(turns)) return { ...row, value };
+  const messages = turns.map((turn: unknown) => (isObject(turn) && turn['value'] !== undefined ? { role: SHARE_GPT[String(turn['from'])] ?? turn['from'], content: turn['value'] } : turn));
+  return { ...row, value: { ...value, messages } };
 }
 
-/** Choices as a list of {label, text}, or as the hub's {label: […], text: […]}. */
-function choicesOf({ value, where }: Line): Choice[] {
-  const raw = value.choices as { label?: unknown; text?: unknown } | null;
-  const list: unknown = raw !== null && Array.isArray(raw.label) && Array.isArray(raw.text)
-    ? raw.label.map((label, i) => ({ label, text: (raw.text as unknown[])[i] }))
-    : raw;
-  const valid = Array.isArray(list) && list.length >= 2 && list.every((c) => typeof c?.label === 'string' && typeof c.text === 'string');
-  if (!valid) throw new DataError(`${where}: "choices" must be a list of at least two {"label", "text"}, but is ${describe(value.choices)}`);
-  const choices = (list as Choice[]).map(({ label, text }) => ({ label, text }));
-  if (new Set(choices.map(({ label }) => label)).size < choices.length) throw new DataError(`${where}: two choices have the same label`);
-  return choices;
-}
+const SHARE_GPT: Record<string, Message['role']> = { human: 'user', user: 'user', gpt: 'assistant', assistant: 'assistant', system: 'system' };
 
-function instruction(line: Line): Message[] {
+/** Alpaca's instruction and input as one user message. */
+export function instruction(line: Row): Message[] {
   const input = optionalText(line, 'input')?.trim();
   return [{ role: 'user', content: text(line, 'instruction') + (input ? `\n\n${input}` : '') }];
 }
 
 /** A column that is a string or a list of messages; a string becomes one message of `role`. */
-function conversation({ value, where }: Line, column: string, role: Message['role'] = 'user'): Message[] {
+export function conversation({ value, where }: Row, column: string, role: Message['role'] = 'user'): Message[] {
   const raw = value[column];
   if (typeof raw === 'string' && raw.trim() !== '') return [{ role, content: raw }];
   if (!isMessages(raw)) {
@@ -115,13 +138,13 @@ function conversation({ value, where }: Line, column: string, role: Message['rol
   return (raw as Message[]).map((message) => ({ role: message.role, content: message.content }));
 }
 
-function text({ value, where }: Line, column: string): string {
+export function text({ value, where }: Row, column: string): string {
   const raw = value[column];
   if (typeof raw !== 'string' || raw.trim() === '') throw new DataError(`${where}: column "${column}" must be text that is not empty, but is ${describe(raw)}`);
   return raw;
 }
 
-function optionalText({ value, where }: Line, column: string): string | undefined {
+export function optionalText({ value, where }: Row, column: string): string | undefined {
   const raw = value[column];
   if (raw === undefined || raw === null) return undefined;
   if (typeof raw === 'number' && Number.isFinite(raw)) return String(raw);
@@ -130,23 +153,24 @@ function optionalText({ value, where }: Line, column: string): string | undefine
 }
 
 /** Adds the columns that are there: an absent one must not become `undefined`, artefacts are compared byte by byte. */
-function withOptional(line: Line, record: PromptRecord, { answer, choices }: Pick<PromptRecord, 'answer' | 'choices'>): PromptRecord {
+function withOptional(line: Row, record: PromptRecord, { answer, choices }: Pick<PromptRecord, 'answer' | 'choices'>): PromptRecord {
   const task = optionalText(line, 'task');
   return { ...record, ...(answer !== undefined && { answer }), ...(task !== undefined && { task }), ...(choices && { choices }) };
 }
 
-function distinct<T extends { id: string }>(lines: readonly Line[], read: (line: Line) => T, content: (record: T) => string): Loaded<T> {
-  const seen = new Set<string>(), ids = new Map<string, string>();
+function distinct<T extends { id: string }>(lines: readonly SourcedRow[], read: (row: Row) => T, content: (record: T) => string): Loaded<T> {
+  const seen = new Set<string>(), ids = new Map<string, SourcedRow>();
   const records: T[] = [];
   for (const line of lines) {
     const record = read(line);
     const said = content(record);
     if (seen.has(said)) continue;
     const other = ids.get(record.id);
-    if (other !== undefined) throw new DataError(`${line.where}: the id ${describe(record.id)} is also that of ${other}; records are joined by id, so it must name one row`);
+    if (other?.source === line.source) throw new DataError(`${line.where}: the id ${describe(record.id)} is also that of ${other.where}; records are joined by id, so it must name one row`);
+    const named = other === undefined ? record : { ...record, id: `${record.id}-${said}` };
     seen.add(said);
-    ids.set(record.id, line.where);
-    records.push(record);
+    ids.set(named.id, line);
+    records.push(named);
   }
   return { records, duplicates: lines.length - records.length };
 }

@@ -24,6 +24,18 @@ export interface PromptRecord {
   choices?: Choice[];
 }
 
+/**
+ * The known answer of one of an iteration's prompts: `gold.jsonl`, beside a `prompts.jsonl` that leaves it out. The Oracle's reward and the
+ * report read it; sampling, scoring and training never do.
+ */
+export interface GoldRecord {
+  /** Of the prompt. */
+  id: string;
+  answer: string;
+  task?: string;
+  choices?: Choice[];
+}
+
 /** A demonstration for supervised fine-tuning: the loss is on `completion` alone. */
 export interface DemonstrationRecord {
   id: string;
@@ -62,6 +74,26 @@ export interface RewardRecord {
   reward_previous: number;
 }
 
+/** What one external judge (reward model, scores file, gold answer, function) gives a completion; `reward_previous` where it also stands for a second judge. */
+export interface ExternalRewardRecord {
+  prompt_id: string;
+  sample: number;
+  reward: number;
+  reward_previous?: number;
+}
+
+/** One judgement of LLM-as-a-judge: what θ_t or θ_{t−1} wrote about a completion, and the points read from it. */
+export interface JudgementRecord {
+  prompt_id: string;
+  sample: number;
+  judge: 'current' | 'previous';
+  /** 0 … judgements − 1: each is drawn with a key of its own. */
+  judgement: number;
+  /** 0 … 5; null where the text gives none, or the completion is too long to be put to the judge. */
+  score: number | null;
+  text: string;
+}
+
 /** What ranking made of one prompt: both models' rewards and ordinal ranks by sample, and their agreement. */
 export interface RankingRecord {
   prompt_id: string;
@@ -78,7 +110,7 @@ export interface RankingRecord {
   /** C of this prompt by the recipe's method, in [0, 1]. */
   consistency: number;
   /** Why no pair was made of it; absent where one was. */
-  skipped?: 'too_few_completions' | 'all_equal' | 'identical_pair' | 'below_threshold';
+  skipped?: 'no_judgement' | 'too_few_completions' | 'all_equal' | 'identical_pair' | 'empty_chosen' | 'below_threshold' | 'below_consistency';
 }
 
 /** A preference pair with all that training needs: TRL's columns, the token ids, and the reference log-probs. */
@@ -95,6 +127,9 @@ export interface PairRecord {
   /** Summed log-probs under the reference, θ_t. */
   ref_chosen_logps: number;
   ref_rejected_logps: number;
+  /** Summed log-probs under θ_0: what a KL penalty, and `train.reference: base`, measure against. */
+  base_chosen_logps?: number;
+  base_rejected_logps?: number;
   reward_chosen: number;
   reward_rejected: number;
   /** C of this prompt. */
@@ -103,7 +138,7 @@ export interface PairRecord {
   weight: number;
 }
 
-/** One evaluated question. */
+/** One evaluated question. By log-likelihood there is no completion: `extracted` is the label of the likeliest choice. */
 export interface AnswerRecord {
   prompt_id: string;
   task: string;
@@ -111,5 +146,11 @@ export interface AnswerRecord {
   extracted: string | null;
   answer: string;
   correct: boolean;
+  /** Of the completion; by log-likelihood, of all choices together. */
   tokens: number;
+  /** Log-likelihood only: summed log-prob of each choice, nats, in the question's order. */
+  choice_logps?: number[];
+  /** Log-likelihood only: label of the choice whose log-prob a character is highest, and whether it is the answer (`acc_norm`). */
+  extracted_norm?: string;
+  correct_norm?: boolean;
 }

@@ -4,7 +4,10 @@
  *   Wilson (1927) score interval: (p + z²/2n ± z √(p(1−p)/n + z²/4n²)) / (1 + z²/n), z = 1.96 for 95 %. Unlike p ± z·s it stays in [0, 1]
  *   and is right for few questions and for accuracies near 0 and 1.
  *   McNemar's exact test (1947) for two models on the same questions: of b + c questions that one alone answers, b ~ Binomial(b + c, ½).
+ *   Paired bootstrap (Efron 1979) of the difference: questions drawn anew with replacement, each with both models' answers; the 2.5 and 97.5
+ *   percentiles of 10,000 differences. The draws depend on the counts alone, so the interval is the same wherever it is computed.
  */
+import { Draw } from '../data/draw.js';
 import type { AnswerRecord } from '../data/records.js';
 
 /** The 97.5 % point of the normal distribution. */
@@ -25,6 +28,18 @@ export function accuracyOf(answers: readonly Pick<AnswerRecord, 'correct'>[]): A
   return { correct, total: answers.length, accuracy: answers.length === 0 ? 0 : correct / answers.length, ...wilson(correct, answers.length) };
 }
 
+/** Accuracy by the length-normalised choice (`acc_norm`); null where an answer was not made by log-likelihood. */
+export function normalised(answers: readonly Pick<AnswerRecord, 'correct_norm'>[]): Accuracy | null {
+  if (answers.length === 0 || answers.some((answer) => answer.correct_norm === undefined)) return null;
+  return accuracyOf(answers.map((answer) => ({ correct: answer.correct_norm! })));
+}
+
+/** Answers by their task, in order of first appearance. */
+export function byTask<T extends Pick<AnswerRecord, 'task'>>(answers: readonly T[]): { task: string; answers: T[] }[] {
+  const tasks = [...new Set(answers.map(({ task }) => task))];
+  return tasks.map((task) => ({ task, answers: answers.filter((answer) => answer.task === task) }));
+}
+
 /** Wilson 95 % interval of `correct` out of `total`. */
 export function wilson(correct: number, total: number): { low: number; high: number } {
   if (total === 0) return { low: 0, high: 1 };
@@ -37,24 +52,36 @@ export function wilson(correct: number, total: number): { low: number; high: num
 export interface Comparison {
   /** Questions that both answered; the others are left out. */
   questions: number;
+  /** Answered right by one alone. */
   onlyBefore: number;
   onlyAfter: number;
-  /** accuracy after − accuracy before, over the shared questions. */
+  /** Accuracies over the shared questions, and after − before. */
+  before: number;
+  after: number;
   difference: number;
+  /** Paired bootstrap 95 % interval of the difference; [−1, 1] without a question. */
+  low: number;
+  high: number;
   /** Two-sided p of McNemar's exact test: how often chance alone would part them so far. */
   p: number;
 }
 
 /** Compares two models on the questions that both answered, joined by task and prompt id. */
-export function compare(before: readonly AnswerRecord[], after: readonly AnswerRecord[]): Comparison {
-  const id = (answer: AnswerRecord) => `${answer.task} ${answer.prompt_id}`;
+export function compare(before: readonly Graded[], after: readonly Graded[]): Comparison {
+  const id = (answer: Graded) => `${answer.task} ${answer.prompt_id}`;
   const correctBefore = new Map(before.map((answer) => [id(answer), answer.correct]));
-  const shared = after.filter((answer) => correctBefore.has(id(answer)));
+  const shared = after.filter((answer) => correctBefore.has(id(answer))), n = shared.length;
+  const share = (count: number) => (n === 0 ? 0 : count / n);
   const onlyBefore = shared.filter((answer) => !answer.correct && correctBefore.get(id(answer))).length;
   const onlyAfter = shared.filter((answer) => answer.correct && !correctBefore.get(id(answer))).length;
-  const difference = shared.length === 0 ? 0 : (onlyAfter - onlyBefore) / shared.length;
-  return { questions: shared.length, onlyBefore, onlyAfter, difference, p: mcnemarExact(onlyBefore, onlyAfter) };
+  const right = shared.filter((answer) => answer.correct).length;
+  return {
+    questions: n, onlyBefore, onlyAfter, before: share(right - onlyAfter + onlyBefore), after: share(right), difference: share(onlyAfter - onlyBefore),
+    ...bootstrapDifference(n, onlyBefore, onlyAfter), p: mcnemarExact(onlyBefore, onlyAfter),
+  };
 }
+
+export type Graded = Pick<AnswerRecord, 'task' | 'prompt_id' | 'correct'>;
 
 /** Two-sided p: twice the binomial tail P(X ≤ min(b, c)), at most 1. */
 export function mcnemarExact(b: number, c: number): number {
@@ -66,4 +93,52 @@ export function mcnemarExact(b: number, c: number): number {
     logTerm += Math.log((n - k) / (k + 1));
   }
   return Math.min(1, 2 * tail);
+}
+
+const RESAMPLES = 10_000;
+
+/**
+ * 95 % interval of (c − b) / n, where of n questions b are answered by the one model alone and c by the other alone. Of n questions drawn, those
+ * that the models part on are Binomial(n, (b + c) / n), and of these the wins Binomial(·, c / (b + c)): two draws a resample instead of n.
+ */
+export function bootstrapDifference(n: number, b: number, c: number): { low: number; high: number } {
+  if (n === 0) return { low: -1, high: 1 };
+  const draw = new Draw(`bootstrap ${n} ${b} ${c}`), uniform = () => draw.int(0, 2 ** 32 - 1) / 2 ** 32;
+  const parted = binomial(n, (b + c) / n), won = new Map<number, Float64Array>();
+  const differences = Float64Array.from({ length: RESAMPLES }, () => {
+    const k = drawn(parted, uniform());
+    if (!won.has(k)) won.set(k, binomial(k, b + c === 0 ? 0 : c / (b + c)));
+    return (2 * drawn(won.get(k)!, uniform()) - k) / n;
+  }).sort();
+  return { low: quantile(differences, 0.025), high: quantile(differences, 0.975) };
+}
+
+/** P(X ≤ k) of Binomial(n, p), k = 0 … n. */
+function binomial(n: number, p: number): Float64Array {
+  const cumulative = new Float64Array(n + 1).fill(1);
+  if (p <= 0) return cumulative;
+  if (p >= 1) return cumulative.fill(0, 0, n);
+  let logTerm = n * Math.log1p(-p), sum = 0;
+  for (let k = 0; k < n; k++) {
+    cumulative[k] = sum += Math.exp(logTerm);
+    logTerm += Math.log(((n - k) / (k + 1)) * (p / (1 - p)));
+  }
+  return cumulative;
+}
+
+/** The first k with `u` < P(X ≤ k). */
+function drawn(cumulative: Float64Array, u: number): number {
+  let low = 0, high = cumulative.length - 1;
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if (u < cumulative[middle]!) high = middle;
+    else low = middle + 1;
+  }
+  return low;
+}
+
+/** Linear between neighbours, as numpy's. */
+function quantile(sorted: Float64Array, q: number): number {
+  const at = q * (sorted.length - 1), below = Math.floor(at), low = sorted[below]!;
+  return low + (at - below) * (sorted[Math.min(below + 1, sorted.length - 1)]! - low);
 }

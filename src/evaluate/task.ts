@@ -1,14 +1,24 @@
 /**
- * A task is a source of questions with known answers. What a completion answers follows from the question alone (answer.ts), so a new
- * task is one file: where its questions come from, and what a row must have; and its line in tasks.ts.
+ * A task is a source of questions with known answers: where they come from, what a row must have, and, for multiple choice, the text whose
+ * continuations are the choices. A new task is one file and its line in tasks.ts.
  */
-import { loadPrompts } from '../data/prompts.js';
+import { promptOf } from '../data/prompts.js';
+import { columnList, DataError, describe, type Line } from '../data/jsonl.js';
+import { readObjects, type Row } from '../data/rows.js';
 import type { AnswerRecord, PromptRecord } from '../data/records.js';
-import { extractAnswer, isCorrect } from './answer.js';
+import { extractAnswer, matchesAnswer } from './answer.js';
+
+/** A question that can be graded. */
+export interface Question extends PromptRecord {
+  answer: string;
+  task: string;
+  /** Log-likelihood: the text that each choice continues, after a space. Absent where the row has no bare question or no choices. */
+  stem?: string;
+}
 
 export interface TaskSource {
-  /** JSONL file of the questions; every task but `builtin` needs one. */
-  path?: string | undefined;
+  /** A JSONL, JSON or Parquet file, or `hub:org/name[/config][:split]`; without it the task's own hub source. */
+  source?: string | undefined;
   /** Seed of the built-in questions. */
   seed?: number | undefined;
   /** At most this many questions, the first ones of the source; the built-in task makes exactly so many. */
@@ -17,32 +27,70 @@ export interface TaskSource {
 
 export interface Task {
   readonly name: string;
-  /** Questions with answers; `task` is set in each. @throws Error naming file and line where a question lacks what the task needs. */
-  questions(source: TaskSource): Promise<PromptRecord[]>;
+  /** Where its questions come from when no source is named; null where one must be. */
+  readonly hub: string | null;
+  /** @throws DataError naming file and row where a row lacks what the task needs. */
+  questions(source: TaskSource): Promise<Question[]>;
 }
 
-/** A task that reads a JSONL file; `problem` says what is wrong with a question, or nothing. */
-export function fileTask(name: string, problem: (question: PromptRecord) => string | undefined): Task {
+type Columns = Record<string, unknown>;
+
+export interface RowTask {
+  name: string;
+  hub: string | null;
+  /** The official row in the columns that `promptOf` knows; as it is where absent. */
+  uniform?: (row: Columns, where: string) => Columns;
+  /** Text before a choice, from the row in uniform columns. */
+  stem?: (row: Columns) => string;
+  /** What is wrong with a question that has an answer, or nothing. */
+  problem: (question: Question) => string | undefined;
+}
+
+/** A task that reads rows. Every row counts, also one that says the same as another: an accuracy is of the set as published. */
+export function rowTask({ name, hub, uniform = (row) => row, stem, problem }: RowTask): Task {
+  const questionOf = (row: Row): Question => {
+    const value = uniform(row.value, row.where), { where } = row;
+    const prompt = promptOf({ value, where } as Line);
+    if (prompt.answer === undefined || prompt.answer.trim() === '') {
+      throw new DataError(`${where}: the row has no answer, and the task ${name} grades by one; its columns are ${columnList(row.value)}: name a split that has answers`);
+    }
+    const question: Question = { ...prompt, answer: prompt.answer.trim(), task: name, ...(stem && value.prompt === undefined && { stem: stem(value) }) };
+    const reason = problem(question);
+    if (reason !== undefined) throw new DataError(`${where}: question ${describe(question.id)} ${reason}; the task ${name} cannot grade it`);
+    return question;
+  };
   return {
     name,
-    async questions({ path, count }) {
-      if (path === undefined) throw new Error(`the task ${name} reads its questions from a file; give its path (JSONL)`);
-      const { records } = await loadPrompts(path);
-      return records.slice(0, count).map((question) => {
-        const reason = question.answer === undefined ? 'has no answer' : problem(question);
-        if (reason !== undefined) throw new Error(`${path}: question ${JSON.stringify(question.id)} ${reason}; the task ${name} cannot grade it`);
-        return { ...question, task: name };
-      });
+    hub,
+    async questions({ source = hub ?? undefined, count }) {
+      if (source === undefined) throw new DataError(`the task ${name} reads its questions from a file; write ${name}:path/to/questions.jsonl, or ${name}:hub:org/name:split`);
+      const rows = await readObjects(source);
+      return withOwnIds(rows.slice(0, count).map((row) => ({ question: questionOf(row), row })));
     },
   };
 }
 
+/** Rows without an id are named by their content; a repeated one gets a number. @throws DataError for an id that two rows were given. */
+function withOwnIds(found: readonly { question: Question; row: Row }[]): Question[] {
+  const first = new Map<string, string>(), times = new Map<string, number>();
+  return found.map(({ question, row }) => {
+    const { id } = question, before = first.get(id), nth = (times.get(id) ?? 0) + 1;
+    times.set(id, nth);
+    if (before === undefined) {
+      first.set(id, row.where);
+      return question;
+    }
+    if (row.value.id !== undefined && row.value.id !== null) throw new DataError(`${row.where}: the id ${describe(id)} is also that of ${before}; answers are joined by id, so it must name one row`);
+    return { ...question, id: `${id}-${nth}` };
+  });
+}
+
 /** For multiple choice: the answer must be one of the labels shown. */
-export function needsChoices(question: PromptRecord): string | undefined {
+export function needsChoices(question: Question): string | undefined {
   return question.choices?.some(({ label }) => label === question.answer) ? undefined : 'has no choices with the answer among their labels';
 }
 
-/** The record of one evaluated question; `tokens` is the completion's length. @throws Error where the question has no answer. */
+/** The record of one question answered by generation; `tokens` is the completion's length. @throws Error where the question has no answer. */
 export function grade(question: PromptRecord, completion: { text: string; tokens: number }): AnswerRecord {
   if (question.answer === undefined) throw new Error(`[evaluate] prompt ${JSON.stringify(question.id)} has no answer to grade by; add the column "answer"`);
   const extracted = extractAnswer(completion.text, question);
@@ -52,7 +100,7 @@ export function grade(question: PromptRecord, completion: { text: string; tokens
     completion: completion.text,
     extracted,
     answer: question.answer,
-    correct: isCorrect(extracted, question),
+    correct: matchesAnswer(extracted, question),
     tokens: completion.tokens,
   };
 }

@@ -5,12 +5,13 @@
  * for await (const piece of lm.stream('Why is the sky blue?')) process.stdout.write(piece);
  * await lm.dispose();
  */
-import { mkdir, readFile, stat } from 'node:fs/promises';
+import { readFile, stat } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { readGguf } from '../engine/addon.js';
 import { CreamError } from '../engine/errors.js';
 import { Model, type DType } from '../engine/model.js';
-import { exists, writeAtomic } from '../models/cache.js';
+import { exists } from '../models/cache.js';
+import { makeDirectory, writeAtomic } from '../models/files.js';
 import { adapterBase } from '../models/local.js';
 import { ModelError } from '../models/errors.js';
 import { resolveModel, type ResolvedModel, type ResolveOptions } from '../models/resolve.js';
@@ -95,10 +96,10 @@ export class LanguageModel {
   /** Null for a base model: prompts are then their text alone. */
   readonly chatTemplate: ChatTemplate | null;
   readonly source: ResolvedModel;
-  /** Ids that end a completion: the model's, the tokenizer's and generation_config.json's. */
+  /** Ids that end a completion: the model's, the tokenizer's, generation_config.json's, and what the template ends a turn with. */
   readonly stopIds: number[];
   readonly #parts: Parts;
-  #endOfTurn: number | undefined;
+  readonly #endOfTurn: number | undefined;
 
   /** @internal */
   constructor(parts: Parts) {
@@ -107,7 +108,11 @@ export class LanguageModel {
     this.tokenizer = parts.tokenizer;
     this.chatTemplate = parts.chatTemplate;
     this.source = parts.source;
-    this.stopIds = [...new Set([...parts.tokenizer.eosTokenIds, ...parts.model.config.eosTokenIds])];
+    const stopIds = [...parts.tokenizer.eosTokenIds, ...parts.model.config.eosTokenIds];
+    // Phi-3 writes <|end|>, a line break and <|endoftext|>: the first is the answer's.
+    const ending = this.tokenizer.encode(this.chatTemplate?.afterAnswer() ?? '').find((id) => stopIds.includes(id) || this.tokenizer.isSpecial(id));
+    this.stopIds = [...new Set([...stopIds, ...(ending === undefined ? [] : [ending])])];
+    this.#endOfTurn = ending ?? this.stopIds[0];
   }
 
   /** The same text side with other weights: a snapshot, or a checkpoint trained from this model. */
@@ -115,15 +120,19 @@ export class LanguageModel {
     return new LanguageModel({ ...this.#parts, model });
   }
 
-  /** Messages by the chat template, ready for the assistant's answer. Without a template: their contents, a blank line between. */
+  /**
+   * Messages by the chat template, ready for the assistant's answer; a system message that it has no place for goes in front of the
+   * user's. Without a template: their contents, a blank line between.
+   */
   encodePrompt(messages: readonly Message[]): number[] {
-    if (this.chatTemplate) return this.tokenizer.encode(this.chatTemplate.render(messages, { addGenerationPrompt: true }));
+    if (this.chatTemplate) return this.tokenizer.encode(this.chatTemplate.render(this.chatTemplate.fit(messages), { addGenerationPrompt: true }));
     return this.tokenizer.encode(messages.map((message) => message.content).join('\n\n'), { addSpecialTokens: true });
   }
 
   /** An assistant's answer: the text and the token that ends its turn. */
   encodeCompletion(text: string): number[] {
-    return [...this.tokenizer.encode(text), (this.#endOfTurn ??= this.#findEndOfTurn())];
+    if (this.#endOfTurn === undefined) throw new CreamError('ERR_UNSUPPORTED', `${this.source.name} names no end-of-sequence token; add "eos_token_id" to its generation_config.json.`);
+    return [...this.tokenizer.encode(text), this.#endOfTurn];
   }
 
   /** The whole answer to a user's message, or to a conversation. */
@@ -219,7 +228,7 @@ export class LanguageModel {
     if (found !== null && !found.isDirectory()) throw new CreamError('ERR_IO', `The model cannot be saved to ${folder}, which is a file; name a folder.`);
     const other = adapter ? 'config.json' : 'adapter_config.json';
     if (await exists(join(folder, other))) throw new CreamError('ERR_IO', `${folder} holds ${adapter ? 'a full model' : 'an adapter'} (${other}), and ${adapter ? 'an adapter' : 'a full model'} saved beside it could be taken for it; name another folder.`);
-    await mkdir(folder, { recursive: true }).catch((error: NodeJS.ErrnoException) => {
+    await makeDirectory(folder).catch((error: NodeJS.ErrnoException) => {
       throw new CreamError('ERR_IO', `The folder ${folder} cannot be made (${error.code ?? error.message}); name one that can be written to.`, { cause: error });
     });
   }
@@ -238,19 +247,6 @@ export class LanguageModel {
       ...(first !== undefined && { eos_token_id: this.stopIds.length === 1 ? first : this.stopIds }),
       ...this.#parts.generationConfig,
     };
-  }
-
-  /** The last stop id that the template writes behind an answer; without a template, the tokenizer's end of sequence. */
-  #findEndOfTurn(): number {
-    if (this.chatTemplate) {
-      const turn = [{ role: 'user', content: 'Q' }, { role: 'assistant', content: 'A' }];
-      const ids = this.tokenizer.encode(this.chatTemplate.render(turn, { addGenerationPrompt: false }));
-      const last = ids.findLast((id) => this.stopIds.includes(id));
-      if (last !== undefined) return last;
-    }
-    const [first] = this.stopIds;
-    if (first === undefined) throw new CreamError('ERR_UNSUPPORTED', `${this.source.name} names no end-of-sequence token; add "eos_token_id" to its generation_config.json.`);
-    return first;
   }
 }
 

@@ -1,14 +1,15 @@
 /**
- * The user's cache: where it is, and three things every writer in it needs: a lock between processes,
- * files that appear under their name only when whole, and SHA-256 by streaming.
+ * The user's cache: where it is, and what every writer in it needs beside whole files (files.ts): a lock between processes,
+ * and SHA-256 by streaming.
  */
 import { createHash, randomUUID, type Hash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
-import { mkdir, open, readFile, rename, rm, stat, utimes } from 'node:fs/promises';
+import { open, readFile, rename, rm, stat, utimes } from 'node:fs/promises';
 import { homedir, hostname } from 'node:os';
 import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { explainWriteError } from './errors.js';
+import { makeDirectory } from './files.js';
 
 export type Environment = Readonly<Record<string, string | undefined>>;
 
@@ -42,25 +43,6 @@ export async function sha256File(path: string, signal?: AbortSignal): Promise<st
   return hash.digest('hex');
 }
 
-/** Writes a small file so that a reader sees the old bytes or the new ones, never a part. Makes its folder. */
-export async function writeAtomic(path: string, text: string): Promise<void> {
-  await mkdir(dirname(path), { recursive: true });
-  const temporary = `${path}.${randomUUID()}.tmp`;
-  try {
-    const file = await open(temporary, 'wx');
-    try {
-      await file.writeFile(text);
-      await file.sync();
-    } finally {
-      await file.close();
-    }
-    await rename(temporary, path);
-  } catch (error) {
-    await rm(temporary, { force: true });
-    throw error;
-  }
-}
-
 const HEARTBEAT_MS = 5_000;
 const STALE_MS = 60_000;
 
@@ -69,7 +51,7 @@ const STALE_MS = 60_000;
  * machine) or that has been still for a minute is taken over. Waits for as long as the holder lives; aborts by `signal`.
  */
 export async function withLock<T>(path: string, work: () => Promise<T>, signal?: AbortSignal): Promise<T> {
-  await mkdir(dirname(path), { recursive: true }).catch((error: unknown) => {
+  await makeDirectory(dirname(path)).catch((error: unknown) => {
     throw explainWriteError(error, dirname(path));
   });
   const owner = JSON.stringify({ pid: process.pid, host: hostname(), id: randomUUID() });

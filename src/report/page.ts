@@ -3,9 +3,12 @@
  * narrow. Every text that a model, a user or a file supplied goes through `escapeHtml`.
  */
 import { createHash } from 'node:crypto';
+import type { Comparison } from '../evaluate/intervals.js';
+import { charts } from './charts.js';
+import { duration, percent, signed } from './format.js';
 import { escapeHtml } from './html.js';
 import { readRun, type PhaseReport, type RunReport } from './metrics.js';
-import { lineChart, type Chart, type Point } from './plots.js';
+import { lineChart } from './plots.js';
 import type { RankedPrompt, RankedSample } from './samples.js';
 import { STYLE } from './style.js';
 
@@ -31,6 +34,8 @@ ${header(run)}
 <main>
 ${notices(run)}
 ${section('Results', resultsTable(run))}
+${section('Tasks', tasksTable(run))}
+${section('Drift', driftTable(run))}
 ${section('Speed', speedTable(run))}
 ${section('Curves', charts(run).map(lineChart).filter(Boolean).join('\n'), 'charts')}
 ${section('Ranked samples', samples(run))}
@@ -67,26 +72,67 @@ function notices(run: RunReport): string {
 
 function resultsTable(run: RunReport): string {
   if (run.phases.length === 0) return '';
-  const knows = run.phases.some((phase) => phase.ranking?.rightness);
-  const head = ['', 'Accuracy <small>95 % interval</small>', 'Change <small>p</small>', 'Consistency C', 'Pairs <small>of prompts</small>',
-    ...(knows ? ['Right <small>chosen, rejected</small>'] : []), 'Reward margin <small>first → last step</small>', 'Mean tokens <small>sampled, in evaluation</small>'];
-  return `${table(head, run.phases.map((phase) => [phase.label, ...resultCells(phase, knows)]))}
-<p class="note">Accuracy is of the model that the row's training made, greedy, on questions it never trained on. p is McNemar's exact test against the row above on the same questions: above 0.05, chance alone could explain the change.
-Reward margin is β·(log π − log π<sub>ref</sub>) of chosen over rejected.${knows ? ' Right: how often the response that the model itself chose, or rejected, gives the known answer; training never sees it.' : ''}</p>`;
+  const perCharacter = run.phases.some((phase) => phase.accuracyNorm);
+  const head = ['', 'Accuracy <small>95 % interval</small>', ...(perCharacter ? ['Per character <small>95 % interval</small>'] : []), 'Change <small>95 % interval, p</small>', 'Consistency C', 'Pairs <small>of prompts</small>',
+    'Reward margin <small>first → last step</small>', 'Mean tokens <small>sampled, in evaluation</small>'];
+  return `${table(head, run.phases.map((phase) => [phase.label, ...resultCells(phase, perCharacter)]))}
+<p class="note">Accuracy is of the model that the row's training made, on questions it never trained on: ${perCharacter ? 'the likeliest choice, by the sum of its log-probs and by their mean over its characters' : 'greedy answers'}.
+Change is against the row above on the same questions: a paired bootstrap interval, and p of McNemar's exact test. Where the interval holds 0, or p is above 0.05, chance alone could explain it.
+Reward margin is β·(log π − log π<sub>ref</sub>) of chosen over rejected.</p>`;
 }
 
-function resultCells({ accuracy, comparison, ranking, steps, answerTokens }: PhaseReport, knows: boolean): string[] {
-  const margins = steps.flatMap((step) => step.margin ?? []), right = ranking?.rightness;
+function resultCells({ accuracy, accuracyNorm, comparison, ranking, steps, answerTokens }: PhaseReport, perCharacter: boolean): string[] {
+  const margins = steps.flatMap((step) => step.margin ?? []);
   const whole = (value: number | null | undefined) => (value == null ? '–' : value.toFixed(0));
   return [
-    accuracy ? `<b>${percent(accuracy.accuracy)}</b> <small>${percent(accuracy.low)} to ${percent(accuracy.high)}</small>` : '–',
-    comparison && comparison.questions > 0 ? `${signed(comparison.difference * 100, 1)} <small>p ${comparison.p.toFixed(2)}</small>` : '–',
+    accuracyCell(accuracy),
+    ...(perCharacter ? [accuracyCell(accuracyNorm)] : []),
+    changeCell(comparison),
     ranking?.consistency != null ? `<b>${ranking.consistency.toFixed(3)}</b>` : '–',
     ranking ? `${ranking.pairs} of ${ranking.prompts} <small>${skippedText(ranking.skipped)}</small>` : '–',
-    ...(knows ? [right ? `${percent(right.chosen / right.pairs)}, ${percent(right.rejected / right.pairs)}` : '–'] : []),
     margins.length > 0 ? `${signed(margins[0]!, 4)} → <b>${signed(margins.at(-1)!, 4)}</b>` : '–',
-    `${whole(ranking?.length)}, ${whole(answerTokens)}`,
+    `${whole(ranking?.mean_length)}, ${whole(answerTokens)}`,
   ];
+}
+
+const accuracyCell = (a: PhaseReport['accuracy']): string => (a ? `<b>${percent(a.accuracy)}</b> <small>${percent(a.low)} to ${percent(a.high)}</small>` : '–');
+const changeCell = (c: Comparison | null): string =>
+  (c && c.questions > 0 ? `${signed(c.difference * 100, 1)} <small>${signed(c.low * 100, 1)} to ${signed(c.high * 100, 1)}, p ${c.p < 0.001 ? '&lt; 0.001' : c.p.toFixed(3)}</small>` : '–');
+
+/** Accuracy and change task by task, where there are several. */
+function tasksTable(run: RunReport): string {
+  const names = [...new Set(run.phases.flatMap(({ tasks }) => tasks.map(({ task }) => task)))];
+  if (names.length < 2) return '';
+  const measured = run.phases.filter(({ tasks }) => tasks.length > 0);
+  return table(['', ...names.map((name) => `${escapeHtml(name)} <small>change</small>`)], measured.map(({ label, tasks }) => [label, ...names.map((name) => {
+    const found = tasks.find(({ task }) => task === name);
+    if (!found) return '–';
+    const norm = found.accuracyNorm ? ` <small>per character ${percent(found.accuracyNorm.accuracy)}</small>` : '';
+    return `${accuracyCell(found.accuracy)}${norm}${found.comparison ? `<br>${changeCell(found.comparison)}` : ''}`;
+  })]));
+}
+
+/** How far each iteration's model is from the base, how it speaks, and how well its reward knows right from wrong. */
+function driftTable(run: RunReport): string {
+  const rows = run.phases.flatMap(({ label, ranking }) => (ranking ? [{ label, ranking }] : []));
+  if (rows.length === 0) return '';
+  const knows = rows.some(({ ranking }) => ranking.sample_accuracy !== null);
+  const share = (value: number | null) => (value === null ? '–' : percent(value));
+  const head = ['', "Kendall's τ <small>quartiles</small>", ...(knows ? ['Ranking accuracy <small>couples, ties</small>', 'Right <small>sampled; chosen, rejected</small>'] : []),
+    'KL to the base <small>nats a response, a token</small>', 'Cut by length', 'Repeated <small>bigrams, 4-grams</small>'];
+  return `${table(head, rows.map(({ label, ranking: r }) => [
+    label,
+    r.kendall_quartiles ? r.kendall_quartiles.map((q) => signed(q, 2)).join(', ') : '–',
+    ...(knows ? [
+      r.ranking_accuracy === null ? '–' : `<b>${percent(r.ranking_accuracy)}</b> <small>${r.ranking_couples.toLocaleString('en-US')}, ${r.ranking_ties.toLocaleString('en-US')}</small>`,
+      `${share(r.sample_accuracy)} <small>${share(r.chosen_accuracy)}, ${share(r.rejected_accuracy)}</small>`,
+    ] : []),
+    r.kl_response === null || r.kl_token === null ? '–' : `${signed(r.kl_response, 2)} <small>${signed(r.kl_token, 4)}</small>`,
+    share(r.truncated),
+    `${share(r.distinct_2 === null ? null : 1 - r.distinct_2)}, ${share(r.repeated_4)}`,
+  ]))}
+<p class="note">All of the model that the iteration began with and what it sampled. KL is the mean of log π − log π<sub>base</sub> over its responses: an estimate of the divergence, which leans to likely responses where temperature or top-p is below 1.
+Repeated: share of a response's token n-grams that it said before.${knows ? ' Ranking accuracy: of two responses to a prompt, one right and one wrong, how often the reward ranks the right one above; a tie counts half, 50 % is chance. Training never sees the known answers.' : ''}</p>`;
 }
 
 /** Ranking takes no tokens and next to no time. */
@@ -116,37 +162,6 @@ function table(head: readonly string[], rows: readonly string[][]): string {
 const skippedText = (skipped: Record<string, number>): string =>
   Object.entries(skipped).map(([reason, count]) => `${count} ${escapeHtml(reason.replaceAll('_', ' '))}`).join(', ');
 
-function charts(run: RunReport): Chart[] {
-  const categories = run.phases.map(({ label }) => label.replace('Iteration ', 'iter. ').replace('Base model', 'base').replace('After ', ''));
-  const byPhase = (value: (phase: PhaseReport) => number | null | undefined): Point[] =>
-    run.phases.flatMap((phase, x) => { const y = value(phase); return y == null ? [] : [{ x, y }]; });
-  const accuracy = (task?: string): Point[] => run.phases.flatMap((phase, x) => {
-    const a = task === undefined ? phase.accuracy : phase.tasks.find((t) => t.task === task)?.accuracy;
-    return a ? [{ x, y: a.accuracy, low: a.low, high: a.high }] : [];
-  });
-  const consistency = byPhase((p) => p.ranking?.consistency);
-  const tasks = [...new Set(run.phases.flatMap((phase) => phase.tasks.map(({ task }) => task)))];
-  const steps = (value: 'loss' | 'margin', sft: boolean) => run.phases.filter((phase) => (phase.folder === 'sft') === sft).map((phase) => ({
-    name: phase.label, points: phase.steps.flatMap((step) => (step[value] === null ? [] : [{ x: step.step, y: step[value] }])),
-  }));
-  const two = (y: number) => y.toFixed(2), small = (y: number) => String(Number(y.toPrecision(3)));
-  return [
-    { title: 'Accuracy', note: 'Share of the test questions answered right; bars are 95 % intervals.', categories, format: percent,
-      series: tasks.length > 1 ? tasks.map((task) => ({ name: task, points: accuracy(task) })) : [{ name: tasks[0] ?? '', points: accuracy() }] },
-    { title: 'Consistency', note: 'Agreement of two successive models on the order of the responses: 0 reversed, 0.5 unrelated, 1 the same.', categories, format: two, include: [0, 1],
-      // The method that C was measured by is C itself: one line for both.
-      series: [{ name: 'C', points: consistency }, { name: 'Kendall', points: byPhase((p) => p.ranking?.kendall) }, { name: 'Spearman', points: byPhase((p) => p.ranking?.spearman) },
-        { name: 'TopOrder', points: byPhase((p) => p.ranking?.topOrder) }].filter(({ points }, i) => i === 0 || points.some(({ y }, k) => Math.abs(y - (consistency[k]?.y ?? NaN)) > 1e-9)) },
-    { title: 'Reward margin', note: 'How much more than its reference the policy prefers chosen over rejected, step by step.', xLabel: 'step', format: small, include: [0], series: steps('margin', false) },
-    { title: 'Preference loss', note: 'C · DPO + (1 − C) · reverse DPO; it starts at log 2 = 0.693.', xLabel: 'step', format: (y) => y.toFixed(4), series: steps('loss', false) },
-    { title: 'SFT loss', note: 'Cross-entropy of the demonstrations.', xLabel: 'step', format: two, series: steps('loss', true) },
-    { title: 'Length', note: 'Mean tokens of a sampled response, and of an answer in evaluation.', categories, format: (y) => y.toFixed(0), include: [0],
-      series: [{ name: 'sampled', points: byPhase((p) => p.ranking?.length) }, { name: 'evaluation', points: byPhase((p) => p.answerTokens) }] },
-    { title: 'Self-reward gap', note: 'Mean reward of chosen minus rejected under the model that chose, in nats, before training on them.', categories, format: two, include: [0],
-      series: [{ name: 'gap', points: byPhase((p) => p.ranking?.pairMargin) }] },
-  ];
-}
-
 function samples(run: RunReport): string {
   return run.phases.filter((phase) => phase.ranking && phase.ranking.examples.length > 0).map((phase) =>
     `<h3>${escapeHtml(phase.label)}</h3>${phase.ranking!.examples.map(rankedPrompt).join('\n')}`).join('\n');
@@ -171,13 +186,6 @@ function rankedSample(sample: RankedSample): string {
   ].filter(Boolean);
   return `<li${sample.role ? ` class="is-${sample.role}"` : ''}><p class="tags">${tags.join(' <i>·</i> ')}</p><pre>${escapeHtml(sample.text)}</pre></li>`;
 }
-
-const percent = (share: number): string => `${Number((share * 100).toFixed(1))} %`;
-const signed = (value: number, digits: number): string => `${value < 0 ? '−' : '+'}${Math.abs(value).toFixed(digits)}`;
-const duration = (seconds: number): string => {
-  const total = Math.round(seconds), minutes = Math.floor(total / 60);
-  return total < 60 ? `${total} s` : minutes < 60 ? `${minutes} min ${total % 60} s` : `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
-};
 
 function when(time: string): string {
   const date = new Date(time);

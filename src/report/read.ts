@@ -4,7 +4,8 @@
  */
 import { existsSync, readFileSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
-import { DataError, parseJsonl } from '../data/jsonl.js';
+import { ARTEFACT_COLUMNS, type Columns } from '../data/columns.js';
+import { checkRecord, DataError, parseJsonl } from '../data/jsonl.js';
 
 export type Row = Record<string, unknown>;
 
@@ -26,6 +27,12 @@ export class RunFolder {
       start = end + 1;
     }
     return rows;
+  }
+
+  /** Rows of an artefact of a phase, each with all columns as the run itself reads them, slimmed by `keep`. */
+  records<T extends object, Kept = T>(phase: string, name: string, keep: (record: T) => Kept = (record) => record as unknown as Kept): Kept[] {
+    const columns = ARTEFACT_COLUMNS[name] as Columns<T>;
+    return this.rows(`${phase}/${name}`, (value) => keep(checkRecord({ value, where: name, number: 0 }, columns)));
   }
 
   /** A JSON file's object, or {}. */

@@ -1,8 +1,8 @@
-/** Ranked samples of one iteration: a few prompts to read, and how often the model's own choice was right. */
+/** Ranked samples of one iteration: a few prompts to read. */
 import { builtinById } from '../data/builtin.js';
-import type { Choice, Message } from '../data/records.js';
-import { extractAnswer, isCorrect } from '../evaluate/answer.js';
-import { conversationText, numbers, number, string, type Row, type RunFolder } from './read.js';
+import type { CompletionRecord, GoldRecord, Message, PairRecord, PromptRecord, RankingRecord } from '../data/records.js';
+import { isCorrect, type Known } from '../evaluate/answer.js';
+import { conversationText, type RunFolder } from './read.js';
 
 /** Prompts shown of an iteration. */
 const SHOWN = 6;
@@ -30,98 +30,67 @@ export interface RankedPrompt {
   samples: RankedSample[];
 }
 
-interface Question {
-  answer?: string;
-  choices?: Choice[];
-}
+type Pair = Pick<PairRecord, 'prompt_id' | 'chosen_sample' | 'rejected_sample'>;
 
-export interface RankedPrompts {
-  examples: RankedPrompt[];
-  rightness: { pairs: number; chosen: number; rejected: number } | null;
-}
-
-/** Joins rankings, prompts, completions and pairs of one iteration by id; rows that lack their partner are left out. */
-export function rankedPrompts(folder: RunFolder, name: string, rankings: readonly Row[]): RankedPrompts {
-  const shown = new Set(chooseExamples(rankings));
-  const questions = knownQuestions(folder, name);
-  const roles = new Map(folder.rows(`${name}/pairs.jsonl`, (row) => {
-    const id = string(row, 'prompt_id');
-    return id === undefined ? undefined : ([id, { chosen: number(row, 'chosen_sample'), rejected: number(row, 'rejected_sample') }] as const);
-  }));
-  const completions = new Map<string, { text: string; tokens: number; prompt: string }>();
-  const right = { pairs: 0, chosen: 0, rejected: 0 };
-  folder.rows(`${name}/completions.jsonl`, (row) => {
-    const id = string(row, 'prompt_id'), sample = number(row, 'sample'), text = string(row, 'completion');
-    if (id === undefined || sample === undefined || text === undefined) return undefined;
-    const role = roleOf(roles.get(id), sample), question = questions.get(id);
-    if (role && question?.answer !== undefined) {
-      if (role === 'chosen') right.pairs++;
-      if (isCorrect(extractAnswer(text, question), question)) right[role]++;
-    }
-    if (shown.has(id)) completions.set(`${sample} ${id}`, { text, tokens: Array.isArray(row.token_ids) ? row.token_ids.length : 0, prompt: conversationText(row.prompt) });
+/** Joins rankings, completions and pairs of one iteration by id; rows that lack their partner are left out. */
+export function rankedPrompts(folder: RunFolder, name: string, rankings: readonly RankingRecord[], pairs: readonly Pair[], questions: ReadonlyMap<string, Known>): RankedPrompt[] {
+  const shown = new Map(chooseExamples(rankings).map((ranking) => [ranking.prompt_id, ranking]));
+  const roles = new Map(pairs.map((pair) => [pair.prompt_id, pair]));
+  const completions = new Map<string, Shown>();
+  folder.records(name, 'completions.jsonl', ({ prompt_id, sample, completion, token_ids, prompt }: CompletionRecord) => {
+    if (shown.has(prompt_id)) completions.set(`${sample} ${prompt_id}`, { text: completion, tokens: token_ids.length, prompt: conversationText(prompt) });
     return true;
   });
-  const examples = rankings.flatMap((row) => (shown.has(string(row, 'prompt_id')!) ? (rankedPrompt(row, questions, roles, completions) ?? []) : []));
-  return { examples: examples.sort((a, b) => b.consistency - a.consistency), rightness: right.pairs === 0 ? null : right };
+  return [...shown.values()].map((ranking) => rankedPrompt(ranking, questions.get(ranking.prompt_id), roles.get(ranking.prompt_id), completions)).sort((a, b) => b.consistency - a.consistency);
 }
 
 /**
- * Answers known for the prompts. The run leaves them out of prompts.jsonl, as training must not see them; those of built-in prompts are
- * made anew here, where the text is still the same.
+ * Answers known for the prompts: of gold.jsonl, since the run leaves them out of prompts.jsonl, as training must not see them. Those of built-in
+ * prompts are made anew where that file is missing and the text is still the same.
  */
-function knownQuestions(folder: RunFolder, name: string): Map<string, Question> {
-  const asked = (prompt: unknown) => (Array.isArray(prompt) ? ((prompt as Partial<Message>[]).at(-1)?.content ?? '') : '');
-  const prompts = folder.rows(`${name}/prompts.jsonl`, (row) => {
-    const id = string(row, 'id');
-    return id === undefined ? undefined : { id, question: questionOf(row), asked: asked(row.prompt) };
-  });
-  const builtin = builtinById(prompts.map(({ id }) => id));
-  return new Map(prompts.map(({ id, question, asked: text }) => {
-    const known = builtin.get(id);
-    return [id, question.answer === undefined && known && asked(known.prompt) === text ? known : question];
+export function knownQuestions(folder: RunFolder, name: string): Map<string, Known> {
+  const gold = folder.records<GoldRecord>(name, 'gold.jsonl');
+  if (gold.length > 0) return new Map(gold.map((record) => [record.id, record]));
+  const asked = (prompt: readonly Message[]) => prompt.at(-1)?.content ?? '';
+  const prompts = folder.records<PromptRecord>(name, 'prompts.jsonl'), builtin = builtinById(prompts.map(({ id }) => id));
+  return new Map(prompts.map((prompt) => {
+    const known = builtin.get(prompt.id);
+    return [prompt.id, prompt.answer === undefined && known && asked(known.prompt) === asked(prompt.prompt) ? known : prompt];
   }));
 }
 
-/** Prompts spread evenly from the highest C to the lowest, so that agreement and disagreement can both be read. */
-function chooseExamples(rankings: readonly Row[]): string[] {
-  const ordered = rankings
-    .filter((row) => (numbers(row, 'samples')?.length ?? 0) > 1)
-    .map((row, index) => ({ id: string(row, 'prompt_id')!, c: number(row, 'consistency') ?? 0, index }))
-    .sort((a, b) => b.c - a.c || a.index - b.index);
-  const count = Math.min(SHOWN, ordered.length);
-  return Array.from({ length: count }, (_, i) => ordered[count === 1 ? 0 : Math.round((i * (ordered.length - 1)) / (count - 1))]!.id);
+interface Shown {
+  text: string;
+  tokens: number;
+  prompt: string;
 }
 
-function rankedPrompt(
-  row: Row, questions: ReadonlyMap<string, Question>, roles: ReadonlyMap<string, { chosen?: number | undefined; rejected?: number | undefined }>,
-  completions: ReadonlyMap<string, { text: string; tokens: number; prompt: string }>,
-): RankedPrompt | undefined {
-  const id = string(row, 'prompt_id')!, question = questions.get(id) ?? {};
-  const columns = ['samples', 'reward_current', 'reward_previous', 'rank_current', 'rank_previous'].map((column) => numbers(row, column));
-  const [samples, rewardCurrent, rewardPrevious, rankCurrent, rankPrevious] = columns;
-  if (!samples || columns.some((column) => column?.length !== samples.length)) return undefined;
+/** Prompts spread evenly from the highest C to the lowest, so that agreement and disagreement can both be read. */
+function chooseExamples(rankings: readonly RankingRecord[]): RankingRecord[] {
+  const ordered = rankings
+    .filter(({ samples, ...columns }) => samples.length > 1 && PARALLEL.every((column) => columns[column].length === samples.length))
+    .map((ranking, index) => ({ ranking, index }))
+    .sort((a, b) => b.ranking.consistency - a.ranking.consistency || a.index - b.index);
+  const count = Math.min(SHOWN, ordered.length);
+  return Array.from({ length: count }, (_, i) => ordered[count === 1 ? 0 : Math.round((i * (ordered.length - 1)) / (count - 1))]!.ranking);
+}
+
+const PARALLEL = ['reward_current', 'reward_previous', 'rank_current', 'rank_previous'] as const;
+
+function rankedPrompt(ranking: RankingRecord, question: Known | undefined, pair: Pair | undefined, completions: ReadonlyMap<string, Shown>): RankedPrompt {
+  const { prompt_id: id, samples, consistency, skipped } = ranking;
   const joined = samples.flatMap((sample, i): RankedSample[] => {
     const completion = completions.get(`${sample} ${id}`);
     if (!completion) return [];
     return [{
       sample, text: completion.text, tokens: completion.tokens,
-      rewardCurrent: rewardCurrent![i]!, rewardPrevious: rewardPrevious![i]!, rankCurrent: rankCurrent![i]!, rankPrevious: rankPrevious![i]!,
-      correct: question.answer === undefined ? null : isCorrect(extractAnswer(completion.text, question), question),
-      role: roleOf(roles.get(id), sample),
+      rewardCurrent: ranking.reward_current[i]!, rewardPrevious: ranking.reward_previous[i]!, rankCurrent: ranking.rank_current[i]!, rankPrevious: ranking.rank_previous[i]!,
+      correct: question?.answer === undefined ? null : isCorrect(question, completion.text),
+      role: pair?.chosen_sample === sample ? 'chosen' : pair?.rejected_sample === sample ? 'rejected' : null,
     }];
   });
   return {
-    id, prompt: completions.get(`${samples[0]} ${id}`)?.prompt ?? '', answer: question.answer ?? null, consistency: number(row, 'consistency') ?? 0,
-    skipped: string(row, 'skipped') ?? null, samples: joined.sort((a, b) => a.rankCurrent - b.rankCurrent),
+    id, prompt: completions.get(`${samples[0]} ${id}`)?.prompt ?? '', answer: question?.answer ?? null, consistency, skipped: skipped ?? null,
+    samples: joined.sort((a, b) => a.rankCurrent - b.rankCurrent),
   };
-}
-
-function roleOf(pair: { chosen?: number | undefined; rejected?: number | undefined } | undefined, sample: number): RankedSample['role'] {
-  return pair?.chosen === sample ? 'chosen' : pair?.rejected === sample ? 'rejected' : null;
-}
-
-function questionOf(row: Row): Question {
-  const answer = string(row, 'answer');
-  const choices = Array.isArray(row.choices) ? (row.choices as Choice[]).filter((c) => typeof c?.label === 'string' && typeof c.text === 'string') : [];
-  return { ...(answer !== undefined && { answer }), ...(choices.length > 1 && { choices }) };
 }

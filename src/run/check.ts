@@ -1,7 +1,9 @@
 /** What a run will work on, looked at before any of it begins: a mistake in the last data file should not cost the hours before it. */
-import type { DemonstrationRecord, PromptRecord } from '../data/records.js';
-import { chooseDemonstrations, choosePrompts } from './data.js';
+import type { DemonstrationRecord, GoldRecord, PromptRecord } from '../data/records.js';
+import type { PreferenceRecord } from '../data/preferences.js';
+import { chooseDemonstrations, choosePrompts, nameOf, type ChosenPrompts } from './data.js';
 import { RunError } from './errors.js';
+import { choosePreferences, preferenceLength } from './given-pairs.js';
 import { chooseQuestions } from './evaluation.js';
 import type { Recipe } from './recipe.js';
 import { encodeDemonstration } from './stages/sft.js';
@@ -11,20 +13,39 @@ export interface Inputs {
   prompts: PromptRecord[];
   demonstrations: DemonstrationRecord[];
   questions: PromptRecord[];
+  preferences: PreferenceRecord[];
+  /** Sentences on rows that were left out. */
+  notes: string[];
 }
 
 /** Every record that the recipe will use. @throws RunError or DataError for files that are missing, damaged or too short. */
 export async function readInputs(recipe: Recipe): Promise<Inputs> {
-  const iterations = Array.from({ length: recipe.iterations }, (_, i) => i + 1);
+  const iterations = Array.from({ length: recipe.pairs.source === null ? recipe.iterations : 0 }, (_, i) => i + 1);
+  const chosen: ChosenPrompts[] = [];
+  for (const t of iterations) chosen.push(await choosePrompts(recipe, t)); // one after the other: each reads the whole source
+  const prompts = chosen.flatMap((each) => each.prompts);
+  if (recipe.reward.source === 'gold') checkAnswers(prompts, chosen.flatMap((each) => each.gold), nameOf(recipe.prompts.source));
+  const demonstrations = recipe.sft.enabled ? await chooseDemonstrations(recipe) : { records: [], duplicates: 0 };
   return {
-    prompts: (await Promise.all(iterations.map((t) => choosePrompts(recipe, t)))).flat(),
-    demonstrations: recipe.sft.enabled ? await chooseDemonstrations(recipe) : [],
+    prompts,
+    demonstrations: demonstrations.records,
     questions: await chooseQuestions(recipe),
+    preferences: recipe.pairs.source === null ? [] : (await choosePreferences(recipe)).preferences,
+    notes: [...repeated(chosen[0]?.duplicates, recipe.prompts.source), ...repeated(demonstrations.duplicates, recipe.sft.source)],
   };
 }
 
+function repeated(duplicates: number | undefined, source: string | readonly string[]): string[] {
+  return duplicates ? [`${nameOf(source)}: ${duplicates} rows that repeat an earlier one were left out.`] : [];
+}
+
+function checkAnswers(prompts: readonly PromptRecord[], gold: readonly GoldRecord[], source: string): void {
+  const known = new Set(gold.map(({ id }) => id)), without = prompts.find(({ id }) => !known.has(id));
+  if (without) throw new RunError('ERR_RUN_DATA', `${source}: prompt ${JSON.stringify(without.id)} has no answer, and reward.source gold compares with it: add a column "answer" to every row, or choose another reward.`);
+}
+
 /** @throws RunError naming the first record that does not fit the model's context. */
-export function checkLengths({ prompts, demonstrations, questions }: Partial<Inputs>, { language, model }: Policy): void {
+export function checkLengths({ prompts, demonstrations, questions, preferences }: Partial<Inputs>, { language, model }: Policy): void {
   const context = model.config.maxPositionEmbeddings;
   const refuse = (what: string, id: string, length: number): never => {
     throw new RunError('ERR_RUN_DATA', `${what} ${JSON.stringify(id)} is ${length} tokens long and the model's context holds ${context}: shorten it or take it out.`);
@@ -37,5 +58,9 @@ export function checkLengths({ prompts, demonstrations, questions }: Partial<Inp
   for (const demonstration of demonstrations ?? []) {
     const { prompt, completion } = encodeDemonstration(demonstration, language), length = prompt.length + completion.length;
     if (length > context) refuse('Demonstration', demonstration.id, length);
+  }
+  for (const preference of preferences ?? []) {
+    const length = preferenceLength(preference, language);
+    if (length > context) refuse('The pair', preference.id, length);
   }
 }

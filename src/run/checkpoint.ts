@@ -1,9 +1,10 @@
-/** A checkpoint: a Hugging Face folder with weights, config, tokenizer and chat template. */
+/** A checkpoint: a Hugging Face folder with weights, config, tokenizer and chat template; of a model with an adapter, a PEFT folder. */
 import { rm } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import type { DType, Model } from '../engine/model.js';
 import type { LanguageModel } from '../lm/language-model.js';
-import { onDisk, syncFolder } from './store.js';
+import { syncFolder } from '../models/files.js';
+import { onDisk } from './store.js';
 
 /**
  * Written under its own name, file by file whole: the next trainer takes its master weights from where they were saved. What a killed

@@ -1,9 +1,11 @@
 /** What the stages of one run share: settings, places, models, and the one way to run a stage (kept, resumed or new; timed; told). */
 import { existsSync } from 'node:fs';
+import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Interrupted } from './errors.js';
 import type { RunEvent, StageName } from './events.js';
 import type { Models } from './models.js';
+import type { RewardFunction } from '../reward/external.js';
 import type { Recipe } from './recipe.js';
 import type { StepRecord } from './stages/optimise.js';
 import type { StageHooks } from './stages/stage.js';
@@ -37,6 +39,8 @@ export interface RunContextFields {
   /** Digest of recipe and base model: what every artefact depends on. */
   plan: string;
   models: Models;
+  /** What a completion is worth, where `reward.source` is `function`. */
+  rewards?: RewardFunction | undefined;
   signal: AbortSignal;
   emit: (event: RunEvent) => void;
 }
@@ -47,9 +51,10 @@ export class RunContext {
   readonly plan: string;
   readonly directory: string;
   readonly emit: (event: RunEvent) => void;
+  readonly rewards: RewardFunction | undefined;
 
   constructor(private readonly fields: RunContextFields) {
-    ({ recipe: this.recipe, models: this.models, plan: this.plan, directory: this.directory, emit: this.emit } = fields);
+    ({ recipe: this.recipe, models: this.models, plan: this.plan, directory: this.directory, emit: this.emit, rewards: this.rewards } = fields);
   }
 
   file(phase: Phase, name: string): string {
@@ -104,6 +109,8 @@ export class RunContext {
   /** The artefact of a stage that an earlier call finished. */
   async kept<Made extends object>(of: OfStage, path: string): Promise<Made[]> {
     this.tellKept(of);
+    // What is left of its blocks where it was killed right after the last one.
+    await rm(`${path}.parts`, { recursive: true, force: true });
     return readRecords<Made>(path);
   }
 

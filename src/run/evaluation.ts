@@ -1,40 +1,46 @@
 /** Measuring one of a run's models on the recipe's tasks: `answers.jsonl` of its phase. */
-import type { PromptRecord } from '../data/records.js';
-import { accuracyOf } from '../evaluate/intervals.js';
+import type { AnswerRecord } from '../data/records.js';
+import { accuracyOf, normalised, type Accuracy } from '../evaluate/intervals.js';
+import type { Question } from '../evaluate/task.js';
 import { TASKS, type TaskName } from '../evaluate/tasks.js';
 import type { RunContext } from './context.js';
 import { withSystem } from './data.js';
 import { RunError } from './errors.js';
 import type { Recipe } from './recipe.js';
-import { evaluate } from './stages/evaluate.js';
+import { evaluate, evaluateSettings } from './stages/evaluate.js';
 import type { Phase } from './store.js';
 
 /** Measures θ_n for `phase`; nothing where the recipe names no task. */
 export async function evaluateModel(run: RunContext, phase: Phase, n: number): Promise<void> {
-  const { evaluate: settings, sample: { max_rows } } = run.recipe;
   const questions = await chooseQuestions(run.recipe);
   if (questions.length === 0) return;
   await run.blocks({ phase, stage: 'evaluate' }, {
     path: run.file(phase, 'answers.jsonl'),
     items: questions,
-    size: settings.block_prompts,
+    size: run.recipe.evaluate.block_prompts,
     unit: 'questions',
     perItem: 1,
-    make: async (block, hooks) => evaluate(block, await run.models.policy(run.checkpoint(n)), { max_new_tokens: settings.max_new_tokens, max_rows }, hooks),
-    note: (answers) => {
-      const { accuracy, low, high } = accuracyOf(answers);
-      return `accuracy ${(accuracy * 100).toFixed(1)} % (${(low * 100).toFixed(1)} – ${(high * 100).toFixed(1)})`;
-    },
+    make: async (block, hooks) => evaluate(block, await run.models.policy(run.checkpoint(n)), evaluateSettings(run.recipe), hooks),
+    note: accuracyNote,
   });
 }
 
+function accuracyNote(answers: readonly AnswerRecord[]): string {
+  const shown = ({ accuracy, low, high }: Accuracy) => `${(accuracy * 100).toFixed(1)} % (${(low * 100).toFixed(1)} – ${(high * 100).toFixed(1)})`;
+  const norm = normalised(answers);
+  return `accuracy ${shown(accuracyOf(answers))}${norm ? `, length-normalised ${shown(norm)}` : ''}`;
+}
+
 /** The questions of all tasks, the same ones for every model of a run. */
-export async function chooseQuestions(recipe: Recipe): Promise<PromptRecord[]> {
-  const { seed, system_prompt: system, evaluate: { tasks, count } } = recipe;
+export async function chooseQuestions(recipe: Recipe): Promise<Question[]> {
+  const { seed, system_prompt: system, evaluate: { tasks, count, method } } = recipe;
   const questions = await Promise.all(tasks.map(async (spec) => {
-    const { name, path } = parseTask(spec);
-    if (path === undefined && count === 0) throw new RunError('ERR_RECIPE', 'evaluate.count: the built-in questions have no end; give how many are asked.');
-    return TASKS[name].questions({ path, seed, count: count === 0 ? undefined : count });
+    const { name, source } = parseTask(spec);
+    if (name === 'builtin' && count === 0) throw new RunError('ERR_RECIPE', 'evaluate.count: the built-in questions have no end; give how many are asked.');
+    if (method === 'loglikelihood' && (name === 'builtin' || name === 'gsm8k')) {
+      throw new RunError('ERR_RECIPE', `evaluate.method: the task ${name} has no choices to compare by log-likelihood; measure it with \`method: generate\`, or leave it out of evaluate.tasks.`);
+    }
+    return TASKS[name].questions({ source, seed, count: count === 0 ? undefined : count });
   }));
   const all = questions.flat();
   const twice = firstRepeated(all.map((question) => `${question.task} ${question.id}`));
@@ -42,12 +48,20 @@ export async function chooseQuestions(recipe: Recipe): Promise<PromptRecord[]> {
   return all.map((question) => ({ ...question, prompt: withSystem(question.prompt, system) }));
 }
 
-/** `builtin`, or `arc:path/to/test.jsonl`. */
-function parseTask(spec: string): { name: TaskName; path: string | undefined } {
-  const colon = spec.indexOf(':'), name = colon < 0 ? spec : spec.slice(0, colon), path = colon < 0 ? undefined : spec.slice(colon + 1);
+/** Where the tasks' questions come from; the built-in ones come from nowhere. */
+export function taskSources(tasks: readonly string[]): string[] {
+  return tasks.map(parseTask).flatMap(({ name, source }) => source ?? TASKS[name].hub ?? []);
+}
+
+/** `builtin`, `arc_easy` (its hub data set), `arc:path/to/test.jsonl`, or `siqa:hub:org/name:validation`. */
+function parseTask(spec: string): { name: TaskName; source: string | undefined } {
+  const colon = spec.indexOf(':'), name = colon < 0 ? spec : spec.slice(0, colon), source = colon < 0 ? undefined : spec.slice(colon + 1);
   if (!Object.hasOwn(TASKS, name)) throw new RunError('ERR_RECIPE', `evaluate.tasks: '${name}' is no task; known are ${Object.keys(TASKS).join(', ')}.`);
-  if (name !== 'builtin' && !path) throw new RunError('ERR_RECIPE', `evaluate.tasks: the task ${name} reads its questions from a file; write ${name}:path/to/questions.jsonl.`);
-  return { name: name as TaskName, path: name === 'builtin' ? undefined : path };
+  const known = name as TaskName;
+  if (source === '' || (source === undefined && known !== 'builtin' && TASKS[known].hub === null)) {
+    throw new RunError('ERR_RECIPE', `evaluate.tasks: the task ${name} reads its questions from a file; write ${name}:path/to/questions.jsonl, or ${name}:hub:org/name:split.`);
+  }
+  return { name: known, source: known === 'builtin' ? undefined : source };
 }
 
 function firstRepeated(values: readonly string[]): string | undefined {

@@ -3,7 +3,7 @@ import type { StepRecord } from './stages/optimise.js';
 import type { Phase } from './store.js';
 import type { IterationSummary } from './summary.js';
 
-export type StageName = 'sft' | 'sample' | 'score' | 'rank' | 'train' | 'evaluate';
+export type StageName = 'sft' | 'sample' | 'score' | 'reward' | 'rank' | 'train' | 'evaluate';
 
 /** A stage of an iteration: what the events below are about. */
 interface OfStage {

@@ -4,10 +4,13 @@
  */
 import { existsSync } from 'node:fs';
 import type { CompletionRecord, PairRecord, PromptRecord, ScoreRecord } from '../data/records.js';
+import type { PreferenceSummary } from '../preference/prefer.js';
 import type { RunContext } from './context.js';
 import { choosePrompts } from './data.js';
 import { RunError } from './errors.js';
 import { evaluateModel } from './evaluation.js';
+import { startsAtReference } from './models.js';
+import { rewardsOf } from './rewards.js';
 import { rank } from './stages/rank.js';
 import { sample } from './stages/sample.js';
 import { groupCompletions, score } from './stages/score.js';
@@ -19,7 +22,7 @@ export async function iterate(run: RunContext, t: number): Promise<void> {
   const prompts = await promptsOf(run, t);
   const completions = await sampleFrom(run, t, prompts); // y ~ θ_t
   const scores = await scoreBy(run, t, completions); // log π under θ_t, θ_{t−1}, θ_0
-  const pairs = await rankInto(run, t, scores, completions); // C, chosen, rejected
+  const pairs = await rankInto(run, t, completions, scores); // r_t, r_{t−1}; C, chosen, rejected
   await trainOn(run, t, pairs); // θ_t → θ_{t+1}
   await evaluateModel(run, t, t + 1);
 }
@@ -27,7 +30,8 @@ export async function iterate(run: RunContext, t: number): Promise<void> {
 async function promptsOf(run: RunContext, t: number): Promise<PromptRecord[]> {
   const path = run.file(t, 'prompts.jsonl');
   if (existsSync(path)) return readRecords(path);
-  const prompts = await choosePrompts(run.recipe, t);
+  const { prompts, gold } = await choosePrompts(run.recipe, t);
+  if (gold.length > 0) await writeRecords(run.file(t, 'gold.jsonl'), gold);
   await writeRecords(path, prompts);
   return prompts;
 }
@@ -62,29 +66,36 @@ function scoreBy(run: RunContext, t: number, completions: CompletionRecord[]): P
   });
 }
 
-async function rankInto(run: RunContext, t: number, scores: ScoreRecord[], completions: CompletionRecord[]): Promise<PairRecord[]> {
+async function rankInto(run: RunContext, t: number, completions: CompletionRecord[], scores: ScoreRecord[]): Promise<PairRecord[]> {
   const of = { phase: t, stage: 'rank' } as const;
   // The pairs are written last: they say that the rankings are there, too.
   const path = run.file(t, 'pairs.jsonl');
   if (existsSync(path)) return run.kept(of, path);
+  const judged = await rewardsOf(run, t, completions, scores);
   const prompts = groupCompletions(completions).length;
   return run.stage(of, { done: 0, total: prompts, unit: 'prompts' }, async (hooks) => {
-    const { rankings, pairs, summary } = rank(scores, completions, run.recipe.rank);
-    if (pairs.length === 0) throw new RunError('ERR_NO_PAIRS', `Iteration ${t} has no preference pair: none of its ${prompts} prompts got a best and a worst response that differ. Raise sample.temperature, sample.samples or prompts.count, or lower rank.min_margin.`);
+    const { rankings, pairs, summary } = rank(judged, scores, completions, run.recipe.rank);
+    if (pairs.length === 0) throw new RunError('ERR_NO_PAIRS', noPairs(t, summary));
     await writeRecords(run.file(t, 'rankings.jsonl'), rankings);
     await writeRecords(path, pairs);
     hooks.progress(prompts, 0);
     // The paper's formula as it is: with C < ½ the reverse loss outweighs the plain one, and the margin of the pairs will fall.
     const reversed = pairs.every((pair) => pair.weight < 0.5) ? ' (below ½: the loss turns the pairs round)' : '';
-    return { result: pairs, note: `C ${summary.mean_consistency.toFixed(2)}${reversed}, ${pairs.length} pairs of ${prompts} prompts` };
+    const agreement = judged.measured ? `C ${summary.mean_consistency.toFixed(2)}${reversed}, ` : '';
+    return { result: pairs, note: `${agreement}${pairs.length} pairs of ${prompts} prompts` };
   });
 }
 
-function trainOn(run: RunContext, t: number, pairs: PairRecord[]): Promise<void> {
+function noPairs(t: number, { prompts, skipped }: PreferenceSummary): string {
+  const reasons = Object.entries(skipped).map(([reason, count]) => `${count} ${reason.replaceAll('_', ' ')}`).join(', ');
+  return `Iteration ${t} has no preference pair: none of its ${prompts} prompts got a best and a worst response that differ (${reasons}). Raise sample.temperature, sample.samples or prompts.count, or lower rank.min_margin and rank.min_consistency.`;
+}
+
+export function trainOn(run: RunContext, t: number, pairs: PairRecord[]): Promise<void> {
   const settings = run.recipe.train;
   return trainCheckpoint(run, { phase: t, stage: 'train' }, {
     from: t, to: t + 1, settings, examples: pairs.length, unit: 'pairs',
-    work: (policy, common, state, hooks) => train(pairs, policy, { ...common, settings, onWarning: (message) => run.emit({ type: 'warning', message }) }, state, hooks),
+    work: (policy, common, state, hooks) => train(pairs, policy, { ...common, settings, startsAtReference: startsAtReference(run.recipe), onWarning: (message) => run.emit({ type: 'warning', message }) }, state, hooks),
   });
 }
 

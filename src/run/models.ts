@@ -2,20 +2,39 @@
  * The models of a run, resident and shared: one `Model` a checkpoint path, loaded when first asked for. θ_t, θ_{t−1} and θ_0 are the same
  * object where they are the same path, and a model that is to be trained leaves a snapshot behind (shared storage until the first step).
  *
+ * With LoRA a checkpoint is a PEFT folder, and every θ an adapter over the one base in memory.
+ *
  * Nothing is loaded twice in an uninterrupted run, and a resumed run that loads from disk gets the same bits: the compute weights are the
  * rounded master weights that the checkpoint holds. Where the checkpoint is narrower than the compute type that is not so, and the model is
  * loaded again from disk.
  */
-import { Model, type DType } from '../engine/model.js';
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import { Model, type AdapterParams, type DType } from '../engine/model.js';
 import { loadModel, type LanguageModel } from '../lm/language-model.js';
+import type { Recipe } from './recipe.js';
 import type { Policy } from './stages/stage.js';
 
 export interface ModelsOptions {
   /** Path of θ_0, which also gives tokenizer and chat template. */
   base: string;
+  /** What θ_0 is called: adapters name it as their base. */
+  name: string;
   dtype: DType;
   signal: AbortSignal;
+  /** Train adapters of this shape instead of all weights. */
+  adapter?: AdapterParams | undefined;
   onLoad?: (model: Model, seconds: number) => void;
+}
+
+/** What is trained where it is not all weights. */
+export function adapterOf({ seed, lora: { enabled, rank, alpha, dropout, target_modules: targetModules } }: Pick<Recipe, 'seed' | 'lora'>): AdapterParams | undefined {
+  return enabled ? { rank, alpha, dropout, seed, ...(targetModules.length > 0 && { targetModules }) } : undefined;
+}
+
+/** Whether the model in training is its own reference at the first step: not with θ_0 for one, nor with dropout. */
+export function startsAtReference({ train, lora }: Pick<Recipe, 'train' | 'lora'>): boolean {
+  return train.reference === 'current' && !(lora.enabled && lora.dropout > 0);
 }
 
 export class Models {
@@ -35,8 +54,7 @@ export class Models {
     if (path === this.options.base) await this.language();
     let model = this.loaded.get(path);
     if (!model) {
-      const { dtype, signal } = this.options;
-      model = this.timed(() => Model.load(path, { dtype, signal }), (m) => m);
+      model = this.timed(() => this.load(path), (m) => m);
       this.loaded.set(path, model);
       model.catch(() => this.loaded.delete(path));
     }
@@ -52,12 +70,13 @@ export class Models {
     this.loaded.set(from, Promise.resolve(model.snapshot()));
     let result: T;
     try {
+      if (this.options.adapter && model.adapter === null) await model.addAdapter(this.options.adapter);
       result = await work({ language, model });
     } catch (error) {
       await model.dispose();
       throw error;
     }
-    if (this.options.dtype === 'float32' && checkpointDType === 'bfloat16') await model.dispose();
+    if (checkpointDType === 'bfloat16' && (this.options.dtype === 'float32' || model.adapter !== null)) await model.dispose();
     else this.loaded.set(to, Promise.resolve(model));
     return result;
   }
@@ -79,12 +98,25 @@ export class Models {
 
   private async language(): Promise<LanguageModel> {
     if (!this.text) {
-      const { base, dtype, signal } = this.options;
-      this.text = this.timed(() => loadModel(base, { dtype, signal }), (language) => language.model);
+      const { base, name, dtype, signal } = this.options;
+      this.text = this.timed(() => loadModel(name, { dtype, signal }), (language) => language.model);
       const text = this.text;
       this.loaded.set(base, text.then((language) => language.model));
     }
     return this.text;
+  }
+
+  private async load(path: string): Promise<Model> {
+    const { base, dtype, signal } = this.options;
+    if (!existsSync(join(path, 'adapter_config.json'))) return Model.load(path, { dtype, signal });
+    const model = (await this.model(base)).snapshot();
+    try {
+      await model.loadAdapter(path);
+      return model;
+    } catch (error) {
+      await model.dispose();
+      throw error;
+    }
   }
 
   private async timed<T>(load: () => Promise<T>, model: (loaded: T) => Model): Promise<T> {

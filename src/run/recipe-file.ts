@@ -144,13 +144,13 @@ function messages(issue: z.core.$ZodIssue, data: unknown): Finding[] {
     case 'invalid_value':
       return found(`must be one of ${issue.values.join(', ')}; got ${got}`);
     case 'too_small':
-      if (issue.origin === 'string') return found('must not be empty');
+      if (issue.origin === 'string' || issue.origin === 'array') return found('must not be empty');
       return found(`must be ${issue.inclusive ? 'at least' : 'more than'} ${issue.minimum}, got ${got}`);
     case 'too_big':
       if (issue.origin === 'array') return found(`must have at most ${issue.maximum} entries`);
       return found(`must be ${issue.inclusive ? 'at most' : 'less than'} ${issue.maximum}, got ${got}`);
     case 'invalid_union':
-      return found(`must be text or null, got ${got}`);
+      return found(`must be text or ${issue.path.at(-1) === 'source' ? 'a list of texts' : 'null'}, got ${got}`);
     default:
       return found(`${issue.message}, got ${got}`);
   }

@@ -2,10 +2,11 @@
  * A run: base model, optional SFT, then the iterations. Everything it makes is in its directory, so calling it again, after whatever stopped
  * it, goes on where it was and ends with the same bytes.
  */
-import { appendFileSync, existsSync, mkdirSync, readFileSync, readdirSync, rmSync } from 'node:fs';
+import { appendFileSync, existsSync, readFileSync, readdirSync, rmSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { createHash } from 'node:crypto';
 import { engineInfo, setThreads } from '../engine/addon.js';
+import { makeDirectory, sweep } from '../models/files.js';
 import { modelDigest, resolveModel, type ModelProgress, type ResolvedModel } from '../models/resolve.js';
 import { checkLengths, readInputs } from './check.js';
 import { RunContext } from './context.js';
@@ -13,13 +14,17 @@ import { Interrupted, RunError } from './errors.js';
 import { EventQueue } from './event-queue.js';
 import type { RunEvent } from './events.js';
 import { evaluateModel } from './evaluation.js';
+import { learnGivenPairs } from './given-pairs.js';
 import { iterate } from './iteration.js';
 import { takeLock } from './lock.js';
-import { Models } from './models.js';
+import { adapterOf, Models } from './models.js';
 import { firstDifference, parseRecipe, recipeDigest, recipeText } from './recipe-file.js';
 import type { Recipe } from './recipe.js';
+import type { RewardFunction } from '../reward/external.js';
+import { loadRewardModel } from './reward-model.js';
 import { fineTune } from './sft.js';
-import { EVENTS, explainDisk, LOCK, METRICS, onDisk, RECIPE, REPORT, RUN, SUMMARY, sweep, writeAtomic, writeRecords, type Phase } from './store.js';
+import { fetchSources, sourcesOf } from './sources.js';
+import { EVENTS, explainDisk, LOCK, METRICS, onDisk, RECIPE, REPORT, RUN, SUMMARY, writeAtomic, writeRecords, type Phase } from './store.js';
 import { metricRows, summarise, summaryOf } from './summary.js';
 
 export interface RunOptions {
@@ -27,6 +32,11 @@ export interface RunOptions {
   directory: string;
   signal?: AbortSignal;
   onModelProgress?: (progress: ModelProgress) => void;
+  /**
+   * What a response is worth, where the recipe says `reward: {source: function}`. Called with all completions of some prompts at a time; its
+   * numbers are kept in `rewards.jsonl`, so a resumed run asks only for what is missing.
+   */
+  rewards?: RewardFunction;
 }
 
 /**
@@ -55,7 +65,7 @@ async function locked(recipe: Recipe, options: Options, tell: Emit): Promise<voi
   const { directory } = options;
   checkDirectory(directory);
   const release = await onDisk(directory, async () => {
-    mkdirSync(directory, { recursive: true });
+    await makeDirectory(directory);
     return takeLock(join(directory, LOCK));
   });
   try {
@@ -68,20 +78,26 @@ async function locked(recipe: Recipe, options: Options, tell: Emit): Promise<voi
   }
 }
 
-async function work(recipe: Recipe, { directory, signal, onModelProgress }: Options, emit: Emit, resumed: boolean): Promise<void> {
+async function work(recipe: Recipe, { directory, signal, onModelProgress, rewards }: Options, emit: Emit, resumed: boolean): Promise<void> {
   const began = performance.now();
+  checkRewards(recipe, rewards);
+  await stoppable(signal, () => fetchSources(sourcesOf(recipe), { signal, onProgress: onModelProgress }));
   const inputs = await readInputs(recipe);
   emit({ type: 'run_started', directory, resumed, iterations: recipe.iterations });
+  for (const message of inputs.notes) emit({ type: 'warning', message });
   if (recipe.threads > 0) setThreads(recipe.threads);
   const resolved = await stoppable(signal, () => resolveModel(recipe.model, { signal, ...(onModelProgress && { onProgress: onModelProgress }) }));
   const plan = await checkModel(directory, recipe, resolved, signal, emit);
   const models = new Models({
-    base: resolved.path, dtype: recipe.dtype, signal,
+    base: resolved.path, name: recipe.model, dtype: recipe.dtype, signal, adapter: adapterOf(recipe),
     onLoad: (model, seconds) => emit({ type: 'model_loaded', name: recipe.model, path: model.path, dtype: model.dtype, parameters: model.config.parameters, seconds }),
   });
-  const context = new RunContext({ recipe, directory, base: resolved.path, plan, models, signal, emit });
+  const context = new RunContext({ recipe, directory, base: resolved.path, plan, models, rewards, signal, emit });
   try {
-    if (!existsSync(context.file(1, 'prompts.jsonl'))) checkLengths(inputs, await models.policy(resolved.path));
+    if (!begun(context)) {
+      checkLengths(inputs, await models.policy(resolved.path));
+      if (recipe.reward.source === 'model') await (await loadRewardModel(recipe, signal)).dispose();
+    }
     if (recipe.evaluate.baseline) {
       await evaluateModel(context, 0, 0);
       await tellSummary(context, 0);
@@ -91,7 +107,7 @@ async function work(recipe: Recipe, { directory, signal, onModelProgress }: Opti
       await tellSummary(context, 'sft');
     }
     for (let t = 1; t <= recipe.iterations; t++) {
-      await iterate(context, t);
+      await (recipe.pairs.source === null ? iterate : learnGivenPairs)(context, t);
       await tellSummary(context, t);
       await models.keep([context.checkpoint(0), context.checkpoint(t), context.checkpoint(t + 1)]);
     }
@@ -100,6 +116,17 @@ async function work(recipe: Recipe, { directory, signal, onModelProgress }: Opti
   } finally {
     await models.dispose();
   }
+}
+
+/** Whether an earlier call came past the checks that need a model. */
+function begun(context: RunContext): boolean {
+  return ['prompts.jsonl', 'preferences.jsonl'].some((name) => existsSync(context.file(1, name)));
+}
+
+/** A function cannot be written in a recipe: the recipe says that there is one, the program brings it. */
+function checkRewards({ reward: { source } }: Recipe, rewards: RewardFunction | undefined): void {
+  if (source === 'function' && !rewards) throw new RunError('ERR_RECIPE', 'reward.source: function is for Node programs, which pass it to run() as `rewards`; choose another source, or write the scores to a file (reward.source: file).');
+  if (source !== 'function' && rewards) throw new RunError('ERR_RECIPE', `reward.source: is ${source}, but run() was given a reward function: set reward.source to function, or leave \`rewards\` out.`);
 }
 
 /** Metrics are made anew of the artefacts each time: the same artefacts give the same bytes, whatever was killed when. */

@@ -5,15 +5,20 @@
  *   iteration-0/answers.jsonl                     the base model
  *   sft/{demonstrations,steps,answers}.jsonl sft/checkpoint/
  *   iteration-t/{prompts,completions,scores,rankings,pairs,steps,answers}.jsonl iteration-t/checkpoint/
+ *   iteration-t/gold.jsonl                        known answers of its prompts, where there are any
+ *   iteration-t/{judgements,rewards}.jsonl        where reward.source is `judge`; where it is a judge outside
+ *   iteration-1/preferences.jsonl                 where the pairs are given: then without prompts, completions and rankings
  *
  * A file under its own name is complete: it was written to a temporary name, synced, and renamed. A stage in progress keeps its finished
  * blocks beside it, `completions.jsonl.parts/00003.jsonl`, and a resumed stage goes on at the first one missing. Blocks are cut by
  * position alone, so a resumed stage computes what an uninterrupted one would have. No artefact holds a time: events.jsonl does.
  */
 import { existsSync, readFileSync } from 'node:fs';
-import { mkdir, open, readdir, rename, rm } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
-import { readJsonl, serialize } from '../data/jsonl.js';
+import { open, readdir, rename, rm } from 'node:fs/promises';
+import { basename, dirname, join } from 'node:path';
+import { ARTEFACT_COLUMNS, type Columns } from '../data/columns.js';
+import { readRecords as readChecked, serialize } from '../data/jsonl.js';
+import { makeDirectory, syncFolder, writeAtomic as write } from '../models/files.js';
 import { RunError } from './errors.js';
 
 export const RECIPE = 'recipe.yaml';
@@ -28,51 +33,15 @@ export const REPORT = 'report.html';
 export type Phase = 'sft' | number;
 export const phaseFolder = (phase: Phase): string => (phase === 'sft' ? 'sft' : `iteration-${phase}`);
 
-/** Writes `data` to `path` so that a reader, or a crash, sees the old file or the whole new one. Folders are made. */
-export async function writeAtomic(path: string, data: string | Uint8Array): Promise<void> {
-  const temporary = `${path}.tmp-${process.pid}`;
-  await onDisk(path, async () => {
-    await mkdir(dirname(path), { recursive: true });
-    try {
-      const file = await open(temporary, 'w');
-      try {
-        await file.writeFile(data);
-        await file.sync();
-      } finally {
-        await file.close();
-      }
-      await rename(temporary, path);
-    } catch (error) {
-      await rm(temporary, { force: true });
-      throw error;
-    }
-    await syncFolder(dirname(path));
-  });
-}
-
-/** Removes what killed writers left half-written in `folder` and the folders below. Only while the run is locked. */
-export async function sweep(folder: string): Promise<void> {
-  for (const entry of await readdir(folder, { withFileTypes: true, recursive: true })) {
-    if (entry.isFile() && /\.tmp-\d+$/.test(entry.name)) await rm(join(entry.parentPath, entry.name), { force: true });
-  }
-}
-
-/** A rename is durable once its folder is synced. */
-export async function syncFolder(path: string): Promise<void> {
-  const folder = await open(path, 'r');
-  try {
-    await folder.sync();
-  } finally {
-    await folder.close();
-  }
-}
+/** As in models/files.ts; a full or read-only disk becomes one sentence. */
+export const writeAtomic = (path: string, data: string | Uint8Array): Promise<void> => onDisk(path, () => write(path, data));
 
 /** Renames a finished folder into place: `build` fills `target`.tmp, whose files are synced first. */
 export async function makeFolder(target: string, build: (temporary: string) => Promise<void>): Promise<void> {
   const temporary = `${target}.tmp`;
   await onDisk(target, async () => {
     await rm(temporary, { recursive: true, force: true });
-    await mkdir(temporary, { recursive: true });
+    await makeDirectory(temporary);
     await build(temporary);
     for (const name of await readdir(temporary)) {
       const file = await open(join(temporary, name), 'r');
@@ -94,9 +63,10 @@ export async function writeRecords(path: string, records: readonly object[]): Pr
   await writeAtomic(path, records.map(serialize).join(''));
 }
 
-/** Records of an artefact that this program wrote. @throws DataError naming file and line where it is damaged. */
+/** Records of an artefact, or of a part of one; its columns are checked where its name says which. @throws DataError naming file, line and column. */
 export async function readRecords<T extends object>(path: string): Promise<T[]> {
-  return (await readJsonl(path, { allowEmpty: true })).map((line) => line.value as T);
+  const columns = ARTEFACT_COLUMNS[basename(path)] ?? ARTEFACT_COLUMNS[basename(dirname(path)).replace(/\.parts$/, '')];
+  return readChecked(path, (columns ?? {}) as Columns<T>, { allowEmpty: true });
 }
 
 export interface Blocks<Item, Made> {

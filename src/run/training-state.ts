@@ -3,8 +3,9 @@
  * place after the other is complete, so whatever is killed when, progress.json names a whole state.
  */
 import { existsSync } from 'node:fs';
-import { mkdir, readFile, readdir, rm } from 'node:fs/promises';
+import { readFile, readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
+import { makeDirectory } from '../models/files.js';
 import { onDisk, writeAtomic } from './store.js';
 import type { StepRecord, TrainingState } from './stages/optimise.js';
 
@@ -35,7 +36,7 @@ export function trainingState(folder: string, plan: string): TrainingState & { s
     async save(trainer, steps) {
       const state = `state-${String(steps.length).padStart(5, '0')}.safetensors`;
       await onDisk(folder, async () => {
-        await mkdir(folder, { recursive: true });
+        await makeDirectory(folder);
         await trainer.saveState(join(folder, state));
         await writeAtomic(progressFile, JSON.stringify({ plan, state, steps } satisfies Progress));
         for (const name of await readdir(folder)) if (name !== state && name !== 'progress.json') await rm(join(folder, name), { force: true });

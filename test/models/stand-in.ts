@@ -4,6 +4,8 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import type { AddressInfo } from 'node:net';
 
 export const COMMIT = 'a'.repeat(40);
+/** Commit of the converted revision. */
+export const CONVERTED_COMMIT = 'c'.repeat(40);
 
 export interface StandIn {
   endpoint: string;
@@ -22,11 +24,13 @@ export interface StandIn {
   storage: string | null;
   extraNames: string[];
   token: string | null;
+  /** The data set's revision refs/convert/parquet; null where the hub has converted nothing. */
+  converted: Map<string, Buffer> | null;
   close(): Promise<void>;
 }
 
 export async function standInHub(files: Record<string, string | Buffer>): Promise<StandIn> {
-  const hub: Omit<StandIn, 'endpoint' | 'close'> = { log: [], files: new Map(Object.entries(files).map(([name, data]) => [name, Buffer.from(data)])), status: 200, cuts: [], ignoreRanges: false, swapped: new Map(), storage: null, extraNames: [], token: null };
+  const hub: Omit<StandIn, 'endpoint' | 'close'> = { log: [], files: new Map(Object.entries(files).map(([name, data]) => [name, Buffer.from(data)])), status: 200, cuts: [], ignoreRanges: false, swapped: new Map(), storage: null, extraNames: [], token: null, converted: null };
   const server: Server = createServer((request, response) => answer(hub, request, response));
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   return Object.assign(hub, {
@@ -50,24 +54,30 @@ function answer(hub: Omit<StandIn, 'endpoint' | 'close'>, request: IncomingMessa
     response.writeHead(307, { location: `/api/models/org/${url.pathname.slice('/api/models/old/'.length)}${url.search}` }).end();
     return;
   }
-  if (url.pathname.startsWith('/api/models/')) {
-    const siblings = [...hub.files].map(([rfilename, data]) => (rfilename.endsWith('.safetensors')
+  if (/^\/api\/(models|datasets)\//.test(url.pathname)) {
+    const converted = url.pathname.endsWith(`/revision/${encodeURIComponent('refs/convert/parquet')}`), files = converted ? hub.converted : hub.files;
+    if (files === null) {
+      response.writeHead(404).end();
+      return;
+    }
+    const siblings = [...files].map(([rfilename, data]) => (/\.(safetensors|parquet)$/.test(rfilename)
       ? { rfilename, size: data.length, blobId: '0'.repeat(40), lfs: { sha256: createHash('sha256').update(data).digest('hex'), size: data.length } }
       : { rfilename, size: data.length, blobId: createHash('sha1').update(`blob ${data.length}\0`).update(data).digest('hex') }));
     response.writeHead(200, { 'content-type': 'application/json' });
-    response.end(JSON.stringify({ sha: COMMIT, cardData: { license: 'apache-2.0' }, siblings: [...siblings, ...hub.extraNames.map((rfilename) => ({ rfilename, size: 1, blobId: '1'.repeat(40) }))] }));
+    response.end(JSON.stringify({ sha: converted ? CONVERTED_COMMIT : COMMIT, cardData: { license: 'apache-2.0' }, siblings: [...siblings, ...hub.extraNames.map((rfilename) => ({ rfilename, size: 1, blobId: '1'.repeat(40) }))] }));
     return;
   }
   sendFile(hub, url, request, response);
 }
 
 function sendFile(hub: Omit<StandIn, 'endpoint' | 'close'>, url: URL, request: IncomingMessage, response: ServerResponse): void {
-  const name = url.pathname.split(`/${COMMIT}/`)[1] ?? '';
+  const commit = url.pathname.includes(`/${CONVERTED_COMMIT}/`) ? CONVERTED_COMMIT : COMMIT;
+  const name = decodeURIComponent(url.pathname.split(`/${commit}/`)[1] ?? '');
   if (hub.storage !== null) {
-    response.writeHead(302, { location: `${hub.storage}/storage/${COMMIT}/${name}` }).end();
+    response.writeHead(302, { location: `${hub.storage}/storage/${commit}/${name}` }).end();
     return;
   }
-  const data = hub.swapped.get(name) ?? hub.files.get(name);
+  const data = hub.swapped.get(name) ?? (commit === COMMIT ? hub.files : hub.converted)?.get(name);
   if (data === undefined) {
     response.writeHead(404).end();
     return;
@@ -79,7 +89,7 @@ function sendFile(hub: Omit<StandIn, 'endpoint' | 'close'>, url: URL, request: I
     return;
   }
   response.writeHead(range ? 206 : 200, { 'content-length': data.length - start, ...(range && { 'content-range': `bytes ${start}-${data.length - 1}/${data.length}` }) });
-  const cut = name.endsWith('.safetensors') ? hub.cuts.shift() : undefined;
+  const cut = /\.(safetensors|parquet)$/.test(name) ? hub.cuts.shift() : undefined;
   if (cut === undefined) response.end(data.subarray(start));
   else response.write(data.subarray(start, start + cut), () => setTimeout(() => response.destroy(), 20));
 }

@@ -32,7 +32,7 @@ describe('prefer', () => {
       prompt_id: 'mixed', prompt: [{ role: 'user', content: 'question mixed' }],
       chosen: [{ role: 'assistant', content: 'mixed answer 0' }], rejected: [{ role: 'assistant', content: 'mixed answer 1' }],
       chosen_sample: 0, rejected_sample: 1, prompt_token_ids: [1, 2], chosen_token_ids: [10, 0], rejected_token_ids: [11, 0],
-      ref_chosen_logps: -5, ref_rejected_logps: -9, reward_chosen: 5, reward_rejected: 1,
+      ref_chosen_logps: -5, ref_rejected_logps: -9, base_chosen_logps: -10, base_rejected_logps: -10, reward_chosen: 5, reward_rejected: 1,
       consistency: expect.closeTo(2 / 3, 14), weight: expect.closeTo(2 / 3, 14),
     }]);
   });
@@ -69,7 +69,7 @@ describe('prefer', () => {
   it('avg is the mean over the kept prompts alone', () => {
     const { pairs, summary } = prefer(set(agree, flat, reversed));
     expect(pairs.map((p) => [p.prompt_id, p.consistency, p.weight])).toEqual([['agree', 1, 0.5], ['reversed', 0, 0.5]]);
-    expect(summary).toEqual({ prompts: 3, pairs: 2, skipped: { all_equal: 1 }, undefined_agreement: 1, mean_consistency: 0.5, mean_margin: 2 });
+    expect(summary).toEqual({ prompts: 3, pairs: 2, skipped: { all_equal: 1 }, undefined_agreement: 1, empty_completions: 0, duplicate_completions: 0, mean_consistency: 0.5, mean_margin: 2 });
   });
 
   it.each([

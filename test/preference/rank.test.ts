@@ -1,12 +1,17 @@
 import { readFileSync } from 'node:fs';
 import { describe, expect, it } from '@jest/globals';
 import { agreement, CONSISTENCY_METHODS, isUndefined, kendallTau, rescale, spearman, topOrder } from '../../src/preference/consistency.js';
+import { bestAndWorst } from '../../src/preference/pair.js';
+import { prefer } from '../../src/preference/prefer.js';
 import { averageRanks, groupByPrompt, ordinalRanks } from '../../src/preference/rank.js';
 import { lossWeights } from '../../src/preference/weight.js';
 import { generator, type Generator } from './generator.js';
 
-interface Golden { x: number[]; y: number[]; kendall: number | null; spearman: number | null; ranks: number[] }
-const golden = JSON.parse(readFileSync(new URL('../golden/rank.json', import.meta.url), 'utf8')) as { scipy: string; cases: Golden[] };
+interface Golden { x: number[]; y: number[]; kendall: number | null; spearman: number | null; ranks: number[]; best: number; worst: number; top_order: number }
+interface Weights { avg: number; dyn: number[] }
+/** Prompts by their index in `cases`; `kept` make a pair. */
+interface GoldenSet { cases: number[]; kept: number[]; kendall: Weights; spearman: Weights; top_order: Weights }
+const golden = JSON.parse(readFileSync(new URL('../golden/rank.json', import.meta.url), 'utf8')) as { scipy: string; cases: Golden[]; sets: GoldenSet[] };
 
 describe('scipy', () => {
   it('has cases with and without ties, and constant sides', () => {
@@ -24,6 +29,28 @@ describe('scipy', () => {
     for (const c of golden.cases) {
       if (c.spearman === null) expect(spearman(c.x, c.y)).toBeNaN();
       else expect(Math.abs(spearman(c.x, c.y) - c.spearman)).toBeLessThanOrEqual(1e-14);
+    }
+  });
+  it('TopOrder, best and worst are those of argmax and argmin', () => {
+    for (const c of golden.cases) {
+      expect(topOrder(c.x, c.y)).toBe(c.top_order);
+      expect(bestAndWorst({ reward_current: c.x })).toEqual({ best: c.best, worst: c.worst });
+    }
+  });
+  it.each(CONSISTENCY_METHODS.flatMap((method) => (['avg', 'dyn'] as const).map((weighting) => [method, weighting] as const)))('the weights of sets of prompts are equal: %s × %s', (method, weighting) => {
+    expect(golden.sets.length).toBeGreaterThan(50);
+    for (const set of golden.sets) {
+      const prompts = set.cases.map((i) => ({ id: `p${i}`, ...golden.cases[i]! }));
+      const records = prompts.flatMap(({ id, x, y }) => x.map((reward, sample) => ({ id, sample, reward, previous: y[sample]! })));
+      const { pairs } = prefer({
+        method, weighting: { method: weighting },
+        rewards: records.map(({ id, sample, reward, previous }) => ({ prompt_id: id, sample, reward_current: reward, reward_previous: previous })),
+        scores: records.map(({ id, sample }) => ({ prompt_id: id, sample, tokens: 1, logp_current: -1, logp_previous: -1, logp_base: -1 })),
+        completions: records.map(({ id, sample }) => ({ prompt_id: id, sample, prompt: [], completion: `${sample}`, prompt_token_ids: [1], token_ids: [1], logprob: -1, finish_reason: 'eos' as const })),
+      });
+      expect(pairs.map((pair) => pair.prompt_id)).toEqual(set.kept.map((i) => `p${i}`));
+      const expected = weighting === 'avg' ? set.kept.map(() => set[method].avg) : set[method].dyn;
+      for (const [i, pair] of pairs.entries()) expect(Math.abs(pair.weight - expected[i]!)).toBeLessThanOrEqual(1e-14);
     }
   });
   it('ordinal ranks are rankdata(−x, "ordinal")', () => {

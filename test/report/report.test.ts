@@ -31,7 +31,7 @@ describe('readRun', () => {
     expect(run.phases.map(({ label }) => label)).toEqual(['Base model', 'After SFT', 'Iteration 1', 'Iteration 2']);
     expect(run.phases.map(({ accuracy }) => accuracy!.correct)).toEqual([10, 15, 20, 25]);
     expect(run.phases.map(({ comparison }) => comparison && [comparison.onlyAfter, comparison.onlyBefore])).toEqual([null, [5, 0], [5, 0], [5, 0]]);
-    expect(run.phases[1]!.steps).toEqual([{ step: 1, loss: 2.5, margin: null }, { step: 2, loss: 2, margin: null }]);
+    expect(run.phases[1]!.steps).toEqual([{ step: 1, loss: 2.5, margin: null, kl: null }, { step: 2, loss: 2, margin: null, kl: null }]);
   });
 
   it('sums the runs of a stage, and tells SFT from the base model', () => {
@@ -44,8 +44,9 @@ describe('readRun', () => {
   it('joins rankings, completions and pairs by id', () => {
     writeRun(directory);
     const { ranking } = readRun(directory).phases[2]!;
-    expect(ranking).toMatchObject({ prompts: 12, pairs: 11, skipped: { all_equal: 1 }, length: 3 });
-    expect(ranking!.consistency).toBeCloseTo(ranking!.kendall!, 12);
+    expect(ranking).toMatchObject({ prompts: 12, pairs: 11, skipped: { all_equal: 1 }, mean_length: 3, truncated: 0, distinct_2: 1, repeated_4: null });
+    expect(ranking!.consistency).toBeCloseTo((ranking!.kendall_tau! + 1) / 2, 12);
+    expect(ranking!.kendallShares.reduce((a, b) => a + b)).toBeCloseTo(1, 12);
     expect(ranking!.examples).toHaveLength(6);
     let chosenRight = 0;
     for (const { samples, skipped } of ranking!.examples) {
@@ -54,8 +55,9 @@ describe('readRun', () => {
       for (const { sample, correct } of samples) expect(correct).toBe(sample === 1);
       chosenRight += samples[0]!.role === 'chosen' && samples[0]!.correct ? 1 : 0;
     }
-    expect(ranking!.rightness!.pairs).toBe(11);
-    expect(ranking!.rightness!.chosen).toBeGreaterThanOrEqual(chosenRight);
+    expect(ranking!.sample_accuracy).toBe(0.25);
+    expect(ranking!.chosen_accuracy! * 11).toBeGreaterThanOrEqual(chosenRight);
+    expect(ranking!.ranking_couples).toBe(36);
   });
 });
 
@@ -63,7 +65,7 @@ describe('reportHtml', () => {
   it('has every section and balanced tags', () => {
     writeRun(directory);
     const html = reportHtml(directory);
-    for (const text of ['Results', 'Speed', 'Curves', 'Ranked samples', 'Recipe', '62.5 %', '1,200', 'Preference loss', 'iterations: 2', 'class="chosen"']) expect(html).toContain(text);
+    for (const text of ['Results', 'Speed', 'Drift', 'Curves', 'KL to the base model', 'Repetition', 'Ranking accuracy', 'by prompt', 'Ranked samples', 'Recipe', '62.5 %', '1,200', 'Preference loss', 'iterations: 2', 'class="chosen"']) expect(html).toContain(text);
     expect(unbalanced(html)).toEqual([]);
     expect(html).not.toMatch(/NaN|undefined|Infinity|\[object/);
   });

@@ -33,7 +33,7 @@ describe('rewardSet', () => {
   });
 
   it('can be told the roles', () => {
-    expect(rewardSet([score(0, 4, -8, -8, -8)], { currentIsBase: false, previousIsBase: true })[0]).toMatchObject({ reward_current: 0, reward_previous: -2 });
+    expect(rewardSet([score(0, 4, -8, -8, -8)], undefined, { currentIsBase: false, previousIsBase: true })[0]).toMatchObject({ reward_current: 0, reward_previous: -2 });
   });
 
   it('names the completion whose scores make no sense', () => {

@@ -28,7 +28,7 @@ describe('a recipe file', () => {
   it.each<[string, string, string]>([
     ['an unknown key', 'model: a\nsample:\n  topp: 0.9\n', "recipe.yaml:3:3 sample.topp: unknown key; did you mean 'top_p'?"],
     ['an unknown section', 'modle: a\n', "recipe.yaml:1:1 modle: unknown key; did you mean 'model'?"],
-    ['a key far from any', 'rank:\n  zebra: 1\n', 'recipe.yaml:2:3 rank.zebra: unknown key; known here: consistency, weighting, fixed_consistency, min_margin'],
+    ['a key far from any', 'rank:\n  zebra: 1\n', 'recipe.yaml:2:3 rank.zebra: unknown key; known here: consistency, weighting, fixed_consistency, min_margin, min_consistency'],
     ['the wrong type', 'sample:\n  top_p: high\n', "recipe.yaml:2:10 sample.top_p: must be a number, got the text 'high'"],
     ['out of range above', '\nsample:\n  top_p: 1.5\n', 'recipe.yaml:3:10 sample.top_p: must be at most 1, got 1.5'],
     ['out of range below', 'train:\n  beta: 0\n', 'recipe.yaml:2:9 train.beta: must be more than 0, got 0'],
@@ -51,6 +51,25 @@ describe('a recipe file', () => {
   ])('refuses %s', (_, text, message) => {
     expect(refusal(text).split('; known here: model')[0]).toBe(message);
   });
+
+  it.each<[string, string, string]>([
+    ['one judge outside and a measured C', 'reward: {source: gold}\n', 'recipe.yaml:1:1 rank.weighting: must be fixed where reward.source is gold and reward.against is none: one judge alone has no consistency (set reward.against to implicit or likelihood to measure one), got nothing'],
+    ['the same with a threshold', 'reward: {source: function}\nrank: {weighting: fixed, min_consistency: 0.5}\n', 'recipe.yaml:2:43 rank.min_consistency: must be 0 where reward.source is function and reward.against is none: one judge alone has no consistency (set reward.against to implicit or likelihood to measure one), got 0.5'],
+    ['a reward model without a name', 'reward: {source: model}\nrank: {weighting: fixed}\n', 'recipe.yaml:1:9 reward.model: must name the reward model where reward.source is model, got nothing'],
+    ['scores without a file', 'reward: {source: file}\n', 'recipe.yaml:1:9 reward.file: must name the file of scores where reward.source is file, got nothing'],
+    ['one file of scores for two iterations', 'reward: {source: file, file: s.jsonl}\n', "recipe.yaml:1:30 reward.file: must hold {t}, the number of the iteration, where iterations is above 1: each has completions of its own, got the text 's.jsonl'"],
+    ['a reward model that nobody asks', 'reward: {model: rm}\n', "recipe.yaml:1:17 reward.model: is used where reward.source is model alone, and it is implicit, got the text 'rm'"],
+    ['a label of nothing', 'reward: {label: 1}\n', 'recipe.yaml:1:17 reward.label: is used where reward.source is model alone, and it is implicit, got 1'],
+    ['a second ranking where there are two already', 'reward: {source: judge, against: implicit}\n', "recipe.yaml:1:34 reward.against: must be none where reward.source is judge: θ_t and θ_{t−1} rank with the same reward, got the text 'implicit'"],
+    ['given pairs twice', 'pairs: {source: p.jsonl}\n', 'recipe.yaml:1:1 iterations: must be 1 where pairs.source gives the pairs: they are learnt in one iteration (train.epochs passes over them again), got nothing'],
+    ['given pairs and a reward', 'iterations: 1\npairs: {source: p.jsonl}\nreward: {source: likelihood}\n', "recipe.yaml:3:18 reward.source: must be left out where pairs.source gives the pairs: nothing is ranked, got the text 'likelihood'"],
+    ['no work at all', 'iterations: 0\n', 'recipe.yaml:1:13 iterations: must be at least 1 where sft.enabled is false: there would be nothing to do, got 0'],
+  ])('refuses %s, naming the keys', (_, text, message) => expect(refusal(text)).toBe(message));
+
+  it.each([
+    'reward: {source: gold, against: likelihood}', 'reward: {source: gold}\nrank: {weighting: fixed}', 'reward: {source: file, file: "s-{t}.jsonl"}',
+    'iterations: 0\nsft: {enabled: true}', 'iterations: 1\npairs: {source: p.jsonl}', 'reward: {source: model, model: rm, label: 1}\nrank: {weighting: fixed}',
+  ])('takes %j', (text) => expect(() => parseRecipe(text, 'recipe.yaml')).not.toThrow());
 
   it('names every mistake, not the first only', () => {
     expect(refusal('seed: -1\nsample:\n  topk: 3\n').split('\n')).toEqual([

@@ -1,49 +1,86 @@
-/** `cream eval`: accuracy of a model on questions with known answers. */
+/** `cream eval`: accuracy of a model on questions with known answers, and the difference between two models' answers. */
+import { statSync } from 'node:fs';
+import { join } from 'node:path';
 import type { Command } from 'commander';
+import { ANSWER_COLUMNS } from '../../data/columns.js';
+import { readRecords } from '../../data/jsonl.js';
 import type { AnswerRecord } from '../../data/records.js';
-import { accuracyOf } from '../../evaluate/intervals.js';
+import { accuracyOf, byTask, compare, normalised, type Accuracy } from '../../evaluate/intervals.js';
 import { checkLengths } from '../../run/check.js';
-import { chooseQuestions } from '../../run/evaluation.js';
-import { evaluate } from '../../run/stages/evaluate.js';
+import { RunError } from '../../run/errors.js';
+import { chooseQuestions, taskSources } from '../../run/evaluation.js';
+import { evaluate, evaluateSettings } from '../../run/stages/evaluate.js';
 import { addSettings, settingsFrom, type Cli } from '../cli.js';
-import { showBlocks, showStage, withModel } from '../stage.js';
+import { fetchData, showBlocks, showStage, withModel } from '../stage.js';
 import { formatTable, percent, printJson, printLine } from '../table.js';
 
-const KEYS = ['model', 'dtype', 'seed', 'threads', 'system_prompt', 'sample.max_rows'];
+const KEYS = ['model', 'dtype', 'seed', 'threads', 'system_prompt', 'sample.max_rows', 'score.max_batch_tokens'];
 const LEAVE_OUT = ['evaluate.tasks', 'evaluate.baseline'];
 
 interface Flags extends Record<string, unknown> {
   task: string[];
+  compare?: string[];
   out?: string;
   json?: boolean;
 }
 
 export function addEval(program: Command, cli: Cli): void {
   const command = program.command('eval')
-    .description('accuracy of a model on questions with known answers, decoded greedily')
-    .option('--task <name[:file]>', '`builtin`, or a task and its JSONL file, such as arc:test.jsonl; may be given again', (value: string, all: string[]) => [...all, value], [])
+    .description('accuracy of a model on questions with known answers; the difference between two models')
+    .option('--task <name[:source]>', '`builtin`; arc_easy, arc_challenge, openbookqa, siqa, gsm8k from the hub; or one with its source, such as arc_easy:test.jsonl or siqa:hub:lighteval/siqa:validation; may be given again', (value: string, all: string[]) => [...all, value], [])
+    .option('--compare <before-after...>', 'two files of answers (of --out), or two folders of a run such as runs/mine/iteration-2: their paired difference; no model is run')
     .option('-o, --out <file>', 'also write the answers (JSONL)')
     .option('--json', 'print the result as JSON');
   addSettings(command, KEYS, 'evaluate', LEAVE_OUT).action(async (flags: Flags) => {
-    const settings = settingsFrom(flags, KEYS, 'evaluate');
-    const questions = await chooseQuestions({ ...settings, evaluate: { ...settings.evaluate, tasks: flags.task.length > 0 ? flags.task : ['builtin'] } });
-    const request = { max_new_tokens: settings.evaluate.max_new_tokens, max_rows: settings.sample.max_rows };
-    const answers = await withModel(settings.model, settings, cli, async (language) => {
-      const policy = { language, model: language.model };
-      checkLengths({ questions }, policy);
-      if (flags.out === undefined) return showStage(cli, { stage: 'evaluate', unit: 'questions', total: questions.length }, (hooks) => evaluate(questions, policy, request, hooks));
-      return showBlocks(cli, 'evaluate', 'questions', {
-        out: flags.out, items: questions, size: settings.evaluate.block_prompts, perItem: 1,
-        plan: [settings.model, settings.dtype, request, questions],
-        make: (block, hooks) => evaluate(block, policy, request, hooks),
-      });
-    });
-    show(answers, flags.json === true);
+    if (flags.compare) return showComparison(flags.compare, flags.json === true);
+    showAccuracy(await answers(flags, cli), flags.json === true);
   });
 }
 
-function show(answers: readonly AnswerRecord[], json: boolean): void {
-  const tasks = [...new Set(answers.map((answer) => answer.task))].map((task) => ({ task, ...accuracyOf(answers.filter((answer) => answer.task === task)) }));
-  if (json) return printJson(tasks);
-  printLine(formatTable(['task', 'questions', 'accuracy', '95 % interval'], tasks.map((t) => [t.task, String(t.total), percent(t.accuracy), `${percent(t.low)} – ${percent(t.high)}`])));
+async function answers(flags: Flags, cli: Cli): Promise<AnswerRecord[]> {
+  const settings = settingsFrom(flags, KEYS, 'evaluate');
+  const tasks = flags.task.length > 0 ? flags.task : ['builtin'];
+  await fetchData(taskSources(tasks), cli);
+  const questions = await chooseQuestions({ ...settings, evaluate: { ...settings.evaluate, tasks } });
+  const request = evaluateSettings(settings);
+  return withModel(settings.model, settings, cli, async (language) => {
+    const policy = { language, model: language.model };
+    // By log-likelihood a long question is cut from the left, as in lm-evaluation-harness.
+    if (request.method === 'generate') checkLengths({ questions }, policy);
+    if (flags.out === undefined) return showStage(cli, { stage: 'evaluate', unit: 'questions', total: questions.length }, (hooks) => evaluate(questions, policy, request, hooks));
+    return showBlocks(cli, 'evaluate', 'questions', {
+      out: flags.out, items: questions, size: settings.evaluate.block_prompts, perItem: 1,
+      plan: [settings.model, settings.dtype, request, questions],
+      make: (block, hooks) => evaluate(block, policy, request, hooks),
+    });
+  });
+}
+
+function showAccuracy(answers: readonly AnswerRecord[], json: boolean): void {
+  const tasks = byTask(answers).map(({ task, answers: of }) => ({ task, ...accuracyOf(of), normalised: normalised(of) }));
+  if (json) return printJson(tasks.map(({ normalised: norm, ...task }) => ({ ...task, ...(norm && { normalised: norm }) })));
+  const cells = (a: Accuracy | null) => (a ? [percent(a.accuracy), `${percent(a.low)} – ${percent(a.high)}`] : ['', '']);
+  const both = tasks.some((t) => t.normalised);
+  const header = ['task', 'questions', 'accuracy', '95 % interval', ...(both ? ['per character', '95 % interval'] : [])];
+  printLine(formatTable(header, tasks.map((t) => [t.task, String(t.total), ...cells(t), ...(both ? cells(t.normalised) : [])])));
+}
+
+async function showComparison(sources: readonly string[], json: boolean): Promise<void> {
+  if (sources.length !== 2) throw new RunError('ERR_RUN_DATA', `--compare takes two files of answers, before and after; ${sources.length} given.`);
+  const [before, after] = await Promise.all(sources.map(readAnswers)) as [AnswerRecord[], AnswerRecord[]];
+  const names = byTask(after).map(({ task }) => task);
+  const groups = [...names.map((task) => ({ task, has: (a: AnswerRecord) => a.task === task })), ...(names.length > 1 ? [{ task: 'all', has: () => true }] : [])];
+  const rows = groups.map(({ task, has }) => ({ task, ...compare(before.filter(has), after.filter(has)) }));
+  if (rows.every(({ questions }) => questions === 0)) throw new RunError('ERR_RUN_DATA', `${sources.join(' and ')} have no question in common; compare answers to the same tasks.`);
+  if (json) return printJson(rows);
+  const signed = (share: number) => `${share < 0 ? '−' : '+'}${Math.abs(share * 100).toFixed(1)}`;
+  printLine(formatTable(['task', 'questions', 'before', 'after', 'difference', '95 % interval', 'only before', 'only after', 'p'], rows.map((row) => [
+    row.task, String(row.questions), percent(row.before), percent(row.after), signed(row.difference), `${signed(row.low)} – ${signed(row.high)}`,
+    String(row.onlyBefore), String(row.onlyAfter), row.p < 0.001 ? '< 0.001' : row.p.toFixed(3),
+  ])));
+}
+
+function readAnswers(source: string): Promise<AnswerRecord[]> {
+  const isFolder = statSync(source, { throwIfNoEntry: false })?.isDirectory() === true;
+  return readRecords(isFolder ? join(source, 'answers.jsonl') : source, ANSWER_COLUMNS);
 }

@@ -50,7 +50,7 @@ async function work(directory: string, recipe: ReturnType<typeof parseRecipe>, f
   // A finished run is left as it is, unless it was stopped just before its report.
   const path = join(directory, REPORT);
   const report = finished && existsSync(path) ? readRun(directory) : (await writeReport(directory)).run;
-  const model = join(directory, `iteration-${recipe.iterations}`, 'checkpoint');
+  const model = join(directory, recipe.iterations === 0 ? 'sft' : `iteration-${recipe.iterations}`, 'checkpoint');
   if (flags.json) return printJson({ directory, checkpoint: model, report: path, ...report });
   printLine(runTable(report.phases));
   printLine(`Model:  ${model}`);

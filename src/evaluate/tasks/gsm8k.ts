@@ -1,5 +1,9 @@
-import { numericValue } from '../answer.js';
-import { fileTask, type Task } from '../task.js';
+/** GSM8K (Cobbe et al. 2021): the answer is a number, from `final` or after `####` in the official `answer`. No choices: by generation alone. */
+import { numericValue } from '../number.js';
+import { rowTask, type Task } from '../task.js';
 
-/** GSM8K (Cobbe et al. 2021): the answer is a number, from `final` or after `####`. */
-export const gsm8k: Task = fileTask('gsm8k', ({ answer }) => (numericValue(answer!) === null ? `has the answer ${JSON.stringify(answer)}, which is no number` : undefined));
+export const gsm8k: Task = rowTask({
+  name: 'gsm8k',
+  hub: 'hub:openai/gsm8k/main:test',
+  problem: ({ answer }) => (numericValue(answer) === null ? `has the answer ${JSON.stringify(answer)}, which is no number` : undefined),
+});

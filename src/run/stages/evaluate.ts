@@ -1,18 +1,32 @@
-/** Evaluate: questions with known answers → graded greedy answers. */
-import type { AnswerRecord, PromptRecord } from '../../data/records.js';
-import { grade } from '../../evaluate/task.js';
+/** Evaluate: questions with known answers → graded answers, greedy and read from the text, or by the likelihood of the choices. */
+import type { AnswerRecord } from '../../data/records.js';
+import { answerByLikelihood } from '../../evaluate/loglikelihood.js';
+import { grade, type Question } from '../../evaluate/task.js';
 import { promptKey } from '../keys.js';
+import type { Recipe } from '../recipe.js';
 import type { Policy, StageHooks } from './stage.js';
 
-export interface EvaluateSettings {
-  max_new_tokens: number;
+export interface EvaluateSettings extends Pick<Recipe['evaluate'], 'method' | 'apply_chat_template' | 'max_new_tokens'> {
   max_rows: number;
+  max_batch_tokens: number;
+}
+
+/** The settings that an answer depends on. */
+export function evaluateSettings({ evaluate: { method, apply_chat_template, max_new_tokens }, sample: { max_rows }, score: { max_batch_tokens } }: Recipe): EvaluateSettings {
+  return { method, apply_chat_template, max_new_tokens, max_rows, max_batch_tokens };
 }
 
 /** Answers in the order of `questions`. */
-export async function evaluate(questions: readonly PromptRecord[], { language, model }: Policy, settings: EvaluateSettings, hooks: StageHooks): Promise<AnswerRecord[]> {
+export async function evaluate(questions: readonly Question[], policy: Policy, settings: EvaluateSettings, hooks: StageHooks): Promise<AnswerRecord[]> {
+  if (settings.method === 'loglikelihood') {
+    return answerByLikelihood(questions, policy, { chat: settings.apply_chat_template ?? false, max_batch_tokens: settings.max_batch_tokens }, hooks);
+  }
+  return generateAnswers(questions, policy, settings, hooks);
+}
+
+async function generateAnswers(questions: readonly Question[], { language, model }: Policy, settings: EvaluateSettings, hooks: StageHooks): Promise<AnswerRecord[]> {
   const completions = await model.generate({
-    prompts: questions.map((question) => ({ tokens: language.encodePrompt(question.prompt), key: promptKey(question.id) })),
+    prompts: questions.map((question) => ({ tokens: encode(question, language, settings.apply_chat_template ?? true), key: promptKey(question.id) })),
     temperature: 0,
     maxNewTokens: settings.max_new_tokens,
     stopIds: language.stopIds,
@@ -22,4 +36,8 @@ export async function evaluate(questions: readonly PromptRecord[], { language, m
     text: language.tokenizer.decode([...completion.tokens], { skipSpecialTokens: true }),
     tokens: completion.tokens.length,
   }));
+}
+
+function encode({ prompt }: Question, language: Policy['language'], chat: boolean): number[] {
+  return chat ? language.encodePrompt(prompt) : language.tokenizer.encode(prompt.map((message) => message.content).join('\n\n'), { addSpecialTokens: true });
 }

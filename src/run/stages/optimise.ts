@@ -5,7 +5,7 @@
 import type { Trainer, TrainerParams } from '../../engine/trainer.js';
 import type { Model } from '../../engine/model.js';
 import { Interrupted, RunError } from '../errors.js';
-import { shuffled } from '../keys.js';
+import { promptKey, shuffled } from '../keys.js';
 import type { OptimisationSettings } from '../recipe.js';
 import type { StageHooks } from './stage.js';
 
@@ -23,6 +23,8 @@ export interface StepRecord {
   'rewards/accuracies'?: number;
   'logps/chosen'?: number;
   'logps/rejected'?: number;
+  /** Mean estimate of KL(π_θ ‖ π_θ0), nats a response; where train.kl_coefficient is above 0. */
+  kl?: number;
 }
 
 export type StepMetrics = Awaited<ReturnType<Trainer['preferenceStep']>>;
@@ -41,6 +43,7 @@ export interface Optimisation<Example> {
   key: readonly (string | number)[];
   settings: OptimisationSettings;
   beta?: number;
+  klCoefficient?: number;
   step: (trainer: Trainer, batch: Example[]) => Promise<{ metrics: StepMetrics; rewards: boolean }>;
   onStep: (record: StepRecord) => void;
   /** Called with the trained model while the trainer still holds its fp32 master weights. */
@@ -52,7 +55,7 @@ export async function optimise<Example>(model: Model, work: Optimisation<Example
   const { settings, examples } = work;
   const perEpoch = stepsPerEpoch(examples.length, settings);
   const totalSteps = perEpoch * settings.epochs;
-  const trainer = await model.trainer(trainerParams(settings, totalSteps, work.beta));
+  const trainer = await model.trainer(trainerParams(work, totalSteps));
   try {
     const steps = await state.restore(trainer);
     let tokens = 0;
@@ -82,7 +85,7 @@ export function stepsPerEpoch(examples: number, settings: { batch_size: number }
   return Math.ceil(examples / settings.batch_size);
 }
 
-function trainerParams(settings: OptimisationSettings, totalSteps: number, beta: number | undefined): TrainerParams {
+function trainerParams({ settings, beta, klCoefficient, key }: Pick<Optimisation<never>, 'settings' | 'beta' | 'klCoefficient' | 'key'>, totalSteps: number): TrainerParams {
   return {
     learningRate: settings.learning_rate,
     weightDecay: settings.weight_decay,
@@ -94,6 +97,8 @@ function trainerParams(settings: OptimisationSettings, totalSteps: number, beta:
     microBatchTokens: settings.micro_batch_tokens,
     activationCheckpointing: settings.activation_checkpointing,
     ...(beta === undefined ? {} : { beta }),
+    ...(klCoefficient ? { klCoefficient } : {}),
+    dropoutSeed: promptKey(JSON.stringify(['dropout', ...key])),
   };
 }
 
@@ -129,5 +134,6 @@ function stepRecord(metrics: StepMetrics, rewards: boolean, before: readonly Ste
     'rewards/accuracies': metrics.rewardAccuracy,
     'logps/chosen': metrics.logpChosen,
     'logps/rejected': metrics.logpRejected,
+    ...(metrics.kl !== undefined && { kl: metrics.kl }),
   };
 }

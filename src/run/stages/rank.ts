@@ -1,16 +1,26 @@
-/** Rank: scores → rewards → rankings, consistency and preference pairs. Arithmetic only: src/reward and src/preference hold it. */
-import type { CompletionRecord, ScoreRecord } from '../../data/records.js';
+/** Rank: rewards → rankings, consistency and preference pairs. Arithmetic only: src/preference holds it. */
+import type { CompletionRecord, RewardRecord, ScoreRecord } from '../../data/records.js';
 import { prefer, type Preferences } from '../../preference/prefer.js';
-import { rewardSet } from '../../reward/reward.js';
 import type { Recipe } from '../recipe.js';
 
-export function rank(scores: readonly ScoreRecord[], completions: readonly CompletionRecord[], settings: Recipe['rank']): Preferences {
+/** What a judge made of the completions of an iteration. */
+export interface Judged {
+  rewards: RewardRecord[];
+  /** Prompts that could not be judged. */
+  unjudged: string[];
+  /** Whether the two rankings come from two judges, so that their agreement says something. */
+  measured: boolean;
+}
+
+export function rank({ rewards, unjudged }: Judged, scores: readonly ScoreRecord[], completions: readonly CompletionRecord[], settings: Recipe['rank']): Preferences {
   return prefer({
-    rewards: rewardSet(scores),
+    rewards,
     scores,
     completions,
+    unjudged,
     method: settings.consistency,
     weighting: settings.weighting === 'fixed' ? { method: 'fixed', value: settings.fixed_consistency } : { method: settings.weighting },
     minMargin: settings.min_margin,
+    minConsistency: settings.min_consistency,
   });
 }

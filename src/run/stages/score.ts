@@ -9,6 +9,9 @@ export interface Judges {
   base: Model;
 }
 
+/** What of a completion is scored. */
+export type Scorable = Pick<CompletionRecord, 'prompt_id' | 'sample' | 'prompt_token_ids' | 'token_ids'>;
+
 /** Completions of one prompt, whose tokens are computed once for all of them. */
 export type CompletionGroup = readonly CompletionRecord[];
 
@@ -24,7 +27,7 @@ export function groupCompletions(completions: readonly CompletionRecord[]): Comp
 }
 
 /** Scores in the order of `groups` and their completions. Progress counts completions, once for each distinct model's share. */
-export async function score(groups: readonly CompletionGroup[], judges: Judges, settings: { max_batch_tokens: number }, hooks: StageHooks): Promise<ScoreRecord[]> {
+export async function score(groups: readonly (readonly Scorable[])[], judges: Judges, settings: { max_batch_tokens: number }, hooks: StageHooks): Promise<ScoreRecord[]> {
   const completions = groups.flat();
   const request = groups.map((group) => ({ prompt: group[0]!.prompt_token_ids, completions: group.map((c) => c.token_ids) }));
   const distinct = [...new Set([judges.current, judges.previous, judges.base])];

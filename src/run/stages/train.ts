@@ -1,11 +1,14 @@
 /** Train: pairs → θ_{t+1} by consistency-regularised DPO, C · DPO + (1 − C) · reverse DPO; the reference is θ_t by its scores. */
 import type { PairRecord } from '../../data/records.js';
+import { RunError } from '../errors.js';
 import type { Recipe } from '../recipe.js';
 import { optimise, type Optimisation, type StepRecord, type TrainingState } from './optimise.js';
 import type { Policy, StageHooks } from './stage.js';
 
 export interface TrainWork extends Pick<Optimisation<PairRecord>, 'onStep' | 'save' | 'key'> {
   settings: Recipe['train'];
+  /** Whether the model in training is its own reference at the first step: not with another reference, nor with dropout. */
+  startsAtReference: boolean;
   onWarning: (message: string) => void;
 }
 
@@ -16,23 +19,32 @@ export async function train(pairs: readonly PairRecord[], policy: Policy, work: 
     examples: pairs,
     id: (pair) => pair.prompt_id,
     beta: work.settings.beta,
-    step: async (trainer, batch) => ({ rewards: true, metrics: await trainer.preferenceStep(batch.map(pairInput)) }),
+    klCoefficient: work.settings.kl_coefficient,
+    step: async (trainer, batch) => ({ rewards: true, metrics: await trainer.preferenceStep(batch.map((pair) => pairInput(pair, work.settings))) }),
     onStep: (record) => {
-      if (record.step === 1) checkReference(record, batchTokens(pairs), policy.model.dtype, work);
+      if (record.step === 1 && work.startsAtReference) checkReference(record, batchTokens(pairs), policy.model.dtype, work);
       work.onStep(record);
     },
   }, state, hooks);
 }
 
-function pairInput(pair: PairRecord) {
+/** @throws RunError naming the pair where the log-probs under θ_0 are needed and missing. */
+function pairInput(pair: PairRecord, { reference, kl_coefficient: kl }: Recipe['train']) {
+  const base = reference === 'base' || kl > 0 ? baseOf(pair) : undefined;
   return {
     prompt: pair.prompt_token_ids,
     chosen: pair.chosen_token_ids,
     rejected: pair.rejected_token_ids,
-    referenceChosen: pair.ref_chosen_logps,
-    referenceRejected: pair.ref_rejected_logps,
+    referenceChosen: reference === 'base' ? base!.chosen : pair.ref_chosen_logps,
+    referenceRejected: reference === 'base' ? base!.rejected : pair.ref_rejected_logps,
     consistency: pair.weight,
+    ...(kl > 0 && { baseChosen: base!.chosen, baseRejected: base!.rejected }),
   };
+}
+
+function baseOf({ prompt_id, base_chosen_logps: chosen, base_rejected_logps: rejected }: PairRecord): { chosen: number; rejected: number } {
+  if (chosen !== undefined && rejected !== undefined) return { chosen, rejected };
+  throw new RunError('ERR_RUN_DATA', `The pair of prompt ${JSON.stringify(prompt_id)} has no base_chosen_logps and base_rejected_logps, which train.reference base and train.kl_coefficient above 0 need: make the pairs anew, or set reference to current and kl_coefficient to 0.`);
 }
 
 /**

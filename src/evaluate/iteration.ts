@@ -1,0 +1,166 @@
+/**
+ * One iteration in numbers, from its artefacts alone: the run's summary and metrics, and the report, are made of these and no others.
+ *
+ *   consistency        mean C over the prompts that made a pair, and how Kendall's τ spreads over them (quartiles)
+ *   ranking_accuracy   over couples of a right and a wrong response to one prompt: how often the reward puts the right one above, a tie counting
+ *                      half. This is the AUC of the reward within prompts. It needs known answers: gold.jsonl, which training never reads
+ *   kl_response        mean of log π_θt(y|x) − log π_θ0(y|x) over the sampled responses, nats: the Monte-Carlo estimate of KL(θ_t ‖ θ_0). Of the
+ *                      distribution that was sampled from: with temperature or top-p below 1 it leans to likely responses
+ *   kl_token           the same divided by the mean length: nats a token
+ *   truncated          share of responses that ended by the length limit
+ *   distinct_2         different bigrams of tokens / all bigrams of a response, mean over responses; 1 where none repeats
+ *   repeated_4         share of a response's 4-grams that it said before, mean over responses; loops show here first
+ *
+ * A number that nothing was there to measure by is null, never 0.
+ */
+import type { CompletionRecord, PairRecord, RankingRecord, ScoreRecord } from '../data/records.js';
+import { isCorrect, type Known } from './answer.js';
+
+export interface IterationMetrics {
+  prompts: number;
+  pairs: number;
+  /** Prompts without a pair, by reason. */
+  skipped: Record<string, number>;
+  consistency: number | null;
+  kendall_tau: number | null;
+  /** 25, 50 and 75 % of the kept prompts' τ lie below. */
+  kendall_quartiles: [number, number, number] | null;
+  spearman: number | null;
+  top_order: number | null;
+  /** Self-reward of chosen over rejected, nats a pair, before training. */
+  pair_margin: number | null;
+  ranking_accuracy: number | null;
+  /** Couples that it is of, and those whose two rewards are equal. */
+  ranking_couples: number;
+  ranking_ties: number;
+  /** Share of right answers: of all sampled responses, of the chosen, of the rejected; of those with a known answer. */
+  sample_accuracy: number | null;
+  chosen_accuracy: number | null;
+  rejected_accuracy: number | null;
+  kl_response: number | null;
+  kl_token: number | null;
+  /** Mean tokens of a sampled response. */
+  mean_length: number | null;
+  truncated: number | null;
+  distinct_2: number | null;
+  repeated_4: number | null;
+  /** β·(log π − log π_ref) of chosen over rejected: first step, and mean of the last quarter of the steps. */
+  reward_margin_first: number | null;
+  reward_margin: number | null;
+  reward_accuracy: number | null;
+}
+
+/** A completion, measured as it is read: those of a long run do not fit in memory whole. */
+export interface MeasuredCompletion {
+  prompt_id: string;
+  sample: number;
+  tokens: number;
+  truncated: boolean;
+  distinct_2: number | null;
+  repeated_4: number | null;
+  /** null where no answer is known. */
+  correct: boolean | null;
+}
+
+export interface IterationRecords {
+  rankings: readonly RankingRecord[];
+  pairs: readonly Pick<PairRecord, 'prompt_id' | 'chosen_sample' | 'rejected_sample' | 'reward_chosen' | 'reward_rejected'>[];
+  completions: readonly MeasuredCompletion[];
+  scores: readonly Pick<ScoreRecord, 'tokens' | 'logp_current' | 'logp_base'>[];
+  steps: readonly { 'rewards/margins'?: number | undefined; 'rewards/accuracies'?: number | undefined }[];
+}
+
+export function measureIteration({ rankings, pairs, completions, scores, steps }: IterationRecords): IterationMetrics {
+  const kept = rankings.filter((ranking) => ranking.skipped === undefined);
+  const last = steps.slice(-Math.max(1, Math.round(steps.length / 4)));
+  const correct = new Map(completions.map((c) => [key(c.prompt_id, c.sample), c.correct]));
+  const right = (of: readonly (boolean | null | undefined)[]) => mean(of.flatMap((value) => (value == null ? [] : Number(value))));
+  return {
+    prompts: rankings.length,
+    pairs: pairs.length,
+    skipped: countBy(rankings.flatMap(({ skipped }) => skipped ?? [])),
+    consistency: mean(kept.map((r) => r.consistency)),
+    kendall_tau: mean(kept.map((r) => r.kendall_tau)),
+    kendall_quartiles: quartiles(kept.map((r) => r.kendall_tau)),
+    spearman: mean(kept.map((r) => r.spearman)),
+    top_order: mean(kept.map((r) => r.top_order)),
+    pair_margin: mean(pairs.map((p) => p.reward_chosen - p.reward_rejected)),
+    ...rankingAccuracy(rankings, correct),
+    sample_accuracy: right([...correct.values()]),
+    chosen_accuracy: right(pairs.map((p) => correct.get(key(p.prompt_id, p.chosen_sample)))),
+    rejected_accuracy: right(pairs.map((p) => correct.get(key(p.prompt_id, p.rejected_sample)))),
+    ...divergence(scores),
+    mean_length: mean(completions.map((c) => c.tokens)),
+    truncated: mean(completions.map((c) => Number(c.truncated))),
+    distinct_2: mean(completions.flatMap((c) => c.distinct_2 ?? [])),
+    repeated_4: mean(completions.flatMap((c) => c.repeated_4 ?? [])),
+    reward_margin_first: steps[0]?.['rewards/margins'] ?? null,
+    reward_margin: mean(last.flatMap((step) => step['rewards/margins'] ?? [])),
+    reward_accuracy: mean(last.flatMap((step) => step['rewards/accuracies'] ?? [])),
+  };
+}
+
+export function measureCompletion(completion: Pick<CompletionRecord, 'prompt_id' | 'sample' | 'completion' | 'token_ids' | 'finish_reason'>, question: Known | undefined): MeasuredCompletion {
+  const { prompt_id, sample, token_ids, finish_reason } = completion;
+  const fresh = freshShare(token_ids, 4);
+  return {
+    prompt_id,
+    sample,
+    tokens: token_ids.length,
+    truncated: finish_reason === 'length',
+    distinct_2: freshShare(token_ids, 2),
+    repeated_4: fresh === null ? null : 1 - fresh,
+    correct: question?.answer === undefined ? null : isCorrect(question, completion.completion),
+  };
+}
+
+/** Different n-grams / all n-grams of one response; null where it is shorter than n. */
+export function freshShare(tokens: readonly number[], n: number): number | null {
+  const total = tokens.length - n + 1;
+  return total < 1 ? null : new Set(Array.from({ length: total }, (_, i) => tokens.slice(i, i + n).join(' '))).size / total;
+}
+
+function rankingAccuracy(rankings: readonly RankingRecord[], correct: ReadonlyMap<string, boolean | null>): Pick<IterationMetrics, 'ranking_accuracy' | 'ranking_couples' | 'ranking_ties'> {
+  let couples = 0, ties = 0, wins = 0;
+  for (const { prompt_id, samples, reward_current } of rankings) {
+    const rewards = (wanted: boolean) => reward_current.filter((_, i) => correct.get(key(prompt_id, samples[i]!)) === wanted);
+    const wrong = rewards(false);
+    for (const better of rewards(true)) {
+      for (const worse of wrong) {
+        couples++;
+        if (better > worse) wins++;
+        else if (better === worse) ties++;
+      }
+    }
+  }
+  return { ranking_accuracy: couples === 0 ? null : (wins + ties / 2) / couples, ranking_couples: couples, ranking_ties: ties };
+}
+
+function divergence(scores: IterationRecords['scores']): Pick<IterationMetrics, 'kl_response' | 'kl_token'> {
+  const difference = scores.reduce((sum, s) => sum + s.logp_current - s.logp_base, 0), tokens = scores.reduce((sum, s) => sum + s.tokens, 0);
+  return { kl_response: scores.length === 0 ? null : difference / scores.length, kl_token: tokens === 0 ? null : difference / tokens };
+}
+
+/** Linear between neighbours, as numpy's. */
+function quartiles(values: readonly number[]): [number, number, number] | null {
+  if (values.length === 0) return null;
+  const sorted = [...values].sort((a, b) => a - b);
+  const at = (q: number) => {
+    const place = q * (sorted.length - 1), below = Math.floor(place);
+    return sorted[below]! + (place - below) * (sorted[Math.min(below + 1, sorted.length - 1)]! - sorted[below]!);
+  };
+  return [at(0.25), at(0.5), at(0.75)];
+}
+
+function countBy(names: readonly string[]): Record<string, number> {
+  const counts = new Map<string, number>();
+  for (const name of names) counts.set(name, (counts.get(name) ?? 0) + 1);
+  return Object.fromEntries([...counts].sort(([a], [b]) => (a < b ? -1 : 1)));
+}
+
+/** null of nothing. */
+export function mean(values: readonly number[]): number | null {
+  return values.length === 0 ? null : values.reduce((sum, value) => sum + value, 0) / values.length;
+}
+
+const key = (promptId: string, sample: number): string => `${sample} ${promptId}`;

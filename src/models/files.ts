@@ -1,0 +1,78 @@
+/** Files that are there whole or not at all, also after a crash; used for the cache and for run directories alike. */
+import { randomUUID } from 'node:crypto';
+import { mkdir, open, readdir, rename, rm, stat } from 'node:fs/promises';
+import { dirname, join, resolve } from 'node:path';
+import { explainWriteError } from './errors.js';
+
+/** Between a file's name and a random part: how `sweep` knows what a killed writer left. */
+const TEMPORARY = /\.tmp-[0-9a-f-]+$/;
+
+/** Writes `data` to `path` so that a reader, or a crash, sees the old file or the whole new one. Folders are made. */
+export async function writeAtomic(path: string, data: string | Uint8Array): Promise<void> {
+  await makeDirectory(dirname(path));
+  const temporary = `${path}.tmp-${randomUUID()}`;
+  try {
+    const file = await open(temporary, 'wx');
+    try {
+      await file.writeFile(data);
+      await file.sync();
+    } finally {
+      await file.close();
+    }
+    await rename(temporary, path);
+  } catch (error) {
+    await rm(temporary, { force: true });
+    throw error;
+  }
+  await syncFolder(dirname(path));
+}
+
+/** `writeAtomic` into the user's cache. @throws ModelError with one sentence where the disk is full or not writable */
+export async function writeToCache(path: string, data: string): Promise<void> {
+  await writeAtomic(path, data).catch((error: unknown) => {
+    throw explainWriteError(error, dirname(path));
+  });
+}
+
+/** Removes what killed writers left half-written in `folder` and below. Only while no other process writes there. */
+export async function sweep(folder: string): Promise<void> {
+  for (const entry of await readdir(folder, { withFileTypes: true, recursive: true })) {
+    if (entry.isFile() && TEMPORARY.test(entry.name)) await rm(join(entry.parentPath, entry.name), { force: true });
+  }
+}
+
+/** A rename is durable once its folder is synced. */
+export async function syncFolder(path: string): Promise<void> {
+  const folder = await open(path, 'r');
+  try {
+    await folder.sync();
+  } catch (error) {
+    // Some network file systems have no such thing for folders.
+    if (!['EINVAL', 'ENOTSUP', 'EISDIR'].includes((error as NodeJS.ErrnoException).code ?? '')) throw error;
+  } finally {
+    await folder.close();
+  }
+}
+
+/**
+ * Makes a folder and those above it. Not Node's recursive mkdir: on a file system that answers ENOENT where nothing can be made
+ * (/proc) it tries for ever.
+ */
+export async function makeDirectory(path: string): Promise<void> {
+  const target = resolve(path);
+  try {
+    await mkdir(target);
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    if (code === 'ENOENT' && dirname(target) !== target && !(await isFolder(dirname(target)))) {
+      await makeDirectory(dirname(target));
+      return makeDirectory(target);
+    }
+    // A read-only disk may answer EROFS or EACCES for a folder that is there.
+    if (!(await isFolder(target))) throw error;
+  }
+}
+
+async function isFolder(path: string): Promise<boolean> {
+  return stat(path).then((info) => info.isDirectory(), () => false);
+}

@@ -1,0 +1,37 @@
+/** A run inside the test's own process, on a tiny model: what it told and what it left. */
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import type { RunEvent } from '../../src/run/events.js';
+import { parseRecipe } from '../../src/run/recipe-file.js';
+import { run, type RunOptions } from '../../src/run/run.js';
+import { temporaryFolder, tinyModel } from './tiny-model.js';
+
+export const TINY = `model: ${tinyModel({ tokenizer: true, maxPositionEmbeddings: 1024 })}
+seed: 7
+threads: 1
+iterations: 1
+prompts: {count: 4}
+sample: {samples: 3, max_new_tokens: 8, block_prompts: 2}
+score: {block_prompts: 2}
+train: {learning_rate: 1.0e-3, batch_size: 2, warmup_ratio: 0}
+evaluate: {tasks: []}
+`;
+
+export interface Ran {
+  directory: string;
+  events: RunEvent[];
+  records<T = Record<string, unknown>>(name: string): T[];
+  text(name: string): string;
+}
+
+/** The tiny recipe with `settings` (`key=value`) over it. */
+export async function tinyRun(settings: readonly string[], { onEvent, ...options }: Partial<RunOptions> & { onEvent?: (event: RunEvent) => void } = {}): Promise<Ran> {
+  const directory = options.directory ?? join(temporaryFolder('cream-run-'), 'run');
+  const events: RunEvent[] = [];
+  for await (const event of run(parseRecipe(TINY, 'tiny.yaml', settings), { ...options, directory })) {
+    events.push(event);
+    onEvent?.(event);
+  }
+  const text = (name: string) => readFileSync(join(directory, name), 'utf8');
+  return { directory, events, text, records: <T>(name: string) => text(name).trimEnd().split('\n').map((line) => JSON.parse(line) as T) };
+}
