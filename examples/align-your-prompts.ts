@@ -23,7 +23,7 @@ process.once('SIGINT', () => stop.abort());
 try {
   for await (const event of run(recipe, { directory, signal: stop.signal })) {
     if (event.type === 'stage_finished') console.log(`iteration ${event.iteration}  ${event.stage}  ${event.note}`);
-    if (event.type === 'iteration_finished' && event.summary.iteration) console.log(`  agreement C ${event.summary.iteration.consistency.toFixed(2)}, ${event.summary.iteration.pairs} pairs`);
+    if (event.type === 'iteration_finished' && event.summary.iteration) console.log(`  agreement C ${event.summary.iteration.consistency?.toFixed(2) ?? '–'}, ${event.summary.iteration.pairs} pairs`);
     if (event.type === 'run_finished') console.log(`report: ${directory}/report.html`);
   }
 } catch (error) {

@@ -2,6 +2,7 @@
 import { describe, expect, it } from '@jest/globals';
 import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { findRecipe } from '../../src/cli/recipes.js';
 import { cream, startCream } from '../support/cli.js';
 import { temporaryFolder, tinyModel } from '../support/tiny-model.js';
 
@@ -122,6 +123,14 @@ describe('commands without an engine', () => {
     expect(readFileSync(copy, 'utf8')).toBe(readFileSync(listed.find((recipe) => recipe.name === 'srlm')!.path, 'utf8'));
     expect(await cream('init', 'srlm', '--out', copy)).toMatchObject({ code: 1, stderr: `cream: Cannot write ${copy}: the file exists; choose another --out.\n` });
     expect(await cream('init', 'nope')).toMatchObject({ code: 2, stderr: expect.stringContaining("There is no recipe 'nope'; there are cream-dyn, ") });
+  });
+
+  it('a folder named as a recipe, such as its run directory, does not stand in its way', async () => {
+    mkdirSync(join(work, 'srlm'));
+    const before = process.cwd();
+    process.chdir(work);
+    expect(await findRecipe('srlm')).toMatch(/recipes\/srlm\.yaml$/);
+    process.chdir(before);
   });
 
   it('--help and --version end well', async () => {

@@ -1,6 +1,6 @@
 /** The methods from the command line: stages on files of their own make what a run makes, and a run killed by -9 ends with the same bytes. */
 import { beforeAll, describe, expect, it } from '@jest/globals';
-import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { JudgementRecord, PairRecord } from '../../src/data/records.js';
 import { artefacts, cream, startCream } from '../support/cli.js';
@@ -116,6 +116,23 @@ it('iterations: 0 tells where M1 is', async () => {
   const path = at('sft.yaml');
   writeFileSync(path, `model: ${model}\nthreads: 1\niterations: 0\nsft: {enabled: true, count: 2}\nevaluate: {tasks: []}\n`);
   expect(await cream('run', path, '--out', at('sft'))).toMatchObject({ code: 0, stdout: expect.stringContaining(`Model:  ${at('sft/sft/checkpoint')}`) });
+}, 60_000);
+
+it('DPO on given pairs ends with a table and a report', async () => {
+  const path = at('dpo.yaml'), pairs = at('dpo.jsonl');
+  writeFileSync(pairs, [['a', 'b'], ['c', 'd'], ['e', 'f']].map(([chosen, rejected]) => JSON.stringify({ prompt: `Q ${chosen}`, chosen, rejected })).join('\n'));
+  writeFileSync(path, `model: ${model}\nthreads: 1\niterations: 1\npairs: {source: ${pairs}}\nevaluate: {tasks: [builtin], count: 2, max_new_tokens: 4}\n`);
+  const result = await cream('run', path, '--out', at('dpo'));
+  expect(result).toMatchObject({ code: 0, stdout: expect.stringMatching(/^Iteration 1 /m) });
+  expect(result.stderr).toContain('3 pairs, loss 0.693');
+  expect(readFileSync(join(at('dpo'), 'report.html'), 'utf8')).toMatch(/^<!doctype html>[^]*<\/html>\s*$/);
+  expect(result.stdout).not.toMatch(/NaN|undefined|null/);
+  // The same command again, after its last artefact was lost, goes on and ends the same.
+  const before = artefacts(at('dpo'));
+  rmSync(join(at('dpo'), 'iteration-1/pairs.jsonl'));
+  rmSync(join(at('dpo'), 'summary.json'));
+  expect(await cream('run', path, '--out', at('dpo'))).toMatchObject({ code: 0 });
+  expect(artefacts(at('dpo'))).toEqual(before);
 }, 60_000);
 
 it('the library writes what the command writes', async () => {

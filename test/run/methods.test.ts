@@ -109,6 +109,9 @@ describe('Oracle', () => {
     }
     const mixed = [...gold.keys()].filter((id) => new Set(sampled.filter((c) => c.prompt_id === id).map(right)).size === 2);
     expect(ran.records<RankingRecord>('iteration-1/rankings.jsonl').filter((r) => r.skipped === 'all_equal')).toHaveLength(4 - mixed.length);
+    // One judge: no agreement is told.
+    const summary = JSON.parse(ran.text('summary.json')) as { iterations: { iteration: { consistency: unknown } | null }[] };
+    expect(summary.iterations.at(-1)!.iteration!.consistency).toBeNull();
   }, 60_000);
 
   it('refuses prompts without answers before anything is loaded, naming one', async () => {
