@@ -8,7 +8,10 @@ export { Trainer, type ExampleInput, type PairInput, type StepMetrics, type Trai
 export { LanguageModel, loadModel, type LoadOptions, type TextOptions } from './lm/language-model.js';
 export { modelDigest, resolveModel, type ResolvedModel, type ResolveOptions } from './models/resolve.js';
 export { DataError } from './data/jsonl.js';
+export { loadPreferences, toTrl, type PreferenceRecord, type Preferences, type TrlFormat } from './data/preferences.js';
+export { loadPrompts, type Loaded, type LoadOptions as LoadRowsOptions } from './data/prompts.js';
 export type * from './data/records.js';
+export { readRows, type SourceOptions, type SourceRow } from './data/rows.js';
 export type { RewardFunction, RewardItem } from './reward/external.js';
 export { Interrupted, RunError, type RunErrorCode } from './run/errors.js';
 export type { RunEvent, StageName } from './run/events.js';

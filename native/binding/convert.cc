@@ -61,10 +61,15 @@ Napi::Value typed_array_of(Napi::Env env, const std::vector<T>& values) {
   return array;
 }
 
-Napi::Value strings(Napi::Env env, const std::vector<std::string>& values) {
+template <class T, class One>
+Napi::Value array_of(Napi::Env env, const std::vector<T>& values, One&& one) {
   Napi::Array array = Napi::Array::New(env, values.size());
-  for (uint32_t i = 0; i < values.size(); ++i) array[i] = values[i];
+  for (uint32_t i = 0; i < values.size(); ++i) array[i] = one(values[i]);
   return array;
+}
+
+Napi::Value strings(Napi::Env env, const std::vector<std::string>& values) {
+  return array_of(env, values, [env](const std::string& value) { return Napi::String::New(env, value); });
 }
 
 Napi::Value count(Napi::Env env, uint64_t value) { return Napi::Number::New(env, static_cast<double>(value)); }
@@ -142,6 +147,12 @@ ScoringRequest to_scoring_request(const Napi::Value& value) {
   return request;
 }
 
+ClassificationRequest to_classification_request(const Napi::Value& value) {
+  const Napi::Object from = object(value, "request");
+  return {each<Tokens>(from.Get("sequences"), "sequences", [](const Napi::Value& tokens) { return to_tokens(tokens, "sequence"); }),
+          integer(from, "maxBatchTokens")};
+}
+
 TrainerParams to_trainer_params(const Napi::Value& value) {
   const Napi::Object from = object(value, "params");
   TrainerParams params;
@@ -200,12 +211,11 @@ Napi::Value from_info(Napi::Env env, const ModelInfo& info) {
   out["numKvHeads"] = count(env, config.num_kv_heads);
   out["headDim"] = count(env, config.head_dim);
   out["intermediateSize"] = count(env, config.intermediate_size);
-  out["maxPositionEmbeddings"] = count(env, config.max_position_embeddings);
+  out["maxPositionEmbeddings"] = count(env, config.context());
   out["tieWordEmbeddings"] = config.tie_word_embeddings;
   out["bosTokenId"] = config.bos_token_id < 0 ? env.Null() : count(env, config.bos_token_id);
-  Napi::Array eos = Napi::Array::New(env);
-  for (const int64_t id : config.eos_token_ids) eos[eos.Length()] = Napi::Number::New(env, static_cast<double>(id));
-  out["eosTokenIds"] = eos;
+  out["eosTokenIds"] = array_of(env, config.eos_token_ids, [env](int64_t id) { return Napi::Number::New(env, static_cast<double>(id)); });
+  out["numLabels"] = count(env, config.num_labels);
   out["parameters"] = count(env, info.parameters);
   out["configJson"] = info.config_json;
   return out;
@@ -232,15 +242,13 @@ Napi::Value from_completion(Napi::Env env, const GeneratedCompletion& completion
 }
 
 Napi::Value from_streamed(Napi::Env env, const std::vector<StreamedToken>& tokens) {
-  Napi::Array out = Napi::Array::New(env, tokens.size());
-  for (uint32_t i = 0; i < tokens.size(); ++i) {
+  return array_of(env, tokens, [env](const StreamedToken& streamed) {
     Napi::Object token = Napi::Object::New(env);
-    token["promptIndex"] = tokens[i].prompt_index;
-    token["sample"] = tokens[i].sample;
-    token["token"] = tokens[i].token;
-    out[i] = token;
-  }
-  return out;
+    token["promptIndex"] = streamed.prompt_index;
+    token["sample"] = streamed.sample;
+    token["token"] = streamed.token;
+    return token;
+  });
 }
 
 Napi::Value from_stats(Napi::Env env, const GenerationStats& stats) {

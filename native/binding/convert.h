@@ -16,6 +16,7 @@ Tokens to_tokens(const Napi::Value& value, const char* name);  // Int32Array
 DType to_dtype(const Napi::Value& value);                      // "float32" | "bfloat16"
 GenerationRequest to_generation_request(const Napi::Value& value);
 ScoringRequest to_scoring_request(const Napi::Value& value);
+ClassificationRequest to_classification_request(const Napi::Value& value);
 TrainerParams to_trainer_params(const Napi::Value& value);
 LoraParams to_lora_params(const Napi::Value& value);
 uint64_t to_key64(const Napi::Value& value, const char* name);  // bigint

@@ -2,8 +2,6 @@
 
 #include <new>
 
-#include <optional>
-
 namespace cream::binding {
 
 namespace {
@@ -14,6 +12,8 @@ Napi::Object error_object(Napi::Env env, const Error& error) {
   object["message"] = error.what();
   return object;
 }
+
+Error out_of_memory() { return Error(ErrorCode::out_of_memory, "There is not enough memory to hand over a result. Ask for fewer completions or sequences at once."); }
 
 }  // namespace
 
@@ -28,31 +28,70 @@ void Inbox::post(Message message) {
   const std::lock_guard lock(mutex_);
   if (closed_) return;
   messages_.push_back(std::move(message));
+  wake();
+}
+
+void Inbox::wake() {
   if (woken_) return;
   woken_ = napi_call_threadsafe_function(wake_, nullptr, napi_tsfn_nonblocking) == napi_ok;
+}
+
+void Inbox::ended(std::shared_ptr<Job> job) noexcept {
+  const std::lock_guard lock(mutex_);
+  if (closed_) return;
+  ended_.push_back(std::move(job));
+  wake();
 }
 
 void Inbox::drain(napi_env raw_env, napi_value, void* context, void*) {
   if (raw_env == nullptr) return;  // the environment is going; close() has been called or will be
   const Napi::Env env(raw_env);
   Inbox& inbox = *static_cast<Inbox*>(context);
-  std::deque<Message> messages;
+  // What is there now, a job's end after its messages; one at a time, so that nothing is allocated and no throw loses another's.
+  size_t messages = 0, ends = 0;
   {
     const std::lock_guard lock(inbox.mutex_);
-    messages.swap(inbox.messages_);
     inbox.woken_ = false;
+    messages = inbox.messages_.size();
+    ends = inbox.ended_.size();
   }
-  for (Message& message : messages) {
+  for (size_t i = 0; i < messages + ends; ++i) {
     const Napi::HandleScope scope(env);
     try {
-      message(env);
+      if (i < messages) {
+        if (const Message message = inbox.next_message()) message(env);
+      } else if (const std::shared_ptr<Job> job = inbox.next_end()) {
+        job->settle(env);
+      }
     } catch (const Napi::Error& error) {
       napi_fatal_exception(env, error.Value());  // as if a timer's callback had thrown
+    } catch (const std::bad_alloc&) {
+      napi_fatal_exception(env, error_object(env, out_of_memory()));
     }
   }
 }
 
+Inbox::Message Inbox::next_message() {
+  const std::lock_guard lock(mutex_);
+  if (messages_.empty()) return {};  // the message before this one closed the inbox: process.exit()
+  Message message = std::move(messages_.front());
+  messages_.pop_front();
+  return message;
+}
+
+std::shared_ptr<Job> Inbox::next_end() {
+  const std::lock_guard lock(mutex_);
+  if (ended_.empty()) return {};
+  std::shared_ptr<Job> job = std::move(ended_.front());
+  ended_.erase(ended_.begin());
+  return job;
+}
+
 void Inbox::retain() {
+  {
+    const std::lock_guard lock(mutex_);
+    ended_.reserve(static_cast<size_t>(retained_) + 1);
+  }
   if (retained_++ == 0) napi_ref_threadsafe_function(env_, wake_);
 }
 
@@ -62,10 +101,12 @@ void Inbox::release() {
 
 void Inbox::close() {
   std::deque<Message> dropped;
+  std::vector<std::shared_ptr<Job>> ended;
   const std::lock_guard lock(mutex_);
   if (closed_) return;
   closed_ = true;
   dropped.swap(messages_);
+  ended.swap(ended_);
   napi_release_threadsafe_function(wake_, napi_tsfn_abort);
 }
 
@@ -100,19 +141,24 @@ Napi::Object Job::start(Napi::Env env, EnginePtr engine, Work work, Result resul
   const std::shared_ptr<Job> job(new Job(env, std::move(engine), std::move(result), callbacks));
 
   const auto skipped = std::make_shared<bool>(false);
-  running.post(
-      [job, skipped, work = std::move(work)] {
-        *skipped = job->claimed_.exchange(true);
-        if (!*skipped) work(*job);
-      },
-      [job, skipped](const Error* error) {
-        if (*skipped) return;
-        std::optional<Error> copy;
-        if (error) copy = *error;
-        job->inbox_->post([job, copy = std::move(copy)](Napi::Env env) { job->settle(env, copy ? &*copy : nullptr); });
-      });
   Environment::of(env).jobs.insert(job);
-  job->inbox_->retain();
+  job->inbox_->retain();  // before the worker may end it
+  try {
+    running.post(
+        [job, skipped, work = std::move(work)] {
+          *skipped = job->claimed_.exchange(true);
+          if (!*skipped) work(*job);
+        },
+        [job, skipped](const Error* error) {
+          if (*skipped) return;
+          if (error) job->error_ = *error;  // its text is shared, not copied
+          job->inbox_->ended(job);
+        });
+  } catch (...) {  // the engine was closed, or there is no memory
+    Environment::of(env).jobs.erase(job);
+    job->inbox_->release();
+    throw;
+  }
 
   Napi::Object handle = Napi::Object::New(env);
   handle["promise"] = job->deferred_.Promise();
@@ -157,18 +203,18 @@ OnProgress Job::progress(size_t callback) {
   };
 }
 
+void Job::settle(Napi::Env env) { settle(env, error_ ? &*error_ : nullptr); }
+
 void Job::settle(Napi::Env env, const Error* error) {
   const std::shared_ptr<Job> self = shared_from_this();
   Environment::of(env).jobs.erase(self);
   inbox_->release();
-  if (error) {
-    deferred_.Reject(error_object(env, *error));
-  } else {
-    try {
-      deferred_.Resolve(result_(env));
-    } catch (const Napi::Error& failure) {
-      deferred_.Reject(failure.Value());
-    }
+  try {
+    error ? deferred_.Reject(error_object(env, *error)) : deferred_.Resolve(result_(env));
+  } catch (const Napi::Error& failure) {
+    deferred_.Reject(failure.Value());
+  } catch (const std::bad_alloc&) {
+    deferred_.Reject(error_object(env, out_of_memory()));
   }
   callbacks_.clear();
   result_ = nullptr;

@@ -15,6 +15,7 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <unordered_set>
 #include <vector>
 
@@ -24,16 +25,20 @@ namespace cream::binding {
 
 using EnginePtr = std::shared_ptr<Engine>;
 
-// Functions from any thread to one environment's JS thread, run in the order they were posted.
+class Job;
+
+// Functions from any thread to one environment's JS thread, run in the order they were posted; then the ends of jobs.
 class Inbox {
  public:
   using Message = std::function<void(Napi::Env)>;
 
   explicit Inbox(Napi::Env env);
   void post(Message message);  // any thread; dropped once closed
+  // Worker thread, once a job: it has ended. Allocates nothing, so that a worker out of memory can still say so.
+  void ended(std::shared_ptr<Job> job) noexcept;
 
   // JS thread.
-  void retain();  // the event loop stays alive while retained at least once
+  void retain();  // once a job that begins: the event loop stays alive, and there is room for its end
   void release();
   void close();
 
@@ -43,13 +48,16 @@ class Inbox {
   napi_env env_;
   napi_threadsafe_function wake_ = nullptr;
   int retained_ = 0;
-  std::mutex mutex_;  // guards the next three
+  void wake();  // with the mutex held
+  Message next_message();
+  std::shared_ptr<Job> next_end();
+
+  std::mutex mutex_;  // guards the next four
   std::deque<Message> messages_;
+  std::vector<std::shared_ptr<Job>> ended_;  // with capacity for every job that has begun
   bool woken_ = false;
   bool closed_ = false;
 };
-
-class Job;
 
 // What one environment (main thread or worker_thread) owns: its instance data. JS thread.
 class Environment {
@@ -84,10 +92,13 @@ class Job : public std::enable_shared_from_this<Job> {
 
  private:
   friend class Environment;
+  friend class Inbox;
   Job(Napi::Env env, EnginePtr engine, Result result, const std::vector<Napi::Value>& callbacks);
   void request_cancel(Napi::Env env);
+  void settle(Napi::Env env);  // as the worker ended it
   void settle(Napi::Env env, const Error* error);
 
+  std::optional<Error> error_;  // written by the worker before ended(), read by the JS thread after
   Cancel cancel_;
   std::atomic<bool> claimed_{false};  // by the worker that begins it, or by the cancel that came first
   const std::shared_ptr<Inbox> inbox_;

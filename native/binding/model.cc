@@ -10,6 +10,7 @@ Napi::Function ModelHandle::define(Napi::Env env) {
     InstanceMethod<&ModelHandle::generate>("generate"),
     InstanceMethod<&ModelHandle::score>("score"),
     InstanceMethod<&ModelHandle::logits>("logits"),
+    InstanceMethod<&ModelHandle::classify>("classify"),
     InstanceMethod<&ModelHandle::snapshot>("snapshot"),
     InstanceMethod<&ModelHandle::save>("save"),
     InstanceMethod<&ModelHandle::add_adapter>("addAdapter"),

@@ -17,6 +17,7 @@ class ModelHandle : public Napi::ObjectWrap<ModelHandle> {
   Napi::Value generate(const Napi::CallbackInfo& info);      // (request, onCompletion, onTokens?, onProgress?) → job of the stats: generation.cc
   Napi::Value score(const Napi::CallbackInfo& info);         // (request, onProgress?) → job of the result: scoring.cc
   Napi::Value logits(const Napi::CallbackInfo& info);        // (tokens) → job of a Float32Array: scoring.cc
+  Napi::Value classify(const Napi::CallbackInfo& info);      // (request) → job of a Float32Array: scoring.cc
   Napi::Value snapshot(const Napi::CallbackInfo& info);      // (adapter) → Model
   Napi::Value save(const Napi::CallbackInfo& info);          // (directory, dtype, configJson) → job
   Napi::Value add_adapter(const Napi::CallbackInfo& info);   // (params, seed) → job of the params: adapter.cc

@@ -23,4 +23,14 @@ Napi::Value ModelHandle::logits(const Napi::CallbackInfo& info) {
   });
 }
 
+Napi::Value ModelHandle::classify(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&] {
+    auto request = std::make_shared<ClassificationRequest>(to_classification_request(info[0]));
+    auto result = std::make_shared<std::vector<float>>();
+    Engine* const engine = engine_.get();
+    return Job::start(info.Env(), engine_, [engine, request, result](Job& job) { *result = engine->classify(*request, job.cancel()); },
+                      [result](Napi::Env env) { return from_floats(env, *result); });
+  });
+}
+
 }  // namespace cream::binding

@@ -1,3 +1,5 @@
+#include <new>
+
 #include "binding/convert.h"
 #include "binding/model.h"
 
@@ -39,6 +41,8 @@ TrainerHandle::~TrainerHandle() {
     engine->post([engine, number = seed_.number] { engine->end_trainer(number); }, [](const Error*) {});
   } catch (const Error&) {
     // The model was disposed of, and its trainer with it.
+  } catch (const std::bad_alloc&) {
+    // It ends with its model.
   }
 }
 

@@ -11,6 +11,7 @@
 
 #include "engine/shared_model.h"
 #include "generate/generator.h"
+#include "score/classifier.h"
 #include "score/scorer.h"
 #include "support/allocator.h"
 #include "support/file.h"
@@ -42,6 +43,8 @@ struct Engine::State {
 
   // The model to read, arrived where it is a snapshot.
   Transformer& ready();
+  // The same, for work that only a language model can do.
+  Transformer& causal(const char* who);
   // The model to change: nobody else's.
   Transformer& own();
   Trainer& live(uint64_t number);
@@ -69,6 +72,14 @@ Transformer& Engine::State::ready() {
   }
   if (!model) throw Error(ErrorCode::disposed, "The model holds no weights: it was disposed of, or did not load.");
   return model->transformer;
+}
+
+Transformer& Engine::State::causal(const char* who) {
+  Transformer& transformer = ready();
+  if (transformer.config().num_labels > 0)
+    throw Error(ErrorCode::unsupported, std::string(who) + " this is a sequence-classification model (" + transformer.config().architecture +
+                                            "), which has no token probabilities; use classify(), or load a causal language model.");
+  return transformer;
 }
 
 Transformer& Engine::State::own() {
@@ -180,18 +191,26 @@ void Engine::unload() {
 
 GenerationStats Engine::generate(const GenerationRequest& request, std::function<void(GeneratedCompletion&&)> on_completion,
                                  std::function<void(std::vector<StreamedToken>&&)> on_tokens, OnProgress on_progress, const Cancel& cancel) {
-  return cream::generate(state_->ready(), request, {std::move(on_completion), std::move(on_tokens), std::move(on_progress)}, cancel);
+  return cream::generate(state_->causal("[generate]"), request, {std::move(on_completion), std::move(on_tokens), std::move(on_progress)}, cancel);
 }
 
 ScoringResult Engine::score(const ScoringRequest& request, const OnProgress& on_progress, const Cancel& cancel) {
-  return cream::score(state_->ready(), request, on_progress, cancel);
+  return cream::score(state_->causal("[score]"), request, on_progress, cancel);
 }
 
 std::vector<float> Engine::logits(const Tokens& tokens) {
   const at::NoGradGuard no_grad;
-  const Tensor logits = sequence_logits(state_->ready(), tokens).contiguous();  // [tokens, vocab] fp32
+  const Tensor logits = sequence_logits(state_->causal("[logits]"), tokens).contiguous();  // [tokens, vocab] fp32
   const float* values = logits.const_data_ptr<float>();
   return {values, values + logits.numel()};
+}
+
+std::vector<float> Engine::classify(const ClassificationRequest& request, const Cancel& cancel) {
+  const Transformer& transformer = state_->ready();
+  if (transformer.config().num_labels == 0)
+    throw Error(ErrorCode::unsupported, "[classify] this is a causal language model (" + transformer.config().architecture +
+                                            ") without a scoring head; load a sequence-classification model.");
+  return cream::classify(transformer, request, cancel);
 }
 
 void Engine::save(const std::string& directory, DType dtype, const std::string& config_json) {
@@ -210,6 +229,7 @@ void Engine::save(const std::string& directory, DType dtype, const std::string& 
 }
 
 LoraParams Engine::add_adapter(const LoraParams& params, uint64_t seed) {
+  state_->causal("[addAdapter]");
   state_->require_no_trainer("[addAdapter]");
   SharedModel& model = *state_->model;
   if (model.lora()) throw Error(ErrorCode::invalid_argument, "[addAdapter] the model has an adapter already; merge() it, or start from snapshot({ adapter: false }).");
@@ -219,6 +239,7 @@ LoraParams Engine::add_adapter(const LoraParams& params, uint64_t seed) {
 }
 
 LoraParams Engine::load_adapter(const std::string& directory) {
+  state_->causal("[loadAdapter]");
   state_->require_no_trainer("[loadAdapter]");
   const AdapterConfig config = read_adapter_config(directory);
   LoraParams resolved;
@@ -253,6 +274,7 @@ void Engine::merge_adapter() {
 
 uint64_t Engine::start_trainer(const TrainerParams& params) {
   State& state = *state_;
+  state.causal("[trainer]");
   if (state.trainer) throw Error(ErrorCode::invalid_argument, "[trainer] this model has a trainer already; dispose of it before asking for another.");
   Transformer& transformer = state.own();
   state.trainer = std::make_unique<Trainer>(transformer, params, state.masters());

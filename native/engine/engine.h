@@ -53,6 +53,8 @@ class Engine {
                            std::function<void(std::vector<StreamedToken>&&)> on_tokens, OnProgress on_progress, const Cancel& cancel);
   ScoringResult score(const ScoringRequest& request, const OnProgress& on_progress, const Cancel& cancel);
   std::vector<float> logits(const Tokens& tokens);  // [tokens, vocab], row-major
+  // [sequences, labels], row-major; for sequence-classification models, which refuse all else that is computed (Error{unsupported}).
+  std::vector<float> classify(const ClassificationRequest& request, const Cancel& cancel);
 
   // --- Adapters: none of these while a trainer lives (Error{invalid_argument}) ---
   // A new one (see new_adapter), on a model that has none; the params as resolved.

@@ -51,7 +51,7 @@ const Tensor* find(const std::unordered_map<std::string, Tensor>& by_name, const
 
 std::vector<LoraModule> lora_modules(const ModelConfig& c) {
   const int64_t hidden = c.hidden_size, middle = c.intermediate_size, q = c.q_size(), kv = c.kv_size();
-  const bool fused = c.model_type == "phi3";
+  const bool fused = c.joined_projections;
   std::vector<LoraModule> out;
   const auto attention = [&](const char* name, Linear LayerWeights::*matrix, int64_t begin, int64_t rows, int64_t in) {
     out.push_back({name, std::string("self_attn.") + name, matrix, begin, rows, in});

@@ -309,6 +309,14 @@ void JsonWriter::value(double number) {
   separate(), append_number(text_, number);
 }
 
+void JsonWriter::real(double number) {
+  if (!std::isfinite(number)) return null();
+  separate();
+  const size_t before = text_.size();
+  append_number(text_, number);
+  if (text_.find_first_of(".e", before) == std::string::npos) text_ += ".0";
+}
+
 void JsonWriter::value(float number) {
   if (!std::isfinite(number)) return null();
   separate(), append_number(text_, number);

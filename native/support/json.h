@@ -60,7 +60,8 @@ class JsonWriter {
   void value(int64_t number);
   void value(uint64_t number);
   void value(double number);  // shortest text that reads back to the same double; null where not finite
-  void value(float number);   // the same for a float: 1e-05, not 9.999999747378752e-06
+  void real(double number);   // the same with a fraction, 4.0: Python tells it from 4
+  void value(float number);   // as value(double) for a float: 1e-05, not 9.999999747378752e-06
   void null();
   const std::string& text() const { return text_; }
   std::string take() { return std::move(text_); }

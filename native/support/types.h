@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "support/activation.h"
 #include "support/error.h"
 
 namespace cream {
@@ -115,6 +116,11 @@ struct ScoringResult {
   std::vector<double> sums;            // one a completion
   uint64_t forward_tokens = 0;
   double seconds = 0;
+};
+
+struct ClassificationRequest {
+  std::vector<Tokens> sequences;    // none empty
+  int64_t max_batch_tokens = 4096;  // rows of one forward pass; a longer sequence goes alone
 };
 
 // What a low-rank adapter is (LoRA, Hu et al. 2021), in PEFT's terms: y += scale·B·A·dropout(x) on every target module of every layer.

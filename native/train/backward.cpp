@@ -69,7 +69,7 @@ double Backward::run(const PackedBatch& batch, const HeadLoss& loss, const Dropo
   }
   if (frozen()) return value;
   // The lookup's gradient, summed in fp32: a token occurs many times in a batch.
-  optimizer_.entry("embedding").gradient.index_add_(0, rows.tokens, d_x.to(at::kFloat));
+  optimizer_.entry("embedding").gradient.index_add_(0, rows.tokens, d_x.to(at::kFloat), model_.embedding_scale());
   return value;
 }
 

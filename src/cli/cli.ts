@@ -1,5 +1,5 @@
 /** What every command is handed: the signal that stops it, and the terminal. */
-import type { Command } from 'commander';
+import { InvalidArgumentError, type Command } from 'commander';
 import { parseRecipe, type Override } from '../run/recipe-file.js';
 import { recipeFields, type Recipe } from '../run/recipe.js';
 import { Progress } from './progress.js';
@@ -14,19 +14,19 @@ export type AddCommand = (program: Command, cli: Cli) => void;
 
 type Section = 'prompts' | 'sft' | 'sample' | 'score' | 'reward' | 'rank' | 'train' | 'evaluate';
 
-/** Keys of the recipe that a stage command takes as flags: `sample.top_p` is `--top-p`. Their texts and defaults are the schema's. */
+/** Keys of the recipe that a stage command takes as flags; see flagName for their names. Their texts and defaults are the schema's. */
 export function addSettings(command: Command, keys: readonly string[], section?: Section, leaveOut: readonly string[] = []): Command {
   for (const field of settingsOf(keys, section, leaveOut)) {
     const shown = field.default === null || (Array.isArray(field.default) && field.default.length === 0) ? 'none' : String(field.default);
-    command.option(`--${flagName(field.key)} <value>`, `${field.description} [${shown}]`);
+    command.option(`--${flagName(field.key, section)} <value>`, `${field.description} [${shown}]`);
   }
   return command;
 }
 
 /** A recipe of defaults and the given flags; a bad value is reported under the flag's name. */
-export function settingsFrom(flags: Record<string, unknown>, keys: readonly string[], section?: Section, more: readonly Override[] = []): Recipe {
-  const overrides = settingsOf(keys, section, []).flatMap((field): Override[] => {
-    const flag = flagName(field.key), value = flags[flag.replace(/-([a-z])/g, (_, letter: string) => letter.toUpperCase())];
+export function settingsFrom(flags: Record<string, unknown>, keys: readonly string[], section?: Section, { leaveOut = [], more = [] }: { leaveOut?: readonly string[]; more?: readonly Override[] } = {}): Recipe {
+  const overrides = settingsOf(keys, section, leaveOut).flatMap((field): Override[] => {
+    const flag = flagName(field.key, section), value = flags[flag.replace(/-([a-z])/g, (_, letter: string) => letter.toUpperCase())];
     return typeof value === 'string' ? [{ label: `--${flag} ${value}`, key: field.key, value, text: field.type === 'text' || field.type.startsWith('text or') }] : [];
   });
   return parseRecipe('{}', 'settings', [...overrides, ...more]);
@@ -36,4 +36,15 @@ function settingsOf(keys: readonly string[], section: Section | undefined, leave
   return recipeFields().filter((field) => field.type !== 'section' && !leaveOut.includes(field.key) && (keys.includes(field.key) || (section !== undefined && field.key.startsWith(`${section}.`))));
 }
 
-const flagName = (key: string): string => key.split('.').at(-1)!.replaceAll('_', '-');
+/** `sample.top_p` is `--top-p`; the sections of method say whose they are, `--reward-source`, but in a command of their own. */
+function flagName(key: string, section: Section | undefined): string {
+  const [head, ...tail] = key.split('.');
+  const prefixed = (head === 'lora' || head === 'reward') && head !== section;
+  return (prefixed ? [head, ...tail] : [key.split('.').at(-1)!]).join('-').replaceAll('_', '-');
+}
+
+/** For a flag that is no setting. */
+export function wholeNumber(text: string): number {
+  if (!/^\d{1,9}$/.test(text)) throw new InvalidArgumentError('It must be a whole number from 0 to 999999999.');
+  return Number(text);
+}

@@ -1,5 +1,5 @@
 /** The recipes that come with the program: those beside package.json, by name. */
-import { existsSync } from 'node:fs';
+import { statSync } from 'node:fs';
 import { readFile, readdir } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -25,6 +25,6 @@ export async function shippedRecipes(): Promise<ShippedRecipe[]> {
 
 /** A file of that name where there is one, else the shipped recipe; else the name, for the reader to complain about. */
 export async function findRecipe(name: string): Promise<string> {
-  if (existsSync(name)) return name;
+  if (statSync(name, { throwIfNoEntry: false })?.isFile()) return name; // not a run directory of that name
   return (await shippedRecipes()).find((recipe) => recipe.name === name)?.path ?? name;
 }

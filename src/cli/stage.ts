@@ -1,12 +1,13 @@
 /** What the stage commands share: models by name, a stage's line on the terminal, and the plan that its unfinished blocks belong to. */
 import { createHash } from 'node:crypto';
-import { statSync } from 'node:fs';
+import { existsSync, readdirSync, statSync } from 'node:fs';
 import { performance } from 'node:perf_hooks';
 import { setThreads } from '../engine/addon.js';
 import { loadModel, type LanguageModel } from '../lm/language-model.js';
 import { Interrupted, RunError } from '../run/errors.js';
 import type { Recipe } from '../run/recipe.js';
 import type { StageHooks } from '../run/stages/stage.js';
+import { fetchSources } from '../run/sources.js';
 import { inBlocks, remainingItems } from '../run/store.js';
 import type { Cli } from './cli.js';
 import { modelProgress } from './progress.js';
@@ -20,6 +21,13 @@ export async function withModel<T>(name: string, { dtype, threads }: Pick<Recipe
   } finally {
     await language.dispose();
   }
+}
+
+/** All models at once, each freed at the end. */
+export function withModels<T>(names: string[], settings: Parameters<typeof withModel>[1], cli: Cli, use: (models: Map<string, LanguageModel>) => Promise<T>, loaded = new Map<string, LanguageModel>()): Promise<T> {
+  const [name, ...others] = names;
+  if (name === undefined) return use(loaded);
+  return withModel(name, settings, cli, (language) => withModels(others, settings, cli, use, loaded.set(name, language)));
 }
 
 export interface StageLine {
@@ -65,6 +73,16 @@ export async function showBlocks<Item, Made extends object>(cli: Cli, stage: str
       return make(block, { signal: hooks.signal, progress: (d, now) => hooks.progress(first * perItem + d, before + (tokens = now)) });
     } });
   }, work.note);
+}
+
+/** The model appears under its name when it is complete; nothing that has the name already is touched. */
+export function taken(out: string): boolean {
+  return existsSync(out) && !(statSync(out).isDirectory() && readdirSync(out).length === 0);
+}
+
+/** Hub data sets among `sources`, fetched with their progress shown. */
+export async function fetchData(sources: readonly string[], cli: Cli): Promise<void> {
+  await stoppable(cli, () => fetchSources(sources, { signal: cli.signal, onProgress: modelProgress(cli.progress) }));
 }
 
 async function stoppable<T>({ signal }: Cli, work: () => Promise<T>): Promise<T> {

@@ -33,7 +33,7 @@ export const JUDGEMENT_COLUMNS: Columns<JudgementRecord> = {
 
 export const RANKING_COLUMNS: Columns<RankingRecord> = {
   prompt_id: 'string', samples: 'integers', reward_current: 'numbers', reward_previous: 'numbers', rank_current: 'integers',
-  rank_previous: 'integers', kendall_tau: 'number', spearman: 'number', top_order: 'number', consistency: 'number', skipped: 'string?',
+  rank_previous: 'integers', kendall_tau: 'number', spearman: 'number', top_order: 'number', consistency: 'number', one_judge: 'boolean?', skipped: 'string?',
 };
 
 export const PAIR_COLUMNS: Columns<PairRecord> = {

@@ -47,13 +47,16 @@ async function fromHub(wanted: DatasetSource, repository: Repository, options: S
   const hub: HubOptions = { env: options.env, signal: options.signal, onProgress: options.onProgress };
   const fetching = await fetchingOf(repository, wanted.revision, hub);
   const listing = await listRepository(repository, wanted.revision, fetching);
-  const take = async ({ commit, files }: Listing, names: readonly string[]): Promise<{ commit: string; files: string[] }> => {
-    await fetchFiles(repository, { commit, files: names.map((name) => files.find((file) => file.name === name)!) }, fetching, hub);
+  const take = async ({ commit, files }: Listing, names: readonly string[], revision: string): Promise<{ commit: string; files: string[] }> => {
+    const byName = new Map(files.map((file) => [file.name, file]));
+    await fetchFiles(repository, { commit, files: names.map((name) => byName.get(name)!) }, fetching, hub);
+    // So that huggingface_hub finds the files offline; for us the note below counts.
+    if (revision !== commit) await writeAtomic(join(repositoryFolder(repository, options.env), 'refs', revision), commit);
     return { commit, files: [...names] };
   };
   const splits = splitsOf(listing.files.map(({ name }) => name), await card(listing, repository, hub, fetching), wanted);
   const found = chooseSplit(splits, wanted);
-  if (found.files) return take(listing, found.files);
+  if (found.files) return take(listing, found.files, wanted.revision);
 
   // Not here in a format that is read: the hub has converted most sets that are.
   const converted = await listRepository(repository, CONVERTED, await fetchingOf(repository, CONVERTED, hub)).catch((error: unknown) => {
@@ -61,7 +64,7 @@ async function fromHub(wanted: DatasetSource, repository: Repository, options: S
     throw error;
   });
   const other = converted && chooseSplit(convertedSplits(converted.files.map(({ name }) => name)), wanted);
-  if (other?.files) return take(converted!, other.files);
+  if (other?.files) return take(converted!, other.files, CONVERTED);
   throw new DataError(other && splits.size === 0 ? other.problem : found.problem);
 }
 
@@ -89,10 +92,10 @@ async function fromCache(wanted: DatasetSource, repository: Repository, { env }:
   throw absent;
 }
 
-/** Whether `x-00000-of-00003` comes with all of its three. */
+/** Whether `x-00000-of-00003` comes with all of its three. Of other names only a single one without a number is known to be all. */
 function allShards(files: readonly string[]): boolean {
   const count = /-of-(\d{5})/.exec(files[0] ?? '')?.[1];
-  return count === undefined || files.length === Number(count);
+  return count === undefined ? files.length === 1 && !/\d[^/]*$/.test(files[0]!) : files.length === Number(count);
 }
 
 const noteFile = ({ source }: DatasetSource, options: SourceOptions): string => join(creamCache(options.env), 'datasets', `${encodeURIComponent(source.slice('hub:'.length))}.json`);

@@ -1,9 +1,12 @@
 /** Decompressors of Parquet pages that stop at the promised length: a small page must not unpack into all memory, or for ever. */
-import { brotliDecompressSync, gunzipSync } from 'node:zlib';
+import zlib, { brotliDecompressSync, gunzipSync } from 'node:zlib';
 import type { Compressors } from 'hyparquet';
 import { compressors } from 'hyparquet-compressors';
 
 type Decompress = (input: Uint8Array, length: number) => Uint8Array;
+
+/** Node has its own from 22.15 on. */
+const nativeZstd = (zlib as { zstdDecompressSync?: (input: Uint8Array, options: { maxOutputLength: number }) => Uint8Array }).zstdDecompressSync;
 
 /** An empty page is packed as a byte or two that some decoders trip over. */
 const bounded = (work: Decompress): Decompress => (input, length) => (length === 0 ? new Uint8Array(0) : work(input, length));
@@ -16,6 +19,7 @@ export const COMPRESSORS: Compressors = {
   GZIP: bounded((input, length) => gunzipSync(input, { maxOutputLength: length })),
   BROTLI: bounded((input, length) => brotliDecompressSync(input, { maxOutputLength: length })),
   ZSTD: bounded((input, length) => {
+    if (nativeZstd) return nativeZstd(input, { maxOutputLength: length });
     if (zstdBlocks(input) > 4 * Math.ceil(length / ZSTD_BLOCK) + 64) throw new Error('a zstd page unpacks to more than its header says');
     return compressors.ZSTD!(input, length);
   }),

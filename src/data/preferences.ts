@@ -13,7 +13,7 @@
  */
 import { createHash } from 'node:crypto';
 import { columnList, DataError, describe, isObject } from './jsonl.js';
-import { isOfficialFile, officialPreferences } from './official-read.js';
+import { officialPairs, readOfficial } from './official.js';
 import { conversation, instruction, optionalText, text } from './prompts.js';
 import type { Message, PairRecord } from './records.js';
 import { present, readObjects, type Row, type SourceOptions } from './rows.js';
@@ -39,7 +39,7 @@ export interface Preferences {
 
 /** Reads preference pairs. @throws DataError naming row and column; also where no pair is left. */
 export async function loadPreferences(source: string, options: SourceOptions = {}): Promise<Preferences> {
-  const rows = (await isOfficialFile(source)) ? await officialPreferences(source) : await readObjects(source, options);
+  const official = await readOfficial(source), rows = official ? officialPairs(official) : await readObjects(source, options);
   const records: PreferenceRecord[] = [], skipped: { reason: string }[] = [], seen = new Set<string>(), ids = new Map<string, string>();
   let duplicates = 0;
   for (const row of rows) {
@@ -80,22 +80,27 @@ function fromMessages(row: Row): Pair {
   const [chosen, rejected] = [messagesOrNone(row, 'chosen'), messagesOrNone(row, 'rejected')];
   if (Array.isArray(row.value['prompt'])) return { prompt: conversation(row, 'prompt'), chosen, rejected };
   // Without a prompt, or with one that repeats the first question as text, the conversations hold it.
-  const whole = extractPrompt(chosen, rejected, (a, b) => a.role === b.role && a.content === b.content);
-  // An answer must be left on both sides; TRL has it in the prompt where one conversation is the other's beginning.
-  return whole;
+  const split = extractPrompt(chosen, rejected, sameMessage);
+  if (split.prompt.length > 0) return split;
+  // Answers alone as messages, beside the question as text: TRL would find no prompt.
+  return { prompt: textPrompt(row) ?? [], chosen, rejected };
+}
+
+/** The question of a row that has it as text. */
+function textPrompt(row: Row): Message[] | undefined {
+  const { value } = row;
+  if (value['prompt'] !== undefined) return conversation(row, 'prompt');
+  if (value['instruction'] !== undefined) return instruction(row);
+  if (value['question'] === undefined) return undefined;
+  const system = optionalText(row, 'system')?.trim();
+  return [...(system ? [{ role: 'system' as const, content: system }] : []), { role: 'user', content: text(row, 'question') }];
 }
 
 function fromTexts(row: Row): Pair {
-  const [chosen, rejected] = [textOrEmpty(row, 'chosen'), textOrEmpty(row, 'rejected')], { value } = row;
-  const answers = { chosen: [assistant(chosen)], rejected: [assistant(rejected)] };
-  if (value['prompt'] !== undefined) return { prompt: conversation(row, 'prompt'), ...answers };
-  if (value['instruction'] !== undefined) return { prompt: instruction(row), ...answers };
-  if (value['question'] !== undefined) {
-    const system = optionalText(row, 'system')?.trim();
-    return { prompt: [...(system ? [{ role: 'system' as const, content: system }] : []), { role: 'user', content: text(row, 'question') }], ...answers };
-  }
+  const [chosen, rejected] = [textOrEmpty(row, 'chosen'), textOrEmpty(row, 'rejected')], question = textPrompt(row);
+  if (question) return { prompt: question, chosen: [assistant(chosen)], rejected: [assistant(rejected)] };
   const [a, b] = [turns(chosen), turns(rejected)];
-  if (a && b) return extractPrompt(a, b, (x, y) => x.role === y.role && x.content === y.content);
+  if (a && b) return extractPrompt(a, b, sameMessage);
   // Characters are code points, as in Python: half a surrogate pair is no text.
   const split = extractPrompt([...chosen], [...rejected], (x, y) => x === y, ' ');
   const prompt = split.prompt.join('');
@@ -125,6 +130,7 @@ function turns(dialogue: string): Message[] | null {
   });
 }
 
+const sameMessage = (a: Message, b: Message): boolean => a.role === b.role && a.content === b.content;
 const assistant = (content: string): Message => ({ role: 'assistant', content });
 
 /** An empty list is an empty answer, to be skipped; anything else must be messages. */

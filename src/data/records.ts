@@ -109,6 +109,8 @@ export interface RankingRecord {
   top_order: number;
   /** C of this prompt by the recipe's method, in [0, 1]. */
   consistency: number;
+  /** The two rankings are one judge's own: C and its alternatives are 1 by construction and mean nothing. */
+  one_judge?: true;
   /** Why no pair was made of it; absent where one was. */
   skipped?: 'no_judgement' | 'too_few_completions' | 'all_equal' | 'identical_pair' | 'empty_chosen' | 'below_threshold' | 'below_consistency';
 }

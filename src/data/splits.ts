@@ -2,11 +2,12 @@
  * Which files of a data set repository make which split of which config, as the datasets library finds it (its load.py and data_files.py):
  *
  *   1. the card's YAML:            configs: [{config_name, data_files: [{split, path: glob}], data_dir, default}]
- *   2. sharded names:              <dir>/<split>-00000-of-00002.parquet; <dir> names the config, `data` and none are the default one
- *   3. a split's name in a path:   train.jsonl, data/my_test.json, validation/part-1.parquet
+ *   2. sharded names:              <dir>/<split>-00000-of-00002.parquet; <dir> names the config, `data` is the default one
+ *   3. a split's name in a path:   validation/part-1.parquet, else train.jsonl, data/my_test.json
  *   4. anything else:              all files are `train`
  */
 import { parseDocument } from 'yaml';
+import { DataError } from './jsonl.js';
 
 export interface Wanted {
   /** As the user gave it. */
@@ -21,10 +22,13 @@ export type Splits = Map<string, Map<string, string[]>>;
 export type Chosen = { files: string[]; problem?: undefined } | { files?: undefined; problem: string };
 
 const DEFAULT = 'default';
+/** Names compared with patterns, all patterns of a card together. */
+const MOST_LOOKED_AT = 5_000_000;
 const READ = /\.(parquet|jsonl|ndjson|json)(\.gz)?$/i;
 /** Found beside the data, and not data. */
-const META = /(^|\/)(\.|dataset_infos?\.json$|state\.json$|metadata\.jsonl$|package\.json$)/i;
-const SHARD = /^(.+)-\d{5}-of-\d{5,}(-[0-9a-f]+)?\./;
+const META = /(^|\/)(\.|__|dataset_infos?\.json$|state\.json$|metadata\.jsonl$|package\.json$)/i;
+/** Shards in `data`, or (which the library leaves to the card) in the folder of a config. */
+const SHARD = /^([^/]+(?:\/[^/]+)*)\/([^/]+)-\d{5}-of-\d{5}[^/]*\./;
 /** Names that splits go by, in the order in which they are looked for. */
 const SPLIT_NAMES: readonly [string, readonly string[]][] = [['train', ['train', 'training']], ['validation', ['validation', 'valid', 'dev', 'val']], ['test', ['test', 'testing', 'eval', 'evaluation']]];
 
@@ -32,15 +36,15 @@ const SPLIT_NAMES: readonly [string, readonly string[]][] = [['train', ['train',
 export function splitsOf(names: readonly string[], card: string, { source }: Wanted): Splits {
   // A set with a script of its own hides its data behind code; the hub's conversion has the rows.
   const script = `${source.replace(/^hub:/, '').split(/[/:@]/)[1] ?? ''}.py`;
-  const data = names.includes(script) ? [] : names.filter((name) => READ.test(name) && !META.test(name)).sort(natural);
-  const declared = fromCard(data, card);
+  const data = names.includes(script) ? [] : names.filter((name) => READ.test(name) && !META.test(name)).sort();
+  const declared = fromCard(data, card, source);
   return declared.size > 0 ? declared : byName(parquetFirst(data));
 }
 
 /** The layout of the hub's conversion: `<config>/<split>/0000.parquet`. */
 export function convertedSplits(names: readonly string[]): Splits {
   const splits: Splits = new Map();
-  for (const name of [...names].sort(natural)) {
+  for (const name of [...names].sort()) {
     const [, config, split] = /^([^/]+)\/([^/]+)\/\d+\.parquet$/.exec(name) ?? [];
     if (config !== undefined && split !== undefined) add(splits, config, split, name);
   }
@@ -65,15 +69,17 @@ const list = (names: Iterable<string>): string => {
 };
 
 function add(splits: Splits, config: string, split: string, name: string): void {
-  const of = splits.get(config) ?? new Map<string, string[]>();
-  splits.set(config, of.set(split, [...(of.get(split) ?? []), name]));
+  const of = splits.get(config) ?? new Map<string, string[]>(), files = of.get(split) ?? [];
+  files.push(name);
+  splits.set(config, of.set(split, files));
 }
 
 interface CardConfig { config_name?: unknown; data_files?: unknown; data_dir?: unknown; default?: unknown }
 
 /** What the card declares; empty where it declares nothing that is there. */
-function fromCard(names: readonly string[], card: string): Splits {
+function fromCard(names: readonly string[], card: string, source: string): Splits {
   const splits: Splits = new Map(), configs = cardConfigs(card);
+  let looked = 0;
   for (const config of configs) {
     const name = config.default === true ? DEFAULT : typeof config.config_name === 'string' ? config.config_name : DEFAULT;
     const folder = typeof config.data_dir === 'string' ? `${config.data_dir.replace(/^\.?\/|\/$/g, '')}/` : '';
@@ -82,7 +88,12 @@ function fromCard(names: readonly string[], card: string): Splits {
       for (const [split, files] of mergeConfigs(byName(parquetFirst(inside.map((file) => file.slice(folder.length)))))) for (const file of files) add(splits, name, split, folder + file);
     } else {
       for (const [split, patterns] of dataFiles(config.data_files)) {
-        for (const pattern of patterns) for (const file of inside.filter((candidate) => globMatches(pattern, candidate.slice(folder.length)))) add(splits, name, split, file);
+        for (const pattern of patterns) {
+          const start = folder + /^[^*?[]*/.exec(pattern)![0], candidates = inside.filter((file) => file.startsWith(start));
+          looked += candidates.length;
+          if (looked > MOST_LOOKED_AT) throw new DataError(`${source}: its card has more file patterns than are looked through; download the files by other means and name them`);
+          for (const file of candidates.filter((candidate) => globMatches(pattern, candidate.slice(folder.length)))) add(splits, name, split, file);
+        }
       }
     }
     // The default config may also be named by its own name.
@@ -160,39 +171,32 @@ function parquetFirst(names: readonly string[]): string[] {
 }
 
 function byName(names: readonly string[]): Splits {
-  const splits: Splits = new Map(), sharded = names.filter((name) => SHARD.test(name.split('/').at(-1)!));
-  if (sharded.length > 0) {
-    for (const name of sharded) {
-      const parts = name.split('/'), split = SHARD.exec(parts.pop()!)![1]!, folder = parts.join('/');
-      add(splits, folder === '' || folder === 'data' ? DEFAULT : folder.replace(/^data\//, ''), split, name);
-    }
-    return splits;
+  const splits: Splits = new Map();
+  for (const name of names) {
+    const [, folder, split] = SHARD.exec(name) ?? [];
+    if (folder !== undefined && split !== undefined) add(splits, folder === 'data' ? DEFAULT : folder.replace(/^data\//, ''), split, name);
   }
-  const named = names.map((name) => [name, splitInName(name)] as const).filter((entry): entry is readonly [string, string] => entry[1] !== undefined);
-  for (const [name, split] of named) add(splits, DEFAULT, split, name);
-  if (named.length === 0) for (const name of names) add(splits, DEFAULT, 'train', name);
+  for (const globs of [IN_FOLDER, IN_NAME]) {
+    if (splits.size > 0) return splits;
+    for (const [split, words] of SPLIT_NAMES) for (const name of new Set(words.flatMap((word) => matching(names, word, globs(word))))) add(splits, DEFAULT, split, name);
+  }
+  if (splits.size === 0) for (const name of names) add(splits, DEFAULT, 'train', name);
   return splits;
 }
 
-/** A split's name that stands alone in the path, between anything but letters and digits; the last one counts. */
-function splitInName(name: string): string | undefined {
-  const words = name.toLowerCase().split(/[^a-z0-9]+/);
-  for (const word of words.reverse()) {
-    const found = SPLIT_NAMES.find(([, names]) => names.includes(word));
-    if (found) return found[0];
-  }
-  return undefined;
+/** The library's own globs: a split's name between marks or digits, in a folder's name, or in a file's. */
+const MARK = '[-._ 0-9]';
+const IN_FOLDER = (word: string): string[] => [`**/${word}/**`, `**/${word}${MARK}*/**`, `**/*${MARK}${word}/**`, `**/*${MARK}${word}${MARK}*/**`];
+const IN_NAME = (word: string): string[] => [`**/${word}${MARK}*`, `**/*${MARK}${word}${MARK}*`];
+
+/** Names in the order of the globs that they match. */
+function matching(names: readonly string[], word: string, globs: readonly string[]): string[] {
+  const having = names.filter((name) => name.includes(word)); // a large repository has few of them
+  return globs.flatMap((glob) => having.filter((name) => globMatches(glob, name)));
 }
 
 function mergeConfigs(splits: Splits): Map<string, string[]> {
   const merged: Splits = new Map();
   for (const of of splits.values()) for (const [split, files] of of) for (const file of files) add(merged, DEFAULT, split, file);
   return merged.get(DEFAULT) ?? new Map<string, string[]>();
-}
-
-/** part-2 before part-10. */
-function natural(a: string, b: string): number {
-  const key = (name: string): string => name.replace(/\d+/g, (digits) => digits.padStart(12, '0'));
-  const [x, y] = [key(a), key(b)];
-  return x < y ? -1 : x > y ? 1 : 0;
 }

@@ -28,10 +28,13 @@ export interface NativeModelInfo {
   numKvHeads: number;
   headDim: number;
   intermediateSize: number;
+  /** Tokens that a sequence may have: the config's number, or less where longer ones would change RoPE frequencies (docs/models.md). */
   maxPositionEmbeddings: number;
   tieWordEmbeddings: boolean;
   bosTokenId: number | null;
   eosTokenIds: number[];
+  /** 0: a causal language model; else a sequence-classification model (a reward model), for classify() alone. */
+  numLabels: number;
   parameters: number;
   /** A config.json for this model, for sources that bring none. */
   configJson: string;
@@ -153,6 +156,7 @@ export interface NativeModel {
   generate(request: NativeGenerationRequest, onCompletion: ((completion: NativeCompletion) => void) | undefined, onTokens: ((tokens: NativeStreamedToken[]) => void) | undefined, onProgress: NativeProgress | undefined): NativeJob<NativeGenerationStats>;
   score(request: NativeScoringRequest, onProgress: NativeProgress | undefined): NativeJob<NativeScoringResult>;
   logits(tokens: Int32Array): NativeJob<Float32Array>;
+  classify(request: { sequences: Int32Array[]; maxBatchTokens: number }): NativeJob<Float32Array>;
   snapshot(adapter: boolean): NativeModel;
   save(directory: string, dtype: NativeDType, configJson: string): NativeJob<undefined>;
   addAdapter(params: NativeAdapterParams, seed: bigint): NativeJob<NativeAdapterParams>;

@@ -9,7 +9,7 @@ import { addon, type NativeDType, type NativeModel, type NativeModelInfo } from 
 import { invalid, knownKeys, nonEmptyString, oneOf, tokenIds, type TokenIds } from './arguments.js';
 import { CreamError } from './errors.js';
 import { checkGenerateRequest, CompletionStream, type GenerateRequest, type Generation, type Progress, type StreamedToken } from './generate.js';
-import { checkScoreRequest, type ScoreRequest, type ScoreResult } from './score.js';
+import { checkClassifyRequest, checkScoreRequest, type ScoreRequest, type ScoreResult } from './score.js';
 import { runJob, startJob } from './signal.js';
 import { checkTrainerParams, Trainer, type TrainerParams } from './trainer.js';
 
@@ -101,6 +101,15 @@ export class Model {
   async logits(tokens: TokenIds): Promise<Float32Array> {
     const checked = tokenIds(tokens, this.config.vocabSize, '[logits] tokens');
     return runJob(() => this.#parts.native.logits(checked));
+  }
+
+  /**
+   * Of a sequence-classification model (config.numLabels > 0): the logits at the last token of each sequence, [sequences × labels],
+   * row-major. maxBatchTokens: rows of one forward pass, default 4096; changes speed and memory only.
+   */
+  async classify(request: { sequences: readonly TokenIds[]; maxBatchTokens?: number }, options: { signal?: AbortSignal } = {}): Promise<Float32Array> {
+    const checked = checkClassifyRequest(request, this.config.vocabSize);
+    return runJob(() => this.#parts.native.classify(checked), options.signal);
   }
 
   /**

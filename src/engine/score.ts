@@ -38,3 +38,10 @@ export function checkScoreRequest(request: ScoreRequest, vocabSize: number): Nat
   });
   return { groups, maxBatchTokens: positiveInteger(request.maxBatchTokens ?? 4096, '[score] maxBatchTokens') };
 }
+
+/** The same for Model.classify(). */
+export function checkClassifyRequest(request: { sequences: readonly TokenIds[]; maxBatchTokens?: number }, vocabSize: number): { sequences: Int32Array[]; maxBatchTokens: number } {
+  knownKeys(request, ['sequences', 'maxBatchTokens'], '[classify] the request');
+  const sequences = list(request.sequences, '[classify] sequences').map((tokens, i) => tokenIds(tokens, vocabSize, `[classify] sequence ${i}`));
+  return { sequences, maxBatchTokens: positiveInteger(request.maxBatchTokens ?? 4096, '[classify] maxBatchTokens') };
+}

@@ -72,6 +72,7 @@ export interface IterationRecords {
 
 export function measureIteration({ rankings, pairs, completions, scores, steps }: IterationRecords): IterationMetrics {
   const kept = rankings.filter((ranking) => ranking.skipped === undefined);
+  const measured = kept.filter((ranking) => !ranking.one_judge);
   const last = steps.slice(-Math.max(1, Math.round(steps.length / 4)));
   const correct = new Map(completions.map((c) => [key(c.prompt_id, c.sample), c.correct]));
   const right = (of: readonly (boolean | null | undefined)[]) => mean(of.flatMap((value) => (value == null ? [] : Number(value))));
@@ -79,11 +80,11 @@ export function measureIteration({ rankings, pairs, completions, scores, steps }
     prompts: rankings.length,
     pairs: pairs.length,
     skipped: countBy(rankings.flatMap(({ skipped }) => skipped ?? [])),
-    consistency: mean(kept.map((r) => r.consistency)),
-    kendall_tau: mean(kept.map((r) => r.kendall_tau)),
-    kendall_quartiles: quartiles(kept.map((r) => r.kendall_tau)),
-    spearman: mean(kept.map((r) => r.spearman)),
-    top_order: mean(kept.map((r) => r.top_order)),
+    consistency: mean(measured.map((r) => r.consistency)),
+    kendall_tau: mean(measured.map((r) => r.kendall_tau)),
+    kendall_quartiles: quartiles(measured.map((r) => r.kendall_tau)),
+    spearman: mean(measured.map((r) => r.spearman)),
+    top_order: mean(measured.map((r) => r.top_order)),
     pair_margin: mean(pairs.map((p) => p.reward_chosen - p.reward_rejected)),
     ...rankingAccuracy(rankings, correct),
     sample_accuracy: right([...correct.values()]),

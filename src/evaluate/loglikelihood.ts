@@ -106,7 +106,7 @@ function encode(text: string, { tokenizer }: LanguageModel): number[] {
 
 function chatContext({ prompt, stem }: Question, { chatTemplate, source }: LanguageModel): string {
   if (!chatTemplate) throw new DataError(`${source.name} has no chat template: leave apply_chat_template out, or set it to false`);
-  return chatTemplate.render([...prompt.filter(({ role }) => role === 'system'), { role: 'user', content: stem! }], { addGenerationPrompt: true });
+  return chatTemplate.render(chatTemplate.fit([...prompt.filter(({ role }) => role === 'system'), { role: 'user', content: stem! }]), { addGenerationPrompt: true });
 }
 
 /** Choices of one question by equal context: cutting from the left can make them differ. */

@@ -4,7 +4,7 @@
  */
 import { createHash } from 'node:crypto';
 import { open, readdir, readFile, stat } from 'node:fs/promises';
-import { basename, join } from 'node:path';
+import { basename, isAbsolute, join, resolve } from 'node:path';
 import { sha256File } from './cache.js';
 import { ModelError } from './errors.js';
 
@@ -26,6 +26,7 @@ export async function checkLocalModel(path: string): Promise<string> {
 
 async function checkFolder(folder: string): Promise<string> {
   const names = await readdir(folder);
+  if (isAdapter(names)) return checkAdapter(folder, names);
   if (!names.includes('config.json')) {
     const ggufs = names.filter((name) => name.toLowerCase().endsWith('.gguf'));
     if (ggufs.length === 1) return checkLocalModel(join(folder, ggufs[0] as string));
@@ -41,9 +42,34 @@ async function checkFolder(folder: string): Promise<string> {
   return folder;
 }
 
-/** Names of the weight files of a folder: one model.safetensors, or every shard its index lists. */
+/** An adapter in PEFT's format, which needs its base: it has a config of its own and no model's. */
+function isAdapter(names: readonly string[]): boolean {
+  return names.includes('adapter_config.json') && !names.includes('config.json');
+}
+
+async function checkAdapter(folder: string, names: string[]): Promise<string> {
+  await checkJson(join(folder, 'adapter_config.json'));
+  if (!names.includes('adapter_model.safetensors') && names.includes('adapter_model.bin')) {
+    throw new ModelError('ERR_INCOMPLETE_MODEL', `${folder} has no adapter_model.safetensors; adapter_model.bin is a pickle, which is not read: save the adapter once with PEFT's save_pretrained(..., safe_serialization=True).`);
+  }
+  await checkPresent(join(folder, 'adapter_model.safetensors'), 'adapter_model.safetensors');
+  return folder;
+}
+
+/** What an adapter's folder says its base is, or null for a model that is none; a path that is relative to the folder is made absolute. */
+export async function adapterBase(path: string): Promise<{ name: string | null } | null> {
+  if (!(await stat(path)).isDirectory() || !isAdapter(await readdir(path))) return null;
+  const { base_model_name_or_path: name } = (await checkJson(join(path, 'adapter_config.json'))) as { base_model_name_or_path?: unknown };
+  if (typeof name !== 'string' || name === '') return { name: null };
+  const beside = resolve(path, name);
+  const relative = !isAbsolute(name) && (await stat(beside).catch(() => null)) !== null;
+  return { name: relative ? beside : name };
+}
+
+/** Names of the weight files of a folder: an adapter's, one model.safetensors, or every shard its index lists. */
 export async function weightFiles(folder: string, names?: string[]): Promise<string[]> {
   names ??= await readdir(folder);
+  if (isAdapter(names)) return ['adapter_model.safetensors'];
   if (names.includes('model.safetensors')) return ['model.safetensors'];
   if (names.includes('model.safetensors.index.json')) {
     const index = (await checkJson(join(folder, 'model.safetensors.index.json'))) as { weight_map?: Record<string, string> };
@@ -95,7 +121,7 @@ async function head(path: string, bytes: number): Promise<string> {
 export async function contentDigest(path: string, signal?: AbortSignal): Promise<string> {
   if (!(await stat(path)).isDirectory()) return sha256File(path, signal);
   const names = await readdir(path);
-  const kept = [...(await weightFiles(path, names)), ...names.filter((name) => ['config.json', 'tokenizer.json', 'tokenizer_config.json', 'generation_config.json', 'chat_template.jinja'].includes(name))].sort();
+  const kept = [...(await weightFiles(path, names)), ...names.filter((name) => ['config.json', 'adapter_config.json', 'tokenizer.json', 'tokenizer_config.json', 'special_tokens_map.json', 'generation_config.json', 'chat_template.jinja', 'chat_template.json'].includes(name))].sort();
   const all = createHash('sha256');
   for (const name of kept) all.update(`${name}\0${await sha256File(join(path, name), signal)}\n`);
   return all.digest('hex');

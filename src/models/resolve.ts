@@ -2,6 +2,7 @@
  * From the name a user gives to a model's files: an alias, a Hugging Face folder, a .gguf file, or a hub id (`org/name@revision`).
  * A cached copy is always taken before the network is asked, so the same name means the same bytes tomorrow.
  */
+import { createHash } from 'node:crypto';
 import { readFile, stat } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { basename, join, resolve } from 'node:path';
@@ -46,6 +47,8 @@ export interface ResolvedModel {
   source: ModelSource;
   /** Names the bytes: `hub:<commit>`, `sha256:<digest of the .gguf>`; null for a local model (see modelDigest). */
   digest: string | null;
+  /** Of an adapter (path is its folder): the model that it goes on. */
+  base?: ResolvedModel;
 }
 
 interface Alias {
@@ -86,7 +89,9 @@ export async function resolveModel(name: string, options: ResolveOptions = {}): 
 
 /** Digest of the model's bytes, `hub:…` or `sha256:…`; reads a local model once from end to end. */
 export async function modelDigest(model: ResolvedModel, signal?: AbortSignal): Promise<string> {
-  return model.digest ?? `sha256:${await contentDigest(model.path, signal)}`;
+  const own = model.digest ?? `sha256:${await contentDigest(model.path, signal)}`;
+  if (!model.base) return own;
+  return `sha256:${createHash('sha256').update(`${own}\n${await modelDigest(model.base, signal)}\n`).digest('hex')}`;
 }
 
 async function resolveHub(name: string, { id, revision }: { id: string; revision: string }, options: ResolveOptions): Promise<ResolvedModel> {

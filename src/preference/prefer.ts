@@ -18,6 +18,8 @@ export interface PreferRequest {
   minMargin?: number;
   /** Prompts whose C_x is below this are skipped. */
   minConsistency?: number;
+  /** The rewards are one judge's, given for both models: the rankings say so. */
+  oneJudge?: boolean;
   /** Prompts of which the judge said nothing usable: skipped and counted; none of their completions has a reward. */
   unjudged?: readonly string[];
 }
@@ -50,11 +52,11 @@ export interface PreferenceSummary {
  * @throws RangeError where the three inputs do not describe the same samples once each, or a reward is not finite; names the prompt.
  */
 export function prefer(request: PreferRequest): Preferences {
-  const { method = 'kendall', weighting = { method: 'avg' }, minMargin = 0, minConsistency = 0, unjudged = [] } = request;
+  const { method = 'kendall', weighting = { method: 'avg' }, minMargin = 0, minConsistency = 0, oneJudge = false, unjudged = [] } = request;
   const scored = joinScored(request, new Set(unjudged));
 
   const ranked = groupByPrompt(request.rewards).map((prompt) => {
-    const ranking = rankPrompt(prompt, method);
+    const ranking: RankingRecord = { ...rankPrompt(prompt, method), ...(oneJudge && { one_judge: true }) };
     const texts = prompt.samples.map((sample) => scored.get(key(prompt.prompt_id, sample))!.completion.completion);
     const skipped = skipReason(ranking, texts, { minMargin, minConsistency });
     return skipped === undefined ? ranking : { ...ranking, skipped };

@@ -136,7 +136,7 @@ Repeated: share of a response's token n-grams that it said before.${knows ? ' Ra
 }
 
 /** Ranking takes no tokens and next to no time. */
-const STAGES = ['sft', 'sample', 'score', 'train', 'evaluate'];
+const STAGES = ['sft', 'sample', 'score', 'reward', 'train', 'evaluate'];
 
 function speedTable(run: RunReport): string {
   const timed = run.phases.filter((phase) => phase.stages.length > 0);

@@ -12,10 +12,14 @@ import type { Model } from '../engine/model.js';
 import type { LanguageModel } from '../lm/language-model.js';
 
 export const MOST_POINTS = 5;
+/** How a judgement begins where no reasons are asked for. */
+const BEGUN = 'Score:';
 
 export interface JudgeSettings {
   /** Judgements a response and judge. */
   judgements: number;
+  /** Reasons first, then the score; else the score alone, its line begun for the judge: what a small model can do. */
+  reasons: boolean;
   temperature: number;
   top_p: number;
   max_new_tokens: number;
@@ -31,7 +35,10 @@ export interface JudgeHooks {
 }
 
 /** What the judge is asked about one response. */
-export function judgePrompt(prompt: readonly Message[], response: string): Message[] {
+export function judgePrompt(prompt: readonly Message[], response: string, reasons = true): Message[] {
+  const task = reasons
+    ? `Say in at most three sentences which points it earns. Then end with one line of this form, n being the sum from 0 to ${MOST_POINTS}:`
+    : `Write one line of this form and nothing else, n being the sum, a digit from 0 to ${MOST_POINTS}:`;
   return [{ role: 'user', content: `Grade how well an assistant answered a user. Start at 0 and add one point for each of these statements that is true; a later point may be given without an earlier one only if you say why.
 
 +1  The answer is about what was asked and holds something useful, even if it is incomplete or strays.
@@ -48,7 +55,7 @@ ${conversation(prompt)}
 ${response.trim()}
 </answer>
 
-Say in at most three sentences which points it earns. Then end with one line of this form, n being the sum from 0 to ${MOST_POINTS}:
+${task}
 Score: n` }];
 }
 
@@ -58,7 +65,7 @@ function conversation(prompt: readonly Message[]): string {
   return prompt.map(({ role, content }) => `${role}: ${content.trim()}`).join('\n\n');
 }
 
-const SCORE = /\bscore\b["'*_]*\s*(?:is\b|[:=：])[\s"'*_]*[<[(]?\s*(-?\d+(?:\.\d+)?)/gi;
+const SCORE = /\bscore\b["'*_]*\s*(?:\(?(?:from |out of )?(?:0\s*(?:to|-|–)\s*)?5\)?[*_]*\s*)?(?:is\b|[:=：])[\s"'*_]*[<[(]?\s*(-?\d+(?:\.\d+)?)(?!\w)/gi;
 
 /** Points of the last `Score: n`, or null where there is none or n lies outside 0 … 5. A half point counts. */
 export function parseScore(text: string): number | null {
@@ -73,7 +80,8 @@ export function parseScore(text: string): number | null {
  * keyed by prompt, sample and judgement: what differs is what the two models think. Where they are one model it is asked once.
  */
 export async function judge(completions: readonly CompletionRecord[], language: LanguageModel, { current, previous }: { current: Model; previous: Model }, settings: JudgeSettings, hooks: JudgeHooks): Promise<JudgementRecord[]> {
-  const questions = completions.map(({ prompt, completion }) => language.encodePrompt(judgePrompt(prompt, completion)));
+  const begun = settings.reasons ? [] : language.tokenizer.encode(BEGUN);
+  const questions = completions.map(({ prompt, completion }) => [...language.encodePrompt(judgePrompt(prompt, completion, settings.reasons)), ...begun]);
   const distinct = [...new Set([current, previous])];
   const texts = new Map<Model, string[][]>();
   let tokens = 0;
@@ -106,7 +114,7 @@ async function ask(model: Model, language: LanguageModel, completions: readonly 
     iteration: settings.iteration,
     maxRows: settings.max_rows,
   }, { signal: hooks.signal, onProgress: (p) => hooks.progress(Math.floor(p.done / settings.judgements), (tokens = p.tokens)) }).all();
-  for (const one of written) texts[fitting[one.promptIndex]!]![one.sample] = language.tokenizer.decode([...one.tokens], { skipSpecialTokens: true });
+  for (const one of written) texts[fitting[one.promptIndex]!]![one.sample] = (settings.reasons ? '' : BEGUN) + language.tokenizer.decode([...one.tokens], { skipSpecialTokens: true });
   return { texts, tokens };
 }
 

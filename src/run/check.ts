@@ -1,7 +1,7 @@
 /** What a run will work on, looked at before any of it begins: a mistake in the last data file should not cost the hours before it. */
 import type { DemonstrationRecord, GoldRecord, PromptRecord } from '../data/records.js';
 import type { PreferenceRecord } from '../data/preferences.js';
-import { chooseDemonstrations, choosePrompts } from './data.js';
+import { chooseDemonstrations, choosePrompts, nameOf, type ChosenPrompts } from './data.js';
 import { RunError } from './errors.js';
 import { choosePreferences, preferenceLength } from './given-pairs.js';
 import { chooseQuestions } from './evaluation.js';
@@ -14,20 +14,29 @@ export interface Inputs {
   demonstrations: DemonstrationRecord[];
   questions: PromptRecord[];
   preferences: PreferenceRecord[];
+  /** Sentences on rows that were left out. */
+  notes: string[];
 }
 
 /** Every record that the recipe will use. @throws RunError or DataError for files that are missing, damaged or too short. */
 export async function readInputs(recipe: Recipe): Promise<Inputs> {
   const iterations = Array.from({ length: recipe.pairs.source === null ? recipe.iterations : 0 }, (_, i) => i + 1);
-  const chosen = await Promise.all(iterations.map((t) => choosePrompts(recipe, t)));
+  const chosen: ChosenPrompts[] = [];
+  for (const t of iterations) chosen.push(await choosePrompts(recipe, t)); // one after the other: each reads the whole source
   const prompts = chosen.flatMap((each) => each.prompts);
-  if (recipe.reward.source === 'gold') checkAnswers(prompts, chosen.flatMap((each) => each.gold), recipe.prompts.source);
+  if (recipe.reward.source === 'gold') checkAnswers(prompts, chosen.flatMap((each) => each.gold), nameOf(recipe.prompts.source));
+  const demonstrations = recipe.sft.enabled ? await chooseDemonstrations(recipe) : { records: [], duplicates: 0 };
   return {
     prompts,
-    demonstrations: recipe.sft.enabled ? await chooseDemonstrations(recipe) : [],
+    demonstrations: demonstrations.records,
     questions: await chooseQuestions(recipe),
     preferences: recipe.pairs.source === null ? [] : (await choosePreferences(recipe)).preferences,
+    notes: [...repeated(chosen[0]?.duplicates, recipe.prompts.source), ...repeated(demonstrations.duplicates, recipe.sft.source)],
   };
+}
+
+function repeated(duplicates: number | undefined, source: string | readonly string[]): string[] {
+  return duplicates ? [`${nameOf(source)}: ${duplicates} rows that repeat an earlier one were left out.`] : [];
 }
 
 function checkAnswers(prompts: readonly PromptRecord[], gold: readonly GoldRecord[], source: string): void {

@@ -1,4 +1,4 @@
-/** A checkpoint: a Hugging Face folder with weights, config, tokenizer and chat template. */
+/** A checkpoint: a Hugging Face folder with weights, config, tokenizer and chat template; of a model with an adapter, a PEFT folder. */
 import { rm } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import type { DType, Model } from '../engine/model.js';

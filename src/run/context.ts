@@ -1,5 +1,6 @@
 /** What the stages of one run share: settings, places, models, and the one way to run a stage (kept, resumed or new; timed; told). */
 import { existsSync } from 'node:fs';
+import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Interrupted } from './errors.js';
 import type { RunEvent, StageName } from './events.js';
@@ -108,6 +109,8 @@ export class RunContext {
   /** The artefact of a stage that an earlier call finished. */
   async kept<Made extends object>(of: OfStage, path: string): Promise<Made[]> {
     this.tellKept(of);
+    // What is left of its blocks where it was killed right after the last one.
+    await rm(`${path}.parts`, { recursive: true, force: true });
     return readRecords<Made>(path);
   }
 

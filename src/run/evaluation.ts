@@ -48,6 +48,11 @@ export async function chooseQuestions(recipe: Recipe): Promise<Question[]> {
   return all.map((question) => ({ ...question, prompt: withSystem(question.prompt, system) }));
 }
 
+/** Where the tasks' questions come from; the built-in ones come from nowhere. */
+export function taskSources(tasks: readonly string[]): string[] {
+  return tasks.map(parseTask).flatMap(({ name, source }) => source ?? TASKS[name].hub ?? []);
+}
+
 /** `builtin`, `arc_easy` (its hub data set), `arc:path/to/test.jsonl`, or `siqa:hub:org/name:validation`. */
 function parseTask(spec: string): { name: TaskName; source: string | undefined } {
   const colon = spec.indexOf(':'), name = colon < 0 ? spec : spec.slice(0, colon), source = colon < 0 ? undefined : spec.slice(colon + 1);

@@ -80,7 +80,8 @@ function encode({ id, prompt, chosen, rejected }: PreferenceRecord, language: La
 /** One answer as it is sampled, with its end of turn; several turns as the template writes them behind the prompt, up to the last end of turn. */
 function encodeTurns(prompt: Message[], turns: Message[], language: LanguageModel, id: string): number[] {
   if (turns.length === 1 || !language.chatTemplate) return language.encodeCompletion(turns.map(({ content }) => content).join('\n\n'));
-  const before = language.chatTemplate.render(prompt, { addGenerationPrompt: true }), whole = language.chatTemplate.render([...prompt, ...turns], { addGenerationPrompt: false });
+  const template = language.chatTemplate, start = template.fit(prompt);
+  const before = template.render(start, { addGenerationPrompt: true }), whole = template.render([...start, ...turns], { addGenerationPrompt: false });
   const ids = whole.startsWith(before) ? language.tokenizer.encode(whole.slice(before.length)) : [];
   const end = ids.findLastIndex((token) => language.stopIds.includes(token));
   if (end < 0) throw new RunError('ERR_RUN_DATA', `The pair ${JSON.stringify(id)} has an answer of ${turns.length} turns, which this model's chat template does not write behind the prompt as it stands: give one assistant turn.`);

@@ -9,6 +9,7 @@ import type { RunContext } from './context.js';
 import { choosePrompts } from './data.js';
 import { RunError } from './errors.js';
 import { evaluateModel } from './evaluation.js';
+import { startsAtReference } from './models.js';
 import { rewardsOf } from './rewards.js';
 import { rank } from './stages/rank.js';
 import { sample } from './stages/sample.js';
@@ -91,11 +92,10 @@ function noPairs(t: number, { prompts, skipped }: PreferenceSummary): string {
 }
 
 export function trainOn(run: RunContext, t: number, pairs: PairRecord[]): Promise<void> {
-  const { train: settings, lora } = run.recipe;
-  const startsAtReference = settings.reference === 'current' && !(lora.enabled && lora.dropout > 0);
+  const settings = run.recipe.train;
   return trainCheckpoint(run, { phase: t, stage: 'train' }, {
     from: t, to: t + 1, settings, examples: pairs.length, unit: 'pairs',
-    work: (policy, common, state, hooks) => train(pairs, policy, { ...common, settings, startsAtReference, onWarning: (message) => run.emit({ type: 'warning', message }) }, state, hooks),
+    work: (policy, common, state, hooks) => train(pairs, policy, { ...common, settings, startsAtReference: startsAtReference(run.recipe), onWarning: (message) => run.emit({ type: 'warning', message }) }, state, hooks),
   });
 }
 

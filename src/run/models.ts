@@ -10,18 +10,31 @@
  */
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import { Model, type DType } from '../engine/model.js';
+import { Model, type AdapterParams, type DType } from '../engine/model.js';
 import { loadModel, type LanguageModel } from '../lm/language-model.js';
+import type { Recipe } from './recipe.js';
 import type { Policy } from './stages/stage.js';
 
 export interface ModelsOptions {
   /** Path of θ_0, which also gives tokenizer and chat template. */
   base: string;
+  /** What θ_0 is called: adapters name it as their base. */
+  name: string;
   dtype: DType;
   signal: AbortSignal;
   /** Train adapters of this shape instead of all weights. */
-  adapter?: { rank: number; alpha: number; dropout: number; targetModules?: string[]; seed: number } | undefined;
+  adapter?: AdapterParams | undefined;
   onLoad?: (model: Model, seconds: number) => void;
+}
+
+/** What is trained where it is not all weights. */
+export function adapterOf({ seed, lora: { enabled, rank, alpha, dropout, target_modules: targetModules } }: Pick<Recipe, 'seed' | 'lora'>): AdapterParams | undefined {
+  return enabled ? { rank, alpha, dropout, seed, ...(targetModules.length > 0 && { targetModules }) } : undefined;
+}
+
+/** Whether the model in training is its own reference at the first step: not with θ_0 for one, nor with dropout. */
+export function startsAtReference({ train, lora }: Pick<Recipe, 'train' | 'lora'>): boolean {
+  return train.reference === 'current' && !(lora.enabled && lora.dropout > 0);
 }
 
 export class Models {
@@ -85,8 +98,8 @@ export class Models {
 
   private async language(): Promise<LanguageModel> {
     if (!this.text) {
-      const { base, dtype, signal } = this.options;
-      this.text = this.timed(() => loadModel(base, { dtype, signal }), (language) => language.model);
+      const { base, name, dtype, signal } = this.options;
+      this.text = this.timed(() => loadModel(name, { dtype, signal }), (language) => language.model);
       const text = this.text;
       this.loaded.set(base, text.then((language) => language.model));
     }

@@ -150,7 +150,7 @@ function messages(issue: z.core.$ZodIssue, data: unknown): Finding[] {
       if (issue.origin === 'array') return found(`must have at most ${issue.maximum} entries`);
       return found(`must be ${issue.inclusive ? 'at most' : 'less than'} ${issue.maximum}, got ${got}`);
     case 'invalid_union':
-      return found(`must be text or null, got ${got}`);
+      return found(`must be text or ${issue.path.at(-1) === 'source' ? 'a list of texts' : 'null'}, got ${got}`);
     default:
       return found(`${issue.message}, got ${got}`);
   }

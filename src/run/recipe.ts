@@ -13,6 +13,9 @@ import { contradictions } from './recipe-rules.js';
 const count = (minimum: number, fallback: number) => z.int().min(minimum).max(1_000_000_000).default(fallback);
 /** Text that may be left out. */
 const text = () => z.string().min(1).nullable().default(null);
+/** Where rows come from: one source, or several, read one after the other. */
+const source = () => z.union([z.string().min(1), z.array(z.string().min(1)).min(1).max(64)]).default('builtin');
+const columns = () => z.array(z.string().regex(/^[^=]+=.+$/, 'must be of the form ours=theirs, such as prompt=query')).max(64).default([]);
 const positive = (fallback: number) => z.number().gt(0).default(fallback);
 
 /** Optimisation settings that SFT and preference training share; their defaults differ. */
@@ -31,14 +34,16 @@ const optimisation = (defaults: { learningRate: number; epochs: number; batchSiz
 });
 
 const prompts = z.strictObject({
-  source: z.string().min(1).default('builtin').describe('`builtin` (generated word problems and short questions) or a JSONL file with `id`, `prompt` (text or messages) and, for evaluation, `answer`.'),
+  source: source().describe('`builtin` (generated word problems and short questions), a JSONL, JSON or Parquet file, a data set of the hub (`hub:org/name/config:split`), or a list of files and data sets. Rows have `prompt` (text or messages), `messages`, `instruction` or `question` (docs/data.md); of rows that say the same the first counts.'),
+  columns: columns().describe('Other names of columns, each `ours=theirs`: `prompt=query` reads the column `query` as `prompt`.'),
   count: count(0, 48).describe('Prompts an iteration. 0 takes the whole file: divided evenly with `subsets`, all of it each time with `resample`.'),
   split: z.enum(['subsets', 'resample']).default('subsets').describe('`subsets`: every iteration has prompts of its own, as in the paper. `resample`: each iteration draws anew from all.'),
 });
 
 const sft = z.strictObject({
   enabled: z.boolean().default(false).describe('Fine-tune the base model on demonstrations first (M0 → M1). Without it M1 = M0 and the first iteration has C = 1.'),
-  source: z.string().min(1).default('builtin').describe('`builtin` or a JSONL file of demonstrations: `messages`, or `prompt` and `completion`.'),
+  source: source().describe('`builtin`, or files and data sets as in `prompts`, of demonstrations: `messages`, `prompt` and `completion`, or `instruction` and `output`.'),
+  columns: columns().describe('Other names of columns, as in `prompts`.'),
   count: count(0, 64).describe('Demonstrations used; 0 takes the whole file.'),
   ...optimisation({ learningRate: 5e-6, epochs: 1, batchSize: 8, unit: 'demonstrations' }),
 });
@@ -65,6 +70,7 @@ const reward = z.strictObject({
   length: z.enum(['sum', 'mean']).default('sum').describe('Of the implicit reward: summed over the response\'s tokens (the paper\'s), or their mean.'),
   against: z.enum(['none', 'implicit', 'likelihood']).default('none').describe('With a judge outside: which reward of θ_{t−1} its ranking is compared with for C. `none` measures no C; `rank.weighting` must then be `fixed`.'),
   judgements: z.int().min(1).max(1024).default(3).describe('With `judge`: judgements a response, whose points are averaged.'),
+  reasons: z.boolean().default(true).describe('With `judge`: ask for reasons before the score. false asks for the score alone, its line begun for the model: for small models, which forget the form.'),
   temperature: z.number().gt(0).max(100).default(0.7).describe('With `judge`: sampling temperature of a judgement.'),
   top_p: z.number().gt(0).max(1).default(0.95).describe('With `judge`: nucleus of a judgement.'),
   max_new_tokens: count(1, 256).describe('With `judge`: longest judgement in tokens.'),
@@ -134,7 +140,7 @@ export const recipeSchema = z.strictObject({
 
 /** A complete recipe: every key present. */
 export type Recipe = z.output<typeof recipeSchema>;
-export type OptimisationSettings = Omit<Recipe['sft'], 'enabled' | 'source' | 'count'>;
+export type OptimisationSettings = Omit<Recipe['sft'], 'enabled' | 'source' | 'columns' | 'count'>;
 
 /** One key of the schema, for the documentation and the snapshot test. */
 export interface RecipeField {

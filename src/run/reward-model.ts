@@ -40,7 +40,7 @@ function classifier(language: LanguageModel): Classifier {
     model,
     name: source.name,
     encode: (messages) => (chatTemplate
-      ? tokenizer.encode(chatTemplate.render(messages, { addGenerationPrompt: false }))
+      ? tokenizer.encode(chatTemplate.render(chatTemplate.fit(messages), { addGenerationPrompt: false }))
       : tokenizer.encode(messages.map(({ content }) => content).join('\n\n'), { addSpecialTokens: true })),
   };
 }

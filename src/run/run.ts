@@ -17,12 +17,13 @@ import { evaluateModel } from './evaluation.js';
 import { learnGivenPairs } from './given-pairs.js';
 import { iterate } from './iteration.js';
 import { takeLock } from './lock.js';
-import { Models, type ModelsOptions } from './models.js';
+import { adapterOf, Models } from './models.js';
 import { firstDifference, parseRecipe, recipeDigest, recipeText } from './recipe-file.js';
 import type { Recipe } from './recipe.js';
 import type { RewardFunction } from '../reward/external.js';
 import { loadRewardModel } from './reward-model.js';
 import { fineTune } from './sft.js';
+import { fetchSources, sourcesOf } from './sources.js';
 import { EVENTS, explainDisk, LOCK, METRICS, onDisk, RECIPE, REPORT, RUN, SUMMARY, writeAtomic, writeRecords, type Phase } from './store.js';
 import { metricRows, summarise, summaryOf } from './summary.js';
 
@@ -80,13 +81,15 @@ async function locked(recipe: Recipe, options: Options, tell: Emit): Promise<voi
 async function work(recipe: Recipe, { directory, signal, onModelProgress, rewards }: Options, emit: Emit, resumed: boolean): Promise<void> {
   const began = performance.now();
   checkRewards(recipe, rewards);
+  await stoppable(signal, () => fetchSources(sourcesOf(recipe), { signal, onProgress: onModelProgress }));
   const inputs = await readInputs(recipe);
   emit({ type: 'run_started', directory, resumed, iterations: recipe.iterations });
+  for (const message of inputs.notes) emit({ type: 'warning', message });
   if (recipe.threads > 0) setThreads(recipe.threads);
   const resolved = await stoppable(signal, () => resolveModel(recipe.model, { signal, ...(onModelProgress && { onProgress: onModelProgress }) }));
   const plan = await checkModel(directory, recipe, resolved, signal, emit);
   const models = new Models({
-    base: resolved.path, dtype: recipe.dtype, signal, adapter: adapterOf(recipe),
+    base: resolved.path, name: recipe.model, dtype: recipe.dtype, signal, adapter: adapterOf(recipe),
     onLoad: (model, seconds) => emit({ type: 'model_loaded', name: recipe.model, path: model.path, dtype: model.dtype, parameters: model.config.parameters, seconds }),
   });
   const context = new RunContext({ recipe, directory, base: resolved.path, plan, models, rewards, signal, emit });
@@ -113,11 +116,6 @@ async function work(recipe: Recipe, { directory, signal, onModelProgress, reward
   } finally {
     await models.dispose();
   }
-}
-
-/** What is trained where it is not all weights. */
-function adapterOf({ seed, lora: { enabled, rank, alpha, dropout, target_modules: targetModules } }: Recipe): ModelsOptions['adapter'] {
-  return enabled ? { rank, alpha, dropout, seed, ...(targetModules.length > 0 && { targetModules }) } : undefined;
 }
 
 /** Whether an earlier call came past the checks that need a model. */

@@ -21,7 +21,7 @@ export async function fineTune(run: RunContext): Promise<void> {
 async function demonstrationsOf(run: RunContext): Promise<DemonstrationRecord[]> {
   const path = run.file('sft', 'demonstrations.jsonl');
   if (existsSync(path)) return readRecords(path);
-  const demonstrations = await chooseDemonstrations(run.recipe);
+  const { records: demonstrations } = await chooseDemonstrations(run.recipe);
   await writeRecords(path, demonstrations);
   return demonstrations;
 }

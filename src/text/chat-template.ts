@@ -1,14 +1,15 @@
 /**
  * Messages → the text a model was trained on, by the model's own Jinja template, rendered as transformers renders it.
  *
- * The template is parsed and run by @huggingface/jinja. Where that library is known to differ from Python *silently*, the
- * calls are redirected to exact versions (python.ts); where it differs loudly, the template is refused with its reason.
- * A template is somebody else's program: it sees the messages and the token names, and runs under a time limit.
+ * The template is parsed by @huggingface/jinja and run by it with Python's meaning (jinja.ts); where it cannot, the template is
+ * refused with its reason. A template is somebody else's program: it sees the messages and the token names, and runs under
+ * limits of time and size.
  */
-import { createContext, Script } from 'node:vm';
-import { Environment, Interpreter, parse, tokenize } from '@huggingface/jinja';
+import { Environment, parse, tokenize } from '@huggingface/jinja';
 import { TextError } from './errors.js';
-import { capitalize, str, strftime, strip, type TemplateValue } from './python.js';
+import { runTemplate } from './jinja.js';
+import { strftime } from './python.js';
+import { withTimeLimit } from './time-limit.js';
 
 export interface Message {
   role: string;
@@ -22,11 +23,9 @@ export interface ChatTemplateOptions {
   date?: Date;
 }
 
-const RENDER_LIMIT_MS = 5_000;
 const MAX_RANGE = 1_000_000;
-/** Python's name → the redirect. The space keeps them out of reach of a template's own identifiers. */
-const METHODS = new Map([['strip', 'str strip'], ['lstrip', 'str lstrip'], ['rstrip', 'str rstrip'], ['capitalize', 'str capitalize']]);
-const FILTERS = new Map([['trim', 'str strip'], ['capitalize', 'str capitalize'], ['string', 'str print']]);
+/** A content that no template changes or has itself. */
+const PROBE = 'cream0probe0content';
 
 /** What raise_exception() in a template says: these messages are not for this model. */
 class Refusal extends Error {}
@@ -35,16 +34,17 @@ export class ChatTemplate {
   private readonly program: ReturnType<typeof parse>;
   private readonly specialTokens: Readonly<Record<string, string>>;
   private readonly date: Date;
+  private systemRole: boolean | undefined;
 
   /** Throws TextError if `source` cannot be parsed. */
   constructor(readonly source: string, options: ChatTemplateOptions = {}) {
     this.specialTokens = options.specialTokens ?? {};
     this.date = options.date ?? new Date(Date.UTC(2024, 6, 26));
     try {
-      this.program = parse(tokenize(source, { trim_blocks: true, lstrip_blocks: true }));
-      redirect(this.program);
+      const lines = source.replace(/\r\n?/g, '\n'); // as jinja2 reads it
+      this.program = withTimeLimit(() => parse(tokenize(lines, { trim_blocks: true, lstrip_blocks: true })));
     } catch (error) {
-      throw new TextError('ERR_CHAT_TEMPLATE', `The model's chat template cannot be used: ${(error as Error).message}; put a corrected chat_template.jinja into the model's folder.`, { cause: error });
+      throw new TextError('ERR_CHAT_TEMPLATE', `The model's chat template cannot be used: ${quoted(error)}; put a corrected chat_template.jinja into the model's folder.`, { cause: error });
     }
   }
 
@@ -55,9 +55,39 @@ export class ChatTemplate {
       return withTimeLimit(() => this.run(messages, addGenerationPrompt));
     } catch (error) {
       const roles = messages.map((message) => message.role).join(', ');
-      if (error instanceof Refusal) throw new TextError('ERR_CHAT_TEMPLATE', `The model's chat template refuses these messages (roles: ${roles}): ${error.message}`, { cause: error });
-      throw new TextError('ERR_CHAT_TEMPLATE', `The model's chat template failed on messages with roles ${roles}: ${(error as Error).message}; put a corrected chat_template.jinja into the model's folder.`, { cause: error });
+      if (error instanceof Refusal) throw new TextError('ERR_CHAT_TEMPLATE', `The model's chat template refuses these messages (roles: ${roles}): ${quoted(error)}`, { cause: error });
+      throw new TextError('ERR_CHAT_TEMPLATE', `The model's chat template failed on messages with roles ${roles}: ${quoted(error)}; put a corrected chat_template.jinja into the model's folder.`, { cause: error });
     }
+  }
+
+  /**
+   * `messages` as this template can take them: where it has no place for a system message (Gemma 2 refuses one, others pass it
+   * over), that goes in front of the first user's message, a blank line between, as Gemma 3's template does itself.
+   */
+  fit(messages: readonly Message[]): readonly Message[] {
+    const [system, user, ...rest] = messages;
+    if (system?.role !== 'system' || user?.role !== 'user' || this.takesSystem()) return messages;
+    return [{ ...user, content: system.content === '' ? user.content : `${system.content}\n\n${user.content}` }, ...rest];
+  }
+
+  /** What the template writes behind an assistant's answer that ends a conversation: its end of turn first. Empty if it cannot tell. */
+  afterAnswer(): string {
+    try {
+      const text = this.render([{ role: 'user', content: 'Q' }, { role: 'assistant', content: PROBE }], { addGenerationPrompt: false });
+      return text.includes(PROBE) ? text.slice(text.lastIndexOf(PROBE) + PROBE.length) : '';
+    } catch {
+      return '';
+    }
+  }
+
+  private takesSystem(): boolean {
+    return (this.systemRole ??= (() => {
+      try {
+        return this.render([{ role: 'system', content: PROBE }, { role: 'user', content: 'Q' }], { addGenerationPrompt: true }).includes(PROBE);
+      } catch {
+        return false;
+      }
+    })());
   }
 
   /** Names as transformers' apply_chat_template has them; `tools` and `documents` are there and none. */
@@ -68,54 +98,18 @@ export class ChatTemplate {
       raise_exception: (message: unknown) => { throw new Refusal(String(message)); },
       strftime_now: (format: string) => strftime(this.date, format),
       range: boundedRange,
-      'str strip': (text: unknown, characters?: string | null) => strip(text, 'both', characters),
-      'str lstrip': (text: unknown, characters?: string | null) => strip(text, 'left', characters),
-      'str rstrip': (text: unknown, characters?: string | null) => strip(text, 'right', characters),
-      'str capitalize': capitalize,
       ...this.specialTokens,
       messages, add_generation_prompt: addGenerationPrompt, tools: null, documents: null,
     };
     for (const [name, value] of Object.entries(globals)) scope.set(name, value);
-    const print = scope.set('str print', (text: string) => text) as { value: unknown };
-    const asString = print.value as (args: unknown[], scope: Environment) => unknown;
-    print.value = ([it]: [TemplateValue], inner: Environment) => asString([{ value: str(it) }], inner); // before the interpreter drops its types
-    return String(new Interpreter(scope).run(this.program).value);
+    return runTemplate(this.program, scope);
   }
 }
 
-type Node = { type?: string; [key: string]: unknown };
-
-const PRINTED = /Expression$|Literal$|^Identifier$|^Ternary$/;
-
-/** `x.strip(y)` becomes `«str strip»(x, y)`, `x | trim` likewise, and what is printed goes through «str print», throughout the tree. */
-function redirect(node: unknown): void {
-  if (Array.isArray(node)) return node.forEach(redirect);
-  if (typeof node !== 'object' || node === null) return;
-  const it = node as Node;
-  for (const value of Object.values(it)) redirect(value);
-  if (it.type === 'CallExpression') {
-    const callee = it['callee'] as Node;
-    const name = callee.type === 'MemberExpression' && callee['computed'] === false ? METHODS.get(String((callee['property'] as Node)['value'])) : undefined;
-    if (name) Object.assign(it, { callee: identifier(name), args: [callee['object'], ...(it['args'] as unknown[])] });
-  } else if (it.type === 'FilterExpression') {
-    const filter = it['filter'] as Node;
-    const called = filter.type === 'CallExpression' ? (filter['callee'] as Node) : filter;
-    const name = FILTERS.get(String(called['value']));
-    if (name) Object.assign(it, call(name, it['operand'], ...((filter['args'] as unknown[]) ?? [])));
-  } else if (it.type === 'BinaryExpression' && (it['operator'] as Node)['value'] === '~') {
-    Object.assign(it, { left: call('str print', it['left']), right: call('str print', it['right']) });
-  }
-  for (const block of ['body', 'alternate', 'defaultBlock']) {
-    if (Array.isArray(it[block])) it[block] = (it[block] as Node[]).map((part) => (PRINTED.test(part.type ?? '') && part.type !== 'StringLiteral' ? call('str print', part) : part));
-  }
-}
-
-function call(name: string, ...args: unknown[]): Node {
-  return { type: 'CallExpression', callee: identifier(name), args };
-}
-
-function identifier(value: string): Node {
-  return { type: 'Identifier', value };
+/** What a template says goes to a terminal: on one line, of bearable length. */
+function quoted(error: unknown): string {
+  const said = (error as Error).message.replace(/[\p{Cc}\p{Zl}\p{Zp}]+/gu, ' ').trim();
+  return said.length > 500 ? `${said.slice(0, 500)}…` : said;
 }
 
 function boundedRange(start: number, stop?: number, step = 1): number[] {
@@ -123,23 +117,6 @@ function boundedRange(start: number, stop?: number, step = 1): number[] {
   const length = Math.max(0, Math.ceil((to - from) / step));
   if (!(length <= MAX_RANGE)) throw new Error(`range() of ${length} numbers; at most ${MAX_RANGE} are allowed`);
   return Array.from({ length }, (_, i) => from + i * step);
-}
-
-const workCall = new Script('work()');
-const context = createContext({ work: undefined as (() => unknown) | undefined });
-
-/** Templates can loop without end; V8 stops one after the limit. */
-function withTimeLimit<T>(work: () => T): T {
-  const before = context['work'] as unknown;
-  context['work'] = work;
-  try {
-    return workCall.runInContext(context, { timeout: RENDER_LIMIT_MS }) as T;
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ERR_SCRIPT_EXECUTION_TIMEOUT') throw new Error(`it ran for more than ${RENDER_LIMIT_MS / 1000} s`);
-    throw error;
-  } finally {
-    context['work'] = before;
-  }
 }
 
 function checkMessages(messages: readonly Message[]): void {

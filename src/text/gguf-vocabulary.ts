@@ -6,7 +6,7 @@
  * differs wherever a space precedes a digit. So an unknown name is an error.
  */
 import { TextError } from './errors.js';
-import { byteLevel, GPT2_PATTERN, split, type AddedToken, type Component, type TokenizerJson } from './tokenizer-json.js';
+import { byteLevel, GPT2_PATTERN, LLAMA3_PATTERN, O200K_PATTERN, QWEN2_PATTERN, split, TEKKEN_PATTERN, type AddedToken, type Component, type TokenizerJson } from './tokenizer-json.js';
 
 export type Metadata = Readonly<Record<string, unknown>>;
 
@@ -22,14 +22,17 @@ interface PreTokenizer {
 const digits: PreTokenizer = { steps: [{ type: 'Digits', individual_digits: true }, byteLevel(true)] };
 const gpt2: PreTokenizer = { steps: [byteLevel(true)] };
 const llama3: PreTokenizer = {
-  steps: [split(String.raw`(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+`), byteLevel(false)],
+  steps: [split(LLAMA3_PATTERN), byteLevel(false)],
   ignoreMerges: true,
   addBos: true,
 };
 const qwen2: PreTokenizer = {
-  steps: [split(String.raw`(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+`), byteLevel(false)],
+  steps: [split(QWEN2_PATTERN), byteLevel(false)],
   normalizer: { type: 'NFC' },
 };
+/** llama.cpp spells the next two with ASCII's cases; these are the models' own, which know upper and lower case of all scripts. */
+const tekken: PreTokenizer = { steps: [split(TEKKEN_PATTERN), byteLevel(false)], ignoreMerges: true, addBos: true };
+const o200k: PreTokenizer = { steps: [split(O200K_PATTERN), byteLevel(false)] };
 const fallback: PreTokenizer = {
   steps: [split(String.raw`[\p{P}\$\+<=>\^~\|]+`), split(GPT2_PATTERN), split(String.raw`\p{N}+`), split('[0-9][0-9][0-9]'), byteLevel(false)],
 };
@@ -38,6 +41,8 @@ const PRE_TOKENIZERS: Readonly<Record<string, PreTokenizer>> = {
   smollm: digits, starcoder: digits, refact: digits, 'command-r': digits, codeshell: digits, exaone: digits, 'minerva-7b': digits,
   'gpt-2': gpt2, 'phi-2': gpt2, mpt: gpt2, olmo: gpt2, jais: gpt2,
   'llama-bpe': llama3, llama3, 'llama-v3': llama3,
+  'smaug-bpe': { steps: llama3.steps }, dbrx: { steps: llama3.steps },
+  tekken, 'gpt-4o': o200k, llama4: o200k,
   qwen2, 'deepseek-r1-qwen': { steps: qwen2.steps },
   default: fallback,
 };
@@ -62,7 +67,7 @@ export function readGgufVocabulary(metadata: Metadata): GgufVocabulary {
   const tokens = strings(metadata, 'tokenizer.ggml.tokens');
   const types = numbers(metadata, 'tokenizer.ggml.token_type') ?? [];
   const kind = metadata['tokenizer.ggml.model'];
-  const added = addedTokens(tokens, types);
+  const added = addedTokens(tokens, types, metadata['general.architecture'] === 'phi3' && kind === 'llama');
   const id = (name: string): number | undefined => tokenId(metadata, name, tokens.length);
   const content = (name: string): string | undefined => tokens[id(name) ?? -1];
   let json: TokenizerJson;
@@ -116,11 +121,15 @@ function sentencePiece(metadata: Metadata, tokens: string[], added: AddedToken[]
   };
 }
 
+/** All its cuts are looked up; the longest real pieces are runs of some dozen spaces. */
+const MAX_PIECE = 1024;
+
 /** SentencePiece joins the pair whose result scores best: listed by falling score, that is a merge table. */
 function mergesFromScores(tokens: string[], scores: number[]): [string, string][] {
   const index = new Map(tokens.map((token, id) => [token, id]));
   const merges: { pair: [string, string]; score: number; left: number; right: number }[] = [];
   tokens.forEach((token, id) => {
+    if (token.length > MAX_PIECE) throw new TextError('ERR_TOKENIZER', `The GGUF file's token ${id} is ${token.length} characters long; it is damaged: fetch it again.`);
     const characters = Array.from(token);
     for (let cut = 1, left = characters[0] ?? ''; cut < characters.length; left += characters[cut++]) {
       const right = token.slice(left.length);
@@ -140,11 +149,14 @@ function bpe(tokens: string[], merges: [string, string][]): TokenizerJson['model
   return { type: 'BPE', dropout: null, unk_token: null, continuing_subword_prefix: null, end_of_word_suffix: null, fuse_unk: false, byte_fallback: false, vocab, merges };
 }
 
-function addedTokens(tokens: string[], types: number[]): AddedToken[] {
+const PHI3_KEEPS_SPACE = ['<unk>', '<s>', '<|endoftext|>'];
+
+/** A GGUF file has no flags of added tokens. Phi-3's names of turns swallow the white space behind them, and `</s>` does. */
+function addedTokens(tokens: string[], types: number[], phi3: boolean): AddedToken[] {
   return tokens.flatMap((content, id) => {
     const type = types[id];
     if (type !== CONTROL && type !== USER_DEFINED && type !== UNKNOWN) return [];
-    return [{ id, content, special: type !== USER_DEFINED, normalized: false, lstrip: false, rstrip: false, single_word: false }];
+    return [{ id, content, special: type !== USER_DEFINED, normalized: false, lstrip: false, rstrip: phi3 && !PHI3_KEEPS_SPACE.includes(content), single_word: false }];
   });
 }
 

@@ -5,6 +5,30 @@ export interface TemplateValue {
   type: string;
   value: unknown;
   toString(): string;
+  __bool__(): { value: boolean };
+}
+
+const NUMBERS = new Set(['IntegerValue', 'FloatValue', 'BooleanValue']);
+
+/** `a == b`: kinds do not mix, but for numbers and truth values; lists and mappings by what they hold. */
+export function equal(a: TemplateValue, b: TemplateValue): boolean {
+  if (NUMBERS.has(a.type) && NUMBERS.has(b.type)) return Number(a.value) === Number(b.value);
+  if (a.type !== b.type) return false;
+  if (a.type === 'ArrayValue' || a.type === 'TupleValue') {
+    const [left, right] = [a.value as TemplateValue[], b.value as TemplateValue[]];
+    return left.length === right.length && left.every((item, i) => equal(item, right[i] as TemplateValue));
+  }
+  if (a.type === 'ObjectValue') {
+    const [left, right] = [a.value as Map<string, TemplateValue>, b.value as Map<string, TemplateValue>];
+    return left.size === right.size && [...left].every(([key, value]) => right.has(key) && equal(value, right.get(key) as TemplateValue));
+  }
+  return a.value === b.value;
+}
+
+/** `a % b` has the sign of b. */
+export function modulo(a: number, b: number): number {
+  if (b === 0) throw new Error('division by zero');
+  return ((a % b) + b) % b;
 }
 
 /** str(value): `True`, `None` and `['a']`, where the interpreter itself would print JSON. An undefined value prints nothing. */
@@ -25,18 +49,22 @@ function repr(it: TemplateValue): string {
   }
 }
 
+/** repr(text): what does not print, white space but for the plain one included, as an escape. */
 function quote(text: string): string {
   const mark = text.includes("'") && !text.includes('"') ? '"' : "'";
-  const named: Record<string, string> = { '\n': '\\n', '\r': '\\r', '\t': '\\t', '\\': '\\\\', [mark]: `\\${mark}` };
-  return mark + text.replace(/[\\'"\x00-\x1f\x7f]/g, (c) => named[c] ?? (c === '"' || c === "'" ? c : `\\x${c.charCodeAt(0).toString(16).padStart(2, '0')}`)) + mark;
+  const named: Record<string, string> = { '\n': '\\n', '\r': '\\r', '\t': '\\t', '\\': '\\\\', [mark]: `\\${mark}`, ' ': ' ' };
+  const escape = (code: number): string => (code < 0x100 ? `x${code.toString(16).padStart(2, '0')}` : code < 0x10000 ? `u${code.toString(16).padStart(4, '0')}` : `U${code.toString(16).padStart(8, '0')}`);
+  return mark + text.replace(/[\\'"\p{C}\p{Z}]/gu, (c) => named[c] ?? (c === '"' || c === "'" ? c : `\\${escape(c.codePointAt(0) as number)}`)) + mark;
 }
 
 /** What str.isspace() is true for: unlike JS it has U+001C…U+001F and U+0085, and not U+FEFF. */
 const PYTHON_SPACE = '\t\n\v\f\r\x1c\x1d\x1e\x1f \x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u2028\u2029\u202f\u205f\u3000';
 
+const WORD = new RegExp(`[^${PYTHON_SPACE}]+`, 'gu');
+const WORD_BREAK = new RegExp(`([-({\\[<${PYTHON_SPACE}]+)`, 'u');
+
 /** str.strip, lstrip, rstrip: takes characters of the set `characters` (white space if absent or None) off the ends. */
-export function strip(text: unknown, side: 'both' | 'left' | 'right', characters?: string | null): string {
-  if (typeof text !== 'string') throw new Error(`strip of ${text === undefined ? 'an undefined value' : String(text)}, which is not a string`);
+export function strip(text: string, side: 'both' | 'left' | 'right', characters?: unknown): string {
   if (characters != null && typeof characters !== 'string') throw new Error('strip with an argument that is not a string');
   const set = new Set(characters ?? PYTHON_SPACE);
   const letters = Array.from(text);
@@ -48,10 +76,35 @@ export function strip(text: unknown, side: 'both' | 'left' | 'right', characters
 }
 
 /** str.capitalize: unlike the template library's, the rest becomes lower case. */
-export function capitalize(text: unknown): string {
-  if (typeof text !== 'string') throw new Error(`capitalize of ${String(text)}, which is not a string`);
+export function capitalize(text: string): string {
   const [first = '', ...rest] = Array.from(text);
   return first.toUpperCase() + rest.join('').toLowerCase();
+}
+
+/** str.title: a letter after what is none is upper case, every other lower. */
+export function title(text: string): string {
+  return text.replace(/\p{L}+/gu, (word) => capitalize(word));
+}
+
+/** jinja2's title filter, which is not str.title: words begin behind white space, hyphens and opening brackets alone. */
+export function titleWords(text: string): string {
+  return text.split(WORD_BREAK).map(capitalize).join('');
+}
+
+/** str.split(separator, at most so often); without a separator by runs of white space. */
+export function split(text: string, separator?: unknown, most?: unknown): string[] {
+  if (separator != null && (typeof separator !== 'string' || separator === '')) throw new Error('split by something that is not a text');
+  const limit = typeof most === 'number' && most >= 0 ? most : Infinity;
+  if (separator != null) {
+    const parts = text.split(separator as string);
+    return parts.length > limit + 1 ? [...parts.slice(0, limit), parts.slice(limit).join(separator as string)] : parts;
+  }
+  const parts: string[] = [];
+  for (const word of text.matchAll(WORD)) {
+    if (parts.length === limit) return [...parts, text.slice(word.index)];
+    parts.push(word[0]);
+  }
+  return parts;
 }
 
 const DAYS = ['Sunday', 'Monday', 'Tuesday', 'Wednesday', 'Thursday', 'Friday', 'Saturday'];

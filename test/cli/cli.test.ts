@@ -2,6 +2,7 @@
 import { describe, expect, it } from '@jest/globals';
 import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { findRecipe } from '../../src/cli/recipes.js';
 import { cream, startCream } from '../support/cli.js';
 import { temporaryFolder, tinyModel } from '../support/tiny-model.js';
 
@@ -38,10 +39,10 @@ describe('bad input to a run', () => {
     ['a model that is nothing', () => tiny().replace(model, './nowhere'), 1, /nowhere/],
     ['prompts that are nowhere', () => tiny().replace('{count: 2}', '{source: gone.jsonl}'), 1, 'cream: cannot read gone.jsonl: there is no such file\n'],
     ['an empty prompt file', () => tiny().replace('{count: 2}', `{source: ${file('empty.jsonl', '')}}`), 1, /empty\.jsonl is empty; it needs at least one row\n$/],
-    ['a prompt line that is no JSON', () => tiny().replace('{count: 2}', `{source: ${file('bad.jsonl', '{"prompt": "a"}\n{"prompt": \n')}}`), 1, /bad\.jsonl:2: not JSON/],
+    ['a prompt line that is no JSON', () => tiny().replace('{count: 2}', `{source: ${file('bad.jsonl', '{"prompt": "a"}\n{"prompt": \n')}}`), 1, /bad\.jsonl line 2: not JSON/],
     ['fewer prompts than asked for', () => tiny().replace('{count: 2}', `{source: ${file('few.jsonl', '{"prompt": "a"}\n')}, count: 2}`), 1, /few\.jsonl holds 1 prompts and the recipe needs 2 \(2 for each of 1 iterations\): lower prompts\.count/],
     ['a prompt longer than the context', () => tiny().replace('{count: 2}', `{source: ${file('long.jsonl', `${JSON.stringify({ id: 'essay', prompt: 'x'.repeat(300) })}\n`)}, count: 1}`), 1, /^Prompt "essay" is \d+ tokens long and the model's context holds 256: shorten it or take it out\.$/m],
-    ['an unknown task', () => tiny().replace('tasks: []', 'tasks: [trivia]'), 2, /evaluate\.tasks: 'trivia' is no task; known are builtin, arc, openbookqa, siqa, gsm8k\.\n$/],
+    ['an unknown task', () => tiny().replace('tasks: []', 'tasks: [trivia]'), 2, /evaluate\.tasks: 'trivia' is no task; known are builtin, arc_easy, arc_challenge, arc, openbookqa, siqa, gsm8k\.\n$/],
     ['a loss that explodes', () => tiny('train: {learning_rate: 1.0e+30, warmup_ratio: 0, epochs: 20, max_grad_norm: 0}\n'), 1, /Training stopped at step \d+: the loss or its gradient is not a finite number\./],
   ])('%s: one sentence, a code, no stack', async (_, recipe, code, message) => {
     const result = await run(recipe());
@@ -121,7 +122,15 @@ describe('commands without an engine', () => {
     expect(await cream('init', 'srlm', '--out', copy)).toMatchObject({ code: 0, stdout: `${copy} is a copy of srlm. Run it: cream run ${copy}\n` });
     expect(readFileSync(copy, 'utf8')).toBe(readFileSync(listed.find((recipe) => recipe.name === 'srlm')!.path, 'utf8'));
     expect(await cream('init', 'srlm', '--out', copy)).toMatchObject({ code: 1, stderr: `cream: Cannot write ${copy}: the file exists; choose another --out.\n` });
-    expect(await cream('init', 'nope')).toMatchObject({ code: 2, stderr: expect.stringContaining("There is no recipe 'nope'; there are cream, quickstart, srlm") });
+    expect(await cream('init', 'nope')).toMatchObject({ code: 2, stderr: expect.stringContaining("There is no recipe 'nope'; there are cream-dyn, ") });
+  });
+
+  it('a folder named as a recipe, such as its run directory, does not stand in its way', async () => {
+    mkdirSync(join(work, 'srlm'));
+    const before = process.cwd();
+    process.chdir(work);
+    expect(await findRecipe('srlm')).toMatch(/recipes\/srlm\.yaml$/);
+    process.chdir(before);
   });
 
   it('--help and --version end well', async () => {

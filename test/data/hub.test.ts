@@ -43,6 +43,7 @@ describe('a data set of the hub', () => {
     const snapshot = join(env['HF_HOME']!, 'hub/datasets--org--words/snapshots', COMMIT);
     expect(lstatSync(join(snapshot, 'main/train-00000-of-00002.parquet')).isSymbolicLink()).toBe(true);
     expect(log.filter((line) => line.includes('.parquet')).map((line) => line.split(' ')[1])).toEqual([0, 1].map((n) => `/datasets/org/words/resolve/${COMMIT}/main/train-0000${n}-of-00002.parquet`));
+    expect(readFileSync(join(env['HF_HOME']!, 'hub/datasets--org--words/refs/main'), 'utf8')).toBe(COMMIT);
     const before = log.length;
     expect(await readRows('hub:org/words/main', { env: { ...env, HF_HUB_OFFLINE: '1' } })).toEqual(rows);
     expect(log.length).toBe(before);
@@ -101,6 +102,9 @@ describe('a data set of the hub', () => {
     await expect(readRows('hub:org/words', { env, offline: true })).rejects.toMatchObject({ code: 'ERR_OFFLINE' });
     writeFileSync(join(snapshot, 'data/train-00001-of-00002.parquet'), other);
     expect(await readRows('hub:org/words', { env, offline: true })).toHaveLength(80);
+    mkdirSync(join(snapshot, 'test'));
+    writeFileSync(join(snapshot, 'test/part-1.parquet'), parquet); // part-2 may be missing: nothing says how many there are
+    await expect(readRows('hub:org/words:test', { env, offline: true })).rejects.toMatchObject({ code: 'ERR_OFFLINE' });
   });
 });
 
@@ -120,7 +124,7 @@ describe('files of splits', () => {
     ['shards', ['data/train-00000-of-00002-ab12.parquet', 'data/train-00001-of-00002-cd34.parquet', 'data/test_sft-00000-of-00001.parquet'], { default: { train: ['data/train-00000-of-00002-ab12.parquet', 'data/train-00001-of-00002-cd34.parquet'], test_sft: ['data/test_sft-00000-of-00001.parquet'] } }],
     ['shards of configs', ['en/train-00000-of-00001.parquet', 'de/train-00000-of-00001.parquet'], { en: { train: ['en/train-00000-of-00001.parquet'] }, de: { train: ['de/train-00000-of-00001.parquet'] } }],
     ['names', ['train.jsonl', 'dev.jsonl', 'my-eval.jsonl', 'notes.jsonl', 'dataset_infos.json', '.hidden.json'], { default: { train: ['train.jsonl'], validation: ['dev.jsonl'], test: ['my-eval.jsonl'] } }],
-    ['folders', ['train/part-10.json', 'train/part-2.json', 'test/part-1.json'], { default: { train: ['train/part-2.json', 'train/part-10.json'], test: ['test/part-1.json'] } }],
+    ['folders', ['train/part-10.json', 'train/part-2.json', 'test/part-1.json'], { default: { train: ['train/part-10.json', 'train/part-2.json'], test: ['test/part-1.json'] } }],
     ['no names', ['a.jsonl', 'latest.jsonl.gz'], { default: { train: ['a.jsonl', 'latest.jsonl.gz'] } }],
     ['Parquet beside the same as JSON', ['train.jsonl', 'train.parquet'], { default: { train: ['train.parquet'] } }],
     ['nothing', ['a.csv', 'README.md'], {}],

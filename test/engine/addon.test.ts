@@ -7,7 +7,7 @@ import { addon, benchmarkCopy, benchmarkGemm, engineInfo, setThreads, type Addon
 
 // Records, so that the compiler asks for a line here for every name in the types.
 const functions: Record<keyof Addon, true> = { Model: true, Trainer: true, engineInfo: true, setThreads: true, readGguf: true, benchmarkGemm: true, benchmarkCopy: true };
-const modelMethods: Record<keyof NativeModel, true> = { load: true, generate: true, score: true, logits: true, snapshot: true, save: true, addAdapter: true, loadAdapter: true, saveAdapter: true, merge: true, createTrainer: true, dispose: true };
+const modelMethods: Record<keyof NativeModel, true> = { load: true, generate: true, score: true, logits: true, classify: true, snapshot: true, save: true, addAdapter: true, loadAdapter: true, saveAdapter: true, merge: true, createTrainer: true, dispose: true };
 const trainerMethods: Record<keyof NativeTrainer, true> = { preferenceStep: true, sftStep: true, saveState: true, loadState: true, dispose: true };
 
 const broken = join(temporaryFolder(), 'broken.node');

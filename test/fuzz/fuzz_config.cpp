@@ -1,4 +1,4 @@
-// clang++ -std=c++20 -g -O1 -fsanitize=fuzzer,address,undefined with model/config.cpp and support/json.cpp; seeds: any config.json.
+// clang++ -std=c++20 -g -O1 -fsanitize=fuzzer,address,undefined with model/{config,families,config_reader,config_writer}.cpp and support/json.cpp; seeds: any config.json.
 #include "model/config.h"
 
 #include <cstdlib>

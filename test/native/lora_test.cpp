@@ -10,6 +10,7 @@
 #include "train/trainer.h"
 #include "weights/adapter.h"
 #include "weights/load.h"
+#include "weights/names.h"
 
 #include "check.h"  // last: a torch header above defines a CHECK of its own
 
@@ -177,7 +178,7 @@ CHECK_CASE("lora: impossible parameters are refused by name") {
 
 CHECK_CASE("lora: Phi-3's fused modules cover the joined matrices") {
   ModelConfig config = check::tiny_model().config();
-  config.model_type = "phi3";
+  config.joined_projections = true;
   std::vector<std::string> names;
   for (const LoraModule& module : lora_modules(config)) names.push_back(module.path);
   CHECK((names == std::vector<std::string>{"self_attn.qkv_proj", "self_attn.o_proj", "mlp.gate_up_proj", "mlp.down_proj"}));
@@ -371,7 +372,7 @@ CHECK_CASE("lora: an adapter for another base, or with tensors missing or too ma
   deep.num_layers = 4;
   CHECK_THROWS(invalid_file, "layers.3.self_attn.q_proj.lora_A.weight\" is missing", read_adapter_tensors(folder.path, adapter_layout(deep, params)));
   const LoraParams fewer = resolve_lora(config, {3, 7, 0, false, {"q_proj"}});
-  CHECK_THROWS(invalid_file, "k_proj.lora_A.weight\" has no place", read_adapter_tensors(folder.path, adapter_layout(config, fewer)));
+  CHECK_THROWS(invalid_file, "layers.0.mlp.down_proj.lora_A.weight\" has no place", read_adapter_tensors(folder.path, adapter_layout(config, fewer)));
   CHECK_THROWS(not_found, "", read_adapter_config(folder.path + "/none"));
 }
 
@@ -396,4 +397,33 @@ CHECK_CASE("lora: what is not plain LoRA is refused by its key") {
   CHECK_THROWS(unsupported, "a part of the layers", whole(R"({"peft_type":"LORA","r":1,"target_modules":["model.layers.0.self_attn.q_proj"]})"));
   CHECK(whole(R"({"peft_type":"LORA","r":1,"target_modules":"all-linear"})").params.targets.empty());
   CHECK((whole(R"({"peft_type":"LORA","r":1,"target_modules":["self_attn.q_proj","mlp.up_proj"]})").params.targets == std::vector<std::string>{"q_proj", "up_proj"}));
+}
+
+CHECK_CASE("lora: loading a model looks at the cancel between its tensors") {
+  Cancel cancelled;
+  cancelled.request();
+  CHECK_THROWS(aborted, "aborted", load_weights(golden_path("tiny-gqa-untied"), at::kFloat, cancelled));
+}
+
+CHECK_CASE("lora: an adapter on every family's layers trains, and merges to what it was") {
+  // Biases, norms on queries and keys and around blocks, a cap on the logits: what a plain Llama has none of.
+  ModelConfig config = check::tiny_model().config();
+  config.qkv_bias = config.output_bias = config.mlp_bias = config.qk_norm = config.block_norms = true;
+  config.final_softcap = 20;
+  config.tie_word_embeddings = false;
+  at::manual_seed(8);
+  NamedTensors tensors;
+  for (const Parameter& parameter : parameter_layout(config))
+    tensors.emplace_back(parameter.name, parameter.shape.size() == 1 ? at::randn(parameter.shape) * 0.1 + 1 : at::randn(parameter.shape) * 0.2);
+  Transformer model(config, weights_from(config, std::move(tensors)));
+  const LoraParams params = resolve_lora(config, {2, 4, 0, false, {}});
+  const AdapterTensors masters = new_adapter(config, params, 1);
+  attach_adapter(model.weights(), config, params, masters);
+  Trainer trainer(model, params_of(1e-2), masters);
+  const double first = trainer.sft_step(examples(), Cancel()).loss;
+  for (int i = 0; i < 5; ++i) trainer.sft_step(examples(), Cancel());
+  CHECK(trainer.sft_step(examples(), Cancel()).loss < first);
+  const Tensor adapted_logits = sequence_logits(model, check::tiny_tokens(9, 4));
+  merge_adapter(model.weights(), config, {});
+  CHECK_RELATIVE(sequence_logits(model, check::tiny_tokens(9, 4)), adapted_logits, 1e-4);
 }

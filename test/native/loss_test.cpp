@@ -26,7 +26,7 @@ Problem problem(const std::vector<std::pair<int64_t, int64_t>>& lengths, double 
   for (const auto& [chosen, rejected] : lengths) {
     const double noise = static_cast<double>(p.pairs.size());
     p.pairs.push_back({rows, rows + chosen, rows + chosen, rows + chosen + rejected, -5.0 * chosen + noise, -5.0 * rejected - noise,
-                       consistency, 1.0 / static_cast<double>(lengths.size())});
+                       consistency, 1.0 / static_cast<double>(lengths.size()), -5.3 * chosen - noise, -5.1 * rejected + noise});
     rows += chosen + rejected;
   }
   p.hidden = at::randn({rows, kHidden}).to(dtype);
@@ -51,6 +51,8 @@ Plain plain(const Problem& p) {
     const Tensor rejected = logprob.slice(0, pair.rejected_begin, pair.rejected_end).sum();
     const Tensor z = ((chosen - pair.reference_chosen) - (rejected - pair.reference_rejected)) * kBeta;
     loss = loss + (at::log_sigmoid(z) * -pair.consistency - at::log_sigmoid(-z) * (1 - pair.consistency)) * pair.weight;
+    const Tensor kl = ((chosen - pair.base_chosen).square() / 2 + (rejected - pair.base_rejected).square() / 2) / 2;
+    loss = loss + kl * (p.loss.kl_coefficient * pair.weight);
     logps.push_back(at::stack({chosen, rejected}).detach());
   }
   const auto gradients = torch::autograd::grad({loss}, {hidden, weight});
@@ -59,7 +61,7 @@ Plain plain(const Problem& p) {
 
 void check_against_plain(const Problem& p, int64_t chunk_rows, double tolerance) {
   const Plain expected = plain(p);
-  const Linear head{p.weight};
+  Linear head{.weight = p.weight};
   Tensor d_head = at::ones({kVocab, kHidden});  // added to, not overwritten
   std::vector<PairOutcome> outcomes;
   const HeadGradient actual = linear_preference(p.hidden, head, p.targets, p.pairs, p.loss, d_head, outcomes, chunk_rows);
@@ -99,6 +101,34 @@ CHECK_CASE("loss: the scalar derivative is the finite difference") {
   }
 }
 
+CHECK_CASE("loss: the KL penalty's derivatives are finite differences; at the base it is 0 and at rest") {
+  for (const double chosen : {-400.0, -31.0, -29.5, 12.0}) {
+    const auto value = [](double a, double b) { return kl_term(a, b, -30, -20).value; };
+    const KlTerm term = kl_term(chosen, -26, -30, -20);
+    const double h = 1e-4;
+    CHECK(std::abs((value(chosen + h, -26) - value(chosen - h, -26)) / (2 * h) - term.dlogp_chosen) <= 1e-6 * std::max(1.0, std::abs(term.dlogp_chosen)));
+    CHECK(std::abs((value(chosen, -26 + h) - value(chosen, -26 - h)) / (2 * h) - term.dlogp_rejected) <= 1e-6 * std::max(1.0, std::abs(term.dlogp_rejected)));
+    CHECK(std::abs(term.value - (0.5 * (chosen + 30) * (chosen + 30) + 0.5 * 6 * 6) / 2) <= 1e-9 * std::max(1.0, term.value));
+  }
+  const KlTerm rest = kl_term(-30, -20, -30, -20);
+  CHECK(rest.value == 0 && rest.dlogp_chosen == 0 && rest.dlogp_rejected == 0);
+}
+
+CHECK_CASE("loss: with the KL penalty, fused loss and gradients are autograd's on the plain formula, in one pass and in two") {
+  for (const double coefficient : {0.02, 0.5}) {
+    for (const int64_t chunk : {7, 16, 512}) {
+      Problem p = problem({{5, 8}, {1, 1}, {20, 3}, {2, 9}}, 1);
+      p.loss.kl_coefficient = coefficient;
+      check_against_plain(p, chunk, 1e-4);
+    }
+  }
+  Problem p = problem({{5, 8}}, 1);
+  p.pairs[0].base_chosen = std::nan("");  // read only where the penalty is wanted
+  Tensor d_head = at::zeros({kVocab, kHidden});
+  std::vector<PairOutcome> outcomes;
+  CHECK(std::isfinite(linear_preference(p.hidden, {.weight = p.weight}, p.targets, p.pairs, p.loss, d_head, outcomes).loss) && outcomes[0].kl == 0);
+}
+
 CHECK_CASE("loss: C = 1/2 has no gradient where the policy is the reference") {
   CHECK(preference_term(-31.5, -12.25, -31.5, -12.25, 0.1, 0.5).dlogp_chosen == 0);
   const PreferenceTerm certain = preference_term(-1e6, 0, 0, 0, 1, 1);
@@ -108,6 +138,16 @@ CHECK_CASE("loss: C = 1/2 has no gradient where the policy is the reference") {
 CHECK_CASE("loss: fused preference loss and gradients are autograd's on the plain formula") {
   for (const double c : {0.0, 0.25, 0.5, 0.9, 1.0})
     for (const int64_t chunk : {1, 7, 16, 512}) check_against_plain(problem({{5, 8}, {1, 1}, {20, 3}, {2, 9}}, c), chunk, 1e-4);
+}
+
+CHECK_CASE("loss: a frozen head gets no gradient, the hidden states the same one") {
+  const Problem p = problem({{5, 8}, {30, 3}}, 0.9);
+  Tensor wanted = at::zeros({kVocab, kHidden}), none;
+  std::vector<PairOutcome> outcomes;
+  const Linear head{.weight = p.weight};
+  const HeadGradient with = linear_preference(p.hidden, head, p.targets, p.pairs, p.loss, wanted, outcomes, 16);
+  const HeadGradient without = linear_preference(p.hidden, head, p.targets, p.pairs, p.loss, none, outcomes, 16);
+  CHECK(at::equal(with.d_hidden, without.d_hidden) && with.loss == without.loss && !none.defined());
 }
 
 CHECK_CASE("loss: a pair longer than a chunk is computed in two passes") {
@@ -155,7 +195,7 @@ CHECK_CASE("loss: cross entropy and its gradients are ATen's") {
   for (const int64_t chunk : {4, 512}) {
     Tensor d_head = at::zeros({kVocab, kHidden});
     const Tensor weights = at::full({rows}, 1.0 / static_cast<double>(rows));
-    const HeadGradient actual = linear_cross_entropy(p.hidden, Linear{p.weight}, p.targets, weights, d_head, chunk);
+    const HeadGradient actual = linear_cross_entropy(p.hidden, Linear{.weight = p.weight}, p.targets, weights, d_head, chunk);
     CHECK(std::abs(actual.loss - expected.item<double>()) <= 1e-5 * expected.item<double>());
     CHECK_RELATIVE(actual.d_hidden, gradients[0], 1e-4);
     CHECK_RELATIVE(d_head, gradients[1], 1e-4);

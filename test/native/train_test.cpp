@@ -2,6 +2,7 @@
 
 #include <cstdio>
 #include <filesystem>
+#include <limits>
 
 #include "ops/attention/op.h"
 #include "ops/dispatch.h"
@@ -182,7 +183,8 @@ CHECK_CASE("train: attention's gradients are autograd's, and leave what they are
   const Tensor before = q.detach().clone();
   TrainingAttention attention(segments);
   const auto expected = torch::autograd::grad({ops::reference::packed_attention(q, k, v, segments)}, {q, k, v}, {d_out});
-  const auto gradients = torch::autograd::grad({attention.attend(0, q, k, v)}, {q, k, v}, {d_out});
+  const AttentionLayer layer;
+  const auto gradients = torch::autograd::grad({attention.attend(layer, q, k, v)}, {q, k, v}, {d_out});
   for (size_t i = 0; i < 3; ++i) CHECK_RELATIVE(gradients[i], expected[i], 1e-5);
   CHECK(at::equal(q, before));
 }
@@ -267,6 +269,14 @@ CHECK_CASE("train: a state of another model or of other settings is refused and 
   const TemporaryFile bad;
   trainer.save_state(bad.path);
   CHECK_THROWS(invalid_file, "'m.final_norm' holds values that are not finite", trainer.load_state(bad.path));
+  trainer.load_state(file.path);
+  trainer.optimizer().entry("final_norm").v[2].fill_(-1e-9);
+  trainer.save_state(bad.path);
+  CHECK_THROWS(invalid_file, "'v.final_norm' holds negative values", trainer.load_state(bad.path));
+  trainer.load_state(file.path);
+  trainer.optimizer().set_step_count(std::numeric_limits<int64_t>::max());
+  trainer.save_state(bad.path);
+  CHECK_THROWS(invalid_file, "step count is not a number of steps", trainer.load_state(bad.path));
   trainer.load_state(file.path);
   const auto after = snapshot(model);
   for (size_t i = 0; i < before.size(); ++i) CHECK(at::equal(before[i], after[i]));

@@ -20,7 +20,12 @@ describe('parseScore', () => {
     ['The final score is 4.', 4],
     ['"score": 3', 3],
     ['Score: 1\nOn reflection:\nScore: 4', 4],
+    ['Score (0 to 5): 2', 2],
+    ['**Score (out of 5)**: 4', 4],
+    ['Score from 0-5: 1', 1],
     ['Score: n', null],
+    ['Score: 0n', null],
+    ['Score: 3.', 3],
     ['Score: 7', null],
     ['Score: -1', null],
     ['Score: 4\nScore: 9', null],
@@ -81,10 +86,10 @@ function fake(say: (question: string, sample: number) => string, maxPositionEmbe
 const language = {
   stopIds: [0],
   encodePrompt: (messages: { content: string }[]) => [...messages[0]!.content].map((c) => c.codePointAt(0)!),
-  tokenizer: { decode: (tokens: number[]) => String.fromCodePoint(...tokens) },
+  tokenizer: { encode: (text: string) => [...text].map((c) => c.codePointAt(0)!), decode: (tokens: number[]) => String.fromCodePoint(...tokens) },
 } as unknown as LanguageModel;
 const completions = [0, 1].map((sample): CompletionRecord => ({ prompt_id: 'p', sample, prompt: [{ role: 'user', content: 'Q' }], completion: `answer ${sample}`, prompt_token_ids: [1], token_ids: [2], logprob: -1, finish_reason: 'eos' }));
-const settings = { judgements: 2, temperature: 0.7, top_p: 0.9, max_new_tokens: 16, max_rows: 8, seed: 1, iteration: 1 };
+const settings = { judgements: 2, reasons: true, temperature: 0.7, top_p: 0.9, max_new_tokens: 16, max_rows: 8, seed: 1, iteration: 1 };
 const hooks = { signal: new AbortController().signal, progress: () => {} };
 
 describe('judge', () => {
@@ -102,6 +107,13 @@ describe('judge', () => {
     const { model, asked } = fake(() => 'Score: 1');
     const made = await judge(completions, language, { current: model, previous: model }, settings, hooks);
     expect([asked.length, made.length]).toEqual([1, 8]);
+  });
+  it('begins the line for a judge that gives no reasons', async () => {
+    const questions: string[] = [];
+    const { model } = fake((question) => (questions.push(question), ' 3'));
+    const made = await judge(completions, language, { current: model, previous: model }, { ...settings, reasons: false }, hooks);
+    expect(made.every((r) => r.text === 'Score: 3' && r.score === 3)).toBe(true);
+    expect(questions.every((question) => question.endsWith('nothing else, n being the sum, a digit from 0 to 5:\nScore: nScore:'))).toBe(true);
   });
   it('leaves out a response that does not fit the context', async () => {
     const long = { ...completions[0]!, completion: 'x'.repeat(5000) };

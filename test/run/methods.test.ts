@@ -67,6 +67,20 @@ describe('SRLM', () => {
   });
 });
 
+describe('SRLM + KL', () => {
+  it('tells the divergence from θ_0, which it holds down', async () => {
+    const settings = [...SFT, ...FIXED, 'sft.epochs=4', 'train.batch_size=8', 'train.epochs=6', 'train.schedule=constant', 'dtype=float32'];
+    const [plain, held] = [await tinyRun(settings), await tinyRun([...settings, 'train.kl_coefficient=1'])];
+    const pairs = held.records<PairRecord>('iteration-1/pairs.jsonl'), steps = held.records<StepRecord>('iteration-1/steps.jsonl');
+    expect(pairs).toEqual(plain.records<PairRecord>('iteration-1/pairs.jsonl'));
+    const first = pairs.reduce((sum, p) => sum + ((p.ref_chosen_logps - p.base_chosen_logps!) ** 2 + (p.ref_rejected_logps - p.base_rejected_logps!) ** 2) / 4, 0) / pairs.length;
+    expect(steps[0]!.kl! / first).toBeCloseTo(1, 2);
+    expect(steps[0]!.loss).toBeCloseTo(Math.LN2 + first, 2);
+    expect(steps.at(-1)!.kl!).toBeLessThan(steps[0]!.kl!);
+    expect(plain.records<StepRecord>('iteration-1/steps.jsonl').every((step) => step.kl === undefined)).toBe(true);
+  }, 60_000);
+});
+
 describe('Oracle', () => {
   /** Half of the prompts' answers are among what the tiny model says: by a gold answer that the test writes itself. */
   it('pairs a right response with a wrong one, of each the first, and counts prompts without either', async () => {
@@ -95,6 +109,9 @@ describe('Oracle', () => {
     }
     const mixed = [...gold.keys()].filter((id) => new Set(sampled.filter((c) => c.prompt_id === id).map(right)).size === 2);
     expect(ran.records<RankingRecord>('iteration-1/rankings.jsonl').filter((r) => r.skipped === 'all_equal')).toHaveLength(4 - mixed.length);
+    // One judge: no agreement is told.
+    const summary = JSON.parse(ran.text('summary.json')) as { iterations: { iteration: { consistency: unknown } | null }[] };
+    expect(summary.iterations.at(-1)!.iteration!.consistency).toBeNull();
   }, 60_000);
 
   it('refuses prompts without answers before anything is loaded, naming one', async () => {

@@ -26,7 +26,7 @@ describe('the recipes that come with the program', () => {
     ['oracle', ['reward.source', 'rank.weighting']],
     ['oracle-model', ['reward.source', 'reward.model', 'rank.weighting']],
     ['scores-file', ['reward.source', 'reward.file', 'rank.weighting']],
-    ['judge', ['reward.source', 'reward.max_new_tokens']],
+    ['judge', ['reward.source', 'reward.judgements', 'reward.reasons', 'reward.max_new_tokens']],
     ['likelihood', ['reward.source']],
     ['lora', ['train.learning_rate', 'lora.enabled']],
   ])('%s.yaml is quickstart.yaml but for %j', (name, keys) => {

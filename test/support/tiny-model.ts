@@ -2,6 +2,7 @@
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { generator } from '../preference/generator.js';
 
 export interface TinyOptions {
   seed?: number;
@@ -17,6 +18,8 @@ export interface TinyOptions {
   dtype?: 'F32' | 'BF16';
   /** Adds a byte-level tokenizer (ids 0 … 255 are bytes) and a chat template; vocabSize is then at least 259. */
   tokenizer?: boolean;
+  /** A sequence-classification model of so many labels. */
+  labels?: number;
   /** Merged into config.json. */
   config?: Record<string, unknown>;
 }
@@ -33,12 +36,12 @@ export function tinyModel(options: TinyOptions = {}): string {
   const folder = temporaryFolder('cream-tiny-');
   const shape = { vocabSize: options.tokenizer ? 259 : 97, hiddenSize: 32, intermediateSize: 48, numLayers: 2, numHeads: 4, numKvHeads: 2, maxPositionEmbeddings: 256, tieWordEmbeddings: true, ...options };
   writeFileSync(join(folder, 'config.json'), JSON.stringify({
-    architectures: ['LlamaForCausalLM'], model_type: 'llama', hidden_act: 'silu', vocab_size: shape.vocabSize, hidden_size: shape.hiddenSize,
+    architectures: [options.labels ? 'LlamaForSequenceClassification' : 'LlamaForCausalLM'], model_type: 'llama', hidden_act: 'silu', vocab_size: shape.vocabSize, hidden_size: shape.hiddenSize,
     intermediate_size: shape.intermediateSize, num_hidden_layers: shape.numLayers, num_attention_heads: shape.numHeads, num_key_value_heads: shape.numKvHeads,
     max_position_embeddings: shape.maxPositionEmbeddings, rms_norm_eps: 1e-5, rope_theta: 10000, tie_word_embeddings: shape.tieWordEmbeddings,
-    bos_token_id: 1, eos_token_id: options.tokenizer ? 258 : 2, torch_dtype: options.dtype === 'BF16' ? 'bfloat16' : 'float32', ...options.config,
+    bos_token_id: 1, eos_token_id: options.tokenizer ? 258 : 2, torch_dtype: options.dtype === 'BF16' ? 'bfloat16' : 'float32', ...(options.labels && { id2label: Object.fromEntries(Array.from({ length: options.labels }, (_, label) => [label, `LABEL_${label}`])) }), ...options.config,
   }));
-  writeSafetensors(join(folder, 'model.safetensors'), tensorShapes(shape), random(options.seed ?? 1), options.dtype ?? 'F32');
+  writeSafetensors(join(folder, 'model.safetensors'), [...tensorShapes(shape), ...(options.labels ? [['score.weight', [options.labels, shape.hiddenSize]] as [string, number[]]] : [])], random(options.seed ?? 1), options.dtype ?? 'F32');
   if (options.tokenizer) writeTokenizer(folder);
   return folder;
 }
@@ -103,15 +106,9 @@ function bfloat16(value: number): number {
   return (bits + 0x7fff + ((bits >>> 16) & 1)) >>> 16;
 }
 
-/** mulberry32 */
 function random(seed: number): () => number {
-  let state = seed >>> 0;
-  return () => {
-    state = (state + 0x6d2b79f5) >>> 0;
-    let t = Math.imul(state ^ (state >>> 15), 1 | state);
-    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
-    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32;
-  };
+  const { integer } = generator(seed);
+  return () => integer(2 ** 32) / 2 ** 32;
 }
 
 const CHAT_TEMPLATE = "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>' + '\\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}";

@@ -45,11 +45,16 @@ describe('chat templates', () => {
 
   it.each([
     ['says what the template refuses', "{{ raise_exception('System role not supported') }}", 'refuses these messages (roles: user): System role not supported'],
+    ['puts what it says on one line', "{{ raise_exception('a\\nb\\x1b[2Jc') }}", 'refuses these messages (roles: user): a b [2Jc'],
     ['names what Python has and we have not', "{{ 'abc'.find('b') }}", 'failed on messages with roles user'],
     ['refuses a broken template', '{% if %}', 'cannot be used'],
     ['refuses a range that would fill memory', '{{ range(1000000000) }}', 'range() of 1000000000 numbers'],
     ['refuses a date directive it does not know', "{{ strftime_now('%Q') }}", 'strftime_now uses %Q'],
-    ['refuses strip of a number', '{{ (3).strip() }}', 'not a string'],
+    ['refuses strip of a number', '{{ (3).strip() }}', 'not a function'],
+    ['refuses a loop over a text', '{% for c in messages[0].content %}{% endfor %}', 'a loop over a StringValue'],
+    ['refuses a text that would fill memory', '{% set ns = namespace(t="ab") %}{% for i in range(40) %}{% set ns.t = ns.t + ns.t %}{% endfor %}', 'a text of more than'],
+    ['refuses a list that would fill memory', '{% set ns = namespace(t=[1, 2]) %}{% for i in range(40) %}{% set ns.t = ns.t + ns.t %}{% endfor %}', 'a list of more than'],
+    ['refuses a macro that calls itself without end', '{% macro f(n) %}{{ f(n + 1) }}{% endmacro %}{{ f(0) }}', 'call stack'],
   ])('%s', (_, source, message) => {
     expect(() => render(source)).toThrow(expect.objectContaining({ code: 'ERR_CHAT_TEMPLATE', message: expect.stringContaining(message) }) as unknown as Error);
   });

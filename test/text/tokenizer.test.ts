@@ -164,6 +164,25 @@ describe('SentencePiece GGUF vocabularies', () => {
     expect(Buffer.from(joined).toString()).toBe(' a 😀');
   });
 
+  it('puts no space in front where the file says so, as Gemma does', async () => {
+    const gemma = await spm({ 'tokenizer.ggml.add_space_prefix': false });
+    expect(differences(gemma, golden.spm.strings.map((text) => ` ${text}`), golden.spm.ids)).toEqual([]);
+    for (const text of golden.spm.strings) expect(gemma.decode(gemma.encode(` ${text}`))).toBe(` ${text}`);
+  });
+
+  it('lets Phi-3’s names of turns swallow the white space behind them', async () => {
+    const tokens = [...golden.spm.tokens, '<|endoftext|>', '<|end|>'];
+    const phi = (extra = {}): Promise<Tokenizer> => spm({ 'tokenizer.ggml.tokens': tokens, 'tokenizer.ggml.scores': [...golden.spm.scores, 0, 0], 'tokenizer.ggml.token_type': [...golden.spm.types, 3, 3], ...extra });
+    const [plain, phi3] = [await phi(), await phi({ 'general.architecture': 'phi3' })];
+    expect(phi3.encode('<|end|> \n a')).toEqual(plain.encode('<|end|>a'));
+    expect(phi3.encode('</s> a')).toEqual(plain.encode('</s>a'));
+    expect(phi3.encode('<|endoftext|> a')).toEqual(plain.encode('<|endoftext|> a'));
+  });
+
+  it('refuses a token that nobody could have meant', async () => {
+    await expect(spm({ 'tokenizer.ggml.tokens': [...golden.spm.tokens.slice(1), 'a'.repeat(100_000)] })).rejects.toMatchObject({ message: expect.stringContaining('100000 characters long') });
+  });
+
   it('begins with begin-of-text when asked, and needs its scores', async () => {
     const llama = await spm();
     expect(llama.encode('a', { addSpecialTokens: true })[0]).toBe(1);
@@ -177,6 +196,17 @@ describe('a tokenizer folder', () => {
     for (const [name, text] of Object.entries(files)) writeFileSync(join(place, name), text);
     return place;
   };
+
+  const bpe = (extra: object): Record<string, string> => ({ 'tokenizer.json': JSON.stringify({ model: { type: 'BPE', vocab: { a: 0 }, merges: [] }, ...extra }) });
+
+  it('with a pattern that never ends is given up on, and with a name of JavaScript’s own is read as any other', async () => {
+    const endless = await loadTokenizer({ folder: write(bpe({ pre_tokenizer: { type: 'Split', pattern: { Regex: '(a+)+$' }, behavior: 'Isolated' } })) });
+    expect(() => endless.encode(`${'a'.repeat(60)}!`)).toThrow(expect.objectContaining({ code: 'ERR_TOKENIZER', message: expect.stringContaining('it ran for more than 5 s') }) as unknown as Error);
+    const json = '{"model":{"type":"BPE","vocab":{"__proto__":0,"constructor":1,"a":2},"merges":[]},"added_tokens":[{"id":0,"content":"__proto__","special":true},{"id":1,"content":"constructor","special":true}]}';
+    const odd = await loadTokenizer({ folder: write({ 'tokenizer.json': json, 'tokenizer_config.json': '{"__proto__":{"eos_token":"a"},"bos_token":"constructor"}' }) });
+    expect(odd.encode('__proto__aconstructor')).toEqual([0, 2, 1]);
+    expect([odd.bosTokenId, odd.eosTokenIds, ({} as Record<string, unknown>)['eos_token']]).toEqual([1, [], undefined]);
+  });
 
   it('keeps the original files byte for byte and gathers ends from generation_config.json', async () => {
     const files = (await small('smollm')).files();
@@ -195,8 +225,19 @@ describe('a tokenizer folder', () => {
   it.each([
     ['nothing in it', {}, 'has no tokenizer.json'],
     ['a cut tokenizer.json', { 'tokenizer.json': '{"model": {' }, 'is not valid JSON'],
-    ['another tokenizer.json', { 'tokenizer.json': '{"a": 1}' }, 'has no model.vocab'],
-    ['a splitter nobody knows', { 'tokenizer.json': JSON.stringify({ model: { type: 'BPE', vocab: { a: 0 }, merges: [] }, pre_tokenizer: { type: 'Nope' } }) }, 'cannot be used'],
+    ['another tokenizer.json', { 'tokenizer.json': '{"a": 1}' }, 'it has no model.vocab'],
+    ['null in it', { 'tokenizer.json': 'null' }, 'it has no model.vocab'],
+    ['a splitter nobody knows', bpe({ pre_tokenizer: { type: 'Nope' } }), 'its pre-tokenizer "Nope" is not supported'],
+    ['a decoder nobody knows', bpe({ decoder: { type: 'Nope' } }), 'its decoder "Nope" is not supported'],
+    ['a normalizer nobody knows', bpe({ normalizer: { type: 'Sequence', normalizers: [{ type: 'Nope' }] } }), 'its normalizer "Nope" is not supported'],
+    ['another kind of model', bpe({ model: { type: 'WordPiece', vocab: { a: 0 } } }), 'its model "WordPiece" is not supported'],
+    ['an id that would fill memory', bpe({ model: { type: 'BPE', vocab: { a: 4e9 }, merges: [] } }), 'has the id 4000000000'],
+    ['an id that is text', bpe({ model: { type: 'BPE', vocab: { a: 'x' }, merges: [] } }), 'has the id "x"'],
+    ['half a merge', bpe({ model: { type: 'BPE', vocab: { a: 0 }, merges: ['a'] } }), 'its merge 0 is "a", not two tokens'],
+    ['no merges', bpe({ model: { type: 'BPE', vocab: { a: 0 } } }), 'no list of merges'],
+    ['an added token without content', bpe({ added_tokens: [{ id: 1 }] }), 'added token 0 has no content'],
+    ['a post-processor of another vocabulary', bpe({ post_processor: { type: 'TemplateProcessing', single: [{ SpecialToken: { id: '<s>' } }, { Sequence: { id: 'A' } }] } }), 'names the token "<s>"'],
+    ['a pattern that is none', bpe({ pre_tokenizer: { type: 'Split', pattern: { Regex: '(((' }, behavior: 'Isolated' } }), 'cannot be used'],
   ])('with %s is refused with a sentence', async (_, files, message) => {
     await expect(loadTokenizer({ folder: write(files as Record<string, string>) })).rejects.toMatchObject({ code: 'ERR_TOKENIZER', message: expect.stringContaining(message) });
   });

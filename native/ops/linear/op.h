@@ -18,6 +18,7 @@ struct Linear {
   Tensor bias;                    // [out], or undefined
   std::shared_ptr<void> packed;   // opaque to all but ops/linear; null: the plain path runs
   std::vector<LinearAdapter> adapters;
+  double softcap = 0;             // linear_f32 returns c·tanh(y / c): a head with capped logits (Gemma 2); 0: y
 };
 
 // Element i of x, row-major, is dropped where the i-th 16 bits of the Philox stream that the rest names are below rate·2^16.

@@ -8,10 +8,10 @@ import type { AnswerRecord } from '../../data/records.js';
 import { accuracyOf, byTask, compare, normalised, type Accuracy } from '../../evaluate/intervals.js';
 import { checkLengths } from '../../run/check.js';
 import { RunError } from '../../run/errors.js';
-import { chooseQuestions } from '../../run/evaluation.js';
+import { chooseQuestions, taskSources } from '../../run/evaluation.js';
 import { evaluate, evaluateSettings } from '../../run/stages/evaluate.js';
 import { addSettings, settingsFrom, type Cli } from '../cli.js';
-import { showBlocks, showStage, withModel } from '../stage.js';
+import { fetchData, showBlocks, showStage, withModel } from '../stage.js';
 import { formatTable, percent, printJson, printLine } from '../table.js';
 
 const KEYS = ['model', 'dtype', 'seed', 'threads', 'system_prompt', 'sample.max_rows', 'score.max_batch_tokens'];
@@ -39,7 +39,9 @@ export function addEval(program: Command, cli: Cli): void {
 
 async function answers(flags: Flags, cli: Cli): Promise<AnswerRecord[]> {
   const settings = settingsFrom(flags, KEYS, 'evaluate');
-  const questions = await chooseQuestions({ ...settings, evaluate: { ...settings.evaluate, tasks: flags.task.length > 0 ? flags.task : ['builtin'] } });
+  const tasks = flags.task.length > 0 ? flags.task : ['builtin'];
+  await fetchData(taskSources(tasks), cli);
+  const questions = await chooseQuestions({ ...settings, evaluate: { ...settings.evaluate, tasks } });
   const request = evaluateSettings(settings);
   return withModel(settings.model, settings, cli, async (language) => {
     const policy = { language, model: language.model };

@@ -1,13 +1,13 @@
 /** `cream generate`: prompts → completions.jsonl, the first stage of an iteration on its own. */
-import { InvalidArgumentError, type Command } from 'commander';
+import type { Command } from 'commander';
 import { checkLengths } from '../../run/check.js';
 import { choosePrompts } from '../../run/data.js';
 import { sample } from '../../run/stages/sample.js';
-import { addSettings, settingsFrom, type Cli } from '../cli.js';
-import { meanOf, showBlocks, withModel } from '../stage.js';
+import { addSettings, settingsFrom, wholeNumber, type Cli } from '../cli.js';
+import { fetchData, meanOf, showBlocks, withModel } from '../stage.js';
 import { printLine } from '../table.js';
 
-const KEYS = ['model', 'dtype', 'seed', 'threads', 'system_prompt', 'prompts.count'];
+const KEYS = ['model', 'dtype', 'seed', 'threads', 'system_prompt', 'prompts.count', 'prompts.columns'];
 
 interface Flags extends Record<string, unknown> {
   prompts: string;
@@ -18,14 +18,15 @@ interface Flags extends Record<string, unknown> {
 export function addGenerate(program: Command, cli: Cli): void {
   const command = program.command('generate')
     .description('sample completions of prompts')
-    .option('--prompts <file>', 'JSONL of prompts, or `builtin`', 'builtin')
+    .option('--prompts <file>', 'prompts: `builtin`, a JSONL, JSON or Parquet file, or hub:org/name', 'builtin')
     .requiredOption('-o, --out <file>', 'completions (JSONL); an existing file is replaced, an unfinished one goes on')
     .option('--iteration <number>', 'part of the random key: another number, other samples', wholeNumber, 1);
   addSettings(command, KEYS, 'sample').action(async (flags: Flags) => {
     const settings = settingsFrom(flags, KEYS, 'sample');
     // A file is taken whole unless a count is given; the built-in prompts have no end.
     const count = flags.count === undefined && flags.prompts !== 'builtin' ? 0 : settings.prompts.count;
-    const prompts = (await choosePrompts({ ...settings, iterations: 1, prompts: { source: flags.prompts, count, split: 'subsets' } }, 1)).prompts;
+    await fetchData([flags.prompts], cli);
+    const prompts = (await choosePrompts({ ...settings, iterations: 1, prompts: { ...settings.prompts, source: flags.prompts, count, split: 'subsets' } }, 1)).prompts;
     const request = { ...settings.sample, seed: settings.seed, iteration: flags.iteration };
     await withModel(settings.model, settings, cli, async (language) => {
       const policy = { language, model: language.model };
@@ -39,9 +40,4 @@ export function addGenerate(program: Command, cli: Cli): void {
     });
     printLine(flags.out);
   });
-}
-
-function wholeNumber(text: string): number {
-  if (!/^\d{1,9}$/.test(text)) throw new InvalidArgumentError('It must be a whole number from 0 to 999999999.');
-  return Number(text);
 }

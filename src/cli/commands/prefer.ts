@@ -36,14 +36,14 @@ export function addPrefer(program: Command, _cli: Cli): void {
     .description('rank scored completions and make preference pairs')
     .requiredOption('--scores <file>', 'JSONL of `cream score`')
     .requiredOption('--completions <file>', 'JSONL of `cream generate`')
-    .option('--rewards <file>', 'with --source file, model or function: a reward for each completion (JSONL, JSON or Parquet)')
-    .option('--judgements <file>', 'with --source judge: JSONL of `cream judge`, or of a run')
-    .option('--prompts <file>', 'with --source gold: the prompts with their answers, or a run\'s gold.jsonl')
+    .option('--rewards <file>', 'with --reward-source file: a reward for each completion (JSONL, JSON or Parquet)')
+    .option('--judgements <file>', 'with --reward-source judge: JSONL of `cream judge`, or of a run')
+    .option('--prompts <file>', 'with --reward-source gold: the prompts with their answers, or a run\'s gold.jsonl')
     .requiredOption('-o, --out <file>', 'pairs (JSONL with TRL\'s columns)')
     .option('--rankings <file>', 'also write ranks and consistency of every prompt')
     .option('--json', 'print the summary as JSON');
   addSettings(command, KEYS, 'rank').action(async (flags: Flags) => {
-    const settings = settingsFrom(flags, KEYS, 'rank', rewardFile(flags));
+    const settings = settingsFrom(flags, KEYS, 'rank', { more: rewardFile(flags) });
     const scores = await readRecords(flags.scores, SCORE_COLUMNS), completions = await readRecords(flags.completions, COMPLETION_COLUMNS);
     const { rankings, pairs, summary } = rank(await judged(flags, settings, scores, completions), scores, completions, settings.rank);
     if (flags.rankings !== undefined) await writeRecords(flags.rankings, rankings);
@@ -54,9 +54,9 @@ export function addPrefer(program: Command, _cli: Cli): void {
   });
 }
 
-/** The recipe key that --rewards stands for. */
-function rewardFile({ source, rewards }: Flags): Override[] {
-  return source === 'file' && rewards !== undefined ? [{ label: `--rewards ${rewards}`, key: 'reward.file', value: rewards, text: true }] : [];
+/** The recipe key that --rewards stands for; its file is one iteration's. */
+function rewardFile({ rewardSource, rewards }: Flags): Override[] {
+  return rewardSource === 'file' && rewards !== undefined ? [{ label: `--rewards ${rewards}`, key: 'reward.file', value: rewards, text: true }, { label: '--rewards', key: 'iterations', value: '1' }] : [];
 }
 
 /** The rewards that the flags name. */
@@ -64,7 +64,7 @@ async function judged(flags: Flags, settings: Recipe, scores: ScoreRecord[], com
   const { reward: { source, length } } = settings;
   const file = (name: 'rewards' | 'judgements' | 'prompts'): string => {
     const path = flags[name];
-    if (path === undefined) throw new RunError('ERR_RECIPE', `--source ${source} needs --${name} <file>.`);
+    if (path === undefined) throw new RunError('ERR_RECIPE', `--reward-source ${source} needs --${name} <file>.`);
     return path;
   };
   switch (source) {
@@ -75,8 +75,10 @@ async function judged(flags: Flags, settings: Recipe, scores: ScoreRecord[], com
       return { ...judgeRewards(await readRecords(file('judgements'), JUDGEMENT_COLUMNS)), measured: true };
     case 'gold':
       return judgedOutside(goldRewards(completions, await readGold(file('prompts'))), scores, settings);
-    default:
+    case 'file':
       return judgedOutside(joinRewards(await readRows(file('rewards')), completions, file('rewards')), scores, settings);
+    default:
+      throw new RunError('ERR_RECIPE', `--reward-source ${source} is for runs; here give its rewards as a file: --reward-source file --rewards <file>.`);
   }
 }
 

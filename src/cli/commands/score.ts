@@ -2,10 +2,9 @@
 import type { Command } from 'commander';
 import { COMPLETION_COLUMNS } from '../../data/columns.js';
 import { readRecords } from '../../data/jsonl.js';
-import type { LanguageModel } from '../../lm/language-model.js';
 import { groupCompletions, score } from '../../run/stages/score.js';
 import { addSettings, settingsFrom, type Cli } from '../cli.js';
-import { showBlocks, withModel } from '../stage.js';
+import { showBlocks, withModels } from '../stage.js';
 import { printLine } from '../table.js';
 
 const KEYS = ['dtype', 'threads'];
@@ -44,11 +43,4 @@ export function addScore(program: Command, cli: Cli): void {
     });
     printLine(flags.out);
   });
-}
-
-/** All models at once, each freed at the end. */
-function withModels<T>(names: string[], settings: Parameters<typeof withModel>[1], cli: Cli, use: (models: Map<string, LanguageModel>) => Promise<T>, loaded = new Map<string, LanguageModel>()): Promise<T> {
-  const [name, ...others] = names;
-  if (name === undefined) return use(loaded);
-  return withModel(name, settings, cli, (language) => withModels(others, settings, cli, use, loaded.set(name, language)));
 }

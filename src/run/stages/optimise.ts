@@ -5,7 +5,7 @@
 import type { Trainer, TrainerParams } from '../../engine/trainer.js';
 import type { Model } from '../../engine/model.js';
 import { Interrupted, RunError } from '../errors.js';
-import { shuffled } from '../keys.js';
+import { promptKey, shuffled } from '../keys.js';
 import type { OptimisationSettings } from '../recipe.js';
 import type { StageHooks } from './stage.js';
 
@@ -85,7 +85,7 @@ export function stepsPerEpoch(examples: number, settings: { batch_size: number }
   return Math.ceil(examples / settings.batch_size);
 }
 
-function trainerParams({ settings, beta, klCoefficient }: Pick<Optimisation<never>, 'settings' | 'beta' | 'klCoefficient'>, totalSteps: number): TrainerParams {
+function trainerParams({ settings, beta, klCoefficient, key }: Pick<Optimisation<never>, 'settings' | 'beta' | 'klCoefficient' | 'key'>, totalSteps: number): TrainerParams {
   return {
     learningRate: settings.learning_rate,
     weightDecay: settings.weight_decay,
@@ -98,6 +98,7 @@ function trainerParams({ settings, beta, klCoefficient }: Pick<Optimisation<neve
     activationCheckpointing: settings.activation_checkpointing,
     ...(beta === undefined ? {} : { beta }),
     ...(klCoefficient ? { klCoefficient } : {}),
+    dropoutSeed: promptKey(JSON.stringify(['dropout', ...key])),
   };
 }
 

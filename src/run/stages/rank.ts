@@ -12,12 +12,13 @@ export interface Judged {
   measured: boolean;
 }
 
-export function rank({ rewards, unjudged }: Judged, scores: readonly ScoreRecord[], completions: readonly CompletionRecord[], settings: Recipe['rank']): Preferences {
+export function rank({ rewards, unjudged, measured }: Judged, scores: readonly ScoreRecord[], completions: readonly CompletionRecord[], settings: Recipe['rank']): Preferences {
   return prefer({
     rewards,
     scores,
     completions,
     unjudged,
+    oneJudge: !measured,
     method: settings.consistency,
     weighting: settings.weighting === 'fixed' ? { method: 'fixed', value: settings.fixed_consistency } : { method: settings.weighting },
     minMargin: settings.min_margin,

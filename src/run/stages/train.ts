@@ -22,7 +22,7 @@ export async function train(pairs: readonly PairRecord[], policy: Policy, work: 
     klCoefficient: work.settings.kl_coefficient,
     step: async (trainer, batch) => ({ rewards: true, metrics: await trainer.preferenceStep(batch.map((pair) => pairInput(pair, work.settings))) }),
     onStep: (record) => {
-      if (record.step === 1 && work.startsAtReference) checkReference(record, batchTokens(pairs), policy.model.dtype, work);
+      if (record.step === 1 && work.startsAtReference) checkReference(record, pairs, policy.model.dtype, work);
       work.onStep(record);
     },
   }, state, hooks);
@@ -51,8 +51,10 @@ function baseOf({ prompt_id, base_chosen_logps: chosen, base_rejected_logps: rej
  * Before the first step the policy is its reference, so both rewards are 0 up to rounding. More than that means that scores and weights do
  * not belong together. Rounding of a token's log-prob is some 0.05 nats in bf16 and 1e-3 in fp32, and adds up as a random walk.
  */
-function checkReference(first: StepRecord, meanTokens: number, dtype: string, { settings, onWarning }: TrainWork): void {
-  const noise = settings.beta * (dtype === 'bfloat16' ? 0.05 : 1e-3) * Math.sqrt(2 * Math.max(1, meanTokens));
+function checkReference(first: StepRecord, pairs: readonly PairRecord[], dtype: string, { settings, onWarning }: TrainWork): void {
+  const ofOne = settings.beta * (dtype === 'bfloat16' ? 0.05 : 1e-3) * Math.sqrt(2 * Math.max(1, batchTokens(pairs)));
+  // The mean over few pairs strays further: four standard deviations of it, and never less than one of a pair's.
+  const noise = ofOne * Math.max(1, 4 / Math.sqrt(Math.min(pairs.length, settings.batch_size)));
   const margin = Math.abs(first['rewards/margins'] ?? 0);
   if (margin > noise) {
     onWarning(`At the first step the reward margin is ${margin.toPrecision(3)}, above the rounding noise of ${noise.toPrecision(2)}: the reference log-probs of the pairs seem to come from other weights than the model in training.`);

@@ -1,0 +1,31 @@
+/**
+ * A chat endpoint: the answer goes out while it is written, and a client that leaves stops its generation.
+ *
+ *   node examples/stream-in-a-server.ts [model] [port]        (Node ≥ 22.18; before that: npx tsx examples/…)
+ *   curl -N localhost:8080 -d 'Why is the sky blue?'
+ */
+import { createServer } from 'node:http';
+import { text } from 'node:stream/consumers';
+import { loadModel } from 'cream-lm';
+
+const [model = 'smollm2-135m-instruct', port = '8080'] = process.argv.slice(2);
+const lm = await loadModel(model);
+
+const server = createServer(async (request, response) => {
+  const left = new AbortController();
+  response.on('close', () => left.abort());
+  try {
+    response.setHeader('content-type', 'text/plain; charset=utf-8');
+    for await (const piece of lm.stream(await text(request), { maxNewTokens: 200, temperature: 0.7, signal: left.signal })) response.write(piece);
+    response.end();
+  } catch (error) {
+    if (left.signal.aborted) return; // nobody listens any more
+    response.writeHead(500).end((error as Error).message);
+  }
+});
+
+server.listen(Number(port), () => {
+  const address = server.address();
+  console.log(`listening on ${typeof address === 'object' && address ? address.port : port}`);
+});
+process.once('SIGTERM', () => server.close(() => void lm.dispose()));

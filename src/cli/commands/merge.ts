@@ -1,0 +1,33 @@
+/** `cream merge`: an adapter and its base model → a model of its own. */
+import type { Command } from 'commander';
+import { saveCheckpoint } from '../../run/checkpoint.js';
+import { RunError } from '../../run/errors.js';
+import { addSettings, settingsFrom, type Cli } from '../cli.js';
+import { taken, withModel } from '../stage.js';
+import { printLine } from '../table.js';
+
+const KEYS = ['dtype', 'threads'];
+
+interface Flags extends Record<string, unknown> {
+  adapter: string;
+  base: string;
+  out: string;
+}
+
+export function addMerge(program: Command, cli: Cli): void {
+  const command = program.command('merge')
+    .description('fold a LoRA adapter into its base model: a Hugging Face folder like any other')
+    .requiredOption('--adapter <dir>', 'a PEFT folder, such as a checkpoint of a run with lora.enabled')
+    .requiredOption('--base <name>', 'the model that it was trained on')
+    .requiredOption('-o, --out <dir>', 'the merged model');
+  addSettings(command, KEYS).action(async (flags: Flags) => {
+    const settings = settingsFrom(flags, KEYS);
+    if (taken(flags.out)) throw new RunError('ERR_DISK', `${flags.out} is there already and is not replaced: choose another --out.`);
+    await withModel(flags.base, settings, cli, async (language) => {
+      await language.model.loadAdapter(flags.adapter);
+      await language.model.merge();
+      await saveCheckpoint(language, language.model, flags.out, settings.dtype);
+    });
+    printLine(flags.out);
+  });
+}

@@ -1,0 +1,138 @@
+/**
+ * Tokens back to text, one at a time, to the letter of Rust's tokenizers: what `push` and `end` return joins to the text of the
+ * whole list. A kind of decoder that is not here is refused.
+ */
+import { regularExpression } from './splitting.js';
+import { byteOfCharacter, type Component } from './tokenizer-json.js';
+
+export interface PieceStream {
+  push(token: string): string;
+  end(): string;
+}
+
+export interface Decoding {
+  stream(): PieceStream;
+  /** The bytes a token adds to a text, wherever it stands: its `▁` is a space even where a text's first one is dropped. */
+  bytes(token: string): Uint8Array;
+}
+
+const BYTE_TOKEN = /^<0x([0-9A-Fa-f]{2})>$/;
+const utf8 = new TextEncoder();
+
+export function createDecoding(step: Component | null): Decoding {
+  if (step === null) return spaceBetween;
+  const steps = step.type === 'Sequence' ? (step['decoders'] as Component[]) : [step];
+  if (!Array.isArray(steps)) throw new Error('its decoder Sequence has no list of decoders');
+  const kinds = steps.map(({ type }) => type).join(' ');
+  if (/^ByteLevel( Fuse)?$/.test(kinds)) return byteLevel;
+  if (kinds === 'Metaspace') return metaspace(step);
+  if (/^(Replace )*ByteFallback Fuse( Strip)?$|^(Replace )+Fuse( Strip)?$/.test(kinds)) return sentencePiece(steps);
+  throw new Error(`its decoder ${JSON.stringify(kinds)} is not supported`);
+}
+
+/** Without a decoder, tokens are words. */
+const spaceBetween: Decoding = {
+  stream() {
+    let first = true;
+    return {
+      push: (token) => {
+        const text = first ? token : ` ${token}`;
+        first = false;
+        return text;
+      },
+      end: () => '',
+    };
+  },
+  bytes: (token) => utf8.encode(` ${token}`),
+};
+
+/** GPT-2's kind: characters stand for bytes, and a UTF-8 decoder that keeps its state is exact. */
+const byteLevel: Decoding = {
+  stream() {
+    const decoder = new TextDecoder('utf-8', { ignoreBOM: true });
+    return { push: (token) => decoder.decode(byteLevel.bytes(token), { stream: true }), end: () => decoder.decode() };
+  },
+  bytes(token) {
+    const table = byteOfCharacter();
+    const bytes = Array.from(token, (character) => table.get(character) ?? -1);
+    return bytes.includes(-1) ? utf8.encode(token) : Uint8Array.from(bytes); // outside the table: as it stands
+  },
+};
+
+function metaspace(step: Component): Decoding {
+  const mark = String(step['replacement'] ?? '▁');
+  const dropped = step['prepend_scheme'] !== 'never' && step['add_prefix_space'] !== false;
+  return {
+    stream() {
+      let first = true;
+      return {
+        push: (token) => {
+          const text = token.replaceAll(mark, first && dropped ? '' : ' ');
+          first = false;
+          return text;
+        },
+        end: () => '',
+      };
+    },
+    bytes: (token) => utf8.encode(token.replaceAll(mark, ' ')),
+  };
+}
+
+/** Replace, then ByteFallback, Fuse and perhaps Strip: the kind of Llama 2 and Gemma. */
+function sentencePiece(steps: Component[]): Decoding {
+  const replacements = steps.filter(({ type }) => type === 'Replace').map((step) => ({ pattern: regularExpression(step), content: String(step['content'] ?? '') }));
+  const fallback = steps.some(({ type }) => type === 'ByteFallback');
+  const strip = steps.find(({ type }) => type === 'Strip');
+  if (strip && Number(strip['stop'] ?? 0) !== 0) throw new Error('its decoder strips the end of a text, which is not supported');
+  const plain = (token: string): string => replacements.reduce((text, { pattern, content }) => text.replace(pattern, () => content), token);
+  const byteOf = (token: string): number | null => (fallback && BYTE_TOKEN.test(token) ? parseInt(token.slice(3, 5), 16) : null);
+  return {
+    stream: () => new FallbackStream(plain, byteOf, strip ? { content: String(strip['content'] ?? ' '), count: Number(strip['start'] ?? 0) } : { content: '', count: 0 }),
+    bytes: (token) => {
+      const byte = byteOf(token);
+      return byte === null ? utf8.encode(plain(token)) : Uint8Array.of(byte);
+    },
+  };
+}
+
+/** One bad byte spoils its whole run of byte tokens, so a run is held until it ends. */
+class FallbackStream implements PieceStream {
+  private run: number[] = [];
+  private readonly utf8 = new TextDecoder('utf-8', { ignoreBOM: true, fatal: true });
+
+  /** `strip`: characters to drop while a text begins with them. */
+  constructor(private readonly plain: (token: string) => string, private readonly byteOf: (token: string) => number | null, private readonly strip: { content: string; count: number }) {}
+
+  push(token: string): string {
+    const byte = this.byteOf(token);
+    if (byte === null) return this.stripped(this.endRun() + this.plain(token));
+    this.run.push(byte);
+    return '';
+  }
+
+  end(): string {
+    return this.stripped(this.endRun());
+  }
+
+  private endRun(): string {
+    const { run } = this;
+    this.run = [];
+    try {
+      return this.utf8.decode(Uint8Array.from(run));
+    } catch {
+      return '\uFFFD'.repeat(run.length);
+    }
+  }
+
+  private stripped(text: string): string {
+    let rest = text;
+    while (this.strip.count > 0 && rest !== '') {
+      if (!rest.startsWith(this.strip.content)) this.strip.count = 0;
+      else {
+        rest = rest.slice(this.strip.content.length);
+        this.strip.count--;
+      }
+    }
+    return rest;
+  }
+}
