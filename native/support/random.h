@@ -5,13 +5,8 @@
 #include <array>
 #include <cstdint>
 
+#include "support/host_device.h"
 #include "support/types.h"
-
-#ifdef __CUDACC__
-#define CREAM_HOST_DEVICE __host__ __device__
-#else
-#define CREAM_HOST_DEVICE
-#endif
 
 namespace cream {
 

@@ -9,7 +9,7 @@ import { readdir, readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { creamCache } from '../models/cache.js';
 import { ModelError } from '../models/errors.js';
-import { writeAtomic } from '../models/files.js';
+import { writeToCache } from '../models/files.js';
 import { parseHubId } from '../models/hub.js';
 import { cachedCommit, fetchFiles, fetchingOf, isOffline, listRepository, repositoryFolder, type HubOptions, type Listing, type Repository } from '../models/repository.js';
 import { DataError } from './jsonl.js';
@@ -51,7 +51,7 @@ async function fromHub(wanted: DatasetSource, repository: Repository, options: S
     const byName = new Map(files.map((file) => [file.name, file]));
     await fetchFiles(repository, { commit, files: names.map((name) => byName.get(name)!) }, fetching, hub);
     // So that huggingface_hub finds the files offline; for us the note below counts.
-    if (revision !== commit) await writeAtomic(join(repositoryFolder(repository, options.env), 'refs', revision), commit);
+    if (revision !== commit) await writeToCache(join(repositoryFolder(repository, options.env), 'refs', revision), commit);
     return { commit, files: [...names] };
   };
   const splits = splitsOf(listing.files.map(({ name }) => name), await card(listing, repository, hub, fetching), wanted);
@@ -102,7 +102,7 @@ const noteFile = ({ source }: DatasetSource, options: SourceOptions): string => 
 
 async function remember(wanted: DatasetSource, commit: string, files: readonly string[], options: SourceOptions): Promise<void> {
   // A cache that cannot be written costs a question to the hub next time, not the run.
-  await writeAtomic(noteFile(wanted, options), `${JSON.stringify({ commit, files })}\n`).catch(() => {});
+  await writeToCache(noteFile(wanted, options), `${JSON.stringify({ commit, files })}\n`).catch(() => {});
 }
 
 async function remembered(wanted: DatasetSource, repository: Repository, options: SourceOptions): Promise<{ path: string; name: string }[] | null> {

@@ -2,6 +2,7 @@
 import { randomUUID } from 'node:crypto';
 import { mkdir, open, readdir, rename, rm, stat } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
+import { explainWriteError } from './errors.js';
 
 /** Between a file's name and a random part: how `sweep` knows what a killed writer left. */
 const TEMPORARY = /\.tmp-[0-9a-f-]+$/;
@@ -24,6 +25,13 @@ export async function writeAtomic(path: string, data: string | Uint8Array): Prom
     throw error;
   }
   await syncFolder(dirname(path));
+}
+
+/** `writeAtomic` into the user's cache. @throws ModelError with one sentence where the disk is full or not writable */
+export async function writeToCache(path: string, data: string): Promise<void> {
+  await writeAtomic(path, data).catch((error: unknown) => {
+    throw explainWriteError(error, dirname(path));
+  });
 }
 
 /** Removes what killed writers left half-written in `folder` and below. Only while no other process writes there. */

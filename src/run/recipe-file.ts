@@ -144,7 +144,7 @@ function messages(issue: z.core.$ZodIssue, data: unknown): Finding[] {
     case 'invalid_value':
       return found(`must be one of ${issue.values.join(', ')}; got ${got}`);
     case 'too_small':
-      if (issue.origin === 'string') return found('must not be empty');
+      if (issue.origin === 'string' || issue.origin === 'array') return found('must not be empty');
       return found(`must be ${issue.inclusive ? 'at least' : 'more than'} ${issue.minimum}, got ${got}`);
     case 'too_big':
       if (issue.origin === 'array') return found(`must have at most ${issue.maximum} entries`);

@@ -19,7 +19,7 @@ const prelude = `
     minNewTokens: 0, maxNewTokens, stopIds: new Int32Array(), stopStrings: [], seed: 0n, iteration: 0, maxRows: 64 });
   const group = { groups: [{ prompt: Int32Array.of(1), completions: [Int32Array.of(2)] }], maxBatchTokens: 64 };
   const training = { learningRate: 1e-3, beta1: 0.9, beta2: 0.9, epsilon: 1e-8, weightDecay: 0, maxGradNorm: 1, schedule: 'linear', warmupSteps: 0, totalSteps: 9,
-    beta: 1, microBatchTokens: 64, activationCheckpointing: true };
+    beta: 1, microBatchTokens: 64, activationCheckpointing: true, klCoefficient: 0, dropoutSeed: 0n };
   const fail = (error) => { console.error(error); process.exit(9); };
   process.on('unhandledRejection', fail);`;
 
@@ -47,7 +47,7 @@ describe('a process', () => {
   it.each(['process.exit(3)', 'setImmediate(() => { throw new Error("mine") })'])('exits cleanly by %s in the middle of work', async (leave) => {
     const { code, signal, output } = await run(`load().then((model) => {
       model.generate(request(100000), undefined, () => { ${leave} }).promise.catch(() => undefined);
-      model.snapshot().score(group);
+      model.snapshot(true).score(group);
       model.createTrainer(training);
     })`);
     expect({ signal, output: output.replace(/[^]*Error: mine[^]*/, 'mine') }).toEqual({ signal: null, output: leave.startsWith('process') ? '' : 'mine' });
@@ -93,7 +93,7 @@ describe('garbage collection', () => {
       // A function of its own, so that no variable holds the last round's handles.
       async function round(number, kept) {
         const model = await load();
-        const shared = model.snapshot();
+        const shared = model.snapshot(true);
         let completions = 0;
         kept.push(model.generate(request(8, 4), () => completions++).promise.then(() => { if (completions !== 8) fail(new Error('lost')); }));
         kept.push(shared.score(group).promise);
@@ -123,13 +123,13 @@ describe('garbage collection', () => {
         const made = await (async () => {
           const model = await load();
           await model.createTrainer(training).promise; // every snapshot is a copy now: they queue up
-          return Array.from({ length: 50 }, () => model.snapshot());
+          return Array.from({ length: 50 }, () => model.snapshot(true));
         })();
         global.gc();
         for (const snapshot of made) await snapshot.score(group).promise;
         const busy = await load();
         busy.generate(request(1000000)).promise.catch(() => undefined);
-        (() => { busy.snapshot(); })();
+        (() => { busy.snapshot(true); })();
         await new Promise((resolve) => setTimeout(resolve, 50));
         global.gc();
         console.log('done');

@@ -68,8 +68,8 @@ describe.each(['all', 'rslora'])('PEFT’s adapter %s', (name) => {
   });
 });
 
-// A Python with peft: PYTHON_WITH_PEFT=/path/to/python. Without one the test is skipped, and the list of tests says so.
-const python = process.env['PYTHON_WITH_PEFT'];
+// TRANSFORMERS_PYTHON=/path/to/python names a Python that has transformers and peft. Without one the test is skipped, and the list of tests says so.
+const python = process.env['TRANSFORMERS_PYTHON'];
 (python === undefined ? it.skip : it)('PEFT loads what we saved, with our logits', async () => {
   const model = await load(base, 'float32');
   await model.addAdapter({ rank: 3, alpha: 5, useRslora: true, targetModules: ['down_proj', 'q_proj', 'v_proj', 'gate_proj'] });

@@ -1,0 +1,23 @@
+#include "ops/adamw/cuda.h"
+
+#include "support/block_cuda.h"
+
+namespace cream::ops {
+namespace {
+
+template <class T>
+int update(const AdamWCuda<T>& c, void* stream) {
+  constexpr int64_t chunk = 4096;
+  return launch(AdamWBlock<T>{c.master, c.m, c.v, c.gradient, c.gradient_scale, c.weight, c.n, chunk, c.constants}, {(c.n + chunk - 1) / chunk, 256}, stream);
+}
+
+}  // namespace
+
+int adamw_cuda(const AdamWCuda<uint16_t>& call, void* stream) { return update(call, stream); }
+int adamw_cuda(const AdamWCuda<float>& call, void* stream) { return update(call, stream); }
+
+int sum_of_squares_cuda(const float* x, double* partial, int64_t n, void* stream) {
+  return launch(SumOfSquaresBlock{x, partial, n, 65536}, {sum_of_squares_parts(n), 1024}, stream);
+}
+
+}  // namespace cream::ops

@@ -1,0 +1,25 @@
+// AdamW and the sum of squares on the GPU; conventions of ops/rms_norm/cuda.h.
+#pragma once
+
+#include <cstdint>
+
+#include "ops/adamw/block.h"
+
+namespace cream::ops {
+
+template <class T>
+struct AdamWCuda {
+  float *master, *m, *v;
+  const float *gradient, *gradient_scale;
+  T* weight;
+  int64_t n;
+  AdamWConstants constants;
+};
+int adamw_cuda(const AdamWCuda<uint16_t>& call, void* stream);
+int adamw_cuda(const AdamWCuda<float>& call, void* stream);
+
+inline int64_t sum_of_squares_parts(int64_t n) { return (n + 65535) / 65536; }
+// partial [sum_of_squares_parts(n)] fp64.
+int sum_of_squares_cuda(const float* x, double* partial, int64_t n, void* stream);
+
+}  // namespace cream::ops

@@ -1,0 +1,20 @@
+// Sampling on the GPU; conventions of ops/rms_norm/cuda.h.
+#pragma once
+
+#include <cstdint>
+
+#include "ops/sample/block.h"
+
+namespace cream::ops {
+
+struct SampleCuda {
+  const float* logits;    // [rows, vocab]
+  const SampleRow* row;   // [rows]
+  const int32_t* banned;
+  int32_t* token;
+  float* logprob;
+  int64_t rows, vocab;
+};
+int sample_cuda(const SampleCuda& call, void* stream);
+
+}  // namespace cream::ops

@@ -1,0 +1,19 @@
+// act(gate)·up on the GPU; conventions of ops/rms_norm/cuda.h.
+#pragma once
+
+#include <cstdint>
+
+namespace cream::ops {
+
+template <class T>
+struct SwigluCuda {
+  const T* gate_up;  // [rows, 2·n]
+  const T* dy;       // backward only, [rows, n]
+  T* out;            // forward [rows, n]; backward [rows, 2·n]
+  int64_t rows, n;
+  bool gelu;
+};
+int swiglu_cuda(const SwigluCuda<uint16_t>& call, void* stream);
+int swiglu_cuda(const SwigluCuda<float>& call, void* stream);
+
+}  // namespace cream::ops

@@ -1,0 +1,68 @@
+// Log-softmax at one target a row and its gradient, one row a block: the log-sum-exp in one reading (Milakov & Gimelshein 2018), the
+// gradient in a second. A soft-capped head (Gemma 2) caps here: z = cap·tanh(logit/cap), dz/dlogit = 1 − (z/cap)².
+#pragma once
+
+#include <cmath>
+
+#include "support/block.h"
+
+namespace cream::ops {
+
+// A running maximum and the sum of exp relative to it.
+struct SoftmaxSum {
+  float max, sum;
+};
+struct JoinSums {
+  CREAM_HOST_DEVICE SoftmaxSum operator()(SoftmaxSum a, SoftmaxSum b) const {
+    if (b.sum == 0) return a;
+    if (a.sum == 0) return b;
+    const float max = a.max > b.max ? a.max : b.max;
+    return {max, a.sum * expf(a.max - max) + b.sum * expf(b.max - max)};
+  }
+};
+
+CREAM_HOST_DEVICE inline float soft_cap(float logit, float cap) { return cap > 0 ? cap * tanhf(logit / cap) : logit; }
+
+struct TokenLogprobBlock {
+  const float* logits;     // [rows, vocab]
+  const int64_t* targets;  // [rows]
+  float *logprob, *logsumexp;  // [rows]
+  int64_t vocab;
+  float cap;  // 0: none
+
+  template <class Block>
+  CREAM_HOST_DEVICE void operator()(Block& block) const {
+    const float* row = logits + block.index() * vocab;
+    const SoftmaxSum all = block.reduce(vocab, SoftmaxSum{0, 0}, [&](int64_t i) { return SoftmaxSum{soft_cap(row[i], cap), 1}; }, JoinSums{});
+    block.each(1, [&](int64_t) {
+      const float sum = all.max + logf(all.sum);
+      logsumexp[block.index()] = sum;
+      logprob[block.index()] = soft_cap(row[targets[block.index()]], cap) - sum;
+    });
+  }
+};
+
+template <class T>
+struct TokenLogprobGradientBlock {
+  const float* logits;  // [rows, vocab]
+  const float* logsumexp;
+  const int64_t* targets;
+  const float* coefficient;  // [rows], d loss / d logprob
+  T* d_logits;               // [rows, vocab]; may be `logits` itself where T is float
+  int64_t vocab;
+  float cap;
+
+  template <class Block>
+  CREAM_HOST_DEVICE void operator()(Block& block) const {
+    const int64_t row = block.index();
+    const float c = coefficient[row], sum = logsumexp[row];
+    const int64_t target = targets[row];
+    block.each(vocab, [&](int64_t i) {
+      const float z = soft_cap(logits[row * vocab + i], cap);
+      const float d = c * ((i == target ? 1.0f : 0.0f) - expf(z - sum));
+      d_logits[row * vocab + i] = narrow<T>(cap > 0 ? d * (1.0f - z * z / (cap * cap)) : d);
+    });
+  }
+};
+
+}  // namespace cream::ops

@@ -1,0 +1,74 @@
+// The block of support/block.h as CUDA runs it, and the launch. Included by *.cu only; no torch header.
+#pragma once
+
+#include "support/block.h"
+
+namespace cream {
+
+class DeviceBlock {
+ public:
+  __device__ int64_t index() const { return blockIdx.x; }
+  __device__ void sync() const { __syncthreads(); }
+  template <class T>
+  __device__ T* shared() const {
+    extern __shared__ __align__(16) unsigned char bytes[];
+    return reinterpret_cast<T*>(bytes);
+  }
+
+  template <class F>
+  __device__ void each(int64_t n, const F& f) const {
+    for (int64_t i = threadIdx.x; i < n; i += blockDim.x) f(i);
+  }
+
+  template <class T, class F, class Op>
+  __device__ T reduce(int64_t n, T identity, const F& f, const Op& op) const {
+    __shared__ T warps[kWarp];
+    T x = identity;
+    for (int64_t i = threadIdx.x; i < n; i += blockDim.x) x = op(x, f(i));
+    x = butterfly(x, op);
+    const int lane = threadIdx.x % kWarp, warp = threadIdx.x / kWarp;
+    __syncthreads();  // the last reduction's results have been read
+    if (lane == 0) warps[warp] = x;
+    __syncthreads();
+    return butterfly(lane < static_cast<int>(blockDim.x) / kWarp ? warps[lane] : identity, op);
+  }
+
+ private:
+  template <class T, class Op>
+  __device__ static T butterfly(T x, const Op& op) {
+    for (int offset = kWarp / 2; offset > 0; offset /= 2) x = op(x, other_lane(x, offset));
+    return x;
+  }
+
+  // Any plain struct, word by word.
+  template <class T>
+  __device__ static T other_lane(const T& x, int offset) {
+    static_assert(sizeof(T) % 4 == 0, "a lane's value is shuffled in 32-bit words");
+    uint32_t words[sizeof(T) / 4];
+    memcpy(words, &x, sizeof(T));
+    for (uint32_t& word : words) word = __shfl_xor_sync(0xffffffffu, word, offset);
+    T out;
+    memcpy(&out, words, sizeof(T));
+    return out;
+  }
+};
+
+template <class Kernel>
+__global__ void run_block(const Kernel kernel) {
+  DeviceBlock block;
+  kernel(block);
+}
+
+// `stream`: a cudaStream_t. Returns 0 or the CUDA error number of the launch.
+template <class Kernel>
+int launch(const Kernel& kernel, const Grid& grid, void* stream) {
+  if (grid.blocks == 0) return 0;
+  if (grid.shared_bytes > 48 << 10) {
+    const cudaError_t error = cudaFuncSetAttribute(run_block<Kernel>, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(grid.shared_bytes));
+    if (error != cudaSuccess) return static_cast<int>(error);
+  }
+  run_block<<<static_cast<unsigned>(grid.blocks), grid.threads, static_cast<size_t>(grid.shared_bytes), static_cast<cudaStream_t>(stream)>>>(kernel);
+  return static_cast<int>(cudaGetLastError());
+}
+
+}  // namespace cream

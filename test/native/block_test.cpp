@@ -1,0 +1,213 @@
+// The GPU's kernels, run block by block on the CPU: the same inner code and the same launch grid, against the ATen references.
+// What is left for a machine with a GPU is the launch itself and CUDA's own arithmetic (`npm run test:cuda`).
+#include "check.h"
+#include "ops/adamw/block.h"
+#include "ops/adamw/op.h"
+#include "ops/dispatch.h"
+#include "ops/rms_norm/block.h"
+#include "ops/rms_norm/op.h"
+#include "ops/rope/block.h"
+#include "ops/rope/op.h"
+#include "ops/sample/block.h"
+#include "ops/sample/op.h"
+#include "ops/swiglu/block.h"
+#include "ops/swiglu/op.h"
+#include "ops/token_logprob/block.h"
+#include "ops/token_logprob/op.h"
+#include "support/random.h"
+
+using namespace cream;
+using at::Tensor;
+
+namespace {
+
+const auto kF32 = at::TensorOptions().dtype(at::kFloat);
+
+template <class T>
+constexpr at::ScalarType kType = sizeof(T) == 2 ? at::kBFloat16 : at::kFloat;
+template <class T>
+const T* in(const Tensor& x) {
+  return static_cast<const T*>(x.const_data_ptr());
+}
+template <class T>
+T* out(Tensor& x) {
+  return static_cast<T*>(x.mutable_data_ptr());
+}
+
+Tensor random(at::IntArrayRef shape, uint64_t seed, at::ScalarType type = at::kFloat) {
+  auto generator = at::make_generator<at::CPUGeneratorImpl>(seed);
+  return at::randn(shape, generator, kF32).to(type);
+}
+
+template <class T, int N>
+void check_rms_norm(int64_t rows, int64_t width, double tolerance) {
+  const double eps = 1e-5;
+  const Tensor x = random({rows, width}, 1, kType<T>), residual = random({rows, width}, 2, kType<T>), weight = random({width}, 3, kType<T>);
+  Tensor h = at::empty_like(x), y = at::empty_like(x), inverse = at::empty({rows}, kF32);
+  const Grid grid{rows, threads_for(width / N)};
+  run_on_host(ops::RmsNormBlock<T, N>{in<T>(x), in<T>(residual), out<T>(h), in<T>(weight), out<T>(y), out<float>(inverse), width, float(eps), 0}, grid);
+  CHECK_CLOSE(h, x + residual, 0);
+  CHECK_CLOSE(y, ops::reference::rms_norm(h, weight, eps), tolerance);
+  CHECK_RELATIVE(inverse, at::rsqrt(h.to(at::kFloat).square().mean(-1) + eps), 1e-6);
+
+  // Without a residual, and with Gemma's offset.
+  run_on_host(ops::RmsNormBlock<T, N>{in<T>(x), nullptr, nullptr, in<T>(weight), out<T>(y), nullptr, width, float(eps), 1}, grid);
+  CHECK_CLOSE(y.to(at::kFloat), ops::reference::rms_norm(x, at::ones_like(weight), eps).to(at::kFloat) * (weight.to(at::kFloat) + 1), 16 * tolerance + 1e-5);
+
+  const Tensor dy = random({rows, width}, 4, kType<T>);
+  const int64_t chunk = 3, chunks = (rows + chunk - 1) / chunk;
+  Tensor dh = at::empty_like(h), parts = at::empty({chunks, width}, kF32);
+  run_on_host(ops::RmsNormBackwardBlock<T, N>{in<T>(h), in<T>(weight), in<float>(inverse), in<T>(dy), out<T>(dh), out<float>(parts), rows, width, chunk, 0},
+              {chunks, threads_for(width / N), width * 4});
+  const at::AutoGradMode grad(true);
+  const Tensor hv = h.to(at::kDouble).set_requires_grad(true), wv = weight.to(at::kDouble).set_requires_grad(true);
+  const auto gradients = torch::autograd::grad({ops::reference::rms_norm(hv, wv, eps)}, {hv, wv}, {dy.to(at::kDouble)});
+  CHECK_RELATIVE(dh.to(at::kDouble), gradients[0], sizeof(T) == 2 ? 4e-3 : 1e-5);
+  CHECK_RELATIVE(parts.sum(0).to(at::kDouble), gradients[1], sizeof(T) == 2 ? 4e-3 : 1e-5);
+}
+
+CHECK_CASE("block: RMS norm with a residual, and its gradients, equal the reference") {
+  check_rms_norm<float, 4>(7, 96, 1e-5);
+  check_rms_norm<float, 1>(4, 33, 1e-5);
+  check_rms_norm<uint16_t, 8>(7, 576, 0.016);
+  check_rms_norm<uint16_t, 1>(2, 17, 0.016);
+}
+
+template <class T, int N>
+void check_swiglu(double tolerance) {
+  const int64_t rows = 5, n = 48;
+  const Tensor gate_up = random({rows, 2 * n}, 5, kType<T>), dy = random({rows, n}, 6, kType<T>);
+  for (const auto activation : {ops::GateActivation::silu, ops::GateActivation::gelu_tanh}) {
+    Tensor y = at::empty({rows, n}, gate_up.options()), d = at::empty_like(gate_up);
+    run_on_host(ops::SwigluBlock<T, N>{in<T>(gate_up), out<T>(y), n, activation}, {rows, threads_for(n / N)});
+    run_on_host(ops::SwigluBackwardBlock<T, N>{in<T>(gate_up), in<T>(dy), out<T>(d), n, activation}, {rows, threads_for(n / N)});
+    const at::AutoGradMode grad(true);
+    const Tensor wide = gate_up.to(at::kDouble).set_requires_grad(true);
+    const Tensor gate = wide.narrow(1, 0, n), up = wide.narrow(1, n, n);
+    const Tensor expected = (activation == ops::GateActivation::silu ? at::silu(gate) : at::gelu(gate, "tanh")) * up;
+    CHECK_RELATIVE(y.to(at::kDouble), expected.detach(), tolerance);
+    CHECK_RELATIVE(d.to(at::kDouble), torch::autograd::grad({expected}, {wide}, {dy.to(at::kDouble)})[0], tolerance);
+  }
+}
+
+CHECK_CASE("block: gated activations and their gradients equal autograd's") {
+  check_swiglu<float, 4>(1e-6);
+  check_swiglu<uint16_t, 8>(4e-3);
+}
+
+CHECK_CASE("block: RoPE turns as the reference, back again, and writes keys and values into pages") {
+  const int64_t rows = 6, heads = 3, d = 16, page_size = 4, pages = 5;
+  const Tensor x = random({rows, heads, d}, 7), v = random({rows, heads, d}, 8), angles = random({rows, d / 2}, 9);
+  const Tensor both = at::cat({angles, angles}, 1), cos = both.cos(), sin = both.sin();
+  Tensor y = at::empty_like(x), back = at::empty_like(x);
+  const Grid grid{rows, threads_for(heads * d / 2)};
+  run_on_host(ops::RopeBlock<float>{in<float>(x), in<float>(cos), in<float>(sin), out<float>(y), heads, d, heads * d, false}, grid);
+  run_on_host(ops::RopeBlock<float>{in<float>(y), in<float>(cos), in<float>(sin), out<float>(back), heads, d, heads * d, true}, grid);
+  CHECK_CLOSE(y, ops::reference::rope(x, cos, sin), 1e-6);
+  CHECK_CLOSE(back, x, 1e-5);
+
+  Tensor cache = at::zeros({pages, 2, heads, page_size, d}, kF32);
+  const std::vector<int32_t> page{4, 0, 0, 2, 3, 3}, slot{0, 1, 3, 2, 0, 1};
+  run_on_host(ops::CacheWriteBlock<float>{in<float>(x), in<float>(v), in<float>(cos), in<float>(sin), out<float>(cache), page.data(), slot.data(), heads, d, heads * d, page_size}, grid);
+  for (int64_t r = 0; r < rows; ++r) {
+    CHECK_CLOSE(cache[page[r]][0].select(1, slot[r]), y[r], 0);
+    CHECK_CLOSE(cache[page[r]][1].select(1, slot[r]), v[r], 0);
+  }
+  CHECK(cache.count_nonzero().item<int64_t>() == 2 * rows * heads * d);  // and nowhere else
+}
+
+CHECK_CASE("block: log-softmax at a target and its gradient equal the reference, soft-capped as autograd has it") {
+  const int64_t rows = 4, vocab = 777;
+  const Tensor logits = random({rows, vocab}, 10) * 6;
+  const Tensor targets = at::tensor({0, 776, 300, 5}, at::kLong), coefficient = random({rows}, 11);
+  const Grid grid{rows, threads_for(vocab)};
+  for (const float cap : {0.0f, 5.0f}) {
+    Tensor logprob = at::empty({rows}, kF32), logsumexp = at::empty({rows}, kF32), d = at::empty_like(logits), half = at::empty({rows, vocab}, at::kBFloat16);
+    run_on_host(ops::TokenLogprobBlock{in<float>(logits), in<int64_t>(targets), out<float>(logprob), out<float>(logsumexp), vocab, cap}, grid);
+    run_on_host(ops::TokenLogprobGradientBlock<float>{in<float>(logits), in<float>(logsumexp), in<int64_t>(targets), in<float>(coefficient), out<float>(d), vocab, cap}, grid);
+    run_on_host(ops::TokenLogprobGradientBlock<uint16_t>{in<float>(logits), in<float>(logsumexp), in<int64_t>(targets), in<float>(coefficient), out<uint16_t>(half), vocab, cap}, grid);
+    const at::AutoGradMode grad(true);
+    const Tensor wide = logits.to(at::kDouble).set_requires_grad(true);
+    const Tensor z = cap > 0 ? cap * at::tanh(wide / cap) : wide;
+    const Tensor expected = at::log_softmax(z, -1).gather(1, targets.unsqueeze(1)).squeeze(1);
+    CHECK_CLOSE(logprob.to(at::kDouble), expected.detach(), 1e-5);
+    const Tensor gradient = torch::autograd::grad({expected}, {wide}, {coefficient.to(at::kDouble)})[0];
+    CHECK_CLOSE(d.to(at::kDouble), gradient, 1e-6);
+    CHECK_RELATIVE(half.to(at::kDouble), gradient, 3e-3);
+  }
+}
+
+CHECK_CASE("block: AdamW over chunks equals the reference, and so does the sum of squares") {
+  const int64_t n = 1000, chunk = 300;
+  const ops::AdamWStep step{1e-2, 0.9, 0.95, 1e-8, 0.1, 3, 0.5};
+  Tensor master = random({n}, 12), m = random({n}, 13) * 0.1, v = random({n}, 14).square() * 0.01;
+  const Tensor gradient = random({n}, 15), scale = at::full({1}, 0.5, kF32);
+  Tensor weight = at::empty({n}, at::kBFloat16);
+  Tensor master2 = master.clone(), m2 = m.clone(), v2 = v.clone(), weight2 = weight.clone();
+  const double c1 = 1 - std::pow(step.beta1, 3.0), c2 = 1 - std::pow(step.beta2, 3.0);
+  const ops::AdamWConstants constants{float(1 - step.learning_rate * step.weight_decay), float(step.beta1), float(step.beta2), float(1 - step.beta1), float(1 - step.beta2),
+                                      float(1 / std::sqrt(c2)), float(step.epsilon), float(step.learning_rate / c1)};
+  run_on_host(ops::AdamWBlock<uint16_t>{out<float>(master), out<float>(m), out<float>(v), in<float>(gradient), in<float>(scale), out<uint16_t>(weight), n, chunk, constants},
+              {(n + chunk - 1) / chunk, 256});
+  ops::reference::adamw(master2, m2, v2, gradient, weight2, step);
+  CHECK_RELATIVE(master, master2, 1e-6);
+  CHECK_RELATIVE(m, m2, 1e-6);
+  CHECK_RELATIVE(v, v2, 1e-6);
+  CHECK_RELATIVE(weight.to(at::kFloat), weight2.to(at::kFloat), 1e-3);
+
+  Tensor parts = at::empty({(n + chunk - 1) / chunk}, at::kDouble);
+  run_on_host(ops::SumOfSquaresBlock{in<float>(gradient), out<double>(parts), n, chunk}, {(n + chunk - 1) / chunk, 128});
+  CHECK(std::abs(parts.sum().item<double>() - ops::reference::sum_of_squares(gradient)) < 1e-9);
+}
+
+// Draws of one row by the radix descent and by the full sort.
+void check_draws(const Tensor& logits, const SamplingParams& params, const Tokens& banned, int draws) {
+  const int64_t vocab = logits.size(0);
+  int different = 0;
+  for (int i = 0; i < draws; ++i) {
+    const double u = uniform(SampleKey{7, 0, 3, static_cast<uint32_t>(i)}, 0);
+    const ops::SampleRow row{params.temperature, params.top_p, u, params.top_k, 0, static_cast<int32_t>(banned.size())};
+    int32_t token = -2;
+    float logprob = 0;
+    run_on_host(ops::SampleBlock{in<float>(logits), &row, banned.data(), &token, &logprob, vocab}, {1, 64, ops::SampleBlock::scratch_bytes()});
+    const Draw expected = ops::reference::sample(in<float>(logits), vocab, params, &banned, u);
+    if (token != expected.token) ++different;
+    else CHECK(std::abs(logprob - expected.logprob) < 1e-4);
+  }
+  CHECK(different == 0);
+}
+
+CHECK_CASE("block: the radix descent draws the tokens of the full sort") {
+  const Tensor logits = random({1500}, 16) * 4;
+  SamplingParams params;
+  for (const double temperature : {0.0, 0.3, 1.0, 2.5})
+    for (const double top_p : {0.2, 0.9, 1.0})
+      for (const int64_t top_k : {0, 1, 40}) {
+        params.temperature = temperature;
+        params.top_p = top_p;
+        params.top_k = top_k;
+        check_draws(logits, params, {}, 12);
+        check_draws(logits, params, {3, 77, 1499}, 6);
+      }
+  // Many equal logits: ties go by rising id.
+  params = {};
+  params.top_p = 0.7;
+  check_draws(at::round(logits / 4).contiguous(), params, {}, 40);
+  params.top_k = 100;
+  check_draws(at::round(logits / 4).contiguous(), params, {}, 40);
+  check_draws(at::zeros({50}, kF32), params, {0, 1, 2}, 40);
+}
+
+CHECK_CASE("block: a row without a finite logit is reported as −1") {
+  for (const float bad : {NAN, INFINITY, -INFINITY}) {
+    Tensor logits = at::full({40}, -INFINITY, kF32);
+    logits[7] = bad;
+    const ops::SampleRow row{1.0, 0.9, 0.5, 0, 0, 0};
+    int32_t token = 0;
+    float logprob = 1;
+    run_on_host(ops::SampleBlock{in<float>(logits), &row, nullptr, &token, &logprob, 40}, {1, 32, ops::SampleBlock::scratch_bytes()});
+    CHECK(token == -1);
+  }
+}
+
+}  // namespace
