@@ -96,7 +96,7 @@ const GgufLie kGgufLies[] = {
     {"an unknown element type", [](Gguf& g) { g.tensors[2].type = 99; }, "unknown element type 99"},
     {"a removed element type", [](Gguf& g) { g.tensors[2].type = 4; }, "unknown element type 4"},
     {"half a block", [](Gguf& g) { g.tensors[2].type = 12; }, "not a multiple of Q4_K's block of 256"},
-    {"another architecture", [](Gguf& g) { *g.value("general.architecture") = string_value("mamba"); }, "\"mamba\" instead of \"llama\""},
+    {"another architecture", [](Gguf& g) { *g.value("general.architecture") = string_value("mamba"); }, "\"mamba\" instead of llama"},
     {"a layer count without end", [](Gguf& g) { *g.value("llama.block_count") = u32_value(0xFFFFFFFF); }, "\"llama.block_count\" must be a whole number"},
     {"zero heads, a division", [](Gguf& g) { *g.value("llama.attention.head_count") = u32_value(0); }, "head_count\" must be a whole number"},
     {"more key-value heads than heads", [](Gguf& g) { *g.value("llama.attention.head_count_kv") = u32_value(3); }, "head_count_kv\" must be a whole number"},
@@ -115,7 +115,7 @@ const GgufLie kGgufLies[] = {
 
 const HeaderLie kConfigLies[] = {
     {"another family", R"("model_type":"llama")", R"("model_type":"mixtral")", "model_type is \"mixtral\", which this engine does not implement. Use a model of one of these families: llama, mistral"},
-    {"another head", "LlamaForCausalLM", "LlamaForSequenceClassification", "architectures is \"LlamaForSequenceClassification\""},
+    {"another head", "LlamaForCausalLM", "LlamaForTokenClassification", "architectures is \"LlamaForTokenClassification\""},
     {"no layers", R"("num_hidden_layers":1)", R"("num_hidden_layers":0)", "num_hidden_layers must be a whole number from 1 to 1024"},
     {"a missing size", R"("hidden_size":8,)", "", "hidden_size is missing"},
     {"a size of 2^63", R"("vocab_size":19)", R"("vocab_size":9223372036854775808)", "vocab_size must be a whole number"},
@@ -237,6 +237,12 @@ CHECK_CASE("hostile: lies in config.json") {
   for (const HeaderLie& lie : kConfigLies) refused(lie.intent, lie.sentence, [&] { config_from_json(replaced(kTinyConfig, lie.from, lie.to), "FILE"); });
   for (const char* text : {"", "nul", "[1,]", "{\"a\" 1}", "01", "1.", "\"\\ud800\"", "\"\\x\"", "{} {}", "\"a\nb\"", "\"", "\"\\u12g4\"", "-", "NaN", "[1"})
     refused(std::string("not JSON: ") + text, "not valid JSON", [&] { parse_json(text, "FILE"); });
+  const std::string classifier = replaced(kTinyConfig, "LlamaForCausalLM", "LlamaForSequenceClassification");
+  CHECK(config_from_json(classifier, "FILE").num_labels == 2);
+  const auto labels = [&](const std::string& more) { config_from_json(replaced(classifier, "{", "{" + more + ","), "FILE"); };
+  refused("labels in a list", "id2label must be an object with an entry a label", [&] { labels(R"("id2label":["good"])"); });
+  refused("no label", "id2label must be an object with an entry a label", [&] { labels(R"("id2label":{})"); });
+  refused("labels without end", "num_labels must be a whole number from 1 to", [&] { labels(R"("num_labels":99999999)"); });
   refused("no object", "a JSON object is expected", [&] { config_from_json("[]", "FILE"); });
 }
 
