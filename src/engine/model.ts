@@ -206,7 +206,9 @@ function report(onProgress: (progress: Progress) => void): (done: number, total:
 /** The original's keys, the weights' dtype. transformers 5 reads `dtype`, older versions `torch_dtype`. */
 function configFile(original: Record<string, unknown>, dtype: DType): string {
   const config = { ...original, ...('dtype' in original && { dtype }), ...(!('dtype' in original && !('torch_dtype' in original)) && { torch_dtype: dtype }) };
-  return `${JSON.stringify(config, null, 2)}\n`;
+  // JavaScript writes 30.0 as 30, and transformers 5 takes no whole number for these keys (Gemma's caps above all).
+  const text = JSON.stringify(config, null, 2).replace(/"(attn_logit_softcapping|final_logit_softcapping|initializer_range|rms_norm_eps)": (\d+)(?=[,\n])/g, '"$1": $2.0');
+  return `${text}\n`;
 }
 
 function disposedOr(failure: unknown): unknown {

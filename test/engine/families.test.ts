@@ -51,6 +51,13 @@ describe.each(families)('%s equals transformers', (family) => {
 });
 
 describe('what the engine saves', () => {
+  it('keeps the fraction of numbers that transformers takes with a fraction only', async () => {
+    const model = await Model.load(join(golden, 'gemma2'), { dtype: 'float32' }), folder = join(temporaryFolder(), 'saved');
+    await model.save(folder);
+    await model.dispose();
+    expect(readFileSync(join(folder, 'config.json'), 'utf8')).toContain('"final_logit_softcapping": 4.0,');
+  });
+
   (python ? it : it.skip)('is loaded by transformers as the same model, with the source\'s config.json and with its own', async () => {
     const pairs: string[] = [];
     for (const family of families) {

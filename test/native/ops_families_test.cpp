@@ -108,7 +108,7 @@ CHECK_CASE("ops families: training's attention has autograd's gradients through 
     const AttentionLayer layer{0, kind};
     const auto gradients = torch::autograd::grad({attention.attend(layer, q, k, v)}, {q, k, v}, {d_out});
     const auto expected = torch::autograd::grad({ops::reference::packed_attention(q, k, v, kSegments, kind)}, {q, k, v}, {d_out});
-    for (size_t i = 0; i < 3; ++i) CHECK_RELATIVE(gradients[i], expected[i], 1e-5);
+    for (size_t i = 0; i < 3; ++i) CHECK_CLOSE(gradients[i], expected[i], 2e-5);  // q and k have none where a row sees itself alone
   }
 }
 
