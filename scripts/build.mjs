@@ -22,6 +22,8 @@ export function buildAddon({ check = false } = {}) {
 
   requireTools();
   if (built && JSON.parse(built).torch !== torch.root) rmSync(join(root, 'build/cmake'), { recursive: true, force: true });
+  // cmake-js configures only where there is no cache: a changed option would not reach CMake.
+  if (built && JSON.parse(built).check !== check) rmSync(join(root, 'build/cmake/CMakeCache.txt'), { force: true });
   say(`building the addon against libtorch ${torch.version} (${torch.source}); the first time takes a few minutes`);
   const started = Date.now();
   const ninja = probe('ninja', ['--version']) !== null;

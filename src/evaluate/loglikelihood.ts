@@ -71,10 +71,16 @@ export function gradeChoices(question: Question, logps: readonly number[], token
   };
 }
 
-/** Each choice of a question behind its context, cut from the left where the two are longer than the model takes. */
-export function encodeChoices(question: Question, language: LanguageModel, chat: boolean, maxLength: number): EncodedChoice[] {
+/** @throws DataError for a question that has no bare text, or no choices. */
+export function checkComparable(question: Question): asserts question is Question & Required<Pick<Question, 'choices' | 'stem'>> {
   const { choices, stem, id, task } = question;
   if (!choices || stem === undefined) throw new DataError(`the question ${JSON.stringify(id)} of ${task} has no ${choices ? 'column "question"' : 'choices'} to compare by log-likelihood; use the method generate for it`);
+}
+
+/** Each choice of a question behind its context, cut from the left where the two are longer than the model takes. */
+export function encodeChoices(question: Question, language: LanguageModel, chat: boolean, maxLength: number): EncodedChoice[] {
+  checkComparable(question);
+  const { choices, stem, id, task } = question;
   const context = chat ? chatContext(question, language) : stem, delimiter = chat ? '' : ' ';
   return choices.map(({ label, text }) => {
     const pair = encodePair(context, delimiter + text, (all) => encode(all, language));

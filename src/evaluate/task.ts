@@ -3,7 +3,7 @@
  * continuations are the choices. A new task is one file and its line in tasks.ts.
  */
 import { promptOf } from '../data/prompts.js';
-import { columnList, DataError, describe, type Line } from '../data/jsonl.js';
+import { columnList, DataError, describe } from '../data/jsonl.js';
 import { readObjects, type Row } from '../data/rows.js';
 import type { AnswerRecord, PromptRecord } from '../data/records.js';
 import { extractAnswer, matchesAnswer } from './answer.js';
@@ -38,21 +38,18 @@ type Columns = Record<string, unknown>;
 export interface RowTask {
   name: string;
   hub: string | null;
-  /** The official row in the columns that `promptOf` knows; as it is where absent. */
-  uniform?: (row: Columns, where: string) => Columns;
-  /** Text before a choice, from the row in uniform columns. */
+  /** Text before a choice, from the row. */
   stem?: (row: Columns) => string;
   /** What is wrong with a question that has an answer, or nothing. */
   problem: (question: Question) => string | undefined;
 }
 
 /** A task that reads rows. Every row counts, also one that says the same as another: an accuracy is of the set as published. */
-export function rowTask({ name, hub, uniform = (row) => row, stem, problem }: RowTask): Task {
+export function rowTask({ name, hub, stem, problem }: RowTask): Task {
   const questionOf = (row: Row): Question => {
-    const value = uniform(row.value, row.where), { where } = row;
-    const prompt = promptOf({ value, where } as Line);
+    const { value, where } = row, prompt = promptOf(row);
     if (prompt.answer === undefined || prompt.answer.trim() === '') {
-      throw new DataError(`${where}: the row has no answer, and the task ${name} grades by one; its columns are ${columnList(row.value)}: name a split that has answers`);
+      throw new DataError(`${where}: the row has no answer, and the task ${name} grades by one; its columns are ${columnList(value)}: name a split that has answers`);
     }
     const question: Question = { ...prompt, answer: prompt.answer.trim(), task: name, ...(stem && value.prompt === undefined && { stem: stem(value) }) };
     const reason = problem(question);

@@ -137,7 +137,7 @@ function rankingReport(folder: RunFolder, name: string): RankingReport | null {
   const steps = folder.rows(`${name}/steps.jsonl`, (row) => ({ 'rewards/margins': number(row, 'rewards/margins'), 'rewards/accuracies': number(row, 'rewards/accuracies') }));
   return {
     ...measureIteration({ rankings, pairs, completions, scores, steps }),
-    kendallShares: shares(rankings.filter(({ skipped }) => skipped === undefined).map((r) => r.kendall_tau)),
+    kendallShares: shares(rankings.filter(({ skipped, one_judge }) => skipped === undefined && !one_judge).map((r) => r.kendall_tau)),
     examples: rankedPrompts(folder, name, rankings, pairs, questions),
   };
 }

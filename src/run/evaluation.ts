@@ -1,6 +1,7 @@
 /** Measuring one of a run's models on the recipe's tasks: `answers.jsonl` of its phase. */
 import type { AnswerRecord } from '../data/records.js';
 import { accuracyOf, normalised, type Accuracy } from '../evaluate/intervals.js';
+import { checkComparable } from '../evaluate/loglikelihood.js';
 import type { Question } from '../evaluate/task.js';
 import { TASKS, type TaskName } from '../evaluate/tasks.js';
 import type { RunContext } from './context.js';
@@ -33,24 +34,31 @@ function accuracyNote(answers: readonly AnswerRecord[]): string {
 
 /** The questions of all tasks, the same ones for every model of a run. */
 export async function chooseQuestions(recipe: Recipe): Promise<Question[]> {
-  const { seed, system_prompt: system, evaluate: { tasks, count, method } } = recipe;
-  const questions = await Promise.all(tasks.map(async (spec) => {
-    const { name, source } = parseTask(spec);
+  const { seed, system_prompt: system, evaluate: settings } = recipe;
+  const questions = await Promise.all(parseTasks(settings).map(({ name, source }) => TASKS[name].questions({ source, seed, count: settings.count === 0 ? undefined : settings.count })));
+  const all = questions.flat();
+  const twice = firstRepeated(all.map((question) => `${question.task} ${question.id}`));
+  if (twice !== undefined) throw new RunError('ERR_RECIPE', `evaluate.tasks: the question ${JSON.stringify(twice)} comes twice; name each task once.`);
+  if (settings.method === 'loglikelihood') all.forEach(checkComparable);
+  return all.map((question) => ({ ...question, prompt: withSystem(question.prompt, system) }));
+}
+
+type TaskSettings = Pick<Recipe['evaluate'], 'tasks' | 'count' | 'method'>;
+
+/** Where the tasks' questions come from; the built-in ones come from nowhere. */
+export function taskSources(settings: TaskSettings): string[] {
+  return parseTasks(settings).flatMap(({ name, source }) => source ?? TASKS[name].hub ?? []);
+}
+
+function parseTasks({ tasks, count, method }: TaskSettings): { name: TaskName; source: string | undefined }[] {
+  return tasks.map((spec) => {
+    const parsed = parseTask(spec), { name } = parsed;
     if (name === 'builtin' && count === 0) throw new RunError('ERR_RECIPE', 'evaluate.count: the built-in questions have no end; give how many are asked.');
     if (method === 'loglikelihood' && (name === 'builtin' || name === 'gsm8k')) {
       throw new RunError('ERR_RECIPE', `evaluate.method: the task ${name} has no choices to compare by log-likelihood; measure it with \`method: generate\`, or leave it out of evaluate.tasks.`);
     }
-    return TASKS[name].questions({ source, seed, count: count === 0 ? undefined : count });
-  }));
-  const all = questions.flat();
-  const twice = firstRepeated(all.map((question) => `${question.task} ${question.id}`));
-  if (twice !== undefined) throw new RunError('ERR_RECIPE', `evaluate.tasks: the question ${JSON.stringify(twice)} comes twice; name each task once.`);
-  return all.map((question) => ({ ...question, prompt: withSystem(question.prompt, system) }));
-}
-
-/** Where the tasks' questions come from; the built-in ones come from nowhere. */
-export function taskSources(tasks: readonly string[]): string[] {
-  return tasks.map(parseTask).flatMap(({ name, source }) => source ?? TASKS[name].hub ?? []);
+    return parsed;
+  });
 }
 
 /** `builtin`, `arc_easy` (its hub data set), `arc:path/to/test.jsonl`, or `siqa:hub:org/name:validation`. */

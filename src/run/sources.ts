@@ -11,5 +11,5 @@ export async function fetchSources(sources: readonly string[], options: Pick<Sou
 
 /** Where the rows of a run come from. */
 export function sourcesOf({ prompts, sft, pairs, evaluate }: Pick<Recipe, 'prompts' | 'sft' | 'pairs' | 'evaluate'>): string[] {
-  return [pairs.source ?? prompts.source, sft.enabled ? sft.source : [], taskSources(evaluate.tasks)].flat();
+  return [pairs.source ?? prompts.source, sft.enabled ? sft.source : [], taskSources(evaluate)].flat();
 }

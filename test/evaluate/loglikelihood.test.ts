@@ -83,7 +83,7 @@ describe('encodeChoices', () => {
     const { choices: _choices, ...open } = question, { stem: _stem, ...told } = question;
     expect(() => encodeChoices(open, language, false, 112)).toThrow('the question "arc-01" of arc_easy has no choices to compare by log-likelihood; use the method generate for it');
     expect(() => encodeChoices(told, language, false, 112)).toThrow('has no column "question"');
-    expect(() => encodeChoices(question, language, false, 1)).toThrow('has 5 tokens and the model\'s context holds 1');
+    expect(() => encodeChoices(question, language, false, 1)).toThrow('has 8 tokens and the model\'s context holds 1');
   });
 });
 

@@ -118,7 +118,7 @@ describe('sources', () => {
   it('may hide SIQA’s labels, or have a wrong one', async () => {
     const row = CASES.siqa.hub[0]!;
     await expect(TASKS.siqa.questions({ source: await file([{ ...row, label: '' }]) })).rejects.toThrow('has no answer');
-    await expect(TASKS.siqa.questions({ source: await file([{ ...row, label: '4' }]) })).rejects.toThrow('line 1: "label" must be 1, 2 or 3, but is "4"');
+    await expect(TASKS.siqa.questions({ source: await file([{ ...row, label: '4' }]) })).rejects.toThrow('line 1: the answer "4" is not among the labels A, B, C');
   });
 });
 

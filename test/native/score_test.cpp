@@ -98,11 +98,15 @@ CHECK_CASE("score: bad requests are refused by group before any work") {
                run(fine, check::tiny_tokens(1000, 6)));
 }
 
-CHECK_CASE("score: a sequence as long as the context is scored") {
+CHECK_CASE("score: a sequence as long as the context, and one token more, which is predicted and not read, is scored") {
   const Transformer model = check::tiny_model();
   ScoringRequest request;
-  request.groups.push_back({check::tiny_tokens(60, 1), {check::tiny_tokens(4, 2)}});
-  CHECK(score(model, request, {}, Cancel()).sums.size() == 1);
+  request.groups.push_back({check::tiny_tokens(60, 1), {check::tiny_tokens(4, 2), check::tiny_tokens(5, 2)}});
+  const ScoringResult result = score(model, request, {}, Cancel());
+  CHECK(result.sums.size() == 2);
+  for (int i = 0; i < 4; ++i) CHECK(std::abs(result.token_logprobs[i] - result.token_logprobs[4 + i]) < 1e-4);
+  request.groups.push_back({check::tiny_tokens(60, 1), {check::tiny_tokens(6, 2)}});
+  CHECK_THROWS(invalid_argument, "[score] prompt 1 with completion 0 has 66 tokens, the model's context is 64", score(model, request, {}, Cancel()));
 }
 
 CHECK_CASE("score: a cancelled request stops between batches") {

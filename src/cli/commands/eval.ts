@@ -38,10 +38,10 @@ export function addEval(program: Command, cli: Cli): void {
 }
 
 async function answers(flags: Flags, cli: Cli): Promise<AnswerRecord[]> {
-  const settings = settingsFrom(flags, KEYS, 'evaluate');
-  const tasks = flags.task.length > 0 ? flags.task : ['builtin'];
-  await fetchData(taskSources(tasks), cli);
-  const questions = await chooseQuestions({ ...settings, evaluate: { ...settings.evaluate, tasks } });
+  const given = settingsFrom(flags, KEYS, 'evaluate');
+  const settings = { ...given, evaluate: { ...given.evaluate, tasks: flags.task.length > 0 ? flags.task : ['builtin'] } };
+  await fetchData(taskSources(settings.evaluate), cli);
+  const questions = await chooseQuestions(settings);
   const request = evaluateSettings(settings);
   return withModel(settings.model, settings, cli, async (language) => {
     const policy = { language, model: language.model };
