@@ -189,7 +189,7 @@ Napi::Value from_info(Napi::Env env, const ModelInfo& info) {
   out["numKvHeads"] = count(env, config.num_kv_heads);
   out["headDim"] = count(env, config.head_dim);
   out["intermediateSize"] = count(env, config.intermediate_size);
-  out["maxPositionEmbeddings"] = count(env, config.max_position_embeddings);
+  out["maxPositionEmbeddings"] = count(env, config.context());
   out["tieWordEmbeddings"] = config.tie_word_embeddings;
   out["bosTokenId"] = config.bos_token_id < 0 ? env.Null() : count(env, config.bos_token_id);
   Napi::Array eos = Napi::Array::New(env);

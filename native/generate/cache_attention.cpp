@@ -2,12 +2,12 @@
 
 namespace cream {
 
-Tensor PrefillAttention::attend(int64_t layer, const Tensor& q, const Tensor& k, const Tensor& v) {
+Tensor PrefillAttention::attend(const AttentionLayer& layer, const Tensor& q, const Tensor& k, const Tensor& v) {
   for (size_t i = 0; i < segments_.size(); ++i) {
     const Segment& s = segments_[i];
-    blocks_[i]->write(layer, 0, k.narrow(0, s.start, s.length), v.narrow(0, s.start, s.length));
+    blocks_[i]->write(layer.index, 0, k.narrow(0, s.start, s.length), v.narrow(0, s.start, s.length));
   }
-  return ops::packed_attention(q, k, v, segments_);
+  return ops::packed_attention(q, k, v, segments_, layer.kind);
 }
 
 DecodeAttention::DecodeAttention(std::vector<Row*> rows, int64_t kv_heads) : rows_(std::move(rows)), sources_(rows_.size()), kv_heads_(kv_heads) {
@@ -21,7 +21,7 @@ DecodeAttention::DecodeAttention(std::vector<Row*> rows, int64_t kv_heads) : row
   }
 }
 
-Tensor DecodeAttention::attend(int64_t layer, const Tensor& q, const Tensor& k, const Tensor& v) {
+Tensor DecodeAttention::attend(const AttentionLayer& layer, const Tensor& q, const Tensor& k, const Tensor& v) {
   // Within a row the heads are contiguous; rows may be strided, as k and v are slices of one projection.
   const auto row_of = [](const Tensor& t, size_t i) {
     return static_cast<const char*>(t.const_data_ptr()) + i * t.stride(0) * t.element_size();
@@ -29,13 +29,13 @@ Tensor DecodeAttention::attend(int64_t layer, const Tensor& q, const Tensor& k, 
   for (size_t i = 0; i < rows_.size(); ++i) {
     const KvBlock& shared = *rows_[i]->prefill->cache;
     KvBlock& own = *rows_[i]->own;
-    own.write_row(layer, own.length, row_of(k, i), row_of(v, i));
-    sources_[i].shared_keys = shared.keys_data(layer);
-    sources_[i].shared_values = shared.values_data(layer);
-    sources_[i].own_keys = own.keys_data(layer);
-    sources_[i].own_values = own.values_data(layer);
+    own.write_row(layer.index, own.length, row_of(k, i), row_of(v, i));
+    sources_[i].shared_keys = shared.keys_data(layer.index);
+    sources_[i].shared_values = shared.values_data(layer.index);
+    sources_[i].own_keys = own.keys_data(layer.index);
+    sources_[i].own_values = own.values_data(layer.index);
   }
-  return ops::decode_attention(q, sources_, kv_heads_);
+  return ops::decode_attention(q, sources_, kv_heads_, layer.kind);
 }
 
 }  // namespace cream

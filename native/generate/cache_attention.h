@@ -13,7 +13,7 @@ namespace cream {
 class PrefillAttention : public Attention {
  public:
   PrefillAttention(const std::vector<Segment>& segments, std::vector<KvBlock*> blocks) : segments_(segments), blocks_(std::move(blocks)) {}
-  Tensor attend(int64_t layer, const Tensor& q, const Tensor& k, const Tensor& v) override;
+  Tensor attend(const AttentionLayer& layer, const Tensor& q, const Tensor& k, const Tensor& v) override;
 
  private:
   const std::vector<Segment>& segments_;
@@ -24,7 +24,7 @@ class PrefillAttention : public Attention {
 class DecodeAttention : public Attention {
  public:
   DecodeAttention(std::vector<Row*> rows, int64_t kv_heads);
-  Tensor attend(int64_t layer, const Tensor& q, const Tensor& k, const Tensor& v) override;
+  Tensor attend(const AttentionLayer& layer, const Tensor& q, const Tensor& k, const Tensor& v) override;
 
  private:
   std::vector<Row*> rows_;

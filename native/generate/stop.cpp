@@ -7,7 +7,7 @@
 
 namespace cream {
 
-StopRule::StopRule(const ModelConfig& config, const GenerationRequest& request) : request_(request), context_(config.max_position_embeddings) {
+StopRule::StopRule(const ModelConfig& config, const GenerationRequest& request) : request_(request), context_(config.context()) {
   for (const std::string& text : request.sampling.stop_strings) {
     if (text.empty()) throw Error(ErrorCode::invalid_argument, "[generate] a stop string is empty: every text contains it.");
     longest_stop_string_ = std::max(longest_stop_string_, text.size());

@@ -1,8 +1,10 @@
 // Three GEMMs a chunk: logits = H·Wᵀ in fp32; then, with dZ the gradient of the logits rounded to the compute dtype,
-// dH = dZ·W and dW += dZᵀ·H. The log-sum-exp and the softmax are fp32, dW is accumulated in fp32 over the chunks.
+// dH = dZ·W and dW += dZᵀ·H. Where the head caps its logits, dZ is the gradient before the cap. The log-sum-exp and the softmax are fp32, dW is accumulated in fp32 over the chunks.
 #include "loss/head_chunk.h"
 
 #include <utility>
+
+#include "ops/softcap/op.h"
 
 namespace cream {
 
@@ -14,8 +16,10 @@ HeadChunk::HeadChunk(Tensor hidden, const Linear& head, Tensor targets)
 
 Tensor HeadChunk::backward(const Tensor& coefficient, Tensor& head_gradient) {
   const auto dtype = hidden_.scalar_type();
-  const Tensor d_logits =
-      ops::token_logprob_gradient(std::exchange(logits_, {}), token_.logsumexp, targets_, coefficient, dtype);  // [n, vocab]
+  const Tensor slope = head_.softcap != 0 ? ops::softcap_slope(logits_, head_.softcap) : Tensor();  // [n, vocab]; before the logits are used up
+  Tensor d_logits = ops::token_logprob_gradient(std::exchange(logits_, {}), token_.logsumexp, targets_, coefficient,
+                                                slope.defined() ? at::kFloat : dtype);  // [n, vocab]
+  if (slope.defined()) d_logits = d_logits.mul_(slope).to(dtype);
   if (dtype == at::kFloat) {
     head_gradient.addmm_(d_logits.t(), hidden_);
   } else {

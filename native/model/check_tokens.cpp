@@ -20,9 +20,11 @@ void check_tokens(const ModelConfig& config, const Tokens& tokens, const std::st
 }
 
 void check_length(const ModelConfig& config, int64_t length, const std::string& what, const std::string& advice, int64_t room) {
-  if (length + room <= config.max_position_embeddings) return;
+  if (length + room <= config.context()) return;
+  const bool depends = config.rope.type == "longrope" || config.rope.type == "dynamic";
+  const std::string why = depends ? " (in longer sequences its " + config.rope.type + " RoPE would have other frequencies, which this engine keeps fixed)" : "";
   throw Error(ErrorCode::invalid_argument, what + " has " + with_commas(length) + " tokens, the model's context is " +
-                                               with_commas(config.max_position_embeddings) + ": " + advice + ".");
+                                               with_commas(config.context()) + why + ": " + advice + ".");
 }
 
 }  // namespace cream

@@ -41,8 +41,8 @@ int64_t packed_rows(const Tokens& prompt, const std::vector<const Tokens*>& comp
   return rows;
 }
 
-Tensor PackedAttention::attend(int64_t layer, const Tensor& q, const Tensor& k, const Tensor& v) {
-  return ops::packed_attention(q, k, v, segments_);
+Tensor PackedAttention::attend(const AttentionLayer& layer, const Tensor& q, const Tensor& k, const Tensor& v) {
+  return ops::packed_attention(q, k, v, segments_, layer.kind);
 }
 
 }  // namespace cream

@@ -40,7 +40,7 @@ int64_t packed_rows(const Tokens& prompt, const std::vector<const Tokens*>& comp
 class PackedAttention : public Attention {
  public:
   explicit PackedAttention(const std::vector<Segment>& segments) : segments_(segments) {}
-  Tensor attend(int64_t layer, const Tensor& q, const Tensor& k, const Tensor& v) override;
+  Tensor attend(const AttentionLayer& layer, const Tensor& q, const Tensor& k, const Tensor& v) override;
 
  private:
   const std::vector<Segment>& segments_;

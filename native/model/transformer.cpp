@@ -1,6 +1,8 @@
-// A Llama-style decoder, pre-norm: x += out(attend(rope(qkv(norm(x))))); x += down(swiglu(gate_up(norm(x)))).
-// Touvron et al. 2023; the numbers of Hugging Face's LlamaForCausalLM in float32. In bfloat16 RoPE's cos and sin stay float32,
-// where Hugging Face rounds them. Rows are independent of each other everywhere but in `attend`.
+// A decoder, pre-norm: x += out(attend(rope(qkv(norm(x))))); x += down(f(gate)·up of gate_up(norm(x))). Touvron et al. 2023.
+// What a family adds (biases, norms on queries and keys or on what a block returns, windows, caps) is in the config and shows here
+// as a tensor that is defined or not; a plain Llama takes none of these steps.
+// The numbers of Hugging Face's …ForCausalLM in float32. In bfloat16 RoPE's cos and sin stay float32, where Hugging Face rounds
+// them. Rows are independent of each other everywhere but in `attend`.
 #include "model/transformer.h"
 
 #include "ops/rms_norm/op.h"
@@ -11,9 +13,14 @@
 namespace cream {
 
 Transformer::Transformer(ModelConfig config, Weights weights)
-    : config_(std::move(config)),
-      weights_(std::move(weights)),
-      rope_(make_rope_table(config_, config_.max_position_embeddings)) {}
+    : config_(std::move(config)), weights_(std::move(weights)), rope_(make_rope_table(config_.rope, config_, config_.context())) {
+  if (config_.local_rope) local_rope_ = make_rope_table(*config_.local_rope, config_, config_.context());
+  for (int64_t i = 0; i < config_.num_layers; ++i) {
+    // A window that holds the whole context hides nothing.
+    const bool slides = config_.layer(i).sliding && config_.sliding_window < config_.context();
+    attention_.push_back({i, {config_.attention_scale(), config_.attention_softcap, slides ? config_.sliding_window : 0}});
+  }
+}
 
 at::ScalarType Transformer::dtype() const { return weights_.embedding.weight.scalar_type(); }
 
@@ -24,36 +31,64 @@ Tensor Transformer::forward(const Rows& rows, Attention& attention) const {
   return final_norm(x);
 }
 
-Tensor Transformer::embed(const Tensor& tokens) const { return at::embedding(weights_.embedding.weight, tokens); }
+Tensor Transformer::embed(const Tensor& tokens) const {
+  const Tensor rows = at::embedding(weights_.embedding.weight, tokens);
+  return config_.scaled_embedding ? rows * embedding_scale() : rows;
+}
+
+double Transformer::embedding_scale() const {
+  if (!config_.scaled_embedding) return 1;
+  return at::scalar_tensor(std::sqrt(static_cast<double>(config_.hidden_size)), at::kFloat).to(dtype()).item<double>();
+}
 
 Tensor Transformer::layer(int64_t index, const Tensor& x, const RotaryRows& rotary, Attention& attention) const {
   const LayerWeights& w = weights_.layers[index];
-  const int64_t tokens = x.size(0), heads = config_.num_heads, kv_heads = config_.num_kv_heads, d = config_.head_dim;
-  const int64_t rotated = config_.q_size() + config_.kv_size();
+  const int64_t tokens = x.size(0), rotated = config_.q_size() + config_.kv_size();
 
-  const Tensor qkv = ops::linear(ops::rms_norm(x, w.input_norm, config_.rms_norm_eps), w.qkv);  // [tokens, q + 2·kv]
-  const Tensor qk = ops::rope(qkv.narrow(1, 0, rotated).view({tokens, heads + kv_heads, d}), rotary.cos, rotary.sin);
-  const Tensor v = qkv.narrow(1, rotated, config_.kv_size()).view({tokens, kv_heads, d});
-  const Tensor attended = attention.attend(index, qk.narrow(1, 0, heads), qk.narrow(1, heads, kv_heads), v);
-  const Tensor h = ops::linear(attended, w.out).add_(x);  // [tokens, hidden]
+  const Tensor qkv = ops::linear(norm(x, w.input_norm), w.qkv);  // [tokens, q + 2·kv]
+  const auto [q, k] = queries_and_keys(index, qkv.narrow(1, 0, rotated), rotary);
+  const Tensor v = qkv.narrow(1, rotated, config_.kv_size()).view({tokens, config_.num_kv_heads, config_.head_dim});
+  Tensor attended = ops::linear(attention.attend(attention_[index], q, k, v), w.out);  // [tokens, hidden]
+  if (w.attention_out_norm.defined()) attended = norm(attended, w.attention_out_norm);
+  const Tensor h = attended.add_(x);
 
-  const Tensor gate_up = ops::linear(ops::rms_norm(h, w.post_norm, config_.rms_norm_eps), w.gate_up);  // [tokens, 2·intermediate]
-  return ops::linear(ops::swiglu(gate_up), w.down).add_(h);
+  const Tensor gate_up = ops::linear(norm(h, w.post_norm), w.gate_up);  // [tokens, 2·intermediate]
+  Tensor y = ops::linear(ops::swiglu(gate_up, config_.activation), w.down);
+  if (w.mlp_out_norm.defined()) y = norm(y, w.mlp_out_norm);
+  return y.add_(h);
 }
 
-Tensor Transformer::final_norm(const Tensor& x) const { return ops::rms_norm(x, weights_.final_norm, config_.rms_norm_eps); }
+// qk [tokens, q + kv] → q [tokens, heads, head_dim], k [tokens, kv_heads, head_dim], normed and turned as the layer's kind has it.
+std::pair<Tensor, Tensor> Transformer::queries_and_keys(int64_t index, const Tensor& qk, const RotaryRows& rotary) const {
+  const LayerWeights& w = weights_.layers[index];
+  const LayerKind kind = config_.layer(index);
+  const int64_t tokens = qk.size(0), heads = config_.num_heads, kv_heads = config_.num_kv_heads, d = config_.head_dim;
+  const bool local = kind.sliding && rotary.local_cos.defined();
+  const Tensor &cos = local ? rotary.local_cos : rotary.cos, &sin = local ? rotary.local_sin : rotary.sin;
+  Tensor both = qk.view({tokens, heads + kv_heads, d});
+  if (!w.q_norm.defined()) {
+    if (kind.rope) both = ops::rope(both, cos, sin);
+    return {both.narrow(1, 0, heads), both.narrow(1, heads, kv_heads)};
+  }
+  const auto prepare = [&](const Tensor& x, const Tensor& weight) {
+    const Tensor normed = norm(x.reshape({-1, d}), weight).view({tokens, -1, d});
+    return kind.rope ? ops::rope(normed, cos, sin) : normed;
+  };
+  return {prepare(both.narrow(1, 0, heads), w.q_norm), prepare(both.narrow(1, heads, kv_heads), w.k_norm)};
+}
+
+Tensor Transformer::norm(const Tensor& x, const Tensor& weight) const {
+  return ops::rms_norm(x, weight, config_.rms_norm_eps, config_.norm_offset);
+}
+
+Tensor Transformer::final_norm(const Tensor& x) const { return norm(x, weights_.final_norm); }
 
 RotaryRows Transformer::rotary(const Tensor& positions) const {
-  return {rope_.cos.index_select(0, positions), rope_.sin.index_select(0, positions)};
-}
-
-RopeTable make_rope_table(const ModelConfig& config, int64_t positions) {
-  const auto f32 = at::TensorOptions().dtype(at::kFloat);
-  const Tensor exponent = at::arange(0, config.head_dim, 2, f32).div(static_cast<double>(config.head_dim));
-  const Tensor inv_freq = at::pow(at::Scalar(config.rope_theta), exponent).reciprocal();  // [head_dim / 2]
-  const Tensor angles = at::outer(at::arange(positions, f32), inv_freq);                  // [positions, head_dim / 2]
-  const Tensor both = at::cat({angles, angles}, 1);
-  return {both.cos(), both.sin()};
+  RotaryRows rows{rope_.cos.index_select(0, positions), rope_.sin.index_select(0, positions), {}, {}};
+  if (!local_rope_.cos.defined()) return rows;
+  rows.local_cos = local_rope_.cos.index_select(0, positions);
+  rows.local_sin = local_rope_.sin.index_select(0, positions);
+  return rows;
 }
 
 }  // namespace cream

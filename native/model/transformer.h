@@ -9,17 +9,22 @@
 #include <vector>
 
 #include "model/config.h"
+#include "model/rope_table.h"
+#include "ops/attention/op.h"
 #include "ops/linear/op.h"
 #include "support/torch.h"
 
 namespace cream {
 
 // Projections that read the same input are stored as one matrix, so they run as one GEMM.
+// What a family lacks is undefined: biases, and the norms after the first four lines.
 struct LayerWeights {
   Tensor input_norm;  // [hidden]
   Linear qkv;         // [q_size + 2·kv_size, hidden]: rows of q, then k, then v
   Linear out;         // [hidden, q_size]
-  Tensor post_norm;   // [hidden]
+  Tensor post_norm;   // [hidden], before the MLP
+  Tensor q_norm, k_norm;                     // [head_dim]
+  Tensor attention_out_norm, mlp_out_norm;   // [hidden], on what attention and MLP return
   Linear gate_up;     // [2·intermediate, hidden]: rows of gate, then up
   Linear down;        // [hidden, intermediate]
 };
@@ -42,15 +47,16 @@ struct Weights {
 // config does not ask for: the reader has checked the file, so a mismatch here is a bug.
 Weights weights_from(const ModelConfig& config, std::vector<std::pair<std::string, Tensor>>&& tensors);
 
-// cos and sin of every position: [max_positions, head_dim], fp32, rotate-half layout (Hugging Face's).
-struct RopeTable {
-  Tensor cos, sin;
-};
-RopeTable make_rope_table(const ModelConfig& config, int64_t positions);
-
 // The tables' rows for the positions of a batch; a layer picks those of its kind.
 struct RotaryRows {
-  Tensor cos, sin;  // [tokens, head_dim] fp32
+  Tensor cos, sin;              // [tokens, turned] fp32, see model/rope_table.h
+  Tensor local_cos, local_sin;  // of sliding layers, where they differ; else undefined
+};
+
+// One layer as attention sees it. Owned by the transformer, which outlives every graph made with it.
+struct AttentionLayer {
+  int64_t index = 0;
+  AttentionKind kind;
 };
 
 // What the keys and values of a layer are, and who sees whom.
@@ -58,7 +64,7 @@ class Attention {
  public:
   virtual ~Attention() = default;
   // q [tokens, heads, head_dim], k and v [tokens, kv_heads, head_dim], after RoPE → [tokens, heads·head_dim].
-  virtual Tensor attend(int64_t layer, const Tensor& q, const Tensor& k, const Tensor& v) = 0;
+  virtual Tensor attend(const AttentionLayer& layer, const Tensor& q, const Tensor& k, const Tensor& v) = 0;
 };
 
 // Rows of a packed batch: `tokens` long, sequences one behind the other, no padding.
@@ -83,11 +89,16 @@ class Transformer {
   // All blocks and the final norm: → [tokens, hidden]. The head is applied by the callers, on the rows that need it.
   Tensor forward(const Rows& rows, Attention& attention) const;
   RotaryRows rotary(const Tensor& positions) const;
+  double embedding_scale() const;  // what embed() multiplies the rows by, rounded to the model's dtype as transformers does
 
  private:
+  Tensor norm(const Tensor& x, const Tensor& weight) const;  // over the last dimension
+  std::pair<Tensor, Tensor> queries_and_keys(int64_t index, const Tensor& qk, const RotaryRows& rotary) const;
+
   ModelConfig config_;
   Weights weights_;
-  RopeTable rope_;  // every position of the context
+  std::vector<AttentionLayer> attention_;
+  RopeTable rope_, local_rope_;  // every position of the context; local: undefined where all layers share one
 };
 
 }  // namespace cream

@@ -11,20 +11,29 @@ namespace {
 
 // The order of the story: embedding, each layer from its input to its output, final norm, head.
 template <class W, class Visit>
-void visit_parameters(W& weights, bool tied, Visit&& visit) {
+void visit_parameters(W& weights, const ModelConfig& config, Visit&& visit) {
   visit("embedding", weights.embedding.weight);
   for (size_t i = 0; i < weights.layers.size(); ++i) {
     auto& layer = weights.layers[i];
     const std::string prefix = "layers." + std::to_string(i) + ".";
+    const auto where = [&](bool present, const char* name, auto& tensor) { if (present) visit(prefix + name, tensor); };
     visit(prefix + "input_norm", layer.input_norm);
     visit(prefix + "qkv", layer.qkv.weight);
+    where(config.qkv_bias, "qkv_bias", layer.qkv.bias);
+    where(config.qk_norm, "q_norm", layer.q_norm);
+    where(config.qk_norm, "k_norm", layer.k_norm);
     visit(prefix + "out", layer.out.weight);
+    where(config.output_bias, "out_bias", layer.out.bias);
+    where(config.block_norms, "attention_out_norm", layer.attention_out_norm);
     visit(prefix + "post_norm", layer.post_norm);
     visit(prefix + "gate_up", layer.gate_up.weight);
+    where(config.mlp_bias, "gate_up_bias", layer.gate_up.bias);
     visit(prefix + "down", layer.down.weight);
+    where(config.mlp_bias, "down_bias", layer.down.bias);
+    where(config.block_norms, "mlp_out_norm", layer.mlp_out_norm);
   }
   visit("final_norm", weights.final_norm);
-  if (!tied) visit("head", weights.head.weight);
+  if (!config.tie_word_embeddings) visit("head", weights.head.weight);
 }
 
 std::vector<int64_t> expected_shape(const ModelConfig& config, const std::string& name) {
@@ -34,7 +43,10 @@ std::vector<int64_t> expected_shape(const ModelConfig& config, const std::string
   if (part == "out") return {config.hidden_size, config.q_size()};
   if (part == "gate_up") return {2 * config.intermediate_size, config.hidden_size};
   if (part == "down") return {config.hidden_size, config.intermediate_size};
-  return {config.hidden_size};  // the norms
+  if (part == "qkv_bias") return {config.q_size() + 2 * config.kv_size()};
+  if (part == "gate_up_bias") return {2 * config.intermediate_size};
+  if (part == "q_norm" || part == "k_norm") return {config.head_dim};
+  return {config.hidden_size};  // the other norms and biases
 }
 
 // The matrices that a forward pass multiplies by; the embedding is only looked up.
@@ -53,7 +65,7 @@ void visit_matrices(Weights& weights, Visit&& visit) {
 
 std::vector<std::pair<std::string, Tensor*>> Weights::parameters(const ModelConfig& config) {
   std::vector<std::pair<std::string, Tensor*>> all;
-  visit_parameters(*this, config.tie_word_embeddings, [&](const std::string& name, Tensor& tensor) { all.emplace_back(name, &tensor); });
+  visit_parameters(*this, config, [&](const std::string& name, Tensor& tensor) { all.emplace_back(name, &tensor); });
   return all;
 }
 
@@ -72,7 +84,7 @@ Weights weights_from(const ModelConfig& config, std::vector<std::pair<std::strin
 
   Weights weights;
   weights.layers.resize(config.num_layers);
-  visit_parameters(weights, config.tie_word_embeddings, [&](const std::string& name, Tensor& parameter) {
+  visit_parameters(weights, config, [&](const std::string& name, Tensor& parameter) {
     auto found = by_name.extract(name);
     if (found.empty()) throw Error(ErrorCode::internal, "[model] parameter " + name + " is missing.");
     const auto shape = expected_shape(config, name);
@@ -85,6 +97,7 @@ Weights weights_from(const ModelConfig& config, std::vector<std::pair<std::strin
   });
   if (!by_name.empty()) throw Error(ErrorCode::internal, "[model] parameter " + by_name.begin()->first + " is not part of this model.");
   if (config.tie_word_embeddings) weights.head.weight = weights.embedding.weight;
+  weights.head.softcap = config.final_softcap;
   weights.pack();
   return weights;
 }

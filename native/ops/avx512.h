@@ -49,6 +49,22 @@ inline __m512 exp16(__m512 x) {
   return _mm512_maskz_scalef_ps(alive, p, n);
 }
 
+// tanh(x) within a few ulp: Cephes' odd polynomial below 0.625, 1 − 2/(e^{2|x|} + 1) with x's sign above.
+inline __m512 tanh16(__m512 x) {
+  const __m512 one = _mm512_set1_ps(1.0f), size = _mm512_abs_ps(x), square = _mm512_mul_ps(x, x);
+  __m512 p = _mm512_set1_ps(-5.70498872745e-3f);
+  p = _mm512_fmadd_ps(p, square, _mm512_set1_ps(2.06390887954e-2f));
+  p = _mm512_fmadd_ps(p, square, _mm512_set1_ps(-5.37397155531e-2f));
+  p = _mm512_fmadd_ps(p, square, _mm512_set1_ps(1.33314422036e-1f));
+  p = _mm512_fmadd_ps(p, square, _mm512_set1_ps(-3.33332819422e-1f));
+  const __m512 small = _mm512_fmadd_ps(_mm512_mul_ps(p, square), x, x);
+  const __m512 grown = exp16(_mm512_min_ps(_mm512_add_ps(size, size), _mm512_set1_ps(60.0f)));
+  const __m512 large = _mm512_sub_ps(one, _mm512_div_ps(_mm512_set1_ps(2.0f), _mm512_add_ps(grown, one)));
+  const __m512 signed_large = _mm512_or_ps(large, _mm512_and_ps(x, _mm512_set1_ps(-0.0f)));
+  return _mm512_mask_blend_ps(_mm512_cmp_ps_mask(size, _mm512_set1_ps(0.625f), _CMP_GE_OQ), small, signed_large);
+}
+inline __m512 softcap16(__m512 x, float c) { return _mm512_mul_ps(_mm512_set1_ps(c), tanh16(_mm512_div_ps(x, _mm512_set1_ps(c)))); }
+
 // exp(x) for x ≤ 0 in double; 0 below −708 and for −inf. Taylor to degree 11 on |r| ≤ ln2/2: relative error below 1e-14.
 inline __m512d exp8(__m512d x) {
   const __m512d n = _mm512_roundscale_pd(_mm512_mul_pd(x, _mm512_set1_pd(1.4426950408889634074)), _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);

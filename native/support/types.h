@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "support/activation.h"
 #include "support/error.h"
 
 namespace cream {

@@ -12,7 +12,7 @@ namespace cream {
 class TrainingAttention : public Attention {
  public:
   explicit TrainingAttention(const std::vector<Segment>& segments) : segments_(segments) {}
-  Tensor attend(int64_t layer, const Tensor& q, const Tensor& k, const Tensor& v) override;
+  Tensor attend(const AttentionLayer& layer, const Tensor& q, const Tensor& k, const Tensor& v) override;
 
  private:
   const std::vector<Segment>& segments_;

@@ -49,7 +49,7 @@ double Backward::run(const PackedBatch& batch, const HeadLoss& loss, const Cance
     backward_layer(i, std::move(activations[i]), batch, rows, d_x);
   }
   // The lookup's gradient, summed in fp32: a token occurs many times in a batch.
-  optimizer_.entry("embedding").gradient.index_add_(0, rows.tokens, d_x.to(at::kFloat));
+  optimizer_.entry("embedding").gradient.index_add_(0, rows.tokens, d_x.to(at::kFloat), model_.embedding_scale());
   return value;
 }
 

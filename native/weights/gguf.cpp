@@ -199,6 +199,18 @@ void place_tensors(std::vector<TensorInfo>& tensors, uint64_t table_end, uint64_
   check_extents(tensors, std::min(data_begin, size), size, false, source);
 }
 
+std::vector<float> read_rope_freqs(const std::vector<TensorInfo>& tensors, const uint8_t* data, const std::string& source) {
+  for (const TensorInfo& info : tensors) {
+    if (info.name != "rope_freqs.weight") continue;
+    if (info.dtype != "F32" || info.shape.size() != 1 || info.shape[0] > ConfigLimits::head_dim)
+      bad_file(source, "the tensor \"rope_freqs.weight\" is no short list of 32-bit numbers.");
+    std::vector<float> values(static_cast<size_t>(info.shape[0]));
+    std::memcpy(values.data(), data + info.offset, values.size() * sizeof(float));
+    return values;
+  }
+  return {};
+}
+
 class Reader : public GgufReader {
  public:
   explicit Reader(const std::string& path) : file_(path), header_(parse_gguf(file_.data(), file_.size(), path)) {}
@@ -212,14 +224,19 @@ class Reader : public GgufReader {
     if (!info) bad_file(file_.path(), "there is no tensor " + quote(name) + ".");
     const ElementType& type = convertible_type(*info, file_.path());
     const int64_t columns = info->shape.back(), rows = out.numel() / columns;
-    convert_rows(type, file_.data() + info->offset, out, rows, columns, row_order(name, rows));
+    // llama.cpp's converter adds 1 to Gemma's norms. The sum was rounded to fp32 there; undone in fp32, before any rounding to bf16.
+    const double offset = name.ends_with("_norm.weight") ? header_.config.norm_offset : 0;
+    if (offset == 0) return convert_rows(type, file_.data() + info->offset, out, rows, columns, row_order(name, rows));
+    const Tensor wide = at::empty(out.sizes(), out.options().dtype(at::kFloat));
+    convert_rows(type, file_.data() + info->offset, wide, rows, columns, nullptr);
+    out.copy_(wide.sub(offset));
   }
 
  private:
   // llama.cpp rotates neighbours (2i, 2i+1), Hugging Face halves (i, i + head_dim/2), so its converter interleaves the
-  // rows of q and k within each head. Undone here: row h·d + j·d/2 + i of ours is row h·d + 2i + j of the file.
+  // rows of q and k within each head (of Llama alone: the other families it rotates by halves). Undone here: row h·d + j·d/2 + i of ours is row h·d + 2i + j of the file.
   std::function<int64_t(int64_t)> row_order(const std::string& name, int64_t rows) const {
-    if (!name.ends_with(".attn_q.weight") && !name.ends_with(".attn_k.weight")) return nullptr;
+    if (header_.config.model_type != "llama" || (!name.ends_with(".attn_q.weight") && !name.ends_with(".attn_k.weight"))) return nullptr;
     const int64_t d = header_.config.head_dim;
     if (rows % d != 0) bad_file(file_.path(), "the tensor " + quote(name) + " is no whole number of heads.");
     return [d](int64_t row) {
@@ -250,7 +267,7 @@ GgufHeader parse_gguf(const uint8_t* data, size_t size, const std::string& sourc
   GgufHeader out;
   for (uint64_t i = 0; i < tensors; ++i) out.tensors.push_back(parse_tensor(cursor, source));
   place_tensors(out.tensors, cursor.at(), size, read_alignment(metadata, source), source);
-  out.config = config_from_gguf(metadata, out.tensors, source);
+  out.config = config_from_gguf(metadata, out.tensors, read_rope_freqs(out.tensors, data, source), source);
   out.metadata_json = std::move(metadata.json);
   return out;
 }

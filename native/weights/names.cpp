@@ -9,26 +9,66 @@ Parameter plain(std::string name, std::string huggingface, std::string gguf, std
 }
 
 Parameter joined(std::string name, std::vector<Part> parts) {
-  int64_t rows = 0;
-  for (const Part& part : parts) rows += part.shape[0];
-  return {std::move(name), {rows, parts[0].shape[1]}, std::move(parts)};
+  std::vector<int64_t> shape = parts[0].shape;
+  for (size_t i = 1; i < parts.size(); ++i) shape[0] += parts[i].shape[0];
+  return {std::move(name), std::move(shape), std::move(parts)};
 }
 
+// The names of one layer's tensors in both formats.
+struct LayerNames {
+  std::string ours, huggingface, gguf;
+  explicit LayerNames(int64_t index)
+      : ours("layers." + std::to_string(index) + "."),
+        huggingface("model.layers." + std::to_string(index) + "."),
+        gguf("blk." + std::to_string(index) + ".") {}
+  Part part(const char* theirs, const char* gg, const char* kind, std::vector<int64_t> shape) const {
+    return {huggingface + theirs + "." + kind, gguf + gg + "." + kind, std::move(shape)};
+  }
+};
+
 void add_layer(std::vector<Parameter>& out, const ModelConfig& c, int64_t index) {
-  const std::string i = std::to_string(index), ours = "layers." + i + ".", hf = "model.layers." + i + ".", gg = "blk." + i + ".";
+  const LayerNames names(index);
   const int64_t hidden = c.hidden_size, middle = c.intermediate_size;
-  const auto part = [&](const char* theirs, const char* gguf, int64_t rows, int64_t columns) {
-    return Part{hf + theirs + ".weight", gg + gguf + ".weight", {rows, columns}};
+  const auto norm = [&](const char* ours, const char* theirs, const char* gguf, int64_t size) {
+    out.push_back(joined(names.ours + ours, {names.part(theirs, gguf, "weight", {size})}));
   };
-  out.push_back(plain(ours + "input_norm", hf + "input_layernorm.weight", gg + "attn_norm.weight", {hidden}));
-  out.push_back(joined(ours + "qkv", {part("self_attn.q_proj", "attn_q", c.q_size(), hidden),
-                                      part("self_attn.k_proj", "attn_k", c.kv_size(), hidden),
-                                      part("self_attn.v_proj", "attn_v", c.kv_size(), hidden)}));
-  out.push_back(joined(ours + "out", {part("self_attn.o_proj", "attn_output", hidden, c.q_size())}));
-  out.push_back(plain(ours + "post_norm", hf + "post_attention_layernorm.weight", gg + "ffn_norm.weight", {hidden}));
-  out.push_back(joined(ours + "gate_up", {part("mlp.gate_proj", "ffn_gate", middle, hidden),
-                                          part("mlp.up_proj", "ffn_up", middle, hidden)}));
-  out.push_back(joined(ours + "down", {part("mlp.down_proj", "ffn_down", hidden, middle)}));
+  // What the file keeps apart and the engine as one matrix, with a bias where the family has it.
+  struct Rows {
+    const char *theirs, *gguf;
+    int64_t rows;
+  };
+  const auto matrix = [&](const std::string& ours, std::vector<Rows> parts, int64_t columns, bool bias) {
+    std::vector<Part> weights, biases;
+    for (const Rows& part : parts) {
+      weights.push_back(names.part(part.theirs, part.gguf, "weight", {part.rows, columns}));
+      biases.push_back(names.part(part.theirs, part.gguf, "bias", {part.rows}));
+    }
+    out.push_back(joined(names.ours + ours, std::move(weights)));
+    if (bias) out.push_back(joined(names.ours + ours + "_bias", std::move(biases)));
+  };
+
+  norm("input_norm", "input_layernorm", "attn_norm", hidden);
+  if (c.joined_projections) {
+    matrix("qkv", {{"self_attn.qkv_proj", "attn_qkv", c.q_size() + 2 * c.kv_size()}}, hidden, c.qkv_bias);
+  } else {
+    matrix("qkv", {{"self_attn.q_proj", "attn_q", c.q_size()}, {"self_attn.k_proj", "attn_k", c.kv_size()},
+                   {"self_attn.v_proj", "attn_v", c.kv_size()}}, hidden, c.qkv_bias);
+  }
+  if (c.qk_norm) {
+    norm("q_norm", "self_attn.q_norm", "attn_q_norm", c.head_dim);
+    norm("k_norm", "self_attn.k_norm", "attn_k_norm", c.head_dim);
+  }
+  matrix("out", {{"self_attn.o_proj", "attn_output", hidden}}, c.q_size(), c.output_bias);
+  // Llama's post_attention_layernorm stands before the MLP; where blocks have norms of their own, the name means attention's.
+  if (c.block_norms) norm("attention_out_norm", "post_attention_layernorm", "post_attention_norm", hidden);
+  norm("post_norm", c.block_norms ? "pre_feedforward_layernorm" : "post_attention_layernorm", "ffn_norm", hidden);
+  if (c.joined_projections) {
+    matrix("gate_up", {{"mlp.gate_up_proj", "ffn_up", 2 * middle}}, hidden, c.mlp_bias);
+  } else {
+    matrix("gate_up", {{"mlp.gate_proj", "ffn_gate", middle}, {"mlp.up_proj", "ffn_up", middle}}, hidden, c.mlp_bias);
+  }
+  matrix("down", {{"mlp.down_proj", "ffn_down", hidden}}, middle, c.mlp_bias);
+  if (c.block_norms) norm("mlp_out_norm", "post_feedforward_layernorm", "post_ffw_norm", hidden);
 }
 
 }  // namespace
@@ -45,6 +85,7 @@ std::vector<Parameter> parameter_layout(const ModelConfig& config) {
 
 bool is_redundant(const std::string& name, const ModelConfig& config) {
   if (name == "lm_head.weight") return config.tie_word_embeddings;
+  if (name == "rope_freqs.weight") return true;  // GGUF: part of the config
   return name.starts_with("model.layers.") && name.ends_with(".self_attn.rotary_emb.inv_freq");
 }
 

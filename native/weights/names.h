@@ -24,7 +24,7 @@ struct Parameter {
 // In the engine's order: embedding, layer by layer, final_norm, head (untied only).
 std::vector<Parameter> parameter_layout(const ModelConfig& config);
 
-// Tensors that a file may hold without our using them: a tied head stored again, RoPE frequencies that old versions saved.
+// Tensors that a file may hold without our using them: a tied head stored again, RoPE's numbers.
 bool is_redundant(const std::string& name, const ModelConfig& config);
 
 }  // namespace cream

@@ -42,7 +42,8 @@ class SafetensorsReader : public WeightsReader {
 };
 std::unique_ptr<SafetensorsReader> open_safetensors(const std::string& path);
 
-// One GGUF file (version 2 or 3) of a Llama model. Rows of q and k come in Hugging Face's order (rotate-half), not in GGUF's.
+// One GGUF file (version 2 or 3) of a family that config_from_gguf knows. Tensors come as Hugging Face has them: rows of Llama's
+// q and k in the order of rotate-half, Gemma's norms without the 1 that GGUF adds.
 class GgufReader : public WeightsReader {
  public:
   virtual const std::string& metadata_json() const = 0;  // every key of the header as one JSON object, arrays included

@@ -58,7 +58,7 @@ Plain plain(const Problem& p) {
 
 void check_against_plain(const Problem& p, int64_t chunk_rows, double tolerance) {
   const Plain expected = plain(p);
-  Linear head{p.weight, nullptr};
+  Linear head{.weight = p.weight};
   Tensor d_head = at::ones({kVocab, kHidden});  // added to, not overwritten
   std::vector<PairOutcome> outcomes;
   const HeadGradient actual = linear_preference(p.hidden, head, p.targets, p.pairs, kBeta, d_head, outcomes, chunk_rows);
@@ -154,7 +154,7 @@ CHECK_CASE("loss: cross entropy and its gradients are ATen's") {
   for (const int64_t chunk : {4, 512}) {
     Tensor d_head = at::zeros({kVocab, kHidden});
     const Tensor weights = at::full({rows}, 1.0 / static_cast<double>(rows));
-    const HeadGradient actual = linear_cross_entropy(p.hidden, Linear{p.weight, nullptr}, p.targets, weights, d_head, chunk);
+    const HeadGradient actual = linear_cross_entropy(p.hidden, Linear{.weight = p.weight}, p.targets, weights, d_head, chunk);
     CHECK(std::abs(actual.loss - expected.item<double>()) <= 1e-5 * expected.item<double>());
     CHECK_RELATIVE(actual.d_hidden, gradients[0], 1e-4);
     CHECK_RELATIVE(d_head, gradients[1], 1e-4);

@@ -25,7 +25,7 @@ static Tensor plain_forward(Transformer& model, const Tokens& tokens) {
   Tensor angles = at::empty({n, c.head_dim});
   for (int64_t p = 0; p < n; ++p) {
     for (int64_t i = 0; i < half; ++i) {
-      angles[p][i] = angles[p][i + half] = static_cast<double>(p) * std::pow(c.rope_theta, -2.0 * i / c.head_dim);
+      angles[p][i] = angles[p][i + half] = static_cast<double>(p) * std::pow(c.rope.theta, -2.0 * i / c.head_dim);
     }
   }
   const auto rotate = [&](const Tensor& x) {  // [n, heads, d]

@@ -126,7 +126,7 @@ CHECK_CASE("sample: temperature 0 takes the lowest id of a tie, and a banned tok
 CHECK_CASE("sample: the log-prob of a draw and linear_logprob of the token are the same bits") {
   if (!ops::fast_path()) throw check::Skip("this CPU has no AVX-512 BF16");
   at::manual_seed(22);
-  Linear head{at::randn({5003, 64}).to(at::kBFloat16), nullptr};
+  Linear head{.weight = at::randn({5003, 64}).to(at::kBFloat16)};
   ops::pack(head);
   const Tensor hidden = at::randn({40, 64}).to(at::kBFloat16), logits = ops::linear_f32(hidden, head);
   Tensor tokens = at::empty({40}, at::kLong), drawn = at::empty({40});

@@ -116,8 +116,8 @@ CHECK_CASE("ops: gradients of the plain ops agree with central differences") {
   check_gradient(x, [&](const Tensor& t) { return ops::rms_norm(t, weight, 1e-5); });
   check_gradient(weight, [&](const Tensor& t) { return ops::rms_norm(x, t, 1e-5); });
   check_gradient(x, [&](const Tensor& t) { return ops::swiglu(t); });
-  check_gradient(x, [&](const Tensor& t) { return ops::linear(t, Linear{w, nullptr}); });
-  check_gradient(w, [&](const Tensor& t) { return ops::linear(x, Linear{t, nullptr}); });
+  check_gradient(x, [&](const Tensor& t) { return ops::linear(t, Linear{.weight = w}); });
+  check_gradient(w, [&](const Tensor& t) { return ops::linear(x, Linear{.weight = t}); });
   const Tensor heads = at::randn({3, 2, 4}, f64), angle = at::rand({3, 4}, f64);
   check_gradient(heads, [&](const Tensor& t) { return ops::rope(t, angle.cos(), angle.sin()); });
 }

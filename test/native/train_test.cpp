@@ -182,7 +182,8 @@ CHECK_CASE("train: attention's gradients are autograd's, and leave what they are
   const Tensor before = q.detach().clone();
   TrainingAttention attention(segments);
   const auto expected = torch::autograd::grad({ops::reference::packed_attention(q, k, v, segments)}, {q, k, v}, {d_out});
-  const auto gradients = torch::autograd::grad({attention.attend(0, q, k, v)}, {q, k, v}, {d_out});
+  const AttentionLayer layer;
+  const auto gradients = torch::autograd::grad({attention.attend(layer, q, k, v)}, {q, k, v}, {d_out});
   for (size_t i = 0; i < 3; ++i) CHECK_RELATIVE(gradients[i], expected[i], 1e-5);
   CHECK(at::equal(q, before));
 }

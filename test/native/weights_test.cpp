@@ -105,7 +105,7 @@ CHECK_CASE("weights: a GGUF file becomes engine tensors in order, q and k rows b
   CHECK_CLOSE(named(model.tensors, "embedding"), file(0, 19), 1e-6);
 
   CHECK(model.config.tie_word_embeddings && model.config.vocab_size == 19 && model.config.head_dim == 4);
-  CHECK(model.config.rms_norm_eps == 1e-5 && model.config.rope_theta == 1e5);
+  CHECK(model.config.rms_norm_eps == 1e-5 && model.config.rope.theta == 1e5);
   CHECK(model.config.bos_token_id == 1 && model.config.eos_token_ids == std::vector<int64_t>{2});
   const JsonValue metadata = parse_json(model.metadata_json, "metadata");
   CHECK(metadata.find("tokenizer.ggml.tokens")->array()->size() == 19);
@@ -167,7 +167,7 @@ CHECK_CASE("weights: config.json of transformers 4 and 5 mean the same, and ours
   const ModelConfig a = config_from_json(four, "a"), b = config_from_json(five, "b");
   const ModelConfig c = config_from_json(config_to_json(a, DType::bfloat16), "c");
   for (const ModelConfig& config : {b, c}) {
-    CHECK(config.rope_theta == 100000.0 && config.rms_norm_eps == a.rms_norm_eps && config.head_dim == 4);
+    CHECK(config.rope.theta == 100000.0 && config.rms_norm_eps == a.rms_norm_eps && config.head_dim == 4);
     CHECK(config.vocab_size == 19 && config.tie_word_embeddings && config.bos_token_id == 1);
     CHECK(config.eos_token_ids == a.eos_token_ids && config.num_kv_heads == 1);
   }

@@ -31,9 +31,8 @@ struct Tile {
     q[count] = data<T>(queries) + row * queries.stride(0) + head * queries.size(2);
     out[count++] = mutable_data<T>(result) + row * result.stride(0) + head * queries.size(2);
   }
-  attend::Queries<T> queries(int64_t d) const {
-    const float scale = static_cast<float>(1.0 / std::sqrt(static_cast<double>(d)));
-    return {q.data(), count, d, scale, scratch(attend::scratch_floats(count, d))};
+  attend::Queries<T> queries(int64_t d, const AttentionKind& kind) const {
+    return {q.data(), count, d, static_cast<float>(kind.scale_of(d)), static_cast<float>(kind.softcap), scratch(attend::scratch_floats(count, d))};
   }
 };
 
@@ -54,13 +53,26 @@ std::vector<Range> sibling_rows(const std::vector<DecodeSource>& sources, int64_
   return ranges;
 }
 
+struct DecodeWork {
+  const std::vector<DecodeSource>& sources;
+  int64_t group;
+  const AttentionKind& kind;
+};
+
 template <class T>
-void decode_tile(const Tensor& q, Tensor& out, const std::vector<DecodeSource>& sources, Range rows, int64_t kv_head, int64_t group) {
+void decode_tile(const Tensor& q, Tensor& out, const DecodeWork& work, Range rows, int64_t kv_head) {
+  const auto& [sources, group, kind] = work;
   const int64_t d = q.size(2);
   Tile<T> tile;
+  std::array<int64_t, most_queries> shared_begin, own_begin;  // of each query's window
   for (int64_t row = rows.first; row < rows.last; ++row)
-    for (int64_t h = 0; h < group; ++h) tile.push(q, out, row, kv_head * group + h);
-  const attend::Queries<T> queries = tile.queries(d);
+    for (int64_t h = 0; h < group; ++h) {
+      const int64_t first = kind.window > 0 ? std::max<int64_t>(0, sources[row].shared_length + sources[row].own_length - kind.window) : 0;
+      shared_begin[tile.count] = std::min(first, sources[row].shared_length);
+      own_begin[tile.count] = std::max<int64_t>(0, first - sources[row].shared_length);
+      tile.push(q, out, row, kv_head * group + h);
+    }
+  const attend::Queries<T> queries = tile.queries(d, kind);
   attend::begin(queries);
   const auto part = [&](const void* keys, const void* values, int64_t length, int64_t capacity) {
     const int64_t offset = kv_head * capacity * d;
@@ -68,11 +80,13 @@ void decode_tile(const Tensor& q, Tensor& out, const std::vector<DecodeSource>& 
   };
   const DecodeSource& first = sources[rows.first];
   if (first.shared_length > 0)
-    attend::add(queries, part(first.shared_keys, first.shared_values, first.shared_length, first.shared_capacity), {0, tile.count});
+    attend::add(queries, part(first.shared_keys, first.shared_values, first.shared_length, first.shared_capacity), {0, tile.count},
+                {kind.window > 0 ? shared_begin.data() : nullptr, nullptr});
   for (int64_t row = rows.first; row < rows.last; ++row) {
     const DecodeSource& s = sources[row];
     const int64_t at = (row - rows.first) * group;
-    if (s.own_length > 0) attend::add(queries, part(s.own_keys, s.own_values, s.own_length, s.own_capacity), {at, at + group});
+    if (s.own_length > 0) attend::add(queries, part(s.own_keys, s.own_values, s.own_length, s.own_capacity), {at, at + group},
+                                        {kind.window > 0 ? own_begin.data() + at : nullptr, nullptr});
   }
   attend::finish(queries, tile.out.data());
 }
@@ -85,51 +99,57 @@ struct PackedTile {
 };
 
 template <class T>
-void packed_tile(const Tensor& q, const Tensor& k, const Tensor& v, Tensor& out, const PackedTile& t, int64_t group) {
-  const int64_t d = q.size(2);
+void packed_tile(const Tensor& q, const Tensor& k, const Tensor& v, Tensor& out, const PackedTile& t, const AttentionKind& kind) {
+  const int64_t d = q.size(2), group = q.size(1) / k.size(1), before = t.prefix ? t.prefix->length : 0;
   Tile<T> tile;
-  std::array<int64_t, most_queries> limits;
+  std::array<int64_t, most_queries> limits, prefix_begin, own_begin;
   for (int64_t row = t.rows.first; row < t.rows.last; ++row)
     for (int64_t h = 0; h < group; ++h) {
+      const int64_t first = kind.window > 0 ? std::max<int64_t>(0, before + row + 1 - kind.window) : 0;
+      prefix_begin[tile.count] = std::min(first, before);
+      own_begin[tile.count] = std::max<int64_t>(0, first - before);
       limits[tile.count] = row + 1;
       tile.push(q, out, t.segment->start + row, t.kv_head * group + h);
     }
-  const attend::Queries<T> queries = tile.queries(d);
+  const attend::Queries<T> queries = tile.queries(d, kind);
   attend::begin(queries);
   const auto part = [&](int64_t start, int64_t length) {
     const int64_t offset = start * k.stride(0) + t.kv_head * d;
     return attend::Keys<T>{data<T>(k) + offset, data<T>(v) + offset, k.stride(0), length};
   };
-  if (t.prefix) attend::add(queries, part(t.prefix->start, t.prefix->length), {0, tile.count});
-  attend::add(queries, part(t.segment->start, t.rows.last), {0, tile.count}, limits.data());
+  const bool window = kind.window > 0;
+  if (t.prefix) attend::add(queries, part(t.prefix->start, t.prefix->length), {0, tile.count}, {window ? prefix_begin.data() : nullptr, nullptr});
+  attend::add(queries, part(t.segment->start, t.rows.last), {0, tile.count}, {window ? own_begin.data() : nullptr, limits.data()});
   attend::finish(queries, tile.out.data());
 }
 
 }  // namespace
 
-Tensor decode_attention(const Tensor& q, const std::vector<DecodeSource>& sources, int64_t kv_heads) {
+Tensor decode_attention(const Tensor& q, const std::vector<DecodeSource>& sources, int64_t kv_heads, const AttentionKind& kind) {
   const int64_t rows = q.size(0), heads = q.size(1), d = q.size(2), group = heads / kv_heads;
-  if (!fast_inputs(q) || !head_dim_fits(d) || group > most_queries) return reference::decode_attention(q, sources, kv_heads);
+  if (!fast_inputs(q) || !head_dim_fits(d) || group > most_queries) return reference::decode_attention(q, sources, kv_heads, kind);
   const Tensor in = by_rows(q);
   Tensor out = at::empty({rows, heads * d}, q.options());
   const std::vector<Range> ranges = sibling_rows(sources, most_queries / group);
   const int64_t tiles = static_cast<int64_t>(ranges.size()) * kv_heads;
+  const DecodeWork work{sources, group, kind};
   by_type(in, [&](auto type) {
     at::parallel_for(0, tiles, 1, [&](int64_t begin, int64_t end) {
       for (int64_t i = begin; i < end; ++i)
-        decode_tile<decltype(type)>(in, out, sources, ranges[i / kv_heads], i % kv_heads, group);
+        decode_tile<decltype(type)>(in, out, work, ranges[i / kv_heads], i % kv_heads);
     });
   });
   count_fast_run(Op::decode_attention);
   return out;
 }
 
-Tensor packed_attention(const Tensor& q, const Tensor& k, const Tensor& v, const std::vector<Segment>& segments) {
+Tensor packed_attention(const Tensor& q, const Tensor& k, const Tensor& v, const std::vector<Segment>& segments,
+                        const AttentionKind& kind) {
   const int64_t rows = q.size(0), heads = q.size(1), d = q.size(2), kv_heads = k.size(1), group = heads / kv_heads;
   int64_t covered = 0;
   for (const Segment& segment : segments) covered += segment.length;
   if (!fast_inputs(q, {k, v}) || !head_dim_fits(d) || group > most_queries || covered != rows)
-    return reference::packed_attention(q, k, v, segments);
+    return reference::packed_attention(q, k, v, segments, kind);
   const Tensor in = by_rows(q);
   Tensor keys = by_rows(k), values = by_rows(v);
   if (keys.stride(0) != values.stride(0)) keys = keys.contiguous(), values = values.contiguous();
@@ -143,7 +163,7 @@ Tensor packed_attention(const Tensor& q, const Tensor& k, const Tensor& v, const
                          {row, std::min(row + height, segment.length)}, head});
   by_type(in, [&](auto type) {
     at::parallel_for(0, static_cast<int64_t>(tiles.size()), 1, [&](int64_t begin, int64_t end) {
-      for (int64_t i = begin; i < end; ++i) packed_tile<decltype(type)>(in, keys, values, out, tiles[i], group);
+      for (int64_t i = begin; i < end; ++i) packed_tile<decltype(type)>(in, keys, values, out, tiles[i], kind);
     });
   });
   count_fast_run(Op::packed_attention);

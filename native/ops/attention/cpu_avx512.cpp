@@ -1,8 +1,8 @@
 // Online softmax attention (Milakov & Gimelshein 2018; FlashAttention): for each block of 64 keys
 //   s = scale·q·kᵀ,  m' = max(m, s),  p = exp(s − m'),  l = l·exp(m − m') + Σp,  o = o·exp(m − m') + p·v
 // A block is turned once for all queries: keys transposed (bf16: [d/2][64][2] for VDPBF16PS), values widened to fp32 where that pays.
-// Blocks start at the part's first key and a query's arithmetic never looks at its neighbours; a key beyond a query's limit
-// contributes exactly 0. So neither the batch nor the way rows were grouped changes a result.
+// Blocks start at the part's first key and a query's arithmetic never looks at its neighbours; a key that a query does not see
+// (after it, or before its window) contributes exactly 0. So neither the batch nor the way rows were grouped changes a result.
 #include "ops/attention/kernel.h"
 
 #include <algorithm>
@@ -129,16 +129,30 @@ void score(const int32_t* query, const int32_t* keys, int64_t words, float scale
     for (int c = 0; c < C; ++c) _mm512_storeu_ps(scores + r * key_block + 16 * c, _mm512_mul_ps(acc[r][c], _mm512_set1_ps(scale)));
 }
 
-// One query: scores in `columns` vectors, the first `visible` of them valid → weights; returns the factor for what was summed before.
-float soften(float* scores, int64_t columns, int64_t visible, float& max, float& sum) {
+// Keys of a block that a query sees.
+struct Span {
+  int64_t begin, end;
+};
+
+template <bool Window>
+inline __mmask16 seen(const Span& span, int64_t column) {
+  const __mmask16 before_end = first_lanes(span.end - 16 * column);
+  if constexpr (!Window) return before_end;
+  return before_end & static_cast<__mmask16>(~first_lanes(span.begin - 16 * column));
+}
+
+// One query: scores in `columns` vectors, those of `span` valid → weights; returns the factor for what was summed before.
+// Without Window the span begins at the block's first key.
+template <bool Window>
+float soften(float* scores, int64_t columns, const Span& span, float& max, float& sum) {
   const __m512 none = _mm512_set1_ps(minus_infinity);
   __m512 high = none;
   for (int64_t c = 0; c < columns; ++c)
-    high = _mm512_max_ps(high, _mm512_mask_loadu_ps(none, first_lanes(visible - 16 * c), scores + 16 * c));
+    high = _mm512_max_ps(high, _mm512_mask_loadu_ps(none, seen<Window>(span, c), scores + 16 * c));
   const float next = std::max(max, _mm512_reduce_max_ps(high));
   __m512 total = _mm512_setzero_ps();
   for (int64_t c = 0; c < columns; ++c) {
-    const __m512 s = _mm512_mask_loadu_ps(none, first_lanes(visible - 16 * c), scores + 16 * c);
+    const __m512 s = _mm512_mask_loadu_ps(none, seen<Window>(span, c), scores + 16 * c);
     // Where nothing was seen yet, −inf − (−inf) is NaN, of which exp16 makes the 0 that is wanted.
     const __m512 p = exp16(_mm512_sub_ps(s, _mm512_set1_ps(next)));
     total = _mm512_add_ps(total, p);
@@ -182,18 +196,18 @@ void accumulate(const float* p, const float* factor, Values<V> values, int64_t n
     for (int c = 0; c < C; ++c) _mm512_storeu_ps(out + r * d + 16 * c, acc[r][c]);
 }
 
-// One turned block for R queries from `first`, of which query r sees visible[r] ≤ n keys.
+// One turned block for R queries from `first`, of which query r sees the keys spans[r] within 0 … n.
 template <class V>
 struct BlockOf {
   float* scratch;
   const Layout& at;
   int64_t d, n;
-  float scale;
+  float scale, softcap;
   Values<V> values;
 };
 
 template <int R, class T, class V>
-void block(const BlockOf<V>& b, int64_t first, const int64_t* visible) {
+void block(const BlockOf<V>& b, int64_t first, const Span* spans) {
   const int64_t words = b.d * static_cast<int64_t>(sizeof(T)) / 4, columns = (b.n + 15) / 16;
   const int32_t* query = reinterpret_cast<const int32_t*>(b.scratch + b.at.query) + first * words;
   const int32_t* keys = reinterpret_cast<const int32_t*>(b.scratch + b.at.keys);
@@ -204,11 +218,14 @@ void block(const BlockOf<V>& b, int64_t first, const int64_t* visible) {
     case 3: score<R, 3, T>(query, keys, words, b.scale, scores); break;
     default: score<R, 4, T>(query, keys, words, b.scale, scores);
   }
+  if (b.softcap != 0)
+    for (int64_t i = 0; i < R * key_block; i += 16) _mm512_storeu_ps(scores + i, softcap16(_mm512_loadu_ps(scores + i), b.softcap));
   int64_t most = 0;
   for (int r = 0; r < R; ++r) {
     float &max = b.scratch[b.at.max + first + r], &sum = b.scratch[b.at.sum + first + r];
-    factor[r] = soften(scores + r * key_block, columns, visible[r], max, sum);
-    most = std::max(most, visible[r]);
+    float* line = scores + r * key_block;
+    factor[r] = spans[r].begin > 0 ? soften<true>(line, columns, spans[r], max, sum) : soften<false>(line, columns, spans[r], max, sum);
+    most = std::max(most, spans[r].end);
   }
   int64_t i = 0;
   const auto values = [&] { return Values<V>{b.values.data + i, b.values.stride}; };
@@ -217,22 +234,25 @@ void block(const BlockOf<V>& b, int64_t first, const int64_t* visible) {
 }
 
 template <class T, class V>
-using Block = void (*)(const BlockOf<V>&, int64_t, const int64_t*);
+using Block = void (*)(const BlockOf<V>&, int64_t, const Span*);
 template <class T, class V>
 constexpr Block<T, V> blocks[tile_queries + 1] = {nullptr,        block<1, T, V>, block<2, T, V>, block<3, T, V>,
                                                   block<4, T, V>, block<5, T, V>, block<6, T, V>};
 
 // All queries of `range` against one block that begins at key `start` of its part.
 template <class T, class V>
-void each_tile(const BlockOf<V>& b, Range range, int64_t start, const int64_t* limits) {
+void each_tile(const BlockOf<V>& b, Range range, int64_t start, const Visible& visible) {
   for (int64_t first = range.first; first < range.last; first += tile_queries) {
     const int64_t count = std::min(tile_queries, range.last - first);
-    int64_t visible[tile_queries], most = 0;
+    Span spans[tile_queries];
+    bool any = false;
     for (int64_t i = 0; i < count; ++i) {
-      visible[i] = limits ? std::clamp<int64_t>(limits[first - range.first + i] - start, 0, b.n) : b.n;
-      most = std::max(most, visible[i]);
+      const int64_t query = first - range.first + i;
+      spans[i].end = visible.end ? std::clamp<int64_t>(visible.end[query] - start, 0, b.n) : b.n;
+      spans[i].begin = visible.begin ? std::clamp<int64_t>(visible.begin[query] - start, 0, spans[i].end) : 0;
+      any = any || spans[i].begin < spans[i].end;
     }
-    if (most > 0) blocks<T, V>[count](b, first, visible);
+    if (any) blocks<T, V>[count](b, first, spans);
   }
 }
 
@@ -254,11 +274,13 @@ void begin(const Queries<T>& queries) {
 }
 
 template <class T>
-void add(const Queries<T>& queries, const Keys<T>& keys, Range range, const int64_t* limits) {
+void add(const Queries<T>& queries, const Keys<T>& keys, Range range, const Visible& visible) {
   const int64_t d = queries.head_dim;
   const Layout at(queries.count, d);
   float* scratch = queries.scratch;
-  for (int64_t start = 0; start < keys.length; start += key_block) {
+  // Blocks before every query's window are passed over; the others keep their places.
+  const int64_t hidden = visible.begin ? *std::min_element(visible.begin, visible.begin + (range.last - range.first)) : 0;
+  for (int64_t start = hidden / key_block * key_block; start < keys.length; start += key_block) {
     const int64_t n = std::min(key_block, keys.length - start), ahead = std::min(key_block, keys.length - start - n);
     prefetch_rows(keys.keys + (start + n) * keys.stride, keys.stride, ahead, d);
     prefetch_rows(keys.values + (start + n) * keys.stride, keys.stride, ahead, d);
@@ -266,10 +288,10 @@ void add(const Queries<T>& queries, const Keys<T>& keys, Range range, const int6
     const T* values = keys.values + start * keys.stride;
     // Widening is exact, so where it happens does not show in the result; it pays once several tiles read the block.
     if (sizeof(T) == sizeof(float) || range.last - range.first <= tile_queries) {
-      each_tile<T, T>({scratch, at, d, n, queries.scale, {values, keys.stride}}, range, start, limits);
+      each_tile<T, T>({scratch, at, d, n, queries.scale, queries.softcap, {values, keys.stride}}, range, start, visible);
     } else {
       widen_values(values, keys.stride, n, d, scratch + at.values);
-      each_tile<T, float>({scratch, at, d, n, queries.scale, {scratch + at.values, d}}, range, start, limits);
+      each_tile<T, float>({scratch, at, d, n, queries.scale, queries.softcap, {scratch + at.values, d}}, range, start, visible);
     }
   }
 }
@@ -286,8 +308,8 @@ void finish(const Queries<T>& queries, T* const* out) {
 
 template void begin(const Queries<uint16_t>&);
 template void begin(const Queries<float>&);
-template void add(const Queries<uint16_t>&, const Keys<uint16_t>&, Range, const int64_t*);
-template void add(const Queries<float>&, const Keys<float>&, Range, const int64_t*);
+template void add(const Queries<uint16_t>&, const Keys<uint16_t>&, Range, const Visible&);
+template void add(const Queries<float>&, const Keys<float>&, Range, const Visible&);
 template void finish(const Queries<uint16_t>&, uint16_t* const*);
 template void finish(const Queries<float>&, float* const*);
 

@@ -22,7 +22,7 @@ template <class T>
 struct Queries {
   const T* const* q;
   int64_t count, head_dim;  // head_dim: a multiple of 16, at most 256
-  float scale;
+  float scale, softcap;     // softcap 0: none
   float* scratch;  // scratch_floats(count, head_dim)
 };
 
@@ -32,11 +32,18 @@ struct Range {
   int64_t first, last;
 };
 
-// begin, then any number of `add`, then finish. In `add`, the queries of `range` see all keys, or only the first limits[i − range.first].
+// Which of a part's keys the queries of a range see: query i those from begin[i] on and before end[i], counted from the range's
+// first query. Null: from the first one, to the last one.
+struct Visible {
+  const int64_t* begin = nullptr;
+  const int64_t* end = nullptr;
+};
+
+// begin, then any number of `add`, then finish.
 template <class T>
 void begin(const Queries<T>& queries);
 template <class T>
-void add(const Queries<T>& queries, const Keys<T>& keys, Range range, const int64_t* limits = nullptr);
+void add(const Queries<T>& queries, const Keys<T>& keys, Range range, const Visible& visible = {});
 // out[i]: where query i's head_dim results go.
 template <class T>
 void finish(const Queries<T>& queries, T* const* out);

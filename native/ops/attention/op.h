@@ -1,7 +1,8 @@
-// Softmax attention, scale 1/sqrt(head_dim), grouped-query: query head h reads key/value head h / (heads / kv_heads).
+// Softmax attention, grouped-query: query head h reads key/value head h / (heads / kv_heads).
 // `packed`: whole segments at once (scoring, training, prefill). `decode`: one new row a sequence against its cache.
 #pragma once
 
+#include <cmath>
 #include <cstdint>
 #include <vector>
 
@@ -15,6 +16,15 @@ struct Segment {
   int64_t start = 0;
   int64_t length = 0;
   int32_t prefix = -1;  // index of the segment this one continues; −1: none
+};
+
+// What a layer does to scores, and how far back it looks.
+struct AttentionKind {
+  double scale = 0;    // of q·kᵀ; 0: 1/sqrt(head_dim)
+  double softcap = 0;  // scores s become c·tanh(s / c); 0: as they are
+  int64_t window = 0;  // positions that a row sees, its own included, counted through its prefix; 0: all
+
+  double scale_of(int64_t head_dim) const { return scale > 0 ? scale : 1.0 / std::sqrt(static_cast<double>(head_dim)); }
 };
 
 // Keys and values that one decoding row sees: a part shared with its siblings and a part of its own.
@@ -31,14 +41,14 @@ struct DecodeSource {
 namespace ops {
 
 // q [tokens, heads, d], k and v [tokens, kv_heads, d] → [tokens, heads·d]; differentiable.
-Tensor packed_attention(const Tensor& q, const Tensor& k, const Tensor& v, const std::vector<Segment>& segments);
+Tensor packed_attention(const Tensor& q, const Tensor& k, const Tensor& v, const std::vector<Segment>& segments, const AttentionKind& kind = {});
 
 // q [rows, heads, d] → [rows, heads·d]. Rows that share the same `shared_keys` should be neighbours: the kernel reads those once.
-Tensor decode_attention(const Tensor& q, const std::vector<DecodeSource>& sources, int64_t kv_heads);
+Tensor decode_attention(const Tensor& q, const std::vector<DecodeSource>& sources, int64_t kv_heads, const AttentionKind& kind = {});
 
 namespace reference {
-Tensor packed_attention(const Tensor& q, const Tensor& k, const Tensor& v, const std::vector<Segment>& segments);
-Tensor decode_attention(const Tensor& q, const std::vector<DecodeSource>& sources, int64_t kv_heads);
+Tensor packed_attention(const Tensor& q, const Tensor& k, const Tensor& v, const std::vector<Segment>& segments, const AttentionKind& kind = {});
+Tensor decode_attention(const Tensor& q, const std::vector<DecodeSource>& sources, int64_t kv_heads, const AttentionKind& kind = {});
 }  // namespace reference
 
 }  // namespace ops

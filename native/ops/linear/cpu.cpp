@@ -3,6 +3,7 @@
 #include "ops/dispatch.h"
 #include "ops/linear/kernel.h"
 #include "ops/linear/packed.h"
+#include "ops/softcap/op.h"
 #include "support/error.h"
 
 namespace cream::ops {
@@ -97,8 +98,10 @@ Tensor linear(const Tensor& x, const Linear& w) {
 }
 
 Tensor linear_f32(const Tensor& x, const Linear& w) {
-  if (const auto* fast = packed::usable(x, w)) return add_terms(packed::multiply(x, *fast, /*f32=*/true), x, w);
-  return add_terms(reference::linear_f32(x, w.weight), x, w);
+  const auto* fast = packed::usable(x, w);
+  Tensor y = add_terms(fast ? packed::multiply(x, *fast, /*f32=*/true) : reference::linear_f32(x, w.weight), x, w);
+  softcap_(y, w.softcap);
+  return y;
 }
 
 }  // namespace cream::ops

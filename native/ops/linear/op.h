@@ -17,6 +17,7 @@ struct Linear {
   Tensor bias;                    // [out], or undefined
   std::shared_ptr<void> packed;   // opaque to all but ops/linear; null: the plain path runs
   std::vector<LinearAdapter> adapters;
+  double softcap = 0;             // linear_f32 returns c·tanh(y / c): a head with capped logits (Gemma 2); 0: y
 };
 
 // Adds scale·(x·downᵀ)·upᵀ to the columns begin … begin + up.weight.size(0) of the result.

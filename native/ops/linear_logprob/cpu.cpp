@@ -6,6 +6,7 @@
 #include "ops/dispatch.h"
 #include "ops/linear/kernel.h"
 #include "ops/linear/packed.h"
+#include "ops/softcap/kernel.h"
 #include "ops/softmax_block.h"
 #include "support/error.h"
 
@@ -21,6 +22,7 @@ struct Work {
   const int64_t* targets;
   BlockSum* sums;  // [rows, blocks]
   float* chosen;   // [rows] logit of the target
+  float softcap;   // 0: none
 };
 
 // Runs [begin, end) of the grid (chunk of rows, block of columns), blocks innermost.
@@ -36,7 +38,8 @@ void run(const Work& w, int64_t begin, int64_t end) {
     packed::multiply_avx512({gathered.data(), n, w.head.in, w.head.data(), w.head.out, first, first + packed::panels(columns),
                              logits.data(), softmax_block, /*f32=*/true});
     for (int64_t r = 0; r < n; ++r) {
-      const float* line = logits.data() + r * softmax_block;
+      float* line = logits.data() + r * softmax_block;
+      if (w.softcap != 0) softcap_avx512(line, columns, w.softcap);
       w.sums[(row + r) * blocks + block] = block_sum_avx512(line, columns);
       const int64_t target = w.targets[row + r] - column;
       if (target >= 0 && target < columns) w.chosen[row + r] = line[target];
@@ -49,7 +52,7 @@ void run(const Work& w, int64_t begin, int64_t end) {
 Tensor linear_logprob(const Tensor& hidden, const Linear& head, const Tensor& targets) {
   at::NoGradGuard no_grad;
   const packed::Weight* fast = packed::usable(hidden, head);
-  if (!fast) return reference::linear_logprob(hidden, head.weight, targets);
+  if (!fast) return reference::linear_logprob(hidden, head.weight, targets, head.softcap);
   const Tensor x = hidden.stride(1) == 1 ? hidden : hidden.contiguous(), ids = targets.to(at::kLong).contiguous();
   const int64_t rows = x.size(0), blocks = softmax_blocks(fast->out);
   if (x.size(1) != fast->in || ids.numel() != rows)
@@ -58,7 +61,7 @@ Tensor linear_logprob(const Tensor& hidden, const Linear& head, const Tensor& ta
   float* result = static_cast<float*>(out.mutable_data_ptr());
   std::vector<BlockSum> sums(rows * blocks);
   const Work work{*fast,         static_cast<const uint16_t*>(x.const_data_ptr()), rows, x.stride(0), ids.const_data_ptr<int64_t>(),
-                  sums.data(), result};
+                  sums.data(), result, static_cast<float>(head.softcap)};
   at::parallel_for(0, (rows + chunk - 1) / chunk * blocks, 1, [&](int64_t begin, int64_t end) { run(work, begin, end); });
   for (int64_t row = 0; row < rows; ++row) result[row] = static_cast<float>(result[row] - log_sum_exp(&sums[row * blocks], blocks));
   count_fast_run(Op::linear_logprob);

@@ -1,4 +1,4 @@
-// log softmax(hidden · Wᵀ)[target], chunk by chunk: no [rows, vocab] tensor outlives its chunk. Sums in fp32.
+// log softmax(cap(hidden · Wᵀ))[target] with the head's softcap, chunk by chunk: no [rows, vocab] tensor outlives its chunk. Sums in fp32.
 #pragma once
 
 #include "ops/linear/op.h"
@@ -10,7 +10,7 @@ namespace cream::ops {
 Tensor linear_logprob(const Tensor& hidden, const Linear& head, const Tensor& targets);
 
 namespace reference {
-Tensor linear_logprob(const Tensor& hidden, const Tensor& head, const Tensor& targets);
+Tensor linear_logprob(const Tensor& hidden, const Tensor& head, const Tensor& targets, double softcap = 0);
 }
 
 }  // namespace cream::ops

@@ -1,16 +1,19 @@
 // logits[target] − log Σ exp(logits), chunks of rows against the whole vocabulary, all in fp32.
 #include "ops/linear_logprob/op.h"
 
+#include "ops/softcap/op.h"
+
 namespace cream::ops::reference {
 
-Tensor linear_logprob(const Tensor& hidden, const Tensor& head, const Tensor& targets) {
+Tensor linear_logprob(const Tensor& hidden, const Tensor& head, const Tensor& targets, double softcap) {
   at::NoGradGuard no_grad;
   constexpr int64_t chunk = 256;
   const int64_t rows = hidden.size(0);
   Tensor out = at::empty({rows}, hidden.options().dtype(at::kFloat));
   for (int64_t start = 0; start < rows; start += chunk) {
     const int64_t n = std::min(chunk, rows - start);
-    const Tensor logits = linear_f32(hidden.narrow(0, start, n), head);  // [n, vocab]
+    Tensor logits = linear_f32(hidden.narrow(0, start, n), head);  // [n, vocab]
+    softcap_(logits, softcap);
     const Tensor chosen = logits.gather(1, targets.narrow(0, start, n).unsqueeze(1)).squeeze(1);
     out.narrow(0, start, n).copy_(chosen - logits.logsumexp(1));
   }

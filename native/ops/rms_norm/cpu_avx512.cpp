@@ -1,4 +1,4 @@
-// y = round(x / sqrt(mean(x²) + eps)) · weight, one pass for the mean and one to write; fp32 inside, rounded where the reference rounds.
+// y = round(x / sqrt(mean(x²) + eps)) · weight, one pass for the mean and one to write, or with an offset to the weight rounded once; fp32 inside, rounded where the reference rounds.
 // The sum runs in four fixed partial sums, so a row's bits depend on the row alone.
 #include "ops/rms_norm/kernel.h"
 
@@ -10,7 +10,7 @@ namespace cream::ops {
 namespace {
 
 template <class T>
-void rows_of(const T* x, const T* weight, T* y, int64_t rows, int64_t width, float eps) {
+void rows_of(const T* x, const T* weight, T* y, int64_t rows, int64_t width, const RmsNorm& norm) {
   for (int64_t row = 0; row < rows; ++row, x += width, y += width) {
     __m512 sum[4] = {_mm512_setzero_ps(), _mm512_setzero_ps(), _mm512_setzero_ps(), _mm512_setzero_ps()};
     int64_t i = 0;
@@ -24,7 +24,15 @@ void rows_of(const T* x, const T* weight, T* y, int64_t rows, int64_t width, flo
       sum[0] = _mm512_fmadd_ps(v, v, sum[0]);
     }
     const float total = _mm512_reduce_add_ps(_mm512_add_ps(_mm512_add_ps(sum[0], sum[1]), _mm512_add_ps(sum[2], sum[3])));
-    const __m512 scale = _mm512_set1_ps(1.0f / std::sqrt(total / static_cast<float>(width) + eps));
+    const __m512 scale = _mm512_set1_ps(1.0f / std::sqrt(total / static_cast<float>(width) + norm.eps));
+    if (norm.offset != 0) {
+      for (i = 0; i < width; i += 16) {
+        const __mmask16 m = first_lanes(width - i);
+        const __m512 factor = _mm512_add_ps(_mm512_set1_ps(norm.offset), load16(weight + i, m));
+        store16(y + i, _mm512_mul_ps(_mm512_mul_ps(load16(x + i, m), scale), factor), m);
+      }
+      continue;
+    }
     for (i = 0; i < width; i += 16) {
       const __mmask16 m = first_lanes(width - i);
       const __m512 normed = rounded(x, _mm512_mul_ps(load16(x + i, m), scale));
@@ -35,11 +43,11 @@ void rows_of(const T* x, const T* weight, T* y, int64_t rows, int64_t width, flo
 
 }  // namespace
 
-void rms_norm_avx512(const uint16_t* x, const uint16_t* weight, uint16_t* y, int64_t rows, int64_t width, float eps) {
-  rows_of(x, weight, y, rows, width, eps);
+void rms_norm_avx512(const uint16_t* x, const uint16_t* weight, uint16_t* y, int64_t rows, int64_t width, const RmsNorm& norm) {
+  rows_of(x, weight, y, rows, width, norm);
 }
-void rms_norm_avx512(const float* x, const float* weight, float* y, int64_t rows, int64_t width, float eps) {
-  rows_of(x, weight, y, rows, width, eps);
+void rms_norm_avx512(const float* x, const float* weight, float* y, int64_t rows, int64_t width, const RmsNorm& norm) {
+  rows_of(x, weight, y, rows, width, norm);
 }
 
 }  // namespace cream::ops

@@ -1,14 +1,16 @@
-// y = x / sqrt(mean(x²) + eps) · weight, the mean in fp32 (Zhang & Sennrich 2019; Hugging Face LlamaRMSNorm).
+// y = x / sqrt(mean(x²) + eps) · weight, the mean in fp32 (Zhang & Sennrich 2019). What is rounded when differs in bf16:
+//   offset 0  round(round(x / …) · weight), Hugging Face's LlamaRMSNorm;
+//   offset 1  round(x / … · (1 + weight)) with the sum in fp32, Gemma2RMSNorm: the weight as stored is what is trained.
 #pragma once
 
 #include "support/torch.h"
 
 namespace cream::ops {
 
-Tensor rms_norm(const Tensor& x, const Tensor& weight, double eps);  // x [rows, hidden] → same shape and dtype; differentiable
+Tensor rms_norm(const Tensor& x, const Tensor& weight, double eps, double offset = 0);  // x [rows, hidden] → same shape and dtype; differentiable
 
 namespace reference {
-Tensor rms_norm(const Tensor& x, const Tensor& weight, double eps);
+Tensor rms_norm(const Tensor& x, const Tensor& weight, double eps, double offset = 0);
 }
 
 }  // namespace cream::ops

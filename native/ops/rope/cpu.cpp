@@ -8,12 +8,12 @@ namespace cream::ops {
 namespace {
 
 bool table(const Tensor& t, const Tensor& x) {
-  return t.scalar_type() == at::kFloat && t.is_contiguous() && !t.requires_grad() && t.dim() == 2 && t.size(0) == x.size(0) && t.size(1) == x.size(2);
+  return t.scalar_type() == at::kFloat && t.is_contiguous() && !t.requires_grad() && t.dim() == 2 && t.size(0) == x.size(0) && t.size(1) <= x.size(2);
 }
 
 // x with heads contiguous and rows possibly apart, as a slice of the fused qkv projection is: used where it lies.
 Tensor rotate(const Tensor& x, const Tensor& cos, const Tensor& sin) {
-  const int64_t rows = x.size(0), heads = x.size(1), d = x.size(2);
+  const int64_t rows = x.size(0), heads = x.size(1), d = x.size(2), turned = cos.size(1);
   const Tensor in = x.stride(2) == 1 && x.stride(1) == d ? x : x.contiguous();
   Tensor out = at::empty({rows, heads, d}, x.options());
   by_type(in, [&](auto type) {
@@ -22,7 +22,7 @@ Tensor rotate(const Tensor& x, const Tensor& cos, const Tensor& sin) {
     const float *c = data<float>(cos), *s = data<float>(sin);
     T* to = mutable_data<T>(out);
     at::parallel_for(0, rows, row_grain(heads * d), [&](int64_t begin, int64_t end) {
-      rope_avx512(from + begin * in.stride(0), c + begin * d, s + begin * d, to + begin * heads * d, {end - begin, heads, d, in.stride(0)});
+      rope_avx512(from + begin * in.stride(0), c + begin * turned, s + begin * turned, to + begin * heads * d, {end - begin, heads, d, turned, in.stride(0)});
     });
   });
   count_fast_run(Op::rope);

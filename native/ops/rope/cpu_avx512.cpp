@@ -1,4 +1,4 @@
-// y₁ = x₁·cos − x₂·sin, y₂ = x₂·cos + x₁·sin on the two halves of each head, fp32 inside, rounded once.
+// y₁ = x₁·cos − x₂·sin, y₂ = x₂·cos + x₁·sin on the two halves of what is turned of each head, fp32 inside, rounded once.
 #include "ops/rope/kernel.h"
 
 #include "ops/avx512.h"
@@ -8,8 +8,8 @@ namespace {
 
 template <class T>
 void rows_of(const T* x, const float* cos, const float* sin, T* y, const RopeShape& s) {
-  const int64_t half = s.head_dim / 2;
-  for (int64_t row = 0; row < s.rows; ++row, x += s.row_stride, cos += s.head_dim, sin += s.head_dim)
+  const int64_t half = s.turned / 2;
+  for (int64_t row = 0; row < s.rows; ++row, x += s.row_stride, cos += s.turned, sin += s.turned)
     for (int64_t head = 0; head < s.heads; ++head, y += s.head_dim) {
       const T* in = x + head * s.head_dim;
       for (int64_t i = 0; i < half; i += 16) {
@@ -18,6 +18,10 @@ void rows_of(const T* x, const float* cos, const float* sin, T* y, const RopeSha
         // Multiply, multiply, add: unfused, so that fp32 gives the reference's bits.
         store16(y + i, _mm512_sub_ps(_mm512_mul_ps(low, load16(cos + i, m)), _mm512_mul_ps(high, load16(sin + i, m))), m);
         store16(y + half + i, _mm512_add_ps(_mm512_mul_ps(high, load16(cos + half + i, m)), _mm512_mul_ps(low, load16(sin + half + i, m))), m);
+      }
+      for (int64_t i = s.turned; i < s.head_dim; i += 16) {
+        const __mmask16 m = first_lanes(s.head_dim - i);
+        store16(y + i, load16(in + i, m), m);
       }
     }
 }

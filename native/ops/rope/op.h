@@ -5,7 +5,8 @@
 
 namespace cream::ops {
 
-// x [rows, heads, head_dim]; cos, sin [rows, head_dim] fp32 → same shape and dtype as x; differentiable.
+// x [rows, heads, head_dim]; cos, sin [rows, turned] fp32 → same shape and dtype as x; differentiable. Where turned < head_dim, the
+// first `turned` entries of a head are paired (i and i + turned/2) and the others stay as they are.
 Tensor rope(const Tensor& x, const Tensor& cos, const Tensor& sin);
 
 namespace reference {

@@ -7,7 +7,7 @@
 namespace cream::ops {
 namespace {
 
-Tensor forward(const Tensor& in) {
+Tensor forward(const Tensor& in, Activation activation) {
   const int64_t rows = in.size(0), n = in.size(1) / 2;
   Tensor out = at::empty({rows, n}, in.options());
   by_type(in, [&](auto type) {
@@ -15,14 +15,14 @@ Tensor forward(const Tensor& in) {
     const T* from = data<T>(in);
     T* to = mutable_data<T>(out);
     at::parallel_for(0, rows, row_grain(n), [&](int64_t begin, int64_t end) {
-      swiglu_avx512(from + begin * 2 * n, to + begin * n, end - begin, n);
+      swiglu_avx512(from + begin * 2 * n, to + begin * n, end - begin, n, activation);
     });
   });
   count_fast_run(Op::swiglu);
   return out;
 }
 
-Tensor backward(const Tensor& in, const Tensor& dy) {
+Tensor backward(const Tensor& in, const Tensor& dy, Activation activation) {
   const int64_t rows = in.size(0), n = in.size(1) / 2;
   Tensor out = at::empty_like(in);
   by_type(in, [&](auto type) {
@@ -30,28 +30,30 @@ Tensor backward(const Tensor& in, const Tensor& dy) {
     const T *from = data<T>(in), *slope = data<T>(dy);
     T* to = mutable_data<T>(out);
     at::parallel_for(0, rows, row_grain(2 * n), [&](int64_t begin, int64_t end) {
-      swiglu_backward_avx512(from + begin * 2 * n, slope + begin * n, to + begin * 2 * n, end - begin, n);
+      swiglu_backward_avx512(from + begin * 2 * n, slope + begin * n, to + begin * 2 * n, end - begin, n, activation);
     });
   });
   return out;
 }
 
 struct Gated : torch::autograd::Function<Gated> {
-  static Tensor forward(torch::autograd::AutogradContext* context, const Tensor& gate_up) {
+  static Tensor forward(torch::autograd::AutogradContext* context, const Tensor& gate_up, int64_t activation) {
     const Tensor in = gate_up.contiguous();
     context->save_for_backward({in});
-    return ops::forward(in);
+    context->saved_data["activation"] = activation;
+    return ops::forward(in, static_cast<Activation>(activation));
   }
   static torch::autograd::variable_list backward(torch::autograd::AutogradContext* context, torch::autograd::variable_list gradients) {
-    return {ops::backward(context->get_saved_variables()[0], gradients[0].contiguous())};
+    const auto activation = static_cast<Activation>(context->saved_data["activation"].toInt());
+    return {ops::backward(context->get_saved_variables()[0], gradients[0].contiguous(), activation), Tensor()};
   }
 };
 
 }  // namespace
 
-Tensor swiglu(const Tensor& gate_up) {
-  if (!fast_dtype(gate_up) || gate_up.dim() != 2) return reference::swiglu(gate_up);
-  return wants_gradient({gate_up}) ? Gated::apply(gate_up) : forward(gate_up.contiguous());
+Tensor swiglu(const Tensor& gate_up, Activation activation) {
+  if (!fast_dtype(gate_up) || gate_up.dim() != 2) return reference::swiglu(gate_up, activation);
+  return wants_gradient({gate_up}) ? Gated::apply(gate_up, static_cast<int64_t>(activation)) : forward(gate_up.contiguous(), activation);
 }
 
 }  // namespace cream::ops

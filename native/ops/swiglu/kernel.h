@@ -2,13 +2,15 @@
 
 #include <cstdint>
 
+#include "support/activation.h"
+
 namespace cream::ops {
 
 // gate_up [rows, 2·n] contiguous → y [rows, n]; bf16 as uint16_t.
-void swiglu_avx512(const uint16_t* gate_up, uint16_t* y, int64_t rows, int64_t n);
-void swiglu_avx512(const float* gate_up, float* y, int64_t rows, int64_t n);
+void swiglu_avx512(const uint16_t* gate_up, uint16_t* y, int64_t rows, int64_t n, Activation activation);
+void swiglu_avx512(const float* gate_up, float* y, int64_t rows, int64_t n, Activation activation);
 // dy [rows, n] → d_gate_up [rows, 2·n].
-void swiglu_backward_avx512(const uint16_t* gate_up, const uint16_t* dy, uint16_t* d_gate_up, int64_t rows, int64_t n);
-void swiglu_backward_avx512(const float* gate_up, const float* dy, float* d_gate_up, int64_t rows, int64_t n);
+void swiglu_backward_avx512(const uint16_t* gate_up, const uint16_t* dy, uint16_t* d_gate_up, int64_t rows, int64_t n, Activation activation);
+void swiglu_backward_avx512(const float* gate_up, const float* dy, float* d_gate_up, int64_t rows, int64_t n, Activation activation);
 
 }  // namespace cream::ops

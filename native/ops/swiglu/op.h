@@ -1,14 +1,15 @@
-// y = silu(gate) · up (Shazeer 2020).
+// y = f(gate) · up (Shazeer 2020): SwiGLU with f = silu, GeGLU with f = gelu_tanh, ½x(1 + tanh(√(2/π)(x + 0.044715x³))).
 #pragma once
 
+#include "support/activation.h"
 #include "support/torch.h"
 
 namespace cream::ops {
 
-Tensor swiglu(const Tensor& gate_up);  // [rows, 2·n]: gate, then up → [rows, n]; differentiable
+Tensor swiglu(const Tensor& gate_up, Activation activation = Activation::silu);  // [rows, 2·n]: gate, then up → [rows, n]; differentiable
 
 namespace reference {
-Tensor swiglu(const Tensor& gate_up);
+Tensor swiglu(const Tensor& gate_up, Activation activation = Activation::silu);
 }
 
 }  // namespace cream::ops

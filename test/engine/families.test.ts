@@ -1,0 +1,68 @@
+/**
+ * Every model family against transformers in fp32: golden values made by scripts/golden/families.py.
+ * With TRANSFORMERS_PYTHON naming a Python that has transformers, what we save is also loaded back by it.
+ */
+import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
+import { execFile } from 'node:child_process';
+import { copyFileSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import { addon } from '../../src/engine/addon.js';
+import { Model } from '../../src/engine/model.js';
+import { temporaryFolder } from '../support/tiny-model.js';
+
+const root = join(import.meta.dirname, '../..');
+const golden = join(root, 'test/golden/families');
+const families = readdirSync(golden).sort();
+const python = process.env['TRANSFORMERS_PYTHON'];
+
+function maxDifference(a: ArrayLike<number>, b: ArrayLike<number>): number {
+  expect(a.length).toBe(b.length);
+  let worst = 0;
+  for (let i = 0; i < a.length; i++) {
+    const difference = Math.abs(a[i]! - b[i]!);
+    if (!(difference <= worst)) worst = difference; // keeps NaN
+  }
+  return worst;
+}
+
+describe.each(families)('%s equals transformers', (family) => {
+  const folder = join(golden, family);
+  const expected = JSON.parse(readFileSync(join(folder, 'expected.json'), 'utf8'));
+  let model: Model;
+  beforeAll(async () => { model = await Model.load(folder, { dtype: 'float32' }); });
+  afterAll(() => model.dispose());
+
+  it('in all logits, to 1e-4', async () => {
+    const logits = await model.logits([...expected.prompt, ...expected.chosen]);
+    expect(maxDifference(logits, expected.logits)).toBeLessThanOrEqual(1e-4);
+  });
+
+  it('in a greedy continuation and its log-probs, to 1e-4', async () => {
+    const [completion] = await model.generate({ prompts: [{ tokens: expected.prompt }], temperature: 0, maxNewTokens: expected.greedy.length, stopIds: [] }).all();
+    expect([...completion!.tokens]).toEqual(expected.greedy);
+    expect(maxDifference(completion!.logprobs, expected.greedy_logprobs)).toBeLessThanOrEqual(1e-4);
+  });
+
+  it('in scored log-probs over a shared prompt, to 1e-4', async () => {
+    const scores = await model.score({ groups: [{ prompt: expected.prompt, completions: [expected.chosen, expected.rejected] }] });
+    expect(maxDifference(scores.tokenLogprobs, expected.logprobs.flat())).toBeLessThanOrEqual(1e-4);
+  });
+
+  (python ? it : it.skip)('in what it saves, with the source\'s config.json and with its own', async () => {
+    const kept = join(temporaryFolder(), 'kept');
+    await model.save(kept, { dtype: 'float32' });
+    // A GGUF file brings no config.json: then the native one is written.
+    const native = new (addon().Model)();
+    const own = join(temporaryFolder(), 'own');
+    mkdirSync(own);
+    copyFileSync(join(kept, 'model.safetensors'), join(own, 'model.safetensors'));
+    writeFileSync(join(own, 'config.json'), (await native.load(folder, 'float32').promise).configJson);
+    await native.dispose().promise;
+    for (const saved of [kept, own]) {
+      await promisify(execFile)(python!, [join(root, 'scripts/golden/families.py'), '--check', saved, folder]);
+    }
+  }, 300_000);
+});
+
+if (!python) console.warn('what cream-lm saves was not loaded by transformers: set TRANSFORMERS_PYTHON to a Python that has it');

@@ -1,0 +1,162 @@
+// Every model family against transformers (scripts/golden/families.py), below the engine: config.json, gradients, both dtypes.
+#include <filesystem>
+
+#include "check.h"
+#include "generate/generator.h"
+#include "golden.h"
+#include "ops/dispatch.h"
+#include "score/scorer.h"
+#include "tiny_model.h"
+#include "train/trainer.h"
+#include "weights/load.h"
+#include "weights/names.h"
+
+using namespace cream;
+
+namespace {
+
+constexpr const char* kFamilies[] = {"llama-linear", "llama-dynamic", "llama-3.2", "llama-yarn", "mistral", "qwen2", "qwen3",
+                                     "smollm3", "smollm3-window", "gemma2", "gemma3", "phi3", "phi4-mini"};
+
+std::string folder_of(const std::string& family) {
+  const char* golden = std::getenv("CREAM_GOLDEN_DIR");
+  return std::string(golden != nullptr ? golden : "test/golden") + "/families/" + family;
+}
+
+Transformer load(const std::string& family, at::ScalarType dtype) {
+  LoadedWeights loaded = load_weights(folder_of(family), dtype);
+  Weights weights = weights_from(loaded.config, std::move(loaded.tensors));
+  return Transformer(std::move(loaded.config), std::move(weights));
+}
+
+Tokens tokens_of(const JsonValue& expected, const char* key) {
+  Tokens tokens;
+  for (const double value : check::numbers(check::array(expected, key))) tokens.push_back(static_cast<TokenId>(value));
+  return tokens;
+}
+
+// The direction that scripts/golden/families.py projects gradients on.
+double on_wave(const Tensor& flat) {
+  return at::dot(flat, at::cos(at::arange(flat.numel(), at::kDouble) * 0.7)).item<double>();
+}
+
+// One parameter of Hugging Face's, flat and in double, against its golden norm, projection and entries.
+void check_gradient(const std::string& what, const Tensor& flat, const JsonValue& expected) {
+  const double norm = check::number(expected, "norm"), allowed = 1e-3 * norm + 1e-6;
+  const auto close = [&](const char* of, double actual, double wanted) {
+    if (!(std::abs(actual - wanted) <= allowed)) {
+      std::ostringstream out;
+      out << what << ": " << of << " is " << actual << ", transformers' " << wanted << " (norm " << norm << ")";
+      throw check::Failure(out.str());
+    }
+  };
+  close("the norm", flat.norm().item<double>(), norm);
+  close("the projection", on_wave(flat), check::number(expected, "projection"));
+  const auto entries = check::numbers(check::array(expected, "entries"));
+  const auto step = static_cast<int64_t>(check::number(expected, "step"));
+  for (size_t i = 0; i < entries.size(); ++i) close("an entry", flat[static_cast<int64_t>(i) * step].item<double>(), entries[i]);
+}
+
+void check_gradients(const std::string& family, bool checkpointing) {
+  const JsonValue expected = check::golden("families/" + family + "/expected.json");
+  Transformer model = load(family, at::kFloat);
+  TrainerParams params;
+  params.beta = check::number(expected, "beta");
+  params.optimizer.learning_rate = 1e-6;
+  params.optimizer.max_grad_norm = 0;
+  params.activation_checkpointing = checkpointing;
+  const auto reference = check::numbers(check::array(expected, "reference"));
+  PreferencePair pair;
+  pair.prompt = tokens_of(expected, "prompt");
+  pair.chosen = tokens_of(expected, "chosen");
+  pair.rejected = tokens_of(expected, "rejected");
+  pair.reference_chosen = reference[0];
+  pair.reference_rejected = reference[1];
+  pair.consistency = check::number(expected, "consistency");
+  Trainer trainer(model, params, {});
+  const double loss = trainer.preference_step({pair}, Cancel()).loss;
+  CHECK(std::abs(loss - check::number(expected, "loss")) <= 1e-4);
+  for (const Parameter& parameter : parameter_layout(model.config())) {
+    // After one step from zero moments m = (1 − β1)·g.
+    const Tensor gradient = trainer.optimizer().entry(parameter.name).m.to(at::kDouble) / (1 - params.optimizer.beta1);
+    int64_t row = 0;
+    for (const Part& part : parameter.parts) {
+      const JsonValue* golden = expected.find("gradients")->find(part.huggingface);
+      CHECK(golden != nullptr);
+      check_gradient(family + " " + part.huggingface, gradient.narrow(0, row, part.shape[0]).flatten(), *golden);
+      row += part.shape[0];
+    }
+  }
+}
+
+GenerationRequest samples_of(const Tokens& prompt, int64_t samples, int64_t length) {
+  GenerationRequest request;
+  request.prompts.push_back({.tokens = prompt, .key = 7, .samples = static_cast<uint32_t>(samples)});
+  request.sampling.max_new_tokens = length;
+  return request;
+}
+
+}  // namespace
+
+CHECK_CASE("families: gradients of a preference step equal transformers' autograd") {
+  for (const char* family : kFamilies) check_gradients(family, false);
+}
+
+CHECK_CASE("families: gradients are the same where activations are recomputed") {
+  for (const char* family : {"gemma2", "gemma3", "qwen2", "phi4-mini"}) check_gradients(family, true);
+}
+
+CHECK_CASE("families: bf16 logits of the fast kernels agree with those of the plain ops") {
+  for (const char* family : kFamilies) {
+    const JsonValue expected = check::golden(std::string("families/") + family + "/expected.json");
+    const Transformer model = load(family, at::kBFloat16);
+    const Tokens tokens = check::joined(tokens_of(expected, "prompt"), tokens_of(expected, "chosen"));
+    const Tensor fast = sequence_logits(model, tokens);
+    const Tensor exact = at::tensor(check::numbers(check::array(expected, "logits")), at::kFloat).view(fast.sizes());
+    const ops::ForcePlain force;
+    CHECK_RELATIVE(fast, sequence_logits(model, tokens), 0.02);
+    CHECK_RELATIVE(fast, exact, 0.03);
+  }
+}
+
+CHECK_CASE("families: a sampled token's log-prob is its score, bit for bit in bf16") {
+  for (const char* family : kFamilies) {
+    const Transformer model = load(family, at::kBFloat16);
+    for (const int64_t length : {3, 11, 40}) {  // prompts within and beyond the windows
+      const Tokens prompt = [&] {
+        Tokens tokens = check::tiny_tokens(length, 5);
+        for (TokenId& token : tokens) token %= 64;
+        return tokens;
+      }();
+      std::vector<GeneratedCompletion> completions;
+      GenerationCallbacks callbacks;
+      callbacks.on_completion = [&](GeneratedCompletion&& completion) { completions.push_back(std::move(completion)); };
+      generate(model, samples_of(prompt, 4, 20), callbacks, Cancel());
+      CHECK(completions.size() == 4);
+      ScoringRequest request;
+      request.groups.push_back({prompt, {}});
+      for (const GeneratedCompletion& completion : completions) request.groups[0].completions.push_back(completion.tokens);
+      const ScoringResult scores = score(model, request, {}, Cancel());
+      for (size_t i = 0; i < completions.size(); ++i)
+        for (size_t t = 0; t < completions[i].logprobs.size(); ++t) {
+          const float sampled = completions[i].logprobs[t], scored = scores.token_logprobs[scores.offsets[i] + t];
+          if (ops::fast_path() ? sampled != scored : std::abs(sampled - scored) > 0.1f) {
+            std::ostringstream out;
+            out << family << ": token " << t << " of sample " << i << " after " << length << " was sampled with " << sampled << " and scored " << scored;
+            throw check::Failure(out.str());
+          }
+        }
+    }
+  }
+}
+
+CHECK_CASE("families: our config.json is read back equal, and written again in the same bytes") {
+  for (const char* family : kFamilies) {
+    const std::string path = folder_of(family) + "/config.json";
+    const ModelConfig config = config_from_json(read_file(path, 1 << 20), path);
+    const std::string written = config_to_json(config, DType::float32);
+    const ModelConfig again = config_from_json(written, "again");
+    CHECK(again == config);
+    CHECK(config_to_json(again, DType::float32) == written);
+  }
+}

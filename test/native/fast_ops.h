@@ -1,0 +1,62 @@
+// What the tests of the fast kernels share: inputs as the model makes them, and the proof that the fast kernel ran.
+#pragma once
+
+#include "check.h"
+#include "ops/attention/op.h"
+#include "ops/dispatch.h"
+#include "ops/linear/op.h"
+
+namespace check::fast {
+
+using namespace cream;
+using at::Tensor;
+using ops::Op;
+
+// Skips the case on a CPU without the kernels; at its end, fails it if `op`'s fast kernel did not run.
+struct MustRun {
+  explicit MustRun(Op op) : op_(op), before_(ops::fast_runs(op)) {
+    if (!ops::fast_path()) throw check::Skip("this CPU has no AVX-512 BF16");
+  }
+  void done() const { CHECK(ops::fast_runs(op_) > before_); }
+
+ private:
+  Op op_;
+  uint64_t before_;
+};
+
+inline Linear packed(int64_t out, int64_t in) {
+  Linear w{.weight = at::randn({out, in}).div_(std::sqrt(static_cast<double>(in))).to(at::kBFloat16)};
+  ops::pack(w);
+  return w;
+}
+
+// A slice of a wider tensor, as q, k and v are of their fused projection: rows apart, heads contiguous.
+inline Tensor slice(int64_t rows, int64_t heads, int64_t d, at::ScalarType dtype) {
+  return at::randn({rows, (heads + 3) * d}).to(dtype).narrow(1, d, heads * d).unflatten(1, {heads, d});
+}
+
+// Caches whose invalid positions are poison.
+struct Cache {
+  Tensor keys, values;
+  int64_t length, capacity;
+  Cache(int64_t kv_heads, int64_t length, int64_t capacity, int64_t d, at::ScalarType dtype)
+      : keys(at::full({kv_heads, capacity, d}, NAN, dtype)), values(keys.clone()), length(length), capacity(capacity) {
+    keys.narrow(1, 0, length).copy_(at::randn({kv_heads, length, d}));
+    values.narrow(1, 0, length).copy_(at::randn({kv_heads, length, d}));
+  }
+};
+
+inline DecodeSource source(const Cache* shared, const Cache& own) {
+  DecodeSource s;
+  if (shared) {
+    s.shared_keys = shared->keys.data_ptr(), s.shared_values = shared->values.data_ptr();
+    s.shared_length = shared->length, s.shared_capacity = shared->capacity;
+  }
+  s.own_keys = own.keys.data_ptr(), s.own_values = own.values.data_ptr();
+  s.own_length = own.length, s.own_capacity = own.capacity;
+  return s;
+}
+
+inline double tolerance(at::ScalarType dtype) { return dtype == at::kFloat ? 2e-6 : 4e-3; }
+
+}  // namespace check::fast
