@@ -168,6 +168,55 @@ CHECK_CASE("ops fast: packed attention agrees with the plain op") {
   ran.done();
 }
 
+// A prompt of `prompt` rows with completions of these lengths, twice.
+std::vector<Segment> two_groups(int64_t prompt, const std::vector<int64_t>& completions) {
+  std::vector<Segment> segments;
+  int64_t row = 0;
+  for (int group = 0; group < 2; ++group) {
+    const int32_t prefix = static_cast<int32_t>(segments.size());
+    segments.push_back({row, prompt, -1});
+    row += prompt;
+    for (const int64_t length : completions) {
+      segments.push_back({row, length, prefix});
+      row += length;
+    }
+  }
+  return segments;
+}
+
+CHECK_CASE("ops fast: attention's gradients agree with the plain op's, whatever the shapes, caps and windows") {
+  struct Shape {
+    int64_t heads, kv_heads, d, prompt;
+    std::vector<int64_t> completions;
+    AttentionKind kind;
+  };
+  const std::vector<Shape> shapes{{9, 3, 64, 70, {40, 67}, {}},      {2, 2, 16, 1, {0, 1}, {}},           {4, 1, 80, 130, {3, 64, 65}, {0.3, 0, 0}},
+                                  {6, 2, 32, 64, {}, {0, 2.0, 0}},   {4, 2, 64, 20, {70, 5}, {0, 0, 9}},  {8, 4, 128, 90, {100}, {0.2, 1.5, 77}}};
+  for (const Shape& shape : shapes)
+    for (const auto type : {at::kFloat, at::kBFloat16}) {
+      const std::vector<Segment> segments = two_groups(shape.prompt, shape.completions);
+      const int64_t rows = segments.back().start + segments.back().length;
+      const Tensor qkv = at::randn({rows, (shape.heads + 2 * shape.kv_heads) * shape.d}).to(type);  // strided, as the projection leaves them
+      const auto part = [&](int64_t first, int64_t heads) { return qkv.narrow(1, first * shape.d, heads * shape.d).view({rows, heads, shape.d}); };
+      const Tensor q = part(0, shape.heads), k = part(shape.heads, shape.kv_heads), v = part(shape.heads + shape.kv_heads, shape.kv_heads);
+      const Tensor d_out = at::randn({rows, shape.heads * shape.d}).to(type);
+      const uint64_t before = ops::fast_runs(ops::Op::packed_attention_gradient);
+      const auto fast = ops::packed_attention_gradient(q, k, v, d_out, segments, shape.kind);
+      CHECK(ops::fast_runs(ops::Op::packed_attention_gradient) == before + 1);
+      const auto plain = ops::reference::packed_attention_gradient(q, k, v, d_out, segments, shape.kind);
+      const double tolerance = type == at::kFloat ? 2e-5 : 5e-3;
+      CHECK_RELATIVE(fast.q.to(at::kFloat), plain.q.to(at::kFloat), tolerance);
+      CHECK_RELATIVE(fast.k.to(at::kFloat), plain.k.to(at::kFloat), tolerance);
+      CHECK_RELATIVE(fast.v.to(at::kFloat), plain.v.to(at::kFloat), tolerance);
+      // A task's sums run in one order, whoever does it.
+      const int threads = at::get_num_threads();
+      at::set_num_threads(threads == 1 ? 2 : 1);
+      const auto again = ops::packed_attention_gradient(q, k, v, d_out, segments, shape.kind);
+      at::set_num_threads(threads);
+      CHECK(at::equal(again.q, fast.q) && at::equal(again.k, fast.k) && at::equal(again.v, fast.v));
+    }
+}
+
 CHECK_CASE("ops fast: decoding a token and scoring it give the same attention bits") {
   at::manual_seed(16);
   const MustRun ran(Op::packed_attention), ran_decode(Op::decode_attention);

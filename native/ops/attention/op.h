@@ -43,11 +43,20 @@ namespace ops {
 // q [tokens, heads, d], k and v [tokens, kv_heads, d] → [tokens, heads·d]; differentiable.
 Tensor packed_attention(const Tensor& q, const Tensor& k, const Tensor& v, const std::vector<Segment>& segments, const AttentionKind& kind = {});
 
+// Gradients of packed_attention, in the inputs' dtype and shapes. d_out [tokens, heads·d].
+struct AttentionGradient {
+  Tensor q, k, v;
+};
+AttentionGradient packed_attention_gradient(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& d_out,
+                                            const std::vector<Segment>& segments, const AttentionKind& kind = {});
+
 // q [rows, heads, d] → [rows, heads·d]. Rows that share the same `shared_keys` should be neighbours: the kernel reads those once.
 Tensor decode_attention(const Tensor& q, const std::vector<DecodeSource>& sources, int64_t kv_heads, const AttentionKind& kind = {});
 
 namespace reference {
 Tensor packed_attention(const Tensor& q, const Tensor& k, const Tensor& v, const std::vector<Segment>& segments, const AttentionKind& kind = {});
+AttentionGradient packed_attention_gradient(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& d_out,
+                                            const std::vector<Segment>& segments, const AttentionKind& kind = {});
 Tensor decode_attention(const Tensor& q, const std::vector<DecodeSource>& sources, int64_t kv_heads, const AttentionKind& kind = {});
 }  // namespace reference
 

@@ -1,0 +1,165 @@
+#include "support/parallel.h"
+
+#include <ATen/Parallel.h>
+
+#include <algorithm>
+#include <atomic>
+#include <exception>
+#include <mutex>
+#include <thread>
+#include <utility>
+
+#ifdef __x86_64__
+#include <immintrin.h>
+#endif
+
+namespace cream {
+namespace {
+
+// Pieces a thread: enough that one which starts late or runs on a shared core leaves work for the others.
+constexpr int64_t kPiecesPerThread = 4;
+// Looks before a thread without work goes to sleep: some 50 µs, longer than the gap between two loops of one forward pass.
+constexpr int kLooks = 1500;
+
+void pause() {
+#ifdef __x86_64__
+  _mm_pause();
+#else
+  std::this_thread::yield();
+#endif
+}
+
+struct Job {
+  detail::PieceBody call = nullptr;
+  void* body = nullptr;
+  int64_t begin = 0, end = 0, size = 1, pieces = 0;
+  std::atomic<int64_t> next{0};
+  std::exception_ptr error;
+  std::mutex error_mutex;
+
+  void work() {
+    for (int64_t i = next.fetch_add(1, std::memory_order_relaxed); i < pieces; i = next.fetch_add(1, std::memory_order_relaxed)) {
+      try {
+        call(body, begin + i * size, std::min(end, begin + (i + 1) * size));
+      } catch (...) {
+        next.store(pieces, std::memory_order_relaxed);
+        const std::lock_guard lock(error_mutex);
+        if (!error) error = std::current_exception();
+      }
+    }
+  }
+};
+
+// The threads live as long as the process. One job at a time: `state` holds its number, how many helpers it takes,
+// whether it may still be joined, and how many have.
+class Pool {
+ public:
+  static Pool& instance() {
+    static Pool* pool = new Pool;  // never destroyed: its threads outlive every static object
+    return *pool;
+  }
+
+  bool take() { return !busy_.test_and_set(std::memory_order_acquire); }
+  void give() { busy_.clear(std::memory_order_release); }
+  Job& job() { return job_; }
+
+  void run(int threads) {
+    while (started_ < threads - 1) {
+      std::thread([this] { serve(); }).detach();
+      ++started_;
+    }
+    job_.error = nullptr;
+    job_.next.store(0, std::memory_order_relaxed);
+    state_.store(((state_.load(std::memory_order_relaxed) >> kNumberShift) + 1) << kNumberShift | kOpen | static_cast<uint64_t>(threads - 1) << kHelpersShift, std::memory_order_seq_cst);
+    if (sleeping_.load(std::memory_order_seq_cst) > 0) {
+      bell_.fetch_add(1, std::memory_order_seq_cst);
+      bell_.notify_all();
+    }
+    job_.work();
+    state_.fetch_and(~kOpen, std::memory_order_seq_cst);
+    for (int looks = 0; (state_.load(std::memory_order_acquire) & kJoined) != 0; ++looks) looks < kLooks ? pause() : std::this_thread::yield();
+    if (job_.error) std::rethrow_exception(std::exchange(job_.error, nullptr));
+  }
+
+ private:
+  static constexpr uint64_t kJoined = 0x7fff, kOpen = 0x8000;
+  static constexpr int kHelpersShift = 16, kNumberShift = 32;
+
+  void serve() {
+    uint64_t last = 0;
+    for (int looks = 0;;) {
+      if (join(last)) {
+        inside_ = true;
+        job_.work();
+        inside_ = false;
+        state_.fetch_sub(1, std::memory_order_release);
+        looks = 0;
+      } else if (++looks < kLooks) {
+        pause();
+      } else {
+        const uint32_t heard = bell_.load(std::memory_order_seq_cst);
+        sleeping_.fetch_add(1, std::memory_order_seq_cst);
+        if (!waiting(last)) bell_.wait(heard, std::memory_order_seq_cst);
+        sleeping_.fetch_sub(1, std::memory_order_seq_cst);
+        looks = 0;
+      }
+    }
+  }
+
+  bool waiting(uint64_t last) const {
+    const uint64_t state = state_.load(std::memory_order_seq_cst);
+    return (state & kOpen) != 0 && state >> kNumberShift != last;
+  }
+
+  bool join(uint64_t& last) {
+    uint64_t state = state_.load(std::memory_order_acquire);
+    if ((state & kOpen) == 0 || state >> kNumberShift == last) return false;
+    if ((state & kJoined) >= (state >> kHelpersShift & 0xffff)) {
+      last = state >> kNumberShift;
+      return false;
+    }
+    if (!state_.compare_exchange_weak(state, state + 1, std::memory_order_acq_rel)) return false;
+    last = state >> kNumberShift;
+    return true;
+  }
+
+  alignas(64) std::atomic<uint64_t> state_{0};
+  alignas(64) std::atomic<int> sleeping_{0};
+  std::atomic<uint32_t> bell_{0};
+  std::atomic_flag busy_ = ATOMIC_FLAG_INIT;
+  int started_ = 0;  // by whoever has taken the pool
+  Job job_;
+
+ public:
+  static thread_local bool inside_;
+};
+
+thread_local bool Pool::inside_ = false;
+
+}  // namespace
+
+void detail::parallel_for(int64_t begin, int64_t end, int64_t grain, PieceBody call, void* body) {
+  if (begin >= end) return;
+  const int64_t n = end - begin, threads = at::get_num_threads();
+  const int64_t pieces = std::min((n + grain - 1) / grain, threads * kPiecesPerThread);
+  Pool& pool = Pool::instance();
+  if (pieces <= 1 || threads <= 1 || Pool::inside_ || at::in_parallel_region() || !pool.take()) return call(body, begin, end);
+  struct Turn {
+    explicit Turn(Pool& pool) : pool(pool) { Pool::inside_ = true; }
+    ~Turn() {
+      Pool::inside_ = false;
+      pool.give();
+    }
+    Pool& pool;
+  } turn(pool);
+  Job& job = pool.job();
+  job.call = call;
+  job.body = body;
+  job.begin = begin;
+  job.end = end;
+  job.size = (n + pieces - 1) / pieces;
+  job.pieces = (n + job.size - 1) / job.size;
+  pool.run(static_cast<int>(std::min<int64_t>(threads, job.pieces)));
+}
+
+}  // namespace cream
