@@ -14,6 +14,7 @@
 #include "ops/sample/op.h"
 #include "support/error.h"
 #include "support/random.h"
+#include "support/parallel.h"
 
 namespace cream {
 
@@ -147,7 +148,7 @@ void Generator::sample() {
   for (Row& row : rows) {
     if (!row.started()) row.logits = row.prefill->logits.const_data_ptr<float>();
   }
-  at::parallel_for(0, static_cast<int64_t>(rows.size()), 1, [&](int64_t begin, int64_t end) {
+  parallel_for(0, static_cast<int64_t>(rows.size()), 1, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
       const double u = uniform(rows[i].key, static_cast<uint32_t>(rows[i].tokens.size()));
       draws[i] = ops::sample(rows[i].logits, model_.config().vocab_size, request_.sampling, stop_.banned(rows[i]), u);

@@ -4,6 +4,7 @@
 #include <initializer_list>
 
 #include "ops/dispatch.h"
+#include "support/parallel.h"
 #include "support/torch.h"
 
 namespace cream::ops {

@@ -211,10 +211,15 @@ export function addon(): Addon {
 
 function load(path: string): Addon {
   if (!existsSync(path)) throw new CreamError('ERR_ADDON', `The native addon is not built: ${path} does not exist; run \`npm run setup\`.`);
+  // OpenMP reads this once, as libtorch loads. Its threads would spin for work on the cores that our own loops use (native/support/parallel.h).
+  const policy = process.env['OMP_WAIT_POLICY'];
+  process.env['OMP_WAIT_POLICY'] ??= 'passive';
   try {
     return require(path) as Addon;
   } catch (error) {
     throw new CreamError('ERR_ADDON', `The native addon ${path} does not load (${(error as Error).message}); run \`npm run setup\` to build it again.`, { cause: error });
+  } finally {
+    if (policy === undefined) delete process.env['OMP_WAIT_POLICY'];
   }
 }
 

@@ -99,9 +99,9 @@ CHECK_CASE("ops fast: rms_norm, rope and swiglu agree with the plain ops") {
   gate.done();
 }
 
-CHECK_CASE("ops fast: gradients of rope and swiglu agree with the plain ops'") {
+CHECK_CASE("ops fast: gradients of rope, swiglu and rms_norm agree with the plain ops'") {
   at::manual_seed(19);
-  const MustRun rotation(Op::rope), gate(Op::swiglu);
+  const MustRun rotation(Op::rope), gate(Op::swiglu), norm(Op::rms_norm);
   for (const auto dtype : {at::kFloat, at::kBFloat16}) {
     const double limit = dtype == at::kFloat ? 2e-6 : 6e-3;
     const auto gradient = [&](Tensor x, const std::function<Tensor(const Tensor&)>& f) {
@@ -116,9 +116,17 @@ CHECK_CASE("ops fast: gradients of rope and swiglu agree with the plain ops'") {
     const Tensor both = at::randn({33, 2 * 100}).mul_(5).to(dtype);
     CHECK_RELATIVE(gradient(both, [](const Tensor& t) { return ops::swiglu(t); }),
                    gradient(both, [](const Tensor& t) { return ops::reference::swiglu(t); }), limit);
+    for (const double offset : {0.0, 1.0}) {
+      const Tensor rows = at::randn({150, 37}).to(dtype), weight = at::randn({37}).to(dtype);
+      CHECK_RELATIVE(gradient(rows, [&](const Tensor& t) { return ops::rms_norm(t, weight, 1e-5, offset); }),
+                     gradient(rows, [&](const Tensor& t) { return ops::reference::rms_norm(t, weight, 1e-5, offset); }), limit);
+      CHECK_RELATIVE(gradient(weight, [&](const Tensor& t) { return ops::rms_norm(rows, t, 1e-5, offset); }),
+                     gradient(weight, [&](const Tensor& t) { return ops::reference::rms_norm(rows, t, 1e-5, offset); }), limit);
+    }
   }
   rotation.done();
   gate.done();
+  norm.done();
 }
 
 CHECK_CASE("ops fast: decode attention agrees with the plain op, whatever the shapes") {

@@ -2,6 +2,7 @@
 #include "ops/adamw/kernel.h"
 #include "ops/adamw/op.h"
 #include "ops/dispatch.h"
+#include "support/parallel.h"
 
 namespace cream::ops {
 namespace {
@@ -64,7 +65,7 @@ void adamw(Tensor& master, Tensor& m, Tensor& v, const Tensor& gradient, Tensor&
   uint16_t* const bf16 = separate ? reinterpret_cast<uint16_t*>(weight.mutable_data_ptr<at::BFloat16>()) : nullptr;
   const int64_t n = master.numel();
   if (fast_path()) count_fast_run(Op::adamw);
-  at::parallel_for(0, blocks_of(n), 1, [&](int64_t first, int64_t last) {
+  parallel_for(0, blocks_of(n), 1, [&](int64_t first, int64_t last) {
     const int64_t begin = first * kBlock, end = std::min(last * kBlock, n);
     const int64_t wide = fast_path() ? (end - begin) / 16 * 16 : 0;
     const auto at = [&](auto* data, int64_t offset) { return data == nullptr ? nullptr : data + begin + offset; };
@@ -81,7 +82,7 @@ double sum_of_squares(const Tensor& x) {
   const float* const data = x.const_data_ptr<float>();
   const int64_t n = x.numel();
   std::vector<double> sums(blocks_of(n));
-  at::parallel_for(0, blocks_of(n), 1, [&](int64_t first, int64_t last) {
+  parallel_for(0, blocks_of(n), 1, [&](int64_t first, int64_t last) {
     for (int64_t block = first; block < last; ++block) {
       const int64_t begin = block * kBlock, length = std::min(kBlock, n - begin);
 #if defined(__x86_64__)

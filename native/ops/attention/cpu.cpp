@@ -134,7 +134,7 @@ Tensor decode_attention(const Tensor& q, const std::vector<DecodeSource>& source
   const int64_t tiles = static_cast<int64_t>(ranges.size()) * kv_heads;
   const DecodeWork work{sources, group, kind};
   by_type(in, [&](auto type) {
-    at::parallel_for(0, tiles, 1, [&](int64_t begin, int64_t end) {
+    parallel_for(0, tiles, 1, [&](int64_t begin, int64_t end) {
       for (int64_t i = begin; i < end; ++i)
         decode_tile<decltype(type)>(in, out, work, ranges[i / kv_heads], i % kv_heads);
     });
@@ -162,7 +162,7 @@ Tensor packed_attention(const Tensor& q, const Tensor& k, const Tensor& v, const
         tiles.push_back({&segment, segment.prefix < 0 ? nullptr : &segments[segment.prefix],
                          {row, std::min(row + height, segment.length)}, head});
   by_type(in, [&](auto type) {
-    at::parallel_for(0, static_cast<int64_t>(tiles.size()), 1, [&](int64_t begin, int64_t end) {
+    parallel_for(0, static_cast<int64_t>(tiles.size()), 1, [&](int64_t begin, int64_t end) {
       for (int64_t i = begin; i < end; ++i) packed_tile<decltype(type)>(in, keys, values, out, tiles[i], kind);
     });
   });

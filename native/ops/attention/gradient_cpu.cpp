@@ -47,7 +47,7 @@ AttentionGradient packed_attention_gradient(const Tensor& q, const Tensor& k, co
   by_type(q, [&](auto type) {
     using T = decltype(type);
     const int64_t tasks = static_cast<int64_t>(groups.ranges.size()) * kv_heads;
-    at::parallel_for(0, tasks, 1, [&](int64_t begin, int64_t end) {
+    parallel_for(0, tasks, 1, [&](int64_t begin, int64_t end) {
       for (int64_t i = begin; i < end; ++i) {
         const auto& range = groups.ranges[static_cast<size_t>(i / kv_heads)];
         const int64_t kv = i % kv_heads, first_query = kv * group * d, first_key = kv * d;

@@ -1,10 +1,13 @@
 // Binds the packed kernel to tensors: who may use it, and how the work is cut over threads.
 // Cut: chunks of rows (as many as stay in L2 once gathered) × panels of 32 columns, in contiguous runs, one a thread.
+#include <atomic>
+
 #include "ops/dispatch.h"
 #include "ops/linear/kernel.h"
 #include "ops/linear/packed.h"
 #include "ops/softcap/op.h"
 #include "support/error.h"
+#include "support/parallel.h"
 
 namespace cream::ops {
 namespace packed {
@@ -22,12 +25,23 @@ const Weight* usable(const Tensor& x, const Linear& w) {
 
 namespace {
 
-// This thread's room for gathered rows; kept, so that a decode step allocates nothing.
-uint16_t* gather_buffer(int64_t values) {
-  static thread_local std::vector<uint16_t> buffer;
-  if (static_cast<int64_t>(buffer.size()) < values + 32) buffer.resize(values + 32);
-  return reinterpret_cast<uint16_t*>((reinterpret_cast<uintptr_t>(buffer.data()) + 63) & ~uintptr_t{63});
-}
+// This thread's gathered rows. The room is kept, so that a decode step allocates nothing; what is in it belongs to one product's chunk
+// of rows, of which a thread often takes several pieces.
+struct Gathered {
+  std::vector<uint16_t> buffer;
+  uint64_t product = 0;
+  int64_t row = 0;
+
+  template <class Fill>
+  const uint16_t* of(uint64_t wanted, int64_t first_row, int64_t values, const Fill& fill) {
+    if (static_cast<int64_t>(buffer.size()) < values + 32) buffer.resize(values + 32), product = 0;
+    auto* at = reinterpret_cast<uint16_t*>((reinterpret_cast<uintptr_t>(buffer.data()) + 63) & ~uintptr_t{63});
+    if (product != wanted || row != first_row) fill(at);
+    product = wanted;
+    row = first_row;
+    return at;
+  }
+};
 
 Tensor multiply(const Tensor& input, const Weight& w, bool f32) {
   const Tensor x = input.stride(1) == 1 ? input : input.contiguous();
@@ -38,12 +52,16 @@ Tensor multiply(const Tensor& input, const Weight& w, bool f32) {
   const uint16_t* from = static_cast<const uint16_t*>(x.const_data_ptr());
   char* to = static_cast<char*>(y.mutable_data_ptr());
   const int64_t width = f32 ? 4 : 2;
-  at::parallel_for(0, (rows + chunk - 1) / chunk * count, 1, [&](int64_t begin, int64_t end) {
+  static std::atomic<uint64_t> products{0};
+  const uint64_t product = ++products;
+  parallel_for(0, (rows + chunk - 1) / chunk * count, 1, [&](int64_t begin, int64_t end) {
     while (begin < end) {
       const int64_t row = begin / count * chunk, n = std::min(chunk, rows - row);
       const int64_t first = begin % count, last = std::min(count, first + end - begin);
-      uint16_t* gathered = gather_buffer(n * padded_in(w.in));
-      gather_avx512(from + row * x.stride(0), x.stride(0), n, w.in, gathered);
+      static thread_local Gathered room;
+      const uint16_t* gathered = room.of(product, row, n * padded_in(w.in), [&](uint16_t* to_rows) {
+        gather_avx512(from + row * x.stride(0), x.stride(0), n, w.in, to_rows);
+      });
       multiply_avx512({gathered, n, w.in, w.data(), w.out, first, last, to + (row * w.out + first * panel_columns) * width, w.out, f32});
       begin += last - first;
     }
@@ -69,7 +87,7 @@ void pack(Linear& linear) {
   packed->storage = at::empty({count * packed::panel_size(packed->in)}, w.options().requires_grad(false));
   const uint16_t* from = static_cast<const uint16_t*>(weight.const_data_ptr());
   uint16_t* to = static_cast<uint16_t*>(packed->storage.mutable_data_ptr());
-  at::parallel_for(0, count, 1, [&](int64_t begin, int64_t end) {
+  parallel_for(0, count, 1, [&](int64_t begin, int64_t end) {
     packed::pack_avx512(from, packed->out, packed->in, begin, end, to);
   });
   linear.packed = std::move(packed);

@@ -2,6 +2,7 @@
 // under activation checkpointing as after a resume.
 #include "ops/linear/op.h"
 #include "support/random.h"
+#include "support/parallel.h"
 
 namespace cream::ops {
 
@@ -18,7 +19,7 @@ Tensor keep_mask(const InputDropout& dropout, int64_t rows, int64_t columns, at:
   uint8_t* const to = kept.mutable_data_ptr<uint8_t>();
   const int64_t count = rows * columns;
   const auto seed_low = static_cast<uint32_t>(dropout.seed), seed_high = static_cast<uint32_t>(dropout.seed >> 32);
-  at::parallel_for(0, (count + kPerBlock - 1) / kPerBlock, 1 << 12, [&](int64_t begin, int64_t end) {
+  parallel_for(0, (count + kPerBlock - 1) / kPerBlock, 1 << 12, [&](int64_t begin, int64_t end) {
     for (int64_t block = begin; block < end; ++block) {
       const Philox4 bits = philox(static_cast<uint32_t>(block), dropout.micro_batch, dropout.step, dropout.site ^ kPurpose, seed_low, seed_high);
       const int64_t first = block * kPerBlock, n = std::min(kPerBlock, count - first);

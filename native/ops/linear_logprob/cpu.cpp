@@ -9,6 +9,7 @@
 #include "ops/softcap/kernel.h"
 #include "ops/softmax_block.h"
 #include "support/error.h"
+#include "support/parallel.h"
 
 namespace cream::ops {
 namespace {
@@ -62,7 +63,7 @@ Tensor linear_logprob(const Tensor& hidden, const Linear& head, const Tensor& ta
   std::vector<BlockSum> sums(rows * blocks);
   const Work work{*fast,         static_cast<const uint16_t*>(x.const_data_ptr()), rows, x.stride(0), ids.const_data_ptr<int64_t>(),
                   sums.data(), result, static_cast<float>(head.softcap)};
-  at::parallel_for(0, (rows + chunk - 1) / chunk * blocks, 1, [&](int64_t begin, int64_t end) { run(work, begin, end); });
+  parallel_for(0, (rows + chunk - 1) / chunk * blocks, 1, [&](int64_t begin, int64_t end) { run(work, begin, end); });
   for (int64_t row = 0; row < rows; ++row) result[row] = static_cast<float>(result[row] - log_sum_exp(&sums[row * blocks], blocks));
   count_fast_run(Op::linear_logprob);
   return out;

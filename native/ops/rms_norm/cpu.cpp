@@ -6,21 +6,67 @@
 
 namespace cream::ops {
 
-Tensor rms_norm(const Tensor& x, const Tensor& weight, double eps, double offset) {
-  if (!fast_inputs(x, {weight}) || x.dim() != 2 || !weight.is_contiguous()) return reference::rms_norm(x, weight, eps, offset);
-  const Tensor in = x.contiguous();
+namespace {
+
+Tensor forward(const Tensor& in, const Tensor& weight, const RmsNorm& norm) {
   Tensor out = at::empty_like(in);
   const int64_t width = in.size(1);
   by_type(in, [&](auto type) {
     using T = decltype(type);
     const T *from = data<T>(in), *w = data<T>(weight);
     T* to = mutable_data<T>(out);
-    at::parallel_for(0, in.size(0), row_grain(width), [&](int64_t begin, int64_t end) {
-      rms_norm_avx512(from + begin * width, w, to + begin * width, end - begin, width, {static_cast<float>(eps), static_cast<float>(offset)});
+    parallel_for(0, in.size(0), row_grain(width), [&](int64_t begin, int64_t end) {
+      rms_norm_avx512(from + begin * width, w, to + begin * width, end - begin, width, norm);
     });
   });
   count_fast_run(Op::rms_norm);
   return out;
+}
+
+// The weight's gradient is summed over blocks of rows that do not depend on the threads, then over the blocks.
+constexpr int64_t gradient_rows = 64;
+
+std::pair<Tensor, Tensor> gradient(const Tensor& in, const Tensor& weight, const Tensor& dy, const RmsNorm& norm) {
+  const at::NoGradGuard no_grad;
+  const int64_t rows = in.size(0), width = in.size(1), blocks = (rows + gradient_rows - 1) / gradient_rows;
+  Tensor dx = at::empty_like(in), parts = at::zeros({blocks, width}, in.options().dtype(at::kFloat));
+  by_type(in, [&](auto type) {
+    using T = decltype(type);
+    const T *x = data<T>(in), *w = data<T>(weight), *slope = data<T>(dy);
+    T* to = mutable_data<T>(dx);
+    float* sums = mutable_data<float>(parts);
+    parallel_for(0, blocks, 1, [&](int64_t begin, int64_t end) {
+      for (int64_t block = begin; block < end; ++block) {
+        const int64_t first = block * gradient_rows, n = std::min(gradient_rows, rows - first), at = first * width;
+        rms_norm_gradient_avx512(x + at, w, slope + at, to + at, sums + block * width, n, width, norm);
+      }
+    });
+  });
+  return {dx, parts.sum(0).to(weight.scalar_type())};
+}
+
+struct Normed : torch::autograd::Function<Normed> {
+  static Tensor forward(torch::autograd::AutogradContext* context, const Tensor& x, const Tensor& weight, double eps, double offset) {
+    const Tensor in = x.contiguous();
+    context->save_for_backward({in, weight});
+    context->saved_data["eps"] = eps;
+    context->saved_data["offset"] = offset;
+    return ops::forward(in, weight, {static_cast<float>(eps), static_cast<float>(offset)});
+  }
+  static torch::autograd::variable_list backward(torch::autograd::AutogradContext* context, torch::autograd::variable_list gradients) {
+    const auto saved = context->get_saved_variables();
+    const RmsNorm norm{static_cast<float>(context->saved_data["eps"].toDouble()), static_cast<float>(context->saved_data["offset"].toDouble())};
+    const auto [dx, d_weight] = gradient(saved[0], saved[1], gradients[0].contiguous(), norm);
+    return {dx, d_weight, Tensor(), Tensor()};
+  }
+};
+
+}  // namespace
+
+Tensor rms_norm(const Tensor& x, const Tensor& weight, double eps, double offset) {
+  if (!fast_dtype(x) || weight.scalar_type() != x.scalar_type() || x.dim() != 2 || !weight.is_contiguous()) return reference::rms_norm(x, weight, eps, offset);
+  if (wants_gradient({x, weight})) return Normed::apply(x, weight, eps, offset);
+  return forward(x.contiguous(), weight, {static_cast<float>(eps), static_cast<float>(offset)});
 }
 
 }  // namespace cream::ops

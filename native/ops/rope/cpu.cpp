@@ -21,7 +21,7 @@ Tensor rotate(const Tensor& x, const Tensor& cos, const Tensor& sin) {
     const T* from = data<T>(in);
     const float *c = data<float>(cos), *s = data<float>(sin);
     T* to = mutable_data<T>(out);
-    at::parallel_for(0, rows, row_grain(heads * d), [&](int64_t begin, int64_t end) {
+    parallel_for(0, rows, row_grain(heads * d), [&](int64_t begin, int64_t end) {
       rope_avx512(from + begin * in.stride(0), c + begin * turned, s + begin * turned, to + begin * heads * d, {end - begin, heads, d, turned, in.stride(0)});
     });
   });

@@ -14,7 +14,7 @@ Tensor forward(const Tensor& in, Activation activation) {
     using T = decltype(type);
     const T* from = data<T>(in);
     T* to = mutable_data<T>(out);
-    at::parallel_for(0, rows, row_grain(n), [&](int64_t begin, int64_t end) {
+    parallel_for(0, rows, row_grain(n), [&](int64_t begin, int64_t end) {
       swiglu_avx512(from + begin * 2 * n, to + begin * n, end - begin, n, activation);
     });
   });
@@ -29,7 +29,7 @@ Tensor backward(const Tensor& in, const Tensor& dy, Activation activation) {
     using T = decltype(type);
     const T *from = data<T>(in), *slope = data<T>(dy);
     T* to = mutable_data<T>(out);
-    at::parallel_for(0, rows, row_grain(2 * n), [&](int64_t begin, int64_t end) {
+    parallel_for(0, rows, row_grain(2 * n), [&](int64_t begin, int64_t end) {
       swiglu_backward_avx512(from + begin * 2 * n, slope + begin * n, to + begin * 2 * n, end - begin, n, activation);
     });
   });

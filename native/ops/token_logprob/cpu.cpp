@@ -2,6 +2,7 @@
 #include "ops/dispatch.h"
 #include "ops/token_logprob/kernel.h"
 #include "ops/token_logprob/op.h"
+#include "support/parallel.h"
 
 namespace cream::ops {
 namespace {
@@ -22,7 +23,7 @@ TokenLogprob token_logprob(const Tensor& logits, const Tensor& targets) {
   const int64_t* const target = targets.const_data_ptr<int64_t>();
   float* const logprob = out.logprob.mutable_data_ptr<float>();
   float* const logsumexp = out.logsumexp.mutable_data_ptr<float>();
-  at::parallel_for(0, rows, 1, [&](int64_t begin, int64_t end) {
+  parallel_for(0, rows, 1, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
       logsumexp[i] = row_logsumexp_avx512(data + i * vocab, vocab);
       logprob[i] = data[i * vocab + target[i]] - logsumexp[i];
@@ -45,7 +46,7 @@ Tensor token_logprob_gradient(Tensor logits, const Tensor& logsumexp, const Tens
   const float* const lse = logsumexp.const_data_ptr<float>();
   const float* const scale = coefficient.const_data_ptr<float>();
   const int64_t* const target = targets.const_data_ptr<int64_t>();
-  at::parallel_for(0, rows, 1, [&](int64_t begin, int64_t end) {
+  parallel_for(0, rows, 1, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
       const float* const row = data + i * vocab;
       const float at_target = scale[i] * (1.0f - std::exp(row[target[i]] - lse[i]));  // before the row is overwritten
