@@ -113,6 +113,10 @@ void Inbox::close() {
 // The hook is added after the inbox's thread-safe function, and hooks run in reverse: workers are joined before it goes.
 Environment::Environment(Napi::Env env) : inbox(std::make_shared<Inbox>(env)) {
   napi_add_env_cleanup_hook(env, &Environment::teardown, this);
+  // process.exit() runs no cleanup hook, and libtorch's statics would go under workers that still compute with them.
+  const Napi::Object process = env.Global().Get("process").As<Napi::Object>();
+  const auto stop = [](const Napi::CallbackInfo& info) { teardown(&Environment::of(info.Env())); };
+  process.Get("on").As<Napi::Function>().Call(process, {Napi::String::New(env, "exit"), Napi::Function::New(env, stop)});
 }
 
 Environment& Environment::of(Napi::Env env) { return *env.GetInstanceData<Environment>(); }
