@@ -25,7 +25,7 @@ export async function readInputs(recipe: Recipe): Promise<Inputs> {
   for (const t of iterations) chosen.push(await choosePrompts(recipe, t)); // one after the other: each reads the whole source
   const prompts = chosen.flatMap((each) => each.prompts);
   if (recipe.reward.source === 'gold') checkAnswers(prompts, chosen.flatMap((each) => each.gold), nameOf(recipe.prompts.source));
-  const demonstrations = recipe.sft.enabled ? await chooseDemonstrations(recipe) : { records: [], duplicates: 0 };
+  const demonstrations = recipe.sft.enabled && recipe.sft.checkpoint === null ? await chooseDemonstrations(recipe) : { records: [], duplicates: 0 };
   return {
     prompts,
     demonstrations: demonstrations.records,

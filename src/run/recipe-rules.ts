@@ -14,6 +14,7 @@ export function contradictions(recipe: Recipe): Contradiction[] {
 function ofMethod({ iterations, sft, pairs, reward }: Recipe): Contradiction[] {
   const found: Contradiction[] = [];
   if (iterations === 0 && !sft.enabled) found.push({ path: ['iterations'], message: 'must be at least 1 where sft.enabled is false: there would be nothing to do' });
+  if (sft.checkpoint !== null && !sft.enabled) found.push({ path: ['sft', 'checkpoint'], message: 'is used where sft.enabled is true alone: set it, or leave the checkpoint out' });
   if (pairs.source !== null && iterations !== 1) found.push({ path: ['iterations'], message: 'must be 1 where pairs.source gives the pairs: they are learnt in one iteration (train.epochs passes over them again)' });
   if (pairs.source !== null && reward.source !== 'implicit') found.push({ path: ['reward', 'source'], message: 'must be left out where pairs.source gives the pairs: nothing is ranked' });
   return found;

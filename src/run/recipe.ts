@@ -42,6 +42,7 @@ const prompts = z.strictObject({
 
 const sft = z.strictObject({
   enabled: z.boolean().default(false).describe('Fine-tune the base model on demonstrations first (M0 → M1). Without it M1 = M0 and the first iteration has C = 1.'),
+  checkpoint: text().describe('An M1 made before, such as `runs/mine/sft/checkpoint`, to begin from instead: it is copied into the run, and no demonstration is read. So several methods start from the same M1.'),
   source: source().describe('`builtin`, or files and data sets as in `prompts`, of demonstrations: `messages`, `prompt` and `completion`, or `instruction` and `output`.'),
   columns: columns().describe('Other names of columns, as in `prompts`.'),
   count: count(0, 64).describe('Demonstrations used; 0 takes the whole file.'),
@@ -140,7 +141,7 @@ export const recipeSchema = z.strictObject({
 
 /** A complete recipe: every key present. */
 export type Recipe = z.output<typeof recipeSchema>;
-export type OptimisationSettings = Omit<Recipe['sft'], 'enabled' | 'source' | 'columns' | 'count'>;
+export type OptimisationSettings = Omit<Recipe['sft'], 'enabled' | 'checkpoint' | 'source' | 'columns' | 'count'>;
 
 /** One key of the schema, for the documentation and the snapshot test. */
 export interface RecipeField {

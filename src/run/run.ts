@@ -22,7 +22,7 @@ import { firstDifference, parseRecipe, recipeDigest, recipeText } from './recipe
 import type { Recipe } from './recipe.js';
 import type { RewardFunction } from '../reward/external.js';
 import { loadRewardModel } from './reward-model.js';
-import { fineTune } from './sft.js';
+import { checkStart, fineTune } from './sft.js';
 import { fetchSources, sourcesOf } from './sources.js';
 import { EVENTS, explainDisk, LOCK, METRICS, onDisk, RECIPE, REPORT, RUN, SUMMARY, writeAtomic, writeRecords, type Phase } from './store.js';
 import { metricRows, summarise, summaryOf } from './summary.js';
@@ -96,6 +96,7 @@ async function work(recipe: Recipe, { directory, signal, onModelProgress, reward
   try {
     if (!begun(context)) {
       checkLengths(inputs, await models.policy(resolved.path));
+      await checkStart(context);
       if (recipe.reward.source === 'model') await (await loadRewardModel(recipe, signal)).dispose();
     }
     if (recipe.evaluate.baseline) {

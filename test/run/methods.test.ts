@@ -7,7 +7,7 @@ import { extractAnswer, isCorrect } from '../../src/evaluate/answer.js';
 import type { RewardItem } from '../../src/reward/external.js';
 import type { StepRecord } from '../../src/run/stages/optimise.js';
 import { tinyRun } from '../support/run.js';
-import { temporaryFolder } from '../support/tiny-model.js';
+import { temporaryFolder, tinyModel } from '../support/tiny-model.js';
 
 const FIXED = ['rank.weighting=fixed'];
 const SFT = ['sft.enabled=true', 'sft.count=4', 'sft.batch_size=2', 'sft.learning_rate=1.0e-3'];
@@ -228,5 +228,24 @@ describe('SFT alone', () => {
     expect(existsSync(join(ran.directory, 'iteration-1'))).toBe(false);
     const summary = JSON.parse(ran.text('summary.json')) as { iterations: { phase: unknown }[] };
     expect(summary.iterations.map(({ phase }) => phase)).toEqual([0, 'sft']);
+  }, 60_000);
+
+  it('made before: two methods begin from one M1, and make of it what the run that trained it makes', async () => {
+    const whole = await tinyRun(SFT), checkpoint = join(whole.directory, 'sft/checkpoint');
+    const begun = await tinyRun(['sft.enabled=true', `sft.checkpoint=${checkpoint}`]);
+    for (const name of ['iteration-1/completions.jsonl', 'iteration-1/scores.jsonl', 'iteration-1/checkpoint/model.safetensors', 'sft/checkpoint/model.safetensors']) {
+      expect([name, begun.text(name) === whole.text(name)]).toEqual([name, true]);
+    }
+    expect(existsSync(join(begun.directory, 'sft/demonstrations.jsonl'))).toBe(false);
+    expect(begun.events.find((event) => event.type === 'stage_finished')).toMatchObject({ stage: 'sft', note: `taken from ${checkpoint}` });
+  }, 60_000);
+
+  it('refuses a checkpoint that is none, or of another model, before it makes anything', async () => {
+    const empty = temporaryFolder();
+    await expect(tinyRun(['sft.enabled=true', `sft.checkpoint=${empty}`])).rejects.toThrow(`sft.checkpoint: ${empty} is no model folder`);
+    const other = tinyModel({ tokenizer: true, maxPositionEmbeddings: 1024, hiddenSize: 64 });
+    const directory = join(temporaryFolder(), 'run');
+    await expect(tinyRun(['sft.enabled=true', `sft.checkpoint=${other}`], { directory })).rejects.toThrow(/its hiddenSize is 64, the base model's \d+/);
+    expect(existsSync(join(directory, 'sft'))).toBe(false);
   }, 60_000);
 });

@@ -63,6 +63,7 @@ describe('a recipe file', () => {
     ['a second ranking where there are two already', 'reward: {source: judge, against: implicit}\n', "recipe.yaml:1:34 reward.against: must be none where reward.source is judge: θ_t and θ_{t−1} rank with the same reward, got the text 'implicit'"],
     ['given pairs twice', 'pairs: {source: p.jsonl}\n', 'recipe.yaml:1:1 iterations: must be 1 where pairs.source gives the pairs: they are learnt in one iteration (train.epochs passes over them again), got nothing'],
     ['given pairs and a reward', 'iterations: 1\npairs: {source: p.jsonl}\nreward: {source: likelihood}\n', "recipe.yaml:3:18 reward.source: must be left out where pairs.source gives the pairs: nothing is ranked, got the text 'likelihood'"],
+    ['a checkpoint for no SFT', 'sft: {checkpoint: m1}\n', "recipe.yaml:1:19 sft.checkpoint: is used where sft.enabled is true alone: set it, or leave the checkpoint out, got the text 'm1'"],
     ['no work at all', 'iterations: 0\n', 'recipe.yaml:1:13 iterations: must be at least 1 where sft.enabled is false: there would be nothing to do, got 0'],
   ])('refuses %s, naming the keys', (_, text, message) => expect(refusal(text)).toBe(message));
 
