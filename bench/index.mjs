@@ -1,11 +1,12 @@
 // The driver of `cream bench`: fresh processes take turns, roofline, cream-lm and each peer, round after round; medians with min–max.
-//   node bench/index.mjs [work] [--peers] [--json FILE] [--quick] [--model NAME] [--repeat N] [--markdown]
+//   node bench/index.mjs [work | roofline | curves] [--peers] [--json FILE] [--quick] [--model NAME] [--repeat N] [--markdown]
 import { spawn } from 'node:child_process';
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { creamCache } from '../dist/models/cache.js';
+import { curveTables, measureCurves } from './curves.mjs';
 import { BenchError, findLlama, findPython, ggufFormats } from './peers.mjs';
 import { short, summarise } from './statistics.mjs';
 import { caseTable, notes, ROOFLINE, rooflineTable } from './tables.mjs';
@@ -39,10 +40,10 @@ function trial(program, args, env = {}) {
 
 async function main() {
   const work = positionals[0] ?? 'all';
-  if (positionals.length > 1 || !(work === 'all' || work === 'roofline' || work in WORKS)) throw new BenchError(`There is no work '${positionals.join(' ')}'; choose one of roofline, ${Object.keys(WORKS).join(', ')}.`);
+  if (positionals.length > 1 || !(work === 'all' || ['roofline', 'curves'].includes(work) || work in WORKS)) throw new BenchError(`There is no work '${positionals.join(' ')}'; choose one of roofline, curves, ${Object.keys(WORKS).join(', ')}.`);
   const repeat = flags.repeat === undefined ? undefined : Number(flags.repeat);
   if (repeat !== undefined && !(Number.isInteger(repeat) && repeat >= 1)) throw new BenchError(`--repeat ${flags.repeat} is no whole number of at least 1.`);
-  const works = work === 'roofline' ? [] : work === 'all' ? Object.keys(WORKS) : [work];
+  const works = ['roofline', 'curves'].includes(work) ? [] : work === 'all' ? Object.keys(WORKS) : [work];
 
   // Not in the system's temporary folder, which may be memory.
   mkdirSync(creamCache(), { recursive: true });
@@ -70,14 +71,23 @@ async function main() {
     cases.push(await measureCase(each, contendersOf(each, peers), rounds, measureRoofline, { folder, machine }));
     if (flags.json !== '-') show(cases.at(-1));
   }
+  const curves = work === 'curves' ? await measureCurves({ quick: Boolean(flags.quick), rounds: flags.quick ? 1 : repeat ?? 2, folder, say, run: pointOf(folder) }) : undefined;
+  if (curves && flags.json !== '-') print(`\n${curveTables(curves, flags.markdown)}`);
   const roofline = Object.fromEntries(Object.keys(ROOFLINE).map((key) => [key, summarise(rooflines.map((sample) => sample[key]))]));
-  const result = { format: 1, made: new Date().toISOString(), quick: Boolean(flags.quick), machine, model, sizes: size, roofline, cases };
+  const result = { format: 1, made: new Date().toISOString(), quick: Boolean(flags.quick), machine, model, sizes: size, roofline, cases, ...(curves && { curves }) };
   if (flags.json === '-') return print(JSON.stringify(result, null, 2));
   if (flags.json) writeFileSync(flags.json, `${JSON.stringify(result, null, 2)}\n`);
   print(`\n${machine.cpu}, ${machine.threads} threads, libtorch ${machine.libtorch}, Node ${machine.node}, cream-lm ${machine.creamLm}; ${model.name}, ${short(model.parameters / 1e6)} M parameters\n`);
   print(rooflineTable(roofline, flags.markdown));
   if (flags.quick) print('\n--quick: sizes too small to measure anything.');
 }
+
+/** Runs one point of a cost curve. */
+const pointOf = (folder) => (specification) => {
+  const file = join(folder, 'point.json');
+  writeFileSync(file, JSON.stringify(specification));
+  return trial(process.execPath, [here('cases/curves/cream.mjs'), file]);
+};
 
 function preparePeers(works, source, folder) {
   const python = findPython(say);

@@ -11,13 +11,13 @@ export const ROOFLINE = {
   copy: 'memory copy, read + written',
 };
 
-function plain(header, rows) {
+export function plainTable(header, rows) {
   const widths = header.map((name, i) => Math.max(name.length, ...rows.map((row) => row[i].length)));
   const line = (cells) => cells.map((cell, i) => (i === 0 ? cell.padEnd(widths[i]) : cell.padStart(widths[i]))).join('  ').trimEnd();
   return [line(header), line(widths.map((width) => '-'.repeat(width))), ...rows.map(line)].join('\n');
 }
 
-function markdown(header, rows) {
+export function markdownTable(header, rows) {
   const line = (cells) => `| ${cells.join(' | ')} |`;
   return [line(header), line(header.map((_, i) => (i === 0 ? '---' : '---:'))), ...rows.map(line)].join('\n');
 }
@@ -26,7 +26,7 @@ const giga = (value) => short(value / 1e9);
 
 export function rooflineTable(roofline, asMarkdown) {
   const rows = Object.entries(ROOFLINE).map(([key, what]) => [what, withRange(roofline[key], giga), key === 'copy' ? 'GB/s' : 'GFLOP/s']);
-  return (asMarkdown ? markdown : plain)(['roofline', 'median (min–max)', 'unit'], rows);
+  return (asMarkdown ? markdownTable : plainTable)(['roofline', 'median (min–max)', 'unit'], rows);
 }
 
 /** One row a contender. Ratios are cream-lm's advantage, from trials of the same round. */
@@ -42,7 +42,7 @@ export function caseTable({ contenders }, asMarkdown) {
   ]));
   const used = header.map((_, i) => i === 0 || rows.some((row) => row[i] !== blank));
   const keep = (cells) => cells.filter((_, i) => used[i]);
-  return (asMarkdown ? markdown : plain)(keep(header), rows.map(keep));
+  return (asMarkdown ? markdownTable : plainTable)(keep(header), rows.map(keep));
 }
 
 export function notes({ counts, contenders }) {

@@ -2,6 +2,8 @@
 import { beforeAll, describe, expect, it } from '@jest/globals';
 import { readFileSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
+// @ts-expect-error a script without types
+import { line as fitLine } from '../../bench/curves.mjs';
 import { cream, startCream } from '../support/cli.js';
 import { temporaryFolder, tinyModel } from '../support/tiny-model.js';
 
@@ -20,6 +22,7 @@ interface Result {
   cases: { work: string; case: string; rounds: number; contenders: ({ name: string; tokens: number; samples: unknown[] } & Record<string, Spread>)[] }[];
 }
 
+const line = fitLine as (points: [number, number][]) => { intercept: number; slope: number; r2: number };
 const cache = temporaryFolder('cream-bench-');
 const model = tinyModel({ tokenizer: true });
 const bench = (...args: string[]) => startCream(['bench', ...args, '--quick', '--model', model], { CREAM_CACHE: cache }).finished;
@@ -63,6 +66,22 @@ describe('cream bench', () => {
     const { stdout } = await bench('roofline');
     expect(stdout).toMatch(/^bf16 GEMM, 2048³ /m);
     expect(readdirSync(cache)).toEqual([]);
+  });
+
+  it('measures cost curves, each axis with its points and its fit', async () => {
+    const { code, stdout, stderr } = await bench('curves', '--markdown');
+    expect({ code, stderr: code === 0 ? '' : stderr }).toEqual({ code: 0, stderr: '' });
+    for (const axis of ['prompts', 'samples a prompt \\(N\\)', 'tokens a completion', 'model']) expect(stdout).toMatch(new RegExp(`^\\| ${axis} \\| sample, s \\|`, 'm'));
+    expect(stdout.match(/^\| fit \| \S+ \+ \S+ · x \(R² 1\.000\) \|/gm)).toHaveLength(3); // a line through two points
+    expect(readdirSync(cache)).toEqual([]);
+  });
+
+  it.each<[string, [number, number][], { intercept: number; slope: number; r2: number }]>([
+    ['a line', [[1, 5], [2, 7], [4, 11]], { intercept: 3, slope: 2, r2: 1 }],
+    ['a cloud', [[0, 0], [1, 3], [2, 0]], { intercept: 1, slope: 0, r2: 0 }],
+    ['one place', [[2, 1], [2, 3]], { intercept: 2, slope: 0, r2: 1 }],
+  ])('fits %s', (_, points, fitted) => {
+    for (const [key, value] of Object.entries(line(points))) expect(value).toBeCloseTo(fitted[key as keyof typeof fitted], 12);
   });
 
   it('says what it cannot do', async () => {

@@ -6,11 +6,11 @@ import { addon } from '../../engine/addon.js';
 import type { Cli } from '../cli.js';
 
 const SUITE = fileURLToPath(new URL('../../../bench/index.mjs', import.meta.url));
-const WORKS = ['roofline', 'generate', 'score', 'train', 'iteration', 'load'];
+const WORKS = ['roofline', 'generate', 'score', 'train', 'iteration', 'load', 'curves'];
 
 export function addBench(program: Command, { signal }: Cli): void {
   program.command('bench')
-    .description('measure speed and memory, as shares of what this machine can do; all works, or one')
+    .description('measure speed and memory, as shares of what this machine can do; all works, or one; curves: what prompts, N, length and model size cost')
     .addArgument(new Argument('[work]', 'what to measure').choices(WORKS))
     .option('--peers', 'alternate with transformers, TRL and llama.cpp, installed into .venv-bench and .node-bench')
     .option('--json <file>', 'also write every sample as JSON; - prints it')
