@@ -11,6 +11,8 @@
 #include <bit>
 #include <cstring>
 
+#include "support/parallel.h"
+
 namespace cream {
 
 namespace {
@@ -209,7 +211,7 @@ void convert_rows(const ElementType& type, const uint8_t* source, Tensor& out, i
   uint8_t* base = static_cast<uint8_t*>(out.mutable_data_ptr());
   const int64_t row_in = columns / type.block * type.bytes, row_out = columns * static_cast<int64_t>(out.element_size());
   const int64_t grain = std::max<int64_t>(1, 65536 / std::max<int64_t>(1, columns));
-  at::parallel_for(0, rows, grain, [&](int64_t begin, int64_t end) {
+  parallel_for(0, rows, grain, [&](int64_t begin, int64_t end) {
     if (!source_row) return convert(type, source + begin * row_in, base + begin * row_out, dtype, (end - begin) * columns);
     for (int64_t row = begin; row < end; ++row)
       convert(type, source + source_row(row) * row_in, base + row * row_out, dtype, columns);

@@ -153,7 +153,8 @@ function quartiles(values: readonly number[]): [number, number, number] | null {
   return [at(0.25), at(0.5), at(0.75)];
 }
 
-function countBy(names: readonly string[]): Record<string, number> {
+/** How often each name occurs; keys in the order of names. */
+export function countBy(names: readonly string[]): Record<string, number> {
   const counts = new Map<string, number>();
   for (const name of names) counts.set(name, (counts.get(name) ?? 0) + 1);
   return Object.fromEntries([...counts].sort(([a], [b]) => (a < b ? -1 : 1)));

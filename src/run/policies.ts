@@ -1,6 +1,7 @@
 /** How often each policy of an iteration applied: what was left out, and what was kept though it is odd. Counted from the artefacts. */
 import { existsSync } from 'node:fs';
 import type { CompletionRecord, JudgementRecord, RankingRecord } from '../data/records.js';
+import { countBy } from '../evaluate/iteration.js';
 import { isUndefined } from '../preference/consistency.js';
 import { oddCompletions } from '../preference/prefer.js';
 import type { RunContext } from './context.js';
@@ -13,13 +14,12 @@ export async function policyCounts(run: RunContext, phase: Phase): Promise<Recor
   if (rankings.length === 0) return {};
   const odd = oddCompletions(await recordsOf<CompletionRecord>('completions.jsonl'));
   const judgements = await recordsOf<JudgementRecord>('judgements.jsonl');
-  const skipped = new Map<string, number>();
-  for (const { skipped: reason } of rankings) if (reason !== undefined) skipped.set(reason, (skipped.get(reason) ?? 0) + 1);
+  const skipped = countBy(rankings.flatMap(({ skipped: reason }) => reason ?? []));
   return {
     'cream/undefined_agreement': rankings.filter((r) => r.skipped !== 'no_judgement' && isUndefined(r.reward_current, r.reward_previous)).length,
     'cream/empty_completions': odd.empty_completions,
     'cream/duplicate_completions': odd.duplicate_completions,
     ...(judgements.length > 0 && { 'cream/judgements': judgements.length, 'cream/judgements_without_score': judgements.filter(({ score }) => score === null).length }),
-    ...Object.fromEntries([...skipped].sort(([a], [b]) => (a < b ? -1 : 1)).map(([reason, count]) => [`cream/skipped/${reason}`, count])),
+    ...Object.fromEntries(Object.entries(skipped).map(([reason, count]) => [`cream/skipped/${reason}`, count])),
   };
 }

@@ -9,22 +9,13 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { addon } from '../../src/engine/addon.js';
 import { Model } from '../../src/engine/model.js';
+import { maxDifference } from '../support/max-difference.js';
 import { temporaryFolder } from '../support/tiny-model.js';
 
 const root = join(import.meta.dirname, '../..');
 const golden = join(root, 'test/golden/families');
 const families = readdirSync(golden).sort();
 const python = process.env['TRANSFORMERS_PYTHON'];
-
-function maxDifference(a: ArrayLike<number>, b: ArrayLike<number>): number {
-  expect(a.length).toBe(b.length);
-  let worst = 0;
-  for (let i = 0; i < a.length; i++) {
-    const difference = Math.abs(a[i]! - b[i]!);
-    if (!(difference <= worst)) worst = difference; // keeps NaN
-  }
-  return worst;
-}
 
 describe.each(families)('%s equals transformers', (family) => {
   const folder = join(golden, family);

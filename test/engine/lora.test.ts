@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { engineInfo } from '../../src/engine/addon.js';
 import { Model, type AdapterParams, type DType } from '../../src/engine/model.js';
 import type { PairInput } from '../../src/engine/trainer.js';
+import { maxDifference } from '../support/max-difference.js';
 import { temporaryFolder, tinyModel } from '../support/tiny-model.js';
 
 const root = join(import.meta.dirname, '../..');
@@ -37,11 +38,6 @@ async function train(model: Model, steps = 3): Promise<void> {
   const trainer = await model.trainer(params);
   for (let i = 0; i < steps; i++) await trainer.preferenceStep(batch);
   await trainer.dispose();
-}
-
-function maxDifference(a: ArrayLike<number>, b: ArrayLike<number>): number {
-  expect(a.length).toBe(b.length);
-  return Array.from(a).reduce((worst, value, i) => Math.max(worst, Math.abs(value - b[i]!)), 0);
 }
 
 describe.each(['all', 'rslora'])('PEFT’s adapter %s', (name) => {

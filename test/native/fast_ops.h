@@ -1,6 +1,8 @@
 // What the tests of the fast kernels share: inputs as the model makes them, and the proof that the fast kernel ran.
 #pragma once
 
+#include <functional>
+
 #include "check.h"
 #include "ops/attention/op.h"
 #include "ops/dispatch.h"
@@ -55,6 +57,13 @@ inline DecodeSource source(const Cache* shared, const Cache& own) {
   s.own_keys = own.keys.data_ptr(), s.own_values = own.values.data_ptr();
   s.own_length = own.length, s.own_capacity = own.capacity;
   return s;
+}
+
+// The gradient of f at x under a random one of f(x), which is the same for every f of one seed.
+inline Tensor gradient(uint64_t seed, const Tensor& x, const std::function<Tensor(const Tensor&)>& f) {
+  const Tensor leaf = x.detach().requires_grad_(true), y = f(leaf);
+  at::manual_seed(seed);
+  return torch::autograd::grad({y}, {leaf}, {at::randn(y.sizes()).to(y.scalar_type())})[0];
 }
 
 inline double tolerance(at::ScalarType dtype) { return dtype == at::kFloat ? 2e-6 : 4e-3; }

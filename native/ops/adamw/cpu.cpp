@@ -1,5 +1,6 @@
 // AdamW and the gradient norm on the CPU: fixed blocks over the threads, each by the widest kernel the CPU has.
 #include "ops/adamw/kernel.h"
+#include "ops/adamw/math.h"
 #include "ops/adamw/op.h"
 #include "ops/dispatch.h"
 #include "support/parallel.h"
@@ -11,7 +12,11 @@ constexpr int64_t kBlock = int64_t{1} << 16;  // a multiple of 16; fixed, so tha
 
 uint16_t round_to_bf16(float x) { return c10::detail::round_to_nearest_even(x); }
 
-AdamWScalars scalars_of(const AdamWStep& step) {
+int64_t blocks_of(int64_t n) { return (n + kBlock - 1) / kBlock; }
+
+}  // namespace
+
+AdamWScalars adamw_scalars(const AdamWStep& step) {
   const double correction1 = 1 - std::pow(step.beta1, static_cast<double>(step.step));
   const double correction2 = 1 - std::pow(step.beta2, static_cast<double>(step.step));
   return {static_cast<float>(1 - step.learning_rate * step.weight_decay),
@@ -24,21 +29,10 @@ AdamWScalars scalars_of(const AdamWStep& step) {
           static_cast<float>(step.gradient_scale)};
 }
 
-int64_t blocks_of(int64_t n) { return (n + kBlock - 1) / kBlock; }
-
-}  // namespace
-
 void adamw_scalar(float* master, float* m, float* v, const float* gradient, uint16_t* bf16, int64_t n, const AdamWScalars& s) {
   for (int64_t i = 0; i < n; ++i) {
-    const float g = gradient[i] * s.gradient_scale;
-    const float moment = m[i] + s.one_minus_beta1 * (g - m[i]);
-    const float square = v[i] * s.beta2 + s.one_minus_beta2 * g * g;
-    const float denominator = std::sqrt(square) / s.root_correction2 + s.epsilon;
-    const float value = master[i] * s.decay - s.step_size * moment / denominator;
-    m[i] = moment;
-    v[i] = square;
-    master[i] = value;
-    if (bf16 != nullptr) bf16[i] = round_to_bf16(value);
+    master[i] = adamw_element(master[i], m[i], v[i], gradient[i], s);
+    if (bf16 != nullptr) bf16[i] = round_to_bf16(master[i]);
   }
 }
 
@@ -57,7 +51,7 @@ void adamw(Tensor& master, Tensor& m, Tensor& v, const Tensor& gradient, Tensor&
                      (!separate || weight.scalar_type() == at::kBFloat16);
   if (!plain) return reference::adamw(master, m, v, gradient, weight, step);
 
-  const AdamWScalars s = scalars_of(step);
+  const AdamWScalars s = adamw_scalars(step);
   float* const master_data = master.mutable_data_ptr<float>();
   float* const m_data = m.mutable_data_ptr<float>();
   float* const v_data = v.mutable_data_ptr<float>();

@@ -1,4 +1,4 @@
-// AdamW, 16 parameters at a time. The order of operations is adamw_scalar's, multiply and add apart, so the bits are equal.
+// AdamW, 16 parameters at a time. The order of operations is adamw_element's, multiply and add apart, so the bits are equal.
 #if defined(__x86_64__)
 #include <immintrin.h>
 

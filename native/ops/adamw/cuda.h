@@ -3,17 +3,17 @@
 
 #include <cstdint>
 
-#include "ops/adamw/block.h"
+#include "ops/adamw/kernel.h"
 
 namespace cream::ops {
 
 template <class T>
 struct AdamWCuda {
   float *master, *m, *v;
-  const float *gradient, *gradient_scale;
+  const float *gradient, *gradient_scale;  // gradient_scale: one number, for scalars.gradient_scale
   T* weight;
   int64_t n;
-  AdamWConstants constants;
+  AdamWScalars scalars;
 };
 int adamw_cuda(const AdamWCuda<uint16_t>& call, void* stream);
 int adamw_cuda(const AdamWCuda<float>& call, void* stream);

@@ -13,6 +13,8 @@ struct AdamWScalars {
   float root_correction2;  // √(1 − β2ᵗ)
   float epsilon, gradient_scale;
 };
+struct AdamWStep;
+AdamWScalars adamw_scalars(const AdamWStep& step);
 
 // `bf16` (n entries) or null where master is itself the compute weight.
 void adamw_scalar(float* master, float* m, float* v, const float* gradient, uint16_t* bf16, int64_t n, const AdamWScalars& s);

@@ -3,22 +3,13 @@
 #include <array>
 
 #include "ops/attention/kernel.h"
+#include "ops/attention/launch.h"
 #include "ops/attention/op.h"
-#include "ops/launch.h"
 
 namespace cream::ops {
 namespace {
 
 constexpr int64_t most_queries = 96;  // of one tile: their state and two key blocks stay in L2
-
-bool head_dim_fits(int64_t d) { return d % 16 == 0 && d <= 256; }
-
-// This thread's working memory, kept so that a decode step allocates nothing.
-float* scratch(int64_t floats) {
-  static thread_local std::vector<float> buffer;
-  if (static_cast<int64_t>(buffer.size()) < floats + 16) buffer.resize(floats + 16);
-  return reinterpret_cast<float*>((reinterpret_cast<uintptr_t>(buffer.data()) + 63) & ~uintptr_t{63});
-}
 
 // Query and output addresses of one tile: row by row, the `group` query heads of one kv head.
 template <class T>
@@ -35,9 +26,6 @@ struct Tile {
     return {q.data(), count, d, static_cast<float>(kind.scale_of(d)), static_cast<float>(kind.softcap), scratch(attend::scratch_floats(count, d))};
   }
 };
-
-// Heads contiguous within a row; rows may be apart (a slice of the fused projection).
-Tensor by_rows(const Tensor& x) { return x.stride(2) == 1 && x.stride(1) == x.size(2) ? x : x.contiguous(); }
 
 using attend::Range;
 

@@ -1,7 +1,7 @@
 // Cuts the gradient of packed attention into tasks: a prompt with its completions × a kv head. Each writes its own rows and heads.
 #include "ops/attention/gradient_kernel.h"
+#include "ops/attention/launch.h"
 #include "ops/attention/op.h"
-#include "ops/launch.h"
 
 namespace cream::ops {
 namespace {
@@ -25,14 +25,6 @@ Groups groups_of(const std::vector<Segment>& segments) {
   return groups;
 }
 
-float* scratch(int64_t floats) {
-  static thread_local std::vector<float> buffer;
-  if (static_cast<int64_t>(buffer.size()) < floats + 16) buffer.resize(floats + 16);
-  return reinterpret_cast<float*>((reinterpret_cast<uintptr_t>(buffer.data()) + 63) & ~uintptr_t{63});
-}
-
-Tensor by_rows(const Tensor& x) { return x.stride(2) == 1 && x.stride(1) == x.size(2) ? x : x.contiguous(); }
-
 }  // namespace
 
 AttentionGradient packed_attention_gradient(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& d_out,
@@ -40,7 +32,7 @@ AttentionGradient packed_attention_gradient(const Tensor& q, const Tensor& k, co
   const at::NoGradGuard no_grad;
   const int64_t heads = q.size(1), d = q.size(2), kv_heads = k.size(1), group = heads / kv_heads;
   const Groups groups = groups_of(segments);
-  if (!fast_inputs(q, {k, v, d_out}) || d % 16 != 0 || d > 256 || groups.ranges.empty())
+  if (!fast_inputs(q, {k, v, d_out}) || !head_dim_fits(d) || groups.ranges.empty())
     return reference::packed_attention_gradient(q, k, v, d_out, segments, kind);
   const Tensor queries = by_rows(q), keys = by_rows(k), values = by_rows(v), slope = d_out.contiguous();
   AttentionGradient out{at::empty(q.sizes(), q.options()), at::empty(k.sizes(), k.options()), at::empty(v.sizes(), v.options())};

@@ -3,18 +3,17 @@
 
 #include <cmath>
 
+#include "support/activation.h"
 #include "support/block.h"
 
 namespace cream::ops {
-
-enum class GateActivation { silu, gelu_tanh };
 
 struct GateValue {
   float value, slope;
 };
 
-CREAM_HOST_DEVICE inline GateValue gate_activation(float x, GateActivation activation) {
-  if (activation == GateActivation::silu) {
+CREAM_HOST_DEVICE inline GateValue gate_activation(float x, Activation activation) {
+  if (activation == Activation::silu) {
     const float sigma = 1.0f / (1.0f + expf(-x));
     return {x * sigma, sigma * (1.0f + x * (1.0f - sigma))};
   }
@@ -29,7 +28,7 @@ struct SwigluBlock {
   const T* gate_up;  // [rows, 2·n]
   T* y;              // [rows, n]
   int64_t n;
-  GateActivation activation;
+  Activation activation;
 
   template <class Block>
   CREAM_HOST_DEVICE void operator()(Block& block) const {
@@ -50,7 +49,7 @@ struct SwigluBackwardBlock {
   const T* dy;        // [rows, n]
   T* d_gate_up;       // [rows, 2·n]; may be gate_up itself
   int64_t n;
-  GateActivation activation;
+  Activation activation;
 
   template <class Block>
   CREAM_HOST_DEVICE void operator()(Block& block) const {

@@ -9,9 +9,8 @@ namespace {
 template <class T, int N>
 int run(const SwigluCuda<T>& c, void* stream) {
   const Grid grid{c.rows, threads_for(c.n / N)};
-  const GateActivation activation = c.gelu ? GateActivation::gelu_tanh : GateActivation::silu;
-  if (c.dy == nullptr) return launch(SwigluBlock<T, N>{c.gate_up, c.out, c.n, activation}, grid, stream);
-  return launch(SwigluBackwardBlock<T, N>{c.gate_up, c.dy, c.out, c.n, activation}, grid, stream);
+  if (c.dy == nullptr) return launch(SwigluBlock<T, N>{c.gate_up, c.out, c.n, c.activation}, grid, stream);
+  return launch(SwigluBackwardBlock<T, N>{c.gate_up, c.dy, c.out, c.n, c.activation}, grid, stream);
 }
 
 }  // namespace

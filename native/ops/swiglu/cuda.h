@@ -3,6 +3,8 @@
 
 #include <cstdint>
 
+#include "support/activation.h"
+
 namespace cream::ops {
 
 template <class T>
@@ -11,7 +13,7 @@ struct SwigluCuda {
   const T* dy;       // backward only, [rows, n]
   T* out;            // forward [rows, n]; backward [rows, 2·n]
   int64_t rows, n;
-  bool gelu;
+  Activation activation;
 };
 int swiglu_cuda(const SwigluCuda<uint16_t>& call, void* stream);
 int swiglu_cuda(const SwigluCuda<float>& call, void* stream);
