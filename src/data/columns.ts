@@ -4,7 +4,7 @@
  */
 import type {
   AnswerRecord, CompletionRecord, DemonstrationRecord, ExternalRewardRecord, GoldRecord, JudgementRecord, PairRecord, PromptRecord, RankingRecord,
-  ScoreRecord,
+  SamplerCheckRecord, ScoreRecord,
 } from './records.js';
 
 export type Kind = 'string' | 'number' | 'integer' | 'boolean' | 'numbers' | 'integers' | 'messages' | 'choices' | 'string|null' | 'number|null';
@@ -23,6 +23,10 @@ export const COMPLETION_COLUMNS: Columns<CompletionRecord> = {
 
 export const SCORE_COLUMNS: Columns<ScoreRecord> = {
   prompt_id: 'string', sample: 'integer', tokens: 'integer', logp_current: 'number', logp_previous: 'number', logp_base: 'number',
+};
+
+export const SAMPLER_CHECK_COLUMNS: Columns<SamplerCheckRecord> = {
+  prompt_id: 'string', samples: 'integers', tokens: 'integers', logp_sampled: 'numbers', logp_scored: 'numbers', logp_base: 'numbers', kendall_tau: 'number',
 };
 
 export const EXTERNAL_REWARD_COLUMNS: Columns<ExternalRewardRecord> = { prompt_id: 'string', sample: 'integer', reward: 'number', reward_previous: 'number?' };
@@ -54,6 +58,7 @@ export const ARTEFACT_COLUMNS: Readonly<Record<string, Columns<object>>> = {
   'demonstrations.jsonl': DEMONSTRATION_COLUMNS,
   'completions.jsonl': COMPLETION_COLUMNS,
   'scores.jsonl': SCORE_COLUMNS,
+  'sampler-check.jsonl': SAMPLER_CHECK_COLUMNS,
   'judgements.jsonl': JUDGEMENT_COLUMNS,
   'rewards.jsonl': EXTERNAL_REWARD_COLUMNS,
   'rankings.jsonl': RANKING_COLUMNS,

@@ -66,6 +66,19 @@ export interface ScoreRecord {
   logp_base: number;
 }
 
+/** One prompt whose completions θ_t scored though the sampler had their log-probs: the two side by side, parallel by sample, nats. */
+export interface SamplerCheckRecord {
+  prompt_id: string;
+  samples: number[];
+  tokens: number[];
+  logp_sampled: number[];
+  logp_scored: number[];
+  /** Under θ_0. */
+  logp_base: number[];
+  /** Of the rankings that the two give; 1, as both are θ_t's. */
+  kendall_tau: number;
+}
+
 /** One completion's rewards under θ_t and θ_{t−1}; made of its scores (`src/reward`), read by ranking. Not a file of its own: `rankings.jsonl` holds them. */
 export interface RewardRecord {
   prompt_id: string;

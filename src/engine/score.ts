@@ -26,6 +26,11 @@ export interface ScoreResult {
   seconds: number;
 }
 
+/** log π of a completion, nats: its tokens' log-probs added in double and in order, so that what was sampled has the bits of `ScoreResult.sums`. */
+export function sumLogprobs(tokenLogprobs: Float32Array): number {
+  return tokenLogprobs.reduce((sum, logprob) => sum + logprob, 0);
+}
+
 /** Checks the request and fills in the default. Throws CreamError. */
 export function checkScoreRequest(request: ScoreRequest, vocabSize: number): NativeScoringRequest {
   knownKeys(request, ['groups', 'maxBatchTokens'], '[score] the request');

@@ -7,13 +7,15 @@
  *   kl_response        mean of log π_θt(y|x) − log π_θ0(y|x) over the sampled responses, nats: the Monte-Carlo estimate of KL(θ_t ‖ θ_0). Of the
  *                      distribution that was sampled from: with temperature or top-p below 1 it leans to likely responses
  *   kl_token           the same divided by the mean length: nats a token
+ *   sampler_difference, sampler_tau   of θ_t's log-probs by the sampler and by the scorer, over the prompts that both have: the largest
+ *                      difference of a response, nats, and the lowest Kendall's τ of a prompt. One model's: 0 (rounding in fp32) and 1
  *   truncated          share of responses that ended by the length limit
  *   distinct_2         different bigrams of tokens / all bigrams of a response, mean over responses; 1 where none repeats
  *   repeated_4         share of a response's 4-grams that it said before, mean over responses; loops show here first
  *
  * A number that nothing was there to measure by is null, never 0.
  */
-import type { CompletionRecord, PairRecord, RankingRecord, ScoreRecord } from '../data/records.js';
+import type { CompletionRecord, PairRecord, RankingRecord, SamplerCheckRecord, ScoreRecord } from '../data/records.js';
 import { isCorrect, type Known } from './answer.js';
 
 export interface IterationMetrics {
@@ -39,6 +41,8 @@ export interface IterationMetrics {
   rejected_accuracy: number | null;
   kl_response: number | null;
   kl_token: number | null;
+  sampler_difference: number | null;
+  sampler_tau: number | null;
   /** Mean tokens of a sampled response. */
   mean_length: number | null;
   truncated: number | null;
@@ -67,10 +71,11 @@ export interface IterationRecords {
   pairs: readonly Pick<PairRecord, 'prompt_id' | 'chosen_sample' | 'rejected_sample' | 'reward_chosen' | 'reward_rejected'>[];
   completions: readonly MeasuredCompletion[];
   scores: readonly Pick<ScoreRecord, 'tokens' | 'logp_current' | 'logp_base'>[];
+  samplerChecks: readonly Pick<SamplerCheckRecord, 'logp_sampled' | 'logp_scored' | 'kendall_tau'>[];
   steps: readonly { 'rewards/margins'?: number | undefined; 'rewards/accuracies'?: number | undefined }[];
 }
 
-export function measureIteration({ rankings, pairs, completions, scores, steps }: IterationRecords): IterationMetrics {
+export function measureIteration({ rankings, pairs, completions, scores, samplerChecks, steps }: IterationRecords): IterationMetrics {
   const kept = rankings.filter((ranking) => ranking.skipped === undefined);
   const measured = kept.filter((ranking) => !ranking.one_judge);
   const last = steps.slice(-Math.max(1, Math.round(steps.length / 4)));
@@ -91,6 +96,7 @@ export function measureIteration({ rankings, pairs, completions, scores, steps }
     chosen_accuracy: right(pairs.map((p) => correct.get(key(p.prompt_id, p.chosen_sample)))),
     rejected_accuracy: right(pairs.map((p) => correct.get(key(p.prompt_id, p.rejected_sample)))),
     ...divergence(scores),
+    ...measureSampler(samplerChecks),
     mean_length: mean(completions.map((c) => c.tokens)),
     truncated: mean(completions.map((c) => Number(c.truncated))),
     distinct_2: mean(completions.flatMap((c) => c.distinct_2 ?? [])),
@@ -140,6 +146,12 @@ function rankingAccuracy(rankings: readonly RankingRecord[], correct: ReadonlyMa
 function divergence(scores: IterationRecords['scores']): Pick<IterationMetrics, 'kl_response' | 'kl_token'> {
   const difference = scores.reduce((sum, s) => sum + s.logp_current - s.logp_base, 0), tokens = scores.reduce((sum, s) => sum + s.tokens, 0);
   return { kl_response: scores.length === 0 ? null : difference / scores.length, kl_token: tokens === 0 ? null : difference / tokens };
+}
+
+export function measureSampler(checks: IterationRecords['samplerChecks']): Pick<IterationMetrics, 'sampler_difference' | 'sampler_tau'> {
+  const differences = checks.flatMap(({ logp_sampled, logp_scored }) => logp_sampled.map((logp, i) => Math.abs(logp - logp_scored[i]!)));
+  if (differences.length === 0) return { sampler_difference: null, sampler_tau: null };
+  return { sampler_difference: Math.max(...differences), sampler_tau: Math.min(...checks.map(({ kendall_tau }) => kendall_tau)) };
 }
 
 /** Linear between neighbours, as numpy's. */

@@ -1,6 +1,6 @@
 /** A run directory → the numbers of its report: one row for the base model, for SFT, and for each iteration. Whatever is missing is null. */
 import { basename, resolve } from 'node:path';
-import type { AnswerRecord, CompletionRecord, PairRecord, RankingRecord, ScoreRecord } from '../data/records.js';
+import type { AnswerRecord, CompletionRecord, PairRecord, RankingRecord, SamplerCheckRecord, ScoreRecord } from '../data/records.js';
 import { accuracyOf, byTask, compare, normalised, type Accuracy, type Comparison } from '../evaluate/intervals.js';
 import { mean, measureCompletion, measureIteration, type IterationMetrics } from '../evaluate/iteration.js';
 import { number, RunFolder, string, type Row } from './read.js';
@@ -134,9 +134,10 @@ function rankingReport(folder: RunFolder, name: string): RankingReport | null {
   if (rankings.length === 0 && completions.length === 0) return null;
   const pairs = folder.records(name, 'pairs.jsonl', ({ prompt_id, chosen_sample, rejected_sample, reward_chosen, reward_rejected }: PairRecord) => ({ prompt_id, chosen_sample, rejected_sample, reward_chosen, reward_rejected }));
   const scores = folder.records(name, 'scores.jsonl', ({ tokens, logp_current, logp_base }: ScoreRecord) => ({ tokens, logp_current, logp_base }));
+  const samplerChecks = folder.records<SamplerCheckRecord>(name, 'sampler-check.jsonl');
   const steps = folder.rows(`${name}/steps.jsonl`, (row) => ({ 'rewards/margins': number(row, 'rewards/margins'), 'rewards/accuracies': number(row, 'rewards/accuracies') }));
   return {
-    ...measureIteration({ rankings, pairs, completions, scores, steps }),
+    ...measureIteration({ rankings, pairs, completions, scores, samplerChecks, steps }),
     kendallShares: shares(rankings.filter(({ skipped, one_judge }) => skipped === undefined && !one_judge).map((r) => r.kendall_tau)),
     examples: rankedPrompts(folder, name, rankings, pairs, questions),
   };

@@ -116,10 +116,10 @@ function tasksTable(run: RunReport): string {
 function driftTable(run: RunReport): string {
   const rows = run.phases.flatMap(({ label, ranking }) => (ranking ? [{ label, ranking }] : []));
   if (rows.length === 0) return '';
-  const knows = rows.some(({ ranking }) => ranking.sample_accuracy !== null);
+  const knows = rows.some(({ ranking }) => ranking.sample_accuracy !== null), checked = rows.some(({ ranking }) => ranking.sampler_tau !== null);
   const share = (value: number | null) => (value === null ? '–' : percent(value));
   const head = ['', "Kendall's τ <small>quartiles</small>", ...(knows ? ['Ranking accuracy <small>couples, ties</small>', 'Right <small>sampled; chosen, rejected</small>'] : []),
-    'KL to the base <small>nats a response, a token</small>', 'Cut by length', 'Repeated <small>bigrams, 4-grams</small>'];
+    'KL to the base <small>nats a response, a token</small>', 'Cut by length', 'Repeated <small>bigrams, 4-grams</small>', ...(checked ? ['Sampler and scorer apart <small>nats, τ</small>'] : [])];
   return `${table(head, rows.map(({ label, ranking: r }) => [
     label,
     r.kendall_quartiles ? r.kendall_quartiles.map((q) => signed(q, 2)).join(', ') : '–',
@@ -130,9 +130,10 @@ function driftTable(run: RunReport): string {
     r.kl_response === null || r.kl_token === null ? '–' : `${signed(r.kl_response, 2)} <small>${signed(r.kl_token, 4)}</small>`,
     share(r.truncated),
     `${share(r.distinct_2 === null ? null : 1 - r.distinct_2)}, ${share(r.repeated_4)}`,
+    ...(checked ? [r.sampler_difference === null || r.sampler_tau === null ? '–' : `${Number(r.sampler_difference.toPrecision(2))} <small>${r.sampler_tau.toFixed(2)}</small>`] : []),
   ]))}
 <p class="note">All of the model that the iteration began with and what it sampled. KL is the mean of log π − log π<sub>base</sub> over its responses: an estimate of the divergence, which leans to likely responses where temperature or top-p is below 1.
-Repeated: share of a response's token n-grams that it said before.${knows ? ' Ranking accuracy: of two responses to a prompt, one right and one wrong, how often the reward ranks the right one above; a tie counts half, 50 % is chance. Training never sees the known answers.' : ''}</p>`;
+Repeated: share of a response's token n-grams that it said before.${checked ? ' Sampler and scorer apart: on the prompts where both computed it, the largest difference of a response\'s log π, and the lowest τ of the two rankings; 0 but for rounding, and 1.' : ''}${knows ? ' Ranking accuracy: of two responses to a prompt, one right and one wrong, how often the reward ranks the right one above; a tie counts half, 50 % is chance. Training never sees the known answers.' : ''}</p>`;
 }
 
 /** Ranking takes no tokens and next to no time. */

@@ -11,9 +11,10 @@ import { RunError } from './errors.js';
 import { evaluateModel } from './evaluation.js';
 import { startsAtReference } from './models.js';
 import { rewardsOf } from './rewards.js';
+import { scoresOf } from './scores.js';
 import { rank } from './stages/rank.js';
 import { sample } from './stages/sample.js';
-import { groupCompletions, score } from './stages/score.js';
+import { groupCompletions } from './stages/score.js';
 import { train } from './stages/train.js';
 import { readRecords, writeRecords } from './store.js';
 import { trainCheckpoint } from './training.js';
@@ -21,7 +22,7 @@ import { trainCheckpoint } from './training.js';
 export async function iterate(run: RunContext, t: number): Promise<void> {
   const prompts = await promptsOf(run, t);
   const completions = await sampleFrom(run, t, prompts); // y ~ θ_t
-  const scores = await scoreBy(run, t, completions); // log π under θ_t, θ_{t−1}, θ_0
+  const scores = await scoresOf(run, t, completions); // log π under θ_t, θ_{t−1}, θ_0
   const pairs = await rankInto(run, t, completions, scores); // r_t, r_{t−1}; C, chosen, rejected
   await trainOn(run, t, pairs); // θ_t → θ_{t+1}
   await evaluateModel(run, t, t + 1);
@@ -46,23 +47,6 @@ function sampleFrom(run: RunContext, t: number, prompts: PromptRecord[]): Promis
     perItem: settings.samples,
     make: async (block, hooks) => sample(block, await run.models.policy(run.checkpoint(t)), { ...settings, seed, iteration: t }, hooks),
     note: (made) => `mean length ${mean(made.map((c) => c.token_ids.length)).toFixed(0)} tokens`,
-  });
-}
-
-function scoreBy(run: RunContext, t: number, completions: CompletionRecord[]): Promise<ScoreRecord[]> {
-  const { score: settings, sample: { samples } } = run.recipe;
-  const judges = async () => ({
-    current: await run.models.model(run.checkpoint(t)),
-    previous: await run.models.model(run.checkpoint(t - 1)),
-    base: await run.models.model(run.checkpoint(0)),
-  });
-  return run.blocks({ phase: t, stage: 'score' }, {
-    path: run.file(t, 'scores.jsonl'),
-    items: groupCompletions(completions),
-    size: settings.block_prompts,
-    unit: 'completions',
-    perItem: samples,
-    make: async (block, hooks) => score(block, await judges(), settings, hooks),
   });
 }
 

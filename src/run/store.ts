@@ -5,6 +5,7 @@
  *   iteration-0/answers.jsonl                     the base model
  *   sft/{demonstrations,steps,answers}.jsonl sft/checkpoint/
  *   iteration-t/{prompts,completions,scores,rankings,pairs,steps,answers}.jsonl iteration-t/checkpoint/
+ *   iteration-t/sampler-check.jsonl               θ_t's log-probs by the sampler and by the scorer, of a few prompts
  *   iteration-t/gold.jsonl                        known answers of its prompts, where there are any
  *   iteration-t/{judgements,rewards}.jsonl        where reward.source is `judge`; where it is a judge outside
  *   iteration-1/preferences.jsonl                 where the pairs are given: then without prompts, completions and rankings

@@ -1,6 +1,6 @@
 /** What a run came to, made of its artefacts alone: the rows of the final table (summary.json) and of metrics.jsonl. No times. */
 import { existsSync } from 'node:fs';
-import type { AnswerRecord, CompletionRecord, GoldRecord, PairRecord, RankingRecord, ScoreRecord } from '../data/records.js';
+import type { AnswerRecord, CompletionRecord, GoldRecord, PairRecord, RankingRecord, SamplerCheckRecord, ScoreRecord } from '../data/records.js';
 import { accuracyOf, byTask, normalised, type Accuracy } from '../evaluate/intervals.js';
 import { mean, measureCompletion, measureIteration, type IterationMetrics } from '../evaluate/iteration.js';
 import type { RunContext } from './context.js';
@@ -58,6 +58,7 @@ async function iterationPart(run: RunContext, phase: Phase, steps: StepRecord[])
     pairs: await recordsOf<PairRecord>(run, phase, 'pairs.jsonl'),
     // Scores of given pairs are not of what θ_t sampled: no divergence is estimated from them.
     scores: completions.length > 0 ? await recordsOf<ScoreRecord>(run, phase, 'scores.jsonl') : [],
+    samplerChecks: await recordsOf<SamplerCheckRecord>(run, phase, 'sampler-check.jsonl'),
     steps,
   });
 }
@@ -98,7 +99,7 @@ function iterationColumns(m: IterationMetrics): Record<string, number> {
     spearman: m.spearman, top_order: m.top_order, prompts: m.prompts, pairs_kept: m.pairs, pair_margin: m.pair_margin,
     ranking_accuracy: m.ranking_accuracy, ranking_couples: m.ranking_couples, ranking_ties: m.ranking_ties,
     sample_accuracy: m.sample_accuracy, chosen_accuracy: m.chosen_accuracy, rejected_accuracy: m.rejected_accuracy,
-    kl_response: m.kl_response, kl_token: m.kl_token,
+    kl_response: m.kl_response, kl_token: m.kl_token, sampler_difference: m.sampler_difference, sampler_tau: m.sampler_tau,
     completion_length: m.mean_length, truncated: m.truncated, distinct_2: m.distinct_2, repeated_4: m.repeated_4,
   };
   return Object.fromEntries(Object.entries(columns).flatMap(([name, value]) => (value == null ? [] : [[`cream/${name}`, value]])));

@@ -12,7 +12,7 @@ let expected: Record<string, string>;
 
 beforeAll(async () => {
   writeFileSync(recipe, `
-model: ${tinyModel({ tokenizer: true, maxPositionEmbeddings: 1024 })}
+model: ${tinyModel({ tokenizer: true, maxPositionEmbeddings: 1024, numHeads: 2, numKvHeads: 1 })}
 seed: 7
 threads: 1
 iterations: 2

@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { engineInfo } from '../../src/engine/addon.js';
 import type { Completion } from '../../src/engine/generate.js';
 import { Model } from '../../src/engine/model.js';
+import { sumLogprobs } from '../../src/engine/score.js';
 import { temporaryFolder, tinyModel } from '../support/tiny-model.js';
 
 const folder = tinyModel({ config: { unknown_key: { kept: true } } });
@@ -54,6 +55,7 @@ describe('generate', () => {
     expect(scores.tokenLogprobs.length).toBe(sampled.length);
     sampled.forEach((logprob, i) => expect(Math.abs(logprob - scores.tokenLogprobs[i]!)).toBeLessThan(1e-3));
     expect([...scores.offsets]).toEqual([0, 12, 24, 36, 48, 60]);
+    expect([...scores.sums]).toEqual([0, 12, 24, 36, 48].map((offset) => sumLogprobs(scores.tokenLogprobs.subarray(offset, offset + 12)))); // to the bit
   });
 
   it('iterates, streams tokens and reports progress', async () => {

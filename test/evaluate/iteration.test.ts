@@ -8,7 +8,7 @@ const ranking = (prompt_id: string, reward_current: number[], kendall_tau: numbe
 });
 const completion = (prompt_id: string, sample: number, text: string, token_ids: number[], finish_reason: 'eos' | 'length' = 'eos') =>
   measureCompletion({ prompt_id, sample, completion: text, token_ids, finish_reason }, { answer: '5' });
-const records = (some: Partial<IterationRecords>): IterationRecords => ({ rankings: [], pairs: [], completions: [], scores: [], steps: [], ...some });
+const records = (some: Partial<IterationRecords>): IterationRecords => ({ rankings: [], pairs: [], completions: [], scores: [], samplerChecks: [], steps: [], ...some });
 
 describe('measureIteration', () => {
   it('measures nothing as null, never as 0', () => {
@@ -49,6 +49,11 @@ describe('measureIteration', () => {
   it('estimates KL by the mean log ratio, a response and a token', () => {
     const scores = [{ tokens: 4, logp_current: -3, logp_base: -5 }, { tokens: 6, logp_current: -8, logp_base: -7 }];
     expect(measureIteration(records({ scores }))).toMatchObject({ kl_response: 0.5, kl_token: 0.1 });
+  });
+
+  it('takes the largest difference between sampler and scorer, and their lowest τ', () => {
+    const samplerChecks = [{ logp_sampled: [-3, -5], logp_scored: [-3, -5.25], kendall_tau: 1 }, { logp_sampled: [-8, -7], logp_scored: [-7.875, -7], kendall_tau: 0.5 }];
+    expect(measureIteration(records({ samplerChecks }))).toMatchObject({ sampler_difference: 0.25, sampler_tau: 0.5 });
   });
 
   it('measures length and repetition by response', () => {

@@ -38,7 +38,8 @@ export function writeRun(directory: string, { hostile }: FixtureOptions = {}): v
     });
     const { rankings, pairs } = prefer({ completions, scores, rewards });
     const asked = prompts.map(({ id, prompt }) => ({ id, prompt })); // without answers, as a run writes them
-    for (const [name, records] of Object.entries({ prompts: asked, completions, scores, rankings, pairs })) write(`iteration-${t}/${name}.jsonl`, records);
+    const checks = [{ prompt_id: prompts[0]!.id, samples: [0, 1], tokens: [3, 3], logp_sampled: [-3, -4], logp_scored: [-3, -4.000012], logp_base: [-9, -9], kendall_tau: 1 }];
+    for (const [name, records] of Object.entries({ prompts: asked, completions, scores, 'sampler-check': checks, rankings, pairs })) write(`iteration-${t}/${name}.jsonl`, records);
     write(`iteration-${t}/steps.jsonl`, [1, 2, 3].map((step) => ({ step, loss: 0.7 - step / 100, 'rewards/margins': step / 100 })));
     answers(`iteration-${t}`, 15 + 5 * t);
   }

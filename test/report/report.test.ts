@@ -65,7 +65,7 @@ describe('reportHtml', () => {
   it('has every section and balanced tags', () => {
     writeRun(directory);
     const html = reportHtml(directory);
-    for (const text of ['Results', 'Speed', 'Drift', 'Curves', 'KL to the base model', 'Repetition', 'Ranking accuracy', 'by prompt', 'Ranked samples', 'Recipe', '62.5 %', '1,200', 'Preference loss', 'iterations: 2', 'class="chosen"']) expect(html).toContain(text);
+    for (const text of ['Results', 'Speed', 'Drift', 'Curves', 'KL to the base model', 'Repetition', 'Ranking accuracy', '0.000012 <small>1.00</small>', 'by prompt', 'Ranked samples', 'Recipe', '62.5 %', '1,200', 'Preference loss', 'iterations: 2', 'class="chosen"']) expect(html).toContain(text);
     expect(unbalanced(html)).toEqual([]);
     expect(html).not.toMatch(/NaN|undefined|Infinity|\[object/);
   });

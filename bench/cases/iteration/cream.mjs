@@ -1,6 +1,6 @@
 // One iteration by `cream run`, the command itself in this process, from the start to the end of the run. θ_0 gets one step of SFT on one
-// demonstration first, so that θ_t and θ_{t−1} differ and both are scored, as in the peers' pipeline; that step and its checkpoint
-// count against cream.
+// demonstration first, so that θ_t and θ_{t−1} differ and both have log-probs of their own, as in the peers' pipeline; that step and its
+// checkpoint count against cream.
 import { mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { report, seconds, spec } from '../../trial.mjs';

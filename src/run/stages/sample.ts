@@ -1,5 +1,6 @@
 /** Sample: prompts → N completions each from θ_t, through the model's chat template. */
 import type { CompletionRecord, PromptRecord } from '../../data/records.js';
+import { sumLogprobs } from '../../engine/score.js';
 import { promptKey } from '../keys.js';
 import type { Recipe } from '../recipe.js';
 import type { Policy, StageHooks } from './stage.js';
@@ -37,7 +38,7 @@ export async function sample(prompts: readonly PromptRecord[], policy: Policy, s
       completion: language.tokenizer.decode(tokens, { skipSpecialTokens: true }),
       prompt_token_ids: [...encoded[completion.promptIndex]!],
       token_ids: tokens,
-      logprob: completion.logprobs.reduce((sum, logprob) => sum + logprob, 0),
+      logprob: sumLogprobs(completion.logprobs),
       finish_reason: completion.finishReason,
     };
   });

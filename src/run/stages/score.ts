@@ -1,4 +1,4 @@
-/** Score: log π(y|x) of every completion under θ_t, θ_{t−1} and θ_0; a model that plays two roles is run once. */
+/** Score: log π(y|x) of every completion under θ_t, θ_{t−1} and θ_0; a model that plays two roles is run once, one whose log-probs are known not at all. */
 import type { Model } from '../../engine/model.js';
 import type { CompletionRecord, ScoreRecord } from '../../data/records.js';
 import type { StageHooks } from './stage.js';
@@ -26,22 +26,27 @@ export function groupCompletions(completions: readonly CompletionRecord[]): Comp
   return [...groups.values()];
 }
 
-/** Scores in the order of `groups` and their completions. Progress counts completions, once for each distinct model's share. */
-export async function score(groups: readonly (readonly Scorable[])[], judges: Judges, settings: { max_batch_tokens: number }, hooks: StageHooks): Promise<ScoreRecord[]> {
+/**
+ * Scores in the order of `groups` and their completions. Progress counts completions, once for each share of a model that runs. A model
+ * with an entry in `known`, its log-probs of the completions in that order, does not run.
+ */
+export async function score(
+  groups: readonly (readonly Scorable[])[], judges: Judges, settings: { max_batch_tokens: number }, hooks: StageHooks, known: ReadonlyMap<Model, Float64Array> = new Map(),
+): Promise<ScoreRecord[]> {
   const completions = groups.flat();
   const request = groups.map((group) => ({ prompt: group[0]!.prompt_token_ids, completions: group.map((c) => c.token_ids) }));
-  const distinct = [...new Set([judges.current, judges.previous, judges.base])];
-  const sums = new Map<Model, Float64Array>();
+  const running = [...new Set([judges.current, judges.previous, judges.base])].filter((model) => !known.has(model));
+  const sums = new Map(known);
   let tokens = 0;
-  for (const [turn, model] of distinct.entries()) {
+  for (const [turn, model] of running.entries()) {
     const result = await model.score({ groups: request, maxBatchTokens: settings.max_batch_tokens }, {
       signal: hooks.signal,
-      onProgress: (p) => hooks.progress(Math.floor((turn * completions.length + (p.done / Math.max(1, p.total)) * completions.length) / distinct.length), tokens + p.tokens),
+      onProgress: (p) => hooks.progress(Math.floor((turn * completions.length + (p.done / Math.max(1, p.total)) * completions.length) / running.length), tokens + p.tokens),
     });
     tokens += result.forwardTokens;
     sums.set(model, result.sums);
-    hooks.progress(Math.floor(((turn + 1) * completions.length) / distinct.length), tokens);
   }
+  hooks.progress(completions.length, tokens);
   return completions.map((completion, i) => ({
     prompt_id: completion.prompt_id,
     sample: completion.sample,
