@@ -77,10 +77,8 @@ void add_tokens(float* sum, const Tensor& dy, const Tensor& x, Tensor& packed_x,
       const uint16_t* left = room.of(product, row, n * padded, [&](uint16_t* at) {
         pair_columns_avx512(bits(dy) + begin * dy.stride(0) + row, dy.stride(0), tokens, n, at);
       });
-      const int64_t end = std::min(count, (item % groups + 1) * panels_an_item);
-      for (int64_t panel = item % groups * panels_an_item; panel < end; ++panel)
-        add_paired_avx512(left, n, right + panel * panel_size(tokens), tokens, sum + row * in + panel * panel_columns, in,
-                          std::min(panel_columns, in - panel * panel_columns));
+      const int64_t panel = item % groups * panels_an_item;
+      add_paired_avx512({left, n, tokens, right, panel, std::min(count, panel + panels_an_item), sum + row * in, in});
     }
   });
 }

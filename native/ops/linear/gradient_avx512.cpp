@@ -57,8 +57,15 @@ void multiply_panel_avx512(const PanelProduct& p) {
   else panel_product<Left::gathered, true>(p.left, p.rows, p.panel, depth, static_cast<float*>(p.y), p.stride, p.columns);
 }
 
-void add_paired_avx512(const uint16_t* paired, int64_t rows, const uint16_t* panel, int64_t depth, float* y, int64_t stride, int64_t columns) {
-  panel_product<Left::paired, true>(paired, rows, panel, padded_in(depth), y, stride, columns);
+void add_paired_avx512(const PairedProduct& p) {
+  const int64_t depth = padded_in(p.depth);
+  // A block of left rows stays in L1 while the panels pass it.
+  each_block(p.rows, [&](int64_t row, int64_t n) {
+    for (int64_t panel = p.first; panel < p.last; ++panel)
+      Tiles<Left::paired, true, float>::by_rows[n](p.left + row * depth, p.panels + panel * panel_size(p.depth), depth / k_chunk,
+                                                   p.y + row * p.columns + panel * panel_columns, p.columns,
+                                                   std::min(panel_columns, p.columns - panel * panel_columns));
+  });
 }
 
 }  // namespace cream::ops::packed

@@ -53,7 +53,15 @@ struct PanelProduct {
   bool f32;
 };
 void multiply_panel_avx512(const PanelProduct& product);
-// y[rows, columns ≤ 32] += left · panel, fp32, the left rows made by pair_columns_avx512.
-void add_paired_avx512(const uint16_t* paired, int64_t rows, const uint16_t* panel, int64_t depth, float* y, int64_t stride, int64_t columns);
+// y[rows, 32·first … 32·last] += left · panels, fp32, the left rows made by pair_columns_avx512.
+struct PairedProduct {
+  const uint16_t* left;
+  int64_t rows, depth;
+  const uint16_t* panels;  // from panel 0 on
+  int64_t first, last;
+  float* y;  // [rows, columns], contiguous
+  int64_t columns;
+};
+void add_paired_avx512(const PairedProduct& product);
 
 }  // namespace cream::ops::packed

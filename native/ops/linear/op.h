@@ -49,8 +49,8 @@ void unpack_adapters(Linear& linear);
 // 1 where an element of [rows, columns] is kept and 0 where it is dropped; `options` give the dtype.
 Tensor keep_mask(const InputDropout& dropout, int64_t rows, int64_t columns, at::TensorOptions options);
 
-// x [rows, in] → [rows, out] in x's dtype. Differentiable. Under autograd w outlives the graph. A weight that requires a gradient itself
-// takes the plain path; one that does not runs fast, and its gradient is added to w.gradient where there is one.
+// x [rows, in] → [rows, out] in x's dtype. Differentiable. A weight that requires a gradient itself takes the plain path. One that does
+// not runs fast, the same bits under autograd as without; where x requires a gradient, the weight's is added to w.gradient, if defined.
 Tensor linear(const Tensor& x, const Linear& w);
 // The same, accumulated and returned in fp32: logits.
 Tensor linear_f32(const Tensor& x, const Linear& w);
