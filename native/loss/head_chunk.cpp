@@ -20,14 +20,8 @@ Tensor HeadChunk::backward(const Tensor& coefficient, Tensor& head_gradient) {
   Tensor d_logits = ops::token_logprob_gradient(std::exchange(logits_, {}), token_.logsumexp, targets_, coefficient,
                                                 slope.defined() ? at::kFloat : dtype);  // [n, vocab]
   if (slope.defined()) d_logits = d_logits.mul_(slope).to(dtype);
-  if (!head_gradient.defined()) {
-    // The head is frozen.
-  } else if (dtype == at::kFloat) {
-    head_gradient.addmm_(d_logits.t(), hidden_);
-  } else {
-    head_gradient.add_(at::mm(d_logits.t(), hidden_));
-  }
-  return at::mm(d_logits, head_.weight);
+  if (head_gradient.defined()) ops::add_linear_weight_gradient(head_gradient, d_logits, hidden_);  // else the head is frozen
+  return ops::linear_input_gradient(d_logits, head_.weight);
 }
 
 }  // namespace cream

@@ -43,11 +43,8 @@ double Transformer::embedding_scale() const {
 
 Tensor Transformer::layer(int64_t index, const Tensor& x, const RotaryRows& rotary, Attention& attention) const {
   const LayerWeights& w = weights_.layers[index];
-  const int64_t tokens = x.size(0), rotated = config_.q_size() + config_.kv_size();
-
   const Tensor qkv = ops::linear(norm(x, w.input_norm), w.qkv);  // [tokens, q + 2·kv]
-  const auto [q, k] = queries_and_keys(index, qkv.narrow(1, 0, rotated), rotary);
-  const Tensor v = qkv.narrow(1, rotated, config_.kv_size()).view({tokens, config_.num_kv_heads, config_.head_dim});
+  const auto [q, k, v] = heads(index, qkv, rotary);
   Tensor attended = ops::linear(attention.attend(attention_[index], q, k, v), w.out);  // [tokens, hidden]
   if (w.attention_out_norm.defined()) attended = norm(attended, w.attention_out_norm);
   const Tensor h = attended.add_(x);
@@ -58,23 +55,22 @@ Tensor Transformer::layer(int64_t index, const Tensor& x, const RotaryRows& rota
   return y.add_(h);
 }
 
-// qk [tokens, q + kv] → q [tokens, heads, head_dim], k [tokens, kv_heads, head_dim], normed and turned as the layer's kind has it.
-std::pair<Tensor, Tensor> Transformer::queries_and_keys(int64_t index, const Tensor& qk, const RotaryRows& rotary) const {
+// qkv [tokens, q + 2·kv] → q [tokens, heads, head_dim], k and v [tokens, kv_heads, head_dim], q and k normed and turned as the layer's
+// kind has it.
+ops::AttentionHeads Transformer::heads(int64_t index, const Tensor& qkv, const RotaryRows& rotary) const {
   const LayerWeights& w = weights_.layers[index];
   const LayerKind kind = config_.layer(index);
-  const int64_t tokens = qk.size(0), heads = config_.num_heads, kv_heads = config_.num_kv_heads, d = config_.head_dim;
+  const int64_t heads = config_.num_heads, kv_heads = config_.num_kv_heads, d = config_.head_dim;
   const bool local = kind.sliding && rotary.local_cos.defined();
   const Tensor &cos = local ? rotary.local_cos : rotary.cos, &sin = local ? rotary.local_sin : rotary.sin;
-  Tensor both = qk.view({tokens, heads + kv_heads, d});
-  if (!w.q_norm.defined()) {
-    if (kind.rope) both = ops::rope(both, cos, sin);
-    return {both.narrow(1, 0, heads), both.narrow(1, heads, kv_heads)};
-  }
+  if (!w.q_norm.defined() && kind.rope) return ops::rope_heads(qkv, cos, sin, heads, kv_heads);
+  const Tensor all = qkv.view({qkv.size(0), heads + 2 * kv_heads, d});
   const auto prepare = [&](const Tensor& x, const Tensor& weight) {
-    const Tensor normed = norm(x.reshape({-1, d}), weight).view({tokens, -1, d});
+    if (!weight.defined()) return x;
+    const Tensor normed = norm(x.reshape({-1, d}), weight).view({qkv.size(0), -1, d});
     return kind.rope ? ops::rope(normed, cos, sin) : normed;
   };
-  return {prepare(both.narrow(1, 0, heads), w.q_norm), prepare(both.narrow(1, heads, kv_heads), w.k_norm)};
+  return {prepare(all.narrow(1, 0, heads), w.q_norm), prepare(all.narrow(1, heads, kv_heads), w.k_norm), all.narrow(1, heads + kv_heads, kv_heads)};
 }
 
 Tensor Transformer::norm(const Tensor& x, const Tensor& weight) const {

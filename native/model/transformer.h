@@ -14,6 +14,7 @@
 #include "model/rope_table.h"
 #include "ops/attention/op.h"
 #include "ops/linear/op.h"
+#include "ops/rope/op.h"
 #include "support/torch.h"
 
 namespace cream {
@@ -101,7 +102,7 @@ class Transformer {
 
  private:
   Tensor norm(const Tensor& x, const Tensor& weight) const;  // over the last dimension
-  std::pair<Tensor, Tensor> queries_and_keys(int64_t index, const Tensor& qk, const RotaryRows& rotary) const;
+  ops::AttentionHeads heads(int64_t index, const Tensor& qkv, const RotaryRows& rotary) const;
 
   ModelConfig config_;
   Weights weights_;

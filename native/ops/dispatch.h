@@ -26,7 +26,7 @@ class ForcePlain {
   ForcePlain& operator=(const ForcePlain&) = delete;
 };
 
-enum class Op { linear, linear_f32, rms_norm, rope, swiglu, packed_attention, packed_attention_gradient, decode_attention, sample, linear_logprob, token_logprob, softcap, adamw, count };
+enum class Op { linear, linear_f32, linear_gradient, rms_norm, rope, swiglu, packed_attention, packed_attention_gradient, decode_attention, sample, linear_logprob, token_logprob, softcap, adamw, count };
 
 // How often the fast kernel of `op` has run in this process.
 uint64_t fast_runs(Op op);

@@ -16,8 +16,9 @@
 namespace cream {
 namespace {
 
-// Pieces a thread: enough that one which starts late or runs on a shared core leaves work for the others.
-constexpr int64_t kPiecesPerThread = 4;
+// A piece is this part of a thread's share of what is left, so the last ones are small and the threads end together, however late
+// one starts; but no smaller than such a part of its share of the whole.
+constexpr int64_t kPartOfRest = 2, kPartOfAll = 16;
 // Looks before a thread without work goes to sleep: some 50 µs, longer than the gap between two loops of one forward pass.
 constexpr int kLooks = 1500;
 
@@ -32,20 +33,24 @@ void pause() {
 struct Job {
   detail::PieceBody call = nullptr;
   void* body = nullptr;
-  int64_t begin = 0, end = 0, size = 1, pieces = 0;
+  int64_t end = 0, least = 1, threads = 1;
   std::atomic<int64_t> next{0};
   std::exception_ptr error;
   std::mutex error_mutex;
 
   void work() {
-    for (int64_t i = next.fetch_add(1, std::memory_order_relaxed); i < pieces; i = next.fetch_add(1, std::memory_order_relaxed)) {
+    int64_t first = next.load(std::memory_order_relaxed);
+    while (first < end) {
+      const int64_t last = std::min(end, first + std::max(least, (end - first) / (kPartOfRest * threads)));
+      if (!next.compare_exchange_weak(first, last, std::memory_order_relaxed)) continue;
       try {
-        call(body, begin + i * size, std::min(end, begin + (i + 1) * size));
+        call(body, first, last);
       } catch (...) {
-        next.store(pieces, std::memory_order_relaxed);
+        next.store(end, std::memory_order_relaxed);
         const std::lock_guard lock(error_mutex);
         if (!error) error = std::current_exception();
       }
+      first = next.load(std::memory_order_relaxed);
     }
   }
 };
@@ -69,7 +74,6 @@ class Pool {
       ++started_;
     }
     job_.error = nullptr;
-    job_.next.store(0, std::memory_order_relaxed);
     state_.store(((state_.load(std::memory_order_relaxed) >> kNumberShift) + 1) << kNumberShift | kOpen | static_cast<uint64_t>(threads - 1) << kHelpersShift, std::memory_order_seq_cst);
     if (sleeping_.load(std::memory_order_seq_cst) > 0) {
       bell_.fetch_add(1, std::memory_order_seq_cst);
@@ -141,9 +145,8 @@ thread_local bool Pool::inside_ = false;
 void detail::parallel_for(int64_t begin, int64_t end, int64_t grain, PieceBody call, void* body) {
   if (begin >= end) return;
   const int64_t n = end - begin, threads = at::get_num_threads();
-  const int64_t pieces = std::min((n + grain - 1) / grain, threads * kPiecesPerThread);
   Pool& pool = Pool::instance();
-  if (pieces <= 1 || threads <= 1 || Pool::inside_ || at::in_parallel_region() || !pool.take()) return call(body, begin, end);
+  if (n <= grain || threads <= 1 || Pool::inside_ || at::in_parallel_region() || !pool.take()) return call(body, begin, end);
   struct Turn {
     explicit Turn(Pool& pool) : pool(pool) { Pool::inside_ = true; }
     ~Turn() {
@@ -155,11 +158,11 @@ void detail::parallel_for(int64_t begin, int64_t end, int64_t grain, PieceBody c
   Job& job = pool.job();
   job.call = call;
   job.body = body;
-  job.begin = begin;
+  job.next.store(begin, std::memory_order_relaxed);
   job.end = end;
-  job.size = (n + pieces - 1) / pieces;
-  job.pieces = (n + job.size - 1) / job.size;
-  pool.run(static_cast<int>(std::min<int64_t>(threads, job.pieces)));
+  job.least = std::max(grain, n / (kPartOfAll * threads));
+  job.threads = threads;
+  pool.run(static_cast<int>(std::min<int64_t>(threads, (n + grain - 1) / grain)));
 }
 
 }  // namespace cream

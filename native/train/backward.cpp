@@ -10,14 +10,18 @@ namespace cream {
 namespace {
 
 // The same storage behind new tensors: the model's own stay free of autograd, so sampling and scoring need not know of training.
-Weights differentiable(Weights weights, const ModelConfig& config) {
-  for (auto& [name, tensor] : trainable_parameters(weights, config)) *tensor = tensor->detach().set_requires_grad(true);
-  if (weights.lora) {
-    weights.unpack_adapters();
-    return weights;
+// A layer's matrices need none of it: their products add their gradients where the optimizer collects them.
+Weights differentiable(Weights weights, const ModelConfig& config, Optimizer& optimizer) {
+  const bool adapter = weights.lora.has_value();
+  if (adapter) weights.unpack_adapters();
+  std::vector<Linear*> matrices;
+  for (LayerWeights& layer : weights.layers)
+    for (Linear* linear : layer.matrices()) matrices.push_back(linear);
+  for (auto& [name, tensor] : trainable_parameters(weights, config)) {
+    const auto matrix = std::find_if(matrices.begin(), matrices.end(), [&, at = tensor](Linear* linear) { return &linear->weight == at; });
+    if (matrix != matrices.end()) (*matrix)->gradient = optimizer.entry(name).gradient;
+    else *tensor = tensor->detach().set_requires_grad(true);
   }
-  weights.unpack();
-  if (config.tie_word_embeddings) weights.head.weight = weights.embedding.weight;
   return weights;
 }
 
@@ -29,7 +33,7 @@ std::vector<std::pair<std::string, Tensor*>> trainable_parameters(Weights& weigh
 
 Backward::Backward(Transformer& model, Optimizer& optimizer, bool activation_checkpointing)
     : model_(model),
-      differentiable_(model.config(), differentiable(model.weights(), model.config())),
+      differentiable_(model.config(), differentiable(model.weights(), model.config(), optimizer)),
       optimizer_(optimizer),
       checkpointing_(activation_checkpointing) {
   for (int64_t i = 0; i < model.config().num_layers; ++i) layers_.push_back(parameters_of("layers." + std::to_string(i) + "."));
@@ -39,7 +43,7 @@ Backward::Backward(Transformer& model, Optimizer& optimizer, bool activation_che
 Backward::Parameters Backward::parameters_of(const std::string& prefix) {
   Parameters found;
   for (auto& [name, tensor] : trainable_parameters(differentiable_.weights(), model_.config())) {
-    if (name.rfind(prefix, 0) != 0) continue;
+    if (name.rfind(prefix, 0) != 0 || !tensor->requires_grad()) continue;
     found.weights.push_back(*tensor);
     found.gradients.push_back(optimizer_.entry(name).gradient);
   }

@@ -42,7 +42,7 @@ class Backward {
   double run(const PackedBatch& batch, const HeadLoss& loss, const DropoutPass& pass, const Cancel& cancel);
 
  private:
-  // Tensors that require a gradient, and where their gradients are collected.
+  // Tensors that require a gradient, and where their gradients are collected: norms, biases, an adapter's matrices.
   struct Parameters {
     std::vector<Tensor> weights, gradients;
   };
@@ -63,7 +63,7 @@ class Backward {
   bool frozen() const { return model_.weights().lora.has_value(); }  // all but the adapter
 
   Transformer& model_;
-  Transformer differentiable_;  // the model's storage, under tensors that require gradients and have no packed copies where it trains
+  Transformer differentiable_;  // the model's storage; its small parameters under tensors that require gradients
   Optimizer& optimizer_;
   bool checkpointing_;
   std::vector<Parameters> layers_;

@@ -352,3 +352,48 @@ CHECK_CASE("train: bf16 follows fp32's loss curve, and the model scores with the
   CHECK(std::abs(fast - score(rounded, request, {}, Cancel()).sums[0]) <= 0.3);
   CHECK(fast > pairs[3].reference_chosen - 5);
 }
+
+// What the first step reports, against the scores that are its reference.
+CHECK_CASE("train: in bf16 the first step's log-probs are the scorer's bit for bit, so the margin starts at exactly 0") {
+  if (!ops::fast_path()) throw check::Skip("this CPU has no AVX-512 BF16");
+  for (check::TinyShape shape : check::tiny_shapes())
+    for (const bool checkpointing : {false, true}) {
+      shape.dtype = at::kBFloat16;
+      Transformer model = check::tiny_model(shape);
+      const auto pairs = pairs_for(model, 1);
+      {
+        Transformer copy = check::tiny_model(shape);
+        const StepMetrics all = Trainer(copy, params_of(1e-3, 40, checkpointing), {}).preference_step(pairs, Cancel());
+        CHECK(all.reward_margin == 0 && all.reward_chosen == 0 && all.reward_rejected == 0);
+      }
+      for (const PreferencePair& pair : pairs) {
+        Transformer copy = check::tiny_model(shape);
+        const StepMetrics one = Trainer(copy, params_of(1e-3, 40, checkpointing), {}).preference_step({pair}, Cancel());
+        CHECK(one.logp_chosen == pair.reference_chosen && one.logp_rejected == pair.reference_rejected);
+      }
+    }
+}
+
+CHECK_CASE("train: in bf16 the kernels' gradients are as near to fp32's as the plain path's") {
+  for (check::TinyShape shape : check::tiny_shapes()) {
+    Transformer exact = check::tiny_model(shape);
+    shape.dtype = at::kBFloat16;
+    Transformer fast = check::tiny_model(shape), plain = check::tiny_model(shape);
+    const auto from = fast.weights().parameters(fast.config()), to = exact.weights().parameters(exact.config());
+    for (size_t i = 0; i < from.size(); ++i) to[i].second->copy_(*from[i].second);
+    auto pairs = pairs_for(exact, 0.8);
+    for (size_t i = 0; i < pairs.size(); ++i) pairs[i].reference_chosen += 0.7 * static_cast<double>(i);
+    const auto gradients_of = [&](Transformer& model) {
+      Trainer trainer(model, params_of(1e-3, 60, false), {});
+      trainer.preference_step(pairs, Cancel());
+      std::vector<Tensor> moments;
+      for (const OptimizerEntry& entry : trainer.optimizer().entries()) moments.push_back(entry.m);
+      return moments;
+    };
+    const auto right = gradients_of(exact), ours = gradients_of(fast);
+    const ops::ForcePlain force;
+    const auto theirs = gradients_of(plain);
+    const auto error = [&](const std::vector<Tensor>& m, size_t i) { return ((m[i] - right[i]).norm() / right[i].norm()).item<double>(); };
+    for (size_t i = 0; i < right.size(); ++i) CHECK(error(ours, i) <= 1.3 * error(theirs, i) + 2e-3);
+  }
+}

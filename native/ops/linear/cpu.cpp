@@ -4,6 +4,7 @@
 
 #include "ops/dispatch.h"
 #include "ops/linear/kernel.h"
+#include "ops/linear/room.h"
 #include "ops/linear/packed.h"
 #include "ops/softcap/op.h"
 #include "support/error.h"
@@ -11,6 +12,11 @@
 
 namespace cream::ops {
 namespace packed {
+
+uint64_t next_product() {
+  static std::atomic<uint64_t> products{0};
+  return ++products;
+}
 
 int64_t chunk_rows(int64_t in) {
   const int64_t rows = gather_bytes / (2 * padded_in(in));
@@ -25,24 +31,6 @@ const Weight* usable(const Tensor& x, const Linear& w) {
 
 namespace {
 
-// This thread's gathered rows. The room is kept, so that a decode step allocates nothing; what is in it belongs to one product's chunk
-// of rows, of which a thread often takes several pieces.
-struct Gathered {
-  std::vector<uint16_t> buffer;
-  uint64_t product = 0;
-  int64_t row = 0;
-
-  template <class Fill>
-  const uint16_t* of(uint64_t wanted, int64_t first_row, int64_t values, const Fill& fill) {
-    if (static_cast<int64_t>(buffer.size()) < values + 32) buffer.resize(values + 32), product = 0;
-    auto* at = reinterpret_cast<uint16_t*>((reinterpret_cast<uintptr_t>(buffer.data()) + 63) & ~uintptr_t{63});
-    if (product != wanted || row != first_row) fill(at);
-    product = wanted;
-    row = first_row;
-    return at;
-  }
-};
-
 Tensor multiply(const Tensor& input, const Weight& w, bool f32) {
   const Tensor x = input.stride(1) == 1 ? input : input.contiguous();
   const int64_t rows = x.size(0), count = panels(w.out), chunk = chunk_rows(w.in);
@@ -52,13 +40,12 @@ Tensor multiply(const Tensor& input, const Weight& w, bool f32) {
   const uint16_t* from = static_cast<const uint16_t*>(x.const_data_ptr());
   char* to = static_cast<char*>(y.mutable_data_ptr());
   const int64_t width = f32 ? 4 : 2;
-  static std::atomic<uint64_t> products{0};
-  const uint64_t product = ++products;
+  const uint64_t product = next_product();
   parallel_for(0, (rows + chunk - 1) / chunk * count, 1, [&](int64_t begin, int64_t end) {
     while (begin < end) {
       const int64_t row = begin / count * chunk, n = std::min(chunk, rows - row);
       const int64_t first = begin % count, last = std::min(count, first + end - begin);
-      static thread_local Gathered room;
+      static thread_local Room room;
       const uint16_t* gathered = room.of(product, row, n * padded_in(w.in), [&](uint16_t* to_rows) {
         gather_avx512(from + row * x.stride(0), x.stride(0), n, w.in, to_rows);
       });
@@ -74,17 +61,21 @@ Tensor multiply(const Tensor& input, const Weight& w, bool f32) {
 }  // namespace packed
 
 void pack(Linear& linear) {
-  linear.packed.reset();
   pack_adapters(linear);
   const Tensor& w = linear.weight;
-  if (!cpu_features().avx512_bf16 || w.scalar_type() != at::kBFloat16 || !w.device().is_cpu() || w.dim() != 2) return;
+  if (!cpu_features().avx512_bf16 || w.scalar_type() != at::kBFloat16 || !w.device().is_cpu() || w.dim() != 2) return linear.packed.reset();
   at::NoGradGuard no_grad;
   const Tensor weight = w.contiguous();
-  auto packed = std::make_shared<packed::Weight>();
-  packed->out = w.size(0);
-  packed->in = w.size(1);
+  auto packed = std::static_pointer_cast<packed::Weight>(linear.packed);
+  if (!packed || packed->source != w.const_data_ptr() || packed->out != w.size(0) || packed->in != w.size(1)) {
+    linear.packed.reset();
+    packed = std::make_shared<packed::Weight>();
+    packed->source = w.const_data_ptr();
+    packed->out = w.size(0);
+    packed->in = w.size(1);
+    packed->storage = at::empty({packed::panels(packed->out) * packed::panel_size(packed->in)}, w.options().requires_grad(false));
+  }
   const int64_t count = packed::panels(packed->out);
-  packed->storage = at::empty({count * packed::panel_size(packed->in)}, w.options().requires_grad(false));
   const uint16_t* from = static_cast<const uint16_t*>(weight.const_data_ptr());
   uint16_t* to = static_cast<uint16_t*>(packed->storage.mutable_data_ptr());
   parallel_for(0, count, 1, [&](int64_t begin, int64_t end) {
@@ -148,12 +139,31 @@ Tensor add_terms(Tensor y, const Tensor& x, const Linear& w) {
   return y;
 }
 
+// Its gradients by the two ops of their own: the weight's goes where it is collected, autograd sees the input's alone.
+struct Product : torch::autograd::Function<Product> {
+  static Tensor forward(torch::autograd::AutogradContext* context, const Tensor& x, const Linear* w) {
+    if (w->gradient.defined()) context->save_for_backward({x});
+    context->saved_data["weight"] = w->weight;
+    context->saved_data["gradient"] = w->gradient;
+    const auto* fast = packed::usable(x, *w);
+    return fast ? packed::multiply(x, *fast, /*f32=*/false) : reference::linear(x, w->weight);
+  }
+  static torch::autograd::variable_list backward(torch::autograd::AutogradContext* context, torch::autograd::variable_list gradients) {
+    if (Tensor sum = context->saved_data["gradient"].toTensor(); sum.defined()) add_linear_weight_gradient(sum, gradients[0], context->get_saved_variables()[0]);
+    return {linear_input_gradient(gradients[0], context->saved_data["weight"].toTensor()), Tensor()};
+  }
+};
+
+Tensor product(const Tensor& x, const Linear& w) {
+  const bool gradient = at::GradMode::is_enabled() && x.requires_grad() && x.dim() == 2;
+  if (gradient && !w.weight.requires_grad()) return Product::apply(x, &w);
+  const auto* fast = packed::usable(x, w);
+  return fast ? packed::multiply(x, *fast, /*f32=*/false) : reference::linear(x, w.weight);
+}
+
 }  // namespace
 
-Tensor linear(const Tensor& x, const Linear& w) {
-  if (const auto* fast = packed::usable(x, w)) return add_terms(packed::multiply(x, *fast, /*f32=*/false), x, w);
-  return add_terms(reference::linear(x, w.weight), x, w);
-}
+Tensor linear(const Tensor& x, const Linear& w) { return add_terms(product(x, w), x, w); }
 
 Tensor linear_f32(const Tensor& x, const Linear& w) {
   const auto* fast = packed::usable(x, w);

@@ -36,4 +36,32 @@ struct Product {
 };
 void multiply_avx512(const Product& product);
 
+// For gradients. Columns 32·first … 32·last of matrix [depth, columns], rows `stride` apart, as panels, the first at `panels`: what
+// pack_avx512 makes of the matrix turned.
+void pack_columns_avx512(const uint16_t* matrix, int64_t stride, int64_t depth, int64_t columns, int64_t first, int64_t last, uint16_t* panels);
+
+// All columns of matrix [depth, columns] as left rows: blocks of up to 14 of them, a block [padded depth / 2][columns of the block][2].
+void pair_columns_avx512(const uint16_t* matrix, int64_t stride, int64_t depth, int64_t columns, uint16_t* paired);
+
+// y[rows, columns ≤ 32] of one panel: written in bf16, or added to y's fp32.
+struct PanelProduct {
+  const uint16_t* left;  // gathered
+  int64_t rows, depth;
+  const uint16_t* panel;
+  void* y;
+  int64_t stride, columns;
+  bool f32;
+};
+void multiply_panel_avx512(const PanelProduct& product);
+// y[rows, 32·first … 32·last] += left · panels, fp32, the left rows made by pair_columns_avx512.
+struct PairedProduct {
+  const uint16_t* left;
+  int64_t rows, depth;
+  const uint16_t* panels;  // from panel 0 on
+  int64_t first, last;
+  float* y;  // [rows, columns], contiguous
+  int64_t columns;
+};
+void add_paired_avx512(const PairedProduct& product);
+
 }  // namespace cream::ops::packed

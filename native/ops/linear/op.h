@@ -11,11 +11,12 @@
 namespace cream {
 
 // A weight matrix and, once `pack` has run, the copy of it that the fast kernel reads (bf16 on CPUs with AVX-512 BF16).
-// Copies share both. Whoever changes `weight` in place calls `pack` again before the next fast call.
+// Copies share both. Whoever changes `weight` in place calls `pack` again before the next fast call; the copy is rewritten in place too.
 struct LinearAdapter;
 struct Linear {
   Tensor weight;                  // [out, in]
   Tensor bias;                    // [out], or undefined
+  Tensor gradient;                // [out, in] fp32, or undefined: what a backward pass adds the weight's gradient to
   std::shared_ptr<void> packed;   // opaque to all but ops/linear; null: the plain path runs
   std::vector<LinearAdapter> adapters;
   double softcap = 0;             // linear_f32 returns c·tanh(y / c): a head with capped logits (Gemma 2); 0: y
@@ -48,13 +49,20 @@ void unpack_adapters(Linear& linear);
 // 1 where an element of [rows, columns] is kept and 0 where it is dropped; `options` give the dtype.
 Tensor keep_mask(const InputDropout& dropout, int64_t rows, int64_t columns, at::TensorOptions options);
 
-// x [rows, in] → [rows, out] in x's dtype. Differentiable; the fast path runs only where no gradient is wanted.
+// x [rows, in] → [rows, out] in x's dtype. Differentiable. A weight that requires a gradient itself takes the plain path. One that does
+// not runs fast, the same bits under autograd as without; where x requires a gradient, the weight's is added to w.gradient, if defined.
 Tensor linear(const Tensor& x, const Linear& w);
 // The same, accumulated and returned in fp32: logits.
 Tensor linear_f32(const Tensor& x, const Linear& w);
 
+// Gradients of y = x·Wᵀ: dy·W [rows, in] in dy's dtype; and sum [out, in] fp32 += dyᵀ·x. dy [rows, out].
+Tensor linear_input_gradient(const Tensor& dy, const Tensor& weight);
+void add_linear_weight_gradient(Tensor& sum, const Tensor& dy, const Tensor& x);
+
 namespace reference {
 Tensor linear(const Tensor& x, const Tensor& weight);  // the product alone
+Tensor linear_input_gradient(const Tensor& dy, const Tensor& weight);
+void add_linear_weight_gradient(Tensor& sum, const Tensor& dy, const Tensor& x);
 Tensor linear_f32(const Tensor& x, const Tensor& weight);
 }  // namespace reference
 

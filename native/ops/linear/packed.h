@@ -9,6 +9,7 @@
 namespace cream::ops::packed {
 
 struct Weight {
+  const void* source = nullptr;  // the weight's data: a weight that changed where it lies is packed again where its copy lies
   int64_t out = 0, in = 0;
   Tensor storage;  // bf16 panels, see kernel.h
   const uint16_t* data() const { return static_cast<const uint16_t*>(storage.const_data_ptr()); }

@@ -5,6 +5,13 @@ namespace cream::ops::reference {
 
 Tensor linear(const Tensor& x, const Tensor& weight) { return at::linear(x, weight); }
 
+Tensor linear_input_gradient(const Tensor& dy, const Tensor& weight) { return at::mm(dy, weight); }
+
+void add_linear_weight_gradient(Tensor& sum, const Tensor& dy, const Tensor& x) {
+  if (dy.scalar_type() == at::kFloat) sum.addmm_(dy.t(), x);
+  else sum.add_(at::mm(dy.t(), x));
+}
+
 Tensor linear_f32(const Tensor& x, const Tensor& weight) {
   // Products of two bf16 values are exact in fp32, so this differs from the fast kernel in the order of the sum only.
   const Tensor wide = x.to(at::kFloat);

@@ -11,34 +11,57 @@ bool table(const Tensor& t, const Tensor& x) {
   return t.scalar_type() == at::kFloat && t.is_contiguous() && !t.requires_grad() && t.dim() == 2 && t.size(0) == x.size(0) && t.size(1) <= x.size(2);
 }
 
-// x with heads contiguous and rows possibly apart, as a slice of the fused qkv projection is: used where it lies.
-Tensor rotate(const Tensor& x, const Tensor& cos, const Tensor& sin) {
-  const int64_t rows = x.size(0), heads = x.size(1), d = x.size(2), turned = cos.size(1);
+// x with heads contiguous and rows possibly apart, as a slice of the fused qkv projection is: used where it lies. So is y.
+void rotate(const Tensor& x, const Tensor& cos, const Tensor& sin, Tensor y, bool back) {
+  const int64_t heads = x.size(1), d = x.size(2), turned = cos.size(1);
   const Tensor in = x.stride(2) == 1 && x.stride(1) == d ? x : x.contiguous();
-  Tensor out = at::empty({rows, heads, d}, x.options());
   by_type(in, [&](auto type) {
     using T = decltype(type);
     const T* from = data<T>(in);
     const float *c = data<float>(cos), *s = data<float>(sin);
-    T* to = mutable_data<T>(out);
-    parallel_for(0, rows, row_grain(heads * d), [&](int64_t begin, int64_t end) {
-      rope_avx512(from + begin * in.stride(0), c + begin * turned, s + begin * turned, to + begin * heads * d, {end - begin, heads, d, turned, in.stride(0)});
+    T* to = mutable_data<T>(y);
+    parallel_for(0, x.size(0), row_grain(heads * d), [&](int64_t begin, int64_t end) {
+      rope_avx512(from + begin * in.stride(0), c + begin * turned, s + begin * turned, to + begin * y.stride(0),
+                  {end - begin, heads, d, turned, in.stride(0), y.stride(0), back});
     });
   });
   count_fast_run(Op::rope);
-  return out;
 }
 
-// A rotation's gradient is the rotation back: dx₁ = dy₁·cos₁ + dy₂·sin₂, dx₂ = dy₂·cos₂ − dy₁·sin₁.
+Tensor rotated(const Tensor& x, const Tensor& cos, const Tensor& sin, bool back = false) {
+  const Tensor y = at::empty(x.sizes(), x.options());
+  rotate(x, cos, sin, y, back);
+  return y;
+}
+
 struct Rotation : torch::autograd::Function<Rotation> {
   static Tensor forward(torch::autograd::AutogradContext* context, const Tensor& x, const Tensor& cos, const Tensor& sin) {
     context->save_for_backward({cos, sin});
-    return rotate(x, cos, sin);
+    return rotated(x, cos, sin);
   }
   static torch::autograd::variable_list backward(torch::autograd::AutogradContext* context, torch::autograd::variable_list gradients) {
     const auto saved = context->get_saved_variables();
-    const int64_t half = saved[1].size(1) / 2;
-    return {rotate(gradients[0], saved[0], saved[1].roll(half, 1).neg()), Tensor(), Tensor()};
+    return {rotated(gradients[0], saved[0], saved[1], /*back=*/true), Tensor(), Tensor()};
+  }
+};
+
+// The gradients of queries, keys and values are laid side by side as they are made: autograd's own slices would be padded with
+// zeros and added up.
+struct Heads : torch::autograd::Function<Heads> {
+  static torch::autograd::variable_list forward(torch::autograd::AutogradContext* context, const Tensor& qkv, const Tensor& cos, const Tensor& sin,
+                                                int64_t heads, int64_t kv_heads) {
+    context->save_for_backward({cos, sin});
+    const AttentionHeads made = rope_heads(qkv, cos, sin, heads, kv_heads);
+    return {made.q, made.k, made.v.contiguous()};
+  }
+  static torch::autograd::variable_list backward(torch::autograd::AutogradContext* context, torch::autograd::variable_list d) {
+    const auto saved = context->get_saved_variables();
+    const int64_t heads = d[0].size(1), kv_heads = d[1].size(1);
+    const Tensor d_qkv = at::empty({d[0].size(0), heads + 2 * kv_heads, d[0].size(2)}, d[0].options());
+    rotate(d[0], saved[0], saved[1], d_qkv.narrow(1, 0, heads), /*back=*/true);
+    rotate(d[1], saved[0], saved[1], d_qkv.narrow(1, heads, kv_heads), /*back=*/true);
+    d_qkv.narrow(1, heads + kv_heads, kv_heads).copy_(d[2]);
+    return {d_qkv.flatten(1), Tensor(), Tensor(), Tensor(), Tensor()};
   }
 };
 
@@ -46,7 +69,17 @@ struct Rotation : torch::autograd::Function<Rotation> {
 
 Tensor rope(const Tensor& x, const Tensor& cos, const Tensor& sin) {
   if (!fast_dtype(x) || x.dim() != 3 || !table(cos, x) || !table(sin, x)) return reference::rope(x, cos, sin);
-  return wants_gradient({x}) ? Rotation::apply(x, cos, sin) : rotate(x, cos, sin);
+  return wants_gradient({x}) ? Rotation::apply(x, cos, sin) : rotated(x, cos, sin);
+}
+
+AttentionHeads rope_heads(const Tensor& qkv, const Tensor& cos, const Tensor& sin, int64_t heads, int64_t kv_heads) {
+  const Tensor all = qkv.view({qkv.size(0), heads + 2 * kv_heads, -1});
+  if (wants_gradient({qkv}) && fast_dtype(qkv) && table(cos, all) && table(sin, all)) {
+    const auto made = Heads::apply(qkv, cos, sin, heads, kv_heads);
+    return {made[0], made[1], made[2]};
+  }
+  const Tensor turned = rope(all.narrow(1, 0, heads + kv_heads), cos, sin);
+  return {turned.narrow(1, 0, heads), turned.narrow(1, heads, kv_heads), all.narrow(1, heads + kv_heads, kv_heads)};
 }
 
 }  // namespace cream::ops

@@ -9,6 +9,12 @@ namespace cream::ops {
 // first `turned` entries of a head are paired (i and i + turned/2) and the others stay as they are.
 Tensor rope(const Tensor& x, const Tensor& cos, const Tensor& sin);
 
+// The joined projection [rows, (heads + 2·kv_heads)·head_dim] → its heads [rows, …, head_dim], queries and keys turned; differentiable.
+struct AttentionHeads {
+  Tensor q, k, v;
+};
+AttentionHeads rope_heads(const Tensor& qkv, const Tensor& cos, const Tensor& sin, int64_t heads, int64_t kv_heads);
+
 namespace reference {
 Tensor rope(const Tensor& x, const Tensor& cos, const Tensor& sin);
 }

@@ -1,5 +1,7 @@
+// The log-sum-exp goes through the blocks that scoring goes through: trained and scored log-probs are the same bits.
 // Rows over the threads, AVX-512 where the CPU has it, the reference elsewhere.
 #include "ops/dispatch.h"
+#include "ops/softmax_block.h"
 #include "ops/token_logprob/kernel.h"
 #include "ops/token_logprob/op.h"
 #include "support/parallel.h"
@@ -24,9 +26,20 @@ TokenLogprob token_logprob(const Tensor& logits, const Tensor& targets) {
   float* const logprob = out.logprob.mutable_data_ptr<float>();
   float* const logsumexp = out.logsumexp.mutable_data_ptr<float>();
   parallel_for(0, rows, 1, [&](int64_t begin, int64_t end) {
+    const int64_t blocks = softmax_blocks(vocab);
+    std::vector<BlockSum> sums(static_cast<size_t>(blocks));
     for (int64_t i = begin; i < end; ++i) {
-      logsumexp[i] = row_logsumexp_avx512(data + i * vocab, vocab);
-      logprob[i] = data[i * vocab + target[i]] - logsumexp[i];
+      const float* const row = data + i * vocab;
+      bool damaged = false;  // the sum of a block leaves NaN out, the loss must not
+      for (int64_t b = 0; b < blocks; ++b) {
+        const float* const x = row + b * softmax_block;
+        const int64_t n = std::min(softmax_block, vocab - b * softmax_block);
+        sums[b] = block_sum_avx512(x, n);
+        damaged |= has_nan_avx512(x, n);
+      }
+      const double sum = damaged ? NAN : log_sum_exp(sums.data(), blocks);
+      logsumexp[i] = static_cast<float>(sum);
+      logprob[i] = static_cast<float>(row[target[i]] - sum);
     }
   });
   return out;

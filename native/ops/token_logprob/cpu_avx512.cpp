@@ -1,10 +1,8 @@
-// Log-sum-exp and scaled softmax of one row of logits, 16 at a time.
+// Scaled softmax of one row of logits, 16 at a time.
 // exp(x) = 2ⁿ · p(r), n = round(x / ln 2), r = x − n·ln 2 in two parts; p is the Taylor polynomial of degree 6 on |r| ≤ ln 2 / 2,
 // whose remainder is below 2e-7.
 #if defined(__x86_64__)
 #include <immintrin.h>
-
-#include <cmath>
 
 #include "ops/token_logprob/kernel.h"
 
@@ -42,27 +40,13 @@ inline void each_softmax_block(const float* logits, int64_t vocab, float logsume
 
 }  // namespace
 
-float row_logsumexp_avx512(const float* logits, int64_t vocab) {
-  const __m512 lowest = _mm512_set1_ps(-INFINITY);
-  __m512 greatest = lowest;
-  for (int64_t j = 0; j < vocab; j += 16)
-    greatest = _mm512_max_ps(greatest, _mm512_mask_loadu_ps(lowest, tail_mask(vocab - j), logits + j));
-  const float maximum = _mm512_reduce_max_ps(greatest);
-
-  const __m512 shift = _mm512_set1_ps(maximum);
-  double sum = 0;
-  // A block of 4096 is summed in fp32 lanes, the blocks in fp64: the error stays that of 256 additions.
-  for (int64_t block = 0; block < vocab; block += 4096) {
-    const int64_t end = block + 4096 < vocab ? block + 4096 : vocab;
-    __m512 lanes = _mm512_setzero_ps();
-    for (int64_t j = block; j < end; j += 16) {
-      const __mmask16 mask = tail_mask(end - j);
-      const __m512 x = _mm512_sub_ps(_mm512_maskz_loadu_ps(mask, logits + j), shift);
-      lanes = _mm512_mask_add_ps(lanes, mask, lanes, exp_16(x));
-    }
-    sum += static_cast<double>(_mm512_reduce_add_ps(lanes));
+bool has_nan_avx512(const float* logits, int64_t n) {
+  unsigned found = 0;
+  for (int64_t j = 0; j < n; j += 16) {
+    const __m512 x = _mm512_maskz_loadu_ps(tail_mask(n - j), logits + j);
+    found |= _mm512_cmp_ps_mask(x, x, _CMP_UNORD_Q);
   }
-  return static_cast<float>(static_cast<double>(maximum) + std::log(sum));
+  return found != 0;
 }
 
 void row_softmax_f32_avx512(const float* logits, float* out, int64_t vocab, float logsumexp, float scale) {

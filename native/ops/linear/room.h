@@ -1,0 +1,29 @@
+// What a thread has packed for the product that it works on. The room is kept, so that a decode step allocates nothing; what is in it
+// belongs to one part of one product, of which a thread often takes several pieces.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+namespace cream::ops::packed {
+
+uint64_t next_product();  // a name that no product had before
+
+struct Room {
+  std::vector<uint16_t> buffer;
+  uint64_t product = 0;
+  int64_t part = 0;
+
+  // `values` of room, 64-byte aligned and filled with this part.
+  template <class Fill>
+  const uint16_t* of(uint64_t wanted, int64_t wanted_part, int64_t values, const Fill& fill) {
+    if (static_cast<int64_t>(buffer.size()) < values + 32) buffer.resize(values + 32), product = 0;
+    auto* at = reinterpret_cast<uint16_t*>((reinterpret_cast<uintptr_t>(buffer.data()) + 63) & ~uintptr_t{63});
+    if (product != wanted || part != wanted_part) fill(at);
+    product = wanted;
+    part = wanted_part;
+    return at;
+  }
+};
+
+}  // namespace cream::ops::packed
