@@ -21,7 +21,7 @@ const RUN = [`iterations=${ITERATIONS}`, 'prompts.count=96', 'sample.samples=5',
 /** Measured alike on every model: [task, file]. */
 const TASKS = [['arc_easy', 'arc_easy/test'], ['arc_challenge', 'arc_challenge/test'], ['openbookqa', 'openbookqa/test'], ['siqa', 'siqa/validation']];
 const MEASURES = {
-  loglikelihood: { tasks: TASKS, flags: ['--method', 'loglikelihood', '--count', '500'] },
+  loglikelihood: { tasks: TASKS, flags: ['--method', 'loglikelihood', '--count', '250'] },
   generate: { tasks: TASKS.filter(([task]) => task === 'arc_easy' || task === 'siqa'), flags: ['--count', '150', '--max-new-tokens', '128', '--block-prompts', '64'] },
 };
 
