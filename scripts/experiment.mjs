@@ -70,9 +70,17 @@ function cream(args) {
   if (status !== 0) throw new SetupError(`cream ${args.join(' ')} ended with ${status}: see above; the same command goes on from there.`);
 }
 
-const read = (file) => readFileSync(file, 'utf8').trimEnd().split('\n').map((line) => JSON.parse(line));
-const percent = (x) => (x * 100).toFixed(1);
-const signed = (x) => `${x >= 0 ? '+' : '−'}${percent(Math.abs(x))}`;
+function read(file) {
+  return readFileSync(file, 'utf8').trimEnd().split('\n').map((line) => JSON.parse(line));
+}
+
+function percent(x) {
+  return (x * 100).toFixed(1);
+}
+
+function signed(x) {
+  return `${x >= 0 ? '+' : '−'}${percent(Math.abs(x))}`;
+}
 
 function tables(out, models, { compare, accuracyOf, byTask }) {
   const answers = (name, measure) => read(join(out, 'answers', `${name}.${measure}.jsonl`));
@@ -82,7 +90,7 @@ function tables(out, models, { compare, accuracyOf, byTask }) {
     const before = answers('M1', measure), tasks = byTask(before).map(({ task }) => task);
     const rows = models.map(({ name }) => {
       const after = answers(name, measure), { accuracy, low, high } = accuracyOf(after), c = compare(before, after);
-      const paired = name === 'M1' ? ['', ''] : [`${signed(c.difference)} (${signed(c.low)} … ${signed(c.high)})`, c.p.toFixed(3)];
+      const paired = name === 'M1' ? ['', ''] : [`${signed(c.difference)} (${signed(c.low)} … ${signed(c.high)})`, c.p < 0.001 ? '< 0.001' : c.p.toFixed(3)];
       return [name, ...byTask(after).map(({ answers: of }) => percent(accuracyOf(of).accuracy)), `${percent(accuracy)} (${percent(low)} – ${percent(high)})`, ...paired];
     });
     table(`Accuracy by ${measure}, %`, ['model', ...tasks, 'all (95 %)', 'against M1, paired (95 %)', 'p'], rows);
