@@ -5,7 +5,7 @@
 // DIR holds the files named below, in any form that docs/data.md reads as JSONL. What is done already is kept: the same command goes on where
 // it was stopped. Tables go to stdout, progress to stderr.
 import { spawnSync } from 'node:child_process';
-import { existsSync, mkdirSync, readFileSync, rmSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { root, runMain, say, SetupError } from './steps.mjs';
@@ -61,7 +61,6 @@ function run(directory, settings) {
   say(directory);
   const recipe = join(root, 'recipes/quickstart.yaml');
   cream(['run', recipe, '--out', directory, ...['evaluate.tasks=[]', ...settings].flatMap((setting) => ['--set', setting])]);
-  for (let t = 0; t <= ITERATIONS; t++) rmSync(join(directory, `iteration-${t}/training`), { recursive: true, force: true });
 }
 
 function cream(args) {
