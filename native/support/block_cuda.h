@@ -1,10 +1,18 @@
 // The block of support/block.h as CUDA runs it, and the launch. Included by *.cu only; no torch header.
+// A C++ compiler takes the same *.cu: then the launch plays the grid on the CPU, on host memory, and the stream is not looked at.
 #pragma once
 
 #include "support/block.h"
 
 namespace cream {
 
+#ifndef __CUDACC__
+template <class Kernel>
+int launch(const Kernel& kernel, const Grid& grid, void* stream) {
+  run_on_host(kernel, grid);
+  return 0;
+}
+#else
 class DeviceBlock {
  public:
   __device__ int64_t index() const { return blockIdx.x; }
@@ -70,5 +78,7 @@ int launch(const Kernel& kernel, const Grid& grid, void* stream) {
   run_block<<<static_cast<unsigned>(grid.blocks), grid.threads, static_cast<size_t>(grid.shared_bytes), static_cast<cudaStream_t>(stream)>>>(kernel);
   return static_cast<int>(cudaGetLastError());
 }
+
+#endif
 
 }  // namespace cream
