@@ -22,11 +22,13 @@ inline bool fast_inputs(const Tensor& x, std::initializer_list<Tensor> others = 
   return fast_dtype(x) && std::all_of(others.begin(), others.end(), alike) && !wants_gradient({x}) && !wants_gradient(others);
 }
 
-// f(uint16_t{}) for bf16, f(float{}) for fp32: the kernels' names for the two.
+// f.operator()<L, T>() for the level in force and x's type: uint16_t for bf16, float for fp32, the kernels' names for the two.
 template <class F>
 void by_type(const Tensor& x, F&& f) {
-  if (x.scalar_type() == at::kBFloat16) f(uint16_t{});
-  else f(float{});
+  at_level([&]<Level L>() {
+    if (x.scalar_type() == at::kBFloat16) f.template operator()<L, uint16_t>();
+    else f.template operator()<L, float>();
+  });
 }
 template <class T>
 const T* data(const Tensor& x) {

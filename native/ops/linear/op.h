@@ -10,7 +10,7 @@
 
 namespace cream {
 
-// A weight matrix and, once `pack` has run, the copy of it that the fast kernel reads (bf16 on CPUs with AVX-512 BF16).
+// A weight matrix and, once `pack` has run, the copy of it that the fast kernels read (bf16 or fp32, on CPUs with AVX2).
 // Copies share both. Whoever changes `weight` in place calls `pack` again before the next fast call; the copy is rewritten in place too.
 struct LinearAdapter;
 struct Linear {

@@ -15,13 +15,12 @@ bool table(const Tensor& t, const Tensor& x) {
 void rotate(const Tensor& x, const Tensor& cos, const Tensor& sin, Tensor y, bool back) {
   const int64_t heads = x.size(1), d = x.size(2), turned = cos.size(1);
   const Tensor in = x.stride(2) == 1 && x.stride(1) == d ? x : x.contiguous();
-  by_type(in, [&](auto type) {
-    using T = decltype(type);
+  by_type(in, [&]<Level L, class T>() {
     const T* from = data<T>(in);
     const float *c = data<float>(cos), *s = data<float>(sin);
     T* to = mutable_data<T>(y);
     parallel_for(0, x.size(0), row_grain(heads * d), [&](int64_t begin, int64_t end) {
-      rope_avx512(from + begin * in.stride(0), c + begin * turned, s + begin * turned, to + begin * y.stride(0),
+      rope_rows<L>(from + begin * in.stride(0), c + begin * turned, s + begin * turned, to + begin * y.stride(0),
                   {end - begin, heads, d, turned, in.stride(0), y.stride(0), back});
     });
   });
