@@ -13,6 +13,11 @@ Napi::Value get_engine_info(const Napi::CallbackInfo& info) { return from_engine
 
 void set_thread_count(const Napi::CallbackInfo& info) { set_threads(info[0].As<Napi::Number>().Int32Value()); }
 
+// (index of a GPU) → bytes
+Napi::Value get_free_memory(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&] { return Napi::Number::New(info.Env(), static_cast<double>(free_device_memory(info[0].As<Napi::Number>().Int32Value()))); });
+}
+
 // (path) → job of a JSON text. A worker of its own for as long as the job runs.
 Napi::Value read_gguf(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&] {
@@ -54,6 +59,7 @@ Napi::Object initialise(Napi::Env env, Napi::Object exports) {
   exports["Model"] = model;
   exports["Trainer"] = trainer;
   exports["engineInfo"] = Napi::Function::New<get_engine_info>(env, "engineInfo");
+  exports["freeDeviceMemory"] = Napi::Function::New<get_free_memory>(env, "freeDeviceMemory");
   exports["setThreads"] = Napi::Function::New<set_thread_count>(env, "setThreads");
   exports["readGguf"] = Napi::Function::New<read_gguf>(env, "readGguf");
   exports["benchmarkGemm"] = Napi::Function::New<start_gemm_benchmark>(env, "benchmarkGemm");

@@ -38,6 +38,8 @@ export interface NativeModelInfo {
   parameters: number;
   /** A config.json for this model, for sources that bring none. */
   configJson: string;
+  /** Where the weights are: 'cpu', 'cuda:0'. */
+  device: string;
 }
 
 /** A low-rank adapter, in PEFT's terms. */
@@ -152,7 +154,7 @@ export type NativeProgress = (done: number, total: number, tokens: number) => vo
 
 /** Calls run in the order they are made. A model without weights refuses all but load(). */
 export interface NativeModel {
-  load(path: string, dtype: NativeDType): NativeJob<NativeModelInfo>;
+  load(path: string, dtype: NativeDType, device: string): NativeJob<NativeModelInfo>;
   generate(request: NativeGenerationRequest, onCompletion: ((completion: NativeCompletion) => void) | undefined, onTokens: ((tokens: NativeStreamedToken[]) => void) | undefined, onProgress: NativeProgress | undefined): NativeJob<NativeGenerationStats>;
   score(request: NativeScoringRequest, onProgress: NativeProgress | undefined): NativeJob<NativeScoringResult>;
   logits(tokens: Int32Array): NativeJob<Float32Array>;
@@ -179,10 +181,23 @@ export interface Addon {
   Model: new () => NativeModel;
   Trainer: new () => NativeTrainer;
   engineInfo(): Omit<EngineInfo, 'version'>;
+  /** Of a GPU of engineInfo(), by its index, in bytes; opens a context on it. */
+  freeDeviceMemory(index: number): number;
   setThreads(threads: number): void;
   readGguf(path: string): NativeJob<string>;
   benchmarkGemm(m: number, k: number, n: number, dtype: NativeDType, repeats: number): NativeJob<number>;
   benchmarkCopy(bytes: number, repeats: number): NativeJob<number>;
+}
+
+export interface CudaInfo {
+  /** Whether the addon was built for NVIDIA GPUs. */
+  built: boolean;
+  /** Version of the toolkit that compiled the kernels, and what for: '13.0', 'sm_80, sm_90, PTX 9.0'; both empty where it was not. */
+  toolkit: string;
+  architectures: string;
+  /** Why no GPU can be used; empty where one can. */
+  problem: string;
+  gpus: { index: number; name: string; computeCapability: string; multiprocessors: number; memoryBytes: number }[];
 }
 
 export interface EngineInfo {
@@ -193,8 +208,7 @@ export interface EngineInfo {
   cpu: { model: string; features: string[] };
   /** Threads that one computation uses. */
   threads: number;
-  cuda: boolean;
-  devices: string[];
+  cuda: CudaInfo;
   /** Bytes of the weights of all models that live in this process, shared storage counted once. */
   weightBytes: number;
 }
@@ -227,6 +241,11 @@ function load(path: string): Addon {
 export function engineInfo(): EngineInfo {
   const { version } = require(join(root, 'package.json')) as { version: string };
   return { version, ...addon().engineInfo() };
+}
+
+/** Free bytes of a GPU of engineInfo(), now. Opens a context on it, which takes some hundred MB until the process ends. */
+export function freeDeviceMemory(index: number): number {
+  return addon().freeDeviceMemory(index);
 }
 
 /** Threads for work that begins from now on, in every model of this process. */
