@@ -37,16 +37,18 @@ Napi::Value timed(const Napi::CallbackInfo& info, std::function<double()> work) 
   });
 }
 
-// (m, k, n, dtype, repeats)
+// (m, k, n, dtype, device, repeats)
 Napi::Value start_gemm_benchmark(const Napi::CallbackInfo& info) {
   const auto size = [&info](size_t i) { return info[i].As<Napi::Number>().Int64Value(); };
-  return timed(info, [shape = GemmShape{size(0), size(1), size(2)}, dtype = to_dtype(info[3]), repeats = size(4)] { return benchmark_gemm(shape, dtype, repeats); });
+  return timed(info, [shape = GemmShape{size(0), size(1), size(2)}, dtype = to_dtype(info[3]), device = std::string(info[4].As<Napi::String>()),
+                             repeats = size(5)] { return benchmark_gemm(shape, dtype, device, repeats); });
 }
 
-// (bytes, repeats)
+// (bytes, device, repeats)
 Napi::Value start_copy_benchmark(const Napi::CallbackInfo& info) {
-  const int64_t bytes = info[0].As<Napi::Number>().Int64Value(), repeats = info[1].As<Napi::Number>().Int64Value();
-  return timed(info, [bytes, repeats] { return benchmark_copy(bytes, repeats); });
+  const int64_t bytes = info[0].As<Napi::Number>().Int64Value(), repeats = info[2].As<Napi::Number>().Int64Value();
+  const std::string device = info[1].As<Napi::String>();
+  return timed(info, [bytes, device, repeats] { return benchmark_copy(bytes, device, repeats); });
 }
 
 Napi::Object initialise(Napi::Env env, Napi::Object exports) {

@@ -105,8 +105,8 @@ EngineInfo engine_info();
 struct GemmShape {
   int64_t m = 0, k = 0, n = 0;
 };
-double benchmark_gemm(const GemmShape& shape, DType dtype, int64_t repeats);
-double benchmark_copy(int64_t bytes, int64_t repeats);
+double benchmark_gemm(const GemmShape& shape, DType dtype, const std::string& device, int64_t repeats);
+double benchmark_copy(int64_t bytes, const std::string& device, int64_t repeats);
 
 // All metadata of a GGUF file as one JSON object. Reads the header only.
 std::string read_gguf_metadata(const std::string& path);

@@ -12,7 +12,11 @@ void check_launch(int error, const char* kernel) {
 }
 
 const CudaInfo& cuda_info() {
-  static const CudaInfo info{.problem = "this build of cream-lm has no CUDA kernels"};
+  static const CudaInfo info = [] {
+    CudaInfo none;
+    none.problem = "this build of cream-lm has no CUDA kernels";
+    return none;
+  }();
   return info;
 }
 

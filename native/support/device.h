@@ -22,6 +22,9 @@ void check_launch(int error, const char* kernel);
 // "cpu", "cuda", "cuda:1" → a device that is there; else Error{invalid_argument | unsupported} that says what is and what to do.
 at::Device parse_device(const std::string& name);
 
+// Returns when all work given to the device is done; at once on the CPU.
+void synchronize(const at::Device& device);
+
 // The index of "cuda:N", 0 of "cuda", -1 of "cpu"; Error{invalid_argument} for any other name.
 int device_index(const std::string& name);
 

@@ -28,7 +28,10 @@ std::string problem_of(cudaError_t error) {
 }
 
 CudaInfo ask() {
-  CudaInfo info{.built = true, .toolkit = version(CUDART_VERSION), .architectures = CREAM_CUDA_ARCHITECTURES};
+  CudaInfo info;
+  info.built = true;
+  info.toolkit = version(CUDART_VERSION);
+  info.architectures = CREAM_CUDA_ARCHITECTURES;
   int count = 0;
   if (const cudaError_t error = cudaGetDeviceCount(&count); error != cudaSuccess) {
     cudaGetLastError();  // ATen must not find ours
@@ -75,7 +78,8 @@ const CudaInfo& cuda_info() {
 }
 
 uint64_t free_device_memory(int index) {
-  const c10::cuda::CUDAGuard guard(static_cast<c10::DeviceIndex>(index));
+  const at::Device device = parse_device("cuda:" + std::to_string(index));
+  const c10::cuda::CUDAGuard guard(device);
   size_t free = 0, total = 0;
   check_launch(cudaMemGetInfo(&free, &total), "cudaMemGetInfo");
   return free;

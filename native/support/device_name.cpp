@@ -1,7 +1,14 @@
+// What is the same in a build with CUDA and in one without.
+#include <c10/core/impl/VirtualGuardImpl.h>
+
 #include "support/device.h"
 #include "support/error.h"
 
 namespace cream {
+
+void synchronize(const at::Device& device) {
+  if (!device.is_cpu()) c10::impl::VirtualGuardImpl(device.type()).synchronizeDevice(device.index());
+}
 
 int device_index(const std::string& name) {
   if (name == "cpu") return -1;

@@ -185,8 +185,8 @@ export interface Addon {
   freeDeviceMemory(index: number): number;
   setThreads(threads: number): void;
   readGguf(path: string): NativeJob<string>;
-  benchmarkGemm(m: number, k: number, n: number, dtype: NativeDType, repeats: number): NativeJob<number>;
-  benchmarkCopy(bytes: number, repeats: number): NativeJob<number>;
+  benchmarkGemm(m: number, k: number, n: number, dtype: NativeDType, device: string, repeats: number): NativeJob<number>;
+  benchmarkCopy(bytes: number, device: string, repeats: number): NativeJob<number>;
 }
 
 export interface CudaInfo {
@@ -260,12 +260,12 @@ export async function readGguf(path: string): Promise<{ metadata: Record<string,
 }
 
 /** Seconds of one GEMM [m × k] · [k × n] through libtorch, the mean of `repeats` after a warm-up: what `cream bench` compares with. */
-export function benchmarkGemm({ m, k, n, dtype, repeats }: { m: number; k: number; n: number; dtype: NativeDType; repeats: number }): Promise<number> {
+export function benchmarkGemm({ m, k, n, dtype, device = 'cpu', repeats }: { m: number; k: number; n: number; dtype: NativeDType; device?: string; repeats: number }): Promise<number> {
   const [rows, inner, columns] = [m, k, n].map((size) => positiveInteger(size, '[benchmarkGemm] a size', 2 ** 20)) as [number, number, number];
-  return runJob(() => addon().benchmarkGemm(rows, inner, columns, oneOf(dtype, ['float32', 'bfloat16'], '[benchmarkGemm] dtype'), positiveInteger(repeats, '[benchmarkGemm] repeats')));
+  return runJob(() => addon().benchmarkGemm(rows, inner, columns, oneOf(dtype, ['float32', 'bfloat16'], '[benchmarkGemm] dtype'), device, positiveInteger(repeats, '[benchmarkGemm] repeats')));
 }
 
-/** Seconds of one copy of `bytes` in memory by all threads, likewise; a copy reads and writes them. */
-export function benchmarkCopy({ bytes, repeats }: { bytes: number; repeats: number }): Promise<number> {
-  return runJob(() => addon().benchmarkCopy(positiveInteger(bytes, '[benchmarkCopy] bytes', 2 ** 36), positiveInteger(repeats, '[benchmarkCopy] repeats')));
+/** Seconds of one copy of `bytes` in the device's memory, on a CPU by all threads, likewise; a copy reads and writes them. */
+export function benchmarkCopy({ bytes, device = 'cpu', repeats }: { bytes: number; device?: string; repeats: number }): Promise<number> {
+  return runJob(() => addon().benchmarkCopy(positiveInteger(bytes, '[benchmarkCopy] bytes', 2 ** 36), device, positiveInteger(repeats, '[benchmarkCopy] repeats')));
 }
