@@ -14,6 +14,7 @@
 #include "score/classifier.h"
 #include "score/scorer.h"
 #include "support/allocator.h"
+#include "support/device.h"
 #include "support/file.h"
 #include "train/trainer.h"
 #include "weights/adapter.h"
@@ -168,8 +169,9 @@ std::shared_ptr<Engine> Engine::snapshot(bool adapter) {
   return child;
 }
 
-void Engine::load(const std::string& path, DType dtype, const Cancel& cancel) {
+void Engine::load(const std::string& path, DType dtype, const std::string& device, const Cancel& cancel) {
   cancel.check();
+  info_.device = parse_device(device).str();  // before a file of many gigabytes is read for a GPU that is not there
   const at::NoGradGuard no_grad;
   LoadedWeights loaded = load_weights(path, scalar_type(dtype), cancel);
   Weights weights = weights_from(loaded.config, std::move(loaded.tensors));
