@@ -2,9 +2,11 @@
 // kv head; in a packed batch, neighbouring rows of one segment × the same heads. Tiles are what threads share out.
 #include <array>
 
+#include "ops/attention/device.h"
 #include "ops/attention/kernel.h"
 #include "ops/attention/launch.h"
 #include "ops/attention/op.h"
+#include "support/device.h"
 
 namespace cream::ops {
 namespace {
@@ -133,6 +135,7 @@ Tensor decode_attention(const Tensor& q, const std::vector<DecodeSource>& source
 
 Tensor packed_attention(const Tensor& q, const Tensor& k, const Tensor& v, const std::vector<Segment>& segments,
                         const AttentionKind& kind) {
+  if (on_device(q)) return device::packed_attention(q, k, v, segments, kind);
   const int64_t rows = q.size(0), heads = q.size(1), d = q.size(2), kv_heads = k.size(1), group = heads / kv_heads;
   int64_t covered = 0;
   for (const Segment& segment : segments) covered += segment.length;

@@ -1,7 +1,9 @@
 // Cuts the gradient of packed attention into tasks: a prompt with its completions × a kv head. Each writes its own rows and heads.
+#include "ops/attention/device.h"
 #include "ops/attention/gradient_kernel.h"
 #include "ops/attention/launch.h"
 #include "ops/attention/op.h"
+#include "support/device.h"
 
 namespace cream::ops {
 namespace {
@@ -29,6 +31,7 @@ Groups groups_of(const std::vector<Segment>& segments) {
 
 AttentionGradient packed_attention_gradient(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& d_out,
                                             const std::vector<Segment>& segments, const AttentionKind& kind) {
+  if (on_device(q)) return device::packed_attention_gradient(q, k, v, d_out, segments, kind);
   const at::NoGradGuard no_grad;
   const int64_t heads = q.size(1), d = q.size(2), kv_heads = k.size(1), group = heads / kv_heads;
   const Groups groups = groups_of(segments);
