@@ -27,6 +27,8 @@ const CpuFeatures& cpu_features() {
 
 bool fast_path() { return cpu_features().avx512_bf16 && plain_scopes.load(std::memory_order_relaxed) == 0; }
 
+bool plain_forced() { return plain_scopes.load(std::memory_order_relaxed) != 0; }
+
 ForcePlain::ForcePlain() { plain_scopes.fetch_add(1); }
 ForcePlain::~ForcePlain() { plain_scopes.fetch_sub(1); }
 

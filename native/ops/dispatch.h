@@ -17,6 +17,9 @@ const CpuFeatures& cpu_features();  // asked once
 // True where the kernels of *_avx512.cpp may run: they use both features, so one switch serves all ops.
 bool fast_path();
 
+// True while a test forces the plain paths.
+bool plain_forced();
+
 // While one of these lives, every op takes its plain path, in all threads.
 class ForcePlain {
  public:
