@@ -38,6 +38,7 @@ Level cpu_level() {
 }
 
 Level level() { return std::min(cpu_level(), most.load(std::memory_order_relaxed)); }
+bool plain_forced() { return most.load(std::memory_order_relaxed) == Level::plain; }
 
 const char* level_name(Level level) {
   constexpr const char* names[] = {"plain ATen", "AVX2", "AVX-512", "AVX-512 BF16"};

@@ -23,6 +23,7 @@ const char* level_name(Level level);
 const char* level_loss(Level level);
 
 inline bool fast_path() { return level() != Level::plain; }  // there are kernels
+bool plain_forced();  // a test asks for the plain paths, on devices too
 
 // While one of these lives, every op runs at this level or below, in all threads.
 class ForceLevel {

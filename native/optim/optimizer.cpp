@@ -13,7 +13,7 @@ Tensor master_of(const NamedTensor& weight, const std::vector<NamedTensor>& mast
     if (value.scalar_type() != at::kFloat || value.sizes() != weight.second.sizes())
       throw Error(ErrorCode::invalid_argument, "[optimizer] master weight '" + name +
                                                    "' must be float32 and of the model's shape; load it from the checkpoint this model came from.");
-    return value.contiguous();
+    return value.to(weight.second.device()).contiguous();
   }
   return weight.second.scalar_type() == at::kFloat ? weight.second : weight.second.to(at::kFloat);
 }

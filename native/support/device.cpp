@@ -1,6 +1,8 @@
 // A build without CUDA: one device, the CPU. device_cuda.cpp is the other build's.
 #include "support/device.h"
 
+#include <c10/core/impl/DeviceGuardImplInterface.h>
+
 #include "support/error.h"
 
 namespace cream {
@@ -23,6 +25,8 @@ const CudaInfo& cuda_info() {
 uint64_t free_device_memory(int index) { return 0; }
 
 at::Device parse_device(const std::string& name) {
+  // A device that the program itself has registered with libtorch: the tests' played one.
+  if (name == c10::get_privateuse1_backend() && c10::impl::hasDeviceGuardImpl(at::kPrivateUse1)) return at::Device(at::kPrivateUse1, 0);
   if (device_index(name) < 0) return at::kCPU;
   throw Error(ErrorCode::unsupported, "device '" + name + "': " + cuda_info().problem + "; use device 'cpu', or build it with CUDA (docs/cuda.md).");
 }

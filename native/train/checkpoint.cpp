@@ -128,7 +128,7 @@ void Trainer::load_state(const std::string& path) {
   const auto tensors = tensors_of(optimizer_.entries());
   const int64_t step = check_metadata(path, reader->metadata(), settings_of(params_, model_.weights().lora));
   check_tensors(path, *reader, tensors);
-  for (const auto& [name, tensor] : tensors) reader->read_into(name, tensor);
+  for (const auto& [name, tensor] : tensors) tensor.is_cpu() ? reader->read_into(name, tensor) : void(tensor.copy_(reader->read(name, at::kFloat)));
   optimizer_.set_step_count(step);
   optimizer_.rewrite_weights();
   optimizer_.zero_gradients();

@@ -73,7 +73,7 @@ AttentionGradient flash_gradient(const PackedCall& call, const Tensor& d_out, co
   // A prompt's keys went to each of its completions: their gradients are added up row by row.
   const Tensor d_k = d.k.contiguous(), d_v = d.v.contiguous();
   AttentionGradient sum{d.q, at::empty(call.k.sizes(), d_k.options()), at::empty(call.v.sizes(), d_v.options())};
-  by_type(d_k, [&](auto type) {
+  by_element(d_k, [&](auto type) {
     using T = decltype(type);
     const SumRowsCuda<T> rows{data<T>(d_k), data<T>(d_v), mutable_data<T>(sum.k), mutable_data<T>(sum.v), data<int32_t>(plan->offsets), data<int32_t>(plan->sources),
                               call.k.size(0), call.k.size(1) * call.k.size(2)};

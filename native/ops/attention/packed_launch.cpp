@@ -24,7 +24,7 @@ std::shared_ptr<const TilePlan> plan_of(const PackedCall& p) {
 PackedSaved tile_forward(const PackedCall& p) {
   const auto plan = plan_of(p);
   PackedSaved saved{at::empty(p.q.sizes(), p.q.options()), at::empty({p.q.size(0), p.q.size(1)}, p.q.options().dtype(at::kFloat)), {}, {}};
-  by_type(p.q, [&](auto type) {
+  by_element(p.q, [&](auto type) {
     using T = decltype(type);
     check_launch(packed_attention_cuda(tile_call<T>(p, *plan, mutable_data<T>(saved.out), saved.logsumexp), stream_of(p.q)), "packed_attention");
   });
@@ -36,7 +36,7 @@ AttentionGradient tile_gradient(const PackedCall& p, const Tensor& d_out, const 
   const Tensor slopes = for_kernels(d_out.reshape(p.q.sizes()).contiguous());
   Tensor delta = at::empty_like(saved.logsumexp);
   AttentionGradient d{at::empty(p.q.sizes(), p.q.options()), at::empty(p.k.sizes(), p.k.options()), at::empty(p.v.sizes(), p.v.options())};
-  by_type(p.q, [&](auto type) {
+  by_element(p.q, [&](auto type) {
     using T = decltype(type);
     const PackedGradientCuda<T> call{tile_call<T>(p, *plan, nullptr, saved.logsumexp), data<T>(saved.out), data<T>(slopes), mutable_data<float>(delta),
                                      mutable_data<T>(d.q), mutable_data<T>(d.k), mutable_data<T>(d.v)};

@@ -23,7 +23,7 @@ Tensor paged_decode_attention(const Tensor& q, const Tensor& cache, const PagedR
   Tensor out = at::empty({count, heads * d}, q.options());
   if (count == 0) return out;
   Tensor room = at::empty({paged_room(count, heads, kv_heads, d, rows.max_length, kind.window)}, q.options().dtype(at::kFloat));
-  by_type(q, [&](auto type) {
+  by_element(q, [&](auto type) {
     using T = decltype(type);
     const PagedCuda<T> call{data<T>(queries), data<T>(cache), data<int32_t>(rows.page_table), data<int32_t>(rows.lengths), data<int32_t>(rows.groups),
                             mutable_data<T>(out), mutable_data<float>(room), count, heads, kv_heads, d, queries.stride(0),

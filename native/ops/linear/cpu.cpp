@@ -7,6 +7,7 @@
 #include "ops/linear/room.h"
 #include "ops/linear/packed.h"
 #include "ops/softcap/op.h"
+#include "support/device.h"
 #include "support/error.h"
 #include "support/parallel.h"
 
@@ -173,7 +174,8 @@ Tensor linear(const Tensor& x, const Linear& w) { return add_terms(product(x, w)
 
 Tensor linear_f32(const Tensor& x, const Linear& w) {
   const auto* fast = packed::usable(x, w);
-  Tensor y = add_terms(fast ? packed::fast_product(x, *fast, /*f32=*/true) : reference::linear_f32(x, w.weight), x, w);
+  const auto plain = [&] { return on_device(x) ? device::linear_f32(x, w.weight) : reference::linear_f32(x, w.weight); };
+  Tensor y = add_terms(fast ? packed::fast_product(x, *fast, /*f32=*/true) : plain(), x, w);
   softcap_(y, w.softcap);
   return y;
 }

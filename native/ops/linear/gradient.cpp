@@ -7,6 +7,7 @@
 #include "ops/linear/kernel.h"
 #include "ops/linear/op.h"
 #include "ops/linear/room.h"
+#include "support/device.h"
 #include "support/parallel.h"
 
 namespace cream::ops {
@@ -107,6 +108,7 @@ Tensor linear_input_gradient(const Tensor& dy, const Tensor& weight) {
 
 void add_linear_weight_gradient(Tensor& sum, const Tensor& dy, const Tensor& x) {
   const at::NoGradGuard no_grad;
+  if (on_device(dy)) return device::add_linear_weight_gradient(sum, dy, x);
   if (!fits(dy, x) || !sum.is_contiguous() || sum.scalar_type() != at::kFloat) return reference::add_linear_weight_gradient(sum, dy, x);
   const Tensor slope = by_rows(dy), input = by_rows(x);
   const int64_t tokens = slope.size(0), depth = std::min(tokens, most_tokens);

@@ -59,6 +59,13 @@ Tensor linear_f32(const Tensor& x, const Linear& w);
 Tensor linear_input_gradient(const Tensor& dy, const Tensor& weight);
 void add_linear_weight_gradient(Tensor& sum, const Tensor& dy, const Tensor& x);
 
+namespace device {
+// Products of bf16 accumulated and returned in fp32: cuBLAS on a CUDA device, the reference elsewhere.
+Tensor linear_f32(const Tensor& x, const Tensor& weight);
+void add_linear_weight_gradient(Tensor& sum, const Tensor& dy, const Tensor& x);
+Tensor keep_mask(const InputDropout& dropout, int64_t rows, int64_t columns, at::TensorOptions options);  // bf16 and fp32
+}  // namespace device
+
 namespace reference {
 Tensor linear(const Tensor& x, const Tensor& weight);  // the product alone
 Tensor linear_input_gradient(const Tensor& dy, const Tensor& weight);

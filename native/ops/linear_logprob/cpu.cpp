@@ -3,6 +3,7 @@
 // rows change a result.
 #include "ops/linear_logprob/op.h"
 
+#include "ops/dispatch.h"
 #include "ops/launch.h"
 #include "ops/linear/kernel.h"
 #include "ops/linear/packed.h"
@@ -54,6 +55,7 @@ void run(const Work<T>& w, int64_t begin, int64_t end) {
 
 Tensor linear_logprob(const Tensor& hidden, const Linear& head, const Tensor& targets) {
   at::NoGradGuard no_grad;
+  if (device_dtype(hidden)) return device::linear_logprob(hidden, head, targets);
   const packed::Weight* fast = packed::usable(hidden, head);
   if (!fast) return reference::linear_logprob(hidden, head.weight, targets, head.softcap);
   const Tensor x = hidden.stride(1) == 1 ? hidden : hidden.contiguous(), ids = targets.to(at::kLong).contiguous();

@@ -62,6 +62,7 @@ struct Normed : torch::autograd::Function<Normed> {
 }  // namespace
 
 Tensor rms_norm(const Tensor& x, const Tensor& weight, double eps, double offset) {
+  if (device_dtype(x) && weight.scalar_type() == x.scalar_type() && x.dim() == 2 && weight.is_contiguous()) return device::rms_norm(x, weight, eps, offset);
   if (!fast_dtype(x) || weight.scalar_type() != x.scalar_type() || x.dim() != 2 || !weight.is_contiguous()) return reference::rms_norm(x, weight, eps, offset);
   if (wants_gradient({x, weight})) return Normed::apply(x, weight, eps, offset);
   return forward(x.contiguous(), weight, {static_cast<float>(eps), static_cast<float>(offset)});

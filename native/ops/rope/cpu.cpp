@@ -67,12 +67,14 @@ struct Heads : torch::autograd::Function<Heads> {
 }  // namespace
 
 Tensor rope(const Tensor& x, const Tensor& cos, const Tensor& sin) {
+  if (device_dtype(x) && x.dim() == 3 && table(cos, x) && table(sin, x)) return device::rope(x, cos, sin);
   if (!fast_dtype(x) || x.dim() != 3 || !table(cos, x) || !table(sin, x)) return reference::rope(x, cos, sin);
   return wants_gradient({x}) ? Rotation::apply(x, cos, sin) : rotated(x, cos, sin);
 }
 
 AttentionHeads rope_heads(const Tensor& qkv, const Tensor& cos, const Tensor& sin, int64_t heads, int64_t kv_heads) {
   const Tensor all = qkv.view({qkv.size(0), heads + 2 * kv_heads, -1});
+  if (device_dtype(qkv) && table(cos, all) && table(sin, all)) return device::rope_heads(qkv, cos, sin, heads, kv_heads);
   if (wants_gradient({qkv}) && fast_dtype(qkv) && table(cos, all) && table(sin, all)) {
     const auto made = Heads::apply(qkv, cos, sin, heads, kv_heads);
     return {made[0], made[1], made[2]};

@@ -50,6 +50,7 @@ struct Gated : torch::autograd::Function<Gated> {
 }  // namespace
 
 Tensor swiglu(const Tensor& gate_up, Activation activation) {
+  if (device_dtype(gate_up) && gate_up.dim() == 2) return device::swiglu(gate_up, activation);
   if (!fast_dtype(gate_up) || gate_up.dim() != 2) return reference::swiglu(gate_up, activation);
   return wants_gradient({gate_up}) ? Gated::apply(gate_up, static_cast<int64_t>(activation)) : forward(gate_up.contiguous(), activation);
 }

@@ -1,6 +1,7 @@
 // The log-sum-exp goes through the blocks that scoring goes through: trained and scored log-probs are the same bits.
 // Rows over the threads, kernels where the CPU has them, the reference elsewhere.
 #include "ops/dispatch.h"
+#include "ops/launch.h"
 #include "ops/softmax_block.h"
 #include "ops/token_logprob/kernel.h"
 #include "ops/token_logprob/op.h"
@@ -15,8 +16,9 @@ bool fits(const Tensor& logits) {
 
 }  // namespace
 
-TokenLogprob token_logprob(const Tensor& logits, const Tensor& targets) {
-  if (!fits(logits)) return reference::token_logprob(logits, targets);
+TokenLogprob token_logprob(const Tensor& logits, const Tensor& targets, double cap) {
+  if (device_dtype(logits)) return device::token_logprob(logits, targets, cap);
+  if (cap > 0 || !fits(logits)) return reference::token_logprob(logits, targets, cap);
   count_fast_run(Op::token_logprob);
   const int64_t rows = logits.size(0), vocab = logits.size(1);
   TokenLogprob out{at::empty({rows}, logits.options()), at::empty({rows}, logits.options())};
@@ -45,8 +47,9 @@ TokenLogprob token_logprob(const Tensor& logits, const Tensor& targets) {
 }
 
 Tensor token_logprob_gradient(Tensor logits, const Tensor& logsumexp, const Tensor& targets, const Tensor& coefficient,
-                              at::ScalarType dtype) {
-  if (!fits(logits)) return reference::token_logprob_gradient(logits, logsumexp, targets, coefficient, dtype);
+                              at::ScalarType dtype, double cap) {
+  if (device_dtype(logits)) return device::token_logprob_gradient(std::move(logits), logsumexp, targets, coefficient, dtype, cap);
+  if (cap > 0 || !fits(logits)) return reference::token_logprob_gradient(logits, logsumexp, targets, coefficient, dtype, cap);
   const int64_t rows = logits.size(0), vocab = logits.size(1);
   const bool bf16 = dtype == at::kBFloat16;
   Tensor gradient = bf16 ? at::empty({rows, vocab}, logits.options().dtype(at::kBFloat16)) : logits;
