@@ -49,11 +49,13 @@ export function buildAddon({ check = false, folder = 'build', cuda = { 0: false,
 
 /** → { path, version }, or null. */
 function findNvcc() {
-  const onPath = probe('sh', ['-c', 'command -v nvcc']);  // CMake wants it whole
-  const known = [...['CUDA_HOME', 'CUDA_PATH'].flatMap((name) => (process.env[name] ? [join(process.env[name], 'bin/nvcc')] : [])), ...(onPath ? [onPath] : []), '/usr/local/cuda/bin/nvcc'];
+  const known = [...['CUDA_HOME', 'CUDA_PATH'].flatMap((name) => (process.env[name] ? [join(process.env[name], 'bin/nvcc')] : [])), 'nvcc', '/usr/local/cuda/bin/nvcc'];
   for (const path of known) {
     const version = /release (\d+\.\d+)/.exec(probe(path, ['--version']) ?? '')?.[1];
-    if (version) return { path, version };
+    if (!version) continue;
+    // What the PATH has may be a script that calls it from elsewhere, of which CMake finds no toolkit: nvcc itself tells where it lies.
+    const here = /_HERE_=(.+)/.exec(probe('sh', ['-c', '"$0" --dryrun -c -x cu /dev/null -o /dev/null 2>&1', path]) ?? '')?.[1];
+    return { path: here ? join(here, 'nvcc') : path, version };
   }
   return null;
 }

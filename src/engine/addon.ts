@@ -220,7 +220,7 @@ let loaded: Addon | undefined;
 
 /** Loaded at first use, so that `cream --help` and `cream doctor` run without it. CREAM_ADDON names another file, for tests. */
 export function addon(): Addon {
-  return (loaded ??= load(process.env['CREAM_ADDON'] ?? join(root, 'build/Release/cream.node')));
+  return (loaded ??= load(resolve(process.env['CREAM_ADDON'] ?? join(root, 'build/Release/cream.node'))));
 }
 
 function load(path: string): Addon {
