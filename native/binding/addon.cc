@@ -23,6 +23,10 @@ Napi::Value read_gguf(const Napi::CallbackInfo& info) {
   });
 }
 
+Napi::Value plan(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&] { return from_plan(info.Env(), plan_memory(to_plan_request(info[0]))); });
+}
+
 // A job of seconds, on a worker of its own.
 Napi::Value timed(const Napi::CallbackInfo& info, std::function<double()> work) {
   return guarded(info.Env(), [&] {
@@ -56,6 +60,7 @@ Napi::Object initialise(Napi::Env env, Napi::Object exports) {
   exports["engineInfo"] = Napi::Function::New<get_engine_info>(env, "engineInfo");
   exports["setThreads"] = Napi::Function::New<set_thread_count>(env, "setThreads");
   exports["readGguf"] = Napi::Function::New<read_gguf>(env, "readGguf");
+  exports["plan"] = Napi::Function::New<plan>(env, "plan");
   exports["benchmarkGemm"] = Napi::Function::New<start_gemm_benchmark>(env, "benchmarkGemm");
   exports["benchmarkCopy"] = Napi::Function::New<start_copy_benchmark>(env, "benchmarkCopy");
   return exports;
