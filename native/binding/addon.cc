@@ -28,6 +28,10 @@ Napi::Value read_gguf(const Napi::CallbackInfo& info) {
   });
 }
 
+Napi::Value plan(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&] { return from_plan(info.Env(), plan_memory(to_plan_request(info[0]))); });
+}
+
 // A job of seconds, on a worker of its own.
 Napi::Value timed(const Napi::CallbackInfo& info, std::function<double()> work) {
   return guarded(info.Env(), [&] {
@@ -64,6 +68,7 @@ Napi::Object initialise(Napi::Env env, Napi::Object exports) {
   exports["freeDeviceMemory"] = Napi::Function::New<get_free_memory>(env, "freeDeviceMemory");
   exports["setThreads"] = Napi::Function::New<set_thread_count>(env, "setThreads");
   exports["readGguf"] = Napi::Function::New<read_gguf>(env, "readGguf");
+  exports["plan"] = Napi::Function::New<plan>(env, "plan");
   exports["benchmarkGemm"] = Napi::Function::New<start_gemm_benchmark>(env, "benchmarkGemm");
   exports["benchmarkCopy"] = Napi::Function::New<start_copy_benchmark>(env, "benchmarkCopy");
   return exports;

@@ -10,6 +10,7 @@
 #include <future>
 #include <unordered_map>
 
+#include "engine/plan.h"
 #include "engine/shared_model.h"
 #include "generate/generator.h"
 #include "score/classifier.h"
@@ -67,6 +68,7 @@ struct Engine::State {
   NamedTensors masters();
   NamedTensors base_masters();
   NamedTensors to_save(at::ScalarType dtype);
+  TrainerParams settled(TrainerParams params);
   // The trainer wrote: full weights are no rounding of the checkpoint any more.
   void changed() {
     if (!model->lora()) masters_source.clear();
@@ -288,12 +290,38 @@ void Engine::merge_adapter() {
   state_->masters_source.clear();
 }
 
+// Fills in what was left open: on a GPU from the plan, elsewhere what is fast on a CPU.
+TrainerParams Engine::State::settled(TrainerParams params) {
+  const Tensor& weight = model->transformer.weights().embedding.weight;
+  PlanRequest request;
+  if (weight.is_cuda())
+    for (const GpuInfo& gpu : cuda_info().gpus)
+      if (gpu.index == weight.device().index()) request.device_bytes = gpu.memory_bytes;
+  if (request.device_bytes > 0) {
+    request.config = model->transformer.config();
+    request.dtype = weight.scalar_type() == at::kFloat ? DType::float32 : DType::bfloat16;
+    request.lora = model->lora();
+    if (params.micro_batch_tokens > 0) request.micro_batch_tokens = params.micro_batch_tokens;
+    request.activation_checkpointing = params.activation_checkpointing;
+    request.forms = params.optimizer.forms;
+    // Models that live beside this one are on the device too.
+    const uint64_t live = live_weight_bytes(), own = model->base_bytes();
+    request.device_bytes -= std::min(request.device_bytes, live > own ? live - own : 0);
+    const Plan plan = plan_memory(request);
+    params.micro_batch_tokens = plan.micro_batch_tokens;
+    params.activation_checkpointing = plan.activation_checkpointing;
+  }
+  if (params.micro_batch_tokens == 0) params.micro_batch_tokens = TrainerParams().micro_batch_tokens;
+  params.activation_checkpointing = params.activation_checkpointing.value_or(false);
+  return params;
+}
+
 uint64_t Engine::start_trainer(const TrainerParams& params) {
   State& state = *state_;
   state.causal("[trainer]");
   if (state.trainer) throw Error(ErrorCode::invalid_argument, "[trainer] this model has a trainer already; dispose of it before asking for another.");
   Transformer& transformer = state.own();
-  state.trainer = std::make_unique<Trainer>(transformer, params, state.masters());
+  state.trainer = std::make_unique<Trainer>(transformer, state.settled(params), state.masters());
   return ++state.trainer_number;
 }
 

@@ -112,8 +112,12 @@ export interface NativeTrainerParams {
   warmupSteps: number;
   totalSteps: number;
   beta: number;
-  microBatchTokens: number;
-  activationCheckpointing: boolean;
+  /** Left out, the engine chooses these two. */
+  microBatchTokens?: number | undefined;
+  activationCheckpointing?: boolean | undefined;
+  optimizerStates: 'float32' | '8bit';
+  masterWeights: 'float32' | 'split';
+  gradientDtype: 'float32' | 'bfloat16';
   klCoefficient: number;
   dropoutSeed: bigint;
 }
@@ -148,6 +152,46 @@ export interface NativeStepMetrics {
   kl: number;
   tokens: number;
   seconds: number;
+}
+
+/** See native/engine/plan.h; what is left out is chosen. */
+export interface NativePlanRequest {
+  configJson: string;
+  /** Names the config in messages. */
+  source: string;
+  dtype: NativeDType;
+  stage: 'sample' | 'score' | 'train';
+  deviceBytes: number;
+  lora?: NativeAdapterParams | undefined;
+  otherModels: number;
+  promptTokens: number;
+  newTokens: number;
+  samples: number;
+  microBatchTokens?: number | undefined;
+  scoreBatchTokens?: number | undefined;
+  decodeRows?: number | undefined;
+  activationCheckpointing?: boolean | undefined;
+  /** All three or none. */
+  optimizerStates?: 'float32' | '8bit' | undefined;
+  masterWeights?: 'float32' | 'split' | undefined;
+  gradientDtype?: 'float32' | 'bfloat16' | undefined;
+}
+
+export interface NativePlan {
+  parts: { name: string; bytes: number }[];
+  bytes: number;
+  /** What is missing; 0: it fits. */
+  shortBytes: number;
+  /** Chosen or as fixed; 0 where the stage has no such thing. */
+  microBatchTokens: number;
+  activationCheckpointing: boolean;
+  optimizerStates: 'float32' | '8bit';
+  masterWeights: 'float32' | 'split';
+  gradientDtype: 'float32' | 'bfloat16';
+  decodeRows: number;
+  kvPages: number;
+  scoreBatchTokens: number;
+  headRows: number;
 }
 
 export type NativeProgress = (done: number, total: number, tokens: number) => void;
@@ -185,6 +229,7 @@ export interface Addon {
   freeDeviceMemory(index: number): number;
   setThreads(threads: number): void;
   readGguf(path: string): NativeJob<string>;
+  plan(request: NativePlanRequest): NativePlan;
   benchmarkGemm(m: number, k: number, n: number, dtype: NativeDType, device: string, repeats: number): NativeJob<number>;
   benchmarkCopy(bytes: number, device: string, repeats: number): NativeJob<number>;
 }

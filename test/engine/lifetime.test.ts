@@ -19,7 +19,7 @@ const prelude = `
     minNewTokens: 0, maxNewTokens, stopIds: new Int32Array(), stopStrings: [], seed: 0n, iteration: 0, maxRows: 64 });
   const group = { groups: [{ prompt: Int32Array.of(1), completions: [Int32Array.of(2)] }], maxBatchTokens: 64 };
   const training = { learningRate: 1e-3, beta1: 0.9, beta2: 0.9, epsilon: 1e-8, weightDecay: 0, maxGradNorm: 1, schedule: 'linear', warmupSteps: 0, totalSteps: 9,
-    beta: 1, microBatchTokens: 64, activationCheckpointing: true, klCoefficient: 0, dropoutSeed: 0n };
+    beta: 1, microBatchTokens: 64, activationCheckpointing: true, optimizerStates: 'float32', masterWeights: 'float32', gradientDtype: 'float32', klCoefficient: 0, dropoutSeed: 0n };
   const fail = (error) => { console.error(error); process.exit(9); };
   process.on('unhandledRejection', fail);`;
 
