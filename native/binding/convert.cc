@@ -258,6 +258,7 @@ Napi::Value from_info(Napi::Env env, const ModelInfo& info) {
   out["numLabels"] = count(env, config.num_labels);
   out["parameters"] = count(env, info.parameters);
   out["configJson"] = info.config_json;
+  out["device"] = info.device;
   return out;
 }
 
@@ -330,6 +331,24 @@ Napi::Value from_metrics(Napi::Env env, const StepMetrics& metrics) {
   return out;
 }
 
+static Napi::Value from_cuda_info(Napi::Env env, const CudaInfo& info) {
+  Napi::Object out = Napi::Object::New(env);
+  out["built"] = info.built;
+  out["toolkit"] = info.toolkit;
+  out["architectures"] = info.architectures;
+  out["problem"] = info.problem;
+  out["gpus"] = array_of(env, info.gpus, [env](const GpuInfo& gpu) {
+    Napi::Object one = Napi::Object::New(env);
+    one["index"] = gpu.index;
+    one["name"] = gpu.name;
+    one["computeCapability"] = std::to_string(gpu.major) + "." + std::to_string(gpu.minor);
+    one["multiprocessors"] = gpu.multiprocessors;
+    one["memoryBytes"] = count(env, gpu.memory_bytes);
+    return one;
+  });
+  return out;
+}
+
 Napi::Value from_plan(Napi::Env env, const Plan& plan) {
   Napi::Object out = Napi::Object::New(env);
   out["parts"] = array_of(env, plan.parts, [env](const PlanPart& part) {
@@ -360,8 +379,7 @@ Napi::Value from_engine_info(Napi::Env env, const EngineInfo& info) {
   out["torch"] = info.torch;
   out["cpu"] = cpu;
   out["threads"] = info.threads;
-  out["cuda"] = info.cuda;
-  out["devices"] = strings(env, info.devices);
+  out["cuda"] = from_cuda_info(env, info.cuda);
   out["weightBytes"] = count(env, info.weight_bytes);
   return out;
 }

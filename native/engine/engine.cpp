@@ -5,6 +5,7 @@
 #include "engine/engine.h"
 
 #include <atomic>
+#include <cstdlib>
 #include <filesystem>
 #include <future>
 #include <unordered_map>
@@ -26,6 +27,17 @@ namespace cream {
 namespace {
 
 at::ScalarType scalar_type(DType dtype) { return dtype == DType::float32 ? at::kFloat : at::kBFloat16; }
+
+// The same bits from the same input: ATen's CUDA ops take a fixed order only where they are asked to, cuBLAS where its workspace is fixed
+// and no sum is split in bf16. What ATen would add of its own, filling new memory, would hide nothing and cost a pass.
+void make_deterministic(at::Device device) {
+  if (!device.is_cuda()) return;
+  ::setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8", /*overwrite=*/0);
+  at::Context& context = at::globalContext();
+  context.setDeterministicAlgorithms(true, /*warn_only=*/false);
+  context.setDeterministicFillUninitializedMemory(false);
+  context.setAllowBF16ReductionCuBLAS(false);
+}
 
 // What a snapshot takes from its origin.
 struct Shared {
@@ -131,7 +143,7 @@ NamedTensors Engine::State::base_masters() {
   const Transformer& transformer = model->transformer;
   for (const auto& [name, weight] : model->transformer.weights().parameters(transformer.config())) {
     const auto found = by_name.find(name);
-    if (found == by_name.end() || !at::equal(found->second->to(weight->scalar_type()), *weight)) {
+    if (found == by_name.end() || !at::equal(found->second->to(weight->scalar_type()).to(weight->device()), *weight)) {
       throw Error(ErrorCode::invalid_file, masters_source + " changed since the model was loaded from it (parameter " + name +
                                                "); load the model again before training it.");
     }
@@ -171,10 +183,13 @@ std::shared_ptr<Engine> Engine::snapshot(bool adapter) {
   return child;
 }
 
-void Engine::load(const std::string& path, DType dtype, const Cancel& cancel) {
+void Engine::load(const std::string& path, DType dtype, const std::string& device, const Cancel& cancel) {
   cancel.check();
+  const at::Device place = parse_device(device);  // before a file of many gigabytes is read for a GPU that is not there
+  info_.device = place.str();
+  make_deterministic(place);
   const at::NoGradGuard no_grad;
-  LoadedWeights loaded = load_weights(path, scalar_type(dtype), cancel);
+  LoadedWeights loaded = load_weights(path, scalar_type(dtype), cancel, place);
   Weights weights = weights_from(loaded.config, std::move(loaded.tensors));
   info_.dtype = dtype;
   info_.config = loaded.config;
@@ -203,7 +218,7 @@ ScoringResult Engine::score(const ScoringRequest& request, const OnProgress& on_
 
 std::vector<float> Engine::logits(const Tokens& tokens) {
   const at::NoGradGuard no_grad;
-  const Tensor logits = sequence_logits(state_->causal("[logits]"), tokens).contiguous();  // [tokens, vocab] fp32
+  const Tensor logits = sequence_logits(state_->causal("[logits]"), tokens).cpu().contiguous();  // [tokens, vocab] fp32
   const float* values = logits.const_data_ptr<float>();
   return {values, values + logits.numel()};
 }

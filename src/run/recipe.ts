@@ -124,6 +124,7 @@ const evaluate = z.strictObject({
 export const recipeSchema = z.strictObject({
   model: z.string().min(1).default('smollm2-135m-instruct').describe('The base model: a known name, a Hugging Face folder, a GGUF file, or a hub id.'),
   dtype: z.enum(['bfloat16', 'float32']).default('bfloat16').describe('Type the model computes in. Master weights in training are float32 either way.'),
+  device: z.string().regex(/^(cpu|cuda|cuda:\d{1,3})$/, 'must be cpu, cuda or cuda:N such as cuda:1').default('cpu').describe('Where the model is and computes: `cpu`, `cuda` (the first NVIDIA GPU) or `cuda:N` (docs/cuda.md). The last bits of a run\'s numbers depend on it, so it is never chosen for you.'),
   seed: z.int().min(0).max(Number.MAX_SAFE_INTEGER).default(42).describe('Every random choice derives from it.'),
   iterations: z.int().min(0).max(1000).default(2).describe('Rounds of sample, score, rank, train and evaluate. 0 is SFT alone.'),
   threads: z.int().min(0).max(4096).default(0).describe('CPU threads; 0 uses all cores.'),

@@ -14,7 +14,7 @@ const prelude = `
   const { Worker, isMainThread, parentPort } = require('node:worker_threads');
   const addon = require(${JSON.stringify(addonPath)});
   const folder = ${JSON.stringify(folder)};
-  const load = async () => { const model = new addon.Model(); await model.load(folder, 'float32').promise; return model; };
+  const load = async () => { const model = new addon.Model(); await model.load(folder, 'float32', 'cpu').promise; return model; };
   const request = (samples, maxNewTokens = 200) => ({ prompts: [{ tokens: Int32Array.of(1, 2, 3), key: 1n, samples, firstSample: 0 }], temperature: 1, topP: 1, topK: 0,
     minNewTokens: 0, maxNewTokens, stopIds: new Int32Array(), stopStrings: [], seed: 0n, iteration: 0, maxRows: 64 });
   const group = { groups: [{ prompt: Int32Array.of(1), completions: [Int32Array.of(2)] }], maxBatchTokens: 64 };

@@ -1,4 +1,5 @@
 #include "check.h"
+#include "fast_ops.h"
 #include "golden.h"
 #include "ops/adamw/op.h"
 #include "ops/adamw/kernel.h"
@@ -42,7 +43,7 @@ CHECK_CASE("optim: ten steps are torch.optim.AdamW's, norms and clipping include
   }
 }
 
-CHECK_CASE("optim: vector, scalar and plain AdamW agree; the first two bit for bit") {
+CHECK_LEVELS("optim: vector, scalar and plain AdamW agree; the first two bit for bit") {
   for (const int64_t n : {1, 15, 16, 1000, 70001, 200000}) {
     const auto inputs = [n] {
       at::manual_seed(3);
@@ -67,7 +68,7 @@ CHECK_CASE("optim: vector, scalar and plain AdamW agree; the first two bit for b
   }
 }
 
-CHECK_CASE("optim: the gradient norm does not depend on threads or instruction set") {
+CHECK_LEVELS("optim: the gradient norm does not depend on threads or instruction set") {
   const Tensor x = at::randn({300007});
   const double sum = ops::sum_of_squares(x);
   CHECK(std::abs(sum - ops::reference::sum_of_squares(x)) <= 1e-10 * sum);

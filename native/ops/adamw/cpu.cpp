@@ -92,9 +92,8 @@ void adamw(Tensor& master, Tensor& m, Tensor& v, const Tensor& gradient, Tensor&
     const int64_t begin = first * kBlock, end = std::min(last * kBlock, n);
     const int64_t wide = fast_path() ? (end - begin) / 16 * 16 : 0;
     const auto at = [&](auto* data, int64_t offset) { return data == nullptr ? nullptr : data + begin + offset; };
-#if defined(__x86_64__)
-    if (wide > 0) adamw_avx512(at(master_data, 0), at(m_data, 0), at(v_data, 0), at(gradient_data, 0), at(bf16, 0), wide, s);
-#endif
+    if (wide > 0)
+      at_level([&]<Level L>() { adamw_values<L>(at(master_data, 0), at(m_data, 0), at(v_data, 0), at(gradient_data, 0), at(bf16, 0), wide, s); });
     adamw_scalar(at(master_data, wide), at(m_data, wide), at(v_data, wide), at(gradient_data, wide), at(bf16, wide),
                  end - begin - wide, s);
   });
@@ -134,13 +133,11 @@ double sum_of_squares(const Tensor& x) {
   parallel_for(0, blocks_of(n), 1, [&](int64_t first, int64_t last) {
     for (int64_t block = first; block < last; ++block) {
       const int64_t begin = block * kBlock, length = std::min(kBlock, n - begin);
-#if defined(__x86_64__)
       if (fast_path() && length % 16 == 0) {
-        sums[block] = sum_of_squares_avx512(data + begin, length);
-        continue;
+        at_level([&]<Level L>() { sums[block] = sum_of_squares_values<L>(data + begin, length); });
+      } else {
+        sums[block] = sum_of_squares_scalar(data + begin, length);
       }
-#endif
-      sums[block] = sum_of_squares_scalar(data + begin, length);
     }
   });
   return std::accumulate(sums.begin(), sums.end(), 0.0);

@@ -3,6 +3,8 @@
 
 #include <cstdint>
 
+#include "ops/level.h"
+
 namespace cream::ops {
 
 // The step's scalars, derived in fp64 and rounded once, as torch does.
@@ -38,7 +40,9 @@ void adamw_scalar(float* master, float* m, float* v, const float* gradient, uint
 double sum_of_squares_scalar(const float* x, int64_t n);
 
 // n is a multiple of 16. Same operations in the same order, no fused multiply-add: the same bits.
-void adamw_avx512(float* master, float* m, float* v, const float* gradient, uint16_t* bf16, int64_t n, const AdamWScalars& s);
-double sum_of_squares_avx512(const float* x, int64_t n);
+template <Level L>
+void adamw_values(float* master, float* m, float* v, const float* gradient, uint16_t* bf16, int64_t n, const AdamWScalars& s);
+template <Level L>
+double sum_of_squares_values(const float* x, int64_t n);
 
 }  // namespace cream::ops

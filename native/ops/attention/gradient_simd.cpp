@@ -13,7 +13,7 @@
 #include <type_traits>
 #include <utility>
 
-#include "ops/attention/tile_avx512.h"
+#include "ops/attention/tile.h"
 
 namespace cream::ops::attend {
 namespace {
@@ -137,11 +137,11 @@ class Walk {
     const int64_t end = own_at + blocks_of(here[R - 1].last) * key_block;  // behind it nobody in the tile sees a key
     for (int r = 0; r < R; ++r) soften(r, width, end);
 
-    __m512 zero = _mm512_setzero_ps();
+    Floats zero = zero16();
     for (int64_t i = 0; i < b_.d; i += chunk_of(i)) {
       const auto sweep = [&](auto columns) {
         constexpr int C = decltype(columns)::value;
-        __m512 acc[R][C];
+        Floats acc[R][C];
 #pragma GCC unroll 8
         for (int r = 0; r < R; ++r)
 #pragma GCC unroll 8
@@ -155,12 +155,12 @@ class Walk {
         if (prefix) add_to_keys<R, C>(*prefix, before, 0, width, i);
         add_to_keys<R, C>(own, here, own_at, width, i);
       };
-      if (chunk_of(i) == 64) sweep(std::integral_constant<int, 4>{});
+      if (chunk_of(i) == 16 * most_columns) sweep(std::integral_constant<int, most_columns>{});
       else sweep(std::integral_constant<int, 1>{});
     }
   }
 
-  int64_t chunk_of(int64_t i) const { return b_.d - i >= 64 ? 64 : 16; }
+  int64_t chunk_of(int64_t i) const { return b_.d - i >= 16 * most_columns ? 16 * most_columns : 16; }
 
   // Keys that any of the R queries sees.
   template <int R>
@@ -180,21 +180,21 @@ class Walk {
       const int64_t first = block * key_block, size = at_.words * key_block;
       const bool any = first < all.last && first + key_block > all.first;
       if (any) {
-        score<R, 4, T>(q, p.turned_keys + block * size, at_.words, b_.scale, scores);
-        score<R, 4, T>(g, p.turned_values + block * size, at_.words, 1.0f, products);
+        score_columns<R, T>(q, p.turned_keys + block * size, at_.words, 4, b_.scale, scores);
+        score_columns<R, T>(g, p.turned_values + block * size, at_.words, 4, 1.0f, products);
       }
       for (int r = 0; r < R; ++r)
         for (int64_t c = 0; c < 4; ++c) {
           const int64_t key = first + 16 * c, to = r * width + at + key;
-          const __mmask16 m = any ? first_lanes(seen[r].last - key) & ~first_lanes(seen[r].first - key) : 0;
-          __m512 s = _mm512_loadu_ps(scores + r * key_block + 16 * c);
-          if (b_.softcap > 0 && m != 0) {
-            const __m512 t = tanh16(_mm512_mul_ps(s, _mm512_set1_ps(1.0f / b_.softcap)));
-            s = _mm512_mul_ps(t, _mm512_set1_ps(b_.softcap));
-            _mm512_storeu_ps(scratch_ + at_.slopes + to, _mm512_fnmadd_ps(t, t, _mm512_set1_ps(1.0f)));
+          const Mask m = any ? without16(first_lanes(seen[r].last - key), first_lanes(seen[r].first - key)) : first_lanes(0);
+          Floats s = load16(scores + r * key_block + 16 * c);
+          if (b_.softcap > 0 && bits16(m) != 0) {
+            const Floats t = tanh16(mul16(s, set16(1.0f / b_.softcap)));
+            s = mul16(t, set16(b_.softcap));
+            store16(scratch_ + at_.slopes + to, fnma16(t, t, set16(1.0f)));
           }
-          _mm512_storeu_ps(scratch_ + at_.scores + to, _mm512_mask_blend_ps(m, _mm512_set1_ps(minus_infinity), s));
-          _mm512_storeu_ps(scratch_ + at_.derivatives + to, _mm512_maskz_loadu_ps(m, products + r * key_block + 16 * c));
+          store16(scratch_ + at_.scores + to, select16(m, s, set16(minus_infinity)));
+          store16(scratch_ + at_.derivatives + to, load16(products + r * key_block + 16 * c, m));
         }
     }
   }
@@ -203,41 +203,41 @@ class Walk {
   void soften(int r, int64_t width, int64_t end) {
     float *s = scratch_ + at_.scores + r * width, *d = scratch_ + at_.derivatives + r * width;
     const float* slope = scratch_ + at_.slopes + r * width;
-    __m512 high = _mm512_set1_ps(minus_infinity);
-    for (int64_t i = 0; i < end; i += 16) high = _mm512_max_ps(high, _mm512_loadu_ps(s + i));
-    const __m512 max = _mm512_set1_ps(_mm512_reduce_max_ps(high));
-    __m512 sum = _mm512_setzero_ps(), mean = _mm512_setzero_ps();
+    Floats high = set16(minus_infinity);
+    for (int64_t i = 0; i < end; i += 16) high = max16(high, load16(s + i));
+    const Floats max = set16(top16(high));
+    Floats sum = zero16(), mean = zero16();
     for (int64_t i = 0; i < end; i += 16) {
-      const __m512 p = exp16(_mm512_sub_ps(_mm512_loadu_ps(s + i), max));
-      sum = _mm512_add_ps(sum, p);
-      mean = _mm512_fmadd_ps(p, _mm512_loadu_ps(d + i), mean);
-      _mm512_storeu_ps(s + i, p);
+      const Floats p = exp16(sub16(load16(s + i), max));
+      sum = add16(sum, p);
+      mean = fma16(p, load16(d + i), mean);
+      store16(s + i, p);
     }
-    const float inverse = 1.0f / _mm512_reduce_add_ps(sum);
-    const __m512 factor = _mm512_set1_ps(inverse), middle = _mm512_set1_ps(_mm512_reduce_add_ps(mean) * inverse), scale = _mm512_set1_ps(b_.scale);
+    const float inverse = 1.0f / sum16(sum);
+    const Floats factor = set16(inverse), middle = set16(sum16(mean) * inverse), scale = set16(b_.scale);
     for (int64_t i = 0; i < end; i += 16) {
-      const __m512 p = _mm512_mul_ps(_mm512_loadu_ps(s + i), factor);
-      __m512 ds = _mm512_mul_ps(_mm512_mul_ps(p, scale), _mm512_sub_ps(_mm512_loadu_ps(d + i), middle));
-      if (b_.softcap > 0) ds = _mm512_maskz_mul_ps(_mm512_cmp_ps_mask(p, _mm512_setzero_ps(), _CMP_NEQ_OQ), ds, _mm512_loadu_ps(slope + i));
-      _mm512_storeu_ps(s + i, p);
-      _mm512_storeu_ps(d + i, ds);
+      const Floats p = mul16(load16(s + i), factor);
+      Floats ds = mul16(mul16(p, scale), sub16(load16(d + i), middle));
+      if (b_.softcap > 0) ds = keep16(differs16(p, zero16()), mul16(ds, load16(slope + i)));
+      store16(s + i, p);
+      store16(d + i, ds);
     }
   }
 
   // dQ += dS·K over one part, dimensions i … i + 16·C.
   template <int R, int C>
-  void add_to_queries(const Part<T>& p, const Seen (&seen)[R], int64_t at, int64_t width, int64_t i, __m512 (&acc)[R][C]) {
+  void add_to_queries(const Part<T>& p, const Seen (&seen)[R], int64_t at, int64_t width, int64_t i, Floats (&acc)[R][C]) {
     const Seen all = all_of<R>(seen);
     const float* ds = scratch_ + at_.derivatives + at;
     for (int64_t key = all.first; key < all.last; ++key) {
-      __m512 k[C];
+      Floats k[C];
 #pragma GCC unroll 8
       for (int c = 0; c < C; ++c) k[c] = load16(p.keys + key * p.k_stride + i + 16 * c);
 #pragma GCC unroll 8
       for (int r = 0; r < R; ++r) {
-        const __m512 weight = _mm512_set1_ps(ds[r * width + key]);
+        const Floats weight = set16(ds[r * width + key]);
 #pragma GCC unroll 8
-        for (int c = 0; c < C; ++c) acc[r][c] = _mm512_fmadd_ps(weight, k[c], acc[r][c]);
+        for (int c = 0; c < C; ++c) acc[r][c] = fma16(weight, k[c], acc[r][c]);
       }
     }
   }
@@ -252,23 +252,23 @@ class Walk {
 
   template <int R, int C>
   void add_rows(const T* rows, const float* weights, int64_t width, Seen keys, float* sums) {
-    __m512 x[R][C];
+    Floats x[R][C];
 #pragma GCC unroll 8
     for (int r = 0; r < R; ++r)
 #pragma GCC unroll 8
       for (int c = 0; c < C; ++c) x[r][c] = load16(rows + r * b_.d + 16 * c);
     for (int64_t key = keys.first; key < keys.last; ++key) {
-      __m512 sum[C];
+      Floats sum[C];
 #pragma GCC unroll 8
-      for (int c = 0; c < C; ++c) sum[c] = _mm512_loadu_ps(sums + key * b_.d + 16 * c);
+      for (int c = 0; c < C; ++c) sum[c] = load16(sums + key * b_.d + 16 * c);
 #pragma GCC unroll 8
       for (int r = 0; r < R; ++r) {
-        const __m512 weight = _mm512_set1_ps(weights[r * width + key]);
+        const Floats weight = set16(weights[r * width + key]);
 #pragma GCC unroll 8
-        for (int c = 0; c < C; ++c) sum[c] = _mm512_fmadd_ps(weight, x[r][c], sum[c]);
+        for (int c = 0; c < C; ++c) sum[c] = fma16(weight, x[r][c], sum[c]);
       }
 #pragma GCC unroll 8
-      for (int c = 0; c < C; ++c) _mm512_storeu_ps(sums + key * b_.d + 16 * c, sum[c]);
+      for (int c = 0; c < C; ++c) store16(sums + key * b_.d + 16 * c, sum[c]);
     }
   }
 
@@ -279,18 +279,18 @@ class Walk {
 
 }  // namespace
 
-template <class T>
+template <Level L, class T>
 int64_t gradient_scratch_floats(const Gradient<T>& b) {
   return Room::of(b).end;
 }
-template <class T>
+template <Level L, class T>
 void gradient(const Gradient<T>& b, float* scratch) {
   Walk<T>(b, scratch).run();
 }
 
-template int64_t gradient_scratch_floats(const Gradient<uint16_t>&);
-template int64_t gradient_scratch_floats(const Gradient<float>&);
-template void gradient(const Gradient<uint16_t>&, float*);
-template void gradient(const Gradient<float>&, float*);
+template int64_t gradient_scratch_floats<CREAM_LEVEL>(const Gradient<uint16_t>&);
+template int64_t gradient_scratch_floats<CREAM_LEVEL>(const Gradient<float>&);
+template void gradient<CREAM_LEVEL>(const Gradient<uint16_t>&, float*);
+template void gradient<CREAM_LEVEL>(const Gradient<float>&, float*);
 
 }  // namespace cream::ops::attend

@@ -8,7 +8,7 @@
 #include <algorithm>
 #include <cstring>
 
-#include "ops/attention/tile_avx512.h"
+#include "ops/attention/tile.h"
 
 namespace cream::ops::attend {
 namespace {
@@ -44,7 +44,7 @@ void prefetch_rows(const T* rows, int64_t stride, int64_t n, int64_t d) {
 template <class T>
 void widen_values(const T* values, int64_t stride, int64_t n, int64_t d, float* to) {
   for (int64_t key = 0; key < n; ++key)
-    for (int64_t i = 0; i < d; i += 16) _mm512_storeu_ps(to + key * d + i, load16(values + key * stride + i));
+    for (int64_t i = 0; i < d; i += 16) store16(to + key * d + i, load16(values + key * stride + i));
 }
 
 // Keys of a block that a query sees.
@@ -53,32 +53,32 @@ struct Span {
 };
 
 template <bool Window>
-inline __mmask16 seen(const Span& span, int64_t column) {
-  const __mmask16 before_end = first_lanes(span.end - 16 * column);
+inline Mask seen(const Span& span, int64_t column) {
+  const Mask before_end = first_lanes(span.end - 16 * column);
   if constexpr (!Window) return before_end;
-  return before_end & static_cast<__mmask16>(~first_lanes(span.begin - 16 * column));
+  return without16(before_end, first_lanes(span.begin - 16 * column));
 }
 
 // One query: scores in `columns` vectors, those of `span` valid → weights; returns the factor for what was summed before.
 // Without Window the span begins at the block's first key.
 template <bool Window>
 float soften(float* scores, int64_t columns, const Span& span, float& max, float& sum) {
-  const __m512 none = _mm512_set1_ps(minus_infinity);
-  __m512 high = none;
+  const Floats none = set16(minus_infinity);
+  Floats high = none;
   for (int64_t c = 0; c < columns; ++c)
-    high = _mm512_max_ps(high, _mm512_mask_loadu_ps(none, seen<Window>(span, c), scores + 16 * c));
-  const float next = std::max(max, _mm512_reduce_max_ps(high));
-  __m512 total = _mm512_setzero_ps();
+    high = max16(high, load16(scores + 16 * c, seen<Window>(span, c), none));
+  const float next = std::max(max, top16(high));
+  Floats total = zero16();
   for (int64_t c = 0; c < columns; ++c) {
-    const __m512 s = _mm512_mask_loadu_ps(none, seen<Window>(span, c), scores + 16 * c);
+    const Floats s = load16(scores + 16 * c, seen<Window>(span, c), none);
     // Where nothing was seen yet, −inf − (−inf) is NaN, of which exp16 makes the 0 that is wanted.
-    const __m512 p = exp16(_mm512_sub_ps(s, _mm512_set1_ps(next)));
-    total = _mm512_add_ps(total, p);
-    _mm512_storeu_ps(scores + 16 * c, p);
+    const Floats p = exp16(sub16(s, set16(next)));
+    total = add16(total, p);
+    store16(scores + 16 * c, p);
   }
-  const float factor = max == next ? 1.0f : _mm512_cvtss_f32(exp16(_mm512_set1_ps(max - next)));
+  const float factor = max == next ? 1.0f : lane0(exp16(set16(max - next)));
   max = next;
-  sum = sum * factor + _mm512_reduce_add_ps(total);
+  sum = sum * factor + sum16(total);
   return factor;
 }
 
@@ -92,26 +92,26 @@ struct Values {
 // o = o·factor + p·v for R queries and C·16 dimensions, over n keys.
 template <int R, int C, class V>
 void accumulate(const float* p, const float* factor, Values<V> values, int64_t n, int64_t d, float* out) {
-  __m512 acc[R][C];
+  Floats acc[R][C];
 #pragma GCC unroll 8
   for (int r = 0; r < R; ++r)
 #pragma GCC unroll 8
-    for (int c = 0; c < C; ++c) acc[r][c] = _mm512_mul_ps(_mm512_loadu_ps(out + r * d + 16 * c), _mm512_set1_ps(factor[r]));
+    for (int c = 0; c < C; ++c) acc[r][c] = mul16(load16(out + r * d + 16 * c), set16(factor[r]));
   for (int64_t key = 0; key < n; ++key, values.data += values.stride) {
-    __m512 v[C];
+    Floats v[C];
 #pragma GCC unroll 8
     for (int c = 0; c < C; ++c) v[c] = load16(values.data + 16 * c);
 #pragma GCC unroll 8
     for (int r = 0; r < R; ++r) {
-      const __m512 weight = _mm512_set1_ps(p[r * key_block + key]);
+      const Floats weight = set16(p[r * key_block + key]);
 #pragma GCC unroll 8
-      for (int c = 0; c < C; ++c) acc[r][c] = _mm512_fmadd_ps(weight, v[c], acc[r][c]);
+      for (int c = 0; c < C; ++c) acc[r][c] = fma16(weight, v[c], acc[r][c]);
     }
   }
 #pragma GCC unroll 8
   for (int r = 0; r < R; ++r)
 #pragma GCC unroll 8
-    for (int c = 0; c < C; ++c) _mm512_storeu_ps(out + r * d + 16 * c, acc[r][c]);
+    for (int c = 0; c < C; ++c) store16(out + r * d + 16 * c, acc[r][c]);
 }
 
 // One turned block for R queries from `first`, of which query r sees the keys spans[r] within 0 … n.
@@ -130,14 +130,9 @@ void block(const BlockOf<V>& b, int64_t first, const Span* spans) {
   const int32_t* query = reinterpret_cast<const int32_t*>(b.scratch + b.at.query) + first * words;
   const int32_t* keys = reinterpret_cast<const int32_t*>(b.scratch + b.at.keys);
   float *scores = b.scratch + b.at.scores, *out = b.scratch + b.at.out + first * b.d, factor[R];
-  switch (columns) {
-    case 1: score<R, 1, T>(query, keys, words, b.scale, scores); break;
-    case 2: score<R, 2, T>(query, keys, words, b.scale, scores); break;
-    case 3: score<R, 3, T>(query, keys, words, b.scale, scores); break;
-    default: score<R, 4, T>(query, keys, words, b.scale, scores);
-  }
+  score_columns<R, T>(query, keys, words, columns, b.scale, scores);
   if (b.softcap != 0)
-    for (int64_t i = 0; i < R * key_block; i += 16) _mm512_storeu_ps(scores + i, softcap16(_mm512_loadu_ps(scores + i), b.softcap));
+    for (int64_t i = 0; i < R * key_block; i += 16) store16(scores + i, softcap16(load16(scores + i), b.softcap));
   int64_t most = 0;
   for (int r = 0; r < R; ++r) {
     float &max = b.scratch[b.at.max + first + r], &sum = b.scratch[b.at.sum + first + r];
@@ -147,7 +142,7 @@ void block(const BlockOf<V>& b, int64_t first, const Span* spans) {
   }
   int64_t i = 0;
   const auto values = [&] { return Values<V>{b.values.data + i, b.values.stride}; };
-  for (; i + 64 <= b.d; i += 64) accumulate<R, 4>(scores, factor, values(), most, b.d, out + i);
+  for (; i + 16 * most_columns <= b.d; i += 16 * most_columns) accumulate<R, most_columns>(scores, factor, values(), most, b.d, out + i);
   for (; i < b.d; i += 16) accumulate<R, 1>(scores, factor, values(), most, b.d, out + i);
 }
 
@@ -176,9 +171,10 @@ void each_tile(const BlockOf<V>& b, Range range, int64_t start, const Visible& v
 
 }  // namespace
 
+template <Level L>
 int64_t scratch_floats(int64_t count, int64_t head_dim) { return Layout(count, head_dim).end; }
 
-template <class T>
+template <Level L, class T>
 void begin(const Queries<T>& queries) {
   const Layout at(queries.count, queries.head_dim);
   const int64_t d = queries.head_dim;
@@ -191,7 +187,7 @@ void begin(const Queries<T>& queries) {
   }
 }
 
-template <class T>
+template <Level L, class T>
 void add(const Queries<T>& queries, const Keys<T>& keys, Range range, const Visible& visible) {
   const int64_t d = queries.head_dim;
   const Layout at(queries.count, d);
@@ -214,21 +210,22 @@ void add(const Queries<T>& queries, const Keys<T>& keys, Range range, const Visi
   }
 }
 
-template <class T>
+template <Level L, class T>
 void finish(const Queries<T>& queries, T* const* out) {
   const int64_t d = queries.head_dim;
   const Layout at(queries.count, d);
   for (int64_t i = 0; i < queries.count; ++i) {
-    const __m512 inverse = _mm512_set1_ps(1.0f / queries.scratch[at.sum + i]);
-    for (int64_t j = 0; j < d; j += 16) store16(out[i] + j, _mm512_mul_ps(load16(queries.scratch + at.out + i * d + j), inverse));
+    const Floats inverse = set16(1.0f / queries.scratch[at.sum + i]);
+    for (int64_t j = 0; j < d; j += 16) store16(out[i] + j, mul16(load16(queries.scratch + at.out + i * d + j), inverse));
   }
 }
 
-template void begin(const Queries<uint16_t>&);
-template void begin(const Queries<float>&);
-template void add(const Queries<uint16_t>&, const Keys<uint16_t>&, Range, const Visible&);
-template void add(const Queries<float>&, const Keys<float>&, Range, const Visible&);
-template void finish(const Queries<uint16_t>&, uint16_t* const*);
-template void finish(const Queries<float>&, float* const*);
+template int64_t scratch_floats<CREAM_LEVEL>(int64_t, int64_t);
+template void begin<CREAM_LEVEL>(const Queries<uint16_t>&);
+template void begin<CREAM_LEVEL>(const Queries<float>&);
+template void add<CREAM_LEVEL>(const Queries<uint16_t>&, const Keys<uint16_t>&, Range, const Visible&);
+template void add<CREAM_LEVEL>(const Queries<float>&, const Keys<float>&, Range, const Visible&);
+template void finish<CREAM_LEVEL>(const Queries<uint16_t>&, uint16_t* const*);
+template void finish<CREAM_LEVEL>(const Queries<float>&, float* const*);
 
 }  // namespace cream::ops::attend

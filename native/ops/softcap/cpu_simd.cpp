@@ -1,12 +1,13 @@
 #include "ops/softcap/kernel.h"
 
-#include "ops/avx512.h"
+#include "ops/simd.h"
 
 namespace cream::ops {
 
-void softcap_avx512(float* x, int64_t n, float c) {
+template <>
+void softcap_values<CREAM_LEVEL>(float* x, int64_t n, float c) {
   for (int64_t i = 0; i < n; i += 16) {
-    const __mmask16 m = first_lanes(n - i);
+    const Mask m = first_lanes(n - i);
     store16(x + i, softcap16(load16(x + i, m), c), m);
   }
 }
