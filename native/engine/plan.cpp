@@ -96,7 +96,8 @@ Plan train_plan(const Sizes& sizes, const OptimizerForms& forms, bool checkpoint
 
   const int64_t hidden = sizes.config().hidden_size * sizes.element, layers = sizes.config().num_layers;
   const uint64_t kept = sizes.times(rows, layers * (checkpointing ? hidden : sizes.layer.kept));
-  const uint64_t layer = sizes.times(rows, std::max(sizes.layer.forward, (checkpointing ? sizes.layer.kept : 0) + sizes.layer.backward));
+  // Computed again, a layer is whole beside the inputs of all; else it is among what was kept.
+  const uint64_t layer = sizes.times(rows, checkpointing ? std::max(sizes.layer.forward, sizes.layer.kept + sizes.layer.backward) : sizes.layer.backward);
   plan.parts.push_back({"activations", kept + std::max(layer, head_bytes(sizes, plan.head_rows, rows, true))});
   return add_up(plan, request);
 }

@@ -12,6 +12,7 @@ import { addGenerate } from './commands/generate.js';
 import { addInit } from './commands/init.js';
 import { addJudge } from './commands/judge.js';
 import { addMerge } from './commands/merge.js';
+import { addPlan } from './commands/plan.js';
 import { addPrefer } from './commands/prefer.js';
 import { addRecipes } from './commands/recipes.js';
 import { addReport } from './commands/report.js';
@@ -21,7 +22,7 @@ import { addTrain } from './commands/train.js';
 import { Progress } from './progress.js';
 import { printError } from './table.js';
 
-const COMMANDS: readonly AddCommand[] = [addRun, addGenerate, addScore, addJudge, addPrefer, addTrain, addMerge, addEval, addReport, addConvert, addDoctor, addBench, addRecipes, addInit];
+const COMMANDS: readonly AddCommand[] = [addRun, addGenerate, addScore, addJudge, addPrefer, addTrain, addMerge, addEval, addPlan, addReport, addConvert, addDoctor, addBench, addRecipes, addInit];
 const EXIT_OF = { SIGINT: 130, SIGTERM: 143 } as const;
 /** npm and npx pass Ctrl-C on to us beside the terminal's own: what follows this soon is the same key press. */
 const SAME_PRESS_MS = 500;

@@ -64,11 +64,17 @@ export class Models {
 
   /**
    * Trains the weights at `from` by `work`, which saves them to `to`; other users of `from` keep the untrained ones.
-   * Where `work` fails, what it trained is thrown away.
+   * Where `work` fails, what it trained is thrown away. On a GPU, full weights with masters and moments leave no room for other models:
+   * these are let go of, and loaded again when asked for.
    */
   async train<T>(from: string, to: string, checkpointDType: DType, work: (policy: Policy) => Promise<T>): Promise<T> {
     const { language, model } = await this.policy(from);
-    this.loaded.set(from, Promise.resolve(model.snapshot()));
+    if (this.options.device !== 'cpu' && !this.options.adapter) {
+      await this.keep([from]);
+      this.loaded.delete(from);
+    } else {
+      this.loaded.set(from, Promise.resolve(model.snapshot()));
+    }
     let result: T;
     try {
       if (this.options.adapter && model.adapter === null) await model.addAdapter(this.options.adapter);
