@@ -1,7 +1,7 @@
 // Cost curves: what prompts, N, completion length and model size cost in time and memory. Each axis is varied alone around one middle, each
 // point is a process of its own, and a line (of sizes: a power) is fitted to the medians.
 import { freemem } from 'node:os';
-import { parametersOf } from './shapes.mjs';
+import { parametersOf, trainingBytes } from './shapes.mjs';
 import { gib, short, summarise } from './statistics.mjs';
 import { markdownTable, plainTable } from './tables.mjs';
 
@@ -15,8 +15,6 @@ const AXES = {
 };
 const NAMES = { prompts: 'prompts', samples: 'samples a prompt (N)', tokens: 'tokens a completion', shape: 'model' };
 const STAGES = ['sample', 'score', 'train'];
-/** bf16 weights, packed once more, fp32 masters, gradient and moments, and room for activations. */
-const trainingBytes = (parameters) => 20 * parameters + 3e9;
 
 /** Every point, `rounds` times, rounds one after the other. `run` runs one trial with a specification. */
 export async function measureCurves({ quick, rounds, folder, run, say }) {

@@ -34,6 +34,14 @@ export function generateFlops(config, prompts) {
   return { prefill, decode, all: prefill + decode };
 }
 
+/** What decoding must read: all weights once a step, of the cache each prompt's keys and values once for all its samples; bf16. */
+export function decodeBytes(config, steps, prompts) {
+  const weights = matrices(config).reduce((sum, { inner, outer, count }) => sum + inner * outer * count, 0);
+  const perPosition = 2 * config.numLayers * config.numKvHeads * config.headDim;
+  const cache = prompts.reduce((sum, { prompt, lengths }) => sum + prompt * Math.max(...lengths) + lengths.reduce((own, length) => own + (length * (length + 1)) / 2, 0), 0);
+  return 2 * (steps * weights + perPosition * cache);
+}
+
 /** log π of every completion token: the same rows as generating them. */
 export const scoreFlops = (config, prompts) => generateFlops(config, prompts).all;
 

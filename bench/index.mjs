@@ -1,5 +1,5 @@
 // The driver of `cream bench`: fresh processes take turns, roofline, cream-lm and each peer, round after round; medians with min–max.
-//   node bench/index.mjs [work | roofline | curves] [--peers] [--json FILE] [--quick] [--model NAME] [--repeat N] [--markdown]
+//   node bench/index.mjs [work | roofline | curves] [--peers] [--json FILE] [--quick] [--model NAME] [--shape NAME] [--device NAME] [--repeat N] [--markdown]
 import { spawn } from 'node:child_process';
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
@@ -7,7 +7,9 @@ import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { creamCache } from '../dist/models/cache.js';
 import { curveTables, measureCurves } from './curves.mjs';
-import { BenchError, findLlama, findPython, ggufFormats } from './peers.mjs';
+import { BenchError, findLlama, findPython, ggufFormats, hasModule } from './peers.mjs';
+import { nominalPeak } from './gpus.mjs';
+import { SHAPES, trainingBytes } from './shapes.mjs';
 import { short, summarise } from './statistics.mjs';
 import { caseTable, notes, ROOFLINE, rooflineTable } from './tables.mjs';
 import { WORKS } from './works.mjs';
@@ -18,7 +20,7 @@ const print = (text) => process.stdout.write(`${text}\n`);
 
 const { values: flags, positionals } = parseArgs({ allowPositionals: true, options: {
   peers: { type: 'boolean' }, json: { type: 'string' }, quick: { type: 'boolean' }, markdown: { type: 'boolean' },
-  model: { type: 'string', default: 'smollm2-135m-instruct' }, repeat: { type: 'string' },
+  model: { type: 'string', default: 'smollm2-135m-instruct' }, repeat: { type: 'string' }, device: { type: 'string', default: 'cpu' }, shape: { type: 'string' },
 } });
 let current;
 
@@ -43,7 +45,8 @@ async function main() {
   if (positionals.length > 1 || !(work === 'all' || ['roofline', 'curves'].includes(work) || work in WORKS)) throw new BenchError(`There is no work '${positionals.join(' ')}'; choose one of roofline, curves, ${Object.keys(WORKS).join(', ')}.`);
   const repeat = flags.repeat === undefined ? undefined : Number(flags.repeat);
   if (repeat !== undefined && !(Number.isInteger(repeat) && repeat >= 1)) throw new BenchError(`--repeat ${flags.repeat} is no whole number of at least 1.`);
-  const works = ['roofline', 'curves'].includes(work) ? [] : work === 'all' ? Object.keys(WORKS) : [work];
+  if (flags.shape !== undefined && !(flags.shape in SHAPES)) throw new BenchError(`There is no shape '${flags.shape}'; choose one of ${Object.keys(SHAPES).join(', ')}.`);
+  const onGpu = flags.device !== 'cpu';
 
   // Not in the system's temporary folder, which may be memory.
   mkdirSync(creamCache(), { recursive: true });
@@ -55,10 +58,11 @@ async function main() {
   });
 
   const specification = join(folder, 'prepare.json');
-  writeFileSync(specification, JSON.stringify({ model: flags.model, quick: Boolean(flags.quick), folder }));
-  say(`preparing ${flags.model}`);
+  writeFileSync(specification, JSON.stringify({ model: flags.model, shape: flags.shape, device: flags.device, quick: Boolean(flags.quick), folder }));
+  say(`preparing ${flags.shape ?? flags.model}`);
   const { machine, model, source, size } = await trial(process.execPath, [here('prepare.mjs'), specification]);
-  const peers = flags.peers && works.length > 0 ? preparePeers(works, source, folder) : undefined;
+  const works = ['roofline', 'curves'].includes(work) ? [] : (work === 'all' ? Object.keys(WORKS) : [work]).filter((name) => possible(name, work, model, machine));
+  const peers = flags.peers && works.length > 0 ? preparePeers(works, source, folder, onGpu) : undefined;
   const rooflines = [], cases = [];
   const measureRoofline = async () => {
     const { peakRss: _, ...sample } = await trial(process.execPath, [here('machine.mjs'), join(folder, 'machine.json')]);
@@ -68,29 +72,41 @@ async function main() {
   for (let i = 0; i < (flags.quick || works.length > 0 ? 1 : repeat ?? 5); i++) await measureRoofline();
   for (const each of works.flatMap((name) => WORKS[name].map((one) => ({ ...one, work: name })))) {
     const rounds = flags.quick ? 1 : repeat ?? each.repeat;
-    cases.push(await measureCase(each, contendersOf(each, peers), rounds, measureRoofline, { folder, machine }));
+    cases.push(await measureCase(each, contendersOf(each, peers, onGpu), rounds, measureRoofline, { folder, machine }));
     if (flags.json !== '-') show(cases.at(-1));
   }
-  const curves = work === 'curves' ? await measureCurves({ quick: Boolean(flags.quick), rounds: flags.quick ? 1 : repeat ?? 2, folder, say, run: pointOf(folder) }) : undefined;
+  const curves = work === 'curves' ? await measureCurves({ quick: Boolean(flags.quick), rounds: flags.quick ? 1 : repeat ?? 2, folder, say, run: pointOf(folder, flags.device) }) : undefined;
   if (curves && flags.json !== '-') print(`\n${curveTables(curves, flags.markdown)}`);
   const roofline = Object.fromEntries(Object.keys(ROOFLINE).map((key) => [key, summarise(rooflines.map((sample) => sample[key]))]));
   const result = { format: 1, made: new Date().toISOString(), quick: Boolean(flags.quick), machine, model, sizes: size, roofline, cases, ...(curves && { curves }) };
   if (flags.json === '-') return print(JSON.stringify(result, null, 2));
   if (flags.json) writeFileSync(flags.json, `${JSON.stringify(result, null, 2)}\n`);
+  if (machine.gpu) print(`\n${machine.gpu.name}, ${short(machine.gpu.memoryBytes / 2 ** 30)} GiB; CUDA ${machine.gpu.toolkit}, kernels for ${machine.gpu.architectures}`);
   print(`\n${machine.cpu}, ${machine.threads} threads, libtorch ${machine.libtorch}, Node ${machine.node}, cream-lm ${machine.creamLm}; ${model.name}, ${short(model.parameters / 1e6)} M parameters\n`);
-  print(rooflineTable(roofline, flags.markdown));
+  print(rooflineTable(roofline, flags.markdown, machine.gpu));
   if (flags.quick) print('\n--quick: sizes too small to measure anything.');
 }
 
 /** Runs one point of a cost curve. */
-const pointOf = (folder) => (specification) => {
+const pointOf = (folder, device) => (specification) => {
   const file = join(folder, 'point.json');
-  writeFileSync(file, JSON.stringify(specification));
+  writeFileSync(file, JSON.stringify({ ...specification, device }));
   return trial(process.execPath, [here('cases/curves/cream.mjs'), file]);
 };
 
-function preparePeers(works, source, folder) {
-  const python = findPython(say);
+/** A shape has no words for the pipeline, and a large one cannot be trained whole on the card: said, where it was not asked for by name. */
+function possible(name, asked, { parameters }, { gpu }) {
+  const reason = flags.shape && name === 'iteration' ? 'a shape has no tokenizer'
+    : gpu && name === 'train' && trainingBytes(parameters) > gpu.memoryBytes ? `training all of ${short(parameters / 1e9)} G parameters takes more than the card has` : undefined;
+  if (!reason) return true;
+  if (asked === name) throw new BenchError(`${name} cannot be measured: ${reason}.`);
+  say(`${name} is left out: ${reason}`);
+  return false;
+}
+
+function preparePeers(works, source, folder, onGpu) {
+  const python = findPython(say, onGpu);
+  if (onGpu) return { python, formats: {}, vllm: hasModule(python, 'vllm') };
   if (!works.includes('generate')) return { python, formats: {} };
   const modules = findLlama(say);
   say('writing the formats of llama.cpp');
@@ -100,8 +116,8 @@ function preparePeers(works, source, folder) {
 }
 
 /** Those that can run here: without peers cream-lm alone, llama.cpp once a format. */
-function contendersOf({ contenders }, peers) {
-  const chosen = contenders.filter(({ name }) => peers || name.startsWith('cream-lm'));
+function contendersOf({ contenders }, peers, onGpu) {
+  const chosen = contenders.filter(({ name, gpu }) => (peers || name.startsWith('cream-lm')) && (!gpu || (onGpu && peers.vllm)));
   return chosen.flatMap((contender) => {
     const program = contender.program === 'python' ? peers.python : contender.program;
     if (!contender.formats) return [{ ...contender, program }];
@@ -111,7 +127,7 @@ function contendersOf({ contenders }, peers) {
 
 async function measureCase(each, contenders, rounds, measureRoofline, { folder, machine }) {
   const threads = String(machine.threads);
-  const env = { OMP_NUM_THREADS: threads, MKL_NUM_THREADS: threads, CUDA_VISIBLE_DEVICES: '', HF_HUB_OFFLINE: '1', HF_DATASETS_CACHE: join(folder, 'datasets'), TOKENIZERS_PARALLELISM: 'false', TQDM_DISABLE: '1', TRANSFORMERS_VERBOSITY: 'error' };
+  const env = { OMP_NUM_THREADS: threads, MKL_NUM_THREADS: threads, ...(!machine.gpu && { CUDA_VISIBLE_DEVICES: '' }), HF_HUB_OFFLINE: '1', HF_DATASETS_CACHE: join(folder, 'datasets'), TOKENIZERS_PARALLELISM: 'false', TQDM_DISABLE: '1', TRANSFORMERS_VERBOSITY: 'error' };
   const found = contenders.map(() => []), errors = contenders.map(() => undefined), peaks = [];
   for (let round = -(flags.quick ? 0 : each.discard ?? 0); round < rounds; round++) {
     if (round >= 0) peaks.push(await measureRoofline());
@@ -130,13 +146,13 @@ async function measureCase(each, contenders, rounds, measureRoofline, { folder, 
     }
   }
   return {
-    work: each.work, case: each.id, title: each.title, counts: each.counts, rounds,
-    contenders: contenders.map(({ name, note }, i) => ({ name, note, ...(errors[i] ? { error: errors[i] } : results(found[i], found[0], peaks, name)) })),
+    work: each.work, case: each.id, title: (machine.gpu && each.titleOnGpu) ?? each.title, counts: each.counts, rounds,
+    contenders: contenders.map(({ name, note }, i) => ({ name, note, ...(errors[i] ? { error: errors[i] } : results(found[i], found[0], peaks, name, nominalPeak(machine.gpu?.name))) })),
   };
 }
 
 /** What a contender's samples say, round by round against cream-lm's and the roofline of the same round. */
-function results(samples, cream, peaks, name) {
+function results(samples, cream, peaks, name, nominal) {
   const rate = ({ tokens, seconds }) => tokens / seconds;
   const over = (value) => (samples.every((sample, i) => Number.isFinite(value(sample, i))) ? summarise(samples.map(value)) : undefined);
   const speed = (sample, i) => (sample.tokens > 0 ? rate(cream[i]) / rate(sample) : sample.seconds / cream[i].seconds);
@@ -149,6 +165,9 @@ function results(samples, cream, peaks, name) {
     flopsPerSecond: over(({ flops, seconds }) => flops / seconds),
     shareOfPeak: over(({ flops, seconds }, i) => flops / seconds / peaks[i].bf16),
     decodeShareOfRows: over(({ decodeFlopsPerSecond }, i) => decodeFlopsPerSecond / peaks[i].bf16ModelRows),
+    shareOfNominal: over(({ flops, seconds }) => flops / seconds / nominal),
+    decodeShareOfCopy: over(({ decodeBytesPerSecond }, i) => decodeBytesPerSecond / peaks[i].copy),
+    peakDevice: over(({ peakDevice }) => peakDevice),
     peakRss: over(({ peakRss }) => peakRss),
     creamSpeed: own ? undefined : over(speed),
     creamReady: own ? undefined : over(({ readySeconds }, i) => readySeconds / cream[i].readySeconds),

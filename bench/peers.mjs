@@ -5,7 +5,7 @@ import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 
 const PYTHON_PACKAGES = ['transformers==5.23.0', 'trl==1.16.0', 'peft==0.21.2', 'accelerate==1.15.0', 'datasets==5.2.0', 'gguf==0.19.0'];
-const TORCH = '2.13.0';
+const TORCH = '2.13.0', CUDA_TORCH = '2.14.1';
 const LLAMA = '3.22.1';
 
 export class BenchError extends Error {}
@@ -24,23 +24,27 @@ function once(folder, pins, make) {
 }
 
 /** A Python with torch, transformers and TRL. */
-export function findPython(say) {
+export function findPython(say, onGpu = false) {
   if (process.env.CREAM_BENCH_PYTHON) return process.env.CREAM_BENCH_PYTHON;
-  const folder = resolve('.venv-bench'), python = join(folder, process.platform === 'win32' ? 'Scripts/python.exe' : 'bin/python');
+  const folder = resolve(onGpu ? '.venv-bench-cuda' : '.venv-bench'), torch = onGpu ? CUDA_TORCH : TORCH, python = join(folder, process.platform === 'win32' ? 'Scripts/python.exe' : 'bin/python');
   const hint = 'Give CREAM_BENCH_PYTHON a Python that has torch, transformers, trl and gguf, or leave out --peers.';
-  once(folder, [TORCH, ...PYTHON_PACKAGES], () => {
-    say(`making ${folder} with torch ${TORCH}, transformers and TRL (once; some minutes)`);
+  once(folder, [torch, ...PYTHON_PACKAGES], () => {
+    say(`making ${folder} with torch ${torch}, transformers and TRL (once; some minutes)`);
     command('python3', ['-m', 'venv', folder], { hint });
     const pip = (...args) => command(python, ['-m', 'pip', 'install', '--quiet', '--disable-pip-version-check', ...args], { hint });
     try {
-      pip(`torch==${TORCH}+cpu`);
-    } catch {
-      pip(`torch==${TORCH}`);
+      pip(onGpu ? `torch==${torch}` : `torch==${torch}+cpu`);
+    } catch (error) {
+      if (onGpu) throw error;
+      pip(`torch==${torch}`);
     }
     pip(...PYTHON_PACKAGES);
   });
   return python;
 }
+
+/** Whether a Python has a package, without importing it. */
+export const hasModule = (python, name) => spawnSync(python, ['-c', `import importlib.util, sys; sys.exit(importlib.util.find_spec('${name}') is None)`]).status === 0;
 
 /** A folder whose node_modules has node-llama-cpp with its CPU build. */
 export function findLlama(say) {

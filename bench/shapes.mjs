@@ -2,9 +2,9 @@
 import { closeSync, mkdirSync, openSync, writeFileSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 
-const llama = (hidden_size, intermediate_size, num_hidden_layers, num_attention_heads, num_key_value_heads, vocab_size) => ({
+const llama = (hidden_size, intermediate_size, num_hidden_layers, num_attention_heads, num_key_value_heads, vocab_size, tie_word_embeddings = true) => ({
   architectures: ['LlamaForCausalLM'], model_type: 'llama', hidden_act: 'silu', hidden_size, intermediate_size, num_hidden_layers, num_attention_heads, num_key_value_heads, vocab_size,
-  max_position_embeddings: 2048, rms_norm_eps: 1e-5, rope_theta: 100000, tie_word_embeddings: true, bos_token_id: 1, eos_token_id: 2, torch_dtype: 'bfloat16',
+  max_position_embeddings: 2048, rms_norm_eps: 1e-5, rope_theta: 100000, tie_word_embeddings, bos_token_id: 1, eos_token_id: 2, torch_dtype: 'bfloat16',
 });
 
 export const SHAPES = {
@@ -12,12 +12,14 @@ export const SHAPES = {
   '135M': llama(576, 1536, 30, 9, 3, 49_152),
   '360M': llama(960, 2560, 32, 15, 5, 49_152),
   '1B': llama(2048, 8192, 16, 32, 8, 128_256),
+  '8B': llama(4096, 14_336, 32, 32, 8, 128_256, false),
   tiny: llama(32, 48, 2, 2, 2, 97),
 };
 
 /** [name, shape] of every tensor, as Hugging Face names them. */
-function tensors({ hidden_size: d, intermediate_size: f, num_hidden_layers, num_attention_heads: heads, num_key_value_heads: kv, vocab_size }) {
+function tensors({ hidden_size: d, intermediate_size: f, num_hidden_layers, num_attention_heads: heads, num_key_value_heads: kv, vocab_size, tie_word_embeddings }) {
   const head = d / heads, all = [['model.embed_tokens.weight', [vocab_size, d]], ['model.norm.weight', [d]]];
+  if (!tie_word_embeddings) all.push(['lm_head.weight', [vocab_size, d]]);
   for (let i = 0; i < num_hidden_layers; i++) {
     const layer = { 'self_attn.q_proj': [d, d], 'self_attn.k_proj': [kv * head, d], 'self_attn.v_proj': [kv * head, d], 'self_attn.o_proj': [d, d], 'mlp.gate_proj': [f, d], 'mlp.up_proj': [f, d], 'mlp.down_proj': [d, f], input_layernorm: [d], post_attention_layernorm: [d] };
     for (const [name, shape] of Object.entries(layer)) all.push([`model.layers.${i}.${name}.weight`, shape]);
@@ -28,6 +30,9 @@ function tensors({ hidden_size: d, intermediate_size: f, num_hidden_layers, num_
 const size = (shape) => shape.reduce((product, length) => product * length, 1);
 
 export const parametersOf = (name) => tensors(SHAPES[name]).reduce((sum, [, shape]) => sum + size(shape), 0);
+
+/** bf16 weights, packed once more, fp32 masters, gradient and moments, and room for activations. */
+export const trainingBytes = (parameters) => 20 * parameters + 3e9;
 
 /** Writes `folder`/NAME and returns it. Weights are normal, repeated from a pool; the head's so large that sampling has a nucleus to find. */
 export function writeModel(folder, name) {
@@ -44,7 +49,7 @@ export function writeModel(folder, name) {
   writeSync(file, json);
   const pools = new Map();
   for (const [tensor, shape] of all) {
-    const deviation = shape.length === 1 ? 0 : (tensor.includes('embed') ? 6 : 1) / Math.sqrt(shape[1]);
+    const deviation = shape.length === 1 ? 0 : (tensor.includes('embed') || tensor === 'lm_head.weight' ? 6 : 1) / Math.sqrt(shape[1]);
     if (!pools.has(deviation)) pools.set(deviation, pool(deviation));
     writeRepeated(file, pools.get(deviation), 2 * size(shape));
   }

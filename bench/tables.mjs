@@ -1,6 +1,9 @@
 // Results as tables: for a terminal, or as Markdown to paste into BENCHMARKS.md.
 import { gib, percent, short, withRange } from './statistics.mjs';
 
+/** Edge of the roofline's square matrices: a GPU needs larger ones to show what it can do. */
+export const edgeOf = (device) => (device === 'cpu' ? 2048 : 8192);
+
 /** What machine.mjs measures. */
 export const ROOFLINE = {
   bf16: 'bf16 GEMM, 2048³',
@@ -24,8 +27,8 @@ export function markdownTable(header, rows) {
 
 const giga = (value) => short(value / 1e9);
 
-export function rooflineTable(roofline, asMarkdown) {
-  const rows = Object.entries(ROOFLINE).map(([key, what]) => [what, withRange(roofline[key], giga), key === 'copy' ? 'GB/s' : 'GFLOP/s']);
+export function rooflineTable(roofline, asMarkdown, gpu) {
+  const rows = Object.entries(ROOFLINE).map(([key, what]) => [gpu ? what.replace('2048', '8192') : what, withRange(roofline[key], giga), key === 'copy' ? 'GB/s' : 'GFLOP/s']);
   return (asMarkdown ? markdownTable : plainTable)(['roofline', 'median (min–max)', 'unit'], rows);
 }
 
@@ -33,12 +36,12 @@ export function rooflineTable(roofline, asMarkdown) {
 export function caseTable({ contenders }, asMarkdown) {
   const [shown, blank] = [(value, show) => (value ? show(value) : ''), ''];
   const ready = contenders.some(({ readySeconds }) => readySeconds), tokens = contenders.some((c) => c.tokensPerSecond);
-  const header = ['', 'seconds', ...(ready ? ['to first logits, s'] : []), ...(tokens ? ['tokens/s', 'GFLOP/s', 'of bf16 peak', 'decode, of 40-row rate'] : []), 'peak RSS', 'cream-lm is', 'with memory'];
+  const header = ['', 'seconds', ...(ready ? ['to first logits, s'] : []), ...(tokens ? ['tokens/s', 'GFLOP/s', 'of bf16 peak', 'of nominal peak', 'decode, of 40-row rate', 'decode, of copy rate'] : []), 'on the device', 'peak RSS', 'cream-lm is', 'with memory'];
   const rows = contenders.map((c) => (c.error ? [c.name, 'failed', ...header.slice(2).map(() => blank)] : [
     c.name, withRange(c.seconds),
     ...(ready ? [shown(c.readySeconds, withRange)] : []),
-    ...(tokens ? [shown(c.tokensPerSecond, withRange), shown(c.flopsPerSecond, (v) => giga(v.median)), shown(c.shareOfPeak, (v) => percent(v.median)), shown(c.decodeShareOfRows, (v) => percent(v.median))] : []),
-    gib(c.peakRss.median), shown(c.creamSpeed, (v) => `${withRange(v)} ×`), shown(c.creamMemory, (v) => `${v.median.toFixed(2)} ×`),
+    ...(tokens ? [shown(c.tokensPerSecond, withRange), shown(c.flopsPerSecond, (v) => giga(v.median)), shown(c.shareOfPeak, (v) => percent(v.median)), shown(c.shareOfNominal, (v) => percent(v.median)), shown(c.decodeShareOfRows, (v) => percent(v.median)), shown(c.decodeShareOfCopy, (v) => percent(v.median))] : []),
+    shown(c.peakDevice, (v) => gib(v.median)), gib(c.peakRss.median), shown(c.creamSpeed, (v) => `${withRange(v)} ×`), shown(c.creamMemory, (v) => `${v.median.toFixed(2)} ×`),
   ]));
   const used = header.map((_, i) => i === 0 || rows.some((row) => row[i] !== blank));
   const keep = (cells) => cells.filter((_, i) => used[i]);

@@ -1,5 +1,6 @@
 // What a trial in Node shares: the specification it is given, its peak memory, and the one line it prints.
 import { existsSync, readFileSync, writeSync } from 'node:fs';
+import { engineInfo, freeDeviceMemory } from '../dist/engine/addon.js';
 
 /** The case's specification, written by prepare.mjs: the same file for cream and its peers. */
 export const spec = process.argv[2] ? JSON.parse(readFileSync(process.argv[2], 'utf8')) : {};
@@ -12,6 +13,12 @@ export function peakRss() {
   const status = '/proc/self/status';
   const line = existsSync(status) ? /^VmHWM:\s+(\d+) kB$/m.exec(readFileSync(status, 'utf8')) : null;
   return line ? Number(line[1]) * 1024 : process.resourceUsage().maxRSS * 1024;
+}
+
+/** Bytes of the device in use, by the driver: at the end of a trial its peak, for the allocator keeps what it had. undefined on the CPU. */
+export function deviceInUse() {
+  const gpu = spec.device === 'cpu' ? undefined : engineInfo().cuda.gpus.find(({ index }) => index === Number(spec.device.split(':')[1] ?? 0));
+  return gpu && gpu.memoryBytes - freeDeviceMemory(gpu.index);
 }
 
 export async function seconds(work) {

@@ -3,39 +3,42 @@ const node = (script) => ({ program: process.execPath, script });
 const python = (script) => ({ program: 'python', script });
 
 const CREAM = 'bf16; each prompt computed once';
-const TRANSFORMERS = 'bf16, sdpa, dynamic cache, batches of 8 prompts × samples';
+const TRANSFORMERS = 'bf16, sdpa, dynamic cache, batches of 8 prompts × samples (on a GPU of 64)';
+const VLLM = { name: 'vLLM', gpu: true, ...python('generate/vllm_.py'), note: 'bf16, prefix cache, CUDA graphs: its defaults; all prompts at once' };
 
 export const WORKS = {
   generate: [
     {
-      id: 'generate', title: '8 prompts × 5, 64 new tokens, T 0.8, top-p 0.95', counts: 'new tokens', repeat: 5,
+      id: 'generate', title: '8 prompts × 5, 64 new tokens, T 0.8, top-p 0.95', titleOnGpu: '64 prompts × 5, 256 new tokens, T 0.8, top-p 0.95', counts: 'new tokens', repeat: 5,
       contenders: [
         { name: 'cream-lm', ...node('generate/cream.mjs'), note: CREAM },
         { name: 'transformers', ...python('generate/transformers.py'), note: TRANSFORMERS },
         { name: 'transformers, prompts once', ...python('generate/transformers.py'), setting: { shared: true }, note: `${TRANSFORMERS}; keys and values of a prompt computed once and repeated by hand` },
         { name: 'llama.cpp', formats: true, ...node('generate/llama_cpp.mjs'), note: 'node-llama-cpp, one batch of all sequences; no end-of-sequence before 64 tokens either' },
+        VLLM,
       ],
     },
     {
-      id: 'generate-ragged', title: '64 prompts × 5, up to 128 new tokens, ragged', counts: 'new tokens', repeat: 3,
+      id: 'generate-ragged', title: '64 prompts × 5, up to 128 new tokens, ragged', titleOnGpu: '64 prompts × 5, up to 512 new tokens, ragged', counts: 'new tokens', repeat: 3,
       contenders: [
         { name: 'cream-lm', ...node('generate/cream.mjs'), note: 'bf16; an ended row makes place for the next at once' },
         { name: 'transformers, prompts once', ...python('generate/transformers.py'), setting: { shared: true }, note: `${TRANSFORMERS}; an ended row waits for its batch; draws other tokens, so the count differs` },
+        { ...VLLM, note: `${VLLM.note}; draws other tokens, so the count differs` },
       ],
     },
   ],
   score: [
     {
-      id: 'score', title: 'log-probs of 64 × 5 completions', counts: 'prompt + completion tokens of every sequence', repeat: 5,
+      id: 'score', title: 'log-probs of 64 × 5 completions', titleOnGpu: 'log-probs of 64 × 5 completions of 128 to 512 tokens', counts: 'prompt + completion tokens of every sequence', repeat: 5,
       contenders: [
         { name: 'cream-lm', ...node('score/cream.mjs'), note: 'bf16; each prompt once for its 5 completions, logits of completions alone' },
-        { name: 'transformers', ...python('score/transformers.py'), note: 'bf16, sdpa, batch 8 by length, logits of completions alone, fp32 log-sum-exp' },
+        { name: 'transformers', ...python('score/transformers.py'), note: 'bf16, sdpa, batch 8 (on a GPU 64) by length, logits of completions alone, fp32 log-sum-exp' },
       ],
     },
   ],
   train: [
     {
-      id: 'train', title: 'DPO, 48 pairs, 8 a step, reference log-probs known', counts: 'tokens of chosen and rejected sequences, prompt included twice', repeat: 3,
+      id: 'train', title: 'DPO, 48 pairs, 8 a step, reference log-probs known', titleOnGpu: 'DPO, 48 pairs of 128 to 512 tokens, 8 a step, reference log-probs known', counts: 'tokens of chosen and rejected sequences, prompt included twice', repeat: 3,
       contenders: [
         { name: 'cream-lm', ...node('train/cream.mjs'), note: 'bf16 compute, fp32 masters and moments; a pair shares its prompt; activations kept, the default' },
         { name: 'cream-lm, recomputing', ...node('train/cream.mjs'), setting: { activationCheckpointing: true }, note: 'layer inputs kept, the rest recomputed: for less memory' },
@@ -55,7 +58,7 @@ export const WORKS = {
   ],
   iteration: [
     {
-      id: 'iteration', title: 'one CREAM iteration: 16 prompts × 5 × 96 tokens, two models score, 16 pairs', counts: 'sampled tokens', repeat: 3,
+      id: 'iteration', title: 'one CREAM iteration: 16 prompts × 5 × 96 tokens, two models score, 16 pairs', titleOnGpu: 'one CREAM iteration: 16 prompts × 5 × 256 tokens, two models score, 16 pairs', counts: 'sampled tokens', repeat: 3,
       contenders: [
         { name: 'cream-lm', ...node('iteration/cream.mjs'), note: '`cream run`, all of it: start, one step of SFT that sets θ_t and θ_{t−1} apart, checkpoints, report; fp32 masters' },
         { name: 'transformers + TRL', ...python('iteration/transformers_trl.py'), note: 'one process; prompts computed once, models loaded again between the stages, bf16 without masters; imports not counted' },

@@ -1,20 +1,29 @@
-// Finds libtorch, or fetches the pinned CPU wheel once into the user's cache. In order:
+// Finds libtorch, or fetches a pinned wheel once into the user's cache. In order:
 //   LIBTORCH                     a folder with include/ and lib/ (an unpacked libtorch, or site-packages/torch)
 //   LIBTORCH_USE_PYTORCH=1       the torch package of the Python on PATH
-//   the cache                    <cache>/libtorch-<version>
-//   pip download                 the pinned wheel, of which only include/ and lib/ are unpacked
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, renameSync, rmSync } from 'node:fs';
+//   the cache                    <cache>/libtorch-<version>, with CREAM_CUDA=1 <cache>/libtorch-<version>-cuda/torch
+//   pip                          the pinned wheel: for the CPU of which include/ and lib/ are unpacked; for CUDA with NVIDIA's packages
+// CREAM_CUDA=1 chooses CUDA and is remembered by the build (build/stamp.json) until CREAM_CUDA=0.
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, renameSync, rmSync, statfsSync } from 'node:fs';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
-import { cacheDir, probe, runMain, runStep, say, SetupError } from './steps.mjs';
+import { cacheDir, probe, root as project, runMain, runStep, say, SetupError } from './steps.mjs';
 
 export const TORCH_VERSION = '2.13.0';
+export const CUDA_TORCH_VERSION = '2.14.1';
 /** Where PyTorch publishes the wheels with CPU libraries only; PyPI has them for some platforms. */
 const CPU_INDEX = 'https://download.pytorch.org/whl/cpu';
 export const python = process.env.PYTHON || 'python3';
 
-/** → { root, version, source }: root holds include/ and lib/. */
-export function findLibtorch({ fetch = true } = {}) {
+/** Whether the user asked for CUDA: now, or when the addon was built last. */
+function cudaChosen() {
+  if (process.env.CREAM_CUDA !== undefined) return process.env.CREAM_CUDA === '1';
+  const stamp = join(project, 'build/stamp.json');
+  return existsSync(stamp) && readFileSync(stamp, 'utf8').includes('"chosen":"cuda"');
+}
+
+/** → { root, version, source, cuda, chosen }: root holds include/ and lib/; cuda: the version of CUDA it was built with, or null. */
+export function findLibtorch({ fetch = true, cuda = cudaChosen() } = {}) {
   if (process.env.LIBTORCH) return checked(process.env.LIBTORCH, 'LIBTORCH');
   if (process.env.LIBTORCH_USE_PYTORCH === '1') {
     // find_spec does not import torch, which takes seconds.
@@ -22,12 +31,13 @@ export function findLibtorch({ fetch = true } = {}) {
     if (!path) throw new SetupError(`LIBTORCH_USE_PYTORCH=1, but ${python} has no torch. Run '${python} -m pip install torch==${TORCH_VERSION}', or unset it.`);
     return checked(path, `the torch of ${python}`);
   }
-  const cached = join(cacheDir(), `libtorch-${TORCH_VERSION}`);
+  const cached = join(cacheDir(), cuda ? `libtorch-${CUDA_TORCH_VERSION}-cuda` : `libtorch-${TORCH_VERSION}`);
   if (!existsSync(cached)) {
     if (!fetch) return null;
-    fetchWheel(cached);
+    if (cuda) fetchCuda(cached);
+    else fetchWheel(cached);
   }
-  return checked(cached, 'the cache');
+  return { ...checked(cuda ? join(cached, 'torch') : cached, 'the cache'), ...(cuda && { chosen: 'cuda' }) };
 }
 
 function checked(root, source) {
@@ -36,7 +46,7 @@ function checked(root, source) {
     throw new SetupError(`libtorch from ${source} (${root}) is not usable: ${part} is missing. ` +
       (source === 'the cache' ? 'Delete that folder and run the set-up again.' : 'Point LIBTORCH to the folder that holds include/ and lib/, or unset it.'));
   }
-  return { root, version: readVersion(root), source };
+  return { root, version: readVersion(root), source, cuda: cudaOf(root) };
 }
 
 export function libraryName(name) {
@@ -51,6 +61,16 @@ function readVersion(root) {
   const text = existsSync(header) ? readFileSync(header, 'utf8') : '';
   const part = (name) => new RegExp(`#define TORCH_VERSION_${name} (\\d+)`).exec(text)?.[1];
   return part('MAJOR') ? `${part('MAJOR')}.${part('MINOR')}.${part('PATCH')}` : 'unknown';
+}
+
+/** "13.0" of a libtorch with CUDA, null of one for the CPU. */
+function cudaOf(root) {
+  if (!['torch_cuda', 'c10_cuda'].every((name) => existsSync(join(root, 'lib', libraryName(name))))) return null;
+  const file = join(root, 'version.py');
+  const match = existsSync(file) ? /^cuda\b.*= '(\d+\.\d+)'/m.exec(readFileSync(file, 'utf8')) : null;
+  if (match) return match[1];
+  // An archive names its runtime by version: libcudart-0123abcd.so.13, or libcudart.so.13.
+  return /libcudart\S*\.so\.(\d+)/.exec(readdirSync(join(root, 'lib')).join(' '))?.[1] ?? 'unknown';
 }
 
 /** The wheel does not depend on the user's Python: any tag that holds the library will do. */
@@ -98,6 +118,32 @@ function download(work, platform, builds) {
     } catch (error) {
       if (!(error instanceof SetupError) || index === builds.length - 1) throw error;
     }
+  }
+}
+
+/** What of the CUDA wheel and its dependencies is not needed to build and run: Triton, Python's own. */
+const CUDA_KEPT = ['torch', 'nvidia'];
+const CUDA_DISK = 8e9;
+
+function fetchCuda(target) {
+  if (`${process.platform}-${process.arch}` !== 'linux-x64') throw new SetupError(`There is no pinned libtorch with CUDA for ${process.platform}-${process.arch}. Install one and set LIBTORCH to the folder that holds include/ and lib/.`);
+  mkdirSync(cacheDir(), { recursive: true });
+  const { bavail, bsize } = statfsSync(cacheDir());
+  if (bavail * bsize < CUDA_DISK) throw new SetupError(`libtorch with CUDA needs ${CUDA_DISK / 1e9} GB while it is installed and 4.4 GB after that, and ${cacheDir()} has ${(bavail * bsize / 1e9).toFixed(1)}: make room, set CREAM_CACHE to a larger disk, or set LIBTORCH to a libtorch you have.`);
+  const work = mkdtempSync(join(cacheDir(), 'libtorch-download-'));
+  try {
+    say(`fetching libtorch ${CUDA_TORCH_VERSION} with CUDA and NVIDIA's libraries with pip (about 2.5 GB to download, 4.4 GB on disk, once)`);
+    runStep(python, ['-m', 'pip', 'install', '--only-binary=:all:', '--no-compile', '--disable-pip-version-check', '-q', '--target', work, `torch==${CUDA_TORCH_VERSION}`],
+      { env: { TMPDIR: work }, hint: 'pip could not install torch with CUDA: check the network and that this Python has a wheel of it, or set LIBTORCH to a libtorch you have.' });
+    for (const name of readdirSync(work)) if (!CUDA_KEPT.includes(name)) rmSync(join(work, name), { recursive: true, force: true });
+    if (cudaOf(join(work, 'torch')) === null) throw new SetupError(`pip found only the CPU build of torch ${CUDA_TORCH_VERSION} (is an index of CPU builds configured?). Set PIP_INDEX_URL to an index with the CUDA build, or LIBTORCH to a libtorch you have.`);
+    try {
+      renameSync(work, target);
+    } catch (error) {
+      if (!existsSync(target)) throw error;  // another set-up was faster
+    }
+  } finally {
+    rmSync(work, { recursive: true, force: true });
   }
 }
 

@@ -11,6 +11,7 @@ with open(sys.argv[1]) as file:
     spec = json.load(file)
 setting = json.loads(sys.argv[2]) if len(sys.argv) > 2 else {}
 torch.set_num_threads(spec["threads"])
+device = torch.device(spec["device"])
 torch.manual_seed(spec["seed"])
 
 
@@ -24,21 +25,36 @@ def peak_rss():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
+def in_use():
+    """Bytes of the device in use, by the driver, as the Node trials ask; None on the CPU."""
+    if device.type == "cpu":
+        return None
+    free, total = torch.cuda.mem_get_info(device)
+    return total - free
+
+
+def synchronize():
+    if device.type != "cpu":
+        torch.cuda.synchronize(device)
+
+
 def report(**result):
     known = {name: value for name, value in result.items() if value is not None}
     print("\n" + json.dumps({**known, "peakRss": peak_rss()}), flush=True)
 
 
 def seconds(work):
+    synchronize()
     began = time.perf_counter()
     result = work()
+    synchronize()
     return time.perf_counter() - began, result
 
 
 def load(dtype=torch.bfloat16):
     from transformers import AutoModelForCausalLM
 
-    return AutoModelForCausalLM.from_pretrained(spec["model"], dtype=dtype, attn_implementation="sdpa").eval()
+    return AutoModelForCausalLM.from_pretrained(spec["model"], dtype=dtype, attn_implementation="sdpa").to(device).eval()
 
 
 def pad_left(sequences):
@@ -47,7 +63,7 @@ def pad_left(sequences):
     pad = spec["eos"][0]
     ids = torch.tensor([[pad] * (longest - len(s)) + list(s) for s in sequences])
     mask = torch.tensor([[0] * (longest - len(s)) + [1] * len(s) for s in sequences])
-    return ids, mask
+    return ids.to(device), mask.to(device)
 
 
 @torch.inference_mode()

@@ -13,6 +13,11 @@ Napi::Value get_engine_info(const Napi::CallbackInfo& info) { return from_engine
 
 void set_thread_count(const Napi::CallbackInfo& info) { set_threads(info[0].As<Napi::Number>().Int32Value()); }
 
+// (index of a GPU) → bytes
+Napi::Value get_free_memory(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&] { return Napi::Number::New(info.Env(), static_cast<double>(free_device_memory(info[0].As<Napi::Number>().Int32Value()))); });
+}
+
 // (path) → job of a JSON text. A worker of its own for as long as the job runs.
 Napi::Value read_gguf(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&] {
@@ -21,6 +26,10 @@ Napi::Value read_gguf(const Napi::CallbackInfo& info) {
     return Job::start(info.Env(), std::make_shared<Engine>(), [path, json](Job&) { *json = read_gguf_metadata(path); },
                       [json](Napi::Env env) { return Napi::String::New(env, *json); });
   });
+}
+
+Napi::Value plan(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&] { return from_plan(info.Env(), plan_memory(to_plan_request(info[0]))); });
 }
 
 // A job of seconds, on a worker of its own.
@@ -32,16 +41,18 @@ Napi::Value timed(const Napi::CallbackInfo& info, std::function<double()> work) 
   });
 }
 
-// (m, k, n, dtype, repeats)
+// (m, k, n, dtype, device, repeats)
 Napi::Value start_gemm_benchmark(const Napi::CallbackInfo& info) {
   const auto size = [&info](size_t i) { return info[i].As<Napi::Number>().Int64Value(); };
-  return timed(info, [shape = GemmShape{size(0), size(1), size(2)}, dtype = to_dtype(info[3]), repeats = size(4)] { return benchmark_gemm(shape, dtype, repeats); });
+  return timed(info, [shape = GemmShape{size(0), size(1), size(2)}, dtype = to_dtype(info[3]), device = std::string(info[4].As<Napi::String>()),
+                             repeats = size(5)] { return benchmark_gemm(shape, dtype, device, repeats); });
 }
 
-// (bytes, repeats)
+// (bytes, device, repeats)
 Napi::Value start_copy_benchmark(const Napi::CallbackInfo& info) {
-  const int64_t bytes = info[0].As<Napi::Number>().Int64Value(), repeats = info[1].As<Napi::Number>().Int64Value();
-  return timed(info, [bytes, repeats] { return benchmark_copy(bytes, repeats); });
+  const int64_t bytes = info[0].As<Napi::Number>().Int64Value(), repeats = info[2].As<Napi::Number>().Int64Value();
+  const std::string device = info[1].As<Napi::String>();
+  return timed(info, [bytes, device, repeats] { return benchmark_copy(bytes, device, repeats); });
 }
 
 Napi::Object initialise(Napi::Env env, Napi::Object exports) {
@@ -54,8 +65,10 @@ Napi::Object initialise(Napi::Env env, Napi::Object exports) {
   exports["Model"] = model;
   exports["Trainer"] = trainer;
   exports["engineInfo"] = Napi::Function::New<get_engine_info>(env, "engineInfo");
+  exports["freeDeviceMemory"] = Napi::Function::New<get_free_memory>(env, "freeDeviceMemory");
   exports["setThreads"] = Napi::Function::New<set_thread_count>(env, "setThreads");
   exports["readGguf"] = Napi::Function::New<read_gguf>(env, "readGguf");
+  exports["plan"] = Napi::Function::New<plan>(env, "plan");
   exports["benchmarkGemm"] = Napi::Function::New<start_gemm_benchmark>(env, "benchmarkGemm");
   exports["benchmarkCopy"] = Napi::Function::New<start_copy_benchmark>(env, "benchmarkCopy");
   return exports;

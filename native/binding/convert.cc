@@ -1,6 +1,7 @@
 #include "binding/convert.h"
 
 #include <cstring>
+#include <optional>
 
 namespace cream::binding {
 
@@ -80,6 +81,24 @@ Schedule to_schedule(const Napi::Value& value) {
   if (name == "linear") return Schedule::linear;
   if (name == "cosine") return Schedule::cosine;
   wrong(value.Env(), "schedule", "'constant', 'linear' or 'cosine'");
+}
+
+bool is_named(const Napi::Object& from, const char* name, const char* wanted) {
+  const Napi::Value value = from.Get(name);
+  if (!value.IsString()) wrong(from.Env(), name, "a string");
+  return value.As<Napi::String>().Utf8Value() == wanted;
+}
+
+OptimizerForms to_forms(const Napi::Object& from) {
+  return {is_named(from, "optimizerStates", "8bit"), is_named(from, "masterWeights", "split"), is_named(from, "gradientDtype", "bfloat16")};
+}
+
+// Nothing where the field is not there: chosen for the user.
+std::optional<int64_t> maybe_integer(const Napi::Object& from, const char* name) {
+  return from.Get(name).IsUndefined() ? std::nullopt : std::optional<int64_t>(integer(from, name));
+}
+std::optional<bool> maybe_flag(const Napi::Object& from, const char* name) {
+  return from.Get(name).IsUndefined() ? std::nullopt : std::optional<bool>(from.Get(name).ToBoolean());
 }
 
 const char* finish_name(FinishReason reason) {
@@ -166,9 +185,10 @@ TrainerParams to_trainer_params(const Napi::Value& value) {
   optimizer.schedule = to_schedule(from.Get("schedule"));
   optimizer.warmup_steps = integer(from, "warmupSteps");
   optimizer.total_steps = integer(from, "totalSteps");
+  optimizer.forms = to_forms(from);
   params.beta = number(from, "beta");
-  params.micro_batch_tokens = integer(from, "microBatchTokens");
-  params.activation_checkpointing = from.Get("activationCheckpointing").ToBoolean();
+  params.micro_batch_tokens = maybe_integer(from, "microBatchTokens").value_or(0);
+  params.activation_checkpointing = maybe_flag(from, "activationCheckpointing");
   params.kl_coefficient = number(from, "klCoefficient");
   params.dropout_seed = key64(from, "dropoutSeed");
   return params;
@@ -179,6 +199,26 @@ LoraParams to_lora_params(const Napi::Value& value) {
   LoraParams params{integer(from, "rank"), number(from, "alpha"), number(from, "dropout"), from.Get("useRslora").ToBoolean(), {}};
   params.targets = each<std::string>(from.Get("targetModules"), "targetModules", [](const Napi::Value& name) { return name.As<Napi::String>().Utf8Value(); });
   return params;
+}
+
+PlanRequest to_plan_request(const Napi::Value& value) {
+  const Napi::Object from = object(value, "request");
+  PlanRequest request;
+  request.config = config_from_json(from.Get("configJson").As<Napi::String>(), from.Get("source").As<Napi::String>());
+  request.dtype = to_dtype(from.Get("dtype"));
+  request.stage = is_named(from, "stage", "sample") ? PlanStage::sample : is_named(from, "stage", "score") ? PlanStage::score : PlanStage::train;
+  request.device_bytes = static_cast<uint64_t>(number(from, "deviceBytes"));
+  if (from.Get("lora").IsObject()) request.lora = to_lora_params(from.Get("lora"));
+  request.other_models = integer(from, "otherModels");
+  request.prompt_tokens = integer(from, "promptTokens");
+  request.new_tokens = integer(from, "newTokens");
+  request.samples = integer(from, "samples");
+  request.micro_batch_tokens = maybe_integer(from, "microBatchTokens");
+  request.score_batch_tokens = maybe_integer(from, "scoreBatchTokens");
+  request.decode_rows = maybe_integer(from, "decodeRows");
+  request.activation_checkpointing = maybe_flag(from, "activationCheckpointing");
+  if (!from.Get("optimizerStates").IsUndefined()) request.forms = to_forms(from);
+  return request;
 }
 
 std::vector<PreferencePair> to_pairs(const Napi::Value& value) {
@@ -218,6 +258,7 @@ Napi::Value from_info(Napi::Env env, const ModelInfo& info) {
   out["numLabels"] = count(env, config.num_labels);
   out["parameters"] = count(env, info.parameters);
   out["configJson"] = info.config_json;
+  out["device"] = info.device;
   return out;
 }
 
@@ -290,6 +331,46 @@ Napi::Value from_metrics(Napi::Env env, const StepMetrics& metrics) {
   return out;
 }
 
+static Napi::Value from_cuda_info(Napi::Env env, const CudaInfo& info) {
+  Napi::Object out = Napi::Object::New(env);
+  out["built"] = info.built;
+  out["toolkit"] = info.toolkit;
+  out["architectures"] = info.architectures;
+  out["problem"] = info.problem;
+  out["gpus"] = array_of(env, info.gpus, [env](const GpuInfo& gpu) {
+    Napi::Object one = Napi::Object::New(env);
+    one["index"] = gpu.index;
+    one["name"] = gpu.name;
+    one["computeCapability"] = std::to_string(gpu.major) + "." + std::to_string(gpu.minor);
+    one["multiprocessors"] = gpu.multiprocessors;
+    one["memoryBytes"] = count(env, gpu.memory_bytes);
+    return one;
+  });
+  return out;
+}
+
+Napi::Value from_plan(Napi::Env env, const Plan& plan) {
+  Napi::Object out = Napi::Object::New(env);
+  out["parts"] = array_of(env, plan.parts, [env](const PlanPart& part) {
+    Napi::Object one = Napi::Object::New(env);
+    one["name"] = part.name;
+    one["bytes"] = count(env, part.bytes);
+    return one;
+  });
+  out["bytes"] = count(env, plan.bytes);
+  out["shortBytes"] = count(env, plan.short_bytes);
+  out["microBatchTokens"] = count(env, plan.micro_batch_tokens);
+  out["activationCheckpointing"] = plan.activation_checkpointing;
+  out["optimizerStates"] = plan.forms.states_8bit ? "8bit" : "float32";
+  out["masterWeights"] = plan.forms.split_masters ? "split" : "float32";
+  out["gradientDtype"] = plan.forms.bf16_gradients ? "bfloat16" : "float32";
+  out["decodeRows"] = count(env, plan.decode_rows);
+  out["kvPages"] = count(env, plan.kv_pages);
+  out["scoreBatchTokens"] = count(env, plan.score_batch_tokens);
+  out["headRows"] = count(env, plan.head_rows);
+  return out;
+}
+
 Napi::Value from_engine_info(Napi::Env env, const EngineInfo& info) {
   Napi::Object cpu = Napi::Object::New(env);
   cpu["model"] = info.cpu_model;
@@ -298,8 +379,7 @@ Napi::Value from_engine_info(Napi::Env env, const EngineInfo& info) {
   out["torch"] = info.torch;
   out["cpu"] = cpu;
   out["threads"] = info.threads;
-  out["cuda"] = info.cuda;
-  out["devices"] = strings(env, info.devices);
+  out["cuda"] = from_cuda_info(env, info.cuda);
   out["weightBytes"] = count(env, info.weight_bytes);
   return out;
 }

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "engine/engine.h"
+#include "engine/plan.h"
 
 namespace cream::binding {
 
@@ -18,6 +19,7 @@ GenerationRequest to_generation_request(const Napi::Value& value);
 ScoringRequest to_scoring_request(const Napi::Value& value);
 ClassificationRequest to_classification_request(const Napi::Value& value);
 TrainerParams to_trainer_params(const Napi::Value& value);
+PlanRequest to_plan_request(const Napi::Value& value);  // throws Error for a config that is none
 LoraParams to_lora_params(const Napi::Value& value);
 uint64_t to_key64(const Napi::Value& value, const char* name);  // bigint
 std::vector<PreferencePair> to_pairs(const Napi::Value& value);
@@ -31,6 +33,7 @@ Napi::Value from_streamed(Napi::Env env, const std::vector<StreamedToken>& token
 Napi::Value from_stats(Napi::Env env, const GenerationStats& stats);
 Napi::Value from_scoring_result(Napi::Env env, const ScoringResult& result);
 Napi::Value from_metrics(Napi::Env env, const StepMetrics& metrics);
+Napi::Value from_plan(Napi::Env env, const Plan& plan);
 Napi::Value from_engine_info(Napi::Env env, const EngineInfo& info);
 
 }  // namespace cream::binding

@@ -33,8 +33,9 @@ Napi::Value ModelHandle::load(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&] {
     const std::string path = info[0].As<Napi::String>();
     const DType dtype = to_dtype(info[1]);
+    const std::string device = info[2].As<Napi::String>();
     Engine* const engine = engine_.get();
-    return Job::start(info.Env(), engine_, [engine, path, dtype](Job& job) { engine->load(path, dtype, job.cancel()); },
+    return Job::start(info.Env(), engine_, [engine, path, dtype, device](Job& job) { engine->load(path, dtype, device, job.cancel()); },
                       [engine](Napi::Env env) { return from_info(env, engine->info()); });
   });
 }

@@ -5,15 +5,18 @@
 #include "engine/engine.h"
 
 #include <atomic>
+#include <cstdlib>
 #include <filesystem>
 #include <future>
 #include <unordered_map>
 
+#include "engine/plan.h"
 #include "engine/shared_model.h"
 #include "generate/generator.h"
 #include "score/classifier.h"
 #include "score/scorer.h"
 #include "support/allocator.h"
+#include "support/device.h"
 #include "support/file.h"
 #include "train/trainer.h"
 #include "weights/adapter.h"
@@ -24,6 +27,17 @@ namespace cream {
 namespace {
 
 at::ScalarType scalar_type(DType dtype) { return dtype == DType::float32 ? at::kFloat : at::kBFloat16; }
+
+// The same bits from the same input: ATen's CUDA ops take a fixed order only where they are asked to, cuBLAS where its workspace is fixed
+// and no sum is split in bf16. What ATen would add of its own, filling new memory, would hide nothing and cost a pass.
+void make_deterministic(at::Device device) {
+  if (!device.is_cuda()) return;
+  ::setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8", /*overwrite=*/0);
+  at::Context& context = at::globalContext();
+  context.setDeterministicAlgorithms(true, /*warn_only=*/false);
+  context.setDeterministicFillUninitializedMemory(false);
+  context.setAllowBF16ReductionCuBLAS(false);
+}
 
 // What a snapshot takes from its origin.
 struct Shared {
@@ -54,6 +68,7 @@ struct Engine::State {
   NamedTensors masters();
   NamedTensors base_masters();
   NamedTensors to_save(at::ScalarType dtype);
+  TrainerParams settled(TrainerParams params);
   // The trainer wrote: full weights are no rounding of the checkpoint any more.
   void changed() {
     if (!model->lora()) masters_source.clear();
@@ -128,7 +143,7 @@ NamedTensors Engine::State::base_masters() {
   const Transformer& transformer = model->transformer;
   for (const auto& [name, weight] : model->transformer.weights().parameters(transformer.config())) {
     const auto found = by_name.find(name);
-    if (found == by_name.end() || !at::equal(found->second->to(weight->scalar_type()), *weight)) {
+    if (found == by_name.end() || !at::equal(found->second->to(weight->scalar_type()).to(weight->device()), *weight)) {
       throw Error(ErrorCode::invalid_file, masters_source + " changed since the model was loaded from it (parameter " + name +
                                                "); load the model again before training it.");
     }
@@ -168,10 +183,13 @@ std::shared_ptr<Engine> Engine::snapshot(bool adapter) {
   return child;
 }
 
-void Engine::load(const std::string& path, DType dtype, const Cancel& cancel) {
+void Engine::load(const std::string& path, DType dtype, const std::string& device, const Cancel& cancel) {
   cancel.check();
+  const at::Device place = parse_device(device);  // before a file of many gigabytes is read for a GPU that is not there
+  info_.device = place.str();
+  make_deterministic(place);
   const at::NoGradGuard no_grad;
-  LoadedWeights loaded = load_weights(path, scalar_type(dtype), cancel);
+  LoadedWeights loaded = load_weights(path, scalar_type(dtype), cancel, place);
   Weights weights = weights_from(loaded.config, std::move(loaded.tensors));
   info_.dtype = dtype;
   info_.config = loaded.config;
@@ -200,7 +218,7 @@ ScoringResult Engine::score(const ScoringRequest& request, const OnProgress& on_
 
 std::vector<float> Engine::logits(const Tokens& tokens) {
   const at::NoGradGuard no_grad;
-  const Tensor logits = sequence_logits(state_->causal("[logits]"), tokens).contiguous();  // [tokens, vocab] fp32
+  const Tensor logits = sequence_logits(state_->causal("[logits]"), tokens).cpu().contiguous();  // [tokens, vocab] fp32
   const float* values = logits.const_data_ptr<float>();
   return {values, values + logits.numel()};
 }
@@ -272,12 +290,38 @@ void Engine::merge_adapter() {
   state_->masters_source.clear();
 }
 
+// Fills in what was left open: on a GPU from the plan, elsewhere what is fast on a CPU.
+TrainerParams Engine::State::settled(TrainerParams params) {
+  const Tensor& weight = model->transformer.weights().embedding.weight;
+  PlanRequest request;
+  if (weight.is_cuda())
+    for (const GpuInfo& gpu : cuda_info().gpus)
+      if (gpu.index == weight.device().index()) request.device_bytes = gpu.memory_bytes;
+  if (request.device_bytes > 0) {
+    request.config = model->transformer.config();
+    request.dtype = weight.scalar_type() == at::kFloat ? DType::float32 : DType::bfloat16;
+    request.lora = model->lora();
+    if (params.micro_batch_tokens > 0) request.micro_batch_tokens = params.micro_batch_tokens;
+    request.activation_checkpointing = params.activation_checkpointing;
+    request.forms = params.optimizer.forms;
+    // Models that live beside this one are on the device too.
+    const uint64_t live = live_weight_bytes(), own = model->base_bytes();
+    request.device_bytes -= std::min(request.device_bytes, live > own ? live - own : 0);
+    const Plan plan = plan_memory(request);
+    params.micro_batch_tokens = plan.micro_batch_tokens;
+    params.activation_checkpointing = plan.activation_checkpointing;
+  }
+  if (params.micro_batch_tokens == 0) params.micro_batch_tokens = TrainerParams().micro_batch_tokens;
+  params.activation_checkpointing = params.activation_checkpointing.value_or(false);
+  return params;
+}
+
 uint64_t Engine::start_trainer(const TrainerParams& params) {
   State& state = *state_;
   state.causal("[trainer]");
   if (state.trainer) throw Error(ErrorCode::invalid_argument, "[trainer] this model has a trainer already; dispose of it before asking for another.");
   Transformer& transformer = state.own();
-  state.trainer = std::make_unique<Trainer>(transformer, params, state.masters());
+  state.trainer = std::make_unique<Trainer>(transformer, state.settled(params), state.masters());
   return ++state.trainer_number;
 }
 

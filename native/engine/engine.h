@@ -14,6 +14,7 @@
 
 #include "engine/worker.h"
 #include "model/config.h"
+#include "support/cuda_info.h"
 #include "support/types.h"
 
 namespace cream {
@@ -23,6 +24,7 @@ struct ModelInfo {
   std::string config_json;  // a config.json for this model, for sources that bring none (GGUF)
   uint64_t parameters = 0;  // numbers stored, a tied head counted once
   DType dtype = DType::bfloat16;
+  std::string device = "cpu";  // where its weights are, "cuda:0" for "cuda"
 };
 
 class Engine {
@@ -45,7 +47,8 @@ class Engine {
   const ModelInfo& info() const { return info_; }
 
   // --- On the worker -------------------------------------------------------------------------------------------------
-  void load(const std::string& path, DType dtype, const Cancel& cancel);
+  // device: a name of parse_device (support/device.h).
+  void load(const std::string& path, DType dtype, const std::string& device, const Cancel& cancel);
   // Frees weights and trainer, and gives the memory back to the system.
   void unload();
 
@@ -92,8 +95,7 @@ struct EngineInfo {
   std::string cpu_model;
   std::vector<std::string> cpu_features;  // those the kernels look for, e.g. "avx512_bf16"
   int threads = 0;
-  bool cuda = false;
-  std::vector<std::string> devices;
+  CudaInfo cuda;
   uint64_t weight_bytes = 0;  // of all models that live, shared storage counted once
 };
 EngineInfo engine_info();
@@ -103,8 +105,8 @@ EngineInfo engine_info();
 struct GemmShape {
   int64_t m = 0, k = 0, n = 0;
 };
-double benchmark_gemm(const GemmShape& shape, DType dtype, int64_t repeats);
-double benchmark_copy(int64_t bytes, int64_t repeats);
+double benchmark_gemm(const GemmShape& shape, DType dtype, const std::string& device, int64_t repeats);
+double benchmark_copy(int64_t bytes, const std::string& device, int64_t repeats);
 
 // All metadata of a GGUF file as one JSON object. Reads the header only.
 std::string read_gguf_metadata(const std::string& path);

@@ -44,8 +44,7 @@ EngineInfo engine_info() {
   info.cpu_model = cpu_model();
   info.cpu_features = cpu_features();
   info.threads = threads();
-  info.cuda = at::hasCUDA();
-  info.devices = {"cpu"};
+  info.cuda = cuda_info();
   info.weight_bytes = live_weight_bytes();
   return info;
 }

@@ -68,6 +68,7 @@ std::shared_ptr<SharedModel> SharedModel::with_adapter(const LoraParams& params,
   const at::NoGradGuard no_grad;
   std::shared_ptr<SharedModel> made = without_adapter();
   Weights& weights = made->transformer.weights();
+  for (auto& [name, tensor] : masters) tensor = tensor.to(transformer.device());
   attach_adapter(weights, made->transformer.config(), params, masters);
   made->masters_ = std::move(masters);
   made->adapter_ = std::make_shared<LiveBytes>(adapter_bytes(weights, made->masters_));

@@ -15,6 +15,7 @@ class LiveBytes {
  public:
   explicit LiveBytes(uint64_t bytes);
   ~LiveBytes();
+  uint64_t bytes() const { return bytes_; }
   LiveBytes(const LiveBytes&) = delete;
   LiveBytes& operator=(const LiveBytes&) = delete;
 
@@ -36,6 +37,7 @@ class SharedModel {
   std::shared_ptr<SharedModel> with_adapter(const LoraParams& params, AdapterTensors masters) const;
   std::shared_ptr<SharedModel> without_adapter() const;
 
+  uint64_t base_bytes() const { return base_->bytes(); }
   bool shares_base() const { return base_.use_count() > 1; }
   const std::optional<LoraParams>& lora() const { return transformer.weights().lora; }
   // fp32 values of the adapter's parameters; an fp32 model's adapter is these very tensors.

@@ -5,20 +5,24 @@
 #include <utility>
 
 #include "ops/softcap/op.h"
+#include "support/device.h"
 
 namespace cream {
 
 HeadChunk::HeadChunk(Tensor hidden, const Linear& head, Tensor targets)
     : hidden_(std::move(hidden)), targets_(std::move(targets)), head_(head) {
-  logits_ = ops::linear_f32(hidden_, head_).contiguous();
-  token_ = ops::token_logprob(logits_, targets_);
+  // On a device the kernels cap as they read; the logits are those before the cap.
+  const bool later = on_device(hidden_) && head_.softcap > 0;
+  cap_ = later ? head_.softcap : 0;
+  logits_ = (later ? ops::linear_f32(hidden_, Linear{.weight = head_.weight}) : ops::linear_f32(hidden_, head_)).contiguous();
+  token_ = ops::token_logprob(logits_, targets_, cap_);
 }
 
 Tensor HeadChunk::backward(const Tensor& coefficient, Tensor& head_gradient) {
   const auto dtype = hidden_.scalar_type();
-  const Tensor slope = head_.softcap != 0 ? ops::softcap_slope(logits_, head_.softcap) : Tensor();  // [n, vocab]; before the logits are used up
+  const Tensor slope = head_.softcap != 0 && cap_ == 0 ? ops::softcap_slope(logits_, head_.softcap) : Tensor();  // [n, vocab]; before the logits are used up
   Tensor d_logits = ops::token_logprob_gradient(std::exchange(logits_, {}), token_.logsumexp, targets_, coefficient,
-                                                slope.defined() ? at::kFloat : dtype);  // [n, vocab]
+                                                slope.defined() ? at::kFloat : dtype, cap_);  // [n, vocab]
   if (slope.defined()) d_logits = d_logits.mul_(slope).to(dtype);
   if (head_gradient.defined()) ops::add_linear_weight_gradient(head_gradient, d_logits, hidden_);  // else the head is frozen
   return ops::linear_input_gradient(d_logits, head_.weight);

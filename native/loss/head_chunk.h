@@ -22,6 +22,7 @@ class HeadChunk {
   Tensor hidden_, targets_, logits_;
   const Linear& head_;
   ops::TokenLogprob token_;
+  double cap_ = 0;  // that logits_ still lack
 };
 
 }  // namespace cream

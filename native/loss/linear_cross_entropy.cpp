@@ -9,13 +9,15 @@ HeadGradient linear_cross_entropy(const Tensor& hidden, const Linear& head, cons
                                   Tensor& head_gradient, int64_t chunk_rows) {
   const at::NoGradGuard no_grad;
   HeadGradient result{0, at::empty_like(hidden)};
+  Tensor loss = at::zeros({}, row_weights.options().dtype(at::kDouble));  // read once: on a device that waits
   for (int64_t begin = 0; begin < hidden.size(0); begin += chunk_rows) {
     const int64_t rows = std::min(chunk_rows, hidden.size(0) - begin);
     HeadChunk chunk(hidden.narrow(0, begin, rows), head, targets.narrow(0, begin, rows));
     const Tensor weights = row_weights.narrow(0, begin, rows);
-    result.loss -= at::dot(weights.to(at::kDouble), chunk.logprob().to(at::kDouble)).item<double>();
+    loss.sub_(at::dot(weights.to(at::kDouble), chunk.logprob().to(at::kDouble)));
     result.d_hidden.narrow(0, begin, rows).copy_(chunk.backward(weights.neg(), head_gradient));
   }
+  result.loss = loss.item<double>();
   return result;
 }
 

@@ -132,11 +132,12 @@ void attach_adapter(Weights& weights, const ModelConfig& config, const LoraParam
   if (weights.lora) throw Error(ErrorCode::internal, "[lora] the weights carry an adapter already.");
   const std::unordered_map<std::string, Tensor> by_name(tensors.begin(), tensors.end());
   const at::ScalarType dtype = weights.embedding.weight.scalar_type();
+  const at::Device device = weights.embedding.weight.device();
   const auto value = [&](const std::string& name, std::vector<int64_t> shape) {
     const Tensor* tensor = find(by_name, name);
     if (tensor == nullptr || tensor->sizes() != at::IntArrayRef(shape))
       throw Error(ErrorCode::internal, "[lora] the parameter " + name + " is missing or has a wrong shape.");
-    return tensor->to(dtype).contiguous();
+    return tensor->to(device, dtype).contiguous();
   };
   const std::vector<LoraModule> modules = targeted(config, params);
   for (size_t i = 0; i < weights.layers.size(); ++i) {
@@ -178,7 +179,7 @@ void merge_adapter(Weights& weights, const ModelConfig& config, const AdapterTen
   const std::unordered_map<std::string, Tensor> by_name(masters.begin(), masters.end());
   const auto wide = [&](const std::string& name, const Tensor& own) {
     const Tensor* master = find(by_name, name);
-    return master != nullptr ? *master : own.to(at::kFloat);
+    return master != nullptr ? master->to(own.device()) : own.to(at::kFloat);
   };
   std::unordered_map<const Tensor*, std::string> names;  // of the matrices
   for (const auto& [name, tensor] : weights.parameters(config)) names.emplace(tensor, name);

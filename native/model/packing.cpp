@@ -27,13 +27,13 @@ void PackedBatch::add_completion(int32_t prompt_segment, const Tokens& tokens) {
   prediction_offsets_.push_back(predictions());
 }
 
-static Tensor as_tensor(const std::vector<int64_t>& values) {
-  return at::tensor(at::ArrayRef<int64_t>(values), at::kLong);
+static Tensor as_tensor(const std::vector<int64_t>& values, at::Device device) {
+  return at::tensor(at::ArrayRef<int64_t>(values), at::TensorOptions().dtype(at::kLong).device(device));
 }
 
-Rows PackedBatch::as_rows() const { return {as_tensor(tokens_), as_tensor(positions_)}; }
-Tensor PackedBatch::prediction_rows() const { return as_tensor(prediction_rows_); }
-Tensor PackedBatch::targets() const { return as_tensor(targets_); }
+Rows PackedBatch::as_rows(at::Device device) const { return {as_tensor(tokens_, device), as_tensor(positions_, device)}; }
+Tensor PackedBatch::prediction_rows(at::Device device) const { return as_tensor(prediction_rows_, device); }
+Tensor PackedBatch::targets(at::Device device) const { return as_tensor(targets_, device); }
 
 int64_t packed_rows(const Tokens& prompt, const std::vector<const Tokens*>& completions) {
   int64_t rows = static_cast<int64_t>(prompt.size());

@@ -13,8 +13,13 @@
 namespace cream {
 
 Transformer::Transformer(ModelConfig config, Weights weights)
-    : config_(std::move(config)), weights_(std::move(weights)), rope_(make_rope_table(config_.rope, config_, config_.context())) {
-  if (config_.local_rope) local_rope_ = make_rope_table(*config_.local_rope, config_, config_.context());
+    : config_(std::move(config)), weights_(std::move(weights)) {
+  const auto table = [&](const RopeConfig& rope) {
+    const RopeTable made = make_rope_table(rope, config_, config_.context());  // the same numbers on every device
+    return RopeTable{made.cos.to(device()), made.sin.to(device())};
+  };
+  rope_ = table(config_.rope);
+  if (config_.local_rope) local_rope_ = table(*config_.local_rope);
   for (int64_t i = 0; i < config_.num_layers; ++i) {
     // A window that holds the whole context hides nothing.
     const bool slides = config_.layer(i).sliding && config_.sliding_window < config_.context();
@@ -23,6 +28,7 @@ Transformer::Transformer(ModelConfig config, Weights weights)
 }
 
 at::ScalarType Transformer::dtype() const { return weights_.embedding.weight.scalar_type(); }
+at::Device Transformer::device() const { return weights_.embedding.weight.device(); }
 
 Tensor Transformer::forward(const Rows& rows, Attention& attention) const {
   const RotaryRows rotary = this->rotary(rows.positions);

@@ -90,6 +90,7 @@ class Transformer {
   Weights& weights() { return weights_; }
   const Weights& weights() const { return weights_; }
   at::ScalarType dtype() const;
+  at::Device device() const;  // the weights'; every tensor that goes in is there
 
   Tensor embed(const Tensor& tokens) const;  // [tokens] → [tokens, hidden]
   // One block: x [tokens, hidden] → [tokens, hidden].

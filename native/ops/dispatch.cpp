@@ -1,23 +1,30 @@
 #include "ops/dispatch.h"
 
+#include <algorithm>
 #include <array>
+#include <atomic>
 
 namespace cream::ops {
 namespace {
-std::atomic<int> plain_scopes{0};
-std::array<std::atomic<uint64_t>, static_cast<size_t>(Op::count)> runs{};
+
+std::atomic<Level> most{Level::avx512_bf16};
+std::array<std::array<std::atomic<uint64_t>, 4>, static_cast<size_t>(Op::count)> runs{};
 
 CpuFeatures detect() {
   CpuFeatures features;
 #if defined(__x86_64__) && defined(__GNUC__)
-  // libgcc's table also asks the operating system whether it saves the 512-bit registers.
+  // libgcc's table also asks the operating system whether it saves the wide registers.
   __builtin_cpu_init();
-  features.avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-                    __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("fma");
+  features.avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
+  features.avx512 = features.avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+                    __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
   features.avx512_bf16 = features.avx512 && __builtin_cpu_supports("avx512bf16");
 #endif
   return features;
 }
+
+std::atomic<uint64_t>& runs_of(Op op) { return runs[static_cast<size_t>(op)][static_cast<size_t>(level())]; }
+
 }  // namespace
 
 const CpuFeatures& cpu_features() {
@@ -25,12 +32,32 @@ const CpuFeatures& cpu_features() {
   return features;
 }
 
-bool fast_path() { return cpu_features().avx512_bf16 && plain_scopes.load(std::memory_order_relaxed) == 0; }
+Level cpu_level() {
+  const CpuFeatures& cpu = cpu_features();
+  return cpu.avx512_bf16 ? Level::avx512_bf16 : cpu.avx512 ? Level::avx512 : cpu.avx2 ? Level::avx2 : Level::plain;
+}
 
-ForcePlain::ForcePlain() { plain_scopes.fetch_add(1); }
-ForcePlain::~ForcePlain() { plain_scopes.fetch_sub(1); }
+Level level() { return std::min(cpu_level(), most.load(std::memory_order_relaxed)); }
+bool plain_forced() { return most.load(std::memory_order_relaxed) == Level::plain; }
 
-uint64_t fast_runs(Op op) { return runs[static_cast<size_t>(op)].load(std::memory_order_relaxed); }
-void count_fast_run(Op op) { runs[static_cast<size_t>(op)].fetch_add(1, std::memory_order_relaxed); }
+const char* level_name(Level level) {
+  constexpr const char* names[] = {"plain ATen", "AVX2", "AVX-512", "AVX-512 BF16"};
+  return names[static_cast<size_t>(level)];
+}
+
+const char* level_loss(Level level) {
+  constexpr const char* losses[] = {
+      "This CPU has no AVX2: every op is plain ATen, many times slower, and a sampled token's log-prob differs from its score by rounding.",
+      "This CPU has no AVX-512: bf16 is widened and multiplied in fp32, eight at a time.",
+      "This CPU has no AVX-512 BF16: bf16 is widened and multiplied in fp32, at half the speed or less.",
+      ""};
+  return losses[static_cast<size_t>(level)];
+}
+
+ForceLevel::ForceLevel(Level wanted) : before_(most.load()) { most = std::min(before_, wanted); }
+ForceLevel::~ForceLevel() { most = before_; }
+
+uint64_t fast_runs(Op op) { return runs_of(op).load(std::memory_order_relaxed); }
+void count_fast_run(Op op) { runs_of(op).fetch_add(1, std::memory_order_relaxed); }
 
 }  // namespace cream::ops

@@ -1,34 +1,60 @@
-// Which kernel runs: decided at run time from the CPU, switched off by tests, and counted so that a test can tell
+// Which kernel runs: decided at run time from the CPU, lowered by tests, and counted so that a test can tell
 // "the fast kernel agreed" from "the fast kernel never ran".
 #pragma once
 
-#include <atomic>
 #include <cstdint>
+
+#include "ops/level.h"
 
 namespace cream::ops {
 
 struct CpuFeatures {
-  bool avx512 = false;       // F, BW, VL, DQ: what *_avx512.cpp is compiled for, bf16 dot products aside
+  bool avx2 = false;         // and FMA, F16C
+  bool avx512 = false;       // F, BW, VL, DQ
   bool avx512_bf16 = false;  // and VDPBF16PS
 };
 
 const CpuFeatures& cpu_features();  // asked once
+Level cpu_level();                  // the best that this CPU has
+Level level();                      // what the kernels run at: that, or less where a test asks for it
 
-// True where the kernels of *_avx512.cpp may run: they use both features, so one switch serves all ops.
-bool fast_path();
+// "AVX2", as people write it; and what a machine of this level lacks, in one sentence, empty for the best.
+const char* level_name(Level level);
+const char* level_loss(Level level);
 
-// While one of these lives, every op takes its plain path, in all threads.
-class ForcePlain {
+inline bool fast_path() { return level() != Level::plain; }  // there are kernels
+bool plain_forced();  // a test asks for the plain paths, on devices too
+
+// While one of these lives, every op runs at this level or below, in all threads.
+class ForceLevel {
  public:
-  ForcePlain();
-  ~ForcePlain();
-  ForcePlain(const ForcePlain&) = delete;
-  ForcePlain& operator=(const ForcePlain&) = delete;
+  explicit ForceLevel(Level most);
+  ~ForceLevel();
+  ForceLevel(const ForceLevel&) = delete;
+  ForceLevel& operator=(const ForceLevel&) = delete;
+
+ private:
+  Level before_;
 };
+struct ForcePlain : ForceLevel {
+  ForcePlain() : ForceLevel(Level::plain) {}
+};
+
+// f.operator()<L>() for the level in force, which is not plain.
+template <class F>
+void at_level(F&& f) {
+#if defined(__x86_64__)
+  switch (level()) {
+    case Level::avx512_bf16: return f.template operator()<Level::avx512_bf16>();
+    case Level::avx512: return f.template operator()<Level::avx512>();
+    default: return f.template operator()<Level::avx2>();
+  }
+#endif
+}
 
 enum class Op { linear, linear_f32, linear_gradient, rms_norm, rope, swiglu, packed_attention, packed_attention_gradient, decode_attention, sample, linear_logprob, token_logprob, softcap, adamw, count };
 
-// How often the fast kernel of `op` has run in this process.
+// How often the kernel of `op` has run in this process at the level in force.
 uint64_t fast_runs(Op op);
 void count_fast_run(Op op);
 

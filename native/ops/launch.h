@@ -4,6 +4,7 @@
 #include <initializer_list>
 
 #include "ops/dispatch.h"
+#include "support/device.h"
 #include "support/parallel.h"
 #include "support/torch.h"
 
@@ -22,11 +23,29 @@ inline bool fast_inputs(const Tensor& x, std::initializer_list<Tensor> others = 
   return fast_dtype(x) && std::all_of(others.begin(), others.end(), alike) && !wants_gradient({x}) && !wants_gradient(others);
 }
 
-// f(uint16_t{}) for bf16, f(float{}) for fp32: the kernels' names for the two.
+// bf16 or fp32 where the kernels of *.cu run.
+inline bool device_dtype(const Tensor& x) {
+  return on_device(x) && !plain_forced() && (x.scalar_type() == at::kBFloat16 || x.scalar_type() == at::kFloat);
+}
+// Where the kernels have one pointer for it: null for a tensor that is not there.
+template <class T>
+T* writable(const Tensor& x) {
+  return x.defined() ? static_cast<T*>(x.mutable_data_ptr()) : nullptr;
+}
+
+// f(uint16_t{}) for bf16, f(float{}) for fp32: what the kernels of *.cu call the two.
 template <class F>
-void by_type(const Tensor& x, F&& f) {
+void by_element(const Tensor& x, F&& f) {
   if (x.scalar_type() == at::kBFloat16) f(uint16_t{});
   else f(float{});
+}
+// f.operator()<L, T>() for the level in force and x's type: uint16_t for bf16, float for fp32, the kernels' names for the two.
+template <class F>
+void by_type(const Tensor& x, F&& f) {
+  at_level([&]<Level L>() {
+    if (x.scalar_type() == at::kBFloat16) f.template operator()<L, uint16_t>();
+    else f.template operator()<L, float>();
+  });
 }
 template <class T>
 const T* data(const Tensor& x) {

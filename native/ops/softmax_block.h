@@ -5,6 +5,8 @@
 #include <cmath>
 #include <cstdint>
 
+#include "ops/level.h"
+
 namespace cream::ops {
 
 inline constexpr int64_t softmax_block = 1024;  // columns; a whole number of packed panels
@@ -14,7 +16,8 @@ struct BlockSum {
   float max, sum;  // of one block: max, Σ exp(x − max)
 };
 
-BlockSum block_sum_avx512(const float* x, int64_t n);  // n ≤ softmax_block values
+template <Level L>
+BlockSum block_sum(const float* x, int64_t n);  // n ≤ softmax_block values
 
 // Merged in rising block order, in double.
 inline double log_sum_exp(const BlockSum* blocks, int64_t count) {

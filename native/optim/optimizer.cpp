@@ -1,24 +1,70 @@
 // One optimizer step: global norm, clipping factor, AdamW over every entry in order.
 #include "optim/optimizer.h"
 
-#include "ops/adamw/op.h"
+#include "ops/adamw/kernel.h"
 #include "optim/schedule.h"
 
 namespace cream {
 namespace {
 
-Tensor master_of(const NamedTensor& weight, const std::vector<NamedTensor>& masters) {
+// The fp32 value to start from: given, or the weight's own.
+Tensor first_master(const NamedTensor& weight, const std::vector<NamedTensor>& masters) {
   for (const auto& [name, value] : masters) {
     if (name != weight.first) continue;
     if (value.scalar_type() != at::kFloat || value.sizes() != weight.second.sizes())
       throw Error(ErrorCode::invalid_argument, "[optimizer] master weight '" + name +
                                                    "' must be float32 and of the model's shape; load it from the checkpoint this model came from.");
-    return value.contiguous();
+    return value.to(weight.second.device()).contiguous();
   }
-  return weight.second.scalar_type() == at::kFloat ? weight.second : weight.second.to(at::kFloat);
+  return weight.second.to(at::kFloat);
+}
+
+// Small parameters keep full forms: they take nothing, and norms move by little. So does the gradient of the embedding, where a
+// token's many rows are added one by one.
+OptimizerForms forms_of(const std::string& name, bool matrix, bool half, const OptimizerForms& wanted) {
+  return {matrix && wanted.states_8bit, matrix && half && wanted.split_masters, matrix && half && wanted.bf16_gradients && name != "embedding"};
+}
+
+int64_t state_blocks(int64_t n) { return (n + ops::kStateBlock - 1) / ops::kStateBlock; }
+
+OptimizerEntry entry_of(const NamedTensor& named, const OptimizerForms& wanted, const std::vector<NamedTensor>& masters) {
+  const auto& [name, weight] = named;
+  const bool matrix = weight.dim() > 1, half = weight.scalar_type() == at::kBFloat16;
+  const OptimizerForms forms = forms_of(name, matrix, half, wanted);
+  const auto zeros = [&](at::IntArrayRef shape, at::ScalarType type) { return at::zeros(shape, weight.options().dtype(type)); };
+  OptimizerEntry entry;
+  entry.name = name;
+  entry.decay = matrix;
+  entry.weight = weight;
+  if (!half) {
+    entry.master = weight;
+  } else if (forms.split_masters) {
+    entry.remainder = zeros(weight.sizes(), at::kShort);
+    ops::set_master(entry, first_master(named, masters));
+  } else {
+    entry.master = first_master(named, masters);
+  }
+  entry.m = zeros(weight.sizes(), forms.states_8bit ? at::kByte : at::kFloat);
+  entry.v = at::zeros_like(entry.m);
+  if (forms.states_8bit) {
+    entry.m_scale = zeros({state_blocks(weight.numel())}, at::kFloat);
+    entry.v_scale = at::zeros_like(entry.m_scale);
+  }
+  entry.gradient = zeros(weight.sizes(), forms.bf16_gradients ? at::kBFloat16 : at::kFloat);
+  return entry;
 }
 
 }  // namespace
+
+OptimizerBytes optimizer_bytes(const std::string& name, const std::vector<int64_t>& shape, bool half, const OptimizerForms& wanted) {
+  int64_t n = 1;
+  for (const int64_t size : shape) n *= size;
+  const OptimizerForms forms = forms_of(name, shape.size() > 1, half, wanted);
+  const int64_t masters = !half ? 0 : forms.split_masters ? 2 * n : 4 * n;
+  const int64_t states = forms.states_8bit ? 2 * n + 8 * state_blocks(n) : 8 * n;
+  const int64_t gradients = forms.bf16_gradients ? 2 * n : 4 * n;
+  return {static_cast<uint64_t>(masters), static_cast<uint64_t>(states), static_cast<uint64_t>(gradients)};
+}
 
 Optimizer::Optimizer(const std::vector<NamedTensor>& weights, OptimizerParams params, const std::vector<NamedTensor>& masters)
     : params_(params) {
@@ -27,12 +73,7 @@ Optimizer::Optimizer(const std::vector<NamedTensor>& weights, OptimizerParams pa
     if (std::none_of(weights.begin(), weights.end(), [&name = name](const auto& weight) { return weight.first == name; }))
       throw Error(ErrorCode::invalid_argument, "[optimizer] master weight '" + name +
                                                    "' is not a parameter of this model; load it from the checkpoint this model came from.");
-  for (const NamedTensor& named : weights) {
-    const Tensor& weight = named.second;
-    const Tensor master = weight.scalar_type() == at::kFloat ? weight : master_of(named, masters);
-    const auto zeros = [&] { return at::zeros(weight.sizes(), weight.options().dtype(at::kFloat)); };
-    entries_.push_back({named.first, weight, master, zeros(), zeros(), zeros(), weight.dim() > 1});
-  }
+  for (const NamedTensor& named : weights) entries_.push_back(entry_of(named, params.forms, masters));
 }
 
 OptimizerEntry& Optimizer::entry(const std::string& name) {
@@ -43,9 +84,9 @@ OptimizerEntry& Optimizer::entry(const std::string& name) {
 
 Optimizer::Applied Optimizer::step() {
   const at::NoGradGuard no_grad;
-  double squares = 0;
-  for (const OptimizerEntry& entry : entries_) squares += ops::sum_of_squares(entry.gradient);
-  const double norm = std::sqrt(squares);
+  std::vector<Tensor> gradients;
+  for (const OptimizerEntry& entry : entries_) gradients.push_back(entry.gradient);
+  const double norm = std::sqrt(ops::sum_of_squares(gradients));
   if (!std::isfinite(norm))
     throw Error(ErrorCode::non_finite, "[optimizer] the gradient of step " + std::to_string(step_ + 1) +
                                            " is not finite, and nothing was changed; lower the learning rate, or look for damaged weights.");
@@ -60,7 +101,7 @@ Optimizer::Applied Optimizer::step() {
   if (params_.max_grad_norm > 0) update.gradient_scale = std::min(1.0, params_.max_grad_norm / (norm + 1e-6));
   for (OptimizerEntry& entry : entries_) {
     update.weight_decay = entry.decay ? params_.weight_decay : 0;
-    ops::adamw(entry.master, entry.m, entry.v, entry.gradient, entry.weight, update);
+    ops::adamw(entry, update);
   }
   zero_gradients();
   ++step_;
@@ -74,7 +115,7 @@ void Optimizer::zero_gradients() {
 void Optimizer::rewrite_weights() {
   const at::NoGradGuard no_grad;
   for (OptimizerEntry& entry : entries_)
-    if (!entry.weight.is_same(entry.master)) entry.weight.copy_(entry.master);
+    if (entry.master.defined() && !entry.weight.is_same(entry.master)) entry.weight.copy_(entry.master);
 }
 
 }  // namespace cream

@@ -22,8 +22,9 @@ void append_logits(const Transformer& model, const PackedBatch& batch, std::vect
   std::vector<int64_t> last;
   for (const Segment& segment : batch.segments()) last.push_back(segment.start + segment.length - 1);
   PackedAttention attention(batch.segments());
-  const Tensor hidden = model.forward(batch.as_rows(), attention).index_select(0, at::tensor(at::ArrayRef<int64_t>(last), at::kLong));
-  const Tensor rows = ops::linear_f32(hidden, model.weights().head).contiguous();  // [sequences, labels]
+  const Tensor index = at::tensor(at::ArrayRef<int64_t>(last), at::TensorOptions().dtype(at::kLong).device(model.device()));
+  const Tensor hidden = model.forward(batch.as_rows(model.device()), attention).index_select(0, index);
+  const Tensor rows = ops::linear_f32(hidden, model.weights().head).cpu().contiguous();  // [sequences, labels]
   const float* values = rows.const_data_ptr<float>();
   logits.insert(logits.end(), values, values + rows.numel());
 }

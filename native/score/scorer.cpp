@@ -54,8 +54,8 @@ std::vector<PackedBatch> cut_batches(const ScoringRequest& request) {
 
 Tensor token_logprobs(const Transformer& model, const PackedBatch& batch) {
   PackedAttention attention(batch.segments());
-  const Tensor hidden = model.forward(batch.as_rows(), attention);  // [rows, hidden]
-  return ops::linear_logprob(hidden.index_select(0, batch.prediction_rows()), model.weights().head, batch.targets());
+  const Tensor hidden = model.forward(batch.as_rows(model.device()), attention);  // [rows, hidden]
+  return ops::linear_logprob(hidden.index_select(0, batch.prediction_rows(model.device())), model.weights().head, batch.targets(model.device()));
 }
 
 }  // namespace
@@ -72,7 +72,7 @@ ScoringResult score(const Transformer& model, const ScoringRequest& request, con
   result.offsets.push_back(0);
   for (const PackedBatch& batch : batches) {
     cancel.check();
-    const Tensor logprobs = token_logprobs(model, batch).contiguous();  // [predictions] fp32
+    const Tensor logprobs = token_logprobs(model, batch).cpu().contiguous();  // [predictions] fp32
     const float* values = logprobs.const_data_ptr<float>();
     const auto& offsets = batch.prediction_offsets();
     for (size_t c = 0; c + 1 < offsets.size(); ++c) {
@@ -97,7 +97,7 @@ Tensor sequence_logits(const Transformer& model, const Tokens& tokens) {
   PackedBatch batch;
   batch.add_prompt(tokens);
   PackedAttention attention(batch.segments());
-  return ops::linear_f32(model.forward(batch.as_rows(), attention), model.weights().head);
+  return ops::linear_f32(model.forward(batch.as_rows(model.device()), attention), model.weights().head);
 }
 
 }  // namespace cream

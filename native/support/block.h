@@ -5,12 +5,14 @@
 //   index()                     which block of the grid
 //   each(n, f)                  f(i) for i in 0 … n, thread t doing t, t + threads, …; nothing is promised on the order
 //   reduce(n, identity, f, op)  op over f(i) for i in 0 … n; the same tree on both sides, so equal bits where f and op give equal bits
+//   keep<T>(n, initial)         a T for each piece of work of `each(n, …)`, n ≤ threads; it lives from one `each` to the next, in registers
 //   shared<T>()                 the block's scratch memory, its size chosen at the launch
 //   sync()                      what was written before is seen by all threads behind it
 //
 // A value computed outside `each` and `reduce` is the same in every thread; code there must not write.
 #pragma once
 
+#include <cassert>
 #include <cstdint>
 #include <initializer_list>
 #include <vector>
@@ -54,6 +56,12 @@ class HostBlock {
   template <class F>
   void each(int64_t n, const F& f) const {
     for (int64_t i = 0; i < n; ++i) f(i);
+  }
+
+  template <class T>
+  std::vector<T> keep(int64_t n, const T& initial) const {
+    assert(n <= threads_);
+    return std::vector<T>(static_cast<size_t>(n), initial);
   }
 
   template <class T, class F, class Op>

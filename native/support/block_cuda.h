@@ -13,6 +13,13 @@ int launch(const Kernel& kernel, const Grid& grid, void* stream) {
   return 0;
 }
 #else
+// What HostBlock keeps as a vector: here each thread has the one that is its own.
+template <class T>
+struct Kept {
+  T value;
+  __device__ T& operator[](int64_t) { return value; }
+};
+
 class DeviceBlock {
  public:
   __device__ int64_t index() const { return blockIdx.x; }
@@ -26,6 +33,11 @@ class DeviceBlock {
   template <class F>
   __device__ void each(int64_t n, const F& f) const {
     for (int64_t i = threadIdx.x; i < n; i += blockDim.x) f(i);
+  }
+
+  template <class T>
+  __device__ Kept<T> keep(int64_t n, const T& initial) const {
+    return {initial};
   }
 
   template <class T, class F, class Op>

@@ -3,10 +3,9 @@
 // and so run all that a GPU would run but the launch itself.
 #pragma once
 
-#include <cstdint>
 #include <string>
-#include <vector>
 
+#include "support/cuda_info.h"
 #include "support/torch.h"
 
 namespace cream {
@@ -20,24 +19,13 @@ void* stream_of(const Tensor& x);
 // Throws Error{internal}, or {out_of_memory}, that names the kernel where a launcher of *.cu returned a CUDA error number.
 void check_launch(int error, const char* kernel);
 
-struct GpuInfo {
-  int index = 0;
-  std::string name;                        // "NVIDIA H100 80GB HBM3"
-  int major = 0, minor = 0;                // compute capability
-  int multiprocessors = 0;
-  uint64_t memory_bytes = 0, free_bytes = 0;
-};
-
-struct CudaInfo {
-  bool built = false;              // the addon has the kernels of *.cu, compiled by nvcc
-  std::string toolkit;             // its version, "13.0"; empty where built is false
-  std::string architectures;       // what the kernels were compiled for, "sm_80, sm_90, PTX 9.0"
-  std::string problem;             // why no GPU can be used, one sentence; empty where one can
-  std::vector<GpuInfo> gpus;
-};
-const CudaInfo& cuda_info();  // asked once
-
 // "cpu", "cuda", "cuda:1" → a device that is there; else Error{invalid_argument | unsupported} that says what is and what to do.
 at::Device parse_device(const std::string& name);
+
+// Returns when all work given to the device is done; at once on the CPU.
+void synchronize(const at::Device& device);
+
+// The index of "cuda:N", 0 of "cuda", -1 of "cpu"; Error{invalid_argument} for any other name.
+int device_index(const std::string& name);
 
 }  // namespace cream

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -147,6 +148,14 @@ struct SftExample {
 
 enum class Schedule { constant, linear, cosine };
 
+// What training keeps of a parameter, in full or in the form that saves memory (ops/adamw/op.h).
+struct OptimizerForms {
+  bool states_8bit = false;      // m and v in 8 bits with a scale a block
+  bool split_masters = false;    // of bf16 weights: 16 bits beside the weight instead of an fp32 master
+  bool bf16_gradients = false;   // of matrices; what is added up over a step's micro-batches
+  bool operator==(const OptimizerForms&) const = default;
+};
+
 struct OptimizerParams {
   double learning_rate = 1e-6;
   double beta1 = 0.9, beta2 = 0.999, epsilon = 1e-8;
@@ -155,13 +164,14 @@ struct OptimizerParams {
   Schedule schedule = Schedule::cosine;
   int64_t warmup_steps = 0;
   int64_t total_steps = 1;
+  OptimizerForms forms;
 };
 
 struct TrainerParams {
   OptimizerParams optimizer;
   double beta = 0.1;                    // DPO's β
-  int64_t micro_batch_tokens = 1024;    // packed rows a forward/backward
-  bool activation_checkpointing = false; // keep layer inputs only and recompute in the backward pass
+  int64_t micro_batch_tokens = 1024;    // packed rows a forward/backward; 0: Engine::start_trainer chooses
+  std::optional<bool> activation_checkpointing = false;  // keep layer inputs only and recompute in the backward pass; nothing: likewise
   double kl_coefficient = 0;            // factor of the KL penalty to θ_0 (SRLM + KL)
   uint64_t dropout_seed = 0;            // of an adapter's dropout masks, with the step and the place
 };

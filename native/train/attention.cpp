@@ -1,6 +1,8 @@
 // Attention in training: the op that scoring runs, under autograd with the op's own gradient.
 #include "train/attention.h"
 
+#include "support/device.h"
+
 namespace cream {
 namespace {
 
@@ -27,6 +29,7 @@ struct PackedAttentionFunction : public torch::autograd::Function<PackedAttentio
 }  // namespace
 
 Tensor TrainingAttention::attend(const AttentionLayer& layer, const Tensor& q, const Tensor& k, const Tensor& v) {
+  if (on_device(q)) return ops::packed_attention(q, k, v, segments_, layer.kind);  // differentiable there, and keeps what its gradient needs
   return PackedAttentionFunction::apply(q, k, v, reinterpret_cast<int64_t>(&segments_), reinterpret_cast<int64_t>(&layer.kind));
 }
 

@@ -62,7 +62,7 @@ void Backward::name_dropout(const DropoutPass& pass) {
 
 double Backward::run(const PackedBatch& batch, const HeadLoss& loss, const DropoutPass& pass, const Cancel& cancel) {
   name_dropout(pass);
-  const Rows rows = batch.as_rows();
+  const Rows rows = batch.as_rows(model_.device());
   std::vector<Activation> activations;
   const Tensor x = forward(batch, rows, cancel, activations);  // [rows, hidden]
   Tensor d_x;
@@ -107,7 +107,7 @@ Tensor Backward::forward(const PackedBatch& batch, const Rows& rows, const Cance
 
 double Backward::head(const PackedBatch& batch, const Tensor& x, const HeadLoss& loss, Tensor& d_x) {
   // The final norm and the head see only the rows that predict something.
-  const Tensor index = batch.prediction_rows();
+  const Tensor index = batch.prediction_rows(model_.device());
   Tensor selected, hidden;
   {
     const at::AutoGradMode grad(true);
@@ -115,7 +115,7 @@ double Backward::head(const PackedBatch& batch, const Tensor& x, const HeadLoss&
     hidden = differentiable_.final_norm(selected);
   }
   Tensor head_gradient = frozen() ? Tensor() : optimizer_.entry(model_.config().tie_word_embeddings ? "embedding" : "head").gradient;
-  const HeadGradient gradient = loss(hidden.detach(), model_.weights().head, batch.targets(), head_gradient);
+  const HeadGradient gradient = loss(hidden.detach(), model_.weights().head, batch.targets(model_.device()), head_gradient);
   const Tensor d_selected = propagate(hidden, gradient.d_hidden, selected, final_norm_);
   // A prompt's last row predicts the first token of both completions: its gradients add up.
   d_x = at::zeros_like(x).index_add_(0, index, d_selected);

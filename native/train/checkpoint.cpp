@@ -1,4 +1,5 @@
-// The trainer's state as one safetensors file: master.NAME, m.NAME and v.NAME in fp32, step count and settings as metadata.
+// The trainer's state as one safetensors file: master.NAME, m.NAME and v.NAME in fp32, step count and settings as metadata. Small forms
+// are written as they are held, so that they come back to the bit: weight.NAME and remainder.NAME; codes with m_scale.NAME and v_scale.NAME.
 // A load checks names, shapes, values and settings before the first tensor is touched.
 #include <charconv>
 
@@ -12,7 +13,7 @@ namespace {
 
 using Metadata = std::vector<std::pair<std::string, std::string>>;
 
-constexpr const char* kFormat = "cream-lm trainer state 2";
+constexpr const char* kFormat = "cream-lm trainer state 3";
 
 std::string text_of(double value) {
   char buffer[32];
@@ -51,7 +52,10 @@ Metadata settings_of(const TrainerParams& params, const std::optional<LoraParams
                        {"warmup_steps", std::to_string(o.warmup_steps)},
                        {"total_steps", std::to_string(o.total_steps)},
                        {"beta", text_of(params.beta)},
-                       {"kl_coefficient", text_of(params.kl_coefficient)}};
+                       {"kl_coefficient", text_of(params.kl_coefficient)},
+                       {"optimizer_states", o.forms.states_8bit ? "8bit" : "float32"},
+                       {"master_weights", o.forms.split_masters ? "split" : "float32"},
+                       {"gradient_dtype", o.forms.bf16_gradients ? "bfloat16" : "float32"}};
   for (auto& setting : adapter_settings(lora, params.dropout_seed)) settings.push_back(std::move(setting));
   return settings;
 }
@@ -60,9 +64,11 @@ Metadata settings_of(const TrainerParams& params, const std::optional<LoraParams
 std::vector<NamedTensor> tensors_of(const std::vector<OptimizerEntry>& entries) {
   std::vector<NamedTensor> tensors;
   for (const OptimizerEntry& entry : entries) {
-    tensors.emplace_back("master." + entry.name, entry.master);
-    tensors.emplace_back("m." + entry.name, entry.m);
-    tensors.emplace_back("v." + entry.name, entry.v);
+    const bool split = entry.remainder.defined();
+    const std::pair<const char*, Tensor> parts[] = {{"master.", entry.master}, {"weight.", split ? entry.weight : Tensor()}, {"remainder.", entry.remainder},
+                                                    {"m.", entry.m}, {"v.", entry.v}, {"m_scale.", entry.m_scale}, {"v_scale.", entry.v_scale}};
+    for (const auto& [part, tensor] : parts)
+      if (tensor.defined()) tensors.emplace_back(part + entry.name, tensor);
   }
   return tensors;
 }
@@ -99,19 +105,37 @@ int64_t check_metadata(const std::string& path, const Metadata& metadata, const 
   return step;
 }
 
+const char* dtype_of(const Tensor& tensor) {
+  switch (tensor.scalar_type()) {
+    case at::kBFloat16: return "BF16";
+    case at::kShort: return "I16";
+    case at::kByte: return "U8";
+    default: return "F32";
+  }
+}
+
 void check_tensors(const std::string& path, const SafetensorsReader& reader, const std::vector<NamedTensor>& expected) {
   if (reader.tensors().size() != expected.size())
     throw damaged(path, "it holds " + std::to_string(reader.tensors().size()) + " tensors, not " + std::to_string(expected.size()));
   for (const auto& [name, tensor] : expected) {
     const TensorInfo* info = reader.find(name);
     if (info == nullptr) throw damaged(path, "it has no tensor '" + name + "'");
-    if (info->dtype != "F32" || at::IntArrayRef(info->shape) != tensor.sizes())
-      throw damaged(path, "tensor '" + name + "' has another shape or is not F32");
+    if (info->dtype != dtype_of(tensor) || at::IntArrayRef(info->shape) != tensor.sizes())
+      throw damaged(path, "tensor '" + name + "' has another shape or is not " + dtype_of(tensor));
+    if (!tensor.is_floating_point()) continue;  // codes and rests: any bits are values
     const Tensor value = reader.read(name, at::kFloat);
     if (!std::isfinite(ops::sum_of_squares(value))) throw damaged(path, "tensor '" + name + "' holds values that are not finite");
-    if (name.starts_with("v.") && value.numel() > 0 && value.min().item<float>() < 0)
-      throw damaged(path, "tensor '" + name + "' holds negative values, and it is a mean of squares");
+    const bool squares = name.starts_with("v.") || name.starts_with("v_scale.") || name.starts_with("m_scale.");
+    if (squares && value.numel() > 0 && value.min().item<float>() < 0)
+      throw damaged(path, "tensor '" + name + "' holds negative values, and it is a mean of squares or a largest value");
   }
+}
+
+void read_exactly(const SafetensorsReader& reader, const std::string& name, const Tensor& into) {
+  if (into.is_cpu()) return reader.read_bytes(name, into);
+  const Tensor here = at::empty(into.sizes(), into.options().device(at::kCPU));
+  reader.read_bytes(name, here);
+  Tensor(into).copy_(here);
 }
 
 }  // namespace
@@ -128,7 +152,7 @@ void Trainer::load_state(const std::string& path) {
   const auto tensors = tensors_of(optimizer_.entries());
   const int64_t step = check_metadata(path, reader->metadata(), settings_of(params_, model_.weights().lora));
   check_tensors(path, *reader, tensors);
-  for (const auto& [name, tensor] : tensors) reader->read_into(name, tensor);
+  for (const auto& [name, tensor] : tensors) read_exactly(*reader, name, tensor);
   optimizer_.set_step_count(step);
   optimizer_.rewrite_weights();
   optimizer_.zero_gradients();

@@ -96,7 +96,10 @@ Trainer::Trainer(Transformer& model, TrainerParams params, const std::vector<Nam
     : model_(model),
       params_(params),
       optimizer_(named_weights(model), params.optimizer, masters),
-      backward_(model, optimizer_, params.activation_checkpointing) {}
+      backward_(model, optimizer_, params.activation_checkpointing.value_or(false)) {
+  if (model.weights().lora && params.optimizer.forms.split_masters)
+    throw Error(ErrorCode::invalid_argument, "[trainer] an adapter's masters are small and kept whole; leave masterWeights at 'float32' for a model with an adapter.");
+}
 
 template <class Accumulate>
 StepMetrics Trainer::step(const Accumulate& accumulate) {
@@ -170,7 +173,7 @@ StepMetrics Trainer::sft_step(const std::vector<SftExample>& examples, const Can
 
 std::vector<NamedTensor> Trainer::masters() const {
   std::vector<NamedTensor> named;
-  for (const OptimizerEntry& entry : optimizer_.entries()) named.emplace_back(entry.name, entry.master);
+  for (const OptimizerEntry& entry : optimizer_.entries()) named.emplace_back(entry.name, entry.master.defined() ? entry.master : ops::master_of(entry).cpu());
   return named;
 }
 

@@ -35,7 +35,7 @@ class Trainer {
   // saved under other settings.
   void load_state(const std::string& path);
 
-  // fp32 values of what trains, by engine name; they share storage with the trainer.
+  // fp32 values of what trains, by engine name; they share storage with the trainer, but for those made of split masters, on the CPU.
   std::vector<NamedTensor> masters() const;
   Optimizer& optimizer() { return optimizer_; }
   const TrainerParams& params() const { return params_; }

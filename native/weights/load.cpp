@@ -40,6 +40,12 @@ void check_tensors(const WeightsReader& reader, const ModelConfig& config, const
                        "Use the config.json that belongs to these weights.");
 }
 
+// Where the file's tensors go to, and as what.
+struct Target {
+  at::ScalarType dtype;
+  at::Device device;
+};
+
 // Shapes were found in the file before, so a lie cannot ask for more than a few times the file's size; an honest giant can.
 Tensor allocate(const Parameter& parameter, at::ScalarType dtype) {
   try {
@@ -50,44 +56,53 @@ Tensor allocate(const Parameter& parameter, at::ScalarType dtype) {
   }
 }
 
-NamedTensors read_tensors(const WeightsReader& reader, const std::vector<Parameter>& layout, std::string Part::*name, at::ScalarType dtype,
+Tensor to_device(const Parameter& parameter, const Tensor& tensor, at::Device device) {
+  try {
+    return tensor.to(device);
+  } catch (const c10::OutOfMemoryError&) {
+    throw Error(ErrorCode::out_of_memory, "There is not enough memory on " + device.str() + " for the parameter " + quote(parameter.name) + " of shape " +
+                                              shape_text(parameter.shape) + ". Use a smaller model or bfloat16, or dispose of other models there.");
+  }
+}
+
+NamedTensors read_tensors(const WeightsReader& reader, const std::vector<Parameter>& layout, std::string Part::*name, const Target& target,
                           const Cancel& cancel) {
   NamedTensors out;
   for (const Parameter& parameter : layout) {
     cancel.check();
-    Tensor tensor = allocate(parameter, dtype);
+    Tensor tensor = allocate(parameter, target.dtype);
     int64_t row = 0;
     for (const Part& part : parameter.parts) {
       reader.read_into(part.*name, tensor.narrow(0, row, part.shape[0]));
       row += part.shape[0];
     }
-    out.emplace_back(parameter.name, std::move(tensor));
+    out.emplace_back(parameter.name, to_device(parameter, tensor, target.device));
   }
   return out;
 }
 
-LoadedWeights load_with(const WeightsReader& reader, ModelConfig config, std::string Part::*name, at::ScalarType dtype, const std::string& path,
+LoadedWeights load_with(const WeightsReader& reader, ModelConfig config, std::string Part::*name, const Target& target, const std::string& path,
                         const Cancel& cancel) {
   const std::vector<Parameter> layout = parameter_layout(config);
   check_tensors(reader, config, layout, name, path);
-  return {std::move(config), read_tensors(reader, layout, name, dtype, cancel), ""};
+  return {std::move(config), read_tensors(reader, layout, name, target, cancel), ""};
 }
 
 }  // namespace
 
-LoadedWeights load_weights(const std::string& path, at::ScalarType dtype, const Cancel& cancel) {
+LoadedWeights load_weights(const std::string& path, at::ScalarType dtype, const Cancel& cancel, at::Device device) {
   if (!is_directory(path)) {
     if (!path.ends_with(".gguf") && file_exists(path))
       throw Error(ErrorCode::invalid_argument,
                   path + " is neither a .gguf file nor a folder with config.json and model.safetensors. Name one of these.");
     const std::unique_ptr<GgufReader> reader = open_gguf(path);
-    LoadedWeights loaded = load_with(*reader, reader->config(), &Part::gguf, dtype, path, cancel);
+    LoadedWeights loaded = load_with(*reader, reader->config(), &Part::gguf, {dtype, device}, path, cancel);
     loaded.metadata_json = reader->metadata_json();
     return loaded;
   }
   const std::string config_path = path + "/config.json";
   ModelConfig config = config_from_json(read_file(config_path, kMaxConfig), config_path);
-  return load_with(*open_safetensors(path), std::move(config), &Part::huggingface, dtype, path, cancel);
+  return load_with(*open_safetensors(path), std::move(config), &Part::huggingface, {dtype, device}, path, cancel);
 }
 
 }  // namespace cream

@@ -20,8 +20,9 @@ struct LoadedWeights {
   std::string metadata_json;  // GGUF only
 };
 
-// path: a Hugging Face folder (config.json + safetensors) or a .gguf file. `cancel` is looked at between tensors.
-LoadedWeights load_weights(const std::string& path, at::ScalarType dtype, const Cancel& cancel = Cancel());
+// path: a Hugging Face folder (config.json + safetensors) or a .gguf file. `cancel` is looked at between tensors, each of which goes to
+// `device` as soon as it is read.
+LoadedWeights load_weights(const std::string& path, at::ScalarType dtype, const Cancel& cancel = Cancel(), at::Device device = at::kCPU);
 
 // Splits the joined tensors again and writes Hugging Face names: <dir>/model.safetensors, or shards with an index above max_shard_bytes.
 // dir exists; each file is written to a temporary, fsynced and renamed.

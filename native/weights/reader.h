@@ -39,6 +39,8 @@ class SafetensorsReader : public WeightsReader {
  public:
   // The strings of "__metadata__", sorted by key; of a sharded model, those of the first shard.
   virtual const std::vector<std::pair<std::string, std::string>>& metadata() const = 0;
+  // The bytes as they are, into a contiguous CPU tensor that takes as many; throws Error{invalid_file} where it does not.
+  virtual void read_bytes(const std::string& name, Tensor out) const = 0;
 };
 std::unique_ptr<SafetensorsReader> open_safetensors(const std::string& path);
 

@@ -85,16 +85,28 @@ class Reader : public SafetensorsReader {
   const std::vector<std::pair<std::string, std::string>>& metadata() const override { return shards_.front().header.metadata; }
 
   void read_into(const std::string& name, Tensor out) const override {
-    const TensorInfo* info = find(name);
-    if (!info) bad_file(source_, "there is no tensor " + quote(name) + ".");
-    const MappedFile& file = *shards_[shard_of_[static_cast<size_t>(info - tensors_.data())]].file;
+    const TensorInfo* info = existing(name);
+    const MappedFile& file = file_of(info);
     const ElementType& type = convertible_type(*info, file.path());
     const int64_t columns = info->shape.empty() ? 1 : info->shape.back();
     const int64_t rows = columns == 0 ? 0 : out.numel() / columns;
     convert_rows(type, file.data() + info->offset, out, rows, columns);
   }
 
+  void read_bytes(const std::string& name, Tensor out) const override {
+    const TensorInfo* info = existing(name);
+    if (info->bytes != out.nbytes()) bad_file(source_, "the tensor " + quote(name) + " does not take " + std::to_string(out.nbytes()) + " bytes.");
+    if (info->bytes > 0) std::memcpy(out.mutable_data_ptr(), file_of(info).data() + info->offset, info->bytes);
+  }
+
  private:
+  const TensorInfo* existing(const std::string& name) const {
+    const TensorInfo* info = find(name);
+    if (!info) bad_file(source_, "there is no tensor " + quote(name) + ".");
+    return info;
+  }
+  const MappedFile& file_of(const TensorInfo* info) const { return *shards_[shard_of_[static_cast<size_t>(info - tensors_.data())]].file; }
+
   std::string source_;
   std::vector<Shard> shards_;
   std::vector<TensorInfo> tensors_;  // of all shards, sorted by name

@@ -21,6 +21,7 @@ const char* dtype_name(at::ScalarType dtype, const std::string& tensor) {
     case at::kHalf: return "F16";
     case at::kLong: return "I64";
     case at::kInt: return "I32";
+    case at::kShort: return "I16";
     case at::kByte: return "U8";
     default: throw Error(ErrorCode::internal, "The tensor " + quote(tensor) + " has a dtype that the safetensors writer does not know.");
   }

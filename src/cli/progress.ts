@@ -98,7 +98,7 @@ export function showEvent(progress: Progress, event: RunEvent): void {
     case 'run_started':
       return progress.say(`${event.resumed ? 'Going on with' : 'Run in'} ${event.directory}`);
     case 'model_loaded':
-      return progress.say(`${'model'.padEnd(12)} ${event.path} · ${thousands(event.parameters / 1e6)} M parameters, ${event.dtype}, loaded in ${event.seconds.toFixed(1)} s`);
+      return progress.say(`${'model'.padEnd(12)} ${event.path} · ${thousands(event.parameters / 1e6)} M parameters, ${event.dtype}${event.device === 'cpu' ? '' : ` on ${event.device}`}, loaded in ${event.seconds.toFixed(1)} s`);
     case 'stage_started':
       return progress.start({ group: groupName(event.phase), stage: event.stage, unit: event.unit, done: event.done, total: event.total });
     case 'stage_kept':

@@ -13,9 +13,9 @@ import type { Cli } from './cli.js';
 import { modelProgress } from './progress.js';
 
 /** Loads a model as the recipe says, tells so, and frees it after `use`. */
-export async function withModel<T>(name: string, { dtype, threads }: Pick<Recipe, 'dtype' | 'threads'>, cli: Cli, use: (language: LanguageModel) => Promise<T>): Promise<T> {
+export async function withModel<T>(name: string, { dtype, device, threads }: Pick<Recipe, 'dtype' | 'device' | 'threads'>, cli: Cli, use: (language: LanguageModel) => Promise<T>): Promise<T> {
   if (threads > 0) setThreads(threads);
-  const language = await stoppable(cli, () => loadModel(name, { dtype, signal: cli.signal, onProgress: modelProgress(cli.progress) }));
+  const language = await stoppable(cli, () => loadModel(name, { dtype, device, signal: cli.signal, onProgress: modelProgress(cli.progress) }));
   try {
     return await use(language);
   } finally {

@@ -38,6 +38,8 @@ export interface NativeModelInfo {
   parameters: number;
   /** A config.json for this model, for sources that bring none. */
   configJson: string;
+  /** Where the weights are: 'cpu', 'cuda:0'. */
+  device: string;
 }
 
 /** A low-rank adapter, in PEFT's terms. */
@@ -110,8 +112,12 @@ export interface NativeTrainerParams {
   warmupSteps: number;
   totalSteps: number;
   beta: number;
-  microBatchTokens: number;
-  activationCheckpointing: boolean;
+  /** Left out, the engine chooses these two. */
+  microBatchTokens?: number | undefined;
+  activationCheckpointing?: boolean | undefined;
+  optimizerStates: 'float32' | '8bit';
+  masterWeights: 'float32' | 'split';
+  gradientDtype: 'float32' | 'bfloat16';
   klCoefficient: number;
   dropoutSeed: bigint;
 }
@@ -148,11 +154,51 @@ export interface NativeStepMetrics {
   seconds: number;
 }
 
+/** See native/engine/plan.h; what is left out is chosen. */
+export interface NativePlanRequest {
+  configJson: string;
+  /** Names the config in messages. */
+  source: string;
+  dtype: NativeDType;
+  stage: 'sample' | 'score' | 'train';
+  deviceBytes: number;
+  lora?: NativeAdapterParams | undefined;
+  otherModels: number;
+  promptTokens: number;
+  newTokens: number;
+  samples: number;
+  microBatchTokens?: number | undefined;
+  scoreBatchTokens?: number | undefined;
+  decodeRows?: number | undefined;
+  activationCheckpointing?: boolean | undefined;
+  /** All three or none. */
+  optimizerStates?: 'float32' | '8bit' | undefined;
+  masterWeights?: 'float32' | 'split' | undefined;
+  gradientDtype?: 'float32' | 'bfloat16' | undefined;
+}
+
+export interface NativePlan {
+  parts: { name: string; bytes: number }[];
+  bytes: number;
+  /** What is missing; 0: it fits. */
+  shortBytes: number;
+  /** Chosen or as fixed; 0 where the stage has no such thing. */
+  microBatchTokens: number;
+  activationCheckpointing: boolean;
+  optimizerStates: 'float32' | '8bit';
+  masterWeights: 'float32' | 'split';
+  gradientDtype: 'float32' | 'bfloat16';
+  decodeRows: number;
+  kvPages: number;
+  scoreBatchTokens: number;
+  headRows: number;
+}
+
 export type NativeProgress = (done: number, total: number, tokens: number) => void;
 
 /** Calls run in the order they are made. A model without weights refuses all but load(). */
 export interface NativeModel {
-  load(path: string, dtype: NativeDType): NativeJob<NativeModelInfo>;
+  load(path: string, dtype: NativeDType, device: string): NativeJob<NativeModelInfo>;
   generate(request: NativeGenerationRequest, onCompletion: ((completion: NativeCompletion) => void) | undefined, onTokens: ((tokens: NativeStreamedToken[]) => void) | undefined, onProgress: NativeProgress | undefined): NativeJob<NativeGenerationStats>;
   score(request: NativeScoringRequest, onProgress: NativeProgress | undefined): NativeJob<NativeScoringResult>;
   logits(tokens: Int32Array): NativeJob<Float32Array>;
@@ -179,10 +225,24 @@ export interface Addon {
   Model: new () => NativeModel;
   Trainer: new () => NativeTrainer;
   engineInfo(): Omit<EngineInfo, 'version'>;
+  /** Of a GPU of engineInfo(), by its index, in bytes; opens a context on it. */
+  freeDeviceMemory(index: number): number;
   setThreads(threads: number): void;
   readGguf(path: string): NativeJob<string>;
-  benchmarkGemm(m: number, k: number, n: number, dtype: NativeDType, repeats: number): NativeJob<number>;
-  benchmarkCopy(bytes: number, repeats: number): NativeJob<number>;
+  plan(request: NativePlanRequest): NativePlan;
+  benchmarkGemm(m: number, k: number, n: number, dtype: NativeDType, device: string, repeats: number): NativeJob<number>;
+  benchmarkCopy(bytes: number, device: string, repeats: number): NativeJob<number>;
+}
+
+export interface CudaInfo {
+  /** Whether the addon was built for NVIDIA GPUs. */
+  built: boolean;
+  /** Version of the toolkit that compiled the kernels, and what for: '13.0', 'sm_80, sm_90, PTX 9.0'; both empty where it was not. */
+  toolkit: string;
+  architectures: string;
+  /** Why no GPU can be used; empty where one can. */
+  problem: string;
+  gpus: { index: number; name: string; computeCapability: string; multiprocessors: number; memoryBytes: number }[];
 }
 
 export interface EngineInfo {
@@ -193,8 +253,7 @@ export interface EngineInfo {
   cpu: { model: string; features: string[] };
   /** Threads that one computation uses. */
   threads: number;
-  cuda: boolean;
-  devices: string[];
+  cuda: CudaInfo;
   /** Bytes of the weights of all models that live in this process, shared storage counted once. */
   weightBytes: number;
 }
@@ -206,7 +265,7 @@ let loaded: Addon | undefined;
 
 /** Loaded at first use, so that `cream --help` and `cream doctor` run without it. CREAM_ADDON names another file, for tests. */
 export function addon(): Addon {
-  return (loaded ??= load(process.env['CREAM_ADDON'] ?? join(root, 'build/Release/cream.node')));
+  return (loaded ??= load(resolve(process.env['CREAM_ADDON'] ?? join(root, 'build/Release/cream.node'))));
 }
 
 function load(path: string): Addon {
@@ -229,6 +288,11 @@ export function engineInfo(): EngineInfo {
   return { version, ...addon().engineInfo() };
 }
 
+/** Free bytes of a GPU of engineInfo(), now. Opens a context on it, which takes some hundred MB until the process ends. */
+export function freeDeviceMemory(index: number): number {
+  return addon().freeDeviceMemory(index);
+}
+
 /** Threads for work that begins from now on, in every model of this process. */
 export function setThreads(threads: number): void {
   addon().setThreads(positiveInteger(threads, '[setThreads] threads', 4096));
@@ -241,12 +305,12 @@ export async function readGguf(path: string): Promise<{ metadata: Record<string,
 }
 
 /** Seconds of one GEMM [m × k] · [k × n] through libtorch, the mean of `repeats` after a warm-up: what `cream bench` compares with. */
-export function benchmarkGemm({ m, k, n, dtype, repeats }: { m: number; k: number; n: number; dtype: NativeDType; repeats: number }): Promise<number> {
+export function benchmarkGemm({ m, k, n, dtype, device = 'cpu', repeats }: { m: number; k: number; n: number; dtype: NativeDType; device?: string; repeats: number }): Promise<number> {
   const [rows, inner, columns] = [m, k, n].map((size) => positiveInteger(size, '[benchmarkGemm] a size', 2 ** 20)) as [number, number, number];
-  return runJob(() => addon().benchmarkGemm(rows, inner, columns, oneOf(dtype, ['float32', 'bfloat16'], '[benchmarkGemm] dtype'), positiveInteger(repeats, '[benchmarkGemm] repeats')));
+  return runJob(() => addon().benchmarkGemm(rows, inner, columns, oneOf(dtype, ['float32', 'bfloat16'], '[benchmarkGemm] dtype'), device, positiveInteger(repeats, '[benchmarkGemm] repeats')));
 }
 
-/** Seconds of one copy of `bytes` in memory by all threads, likewise; a copy reads and writes them. */
-export function benchmarkCopy({ bytes, repeats }: { bytes: number; repeats: number }): Promise<number> {
-  return runJob(() => addon().benchmarkCopy(positiveInteger(bytes, '[benchmarkCopy] bytes', 2 ** 36), positiveInteger(repeats, '[benchmarkCopy] repeats')));
+/** Seconds of one copy of `bytes` in the device's memory, on a CPU by all threads, likewise; a copy reads and writes them. */
+export function benchmarkCopy({ bytes, device = 'cpu', repeats }: { bytes: number; device?: string; repeats: number }): Promise<number> {
+  return runJob(() => addon().benchmarkCopy(positiveInteger(bytes, '[benchmarkCopy] bytes', 2 ** 36), device, positiveInteger(repeats, '[benchmarkCopy] repeats')));
 }

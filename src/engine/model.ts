@@ -19,7 +19,7 @@ export type { TokenIds } from './arguments.js';
 /** What weights are computed in. Training keeps fp32 masters in both. */
 export type DType = NativeDType;
 
-export interface ModelConfig extends Readonly<Omit<NativeModelInfo, 'configJson'>> {}
+export interface ModelConfig extends Readonly<Omit<NativeModelInfo, 'configJson' | 'device'>> {}
 
 const DTYPES = ['float32', 'bfloat16'] as const;
 
@@ -27,6 +27,7 @@ interface Parts {
   native: NativeModel;
   path: string;
   dtype: DType;
+  device: string;
   config: ModelConfig;
   /** config.json as it was beside the weights, or the engine's own. */
   configJson: Record<string, unknown>;
@@ -37,6 +38,8 @@ export class Model {
   /** The folder or .gguf file it was loaded from, absolute. */
   readonly path: string;
   readonly dtype: DType;
+  /** Where the weights are and the work is done: 'cpu', 'cuda:0'. */
+  readonly device: string;
   readonly config: ModelConfig;
   readonly #parts: Parts;
   #adapter: AdapterConfig | null;
@@ -48,6 +51,7 @@ export class Model {
     this.#parts = parts;
     this.path = parts.path;
     this.dtype = parts.dtype;
+    this.device = parts.device;
     this.config = parts.config;
     this.#adapter = parts.adapter;
   }
@@ -58,18 +62,19 @@ export class Model {
   }
 
   /**
-   * Loads a Hugging Face folder (config.json and safetensors) or a .gguf file, which is dequantised; default bfloat16. With
-   * `adapter`, a folder in PEFT's format, the adapter goes on top.
+   * Loads a Hugging Face folder (config.json and safetensors) or a .gguf file, which is dequantised; default bfloat16, on the CPU.
+   * `device`: 'cpu', 'cuda' or 'cuda:1' (docs/cuda.md). With `adapter`, a folder in PEFT's format, the adapter goes on top.
    * Rejects with CreamError: ERR_NOT_FOUND, ERR_INVALID_FILE, ERR_UNSUPPORTED, ERR_OUT_OF_MEMORY.
    */
-  static async load(path: string, options: { dtype?: DType; adapter?: string; signal?: AbortSignal } = {}): Promise<Model> {
-    knownKeys(options, ['dtype', 'adapter', 'signal'], '[load] the options');
+  static async load(path: string, options: { dtype?: DType; device?: string; adapter?: string; signal?: AbortSignal } = {}): Promise<Model> {
+    knownKeys(options, ['dtype', 'device', 'adapter', 'signal'], '[load] the options');
     const absolute = resolve(nonEmptyString(path, '[load] the path'));
     const dtype = oneOf(options.dtype ?? 'bfloat16', DTYPES, '[load] dtype');
     const native = new (addon().Model)();
-    const { configJson, ...config } = await runJob(() => native.load(absolute, dtype), options.signal);
+    const name = nonEmptyString(options.device ?? 'cpu', '[load] device');
+    const { configJson, device, ...config } = await runJob(() => native.load(absolute, dtype, name), options.signal);
     const text = await readFile(join(absolute, 'config.json'), 'utf8').catch(() => configJson);
-    const model = new Model({ native, path: absolute, dtype, config: Object.freeze(config), configJson: JSON.parse(text) as Record<string, unknown>, adapter: null });
+    const model = new Model({ native, path: absolute, dtype, device, config: Object.freeze(config), configJson: JSON.parse(text) as Record<string, unknown>, adapter: null });
     if (options.adapter !== undefined) {
       await model.loadAdapter(options.adapter).catch(async (error: unknown) => {
         await model.dispose();

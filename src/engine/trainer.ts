@@ -21,10 +21,16 @@ export interface TrainerParams {
   totalSteps: number;
   /** DPO's β; default 0.1. */
   beta?: number;
-  /** Packed rows a forward and backward pass; default 1024. Changes speed and memory only, within rounding. */
-  microBatchTokens?: number;
-  /** Keep each layer's input only and recompute the rest; default false. */
-  activationCheckpointing?: boolean;
+  /** Packed rows a forward and backward pass; default `auto`: what the device's memory allows, 1024 on the CPU. Changes speed and memory only, within rounding. */
+  microBatchTokens?: number | 'auto';
+  /** Keep each layer's input only and recompute the rest; default `auto`: where it would not fit otherwise, never on the CPU. */
+  activationCheckpointing?: boolean | 'auto';
+  /** AdamW's two moments; `8bit`: in blocks of 256 with a scale each, a quarter of the memory. Default float32. */
+  optimizerStates?: 'float32' | '8bit';
+  /** `split`: 16 bits beside each bfloat16 weight in the place of a float32 master, half the memory, the same values but for a last bit. Default float32. */
+  masterWeights?: 'float32' | 'split';
+  /** What a step's micro-batches add their gradients up in; default float32. */
+  gradientDtype?: 'float32' | 'bfloat16';
   /** Factor of the KL penalty to θ_0 (SRLM + KL), ½·(log π − log π_0)² a response, averaged over chosen and rejected; default 0: none. */
   klCoefficient?: number;
   /** Of an adapter's dropout masks; default 0. */
@@ -56,7 +62,7 @@ export type StepMetrics = Omit<NativeStepMetrics, 'kl'> & {
   kl?: number;
 };
 
-const PARAM_KEYS = ['learningRate', 'beta1', 'beta2', 'epsilon', 'weightDecay', 'maxGradNorm', 'schedule', 'warmupSteps', 'totalSteps', 'beta', 'microBatchTokens', 'activationCheckpointing', 'klCoefficient', 'dropoutSeed'];
+const PARAM_KEYS = ['learningRate', 'beta1', 'beta2', 'epsilon', 'weightDecay', 'maxGradNorm', 'schedule', 'warmupSteps', 'totalSteps', 'beta', 'microBatchTokens', 'activationCheckpointing', 'optimizerStates', 'masterWeights', 'gradientDtype', 'klCoefficient', 'dropoutSeed'];
 const PAIR_KEYS = ['prompt', 'chosen', 'rejected', 'referenceChosen', 'referenceRejected', 'consistency', 'baseChosen', 'baseRejected'];
 
 /** Checks the parameters and fills in the defaults. Throws CreamError. */
@@ -73,14 +79,22 @@ export function checkTrainerParams(params: TrainerParams): NativeTrainerParams {
     warmupSteps: integer(params.warmupSteps ?? 0, '[trainer] warmupSteps', 0),
     totalSteps: positiveInteger(params.totalSteps, '[trainer] totalSteps'),
     beta: finiteNumber(params.beta ?? 0.1, '[trainer] beta', { min: 0, aboveMin: true }),
-    microBatchTokens: positiveInteger(params.microBatchTokens ?? 1024, '[trainer] microBatchTokens'),
-    activationCheckpointing: params.activationCheckpointing ?? false,
+    microBatchTokens: open(params.microBatchTokens, (value) => positiveInteger(value, '[trainer] microBatchTokens')),
+    activationCheckpointing: open(params.activationCheckpointing, (value) => value),
+    optimizerStates: oneOf(params.optimizerStates ?? 'float32', ['float32', '8bit'], '[trainer] optimizerStates'),
+    masterWeights: oneOf(params.masterWeights ?? 'float32', ['float32', 'split'], '[trainer] masterWeights'),
+    gradientDtype: oneOf(params.gradientDtype ?? 'float32', ['float32', 'bfloat16'], '[trainer] gradientDtype'),
     klCoefficient: finiteNumber(params.klCoefficient ?? 0, '[trainer] klCoefficient', { min: 0 }),
     dropoutSeed: unsigned64(params.dropoutSeed ?? 0n, '[trainer] dropoutSeed'),
   };
 }
 
-/** Made by Model.trainer(). Holds fp32 masters, two moments and a gradient: 16 bytes a parameter that trains, until disposed of. */
+/** A value, or nothing where the engine is to choose. */
+function open<T>(value: T | 'auto' | undefined, check: (value: T) => T): T | undefined {
+  return value === undefined || value === 'auto' ? undefined : check(value as T);
+}
+
+/** Made by Model.trainer(). Holds masters, two moments and a gradient: 16 bytes a parameter that trains, or down to 6, until disposed of. */
 export class Trainer {
   readonly #native: NativeTrainer;
   readonly #vocabSize: number;

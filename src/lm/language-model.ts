@@ -22,6 +22,8 @@ import { StoppingText } from './stopping-text.js';
 export interface LoadOptions extends ResolveOptions {
   /** Default bfloat16. */
   dtype?: DType;
+  /** 'cpu' (the default), 'cuda', 'cuda:1'. */
+  device?: string;
   /** Of an adapter: the model to put it on; default: what its adapter_config.json names. */
   base?: string;
 }
@@ -55,7 +57,7 @@ interface Parts {
  * offline, damaged) or TextError (no usable tokenizer).
  */
 export async function loadModel(name: string, options: LoadOptions = {}): Promise<LanguageModel> {
-  const { dtype, base, ...resolving } = options;
+  const { dtype, device, base, ...resolving } = options;
   const source = await withBase(await resolveModel(name, resolving), base, resolving);
   const weights = source.base ?? source;
   const text = source.base && (await exists(join(source.path, 'tokenizer.json'))) ? source.path : weights.path;
@@ -63,7 +65,7 @@ export async function loadModel(name: string, options: LoadOptions = {}): Promis
   const tokenizer = await loadTokenizer(gguf ? { gguf: (await readGguf(text)).metadata } : { folder: text });
   const chatTemplate = tokenizer.chatTemplate === null ? null : new ChatTemplate(tokenizer.chatTemplate, { specialTokens: tokenizer.specialTokens });
   const generationConfig = gguf ? {} : await readJson(join(text, 'generation_config.json'));
-  const model = await Model.load(weights.path, { ...(dtype && { dtype }), ...(source.base && { adapter: source.path }), ...(options.signal && { signal: options.signal }) });
+  const model = await Model.load(weights.path, { ...(dtype && { dtype }), ...(device !== undefined && { device }), ...(source.base && { adapter: source.path }), ...(options.signal && { signal: options.signal }) });
   if (tokenizer.vocabSize > model.config.vocabSize) {
     await model.dispose();
     throw new CreamError('ERR_INVALID_FILE', `The tokenizer of ${source.path} has ${tokenizer.vocabSize} tokens and its model only ${model.config.vocabSize}; they do not belong together: put this model's own tokenizer.json there.`);

@@ -14,7 +14,7 @@ interface OfStage {
 
 export type RunEvent =
   | { type: 'run_started'; directory: string; resumed: boolean; iterations: number }
-  | { type: 'model_loaded'; name: string; path: string; dtype: string; parameters: number; seconds: number }
+  | { type: 'model_loaded'; name: string; path: string; dtype: string; device: string; parameters: number; seconds: number }
   /** `done` > 0 where a stopped stage goes on. */
   | ({ type: 'stage_started'; done: number; total: number; unit: string } & OfStage)
   /** The stage was finished by an earlier call of the run. */

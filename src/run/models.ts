@@ -21,6 +21,7 @@ export interface ModelsOptions {
   /** What θ_0 is called: adapters name it as their base. */
   name: string;
   dtype: DType;
+  device: string;
   signal: AbortSignal;
   /** Train adapters of this shape instead of all weights. */
   adapter?: AdapterParams | undefined;
@@ -98,8 +99,8 @@ export class Models {
 
   private async language(): Promise<LanguageModel> {
     if (!this.text) {
-      const { base, name, dtype, signal } = this.options;
-      this.text = this.timed(() => loadModel(name, { dtype, signal }), (language) => language.model);
+      const { base, name, dtype, device, signal } = this.options;
+      this.text = this.timed(() => loadModel(name, { dtype, device, signal }), (language) => language.model);
       const text = this.text;
       this.loaded.set(base, text.then((language) => language.model));
     }
@@ -107,8 +108,8 @@ export class Models {
   }
 
   private async load(path: string): Promise<Model> {
-    const { base, dtype, signal } = this.options;
-    if (!existsSync(join(path, 'adapter_config.json'))) return Model.load(path, { dtype, signal });
+    const { base, dtype, device, signal } = this.options;
+    if (!existsSync(join(path, 'adapter_config.json'))) return Model.load(path, { dtype, device, signal });
     const model = (await this.model(base)).snapshot();
     try {
       await model.loadAdapter(path);

@@ -11,8 +11,11 @@ export function contradictions(recipe: Recipe): Contradiction[] {
   return [...ofMethod(recipe), ...ofReward(recipe)];
 }
 
-function ofMethod({ iterations, sft, pairs, reward }: Recipe): Contradiction[] {
+function ofMethod({ iterations, sft, pairs, reward, lora, ...recipe }: Recipe): Contradiction[] {
   const found: Contradiction[] = [];
+  for (const [section, settings] of [['sft', sft], ['train', recipe.train]] as const) {
+    if (lora.enabled && settings.master_weights !== 'float32') found.push({ path: [section, 'master_weights'], message: 'must be float32 where lora.enabled is true: an adapter\'s masters are small and kept whole' });
+  }
   if (iterations === 0 && !sft.enabled) found.push({ path: ['iterations'], message: 'must be at least 1 where sft.enabled is false: there would be nothing to do' });
   if (sft.checkpoint !== null && !sft.enabled) found.push({ path: ['sft', 'checkpoint'], message: 'is used where sft.enabled is true alone: set it, or leave the checkpoint out' });
   if (pairs.source !== null && iterations !== 1) found.push({ path: ['iterations'], message: 'must be 1 where pairs.source gives the pairs: they are learnt in one iteration (train.epochs passes over them again)' });

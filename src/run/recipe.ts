@@ -23,12 +23,15 @@ const optimisation = (defaults: { learningRate: number; epochs: number; batchSiz
   learning_rate: positive(defaults.learningRate).describe('Peak learning rate of AdamW. Master weights are fp32, so a rate of 1.0e-6 is not lost in rounding.'),
   epochs: z.int().min(1).max(1000).default(defaults.epochs).describe(`Passes over the ${defaults.unit}, each in an order of its own that depends on seed, iteration and epoch only.`),
   batch_size: z.int().min(1).max(1_000_000).default(defaults.batchSize).describe(`${defaults.unit[0]!.toUpperCase()}${defaults.unit.slice(1)} an optimizer step.`),
-  micro_batch_tokens: z.int().min(64).max(10_000_000).default(1024).describe('Token rows of one forward and backward pass; a batch is cut into as many as it needs. Bounds memory.'),
+  micro_batch_tokens: z.union([z.literal('auto'), z.int().min(64).max(10_000_000)]).default('auto').describe('Token rows of one forward and backward pass; a batch is cut into as many as it needs. Bounds memory. `auto`: as many as the GPU\'s memory allows (`cream plan`), 1024 on the CPU.'),
   weight_decay: z.number().min(0).max(10).default(0.01).describe('AdamW weight decay; norms are left out.'),
   max_grad_norm: z.number().min(0).default(1).describe('Gradients are clipped to this global norm; 0 turns clipping off.'),
   schedule: z.enum(['constant', 'linear', 'cosine']).default('cosine').describe('Learning-rate schedule after warm-up.'),
   warmup_ratio: z.number().min(0).max(1).default(0.1).describe('Share of the optimizer steps over which the rate rises from 0. As in transformers the first step of a warm-up has rate 0 and moves nothing: where an iteration has a handful of steps, 0 gives that step back.'),
-  activation_checkpointing: z.boolean().default(false).describe('Keep layer inputs only and recompute the rest in the backward pass: less memory for about a third more time. For models that do not fit otherwise.'),
+  activation_checkpointing: z.union([z.literal('auto'), z.boolean()]).default('auto').describe('Keep layer inputs only and recompute the rest in the backward pass: less memory for about a third more time. `auto`: on a GPU where it would not fit otherwise, never on the CPU.'),
+  optimizer_states: z.enum(['float32', '8bit']).default('float32').describe('AdamW\'s two moments. `8bit`: blocks of 256 with one scale each (what `adamw_8bit` is elsewhere), 2 bytes a parameter instead of 8 (docs/memory.md).'),
+  master_weights: z.enum(['float32', 'split']).default('float32').describe('Of bfloat16 weights. `split`: the rest of a float32 master in 16 bits beside the weight, 2 bytes a parameter instead of 4, the same values but for a last bit. Not with LoRA, whose masters are small.'),
+  gradient_dtype: z.enum(['float32', 'bfloat16']).default('float32').describe('What the gradients of a step\'s micro-batches are added up in. `bfloat16` is 2 bytes a parameter instead of 4 and rounds every addition: few micro-batches a step.'),
   save_steps: count(0, 100).describe('Optimizer steps between saves of the trainer state (12 bytes a parameter). A killed run loses at most these; 0 saves only when it is interrupted by Ctrl-C.'),
   checkpoint_dtype: z.enum(['float32', 'bfloat16']).default('float32').describe('Type of the saved weights. float32 keeps the master weights; bfloat16 halves the file and rounds what the next iteration starts from.'),
 });
@@ -121,6 +124,7 @@ const evaluate = z.strictObject({
 export const recipeSchema = z.strictObject({
   model: z.string().min(1).default('smollm2-135m-instruct').describe('The base model: a known name, a Hugging Face folder, a GGUF file, or a hub id.'),
   dtype: z.enum(['bfloat16', 'float32']).default('bfloat16').describe('Type the model computes in. Master weights in training are float32 either way.'),
+  device: z.string().regex(/^(cpu|cuda|cuda:\d{1,3})$/, 'must be cpu, cuda or cuda:N such as cuda:1').default('cpu').describe('Where the model is and computes: `cpu`, `cuda` (the first NVIDIA GPU) or `cuda:N` (docs/cuda.md). The last bits of a run\'s numbers depend on it, so it is never chosen for you.'),
   seed: z.int().min(0).max(Number.MAX_SAFE_INTEGER).default(42).describe('Every random choice derives from it.'),
   iterations: z.int().min(0).max(1000).default(2).describe('Rounds of sample, score, rank, train and evaluate. 0 is SFT alone.'),
   threads: z.int().min(0).max(4096).default(0).describe('CPU threads; 0 uses all cores.'),
@@ -160,6 +164,7 @@ interface JsonSchema {
   type?: string | string[];
   anyOf?: JsonSchema[];
   enum?: unknown[];
+  const?: unknown;
   items?: JsonSchema;
   properties?: Record<string, JsonSchema>;
   description?: string;
@@ -178,6 +183,7 @@ function fieldsOf(schema: JsonSchema, defaults: unknown, prefix: string): Recipe
 }
 
 function typeText(schema: JsonSchema): string {
+  if (schema.const !== undefined) return String(schema.const);
   if (schema.enum) return schema.enum.join(' | ');
   if (schema.anyOf) return schema.anyOf.map(typeText).join(' or ');
   if (Array.isArray(schema.type)) return schema.type.map((type) => typeText({ type })).join(' or ');

@@ -26,8 +26,8 @@ export async function withRewardModel<T>(run: RunContext, use: (score: Score) =>
 }
 
 /** @throws RunError where the model has no head, or its labels and `reward.label` do not go together. */
-export async function loadRewardModel({ reward, dtype }: Pick<Recipe, 'reward' | 'dtype'>, signal: AbortSignal): Promise<LanguageModel> {
-  const language = await loadModel(reward.model!, { dtype, signal });
+export async function loadRewardModel({ reward, dtype, device }: Pick<Recipe, 'reward' | 'dtype' | 'device'>, signal: AbortSignal): Promise<LanguageModel> {
+  const language = await loadModel(reward.model!, { dtype, device, signal });
   const problem = labelProblem(language.model.config.numLabels, reward.label);
   if (problem === undefined) return language;
   await language.dispose();

@@ -89,8 +89,8 @@ async function work(recipe: Recipe, { directory, signal, onModelProgress, reward
   const resolved = await stoppable(signal, () => resolveModel(recipe.model, { signal, ...(onModelProgress && { onProgress: onModelProgress }) }));
   const plan = await checkModel(directory, recipe, resolved, signal, emit);
   const models = new Models({
-    base: resolved.path, name: recipe.model, dtype: recipe.dtype, signal, adapter: adapterOf(recipe),
-    onLoad: (model, seconds) => emit({ type: 'model_loaded', name: recipe.model, path: model.path, dtype: model.dtype, parameters: model.config.parameters, seconds }),
+    base: resolved.path, name: recipe.model, dtype: recipe.dtype, device: recipe.device, signal, adapter: adapterOf(recipe),
+    onLoad: (model, seconds) => emit({ type: 'model_loaded', name: recipe.model, path: model.path, dtype: model.dtype, device: model.device, parameters: model.config.parameters, seconds }),
   });
   const context = new RunContext({ recipe, directory, base: resolved.path, plan, models, rewards, signal, emit });
   try {

@@ -110,9 +110,9 @@ describe('commands without an engine', () => {
     expect(result.stdout).toMatch(/^-- {2}addon +The native addon is not built: .*none\.node does not exist; run `npm run setup`\.$/m);
   });
 
-  it('doctor tells CPU, libtorch, device, cache and model', async () => {
+  it('doctor tells CPU, libtorch, threads, CUDA, cache and model', async () => {
     const findings = JSON.parse((await cream('doctor', '--json')).stdout) as { what: string; found: string }[];
-    expect(findings.map((finding) => finding.what)).toEqual(['node', 'machine', 'cache', 'addon', 'libtorch', 'cpu', 'device', 'model']);
+    expect(findings.map((finding) => finding.what).filter((what) => !/^cuda:/.test(what))).toEqual(['node', 'machine', 'cache', 'addon', 'libtorch', 'cpu', 'threads', 'cuda', 'model']);
   });
 
   it('recipes lists what init copies, and init overwrites nothing', async () => {

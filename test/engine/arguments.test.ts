@@ -51,6 +51,7 @@ const table: [() => unknown, string][] = [
   [() => model.save(''), '[save] the directory must be a non-empty string, got "".'],
   [() => model.save('/tmp/x', { dtype: 'float16' as never }), "[save] dtype must be 'float32' or 'bfloat16', got \"float16\"."],
   [() => Model.load(tinyModel(), { dtype: 'int8' as never }), "[load] dtype must be 'float32' or 'bfloat16', got \"int8\"."],
+  [() => Model.load(tinyModel(), { device: '' }), '[load] device must be a non-empty string, got "".'],
   [() => model.trainer({ totalSteps: 1 } as never), '[trainer] learningRate must be a finite number at least 0, got undefined.'],
   [() => model.trainer({ learningRate: 1, totalSteps: 1, beta2: 1 }), '[trainer] beta2 must be a finite number at least 0 and below 1, got 1.'],
   [() => model.trainer({ learningRate: 1, totalSteps: 1, schedule: 'step' as never }), "[trainer] schedule must be 'constant' or 'linear' or 'cosine', got \"step\"."],

@@ -60,7 +60,7 @@ describe('what the engine saves', () => {
       const native = new (addon().Model)();
       mkdirSync(own);
       copyFileSync(join(kept, 'model.safetensors'), join(own, 'model.safetensors'));
-      writeFileSync(join(own, 'config.json'), (await native.load(folder, 'float32').promise).configJson);
+      writeFileSync(join(own, 'config.json'), (await native.load(folder, 'float32', 'cpu').promise).configJson);
       await native.dispose().promise;
       pairs.push(kept, folder, own, folder);
     }

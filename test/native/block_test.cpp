@@ -149,7 +149,7 @@ CHECK_CASE("block: AdamW over chunks equals the reference, and so does the sum o
   CHECK(at::equal(master, master3) && at::equal(m, m3) && at::equal(v, v3) && at::equal(weight, weight3));  // the CPU's own, bit for bit
 
   Tensor parts = at::empty({(n + chunk - 1) / chunk}, at::kDouble);
-  run_on_host(ops::SumOfSquaresBlock{in<float>(gradient), out<double>(parts), n, chunk}, {(n + chunk - 1) / chunk, 128});
+  run_on_host(ops::SumOfSquaresBlock<float>{in<float>(gradient), out<double>(parts), n, chunk}, {(n + chunk - 1) / chunk, 128});
   CHECK(std::abs(parts.sum().item<double>() - ops::reference::sum_of_squares(gradient)) < 1e-9);
 }
 

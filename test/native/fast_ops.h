@@ -14,10 +14,26 @@ using namespace cream;
 using at::Tensor;
 using ops::Op;
 
-// Skips the case on a CPU without the kernels; at its end, fails it if `op`'s fast kernel did not run.
+// A case for each level that has kernels: run there, skipped on a CPU that lacks it.
+struct LevelCases {
+  LevelCases(const std::string& name, void (*run)()) {
+    for (const ops::Level level : {ops::Level::avx2, ops::Level::avx512, ops::Level::avx512_bf16})
+      cases().push_back({name + ", on " + ops::level_name(level), [level, run] {
+                           if (ops::cpu_level() < level) throw Skip(std::string("this CPU has no ") + ops::level_name(level));
+                           const ops::ForceLevel force(level);
+                           run();
+                         }});
+  }
+};
+#define CHECK_LEVELS(name)                                                                                                       \
+  static void CHECK_CONCAT(check_body_, __LINE__)();                                                                             \
+  static const ::check::fast::LevelCases CHECK_CONCAT(check_case_, __LINE__)(name, CHECK_CONCAT(check_body_, __LINE__));         \
+  static void CHECK_CONCAT(check_body_, __LINE__)()
+
+// Skips the case on a CPU without kernels; at its end, fails it if `op`'s kernel did not run at the level in force.
 struct MustRun {
   explicit MustRun(Op op) : op_(op), before_(ops::fast_runs(op)) {
-    if (!ops::fast_path()) throw check::Skip("this CPU has no AVX-512 BF16");
+    if (!ops::fast_path()) throw check::Skip("this CPU has no AVX2");
   }
   void done() const { CHECK(ops::fast_runs(op_) > before_); }
 
@@ -26,8 +42,8 @@ struct MustRun {
   uint64_t before_;
 };
 
-inline Linear packed(int64_t out, int64_t in) {
-  Linear w{.weight = at::randn({out, in}).div_(std::sqrt(static_cast<double>(in))).to(at::kBFloat16)};
+inline Linear packed(int64_t out, int64_t in, at::ScalarType dtype = at::kBFloat16) {
+  Linear w{.weight = at::randn({out, in}).div_(std::sqrt(static_cast<double>(in))).to(dtype)};
   ops::pack(w);
   return w;
 }

@@ -4,6 +4,7 @@
 #include <set>
 
 #include "check.h"
+#include "fast_ops.h"
 #include "generate/cache_attention.h"
 #include "model/packing.h"
 #include "score/scorer.h"
@@ -125,24 +126,25 @@ CHECK_CASE("generate: a sample does not depend on the rows beside it") {
   }
 }
 
-CHECK_CASE("generate: in bfloat16 too, bit for bit where the kernels are packed") {
-  const Transformer model = check::tiny_model({2, true, at::kBFloat16});
-  if (!model.weights().head.packed) throw check::Skip("no packed bfloat16 kernels on this CPU");
-  GenerationRequest request = ragged_request(3);
-  const auto together = collect(model, request);
-  for (const int64_t max_rows : {1, 3, 7}) {
-    request.max_rows = max_rows;
-    const auto narrow = collect(model, request);
-    for (size_t i = 0; i < narrow.size(); ++i) CHECK(same(narrow[i], together[i], 0));
+CHECK_LEVELS("generate: where there are kernels, bit for bit in bfloat16 and float32") {
+  for (const auto dtype : {at::kBFloat16, at::kFloat}) {
+    const Transformer model = check::tiny_model({2, true, dtype});
+    GenerationRequest request = ragged_request(3);
+    const auto together = collect(model, request);
+    for (const int64_t max_rows : {1, 3, 7}) {
+      request.max_rows = max_rows;
+      const auto narrow = collect(model, request);
+      for (size_t i = 0; i < narrow.size(); ++i) CHECK(same(narrow[i], together[i], 0));
+    }
   }
 }
 
 // What sampling says of a token is what scoring and training say of it: no correction between the two is ever needed.
-CHECK_CASE("generate: sampled log-probs are the scored ones in bfloat16, bit for bit where the kernels are packed") {
-  for (auto shape : check::tiny_shapes()) {
-    shape.dtype = at::kBFloat16;
+CHECK_LEVELS("generate: sampled log-probs are the scored ones, bit for bit in bfloat16 and float32") {
+  std::vector<check::TinyShape> shapes = check::tiny_shapes();
+  for (auto shape : check::tiny_shapes()) shape.dtype = at::kBFloat16, shapes.push_back(shape);
+  for (const auto& shape : shapes) {
     const Transformer model = check::tiny_model(shape);
-    if (!model.weights().head.packed) throw check::Skip("no packed bfloat16 kernels on this CPU");
     const GenerationRequest request = ragged_request(3);
     ScoringRequest scoring;
     for (const auto& prompt : request.prompts) scoring.groups.push_back({prompt.tokens, {}});

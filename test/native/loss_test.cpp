@@ -1,4 +1,5 @@
 #include "check.h"
+#include "fast_ops.h"
 #include "golden.h"
 #include "loss/linear_preference.h"
 #include "loss/preference.h"
@@ -155,7 +156,7 @@ CHECK_CASE("loss: a pair longer than a chunk is computed in two passes") {
   check_against_plain(problem({{3, 2}, {50, 61}, {4, 4}}, 0.7), 10, 1e-4);
 }
 
-CHECK_CASE("loss: the plain kernels agree with the fast ones, and those ran") {
+CHECK_LEVELS("loss: the plain kernels agree with the fast ones, and those ran") {
   const uint64_t runs = ops::fast_runs(ops::Op::token_logprob);
   check_against_plain(problem({{5, 8}, {30, 3}}, 0.9), 16, 1e-4);
   CHECK(!ops::fast_path() || ops::fast_runs(ops::Op::token_logprob) > runs);

@@ -2,6 +2,7 @@
 #include <cstring>
 
 #include "check.h"
+#include "test_device.h"
 
 namespace check {
 
@@ -45,6 +46,16 @@ int main(int argc, char** argv) {
   if (argc > 1 && std::strcmp(argv[1], "--list") == 0) {
     for (const auto& c : check::cases()) std::printf("%s\n", c.name.c_str());
     return 0;
+  }
+  if (argc > 2 && std::strcmp(argv[1], "--device") == 0) {
+    try {
+      check::set_test_device(argv[2]);
+    } catch (const std::exception& error) {
+      std::fprintf(stderr, "cream_check: %s\n", error.what());
+      return 2;
+    }
+    argc -= 2;
+    argv += 2;
   }
   int passed = 0, failed = 0, skipped = 0;
   for (const auto& c : check::cases()) {

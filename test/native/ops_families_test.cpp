@@ -47,7 +47,7 @@ CHECK_CASE("ops families: the plain windows and caps are what each row sees, key
   }
 }
 
-CHECK_CASE("ops families: packed attention with windows and caps agrees with the plain op") {
+CHECK_LEVELS("ops families: packed attention with windows and caps agrees with the plain op") {
   at::manual_seed(31);
   const MustRun ran(Op::packed_attention);
   for (const auto dtype : {at::kFloat, at::kBFloat16})
@@ -59,7 +59,7 @@ CHECK_CASE("ops families: packed attention with windows and caps agrees with the
   ran.done();
 }
 
-CHECK_CASE("ops families: decode attention with windows and caps agrees with the plain op") {
+CHECK_LEVELS("ops families: decode attention with windows and caps agrees with the plain op") {
   at::manual_seed(32);
   const MustRun ran(Op::decode_attention);
   for (const auto dtype : {at::kFloat, at::kBFloat16})
@@ -77,7 +77,7 @@ CHECK_CASE("ops families: decode attention with windows and caps agrees with the
   ran.done();
 }
 
-CHECK_CASE("ops families: decoding and scoring give the same bits through windows and caps, alone and among siblings") {
+CHECK_LEVELS("ops families: decoding and scoring give the same bits through windows and caps, alone and among siblings") {
   at::manual_seed(33);
   const MustRun ran(Op::packed_attention), ran_decode(Op::decode_attention);
   const int64_t heads = 6, kv = 2, d = 32, prompt = 77, own = 90;
@@ -99,7 +99,7 @@ CHECK_CASE("ops families: decoding and scoring give the same bits through window
   ran_decode.done();
 }
 
-CHECK_CASE("ops families: training's attention has autograd's gradients through windows and caps") {
+CHECK_LEVELS("ops families: training's attention has autograd's gradients through windows and caps") {
   at::manual_seed(34);
   for (const AttentionKind& kind : kKinds) {
     const Tensor q = at::randn({214, 4, 16}).requires_grad_(true), k = at::randn({214, 2, 16}).requires_grad_(true), v = at::randn({214, 2, 16}).requires_grad_(true);
@@ -112,7 +112,7 @@ CHECK_CASE("ops families: training's attention has autograd's gradients through 
   }
 }
 
-CHECK_CASE("ops families: GeGLU, Gemma's norm, partial RoPE and the cap agree with the plain ops") {
+CHECK_LEVELS("ops families: GeGLU, Gemma's norm, partial RoPE and the cap agree with the plain ops") {
   at::manual_seed(35);
   const MustRun norm(Op::rms_norm), rotation(Op::rope), gate(Op::swiglu), cap(Op::softcap);
   for (const auto dtype : {at::kFloat, at::kBFloat16})
@@ -140,7 +140,7 @@ CHECK_CASE("ops families: GeGLU, Gemma's norm, partial RoPE and the cap agree wi
   for (const MustRun* ran : {&norm, &rotation, &gate, &cap}) ran->done();
 }
 
-CHECK_CASE("ops families: gradients of GeGLU, partial RoPE and Gemma's norm") {
+CHECK_LEVELS("ops families: gradients of GeGLU, partial RoPE and Gemma's norm") {
   at::manual_seed(36);
   for (const auto dtype : {at::kFloat, at::kBFloat16}) {
     const double limit = dtype == at::kFloat ? 2e-6 : 6e-3;
@@ -153,7 +153,7 @@ CHECK_CASE("ops families: gradients of GeGLU, partial RoPE and Gemma's norm") {
   }
 }
 
-CHECK_CASE("ops families: capped log-probs agree with the plain op and are the same bits in every batch") {
+CHECK_LEVELS("ops families: capped log-probs agree with the plain op and are the same bits in every batch") {
   at::manual_seed(38);
   const MustRun ran(Op::linear_logprob);
   for (const int64_t vocab : {31, 1024, 5003}) {

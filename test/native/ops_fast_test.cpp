@@ -17,7 +17,7 @@ CHECK_CASE("ops fast: parallel_for reaches all threads") {
 #endif
 }
 
-CHECK_CASE("ops fast: packed linear agrees with at::linear at odd sizes") {
+CHECK_LEVELS("ops fast: packed linear agrees with at::linear at odd sizes") {
   at::manual_seed(10);
   const MustRun ran(Op::linear), ran32(Op::linear_f32);
   const std::vector<std::array<int64_t, 3>> shapes = {{1, 2, 1},    {3, 30, 31},   {40, 576, 96},  {15, 100, 33},
@@ -32,26 +32,31 @@ CHECK_CASE("ops fast: packed linear agrees with at::linear at odd sizes") {
     // Rows that are apart.
     const Tensor wide = at::randn({rows, in + 7}).to(at::kBFloat16);
     CHECK(at::equal(ops::linear(wide.narrow(1, 3, in), w), ops::linear(wide.narrow(1, 3, in).contiguous(), w)));
+    const Linear w32 = packed(out, in, at::kFloat);
+    const Tensor x32 = at::randn({rows, in});
+    CHECK_RELATIVE(ops::linear(x32, w32), x32.to(at::kDouble).matmul(w32.weight.to(at::kDouble).t()), 2e-6);
   }
   ran.done();
   ran32.done();
 }
 
-CHECK_CASE("ops fast: a row of packed linear has the same bits in every batch and on any number of threads") {
+CHECK_LEVELS("ops fast: a row of packed linear has the same bits in every batch and on any number of threads") {
   at::manual_seed(11);
   const MustRun ran(Op::linear);
-  const Linear w = packed(97, 576);
-  const Tensor x = at::randn({1200, 576}).to(at::kBFloat16);
-  const Tensor all = ops::linear(x, w), all32 = ops::linear_f32(x, w);
-  for (int64_t rows = 1; rows <= 70; ++rows) {
-    CHECK(at::equal(ops::linear(x.narrow(0, rows, rows), w), all.narrow(0, rows, rows)));
-    CHECK(at::equal(ops::linear_f32(x.narrow(0, 1100, rows), w), all32.narrow(0, 1100, rows)));
+  for (const auto dtype : {at::kBFloat16, at::kFloat}) {
+    const Linear w = packed(97, 576, dtype);
+    const Tensor x = at::randn({1200, 576}).to(dtype);
+    const Tensor all = ops::linear(x, w), all32 = ops::linear_f32(x, w);
+    for (int64_t rows = 1; rows <= 70; ++rows) {
+      CHECK(at::equal(ops::linear(x.narrow(0, rows, rows), w), all.narrow(0, rows, rows)));
+      CHECK(at::equal(ops::linear_f32(x.narrow(0, 1100, rows), w), all32.narrow(0, 1100, rows)));
+    }
+    const int threads = at::get_num_threads();
+    at::set_num_threads(1);
+    const Tensor alone = ops::linear(x, w);
+    at::set_num_threads(threads);
+    CHECK(at::equal(alone, all));
   }
-  const int threads = at::get_num_threads();
-  at::set_num_threads(1);
-  const Tensor alone = ops::linear(x, w);
-  at::set_num_threads(threads);
-  CHECK(at::equal(alone, all));
   ran.done();
 }
 
@@ -61,8 +66,7 @@ CHECK_CASE("ops fast: the plain fp32 product is the same in chunks of a large vo
   CHECK_CLOSE(ops::reference::linear_f32(x, weight), x.to(at::kFloat).matmul(weight.to(at::kFloat).t()), 1e-5);
 }
 
-CHECK_CASE("ops fast: the plain path runs where autograd owns the weight or a test asks for it") {
-  if (!ops::fast_path()) throw check::Skip("this CPU has no AVX-512 BF16");
+CHECK_LEVELS("ops fast: the plain path runs where autograd owns the weight or a test asks for it") {
   Linear w = packed(8, 16);
   w.weight.requires_grad_(true);
   const uint64_t before = ops::fast_runs(Op::linear);
@@ -75,7 +79,7 @@ CHECK_CASE("ops fast: the plain path runs where autograd owns the weight or a te
   CHECK(ops::fast_runs(Op::linear) == before);
 }
 
-CHECK_CASE("ops fast: rms_norm, rope and swiglu agree with the plain ops") {
+CHECK_LEVELS("ops fast: rms_norm, rope and swiglu agree with the plain ops") {
   at::manual_seed(12);
   const MustRun norm(Op::rms_norm), rotation(Op::rope), gate(Op::swiglu);
   for (const auto dtype : {at::kFloat, at::kBFloat16})
@@ -100,7 +104,7 @@ CHECK_CASE("ops fast: rms_norm, rope and swiglu agree with the plain ops") {
   gate.done();
 }
 
-CHECK_CASE("ops fast: gradients of rope, swiglu and rms_norm agree with the plain ops'") {
+CHECK_LEVELS("ops fast: gradients of rope, swiglu and rms_norm agree with the plain ops'") {
   at::manual_seed(19);
   const MustRun rotation(Op::rope), gate(Op::swiglu), norm(Op::rms_norm);
   for (const auto dtype : {at::kFloat, at::kBFloat16}) {
@@ -124,7 +128,7 @@ CHECK_CASE("ops fast: gradients of rope, swiglu and rms_norm agree with the plai
   norm.done();
 }
 
-CHECK_CASE("ops fast: decode attention agrees with the plain op, whatever the shapes") {
+CHECK_LEVELS("ops fast: decode attention agrees with the plain op, whatever the shapes") {
   at::manual_seed(13);
   const MustRun ran(Op::decode_attention);
   for (const auto dtype : {at::kFloat, at::kBFloat16})
@@ -141,7 +145,7 @@ CHECK_CASE("ops fast: decode attention agrees with the plain op, whatever the sh
   ran.done();
 }
 
-CHECK_CASE("ops fast: a row of decode attention has the same bits alone and among any siblings") {
+CHECK_LEVELS("ops fast: a row of decode attention has the same bits alone and among any siblings") {
   at::manual_seed(14);
   const MustRun ran(Op::decode_attention);
   const int64_t heads = 9, kv = 3, d = 64, rows = 50;
@@ -159,7 +163,7 @@ CHECK_CASE("ops fast: a row of decode attention has the same bits alone and amon
   ran.done();
 }
 
-CHECK_CASE("ops fast: packed attention agrees with the plain op") {
+CHECK_LEVELS("ops fast: packed attention agrees with the plain op") {
   at::manual_seed(15);
   const MustRun ran(Op::packed_attention);
   for (const auto dtype : {at::kFloat, at::kBFloat16})
@@ -187,7 +191,7 @@ std::vector<Segment> two_groups(int64_t prompt, const std::vector<int64_t>& comp
   return segments;
 }
 
-CHECK_CASE("ops fast: attention's gradients agree with the plain op's, whatever the shapes, caps and windows") {
+CHECK_LEVELS("ops fast: attention's gradients agree with the plain op's, whatever the shapes, caps and windows") {
   struct Shape {
     int64_t heads, kv_heads, d, prompt;
     std::vector<int64_t> completions;
@@ -220,7 +224,7 @@ CHECK_CASE("ops fast: attention's gradients agree with the plain op's, whatever 
     }
 }
 
-CHECK_CASE("ops fast: decoding a token and scoring it give the same attention bits") {
+CHECK_LEVELS("ops fast: decoding a token and scoring it give the same attention bits") {
   at::manual_seed(16);
   const MustRun ran(Op::packed_attention), ran_decode(Op::decode_attention);
   const int64_t heads = 9, kv = 3, d = 64, prompt = 77, own = 90;
@@ -238,12 +242,12 @@ CHECK_CASE("ops fast: decoding a token and scoring it give the same attention bi
   ran_decode.done();
 }
 
-CHECK_CASE("ops fast: linear_logprob agrees with the plain op and is the same bits in every batch") {
+CHECK_LEVELS("ops fast: linear_logprob agrees with the plain op and is the same bits in every batch") {
   at::manual_seed(17);
   const MustRun ran(Op::linear_logprob);
-  for (const int64_t vocab : {1, 31, 1024, 5003}) {
-    const Linear head = packed(vocab, 96);
-    const Tensor hidden = at::randn({200, 96}).mul_(4).to(at::kBFloat16), targets = at::randint(0, vocab, {200}, at::kLong);
+  for (const auto& [vocab, dtype] : std::vector<std::pair<int64_t, at::ScalarType>>{{1, at::kBFloat16}, {31, at::kBFloat16}, {1024, at::kBFloat16}, {5003, at::kBFloat16}, {5003, at::kFloat}}) {
+    const Linear head = packed(vocab, 96, dtype);
+    const Tensor hidden = at::randn({200, 96}).mul_(4).to(dtype), targets = at::randint(0, vocab, {200}, at::kLong);
     const Tensor all = ops::linear_logprob(hidden, head, targets);
     CHECK_CLOSE(all, ops::reference::linear_logprob(hidden, head.weight, targets), 2e-5);
     for (const int64_t rows : {1, 13, 90}) {

@@ -15,7 +15,7 @@ Tensor rounded(at::IntArrayRef size) { return at::randn(size).to(at::kBFloat16);
 
 }  // namespace
 
-CHECK_CASE("ops gradient: a linear layer's gradients agree with exact products, in one pass and in several, at odd sizes") {
+CHECK_LEVELS("ops gradient: a linear layer's gradients agree with exact products, in one pass and in several, at odd sizes") {
   at::manual_seed(30);
   const MustRun ran(Op::linear_gradient);
   // rows, out, in; the last ones take several passes over the outputs (more than 3,072) and over the tokens (more than 1,024).
@@ -35,11 +35,16 @@ CHECK_CASE("ops gradient: a linear layer's gradients agree with exact products, 
     ops::add_linear_weight_gradient(apart, narrow, x);
     ops::add_linear_weight_gradient(together, narrow.contiguous(), x);
     CHECK(at::equal(apart, together));
+    const Tensor dy32 = at::randn({rows, out}), w32 = at::randn({out, in}), x32 = at::randn({rows, in});
+    CHECK_RELATIVE(ops::linear_input_gradient(dy32, w32), dy32.to(at::kDouble).mm(w32.to(at::kDouble)), 2e-6);
+    Tensor sum32 = before.clone();
+    ops::add_linear_weight_gradient(sum32, dy32, x32);
+    CHECK_RELATIVE(sum32, before.to(at::kDouble) + dy32.to(at::kDouble).t().mm(x32.to(at::kDouble)), 2e-6);
   }
   ran.done();
 }
 
-CHECK_CASE("ops gradient: a linear layer's gradients are the same bits on any number of threads") {
+CHECK_LEVELS("ops gradient: a linear layer's gradients are the same bits on any number of threads") {
   at::manual_seed(31);
   const MustRun ran(Op::linear_gradient);
   const Tensor dy = rounded({1100, 3200}), w = rounded({3200, 130}), x = rounded({1100, 130});
@@ -60,7 +65,7 @@ CHECK_CASE("ops gradient: a linear layer's gradients are the same bits on any nu
   ran.done();
 }
 
-CHECK_CASE("ops gradient: linear adds its weight's gradient where that is collected, with and without kernels") {
+CHECK_LEVELS("ops gradient: linear adds its weight's gradient where that is collected, with and without kernels") {
   at::manual_seed(32);
   for (const auto dtype : {at::kFloat, at::kBFloat16}) {
     const double limit = dtype == at::kFloat ? 1e-6 : 6e-3;
@@ -84,7 +89,7 @@ CHECK_CASE("ops gradient: linear adds its weight's gradient where that is collec
   }
 }
 
-CHECK_CASE("ops gradient: packing again rewrites the copy in place, for all who share it") {
+CHECK_LEVELS("ops gradient: packing again rewrites the copy in place, for all who share it") {
   at::manual_seed(33);
   const MustRun ran(Op::linear);
   Linear w = packed(70, 50);
@@ -103,7 +108,7 @@ CHECK_CASE("ops gradient: packing again rewrites the copy in place, for all who 
   ran.done();
 }
 
-CHECK_CASE("ops gradient: the heads of a joined projection, and their gradients, are those of slices turned apart") {
+CHECK_LEVELS("ops gradient: the heads of a joined projection, and their gradients, are those of slices turned apart") {
   at::manual_seed(34);
   const MustRun ran(Op::rope);
   constexpr int64_t rows = 37, heads = 6, kv_heads = 2, d = 24;

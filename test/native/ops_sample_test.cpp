@@ -2,6 +2,7 @@
 #include <map>
 
 #include "check.h"
+#include "fast_ops.h"
 #include "ops/dispatch.h"
 #include "ops/linear_logprob/op.h"
 #include "ops/sample/op.h"
@@ -80,8 +81,7 @@ CHECK_CASE("sample: frequencies of 20,000 draws fit the exact distribution") {
   }
 }
 
-CHECK_CASE("sample: the fast path draws what the plain path draws") {
-  if (!ops::fast_path()) throw check::Skip("this CPU has no AVX-512 BF16");
+CHECK_LEVELS("sample: the fast path draws what the plain path draws") {
   at::manual_seed(21);
   const uint64_t before = ops::fast_runs(ops::Op::sample);
   const std::vector<SamplingParams> settings = {params(0),         params(1),           params(0.8, 0.95),  params(1, 0.5),
@@ -106,7 +106,7 @@ CHECK_CASE("sample: the fast path draws what the plain path draws") {
   CHECK(ops::fast_runs(ops::Op::sample) >= before + position);
 }
 
-CHECK_CASE("sample: temperature 0 takes the lowest id of a tie, and a banned token is never drawn") {
+CHECK_LEVELS("sample: temperature 0 takes the lowest id of a tie, and a banned token is never drawn") {
   const std::vector<float> logits = {1, 5, 5, 2, 5};
   const Tokens banned = {1}, all = {0, 1, 2, 3, 4};
   for (const Sampler draw : {Sampler{ops::sample}, Sampler{ops::reference::sample}}) {
@@ -123,8 +123,7 @@ CHECK_CASE("sample: temperature 0 takes the lowest id of a tie, and a banned tok
   }
 }
 
-CHECK_CASE("sample: the log-prob of a draw and linear_logprob of the token are the same bits") {
-  if (!ops::fast_path()) throw check::Skip("this CPU has no AVX-512 BF16");
+CHECK_LEVELS("sample: the log-prob of a draw and linear_logprob of the token are the same bits") {
   at::manual_seed(22);
   Linear head{.weight = at::randn({5003, 64}).to(at::kBFloat16)};
   ops::pack(head);

@@ -1,9 +1,12 @@
 #include "check.h"
+#include "fast_ops.h"
 #include "golden.h"
 #include "ops/adamw/op.h"
+#include "ops/adamw/kernel.h"
 #include "ops/dispatch.h"
 #include "optim/optimizer.h"
 #include "optim/schedule.h"
+#include "support/device.h"
 
 using namespace cream;
 
@@ -40,7 +43,7 @@ CHECK_CASE("optim: ten steps are torch.optim.AdamW's, norms and clipping include
   }
 }
 
-CHECK_CASE("optim: vector, scalar and plain AdamW agree; the first two bit for bit") {
+CHECK_LEVELS("optim: vector, scalar and plain AdamW agree; the first two bit for bit") {
   for (const int64_t n : {1, 15, 16, 1000, 70001, 200000}) {
     const auto inputs = [n] {
       at::manual_seed(3);
@@ -65,7 +68,7 @@ CHECK_CASE("optim: vector, scalar and plain AdamW agree; the first two bit for b
   }
 }
 
-CHECK_CASE("optim: the gradient norm does not depend on threads or instruction set") {
+CHECK_LEVELS("optim: the gradient norm does not depend on threads or instruction set") {
   const Tensor x = at::randn({300007});
   const double sum = ops::sum_of_squares(x);
   CHECK(std::abs(sum - ops::reference::sum_of_squares(x)) <= 1e-10 * sum);
@@ -130,4 +133,109 @@ CHECK_CASE("optim: learning rates are transformers' schedules") {
       CHECK(std::abs(learning_rate_at(params, static_cast<int64_t>(step)) - rates[step]) <= 1e-12 * params.learning_rate);
     if (params.schedule != Schedule::constant) CHECK(learning_rate_at(params, params.total_steps + 3) == 0);
   }
+}
+
+namespace {
+
+// A parameter in the forms asked for, with some steps behind it so that nothing is 0.
+OptimizerEntry& started(Optimizer& optimizer, int64_t n, uint64_t seed) {
+  at::manual_seed(seed);
+  const Tensor spread = at::exp(at::randn({1, n}) * 2);  // gradients of a block differ by orders of magnitude
+  OptimizerEntry& entry = optimizer.entry("w");
+  for (int i = 0; i < 3; ++i) {
+    entry.gradient.copy_(at::randn({1, n}) * spread);
+    optimizer.step();
+  }
+  entry.gradient.copy_(at::randn({1, n}) * spread);
+  return entry;
+}
+
+OptimizerEntry copy_of(const OptimizerEntry& entry) {
+  OptimizerEntry copy = entry;
+  for (Tensor* tensor : {&copy.weight, &copy.master, &copy.remainder, &copy.m, &copy.v, &copy.m_scale, &copy.v_scale, &copy.gradient})
+    if (tensor->defined()) *tensor = tensor->clone();
+  return copy;
+}
+
+void check_same_state(const OptimizerEntry& a, const OptimizerEntry& b) {
+  const auto same = [](const Tensor& x, const Tensor& y) { return x.defined() == y.defined() && (!x.defined() || at::equal(x, y)); };
+  CHECK(same(a.weight, b.weight));
+  CHECK(same(a.master, b.master));
+  CHECK(same(a.remainder, b.remainder));
+  CHECK(same(a.m, b.m));
+  CHECK(same(a.v, b.v));
+  CHECK(same(a.m_scale, b.m_scale));
+  CHECK(same(a.v_scale, b.v_scale));
+}
+
+std::vector<OptimizerForms> all_forms() {
+  std::vector<OptimizerForms> forms;
+  for (int i = 0; i < 8; ++i) forms.push_back({(i & 1) != 0, (i & 2) != 0, (i & 4) != 0});
+  return forms;
+}
+
+}  // namespace
+
+CHECK_CASE("optim: small forms: the CPU's kernel and the GPU's, played, are equal bit for bit and near the reference") {
+  if (cuda_info().built) throw check::Skip("the kernels of this build are the GPU's");
+  for (const OptimizerForms& forms : all_forms())
+    for (const int64_t n : {1, 255, 256, 1000, 70001}) {
+      OptimizerParams params = plain_params(1e-3);
+      params.forms = forms;
+      Optimizer optimizer({{"w", at::randn({1, n}).to(at::kBFloat16)}}, params);
+      OptimizerEntry& cpu = started(optimizer, n, 5);
+      OptimizerEntry gpu = copy_of(cpu), plain = copy_of(cpu);
+      const ops::AdamWStep step{1e-3, 0.9, 0.999, 1e-8, 0.01, 4, 0.37};
+      ops::adamw(cpu, step);
+      ops::device::adamw(gpu, step);
+      check_same_state(cpu, gpu);
+      ops::reference::adamw(plain, step);
+      CHECK_CLOSE(ops::master_of(cpu), ops::master_of(plain), 1e-6);
+      // A value between two codes may fall to either side where the last bits of the sums differ: one step of 1/8 at most, and seldom.
+      CHECK_RELATIVE(ops::first_moment_of(cpu), ops::first_moment_of(plain), forms.states_8bit ? 1e-2 : 1e-6);
+      CHECK_RELATIVE(ops::second_moment_of(cpu), ops::second_moment_of(plain), forms.states_8bit ? 1e-2 : 1e-6);
+      const double parts = ops::device::sum_of_squares({cpu.gradient, cpu.gradient});
+      CHECK(std::abs(parts - 2 * ops::sum_of_squares(cpu.gradient)) <= 1e-12 * parts);
+    }
+}
+
+CHECK_CASE("optim: a master split into weight and remainder comes back to the bit, halfway values but for the last one") {
+  std::vector<int32_t> bits;
+  for (const int32_t upper : {0x0000, 0x0001, 0x3f80, 0x3f81, 0x4123, 0x7f7e, -0x8000, -0x407f, -0x4080})
+    for (const int32_t lower : {0, 1, 0x7fff, 0x8000, 0x8001, 0xffff, 0x1234, 0xabcd}) bits.push_back(static_cast<int32_t>(static_cast<uint32_t>(upper) << 16 | static_cast<uint32_t>(lower)));
+  const Tensor patterns = at::tensor(bits, at::kInt), random = at::randn({1, 200000});
+  for (const Tensor& master : {patterns.view(at::kFloat).view({1, -1}), random, random * 1e-30}) {
+    Optimizer optimizer({{"w", at::empty(master.sizes(), at::kBFloat16)}}, [] { OptimizerParams p = plain_params(1e-3); p.forms.split_masters = true; return p; }(), {{"w", master}});
+    const OptimizerEntry& entry = optimizer.entry("w");
+    const Tensor whole = master.view(at::kInt), back = ops::master_of(entry).view(at::kInt);
+    CHECK(at::equal(entry.weight, master.to(at::kBFloat16)));
+    const Tensor halfway = (whole.bitwise_and(0x1ffff) == 0x8000);  // its lower neighbour is even
+    CHECK(at::equal(back, whole - halfway.to(at::kInt)));
+  }
+}
+
+CHECK_CASE("optim: 8-bit codes keep a block's largest exactly, all others within a sixteenth, and code twice as once") {
+  at::manual_seed(9);
+  const int64_t n = 1024;
+  OptimizerParams params = plain_params(1e-3);
+  params.forms.states_8bit = true;
+  params.beta1 = params.beta2 = 0;  // m = g, v = g²
+  Optimizer optimizer({{"w", at::zeros({1, n})}}, params);
+  OptimizerEntry& entry = optimizer.entry("w");
+  const Tensor gradient = at::randn({1, n}) * at::exp(at::randn({1, n}));
+  entry.gradient.copy_(gradient);
+  optimizer.step();
+  const Tensor m = ops::first_moment_of(entry), v = ops::second_moment_of(entry);
+  CHECK(((m - gradient).abs() <= gradient.abs() * (1.0 / 15.9)).all().item<bool>());
+  CHECK(((v - gradient.square()).abs() <= gradient.square() * (1.0 / 15.9)).all().item<bool>());
+  const Tensor largest = std::get<0>(gradient.abs().view({-1, 256}).max(1));
+  CHECK(at::equal(entry.m_scale, largest) && at::equal(m.abs().view({-1, 256}).amax(1), largest));
+  entry.gradient.zero_();
+  optimizer.step();
+  CHECK(ops::first_moment_of(entry).count_nonzero().item<int64_t>() == 0 && ops::second_moment_of(entry).count_nonzero().item<int64_t>() == 0);
+  // Far below the largest: m ends at 0, v never does, so that no step explodes.
+  entry.gradient.fill_(1e-12).view(-1)[7].fill_(1.0);
+  optimizer.step();
+  CHECK(ops::first_moment_of(entry).count_nonzero().item<int64_t>() == 1 + n - 256);
+  CHECK(ops::second_moment_of(entry).gt(0).all().item<bool>());
 }

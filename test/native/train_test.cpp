@@ -14,6 +14,7 @@
 #include "train/attention.h"
 
 #include "check.h"  // last: a torch header above defines a CHECK of its own
+#include "fast_ops.h"
 
 using namespace cream;
 
@@ -354,8 +355,7 @@ CHECK_CASE("train: bf16 follows fp32's loss curve, and the model scores with the
 }
 
 // What the first step reports, against the scores that are its reference.
-CHECK_CASE("train: in bf16 the first step's log-probs are the scorer's bit for bit, so the margin starts at exactly 0") {
-  if (!ops::fast_path()) throw check::Skip("this CPU has no AVX-512 BF16");
+CHECK_LEVELS("train: in bf16 the first step's log-probs are the scorer's bit for bit, so the margin starts at exactly 0") {
   for (check::TinyShape shape : check::tiny_shapes())
     for (const bool checkpointing : {false, true}) {
       shape.dtype = at::kBFloat16;
@@ -374,7 +374,7 @@ CHECK_CASE("train: in bf16 the first step's log-probs are the scorer's bit for b
     }
 }
 
-CHECK_CASE("train: in bf16 the kernels' gradients are as near to fp32's as the plain path's") {
+CHECK_LEVELS("train: in bf16 the kernels' gradients are as near to fp32's as the plain path's") {
   for (check::TinyShape shape : check::tiny_shapes()) {
     Transformer exact = check::tiny_model(shape);
     shape.dtype = at::kBFloat16;

@@ -4,9 +4,9 @@ import { Model } from '../../../dist/index.js';
 import { writeModel } from '../../shapes.mjs';
 import { peakRss, report, seconds, spec } from '../../trial.mjs';
 
-const { shape, folder, prompts: count, samples, tokens, promptTokens, train, seed } = spec;
+const { shape, folder, prompts: count, samples, tokens, promptTokens, train, seed, device } = spec;
 const made = shape ? writeModel(folder, shape) : spec.model;
-const model = await Model.load(made);
+const model = await Model.load(made, { device });
 const { parameters, vocabSize } = model.config;
 // Any ids do: what they say costs nothing.
 const prompts = Array.from({ length: count }, (_, i) => Int32Array.from({ length: promptTokens }, (_, j) => (seed + i * 7919 + j * 104729) % vocabSize));

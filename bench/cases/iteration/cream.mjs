@@ -10,7 +10,7 @@ const prompts = join(folder, 'prompts.jsonl'), recipe = join(folder, 'recipe.yam
 writeFileSync(prompts, spec.prompts.map((prompt) => `${JSON.stringify(prompt)}\n`).join(''));
 // JSON is YAML.
 writeFileSync(recipe, JSON.stringify({
-  model: spec.model, iterations: 1, seed: spec.seed,
+  model: spec.model, device: spec.device, iterations: 1, seed: spec.seed,
   prompts: { source: prompts, count: 0 },
   sft: { enabled: true, count: 1, epochs: 1, batch_size: 1, activation_checkpointing: false },
   sample: { samples: spec.samples, temperature: spec.sampling.temperature, top_p: spec.sampling.topP, max_new_tokens: spec.newTokens, min_new_tokens: spec.minNewTokens },

@@ -6,9 +6,9 @@ sys.path[0] = str(Path(__file__).parents[1])  # beside peer.py; this file's own 
 import torch
 from transformers import LlamaForCausalLM  # noqa: F401  the model's module, which from_pretrained would import otherwise
 
-from peer import load, report, seconds, spec
+from peer import device, load, report, seconds, spec
 
 time, model = seconds(load)
 with torch.inference_mode():
-    first, _ = seconds(lambda: model(torch.tensor([spec["prompt"]]), use_cache=False))
+    first, _ = seconds(lambda: model(torch.tensor([spec["prompt"]], device=device), use_cache=False))
 report(seconds=time, tokens=0, readySeconds=time + first)

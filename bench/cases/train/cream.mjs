@@ -1,10 +1,10 @@
 // DPO steps through Trainer.preferenceStep: bf16 compute, fp32 masters, reference log-probs known, chosen and rejected on one prompt.
-import { loadModel } from '../../../dist/index.js';
-import { report, seconds, setting, spec } from '../../trial.mjs';
+import { Model } from '../../../dist/index.js';
+import { deviceInUse, report, seconds, setting, spec } from '../../trial.mjs';
 
-const { model } = await loadModel(spec.model);
+const model = await Model.load(spec.model, { device: spec.device });
 const batches = Array.from({ length: spec.pairs.length / spec.batch }, (_, i) => spec.pairs.slice(i * spec.batch, (i + 1) * spec.batch).map((pair) => ({ ...pair, consistency: 1 })));
-const trainer = await model.trainer({ learningRate: spec.learningRate, beta: spec.beta, schedule: 'constant', totalSteps: batches.length, activationCheckpointing: setting.activationCheckpointing ?? false });
+const trainer = await model.trainer({ learningRate: spec.learningRate, beta: spec.beta, schedule: 'constant', totalSteps: batches.length, activationCheckpointing: setting.activationCheckpointing ?? false, ...(spec.microBatchTokens && { microBatchTokens: spec.microBatchTokens }) });
 let rows = 0, loss = 0;
 for (const batch of batches.slice(0, spec.warmUpSteps)) loss += (await trainer.preferenceStep(batch)).loss;
 const { seconds: time } = await seconds(async () => {
@@ -14,5 +14,6 @@ const { seconds: time } = await seconds(async () => {
     loss += step.loss;
   }
 });
+const peakDevice = deviceInUse();
 await model.dispose();
-report({ seconds: time, tokens: spec.tokens, flops: spec.flops, forwardTokens: rows, check: loss / batches.length });
+report({ peakDevice, seconds: time, tokens: spec.tokens, flops: spec.flops, forwardTokens: rows, check: loss / batches.length });

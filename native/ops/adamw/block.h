@@ -1,4 +1,4 @@
-// AdamW over chunks of a tensor, and the sum of squares for clipping.
+// AdamW over chunks of a tensor, in fp32 and in the forms that save memory, and the sum of squares for clipping.
 #pragma once
 
 #include "ops/adamw/math.h"
@@ -11,7 +11,7 @@ template <class T>
 struct AdamWBlock {
   float *master, *m, *v;
   const float* gradient;
-  const float* gradient_scale;  // one number in device memory, for scalars.gradient_scale: clipping is decided there, without a wait
+  const float* gradient_scale;  // one number in device memory, for scalars.gradient_scale; null: that one
   T* weight;                    // the compute copy; null where it is the master itself
   int64_t n, chunk;
   AdamWScalars scalars;
@@ -20,7 +20,7 @@ struct AdamWBlock {
   CREAM_HOST_DEVICE void operator()(Block& block) const {
     const int64_t first = block.index() * chunk, count = first + chunk < n ? chunk : n - first;
     AdamWScalars s = scalars;
-    s.gradient_scale = *gradient_scale;
+    if (gradient_scale != nullptr) s.gradient_scale = *gradient_scale;
     block.each(count, [&](int64_t i) {
       const int64_t at = first + i;
       const float next = adamw_element(master[at], m[at], v[at], gradient[at], s);
@@ -30,16 +30,45 @@ struct AdamWBlock {
   }
 };
 
+// A block takes kStateBlock elements, whose new moments wait in shared memory for their scales: kStateBlock·8 bytes.
+struct AdamWFormsBlock {
+  AdamWForms forms;
+  AdamWScalars scalars;
+
+  template <class Block>
+  CREAM_HOST_DEVICE void operator()(Block& block) const {
+    const int64_t first = block.index() * kStateBlock, rest = forms.n - first, count = rest < kStateBlock ? rest : kStateBlock;
+    float* const m = block.template shared<float>();
+    float* const v = m + kStateBlock;
+    block.each(count, [&](int64_t i) { adamw_forms_element(forms, first + i, scalars, m[i], v[i]); });
+    block.sync();
+    float m_scale = 0, v_scale = 0;
+    if (forms.m_scale != nullptr) {
+      m_scale = block.reduce(count, 0.0f, [&](int64_t i) { return fabsf(m[i]); }, Max{});
+      v_scale = block.reduce(count, 0.0f, [&](int64_t i) { return v[i]; }, Max{});
+      block.each(1, [&](int64_t) {
+        forms.m_scale[block.index()] = m_scale;
+        forms.v_scale[block.index()] = v_scale;
+      });
+    }
+    block.each(count, [&](int64_t i) { store_moments(forms, first + i, m[i], v[i], m_scale, v_scale); });
+  }
+};
+
 // partial[block] = Σ x² of the block's chunk in fp64; the caller adds the partials in order.
+template <class T>
 struct SumOfSquaresBlock {
-  const float* x;
+  const T* x;
   double* partial;
   int64_t n, chunk;
 
   template <class Block>
   CREAM_HOST_DEVICE void operator()(Block& block) const {
     const int64_t first = block.index() * chunk, count = first + chunk < n ? chunk : n - first;
-    const double sum = block.reduce(count, 0.0, [&](int64_t i) { return static_cast<double>(x[first + i]) * x[first + i]; }, Sum{});
+    const double sum = block.reduce(count, 0.0, [&](int64_t i) { 
+      const double value = widen(x[first + i]);
+      return value * value;
+    }, Sum{});
     block.each(1, [&](int64_t) { partial[block.index()] = sum; });
   }
 };

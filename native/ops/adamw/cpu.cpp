@@ -1,8 +1,13 @@
 // AdamW and the gradient norm on the CPU: fixed blocks over the threads, each by the widest kernel the CPU has.
+#include <algorithm>
+#include <numeric>
+
+#include "ops/adamw/forms.h"
 #include "ops/adamw/kernel.h"
 #include "ops/adamw/math.h"
 #include "ops/adamw/op.h"
 #include "ops/dispatch.h"
+#include "support/device.h"
 #include "support/parallel.h"
 
 namespace cream::ops {
@@ -36,13 +41,37 @@ void adamw_scalar(float* master, float* m, float* v, const float* gradient, uint
   }
 }
 
-double sum_of_squares_scalar(const float* x, int64_t n) {
+void adamw_forms_scalar(const AdamWForms& forms, int64_t first, int64_t last, const AdamWScalars& s) {
+  float m[kStateBlock], v[kStateBlock];
+  for (int64_t block = first; block < last; ++block) {
+    const int64_t begin = block * kStateBlock, count = std::min(kStateBlock, forms.n - begin);
+    float m_scale = 0, v_scale = 0;
+    for (int64_t i = 0; i < count; ++i) {
+      adamw_forms_element(forms, begin + i, s, m[i], v[i]);
+      m_scale = std::max(m_scale, std::fabs(m[i]));
+      v_scale = std::max(v_scale, v[i]);
+    }
+    if (forms.m_scale != nullptr) {
+      forms.m_scale[block] = m_scale;
+      forms.v_scale[block] = v_scale;
+    }
+    for (int64_t i = 0; i < count; ++i) store_moments(forms, begin + i, m[i], v[i], m_scale, v_scale);
+  }
+}
+
+template <class T>
+static double sum_of_squares_lanes(const T* x, int64_t n) {
   double lanes[16] = {};
-  for (int64_t i = 0; i < n; ++i) lanes[i % 16] += static_cast<double>(x[i]) * static_cast<double>(x[i]);
+  for (int64_t i = 0; i < n; ++i) {
+    const double value = widen(x[i]);
+    lanes[i % 16] += value * value;
+  }
   double sum = 0;
   for (const double lane : lanes) sum += lane;
   return sum;
 }
+
+double sum_of_squares_scalar(const float* x, int64_t n) { return sum_of_squares_lanes(x, n); }
 
 void adamw(Tensor& master, Tensor& m, Tensor& v, const Tensor& gradient, Tensor& weight, const AdamWStep& step) {
   const bool separate = !weight.is_same(master);
@@ -63,34 +92,55 @@ void adamw(Tensor& master, Tensor& m, Tensor& v, const Tensor& gradient, Tensor&
     const int64_t begin = first * kBlock, end = std::min(last * kBlock, n);
     const int64_t wide = fast_path() ? (end - begin) / 16 * 16 : 0;
     const auto at = [&](auto* data, int64_t offset) { return data == nullptr ? nullptr : data + begin + offset; };
-#if defined(__x86_64__)
-    if (wide > 0) adamw_avx512(at(master_data, 0), at(m_data, 0), at(v_data, 0), at(gradient_data, 0), at(bf16, 0), wide, s);
-#endif
+    if (wide > 0)
+      at_level([&]<Level L>() { adamw_values<L>(at(master_data, 0), at(m_data, 0), at(v_data, 0), at(gradient_data, 0), at(bf16, 0), wide, s); });
     adamw_scalar(at(master_data, wide), at(m_data, wide), at(v_data, wide), at(gradient_data, wide), at(bf16, wide),
                  end - begin - wide, s);
   });
 }
 
+void adamw(AdamWState& state, const AdamWStep& step) {
+  if (on_device(state.weight)) return device::adamw(state, step);
+  const bool plain = state.master.defined() && !state.m_scale.defined() && state.gradient.scalar_type() == at::kFloat;
+  if (plain) return adamw(state.master, state.m, state.v, state.gradient, state.weight, step);
+  const AdamWForms forms = forms_of(state);
+  const AdamWScalars s = adamw_scalars(step);
+  constexpr int64_t grain = kBlock / kStateBlock;
+  parallel_for(0, (forms.n + kStateBlock - 1) / kStateBlock, grain, [&](int64_t first, int64_t last) { adamw_forms_scalar(forms, first, last, s); });
+}
+
+double sum_of_squares(const std::vector<Tensor>& tensors) {
+  if (!tensors.empty() && on_device(tensors.front())) return device::sum_of_squares(tensors);
+  double sum = 0;
+  for (const Tensor& tensor : tensors) sum += sum_of_squares(tensor);
+  return sum;
+}
+
 double sum_of_squares(const Tensor& x) {
-  if (!x.is_cpu() || !x.is_contiguous()) return reference::sum_of_squares(x);
-  const float* const data = x.const_data_ptr<float>();
+  if (on_device(x)) return device::sum_of_squares({x});
+  const bool half = x.scalar_type() == at::kBFloat16;
+  if (!x.is_contiguous() || !(half || x.scalar_type() == at::kFloat)) return reference::sum_of_squares(x);
   const int64_t n = x.numel();
   std::vector<double> sums(blocks_of(n));
+  if (half) {
+    const auto* const bits = reinterpret_cast<const uint16_t*>(x.const_data_ptr<at::BFloat16>());
+    parallel_for(0, blocks_of(n), 1, [&](int64_t first, int64_t last) {
+      for (int64_t block = first; block < last; ++block) sums[block] = sum_of_squares_lanes(bits + block * kBlock, std::min(kBlock, n - block * kBlock));
+    });
+    return std::accumulate(sums.begin(), sums.end(), 0.0);
+  }
+  const float* const data = x.const_data_ptr<float>();
   parallel_for(0, blocks_of(n), 1, [&](int64_t first, int64_t last) {
     for (int64_t block = first; block < last; ++block) {
       const int64_t begin = block * kBlock, length = std::min(kBlock, n - begin);
-#if defined(__x86_64__)
       if (fast_path() && length % 16 == 0) {
-        sums[block] = sum_of_squares_avx512(data + begin, length);
-        continue;
+        at_level([&]<Level L>() { sums[block] = sum_of_squares_values<L>(data + begin, length); });
+      } else {
+        sums[block] = sum_of_squares_scalar(data + begin, length);
       }
-#endif
-      sums[block] = sum_of_squares_scalar(data + begin, length);
     }
   });
-  double sum = 0;
-  for (const double part : sums) sum += part;
-  return sum;
+  return std::accumulate(sums.begin(), sums.end(), 0.0);
 }
 
 }  // namespace cream::ops

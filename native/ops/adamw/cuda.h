@@ -10,7 +10,7 @@ namespace cream::ops {
 template <class T>
 struct AdamWCuda {
   float *master, *m, *v;
-  const float *gradient, *gradient_scale;  // gradient_scale: one number, for scalars.gradient_scale
+  const float *gradient, *gradient_scale;  // gradient_scale: one number, for scalars.gradient_scale; null: that one
   T* weight;
   int64_t n;
   AdamWScalars scalars;
@@ -18,8 +18,11 @@ struct AdamWCuda {
 int adamw_cuda(const AdamWCuda<uint16_t>& call, void* stream);
 int adamw_cuda(const AdamWCuda<float>& call, void* stream);
 
+int adamw_forms_cuda(const AdamWForms& forms, const AdamWScalars& scalars, void* stream);
+
 inline int64_t sum_of_squares_parts(int64_t n) { return (n + 65535) / 65536; }
 // partial [sum_of_squares_parts(n)] fp64.
 int sum_of_squares_cuda(const float* x, double* partial, int64_t n, void* stream);
+int sum_of_squares_cuda(const uint16_t* x, double* partial, int64_t n, void* stream);  // bf16
 
 }  // namespace cream::ops

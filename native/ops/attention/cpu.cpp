@@ -2,9 +2,11 @@
 // kv head; in a packed batch, neighbouring rows of one segment × the same heads. Tiles are what threads share out.
 #include <array>
 
+#include "ops/attention/device.h"
 #include "ops/attention/kernel.h"
 #include "ops/attention/launch.h"
 #include "ops/attention/op.h"
+#include "support/device.h"
 
 namespace cream::ops {
 namespace {
@@ -12,7 +14,7 @@ namespace {
 constexpr int64_t most_queries = 96;  // of one tile: their state and two key blocks stay in L2
 
 // Query and output addresses of one tile: row by row, the `group` query heads of one kv head.
-template <class T>
+template <Level L, class T>
 struct Tile {
   std::array<const T*, most_queries> q;
   std::array<T*, most_queries> out;
@@ -23,7 +25,7 @@ struct Tile {
     out[count++] = mutable_data<T>(result) + row * result.stride(0) + head * queries.size(2);
   }
   attend::Queries<T> queries(int64_t d, const AttentionKind& kind) const {
-    return {q.data(), count, d, static_cast<float>(kind.scale_of(d)), static_cast<float>(kind.softcap), scratch(attend::scratch_floats(count, d))};
+    return {q.data(), count, d, static_cast<float>(kind.scale_of(d)), static_cast<float>(kind.softcap), scratch(attend::scratch_floats<L>(count, d))};
   }
 };
 
@@ -47,11 +49,11 @@ struct DecodeWork {
   const AttentionKind& kind;
 };
 
-template <class T>
+template <Level L, class T>
 void decode_tile(const Tensor& q, Tensor& out, const DecodeWork& work, Range rows, int64_t kv_head) {
   const auto& [sources, group, kind] = work;
   const int64_t d = q.size(2);
-  Tile<T> tile;
+  Tile<L, T> tile;
   std::array<int64_t, most_queries> shared_begin, own_begin;  // of each query's window
   for (int64_t row = rows.first; row < rows.last; ++row)
     for (int64_t h = 0; h < group; ++h) {
@@ -61,22 +63,22 @@ void decode_tile(const Tensor& q, Tensor& out, const DecodeWork& work, Range row
       tile.push(q, out, row, kv_head * group + h);
     }
   const attend::Queries<T> queries = tile.queries(d, kind);
-  attend::begin(queries);
+  attend::begin<L>(queries);
   const auto part = [&](const void* keys, const void* values, int64_t length, int64_t capacity) {
     const int64_t offset = kv_head * capacity * d;
     return attend::Keys<T>{static_cast<const T*>(keys) + offset, static_cast<const T*>(values) + offset, d, length};
   };
   const DecodeSource& first = sources[rows.first];
   if (first.shared_length > 0)
-    attend::add(queries, part(first.shared_keys, first.shared_values, first.shared_length, first.shared_capacity), {0, tile.count},
+    attend::add<L>(queries, part(first.shared_keys, first.shared_values, first.shared_length, first.shared_capacity), {0, tile.count},
                 {kind.window > 0 ? shared_begin.data() : nullptr, nullptr});
   for (int64_t row = rows.first; row < rows.last; ++row) {
     const DecodeSource& s = sources[row];
     const int64_t at = (row - rows.first) * group;
-    if (s.own_length > 0) attend::add(queries, part(s.own_keys, s.own_values, s.own_length, s.own_capacity), {at, at + group},
+    if (s.own_length > 0) attend::add<L>(queries, part(s.own_keys, s.own_values, s.own_length, s.own_capacity), {at, at + group},
                                         {kind.window > 0 ? own_begin.data() + at : nullptr, nullptr});
   }
-  attend::finish(queries, tile.out.data());
+  attend::finish<L>(queries, tile.out.data());
 }
 
 struct PackedTile {
@@ -86,10 +88,10 @@ struct PackedTile {
   int64_t kv_head;
 };
 
-template <class T>
+template <Level L, class T>
 void packed_tile(const Tensor& q, const Tensor& k, const Tensor& v, Tensor& out, const PackedTile& t, const AttentionKind& kind) {
   const int64_t d = q.size(2), group = q.size(1) / k.size(1), before = t.prefix ? t.prefix->length : 0;
-  Tile<T> tile;
+  Tile<L, T> tile;
   std::array<int64_t, most_queries> limits, prefix_begin, own_begin;
   for (int64_t row = t.rows.first; row < t.rows.last; ++row)
     for (int64_t h = 0; h < group; ++h) {
@@ -100,15 +102,15 @@ void packed_tile(const Tensor& q, const Tensor& k, const Tensor& v, Tensor& out,
       tile.push(q, out, t.segment->start + row, t.kv_head * group + h);
     }
   const attend::Queries<T> queries = tile.queries(d, kind);
-  attend::begin(queries);
+  attend::begin<L>(queries);
   const auto part = [&](int64_t start, int64_t length) {
     const int64_t offset = start * k.stride(0) + t.kv_head * d;
     return attend::Keys<T>{data<T>(k) + offset, data<T>(v) + offset, k.stride(0), length};
   };
   const bool window = kind.window > 0;
-  if (t.prefix) attend::add(queries, part(t.prefix->start, t.prefix->length), {0, tile.count}, {window ? prefix_begin.data() : nullptr, nullptr});
-  attend::add(queries, part(t.segment->start, t.rows.last), {0, tile.count}, {window ? own_begin.data() : nullptr, limits.data()});
-  attend::finish(queries, tile.out.data());
+  if (t.prefix) attend::add<L>(queries, part(t.prefix->start, t.prefix->length), {0, tile.count}, {window ? prefix_begin.data() : nullptr, nullptr});
+  attend::add<L>(queries, part(t.segment->start, t.rows.last), {0, tile.count}, {window ? own_begin.data() : nullptr, limits.data()});
+  attend::finish<L>(queries, tile.out.data());
 }
 
 }  // namespace
@@ -121,10 +123,10 @@ Tensor decode_attention(const Tensor& q, const std::vector<DecodeSource>& source
   const std::vector<Range> ranges = sibling_rows(sources, most_queries / group);
   const int64_t tiles = static_cast<int64_t>(ranges.size()) * kv_heads;
   const DecodeWork work{sources, group, kind};
-  by_type(in, [&](auto type) {
+  by_type(in, [&]<Level L, class T>() {
     parallel_for(0, tiles, 1, [&](int64_t begin, int64_t end) {
       for (int64_t i = begin; i < end; ++i)
-        decode_tile<decltype(type)>(in, out, work, ranges[i / kv_heads], i % kv_heads);
+        decode_tile<L, T>(in, out, work, ranges[i / kv_heads], i % kv_heads);
     });
   });
   count_fast_run(Op::decode_attention);
@@ -133,6 +135,7 @@ Tensor decode_attention(const Tensor& q, const std::vector<DecodeSource>& source
 
 Tensor packed_attention(const Tensor& q, const Tensor& k, const Tensor& v, const std::vector<Segment>& segments,
                         const AttentionKind& kind) {
+  if (on_device(q)) return device::packed_attention(q, k, v, segments, kind);
   const int64_t rows = q.size(0), heads = q.size(1), d = q.size(2), kv_heads = k.size(1), group = heads / kv_heads;
   int64_t covered = 0;
   for (const Segment& segment : segments) covered += segment.length;
@@ -149,9 +152,9 @@ Tensor packed_attention(const Tensor& q, const Tensor& k, const Tensor& v, const
       for (int64_t head = 0; head < kv_heads; ++head)
         tiles.push_back({&segment, segment.prefix < 0 ? nullptr : &segments[segment.prefix],
                          {row, std::min(row + height, segment.length)}, head});
-  by_type(in, [&](auto type) {
+  by_type(in, [&]<Level L, class T>() {
     parallel_for(0, static_cast<int64_t>(tiles.size()), 1, [&](int64_t begin, int64_t end) {
-      for (int64_t i = begin; i < end; ++i) packed_tile<decltype(type)>(in, keys, values, out, tiles[i], kind);
+      for (int64_t i = begin; i < end; ++i) packed_tile<L, T>(in, keys, values, out, tiles[i], kind);
     });
   });
   count_fast_run(Op::packed_attention);

@@ -1,7 +1,9 @@
 // Cuts the gradient of packed attention into tasks: a prompt with its completions × a kv head. Each writes its own rows and heads.
+#include "ops/attention/device.h"
 #include "ops/attention/gradient_kernel.h"
 #include "ops/attention/launch.h"
 #include "ops/attention/op.h"
+#include "support/device.h"
 
 namespace cream::ops {
 namespace {
@@ -29,6 +31,7 @@ Groups groups_of(const std::vector<Segment>& segments) {
 
 AttentionGradient packed_attention_gradient(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& d_out,
                                             const std::vector<Segment>& segments, const AttentionKind& kind) {
+  if (on_device(q)) return device::packed_attention_gradient(q, k, v, d_out, segments, kind);
   const at::NoGradGuard no_grad;
   const int64_t heads = q.size(1), d = q.size(2), kv_heads = k.size(1), group = heads / kv_heads;
   const Groups groups = groups_of(segments);
@@ -36,8 +39,7 @@ AttentionGradient packed_attention_gradient(const Tensor& q, const Tensor& k, co
     return reference::packed_attention_gradient(q, k, v, d_out, segments, kind);
   const Tensor queries = by_rows(q), keys = by_rows(k), values = by_rows(v), slope = d_out.contiguous();
   AttentionGradient out{at::empty(q.sizes(), q.options()), at::empty(k.sizes(), k.options()), at::empty(v.sizes(), v.options())};
-  by_type(q, [&](auto type) {
-    using T = decltype(type);
+  by_type(q, [&]<Level L, class T>() {
     const int64_t tasks = static_cast<int64_t>(groups.ranges.size()) * kv_heads;
     parallel_for(0, tasks, 1, [&](int64_t begin, int64_t end) {
       for (int64_t i = begin; i < end; ++i) {
@@ -48,7 +50,7 @@ AttentionGradient packed_attention_gradient(const Tensor& q, const Tensor& k, co
                                        mutable_data<T>(out.q) + first_query, mutable_data<T>(out.k) + first_key, mutable_data<T>(out.v) + first_key,
                                        queries.stride(0), keys.stride(0), values.stride(0), heads * d, heads * d, kv_heads * d, kv_heads * d,
                                        group, d, static_cast<float>(kind.scale_of(d)), static_cast<float>(kind.softcap), kind.window};
-        attend::gradient(task, scratch(attend::gradient_scratch_floats(task)));
+        attend::gradient<L>(task, scratch(attend::gradient_scratch_floats<L>(task)));
       }
     });
   });

@@ -26,9 +26,9 @@ struct Gradient {
   int64_t window;        // 0: none
 };
 
-template <class T>
+template <Level L, class T>
 int64_t gradient_scratch_floats(const Gradient<T>& task);
-template <class T>
+template <Level L, class T>
 void gradient(const Gradient<T>& task, float* scratch);
 
 }  // namespace cream::ops::attend

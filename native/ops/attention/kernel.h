@@ -4,6 +4,8 @@
 
 #include <cstdint>
 
+#include "ops/level.h"
+
 namespace cream::ops::attend {
 
 inline constexpr int64_t key_block = 64;
@@ -26,6 +28,7 @@ struct Queries {
   float* scratch;  // scratch_floats(count, head_dim)
 };
 
+template <Level L>
 int64_t scratch_floats(int64_t count, int64_t head_dim);
 
 struct Range {
@@ -40,12 +43,12 @@ struct Visible {
 };
 
 // begin, then any number of `add`, then finish.
-template <class T>
+template <Level L, class T>
 void begin(const Queries<T>& queries);
-template <class T>
+template <Level L, class T>
 void add(const Queries<T>& queries, const Keys<T>& keys, Range range, const Visible& visible = {});
 // out[i]: where query i's head_dim results go.
-template <class T>
+template <Level L, class T>
 void finish(const Queries<T>& queries, T* const* out);
 
 }  // namespace cream::ops::attend

@@ -16,6 +16,8 @@ struct Segment {
   int64_t start = 0;
   int64_t length = 0;
   int32_t prefix = -1;  // index of the segment this one continues; −1: none
+
+  bool operator==(const Segment&) const = default;
 };
 
 // What a layer does to scores, and how far back it looks.

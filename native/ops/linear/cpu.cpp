@@ -2,11 +2,12 @@
 // Cut: chunks of rows (as many as stay in L2 once gathered) × panels of 32 columns, in contiguous runs, one a thread.
 #include <atomic>
 
-#include "ops/dispatch.h"
+#include "ops/launch.h"
 #include "ops/linear/kernel.h"
 #include "ops/linear/room.h"
 #include "ops/linear/packed.h"
 #include "ops/softcap/op.h"
+#include "support/device.h"
 #include "support/error.h"
 #include "support/parallel.h"
 
@@ -18,26 +19,22 @@ uint64_t next_product() {
   return ++products;
 }
 
-int64_t chunk_rows(int64_t in) {
-  const int64_t rows = gather_bytes / (2 * padded_in(in));
-  return std::max(block_rows, rows / block_rows * block_rows);
-}
-
 const Weight* usable(const Tensor& x, const Linear& w) {
-  if (!w.packed || !fast_path() || x.scalar_type() != at::kBFloat16 || !x.device().is_cpu() || x.dim() != 2) return nullptr;
+  if (!w.packed || !fast_path() || x.scalar_type() != w.weight.scalar_type() || !x.device().is_cpu() || x.dim() != 2) return nullptr;
   if (at::GradMode::is_enabled() && (x.requires_grad() || w.weight.requires_grad())) return nullptr;
   return static_cast<const Weight*>(w.packed.get());
 }
 
 namespace {
 
-Tensor multiply(const Tensor& input, const Weight& w, bool f32) {
-  const Tensor x = input.stride(1) == 1 ? input : input.contiguous();
-  const int64_t rows = x.size(0), count = panels(w.out), chunk = chunk_rows(w.in);
-  if (x.size(1) != w.in)
-    throw Error(ErrorCode::internal, "linear: x has " + std::to_string(x.size(1)) + " columns, the weight takes " + std::to_string(w.in) + ".");
-  Tensor y = at::empty({rows, w.out}, x.options().dtype(f32 ? at::kFloat : at::kBFloat16));
-  const uint16_t* from = static_cast<const uint16_t*>(x.const_data_ptr());
+constexpr int64_t gather_bytes = 256 << 10;  // of x a thread keeps in L2
+
+template <Level L, class T>
+void multiply_rows(const Tensor& x, const Weight& w, Tensor& y, bool f32) {
+  using Row = Gathered<L, T>;
+  const int64_t rows = x.size(0), count = panels(w.out), fit = gather_bytes / (static_cast<int64_t>(sizeof(Row)) * padded_in(w.in));
+  const int64_t chunk = std::max(block_rows<L>, fit / block_rows<L> * block_rows<L>);
+  const T* from = data<T>(x);
   char* to = static_cast<char*>(y.mutable_data_ptr());
   const int64_t width = f32 ? 4 : 2;
   const uint64_t product = next_product();
@@ -46,13 +43,22 @@ Tensor multiply(const Tensor& input, const Weight& w, bool f32) {
       const int64_t row = begin / count * chunk, n = std::min(chunk, rows - row);
       const int64_t first = begin % count, last = std::min(count, first + end - begin);
       static thread_local Room room;
-      const uint16_t* gathered = room.of(product, row, n * padded_in(w.in), [&](uint16_t* to_rows) {
-        gather_avx512(from + row * x.stride(0), x.stride(0), n, w.in, to_rows);
+      const Row* gathered = room.of<Row>(product, row, n * padded_in(w.in), [&](Row* to_rows) {
+        gather<L, T>(from + row * x.stride(0), x.stride(0), n, w.in, to_rows);
       });
-      multiply_avx512({gathered, n, w.in, w.data(), w.out, first, last, to + (row * w.out + first * panel_columns) * width, w.out, f32});
+      multiply<L, T>({gathered, n, w.in, w.data<T>(), w.out, first, last, to + (row * w.out + first * panel_columns) * width, w.out, f32});
       begin += last - first;
     }
   });
+}
+
+Tensor fast_product(const Tensor& input, const Weight& w, bool f32) {
+  const Tensor x = input.stride(1) == 1 ? input : input.contiguous();
+  if (x.size(1) != w.in)
+    throw Error(ErrorCode::internal, "linear: x has " + std::to_string(x.size(1)) + " columns, the weight takes " + std::to_string(w.in) + ".");
+  f32 = f32 || x.scalar_type() == at::kFloat;
+  Tensor y = at::empty({x.size(0), w.out}, x.options().dtype(f32 ? at::kFloat : at::kBFloat16));
+  by_type(x, [&]<Level L, class T>() { multiply_rows<L, T>(x, w, y, f32); });
   count_fast_run(f32 ? Op::linear_f32 : Op::linear);
   return y;
 }
@@ -63,11 +69,12 @@ Tensor multiply(const Tensor& input, const Weight& w, bool f32) {
 void pack(Linear& linear) {
   pack_adapters(linear);
   const Tensor& w = linear.weight;
-  if (!cpu_features().avx512_bf16 || w.scalar_type() != at::kBFloat16 || !w.device().is_cpu() || w.dim() != 2) return linear.packed.reset();
+  const bool fits = (w.scalar_type() == at::kBFloat16 || w.scalar_type() == at::kFloat) && w.device().is_cpu() && w.dim() == 2;
+  if (cpu_level() == Level::plain || !fits) return linear.packed.reset();
   at::NoGradGuard no_grad;
   const Tensor weight = w.contiguous();
   auto packed = std::static_pointer_cast<packed::Weight>(linear.packed);
-  if (!packed || packed->source != w.const_data_ptr() || packed->out != w.size(0) || packed->in != w.size(1)) {
+  if (!packed || packed->source != w.const_data_ptr() || packed->out != w.size(0) || packed->in != w.size(1) || packed->storage.scalar_type() != w.scalar_type()) {
     linear.packed.reset();
     packed = std::make_shared<packed::Weight>();
     packed->source = w.const_data_ptr();
@@ -76,10 +83,10 @@ void pack(Linear& linear) {
     packed->storage = at::empty({packed::panels(packed->out) * packed::panel_size(packed->in)}, w.options().requires_grad(false));
   }
   const int64_t count = packed::panels(packed->out);
-  const uint16_t* from = static_cast<const uint16_t*>(weight.const_data_ptr());
-  uint16_t* to = static_cast<uint16_t*>(packed->storage.mutable_data_ptr());
-  parallel_for(0, count, 1, [&](int64_t begin, int64_t end) {
-    packed::pack_avx512(from, packed->out, packed->in, begin, end, to);
+  by_type(weight, [&]<Level L, class T>() {
+    const T* from = data<T>(weight);
+    T* to = mutable_data<T>(packed->storage);
+    parallel_for(0, count, 1, [&](int64_t begin, int64_t end) { packed::pack<L, T>(from, packed->out, packed->in, begin, end, to); });
   });
   linear.packed = std::move(packed);
 }
@@ -146,7 +153,7 @@ struct Product : torch::autograd::Function<Product> {
     context->saved_data["weight"] = w->weight;
     context->saved_data["gradient"] = w->gradient;
     const auto* fast = packed::usable(x, *w);
-    return fast ? packed::multiply(x, *fast, /*f32=*/false) : reference::linear(x, w->weight);
+    return fast ? packed::fast_product(x, *fast, /*f32=*/false) : reference::linear(x, w->weight);
   }
   static torch::autograd::variable_list backward(torch::autograd::AutogradContext* context, torch::autograd::variable_list gradients) {
     if (Tensor sum = context->saved_data["gradient"].toTensor(); sum.defined()) add_linear_weight_gradient(sum, gradients[0], context->get_saved_variables()[0]);
@@ -158,7 +165,7 @@ Tensor product(const Tensor& x, const Linear& w) {
   const bool gradient = at::GradMode::is_enabled() && x.requires_grad() && x.dim() == 2;
   if (gradient && !w.weight.requires_grad()) return Product::apply(x, &w);
   const auto* fast = packed::usable(x, w);
-  return fast ? packed::multiply(x, *fast, /*f32=*/false) : reference::linear(x, w.weight);
+  return fast ? packed::fast_product(x, *fast, /*f32=*/false) : reference::linear(x, w.weight);
 }
 
 }  // namespace
@@ -167,7 +174,8 @@ Tensor linear(const Tensor& x, const Linear& w) { return add_terms(product(x, w)
 
 Tensor linear_f32(const Tensor& x, const Linear& w) {
   const auto* fast = packed::usable(x, w);
-  Tensor y = add_terms(fast ? packed::multiply(x, *fast, /*f32=*/true) : reference::linear_f32(x, w.weight), x, w);
+  const auto plain = [&] { return on_device(x) ? device::linear_f32(x, w.weight) : reference::linear_f32(x, w.weight); };
+  Tensor y = add_terms(fast ? packed::fast_product(x, *fast, /*f32=*/true) : plain(), x, w);
   softcap_(y, w.softcap);
   return y;
 }

@@ -3,10 +3,11 @@
 #include <algorithm>
 #include <atomic>
 
-#include "ops/dispatch.h"
+#include "ops/launch.h"
 #include "ops/linear/kernel.h"
 #include "ops/linear/op.h"
 #include "ops/linear/room.h"
+#include "support/device.h"
 #include "support/parallel.h"
 
 namespace cream::ops {
@@ -16,32 +17,33 @@ using namespace packed;
 
 constexpr int64_t most_outputs = 3072;          // depth of one pass of dy·W: its panel of W takes 192 KB of L2
 constexpr int64_t most_tokens = 1024;           // depth of one pass of dyᵀ·x
-constexpr int64_t chunk_rows_of_input = 12 * block_rows;
+constexpr int64_t chunk_rows_of_input = 2 * whole_blocks;
 constexpr int64_t panels_an_item = 6;
 constexpr int64_t strip_bytes = 120 << 10;      // of dy, paired, in L2
 
 bool fits(const Tensor& a, const Tensor& b) {
-  const auto plain = [](const Tensor& t) { return t.is_cpu() && t.dim() == 2 && t.scalar_type() == at::kBFloat16; };
-  return fast_path() && plain(a) && plain(b);
+  const auto plain = [](const Tensor& t) { return t.dim() == 2 && fast_dtype(t); };
+  return plain(a) && plain(b) && a.scalar_type() == b.scalar_type();
 }
 Tensor by_rows(const Tensor& t) { return t.stride(1) == 1 ? t : t.contiguous(); }
-const uint16_t* bits(const Tensor& t) { return static_cast<const uint16_t*>(t.const_data_ptr()); }
 int64_t pieces(int64_t n, int64_t size) { return (n + size - 1) / size; }
 
 // y += dy[:, depth range]·W[depth range, :], or = in bf16 where this is all of the depth.
+template <Level L, class T>
 struct InputGradient {
+  using Row = Gathered<L, T>;
   const Tensor &dy, &weight;
   Tensor y;
-  Tensor gathered;  // [rows, padded depth]
+  Tensor gathered;  // [rows, padded depth] of Row
   int64_t rows, in;
 
   void add(int64_t begin, int64_t depth) {
     const int64_t chunks = pieces(rows, chunk_rows_of_input), padded = padded_in(depth);
-    auto* left = static_cast<uint16_t*>(gathered.mutable_data_ptr());
+    Row* left = mutable_data<Row>(gathered);
     parallel_for(0, chunks, 1, [&](int64_t first, int64_t last) {
       for (int64_t c = first; c < last; ++c) {
         const int64_t row = c * chunk_rows_of_input, n = std::min(chunk_rows_of_input, rows - row);
-        gather_avx512(bits(dy) + row * dy.stride(0) + begin, dy.stride(0), n, depth, left + row * padded);
+        gather<L, T>(data<T>(dy) + row * dy.stride(0) + begin, dy.stride(0), n, depth, left + row * padded);
       }
     });
     const uint64_t product = next_product();
@@ -51,10 +53,10 @@ struct InputGradient {
       static thread_local Room room;
       for (int64_t item = first; item < last; ++item) {
         const int64_t panel = item / chunks, row = item % chunks * chunk_rows_of_input, n = std::min(chunk_rows_of_input, rows - row);
-        const uint16_t* right = room.of(product, panel, panel_size(depth), [&](uint16_t* at) {
-          pack_columns_avx512(bits(weight) + begin * weight.stride(0), weight.stride(0), depth, in, panel, panel + 1, at);
+        const T* right = room.of<T>(product, panel, panel_size(depth), [&](T* at) {
+          pack_columns<L, T>(data<T>(weight) + begin * weight.stride(0), weight.stride(0), depth, in, panel, panel + 1, at);
         });
-        multiply_panel_avx512({left + row * padded, n, depth, right, to + (row * in + panel * panel_columns) * (f32 ? 4 : 2), in,
+        multiply_panel<L, T>({left + row * padded, n, depth, right, to + (row * in + panel * panel_columns) * (f32 ? 4 : 2), in,
                                std::min(panel_columns, in - panel * panel_columns), f32});
       }
     });
@@ -62,23 +64,25 @@ struct InputGradient {
 };
 
 // sum += dy[tokens, :]ᵀ·x[tokens, :].
+template <Level L, class T>
 void add_tokens(float* sum, const Tensor& dy, const Tensor& x, Tensor& packed_x, int64_t begin, int64_t tokens) {
   const int64_t out = dy.size(1), in = x.size(1), count = panels(in), padded = padded_in(tokens);
-  auto* right = static_cast<uint16_t*>(packed_x.mutable_data_ptr());
+  using Row = Gathered<L, T>;
+  T* right = mutable_data<T>(packed_x);
   parallel_for(0, count, 1, [&](int64_t first, int64_t last) {
-    pack_columns_avx512(bits(x) + begin * x.stride(0), x.stride(0), tokens, in, first, last, right + first * panel_size(tokens));
+    pack_columns<L, T>(data<T>(x) + begin * x.stride(0), x.stride(0), tokens, in, first, last, right + first * panel_size(tokens));
   });
-  const int64_t strip = std::max<int64_t>(1, strip_bytes / (2 * padded * block_rows)) * block_rows, groups = pieces(count, panels_an_item);
+  const int64_t strip = std::max<int64_t>(1, strip_bytes / (static_cast<int64_t>(sizeof(Row)) * padded * block_rows<L>)) * block_rows<L>, groups = pieces(count, panels_an_item);
   const uint64_t product = next_product();
   parallel_for(0, pieces(out, strip) * groups, 1, [&](int64_t first, int64_t last) {
     static thread_local Room room;
     for (int64_t item = first; item < last; ++item) {
       const int64_t row = item / groups * strip, n = std::min(strip, out - row);
-      const uint16_t* left = room.of(product, row, n * padded, [&](uint16_t* at) {
-        pair_columns_avx512(bits(dy) + begin * dy.stride(0) + row, dy.stride(0), tokens, n, at);
+      const Row* left = room.of<Row>(product, row, n * padded, [&](Row* at) {
+        pair_columns<L, T>(data<T>(dy) + begin * dy.stride(0) + row, dy.stride(0), tokens, n, at);
       });
       const int64_t panel = item % groups * panels_an_item;
-      add_paired_avx512({left, n, tokens, right, panel, std::min(count, panel + panels_an_item), sum + row * in, in});
+      add_paired<L, T>({left, n, tokens, right, panel, std::min(count, panel + panels_an_item), sum + row * in, in});
     }
   });
 }
@@ -91,22 +95,28 @@ Tensor linear_input_gradient(const Tensor& dy, const Tensor& weight) {
   const Tensor slope = by_rows(dy), w = by_rows(weight);
   const int64_t rows = slope.size(0), out = slope.size(1), in = w.size(1);
   const int64_t depth = std::min(out, most_outputs);
-  const bool once = depth == out;
-  InputGradient gradient{slope, w, once ? at::empty({rows, in}, slope.options()) : at::zeros({rows, in}, slope.options().dtype(at::kFloat)),
-                         at::empty({rows, padded_in(depth)}, slope.options()), rows, in};
-  for (int64_t begin = 0; begin < out; begin += depth) gradient.add(begin, std::min(depth, out - begin));
+  const bool once = depth == out && slope.scalar_type() == at::kBFloat16;
+  const Tensor y = once ? at::empty({rows, in}, slope.options()) : at::zeros({rows, in}, slope.options().dtype(at::kFloat));
+  by_type(slope, [&]<Level L, class T>() {
+    const auto dtype = std::is_same_v<Gathered<L, T>, float> ? at::kFloat : at::kBFloat16;
+    InputGradient<L, T> gradient{slope, w, y, at::empty({rows, padded_in(depth)}, slope.options().dtype(dtype)), rows, in};
+    for (int64_t begin = 0; begin < out; begin += depth) gradient.add(begin, std::min(depth, out - begin));
+  });
   count_fast_run(Op::linear_gradient);
-  return once ? gradient.y : gradient.y.to(slope.scalar_type());
+  return y.to(slope.scalar_type());
 }
 
 void add_linear_weight_gradient(Tensor& sum, const Tensor& dy, const Tensor& x) {
   const at::NoGradGuard no_grad;
+  if (on_device(dy)) return device::add_linear_weight_gradient(sum, dy, x);
   if (!fits(dy, x) || !sum.is_contiguous() || sum.scalar_type() != at::kFloat) return reference::add_linear_weight_gradient(sum, dy, x);
   const Tensor slope = by_rows(dy), input = by_rows(x);
   const int64_t tokens = slope.size(0), depth = std::min(tokens, most_tokens);
   Tensor room = at::empty({panels(input.size(1)) * panel_size(depth)}, input.options());
-  for (int64_t begin = 0; begin < tokens; begin += depth)
-    add_tokens(sum.mutable_data_ptr<float>(), slope, input, room, begin, std::min(depth, tokens - begin));
+  by_type(slope, [&]<Level L, class T>() {
+    for (int64_t begin = 0; begin < tokens; begin += depth)
+      add_tokens<L, T>(sum.mutable_data_ptr<float>(), slope, input, room, begin, std::min(depth, tokens - begin));
+  });
   count_fast_run(Op::linear_gradient);
 }
 

@@ -10,13 +10,13 @@
 
 namespace cream {
 
-// A weight matrix and, once `pack` has run, the copy of it that the fast kernel reads (bf16 on CPUs with AVX-512 BF16).
+// A weight matrix and, once `pack` has run, the copy of it that the fast kernels read (bf16 or fp32, on CPUs with AVX2).
 // Copies share both. Whoever changes `weight` in place calls `pack` again before the next fast call; the copy is rewritten in place too.
 struct LinearAdapter;
 struct Linear {
   Tensor weight;                  // [out, in]
   Tensor bias;                    // [out], or undefined
-  Tensor gradient;                // [out, in] fp32, or undefined: what a backward pass adds the weight's gradient to
+  Tensor gradient;                // [out, in] fp32 or bf16, or undefined: what a backward pass adds the weight's gradient to
   std::shared_ptr<void> packed;   // opaque to all but ops/linear; null: the plain path runs
   std::vector<LinearAdapter> adapters;
   double softcap = 0;             // linear_f32 returns c·tanh(y / c): a head with capped logits (Gemma 2); 0: y
@@ -55,9 +55,17 @@ Tensor linear(const Tensor& x, const Linear& w);
 // The same, accumulated and returned in fp32: logits.
 Tensor linear_f32(const Tensor& x, const Linear& w);
 
-// Gradients of y = x·Wᵀ: dy·W [rows, in] in dy's dtype; and sum [out, in] fp32 += dyᵀ·x. dy [rows, out].
+// Gradients of y = x·Wᵀ: dy·W [rows, in] in dy's dtype; and sum [out, in] += dyᵀ·x. dy [rows, out]; sum is fp32,
+// or bf16 where dy is.
 Tensor linear_input_gradient(const Tensor& dy, const Tensor& weight);
 void add_linear_weight_gradient(Tensor& sum, const Tensor& dy, const Tensor& x);
+
+namespace device {
+// Products of bf16 accumulated and returned in fp32: cuBLAS on a CUDA device, the reference elsewhere.
+Tensor linear_f32(const Tensor& x, const Tensor& weight);
+void add_linear_weight_gradient(Tensor& sum, const Tensor& dy, const Tensor& x);
+Tensor keep_mask(const InputDropout& dropout, int64_t rows, int64_t columns, at::TensorOptions options);  // bf16 and fp32
+}  // namespace device
 
 namespace reference {
 Tensor linear(const Tensor& x, const Tensor& weight);  // the product alone

@@ -8,7 +8,7 @@ Tensor linear(const Tensor& x, const Tensor& weight) { return at::linear(x, weig
 Tensor linear_input_gradient(const Tensor& dy, const Tensor& weight) { return at::mm(dy, weight); }
 
 void add_linear_weight_gradient(Tensor& sum, const Tensor& dy, const Tensor& x) {
-  if (dy.scalar_type() == at::kFloat) sum.addmm_(dy.t(), x);
+  if (dy.scalar_type() == sum.scalar_type()) sum.addmm_(dy.t(), x);  // one rounding, of the sum
   else sum.add_(at::mm(dy.t(), x));
 }
 

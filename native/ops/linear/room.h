@@ -10,15 +10,16 @@ namespace cream::ops::packed {
 uint64_t next_product();  // a name that no product had before
 
 struct Room {
-  std::vector<uint16_t> buffer;
+  std::vector<char> buffer;
   uint64_t product = 0;
   int64_t part = 0;
 
   // `values` of room, 64-byte aligned and filled with this part.
-  template <class Fill>
-  const uint16_t* of(uint64_t wanted, int64_t wanted_part, int64_t values, const Fill& fill) {
-    if (static_cast<int64_t>(buffer.size()) < values + 32) buffer.resize(values + 32), product = 0;
-    auto* at = reinterpret_cast<uint16_t*>((reinterpret_cast<uintptr_t>(buffer.data()) + 63) & ~uintptr_t{63});
+  template <class T, class Fill>
+  const T* of(uint64_t wanted, int64_t wanted_part, int64_t values, const Fill& fill) {
+    const size_t bytes = static_cast<size_t>(values) * sizeof(T) + 64;
+    if (buffer.size() < bytes) buffer.resize(bytes), product = 0;
+    T* at = reinterpret_cast<T*>((reinterpret_cast<uintptr_t>(buffer.data()) + 63) & ~uintptr_t{63});
     if (product != wanted || part != wanted_part) fill(at);
     product = wanted;
     part = wanted_part;

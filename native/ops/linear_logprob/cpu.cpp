@@ -4,6 +4,7 @@
 #include "ops/linear_logprob/op.h"
 
 #include "ops/dispatch.h"
+#include "ops/launch.h"
 #include "ops/linear/kernel.h"
 #include "ops/linear/packed.h"
 #include "ops/softcap/kernel.h"
@@ -14,11 +15,12 @@
 namespace cream::ops {
 namespace {
 
-constexpr int64_t chunk = 6 * packed::block_rows;  // rows: 84 × 1,024 fp32 logits are 336 KB
+constexpr int64_t chunk = packed::whole_blocks;  // rows: 84 × 1,024 fp32 logits are 336 KB
 
+template <class T>
 struct Work {
   const packed::Weight& head;
-  const uint16_t* hidden;
+  const T* hidden;
   int64_t rows, stride;
   const int64_t* targets;
   BlockSum* sums;  // [rows, blocks]
@@ -27,21 +29,22 @@ struct Work {
 };
 
 // Runs [begin, end) of the grid (chunk of rows, block of columns), blocks innermost.
-void run(const Work& w, int64_t begin, int64_t end) {
+template <Level L, class T>
+void run(const Work<T>& w, int64_t begin, int64_t end) {
   const int64_t blocks = softmax_blocks(w.head.out), depth = packed::padded_in(w.head.in);
-  std::vector<uint16_t> gathered(chunk * depth);
+  std::vector<packed::Gathered<L, T>> gathered(chunk * depth);
   std::vector<float> logits(chunk * softmax_block);
   for (int64_t item = begin; item < end; ++item) {
     const int64_t row = item / blocks * chunk, block = item % blocks, n = std::min(chunk, w.rows - row);
-    if (item == begin || block == 0) packed::gather_avx512(w.hidden + row * w.stride, w.stride, n, w.head.in, gathered.data());
+    if (item == begin || block == 0) packed::gather<L, T>(w.hidden + row * w.stride, w.stride, n, w.head.in, gathered.data());
     const int64_t column = block * softmax_block, columns = std::min(softmax_block, w.head.out - column);
     const int64_t first = column / packed::panel_columns;
-    packed::multiply_avx512({gathered.data(), n, w.head.in, w.head.data(), w.head.out, first, first + packed::panels(columns),
+    packed::multiply<L, T>({gathered.data(), n, w.head.in, w.head.template data<T>(), w.head.out, first, first + packed::panels(columns),
                              logits.data(), softmax_block, /*f32=*/true});
     for (int64_t r = 0; r < n; ++r) {
       float* line = logits.data() + r * softmax_block;
-      if (w.softcap != 0) softcap_avx512(line, columns, w.softcap);
-      w.sums[(row + r) * blocks + block] = block_sum_avx512(line, columns);
+      if (w.softcap != 0) softcap_values<L>(line, columns, w.softcap);
+      w.sums[(row + r) * blocks + block] = block_sum<L>(line, columns);
       const int64_t target = w.targets[row + r] - column;
       if (target >= 0 && target < columns) w.chosen[row + r] = line[target];
     }
@@ -52,6 +55,7 @@ void run(const Work& w, int64_t begin, int64_t end) {
 
 Tensor linear_logprob(const Tensor& hidden, const Linear& head, const Tensor& targets) {
   at::NoGradGuard no_grad;
+  if (device_dtype(hidden)) return device::linear_logprob(hidden, head, targets);
   const packed::Weight* fast = packed::usable(hidden, head);
   if (!fast) return reference::linear_logprob(hidden, head.weight, targets, head.softcap);
   const Tensor x = hidden.stride(1) == 1 ? hidden : hidden.contiguous(), ids = targets.to(at::kLong).contiguous();
@@ -61,9 +65,10 @@ Tensor linear_logprob(const Tensor& hidden, const Linear& head, const Tensor& ta
   Tensor out = at::empty({rows}, x.options().dtype(at::kFloat));
   float* result = static_cast<float*>(out.mutable_data_ptr());
   std::vector<BlockSum> sums(rows * blocks);
-  const Work work{*fast,         static_cast<const uint16_t*>(x.const_data_ptr()), rows, x.stride(0), ids.const_data_ptr<int64_t>(),
-                  sums.data(), result, static_cast<float>(head.softcap)};
-  parallel_for(0, (rows + chunk - 1) / chunk * blocks, 1, [&](int64_t begin, int64_t end) { run(work, begin, end); });
+  by_type(x, [&]<Level L, class T>() {
+    const Work<T> work{*fast, data<T>(x), rows, x.stride(0), ids.const_data_ptr<int64_t>(), sums.data(), result, static_cast<float>(head.softcap)};
+    parallel_for(0, (rows + chunk - 1) / chunk * blocks, 1, [&](int64_t begin, int64_t end) { run<L>(work, begin, end); });
+  });
   for (int64_t row = 0; row < rows; ++row) result[row] = static_cast<float>(result[row] - log_sum_exp(&sums[row * blocks], blocks));
   count_fast_run(Op::linear_logprob);
   return out;

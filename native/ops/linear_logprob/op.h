@@ -9,6 +9,10 @@ namespace cream::ops {
 // hidden [rows, hidden], targets [rows] int64 → [rows] fp32. No gradient: training uses loss/linear_preference.h.
 Tensor linear_logprob(const Tensor& hidden, const Linear& head, const Tensor& targets);
 
+namespace device {
+Tensor linear_logprob(const Tensor& hidden, const Linear& head, const Tensor& targets);
+}
+
 namespace reference {
 Tensor linear_logprob(const Tensor& hidden, const Tensor& head, const Tensor& targets, double softcap = 0);
 }

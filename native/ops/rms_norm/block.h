@@ -39,7 +39,10 @@ struct RmsNormBlock {
     block.each(width / N, [&](int64_t i) {
       const Vec<T, N> v = input(i), w = load_vec<N>(weight + i * N);
       Vec<T, N> out;
-      for (int j = 0; j < N; ++j) out.x[j] = narrow<T>(widen(narrow<T>(widen(v.x[j]) * scale)) * (widen(w.x[j]) + offset));
+      for (int j = 0; j < N; ++j) {
+        const float n = widen(v.x[j]) * scale;
+        out.x[j] = narrow<T>(offset != 0 ? n * (widen(w.x[j]) + offset) : widen(narrow<T>(n)) * widen(w.x[j]));
+      }
       store_vec(y + row + i * N, out);
       if (residual != nullptr) store_vec(h + row + i * N, v);
       if (inverse != nullptr && i == 0) inverse[block.index()] = scale;

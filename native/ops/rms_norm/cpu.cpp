@@ -11,12 +11,11 @@ namespace {
 Tensor forward(const Tensor& in, const Tensor& weight, const RmsNorm& norm) {
   Tensor out = at::empty_like(in);
   const int64_t width = in.size(1);
-  by_type(in, [&](auto type) {
-    using T = decltype(type);
+  by_type(in, [&]<Level L, class T>() {
     const T *from = data<T>(in), *w = data<T>(weight);
     T* to = mutable_data<T>(out);
     parallel_for(0, in.size(0), row_grain(width), [&](int64_t begin, int64_t end) {
-      rms_norm_avx512(from + begin * width, w, to + begin * width, end - begin, width, norm);
+      rms_norm_rows<L>(from + begin * width, w, to + begin * width, end - begin, width, norm);
     });
   });
   count_fast_run(Op::rms_norm);
@@ -30,15 +29,14 @@ std::pair<Tensor, Tensor> gradient(const Tensor& in, const Tensor& weight, const
   const at::NoGradGuard no_grad;
   const int64_t rows = in.size(0), width = in.size(1), blocks = (rows + gradient_rows - 1) / gradient_rows;
   Tensor dx = at::empty_like(in), parts = at::zeros({blocks, width}, in.options().dtype(at::kFloat));
-  by_type(in, [&](auto type) {
-    using T = decltype(type);
+  by_type(in, [&]<Level L, class T>() {
     const T *x = data<T>(in), *w = data<T>(weight), *slope = data<T>(dy);
     T* to = mutable_data<T>(dx);
     float* sums = mutable_data<float>(parts);
     parallel_for(0, blocks, 1, [&](int64_t begin, int64_t end) {
       for (int64_t block = begin; block < end; ++block) {
         const int64_t first = block * gradient_rows, n = std::min(gradient_rows, rows - first), at = first * width;
-        rms_norm_gradient_avx512(x + at, w, slope + at, to + at, sums + block * width, n, width, norm);
+        rms_norm_gradient_rows<L>(x + at, w, slope + at, to + at, sums + block * width, n, width, norm);
       }
     });
   });
@@ -64,6 +62,7 @@ struct Normed : torch::autograd::Function<Normed> {
 }  // namespace
 
 Tensor rms_norm(const Tensor& x, const Tensor& weight, double eps, double offset) {
+  if (device_dtype(x) && weight.scalar_type() == x.scalar_type() && x.dim() == 2 && weight.is_contiguous()) return device::rms_norm(x, weight, eps, offset);
   if (!fast_dtype(x) || weight.scalar_type() != x.scalar_type() || x.dim() != 2 || !weight.is_contiguous()) return reference::rms_norm(x, weight, eps, offset);
   if (wants_gradient({x, weight})) return Normed::apply(x, weight, eps, offset);
   return forward(x.contiguous(), weight, {static_cast<float>(eps), static_cast<float>(offset)});

@@ -13,4 +13,8 @@ namespace reference {
 Tensor rms_norm(const Tensor& x, const Tensor& weight, double eps, double offset = 0);
 }
 
+namespace device {  // bf16 and fp32, x [rows, hidden], weight contiguous and of its dtype
+Tensor rms_norm(const Tensor& x, const Tensor& weight, double eps, double offset);
+}
+
 }  // namespace cream::ops

@@ -15,13 +15,12 @@ bool table(const Tensor& t, const Tensor& x) {
 void rotate(const Tensor& x, const Tensor& cos, const Tensor& sin, Tensor y, bool back) {
   const int64_t heads = x.size(1), d = x.size(2), turned = cos.size(1);
   const Tensor in = x.stride(2) == 1 && x.stride(1) == d ? x : x.contiguous();
-  by_type(in, [&](auto type) {
-    using T = decltype(type);
+  by_type(in, [&]<Level L, class T>() {
     const T* from = data<T>(in);
     const float *c = data<float>(cos), *s = data<float>(sin);
     T* to = mutable_data<T>(y);
     parallel_for(0, x.size(0), row_grain(heads * d), [&](int64_t begin, int64_t end) {
-      rope_avx512(from + begin * in.stride(0), c + begin * turned, s + begin * turned, to + begin * y.stride(0),
+      rope_rows<L>(from + begin * in.stride(0), c + begin * turned, s + begin * turned, to + begin * y.stride(0),
                   {end - begin, heads, d, turned, in.stride(0), y.stride(0), back});
     });
   });
@@ -68,12 +67,14 @@ struct Heads : torch::autograd::Function<Heads> {
 }  // namespace
 
 Tensor rope(const Tensor& x, const Tensor& cos, const Tensor& sin) {
+  if (device_dtype(x) && x.dim() == 3 && table(cos, x) && table(sin, x)) return device::rope(x, cos, sin);
   if (!fast_dtype(x) || x.dim() != 3 || !table(cos, x) || !table(sin, x)) return reference::rope(x, cos, sin);
   return wants_gradient({x}) ? Rotation::apply(x, cos, sin) : rotated(x, cos, sin);
 }
 
 AttentionHeads rope_heads(const Tensor& qkv, const Tensor& cos, const Tensor& sin, int64_t heads, int64_t kv_heads) {
   const Tensor all = qkv.view({qkv.size(0), heads + 2 * kv_heads, -1});
+  if (device_dtype(qkv) && table(cos, all) && table(sin, all)) return device::rope_heads(qkv, cos, sin, heads, kv_heads);
   if (wants_gradient({qkv}) && fast_dtype(qkv) && table(cos, all) && table(sin, all)) {
     const auto made = Heads::apply(qkv, cos, sin, heads, kv_heads);
     return {made[0], made[1], made[2]};

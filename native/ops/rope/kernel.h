@@ -2,6 +2,8 @@
 
 #include <cstdint>
 
+#include "ops/level.h"
+
 namespace cream::ops {
 
 // x and y: rows a stride apart, heads of head_dim contiguous; cos, sin [rows, turned] fp32. bf16 as uint16_t.
@@ -10,7 +12,9 @@ struct RopeShape {
   int64_t rows, heads, head_dim, turned, x_stride, y_stride;
   bool back = false;
 };
-void rope_avx512(const uint16_t* x, const float* cos, const float* sin, uint16_t* y, const RopeShape& shape);
-void rope_avx512(const float* x, const float* cos, const float* sin, float* y, const RopeShape& shape);
+template <Level L>
+void rope_rows(const uint16_t* x, const float* cos, const float* sin, uint16_t* y, const RopeShape& shape);
+template <Level L>
+void rope_rows(const float* x, const float* cos, const float* sin, float* y, const RopeShape& shape);
 
 }  // namespace cream::ops

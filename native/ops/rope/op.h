@@ -15,6 +15,11 @@ struct AttentionHeads {
 };
 AttentionHeads rope_heads(const Tensor& qkv, const Tensor& cos, const Tensor& sin, int64_t heads, int64_t kv_heads);
 
+namespace device {  // bf16 and fp32; cos and sin contiguous fp32 without a gradient
+Tensor rope(const Tensor& x, const Tensor& cos, const Tensor& sin);
+AttentionHeads rope_heads(const Tensor& qkv, const Tensor& cos, const Tensor& sin, int64_t heads, int64_t kv_heads);
+}  // namespace device
+
 namespace reference {
 Tensor rope(const Tensor& x, const Tensor& cos, const Tensor& sin);
 }

@@ -36,6 +36,7 @@ Scratch& scratch() {
 
 // The highest tokens in nucleus order with their running weights: at least `least` of them, and more than `mass` of weight, or
 // all that are finite. Band by band from the top, so each token is sorted among its band's only. Returns how many.
+template <Level L>
 int64_t collect_top(const Row& row, int64_t least, double mass) {
   auto& [masked, keys, running] = scratch();
   keys.resize(row.vocab);
@@ -48,7 +49,7 @@ int64_t collect_top(const Row& row, int64_t least, double mass) {
     // A band must reach further down than the last; where rounding stops it, and far out, take all the rest.
     last = window > 1000 || !(low < high) || !std::isfinite(low);
     if (last) low = -std::numeric_limits<float>::max();
-    const int64_t found = count + collect_avx512(row.logits, row.vocab, low, high, keys.data() + count);
+    const int64_t found = count + collect<L>(row.logits, row.vocab, low, high, keys.data() + count);
     std::sort(keys.begin() + count, keys.begin() + found);
     for (; count < found; ++count) running[count] = sum += row.weight(keys[count]);
     last = last || (count >= least && sum > mass);
@@ -57,11 +58,12 @@ int64_t collect_top(const Row& row, int64_t least, double mass) {
   return count;
 }
 
+template <Level L>
 int64_t draw(const Row& row, const SamplingParams& params, double u) {
   auto& [masked, keys, running] = scratch();
   const bool top_k = params.top_k > 0 && params.top_k < row.vocab, top_p = params.top_p < 1;
-  double total = top_k ? 0 : weight_sum_avx512(row.logits, row.vocab, row.max, 1 / row.temperature);
-  int64_t count = collect_top(row, top_k ? params.top_k : 1, (top_p ? params.top_p : u) * total);
+  double total = top_k ? 0 : weight_sum<L>(row.logits, row.vocab, row.max, 1 / row.temperature);
+  int64_t count = collect_top<L>(row, top_k ? params.top_k : 1, (top_p ? params.top_p : u) * total);
   if (top_k) {
     count = std::min(count, params.top_k);
     total = running[count - 1];
@@ -75,20 +77,19 @@ int64_t draw(const Row& row, const SamplingParams& params, double u) {
   return key_id(keys[std::min(chosen, count - 1)]);
 }
 
+template <Level L>
 double full_log_sum_exp(const float* logits, int64_t vocab) {
   static thread_local std::vector<BlockSum> blocks;
   blocks.resize(softmax_blocks(vocab));
   for (size_t b = 0; b < blocks.size(); ++b) {
     const int64_t start = static_cast<int64_t>(b) * softmax_block;
-    blocks[b] = block_sum_avx512(logits + start, std::min(softmax_block, vocab - start));
+    blocks[b] = block_sum<L>(logits + start, std::min(softmax_block, vocab - start));
   }
   return log_sum_exp(blocks.data(), static_cast<int64_t>(blocks.size()));
 }
 
-}  // namespace
-
-Draw sample(const float* logits, int64_t vocab, const SamplingParams& params, const Tokens* banned, double u) {
-  if (!fast_path()) return reference::sample(logits, vocab, params, banned, u);
+template <Level L>
+Draw sample_at(const float* logits, int64_t vocab, const SamplingParams& params, const Tokens* banned, double u) {
   const float* allowed = logits;
   if (banned && !banned->empty()) {
     auto& masked = scratch().masked;
@@ -97,13 +98,22 @@ Draw sample(const float* logits, int64_t vocab, const SamplingParams& params, co
       if (id >= 0 && id < vocab) masked[id] = -INFINITY;
     allowed = masked.data();
   }
-  const Peak peak = peak_avx512(allowed, vocab);
+  const Peak peak = ops::peak<L>(allowed, vocab);
   if (peak.nan || !std::isfinite(peak.logit))
     throw Error(ErrorCode::non_finite, "sample: no token has a finite logit; the model's weights or activations overflowed. "
                                        "Fetch the model again, or train it with a lower learning rate.");
-  const int64_t token = params.temperature > 0 ? draw({allowed, vocab, peak.logit, params.temperature}, params, u) : peak.id;
+  const int64_t token = params.temperature > 0 ? draw<L>({allowed, vocab, peak.logit, params.temperature}, params, u) : peak.id;
+  return {static_cast<TokenId>(token), static_cast<float>(logits[token] - full_log_sum_exp<L>(logits, vocab))};
+}
+
+}  // namespace
+
+Draw sample(const float* logits, int64_t vocab, const SamplingParams& params, const Tokens* banned, double u) {
+  if (!fast_path()) return reference::sample(logits, vocab, params, banned, u);
+  Draw drawn;
+  at_level([&]<Level L>() { drawn = sample_at<L>(logits, vocab, params, banned, u); });
   count_fast_run(Op::sample);
-  return {static_cast<TokenId>(token), static_cast<float>(logits[token] - full_log_sum_exp(logits, vocab))};
+  return drawn;
 }
 
 }  // namespace cream::ops

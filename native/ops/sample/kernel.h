@@ -3,6 +3,8 @@
 
 #include <cstdint>
 
+#include "ops/level.h"
+
 namespace cream::ops {
 
 struct Peak {
@@ -10,14 +12,17 @@ struct Peak {
   int64_t id;  // the lowest with that logit
   bool nan;    // some value is NaN; the rest is then meaningless
 };
-Peak peak_avx512(const float* logits, int64_t vocab);
+template <Level L>
+Peak peak(const float* logits, int64_t vocab);
 
 // Σ exp((logit − max) · inverse_temperature), in double.
-double weight_sum_avx512(const float* logits, int64_t vocab, double max, double inverse_temperature);
+template <Level L>
+double weight_sum(const float* logits, int64_t vocab, double max, double inverse_temperature);
 
 // Sort keys of the logits with low ≤ logit < high: rising keys are falling logits, ties by rising id.
 // `keys` has room for all. Returns how many.
-int64_t collect_avx512(const float* logits, int64_t vocab, float low, float high, uint64_t* keys);
+template <Level L>
+int64_t collect(const float* logits, int64_t vocab, float low, float high, uint64_t* keys);
 
 inline uint64_t sort_key(float logit, uint32_t id) {
   const float positive_zero = logit + 0.0f;  // −0 and 0 are a tie

@@ -2,8 +2,11 @@
 
 #include <cstdint>
 
+#include "ops/level.h"
+
 namespace cream::ops {
 
-void softcap_avx512(float* x, int64_t n, float c);  // n values, in place
+template <Level L>
+void softcap_values(float* x, int64_t n, float c);  // n values, in place
 
 }  // namespace cream::ops

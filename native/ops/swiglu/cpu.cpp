@@ -10,12 +10,11 @@ namespace {
 Tensor forward(const Tensor& in, Activation activation) {
   const int64_t rows = in.size(0), n = in.size(1) / 2;
   Tensor out = at::empty({rows, n}, in.options());
-  by_type(in, [&](auto type) {
-    using T = decltype(type);
+  by_type(in, [&]<Level L, class T>() {
     const T* from = data<T>(in);
     T* to = mutable_data<T>(out);
     parallel_for(0, rows, row_grain(n), [&](int64_t begin, int64_t end) {
-      swiglu_avx512(from + begin * 2 * n, to + begin * n, end - begin, n, activation);
+      swiglu_rows<L>(from + begin * 2 * n, to + begin * n, end - begin, n, activation);
     });
   });
   count_fast_run(Op::swiglu);
@@ -25,12 +24,11 @@ Tensor forward(const Tensor& in, Activation activation) {
 Tensor backward(const Tensor& in, const Tensor& dy, Activation activation) {
   const int64_t rows = in.size(0), n = in.size(1) / 2;
   Tensor out = at::empty_like(in);
-  by_type(in, [&](auto type) {
-    using T = decltype(type);
+  by_type(in, [&]<Level L, class T>() {
     const T *from = data<T>(in), *slope = data<T>(dy);
     T* to = mutable_data<T>(out);
     parallel_for(0, rows, row_grain(2 * n), [&](int64_t begin, int64_t end) {
-      swiglu_backward_avx512(from + begin * 2 * n, slope + begin * n, to + begin * 2 * n, end - begin, n, activation);
+      swiglu_backward_rows<L>(from + begin * 2 * n, slope + begin * n, to + begin * 2 * n, end - begin, n, activation);
     });
   });
   return out;
@@ -52,6 +50,7 @@ struct Gated : torch::autograd::Function<Gated> {
 }  // namespace
 
 Tensor swiglu(const Tensor& gate_up, Activation activation) {
+  if (device_dtype(gate_up) && gate_up.dim() == 2) return device::swiglu(gate_up, activation);
   if (!fast_dtype(gate_up) || gate_up.dim() != 2) return reference::swiglu(gate_up, activation);
   return wants_gradient({gate_up}) ? Gated::apply(gate_up, static_cast<int64_t>(activation)) : forward(gate_up.contiguous(), activation);
 }

@@ -8,6 +8,10 @@ namespace cream::ops {
 
 Tensor swiglu(const Tensor& gate_up, Activation activation = Activation::silu);  // [rows, 2·n]: gate, then up → [rows, n]; differentiable
 
+namespace device {  // bf16 and fp32
+Tensor swiglu(const Tensor& gate_up, Activation activation);
+}
+
 namespace reference {
 Tensor swiglu(const Tensor& gate_up, Activation activation = Activation::silu);
 }

@@ -16,6 +16,8 @@ export function addBench(program: Command, { signal }: Cli): void {
     .option('--json <file>', 'also write every sample as JSON; - prints it')
     .option('--quick', 'tiny sizes, once: checks that everything runs, measures nothing')
     .option('--model <name>', 'measure another model [smollm2-135m-instruct]')
+    .option('--device <name>', 'measure on cpu, cuda or cuda:N (docs/cuda.md) [cpu]')
+    .option('--shape <name>', 'a Llama of random weights in place of the model: 30M, 135M, 360M, 1B, 8B')
     .option('--repeat <n>', 'repetitions of every case')
     .addOption(new Option('--markdown', 'print tables as Markdown'))
     .action(async (work: string | undefined, flags: Record<string, string | boolean>) => {

@@ -13,7 +13,7 @@ import { addSettings, settingsFrom, type Cli } from '../cli.js';
 import { fetchData, showStage, withModel } from '../stage.js';
 import { printLine } from '../table.js';
 
-const KEYS = ['dtype', 'threads'];
+const KEYS = ['dtype', 'device', 'threads'];
 const TARGETS = ['cream', 'official', 'trl', 'trl-standard'] as const;
 
 interface Flags extends Record<string, unknown> {

@@ -2,7 +2,7 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { cpus, totalmem } from 'node:os';
 import type { Command } from 'commander';
-import { engineInfo, type EngineInfo } from '../../engine/addon.js';
+import { engineInfo, freeDeviceMemory, type CudaInfo, type EngineInfo } from '../../engine/addon.js';
 import { creamCache } from '../../models/cache.js';
 import { DEFAULT_MODEL, resolveModel } from '../../models/resolve.js';
 import type { Cli } from '../cli.js';
@@ -16,7 +16,7 @@ interface Finding {
 
 export function addDoctor(program: Command, _cli: Cli): void {
   program.command('doctor')
-    .description('what is found on this machine: CPU, libtorch, device, cache, model')
+    .description('what is found on this machine: CPU, libtorch, GPUs, cache, model')
     .option('--json', 'as JSON')
     .action(async (flags: { json?: boolean }) => {
       const findings = [...machine(), ...engine(), await model()];
@@ -47,8 +47,28 @@ function engine(): Finding[] {
     { what: 'addon', found: `cream-lm ${info.version}, ready`, ok: true },
     { what: 'libtorch', found: `${info.torch}${libtorchPath()}`, ok: true },
     { what: 'cpu', found: `${info.cpu.model}: ${info.cpu.features.join(' ') || 'none of the features that our kernels look for'}`, ok: true },
-    { what: 'device', found: `${info.devices.join(', ')}, ${info.threads} threads`, ok: true },
+    { what: 'threads', found: `${info.threads}`, ok: true },
+    ...cuda(info.cuda),
   ];
+}
+
+/** A machine without a GPU is as good a place as any; only a GPU that was built for and cannot be used is a fault. */
+function cuda({ built, toolkit, architectures, problem, gpus }: CudaInfo): Finding[] {
+  if (!built) return [{ what: 'cuda', found: `no: ${problem} (docs/cuda.md); device: cpu works`, ok: true }];
+  return [
+    { what: 'cuda', found: `kernels of CUDA ${toolkit} for ${architectures}${problem && `; no GPU: ${problem}; device: cpu works`}`, ok: problem === '' },
+    ...gpus.map((gpu) => ({ what: `cuda:${gpu.index}`, found: `${gpu.name}, compute capability ${gpu.computeCapability}, ${gpu.multiprocessors} multiprocessors, ${memory(gpu)}`, ok: true })),
+  ];
+}
+
+/** A GPU that others fill, or hold alone, may refuse even to be asked. */
+function memory({ index, memoryBytes }: CudaInfo['gpus'][number]): string {
+  const gib = (bytes: number) => (bytes / 2 ** 30).toFixed(1);
+  try {
+    return `${gib(freeDeviceMemory(index))} of ${gib(memoryBytes)} GiB free`;
+  } catch (error) {
+    return `${gib(memoryBytes)} GiB, which cannot be used now: ${(error as Error).message}`;
+  }
 }
 
 /** Where the loaded libtorch lies, as the system tells; nothing where it does not. */

@@ -14,7 +14,7 @@ import { addSettings, settingsFrom, type Cli } from '../cli.js';
 import { fetchData, showBlocks, showStage, withModel } from '../stage.js';
 import { formatTable, percent, printJson, printLine } from '../table.js';
 
-const KEYS = ['model', 'dtype', 'seed', 'threads', 'system_prompt', 'sample.max_rows', 'score.max_batch_tokens'];
+const KEYS = ['model', 'dtype', 'device', 'seed', 'threads', 'system_prompt', 'sample.max_rows', 'score.max_batch_tokens'];
 const LEAVE_OUT = ['evaluate.tasks', 'evaluate.baseline'];
 
 interface Flags extends Record<string, unknown> {
@@ -50,7 +50,7 @@ async function answers(flags: Flags, cli: Cli): Promise<AnswerRecord[]> {
     if (flags.out === undefined) return showStage(cli, { stage: 'evaluate', unit: 'questions', total: questions.length }, (hooks) => evaluate(questions, policy, request, hooks));
     return showBlocks(cli, 'evaluate', 'questions', {
       out: flags.out, items: questions, size: settings.evaluate.block_prompts, perItem: 1,
-      plan: [settings.model, settings.dtype, request, questions],
+      plan: [settings.model, settings.dtype, settings.device, request, questions],
       make: (block, hooks) => evaluate(block, policy, request, hooks),
     });
   });

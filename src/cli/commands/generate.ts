@@ -7,7 +7,7 @@ import { addSettings, settingsFrom, wholeNumber, type Cli } from '../cli.js';
 import { fetchData, meanOf, showBlocks, withModel } from '../stage.js';
 import { printLine } from '../table.js';
 
-const KEYS = ['model', 'dtype', 'seed', 'threads', 'system_prompt', 'prompts.count', 'prompts.columns'];
+const KEYS = ['model', 'dtype', 'device', 'seed', 'threads', 'system_prompt', 'prompts.count', 'prompts.columns'];
 
 interface Flags extends Record<string, unknown> {
   prompts: string;
@@ -33,7 +33,7 @@ export function addGenerate(program: Command, cli: Cli): void {
       checkLengths({ prompts }, policy);
       await showBlocks(cli, 'sample', 'completions', {
         out: flags.out, items: prompts, size: request.block_prompts, perItem: request.samples,
-        plan: [settings.model, settings.dtype, request, prompts],
+        plan: [settings.model, settings.dtype, settings.device, request, prompts],
         make: (block, hooks) => sample(block, policy, request, hooks),
         note: (made) => `mean length ${meanOf(made.map((c) => c.token_ids.length)).toFixed(0)} tokens`,
       });

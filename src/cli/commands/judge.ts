@@ -8,7 +8,7 @@ import { addSettings, settingsFrom, wholeNumber, type Cli } from '../cli.js';
 import { showBlocks, withModels } from '../stage.js';
 import { printLine } from '../table.js';
 
-const KEYS = ['dtype', 'seed', 'threads', 'sample.max_rows', 'score.block_prompts'];
+const KEYS = ['dtype', 'device', 'seed', 'threads', 'sample.max_rows', 'score.block_prompts'];
 /** Of other rewards. */
 const LEAVE_OUT = ['reward.source', 'reward.length', 'reward.against', 'reward.model', 'reward.label', 'reward.file'];
 
@@ -36,7 +36,7 @@ export function addJudge(program: Command, cli: Cli): void {
       const language = models.get(names.current)!, judges = { current: language.model, previous: models.get(names.previous)!.model };
       await showBlocks(cli, 'judge', 'prompts', {
         out: flags.out, items: groups, size: block_prompts, perItem: 1,
-        plan: [names, settings.dtype, reward, seed, iteration, groups],
+        plan: [names, settings.dtype, settings.device, reward, seed, iteration, groups],
         make: (block, hooks) => judge(block.flat(), language, judges, { ...reward, seed, iteration, max_rows }, { ...hooks, progress: (done, tokens) => hooks.progress(Math.floor((done * block.length) / block.flat().length), tokens) }),
         note: (made) => `${judgeRewards(made).failed} of ${made.length} judgements without a score`,
       });

@@ -6,7 +6,7 @@ import { addSettings, settingsFrom, type Cli } from '../cli.js';
 import { taken, withModel } from '../stage.js';
 import { printLine } from '../table.js';
 
-const KEYS = ['dtype', 'threads'];
+const KEYS = ['dtype', 'device', 'threads'];
 
 interface Flags extends Record<string, unknown> {
   adapter: string;

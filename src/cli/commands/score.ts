@@ -7,7 +7,7 @@ import { addSettings, settingsFrom, type Cli } from '../cli.js';
 import { showBlocks, withModels } from '../stage.js';
 import { printLine } from '../table.js';
 
-const KEYS = ['dtype', 'threads'];
+const KEYS = ['dtype', 'device', 'threads'];
 
 interface Flags extends Record<string, unknown> {
   completions: string;
@@ -34,7 +34,7 @@ export function addScore(program: Command, cli: Cli): void {
       const judges = { current: judge(names.current), previous: judge(names.previous), base: judge(names.base) };
       await showBlocks(cli, 'score', 'prompts', {
         out: flags.out, items: groups, size: settings.score.block_prompts, perItem: 1,
-        plan: [names, settings.dtype, settings.score, groups.map((group) => group.map((c) => c.token_ids))],
+        plan: [names, settings.dtype, settings.device, settings.score, groups.map((group) => group.map((c) => c.token_ids))],
         make: (block, hooks) => {
           const all = block.flat().length;
           return score(block, judges, settings.score, { ...hooks, progress: (done, tokens) => hooks.progress(Math.floor((done * block.length) / all), tokens) });

@@ -24,7 +24,7 @@ import { addSettings, settingsFrom, type Cli } from '../cli.js';
 import { showStage, taken, withModel } from '../stage.js';
 import { printLine } from '../table.js';
 
-const KEYS = ['model', 'dtype', 'seed', 'threads', 'system_prompt', 'lora.enabled', 'lora.rank', 'lora.alpha', 'lora.dropout', 'lora.target_modules', 'score.max_batch_tokens'];
+const KEYS = ['model', 'dtype', 'device', 'seed', 'threads', 'system_prompt', 'lora.enabled', 'lora.rank', 'lora.alpha', 'lora.dropout', 'lora.target_modules', 'score.max_batch_tokens'];
 
 interface Flags extends Record<string, unknown> {
   pairs: string;
@@ -45,7 +45,7 @@ export function addTrain(program: Command, cli: Cli): void {
     const settings = settingsFrom(flags, KEYS, 'train'), { train: training } = settings;
     if (taken(flags.out)) throw new RunError('ERR_DISK', `${flags.out} is there already and is not replaced: choose another --out.`);
     const given = await readGiven(flags.pairs, settings);
-    const plan = createHash('sha256').update(JSON.stringify([settings.model, flags.base, settings.dtype, settings.seed, training, settings.lora, given])).digest('hex');
+    const plan = createHash('sha256').update(JSON.stringify([settings.model, flags.base, settings.dtype, settings.device, settings.seed, training, settings.lora, given])).digest('hex');
     const stateFolder = `${flags.out}.training`, unfinished = `${flags.out}.unfinished`, state = trainingState(stateFolder, plan);
     await withModel(settings.model, settings, cli, async (language) => {
       const pairs = 'pairs' in given ? given.pairs : await scored(given.preferences, language, flags, settings, cli);

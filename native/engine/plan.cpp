@@ -1,0 +1,205 @@
+#include "engine/plan.h"
+
+#include <algorithm>
+
+#include "model/lora.h"
+#include "train/trainer.h"
+#include "weights/names.h"
+
+namespace cream {
+namespace {
+
+constexpr int64_t kPagePositions = 16;
+// CUDA's context with our kernels and cuBLAS's workspace, and what the allocator loses to blocks that do not fit: 1/32 of the device.
+constexpr uint64_t kContextBytes = uint64_t{700} << 20, kWorkspaceBytes = uint64_t{64} << 20;
+constexpr int64_t kReserveShare = 32;
+constexpr int64_t kMostDecodeRows = 256, kPrefillTokens = 4096;
+
+using Layout = std::vector<std::pair<std::string, std::vector<int64_t>>>;
+
+uint64_t numbers(const Layout& layout) {
+  uint64_t sum = 0;
+  for (const auto& [name, shape] : layout) {
+    uint64_t n = 1;
+    for (const int64_t size : shape) n *= static_cast<uint64_t>(size);
+    sum += n;
+  }
+  return sum;
+}
+
+struct Sizes {
+  const PlanRequest& request;
+  int64_t element;  // bytes of a number that is computed with
+  Layout base, adapter;
+  LayerBytes layer;
+
+  const ModelConfig& config() const { return request.config; }
+  uint64_t times(int64_t rows, int64_t bytes) const { return static_cast<uint64_t>(rows) * static_cast<uint64_t>(bytes); }
+};
+
+Sizes sizes_of(const PlanRequest& request) {
+  const ModelConfig& config = request.config;
+  Sizes sizes{request, request.dtype == DType::bfloat16 ? 2 : 4, {}, {}, layer_bytes(config, request.dtype, request.lora)};
+  for (const Parameter& parameter : parameter_layout(config)) sizes.base.emplace_back(parameter.name, parameter.shape);
+  if (request.lora) sizes.adapter = adapter_layout(config, resolve_lora(config, *request.lora));
+  return sizes;
+}
+
+// Sums the parts up and holds them against the device.
+Plan& add_up(Plan& plan, const PlanRequest& request) {
+  plan.parts.push_back({"context, workspace", kContextBytes + kWorkspaceBytes});
+  plan.parts.push_back({"reserve", request.device_bytes / kReserveShare});
+  plan.bytes = 0;
+  for (const PlanPart& part : plan.parts) plan.bytes += part.bytes;
+  plan.short_bytes = plan.bytes > request.device_bytes ? plan.bytes - request.device_bytes : 0;
+  return plan;
+}
+
+// θ_t, and the θ beside it: an adapter each over one base, or a model each. An adapter also keeps its fp32 values.
+Plan with_models(const Sizes& sizes) {
+  const auto& request = sizes.request;
+  Plan plan;
+  const uint64_t model = numbers(sizes.base) * static_cast<uint64_t>(sizes.element), others = static_cast<uint64_t>(request.other_models);
+  const uint64_t adapter = numbers(sizes.adapter) * static_cast<uint64_t>(sizes.element + (sizes.element == 2 ? 4 : 0));
+  plan.parts.push_back({"weights", model});
+  if (request.lora) plan.parts.push_back({"adapters", adapter * (1 + others)});
+  else if (others > 0) plan.parts.push_back({"other models", model * others});
+  return plan;
+}
+
+// Logits of a chunk in fp32 and their gradient in the compute type; selected rows, their norm and its gradient.
+uint64_t head_bytes(const Sizes& sizes, int64_t rows, int64_t predictions, bool gradient) {
+  const int64_t vocab = sizes.config().head_rows();
+  return sizes.times(rows, vocab * (4 + (gradient ? sizes.element : 0))) + sizes.times(predictions, (gradient ? 4 : 2) * sizes.config().hidden_size * sizes.element);
+}
+
+Plan train_plan(const Sizes& sizes, const OptimizerForms& forms, bool checkpointing, int64_t micro_batch) {
+  const auto& request = sizes.request;
+  Plan plan = with_models(sizes);
+  plan.forms = forms;
+  plan.activation_checkpointing = checkpointing;
+  plan.micro_batch_tokens = micro_batch;
+  // A pair is never cut: it takes its rows, however small the bound.
+  const int64_t rows = std::max(micro_batch, request.prompt_tokens + 2 * request.new_tokens);
+  plan.head_rows = std::min(kHeadChunkRows, rows);
+
+  OptimizerBytes optimizer;
+  for (const auto& [name, shape] : request.lora ? sizes.adapter : sizes.base) {
+    const OptimizerBytes one = optimizer_bytes(name, shape, sizes.element == 2, forms);
+    optimizer.masters += request.lora ? 0 : one.masters;  // an adapter's are counted with it
+    optimizer.states += one.states;
+    optimizer.gradients += one.gradients;
+  }
+  plan.parts.push_back({"master weights", optimizer.masters});
+  plan.parts.push_back({"optimizer states", optimizer.states});
+  plan.parts.push_back({"gradients", optimizer.gradients});
+
+  const int64_t hidden = sizes.config().hidden_size * sizes.element, layers = sizes.config().num_layers;
+  const uint64_t kept = sizes.times(rows, layers * (checkpointing ? hidden : sizes.layer.kept));
+  const uint64_t layer = sizes.times(rows, std::max(sizes.layer.forward, (checkpointing ? sizes.layer.kept : 0) + sizes.layer.backward));
+  plan.parts.push_back({"activations", kept + std::max(layer, head_bytes(sizes, plan.head_rows, rows, true))});
+  return add_up(plan, request);
+}
+
+// From fast to small.
+std::vector<OptimizerForms> forms_to_try(const PlanRequest& request) {
+  if (request.forms) return {*request.forms};
+  if (request.lora) return {{}};
+  return {{}, {true, false, false}, {true, true, false}, {true, true, true}};
+}
+
+Plan plan_training(const Sizes& sizes) {
+  const PlanRequest& request = sizes.request;
+  const std::vector<int64_t> bounds = request.micro_batch_tokens ? std::vector<int64_t>{*request.micro_batch_tokens} : std::vector<int64_t>{8192, 4096, 2048, 1024};
+  const std::vector<bool> ways = request.activation_checkpointing ? std::vector<bool>{*request.activation_checkpointing} : std::vector<bool>{false, true};
+  Plan plan;
+  // Exact states are worth more than not computing a layer twice.
+  for (const OptimizerForms& forms : forms_to_try(request))
+    for (const bool checkpointing : ways)
+      for (const int64_t bound : bounds)
+        if ((plan = train_plan(sizes, forms, checkpointing, bound)).fits()) return plan;
+  return plan;
+}
+
+Plan score_plan(const Sizes& sizes, int64_t rows) {
+  Plan plan = with_models(sizes);
+  plan.score_batch_tokens = rows;
+  plan.head_rows = std::min(kHeadChunkRows, rows);
+  const uint64_t head = head_bytes(sizes, plan.head_rows, rows, false);
+  plan.parts.push_back({"activations", std::max(sizes.times(rows, sizes.layer.forward), head)});
+  return add_up(plan, sizes.request);
+}
+
+Plan plan_scoring(const Sizes& sizes) {
+  const auto& fixed = sizes.request.score_batch_tokens;
+  Plan plan;
+  for (const int64_t rows : fixed ? std::vector<int64_t>{*fixed} : std::vector<int64_t>{16384, 8192, 4096, 2048, 1024})
+    if ((plan = score_plan(sizes, rows)).fits()) return plan;
+  return plan;
+}
+
+int64_t pages_of(int64_t positions) { return (positions + kPagePositions - 1) / kPagePositions; }
+
+Plan sample_plan(const Sizes& sizes, int64_t rows) {
+  const PlanRequest& request = sizes.request;
+  const ModelConfig& config = sizes.config();
+  Plan plan = with_models(sizes);
+  plan.decode_rows = rows;
+  plan.head_rows = rows;
+  // A prompt's full pages are there once for its samples; what follows is each sample's own.
+  const int64_t shared = request.prompt_tokens / kPagePositions;
+  const int64_t own = pages_of(request.prompt_tokens - shared * kPagePositions + request.new_tokens), prompts = (rows + request.samples - 1) / request.samples;
+  plan.kv_pages = rows * own + prompts * shared;
+  const uint64_t page = static_cast<uint64_t>(2 * config.num_layers * config.kv_size() * kPagePositions * sizes.element);
+  plan.parts.push_back({"KV cache", page * static_cast<uint64_t>(plan.kv_pages)});
+  // Logits, and the sampler's copy of them.
+  const uint64_t step = head_bytes(sizes, 2 * rows, rows, false) + sizes.times(rows, sizes.layer.forward);
+  plan.parts.push_back({"activations", std::max(step, sizes.times(std::max(kPrefillTokens, request.prompt_tokens), sizes.layer.forward))});
+  return add_up(plan, request);
+}
+
+Plan plan_sampling(const Sizes& sizes) {
+  const auto& fixed = sizes.request.decode_rows;
+  Plan plan;
+  for (const int64_t rows : fixed ? std::vector<int64_t>{*fixed} : std::vector<int64_t>{kMostDecodeRows, 192, 128, 96, 64, 48, 32, 16, 8, 4, 2, 1})
+    if ((plan = sample_plan(sizes, rows)).fits()) return plan;
+  return plan;
+}
+
+// Of an adapter's modules: the inputs that dropout copies, and the products with A.
+int64_t adapter_values(const ModelConfig& config, const LoraParams& params) {
+  const LoraParams resolved = resolve_lora(config, params);
+  int64_t values = 0;
+  for (const LoraModule& module : lora_modules(config)) {
+    if (std::find(resolved.targets.begin(), resolved.targets.end(), module.name) == resolved.targets.end()) continue;
+    values += resolved.rank + (resolved.dropout > 0 ? 2 * module.in : 0);  // x·mask and the mask
+  }
+  return values;
+}
+
+}  // namespace
+
+LayerBytes layer_bytes(const ModelConfig& c, DType dtype, const std::optional<LoraParams>& lora) {
+  const int64_t h = c.hidden_size, i = c.intermediate_size, q = c.q_size(), qkv = c.q_size() + 2 * c.kv_size(), turned = c.q_size() + c.kv_size();
+  const int64_t element = dtype == DType::bfloat16 ? 2 : 4;
+  // The layer's input, its norm; q, k and v; what attention returns; the middle, its norm; gate and up, their product.
+  int64_t kept = 4 * h + qkv + q + 3 * i;
+  if (c.qk_norm) kept += 2 * turned;      // before and after their norm
+  if (c.block_norms) kept += 2 * h;
+  if (lora) kept += adapter_values(c, *lora);
+  const int64_t forward = 3 * h + 2 * qkv + 3 * i;  // layer()'s locals at its last product
+  const int64_t backward = 2 * h + std::max(3 * i, 2 * qkv + q);
+  return {kept * element, forward * element, backward * element};
+}
+
+Plan plan_memory(const PlanRequest& request) {
+  const Sizes sizes = sizes_of(request);
+  switch (request.stage) {
+    case PlanStage::sample: return plan_sampling(sizes);
+    case PlanStage::score: return plan_scoring(sizes);
+    case PlanStage::train: return plan_training(sizes);
+  }
+  return {};
+}
+
+}  // namespace cream

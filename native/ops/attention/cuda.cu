@@ -1,0 +1,93 @@
+#include "ops/attention/cuda.h"
+
+#include <algorithm>
+
+#include "ops/attention/packed_block.h"
+#include "ops/attention/paged_block.h"
+#include "support/block_cuda.h"
+
+namespace cream::ops {
+namespace {
+
+int64_t cut_of(int64_t n, int64_t size) { return (n + size - 1) / size; }
+
+// As many splits as keep a large GPU busy (132 multiprocessors, eight blocks each before the tail), but no more than what leaves a split
+// four pages of its own; shared pages weigh more, since every split of theirs leaves a result for each row. Groups are few: a grid
+// for a quarter of the rows serves them in one go where four samples or more share a prompt.
+PagedCut paged_cut(int64_t rows, int64_t kv_heads, int64_t max_length, int64_t window) {
+  constexpr int64_t blocks = 1056, own_least = 4, shared_least = 8;
+  const int64_t pages = std::max<int64_t>(1, cut_of(max_length, page_size));
+  const int64_t seen = window > 0 ? std::min(pages, window / page_size + 2) : pages;
+  const auto pages_of_split = [&](int64_t units, int64_t least) {
+    const int64_t splits = std::clamp<int64_t>(cut_of(blocks, units * kv_heads), 1, cut_of(seen, least));
+    return cut_of(seen, splits);
+  };
+  const int64_t entries = cut_of(rows, 4), own = pages_of_split(rows, own_least), shared = pages_of_split(entries, shared_least);
+  PagedCut cut{};
+  cut.entries = static_cast<int32_t>(entries);
+  cut.shared_pages = static_cast<int32_t>(shared), cut.own_pages = static_cast<int32_t>(own);
+  cut.shared_splits = rows > 1 ? static_cast<int32_t>(cut_of(pages, shared)) : 0;
+  cut.own_splits = static_cast<int32_t>(cut_of(pages, own));
+  return cut;
+}
+
+template <class T, int D>
+int decode(const PagedCuda<T>& c, const PagedState& state, float* running, float* sums, void* stream) {
+  const PagedCut& cut = state.cut;
+  const int64_t held = std::min<int64_t>(tiles::most_held(state.d), c.rows * state.group());
+  const int64_t blocks = c.kv_heads * (int64_t{cut.entries} * cut.shared_splits + c.rows * cut.own_splits);
+  return launch(PagedDecodeBlock<T, D>{c.q, c.cache, state, c.stride, c.scale, c.softcap, running, sums},
+                {blocks, tiles::threads, tiles::AttendMemory<T>::bytes(static_cast<int>(held), state.d)}, stream);
+}
+
+template <class T>
+int paged(const PagedCuda<T>& c, void* stream) {
+  const auto small = [](int64_t n) { return static_cast<int32_t>(n); };
+  const PagedState state{c.page_table, c.lengths, c.groups, small(c.rows), small(c.max_pages), small(c.heads), small(c.kv_heads), small(c.d), small(c.window),
+                         paged_cut(c.rows, c.kv_heads, c.max_length, c.window)};
+  float* const running = c.room;
+  float* const sums = running + c.rows * c.heads * cut_of(state.cut.slots(), 8) * 16;  // still aligned
+  const int error = c.d == 64 ? decode<T, 64>(c, state, running, sums, stream) : c.d == 128 ? decode<T, 128>(c, state, running, sums, stream) : decode<T, 0>(c, state, running, sums, stream);
+  if (error != 0) return error;
+  return launch(PagedJoinBlock<T>{running, sums, state, c.out}, {c.rows * c.heads, threads_for(c.d)}, stream);
+}
+
+template <class T>
+int packed(const PackedCuda<T>& c, void* stream) {
+  const int d = static_cast<int>(c.d);
+  return launch(PackedBlock<T>{c}, {c.plan.query_tiles * c.kv_heads, tiles::threads, tiles::AttendMemory<T>::bytes(tiles::most_held(d), d)}, stream);
+}
+
+template <class T>
+int packed_gradient(const PackedGradientCuda<T>& g, void* stream) {
+  const int d = static_cast<int>(g.forward.d), held = tiles::most_held(d);
+  const int64_t kv_heads = g.forward.kv_heads;
+  const int error = launch(QueryGradientBlock<T>{g}, {g.forward.plan.query_tiles * kv_heads, tiles::threads, QueryGradientBlock<T>::bytes(held, d)}, stream);
+  if (error != 0) return error;
+  return launch(KeyGradientBlock<T>{g}, {g.forward.plan.key_tiles * kv_heads, tiles::threads, KeyGradientBlock<T>::bytes(held, d)}, stream);
+}
+
+template <class T>
+int sum_rows(const SumRowsCuda<T>& c, void* stream) {
+  return launch(SumRowsBlock<T>{c}, {c.rows, threads_for(c.width / tiles::chunk)}, stream);
+}
+
+}  // namespace
+
+int64_t paged_room(int64_t rows, int64_t heads, int64_t kv_heads, int64_t d, int64_t max_length, int64_t window) {
+  const int64_t slots = paged_cut(rows, kv_heads, max_length, window).slots();
+  return rows * heads * (cut_of(slots, 8) * 16 + slots * d);
+}
+int paged_decode_cuda(const PagedCuda<uint16_t>& call, void* stream) { return paged(call, stream); }
+int paged_decode_cuda(const PagedCuda<float>& call, void* stream) { return paged(call, stream); }
+
+int64_t packed_query_rows(int64_t group, int64_t d) { return std::max<int64_t>(1, tiles::most_held(static_cast<int>(d)) / group); }
+int64_t packed_key_rows(int64_t d) { return tiles::most_held(static_cast<int>(d)); }
+int packed_attention_cuda(const PackedCuda<uint16_t>& call, void* stream) { return packed(call, stream); }
+int packed_attention_cuda(const PackedCuda<float>& call, void* stream) { return packed(call, stream); }
+int packed_gradient_cuda(const PackedGradientCuda<uint16_t>& call, void* stream) { return packed_gradient(call, stream); }
+int packed_gradient_cuda(const PackedGradientCuda<float>& call, void* stream) { return packed_gradient(call, stream); }
+int sum_rows_cuda(const SumRowsCuda<uint16_t>& call, void* stream) { return sum_rows(call, stream); }
+int sum_rows_cuda(const SumRowsCuda<float>& call, void* stream) { return sum_rows(call, stream); }
+
+}  // namespace cream::ops

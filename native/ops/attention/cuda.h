@@ -1,0 +1,87 @@
+// Attention on the GPU; conventions of ops/rms_norm/cuda.h. Head sizes are multiples of 8, at most 256; addresses and row strides fit
+// loads of 16 bytes.
+#pragma once
+
+#include <cstdint>
+
+#include "ops/attention/page.h"
+
+namespace cream::ops {
+
+// Decoding over a paged cache: paged_block.h.
+template <class T>
+struct PagedCuda {
+  const T* q;      // [rows, heads, d], rows `stride` values apart
+  const T* cache;  // [pages, 2, kv_heads, page_size, d]
+  const int32_t *page_table, *lengths, *groups;
+  T* out;       // [rows, heads·d]
+  float* room;  // paged_room() values
+  int64_t rows, heads, kv_heads, d, stride;
+  int64_t max_pages;   // columns of page_table
+  int64_t max_length;  // no row is longer
+  int64_t window;      // 0: none
+  float scale, softcap;
+};
+int64_t paged_room(int64_t rows, int64_t heads, int64_t kv_heads, int64_t d, int64_t max_length, int64_t window);
+int paged_decode_cuda(const PagedCuda<uint16_t>& call, void* stream);
+int paged_decode_cuda(const PagedCuda<float>& call, void* stream);
+
+// Rows of one segment, and what they see before it.
+struct QueryTile {
+  int32_t row, rows, position;  // row of the batch; position: of that row in its segment
+  int32_t prefix_start, prefix_length;
+};
+// Rows of one segment, and those that see them: plan.viewers[first_viewer] … .
+struct KeyTile {
+  int32_t row, rows, position, first_viewer, viewers;
+};
+// The rows of one segment, which see `before` positions ahead of their own.
+struct Viewer {
+  int32_t start, length, before;
+};
+struct PackedTiles {
+  const QueryTile* queries;
+  const KeyTile* keys;
+  const Viewer* viewers;
+  int64_t query_tiles, key_tiles;
+};
+// Rows that a tile of a plan has.
+int64_t packed_query_rows(int64_t group, int64_t d);
+int64_t packed_key_rows(int64_t d);
+
+// Attention over a packed batch: packed_block.h. out and logsumexp are written going forward, read for the gradient.
+template <class T>
+struct PackedCuda {
+  const T *q, *k, *v;  // [tokens, heads, d], [tokens, kv_heads, d] twice; rows `…_stride` values apart
+  T* out;              // [tokens, heads, d]
+  float* logsumexp;    // [tokens, heads]
+  PackedTiles plan;
+  int64_t heads, kv_heads, d, q_stride, k_stride, v_stride;
+  int64_t window;  // 0: none
+  float scale, softcap;
+};
+int packed_attention_cuda(const PackedCuda<uint16_t>& call, void* stream);
+int packed_attention_cuda(const PackedCuda<float>& call, void* stream);
+
+template <class T>
+struct PackedGradientCuda {
+  PackedCuda<T> forward;
+  const T *out, *d_out;  // [tokens, heads, d]
+  float* delta;          // room: [tokens, heads]
+  T *d_q, *d_k, *d_v;    // contiguous
+};
+int packed_gradient_cuda(const PackedGradientCuda<uint16_t>& call, void* stream);
+int packed_gradient_cuda(const PackedGradientCuda<float>& call, void* stream);
+
+// sum[r] = Σ over n in offsets[r] … offsets[r+1]−1 of x[sources[n]], for two matrices at once.
+template <class T>
+struct SumRowsCuda {
+  const T *a, *b;     // rows of `width` values, a multiple of 8
+  T *sum_a, *sum_b;   // [rows, width]
+  const int32_t *offsets, *sources;
+  int64_t rows, width;
+};
+int sum_rows_cuda(const SumRowsCuda<uint16_t>& call, void* stream);
+int sum_rows_cuda(const SumRowsCuda<float>& call, void* stream);
+
+}  // namespace cream::ops

@@ -1,0 +1,13 @@
+// The instruction sets that kernels are compiled for: each *_simd.cpp once a level, and a later level has what an earlier one has.
+#pragma once
+
+namespace cream::ops {
+
+enum class Level {
+  plain,        // no kernel, ATen's own ops
+  avx2,         // AVX2, FMA, F16C
+  avx512,       // F, BW, VL, DQ
+  avx512_bf16,  // and VDPBF16PS
+};
+
+}  // namespace cream::ops

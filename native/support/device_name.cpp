@@ -1,0 +1,21 @@
+// What is the same in a build with CUDA and in one without.
+#include <c10/core/impl/VirtualGuardImpl.h>
+
+#include "support/device.h"
+#include "support/error.h"
+
+namespace cream {
+
+void synchronize(const at::Device& device) {
+  if (!device.is_cpu()) c10::impl::VirtualGuardImpl(device.type()).synchronizeDevice(device.index());
+}
+
+int device_index(const std::string& name) {
+  if (name == "cpu") return -1;
+  if (name == "cuda") return 0;
+  const bool numbered = name.rfind("cuda:", 0) == 0 && name.size() > 5 && name.size() < 9 && name.find_first_not_of("0123456789", 5) == std::string::npos;
+  if (!numbered) throw Error(ErrorCode::invalid_argument, "device '" + name + "' is none of 'cpu', 'cuda' and 'cuda:N'.");
+  return std::stoi(name.substr(5));
+}
+
+}  // namespace cream

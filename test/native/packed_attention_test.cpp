@@ -1,0 +1,172 @@
+// Packed attention as a device runs it: the tile kernels (played) against the plain op and autograd, and all that surrounds flash attention
+// with a plain attention in the place of its two calls.
+#include "check.h"
+#include "ops/attention/cuda.h"
+#include "ops/attention/device.h"
+#include "ops/attention/flash.h"
+
+using namespace cream;
+using at::Tensor;
+using ops::AttentionGradient;
+
+namespace {
+
+// A prompt with completions (one of a single row, one empty), one of its own, a prompt of one row, one whose completion comes later.
+const std::vector<Segment> kSegments = {{0, 70, -1}, {70, 41, 0}, {111, 1, 0}, {112, 0, 0}, {112, 5, -1}, {117, 1, -1}, {118, 33, 5}, {151, 20, 4}, {171, 3, -1}};
+constexpr int64_t kRows = 174;
+
+const std::vector<AttentionKind> kKinds = {{}, {0.2, 0, 0}, {0, 3, 0}, {0, 0, 1}, {0, 0, 7}, {0.3, 2, 64}, {0, 0, 1000}};
+
+Tensor slice(int64_t heads, int64_t d, at::ScalarType dtype) {
+  return at::randn({kRows, (heads + 3) * d}).to(dtype).narrow(1, d, heads * d).unflatten(1, {heads, d});
+}
+
+struct Case {
+  Tensor q, k, v, d_out;
+  Case(int64_t kv_heads, int64_t group, int64_t d, at::ScalarType dtype)
+      : q(slice(kv_heads * group, d, dtype)), k(slice(kv_heads, d, dtype)), v(slice(kv_heads, d, dtype)), d_out(at::randn({kRows, kv_heads * group * d}).to(dtype)) {}
+};
+
+// In fp64, by autograd.
+std::pair<Tensor, AttentionGradient> expected(const Case& c, const std::vector<Segment>& segments, const AttentionKind& kind) {
+  const at::AutoGradMode grad(true);
+  const auto leaf = [](const Tensor& x) { return x.to(at::kDouble).requires_grad_(true); };
+  const Tensor q = leaf(c.q), k = leaf(c.k), v = leaf(c.v), out = ops::reference::packed_attention(q, k, v, segments, kind);
+  const auto d = torch::autograd::grad({out}, {q, k, v}, {c.d_out.to(at::kDouble)});
+  return {out.detach(), {d[0], d[1], d[2]}};
+}
+
+void check_gradient(const AttentionGradient& actual, const AttentionGradient& wanted, double tolerance) {
+  const auto check = [&](const Tensor& a, const Tensor& b) {
+    if (b.abs().max().item<double>() > 1e-9) CHECK_RELATIVE(a.to(at::kDouble), b, tolerance);
+    else CHECK_CLOSE(a.to(at::kDouble), b, tolerance);  // a window of one row: its weight is 1 whatever the query
+  };
+  check(actual.q, wanted.q), check(actual.k, wanted.k), check(actual.v, wanted.v);
+}
+
+void check_tiles(const Case& c, const AttentionKind& kind) {
+  const auto [out, gradient] = expected(c, kSegments, kind);
+  const bool wide = c.q.scalar_type() == at::kFloat;
+  const Tensor actual = ops::device::packed_attention(c.q, c.k, c.v, kSegments, kind);
+  CHECK(actual.scalar_type() == c.q.scalar_type());
+  CHECK_RELATIVE(actual.to(at::kDouble), out, wide ? 2e-6 : 4e-3);
+  const AttentionGradient d = ops::device::packed_attention_gradient(c.q, c.k, c.v, c.d_out, kSegments, kind);
+  check_gradient(d, gradient, wide ? 1e-5 : 1e-2);
+  const AttentionGradient again = ops::device::packed_attention_gradient(c.q, c.k, c.v, c.d_out, kSegments, kind);
+  CHECK(at::equal(d.q, again.q) && at::equal(d.k, again.k) && at::equal(d.v, again.v));
+}
+
+// A sequence at a time, as flash attention over variable lengths does: causal, aligned at the end.
+struct Sequence {
+  Tensor q, k, v;
+  Segment own;
+  int64_t first_key;
+};
+std::vector<Sequence> sequences(const ops::device::FlashInput& in) {
+  std::vector<Sequence> out;
+  CHECK(in.plan.query_ends.scalar_type() == at::kInt && in.plan.key_ends.scalar_type() == at::kInt);
+  for (int64_t i = 0; i + 1 < in.plan.query_ends.size(0); ++i) {
+    const int64_t row = in.plan.query_ends[i].item<int64_t>(), key = in.plan.key_ends[i].item<int64_t>();
+    const int64_t rows = in.plan.query_ends[i + 1].item<int64_t>() - row, keys = in.plan.key_ends[i + 1].item<int64_t>() - key;
+    CHECK(rows > 0 && rows <= in.plan.most_queries && keys >= rows && keys <= in.plan.most_keys);
+    out.push_back({in.q.narrow(0, row, rows), in.k.narrow(0, key, keys), in.v.narrow(0, key, keys), {row, rows, -1}, key});
+  }
+  return out;
+}
+Tensor attend(const Tensor& q, const Tensor& k, const Tensor& v, double scale, int64_t window) {
+  const int64_t rows = q.size(0), keys = k.size(0), group = q.size(1) / k.size(1);
+  Tensor mask = at::ones({rows, keys}, at::kBool).tril(keys - rows);
+  if (window > 0) mask = mask.triu(keys - rows + 1 - window);
+  const auto heads = [](const Tensor& x, int64_t times) { return x.to(at::kDouble).repeat_interleave(times, 1).transpose(0, 1); };
+  const Tensor scores = at::matmul(heads(q, 1), heads(k, group).transpose(1, 2)) * scale;
+  return at::matmul(at::softmax(scores.masked_fill(mask.logical_not(), -INFINITY), -1), heads(v, group)).transpose(0, 1);
+}
+
+const ops::device::FlashCalls kPlain{
+    [](const ops::device::FlashInput& in) -> ops::device::PackedSaved {
+      std::vector<Tensor> parts;
+      for (const Sequence& s : sequences(in)) parts.push_back(attend(s.q, s.k, s.v, in.scale, in.window));
+      return {at::cat(parts).to(in.q.scalar_type()), Tensor(), Tensor(), Tensor()};
+    },
+    [](const ops::device::FlashInput& in, const Tensor& d_out, const ops::device::PackedSaved& saved) -> AttentionGradient {
+      CHECK(saved.out.sizes() == in.q.sizes() && d_out.sizes() == in.q.sizes());
+      std::vector<Tensor> q, k, v;
+      for (const Sequence& s : sequences(in)) {
+        const at::AutoGradMode grad(true);
+        const auto leaf = [](const Tensor& x) { return x.to(at::kDouble).requires_grad_(true); };
+        const Tensor a = leaf(s.q), b = leaf(s.k), c = leaf(s.v);
+        const auto d = torch::autograd::grad({attend(a, b, c, in.scale, in.window)}, {a, b, c}, {d_out.narrow(0, s.own.start, s.own.length).to(at::kDouble)});
+        q.push_back(d[0]), k.push_back(d[1]), v.push_back(d[2]);
+      }
+      const auto type = in.q.scalar_type();
+      return {at::cat(q).to(type), at::cat(k).to(type), at::cat(v).to(type)};
+    }};
+
+void check_flash(const std::vector<Segment>& segments, at::ScalarType dtype, const AttentionKind& kind) {
+  const Case c(2, 3, 16, dtype);
+  const auto [out, gradient] = expected(c, segments, kind);
+  const bool wide = dtype == at::kFloat;
+  const auto saved = ops::device::flash_forward(c.q, c.k, c.v, segments, kind, kPlain);
+  CHECK_RELATIVE(saved.out.to(at::kDouble).view(out.sizes()), out, wide ? 2e-6 : 4e-3);
+  const AttentionGradient d = ops::device::flash_gradient({c.q, c.k, c.v, segments, kind}, c.d_out, saved, kPlain);
+  CHECK(d.k.sizes() == c.k.sizes() && d.k.scalar_type() == dtype);
+  check_gradient(d, gradient, wide ? 2e-6 : 1e-2);
+}
+
+}  // namespace
+
+CHECK_CASE("packed attention: the tile kernels and their gradients agree with autograd: prefixes, windows, caps") {
+  at::manual_seed(60);
+  for (const auto dtype : {at::kFloat, at::kBFloat16})
+    for (const AttentionKind& kind : kKinds) check_tiles(Case(2, 3, 64, dtype), kind);
+}
+
+CHECK_CASE("packed attention: the tile kernels and their gradients agree with autograd, whatever the heads") {
+  at::manual_seed(61);
+  for (const auto dtype : {at::kFloat, at::kBFloat16})
+    for (const auto& [kv, group, d] : std::vector<std::array<int64_t, 3>>{{1, 1, 16}, {2, 4, 128}, {1, 2, 96}, {1, 2, 256}, {1, 37, 8}, {2, 1, 40}})
+      for (const AttentionKind& kind : {AttentionKind{}, AttentionKind{0.1, 5, 40}}) check_tiles(Case(kv, group, d, dtype), kind);
+}
+
+CHECK_CASE("packed attention: on a device it is differentiable, and keeps what its gradient needs") {
+  at::manual_seed(62);
+  const Case c(2, 2, 32, at::kFloat);
+  const AttentionKind kind{0, 0, 50};
+  const auto [out, gradient] = expected(c, kSegments, kind);
+  const auto leaf = [](const Tensor& x) { return x.clone().requires_grad_(true); };
+  const Tensor q = leaf(c.q), k = leaf(c.k), v = leaf(c.v);
+  Tensor actual;
+  {
+    const std::vector<Segment> passing = kSegments;  // not needed any more when the gradient is made
+    const AttentionKind gone = kind;
+    actual = ops::device::packed_attention(q, k, v, passing, gone);
+  }
+  CHECK_RELATIVE(actual.detach().to(at::kDouble), out, 2e-6);
+  const auto d = torch::autograd::grad({actual}, {q, k, v}, {c.d_out});
+  check_gradient({d[0], d[1], d[2]}, gradient, 1e-5);
+}
+
+CHECK_CASE("packed attention: what surrounds flash attention is right: the keys' gather, the ends, the gradients' way back") {
+  at::manual_seed(63);
+  for (const auto dtype : {at::kFloat, at::kBFloat16})
+    for (const AttentionKind& kind : {AttentionKind{}, AttentionKind{0.2, 0, 0}, AttentionKind{0, 0, 1}, AttentionKind{0, 0, 30}}) {
+      check_flash(kSegments, dtype, kind);
+      check_flash({{0, 100, -1}, {100, 0, -1}, {100, 74, -1}}, dtype, kind);  // no prefix: nothing is gathered
+    }
+}
+
+CHECK_CASE("packed attention: a batch's plan is found again by what its segments say") {
+  const Tensor rows = at::zeros({kRows});
+  const auto first = ops::gather_plan(kSegments, rows);
+  const std::vector<Segment> copy = kSegments;
+  CHECK(ops::gather_plan(copy, rows) == first);
+  CHECK(ops::tile_plan(copy, rows, 8, 32) == ops::tile_plan(kSegments, rows, 8, 32));
+  CHECK(ops::tile_plan(copy, rows, 8, 32) != ops::tile_plan(copy, rows, 4, 32));
+  std::vector<Segment> other = kSegments;
+  other[2].prefix = -1;
+  CHECK(ops::gather_plan(other, rows) != first);
+  for (int64_t n = 1; n < 6; ++n) ops::gather_plan({{0, n, -1}}, at::zeros({n}));
+  CHECK(at::equal(ops::gather_plan(kSegments, rows)->index, first->index));  // made again by now
+  CHECK_THROWS(internal, "cover the 174 rows", ops::gather_plan({{0, 3, -1}}, rows));
+  CHECK_THROWS(internal, "prefix", ops::gather_plan({{0, 3, -1}, {3, 3, 0}, {6, 168, 1}}, rows));
+}

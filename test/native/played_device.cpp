@@ -1,0 +1,197 @@
+// Five ops of its own (new memory, copies) and one boxed fallback: the device's tensors are shown to the CPU's kernel as CPU tensors
+// over the same memory, so in-place ops and views need no copy; what comes back is put on the device again.
+// A CPU tensor beside one of the device throws, as on a GPU; only numbers (dimension 0) may come from the CPU.
+#include "played_device.h"
+
+#include <ATen/CPUGeneratorImpl.h>
+#include <ATen/EmptyTensor.h>
+#include <ATen/detail/PrivateUse1HooksInterface.h>
+#include <c10/core/CPUAllocator.h>
+#include <c10/core/impl/DeviceGuardImplInterface.h>
+#include <torch/library.h>
+
+using at::Tensor;
+
+namespace check {
+namespace {
+
+constexpr c10::DispatchKeySet kKeys(c10::DispatchKey::PrivateUse1);
+
+// Host memory under the device's name.
+struct PlayedAllocator : c10::Allocator {
+  c10::DataPtr allocate(size_t bytes) override {
+    c10::DataPtr host = c10::GetCPUAllocator()->allocate(bytes);
+    void* const data = host.get();
+    const auto deleter = host.get_deleter();
+    return {data, host.release_context(), deleter, kPlayed};
+  }
+  void copy_data(void* to, const void* from, size_t bytes) const override { default_copy_data(to, from, bytes); }
+};
+PlayedAllocator allocator;
+
+// One device, one stream that is done with everything as soon as it is asked.
+struct PlayedGuard : c10::impl::NoOpDeviceGuardImpl<at::kPrivateUse1> {
+  at::Device exchangeDevice(at::Device) const override { return kPlayed; }
+  at::Device getDevice() const override { return kPlayed; }
+  c10::Stream getStream(at::Device) const noexcept override { return c10::Stream(c10::Stream::DEFAULT, kPlayed); }
+  c10::Stream exchangeStream(c10::Stream) const noexcept override { return c10::Stream(c10::Stream::DEFAULT, kPlayed); }
+};
+C10_REGISTER_GUARD_IMPL(PrivateUse1, PlayedGuard)
+
+// Asked by autograd before it hands its nodes to the device's thread.
+struct PlayedHooks : at::PrivateUse1HooksInterface {
+  bool isBuilt() const override { return true; }
+  bool isAvailable() const override { return true; }
+  bool hasPrimaryContext(at::DeviceIndex) const override { return true; }
+  at::DeviceIndex deviceCount() const override { return 1; }
+  at::DeviceIndex getCurrentDevice() const override { return 0; }
+  const at::Generator& getDefaultGenerator(at::DeviceIndex) const override { return at::detail::getDefaultCPUGenerator(); }  // manual_seed asks
+};
+
+const struct Registration {
+  Registration() {
+    at::RegisterPrivateUse1HooksInterface(new PlayedHooks);
+    c10::register_privateuse1_backend("played");
+    c10::SetAllocator(at::kPrivateUse1, &allocator);
+  }
+} registration;
+
+// A storage that shows another's memory under another device's name and keeps it alive.
+c10::Storage shown(const c10::Storage& storage, at::Device device, c10::Allocator* owner) {
+  c10::DataPtr data(const_cast<void*>(storage.data()), new c10::Storage(storage), [](void* kept) { delete static_cast<c10::Storage*>(kept); }, device);
+  return {c10::Storage::use_byte_size_t(), storage.nbytes(), std::move(data), owner, /*resizable=*/true};
+}
+
+Tensor over(c10::Storage storage, c10::DispatchKeySet keys, const Tensor& x) {
+  Tensor out = at::detail::make_tensor<c10::TensorImpl>(std::move(storage), keys, x.dtype());
+  out.unsafeGetTensorImpl()->set_sizes_and_strides(x.sizes(), x.strides(), x.storage_offset());
+  return out;
+}
+
+// With the base's own keys: it says whether the base is an inference tensor, whatever the mode is now.
+Tensor view_of(const Tensor& base, const Tensor& x) {
+  Tensor out = at::detail::make_tensor<c10::TensorImpl>(c10::TensorImpl::VIEW, c10::Storage(base.storage()), base.key_set(), x.dtype());
+  out.unsafeGetTensorImpl()->set_sizes_and_strides(x.sizes(), x.strides(), x.storage_offset());
+  return out;
+}
+
+Tensor on_host(const Tensor& x) { return over(shown(x.storage(), at::kCPU, c10::GetCPUAllocator()), c10::DispatchKeySet(c10::DispatchKey::CPU), x); }
+
+// The tensors of one call and what the CPU's kernel sees in their place.
+class Call {
+ public:
+  explicit Call(const c10::OperatorHandle& op) : op_(op) {}
+
+  void enter(c10::IValue& value) {
+    if (value.isTensor()) {
+      value = enter(value.toTensor());
+    } else if (value.isTensorList()) {
+      c10::List<Tensor> list;
+      for (const Tensor& x : value.toTensorVector()) list.push_back(enter(x));
+      value = list;
+    } else if (value.isOptionalTensorList()) {
+      c10::List<std::optional<Tensor>> list;
+      for (const std::optional<Tensor>& x : value.toOptionalTensorVector()) list.push_back(x ? std::optional(enter(*x)) : x);
+      value = list;
+    } else if (value.isDevice()) {
+      value = at::Device(at::kCPU);
+    }
+  }
+
+  void leave(c10::IValue& value) {
+    if (value.isTensor()) {
+      value = leave(value.toTensor());
+    } else if (value.isTensorList()) {
+      c10::List<Tensor> list;
+      for (const Tensor& x : value.toTensorVector()) list.push_back(leave(x));
+      value = list;
+    }
+  }
+
+  void check() const {
+    TORCH_CHECK(pairs_.empty() || foreign_.empty(), "played device: ", op_.operator_name(), " mixes a CPU tensor of shape ", foreign_, " with the device's.");
+  }
+
+  // An `out` that the kernel has resized.
+  void follow_sizes() const {
+    for (const auto& [device, host] : pairs_) {
+      if (device.sizes() == host.sizes() && device.strides() == host.strides()) continue;
+      if (host.storage().data() != device.storage().data()) {
+        c10::StorageImpl* const storage = device.storage().unsafeGetStorageImpl();
+        c10::Storage moved = shown(host.storage(), kPlayed, &allocator);
+        storage->set_nbytes(moved.nbytes());
+        storage->set_data_ptr_noswap(moved.set_data_ptr({}));
+      }
+      device.unsafeGetTensorImpl()->set_sizes_and_strides(host.sizes(), host.strides(), host.storage_offset());
+    }
+  }
+
+ private:
+  Tensor enter(const Tensor& x) {
+    if (!x.defined()) return x;
+    if (!x.is_privateuseone()) {
+      if (x.dim() > 0) foreign_ = c10::str(x.sizes());
+      return x;
+    }
+    pairs_.emplace_back(x, on_host(x));
+    return pairs_.back().second;
+  }
+
+  Tensor leave(const Tensor& x) const {
+    if (!x.defined()) return x;
+    for (const auto& [device, host] : pairs_) {
+      if (x.is_same(host)) return device;
+      if (x.storage().is_alias_of(host.storage())) return view_of(device, x);
+    }
+    return over(shown(x.storage(), kPlayed, &allocator), kKeys, x);
+  }
+
+  const c10::OperatorHandle& op_;
+  std::vector<std::pair<Tensor, Tensor>> pairs_;
+  std::string foreign_;
+};
+
+void fallback(const c10::OperatorHandle& op, torch::jit::Stack* stack) {
+  Call call(op);
+  const size_t arguments = op.schema().arguments().size(), returns = op.schema().returns().size();
+  for (size_t i = stack->size() - arguments; i < stack->size(); ++i) call.enter((*stack)[i]);
+  call.check();
+  op.callBoxed(stack);
+  call.follow_sizes();
+  for (size_t i = stack->size() - returns; i < stack->size(); ++i) call.leave((*stack)[i]);
+}
+
+Tensor empty(at::IntArrayRef size, std::optional<at::ScalarType> dtype, std::optional<at::Layout>, std::optional<at::Device>, std::optional<bool>,
+             std::optional<at::MemoryFormat> format) {
+  return at::detail::empty_generic(size, &allocator, kKeys, c10::dtype_or_default(dtype), format);
+}
+
+Tensor empty_strided(at::IntArrayRef size, at::IntArrayRef stride, std::optional<at::ScalarType> dtype, std::optional<at::Layout>, std::optional<at::Device>,
+                     std::optional<bool>) {
+  return at::detail::empty_strided_generic(size, stride, &allocator, kKeys, c10::dtype_or_default(dtype));
+}
+
+// Between the devices, either way.
+Tensor copy_from(const Tensor& from, const Tensor& to, bool) {
+  const auto host = [](const Tensor& x) { return x.is_privateuseone() ? on_host(x) : x; };
+  host(to).copy_(host(from));
+  return to;
+}
+
+TORCH_LIBRARY_IMPL(_, PrivateUse1, library) { library.fallback(torch::CppFunction::makeFromBoxedFunction<&fallback>()); }
+TORCH_LIBRARY_IMPL(aten, PrivateUse1, library) {
+  library.impl("empty.memory_format", &empty);
+  library.impl("empty_strided", &empty_strided);
+  library.impl("_copy_from", &copy_from);
+}
+
+}  // namespace
+
+cream::Transformer played(const cream::Transformer& model) {
+  cream::Weights weights = model.weights();
+  std::vector<std::pair<std::string, Tensor>> tensors;
+  for (auto& [name, tensor] : weights.parameters(model.config())) tensors.emplace_back(name, played(*tensor));
+  return cream::Transformer(model.config(), cream::weights_from(model.config(), std::move(tensors)));
+}
+
+}  // namespace check

@@ -1,0 +1,32 @@
+#include "test_device.h"
+
+#include "check.h"
+#include "support/device.h"
+
+namespace check {
+
+namespace {
+at::Device chosen(at::kPrivateUse1, 0);
+}
+
+at::Device test_device() { return chosen; }
+void set_test_device(const std::string& name) { chosen = cream::parse_device(name); }
+
+}  // namespace check
+
+CHECK_CASE("device: a name is the CPU, a GPU that is there, or a sentence") {
+  using namespace cream;
+  CHECK(parse_device("cpu").is_cpu());
+  CHECK(device_index("cuda") == 0 && device_index("cuda:12") == 12 && device_index("cpu") == -1);
+  for (const char* name : {"", "gpu", "cuda:", "cuda:-1", "cuda:1000", "cuda:0 ", "CUDA"}) CHECK_THROWS(invalid_argument, "is none of 'cpu', 'cuda' and 'cuda:N'", parse_device(name));
+  const CudaInfo& info = cuda_info();
+  CHECK(info.gpus.empty() != info.problem.empty());
+  if (info.gpus.empty()) {
+    CHECK_THROWS(unsupported, "device 'cuda': " + info.problem, parse_device("cuda"));
+    CHECK_THROWS(unsupported, "device 'cuda:7': " + info.problem, parse_device("cuda:7"));
+  } else {
+    CHECK(parse_device("cuda:" + std::to_string(info.gpus[0].index)).is_cuda());
+    CHECK(free_device_memory(info.gpus[0].index) <= info.gpus[0].memory_bytes);
+    CHECK_THROWS(invalid_argument, "is not there; this machine has 'cuda:", parse_device("cuda:999"));
+  }
+}
