@@ -48,7 +48,7 @@ void check_same(const std::vector<GeneratedCompletion>& device, const std::vecto
     CHECK(device[i].tokens == cpu[i].tokens);
     CHECK(device[i].finish == cpu[i].finish);
     CHECK(device[i].logprobs.size() == cpu[i].logprobs.size());
-    for (size_t t = 0; t < cpu[i].logprobs.size(); ++t) CHECK(std::abs(device[i].logprobs[t] - cpu[i].logprobs[t]) <= 1e-5);
+    CHECK_CLOSE(at::tensor(device[i].logprobs), at::tensor(cpu[i].logprobs), 1e-5);
   }
 }
 
