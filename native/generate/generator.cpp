@@ -7,11 +7,13 @@
 #include <chrono>
 
 #include "generate/cache_attention.h"
+#include "generate/device_generator.h"
 #include "generate/scheduler.h"
 #include "generate/stop.h"
 #include "model/check_tokens.h"
 #include "model/packing.h"
 #include "ops/sample/op.h"
+#include "support/device.h"
 #include "support/error.h"
 #include "support/random.h"
 #include "support/parallel.h"
@@ -159,7 +161,7 @@ void Generator::sample() {
     Row& row = rows[i];
     if (!row.started()) {
       row.own = own_block(*row.prefill->prompt);
-      if (scheduler_.last_of_prompt(row)) row.prefill->logits.reset();
+      if (last_of_prompt(row)) row.prefill->logits.reset();
     }
     row.tokens.push_back(draws[i].token);
     row.logprobs.push_back(draws[i].logprob);
@@ -231,6 +233,7 @@ GenerationStats generate(const Transformer& model, const GenerationRequest& requ
                          const Cancel& cancel) {
   const c10::InferenceMode inference;
   check_request(model.config(), request);
+  if (on_device(model.weights().embedding.weight)) return generate_on_device(model, request, callbacks, cancel);
   return Generator(model, request, callbacks, cancel).run();
 }
 

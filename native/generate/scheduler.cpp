@@ -2,21 +2,32 @@
 
 namespace cream {
 
-Scheduler::Scheduler(const GenerationRequest& request) : request_(request) { rows_.reserve(request.max_rows); }
+bool last_of_prompt(const Row& row) {
+  return row.key.sample - row.prefill->prompt->first_sample + 1 == row.prefill->prompt->samples;
+}
 
-void Scheduler::admit() {
-  while (static_cast<int64_t>(rows_.size()) < request_.max_rows && next_prompt_ < request_.prompts.size()) {
-    const GenerationPrompt& prompt = request_.prompts[next_prompt_];
-    if (next_sample_ == 0) current_ = std::make_shared<Prefill>(Prefill{&prompt, static_cast<uint32_t>(next_prompt_), nullptr, {}});
-    Row row;
-    row.prefill = current_;
-    row.key = {request_.seed, request_.iteration, prompt.key, prompt.first_sample + next_sample_};
-    rows_.push_back(std::move(row));
-    if (++next_sample_ < prompt.samples) continue;
+Row Queue::take() {
+  const GenerationPrompt& prompt = this->prompt();
+  if (next_sample_ == 0) {
+    current_ = std::make_shared<Prefill>();
+    current_->prompt = &prompt;
+    current_->prompt_index = static_cast<uint32_t>(next_prompt_);
+  }
+  Row row;
+  row.prefill = current_;
+  row.key = {request_.seed, request_.iteration, prompt.key, prompt.first_sample + next_sample_};
+  if (++next_sample_ == prompt.samples) {
     current_.reset();
     next_sample_ = 0;
     ++next_prompt_;
   }
+  return row;
+}
+
+Scheduler::Scheduler(const GenerationRequest& request) : max_rows_(request.max_rows), queue_(request) { rows_.reserve(request.max_rows); }
+
+void Scheduler::admit() {
+  while (static_cast<int64_t>(rows_.size()) < max_rows_ && !queue_.empty()) rows_.push_back(queue_.take());
 }
 
 std::vector<Row> Scheduler::retire(const std::vector<bool>& finished) {
@@ -25,10 +36,6 @@ std::vector<Row> Scheduler::retire(const std::vector<bool>& finished) {
   for (size_t i = 0; i < rows_.size(); ++i) (finished[i] ? out : kept).push_back(std::move(rows_[i]));
   rows_.swap(kept);
   return out;
-}
-
-bool Scheduler::last_of_prompt(const Row& row) const {
-  return row.key.sample - row.prefill->prompt->first_sample + 1 == row.prefill->prompt->samples;
 }
 
 }  // namespace cream

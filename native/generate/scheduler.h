@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "model/kv_cache.h"
+#include "model/paged_cache.h"
 #include "support/types.h"
 
 namespace cream {
@@ -18,6 +19,7 @@ struct Prefill {
   const GenerationPrompt* prompt = nullptr;  // the request outlives the run
   uint32_t prompt_index = 0;
   KvBlockPtr cache;             // null until computed; shared by all samples
+  Pages pages;                  // the same on a device; behind the full ones a partial one until the last sample takes it over
   Tensor logits;                // [vocab] fp32 of the last row; dropped once the last sample has drawn its first token
 };
 
@@ -34,6 +36,27 @@ struct Row {
   bool started() const { return !tokens.empty(); }
 };
 
+// Whether `row` is the last of its prompt to enter.
+bool last_of_prompt(const Row& row);
+
+// The samples of a request in the order in which they enter.
+class Queue {
+ public:
+  explicit Queue(const GenerationRequest& request) : request_(request) {}
+
+  bool empty() const { return next_prompt_ == request_.prompts.size(); }
+  const GenerationPrompt& prompt() const { return request_.prompts[next_prompt_]; }  // of the next sample
+  bool first_of_prompt() const { return next_sample_ == 0; }
+  bool last_of_prompt() const { return next_sample_ + 1 == prompt().samples; }
+  Row take();
+
+ private:
+  const GenerationRequest& request_;
+  size_t next_prompt_ = 0;
+  uint32_t next_sample_ = 0;          // within the prompt, from 0
+  std::shared_ptr<Prefill> current_;  // the prompt whose samples are entering
+};
+
 class Scheduler {
  public:
   explicit Scheduler(const GenerationRequest& request);
@@ -44,15 +67,11 @@ class Scheduler {
   std::vector<Row> retire(const std::vector<bool>& finished);
 
   std::vector<Row>& rows() { return rows_; }
-  bool done() const { return rows_.empty() && next_prompt_ == request_.prompts.size(); }
-  // Whether `row` is the last of its prompt to enter.
-  bool last_of_prompt(const Row& row) const;
+  bool done() const { return rows_.empty() && queue_.empty(); }
 
  private:
-  const GenerationRequest& request_;
-  size_t next_prompt_ = 0;
-  uint32_t next_sample_ = 0;         // within the prompt, from 0
-  std::shared_ptr<Prefill> current_; // the prompt whose samples are entering
+  int64_t max_rows_;
+  Queue queue_;
   std::vector<Row> rows_;
 };
 

@@ -72,6 +72,7 @@ struct GenerationRequest {
   uint64_t seed = 0;
   uint32_t iteration = 0;
   int64_t max_rows = 64;  // sequences decoded together
+  int64_t cache_pages = 0;  // of a device's key/value cache; 0: what max_rows rows take at most. With fewer, rows wait for each other
   bool stream_tokens = false;
   // Bytes of each vocabulary entry, needed for stop strings only: token i is token_bytes[offsets[i] .. offsets[i+1]).
   std::vector<uint8_t> token_bytes;

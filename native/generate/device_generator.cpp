@@ -1,0 +1,332 @@
+// Continuous batching on a device, which is never waited for: a step is given to it before the host has seen the tokens of the one
+// before, as these go from step to step in device memory. What the host needs them for (stop ids and strings, streaming) it does while
+// the next step runs; a sample that turns out to have ended has drawn one token too many by then, which is dropped.
+//
+// A sample's pages are reserved when it enters, for all the tokens that it may have: nothing that runs ever has to wait or to give way.
+// Where pages are short, the next sample waits until others have ended.
+#include "generate/device_generator.h"
+
+#include <deque>
+#include <numeric>
+
+#include "generate/device_batch.h"
+#include "generate/paged_attention.h"
+#include "generate/stop.h"
+#include "model/packing.h"
+#include "ops/pages/op.h"
+#include "support/error.h"
+#include "support/step_graph.h"
+#include "support/stream_mark.h"
+#include "support/transfer.h"
+
+namespace cream {
+
+namespace {
+
+constexpr int64_t kPrefillTokens = 4096;  // rows of one prefill pass; a longer prompt goes alone
+constexpr int64_t kShortest = 256;        // decode steps are laid out for 256, 512, 1024, … positions
+
+// Tokens that were asked for and are on their way to the host.
+struct Round {
+  std::vector<DeviceSamplePtr> samples;
+  Tensor drawn;  // [2, samples] int32: tokens, bits of log-probs
+  StreamMark done;
+  bool decoded;  // else drawn from prompts
+};
+
+// The pages of a sample: of its prompt, and of its own for all tokens but the last, which no step reads.
+struct PageNeed {
+  int64_t prompt = 0, own = 0;
+  bool partial = false;  // the prompt's last page is not full, and the sample writes behind it: in a copy, or if it is the last in itself
+
+  PageNeed(const GenerationPrompt& of, int64_t limit, bool last) {
+    const int64_t length = static_cast<int64_t>(of.tokens.size());
+    prompt = pages_of(length);
+    partial = limit > 1 && length % page_size > 0;
+    if (limit > 1) own = pages_of(length + limit - 1) - length / page_size - (partial && last ? 1 : 0);
+  }
+};
+
+class DeviceGenerator {
+ public:
+  DeviceGenerator(const Transformer& model, const GenerationRequest& request, const GenerationCallbacks& callbacks, const Cancel& cancel);
+
+  GenerationStats run() {
+    while (!queue_.empty() || !batch_.samples().empty() || !rounds_.empty()) step();
+    return stats_;
+  }
+
+ private:
+  void step() {
+    cancel_.check();
+    const size_t behind = decode() ? 1 : 0;
+    while (rounds_.size() > behind) settle();
+    enter();
+  }
+
+  bool decode();
+  void settle();
+  void enter();
+  std::vector<DeviceSamplePtr> admit(int64_t free_rows);
+  void prefill(const std::vector<DeviceSamplePtr>& entering);
+  void prefill_pass(const std::vector<Prefill*>& prompts);
+  void place(const std::vector<DeviceSamplePtr>& entering);
+  void draw_first(const std::vector<DeviceSamplePtr>& entering, const ops::DecodeRows& staged);
+  void ask(const std::vector<DeviceSamplePtr>& samples, const Tensor& drawn, bool decoded);
+  void deliver(DeviceSample& sample, FinishReason reason);
+  int64_t pages_wanted() const;
+  void check_pages() const;
+
+  const Transformer& model_;
+  const GenerationRequest& request_;
+  const GenerationCallbacks& callbacks_;
+  const Cancel& cancel_;
+  const at::Device device_;
+  const StopRule stop_;
+  PagedCache cache_;  // before the samples, whose pages return to it
+  Queue queue_;
+  DeviceBatch batch_;
+  std::deque<Round> rounds_;
+  Tensor banned_;     // the stop ids, int32
+  StreamMark clock_;  // of the last round that was settled
+  StepGraph graph_;
+  GenerationStats stats_;
+  Progress progress_;
+};
+
+int64_t longest_table(const GenerationRequest& request, const StopRule& stop) {
+  int64_t pages = 1;
+  for (const GenerationPrompt& p : request.prompts)
+    pages = std::max(pages, pages_of(static_cast<int64_t>(p.tokens.size()) + stop.max_new_tokens(p) - 1));
+  return pages;
+}
+
+// Rows beyond the samples there are would be idle for ever.
+int64_t rows_of(const GenerationRequest& request) {
+  int64_t samples = 0;
+  for (const GenerationPrompt& p : request.prompts) samples += p.samples;
+  return std::min(request.max_rows, std::max<int64_t>(samples, 1));
+}
+
+DeviceGenerator::DeviceGenerator(const Transformer& model, const GenerationRequest& request, const GenerationCallbacks& callbacks,
+                                 const Cancel& cancel)
+    : model_(model), request_(request), callbacks_(callbacks), cancel_(cancel), device_(model.weights().embedding.weight.device()),
+      stop_(model.config(), request), cache_(model.config(), model.dtype(), device_, request.cache_pages > 0 ? request.cache_pages : pages_wanted()),
+      queue_(request), batch_(rows_of(request), longest_table(request, stop_), device_), banned_(upload(request.sampling.stop_ids, device_)),
+      clock_(device_), graph_(device_) {
+  for (const GenerationPrompt& prompt : request.prompts) progress_.total += prompt.samples;
+  check_pages();
+}
+
+// For as many samples as there are rows, of the largest need, each of a prompt of its own; and one prompt whose samples are entering.
+int64_t DeviceGenerator::pages_wanted() const {
+  std::vector<int64_t> prompts, samples;
+  int64_t largest = 0;
+  for (const GenerationPrompt& p : request_.prompts) {
+    const PageNeed need(p, stop_.max_new_tokens(p), false);
+    prompts.push_back(need.prompt);
+    samples.insert(samples.end(), std::min<uint64_t>(p.samples, static_cast<uint64_t>(request_.max_rows)), need.own);
+    largest = std::max(largest, need.prompt);
+  }
+  const auto sum_of_largest = [&](std::vector<int64_t>& counts) {
+    std::sort(counts.rbegin(), counts.rend());
+    return std::accumulate(counts.begin(), counts.begin() + std::min<int64_t>(request_.max_rows, static_cast<int64_t>(counts.size())), int64_t{0});
+  };
+  return std::max<int64_t>(1, sum_of_largest(prompts) + largest + sum_of_largest(samples));
+}
+
+void DeviceGenerator::check_pages() const {
+  for (size_t i = 0; i < request_.prompts.size(); ++i) {
+    const GenerationPrompt& prompt = request_.prompts[i];
+    const PageNeed need(prompt, stop_.max_new_tokens(prompt), prompt.samples == 1);
+    if (need.prompt + need.own <= cache_.pages()) continue;
+    throw Error(ErrorCode::out_of_memory, "[generate] prompt " + std::to_string(i) + " of " + std::to_string(prompt.tokens.size()) + " tokens needs " +
+                                              std::to_string(need.prompt + need.own) + " pages of keys and values for " +
+                                              std::to_string(stop_.max_new_tokens(prompt)) + " new ones, the device's cache has " +
+                                              std::to_string(cache_.pages()) + ": shorten it, or lower max_new_tokens.");
+  }
+}
+
+// One token of every sample of the batch. False: there is none.
+bool DeviceGenerator::decode() {
+  const int64_t live = static_cast<int64_t>(batch_.samples().size());
+  if (live == 0) return false;
+  int64_t bound = kShortest;
+  while (bound < batch_.longest()) bound *= 2;
+  const int64_t rows = row_bucket(live);
+  graph_.run(bound << 20 | rows, [&] {
+    const ops::DecodeRows part = batch_.rows().first(rows);
+    ops::advance(part, request_.sampling, page_size, /*from_prompt=*/false);
+    PagedDecode attention(cache_, part, batch_.groups().narrow(0, 0, rows), std::min(bound, part.page_table.size(1) * page_size));
+    const Tensor hidden = model_.forward({part.inputs, part.positions}, attention);  // [rows, hidden]
+    ops::draw(part, ops::linear_f32(hidden, model_.weights().head), banned_);
+  });
+  ask(batch_.samples(), batch_.rows().drawn.narrow(1, 0, live), /*decoded=*/true);
+  ++stats_.decode_steps;
+  return true;
+}
+
+void DeviceGenerator::ask(const std::vector<DeviceSamplePtr>& samples, const Tensor& drawn, bool decoded) {
+  for (const DeviceSamplePtr& sample : samples) ++sample->launched;
+  Tensor copy = download(drawn);
+  rounds_.push_back({samples, std::move(copy), StreamMark(device_), decoded});
+}
+
+// Waits for the oldest round and hands over what it brings.
+void DeviceGenerator::settle() {
+  Round round = std::move(rounds_.front());
+  rounds_.pop_front();
+  round.done.wait();
+  (round.decoded ? stats_.decode_seconds : stats_.prefill_seconds) += round.done.seconds_since(clock_);
+  clock_ = std::move(round.done);
+  const int32_t* tokens = round.drawn.const_data_ptr<int32_t>();
+  const int32_t* logprobs = tokens + round.drawn.stride(0);
+  std::vector<StreamedToken> streamed;
+  std::vector<DeviceSample*> drew;
+  for (size_t i = 0; i < round.samples.size(); ++i) {
+    DeviceSample& sample = *round.samples[i];
+    if (sample.ended) continue;
+    if (tokens[i] < 0)
+      throw Error(ErrorCode::non_finite, "sample: no token has a finite logit; the model's weights or activations overflowed. "
+                                         "Fetch the model again, or train it with a lower learning rate.");
+    float logprob;
+    std::memcpy(&logprob, logprobs + i, sizeof logprob);
+    sample.row.tokens.push_back(tokens[i]);
+    sample.row.logprobs.push_back(logprob);
+    if (request_.stream_tokens) streamed.push_back({sample.row.prefill->prompt_index, sample.row.key.sample, tokens[i]});
+    drew.push_back(&sample);
+  }
+  if (drew.empty()) return;
+  stats_.completion_tokens += drew.size();
+  if (!streamed.empty() && callbacks_.on_tokens) callbacks_.on_tokens(std::move(streamed));
+  for (DeviceSample* sample : drew) {
+    if (const auto reason = stop_.finished(sample->row)) deliver(*sample, *reason);
+  }
+  progress_.tokens = stats_.completion_tokens;
+  if (callbacks_.on_progress) callbacks_.on_progress(progress_);
+}
+
+void DeviceGenerator::deliver(DeviceSample& sample, FinishReason reason) {
+  sample.ended = true;
+  ++progress_.done;
+  Row& row = sample.row;
+  if (callbacks_.on_completion) callbacks_.on_completion({row.prefill->prompt_index, row.key.sample, std::move(row.tokens), std::move(row.logprobs), reason});
+}
+
+// Samples that are over leave the batch, the next ones take their place with their first token drawn.
+void DeviceGenerator::enter() {
+  std::vector<DeviceSamplePtr> next;
+  for (const DeviceSamplePtr& sample : batch_.samples()) {
+    if (!sample->over()) next.push_back(sample);
+  }
+  const std::vector<DeviceSamplePtr> entering = admit(rows_of(request_) - static_cast<int64_t>(next.size()));
+  if (entering.empty() && next.size() == batch_.samples().size()) {
+    if (next.empty() && rounds_.empty() && !queue_.empty()) throw Error(ErrorCode::internal, "[generate] no pages are free though nothing runs.");
+    return;
+  }
+  prefill(entering);
+  place(entering);
+  const ops::DecodeRows staged = batch_.stage(entering);
+  if (!entering.empty()) draw_first(entering, staged);
+  for (const DeviceSamplePtr& sample : entering) {
+    if (!sample->over()) next.push_back(sample);
+  }
+  batch_.arrange(std::move(next), staged);
+}
+
+// The next samples, as far as rows and pages go.
+std::vector<DeviceSamplePtr> DeviceGenerator::admit(int64_t free_rows) {
+  std::vector<DeviceSamplePtr> entering;
+  while (static_cast<int64_t>(entering.size()) < free_rows && !queue_.empty()) {
+    const int64_t limit = stop_.max_new_tokens(queue_.prompt());
+    const PageNeed need(queue_.prompt(), limit, queue_.last_of_prompt());
+    const bool first = queue_.first_of_prompt();
+    if (need.own + (first ? need.prompt : 0) > cache_.pool().free()) break;
+    auto sample = std::make_shared<DeviceSample>();
+    sample->row = queue_.take();
+    sample->limit = limit;
+    if (first) sample->row.prefill->pages = Pages(cache_.pool(), need.prompt);
+    sample->pages = Pages(cache_.pool(), need.own);
+    entering.push_back(std::move(sample));
+  }
+  return entering;
+}
+
+// Computes the prompts of the samples that just entered, several a pass.
+void DeviceGenerator::prefill(const std::vector<DeviceSamplePtr>& entering) {
+  std::vector<Prefill*> pass;
+  int64_t tokens = 0;
+  const auto flush = [&] {
+    if (!pass.empty()) prefill_pass(pass);
+    pass.clear();
+    tokens = 0;
+  };
+  for (const DeviceSamplePtr& sample : entering) {
+    Prefill* prompt = sample->row.prefill.get();
+    if (prompt->logits.defined() || (!pass.empty() && pass.back() == prompt)) continue;
+    if (tokens + sample->prompt_length() > kPrefillTokens) flush();
+    pass.push_back(prompt);
+    tokens += sample->prompt_length();
+  }
+  flush();
+}
+
+void DeviceGenerator::prefill_pass(const std::vector<Prefill*>& prompts) {
+  cancel_.check();
+  PackedBatch batch;
+  std::vector<int32_t> pages, slots;
+  std::vector<int64_t> last_rows;
+  for (const Prefill* p : prompts) {
+    batch.add_prompt(p->prompt->tokens);
+    last_rows.push_back(batch.rows() - 1);
+    for (int64_t i = 0; i < static_cast<int64_t>(p->prompt->tokens.size()); ++i) {
+      pages.push_back(p->pages[i / page_size]);
+      slots.push_back(static_cast<int32_t>(i % page_size));
+    }
+  }
+  PagedPrefill attention(cache_, batch.segments(), upload(pages, device_), upload(slots, device_));
+  const Rows rows = batch.as_rows();
+  const Tensor hidden = model_.forward({rows.tokens.to(device_), rows.positions.to(device_)}, attention);           // [rows, hidden]
+  const Tensor logits = ops::linear_f32(hidden.index_select(0, upload(last_rows, device_)), model_.weights().head);  // [prompts, vocab]
+  for (size_t i = 0; i < prompts.size(); ++i) prompts[i]->logits = logits.select(0, static_cast<int64_t>(i));
+  stats_.prompt_tokens += static_cast<uint64_t>(batch.rows());
+}
+
+// Where a prompt's last page is not full, each sample goes on in a copy of it, the prompt's last sample in the page itself.
+void DeviceGenerator::place(const std::vector<DeviceSamplePtr>& entering) {
+  std::vector<int32_t> from, to;
+  for (const DeviceSamplePtr& sample : entering) {
+    Prefill& prompt = *sample->row.prefill;
+    const bool last = last_of_prompt(sample->row);
+    if (!PageNeed(*prompt.prompt, sample->limit, last).partial) continue;
+    if (last) {
+      sample->pages.take_last_of(prompt.pages);
+    } else {
+      from.push_back(prompt.pages[prompt.pages.size() - 1]);
+      to.push_back(sample->pages[0]);
+    }
+  }
+  if (!from.empty()) ops::copy_pages(cache_.storage(), upload(from, device_), upload(to, device_));
+}
+
+void DeviceGenerator::draw_first(const std::vector<DeviceSamplePtr>& entering, const ops::DecodeRows& staged) {
+  std::vector<Tensor> logits;
+  for (const DeviceSamplePtr& sample : entering) logits.push_back(sample->row.prefill->logits);
+  const int64_t count = static_cast<int64_t>(entering.size());
+  const ops::DecodeRows rows = staged.first(count);
+  ops::advance(rows, request_.sampling, page_size, /*from_prompt=*/true);
+  ops::draw(rows, at::stack(logits), banned_);  // [entering, vocab]
+  for (const DeviceSamplePtr& sample : entering) {
+    if (last_of_prompt(sample->row)) sample->row.prefill->logits.reset();
+  }
+  ask(entering, rows.drawn, /*decoded=*/false);
+}
+
+}  // namespace
+
+GenerationStats generate_on_device(const Transformer& model, const GenerationRequest& request, const GenerationCallbacks& callbacks,
+                                   const Cancel& cancel) {
+  return DeviceGenerator(model, request, callbacks, cancel).run();
+}
+
+}  // namespace cream

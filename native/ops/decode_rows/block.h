@@ -1,0 +1,60 @@
+// What a decode step reads of its rows, made from their states in device memory: no value crosses to the device between two steps of
+// the same rows, and a step's launches are the same whatever its tokens were.
+//
+//   position of the token drawn last = prompt_length + drawn − 1     its page = page_table[position / page_size]
+//   u of the next draw = uniform(key, drawn)                         stop ids are banned while drawn < min_new_tokens
+#pragma once
+
+#include "ops/sample/block.h"
+#include "support/block.h"
+#include "support/random.h"
+
+namespace cream::ops {
+
+// One running sample.
+struct DecodeRow {
+  SampleKey key;
+  int32_t prompt_length;  // 0: an idle row
+  int32_t drawn;          // tokens so far; advanced by every draw
+};
+static_assert(sizeof(DecodeRow) == 40 && sizeof(SampleRow) == 40, "states are tensors of int64");
+
+// Of a whole request.
+struct DecodeDraws {
+  double temperature, top_p;
+  int64_t top_k;
+  int32_t min_new_tokens, banned;  // banned: how many ids are until then
+};
+
+struct DecodeRowsBlock {
+  DecodeRow* state;           // [rows]
+  const int32_t* tokens;      // [rows], drawn last
+  const int32_t* page_table;  // [rows, max_pages]
+  int64_t *inputs, *positions;         // out [rows]; inputs null: rows that draw from their prompts' logits, which no pass reads
+  int32_t *pages, *slots, *lengths;    // out [rows]; an idle row: −1, 0, 0
+  SampleRow* draws;                    // out [rows]
+  DecodeDraws params;
+  int64_t rows, max_pages, page_size;
+
+  template <class Block>
+  CREAM_HOST_DEVICE void operator()(Block& block) const {
+    block.each(rows, [&](int64_t i) {
+      DecodeRow& row = state[i];
+      const bool runs = row.prompt_length > 0;
+      if (inputs) {
+        const int32_t position = runs ? row.prompt_length + row.drawn - 1 : 0;
+        // A row without a finite logit drew −1: the host says so one step later, until then it reads some token.
+        inputs[i] = runs && tokens[i] > 0 ? tokens[i] : 0;
+        positions[i] = position;
+        pages[i] = runs ? page_table[i * max_pages + position / page_size] : -1;
+        slots[i] = static_cast<int32_t>(position % page_size);
+        lengths[i] = runs ? position + 1 : 0;
+      }
+      const double u = runs ? uniform(row.key, static_cast<uint32_t>(row.drawn)) : 0;
+      draws[i] = SampleRow{params.temperature, params.top_p, u, params.top_k, 0, row.drawn < params.min_new_tokens ? params.banned : 0};
+      if (runs) ++row.drawn;
+    });
+  }
+};
+
+}  // namespace cream::ops

@@ -1,0 +1,10 @@
+// The rows of a decode step on the GPU; conventions of ops/rms_norm/cuda.h. One block: a step has hundreds of rows at most.
+#pragma once
+
+#include "ops/decode_rows/block.h"
+
+namespace cream::ops {
+
+int decode_rows_cuda(const DecodeRowsBlock& call, void* stream);
+
+}  // namespace cream::ops

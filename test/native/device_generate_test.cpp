@@ -1,0 +1,186 @@
+// Generation as a device does it (paged cache, sampling on the device, one step behind) against the CPU's generator, token for token.
+// The kernels are the GPU's, played by the CPU.
+#include <algorithm>
+#include <set>
+
+#include "check.h"
+#include "generate/device_batch.h"
+#include "generate/device_generator.h"
+#include "ops/dispatch.h"
+#include "tiny_model.h"
+
+using namespace cream;
+
+namespace {
+
+using Generate = GenerationStats (*)(const Transformer&, const GenerationRequest&, const GenerationCallbacks&, const Cancel&);
+
+// In inference mode and with plain kernels, as the CPU's reference.
+std::vector<GeneratedCompletion> run(Generate generate, const Transformer& model, const GenerationRequest& request) {
+  const ops::ForcePlain plain;
+  const c10::InferenceMode inference;
+  std::vector<GeneratedCompletion> out;
+  GenerationCallbacks callbacks;
+  callbacks.on_completion = [&](GeneratedCompletion&& completion) { out.push_back(std::move(completion)); };
+  generate(model, request, callbacks, Cancel());
+  std::sort(out.begin(), out.end(), [](const auto& a, const auto& b) {
+    return a.prompt_index != b.prompt_index ? a.prompt_index < b.prompt_index : a.sample < b.sample;
+  });
+  return out;
+}
+
+GenerationRequest ragged(uint32_t samples) {
+  GenerationRequest request;
+  for (const int64_t length : {1, 15, 16, 17, 33, 4}) {
+    const auto p = static_cast<uint64_t>(request.prompts.size());
+    request.prompts.push_back({check::tiny_tokens(length, p), 1000 + p, samples, static_cast<uint32_t>(p)});
+  }
+  request.sampling.max_new_tokens = 21;
+  request.sampling.stop_ids = {7, 11};
+  request.seed = 42;
+  return request;
+}
+
+void check_same(const std::vector<GeneratedCompletion>& device, const std::vector<GeneratedCompletion>& cpu) {
+  CHECK(device.size() == cpu.size());
+  for (size_t i = 0; i < cpu.size(); ++i) {
+    CHECK(device[i].prompt_index == cpu[i].prompt_index && device[i].sample == cpu[i].sample);
+    CHECK(device[i].tokens == cpu[i].tokens);
+    CHECK(device[i].finish == cpu[i].finish);
+    CHECK(device[i].logprobs.size() == cpu[i].logprobs.size());
+    CHECK_CLOSE(at::tensor(device[i].logprobs), at::tensor(cpu[i].logprobs), 1e-5);
+  }
+}
+
+void check_as_on_cpu(const Transformer& model, const GenerationRequest& request) {
+  check_same(run(generate_on_device, model, request), run(generate, model, request));
+}
+
+// Token i is the byte 'a' + i % 26.
+void spell(GenerationRequest& request) {
+  for (uint32_t i = 0; i <= 96; ++i) request.token_byte_offsets.push_back(i);
+  for (uint32_t i = 0; i < 96; ++i) request.token_bytes.push_back(static_cast<uint8_t>('a' + i % 26));
+}
+
+}  // namespace
+
+CHECK_CASE("device generate: the CPU's tokens, whatever the model's shape, the rows and the sampling") {
+  for (const auto& shape : check::tiny_shapes()) {
+    const Transformer model = check::tiny_model(shape);
+    GenerationRequest request = ragged(3);
+    for (const int64_t max_rows : {1, 5, 64}) {
+      request.max_rows = max_rows;
+      check_as_on_cpu(model, request);
+    }
+    request.sampling.temperature = 0;
+    check_as_on_cpu(model, request);
+    request.sampling.temperature = 0.7;
+    request.sampling.top_p = 0.8;
+    check_as_on_cpu(model, request);
+    request.sampling.top_k = 5;
+    check_as_on_cpu(model, request);
+  }
+}
+
+CHECK_CASE("device generate: rows wait where pages are few, and a sequence that fits in none is refused") {
+  const Transformer model = check::tiny_model();
+  GenerationRequest request = ragged(4);
+  const auto expected = run(generate, model, request);
+  for (const int64_t pages : {5, 6, 9, 14, 200}) {  // 33 + 20 positions with a copied page take 3 + 2
+    request.cache_pages = pages;
+    check_same(run(generate_on_device, model, request), expected);
+  }
+  request.cache_pages = 4;
+  CHECK_THROWS(out_of_memory, "[generate] prompt 4 of 33 tokens needs 5 pages of keys and values for 21 new ones, the device's cache has 4",
+               run(generate_on_device, model, request));
+  for (auto& prompt : request.prompts) prompt.samples = 1;  // alone it goes on in its prompt's own page
+  check_as_on_cpu(model, request);
+}
+
+CHECK_CASE("device generate: stop ids wait for min_new_tokens, stop strings end a sample one step late without a trace") {
+  const Transformer model = check::tiny_model();
+  GenerationRequest request = ragged(3);
+  for (int32_t id = 0; id < 30; ++id) request.sampling.stop_ids.push_back(3 * id);
+  check_as_on_cpu(model, request);
+  request.sampling.min_new_tokens = 6;
+  check_as_on_cpu(model, request);
+  request.sampling.min_new_tokens = 0;
+  request.sampling.stop_ids = {};
+  spell(request);
+  request.sampling.stop_strings = {"b", "ca", "x"};
+  request.max_rows = 4;
+  check_as_on_cpu(model, request);
+  request.sampling.min_new_tokens = 4;
+  check_as_on_cpu(model, request);
+  request.token_byte_offsets.clear();
+  CHECK_THROWS(invalid_argument, "stop strings need the bytes of every token", run(generate_on_device, model, request));
+}
+
+CHECK_CASE("device generate: one new token, and the end of the context") {
+  const Transformer model = check::tiny_model();
+  GenerationRequest request = ragged(3);
+  request.sampling.max_new_tokens = 1;
+  check_as_on_cpu(model, request);
+  request.prompts = {{check::tiny_tokens(60, 1), 0, 2, 0}, {check::tiny_tokens(63, 2), 0, 3, 0}, {check::tiny_tokens(48, 3), 0, 2, 0}};
+  request.sampling.max_new_tokens = 100;
+  request.sampling.stop_ids = {};
+  check_as_on_cpu(model, request);
+  request.prompts.clear();
+  CHECK(run(generate_on_device, model, request).empty());
+}
+
+CHECK_CASE("device generate: tokens stream in order before their completions, and everything is counted once") {
+  const ops::ForcePlain plain;
+  const c10::InferenceMode inference;
+  const Transformer model = check::tiny_model();
+  GenerationRequest request = ragged(3);
+  for (auto& prompt : request.prompts) prompt.first_sample = 0;
+  request.max_rows = 5;
+  request.stream_tokens = true;
+  std::vector<Tokens> streamed(18);
+  Progress last;
+  uint64_t tokens = 0, prompt_tokens = 0;
+  GenerationCallbacks callbacks;
+  callbacks.on_tokens = [&](std::vector<StreamedToken>&& step) {
+    CHECK(!step.empty() && step.size() <= 5);
+    for (const auto& token : step) streamed[3 * token.prompt_index + token.sample].push_back(token.token);
+  };
+  callbacks.on_completion = [&](GeneratedCompletion&& completion) {
+    CHECK(streamed[3 * completion.prompt_index + completion.sample] == completion.tokens);
+    tokens += completion.tokens.size();
+  };
+  callbacks.on_progress = [&](const Progress& progress) { last = progress; };
+  const GenerationStats stats = generate_on_device(model, request, callbacks, Cancel());
+  for (const auto& prompt : request.prompts) prompt_tokens += prompt.tokens.size();
+  CHECK(last.done == 18 && last.total == 18 && last.tokens == tokens);
+  CHECK(stats.completion_tokens == tokens && stats.prompt_tokens == prompt_tokens);
+  CHECK(stats.decode_steps > 0 && stats.decode_seconds > 0 && stats.prefill_seconds > 0);
+}
+
+CHECK_CASE("device generate: a cancelled run stops, what was delivered stays") {
+  const c10::InferenceMode inference;
+  const Transformer model = check::tiny_model();
+  GenerationRequest request = ragged(2);
+  request.max_rows = 2;
+  Cancel cancel;
+  int completions = 0;
+  GenerationCallbacks callbacks;
+  callbacks.on_completion = [&](GeneratedCompletion&&) {
+    ++completions;
+    cancel.request();
+  };
+  CHECK_THROWS(aborted, "aborted", generate_on_device(model, request, callbacks, cancel));
+  CHECK(completions >= 1 && completions <= 2);
+}
+
+CHECK_CASE("device generate: logits without a finite value are an error, not a token") {
+  const Transformer model = check::tiny_model();
+  Tensor weight = model.weights().final_norm;  // the same memory
+  weight.fill_(NAN);
+  CHECK_THROWS(non_finite, "no token has a finite logit", run(generate_on_device, model, ragged(2)));
+}
+
+CHECK_CASE("device generate: rows come in buckets") {
+  CHECK(row_bucket(1) == 1 && row_bucket(2) == 2 && row_bucket(3) == 4 && row_bucket(5) == 8 && row_bucket(8) == 8);
+  CHECK(row_bucket(9) == 16 && row_bucket(16) == 16 && row_bucket(17) == 24 && row_bucket(33) == 40 && row_bucket(64) == 64);
+}
