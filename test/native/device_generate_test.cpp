@@ -48,7 +48,8 @@ void check_same(const std::vector<GeneratedCompletion>& device, const std::vecto
     CHECK(device[i].tokens == cpu[i].tokens);
     CHECK(device[i].finish == cpu[i].finish);
     CHECK(device[i].logprobs.size() == cpu[i].logprobs.size());
-    CHECK_CLOSE(at::tensor(device[i].logprobs), at::tensor(cpu[i].logprobs), 1e-5);
+    // Two fp32 sums in other orders: up to 1.6e-5 was seen. A wrong page or position is off by tenths.
+    CHECK_CLOSE(at::tensor(device[i].logprobs), at::tensor(cpu[i].logprobs), 5e-5);
   }
 }
 

@@ -9,7 +9,7 @@ void write_pages(const Tensor& k, const Tensor& v, const Tensor& cache, const Te
   // Heads contiguous within a row, as in slices of the joined projection.
   const auto by_rows = [](const Tensor& x) { return x.stride(2) == 1 && x.stride(1) == x.size(2) ? x : x.contiguous(); };
   const Tensor keys = by_rows(k), values = by_rows(v);
-  by_type(cache, [&]<class T>(T) {
+  by_element(cache, [&]<class T>(T) {
     const WritePagesCuda<T> call{data<T>(keys), data<T>(values), static_cast<T*>(cache.mutable_data_ptr()), data<int32_t>(pages), data<int32_t>(slots),
                                  keys.size(0), keys.size(1), keys.size(2), keys.stride(0), values.stride(0), cache.size(3)};
     check_launch(write_pages_cuda(call, stream_of(cache)), "write_pages");
