@@ -1,5 +1,5 @@
 // The driver of `cream bench`: fresh processes take turns, roofline, cream-lm and each peer, round after round; medians with min–max.
-//   node bench/index.mjs [work | roofline | curves] [--peers] [--json FILE] [--quick] [--model NAME] [--shape NAME] [--device NAME] [--repeat N] [--markdown]
+//   node bench/index.mjs [work | roofline | curves] [--peers] [--json FILE] [--levels] [--quick] [--model NAME] [--shape NAME] [--device NAME] [--repeat N] [--markdown]
 import { spawn } from 'node:child_process';
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
@@ -19,7 +19,7 @@ const say = (text) => process.stderr.write(`[bench] ${text}\n`);
 const print = (text) => process.stdout.write(`${text}\n`);
 
 const { values: flags, positionals } = parseArgs({ allowPositionals: true, options: {
-  peers: { type: 'boolean' }, json: { type: 'string' }, quick: { type: 'boolean' }, markdown: { type: 'boolean' },
+  peers: { type: 'boolean' }, json: { type: 'string' }, levels: { type: 'boolean' }, quick: { type: 'boolean' }, markdown: { type: 'boolean' },
   model: { type: 'string', default: 'smollm2-135m-instruct' }, repeat: { type: 'string' }, device: { type: 'string', default: 'cpu' }, shape: { type: 'string' },
 } });
 let current;
@@ -82,7 +82,8 @@ async function main() {
   if (flags.json === '-') return print(JSON.stringify(result, null, 2));
   if (flags.json) writeFileSync(flags.json, `${JSON.stringify(result, null, 2)}\n`);
   if (machine.gpu) print(`\n${machine.gpu.name}, ${short(machine.gpu.memoryBytes / 2 ** 30)} GiB; CUDA ${machine.gpu.toolkit}, kernels for ${machine.gpu.architectures}`);
-  print(`\n${machine.cpu}, ${machine.threads} threads, libtorch ${machine.libtorch}, Node ${machine.node}, cream-lm ${machine.creamLm}; ${model.name}, ${short(model.parameters / 1e6)} M parameters\n`);
+  print(`\n${machine.cpu}, ${machine.level} kernels, ${machine.threads} threads, libtorch ${machine.libtorch}, Node ${machine.node}, cream-lm ${machine.creamLm}; ${model.name}, ${short(model.parameters / 1e6)} M parameters\n`);
+  if (!machine.gpu && machine.loss) print(`${machine.loss}\n`);
   print(rooflineTable(roofline, flags.markdown, machine.gpu));
   if (flags.quick) print('\n--quick: sizes too small to measure anything.');
 }
@@ -117,7 +118,7 @@ function preparePeers(works, source, folder, onGpu) {
 
 /** Those that can run here: without peers cream-lm alone, llama.cpp once a format. */
 function contendersOf({ contenders }, peers, onGpu) {
-  const chosen = contenders.filter(({ name, gpu }) => (peers || name.startsWith('cream-lm')) && (!gpu || (onGpu && peers.vllm)));
+  const chosen = contenders.filter(({ name, gpu, level }) => (level ? flags.levels && !onGpu : peers || name.startsWith('cream-lm')) && (!gpu || (onGpu && peers.vllm)));
   return chosen.flatMap((contender) => {
     const program = contender.program === 'python' ? peers.python : contender.program;
     if (!contender.formats) return [{ ...contender, program }];
@@ -131,10 +132,10 @@ async function measureCase(each, contenders, rounds, measureRoofline, { folder, 
   const found = contenders.map(() => []), errors = contenders.map(() => undefined), peaks = [];
   for (let round = -(flags.quick ? 0 : each.discard ?? 0); round < rounds; round++) {
     if (round >= 0) peaks.push(await measureRoofline());
-    for (const [i, { name, program, script, setting = {} }] of contenders.entries()) {
+    for (const [i, { name, program, script, level, setting = {} }] of contenders.entries()) {
       if (errors[i]) continue;
       try {
-        const sample = await trial(program, [here(`cases/${script}`), join(folder, `${each.id}.json`), JSON.stringify(setting)], program === process.execPath ? {} : env);
+        const sample = await trial(program, [here(`cases/${script}`), join(folder, `${each.id}.json`), JSON.stringify(setting)], program !== process.execPath ? env : level ? { CREAM_CPU_LEVEL: level } : {});
         if (round < 0) continue;
         found[i].push(sample);
         say(`${each.id} ${round + 1}/${rounds} ${name}: ${short(sample.seconds)} s`);

@@ -115,7 +115,7 @@ iteration();
 const { version, torch, cpu, cuda } = engineInfo();
 const gpu = onGpu ? cuda.gpus.find(({ index }) => index === Number(spec.device.split(':')[1] ?? 0)) : undefined;
 report({
-  machine: { cpu: cpu.model, features: cpu.features, cores: cpus().length, threads, memoryBytes: totalmem(), node: process.versions.node, creamLm: version, libtorch: torch, ...(gpu && { gpu: { ...gpu, toolkit: cuda.toolkit, architectures: cuda.architectures } }) },
+  machine: { cpu: cpu.model, features: cpu.features, level: cpu.level, loss: cpu.loss, cores: cpus().length, threads, memoryBytes: totalmem(), node: process.versions.node, creamLm: version, libtorch: torch, ...(gpu && { gpu: { ...gpu, toolkit: cuda.toolkit, architectures: cuda.architectures } }) },
   model: { name: spec.shape ?? spec.model, parameters: config.parameters, ...config }, source: language.source.path, size,
 });
 if (policy !== language.model) await policy.dispose();

@@ -1,5 +1,5 @@
 /** The public API: re-exports only. */
-export { engineInfo, readGguf, setThreads, type EngineInfo } from './engine/addon.js';
+export { engineInfo, readGguf, releaseMemory, setThreads, type EngineInfo } from './engine/addon.js';
 export { CreamError, type CreamErrorCode } from './engine/errors.js';
 export type { Completion, GenerateRequest, Generation, GenerationPrompt, GenerationStats, Progress, StreamedToken } from './engine/generate.js';
 export { Model, type AdapterConfig, type AdapterParams, type DType, type ModelConfig, type TokenIds } from './engine/model.js';

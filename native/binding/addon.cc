@@ -4,6 +4,7 @@
 #include "binding/convert.h"
 #include "binding/job.h"
 #include "binding/model.h"
+#include "support/allocator.h"
 
 namespace cream::binding {
 
@@ -12,6 +13,8 @@ namespace {
 Napi::Value get_engine_info(const Napi::CallbackInfo& info) { return from_engine_info(info.Env(), engine_info()); }
 
 void set_thread_count(const Napi::CallbackInfo& info) { set_threads(info[0].As<Napi::Number>().Int32Value()); }
+
+void release_memory(const Napi::CallbackInfo&) { release_cached_memory(); }
 
 // (index of a GPU) → bytes
 Napi::Value get_free_memory(const Napi::CallbackInfo& info) {
@@ -67,6 +70,7 @@ Napi::Object initialise(Napi::Env env, Napi::Object exports) {
   exports["engineInfo"] = Napi::Function::New<get_engine_info>(env, "engineInfo");
   exports["freeDeviceMemory"] = Napi::Function::New<get_free_memory>(env, "freeDeviceMemory");
   exports["setThreads"] = Napi::Function::New<set_thread_count>(env, "setThreads");
+  exports["releaseMemory"] = Napi::Function::New<release_memory>(env, "releaseMemory");
   exports["readGguf"] = Napi::Function::New<read_gguf>(env, "readGguf");
   exports["plan"] = Napi::Function::New<plan>(env, "plan");
   exports["benchmarkGemm"] = Napi::Function::New<start_gemm_benchmark>(env, "benchmarkGemm");

@@ -374,6 +374,8 @@ Napi::Value from_plan(Napi::Env env, const Plan& plan) {
 Napi::Value from_engine_info(Napi::Env env, const EngineInfo& info) {
   Napi::Object cpu = Napi::Object::New(env);
   cpu["model"] = info.cpu_model;
+  cpu["level"] = info.cpu_level;
+  cpu["loss"] = info.cpu_loss;
   cpu["features"] = strings(env, info.cpu_features);
   Napi::Object out = Napi::Object::New(env);
   out["torch"] = info.torch;

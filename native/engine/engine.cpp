@@ -204,7 +204,7 @@ void Engine::unload() {
   state_->trainer.reset();
   state_->model.reset();
   state_->origin = {};
-  release_cached_memory();
+  if (live_weight_bytes() == 0) release_cached_memory();  // while another model lives, its next tensors are made of what is kept
 }
 
 GenerationStats Engine::generate(const GenerationRequest& request, std::function<void(GeneratedCompletion&&)> on_completion,
@@ -350,7 +350,6 @@ void Engine::load_trainer_state(uint64_t trainer, const std::string& path) {
 void Engine::end_trainer(uint64_t trainer) {
   if (!state_->trainer || trainer != state_->trainer_number) return;
   state_->trainer.reset();
-  release_cached_memory();
 }
 
 }  // namespace cream

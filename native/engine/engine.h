@@ -93,6 +93,7 @@ class Engine {
 struct EngineInfo {
   std::string torch;  // libtorch's version
   std::string cpu_model;
+  std::string cpu_level, cpu_loss;  // what the kernels run at, and what that costs: empty for the best (ops/dispatch.h)
   std::vector<std::string> cpu_features;  // those the kernels look for, e.g. "avx512_bf16"
   int threads = 0;
   CudaInfo cuda;

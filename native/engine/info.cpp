@@ -6,6 +6,7 @@
 
 #include "engine/engine.h"
 #include "engine/shared_model.h"
+#include "ops/dispatch.h"
 #include "weights/reader.h"
 
 namespace cream {
@@ -42,6 +43,8 @@ EngineInfo engine_info() {
   EngineInfo info;
   info.torch = TORCH_VERSION;
   info.cpu_model = cpu_model();
+  info.cpu_level = ops::level_name(ops::level());
+  info.cpu_loss = ops::level_loss(ops::level());
   info.cpu_features = cpu_features();
   info.threads = threads();
   info.cuda = cuda_info();

@@ -24,7 +24,15 @@ Row Queue::take() {
   return row;
 }
 
-Scheduler::Scheduler(const GenerationRequest& request) : max_rows_(request.max_rows), queue_(request) { rows_.reserve(request.max_rows); }
+// As few waves as max_rows allows, and all alike: a last one of a few rows would take as many steps as a full one.
+int64_t balanced_rows(const GenerationRequest& request) {
+  int64_t samples = 0;
+  for (const GenerationPrompt& prompt : request.prompts) samples += prompt.samples;
+  const int64_t waves = (samples + request.max_rows - 1) / request.max_rows;
+  return waves == 0 ? request.max_rows : (samples + waves - 1) / waves;
+}
+
+Scheduler::Scheduler(const GenerationRequest& request) : max_rows_(balanced_rows(request)), queue_(request) { rows_.reserve(max_rows_); }
 
 void Scheduler::admit() {
   while (static_cast<int64_t>(rows_.size()) < max_rows_ && !queue_.empty()) rows_.push_back(queue_.take());

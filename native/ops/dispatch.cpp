@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <array>
 #include <atomic>
+#include <cstdlib>
+#include <string_view>
 
 namespace cream::ops {
 namespace {
@@ -23,6 +25,13 @@ CpuFeatures detect() {
   return features;
 }
 
+// What a process was told not to go beyond, to measure or to hunt a bug; anything else is no bound.
+Level bound() {
+  const char* wanted = std::getenv("CREAM_CPU_LEVEL");
+  const std::string_view name = wanted ? wanted : "";
+  return name == "plain" ? Level::plain : name == "avx2" ? Level::avx2 : name == "avx512" ? Level::avx512 : Level::avx512_bf16;
+}
+
 std::atomic<uint64_t>& runs_of(Op op) { return runs[static_cast<size_t>(op)][static_cast<size_t>(level())]; }
 
 }  // namespace
@@ -33,8 +42,9 @@ const CpuFeatures& cpu_features() {
 }
 
 Level cpu_level() {
+  static const Level allowed = bound();
   const CpuFeatures& cpu = cpu_features();
-  return cpu.avx512_bf16 ? Level::avx512_bf16 : cpu.avx512 ? Level::avx512 : cpu.avx2 ? Level::avx2 : Level::plain;
+  return std::min(allowed, cpu.avx512_bf16 ? Level::avx512_bf16 : cpu.avx512 ? Level::avx512 : cpu.avx2 ? Level::avx2 : Level::plain);
 }
 
 Level level() { return std::min(cpu_level(), most.load(std::memory_order_relaxed)); }
@@ -47,9 +57,9 @@ const char* level_name(Level level) {
 
 const char* level_loss(Level level) {
   constexpr const char* losses[] = {
-      "This CPU has no AVX2: every op is plain ATen, many times slower, and a sampled token's log-prob differs from its score by rounding.",
-      "This CPU has no AVX-512: bf16 is widened and multiplied in fp32, eight at a time.",
-      "This CPU has no AVX-512 BF16: bf16 is widened and multiplied in fp32, at half the speed or less.",
+      "No AVX2: every op is plain ATen, many times slower, and a sampled token's log-prob differs from its score by rounding.",
+      "No AVX-512: bf16 is widened and multiplied in fp32, eight at a time.",
+      "No AVX-512 BF16: bf16 is widened and multiplied in fp32, at half the speed or less.",
       ""};
   return losses[static_cast<size_t>(level)];
 }

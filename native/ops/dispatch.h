@@ -15,10 +15,10 @@ struct CpuFeatures {
 };
 
 const CpuFeatures& cpu_features();  // asked once
-Level cpu_level();                  // the best that this CPU has
+Level cpu_level();                  // the best that this CPU has, or the lower one of CREAM_CPU_LEVEL: plain, avx2, avx512
 Level level();                      // what the kernels run at: that, or less where a test asks for it
 
-// "AVX2", as people write it; and what a machine of this level lacks, in one sentence, empty for the best.
+// "AVX2", as people write it; and what running at this level lacks, in one sentence, empty for the best.
 const char* level_name(Level level);
 const char* level_loss(Level level);
 

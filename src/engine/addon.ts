@@ -228,6 +228,7 @@ export interface Addon {
   /** Of a GPU of engineInfo(), by its index, in bytes; opens a context on it. */
   freeDeviceMemory(index: number): number;
   setThreads(threads: number): void;
+  releaseMemory(): void;
   readGguf(path: string): NativeJob<string>;
   plan(request: NativePlanRequest): NativePlan;
   benchmarkGemm(m: number, k: number, n: number, dtype: NativeDType, device: string, repeats: number): NativeJob<number>;
@@ -250,7 +251,8 @@ export interface EngineInfo {
   version: string;
   /** libtorch's version. */
   torch: string;
-  cpu: { model: string; features: string[] };
+  /** `level`: of the kernels that run, 'AVX-512 BF16' at best; `loss`: what a lower one costs, in a sentence, else empty. */
+  cpu: { model: string; features: string[]; level: string; loss: string };
   /** Threads that one computation uses. */
   threads: number;
   cuda: CudaInfo;
@@ -296,6 +298,11 @@ export function freeDeviceMemory(index: number): number {
 /** Threads for work that begins from now on, in every model of this process. */
 export function setThreads(threads: number): void {
   addon().setThreads(positiveInteger(threads, '[setThreads] threads', 4096));
+}
+
+/** Gives memory that freed tensors left for the next ones back to the operating system; so does disposing of the last model. */
+export function releaseMemory(): void {
+  addon().releaseMemory();
 }
 
 /** All metadata of a GGUF file; 64-bit integers beyond 2^53 lose their last digits. */

@@ -153,7 +153,7 @@ export class Trainer {
     await runJob(() => this.#native.loadState(absolute));
   }
 
-  /** Frees the optimizer's memory; the model keeps its trained weights. May be called again. */
+  /** Frees the optimizer's memory for whatever the engine computes next (`releaseMemory()` gives it back); the model keeps its trained weights. May be called again. */
   dispose(): Promise<void> {
     return (this.#disposed ??= this.#end());
   }

@@ -1,11 +1,10 @@
 /**
  * The models of a run, resident and shared: one `Model` a checkpoint path, loaded when first asked for. θ_t, θ_{t−1} and θ_0 are the same
- * object where they are the same path, and a model that is to be trained leaves a snapshot behind (shared storage until the first step).
+ * object where they are the same path. Full weights train alone, for masters and moments need the memory that other models would hold.
  *
  * With LoRA a checkpoint is a PEFT folder, and every θ an adapter over the one base in memory.
  *
- * Nothing is loaded twice in an uninterrupted run, and a resumed run that loads from disk gets the same bits: the compute weights are the
- * rounded master weights that the checkpoint holds. Where the checkpoint is narrower than the compute type that is not so, and the model is
+ * A model that is loaded from disk again has the same bits: the compute weights are the rounded master weights that the checkpoint holds. Where the checkpoint is narrower than the compute type that is not so, and the model is
  * loaded again from disk.
  */
 import { existsSync } from 'node:fs';
@@ -63,17 +62,17 @@ export class Models {
   }
 
   /**
-   * Trains the weights at `from` by `work`, which saves them to `to`; other users of `from` keep the untrained ones.
-   * Where `work` fails, what it trained is thrown away. On a GPU, full weights with masters and moments leave no room for other models:
-   * these are let go of, and loaded again when asked for.
+   * Trains the weights at `from` by `work`, which saves them to `to`; who asks for `from` later gets the untrained ones.
+   * Where `work` fails, what it trained is thrown away. Adapters leave the others where they are; for full weights these are let go of,
+   * and loaded again when asked for.
    */
   async train<T>(from: string, to: string, checkpointDType: DType, work: (policy: Policy) => Promise<T>): Promise<T> {
     const { language, model } = await this.policy(from);
-    if (this.options.device !== 'cpu' && !this.options.adapter) {
+    if (this.options.adapter) {
+      this.loaded.set(from, Promise.resolve(model.snapshot()));
+    } else {
       await this.keep([from]);
       this.loaded.delete(from);
-    } else {
-      this.loaded.set(from, Promise.resolve(model.snapshot()));
     }
     let result: T;
     try {

@@ -6,7 +6,7 @@ import { temporaryFolder } from '../support/tiny-model.js';
 import { addon, benchmarkCopy, benchmarkGemm, engineInfo, setThreads, type Addon, type NativeModel, type NativeTrainer } from '../../src/engine/addon.js';
 
 // Records, so that the compiler asks for a line here for every name in the types.
-const functions: Record<keyof Addon, true> = { Model: true, Trainer: true, engineInfo: true, freeDeviceMemory: true, setThreads: true, readGguf: true, plan: true, benchmarkGemm: true, benchmarkCopy: true };
+const functions: Record<keyof Addon, true> = { Model: true, Trainer: true, engineInfo: true, freeDeviceMemory: true, setThreads: true, releaseMemory: true, readGguf: true, plan: true, benchmarkGemm: true, benchmarkCopy: true };
 const modelMethods: Record<keyof NativeModel, true> = { load: true, generate: true, score: true, logits: true, classify: true, snapshot: true, save: true, addAdapter: true, loadAdapter: true, saveAdapter: true, merge: true, createTrainer: true, dispose: true };
 const trainerMethods: Record<keyof NativeTrainer, true> = { preferenceStep: true, sftStep: true, saveState: true, loadState: true, dispose: true };
 

@@ -24,6 +24,24 @@ CHECK_CASE("support: freed tensor memory is used again and can be released") {
   CHECK(cream::cached_bytes() == 0);
 }
 
+CHECK_CASE("support: what is kept makes a process hardly larger than its tensors once were") {
+  cream::use_caching_allocator();
+  cream::release_cached_memory();
+  const auto mebibytes = [](int64_t n) { return at::empty({n << 20}, at::kByte); };
+  const auto hold = [&](int64_t size) {
+    std::vector<at::Tensor> held;
+    for (int64_t total = 0; total < 64; total += size) held.push_back(mebibytes(size));
+    return held;
+  };
+  hold(4);
+  CHECK(cream::cached_bytes() >= size_t{64} << 20);
+  hold(8);  // another size: of the old blocks no more stays than a sixteenth
+  CHECK(cream::cached_bytes() >= size_t{64} << 20 && cream::cached_bytes() <= size_t{72} << 20);
+  const at::Tensor newest = mebibytes(8);
+  CHECK(cream::cached_bytes() <= size_t{64} << 20);
+  cream::release_cached_memory();
+}
+
 CHECK_CASE("support: tensors of every size hold what is written to them") {
   cream::use_caching_allocator();
   std::vector<at::Tensor> kept;

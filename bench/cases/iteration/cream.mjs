@@ -3,7 +3,7 @@
 // checkpoint count against cream.
 import { mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { report, seconds, spec } from '../../trial.mjs';
+import { report, seconds, setting, spec } from '../../trial.mjs';
 
 const folder = mkdtempSync(join(spec.model, '..', 'run-'));
 const prompts = join(folder, 'prompts.jsonl'), recipe = join(folder, 'recipe.yaml'), out = join(folder, 'run');
@@ -12,9 +12,9 @@ writeFileSync(prompts, spec.prompts.map((prompt) => `${JSON.stringify(prompt)}\n
 writeFileSync(recipe, JSON.stringify({
   model: spec.model, device: spec.device, iterations: 1, seed: spec.seed,
   prompts: { source: prompts, count: 0 },
-  sft: { enabled: true, count: 1, epochs: 1, batch_size: 1, activation_checkpointing: false },
+  sft: { enabled: true, count: 1, epochs: 1, batch_size: 1, activation_checkpointing: false, ...setting },
   sample: { samples: spec.samples, temperature: spec.sampling.temperature, top_p: spec.sampling.topP, max_new_tokens: spec.newTokens, min_new_tokens: spec.minNewTokens },
-  train: { learning_rate: spec.learningRate, beta: spec.beta, epochs: 1, batch_size: spec.batch, activation_checkpointing: false },
+  train: { learning_rate: spec.learningRate, beta: spec.beta, epochs: 1, batch_size: spec.batch, activation_checkpointing: false, ...setting },
   evaluate: { tasks: [] },
 }));
 process.argv = [process.argv[0], 'cream', 'run', recipe, '--out', out];

@@ -4,7 +4,7 @@ import { deviceInUse, report, seconds, setting, spec } from '../../trial.mjs';
 
 const model = await Model.load(spec.model, { device: spec.device });
 const batches = Array.from({ length: spec.pairs.length / spec.batch }, (_, i) => spec.pairs.slice(i * spec.batch, (i + 1) * spec.batch).map((pair) => ({ ...pair, consistency: 1 })));
-const trainer = await model.trainer({ learningRate: spec.learningRate, beta: spec.beta, schedule: 'constant', totalSteps: batches.length, activationCheckpointing: setting.activationCheckpointing ?? false, ...(spec.microBatchTokens && { microBatchTokens: spec.microBatchTokens }) });
+const trainer = await model.trainer({ learningRate: spec.learningRate, beta: spec.beta, schedule: 'constant', totalSteps: batches.length, activationCheckpointing: false, ...(spec.microBatchTokens && { microBatchTokens: spec.microBatchTokens }), ...setting });
 let rows = 0, loss = 0;
 for (const batch of batches.slice(0, spec.warmUpSteps)) loss += (await trainer.preferenceStep(batch)).loss;
 const { seconds: time } = await seconds(async () => {

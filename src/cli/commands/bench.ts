@@ -14,6 +14,7 @@ export function addBench(program: Command, { signal }: Cli): void {
     .addArgument(new Argument('[work]', 'what to measure').choices(WORKS))
     .option('--peers', 'alternate with transformers, TRL and llama.cpp, installed into .venv-bench and .node-bench')
     .option('--json <file>', 'also write every sample as JSON; - prints it')
+    .option('--levels', 'also with the kernels for processors without AVX-512 BF16, and without AVX-512')
     .option('--quick', 'tiny sizes, once: checks that everything runs, measures nothing')
     .option('--model <name>', 'measure another model [smollm2-135m-instruct]')
     .option('--device <name>', 'measure on cpu, cuda or cuda:N (docs/cuda.md) [cpu]')

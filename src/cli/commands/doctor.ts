@@ -47,6 +47,7 @@ function engine(): Finding[] {
     { what: 'addon', found: `cream-lm ${info.version}, ready`, ok: true },
     { what: 'libtorch', found: `${info.torch}${libtorchPath()}`, ok: true },
     { what: 'cpu', found: `${info.cpu.model}: ${info.cpu.features.join(' ') || 'none of the features that our kernels look for'}`, ok: true },
+    { what: 'kernels', found: `${info.cpu.level}${info.cpu.loss && `. ${info.cpu.loss}`}`, ok: true },
     { what: 'threads', found: `${info.threads}`, ok: true },
     ...cuda(info.cuda),
   ];
