@@ -4,8 +4,8 @@
  *
  * With LoRA a checkpoint is a PEFT folder, and every θ an adapter over the one base in memory.
  *
- * A model that is loaded from disk again has the same bits: the compute weights are the rounded master weights that the checkpoint holds. Where the checkpoint is narrower than the compute type that is not so, and the model is
- * loaded again from disk.
+ * A model that is loaded again has the same bits: the compute weights are the rounded master weights that the checkpoint holds. Where the
+ * checkpoint is narrower than the compute type that is not so, and what was trained is let go of and loaded from disk.
  */
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
