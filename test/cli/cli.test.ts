@@ -110,9 +110,15 @@ describe('commands without an engine', () => {
     expect(result.stdout).toMatch(/^-- {2}addon +The native addon is not built: .*none\.node does not exist; run `npm run setup`\.$/m);
   });
 
-  it('doctor tells CPU, libtorch, threads, CUDA, cache and model', async () => {
+  it('doctor tells CPU, kernels, libtorch, threads, CUDA, cache and model', async () => {
     const findings = JSON.parse((await cream('doctor', '--json')).stdout) as { what: string; found: string }[];
-    expect(findings.map((finding) => finding.what).filter((what) => !/^cuda:/.test(what))).toEqual(['node', 'machine', 'cache', 'addon', 'libtorch', 'cpu', 'threads', 'cuda', 'model']);
+    expect(findings.map((finding) => finding.what).filter((what) => !/^cuda:/.test(what))).toEqual(['node', 'machine', 'cache', 'addon', 'libtorch', 'cpu', 'kernels', 'threads', 'cuda', 'model']);
+  });
+
+  it('CREAM_CPU_LEVEL lowers the kernels, and doctor says what that loses', async () => {
+    const { finished } = startCream(['doctor', '--json'], { CREAM_CPU_LEVEL: 'plain' });
+    const findings = JSON.parse((await finished).stdout) as { what: string; found: string }[];
+    expect(findings.find(({ what }) => what === 'kernels')!.found).toMatch(/^plain ATen\. No AVX2: every op is plain ATen/);
   });
 
   it('recipes lists what init copies, and init overwrites nothing', async () => {
