@@ -14,8 +14,9 @@
 
 namespace cream::ops {
 
-// Orders as the float does; −inf is the smallest, NaN is not given here.
+// Orders as the float does, −0 and 0 alike; −inf is the smallest, NaN is not given here.
 CREAM_HOST_DEVICE inline uint32_t order_key(float x) {
+  x += 0.0f;
   uint32_t bits;
   memcpy(&bits, &x, sizeof bits);
   return bits & 0x80000000u ? ~bits : bits | 0x80000000u;
