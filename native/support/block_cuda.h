@@ -3,6 +3,9 @@
 #pragma once
 
 #include "support/block.h"
+#ifdef CREAM_BLOCK_THREADS
+#include "support/block_threads.h"
+#endif
 
 namespace cream {
 
@@ -17,7 +20,11 @@ constexpr int most_threads() {
 template <class Kernel>
 int launch(const Kernel& kernel, const Grid& grid, void* stream) {
   assert(grid.threads % kWarp == 0 && grid.threads <= most_threads<Kernel>());
+#ifdef CREAM_BLOCK_THREADS
+  run_on_threads(kernel, grid);
+#else
   run_on_host(kernel, grid);
+#endif
   return 0;
 }
 #else

@@ -52,11 +52,11 @@ Step step_of(const std::vector<Family>& families, int64_t kv_heads, int64_t grou
   return step;
 }
 
-// A slice of the joined projection still: that is copied whole, then cut.
+// On the device, queries a slice of the joined projection still.
 Step sent(const Step& s) {
-  const Tensor joined = to_device(s.q.as_strided({s.q.size(0), s.q.stride(0)}, {s.q.stride(0), 1}, 0));
-  return {joined.as_strided(s.q.sizes(), s.q.strides(), s.q.storage_offset()), to_device(s.cache),
-          {to_device(s.rows.page_table), to_device(s.rows.lengths), to_device(s.rows.groups), s.rows.max_length}};
+  const Tensor q = at::zeros({s.q.size(0), s.q.size(1) + 2, s.q.size(2)}, s.q.options().device(check::test_device())).narrow(1, 1, s.q.size(1));
+  q.copy_(s.q);
+  return {q, to_device(s.cache), {to_device(s.rows.page_table), to_device(s.rows.lengths), to_device(s.rows.groups), s.rows.max_length}};
 }
 
 Tensor one_by_one(const Step& s, const AttentionKind& kind) {

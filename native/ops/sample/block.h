@@ -26,7 +26,7 @@ CREAM_HOST_DEVICE inline void add_atomically(uint64_t* to, uint64_t value) {
 #ifdef __CUDA_ARCH__
   atomicAdd(reinterpret_cast<unsigned long long*>(to), static_cast<unsigned long long>(value));
 #else
-  *to += value;
+  __atomic_fetch_add(to, value, __ATOMIC_RELAXED);
 #endif
 }
 
