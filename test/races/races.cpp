@@ -1,8 +1,7 @@
 // Every kernel of native/**/*.cu with a real thread for each thread of its blocks, so that a sanitizer sees what a GPU would do at once:
 // ThreadSanitizer a missing barrier or two threads at one address, AddressSanitizer a step outside a buffer, shared memory included.
 // Sizes are odd on purpose. What the kernels compute is tested by cream_check; here twice the same bits, and numbers.
-// races [part of a name] runs those cases.
-//   g++ -std=c++20 -O1 -g -fsanitize=thread -DCREAM_BLOCK_THREADS -I native -x c++ native/ops/*/cuda.cu test/races/races.cpp
+// `npm run test:races` builds and runs it under both.
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
@@ -192,9 +191,9 @@ void paged(int64_t kv_heads, int64_t group, int64_t d, int64_t window) {
 // A prompt, a completion of it, a sequence of its own.
 template <class T>
 void packed(int64_t kv_heads, int64_t group, int64_t d, int64_t window) {
-  const int64_t heads = kv_heads * group, tokens = 19 + 11 + 5, query_rows = packed_query_rows(group, d), key_rows = packed_key_rows(d);
+  const int64_t heads = kv_heads * group, tokens = 70 + 21 + 5, query_rows = packed_query_rows(group, d), key_rows = packed_key_rows(d);
   struct Span { int32_t start, length, prefix; };
-  const std::vector<Span> spans{{0, 19, -1}, {19, 11, 0}, {30, 5, -1}};
+  const std::vector<Span> spans{{0, 70, -1}, {70, 21, 0}, {91, 5, -1}};
   std::vector<QueryTile> queries;
   std::vector<KeyTile> keys;
   std::vector<Viewer> viewers;
@@ -205,7 +204,7 @@ void packed(int64_t kv_heads, int64_t group, int64_t d, int64_t window) {
       queries.push_back({s.start + row, least(query_rows, s.length - row), row, 0, s.prefix < 0 ? 0 : spans[s.prefix].length});
     const auto first = static_cast<int32_t>(viewers.size());
     viewers.push_back({s.start, s.length, 0});
-    if (i == 0) viewers.push_back({19, 11, 19});
+    if (i == 0) viewers.push_back({70, 21, 70});
     for (int32_t row = 0; row < s.length; row += static_cast<int32_t>(key_rows))
       keys.push_back({s.start + row, least(key_rows, s.length - row), row, first, static_cast<int32_t>(viewers.size()) - first});
   }
@@ -237,6 +236,8 @@ void kernels() {
     paged<T>(2, 3, 64, window);
     paged<T>(1, 2, 128, window);
     paged<T>(1, 1, 40, window);
+    paged<T>(1, 12, 64, window);  // more queries than a block holds at once
+    packed<T>(1, 37, 8, window);  // the same
     packed<T>(2, 3, 32, window);
     packed<T>(1, 1, 128, window);
   }
