@@ -4,6 +4,7 @@
 #include "ops/attention/cuda.h"
 #include "ops/attention/device.h"
 #include "ops/attention/flash.h"
+#include "ops/attention/packed_block.h"
 #include "test_device.h"
 #include "train/attention.h"
 
@@ -202,4 +203,15 @@ CHECK_CASE("packed attention: a batch's plan is found again by what its segments
   CHECK(at::equal(ops::gather_plan(kSegments, rows)->index, first->index));  // made again by now
   CHECK_THROWS(internal, "cover the 174 rows", ops::gather_plan({{0, 3, -1}}, rows));
   CHECK_THROWS(internal, "prefix", ops::gather_plan({{0, 3, -1}, {3, 3, 0}, {6, 168, 1}}, rows));
+}
+
+template <class T>
+static int64_t most_shared_memory(int d) {
+  const int held = ops::tiles::most_held(d);
+  return std::max({ops::tiles::AttendMemory<T>::bytes(held, d), ops::QueryGradientBlock<T>::bytes(held, d), ops::KeyGradientBlock<T>::bytes(held, d)});
+}
+
+CHECK_CASE("block: attention's shared memory fits the smallest GPU of capability 8.0 and up, whatever the head") {
+  constexpr int64_t least = 99 << 10, reductions = 1 << 10;  // of 8.6, 8.9 and 12.0; what the compiler lays beside it
+  for (int d = 8; d <= 256; d += 8) CHECK(most_shared_memory<float>(d) <= least - reductions && most_shared_memory<uint16_t>(d) <= least - reductions);
 }
