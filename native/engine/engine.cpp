@@ -32,7 +32,8 @@ at::ScalarType scalar_type(DType dtype) { return dtype == DType::float32 ? at::k
 // and no sum is split in bf16. What ATen would add of its own, filling new memory, would hide nothing and cost a pass.
 void make_deterministic(at::Device device) {
   if (!device.is_cuda()) return;
-  ::setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8", /*overwrite=*/0);
+  const char* const workspace = std::getenv("CUBLAS_WORKSPACE_CONFIG");
+  if (workspace == nullptr || std::string(workspace) != ":16:8") ::setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8", /*overwrite=*/1);  // the two that ATen takes
   at::Context& context = at::globalContext();
   context.setDeterministicAlgorithms(true, /*warn_only=*/false);
   context.setDeterministicFillUninitializedMemory(false);

@@ -76,7 +76,6 @@ class HostBlock {
     return butterfly(std::move(warps), op);
   }
 
- private:
   template <class T, class Op>
   static T butterfly(std::vector<T> lanes, const Op& op) {
     for (int offset = kWarp / 2; offset > 0; offset /= 2) {
@@ -86,6 +85,7 @@ class HostBlock {
     return lanes[0];
   }
 
+ private:
   int64_t index_;
   int threads_;
   void* shared_;
@@ -111,7 +111,7 @@ bool fits_vectors(int64_t width, std::initializer_list<const void*> addresses) {
 
 template <class Kernel>
 void run_on_host(const Kernel& kernel, const Grid& grid) {
-  std::vector<uint64_t> shared(static_cast<size_t>(grid.shared_bytes + 7) / 8);
+  std::vector<uint64_t> shared(static_cast<size_t>(grid.shared_bytes + 7) / 8, ~uint64_t{0});  // NaN to who reads what was not written
   for (int64_t b = 0; b < grid.blocks; ++b) {
     HostBlock block(b, grid.threads, shared.data());
     kernel(block);

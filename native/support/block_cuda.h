@@ -3,13 +3,28 @@
 #pragma once
 
 #include "support/block.h"
+#ifdef CREAM_BLOCK_THREADS
+#include "support/block_threads.h"
+#endif
 
 namespace cream {
+
+// Threads that a kernel is launched with at most: nvcc gives a thread no more registers than so many can have, or the launch would fail.
+template <class Kernel>
+constexpr int most_threads() {
+  if constexpr (requires { Kernel::most_threads; }) return Kernel::most_threads;
+  else return 1024;
+}
 
 #ifndef __CUDACC__
 template <class Kernel>
 int launch(const Kernel& kernel, const Grid& grid, void* stream) {
+  assert(grid.threads % kWarp == 0 && grid.threads <= most_threads<Kernel>());
+#ifdef CREAM_BLOCK_THREADS
+  run_on_threads(kernel, grid);
+#else
   run_on_host(kernel, grid);
+#endif
   return 0;
 }
 #else
@@ -74,7 +89,7 @@ class DeviceBlock {
 };
 
 template <class Kernel>
-__global__ void run_block(const Kernel kernel) {
+__global__ void __launch_bounds__(most_threads<Kernel>()) run_block(const Kernel kernel) {
   DeviceBlock block;
   kernel(block);
 }
@@ -83,7 +98,9 @@ __global__ void run_block(const Kernel kernel) {
 template <class Kernel>
 int launch(const Kernel& kernel, const Grid& grid, void* stream) {
   if (grid.blocks == 0) return 0;
-  if (grid.shared_bytes > 48 << 10) {
+  if (grid.blocks > 0x7fffffff) return static_cast<int>(cudaErrorInvalidConfiguration);
+  // 48 KB are there unasked, for this and for what reduce() takes together.
+  if (grid.shared_bytes > 40 << 10) {
     const cudaError_t error = cudaFuncSetAttribute(run_block<Kernel>, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(grid.shared_bytes));
     if (error != cudaSuccess) return static_cast<int>(error);
   }

@@ -1,19 +1,20 @@
-// The engine on the played device beside the engine on the CPU: logits, scores, training, adapters, states.
+// The engine on the played device or a GPU beside the engine on the CPU: logits, scores, training, adapters, states.
 #include <filesystem>
 
 #include "engine/engine.h"
 #include "fast_ops.h"
 #include "model_files.h"
 #include "ops/dispatch.h"
-#include "played_device.h"
 #include "score/scorer.h"
+#include "test_device.h"
 #include "tiny_model.h"
 #include "train/trainer.h"
 
 #include "check.h"  // last: a torch header above defines a CHECK of its own
 
 using namespace cream;
-using check::played;
+using check::test_device;
+using check::to_device;
 
 namespace {
 
@@ -73,6 +74,9 @@ void check_close(const std::vector<double>& a, const std::vector<double>& b, dou
   }
 }
 
+// As a recipe names it.
+std::string device_name() { return test_device().is_cuda() ? test_device().str() : "played"; }
+
 double tolerance(at::ScalarType dtype) { return dtype == at::kFloat ? 1e-4 : 0.03; }
 
 }  // namespace
@@ -81,8 +85,8 @@ CHECK_CASE("device: training on it, checkpointed and not, takes the steps of the
   for (const auto dtype : {at::kFloat, at::kBFloat16})
     for (const bool tied : {true, false}) {
       const check::TinyShape shape{2, tied, dtype};
-      Transformer there = played(check::tiny_model(shape)), here = check::tiny_model(shape);
-      CHECK(there.device() == check::kPlayed);
+      Transformer there = to_device(check::tiny_model(shape)), here = check::tiny_model(shape);
+      CHECK(there.device() == test_device());
       const uint64_t norms = ops::fast_runs(ops::Op::rms_norm), heads = ops::fast_runs(ops::Op::token_logprob);
       const auto made = trained(there, params_of(40, tied));
       CHECK(ops::fast_runs(ops::Op::rms_norm) > norms && ops::fast_runs(ops::Op::token_logprob) > heads);
@@ -92,12 +96,13 @@ CHECK_CASE("device: training on it, checkpointed and not, takes the steps of the
 }
 
 CHECK_CASE("device: every family's logits there are the plain ops'") {
+  const std::string device = device_name();
   for (const char* family : {"llama-3.2", "llama-yarn", "mistral", "qwen2", "qwen3", "smollm3", "gemma2", "gemma3", "phi3", "phi4-mini"}) {
     for (const DType dtype : {DType::float32, DType::bfloat16}) {
       Engine there, here;
-      there.load(golden_folder(std::string("families/") + family), dtype, "played", Cancel());
+      there.load(golden_folder(std::string("families/") + family), dtype, device, Cancel());
       here.load(golden_folder(std::string("families/") + family), dtype, "cpu", Cancel());
-      CHECK(there.info().device == "played:0" && here.info().device == "cpu");
+      CHECK(there.info().device == test_device().str() && here.info().device == "cpu");
       const Tokens sequence = tokens(12, 5);
       const auto made = there.logits(sequence);
       const ops::ForcePlain force;
@@ -147,7 +152,7 @@ CHECK_CASE("device: an engine there trains, saves, resumes, snapshots and merges
     add(small.sft_step(trainer, examples(), Cancel()));
     return numbers;
   };
-  const auto there = life("played");
+  const auto there = life(device_name());
   const ops::ForcePlain force;
   check_close(there, life("cpu"), 0.03);
 }

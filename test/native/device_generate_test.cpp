@@ -1,5 +1,4 @@
 // Generation as a device does it (paged cache, sampling on the device, one step behind) against the CPU's generator, token for token.
-// The kernels are the GPU's, played by the CPU.
 #include <algorithm>
 #include <set>
 
@@ -7,6 +6,7 @@
 #include "generate/device_batch.h"
 #include "generate/device_generator.h"
 #include "ops/dispatch.h"
+#include "test_device.h"
 #include "tiny_model.h"
 
 using namespace cream;
@@ -15,14 +15,16 @@ namespace {
 
 using Generate = GenerationStats (*)(const Transformer&, const GenerationRequest&, const GenerationCallbacks&, const Cancel&);
 
-// In inference mode and with plain kernels, as the CPU's reference.
+// In inference mode; with plain kernels what the CPU's generator runs, the reference. The device's moves the model there.
 std::vector<GeneratedCompletion> run(Generate generate, const Transformer& model, const GenerationRequest& request) {
-  const ops::ForcePlain plain;
+  const bool there = generate == generate_on_device;
+  std::optional<ops::ForcePlain> plain;
+  if (!there) plain.emplace();
   const c10::InferenceMode inference;
   std::vector<GeneratedCompletion> out;
   GenerationCallbacks callbacks;
   callbacks.on_completion = [&](GeneratedCompletion&& completion) { out.push_back(std::move(completion)); };
-  generate(model, request, callbacks, Cancel());
+  generate(there ? check::to_device(model) : model, request, callbacks, Cancel());
   std::sort(out.begin(), out.end(), [](const auto& a, const auto& b) {
     return a.prompt_index != b.prompt_index ? a.prompt_index < b.prompt_index : a.sample < b.sample;
   });
@@ -43,13 +45,17 @@ GenerationRequest ragged(uint32_t samples) {
 
 void check_same(const std::vector<GeneratedCompletion>& device, const std::vector<GeneratedCompletion>& cpu) {
   CHECK(device.size() == cpu.size());
+  int differ = 0;  // where a draw falls within a GPU's rounding of a boundary, what follows is another text
   for (size_t i = 0; i < cpu.size(); ++i) {
     CHECK(device[i].prompt_index == cpu[i].prompt_index && device[i].sample == cpu[i].sample);
-    CHECK(device[i].tokens == cpu[i].tokens);
+    if (device[i].tokens != cpu[i].tokens) {
+      CHECK(++differ <= check::allowed(0, 1));
+      continue;
+    }
     CHECK(device[i].finish == cpu[i].finish);
     CHECK(device[i].logprobs.size() == cpu[i].logprobs.size());
     // Two fp32 sums in other orders: up to 1.6e-5 was seen. A wrong page or position is off by tenths.
-    CHECK_CLOSE(at::tensor(device[i].logprobs), at::tensor(cpu[i].logprobs), 5e-5);
+    CHECK_CLOSE(at::tensor(device[i].logprobs), at::tensor(cpu[i].logprobs), check::allowed(5e-5, 2e-4));
   }
 }
 
@@ -131,9 +137,8 @@ CHECK_CASE("device generate: one new token, and the end of the context") {
 }
 
 CHECK_CASE("device generate: tokens stream in order before their completions, and everything is counted once") {
-  const ops::ForcePlain plain;
   const c10::InferenceMode inference;
-  const Transformer model = check::tiny_model();
+  const Transformer model = check::to_device(check::tiny_model());
   GenerationRequest request = ragged(3);
   for (auto& prompt : request.prompts) prompt.first_sample = 0;
   request.max_rows = 5;
@@ -160,7 +165,7 @@ CHECK_CASE("device generate: tokens stream in order before their completions, an
 
 CHECK_CASE("device generate: a cancelled run stops, what was delivered stays") {
   const c10::InferenceMode inference;
-  const Transformer model = check::tiny_model();
+  const Transformer model = check::to_device(check::tiny_model());
   GenerationRequest request = ragged(2);
   request.max_rows = 2;
   Cancel cancel;

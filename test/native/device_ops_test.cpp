@@ -1,4 +1,4 @@
-// The launchers of the kernels of *.cu, on the played device: values and gradients against the plain ops on the CPU, and that they ran.
+// The launchers of the kernels of *.cu, on the played device or a GPU: values and gradients against the plain ops on the CPU, and that they ran.
 #include "check.h"
 #include "fast_ops.h"
 #include "loss/linear_preference.h"
@@ -7,11 +7,11 @@
 #include "ops/rope/op.h"
 #include "ops/swiglu/op.h"
 #include "ops/token_logprob/op.h"
-#include "played_device.h"
+#include "test_device.h"
 
 using namespace cream;
 using at::Tensor;
-using check::played;
+using check::to_device;
 using ops::Op;
 
 namespace {
@@ -36,7 +36,7 @@ std::vector<Tensor> with_gradients(const Function& f, std::vector<Tensor> inputs
 void check_function(Op op, const Function& on_device, const Function& plain, const std::vector<Tensor>& inputs) {
   const double allowed = tolerance(inputs[0].scalar_type());
   std::vector<Tensor> there;
-  for (const Tensor& x : inputs) there.push_back(played(x));
+  for (const Tensor& x : inputs) there.push_back(to_device(x));
   const uint64_t before = ops::fast_runs(op);
   const std::vector<Tensor> made = with_gradients(on_device, there);
   CHECK(ops::fast_runs(op) > before);
@@ -47,7 +47,7 @@ void check_function(Op op, const Function& on_device, const Function& plain, con
     expected = with_gradients(plain, inputs);
   }
   for (size_t i = 0; i < made.size(); ++i) {
-    CHECK(made[i].device() == check::kPlayed && made[i].scalar_type() == expected[i].scalar_type());
+    CHECK(made[i].device() == check::test_device() && made[i].scalar_type() == expected[i].scalar_type());
     CHECK_RELATIVE(made[i].cpu(), expected[i], allowed);
   }
   CHECK(at::equal(value.cpu(), made[0].cpu()));  // the same bits with a gradient as without
@@ -72,7 +72,7 @@ CHECK_CASE("device ops: RoPE and the heads of a joined projection, also where pa
   for (const auto type : kTypes)
     for (const int64_t turned : {16, 8}) {
       const Tensor angles = at::randn({6, turned / 2}), both = at::cat({angles, angles}, 1), cos = both.cos(), sin = both.sin();
-      const Tensor cos_there = played(cos), sin_there = played(sin);
+      const Tensor cos_there = to_device(cos), sin_there = to_device(sin);
       const auto tables = [&](const Tensor& x) { return x.is_cpu() ? std::pair{cos, sin} : std::pair{cos_there, sin_there}; };
       const Function rope = [&](const auto& in) { return ops::rope(in[0], tables(in[0]).first, tables(in[0]).second); };
       check_function(Op::rope, rope, rope, {random({6, 3, 16}, type)});
@@ -110,13 +110,13 @@ CHECK_CASE("device ops: a linear layer, its weight's gradient summed in fp32, an
       made.push_back(ops::linear_f32(to(x), Linear{.weight = to(weight)}));
       return made;
     };
-    const auto there = run([](const Tensor& t) { return played(t); });
+    const auto there = run([](const Tensor& t) { return to_device(t); });
     const ops::ForcePlain force;
     const auto here = run([](const Tensor& t) { return t; });
     for (size_t i = 0; i < here.size(); ++i) CHECK_RELATIVE(there[i].cpu(), here[i], tolerance(type));
     CHECK(there[2].scalar_type() == at::kFloat && there[3].scalar_type() == at::kFloat);
     const InputDropout dropout{0.3, 9, 1, 2, 3};
-    CHECK(at::equal(ops::keep_mask(dropout, 7, 333, played(x).options()).cpu(), ops::keep_mask(dropout, 7, 333, x.options())));
+    CHECK(at::equal(ops::keep_mask(dropout, 7, 333, to_device(x).options()).cpu(), ops::keep_mask(dropout, 7, 333, x.options())));
   }
 }
 
@@ -128,9 +128,9 @@ CHECK_CASE("device ops: log-probs at targets, capped and not, and their gradient
     for (const auto type : kTypes) {
       const Tensor logits = at::randn({rows, vocab}) * 3;
       const auto expected = ops::reference::token_logprob(logits, targets, cap);
-      const auto made = ops::token_logprob(played(logits), played(targets), cap);
+      const auto made = ops::token_logprob(to_device(logits), to_device(targets), cap);
       CHECK_CLOSE(made.logprob.cpu(), expected.logprob, 1e-5);
-      const Tensor gradient = ops::token_logprob_gradient(played(logits), made.logsumexp, played(targets), played(coefficient), type, cap);
+      const Tensor gradient = ops::token_logprob_gradient(to_device(logits), made.logsumexp, to_device(targets), to_device(coefficient), type, cap);
       CHECK_RELATIVE(gradient.cpu(), ops::reference::token_logprob_gradient(logits.clone(), expected.logsumexp, targets, coefficient, type, cap), tolerance(type));
       const Tensor leaf = logits.clone().requires_grad_(true);
       const at::AutoGradMode grad(true);
@@ -138,9 +138,9 @@ CHECK_CASE("device ops: log-probs at targets, capped and not, and their gradient
       CHECK_RELATIVE(gradient.cpu(), torch::autograd::grad({chosen}, {leaf}, {coefficient})[0], tolerance(type));
     }
   for (const auto type : kTypes) {
-    const Linear head{.weight = random({vocab, 16}, type), .softcap = 2.5}, there{.weight = played(head.weight), .softcap = 2.5};
+    const Linear head{.weight = random({vocab, 16}, type), .softcap = 2.5}, there{.weight = to_device(head.weight), .softcap = 2.5};
     const Tensor hidden = random({rows, 16}, type);
-    CHECK_CLOSE(ops::linear_logprob(played(hidden), there, played(targets)).cpu(), ops::reference::linear_logprob(hidden, head.weight, targets, head.softcap), 2e-5);
+    CHECK_CLOSE(ops::linear_logprob(to_device(hidden), there, to_device(targets)).cpu(), ops::reference::linear_logprob(hidden, head.weight, targets, head.softcap), 2e-5);
   }
 }
 
@@ -160,7 +160,7 @@ CHECK_CASE("device ops: both losses and their gradients, with a capped head and 
           const HeadGradient b = linear_cross_entropy(to(hidden), head, to(targets), to(weights), second, chunk);
           return std::vector<Tensor>{at::scalar_tensor(a.loss), at::scalar_tensor(b.loss), a.d_hidden.cpu(), b.d_hidden.cpu(), first.cpu(), second.cpu()};
         };
-        const auto there = run([](const Tensor& t) { return played(t); });
+        const auto there = run([](const Tensor& t) { return to_device(t); });
         const ops::ForcePlain force;
         const auto here = run([](const Tensor& t) { return t; });
         for (size_t i = 0; i < here.size(); ++i) CHECK_RELATIVE(there[i], here[i], i < 2 ? 1e-5 : tolerance(type));

@@ -1,11 +1,13 @@
-// Decode attention over pages: the plain op against every row written out, the device's kernels (played) against the plain op.
+// Decode attention over pages: the plain op against every row written out, the kernels, on the played device or a GPU, against the plain op.
 #include "check.h"
 #include "ops/attention/device.h"
 #include "ops/attention/paged.h"
 #include "support/block.h"
+#include "test_device.h"
 
 using namespace cream;
 using at::Tensor;
+using check::to_device;
 
 namespace {
 
@@ -50,6 +52,13 @@ Step step_of(const std::vector<Family>& families, int64_t kv_heads, int64_t grou
   return step;
 }
 
+// On the device, queries a slice of the joined projection still.
+Step sent(const Step& s) {
+  const Tensor q = at::zeros({s.q.size(0), s.q.size(1) + 2, s.q.size(2)}, s.q.options().device(check::test_device())).narrow(1, 1, s.q.size(1));
+  q.copy_(s.q);
+  return {q, to_device(s.cache), {to_device(s.rows.page_table), to_device(s.rows.lengths), to_device(s.rows.groups), s.rows.max_length}};
+}
+
 Tensor one_by_one(const Step& s, const AttentionKind& kind) {
   const int64_t heads = s.q.size(1), d = s.q.size(2), group = heads / s.cache.size(2);
   Tensor out = at::zeros({s.q.size(0), heads, d}, at::kDouble);
@@ -75,9 +84,11 @@ const std::vector<Family> kFamilies = {{{50, 49, 33, 81}, 2}, {{0}, 0, false}, {
 
 void check_against_reference(const std::vector<Family>& families, std::array<int64_t, 3> shape, at::ScalarType dtype, const AttentionKind& kind) {
   const Step s = step_of(families, shape[0], shape[1], shape[2], dtype);
-  const Tensor out = ops::device::paged_decode_attention(s.q, s.cache, s.rows, kind);
-  CHECK_RELATIVE(out.to(at::kFloat), ops::reference::paged_decode_attention(s.q, s.cache, s.rows, kind).to(at::kFloat), dtype == at::kFloat ? 2e-6 : 4e-3);
-  CHECK(at::equal(out, ops::device::paged_decode_attention(s.q, s.cache, s.rows, kind)));
+  const Step there = sent(s);
+  const Tensor out = ops::paged_decode_attention(there.q, there.cache, there.rows, kind);
+  CHECK(out.device() == check::test_device());
+  CHECK_RELATIVE(out.cpu().to(at::kFloat), ops::reference::paged_decode_attention(s.q, s.cache, s.rows, kind).to(at::kFloat), dtype == at::kFloat ? 2e-6 : 4e-3);
+  CHECK(at::equal(out, ops::paged_decode_attention(there.q, there.cache, there.rows, kind)));
 }
 
 }  // namespace
@@ -111,11 +122,11 @@ CHECK_CASE("paged attention: the kernels agree with the plain op where groups ar
 }
 
 CHECK_CASE("paged attention: a step whose cut or tables cannot be served says so") {
-  Step s = step_of({{{20}, 0}}, 1, 1, 16, at::kFloat);
+  Step s = sent(step_of({{{20}, 0}}, 1, 1, 16, at::kFloat));
   s.rows.max_length = 1000;
-  CHECK_THROWS(internal, "page tables for 64", ops::device::paged_decode_attention(s.q, s.cache, s.rows, {}));
+  CHECK_THROWS(internal, "page tables for 64", ops::paged_decode_attention(s.q, s.cache, s.rows, {}));
   s.rows.lengths = s.rows.lengths.to(at::kLong);
-  CHECK_THROWS(internal, "int32", ops::device::paged_decode_attention(s.q, s.cache, s.rows, {}));
+  CHECK_THROWS(internal, "int32", ops::paged_decode_attention(s.q, s.cache, s.rows, {}));
 }
 
 CHECK_CASE("block: what a thread keeps lives from one pass to the next") {

@@ -5,9 +5,11 @@
 #include "ops/decode_rows/op.h"
 #include "ops/pages/block.h"
 #include "ops/pages/op.h"
+#include "test_device.h"
 #include "tiny_model.h"
 
 using namespace cream;
+using check::to_device;
 
 CHECK_CASE("pages: what is taken comes back with its holder, and a page changes hands") {
   PagePool pool(4);
@@ -33,24 +35,24 @@ CHECK_CASE("pages: rows are written where they belong and nowhere else, from str
       const Tensor k = at::randn({rows, kv_heads, d}).to(dtype), joined = at::randn({rows, 2 * kv_heads * d}).to(dtype);
       const Tensor v = joined.narrow(1, kv_heads * d, kv_heads * d).view({rows, kv_heads, d});
       const Tensor page = at::tensor({4, 0, -1, 2, 3, 3}, at::kInt), slot = at::tensor({0, 1, 3, 2, 0, 1}, at::kInt);
-      const Tensor cache = at::zeros({pages, 2, kv_heads, size, d}, k.options());
-      ops::write_pages(k, v, cache, page, slot);
-      Tensor expected = at::zeros_like(cache);
+      const Tensor cache = to_device(at::zeros({pages, 2, kv_heads, size, d}, k.options()));
+      ops::write_pages(to_device(k), to_device(joined).narrow(1, kv_heads * d, kv_heads * d).view({rows, kv_heads, d}), cache, to_device(page), to_device(slot));
+      Tensor expected = at::zeros(cache.sizes(), k.options());
       for (int64_t r = 0; r < rows; ++r) {
         const int64_t p = page[r].item<int64_t>();
         if (p < 0) continue;
         expected[p][0].select(1, slot[r].item<int64_t>()).copy_(k[r]);
         expected[p][1].select(1, slot[r].item<int64_t>()).copy_(v[r]);
       }
-      CHECK(at::equal(cache, expected));
+      CHECK(at::equal(cache.cpu(), expected));
     }
 }
 
 CHECK_CASE("pages: copies go to every layer") {
-  const Tensor cache = at::randn({3, 7, 2, 2, 4, 6}), before = cache.clone();
+  const Tensor before = at::randn({3, 7, 2, 2, 4, 6}), cache = to_device(before.clone());
   const Tensor from = at::tensor({6, 6, 1}, at::kInt), to = at::tensor({0, 3, 2}, at::kInt);
-  ops::copy_pages(cache, from, to);
-  CHECK(at::equal(cache, before.index_copy(1, to.to(at::kLong), before.index_select(1, from))));
+  ops::copy_pages(cache, to_device(from), to_device(to));
+  CHECK(at::equal(cache.cpu(), before.index_copy(1, to.to(at::kLong), before.index_select(1, from))));
 }
 
 CHECK_CASE("pages: a decode step's inputs, places and draws come from the rows' states") {
@@ -60,7 +62,7 @@ CHECK_CASE("pages: a decode step's inputs, places and draws come from the rows' 
   sampling.top_k = 12;
   sampling.min_new_tokens = 2;
   sampling.stop_ids = {3, 4, 5};
-  ops::DecodeRows rows(4, 3, at::kCPU);
+  ops::DecodeRows rows(4, 3, check::test_device());
   const SampleKey key{99, 3, 0x123456789abcdef0ull, 7};
   std::vector<int64_t> states;
   ops::append_state({key, 16}, states);  // its first new token opens the second page
@@ -70,19 +72,20 @@ CHECK_CASE("pages: a decode step's inputs, places and draws come from the rows' 
   rows.state.copy_(at::tensor(at::ArrayRef<int64_t>(states)).view({4, 5}));
   rows.page_table.copy_(at::arange(12, at::kInt).view({4, 3}));
   rows.drawn[0].copy_(at::tensor({60, 61, 62, -1}, at::kInt));
-  const auto draws = [&] { return static_cast<const ops::SampleRow*>(rows.draws.const_data_ptr()); };
+  Tensor here;
+  const auto draws = [&] { return here = rows.draws.cpu(), static_cast<const ops::SampleRow*>(here.const_data_ptr()); };
 
   rows.positions.fill_(77);
   ops::advance(rows, sampling, 16, /*from_prompt=*/true);
-  CHECK(at::equal(rows.positions, at::full({4}, 77, at::kLong)));
+  CHECK(at::equal(rows.positions.cpu(), at::full({4}, 77, at::kLong)));
   for (const int i : {0, 2, 3}) CHECK(draws()[i].u == uniform(key, 0) && draws()[i].ban_count == 3 && draws()[i].ban_first == 0);
   for (int32_t step = 1; step <= 3; ++step) {
     ops::advance(rows, sampling, 16, /*from_prompt=*/false);
-    CHECK(at::equal(rows.inputs, at::tensor({60, 0, 62, 0}, at::kLong)));
-    CHECK(at::equal(rows.positions, at::tensor({15 + step, 0, 39 + step, 4 + step}, at::kLong)));
-    CHECK(at::equal(rows.lengths, at::tensor({16 + step, 0, 40 + step, 5 + step}, at::kInt)));
-    CHECK(at::equal(rows.pages, at::tensor({1, -1, 8, 9}, at::kInt)));
-    CHECK(at::equal(rows.slots, at::tensor({step - 1, 0, 7 + step, 4 + step}, at::kInt)));
+    CHECK(at::equal(rows.inputs.cpu(), at::tensor({60, 0, 62, 0}, at::kLong)));
+    CHECK(at::equal(rows.positions.cpu(), at::tensor({15 + step, 0, 39 + step, 4 + step}, at::kLong)));
+    CHECK(at::equal(rows.lengths.cpu(), at::tensor({16 + step, 0, 40 + step, 5 + step}, at::kInt)));
+    CHECK(at::equal(rows.pages.cpu(), at::tensor({1, -1, 8, 9}, at::kInt)));
+    CHECK(at::equal(rows.slots.cpu(), at::tensor({step - 1, 0, 7 + step, 4 + step}, at::kInt)));
     CHECK(draws()[2].u == uniform(key, static_cast<uint32_t>(step)) && draws()[2].ban_count == (step < 2 ? 3 : 0));
     CHECK(draws()[0].temperature == 0.5 && draws()[0].top_p == 0.9 && draws()[0].top_k == 12);
   }

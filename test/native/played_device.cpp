@@ -187,11 +187,4 @@ TORCH_LIBRARY_IMPL(aten, PrivateUse1, library) {
 
 }  // namespace
 
-cream::Transformer played(const cream::Transformer& model) {
-  cream::Weights weights = model.weights();
-  std::vector<std::pair<std::string, Tensor>> tensors;
-  for (auto& [name, tensor] : weights.parameters(model.config())) tensors.emplace_back(name, played(*tensor));
-  return cream::Transformer(model.config(), cream::weights_from(model.config(), std::move(tensors)));
-}
-
 }  // namespace check

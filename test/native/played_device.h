@@ -2,7 +2,6 @@
 // on_device() serves runs on it as on a GPU, the kernels of *.cu included; a tensor made on the wrong device throws.
 #pragma once
 
-#include "model/transformer.h"
 #include "support/torch.h"
 
 namespace check {
@@ -10,8 +9,5 @@ namespace check {
 inline const at::Device kPlayed(at::kPrivateUse1, 0);
 
 inline at::Tensor played(const at::Tensor& x) { return x.to(kPlayed); }
-
-// The model with its weights on the played device; shares nothing with `model`.
-cream::Transformer played(const cream::Transformer& model);
 
 }  // namespace check

@@ -1,6 +1,7 @@
 #include "test_device.h"
 
 #include "check.h"
+#include "played_device.h"
 #include "support/device.h"
 
 namespace check {
@@ -9,8 +10,18 @@ namespace {
 at::Device chosen(at::kPrivateUse1, 0);
 }
 
-at::Device test_device() { return chosen; }
+at::Device test_device() {
+  if (chosen == kPlayed && cream::cuda_info().built) throw Skip("the kernels of this build are the GPU's: --device cuda runs it");
+  return chosen;
+}
 void set_test_device(const std::string& name) { chosen = cream::parse_device(name); }
+
+cream::Transformer moved(const cream::Transformer& model, at::Device device) {
+  cream::Weights weights = model.weights();
+  std::vector<std::pair<std::string, at::Tensor>> tensors;
+  for (auto& [name, tensor] : weights.parameters(model.config())) tensors.emplace_back(name, tensor->to(device, tensor->scalar_type(), /*non_blocking=*/false, /*copy=*/true));
+  return cream::Transformer(model.config(), cream::weights_from(model.config(), std::move(tensors)));
+}
 
 }  // namespace check
 

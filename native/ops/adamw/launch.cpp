@@ -7,6 +7,7 @@ namespace cream::ops::device {
 
 void adamw(AdamWState& state, const AdamWStep& step) {
   const at::NoGradGuard no_grad;
+  const at::DeviceGuard guard(state.weight.device());
   void* const stream = stream_of(state.weight);
   const AdamWScalars s = adamw_scalars(step);
   const AdamWForms f = forms_of(state);
@@ -18,6 +19,7 @@ void adamw(AdamWState& state, const AdamWStep& step) {
 
 double sum_of_squares(const std::vector<Tensor>& tensors) {
   const at::NoGradGuard no_grad;
+  const at::DeviceGuard guard(tensors.front().device());
   int64_t parts = 0;
   for (const Tensor& x : tensors) parts += sum_of_squares_parts(x.numel());
   const Tensor partial = at::empty({parts}, tensors.front().options().dtype(at::kDouble));

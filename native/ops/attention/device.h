@@ -1,5 +1,4 @@
-// Attention as a device runs it: the functions of op.h and paged.h for tensors where on_device() holds. In a build without CUDA they also
-// take tensors of the CPU, which plays the kernels: the tests do that.
+// Attention as a device runs it: the functions of op.h and paged.h for tensors where on_device() holds.
 #pragma once
 
 #include "ops/attention/paged.h"

@@ -70,6 +70,7 @@ AttentionGradient flash_gradient(const PackedCall& call, const Tensor& d_out, co
   const auto plan = gather_plan(call.segments, call.q);
   AttentionGradient d = calls.backward(input_of(call.q, call.k, call.v, *plan, call.kind), d_out.reshape(call.q.sizes()).contiguous(), saved);
   if (!plan->index.defined()) return d;
+  const at::DeviceGuard guard(call.q.device());
   // A prompt's keys went to each of its completions: their gradients are added up row by row.
   const Tensor d_k = d.k.contiguous(), d_v = d.v.contiguous();
   AttentionGradient sum{d.q, at::empty(call.k.sizes(), d_k.options()), at::empty(call.v.sizes(), d_v.options())};

@@ -41,6 +41,7 @@ struct PackedView {
 
 template <class T>
 struct PackedBlock {
+  static constexpr int most_threads = tiles::threads;
   PackedCuda<T> c;
 
   template <class Block>
@@ -67,6 +68,7 @@ CREAM_HOST_DEVICE inline ScoreGradient score_gradient(float score, float cap, fl
 // dQ, and δ for the pass over keys.
 template <class T>
 struct QueryGradientBlock {
+  static constexpr int most_threads = tiles::threads;
   PackedGradientCuda<T> g;
 
   // Two tiles, queries and slopes, dS.
@@ -143,6 +145,7 @@ struct QueryGradientBlock {
 // dK and dV of a tile of keys: all segments that see it, a tile of queries at a time.
 template <class T>
 struct KeyGradientBlock {
+  static constexpr int most_threads = tiles::threads;
   PackedGradientCuda<T> g;
 
   // Two tiles, keys and values, P and dS.

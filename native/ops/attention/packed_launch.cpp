@@ -22,6 +22,7 @@ std::shared_ptr<const TilePlan> plan_of(const PackedCall& p) {
 }
 
 PackedSaved tile_forward(const PackedCall& p) {
+  const at::DeviceGuard guard(p.q.device());
   const auto plan = plan_of(p);
   PackedSaved saved{at::empty(p.q.sizes(), p.q.options()), at::empty({p.q.size(0), p.q.size(1)}, p.q.options().dtype(at::kFloat)), {}, {}};
   by_element(p.q, [&](auto type) {
@@ -32,6 +33,7 @@ PackedSaved tile_forward(const PackedCall& p) {
 }
 
 AttentionGradient tile_gradient(const PackedCall& p, const Tensor& d_out, const PackedSaved& saved) {
+  const at::DeviceGuard guard(p.q.device());
   const auto plan = plan_of(p);
   const Tensor slopes = for_kernels(d_out.reshape(p.q.sizes()).contiguous());
   Tensor delta = at::empty_like(saved.logsumexp);

@@ -44,6 +44,7 @@ struct PagedState {
 // D: the head's size where it is known at compile time, else 0.
 template <class T, int D>
 struct PagedDecodeBlock {
+  static constexpr int most_threads = tiles::threads;
   const T* q;      // [rows, heads, d], rows `stride` values apart
   const T* cache;  // [pages, 2, kv_heads, page_size, d]
   PagedState state;

@@ -19,6 +19,7 @@ Tensor paged_decode_attention(const Tensor& q, const Tensor& cache, const PagedR
     throw Error(ErrorCode::internal, "paged_decode_attention: rows of up to " + std::to_string(rows.max_length) + " positions, but page tables for " +
                                          std::to_string(rows.page_table.size(1) * page_size) + ".");
   if (!fits_kernels({q, cache}, d)) return reference::paged_decode_attention(q, cache, rows, kind);
+  const at::DeviceGuard guard(q.device());
   const Tensor queries = for_kernels(q);
   Tensor out = at::empty({count, heads * d}, q.options());
   if (count == 0) return out;

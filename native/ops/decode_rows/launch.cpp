@@ -41,6 +41,7 @@ void append_state(const NewRow& row, std::vector<int64_t>& words) {
 }
 
 void advance(const DecodeRows& rows, const SamplingParams& sampling, int64_t page_size, bool from_prompt) {
+  const at::DeviceGuard guard(rows.state.device());
   const DecodeDraws params{sampling.temperature, sampling.top_p, sampling.top_k, static_cast<int32_t>(sampling.min_new_tokens),
                            static_cast<int32_t>(sampling.stop_ids.size())};
   const DecodeRowsBlock call{to<DecodeRow>(rows.state), data<int32_t>(rows.drawn), data<int32_t>(rows.page_table),
@@ -51,6 +52,7 @@ void advance(const DecodeRows& rows, const SamplingParams& sampling, int64_t pag
 }
 
 void draw(const DecodeRows& rows, const Tensor& logits, const Tensor& banned) {
+  const at::DeviceGuard guard(logits.device());
   const Tensor contiguous = logits.contiguous();
   const SampleCuda call{data<float>(contiguous), static_cast<const SampleRow*>(rows.draws.const_data_ptr()), data<int32_t>(banned),
                         to<int32_t>(rows.drawn), reinterpret_cast<float*>(to<int32_t>(rows.drawn) + rows.drawn.stride(0)), rows.size(), logits.size(1)};

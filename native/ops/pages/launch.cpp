@@ -6,6 +6,7 @@
 namespace cream::ops {
 
 void write_pages(const Tensor& k, const Tensor& v, const Tensor& cache, const Tensor& pages, const Tensor& slots) {
+  const at::DeviceGuard guard(cache.device());
   // Heads contiguous within a row, as in slices of the joined projection.
   const auto by_rows = [](const Tensor& x) { return x.stride(2) == 1 && x.stride(1) == x.size(2) ? x : x.contiguous(); };
   const Tensor keys = by_rows(k), values = by_rows(v);
@@ -17,6 +18,7 @@ void write_pages(const Tensor& k, const Tensor& v, const Tensor& cache, const Te
 }
 
 void copy_pages(const Tensor& cache, const Tensor& from, const Tensor& to) {
+  const at::DeviceGuard guard(cache.device());
   const CopyPagesCuda call{cache.mutable_data_ptr(), data<int32_t>(from), data<int32_t>(to), from.size(0), cache.size(0), cache.size(1),
                            cache.stride(1) * static_cast<int64_t>(cache.element_size())};
   check_launch(copy_pages_cuda(call, stream_of(cache)), "copy_pages");

@@ -14,8 +14,9 @@
 
 namespace cream::ops {
 
-// Orders as the float does; −inf is the smallest, NaN is not given here.
+// Orders as the float does, −0 and 0 alike; −inf is the smallest, NaN is not given here.
 CREAM_HOST_DEVICE inline uint32_t order_key(float x) {
+  x += 0.0f;
   uint32_t bits;
   memcpy(&bits, &x, sizeof bits);
   return bits & 0x80000000u ? ~bits : bits | 0x80000000u;
@@ -25,7 +26,7 @@ CREAM_HOST_DEVICE inline void add_atomically(uint64_t* to, uint64_t value) {
 #ifdef __CUDA_ARCH__
   atomicAdd(reinterpret_cast<unsigned long long*>(to), static_cast<unsigned long long>(value));
 #else
-  *to += value;
+  __atomic_fetch_add(to, value, __ATOMIC_RELAXED);
 #endif
 }
 

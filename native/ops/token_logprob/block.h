@@ -13,11 +13,12 @@ struct SoftmaxSum {
   float max, sum;
 };
 struct JoinSums {
+  // The same bits whichever comes first, fused multiply-add or not: lanes that meet in a butterfly stay equal.
   CREAM_HOST_DEVICE SoftmaxSum operator()(SoftmaxSum a, SoftmaxSum b) const {
     if (b.sum == 0) return a;
     if (a.sum == 0) return b;
-    const float max = a.max > b.max ? a.max : b.max;
-    return {max, a.sum * expf(a.max - max) + b.sum * expf(b.max - max)};
+    if (a.max > b.max) return {a.max, a.sum + b.sum * expf(b.max - a.max)};
+    return {b.max, b.sum + a.sum * expf(a.max - b.max)};
   }
 };
 
