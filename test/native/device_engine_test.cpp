@@ -73,7 +73,8 @@ void check_close(const std::vector<double>& a, const std::vector<double>& b, dou
   }
 }
 
-double tolerance(at::ScalarType dtype) { return dtype == at::kFloat ? 1e-4 : 0.03; }
+// In bfloat16 AdamW turns the rounding of small gradients into whole steps.
+double tolerance(at::ScalarType dtype) { return dtype == at::kFloat ? 1e-4 : 0.04; }
 
 }  // namespace
 
