@@ -8,6 +8,7 @@
 #include <cstdlib>
 #include <filesystem>
 #include <future>
+#include <limits>
 #include <unordered_map>
 
 #include "engine/plan.h"
@@ -55,6 +56,7 @@ struct Engine::State {
   uint64_t trainer_number = 0;  // of the live or the last one
   std::future<Shared> origin;   // of a snapshot that has not yet arrived
 
+  at::Device device() const { return model ? model->transformer.device() : at::Device(at::kCPU); }
   // The model to read, arrived where it is a snapshot.
   Transformer& ready();
   // The same, for work that only a language model can do.
@@ -68,7 +70,10 @@ struct Engine::State {
   NamedTensors masters();
   NamedTensors base_masters();
   NamedTensors to_save(at::ScalarType dtype);
-  TrainerParams settled(TrainerParams params);
+  std::optional<PlanRequest> plan_request(PlanStage stage) const;
+  TrainerParams settled(TrainerParams params) const;
+  GenerationRequest settled(GenerationRequest generation) const;
+  int64_t batch_tokens(int64_t asked) const;
   // The trainer wrote: full weights are no rounding of the checkpoint any more.
   void changed() {
     if (!model->lora()) masters_source.clear();
@@ -201,19 +206,25 @@ void Engine::load(const std::string& path, DType dtype, const std::string& devic
 }
 
 void Engine::unload() {
+  const at::Device device = state_->device();
   state_->trainer.reset();
   state_->model.reset();
   state_->origin = {};
   release_cached_memory();
+  release_device_memory(device);
 }
 
 GenerationStats Engine::generate(const GenerationRequest& request, std::function<void(GeneratedCompletion&&)> on_completion,
                                  std::function<void(std::vector<StreamedToken>&&)> on_tokens, OnProgress on_progress, const Cancel& cancel) {
-  return cream::generate(state_->causal("[generate]"), request, {std::move(on_completion), std::move(on_tokens), std::move(on_progress)}, cancel);
+  const Transformer& transformer = state_->causal("[generate]");
+  return cream::generate(transformer, state_->settled(request), {std::move(on_completion), std::move(on_tokens), std::move(on_progress)}, cancel);
 }
 
 ScoringResult Engine::score(const ScoringRequest& request, const OnProgress& on_progress, const Cancel& cancel) {
-  return cream::score(state_->causal("[score]"), request, on_progress, cancel);
+  const Transformer& transformer = state_->causal("[score]");
+  ScoringRequest settled = request;
+  settled.max_batch_tokens = state_->batch_tokens(request.max_batch_tokens);
+  return cream::score(transformer, settled, on_progress, cancel);
 }
 
 std::vector<float> Engine::logits(const Tokens& tokens) {
@@ -228,7 +239,9 @@ std::vector<float> Engine::classify(const ClassificationRequest& request, const 
   if (transformer.config().num_labels == 0)
     throw Error(ErrorCode::unsupported, "[classify] this is a causal language model (" + transformer.config().architecture +
                                             ") without a scoring head; load a sequence-classification model.");
-  return cream::classify(transformer, request, cancel);
+  ClassificationRequest settled = request;
+  settled.max_batch_tokens = state_->batch_tokens(request.max_batch_tokens);
+  return cream::classify(transformer, settled, cancel);
 }
 
 void Engine::save(const std::string& directory, DType dtype, const std::string& config_json) {
@@ -290,30 +303,69 @@ void Engine::merge_adapter() {
   state_->masters_source.clear();
 }
 
-// Fills in what was left open: on a GPU from the plan, elsewhere what is fast on a CPU.
-TrainerParams Engine::State::settled(TrainerParams params) {
-  const Tensor& weight = model->transformer.weights().embedding.weight;
+// Nothing where the device's memory is not known: on the CPU.
+std::optional<PlanRequest> Engine::State::plan_request(PlanStage stage) const {
+  const Transformer& transformer = model->transformer;
   PlanRequest request;
-  if (weight.is_cuda())
-    for (const GpuInfo& gpu : cuda_info().gpus)
-      if (gpu.index == weight.device().index()) request.device_bytes = gpu.memory_bytes;
-  if (request.device_bytes > 0) {
-    request.config = model->transformer.config();
-    request.dtype = weight.scalar_type() == at::kFloat ? DType::float32 : DType::bfloat16;
-    request.lora = model->lora();
-    if (params.micro_batch_tokens > 0) request.micro_batch_tokens = params.micro_batch_tokens;
-    request.activation_checkpointing = params.activation_checkpointing;
-    request.forms = params.optimizer.forms;
-    // Models that live beside this one are on the device too.
-    const uint64_t live = live_weight_bytes(), own = model->base_bytes();
-    request.device_bytes -= std::min(request.device_bytes, live > own ? live - own : 0);
-    const Plan plan = plan_memory(request);
+  request.device_bytes = device_memory(transformer.device());
+  if (request.device_bytes == 0) return std::nullopt;
+  request.config = transformer.config();
+  request.dtype = transformer.dtype() == at::kFloat ? DType::float32 : DType::bfloat16;
+  request.stage = stage;
+  request.lora = model->lora();
+  // Models that live beside this one are on the device too, and so is what a trainer keeps.
+  const uint64_t live = live_weight_bytes(transformer.device()), own = model->base_bytes();
+  const uint64_t taken = (live > own ? live - own : 0) + (trainer ? trainer->bytes() : 0);
+  request.device_bytes -= std::min(request.device_bytes, taken);
+  return request;
+}
+
+// Fills in what was left open: on a GPU from the plan, elsewhere what is fast on a CPU.
+TrainerParams Engine::State::settled(TrainerParams params) const {
+  if (auto request = plan_request(PlanStage::train)) {
+    if (params.micro_batch_tokens > 0) request->micro_batch_tokens = params.micro_batch_tokens;
+    request->activation_checkpointing = params.activation_checkpointing;
+    request->forms = params.optimizer.forms;
+    const Plan plan = plan_memory(*request);
     params.micro_batch_tokens = plan.micro_batch_tokens;
     params.activation_checkpointing = plan.activation_checkpointing;
   }
   if (params.micro_batch_tokens == 0) params.micro_batch_tokens = TrainerParams().micro_batch_tokens;
   params.activation_checkpointing = params.activation_checkpointing.value_or(false);
   return params;
+}
+
+// On a GPU no more rows, pages and prefilled tokens than the plan has room for.
+GenerationRequest Engine::State::settled(GenerationRequest generation) const {
+  auto request = plan_request(PlanStage::sample);
+  if (!request || generation.prompts.empty()) {
+    if (generation.max_rows == 0) generation.max_rows = GenerationRequest().max_rows;
+    return generation;
+  }
+  const int64_t context = request->config.context();
+  request->prompt_tokens = request->new_tokens = 1;
+  request->samples = std::numeric_limits<int64_t>::max();
+  for (const GenerationPrompt& prompt : generation.prompts) {
+    const int64_t length = static_cast<int64_t>(prompt.tokens.size());
+    request->prompt_tokens = std::max(request->prompt_tokens, std::min(length, context));
+    request->new_tokens = std::max(request->new_tokens, std::min(generation.sampling.max_new_tokens, context - length));
+    request->samples = std::min<int64_t>(request->samples, std::max<uint32_t>(prompt.samples, 1));
+  }
+  if (generation.max_rows > 0) request->decode_rows = generation.max_rows;
+  const Plan plan = plan_memory(*request);
+  generation.max_rows = plan.decode_rows;
+  generation.most_pages = plan.kv_pages;
+  generation.prefill_tokens = plan.prefill_tokens;
+  return generation;
+}
+
+// Rows of a scoring pass: on a GPU no more than the plan has room for.
+int64_t Engine::State::batch_tokens(int64_t asked) const {
+  if (auto request = plan_request(PlanStage::score)) {
+    if (asked > 0) request->score_batch_tokens = asked;
+    return plan_memory(*request).score_batch_tokens;
+  }
+  return asked > 0 ? asked : ScoringRequest().max_batch_tokens;
 }
 
 uint64_t Engine::start_trainer(const TrainerParams& params) {
@@ -351,6 +403,7 @@ void Engine::end_trainer(uint64_t trainer) {
   if (!state_->trainer || trainer != state_->trainer_number) return;
   state_->trainer.reset();
   release_cached_memory();
+  release_device_memory(state_->device());
 }
 
 }  // namespace cream
