@@ -8,10 +8,9 @@
 #include <cstdlib>
 #include <filesystem>
 #include <future>
-#include <limits>
 #include <unordered_map>
 
-#include "engine/plan.h"
+#include "engine/fit.h"
 #include "engine/shared_model.h"
 #include "generate/generator.h"
 #include "score/classifier.h"
@@ -70,10 +69,7 @@ struct Engine::State {
   NamedTensors masters();
   NamedTensors base_masters();
   NamedTensors to_save(at::ScalarType dtype);
-  std::optional<PlanRequest> plan_request(PlanStage stage) const;
-  TrainerParams settled(TrainerParams params) const;
-  GenerationRequest settled(GenerationRequest generation) const;
-  int64_t batch_tokens(int64_t asked) const;
+  Place place() const { return {*model, trainer ? trainer->bytes() : 0}; }
   // The trainer wrote: full weights are no rounding of the checkpoint any more.
   void changed() {
     if (!model->lora()) masters_source.clear();
@@ -217,14 +213,12 @@ void Engine::unload() {
 GenerationStats Engine::generate(const GenerationRequest& request, std::function<void(GeneratedCompletion&&)> on_completion,
                                  std::function<void(std::vector<StreamedToken>&&)> on_tokens, OnProgress on_progress, const Cancel& cancel) {
   const Transformer& transformer = state_->causal("[generate]");
-  return cream::generate(transformer, state_->settled(request), {std::move(on_completion), std::move(on_tokens), std::move(on_progress)}, cancel);
+  return cream::generate(transformer, fitted(request, state_->place()), {std::move(on_completion), std::move(on_tokens), std::move(on_progress)}, cancel);
 }
 
 ScoringResult Engine::score(const ScoringRequest& request, const OnProgress& on_progress, const Cancel& cancel) {
   const Transformer& transformer = state_->causal("[score]");
-  ScoringRequest settled = request;
-  settled.max_batch_tokens = state_->batch_tokens(request.max_batch_tokens);
-  return cream::score(transformer, settled, on_progress, cancel);
+  return cream::score(transformer, fitted(request, state_->place()), on_progress, cancel);
 }
 
 std::vector<float> Engine::logits(const Tokens& tokens) {
@@ -239,9 +233,7 @@ std::vector<float> Engine::classify(const ClassificationRequest& request, const 
   if (transformer.config().num_labels == 0)
     throw Error(ErrorCode::unsupported, "[classify] this is a causal language model (" + transformer.config().architecture +
                                             ") without a scoring head; load a sequence-classification model.");
-  ClassificationRequest settled = request;
-  settled.max_batch_tokens = state_->batch_tokens(request.max_batch_tokens);
-  return cream::classify(transformer, settled, cancel);
+  return cream::classify(transformer, fitted(request, state_->place()), cancel);
 }
 
 void Engine::save(const std::string& directory, DType dtype, const std::string& config_json) {
@@ -303,77 +295,12 @@ void Engine::merge_adapter() {
   state_->masters_source.clear();
 }
 
-// Nothing where the device's memory is not known: on the CPU.
-std::optional<PlanRequest> Engine::State::plan_request(PlanStage stage) const {
-  const Transformer& transformer = model->transformer;
-  PlanRequest request;
-  request.device_bytes = device_memory(transformer.device());
-  if (request.device_bytes == 0) return std::nullopt;
-  request.config = transformer.config();
-  request.dtype = transformer.dtype() == at::kFloat ? DType::float32 : DType::bfloat16;
-  request.stage = stage;
-  request.lora = model->lora();
-  // Models that live beside this one are on the device too, and so is what a trainer keeps.
-  const uint64_t live = live_weight_bytes(transformer.device()), own = model->base_bytes();
-  const uint64_t taken = (live > own ? live - own : 0) + (trainer ? trainer->bytes() : 0);
-  request.device_bytes -= std::min(request.device_bytes, taken);
-  return request;
-}
-
-// Fills in what was left open: on a GPU from the plan, elsewhere what is fast on a CPU.
-TrainerParams Engine::State::settled(TrainerParams params) const {
-  if (auto request = plan_request(PlanStage::train)) {
-    if (params.micro_batch_tokens > 0) request->micro_batch_tokens = params.micro_batch_tokens;
-    request->activation_checkpointing = params.activation_checkpointing;
-    request->forms = params.optimizer.forms;
-    const Plan plan = plan_memory(*request);
-    params.micro_batch_tokens = plan.micro_batch_tokens;
-    params.activation_checkpointing = plan.activation_checkpointing;
-  }
-  if (params.micro_batch_tokens == 0) params.micro_batch_tokens = TrainerParams().micro_batch_tokens;
-  params.activation_checkpointing = params.activation_checkpointing.value_or(false);
-  return params;
-}
-
-// On a GPU no more rows, pages and prefilled tokens than the plan has room for.
-GenerationRequest Engine::State::settled(GenerationRequest generation) const {
-  auto request = plan_request(PlanStage::sample);
-  if (!request || generation.prompts.empty()) {
-    if (generation.max_rows == 0) generation.max_rows = GenerationRequest().max_rows;
-    return generation;
-  }
-  const int64_t context = request->config.context();
-  request->prompt_tokens = request->new_tokens = 1;
-  request->samples = std::numeric_limits<int64_t>::max();
-  for (const GenerationPrompt& prompt : generation.prompts) {
-    const int64_t length = static_cast<int64_t>(prompt.tokens.size());
-    request->prompt_tokens = std::max(request->prompt_tokens, std::min(length, context));
-    request->new_tokens = std::max(request->new_tokens, std::min(generation.sampling.max_new_tokens, context - length));
-    request->samples = std::min<int64_t>(request->samples, std::max<uint32_t>(prompt.samples, 1));
-  }
-  if (generation.max_rows > 0) request->decode_rows = generation.max_rows;
-  const Plan plan = plan_memory(*request);
-  generation.max_rows = plan.decode_rows;
-  generation.most_pages = plan.kv_pages;
-  generation.prefill_tokens = plan.prefill_tokens;
-  return generation;
-}
-
-// Rows of a scoring pass: on a GPU no more than the plan has room for.
-int64_t Engine::State::batch_tokens(int64_t asked) const {
-  if (auto request = plan_request(PlanStage::score)) {
-    if (asked > 0) request->score_batch_tokens = asked;
-    return plan_memory(*request).score_batch_tokens;
-  }
-  return asked > 0 ? asked : ScoringRequest().max_batch_tokens;
-}
-
 uint64_t Engine::start_trainer(const TrainerParams& params) {
   State& state = *state_;
   state.causal("[trainer]");
   if (state.trainer) throw Error(ErrorCode::invalid_argument, "[trainer] this model has a trainer already; dispose of it before asking for another.");
   Transformer& transformer = state.own();
-  state.trainer = std::make_unique<Trainer>(transformer, state.settled(params), state.masters());
+  state.trainer = std::make_unique<Trainer>(transformer, fitted(params, state.place()), state.masters());
   return ++state.trainer_number;
 }
 
