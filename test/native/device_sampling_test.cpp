@@ -68,12 +68,12 @@ void check_same(const std::vector<GeneratedCompletion>& there, const std::vector
   CHECK(furthest(logprobs(there), logprobs(here)) <= 5e-5);
 }
 
-// Temperature 1 with all tokens, as it is sampled for a reference; the nucleus; greedy; stops.
+// Temperature 1 with all tokens, as it is sampled for a reference; the nucleus; greedy; stops. The longest prompts in pieces, too.
 std::vector<GenerationRequest> requests() {
   std::vector<GenerationRequest> all(4, ragged(3));
-  all[1].sampling.temperature = 0.8, all[1].sampling.top_p = 0.9, all[1].sampling.top_k = 20, all[1].max_rows = 5;
+  all[1].sampling.temperature = 0.8, all[1].sampling.top_p = 0.9, all[1].sampling.top_k = 20, all[1].max_rows = 5, all[1].prefill_tokens = 16;
   all[2].sampling.temperature = 0, all[2].max_rows = 1;
-  all[3].sampling.stop_strings = {"b", "ca", "x"}, all[3].sampling.min_new_tokens = 3, all[3].max_rows = 7;
+  all[3].sampling.stop_strings = {"b", "ca", "x"}, all[3].sampling.min_new_tokens = 3, all[3].max_rows = 7, all[3].prefill_tokens = 32;
   return all;
 }
 
