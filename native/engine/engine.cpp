@@ -10,7 +10,7 @@
 #include <future>
 #include <unordered_map>
 
-#include "engine/plan.h"
+#include "engine/fit.h"
 #include "engine/shared_model.h"
 #include "generate/generator.h"
 #include "score/classifier.h"
@@ -56,6 +56,7 @@ struct Engine::State {
   uint64_t trainer_number = 0;  // of the live or the last one
   std::future<Shared> origin;   // of a snapshot that has not yet arrived
 
+  at::Device device() const { return model ? model->transformer.device() : at::Device(at::kCPU); }
   // The model to read, arrived where it is a snapshot.
   Transformer& ready();
   // The same, for work that only a language model can do.
@@ -69,7 +70,7 @@ struct Engine::State {
   NamedTensors masters();
   NamedTensors base_masters();
   NamedTensors to_save(at::ScalarType dtype);
-  TrainerParams settled(TrainerParams params);
+  Place place() const { return {*model, trainer ? trainer->bytes() : 0}; }
   // The trainer wrote: full weights are no rounding of the checkpoint any more.
   void changed() {
     if (!model->lora()) masters_source.clear();
@@ -202,19 +203,23 @@ void Engine::load(const std::string& path, DType dtype, const std::string& devic
 }
 
 void Engine::unload() {
+  const at::Device device = state_->device();
   state_->trainer.reset();
   state_->model.reset();
   state_->origin = {};
   if (live_weight_bytes() == 0) release_cached_memory();  // while another model lives, its next tensors are made of what is kept
+  release_device_memory(device);
 }
 
 GenerationStats Engine::generate(const GenerationRequest& request, std::function<void(GeneratedCompletion&&)> on_completion,
                                  std::function<void(std::vector<StreamedToken>&&)> on_tokens, OnProgress on_progress, const Cancel& cancel) {
-  return cream::generate(state_->causal("[generate]"), request, {std::move(on_completion), std::move(on_tokens), std::move(on_progress)}, cancel);
+  const Transformer& transformer = state_->causal("[generate]");
+  return cream::generate(transformer, fitted(request, state_->place()), {std::move(on_completion), std::move(on_tokens), std::move(on_progress)}, cancel);
 }
 
 ScoringResult Engine::score(const ScoringRequest& request, const OnProgress& on_progress, const Cancel& cancel) {
-  return cream::score(state_->causal("[score]"), request, on_progress, cancel);
+  const Transformer& transformer = state_->causal("[score]");
+  return cream::score(transformer, fitted(request, state_->place()), on_progress, cancel);
 }
 
 std::vector<float> Engine::logits(const Tokens& tokens) {
@@ -229,7 +234,7 @@ std::vector<float> Engine::classify(const ClassificationRequest& request, const 
   if (transformer.config().num_labels == 0)
     throw Error(ErrorCode::unsupported, "[classify] this is a causal language model (" + transformer.config().architecture +
                                             ") without a scoring head; load a sequence-classification model.");
-  return cream::classify(transformer, request, cancel);
+  return cream::classify(transformer, fitted(request, state_->place()), cancel);
 }
 
 void Engine::save(const std::string& directory, DType dtype, const std::string& config_json) {
@@ -291,38 +296,12 @@ void Engine::merge_adapter() {
   state_->masters_source.clear();
 }
 
-// Fills in what was left open: on a GPU from the plan, elsewhere what is fast on a CPU.
-TrainerParams Engine::State::settled(TrainerParams params) {
-  const Tensor& weight = model->transformer.weights().embedding.weight;
-  PlanRequest request;
-  if (weight.is_cuda())
-    for (const GpuInfo& gpu : cuda_info().gpus)
-      if (gpu.index == weight.device().index()) request.device_bytes = gpu.memory_bytes;
-  if (request.device_bytes > 0) {
-    request.config = model->transformer.config();
-    request.dtype = weight.scalar_type() == at::kFloat ? DType::float32 : DType::bfloat16;
-    request.lora = model->lora();
-    if (params.micro_batch_tokens > 0) request.micro_batch_tokens = params.micro_batch_tokens;
-    request.activation_checkpointing = params.activation_checkpointing;
-    request.forms = params.optimizer.forms;
-    // Models that live beside this one are on the device too.
-    const uint64_t live = live_weight_bytes(), own = model->base_bytes();
-    request.device_bytes -= std::min(request.device_bytes, live > own ? live - own : 0);
-    const Plan plan = plan_memory(request);
-    params.micro_batch_tokens = plan.micro_batch_tokens;
-    params.activation_checkpointing = plan.activation_checkpointing;
-  }
-  if (params.micro_batch_tokens == 0) params.micro_batch_tokens = TrainerParams().micro_batch_tokens;
-  params.activation_checkpointing = params.activation_checkpointing.value_or(false);
-  return params;
-}
-
 uint64_t Engine::start_trainer(const TrainerParams& params) {
   State& state = *state_;
   state.causal("[trainer]");
   if (state.trainer) throw Error(ErrorCode::invalid_argument, "[trainer] this model has a trainer already; dispose of it before asking for another.");
   Transformer& transformer = state.own();
-  state.trainer = std::make_unique<Trainer>(transformer, state.settled(params), state.masters());
+  state.trainer = std::make_unique<Trainer>(transformer, fitted(params, state.place()), state.masters());
   return ++state.trainer_number;
 }
 
@@ -351,6 +330,7 @@ void Engine::load_trainer_state(uint64_t trainer, const std::string& path) {
 void Engine::end_trainer(uint64_t trainer) {
   if (!state_->trainer || trainer != state_->trainer_number) return;
   state_->trainer.reset();
+  release_device_memory(state_->device());
 }
 
 }  // namespace cream

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "generate/paged_attention.h"
 #include "model/lora.h"
 #include "train/trainer.h"
 #include "weights/names.h"
@@ -9,11 +10,9 @@
 namespace cream {
 namespace {
 
-constexpr int64_t kPagePositions = 16;
 // CUDA's context with our kernels and cuBLAS's workspace, and what the allocator loses to blocks that do not fit: 1/32 of the device.
 constexpr uint64_t kContextBytes = uint64_t{700} << 20, kWorkspaceBytes = uint64_t{64} << 20;
 constexpr int64_t kReserveShare = 32;
-constexpr int64_t kMostDecodeRows = 256, kPrefillTokens = 4096;
 
 using Layout = std::vector<std::pair<std::string, std::vector<int64_t>>>;
 
@@ -109,6 +108,14 @@ std::vector<OptimizerForms> forms_to_try(const PlanRequest& request) {
   return {{}, {true, false, false}, {true, true, false}, {true, true, true}};
 }
 
+// From fast to small, none above what the user asks for.
+std::vector<int64_t> up_to(const std::optional<int64_t>& most, std::vector<int64_t> choices) {
+  if (!most) return choices;
+  std::erase_if(choices, [&](int64_t choice) { return choice >= *most; });
+  choices.insert(choices.begin(), *most);
+  return choices;
+}
+
 Plan plan_training(const Sizes& sizes) {
   const PlanRequest& request = sizes.request;
   const std::vector<int64_t> bounds = request.micro_batch_tokens ? std::vector<int64_t>{*request.micro_batch_tokens} : std::vector<int64_t>{8192, 4096, 2048, 1024};
@@ -132,38 +139,40 @@ Plan score_plan(const Sizes& sizes, int64_t rows) {
 }
 
 Plan plan_scoring(const Sizes& sizes) {
-  const auto& fixed = sizes.request.score_batch_tokens;
   Plan plan;
-  for (const int64_t rows : fixed ? std::vector<int64_t>{*fixed} : std::vector<int64_t>{16384, 8192, 4096, 2048, 1024})
+  for (const int64_t rows : up_to(sizes.request.score_batch_tokens, {16384, 8192, 4096, 2048, 1024}))
     if ((plan = score_plan(sizes, rows)).fits()) return plan;
   return plan;
 }
 
-int64_t pages_of(int64_t positions) { return (positions + kPagePositions - 1) / kPagePositions; }
-
-Plan sample_plan(const Sizes& sizes, int64_t rows) {
+Plan sample_plan(const Sizes& sizes, int64_t rows, int64_t prefill) {
   const PlanRequest& request = sizes.request;
   const ModelConfig& config = sizes.config();
   Plan plan = with_models(sizes);
   plan.decode_rows = rows;
   plan.head_rows = rows;
-  // A prompt's full pages are there once for its samples; what follows is each sample's own.
-  const int64_t shared = request.prompt_tokens / kPagePositions;
-  const int64_t own = pages_of(request.prompt_tokens - shared * kPagePositions + request.new_tokens), prompts = (rows + request.samples - 1) / request.samples;
-  plan.kv_pages = rows * own + prompts * shared;
-  const uint64_t page = static_cast<uint64_t>(2 * config.num_layers * config.kv_size() * kPagePositions * sizes.element);
+  plan.prefill_tokens = prefill;
+  // A prompt's full pages are there once for its samples; what follows is each sample's own. One page more: the begun one of the prompt
+  // whose samples are entering, which they go on in copies of.
+  const int64_t shared = request.prompt_tokens / page_size;
+  const int64_t own = pages_of(request.prompt_tokens - shared * page_size + request.new_tokens), prompts = (rows + request.samples - 1) / request.samples;
+  plan.kv_pages = rows * own + prompts * shared + 1;
+  const uint64_t page = static_cast<uint64_t>(2 * config.num_layers * config.kv_size() * page_size * sizes.element);
   plan.parts.push_back({"KV cache", page * static_cast<uint64_t>(plan.kv_pages)});
   // Logits, and the sampler's copy of them.
-  const uint64_t step = head_bytes(sizes, 2 * rows, rows, false) + sizes.times(rows, sizes.layer.forward);
-  plan.parts.push_back({"activations", std::max(step, sizes.times(std::max(kPrefillTokens, request.prompt_tokens), sizes.layer.forward))});
+  const uint64_t step = head_bytes(sizes, 2 * rows, rows, false) + sizes.times(rows, sizes.layer.forward) +
+                        decode_room_bytes(config, rows, request.prompt_tokens + request.new_tokens);
+  // A pass also has the keys and values that came before it.
+  const int64_t past = std::max<int64_t>(0, request.prompt_tokens - prefill);
+  plan.parts.push_back({"activations", std::max(step, sizes.times(prefill, sizes.layer.forward) + sizes.times(past, 2 * config.kv_size() * sizes.element))});
   return add_up(plan, request);
 }
 
 Plan plan_sampling(const Sizes& sizes) {
-  const auto& fixed = sizes.request.decode_rows;
   Plan plan;
-  for (const int64_t rows : fixed ? std::vector<int64_t>{*fixed} : std::vector<int64_t>{kMostDecodeRows, 192, 128, 96, 64, 48, 32, 16, 8, 4, 2, 1})
-    if ((plan = sample_plan(sizes, rows)).fits()) return plan;
+  for (const int64_t rows : up_to(sizes.request.decode_rows, {256, 192, 128, 96, 64, 48, 32, 16, 8, 4, 2, 1}))
+    for (const int64_t prefill : {4096, 1024})
+      if ((plan = sample_plan(sizes, rows, prefill)).fits()) return plan;
   return plan;
 }
 

@@ -25,7 +25,7 @@ struct PlanRequest {
   int64_t prompt_tokens = 512, new_tokens = 768;  // the longest prompt and completion
   int64_t samples = 5;                            // completions of a prompt
 
-  // What the user fixed; nothing: the plan chooses.
+  // What the user fixed, of the last two at most that; nothing: the plan chooses.
   std::optional<int64_t> micro_batch_tokens, score_batch_tokens, decode_rows;
   std::optional<bool> activation_checkpointing;
   std::optional<OptimizerForms> forms;
@@ -46,7 +46,7 @@ struct Plan {
   int64_t micro_batch_tokens = 0;
   bool activation_checkpointing = false;
   OptimizerForms forms;
-  int64_t decode_rows = 0, kv_pages = 0;
+  int64_t decode_rows = 0, kv_pages = 0, prefill_tokens = 0;
   int64_t score_batch_tokens = 0;
   int64_t head_rows = 0;  // rows whose logits exist at once
 };

@@ -1,7 +1,8 @@
 #include "engine/shared_model.h"
 
 #include <algorithm>
-#include <atomic>
+#include <mutex>
+#include <unordered_map>
 
 #include "weights/reader.h"
 
@@ -9,7 +10,14 @@ namespace cream {
 
 namespace {
 
-std::atomic<uint64_t> live_bytes{0};
+struct Live {
+  std::mutex mutex;
+  std::unordered_map<at::Device, uint64_t> bytes;
+};
+Live& live() {
+  static auto& all = *new Live;  // never destroyed: a model may be let go of at exit
+  return all;
+}
 
 uint64_t parameter_bytes(Transformer& transformer) {
   uint64_t bytes = 0;
@@ -42,10 +50,16 @@ AdapterTensors cloned(const AdapterTensors& tensors) {
 
 }  // namespace
 
-LiveBytes::LiveBytes(uint64_t bytes) : bytes_(bytes) { live_bytes += bytes_; }
-LiveBytes::~LiveBytes() { live_bytes -= bytes_; }
+LiveBytes::LiveBytes(uint64_t bytes, at::Device device) : bytes_(bytes), device_(device) {
+  const std::lock_guard lock(live().mutex);
+  live().bytes[device_] += bytes_;
+}
+LiveBytes::~LiveBytes() {
+  const std::lock_guard lock(live().mutex);
+  live().bytes[device_] -= bytes_;
+}
 
-SharedModel::SharedModel(Transformer owned) : transformer(std::move(owned)) { base_ = std::make_shared<LiveBytes>(parameter_bytes(transformer)); }
+SharedModel::SharedModel(Transformer owned) : transformer(std::move(owned)) { base_ = std::make_shared<LiveBytes>(parameter_bytes(transformer), transformer.device()); }
 
 SharedModel::SharedModel(Transformer base, std::shared_ptr<const LiveBytes> bytes) : base_(std::move(bytes)), transformer(std::move(base)) {}
 
@@ -71,7 +85,7 @@ std::shared_ptr<SharedModel> SharedModel::with_adapter(const LoraParams& params,
   for (auto& [name, tensor] : masters) tensor = tensor.to(transformer.device());
   attach_adapter(weights, made->transformer.config(), params, masters);
   made->masters_ = std::move(masters);
-  made->adapter_ = std::make_shared<LiveBytes>(adapter_bytes(weights, made->masters_));
+  made->adapter_ = std::make_shared<LiveBytes>(adapter_bytes(weights, made->masters_), transformer.device());
   return made;
 }
 
@@ -79,7 +93,17 @@ std::shared_ptr<SharedModel> SharedModel::without_adapter() const {
   return std::shared_ptr<SharedModel>(new SharedModel(base_of(transformer), base_));
 }
 
-uint64_t live_weight_bytes() { return live_bytes; }
+uint64_t live_weight_bytes(at::Device device) {
+  const std::lock_guard lock(live().mutex);
+  return live().bytes[device];
+}
+
+uint64_t live_weight_bytes() {
+  const std::lock_guard lock(live().mutex);
+  uint64_t sum = 0;
+  for (const auto& [device, bytes] : live().bytes) sum += bytes;
+  return sum;
+}
 
 bool finer_than_bfloat16(const std::string& path) {
   const auto finer = [](const WeightsReader& reader) {

@@ -10,10 +10,10 @@
 
 namespace cream {
 
-// Bytes that count as live while this lives.
+// Bytes on a device that count as live while this lives.
 class LiveBytes {
  public:
-  explicit LiveBytes(uint64_t bytes);
+  LiveBytes(uint64_t bytes, at::Device device);
   ~LiveBytes();
   uint64_t bytes() const { return bytes_; }
   LiveBytes(const LiveBytes&) = delete;
@@ -21,6 +21,7 @@ class LiveBytes {
 
  private:
   uint64_t bytes_;
+  at::Device device_;
 };
 
 // A base, which several of these may share, and an adapter of its own or none. Immutable but for the trainer of its only holder.
@@ -56,7 +57,8 @@ class SharedModel {
   AdapterTensors masters_;
 };
 
-// Bytes of the parameters of all that live, a tied head counted once, an adapter's fp32 values with it.
+// Bytes of the parameters of all that live, there or anywhere, a tied head counted once, an adapter's fp32 values with it.
+uint64_t live_weight_bytes(at::Device device);
 uint64_t live_weight_bytes();
 
 // Whether the checkpoint holds values that bfloat16 would round: any weight stored as something else.

@@ -18,7 +18,7 @@ struct DeviceSample {
   bool ended = false;    // as the host knows; what was drawn behind the end is dropped
   int64_t slot = -1;     // row in the batch; from its size on: among those that enter
 
-  int64_t prompt_length() const { return static_cast<int64_t>(row.prefill->prompt->tokens.size()); }
+  int64_t prompt_length() const { return row.prefill->length(); }
   bool over() const { return ended || launched == limit; }
 };
 using DeviceSamplePtr = std::shared_ptr<DeviceSample>;

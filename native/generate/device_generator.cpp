@@ -12,7 +12,6 @@
 #include "generate/device_batch.h"
 #include "generate/paged_attention.h"
 #include "generate/stop.h"
-#include "model/packing.h"
 #include "ops/pages/op.h"
 #include "support/error.h"
 #include "support/step_graph.h"
@@ -23,7 +22,7 @@ namespace cream {
 
 namespace {
 
-constexpr int64_t kPrefillTokens = 4096;  // rows of one prefill pass; a longer prompt goes alone
+constexpr int64_t kPrefillTokens = 4096;  // rows of one prefill pass; a longer prompt goes alone, in pieces
 constexpr int64_t kShortest = 256;        // decode steps are laid out for 256, 512, 1024, … positions
 
 // Tokens that were asked for and are on their way to the host.
@@ -69,7 +68,7 @@ class DeviceGenerator {
   void enter();
   std::vector<DeviceSamplePtr> admit(int64_t free_rows);
   void prefill(const std::vector<DeviceSamplePtr>& entering);
-  void prefill_pass(const std::vector<Prefill*>& prompts);
+  Tensor prefill_pass(const PrefillRows& rows, const std::vector<int64_t>& predicting);
   void place(const std::vector<DeviceSamplePtr>& entering);
   void draw_first(const std::vector<DeviceSamplePtr>& entering, const ops::DecodeRows& staged);
   void ask(const std::vector<DeviceSamplePtr>& samples, const Tensor& drawn, bool decoded);
@@ -111,7 +110,7 @@ int64_t rows_of(const GenerationRequest& request) {
 DeviceGenerator::DeviceGenerator(const Transformer& model, const GenerationRequest& request, const GenerationCallbacks& callbacks,
                                  const Cancel& cancel)
     : model_(model), request_(request), callbacks_(callbacks), cancel_(cancel), device_(model.weights().embedding.weight.device()),
-      stop_(model.config(), request), cache_(model.config(), model.dtype(), device_, request.cache_pages > 0 ? request.cache_pages : pages_wanted()),
+      stop_(model.config(), request), cache_(model.config(), model.dtype(), device_, pages_wanted()),
       queue_(request), batch_(rows_of(request), longest_table(request, stop_), device_), banned_(upload(request.sampling.stop_ids, device_)),
       clock_(device_), graph_(device_) {
   for (const GenerationPrompt& prompt : request.prompts) progress_.total += prompt.samples;
@@ -119,6 +118,7 @@ DeviceGenerator::DeviceGenerator(const Transformer& model, const GenerationReque
 }
 
 // For as many samples as there are rows, of the largest need, each of a prompt of its own; and one prompt whose samples are entering.
+// No more than the request allows.
 int64_t DeviceGenerator::pages_wanted() const {
   std::vector<int64_t> prompts, samples;
   int64_t largest = 0;
@@ -132,7 +132,8 @@ int64_t DeviceGenerator::pages_wanted() const {
     std::sort(counts.rbegin(), counts.rend());
     return std::accumulate(counts.begin(), counts.begin() + std::min<int64_t>(request_.max_rows, static_cast<int64_t>(counts.size())), int64_t{0});
   };
-  return std::max<int64_t>(1, sum_of_largest(prompts) + largest + sum_of_largest(samples));
+  const int64_t pages = std::max<int64_t>(1, sum_of_largest(prompts) + largest + sum_of_largest(samples));
+  return request_.most_pages > 0 ? std::min(pages, request_.most_pages) : pages;
 }
 
 void DeviceGenerator::check_pages() const {
@@ -252,44 +253,37 @@ std::vector<DeviceSamplePtr> DeviceGenerator::admit(int64_t free_rows) {
   return entering;
 }
 
-// Computes the prompts of the samples that just entered, several a pass.
+// Computes the prompts of the samples that just entered: several a pass, or a long one in pieces of whole pages.
 void DeviceGenerator::prefill(const std::vector<DeviceSamplePtr>& entering) {
-  std::vector<Prefill*> pass;
-  int64_t tokens = 0;
-  const auto flush = [&] {
-    if (!pass.empty()) prefill_pass(pass);
-    pass.clear();
-    tokens = 0;
-  };
-  for (const DeviceSamplePtr& sample : entering) {
-    Prefill* prompt = sample->row.prefill.get();
-    if (prompt->logits.defined() || (!pass.empty() && pass.back() == prompt)) continue;
-    if (tokens + sample->prompt_length() > kPrefillTokens) flush();
-    pass.push_back(prompt);
-    tokens += sample->prompt_length();
+  std::vector<Prefill*> prompts;
+  for (const DeviceSamplePtr& sample : entering) prompts.push_back(sample->row.prefill.get());
+  const int64_t bound = request_.prefill_tokens > 0 ? request_.prefill_tokens : kPrefillTokens;
+  const int64_t piece = std::max(page_size, bound / page_size * page_size);
+  for (const auto& pass : prefill_passes(prompts, bound)) {
+    PrefillRows rows;
+    std::vector<int64_t> predicting;
+    int64_t first = 0;  // of a long prompt
+    for (; pass.size() == 1 && pass[0]->length() - first > piece; first += piece) {
+      rows.add(*pass[0], first, piece);
+      prefill_pass(std::exchange(rows, {}), {});
+    }
+    for (const Prefill* prompt : pass) {
+      rows.add(*prompt, first, prompt->length() - first);
+      predicting.push_back(rows.size() - 1);
+    }
+    const Tensor logits = prefill_pass(rows, predicting);  // [prompts, vocab]
+    for (size_t i = 0; i < pass.size(); ++i) pass[i]->logits = logits.select(0, static_cast<int64_t>(i));
   }
-  flush();
 }
 
-void DeviceGenerator::prefill_pass(const std::vector<Prefill*>& prompts) {
+// Logits [predicting rows, vocab] fp32; undefined where no row predicts.
+Tensor DeviceGenerator::prefill_pass(const PrefillRows& rows, const std::vector<int64_t>& predicting) {
   cancel_.check();
-  PackedBatch batch;
-  std::vector<int32_t> pages, slots;
-  std::vector<int64_t> last_rows;
-  for (const Prefill* p : prompts) {
-    batch.add_prompt(p->prompt->tokens);
-    last_rows.push_back(batch.rows() - 1);
-    for (int64_t i = 0; i < static_cast<int64_t>(p->prompt->tokens.size()); ++i) {
-      pages.push_back(p->pages[i / page_size]);
-      slots.push_back(static_cast<int32_t>(i % page_size));
-    }
-  }
-  PagedPrefill attention(cache_, batch.segments(), upload(pages, device_), upload(slots, device_));
-  const Rows rows = batch.as_rows();
-  const Tensor hidden = model_.forward({rows.tokens.to(device_), rows.positions.to(device_)}, attention);           // [rows, hidden]
-  const Tensor logits = ops::linear_f32(hidden.index_select(0, upload(last_rows, device_)), model_.weights().head);  // [prompts, vocab]
-  for (size_t i = 0; i < prompts.size(); ++i) prompts[i]->logits = logits.select(0, static_cast<int64_t>(i));
-  stats_.prompt_tokens += static_cast<uint64_t>(batch.rows());
+  PagedPrefill attention(cache_, rows);
+  const Tensor hidden = model_.forward({upload(rows.tokens, device_), upload(rows.positions, device_)}, attention);  // [rows, hidden]
+  stats_.prompt_tokens += static_cast<uint64_t>(rows.size());
+  if (predicting.empty()) return {};
+  return ops::linear_f32(hidden.index_select(0, upload(predicting, device_)), model_.weights().head);
 }
 
 // Where a prompt's last page is not full, each sample goes on in a copy of it, the prompt's last sample in the page itself.

@@ -79,22 +79,9 @@ class Generator {
 // Computes the prompts of the rows that just entered, several a pass.
 void Generator::prefill() {
   const Seconds timer(stats_.prefill_seconds);
-  std::vector<Prefill*> pass;
-  int64_t tokens = 0;
-  const auto flush = [&] {
-    if (!pass.empty()) prefill_pass(pass);
-    pass.clear();
-    tokens = 0;
-  };
-  for (Row& row : scheduler_.rows()) {
-    Prefill* prompt = row.prefill.get();
-    if (prompt->cache || (!pass.empty() && pass.back() == prompt)) continue;
-    const int64_t length = static_cast<int64_t>(prompt->prompt->tokens.size());
-    if (tokens + length > kPrefillTokens) flush();
-    pass.push_back(prompt);
-    tokens += length;
-  }
-  flush();
+  std::vector<Prefill*> prompts;
+  for (const Row& row : scheduler_.rows()) prompts.push_back(row.prefill.get());
+  for (const auto& pass : prefill_passes(prompts, kPrefillTokens)) prefill_pass(pass);
 }
 
 void Generator::prefill_pass(const std::vector<Prefill*>& prompts) {
@@ -105,7 +92,7 @@ void Generator::prefill_pass(const std::vector<Prefill*>& prompts) {
   for (Prefill* p : prompts) {
     batch.add_prompt(p->prompt->tokens);
     last_rows.push_back(batch.rows() - 1);
-    p->cache = std::make_shared<KvBlock>(model_.config(), model_.dtype(), static_cast<int64_t>(p->prompt->tokens.size()));
+    p->cache = std::make_shared<KvBlock>(model_.config(), model_.dtype(), p->length());
     blocks.push_back(p->cache.get());
   }
   PrefillAttention attention(batch.segments(), blocks);

@@ -6,6 +6,18 @@ bool last_of_prompt(const Row& row) {
   return row.key.sample - row.prefill->prompt->first_sample + 1 == row.prefill->prompt->samples;
 }
 
+std::vector<std::vector<Prefill*>> prefill_passes(const std::vector<Prefill*>& prompts, int64_t tokens) {
+  std::vector<std::vector<Prefill*>> passes;
+  int64_t rows = 0;
+  for (Prefill* prompt : prompts) {
+    if (prompt->computed() || (!passes.empty() && passes.back().back() == prompt)) continue;
+    if (passes.empty() || rows + prompt->length() > tokens) passes.emplace_back(), rows = 0;
+    passes.back().push_back(prompt);
+    rows += prompt->length();
+  }
+  return passes;
+}
+
 Row Queue::take() {
   const GenerationPrompt& prompt = this->prompt();
   if (next_sample_ == 0) {

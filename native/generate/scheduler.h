@@ -21,6 +21,9 @@ struct Prefill {
   KvBlockPtr cache;             // null until computed; shared by all samples
   Pages pages;                  // the same on a device; behind the full ones a partial one until the last sample takes it over
   Tensor logits;                // [vocab] fp32 of the last row; dropped once the last sample has drawn its first token
+
+  bool computed() const { return cache || logits.defined(); }
+  int64_t length() const { return static_cast<int64_t>(prompt->tokens.size()); }
 };
 
 // One sample in the making.
@@ -38,6 +41,9 @@ struct Row {
 
 // Whether `row` is the last of its prompt to enter.
 bool last_of_prompt(const Row& row);
+
+// What is not computed yet of these prompts, samples of one side by side, in passes of at most `tokens` rows; a longer prompt goes alone.
+std::vector<std::vector<Prefill*>> prefill_passes(const std::vector<Prefill*>& prompts, int64_t tokens);
 
 // The samples of a request in the order in which they enter.
 class Queue {

@@ -12,6 +12,11 @@
 
 namespace cream {
 
+Tensor Attention::attend_joined(const AttentionLayer& layer, const ops::JoinedHeads& joined) {
+  const auto [q, k, v] = ops::rope_heads(joined);
+  return attend(layer, q, k, v);
+}
+
 Transformer::Transformer(ModelConfig config, Weights weights)
     : config_(std::move(config)), weights_(std::move(weights)) {
   const auto table = [&](const RopeConfig& rope) {
@@ -32,9 +37,9 @@ at::Device Transformer::device() const { return weights_.embedding.weight.device
 
 Tensor Transformer::forward(const Rows& rows, Attention& attention) const {
   const RotaryRows rotary = this->rotary(rows.positions);
-  Tensor x = embed(rows.tokens);  // [tokens, hidden]
-  for (int64_t i = 0; i < config_.num_layers; ++i) x = layer(i, x, rotary, attention);
-  return final_norm(x);
+  Stream stream{embed(rows.tokens), {}};  // [tokens, hidden]
+  for (int64_t i = 0; i < config_.num_layers; ++i) block(i, stream, rotary, attention);
+  return norm(stream, weights_.final_norm);
 }
 
 Tensor Transformer::embed(const Tensor& tokens) const {
@@ -48,35 +53,45 @@ double Transformer::embedding_scale() const {
 }
 
 Tensor Transformer::layer(int64_t index, const Tensor& x, const RotaryRows& rotary, Attention& attention) const {
-  const LayerWeights& w = weights_.layers[index];
-  const Tensor qkv = ops::linear(norm(x, w.input_norm), w.qkv);  // [tokens, q + 2·kv]
-  const auto [q, k, v] = heads(index, qkv, rotary);
-  Tensor attended = ops::linear(attention.attend(attention_[index], q, k, v), w.out);  // [tokens, hidden]
-  if (w.attention_out_norm.defined()) attended = norm(attended, w.attention_out_norm);
-  const Tensor h = attended.add_(x);
-
-  const Tensor gate_up = ops::linear(norm(h, w.post_norm), w.gate_up);  // [tokens, 2·intermediate]
-  Tensor y = ops::linear(ops::swiglu(gate_up, config_.activation), w.down);
-  if (w.mlp_out_norm.defined()) y = norm(y, w.mlp_out_norm);
-  return y.add_(h);
+  Stream stream{x, {}};
+  block(index, stream, rotary, attention);
+  return stream.added.add_(stream.x);
 }
 
-// qkv [tokens, q + 2·kv] → q [tokens, heads, head_dim], k and v [tokens, kv_heads, head_dim], q and k normed and turned as the layer's
-// kind has it.
-ops::AttentionHeads Transformer::heads(int64_t index, const Tensor& qkv, const RotaryRows& rotary) const {
+void Transformer::block(int64_t index, Stream& stream, const RotaryRows& rotary, Attention& attention) const {
+  const LayerWeights& w = weights_.layers[index];
+  const Tensor qkv = ops::linear(norm(stream, w.input_norm), w.qkv);  // [tokens, q + 2·kv]
+  stream.added = ops::linear(attend(index, qkv, rotary, attention), w.out);  // [tokens, hidden]
+  if (w.attention_out_norm.defined()) stream.added = norm(stream.added, w.attention_out_norm);
+
+  const Tensor gate_up = ops::linear(norm(stream, w.post_norm), w.gate_up);  // [tokens, 2·intermediate]
+  stream.added = ops::linear(ops::swiglu(gate_up, config_.activation), w.down);
+  if (w.mlp_out_norm.defined()) stream.added = norm(stream.added, w.mlp_out_norm);
+}
+
+// qkv [tokens, q + 2·kv] → [tokens, heads·head_dim], q and k normed and turned as the layer's kind has it.
+Tensor Transformer::attend(int64_t index, const Tensor& qkv, const RotaryRows& rotary, Attention& attention) const {
   const LayerWeights& w = weights_.layers[index];
   const LayerKind kind = config_.layer(index);
   const int64_t heads = config_.num_heads, kv_heads = config_.num_kv_heads, d = config_.head_dim;
   const bool local = kind.sliding && rotary.local_cos.defined();
   const Tensor &cos = local ? rotary.local_cos : rotary.cos, &sin = local ? rotary.local_sin : rotary.sin;
-  if (!w.q_norm.defined() && kind.rope) return ops::rope_heads(qkv, cos, sin, heads, kv_heads);
+  if (!w.q_norm.defined() && kind.rope) return attention.attend_joined(attention_[index], {qkv, cos, sin, heads, kv_heads});
   const Tensor all = qkv.view({qkv.size(0), heads + 2 * kv_heads, d});
   const auto prepare = [&](const Tensor& x, const Tensor& weight) {
     if (!weight.defined()) return x;
     const Tensor normed = norm(x.reshape({-1, d}), weight).view({qkv.size(0), -1, d});
     return kind.rope ? ops::rope(normed, cos, sin) : normed;
   };
-  return {prepare(all.narrow(1, 0, heads), w.q_norm), prepare(all.narrow(1, heads, kv_heads), w.k_norm), all.narrow(1, heads + kv_heads, kv_heads)};
+  return attention.attend(attention_[index], prepare(all.narrow(1, 0, heads), w.q_norm), prepare(all.narrow(1, heads, kv_heads), w.k_norm),
+                          all.narrow(1, heads + kv_heads, kv_heads));
+}
+
+Tensor Transformer::norm(Stream& stream, const Tensor& weight) const {
+  if (!stream.added.defined()) return norm(stream.x, weight);
+  auto [sum, normed] = ops::add_rms_norm(std::exchange(stream.added, {}), stream.x, weight, config_.rms_norm_eps, config_.norm_offset);
+  stream.x = std::move(sum);
+  return normed;
 }
 
 Tensor Transformer::norm(const Tensor& x, const Tensor& weight) const {

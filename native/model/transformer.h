@@ -74,6 +74,8 @@ class Attention {
   virtual ~Attention() = default;
   // q [tokens, heads, head_dim], k and v [tokens, kv_heads, head_dim], after RoPE → [tokens, heads·head_dim].
   virtual Tensor attend(const AttentionLayer& layer, const Tensor& q, const Tensor& k, const Tensor& v) = 0;
+  // The same before RoPE: whose cache takes keys where they are turned has this of its own.
+  virtual Tensor attend_joined(const AttentionLayer& layer, const ops::JoinedHeads& joined);
 };
 
 // Rows of a packed batch: `tokens` long, sequences one behind the other, no padding.
@@ -102,8 +104,14 @@ class Transformer {
   double embedding_scale() const;  // what embed() multiplies the rows by, rounded to the model's dtype as transformers does
 
  private:
+  // The residual stream and what the last sub-layer adds to it: the sum is made on the way into the next norm, on devices by one kernel.
+  struct Stream {
+    Tensor x, added;  // [tokens, hidden]; added: undefined where there is nothing
+  };
+  void block(int64_t index, Stream& stream, const RotaryRows& rotary, Attention& attention) const;
   Tensor norm(const Tensor& x, const Tensor& weight) const;  // over the last dimension
-  ops::AttentionHeads heads(int64_t index, const Tensor& qkv, const RotaryRows& rotary) const;
+  Tensor norm(Stream& stream, const Tensor& weight) const;   // of the sum, which becomes x
+  Tensor attend(int64_t index, const Tensor& qkv, const RotaryRows& rotary, Attention& attention) const;
 
   ModelConfig config_;
   Weights weights_;

@@ -66,6 +66,16 @@ OptimizerBytes optimizer_bytes(const std::string& name, const std::vector<int64_
   return {static_cast<uint64_t>(masters), static_cast<uint64_t>(states), static_cast<uint64_t>(gradients)};
 }
 
+uint64_t Optimizer::bytes() const {
+  uint64_t sum = 0;
+  for (const OptimizerEntry& e : entries_) {
+    for (const Tensor& t : {e.remainder, e.m, e.v, e.m_scale, e.v_scale, e.gradient})
+      if (t.defined()) sum += t.nbytes();
+    if (e.master.defined() && !e.master.is_same(e.weight)) sum += e.master.nbytes();
+  }
+  return sum;
+}
+
 Optimizer::Optimizer(const std::vector<NamedTensor>& weights, OptimizerParams params, const std::vector<NamedTensor>& masters)
     : params_(params) {
   const at::NoGradGuard no_grad;

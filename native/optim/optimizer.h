@@ -47,6 +47,7 @@ class Optimizer {
   // Clips by global norm, updates, zeroes the gradients. Throws Error{non_finite} and changes nothing if the norm is not finite.
   Applied step();
   void zero_gradients();
+  uint64_t bytes() const;  // of all entries, beside the weights
   void rewrite_weights();  // compute weights ← masters, after masters were read from a file; split ones hold the weights already
 
  private:

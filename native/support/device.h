@@ -25,6 +25,12 @@ at::Device parse_device(const std::string& name);
 // Returns when all work given to the device is done; at once on the CPU.
 void synchronize(const at::Device& device);
 
+// All of a device's memory in bytes; 0 for the CPU's, and where the device does not say.
+uint64_t device_memory(at::Device device);
+
+// Gives back to the device what libtorch keeps there for the next tensors; nothing on the CPU.
+void release_device_memory(at::Device device);
+
 // The index of "cuda:N", 0 of "cuda", -1 of "cpu"; Error{invalid_argument} for any other name.
 int device_index(const std::string& name);
 

@@ -1,4 +1,5 @@
 // What is the same in a build with CUDA and in one without.
+#include <c10/core/CachingDeviceAllocator.h>
 #include <c10/core/impl/VirtualGuardImpl.h>
 
 #include "support/device.h"
@@ -8,6 +9,12 @@ namespace cream {
 
 void synchronize(const at::Device& device) {
   if (!device.is_cpu()) c10::impl::VirtualGuardImpl(device.type()).synchronizeDevice(device.index());
+}
+
+uint64_t device_memory(at::Device device) { return device.is_cpu() ? 0 : c10::getDeviceAllocator(device.type())->getMemoryInfo(device.index()).second; }
+
+void release_device_memory(at::Device device) {
+  if (!device.is_cpu()) c10::getDeviceAllocator(device.type())->emptyCache();
 }
 
 int device_index(const std::string& name) {

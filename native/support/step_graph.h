@@ -1,5 +1,5 @@
 // A step that runs again and again over the same buffers. On CUDA it is captured as a graph, whose hundreds of kernels then are one
-// launch; elsewhere it just runs. What the step allocates comes from the graphs' own pool, so nothing that it returns may be kept:
+// launch; elsewhere, and where it cannot be captured, it just runs. What the step allocates comes from the graphs' own pool, so nothing that it returns may be kept:
 // results go to buffers made outside. A step must not wait for the device, nor copy to or from pageable memory.
 #pragma once
 

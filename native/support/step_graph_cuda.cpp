@@ -23,34 +23,41 @@ c10::cuda::CUDAStream recording_stream(c10::DeviceIndex device) {
   return found != streams.end() ? found->second : streams.emplace(device, c10::cuda::getStreamFromPool(/*isHighPriority=*/false, device)).first->second;
 }
 
-std::unique_ptr<at::cuda::CUDAGraph> recorded(const std::function<void()>& step, at::cuda::MempoolId_t pool, c10::DeviceIndex device) {
-  const c10::cuda::CUDAStreamGuard recording(recording_stream(device));
-  auto graph = std::make_unique<at::cuda::CUDAGraph>();
-  graph->capture_begin(pool, cudaStreamCaptureModeThreadLocal);  // other models' threads may go on allocating
-  try {
-    step();
-  } catch (...) {
-    try {
-      graph->capture_end();  // or the stream would go on recording
-    } catch (const c10::Error&) {  // a capture that failed says so again
-    }
-    throw;
-  }
-  graph->capture_end();
-  return graph;
-}
-
 }  // namespace
 
 struct StepGraph::Captured {
   struct Step {
     int runs = 0;
     std::unique_ptr<at::cuda::CUDAGraph> graph;
+    bool plain = false;  // it could not be recorded
   };
   at::Device device;
   std::map<int64_t, Step> steps;
   at::cuda::MempoolId_t pool = at::cuda::graph_pool_handle();
+
+  std::unique_ptr<at::cuda::CUDAGraph> record(const std::function<void()>& step) const;
 };
+
+// Null where something in the step cannot be recorded, or there is no memory for the graph. Nothing of the step has run, in either case.
+std::unique_ptr<at::cuda::CUDAGraph> StepGraph::Captured::record(const std::function<void()>& step) const {
+  const c10::cuda::CUDAStreamGuard recording(recording_stream(device.index()));
+  auto graph = std::make_unique<at::cuda::CUDAGraph>();
+  try {
+    graph->capture_begin(pool, cudaStreamCaptureModeThreadLocal);  // other models' threads may go on allocating
+    step();
+    graph->capture_end();
+    return graph;
+  } catch (const std::exception&) {
+    cudaStreamCaptureStatus status = cudaStreamCaptureStatusNone;
+    cudaStreamIsCapturing(recording.current_stream(), &status);
+    try {
+      if (status != cudaStreamCaptureStatusNone) graph->capture_end();
+    } catch (const c10::Error&) {  // says once more what was said
+    }
+    cudaGetLastError();  // ATen must not find it
+    return nullptr;
+  }
+}
 
 StepGraph::StepGraph(at::Device device) {
   if (device.is_cuda()) captured_.reset(new Captured{device, {}});
@@ -63,8 +70,10 @@ StepGraph::~StepGraph() {
 void StepGraph::run(int64_t key, const std::function<void()>& step) {
   if (!captured_) return step();
   Captured::Step& known = captured_->steps[key];
-  if (!known.graph && known.runs++ < kPlainRuns) return step();
-  if (!known.graph) known.graph = recorded(step, captured_->pool, captured_->device.index());
+  if (known.plain || (!known.graph && known.runs++ < kPlainRuns)) return step();
+  if (!known.graph) known.graph = captured_->record(step);
+  known.plain = !known.graph;
+  if (known.plain) return step();
   known.graph->replay();
 }
 

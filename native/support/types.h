@@ -71,8 +71,9 @@ struct GenerationRequest {
   SamplingParams sampling;
   uint64_t seed = 0;
   uint32_t iteration = 0;
-  int64_t max_rows = 64;  // sequences decoded together
-  int64_t cache_pages = 0;  // of a device's key/value cache; 0: what max_rows rows take at most. With fewer, rows wait for each other
+  int64_t max_rows = 64;  // sequences decoded together; 0: Engine::generate chooses
+  // On a device; 0: no bound. Fewer pages of keys and values make rows wait for each other, a prompt of more rows is prefilled in pieces.
+  int64_t most_pages = 0, prefill_tokens = 0;
   bool stream_tokens = false;
   // Bytes of each vocabulary entry, needed for stop strings only: token i is token_bytes[offsets[i] .. offsets[i+1]).
   std::vector<uint8_t> token_bytes;
@@ -108,7 +109,7 @@ struct ScoringGroup {
 
 struct ScoringRequest {
   std::vector<ScoringGroup> groups;
-  int64_t max_batch_tokens = 4096;  // rows of one forward pass; a longer group goes alone
+  int64_t max_batch_tokens = 4096;  // rows of one forward pass; a longer group goes alone; 0: Engine::score chooses
 };
 
 // In the order of the request: groups, then their completions.
@@ -122,7 +123,7 @@ struct ScoringResult {
 
 struct ClassificationRequest {
   std::vector<Tokens> sequences;    // none empty
-  int64_t max_batch_tokens = 4096;  // rows of one forward pass; a longer sequence goes alone
+  int64_t max_batch_tokens = 4096;  // rows of one forward pass; a longer sequence goes alone; 0: Engine::classify chooses
 };
 
 // What a low-rank adapter is (LoRA, Hu et al. 2021), in PEFT's terms: y += scale·B·A·dropout(x) on every target module of every layer.

@@ -39,6 +39,7 @@ class Trainer {
   std::vector<NamedTensor> masters() const;
   Optimizer& optimizer() { return optimizer_; }
   const TrainerParams& params() const { return params_; }
+  uint64_t bytes() const { return optimizer_.bytes(); }  // that it keeps between steps, beside the model
 
  private:
   template <class Accumulate>

@@ -63,6 +63,7 @@ export interface NativeGenerationRequest {
   tokenBytes?: { bytes: Uint8Array; offsets: Uint32Array } | undefined;
   seed: bigint;
   iteration: number;
+  /** 0: the engine chooses. */
   maxRows: number;
 }
 
@@ -90,6 +91,7 @@ export interface NativeGenerationStats {
 
 export interface NativeScoringRequest {
   groups: { prompt: Int32Array; completions: Int32Array[] }[];
+  /** 0: the engine chooses. */
   maxBatchTokens: number;
 }
 

@@ -59,6 +59,11 @@ export function positiveInteger(value: unknown, where: string, max?: number): nu
   return integer(value, where, 1, max);
 }
 
+/** What `check` makes of a number; 0 where the engine is to choose. */
+export function orAuto(value: number | 'auto' | undefined, check: (value: number) => number): number {
+  return value === undefined || value === 'auto' ? 0 : check(value);
+}
+
 /** An unsigned 64-bit number, from a bigint or a safe integer. */
 export function unsigned64(value: bigint | number, where: string): bigint {
   if (typeof value === 'bigint' && value >= 0n && value < 1n << 64n) return value;

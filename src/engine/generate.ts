@@ -1,6 +1,6 @@
 /** Sampling: the request's checks and defaults, and the stream of completions. */
 import type { NativeCompletion, NativeGenerationRequest, NativeGenerationStats, NativeStreamedToken } from './addon.js';
-import { finiteNumber, integer, invalid, knownKeys, list, nonEmptyString, positiveInteger, tokenIds, unsigned64, type TokenIds } from './arguments.js';
+import { finiteNumber, integer, invalid, knownKeys, list, nonEmptyString, orAuto, positiveInteger, tokenIds, unsigned64, type TokenIds } from './arguments.js';
 import type { Job } from './signal.js';
 
 export interface GenerationPrompt {
@@ -36,8 +36,8 @@ export interface GenerateRequest {
   seed?: bigint | number;
   /** Default 0. */
   iteration?: number;
-  /** Sequences decoded together; default 64. Changes speed and memory only. */
-  maxRows?: number;
+  /** Sequences decoded together, on a GPU fewer where its memory is short; default `auto`: what the memory allows, 256 at most, 64 on the CPU. Changes speed and memory only, on a GPU within rounding. */
+  maxRows?: number | 'auto';
 }
 
 export type Completion = NativeCompletion;
@@ -87,7 +87,7 @@ export function checkGenerateRequest(request: GenerateRequest, model: { vocabSiz
     tokenBytes: stopStrings.length === 0 ? undefined : checkTokenBytes(request.tokenBytes!),
     seed: unsigned64(request.seed ?? 0n, '[generate] seed'),
     iteration: integer(request.iteration ?? 0, '[generate] iteration', 0, UINT32_MAX),
-    maxRows: positiveInteger(request.maxRows ?? 64, '[generate] maxRows', 65_536),
+    maxRows: orAuto(request.maxRows, (rows) => positiveInteger(rows, '[generate] maxRows', 65_536)),
   };
 }
 

@@ -110,9 +110,9 @@ export class Model {
 
   /**
    * Of a sequence-classification model (config.numLabels > 0): the logits at the last token of each sequence, [sequences × labels],
-   * row-major. maxBatchTokens: rows of one forward pass, default 4096; changes speed and memory only.
+   * row-major. maxBatchTokens: rows of one forward pass, default `auto`: as score() has it; changes speed and memory only.
    */
-  async classify(request: { sequences: readonly TokenIds[]; maxBatchTokens?: number }, options: { signal?: AbortSignal } = {}): Promise<Float32Array> {
+  async classify(request: { sequences: readonly TokenIds[]; maxBatchTokens?: number | 'auto' }, options: { signal?: AbortSignal } = {}): Promise<Float32Array> {
     const checked = checkClassifyRequest(request, this.config.vocabSize);
     return runJob(() => this.#parts.native.classify(checked), options.signal);
   }

@@ -1,6 +1,6 @@
 /** Scoring: log π(completion | prompt), each prompt computed once for all of its completions. */
 import type { NativeScoringRequest } from './addon.js';
-import { knownKeys, list, positiveInteger, tokenIds, type TokenIds } from './arguments.js';
+import { knownKeys, list, orAuto, positiveInteger, tokenIds, type TokenIds } from './arguments.js';
 
 export interface ScoringGroup {
   prompt: TokenIds;
@@ -9,8 +9,8 @@ export interface ScoringGroup {
 
 export interface ScoreRequest {
   groups: readonly ScoringGroup[];
-  /** Rows of one forward pass; default 4096. Changes speed and memory only. */
-  maxBatchTokens?: number;
+  /** Rows of one forward pass, on a GPU fewer where its memory is short; default `auto`: what the memory allows, 16384 at most, 4096 on the CPU. Changes speed and memory only, on a GPU within rounding. */
+  maxBatchTokens?: number | 'auto';
 }
 
 /** In the order of the request: groups, then their completions. Log-probs are natural logarithms at temperature 1. */
@@ -41,12 +41,12 @@ export function checkScoreRequest(request: ScoreRequest, vocabSize: number): Nat
       completions: list(group.completions, `[score] the completions of group ${g}`).map((tokens, c) => tokenIds(tokens, vocabSize, `[score] completion ${c} of group ${g}`)),
     };
   });
-  return { groups, maxBatchTokens: positiveInteger(request.maxBatchTokens ?? 4096, '[score] maxBatchTokens') };
+  return { groups, maxBatchTokens: orAuto(request.maxBatchTokens, (rows) => positiveInteger(rows, '[score] maxBatchTokens')) };
 }
 
 /** The same for Model.classify(). */
-export function checkClassifyRequest(request: { sequences: readonly TokenIds[]; maxBatchTokens?: number }, vocabSize: number): { sequences: Int32Array[]; maxBatchTokens: number } {
+export function checkClassifyRequest(request: { sequences: readonly TokenIds[]; maxBatchTokens?: number | 'auto' }, vocabSize: number): { sequences: Int32Array[]; maxBatchTokens: number } {
   knownKeys(request, ['sequences', 'maxBatchTokens'], '[classify] the request');
   const sequences = list(request.sequences, '[classify] sequences').map((tokens, i) => tokenIds(tokens, vocabSize, `[classify] sequence ${i}`));
-  return { sequences, maxBatchTokens: positiveInteger(request.maxBatchTokens ?? 4096, '[classify] maxBatchTokens') };
+  return { sequences, maxBatchTokens: orAuto(request.maxBatchTokens, (rows) => positiveInteger(rows, '[classify] maxBatchTokens')) };
 }

@@ -19,7 +19,7 @@ export interface LoglikelihoodSettings {
   /** Put the question through the model's chat template. */
   chat: boolean;
   /** Token rows of one scoring pass. */
-  max_batch_tokens: number;
+  max_batch_tokens: number | 'auto';
 }
 
 interface Hooks {

@@ -23,7 +23,7 @@ export interface JudgeSettings {
   temperature: number;
   top_p: number;
   max_new_tokens: number;
-  max_rows: number;
+  max_rows: number | 'auto';
   seed: number;
   iteration: number;
 }

@@ -14,7 +14,7 @@ import { fromValues } from './external.js';
 export interface Classifier {
   model: {
     config: { numLabels: number; maxPositionEmbeddings: number };
-    classify(request: { sequences: TokenIds[]; maxBatchTokens?: number }, options?: { signal?: AbortSignal }): Promise<Float32Array>;
+    classify(request: { sequences: TokenIds[]; maxBatchTokens?: number | 'auto' }, options?: { signal?: AbortSignal }): Promise<Float32Array>;
   };
   /** Token ids of a whole conversation. */
   encode(messages: readonly Message[]): number[];
@@ -23,7 +23,7 @@ export interface Classifier {
 
 export interface RewardModelSettings {
   label: number | null;
-  maxBatchTokens: number;
+  maxBatchTokens: number | 'auto';
 }
 
 /** Why `label` and the model do not go together, or nothing. */

@@ -95,7 +95,7 @@ export function preferenceLength(preference: PreferenceRecord, language: Languag
 }
 
 /** Scores of both responses of each preference: sample 0 is the chosen one, 1 the rejected. */
-export function scorePreferences(preferences: readonly PreferenceRecord[], language: LanguageModel, judges: Judges, settings: { max_batch_tokens: number }, hooks: StageHooks): Promise<ScoreRecord[]> {
+export function scorePreferences(preferences: readonly PreferenceRecord[], language: LanguageModel, judges: Judges, settings: { max_batch_tokens: number | 'auto' }, hooks: StageHooks): Promise<ScoreRecord[]> {
   const groups = preferences.map((preference) => {
     const ids = encode(preference, language);
     return [ids.chosen, ids.rejected].map((token_ids, sample) => ({ prompt_id: preference.id, sample, prompt_token_ids: ids.prompt, token_ids }));

@@ -61,11 +61,11 @@ const sample = z.strictObject({
   max_new_tokens: count(1, 768).describe('Longest response in tokens.'),
   stop: z.array(z.string().min(1)).max(64).default([]).describe('Texts that end a response, beside the end-of-turn token.'),
   block_prompts: z.int().min(1).max(1_000_000).default(16).describe('Prompts of one block of work. A finished block is on disk; a killed run loses at most one.'),
-  max_rows: z.int().min(1).max(65_536).default(64).describe('Sequences decoded together. Bounds the memory of the KV cache.'),
+  max_rows: z.union([z.literal('auto'), z.int().min(1).max(65_536)]).default('auto').describe('Sequences decoded together, on a GPU fewer where its memory is short. Bounds the memory of the KV cache. `auto`: as many as the GPU\'s memory allows, 256 at most (`cream plan`), 64 on the CPU.'),
 }).refine((s) => s.min_new_tokens <= s.max_new_tokens, { path: ['min_new_tokens'], error: 'must not be larger than max_new_tokens' });
 
 const score = z.strictObject({
-  max_batch_tokens: z.int().min(16).max(100_000_000).default(4096).describe('Token rows of one scoring pass; a longer group of responses goes alone.'),
+  max_batch_tokens: z.union([z.literal('auto'), z.int().min(16).max(100_000_000)]).default('auto').describe('Token rows of one scoring pass, on a GPU fewer where its memory is short; a longer group of responses goes alone. `auto`: as many as the GPU\'s memory allows, 16384 at most (`cream plan`), 4096 on the CPU.'),
   block_prompts: z.int().min(1).max(1_000_000).default(16).describe('Prompts of one block of work, as in `sample`.'),
 });
 

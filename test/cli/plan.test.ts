@@ -11,7 +11,7 @@ describe('cream plan', () => {
     const table = lines((await cream('plan')).stdout);
     expect(table).toContain('7b full, 40 GiB  35.6 GiB  39.9 GiB  short of 13.6 GiB  does not fit; LoRA would');
     expect(table).toContain('8b full, 80 GiB  46.0 GiB  50.2 GiB  79.3 GiB  2048 rows, recomputing, 8-bit states, split masters');
-    expect(table).toContain('13b LoRA, 40 GiB  39.9 GiB  31.0 GiB  36.3 GiB  8192 rows, recomputing');
+    expect(table).toContain('13b LoRA, 40 GiB  40.0 GiB  31.0 GiB  36.3 GiB  8192 rows, recomputing');
   });
 
   it('shows the parts of one model on one card', async () => {

@@ -74,10 +74,8 @@ void check_close(const std::vector<double>& a, const std::vector<double>& b, dou
   }
 }
 
-// As a recipe names it.
-std::string device_name() { return test_device().is_cuda() ? test_device().str() : "played"; }
-
-double tolerance(at::ScalarType dtype) { return dtype == at::kFloat ? 1e-4 : 0.03; }
+// In bfloat16 AdamW turns the rounding of small gradients into whole steps.
+double tolerance(at::ScalarType dtype) { return dtype == at::kFloat ? 1e-4 : 0.04; }
 
 }  // namespace
 
@@ -96,7 +94,7 @@ CHECK_CASE("device: training on it, checkpointed and not, takes the steps of the
 }
 
 CHECK_CASE("device: every family's logits there are the plain ops'") {
-  const std::string device = device_name();
+  const std::string device = check::device_name();
   for (const char* family : {"llama-3.2", "llama-yarn", "mistral", "qwen2", "qwen3", "smollm3", "gemma2", "gemma3", "phi3", "phi4-mini"}) {
     for (const DType dtype : {DType::float32, DType::bfloat16}) {
       Engine there, here;
@@ -152,7 +150,7 @@ CHECK_CASE("device: an engine there trains, saves, resumes, snapshots and merges
     add(small.sft_step(trainer, examples(), Cancel()));
     return numbers;
   };
-  const auto there = life(device_name());
+  const auto there = life(check::device_name());
   const ops::ForcePlain force;
   check_close(there, life("cpu"), 0.03);
 }

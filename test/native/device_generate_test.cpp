@@ -3,6 +3,7 @@
 #include <set>
 
 #include "check.h"
+#include "completions.h"
 #include "generate/device_batch.h"
 #include "generate/device_generator.h"
 #include "ops/dispatch.h"
@@ -21,25 +22,13 @@ std::vector<GeneratedCompletion> run(Generate generate, const Transformer& model
   std::optional<ops::ForcePlain> plain;
   if (!there) plain.emplace();
   const c10::InferenceMode inference;
-  std::vector<GeneratedCompletion> out;
-  GenerationCallbacks callbacks;
-  callbacks.on_completion = [&](GeneratedCompletion&& completion) { out.push_back(std::move(completion)); };
-  generate(there ? check::to_device(model) : model, request, callbacks, Cancel());
-  std::sort(out.begin(), out.end(), [](const auto& a, const auto& b) {
-    return a.prompt_index != b.prompt_index ? a.prompt_index < b.prompt_index : a.sample < b.sample;
-  });
-  return out;
+  const Transformer model_there = there ? check::to_device(model) : model;
+  return check::completions([&](const GenerationCallbacks& callbacks) { generate(model_there, request, callbacks, Cancel()); });
 }
 
 GenerationRequest ragged(uint32_t samples) {
-  GenerationRequest request;
-  for (const int64_t length : {1, 15, 16, 17, 33, 4}) {
-    const auto p = static_cast<uint64_t>(request.prompts.size());
-    request.prompts.push_back({check::tiny_tokens(length, p), 1000 + p, samples, static_cast<uint32_t>(p)});
-  }
-  request.sampling.max_new_tokens = 21;
-  request.sampling.stop_ids = {7, 11};
-  request.seed = 42;
+  GenerationRequest request = check::ragged_request({{1, 15, 16, 17, 33, 4}, samples, 21});
+  for (uint32_t p = 0; p < request.prompts.size(); ++p) request.prompts[p].first_sample = p;
   return request;
 }
 
@@ -61,12 +50,6 @@ void check_same(const std::vector<GeneratedCompletion>& device, const std::vecto
 
 void check_as_on_cpu(const Transformer& model, const GenerationRequest& request) {
   check_same(run(generate_on_device, model, request), run(generate, model, request));
-}
-
-// Token i is the byte 'a' + i % 26.
-void spell(GenerationRequest& request) {
-  for (uint32_t i = 0; i <= 96; ++i) request.token_byte_offsets.push_back(i);
-  for (uint32_t i = 0; i < 96; ++i) request.token_bytes.push_back(static_cast<uint8_t>('a' + i % 26));
 }
 
 }  // namespace
@@ -94,14 +77,26 @@ CHECK_CASE("device generate: rows wait where pages are few, and a sequence that 
   GenerationRequest request = ragged(4);
   const auto expected = run(generate, model, request);
   for (const int64_t pages : {5, 6, 9, 14, 200}) {  // 33 + 20 positions with a copied page take 3 + 2
-    request.cache_pages = pages;
+    request.most_pages = pages;
     check_same(run(generate_on_device, model, request), expected);
   }
-  request.cache_pages = 4;
+  request.most_pages = 4;
   CHECK_THROWS(out_of_memory, "[generate] prompt 4 of 33 tokens needs 5 pages of keys and values for 21 new ones, the device's cache has 4",
                run(generate_on_device, model, request));
   for (auto& prompt : request.prompts) prompt.samples = 1;  // alone it goes on in its prompt's own page
   check_as_on_cpu(model, request);
+}
+
+CHECK_CASE("device generate: a prompt longer than a pass is computed in pieces, with the result of the whole") {
+  for (const auto& shape : check::tiny_shapes()) {
+    const Transformer model = check::tiny_model({shape.num_kv_heads, shape.tied, at::kFloat, 512});
+    GenerationRequest request = check::ragged_request({{40, 150, 31, 64, 33, 200, 5}, 2});
+    const auto expected = run(generate, model, request);
+    for (const int64_t rows : {1, 16, 40, 64, 100, 1000}) {
+      request.prefill_tokens = rows;
+      check_same(run(generate_on_device, model, request), expected);
+    }
+  }
 }
 
 CHECK_CASE("device generate: stop ids wait for min_new_tokens, stop strings end a sample one step late without a trace") {
@@ -113,7 +108,7 @@ CHECK_CASE("device generate: stop ids wait for min_new_tokens, stop strings end 
   check_as_on_cpu(model, request);
   request.sampling.min_new_tokens = 0;
   request.sampling.stop_ids = {};
-  spell(request);
+  check::spell(request);
   request.sampling.stop_strings = {"b", "ca", "x"};
   request.max_rows = 4;
   check_as_on_cpu(model, request);

@@ -67,6 +67,25 @@ CHECK_CASE("device ops: RMS norm and its gradients, with Gemma's offset and with
       }
 }
 
+CHECK_CASE("device ops: RMS norm of a sum, and its gradients, are those of adding first") {
+  at::manual_seed(7);
+  for (const auto type : kTypes)
+    for (const double offset : {0.0, 1.0})
+      for (const auto& [rows, width] : {std::pair{5, 48}, {1300, 17}}) {
+        const Function f = [&](const auto& in) {
+          const ops::AddNorm made = ops::add_rms_norm(in[0].clone(), in[1], in[2], 1e-5, offset);
+          return at::cat({made.sum, made.normed}, 1);
+        };
+        const std::vector<Tensor> inputs{random({rows, width}, type), random({rows, width}, type), random({width}, type)};
+        check_function(Op::rms_norm, f, f, inputs);
+        const Function normed = [&](const auto& in) { return ops::add_rms_norm(in[0].clone(), in[1], in[2], 1e-5, offset).normed; };
+        check_function(Op::rms_norm, normed, normed, inputs);
+        const Tensor x = to_device(inputs[0]), residual = to_device(inputs[1]), weight = to_device(inputs[2]), sum = x + residual;
+        const ops::AddNorm made = ops::add_rms_norm(x.clone(), residual, weight, 1e-5, offset);  // to the bit what the two kernels give
+        CHECK(at::equal(made.sum.cpu(), sum.cpu()) && at::equal(made.normed.cpu(), ops::rms_norm(sum, weight, 1e-5, offset).cpu()));
+      }
+}
+
 CHECK_CASE("device ops: RoPE and the heads of a joined projection, also where part of a head is turned") {
   at::manual_seed(2);
   for (const auto type : kTypes)
@@ -77,7 +96,7 @@ CHECK_CASE("device ops: RoPE and the heads of a joined projection, also where pa
       const Function rope = [&](const auto& in) { return ops::rope(in[0], tables(in[0]).first, tables(in[0]).second); };
       check_function(Op::rope, rope, rope, {random({6, 3, 16}, type)});
       const Function heads = [&](const auto& in) {
-        const ops::AttentionHeads made = ops::rope_heads(in[0], tables(in[0]).first, tables(in[0]).second, 4, 2);
+        const ops::AttentionHeads made = ops::rope_heads({in[0], tables(in[0]).first, tables(in[0]).second, 4, 2});
         return at::cat({made.q, made.k, made.v}, 1) * 1;
       };
       check_function(Op::rope, heads, heads, {random({6, 8 * 16}, type)});

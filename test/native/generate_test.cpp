@@ -1,9 +1,9 @@
 #include "generate/generator.h"
 
-#include <algorithm>
 #include <set>
 
 #include "check.h"
+#include "completions.h"
 #include "fast_ops.h"
 #include "generate/cache_attention.h"
 #include "model/packing.h"
@@ -13,25 +13,13 @@
 using namespace cream;
 
 static std::vector<GeneratedCompletion> collect(const Transformer& model, const GenerationRequest& request, GenerationStats* stats = nullptr) {
-  std::vector<GeneratedCompletion> out;
-  GenerationCallbacks callbacks;
-  callbacks.on_completion = [&](GeneratedCompletion&& completion) { out.push_back(std::move(completion)); };
-  const GenerationStats seen = generate(model, request, callbacks, Cancel());
-  if (stats) *stats = seen;
-  std::sort(out.begin(), out.end(), [](const auto& a, const auto& b) {
-    return a.prompt_index != b.prompt_index ? a.prompt_index < b.prompt_index : a.sample < b.sample;
+  return check::completions([&](const GenerationCallbacks& callbacks) {
+    const GenerationStats seen = generate(model, request, callbacks, Cancel());
+    if (stats) *stats = seen;
   });
-  return out;
 }
 
-static GenerationRequest ragged_request(uint32_t samples) {
-  GenerationRequest request;
-  for (uint64_t p = 0; p < 5; ++p) request.prompts.push_back({check::tiny_tokens(1 + 3 * p, p), 1000 + p, samples, 0});
-  request.sampling.max_new_tokens = 12;
-  request.sampling.stop_ids = {7, 11};
-  request.seed = 42;
-  return request;
-}
+static GenerationRequest ragged_request(uint32_t samples) { return check::ragged_request({{1, 4, 7, 10, 13}, samples}); }
 
 static Tokens greedy_by_hand(const Transformer& model, Tokens tokens, int64_t count) {
   Tokens out;
@@ -213,14 +201,6 @@ CHECK_CASE("generate: a stop id ends the completion and is its last token, not b
   for (size_t i = 0; i < 6; ++i) CHECK(later.tokens[i] != free[2]);
 }
 
-// Token i is the byte 'a' + i % 26.
-static void spell(GenerationRequest& request) {
-  for (uint32_t i = 0; i < 96; ++i) {
-    request.token_byte_offsets.push_back(i);
-    request.token_bytes.push_back(static_cast<uint8_t>('a' + i % 26));
-  }
-  request.token_byte_offsets.push_back(96);
-}
 static std::string spelled(const Tokens& tokens) {
   std::string text;
   for (const TokenId token : tokens) text += static_cast<char>('a' + token % 26);
@@ -232,7 +212,7 @@ CHECK_CASE("generate: a completion ends with the token that completes a stop str
   GenerationRequest request;
   request.prompts = {{check::tiny_tokens(4, 1), 9, 4, 0}};
   request.sampling.max_new_tokens = 20;
-  spell(request);
+  check::spell(request);
   const auto free = collect(model, request);
   const std::string text = spelled(free[0].tokens);
   request.sampling.stop_strings = {"never so", text.substr(5, 3), text.substr(6, 4)};

@@ -117,7 +117,7 @@ CHECK_LEVELS("ops gradient: the heads of a joined projection, and their gradient
       const Tensor qkv = at::randn({rows, (heads + 2 * kv_heads) * d}).to(dtype), cos = at::rand({rows, turned}), sin = at::rand({rows, turned});
       const Tensor dq = at::randn({rows, heads, d}).to(dtype), dk = at::randn({rows, kv_heads, d}).to(dtype), dv = at::randn({rows, kv_heads, d}).to(dtype);
       const Tensor fast = qkv.clone().requires_grad_(true), plain = qkv.clone().requires_grad_(true);
-      const ops::AttentionHeads made = ops::rope_heads(fast, cos, sin, heads, kv_heads);
+      const ops::AttentionHeads made = ops::rope_heads({fast, cos, sin, heads, kv_heads});
       const Tensor all = plain.view({rows, heads + 2 * kv_heads, d}), q = ops::reference::rope(all.narrow(1, 0, heads), cos, sin),
                    k = ops::reference::rope(all.narrow(1, heads, kv_heads), cos, sin), v = all.narrow(1, heads + kv_heads, kv_heads);
       CHECK_CLOSE(made.q, q, tolerance(dtype) * 10);

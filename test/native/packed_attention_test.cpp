@@ -187,22 +187,38 @@ CHECK_CASE("packed attention: what surrounds flash attention is right: the keys'
 
 CHECK_CASE("packed attention: a batch's plan is found again by what its segments say") {
   const Tensor rows = to_device(at::zeros({kRows}));
-  const auto first = ops::gather_plan(kSegments, rows);
-  const auto tiles = ops::tile_plan(kSegments, rows, 8, 32);
+  const auto first = ops::gather_plan(kSegments, rows, rows);
+  const auto tiles = ops::tile_plan(kSegments, rows, rows, {8, 32});
   for (const Tensor& table : {first->index, first->offsets, first->sources, first->query_ends, first->key_ends, tiles->queries, tiles->keys, tiles->viewers})
     CHECK(table.device() == rows.device());
-  CHECK(ops::gather_plan(kSegments, at::zeros({kRows})) != first);  // of another device
+  CHECK(ops::gather_plan(kSegments, at::zeros({kRows}), at::zeros({kRows})) != first);  // of another device
   const std::vector<Segment> copy = kSegments;
-  CHECK(ops::gather_plan(copy, rows) == first);
-  CHECK(ops::tile_plan(copy, rows, 8, 32) == ops::tile_plan(kSegments, rows, 8, 32));
-  CHECK(ops::tile_plan(copy, rows, 8, 32) != ops::tile_plan(copy, rows, 4, 32));
+  CHECK(ops::gather_plan(copy, rows, rows) == first);
+  CHECK(ops::tile_plan(copy, rows, rows, {8, 32}) == ops::tile_plan(kSegments, rows, rows, {8, 32}));
+  CHECK(ops::tile_plan(copy, rows, rows, {8, 32}) != ops::tile_plan(copy, rows, rows, {4, 32}));
   std::vector<Segment> other = kSegments;
   other[2].prefix = -1;
-  CHECK(ops::gather_plan(other, rows) != first);
-  for (int64_t n = 1; n < 6; ++n) ops::gather_plan({{0, n, -1}}, to_device(at::zeros({n})));
-  CHECK(at::equal(ops::gather_plan(kSegments, rows)->index, first->index));  // made again by now
-  CHECK_THROWS(internal, "cover the 174 rows", ops::gather_plan({{0, 3, -1}}, rows));
-  CHECK_THROWS(internal, "prefix", ops::gather_plan({{0, 3, -1}, {3, 3, 0}, {6, 168, 1}}, rows));
+  CHECK(ops::gather_plan(other, rows, rows) != first);
+  for (int64_t n = 1; n < 6; ++n) ops::gather_plan({{0, n, -1}}, to_device(at::zeros({n})), to_device(at::zeros({n})));
+  CHECK(at::equal(ops::gather_plan(kSegments, rows, rows)->index, first->index));  // made again by now
+  CHECK_THROWS(internal, "cover the 174 rows", ops::gather_plan({{0, 3, -1}}, rows, rows));
+  CHECK_THROWS(internal, "prefix", ops::gather_plan({{0, 3, -1}, {3, 3, 0}, {6, 168, 1}}, rows, rows));
+}
+
+CHECK_CASE("packed attention: queries may end before the keys: a prompt's next piece sees what was computed before") {
+  at::manual_seed(64);
+  const std::vector<Segment> pieces = {{0, 60, 2}, {60, 13, -1}, {73, 80, -1}, {153, 21, -1}};  // 73 queries; nobody looks at the last keys
+  for (const auto dtype : {at::kFloat, at::kBFloat16})
+    for (const AttentionKind& kind : kKinds) {
+      const Case c(2, 3, 64, dtype);
+      const Case there = c.there();
+      const Tensor q = c.q.narrow(0, 0, 73);
+      const Tensor whole = ops::reference::packed_attention(c.q.to(at::kDouble), c.k.to(at::kDouble), c.v.to(at::kDouble), pieces, kind).narrow(0, 0, 73);
+      const double tolerance = dtype == at::kFloat ? 2e-6 : 4e-3;
+      CHECK_RELATIVE(ops::reference::packed_attention(q, c.k, c.v, pieces, kind).to(at::kDouble), whole, tolerance);
+      CHECK_RELATIVE(ops::device::packed_attention(sent(q), there.k, there.v, pieces, kind).cpu().to(at::kDouble), whole, tolerance);
+      if (kind.softcap == 0) CHECK_RELATIVE(ops::device::flash_forward(sent(q), there.k, there.v, pieces, kind, kPlain).out.cpu().to(at::kDouble).view(whole.sizes()), whole, tolerance);
+    }
 }
 
 template <class T>

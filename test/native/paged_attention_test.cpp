@@ -119,6 +119,25 @@ CHECK_CASE("paged attention: the kernels agree with the plain op where groups ar
   check_against_reference(pairs, {2, 2, 64}, at::kBFloat16, {});
   check_against_reference({{{1200, 1100}, 60}, {{700}, 0, false}}, {1, 4, 64}, at::kFloat, {});
   check_against_reference({{{1200, 1100}, 60}, {{700}, 0, false}}, {1, 4, 64}, at::kFloat, {0, 0, 100});
+  check_against_reference({{{3100, 3000}, 180}}, {1, 4, 64}, at::kBFloat16, {});
+}
+
+CHECK_CASE("paged attention: a row's bits do not depend on the rows beside it, on who shares its pages, nor on the longest") {
+  at::manual_seed(53);
+  // Prompts of one and of several splits, whole and begun; a group of more queries than a block holds, idle rows in it.
+  const std::vector<Family> families = {{{150, 141, 0, 200}, 8}, {{300, 310}, 17}, {{0}, 0, false}, {{1200, 1190, 1188}, 70}, {{130}, 8}, {std::vector<int64_t>(13, 260), 16}};
+  for (const auto dtype : {at::kFloat, at::kBFloat16})
+    for (const auto& shape : std::vector<std::array<int64_t, 3>>{{2, 3, 64}, {1, 4, 128}, {1, 1, 40}})
+      for (const AttentionKind& kind : {AttentionKind{}, AttentionKind{0.2, 3, 0}, AttentionKind{0, 0, 90}, AttentionKind{0, 0, 400}}) {
+        const Step s = step_of(families, shape[0], shape[1], shape[2], dtype);
+        const Tensor together = ops::device::paged_decode_attention(s.q, s.cache, s.rows, kind);
+        const Tensor none = at::zeros_like(s.rows.groups);
+        CHECK(at::equal(together, ops::device::paged_decode_attention(s.q, s.cache, {s.rows.page_table, s.rows.lengths, none, s.rows.max_length}, kind)));
+        for (int64_t row = 0; row < s.q.size(0); ++row) {
+          const PagedRows alone{s.rows.page_table.narrow(0, row, 1), s.rows.lengths.narrow(0, row, 1), none.narrow(0, row, 1), s.rows.lengths[row].item<int64_t>()};
+          CHECK(at::equal(together[row], ops::device::paged_decode_attention(s.q.narrow(0, row, 1), s.cache, alone, kind)[0]));
+        }
+      }
 }
 
 CHECK_CASE("paged attention: a step whose cut or tables cannot be served says so") {

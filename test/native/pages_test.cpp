@@ -3,6 +3,7 @@
 #include "model/paged_cache.h"
 #include "ops/decode_rows/block.h"
 #include "ops/decode_rows/op.h"
+#include "ops/dispatch.h"
 #include "ops/pages/block.h"
 #include "ops/pages/op.h"
 #include "test_device.h"
@@ -45,6 +46,24 @@ CHECK_CASE("pages: rows are written where they belong and nowhere else, from str
         expected[p][1].select(1, slot[r].item<int64_t>()).copy_(v[r]);
       }
       CHECK(at::equal(cache.cpu(), expected));
+    }
+}
+
+CHECK_CASE("pages: RoPE on the way into pages gives the bits of turning first") {
+  const ops::ForcePlain plain;
+  for (const auto dtype : {at::kFloat, at::kBFloat16})
+    for (const int64_t turned : {16, 6}) {
+      const int64_t rows = 5, heads = 4, kv_heads = 2, d = 16, size = 4;
+      const Tensor qkv = at::randn({rows, (heads + 2 * kv_heads) * d}).to(dtype), angles = at::randn({rows, turned / 2}), both = at::cat({angles, angles}, 1);
+      const Tensor cos = both.cos(), sin = both.sin(), page = at::tensor({2, -1, 0, 2, 1}, at::kInt), slot = at::tensor({3, 1, 0, 2, 3}, at::kInt);
+      const ops::JoinedHeads joined{qkv, cos, sin, heads, kv_heads};
+      const ops::AttentionHeads expected = ops::rope_heads(joined);
+      const Tensor written = at::zeros({3, 2, kv_heads, size, d}, qkv.options()), cache = at::zeros_like(written), again = at::zeros_like(written);
+      ops::write_pages(expected.k, expected.v, written, page, slot);
+      const ops::AttentionHeads all = ops::rope_into_pages(joined, {cache, page, slot}, /*keys=*/true), queries = ops::rope_into_pages(joined, {again, page, slot}, /*keys=*/false);
+      CHECK(at::equal(cache, written) && at::equal(again, written) && !queries.k.defined() && at::equal(queries.q, expected.q));
+      CHECK(at::equal(all.q, expected.q) && at::equal(all.k, expected.k) && at::equal(all.v, expected.v));
+      CHECK_THROWS(internal, "dtype", ops::rope_into_pages(joined, {cache.to(at::kDouble), page, slot}, false));
     }
 }
 

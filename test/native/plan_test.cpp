@@ -5,6 +5,7 @@
 #include <c10/core/CPUAllocator.h>
 
 #include "engine/plan.h"
+#include "ops/attention/page.h"
 #include "tiny_model.h"
 #include "train/trainer.h"
 
@@ -116,6 +117,34 @@ CHECK_CASE("plan: every stage of it adds up, and more memory never takes anythin
       before = chosen;
     }
   }
+}
+
+CHECK_CASE("plan: rows and batches that are asked for are upper bounds, and one row has the pages of any prompt") {
+  PlanRequest request;
+  request.config = llama3_8b();
+  request.stage = PlanStage::sample;
+  request.decode_rows = 100;
+  request.device_bytes = uint64_t{80} << 30;
+  CHECK(plan_memory(request).decode_rows == 100 && plan_memory(request).prefill_tokens == 4096);
+  request.device_bytes = uint64_t{20} << 30;
+  const Plan few = plan_memory(request);
+  CHECK(few.fits() && few.decode_rows > 1 && few.decode_rows < 96);
+  request.stage = PlanStage::score;
+  request.score_batch_tokens = 3000;
+  CHECK(plan_memory(request).score_batch_tokens == 3000);
+  request.device_bytes = uint64_t{16990} << 20;
+  const Plan small = plan_memory(request);
+  CHECK(small.fits() && small.score_batch_tokens == 2048);
+
+  request.stage = PlanStage::sample;
+  request.decode_rows = 1;
+  const auto pages = [](int64_t positions) { return (positions + page_size - 1) / page_size; };
+  for (request.prompt_tokens = 1; request.prompt_tokens < 50; ++request.prompt_tokens)
+    for (request.new_tokens = 1; request.new_tokens < 40; ++request.new_tokens) {
+      const int64_t has = plan_memory(request).kv_pages;
+      for (int64_t length = 1; length <= request.prompt_tokens; ++length)
+        CHECK(has >= pages(length) + pages(length + request.new_tokens - 1) - length / page_size);
+    }
 }
 
 CHECK_CASE("plan: activations are what a step takes at its peak") {

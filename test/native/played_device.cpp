@@ -7,8 +7,13 @@
 #include <ATen/EmptyTensor.h>
 #include <ATen/detail/PrivateUse1HooksInterface.h>
 #include <c10/core/CPUAllocator.h>
+#include <c10/core/CachingDeviceAllocator.h>
 #include <c10/core/impl/DeviceGuardImplInterface.h>
 #include <torch/library.h>
+
+#include "test_device.h"
+
+#include "check.h"  // last: a torch header above defines a CHECK of its own
 
 using at::Tensor;
 
@@ -18,7 +23,10 @@ namespace {
 constexpr c10::DispatchKeySet kKeys(c10::DispatchKey::PrivateUse1);
 
 // Host memory under the device's name.
-struct PlayedAllocator : c10::Allocator {
+struct PlayedAllocator : c10::DeviceAllocator {
+  uint64_t memory = 0;
+  int64_t releases = 0;
+
   c10::DataPtr allocate(size_t bytes) override {
     c10::DataPtr host = c10::GetCPUAllocator()->allocate(bytes);
     void* const data = host.get();
@@ -26,6 +34,13 @@ struct PlayedAllocator : c10::Allocator {
     return {data, host.release_context(), deleter, kPlayed};
   }
   void copy_data(void* to, const void* from, size_t bytes) const override { default_copy_data(to, from, bytes); }
+  bool initialized() override { return true; }
+  void emptyCache(c10::MempoolId_t) override { ++releases; }
+  void recordStream(const c10::DataPtr&, c10::Stream) override {}
+  c10::CachingDeviceAllocator::DeviceStats getDeviceStats(c10::DeviceIndex) override { return {}; }
+  void resetAccumulatedStats(c10::DeviceIndex) override {}
+  void resetPeakStats(c10::DeviceIndex) override {}
+  std::pair<size_t, size_t> getMemoryInfo(c10::DeviceIndex) override { return {memory, memory}; }
 };
 PlayedAllocator allocator;
 
@@ -186,5 +201,19 @@ TORCH_LIBRARY_IMPL(aten, PrivateUse1, library) {
 }
 
 }  // namespace
+
+void require_played() {
+  if (test_device() != kPlayed) throw Skip("only the played device can be told how much memory it has, and counts");
+}
+
+PlayedMemory::PlayedMemory(uint64_t bytes) {
+  require_played();
+  allocator.memory = bytes;
+}
+PlayedMemory::~PlayedMemory() { allocator.memory = 0; }
+int64_t played_releases() {
+  require_played();
+  return allocator.releases;
+}
 
 }  // namespace check

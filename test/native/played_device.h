@@ -10,4 +10,12 @@ inline const at::Device kPlayed(at::kPrivateUse1, 0);
 
 inline at::Tensor played(const at::Tensor& x) { return x.to(kPlayed); }
 
+// What the device says that it has, while this lives; otherwise it does not say, and nothing is planned.
+struct PlayedMemory {
+  explicit PlayedMemory(uint64_t bytes);
+  ~PlayedMemory();
+};
+// How often memory was given back to it.
+int64_t played_releases();
+
 }  // namespace check

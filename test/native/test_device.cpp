@@ -14,6 +14,7 @@ at::Device test_device() {
   if (chosen == kPlayed && cream::cuda_info().built) throw Skip("the kernels of this build are the GPU's: --device cuda runs it");
   return chosen;
 }
+std::string device_name() { return test_device().is_cuda() ? test_device().str() : "played"; }
 void set_test_device(const std::string& name) { chosen = cream::parse_device(name); }
 
 cream::Transformer moved(const cream::Transformer& model, at::Device device) {

@@ -10,6 +10,8 @@ namespace check {
 
 // Throws Skip where there is none: the kernels of a build with CUDA are the GPU's, and no GPU was named.
 at::Device test_device();
+// As a recipe names it.
+std::string device_name();
 // Throws cream::Error for a device that is not there.
 void set_test_device(const std::string& name);
 

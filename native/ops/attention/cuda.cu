@@ -11,42 +11,23 @@ namespace {
 
 int64_t cut_of(int64_t n, int64_t size) { return (n + size - 1) / size; }
 
-// As many splits as keep a large GPU busy (132 multiprocessors, eight blocks each before the tail), but no more than what leaves a split
-// four pages of its own; shared pages weigh more, since every split of theirs leaves a result for each row. Groups are few: a grid
-// for a quarter of the rows serves them in one go where four samples or more share a prompt.
-PagedCut paged_cut(int64_t rows, int64_t kv_heads, int64_t max_length, int64_t window) {
-  constexpr int64_t blocks = 1056, own_least = 4, shared_least = 8;
-  const int64_t pages = std::max<int64_t>(1, cut_of(max_length, page_size));
-  const int64_t seen = window > 0 ? std::min(pages, window / page_size + 2) : pages;
-  const auto pages_of_split = [&](int64_t units, int64_t least) {
-    const int64_t splits = std::clamp<int64_t>(cut_of(blocks, units * kv_heads), 1, cut_of(seen, least));
-    return cut_of(seen, splits);
-  };
-  const int64_t entries = cut_of(rows, 4), own = pages_of_split(rows, own_least), shared = pages_of_split(entries, shared_least);
-  PagedCut cut{};
-  cut.entries = static_cast<int32_t>(entries);
-  cut.shared_pages = static_cast<int32_t>(shared), cut.own_pages = static_cast<int32_t>(own);
-  cut.shared_splits = rows > 1 ? static_cast<int32_t>(cut_of(pages, shared)) : 0;
-  cut.own_splits = static_cast<int32_t>(cut_of(pages, own));
-  return cut;
-}
-
 template <class T, int D>
 int decode(const PagedCuda<T>& c, const PagedState& state, float* running, float* sums, void* stream) {
-  const PagedCut& cut = state.cut;
-  const int64_t held = std::min<int64_t>(tiles::most_held(state.d), c.rows * state.group());
-  const int64_t blocks = c.kv_heads * (int64_t{cut.entries} * cut.shared_splits + c.rows * cut.own_splits);
+  const int d = static_cast<int>(state.d), held = static_cast<int>(std::min<int64_t>(tiles::most_held(d), c.rows * state.group()));
+  const int64_t blocks = c.kv_heads * state.splits * (state.entries + c.rows);
   return launch(PagedDecodeBlock<T, D>{c.q, c.cache, state, c.stride, c.scale, c.softcap, running, sums},
-                {blocks, tiles::threads, tiles::AttendMemory<T>::bytes(static_cast<int>(held), state.d)}, stream);
+                {blocks, tiles::threads, tiles::AttendMemory<T>(held, d, tiles::most_slices<T>(tiles::most_held(d), d)).bytes()}, stream);
 }
 
 template <class T>
 int paged(const PagedCuda<T>& c, void* stream) {
   const auto small = [](int64_t n) { return static_cast<int32_t>(n); };
+  // Groups are few: a grid for a quarter of the rows serves them in one go where four samples or more share a prompt.
+  const int64_t entries = c.rows > 1 ? cut_of(c.rows, 4) : 0;
   const PagedState state{c.page_table, c.lengths, c.groups, small(c.rows), small(c.max_pages), small(c.heads), small(c.kv_heads), small(c.d), small(c.window),
-                         paged_cut(c.rows, c.kv_heads, c.max_length, c.window)};
+                         small(entries), std::max(1, paged_splits(small(c.max_length)))};
   float* const running = c.room;
-  float* const sums = running + c.rows * c.heads * cut_of(state.cut.slots(), 8) * 16;  // still aligned
+  float* const sums = running + c.rows * c.heads * cut_of(state.splits, 8) * 16;  // still aligned
   const int error = c.d == 64 ? decode<T, 64>(c, state, running, sums, stream) : c.d == 128 ? decode<T, 128>(c, state, running, sums, stream) : decode<T, 0>(c, state, running, sums, stream);
   if (error != 0) return error;
   return launch(PagedJoinBlock<T>{running, sums, state, c.out}, {c.rows * c.heads, threads_for(c.d)}, stream);
@@ -55,7 +36,7 @@ int paged(const PagedCuda<T>& c, void* stream) {
 template <class T>
 int packed(const PackedCuda<T>& c, void* stream) {
   const int d = static_cast<int>(c.d);
-  return launch(PackedBlock<T>{c}, {c.plan.query_tiles * c.kv_heads, tiles::threads, tiles::AttendMemory<T>::bytes(tiles::most_held(d), d)}, stream);
+  return launch(PackedBlock<T>{c}, {c.plan.query_tiles * c.kv_heads, tiles::threads, tiles::AttendMemory<T>::most_bytes(tiles::most_held(d), d)}, stream);
 }
 
 template <class T>
@@ -74,9 +55,9 @@ int sum_rows(const SumRowsCuda<T>& c, void* stream) {
 
 }  // namespace
 
-int64_t paged_room(int64_t rows, int64_t heads, int64_t kv_heads, int64_t d, int64_t max_length, int64_t window) {
-  const int64_t slots = paged_cut(rows, kv_heads, max_length, window).slots();
-  return rows * heads * (cut_of(slots, 8) * 16 + slots * d);
+int64_t paged_room(int64_t rows, int64_t heads, int64_t d, int64_t max_length) {
+  const int64_t splits = std::max(1, paged_splits(static_cast<int32_t>(max_length)));
+  return rows * heads * (cut_of(splits, 8) * 16 + splits * d);
 }
 int paged_decode_cuda(const PagedCuda<uint16_t>& call, void* stream) { return paged(call, stream); }
 int paged_decode_cuda(const PagedCuda<float>& call, void* stream) { return paged(call, stream); }

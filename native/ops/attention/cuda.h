@@ -22,7 +22,7 @@ struct PagedCuda {
   int64_t window;      // 0: none
   float scale, softcap;
 };
-int64_t paged_room(int64_t rows, int64_t heads, int64_t kv_heads, int64_t d, int64_t max_length, int64_t window);
+int64_t paged_room(int64_t rows, int64_t heads, int64_t d, int64_t max_length);
 int paged_decode_cuda(const PagedCuda<uint16_t>& call, void* stream);
 int paged_decode_cuda(const PagedCuda<float>& call, void* stream);
 

@@ -62,12 +62,12 @@ bool takes_flash(const Tensor& q, const Tensor& k, const Tensor& v, const Attent
 
 PackedSaved flash_forward(const Tensor& q, const Tensor& k, const Tensor& v, const std::vector<Segment>& segments, const AttentionKind& kind,
                           const FlashCalls& calls) {
-  const auto plan = gather_plan(segments, q);
+  const auto plan = gather_plan(segments, q, k);
   return calls.forward(input_of(q, k, v, *plan, kind));
 }
 
 AttentionGradient flash_gradient(const PackedCall& call, const Tensor& d_out, const PackedSaved& saved, const FlashCalls& calls) {
-  const auto plan = gather_plan(call.segments, call.q);
+  const auto plan = gather_plan(call.segments, call.q, call.k);
   AttentionGradient d = calls.backward(input_of(call.q, call.k, call.v, *plan, call.kind), d_out.reshape(call.q.sizes()).contiguous(), saved);
   if (!plan->index.defined()) return d;
   const at::DeviceGuard guard(call.q.device());

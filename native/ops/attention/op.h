@@ -43,6 +43,8 @@ struct DecodeSource {
 namespace ops {
 
 // q [tokens, heads, d], k and v [tokens, kv_heads, d] → [tokens, heads·d]; differentiable.
+// Without a gradient q may end before k and v do: the segments behind its rows are keys alone, as the prefix of a prompt that is computed
+// in pieces is. No segment lies on both sides.
 Tensor packed_attention(const Tensor& q, const Tensor& k, const Tensor& v, const std::vector<Segment>& segments, const AttentionKind& kind = {});
 
 // Gradients of packed_attention, in the inputs' dtype and shapes. d_out [tokens, heads·d].

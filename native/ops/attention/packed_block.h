@@ -22,6 +22,7 @@ struct PackedView {
   CREAM_HOST_DEVICE int64_t row_of(int i) const { return t.row + (first + i) / group(); }
   CREAM_HOST_DEVICE int64_t head_of(int i) const { return kv * group() + (first + i) % group(); }
   CREAM_HOST_DEVICE int64_t place(int i) const { return row_of(i) * c.heads + head_of(i); }  // of [tokens, heads]
+  CREAM_HOST_DEVICE int slices(int count) const { return tiles::most_slices<T>(count, static_cast<int>(c.d)); }
   CREAM_HOST_DEVICE const T* query(int i) const { return c.q + row_of(i) * c.q_stride + head_of(i) * c.d; }
   CREAM_HOST_DEVICE tiles::Pair<T> rows(int position) const {
     const int64_t row = position < t.prefix_length ? t.prefix_start + position : t.row - t.position + position - t.prefix_length;

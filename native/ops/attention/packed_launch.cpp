@@ -18,7 +18,7 @@ PackedCuda<T> tile_call(const PackedCall& p, const TilePlan& plan, T* out, const
 
 std::shared_ptr<const TilePlan> plan_of(const PackedCall& p) {
   const int64_t d = p.q.size(2);
-  return tile_plan(p.segments, p.q, packed_query_rows(p.q.size(1) / p.k.size(1), d), packed_key_rows(d));
+  return tile_plan(p.segments, p.q, p.k, {packed_query_rows(p.q.size(1) / p.k.size(1), d), packed_key_rows(d)});
 }
 
 PackedSaved tile_forward(const PackedCall& p) {

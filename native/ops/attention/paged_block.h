@@ -1,7 +1,11 @@
 // Decode attention over a paged cache, split-K: blocks take ranges of pages and leave (max, sum, Σ exp·v), a second kernel joins them.
 //
-//   shared part   entry × kv head × split: the full pages of a prompt, read once for all rows of its group and all query heads
-//   own part      row × kv head × split: the pages behind them
+//   shared part   entry × kv head × split: the splits that lie in a prompt's full pages, read once for all rows of its group and all
+//                 query heads
+//   own part      row × kv head × split: the others
+//
+// A row's bits depend on the row alone: splits lie at the same positions in every sequence, a block's arithmetic does not depend on how
+// many rows it holds, and the join goes by rising position. So who decodes beside a row, and who has ended, does not show in it.
 //
 // The grid is sized by host-side bounds alone (rows, max_length), what an idle block does is to find that out: a CUDA graph can hold the launch.
 // Traffic is meant to be the keys and values, once (a group of more than 32 queries reads its range again, from L2), and heads·d
@@ -14,22 +18,33 @@
 
 namespace cream::ops {
 
-// How a decode step is cut; the same for all of its layers but sliding ones. Groups are taken by `entries` in turn.
-struct PagedCut {
-  int32_t entries, shared_splits, shared_pages;  // pages of one split
-  int32_t own_splits, own_pages;
+// Eight splits of 8 pages, eight of 16, of 32, …: many blocks where sequences are short, few results to join where they are long.
+struct PagedSplit {
+  int32_t begin, end;  // pages
 
-  CREAM_HOST_DEVICE int32_t slots() const { return shared_splits + own_splits; }
+  CREAM_HOST_DEVICE explicit PagedSplit(int32_t index) {
+    const int32_t octave = index / 8, pages = 8 << octave;
+    begin = 64 * ((1 << octave) - 1) + index % 8 * pages;
+    end = begin + pages;
+  }
 };
+// Splits that the first `positions` positions reach into.
+CREAM_HOST_DEVICE inline int32_t paged_splits(int32_t positions) {
+  int32_t count = 0;
+  while (PagedSplit(count).begin * static_cast<int32_t>(page_size) < positions) ++count;
+  return count;
+}
 
 // The rows' state and what of it a block must know.
 struct PagedState {
   const int32_t *page_table, *lengths, *groups;  // [rows, max_pages], [rows], [rows, 3]
   int32_t rows, max_pages, heads, kv_heads, d;
-  int32_t window;  // 0: none
-  PagedCut cut;
+  int32_t window;           // 0: none
+  int32_t entries, splits;  // the grid's: groups are taken by `entries` in turn
 
   CREAM_HOST_DEVICE int32_t group() const { return heads / kv_heads; }
+  // The first split that a row of this length sees something of.
+  CREAM_HOST_DEVICE int32_t first_split(int32_t length) const { return window > 0 && length > window ? paged_splits(length - window + 1) - 1 : 0; }
 
   // Pages of this row that its group's blocks read. A group of one has none: its row's own blocks do it all.
   template <class Block>
@@ -50,15 +65,16 @@ struct PagedDecodeBlock {
   PagedState state;
   int64_t stride;
   float scale, softcap;  // softcap 0: none
-  float* running;        // out: [rows, heads, slots, 2], max and sum
-  float* sums;           // out: [rows, heads, slots, d]
+  float* running;        // out: [rows, heads, splits, 2], max and sum
+  float* sums;           // out: [rows, heads, splits, d]
 
   // Queries first … of the rows from `row` on, the heads of one kv head a row; `live`: the row whose page table is looked at.
   struct View {
     const PagedDecodeBlock& p;
-    int32_t row, live, kv, first, slot;
+    int32_t row, live, kv, first, split;
 
     CREAM_HOST_DEVICE int d() const { return D > 0 ? D : p.state.d; }
+    CREAM_HOST_DEVICE int slices(int) const { return tiles::most_slices<T>(tiles::most_held(d()), d()); }  // of a full block, in any block
     CREAM_HOST_DEVICE int32_t row_of(int i) const { return row + (first + i) / p.state.group(); }
     CREAM_HOST_DEVICE int32_t head_of(int i) const { return kv * p.state.group() + (first + i) % p.state.group(); }
     CREAM_HOST_DEVICE const T* query(int i) const { return p.q + row_of(i) * p.stride + head_of(i) * d(); }
@@ -75,7 +91,7 @@ struct PagedDecodeBlock {
       return position < length && (p.state.window == 0 || position >= length - p.state.window);
     }
     CREAM_HOST_DEVICE int64_t place(int i) const {
-      return (static_cast<int64_t>(row_of(i)) * p.state.heads + head_of(i)) * p.state.cut.slots() + slot;
+      return (static_cast<int64_t>(row_of(i)) * p.state.heads + head_of(i)) * p.state.splits + split;
     }
     CREAM_HOST_DEVICE void write(int i, int column, const tiles::Chunk& values, const tiles::Running& all) const {
       tiles::store_chunk(p.sums + place(i) * d() + column, values);
@@ -85,30 +101,26 @@ struct PagedDecodeBlock {
 
   template <class Block>
   CREAM_HOST_DEVICE void operator()(Block& block) const {
-    const PagedCut& cut = state.cut;
-    const int32_t shared_blocks = cut.entries * state.kv_heads * cut.shared_splits, index = static_cast<int32_t>(block.index());
-    if (index >= shared_blocks) return own(block, index - shared_blocks);
-    const int32_t split = index % cut.shared_splits, kv = index / cut.shared_splits % state.kv_heads;
-    for (int32_t g = index / cut.shared_splits / state.kv_heads; g < state.rows; g += cut.entries) {
-      const int32_t row = state.groups[3 * g], count = state.groups[3 * g + 1], pages = state.groups[3 * g + 2];
-      const int32_t begin = split * cut.shared_pages, end = tiles::smaller(pages, begin + cut.shared_pages);
-      if (count < 2 || begin >= end) continue;
+    const int32_t index = static_cast<int32_t>(block.index()), split = index % state.splits, kv = index / state.splits % state.kv_heads;
+    const int32_t unit = index / state.splits / state.kv_heads;
+    if (unit >= state.entries) return own(block, unit - state.entries, kv, split);
+    const PagedSplit pages(split);
+    for (int32_t g = unit; g < state.rows; g += state.entries) {
+      const int32_t row = state.groups[3 * g], count = state.groups[3 * g + 1], shared = state.groups[3 * g + 2];
+      if (count < 2 || pages.end > shared) continue;
       // A sample that has ended holds no pages: the first that has not.
       const int32_t live = block.reduce(count, state.rows, [&](int64_t i) { return state.lengths[row + i] > 0 ? row + static_cast<int32_t>(i) : state.rows; }, Min{});
-      if (live < state.rows) part(block, {*this, row, live, kv, 0, split}, count, begin * page_size, end * page_size);
+      if (live < state.rows) part(block, {*this, row, live, kv, 0, split}, count, pages.begin * page_size, pages.end * page_size);
     }
   }
 
  private:
   template <class Block>
-  CREAM_HOST_DEVICE void own(Block& block, int32_t index) const {
-    const PagedCut& cut = state.cut;
-    const int32_t split = index % cut.own_splits, kv = index / cut.own_splits % state.kv_heads, row = index / cut.own_splits / state.kv_heads;
-    const int32_t length = state.lengths[row];
-    if (length <= split * cut.own_pages * static_cast<int32_t>(page_size)) return;
-    const int32_t begin = (state.shared_pages(block, row) + split * cut.own_pages) * page_size;
-    const int32_t end = tiles::smaller(length, begin + cut.own_pages * page_size);
-    if (begin < end) part(block, {*this, row, row, kv, 0, cut.shared_splits + split}, 1, begin, end);
+  CREAM_HOST_DEVICE void own(Block& block, int32_t row, int32_t kv, int32_t split) const {
+    const PagedSplit pages(split);
+    const int32_t length = state.lengths[row], begin = pages.begin * static_cast<int32_t>(page_size);
+    if (length <= begin || split < state.first_split(length) || pages.end <= state.shared_pages(block, row)) return;
+    part(block, {*this, row, row, kv, 0, split}, 1, begin, tiles::smaller(length, pages.end * static_cast<int32_t>(page_size)));
   }
 
   // Positions begin … end−1 for all queries of `count` rows.
@@ -118,16 +130,16 @@ struct PagedDecodeBlock {
     for (view.first = 0; view.first < queries; view.first += most) {
       const int n = tiles::smaller(most, queries - view.first);
       int32_t first = begin;
-      if (state.window > 0) {  // whole pages that no query sees are not read
-        const int32_t seen = block.reduce(n, end, [&](int64_t i) { return view.begin_of(static_cast<int>(i)); }, Min{});
-        if (seen > begin) first = begin + (seen - begin) / static_cast<int32_t>(page_size) * static_cast<int32_t>(page_size);
+      if (state.window > 0) {  // tiles that no query sees are not read
+        const int32_t seen = block.reduce(n, end, [&](int64_t i) { return view.begin_of(static_cast<int>(i)); }, Min{}), tile = tiles::walked<T>(view.d());
+        if (seen > begin) first = begin + (seen - begin) / tile * tile;
       }
       tiles::attend<T>(block, view, n, view.d(), first, end, scale, softcap);
     }
   }
 };
 
-// One row and query head a block: the splits joined in rising order.
+// One row and query head a block: the splits that it sees, joined in rising order.
 template <class T>
 struct PagedJoinBlock {
   const float *running, *sums;  // of PagedDecodeBlock
@@ -136,28 +148,20 @@ struct PagedJoinBlock {
 
   template <class Block>
   CREAM_HOST_DEVICE void operator()(Block& block) const {
-    const PagedCut& cut = state.cut;
-    const int32_t row = static_cast<int32_t>(block.index()) / state.heads, length = state.lengths[row], slots = cut.slots();
+    const int32_t length = state.lengths[static_cast<int32_t>(block.index()) / state.heads];
     T* const to = out + block.index() * state.d;
     if (length == 0) return block.each(state.d, [&](int64_t j) { to[j] = narrow<T>(0.0f); });
-    const int32_t pages = state.shared_pages(block, row), own = length - pages * static_cast<int32_t>(page_size);
-    const int32_t shared_end = tiles::pieces(pages, cut.shared_pages);
-    const int32_t own_end = cut.shared_splits + tiles::pieces(tiles::larger(own, 0), cut.own_pages * static_cast<int32_t>(page_size));
-    const float* const r = running + block.index() * slots * 2;
-    const float* const parts = sums + block.index() * slots * state.d;
-    const auto over = [&](auto&& f) {  // the slots that were written
-      for (int32_t s = 0; s < shared_end; ++s) f(s);
-      for (int32_t s = cut.shared_splits; s < own_end; ++s) f(s);
-    };
+    const int32_t first = state.first_split(length), end = paged_splits(length);
+    const float* const r = running + block.index() * state.splits * 2;
+    const float* const parts = sums + block.index() * state.splits * state.d;
     block.each(state.d, [&](int64_t j) {
       float max = -INFINITY, total = 0, sum = 0;
-      over([&](int32_t s) { max = fmaxf(max, r[2 * s]); });
-      over([&](int32_t s) {
-        if (r[2 * s + 1] == 0) return;  // all of it before the window
+      for (int32_t s = first; s < end; ++s) max = fmaxf(max, r[2 * s]);
+      for (int32_t s = first; s < end; ++s) {
         const float weight = expf(r[2 * s] - max);
         total += weight * r[2 * s + 1];
         sum += weight * parts[s * state.d + j];
-      });
+      }
       to[j] = narrow<T>(sum / total);
     });
   }

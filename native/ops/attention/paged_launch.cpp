@@ -23,7 +23,7 @@ Tensor paged_decode_attention(const Tensor& q, const Tensor& cache, const PagedR
   const Tensor queries = for_kernels(q);
   Tensor out = at::empty({count, heads * d}, q.options());
   if (count == 0) return out;
-  Tensor room = at::empty({paged_room(count, heads, kv_heads, d, rows.max_length, kind.window)}, q.options().dtype(at::kFloat));
+  Tensor room = at::empty({paged_room(count, heads, d, rows.max_length)}, q.options().dtype(at::kFloat));
   by_element(q, [&](auto type) {
     using T = decltype(type);
     const PagedCuda<T> call{data<T>(queries), data<T>(cache), data<int32_t>(rows.page_table), data<int32_t>(rows.lengths), data<int32_t>(rows.groups),

@@ -15,9 +15,9 @@ template <class Plan>
 class Recent {
  public:
   template <class Make>
-  std::shared_ptr<const Plan> find(const std::vector<Segment>& segments, const Tensor& like, std::array<int64_t, 2> rows, const Make& make) {
+  std::shared_ptr<const Plan> find(const std::vector<Segment>& segments, const Tensor& q, std::array<int64_t, 2> tile_rows, const Make& make) {
     const std::lock_guard lock(mutex_);
-    Key key{segments, like.device(), stream_of(like), rows};
+    Key key{segments, q.device(), stream_of(q), q.size(0), tile_rows};
     const auto found = std::find_if(entries_.begin(), entries_.end(), [&](const auto& entry) { return entry.first == key; });
     if (found != entries_.end()) entries_.splice(entries_.begin(), entries_, found);
     else entries_.emplace_front(std::move(key), std::make_shared<const Plan>(make()));
@@ -31,7 +31,8 @@ class Recent {
     std::vector<Segment> segments;
     at::Device device;
     void* stream;
-    std::array<int64_t, 2> rows;
+    int64_t queries;
+    std::array<int64_t, 2> tile_rows;
     bool operator==(const Key&) const = default;
   };
   std::mutex mutex_;
@@ -56,12 +57,13 @@ Tensor on_device_of(const Tensor& like, const std::vector<T>& values) {
 
 int32_t small(int64_t n) { return static_cast<int32_t>(n); }
 
-TilePlan make_tiles(const std::vector<Segment>& segments, const Tensor& like, int64_t query_rows, int64_t key_rows) {
+TilePlan make_tiles(const std::vector<Segment>& segments, const Tensor& q, std::array<int64_t, 2> tile_rows) {
+  const auto [query_rows, key_rows] = tile_rows;
   std::vector<int32_t> queries, keys, viewers;
   for (size_t i = 0; i < segments.size(); ++i) {
     const Segment& s = segments[i];
     const Segment before = s.prefix < 0 ? Segment{} : segments[s.prefix];
-    for (int64_t row = 0; row < s.length; row += query_rows)
+    for (int64_t row = 0; s.start < q.size(0) && row < s.length; row += query_rows)
       queries.insert(queries.end(), {small(s.start + row), small(std::min(query_rows, s.length - row)), small(row), small(before.start), small(before.length)});
     const int32_t first = small(viewers.size() / 3);
     viewers.insert(viewers.end(), {small(s.start), small(s.length), 0});
@@ -70,10 +72,10 @@ TilePlan make_tiles(const std::vector<Segment>& segments, const Tensor& like, in
     for (int64_t row = 0; row < s.length; row += key_rows)
       keys.insert(keys.end(), {small(s.start + row), small(std::min(key_rows, s.length - row)), small(row), first, small(viewers.size() / 3) - first});
   }
-  return {on_device_of(like, queries).view({-1, 5}), on_device_of(like, keys).view({-1, 5}), on_device_of(like, viewers).view({-1, 3})};
+  return {on_device_of(q, queries).view({-1, 5}), on_device_of(q, keys).view({-1, 5}), on_device_of(q, viewers).view({-1, 3})};
 }
 
-GatherPlan make_gather(const std::vector<Segment>& segments, const Tensor& like) {
+GatherPlan make_gather(const std::vector<Segment>& segments, const Tensor& q, int64_t rows) {
   GatherPlan plan;
   std::vector<int64_t> index;
   std::vector<int32_t> query_ends{0}, key_ends{0};
@@ -81,7 +83,7 @@ GatherPlan make_gather(const std::vector<Segment>& segments, const Tensor& like)
     for (int64_t row = s.start; row < s.start + s.length; ++row) index.push_back(row);
   };
   for (const Segment& s : segments) {
-    if (s.length == 0) continue;
+    if (s.length == 0 || s.start >= q.size(0)) continue;
     if (s.prefix >= 0) add(segments[s.prefix]);
     add(s);
     query_ends.push_back(small(s.start + s.length));
@@ -89,30 +91,29 @@ GatherPlan make_gather(const std::vector<Segment>& segments, const Tensor& like)
     plan.most_queries = std::max(plan.most_queries, s.length);
     plan.most_keys = std::max<int64_t>(plan.most_keys, key_ends.back() - key_ends[key_ends.size() - 2]);
   }
-  plan.query_ends = on_device_of(like, query_ends), plan.key_ends = on_device_of(like, key_ends);
-  const int64_t tokens = like.size(0);
-  if (static_cast<int64_t>(index.size()) == tokens) return plan;  // no prefix
-  std::vector<int32_t> offsets(tokens + 1, 0), sources(index.size());
+  plan.query_ends = on_device_of(q, query_ends), plan.key_ends = on_device_of(q, key_ends);
+  if (static_cast<int64_t>(index.size()) == rows && rows == q.size(0)) return plan;  // no prefix
+  std::vector<int32_t> offsets(rows + 1, 0), sources(index.size());
   for (const int64_t row : index) ++offsets[row + 1];
-  for (int64_t row = 0; row < tokens; ++row) offsets[row + 1] += offsets[row];
+  for (int64_t row = 0; row < rows; ++row) offsets[row + 1] += offsets[row];
   std::vector<int32_t> next(offsets.begin(), offsets.end() - 1);
   for (size_t key = 0; key < index.size(); ++key) sources[next[index[key]]++] = small(key);
-  plan.index = on_device_of(like, index), plan.offsets = on_device_of(like, offsets), plan.sources = on_device_of(like, sources);
+  plan.index = on_device_of(q, index), plan.offsets = on_device_of(q, offsets), plan.sources = on_device_of(q, sources);
   return plan;
 }
 
 }  // namespace
 
-std::shared_ptr<const TilePlan> tile_plan(const std::vector<Segment>& segments, const Tensor& like, int64_t query_rows, int64_t key_rows) {
+std::shared_ptr<const TilePlan> tile_plan(const std::vector<Segment>& segments, const Tensor& q, const Tensor& k, std::array<int64_t, 2> tile_rows) {
   static auto& recent = *new Recent<TilePlan>;
-  check_cover(segments, like.size(0));
-  return recent.find(segments, like, {query_rows, key_rows}, [&] { return make_tiles(segments, like, query_rows, key_rows); });
+  check_cover(segments, k.size(0));
+  return recent.find(segments, q, tile_rows, [&] { return make_tiles(segments, q, tile_rows); });
 }
 
-std::shared_ptr<const GatherPlan> gather_plan(const std::vector<Segment>& segments, const Tensor& like) {
+std::shared_ptr<const GatherPlan> gather_plan(const std::vector<Segment>& segments, const Tensor& q, const Tensor& k) {
   static auto& recent = *new Recent<GatherPlan>;
-  check_cover(segments, like.size(0));
-  return recent.find(segments, like, {0, 0}, [&] { return make_gather(segments, like); });
+  check_cover(segments, k.size(0));
+  return recent.find(segments, q, {0, 0}, [&] { return make_gather(segments, q, k.size(0)); });
 }
 
 }  // namespace cream::ops

@@ -64,10 +64,10 @@ Tensor packed_attention(const Tensor& q, const Tensor& k, const Tensor& v, const
       throw Error(ErrorCode::internal, "packed_attention: segments must cover the rows in order; one starts at " +
                                            std::to_string(segment.start) + " where " + std::to_string(next) + " was expected.");
     next += segment.length;
-    if (segment.length > 0) parts.push_back(attend(q, k, v, segment, segment.prefix < 0 ? nullptr : &segments[segment.prefix], kind));
+    if (segment.length > 0 && segment.start < q.size(0)) parts.push_back(attend(q, k, v, segment, segment.prefix < 0 ? nullptr : &segments[segment.prefix], kind));
   }
-  if (next != q.size(0))
-    throw Error(ErrorCode::internal, "packed_attention: segments cover " + std::to_string(next) + " of " + std::to_string(q.size(0)) + " rows.");
+  if (next != k.size(0))
+    throw Error(ErrorCode::internal, "packed_attention: segments cover " + std::to_string(next) + " of " + std::to_string(k.size(0)) + " rows.");
   return parts.size() == 1 ? parts[0] : at::cat(parts);
 }
 

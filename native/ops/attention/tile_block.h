@@ -6,7 +6,8 @@
 // a time. Every product is cut into register tiles of 4 held rows: × 1 walked row over all of d (scores), or × 8 columns over the walked
 // rows (sums). Held rows are read by a whole warp at one address (a broadcast); walked rows are 16 bytes longer than they need to be, an
 // odd number of 16-byte words, so that eight lanes reading eight rows hit all banks. Where few rows are held, the walked rows of a tile
-// are dealt out to `slices`, each with a softmax of its own, which are joined at the end in rising order.
+// are dealt out to `slices`, each with a softmax of its own, which are joined at the end in rising order: their number is in the result's
+// last bits.
 #pragma once
 
 #include <cmath>
@@ -142,26 +143,31 @@ struct Pair {
   const T *a, *b;
 };
 
-// Shared memory of attend() for `count` held rows at most: two tiles, the queries, the scores, the slices' factors. The slices' sums
-// take the tiles' place when those have been walked.
+// The most slices for `count` held rows: one needs a thread for each of its register tiles, and one for each of its rows.
+template <class T>
+CREAM_HOST_DEVICE int most_slices(int count, int d) {
+  const int quads = pieces(count, quad);
+  return smaller(walked<T>(d), smaller(threads / (quads * (d / chunk)), threads / (quads * quad)));
+}
+
+// Shared memory of attend() for `count` held rows at most: two tiles, the queries, the scores, the slices' factors and maxima. The slices'
+// sums take the tiles' place when those have been walked.
 template <class T>
 struct AttendMemory {
-  int d, tile, rows;
+  int d, tile, rows, slices;
 
-  CREAM_HOST_DEVICE AttendMemory(int count, int d) : d(d), tile(walked<T>(d)), rows(pieces(count, quad) * quad) {}
-  // A slice needs a thread for each of its register tiles, and one for each of its rows.
-  CREAM_HOST_DEVICE int slices() const { return smaller(tile, smaller(threads / (rows / quad * (d / chunk)), threads / rows)); }
+  CREAM_HOST_DEVICE AttendMemory(int count, int d, int slices) : d(d), tile(walked<T>(d)), rows(pieces(count, quad) * quad), slices(slices) {}
   CREAM_HOST_DEVICE int64_t tile_bytes() const { return static_cast<int64_t>(tile) * padded<T>(d) * static_cast<int64_t>(sizeof(T)); }
   CREAM_HOST_DEVICE int64_t walked_bytes() const {
-    const int64_t sums = static_cast<int64_t>(slices()) * rows * d * 4;
+    const int64_t sums = static_cast<int64_t>(slices) * rows * d * 4;
     return 2 * tile_bytes() > sums ? 2 * tile_bytes() : sums;
   }
-  // Fewer rows may need more slices: the bound over all counts, for the launch.
-  static int64_t bytes(int most, int d) {
+  CREAM_HOST_DEVICE int64_t bytes() const { return walked_bytes() + 4 * (static_cast<int64_t>(rows) * d + tile * rows + 2 * slices * rows); }
+  // With the most slices, fewer rows may take more: the bound over all counts, for the launch.
+  static int64_t most_bytes(int most, int d) {
     int64_t bytes = 0;
     for (int count = quad; count < most + quad; count += quad) {
-      const AttendMemory m(count, d);
-      const int64_t own = m.walked_bytes() + 4 * (static_cast<int64_t>(m.rows) * d + m.tile * m.rows + m.slices() * m.rows);
+      const int64_t own = AttendMemory(count, d, most_slices<T>(count, d)).bytes();
       bytes = own > bytes ? own : bytes;
     }
     return bytes;
@@ -169,20 +175,22 @@ struct AttendMemory {
 };
 
 // `count` queries over keys begin … end−1. A view has
+//   slices(count)      at most most_slices()
 //   query(i)           address of query i
 //   rows(position)     a key's and its value's addresses, a Pair
 //   sees(i, position)  whether query i sees that key
 //   write(i, column, sums, running)   a chunk of Σ exp(s − max)·v, to be divided by running.sum
 template <class T, class Block, class View>
 CREAM_HOST_DEVICE void attend(Block& block, const View& view, int count, int d, int begin, int end, float scale, float softcap) {
-  const AttendMemory<T> m(count, d);
-  const int rows = m.rows, quads = rows / quad, chunks = d / chunk, tile = m.tile, slices = m.slices();
+  const AttendMemory<T> m(count, d, view.slices(count));
+  const int rows = m.rows, quads = rows / quad, chunks = d / chunk, tile = m.tile, slices = m.slices;
   unsigned char* const memory = block.template shared<unsigned char>();
   T* const keys = reinterpret_cast<T*>(memory);
   T* const values = reinterpret_cast<T*>(memory + m.tile_bytes());
   float* const queries = reinterpret_cast<float*>(memory + m.walked_bytes());  // [rows, d]
   float* const scores = queries + rows * d;                                   // [tile, rows]
   float* const factors = scores + tile * rows;                                // [slices, rows]
+  float* const maxima = factors + slices * rows;                              // [slices, rows]
 
   block.sync();  // what this block did before has been read
   hold(block, queries, count, d, scale, [&](int i) { return view.query(i); });
@@ -202,19 +210,23 @@ CREAM_HOST_DEVICE void attend(Block& block, const View& view, int count, int d, 
     block.sync();
     block.each(slices * rows, [&](int64_t i) {
       const int row = static_cast<int>(i) % rows, slice = static_cast<int>(i) / rows;
-      Running& r = running[i];
-      float max = r.max, sum = 0;
+      float max = running[i].max;
       for (int key = slice; key < tile; key += slices) max = fmaxf(max, scores[key * rows + row]);
-      for (int key = slice; key < tile; key += slices) {
-        float& s = scores[key * rows + row];
-        s = s == -INFINITY ? 0 : expf(s - max);
-        sum += s;
-      }
-      const float factor = r.max == -INFINITY ? 0 : expf(r.max - max);  // max is not −∞ then
-      factors[i] = factor;
-      r = {max, r.sum * factor + sum};
+      factors[i] = running[i].max == -INFINITY ? 0 : expf(running[i].max - max);  // max is not −∞ then
+      maxima[i] = running[i].max = max;
     });
     block.sync();
+    block.each(tile * rows, [&](int64_t i) {
+      const int row = static_cast<int>(i) % rows, slice = static_cast<int>(i) / rows % slices;
+      scores[i] = scores[i] == -INFINITY ? 0 : expf(scores[i] - maxima[slice * rows + row]);
+    });
+    block.sync();
+    block.each(slices * rows, [&](int64_t i) {
+      const int row = static_cast<int>(i) % rows, slice = static_cast<int>(i) / rows;
+      float sum = 0;
+      for (int key = slice; key < tile; key += slices) sum += scores[key * rows + row];
+      running[i].sum = running[i].sum * factors[i] + sum;
+    });
     block.each(slices * quads * chunks, [&](int64_t i) {
       const int c = static_cast<int>(i) % chunks * chunk, row = static_cast<int>(i) / chunks % quads * quad, slice = static_cast<int>(i) / chunks / quads;
       Sums& s = sums[i];
@@ -225,7 +237,7 @@ CREAM_HOST_DEVICE void attend(Block& block, const View& view, int count, int d, 
   }
 
   float* const joined = reinterpret_cast<float*>(memory);  // [slices, rows, d]
-  float *const maxima = scores, *const totals = factors;   // [slices, rows]
+  float* const totals = factors;                            // [slices, rows]
   block.each(slices * rows, [&](int64_t i) {
     maxima[i] = running[i].max;
     totals[i] = running[i].sum;

@@ -1,6 +1,8 @@
-// One new row a block into its page, N values a load; and whole pages from one place to another, a layer of one page a block.
+// One new row a block into its page, N values a load; the same with RoPE on the way; and whole pages from one place to another, a layer of
+// one page a block.
 #pragma once
 
+#include "ops/rope/block.h"
 #include "support/block.h"
 
 namespace cream::ops {
@@ -24,6 +26,41 @@ struct WritePagesBlock {
       store_vec<N>(keys + to, load_vec<N>(k + row * k_stride + head * d + j));
       store_vec<N>(values + to, load_vec<N>(v + row * v_stride + head * d + j));
     });
+  }
+};
+
+// A row of a joined projection: queries are turned to y, keys into their page and, where they are wanted, to y behind the queries; values
+// are copied into theirs.
+template <class T>
+struct RopePagesBlock {
+  const T* qkv;            // [rows, heads + 2·kv_heads, d]
+  const float *cos, *sin;  // [rows, turned]
+  T* y;                    // [rows, kept_heads, d]
+  T* cache;
+  const int32_t *pages, *slots;  // as of WritePagesBlock
+  int64_t heads, kv_heads, d, turned, page_size, kept_heads;
+
+  template <class Block>
+  CREAM_HOST_DEVICE void operator()(Block& block) const {
+    const int64_t row = block.index(), half = turned / 2, kept = d - turned, plane = kv_heads * page_size * d, all = heads + kv_heads;
+    const T* const from = qkv + row * (all + kv_heads) * d;
+    T* const to = y + row * kept_heads * d;
+    const bool written = pages[row] >= 0;
+    T* const keys = cache + (written ? pages[row] * 2 * plane + slots[row] * d : 0);
+    const auto put = [&](int64_t head, int64_t i, T value) {
+      if (head < kept_heads) to[head * d + i] = value;
+      if (head >= heads && written) keys[(head - heads) * page_size * d + i] = value;
+    };
+    block.each(all * half, [&](int64_t i) {
+      const int64_t head = i / half, j = i % half;
+      const T* const x = from + head * d;
+      const Turned t = turn(widen(x[j]), widen(x[j + half]), cos + row * turned + j, sin + row * turned + j, half, /*backward=*/false);
+      put(head, j, narrow<T>(t.low));
+      put(head, j + half, narrow<T>(t.high));
+    });
+    block.each(all * kept, [&](int64_t i) { put(i / kept, turned + i % kept, from[i / kept * d + turned + i % kept]); });
+    if (!written) return;
+    block.each(kv_heads * d, [&](int64_t i) { keys[plane + i / d * page_size * d + i % d] = from[all * d + i]; });
   }
 };
 

@@ -11,6 +11,11 @@ int write(const WritePagesCuda<T>& c, void* stream) {
   return launch(WritePagesBlock<T, N>{c.k, c.v, c.cache, c.pages, c.slots, c.kv_heads, c.d, c.k_stride, c.v_stride, c.page_size},
                 {c.rows, threads_for(c.kv_heads * c.d / N)}, stream);
 }
+template <class T>
+int rope(const RopePagesCuda<T>& c, void* stream) {
+  return launch(RopePagesBlock<T>{c.qkv, c.cos, c.sin, c.y, c.cache, c.pages, c.slots, c.heads, c.kv_heads, c.d, c.turned, c.page_size, c.kept_heads},
+                {c.rows, threads_for((c.heads + c.kv_heads) * c.d / 2)}, stream);
+}
 template <int N, class T>
 bool fits(const WritePagesCuda<T>& c) {
   return fits_vectors<N>(c.d, {c.k, c.v, c.cache}) && c.k_stride % N == 0 && c.v_stride % N == 0;
@@ -20,6 +25,9 @@ bool fits(const WritePagesCuda<T>& c) {
 
 int write_pages_cuda(const WritePagesCuda<uint16_t>& c, void* stream) { return fits<8>(c) ? write<uint16_t, 8>(c, stream) : write<uint16_t, 1>(c, stream); }
 int write_pages_cuda(const WritePagesCuda<float>& c, void* stream) { return fits<4>(c) ? write<float, 4>(c, stream) : write<float, 1>(c, stream); }
+
+int rope_pages_cuda(const RopePagesCuda<uint16_t>& c, void* stream) { return rope(c, stream); }
+int rope_pages_cuda(const RopePagesCuda<float>& c, void* stream) { return rope(c, stream); }
 
 int copy_pages_cuda(const CopyPagesCuda& c, void* stream) {
   const int64_t vectors = c.page_bytes / 16;

@@ -15,6 +15,18 @@ struct WritePagesCuda {
 int write_pages_cuda(const WritePagesCuda<uint16_t>& call, void* stream);
 int write_pages_cuda(const WritePagesCuda<float>& call, void* stream);
 
+template <class T>
+struct RopePagesCuda {
+  const T* qkv;
+  const float *cos, *sin;
+  T *y, *cache;
+  const int32_t *pages, *slots;
+  int64_t rows, heads, kv_heads, d, turned, page_size;
+  int64_t kept_heads;  // of y: the queries, or keys too
+};
+int rope_pages_cuda(const RopePagesCuda<uint16_t>& call, void* stream);
+int rope_pages_cuda(const RopePagesCuda<float>& call, void* stream);
+
 struct CopyPagesCuda {
   void* cache;  // [layers, pages, page_bytes]; page_bytes a multiple of 16
   const int32_t *from, *to;

@@ -12,7 +12,7 @@ template <class T, int N>
 struct RmsNormBlock {
   const T* x;         // [rows, width]
   const T* residual;  // the same, or null: then h = x
-  T* h;               // out: round(x + residual); null without one
+  T* h;               // out: round(x + residual), may be x; null without one
   const T* weight;    // [width]
   T* y;               // [rows, width]
   float* inverse;     // out: 1 / sqrt(mean(h²) + eps) of each row, for the backward pass; may be null
@@ -51,7 +51,7 @@ struct RmsNormBlock {
 };
 
 // Gradients: with n = h·s (s: the row's inverse) and g = dy·(weight + offset),
-//   dh = s·(g − n·mean(g·n))        dweight = Σ_rows dy·n
+//   dh = s·(g − n·mean(g·n)) + added        dweight = Σ_rows dy·n
 // A block takes `chunk` rows, so that dweight is summed in a fixed order: first a chunk's rows, then (by the caller) the chunks.
 // Scratch: width fp32.
 template <class T, int N>
@@ -64,6 +64,7 @@ struct RmsNormBackwardBlock {
   float* dweight;        // [blocks, width]; null: not wanted
   int64_t rows, width, chunk;
   float offset;
+  const T* added = nullptr;  // [rows, width]: h's gradient from elsewhere; null: none
 
   template <class Block>
   CREAM_HOST_DEVICE void operator()(Block& block) const {
@@ -83,10 +84,11 @@ struct RmsNormBackwardBlock {
       }, Sum{}) / static_cast<float>(width);
       block.each(width / N, [&](int64_t i) {
         const Vec<T, N> v = load_vec<N>(h + at + i * N), d = load_vec<N>(dy + at + i * N), w = load_vec<N>(weight + i * N);
-        Vec<T, N> out;
+        Vec<T, N> out, more{};
+        if (added != nullptr) more = load_vec<N>(added + at + i * N);
         for (int j = 0; j < N; ++j) {
-          const float n = widen(v.x[j]) * scale;
-          out.x[j] = narrow<T>(scale * (widen(d.x[j]) * (widen(w.x[j]) + offset) - n * mean));
+          const float n = widen(v.x[j]) * scale, own = scale * (widen(d.x[j]) * (widen(w.x[j]) + offset) - n * mean);
+          out.x[j] = narrow<T>(added != nullptr ? own + widen(more.x[j]) : own);
           sums[i * N + j] += widen(d.x[j]) * n;
         }
         store_vec(dh + at + i * N, out);

@@ -61,11 +61,20 @@ struct Normed : torch::autograd::Function<Normed> {
 
 }  // namespace
 
+static bool fits(const Tensor& x, const Tensor& weight) { return x.dim() == 2 && weight.scalar_type() == x.scalar_type() && weight.is_contiguous(); }
+
 Tensor rms_norm(const Tensor& x, const Tensor& weight, double eps, double offset) {
-  if (device_dtype(x) && weight.scalar_type() == x.scalar_type() && x.dim() == 2 && weight.is_contiguous()) return device::rms_norm(x, weight, eps, offset);
-  if (!fast_dtype(x) || weight.scalar_type() != x.scalar_type() || x.dim() != 2 || !weight.is_contiguous()) return reference::rms_norm(x, weight, eps, offset);
+  if (device_dtype(x) && fits(x, weight)) return device::rms_norm(x, weight, eps, offset);
+  if (!fast_dtype(x) || !fits(x, weight)) return reference::rms_norm(x, weight, eps, offset);
   if (wants_gradient({x, weight})) return Normed::apply(x, weight, eps, offset);
   return forward(x.contiguous(), weight, {static_cast<float>(eps), static_cast<float>(offset)});
+}
+
+AddNorm add_rms_norm(Tensor x, const Tensor& residual, const Tensor& weight, double eps, double offset) {
+  if (device_dtype(x) && fits(x, weight) && residual.scalar_type() == x.scalar_type() && residual.sizes() == x.sizes())
+    return device::add_rms_norm(x, residual, weight, eps, offset);
+  x.add_(residual);
+  return {x, rms_norm(x, weight, eps, offset)};
 }
 
 }  // namespace cream::ops

@@ -7,7 +7,7 @@ namespace cream::ops {
 
 template <class T>
 struct RmsNormCuda {
-  const T *x, *residual;  // residual: null for none, else h receives x + residual
+  const T *x, *residual;  // residual: null for none, else h, which may be x, receives x + residual
   T* h;
   const T* weight;
   T* y;
@@ -27,6 +27,7 @@ struct RmsNormBackwardCuda {
   float* dweight;  // [rms_norm_chunks(rows), width], to be summed by the caller; null: not wanted
   int64_t rows, width;
   float offset;
+  const T* added;  // null: none
 };
 inline int64_t rms_norm_chunk(int64_t rows) { return rows <= 1024 ? 8 : (rows + 127) / 128; }
 inline int64_t rms_norm_chunks(int64_t rows) { return (rows + rms_norm_chunk(rows) - 1) / rms_norm_chunk(rows); }

@@ -9,12 +9,20 @@ namespace cream::ops {
 
 Tensor rms_norm(const Tensor& x, const Tensor& weight, double eps, double offset = 0);  // x [rows, hidden] → same shape and dtype; differentiable
 
+// A block's result joins the stream and is normed for the next: sum = x + residual, normed = rms_norm(sum). x [rows, hidden] is the
+// caller's to give away: its memory may become the sum's. Differentiable.
+struct AddNorm {
+  Tensor sum, normed;
+};
+AddNorm add_rms_norm(Tensor x, const Tensor& residual, const Tensor& weight, double eps, double offset = 0);
+
 namespace reference {
 Tensor rms_norm(const Tensor& x, const Tensor& weight, double eps, double offset = 0);
 }
 
 namespace device {  // bf16 and fp32, x [rows, hidden], weight contiguous and of its dtype
 Tensor rms_norm(const Tensor& x, const Tensor& weight, double eps, double offset);
+AddNorm add_rms_norm(const Tensor& x, const Tensor& residual, const Tensor& weight, double eps, double offset);
 }
 
 }  // namespace cream::ops

@@ -7,6 +7,8 @@
 namespace cream::ops {
 namespace {
 
+bool kernels(const Tensor& x) { return fast_dtype(x) || device_dtype(x); }
+
 bool table(const Tensor& t, const Tensor& x) {
   return t.scalar_type() == at::kFloat && t.is_contiguous() && !t.requires_grad() && t.dim() == 2 && t.size(0) == x.size(0) && t.size(1) <= x.size(2);
 }
@@ -15,6 +17,8 @@ bool table(const Tensor& t, const Tensor& x) {
 void rotate(const Tensor& x, const Tensor& cos, const Tensor& sin, Tensor y, bool back) {
   const int64_t heads = x.size(1), d = x.size(2), turned = cos.size(1);
   const Tensor in = x.stride(2) == 1 && x.stride(1) == d ? x : x.contiguous();
+  count_fast_run(Op::rope);
+  if (on_device(x)) return device::rotate(in, cos, sin, y, back);
   by_type(in, [&]<Level L, class T>() {
     const T* from = data<T>(in);
     const float *c = data<float>(cos), *s = data<float>(sin);
@@ -24,7 +28,6 @@ void rotate(const Tensor& x, const Tensor& cos, const Tensor& sin, Tensor y, boo
                   {end - begin, heads, d, turned, in.stride(0), y.stride(0), back});
     });
   });
-  count_fast_run(Op::rope);
 }
 
 Tensor rotated(const Tensor& x, const Tensor& cos, const Tensor& sin, bool back = false) {
@@ -50,7 +53,7 @@ struct Heads : torch::autograd::Function<Heads> {
   static torch::autograd::variable_list forward(torch::autograd::AutogradContext* context, const Tensor& qkv, const Tensor& cos, const Tensor& sin,
                                                 int64_t heads, int64_t kv_heads) {
     context->save_for_backward({cos, sin});
-    const AttentionHeads made = rope_heads(qkv, cos, sin, heads, kv_heads);
+    const AttentionHeads made = rope_heads({qkv, cos, sin, heads, kv_heads});
     return {made.q, made.k, made.v.contiguous()};
   }
   static torch::autograd::variable_list backward(torch::autograd::AutogradContext* context, torch::autograd::variable_list d) {
@@ -67,15 +70,14 @@ struct Heads : torch::autograd::Function<Heads> {
 }  // namespace
 
 Tensor rope(const Tensor& x, const Tensor& cos, const Tensor& sin) {
-  if (device_dtype(x) && x.dim() == 3 && table(cos, x) && table(sin, x)) return device::rope(x, cos, sin);
-  if (!fast_dtype(x) || x.dim() != 3 || !table(cos, x) || !table(sin, x)) return reference::rope(x, cos, sin);
+  if (!kernels(x) || x.dim() != 3 || !table(cos, x) || !table(sin, x)) return reference::rope(x, cos, sin);
   return wants_gradient({x}) ? Rotation::apply(x, cos, sin) : rotated(x, cos, sin);
 }
 
-AttentionHeads rope_heads(const Tensor& qkv, const Tensor& cos, const Tensor& sin, int64_t heads, int64_t kv_heads) {
+AttentionHeads rope_heads(const JoinedHeads& joined) {
+  const auto& [qkv, cos, sin, heads, kv_heads] = joined;
   const Tensor all = qkv.view({qkv.size(0), heads + 2 * kv_heads, -1});
-  if (device_dtype(qkv) && table(cos, all) && table(sin, all)) return device::rope_heads(qkv, cos, sin, heads, kv_heads);
-  if (wants_gradient({qkv}) && fast_dtype(qkv) && table(cos, all) && table(sin, all)) {
+  if (wants_gradient({qkv}) && kernels(qkv) && table(cos, all) && table(sin, all)) {
     const auto made = Heads::apply(qkv, cos, sin, heads, kv_heads);
     return {made[0], made[1], made[2]};
   }

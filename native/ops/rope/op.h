@@ -9,15 +9,20 @@ namespace cream::ops {
 // first `turned` entries of a head are paired (i and i + turned/2) and the others stay as they are.
 Tensor rope(const Tensor& x, const Tensor& cos, const Tensor& sin);
 
-// The joined projection [rows, (heads + 2·kv_heads)·head_dim] → its heads [rows, …, head_dim], queries and keys turned; differentiable.
+// A joined projection before it is turned: qkv [rows, (heads + 2·kv_heads)·head_dim], queries, keys, values.
+struct JoinedHeads {
+  const Tensor &qkv, &cos, &sin;
+  int64_t heads, kv_heads;
+};
+// Its heads [rows, …, head_dim], queries and keys turned; differentiable.
 struct AttentionHeads {
   Tensor q, k, v;
 };
-AttentionHeads rope_heads(const Tensor& qkv, const Tensor& cos, const Tensor& sin, int64_t heads, int64_t kv_heads);
+AttentionHeads rope_heads(const JoinedHeads& joined);
 
-namespace device {  // bf16 and fp32; cos and sin contiguous fp32 without a gradient
-Tensor rope(const Tensor& x, const Tensor& cos, const Tensor& sin);
-AttentionHeads rope_heads(const Tensor& qkv, const Tensor& cos, const Tensor& sin, int64_t heads, int64_t kv_heads);
+namespace device {
+// x turned, or back, to y: both bf16 or fp32 [rows, heads, d], heads contiguous in a row; rows may be apart.
+void rotate(const Tensor& x, const Tensor& cos, const Tensor& sin, const Tensor& y, bool back);
 }  // namespace device
 
 namespace reference {

@@ -8,6 +8,8 @@ namespace cream::ops {
 namespace {
 
 Tensor forward(const Tensor& in, Activation activation) {
+  count_fast_run(Op::swiglu);
+  if (on_device(in)) return device::gate(in, Tensor(), activation);
   const int64_t rows = in.size(0), n = in.size(1) / 2;
   Tensor out = at::empty({rows, n}, in.options());
   by_type(in, [&]<Level L, class T>() {
@@ -17,11 +19,11 @@ Tensor forward(const Tensor& in, Activation activation) {
       swiglu_rows<L>(from + begin * 2 * n, to + begin * n, end - begin, n, activation);
     });
   });
-  count_fast_run(Op::swiglu);
   return out;
 }
 
 Tensor backward(const Tensor& in, const Tensor& dy, Activation activation) {
+  if (on_device(in)) return device::gate(in, dy, activation);
   const int64_t rows = in.size(0), n = in.size(1) / 2;
   Tensor out = at::empty_like(in);
   by_type(in, [&]<Level L, class T>() {
@@ -50,8 +52,7 @@ struct Gated : torch::autograd::Function<Gated> {
 }  // namespace
 
 Tensor swiglu(const Tensor& gate_up, Activation activation) {
-  if (device_dtype(gate_up) && gate_up.dim() == 2) return device::swiglu(gate_up, activation);
-  if (!fast_dtype(gate_up) || gate_up.dim() != 2) return reference::swiglu(gate_up, activation);
+  if ((!fast_dtype(gate_up) && !device_dtype(gate_up)) || gate_up.dim() != 2) return reference::swiglu(gate_up, activation);
   return wants_gradient({gate_up}) ? Gated::apply(gate_up, static_cast<int64_t>(activation)) : forward(gate_up.contiguous(), activation);
 }
 

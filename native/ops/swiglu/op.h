@@ -8,9 +8,10 @@ namespace cream::ops {
 
 Tensor swiglu(const Tensor& gate_up, Activation activation = Activation::silu);  // [rows, 2·n]: gate, then up → [rows, n]; differentiable
 
-namespace device {  // bf16 and fp32
-Tensor swiglu(const Tensor& gate_up, Activation activation);
-}
+namespace device {
+// bf16 and fp32, contiguous. Without dy the product; with it the gradient of gate_up.
+Tensor gate(const Tensor& gate_up, const Tensor& dy, Activation activation);
+}  // namespace device
 
 namespace reference {
 Tensor swiglu(const Tensor& gate_up, Activation activation = Activation::silu);

@@ -69,7 +69,8 @@ function planOf({ name, configJson, recipe, given }: Subject, stage: PlanRequest
     otherModels: lora.enabled || stage === 'score' ? 2 : 0,
     promptTokens: 512, newTokens: sample.max_new_tokens, samples: sample.samples,
     microBatchTokens: fixed(train.micro_batch_tokens), activationCheckpointing: fixed(train.activation_checkpointing),
-    ...(given && { decodeRows: sample.max_rows, scoreBatchTokens: score.max_batch_tokens, optimizerStates: train.optimizer_states, masterWeights: train.master_weights, gradientDtype: train.gradient_dtype }),
+    decodeRows: fixed(sample.max_rows), scoreBatchTokens: fixed(score.max_batch_tokens),
+    ...(given && { optimizerStates: train.optimizer_states, masterWeights: train.master_weights, gradientDtype: train.gradient_dtype }),
   });
 }
 

@@ -7,7 +7,7 @@ import type { Policy, StageHooks } from './stage.js';
  * In the order of `samples`. A response counts as ended by the model: its last token is the end of turn. (How it really ended is not in
  * the official code's file, which scores it in the same way.)
  */
-export async function adopt(samples: readonly SampledText[], { language, model }: Policy, settings: { max_batch_tokens: number }, hooks: StageHooks): Promise<CompletionRecord[]> {
+export async function adopt(samples: readonly SampledText[], { language, model }: Policy, settings: { max_batch_tokens: number | 'auto' }, hooks: StageHooks): Promise<CompletionRecord[]> {
   const prompts = new Map<string, { prompt: number[]; of: { sample: SampledText; tokens: number[] }[] }>();
   for (const sample of samples) {
     const group = prompts.get(sample.prompt_id) ?? { prompt: language.encodePrompt(sample.prompt), of: [] };

@@ -33,7 +33,7 @@ export function checksFit(checks: readonly SamplerCheckRecord[], groups: readonl
 }
 
 /** One record a checked prompt, in the order of `groups`. */
-export async function checkSampler(groups: readonly CompletionGroup[], { current, base }: Pick<Judges, 'current' | 'base'>, settings: { max_batch_tokens: number }, hooks: StageHooks): Promise<SamplerCheckRecord[]> {
+export async function checkSampler(groups: readonly CompletionGroup[], { current, base }: Pick<Judges, 'current' | 'base'>, settings: { max_batch_tokens: number | 'auto' }, hooks: StageHooks): Promise<SamplerCheckRecord[]> {
   const checked = checkedGroups(groups);
   const scores = await score(checked, { current, previous: current, base }, settings, hooks);
   return checked.map((group) => {

@@ -7,8 +7,8 @@ import type { Recipe } from '../recipe.js';
 import type { Policy, StageHooks } from './stage.js';
 
 export interface EvaluateSettings extends Pick<Recipe['evaluate'], 'method' | 'apply_chat_template' | 'max_new_tokens'> {
-  max_rows: number;
-  max_batch_tokens: number;
+  max_rows: number | 'auto';
+  max_batch_tokens: number | 'auto';
 }
 
 /** The settings that an answer depends on. */

@@ -31,7 +31,7 @@ export function groupCompletions(completions: readonly CompletionRecord[]): Comp
  * with an entry in `known`, its log-probs of the completions in that order, does not run.
  */
 export async function score(
-  groups: readonly (readonly Scorable[])[], judges: Judges, settings: { max_batch_tokens: number }, hooks: StageHooks, known: ReadonlyMap<Model, Float64Array> = new Map(),
+  groups: readonly (readonly Scorable[])[], judges: Judges, settings: { max_batch_tokens: number | 'auto' }, hooks: StageHooks, known: ReadonlyMap<Model, Float64Array> = new Map(),
 ): Promise<ScoreRecord[]> {
   const completions = groups.flat();
   const request = groups.map((group) => ({ prompt: group[0]!.prompt_token_ids, completions: group.map((c) => c.token_ids) }));

@@ -1,0 +1,84 @@
+#include "engine/fit.h"
+
+#include <limits>
+
+#include "engine/plan.h"
+#include "support/device.h"
+
+namespace cream {
+namespace {
+
+// Nothing where the device's memory is not known: on the CPU.
+std::optional<PlanRequest> plan_request(const Place& place, PlanStage stage) {
+  const Transformer& transformer = place.model.transformer;
+  PlanRequest request;
+  request.device_bytes = device_memory(transformer.device());
+  if (request.device_bytes == 0) return std::nullopt;
+  request.config = transformer.config();
+  request.dtype = transformer.dtype() == at::kFloat ? DType::float32 : DType::bfloat16;
+  request.stage = stage;
+  request.lora = place.model.lora();
+  // Models that live beside this one are on the device too.
+  const uint64_t live = live_weight_bytes(transformer.device()), own = place.model.base_bytes();
+  request.device_bytes -= std::min(request.device_bytes, (live > own ? live - own : 0) + place.trainer_bytes);
+  return request;
+}
+
+int64_t batch_tokens(int64_t asked, const Place& place) {
+  if (auto request = plan_request(place, PlanStage::score)) {
+    if (asked > 0) request->score_batch_tokens = asked;
+    return plan_memory(*request).score_batch_tokens;
+  }
+  return asked > 0 ? asked : ScoringRequest().max_batch_tokens;
+}
+
+}  // namespace
+
+TrainerParams fitted(TrainerParams params, const Place& place) {
+  if (auto request = plan_request(place, PlanStage::train)) {
+    if (params.micro_batch_tokens > 0) request->micro_batch_tokens = params.micro_batch_tokens;
+    request->activation_checkpointing = params.activation_checkpointing;
+    request->forms = params.optimizer.forms;
+    const Plan plan = plan_memory(*request);
+    params.micro_batch_tokens = plan.micro_batch_tokens;
+    params.activation_checkpointing = plan.activation_checkpointing;
+  }
+  if (params.micro_batch_tokens == 0) params.micro_batch_tokens = TrainerParams().micro_batch_tokens;
+  params.activation_checkpointing = params.activation_checkpointing.value_or(false);
+  return params;
+}
+
+GenerationRequest fitted(GenerationRequest generation, const Place& place) {
+  auto request = plan_request(place, PlanStage::sample);
+  if (!request || generation.prompts.empty()) {
+    if (generation.max_rows == 0) generation.max_rows = GenerationRequest().max_rows;
+    return generation;
+  }
+  const int64_t context = request->config.context();
+  request->prompt_tokens = request->new_tokens = 1;
+  request->samples = std::numeric_limits<int64_t>::max();
+  for (const GenerationPrompt& prompt : generation.prompts) {
+    const int64_t length = static_cast<int64_t>(prompt.tokens.size());
+    request->prompt_tokens = std::max(request->prompt_tokens, std::min(length, context));
+    request->new_tokens = std::max(request->new_tokens, std::min(generation.sampling.max_new_tokens, context - length));
+    request->samples = std::min<int64_t>(request->samples, std::max<uint32_t>(prompt.samples, 1));
+  }
+  if (generation.max_rows > 0) request->decode_rows = generation.max_rows;
+  const Plan plan = plan_memory(*request);
+  generation.max_rows = plan.decode_rows;
+  generation.most_pages = plan.kv_pages;
+  generation.prefill_tokens = plan.prefill_tokens;
+  return generation;
+}
+
+ScoringRequest fitted(ScoringRequest scoring, const Place& place) {
+  scoring.max_batch_tokens = batch_tokens(scoring.max_batch_tokens, place);
+  return scoring;
+}
+
+ClassificationRequest fitted(ClassificationRequest classification, const Place& place) {
+  classification.max_batch_tokens = batch_tokens(classification.max_batch_tokens, place);
+  return classification;
+}
+
+}  // namespace cream
