@@ -224,7 +224,7 @@ CHECK_CASE("packed attention: queries may end before the keys: a prompt's next p
 template <class T>
 static int64_t most_shared_memory(int d) {
   const int held = ops::tiles::most_held(d);
-  return std::max({ops::tiles::AttendMemory<T>::bytes(held, d), ops::QueryGradientBlock<T>::bytes(held, d), ops::KeyGradientBlock<T>::bytes(held, d)});
+  return std::max({ops::tiles::AttendMemory<T>::most_bytes(held, d), ops::QueryGradientBlock<T>::bytes(held, d), ops::KeyGradientBlock<T>::bytes(held, d)});
 }
 
 CHECK_CASE("block: attention's shared memory fits the smallest GPU of capability 8.0 and up, whatever the head") {
