@@ -187,7 +187,7 @@ TrainerParams to_trainer_params(const Napi::Value& value) {
   optimizer.total_steps = integer(from, "totalSteps");
   optimizer.forms = to_forms(from);
   params.beta = number(from, "beta");
-  params.micro_batch_tokens = maybe_integer(from, "microBatchTokens").value_or(0);
+  params.micro_batch_tokens = integer(from, "microBatchTokens");
   params.activation_checkpointing = maybe_flag(from, "activationCheckpointing");
   params.kl_coefficient = number(from, "klCoefficient");
   params.dropout_seed = key64(from, "dropoutSeed");

@@ -102,9 +102,7 @@ int64_t longest_table(const GenerationRequest& request, const StopRule& stop) {
 
 // Rows beyond the samples there are would be idle for ever.
 int64_t rows_of(const GenerationRequest& request) {
-  int64_t samples = 0;
-  for (const GenerationPrompt& p : request.prompts) samples += p.samples;
-  return std::min(request.max_rows, std::max<int64_t>(samples, 1));
+  return std::min(request.max_rows, std::max<int64_t>(sample_count(request), 1));
 }
 
 DeviceGenerator::DeviceGenerator(const Transformer& model, const GenerationRequest& request, const GenerationCallbacks& callbacks,
@@ -113,7 +111,7 @@ DeviceGenerator::DeviceGenerator(const Transformer& model, const GenerationReque
       stop_(model.config(), request), cache_(model.config(), model.dtype(), device_, pages_wanted()),
       queue_(request), batch_(rows_of(request), longest_table(request, stop_), device_), banned_(upload(request.sampling.stop_ids, device_)),
       clock_(device_), graph_(device_) {
-  for (const GenerationPrompt& prompt : request.prompts) progress_.total += prompt.samples;
+  progress_.total = sample_count(request);
   check_pages();
 }
 

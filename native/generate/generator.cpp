@@ -39,7 +39,7 @@ class Generator {
  public:
   Generator(const Transformer& model, const GenerationRequest& request, const GenerationCallbacks& callbacks, const Cancel& cancel)
       : model_(model), request_(request), callbacks_(callbacks), cancel_(cancel), stop_(model.config(), request), scheduler_(request) {
-    for (const GenerationPrompt& prompt : request.prompts) progress_.total += prompt.samples;
+    progress_.total = sample_count(request);
   }
 
   GenerationStats run() {

@@ -36,10 +36,15 @@ Row Queue::take() {
   return row;
 }
 
-// As few waves as max_rows allows, and all alike: a last one of a few rows would take as many steps as a full one.
-int64_t balanced_rows(const GenerationRequest& request) {
+int64_t sample_count(const GenerationRequest& request) {
   int64_t samples = 0;
   for (const GenerationPrompt& prompt : request.prompts) samples += prompt.samples;
+  return samples;
+}
+
+// As few waves as max_rows allows, and all alike: a last one of a few rows would take as many steps as a full one.
+static int64_t balanced_rows(const GenerationRequest& request) {
+  const int64_t samples = sample_count(request);
   const int64_t waves = (samples + request.max_rows - 1) / request.max_rows;
   return waves == 0 ? request.max_rows : (samples + waves - 1) / waves;
 }

@@ -45,6 +45,8 @@ bool last_of_prompt(const Row& row);
 // What is not computed yet of these prompts, samples of one side by side, in passes of at most `tokens` rows; a longer prompt goes alone.
 std::vector<std::vector<Prefill*>> prefill_passes(const std::vector<Prefill*>& prompts, int64_t tokens);
 
+int64_t sample_count(const GenerationRequest& request);
+
 // The samples of a request in the order in which they enter.
 class Queue {
  public:

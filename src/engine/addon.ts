@@ -114,8 +114,9 @@ export interface NativeTrainerParams {
   warmupSteps: number;
   totalSteps: number;
   beta: number;
-  /** Left out, the engine chooses these two. */
-  microBatchTokens?: number | undefined;
+  /** 0: the engine chooses. */
+  microBatchTokens: number;
+  /** Left out, the engine chooses. */
   activationCheckpointing?: boolean | undefined;
   optimizerStates: 'float32' | '8bit';
   masterWeights: 'float32' | 'split';

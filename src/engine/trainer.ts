@@ -1,7 +1,7 @@
 /** Training a model in place, or its adapter: one call is one optimizer step. */
 import { resolve } from 'node:path';
 import type { NativeStepMetrics, NativeTrainer, NativeTrainerParams } from './addon.js';
-import { finiteNumber, integer, knownKeys, list, nonEmptyString, oneOf, positiveInteger, tokenIds, unsigned64, type TokenIds } from './arguments.js';
+import { finiteNumber, integer, knownKeys, list, nonEmptyString, oneOf, orAuto, positiveInteger, tokenIds, unsigned64, type TokenIds } from './arguments.js';
 import { runJob } from './signal.js';
 
 export interface TrainerParams {
@@ -79,19 +79,14 @@ export function checkTrainerParams(params: TrainerParams): NativeTrainerParams {
     warmupSteps: integer(params.warmupSteps ?? 0, '[trainer] warmupSteps', 0),
     totalSteps: positiveInteger(params.totalSteps, '[trainer] totalSteps'),
     beta: finiteNumber(params.beta ?? 0.1, '[trainer] beta', { min: 0, aboveMin: true }),
-    microBatchTokens: open(params.microBatchTokens, (value) => positiveInteger(value, '[trainer] microBatchTokens')),
-    activationCheckpointing: open(params.activationCheckpointing, (value) => value),
+    microBatchTokens: orAuto(params.microBatchTokens, (value) => positiveInteger(value, '[trainer] microBatchTokens')),
+    activationCheckpointing: params.activationCheckpointing === 'auto' ? undefined : params.activationCheckpointing,
     optimizerStates: oneOf(params.optimizerStates ?? 'float32', ['float32', '8bit'], '[trainer] optimizerStates'),
     masterWeights: oneOf(params.masterWeights ?? 'float32', ['float32', 'split'], '[trainer] masterWeights'),
     gradientDtype: oneOf(params.gradientDtype ?? 'float32', ['float32', 'bfloat16'], '[trainer] gradientDtype'),
     klCoefficient: finiteNumber(params.klCoefficient ?? 0, '[trainer] klCoefficient', { min: 0 }),
     dropoutSeed: unsigned64(params.dropoutSeed ?? 0n, '[trainer] dropoutSeed'),
   };
-}
-
-/** A value, or nothing where the engine is to choose. */
-function open<T>(value: T | 'auto' | undefined, check: (value: T) => T): T | undefined {
-  return value === undefined || value === 'auto' ? undefined : check(value as T);
 }
 
 /** Made by Model.trainer(). Holds masters, two moments and a gradient: 16 bytes a parameter that trains, or down to 6, until disposed of. */

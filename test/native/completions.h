@@ -21,6 +21,16 @@ std::vector<cream::GeneratedCompletion> completions(const Generate& generate) {
   return out;
 }
 
+// Asks to cancel whenever a completion is delivered, and counts them.
+inline cream::GenerationCallbacks cancelling(cream::Cancel& cancel, int& completions) {
+  cream::GenerationCallbacks callbacks;
+  callbacks.on_completion = [&](cream::GeneratedCompletion&&) {
+    ++completions;
+    cancel.request();
+  };
+  return callbacks;
+}
+
 struct RaggedShape {
   std::vector<int64_t> lengths;
   uint32_t samples = 1;

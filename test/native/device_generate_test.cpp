@@ -165,12 +165,7 @@ CHECK_CASE("device generate: a cancelled run stops, what was delivered stays") {
   request.max_rows = 2;
   Cancel cancel;
   int completions = 0;
-  GenerationCallbacks callbacks;
-  callbacks.on_completion = [&](GeneratedCompletion&&) {
-    ++completions;
-    cancel.request();
-  };
-  CHECK_THROWS(aborted, "aborted", generate_on_device(model, request, callbacks, cancel));
+  CHECK_THROWS(aborted, "aborted", generate_on_device(model, request, check::cancelling(cancel, completions), cancel));
   CHECK(completions >= 1 && completions <= 2);
 }
 

@@ -289,12 +289,7 @@ CHECK_CASE("generate: a cancelled request stops, what was delivered stays") {
   request.max_rows = 2;
   Cancel cancel;
   int completions = 0;
-  GenerationCallbacks callbacks;
-  callbacks.on_completion = [&](GeneratedCompletion&&) {
-    ++completions;
-    cancel.request();
-  };
-  CHECK_THROWS(aborted, "aborted", generate(model, request, callbacks, cancel));
+  CHECK_THROWS(aborted, "aborted", generate(model, request, check::cancelling(cancel, completions), cancel));
   CHECK(completions >= 1 && completions <= 2);
 }
 

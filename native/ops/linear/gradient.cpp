@@ -1,7 +1,6 @@
 // Cuts the two gradient products over the threads. Both are made of items so small that the last ones even out the threads; what an
 // item needs packed, its thread packs once and keeps for its next items.
 #include <algorithm>
-#include <atomic>
 
 #include "ops/launch.h"
 #include "ops/linear/kernel.h"

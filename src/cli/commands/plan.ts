@@ -65,7 +65,7 @@ function planOf({ name, configJson, recipe, given }: Subject, stage: PlanRequest
   return planMemory({
     configJson, source: name, stage, dtype: recipe.dtype, deviceBytes: card * GIB,
     lora: lora.enabled ? { rank: lora.rank, alpha: lora.alpha, dropout: lora.dropout, targetModules: lora.target_modules, useRslora: false } : undefined,
-    // θ_{t−1} and θ_0: adapters stay; full models are there while they score, and a training on a GPU frees them.
+    // θ_{t−1} and θ_0: adapters stay; full models are there while they score, and training frees them.
     otherModels: lora.enabled || stage === 'score' ? 2 : 0,
     promptTokens: 512, newTokens: sample.max_new_tokens, samples: sample.samples,
     microBatchTokens: fixed(train.micro_batch_tokens), activationCheckpointing: fixed(train.activation_checkpointing),
