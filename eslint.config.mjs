@@ -1,0 +1,33 @@
+// Typed lint rules. Layout is Prettier's business, line length scripts/lint.mjs's.
+import tseslint from 'typescript-eslint';
+
+export default tseslint.config(
+  {
+    ignores: [
+      'dist/',
+      'build/',
+      'build-*/',
+      'runs/',
+      'coverage/',
+      'test/golden/',
+      'bench/**/*.mjs',
+    ],
+  },
+  {
+    files: ['src/**/*.ts', 'test/**/*.ts', 'examples/**/*.ts'],
+    extends: [tseslint.configs.recommendedTypeChecked],
+    languageOptions: {
+      parserOptions: { project: 'tsconfig.test.json', tsconfigRootDir: import.meta.dirname },
+    },
+    rules: {
+      'one-var': ['error', 'never'],
+      '@typescript-eslint/switch-exhaustiveness-check': 'error',
+      '@typescript-eslint/no-non-null-assertion': 'off',
+      '@typescript-eslint/require-await': 'off',
+      '@typescript-eslint/restrict-template-expressions': [
+        'error',
+        { allowNumber: true, allowBoolean: true },
+      ],
+    },
+  },
+);

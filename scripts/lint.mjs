@@ -1,0 +1,98 @@
+// `npm run lint` checks layout, types' rules, line length and layers; `npm run format` mends what can
+// be mended by machine. clang-format and ruff come from PyPI at pinned versions, into build/tools.
+import { execFileSync, spawnSync } from 'node:child_process';
+import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { pathToFileURL } from 'node:url';
+import { root, runMain, say, SetupError } from './steps.mjs';
+
+const COLUMNS = 100;
+const TOOLS = join(root, 'build/tools');
+const bin = (name) => join(root, 'node_modules', name);
+
+/** Checks the tree, or formats it; returns whether nothing is left to mend. */
+export function lint({ fix = false } = {}) {
+  installTools();
+  const files = execFileSync('git', ['ls-files', '--cached', '--others', '--exclude-standard'], {
+    cwd: root,
+    encoding: 'utf8',
+  })
+    .trim()
+    .split('\n')
+    .filter((file) => existsSync(join(root, file)) && !file.startsWith('test/golden/'));
+  const native = files.filter((file) => /\.(h|cpp|cc|cu)$/.test(file));
+  const python = files.filter((file) => file.endsWith('.py'));
+  const clangFormat = join(TOOLS, 'clang_format/data/bin/clang-format');
+  const ruff = join(TOOLS, 'bin/ruff');
+  const node = process.execPath;
+  const checks = [
+    ['prettier', node, [bin('prettier/bin/prettier.cjs'), ...prettierMode(fix), '.']],
+    ['clang-format', clangFormat, [...(fix ? ['-i'] : ['--dry-run', '--Werror']), ...native]],
+    ['ruff format', ruff, ['format', '--quiet', ...(fix ? [] : ['--check']), ...python]],
+    ['ruff', ruff, ['check', '--quiet', ...(fix ? ['--fix'] : []), ...python]],
+    ['eslint', node, [bin('eslint/bin/eslint.js'), ...(fix ? ['--fix'] : []), '.']],
+    ['layers', node, [join(root, 'scripts/layers.mjs')]],
+  ];
+  const failed = checks.filter(([name, command, args]) => !passes(name, command, args));
+  const long = files.filter((file) => /\.(ts|mjs|h|cpp|cc|cu|py)$/.test(file)).flatMap(longLines);
+  for (const line of long) console.error(line);
+  return failed.length === 0 && long.length === 0;
+}
+
+const prettierMode = (fix) => ['--log-level', 'warn', fix ? '--write' : '--check'];
+
+function passes(name, command, args) {
+  const { status, error } = spawnSync(command, args, {
+    cwd: root,
+    stdio: ['ignore', 'inherit', 'inherit'],
+  });
+  if (error) throw new SetupError(`${name} could not be started: ${error.message}.`);
+  if (status !== 0) console.error(`[lint] ${name} found something to mend`);
+  return status === 0;
+}
+
+/** Formatters break every line that can be broken, apart from texts: those are the author's. */
+function longLines(file) {
+  const isRegex = /^\s*(?:export )?(?:const \w+ = )?(?:String\.raw`|\/[^/*]).*[`/][gimsuy]*[,;]?$/;
+  return readFileSync(join(root, file), 'utf8')
+    .split('\n')
+    .flatMap((line, i) =>
+      [...line].length > COLUMNS && !isRegex.test(line)
+        ? [`${file}:${i + 1}: ${[...line].length} columns, more than ${COLUMNS}`]
+        : [],
+    );
+}
+
+function installTools() {
+  const wanted = readFileSync(join(root, 'scripts/tools-requirements.txt'), 'utf8');
+  const stamp = join(TOOLS, 'requirements.txt');
+  if (existsSync(stamp) && readFileSync(stamp, 'utf8') === wanted) return;
+  say('installing clang-format and ruff with pip');
+  rmSync(TOOLS, { recursive: true, force: true });
+  mkdirSync(TOOLS, { recursive: true });
+  const python = process.env.PYTHON || 'python3';
+  const pip = spawnSync(
+    python,
+    [
+      '-m',
+      'pip',
+      'install',
+      '--quiet',
+      '--no-deps',
+      '--disable-pip-version-check',
+      '--target',
+      TOOLS,
+    ].concat(['-r', join(root, 'scripts/tools-requirements.txt')]),
+    { encoding: 'utf8' },
+  );
+  if (pip.status !== 0) {
+    throw new SetupError(`pip could not install clang-format and ruff: ${pip.stderr.trim()}`);
+  }
+  writeFileSync(stamp, wanted);
+}
+
+if (import.meta.url === pathToFileURL(process.argv[1]).href) {
+  await runMain(() => {
+    if (!lint({ fix: process.argv.includes('--fix') })) process.exitCode = 1;
+  });
+}
