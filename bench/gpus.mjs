@@ -1,8 +1,18 @@
-// What the makers of cards say they do at most: dense bf16 with fp32 accumulation, FLOP/s, from NVIDIA's data sheets. Names are the driver's;
-// the first that fits counts, so the special come before the general.
+// What the makers of cards say they do at most: dense bf16 with fp32 accumulation, FLOP/s, from
+// NVIDIA's data sheets. Names are the driver's; the first that fits counts, so the special come
+// before the general.
 const NOMINAL = [
-  [/\bB200\b/, 2250e12], [/\bH200\b/, 989.4e12], [/\bH100 NVL\b/, 835e12], [/\bH100 PCIe\b/, 756e12], [/\bH100\b/, 989.4e12],
-  [/\bA100\b/, 312e12], [/\bA10\b/, 125e12], [/\bL40S\b/, 362e12], [/\bL4\b/, 121e12], [/\bRTX 4090\b/, 165.2e12], [/\bRTX 3090\b/, 71e12],
+  [/\bB200\b/, 2250e12],
+  [/\bH200\b/, 989.4e12],
+  [/\bH100 NVL\b/, 835e12],
+  [/\bH100 PCIe\b/, 756e12],
+  [/\bH100\b/, 989.4e12],
+  [/\bA100\b/, 312e12],
+  [/\bA10\b/, 125e12],
+  [/\bL40S\b/, 362e12],
+  [/\bL4\b/, 121e12],
+  [/\bRTX 4090\b/, 165.2e12],
+  [/\bRTX 3090\b/, 71e12],
 ];
 
 /** undefined for a card that is not in the list: shares of the nominal peak are then left out. */

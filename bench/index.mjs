@@ -1,5 +1,7 @@
-// The driver of `cream bench`: fresh processes take turns, roofline, cream-lm and each peer, round after round; medians with min–max.
-//   node bench/index.mjs [work | roofline | curves] [--peers] [--json FILE] [--levels] [--quick] [--model NAME] [--shape NAME] [--device NAME] [--repeat N] [--markdown]
+// The driver of `cream bench`: fresh processes take turns, roofline, cream-lm and each peer, round
+// after round; medians with min–max.
+//   node bench/index.mjs [work | roofline | curves] [--peers] [--json FILE] [--levels] [--quick]
+//   [--model NAME] [--shape NAME] [--device NAME] [--repeat N] [--markdown]
 import { spawn } from 'node:child_process';
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
@@ -18,71 +20,162 @@ const here = (path) => fileURLToPath(new URL(path, import.meta.url));
 const say = (text) => process.stderr.write(`[bench] ${text}\n`);
 const print = (text) => process.stdout.write(`${text}\n`);
 
-const { values: flags, positionals } = parseArgs({ allowPositionals: true, options: {
-  peers: { type: 'boolean' }, json: { type: 'string' }, levels: { type: 'boolean' }, quick: { type: 'boolean' }, markdown: { type: 'boolean' },
-  model: { type: 'string', default: 'smollm2-135m-instruct' }, repeat: { type: 'string' }, device: { type: 'string', default: 'cpu' }, shape: { type: 'string' },
-} });
+const { values: flags, positionals } = parseArgs({
+  allowPositionals: true,
+  options: {
+    peers: { type: 'boolean' },
+    json: { type: 'string' },
+    levels: { type: 'boolean' },
+    quick: { type: 'boolean' },
+    markdown: { type: 'boolean' },
+    model: { type: 'string', default: 'smollm2-135m-instruct' },
+    repeat: { type: 'string' },
+    device: { type: 'string', default: 'cpu' },
+    shape: { type: 'string' },
+  },
+});
 let current;
 
 /** Runs one trial to its end and returns what it reported. */
 function trial(program, args, env = {}) {
   return new Promise((resolve, reject) => {
-    current = spawn(program, args, { stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, ...env } });
-    let out = '', err = '';
+    current = spawn(program, args, {
+      stdio: ['ignore', 'pipe', 'pipe'],
+      env: { ...process.env, ...env },
+    });
+    let out = '';
+    let err = '';
     current.stdout.on('data', (data) => (out += data));
     current.stderr.on('data', (data) => (err = (err + data).slice(-20_000)));
     current.on('error', reject);
     current.on('close', (code, signal) => {
       const line = out.split('\n').findLast((text) => text.startsWith('{') && text.endsWith('}'));
       if (code === 0 && line) return resolve(JSON.parse(line));
-      reject(new BenchError(`${basename(args[0])} ended with ${signal ?? `exit code ${code}`}: ${err.trim().split('\n').slice(-3).join(' / ') || 'it said nothing'}`));
+      reject(
+        new BenchError(
+          `${basename(args[0])} ended with ${signal ?? `exit code ${code}`}: ` +
+            `${err.trim().split('\n').slice(-3).join(' / ') || 'it said nothing'}`,
+        ),
+      );
     });
   });
 }
 
 async function main() {
   const work = positionals[0] ?? 'all';
-  if (positionals.length > 1 || !(work === 'all' || ['roofline', 'curves'].includes(work) || work in WORKS)) throw new BenchError(`There is no work '${positionals.join(' ')}'; choose one of roofline, curves, ${Object.keys(WORKS).join(', ')}.`);
+  if (
+    positionals.length > 1 ||
+    !(work === 'all' || ['roofline', 'curves'].includes(work) || work in WORKS)
+  )
+    throw new BenchError(
+      `There is no work '${positionals.join(' ')}'; choose one of roofline, curves, ` +
+        `${Object.keys(WORKS).join(', ')}.`,
+    );
   const repeat = flags.repeat === undefined ? undefined : Number(flags.repeat);
-  if (repeat !== undefined && !(Number.isInteger(repeat) && repeat >= 1)) throw new BenchError(`--repeat ${flags.repeat} is no whole number of at least 1.`);
-  if (flags.shape !== undefined && !(flags.shape in SHAPES)) throw new BenchError(`There is no shape '${flags.shape}'; choose one of ${Object.keys(SHAPES).join(', ')}.`);
+  if (repeat !== undefined && !(Number.isInteger(repeat) && repeat >= 1))
+    throw new BenchError(`--repeat ${flags.repeat} is no whole number of at least 1.`);
+  if (flags.shape !== undefined && !(flags.shape in SHAPES))
+    throw new BenchError(
+      `There is no shape '${flags.shape}'; choose one of ${Object.keys(SHAPES).join(', ')}.`,
+    );
   const onGpu = flags.device !== 'cpu';
 
   // Not in the system's temporary folder, which may be memory.
   mkdirSync(creamCache(), { recursive: true });
   const folder = mkdtempSync(join(creamCache(), 'bench-'));
-  for (const [signal, code] of [['SIGINT', 130], ['SIGTERM', 143]]) process.on(signal, () => process.exit(code));
+  for (const [signal, code] of [
+    ['SIGINT', 130],
+    ['SIGTERM', 143],
+  ])
+    process.on(signal, () => process.exit(code));
   process.on('exit', () => {
     current?.kill('SIGKILL');
-    rmSync(folder, { recursive: true, force: true, maxRetries: 5 }); // a killed trial may be writing still
+    // a killed trial may be writing still
+    rmSync(folder, { recursive: true, force: true, maxRetries: 5 });
   });
 
   const specification = join(folder, 'prepare.json');
-  writeFileSync(specification, JSON.stringify({ model: flags.model, shape: flags.shape, device: flags.device, quick: Boolean(flags.quick), folder }));
+  writeFileSync(
+    specification,
+    JSON.stringify({
+      model: flags.model,
+      shape: flags.shape,
+      device: flags.device,
+      quick: Boolean(flags.quick),
+      folder,
+    }),
+  );
   say(`preparing ${flags.shape ?? flags.model}`);
-  const { machine, model, source, size } = await trial(process.execPath, [here('prepare.mjs'), specification]);
-  const works = ['roofline', 'curves'].includes(work) ? [] : (work === 'all' ? Object.keys(WORKS) : [work]).filter((name) => possible(name, work, model, machine));
-  const peers = flags.peers && works.length > 0 ? preparePeers(works, source, folder, onGpu) : undefined;
-  const rooflines = [], cases = [];
+  const { machine, model, source, size } = await trial(process.execPath, [
+    here('prepare.mjs'),
+    specification,
+  ]);
+  const works = ['roofline', 'curves'].includes(work)
+    ? []
+    : (work === 'all' ? Object.keys(WORKS) : [work]).filter((name) =>
+        possible(name, work, model, machine),
+      );
+  const peers =
+    flags.peers && works.length > 0 ? preparePeers(works, source, folder, onGpu) : undefined;
+  const rooflines = [];
+  const cases = [];
   const measureRoofline = async () => {
-    const { peakRss: _, ...sample } = await trial(process.execPath, [here('machine.mjs'), join(folder, 'machine.json')]);
+    const { peakRss: _, ...sample } = await trial(process.execPath, [
+      here('machine.mjs'),
+      join(folder, 'machine.json'),
+    ]);
     rooflines.push(sample);
     return sample;
   };
-  for (let i = 0; i < (flags.quick || works.length > 0 ? 1 : repeat ?? 5); i++) await measureRoofline();
+  for (let i = 0; i < (flags.quick || works.length > 0 ? 1 : (repeat ?? 5)); i++)
+    await measureRoofline();
   for (const each of works.flatMap((name) => WORKS[name].map((one) => ({ ...one, work: name })))) {
-    const rounds = flags.quick ? 1 : repeat ?? each.repeat;
-    cases.push(await measureCase(each, contendersOf(each, peers, onGpu), rounds, measureRoofline, { folder, machine }));
+    const rounds = flags.quick ? 1 : (repeat ?? each.repeat);
+    cases.push(
+      await measureCase(each, contendersOf(each, peers, onGpu), rounds, measureRoofline, {
+        folder,
+        machine,
+      }),
+    );
     if (flags.json !== '-') show(cases.at(-1));
   }
-  const curves = work === 'curves' ? await measureCurves({ quick: Boolean(flags.quick), rounds: flags.quick ? 1 : repeat ?? 2, folder, say, run: pointOf(folder, flags.device) }) : undefined;
+  const curves =
+    work === 'curves'
+      ? await measureCurves({
+          quick: Boolean(flags.quick),
+          rounds: flags.quick ? 1 : (repeat ?? 2),
+          folder,
+          say,
+          run: pointOf(folder, flags.device),
+        })
+      : undefined;
   if (curves && flags.json !== '-') print(`\n${curveTables(curves, flags.markdown)}`);
-  const roofline = Object.fromEntries(Object.keys(ROOFLINE).map((key) => [key, summarise(rooflines.map((sample) => sample[key]))]));
-  const result = { format: 1, made: new Date().toISOString(), quick: Boolean(flags.quick), machine, model, sizes: size, roofline, cases, ...(curves && { curves }) };
+  const roofline = Object.fromEntries(
+    Object.keys(ROOFLINE).map((key) => [key, summarise(rooflines.map((sample) => sample[key]))]),
+  );
+  const result = {
+    format: 1,
+    made: new Date().toISOString(),
+    quick: Boolean(flags.quick),
+    machine,
+    model,
+    sizes: size,
+    roofline,
+    cases,
+    ...(curves && { curves }),
+  };
   if (flags.json === '-') return print(JSON.stringify(result, null, 2));
   if (flags.json) writeFileSync(flags.json, `${JSON.stringify(result, null, 2)}\n`);
-  if (machine.gpu) print(`\n${machine.gpu.name}, ${short(machine.gpu.memoryBytes / 2 ** 30)} GiB; CUDA ${machine.gpu.toolkit}, kernels for ${machine.gpu.architectures}`);
-  print(`\n${machine.cpu}, ${machine.level} kernels, ${machine.threads} threads, libtorch ${machine.libtorch}, Node ${machine.node}, cream-lm ${machine.creamLm}; ${model.name}, ${short(model.parameters / 1e6)} M parameters\n`);
+  if (machine.gpu)
+    print(
+      `\n${machine.gpu.name}, ${short(machine.gpu.memoryBytes / 2 ** 30)} GiB; CUDA ` +
+        `${machine.gpu.toolkit}, kernels for ${machine.gpu.architectures}`,
+    );
+  print(
+    `\n${machine.cpu}, ${machine.level} kernels, ${machine.threads} threads, libtorch ` +
+      `${machine.libtorch}, Node ${machine.node}, cream-lm ${machine.creamLm}; ` +
+      `${model.name}, ${short(model.parameters / 1e6)} M parameters\n`,
+  );
   if (!machine.gpu && machine.loss) print(`${machine.loss}\n`);
   print(rooflineTable(roofline, flags.markdown, machine.gpu));
   if (flags.quick) print('\n--quick: sizes too small to measure anything.');
@@ -95,10 +188,17 @@ const pointOf = (folder, device) => (specification) => {
   return trial(process.execPath, [here('cases/curves/cream.mjs'), file]);
 };
 
-/** A shape has no words for the pipeline, and a large one cannot be trained whole on the card: said, where it was not asked for by name. */
+/**
+ * A shape has no words for the pipeline, and a large one cannot be trained whole on the card: said,
+ * where it was not asked for by name.
+ */
 function possible(name, asked, { parameters }, { gpu }) {
-  const reason = flags.shape && name === 'iteration' ? 'a shape has no tokenizer'
-    : gpu && name === 'train' && trainingBytes(parameters) > gpu.memoryBytes ? `training all of ${short(parameters / 1e9)} G parameters takes more than the card has` : undefined;
+  const reason =
+    flags.shape && name === 'iteration'
+      ? 'a shape has no tokenizer'
+      : gpu && name === 'train' && trainingBytes(parameters) > gpu.memoryBytes
+        ? `training all of ${short(parameters / 1e9)} G parameters takes more than the card has`
+        : undefined;
   if (!reason) return true;
   if (asked === name) throw new BenchError(`${name} cannot be measured: ${reason}.`);
   say(`${name} is left out: ${reason}`);
@@ -118,24 +218,48 @@ function preparePeers(works, source, folder, onGpu) {
 
 /** Those that can run here: without peers cream-lm alone, llama.cpp once a format. */
 function contendersOf({ contenders }, peers, onGpu) {
-  const chosen = contenders.filter(({ name, gpu, level }) => (level ? flags.levels && !onGpu : peers || name.startsWith('cream-lm')) && (!gpu || (onGpu && peers.vllm)));
+  const chosen = contenders.filter(
+    ({ name, gpu, level }) =>
+      (level ? flags.levels && !onGpu : peers || name.startsWith('cream-lm')) &&
+      (!gpu || (onGpu && peers.vllm)),
+  );
   return chosen.flatMap((contender) => {
     const program = contender.program === 'python' ? peers.python : contender.program;
     if (!contender.formats) return [{ ...contender, program }];
-    return Object.entries(peers.formats).map(([format, gguf]) => ({ ...contender, program, name: `${contender.name} ${format}`, setting: { modules: peers.modules, gguf } }));
+    return Object.entries(peers.formats).map(([format, gguf]) => ({
+      ...contender,
+      program,
+      name: `${contender.name} ${format}`,
+      setting: { modules: peers.modules, gguf },
+    }));
   });
 }
 
 async function measureCase(each, contenders, rounds, measureRoofline, { folder, machine }) {
   const threads = String(machine.threads);
-  const env = { OMP_NUM_THREADS: threads, MKL_NUM_THREADS: threads, ...(!machine.gpu && { CUDA_VISIBLE_DEVICES: '' }), HF_HUB_OFFLINE: '1', HF_DATASETS_CACHE: join(folder, 'datasets'), TOKENIZERS_PARALLELISM: 'false', TQDM_DISABLE: '1', TRANSFORMERS_VERBOSITY: 'error' };
-  const found = contenders.map(() => []), errors = contenders.map(() => undefined), peaks = [];
-  for (let round = -(flags.quick ? 0 : each.discard ?? 0); round < rounds; round++) {
+  const env = {
+    OMP_NUM_THREADS: threads,
+    MKL_NUM_THREADS: threads,
+    ...(!machine.gpu && { CUDA_VISIBLE_DEVICES: '' }),
+    HF_HUB_OFFLINE: '1',
+    HF_DATASETS_CACHE: join(folder, 'datasets'),
+    TOKENIZERS_PARALLELISM: 'false',
+    TQDM_DISABLE: '1',
+    TRANSFORMERS_VERBOSITY: 'error',
+  };
+  const found = contenders.map(() => []);
+  const errors = contenders.map(() => undefined);
+  const peaks = [];
+  for (let round = -(flags.quick ? 0 : (each.discard ?? 0)); round < rounds; round++) {
     if (round >= 0) peaks.push(await measureRoofline());
     for (const [i, { name, program, script, level, setting = {} }] of contenders.entries()) {
       if (errors[i]) continue;
       try {
-        const sample = await trial(program, [here(`cases/${script}`), join(folder, `${each.id}.json`), JSON.stringify(setting)], program !== process.execPath ? env : level ? { CREAM_CPU_LEVEL: level } : {});
+        const sample = await trial(
+          program,
+          [here(`cases/${script}`), join(folder, `${each.id}.json`), JSON.stringify(setting)],
+          program !== process.execPath ? env : level ? { CREAM_CPU_LEVEL: level } : {},
+        );
         if (round < 0) continue;
         found[i].push(sample);
         say(`${each.id} ${round + 1}/${rounds} ${name}: ${short(sample.seconds)} s`);
@@ -147,34 +271,59 @@ async function measureCase(each, contenders, rounds, measureRoofline, { folder, 
     }
   }
   return {
-    work: each.work, case: each.id, title: (machine.gpu && each.titleOnGpu) ?? each.title, counts: each.counts, rounds,
-    contenders: contenders.map(({ name, note }, i) => ({ name, note, ...(errors[i] ? { error: errors[i] } : results(found[i], found[0], peaks, name, nominalPeak(machine.gpu?.name))) })),
+    work: each.work,
+    case: each.id,
+    title: (machine.gpu && each.titleOnGpu) ?? each.title,
+    counts: each.counts,
+    rounds,
+    contenders: contenders.map(({ name, note }, i) => ({
+      name,
+      note,
+      ...(errors[i]
+        ? { error: errors[i] }
+        : results(found[i], found[0], peaks, name, nominalPeak(machine.gpu?.name))),
+    })),
   };
 }
 
-/** What a contender's samples say, round by round against cream-lm's and the roofline of the same round. */
+/**
+ * What a contender's samples say, round by round against cream-lm's and the roofline of the same
+ * round.
+ */
 function results(samples, cream, peaks, name, nominal) {
   const rate = ({ tokens, seconds }) => tokens / seconds;
-  const over = (value) => (samples.every((sample, i) => Number.isFinite(value(sample, i))) ? summarise(samples.map(value)) : undefined);
-  const speed = (sample, i) => (sample.tokens > 0 ? rate(cream[i]) / rate(sample) : sample.seconds / cream[i].seconds);
+  const over = (value) =>
+    samples.every((sample, i) => Number.isFinite(value(sample, i)))
+      ? summarise(samples.map(value))
+      : undefined;
+  const speed = (sample, i) =>
+    sample.tokens > 0 ? rate(cream[i]) / rate(sample) : sample.seconds / cream[i].seconds;
   const own = name.startsWith('cream-lm');
-  return JSON.parse(JSON.stringify({
-    seconds: over(({ seconds }) => seconds),
-    readySeconds: over(({ readySeconds }) => readySeconds),
-    tokens: samples[0].tokens,
-    tokensPerSecond: samples[0].tokens > 0 ? over(rate) : undefined,
-    flopsPerSecond: over(({ flops, seconds }) => flops / seconds),
-    shareOfPeak: over(({ flops, seconds }, i) => flops / seconds / peaks[i].bf16),
-    decodeShareOfRows: over(({ decodeFlopsPerSecond }, i) => decodeFlopsPerSecond / peaks[i].bf16ModelRows),
-    shareOfNominal: over(({ flops, seconds }) => flops / seconds / nominal),
-    decodeShareOfCopy: over(({ decodeBytesPerSecond }, i) => decodeBytesPerSecond / peaks[i].copy),
-    peakDevice: over(({ peakDevice }) => peakDevice),
-    peakRss: over(({ peakRss }) => peakRss),
-    creamSpeed: own ? undefined : over(speed),
-    creamReady: own ? undefined : over(({ readySeconds }, i) => readySeconds / cream[i].readySeconds),
-    creamMemory: own ? undefined : over(({ peakRss }, i) => cream[i].peakRss / peakRss),
-    samples,
-  }));
+  return JSON.parse(
+    JSON.stringify({
+      seconds: over(({ seconds }) => seconds),
+      readySeconds: over(({ readySeconds }) => readySeconds),
+      tokens: samples[0].tokens,
+      tokensPerSecond: samples[0].tokens > 0 ? over(rate) : undefined,
+      flopsPerSecond: over(({ flops, seconds }) => flops / seconds),
+      shareOfPeak: over(({ flops, seconds }, i) => flops / seconds / peaks[i].bf16),
+      decodeShareOfRows: over(
+        ({ decodeFlopsPerSecond }, i) => decodeFlopsPerSecond / peaks[i].bf16ModelRows,
+      ),
+      shareOfNominal: over(({ flops, seconds }) => flops / seconds / nominal),
+      decodeShareOfCopy: over(
+        ({ decodeBytesPerSecond }, i) => decodeBytesPerSecond / peaks[i].copy,
+      ),
+      peakDevice: over(({ peakDevice }) => peakDevice),
+      peakRss: over(({ peakRss }) => peakRss),
+      creamSpeed: own ? undefined : over(speed),
+      creamReady: own
+        ? undefined
+        : over(({ readySeconds }, i) => readySeconds / cream[i].readySeconds),
+      creamMemory: own ? undefined : over(({ peakRss }, i) => cream[i].peakRss / peakRss),
+      samples,
+    }),
+  );
 }
 
 function show(result) {

@@ -1,5 +1,6 @@
-// The roofline, one sample of it in a fresh process: what libtorch's GEMMs and a memory copy reach on this machine right now.
-// Run by the driver between the trials of every case, so that shares compare figures of the same minutes.
+// The roofline, one sample of it in a fresh process: what libtorch's GEMMs and a memory copy reach
+// on this machine right now. Run by the driver between the trials of every case, so that shares
+// compare figures of the same minutes.
 import { benchmarkCopy, benchmarkGemm } from '../dist/engine/addon.js';
 import { matrices } from './flops.mjs';
 import { edgeOf } from './tables.mjs';
@@ -8,26 +9,41 @@ import { report, spec } from './trial.mjs';
 /** Enough repeats for about `wanted` seconds. */
 async function rate(work, perCall, wanted) {
   const once = await work(1);
-  return perCall / await work(Math.max(1, Math.min(10_000, Math.round(wanted / once))));
+  return perCall / (await work(Math.max(1, Math.min(10_000, Math.round(wanted / once)))));
 }
 
 async function measureRoofline({ config, quick, device, rows = 40 }) {
-  const edge = quick ? 256 : edgeOf(device), wanted = quick ? 0.01 : 0.5;
-  const gemm = (m, k, n, dtype, time = wanted) => rate((repeats) => benchmarkGemm({ m, k, n, dtype, device, repeats }), 2 * m * k * n, time);
+  const edge = quick ? 256 : edgeOf(device);
+  const wanted = quick ? 0.01 : 0.5;
+  const gemm = (m, k, n, dtype, time = wanted) =>
+    rate((repeats) => benchmarkGemm({ m, k, n, dtype, device, repeats }), 2 * m * k * n, time);
   const bytes = quick ? 1 << 22 : device === 'cpu' ? 1 << 28 : 2 ** 31;
-  const square = async (dtype) => [await gemm(edge, edge, edge, dtype), await gemm(rows, edge, edge, dtype)];
-  const [bf16, bf16Rows] = await square('bfloat16'), [fp32, fp32Rows] = await square('float32');
-  return { bf16, fp32, bf16Rows, fp32Rows, bf16ModelRows: await modelRate(config, rows, (m, k, n) => gemm(m, k, n, 'bfloat16', wanted / 5)),
-    copy: await rate((repeats) => benchmarkCopy({ bytes, device, repeats }), 2 * bytes, wanted) };
+  const square = async (dtype) => [
+    await gemm(edge, edge, edge, dtype),
+    await gemm(rows, edge, edge, dtype),
+  ];
+  const [bf16, bf16Rows] = await square('bfloat16');
+  const [fp32, fp32Rows] = await square('float32');
+  return {
+    bf16,
+    fp32,
+    bf16Rows,
+    fp32Rows,
+    bf16ModelRows: await modelRate(config, rows, (m, k, n) =>
+      gemm(m, k, n, 'bfloat16', wanted / 5),
+    ),
+    copy: await rate((repeats) => benchmarkCopy({ bytes, device, repeats }), 2 * bytes, wanted),
+  };
 }
 
 /** The rate over all matrix products of one decode step, each at its own rate. */
 async function modelRate(config, rows, gemm) {
-  let flops = 0, time = 0;
+  let flops = 0;
+  let time = 0;
   for (const { inner, outer, count } of matrices(config)) {
     const work = 2 * rows * inner * outer * count;
     flops += work;
-    time += work / await gemm(rows, inner, outer);
+    time += work / (await gemm(rows, inner, outer));
   }
   return flops / time;
 }

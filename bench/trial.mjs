@@ -1,4 +1,5 @@
-// What a trial in Node shares: the specification it is given, its peak memory, and the one line it prints.
+// What a trial in Node shares: the specification it is given, its peak memory, and the one line it
+// prints.
 import { existsSync, readFileSync, writeSync } from 'node:fs';
 import { engineInfo, freeDeviceMemory } from '../dist/engine/addon.js';
 
@@ -11,13 +12,23 @@ export const setting = JSON.parse(process.argv[3] ?? '{}');
 /** Peak resident set of this process, in bytes: mapped files that were touched count. */
 export function peakRss() {
   const status = '/proc/self/status';
-  const line = existsSync(status) ? /^VmHWM:\s+(\d+) kB$/m.exec(readFileSync(status, 'utf8')) : null;
+  const line = existsSync(status)
+    ? /^VmHWM:\s+(\d+) kB$/m.exec(readFileSync(status, 'utf8'))
+    : null;
   return line ? Number(line[1]) * 1024 : process.resourceUsage().maxRSS * 1024;
 }
 
-/** Bytes of the device in use, by the driver: at the end of a trial its peak, for the allocator keeps what it had. undefined on the CPU. */
+/**
+ * Bytes of the device in use, by the driver: at the end of a trial its peak, for the allocator
+ * keeps what it had. undefined on the CPU.
+ */
 export function deviceInUse() {
-  const gpu = spec.device === 'cpu' ? undefined : engineInfo().cuda.gpus.find(({ index }) => index === Number(spec.device.split(':')[1] ?? 0));
+  const gpu =
+    spec.device === 'cpu'
+      ? undefined
+      : engineInfo().cuda.gpus.find(
+          ({ index }) => index === Number(spec.device.split(':')[1] ?? 0),
+        );
   return gpu && gpu.memoryBytes - freeDeviceMemory(gpu.index);
 }
 

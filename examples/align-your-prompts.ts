@@ -1,29 +1,40 @@
 /**
  * CREAM on your own prompts, from a program: what `cream run` does, with the events in your hands.
  *
- *   node examples/align-your-prompts.ts prompts.jsonl runs/mine [model]      (Node ≥ 22.18; before that: npx tsx examples/…)
+ *   node examples/align-your-prompts.ts prompts.jsonl runs/mine [model] (Node ≥ 22.18; before that:
+ *   npx tsx examples/…)
  *
- * prompts.jsonl has a prompt a line: {"prompt": "Why is the sky blue?"}. Stopped, by Ctrl-C or otherwise, the same command goes on.
+ * prompts.jsonl has a prompt a line: {"prompt": "Why is the sky blue?"}. Stopped, by Ctrl-C or
+ * otherwise, the same command goes on.
  */
 import { Interrupted, parseRecipe, run } from 'cream-lm';
 
 const [prompts, directory, model = 'smollm2-135m-instruct'] = process.argv.slice(2);
 if (!prompts || !directory) throw new Error('give a file of prompts and a directory for the run');
 
-const recipe = parseRecipe(`
+const recipe = parseRecipe(
+  `
 iterations: 2
 prompts: {split: resample}
 sample: {samples: 4, max_new_tokens: 96}
 train: {learning_rate: 1.0e-5, warmup_ratio: 0}
 evaluate: {tasks: []}
-`, 'align-your-prompts', [`model=${model}`, `prompts.source=${prompts}`, 'prompts.count=8']);
+`,
+  'align-your-prompts',
+  [`model=${model}`, `prompts.source=${prompts}`, 'prompts.count=8'],
+);
 
 const stop = new AbortController();
 process.once('SIGINT', () => stop.abort());
 try {
   for await (const event of run(recipe, { directory, signal: stop.signal })) {
-    if (event.type === 'stage_finished') console.log(`iteration ${event.iteration}  ${event.stage}  ${event.note}`);
-    if (event.type === 'iteration_finished' && event.summary.iteration) console.log(`  agreement C ${event.summary.iteration.consistency?.toFixed(2) ?? '–'}, ${event.summary.iteration.pairs} pairs`);
+    if (event.type === 'stage_finished')
+      console.log(`iteration ${event.iteration}  ${event.stage}  ${event.note}`);
+    if (event.type === 'iteration_finished' && event.summary.iteration)
+      console.log(
+        `  agreement C ${event.summary.iteration.consistency?.toFixed(2) ?? '–'}, ` +
+          `${event.summary.iteration.pairs} pairs`,
+      );
     if (event.type === 'run_finished') console.log(`report: ${directory}/report.html`);
   }
 } catch (error) {

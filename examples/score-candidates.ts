@@ -1,18 +1,29 @@
 /**
- * Which answer does the model find likeliest? One pass over the shared question, whatever the number of candidates.
+ * Which answer does the model find likeliest? One pass over the shared question, whatever the
+ * number of candidates.
  *
- *   node examples/score-candidates.ts [model]                 (Node ≥ 22.18; before that: npx tsx examples/…)
+ *   node examples/score-candidates.ts [model] (Node ≥ 22.18; before that: npx tsx examples/…)
  */
 import { loadModel } from 'cream-lm';
 
 const lm = await loadModel(process.argv[2] ?? 'smollm2-135m-instruct');
 const question = 'What is the capital of France?';
-const candidates = ['The capital of France is Paris.', 'The capital of France is Lyon.', 'Bananas are yellow.'];
+const candidates = [
+  'The capital of France is Paris.',
+  'The capital of France is Lyon.',
+  'Bananas are yellow.',
+];
 
-const sums = await lm.score(question, candidates); // log π(answer | question) in nats, end of turn included
+// log π(answer | question) in nats, end of turn included
+const sums = await lm.score(question, candidates);
 const ranked = candidates
-  .map((candidate, i) => ({ candidate, sum: sums[i]!, mean: sums[i]! / lm.encodeCompletion(candidate).length }))
+  .map((candidate, i) => ({
+    candidate,
+    sum: sums[i]!,
+    mean: sums[i]! / lm.encodeCompletion(candidate).length,
+  }))
   .sort((a, b) => b.mean - a.mean); // a mean does not punish length as a sum does
 
-for (const { candidate, sum, mean } of ranked) console.log(`${mean.toFixed(3)} nats a token  ${sum.toFixed(2)} in all  ${candidate}`);
+for (const { candidate, sum, mean } of ranked)
+  console.log(`${mean.toFixed(3)} nats a token  ${sum.toFixed(2)} in all  ${candidate}`);
 await lm.dispose();

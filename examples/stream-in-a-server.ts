@@ -1,7 +1,9 @@
 /**
- * A chat endpoint: the answer goes out while it is written, and a client that leaves stops its generation.
+ * A chat endpoint: the answer goes out while it is written, and a client that leaves stops its
+ * generation.
  *
- *   node examples/stream-in-a-server.ts [model] [port]        (Node ≥ 22.18; before that: npx tsx examples/…)
+ *   node examples/stream-in-a-server.ts [model] [port] (Node ≥ 22.18; before that: npx tsx
+ *   examples/…)
  *   curl -N localhost:8080 -d 'Why is the sky blue?'
  */
 import { createServer } from 'node:http';
@@ -16,7 +18,12 @@ const server = createServer(async (request, response) => {
   response.on('close', () => left.abort());
   try {
     response.setHeader('content-type', 'text/plain; charset=utf-8');
-    for await (const piece of lm.stream(await text(request), { maxNewTokens: 200, temperature: 0.7, signal: left.signal })) response.write(piece);
+    for await (const piece of lm.stream(await text(request), {
+      maxNewTokens: 200,
+      temperature: 0.7,
+      signal: left.signal,
+    }))
+      response.write(piece);
     response.end();
   } catch (error) {
     if (left.signal.aborted) return; // nobody listens any more

@@ -1,5 +1,6 @@
-// Builds what is out of date: the addon through cmake-js, the TypeScript through tsc. `--check` adds the native tests. The addon is built
-// for NVIDIA GPUs too where libtorch and nvcc are for it (CREAM_CUDA=0: never; CREAM_CUDA=1: or stop with the reason).
+// Builds what is out of date: the addon through cmake-js, the TypeScript through tsc. `--check`
+// adds the native tests. The addon is built for NVIDIA GPUs too where libtorch and nvcc are for it
+// (CREAM_CUDA=0: never; CREAM_CUDA=1: or stop with the reason).
 import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
@@ -9,38 +10,85 @@ import { newest, probe, root, runMain, runStep, say, SetupError } from './steps.
 
 const INSTALL = {
   cmake: 'Install CMake 3.18 or newer, e.g. `apt-get install cmake` or `pip install cmake`.',
-  compiler: 'Install a C++20 compiler, e.g. `apt-get install g++` (GCC 11 or newer) or `xcode-select --install`.',
+  compiler:
+    'Install a C++20 compiler, e.g. `apt-get install g++` (GCC 11 or newer) or ' +
+    '`xcode-select --install`.',
 };
 
 /**
- * Builds the addon into `folder` if a source, libtorch or Node's ABI changed; returns whether it did. `cuda`: true it must be for GPUs,
- * false it must not, undefined where that is possible.
+ * Builds the addon into `folder` if a source, libtorch or Node's ABI changed; returns whether it
+ * did. `cuda`: true it must be for GPUs, false it must not, undefined where that is possible.
  */
-export function buildAddon({ check = false, folder = 'build', cuda = { 0: false, 1: true }[process.env.CREAM_CUDA], torch = findLibtorch() } = {}) {
-  const nvcc = findNvcc(), obstacle = cudaObstacle(torch, nvcc);
-  if (cuda === undefined && torch.cuda !== null && obstacle) say(`building without CUDA: ${obstacle}`);
-  if (cuda === true && obstacle) throw new SetupError(`The addon cannot be built for CUDA: ${obstacle}.`);
+export function buildAddon({
+  check = false,
+  folder = 'build',
+  cuda = { 0: false, 1: true }[process.env.CREAM_CUDA],
+  torch = findLibtorch(),
+} = {}) {
+  const nvcc = findNvcc();
+  const obstacle = cudaObstacle(torch, nvcc);
+  if (cuda === undefined && torch.cuda !== null && obstacle)
+    say(`building without CUDA: ${obstacle}`);
+  if (cuda === true && obstacle)
+    throw new SetupError(`The addon cannot be built for CUDA: ${obstacle}.`);
   const withCuda = cuda !== false && obstacle === null;
-  const out = join(root, folder), stampFile = join(out, 'stamp.json');
-  const sources = ['native', 'CMakeLists.txt', 'package.json', ...(check ? ['test/native'] : [])].map((path) => join(root, path));
-  const stamp = JSON.stringify({ torch: torch.root, version: torch.version, node: process.versions.modules, newest: newest(...sources), check, cuda: withCuda ? nvcc.version : null, chosen: torch.chosen ?? 'cpu' });
+  const out = join(root, folder);
+  const stampFile = join(out, 'stamp.json');
+  const sources = [
+    'native',
+    'CMakeLists.txt',
+    'package.json',
+    ...(check ? ['test/native'] : []),
+  ].map((path) => join(root, path));
+  const stamp = JSON.stringify({
+    torch: torch.root,
+    version: torch.version,
+    node: process.versions.modules,
+    newest: newest(...sources),
+    check,
+    cuda: withCuda ? nvcc.version : null,
+    chosen: torch.chosen ?? 'cpu',
+  });
   const built = existsSync(stampFile) ? readFileSync(stampFile, 'utf8') : '';
-  if (existsSync(join(out, 'Release/cream.node')) && (built === stamp || built === stamp.replace('"check":false', '"check":true'))) return false;
+  if (
+    existsSync(join(out, 'Release/cream.node')) &&
+    (built === stamp || built === stamp.replace('"check":false', '"check":true'))
+  )
+    return false;
 
   requireTools();
   const before = built ? JSON.parse(built) : undefined;
-  if (before && (before.torch !== torch.root || (before.cuda ?? null) !== JSON.parse(stamp).cuda)) rmSync(join(out, 'cmake'), { recursive: true, force: true });
+  if (before && (before.torch !== torch.root || (before.cuda ?? null) !== JSON.parse(stamp).cuda))
+    rmSync(join(out, 'cmake'), { recursive: true, force: true });
   // cmake-js configures only where there is no cache: a changed option would not reach CMake.
   if (before && before.check !== check) rmSync(join(out, 'cmake/CMakeCache.txt'), { force: true });
-  say(`building the addon against libtorch ${torch.version} (${torch.source}) for ${withCuda ? `the CPU and CUDA, kernels by nvcc ${nvcc.version}` : 'the CPU'}; the first time takes a few minutes`);
+  say(
+    `building the addon against libtorch ${torch.version} (${torch.source}) for ` +
+      `${withCuda ? `the CPU and CUDA, kernels by nvcc ${nvcc.version}` : 'the CPU'}; the ` +
+      'first time takes a few minutes',
+  );
   const started = Date.now();
   const ninja = probe('ninja', ['--version']) !== null;
   // cmake-js finds the N-API headers in node-api-headers: nothing is downloaded.
-  runStep(process.execPath, [join(root, 'node_modules/cmake-js/bin/cmake-js'), 'build', '--out', join(out, 'cmake'),
-    ...(ninja ? ['-G', 'Ninja'] : []), '--parallel', String(availableParallelism()),
-    `--CDTORCH_ROOT=${torch.root}`, `--CDNODE_ADDON_API_DIR=${join(root, 'node_modules/node-addon-api')}`,
-    `--CDCREAM_OUTPUT=${join(out, 'Release')}`, `--CDCREAM_CHECK=${check ? 'ON' : 'OFF'}`, `--CDCREAM_CUDA=${withCuda ? 'ON' : 'OFF'}`,
-    ...(nvcc ? [`--CDNVCC=${nvcc.path}`] : [])], { quiet: !process.env.CREAM_VERBOSE });
+  runStep(
+    process.execPath,
+    [
+      join(root, 'node_modules/cmake-js/bin/cmake-js'),
+      'build',
+      '--out',
+      join(out, 'cmake'),
+      ...(ninja ? ['-G', 'Ninja'] : []),
+      '--parallel',
+      String(availableParallelism()),
+      `--CDTORCH_ROOT=${torch.root}`,
+      `--CDNODE_ADDON_API_DIR=${join(root, 'node_modules/node-addon-api')}`,
+      `--CDCREAM_OUTPUT=${join(out, 'Release')}`,
+      `--CDCREAM_CHECK=${check ? 'ON' : 'OFF'}`,
+      `--CDCREAM_CUDA=${withCuda ? 'ON' : 'OFF'}`,
+      ...(nvcc ? [`--CDNVCC=${nvcc.path}`] : []),
+    ],
+    { quiet: !process.env.CREAM_VERBOSE },
+  );
   mkdirSync(out, { recursive: true });
   writeFileSync(stampFile, stamp);
   say(`addon built in ${Math.round((Date.now() - started) / 1000)} s`);
@@ -49,12 +97,21 @@ export function buildAddon({ check = false, folder = 'build', cuda = { 0: false,
 
 /** → { path, version }, or null. */
 function findNvcc() {
-  const known = [...['CUDA_HOME', 'CUDA_PATH'].flatMap((name) => (process.env[name] ? [join(process.env[name], 'bin/nvcc')] : [])), 'nvcc', '/usr/local/cuda/bin/nvcc'];
+  const known = [
+    ...['CUDA_HOME', 'CUDA_PATH'].flatMap((name) =>
+      process.env[name] ? [join(process.env[name], 'bin/nvcc')] : [],
+    ),
+    'nvcc',
+    '/usr/local/cuda/bin/nvcc',
+  ];
   for (const path of known) {
     const version = /release (\d+\.\d+)/.exec(probe(path, ['--version']) ?? '')?.[1];
     if (!version) continue;
-    // What the PATH has may be a script that calls it from elsewhere, of which CMake finds no toolkit: nvcc itself tells where it lies.
-    const here = /_HERE_=(.+)/.exec(probe('sh', ['-c', '"$0" --dryrun -c -x cu /dev/null -o /dev/null 2>&1', path]) ?? '')?.[1];
+    // What the PATH has may be a script that calls it from elsewhere, of which CMake finds no
+    // toolkit: nvcc itself tells where it lies.
+    const here = /_HERE_=(.+)/.exec(
+      probe('sh', ['-c', '"$0" --dryrun -c -x cu /dev/null -o /dev/null 2>&1', path]) ?? '',
+    )?.[1];
     return { path: here ? join(here, 'nvcc') : path, version };
   }
   return null;
@@ -62,25 +119,37 @@ function findNvcc() {
 
 /** Why the addon cannot be built for GPUs with these two, as a clause; null where it can. */
 export function cudaObstacle(torch, nvcc) {
-  if (torch.cuda === null) return `the libtorch of ${torch.source} (${torch.version}) is for the CPU; run \`CREAM_CUDA=1 npm run setup\`, or set LIBTORCH to one with CUDA`;
-  if (nvcc === null) return `nvcc was not found; install the CUDA toolkit ${torch.cuda}, or set CUDA_HOME to it`;
+  if (torch.cuda === null)
+    return (
+      `the libtorch of ${torch.source} (${torch.version}) is for the CPU; run \`CREAM_CUDA=1 ` +
+      `npm run setup\`, or set LIBTORCH to one with CUDA`
+    );
+  if (nvcc === null)
+    return `nvcc was not found; install the CUDA toolkit ${torch.cuda}, or set CUDA_HOME to it`;
   const major = (version) => version.split('.')[0];
-  if (/^\d/.test(torch.cuda) && major(torch.cuda) !== major(nvcc.version)) return `libtorch was built with CUDA ${torch.cuda} and nvcc is of ${nvcc.version}; set CUDA_HOME to a toolkit ${major(torch.cuda)}.x`;
+  if (/^\d/.test(torch.cuda) && major(torch.cuda) !== major(nvcc.version))
+    return (
+      `libtorch was built with CUDA ${torch.cuda} and nvcc is of ${nvcc.version}; set ` +
+      `CUDA_HOME to a toolkit ${major(torch.cuda)}.x`
+    );
   return null;
 }
 
 function requireTools() {
   const cmake = /(\d+)\.(\d+)/.exec(probe('cmake', ['--version']) ?? '');
   if (!cmake) throw new SetupError(`CMake was not found. ${INSTALL.cmake}`);
-  if (Number(cmake[1]) < 3 || (Number(cmake[1]) === 3 && Number(cmake[2]) < 18)) throw new SetupError(`CMake ${cmake[0]} is too old. ${INSTALL.cmake}`);
+  if (Number(cmake[1]) < 3 || (Number(cmake[1]) === 3 && Number(cmake[2]) < 18))
+    throw new SetupError(`CMake ${cmake[0]} is too old. ${INSTALL.cmake}`);
   const compiler = process.env.CXX || 'c++';
-  if (probe(compiler, ['--version']) === null) throw new SetupError(`The C++ compiler '${compiler}' was not found. ${INSTALL.compiler}`);
+  if (probe(compiler, ['--version']) === null)
+    throw new SetupError(`The C++ compiler '${compiler}' was not found. ${INSTALL.compiler}`);
 }
 
 /** Compiles src/ to dist/ if it changed. */
 export function buildTypeScript() {
   const stamp = join(root, 'dist/.built');
-  if (existsSync(stamp) && newest(stamp) > newest(join(root, 'src'), join(root, 'tsconfig.json'))) return false;
+  if (existsSync(stamp) && newest(stamp) > newest(join(root, 'src'), join(root, 'tsconfig.json')))
+    return false;
   say('compiling TypeScript');
   runStep(process.execPath, [join(root, 'node_modules/typescript/bin/tsc'), '-p', 'tsconfig.json']);
   writeFileSync(stamp, '');
@@ -90,7 +159,8 @@ export function buildTypeScript() {
 if (import.meta.url === pathToFileURL(process.argv[1]).href) {
   await runMain(() => {
     buildAddon({ check: process.argv.includes('--check') });
-    // binding.gyp asks for the addon alone: npm may not have installed the compiler of TypeScript yet.
+    // binding.gyp asks for the addon alone: npm may not have installed the compiler of TypeScript
+    // yet.
     if (!process.argv.includes('--addon-only')) buildTypeScript();
   });
 }

@@ -1,5 +1,6 @@
-// Checks scripts/layers.json: TypeScript imports and C++ includes stay within their allowed rooms, Node stops at one door,
-// and no file outgrows its limit. Prints every break with the rooms that would be allowed; exit code 1 if there is one.
+// Checks scripts/layers.json: TypeScript imports and C++ includes stay within their allowed rooms,
+// Node stops at one door, and no file outgrows its limit. Prints every break with the rooms that
+// would be allowed; exit code 1 if there is one.
 import { readFileSync, readdirSync } from 'node:fs';
 import { dirname, join, relative, resolve } from 'node:path';
 import { root } from './steps.mjs';
@@ -18,7 +19,7 @@ function* files(folder, ending) {
 const room = (path) => path.split('/')[1];
 
 function check(file, target, allowed, own) {
-  if (own === undefined || target === undefined) return;  // src/index.ts re-exports from everywhere
+  if (own === undefined || target === undefined) return; // src/index.ts re-exports from everywhere
   const targetRoom = room(target);
   if (targetRoom === own || targetRoom === undefined) return;
   const inRoom = target.split('/').slice(1).join('/');
@@ -29,14 +30,19 @@ function check(file, target, allowed, own) {
 function checkSize(file, text) {
   const lines = text.split('\n').length - 1;
   const limit = rules.longFiles[file]?.lines ?? rules.maxLines;
-  if (lines > limit) breaks.push(`${file} has ${lines} lines, more than ${limit}: split it, or give the reason under longFiles in scripts/layers.json`);
+  if (lines > limit)
+    breaks.push(
+      `${file} has ${lines} lines, more than ${limit}: split it, or give the reason under ` +
+        'longFiles in scripts/layers.json',
+    );
 }
 
 for (const path of files(join(root, 'src'), /\.ts$/)) {
   const file = relative(root, path);
   const text = readFileSync(path, 'utf8');
   checkSize(file, text);
-  if (text.includes('cream.node') && file !== rules.only['cream.node']) breaks.push(`${file} names cream.node; only ${rules.only['cream.node']} may`);
+  if (text.includes('cream.node') && file !== rules.only['cream.node'])
+    breaks.push(`${file} names cream.node; only ${rules.only['cream.node']} may`);
   const own = file.split('/').length > 2 ? room(file) : undefined;
   for (const match of text.matchAll(/(?:from|import)\s*\(?\s*'(\.[^']+)'/g)) {
     check(file, relative(root, resolve(dirname(path), match[1])), rules.src[own] ?? [], own);
@@ -48,7 +54,8 @@ for (const path of files(join(root, 'native'), /\.(h|cpp|cc|cu|cuh)$/)) {
   const text = readFileSync(path, 'utf8');
   checkSize(file, text);
   for (const match of text.matchAll(/#include\s+[<"]([^>"]+)[>"]/g)) {
-    if (match[1] === 'napi.h' && !file.startsWith(rules.only['napi.h'])) breaks.push(`${file} includes napi.h; only ${rules.only['napi.h']} may`);
+    if (match[1] === 'napi.h' && !file.startsWith(rules.only['napi.h']))
+      breaks.push(`${file} includes napi.h; only ${rules.only['napi.h']} may`);
     const isOurs = Object.hasOwn(rules.native, match[1].split('/')[0]) && match[1].includes('/');
     if (isOurs) check(file, `native/${match[1]}`, rules.native[room(file)] ?? [], room(file));
   }

@@ -1,10 +1,20 @@
 // Finds libtorch, or fetches a pinned wheel once into the user's cache. In order:
-//   LIBTORCH                     a folder with include/ and lib/ (an unpacked libtorch, or site-packages/torch)
+//   LIBTORCH a folder with include/ and lib/ (an unpacked libtorch, or site-packages/torch)
 //   LIBTORCH_USE_PYTORCH=1       the torch package of the Python on PATH
-//   the cache                    <cache>/libtorch-<version>, with CREAM_CUDA=1 <cache>/libtorch-<version>-cuda/torch
-//   pip                          the pinned wheel: for the CPU of which include/ and lib/ are unpacked; for CUDA with NVIDIA's packages
+//   the cache <cache>/libtorch-<version>, with CREAM_CUDA=1 <cache>/libtorch-<version>-cuda/torch
+//   pip the pinned wheel: for the CPU of which include/ and lib/ are unpacked; for CUDA with
+//   NVIDIA's packages
 // CREAM_CUDA=1 chooses CUDA and is remembered by the build (build/stamp.json) until CREAM_CUDA=0.
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, renameSync, rmSync, statfsSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  readdirSync,
+  renameSync,
+  rmSync,
+  statfsSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { cacheDir, probe, root as project, runMain, runStep, say, SetupError } from './steps.mjs';
@@ -22,29 +32,53 @@ function cudaChosen() {
   return existsSync(stamp) && readFileSync(stamp, 'utf8').includes('"chosen":"cuda"');
 }
 
-/** → { root, version, source, cuda, chosen }: root holds include/ and lib/; cuda: the version of CUDA it was built with, or null. */
+/**
+ * → { root, version, source, cuda, chosen }: root holds include/ and lib/; cuda: the version of
+ * CUDA it was built with, or null.
+ */
 export function findLibtorch({ fetch = true, cuda = cudaChosen() } = {}) {
   if (process.env.LIBTORCH) return checked(process.env.LIBTORCH, 'LIBTORCH');
   if (process.env.LIBTORCH_USE_PYTORCH === '1') {
     // find_spec does not import torch, which takes seconds.
-    const path = probe(python, ['-c', "import importlib.util as u; print(u.find_spec('torch').submodule_search_locations[0])"]);
-    if (!path) throw new SetupError(`LIBTORCH_USE_PYTORCH=1, but ${python} has no torch. Run '${python} -m pip install torch==${TORCH_VERSION}', or unset it.`);
+    const path = probe(python, [
+      '-c',
+      "import importlib.util as u; print(u.find_spec('torch').submodule_search_locations[0])",
+    ]);
+    if (!path)
+      throw new SetupError(
+        `LIBTORCH_USE_PYTORCH=1, but ${python} has no torch. Run '${python} -m pip install ` +
+          `torch==${TORCH_VERSION}', or unset it.`,
+      );
     return checked(path, `the torch of ${python}`);
   }
-  const cached = join(cacheDir(), cuda ? `libtorch-${CUDA_TORCH_VERSION}-cuda` : `libtorch-${TORCH_VERSION}`);
+  const cached = join(
+    cacheDir(),
+    cuda ? `libtorch-${CUDA_TORCH_VERSION}-cuda` : `libtorch-${TORCH_VERSION}`,
+  );
   if (!existsSync(cached)) {
     if (!fetch) return null;
     if (cuda) fetchCuda(cached);
     else fetchWheel(cached);
   }
-  return { ...checked(cuda ? join(cached, 'torch') : cached, 'the cache'), ...(cuda && { chosen: 'cuda' }) };
+  return {
+    ...checked(cuda ? join(cached, 'torch') : cached, 'the cache'),
+    ...(cuda && { chosen: 'cuda' }),
+  };
 }
 
 function checked(root, source) {
-  for (const part of ['include/ATen/ATen.h', `lib/${libraryName('torch_cpu')}`, `lib/${libraryName('c10')}`]) {
+  for (const part of [
+    'include/ATen/ATen.h',
+    `lib/${libraryName('torch_cpu')}`,
+    `lib/${libraryName('c10')}`,
+  ]) {
     if (existsSync(join(root, part))) continue;
-    throw new SetupError(`libtorch from ${source} (${root}) is not usable: ${part} is missing. ` +
-      (source === 'the cache' ? 'Delete that folder and run the set-up again.' : 'Point LIBTORCH to the folder that holds include/ and lib/, or unset it.'));
+    throw new SetupError(
+      `libtorch from ${source} (${root}) is not usable: ${part} is missing. ` +
+        (source === 'the cache'
+          ? 'Delete that folder and run the set-up again.'
+          : 'Point LIBTORCH to the folder that holds include/ and lib/, or unset it.'),
+    );
   }
   return { root, version: readVersion(root), source, cuda: cudaOf(root) };
 }
@@ -55,7 +89,9 @@ export function libraryName(name) {
 
 function readVersion(root) {
   const file = join(root, 'version.py');
-  const match = existsSync(file) ? /__version__ = '([^']+)'/.exec(readFileSync(file, 'utf8')) : null;
+  const match = existsSync(file)
+    ? /__version__ = '([^']+)'/.exec(readFileSync(file, 'utf8'))
+    : null;
   if (match) return match[1];
   const header = join(root, 'include/torch/headeronly/version.h');
   const text = existsSync(header) ? readFileSync(header, 'utf8') : '';
@@ -65,9 +101,12 @@ function readVersion(root) {
 
 /** "13.0" of a libtorch with CUDA, null of one for the CPU. */
 function cudaOf(root) {
-  if (!['torch_cuda', 'c10_cuda'].every((name) => existsSync(join(root, 'lib', libraryName(name))))) return null;
+  if (!['torch_cuda', 'c10_cuda'].every((name) => existsSync(join(root, 'lib', libraryName(name)))))
+    return null;
   const file = join(root, 'version.py');
-  const match = existsSync(file) ? /^cuda\b.*= '(\d+\.\d+)'/m.exec(readFileSync(file, 'utf8')) : null;
+  const match = existsSync(file)
+    ? /^cuda\b.*= '(\d+\.\d+)'/m.exec(readFileSync(file, 'utf8'))
+    : null;
   if (match) return match[1];
   // An archive names its runtime by version: libcudart-0123abcd.so.13, or libcudart.so.13.
   return /libcudart\S*\.so\.(\d+)/.exec(readdirSync(join(root, 'lib')).join(' '))?.[1] ?? 'unknown';
@@ -81,7 +120,10 @@ function wheelPlatform() {
     'darwin-arm64': ['macosx_11_0_arm64', ['']],
   }[`${process.platform}-${process.arch}`];
   if (known) return known;
-  throw new SetupError(`There is no pinned libtorch for ${process.platform}-${process.arch}. Install one and set LIBTORCH to the folder that holds include/ and lib/.`);
+  throw new SetupError(
+    `There is no pinned libtorch for ${process.platform}-${process.arch}. Install one and ` +
+      'set LIBTORCH to the folder that holds include/ and lib/.',
+  );
 }
 
 function fetchWheel(target) {
@@ -94,13 +136,16 @@ function fetchWheel(target) {
     say(`unpacking ${wheel}`);
     runStep(python, ['-c', UNPACK, join(work, wheel), work], { quiet: true });
     if (existsSync(join(work, 'torch/lib', libraryName('torch_cuda')))) {
-      throw new SetupError(`pip found only the CUDA build of torch ${TORCH_VERSION}, whose libraries need NVIDIA's. ` +
-        `Set PIP_EXTRA_INDEX_URL=${CPU_INDEX} (PyTorch's index of CPU builds) and run this again, or set LIBTORCH to a libtorch you have.`);
+      throw new SetupError(
+        `pip found only the CUDA build of torch ${TORCH_VERSION}, whose libraries need NVIDIA's. ` +
+          `Set PIP_EXTRA_INDEX_URL=${CPU_INDEX} (PyTorch's index of CPU builds) and run ` +
+          'this again, or set LIBTORCH to a libtorch you have.',
+      );
     }
     try {
       renameSync(join(work, 'torch'), target);
     } catch (error) {
-      if (!existsSync(target)) throw error;  // another set-up was faster
+      if (!existsSync(target)) throw error; // another set-up was faster
     }
   } finally {
     rmSync(work, { recursive: true, force: true });
@@ -111,9 +156,36 @@ function download(work, platform, builds) {
   say(`fetching libtorch ${TORCH_VERSION} for the CPU with pip (about 200 MB, once)`);
   for (const [index, build] of builds.entries()) {
     try {
-      runStep(python, ['-m', 'pip', 'download', '--no-deps', '--only-binary=:all:', '--python-version', '3.11', '--implementation', 'cp',
-        '--abi', 'cp311', '--platform', platform, '--disable-pip-version-check', '-q', '-d', work, `torch==${TORCH_VERSION}${build}`],
-      { quiet: index < builds.length - 1, hint: `pip could not fetch libtorch: check the network, name PyTorch's index of CPU builds (PIP_EXTRA_INDEX_URL=${CPU_INDEX}), or set LIBTORCH to a libtorch you have.` });
+      runStep(
+        python,
+        [
+          '-m',
+          'pip',
+          'download',
+          '--no-deps',
+          '--only-binary=:all:',
+          '--python-version',
+          '3.11',
+          '--implementation',
+          'cp',
+          '--abi',
+          'cp311',
+          '--platform',
+          platform,
+          '--disable-pip-version-check',
+          '-q',
+          '-d',
+          work,
+          `torch==${TORCH_VERSION}${build}`,
+        ],
+        {
+          quiet: index < builds.length - 1,
+          hint:
+            `pip could not fetch libtorch: check the network, name PyTorch's index of CPU ` +
+            `builds (PIP_EXTRA_INDEX_URL=${CPU_INDEX}), or set LIBTORCH to a libtorch you ` +
+            'have.',
+        },
+      );
       return;
     } catch (error) {
       if (!(error instanceof SetupError) || index === builds.length - 1) throw error;
@@ -121,26 +193,65 @@ function download(work, platform, builds) {
   }
 }
 
-/** What of the CUDA wheel and its dependencies is not needed to build and run: Triton, Python's own. */
+/**
+ * What of the CUDA wheel and its dependencies is not needed to build and run: Triton, Python's own.
+ */
 const CUDA_KEPT = ['torch', 'nvidia'];
 const CUDA_DISK = 8e9;
 
 function fetchCuda(target) {
-  if (`${process.platform}-${process.arch}` !== 'linux-x64') throw new SetupError(`There is no pinned libtorch with CUDA for ${process.platform}-${process.arch}. Install one and set LIBTORCH to the folder that holds include/ and lib/.`);
+  if (`${process.platform}-${process.arch}` !== 'linux-x64')
+    throw new SetupError(
+      `There is no pinned libtorch with CUDA for ${process.platform}-${process.arch}. ` +
+        'Install one and set LIBTORCH to the folder that holds include/ and lib/.',
+    );
   mkdirSync(cacheDir(), { recursive: true });
   const { bavail, bsize } = statfsSync(cacheDir());
-  if (bavail * bsize < CUDA_DISK) throw new SetupError(`libtorch with CUDA needs ${CUDA_DISK / 1e9} GB while it is installed and 4.4 GB after that, and ${cacheDir()} has ${(bavail * bsize / 1e9).toFixed(1)}: make room, set CREAM_CACHE to a larger disk, or set LIBTORCH to a libtorch you have.`);
+  if (bavail * bsize < CUDA_DISK)
+    throw new SetupError(
+      `libtorch with CUDA needs ${CUDA_DISK / 1e9} GB while it is installed and 4.4 GB ` +
+        `after that, and ${cacheDir()} has ${((bavail * bsize) / 1e9).toFixed(1)}: make ` +
+        'room, set CREAM_CACHE to a larger disk, or set LIBTORCH to a libtorch you have.',
+    );
   const work = mkdtempSync(join(cacheDir(), 'libtorch-download-'));
   try {
-    say(`fetching libtorch ${CUDA_TORCH_VERSION} with CUDA and NVIDIA's libraries with pip (about 2.5 GB to download, 4.4 GB on disk, once)`);
-    runStep(python, ['-m', 'pip', 'install', '--only-binary=:all:', '--no-compile', '--disable-pip-version-check', '-q', '--target', work, `torch==${CUDA_TORCH_VERSION}`],
-      { env: { TMPDIR: work }, hint: 'pip could not install torch with CUDA: check the network and that this Python has a wheel of it, or set LIBTORCH to a libtorch you have.' });
-    for (const name of readdirSync(work)) if (!CUDA_KEPT.includes(name)) rmSync(join(work, name), { recursive: true, force: true });
-    if (cudaOf(join(work, 'torch')) === null) throw new SetupError(`pip found only the CPU build of torch ${CUDA_TORCH_VERSION} (is an index of CPU builds configured?). Set PIP_INDEX_URL to an index with the CUDA build, or LIBTORCH to a libtorch you have.`);
+    say(
+      `fetching libtorch ${CUDA_TORCH_VERSION} with CUDA and NVIDIA's libraries with pip ` +
+        '(about 2.5 GB to download, 4.4 GB on disk, once)',
+    );
+    runStep(
+      python,
+      [
+        '-m',
+        'pip',
+        'install',
+        '--only-binary=:all:',
+        '--no-compile',
+        '--disable-pip-version-check',
+        '-q',
+        '--target',
+        work,
+        `torch==${CUDA_TORCH_VERSION}`,
+      ],
+      {
+        env: { TMPDIR: work },
+        hint:
+          'pip could not install torch with CUDA: check the network and that this Python has ' +
+          'a wheel of it, or set LIBTORCH to a libtorch you have.',
+      },
+    );
+    for (const name of readdirSync(work))
+      if (!CUDA_KEPT.includes(name)) rmSync(join(work, name), { recursive: true, force: true });
+    if (cudaOf(join(work, 'torch')) === null)
+      throw new SetupError(
+        `pip found only the CPU build of torch ${CUDA_TORCH_VERSION} (is an index of CPU ` +
+          'builds configured?). Set PIP_INDEX_URL to an index with the CUDA build, or ' +
+          'LIBTORCH to a libtorch you have.',
+      );
     try {
       renameSync(work, target);
     } catch (error) {
-      if (!existsSync(target)) throw error;  // another set-up was faster
+      if (!existsSync(target)) throw error; // another set-up was faster
     }
   } finally {
     rmSync(work, { recursive: true, force: true });
@@ -157,4 +268,5 @@ with zipfile.ZipFile(wheel) as z:
             z.extract(name, target)
 `;
 
-if (import.meta.url === pathToFileURL(process.argv[1]).href) await runMain(() => console.log(JSON.stringify(findLibtorch())));
+if (import.meta.url === pathToFileURL(process.argv[1]).href)
+  await runMain(() => console.log(JSON.stringify(findLibtorch())));

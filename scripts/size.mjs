@@ -5,9 +5,18 @@ import { join } from 'node:path';
 import { root } from './steps.mjs';
 
 const counts = new Map();
-for (const file of execFileSync('git', ['ls-files', 'native', 'src', 'scripts', 'test', 'bench'], { cwd: root, encoding: 'utf8' }).trim().split('\n')) {
+for (const file of execFileSync('git', ['ls-files', 'native', 'src', 'scripts', 'test', 'bench'], {
+  cwd: root,
+  encoding: 'utf8',
+})
+  .trim()
+  .split('\n')) {
   if (!/\.(ts|mjs|cpp|cc|h|cu|py)$/.test(file)) continue;
-  const room = file.split('/').slice(0, 2).join('/').replace(/\/[^/]+\.[a-z]+$/, '');
+  const room = file
+    .split('/')
+    .slice(0, 2)
+    .join('/')
+    .replace(/\/[^/]+\.[a-z]+$/, '');
   const lines = readFileSync(join(root, file), 'utf8').split('\n').length - 1;
   counts.set(room, (counts.get(room) ?? 0) + lines);
 }

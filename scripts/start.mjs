@@ -8,8 +8,13 @@ import { root, runMain } from './steps.mjs';
 await runMain(async () => {
   await setUp();
   const given = process.argv.slice(2);
-  const args = given.length > 0 && !given[0].startsWith('-') ? given : [join(root, 'recipes/quickstart.yaml'), '--out', join(root, 'runs/quickstart'), ...given];
-  const child = spawn(process.execPath, [join(root, 'dist/cli/main.js'), 'run', ...args], { stdio: 'inherit' });
+  const args =
+    given.length > 0 && !given[0].startsWith('-')
+      ? given
+      : [join(root, 'recipes/quickstart.yaml'), '--out', join(root, 'runs/quickstart'), ...given];
+  const child = spawn(process.execPath, [join(root, 'dist/cli/main.js'), 'run', ...args], {
+    stdio: 'inherit',
+  });
   // Ctrl-C reaches the child through the terminal; we only wait for its clean stop.
   process.on('SIGINT', () => {});
   process.on('SIGTERM', () => child.kill('SIGTERM'));

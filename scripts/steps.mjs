@@ -9,7 +9,10 @@ export const root = dirname(dirname(fileURLToPath(import.meta.url)));
 
 /** Where downloads live: CREAM_CACHE, else the user's cache folder. */
 export function cacheDir() {
-  return process.env.CREAM_CACHE || join(process.env.XDG_CACHE_HOME || join(homedir(), '.cache'), 'cream-lm');
+  return (
+    process.env.CREAM_CACHE ||
+    join(process.env.XDG_CACHE_HOME || join(homedir(), '.cache'), 'cream-lm')
+  );
 }
 
 export function say(text) {
@@ -19,7 +22,10 @@ export function say(text) {
 /** A failure the user can act on: printed without a stack. */
 export class SetupError extends Error {}
 
-/** Runs a command in the project, its output on our terminal; `quiet` shows the output only when it fails. */
+/**
+ * Runs a command in the project, its output on our terminal; `quiet` shows the output only when it
+ * fails.
+ */
 export function runStep(command, args, { quiet = false, env = {}, cwd = root, hint } = {}) {
   const result = spawnSync(command, args, {
     cwd,
@@ -28,18 +34,25 @@ export function runStep(command, args, { quiet = false, env = {}, cwd = root, hi
     encoding: 'utf8',
     maxBuffer: 1 << 28,
   });
-  if (result.error?.code === 'ENOENT') throw new SetupError(`${command} was not found. ${hint ?? ''}`.trim());
+  if (result.error?.code === 'ENOENT')
+    throw new SetupError(`${command} was not found. ${hint ?? ''}`.trim());
   if (result.error) throw result.error;
   if (result.status !== 0) {
     if (quiet) process.stderr.write(`${result.stdout}${result.stderr}`);
-    throw new SetupError(`${[command, ...args].join(' ')} failed with ${result.signal ?? `code ${result.status}`}. ${hint ?? 'The output above says why.'}`);
+    throw new SetupError(
+      `${[command, ...args].join(' ')} failed with ` +
+        `${result.signal ?? `code ${result.status}`}. ${hint ?? 'The output above says why.'}`,
+    );
   }
   return result.stdout ?? '';
 }
 
 /** Standard output of a command, or null where it cannot run. */
 export function probe(command, args) {
-  const result = spawnSync(command, args, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] });
+  const result = spawnSync(command, args, {
+    encoding: 'utf8',
+    stdio: ['ignore', 'pipe', 'ignore'],
+  });
   return result.status === 0 ? result.stdout.trim() : null;
 }
 
@@ -50,7 +63,8 @@ export function newest(...paths) {
     if (!existsSync(path)) continue;
     const stat = statSync(path);
     latest = Math.max(latest, stat.mtimeMs);
-    if (stat.isDirectory()) for (const entry of readdirSync(path)) latest = Math.max(latest, newest(join(path, entry)));
+    if (stat.isDirectory())
+      for (const entry of readdirSync(path)) latest = Math.max(latest, newest(join(path, entry)));
   }
   return latest;
 }

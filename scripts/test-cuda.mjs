@@ -1,6 +1,9 @@
-// `npm run test:cuda [cases…]`: on a machine with an NVIDIA GPU, the tests that run there. Builds for CUDA (build-cuda/), then
-//   cream_check --device cuda   all native cases; what elsewhere runs on the played device now runs on the GPU
-//   jest test/cuda              loading, sampling, scoring, training and whole runs with `device: cuda`, beside the CPU
+// `npm run test:cuda [cases…]`: on a machine with an NVIDIA GPU, the tests that run there. Builds
+// for CUDA (build-cuda/), then
+//   cream_check --device cuda all native cases; what elsewhere runs on the played device now runs
+//   on the GPU
+//   jest test/cuda loading, sampling, scoring, training and whole runs with `device: cuda`, beside
+//   the CPU
 // Exit code 2 where there is no GPU, 1 where a test fails.
 import { spawnSync } from 'node:child_process';
 import { createRequire } from 'node:module';
@@ -16,10 +19,30 @@ await runMain(() => {
   buildTypeScript();
   const info = createRequire(import.meta.url)(ADDON).engineInfo();
   requireUsable('npm run test:cuda', info);
-  for (const gpu of info.cuda.gpus) say(`cuda:${gpu.index} ${gpu.name}, compute capability ${gpu.computeCapability}`);
+  for (const gpu of info.cuda.gpus)
+    say(`cuda:${gpu.index} ${gpu.name}, compute capability ${gpu.computeCapability}`);
 
-  const run = (program, args, env = {}) => spawnSync(program, args, { cwd: root, stdio: 'inherit', env: { ...process.env, ...env } }).status ?? 1;
-  const native = run(join(root, FOLDER, 'Release/cream_check'), ['--device', 'cuda', ...process.argv.slice(2)]);
-  const jest = process.argv.length > 2 ? 0 : run(process.execPath, ['--experimental-vm-modules', '--no-warnings=ExperimentalWarning', join(root, 'node_modules/jest/bin/jest.js'), 'test/cuda', 'test/engine/device'], { CREAM_ADDON: ADDON });
+  const run = (program, args, env = {}) =>
+    spawnSync(program, args, { cwd: root, stdio: 'inherit', env: { ...process.env, ...env } })
+      .status ?? 1;
+  const native = run(join(root, FOLDER, 'Release/cream_check'), [
+    '--device',
+    'cuda',
+    ...process.argv.slice(2),
+  ]);
+  const jest =
+    process.argv.length > 2
+      ? 0
+      : run(
+          process.execPath,
+          [
+            '--experimental-vm-modules',
+            '--no-warnings=ExperimentalWarning',
+            join(root, 'node_modules/jest/bin/jest.js'),
+            'test/cuda',
+            'test/engine/device',
+          ],
+          { CREAM_ADDON: ADDON },
+        );
   process.exitCode = native === 0 && jest === 0 ? 0 : 1;
 });

@@ -1,5 +1,6 @@
-// `npm run test:races [part of a name]`: every kernel of native/**/*.cu by threads that a sanitizer watches (test/races/races.cpp): missing
-// barriers, threads at one address, steps outside a buffer. Needs a C++ compiler with its sanitizers; no GPU, no nvcc, no libtorch.
+// `npm run test:races [part of a name]`: every kernel of native/**/*.cu by threads that a sanitizer
+// watches (test/races/races.cpp): missing barriers, threads at one address, steps outside a buffer.
+// Needs a C++ compiler with its sanitizers; no GPU, no nvcc, no libtorch.
 import { mkdirSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { root, runMain, runStep, say } from './steps.mjs';
@@ -7,14 +8,37 @@ import { root, runMain, runStep, say } from './steps.mjs';
 const SANITIZERS = { thread: 'thread', address: 'address,undefined' };
 
 await runMain(() => {
-  const kernels = readdirSync(join(root, 'native'), { recursive: true }).filter((name) => name.endsWith('.cu')).map((name) => join('native', name));
+  const kernels = readdirSync(join(root, 'native'), { recursive: true })
+    .filter((name) => name.endsWith('.cu'))
+    .map((name) => join('native', name));
   const folder = join(root, 'build/races');
   mkdirSync(folder, { recursive: true });
   for (const [name, sanitizers] of Object.entries(SANITIZERS)) {
     const program = join(folder, name);
     say(`the kernels under ${sanitizers}`);
-    runStep(process.env.CXX || 'c++', ['-std=c++20', '-O1', '-g', '-ffp-contract=off', '-Wno-unknown-pragmas', `-fsanitize=${sanitizers}`, '-fno-sanitize-recover=all', '-DCREAM_BLOCK_THREADS', '-pthread',
-      '-I', 'native', '-x', 'c++', ...kernels, 'test/races/races.cpp', '-o', program], { hint: 'A compiler with sanitizers is needed, e.g. GCC 11 with libtsan and libasan.' });
+    runStep(
+      process.env.CXX || 'c++',
+      [
+        '-std=c++20',
+        '-O1',
+        '-g',
+        '-ffp-contract=off',
+        '-Wno-unknown-pragmas',
+        `-fsanitize=${sanitizers}`,
+        '-fno-sanitize-recover=all',
+        '-DCREAM_BLOCK_THREADS',
+        '-pthread',
+        '-I',
+        'native',
+        '-x',
+        'c++',
+        ...kernels,
+        'test/races/races.cpp',
+        '-o',
+        program,
+      ],
+      { hint: 'A compiler with sanitizers is needed, e.g. GCC 11 with libtsan and libasan.' },
+    );
     runStep(program, process.argv.slice(2));
   }
 });

@@ -1,29 +1,58 @@
-// `npm test`: set up, then types, layers, sizes and every test. Arguments go to jest: npm test -- test/preference
+// `npm test`: set up, then lint, types and every test. Arguments go to jest, and lint is left out:
+// npm test -- test/preference
 import { spawnSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { lint } from './lint.mjs';
 import { setUp } from './setup.mjs';
-import { root, runMain, runStep, say } from './steps.mjs';
+import { root, runMain, runStep, say, SetupError } from './steps.mjs';
 
 await runMain(async () => {
   await setUp({ check: true });
-  say('checking types and layers');
-  runStep(process.execPath, [join(root, 'node_modules/typescript/bin/tsc'), '-p', 'tsconfig.test.json']);
-  runStep(process.execPath, [join(root, 'scripts/layers.mjs')]);
+  const jestArguments = process.argv.slice(2);
+  if (jestArguments.length === 0) {
+    say('checking layout, lint rules and layers');
+    if (!lint()) throw new SetupError('Lint failed: `npm run format` mends what a machine can.');
+  }
+  say('checking types');
+  runStep(process.execPath, [
+    join(root, 'node_modules/typescript/bin/tsc'),
+    '-p',
+    'tsconfig.test.json',
+  ]);
 
   const work = mkdtempSync(join(tmpdir(), 'cream-test-'));
   const report = join(work, 'jest.json');
-  const jest = spawnSync(process.execPath, ['--experimental-vm-modules', '--no-warnings=ExperimentalWarning', join(root, 'node_modules/jest/bin/jest.js'),
-    '--json', `--outputFile=${report}`, ...process.argv.slice(2)], { cwd: root, stdio: ['ignore', 'ignore', 'inherit'],
-    env: { OMP_WAIT_POLICY: 'passive', ...process.env } });  // waiting threads that spin take minutes where others work too; no number depends on it
+  const jest = spawnSync(
+    process.execPath,
+    [
+      '--experimental-vm-modules',
+      '--no-warnings=ExperimentalWarning',
+      join(root, 'node_modules/jest/bin/jest.js'),
+      '--json',
+      `--outputFile=${report}`,
+      ...jestArguments,
+    ],
+    {
+      cwd: root,
+      stdio: ['ignore', 'ignore', 'inherit'],
+      // Waiting threads that spin take minutes on a busy machine; no number depends on it.
+      env: { OMP_WAIT_POLICY: 'passive', ...process.env },
+    },
+  );
   let counts;
   try {
     counts = JSON.parse(readFileSync(report, 'utf8'));
   } catch {
-    counts = null;  // jest did not get as far as a report
+    counts = null; // jest did not get as far as a report
   }
   rmSync(work, { recursive: true, force: true });
-  if (counts) console.log(`${counts.numPassedTests} passed, ${counts.numFailedTests + counts.numRuntimeErrorTestSuites} failed, ${counts.numPendingTests} skipped`);
+  if (counts)
+    console.log(
+      `${counts.numPassedTests} passed, ` +
+        `${counts.numFailedTests + counts.numRuntimeErrorTestSuites} failed, ` +
+        `${counts.numPendingTests} skipped`,
+    );
   process.exitCode = jest.status ?? 1;
 });

@@ -1,14 +1,57 @@
 /** The public API: re-exports only. */
-export { engineInfo, readGguf, releaseMemory, setThreads, type EngineInfo } from './engine/addon.js';
+export {
+  engineInfo,
+  readGguf,
+  releaseMemory,
+  setThreads,
+  type EngineInfo,
+} from './engine/addon.js';
 export { CreamError, type CreamErrorCode } from './engine/errors.js';
-export type { Completion, GenerateRequest, Generation, GenerationPrompt, GenerationStats, Progress, StreamedToken } from './engine/generate.js';
-export { Model, type AdapterConfig, type AdapterParams, type DType, type ModelConfig, type TokenIds } from './engine/model.js';
+export type {
+  Completion,
+  GenerateRequest,
+  Generation,
+  GenerationPrompt,
+  GenerationStats,
+  Progress,
+  StreamedToken,
+} from './engine/generate.js';
+export {
+  Model,
+  type AdapterConfig,
+  type AdapterParams,
+  type DType,
+  type ModelConfig,
+  type TokenIds,
+} from './engine/model.js';
 export type { ScoreRequest, ScoreResult, ScoringGroup } from './engine/score.js';
-export { Trainer, type ExampleInput, type PairInput, type StepMetrics, type TrainerParams } from './engine/trainer.js';
-export { LanguageModel, loadModel, type LoadOptions, type TextOptions } from './lm/language-model.js';
-export { modelDigest, resolveModel, type ResolvedModel, type ResolveOptions } from './models/resolve.js';
+export {
+  Trainer,
+  type ExampleInput,
+  type PairInput,
+  type StepMetrics,
+  type TrainerParams,
+} from './engine/trainer.js';
+export {
+  LanguageModel,
+  loadModel,
+  type LoadOptions,
+  type TextOptions,
+} from './lm/language-model.js';
+export {
+  modelDigest,
+  resolveModel,
+  type ResolvedModel,
+  type ResolveOptions,
+} from './models/resolve.js';
 export { DataError } from './data/jsonl.js';
-export { loadPreferences, toTrl, type PreferenceRecord, type Preferences, type TrlFormat } from './data/preferences.js';
+export {
+  loadPreferences,
+  toTrl,
+  type PreferenceRecord,
+  type Preferences,
+  type TrlFormat,
+} from './data/preferences.js';
 export { loadPrompts, type Loaded, type LoadOptions as LoadRowsOptions } from './data/prompts.js';
 export type * from './data/records.js';
 export { readRows, type SourceOptions, type SourceRow } from './data/rows.js';

@@ -1,4 +1,7 @@
-/** The public API as a Node program has it: a run with a reward of its own, from the names that the package exports. */
+/**
+ * The public API as a Node program has it: a run with a reward of its own, from the names that the
+ * package exports.
+ */
 import { describe, expect, it } from '@jest/globals';
 import { join } from 'node:path';
 import * as cream from '../src/index.js';
@@ -12,17 +15,29 @@ describe('the package', () => {
   it('runs a recipe with a reward function and tells what it does', async () => {
     const directory = join(temporaryFolder(), 'run');
     const shortest: RewardFunction = (batch) => batch.map(({ completion }) => -completion.length);
-    const recipe = cream.parseRecipe(TINY, 'recipe', ['reward.source=function', 'rank.weighting=fixed', 'sample.samples=4', 'sample.max_new_tokens=16']);
+    const recipe = cream.parseRecipe(TINY, 'recipe', [
+      'reward.source=function',
+      'rank.weighting=fixed',
+      'sample.samples=4',
+      'sample.max_new_tokens=16',
+    ]);
     const told: RunEvent['type'][] = [];
-    for await (const event of cream.run(recipe, { directory, rewards: shortest })) told.push(event.type);
+    for await (const event of cream.run(recipe, { directory, rewards: shortest }))
+      told.push(event.type);
     expect(told[0]).toBe('run_started');
     expect(told.at(-1)).toBe('run_finished');
-    const pairs: PairRecord[] = await readRecords(join(directory, 'iteration-1/pairs.jsonl'), PAIR_COLUMNS);
-    for (const { chosen, rejected } of pairs) expect(chosen[0]!.content.length).toBeLessThan(rejected[0]!.content.length);
+    const pairs: PairRecord[] = await readRecords(
+      join(directory, 'iteration-1/pairs.jsonl'),
+      PAIR_COLUMNS,
+    );
+    for (const { chosen, rejected } of pairs)
+      expect(chosen[0]!.content.length).toBeLessThan(rejected[0]!.content.length);
   });
 
   it('names its errors', () => {
     expect(() => cream.parseRecipe('iterations: 0', 'mine.yaml')).toThrow(cream.RunError);
-    expect(() => cream.parseRecipe('iterations: 0', 'mine.yaml')).toThrow('mine.yaml:1:13 iterations: must be at least 1 where sft.enabled is false');
+    expect(() => cream.parseRecipe('iterations: 0', 'mine.yaml')).toThrow(
+      'mine.yaml:1:13 iterations: must be at least 1 where sft.enabled is false',
+    );
   });
 });

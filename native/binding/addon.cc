@@ -1,4 +1,5 @@
-// What `require('cream.node')` returns. Once for each environment: main thread, worker_threads, each of them on its own.
+// What `require('cream.node')` returns. Once for each environment: main thread, worker_threads,
+// each of them on its own.
 #include <napi.h>
 
 #include "binding/convert.h"
@@ -10,15 +11,23 @@ namespace cream::binding {
 
 namespace {
 
-Napi::Value get_engine_info(const Napi::CallbackInfo& info) { return from_engine_info(info.Env(), engine_info()); }
+Napi::Value get_engine_info(const Napi::CallbackInfo& info) {
+  return from_engine_info(info.Env(), engine_info());
+}
 
-void set_thread_count(const Napi::CallbackInfo& info) { set_threads(info[0].As<Napi::Number>().Int32Value()); }
+void set_thread_count(const Napi::CallbackInfo& info) {
+  set_threads(info[0].As<Napi::Number>().Int32Value());
+}
 
 void release_memory(const Napi::CallbackInfo&) { release_cached_memory(); }
 
 // (index of a GPU) → bytes
 Napi::Value get_free_memory(const Napi::CallbackInfo& info) {
-  return guarded(info.Env(), [&] { return Napi::Number::New(info.Env(), static_cast<double>(free_device_memory(info[0].As<Napi::Number>().Int32Value()))); });
+  return guarded(info.Env(), [&] {
+    return Napi::Number::New(
+        info.Env(),
+        static_cast<double>(free_device_memory(info[0].As<Napi::Number>().Int32Value())));
+  });
 }
 
 // (path) → job of a JSON text. A worker of its own for as long as the job runs.
@@ -26,34 +35,40 @@ Napi::Value read_gguf(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&] {
     const std::string path = info[0].As<Napi::String>();
     auto json = std::make_shared<std::string>();
-    return Job::start(info.Env(), std::make_shared<Engine>(), [path, json](Job&) { *json = read_gguf_metadata(path); },
-                      [json](Napi::Env env) { return Napi::String::New(env, *json); });
+    return Job::start(
+        info.Env(), std::make_shared<Engine>(),
+        [path, json](Job&) { *json = read_gguf_metadata(path); },
+        [json](Napi::Env env) { return Napi::String::New(env, *json); });
   });
 }
 
 Napi::Value plan(const Napi::CallbackInfo& info) {
-  return guarded(info.Env(), [&] { return from_plan(info.Env(), plan_memory(to_plan_request(info[0]))); });
+  return guarded(info.Env(),
+                 [&] { return from_plan(info.Env(), plan_memory(to_plan_request(info[0]))); });
 }
 
 // A job of seconds, on a worker of its own.
 Napi::Value timed(const Napi::CallbackInfo& info, std::function<double()> work) {
   return guarded(info.Env(), [&] {
     auto seconds = std::make_shared<double>();
-    return Job::start(info.Env(), std::make_shared<Engine>(), [work, seconds](Job&) { *seconds = work(); },
-                      [seconds](Napi::Env env) { return Napi::Number::New(env, *seconds); });
+    return Job::start(
+        info.Env(), std::make_shared<Engine>(), [work, seconds](Job&) { *seconds = work(); },
+        [seconds](Napi::Env env) { return Napi::Number::New(env, *seconds); });
   });
 }
 
 // (m, k, n, dtype, device, repeats)
 Napi::Value start_gemm_benchmark(const Napi::CallbackInfo& info) {
   const auto size = [&info](size_t i) { return info[i].As<Napi::Number>().Int64Value(); };
-  return timed(info, [shape = GemmShape{size(0), size(1), size(2)}, dtype = to_dtype(info[3]), device = std::string(info[4].As<Napi::String>()),
-                             repeats = size(5)] { return benchmark_gemm(shape, dtype, device, repeats); });
+  return timed(info, [shape = GemmShape{size(0), size(1), size(2)}, dtype = to_dtype(info[3]),
+                      device = std::string(info[4].As<Napi::String>()),
+                      repeats = size(5)] { return benchmark_gemm(shape, dtype, device, repeats); });
 }
 
 // (bytes, device, repeats)
 Napi::Value start_copy_benchmark(const Napi::CallbackInfo& info) {
-  const int64_t bytes = info[0].As<Napi::Number>().Int64Value(), repeats = info[2].As<Napi::Number>().Int64Value();
+  const int64_t bytes = info[0].As<Napi::Number>().Int64Value(),
+                repeats = info[2].As<Napi::Number>().Int64Value();
   const std::string device = info[1].As<Napi::String>();
   return timed(info, [bytes, device, repeats] { return benchmark_copy(bytes, device, repeats); });
 }
@@ -82,5 +97,7 @@ Napi::Object initialise(Napi::Env env, Napi::Object exports) {
 
 }  // namespace cream::binding
 
-static Napi::Object initialise_module(Napi::Env env, Napi::Object exports) { return cream::binding::initialise(env, exports); }
+static Napi::Object initialise_module(Napi::Env env, Napi::Object exports) {
+  return cream::binding::initialise(env, exports);
+}
 NODE_API_MODULE(cream, initialise_module)

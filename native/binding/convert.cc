@@ -22,19 +22,26 @@ double number(const Napi::Object& from, const char* name) {
   return value.As<Napi::Number>().DoubleValue();
 }
 
-int64_t integer(const Napi::Object& from, const char* name) { return static_cast<int64_t>(number(from, name)); }
+int64_t integer(const Napi::Object& from, const char* name) {
+  return static_cast<int64_t>(number(from, name));
+}
 
-uint64_t key64(const Napi::Object& from, const char* name) { return to_key64(from.Get(name), name); }
+uint64_t key64(const Napi::Object& from, const char* name) {
+  return to_key64(from.Get(name), name);
+}
 
 template <class T>
-std::vector<T> typed_array(const Napi::Value& value, const char* name, napi_typedarray_type wanted, const char* expected) {
+std::vector<T> typed_array(const Napi::Value& value, const char* name, napi_typedarray_type wanted,
+                           const char* expected) {
   bool is_typed_array = false;
   napi_is_typedarray(value.Env(), value, &is_typed_array);
   if (!is_typed_array) wrong(value.Env(), name, expected);
   napi_typedarray_type type;
   size_t length = 0;
   void* data = nullptr;
-  if (napi_get_typedarray_info(value.Env(), value, &type, &length, &data, nullptr, nullptr) != napi_ok || type != wanted) {
+  if (napi_get_typedarray_info(value.Env(), value, &type, &length, &data, nullptr, nullptr) !=
+          napi_ok ||
+      type != wanted) {
     wrong(value.Env(), name, expected);
   }
   std::vector<T> out(length);
@@ -70,10 +77,13 @@ Napi::Value array_of(Napi::Env env, const std::vector<T>& values, One&& one) {
 }
 
 Napi::Value strings(Napi::Env env, const std::vector<std::string>& values) {
-  return array_of(env, values, [env](const std::string& value) { return Napi::String::New(env, value); });
+  return array_of(env, values,
+                  [env](const std::string& value) { return Napi::String::New(env, value); });
 }
 
-Napi::Value count(Napi::Env env, uint64_t value) { return Napi::Number::New(env, static_cast<double>(value)); }
+Napi::Value count(Napi::Env env, uint64_t value) {
+  return Napi::Number::New(env, static_cast<double>(value));
+}
 
 Schedule to_schedule(const Napi::Value& value) {
   const std::string name = value.As<Napi::String>();
@@ -90,7 +100,8 @@ bool is_named(const Napi::Object& from, const char* name, const char* wanted) {
 }
 
 OptimizerForms to_forms(const Napi::Object& from) {
-  return {is_named(from, "optimizerStates", "8bit"), is_named(from, "masterWeights", "split"), is_named(from, "gradientDtype", "bfloat16")};
+  return {is_named(from, "optimizerStates", "8bit"), is_named(from, "masterWeights", "split"),
+          is_named(from, "gradientDtype", "bfloat16")};
 }
 
 // Nothing where the field is not there: chosen for the user.
@@ -98,21 +109,27 @@ std::optional<int64_t> maybe_integer(const Napi::Object& from, const char* name)
   return from.Get(name).IsUndefined() ? std::nullopt : std::optional<int64_t>(integer(from, name));
 }
 std::optional<bool> maybe_flag(const Napi::Object& from, const char* name) {
-  return from.Get(name).IsUndefined() ? std::nullopt : std::optional<bool>(from.Get(name).ToBoolean());
+  return from.Get(name).IsUndefined() ? std::nullopt
+                                      : std::optional<bool>(from.Get(name).ToBoolean());
 }
 
 const char* finish_name(FinishReason reason) {
   switch (reason) {
-    case FinishReason::eos: return "eos";
-    case FinishReason::stop: return "stop";
-    case FinishReason::length: return "length";
+    case FinishReason::eos:
+      return "eos";
+    case FinishReason::stop:
+      return "stop";
+    case FinishReason::length:
+      return "length";
   }
   return "length";
 }
 
 }  // namespace
 
-Tokens to_tokens(const Napi::Value& value, const char* name) { return typed_array<TokenId>(value, name, napi_int32_array, "an Int32Array"); }
+Tokens to_tokens(const Napi::Value& value, const char* name) {
+  return typed_array<TokenId>(value, name, napi_int32_array, "an Int32Array");
+}
 
 uint64_t to_key64(const Napi::Value& value, const char* name) {
   if (!value.IsBigInt()) wrong(value.Env(), name, "a bigint");
@@ -130,11 +147,13 @@ DType to_dtype(const Napi::Value& value) {
 GenerationRequest to_generation_request(const Napi::Value& value) {
   const Napi::Object from = object(value, "request");
   GenerationRequest request;
-  request.prompts = each<GenerationPrompt>(from.Get("prompts"), "prompts", [](const Napi::Value& item) {
-    const Napi::Object prompt = object(item, "prompt");
-    return GenerationPrompt{to_tokens(prompt.Get("tokens"), "tokens"), key64(prompt, "key"), static_cast<uint32_t>(integer(prompt, "samples")),
-                            static_cast<uint32_t>(integer(prompt, "firstSample"))};
-  });
+  request.prompts =
+      each<GenerationPrompt>(from.Get("prompts"), "prompts", [](const Napi::Value& item) {
+        const Napi::Object prompt = object(item, "prompt");
+        return GenerationPrompt{to_tokens(prompt.Get("tokens"), "tokens"), key64(prompt, "key"),
+                                static_cast<uint32_t>(integer(prompt, "samples")),
+                                static_cast<uint32_t>(integer(prompt, "firstSample"))};
+      });
   SamplingParams& sampling = request.sampling;
   sampling.temperature = number(from, "temperature");
   sampling.top_p = number(from, "topP");
@@ -142,11 +161,15 @@ GenerationRequest to_generation_request(const Napi::Value& value) {
   sampling.min_new_tokens = integer(from, "minNewTokens");
   sampling.max_new_tokens = integer(from, "maxNewTokens");
   sampling.stop_ids = to_tokens(from.Get("stopIds"), "stopIds");
-  sampling.stop_strings = each<std::string>(from.Get("stopStrings"), "stopStrings", [](const Napi::Value& text) { return text.As<Napi::String>().Utf8Value(); });
+  sampling.stop_strings = each<std::string>(
+      from.Get("stopStrings"), "stopStrings",
+      [](const Napi::Value& text) { return text.As<Napi::String>().Utf8Value(); });
   if (!from.Get("tokenBytes").IsUndefined()) {
     const Napi::Object bytes = object(from.Get("tokenBytes"), "tokenBytes");
-    request.token_bytes = typed_array<uint8_t>(bytes.Get("bytes"), "tokenBytes.bytes", napi_uint8_array, "a Uint8Array");
-    request.token_byte_offsets = typed_array<uint32_t>(bytes.Get("offsets"), "tokenBytes.offsets", napi_uint32_array, "a Uint32Array");
+    request.token_bytes = typed_array<uint8_t>(bytes.Get("bytes"), "tokenBytes.bytes",
+                                               napi_uint8_array, "a Uint8Array");
+    request.token_byte_offsets = typed_array<uint32_t>(bytes.Get("offsets"), "tokenBytes.offsets",
+                                                       napi_uint32_array, "a Uint32Array");
   }
   request.seed = key64(from, "seed");
   request.iteration = static_cast<uint32_t>(integer(from, "iteration"));
@@ -159,8 +182,10 @@ ScoringRequest to_scoring_request(const Napi::Value& value) {
   ScoringRequest request;
   request.groups = each<ScoringGroup>(from.Get("groups"), "groups", [](const Napi::Value& item) {
     const Napi::Object group = object(item, "group");
-    return ScoringGroup{to_tokens(group.Get("prompt"), "prompt"),
-                        each<Tokens>(group.Get("completions"), "completions", [](const Napi::Value& tokens) { return to_tokens(tokens, "completion"); })};
+    return ScoringGroup{
+        to_tokens(group.Get("prompt"), "prompt"),
+        each<Tokens>(group.Get("completions"), "completions",
+                     [](const Napi::Value& tokens) { return to_tokens(tokens, "completion"); })};
   });
   request.max_batch_tokens = integer(from, "maxBatchTokens");
   return request;
@@ -168,7 +193,8 @@ ScoringRequest to_scoring_request(const Napi::Value& value) {
 
 ClassificationRequest to_classification_request(const Napi::Value& value) {
   const Napi::Object from = object(value, "request");
-  return {each<Tokens>(from.Get("sequences"), "sequences", [](const Napi::Value& tokens) { return to_tokens(tokens, "sequence"); }),
+  return {each<Tokens>(from.Get("sequences"), "sequences",
+                       [](const Napi::Value& tokens) { return to_tokens(tokens, "sequence"); }),
           integer(from, "maxBatchTokens")};
 }
 
@@ -196,17 +222,26 @@ TrainerParams to_trainer_params(const Napi::Value& value) {
 
 LoraParams to_lora_params(const Napi::Value& value) {
   const Napi::Object from = object(value, "params");
-  LoraParams params{integer(from, "rank"), number(from, "alpha"), number(from, "dropout"), from.Get("useRslora").ToBoolean(), {}};
-  params.targets = each<std::string>(from.Get("targetModules"), "targetModules", [](const Napi::Value& name) { return name.As<Napi::String>().Utf8Value(); });
+  LoraParams params{integer(from, "rank"),
+                    number(from, "alpha"),
+                    number(from, "dropout"),
+                    from.Get("useRslora").ToBoolean(),
+                    {}};
+  params.targets = each<std::string>(
+      from.Get("targetModules"), "targetModules",
+      [](const Napi::Value& name) { return name.As<Napi::String>().Utf8Value(); });
   return params;
 }
 
 PlanRequest to_plan_request(const Napi::Value& value) {
   const Napi::Object from = object(value, "request");
   PlanRequest request;
-  request.config = config_from_json(from.Get("configJson").As<Napi::String>(), from.Get("source").As<Napi::String>());
+  request.config = config_from_json(from.Get("configJson").As<Napi::String>(),
+                                    from.Get("source").As<Napi::String>());
   request.dtype = to_dtype(from.Get("dtype"));
-  request.stage = is_named(from, "stage", "sample") ? PlanStage::sample : is_named(from, "stage", "score") ? PlanStage::score : PlanStage::train;
+  request.stage = is_named(from, "stage", "sample")  ? PlanStage::sample
+                  : is_named(from, "stage", "score") ? PlanStage::score
+                                                     : PlanStage::train;
   request.device_bytes = static_cast<uint64_t>(number(from, "deviceBytes"));
   if (from.Get("lora").IsObject()) request.lora = to_lora_params(from.Get("lora"));
   request.other_models = integer(from, "otherModels");
@@ -224,20 +259,28 @@ PlanRequest to_plan_request(const Napi::Value& value) {
 std::vector<PreferencePair> to_pairs(const Napi::Value& value) {
   return each<PreferencePair>(value, "pairs", [](const Napi::Value& item) {
     const Napi::Object pair = object(item, "pair");
-    return PreferencePair{to_tokens(pair.Get("prompt"), "prompt"), to_tokens(pair.Get("chosen"), "chosen"), to_tokens(pair.Get("rejected"), "rejected"),
-                          number(pair, "referenceChosen"), number(pair, "referenceRejected"), number(pair, "consistency"),
-                          number(pair, "baseChosen"), number(pair, "baseRejected")};
+    return PreferencePair{to_tokens(pair.Get("prompt"), "prompt"),
+                          to_tokens(pair.Get("chosen"), "chosen"),
+                          to_tokens(pair.Get("rejected"), "rejected"),
+                          number(pair, "referenceChosen"),
+                          number(pair, "referenceRejected"),
+                          number(pair, "consistency"),
+                          number(pair, "baseChosen"),
+                          number(pair, "baseRejected")};
   });
 }
 
 std::vector<SftExample> to_examples(const Napi::Value& value) {
   return each<SftExample>(value, "examples", [](const Napi::Value& item) {
     const Napi::Object example = object(item, "example");
-    return SftExample{to_tokens(example.Get("prompt"), "prompt"), to_tokens(example.Get("completion"), "completion")};
+    return SftExample{to_tokens(example.Get("prompt"), "prompt"),
+                      to_tokens(example.Get("completion"), "completion")};
   });
 }
 
-Napi::Value from_floats(Napi::Env env, const std::vector<float>& values) { return typed_array_of<Napi::Float32Array>(env, values); }
+Napi::Value from_floats(Napi::Env env, const std::vector<float>& values) {
+  return typed_array_of<Napi::Float32Array>(env, values);
+}
 
 Napi::Value from_info(Napi::Env env, const ModelInfo& info) {
   const ModelConfig& config = info.config;
@@ -254,7 +297,9 @@ Napi::Value from_info(Napi::Env env, const ModelInfo& info) {
   out["maxPositionEmbeddings"] = count(env, config.context());
   out["tieWordEmbeddings"] = config.tie_word_embeddings;
   out["bosTokenId"] = config.bos_token_id < 0 ? env.Null() : count(env, config.bos_token_id);
-  out["eosTokenIds"] = array_of(env, config.eos_token_ids, [env](int64_t id) { return Napi::Number::New(env, static_cast<double>(id)); });
+  out["eosTokenIds"] = array_of(env, config.eos_token_ids, [env](int64_t id) {
+    return Napi::Number::New(env, static_cast<double>(id));
+  });
   out["numLabels"] = count(env, config.num_labels);
   out["parameters"] = count(env, info.parameters);
   out["configJson"] = info.config_json;

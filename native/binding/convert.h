@@ -1,6 +1,7 @@
 // JavaScript values ↔ the plain structs of support/types.h: the only such code. JS thread.
-// Arguments were checked by src/engine; here a wrong type is a bug and throws a TypeError that names the field.
-// Typed arrays are recognised by what they are, never by their constructor: a jest test runs in a realm of its own.
+// Arguments were checked by src/engine; here a wrong type is a bug and throws a TypeError that
+// names the field. Typed arrays are recognised by what they are, never by their constructor: a jest
+// test runs in a realm of its own.
 #pragma once
 
 #include <napi.h>

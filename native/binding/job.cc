@@ -13,14 +13,20 @@ Napi::Object error_object(Napi::Env env, const Error& error) {
   return object;
 }
 
-Error out_of_memory() { return Error(ErrorCode::out_of_memory, "There is not enough memory to hand over a result. Ask for fewer completions or sequences at once."); }
+Error out_of_memory() {
+  return Error(ErrorCode::out_of_memory,
+               "There is not enough memory to hand over a result. Ask for fewer completions or "
+               "sequences at once.");
+}
 
 }  // namespace
 
 Inbox::Inbox(Napi::Env env) : env_(env) {
   const napi_value name = Napi::String::New(env, "cream-lm");
-  const napi_status status = napi_create_threadsafe_function(env, nullptr, nullptr, name, 0, 1, nullptr, nullptr, this, &Inbox::drain, &wake_);
-  if (status != napi_ok) throw Napi::Error::New(env, "cream-lm could not connect its threads to the event loop.");
+  const napi_status status = napi_create_threadsafe_function(
+      env, nullptr, nullptr, name, 0, 1, nullptr, nullptr, this, &Inbox::drain, &wake_);
+  if (status != napi_ok)
+    throw Napi::Error::New(env, "cream-lm could not connect its threads to the event loop.");
   napi_unref_threadsafe_function(env, wake_);
 }
 
@@ -47,7 +53,8 @@ void Inbox::drain(napi_env raw_env, napi_value, void* context, void*) {
   if (raw_env == nullptr) return;  // the environment is going; close() has been called or will be
   const Napi::Env env(raw_env);
   Inbox& inbox = *static_cast<Inbox*>(context);
-  // What is there now, a job's end after its messages; one at a time, so that nothing is allocated and no throw loses another's.
+  // What is there now, a job's end after its messages; one at a time, so that nothing is allocated
+  // and no throw loses another's.
   size_t messages = 0, ends = 0;
   {
     const std::lock_guard lock(inbox.mutex_);
@@ -110,13 +117,16 @@ void Inbox::close() {
   napi_release_threadsafe_function(wake_, napi_tsfn_abort);
 }
 
-// The hook is added after the inbox's thread-safe function, and hooks run in reverse: workers are joined before it goes.
+// The hook is added after the inbox's thread-safe function, and hooks run in reverse: workers are
+// joined before it goes.
 Environment::Environment(Napi::Env env) : inbox(std::make_shared<Inbox>(env)) {
   napi_add_env_cleanup_hook(env, &Environment::teardown, this);
-  // process.exit() runs no cleanup hook, and libtorch's statics would go under workers that still compute with them.
+  // process.exit() runs no cleanup hook, and libtorch's statics would go under workers that still
+  // compute with them.
   const Napi::Object process = env.Global().Get("process").As<Napi::Object>();
   const auto stop = [](const Napi::CallbackInfo& info) { teardown(&Environment::of(info.Env())); };
-  process.Get("on").As<Napi::Function>().Call(process, {Napi::String::New(env, "exit"), Napi::Function::New(env, stop)});
+  process.Get("on").As<Napi::Function>().Call(
+      process, {Napi::String::New(env, "exit"), Napi::Function::New(env, stop)});
 }
 
 Environment& Environment::of(Napi::Env env) { return *env.GetInstanceData<Environment>(); }
@@ -133,14 +143,19 @@ void Environment::teardown(void* self) {
 }
 
 Job::Job(Napi::Env env, EnginePtr engine, Result result, const std::vector<Napi::Value>& callbacks)
-    : inbox_(Environment::of(env).inbox), engine_(std::move(engine)), deferred_(env), result_(std::move(result)) {
+    : inbox_(Environment::of(env).inbox),
+      engine_(std::move(engine)),
+      deferred_(env),
+      result_(std::move(result)) {
   for (const Napi::Value& callback : callbacks) {
     wanted_.push_back(callback.IsFunction());
-    callbacks_.push_back(callback.IsFunction() ? Napi::Persistent(callback.As<Napi::Function>()) : Napi::FunctionReference());
+    callbacks_.push_back(callback.IsFunction() ? Napi::Persistent(callback.As<Napi::Function>())
+                                               : Napi::FunctionReference());
   }
 }
 
-Napi::Object Job::start(Napi::Env env, EnginePtr engine, Work work, Result result, const std::vector<Napi::Value>& callbacks) {
+Napi::Object Job::start(Napi::Env env, EnginePtr engine, Work work, Result result,
+                        const std::vector<Napi::Value>& callbacks) {
   Engine& running = *engine;
   const std::shared_ptr<Job> job(new Job(env, std::move(engine), std::move(result), callbacks));
 
@@ -166,9 +181,10 @@ Napi::Object Job::start(Napi::Env env, EnginePtr engine, Work work, Result resul
 
   Napi::Object handle = Napi::Object::New(env);
   handle["promise"] = job->deferred_.Promise();
-  handle["cancel"] = Napi::Function::New(env, [weak = std::weak_ptr<Job>(job)](const Napi::CallbackInfo& info) {
-    if (const auto job = weak.lock()) job->request_cancel(info.Env());
-  });
+  handle["cancel"] =
+      Napi::Function::New(env, [weak = std::weak_ptr<Job>(job)](const Napi::CallbackInfo& info) {
+        if (const auto job = weak.lock()) job->request_cancel(info.Env());
+      });
   return handle;
 }
 
@@ -201,7 +217,9 @@ OnProgress Job::progress(size_t callback) {
         seen = job->latest_;
         job->progress_posted_ = false;
       }
-      const auto number = [&](uint64_t value) { return Napi::Number::New(env, static_cast<double>(value)); };
+      const auto number = [&](uint64_t value) {
+        return Napi::Number::New(env, static_cast<double>(value));
+      };
       function.Call({number(seen.done), number(seen.total), number(seen.tokens)});
     });
   };
@@ -231,7 +249,9 @@ Napi::Value guarded(Napi::Env env, const std::function<Napi::Value()>& body) {
   } catch (const Error& error) {
     napi_throw(env, error_object(env, error));
   } catch (const std::bad_alloc&) {
-    napi_throw(env, error_object(env, Error(ErrorCode::out_of_memory, "There is not enough memory for the arguments of this call. Pass fewer prompts, groups or pairs at once.")));
+    napi_throw(env, error_object(env, Error(ErrorCode::out_of_memory,
+                                            "There is not enough memory for the arguments of this "
+                                            "call. Pass fewer prompts, groups or pairs at once.")));
   }
   return env.Undefined();
 }

@@ -1,10 +1,12 @@
-// The one asynchronous path: plain arguments → work on an engine's worker → a promise settled on the JS thread.
+// The one asynchronous path: plain arguments → work on an engine's worker → a promise settled on
+// the JS thread.
 //
-// Threads: a job's JavaScript parts (promise, callbacks) are made, used and released on the JS thread only; the worker sees
-// the plain parts. Worker → JS goes through the environment's Inbox, never by a call of its own.
-// Owners: the environment's registry holds every unsettled job, the job holds its engine. So collecting the JS handle of a model
-// whose work runs frees nothing, and the last reference to an engine is always dropped on the JS thread.
-// Teardown (process exit, a terminated worker_thread): the inbox closes, every job is cancelled, the workers are joined, and
+// Threads: a job's JavaScript parts (promise, callbacks) are made, used and released on the JS
+// thread only; the worker sees the plain parts. Worker → JS goes through the environment's Inbox,
+// never by a call of its own. Owners: the environment's registry holds every unsettled job, the job
+// holds its engine. So collecting the JS handle of a model whose work runs frees nothing, and the
+// last reference to an engine is always dropped on the JS thread. Teardown (process exit, a
+// terminated worker_thread): the inbox closes, every job is cancelled, the workers are joined, and
 // only then the jobs go. Nothing is settled any more: there is no JavaScript left to hear it.
 #pragma once
 
@@ -27,18 +29,21 @@ using EnginePtr = std::shared_ptr<Engine>;
 
 class Job;
 
-// Functions from any thread to one environment's JS thread, run in the order they were posted; then the ends of jobs.
+// Functions from any thread to one environment's JS thread, run in the order they were posted; then
+// the ends of jobs.
 class Inbox {
  public:
   using Message = std::function<void(Napi::Env)>;
 
   explicit Inbox(Napi::Env env);
   void post(Message message);  // any thread; dropped once closed
-  // Worker thread, once a job: it has ended. Allocates nothing, so that a worker out of memory can still say so.
+  // Worker thread, once a job: it has ended. Allocates nothing, so that a worker out of memory can
+  // still say so.
   void ended(std::shared_ptr<Job> job) noexcept;
 
   // JS thread.
-  void retain();  // once a job that begins: the event loop stays alive, and there is room for its end
+  void
+  retain();  // once a job that begins: the event loop stays alive, and there is room for its end
   void release();
   void close();
 
@@ -75,20 +80,22 @@ class Environment {
 
 class Job : public std::enable_shared_from_this<Job> {
  public:
-  using Work = std::function<void(Job&)>;                     // worker thread; throws to reject
-  using Result = std::function<Napi::Value(Napi::Env)>;       // JS thread; makes the promise's value
+  using Work = std::function<void(Job&)>;                // worker thread; throws to reject
+  using Result = std::function<Napi::Value(Napi::Env)>;  // JS thread; makes the promise's value
   using Call = std::function<void(Napi::Env, Napi::Function)>;  // JS thread; calls a callback
 
-  // Posts `work` and returns {promise, cancel()}. The promise rejects with {code, message}; a cancel before the work began
-  // rejects at once. `callbacks` are JS functions or undefined, named by position below. Throws as the promise would reject
-  // when the engine was closed.
-  static Napi::Object start(Napi::Env env, EnginePtr engine, Work work, Result result, const std::vector<Napi::Value>& callbacks = {});
+  // Posts `work` and returns {promise, cancel()}. The promise rejects with {code, message}; a
+  // cancel before the work began rejects at once. `callbacks` are JS functions or undefined, named
+  // by position below. Throws as the promise would reject when the engine was closed.
+  static Napi::Object start(Napi::Env env, EnginePtr engine, Work work, Result result,
+                            const std::vector<Napi::Value>& callbacks = {});
 
   // Worker thread.
   const Cancel& cancel() const { return cancel_; }
   bool wants(size_t callback) const { return wanted_[callback]; }
   void emit(size_t callback, Call call);
-  OnProgress progress(size_t callback);  // (done, total, tokens); a report that JS has not seen yet is replaced by the next
+  OnProgress progress(size_t callback);  // (done, total, tokens); a report that JS has not seen yet
+                                         // is replaced by the next
 
  private:
   friend class Environment;
@@ -100,7 +107,8 @@ class Job : public std::enable_shared_from_this<Job> {
 
   std::optional<Error> error_;  // written by the worker before ended(), read by the JS thread after
   Cancel cancel_;
-  std::atomic<bool> claimed_{false};  // by the worker that begins it, or by the cancel that came first
+  std::atomic<bool> claimed_{
+      false};  // by the worker that begins it, or by the cancel that came first
   const std::shared_ptr<Inbox> inbox_;
   std::vector<bool> wanted_;  // constant once started
 

@@ -10,27 +10,34 @@ Napi::Value ModelHandle::create_trainer(const Napi::CallbackInfo& info) {
     const TrainerParams params = to_trainer_params(info[0]);
     auto number = std::make_shared<uint64_t>(0);
     Engine* const engine = engine_.get();
-    return Job::start(info.Env(), engine_, [engine, params, number](Job&) { *number = engine->start_trainer(params); },
-                      [owner = engine_, number](Napi::Env env) { return TrainerHandle::create(env, {owner, *number}); });
+    return Job::start(
+        info.Env(), engine_,
+        [engine, params, number](Job&) { *number = engine->start_trainer(params); },
+        [owner = engine_, number](Napi::Env env) {
+          return TrainerHandle::create(env, {owner, *number});
+        });
   });
 }
 
 Napi::Function TrainerHandle::define(Napi::Env env) {
-  return DefineClass(env, "Trainer", {
-    InstanceMethod<&TrainerHandle::preference_step>("preferenceStep"),
-    InstanceMethod<&TrainerHandle::sft_step>("sftStep"),
-    InstanceMethod<&TrainerHandle::save_state>("saveState"),
-    InstanceMethod<&TrainerHandle::load_state>("loadState"),
-    InstanceMethod<&TrainerHandle::dispose>("dispose"),
-  });
+  return DefineClass(env, "Trainer",
+                     {
+                         InstanceMethod<&TrainerHandle::preference_step>("preferenceStep"),
+                         InstanceMethod<&TrainerHandle::sft_step>("sftStep"),
+                         InstanceMethod<&TrainerHandle::save_state>("saveState"),
+                         InstanceMethod<&TrainerHandle::load_state>("loadState"),
+                         InstanceMethod<&TrainerHandle::dispose>("dispose"),
+                     });
 }
 
 Napi::Value TrainerHandle::create(Napi::Env env, Seed seed) {
   return Environment::of(env).trainer_class.New({Napi::External<Seed>::New(env, &seed)});
 }
 
-TrainerHandle::TrainerHandle(const Napi::CallbackInfo& info) : Napi::ObjectWrap<TrainerHandle>(info) {
-  if (!info[0].IsExternal()) throw Napi::TypeError::New(info.Env(), "[binding] a trainer is made by its model.");
+TrainerHandle::TrainerHandle(const Napi::CallbackInfo& info)
+    : Napi::ObjectWrap<TrainerHandle>(info) {
+  if (!info[0].IsExternal())
+    throw Napi::TypeError::New(info.Env(), "[binding] a trainer is made by its model.");
   seed_ = *info[0].As<Napi::External<Seed>>().Data();
 }
 
@@ -38,7 +45,8 @@ TrainerHandle::~TrainerHandle() {
   if (!seed_.engine) return;
   try {
     Engine* const engine = seed_.engine.get();
-    engine->post([engine, number = seed_.number] { engine->end_trainer(number); }, [](const Error*) {});
+    engine->post([engine, number = seed_.number] { engine->end_trainer(number); },
+                 [](const Error*) {});
   } catch (const Error&) {
     // The model was disposed of, and its trainer with it.
   } catch (const std::bad_alloc&) {
@@ -51,9 +59,12 @@ Napi::Value TrainerHandle::preference_step(const Napi::CallbackInfo& info) {
     auto pairs = std::make_shared<std::vector<PreferencePair>>(to_pairs(info[0]));
     auto metrics = std::make_shared<StepMetrics>();
     Engine* const engine = seed_.engine.get();
-    return Job::start(info.Env(), seed_.engine,
-                      [engine, number = seed_.number, pairs, metrics](Job& job) { *metrics = engine->preference_step(number, *pairs, job.cancel()); },
-                      [metrics](Napi::Env env) { return from_metrics(env, *metrics); });
+    return Job::start(
+        info.Env(), seed_.engine,
+        [engine, number = seed_.number, pairs, metrics](Job& job) {
+          *metrics = engine->preference_step(number, *pairs, job.cancel());
+        },
+        [metrics](Napi::Env env) { return from_metrics(env, *metrics); });
   });
 }
 
@@ -62,9 +73,12 @@ Napi::Value TrainerHandle::sft_step(const Napi::CallbackInfo& info) {
     auto examples = std::make_shared<std::vector<SftExample>>(to_examples(info[0]));
     auto metrics = std::make_shared<StepMetrics>();
     Engine* const engine = seed_.engine.get();
-    return Job::start(info.Env(), seed_.engine,
-                      [engine, number = seed_.number, examples, metrics](Job& job) { *metrics = engine->sft_step(number, *examples, job.cancel()); },
-                      [metrics](Napi::Env env) { return from_metrics(env, *metrics); });
+    return Job::start(
+        info.Env(), seed_.engine,
+        [engine, number = seed_.number, examples, metrics](Job& job) {
+          *metrics = engine->sft_step(number, *examples, job.cancel());
+        },
+        [metrics](Napi::Env env) { return from_metrics(env, *metrics); });
   });
 }
 
@@ -72,8 +86,10 @@ Napi::Value TrainerHandle::save_state(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&] {
     const std::string path = info[0].As<Napi::String>();
     Engine* const engine = seed_.engine.get();
-    return Job::start(info.Env(), seed_.engine, [engine, number = seed_.number, path](Job&) { engine->save_trainer_state(number, path); },
-                      [](Napi::Env env) { return env.Undefined(); });
+    return Job::start(
+        info.Env(), seed_.engine,
+        [engine, number = seed_.number, path](Job&) { engine->save_trainer_state(number, path); },
+        [](Napi::Env env) { return env.Undefined(); });
   });
 }
 
@@ -81,16 +97,20 @@ Napi::Value TrainerHandle::load_state(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&] {
     const std::string path = info[0].As<Napi::String>();
     Engine* const engine = seed_.engine.get();
-    return Job::start(info.Env(), seed_.engine, [engine, number = seed_.number, path](Job&) { engine->load_trainer_state(number, path); },
-                      [](Napi::Env env) { return env.Undefined(); });
+    return Job::start(
+        info.Env(), seed_.engine,
+        [engine, number = seed_.number, path](Job&) { engine->load_trainer_state(number, path); },
+        [](Napi::Env env) { return env.Undefined(); });
   });
 }
 
 Napi::Value TrainerHandle::dispose(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&] {
     Engine* const engine = seed_.engine.get();
-    return Job::start(info.Env(), seed_.engine, [engine, number = seed_.number](Job&) { engine->end_trainer(number); },
-                      [](Napi::Env env) { return env.Undefined(); });
+    return Job::start(
+        info.Env(), seed_.engine,
+        [engine, number = seed_.number](Job&) { engine->end_trainer(number); },
+        [](Napi::Env env) { return env.Undefined(); });
   });
 }
 

@@ -1,7 +1,10 @@
-// What an engine does on its worker: hand the model to the room that does the work, and keep two promises about weights.
-//   sharing   a snapshot and its origin hold the same tensors; who trains while others hold them takes a copy first, of its adapter
+// What an engine does on its worker: hand the model to the room that does the work, and keep two
+// promises about weights.
+//   sharing   a snapshot and its origin hold the same tensors; who trains while others hold them
+//   takes a copy first, of its adapter
 //             alone where it has one: a base under adapters is never written;
-//   masters   a bf16 model trains from the full-precision values of the checkpoint it came from, not from its rounded ones.
+//   masters   a bf16 model trains from the full-precision values of the checkpoint it came from,
+//   not from its rounded ones.
 #include "engine/engine.h"
 
 #include <atomic>
@@ -26,14 +29,18 @@ namespace cream {
 
 namespace {
 
-at::ScalarType scalar_type(DType dtype) { return dtype == DType::float32 ? at::kFloat : at::kBFloat16; }
+at::ScalarType scalar_type(DType dtype) {
+  return dtype == DType::float32 ? at::kFloat : at::kBFloat16;
+}
 
-// The same bits from the same input: ATen's CUDA ops take a fixed order only where they are asked to, cuBLAS where its workspace is fixed
-// and no sum is split in bf16. What ATen would add of its own, filling new memory, would hide nothing and cost a pass.
+// The same bits from the same input: ATen's CUDA ops take a fixed order only where they are asked
+// to, cuBLAS where its workspace is fixed and no sum is split in bf16. What ATen would add of its
+// own, filling new memory, would hide nothing and cost a pass.
 void make_deterministic(at::Device device) {
   if (!device.is_cuda()) return;
   const char* const workspace = std::getenv("CUBLAS_WORKSPACE_CONFIG");
-  if (workspace == nullptr || std::string(workspace) != ":16:8") ::setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8", /*overwrite=*/1);  // the two that ATen takes
+  if (workspace == nullptr || std::string(workspace) != ":16:8")
+    ::setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8", /*overwrite=*/1);  // the two that ATen takes
   at::Context& context = at::globalContext();
   context.setDeterministicAlgorithms(true, /*warn_only=*/false);
   context.setDeterministicFillUninitializedMemory(false);
@@ -50,7 +57,8 @@ struct Shared {
 
 struct Engine::State {
   std::shared_ptr<SharedModel> model;
-  // The checkpoint whose values the compute weights are a rounding of; empty: the compute weights are all there is.
+  // The checkpoint whose values the compute weights are a rounding of; empty: the compute weights
+  // are all there is.
   std::string masters_source;
   std::unique_ptr<Trainer> trainer;
   uint64_t trainer_number = 0;  // of the live or the last one
@@ -84,18 +92,25 @@ Transformer& Engine::State::ready() {
       model = std::move(shared.model);
       masters_source = std::move(shared.masters_source);
     } catch (const std::future_error&) {
-      throw Error(ErrorCode::disposed, "The model that this snapshot was taken of was disposed of before the snapshot was made.");
+      throw Error(ErrorCode::disposed,
+                  "The model that this snapshot was taken of was disposed of before the snapshot "
+                  "was made.");
     }
   }
-  if (!model) throw Error(ErrorCode::disposed, "The model holds no weights: it was disposed of, or did not load.");
+  if (!model)
+    throw Error(ErrorCode::disposed,
+                "The model holds no weights: it was disposed of, or did not load.");
   return model->transformer;
 }
 
 Transformer& Engine::State::causal(const char* who) {
   Transformer& transformer = ready();
   if (transformer.config().num_labels > 0)
-    throw Error(ErrorCode::unsupported, std::string(who) + " this is a sequence-classification model (" + transformer.config().architecture +
-                                            "), which has no token probabilities; use classify(), or load a causal language model.");
+    throw Error(ErrorCode::unsupported, std::string(who) +
+                                            " this is a sequence-classification model (" +
+                                            transformer.config().architecture +
+                                            "), which has no token probabilities; use classify(), "
+                                            "or load a causal language model.");
   return transformer;
 }
 
@@ -112,7 +127,8 @@ Transformer& Engine::State::own() {
 }
 
 Trainer& Engine::State::live(uint64_t number) {
-  if (!trainer || number != trainer_number) throw Error(ErrorCode::disposed, "The trainer was disposed of; ask the model for a new one.");
+  if (!trainer || number != trainer_number)
+    throw Error(ErrorCode::disposed, "The trainer was disposed of; ask the model for a new one.");
   return *trainer;
 }
 
@@ -120,23 +136,31 @@ Shared Engine::State::share(bool adapter) {
   ready();
   if (!adapter && model->lora()) return {model->without_adapter(), masters_source};
   if (!trainer) return {model, masters_source};
-  return {model->lora() ? model->copy_adapter() : model->copy(), masters_source};  // the trainer goes on writing into ours
+  return {model->lora() ? model->copy_adapter() : model->copy(),
+          masters_source};  // the trainer goes on writing into ours
 }
 
 void Engine::State::require_adapter(const char* who) {
   ready();
-  if (!model->lora()) throw Error(ErrorCode::invalid_argument, std::string(who) + " the model has no adapter; add or load one first.");
+  if (!model->lora())
+    throw Error(ErrorCode::invalid_argument,
+                std::string(who) + " the model has no adapter; add or load one first.");
 }
 
 void Engine::State::require_no_trainer(const char* who) {
   ready();
-  if (trainer) throw Error(ErrorCode::invalid_argument, std::string(who) + " the model has a trainer; dispose of it first.");
+  if (trainer)
+    throw Error(ErrorCode::invalid_argument,
+                std::string(who) + " the model has a trainer; dispose of it first.");
 }
 
 // What a trainer starts from.
-NamedTensors Engine::State::masters() { return model->lora() ? model->adapter_masters() : base_masters(); }
+NamedTensors Engine::State::masters() {
+  return model->lora() ? model->adapter_masters() : base_masters();
+}
 
-// The checkpoint is read again: keeping fp32 beside bf16 would triple a model's memory between trainings.
+// The checkpoint is read again: keeping fp32 beside bf16 would triple a model's memory between
+// trainings.
 NamedTensors Engine::State::base_masters() {
   if (masters_source.empty()) return {};
   NamedTensors masters = load_weights(masters_source, at::kFloat).tensors;
@@ -145,9 +169,11 @@ NamedTensors Engine::State::base_masters() {
   const Transformer& transformer = model->transformer;
   for (const auto& [name, weight] : model->transformer.weights().parameters(transformer.config())) {
     const auto found = by_name.find(name);
-    if (found == by_name.end() || !at::equal(found->second->to(weight->scalar_type()).to(weight->device()), *weight)) {
-      throw Error(ErrorCode::invalid_file, masters_source + " changed since the model was loaded from it (parameter " + name +
-                                               "); load the model again before training it.");
+    if (found == by_name.end() ||
+        !at::equal(found->second->to(weight->scalar_type()).to(weight->device()), *weight)) {
+      throw Error(ErrorCode::invalid_file,
+                  masters_source + " changed since the model was loaded from it (parameter " +
+                      name + "); load the model again before training it.");
     }
   }
   return masters;
@@ -161,7 +187,8 @@ NamedTensors Engine::State::to_save(at::ScalarType dtype) {
   } else if (dtype == at::kFloat && !masters_source.empty()) {
     return masters();
   } else {
-    for (const auto& [name, weight] : transformer.weights().parameters(transformer.config())) tensors.emplace_back(name, *weight);
+    for (const auto& [name, weight] : transformer.weights().parameters(transformer.config()))
+      tensors.emplace_back(name, *weight);
   }
   return tensors;
 }
@@ -174,20 +201,25 @@ std::shared_ptr<Engine> Engine::snapshot(bool adapter) {
   auto child = std::make_shared<Engine>();
   child->info_ = info_;
   child->state_->origin = promise->get_future();
-  // The lambda is the promise's only owner from here on: dropped unrun, it breaks the promise and the child says so.
-  post([state = state_.get(), adapter, promise = std::move(promise)] {
-    try {
-      promise->set_value(state->share(adapter));
-    } catch (...) {
-      promise->set_exception(std::current_exception());
-    }
-  }, [](const Error*) {});
+  // The lambda is the promise's only owner from here on: dropped unrun, it breaks the promise and
+  // the child says so.
+  post(
+      [state = state_.get(), adapter, promise = std::move(promise)] {
+        try {
+          promise->set_value(state->share(adapter));
+        } catch (...) {
+          promise->set_exception(std::current_exception());
+        }
+      },
+      [](const Error*) {});
   return child;
 }
 
-void Engine::load(const std::string& path, DType dtype, const std::string& device, const Cancel& cancel) {
+void Engine::load(const std::string& path, DType dtype, const std::string& device,
+                  const Cancel& cancel) {
   cancel.check();
-  const at::Device place = parse_device(device);  // before a file of many gigabytes is read for a GPU that is not there
+  const at::Device place =
+      parse_device(device);  // before a file of many gigabytes is read for a GPU that is not there
   info_.device = place.str();
   make_deterministic(place);
   const at::NoGradGuard no_grad;
@@ -197,8 +229,10 @@ void Engine::load(const std::string& path, DType dtype, const std::string& devic
   info_.config = loaded.config;
   info_.config_json = config_to_json(loaded.config, dtype);
   info_.parameters = 0;
-  for (const auto& [name, weight] : weights.parameters(loaded.config)) info_.parameters += static_cast<uint64_t>(weight->numel());
-  state_->model = std::make_shared<SharedModel>(Transformer(std::move(loaded.config), std::move(weights)));
+  for (const auto& [name, weight] : weights.parameters(loaded.config))
+    info_.parameters += static_cast<uint64_t>(weight->numel());
+  state_->model =
+      std::make_shared<SharedModel>(Transformer(std::move(loaded.config), std::move(weights)));
   if (dtype == DType::bfloat16 && finer_than_bfloat16(path)) state_->masters_source = path;
 }
 
@@ -207,24 +241,33 @@ void Engine::unload() {
   state_->trainer.reset();
   state_->model.reset();
   state_->origin = {};
-  if (live_weight_bytes() == 0) release_cached_memory();  // while another model lives, its next tensors are made of what is kept
+  if (live_weight_bytes() == 0)
+    release_cached_memory();  // while another model lives, its next tensors are made of what is
+                              // kept
   release_device_memory(device);
 }
 
-GenerationStats Engine::generate(const GenerationRequest& request, std::function<void(GeneratedCompletion&&)> on_completion,
-                                 std::function<void(std::vector<StreamedToken>&&)> on_tokens, OnProgress on_progress, const Cancel& cancel) {
+GenerationStats Engine::generate(const GenerationRequest& request,
+                                 std::function<void(GeneratedCompletion&&)> on_completion,
+                                 std::function<void(std::vector<StreamedToken>&&)> on_tokens,
+                                 OnProgress on_progress, const Cancel& cancel) {
   const Transformer& transformer = state_->causal("[generate]");
-  return cream::generate(transformer, fitted(request, state_->place()), {std::move(on_completion), std::move(on_tokens), std::move(on_progress)}, cancel);
+  return cream::generate(transformer, fitted(request, state_->place()),
+                         {std::move(on_completion), std::move(on_tokens), std::move(on_progress)},
+                         cancel);
 }
 
-ScoringResult Engine::score(const ScoringRequest& request, const OnProgress& on_progress, const Cancel& cancel) {
+ScoringResult Engine::score(const ScoringRequest& request, const OnProgress& on_progress,
+                            const Cancel& cancel) {
   const Transformer& transformer = state_->causal("[score]");
   return cream::score(transformer, fitted(request, state_->place()), on_progress, cancel);
 }
 
 std::vector<float> Engine::logits(const Tokens& tokens) {
   const at::NoGradGuard no_grad;
-  const Tensor logits = sequence_logits(state_->causal("[logits]"), tokens).cpu().contiguous();  // [tokens, vocab] fp32
+  const Tensor logits = sequence_logits(state_->causal("[logits]"), tokens)
+                            .cpu()
+                            .contiguous();  // [tokens, vocab] fp32
   const float* values = logits.const_data_ptr<float>();
   return {values, values + logits.numel()};
 }
@@ -232,8 +275,9 @@ std::vector<float> Engine::logits(const Tokens& tokens) {
 std::vector<float> Engine::classify(const ClassificationRequest& request, const Cancel& cancel) {
   const Transformer& transformer = state_->ready();
   if (transformer.config().num_labels == 0)
-    throw Error(ErrorCode::unsupported, "[classify] this is a causal language model (" + transformer.config().architecture +
-                                            ") without a scoring head; load a sequence-classification model.");
+    throw Error(ErrorCode::unsupported,
+                "[classify] this is a causal language model (" + transformer.config().architecture +
+                    ") without a scoring head; load a sequence-classification model.");
   return cream::classify(transformer, fitted(request, state_->place()), cancel);
 }
 
@@ -241,7 +285,9 @@ void Engine::save(const std::string& directory, DType dtype, const std::string& 
   const at::NoGradGuard no_grad;
   state_->ready();
   if (state_->model->lora())
-    throw Error(ErrorCode::invalid_argument, "[save] the model has an adapter; write it with saveAdapter(), or merge() it into the weights first.");
+    throw Error(ErrorCode::invalid_argument,
+                "[save] the model has an adapter; write it with saveAdapter(), or merge() it into "
+                "the weights first.");
   const NamedTensors tensors = state_->to_save(scalar_type(dtype));
   std::error_code error;
   std::filesystem::create_directories(directory, error);
@@ -249,14 +295,18 @@ void Engine::save(const std::string& directory, DType dtype, const std::string& 
   // The config last: a folder that has one is complete.
   save_weights(directory, info_.config, tensors, scalar_type(dtype));
   write_file_atomic((std::filesystem::path(directory) / "config.json").string(), config_json);
-  if (state_->trainer && dtype == DType::float32 && info_.dtype == DType::bfloat16) state_->masters_source = directory;
+  if (state_->trainer && dtype == DType::float32 && info_.dtype == DType::bfloat16)
+    state_->masters_source = directory;
 }
 
 LoraParams Engine::add_adapter(const LoraParams& params, uint64_t seed) {
   state_->causal("[addAdapter]");
   state_->require_no_trainer("[addAdapter]");
   SharedModel& model = *state_->model;
-  if (model.lora()) throw Error(ErrorCode::invalid_argument, "[addAdapter] the model has an adapter already; merge() it, or start from snapshot({ adapter: false }).");
+  if (model.lora())
+    throw Error(ErrorCode::invalid_argument,
+                "[addAdapter] the model has an adapter already; merge() it, or start from "
+                "snapshot({ adapter: false }).");
   const LoraParams resolved = resolve_lora(info_.config, params);
   state_->model = model.with_adapter(resolved, new_adapter(info_.config, resolved, seed));
   return resolved;
@@ -270,16 +320,20 @@ LoraParams Engine::load_adapter(const std::string& directory) {
   try {
     resolved = resolve_lora(info_.config, config.params);
   } catch (const Error& error) {
-    throw Error(ErrorCode::invalid_file, directory + "/adapter_config.json does not fit this base model: " + error.what());
+    throw Error(ErrorCode::invalid_file,
+                directory + "/adapter_config.json does not fit this base model: " + error.what());
   }
-  state_->model = state_->model->with_adapter(resolved, read_adapter_tensors(directory, adapter_layout(info_.config, resolved)));
+  state_->model = state_->model->with_adapter(
+      resolved, read_adapter_tensors(directory, adapter_layout(info_.config, resolved)));
   return resolved;
 }
 
-void Engine::save_adapter(const std::string& directory, DType dtype, const std::string& base_model) {
+void Engine::save_adapter(const std::string& directory, DType dtype,
+                          const std::string& base_model) {
   const at::NoGradGuard no_grad;
   state_->require_adapter("[saveAdapter]");
-  cream::save_adapter(directory, {*state_->model->lora(), base_model}, state_->model->adapter_masters(), scalar_type(dtype));
+  cream::save_adapter(directory, {*state_->model->lora(), base_model},
+                      state_->model->adapter_masters(), scalar_type(dtype));
 }
 
 void Engine::merge_adapter() {
@@ -288,7 +342,8 @@ void Engine::merge_adapter() {
   NamedTensors masters = state_->base_masters();
   const NamedTensors& adapter = state_->model->adapter_masters();
   masters.insert(masters.end(), adapter.begin(), adapter.end());
-  if (state_->model.use_count() > 1 || state_->model->shares_base()) state_->model = state_->model->copy();
+  if (state_->model.use_count() > 1 || state_->model->shares_base())
+    state_->model = state_->model->copy();
   std::atomic_thread_fence(std::memory_order_acquire);
   // Taken apart and put together again, so that nothing of the adapter counts or lives any more.
   cream::merge_adapter(state_->model->transformer.weights(), info_.config, masters);
@@ -299,27 +354,35 @@ void Engine::merge_adapter() {
 uint64_t Engine::start_trainer(const TrainerParams& params) {
   State& state = *state_;
   state.causal("[trainer]");
-  if (state.trainer) throw Error(ErrorCode::invalid_argument, "[trainer] this model has a trainer already; dispose of it before asking for another.");
+  if (state.trainer)
+    throw Error(
+        ErrorCode::invalid_argument,
+        "[trainer] this model has a trainer already; dispose of it before asking for another.");
   Transformer& transformer = state.own();
-  state.trainer = std::make_unique<Trainer>(transformer, fitted(params, state.place()), state.masters());
+  state.trainer =
+      std::make_unique<Trainer>(transformer, fitted(params, state.place()), state.masters());
   return ++state.trainer_number;
 }
 
-StepMetrics Engine::preference_step(uint64_t trainer, const std::vector<PreferencePair>& pairs, const Cancel& cancel) {
+StepMetrics Engine::preference_step(uint64_t trainer, const std::vector<PreferencePair>& pairs,
+                                    const Cancel& cancel) {
   Trainer& live = state_->live(trainer);
   const StepMetrics metrics = live.preference_step(pairs, cancel);
   state_->changed();
   return metrics;
 }
 
-StepMetrics Engine::sft_step(uint64_t trainer, const std::vector<SftExample>& examples, const Cancel& cancel) {
+StepMetrics Engine::sft_step(uint64_t trainer, const std::vector<SftExample>& examples,
+                             const Cancel& cancel) {
   Trainer& live = state_->live(trainer);
   const StepMetrics metrics = live.sft_step(examples, cancel);
   state_->changed();
   return metrics;
 }
 
-void Engine::save_trainer_state(uint64_t trainer, const std::string& path) { state_->live(trainer).save_state(path); }
+void Engine::save_trainer_state(uint64_t trainer, const std::string& path) {
+  state_->live(trainer).save_state(path);
+}
 
 void Engine::load_trainer_state(uint64_t trainer, const std::string& path) {
   Trainer& live = state_->live(trainer);

@@ -20,7 +20,8 @@ std::optional<PlanRequest> plan_request(const Place& place, PlanStage stage) {
   request.lora = place.model.lora();
   // Models that live beside this one are on the device too.
   const uint64_t live = live_weight_bytes(transformer.device()), own = place.model.base_bytes();
-  request.device_bytes -= std::min(request.device_bytes, (live > own ? live - own : 0) + place.trainer_bytes);
+  request.device_bytes -=
+      std::min(request.device_bytes, (live > own ? live - own : 0) + place.trainer_bytes);
   return request;
 }
 
@@ -43,7 +44,8 @@ TrainerParams fitted(TrainerParams params, const Place& place) {
     params.micro_batch_tokens = plan.micro_batch_tokens;
     params.activation_checkpointing = plan.activation_checkpointing;
   }
-  if (params.micro_batch_tokens == 0) params.micro_batch_tokens = TrainerParams().micro_batch_tokens;
+  if (params.micro_batch_tokens == 0)
+    params.micro_batch_tokens = TrainerParams().micro_batch_tokens;
   params.activation_checkpointing = params.activation_checkpointing.value_or(false);
   return params;
 }
@@ -60,7 +62,8 @@ GenerationRequest fitted(GenerationRequest generation, const Place& place) {
   for (const GenerationPrompt& prompt : generation.prompts) {
     const int64_t length = static_cast<int64_t>(prompt.tokens.size());
     request->prompt_tokens = std::max(request->prompt_tokens, std::min(length, context));
-    request->new_tokens = std::max(request->new_tokens, std::min(generation.sampling.max_new_tokens, context - length));
+    request->new_tokens = std::max(request->new_tokens,
+                                   std::min(generation.sampling.max_new_tokens, context - length));
     request->samples = std::min<int64_t>(request->samples, std::max<uint32_t>(prompt.samples, 1));
   }
   if (generation.max_rows > 0) request->decode_rows = generation.max_rows;

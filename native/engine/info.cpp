@@ -1,4 +1,5 @@
-// What the machine and the build are: read once, for `cream doctor` and for the line that opens a run.
+// What the machine and the build are: read once, for `cream doctor` and for the line that opens a
+// run.
 #include <fstream>
 
 #include <ATen/Version.h>
@@ -16,7 +17,8 @@ namespace {
 std::string cpu_model() {
   std::ifstream file("/proc/cpuinfo");
   for (std::string line; std::getline(file, line);) {
-    if (line.rfind("model name", 0) == 0) return line.substr(std::min(line.size(), line.find(':') + 2));
+    if (line.rfind("model name", 0) == 0)
+      return line.substr(std::min(line.size(), line.find(':') + 2));
   }
   return "unknown";
 }

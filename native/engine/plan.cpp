@@ -10,7 +10,8 @@
 namespace cream {
 namespace {
 
-// CUDA's context with our kernels and cuBLAS's workspace, and what the allocator loses to blocks that do not fit: 1/32 of the device.
+// CUDA's context with our kernels and cuBLAS's workspace, and what the allocator loses to blocks
+// that do not fit: 1/32 of the device.
 constexpr uint64_t kContextBytes = uint64_t{700} << 20, kWorkspaceBytes = uint64_t{64} << 20;
 constexpr int64_t kReserveShare = 32;
 
@@ -33,13 +34,20 @@ struct Sizes {
   LayerBytes layer;
 
   const ModelConfig& config() const { return request.config; }
-  uint64_t times(int64_t rows, int64_t bytes) const { return static_cast<uint64_t>(rows) * static_cast<uint64_t>(bytes); }
+  uint64_t times(int64_t rows, int64_t bytes) const {
+    return static_cast<uint64_t>(rows) * static_cast<uint64_t>(bytes);
+  }
 };
 
 Sizes sizes_of(const PlanRequest& request) {
   const ModelConfig& config = request.config;
-  Sizes sizes{request, request.dtype == DType::bfloat16 ? 2 : 4, {}, {}, layer_bytes(config, request.dtype, request.lora)};
-  for (const Parameter& parameter : parameter_layout(config)) sizes.base.emplace_back(parameter.name, parameter.shape);
+  Sizes sizes{request,
+              request.dtype == DType::bfloat16 ? 2 : 4,
+              {},
+              {},
+              layer_bytes(config, request.dtype, request.lora)};
+  for (const Parameter& parameter : parameter_layout(config))
+    sizes.base.emplace_back(parameter.name, parameter.shape);
   if (request.lora) sizes.adapter = adapter_layout(config, resolve_lora(config, *request.lora));
   return sizes;
 }
@@ -54,25 +62,33 @@ Plan& add_up(Plan& plan, const PlanRequest& request) {
   return plan;
 }
 
-// θ_t, and the θ beside it: an adapter each over one base, or a model each. An adapter also keeps its fp32 values.
+// θ_t, and the θ beside it: an adapter each over one base, or a model each. An adapter also keeps
+// its fp32 values.
 Plan with_models(const Sizes& sizes) {
   const auto& request = sizes.request;
   Plan plan;
-  const uint64_t model = numbers(sizes.base) * static_cast<uint64_t>(sizes.element), others = static_cast<uint64_t>(request.other_models);
-  const uint64_t adapter = numbers(sizes.adapter) * static_cast<uint64_t>(sizes.element + (sizes.element == 2 ? 4 : 0));
+  const uint64_t model = numbers(sizes.base) * static_cast<uint64_t>(sizes.element),
+                 others = static_cast<uint64_t>(request.other_models);
+  const uint64_t adapter =
+      numbers(sizes.adapter) * static_cast<uint64_t>(sizes.element + (sizes.element == 2 ? 4 : 0));
   plan.parts.push_back({"weights", model});
-  if (request.lora) plan.parts.push_back({"adapters", adapter * (1 + others)});
-  else if (others > 0) plan.parts.push_back({"other models", model * others});
+  if (request.lora)
+    plan.parts.push_back({"adapters", adapter * (1 + others)});
+  else if (others > 0)
+    plan.parts.push_back({"other models", model * others});
   return plan;
 }
 
-// Logits of a chunk in fp32 and their gradient in the compute type; selected rows, their norm and its gradient.
+// Logits of a chunk in fp32 and their gradient in the compute type; selected rows, their norm and
+// its gradient.
 uint64_t head_bytes(const Sizes& sizes, int64_t rows, int64_t predictions, bool gradient) {
   const int64_t vocab = sizes.config().head_rows();
-  return sizes.times(rows, vocab * (4 + (gradient ? sizes.element : 0))) + sizes.times(predictions, (gradient ? 4 : 2) * sizes.config().hidden_size * sizes.element);
+  return sizes.times(rows, vocab * (4 + (gradient ? sizes.element : 0))) +
+         sizes.times(predictions, (gradient ? 4 : 2) * sizes.config().hidden_size * sizes.element);
 }
 
-Plan train_plan(const Sizes& sizes, const OptimizerForms& forms, bool checkpointing, int64_t micro_batch) {
+Plan train_plan(const Sizes& sizes, const OptimizerForms& forms, bool checkpointing,
+                int64_t micro_batch) {
   const auto& request = sizes.request;
   Plan plan = with_models(sizes);
   plan.forms = forms;
@@ -93,11 +109,15 @@ Plan train_plan(const Sizes& sizes, const OptimizerForms& forms, bool checkpoint
   plan.parts.push_back({"optimizer states", optimizer.states});
   plan.parts.push_back({"gradients", optimizer.gradients});
 
-  const int64_t hidden = sizes.config().hidden_size * sizes.element, layers = sizes.config().num_layers;
+  const int64_t hidden = sizes.config().hidden_size * sizes.element,
+                layers = sizes.config().num_layers;
   const uint64_t kept = sizes.times(rows, layers * (checkpointing ? hidden : sizes.layer.kept));
   // Computed again, a layer is whole beside the inputs of all; else it is among what was kept.
-  const uint64_t layer = sizes.times(rows, checkpointing ? std::max(sizes.layer.forward, sizes.layer.kept + sizes.layer.backward) : sizes.layer.backward);
-  plan.parts.push_back({"activations", kept + std::max(layer, head_bytes(sizes, plan.head_rows, rows, true))});
+  const uint64_t layer = sizes.times(
+      rows, checkpointing ? std::max(sizes.layer.forward, sizes.layer.kept + sizes.layer.backward)
+                          : sizes.layer.backward);
+  plan.parts.push_back(
+      {"activations", kept + std::max(layer, head_bytes(sizes, plan.head_rows, rows, true))});
   return add_up(plan, request);
 }
 
@@ -118,8 +138,12 @@ std::vector<int64_t> up_to(const std::optional<int64_t>& most, std::vector<int64
 
 Plan plan_training(const Sizes& sizes) {
   const PlanRequest& request = sizes.request;
-  const std::vector<int64_t> bounds = request.micro_batch_tokens ? std::vector<int64_t>{*request.micro_batch_tokens} : std::vector<int64_t>{8192, 4096, 2048, 1024};
-  const std::vector<bool> ways = request.activation_checkpointing ? std::vector<bool>{*request.activation_checkpointing} : std::vector<bool>{false, true};
+  const std::vector<int64_t> bounds = request.micro_batch_tokens
+                                          ? std::vector<int64_t>{*request.micro_batch_tokens}
+                                          : std::vector<int64_t>{8192, 4096, 2048, 1024};
+  const std::vector<bool> ways = request.activation_checkpointing
+                                     ? std::vector<bool>{*request.activation_checkpointing}
+                                     : std::vector<bool>{false, true};
   Plan plan;
   // Exact states are worth more than not computing a layer twice.
   for (const OptimizerForms& forms : forms_to_try(request))
@@ -140,7 +164,8 @@ Plan score_plan(const Sizes& sizes, int64_t rows) {
 
 Plan plan_scoring(const Sizes& sizes) {
   Plan plan;
-  for (const int64_t rows : up_to(sizes.request.score_batch_tokens, {16384, 8192, 4096, 2048, 1024}))
+  for (const int64_t rows :
+       up_to(sizes.request.score_batch_tokens, {16384, 8192, 4096, 2048, 1024}))
     if ((plan = score_plan(sizes, rows)).fits()) return plan;
   return plan;
 }
@@ -152,25 +177,32 @@ Plan sample_plan(const Sizes& sizes, int64_t rows, int64_t prefill) {
   plan.decode_rows = rows;
   plan.head_rows = rows;
   plan.prefill_tokens = prefill;
-  // A prompt's full pages are there once for its samples; what follows is each sample's own. One page more: the begun one of the prompt
-  // whose samples are entering, which they go on in copies of.
+  // A prompt's full pages are there once for its samples; what follows is each sample's own. One
+  // page more: the begun one of the prompt whose samples are entering, which they go on in copies
+  // of.
   const int64_t shared = request.prompt_tokens / page_size;
-  const int64_t own = pages_of(request.prompt_tokens - shared * page_size + request.new_tokens), prompts = (rows + request.samples - 1) / request.samples;
+  const int64_t own = pages_of(request.prompt_tokens - shared * page_size + request.new_tokens),
+                prompts = (rows + request.samples - 1) / request.samples;
   plan.kv_pages = rows * own + prompts * shared + 1;
-  const uint64_t page = static_cast<uint64_t>(2 * config.num_layers * config.kv_size() * page_size * sizes.element);
+  const uint64_t page =
+      static_cast<uint64_t>(2 * config.num_layers * config.kv_size() * page_size * sizes.element);
   plan.parts.push_back({"KV cache", page * static_cast<uint64_t>(plan.kv_pages)});
   // Logits, and the sampler's copy of them.
-  const uint64_t step = head_bytes(sizes, 2 * rows, rows, false) + sizes.times(rows, sizes.layer.forward) +
+  const uint64_t step = head_bytes(sizes, 2 * rows, rows, false) +
+                        sizes.times(rows, sizes.layer.forward) +
                         decode_room_bytes(config, rows, request.prompt_tokens + request.new_tokens);
   // A pass also has the keys and values that came before it.
   const int64_t past = std::max<int64_t>(0, request.prompt_tokens - prefill);
-  plan.parts.push_back({"activations", std::max(step, sizes.times(prefill, sizes.layer.forward) + sizes.times(past, 2 * config.kv_size() * sizes.element))});
+  plan.parts.push_back(
+      {"activations", std::max(step, sizes.times(prefill, sizes.layer.forward) +
+                                         sizes.times(past, 2 * config.kv_size() * sizes.element))});
   return add_up(plan, request);
 }
 
 Plan plan_sampling(const Sizes& sizes) {
   Plan plan;
-  for (const int64_t rows : up_to(sizes.request.decode_rows, {256, 192, 128, 96, 64, 48, 32, 16, 8, 4, 2, 1}))
+  for (const int64_t rows :
+       up_to(sizes.request.decode_rows, {256, 192, 128, 96, 64, 48, 32, 16, 8, 4, 2, 1}))
     for (const int64_t prefill : {4096, 1024})
       if ((plan = sample_plan(sizes, rows, prefill)).fits()) return plan;
   return plan;
@@ -181,7 +213,9 @@ int64_t adapter_values(const ModelConfig& config, const LoraParams& params) {
   const LoraParams resolved = resolve_lora(config, params);
   int64_t values = 0;
   for (const LoraModule& module : lora_modules(config)) {
-    if (std::find(resolved.targets.begin(), resolved.targets.end(), module.name) == resolved.targets.end()) continue;
+    if (std::find(resolved.targets.begin(), resolved.targets.end(), module.name) ==
+        resolved.targets.end())
+      continue;
     values += resolved.rank + (resolved.dropout > 0 ? 2 * module.in : 0);  // x·mask and the mask
   }
   return values;
@@ -190,11 +224,13 @@ int64_t adapter_values(const ModelConfig& config, const LoraParams& params) {
 }  // namespace
 
 LayerBytes layer_bytes(const ModelConfig& c, DType dtype, const std::optional<LoraParams>& lora) {
-  const int64_t h = c.hidden_size, i = c.intermediate_size, q = c.q_size(), qkv = c.q_size() + 2 * c.kv_size(), turned = c.q_size() + c.kv_size();
+  const int64_t h = c.hidden_size, i = c.intermediate_size, q = c.q_size(),
+                qkv = c.q_size() + 2 * c.kv_size(), turned = c.q_size() + c.kv_size();
   const int64_t element = dtype == DType::bfloat16 ? 2 : 4;
-  // The layer's input, its norm; q, k and v; what attention returns; the middle, its norm; gate and up, their product.
+  // The layer's input, its norm; q, k and v; what attention returns; the middle, its norm; gate and
+  // up, their product.
   int64_t kept = 4 * h + qkv + q + 3 * i;
-  if (c.qk_norm) kept += 2 * turned;      // before and after their norm
+  if (c.qk_norm) kept += 2 * turned;  // before and after their norm
   if (c.block_norms) kept += 2 * h;
   if (lora) kept += adapter_values(c, *lora);
   const int64_t forward = 3 * h + 2 * qkv + 3 * i;  // layer()'s locals at its last product
@@ -205,9 +241,12 @@ LayerBytes layer_bytes(const ModelConfig& c, DType dtype, const std::optional<Lo
 Plan plan_memory(const PlanRequest& request) {
   const Sizes sizes = sizes_of(request);
   switch (request.stage) {
-    case PlanStage::sample: return plan_sampling(sizes);
-    case PlanStage::score: return plan_scoring(sizes);
-    case PlanStage::train: return plan_training(sizes);
+    case PlanStage::sample:
+      return plan_sampling(sizes);
+    case PlanStage::score:
+      return plan_scoring(sizes);
+    case PlanStage::train:
+      return plan_training(sizes);
   }
   return {};
 }

@@ -1,6 +1,7 @@
-// What a stage of a run takes of a device's memory, and what to choose so that it fits. Pure arithmetic on a model's config: no tensor, no
-// device, so it answers for cards that are not there. The bytes of activations follow model/transformer.cpp and train/backward.cpp line
-// by line; a test holds them against measured peaks. docs/memory.md explains the parts.
+// What a stage of a run takes of a device's memory, and what to choose so that it fits. Pure
+// arithmetic on a model's config: no tensor, no device, so it answers for cards that are not there.
+// The bytes of activations follow model/transformer.cpp and train/backward.cpp line by line; a test
+// holds them against measured peaks. docs/memory.md explains the parts.
 #pragma once
 
 #include <cstdint>
@@ -51,15 +52,19 @@ struct Plan {
   int64_t head_rows = 0;  // rows whose logits exist at once
 };
 
-// The first choice that fits, from fast to small; where none does, the smallest, and what it is short of.
+// The first choice that fits, from fast to small; where none does, the smallest, and what it is
+// short of.
 Plan plan_memory(const PlanRequest& request);
 
-// Bytes of the graph that a layer keeps for its backward pass, and of what a pass through it needs besides, per token row.
+// Bytes of the graph that a layer keeps for its backward pass, and of what a pass through it needs
+// besides, per token row.
 struct LayerBytes {
-  int64_t kept = 0;     // saved for the backward pass
-  int64_t forward = 0;  // alive at once without autograd: scoring, sampling, checkpointing's forward
-  int64_t backward = 0; // beside `kept`
+  int64_t kept = 0;  // saved for the backward pass
+  int64_t forward =
+      0;  // alive at once without autograd: scoring, sampling, checkpointing's forward
+  int64_t backward = 0;  // beside `kept`
 };
-LayerBytes layer_bytes(const ModelConfig& config, DType dtype, const std::optional<LoraParams>& lora);
+LayerBytes layer_bytes(const ModelConfig& config, DType dtype,
+                       const std::optional<LoraParams>& lora);
 
 }  // namespace cream

@@ -1,6 +1,7 @@
-// What this machine can do at most, through the library that everyone on it uses: GEMMs of ATen (oneDNN, MKL) and a plain copy.
-// `cream bench` quotes every stage against these; they use none of our kernels, so that nothing is measured against itself.
-// Fresh processes alternate, so one call is one sample: warm-up, then the mean of `repeats`.
+// What this machine can do at most, through the library that everyone on it uses: GEMMs of ATen
+// (oneDNN, MKL) and a plain copy. `cream bench` quotes every stage against these; they use none of
+// our kernels, so that nothing is measured against itself. Fresh processes alternate, so one call
+// is one sample: warm-up, then the mean of `repeats`.
 #include <chrono>
 #include <cstring>
 
@@ -12,24 +13,29 @@ namespace cream {
 
 namespace {
 
-// Seconds of one call, after two that warm caches, threads and oneDNN's primitive; on a GPU until the last one is done.
+// Seconds of one call, after two that warm caches, threads and oneDNN's primitive; on a GPU until
+// the last one is done.
 double mean_seconds(const at::Device& device, int64_t repeats, const std::function<void()>& work) {
   for (int i = 0; i < 2; ++i) work();
   synchronize(device);
   const auto began = std::chrono::steady_clock::now();
   for (int64_t i = 0; i < repeats; ++i) work();
   synchronize(device);
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count() / static_cast<double>(repeats);
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count() /
+         static_cast<double>(repeats);
 }
 
 }  // namespace
 
-double benchmark_gemm(const GemmShape& shape, DType dtype, const std::string& device_name, int64_t repeats) {
+double benchmark_gemm(const GemmShape& shape, DType dtype, const std::string& device_name,
+                      int64_t repeats) {
   const at::NoGradGuard no_grad;
   const at::Device device = parse_device(device_name);
-  const at::TensorOptions options = at::TensorOptions().device(device).dtype(dtype == DType::bfloat16 ? at::kBFloat16 : at::kFloat);
+  const at::TensorOptions options = at::TensorOptions().device(device).dtype(
+      dtype == DType::bfloat16 ? at::kBFloat16 : at::kFloat);
   // Ones would do as well: the units that multiply take the same time for all finite values.
-  const Tensor x = at::randn({shape.m, shape.k}, options), w = at::randn({shape.n, shape.k}, options);  // y = x · Wᵀ: [m, n]
+  const Tensor x = at::randn({shape.m, shape.k}, options),
+               w = at::randn({shape.n, shape.k}, options);  // y = x · Wᵀ: [m, n]
   Tensor y = at::empty({shape.m, shape.n}, options);
   return mean_seconds(device, repeats, [&] { at::mm_out(y, x, w.t()); });
 }
@@ -42,7 +48,9 @@ double benchmark_copy(int64_t bytes, const std::string& device_name, int64_t rep
   const char* source = static_cast<const char*>(from.const_data_ptr());
   char* target = static_cast<char*>(to.mutable_data_ptr());
   return mean_seconds(device, repeats, [&] {
-    at::parallel_for(0, bytes, 1 << 16, [&](int64_t begin, int64_t end) { std::memcpy(target + begin, source + begin, end - begin); });
+    at::parallel_for(0, bytes, 1 << 16, [&](int64_t begin, int64_t end) {
+      std::memcpy(target + begin, source + begin, end - begin);
+    });
   });
 }
 

@@ -21,7 +21,8 @@ Live& live() {
 
 uint64_t parameter_bytes(Transformer& transformer) {
   uint64_t bytes = 0;
-  for (const auto& [name, weight] : transformer.weights().parameters(transformer.config())) bytes += weight->nbytes();
+  for (const auto& [name, weight] : transformer.weights().parameters(transformer.config()))
+    bytes += weight->nbytes();
   return bytes;
 }
 
@@ -59,15 +60,20 @@ LiveBytes::~LiveBytes() {
   live().bytes[device_] -= bytes_;
 }
 
-SharedModel::SharedModel(Transformer owned) : transformer(std::move(owned)) { base_ = std::make_shared<LiveBytes>(parameter_bytes(transformer), transformer.device()); }
+SharedModel::SharedModel(Transformer owned) : transformer(std::move(owned)) {
+  base_ = std::make_shared<LiveBytes>(parameter_bytes(transformer), transformer.device());
+}
 
-SharedModel::SharedModel(Transformer base, std::shared_ptr<const LiveBytes> bytes) : base_(std::move(bytes)), transformer(std::move(base)) {}
+SharedModel::SharedModel(Transformer base, std::shared_ptr<const LiveBytes> bytes)
+    : base_(std::move(bytes)), transformer(std::move(base)) {}
 
 std::shared_ptr<SharedModel> SharedModel::copy() const {
   const at::NoGradGuard no_grad;
   Transformer copied = base_of(transformer);
-  for (const auto& [name, weight] : copied.weights().parameters(copied.config())) *weight = weight->clone();
-  if (copied.config().tie_word_embeddings) copied.weights().head.weight = copied.weights().embedding.weight;
+  for (const auto& [name, weight] : copied.weights().parameters(copied.config()))
+    *weight = weight->clone();
+  if (copied.config().tie_word_embeddings)
+    copied.weights().head.weight = copied.weights().embedding.weight;
   copied.weights().pack();
   auto base = std::make_shared<SharedModel>(std::move(copied));
   return lora() ? base->with_adapter(*lora(), cloned(masters_)) : base;
@@ -78,14 +84,16 @@ std::shared_ptr<SharedModel> SharedModel::copy_adapter() const {
   return with_adapter(*lora(), cloned(masters_));
 }
 
-std::shared_ptr<SharedModel> SharedModel::with_adapter(const LoraParams& params, AdapterTensors masters) const {
+std::shared_ptr<SharedModel> SharedModel::with_adapter(const LoraParams& params,
+                                                       AdapterTensors masters) const {
   const at::NoGradGuard no_grad;
   std::shared_ptr<SharedModel> made = without_adapter();
   Weights& weights = made->transformer.weights();
   for (auto& [name, tensor] : masters) tensor = tensor.to(transformer.device());
   attach_adapter(weights, made->transformer.config(), params, masters);
   made->masters_ = std::move(masters);
-  made->adapter_ = std::make_shared<LiveBytes>(adapter_bytes(weights, made->masters_), transformer.device());
+  made->adapter_ =
+      std::make_shared<LiveBytes>(adapter_bytes(weights, made->masters_), transformer.device());
   return made;
 }
 
@@ -107,7 +115,8 @@ uint64_t live_weight_bytes() {
 
 bool finer_than_bfloat16(const std::string& path) {
   const auto finer = [](const WeightsReader& reader) {
-    return std::any_of(reader.tensors().begin(), reader.tensors().end(), [](const TensorInfo& info) { return info.dtype != "BF16"; });
+    return std::any_of(reader.tensors().begin(), reader.tensors().end(),
+                       [](const TensorInfo& info) { return info.dtype != "BF16"; });
   };
   if (path.ends_with(".gguf")) return finer(*open_gguf(path));
   return finer(*open_safetensors(path));

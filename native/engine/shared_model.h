@@ -1,4 +1,5 @@
-// The tensors that an engine and its snapshots hold together, counted for as long as anyone holds them.
+// The tensors that an engine and its snapshots hold together, counted for as long as anyone holds
+// them.
 #pragma once
 
 #include <cstdint>
@@ -24,14 +25,16 @@ class LiveBytes {
   at::Device device_;
 };
 
-// A base, which several of these may share, and an adapter of its own or none. Immutable but for the trainer of its only holder.
+// A base, which several of these may share, and an adapter of its own or none. Immutable but for
+// the trainer of its only holder.
 class SharedModel {
  public:
   explicit SharedModel(Transformer transformer);  // a base alone
   SharedModel(const SharedModel&) = delete;
   SharedModel& operator=(const SharedModel&) = delete;
 
-  // The same values in storage of their own, the fast kernels' copies included; all of them, or the adapter's alone.
+  // The same values in storage of their own, the fast kernels' copies included; all of them, or the
+  // adapter's alone.
   std::shared_ptr<SharedModel> copy() const;
   std::shared_ptr<SharedModel> copy_adapter() const;
   // The same base under another adapter, which is taken over, or under none.
@@ -47,7 +50,8 @@ class SharedModel {
  private:
   SharedModel(Transformer base, std::shared_ptr<const LiveBytes> bytes);
 
-  // Before the tensors, so that these are let go of first: whoever finds itself the base's last holder may write to it.
+  // Before the tensors, so that these are let go of first: whoever finds itself the base's last
+  // holder may write to it.
   std::shared_ptr<const LiveBytes> base_, adapter_;
 
  public:
@@ -57,11 +61,13 @@ class SharedModel {
   AdapterTensors masters_;
 };
 
-// Bytes of the parameters of all that live, there or anywhere, a tied head counted once, an adapter's fp32 values with it.
+// Bytes of the parameters of all that live, there or anywhere, a tied head counted once, an
+// adapter's fp32 values with it.
 uint64_t live_weight_bytes(at::Device device);
 uint64_t live_weight_bytes();
 
-// Whether the checkpoint holds values that bfloat16 would round: any weight stored as something else.
+// Whether the checkpoint holds values that bfloat16 would round: any weight stored as something
+// else.
 bool finer_than_bfloat16(const std::string& path);
 
 }  // namespace cream

@@ -1,5 +1,5 @@
-// The thread behind a model. libtorch keeps its thread count per thread (OpenMP's rule), so each worker applies the
-// process-wide wish before it runs anything.
+// The thread behind a model. libtorch keeps its thread count per thread (OpenMP's rule), so each
+// worker applies the process-wide wish before it runs anything.
 #include "engine/worker.h"
 
 #include <atomic>
@@ -26,13 +26,19 @@ void apply_threads() {
 
 std::string first_line(const std::string& text) { return text.substr(0, text.find('\n')); }
 
-// libtorch reports a failed allocation as an ordinary c10::Error; the allocator's own sentence tells it apart.
+// libtorch reports a failed allocation as an ordinary c10::Error; the allocator's own sentence
+// tells it apart.
 Error from_torch(const c10::Error& error) {
   const std::string message = first_line(error.what_without_backtrace());
-  const bool memory = message.find("DefaultCPUAllocator") != std::string::npos || message.find("out of memory") != std::string::npos;
-  if (!memory) return Error(ErrorCode::internal, "libtorch failed: " + message + ". This is a bug in cream-lm: please report it.");
-  return Error(ErrorCode::out_of_memory, "There is not enough memory for this operation (" + message +
-                                             "). Lower the batch (maxRows, maxBatchTokens, microBatchTokens) or use a smaller model.");
+  const bool memory = message.find("DefaultCPUAllocator") != std::string::npos ||
+                      message.find("out of memory") != std::string::npos;
+  if (!memory)
+    return Error(ErrorCode::internal,
+                 "libtorch failed: " + message + ". This is a bug in cream-lm: please report it.");
+  return Error(
+      ErrorCode::out_of_memory,
+      "There is not enough memory for this operation (" + message +
+          "). Lower the batch (maxRows, maxBatchTokens, microBatchTokens) or use a smaller model.");
 }
 
 std::optional<Error> run_guarded(const std::function<void()>& work) {
@@ -45,11 +51,15 @@ std::optional<Error> run_guarded(const std::function<void()>& work) {
     return from_torch(error);
   } catch (const std::bad_alloc&) {
     return Error(ErrorCode::out_of_memory,
-                 "There is not enough memory for this operation. Lower the batch (maxRows, maxBatchTokens, microBatchTokens) or use a smaller model.");
+                 "There is not enough memory for this operation. Lower the batch (maxRows, "
+                 "maxBatchTokens, microBatchTokens) or use a smaller model.");
   } catch (const std::exception& error) {
-    return Error(ErrorCode::internal, "The engine failed: " + first_line(error.what()) + ". This is a bug in cream-lm: please report it.");
+    return Error(ErrorCode::internal, "The engine failed: " + first_line(error.what()) +
+                                          ". This is a bug in cream-lm: please report it.");
   } catch (...) {
-    return Error(ErrorCode::internal, "The engine failed for an unknown reason. This is a bug in cream-lm: please report it.");
+    return Error(
+        ErrorCode::internal,
+        "The engine failed for an unknown reason. This is a bug in cream-lm: please report it.");
   }
 }
 
@@ -67,7 +77,9 @@ Worker::Worker() {
     use_caching_allocator();
     thread_ = std::thread([this] { run(); });
   } catch (const std::system_error& error) {
-    throw Error(ErrorCode::out_of_memory, std::string("The system refused another thread: ") + error.what() + ". Dispose of models you no longer use.");
+    throw Error(ErrorCode::out_of_memory, std::string("The system refused another thread: ") +
+                                              error.what() +
+                                              ". Dispose of models you no longer use.");
   }
 }
 
@@ -79,7 +91,8 @@ void Worker::join() {
 void Worker::post(std::function<void()> work, Done done) {
   {
     const std::lock_guard lock(mutex_);
-    if (closed_) throw Error(ErrorCode::disposed, "The model was disposed of; load it again to go on.");
+    if (closed_)
+      throw Error(ErrorCode::disposed, "The model was disposed of; load it again to go on.");
     queue_.push_back({std::move(work), std::move(done)});
   }
   wake_.notify_one();
@@ -94,7 +107,8 @@ void Worker::close() {
 }
 
 void Worker::stop() {
-  std::deque<Item> dropped;  // destroyed outside the lock: work may own things whose destructors take it
+  std::deque<Item>
+      dropped;  // destroyed outside the lock: work may own things whose destructors take it
   {
     const std::lock_guard lock(mutex_);
     closed_ = true;

@@ -14,10 +14,11 @@ namespace cream {
 
 class Worker {
  public:
-  // Called on the worker thread after the work; null: it succeeded. Not called for work that stop() dropped.
+  // Called on the worker thread after the work; null: it succeeded. Not called for work that stop()
+  // dropped.
   using Done = std::function<void(const Error* error)>;
 
-  Worker();  // starts the thread
+  Worker();              // starts the thread
   ~Worker() { join(); }  // so posted work must not own its worker: a thread cannot join itself
   Worker(const Worker&) = delete;
   Worker& operator=(const Worker&) = delete;
@@ -42,7 +43,8 @@ class Worker {
   std::thread thread_;  // last: it reads the others
 };
 
-// Threads that one computation uses, for work that begins from now on, on every worker of the process; 0: libtorch's own choice.
+// Threads that one computation uses, for work that begins from now on, on every worker of the
+// process; 0: libtorch's own choice.
 void set_threads(int count);
 int threads();
 

@@ -2,15 +2,18 @@
 
 namespace cream {
 
-Tensor PrefillAttention::attend(const AttentionLayer& layer, const Tensor& q, const Tensor& k, const Tensor& v) {
+Tensor PrefillAttention::attend(const AttentionLayer& layer, const Tensor& q, const Tensor& k,
+                                const Tensor& v) {
   for (size_t i = 0; i < segments_.size(); ++i) {
     const Segment& s = segments_[i];
-    blocks_[i]->write(layer.index, 0, k.narrow(0, s.start, s.length), v.narrow(0, s.start, s.length));
+    blocks_[i]->write(layer.index, 0, k.narrow(0, s.start, s.length),
+                      v.narrow(0, s.start, s.length));
   }
   return ops::packed_attention(q, k, v, segments_, layer.kind);
 }
 
-DecodeAttention::DecodeAttention(std::vector<Row*> rows, int64_t kv_heads) : rows_(std::move(rows)), sources_(rows_.size()), kv_heads_(kv_heads) {
+DecodeAttention::DecodeAttention(std::vector<Row*> rows, int64_t kv_heads)
+    : rows_(std::move(rows)), sources_(rows_.size()), kv_heads_(kv_heads) {
   for (size_t i = 0; i < rows_.size(); ++i) {
     const KvBlock& shared = *rows_[i]->prefill->cache;
     const KvBlock& own = *rows_[i]->own;
@@ -21,8 +24,10 @@ DecodeAttention::DecodeAttention(std::vector<Row*> rows, int64_t kv_heads) : row
   }
 }
 
-Tensor DecodeAttention::attend(const AttentionLayer& layer, const Tensor& q, const Tensor& k, const Tensor& v) {
-  // Within a row the heads are contiguous; rows may be strided, as k and v are slices of one projection.
+Tensor DecodeAttention::attend(const AttentionLayer& layer, const Tensor& q, const Tensor& k,
+                               const Tensor& v) {
+  // Within a row the heads are contiguous; rows may be strided, as k and v are slices of one
+  // projection.
   const auto row_of = [](const Tensor& t, size_t i) {
     return static_cast<const char*>(t.const_data_ptr()) + i * t.stride(0) * t.element_size();
   };

@@ -11,17 +11,20 @@ int64_t row_bucket(int64_t rows) {
 }
 
 DeviceBatch::DeviceBatch(int64_t max_rows, int64_t max_pages, at::Device device)
-    : device_(device), rows_(row_bucket(max_rows), max_pages, device),
+    : device_(device),
+      rows_(row_bucket(max_rows), max_pages, device),
       groups_(at::zeros({rows_.size(), 3}, at::TensorOptions(device).dtype(at::kInt))) {}
 
 int64_t DeviceBatch::longest() const {
   int64_t length = 0;
-  for (const DeviceSamplePtr& s : samples_) length = std::max(length, s->prompt_length() + s->launched);
+  for (const DeviceSamplePtr& s : samples_)
+    length = std::max(length, s->prompt_length() + s->launched);
   return length;
 }
 
 ops::DecodeRows DeviceBatch::stage(const std::vector<DeviceSamplePtr>& entering) const {
-  const int64_t count = static_cast<int64_t>(entering.size()) + 1, max_pages = rows_.page_table.size(1);
+  const int64_t count = static_cast<int64_t>(entering.size()) + 1,
+                max_pages = rows_.page_table.size(1);
   std::vector<int64_t> states;
   std::vector<int32_t> table(static_cast<size_t>(count * max_pages));
   for (size_t i = 0; i < entering.size(); ++i) {

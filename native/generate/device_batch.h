@@ -1,5 +1,6 @@
-// The samples that decode together on a device: their states in buffers that stay where they are, packed to the front, samples of one
-// prompt neighbours. A sample's state crosses to the device once, when it enters; afterwards only orders do.
+// The samples that decode together on a device: their states in buffers that stay where they are,
+// packed to the front, samples of one prompt neighbours. A sample's state crosses to the device
+// once, when it enters; afterwards only orders do.
 #pragma once
 
 #include <memory>

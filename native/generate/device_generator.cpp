@@ -1,9 +1,11 @@
-// Continuous batching on a device, which is never waited for: a step is given to it before the host has seen the tokens of the one
-// before, as these go from step to step in device memory. What the host needs them for (stop ids and strings, streaming) it does while
-// the next step runs; a sample that turns out to have ended has drawn one token too many by then, which is dropped.
+// Continuous batching on a device, which is never waited for: a step is given to it before the host
+// has seen the tokens of the one before, as these go from step to step in device memory. What the
+// host needs them for (stop ids and strings, streaming) it does while the next step runs; a sample
+// that turns out to have ended has drawn one token too many by then, which is dropped.
 //
-// A sample's pages are reserved when it enters, for all the tokens that it may have: nothing that runs ever has to wait or to give way.
-// Where pages are short, the next sample waits until others have ended.
+// A sample's pages are reserved when it enters, for all the tokens that it may have: nothing that
+// runs ever has to wait or to give way. Where pages are short, the next sample waits until others
+// have ended.
 #include "generate/device_generator.h"
 
 #include <deque>
@@ -22,8 +24,9 @@ namespace cream {
 
 namespace {
 
-constexpr int64_t kPrefillTokens = 4096;  // rows of one prefill pass; a longer prompt goes alone, in pieces
-constexpr int64_t kShortest = 256;        // decode steps are laid out for 256, 512, 1024, … positions
+constexpr int64_t kPrefillTokens =
+    4096;  // rows of one prefill pass; a longer prompt goes alone, in pieces
+constexpr int64_t kShortest = 256;  // decode steps are laid out for 256, 512, 1024, … positions
 
 // Tokens that were asked for and are on their way to the host.
 struct Round {
@@ -33,22 +36,26 @@ struct Round {
   bool decoded;  // else drawn from prompts
 };
 
-// The pages of a sample: of its prompt, and of its own for all tokens but the last, which no step reads.
+// The pages of a sample: of its prompt, and of its own for all tokens but the last, which no step
+// reads.
 struct PageNeed {
   int64_t prompt = 0, own = 0;
-  bool partial = false;  // the prompt's last page is not full, and the sample writes behind it: in a copy, or if it is the last in itself
+  bool partial = false;  // the prompt's last page is not full, and the sample writes behind it: in
+                         // a copy, or if it is the last in itself
 
   PageNeed(const GenerationPrompt& of, int64_t limit, bool last) {
     const int64_t length = static_cast<int64_t>(of.tokens.size());
     prompt = pages_of(length);
     partial = limit > 1 && length % page_size > 0;
-    if (limit > 1) own = pages_of(length + limit - 1) - length / page_size - (partial && last ? 1 : 0);
+    if (limit > 1)
+      own = pages_of(length + limit - 1) - length / page_size - (partial && last ? 1 : 0);
   }
 };
 
 class DeviceGenerator {
  public:
-  DeviceGenerator(const Transformer& model, const GenerationRequest& request, const GenerationCallbacks& callbacks, const Cancel& cancel);
+  DeviceGenerator(const Transformer& model, const GenerationRequest& request,
+                  const GenerationCallbacks& callbacks, const Cancel& cancel);
 
   GenerationStats run() {
     while (!queue_.empty() || !batch_.samples().empty() || !rounds_.empty()) step();
@@ -96,7 +103,8 @@ class DeviceGenerator {
 int64_t longest_table(const GenerationRequest& request, const StopRule& stop) {
   int64_t pages = 1;
   for (const GenerationPrompt& p : request.prompts)
-    pages = std::max(pages, pages_of(static_cast<int64_t>(p.tokens.size()) + stop.max_new_tokens(p) - 1));
+    pages = std::max(pages,
+                     pages_of(static_cast<int64_t>(p.tokens.size()) + stop.max_new_tokens(p) - 1));
   return pages;
 }
 
@@ -105,32 +113,46 @@ int64_t rows_of(const GenerationRequest& request) {
   return std::min(request.max_rows, std::max<int64_t>(sample_count(request), 1));
 }
 
-DeviceGenerator::DeviceGenerator(const Transformer& model, const GenerationRequest& request, const GenerationCallbacks& callbacks,
-                                 const Cancel& cancel)
-    : model_(model), request_(request), callbacks_(callbacks), cancel_(cancel), device_(model.weights().embedding.weight.device()),
-      stop_(model.config(), request), cache_(model.config(), model.dtype(), device_, pages_wanted()),
-      queue_(request), batch_(rows_of(request), longest_table(request, stop_), device_), banned_(upload(request.sampling.stop_ids, device_)),
-      clock_(device_), graph_(device_) {
+DeviceGenerator::DeviceGenerator(const Transformer& model, const GenerationRequest& request,
+                                 const GenerationCallbacks& callbacks, const Cancel& cancel)
+    : model_(model),
+      request_(request),
+      callbacks_(callbacks),
+      cancel_(cancel),
+      device_(model.weights().embedding.weight.device()),
+      stop_(model.config(), request),
+      cache_(model.config(), model.dtype(), device_, pages_wanted()),
+      queue_(request),
+      batch_(rows_of(request), longest_table(request, stop_), device_),
+      banned_(upload(request.sampling.stop_ids, device_)),
+      clock_(device_),
+      graph_(device_) {
   progress_.total = sample_count(request);
   check_pages();
 }
 
-// For as many samples as there are rows, of the largest need, each of a prompt of its own; and one prompt whose samples are entering.
-// No more than the request allows.
+// For as many samples as there are rows, of the largest need, each of a prompt of its own; and one
+// prompt whose samples are entering. No more than the request allows.
 int64_t DeviceGenerator::pages_wanted() const {
   std::vector<int64_t> prompts, samples;
   int64_t largest = 0;
   for (const GenerationPrompt& p : request_.prompts) {
     const PageNeed need(p, stop_.max_new_tokens(p), false);
     prompts.push_back(need.prompt);
-    samples.insert(samples.end(), std::min<uint64_t>(p.samples, static_cast<uint64_t>(request_.max_rows)), need.own);
+    samples.insert(samples.end(),
+                   std::min<uint64_t>(p.samples, static_cast<uint64_t>(request_.max_rows)),
+                   need.own);
     largest = std::max(largest, need.prompt);
   }
   const auto sum_of_largest = [&](std::vector<int64_t>& counts) {
     std::sort(counts.rbegin(), counts.rend());
-    return std::accumulate(counts.begin(), counts.begin() + std::min<int64_t>(request_.max_rows, static_cast<int64_t>(counts.size())), int64_t{0});
+    return std::accumulate(
+        counts.begin(),
+        counts.begin() + std::min<int64_t>(request_.max_rows, static_cast<int64_t>(counts.size())),
+        int64_t{0});
   };
-  const int64_t pages = std::max<int64_t>(1, sum_of_largest(prompts) + largest + sum_of_largest(samples));
+  const int64_t pages =
+      std::max<int64_t>(1, sum_of_largest(prompts) + largest + sum_of_largest(samples));
   return request_.most_pages > 0 ? std::min(pages, request_.most_pages) : pages;
 }
 
@@ -139,10 +161,13 @@ void DeviceGenerator::check_pages() const {
     const GenerationPrompt& prompt = request_.prompts[i];
     const PageNeed need(prompt, stop_.max_new_tokens(prompt), prompt.samples == 1);
     if (need.prompt + need.own <= cache_.pages()) continue;
-    throw Error(ErrorCode::out_of_memory, "[generate] prompt " + std::to_string(i) + " of " + std::to_string(prompt.tokens.size()) + " tokens needs " +
-                                              std::to_string(need.prompt + need.own) + " pages of keys and values for " +
-                                              std::to_string(stop_.max_new_tokens(prompt)) + " new ones, the device's cache has " +
-                                              std::to_string(cache_.pages()) + ": shorten it, or lower max_new_tokens.");
+    throw Error(ErrorCode::out_of_memory,
+                "[generate] prompt " + std::to_string(i) + " of " +
+                    std::to_string(prompt.tokens.size()) + " tokens needs " +
+                    std::to_string(need.prompt + need.own) + " pages of keys and values for " +
+                    std::to_string(stop_.max_new_tokens(prompt)) +
+                    " new ones, the device's cache has " + std::to_string(cache_.pages()) +
+                    ": shorten it, or lower max_new_tokens.");
   }
 }
 
@@ -156,8 +181,10 @@ bool DeviceGenerator::decode() {
   graph_.run(bound << 20 | rows, [&] {
     const ops::DecodeRows part = batch_.rows().first(rows);
     ops::advance(part, request_.sampling, page_size, /*from_prompt=*/false);
-    PagedDecode attention(cache_, part, batch_.groups().narrow(0, 0, rows), std::min(bound, part.page_table.size(1) * page_size));
-    const Tensor hidden = model_.forward({part.inputs, part.positions}, attention);  // [rows, hidden]
+    PagedDecode attention(cache_, part, batch_.groups().narrow(0, 0, rows),
+                          std::min(bound, part.page_table.size(1) * page_size));
+    const Tensor hidden =
+        model_.forward({part.inputs, part.positions}, attention);  // [rows, hidden]
     ops::draw(part, ops::linear_f32(hidden, model_.weights().head), banned_);
   });
   ask(batch_.samples(), batch_.rows().drawn.narrow(1, 0, live), /*decoded=*/true);
@@ -165,7 +192,8 @@ bool DeviceGenerator::decode() {
   return true;
 }
 
-void DeviceGenerator::ask(const std::vector<DeviceSamplePtr>& samples, const Tensor& drawn, bool decoded) {
+void DeviceGenerator::ask(const std::vector<DeviceSamplePtr>& samples, const Tensor& drawn,
+                          bool decoded) {
   for (const DeviceSamplePtr& sample : samples) ++sample->launched;
   Tensor copy = download(drawn);
   rounds_.push_back({samples, std::move(copy), StreamMark(device_), decoded});
@@ -176,7 +204,8 @@ void DeviceGenerator::settle() {
   Round round = std::move(rounds_.front());
   rounds_.pop_front();
   round.done.wait();
-  (round.decoded ? stats_.decode_seconds : stats_.prefill_seconds) += round.done.seconds_since(clock_);
+  (round.decoded ? stats_.decode_seconds : stats_.prefill_seconds) +=
+      round.done.seconds_since(clock_);
   clock_ = std::move(round.done);
   const int32_t* tokens = round.drawn.const_data_ptr<int32_t>();
   const int32_t* logprobs = tokens + round.drawn.stride(0);
@@ -186,13 +215,16 @@ void DeviceGenerator::settle() {
     DeviceSample& sample = *round.samples[i];
     if (sample.ended) continue;
     if (tokens[i] < 0)
-      throw Error(ErrorCode::non_finite, "sample: no token has a finite logit; the model's weights or activations overflowed. "
-                                         "Fetch the model again, or train it with a lower learning rate.");
+      throw Error(
+          ErrorCode::non_finite,
+          "sample: no token has a finite logit; the model's weights or activations overflowed. "
+          "Fetch the model again, or train it with a lower learning rate.");
     float logprob;
     std::memcpy(&logprob, logprobs + i, sizeof logprob);
     sample.row.tokens.push_back(tokens[i]);
     sample.row.logprobs.push_back(logprob);
-    if (request_.stream_tokens) streamed.push_back({sample.row.prefill->prompt_index, sample.row.key.sample, tokens[i]});
+    if (request_.stream_tokens)
+      streamed.push_back({sample.row.prefill->prompt_index, sample.row.key.sample, tokens[i]});
     drew.push_back(&sample);
   }
   if (drew.empty()) return;
@@ -209,18 +241,23 @@ void DeviceGenerator::deliver(DeviceSample& sample, FinishReason reason) {
   sample.ended = true;
   ++progress_.done;
   Row& row = sample.row;
-  if (callbacks_.on_completion) callbacks_.on_completion({row.prefill->prompt_index, row.key.sample, std::move(row.tokens), std::move(row.logprobs), reason});
+  if (callbacks_.on_completion)
+    callbacks_.on_completion({row.prefill->prompt_index, row.key.sample, std::move(row.tokens),
+                              std::move(row.logprobs), reason});
 }
 
-// Samples that are over leave the batch, the next ones take their place with their first token drawn.
+// Samples that are over leave the batch, the next ones take their place with their first token
+// drawn.
 void DeviceGenerator::enter() {
   std::vector<DeviceSamplePtr> next;
   for (const DeviceSamplePtr& sample : batch_.samples()) {
     if (!sample->over()) next.push_back(sample);
   }
-  const std::vector<DeviceSamplePtr> entering = admit(rows_of(request_) - static_cast<int64_t>(next.size()));
+  const std::vector<DeviceSamplePtr> entering =
+      admit(rows_of(request_) - static_cast<int64_t>(next.size()));
   if (entering.empty() && next.size() == batch_.samples().size()) {
-    if (next.empty() && rounds_.empty() && !queue_.empty()) throw Error(ErrorCode::internal, "[generate] no pages are free though nothing runs.");
+    if (next.empty() && rounds_.empty() && !queue_.empty())
+      throw Error(ErrorCode::internal, "[generate] no pages are free though nothing runs.");
     return;
   }
   prefill(entering);
@@ -251,7 +288,8 @@ std::vector<DeviceSamplePtr> DeviceGenerator::admit(int64_t free_rows) {
   return entering;
 }
 
-// Computes the prompts of the samples that just entered: several a pass, or a long one in pieces of whole pages.
+// Computes the prompts of the samples that just entered: several a pass, or a long one in pieces of
+// whole pages.
 void DeviceGenerator::prefill(const std::vector<DeviceSamplePtr>& entering) {
   std::vector<Prefill*> prompts;
   for (const DeviceSamplePtr& sample : entering) prompts.push_back(sample->row.prefill.get());
@@ -270,21 +308,27 @@ void DeviceGenerator::prefill(const std::vector<DeviceSamplePtr>& entering) {
       predicting.push_back(rows.size() - 1);
     }
     const Tensor logits = prefill_pass(rows, predicting);  // [prompts, vocab]
-    for (size_t i = 0; i < pass.size(); ++i) pass[i]->logits = logits.select(0, static_cast<int64_t>(i));
+    for (size_t i = 0; i < pass.size(); ++i)
+      pass[i]->logits = logits.select(0, static_cast<int64_t>(i));
   }
 }
 
 // Logits [predicting rows, vocab] fp32; undefined where no row predicts.
-Tensor DeviceGenerator::prefill_pass(const PrefillRows& rows, const std::vector<int64_t>& predicting) {
+Tensor DeviceGenerator::prefill_pass(const PrefillRows& rows,
+                                     const std::vector<int64_t>& predicting) {
   cancel_.check();
   PagedPrefill attention(cache_, rows);
-  const Tensor hidden = model_.forward({upload(rows.tokens, device_), upload(rows.positions, device_)}, attention);  // [rows, hidden]
+  const Tensor hidden =
+      model_.forward({upload(rows.tokens, device_), upload(rows.positions, device_)},
+                     attention);  // [rows, hidden]
   stats_.prompt_tokens += static_cast<uint64_t>(rows.size());
   if (predicting.empty()) return {};
-  return ops::linear_f32(hidden.index_select(0, upload(predicting, device_)), model_.weights().head);
+  return ops::linear_f32(hidden.index_select(0, upload(predicting, device_)),
+                         model_.weights().head);
 }
 
-// Where a prompt's last page is not full, each sample goes on in a copy of it, the prompt's last sample in the page itself.
+// Where a prompt's last page is not full, each sample goes on in a copy of it, the prompt's last
+// sample in the page itself.
 void DeviceGenerator::place(const std::vector<DeviceSamplePtr>& entering) {
   std::vector<int32_t> from, to;
   for (const DeviceSamplePtr& sample : entering) {
@@ -301,7 +345,8 @@ void DeviceGenerator::place(const std::vector<DeviceSamplePtr>& entering) {
   if (!from.empty()) ops::copy_pages(cache_.storage(), upload(from, device_), upload(to, device_));
 }
 
-void DeviceGenerator::draw_first(const std::vector<DeviceSamplePtr>& entering, const ops::DecodeRows& staged) {
+void DeviceGenerator::draw_first(const std::vector<DeviceSamplePtr>& entering,
+                                 const ops::DecodeRows& staged) {
   std::vector<Tensor> logits;
   for (const DeviceSamplePtr& sample : entering) logits.push_back(sample->row.prefill->logits);
   const int64_t count = static_cast<int64_t>(entering.size());
@@ -316,8 +361,8 @@ void DeviceGenerator::draw_first(const std::vector<DeviceSamplePtr>& entering, c
 
 }  // namespace
 
-GenerationStats generate_on_device(const Transformer& model, const GenerationRequest& request, const GenerationCallbacks& callbacks,
-                                   const Cancel& cancel) {
+GenerationStats generate_on_device(const Transformer& model, const GenerationRequest& request,
+                                   const GenerationCallbacks& callbacks, const Cancel& cancel) {
   return DeviceGenerator(model, request, callbacks, cancel).run();
 }
 

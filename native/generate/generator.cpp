@@ -1,7 +1,8 @@
-// Continuous batching: every step decodes one token of every running sample; a sample that ends leaves its row to the next one.
-// A prompt is computed once, its keys and values are read by all of its samples. A token depends on its prompt, its SampleKey and
-// its position, never on which rows ran beside it.
-// Source: Yu et al. 2022, "Orca" (iteration-level scheduling); Zheng et al. 2024, "SGLang" (shared prefixes).
+// Continuous batching: every step decodes one token of every running sample; a sample that ends
+// leaves its row to the next one. A prompt is computed once, its keys and values are read by all of
+// its samples. A token depends on its prompt, its SampleKey and its position, never on which rows
+// ran beside it. Source: Yu et al. 2022, "Orca" (iteration-level scheduling); Zheng et al. 2024,
+// "SGLang" (shared prefixes).
 #include "generate/generator.h"
 
 #include <chrono>
@@ -15,20 +16,22 @@
 #include "ops/sample/op.h"
 #include "support/device.h"
 #include "support/error.h"
-#include "support/random.h"
 #include "support/parallel.h"
+#include "support/random.h"
 
 namespace cream {
 
 namespace {
 
-constexpr int64_t kPrefillTokens = 1024;   // rows of one prefill pass; a longer prompt goes alone
-constexpr int64_t kFirstCapacity = 64;     // positions of a sample's first block; doubled when full
+constexpr int64_t kPrefillTokens = 1024;  // rows of one prefill pass; a longer prompt goes alone
+constexpr int64_t kFirstCapacity = 64;    // positions of a sample's first block; doubled when full
 
 class Seconds {
  public:
   explicit Seconds(double& total) : total_(total), started_(std::chrono::steady_clock::now()) {}
-  ~Seconds() { total_ += std::chrono::duration<double>(std::chrono::steady_clock::now() - started_).count(); }
+  ~Seconds() {
+    total_ += std::chrono::duration<double>(std::chrono::steady_clock::now() - started_).count();
+  }
 
  private:
   double& total_;
@@ -37,8 +40,14 @@ class Seconds {
 
 class Generator {
  public:
-  Generator(const Transformer& model, const GenerationRequest& request, const GenerationCallbacks& callbacks, const Cancel& cancel)
-      : model_(model), request_(request), callbacks_(callbacks), cancel_(cancel), stop_(model.config(), request), scheduler_(request) {
+  Generator(const Transformer& model, const GenerationRequest& request,
+            const GenerationCallbacks& callbacks, const Cancel& cancel)
+      : model_(model),
+        request_(request),
+        callbacks_(callbacks),
+        cancel_(cancel),
+        stop_(model.config(), request),
+        scheduler_(request) {
     progress_.total = sample_count(request);
   }
 
@@ -96,9 +105,11 @@ void Generator::prefill_pass(const std::vector<Prefill*>& prompts) {
     blocks.push_back(p->cache.get());
   }
   PrefillAttention attention(batch.segments(), blocks);
-  const Tensor hidden = model_.forward(batch.as_rows(), attention);                   // [rows, hidden]
-  const Tensor last = hidden.index_select(0, at::tensor(at::ArrayRef<int64_t>(last_rows), at::kLong));
-  const Tensor logits = ops::linear_f32(last, model_.weights().head).contiguous();    // [prompts, vocab]
+  const Tensor hidden = model_.forward(batch.as_rows(), attention);  // [rows, hidden]
+  const Tensor last =
+      hidden.index_select(0, at::tensor(at::ArrayRef<int64_t>(last_rows), at::kLong));
+  const Tensor logits =
+      ops::linear_f32(last, model_.weights().head).contiguous();  // [prompts, vocab]
   for (size_t i = 0; i < prompts.size(); ++i) {
     prompts[i]->cache->length = prompts[i]->cache->capacity();
     prompts[i]->logits = logits.select(0, static_cast<int64_t>(i));
@@ -120,7 +131,8 @@ void Generator::decode() {
   }
   if (rows.empty()) return;
   DecodeAttention attention(rows, model_.config().num_kv_heads);
-  const Rows inputs{at::tensor(at::ArrayRef<int64_t>(tokens), at::kLong), at::tensor(at::ArrayRef<int64_t>(positions), at::kLong)};
+  const Rows inputs{at::tensor(at::ArrayRef<int64_t>(tokens), at::kLong),
+                    at::tensor(at::ArrayRef<int64_t>(positions), at::kLong)};
   logits_ = ops::linear_f32(model_.forward(inputs, attention), model_.weights().head).contiguous();
   for (size_t i = 0; i < rows.size(); ++i) {
     rows[i]->logits = logits_.const_data_ptr<float>() + i * logits_.size(1);
@@ -140,7 +152,8 @@ void Generator::sample() {
   parallel_for(0, static_cast<int64_t>(rows.size()), 1, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
       const double u = uniform(rows[i].key, static_cast<uint32_t>(rows[i].tokens.size()));
-      draws[i] = ops::sample(rows[i].logits, model_.config().vocab_size, request_.sampling, stop_.banned(rows[i]), u);
+      draws[i] = ops::sample(rows[i].logits, model_.config().vocab_size, request_.sampling,
+                             stop_.banned(rows[i]), u);
     }
   });
   std::vector<StreamedToken> streamed;
@@ -152,7 +165,8 @@ void Generator::sample() {
     }
     row.tokens.push_back(draws[i].token);
     row.logprobs.push_back(draws[i].logprob);
-    if (request_.stream_tokens) streamed.push_back({row.prefill->prompt_index, row.key.sample, draws[i].token});
+    if (request_.stream_tokens)
+      streamed.push_back({row.prefill->prompt_index, row.key.sample, draws[i].token});
   }
   stats_.completion_tokens += rows.size();
   if (!streamed.empty() && callbacks_.on_tokens) callbacks_.on_tokens(std::move(streamed));
@@ -173,7 +187,9 @@ void Generator::retire() {
     for (size_t i = 0; i < out.size(); ++i) {
       spare_.push_back(std::move(out[i].own));
       if (callbacks_.on_completion) {
-        callbacks_.on_completion({out[i].prefill->prompt_index, out[i].key.sample, std::move(out[i].tokens), std::move(out[i].logprobs), reasons[i]});
+        callbacks_.on_completion({out[i].prefill->prompt_index, out[i].key.sample,
+                                  std::move(out[i].tokens), std::move(out[i].logprobs),
+                                  reasons[i]});
       }
     }
     progress_.done += out.size();
@@ -191,7 +207,8 @@ KvBlockPtr Generator::own_block(const GenerationPrompt& prompt) {
     return block;
   }
   const int64_t needed = std::max<int64_t>(1, stop_.max_new_tokens(prompt) - 1);
-  return std::make_shared<KvBlock>(model_.config(), model_.dtype(), std::min(kFirstCapacity, needed));
+  return std::make_shared<KvBlock>(model_.config(), model_.dtype(),
+                                   std::min(kFirstCapacity, needed));
 }
 
 void check_request(const ModelConfig& config, const GenerationRequest& request) {
@@ -199,28 +216,33 @@ void check_request(const ModelConfig& config, const GenerationRequest& request) 
     if (!holds) throw Error(ErrorCode::invalid_argument, message);
   };
   const SamplingParams& s = request.sampling;
-  require(std::isfinite(s.temperature) && s.temperature >= 0, "[generate] temperature must be a finite number, 0 (greedy) or more.");
+  require(std::isfinite(s.temperature) && s.temperature >= 0,
+          "[generate] temperature must be a finite number, 0 (greedy) or more.");
   require(s.top_p > 0 && s.top_p <= 1, "[generate] top_p must be above 0 and at most 1.");
   require(s.top_k >= 0, "[generate] top_k must be 0 (off) or more.");
   require(s.max_new_tokens >= 1, "[generate] max_new_tokens must be at least 1.");
-  require(s.min_new_tokens >= 0 && s.min_new_tokens <= s.max_new_tokens, "[generate] min_new_tokens must lie between 0 and max_new_tokens.");
+  require(s.min_new_tokens >= 0 && s.min_new_tokens <= s.max_new_tokens,
+          "[generate] min_new_tokens must lie between 0 and max_new_tokens.");
   require(request.max_rows >= 1, "[generate] max_rows must be at least 1.");
   for (size_t i = 0; i < request.prompts.size(); ++i) {
     const GenerationPrompt& prompt = request.prompts[i];
     const std::string what = "[generate] prompt " + std::to_string(i);
     check_tokens(config, prompt.tokens, what);
-    check_length(config, static_cast<int64_t>(prompt.tokens.size()), what, "shorten it and leave room for new tokens", 1);
-    if (prompt.samples < 1) throw Error(ErrorCode::invalid_argument, what + " asks for no samples: ask for at least 1.");
+    check_length(config, static_cast<int64_t>(prompt.tokens.size()), what,
+                 "shorten it and leave room for new tokens", 1);
+    if (prompt.samples < 1)
+      throw Error(ErrorCode::invalid_argument, what + " asks for no samples: ask for at least 1.");
   }
 }
 
 }  // namespace
 
-GenerationStats generate(const Transformer& model, const GenerationRequest& request, const GenerationCallbacks& callbacks,
-                         const Cancel& cancel) {
+GenerationStats generate(const Transformer& model, const GenerationRequest& request,
+                         const GenerationCallbacks& callbacks, const Cancel& cancel) {
   const c10::InferenceMode inference;
   check_request(model.config(), request);
-  if (on_device(model.weights().embedding.weight)) return generate_on_device(model, request, callbacks, cancel);
+  if (on_device(model.weights().embedding.weight))
+    return generate_on_device(model, request, callbacks, cancel);
   return Generator(model, request, callbacks, cancel).run();
 }
 

@@ -19,31 +19,41 @@ void PrefillRows::add(const Prefill& prompt, int64_t first, int64_t count) {
 }
 
 PagedPrefill::PagedPrefill(const PagedCache& cache, const PrefillRows& rows)
-    : cache_(cache), segments_(rows.segments), pages_(upload(rows.pages, cache.storage().device())), slots_(upload(rows.slots, cache.storage().device())) {
+    : cache_(cache),
+      segments_(rows.segments),
+      pages_(upload(rows.pages, cache.storage().device())),
+      slots_(upload(rows.slots, cache.storage().device())) {
   if (!rows.past.empty()) past_ = upload(rows.past, cache.storage().device());
 }
 
 Tensor PagedPrefill::with_past(const AttentionLayer& layer, int64_t which, const Tensor& x) const {
-  const Tensor pages = cache_.layer(layer.index).select(1, which).index_select(0, past_);  // [pages, kv_heads, page_size, d]
+  const Tensor pages = cache_.layer(layer.index)
+                           .select(1, which)
+                           .index_select(0, past_);  // [pages, kv_heads, page_size, d]
   return at::cat({x, pages.transpose(1, 2).flatten(0, 1)});
 }
 
-Tensor PagedPrefill::over_keys(const AttentionLayer& layer, const Tensor& q, const Tensor& k, const Tensor& v) const {
+Tensor PagedPrefill::over_keys(const AttentionLayer& layer, const Tensor& q, const Tensor& k,
+                               const Tensor& v) const {
   if (!past_.defined()) return ops::packed_attention(q, k, v, segments_, layer.kind);
-  return ops::packed_attention(q, with_past(layer, 0, k), with_past(layer, 1, v), segments_, layer.kind);
+  return ops::packed_attention(q, with_past(layer, 0, k), with_past(layer, 1, v), segments_,
+                               layer.kind);
 }
 
-Tensor PagedPrefill::attend(const AttentionLayer& layer, const Tensor& q, const Tensor& k, const Tensor& v) {
+Tensor PagedPrefill::attend(const AttentionLayer& layer, const Tensor& q, const Tensor& k,
+                            const Tensor& v) {
   ops::write_pages(k, v, cache_.layer(layer.index), pages_, slots_);
   return over_keys(layer, q, k, v);
 }
 
 Tensor PagedPrefill::attend_joined(const AttentionLayer& layer, const ops::JoinedHeads& joined) {
-  const auto [q, k, v] = ops::rope_into_pages(joined, {cache_.layer(layer.index), pages_, slots_}, /*keys=*/true);
+  const auto [q, k, v] =
+      ops::rope_into_pages(joined, {cache_.layer(layer.index), pages_, slots_}, /*keys=*/true);
   return over_keys(layer, q, k, v);
 }
 
-Tensor PagedDecode::attend(const AttentionLayer& layer, const Tensor& q, const Tensor& k, const Tensor& v) {
+Tensor PagedDecode::attend(const AttentionLayer& layer, const Tensor& q, const Tensor& k,
+                           const Tensor& v) {
   const Tensor cache = cache_.layer(layer.index);
   ops::write_pages(k, v, cache, rows_.pages, rows_.slots);
   return ops::paged_decode_attention(q, cache, seen_, layer.kind);
@@ -51,12 +61,14 @@ Tensor PagedDecode::attend(const AttentionLayer& layer, const Tensor& q, const T
 
 Tensor PagedDecode::attend_joined(const AttentionLayer& layer, const ops::JoinedHeads& joined) {
   const Tensor cache = cache_.layer(layer.index);
-  const Tensor q = ops::rope_into_pages(joined, {cache, rows_.pages, rows_.slots}, /*keys=*/false).q;
+  const Tensor q =
+      ops::rope_into_pages(joined, {cache, rows_.pages, rows_.slots}, /*keys=*/false).q;
   return ops::paged_decode_attention(q, cache, seen_, layer.kind);
 }
 
 uint64_t decode_room_bytes(const ModelConfig& config, int64_t rows, int64_t length) {
-  return 4 * static_cast<uint64_t>(ops::paged_room(rows, config.num_heads, config.head_dim, length));
+  return 4 *
+         static_cast<uint64_t>(ops::paged_room(rows, config.num_heads, config.head_dim, length));
 }
 
 }  // namespace cream

@@ -6,7 +6,8 @@ bool last_of_prompt(const Row& row) {
   return row.key.sample - row.prefill->prompt->first_sample + 1 == row.prefill->prompt->samples;
 }
 
-std::vector<std::vector<Prefill*>> prefill_passes(const std::vector<Prefill*>& prompts, int64_t tokens) {
+std::vector<std::vector<Prefill*>> prefill_passes(const std::vector<Prefill*>& prompts,
+                                                  int64_t tokens) {
   std::vector<std::vector<Prefill*>> passes;
   int64_t rows = 0;
   for (Prefill* prompt : prompts) {
@@ -42,23 +43,29 @@ int64_t sample_count(const GenerationRequest& request) {
   return samples;
 }
 
-// As few waves as max_rows allows, and all alike: a last one of a few rows would take as many steps as a full one.
+// As few waves as max_rows allows, and all alike: a last one of a few rows would take as many steps
+// as a full one.
 static int64_t balanced_rows(const GenerationRequest& request) {
   const int64_t samples = sample_count(request);
   const int64_t waves = (samples + request.max_rows - 1) / request.max_rows;
   return waves == 0 ? request.max_rows : (samples + waves - 1) / waves;
 }
 
-Scheduler::Scheduler(const GenerationRequest& request) : max_rows_(balanced_rows(request)), queue_(request) { rows_.reserve(max_rows_); }
+Scheduler::Scheduler(const GenerationRequest& request)
+    : max_rows_(balanced_rows(request)), queue_(request) {
+  rows_.reserve(max_rows_);
+}
 
 void Scheduler::admit() {
-  while (static_cast<int64_t>(rows_.size()) < max_rows_ && !queue_.empty()) rows_.push_back(queue_.take());
+  while (static_cast<int64_t>(rows_.size()) < max_rows_ && !queue_.empty())
+    rows_.push_back(queue_.take());
 }
 
 std::vector<Row> Scheduler::retire(const std::vector<bool>& finished) {
   std::vector<Row> out, kept;
   kept.reserve(rows_.capacity());
-  for (size_t i = 0; i < rows_.size(); ++i) (finished[i] ? out : kept).push_back(std::move(rows_[i]));
+  for (size_t i = 0; i < rows_.size(); ++i)
+    (finished[i] ? out : kept).push_back(std::move(rows_[i]));
   rows_.swap(kept);
   return out;
 }

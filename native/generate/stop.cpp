@@ -7,32 +7,45 @@
 
 namespace cream {
 
-StopRule::StopRule(const ModelConfig& config, const GenerationRequest& request) : request_(request), context_(config.context()) {
+StopRule::StopRule(const ModelConfig& config, const GenerationRequest& request)
+    : request_(request), context_(config.context()) {
   for (const std::string& text : request.sampling.stop_strings) {
-    if (text.empty()) throw Error(ErrorCode::invalid_argument, "[generate] a stop string is empty: every text contains it.");
+    if (text.empty())
+      throw Error(ErrorCode::invalid_argument,
+                  "[generate] a stop string is empty: every text contains it.");
     longest_stop_string_ = std::max(longest_stop_string_, text.size());
   }
   const auto& offsets = request.token_byte_offsets;
   if (longest_stop_string_ == 0) return;
-  if (offsets.size() < 2 || offsets.back() > request.token_bytes.size() || !std::is_sorted(offsets.begin(), offsets.end())) {
-    throw Error(ErrorCode::invalid_argument, "[generate] stop strings need the bytes of every token: pass the tokenizer's tokenBytes().");
+  if (offsets.size() < 2 || offsets.back() > request.token_bytes.size() ||
+      !std::is_sorted(offsets.begin(), offsets.end())) {
+    throw Error(ErrorCode::invalid_argument,
+                "[generate] stop strings need the bytes of every token: pass the tokenizer's "
+                "tokenBytes().");
   }
 }
 
 const Tokens* StopRule::banned(const Row& row) const {
   const SamplingParams& sampling = request_.sampling;
-  return static_cast<int64_t>(row.tokens.size()) < sampling.min_new_tokens && !sampling.stop_ids.empty() ? &sampling.stop_ids : nullptr;
+  return static_cast<int64_t>(row.tokens.size()) < sampling.min_new_tokens &&
+                 !sampling.stop_ids.empty()
+             ? &sampling.stop_ids
+             : nullptr;
 }
 
 int64_t StopRule::max_new_tokens(const GenerationPrompt& prompt) const {
-  return std::min(request_.sampling.max_new_tokens, context_ - static_cast<int64_t>(prompt.tokens.size()));
+  return std::min(request_.sampling.max_new_tokens,
+                  context_ - static_cast<int64_t>(prompt.tokens.size()));
 }
 
 std::optional<FinishReason> StopRule::finished(Row& row) const {
   const SamplingParams& sampling = request_.sampling;
   const int64_t length = static_cast<int64_t>(row.tokens.size());
-  const bool stop_string = longest_stop_string_ > 0 && completes_stop_string(row) && length >= sampling.min_new_tokens;
-  if (std::find(sampling.stop_ids.begin(), sampling.stop_ids.end(), row.tokens.back()) != sampling.stop_ids.end()) return FinishReason::eos;
+  const bool stop_string =
+      longest_stop_string_ > 0 && completes_stop_string(row) && length >= sampling.min_new_tokens;
+  if (std::find(sampling.stop_ids.begin(), sampling.stop_ids.end(), row.tokens.back()) !=
+      sampling.stop_ids.end())
+    return FinishReason::eos;
   if (stop_string) return FinishReason::stop;
   if (length >= max_new_tokens(*row.prefill->prompt)) return FinishReason::length;
   return std::nullopt;
@@ -42,17 +55,23 @@ std::optional<FinishReason> StopRule::finished(Row& row) const {
 bool StopRule::completes_stop_string(Row& row) const {
   const size_t token = row.tokens.back();
   size_t added = 0;
-  if (token + 1 < request_.token_byte_offsets.size()) {  // a padded vocabulary is longer than the tokenizer's
-    const uint32_t begin = request_.token_byte_offsets[token], end = request_.token_byte_offsets[token + 1];
-    row.tail.append(reinterpret_cast<const char*>(request_.token_bytes.data()) + begin, end - begin);
+  if (token + 1 <
+      request_.token_byte_offsets.size()) {  // a padded vocabulary is longer than the tokenizer's
+    const uint32_t begin = request_.token_byte_offsets[token],
+                   end = request_.token_byte_offsets[token + 1];
+    row.tail.append(reinterpret_cast<const char*>(request_.token_bytes.data()) + begin,
+                    end - begin);
     added = end - begin;
   }
   bool found = false;
   for (const std::string& text : request_.sampling.stop_strings) {
     const size_t window = std::min(row.tail.size(), added + text.size() - 1);
-    found = found || (added > 0 && std::string_view(row.tail).substr(row.tail.size() - window).find(text) != std::string_view::npos);
+    found = found ||
+            (added > 0 && std::string_view(row.tail).substr(row.tail.size() - window).find(text) !=
+                              std::string_view::npos);
   }
-  if (row.tail.size() >= longest_stop_string_) row.tail.erase(0, row.tail.size() - (longest_stop_string_ - 1));
+  if (row.tail.size() >= longest_stop_string_)
+    row.tail.erase(0, row.tail.size() - (longest_stop_string_ - 1));
   return found;
 }
 

@@ -1,4 +1,5 @@
-// When a sample ends: a stop id, a stop string in its bytes, max_new_tokens, or the end of the context.
+// When a sample ends: a stop id, a stop string in its bytes, max_new_tokens, or the end of the
+// context.
 #pragma once
 
 #include <optional>
@@ -16,9 +17,11 @@ class StopRule {
 
   // Tokens that may not be drawn next; null: all may.
   const Tokens* banned(const Row& row) const;
-  // After a token was appended to `row`. Before min_new_tokens a stop string does not end the sample either.
+  // After a token was appended to `row`. Before min_new_tokens a stop string does not end the
+  // sample either.
   std::optional<FinishReason> finished(Row& row) const;
-  int64_t max_new_tokens(const GenerationPrompt& prompt) const;  // what the context leaves of the request's bound
+  int64_t max_new_tokens(
+      const GenerationPrompt& prompt) const;  // what the context leaves of the request's bound
 
  private:
   bool completes_stop_string(Row& row) const;

@@ -1,5 +1,7 @@
-// Three GEMMs a chunk: logits = H·Wᵀ in fp32; then, with dZ the gradient of the logits rounded to the compute dtype,
-// dH = dZ·W and dW += dZᵀ·H. Where the head caps its logits, dZ is the gradient before the cap. The log-sum-exp and the softmax are fp32, dW is accumulated in fp32 over the chunks.
+// Three GEMMs a chunk: logits = H·Wᵀ in fp32; then, with dZ the gradient of the logits rounded to
+// the compute dtype, dH = dZ·W and dW += dZᵀ·H. Where the head caps its logits, dZ is the gradient
+// before the cap. The log-sum-exp and the softmax are fp32, dW is accumulated in fp32 over the
+// chunks.
 #include "loss/head_chunk.h"
 
 #include <utility>
@@ -14,17 +16,23 @@ HeadChunk::HeadChunk(Tensor hidden, const Linear& head, Tensor targets)
   // On a device the kernels cap as they read; the logits are those before the cap.
   const bool later = on_device(hidden_) && head_.softcap > 0;
   cap_ = later ? head_.softcap : 0;
-  logits_ = (later ? ops::linear_f32(hidden_, Linear{.weight = head_.weight}) : ops::linear_f32(hidden_, head_)).contiguous();
+  logits_ = (later ? ops::linear_f32(hidden_, Linear{.weight = head_.weight})
+                   : ops::linear_f32(hidden_, head_))
+                .contiguous();
   token_ = ops::token_logprob(logits_, targets_, cap_);
 }
 
 Tensor HeadChunk::backward(const Tensor& coefficient, Tensor& head_gradient) {
   const auto dtype = hidden_.scalar_type();
-  const Tensor slope = head_.softcap != 0 && cap_ == 0 ? ops::softcap_slope(logits_, head_.softcap) : Tensor();  // [n, vocab]; before the logits are used up
-  Tensor d_logits = ops::token_logprob_gradient(std::exchange(logits_, {}), token_.logsumexp, targets_, coefficient,
-                                                slope.defined() ? at::kFloat : dtype, cap_);  // [n, vocab]
+  const Tensor slope = head_.softcap != 0 && cap_ == 0
+                           ? ops::softcap_slope(logits_, head_.softcap)
+                           : Tensor();  // [n, vocab]; before the logits are used up
+  Tensor d_logits = ops::token_logprob_gradient(
+      std::exchange(logits_, {}), token_.logsumexp, targets_, coefficient,
+      slope.defined() ? at::kFloat : dtype, cap_);  // [n, vocab]
   if (slope.defined()) d_logits = d_logits.mul_(slope).to(dtype);
-  if (head_gradient.defined()) ops::add_linear_weight_gradient(head_gradient, d_logits, hidden_);  // else the head is frozen
+  if (head_gradient.defined())
+    ops::add_linear_weight_gradient(head_gradient, d_logits, hidden_);  // else the head is frozen
   return ops::linear_input_gradient(d_logits, head_.weight);
 }
 

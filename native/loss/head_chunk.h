@@ -1,4 +1,5 @@
-// The head on a few rows: their log-probs, then, once the loss has said how each counts, the gradients. Both losses run on it.
+// The head on a few rows: their log-probs, then, once the loss has said how each counts, the
+// gradients. Both losses run on it.
 #pragma once
 
 #include "ops/linear/op.h"
@@ -14,8 +15,9 @@ class HeadChunk {
 
   const Tensor& logprob() const { return token_.logprob; }  // [n] fp32
 
-  // coefficient [n] fp32: d loss / d logprob. Adds to head_gradient [vocab, hidden] fp32 unless that is undefined; returns d loss / d hidden [n, hidden]
-  // in hidden's dtype. Uses up the logits: once a chunk.
+  // coefficient [n] fp32: d loss / d logprob. Adds to head_gradient [vocab, hidden] fp32 unless
+  // that is undefined; returns d loss / d hidden [n, hidden] in hidden's dtype. Uses up the logits:
+  // once a chunk.
   Tensor backward(const Tensor& coefficient, Tensor& head_gradient);
 
  private:

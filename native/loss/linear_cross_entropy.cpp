@@ -1,15 +1,18 @@
-// Cross entropy on hidden states with its gradients, chunk by chunk: L = Σ_rows w·(−log softmax(h·Wᵀ)[target]), dL/dlog p = −w.
-// The weights are known in advance, so every chunk is computed once.
+// Cross entropy on hidden states with its gradients, chunk by chunk: L = Σ_rows w·(−log
+// softmax(h·Wᵀ)[target]), dL/dlog p = −w. The weights are known in advance, so every chunk is
+// computed once.
 #include "loss/head_chunk.h"
 #include "loss/linear_preference.h"
 
 namespace cream {
 
-HeadGradient linear_cross_entropy(const Tensor& hidden, const Linear& head, const Tensor& targets, const Tensor& row_weights,
-                                  Tensor& head_gradient, int64_t chunk_rows) {
+HeadGradient linear_cross_entropy(const Tensor& hidden, const Linear& head, const Tensor& targets,
+                                  const Tensor& row_weights, Tensor& head_gradient,
+                                  int64_t chunk_rows) {
   const at::NoGradGuard no_grad;
   HeadGradient result{0, at::empty_like(hidden)};
-  Tensor loss = at::zeros({}, row_weights.options().dtype(at::kDouble));  // read once: on a device that waits
+  Tensor loss =
+      at::zeros({}, row_weights.options().dtype(at::kDouble));  // read once: on a device that waits
   for (int64_t begin = 0; begin < hidden.size(0); begin += chunk_rows) {
     const int64_t rows = std::min(chunk_rows, hidden.size(0) - begin);
     HeadChunk chunk(hidden.narrow(0, begin, rows), head, targets.narrow(0, begin, rows));

@@ -1,10 +1,13 @@
-// The preference loss on hidden states, with its gradients, in memory that does not grow with the number of rows.
+// The preference loss on hidden states, with its gradients, in memory that does not grow with the
+// number of rows.
 //
-//   log π(y) = Σ_rows log softmax(h·Wᵀ)[target];  L, dL/dlog π from preference.h;  each row of y has that same dL/dlog π.
+//   log π(y) = Σ_rows log softmax(h·Wᵀ)[target];  L, dL/dlog π from preference.h;  each row of y
+//   has that same dL/dlog π.
 //
-// Trick: pairs are grouped until their rows fill a chunk, so that log-probs, loss and gradient of a chunk come from one set of
-// logits. A pair that is longer than a chunk needs its sums before any gradient: its pieces are computed twice.
-// Source: the gradient-in-forward chunking of Liger-Kernel's fused linear preference loss.
+// Trick: pairs are grouped until their rows fill a chunk, so that log-probs, loss and gradient of a
+// chunk come from one set of logits. A pair that is longer than a chunk needs its sums before any
+// gradient: its pieces are computed twice. Source: the gradient-in-forward chunking of
+// Liger-Kernel's fused linear preference loss.
 #include "loss/linear_preference.h"
 
 #include "loss/head_chunk.h"
@@ -23,13 +26,17 @@ struct GroupRows {
   std::vector<Row> rows;
 
   void append(const PairRows& pair, size_t index) {
-    for (int64_t row = pair.chosen_begin; row < pair.chosen_end; ++row) rows.push_back({row, index, true});
-    for (int64_t row = pair.rejected_begin; row < pair.rejected_end; ++row) rows.push_back({row, index, false});
+    for (int64_t row = pair.chosen_begin; row < pair.chosen_end; ++row)
+      rows.push_back({row, index, true});
+    for (int64_t row = pair.rejected_begin; row < pair.rejected_end; ++row)
+      rows.push_back({row, index, false});
   }
   int64_t size() const { return static_cast<int64_t>(rows.size()); }
 };
 
-int64_t rows_of(const PairRows& pair) { return pair.chosen_end - pair.chosen_begin + pair.rejected_end - pair.rejected_begin; }
+int64_t rows_of(const PairRows& pair) {
+  return pair.chosen_end - pair.chosen_begin + pair.rejected_end - pair.rejected_begin;
+}
 
 struct Computation {
   const Tensor& hidden;
@@ -72,30 +79,36 @@ struct Computation {
     for (size_t i = first; i < last; ++i) {
       const PairRows& pair = pairs[i];
       PairOutcome& outcome = outcomes[i];
-      const PreferenceTerm term = preference_term(outcome.logp_chosen, outcome.logp_rejected, pair.reference_chosen,
-                                                  pair.reference_rejected, loss.beta, pair.consistency);
+      const PreferenceTerm term =
+          preference_term(outcome.logp_chosen, outcome.logp_rejected, pair.reference_chosen,
+                          pair.reference_rejected, loss.beta, pair.consistency);
       KlTerm kl{};
-      if (loss.kl_coefficient > 0) kl = kl_term(outcome.logp_chosen, outcome.logp_rejected, pair.base_chosen, pair.base_rejected);
+      if (loss.kl_coefficient > 0)
+        kl = kl_term(outcome.logp_chosen, outcome.logp_rejected, pair.base_chosen,
+                     pair.base_rejected);
       outcome.loss = term.loss + loss.kl_coefficient * kl.value;
       outcome.kl = kl.value;
       outcome.reward_chosen = term.reward_chosen;
       outcome.reward_rejected = term.reward_rejected;
       result.loss += pair.weight * outcome.loss;
-      derivatives.push_back({pair.weight * (term.dlogp_chosen + loss.kl_coefficient * kl.dlogp_chosen),
-                             pair.weight * (loss.kl_coefficient * kl.dlogp_rejected - term.dlogp_chosen)});
+      derivatives.push_back(
+          {pair.weight * (term.dlogp_chosen + loss.kl_coefficient * kl.dlogp_chosen),
+           pair.weight * (loss.kl_coefficient * kl.dlogp_rejected - term.dlogp_chosen)});
     }
     return derivatives;
   }
 
-  void add_gradient(HeadChunk& chunk, const GroupRows& group, int64_t begin, const Tensor& index, size_t first_pair,
-                    const std::vector<Derivatives>& derivatives) {
+  void add_gradient(HeadChunk& chunk, const GroupRows& group, int64_t begin, const Tensor& index,
+                    size_t first_pair, const std::vector<Derivatives>& derivatives) {
     std::vector<float> coefficient;
     for (int64_t i = 0; i < index.numel(); ++i) {
       const auto& row = group.rows[begin + i];
       const Derivatives& derivative = derivatives[row.pair - first_pair];
-      coefficient.push_back(static_cast<float>(row.chosen ? derivative.chosen : derivative.rejected));
+      coefficient.push_back(
+          static_cast<float>(row.chosen ? derivative.chosen : derivative.rejected));
     }
-    const Tensor d = chunk.backward(at::tensor(coefficient, hidden.options().dtype(at::kFloat)), head_gradient);
+    const Tensor d =
+        chunk.backward(at::tensor(coefficient, hidden.options().dtype(at::kFloat)), head_gradient);
     result.d_hidden.index_add_(0, index, d);
   }
 
@@ -110,7 +123,9 @@ struct Computation {
   // One pair, longer than a chunk.
   void two_passes(const GroupRows& group, size_t pair, int64_t chunk_rows) {
     for (int64_t begin = 0; begin < group.size(); begin += chunk_rows)
-      add_logprobs(group, begin, chunk_of(index_of(group, begin, std::min(begin + chunk_rows, group.size()))).logprob());
+      add_logprobs(
+          group, begin,
+          chunk_of(index_of(group, begin, std::min(begin + chunk_rows, group.size()))).logprob());
     const std::vector<Derivatives> derivatives = finish_pairs(pair, pair + 1);
     for (int64_t begin = 0; begin < group.size(); begin += chunk_rows) {
       const Tensor index = index_of(group, begin, std::min(begin + chunk_rows, group.size()));
@@ -122,15 +137,19 @@ struct Computation {
 
 }  // namespace
 
-HeadGradient linear_preference(const Tensor& hidden, const Linear& head, const Tensor& targets, const std::vector<PairRows>& pairs,
-                               const PreferenceLoss& loss, Tensor& head_gradient, std::vector<PairOutcome>& outcomes, int64_t chunk_rows) {
+HeadGradient linear_preference(const Tensor& hidden, const Linear& head, const Tensor& targets,
+                               const std::vector<PairRows>& pairs, const PreferenceLoss& loss,
+                               Tensor& head_gradient, std::vector<PairOutcome>& outcomes,
+                               int64_t chunk_rows) {
   const at::NoGradGuard no_grad;
   outcomes.assign(pairs.size(), {});
-  Computation computation{hidden, head, targets, pairs, loss, head_gradient, outcomes, {0, at::zeros_like(hidden)}};
+  Computation computation{hidden, head,          targets,  pairs,
+                          loss,   head_gradient, outcomes, {0, at::zeros_like(hidden)}};
   for (size_t first = 0; first < pairs.size();) {
     GroupRows group;
     size_t last = first;
-    while (last < pairs.size() && (last == first || group.size() + rows_of(pairs[last]) <= chunk_rows)) {
+    while (last < pairs.size() &&
+           (last == first || group.size() + rows_of(pairs[last]) <= chunk_rows)) {
       group.append(pairs[last], last);
       ++last;
     }

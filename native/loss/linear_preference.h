@@ -1,4 +1,5 @@
-// Head, log-softmax, gather, loss and their gradients in one pass over chunks: no [rows, vocab] tensor outlives its chunk.
+// Head, log-softmax, gather, loss and their gradients in one pass over chunks: no [rows, vocab]
+// tensor outlives its chunk.
 #pragma once
 
 #include <vector>
@@ -25,12 +26,12 @@ struct PairOutcome {
 };
 
 struct HeadGradient {
-  double loss = 0;     // Σ weight · loss
-  Tensor d_hidden;     // [rows, hidden], hidden's dtype: gradient of `loss`
+  double loss = 0;  // Σ weight · loss
+  Tensor d_hidden;  // [rows, hidden], hidden's dtype: gradient of `loss`
 };
 
-// Rows whose logits exist at once: two pairs of middling length, so that the head's gradient passes through memory once for both;
-// 190 MB at a vocabulary of 49,152.
+// Rows whose logits exist at once: two pairs of middling length, so that the head's gradient passes
+// through memory once for both; 190 MB at a vocabulary of 49,152.
 inline constexpr int64_t kHeadChunkRows = 640;
 
 struct PreferenceLoss {
@@ -38,15 +39,18 @@ struct PreferenceLoss {
   double kl_coefficient = 0;  // 0: no penalty, and nothing is read of base_chosen and base_rejected
 };
 
-// hidden [rows, hidden] (after the final norm; fp32 or bf16), targets [rows] int64. `head_gradient` [vocab, hidden] fp32 is
-// added to; undefined, no gradient of the head is computed. `outcomes` is replaced, one entry a pair. A pair within chunk_rows is computed once, a longer one twice.
+// hidden [rows, hidden] (after the final norm; fp32 or bf16), targets [rows] int64. `head_gradient`
+// [vocab, hidden] fp32 is added to; undefined, no gradient of the head is computed. `outcomes` is
+// replaced, one entry a pair. A pair within chunk_rows is computed once, a longer one twice.
 // Nothing is thrown for a loss that is not finite: the caller looks.
-HeadGradient linear_preference(const Tensor& hidden, const Linear& head, const Tensor& targets, const std::vector<PairRows>& pairs,
-                               const PreferenceLoss& loss, Tensor& head_gradient, std::vector<PairOutcome>& outcomes,
+HeadGradient linear_preference(const Tensor& hidden, const Linear& head, const Tensor& targets,
+                               const std::vector<PairRows>& pairs, const PreferenceLoss& loss,
+                               Tensor& head_gradient, std::vector<PairOutcome>& outcomes,
                                int64_t chunk_rows = kHeadChunkRows);
 
 // Cross entropy: loss = Σ weight_of_row · −log p(target). row_weights [rows] fp32.
-HeadGradient linear_cross_entropy(const Tensor& hidden, const Linear& head, const Tensor& targets, const Tensor& row_weights,
-                                  Tensor& head_gradient, int64_t chunk_rows = kHeadChunkRows);
+HeadGradient linear_cross_entropy(const Tensor& hidden, const Linear& head, const Tensor& targets,
+                                  const Tensor& row_weights, Tensor& head_gradient,
+                                  int64_t chunk_rows = kHeadChunkRows);
 
 }  // namespace cream

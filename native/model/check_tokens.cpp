@@ -6,25 +6,34 @@ namespace cream {
 
 static std::string with_commas(int64_t number) {
   std::string digits = std::to_string(number);
-  for (int64_t at = static_cast<int64_t>(digits.size()) - 3; at > 0; at -= 3) digits.insert(at, ",");
+  for (int64_t at = static_cast<int64_t>(digits.size()) - 3; at > 0; at -= 3)
+    digits.insert(at, ",");
   return digits;
 }
 
 void check_tokens(const ModelConfig& config, const Tokens& tokens, const std::string& what) {
-  if (tokens.empty()) throw Error(ErrorCode::invalid_argument, what + " is empty: give at least one token.");
+  if (tokens.empty())
+    throw Error(ErrorCode::invalid_argument, what + " is empty: give at least one token.");
   for (const TokenId token : tokens) {
     if (token >= 0 && token < config.vocab_size) continue;
-    throw Error(ErrorCode::invalid_argument, what + " has token " + std::to_string(token) + ", the model's vocabulary ends at " +
-                                                 std::to_string(config.vocab_size - 1) + ": encode it with the model's own tokenizer.");
+    throw Error(ErrorCode::invalid_argument, what + " has token " + std::to_string(token) +
+                                                 ", the model's vocabulary ends at " +
+                                                 std::to_string(config.vocab_size - 1) +
+                                                 ": encode it with the model's own tokenizer.");
   }
 }
 
-void check_length(const ModelConfig& config, int64_t length, const std::string& what, const std::string& advice, int64_t room) {
+void check_length(const ModelConfig& config, int64_t length, const std::string& what,
+                  const std::string& advice, int64_t room) {
   if (length + room <= config.context()) return;
   const bool depends = config.rope.type == "longrope" || config.rope.type == "dynamic";
-  const std::string why = depends ? " (in longer sequences its " + config.rope.type + " RoPE would have other frequencies, which this engine keeps fixed)" : "";
-  throw Error(ErrorCode::invalid_argument, what + " has " + with_commas(length) + " tokens, the model's context is " +
-                                               with_commas(config.context()) + why + ": " + advice + ".");
+  const std::string why =
+      depends ? " (in longer sequences its " + config.rope.type +
+                    " RoPE would have other frequencies, which this engine keeps fixed)"
+              : "";
+  throw Error(ErrorCode::invalid_argument,
+              what + " has " + with_commas(length) + " tokens, the model's context is " +
+                  with_commas(config.context()) + why + ": " + advice + ".");
 }
 
 }  // namespace cream

@@ -9,11 +9,13 @@
 
 namespace cream {
 
-// `what`: the offender and its room, e.g. "[score] completion 3 of prompt 17". Throws Error{invalid_argument} unless `tokens`
-// is non-empty and within the vocabulary.
+// `what`: the offender and its room, e.g. "[score] completion 3 of prompt 17". Throws
+// Error{invalid_argument} unless `tokens` is non-empty and within the vocabulary.
 void check_tokens(const ModelConfig& config, const Tokens& tokens, const std::string& what);
 
-// Throws Error{invalid_argument} unless `length` tokens and `room` more fit the context; `advice`: what to do about it.
-void check_length(const ModelConfig& config, int64_t length, const std::string& what, const std::string& advice, int64_t room = 0);
+// Throws Error{invalid_argument} unless `length` tokens and `room` more fit the context; `advice`:
+// what to do about it.
+void check_length(const ModelConfig& config, int64_t length, const std::string& what,
+                  const std::string& advice, int64_t room = 0);
 
 }  // namespace cream

@@ -32,14 +32,18 @@ class ConfigKeys {
     throw Error(ErrorCode::invalid_file, source_ + ": " + prefix_ + key + " " + what + ".");
   }
 
-  [[noreturn]] void refuse(const char* key, const std::string& what, const std::string& instead = "Use another model of its family") const {
-    throw Error(ErrorCode::unsupported, source_ + ": " + prefix_ + key + " " + what + ", which this engine does not implement. " + instead + ".");
+  [[noreturn]] void refuse(const char* key, const std::string& what,
+                           const std::string& instead = "Use another model of its family") const {
+    throw Error(ErrorCode::unsupported, source_ + ": " + prefix_ + key + " " + what +
+                                            ", which this engine does not implement. " + instead +
+                                            ".");
   }
 
   int64_t whole(const char* key, const JsonValue& value, int64_t low, int64_t high) const {
     const int64_t* number = value.integer();
     if (!number || *number < low || *number > high)
-      fail(key, "must be a whole number from " + std::to_string(low) + " to " + std::to_string(high));
+      fail(key,
+           "must be a whole number from " + std::to_string(low) + " to " + std::to_string(high));
     return *number;
   }
 
@@ -58,7 +62,8 @@ class ConfigKeys {
     const JsonValue* value = find(key);
     if (!value) return fallback;
     double number = 0;
-    if (!value->number(number) || !(number > 0) || number > high) fail(key, "must be a positive number");
+    if (!value->number(number) || !(number > 0) || number > high)
+      fail(key, "must be a positive number");
     return number;
   }
 
@@ -81,7 +86,8 @@ class ConfigKeys {
     std::vector<double> numbers;
     for (const JsonValue& value : list(key)) {
       double number = 0;
-      if (!value.number(number) || !(number > 0) || number > 1e9) fail(key, "must be a list of positive numbers");
+      if (!value.number(number) || !(number > 0) || number > 1e9)
+        fail(key, "must be a list of positive numbers");
       numbers.push_back(number);
     }
     return numbers;

@@ -1,5 +1,5 @@
-// config.json, as transformers 4 and 5 write it, → ModelConfig. Absent keys mean the family's defaults; whatever would make another
-// model of it is refused by name.
+// config.json, as transformers 4 and 5 write it, → ModelConfig. Absent keys mean the family's
+// defaults; whatever would make another model of it is refused by name.
 #include <algorithm>
 #include <initializer_list>
 
@@ -17,39 +17,49 @@ bool one_of(const std::string& text, std::initializer_list<const char*> names) {
 // "LlamaForSequenceClassification": a reward model, or another judge of whole sequences.
 bool classifies(const std::string& architecture, const ModelConfig& family) {
   const std::string stem = family.architecture.substr(0, family.architecture.find("ForCausalLM"));
-  return one_of(family.model_type, {"llama", "qwen2", "qwen3"}) && architecture == stem + "ForSequenceClassification";
+  return one_of(family.model_type, {"llama", "qwen2", "qwen3"}) &&
+         architecture == stem + "ForSequenceClassification";
 }
 
 // transformers writes id2label, and not even that where there are two labels.
 int64_t number_of_labels(const ConfigKeys& keys) {
   const JsonValue* labels = keys.find("id2label");
   if (!labels) return keys.optional("num_labels", 2, 1, ConfigLimits::labels);
-  if (!labels->object() || labels->object()->empty() || labels->object()->size() > ConfigLimits::labels) keys.fail("id2label", "must be an object with an entry a label");
+  if (!labels->object() || labels->object()->empty() ||
+      labels->object()->size() > ConfigLimits::labels)
+    keys.fail("id2label", "must be an object with an entry a label");
   return static_cast<int64_t>(labels->object()->size());
 }
 
 ModelConfig read_family(const ConfigKeys& keys) {
   const std::string model_type = keys.text("model_type");
   std::optional<ModelConfig> config = family_defaults(model_type);
-  if (!config) keys.refuse("model_type", "is " + quote(model_type), "Use a model of one of these families: " + known_families());
+  if (!config)
+    keys.refuse("model_type", "is " + quote(model_type),
+                "Use a model of one of these families: " + known_families());
   const JsonValue* list = keys.find("architectures");
   const JsonArray* names = list ? list->array() : nullptr;
-  if (list && (!names || names->size() != 1 || !(*names)[0].string())) keys.fail("architectures", "must be a list of one name");
+  if (list && (!names || names->size() != 1 || !(*names)[0].string()))
+    keys.fail("architectures", "must be a list of one name");
   if (names && classifies(*(*names)[0].string(), *config)) {
     config->architecture = *(*names)[0].string();
     config->num_labels = number_of_labels(keys);
   } else if (names && *(*names)[0].string() != config->architecture) {
-    keys.refuse("architectures", "is " + quote(*(*names)[0].string()) + " instead of " + quote(config->architecture));
+    keys.refuse("architectures", "is " + quote(*(*names)[0].string()) + " instead of " +
+                                     quote(config->architecture));
   }
   return *config;
 }
 
 void refuse_variants(const ConfigKeys& keys) {
-  if (keys.find("quantization_config")) keys.refuse("quantization_config", "is present", "Use the unquantized model");
-  if (keys.flag("use_bidirectional_attention", false)) keys.refuse("use_bidirectional_attention", "is true");
+  if (keys.find("quantization_config"))
+    keys.refuse("quantization_config", "is present", "Use the unquantized model");
+  if (keys.flag("use_bidirectional_attention", false))
+    keys.refuse("use_bidirectional_attention", "is true");
   if (keys.flag("lm_head_bias", false)) keys.refuse("lm_head_bias", "is true");
   for (const char* key : {"num_local_experts", "num_experts", "n_routed_experts"})
-    if (keys.optional(key, 0, 0, 1 << 20) > 0) keys.refuse(key, "asks for experts", "Use a dense model");
+    if (keys.optional(key, 0, 0, 1 << 20) > 0)
+      keys.refuse(key, "asks for experts", "Use a dense model");
 }
 
 void read_sizes(const ConfigKeys& keys, ModelConfig& config) {
@@ -60,26 +70,32 @@ void read_sizes(const ConfigKeys& keys, ModelConfig& config) {
   config.num_heads = keys.required("num_attention_heads", 1, ConfigLimits::heads);
   // null is as many as heads; absent is the family's number, which small configs undercut.
   const bool family_says = config.num_kv_heads > 0 && !keys.has("num_key_value_heads");
-  config.num_kv_heads = family_says ? std::min(config.num_kv_heads, config.num_heads)
-                                    : keys.optional("num_key_value_heads", config.num_heads, 1, config.num_heads);
+  config.num_kv_heads =
+      family_says ? std::min(config.num_kv_heads, config.num_heads)
+                  : keys.optional("num_key_value_heads", config.num_heads, 1, config.num_heads);
   if (!keys.find("head_dim") && config.head_dim == 0 && config.hidden_size % config.num_heads != 0)
     keys.fail("hidden_size", "is not a multiple of num_attention_heads, and head_dim is missing");
-  const int64_t head_dim = config.head_dim > 0 ? config.head_dim : config.hidden_size / config.num_heads;
+  const int64_t head_dim =
+      config.head_dim > 0 ? config.head_dim : config.hidden_size / config.num_heads;
   config.head_dim = keys.optional("head_dim", head_dim, 1, ConfigLimits::head_dim);
-  config.max_position_embeddings = keys.optional("max_position_embeddings", config.max_position_embeddings, 1, ConfigLimits::positions);
+  config.max_position_embeddings = keys.optional(
+      "max_position_embeddings", config.max_position_embeddings, 1, ConfigLimits::positions);
   config.rms_norm_eps = keys.positive("rms_norm_eps", config.rms_norm_eps, 1.0);
   // A score is no row of the embedding, whatever the file says.
-  config.tie_word_embeddings = keys.flag("tie_word_embeddings", config.tie_word_embeddings) && config.num_labels == 0;
+  config.tie_word_embeddings =
+      keys.flag("tie_word_embeddings", config.tie_word_embeddings) && config.num_labels == 0;
 }
 
 void read_biases(const ConfigKeys& keys, ModelConfig& config) {
   const std::string& type = config.model_type;
   if (type != "qwen2" && keys.flag("attention_bias", false)) {
-    if (!one_of(type, {"llama", "qwen3", "smollm3", "gemma2", "gemma3_text"})) keys.refuse("attention_bias", "is true in a " + type + " model");
+    if (!one_of(type, {"llama", "qwen3", "smollm3", "gemma2", "gemma3_text"}))
+      keys.refuse("attention_bias", "is true in a " + type + " model");
     config.qkv_bias = config.output_bias = true;
   }
   if (keys.flag("mlp_bias", false)) {
-    if (!one_of(type, {"llama", "smollm3"})) keys.refuse("mlp_bias", "is true in a " + type + " model");
+    if (!one_of(type, {"llama", "smollm3"}))
+      keys.refuse("mlp_bias", "is true in a " + type + " model");
     config.mlp_bias = true;
   }
 }
@@ -87,88 +103,117 @@ void read_biases(const ConfigKeys& keys, ModelConfig& config) {
 void read_activation(const ConfigKeys& keys, ModelConfig& config) {
   const char* key = config.model_type.starts_with("gemma") ? "hidden_activation" : "hidden_act";
   const std::string name = keys.text(key);
-  if (name == "silu") config.activation = Activation::silu;
-  else if (name == "gelu_pytorch_tanh") config.activation = Activation::gelu_tanh;
-  else if (!name.empty()) keys.refuse(key, "is " + quote(name) + " instead of \"silu\" or \"gelu_pytorch_tanh\"");
+  if (name == "silu")
+    config.activation = Activation::silu;
+  else if (name == "gelu_pytorch_tanh")
+    config.activation = Activation::gelu_tanh;
+  else if (!name.empty())
+    keys.refuse(key, "is " + quote(name) + " instead of \"silu\" or \"gelu_pytorch_tanh\"");
 }
 
 // null switches a cap off.
 void read_softcaps(const ConfigKeys& keys, ModelConfig& config) {
   if (!config.model_type.starts_with("gemma")) return;
-  const auto cap = [&](const char* key, double& value) { value = keys.has(key) ? keys.positive(key, 0, 1e9) : value; };
+  const auto cap = [&](const char* key, double& value) {
+    value = keys.has(key) ? keys.positive(key, 0, 1e9) : value;
+  };
   cap("attn_logit_softcapping", config.attention_softcap);
   cap("final_logit_softcapping", config.final_softcap);
-  config.query_pre_attn_scalar = static_cast<double>(keys.optional("query_pre_attn_scalar", 256, 1, 1 << 20));
+  config.query_pre_attn_scalar =
+      static_cast<double>(keys.optional("query_pre_attn_scalar", 256, 1, 1 << 20));
   // transformers reads the key in Gemma 3 and then ignores it.
-  if (config.model_type == "gemma3_text" && config.attention_softcap > 0) keys.refuse("attn_logit_softcapping", "is set in a gemma3_text model");
+  if (config.model_type == "gemma3_text" && config.attention_softcap > 0)
+    keys.refuse("attn_logit_softcapping", "is set in a gemma3_text model");
 }
 
-// --- which layers slide, and which have RoPE -----------------------------------------------------------------------------
+// --- which layers slide, and which have RoPE
+// -----------------------------------------------------------------------------
 
 void read_window(const ConfigKeys& keys, ModelConfig& config) {
   if (config.model_type == "llama") return;
-  if (one_of(config.model_type, {"qwen2", "qwen3", "smollm3"}) && !keys.flag("use_sliding_window", false)) {
+  if (one_of(config.model_type, {"qwen2", "qwen3", "smollm3"}) &&
+      !keys.flag("use_sliding_window", false)) {
     config.sliding_window = 0;
     return;
   }
-  if (keys.has("sliding_window")) config.sliding_window = keys.optional("sliding_window", 0, 1, int64_t{1} << 40);
+  if (keys.has("sliding_window"))
+    config.sliding_window = keys.optional("sliding_window", 0, 1, int64_t{1} << 40);
 }
 
 // The family's rule where config.json lists no layer types.
-bool slides_by_default(const ConfigKeys& keys, const ModelConfig& config, int64_t index, bool rope) {
+bool slides_by_default(const ConfigKeys& keys, const ModelConfig& config, int64_t index,
+                       bool rope) {
   if (config.model_type == "gemma2") return (index + 1) % 2 != 0;
-  if (config.model_type == "gemma3_text") return (index + 1) % keys.optional("sliding_window_pattern", 6, 1, ConfigLimits::layers) != 0;
+  if (config.model_type == "gemma3_text")
+    return (index + 1) % keys.optional("sliding_window_pattern", 6, 1, ConfigLimits::layers) != 0;
   if (config.sliding_window == 0) return false;
   if (config.model_type == "smollm3") return !rope;
-  if (one_of(config.model_type, {"qwen2", "qwen3"})) return index >= keys.optional("max_window_layers", 28, 0, ConfigLimits::layers);
+  if (one_of(config.model_type, {"qwen2", "qwen3"}))
+    return index >= keys.optional("max_window_layers", 28, 0, ConfigLimits::layers);
   return true;
 }
 
 bool slides(const ConfigKeys& keys, const JsonValue& type) {
   if (!type.string()) keys.fail("layer_types", "must be a list of strings");
-  if (!one_of(*type.string(), {"full_attention", "sliding_attention"})) keys.refuse("layer_types", "has " + quote(*type.string()));
+  if (!one_of(*type.string(), {"full_attention", "sliding_attention"}))
+    keys.refuse("layer_types", "has " + quote(*type.string()));
   return *type.string() == "sliding_attention";
 }
 
 void read_layers(const ConfigKeys& keys, ModelConfig& config) {
   read_window(keys, config);
   if (config.model_type == "llama") return;
-  const bool listed = !one_of(config.model_type, {"mistral", "phi3"});  // those two take one kind for all
+  const bool listed =
+      !one_of(config.model_type, {"mistral", "phi3"});  // those two take one kind for all
   const JsonArray& types = keys.list("layer_types");
   if (listed && !types.empty() && static_cast<int64_t>(types.size()) != config.num_layers)
-    keys.fail("layer_types", "must have one entry for each of the " + std::to_string(config.num_layers) + " layers");
+    keys.fail("layer_types", "must have one entry for each of the " +
+                                 std::to_string(config.num_layers) + " layers");
   const bool some_without_rope = config.model_type == "smollm3";
   const JsonArray& with_rope = keys.list("no_rope_layers");  // named after what it lists with a 0
-  if (some_without_rope && !with_rope.empty() && static_cast<int64_t>(with_rope.size()) < config.num_layers)
-    keys.fail("no_rope_layers", "must have one entry for each of the " + std::to_string(config.num_layers) + " layers");
+  if (some_without_rope && !with_rope.empty() &&
+      static_cast<int64_t>(with_rope.size()) < config.num_layers)
+    keys.fail("no_rope_layers", "must have one entry for each of the " +
+                                    std::to_string(config.num_layers) + " layers");
   const int64_t interval = keys.optional("no_rope_layer_interval", 4, 1, ConfigLimits::layers);
   for (int64_t i = 0; i < config.num_layers; ++i) {
     LayerKind kind;
     if (some_without_rope)
-      kind.rope = with_rope.empty() ? (i + 1) % interval != 0 : keys.whole("no_rope_layers", with_rope[static_cast<size_t>(i)], 0, 1) != 0;
-    kind.sliding = listed && !types.empty() ? slides(keys, types[static_cast<size_t>(i)]) : slides_by_default(keys, config, i, kind.rope);
+      kind.rope = with_rope.empty()
+                      ? (i + 1) % interval != 0
+                      : keys.whole("no_rope_layers", with_rope[static_cast<size_t>(i)], 0, 1) != 0;
+    kind.sliding = listed && !types.empty() ? slides(keys, types[static_cast<size_t>(i)])
+                                            : slides_by_default(keys, config, i, kind.rope);
     config.layers.push_back(kind);
   }
-  if (std::all_of(config.layers.begin(), config.layers.end(), [](const LayerKind& kind) { return kind == LayerKind{}; })) config.layers.clear();
+  if (std::all_of(config.layers.begin(), config.layers.end(),
+                  [](const LayerKind& kind) { return kind == LayerKind{}; }))
+    config.layers.clear();
 }
 
-// --- RoPE ------------------------------------------------------------------------------------------------------------------
+// --- RoPE
+// ------------------------------------------------------------------------------------------------------------------
 
 // The keys of one kind of layer; `rope` comes with what stands outside of the object.
 void read_scaling(const ConfigKeys& keys, const ModelConfig& config, RopeConfig& rope) {
   const char* type_key = keys.find("rope_type") ? "rope_type" : "type";  // the older spelling
   const std::string type = keys.text(type_key);
   rope.type = type.empty() ? "default" : type;
-  if (config.model_type == "phi3" && one_of(type, {"su", "yarn"})) rope.type = "longrope";  // its older names
+  if (config.model_type == "phi3" && one_of(type, {"su", "yarn"}))
+    rope.type = "longrope";  // its older names
   if (!one_of(rope.type, {"default", "linear", "dynamic", "llama3", "yarn", "longrope"}))
-    keys.refuse(type_key, "is " + quote(rope.type), "It knows default, linear, dynamic, llama3, yarn and longrope");
+    keys.refuse(type_key, "is " + quote(rope.type),
+                "It knows default, linear, dynamic, llama3, yarn and longrope");
   rope.theta = keys.positive("rope_theta", rope.theta, 1e12);
-  rope.partial_rotary_factor = keys.positive("partial_rotary_factor", rope.partial_rotary_factor, 1.0);
+  rope.partial_rotary_factor =
+      keys.positive("partial_rotary_factor", rope.partial_rotary_factor, 1.0);
   rope.factor = keys.positive("factor", 0, 1e9);
   rope.attention_factor = keys.positive("attention_factor", 0, 1e9);
   // Phi-3 keeps its number outside, and that one counts.
   if (config.model_type != "phi3")
-    rope.original_max_position_embeddings = keys.optional("original_max_position_embeddings", rope.original_max_position_embeddings, 1, ConfigLimits::positions);
+    rope.original_max_position_embeddings =
+        keys.optional("original_max_position_embeddings", rope.original_max_position_embeddings, 1,
+                      ConfigLimits::positions);
   rope.low_freq_factor = keys.positive("low_freq_factor", 0, 1e9);
   rope.high_freq_factor = keys.positive("high_freq_factor", 0, 1e9);
   rope.beta_fast = keys.positive("beta_fast", 0, 1e9);
@@ -179,39 +224,52 @@ void read_scaling(const ConfigKeys& keys, const ModelConfig& config, RopeConfig&
   rope.short_factor = keys.positive_list("short_factor");
   rope.long_factor = keys.positive_list("long_factor");
 
-  const auto need = [&](const char* key, double value) { if (!(value > 0)) keys.fail(key, "is missing, and " + rope.type + " scaling needs it"); };
+  const auto need = [&](const char* key, double value) {
+    if (!(value > 0)) keys.fail(key, "is missing, and " + rope.type + " scaling needs it");
+  };
   if (one_of(rope.type, {"linear", "dynamic", "llama3"})) need("factor", rope.factor);
-  if (rope.type == "llama3") need("low_freq_factor", rope.low_freq_factor), need("high_freq_factor", rope.high_freq_factor);
-  if (rope.type == "llama3" && rope.low_freq_factor == rope.high_freq_factor) keys.fail("high_freq_factor", "must differ from low_freq_factor");
+  if (rope.type == "llama3")
+    need("low_freq_factor", rope.low_freq_factor), need("high_freq_factor", rope.high_freq_factor);
+  if (rope.type == "llama3" && rope.low_freq_factor == rope.high_freq_factor)
+    keys.fail("high_freq_factor", "must differ from low_freq_factor");
 }
 
-// transformers 4 writes rope_theta and rope_scaling side by side, transformers 5 one object rope_parameters; with Gemma 3 one of
-// these for each kind of layer, and rope_local_base_freq in version 4.
+// transformers 4 writes rope_theta and rope_scaling side by side, transformers 5 one object
+// rope_parameters; with Gemma 3 one of these for each kind of layer, and rope_local_base_freq in
+// version 4.
 void read_rope(const ConfigKeys& keys, ModelConfig& config) {
   RopeConfig& rope = config.rope;
   rope.theta = keys.positive("rope_theta", rope.theta, 1e12);
   rope.partial_rotary_factor = keys.positive("partial_rotary_factor", 1, 1.0);
   rope.original_max_position_embeddings =
-      keys.optional("original_max_position_embeddings", rope.original_max_position_embeddings, 1, ConfigLimits::positions);
-  if (config.local_rope) config.local_rope->theta = keys.positive("rope_local_base_freq", config.local_rope->theta, 1e12);
+      keys.optional("original_max_position_embeddings", rope.original_max_position_embeddings, 1,
+                    ConfigLimits::positions);
+  if (config.local_rope)
+    config.local_rope->theta =
+        keys.positive("rope_local_base_freq", config.local_rope->theta, 1e12);
 
   const bool older = keys.find("rope_scaling") && !keys.inner("rope_scaling").empty();
   const char* name = older ? "rope_scaling" : "rope_parameters";
   if (keys.find("rope_parameters") && keys.inner("rope_parameters").find("full_attention")) {
     const ConfigKeys both = keys.inner("rope_parameters");
-    if (!config.local_rope) both.refuse("full_attention", "is present in a " + config.model_type + " model");
+    if (!config.local_rope)
+      both.refuse("full_attention", "is present in a " + config.model_type + " model");
     read_scaling(both.inner("full_attention"), config, rope);
-    if (both.find("sliding_attention")) read_scaling(both.inner("sliding_attention"), config, *config.local_rope);
+    if (both.find("sliding_attention"))
+      read_scaling(both.inner("sliding_attention"), config, *config.local_rope);
   }
   const bool nested = !older && keys.find(name) && keys.inner(name).find("full_attention");
   if (keys.find(name) && !nested) read_scaling(keys.inner(name), config, rope);
 
-  if (rope.partial_rotary_factor != 1 && config.model_type != "phi3") keys.refuse("partial_rotary_factor", "is not 1 in a " + config.model_type + " model");
+  if (rope.partial_rotary_factor != 1 && config.model_type != "phi3")
+    keys.refuse("partial_rotary_factor", "is not 1 in a " + config.model_type + " model");
   for (RopeConfig* kind : {&rope, config.local_rope ? &*config.local_rope : nullptr}) {
     if (!kind || config.model_type == "phi3") continue;
     int64_t& original = kind->original_max_position_embeddings;
-    if (!one_of(kind->type, {"llama3", "yarn", "longrope"})) original = 0;
-    else if (original == 0) original = config.max_position_embeddings;
+    if (!one_of(kind->type, {"llama3", "yarn", "longrope"}))
+      original = 0;
+    else if (original == 0)
+      original = config.max_position_embeddings;
   }
 }
 
@@ -225,16 +283,20 @@ void read_special_tokens(const ConfigKeys& keys, ModelConfig& config) {
   config.eos_token_ids.clear();
   const JsonValue* eos = keys.find("eos_token_id");
   if (!eos) return;
-  if (!eos->array()) config.eos_token_ids = {keys.whole("eos_token_id", *eos, 0, last)};
+  if (!eos->array())
+    config.eos_token_ids = {keys.whole("eos_token_id", *eos, 0, last)};
   else
-    for (const JsonValue& id : *eos->array()) config.eos_token_ids.push_back(keys.whole("eos_token_id", id, 0, last));
+    for (const JsonValue& id : *eos->array())
+      config.eos_token_ids.push_back(keys.whole("eos_token_id", id, 0, last));
 }
 
 }  // namespace
 
 ModelConfig config_from_json(const std::string& json, const std::string& source) {
   const JsonValue root = parse_json(json, source);
-  if (!root.object()) throw Error(ErrorCode::invalid_file, source + ": a JSON object is expected, as Hugging Face's config.json.");
+  if (!root.object())
+    throw Error(ErrorCode::invalid_file,
+                source + ": a JSON object is expected, as Hugging Face's config.json.");
   const ConfigKeys keys(root, source);
   ModelConfig config = read_family(keys);
   refuse_variants(keys);

@@ -1,5 +1,6 @@
-// ModelConfig → the config.json that transformers reads back to the same model: version 5's rope_parameters beside version 4's
-// rope_theta and rope_scaling. Only the keys that the family knows are written.
+// ModelConfig → the config.json that transformers reads back to the same model: version 5's
+// rope_parameters beside version 4's rope_theta and rope_scaling. Only the keys that the family
+// knows are written.
 #include <algorithm>
 
 #include "model/config.h"
@@ -17,7 +18,9 @@ void write_list(JsonWriter& out, const char* key, const std::vector<double>& num
 
 // What was given, in alphabetical order; rope_theta only in version 5's spelling.
 void write_scaling(JsonWriter& out, const RopeConfig& rope, bool with_theta) {
-  const auto given = [&](const char* key, double value) { if (value > 0) out.key(key), out.real(value); };
+  const auto given = [&](const char* key, double value) {
+    if (value > 0) out.key(key), out.real(value);
+  };
   out.begin_object();
   given("attention_factor", rope.attention_factor);
   given("beta_fast", rope.beta_fast);
@@ -30,7 +33,8 @@ void write_scaling(JsonWriter& out, const RopeConfig& rope, bool with_theta) {
   given("mscale_all_dim", rope.mscale_all_dim);
   if (rope.type == "llama3" || rope.type == "yarn" || rope.type == "longrope")
     out.key("original_max_position_embeddings"), out.value(rope.original_max_position_embeddings);
-  if (rope.partial_rotary_factor != 1) out.key("partial_rotary_factor"), out.value(rope.partial_rotary_factor);
+  if (rope.partial_rotary_factor != 1)
+    out.key("partial_rotary_factor"), out.value(rope.partial_rotary_factor);
   if (with_theta) out.key("rope_theta"), out.value(rope.theta);
   out.key("rope_type"), out.value(rope.type);
   if (rope.type == "longrope") write_list(out, "short_factor", rope.short_factor);
@@ -40,7 +44,8 @@ void write_scaling(JsonWriter& out, const RopeConfig& rope, bool with_theta) {
 
 void write_rope(JsonWriter& out, const ModelConfig& config) {
   const RopeConfig& rope = config.rope;
-  if (rope.partial_rotary_factor != 1) out.key("partial_rotary_factor"), out.value(rope.partial_rotary_factor);
+  if (rope.partial_rotary_factor != 1)
+    out.key("partial_rotary_factor"), out.value(rope.partial_rotary_factor);
   if (config.local_rope) out.key("rope_local_base_freq"), out.value(config.local_rope->theta);
   out.key("rope_parameters");  // read by transformers 5
   if (config.local_rope) {
@@ -52,8 +57,10 @@ void write_rope(JsonWriter& out, const ModelConfig& config) {
     write_scaling(out, rope, true);
   }
   out.key("rope_scaling");  // with rope_theta, read by transformers 4
-  if (rope.type == "default") out.null();
-  else write_scaling(out, rope, false);
+  if (rope.type == "default")
+    out.null();
+  else
+    write_scaling(out, rope, false);
   out.key("rope_theta"), out.value(rope.theta);
 }
 
@@ -80,7 +87,8 @@ void write_layers(JsonWriter& out, const ModelConfig& config) {
   if (type == "llama") return;
   if (!every_layer_alike) {
     out.key("layer_types"), out.begin_array();
-    for (int64_t i = 0; i < config.num_layers; ++i) out.value(config.layer(i).sliding ? "sliding_attention" : "full_attention");
+    for (int64_t i = 0; i < config.num_layers; ++i)
+      out.value(config.layer(i).sliding ? "sliding_attention" : "full_attention");
     out.end_array();
   }
   if (type == "smollm3") {
@@ -95,7 +103,8 @@ void write_layers(JsonWriter& out, const ModelConfig& config) {
   }
   out.key("sliding_window");
   config.sliding_window > 0 ? out.value(config.sliding_window) : out.null();
-  if (!every_layer_alike && !type.starts_with("gemma")) out.key("use_sliding_window"), out.value(config.sliding_window > 0);
+  if (!every_layer_alike && !type.starts_with("gemma"))
+    out.key("use_sliding_window"), out.value(config.sliding_window > 0);
 }
 
 }  // namespace
@@ -115,7 +124,8 @@ std::string config_to_json(const ModelConfig& config, DType dtype) {
   out.key("dtype"), out.value(dtype_name);  // transformers 5's name of torch_dtype
   if (gemma) write_cap(out, "final_logit_softcapping", config.final_softcap);
   out.key("head_dim"), out.value(config.head_dim);
-  out.key(gemma ? "hidden_activation" : "hidden_act"), out.value(config.activation == Activation::silu ? "silu" : "gelu_pytorch_tanh");
+  out.key(gemma ? "hidden_activation" : "hidden_act"),
+      out.value(config.activation == Activation::silu ? "silu" : "gelu_pytorch_tanh");
   out.key("hidden_size"), out.value(config.hidden_size);
   out.key("initializer_range"), out.value(0.02);
   out.key("intermediate_size"), out.value(config.intermediate_size);
@@ -126,10 +136,15 @@ std::string config_to_json(const ModelConfig& config, DType dtype) {
   out.key("num_hidden_layers"), out.value(config.num_layers);
   out.key("num_key_value_heads"), out.value(config.num_kv_heads);
   if (config.num_labels > 0) out.key("num_labels"), out.value(config.num_labels);
-  if (phi) out.key("original_max_position_embeddings"), out.value(config.rope.original_max_position_embeddings);
+  if (phi)
+    out.key("original_max_position_embeddings"),
+        out.value(config.rope.original_max_position_embeddings);
   // The families' default lies beyond a small vocabulary, where torch would refuse it.
   if (phi || config.model_type == "smollm3") out.key("pad_token_id"), out.null();
-  if (gemma) out.key("query_pre_attn_scalar"), out.value(static_cast<int64_t>(config.query_pre_attn_scalar));  // transformers insists on a whole one
+  if (gemma)
+    out.key("query_pre_attn_scalar"),
+        out.value(static_cast<int64_t>(
+            config.query_pre_attn_scalar));  // transformers insists on a whole one
   out.key("rms_norm_eps"), out.value(config.rms_norm_eps);
   write_rope(out, config);
   write_layers(out, config);

@@ -1,12 +1,14 @@
-// The families, as data: what transformers' configuration classes say where config.json is silent, and what a family's model always
-// has. Adding one is adding a row here, its tensors' names (weights/names.cpp) and a golden case (scripts/golden/families.py).
+// The families, as data: what transformers' configuration classes say where config.json is silent,
+// and what a family's model always has. Adding one is adding a row here, its tensors' names
+// (weights/names.cpp) and a golden case (scripts/golden/families.py).
 #include "model/config.h"
 
 namespace cream {
 
 namespace {
 
-constexpr const char* kFamilies[] = {"llama", "mistral", "qwen2", "qwen3", "smollm3", "gemma2", "gemma3_text", "phi3"};
+constexpr const char* kFamilies[] = {"llama",   "mistral", "qwen2",       "qwen3",
+                                     "smollm3", "gemma2",  "gemma3_text", "phi3"};
 
 void gemma(ModelConfig& c) {
   c.num_kv_heads = 4;

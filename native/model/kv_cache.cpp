@@ -5,7 +5,8 @@
 namespace cream {
 
 KvBlock::KvBlock(const ModelConfig& config, at::ScalarType dtype, int64_t capacity) {
-  set_storage(at::empty({config.num_layers, 2, config.num_kv_heads, capacity, config.head_dim}, dtype));
+  set_storage(
+      at::empty({config.num_layers, 2, config.num_kv_heads, capacity, config.head_dim}, dtype));
 }
 
 void KvBlock::set_storage(Tensor storage) {

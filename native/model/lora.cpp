@@ -10,7 +10,8 @@ namespace cream {
 
 namespace {
 
-constexpr uint32_t kPurpose = 0x696E6974u;  // tells these numbers from others drawn under the same seed
+constexpr uint32_t kPurpose =
+    0x696E6974u;  // tells these numbers from others drawn under the same seed
 
 std::string parameter_name(size_t layer, const std::string& module, const char* half) {
   return "layers." + std::to_string(layer) + "." + module + ".lora_" + half;
@@ -26,7 +27,9 @@ std::string listed(const std::vector<LoraModule>& modules) {
 std::vector<LoraModule> targeted(const ModelConfig& config, const LoraParams& params) {
   std::vector<LoraModule> out;
   for (LoraModule& module : lora_modules(config))
-    if (std::find(params.targets.begin(), params.targets.end(), module.name) != params.targets.end()) out.push_back(std::move(module));
+    if (std::find(params.targets.begin(), params.targets.end(), module.name) !=
+        params.targets.end())
+      out.push_back(std::move(module));
   return out;
 }
 
@@ -35,14 +38,17 @@ Tensor uniform(int64_t rows, int64_t columns, double bound, uint64_t seed, uint3
   const Tensor out = at::empty({rows, columns}, at::TensorOptions().dtype(at::kFloat));
   float* const to = out.mutable_data_ptr<float>();
   for (int64_t i = 0; i < out.numel(); i += 4) {
-    const Philox4 bits = philox(static_cast<uint32_t>(i / 4), site, 0, kPurpose, static_cast<uint32_t>(seed), static_cast<uint32_t>(seed >> 32));
+    const Philox4 bits = philox(static_cast<uint32_t>(i / 4), site, 0, kPurpose,
+                                static_cast<uint32_t>(seed), static_cast<uint32_t>(seed >> 32));
     for (int64_t j = i; j < std::min(i + 4, out.numel()); ++j)
-      to[j] = static_cast<float>(((static_cast<double>(bits.x[j - i]) + 0.5) * 0x1p-31 - 1) * bound);
+      to[j] =
+          static_cast<float>(((static_cast<double>(bits.x[j - i]) + 0.5) * 0x1p-31 - 1) * bound);
   }
   return out;
 }
 
-const Tensor* find(const std::unordered_map<std::string, Tensor>& by_name, const std::string& name) {
+const Tensor* find(const std::unordered_map<std::string, Tensor>& by_name,
+                   const std::string& name) {
   const auto found = by_name.find(name);
   return found == by_name.end() ? nullptr : &found->second;
 }
@@ -50,13 +56,16 @@ const Tensor* find(const std::unordered_map<std::string, Tensor>& by_name, const
 }  // namespace
 
 std::vector<LoraModule> lora_modules(const ModelConfig& c) {
-  const int64_t hidden = c.hidden_size, middle = c.intermediate_size, q = c.q_size(), kv = c.kv_size();
+  const int64_t hidden = c.hidden_size, middle = c.intermediate_size, q = c.q_size(),
+                kv = c.kv_size();
   const bool fused = c.joined_projections;
   std::vector<LoraModule> out;
-  const auto attention = [&](const char* name, Linear LayerWeights::*matrix, int64_t begin, int64_t rows, int64_t in) {
+  const auto attention = [&](const char* name, Linear LayerWeights::* matrix, int64_t begin,
+                             int64_t rows, int64_t in) {
     out.push_back({name, std::string("self_attn.") + name, matrix, begin, rows, in});
   };
-  const auto mlp = [&](const char* name, Linear LayerWeights::*matrix, int64_t begin, int64_t rows, int64_t in) {
+  const auto mlp = [&](const char* name, Linear LayerWeights::* matrix, int64_t begin, int64_t rows,
+                       int64_t in) {
     out.push_back({name, std::string("mlp.") + name, matrix, begin, rows, in});
   };
   if (fused) {
@@ -78,20 +87,30 @@ std::vector<LoraModule> lora_modules(const ModelConfig& c) {
 }
 
 LoraParams resolve_lora(const ModelConfig& config, LoraParams params) {
-  const auto fail = [](const std::string& what) { throw Error(ErrorCode::invalid_argument, "[lora] " + what); };
+  const auto fail = [](const std::string& what) {
+    throw Error(ErrorCode::invalid_argument, "[lora] " + what);
+  };
   constexpr int64_t kMaxRank = 1 << 16;
-  if (params.rank < 1 || params.rank > kMaxRank) fail("the rank must be from 1 to " + std::to_string(kMaxRank) + ", got " + std::to_string(params.rank) + ".");
+  if (params.rank < 1 || params.rank > kMaxRank)
+    fail("the rank must be from 1 to " + std::to_string(kMaxRank) + ", got " +
+         std::to_string(params.rank) + ".");
   if (!std::isfinite(params.alpha)) fail("alpha must be a finite number.");
-  if (!(params.dropout >= 0 && params.dropout < 1)) fail("the dropout must be at least 0 and below 1.");
+  if (!(params.dropout >= 0 && params.dropout < 1))
+    fail("the dropout must be at least 0 and below 1.");
   const std::vector<LoraModule> modules = lora_modules(config);
   for (const std::string& target : params.targets) {
-    if (std::none_of(modules.begin(), modules.end(), [&](const LoraModule& module) { return module.name == target; }))
-      fail("this model has no module \"" + target + "\" that an adapter may sit on; it has " + listed(modules) + ".");
-    if (std::count(params.targets.begin(), params.targets.end(), target) > 1) fail("the target module \"" + target + "\" is listed twice; list it once.");
+    if (std::none_of(modules.begin(), modules.end(),
+                     [&](const LoraModule& module) { return module.name == target; }))
+      fail("this model has no module \"" + target + "\" that an adapter may sit on; it has " +
+           listed(modules) + ".");
+    if (std::count(params.targets.begin(), params.targets.end(), target) > 1)
+      fail("the target module \"" + target + "\" is listed twice; list it once.");
   }
   std::vector<std::string> ordered;
   for (const LoraModule& module : modules)
-    if (params.targets.empty() || std::find(params.targets.begin(), params.targets.end(), module.name) != params.targets.end()) ordered.push_back(module.name);
+    if (params.targets.empty() || std::find(params.targets.begin(), params.targets.end(),
+                                            module.name) != params.targets.end())
+      ordered.push_back(module.name);
   params.targets = std::move(ordered);
   return params;
 }
@@ -101,13 +120,16 @@ double lora_scale(const LoraParams& params) {
   return params.alpha / (params.rslora ? std::sqrt(rank) : rank);
 }
 
-std::vector<std::pair<std::string, std::vector<int64_t>>> adapter_layout(const ModelConfig& config, const LoraParams& params) {
+std::vector<std::pair<std::string, std::vector<int64_t>>> adapter_layout(const ModelConfig& config,
+                                                                         const LoraParams& params) {
   std::vector<std::pair<std::string, std::vector<int64_t>>> out;
   const std::vector<LoraModule> modules = targeted(config, params);
   for (int64_t i = 0; i < config.num_layers; ++i) {
     for (const LoraModule& module : modules) {
-      out.emplace_back(parameter_name(i, module.path, "A"), std::vector<int64_t>{params.rank, module.in});
-      out.emplace_back(parameter_name(i, module.path, "B"), std::vector<int64_t>{module.rows, params.rank});
+      out.emplace_back(parameter_name(i, module.path, "A"),
+                       std::vector<int64_t>{params.rank, module.in});
+      out.emplace_back(parameter_name(i, module.path, "B"),
+                       std::vector<int64_t>{module.rows, params.rank});
     }
   }
   return out;
@@ -119,24 +141,34 @@ AdapterTensors new_adapter(const ModelConfig& config, const LoraParams& params, 
   for (int64_t i = 0; i < config.num_layers; ++i) {
     for (const LoraModule& module : modules) {
       // The place among all modules: adding a target leaves the others' numbers as they were.
-      const auto place = std::find_if(all.begin(), all.end(), [&](const LoraModule& other) { return other.name == module.name; }) - all.begin();
+      const auto place =
+          std::find_if(all.begin(), all.end(),
+                       [&](const LoraModule& other) { return other.name == module.name; }) -
+          all.begin();
       const auto site = static_cast<uint32_t>(i * static_cast<int64_t>(all.size()) + place);
-      out.emplace_back(parameter_name(i, module.path, "A"), uniform(params.rank, module.in, 1 / std::sqrt(static_cast<double>(module.in)), seed, site));
-      out.emplace_back(parameter_name(i, module.path, "B"), at::zeros({module.rows, params.rank}, at::TensorOptions().dtype(at::kFloat)));
+      out.emplace_back(parameter_name(i, module.path, "A"),
+                       uniform(params.rank, module.in,
+                               1 / std::sqrt(static_cast<double>(module.in)), seed, site));
+      out.emplace_back(
+          parameter_name(i, module.path, "B"),
+          at::zeros({module.rows, params.rank}, at::TensorOptions().dtype(at::kFloat)));
     }
   }
   return out;
 }
 
-void attach_adapter(Weights& weights, const ModelConfig& config, const LoraParams& params, const AdapterTensors& tensors) {
-  if (weights.lora) throw Error(ErrorCode::internal, "[lora] the weights carry an adapter already.");
+void attach_adapter(Weights& weights, const ModelConfig& config, const LoraParams& params,
+                    const AdapterTensors& tensors) {
+  if (weights.lora)
+    throw Error(ErrorCode::internal, "[lora] the weights carry an adapter already.");
   const std::unordered_map<std::string, Tensor> by_name(tensors.begin(), tensors.end());
   const at::ScalarType dtype = weights.embedding.weight.scalar_type();
   const at::Device device = weights.embedding.weight.device();
   const auto value = [&](const std::string& name, std::vector<int64_t> shape) {
     const Tensor* tensor = find(by_name, name);
     if (tensor == nullptr || tensor->sizes() != at::IntArrayRef(shape))
-      throw Error(ErrorCode::internal, "[lora] the parameter " + name + " is missing or has a wrong shape.");
+      throw Error(ErrorCode::internal,
+                  "[lora] the parameter " + name + " is missing or has a wrong shape.");
     return tensor->to(device, dtype).contiguous();
   };
   const std::vector<LoraModule> modules = targeted(config, params);

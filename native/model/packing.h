@@ -1,4 +1,5 @@
-// Sequences laid one behind the other as rows, completions sharing their prompt's rows. Scoring and training use the same packing.
+// Sequences laid one behind the other as rows, completions sharing their prompt's rows. Scoring and
+// training use the same packing.
 #pragma once
 
 #include <cstdint>
@@ -25,8 +26,9 @@ class PackedBatch {
   // Completion i predicts entries prediction_offsets()[i] … [i+1] of the next two.
   const std::vector<int64_t>& prediction_offsets() const { return prediction_offsets_; }
   Rows as_rows(at::Device device = at::kCPU) const;
-  Tensor prediction_rows(at::Device device = at::kCPU) const;  // [predictions] int64, the row that predicts each target
-  Tensor targets(at::Device device = at::kCPU) const;          // [predictions] int64
+  Tensor prediction_rows(at::Device device = at::kCPU)
+      const;  // [predictions] int64, the row that predicts each target
+  Tensor targets(at::Device device = at::kCPU) const;  // [predictions] int64
 
  private:
   std::vector<int64_t> tokens_, positions_, prediction_rows_, targets_, prediction_offsets_{0};
@@ -40,7 +42,8 @@ int64_t packed_rows(const Tokens& prompt, const std::vector<const Tokens*>& comp
 class PackedAttention : public Attention {
  public:
   explicit PackedAttention(const std::vector<Segment>& segments) : segments_(segments) {}
-  Tensor attend(const AttentionLayer& layer, const Tensor& q, const Tensor& k, const Tensor& v) override;
+  Tensor attend(const AttentionLayer& layer, const Tensor& q, const Tensor& k,
+                const Tensor& v) override;
 
  private:
   const std::vector<Segment>& segments_;

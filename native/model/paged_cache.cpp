@@ -10,7 +10,9 @@ PagePool::PagePool(int64_t pages) {
 
 Pages::Pages(PagePool& pool, int64_t count) : pool_(&pool) {
   if (count > pool.free())
-    throw Error(ErrorCode::internal, "The cache has " + std::to_string(pool.free()) + " free pages where " + std::to_string(count) + " were taken.");
+    throw Error(ErrorCode::internal, "The cache has " + std::to_string(pool.free()) +
+                                         " free pages where " + std::to_string(count) +
+                                         " were taken.");
   for (int64_t i = 0; i < count; ++i) {
     ids_.push_back(pool.free_.back());
     pool.free_.pop_back();
@@ -37,19 +39,24 @@ void Pages::give_back() {
   ids_.clear();
 }
 
-static Tensor storage(const ModelConfig& config, at::ScalarType dtype, at::Device device, int64_t pages) {
-  const std::array<int64_t, 6> shape{config.num_layers, pages, 2, config.num_kv_heads, page_size, config.head_dim};
+static Tensor storage(const ModelConfig& config, at::ScalarType dtype, at::Device device,
+                      int64_t pages) {
+  const std::array<int64_t, 6> shape{config.num_layers,   pages,     2,
+                                     config.num_kv_heads, page_size, config.head_dim};
   try {
     return at::empty(shape, at::TensorOptions(device).dtype(dtype));
   } catch (const c10::OutOfMemoryError&) {
-    const double bytes = static_cast<double>(c10::multiply_integers(shape)) * static_cast<double>(c10::elementSize(dtype));
-    throw Error(ErrorCode::out_of_memory, "[generate] the key/value cache of " + std::to_string(pages) + " pages takes " +
-                                              std::to_string(static_cast<int64_t>(bytes / (1 << 20))) +
-                                              " MiB, which the device does not have: lower max_rows or max_new_tokens.");
+    const double bytes = static_cast<double>(c10::multiply_integers(shape)) *
+                         static_cast<double>(c10::elementSize(dtype));
+    throw Error(ErrorCode::out_of_memory,
+                "[generate] the key/value cache of " + std::to_string(pages) + " pages takes " +
+                    std::to_string(static_cast<int64_t>(bytes / (1 << 20))) +
+                    " MiB, which the device does not have: lower max_rows or max_new_tokens.");
   }
 }
 
-PagedCache::PagedCache(const ModelConfig& config, at::ScalarType dtype, at::Device device, int64_t pages)
+PagedCache::PagedCache(const ModelConfig& config, at::ScalarType dtype, at::Device device,
+                       int64_t pages)
     : storage_(cream::storage(config, dtype, device, pages)), pool_(pages) {}
 
 }  // namespace cream

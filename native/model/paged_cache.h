@@ -1,5 +1,6 @@
-// Keys and values of past rows in pages of 16 positions, on a device: sequences of any length share one allocation without gaps, and
-// the full pages of a prompt belong to all of its samples. Source: Kwon et al. 2023, "PagedAttention".
+// Keys and values of past rows in pages of 16 positions, on a device: sequences of any length share
+// one allocation without gaps, and the full pages of a prompt belong to all of its samples. Source:
+// Kwon et al. 2023, "PagedAttention".
 #pragma once
 
 #include <cstdint>
@@ -11,8 +12,8 @@
 
 namespace cream {
 
-// Which pages are free. Host-side only: as all work on a cache is in one stream's order, a page may be given to the next sequence
-// while the last step of the previous one still runs.
+// Which pages are free. Host-side only: as all work on a cache is in one stream's order, a page may
+// be given to the next sequence while the last step of the previous one still runs.
 class PagePool {
  public:
   explicit PagePool(int64_t pages);
@@ -23,12 +24,15 @@ class PagePool {
   std::vector<int32_t> free_;
 };
 
-// Pages that return to their pool with their holder; who shares pages shares the holder. The pool outlives it.
+// Pages that return to their pool with their holder; who shares pages shares the holder. The pool
+// outlives it.
 class Pages {
  public:
   Pages() = default;
   Pages(PagePool& pool, int64_t count);  // the pool has that many
-  Pages(Pages&& other) noexcept : pool_(other.pool_), ids_(std::move(other.ids_)) { other.ids_.clear(); }
+  Pages(Pages&& other) noexcept : pool_(other.pool_), ids_(std::move(other.ids_)) {
+    other.ids_.clear();
+  }
   Pages& operator=(Pages&& other) noexcept;
   ~Pages() { give_back(); }
 
@@ -51,8 +55,12 @@ class PagedCache {
   // Throws Error{out_of_memory} that names the size.
   PagedCache(const ModelConfig& config, at::ScalarType dtype, at::Device device, int64_t pages);
 
-  const Tensor& storage() const { return storage_; }                    // [layers, pages, 2, kv_heads, page_size, head_dim]
-  Tensor layer(int64_t index) const { return storage_.select(0, index); }  // [pages, 2, kv_heads, page_size, head_dim]
+  const Tensor& storage() const {
+    return storage_;
+  }  // [layers, pages, 2, kv_heads, page_size, head_dim]
+  Tensor layer(int64_t index) const {
+    return storage_.select(0, index);
+  }  // [pages, 2, kv_heads, page_size, head_dim]
   PagePool& pool() { return pool_; }
   int64_t pages() const { return storage_.size(1); }
 

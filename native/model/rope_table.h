@@ -8,11 +8,14 @@
 
 namespace cream {
 
-// [positions, turned] fp32 in rotate-half layout (Hugging Face's), turned = rotary_dim(head_dim), times the attention factor.
+// [positions, turned] fp32 in rotate-half layout (Hugging Face's), turned = rotary_dim(head_dim),
+// times the attention factor.
 struct RopeTable {
   Tensor cos, sin;
 };
 RopeTable make_rope_table(const RopeConfig& rope, const ModelConfig& config, int64_t positions);
-inline RopeTable make_rope_table(const ModelConfig& config, int64_t positions) { return make_rope_table(config.rope, config, positions); }
+inline RopeTable make_rope_table(const ModelConfig& config, int64_t positions) {
+  return make_rope_table(config.rope, config, positions);
+}
 
 }  // namespace cream

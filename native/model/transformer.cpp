@@ -1,7 +1,8 @@
-// A decoder, pre-norm: x += out(attend(rope(qkv(norm(x))))); x += down(f(gate)·up of gate_up(norm(x))). Touvron et al. 2023.
-// What a family adds (biases, norms on queries and keys or on what a block returns, windows, caps) is in the config and shows here
-// as a tensor that is defined or not; a plain Llama takes none of these steps.
-// The numbers of Hugging Face's …ForCausalLM in float32. In bfloat16 RoPE's cos and sin stay float32, where Hugging Face rounds
+// A decoder, pre-norm: x += out(attend(rope(qkv(norm(x))))); x += down(f(gate)·up of
+// gate_up(norm(x))). Touvron et al. 2023. What a family adds (biases, norms on queries and keys or
+// on what a block returns, windows, caps) is in the config and shows here as a tensor that is
+// defined or not; a plain Llama takes none of these steps. The numbers of Hugging Face's
+// …ForCausalLM in float32. In bfloat16 RoPE's cos and sin stay float32, where Hugging Face rounds
 // them. Rows are independent of each other everywhere but in `attend`.
 #include "model/transformer.h"
 
@@ -20,7 +21,8 @@ Tensor Attention::attend_joined(const AttentionLayer& layer, const ops::JoinedHe
 Transformer::Transformer(ModelConfig config, Weights weights)
     : config_(std::move(config)), weights_(std::move(weights)) {
   const auto table = [&](const RopeConfig& rope) {
-    const RopeTable made = make_rope_table(rope, config_, config_.context());  // the same numbers on every device
+    const RopeTable made =
+        make_rope_table(rope, config_, config_.context());  // the same numbers on every device
     return RopeTable{made.cos.to(device()), made.sin.to(device())};
   };
   rope_ = table(config_.rope);
@@ -28,7 +30,9 @@ Transformer::Transformer(ModelConfig config, Weights weights)
   for (int64_t i = 0; i < config_.num_layers; ++i) {
     // A window that holds the whole context hides nothing.
     const bool slides = config_.layer(i).sliding && config_.sliding_window < config_.context();
-    attention_.push_back({i, {config_.attention_scale(), config_.attention_softcap, slides ? config_.sliding_window : 0}});
+    attention_.push_back({i,
+                          {config_.attention_scale(), config_.attention_softcap,
+                           slides ? config_.sliding_window : 0}});
   }
 }
 
@@ -49,47 +53,58 @@ Tensor Transformer::embed(const Tensor& tokens) const {
 
 double Transformer::embedding_scale() const {
   if (!config_.scaled_embedding) return 1;
-  return at::scalar_tensor(std::sqrt(static_cast<double>(config_.hidden_size)), at::kFloat).to(dtype()).item<double>();
+  return at::scalar_tensor(std::sqrt(static_cast<double>(config_.hidden_size)), at::kFloat)
+      .to(dtype())
+      .item<double>();
 }
 
-Tensor Transformer::layer(int64_t index, const Tensor& x, const RotaryRows& rotary, Attention& attention) const {
+Tensor Transformer::layer(int64_t index, const Tensor& x, const RotaryRows& rotary,
+                          Attention& attention) const {
   Stream stream{x, {}};
   block(index, stream, rotary, attention);
   return stream.added.add_(stream.x);
 }
 
-void Transformer::block(int64_t index, Stream& stream, const RotaryRows& rotary, Attention& attention) const {
+void Transformer::block(int64_t index, Stream& stream, const RotaryRows& rotary,
+                        Attention& attention) const {
   const LayerWeights& w = weights_.layers[index];
-  const Tensor qkv = ops::linear(norm(stream, w.input_norm), w.qkv);  // [tokens, q + 2·kv]
+  const Tensor qkv = ops::linear(norm(stream, w.input_norm), w.qkv);         // [tokens, q + 2·kv]
   stream.added = ops::linear(attend(index, qkv, rotary, attention), w.out);  // [tokens, hidden]
   if (w.attention_out_norm.defined()) stream.added = norm(stream.added, w.attention_out_norm);
 
-  const Tensor gate_up = ops::linear(norm(stream, w.post_norm), w.gate_up);  // [tokens, 2·intermediate]
+  const Tensor gate_up =
+      ops::linear(norm(stream, w.post_norm), w.gate_up);  // [tokens, 2·intermediate]
   stream.added = ops::linear(ops::swiglu(gate_up, config_.activation), w.down);
   if (w.mlp_out_norm.defined()) stream.added = norm(stream.added, w.mlp_out_norm);
 }
 
-// qkv [tokens, q + 2·kv] → [tokens, heads·head_dim], q and k normed and turned as the layer's kind has it.
-Tensor Transformer::attend(int64_t index, const Tensor& qkv, const RotaryRows& rotary, Attention& attention) const {
+// qkv [tokens, q + 2·kv] → [tokens, heads·head_dim], q and k normed and turned as the layer's kind
+// has it.
+Tensor Transformer::attend(int64_t index, const Tensor& qkv, const RotaryRows& rotary,
+                           Attention& attention) const {
   const LayerWeights& w = weights_.layers[index];
   const LayerKind kind = config_.layer(index);
   const int64_t heads = config_.num_heads, kv_heads = config_.num_kv_heads, d = config_.head_dim;
   const bool local = kind.sliding && rotary.local_cos.defined();
-  const Tensor &cos = local ? rotary.local_cos : rotary.cos, &sin = local ? rotary.local_sin : rotary.sin;
-  if (!w.q_norm.defined() && kind.rope) return attention.attend_joined(attention_[index], {qkv, cos, sin, heads, kv_heads});
+  const Tensor &cos = local ? rotary.local_cos : rotary.cos,
+               &sin = local ? rotary.local_sin : rotary.sin;
+  if (!w.q_norm.defined() && kind.rope)
+    return attention.attend_joined(attention_[index], {qkv, cos, sin, heads, kv_heads});
   const Tensor all = qkv.view({qkv.size(0), heads + 2 * kv_heads, d});
   const auto prepare = [&](const Tensor& x, const Tensor& weight) {
     if (!weight.defined()) return x;
     const Tensor normed = norm(x.reshape({-1, d}), weight).view({qkv.size(0), -1, d});
     return kind.rope ? ops::rope(normed, cos, sin) : normed;
   };
-  return attention.attend(attention_[index], prepare(all.narrow(1, 0, heads), w.q_norm), prepare(all.narrow(1, heads, kv_heads), w.k_norm),
+  return attention.attend(attention_[index], prepare(all.narrow(1, 0, heads), w.q_norm),
+                          prepare(all.narrow(1, heads, kv_heads), w.k_norm),
                           all.narrow(1, heads + kv_heads, kv_heads));
 }
 
 Tensor Transformer::norm(Stream& stream, const Tensor& weight) const {
   if (!stream.added.defined()) return norm(stream.x, weight);
-  auto [sum, normed] = ops::add_rms_norm(std::exchange(stream.added, {}), stream.x, weight, config_.rms_norm_eps, config_.norm_offset);
+  auto [sum, normed] = ops::add_rms_norm(std::exchange(stream.added, {}), stream.x, weight,
+                                         config_.rms_norm_eps, config_.norm_offset);
   stream.x = std::move(sum);
   return normed;
 }
@@ -101,7 +116,8 @@ Tensor Transformer::norm(const Tensor& x, const Tensor& weight) const {
 Tensor Transformer::final_norm(const Tensor& x) const { return norm(x, weights_.final_norm); }
 
 RotaryRows Transformer::rotary(const Tensor& positions) const {
-  RotaryRows rows{rope_.cos.index_select(0, positions), rope_.sin.index_select(0, positions), {}, {}};
+  RotaryRows rows{
+      rope_.cos.index_select(0, positions), rope_.sin.index_select(0, positions), {}, {}};
   if (!local_rope_.cos.defined()) return rows;
   rows.local_cos = local_rope_.cos.index_select(0, positions);
   rows.local_sin = local_rope_.sin.index_select(0, positions);

@@ -16,7 +16,9 @@ void visit_parameters(W& weights, const ModelConfig& config, Visit&& visit) {
   for (size_t i = 0; i < weights.layers.size(); ++i) {
     auto& layer = weights.layers[i];
     const std::string prefix = "layers." + std::to_string(i) + ".";
-    const auto where = [&](bool present, const char* name, auto& tensor) { if (present) visit(prefix + name, tensor); };
+    const auto where = [&](bool present, const char* name, auto& tensor) {
+      if (present) visit(prefix + name, tensor);
+    };
     visit(prefix + "input_norm", layer.input_norm);
     visit(prefix + "qkv", layer.qkv.weight);
     where(config.qkv_bias, "qkv_bias", layer.qkv.bias);
@@ -37,7 +39,8 @@ void visit_parameters(W& weights, const ModelConfig& config, Visit&& visit) {
 }
 
 std::vector<int64_t> expected_shape(const ModelConfig& config, const std::string& name) {
-  const std::string part = name.substr(name.rfind('.') == std::string::npos ? 0 : name.rfind('.') + 1);
+  const std::string part =
+      name.substr(name.rfind('.') == std::string::npos ? 0 : name.rfind('.') + 1);
   if (part == "embedding") return {config.vocab_size, config.hidden_size};
   if (part == "head") return {config.head_rows(), config.hidden_size};
   if (part == "qkv") return {config.q_size() + 2 * config.kv_size(), config.hidden_size};
@@ -62,7 +65,9 @@ void visit_matrices(Weights& weights, Visit&& visit) {
 
 std::vector<std::pair<std::string, Tensor*>> Weights::parameters(const ModelConfig& config) {
   std::vector<std::pair<std::string, Tensor*>> all;
-  visit_parameters(*this, config, [&](const std::string& name, Tensor& tensor) { all.emplace_back(name, &tensor); });
+  visit_parameters(*this, config, [&](const std::string& name, Tensor& tensor) {
+    all.emplace_back(name, &tensor);
+  });
   return all;
 }
 
@@ -82,7 +87,8 @@ void Weights::unpack_adapters() {
   visit_matrices(*this, [](Linear& linear) { ops::unpack_adapters(linear); });
 }
 
-Weights weights_from(const ModelConfig& config, std::vector<std::pair<std::string, Tensor>>&& tensors) {
+Weights weights_from(const ModelConfig& config,
+                     std::vector<std::pair<std::string, Tensor>>&& tensors) {
   std::map<std::string, Tensor> by_name;
   for (auto& [name, tensor] : tensors) by_name.emplace(name, std::move(tensor));
   tensors.clear();
@@ -91,16 +97,20 @@ Weights weights_from(const ModelConfig& config, std::vector<std::pair<std::strin
   weights.layers.resize(config.num_layers);
   visit_parameters(weights, config, [&](const std::string& name, Tensor& parameter) {
     auto found = by_name.extract(name);
-    if (found.empty()) throw Error(ErrorCode::internal, "[model] parameter " + name + " is missing.");
+    if (found.empty())
+      throw Error(ErrorCode::internal, "[model] parameter " + name + " is missing.");
     const auto shape = expected_shape(config, name);
     if (found.mapped().sizes() != at::IntArrayRef(shape)) {
       std::ostringstream out;
-      out << "[model] parameter " << name << " has shape " << found.mapped().sizes() << ", the config asks for " << at::IntArrayRef(shape) << ".";
+      out << "[model] parameter " << name << " has shape " << found.mapped().sizes()
+          << ", the config asks for " << at::IntArrayRef(shape) << ".";
       throw Error(ErrorCode::internal, out.str());
     }
     parameter = found.mapped().contiguous();
   });
-  if (!by_name.empty()) throw Error(ErrorCode::internal, "[model] parameter " + by_name.begin()->first + " is not part of this model.");
+  if (!by_name.empty())
+    throw Error(ErrorCode::internal,
+                "[model] parameter " + by_name.begin()->first + " is not part of this model.");
   if (config.tie_word_embeddings) weights.head.weight = weights.embedding.weight;
   weights.head.softcap = config.final_softcap;
   weights.pack();

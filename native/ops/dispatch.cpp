@@ -17,9 +17,11 @@ CpuFeatures detect() {
 #if defined(__x86_64__) && defined(__GNUC__)
   // libgcc's table also asks the operating system whether it saves the wide registers.
   __builtin_cpu_init();
-  features.avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
-  features.avx512 = features.avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-                    __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
+  features.avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
+                  __builtin_cpu_supports("f16c");
+  features.avx512 = features.avx2 && __builtin_cpu_supports("avx512f") &&
+                    __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
+                    __builtin_cpu_supports("avx512dq");
   features.avx512_bf16 = features.avx512 && __builtin_cpu_supports("avx512bf16");
 #endif
   return features;
@@ -29,10 +31,15 @@ CpuFeatures detect() {
 Level bound() {
   const char* wanted = std::getenv("CREAM_CPU_LEVEL");
   const std::string_view name = wanted ? wanted : "";
-  return name == "plain" ? Level::plain : name == "avx2" ? Level::avx2 : name == "avx512" ? Level::avx512 : Level::avx512_bf16;
+  return name == "plain"    ? Level::plain
+         : name == "avx2"   ? Level::avx2
+         : name == "avx512" ? Level::avx512
+                            : Level::avx512_bf16;
 }
 
-std::atomic<uint64_t>& runs_of(Op op) { return runs[static_cast<size_t>(op)][static_cast<size_t>(level())]; }
+std::atomic<uint64_t>& runs_of(Op op) {
+  return runs[static_cast<size_t>(op)][static_cast<size_t>(level())];
+}
 
 }  // namespace
 
@@ -44,7 +51,10 @@ const CpuFeatures& cpu_features() {
 Level cpu_level() {
   static const Level allowed = bound();
   const CpuFeatures& cpu = cpu_features();
-  return std::min(allowed, cpu.avx512_bf16 ? Level::avx512_bf16 : cpu.avx512 ? Level::avx512 : cpu.avx2 ? Level::avx2 : Level::plain);
+  return std::min(allowed, cpu.avx512_bf16 ? Level::avx512_bf16
+                           : cpu.avx512    ? Level::avx512
+                           : cpu.avx2      ? Level::avx2
+                                           : Level::plain);
 }
 
 Level level() { return std::min(cpu_level(), most.load(std::memory_order_relaxed)); }
@@ -57,10 +67,10 @@ const char* level_name(Level level) {
 
 const char* level_loss(Level level) {
   constexpr const char* losses[] = {
-      "No AVX2: every op is plain ATen, many times slower, and a sampled token's log-prob differs from its score by rounding.",
+      "No AVX2: every op is plain ATen, many times slower, and a sampled token's log-prob differs "
+      "from its score by rounding.",
       "No AVX-512: bf16 is widened and multiplied in fp32, eight at a time.",
-      "No AVX-512 BF16: bf16 is widened and multiplied in fp32, at half the speed or less.",
-      ""};
+      "No AVX-512 BF16: bf16 is widened and multiplied in fp32, at half the speed or less.", ""};
   return losses[static_cast<size_t>(level)];
 }
 

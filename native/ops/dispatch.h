@@ -1,5 +1,5 @@
-// Which kernel runs: decided at run time from the CPU, lowered by tests, and counted so that a test can tell
-// "the fast kernel agreed" from "the fast kernel never ran".
+// Which kernel runs: decided at run time from the CPU, lowered by tests, and counted so that a test
+// can tell "the fast kernel agreed" from "the fast kernel never ran".
 #pragma once
 
 #include <cstdint>
@@ -15,10 +15,12 @@ struct CpuFeatures {
 };
 
 const CpuFeatures& cpu_features();  // asked once
-Level cpu_level();                  // the best that this CPU has, or the lower one of CREAM_CPU_LEVEL: plain, avx2, avx512
-Level level();                      // what the kernels run at: that, or less where a test asks for it
+Level cpu_level();  // the best that this CPU has, or the lower one of CREAM_CPU_LEVEL: plain, avx2,
+                    // avx512
+Level level();      // what the kernels run at: that, or less where a test asks for it
 
-// "AVX2", as people write it; and what running at this level lacks, in one sentence, empty for the best.
+// "AVX2", as people write it; and what running at this level lacks, in one sentence, empty for the
+// best.
 const char* level_name(Level level);
 const char* level_loss(Level level);
 
@@ -45,14 +47,33 @@ template <class F>
 void at_level(F&& f) {
 #if defined(__x86_64__)
   switch (level()) {
-    case Level::avx512_bf16: return f.template operator()<Level::avx512_bf16>();
-    case Level::avx512: return f.template operator()<Level::avx512>();
-    default: return f.template operator()<Level::avx2>();
+    case Level::avx512_bf16:
+      return f.template operator()<Level::avx512_bf16>();
+    case Level::avx512:
+      return f.template operator()<Level::avx512>();
+    default:
+      return f.template operator()<Level::avx2>();
   }
 #endif
 }
 
-enum class Op { linear, linear_f32, linear_gradient, rms_norm, rope, swiglu, packed_attention, packed_attention_gradient, decode_attention, sample, linear_logprob, token_logprob, softcap, adamw, count };
+enum class Op {
+  linear,
+  linear_f32,
+  linear_gradient,
+  rms_norm,
+  rope,
+  swiglu,
+  packed_attention,
+  packed_attention_gradient,
+  decode_attention,
+  sample,
+  linear_logprob,
+  token_logprob,
+  softcap,
+  adamw,
+  count
+};
 
 // How often the kernel of `op` has run in this process at the level in force.
 uint64_t fast_runs(Op op);

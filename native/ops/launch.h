@@ -1,4 +1,5 @@
-// What the launchers (cpu.cpp) share: may the fast kernel run on these tensors, and as which C++ type does it see them.
+// What the launchers (cpu.cpp) share: may the fast kernel run on these tensors, and as which C++
+// type does it see them.
 #pragma once
 
 #include <initializer_list>
@@ -12,20 +13,28 @@ namespace cream::ops {
 
 // bf16 or fp32 on a CPU that has the kernels.
 inline bool fast_dtype(const Tensor& x) {
-  return fast_path() && x.device().is_cpu() && (x.scalar_type() == at::kBFloat16 || x.scalar_type() == at::kFloat);
+  return fast_path() && x.device().is_cpu() &&
+         (x.scalar_type() == at::kBFloat16 || x.scalar_type() == at::kFloat);
 }
 inline bool wants_gradient(std::initializer_list<Tensor> inputs) {
-  return at::GradMode::is_enabled() && std::any_of(inputs.begin(), inputs.end(), [](const Tensor& t) { return t.requires_grad(); });
+  return at::GradMode::is_enabled() &&
+         std::any_of(inputs.begin(), inputs.end(),
+                     [](const Tensor& t) { return t.requires_grad(); });
 }
-// For the kernels without a gradient: x may go in, the others have its dtype, and nothing asks for a gradient.
+// For the kernels without a gradient: x may go in, the others have its dtype, and nothing asks for
+// a gradient.
 inline bool fast_inputs(const Tensor& x, std::initializer_list<Tensor> others = {}) {
-  const auto alike = [&](const Tensor& t) { return t.scalar_type() == x.scalar_type() && t.device().is_cpu(); };
-  return fast_dtype(x) && std::all_of(others.begin(), others.end(), alike) && !wants_gradient({x}) && !wants_gradient(others);
+  const auto alike = [&](const Tensor& t) {
+    return t.scalar_type() == x.scalar_type() && t.device().is_cpu();
+  };
+  return fast_dtype(x) && std::all_of(others.begin(), others.end(), alike) &&
+         !wants_gradient({x}) && !wants_gradient(others);
 }
 
 // bf16 or fp32 where the kernels of *.cu run.
 inline bool device_dtype(const Tensor& x) {
-  return on_device(x) && !plain_forced() && (x.scalar_type() == at::kBFloat16 || x.scalar_type() == at::kFloat);
+  return on_device(x) && !plain_forced() &&
+         (x.scalar_type() == at::kBFloat16 || x.scalar_type() == at::kFloat);
 }
 // Where the kernels have one pointer for it: null for a tensor that is not there.
 template <class T>
@@ -36,15 +45,20 @@ T* writable(const Tensor& x) {
 // f(uint16_t{}) for bf16, f(float{}) for fp32: what the kernels of *.cu call the two.
 template <class F>
 void by_element(const Tensor& x, F&& f) {
-  if (x.scalar_type() == at::kBFloat16) f(uint16_t{});
-  else f(float{});
+  if (x.scalar_type() == at::kBFloat16)
+    f(uint16_t{});
+  else
+    f(float{});
 }
-// f.operator()<L, T>() for the level in force and x's type: uint16_t for bf16, float for fp32, the kernels' names for the two.
+// f.operator()<L, T>() for the level in force and x's type: uint16_t for bf16, float for fp32, the
+// kernels' names for the two.
 template <class F>
 void by_type(const Tensor& x, F&& f) {
   at_level([&]<Level L>() {
-    if (x.scalar_type() == at::kBFloat16) f.template operator()<L, uint16_t>();
-    else f.template operator()<L, float>();
+    if (x.scalar_type() == at::kBFloat16)
+      f.template operator()<L, uint16_t>();
+    else
+      f.template operator()<L, float>();
   });
 }
 template <class T>
@@ -56,7 +70,10 @@ T* mutable_data(Tensor& x) {
   return static_cast<T*>(x.mutable_data_ptr());
 }
 
-// Rows worth a thread of their own for elementwise work: some 16 thousand values, about what waking a thread costs.
-inline int64_t row_grain(int64_t width) { return std::max<int64_t>(1, 16384 / std::max<int64_t>(width, 1)); }
+// Rows worth a thread of their own for elementwise work: some 16 thousand values, about what waking
+// a thread costs.
+inline int64_t row_grain(int64_t width) {
+  return std::max<int64_t>(1, 16384 / std::max<int64_t>(width, 1));
+}
 
 }  // namespace cream::ops

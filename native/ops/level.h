@@ -1,4 +1,5 @@
-// The instruction sets that kernels are compiled for: each *_simd.cpp once a level, and a later level has what an earlier one has.
+// The instruction sets that kernels are compiled for: each *_simd.cpp once a level, and a later
+// level has what an earlier one has.
 #pragma once
 
 namespace cream::ops {

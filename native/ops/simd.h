@@ -1,7 +1,8 @@
-// 16 floats at once, the same on every instruction set: what the kernels of *_simd.cpp are written in. One AVX-512 register or two of
-// AVX2; all operations but the dot products of bf16 pairs give the same bits in both. Never included together with a torch header.
-// Everything is in an unnamed namespace on purpose: an inline function with outside linkage, compiled here with AVX-512, could be
-// the copy that the linker keeps for a file meant for older CPUs.
+// 16 floats at once, the same on every instruction set: what the kernels of *_simd.cpp are written
+// in. One AVX-512 register or two of AVX2; all operations but the dot products of bf16 pairs give
+// the same bits in both. Never included together with a torch header. Everything is in an unnamed
+// namespace on purpose: an inline function with outside linkage, compiled here with AVX-512, could
+// be the copy that the linker keeps for a file meant for older CPUs.
 #pragma once
 
 #include <immintrin.h>
@@ -33,18 +34,23 @@ inline Words load_part(const T* p, int64_t left) {
 
 // A word holds two bf16: they as fp32.
 inline Floats first_of_pair(Words w) { return floats_of(shift_left<16>(w)); }
-inline Floats second_of_pair(Words w) { return floats_of(and16(w, set_words(static_cast<int32_t>(0xffff0000)))); }
+inline Floats second_of_pair(Words w) {
+  return floats_of(and16(w, set_words(static_cast<int32_t>(0xffff0000))));
+}
 
-// acc + q·k: of one fp32, or of a pair of bf16, first and second, as VDPBF16PS has it but for its rounding.
+// acc + q·k: of one fp32, or of a pair of bf16, first and second, as VDPBF16PS has it but for its
+// rounding.
 inline Floats multiply_add(Floats acc, int32_t query, Words key, const float*) {
   return fma16(floats_of(set_words(query)), floats_of(key), acc);
 }
 inline Floats multiply_add(Floats acc, int32_t query, Words key, const uint16_t*) {
 #ifdef __AVX512BF16__
-  return _mm512_dpbf16_ps(acc, reinterpret_cast<__m512bh>(_mm512_set1_epi32(query)), reinterpret_cast<__m512bh>(key));
+  return _mm512_dpbf16_ps(acc, reinterpret_cast<__m512bh>(_mm512_set1_epi32(query)),
+                          reinterpret_cast<__m512bh>(key));
 #else
   const Words q = set_words(query);
-  return fma16(second_of_pair(q), second_of_pair(key), fma16(first_of_pair(q), first_of_pair(key), acc));
+  return fma16(second_of_pair(q), second_of_pair(key),
+               fma16(first_of_pair(q), first_of_pair(key), acc));
 #endif
 }
 
@@ -58,7 +64,8 @@ inline Floats scale16(Floats p, Floats n) {
 #endif
 }
 
-// exp(x) within 2 ulp: 2^n · e^r with n = round(x·log₂e) and Cephes' polynomial for e^r. 0 below −87.3, for −inf and for NaN.
+// exp(x) within 2 ulp: 2^n · e^r with n = round(x·log₂e) and Cephes' polynomial for e^r. 0 below
+// −87.3, for −inf and for NaN.
 inline Floats exp16(Floats x) {
   const Floats n = round16(mul16(x, set16(1.44269504088896341f)));
   Floats r = fnma16(n, set16(0.693359375f), x);
@@ -73,7 +80,8 @@ inline Floats exp16(Floats x) {
   return keep16(at_least16(x, set16(-87.3f)), scale16(p, n));
 }
 
-// tanh(x) within a few ulp: Cephes' odd polynomial below 0.625, 1 − 2/(e^{2|x|} + 1) with x's sign above.
+// tanh(x) within a few ulp: Cephes' odd polynomial below 0.625, 1 − 2/(e^{2|x|} + 1) with x's sign
+// above.
 inline Floats tanh16(Floats x) {
   const Floats one = set16(1.0f), size = abs16(x), square = mul16(x, x);
   Floats p = set16(-5.70498872745e-3f);
@@ -88,22 +96,27 @@ inline Floats tanh16(Floats x) {
 }
 inline Floats softcap16(Floats x, float c) { return mul16(set16(c), tanh16(div16(x, set16(c)))); }
 
-// exp(x) for x ≤ 0 in double; 0 below −708 and for −inf. Taylor to degree 11 on |r| ≤ ln2/2: relative error below 1e-14.
+// exp(x) for x ≤ 0 in double; 0 below −708 and for −inf. Taylor to degree 11 on |r| ≤ ln2/2:
+// relative error below 1e-14.
 inline Doubles exp8(Doubles x) {
   const Doubles n = round8(mul8(x, set8(1.4426950408889634074)));
   Doubles r = fnma8(n, set8(6.93147180369123816490e-01), x);
   r = fnma8(n, set8(1.90821492927058770002e-10), r);
-  constexpr double coefficients[] = {1.0 / 3628800.0, 1.0 / 362880.0, 1.0 / 40320.0, 1.0 / 5040.0, 1.0 / 720.0, 1.0 / 120.0, 1.0 / 24.0, 1.0 / 6.0, 0.5, 1.0, 1.0};
+  constexpr double coefficients[] = {
+      1.0 / 3628800.0, 1.0 / 362880.0, 1.0 / 40320.0, 1.0 / 5040.0, 1.0 / 720.0, 1.0 / 120.0,
+      1.0 / 24.0,      1.0 / 6.0,      0.5,           1.0,          1.0};
   Doubles p = set8(1.0 / 39916800.0);
 #pragma GCC unroll 11
   for (const double c : coefficients) p = fma8(p, r, set8(c));
   return scale8_from(x, -708.0, p, n);
 }
 
-// fp32 → bf16, the 16 bits in each word, rounded to nearest even as c10::BFloat16 does: subnormals stay, NaN is 0x7fc0.
+// fp32 → bf16, the 16 bits in each word, rounded to nearest even as c10::BFloat16 does: subnormals
+// stay, NaN is 0x7fc0.
 inline Words exact_bf16(Floats x) {
   const Words bits = words_of(x);
-  const Words rounded = shift_right<16>(add_words(bits, add_words(and16(shift_right<16>(bits), set_words(1)), set_words(0x7fff))));
+  const Words rounded = shift_right<16>(
+      add_words(bits, add_words(and16(shift_right<16>(bits), set_words(1)), set_words(0x7fff))));
   return words_of(select16(nan16(x), floats_of(set_words(0x7fc0)), floats_of(rounded)));
 }
 

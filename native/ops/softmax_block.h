@@ -1,5 +1,6 @@
-// log Σ exp over a vocabulary in blocks of a fixed width. `sample` sees a whole row of logits, `linear_logprob` only one block at
-// a time; both go through these blocks, so that a sampled token's log-prob and its scored log-prob are the same bits.
+// log Σ exp over a vocabulary in blocks of a fixed width. `sample` sees a whole row of logits,
+// `linear_logprob` only one block at a time; both go through these blocks, so that a sampled
+// token's log-prob and its scored log-prob are the same bits.
 #pragma once
 
 #include <cmath>

@@ -1,4 +1,5 @@
-// max and Σ exp(x − max) of a block, in fp32. Two accumulators in a fixed order: the result depends on the values alone.
+// max and Σ exp(x − max) of a block, in fp32. Two accumulators in a fixed order: the result depends
+// on the values alone.
 #include "ops/softmax_block.h"
 
 #include "ops/simd.h"
@@ -14,7 +15,8 @@ BlockSum block_sum<CREAM_LEVEL>(const float* x, int64_t n) {
     high = max16(high, load16(x + i));
     high1 = max16(high1, load16(x + i + 16));
   }
-  for (; i < n; i += 16) high = max16(high, load16(x + i, first_lanes(n - i), set16(minus_infinity)));
+  for (; i < n; i += 16)
+    high = max16(high, load16(x + i, first_lanes(n - i), set16(minus_infinity)));
   const float max = top16(max16(high, high1));
   if (max == minus_infinity) return {max, 0};
 

@@ -12,26 +12,33 @@ Tensor first_master(const NamedTensor& weight, const std::vector<NamedTensor>& m
   for (const auto& [name, value] : masters) {
     if (name != weight.first) continue;
     if (value.scalar_type() != at::kFloat || value.sizes() != weight.second.sizes())
-      throw Error(ErrorCode::invalid_argument, "[optimizer] master weight '" + name +
-                                                   "' must be float32 and of the model's shape; load it from the checkpoint this model came from.");
+      throw Error(ErrorCode::invalid_argument,
+                  "[optimizer] master weight '" + name +
+                      "' must be float32 and of the model's shape; load it from the checkpoint "
+                      "this model came from.");
     return value.to(weight.second.device()).contiguous();
   }
   return weight.second.to(at::kFloat);
 }
 
-// Small parameters keep full forms: they take nothing, and norms move by little. So does the gradient of the embedding, where a
-// token's many rows are added one by one.
-OptimizerForms forms_of(const std::string& name, bool matrix, bool half, const OptimizerForms& wanted) {
-  return {matrix && wanted.states_8bit, matrix && half && wanted.split_masters, matrix && half && wanted.bf16_gradients && name != "embedding"};
+// Small parameters keep full forms: they take nothing, and norms move by little. So does the
+// gradient of the embedding, where a token's many rows are added one by one.
+OptimizerForms forms_of(const std::string& name, bool matrix, bool half,
+                        const OptimizerForms& wanted) {
+  return {matrix && wanted.states_8bit, matrix && half && wanted.split_masters,
+          matrix && half && wanted.bf16_gradients && name != "embedding"};
 }
 
 int64_t state_blocks(int64_t n) { return (n + ops::kStateBlock - 1) / ops::kStateBlock; }
 
-OptimizerEntry entry_of(const NamedTensor& named, const OptimizerForms& wanted, const std::vector<NamedTensor>& masters) {
+OptimizerEntry entry_of(const NamedTensor& named, const OptimizerForms& wanted,
+                        const std::vector<NamedTensor>& masters) {
   const auto& [name, weight] = named;
   const bool matrix = weight.dim() > 1, half = weight.scalar_type() == at::kBFloat16;
   const OptimizerForms forms = forms_of(name, matrix, half, wanted);
-  const auto zeros = [&](at::IntArrayRef shape, at::ScalarType type) { return at::zeros(shape, weight.options().dtype(type)); };
+  const auto zeros = [&](at::IntArrayRef shape, at::ScalarType type) {
+    return at::zeros(shape, weight.options().dtype(type));
+  };
   OptimizerEntry entry;
   entry.name = name;
   entry.decay = matrix;
@@ -56,14 +63,16 @@ OptimizerEntry entry_of(const NamedTensor& named, const OptimizerForms& wanted, 
 
 }  // namespace
 
-OptimizerBytes optimizer_bytes(const std::string& name, const std::vector<int64_t>& shape, bool half, const OptimizerForms& wanted) {
+OptimizerBytes optimizer_bytes(const std::string& name, const std::vector<int64_t>& shape,
+                               bool half, const OptimizerForms& wanted) {
   int64_t n = 1;
   for (const int64_t size : shape) n *= size;
   const OptimizerForms forms = forms_of(name, shape.size() > 1, half, wanted);
   const int64_t masters = !half ? 0 : forms.split_masters ? 2 * n : 4 * n;
   const int64_t states = forms.states_8bit ? 2 * n + 8 * state_blocks(n) : 8 * n;
   const int64_t gradients = forms.bf16_gradients ? 2 * n : 4 * n;
-  return {static_cast<uint64_t>(masters), static_cast<uint64_t>(states), static_cast<uint64_t>(gradients)};
+  return {static_cast<uint64_t>(masters), static_cast<uint64_t>(states),
+          static_cast<uint64_t>(gradients)};
 }
 
 uint64_t Optimizer::bytes() const {
@@ -76,14 +85,18 @@ uint64_t Optimizer::bytes() const {
   return sum;
 }
 
-Optimizer::Optimizer(const std::vector<NamedTensor>& weights, OptimizerParams params, const std::vector<NamedTensor>& masters)
+Optimizer::Optimizer(const std::vector<NamedTensor>& weights, OptimizerParams params,
+                     const std::vector<NamedTensor>& masters)
     : params_(params) {
   const at::NoGradGuard no_grad;
   for (const auto& [name, value] : masters)
-    if (std::none_of(weights.begin(), weights.end(), [&name = name](const auto& weight) { return weight.first == name; }))
+    if (std::none_of(weights.begin(), weights.end(),
+                     [&name = name](const auto& weight) { return weight.first == name; }))
       throw Error(ErrorCode::invalid_argument, "[optimizer] master weight '" + name +
-                                                   "' is not a parameter of this model; load it from the checkpoint this model came from.");
-  for (const NamedTensor& named : weights) entries_.push_back(entry_of(named, params.forms, masters));
+                                                   "' is not a parameter of this model; load it "
+                                                   "from the checkpoint this model came from.");
+  for (const NamedTensor& named : weights)
+    entries_.push_back(entry_of(named, params.forms, masters));
 }
 
 OptimizerEntry& Optimizer::entry(const std::string& name) {
@@ -98,8 +111,10 @@ Optimizer::Applied Optimizer::step() {
   for (const OptimizerEntry& entry : entries_) gradients.push_back(entry.gradient);
   const double norm = std::sqrt(ops::sum_of_squares(gradients));
   if (!std::isfinite(norm))
-    throw Error(ErrorCode::non_finite, "[optimizer] the gradient of step " + std::to_string(step_ + 1) +
-                                           " is not finite, and nothing was changed; lower the learning rate, or look for damaged weights.");
+    throw Error(ErrorCode::non_finite, "[optimizer] the gradient of step " +
+                                           std::to_string(step_ + 1) +
+                                           " is not finite, and nothing was changed; lower the "
+                                           "learning rate, or look for damaged weights.");
 
   ops::AdamWStep update{.learning_rate = learning_rate_at(params_, step_),
                         .beta1 = params_.beta1,
@@ -108,7 +123,8 @@ Optimizer::Applied Optimizer::step() {
                         .weight_decay = 0,
                         .step = step_ + 1};
   // torch.nn.utils.clip_grad_norm_'s factor, its 1e-6 included.
-  if (params_.max_grad_norm > 0) update.gradient_scale = std::min(1.0, params_.max_grad_norm / (norm + 1e-6));
+  if (params_.max_grad_norm > 0)
+    update.gradient_scale = std::min(1.0, params_.max_grad_norm / (norm + 1e-6));
   for (OptimizerEntry& entry : entries_) {
     update.weight_decay = entry.decay ? params_.weight_decay : 0;
     ops::adamw(entry, update);
@@ -125,7 +141,8 @@ void Optimizer::zero_gradients() {
 void Optimizer::rewrite_weights() {
   const at::NoGradGuard no_grad;
   for (OptimizerEntry& entry : entries_)
-    if (entry.master.defined() && !entry.weight.is_same(entry.master)) entry.weight.copy_(entry.master);
+    if (entry.master.defined() && !entry.weight.is_same(entry.master))
+      entry.weight.copy_(entry.master);
 }
 
 }  // namespace cream

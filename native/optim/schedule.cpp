@@ -1,4 +1,5 @@
-// Linear warm-up from 0, then constant, linear to 0, or half a cosine to 0: the three lambdas of transformers/optimization.py.
+// Linear warm-up from 0, then constant, linear to 0, or half a cosine to 0: the three lambdas of
+// transformers/optimization.py.
 #include "optim/schedule.h"
 
 #include <algorithm>
@@ -8,7 +9,9 @@
 namespace cream {
 
 double learning_rate_at(const OptimizerParams& params, int64_t step) {
-  const auto ratio = [](int64_t a, int64_t b) { return static_cast<double>(a) / static_cast<double>(std::max<int64_t>(1, b)); };
+  const auto ratio = [](int64_t a, int64_t b) {
+    return static_cast<double>(a) / static_cast<double>(std::max<int64_t>(1, b));
+  };
   if (step < params.warmup_steps) return params.learning_rate * ratio(step, params.warmup_steps);
   const int64_t decay_steps = params.total_steps - params.warmup_steps;
   switch (params.schedule) {
@@ -18,7 +21,8 @@ double learning_rate_at(const OptimizerParams& params, int64_t step) {
       return params.learning_rate * std::max(0.0, ratio(params.total_steps - step, decay_steps));
     case Schedule::cosine: {
       const double progress = ratio(step - params.warmup_steps, decay_steps);
-      // Beyond total_steps transformers' cosine would rise again; a finished schedule stays at 0 here.
+      // Beyond total_steps transformers' cosine would rise again; a finished schedule stays at 0
+      // here.
       if (progress >= 1) return 0;
       return params.learning_rate * 0.5 * (1.0 + std::cos(std::numbers::pi * progress));
     }

@@ -1,4 +1,5 @@
-// Learning rate of a step, as transformers' get_{constant,linear,cosine}_schedule_with_warmup have it.
+// Learning rate of a step, as transformers' get_{constant,linear,cosine}_schedule_with_warmup have
+// it.
 #pragma once
 
 #include "support/types.h"

@@ -9,7 +9,8 @@ namespace cream {
 namespace {
 
 void check_request(const ModelConfig& config, const ClassificationRequest& request) {
-  if (request.max_batch_tokens < 1) throw Error(ErrorCode::invalid_argument, "[classify] max_batch_tokens must be at least 1.");
+  if (request.max_batch_tokens < 1)
+    throw Error(ErrorCode::invalid_argument, "[classify] max_batch_tokens must be at least 1.");
   for (size_t i = 0; i < request.sequences.size(); ++i) {
     const std::string sequence = "[classify] sequence " + std::to_string(i);
     check_tokens(config, request.sequences[i], sequence);
@@ -20,18 +21,23 @@ void check_request(const ModelConfig& config, const ClassificationRequest& reque
 // The logits of a batch's sequences, appended.
 void append_logits(const Transformer& model, const PackedBatch& batch, std::vector<float>& logits) {
   std::vector<int64_t> last;
-  for (const Segment& segment : batch.segments()) last.push_back(segment.start + segment.length - 1);
+  for (const Segment& segment : batch.segments())
+    last.push_back(segment.start + segment.length - 1);
   PackedAttention attention(batch.segments());
-  const Tensor index = at::tensor(at::ArrayRef<int64_t>(last), at::TensorOptions().dtype(at::kLong).device(model.device()));
-  const Tensor hidden = model.forward(batch.as_rows(model.device()), attention).index_select(0, index);
-  const Tensor rows = ops::linear_f32(hidden, model.weights().head).cpu().contiguous();  // [sequences, labels]
+  const Tensor index = at::tensor(at::ArrayRef<int64_t>(last),
+                                  at::TensorOptions().dtype(at::kLong).device(model.device()));
+  const Tensor hidden =
+      model.forward(batch.as_rows(model.device()), attention).index_select(0, index);
+  const Tensor rows =
+      ops::linear_f32(hidden, model.weights().head).cpu().contiguous();  // [sequences, labels]
   const float* values = rows.const_data_ptr<float>();
   logits.insert(logits.end(), values, values + rows.numel());
 }
 
 }  // namespace
 
-std::vector<float> classify(const Transformer& model, const ClassificationRequest& request, const Cancel& cancel) {
+std::vector<float> classify(const Transformer& model, const ClassificationRequest& request,
+                            const Cancel& cancel) {
   const c10::InferenceMode inference;
   check_request(model.config(), request);
   std::vector<float> logits;
@@ -41,7 +47,8 @@ std::vector<float> classify(const Transformer& model, const ClassificationReques
     do {
       batch.add_prompt(request.sequences[next++]);
     } while (next < request.sequences.size() &&
-             batch.rows() + static_cast<int64_t>(request.sequences[next].size()) <= request.max_batch_tokens);
+             batch.rows() + static_cast<int64_t>(request.sequences[next].size()) <=
+                 request.max_batch_tokens);
     append_logits(model, batch, logits);
   }
   return logits;

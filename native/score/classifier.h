@@ -1,4 +1,5 @@
-// A sequence-classification model's logits at the last token of each sequence: what reward models return.
+// A sequence-classification model's logits at the last token of each sequence: what reward models
+// return.
 #pragma once
 
 #include "model/transformer.h"
@@ -6,7 +7,9 @@
 
 namespace cream {
 
-// [sequences, labels], row-major. Sequences are packed, none padded, so no token stands for padding. Throws Error{invalid_argument}.
-std::vector<float> classify(const Transformer& model, const ClassificationRequest& request, const Cancel& cancel);
+// [sequences, labels], row-major. Sequences are packed, none padded, so no token stands for
+// padding. Throws Error{invalid_argument}.
+std::vector<float> classify(const Transformer& model, const ClassificationRequest& request,
+                            const Cancel& cancel);
 
 }  // namespace cream

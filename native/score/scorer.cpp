@@ -1,6 +1,7 @@
-// log π(y | x) = Σ_t log softmax(head · h_t)[y_t], every completion of a prompt read over the same prompt rows.
-// A prompt of P tokens with N completions of R costs P + N·(R−1) rows instead of N·(P+R), and the head N·R instead of all.
-// Token log-probs are fp32, their sums double in token order, so a sum does not depend on how batches were cut.
+// log π(y | x) = Σ_t log softmax(head · h_t)[y_t], every completion of a prompt read over the same
+// prompt rows. A prompt of P tokens with N completions of R costs P + N·(R−1) rows instead of
+// N·(P+R), and the head N·R instead of all. Token log-probs are fp32, their sums double in token
+// order, so a sum does not depend on how batches were cut.
 #include "score/scorer.h"
 
 #include <chrono>
@@ -16,7 +17,8 @@ namespace cream {
 namespace {
 
 void check_request(const ModelConfig& config, const ScoringRequest& request) {
-  if (request.max_batch_tokens < 1) throw Error(ErrorCode::invalid_argument, "[score] max_batch_tokens must be at least 1.");
+  if (request.max_batch_tokens < 1)
+    throw Error(ErrorCode::invalid_argument, "[score] max_batch_tokens must be at least 1.");
   for (size_t g = 0; g < request.groups.size(); ++g) {
     const ScoringGroup& group = request.groups[g];
     const std::string prompt = "prompt " + std::to_string(g);
@@ -25,7 +27,8 @@ void check_request(const ModelConfig& config, const ScoringRequest& request) {
       const std::string completion = "completion " + std::to_string(c);
       check_tokens(config, group.completions[c], "[score] " + completion + " of " + prompt);
       check_length(config, static_cast<int64_t>(group.prompt.size() + group.completions[c].size()),
-                   "[score] " + prompt + " with " + completion, "shorten the prompt or the completion", -1);  // the last token is never read
+                   "[score] " + prompt + " with " + completion,
+                   "shorten the prompt or the completion", -1);  // the last token is never read
     }
   }
 }
@@ -33,17 +36,21 @@ void check_request(const ModelConfig& config, const ScoringRequest& request) {
 // Completions of the request in order; a batch holds the next ones, each behind its group's prompt.
 std::vector<PackedBatch> cut_batches(const ScoringRequest& request) {
   std::vector<PackedBatch> batches;
-  const auto fits = [&](int64_t rows) { return !batches.empty() && batches.back().rows() + rows <= request.max_batch_tokens; };
+  const auto fits = [&](int64_t rows) {
+    return !batches.empty() && batches.back().rows() + rows <= request.max_batch_tokens;
+  };
   for (const ScoringGroup& group : request.groups) {
     if (group.completions.empty()) continue;
     std::vector<const Tokens*> all;
     for (const Tokens& completion : group.completions) all.push_back(&completion);
     const int64_t whole = packed_rows(group.prompt, all);
-    // Whole groups while they fit; a group beyond the bound is cut between completions and its prompt computed again.
+    // Whole groups while they fit; a group beyond the bound is cut between completions and its
+    // prompt computed again.
     const bool cut = whole > request.max_batch_tokens;
     int32_t prompt = -1;
     for (const Tokens* completion : all) {
-      const bool join = prompt < 0 ? fits(whole) : !cut || fits(static_cast<int64_t>(completion->size()) - 1);
+      const bool join =
+          prompt < 0 ? fits(whole) : !cut || fits(static_cast<int64_t>(completion->size()) - 1);
       if (!join) batches.emplace_back();
       if (!join || prompt < 0) prompt = batches.back().add_prompt(group.prompt);
       batches.back().add_completion(prompt, *completion);
@@ -55,12 +62,14 @@ std::vector<PackedBatch> cut_batches(const ScoringRequest& request) {
 Tensor token_logprobs(const Transformer& model, const PackedBatch& batch) {
   PackedAttention attention(batch.segments());
   const Tensor hidden = model.forward(batch.as_rows(model.device()), attention);  // [rows, hidden]
-  return ops::linear_logprob(hidden.index_select(0, batch.prediction_rows(model.device())), model.weights().head, batch.targets(model.device()));
+  return ops::linear_logprob(hidden.index_select(0, batch.prediction_rows(model.device())),
+                             model.weights().head, batch.targets(model.device()));
 }
 
 }  // namespace
 
-ScoringResult score(const Transformer& model, const ScoringRequest& request, const OnProgress& on_progress, const Cancel& cancel) {
+ScoringResult score(const Transformer& model, const ScoringRequest& request,
+                    const OnProgress& on_progress, const Cancel& cancel) {
   const c10::InferenceMode inference;
   const auto started = std::chrono::steady_clock::now();
   check_request(model.config(), request);
@@ -76,7 +85,8 @@ ScoringResult score(const Transformer& model, const ScoringRequest& request, con
     const float* values = logprobs.const_data_ptr<float>();
     const auto& offsets = batch.prediction_offsets();
     for (size_t c = 0; c + 1 < offsets.size(); ++c) {
-      result.token_logprobs.insert(result.token_logprobs.end(), values + offsets[c], values + offsets[c + 1]);
+      result.token_logprobs.insert(result.token_logprobs.end(), values + offsets[c],
+                                   values + offsets[c + 1]);
       result.offsets.push_back(result.token_logprobs.size());
       result.sums.push_back(std::accumulate(values + offsets[c], values + offsets[c + 1], 0.0));
     }
@@ -85,7 +95,8 @@ ScoringResult score(const Transformer& model, const ScoringRequest& request, con
     progress.tokens = result.forward_tokens;
     if (on_progress) on_progress(progress);
   }
-  result.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - started).count();
+  result.seconds =
+      std::chrono::duration<double>(std::chrono::steady_clock::now() - started).count();
   return result;
 }
 
@@ -97,7 +108,8 @@ Tensor sequence_logits(const Transformer& model, const Tokens& tokens) {
   PackedBatch batch;
   batch.add_prompt(tokens);
   PackedAttention attention(batch.segments());
-  return ops::linear_f32(model.forward(batch.as_rows(model.device()), attention), model.weights().head);
+  return ops::linear_f32(model.forward(batch.as_rows(model.device()), attention),
+                         model.weights().head);
 }
 
 }  // namespace cream

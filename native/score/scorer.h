@@ -1,4 +1,5 @@
-// log π(completion | prompt): packed, each prompt computed once for all of its completions, head on completion tokens only.
+// log π(completion | prompt): packed, each prompt computed once for all of its completions, head on
+// completion tokens only.
 #pragma once
 
 #include "model/transformer.h"
@@ -6,8 +7,10 @@
 
 namespace cream {
 
-// Batches are cut in request order by max_batch_tokens, so the same request always runs in the same shapes.
-ScoringResult score(const Transformer& model, const ScoringRequest& request, const OnProgress& on_progress, const Cancel& cancel);
+// Batches are cut in request order by max_batch_tokens, so the same request always runs in the same
+// shapes.
+ScoringResult score(const Transformer& model, const ScoringRequest& request,
+                    const OnProgress& on_progress, const Cancel& cancel);
 
 // Logits of every row of one sequence, [tokens, vocab] fp32: for oracles and small sequences.
 Tensor sequence_logits(const Transformer& model, const Tokens& tokens);

@@ -3,6 +3,9 @@
 
 namespace cream {
 
-enum class Activation { silu, gelu_tanh };  // of the MLP's gate; gelu_tanh: Hugging Face's gelu_pytorch_tanh
+enum class Activation {
+  silu,
+  gelu_tanh
+};  // of the MLP's gate; gelu_tanh: Hugging Face's gelu_pytorch_tanh
 
 }  // namespace cream

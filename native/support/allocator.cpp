@@ -1,11 +1,13 @@
-// Free lists by size class: eight classes for every doubling, so at most an eighth of a block is unused. Blocks below kSmallest are
-// glibc's business: it is good at those.
+// Free lists by size class: eight classes for every doubling, so at most an eighth of a block is
+// unused. Blocks below kSmallest are glibc's business: it is good at those.
 //
-// What is kept never makes the process much larger than it had to be: tensors and free blocks together take at most a sixteenth more
-// than tensors alone once took. Past that, the free blocks that waited longest go first.
+// What is kept never makes the process much larger than it had to be: tensors and free blocks
+// together take at most a sixteenth more than tensors alone once took. Past that, the free blocks
+// that waited longest go first.
 //
-// A block is a header of kHeader bytes and the data behind it, so that the deleter needs nothing but the data's address.
-// Source of the idea: PyTorch's CUDA caching allocator; measured on CPU in pytorch#164741 (mimalloc for large blocks).
+// A block is a header of kHeader bytes and the data behind it, so that the deleter needs nothing
+// but the data's address. Source of the idea: PyTorch's CUDA caching allocator; measured on CPU in
+// pytorch#164741 (mimalloc for large blocks).
 #include "support/allocator.h"
 
 #include <c10/core/CPUAllocator.h>
@@ -106,12 +108,15 @@ class CachingAllocator final : public c10::Allocator {
     if (size >= kSmallest) live_ -= size;
   }
 
-  // Frees what waited longest until what is live, a block about to be made among it, and what is cached stay within the bound.
+  // Frees what waited longest until what is live, a block about to be made among it, and what is
+  // cached stay within the bound.
   void make_room() {
     while (cached_ > 0 && live_ + cached_ > peak_ + peak_ / 16) {
       auto oldest = free_.end();
       for (auto of_size = free_.begin(); of_size != free_.end(); ++of_size)
-        if (!of_size->second.empty() && (oldest == free_.end() || of_size->second.front().turn < oldest->second.front().turn)) oldest = of_size;
+        if (!of_size->second.empty() &&
+            (oldest == free_.end() || of_size->second.front().turn < oldest->second.front().turn))
+          oldest = of_size;
       std::free(oldest->second.front().block);
       oldest->second.pop_front();
       cached_ -= oldest->first;
@@ -143,7 +148,8 @@ class CachingAllocator final : public c10::Allocator {
 
   std::mutex mutex_;
   std::unordered_map<size_t, std::deque<Freed>> free_;  // by size; the last freed is taken first
-  size_t live_ = 0, cached_ = 0, peak_ = 0;             // bytes; peak_: the most that was live since the last release()
+  size_t live_ = 0, cached_ = 0,
+         peak_ = 0;  // bytes; peak_: the most that was live since the last release()
   uint64_t turn_ = 0;
 };
 

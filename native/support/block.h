@@ -1,15 +1,18 @@
-// A block of threads. A kernel is a struct with `operator()(Block&)`, written once against the members below and run by CUDA
-// (DeviceBlock, native/support/block_cuda.h) or by one CPU thread that plays all threads in turn (HostBlock): the tests run the
-// very code of the GPU, launch grid included, without one.
+// A block of threads. A kernel is a struct with `operator()(Block&)`, written once against the
+// members below and run by CUDA (DeviceBlock, native/support/block_cuda.h) or by one CPU thread
+// that plays all threads in turn (HostBlock): the tests run the very code of the GPU, launch grid
+// included, without one.
 //
 //   index()                     which block of the grid
-//   each(n, f)                  f(i) for i in 0 … n, thread t doing t, t + threads, …; nothing is promised on the order
-//   reduce(n, identity, f, op)  op over f(i) for i in 0 … n; the same tree on both sides, so equal bits where f and op give equal bits
-//   keep<T>(n, initial)         a T for each piece of work of `each(n, …)`, n ≤ threads; it lives from one `each` to the next, in registers
-//   shared<T>()                 the block's scratch memory, its size chosen at the launch
+//   each(n, f)                  f(i) for i in 0 … n, thread t doing t, t + threads, …; nothing is
+//   promised on the order reduce(n, identity, f, op)  op over f(i) for i in 0 … n; the same tree on
+//   both sides, so equal bits where f and op give equal bits keep<T>(n, initial)         a T for
+//   each piece of work of `each(n, …)`, n ≤ threads; it lives from one `each` to the next, in
+//   registers shared<T>()                 the block's scratch memory, its size chosen at the launch
 //   sync()                      what was written before is seen by all threads behind it
 //
-// A value computed outside `each` and `reduce` is the same in every thread; code there must not write.
+// A value computed outside `each` and `reduce` is the same in every thread; code there must not
+// write.
 #pragma once
 
 #include <cassert>
@@ -44,7 +47,8 @@ struct Min {
 
 class HostBlock {
  public:
-  HostBlock(int64_t index, int threads, void* shared) : index_(index), threads_(threads), shared_(shared) {}
+  HostBlock(int64_t index, int threads, void* shared)
+      : index_(index), threads_(threads), shared_(shared) {}
 
   int64_t index() const { return index_; }
   void sync() const {}
@@ -70,7 +74,8 @@ class HostBlock {
     for (int warp = 0; warp < threads_ / kWarp; ++warp) {
       std::vector<T> lanes(kWarp, identity);
       for (int lane = 0; lane < kWarp; ++lane)
-        for (int64_t i = warp * kWarp + lane; i < n; i += threads_) lanes[lane] = op(lanes[lane], f(i));
+        for (int64_t i = warp * kWarp + lane; i < n; i += threads_)
+          lanes[lane] = op(lanes[lane], f(i));
       warps[warp] = butterfly(std::move(lanes), op);
     }
     return butterfly(std::move(warps), op);
@@ -80,7 +85,8 @@ class HostBlock {
   static T butterfly(std::vector<T> lanes, const Op& op) {
     for (int offset = kWarp / 2; offset > 0; offset /= 2) {
       const std::vector<T> before = lanes;
-      for (int lane = 0; lane < kWarp; ++lane) lanes[lane] = op(before[lane], before[lane ^ offset]);
+      for (int lane = 0; lane < kWarp; ++lane)
+        lanes[lane] = op(before[lane], before[lane ^ offset]);
     }
     return lanes[0];
   }
@@ -99,9 +105,12 @@ struct Grid {
 };
 
 // Threads for n pieces of work a block: whole warps, one piece each up to 1024.
-inline int threads_for(int64_t n) { return n >= 1024 ? 1024 : n <= kWarp ? kWarp : static_cast<int>((n + kWarp - 1) / kWarp * kWarp); }
+inline int threads_for(int64_t n) {
+  return n >= 1024 ? 1024 : n <= kWarp ? kWarp : static_cast<int>((n + kWarp - 1) / kWarp * kWarp);
+}
 
-// Whether rows of `width` values at these addresses can be read as vectors of N values of 16 bytes; a null address is not read.
+// Whether rows of `width` values at these addresses can be read as vectors of N values of 16 bytes;
+// a null address is not read.
 template <int N>
 bool fits_vectors(int64_t width, std::initializer_list<const void*> addresses) {
   for (const void* address : addresses)
@@ -111,7 +120,8 @@ bool fits_vectors(int64_t width, std::initializer_list<const void*> addresses) {
 
 template <class Kernel>
 void run_on_host(const Kernel& kernel, const Grid& grid) {
-  std::vector<uint64_t> shared(static_cast<size_t>(grid.shared_bytes + 7) / 8, ~uint64_t{0});  // NaN to who reads what was not written
+  std::vector<uint64_t> shared(static_cast<size_t>(grid.shared_bytes + 7) / 8,
+                               ~uint64_t{0});  // NaN to who reads what was not written
   for (int64_t b = 0; b < grid.blocks; ++b) {
     HostBlock block(b, grid.threads, shared.data());
     kernel(block);

@@ -1,5 +1,6 @@
-// The block of support/block.h as CUDA runs it, and the launch. Included by *.cu only; no torch header.
-// A C++ compiler takes the same *.cu: then the launch plays the grid on the CPU, on host memory, and the stream is not looked at.
+// The block of support/block.h as CUDA runs it, and the launch. Included by *.cu only; no torch
+// header. A C++ compiler takes the same *.cu: then the launch plays the grid on the CPU, on host
+// memory, and the stream is not looked at.
 #pragma once
 
 #include "support/block.h"
@@ -9,11 +10,14 @@
 
 namespace cream {
 
-// Threads that a kernel is launched with at most: nvcc gives a thread no more registers than so many can have, or the launch would fail.
+// Threads that a kernel is launched with at most: nvcc gives a thread no more registers than so
+// many can have, or the launch would fail.
 template <class Kernel>
 constexpr int most_threads() {
-  if constexpr (requires { Kernel::most_threads; }) return Kernel::most_threads;
-  else return 1024;
+  if constexpr (requires { Kernel::most_threads; })
+    return Kernel::most_threads;
+  else
+    return 1024;
 }
 
 #ifndef __CUDACC__
@@ -101,10 +105,13 @@ int launch(const Kernel& kernel, const Grid& grid, void* stream) {
   if (grid.blocks > 0x7fffffff) return static_cast<int>(cudaErrorInvalidConfiguration);
   // 48 KB are there unasked, for this and for what reduce() takes together.
   if (grid.shared_bytes > 40 << 10) {
-    const cudaError_t error = cudaFuncSetAttribute(run_block<Kernel>, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(grid.shared_bytes));
+    const cudaError_t error =
+        cudaFuncSetAttribute(run_block<Kernel>, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                             static_cast<int>(grid.shared_bytes));
     if (error != cudaSuccess) return static_cast<int>(error);
   }
-  run_block<<<static_cast<unsigned>(grid.blocks), grid.threads, static_cast<size_t>(grid.shared_bytes), static_cast<cudaStream_t>(stream)>>>(kernel);
+  run_block<<<static_cast<unsigned>(grid.blocks), grid.threads,
+              static_cast<size_t>(grid.shared_bytes), static_cast<cudaStream_t>(stream)>>>(kernel);
   return static_cast<int>(cudaGetLastError());
 }
 

@@ -1,5 +1,6 @@
-// The block of support/block.h with a real thread for each of its own: what a race detector can look at. A barrier that is missing is a
-// data race here as on a GPU, where HostBlock's order hides it. Only test/races is compiled with it.
+// The block of support/block.h with a real thread for each of its own: what a race detector can
+// look at. A barrier that is missing is a data race here as on a GPU, where HostBlock's order hides
+// it. Only test/races is compiled with it.
 #pragma once
 
 #include <pthread.h>
@@ -15,7 +16,10 @@ namespace cream {
 // What the threads of one block have in common; the barrier is one that ThreadSanitizer knows.
 class ThreadGroup {
  public:
-  explicit ThreadGroup(const Grid& grid) : threads(grid.threads), shared(static_cast<size_t>(grid.shared_bytes), 0xff), slots(static_cast<size_t>(threads) * kSlot) {
+  explicit ThreadGroup(const Grid& grid)
+      : threads(grid.threads),
+        shared(static_cast<size_t>(grid.shared_bytes), 0xff),
+        slots(static_cast<size_t>(threads) * kSlot) {
     pthread_barrier_init(&barrier_, nullptr, static_cast<unsigned>(threads));
   }
   ~ThreadGroup() { pthread_barrier_destroy(&barrier_); }
@@ -34,7 +38,8 @@ class ThreadGroup {
 
 class ThreadBlock {
  public:
-  ThreadBlock(int64_t index, int thread, ThreadGroup& group) : index_(index), thread_(thread), group_(group) {}
+  ThreadBlock(int64_t index, int thread, ThreadGroup& group)
+      : index_(index), thread_(thread), group_(group) {}
 
   int64_t index() const { return index_; }
   void sync() const { group_.sync(); }
@@ -59,7 +64,8 @@ class ThreadBlock {
     return {initial};
   }
 
-  // The barriers are DeviceBlock's: one before a thread's value is written, one before the values are read.
+  // The barriers are DeviceBlock's: one before a thread's value is written, one before the values
+  // are read.
   template <class T, class F, class Op>
   T reduce(int64_t n, T identity, const F& f, const Op& op) const {
     static_assert(sizeof(T) <= ThreadGroup::kSlot);
@@ -71,14 +77,17 @@ class ThreadBlock {
     std::vector<T> warps(kWarp, identity);
     for (int warp = 0; warp < group_.threads / kWarp; ++warp) {
       std::vector<T> lanes(kWarp, identity);
-      for (int lane = 0; lane < kWarp; ++lane) std::memcpy(&lanes[lane], slot(warp * kWarp + lane), sizeof(T));
+      for (int lane = 0; lane < kWarp; ++lane)
+        std::memcpy(&lanes[lane], slot(warp * kWarp + lane), sizeof(T));
       warps[warp] = HostBlock::butterfly(std::move(lanes), op);
     }
     return HostBlock::butterfly(std::move(warps), op);
   }
 
  private:
-  unsigned char* slot(int thread) const { return group_.slots.data() + static_cast<size_t>(thread) * ThreadGroup::kSlot; }
+  unsigned char* slot(int thread) const {
+    return group_.slots.data() + static_cast<size_t>(thread) * ThreadGroup::kSlot;
+  }
 
   int64_t index_;
   int thread_;

@@ -1,4 +1,5 @@
-// What can be known of CUDA without using it: plain structs, no torch header, for native/binding too.
+// What can be known of CUDA without using it: plain structs, no torch header, for native/binding
+// too.
 #pragma once
 
 #include <cstdint>
@@ -19,14 +20,16 @@ struct CudaInfo {
   bool built = false;         // the addon has the kernels of *.cu, compiled by nvcc
   std::string toolkit;        // its version, "13.0"; empty where built is false
   std::string architectures;  // what the kernels were compiled for, "sm_80, sm_90, PTX 9.0"
-  std::string problem;        // why no GPU can be used, one clause without a full stop; empty where one can
+  std::string
+      problem;  // why no GPU can be used, one clause without a full stop; empty where one can
   std::vector<GpuInfo> gpus;  // those that can
 };
 
 // Asked once, without a context on any GPU.
 const CudaInfo& cuda_info();
 
-// Free memory of a GPU of cuda_info(), by its index, as the driver tells now. Opens a context on it, which takes some hundred MB.
+// Free memory of a GPU of cuda_info(), by its index, as the driver tells now. Opens a context on
+// it, which takes some hundred MB.
 uint64_t free_device_memory(int index);
 
 }  // namespace cream

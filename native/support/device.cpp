@@ -10,7 +10,9 @@ namespace cream {
 void* stream_of(const Tensor& x) { return nullptr; }
 
 void check_launch(int error, const char* kernel) {
-  if (error != 0) throw Error(ErrorCode::internal, std::string(kernel) + ": launch error " + std::to_string(error) + ".");
+  if (error != 0)
+    throw Error(ErrorCode::internal,
+                std::string(kernel) + ": launch error " + std::to_string(error) + ".");
 }
 
 const CudaInfo& cuda_info() {
@@ -26,9 +28,12 @@ uint64_t free_device_memory(int index) { return 0; }
 
 at::Device parse_device(const std::string& name) {
   // A device that the program itself has registered with libtorch: the tests' played one.
-  if (name == c10::get_privateuse1_backend() && c10::impl::hasDeviceGuardImpl(at::kPrivateUse1)) return at::Device(at::kPrivateUse1, 0);
+  if (name == c10::get_privateuse1_backend() && c10::impl::hasDeviceGuardImpl(at::kPrivateUse1))
+    return at::Device(at::kPrivateUse1, 0);
   if (device_index(name) < 0) return at::kCPU;
-  throw Error(ErrorCode::unsupported, "device '" + name + "': " + cuda_info().problem + "; use device 'cpu', or build it with CUDA (docs/cuda.md).");
+  throw Error(ErrorCode::unsupported,
+              "device '" + name + "': " + cuda_info().problem +
+                  "; use device 'cpu', or build it with CUDA (docs/cuda.md).");
 }
 
 }  // namespace cream

@@ -1,6 +1,7 @@
-// Where tensors live, for code that sees no CUDA header. A build without CUDA has the same launchers and kernels, the latter compiled
-// as C++ and played by the CPU (support/block.h): tests put tensors on a device of their own (PrivateUse1, its memory the host's)
-// and so run all that a GPU would run but the launch itself.
+// Where tensors live, for code that sees no CUDA header. A build without CUDA has the same
+// launchers and kernels, the latter compiled as C++ and played by the CPU (support/block.h): tests
+// put tensors on a device of their own (PrivateUse1, its memory the host's) and so run all that a
+// GPU would run but the launch itself.
 #pragma once
 
 #include <string>
@@ -13,13 +14,16 @@ namespace cream {
 // Whether the kernels of *.cu serve this tensor.
 inline bool on_device(const Tensor& x) { return x.is_cuda() || x.is_privateuseone(); }
 
-// The cudaStream_t that work on this tensor goes to: the current one of its device. Null where the CPU plays the kernels.
+// The cudaStream_t that work on this tensor goes to: the current one of its device. Null where the
+// CPU plays the kernels.
 void* stream_of(const Tensor& x);
 
-// Throws Error{internal}, or {out_of_memory}, that names the kernel where a launcher of *.cu returned a CUDA error number.
+// Throws Error{internal}, or {out_of_memory}, that names the kernel where a launcher of *.cu
+// returned a CUDA error number.
 void check_launch(int error, const char* kernel);
 
-// "cpu", "cuda", "cuda:1" → a device that is there; else Error{invalid_argument | unsupported} that says what is and what to do.
+// "cpu", "cuda", "cuda:1" → a device that is there; else Error{invalid_argument | unsupported} that
+// says what is and what to do.
 at::Device parse_device(const std::string& name);
 
 // Returns when all work given to the device is done; at once on the CPU.

@@ -1,5 +1,6 @@
-// The build with CUDA: streams, error numbers and GPUs, by the runtime that libtorch itself uses. A machine without a GPU or a driver is an
-// answer like any other: nothing here throws or waits for one until a device is asked for by name.
+// The build with CUDA: streams, error numbers and GPUs, by the runtime that libtorch itself uses. A
+// machine without a GPU or a driver is an answer like any other: nothing here throws or waits for
+// one until a device is asked for by name.
 #include "support/device.h"
 
 #include <c10/cuda/CUDAGuard.h>
@@ -12,19 +13,26 @@ namespace cream {
 
 namespace {
 
-constexpr int kOldestMajor = 8;  // bf16 in the tensor cores, and the oldest architecture that CMakeLists.txt compiles for
+constexpr int kOldestMajor =
+    8;  // bf16 in the tensor cores, and the oldest architecture that CMakeLists.txt compiles for
 
-std::string version(int number) { return std::to_string(number / 1000) + "." + std::to_string(number % 1000 / 10); }
+std::string version(int number) {
+  return std::to_string(number / 1000) + "." + std::to_string(number % 1000 / 10);
+}
 
-// cudaGetDeviceCount's error as one clause: what is the matter and, where it can be said, what to do.
+// cudaGetDeviceCount's error as one clause: what is the matter and, where it can be said, what to
+// do.
 std::string problem_of(cudaError_t error) {
   int driver = 0;
   if (cudaDriverGetVersion(&driver) != cudaSuccess) driver = 0;
   if (driver == 0) return "no NVIDIA driver was found (libcuda.so.1 is missing)";
   if (error == cudaErrorInsufficientDriver || error == cudaErrorSystemDriverMismatch)
-    return "the NVIDIA driver is too old: it knows CUDA " + version(driver) + " and this build needs " + version(CUDART_VERSION) + "; update the driver";
-  if (error == cudaErrorNoDevice) return "the NVIDIA driver sees no GPU (is CUDA_VISIBLE_DEVICES empty?)";
-  return std::string("the NVIDIA driver does not answer: ") + cudaGetErrorString(error) + " (" + cudaGetErrorName(error) + ")";
+    return "the NVIDIA driver is too old: it knows CUDA " + version(driver) +
+           " and this build needs " + version(CUDART_VERSION) + "; update the driver";
+  if (error == cudaErrorNoDevice)
+    return "the NVIDIA driver sees no GPU (is CUDA_VISIBLE_DEVICES empty?)";
+  return std::string("the NVIDIA driver does not answer: ") + cudaGetErrorString(error) + " (" +
+         cudaGetErrorName(error) + ")";
 }
 
 CudaInfo ask() {
@@ -40,14 +48,19 @@ CudaInfo ask() {
   }
   for (int index = 0; index < count; ++index) {
     cudaDeviceProp properties{};
-    if (const cudaError_t error = cudaGetDeviceProperties(&properties, index); error != cudaSuccess) {
+    if (const cudaError_t error = cudaGetDeviceProperties(&properties, index);
+        error != cudaSuccess) {
       cudaGetLastError();
-      info.problem = "GPU " + std::to_string(index) + " does not answer: " + cudaGetErrorString(error);
+      info.problem =
+          "GPU " + std::to_string(index) + " does not answer: " + cudaGetErrorString(error);
     } else if (properties.major < kOldestMajor) {
-      info.problem = std::string("GPU ") + std::to_string(index) + " (" + properties.name + ") has compute capability " + std::to_string(properties.major) + "." +
-                     std::to_string(properties.minor) + ", and 8.0 (Ampere) is the least that works";
+      info.problem = std::string("GPU ") + std::to_string(index) + " (" + properties.name +
+                     ") has compute capability " + std::to_string(properties.major) + "." +
+                     std::to_string(properties.minor) +
+                     ", and 8.0 (Ampere) is the least that works";
     } else {
-      info.gpus.push_back({index, properties.name, properties.major, properties.minor, properties.multiProcessorCount, properties.totalGlobalMem});
+      info.gpus.push_back({index, properties.name, properties.major, properties.minor,
+                           properties.multiProcessorCount, properties.totalGlobalMem});
     }
   }
   if (count == 0) info.problem = "the NVIDIA driver sees no GPU";
@@ -57,19 +70,25 @@ CudaInfo ask() {
 
 std::string names(const std::vector<GpuInfo>& gpus) {
   std::string out;
-  for (const GpuInfo& gpu : gpus) out += (out.empty() ? "'cuda:" : ", 'cuda:") + std::to_string(gpu.index) + "' (" + gpu.name + ")";
+  for (const GpuInfo& gpu : gpus)
+    out +=
+        (out.empty() ? "'cuda:" : ", 'cuda:") + std::to_string(gpu.index) + "' (" + gpu.name + ")";
   return out;
 }
 
 }  // namespace
 
-void* stream_of(const Tensor& x) { return x.is_cuda() ? c10::cuda::getCurrentCUDAStream(x.get_device()).stream() : nullptr; }
+void* stream_of(const Tensor& x) {
+  return x.is_cuda() ? c10::cuda::getCurrentCUDAStream(x.get_device()).stream() : nullptr;
+}
 
 void check_launch(int error, const char* kernel) {
   if (error == cudaSuccess) return;
   const auto code = static_cast<cudaError_t>(error);
-  const std::string what = std::string(kernel) + ": " + cudaGetErrorString(code) + " (" + cudaGetErrorName(code) + ").";
-  throw Error(code == cudaErrorMemoryAllocation ? ErrorCode::out_of_memory : ErrorCode::internal, what);
+  const std::string what =
+      std::string(kernel) + ": " + cudaGetErrorString(code) + " (" + cudaGetErrorName(code) + ").";
+  throw Error(code == cudaErrorMemoryAllocation ? ErrorCode::out_of_memory : ErrorCode::internal,
+              what);
 }
 
 const CudaInfo& cuda_info() {
@@ -89,10 +108,13 @@ at::Device parse_device(const std::string& name) {
   const int index = device_index(name);
   if (index < 0) return at::kCPU;
   const CudaInfo& info = cuda_info();
-  if (info.gpus.empty()) throw Error(ErrorCode::unsupported, "device '" + name + "': " + info.problem + "; use device 'cpu' on this machine.");
+  if (info.gpus.empty())
+    throw Error(ErrorCode::unsupported,
+                "device '" + name + "': " + info.problem + "; use device 'cpu' on this machine.");
   for (const GpuInfo& gpu : info.gpus)
     if (gpu.index == index) return at::Device(at::kCUDA, static_cast<c10::DeviceIndex>(index));
-  throw Error(ErrorCode::invalid_argument, "device '" + name + "' is not there; this machine has " + names(info.gpus) + ".");
+  throw Error(ErrorCode::invalid_argument,
+              "device '" + name + "' is not there; this machine has " + names(info.gpus) + ".");
 }
 
 }  // namespace cream

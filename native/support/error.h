@@ -9,21 +9,22 @@
 namespace cream {
 
 enum class ErrorCode {
-  invalid_argument,   // the caller passed something impossible
-  invalid_file,       // bytes on disk are not what they claim
-  unsupported,        // a valid model or request that this build cannot run
-  not_found,          // a file that is not there
-  io,                 // the operating system refused: disk full, permission
+  invalid_argument,  // the caller passed something impossible
+  invalid_file,      // bytes on disk are not what they claim
+  unsupported,       // a valid model or request that this build cannot run
+  not_found,         // a file that is not there
+  io,                // the operating system refused: disk full, permission
   out_of_memory,
-  non_finite,         // NaN or infinity in a loss or gradient
-  aborted,            // the caller's AbortSignal fired
-  disposed,           // the object was disposed of before the call
-  internal,           // a bug in cream-lm
+  non_finite,  // NaN or infinity in a loss or gradient
+  aborted,     // the caller's AbortSignal fired
+  disposed,    // the object was disposed of before the call
+  internal,    // a bug in cream-lm
 };
 
 class Error : public std::runtime_error {
  public:
-  Error(ErrorCode code, std::string message) : std::runtime_error(std::move(message)), code_(code) {}
+  Error(ErrorCode code, std::string message)
+      : std::runtime_error(std::move(message)), code_(code) {}
   ErrorCode code() const { return code_; }
 
  private:

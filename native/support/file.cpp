@@ -1,13 +1,13 @@
 #include "support/file.h"
 
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
 #include <algorithm>
 #include <atomic>
 #include <cerrno>
 #include <cstdint>
 #include <cstring>
-#include <fcntl.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 namespace cream {
 
@@ -18,13 +18,24 @@ FileDescriptor::~FileDescriptor() {
 Error io_error(const std::string& verb_phrase, const std::string& path, int error_number) {
   const std::string what = verb_phrase + " " + path + ": ";
   switch (error_number) {
-    case ENOENT: return Error(ErrorCode::not_found, what + "there is no such file or folder. Check the path.");
-    case ENOSPC: case EDQUOT:
-      return Error(ErrorCode::io, what + "the disk is full. Free some space or choose another folder; the file that was there before is unchanged.");
-    case EACCES: case EPERM: case EROFS:
-      return Error(ErrorCode::io, what + std::strerror(error_number) + ". Check the permissions of the file and its folder.");
-    case ENOMEM: return Error(ErrorCode::out_of_memory, what + "the system is out of memory. Close other programs or use a smaller model.");
-    default: return Error(ErrorCode::io, what + std::strerror(error_number) + ".");
+    case ENOENT:
+      return Error(ErrorCode::not_found, what + "there is no such file or folder. Check the path.");
+    case ENOSPC:
+    case EDQUOT:
+      return Error(ErrorCode::io, what +
+                                      "the disk is full. Free some space or choose another folder; "
+                                      "the file that was there before is unchanged.");
+    case EACCES:
+    case EPERM:
+    case EROFS:
+      return Error(ErrorCode::io, what + std::strerror(error_number) +
+                                      ". Check the permissions of the file and its folder.");
+    case ENOMEM:
+      return Error(
+          ErrorCode::out_of_memory,
+          what + "the system is out of memory. Close other programs or use a smaller model.");
+    default:
+      return Error(ErrorCode::io, what + std::strerror(error_number) + ".");
   }
 }
 
@@ -33,7 +44,8 @@ FileDescriptor open_for_reading(const std::string& path, size_t& size) {
   if (file.get() < 0) throw io_error("Could not open", path, errno);
   struct stat status;
   if (::fstat(file.get(), &status) != 0) throw io_error("Could not read", path, errno);
-  if (!S_ISREG(status.st_mode)) throw Error(ErrorCode::invalid_file, path + " is not a regular file. Name a file.");
+  if (!S_ISREG(status.st_mode))
+    throw Error(ErrorCode::invalid_file, path + " is not a regular file. Name a file.");
   size = static_cast<size_t>(status.st_size);
   return file;
 }
@@ -42,8 +54,9 @@ std::string read_file(const std::string& path, size_t max_bytes) {
   size_t size = 0;
   const FileDescriptor file = open_for_reading(path, size);
   if (size > max_bytes)
-    throw Error(ErrorCode::invalid_file, path + " has " + std::to_string(size) + " bytes; such a file has at most " +
-                                             std::to_string(max_bytes) + ". Check that it is the right file.");
+    throw Error(ErrorCode::invalid_file,
+                path + " has " + std::to_string(size) + " bytes; such a file has at most " +
+                    std::to_string(max_bytes) + ". Check that it is the right file.");
   std::string bytes(size, '\0');
   size_t done = 0;
   while (done < size) {
@@ -68,7 +81,8 @@ bool is_directory(const std::string& path) {
 }
 
 void remove_file(const std::string& path) {
-  if (::unlink(path.c_str()) != 0 && errno != ENOENT) throw io_error("Could not remove", path, errno);
+  if (::unlink(path.c_str()) != 0 && errno != ENOENT)
+    throw io_error("Could not remove", path, errno);
 }
 
 AtomicFile::AtomicFile(const std::string& path) : path_(path) {
@@ -76,9 +90,11 @@ AtomicFile::AtomicFile(const std::string& path) : path_(path) {
   const size_t slash = path.rfind('/');
   folder_ = slash == std::string::npos ? "." : slash == 0 ? "/" : path.substr(0, slash);
   const std::string name = slash == std::string::npos ? path : path.substr(slash + 1);
-  // Unique among processes and threads; a leftover of a crashed process with our id is skipped by O_EXCL.
+  // Unique among processes and threads; a leftover of a crashed process with our id is skipped by
+  // O_EXCL.
   for (int attempt = 0; attempt < 100 && file_ < 0; ++attempt) {
-    temporary_ = folder_ + "/." + name + "." + std::to_string(::getpid()) + "." + std::to_string(counter++) + ".tmp";
+    temporary_ = folder_ + "/." + name + "." + std::to_string(::getpid()) + "." +
+                 std::to_string(counter++) + ".tmp";
     file_ = ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
     if (file_ < 0 && errno != EEXIST) break;
   }
@@ -106,10 +122,12 @@ void AtomicFile::commit() {
   const int file = file_;
   file_ = -1;
   if (::close(file) != 0) throw io_error("Could not write", path_, errno);
-  if (::rename(temporary_.c_str(), path_.c_str()) != 0) throw io_error("Could not replace", path_, errno);
+  if (::rename(temporary_.c_str(), path_.c_str()) != 0)
+    throw io_error("Could not replace", path_, errno);
   temporary_.clear();
   const FileDescriptor folder(::open(folder_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  // Some file systems refuse fsync on a folder (EINVAL); the rename is then as durable as they can make it.
+  // Some file systems refuse fsync on a folder (EINVAL); the rename is then as durable as they can
+  // make it.
   if (folder.get() < 0 || (::fsync(folder.get()) != 0 && errno != EINVAL))
     throw io_error("Could not make durable", path_, errno);
 }

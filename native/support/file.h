@@ -1,4 +1,5 @@
-// Files read whole, and files written so that a crash leaves the old one or the new one, never half of either.
+// Files read whole, and files written so that a crash leaves the old one or the new one, never half
+// of either.
 #pragma once
 
 #include <cstddef>
@@ -17,16 +18,22 @@ class FileDescriptor {
   FileDescriptor& operator=(FileDescriptor&&) = delete;
   ~FileDescriptor();
   int get() const { return value_; }
-  int release() { const int value = value_; value_ = -1; return value; }
+  int release() {
+    const int value = value_;
+    value_ = -1;
+    return value;
+  }
 
  private:
   int value_;
 };
 
-// "Could not <verb> <path>: <reason>." with the advice that the errno deserves (disk full, permission, not found).
+// "Could not <verb> <path>: <reason>." with the advice that the errno deserves (disk full,
+// permission, not found).
 Error io_error(const std::string& verb_phrase, const std::string& path, int error_number);
 
-// A regular file, opened without ever blocking on a pipe. Throws Error{not_found | io | invalid_file}.
+// A regular file, opened without ever blocking on a pipe. Throws Error{not_found | io |
+// invalid_file}.
 FileDescriptor open_for_reading(const std::string& path, size_t& size);
 
 // The whole file. Throws Error{invalid_file} above max_bytes.
@@ -35,8 +42,8 @@ bool file_exists(const std::string& path);
 bool is_directory(const std::string& path);
 void remove_file(const std::string& path);  // no error when it is not there
 
-// Writes beside `path`, then takes its place: temporary in the same folder, fsync, rename, fsync of the folder.
-// Without commit() the temporary is removed and `path` stays as it was. One thread.
+// Writes beside `path`, then takes its place: temporary in the same folder, fsync, rename, fsync of
+// the folder. Without commit() the temporary is removed and `path` stays as it was. One thread.
 class AtomicFile {
  public:
   explicit AtomicFile(const std::string& path);  // Error{io}

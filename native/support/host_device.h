@@ -1,4 +1,5 @@
-// Code for CPU and GPU alike: the mark that nvcc needs, bf16 as its 16 bits, and small vectors of values loaded at once.
+// Code for CPU and GPU alike: the mark that nvcc needs, bf16 as its 16 bits, and small vectors of
+// values loaded at once.
 #pragma once
 
 #include <cstdint>

@@ -13,9 +13,12 @@ namespace {
 
 constexpr int kMaxDepth = 64;
 
-// Length of the UTF-8 sequence at `text[at]`, 0 where it is not one (RFC 3629: no overlong forms, no surrogates, ≤ U+10FFFF).
+// Length of the UTF-8 sequence at `text[at]`, 0 where it is not one (RFC 3629: no overlong forms,
+// no surrogates, ≤ U+10FFFF).
 size_t utf8_length(std::string_view text, size_t at) {
-  const auto byte = [&](size_t i) { return at + i < text.size() ? static_cast<unsigned char>(text[at + i]) : 0u; };
+  const auto byte = [&](size_t i) {
+    return at + i < text.size() ? static_cast<unsigned char>(text[at + i]) : 0u;
+  };
   const auto tail = [&](size_t i) { return (byte(i) & 0xC0u) == 0x80u; };
   const unsigned first = byte(0), second = byte(1);
   if (first < 0x80) return 1;
@@ -35,8 +38,10 @@ void append_utf8(std::string& out, uint32_t code) {
   const auto put = [&](uint32_t byte) { out.push_back(static_cast<char>(byte)); };
   if (code < 0x80) return put(code);
   if (code < 0x800) return put(0xC0 | code >> 6), put(0x80 | (code & 63));
-  if (code < 0x10000) return put(0xE0 | code >> 12), put(0x80 | (code >> 6 & 63)), put(0x80 | (code & 63));
-  put(0xF0 | code >> 18), put(0x80 | (code >> 12 & 63)), put(0x80 | (code >> 6 & 63)), put(0x80 | (code & 63));
+  if (code < 0x10000)
+    return put(0xE0 | code >> 12), put(0x80 | (code >> 6 & 63)), put(0x80 | (code & 63));
+  put(0xF0 | code >> 18), put(0x80 | (code >> 12 & 63)), put(0x80 | (code >> 6 & 63)),
+      put(0x80 | (code & 63));
 }
 
 class Parser {
@@ -59,7 +64,9 @@ class Parser {
   char peek() const { return at_ < text_.size() ? text_[at_] : '\0'; }
 
   void skip_space() {
-    while (at_ < text_.size() && (text_[at_] == ' ' || text_[at_] == '\n' || text_[at_] == '\t' || text_[at_] == '\r')) ++at_;
+    while (at_ < text_.size() &&
+           (text_[at_] == ' ' || text_[at_] == '\n' || text_[at_] == '\t' || text_[at_] == '\r'))
+      ++at_;
   }
 
   bool accept(char c) {
@@ -73,13 +80,20 @@ class Parser {
     if (depth > kMaxDepth) fail("nesting deeper than 64");
     skip_space();
     switch (peek()) {
-      case '{': return parse_object(depth);
-      case '[': return parse_array(depth);
-      case '"': return JsonValue(parse_string());
-      case 't': return literal("true", JsonValue(true));
-      case 'f': return literal("false", JsonValue(false));
-      case 'n': return literal("null", JsonValue());
-      default: return parse_number();
+      case '{':
+        return parse_object(depth);
+      case '[':
+        return parse_array(depth);
+      case '"':
+        return JsonValue(parse_string());
+      case 't':
+        return literal("true", JsonValue(true));
+      case 'f':
+        return literal("false", JsonValue(false));
+      case 'n':
+        return literal("null", JsonValue());
+      default:
+        return parse_number();
     }
   }
 
@@ -116,7 +130,8 @@ class Parser {
     return JsonValue(std::move(object));
   }
 
-  // Readers differ on which of two equal keys counts, so a file with both means different things to different programs.
+  // Readers differ on which of two equal keys counts, so a file with both means different things to
+  // different programs.
   void refuse_duplicates(const JsonObject& object) const {
     std::vector<std::string_view> keys;
     keys.reserve(object.size());
@@ -124,7 +139,8 @@ class Parser {
     std::sort(keys.begin(), keys.end());
     const auto twin = std::adjacent_find(keys.begin(), keys.end());
     if (twin == keys.end()) return;
-    throw Error(ErrorCode::invalid_file, source_ + ": the key " + quote(*twin) + " appears twice in one JSON object.");
+    throw Error(ErrorCode::invalid_file,
+                source_ + ": the key " + quote(*twin) + " appears twice in one JSON object.");
   }
 
   uint32_t hex4() {
@@ -141,14 +157,30 @@ class Parser {
     const char c = peek();
     ++at_;
     switch (c) {
-      case '"': case '\\': case '/': out.push_back(c); return;
-      case 'b': out.push_back('\b'); return;
-      case 'f': out.push_back('\f'); return;
-      case 'n': out.push_back('\n'); return;
-      case 'r': out.push_back('\r'); return;
-      case 't': out.push_back('\t'); return;
-      case 'u': break;
-      default: fail("unknown escape");
+      case '"':
+      case '\\':
+      case '/':
+        out.push_back(c);
+        return;
+      case 'b':
+        out.push_back('\b');
+        return;
+      case 'f':
+        out.push_back('\f');
+        return;
+      case 'n':
+        out.push_back('\n');
+        return;
+      case 'r':
+        out.push_back('\r');
+        return;
+      case 't':
+        out.push_back('\t');
+        return;
+      case 'u':
+        break;
+      default:
+        fail("unknown escape");
     }
     uint32_t code = hex4();
     if (code >= 0xDC00 && code < 0xE000) fail("lone surrogate");
@@ -216,11 +248,21 @@ class Parser {
 void append_escaped(std::string& out, std::string_view text) {
   for (const char c : text) {
     switch (c) {
-      case '"': out += "\\\""; break;
-      case '\\': out += "\\\\"; break;
-      case '\n': out += "\\n"; break;
-      case '\r': out += "\\r"; break;
-      case '\t': out += "\\t"; break;
+      case '"':
+        out += "\\\"";
+        break;
+      case '\\':
+        out += "\\\\";
+        break;
+      case '\n':
+        out += "\\n";
+        break;
+      case '\r':
+        out += "\\r";
+        break;
+      case '\t':
+        out += "\\t";
+        break;
       default:
         if (static_cast<unsigned char>(c) < 0x20) {
           char buffer[8];
@@ -240,7 +282,8 @@ void append_number(std::string& out, T number) {
   const std::string_view digits(buffer, static_cast<size_t>(result.ptr - buffer));
   out += digits;
   // Python tells 10000.0 from 10000, and transformers refuses the latter for some keys.
-  if (std::is_floating_point_v<T> && digits.find_first_of(".e") == std::string_view::npos) out += ".0";
+  if (std::is_floating_point_v<T> && digits.find_first_of(".e") == std::string_view::npos)
+    out += ".0";
 }
 
 }  // namespace
@@ -259,7 +302,9 @@ const JsonValue* JsonValue::find(std::string_view key) const {
   return nullptr;
 }
 
-JsonValue parse_json(std::string_view text, const std::string& source) { return Parser(text, source).document(); }
+JsonValue parse_json(std::string_view text, const std::string& source) {
+  return Parser(text, source).document();
+}
 
 bool valid_utf8(std::string_view text) {
   for (size_t at = 0; at < text.size();) {

@@ -1,5 +1,6 @@
 // A small strict JSON reader (RFC 8259) for files we do not trust, and a writer with stable bytes.
-// Refused: duplicate keys, bytes that are not UTF-8, lone surrogates, numbers out of range, NaN, trailing text, nesting beyond 64.
+// Refused: duplicate keys, bytes that are not UTF-8, lone surrogates, numbers out of range, NaN,
+// trailing text, nesting beyond 64.
 #pragma once
 
 #include <cstdint>
@@ -25,15 +26,18 @@ class JsonValue {
   bool is_null() const { return std::holds_alternative<std::nullptr_t>(value_); }
   // Null pointer when the value is of another kind.
   const bool* boolean() const { return std::get_if<bool>(&value_); }
-  const int64_t* integer() const { return std::get_if<int64_t>(&value_); }  // written without fraction or exponent, fits int64
+  const int64_t* integer() const {
+    return std::get_if<int64_t>(&value_);
+  }  // written without fraction or exponent, fits int64
   const std::string* string() const { return std::get_if<std::string>(&value_); }
   const JsonArray* array() const { return std::get_if<JsonArray>(&value_); }
   const JsonObject* object() const { return std::get_if<JsonObject>(&value_); }
-  bool number(double& out) const;  // integers too; false when it is no number
+  bool number(double& out) const;                     // integers too; false when it is no number
   const JsonValue* find(std::string_view key) const;  // member of an object, or null
 
  private:
-  std::variant<std::nullptr_t, bool, int64_t, double, std::string, JsonArray, JsonObject> value_ = nullptr;
+  std::variant<std::nullptr_t, bool, int64_t, double, std::string, JsonArray, JsonObject> value_ =
+      nullptr;
 };
 
 struct JsonMember {
@@ -59,9 +63,10 @@ class JsonWriter {
   void value(bool flag);
   void value(int64_t number);
   void value(uint64_t number);
-  void value(double number);  // shortest text that reads back to the same double; null where not finite
-  void real(double number);   // the same with a fraction, 4.0: Python tells it from 4
-  void value(float number);   // as value(double) for a float: 1e-05, not 9.999999747378752e-06
+  void value(
+      double number);  // shortest text that reads back to the same double; null where not finite
+  void real(double number);  // the same with a fraction, 4.0: Python tells it from 4
+  void value(float number);  // as value(double) for a float: 1e-05, not 9.999999747378752e-06
   void null();
   const std::string& text() const { return text_; }
   std::string take() { return std::move(text_); }

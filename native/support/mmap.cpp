@@ -1,10 +1,10 @@
 #include "support/mmap.h"
 
-#include <cerrno>
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include <cerrno>
 
 #include "support/error.h"
 #include "support/file.h"

@@ -7,11 +7,13 @@
 
 namespace cream {
 
-// Owned by one reader; any thread may read. The mapping outlives a rename or removal of the file, but not its truncation:
-// a program that cuts the file while it is open kills this one (SIGBUS). Our own writer therefore always renames.
+// Owned by one reader; any thread may read. The mapping outlives a rename or removal of the file,
+// but not its truncation: a program that cuts the file while it is open kills this one (SIGBUS).
+// Our own writer therefore always renames.
 class MappedFile {
  public:
-  // Throws Error{not_found | io | invalid_file}; folders, pipes and devices are refused. An empty file maps to size 0.
+  // Throws Error{not_found | io | invalid_file}; folders, pipes and devices are refused. An empty
+  // file maps to size 0.
   explicit MappedFile(const std::string& path);
   ~MappedFile();
   MappedFile(const MappedFile&) = delete;

@@ -16,10 +16,12 @@
 namespace cream {
 namespace {
 
-// A piece is this part of a thread's share of what is left, so the last ones are small and the threads end together, however late
-// one starts; but no smaller than such a part of its share of the whole.
+// A piece is this part of a thread's share of what is left, so the last ones are small and the
+// threads end together, however late one starts; but no smaller than such a part of its share of
+// the whole.
 constexpr int64_t kPartOfRest = 2, kPartOfAll = 16;
-// Looks before a thread without work goes to sleep: some 50 µs, longer than the gap between two loops of one forward pass.
+// Looks before a thread without work goes to sleep: some 50 µs, longer than the gap between two
+// loops of one forward pass.
 constexpr int kLooks = 1500;
 
 void pause() {
@@ -41,7 +43,8 @@ struct Job {
   void work() {
     int64_t first = next.load(std::memory_order_relaxed);
     while (first < end) {
-      const int64_t last = std::min(end, first + std::max(least, (end - first) / (kPartOfRest * threads)));
+      const int64_t last =
+          std::min(end, first + std::max(least, (end - first) / (kPartOfRest * threads)));
       if (!next.compare_exchange_weak(first, last, std::memory_order_relaxed)) continue;
       try {
         call(body, first, last);
@@ -55,8 +58,8 @@ struct Job {
   }
 };
 
-// The threads live as long as the process. One job at a time: `state` holds its number, how many helpers it takes,
-// whether it may still be joined, and how many have.
+// The threads live as long as the process. One job at a time: `state` holds its number, how many
+// helpers it takes, whether it may still be joined, and how many have.
 class Pool {
  public:
   static Pool& instance() {
@@ -74,14 +77,17 @@ class Pool {
       ++started_;
     }
     job_.error = nullptr;
-    state_.store(((state_.load(std::memory_order_relaxed) >> kNumberShift) + 1) << kNumberShift | kOpen | static_cast<uint64_t>(threads - 1) << kHelpersShift, std::memory_order_seq_cst);
+    state_.store(((state_.load(std::memory_order_relaxed) >> kNumberShift) + 1) << kNumberShift |
+                     kOpen | static_cast<uint64_t>(threads - 1) << kHelpersShift,
+                 std::memory_order_seq_cst);
     if (sleeping_.load(std::memory_order_seq_cst) > 0) {
       bell_.fetch_add(1, std::memory_order_seq_cst);
       bell_.notify_all();
     }
     job_.work();
     state_.fetch_and(~kOpen, std::memory_order_seq_cst);
-    for (int looks = 0; (state_.load(std::memory_order_acquire) & kJoined) != 0; ++looks) looks < kLooks ? pause() : std::this_thread::yield();
+    for (int looks = 0; (state_.load(std::memory_order_acquire) & kJoined) != 0; ++looks)
+      looks < kLooks ? pause() : std::this_thread::yield();
     if (job_.error) std::rethrow_exception(std::exchange(job_.error, nullptr));
   }
 
@@ -146,7 +152,8 @@ void detail::parallel_for(int64_t begin, int64_t end, int64_t grain, PieceBody c
   if (begin >= end) return;
   const int64_t n = end - begin, threads = at::get_num_threads();
   Pool& pool = Pool::instance();
-  if (n <= grain || threads <= 1 || Pool::inside_ || at::in_parallel_region() || !pool.take()) return call(body, begin, end);
+  if (n <= grain || threads <= 1 || Pool::inside_ || at::in_parallel_region() || !pool.take())
+    return call(body, begin, end);
   struct Turn {
     explicit Turn(Pool& pool) : pool(pool) { Pool::inside_ = true; }
     ~Turn() {

@@ -1,5 +1,6 @@
-// Keyed, counter-based random numbers: Philox4x32-10 (Salmon et al. 2011, "Parallel Random Numbers: As Easy as 1, 2, 3").
-// The draw at (key, position) never depends on what was drawn before, so batches may be cut in any way.
+// Keyed, counter-based random numbers: Philox4x32-10 (Salmon et al. 2011, "Parallel Random Numbers:
+// As Easy as 1, 2, 3"). The draw at (key, position) never depends on what was drawn before, so
+// batches may be cut in any way.
 #pragma once
 
 #include <array>
@@ -14,7 +15,8 @@ struct Philox4 {
   uint32_t x[4];
 };
 
-CREAM_HOST_DEVICE inline Philox4 philox(uint32_t c0, uint32_t c1, uint32_t c2, uint32_t c3, uint32_t k0, uint32_t k1) {
+CREAM_HOST_DEVICE inline Philox4 philox(uint32_t c0, uint32_t c1, uint32_t c2, uint32_t c3,
+                                        uint32_t k0, uint32_t k1) {
   for (int round = 0; round < 10; ++round) {
     const uint64_t p0 = uint64_t{0xD2511F53u} * c0;
     const uint64_t p1 = uint64_t{0xCD9E8D57u} * c2;
@@ -32,10 +34,13 @@ CREAM_HOST_DEVICE inline Philox4 philox(uint32_t c0, uint32_t c1, uint32_t c2, u
 
 // Uniform in [0, 1) with 53 bits, for token `position` of the sample `key`.
 CREAM_HOST_DEVICE inline double uniform(const SampleKey& key, uint32_t position) {
-  // 64 bits of seed key the cipher; a first call folds the iteration in, a second addresses prompt, sample, position.
-  const Philox4 folded = philox(key.iteration, key.sample, static_cast<uint32_t>(key.prompt >> 32), 0x43524541u,
-                                static_cast<uint32_t>(key.seed), static_cast<uint32_t>(key.seed >> 32));
-  const Philox4 out = philox(position, static_cast<uint32_t>(key.prompt), key.sample, folded.x[2], folded.x[0], folded.x[1]);
+  // 64 bits of seed key the cipher; a first call folds the iteration in, a second addresses prompt,
+  // sample, position.
+  const Philox4 folded =
+      philox(key.iteration, key.sample, static_cast<uint32_t>(key.prompt >> 32), 0x43524541u,
+             static_cast<uint32_t>(key.seed), static_cast<uint32_t>(key.seed >> 32));
+  const Philox4 out = philox(position, static_cast<uint32_t>(key.prompt), key.sample, folded.x[2],
+                             folded.x[0], folded.x[1]);
   const uint64_t bits = (uint64_t{out.x[0]} << 32 | out.x[1]) >> 11;
   return static_cast<double>(bits) * (1.0 / 9007199254740992.0);
 }

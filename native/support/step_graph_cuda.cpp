@@ -1,5 +1,6 @@
-// Capture and replay of CUDA graphs through libtorch's, so that its allocator knows. The graphs share one pool: a replay may overwrite
-// what another graph's step allocated, which nobody reads any more, as all of them run in one stream's order.
+// Capture and replay of CUDA graphs through libtorch's, so that its allocator knows. The graphs
+// share one pool: a replay may overwrite what another graph's step allocated, which nobody reads
+// any more, as all of them run in one stream's order.
 #include "support/step_graph.h"
 
 #include <ATen/cuda/CUDAContext.h>
@@ -15,12 +16,17 @@ namespace {
 
 constexpr int kPlainRuns = 2;  // before a key is captured
 
-// The default stream cannot be captured. One stream a thread and device, not one a capture: cuBLAS keeps a workspace for each that it
-// has seen. Recording runs nothing, so the streams need not wait for each other.
+// The default stream cannot be captured. One stream a thread and device, not one a capture: cuBLAS
+// keeps a workspace for each that it has seen. Recording runs nothing, so the streams need not wait
+// for each other.
 c10::cuda::CUDAStream recording_stream(c10::DeviceIndex device) {
   static thread_local std::map<c10::DeviceIndex, c10::cuda::CUDAStream> streams;
   const auto found = streams.find(device);
-  return found != streams.end() ? found->second : streams.emplace(device, c10::cuda::getStreamFromPool(/*isHighPriority=*/false, device)).first->second;
+  return found != streams.end()
+             ? found->second
+             : streams
+                   .emplace(device, c10::cuda::getStreamFromPool(/*isHighPriority=*/false, device))
+                   .first->second;
 }
 
 }  // namespace
@@ -38,12 +44,15 @@ struct StepGraph::Captured {
   std::unique_ptr<at::cuda::CUDAGraph> record(const std::function<void()>& step) const;
 };
 
-// Null where something in the step cannot be recorded, or there is no memory for the graph. Nothing of the step has run, in either case.
-std::unique_ptr<at::cuda::CUDAGraph> StepGraph::Captured::record(const std::function<void()>& step) const {
+// Null where something in the step cannot be recorded, or there is no memory for the graph. Nothing
+// of the step has run, in either case.
+std::unique_ptr<at::cuda::CUDAGraph> StepGraph::Captured::record(
+    const std::function<void()>& step) const {
   const c10::cuda::CUDAStreamGuard recording(recording_stream(device.index()));
   auto graph = std::make_unique<at::cuda::CUDAGraph>();
   try {
-    graph->capture_begin(pool, cudaStreamCaptureModeThreadLocal);  // other models' threads may go on allocating
+    graph->capture_begin(
+        pool, cudaStreamCaptureModeThreadLocal);  // other models' threads may go on allocating
     step();
     graph->capture_end();
     return graph;
@@ -64,7 +73,8 @@ StepGraph::StepGraph(at::Device device) {
 }
 
 StepGraph::~StepGraph() {
-  if (captured_ && !captured_->steps.empty()) cudaStreamSynchronize(at::cuda::getCurrentCUDAStream(captured_->device.index()));
+  if (captured_ && !captured_->steps.empty())
+    cudaStreamSynchronize(at::cuda::getCurrentCUDAStream(captured_->device.index()));
 }
 
 void StepGraph::run(int64_t key, const std::function<void()>& step) {

@@ -1,5 +1,5 @@
-// A point in the work that a device was given: to wait for, and to take the time of. Where the CPU is the device, work is done when it
-// is given.
+// A point in the work that a device was given: to wait for, and to take the time of. Where the CPU
+// is the device, work is done when it is given.
 #pragma once
 
 #include <c10/core/Event.h>
@@ -15,7 +15,8 @@ class StreamMark {
  public:
   explicit StreamMark(at::Device device) : time_(std::chrono::steady_clock::now()) {
     if (!device.is_cuda()) return;
-    event_.emplace(device.type(), c10::EventFlag::BACKEND_DEFAULT);  // that flag: an event that keeps its time
+    event_.emplace(device.type(),
+                   c10::EventFlag::BACKEND_DEFAULT);  // that flag: an event that keeps its time
     event_->record(c10::impl::VirtualGuardImpl(device.type()).getStream(device));
   }
 

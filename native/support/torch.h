@@ -1,4 +1,5 @@
-// The one way tensors enter a file, and the precompiled header. ATen and autograd only: torch/torch.h costs 10 s a file more.
+// The one way tensors enter a file, and the precompiled header. ATen and autograd only:
+// torch/torch.h costs 10 s a file more.
 #pragma once
 
 #include <ATen/ATen.h>

@@ -1,4 +1,5 @@
-// The vocabulary that every room, and the JavaScript boundary, share. Plain structs, no tensor, no Node.
+// The vocabulary that every room, and the JavaScript boundary, share. Plain structs, no tensor, no
+// Node.
 #pragma once
 
 #include <atomic>
@@ -55,8 +56,9 @@ struct SamplingParams {
   int64_t top_k = 0;         // 0 keeps all
   int64_t min_new_tokens = 0;  // stop ids are masked until then
   int64_t max_new_tokens = 128;
-  Tokens stop_ids;             // a sampled stop id ends the completion and is its last token
-  std::vector<std::string> stop_strings;  // bytes; the completion ends with the token that completes one
+  Tokens stop_ids;  // a sampled stop id ends the completion and is its last token
+  std::vector<std::string>
+      stop_strings;  // bytes; the completion ends with the token that completes one
 };
 
 struct GenerationPrompt {
@@ -72,21 +74,28 @@ struct GenerationRequest {
   uint64_t seed = 0;
   uint32_t iteration = 0;
   int64_t max_rows = 64;  // sequences decoded together; 0: Engine::generate chooses
-  // On a device; 0: no bound. Fewer pages of keys and values make rows wait for each other, a prompt of more rows is prefilled in pieces.
+  // On a device; 0: no bound. Fewer pages of keys and values make rows wait for each other, a
+  // prompt of more rows is prefilled in pieces.
   int64_t most_pages = 0, prefill_tokens = 0;
   bool stream_tokens = false;
-  // Bytes of each vocabulary entry, needed for stop strings only: token i is token_bytes[offsets[i] .. offsets[i+1]).
+  // Bytes of each vocabulary entry, needed for stop strings only: token i is token_bytes[offsets[i]
+  // .. offsets[i+1]).
   std::vector<uint8_t> token_bytes;
   std::vector<uint32_t> token_byte_offsets;
 };
 
-enum class FinishReason { eos, stop, length };  // stop id, stop string, max_new_tokens or end of context
+enum class FinishReason {
+  eos,
+  stop,
+  length
+};  // stop id, stop string, max_new_tokens or end of context
 
 struct GeneratedCompletion {
   uint32_t prompt_index = 0;
-  uint32_t sample = 0;         // SampleKey::sample
-  Tokens tokens;               // at least one, a stop id included
-  std::vector<float> logprobs; // log p(token) of the model itself: full vocabulary, temperature 1, before top-p
+  uint32_t sample = 0;  // SampleKey::sample
+  Tokens tokens;        // at least one, a stop id included
+  std::vector<float>
+      logprobs;  // log p(token) of the model itself: full vocabulary, temperature 1, before top-p
   FinishReason finish = FinishReason::length;
 };
 
@@ -103,36 +112,40 @@ struct GenerationStats {
 
 // One prompt and the completions whose log-probs are wanted.
 struct ScoringGroup {
-  Tokens prompt;                     // not empty
-  std::vector<Tokens> completions;   // none empty
+  Tokens prompt;                    // not empty
+  std::vector<Tokens> completions;  // none empty
 };
 
 struct ScoringRequest {
   std::vector<ScoringGroup> groups;
-  int64_t max_batch_tokens = 4096;  // rows of one forward pass; a longer group goes alone; 0: Engine::score chooses
+  int64_t max_batch_tokens =
+      4096;  // rows of one forward pass; a longer group goes alone; 0: Engine::score chooses
 };
 
 // In the order of the request: groups, then their completions.
 struct ScoringResult {
-  std::vector<float> token_logprobs;   // all completions' tokens, concatenated
-  std::vector<uint64_t> offsets;       // completions + 1 entries into token_logprobs
-  std::vector<double> sums;            // one a completion
+  std::vector<float> token_logprobs;  // all completions' tokens, concatenated
+  std::vector<uint64_t> offsets;      // completions + 1 entries into token_logprobs
+  std::vector<double> sums;           // one a completion
   uint64_t forward_tokens = 0;
   double seconds = 0;
 };
 
 struct ClassificationRequest {
-  std::vector<Tokens> sequences;    // none empty
-  int64_t max_batch_tokens = 4096;  // rows of one forward pass; a longer sequence goes alone; 0: Engine::classify chooses
+  std::vector<Tokens> sequences;  // none empty
+  int64_t max_batch_tokens =
+      4096;  // rows of one forward pass; a longer sequence goes alone; 0: Engine::classify chooses
 };
 
-// What a low-rank adapter is (LoRA, Hu et al. 2021), in PEFT's terms: y += scale·B·A·dropout(x) on every target module of every layer.
+// What a low-rank adapter is (LoRA, Hu et al. 2021), in PEFT's terms: y += scale·B·A·dropout(x) on
+// every target module of every layer.
 struct LoraParams {
   int64_t rank = 0;
   double alpha = 0;
-  double dropout = 0;       // of A's input, while training
-  bool rslora = false;      // scale α/√r (Kalajdzievski 2023) instead of α/r
-  std::vector<std::string> targets;  // Hugging Face module names: "q_proj", …; in the order of a layer once resolved
+  double dropout = 0;   // of A's input, while training
+  bool rslora = false;  // scale α/√r (Kalajdzievski 2023) instead of α/r
+  std::vector<std::string>
+      targets;  // Hugging Face module names: "q_proj", …; in the order of a layer once resolved
 };
 
 // A preference pair with its reference log-probs already known (DPO needs no second model).
@@ -140,7 +153,8 @@ struct PreferencePair {
   Tokens prompt, chosen, rejected;
   double reference_chosen = 0, reference_rejected = 0;  // summed log-probs under the reference
   double consistency = 1;                               // C in [0, 1]
-  double base_chosen = 0, base_rejected = 0;            // summed log-probs under θ_0; read where the KL coefficient is not 0
+  double base_chosen = 0,
+         base_rejected = 0;  // summed log-probs under θ_0; read where the KL coefficient is not 0
 };
 
 struct SftExample {
@@ -151,9 +165,10 @@ enum class Schedule { constant, linear, cosine };
 
 // What training keeps of a parameter, in full or in the form that saves memory (ops/adamw/op.h).
 struct OptimizerForms {
-  bool states_8bit = false;      // m and v in 8 bits with a scale a block
-  bool split_masters = false;    // of bf16 weights: 16 bits beside the weight instead of an fp32 master
-  bool bf16_gradients = false;   // of matrices; what is added up over a step's micro-batches
+  bool states_8bit = false;  // m and v in 8 bits with a scale a block
+  bool split_masters =
+      false;  // of bf16 weights: 16 bits beside the weight instead of an fp32 master
+  bool bf16_gradients = false;  // of matrices; what is added up over a step's micro-batches
   bool operator==(const OptimizerForms&) const = default;
 };
 
@@ -170,23 +185,27 @@ struct OptimizerParams {
 
 struct TrainerParams {
   OptimizerParams optimizer;
-  double beta = 0.1;                    // DPO's β
-  int64_t micro_batch_tokens = 1024;    // packed rows a forward/backward; 0: Engine::start_trainer chooses
-  std::optional<bool> activation_checkpointing = false;  // keep layer inputs only and recompute in the backward pass; nothing: likewise
-  double kl_coefficient = 0;            // factor of the KL penalty to θ_0 (SRLM + KL)
-  uint64_t dropout_seed = 0;            // of an adapter's dropout masks, with the step and the place
+  double beta = 0.1;  // DPO's β
+  int64_t micro_batch_tokens =
+      1024;  // packed rows a forward/backward; 0: Engine::start_trainer chooses
+  std::optional<bool> activation_checkpointing =
+      false;  // keep layer inputs only and recompute in the backward pass; nothing: likewise
+  double kl_coefficient = 0;  // factor of the KL penalty to θ_0 (SRLM + KL)
+  uint64_t dropout_seed = 0;  // of an adapter's dropout masks, with the step and the place
 };
 
 // What one optimizer step reports, averaged over its pairs (names as TRL logs them).
 struct StepMetrics {
-  int64_t step = 0;           // 1 after the first
+  int64_t step = 0;  // 1 after the first
   double loss = 0;
-  double grad_norm = 0;       // before clipping
-  double learning_rate = 0;   // used in this step
-  double reward_chosen = 0, reward_rejected = 0, reward_margin = 0, reward_accuracy = 0;  // β·(log π − log π_ref)
+  double grad_norm = 0;      // before clipping
+  double learning_rate = 0;  // used in this step
+  double reward_chosen = 0, reward_rejected = 0, reward_margin = 0,
+         reward_accuracy = 0;  // β·(log π − log π_ref)
   double logp_chosen = 0, logp_rejected = 0;
-  double kl = 0;              // mean of ½(log π − log π_0)² over all completions, nats; 0 where the KL coefficient is
-  uint64_t tokens = 0;        // rows computed
+  double kl =
+      0;  // mean of ½(log π − log π_0)² over all completions, nats; 0 where the KL coefficient is
+  uint64_t tokens = 0;  // rows computed
   double seconds = 0;
 };
 

@@ -8,11 +8,13 @@
 
 namespace cream {
 
-// `segments` outlives the graph that is built through attend(); a prompt's completions follow it directly, as PackedBatch lays them.
+// `segments` outlives the graph that is built through attend(); a prompt's completions follow it
+// directly, as PackedBatch lays them.
 class TrainingAttention : public Attention {
  public:
   explicit TrainingAttention(const std::vector<Segment>& segments) : segments_(segments) {}
-  Tensor attend(const AttentionLayer& layer, const Tensor& q, const Tensor& k, const Tensor& v) override;
+  Tensor attend(const AttentionLayer& layer, const Tensor& q, const Tensor& k,
+                const Tensor& v) override;
 
  private:
   const std::vector<Segment>& segments_;

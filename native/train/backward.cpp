@@ -1,5 +1,6 @@
-// Embedding, layers, final norm and head forward; then the same list backward, one autograd graph a layer.
-// The chain between layers is by hand: each layer's input is a leaf, so its graph is freed as soon as it has been walked.
+// Embedding, layers, final norm and head forward; then the same list backward, one autograd graph a
+// layer. The chain between layers is by hand: each layer's input is a leaf, so its graph is freed
+// as soon as it has been walked.
 #include "train/backward.h"
 
 #include <utility>
@@ -9,8 +10,9 @@
 namespace cream {
 namespace {
 
-// The same storage behind new tensors: the model's own stay free of autograd, so sampling and scoring need not know of training.
-// A layer's matrices need none of it: their products add their gradients where the optimizer collects them.
+// The same storage behind new tensors: the model's own stay free of autograd, so sampling and
+// scoring need not know of training. A layer's matrices need none of it: their products add their
+// gradients where the optimizer collects them.
 Weights differentiable(Weights weights, const ModelConfig& config, Optimizer& optimizer) {
   const bool adapter = weights.lora.has_value();
   if (adapter) weights.unpack_adapters();
@@ -18,16 +20,21 @@ Weights differentiable(Weights weights, const ModelConfig& config, Optimizer& op
   for (LayerWeights& layer : weights.layers)
     for (Linear* linear : layer.matrices()) matrices.push_back(linear);
   for (auto& [name, tensor] : trainable_parameters(weights, config)) {
-    const auto matrix = std::find_if(matrices.begin(), matrices.end(), [&, at = tensor](Linear* linear) { return &linear->weight == at; });
-    if (matrix != matrices.end()) (*matrix)->gradient = optimizer.entry(name).gradient;
-    else *tensor = tensor->detach().set_requires_grad(true);
+    const auto matrix =
+        std::find_if(matrices.begin(), matrices.end(),
+                     [&, at = tensor](Linear* linear) { return &linear->weight == at; });
+    if (matrix != matrices.end())
+      (*matrix)->gradient = optimizer.entry(name).gradient;
+    else
+      *tensor = tensor->detach().set_requires_grad(true);
   }
   return weights;
 }
 
 }  // namespace
 
-std::vector<std::pair<std::string, Tensor*>> trainable_parameters(Weights& weights, const ModelConfig& config) {
+std::vector<std::pair<std::string, Tensor*>> trainable_parameters(Weights& weights,
+                                                                  const ModelConfig& config) {
   return weights.lora ? adapter_parameters(weights) : weights.parameters(config);
 }
 
@@ -36,7 +43,8 @@ Backward::Backward(Transformer& model, Optimizer& optimizer, bool activation_che
       differentiable_(model.config(), differentiable(model.weights(), model.config(), optimizer)),
       optimizer_(optimizer),
       checkpointing_(activation_checkpointing) {
-  for (int64_t i = 0; i < model.config().num_layers; ++i) layers_.push_back(parameters_of("layers." + std::to_string(i) + "."));
+  for (int64_t i = 0; i < model.config().num_layers; ++i)
+    layers_.push_back(parameters_of("layers." + std::to_string(i) + "."));
   final_norm_ = parameters_of("final_norm");
 }
 
@@ -57,10 +65,12 @@ void Backward::name_dropout(const DropoutPass& pass) {
   for (LayerWeights& layer : weights.layers)
     for (Linear* linear : layer.matrices())
       for (LinearAdapter& adapter : linear->adapters)
-        adapter.dropout = {weights.lora->dropout, pass.seed, static_cast<uint32_t>(pass.step), static_cast<uint32_t>(pass.micro_batch), site++};
+        adapter.dropout = {weights.lora->dropout, pass.seed, static_cast<uint32_t>(pass.step),
+                           static_cast<uint32_t>(pass.micro_batch), site++};
 }
 
-double Backward::run(const PackedBatch& batch, const HeadLoss& loss, const DropoutPass& pass, const Cancel& cancel) {
+double Backward::run(const PackedBatch& batch, const HeadLoss& loss, const DropoutPass& pass,
+                     const Cancel& cancel) {
   name_dropout(pass);
   const Rows rows = batch.as_rows(model_.device());
   std::vector<Activation> activations;
@@ -73,14 +83,17 @@ double Backward::run(const PackedBatch& batch, const HeadLoss& loss, const Dropo
   }
   if (frozen()) return value;
   // The lookup's gradient, summed in fp32: a token occurs many times in a batch.
-  optimizer_.entry("embedding").gradient.index_add_(0, rows.tokens, d_x.to(at::kFloat), model_.embedding_scale());
+  optimizer_.entry("embedding")
+      .gradient.index_add_(0, rows.tokens, d_x.to(at::kFloat), model_.embedding_scale());
   return value;
 }
 
-Tensor Backward::forward(const PackedBatch& batch, const Rows& rows, const Cancel& cancel, std::vector<Activation>& activations) {
+Tensor Backward::forward(const PackedBatch& batch, const Rows& rows, const Cancel& cancel,
+                         std::vector<Activation>& activations) {
   const RotaryRows rotary = model_.rotary(rows.positions);
   // What is computed again later must drop the same inputs now.
-  const Transformer& kept = frozen() && model_.weights().lora->dropout > 0 ? differentiable_ : model_;
+  const Transformer& kept =
+      frozen() && model_.weights().lora->dropout > 0 ? differentiable_ : model_;
   PackedAttention attention(batch.segments());
   TrainingAttention training_attention(batch.segments());
   Tensor x;
@@ -105,7 +118,8 @@ Tensor Backward::forward(const PackedBatch& batch, const Rows& rows, const Cance
   return x;
 }
 
-double Backward::head(const PackedBatch& batch, const Tensor& x, const HeadLoss& loss, Tensor& d_x) {
+double Backward::head(const PackedBatch& batch, const Tensor& x, const HeadLoss& loss,
+                      Tensor& d_x) {
   // The final norm and the head see only the rows that predict something.
   const Tensor index = batch.prediction_rows(model_.device());
   Tensor selected, hidden;
@@ -114,25 +128,32 @@ double Backward::head(const PackedBatch& batch, const Tensor& x, const HeadLoss&
     selected = x.index_select(0, index).set_requires_grad(true);  // [predictions, hidden]
     hidden = differentiable_.final_norm(selected);
   }
-  Tensor head_gradient = frozen() ? Tensor() : optimizer_.entry(model_.config().tie_word_embeddings ? "embedding" : "head").gradient;
-  const HeadGradient gradient = loss(hidden.detach(), model_.weights().head, batch.targets(model_.device()), head_gradient);
+  Tensor head_gradient =
+      frozen()
+          ? Tensor()
+          : optimizer_.entry(model_.config().tie_word_embeddings ? "embedding" : "head").gradient;
+  const HeadGradient gradient =
+      loss(hidden.detach(), model_.weights().head, batch.targets(model_.device()), head_gradient);
   const Tensor d_selected = propagate(hidden, gradient.d_hidden, selected, final_norm_);
   // A prompt's last row predicts the first token of both completions: its gradients add up.
   d_x = at::zeros_like(x).index_add_(0, index, d_selected);
   return gradient.loss;
 }
 
-void Backward::backward_layer(int64_t index, Activation activation, const PackedBatch& batch, const Rows& rows, Tensor& d_x) {
+void Backward::backward_layer(int64_t index, Activation activation, const PackedBatch& batch,
+                              const Rows& rows, Tensor& d_x) {
   if (!activation.output.defined()) {
     const at::AutoGradMode grad(true);
     TrainingAttention attention(batch.segments());
     activation.input = activation.input.detach().set_requires_grad(true);
-    activation.output = differentiable_.layer(index, activation.input, model_.rotary(rows.positions), attention);
+    activation.output =
+        differentiable_.layer(index, activation.input, model_.rotary(rows.positions), attention);
   }
   d_x = propagate(activation.output, d_x, activation.input, layers_[index]);
 }
 
-Tensor Backward::propagate(const Tensor& output, const Tensor& d_output, const Tensor& input, const Parameters& parameters) {
+Tensor Backward::propagate(const Tensor& output, const Tensor& d_output, const Tensor& input,
+                           const Parameters& parameters) {
   torch::autograd::variable_list inputs{input};
   inputs.insert(inputs.end(), parameters.weights.begin(), parameters.weights.end());
   torch::autograd::variable_list gradients = torch::autograd::grad({output}, inputs, {d_output});

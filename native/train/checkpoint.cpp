@@ -1,6 +1,7 @@
-// The trainer's state as one safetensors file: master.NAME, m.NAME and v.NAME in fp32, step count and settings as metadata. Small forms
-// are written as they are held, so that they come back to the bit: weight.NAME and remainder.NAME; codes with m_scale.NAME and v_scale.NAME.
-// A load checks names, shapes, values and settings before the first tensor is touched.
+// The trainer's state as one safetensors file: master.NAME, m.NAME and v.NAME in fp32, step count
+// and settings as metadata. Small forms are written as they are held, so that they come back to the
+// bit: weight.NAME and remainder.NAME; codes with m_scale.NAME and v_scale.NAME. A load checks
+// names, shapes, values and settings before the first tensor is touched.
 #include <charconv>
 
 #include "ops/adamw/op.h"
@@ -17,7 +18,8 @@ constexpr const char* kFormat = "cream-lm trainer state 3";
 
 std::string text_of(double value) {
   char buffer[32];
-  return {buffer, std::to_chars(buffer, buffer + sizeof(buffer), value).ptr};  // shortest that reads back the same
+  return {buffer, std::to_chars(buffer, buffer + sizeof(buffer), value)
+                      .ptr};  // shortest that reads back the same
 }
 
 std::string joined(const std::vector<std::string>& names) {
@@ -26,7 +28,8 @@ std::string joined(const std::vector<std::string>& names) {
   return out;
 }
 
-// What the updates depend on, the adapter's shape included; the same names whether there is one or not.
+// What the updates depend on, the adapter's shape included; the same names whether there is one or
+// not.
 Metadata adapter_settings(const std::optional<LoraParams>& lora, uint64_t dropout_seed) {
   const LoraParams none;
   const LoraParams& l = lora ? *lora : none;
@@ -56,7 +59,8 @@ Metadata settings_of(const TrainerParams& params, const std::optional<LoraParams
                        {"optimizer_states", o.forms.states_8bit ? "8bit" : "float32"},
                        {"master_weights", o.forms.split_masters ? "split" : "float32"},
                        {"gradient_dtype", o.forms.bf16_gradients ? "bfloat16" : "float32"}};
-  for (auto& setting : adapter_settings(lora, params.dropout_seed)) settings.push_back(std::move(setting));
+  for (auto& setting : adapter_settings(lora, params.dropout_seed))
+    settings.push_back(std::move(setting));
   return settings;
 }
 
@@ -65,8 +69,13 @@ std::vector<NamedTensor> tensors_of(const std::vector<OptimizerEntry>& entries) 
   std::vector<NamedTensor> tensors;
   for (const OptimizerEntry& entry : entries) {
     const bool split = entry.remainder.defined();
-    const std::pair<const char*, Tensor> parts[] = {{"master.", entry.master}, {"weight.", split ? entry.weight : Tensor()}, {"remainder.", entry.remainder},
-                                                    {"m.", entry.m}, {"v.", entry.v}, {"m_scale.", entry.m_scale}, {"v_scale.", entry.v_scale}};
+    const std::pair<const char*, Tensor> parts[] = {{"master.", entry.master},
+                                                    {"weight.", split ? entry.weight : Tensor()},
+                                                    {"remainder.", entry.remainder},
+                                                    {"m.", entry.m},
+                                                    {"v.", entry.v},
+                                                    {"m_scale.", entry.m_scale},
+                                                    {"v_scale.", entry.v_scale}};
     for (const auto& [part, tensor] : parts)
       if (tensor.defined()) tensors.emplace_back(part + entry.name, tensor);
   }
@@ -74,7 +83,8 @@ std::vector<NamedTensor> tensors_of(const std::vector<OptimizerEntry>& entries) 
 }
 
 Error damaged(const std::string& path, const std::string& what) {
-  return Error(ErrorCode::invalid_file, path + " is not a trainer state of this model: " + what + "; train from the start of the stage instead.");
+  return Error(ErrorCode::invalid_file, path + " is not a trainer state of this model: " + what +
+                                            "; train from the start of the stage instead.");
 }
 
 const std::string* find(const Metadata& metadata, const std::string& key) {
@@ -83,15 +93,18 @@ const std::string* find(const Metadata& metadata, const std::string& key) {
   return nullptr;
 }
 
-int64_t check_metadata(const std::string& path, const Metadata& metadata, const Metadata& settings) {
+int64_t check_metadata(const std::string& path, const Metadata& metadata,
+                       const Metadata& settings) {
   const std::string* format = find(metadata, "format");
-  if (format == nullptr || *format != kFormat) throw damaged(path, std::string("its metadata does not say \"") + kFormat + "\"");
+  if (format == nullptr || *format != kFormat)
+    throw damaged(path, std::string("its metadata does not say \"") + kFormat + "\"");
   for (const auto& [key, value] : settings) {
     const std::string* saved = find(metadata, key);
     if (saved == nullptr) throw damaged(path, "its metadata has no " + key);
     if (*saved != value)
-      throw Error(ErrorCode::invalid_argument, path + " was saved with " + key + " " + *saved + ", this trainer has " + value +
-                                                   "; give the trainer the settings that the state was saved with.");
+      throw Error(ErrorCode::invalid_argument,
+                  path + " was saved with " + key + " " + *saved + ", this trainer has " + value +
+                      "; give the trainer the settings that the state was saved with.");
   }
   const std::string* text = find(metadata, "step");
   int64_t step = -1;
@@ -107,16 +120,22 @@ int64_t check_metadata(const std::string& path, const Metadata& metadata, const 
 
 const char* dtype_of(const Tensor& tensor) {
   switch (tensor.scalar_type()) {
-    case at::kBFloat16: return "BF16";
-    case at::kShort: return "I16";
-    case at::kByte: return "U8";
-    default: return "F32";
+    case at::kBFloat16:
+      return "BF16";
+    case at::kShort:
+      return "I16";
+    case at::kByte:
+      return "U8";
+    default:
+      return "F32";
   }
 }
 
-void check_tensors(const std::string& path, const SafetensorsReader& reader, const std::vector<NamedTensor>& expected) {
+void check_tensors(const std::string& path, const SafetensorsReader& reader,
+                   const std::vector<NamedTensor>& expected) {
   if (reader.tensors().size() != expected.size())
-    throw damaged(path, "it holds " + std::to_string(reader.tensors().size()) + " tensors, not " + std::to_string(expected.size()));
+    throw damaged(path, "it holds " + std::to_string(reader.tensors().size()) + " tensors, not " +
+                            std::to_string(expected.size()));
   for (const auto& [name, tensor] : expected) {
     const TensorInfo* info = reader.find(name);
     if (info == nullptr) throw damaged(path, "it has no tensor '" + name + "'");
@@ -124,10 +143,14 @@ void check_tensors(const std::string& path, const SafetensorsReader& reader, con
       throw damaged(path, "tensor '" + name + "' has another shape or is not " + dtype_of(tensor));
     if (!tensor.is_floating_point()) continue;  // codes and rests: any bits are values
     const Tensor value = reader.read(name, at::kFloat);
-    if (!std::isfinite(ops::sum_of_squares(value))) throw damaged(path, "tensor '" + name + "' holds values that are not finite");
-    const bool squares = name.starts_with("v.") || name.starts_with("v_scale.") || name.starts_with("m_scale.");
+    if (!std::isfinite(ops::sum_of_squares(value)))
+      throw damaged(path, "tensor '" + name + "' holds values that are not finite");
+    const bool squares =
+        name.starts_with("v.") || name.starts_with("v_scale.") || name.starts_with("m_scale.");
     if (squares && value.numel() > 0 && value.min().item<float>() < 0)
-      throw damaged(path, "tensor '" + name + "' holds negative values, and it is a mean of squares or a largest value");
+      throw damaged(path,
+                    "tensor '" + name +
+                        "' holds negative values, and it is a mean of squares or a largest value");
   }
 }
 
@@ -150,7 +173,8 @@ void Trainer::save_state(const std::string& path) const {
 void Trainer::load_state(const std::string& path) {
   const auto reader = open_safetensors(path);
   const auto tensors = tensors_of(optimizer_.entries());
-  const int64_t step = check_metadata(path, reader->metadata(), settings_of(params_, model_.weights().lora));
+  const int64_t step =
+      check_metadata(path, reader->metadata(), settings_of(params_, model_.weights().lora));
   check_tensors(path, *reader, tensors);
   for (const auto& [name, tensor] : tensors) read_exactly(*reader, name, tensor);
   optimizer_.set_step_count(step);

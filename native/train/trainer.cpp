@@ -10,50 +10,64 @@ namespace {
 
 std::vector<NamedTensor> named_weights(Transformer& model) {
   std::vector<NamedTensor> named;
-  for (auto& [name, tensor] : trainable_parameters(model.weights(), model.config())) named.emplace_back(name, *tensor);
+  for (auto& [name, tensor] : trainable_parameters(model.weights(), model.config()))
+    named.emplace_back(name, *tensor);
   return named;
 }
 
-void check_sequence(const ModelConfig& config, const Tokens& prompt, const Tokens& completion, const std::string& prompt_name,
-                    const std::string& completion_name) {
+void check_sequence(const ModelConfig& config, const Tokens& prompt, const Tokens& completion,
+                    const std::string& prompt_name, const std::string& completion_name) {
   check_tokens(config, prompt, prompt_name);
   check_tokens(config, completion, completion_name);
-  check_length(config, static_cast<int64_t>(prompt.size() + completion.size()), prompt_name + " with its completion",
-               "shorten the prompt or the completion");
+  check_length(config, static_cast<int64_t>(prompt.size() + completion.size()),
+               prompt_name + " with its completion", "shorten the prompt or the completion");
 }
 
-void check_pairs(const ModelConfig& config, const std::vector<PreferencePair>& pairs, bool penalty) {
-  if (pairs.empty()) throw Error(ErrorCode::invalid_argument, "[train] a step needs at least one pair.");
+void check_pairs(const ModelConfig& config, const std::vector<PreferencePair>& pairs,
+                 bool penalty) {
+  if (pairs.empty())
+    throw Error(ErrorCode::invalid_argument, "[train] a step needs at least one pair.");
   for (size_t i = 0; i < pairs.size(); ++i) {
     const PreferencePair& pair = pairs[i];
     const std::string of = " of pair " + std::to_string(i);
-    check_sequence(config, pair.prompt, pair.chosen, "[train] the prompt" + of, "[train] the chosen completion" + of);
-    check_sequence(config, pair.prompt, pair.rejected, "[train] the prompt" + of, "[train] the rejected completion" + of);
+    check_sequence(config, pair.prompt, pair.chosen, "[train] the prompt" + of,
+                   "[train] the chosen completion" + of);
+    check_sequence(config, pair.prompt, pair.rejected, "[train] the prompt" + of,
+                   "[train] the rejected completion" + of);
     if (!std::isfinite(pair.reference_chosen) || !std::isfinite(pair.reference_rejected))
-      throw Error(ErrorCode::invalid_argument, "[train] a reference log-prob" + of + " is not finite; score the pair again.");
+      throw Error(ErrorCode::invalid_argument,
+                  "[train] a reference log-prob" + of + " is not finite; score the pair again.");
     if (penalty && !(std::isfinite(pair.base_chosen) && std::isfinite(pair.base_rejected)))
-      throw Error(ErrorCode::invalid_argument, "[train] a base log-prob" + of + " is not finite, and the KL penalty needs it; score the pair under the base model.");
+      throw Error(
+          ErrorCode::invalid_argument,
+          "[train] a base log-prob" + of +
+              " is not finite, and the KL penalty needs it; score the pair under the base model.");
     if (!(pair.consistency >= 0 && pair.consistency <= 1))
-      throw Error(ErrorCode::invalid_argument, "[train] the consistency" + of + " is not between 0 and 1.");
+      throw Error(ErrorCode::invalid_argument,
+                  "[train] the consistency" + of + " is not between 0 and 1.");
   }
 }
 
 void check_examples(const ModelConfig& config, const std::vector<SftExample>& examples) {
-  if (examples.empty()) throw Error(ErrorCode::invalid_argument, "[train] a step needs at least one example.");
+  if (examples.empty())
+    throw Error(ErrorCode::invalid_argument, "[train] a step needs at least one example.");
   for (size_t i = 0; i < examples.size(); ++i) {
     const std::string of = " of example " + std::to_string(i);
-    check_sequence(config, examples[i].prompt, examples[i].completion, "[train] the prompt" + of, "[train] the completion" + of);
+    check_sequence(config, examples[i].prompt, examples[i].completion, "[train] the prompt" + of,
+                   "[train] the completion" + of);
   }
 }
 
-// Items in order; a micro-batch takes the next one while its rows stay within the bound, and always takes one.
+// Items in order; a micro-batch takes the next one while its rows stay within the bound, and always
+// takes one.
 struct MicroBatch {
   PackedBatch batch;
   size_t first, last;  // items first … last−1
 };
 
 template <class Item, class Completions>
-std::vector<MicroBatch> cut_micro_batches(const std::vector<Item>& items, int64_t bound, const Completions& completions_of) {
+std::vector<MicroBatch> cut_micro_batches(const std::vector<Item>& items, int64_t bound,
+                                          const Completions& completions_of) {
   std::vector<MicroBatch> cut;
   for (size_t i = 0; i < items.size(); ++i) {
     const std::vector<const Tokens*> completions = completions_of(items[i]);
@@ -73,8 +87,9 @@ std::vector<PairRows> pair_rows(const MicroBatch& micro, const std::vector<Prefe
   std::vector<PairRows> rows;
   for (size_t i = micro.first; i < micro.last; ++i) {
     const size_t at = 2 * (i - micro.first);
-    rows.push_back({offsets[at], offsets[at + 1], offsets[at + 1], offsets[at + 2], pairs[i].reference_chosen,
-                    pairs[i].reference_rejected, pairs[i].consistency, 1.0 / static_cast<double>(pairs.size()), pairs[i].base_chosen,
+    rows.push_back({offsets[at], offsets[at + 1], offsets[at + 1], offsets[at + 2],
+                    pairs[i].reference_chosen, pairs[i].reference_rejected, pairs[i].consistency,
+                    1.0 / static_cast<double>(pairs.size()), pairs[i].base_chosen,
                     pairs[i].base_rejected});
   }
   return rows;
@@ -98,7 +113,9 @@ Trainer::Trainer(Transformer& model, TrainerParams params, const std::vector<Nam
       optimizer_(named_weights(model), params.optimizer, masters),
       backward_(model, optimizer_, params.activation_checkpointing.value_or(false)) {
   if (model.weights().lora && params.optimizer.forms.split_masters)
-    throw Error(ErrorCode::invalid_argument, "[trainer] an adapter's masters are small and kept whole; leave masterWeights at 'float32' for a model with an adapter.");
+    throw Error(ErrorCode::invalid_argument,
+                "[trainer] an adapter's masters are small and kept whole; leave masterWeights at "
+                "'float32' for a model with an adapter.");
 }
 
 template <class Accumulate>
@@ -116,34 +133,47 @@ StepMetrics Trainer::step(const Accumulate& accumulate) {
   }
   model_.weights().lora ? model_.weights().pack_adapters() : model_.weights().pack();
   metrics.step = optimizer_.step_count();
-  metrics.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - started).count();
+  metrics.seconds =
+      std::chrono::duration<double>(std::chrono::steady_clock::now() - started).count();
   return metrics;
 }
 
-DropoutPass Trainer::dropout_pass(int64_t micro_batch) const { return {params_.dropout_seed, optimizer_.step_count(), micro_batch}; }
+DropoutPass Trainer::dropout_pass(int64_t micro_batch) const {
+  return {params_.dropout_seed, optimizer_.step_count(), micro_batch};
+}
 
 void Trainer::require_finite(double loss, const std::string& where) const {
   if (std::isfinite(loss)) return;
-  throw Error(ErrorCode::non_finite, "[train] the loss of " + where + " is not finite in step " +
-                                         std::to_string(optimizer_.step_count() + 1) +
-                                         ", and nothing was changed; lower the learning rate, or look for damaged weights.");
+  throw Error(
+      ErrorCode::non_finite,
+      "[train] the loss of " + where + " is not finite in step " +
+          std::to_string(optimizer_.step_count() + 1) +
+          ", and nothing was changed; lower the learning rate, or look for damaged weights.");
 }
 
-StepMetrics Trainer::preference_step(const std::vector<PreferencePair>& pairs, const Cancel& cancel) {
+StepMetrics Trainer::preference_step(const std::vector<PreferencePair>& pairs,
+                                     const Cancel& cancel) {
   check_pairs(model_.config(), pairs, params_.kl_coefficient > 0);
-  const auto both = [](const PreferencePair& pair) { return std::vector<const Tokens*>{&pair.chosen, &pair.rejected}; };
+  const auto both = [](const PreferencePair& pair) {
+    return std::vector<const Tokens*>{&pair.chosen, &pair.rejected};
+  };
   return step([&](StepMetrics& metrics) {
     int64_t number = 0;
     for (const MicroBatch& micro : cut_micro_batches(pairs, params_.micro_batch_tokens, both)) {
       cancel.check();
       std::vector<PairOutcome> outcomes;
-      const auto loss = [&](const Tensor& hidden, const Linear& head, const Tensor& targets, Tensor& head_gradient) {
-        HeadGradient gradient = linear_preference(hidden, head, targets, pair_rows(micro, pairs), {params_.beta, params_.kl_coefficient}, head_gradient, outcomes);
-        for (size_t i = 0; i < outcomes.size(); ++i) require_finite(outcomes[i].loss, "pair " + std::to_string(micro.first + i));
+      const auto loss = [&](const Tensor& hidden, const Linear& head, const Tensor& targets,
+                            Tensor& head_gradient) {
+        HeadGradient gradient =
+            linear_preference(hidden, head, targets, pair_rows(micro, pairs),
+                              {params_.beta, params_.kl_coefficient}, head_gradient, outcomes);
+        for (size_t i = 0; i < outcomes.size(); ++i)
+          require_finite(outcomes[i].loss, "pair " + std::to_string(micro.first + i));
         return gradient;
       };
       metrics.loss += backward_.run(micro.batch, loss, dropout_pass(number++), cancel);
-      for (const PairOutcome& outcome : outcomes) add_to(metrics, outcome, 1.0 / static_cast<double>(pairs.size()));
+      for (const PairOutcome& outcome : outcomes)
+        add_to(metrics, outcome, 1.0 / static_cast<double>(pairs.size()));
       metrics.tokens += micro.batch.rows();
     }
   });
@@ -152,17 +182,23 @@ StepMetrics Trainer::preference_step(const std::vector<PreferencePair>& pairs, c
 StepMetrics Trainer::sft_step(const std::vector<SftExample>& examples, const Cancel& cancel) {
   check_examples(model_.config(), examples);
   int64_t completion_tokens = 0;
-  for (const SftExample& example : examples) completion_tokens += static_cast<int64_t>(example.completion.size());
-  const auto one = [](const SftExample& example) { return std::vector<const Tokens*>{&example.completion}; };
+  for (const SftExample& example : examples)
+    completion_tokens += static_cast<int64_t>(example.completion.size());
+  const auto one = [](const SftExample& example) {
+    return std::vector<const Tokens*>{&example.completion};
+  };
   return step([&](StepMetrics& metrics) {
     int64_t number = 0;
     for (const MicroBatch& micro : cut_micro_batches(examples, params_.micro_batch_tokens, one)) {
       cancel.check();
-      const auto loss = [&](const Tensor& hidden, const Linear& head, const Tensor& targets, Tensor& head_gradient) {
+      const auto loss = [&](const Tensor& hidden, const Linear& head, const Tensor& targets,
+                            Tensor& head_gradient) {
         const Tensor weights =
-            at::full({hidden.size(0)}, 1.0 / static_cast<double>(completion_tokens), hidden.options().dtype(at::kFloat));
+            at::full({hidden.size(0)}, 1.0 / static_cast<double>(completion_tokens),
+                     hidden.options().dtype(at::kFloat));
         HeadGradient gradient = linear_cross_entropy(hidden, head, targets, weights, head_gradient);
-        require_finite(gradient.loss, "examples " + std::to_string(micro.first) + " to " + std::to_string(micro.last - 1));
+        require_finite(gradient.loss, "examples " + std::to_string(micro.first) + " to " +
+                                          std::to_string(micro.last - 1));
         return gradient;
       };
       metrics.loss += backward_.run(micro.batch, loss, dropout_pass(number++), cancel);
@@ -173,7 +209,9 @@ StepMetrics Trainer::sft_step(const std::vector<SftExample>& examples, const Can
 
 std::vector<NamedTensor> Trainer::masters() const {
   std::vector<NamedTensor> named;
-  for (const OptimizerEntry& entry : optimizer_.entries()) named.emplace_back(entry.name, entry.master.defined() ? entry.master : ops::master_of(entry).cpu());
+  for (const OptimizerEntry& entry : optimizer_.entries())
+    named.emplace_back(entry.name,
+                       entry.master.defined() ? entry.master : ops::master_of(entry).cpu());
   return named;
 }
 

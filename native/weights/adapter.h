@@ -1,5 +1,6 @@
-// Adapters in PEFT's format: a folder with adapter_config.json and adapter_model.safetensors. What we do not implement is refused
-// by the name of its key, so that no adapter is ever applied in part.
+// Adapters in PEFT's format: a folder with adapter_config.json and adapter_model.safetensors. What
+// we do not implement is refused by the name of its key, so that no adapter is ever applied in
+// part.
 #pragma once
 
 #include <string>
@@ -12,7 +13,7 @@
 namespace cream {
 
 struct AdapterConfig {
-  LoraParams params;       // targets as the file lists them, without path; empty: every linear layer
+  LoraParams params;  // targets as the file lists them, without path; empty: every linear layer
   std::string base_model;  // base_model_name_or_path; empty where the file has none
 };
 
@@ -20,11 +21,15 @@ struct AdapterConfig {
 AdapterConfig read_adapter_config(const std::string& directory);
 AdapterConfig parse_adapter_config(const std::string& json, const std::string& source);
 
-// The adapter's parameters in fp32, in the order of `layout` (engine names and shapes, see model/lora.h). Reads F32, BF16 and F16.
-// Throws Error{not_found | invalid_file} naming the tensor that is missing, has no place, or has another shape than this base asks for.
-NamedTensors read_adapter_tensors(const std::string& directory, const std::vector<std::pair<std::string, std::vector<int64_t>>>& layout);
+// The adapter's parameters in fp32, in the order of `layout` (engine names and shapes, see
+// model/lora.h). Reads F32, BF16 and F16. Throws Error{not_found | invalid_file} naming the tensor
+// that is missing, has no place, or has another shape than this base asks for.
+NamedTensors read_adapter_tensors(
+    const std::string& directory,
+    const std::vector<std::pair<std::string, std::vector<int64_t>>>& layout);
 
 // Creates the folder. The config is written last: a folder that has one is complete.
-void save_adapter(const std::string& directory, const AdapterConfig& config, const NamedTensors& tensors, at::ScalarType dtype);
+void save_adapter(const std::string& directory, const AdapterConfig& config,
+                  const NamedTensors& tensors, at::ScalarType dtype);
 
 }  // namespace cream

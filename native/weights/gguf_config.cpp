@@ -11,10 +11,13 @@ namespace {
 
 class Metadata {
  public:
-  Metadata(const GgufMetadata& metadata, const std::string& source) : metadata_(metadata), source_(source) {}
+  Metadata(const GgufMetadata& metadata, const std::string& source)
+      : metadata_(metadata), source_(source) {}
 
   const JsonValue* find(const std::string& key) const {
-    if (metadata_.array_lengths.count(key)) bad_file(source_, "the metadata key " + quote(key) + " is an array where one value is expected.");
+    if (metadata_.array_lengths.count(key))
+      bad_file(source_,
+               "the metadata key " + quote(key) + " is an array where one value is expected.");
     const auto entry = metadata_.scalars.find(key);
     return entry == metadata_.scalars.end() ? nullptr : &entry->second;
   }
@@ -24,8 +27,8 @@ class Metadata {
     if (!value) return fallback;
     const int64_t* number = value->integer();
     if (!number || *number < low || *number > high)
-      bad_file(source_, "the metadata key " + quote(key) + " must be a whole number from " + std::to_string(low) + " to " +
-                            std::to_string(high) + ".");
+      bad_file(source_, "the metadata key " + quote(key) + " must be a whole number from " +
+                            std::to_string(low) + " to " + std::to_string(high) + ".");
     return *number;
   }
 
@@ -37,19 +40,23 @@ class Metadata {
   double real(const std::string& key, double fallback) const {
     const JsonValue* value = find(key);
     double number = fallback;
-    if (value && !value->number(number)) bad_file(source_, "the metadata key " + quote(key) + " must be a number.");
+    if (value && !value->number(number))
+      bad_file(source_, "the metadata key " + quote(key) + " must be a number.");
     return number;
   }
 
   std::string text(const std::string& key, const std::string& fallback) const {
     const JsonValue* value = find(key);
-    if (value && !value->string()) bad_file(source_, "the metadata key " + quote(key) + " must be a string.");
+    if (value && !value->string())
+      bad_file(source_, "the metadata key " + quote(key) + " must be a string.");
     return value ? *value->string() : fallback;
   }
 
   [[noreturn]] void refuse(const std::string& key, const std::string& what) const {
-    throw Error(ErrorCode::unsupported, source_ + ": " + key + " " + what +
-                                            ", which this engine does not read from GGUF. Use the model's safetensors folder.");
+    throw Error(
+        ErrorCode::unsupported,
+        source_ + ": " + key + " " + what +
+            ", which this engine does not read from GGUF. Use the model's safetensors folder.");
   }
 
   // "llama.block_count": most keys carry the architecture's name.
@@ -61,66 +68,89 @@ class Metadata {
 };
 
 const TensorInfo* tensor(const std::vector<TensorInfo>& tensors, const std::string& name) {
-  const auto at = std::find_if(tensors.begin(), tensors.end(), [&](const TensorInfo& info) { return info.name == name; });
+  const auto at = std::find_if(tensors.begin(), tensors.end(),
+                               [&](const TensorInfo& info) { return info.name == name; });
   return at == tensors.end() ? nullptr : &*at;
 }
 
 ModelConfig read_family(const Metadata& metadata) {
   const std::string architecture = metadata.text("general.architecture", "");
-  for (const auto& [name, model_type] : {std::pair{"llama", "llama"}, {"qwen2", "qwen2"}, {"qwen3", "qwen3"}, {"gemma2", "gemma2"},
-                                         {"gemma3", "gemma3_text"}, {"phi3", "phi3"}}) {
+  for (const auto& [name, model_type] : {std::pair{"llama", "llama"},
+                                         {"qwen2", "qwen2"},
+                                         {"qwen3", "qwen3"},
+                                         {"gemma2", "gemma2"},
+                                         {"gemma3", "gemma3_text"},
+                                         {"phi3", "phi3"}}) {
     if (architecture != name) continue;
     ModelConfig config = *family_defaults(model_type);
     config.bos_token_id = -1;  // the tokenizer's keys say
     config.eos_token_ids.clear();
     return config;
   }
-  metadata.refuse("general.architecture", "is " + quote(architecture) + " instead of llama, qwen2, qwen3, gemma2, gemma3 or phi3");
+  metadata.refuse(
+      "general.architecture",
+      "is " + quote(architecture) + " instead of llama, qwen2, qwen3, gemma2, gemma3 or phi3");
 }
 
 void refuse_variants(const Metadata& metadata, const std::vector<TensorInfo>& tensors) {
   const std::string type = metadata.text("general.type", "model");
-  if (type != "model") metadata.refuse("general.type", "is " + quote(type) + " instead of \"model\"");
-  if (metadata.optional("split.count", 1, 0, 65535) > 1) metadata.refuse("split.count", "says that the model is cut into several files");
+  if (type != "model")
+    metadata.refuse("general.type", "is " + quote(type) + " instead of \"model\"");
+  if (metadata.optional("split.count", 1, 0, 65535) > 1)
+    metadata.refuse("split.count", "says that the model is cut into several files");
   const std::string experts = metadata.key("expert_count");
   if (metadata.optional(experts, 0, 0, 65535) > 0) metadata.refuse(experts, "asks for experts");
   for (const char* name : {"rope_factors_short.weight", "rope_factors_long.weight"})
-    if (tensor(tensors, name)) metadata.refuse("the tensor " + quote(name), "asks for longrope scaling");
+    if (tensor(tensors, name))
+      metadata.refuse("the tensor " + quote(name), "asks for longrope scaling");
 }
 
-// The factors that llama.cpp's converter makes of llama3 scaling, its parameters being Llama 3.1's but for the factor.
+// The factors that llama.cpp's converter makes of llama3 scaling, its parameters being Llama 3.1's
+// but for the factor.
 std::vector<double> llama3_factors(const RopeConfig& rope, int64_t head_dim) {
   constexpr double kPi = 3.14159265358979323846;
   const double original = static_cast<double>(rope.original_max_position_embeddings);
   std::vector<double> factors;
   for (int64_t i = 0; i < head_dim; i += 2) {
-    const double wavelength = 2 * kPi * std::pow(rope.theta, static_cast<double>(i) / static_cast<double>(head_dim));
-    const double smooth = std::clamp((original / wavelength - rope.low_freq_factor) / (rope.high_freq_factor - rope.low_freq_factor), 0.0, 1.0);
+    const double wavelength =
+        2 * kPi * std::pow(rope.theta, static_cast<double>(i) / static_cast<double>(head_dim));
+    const double smooth = std::clamp((original / wavelength - rope.low_freq_factor) /
+                                         (rope.high_freq_factor - rope.low_freq_factor),
+                                     0.0, 1.0);
     factors.push_back(1 / ((1 - smooth) / rope.factor + smooth));
   }
   return factors;
 }
 
-void read_rope(const Metadata& metadata, const std::vector<float>& rope_freqs, ModelConfig& config) {
+void read_rope(const Metadata& metadata, const std::vector<float>& rope_freqs,
+               ModelConfig& config) {
   RopeConfig& rope = config.rope;
   rope.theta = metadata.real(metadata.key("rope.freq_base"), rope.theta);
-  const std::string type_key = metadata.key("rope.scaling.type"), type = metadata.text(type_key, "none");
-  const double factor = metadata.real(metadata.key("rope.scaling.factor"), metadata.real(metadata.key("rope.scale_linear"), 1));
-  if (type != "none" && type != "linear") metadata.refuse(type_key, "asks for RoPE scaling of type " + quote(type));
+  const std::string type_key = metadata.key("rope.scaling.type"),
+                    type = metadata.text(type_key, "none");
+  const double factor = metadata.real(metadata.key("rope.scaling.factor"),
+                                      metadata.real(metadata.key("rope.scale_linear"), 1));
+  if (type != "none" && type != "linear")
+    metadata.refuse(type_key, "asks for RoPE scaling of type " + quote(type));
   if (factor != 1 && factor != 0) {
-    if (!(factor > 0) || !std::isfinite(factor)) metadata.refuse(metadata.key("rope.scaling.factor"), "is no positive number");
+    if (!(factor > 0) || !std::isfinite(factor))
+      metadata.refuse(metadata.key("rope.scaling.factor"), "is no positive number");
     rope.type = "linear";
     rope.factor = factor;
   }
   if (rope_freqs.empty()) return;
-  // Only the factors are in the file. Every released Llama has these bounds; others are not guessed.
+  // Only the factors are in the file. Every released Llama has these bounds; others are not
+  // guessed.
   rope.type = "llama3";
   rope.factor = *std::max_element(rope_freqs.begin(), rope_freqs.end());
   rope.low_freq_factor = 1, rope.high_freq_factor = 4, rope.original_max_position_embeddings = 8192;
   const std::vector<double> expected = llama3_factors(rope, config.head_dim);
   bool same = expected.size() == rope_freqs.size() && config.model_type == "llama";
-  for (size_t i = 0; same && i < expected.size(); ++i) same = std::abs(rope_freqs[i] - expected[i]) <= 1e-3 * expected[i];
-  if (!same) metadata.refuse("the tensor \"rope_freqs.weight\"", "holds other factors than Llama 3.1's kind of RoPE scaling");
+  for (size_t i = 0; same && i < expected.size(); ++i)
+    same = std::abs(rope_freqs[i] - expected[i]) <= 1e-3 * expected[i];
+  if (!same)
+    metadata.refuse("the tensor \"rope_freqs.weight\"",
+                    "holds other factors than Llama 3.1's kind of RoPE scaling");
 }
 
 // What llama.cpp knows from the family's name, and what it writes down.
@@ -128,59 +158,75 @@ void read_attention(const Metadata& metadata, ModelConfig& config) {
   const std::string window = metadata.key("attention.sliding_window");
   if (config.model_type == "llama" || config.model_type.starts_with("qwen")) {
     const int64_t given = metadata.optional(window, 0, 0, int64_t{1} << 40);
-    if (given > 0 && given < config.max_position_embeddings) metadata.refuse(window, "asks for sliding-window attention");
+    if (given > 0 && given < config.max_position_embeddings)
+      metadata.refuse(window, "asks for sliding-window attention");
     config.sliding_window = 0;
     return;
   }
   config.sliding_window = metadata.optional(window, config.sliding_window, 0, int64_t{1} << 40);
-  const int64_t period = config.model_type == "gemma2" ? 2 : 6;  // every second, every sixth layer sees everything
+  const int64_t period =
+      config.model_type == "gemma2" ? 2 : 6;  // every second, every sixth layer sees everything
   for (int64_t i = 0; config.sliding_window > 0 && i < config.num_layers; ++i)
     config.layers.push_back({config.model_type == "phi3" || (i + 1) % period != 0, true});
   if (config.model_type == "phi3") return;
-  config.attention_softcap = metadata.real(metadata.key("attn_logit_softcapping"), config.attention_softcap);
-  config.final_softcap = metadata.real(metadata.key("final_logit_softcapping"), config.final_softcap);
+  config.attention_softcap =
+      metadata.real(metadata.key("attn_logit_softcapping"), config.attention_softcap);
+  config.final_softcap =
+      metadata.real(metadata.key("final_logit_softcapping"), config.final_softcap);
   // Of Gemma 2 and 3, the 27B models alone scale by hidden / heads.
   const bool largest = config.num_layers == (config.model_type == "gemma2" ? 46 : 62);
-  config.query_pre_attn_scalar = static_cast<double>(largest ? config.hidden_size / config.num_heads : config.head_dim);
+  config.query_pre_attn_scalar =
+      static_cast<double>(largest ? config.hidden_size / config.num_heads : config.head_dim);
 }
 
 void read_heads(const Metadata& metadata, ModelConfig& config, const std::string& source) {
   const auto key = [&](const char* name) { return metadata.key(name); };
   config.num_heads = metadata.required(key("attention.head_count"), ConfigLimits::heads);
-  config.num_kv_heads = metadata.optional(key("attention.head_count_kv"), config.num_heads, 1, config.num_heads);
+  config.num_kv_heads =
+      metadata.optional(key("attention.head_count_kv"), config.num_heads, 1, config.num_heads);
   const bool explicit_size = metadata.find(key("attention.key_length"));
   if (!explicit_size && config.hidden_size % config.num_heads != 0)
-    bad_file(source, key("embedding_length") + " is not a multiple of " + key("attention.head_count") + ".");
-  config.head_dim = metadata.optional(key("attention.key_length"), config.hidden_size / config.num_heads, 1, ConfigLimits::head_dim);
+    bad_file(source, key("embedding_length") + " is not a multiple of " +
+                         key("attention.head_count") + ".");
+  config.head_dim =
+      metadata.optional(key("attention.key_length"), config.hidden_size / config.num_heads, 1,
+                        ConfigLimits::head_dim);
   for (const char* name : {"attention.value_length", "rope.dimension_count"})
     if (metadata.optional(key(name), config.head_dim, 1, ConfigLimits::head_dim) != config.head_dim)
-      metadata.refuse(key(name), "differs from the head size of " + std::to_string(config.head_dim));
+      metadata.refuse(key(name),
+                      "differs from the head size of " + std::to_string(config.head_dim));
 }
 
 }  // namespace
 
-ModelConfig config_from_gguf(const GgufMetadata& values, const std::vector<TensorInfo>& tensors, const std::vector<float>& rope_freqs,
-                             const std::string& source) {
+ModelConfig config_from_gguf(const GgufMetadata& values, const std::vector<TensorInfo>& tensors,
+                             const std::vector<float>& rope_freqs, const std::string& source) {
   const Metadata metadata(values, source);
   ModelConfig config = read_family(metadata);
   refuse_variants(metadata, tensors);
   const TensorInfo* embedding = tensor(tensors, "token_embd.weight");
-  if (!embedding || embedding->shape.size() != 2) bad_file(source, "the tensor \"token_embd.weight\" is missing or no matrix.");
+  if (!embedding || embedding->shape.size() != 2)
+    bad_file(source, "the tensor \"token_embd.weight\" is missing or no matrix.");
   config.vocab_size = embedding->shape[0];
   const auto tokens = values.array_lengths.find("tokenizer.ggml.tokens");
-  if (tokens != values.array_lengths.end() && tokens->second != static_cast<uint64_t>(config.vocab_size))
+  if (tokens != values.array_lengths.end() &&
+      tokens->second != static_cast<uint64_t>(config.vocab_size))
     bad_file(source, "tokenizer.ggml.tokens lists " + std::to_string(tokens->second) +
-                         " tokens, the embedding has " + std::to_string(config.vocab_size) + " rows.");
+                         " tokens, the embedding has " + std::to_string(config.vocab_size) +
+                         " rows.");
   config.hidden_size = metadata.required(metadata.key("embedding_length"), ConfigLimits::hidden);
-  config.intermediate_size = metadata.required(metadata.key("feed_forward_length"), ConfigLimits::intermediate);
+  config.intermediate_size =
+      metadata.required(metadata.key("feed_forward_length"), ConfigLimits::intermediate);
   config.num_layers = metadata.required(metadata.key("block_count"), ConfigLimits::layers);
-  config.max_position_embeddings = metadata.required(metadata.key("context_length"), ConfigLimits::positions);
+  config.max_position_embeddings =
+      metadata.required(metadata.key("context_length"), ConfigLimits::positions);
   config.rms_norm_eps = metadata.real(metadata.key("attention.layer_norm_rms_epsilon"), 1e-5);
   config.tie_word_embeddings = !tensor(tensors, "output.weight");
   read_heads(metadata, config, source);
   read_attention(metadata, config);
   read_rope(metadata, rope_freqs, config);
-  if (config.model_type == "phi3") config.rope.original_max_position_embeddings = config.max_position_embeddings;
+  if (config.model_type == "phi3")
+    config.rope.original_max_position_embeddings = config.max_position_embeddings;
   validate_config(config, source);
   const int64_t last = config.vocab_size - 1;
   config.bos_token_id = metadata.optional("tokenizer.ggml.bos_token_id", -1, 0, last);

@@ -18,9 +18,10 @@ struct GgufMetadata {
   std::string json;  // all keys, arrays included
 };
 
-// rope_freqs: the values of the tensor "rope_freqs.weight" (llama3 scaling as one factor a pair), or none.
-// Throws Error{invalid_file} for missing or impossible values, Error{unsupported} for families and scalings that it does not know.
-ModelConfig config_from_gguf(const GgufMetadata& metadata, const std::vector<TensorInfo>& tensors, const std::vector<float>& rope_freqs,
-                             const std::string& source);
+// rope_freqs: the values of the tensor "rope_freqs.weight" (llama3 scaling as one factor a pair),
+// or none. Throws Error{invalid_file} for missing or impossible values, Error{unsupported} for
+// families and scalings that it does not know.
+ModelConfig config_from_gguf(const GgufMetadata& metadata, const std::vector<TensorInfo>& tensors,
+                             const std::vector<float>& rope_freqs, const std::string& source);
 
 }  // namespace cream

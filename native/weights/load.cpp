@@ -19,25 +19,32 @@ std::string shape_text(const std::vector<int64_t>& shape) {
   return out + "]";
 }
 
-// The file holds exactly the model's tensors, each with its shape, and all of them can be converted.
-void check_tensors(const WeightsReader& reader, const ModelConfig& config, const std::vector<Parameter>& layout, std::string Part::*name,
+// The file holds exactly the model's tensors, each with its shape, and all of them can be
+// converted.
+void check_tensors(const WeightsReader& reader, const ModelConfig& config,
+                   const std::vector<Parameter>& layout, std::string Part::* name,
                    const std::string& source) {
   std::unordered_set<std::string_view> expected;
   for (const Parameter& parameter : layout) {
     for (const Part& part : parameter.parts) {
       const TensorInfo* info = reader.find(part.*name);
-      if (!info) bad_file(source, "the tensor " + quote(part.*name) + " is missing. Use a complete checkpoint of a causal language model.");
+      if (!info)
+        bad_file(source, "the tensor " + quote(part.*name) +
+                             " is missing. Use a complete checkpoint of a causal language model.");
       if (info->shape != part.shape)
-        bad_file(source, "the tensor " + quote(part.*name) + " has shape " + shape_text(info->shape) +
-                             ", the config asks for " + shape_text(part.shape) + ". Use the config.json that belongs to these weights.");
+        bad_file(source, "the tensor " + quote(part.*name) + " has shape " +
+                             shape_text(info->shape) + ", the config asks for " +
+                             shape_text(part.shape) +
+                             ". Use the config.json that belongs to these weights.");
       convertible_type(*info, source);
       expected.insert(part.*name);
     }
   }
   for (const TensorInfo& info : reader.tensors())
     if (!expected.count(info.name) && !is_redundant(info.name, config))
-      bad_file(source, "the tensor " + quote(info.name) + " has no place in the model that the config describes. "
-                       "Use the config.json that belongs to these weights.");
+      bad_file(source, "the tensor " + quote(info.name) +
+                           " has no place in the model that the config describes. "
+                           "Use the config.json that belongs to these weights.");
 }
 
 // Where the file's tensors go to, and as what.
@@ -46,13 +53,16 @@ struct Target {
   at::Device device;
 };
 
-// Shapes were found in the file before, so a lie cannot ask for more than a few times the file's size; an honest giant can.
+// Shapes were found in the file before, so a lie cannot ask for more than a few times the file's
+// size; an honest giant can.
 Tensor allocate(const Parameter& parameter, at::ScalarType dtype) {
   try {
     return at::empty(parameter.shape, at::TensorOptions().dtype(dtype));
   } catch (const std::exception&) {
-    throw Error(ErrorCode::out_of_memory, "There is not enough memory for the parameter " + quote(parameter.name) + " of shape " +
-                                              shape_text(parameter.shape) + ". Use a smaller model or bfloat16.");
+    throw Error(ErrorCode::out_of_memory, "There is not enough memory for the parameter " +
+                                              quote(parameter.name) + " of shape " +
+                                              shape_text(parameter.shape) +
+                                              ". Use a smaller model or bfloat16.");
   }
 }
 
@@ -60,13 +70,15 @@ Tensor to_device(const Parameter& parameter, const Tensor& tensor, at::Device de
   try {
     return tensor.to(device);
   } catch (const c10::OutOfMemoryError&) {
-    throw Error(ErrorCode::out_of_memory, "There is not enough memory on " + device.str() + " for the parameter " + quote(parameter.name) + " of shape " +
-                                              shape_text(parameter.shape) + ". Use a smaller model or bfloat16, or dispose of other models there.");
+    throw Error(ErrorCode::out_of_memory,
+                "There is not enough memory on " + device.str() + " for the parameter " +
+                    quote(parameter.name) + " of shape " + shape_text(parameter.shape) +
+                    ". Use a smaller model or bfloat16, or dispose of other models there.");
   }
 }
 
-NamedTensors read_tensors(const WeightsReader& reader, const std::vector<Parameter>& layout, std::string Part::*name, const Target& target,
-                          const Cancel& cancel) {
+NamedTensors read_tensors(const WeightsReader& reader, const std::vector<Parameter>& layout,
+                          std::string Part::* name, const Target& target, const Cancel& cancel) {
   NamedTensors out;
   for (const Parameter& parameter : layout) {
     cancel.check();
@@ -81,8 +93,8 @@ NamedTensors read_tensors(const WeightsReader& reader, const std::vector<Paramet
   return out;
 }
 
-LoadedWeights load_with(const WeightsReader& reader, ModelConfig config, std::string Part::*name, const Target& target, const std::string& path,
-                        const Cancel& cancel) {
+LoadedWeights load_with(const WeightsReader& reader, ModelConfig config, std::string Part::* name,
+                        const Target& target, const std::string& path, const Cancel& cancel) {
   const std::vector<Parameter> layout = parameter_layout(config);
   check_tensors(reader, config, layout, name, path);
   return {std::move(config), read_tensors(reader, layout, name, target, cancel), ""};
@@ -90,19 +102,24 @@ LoadedWeights load_with(const WeightsReader& reader, ModelConfig config, std::st
 
 }  // namespace
 
-LoadedWeights load_weights(const std::string& path, at::ScalarType dtype, const Cancel& cancel, at::Device device) {
+LoadedWeights load_weights(const std::string& path, at::ScalarType dtype, const Cancel& cancel,
+                           at::Device device) {
   if (!is_directory(path)) {
     if (!path.ends_with(".gguf") && file_exists(path))
       throw Error(ErrorCode::invalid_argument,
-                  path + " is neither a .gguf file nor a folder with config.json and model.safetensors. Name one of these.");
+                  path +
+                      " is neither a .gguf file nor a folder with config.json and "
+                      "model.safetensors. Name one of these.");
     const std::unique_ptr<GgufReader> reader = open_gguf(path);
-    LoadedWeights loaded = load_with(*reader, reader->config(), &Part::gguf, {dtype, device}, path, cancel);
+    LoadedWeights loaded =
+        load_with(*reader, reader->config(), &Part::gguf, {dtype, device}, path, cancel);
     loaded.metadata_json = reader->metadata_json();
     return loaded;
   }
   const std::string config_path = path + "/config.json";
   ModelConfig config = config_from_json(read_file(config_path, kMaxConfig), config_path);
-  return load_with(*open_safetensors(path), std::move(config), &Part::huggingface, {dtype, device}, path, cancel);
+  return load_with(*open_safetensors(path), std::move(config), &Part::huggingface, {dtype, device},
+                   path, cancel);
 }
 
 }  // namespace cream

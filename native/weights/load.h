@@ -1,4 +1,5 @@
-// A folder or GGUF file → config and engine weights: names mapped, shapes checked against the config, q/k/v and gate/up joined.
+// A folder or GGUF file → config and engine weights: names mapped, shapes checked against the
+// config, q/k/v and gate/up joined.
 #pragma once
 
 #include <string>
@@ -10,8 +11,9 @@
 
 namespace cream {
 
-// Engine parameter names: "embedding", "layers.{i}.input_norm|qkv|out|post_norm|gate_up|down", "final_norm", "head" (untied only),
-// and what a family adds: "layers.{i}.qkv_bias|out_bias|gate_up_bias|down_bias|q_norm|k_norm|attention_out_norm|mlp_out_norm".
+// Engine parameter names: "embedding", "layers.{i}.input_norm|qkv|out|post_norm|gate_up|down",
+// "final_norm", "head" (untied only), and what a family adds:
+// "layers.{i}.qkv_bias|out_bias|gate_up_bias|down_bias|q_norm|k_norm|attention_out_norm|mlp_out_norm".
 using NamedTensors = std::vector<std::pair<std::string, Tensor>>;
 
 struct LoadedWeights {
@@ -20,16 +22,19 @@ struct LoadedWeights {
   std::string metadata_json;  // GGUF only
 };
 
-// path: a Hugging Face folder (config.json + safetensors) or a .gguf file. `cancel` is looked at between tensors, each of which goes to
-// `device` as soon as it is read.
-LoadedWeights load_weights(const std::string& path, at::ScalarType dtype, const Cancel& cancel = Cancel(), at::Device device = at::kCPU);
+// path: a Hugging Face folder (config.json + safetensors) or a .gguf file. `cancel` is looked at
+// between tensors, each of which goes to `device` as soon as it is read.
+LoadedWeights load_weights(const std::string& path, at::ScalarType dtype,
+                           const Cancel& cancel = Cancel(), at::Device device = at::kCPU);
 
-// Splits the joined tensors again and writes Hugging Face names: <dir>/model.safetensors, or shards with an index above max_shard_bytes.
-// dir exists; each file is written to a temporary, fsynced and renamed.
-void save_weights(const std::string& dir, const ModelConfig& config, const NamedTensors& tensors, at::ScalarType dtype,
-                  int64_t max_shard_bytes = int64_t{5} << 30);
+// Splits the joined tensors again and writes Hugging Face names: <dir>/model.safetensors, or shards
+// with an index above max_shard_bytes. dir exists; each file is written to a temporary, fsynced and
+// renamed.
+void save_weights(const std::string& dir, const ModelConfig& config, const NamedTensors& tensors,
+                  at::ScalarType dtype, int64_t max_shard_bytes = int64_t{5} << 30);
 
 // Any tensors under any names to one safetensors file, atomically: trainer states.
-void write_safetensors(const std::string& path, const NamedTensors& tensors, const std::vector<std::pair<std::string, std::string>>& metadata);
+void write_safetensors(const std::string& path, const NamedTensors& tensors,
+                       const std::vector<std::pair<std::string, std::string>>& metadata);
 
 }  // namespace cream

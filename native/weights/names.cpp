@@ -4,7 +4,8 @@ namespace cream {
 
 namespace {
 
-Parameter plain(std::string name, std::string huggingface, std::string gguf, std::vector<int64_t> shape) {
+Parameter plain(std::string name, std::string huggingface, std::string gguf,
+                std::vector<int64_t> shape) {
   return {std::move(name), shape, {{std::move(huggingface), std::move(gguf), shape}}};
 }
 
@@ -21,7 +22,8 @@ struct LayerNames {
       : ours("layers." + std::to_string(index) + "."),
         huggingface("model.layers." + std::to_string(index) + "."),
         gguf("blk." + std::to_string(index) + ".") {}
-  Part part(const char* theirs, const char* gg, const char* kind, std::vector<int64_t> shape) const {
+  Part part(const char* theirs, const char* gg, const char* kind,
+            std::vector<int64_t> shape) const {
     return {huggingface + theirs + "." + kind, gguf + gg + "." + kind, std::move(shape)};
   }
 };
@@ -37,7 +39,8 @@ void add_layer(std::vector<Parameter>& out, const ModelConfig& c, int64_t index)
     const char *theirs, *gguf;
     int64_t rows;
   };
-  const auto matrix = [&](const std::string& ours, std::vector<Rows> parts, int64_t columns, bool bias) {
+  const auto matrix = [&](const std::string& ours, std::vector<Rows> parts, int64_t columns,
+                          bool bias) {
     std::vector<Part> weights, biases;
     for (const Rows& part : parts) {
       weights.push_back(names.part(part.theirs, part.gguf, "weight", {part.rows, columns}));
@@ -49,23 +52,31 @@ void add_layer(std::vector<Parameter>& out, const ModelConfig& c, int64_t index)
 
   norm("input_norm", "input_layernorm", "attn_norm", hidden);
   if (c.joined_projections) {
-    matrix("qkv", {{"self_attn.qkv_proj", "attn_qkv", c.q_size() + 2 * c.kv_size()}}, hidden, c.qkv_bias);
+    matrix("qkv", {{"self_attn.qkv_proj", "attn_qkv", c.q_size() + 2 * c.kv_size()}}, hidden,
+           c.qkv_bias);
   } else {
-    matrix("qkv", {{"self_attn.q_proj", "attn_q", c.q_size()}, {"self_attn.k_proj", "attn_k", c.kv_size()},
-                   {"self_attn.v_proj", "attn_v", c.kv_size()}}, hidden, c.qkv_bias);
+    matrix("qkv",
+           {{"self_attn.q_proj", "attn_q", c.q_size()},
+            {"self_attn.k_proj", "attn_k", c.kv_size()},
+            {"self_attn.v_proj", "attn_v", c.kv_size()}},
+           hidden, c.qkv_bias);
   }
   if (c.qk_norm) {
     norm("q_norm", "self_attn.q_norm", "attn_q_norm", c.head_dim);
     norm("k_norm", "self_attn.k_norm", "attn_k_norm", c.head_dim);
   }
   matrix("out", {{"self_attn.o_proj", "attn_output", hidden}}, c.q_size(), c.output_bias);
-  // Llama's post_attention_layernorm stands before the MLP; where blocks have norms of their own, the name means attention's.
-  if (c.block_norms) norm("attention_out_norm", "post_attention_layernorm", "post_attention_norm", hidden);
-  norm("post_norm", c.block_norms ? "pre_feedforward_layernorm" : "post_attention_layernorm", "ffn_norm", hidden);
+  // Llama's post_attention_layernorm stands before the MLP; where blocks have norms of their own,
+  // the name means attention's.
+  if (c.block_norms)
+    norm("attention_out_norm", "post_attention_layernorm", "post_attention_norm", hidden);
+  norm("post_norm", c.block_norms ? "pre_feedforward_layernorm" : "post_attention_layernorm",
+       "ffn_norm", hidden);
   if (c.joined_projections) {
     matrix("gate_up", {{"mlp.gate_up_proj", "ffn_up", 2 * middle}}, hidden, c.mlp_bias);
   } else {
-    matrix("gate_up", {{"mlp.gate_proj", "ffn_gate", middle}, {"mlp.up_proj", "ffn_up", middle}}, hidden, c.mlp_bias);
+    matrix("gate_up", {{"mlp.gate_proj", "ffn_gate", middle}, {"mlp.up_proj", "ffn_up", middle}},
+           hidden, c.mlp_bias);
   }
   matrix("down", {{"mlp.down_proj", "ffn_down", hidden}}, middle, c.mlp_bias);
   if (c.block_norms) norm("mlp_out_norm", "post_feedforward_layernorm", "post_ffw_norm", hidden);
@@ -76,11 +87,13 @@ void add_layer(std::vector<Parameter>& out, const ModelConfig& c, int64_t index)
 std::vector<Parameter> parameter_layout(const ModelConfig& config) {
   const int64_t vocab = config.vocab_size, hidden = config.hidden_size;
   std::vector<Parameter> out;
-  out.push_back(plain("embedding", "model.embed_tokens.weight", "token_embd.weight", {vocab, hidden}));
+  out.push_back(
+      plain("embedding", "model.embed_tokens.weight", "token_embd.weight", {vocab, hidden}));
   for (int64_t i = 0; i < config.num_layers; ++i) add_layer(out, config, i);
   out.push_back(plain("final_norm", "model.norm.weight", "output_norm.weight", {hidden}));
   const char* head = config.num_labels > 0 ? "score.weight" : "lm_head.weight";
-  if (!config.tie_word_embeddings) out.push_back(plain("head", head, "output.weight", {config.head_rows(), hidden}));
+  if (!config.tie_word_embeddings)
+    out.push_back(plain("head", head, "output.weight", {config.head_rows(), hidden}));
   return out;
 }
 

@@ -1,4 +1,5 @@
-// The engine's parameters, and which tensors of a Hugging Face or GGUF file make them up. A new model family adds its names here.
+// The engine's parameters, and which tensors of a Hugging Face or GGUF file make them up. A new
+// model family adds its names here.
 #pragma once
 
 #include <cstdint>

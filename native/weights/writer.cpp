@@ -1,4 +1,5 @@
-// safetensors out: equal tensors and metadata give equal bytes, tensors are converted and written piece by piece.
+// safetensors out: equal tensors and metadata give equal bytes, tensors are converted and written
+// piece by piece.
 #include <algorithm>
 #include <cstring>
 #include <map>
@@ -16,14 +17,24 @@ namespace {
 
 const char* dtype_name(at::ScalarType dtype, const std::string& tensor) {
   switch (dtype) {
-    case at::kFloat: return "F32";
-    case at::kBFloat16: return "BF16";
-    case at::kHalf: return "F16";
-    case at::kLong: return "I64";
-    case at::kInt: return "I32";
-    case at::kShort: return "I16";
-    case at::kByte: return "U8";
-    default: throw Error(ErrorCode::internal, "The tensor " + quote(tensor) + " has a dtype that the safetensors writer does not know.");
+    case at::kFloat:
+      return "F32";
+    case at::kBFloat16:
+      return "BF16";
+    case at::kHalf:
+      return "F16";
+    case at::kLong:
+      return "I64";
+    case at::kInt:
+      return "I32";
+    case at::kShort:
+      return "I16";
+    case at::kByte:
+      return "U8";
+    default:
+      throw Error(ErrorCode::internal,
+                  "The tensor " + quote(tensor) +
+                      " has a dtype that the safetensors writer does not know.");
   }
 }
 
@@ -54,7 +65,8 @@ std::string header_text(const std::vector<Entry>& entries, Metadata metadata) {
     out.key("shape"), out.begin_array();
     for (const int64_t size : entry.tensor.sizes()) out.value(size);
     out.end_array();
-    out.key("data_offsets"), out.begin_array(), out.value(offset), out.value(offset + entry.bytes()), out.end_array();
+    out.key("data_offsets"), out.begin_array(), out.value(offset),
+        out.value(offset + entry.bytes()), out.end_array();
     out.end_object();
     offset += entry.bytes();
   }
@@ -68,13 +80,16 @@ void write_entry(AtomicFile& file, const Entry& entry) {
   constexpr int64_t kPiece = 1 << 22;  // elements converted at a time
   const Tensor flat = entry.tensor.detach().contiguous().view(-1);
   for (int64_t begin = 0; begin < flat.numel(); begin += kPiece) {
-    const Tensor piece = flat.slice(0, begin, std::min(begin + kPiece, flat.numel())).to(at::kCPU, entry.dtype).contiguous();
+    const Tensor piece = flat.slice(0, begin, std::min(begin + kPiece, flat.numel()))
+                             .to(at::kCPU, entry.dtype)
+                             .contiguous();
     file.write(piece.const_data_ptr(), static_cast<size_t>(piece.numel()) * entry.element());
   }
 }
 
 void write_entries(const std::string& path, std::vector<Entry> entries, const Metadata& metadata) {
-  // Wide elements first keeps every tensor aligned to its element; names make the order a function of the content alone.
+  // Wide elements first keeps every tensor aligned to its element; names make the order a function
+  // of the content alone.
   std::sort(entries.begin(), entries.end(), [](const Entry& a, const Entry& b) {
     return a.element() != b.element() ? a.element() > b.element() : a.name < b.name;
   });
@@ -88,14 +103,16 @@ void write_entries(const std::string& path, std::vector<Entry> entries, const Me
 }
 
 // Engine parameters back to the tensors that Hugging Face knows, in the engine's order.
-std::vector<Entry> split_parameters(const ModelConfig& config, const NamedTensors& tensors, at::ScalarType dtype) {
+std::vector<Entry> split_parameters(const ModelConfig& config, const NamedTensors& tensors,
+                                    at::ScalarType dtype) {
   std::map<std::string, Tensor> by_name(tensors.begin(), tensors.end());
   std::vector<Entry> out;
   for (const Parameter& parameter : parameter_layout(config)) {
     const auto found = by_name.find(parameter.name);
     if (found == by_name.end() || found->second.sizes() != at::IntArrayRef(parameter.shape))
       throw Error(ErrorCode::internal,
-                  "The parameter " + quote(parameter.name) + " is missing or has a wrong shape, so the model cannot be saved.");
+                  "The parameter " + quote(parameter.name) +
+                      " is missing or has a wrong shape, so the model cannot be saved.");
     int64_t row = 0;
     for (const Part& part : parameter.parts) {
       out.push_back({part.huggingface, found->second.narrow(0, row, part.shape[0]), dtype});
@@ -117,7 +134,10 @@ std::vector<std::vector<Entry>> cut_shards(std::vector<Entry> entries, uint64_t 
 }
 
 std::string shard_name(size_t index, size_t count) {
-  const auto five = [](size_t n) { const std::string digits = std::to_string(n); return std::string(5 - std::min<size_t>(5, digits.size()), '0') + digits; };
+  const auto five = [](size_t n) {
+    const std::string digits = std::to_string(n);
+    return std::string(5 - std::min<size_t>(5, digits.size()), '0') + digits;
+  };
   return "model-" + five(index + 1) + "-of-" + five(count) + ".safetensors";
 }
 
@@ -125,10 +145,12 @@ std::string index_text(const std::vector<std::vector<Entry>>& shards) {
   std::map<std::string, std::string> map;
   uint64_t bytes = 0;
   for (size_t i = 0; i < shards.size(); ++i)
-    for (const Entry& entry : shards[i]) map[entry.name] = shard_name(i, shards.size()), bytes += entry.bytes();
+    for (const Entry& entry : shards[i])
+      map[entry.name] = shard_name(i, shards.size()), bytes += entry.bytes();
   JsonWriter out;
   out.begin_object();
-  out.key("metadata"), out.begin_object(), out.key("total_size"), out.value(bytes), out.end_object();
+  out.key("metadata"), out.begin_object(), out.key("total_size"), out.value(bytes),
+      out.end_object();
   out.key("weight_map"), out.begin_object();
   for (const auto& [tensor, file] : map) out.key(tensor), out.value(file);
   out.end_object();
@@ -136,7 +158,8 @@ std::string index_text(const std::vector<std::vector<Entry>>& shards) {
   return out.take() + "\n";
 }
 
-// Files of an earlier save into the same folder with another number of shards would be read instead of ours, or lie about as waste.
+// Files of an earlier save into the same folder with another number of shards would be read instead
+// of ours, or lie about as waste.
 void remove_other_weights(const std::string& dir, const std::vector<std::string>& keep) {
   std::vector<std::string> stale;
   DIR* folder = ::opendir(dir.c_str());
@@ -145,7 +168,8 @@ void remove_other_weights(const std::string& dir, const std::vector<std::string>
     const std::string name = entry->d_name;
     const bool shard = name.size() == shard_name(0, 1).size() && name.starts_with("model-") &&
                        name.substr(11, 4) == "-of-" && name.ends_with(".safetensors");
-    const bool ours = shard || name == "model.safetensors" || name == "model.safetensors.index.json";
+    const bool ours =
+        shard || name == "model.safetensors" || name == "model.safetensors.index.json";
     if (ours && std::find(keep.begin(), keep.end(), name) == keep.end()) stale.push_back(name);
   }
   ::closedir(folder);
@@ -154,15 +178,20 @@ void remove_other_weights(const std::string& dir, const std::vector<std::string>
 
 }  // namespace
 
-void write_safetensors(const std::string& path, const NamedTensors& tensors, const Metadata& metadata) {
+void write_safetensors(const std::string& path, const NamedTensors& tensors,
+                       const Metadata& metadata) {
   std::vector<Entry> entries;
-  for (const auto& [name, tensor] : tensors) entries.push_back({name, tensor, tensor.scalar_type()});
+  for (const auto& [name, tensor] : tensors)
+    entries.push_back({name, tensor, tensor.scalar_type()});
   write_entries(path, std::move(entries), metadata);
 }
 
-void save_weights(const std::string& dir, const ModelConfig& config, const NamedTensors& tensors, at::ScalarType dtype, int64_t max_shard_bytes) {
+void save_weights(const std::string& dir, const ModelConfig& config, const NamedTensors& tensors,
+                  at::ScalarType dtype, int64_t max_shard_bytes) {
   const Metadata metadata = {{"format", "pt"}};  // transformers refuses a file without it
-  const std::vector<std::vector<Entry>> shards = cut_shards(split_parameters(config, tensors, dtype), static_cast<uint64_t>(std::max<int64_t>(1, max_shard_bytes)));
+  const std::vector<std::vector<Entry>> shards =
+      cut_shards(split_parameters(config, tensors, dtype),
+                 static_cast<uint64_t>(std::max<int64_t>(1, max_shard_bytes)));
   if (shards.size() == 1) {
     write_entries(dir + "/model.safetensors", shards[0], metadata);
     return remove_other_weights(dir, {"model.safetensors"});

@@ -14,29 +14,67 @@ export type AddCommand = (program: Command, cli: Cli) => void;
 
 type Section = 'prompts' | 'sft' | 'sample' | 'score' | 'reward' | 'rank' | 'train' | 'evaluate';
 
-/** Keys of the recipe that a stage command takes as flags; see flagName for their names. Their texts and defaults are the schema's. */
-export function addSettings(command: Command, keys: readonly string[], section?: Section, leaveOut: readonly string[] = []): Command {
+/**
+ * Keys of the recipe that a stage command takes as flags; see flagName for their names. Their texts
+ * and defaults are the schema's.
+ */
+export function addSettings(
+  command: Command,
+  keys: readonly string[],
+  section?: Section,
+  leaveOut: readonly string[] = [],
+): Command {
   for (const field of settingsOf(keys, section, leaveOut)) {
-    const shown = field.default === null || (Array.isArray(field.default) && field.default.length === 0) ? 'none' : String(field.default);
+    const shown =
+      field.default === null || (Array.isArray(field.default) && field.default.length === 0)
+        ? 'none'
+        : String(field.default);
     command.option(`--${flagName(field.key, section)} <value>`, `${field.description} [${shown}]`);
   }
   return command;
 }
 
 /** A recipe of defaults and the given flags; a bad value is reported under the flag's name. */
-export function settingsFrom(flags: Record<string, unknown>, keys: readonly string[], section?: Section, { leaveOut = [], more = [] }: { leaveOut?: readonly string[]; more?: readonly Override[] } = {}): Recipe {
+export function settingsFrom(
+  flags: Record<string, unknown>,
+  keys: readonly string[],
+  section?: Section,
+  { leaveOut = [], more = [] }: { leaveOut?: readonly string[]; more?: readonly Override[] } = {},
+): Recipe {
   const overrides = settingsOf(keys, section, leaveOut).flatMap((field): Override[] => {
-    const flag = flagName(field.key, section), value = flags[flag.replace(/-([a-z])/g, (_, letter: string) => letter.toUpperCase())];
-    return typeof value === 'string' ? [{ label: `--${flag} ${value}`, key: field.key, value, text: field.type === 'text' || field.type.startsWith('text or') }] : [];
+    const flag = flagName(field.key, section);
+    const value = flags[flag.replace(/-([a-z])/g, (_, letter: string) => letter.toUpperCase())];
+    return typeof value === 'string'
+      ? [
+          {
+            label: `--${flag} ${value}`,
+            key: field.key,
+            value,
+            text: field.type === 'text' || field.type.startsWith('text or'),
+          },
+        ]
+      : [];
   });
   return parseRecipe('{}', 'settings', [...overrides, ...more]);
 }
 
-function settingsOf(keys: readonly string[], section: Section | undefined, leaveOut: readonly string[]) {
-  return recipeFields().filter((field) => field.type !== 'section' && !leaveOut.includes(field.key) && (keys.includes(field.key) || (section !== undefined && field.key.startsWith(`${section}.`))));
+function settingsOf(
+  keys: readonly string[],
+  section: Section | undefined,
+  leaveOut: readonly string[],
+) {
+  return recipeFields().filter(
+    (field) =>
+      field.type !== 'section' &&
+      !leaveOut.includes(field.key) &&
+      (keys.includes(field.key) || (section !== undefined && field.key.startsWith(`${section}.`))),
+  );
 }
 
-/** `sample.top_p` is `--top-p`; the sections of method say whose they are, `--reward-source`, but in a command of their own. */
+/**
+ * `sample.top_p` is `--top-p`; the sections of method say whose they are, `--reward-source`, but in
+ * a command of their own.
+ */
 function flagName(key: string, section: Section | undefined): string {
   const [head, ...tail] = key.split('.');
   const prefixed = (head === 'lora' || head === 'reward') && head !== section;
@@ -45,6 +83,7 @@ function flagName(key: string, section: Section | undefined): string {
 
 /** For a flag that is no setting. */
 export function wholeNumber(text: string): number {
-  if (!/^\d{1,9}$/.test(text)) throw new InvalidArgumentError('It must be a whole number from 0 to 999999999.');
+  if (!/^\d{1,9}$/.test(text))
+    throw new InvalidArgumentError('It must be a whole number from 0 to 999999999.');
   return Number(text);
 }

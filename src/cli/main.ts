@@ -1,5 +1,8 @@
 #!/usr/bin/env node
-/** `cream`: names → commands, exit codes, signals. 0 done, 1 failed, 2 used wrongly, 130 and 143 stopped by Ctrl-C and SIGTERM. */
+/**
+ * `cream`: names → commands, exit codes, signals. 0 done, 1 failed, 2 used wrongly, 130 and 143
+ * stopped by Ctrl-C and SIGTERM.
+ */
 import { readFileSync } from 'node:fs';
 import { Command, CommanderError } from 'commander';
 import { Interrupted } from '../run/errors.js';
@@ -22,9 +25,28 @@ import { addTrain } from './commands/train.js';
 import { Progress } from './progress.js';
 import { printError } from './table.js';
 
-const COMMANDS: readonly AddCommand[] = [addRun, addGenerate, addScore, addJudge, addPrefer, addTrain, addMerge, addEval, addPlan, addReport, addConvert, addDoctor, addBench, addRecipes, addInit];
+const COMMANDS: readonly AddCommand[] = [
+  addRun,
+  addGenerate,
+  addScore,
+  addJudge,
+  addPrefer,
+  addTrain,
+  addMerge,
+  addEval,
+  addPlan,
+  addReport,
+  addConvert,
+  addDoctor,
+  addBench,
+  addRecipes,
+  addInit,
+];
 const EXIT_OF = { SIGINT: 130, SIGTERM: 143 } as const;
-/** npm and npx pass Ctrl-C on to us beside the terminal's own: what follows this soon is the same key press. */
+/**
+ * npm and npx pass Ctrl-C on to us beside the terminal's own: what follows this soon is the same
+ * key press.
+ */
 const SAME_PRESS_MS = 500;
 
 surviveStreams();
@@ -56,7 +78,10 @@ async function main(args: string[]): Promise<number> {
   }
 }
 
-/** A reader that went away (`| head`) ends nothing that is worth keeping: the work goes on. Results that cannot be written are a failure. */
+/**
+ * A reader that went away (`| head`) ends nothing that is worth keeping: the work goes on. Results
+ * that cannot be written are a failure.
+ */
 function surviveStreams(): void {
   process.stderr.on('error', () => {});
   process.stdout.on('error', (error: NodeJS.ErrnoException) => {
@@ -67,22 +92,37 @@ function surviveStreams(): void {
 }
 
 function program(cli: Cli): Command {
-  const { version } = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as { version: string };
+  const { version } = JSON.parse(
+    readFileSync(new URL('../../package.json', import.meta.url), 'utf8'),
+  ) as { version: string };
   const command = new Command('cream')
-    .description('Consistency-regularised self-rewarding language models: sample, judge and align on one native engine.')
+    .description(
+      'Consistency-regularised self-rewarding language models: sample, judge and align on ' +
+        'one native engine.',
+    )
     .version(version)
     .option('--verbose', 'with an error, print where it comes from')
     .showSuggestionAfterError()
     .exitOverride()
     .configureOutput({ outputError: (text) => printError(text.replace(/^error: /, '').trimEnd()) });
   for (const add of COMMANDS) add(command, cli);
-  for (const sub of command.commands) sub.exitOverride().copyInheritedSettings(command).option('--verbose', 'with an error, print where it comes from');
+  for (const sub of command.commands)
+    sub
+      .exitOverride()
+      .copyInheritedSettings(command)
+      .option('--verbose', 'with an error, print where it comes from');
   return command;
 }
 
 /** One sentence on stderr; the stack where it was asked for. */
 function report(error: unknown, verbose: boolean): number {
   if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2;
-  printError(verbose && error instanceof Error && error.stack ? error.stack : error instanceof Error ? error.message : String(error));
+  printError(
+    verbose && error instanceof Error && error.stack
+      ? error.stack
+      : error instanceof Error
+        ? error.message
+        : String(error),
+  );
   return (error as { code?: unknown }).code === 'ERR_RECIPE' ? 2 : 1;
 }

@@ -1,6 +1,7 @@
 /**
- * What the terminal shows while work goes on: one line a stage that moves, with rate and ETA; without a terminal, plain lines, at most one
- * every few seconds. With table.ts the only file that writes to a terminal. Progress goes to stderr, so that stdout stays for results.
+ * What the terminal shows while work goes on: one line a stage that moves, with rate and ETA;
+ * without a terminal, plain lines, at most one every few seconds. With table.ts the only file that
+ * writes to a terminal. Progress goes to stderr, so that stdout stays for results.
  */
 import colours from 'picocolors';
 import type { ModelProgress } from '../models/resolve.js';
@@ -30,7 +31,10 @@ export class Progress {
   private current: (StageLabel & { began: number; from: number; tokens: number }) | undefined;
   private drawn = 0;
 
-  constructor(private readonly stream: Stream = process.stderr, private readonly now: () => number = () => performance.now()) {
+  constructor(
+    private readonly stream: Stream = process.stderr,
+    private readonly now: () => number = () => performance.now(),
+  ) {
     this.tty = stream.isTTY === true && process.env.TERM !== 'dumb';
   }
 
@@ -48,7 +52,10 @@ export class Progress {
   start(label: StageLabel): void {
     this.current = { ...label, began: this.now(), from: label.done, tokens: 0 };
     this.drawn = this.tty ? 0 : this.now();
-    if (!this.tty && label.done > 0) this.stream.write(`${heading(label)} goes on at ${label.done} of ${label.total} ${label.unit}\n`);
+    if (!this.tty && label.done > 0)
+      this.stream.write(
+        `${heading(label)} goes on at ${label.done} of ${label.total} ${label.unit}\n`,
+      );
     this.draw(true);
   }
 
@@ -63,7 +70,9 @@ export class Progress {
     if (!this.current) return;
     const { unit, total } = this.current;
     const rate = tokens > 0 && seconds > 0 ? `, ${thousands(tokens / seconds)} tok/s` : '';
-    const line = `${heading(this.current)} ${thousands(total)} ${unit} in ${duration(seconds)}${rate}${note ? colours.dim(` · ${note}`) : ''}`;
+    const line =
+      `${heading(this.current)} ${thousands(total)} ${unit} in ` +
+      `${duration(seconds)}${rate}${note ? colours.dim(` · ${note}`) : ''}`;
     this.stop();
     this.stream.write(`${line}\n`);
   }
@@ -80,7 +89,9 @@ export class Progress {
     if (this.tty) {
       if (!force && now - this.drawn < DRAW_EVERY_MS) return;
       this.drawn = now;
-      this.stream.write(`\r\x1b[2K${clip(moving(this.current, now), (this.stream.columns || 100) - 1)}`);
+      this.stream.write(
+        `\r\x1b[2K${clip(moving(this.current, now), (this.stream.columns || 100) - 1)}`,
+      );
     } else if (now - this.drawn >= PLAIN_EVERY_MS) {
       this.drawn = now;
       this.stream.write(`${moving(this.current, now)}\n`);
@@ -98,11 +109,24 @@ export function showEvent(progress: Progress, event: RunEvent): void {
     case 'run_started':
       return progress.say(`${event.resumed ? 'Going on with' : 'Run in'} ${event.directory}`);
     case 'model_loaded':
-      return progress.say(`${'model'.padEnd(12)} ${event.path} · ${thousands(event.parameters / 1e6)} M parameters, ${event.dtype}${event.device === 'cpu' ? '' : ` on ${event.device}`}, loaded in ${event.seconds.toFixed(1)} s`);
+      return progress.say(
+        `${'model'.padEnd(12)} ${event.path} · ${thousands(event.parameters / 1e6)} M ` +
+          `parameters, ${event.dtype}${event.device === 'cpu' ? '' : ` on ${event.device}`}, ` +
+          `loaded in ${event.seconds.toFixed(1)} s`,
+      );
     case 'stage_started':
-      return progress.start({ group: groupName(event.phase), stage: event.stage, unit: event.unit, done: event.done, total: event.total });
+      return progress.start({
+        group: groupName(event.phase),
+        stage: event.stage,
+        unit: event.unit,
+        done: event.done,
+        total: event.total,
+      });
     case 'stage_kept':
-      return progress.say(`${heading({ group: groupName(event.phase), stage: event.stage })} ${colours.dim('done before')}`);
+      return progress.say(
+        `${heading({ group: groupName(event.phase), stage: event.stage })} ` +
+          `${colours.dim('done before')}`,
+      );
     case 'stage_progress':
       return progress.update(event.done, event.total, event.tokens);
     case 'stage_finished':
@@ -120,22 +144,32 @@ function groupName(phase: Phase): string {
   return phase === 'sft' ? 'sft' : phase === 0 ? 'base model' : `iteration ${phase}`;
 }
 
-const heading = ({ group, stage }: { group: string; stage: string }): string => `${group.padEnd(12)} ${colours.bold(stage.padEnd(8))}`;
+const heading = ({ group, stage }: { group: string; stage: string }): string =>
+  `${group.padEnd(12)} ${colours.bold(stage.padEnd(8))}`;
 
 /** `iteration 1  sample   [#####-----]  48/96 completions, 310 tok/s, ETA 0:21` */
-function moving(stage: StageLabel & { began: number; from: number; tokens: number }, now: number): string {
+function moving(
+  stage: StageLabel & { began: number; from: number; tokens: number },
+  now: number,
+): string {
   const { done, total, unit, tokens, from, began } = stage;
-  const seconds = (now - began) / 1000, width = 20;
+  const seconds = (now - began) / 1000;
+  const width = 20;
   const filled = total > 0 ? Math.min(width, Math.floor((done / total) * width)) : 0;
   const parts = [`${done}/${total} ${unit}`];
   if (tokens > 0 && seconds > 0.5) parts.push(`${thousands(tokens / seconds)} tok/s`);
-  if (done > from && done < total) parts.push(`ETA ${duration(((total - done) * seconds) / (done - from))}`);
-  return `${heading(stage)} [${'#'.repeat(filled)}${'-'.repeat(width - filled)}] ${parts.join(', ')}`;
+  if (done > from && done < total)
+    parts.push(`ETA ${duration(((total - done) * seconds) / (done - from))}`);
+  return (
+    `${heading(stage)} [${'#'.repeat(filled)}${'-'.repeat(width - filled)}] ` +
+    `${parts.join(', ')}`
+  );
 }
 
 /** Cuts to `width` visible characters; colour codes count for nothing. */
 function clip(text: string, width: number): string {
-  let visible = 0, end = 0;
+  let visible = 0;
+  let end = 0;
   for (const token of text.matchAll(/\x1b\[[0-9;]*m|[^\x1b]/g)) {
     if (!token[0].startsWith('\x1b') && ++visible > width) return `${text.slice(0, end)}\x1b[0m`;
     end = token.index + token[0].length;
@@ -146,24 +180,37 @@ function clip(text: string, width: number): string {
 /** 75 → `1:15`, 4000 → `1:06:40`, 3.42 → `3.4 s`. */
 export function duration(seconds: number): string {
   if (seconds < 9.95) return `${seconds.toFixed(1)} s`;
-  const whole = Math.round(seconds), minutes = Math.floor(whole / 60);
+  const whole = Math.round(seconds);
+  const minutes = Math.floor(whole / 60);
   const tail = String(whole % 60).padStart(2, '0');
-  return minutes < 60 ? `${minutes}:${tail}` : `${Math.floor(minutes / 60)}:${String(minutes % 60).padStart(2, '0')}:${tail}`;
+  return minutes < 60
+    ? `${minutes}:${tail}`
+    : `${Math.floor(minutes / 60)}:${String(minutes % 60).padStart(2, '0')}:${tail}`;
 }
 
 /** 1234567 → `1,234,567`; small numbers keep one decimal where it says something. */
 export function thousands(value: number): string {
-  return value >= 100 || Number.isInteger(value) ? Math.round(value).toLocaleString('en-US') : value.toFixed(1);
+  return value >= 100 || Number.isInteger(value)
+    ? Math.round(value).toLocaleString('en-US')
+    : value.toFixed(1);
 }
 
-/** Shows a model's download; a plain line where it takes long, or where something is worth knowing. */
+/**
+ * Shows a model's download; a plain line where it takes long, or where something is worth knowing.
+ */
 export function modelProgress(progress: Progress): (p: ModelProgress) => void {
   let file = '';
   return ({ stage, file: name, received, total }) => {
     if (stage === 'note') return progress.say(name);
     if (file !== `${stage} ${name}`) {
       file = `${stage} ${name}`;
-      progress.start({ group: 'model', stage, unit: `MB of ${name}`, done: 0, total: Math.ceil((total ?? 0) / 1e6) });
+      progress.start({
+        group: 'model',
+        stage,
+        unit: `MB of ${name}`,
+        done: 0,
+        total: Math.ceil((total ?? 0) / 1e6),
+      });
     }
     progress.update(Math.floor(received / 1e6), Math.ceil((total ?? received) / 1e6), 0);
     if (total !== null && received >= total) progress.stop();

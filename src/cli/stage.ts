@@ -1,4 +1,7 @@
-/** What the stage commands share: models by name, a stage's line on the terminal, and the plan that its unfinished blocks belong to. */
+/**
+ * What the stage commands share: models by name, a stage's line on the terminal, and the plan that
+ * its unfinished blocks belong to.
+ */
 import { createHash } from 'node:crypto';
 import { existsSync, readdirSync, statSync } from 'node:fs';
 import { performance } from 'node:perf_hooks';
@@ -13,9 +16,16 @@ import type { Cli } from './cli.js';
 import { modelProgress } from './progress.js';
 
 /** Loads a model as the recipe says, tells so, and frees it after `use`. */
-export async function withModel<T>(name: string, { dtype, device, threads }: Pick<Recipe, 'dtype' | 'device' | 'threads'>, cli: Cli, use: (language: LanguageModel) => Promise<T>): Promise<T> {
+export async function withModel<T>(
+  name: string,
+  { dtype, device, threads }: Pick<Recipe, 'dtype' | 'device' | 'threads'>,
+  cli: Cli,
+  use: (language: LanguageModel) => Promise<T>,
+): Promise<T> {
   if (threads > 0) setThreads(threads);
-  const language = await stoppable(cli, () => loadModel(name, { dtype, device, signal: cli.signal, onProgress: modelProgress(cli.progress) }));
+  const language = await stoppable(cli, () =>
+    loadModel(name, { dtype, device, signal: cli.signal, onProgress: modelProgress(cli.progress) }),
+  );
   try {
     return await use(language);
   } finally {
@@ -24,10 +34,18 @@ export async function withModel<T>(name: string, { dtype, device, threads }: Pic
 }
 
 /** All models at once, each freed at the end. */
-export function withModels<T>(names: string[], settings: Parameters<typeof withModel>[1], cli: Cli, use: (models: Map<string, LanguageModel>) => Promise<T>, loaded = new Map<string, LanguageModel>()): Promise<T> {
+export function withModels<T>(
+  names: string[],
+  settings: Parameters<typeof withModel>[1],
+  cli: Cli,
+  use: (models: Map<string, LanguageModel>) => Promise<T>,
+  loaded = new Map<string, LanguageModel>(),
+): Promise<T> {
   const [name, ...others] = names;
   if (name === undefined) return use(loaded);
-  return withModel(name, settings, cli, (language) => withModels(others, settings, cli, use, loaded.set(name, language)));
+  return withModel(name, settings, cli, (language) =>
+    withModels(others, settings, cli, use, loaded.set(name, language)),
+  );
 }
 
 export interface StageLine {
@@ -38,11 +56,19 @@ export interface StageLine {
 }
 
 /** Runs one stage under its line. */
-export async function showStage<T>(cli: Cli, line: StageLine, work: (hooks: StageHooks) => Promise<T>, note: (result: T) => string = () => ''): Promise<T> {
-  const { progress, signal } = cli, began = performance.now();
+export async function showStage<T>(
+  cli: Cli,
+  line: StageLine,
+  work: (hooks: StageHooks) => Promise<T>,
+  note: (result: T) => string = () => '',
+): Promise<T> {
+  const { progress, signal } = cli;
+  const began = performance.now();
   let tokens = 0;
   progress.start({ group: '', done: 0, ...line });
-  const result = await stoppable(cli, () => work({ signal, progress: (done, now) => progress.update(done, line.total, (tokens = now)) }));
+  const result = await stoppable(cli, () =>
+    work({ signal, progress: (done, now) => progress.update(done, line.total, (tokens = now)) }),
+  );
   progress.finish((performance.now() - began) / 1000, tokens, note(result));
   return result;
 }
@@ -59,30 +85,61 @@ export interface BlockedWork<Item, Made> {
 }
 
 /** A stage in resumable blocks, as a run does it: called again after a stop, it goes on. */
-export async function showBlocks<Item, Made extends object>(cli: Cli, stage: string, unit: string, work: BlockedWork<Item, Made>): Promise<Made[]> {
+export async function showBlocks<Item, Made extends object>(
+  cli: Cli,
+  stage: string,
+  unit: string,
+  work: BlockedWork<Item, Made>,
+): Promise<Made[]> {
   const { out, items, size, perItem, make } = work;
-  if (statSync(out, { throwIfNoEntry: false })?.isDirectory()) throw new RunError('ERR_DISK', `Cannot write ${out}: it is a folder; give --out the name of a file.`);
+  if (statSync(out, { throwIfNoEntry: false })?.isDirectory())
+    throw new RunError(
+      'ERR_DISK',
+      `Cannot write ${out}: it is a folder; give --out the name of a file.`,
+    );
   const plan = createHash('sha256').update(JSON.stringify(work.plan)).digest('hex');
-  const total = items.length * perItem, done = total - remainingItems(out, items.length, size, true) * perItem;
-  return showStage(cli, { stage, unit, total, done }, async (hooks) => {
-    let before = 0, tokens = 0;
-    return inBlocks({ path: out, items, size, plan, replace: true, make: (block, first) => {
-      hooks.signal.throwIfAborted();
-      before += tokens;
-      tokens = 0;
-      return make(block, { signal: hooks.signal, progress: (d, now) => hooks.progress(first * perItem + d, before + (tokens = now)) });
-    } });
-  }, work.note);
+  const total = items.length * perItem;
+  const done = total - remainingItems(out, items.length, size, true) * perItem;
+  return showStage(
+    cli,
+    { stage, unit, total, done },
+    async (hooks) => {
+      let before = 0;
+      let tokens = 0;
+      return inBlocks({
+        path: out,
+        items,
+        size,
+        plan,
+        replace: true,
+        make: (block, first) => {
+          hooks.signal.throwIfAborted();
+          before += tokens;
+          tokens = 0;
+          return make(block, {
+            signal: hooks.signal,
+            progress: (d, now) => hooks.progress(first * perItem + d, before + (tokens = now)),
+          });
+        },
+      });
+    },
+    work.note,
+  );
 }
 
-/** The model appears under its name when it is complete; nothing that has the name already is touched. */
+/**
+ * The model appears under its name when it is complete; nothing that has the name already is
+ * touched.
+ */
 export function taken(out: string): boolean {
   return existsSync(out) && !(statSync(out).isDirectory() && readdirSync(out).length === 0);
 }
 
 /** Hub data sets among `sources`, fetched with their progress shown. */
 export async function fetchData(sources: readonly string[], cli: Cli): Promise<void> {
-  await stoppable(cli, () => fetchSources(sources, { signal: cli.signal, onProgress: modelProgress(cli.progress) }));
+  await stoppable(cli, () =>
+    fetchSources(sources, { signal: cli.signal, onProgress: modelProgress(cli.progress) }),
+  );
 }
 
 async function stoppable<T>({ signal }: Cli, work: () => Promise<T>): Promise<T> {
@@ -94,4 +151,5 @@ async function stoppable<T>({ signal }: Cli, work: () => Promise<T>): Promise<T>
   }
 }
 
-export const meanOf = (values: readonly number[]): number => values.reduce((sum, value) => sum + value, 0) / Math.max(1, values.length);
+export const meanOf = (values: readonly number[]): number =>
+  values.reduce((sum, value) => sum + value, 0) / Math.max(1, values.length);

@@ -1,4 +1,6 @@
-/** Results on stdout: tables, lines, JSON. With progress.ts the only file that writes to a terminal. */
+/**
+ * Results on stdout: tables, lines, JSON. With progress.ts the only file that writes to a terminal.
+ */
 import colours from 'picocolors';
 import type { PhaseReport } from '../report/metrics.js';
 import { thousands } from './progress.js';
@@ -23,38 +25,70 @@ export function printError(message: string, out: Output = process.stderr): void 
 }
 
 /** Columns padded to their widest cell; the first is text, the others align right. */
-export function formatTable(header: readonly string[], rows: readonly (readonly string[])[]): string {
-  const widths = header.map((name, i) => Math.max(name.length, ...rows.map((row) => row[i]!.length)));
-  const line = (cells: readonly string[]) => cells.map((cell, i) => (i === 0 ? cell.padEnd(widths[i]!) : cell.padStart(widths[i]!))).join('  ').trimEnd();
-  return [line(header), line(widths.map((width) => '-'.repeat(width))), ...rows.map(line)].join('\n');
+export function formatTable(
+  header: readonly string[],
+  rows: readonly (readonly string[])[],
+): string {
+  const widths = header.map((name, i) =>
+    Math.max(name.length, ...rows.map((row) => row[i]!.length)),
+  );
+  const line = (cells: readonly string[]) =>
+    cells
+      .map((cell, i) => (i === 0 ? cell.padEnd(widths[i]!) : cell.padStart(widths[i]!)))
+      .join('  ')
+      .trimEnd();
+  return [line(header), line(widths.map((width) => '-'.repeat(width))), ...rows.map(line)].join(
+    '\n',
+  );
 }
 
-/** The table of a run: one row a model. Margin is the mean of the last quarter of the training steps. */
+/**
+ * The table of a run: one row a model. Margin is the mean of the last quarter of the training
+ * steps.
+ */
 export function runTable(phases: readonly PhaseReport[]): string {
-  const header = ['model', 'accuracy', '95 % interval', 'mean C', 'pairs', 'margin', 'length', 'sample tok/s', 'score tok/s', 'train tok/s', 'eval tok/s'];
-  return formatTable(header, phases.map(({ label, accuracy, ranking, answerTokens, steps, stages }) => {
-    const margins = steps.flatMap(({ margin }) => margin ?? []);
-    const length = ranking?.mean_length ?? answerTokens;
-    const speed = (...names: string[]) => {
-      const stage = stages.find((s) => names.includes(s.stage) && s.tokens > 0 && s.seconds > 0);
-      return stage ? thousands(Math.round(stage.tokens / stage.seconds)) : '';
-    };
-    return [
-      label,
-      accuracy ? percent(accuracy.accuracy) : '',
-      accuracy ? `${percent(accuracy.low)} – ${percent(accuracy.high)}` : '',
-      ranking?.consistency?.toFixed(3) ?? '',
-      ranking ? `${ranking.pairs}/${ranking.prompts}` : '',
-      margins.length > 0 ? average(margins.slice(-Math.max(1, Math.round(margins.length / 4)))).toFixed(4) : '',
-      length?.toFixed(0) ?? '',
-      speed('sample'),
-      speed('score'),
-      speed('train', 'sft'),
-      speed('evaluate'),
-    ];
-  }));
+  const header = [
+    'model',
+    'accuracy',
+    '95 % interval',
+    'mean C',
+    'pairs',
+    'margin',
+    'length',
+    'sample tok/s',
+    'score tok/s',
+    'train tok/s',
+    'eval tok/s',
+  ];
+  return formatTable(
+    header,
+    phases.map(({ label, accuracy, ranking, answerTokens, steps, stages }) => {
+      const margins = steps.flatMap(({ margin }) => margin ?? []);
+      const length = ranking?.mean_length ?? answerTokens;
+      const speed = (...names: string[]) => {
+        const stage = stages.find((s) => names.includes(s.stage) && s.tokens > 0 && s.seconds > 0);
+        return stage ? thousands(Math.round(stage.tokens / stage.seconds)) : '';
+      };
+      return [
+        label,
+        accuracy ? percent(accuracy.accuracy) : '',
+        accuracy ? `${percent(accuracy.low)} – ${percent(accuracy.high)}` : '',
+        ranking?.consistency?.toFixed(3) ?? '',
+        ranking ? `${ranking.pairs}/${ranking.prompts}` : '',
+        margins.length > 0
+          ? average(margins.slice(-Math.max(1, Math.round(margins.length / 4)))).toFixed(4)
+          : '',
+        length?.toFixed(0) ?? '',
+        speed('sample'),
+        speed('score'),
+        speed('train', 'sft'),
+        speed('evaluate'),
+      ];
+    }),
+  );
 }
 
-const average = (values: readonly number[]): number => values.reduce((sum, value) => sum + value, 0) / values.length;
+const average = (values: readonly number[]): number =>
+  values.reduce((sum, value) => sum + value, 0) / values.length;
 
 export const percent = (share: number): string => `${(share * 100).toFixed(1)} %`;

@@ -1,180 +1,542 @@
 /**
- * Arithmetic templates of the built-in prompts, easiest first. A small chat model solves most of the first ones and few of the last,
- * so that accuracy can move both ways.
+ * Arithmetic templates of the built-in prompts, easiest first. A small chat model solves most of
+ * the first ones and few of the last, so that accuracy can move both ways.
  */
 import { count, NAMES, numeric, THINGS, type Template } from './problem.js';
 
 const adding: Template = (d) => {
-  const [name, friend] = d.several(NAMES, 2), thing = d.pick(THINGS), a = d.int(2, 40), b = d.int(2, 30);
+  const [name, friend] = d.several(NAMES, 2);
+  const thing = d.pick(THINGS);
+  const a = d.int(2, 40);
+  const b = d.int(2, 30);
   const question = d.pick([
-    `${name} has ${a} ${thing}. ${friend} gives ${name} ${b} more ${thing}. How many ${thing} does ${name} have now?`,
-    `There are ${a} ${thing} in one box and ${b} ${thing} in another box. How many ${thing} are there in both boxes together?`,
-    `${name} found ${a} ${thing} in the morning and ${b} ${thing} in the afternoon. How many ${thing} did ${name} find that day?`,
+    `${name} has ${a} ${thing}. ${friend} gives ${name} ${b} more ${thing}. How many ` +
+      `${thing} does ${name} have now?`,
+    `There are ${a} ${thing} in one box and ${b} ${thing} in another box. How many ` +
+      `${thing} are there in both boxes together?`,
+    `${name} found ${a} ${thing} in the morning and ${b} ${thing} in the afternoon. How ` +
+      `many ${thing} did ${name} find that day?`,
   ]);
-  return numeric(d, question, a + b, `We add the two amounts: ${a} + ${b} = ${a + b}.`, `The total is ${a + b} ${thing}.`);
+  return numeric(
+    d,
+    question,
+    a + b,
+    `We add the two amounts: ${a} + ${b} = ${a + b}.`,
+    `The total is ${a + b} ${thing}.`,
+  );
 };
 
 const takingAway: Template = (d) => {
-  const name = d.pick(NAMES), thing = d.pick(THINGS), b = d.int(2, 25), a = b + d.int(1, 40), left = a - b;
+  const name = d.pick(NAMES);
+  const thing = d.pick(THINGS);
+  const b = d.int(2, 25);
+  const a = b + d.int(1, 40);
+  const left = a - b;
   const question = d.pick([
     `${name} had ${a} ${thing} and gave away ${b} of them. How many ${thing} are left?`,
-    `A shop has ${a} ${thing}. It sells ${b} of them in one day. How many ${thing} does the shop still have?`,
-    `There were ${a} ${thing} on the table. ${name} took ${b}. How many ${thing} remain on the table?`,
+    `A shop has ${a} ${thing}. It sells ${b} of them in one day. How many ${thing} does ` +
+      'the shop still have?',
+    `There were ${a} ${thing} on the table. ${name} took ${b}. How many ${thing} remain on ` +
+      'the table?',
   ]);
-  return numeric(d, question, left, `We take ${b} away from ${a}: ${a} - ${b} = ${left}.`, `So ${count(left, thing)} ${left === 1 ? 'is' : 'are'} left.`);
+  return numeric(
+    d,
+    question,
+    left,
+    `We take ${b} away from ${a}: ${a} - ${b} = ${left}.`,
+    `So ${count(left, thing)} ${left === 1 ? 'is' : 'are'} left.`,
+  );
 };
 
 const multiplying: Template = (d) => {
-  const thing = d.pick(THINGS), n = d.int(2, 10), each = d.int(2, 12);
-  const box = d.pick(['box', 'bag', 'basket', 'jar', 'packet']), boxes = box === 'box' ? 'boxes' : `${box}s`;
+  const thing = d.pick(THINGS);
+  const n = d.int(2, 10);
+  const each = d.int(2, 12);
+  const box = d.pick(['box', 'bag', 'basket', 'jar', 'packet']);
+  const boxes = box === 'box' ? 'boxes' : `${box}s`;
   const question = d.pick([
-    `There are ${n} ${boxes}. Each ${box} holds ${each} ${thing}. How many ${thing} are there in total?`,
+    `There are ${n} ${boxes}. Each ${box} holds ${each} ${thing}. How many ${thing} are ` +
+      'there in total?',
     `One ${box} has ${each} ${thing} in it. How many ${thing} are in ${n} ${boxes}?`,
   ]);
-  return numeric(d, question, n * each, `Each of the ${n} ${boxes} has ${each} ${thing}.`, `${n} x ${each} = ${n * each}.`);
+  return numeric(
+    d,
+    question,
+    n * each,
+    `Each of the ${n} ${boxes} has ${each} ${thing}.`,
+    `${n} x ${each} = ${n * each}.`,
+  );
 };
 
 const sharing: Template = (d) => {
-  const name = d.pick(NAMES), thing = d.pick(THINGS), people = d.int(2, 9), each = d.int(2, 12), total = people * each;
+  const name = d.pick(NAMES);
+  const thing = d.pick(THINGS);
+  const people = d.int(2, 9);
+  const each = d.int(2, 12);
+  const total = people * each;
   const question = d.pick([
-    `${name} shares ${total} ${thing} equally among ${people} children. How many ${thing} does each child get?`,
+    `${name} shares ${total} ${thing} equally among ${people} children. How many ${thing} ` +
+      'does each child get?',
     `${total} ${thing} are put into ${people} equal groups. How many ${thing} are in each group?`,
   ]);
-  return numeric(d, question, each, `We divide ${total} by ${people}.`, `${total} / ${people} = ${each}, because ${people} x ${each} = ${total}.`);
+  return numeric(
+    d,
+    question,
+    each,
+    `We divide ${total} by ${people}.`,
+    `${total} / ${people} = ${each}, because ${people} x ${each} = ${total}.`,
+  );
 };
 
 const sums: Template = (d) => {
-  const a = d.int(5, 60), b = d.int(3, 40), [high, low] = [Math.max(a, b), Math.min(a, b)];
-  if (d.int(0, 1) === 0) return numeric(d, d.pick([`What is ${a} plus ${b}?`, `What is the sum of ${a} and ${b}?`]), a + b, `${a} + ${b} = ${a + b}.`);
-  return numeric(d, d.pick([`What is ${high} minus ${low}?`, `What is the difference between ${high} and ${low}?`]), high - low, `${high} - ${low} = ${high - low}.`);
+  const a = d.int(5, 60);
+  const b = d.int(3, 40);
+  const [high, low] = [Math.max(a, b), Math.min(a, b)];
+  if (d.int(0, 1) === 0)
+    return numeric(
+      d,
+      d.pick([`What is ${a} plus ${b}?`, `What is the sum of ${a} and ${b}?`]),
+      a + b,
+      `${a} + ${b} = ${a + b}.`,
+    );
+  return numeric(
+    d,
+    d.pick([`What is ${high} minus ${low}?`, `What is the difference between ${high} and ${low}?`]),
+    high - low,
+    `${high} - ${low} = ${high - low}.`,
+  );
 };
 
 const largest: Template = (d) => {
-  const numbers = d.several(Array.from({ length: 90 }, (_, i) => i + 5), d.int(3, 5)), wantsLargest = d.int(0, 1) === 0;
-  const answer = wantsLargest ? Math.max(...numbers) : Math.min(...numbers), which = wantsLargest ? 'largest' : 'smallest';
-  return numeric(d, `Which of these numbers is the ${which}: ${numbers.join(', ')}?`, answer, `We compare the numbers one by one.`, `The ${which} of them is ${answer}.`);
+  const numbers = d.several(
+    Array.from({ length: 90 }, (_, i) => i + 5),
+    d.int(3, 5),
+  );
+  const wantsLargest = d.int(0, 1) === 0;
+  const answer = wantsLargest ? Math.max(...numbers) : Math.min(...numbers);
+  const which = wantsLargest ? 'largest' : 'smallest';
+  return numeric(
+    d,
+    `Which of these numbers is the ${which}: ${numbers.join(', ')}?`,
+    answer,
+    `We compare the numbers one by one.`,
+    `The ${which} of them is ${answer}.`,
+  );
 };
 
 const sequence: Template = (d) => {
-  const start = d.int(1, 20), step = d.int(2, 9), down = d.int(0, 3) === 0;
-  const terms = Array.from({ length: 5 }, (_, i) => (down ? start + 4 * step - i * step : start + i * step)), answer = terms[4]!;
-  const change = down ? `smaller than the one before it, so we subtract ${step}` : `larger than the one before it, so we add ${step}`;
-  return numeric(d, d.pick([`What number comes next: ${terms.slice(0, 4).join(', ')}, ...?`, `The list ${terms.slice(0, 4).join(', ')} follows a rule. What is the next number?`]),
-    answer, `Each number is ${step} ${change}.`, `${terms[3]} ${down ? '-' : '+'} ${step} = ${answer}.`);
+  const start = d.int(1, 20);
+  const step = d.int(2, 9);
+  const down = d.int(0, 3) === 0;
+  const terms = Array.from({ length: 5 }, (_, i) =>
+    down ? start + 4 * step - i * step : start + i * step,
+  );
+  const answer = terms[4]!;
+  const change = down
+    ? `smaller than the one before it, so we subtract ${step}`
+    : `larger than the one before it, so we add ${step}`;
+  return numeric(
+    d,
+    d.pick([
+      `What number comes next: ${terms.slice(0, 4).join(', ')}, ...?`,
+      `The list ${terms.slice(0, 4).join(', ')} follows a rule. What is the next number?`,
+    ]),
+    answer,
+    `Each number is ${step} ${change}.`,
+    `${terms[3]} ${down ? '-' : '+'} ${step} = ${answer}.`,
+  );
 };
 
 const doubling: Template = (d) => {
-  const [a, b] = d.several(NAMES, 2), thing = d.pick(THINGS), n = d.int(3, 20), [times, factor] = d.pick([['twice', 2], ['three times', 3], ['four times', 4]] as const);
-  const question = `${a} has ${n} ${thing}. ${b} has ${times} as many. ${d.int(0, 1) ? `How many ${thing} does ${b} have?` : `How many ${thing} do they have together?`}`;
-  const together = question.endsWith('together?'), product = n * factor;
-  if (!together) return numeric(d, question, product, `${times[0]!.toUpperCase()}${times.slice(1)} ${n} is ${factor} x ${n} = ${product}.`);
-  return numeric(d, question, product + n, `${b} has ${factor} x ${n} = ${product} ${thing}.`, `Together they have ${n} + ${product} = ${product + n}.`);
+  const [a, b] = d.several(NAMES, 2);
+  const thing = d.pick(THINGS);
+  const n = d.int(3, 20);
+  const [times, factor] = d.pick([
+    ['twice', 2],
+    ['three times', 3],
+    ['four times', 4],
+  ] as const);
+  const question =
+    `${a} has ${n} ${thing}. ${b} has ${times} as many. ` +
+    `${d.int(0, 1) ? `How many ${thing} does ${b} have?` : `How many ${thing} do they have together?`}`;
+  const together = question.endsWith('together?');
+  const product = n * factor;
+  if (!together)
+    return numeric(
+      d,
+      question,
+      product,
+      `${times[0]!.toUpperCase()}${times.slice(1)} ${n} is ${factor} x ${n} = ${product}.`,
+    );
+  return numeric(
+    d,
+    question,
+    product + n,
+    `${b} has ${factor} x ${n} = ${product} ${thing}.`,
+    `Together they have ${n} + ${product} = ${product + n}.`,
+  );
 };
 
 const ages: Template = (d) => {
-  const [a, b] = d.several(NAMES, 2), age = d.int(4, 30), gap = d.int(2, 12), years = d.int(2, 10);
+  const [a, b] = d.several(NAMES, 2);
+  const age = d.int(4, 30);
+  const gap = d.int(2, 12);
+  const years = d.int(2, 10);
   const older = `${a} is ${age} years old. ${b} is ${gap} years older than ${a}.`;
-  if (d.int(0, 1) === 0) return numeric(d, `${older} How old is ${b}?`, age + gap, `${b} is ${gap} years older than ${age}.`, `${age} + ${gap} = ${age + gap}.`);
-  return numeric(d, `${older} How old will ${b} be in ${years} years?`, age + gap + years, `Now ${b} is ${age} + ${gap} = ${age + gap}.`, `In ${years} years that is ${age + gap} + ${years} = ${age + gap + years}.`);
+  if (d.int(0, 1) === 0)
+    return numeric(
+      d,
+      `${older} How old is ${b}?`,
+      age + gap,
+      `${b} is ${gap} years older than ${age}.`,
+      `${age} + ${gap} = ${age + gap}.`,
+    );
+  return numeric(
+    d,
+    `${older} How old will ${b} be in ${years} years?`,
+    age + gap + years,
+    `Now ${b} is ${age} + ${gap} = ${age + gap}.`,
+    `In ${years} years that is ${age + gap} + ${years} = ${age + gap + years}.`,
+  );
 };
 
 const comparing: Template = (d) => {
-  const [a, b] = d.several(NAMES, 2), thing = d.pick(THINGS), y = d.int(3, 30), x = y + d.int(2, 25);
-  return numeric(d, `${a} has ${x} ${thing} and ${b} has ${y} ${thing}. How many more ${thing} does ${a} have than ${b}?`, x - y, `We subtract: ${x} - ${y} = ${x - y}.`);
+  const [a, b] = d.several(NAMES, 2);
+  const thing = d.pick(THINGS);
+  const y = d.int(3, 30);
+  const x = y + d.int(2, 25);
+  return numeric(
+    d,
+    `${a} has ${x} ${thing} and ${b} has ${y} ${thing}. How many more ${thing} does ${a} ` +
+      `have than ${b}?`,
+    x - y,
+    `We subtract: ${x} - ${y} = ${x - y}.`,
+  );
 };
 
 const shopping: Template = (d) => {
-  const name = d.pick(NAMES), [itemA, itemB] = d.several(['notebook', 'pen', 'sandwich', 'cup of tea', 'ruler', 'hat', 'toy car', 'banana', 'bottle of water', 'candle'], 2);
-  const n = d.int(2, 6), price = d.int(2, 9), other = d.int(1, 12), cost = n * price;
-  const question = `A ${itemA} costs ${price} dollars and a ${itemB} costs ${count(other, 'dollars')}. ${name} buys ${n} of the first and one of the second. How many dollars does ${name} pay?`;
-  return numeric(d, question, cost + other, `The ${n} of the first cost ${n} x ${price} = ${cost} dollars.`, `With the other item it is ${cost} + ${other} = ${cost + other} dollars.`);
+  const name = d.pick(NAMES);
+  const [itemA, itemB] = d.several(
+    [
+      'notebook',
+      'pen',
+      'sandwich',
+      'cup of tea',
+      'ruler',
+      'hat',
+      'toy car',
+      'banana',
+      'bottle of water',
+      'candle',
+    ],
+    2,
+  );
+  const n = d.int(2, 6);
+  const price = d.int(2, 9);
+  const other = d.int(1, 12);
+  const cost = n * price;
+  const question =
+    `A ${itemA} costs ${price} dollars and a ${itemB} costs ${count(other, 'dollars')}. ` +
+    `${name} buys ${n} of the first and one of the second. How many dollars does ${name} pay?`;
+  return numeric(
+    d,
+    question,
+    cost + other,
+    `The ${n} of the first cost ${n} x ${price} = ${cost} dollars.`,
+    `With the other item it is ${cost} + ${other} = ${cost + other} dollars.`,
+  );
 };
 
 const change: Template = (d) => {
-  const name = d.pick(NAMES), thing = d.pick(THINGS), n = d.int(2, 6), price = d.int(1, 8), cost = n * price, paid = Math.ceil((cost + 1) / 10) * 10;
-  return numeric(d, `${name} buys ${n} ${thing} at ${count(price, 'dollars')} each and pays with ${paid} dollars. How many dollars of change does ${name} get?`, paid - cost,
-    `The cost is ${n} x ${price} = ${cost} dollars.`, `The change is ${paid} - ${cost} = ${paid - cost} dollars.`);
+  const name = d.pick(NAMES);
+  const thing = d.pick(THINGS);
+  const n = d.int(2, 6);
+  const price = d.int(1, 8);
+  const cost = n * price;
+  const paid = Math.ceil((cost + 1) / 10) * 10;
+  return numeric(
+    d,
+    `${name} buys ${n} ${thing} at ${count(price, 'dollars')} each and pays with ${paid} ` +
+      `dollars. How many dollars of change does ${name} get?`,
+    paid - cost,
+    `The cost is ${n} x ${price} = ${cost} dollars.`,
+    `The change is ${paid} - ${cost} = ${paid - cost} dollars.`,
+  );
 };
 
 const distance: Template = (d) => {
-  const mover = d.pick(['car', 'train', 'bus', 'cyclist', 'boat', 'truck']), speed = d.int(2, 12) * 5, hours = d.int(2, 6);
-  if (d.int(0, 1) === 0) return numeric(d, `A ${mover} travels at ${speed} km per hour for ${hours} hours. How many km does it travel?`, speed * hours, `Distance is speed times time.`, `${speed} x ${hours} = ${speed * hours} km.`);
-  return numeric(d, `A ${mover} travels ${speed * hours} km in ${hours} hours at the same speed all the time. How many km does it travel in one hour?`, speed, `We divide the distance by the time.`, `${speed * hours} / ${hours} = ${speed} km per hour.`);
+  const mover = d.pick(['car', 'train', 'bus', 'cyclist', 'boat', 'truck']);
+  const speed = d.int(2, 12) * 5;
+  const hours = d.int(2, 6);
+  if (d.int(0, 1) === 0)
+    return numeric(
+      d,
+      `A ${mover} travels at ${speed} km per hour for ${hours} hours. How many km does it travel?`,
+      speed * hours,
+      `Distance is speed times time.`,
+      `${speed} x ${hours} = ${speed * hours} km.`,
+    );
+  return numeric(
+    d,
+    `A ${mover} travels ${speed * hours} km in ${hours} hours at the same speed all the ` +
+      'time. How many km does it travel in one hour?',
+    speed,
+    `We divide the distance by the time.`,
+    `${speed * hours} / ${hours} = ${speed} km per hour.`,
+  );
 };
 
 const rate: Template = (d) => {
-  const [maker, product] = d.pick([['baker', 'loaves'], ['printer', 'pages'], ['machine', 'parts'], ['painter', 'fences'], ['gardener', 'trees']] as const);
-  const each = d.int(2, 15), hours = d.int(2, 8);
-  return numeric(d, `A ${maker} finishes ${each} ${product} every hour. How many ${product} are finished after ${hours} hours?`, each * hours, `In one hour there are ${each}, so in ${hours} hours there are ${hours} x ${each} = ${each * hours}.`);
+  const [maker, product] = d.pick([
+    ['baker', 'loaves'],
+    ['printer', 'pages'],
+    ['machine', 'parts'],
+    ['painter', 'fences'],
+    ['gardener', 'trees'],
+  ] as const);
+  const each = d.int(2, 15);
+  const hours = d.int(2, 8);
+  return numeric(
+    d,
+    `A ${maker} finishes ${each} ${product} every hour. How many ${product} are finished ` +
+      `after ${hours} hours?`,
+    each * hours,
+    `In one hour there are ${each}, so in ${hours} hours there are ${hours} x ${each} = ` +
+      `${each * hours}.`,
+  );
 };
 
 const wages: Template = (d) => {
-  const name = d.pick(NAMES), wage = d.int(6, 20), hours = d.int(2, 8), spent = d.int(3, wage * hours - 1), earned = wage * hours;
-  return numeric(d, `${name} earns ${wage} dollars per hour and works for ${hours} hours. Then ${name} spends ${spent} dollars. How many dollars are left?`, earned - spent,
-    `${name} earns ${wage} x ${hours} = ${earned} dollars.`, `After spending, ${earned} - ${spent} = ${earned - spent} dollars are left.`);
+  const name = d.pick(NAMES);
+  const wage = d.int(6, 20);
+  const hours = d.int(2, 8);
+  const spent = d.int(3, wage * hours - 1);
+  const earned = wage * hours;
+  return numeric(
+    d,
+    `${name} earns ${wage} dollars per hour and works for ${hours} hours. Then ${name} ` +
+      `spends ${spent} dollars. How many dollars are left?`,
+    earned - spent,
+    `${name} earns ${wage} x ${hours} = ${earned} dollars.`,
+    `After spending, ${earned} - ${spent} = ${earned - spent} dollars are left.`,
+  );
 };
 
 const fractionOf: Template = (d) => {
-  const thing = d.pick(THINGS), name = d.pick(NAMES), [part, by] = d.pick([['half', 2], ['a third', 3], ['a quarter', 4], ['a fifth', 5]] as const), each = d.int(2, 12), total = by * each;
-  if (d.int(0, 1) === 0) return numeric(d, `What is ${part} of ${total}?`, each, `${part[0]!.toUpperCase()}${part.slice(1)} means dividing by ${by}.`, `${total} / ${by} = ${each}.`);
-  return numeric(d, `${name} has ${total} ${thing} and gives ${part} of them to a friend. How many ${thing} does ${name} keep?`, total - each,
-    `${name} gives away ${total} / ${by} = ${each}.`, `${total} - ${each} = ${total - each} are kept.`);
+  const thing = d.pick(THINGS);
+  const name = d.pick(NAMES);
+  const [part, by] = d.pick([
+    ['half', 2],
+    ['a third', 3],
+    ['a quarter', 4],
+    ['a fifth', 5],
+  ] as const);
+  const each = d.int(2, 12);
+  const total = by * each;
+  if (d.int(0, 1) === 0)
+    return numeric(
+      d,
+      `What is ${part} of ${total}?`,
+      each,
+      `${part[0]!.toUpperCase()}${part.slice(1)} means dividing by ${by}.`,
+      `${total} / ${by} = ${each}.`,
+    );
+  return numeric(
+    d,
+    `${name} has ${total} ${thing} and gives ${part} of them to a friend. How many ` +
+      `${thing} does ${name} keep?`,
+    total - each,
+    `${name} gives away ${total} / ${by} = ${each}.`,
+    `${total} - ${each} = ${total - each} are kept.`,
+  );
 };
 
 const percentage: Template = (d) => {
-  const percent = d.pick([10, 20, 25, 50]), base = d.int(1, 15) * (percent === 25 ? 4 : 10), part = (percent * base) / 100;
-  if (d.int(0, 1) === 0) return numeric(d, `What is ${percent} percent of ${base}?`, part, `${percent} percent is ${percent} / 100.`, `${base} x ${percent} / 100 = ${part}.`);
-  return numeric(d, `A jacket costs ${base} dollars. In a sale its price is ${percent} percent lower. How many dollars does it cost in the sale?`, base - part,
-    `${percent} percent of ${base} is ${part}.`, `The new price is ${base} - ${part} = ${base - part} dollars.`);
+  const percent = d.pick([10, 20, 25, 50]);
+  const base = d.int(1, 15) * (percent === 25 ? 4 : 10);
+  const part = (percent * base) / 100;
+  if (d.int(0, 1) === 0)
+    return numeric(
+      d,
+      `What is ${percent} percent of ${base}?`,
+      part,
+      `${percent} percent is ${percent} / 100.`,
+      `${base} x ${percent} / 100 = ${part}.`,
+    );
+  return numeric(
+    d,
+    `A jacket costs ${base} dollars. In a sale its price is ${percent} percent lower. How ` +
+      'many dollars does it cost in the sale?',
+    base - part,
+    `${percent} percent of ${base} is ${part}.`,
+    `The new price is ${base} - ${part} = ${base - part} dollars.`,
+  );
 };
 
 const time: Template = (d) => {
-  const start = d.int(1, 8), hours = d.int(1, 4), minutes = d.int(1, 11) * 5;
+  const start = d.int(1, 8);
+  const hours = d.int(1, 4);
+  const minutes = d.int(1, 11) * 5;
   if (d.int(0, 1) === 0) {
     const what = d.pick(['film', 'meeting', 'lesson', 'concert', 'match']);
-    return numeric(d, `A ${what} starts at ${start} o'clock and lasts ${count(hours, 'hours')}. At what hour does it end?`, start + hours, `We add ${count(hours, 'hours')} to ${start} o'clock: ${start} + ${hours} = ${start + hours}.`);
+    return numeric(
+      d,
+      `A ${what} starts at ${start} o'clock and lasts ${count(hours, 'hours')}. At what ` +
+        'hour does it end?',
+      start + hours,
+      `We add ${count(hours, 'hours')} to ${start} o'clock: ${start} + ${hours} = ` +
+        `${start + hours}.`,
+    );
   }
   const total = hours * 60 + minutes;
-  return numeric(d, `How many minutes are ${count(hours, 'hours')} and ${minutes} minutes?`, total, `One hour has 60 minutes, so ${count(hours, 'hours')} ${hours === 1 ? 'is' : 'are'} ${hours * 60} minutes.`, `${hours * 60} + ${minutes} = ${total}.`);
+  return numeric(
+    d,
+    `How many minutes are ${count(hours, 'hours')} and ${minutes} minutes?`,
+    total,
+    `One hour has 60 minutes, so ${count(hours, 'hours')} ${hours === 1 ? 'is' : 'are'} ` +
+      `${hours * 60} minutes.`,
+    `${hours * 60} + ${minutes} = ${total}.`,
+  );
 };
 
 const units: Template = (d) => {
   const [many, few, factor] = d.pick([
-    ['cm', 'm', 100], ['mm', 'cm', 10], ['grams', 'kg', 1000], ['minutes', 'hours', 60], ['days', 'weeks', 7], ['months', 'years', 12], ['cents', 'dollars', 100],
-    ['seconds', 'minutes', 60], ['hours', 'days', 24], ['eggs', 'dozens', 12],
+    ['cm', 'm', 100],
+    ['mm', 'cm', 10],
+    ['grams', 'kg', 1000],
+    ['minutes', 'hours', 60],
+    ['days', 'weeks', 7],
+    ['months', 'years', 12],
+    ['cents', 'dollars', 100],
+    ['seconds', 'minutes', 60],
+    ['hours', 'days', 24],
+    ['eggs', 'dozens', 12],
   ] as const);
   const n = d.int(2, 30);
-  if (d.int(0, 3) > 0) return numeric(d, `How many ${many} are there in ${n} ${few}?`, n * factor, `There are ${factor} ${many} for each of the ${few}.`, `${n} x ${factor} = ${n * factor}.`);
-  return numeric(d, `${n * factor} ${many} are how many ${few}?`, n, `There are ${factor} ${many} for each of the ${few}.`, `${n * factor} / ${factor} = ${n}.`);
+  if (d.int(0, 3) > 0)
+    return numeric(
+      d,
+      `How many ${many} are there in ${n} ${few}?`,
+      n * factor,
+      `There are ${factor} ${many} for each of the ${few}.`,
+      `${n} x ${factor} = ${n * factor}.`,
+    );
+  return numeric(
+    d,
+    `${n * factor} ${many} are how many ${few}?`,
+    n,
+    `There are ${factor} ${many} for each of the ${few}.`,
+    `${n * factor} / ${factor} = ${n}.`,
+  );
 };
 
 const area: Template = (d) => {
-  const what = d.pick(['garden', 'room', 'field', 'carpet', 'wall', 'yard']), w = d.int(2, 15), l = w + d.int(1, 10);
-  if (d.int(0, 1) === 0) return numeric(d, `A ${what} is ${l} meters long and ${w} meters wide. What is its area in square meters?`, l * w, `Area is length times width.`, `${l} x ${w} = ${l * w}.`);
-  return numeric(d, `A ${what} is ${l} meters long and ${w} meters wide. How many meters is it all the way around?`, 2 * (l + w), `The way around has each side twice.`, `2 x (${l} + ${w}) = 2 x ${l + w} = ${2 * (l + w)}.`);
+  const what = d.pick(['garden', 'room', 'field', 'carpet', 'wall', 'yard']);
+  const w = d.int(2, 15);
+  const l = w + d.int(1, 10);
+  if (d.int(0, 1) === 0)
+    return numeric(
+      d,
+      `A ${what} is ${l} meters long and ${w} meters wide. What is its area in square meters?`,
+      l * w,
+      `Area is length times width.`,
+      `${l} x ${w} = ${l * w}.`,
+    );
+  return numeric(
+    d,
+    `A ${what} is ${l} meters long and ${w} meters wide. How many meters is it all the way around?`,
+    2 * (l + w),
+    `The way around has each side twice.`,
+    `2 x (${l} + ${w}) = 2 x ${l + w} = ${2 * (l + w)}.`,
+  );
 };
 
 const passengers: Template = (d) => {
-  const vehicle = d.pick(['bus', 'train', 'ferry', 'tram']), on = d.int(10, 40), off = d.int(2, 9), more = d.int(2, 15);
-  return numeric(d, `A ${vehicle} has ${on} passengers. At a stop ${off} people get off and ${more} people get on. How many passengers are there now?`, on - off + more,
-    `After ${off} get off there are ${on} - ${off} = ${on - off}.`, `After ${more} get on there are ${on - off} + ${more} = ${on - off + more}.`);
+  const vehicle = d.pick(['bus', 'train', 'ferry', 'tram']);
+  const on = d.int(10, 40);
+  const off = d.int(2, 9);
+  const more = d.int(2, 15);
+  return numeric(
+    d,
+    `A ${vehicle} has ${on} passengers. At a stop ${off} people get off and ${more} people ` +
+      'get on. How many passengers are there now?',
+    on - off + more,
+    `After ${off} get off there are ${on} - ${off} = ${on - off}.`,
+    `After ${more} get on there are ${on - off} + ${more} = ${on - off + more}.`,
+  );
 };
 
 const saving: Template = (d) => {
-  const name = d.pick(NAMES), weekly = d.int(2, 15), weeks = d.int(3, 10), what = d.pick(['bicycle', 'game', 'coat', 'guitar', 'camera']);
-  return numeric(d, `${name} saves ${weekly} dollars every week to buy a ${what} that costs ${weekly * weeks} dollars. After how many weeks can ${name} buy it?`, weeks,
-    `We divide the price by what is saved in a week.`, `${weekly * weeks} / ${weekly} = ${weeks} weeks.`);
+  const name = d.pick(NAMES);
+  const weekly = d.int(2, 15);
+  const weeks = d.int(3, 10);
+  const what = d.pick(['bicycle', 'game', 'coat', 'guitar', 'camera']);
+  return numeric(
+    d,
+    `${name} saves ${weekly} dollars every week to buy a ${what} that costs ` +
+      `${weekly * weeks} dollars. After how many weeks can ${name} buy it?`,
+    weeks,
+    `We divide the price by what is saved in a week.`,
+    `${weekly * weeks} / ${weekly} = ${weeks} weeks.`,
+  );
 };
 
 const legs: Template = (d) => {
-  const [[animalA, legsA], [animalB, legsB]] = d.several([['cows', 4], ['chickens', 2], ['spiders', 8], ['ants', 6], ['dogs', 4], ['ducks', 2], ['goats', 4]] as const, 2) as [readonly [string, number], readonly [string, number]];
-  const a = d.int(1, 9), b = d.int(1, 9), total = a * legsA + b * legsB;
-  return numeric(d, `On a farm there are ${count(a, animalA)} and ${count(b, animalB)}. How many legs do they have in total?`, total,
-    `The ${animalA} have ${a} x ${legsA} = ${a * legsA} legs and the ${animalB} have ${b} x ${legsB} = ${b * legsB} legs.`, `${a * legsA} + ${b * legsB} = ${total}.`);
+  const [[animalA, legsA], [animalB, legsB]] = d.several(
+    [
+      ['cows', 4],
+      ['chickens', 2],
+      ['spiders', 8],
+      ['ants', 6],
+      ['dogs', 4],
+      ['ducks', 2],
+      ['goats', 4],
+    ] as const,
+    2,
+  ) as [readonly [string, number], readonly [string, number]];
+  const a = d.int(1, 9);
+  const b = d.int(1, 9);
+  const total = a * legsA + b * legsB;
+  return numeric(
+    d,
+    `On a farm there are ${count(a, animalA)} and ${count(b, animalB)}. How many legs do ` +
+      'they have in total?',
+    total,
+    `The ${animalA} have ${a} x ${legsA} = ${a * legsA} legs and the ${animalB} have ${b} ` +
+      `x ${legsB} = ${b * legsB} legs.`,
+    `${a * legsA} + ${b * legsB} = ${total}.`,
+  );
 };
 
 /** One-step templates stand twice: they are drawn twice as often. */
 export const PROBLEMS: readonly Template[] = [
-  adding, adding, takingAway, takingAway, multiplying, multiplying, sharing, sharing, sums, sums, largest, largest, sequence, doubling, ages, comparing,
-  shopping, change, distance, rate, wages, fractionOf, percentage, time, units, area, passengers, saving, legs,
+  adding,
+  adding,
+  takingAway,
+  takingAway,
+  multiplying,
+  multiplying,
+  sharing,
+  sharing,
+  sums,
+  sums,
+  largest,
+  largest,
+  sequence,
+  doubling,
+  ages,
+  comparing,
+  shopping,
+  change,
+  distance,
+  rate,
+  wages,
+  fractionOf,
+  percentage,
+  time,
+  units,
+  area,
+  passengers,
+  saving,
+  legs,
 ];

@@ -1,10 +1,12 @@
 /**
- * Built-in prompts: word problems and short questions made on the spot, ours and free to use, with known answers. A run needs no
- * download for them; training sees the prompts alone, evaluation also the answers.
+ * Built-in prompts: word problems and short questions made on the spot, ours and free to use, with
+ * known answers. A run needs no download for them; training sees the prompts alone, evaluation also
+ * the answers.
  *
- * Splits are disjoint by construction: what a problem says (normalised, people's names aside) is hashed, and the hash alone decides
- * whether it belongs to train, test or sft, whatever the seed. Item `index` of (seed, split) is always the same problem, so a longer
- * list starts with the shorter one.
+ * Splits are disjoint by construction: what a problem says (normalised, people's names aside) is
+ * hashed, and the hash alone decides whether it belongs to train, test or sft, whatever the seed.
+ * Item `index` of (seed, split) is always the same problem, so a longer list starts with the
+ * shorter one.
  */
 import { createHash } from 'node:crypto';
 import type { DemonstrationRecord, PromptRecord } from './records.js';
@@ -18,16 +20,40 @@ export const SPLITS = ['train', 'test', 'sft'] as const;
 export type Split = (typeof SPLITS)[number];
 
 /** Of ten hash values, those below 5 are train, 5 to 7 test, the rest sft. */
-const SPLIT_OF_TEN: readonly Split[] = ['train', 'train', 'train', 'train', 'train', 'test', 'test', 'test', 'sft', 'sft'];
-/** Draws for one item before giving up; the arithmetic templates alone have millions of problems. */
+const SPLIT_OF_TEN: readonly Split[] = [
+  'train',
+  'train',
+  'train',
+  'train',
+  'train',
+  'test',
+  'test',
+  'test',
+  'sft',
+  'sft',
+];
+/**
+ * Draws for one item before giving up; the arithmetic templates alone have millions of problems.
+ */
 const MAX_ATTEMPTS = 10_000;
 /** Most items of one list. */
 export const MAX_BUILTIN = 100_000;
 
 const TEMPLATES = [...PROBLEMS, ...QUESTIONS];
 
-/** The first `count` prompts of (seed, split), with answers. @throws RangeError for a count or seed that is no whole number ≥ 0. */
-export function builtinPrompts({ seed, split, count }: { seed: number; split: Split; count: number }): PromptRecord[] {
+/**
+ * The first `count` prompts of (seed, split), with answers. @throws RangeError for a count or seed
+ * that is no whole number ≥ 0.
+ */
+export function builtinPrompts({
+  seed,
+  split,
+  count,
+}: {
+  seed: number;
+  split: Split;
+  count: number;
+}): PromptRecord[] {
   return problems(seed, split, count).map(({ question, answer, kind, choices }, index) => ({
     id: builtinId(seed, split, index),
     prompt: choices ? askChoices(question, choices) : askQuestion(question, kind),
@@ -37,8 +63,17 @@ export function builtinPrompts({ seed, split, count }: { seed: number; split: Sp
   }));
 }
 
-/** The first `count` demonstrations of (seed, 'sft'): short worked solutions that end with `Answer: …`. */
-export function builtinDemonstrations({ seed, count }: { seed: number; count: number }): DemonstrationRecord[] {
+/**
+ * The first `count` demonstrations of (seed, 'sft'): short worked solutions that end with `Answer:
+ * …`.
+ */
+export function builtinDemonstrations({
+  seed,
+  count,
+}: {
+  seed: number;
+  count: number;
+}): DemonstrationRecord[] {
   return problems(seed, 'sft', count).map(({ question, kind, choices, solution }, index) => ({
     id: builtinId(seed, 'sft', index),
     prompt: choices ? askChoices(question, choices) : askQuestion(question, kind),
@@ -49,39 +84,63 @@ export function builtinDemonstrations({ seed, count }: { seed: number; count: nu
 /** Most items made anew to look an id up. */
 const MOST_LOOKED_UP = 5000;
 
-/** The built-in prompts that `ids` name, made anew; other ids, and those far down a list, are left out. */
+/**
+ * The built-in prompts that `ids` name, made anew; other ids, and those far down a list, are left
+ * out.
+ */
 export function builtinById(ids: readonly string[]): Map<string, PromptRecord> {
   const lists = new Map<string, { seed: number; split: Split; count: number }>();
   for (const id of ids) {
     const match = /^builtin-(train|test|sft)-(\d{1,15})-(\d{5,6})$/.exec(id);
     if (!match) continue;
-    const key = `${match[1]} ${match[2]}`, list = lists.get(key) ?? { seed: Number(match[2]), split: match[1] as Split, count: 0 };
+    const key = `${match[1]} ${match[2]}`;
+    const list = lists.get(key) ?? { seed: Number(match[2]), split: match[1] as Split, count: 0 };
     const count = Number(match[3]) + 1;
     if (count <= MOST_LOOKED_UP) lists.set(key, { ...list, count: Math.max(list.count, count) });
   }
   const wanted = new Set(ids);
-  return new Map([...lists.values()].flatMap((list) => builtinPrompts(list).filter(({ id }) => wanted.has(id)).map((prompt) => [prompt.id, prompt] as const)));
+  return new Map(
+    [...lists.values()].flatMap((list) =>
+      builtinPrompts(list)
+        .filter(({ id }) => wanted.has(id))
+        .map((prompt) => [prompt.id, prompt] as const),
+    ),
+  );
 }
 
 /** The split that a problem belongs to, by what it says. */
 export function splitOf(problem: Problem): Split {
-  const digest = createHash('sha256').update(`split ${problem.fact ?? normalise(problem.question)}`).digest();
+  const digest = createHash('sha256')
+    .update(`split ${problem.fact ?? normalise(problem.question)}`)
+    .digest();
   return SPLIT_OF_TEN[digest.readUInt32LE(0) % SPLIT_OF_TEN.length]!;
 }
 
-/** Lower case, single spaces, people's names as one: two problems that differ in these alone are the same problem. */
+/**
+ * Lower case, single spaces, people's names as one: two problems that differ in these alone are the
+ * same problem.
+ */
 export function normalise(question: string): string {
   return question.toLowerCase().replace(NAME, 'x').replace(/\s+/g, ' ').trim();
 }
 
 const NAME = new RegExp(`\\b(?:${NAMES.map((name) => name.toLowerCase()).join('|')})\\b`, 'g');
-const builtinId = (seed: number, split: Split, index: number) => `builtin-${split}-${seed}-${String(index).padStart(5, '0')}`;
+const builtinId = (seed: number, split: Split, index: number) =>
+  `builtin-${split}-${seed}-${String(index).padStart(5, '0')}`;
 
 function problems(seed: number, split: Split, count: number): Problem[] {
-  if (!Number.isSafeInteger(seed) || seed < 0) throw new RangeError(`the seed of the built-in prompts is ${seed}; give a whole number of at least 0`);
-  if (!Number.isSafeInteger(count) || count < 0 || count > MAX_BUILTIN) throw new RangeError(`${count} built-in prompts were asked for; give a whole number from 0 to ${MAX_BUILTIN}`);
+  if (!Number.isSafeInteger(seed) || seed < 0)
+    throw new RangeError(
+      `the seed of the built-in prompts is ${seed}; give a whole number of at least 0`,
+    );
+  if (!Number.isSafeInteger(count) || count < 0 || count > MAX_BUILTIN)
+    throw new RangeError(
+      `${count} built-in prompts were asked for; give a whole number from 0 to ${MAX_BUILTIN}`,
+    );
   const seen = new Set<string>();
-  return Array.from({ length: count }, (_, index) => nextProblem(new Draw(`${seed} ${split} ${index}`), split, seen));
+  return Array.from({ length: count }, (_, index) =>
+    nextProblem(new Draw(`${seed} ${split} ${index}`), split, seen),
+  );
 }
 
 function nextProblem(draw: Draw, split: Split, seen: Set<string>): Problem {
@@ -89,10 +148,13 @@ function nextProblem(draw: Draw, split: Split, seen: Set<string>): Problem {
     const problem = draw.pick(TEMPLATES)(draw);
     if (splitOf(problem) !== split) continue;
     // A fact may be asked in several forms, each form once; numbers may not repeat at all.
-    const said = problem.fact === undefined ? normalise(problem.question) : `${problem.kind} ${problem.fact}`;
+    const said =
+      problem.fact === undefined ? normalise(problem.question) : `${problem.kind} ${problem.fact}`;
     if (seen.has(said)) continue;
     seen.add(said);
     return problem;
   }
-  throw new RangeError(`no new built-in problem after ${MAX_ATTEMPTS} draws; ask for fewer than ${seen.size}`);
+  throw new RangeError(
+    `no new built-in problem after ${MAX_ATTEMPTS} draws; ask for fewer than ${seen.size}`,
+  );
 }

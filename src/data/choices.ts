@@ -1,46 +1,86 @@
-/** Multiple-choice rows, as the hub's sets and the uniform one have them, as one prompt with its options. */
+/**
+ * Multiple-choice rows, as the hub's sets and the uniform one have them, as one prompt with its
+ * options.
+ */
 import { DataError, describe } from './jsonl.js';
 import { askChoices } from './question.js';
 import type { Choice, Message, PromptRecord } from './records.js';
 import type { Row } from './rows.js';
 
-export type MakePrompt = (prompt: Message[], given?: Pick<PromptRecord, 'answer' | 'choices'>) => PromptRecord;
+export type MakePrompt = (
+  prompt: Message[],
+  given?: Pick<PromptRecord, 'answer' | 'choices'>,
+) => PromptRecord;
 
 /** The prompt of a row with `choices` (or SIQA's answerA … answerC). @throws DataError */
 export function choicePrompt(row: Row, make: MakePrompt): PromptRecord {
-  const { value, where } = row, choices = choicesOf(row), answer = answerOf(row, choices);
-  const question = value['question'] ?? value['question_stem'], context = value['context'];
-  if (typeof question !== 'string' || question.trim() === '') throw new DataError(`${where}: column "question" must be text that is not empty, but is ${describe(question)}`);
-  if (context !== undefined && typeof context !== 'string') throw new DataError(`${where}: column "context" must be text, but is ${describe(context)}`);
+  const { value, where } = row;
+  const choices = choicesOf(row);
+  const answer = answerOf(row, choices);
+  const question = value['question'] ?? value['question_stem'];
+  const context = value['context'];
+  if (typeof question !== 'string' || question.trim() === '')
+    throw new DataError(
+      `${where}: column "question" must be text that is not empty, but is ${describe(question)}`,
+    );
+  if (context !== undefined && typeof context !== 'string')
+    throw new DataError(`${where}: column "context" must be text, but is ${describe(context)}`);
   return make(askChoices(question, choices, context), { answer, choices });
 }
 
 /**
- * Choices as a list of {label, text}; as the hub's {label: […], text: […]} (ARC, OpenBookQA); as a list of texts (MMLU), which are called
- * A, B, …; or as SIQA's answerA, answerB, answerC. @throws DataError
+ * Choices as a list of {label, text}; as the hub's {label: […], text: […]} (ARC, OpenBookQA); as a
+ * list of texts (MMLU), which are called A, B, …; or as SIQA's answerA, answerB, answerC. @throws
+ * DataError
  */
 export function choicesOf({ value, where }: Row): Choice[] {
-  const raw = value['choices'] ?? ['A', 'B', 'C'].map((label) => ({ label, text: value[`answer${label}`] }));
+  const raw =
+    value['choices'] ?? ['A', 'B', 'C'].map((label) => ({ label, text: value[`answer${label}`] }));
   const { label: labels, text: texts } = raw as { label?: unknown; text?: unknown };
-  const list: unknown = Array.isArray(labels) && Array.isArray(texts) ? labels.map((label, i) => ({ label, text: (texts as unknown[])[i] }))
-    : Array.isArray(raw) && raw.every((text) => typeof text === 'string') ? raw.map((text, i) => ({ label: String.fromCharCode(65 + i), text }))
-      : raw;
-  const valid = Array.isArray(list) && list.length >= 2 && list.length <= 26 && list.every((c) => typeof c?.label === 'string' && typeof c.text === 'string');
-  if (!valid) throw new DataError(`${where}: "choices" must be a list of at least two {"label", "text"}, but is ${describe(raw)}`);
+  const list: unknown =
+    Array.isArray(labels) && Array.isArray(texts)
+      ? labels.map((label, i) => ({ label, text: (texts as unknown[])[i] }))
+      : Array.isArray(raw) && raw.every((text) => typeof text === 'string')
+        ? raw.map((text, i) => ({ label: String.fromCharCode(65 + i), text }))
+        : raw;
+  const valid =
+    Array.isArray(list) &&
+    list.length >= 2 &&
+    list.length <= 26 &&
+    list.every((c) => typeof c?.label === 'string' && typeof c.text === 'string');
+  if (!valid)
+    throw new DataError(
+      `${where}: "choices" must be a list of at least two {"label", "text"}, but is ` +
+        `${describe(raw)}`,
+    );
   const choices = (list as Choice[]).map(({ label, text }) => ({ label, text }));
-  if (new Set(choices.map(({ label }) => label)).size < choices.length) throw new DataError(`${where}: two choices have the same label`);
+  if (new Set(choices.map(({ label }) => label)).size < choices.length)
+    throw new DataError(`${where}: two choices have the same label`);
   return choices;
 }
 
-/** The right label: `answer`, `answerKey`, or SIQA's `label` from 1; MMLU's `answer` is an index from 0. Undefined where none is given, "" on test splits. */
+/**
+ * The right label: `answer`, `answerKey`, or SIQA's `label` from 1; MMLU's `answer` is an index
+ * from 0. Undefined where none is given, "" on test splits.
+ */
 function answerOf({ value, where }: Row, choices: readonly Choice[]): string | undefined {
   const given = value['answer'] ?? value['answerKey'] ?? value['label'];
   if (given === undefined || given === '') return undefined;
-  if (typeof given !== 'string' && typeof given !== 'number') throw new DataError(`${where}: the answer must be a label, but is ${describe(given)}`);
-  const labels = choices.map(({ label }) => label), text = String(given);
+  if (typeof given !== 'string' && typeof given !== 'number')
+    throw new DataError(`${where}: the answer must be a label, but is ${describe(given)}`);
+  const labels = choices.map(({ label }) => label);
+  const text = String(given);
   if (labels.includes(text)) return text;
-  const from = value['choices'] === undefined ? 1 : Array.isArray(value['choices']) && typeof value['choices'][0] === 'string' ? 0 : NaN;
+  const from =
+    value['choices'] === undefined
+      ? 1
+      : Array.isArray(value['choices']) && typeof value['choices'][0] === 'string'
+        ? 0
+        : NaN;
   const named = /^\d+$/.test(text) ? labels[Number(text) - from] : undefined;
-  if (named === undefined) throw new DataError(`${where}: the answer ${describe(given)} is not among the labels ${labels.join(', ')}`);
+  if (named === undefined)
+    throw new DataError(
+      `${where}: the answer ${describe(given)} is not among the labels ${labels.join(', ')}`,
+    );
   return named;
 }

@@ -1,4 +1,7 @@
-/** Draws for the built-in problems: sfc32 (Doty-Humphrey's PractRand, public domain) seeded by SHA-256 of a key; the same numbers on every machine. */
+/**
+ * Draws for the built-in problems: sfc32 (Doty-Humphrey's PractRand, public domain) seeded by
+ * SHA-256 of a key; the same numbers on every machine.
+ */
 import { createHash } from 'node:crypto';
 
 export class Draw {
@@ -6,7 +9,12 @@ export class Draw {
 
   constructor(key: string) {
     const digest = createHash('sha256').update(key).digest();
-    this.#state = [0, 4, 8, 12].map((at) => digest.readUInt32LE(at)) as [number, number, number, number];
+    this.#state = [0, 4, 8, 12].map((at) => digest.readUInt32LE(at)) as [
+      number,
+      number,
+      number,
+      number,
+    ];
   }
 
   #next(): number {

@@ -1,9 +1,11 @@
 /**
- * Data sets of the Hugging Face hub: `hub:org/name[/config][:split][@revision]` → the split's files, in order, in the cache that Python's
- * huggingface_hub shares. Which files make a split is found as the datasets library does (splits.ts): by the card, by names, else in
- * the hub's own Parquet conversion. Without a config the set's default one is taken, without a split `train`.
+ * Data sets of the Hugging Face hub: `hub:org/name[/config][:split][@revision]` → the split's
+ * files, in order, in the cache that Python's huggingface_hub shares. Which files make a split is
+ * found as the datasets library does (splits.ts): by the card, by names, else in the hub's own
+ * Parquet conversion. Without a config the set's default one is taken, without a split `train`.
  *
- * What a source meant when it was first fetched is written down, so that the same source is the same rows tomorrow, offline too.
+ * What a source meant when it was first fetched is written down, so that the same source is the
+ * same rows tomorrow, offline too.
  */
 import { readdir, readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -11,10 +13,27 @@ import { creamCache } from '../models/cache.js';
 import { ModelError } from '../models/errors.js';
 import { writeToCache } from '../models/files.js';
 import { parseHubId } from '../models/hub.js';
-import { cachedCommit, fetchFiles, fetchingOf, isOffline, listRepository, repositoryFolder, type HubOptions, type Listing, type Repository } from '../models/repository.js';
+import {
+  cachedCommit,
+  fetchFiles,
+  fetchingOf,
+  isOffline,
+  listRepository,
+  repositoryFolder,
+  type HubOptions,
+  type Listing,
+  type Repository,
+} from '../models/repository.js';
 import { DataError } from './jsonl.js';
 import type { SourceOptions } from './rows.js';
-import { chooseSplit, convertedSplits, splitsOf, type Chosen, type Splits, type Wanted } from './splits.js';
+import {
+  chooseSplit,
+  convertedSplits,
+  splitsOf,
+  type Chosen,
+  type Splits,
+  type Wanted,
+} from './splits.js';
 
 /** The hub's own conversion of sets in other formats: `<config>/<split>/0000.parquet`. */
 const CONVERTED = 'refs/convert/parquet';
@@ -26,89 +45,189 @@ export interface DatasetSource extends Wanted {
 
 /** @throws DataError where `source` is not of the form */
 export function parseDatasetSource(source: string): DatasetSource {
-  const match = /^hub:([\w.-]+\/[\w.-]+|[\w.-]+)(?:\/([^/:@\s]+))?(?::([^/:@\s]+))?(?:@([\w./-]+))?$/.exec(source);
+  const match =
+    /^hub:([\w.-]+\/[\w.-]+|[\w.-]+)(?:\/([^/:@\s]+))?(?::([^/:@\s]+))?(?:@([\w./-]+))?$/.exec(
+      source,
+    );
   const id = match && parseHubId(`${match[1]}${match[4] === undefined ? '' : `@${match[4]}`}`);
-  if (!match || !id) throw new DataError(`${JSON.stringify(source)} is not a data set of the hub; give hub:org/name, with /config, :split and @revision where needed, such as hub:openai/gsm8k/main:test`);
+  if (!match || !id)
+    throw new DataError(
+      `${JSON.stringify(source)} is not a data set of the hub; give hub:org/name, with ` +
+        '/config, :split and @revision where needed, such as hub:openai/gsm8k/main:test',
+    );
   return { ...id, config: match[2], split: match[3], source };
 }
 
-/** The files of a split, with names for messages. @throws ModelError for what the hub or the disk refuses, DataError for an unknown config or split */
-export async function datasetFiles(source: string, options: SourceOptions = {}): Promise<{ path: string; name: string }[]> {
-  const wanted = parseDatasetSource(source), repository: Repository = { kind: 'datasets', id: wanted.id };
+/**
+ * The files of a split, with names for messages. @throws ModelError for what the hub or the disk
+ * refuses, DataError for an unknown config or split
+ */
+export async function datasetFiles(
+  source: string,
+  options: SourceOptions = {},
+): Promise<{ path: string; name: string }[]> {
+  const wanted = parseDatasetSource(source);
+  const repository: Repository = { kind: 'datasets', id: wanted.id };
   const known = await remembered(wanted, repository, options);
   if (known !== null) return known;
   const offline = options.offline ?? isOffline(options.env);
-  const { commit, files } = offline ? await fromCache(wanted, repository, options) : await fromHub(wanted, repository, options);
+  const { commit, files } = offline
+    ? await fromCache(wanted, repository, options)
+    : await fromHub(wanted, repository, options);
   if (!offline) await remember(wanted, commit, files, options);
   return located(wanted, repository, commit, files, options);
 }
 
-async function fromHub(wanted: DatasetSource, repository: Repository, options: SourceOptions): Promise<{ commit: string; files: string[] }> {
-  const hub: HubOptions = { env: options.env, signal: options.signal, onProgress: options.onProgress };
+async function fromHub(
+  wanted: DatasetSource,
+  repository: Repository,
+  options: SourceOptions,
+): Promise<{ commit: string; files: string[] }> {
+  const hub: HubOptions = {
+    env: options.env,
+    signal: options.signal,
+    onProgress: options.onProgress,
+  };
   const fetching = await fetchingOf(repository, wanted.revision, hub);
   const listing = await listRepository(repository, wanted.revision, fetching);
-  const take = async ({ commit, files }: Listing, names: readonly string[], revision: string): Promise<{ commit: string; files: string[] }> => {
+  const take = async (
+    { commit, files }: Listing,
+    names: readonly string[],
+    revision: string,
+  ): Promise<{ commit: string; files: string[] }> => {
     const byName = new Map(files.map((file) => [file.name, file]));
-    await fetchFiles(repository, { commit, files: names.map((name) => byName.get(name)!) }, fetching, hub);
+    await fetchFiles(
+      repository,
+      { commit, files: names.map((name) => byName.get(name)!) },
+      fetching,
+      hub,
+    );
     // So that huggingface_hub finds the files offline; for us the note below counts.
-    if (revision !== commit) await writeToCache(join(repositoryFolder(repository, options.env), 'refs', revision), commit);
+    if (revision !== commit)
+      await writeToCache(join(repositoryFolder(repository, options.env), 'refs', revision), commit);
     return { commit, files: [...names] };
   };
-  const splits = splitsOf(listing.files.map(({ name }) => name), await card(listing, repository, hub, fetching), wanted);
+  const splits = splitsOf(
+    listing.files.map(({ name }) => name),
+    await card(listing, repository, hub, fetching),
+    wanted,
+  );
   const found = chooseSplit(splits, wanted);
   if (found.files) return take(listing, found.files, wanted.revision);
 
   // Not here in a format that is read: the hub has converted most sets that are.
-  const converted = await listRepository(repository, CONVERTED, await fetchingOf(repository, CONVERTED, hub)).catch((error: unknown) => {
+  const converted = await listRepository(
+    repository,
+    CONVERTED,
+    await fetchingOf(repository, CONVERTED, hub),
+  ).catch((error: unknown) => {
     if (error instanceof ModelError && error.code === 'ERR_NOT_FOUND') return null;
     throw error;
   });
-  const other = converted && chooseSplit(convertedSplits(converted.files.map(({ name }) => name)), wanted);
+  const other =
+    converted && chooseSplit(convertedSplits(converted.files.map(({ name }) => name)), wanted);
   if (other?.files) return take(converted!, other.files, CONVERTED);
   throw new DataError(other && splits.size === 0 ? other.problem : found.problem);
 }
 
 /** The README's text, fetched where there is one. */
-async function card({ commit, files }: Listing, repository: Repository, hub: HubOptions, fetching: Awaited<ReturnType<typeof fetchingOf>>): Promise<string> {
+async function card(
+  { commit, files }: Listing,
+  repository: Repository,
+  hub: HubOptions,
+  fetching: Awaited<ReturnType<typeof fetchingOf>>,
+): Promise<string> {
   const readme = files.find(({ name, size }) => name === 'README.md' && size <= 4 * 2 ** 20);
   if (readme === undefined) return '';
   const snapshot = await fetchFiles(repository, { commit, files: [readme] }, fetching, hub);
   return readFile(join(snapshot, 'README.md'), 'utf8');
 }
 
-/** Without the network and never fetched by us: what another program may have brought to the shared cache. */
-async function fromCache(wanted: DatasetSource, repository: Repository, { env }: SourceOptions): Promise<{ commit: string; files: string[] }> {
-  const absent = new ModelError('ERR_OFFLINE', `${wanted.source} is not in the cache, and the network may not be used (HF_HUB_OFFLINE); allow it once, or name local files.`);
+/**
+ * Without the network and never fetched by us: what another program may have brought to the shared
+ * cache.
+ */
+async function fromCache(
+  wanted: DatasetSource,
+  repository: Repository,
+  { env }: SourceOptions,
+): Promise<{ commit: string; files: string[] }> {
+  const absent = new ModelError(
+    'ERR_OFFLINE',
+    `${wanted.source} is not in the cache, and the network may not be used ` +
+      '(HF_HUB_OFFLINE); allow it once, or name local files.',
+  );
   for (const revision of [wanted.revision, CONVERTED]) {
     const commit = await cachedCommit(repository, revision, env);
     if (commit === null) continue;
     const snapshot = join(repositoryFolder(repository, env), 'snapshots', commit);
-    const entries = await readdir(snapshot, { recursive: true, withFileTypes: true }).catch(() => []);
-    const names = entries.filter((entry) => !entry.isDirectory()).map((entry) => join(entry.parentPath, entry.name).slice(snapshot.length + 1)).sort();
-    const splits: Splits = revision === CONVERTED ? convertedSplits(names) : splitsOf(names, await readFile(join(snapshot, 'README.md'), 'utf8').catch(() => ''), wanted);
+    const entries = await readdir(snapshot, { recursive: true, withFileTypes: true }).catch(
+      () => [],
+    );
+    const names = entries
+      .filter((entry) => !entry.isDirectory())
+      .map((entry) => join(entry.parentPath, entry.name).slice(snapshot.length + 1))
+      .sort();
+    const splits: Splits =
+      revision === CONVERTED
+        ? convertedSplits(names)
+        : splitsOf(
+            names,
+            await readFile(join(snapshot, 'README.md'), 'utf8').catch(() => ''),
+            wanted,
+          );
     const found: Chosen = chooseSplit(splits, wanted);
     if (found.files && allShards(found.files)) return { commit, files: found.files };
   }
   throw absent;
 }
 
-/** Whether `x-00000-of-00003` comes with all of its three. Of other names only a single one without a number is known to be all. */
+/**
+ * Whether `x-00000-of-00003` comes with all of its three. Of other names only a single one without
+ * a number is known to be all.
+ */
 function allShards(files: readonly string[]): boolean {
   const count = /-of-(\d{5})/.exec(files[0] ?? '')?.[1];
-  return count === undefined ? files.length === 1 && !/\d[^/]*$/.test(files[0]!) : files.length === Number(count);
+  return count === undefined
+    ? files.length === 1 && !/\d[^/]*$/.test(files[0]!)
+    : files.length === Number(count);
 }
 
-const noteFile = ({ source }: DatasetSource, options: SourceOptions): string => join(creamCache(options.env), 'datasets', `${encodeURIComponent(source.slice('hub:'.length))}.json`);
+const noteFile = ({ source }: DatasetSource, options: SourceOptions): string =>
+  join(
+    creamCache(options.env),
+    'datasets',
+    `${encodeURIComponent(source.slice('hub:'.length))}.json`,
+  );
 
-async function remember(wanted: DatasetSource, commit: string, files: readonly string[], options: SourceOptions): Promise<void> {
+async function remember(
+  wanted: DatasetSource,
+  commit: string,
+  files: readonly string[],
+  options: SourceOptions,
+): Promise<void> {
   // A cache that cannot be written costs a question to the hub next time, not the run.
-  await writeToCache(noteFile(wanted, options), `${JSON.stringify({ commit, files })}\n`).catch(() => {});
+  await writeToCache(noteFile(wanted, options), `${JSON.stringify({ commit, files })}\n`).catch(
+    () => {},
+  );
 }
 
-async function remembered(wanted: DatasetSource, repository: Repository, options: SourceOptions): Promise<{ path: string; name: string }[] | null> {
+async function remembered(
+  wanted: DatasetSource,
+  repository: Repository,
+  options: SourceOptions,
+): Promise<{ path: string; name: string }[] | null> {
   try {
-    const { commit, files } = JSON.parse(await readFile(noteFile(wanted, options), 'utf8')) as { commit: string; files: string[] };
-    if (!/^[0-9a-f]{40}$/.test(commit) || files.length === 0 || files.some((name) => name.split('/').includes('..'))) return null;
+    const { commit, files } = JSON.parse(await readFile(noteFile(wanted, options), 'utf8')) as {
+      commit: string;
+      files: string[];
+    };
+    if (
+      !/^[0-9a-f]{40}$/.test(commit) ||
+      files.length === 0 ||
+      files.some((name) => name.split('/').includes('..'))
+    )
+      return null;
     const found = located(wanted, repository, commit, files, options);
     for (const { path } of found) if (!(await stat(path)).isFile()) return null;
     return found;
@@ -117,7 +236,13 @@ async function remembered(wanted: DatasetSource, repository: Repository, options
   }
 }
 
-function located(wanted: DatasetSource, repository: Repository, commit: string, files: readonly string[], { env }: SourceOptions): { path: string; name: string }[] {
+function located(
+  wanted: DatasetSource,
+  repository: Repository,
+  commit: string,
+  files: readonly string[],
+  { env }: SourceOptions,
+): { path: string; name: string }[] {
   const snapshot = join(repositoryFolder(repository, env), 'snapshots', commit);
   return files.map((name) => ({ path: join(snapshot, name), name: `hub:${wanted.id}/${name}` }));
 }

@@ -1,11 +1,14 @@
 /**
- * JSON Lines, strictly: UTF-8, one object a line. Every complaint names file and line. Writing is `serialize` here and the store's
- * write-fsync-rename.
+ * JSON Lines, strictly: UTF-8, one object a line. Every complaint names file and line. Writing is
+ * `serialize` here and the store's write-fsync-rename.
  */
 import { readFile } from 'node:fs/promises';
 import type { Columns, Kind } from './columns.js';
 
-/** Longest line read, in bytes. A record of this project stays under 1 MB; a longer line is a file of another kind. */
+/**
+ * Longest line read, in bytes. A record of this project stays under 1 MB; a longer line is a file
+ * of another kind.
+ */
 export const MAX_LINE_BYTES = 16 * 1024 * 1024;
 
 const NEWLINE = 0x0a;
@@ -18,34 +21,55 @@ export interface Line {
   value: Record<string, unknown>;
 }
 
-/** A data file that cannot be used. The message names file, line and column, and says what is expected. */
+/**
+ * A data file that cannot be used. The message names file, line and column, and says what is
+ * expected.
+ */
 export class DataError extends Error {
   override readonly name = 'DataError';
   readonly code = 'ERR_DATA';
 }
 
-/** One record as one line, newline included. U+2028 and U+2029 are escaped: some line readers split at them. */
+/**
+ * One record as one line, newline included. U+2028 and U+2029 are escaped: some line readers split
+ * at them.
+ */
 export function serialize(record: object): string {
-  return JSON.stringify(record).replace(/[\u2028\u2029]/g, (c) => (c === '\u2028' ? '\\u2028' : '\\u2029')) + '\n';
+  return (
+    JSON.stringify(record).replace(/[\u2028\u2029]/g, (c) =>
+      c === '\u2028' ? '\\u2028' : '\\u2029',
+    ) + '\n'
+  );
 }
 
 /** The objects of a file's non-blank lines. @throws DataError */
 export function parseJsonl(bytes: Uint8Array, file: string): Line[] {
   return parseLines(bytes, (number) => `${file}:${number}`).map(({ value, where, number }) => {
-    if (!isObject(value)) throw new DataError(`${where}: the line is ${describe(value)}; each line must be one JSON object`);
+    if (!isObject(value))
+      throw new DataError(
+        `${where}: the line is ${describe(value)}; each line must be one JSON object`,
+      );
     return { number, where, value };
   });
 }
 
-/** The values of the non-blank lines; `place` names a line (from 1) as errors do. @throws DataError */
-export function parseLines(bytes: Uint8Array, place: (line: number) => string): { number: number; where: string; value: unknown }[] {
+/**
+ * The values of the non-blank lines; `place` names a line (from 1) as errors do. @throws DataError
+ */
+export function parseLines(
+  bytes: Uint8Array,
+  place: (line: number) => string,
+): { number: number; where: string; value: unknown }[] {
   const lines: { number: number; where: string; value: unknown }[] = [];
   for (let start = 0, number = 1; start < bytes.length; number++) {
     const newline = bytes.indexOf(NEWLINE, start);
     const end = newline === -1 ? bytes.length : newline;
     const where = place(number);
     if (end - start > MAX_LINE_BYTES) {
-      throw new DataError(`${where}: the line is ${Math.ceil((end - start) / 2 ** 20)} MiB long, the limit is ${MAX_LINE_BYTES / 2 ** 20} MiB; is this JSON Lines (one object a line)?`);
+      throw new DataError(
+        `${where}: the line is ${Math.ceil((end - start) / 2 ** 20)} MiB long, the limit ` +
+          `is ${MAX_LINE_BYTES / 2 ** 20} MiB; is this JSON Lines (one object a line)?`,
+      );
     }
     const text = decode(bytes.subarray(start, end), where).trim();
     if (text !== '') lines.push({ number, where, value: parseValue(text, where) });
@@ -54,23 +78,42 @@ export function parseLines(bytes: Uint8Array, place: (line: number) => string): 
   return lines;
 }
 
-/** `parseJsonl` of a file on disk. @throws DataError also where it is missing, unreadable, or (unless `allowEmpty`) has no rows. */
-export async function readJsonl(path: string, options: { allowEmpty?: boolean } = {}): Promise<Line[]> {
+/**
+ * `parseJsonl` of a file on disk. @throws DataError also where it is missing, unreadable, or
+ * (unless `allowEmpty`) has no rows.
+ */
+export async function readJsonl(
+  path: string,
+  options: { allowEmpty?: boolean } = {},
+): Promise<Line[]> {
   let bytes: Uint8Array;
   try {
     bytes = await readFile(path);
   } catch (cause) {
     const code = (cause as NodeJS.ErrnoException).code;
-    const reason = code === 'ENOENT' ? 'there is no such file' : code === 'EISDIR' ? 'it is a folder; give a .jsonl file' : (cause as Error).message;
+    const reason =
+      code === 'ENOENT'
+        ? 'there is no such file'
+        : code === 'EISDIR'
+          ? 'it is a folder; give a .jsonl file'
+          : (cause as Error).message;
     throw new DataError(`cannot read ${path}: ${reason}`, { cause });
   }
   const lines = parseJsonl(bytes, path);
-  if (lines.length === 0 && !options.allowEmpty) throw new DataError(`${path} is empty; it needs at least one row`);
+  if (lines.length === 0 && !options.allowEmpty)
+    throw new DataError(`${path} is empty; it needs at least one row`);
   return lines;
 }
 
-/** An artefact's records, every column checked against `columns`; further columns are kept. @throws DataError */
-export async function readRecords<T extends object>(path: string, columns: Columns<T>, options: { allowEmpty?: boolean } = {}): Promise<T[]> {
+/**
+ * An artefact's records, every column checked against `columns`; further columns are kept. @throws
+ * DataError
+ */
+export async function readRecords<T extends object>(
+  path: string,
+  columns: Columns<T>,
+  options: { allowEmpty?: boolean } = {},
+): Promise<T[]> {
   return (await readJsonl(path, options)).map((line) => checkRecord(line, columns));
 }
 
@@ -82,7 +125,11 @@ export function checkRecord<T extends object>({ value, where }: Line, columns: C
       if (optional) continue;
       throw new DataError(`${where}: column "${name}" is missing; it has ${columnList(value)}`);
     }
-    if (!CHECKS[kind].holds(value[name])) throw new DataError(`${where}: column "${name}" must be ${CHECKS[kind].expected}, but is ${describe(value[name])}`);
+    if (!CHECKS[kind].holds(value[name]))
+      throw new DataError(
+        `${where}: column "${name}" must be ${CHECKS[kind].expected}, but is ` +
+          `${describe(value[name])}`,
+      );
   }
   return value as T;
 }
@@ -91,7 +138,9 @@ export function checkRecord<T extends object>({ value, where }: Line, columns: C
 export function columnList(value: Record<string, unknown>): string {
   const names = Object.keys(value);
   const shown = names.slice(0, 12).map((name) => JSON.stringify(name.slice(0, 40)));
-  return names.length === 0 ? 'no columns' : shown.join(', ') + (names.length > shown.length ? ', …' : '');
+  return names.length === 0
+    ? 'no columns'
+    : shown.join(', ') + (names.length > shown.length ? ', …' : '');
 }
 
 /** A value in a few words, for an error message. */
@@ -103,10 +152,16 @@ export function describe(value: unknown): string {
 }
 
 const ROLES = new Set(['system', 'user', 'assistant']);
-export const isObject = (value: unknown): value is Record<string, unknown> => typeof value === 'object' && value !== null && !Array.isArray(value);
-const isMessage = (value: unknown) => isObject(value) && ROLES.has(value.role as string) && typeof value.content === 'string';
-const isChoice = (value: unknown) => isObject(value) && typeof value.label === 'string' && typeof value.text === 'string';
-const listOf = (holds: (value: unknown) => boolean, least = 0) => (value: unknown) => Array.isArray(value) && value.length >= least && value.every(holds);
+export const isObject = (value: unknown): value is Record<string, unknown> =>
+  typeof value === 'object' && value !== null && !Array.isArray(value);
+const isMessage = (value: unknown) =>
+  isObject(value) && ROLES.has(value.role as string) && typeof value.content === 'string';
+const isChoice = (value: unknown) =>
+  isObject(value) && typeof value.label === 'string' && typeof value.text === 'string';
+const listOf =
+  (holds: (value: unknown) => boolean, least = 0) =>
+  (value: unknown) =>
+    Array.isArray(value) && value.length >= least && value.every(holds);
 
 const CHECKS: Record<Kind, { holds: (value: unknown) => boolean; expected: string }> = {
   string: { holds: (v) => typeof v === 'string', expected: 'a string' },
@@ -115,9 +170,18 @@ const CHECKS: Record<Kind, { holds: (value: unknown) => boolean; expected: strin
   boolean: { holds: (v) => typeof v === 'boolean', expected: 'true or false' },
   numbers: { holds: listOf(Number.isFinite), expected: 'a list of numbers' },
   integers: { holds: listOf(Number.isSafeInteger), expected: 'a list of whole numbers' },
-  messages: { holds: listOf(isMessage, 1), expected: 'a list of messages {"role": "system" | "user" | "assistant", "content": string}' },
-  choices: { holds: listOf(isChoice, 2), expected: 'a list of at least two choices {"label": string, "text": string}' },
-  'string|null': { holds: (v) => v === null || typeof v === 'string', expected: 'a string or null' },
+  messages: {
+    holds: listOf(isMessage, 1),
+    expected: 'a list of messages {"role": "system" | "user" | "assistant", "content": string}',
+  },
+  choices: {
+    holds: listOf(isChoice, 2),
+    expected: 'a list of at least two choices {"label": string, "text": string}',
+  },
+  'string|null': {
+    holds: (v) => v === null || typeof v === 'string',
+    expected: 'a string or null',
+  },
   'number|null': { holds: (v) => v === null || Number.isFinite(v), expected: 'a number or null' },
 };
 
@@ -127,7 +191,10 @@ function decode(bytes: Uint8Array, where: string): string {
   try {
     return new TextDecoder('utf-8', { fatal: true }).decode(bytes); // drops a byte order mark
   } catch (cause) {
-    throw new DataError(`${where}: the line is not valid UTF-8; convert the file, for example with iconv -t UTF-8`, { cause });
+    throw new DataError(
+      `${where}: the line is not valid UTF-8; convert the file, for example with iconv -t UTF-8`,
+      { cause },
+    );
   }
 }
 
@@ -135,6 +202,9 @@ function parseValue(text: string, where: string): unknown {
   try {
     return JSON.parse(text) as unknown;
   } catch (cause) {
-    throw new DataError(`${where}: not JSON (${(cause as Error).message}); each line must be one JSON object`, { cause });
+    throw new DataError(
+      `${where}: not JSON (${(cause as Error).message}); each line must be one JSON object`,
+      { cause },
+    );
   }
 }

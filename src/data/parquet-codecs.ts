@@ -1,4 +1,7 @@
-/** Decompressors of Parquet pages that stop at the promised length: a small page must not unpack into all memory, or for ever. */
+/**
+ * Decompressors of Parquet pages that stop at the promised length: a small page must not unpack
+ * into all memory, or for ever.
+ */
 import zlib, { brotliDecompressSync, gunzipSync } from 'node:zlib';
 import type { Compressors } from 'hyparquet';
 import { compressors } from 'hyparquet-compressors';
@@ -6,21 +9,30 @@ import { compressors } from 'hyparquet-compressors';
 type Decompress = (input: Uint8Array, length: number) => Uint8Array;
 
 /** Node has its own from 22.15 on. */
-const nativeZstd = (zlib as { zstdDecompressSync?: (input: Uint8Array, options: { maxOutputLength: number }) => Uint8Array }).zstdDecompressSync;
+const nativeZstd = (
+  zlib as {
+    zstdDecompressSync?: (input: Uint8Array, options: { maxOutputLength: number }) => Uint8Array;
+  }
+).zstdDecompressSync;
 
 /** An empty page is packed as a byte or two that some decoders trip over. */
-const bounded = (work: Decompress): Decompress => (input, length) => (length === 0 ? new Uint8Array(0) : work(input, length));
+const bounded =
+  (work: Decompress): Decompress =>
+  (input, length) =>
+    length === 0 ? new Uint8Array(0) : work(input, length);
 
 export const COMPRESSORS: Compressors = {
   SNAPPY: bounded((input, length) => {
-    if (snappyLength(input) !== length) throw new Error('a snappy page has another length than its header says');
+    if (snappyLength(input) !== length)
+      throw new Error('a snappy page has another length than its header says');
     return compressors.SNAPPY!(input, length);
   }),
   GZIP: bounded((input, length) => gunzipSync(input, { maxOutputLength: length })),
   BROTLI: bounded((input, length) => brotliDecompressSync(input, { maxOutputLength: length })),
   ZSTD: bounded((input, length) => {
     if (nativeZstd) return nativeZstd(input, { maxOutputLength: length });
-    if (zstdBlocks(input) > 4 * Math.ceil(length / ZSTD_BLOCK) + 64) throw new Error('a zstd page unpacks to more than its header says');
+    if (zstdBlocks(input) > 4 * Math.ceil(length / ZSTD_BLOCK) + 64)
+      throw new Error('a zstd page unpacks to more than its header says');
     return compressors.ZSTD!(input, length);
   }),
   LZ4_RAW: bounded(lz4),
@@ -43,17 +55,26 @@ const ZSTD_BLOCK = 128 * 1024;
 /** Blocks of all frames: counted by their headers, nothing is unpacked. */
 function zstdBlocks(input: Uint8Array): number {
   const view = new DataView(input.buffer, input.byteOffset, input.byteLength);
-  let at = 0, blocks = 0;
+  let at = 0;
+  let blocks = 0;
   while (at + 4 <= input.length) {
     const magic = view.getUint32(at, true);
-    if ((magic & 0xfffffff0) >>> 0 === 0x184d2a50) { // skippable
+    if ((magic & 0xfffffff0) >>> 0 === 0x184d2a50) {
+      // skippable
       at += 8 + view.getUint32(at + 4, true);
       continue;
     }
-    const descriptor = view.getUint8(at + 4), single = (descriptor >> 5) & 1, sizeFlag = descriptor >> 6;
-    at += 5 + (single ? 0 : 1) + [0, 1, 2, 4][descriptor & 3]! + (sizeFlag === 0 ? single : [0, 2, 4, 8][sizeFlag]!);
+    const descriptor = view.getUint8(at + 4);
+    const single = (descriptor >> 5) & 1;
+    const sizeFlag = descriptor >> 6;
+    at +=
+      5 +
+      (single ? 0 : 1) +
+      [0, 1, 2, 4][descriptor & 3]! +
+      (sizeFlag === 0 ? single : [0, 2, 4, 8][sizeFlag]!);
     for (let last = false; !last; blocks++) {
-      const header = view.getUint8(at) | (view.getUint8(at + 1) << 8) | (view.getUint8(at + 2) << 16);
+      const header =
+        view.getUint8(at) | (view.getUint8(at + 1) << 8) | (view.getUint8(at + 2) << 16);
       last = (header & 1) === 1;
       at += 3 + (((header >> 1) & 3) === 1 ? 1 : header >> 3); // a run-length block holds one byte
     }
@@ -65,15 +86,18 @@ function zstdBlocks(input: Uint8Array): number {
 /** One LZ4 block (lz4_Block_format.md of the LZ4 project). */
 function lz4(input: Uint8Array, length: number): Uint8Array {
   const output = new Uint8Array(length);
-  let from = 0, to = 0;
+  let from = 0;
+  let to = 0;
   const count = (nibble: number): number => {
     let total = nibble;
     for (let byte = nibble === 15 ? 255 : 0; byte === 255; total += byte) byte = input[from++] ?? 0;
     return total;
   };
   while (from < input.length) {
-    const token = input[from++]!, literals = count(token >> 4);
-    if (literals > input.length - from || literals > length - to) throw new Error('an LZ4 page is damaged');
+    const token = input[from++]!;
+    const literals = count(token >> 4);
+    if (literals > input.length - from || literals > length - to)
+      throw new Error('an LZ4 page is damaged');
     output.set(input.subarray(from, from + literals), to);
     from += literals;
     to += literals;
@@ -81,7 +105,8 @@ function lz4(input: Uint8Array, length: number): Uint8Array {
     const distance = input[from]! | ((input[from + 1] ?? 0) << 8);
     from += 2;
     const copied = count(token & 15) + 4;
-    if (distance === 0 || distance > to || copied > length - to) throw new Error('an LZ4 page is damaged');
+    if (distance === 0 || distance > to || copied > length - to)
+      throw new Error('an LZ4 page is damaged');
     for (const end = to + copied; to < end; to++) output[to] = output[to - distance]!;
   }
   if (to !== length) throw new Error('an LZ4 page is shorter than its header says');

@@ -1,15 +1,24 @@
 /**
- * The pages of one column, looked through before hyparquet decodes them: it believes run lengths, counts and indices, so a flipped bit
- * could make it fill memory, loop for ever, or quietly return nulls. Here every page's counts and runs must add up. (Parquet's
- * Encodings.md: levels and dictionary indices are runs of either one repeated value or bit-packed groups of eight.)
+ * The pages of one column, looked through before hyparquet decodes them: it believes run lengths,
+ * counts and indices, so a flipped bit could make it fill memory, loop for ever, or quietly return
+ * nulls. Here every page's counts and runs must add up. (Parquet's Encodings.md: levels and
+ * dictionary indices are runs of either one repeated value or bit-packed groups of eight.)
  */
 import type { ColumnMetaData, SchemaElement } from 'hyparquet';
 import { COMPRESSORS } from './parquet-codecs.js';
 import { readStruct, type Struct } from './parquet-thrift.js';
 
 const MAX_PAGE_BYTES = 256 * 1024 * 1024;
-const DATA = 0, DICTIONARY = 2, DATA_V2 = 3;
-const PLAIN = 0, PLAIN_DICTIONARY = 2, RLE = 3, DELTA_BINARY = 5, DELTA_LENGTH = 6, RLE_DICTIONARY = 8, SPLIT = 9;
+const DATA = 0;
+const DICTIONARY = 2;
+const DATA_V2 = 3;
+const PLAIN = 0;
+const PLAIN_DICTIONARY = 2;
+const RLE = 3;
+const DELTA_BINARY = 5;
+const DELTA_LENGTH = 6;
+const RLE_DICTIONARY = 8;
+const SPLIT = 9;
 
 export interface Leaf {
   column: ColumnMetaData;
@@ -34,11 +43,16 @@ interface Page {
 /** @throws Error saying what does not add up */
 export function checkPages(bytes: Uint8Array, leaf: Leaf): void {
   const total = Number(leaf.column.num_values);
-  let values = 0, rows = 0, dictionary = 0;
+  let values = 0;
+  let rows = 0;
+  let dictionary = 0;
   for (let at = 0; at < bytes.length - 1;) {
     const { value: header, end } = readStruct(bytes, at);
-    const type = number(header, 1), unpacked = number(header, 2), packed = number(header, 3);
-    if (packed > bytes.length - end || unpacked > MAX_PAGE_BYTES) throw new Error(`a page claims ${packed} bytes, ${unpacked} unpacked`);
+    const type = number(header, 1);
+    const unpacked = number(header, 2);
+    const packed = number(header, 3);
+    if (packed > bytes.length - end || unpacked > MAX_PAGE_BYTES)
+      throw new Error(`a page claims ${packed} bytes, ${unpacked} unpacked`);
     const body = bytes.subarray(end, end + packed);
     at = end + packed;
     if (type === DICTIONARY) {
@@ -46,23 +60,35 @@ export function checkPages(bytes: Uint8Array, leaf: Leaf): void {
       checkPlain(leaf, dictionary, unpack(leaf.column, body, unpacked).length);
       continue;
     }
-    const page = type === DATA ? readPage(leaf, struct(header, 5), unpack(leaf.column, body, unpacked)) : type === DATA_V2 ? readPageV2(leaf, struct(header, 8), body, unpacked) : undefined;
+    const page =
+      type === DATA
+        ? readPage(leaf, struct(header, 5), unpack(leaf.column, body, unpacked))
+        : type === DATA_V2
+          ? readPageV2(leaf, struct(header, 8), body, unpacked)
+          : undefined;
     if (page === undefined) throw new Error(`a page has the unknown type ${type}`);
     values += page.values;
     rows += page.rows;
     if (values > total) throw new Error(`its pages hold more than the ${total} values promised`);
     checkValues(leaf, page, dictionary);
   }
-  if (values !== total || rows !== leaf.rows) throw new Error(`its pages hold ${values} values of ${rows} rows, not ${total} of ${leaf.rows}`);
+  if (values !== total || rows !== leaf.rows)
+    throw new Error(
+      `its pages hold ${values} values of ${rows} rows, not ${total} of ${leaf.rows}`,
+    );
 }
 
 /** Format 1: everything is packed together, levels carry their length. */
 function readPage(leaf: Leaf, header: Struct, bytes: Uint8Array): Page {
-  const values = number(header, 1), { repetition, definition } = maxLevels(leaf.path);
+  const values = number(header, 1);
+  const { repetition, definition } = maxLevels(leaf.path);
   if (values > Number(leaf.column.num_values)) throw new Error(`a page claims ${values} values`);
-  let at = 0, rows = values, present = values;
+  let at = 0;
+  let rows = values;
+  let present = values;
   const levels = (most: number, counted: number): number => {
-    const length = uint32(bytes, at), end = at + 4 + length;
+    const length = uint32(bytes, at);
+    const end = at + 4 + length;
     if (end > bytes.length) throw new Error('its levels are cut off');
     const count = countLevels(bytes, at + 4, end, most, values, counted);
     at = end;
@@ -75,58 +101,114 @@ function readPage(leaf: Leaf, header: Struct, bytes: Uint8Array): Page {
 
 /** Format 2: levels stand unpacked in front, their lengths in the header. */
 function readPageV2(leaf: Leaf, header: Struct, body: Uint8Array, unpacked: number): Page {
-  const values = number(header, 1), nulls = number(header, 2), definitionBytes = number(header, 5), repetitionBytes = number(header, 6);
-  const { repetition, definition } = maxLevels(leaf.path), levels = definitionBytes + repetitionBytes;
-  if (values > Number(leaf.column.num_values) || nulls > values || levels > body.length || levels > unpacked) throw new Error('a page header does not add up');
-  const rows = repetition > 0 ? countLevels(body, 0, repetitionBytes, repetition, values, 0) : values;
-  const present = definition > 0 ? countLevels(body, repetitionBytes, levels, definition, values, definition) : values;
-  if (present !== values - nulls) throw new Error(`a page claims ${nulls} nulls and holds ${values - present}`);
+  const values = number(header, 1);
+  const nulls = number(header, 2);
+  const definitionBytes = number(header, 5);
+  const repetitionBytes = number(header, 6);
+  const { repetition, definition } = maxLevels(leaf.path);
+  const levels = definitionBytes + repetitionBytes;
+  if (
+    values > Number(leaf.column.num_values) ||
+    nulls > values ||
+    levels > body.length ||
+    levels > unpacked
+  )
+    throw new Error('a page header does not add up');
+  const rows =
+    repetition > 0 ? countLevels(body, 0, repetitionBytes, repetition, values, 0) : values;
+  const present =
+    definition > 0
+      ? countLevels(body, repetitionBytes, levels, definition, values, definition)
+      : values;
+  if (present !== values - nulls)
+    throw new Error(`a page claims ${nulls} nulls and holds ${values - present}`);
   const packed = body.subarray(levels);
-  return { values, encoding: number(header, 4), bytes: header[7] === false ? packed : unpack(leaf.column, packed, unpacked - levels), at: 0, present, rows };
+  return {
+    values,
+    encoding: number(header, 4),
+    bytes: header[7] === false ? packed : unpack(leaf.column, packed, unpacked - levels),
+    at: 0,
+    present,
+    rows,
+  };
 }
 
 function checkValues(leaf: Leaf, { encoding, bytes, at, present }: Page, dictionary: number): void {
   const left = bytes.length - at;
   switch (encoding) {
-    case PLAIN: case SPLIT: return checkPlain(leaf, present, left);
-    case PLAIN_DICTIONARY: case RLE_DICTIONARY: {
+    case PLAIN:
+    case SPLIT:
+      return checkPlain(leaf, present, left);
+    case PLAIN_DICTIONARY:
+    case RLE_DICTIONARY: {
       if (present === 0) return;
       const width = bytes[at] ?? 33;
       if (width > 32) throw new Error(`its indices are ${width} bits wide`);
       return forRuns(bytes, at + 1, bytes.length, width, present, (value) => {
-        if (value >= dictionary) throw new Error(`it names entry ${value} of a dictionary of ${dictionary}`);
+        if (value >= dictionary)
+          throw new Error(`it names entry ${value} of a dictionary of ${dictionary}`);
       });
     }
     case RLE:
-      if (present > 0) forRuns(bytes, at + 4, Math.min(bytes.length, at + 4 + uint32(bytes, at)), 1, present, () => {});
+      if (present > 0)
+        forRuns(
+          bytes,
+          at + 4,
+          Math.min(bytes.length, at + 4 + uint32(bytes, at)),
+          1,
+          present,
+          () => {},
+        );
       return;
-    case DELTA_BINARY: case DELTA_LENGTH: {
+    case DELTA_BINARY:
+    case DELTA_LENGTH: {
       if (present === 0) return;
-      const [block, second] = varint(bytes, at, bytes.length), [miniblocks] = varint(bytes, second, bytes.length);
-      if (!(block > 0 && block <= 65536 && miniblocks > 0 && block % (miniblocks * 8) === 0)) throw new Error(`its delta blocks of ${block} values in ${miniblocks} parts are not possible`);
+      const [block, second] = varint(bytes, at, bytes.length);
+      const [miniblocks] = varint(bytes, second, bytes.length);
+      if (!(block > 0 && block <= 65536 && miniblocks > 0 && block % (miniblocks * 8) === 0))
+        throw new Error(
+          `its delta blocks of ${block} values in ${miniblocks} parts are not possible`,
+        );
       return;
     }
-    default: throw new Error(`its encoding ${leaf.column.encodings?.join(', ') ?? encoding} is not read`);
+    default:
+      throw new Error(`its encoding ${leaf.column.encodings?.join(', ') ?? encoding} is not read`);
   }
 }
 
-const WIDTHS: Record<string, number> = { INT32: 4, INT64: 8, INT96: 12, FLOAT: 4, DOUBLE: 8, BYTE_ARRAY: 4, BOOLEAN: 1 / 8 };
+const WIDTHS: Record<string, number> = {
+  INT32: 4,
+  INT64: 8,
+  INT96: 12,
+  FLOAT: 4,
+  DOUBLE: 8,
+  BYTE_ARRAY: 4,
+  BOOLEAN: 1 / 8,
+};
 
 /** Plain values need their width in bytes each; a text at least its length. */
 function checkPlain({ path, column }: Leaf, count: number, bytes: number): void {
-  const width = column.type === 'FIXED_LEN_BYTE_ARRAY' ? (path.at(-1)!.type_length ?? 0) : (WIDTHS[column.type] ?? 0);
-  if (!(width > 0) || count * width > bytes) throw new Error(`${count} values do not fit the ${bytes} bytes of a page`);
+  const width =
+    column.type === 'FIXED_LEN_BYTE_ARRAY'
+      ? (path.at(-1)!.type_length ?? 0)
+      : (WIDTHS[column.type] ?? 0);
+  if (!(width > 0) || count * width > bytes)
+    throw new Error(`${count} values do not fit the ${bytes} bytes of a page`);
 }
 
 function unpack(column: ColumnMetaData, bytes: Uint8Array, length: number): Uint8Array {
   const decompress = COMPRESSORS[column.codec];
   const made = column.codec === 'UNCOMPRESSED' ? bytes : decompress?.(bytes, length);
   if (made === undefined) throw new Error(`its compression ${column.codec} is not read`);
-  if (made.length !== length) throw new Error(`a page unpacks to ${made.length} bytes, not ${length}`);
+  if (made.length !== length)
+    throw new Error(`a page unpacks to ${made.length} bytes, not ${length}`);
   return made;
 }
 
-export function maxLevels(path: readonly SchemaElement[]): { repetition: number; definition: number } {
+export function maxLevels(path: readonly SchemaElement[]): {
+  repetition: number;
+  definition: number;
+} {
   return {
     repetition: path.filter(({ repetition_type }) => repetition_type === 'REPEATED').length,
     definition: path.filter(({ repetition_type }) => repetition_type !== 'REQUIRED').length,
@@ -134,7 +216,14 @@ export function maxLevels(path: readonly SchemaElement[]): { repetition: number;
 }
 
 /** How many of `count` levels equal `counted`. */
-function countLevels(bytes: Uint8Array, at: number, end: number, most: number, count: number, counted: number): number {
+function countLevels(
+  bytes: Uint8Array,
+  at: number,
+  end: number,
+  most: number,
+  count: number,
+  counted: number,
+): number {
   let found = 0;
   forRuns(bytes, at, end, 32 - Math.clz32(most), count, (level, times) => {
     if (level > most) throw new Error(`a level is ${level}, the schema has ${most}`);
@@ -143,21 +232,36 @@ function countLevels(bytes: Uint8Array, at: number, end: number, most: number, c
   return found;
 }
 
-/** Calls `visit` for the `count` values of a run-length and bit-packed stream. @throws Error where it does not hold exactly so many. */
-function forRuns(bytes: Uint8Array, at: number, end: number, width: number, count: number, visit: (value: number, times: number) => void): void {
+/**
+ * Calls `visit` for the `count` values of a run-length and bit-packed stream. @throws Error where
+ * it does not hold exactly so many.
+ */
+function forRuns(
+  bytes: Uint8Array,
+  at: number,
+  end: number,
+  width: number,
+  count: number,
+  visit: (value: number, times: number) => void,
+): void {
   for (let seen = 0; seen < count;) {
-    const [header, next] = varint(bytes, at, end), times = Math.floor(header / 2), left = count - seen;
+    const [header, next] = varint(bytes, at, end);
+    const times = Math.floor(header / 2);
+    const left = count - seen;
     at = next;
     if (header % 2 === 0) {
-      if (times < 1 || times > left) throw new Error(`a run of ${times} where ${left} values are left`);
+      if (times < 1 || times > left)
+        throw new Error(`a run of ${times} where ${left} values are left`);
       let value = 0;
-      for (let i = 0; i < Math.ceil(width / 8); i++) value += byteAt(bytes, at++, end) * 2 ** (8 * i);
+      for (let i = 0; i < Math.ceil(width / 8); i++)
+        value += byteAt(bytes, at++, end) * 2 ** (8 * i);
       visit(value, times);
       seen += times;
     } else {
       const here = Math.min(left, times * 8);
       // The last group is padded to eight.
-      if (times < 1 || times * 8 > left + 7 || Math.ceil((here * width) / 8) > end - at) throw new Error(`${times * 8} packed values where ${left} are left`);
+      if (times < 1 || times * 8 > left + 7 || Math.ceil((here * width) / 8) > end - at)
+        throw new Error(`${times * 8} packed values where ${left} are left`);
       for (let i = 0; i < here; i++) visit(bits(bytes, at * 8 + i * width, width), 1);
       at += times * width;
       seen += here;
@@ -168,7 +272,9 @@ function forRuns(bytes: Uint8Array, at: number, end: number, width: number, coun
 function bits(bytes: Uint8Array, from: number, width: number): number {
   let value = 0;
   for (let done = 0; done < width;) {
-    const at = from + done, offset = at % 8, take = Math.min(8 - offset, width - done);
+    const at = from + done;
+    const offset = at % 8;
+    const take = Math.min(8 - offset, width - done);
     value += ((bytes[Math.floor(at / 8)]! >> offset) & ((1 << take) - 1)) * 2 ** done;
     done += take;
   }
@@ -189,7 +295,9 @@ function byteAt(bytes: Uint8Array, at: number, end: number): number {
 }
 
 function uint32(bytes: Uint8Array, at: number): number {
-  return at + 4 <= bytes.length ? new DataView(bytes.buffer, bytes.byteOffset + at, 4).getUint32(0, true) : fail('it is cut off');
+  return at + 4 <= bytes.length
+    ? new DataView(bytes.buffer, bytes.byteOffset + at, 4).getUint32(0, true)
+    : fail('it is cut off');
 }
 
 function number(header: Struct, field: number): number {
@@ -199,7 +307,9 @@ function number(header: Struct, field: number): number {
 
 function struct(header: Struct, field: number): Struct {
   const value = header[field];
-  return typeof value === 'object' && !Array.isArray(value) && !(value instanceof Uint8Array) ? value : fail('a page header does not add up');
+  return typeof value === 'object' && !Array.isArray(value) && !(value instanceof Uint8Array)
+    ? value
+    : fail('a page header does not add up');
 }
 
 function fail(what: string): never {

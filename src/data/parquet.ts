@@ -1,13 +1,28 @@
 /**
- * Parquet files by hyparquet, row group by row group and column by column, so that memory stays near the size of the rows and an error
- * names the column. What the file claims is checked before anything is decoded (parquet-check.ts): a damaged or hostile file must end
- * in a sentence, not in a hang or an empty memory.
+ * Parquet files by hyparquet, row group by row group and column by column, so that memory stays
+ * near the size of the rows and an error names the column. What the file claims is checked before
+ * anything is decoded (parquet-check.ts): a damaged or hostile file must end in a sentence, not in
+ * a hang or an empty memory.
  *
- * Values come out as JSON has them: int64 as numbers (refused where a number cannot hold it), dates as ISO texts, absent values as null.
+ * Values come out as JSON has them: int64 as numbers (refused where a number cannot hold it), dates
+ * as ISO texts, absent values as null.
  */
 import { open, type FileHandle } from 'node:fs/promises';
-import { parquetMetadata, parquetReadObjects, type AsyncBuffer, type FileMetaData, type RowGroup } from 'hyparquet';
-import { checkColumn, checkMetadata, chunkRange, chunksOf, readFooter, type ColumnBytes } from './parquet-check.js';
+import {
+  parquetMetadata,
+  parquetReadObjects,
+  type AsyncBuffer,
+  type FileMetaData,
+  type RowGroup,
+} from 'hyparquet';
+import {
+  checkColumn,
+  checkMetadata,
+  chunkRange,
+  chunksOf,
+  readFooter,
+  type ColumnBytes,
+} from './parquet-check.js';
 import { COMPRESSORS } from './parquet-codecs.js';
 import { DataError } from './jsonl.js';
 import type { SourceRow } from './rows.js';
@@ -19,19 +34,30 @@ export interface ParquetOptions {
 }
 
 /** The rows of `path`; `name` is what errors call it. @throws DataError */
-export async function readParquet(path: string, name: string, { columns, signal }: ParquetOptions = {}): Promise<SourceRow[]> {
+export async function readParquet(
+  path: string,
+  name: string,
+  { columns, signal }: ParquetOptions = {},
+): Promise<SourceRow[]> {
   const file = await open(path, 'r').catch((cause: NodeJS.ErrnoException) => {
-    throw new DataError(`cannot read ${name}: ${cause.code === 'ENOENT' ? 'there is no such file' : cause.message}`, { cause });
+    throw new DataError(
+      `cannot read ${name}: ${cause.code === 'ENOENT' ? 'there is no such file' : cause.message}`,
+      { cause },
+    );
   });
   try {
     const bytes = await asyncBuffer(file);
     const metadata = await readMetadata(bytes, name);
-    const wanted = topLevel(metadata).filter((column) => columns === undefined || columns.includes(column));
+    const wanted = topLevel(metadata).filter(
+      (column) => columns === undefined || columns.includes(column),
+    );
     const rows: SourceRow[] = [];
     for (const [index, group] of metadata.row_groups.entries()) {
-      const first = rows.length, count = Number(group.num_rows);
+      const first = rows.length;
+      const count = Number(group.num_rows);
       if (count === 0) continue;
-      for (let i = 0; i < count; i++) rows.push({ value: {}, where: `${name} row ${first + i + 1}` });
+      for (let i = 0; i < count; i++)
+        rows.push({ value: {}, where: `${name} row ${first + i + 1}` });
       for (const column of wanted) {
         signal?.throwIfAborted();
         await readColumn({ bytes, metadata, index, column, name, rows, first, count });
@@ -49,13 +75,22 @@ async function readMetadata(bytes: AsyncBuffer, name: string): Promise<FileMetaD
     metadata = parquetMetadata(await readFooter(bytes, name), { geoparquet: false });
   } catch (cause) {
     if (cause instanceof DataError) throw cause;
-    throw new DataError(`${name} is a damaged Parquet file (${(cause as Error).message}); fetch it again`, { cause });
+    throw new DataError(
+      `${name} is a damaged Parquet file (${(cause as Error).message}); fetch it again`,
+      { cause },
+    );
   }
   checkMetadata(metadata, bytes.byteLength, name);
   return metadata;
 }
 
-const topLevel = (metadata: FileMetaData): string[] => [...new Set(metadata.row_groups.filter(({ num_rows }) => num_rows > 0).flatMap((group) => group.columns.map((column) => column.meta_data!.path_in_schema[0]!)))];
+const topLevel = (metadata: FileMetaData): string[] => [
+  ...new Set(
+    metadata.row_groups
+      .filter(({ num_rows }) => num_rows > 0)
+      .flatMap((group) => group.columns.map((column) => column.meta_data!.path_in_schema[0]!)),
+  ),
+];
 
 interface ColumnWork {
   bytes: AsyncBuffer;
@@ -71,40 +106,80 @@ interface ColumnWork {
 }
 
 /** Decodes one column of one row group into the rows. */
-async function readColumn({ bytes, metadata, index, column, name, rows, first, count }: ColumnWork): Promise<void> {
+async function readColumn({
+  bytes,
+  metadata,
+  index,
+  column,
+  name,
+  rows,
+  first,
+  count,
+}: ColumnWork): Promise<void> {
   const where = `${name}, column ${JSON.stringify(column)} of rows ${first + 1} to ${first + count}`;
   let values: Record<string, unknown>[];
   try {
     const group = metadata.row_groups[index]!;
     const file = await loadColumn(bytes, group, column);
     checkColumn(file, metadata, group, column);
-    values = await parquetReadObjects({ file, metadata: { ...metadata, row_groups: [group] }, columns: [column], compressors: COMPRESSORS, parsers: PARSERS, geoparquet: false });
+    values = await parquetReadObjects({
+      file,
+      metadata: { ...metadata, row_groups: [group] },
+      columns: [column],
+      compressors: COMPRESSORS,
+      parsers: PARSERS,
+      geoparquet: false,
+    });
   } catch (cause) {
-    throw new DataError(`${where}: damaged or not readable (${(cause as Error).message}); fetch the file again, or write it anew, for example with pyarrow`, { cause });
+    throw new DataError(
+      `${where}: damaged or not readable (${(cause as Error).message}); fetch the file ` +
+        'again, or write it anew, for example with pyarrow',
+      { cause },
+    );
   }
-  if (values.length !== count) throw new DataError(`${where}: ${values.length} values for ${count} rows; the file is damaged, fetch it again`);
+  if (values.length !== count)
+    throw new DataError(
+      `${where}: ${values.length} values for ${count} rows; the file is damaged, fetch it again`,
+    );
   for (let i = 0; i < count; i++) {
     const row = rows[first + i]!;
     // A column called __proto__ must not become the row's prototype.
-    Object.defineProperty(row.value, column, { value: plain(values[i]![column], column, row.where), enumerable: true, writable: true, configurable: true });
+    Object.defineProperty(row.value, column, {
+      value: plain(values[i]![column], column, row.where),
+      enumerable: true,
+      writable: true,
+      configurable: true,
+    });
   }
 }
 
-/** The bytes of one column of one row group, in memory: read once, for the check and for the decoder. */
-async function loadColumn(bytes: AsyncBuffer, group: RowGroup, column: string): Promise<ColumnBytes> {
+/**
+ * The bytes of one column of one row group, in memory: read once, for the check and for the
+ * decoder.
+ */
+async function loadColumn(
+  bytes: AsyncBuffer,
+  group: RowGroup,
+  column: string,
+): Promise<ColumnBytes> {
   const ranges = chunksOf(group, column).map(chunkRange);
-  const start = Math.min(...ranges.map((range) => range.start)), end = Math.max(...ranges.map((range) => range.end));
+  const start = Math.min(...ranges.map((range) => range.start));
+  const end = Math.max(...ranges.map((range) => range.end));
   const data = await bytes.slice(start, end);
   return {
     byteLength: bytes.byteLength,
     slice(from: number, to = bytes.byteLength): ArrayBuffer {
-      if (from < start || to > end) throw new Error(`it points at bytes ${from} to ${to}, outside its column`);
+      if (from < start || to > end)
+        throw new Error(`it points at bytes ${from} to ${to}, outside its column`);
       return data.slice(from - start, to - start);
     },
   };
 }
 
-/** Text that is not UTF-8 stays bytes: whoever needs the column complains, a column nobody reads does no harm. */
+/**
+ * Text that is not UTF-8 stays bytes: whoever needs the column complains, a column nobody reads
+ * does no harm.
+ */
 const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
 const PARSERS = {
   stringFromBytes(bytes: Uint8Array | undefined): unknown {
@@ -123,12 +198,18 @@ function plain(value: unknown, column: string, where: string): unknown {
   if (typeof value === 'bigint') {
     const number = Number(value);
     if (Number.isSafeInteger(number)) return number;
-    throw new DataError(`${where}: column ${JSON.stringify(column)} holds ${value}, which is too large for a number here; store it as text`);
+    throw new DataError(
+      `${where}: column ${JSON.stringify(column)} holds ${value}, which is too large for a ` +
+        'number here; store it as text',
+    );
   }
   if (typeof value !== 'object' || value instanceof Uint8Array) return value;
   if (value instanceof Date) return Number.isNaN(value.getTime()) ? null : value.toISOString();
-  if (Array.isArray(value) || ArrayBuffer.isView(value)) return Array.from(value as unknown as ArrayLike<unknown>, (item) => plain(item, column, where));
-  return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, plain(item, `${column}.${key}`, where)]));
+  if (Array.isArray(value) || ArrayBuffer.isView(value))
+    return Array.from(value as unknown as ArrayLike<unknown>, (item) => plain(item, column, where));
+  return Object.fromEntries(
+    Object.entries(value).map(([key, item]) => [key, plain(item, `${column}.${key}`, where)]),
+  );
 }
 
 async function asyncBuffer(file: FileHandle): Promise<AsyncBuffer> {
@@ -138,7 +219,8 @@ async function asyncBuffer(file: FileHandle): Promise<AsyncBuffer> {
     async slice(start: number, end = size): Promise<ArrayBuffer> {
       const buffer = new ArrayBuffer(Math.max(0, Math.min(end, size) - start));
       const { bytesRead } = await file.read(new Uint8Array(buffer), 0, buffer.byteLength, start);
-      if (bytesRead < buffer.byteLength) throw new Error('the file became shorter while it was read');
+      if (bytesRead < buffer.byteLength)
+        throw new Error('the file became shorter while it was read');
       return buffer;
     },
   };

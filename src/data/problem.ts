@@ -10,41 +10,128 @@ export interface Problem {
   /** A short worked solution that ends with `Answer: …`. */
   solution: string;
   choices?: Choice[];
-  /** What is asked for, where the wording or the order of choices is incidental: it decides the split instead of the text. */
+  /**
+   * What is asked for, where the wording or the order of choices is incidental: it decides the
+   * split instead of the text.
+   */
   fact?: string;
 }
 
 export type Template = (draw: Draw) => Problem;
 
 export const NAMES = [
-  'Ada', 'Amir', 'Anna', 'Ben', 'Carla', 'Chen', 'Dana', 'David', 'Elif', 'Emma', 'Felix', 'Grace', 'Hana', 'Ivan', 'Jonas', 'Kofi', 'Lena',
-  'Lucas', 'Maria', 'Mia', 'Nadia', 'Noah', 'Olga', 'Omar', 'Pablo', 'Priya', 'Rosa', 'Sam', 'Sara', 'Tom', 'Uma', 'Viktor', 'Yuki', 'Zoe',
+  'Ada',
+  'Amir',
+  'Anna',
+  'Ben',
+  'Carla',
+  'Chen',
+  'Dana',
+  'David',
+  'Elif',
+  'Emma',
+  'Felix',
+  'Grace',
+  'Hana',
+  'Ivan',
+  'Jonas',
+  'Kofi',
+  'Lena',
+  'Lucas',
+  'Maria',
+  'Mia',
+  'Nadia',
+  'Noah',
+  'Olga',
+  'Omar',
+  'Pablo',
+  'Priya',
+  'Rosa',
+  'Sam',
+  'Sara',
+  'Tom',
+  'Uma',
+  'Viktor',
+  'Yuki',
+  'Zoe',
 ] as const;
 
 export const THINGS = [
-  'apples', 'pencils', 'marbles', 'stickers', 'books', 'coins', 'shells', 'cards', 'oranges', 'buttons', 'cookies', 'balloons', 'stamps',
-  'tickets', 'postcards', 'beads', 'flowers', 'eggs',
+  'apples',
+  'pencils',
+  'marbles',
+  'stickers',
+  'books',
+  'coins',
+  'shells',
+  'cards',
+  'oranges',
+  'buttons',
+  'cookies',
+  'balloons',
+  'stamps',
+  'tickets',
+  'postcards',
+  'beads',
+  'flowers',
+  'eggs',
 ] as const;
 
-const OPENINGS = ['', '', '', 'Let me work it out. ', 'Step by step: ', 'First, look at the numbers. '] as const;
+const OPENINGS = [
+  '',
+  '',
+  '',
+  'Let me work it out. ',
+  'Step by step: ',
+  'First, look at the numbers. ',
+] as const;
 
 /** A numeric problem; `steps` are the sentences of its solution. */
 export function numeric(draw: Draw, question: string, answer: number, ...steps: string[]): Problem {
-  return { question, kind: 'number', answer: String(answer), solution: solved(draw, draw.pick(OPENINGS), steps, String(answer)) };
+  return {
+    question,
+    kind: 'number',
+    answer: String(answer),
+    solution: solved(draw, draw.pick(OPENINGS), steps, String(answer)),
+  };
 }
 
 /** A question whose answer is a word. */
-export function word(draw: Draw, question: string, answer: string, fact: string, ...steps: string[]): Problem {
+export function word(
+  draw: Draw,
+  question: string,
+  answer: string,
+  fact: string,
+  ...steps: string[]
+): Problem {
   return { question, kind: 'word', answer, fact, solution: solved(draw, '', steps, answer) };
 }
 
 /** A question with the right option and wrong ones, shuffled under the letters A, B, C… */
-export function multipleChoice(draw: Draw, question: string, right: string, wrong: readonly string[], fact: string, ...steps: string[]): Problem {
+export function multipleChoice(
+  draw: Draw,
+  question: string,
+  right: string,
+  wrong: readonly string[],
+  fact: string,
+  ...steps: string[]
+): Problem {
   const texts = draw.several([right, ...wrong], wrong.length + 1);
   const choices = texts.map((text, i) => ({ label: 'ABCDE'[i]!, text }));
   const answer = choices[texts.indexOf(right)]!.label;
-  const naming = draw.pick([`That is choice ${answer}.`, `So ${answer} is right.`, `This matches ${answer}, ${right}.`]);
-  return { question, kind: 'letter', answer, choices, fact, solution: solved(draw, '', [...steps, naming], answer) };
+  const naming = draw.pick([
+    `That is choice ${answer}.`,
+    `So ${answer} is right.`,
+    `This matches ${answer}, ${right}.`,
+  ]);
+  return {
+    question,
+    kind: 'letter',
+    answer,
+    choices,
+    fact,
+    solution: solved(draw, '', [...steps, naming], answer),
+  };
 }
 
 function solved(draw: Draw, opening: string, steps: readonly string[], answer: string): string {

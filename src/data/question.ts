@@ -1,7 +1,7 @@
 /**
- * How a question is put to the model: the question, then an instruction to think step by step and to end with `Answer:`
- * (CREAM's official code, prompts.py, has the same two parts). Training prompts are put the same way, so that
- * what is trained is what is measured.
+ * How a question is put to the model: the question, then an instruction to think step by step and
+ * to end with `Answer:` (CREAM's official code, prompts.py, has the same two parts). Training
+ * prompts are put the same way, so that what is trained is what is measured.
  */
 import { createHash } from 'node:crypto';
 import type { Choice, Message } from './records.js';
@@ -10,7 +10,9 @@ export type AnswerKind = 'number' | 'letter' | 'word';
 
 const INSTRUCTIONS: Record<AnswerKind, string> = {
   number: 'Think step by step in a few short sentences. End with "Answer:" and the number.',
-  letter: 'Think step by step in a few short sentences. End with "Answer:" and the letter of the right choice.',
+  letter:
+    'Think step by step in a few short sentences. End with "Answer:" and the letter of the ' +
+    'right choice.',
   word: 'Think step by step in a few short sentences. End with "Answer:" and the word.',
 };
 
@@ -20,12 +22,22 @@ export function askQuestion(question: string, kind: AnswerKind): Message[] {
 }
 
 /** A multiple-choice question with its options, one a line. */
-export function askChoices(question: string, choices: readonly Choice[], context?: string): Message[] {
+export function askChoices(
+  question: string,
+  choices: readonly Choice[],
+  context?: string,
+): Message[] {
   const options = choices.map(({ label, text }) => `${label}. ${text}`).join('\n');
-  return askQuestion(`${context ? `${context.trim()}\n` : ''}${question.trim()}\n${options}`, 'letter');
+  return askQuestion(
+    `${context ? `${context.trim()}\n` : ''}${question.trim()}\n${options}`,
+    'letter',
+  );
 }
 
 /** An id that depends on the conversation alone: the first 16 hex digits of its SHA-256. */
 export function contentId(messages: readonly Message[]): string {
-  return createHash('sha256').update(JSON.stringify(messages.map(({ role, content }) => [role, content]))).digest('hex').slice(0, 16);
+  return createHash('sha256')
+    .update(JSON.stringify(messages.map(({ role, content }) => [role, content])))
+    .digest('hex')
+    .slice(0, 16);
 }

@@ -1,6 +1,7 @@
 /**
- * Columns and ids of every artefact. Records are joined by `prompt_id` and `sample`, never by their position in a file.
- * Column names are the field's (TRL's where TRL has one), so the JSONL files load elsewhere as they are.
+ * Columns and ids of every artefact. Records are joined by `prompt_id` and `sample`, never by their
+ * position in a file. Column names are the field's (TRL's where TRL has one), so the JSONL files
+ * load elsewhere as they are.
  */
 
 export interface Message {
@@ -25,8 +26,9 @@ export interface PromptRecord {
 }
 
 /**
- * The known answer of one of an iteration's prompts: `gold.jsonl`, beside a `prompts.jsonl` that leaves it out. The Oracle's reward and the
- * report read it; sampling, scoring and training never do.
+ * The known answer of one of an iteration's prompts: `gold.jsonl`, beside a `prompts.jsonl` that
+ * leaves it out. The Oracle's reward and the report read it; sampling, scoring and training never
+ * do.
  */
 export interface GoldRecord {
   /** Of the prompt. */
@@ -51,7 +53,10 @@ export interface CompletionRecord {
   completion: string;
   prompt_token_ids: number[];
   token_ids: number[];
-  /** Summed log-prob of `token_ids` under the sampling model: full vocabulary, temperature 1, end-of-sequence included. */
+  /**
+   * Summed log-prob of `token_ids` under the sampling model: full vocabulary, temperature 1,
+   * end-of-sequence included.
+   */
   logprob: number;
   finish_reason: 'eos' | 'stop' | 'length';
 }
@@ -66,7 +71,10 @@ export interface ScoreRecord {
   logp_base: number;
 }
 
-/** One prompt whose completions θ_t scored though the sampler had their log-probs: the two side by side, parallel by sample, nats. */
+/**
+ * One prompt whose completions θ_t scored though the sampler had their log-probs: the two side by
+ * side, parallel by sample, nats.
+ */
 export interface SamplerCheckRecord {
   prompt_id: string;
   samples: number[];
@@ -79,7 +87,10 @@ export interface SamplerCheckRecord {
   kendall_tau: number;
 }
 
-/** One completion's rewards under θ_t and θ_{t−1}; made of its scores (`src/reward`), read by ranking. Not a file of its own: `rankings.jsonl` holds them. */
+/**
+ * One completion's rewards under θ_t and θ_{t−1}; made of its scores (`src/reward`), read by
+ * ranking. Not a file of its own: `rankings.jsonl` holds them.
+ */
 export interface RewardRecord {
   prompt_id: string;
   sample: number;
@@ -87,7 +98,10 @@ export interface RewardRecord {
   reward_previous: number;
 }
 
-/** What one external judge (reward model, scores file, gold answer, function) gives a completion; `reward_previous` where it also stands for a second judge. */
+/**
+ * What one external judge (reward model, scores file, gold answer, function) gives a completion;
+ * `reward_previous` where it also stands for a second judge.
+ */
 export interface ExternalRewardRecord {
   prompt_id: string;
   sample: number;
@@ -95,19 +109,27 @@ export interface ExternalRewardRecord {
   reward_previous?: number;
 }
 
-/** One judgement of LLM-as-a-judge: what θ_t or θ_{t−1} wrote about a completion, and the points read from it. */
+/**
+ * One judgement of LLM-as-a-judge: what θ_t or θ_{t−1} wrote about a completion, and the points
+ * read from it.
+ */
 export interface JudgementRecord {
   prompt_id: string;
   sample: number;
   judge: 'current' | 'previous';
   /** 0 … judgements − 1: each is drawn with a key of its own. */
   judgement: number;
-  /** 0 … 5; null where the text gives none, or the completion is too long to be put to the judge. */
+  /**
+   * 0 … 5; null where the text gives none, or the completion is too long to be put to the judge.
+   */
   score: number | null;
   text: string;
 }
 
-/** What ranking made of one prompt: both models' rewards and ordinal ranks by sample, and their agreement. */
+/**
+ * What ranking made of one prompt: both models' rewards and ordinal ranks by sample, and their
+ * agreement.
+ */
 export interface RankingRecord {
   prompt_id: string;
   samples: number[];
@@ -116,19 +138,35 @@ export interface RankingRecord {
   /** 1 is best. */
   rank_current: number[];
   rank_previous: number[];
-  /** Finite always: where scipy has NaN (a constant side) it is 1 if both sides are constant, else 0. Likewise `spearman`. */
+  /**
+   * Finite always: where scipy has NaN (a constant side) it is 1 if both sides are constant, else
+   * 0. Likewise `spearman`.
+   */
   kendall_tau: number;
   spearman: number;
   top_order: number;
   /** C of this prompt by the recipe's method, in [0, 1]. */
   consistency: number;
-  /** The two rankings are one judge's own: C and its alternatives are 1 by construction and mean nothing. */
+  /**
+   * The two rankings are one judge's own: C and its alternatives are 1 by construction and mean
+   * nothing.
+   */
   one_judge?: true;
   /** Why no pair was made of it; absent where one was. */
-  skipped?: 'no_judgement' | 'too_few_completions' | 'all_equal' | 'identical_pair' | 'empty_chosen' | 'below_threshold' | 'below_consistency';
+  skipped?:
+    | 'no_judgement'
+    | 'too_few_completions'
+    | 'all_equal'
+    | 'identical_pair'
+    | 'empty_chosen'
+    | 'below_threshold'
+    | 'below_consistency';
 }
 
-/** A preference pair with all that training needs: TRL's columns, the token ids, and the reference log-probs. */
+/**
+ * A preference pair with all that training needs: TRL's columns, the token ids, and the reference
+ * log-probs.
+ */
 export interface PairRecord {
   prompt_id: string;
   prompt: Message[];
@@ -142,7 +180,9 @@ export interface PairRecord {
   /** Summed log-probs under the reference, θ_t. */
   ref_chosen_logps: number;
   ref_rejected_logps: number;
-  /** Summed log-probs under θ_0: what a KL penalty, and `train.reference: base`, measure against. */
+  /**
+   * Summed log-probs under θ_0: what a KL penalty, and `train.reference: base`, measure against.
+   */
   base_chosen_logps?: number;
   base_rejected_logps?: number;
   reward_chosen: number;
@@ -153,7 +193,10 @@ export interface PairRecord {
   weight: number;
 }
 
-/** One evaluated question. By log-likelihood there is no completion: `extracted` is the label of the likeliest choice. */
+/**
+ * One evaluated question. By log-likelihood there is no completion: `extracted` is the label of the
+ * likeliest choice.
+ */
 export interface AnswerRecord {
   prompt_id: string;
   task: string;
@@ -165,7 +208,10 @@ export interface AnswerRecord {
   tokens: number;
   /** Log-likelihood only: summed log-prob of each choice, nats, in the question's order. */
   choice_logps?: number[];
-  /** Log-likelihood only: label of the choice whose log-prob a character is highest, and whether it is the answer (`acc_norm`). */
+  /**
+   * Log-likelihood only: label of the choice whose log-prob a character is highest, and whether it
+   * is the answer (`acc_norm`).
+   */
   extracted_norm?: string;
   correct_norm?: boolean;
 }

@@ -2,11 +2,14 @@
  * Rows of any data file or hub data set. Everything that reads a user's data begins here:
  *
  *   train.jsonl, train.jsonl.gz     one JSON value a line
- *   train.json, train.json.gz       a list of rows, or {"data": [rows]}; JSON Lines under this name are read too, as on the hub
+ *   train.json, train.json.gz a list of rows, or {"data": [rows]}; JSON Lines under this name are
+ *   read too, as on the hub
  *   train.parquet                   by its columns; lists, structs and nulls as in JSON
- *   hub:org/name[/config][:split][@revision]   a data set of the Hugging Face hub (hub.ts), its files in order
+ *   hub:org/name[/config][:split][@revision] a data set of the Hugging Face hub (hub.ts), its files
+ *   in order
  *
- * A row knows where it stands (`train.jsonl line 12`, `x.parquet row 12`), and every complaint about it begins with that.
+ * A row knows where it stands (`train.jsonl line 12`, `x.parquet row 12`), and every complaint
+ * about it begins with that.
  */
 import { readFile, stat } from 'node:fs/promises';
 import { constants, gunzipSync } from 'node:zlib';
@@ -32,7 +35,14 @@ export interface SourceOptions {
   columns?: readonly string[] | undefined;
   /** For hub data sets, as for hub models. */
   offline?: boolean | undefined;
-  onProgress?: ((progress: { stage: 'download'; file: string; received: number; total: number | null }) => void) | undefined;
+  onProgress?:
+    | ((progress: {
+        stage: 'download';
+        file: string;
+        received: number;
+        total: number | null;
+      }) => void)
+    | undefined;
   signal?: AbortSignal | undefined;
   /** For tests: the environment to read instead of the process's. */
   env?: Environment | undefined;
@@ -41,58 +51,89 @@ export interface SourceOptions {
 /** Largest text of one file, unpacked; longer ones do not fit a JavaScript string. */
 const MAX_TEXT_BYTES = 512 * 1024 * 1024 - 64;
 
-/** All rows of `source`. @throws DataError (ModelError for what the hub refuses) with one sentence naming file and row. */
+/**
+ * All rows of `source`. @throws DataError (ModelError for what the hub refuses) with one sentence
+ * naming file and row.
+ */
 export async function readRows(source: string, options: SourceOptions = {}): Promise<SourceRow[]> {
   const rows: SourceRow[] = [];
-  for (const file of await filesOf(source, options)) for (const row of await readFileRows(file.path, file.name, options)) rows.push(row);
+  for (const file of await filesOf(source, options))
+    for (const row of await readFileRows(file.path, file.name, options)) rows.push(row);
   if (rows.length === 0) throw new DataError(`${source} is empty; it needs at least one row`);
   return rows;
 }
 
-/** `readRows` where every row must have columns. @throws DataError naming the first row that is not an object. */
+/**
+ * `readRows` where every row must have columns. @throws DataError naming the first row that is not
+ * an object.
+ */
 export async function readObjects(source: string, options: SourceOptions = {}): Promise<Row[]> {
   return (await readRows(source, options)).map(asObject);
 }
 
 export function asObject({ value, where }: SourceRow): Row {
-  if (!isObject(value)) throw new DataError(`${where}: the row is ${describe(value)}; each row must be an object with named columns`);
+  if (!isObject(value))
+    throw new DataError(
+      `${where}: the row is ${describe(value)}; each row must be an object with named columns`,
+    );
   return { value, where };
 }
 
 /** The columns that have a value: Parquet has null in every row that lacks one. */
 export function present(value: Record<string, unknown>): Record<string, unknown> {
-  return Object.fromEntries(Object.entries(value).filter(([, held]) => held !== null && held !== undefined));
+  return Object.fromEntries(
+    Object.entries(value).filter(([, held]) => held !== null && held !== undefined),
+  );
 }
 
 /** Whether `source` names a hub data set rather than a file. */
 export const isHubSource = (source: string): boolean => source.startsWith('hub:');
 
 /** The files of a source, and what errors call them. */
-export async function filesOf(source: string, options: SourceOptions = {}): Promise<{ path: string; name: string }[]> {
+export async function filesOf(
+  source: string,
+  options: SourceOptions = {},
+): Promise<{ path: string; name: string }[]> {
   return isHubSource(source) ? datasetFiles(source, options) : [{ path: source, name: source }];
 }
 
 /** The rows of one file; `name` is what errors call it. */
-export async function readFileRows(path: string, name: string, options: Pick<SourceOptions, 'columns' | 'signal'> = {}): Promise<SourceRow[]> {
+export async function readFileRows(
+  path: string,
+  name: string,
+  options: Pick<SourceOptions, 'columns' | 'signal'> = {},
+): Promise<SourceRow[]> {
   options.signal?.throwIfAborted();
   if (/\.parquet$/i.test(name)) return readParquet(path, name, options);
   const bytes = await readBytes(path, name);
   if (startsWith(bytes, 'PAR1')) return readParquet(path, name, options);
   const text = startsWith(bytes, '\x1f\x8b') ? unpack(bytes, name) : bytes;
   if (/\.json(\.gz)?$/i.test(name)) return parseJson(text, name);
-  if (startsWith(text, 'version https://git-lfs')) throw new DataError(`${name} is a Git LFS pointer, not the data itself; run "git lfs pull" in that clone`);
+  if (startsWith(text, 'version https://git-lfs'))
+    throw new DataError(
+      `${name} is a Git LFS pointer, not the data itself; run "git lfs pull" in that clone`,
+    );
   return parseLines(text, (line) => `${name} line ${line}`);
 }
 
 async function readBytes(path: string, name: string): Promise<Uint8Array> {
   try {
     const { size } = await stat(path);
-    if (size > MAX_TEXT_BYTES * 2) throw new DataError(`${name} is ${Math.round(size / 2 ** 20)} MiB long, more than is read at once (1024 MiB); split it into several files and give them as a list`);
+    if (size > MAX_TEXT_BYTES * 2)
+      throw new DataError(
+        `${name} is ${Math.round(size / 2 ** 20)} MiB long, more than is read at once ` +
+          '(1024 MiB); split it into several files and give them as a list',
+      );
     return await readFile(path);
   } catch (cause) {
     if (cause instanceof DataError) throw cause;
     const code = (cause as NodeJS.ErrnoException).code;
-    const reason = code === 'ENOENT' ? 'there is no such file' : code === 'EISDIR' ? 'it is a folder; give a .jsonl, .json or .parquet file' : (cause as Error).message;
+    const reason =
+      code === 'ENOENT'
+        ? 'there is no such file'
+        : code === 'EISDIR'
+          ? 'it is a folder; give a .jsonl, .json or .parquet file'
+          : (cause as Error).message;
     throw new DataError(`cannot read ${name}: ${reason}`, { cause });
   }
 }
@@ -102,7 +143,12 @@ function unpack(bytes: Uint8Array, name: string): Uint8Array {
     return gunzipSync(bytes, { maxOutputLength: MAX_TEXT_BYTES, finishFlush: constants.Z_FINISH });
   } catch (cause) {
     const tooLong = (cause as NodeJS.ErrnoException).code === 'ERR_BUFFER_TOO_LARGE';
-    throw new DataError(tooLong ? `${name} unpacks to more than ${MAX_TEXT_BYTES >> 20} MiB; split it into several files` : `${name} is damaged: it cannot be unpacked (${(cause as Error).message}); fetch it again`, { cause });
+    throw new DataError(
+      tooLong
+        ? `${name} unpacks to more than ${MAX_TEXT_BYTES >> 20} MiB; split it into several files`
+        : `${name} is damaged: it cannot be unpacked (${(cause as Error).message}); fetch it again`,
+      { cause },
+    );
   }
 }
 
@@ -112,25 +158,44 @@ function parseJson(bytes: Uint8Array, name: string): SourceRow[] {
   if (first === undefined) return [];
   const whole = tryParse(bytes, name);
   if (whole.error !== undefined) {
-    if (first !== 0x7b) throw new DataError(`${name} is not JSON (${whole.error.message}); it may be damaged or cut off`, { cause: whole.error });
+    if (first !== 0x7b)
+      throw new DataError(
+        `${name} is not JSON (${whole.error.message}); it may be damaged or cut off`,
+        { cause: whole.error },
+      );
     return parseLines(bytes, (line) => `${name} line ${line}`);
   }
-  const rows = Array.isArray(whole.value) ? whole.value : isObject(whole.value) && Array.isArray(whole.value['data']) ? whole.value['data'] : undefined;
-  if (rows !== undefined) return rows.map((value, index) => ({ value, where: `${name} row ${index + 1}` }));
-  if (isObject(whole.value) && !Object.values(whole.value).every(isKeyedRow)) return [{ value: whole.value, where: `${name} row 1` }];
-  throw new DataError(`${name} holds ${describe(whole.value)}; give a list of rows, {"data": [rows]} or JSON Lines (files of the official CREAM code: see \`cream convert\`)`);
+  const rows = Array.isArray(whole.value)
+    ? whole.value
+    : isObject(whole.value) && Array.isArray(whole.value['data'])
+      ? whole.value['data']
+      : undefined;
+  if (rows !== undefined)
+    return rows.map((value, index) => ({ value, where: `${name} row ${index + 1}` }));
+  if (isObject(whole.value) && !Object.values(whole.value).every(isKeyedRow))
+    return [{ value: whole.value, where: `${name} row 1` }];
+  throw new DataError(
+    `${name} holds ${describe(whole.value)}; give a list of rows, {"data": [rows]} or JSON ` +
+      `Lines (files of the official CREAM code: see \`cream convert\`)`,
+  );
 }
 
 /** The official CREAM files are one object with a row under each id. */
 const isKeyedRow = (value: unknown): boolean => typeof value === 'object' && value !== null;
 
 function tryParse(bytes: Uint8Array, name: string): { value?: unknown; error?: Error } {
-  if (bytes.length > MAX_TEXT_BYTES) throw new DataError(`${name} is ${bytes.length >> 20} MiB of JSON in one piece, the limit is ${MAX_TEXT_BYTES >> 20} MiB; write it as JSON Lines (one row a line)`);
+  if (bytes.length > MAX_TEXT_BYTES)
+    throw new DataError(
+      `${name} is ${bytes.length >> 20} MiB of JSON in one piece, the limit is ` +
+        `${MAX_TEXT_BYTES >> 20} MiB; write it as JSON Lines (one row a line)`,
+    );
   let text: string;
   try {
     text = new TextDecoder('utf-8', { fatal: true }).decode(bytes);
   } catch (cause) {
-    throw new DataError(`${name} is not valid UTF-8; convert it, for example with iconv -t UTF-8`, { cause });
+    throw new DataError(`${name} is not valid UTF-8; convert it, for example with iconv -t UTF-8`, {
+      cause,
+    });
   }
   try {
     return { value: JSON.parse(text) as unknown };
@@ -140,5 +205,7 @@ function tryParse(bytes: Uint8Array, name: string): { value?: unknown; error?: E
 }
 
 function startsWith(bytes: Uint8Array, magic: string): boolean {
-  return bytes.length >= magic.length && [...magic].every((char, i) => bytes[i] === char.charCodeAt(0));
+  return (
+    bytes.length >= magic.length && [...magic].every((char, i) => bytes[i] === char.charCodeAt(0))
+  );
 }

@@ -1,6 +1,7 @@
 /**
- * The native addon: the only file that loads it, and its whole type. test/engine/addon.test.ts compares the names below with
- * what the addon exports. Everything here trusts its arguments; model.ts, generate.ts, score.ts and trainer.ts check them.
+ * The native addon: the only file that loads it, and its whole type. test/engine/addon.test.ts
+ * compares the names below with what the addon exports. Everything here trusts its arguments;
+ * model.ts, generate.ts, score.ts and trainer.ts check them.
  */
 import { existsSync } from 'node:fs';
 import { createRequire } from 'node:module';
@@ -10,7 +11,10 @@ import { oneOf, positiveInteger } from './arguments.js';
 import { CreamError } from './errors.js';
 import { runJob } from './signal.js';
 
-/** Work on a model's thread. The promise rejects with {code, message}; cancel() before the work began rejects at once. */
+/**
+ * Work on a model's thread. The promise rejects with {code, message}; cancel() before the work
+ * began rejects at once.
+ */
 export interface NativeJob<T> {
   promise: Promise<T>;
   cancel(): void;
@@ -28,12 +32,18 @@ export interface NativeModelInfo {
   numKvHeads: number;
   headDim: number;
   intermediateSize: number;
-  /** Tokens that a sequence may have: the config's number, or less where longer ones would change RoPE frequencies (docs/models.md). */
+  /**
+   * Tokens that a sequence may have: the config's number, or less where longer ones would change
+   * RoPE frequencies (docs/models.md).
+   */
   maxPositionEmbeddings: number;
   tieWordEmbeddings: boolean;
   bosTokenId: number | null;
   eosTokenIds: number[];
-  /** 0: a causal language model; else a sequence-classification model (a reward model), for classify() alone. */
+  /**
+   * 0: a causal language model; else a sequence-classification model (a reward model), for
+   * classify() alone.
+   */
   numLabels: number;
   parameters: number;
   /** A config.json for this model, for sources that bring none. */
@@ -202,8 +212,16 @@ export type NativeProgress = (done: number, total: number, tokens: number) => vo
 /** Calls run in the order they are made. A model without weights refuses all but load(). */
 export interface NativeModel {
   load(path: string, dtype: NativeDType, device: string): NativeJob<NativeModelInfo>;
-  generate(request: NativeGenerationRequest, onCompletion: ((completion: NativeCompletion) => void) | undefined, onTokens: ((tokens: NativeStreamedToken[]) => void) | undefined, onProgress: NativeProgress | undefined): NativeJob<NativeGenerationStats>;
-  score(request: NativeScoringRequest, onProgress: NativeProgress | undefined): NativeJob<NativeScoringResult>;
+  generate(
+    request: NativeGenerationRequest,
+    onCompletion: ((completion: NativeCompletion) => void) | undefined,
+    onTokens: ((tokens: NativeStreamedToken[]) => void) | undefined,
+    onProgress: NativeProgress | undefined,
+  ): NativeJob<NativeGenerationStats>;
+  score(
+    request: NativeScoringRequest,
+    onProgress: NativeProgress | undefined,
+  ): NativeJob<NativeScoringResult>;
   logits(tokens: Int32Array): NativeJob<Float32Array>;
   classify(request: { sequences: Int32Array[]; maxBatchTokens: number }): NativeJob<Float32Array>;
   snapshot(adapter: boolean): NativeModel;
@@ -234,19 +252,35 @@ export interface Addon {
   releaseMemory(): void;
   readGguf(path: string): NativeJob<string>;
   plan(request: NativePlanRequest): NativePlan;
-  benchmarkGemm(m: number, k: number, n: number, dtype: NativeDType, device: string, repeats: number): NativeJob<number>;
+  benchmarkGemm(
+    m: number,
+    k: number,
+    n: number,
+    dtype: NativeDType,
+    device: string,
+    repeats: number,
+  ): NativeJob<number>;
   benchmarkCopy(bytes: number, device: string, repeats: number): NativeJob<number>;
 }
 
 export interface CudaInfo {
   /** Whether the addon was built for NVIDIA GPUs. */
   built: boolean;
-  /** Version of the toolkit that compiled the kernels, and what for: '13.0', 'sm_80, sm_90, PTX 9.0'; both empty where it was not. */
+  /**
+   * Version of the toolkit that compiled the kernels, and what for: '13.0', 'sm_80, sm_90, PTX
+   * 9.0'; both empty where it was not.
+   */
   toolkit: string;
   architectures: string;
   /** Why no GPU can be used; empty where one can. */
   problem: string;
-  gpus: { index: number; name: string; computeCapability: string; multiprocessors: number; memoryBytes: number }[];
+  gpus: {
+    index: number;
+    name: string;
+    computeCapability: string;
+    multiprocessors: number;
+    memoryBytes: number;
+  }[];
 }
 
 export interface EngineInfo {
@@ -254,7 +288,10 @@ export interface EngineInfo {
   version: string;
   /** libtorch's version. */
   torch: string;
-  /** `level`: of the kernels that run, 'AVX-512 BF16' at best; `loss`: what a lower one costs, in a sentence, else empty. */
+  /**
+   * `level`: of the kernels that run, 'AVX-512 BF16' at best; `loss`: what a lower one costs, in a
+   * sentence, else empty.
+   */
   cpu: { model: string; features: string[]; level: string; loss: string };
   /** Threads that one computation uses. */
   threads: number;
@@ -268,32 +305,52 @@ const root = resolve(dirname(fileURLToPath(import.meta.url)), '../..');
 const require = createRequire(import.meta.url);
 let loaded: Addon | undefined;
 
-/** Loaded at first use, so that `cream --help` and `cream doctor` run without it. CREAM_ADDON names another file, for tests. */
+/**
+ * Loaded at first use, so that `cream --help` and `cream doctor` run without it. CREAM_ADDON names
+ * another file, for tests.
+ */
 export function addon(): Addon {
-  return (loaded ??= load(resolve(process.env['CREAM_ADDON'] ?? join(root, 'build/Release/cream.node'))));
+  return (loaded ??= load(
+    resolve(process.env['CREAM_ADDON'] ?? join(root, 'build/Release/cream.node')),
+  ));
 }
 
 function load(path: string): Addon {
-  if (!existsSync(path)) throw new CreamError('ERR_ADDON', `The native addon is not built: ${path} does not exist; run \`npm run setup\`.`);
-  // OpenMP reads this once, as libtorch loads. Its threads would spin for work on the cores that our own loops use (native/support/parallel.h).
+  if (!existsSync(path))
+    throw new CreamError(
+      'ERR_ADDON',
+      `The native addon is not built: ${path} does not exist; run \`npm run setup\`.`,
+    );
+  // OpenMP reads this once, as libtorch loads. Its threads would spin for work on the cores that
+  // our own loops use (native/support/parallel.h).
   const policy = process.env['OMP_WAIT_POLICY'];
   process.env['OMP_WAIT_POLICY'] ??= 'passive';
   try {
     return require(path) as Addon;
   } catch (error) {
-    throw new CreamError('ERR_ADDON', `The native addon ${path} does not load (${(error as Error).message}); run \`npm run setup\` to build it again.`, { cause: error });
+    throw new CreamError(
+      'ERR_ADDON',
+      `The native addon ${path} does not load (${(error as Error).message}); run \`npm run ` +
+        `setup\` to build it again.`,
+      { cause: error },
+    );
   } finally {
     if (policy === undefined) delete process.env['OMP_WAIT_POLICY'];
   }
 }
 
-/** What the machine, libtorch and this build are. Throws CreamError where the addon does not load. */
+/**
+ * What the machine, libtorch and this build are. Throws CreamError where the addon does not load.
+ */
 export function engineInfo(): EngineInfo {
   const { version } = require(join(root, 'package.json')) as { version: string };
   return { version, ...addon().engineInfo() };
 }
 
-/** Free bytes of a GPU of engineInfo(), now. Opens a context on it, which takes some hundred MB until the process ends. */
+/**
+ * Free bytes of a GPU of engineInfo(), now. Opens a context on it, which takes some hundred MB
+ * until the process ends.
+ */
 export function freeDeviceMemory(index: number): number {
   return addon().freeDeviceMemory(index);
 }
@@ -303,7 +360,10 @@ export function setThreads(threads: number): void {
   addon().setThreads(positiveInteger(threads, '[setThreads] threads', 4096));
 }
 
-/** Gives memory that freed tensors left for the next ones back to the operating system; so does disposing of the last model. */
+/**
+ * Gives memory that freed tensors left for the next ones back to the operating system; so does
+ * disposing of the last model.
+ */
 export function releaseMemory(): void {
   addon().releaseMemory();
 }
@@ -314,13 +374,58 @@ export async function readGguf(path: string): Promise<{ metadata: Record<string,
   return { metadata: JSON.parse(json) as Record<string, unknown> };
 }
 
-/** Seconds of one GEMM [m × k] · [k × n] through libtorch, the mean of `repeats` after a warm-up: what `cream bench` compares with. */
-export function benchmarkGemm({ m, k, n, dtype, device = 'cpu', repeats }: { m: number; k: number; n: number; dtype: NativeDType; device?: string; repeats: number }): Promise<number> {
-  const [rows, inner, columns] = [m, k, n].map((size) => positiveInteger(size, '[benchmarkGemm] a size', 2 ** 20)) as [number, number, number];
-  return runJob(() => addon().benchmarkGemm(rows, inner, columns, oneOf(dtype, ['float32', 'bfloat16'], '[benchmarkGemm] dtype'), device, positiveInteger(repeats, '[benchmarkGemm] repeats')));
+/**
+ * Seconds of one GEMM [m × k] · [k × n] through libtorch, the mean of `repeats` after a warm-up:
+ * what `cream bench` compares with.
+ */
+export function benchmarkGemm({
+  m,
+  k,
+  n,
+  dtype,
+  device = 'cpu',
+  repeats,
+}: {
+  m: number;
+  k: number;
+  n: number;
+  dtype: NativeDType;
+  device?: string;
+  repeats: number;
+}): Promise<number> {
+  const [rows, inner, columns] = [m, k, n].map((size) =>
+    positiveInteger(size, '[benchmarkGemm] a size', 2 ** 20),
+  ) as [number, number, number];
+  return runJob(() =>
+    addon().benchmarkGemm(
+      rows,
+      inner,
+      columns,
+      oneOf(dtype, ['float32', 'bfloat16'], '[benchmarkGemm] dtype'),
+      device,
+      positiveInteger(repeats, '[benchmarkGemm] repeats'),
+    ),
+  );
 }
 
-/** Seconds of one copy of `bytes` in the device's memory, on a CPU by all threads, likewise; a copy reads and writes them. */
-export function benchmarkCopy({ bytes, device = 'cpu', repeats }: { bytes: number; device?: string; repeats: number }): Promise<number> {
-  return runJob(() => addon().benchmarkCopy(positiveInteger(bytes, '[benchmarkCopy] bytes', 2 ** 36), device, positiveInteger(repeats, '[benchmarkCopy] repeats')));
+/**
+ * Seconds of one copy of `bytes` in the device's memory, on a CPU by all threads, likewise; a copy
+ * reads and writes them.
+ */
+export function benchmarkCopy({
+  bytes,
+  device = 'cpu',
+  repeats,
+}: {
+  bytes: number;
+  device?: string;
+  repeats: number;
+}): Promise<number> {
+  return runJob(() =>
+    addon().benchmarkCopy(
+      positiveInteger(bytes, '[benchmarkCopy] bytes', 2 ** 36),
+      device,
+      positiveInteger(repeats, '[benchmarkCopy] repeats'),
+    ),
+  );
 }

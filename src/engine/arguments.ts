@@ -1,4 +1,7 @@
-/** Checks shared by model.ts, generate.ts, score.ts and trainer.ts. `where` names the argument as its caller wrote it. */
+/**
+ * Checks shared by model.ts, generate.ts, score.ts and trainer.ts. `where` names the argument as
+ * its caller wrote it.
+ */
 import { CreamError } from './errors.js';
 
 export type TokenIds = Int32Array | readonly number[];
@@ -9,7 +12,8 @@ export function invalid(message: string): CreamError {
 
 /** A value for a message: short, and never a whole array. */
 function shown(value: unknown): string {
-  if (typeof value === 'string') return JSON.stringify(value.length > 40 ? `${value.slice(0, 40)}…` : value);
+  if (typeof value === 'string')
+    return JSON.stringify(value.length > 40 ? `${value.slice(0, 40)}…` : value);
   if (typeof value === 'bigint') return `${value}n`;
   if (Array.isArray(value)) return `an array of ${value.length}`;
   if (typeof value === 'object' && value !== null) return 'an object';
@@ -18,17 +22,23 @@ function shown(value: unknown): string {
 
 export function isInt32Array(value: unknown): value is Int32Array {
   // By tag, not by constructor: a jest test has an Int32Array of its own.
-  return ArrayBuffer.isView(value) && Object.prototype.toString.call(value) === '[object Int32Array]';
+  return (
+    ArrayBuffer.isView(value) && Object.prototype.toString.call(value) === '[object Int32Array]'
+  );
 }
 
 /** Token ids as the addon takes them. At least one, each within the vocabulary. */
 export function tokenIds(tokens: TokenIds, vocabSize: number, where: string): Int32Array {
-  if (!Array.isArray(tokens) && !isInt32Array(tokens)) throw invalid(`${where} must be an array of token ids or an Int32Array, got ${shown(tokens)}.`);
+  if (!Array.isArray(tokens) && !isInt32Array(tokens))
+    throw invalid(`${where} must be an array of token ids or an Int32Array, got ${shown(tokens)}.`);
   if (tokens.length === 0) throw invalid(`${where} is empty; give at least one token.`);
   for (let i = 0; i < tokens.length; i++) {
     const id = tokens[i] as number;
     if (!Number.isInteger(id) || id < 0 || id >= vocabSize) {
-      throw invalid(`${where} holds ${shown(id)} at position ${i}; this model's token ids are integers from 0 to ${vocabSize - 1}.`);
+      throw invalid(
+        `${where} holds ${shown(id)} at position ${i}; this model's token ids are integers ` +
+          `from 0 to ${vocabSize - 1}.`,
+      );
     }
   }
   return isInt32Array(tokens) ? tokens : Int32Array.from(tokens);
@@ -42,15 +52,35 @@ export interface Range {
   belowMax?: boolean;
 }
 
-export function finiteNumber(value: unknown, where: string, { min = -Infinity, max = Infinity, aboveMin = false, belowMax = false }: Range = {}): number {
-  const inside = typeof value === 'number' && Number.isFinite(value) && (aboveMin ? value > min : value >= min) && (belowMax ? value < max : value <= max);
+export function finiteNumber(
+  value: unknown,
+  where: string,
+  { min = -Infinity, max = Infinity, aboveMin = false, belowMax = false }: Range = {},
+): number {
+  const inside =
+    typeof value === 'number' &&
+    Number.isFinite(value) &&
+    (aboveMin ? value > min : value >= min) &&
+    (belowMax ? value < max : value <= max);
   if (inside) return value;
-  const bounds = [min > -Infinity && `${aboveMin ? 'above' : 'at least'} ${min}`, max < Infinity && `${belowMax ? 'below' : 'at most'} ${max}`].filter(Boolean);
-  throw invalid(`${where} must be a finite number${bounds.length > 0 ? ` ${bounds.join(' and ')}` : ''}, got ${shown(value)}.`);
+  const bounds = [
+    min > -Infinity && `${aboveMin ? 'above' : 'at least'} ${min}`,
+    max < Infinity && `${belowMax ? 'below' : 'at most'} ${max}`,
+  ].filter(Boolean);
+  throw invalid(
+    `${where} must be a finite ` +
+      `number${bounds.length > 0 ? ` ${bounds.join(' and ')}` : ''}, got ${shown(value)}.`,
+  );
 }
 
-export function integer(value: unknown, where: string, min: number, max: number = Number.MAX_SAFE_INTEGER): number {
-  if (Number.isSafeInteger(value) && (value as number) >= min && (value as number) <= max) return value as number;
+export function integer(
+  value: unknown,
+  where: string,
+  min: number,
+  max: number = Number.MAX_SAFE_INTEGER,
+): number {
+  if (Number.isSafeInteger(value) && (value as number) >= min && (value as number) <= max)
+    return value as number;
   const bounds = max === Number.MAX_SAFE_INTEGER ? `of at least ${min}` : `from ${min} to ${max}`;
   throw invalid(`${where} must be an integer ${bounds}, got ${shown(value)}.`);
 }
@@ -60,7 +90,10 @@ export function positiveInteger(value: unknown, where: string, max?: number): nu
 }
 
 /** What `check` makes of a number; 0 where the engine is to choose. */
-export function orAuto(value: number | 'auto' | undefined, check: (value: number) => number): number {
+export function orAuto(
+  value: number | 'auto' | undefined,
+  check: (value: number) => number,
+): number {
   return value === undefined || value === 'auto' ? 0 : check(value);
 }
 
@@ -68,12 +101,17 @@ export function orAuto(value: number | 'auto' | undefined, check: (value: number
 export function unsigned64(value: bigint | number, where: string): bigint {
   if (typeof value === 'bigint' && value >= 0n && value < 1n << 64n) return value;
   if (typeof value === 'number' && Number.isSafeInteger(value) && value >= 0) return BigInt(value);
-  throw invalid(`${where} must be an integer from 0 to 2^64 − 1 (a bigint, or a number up to 2^53 − 1), got ${shown(value)}.`);
+  throw invalid(
+    `${where} must be an integer from 0 to 2^64 − 1 (a bigint, or a number up to 2^53 − ` +
+      `1), got ${shown(value)}.`,
+  );
 }
 
 export function oneOf<T extends string>(value: unknown, choices: readonly T[], where: string): T {
   if (choices.includes(value as T)) return value as T;
-  throw invalid(`${where} must be ${choices.map((choice) => `'${choice}'`).join(' or ')}, got ${shown(value)}.`);
+  throw invalid(
+    `${where} must be ${choices.map((choice) => `'${choice}'`).join(' or ')}, got ${shown(value)}.`,
+  );
 }
 
 export function nonEmptyString(value: unknown, where: string): string {
@@ -89,10 +127,14 @@ export function list<T>(value: readonly T[], where: string, { empty = true } = {
 
 /** Refuses misspelt options instead of ignoring them. */
 export function knownKeys(value: unknown, keys: readonly string[], where: string): void {
-  if (typeof value !== 'object' || value === null || Array.isArray(value)) throw invalid(`${where} must be an object, got ${shown(value)}.`);
+  if (typeof value !== 'object' || value === null || Array.isArray(value))
+    throw invalid(`${where} must be an object, got ${shown(value)}.`);
   for (const key of Object.keys(value)) {
     if (keys.includes(key)) continue;
     const near = keys.find((known) => known.toLowerCase() === key.toLowerCase());
-    throw invalid(`${where} has no option ${JSON.stringify(key)}${near ? `; did you mean ${JSON.stringify(near)}?` : ` (it has ${keys.join(', ')}).`}`);
+    throw invalid(
+      `${where} has no option ` +
+        `${JSON.stringify(key)}${near ? `; did you mean ${JSON.stringify(near)}?` : ` (it has ${keys.join(', ')}).`}`,
+    );
   }
 }

@@ -1,4 +1,7 @@
-/** Errors of the engine. `code` is for programs and stays the same between versions; the message is one sentence for people. */
+/**
+ * Errors of the engine. `code` is for programs and stays the same between versions; the message is
+ * one sentence for people.
+ */
 
 export type CreamErrorCode =
   | 'ERR_INVALID_ARGUMENT' // the caller passed something impossible
@@ -23,19 +26,29 @@ export class CreamError extends Error {
   }
 }
 
-/** What the addon throws and rejects with: a plain object, because it has no JavaScript stack of its own. */
+/**
+ * What the addon throws and rejects with: a plain object, because it has no JavaScript stack of its
+ * own.
+ */
 interface NativeFailure {
   code: CreamErrorCode;
   message: string;
 }
 
 function isNativeFailure(value: unknown): value is NativeFailure {
-  return typeof value === 'object' && value !== null && !(value instanceof Error) && 'code' in value && 'message' in value;
+  return (
+    typeof value === 'object' &&
+    value !== null &&
+    !(value instanceof Error) &&
+    'code' in value &&
+    'message' in value
+  );
 }
 
 /**
- * The CreamError of a native failure, with the stack of `caller`, made where the user called in: the failure happens later, on
- * another thread, and a stack from there would name nobody. Anything else is passed through.
+ * The CreamError of a native failure, with the stack of `caller`, made where the user called in:
+ * the failure happens later, on another thread, and a stack from there would name nobody. Anything
+ * else is passed through.
  */
 export function fromNative(failure: unknown, caller: Error): unknown {
   if (!isNativeFailure(failure)) return failure;

@@ -9,11 +9,18 @@ export interface ScoringGroup {
 
 export interface ScoreRequest {
   groups: readonly ScoringGroup[];
-  /** Rows of one forward pass, on a GPU fewer where its memory is short; default `auto`: what the memory allows, 16384 at most, 4096 on the CPU. Changes speed and memory only, on a GPU within rounding. */
+  /**
+   * Rows of one forward pass, on a GPU fewer where its memory is short; default `auto`: what the
+   * memory allows, 16384 at most, 4096 on the CPU. Changes speed and memory only, on a GPU within
+   * rounding.
+   */
   maxBatchTokens?: number | 'auto';
 }
 
-/** In the order of the request: groups, then their completions. Log-probs are natural logarithms at temperature 1. */
+/**
+ * In the order of the request: groups, then their completions. Log-probs are natural logarithms at
+ * temperature 1.
+ */
 export interface ScoreResult {
   /** One a completion. */
   sums: Float64Array;
@@ -26,7 +33,10 @@ export interface ScoreResult {
   seconds: number;
 }
 
-/** log π of a completion, nats: its tokens' log-probs added in double and in order, so that what was sampled has the bits of `ScoreResult.sums`. */
+/**
+ * log π of a completion, nats: its tokens' log-probs added in double and in order, so that what was
+ * sampled has the bits of `ScoreResult.sums`.
+ */
 export function sumLogprobs(tokenLogprobs: Float32Array): number {
   return tokenLogprobs.reduce((sum, logprob) => sum + logprob, 0);
 }
@@ -38,15 +48,32 @@ export function checkScoreRequest(request: ScoreRequest, vocabSize: number): Nat
     knownKeys(group, ['prompt', 'completions'], `[score] group ${g}`);
     return {
       prompt: tokenIds(group.prompt, vocabSize, `[score] the prompt of group ${g}`),
-      completions: list(group.completions, `[score] the completions of group ${g}`).map((tokens, c) => tokenIds(tokens, vocabSize, `[score] completion ${c} of group ${g}`)),
+      completions: list(group.completions, `[score] the completions of group ${g}`).map(
+        (tokens, c) => tokenIds(tokens, vocabSize, `[score] completion ${c} of group ${g}`),
+      ),
     };
   });
-  return { groups, maxBatchTokens: orAuto(request.maxBatchTokens, (rows) => positiveInteger(rows, '[score] maxBatchTokens')) };
+  return {
+    groups,
+    maxBatchTokens: orAuto(request.maxBatchTokens, (rows) =>
+      positiveInteger(rows, '[score] maxBatchTokens'),
+    ),
+  };
 }
 
 /** The same for Model.classify(). */
-export function checkClassifyRequest(request: { sequences: readonly TokenIds[]; maxBatchTokens?: number | 'auto' }, vocabSize: number): { sequences: Int32Array[]; maxBatchTokens: number } {
+export function checkClassifyRequest(
+  request: { sequences: readonly TokenIds[]; maxBatchTokens?: number | 'auto' },
+  vocabSize: number,
+): { sequences: Int32Array[]; maxBatchTokens: number } {
   knownKeys(request, ['sequences', 'maxBatchTokens'], '[classify] the request');
-  const sequences = list(request.sequences, '[classify] sequences').map((tokens, i) => tokenIds(tokens, vocabSize, `[classify] sequence ${i}`));
-  return { sequences, maxBatchTokens: orAuto(request.maxBatchTokens, (rows) => positiveInteger(rows, '[classify] maxBatchTokens')) };
+  const sequences = list(request.sequences, '[classify] sequences').map((tokens, i) =>
+    tokenIds(tokens, vocabSize, `[classify] sequence ${i}`),
+  );
+  return {
+    sequences,
+    maxBatchTokens: orAuto(request.maxBatchTokens, (rows) =>
+      positiveInteger(rows, '[classify] maxBatchTokens'),
+    ),
+  };
 }

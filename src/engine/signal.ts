@@ -1,4 +1,7 @@
-/** From a native job to a promise: AbortSignal, callbacks that throw, and errors with the caller's stack. */
+/**
+ * From a native job to a promise: AbortSignal, callbacks that throw, and errors with the caller's
+ * stack.
+ */
 import type { NativeJob } from './addon.js';
 import { CreamError, fromNative } from './errors.js';
 
@@ -9,11 +12,13 @@ export interface Job<T> {
 }
 
 /** Wraps a user's callback: what it throws stops the job and becomes its rejection. */
-export type Guard = <A extends unknown[]>(callback: ((...args: A) => void) | undefined) => ((...args: A) => void) | undefined;
+export type Guard = <A extends unknown[]>(
+  callback: ((...args: A) => void) | undefined,
+) => ((...args: A) => void) | undefined;
 
 /**
- * Starts a native job. An aborted `signal` rejects with its reason as soon as the native work has stopped, or at once where it
- * had not begun. Throws what `start` throws.
+ * Starts a native job. An aborted `signal` rejects with its reason as soon as the native work has
+ * stopped, or at once where it had not begun. Throws what `start` throws.
  */
 export function startJob<T>(start: (guard: Guard) => NativeJob<T>, signal?: AbortSignal): Job<T> {
   const caller = new Error();
@@ -22,37 +27,45 @@ export function startJob<T>(start: (guard: Guard) => NativeJob<T>, signal?: Abor
   let thrown: { by: unknown } | undefined;
   let native: NativeJob<T> | undefined;
   const cancel = (): void => native?.cancel();
-  const guard: Guard = (callback) => callback && ((...args) => {
-    if (thrown) return;
-    try {
-      callback(...args);
-    } catch (error) {
-      thrown = { by: error };
-      cancel();
-    }
-  });
+  const guard: Guard = (callback) =>
+    callback &&
+    ((...args) => {
+      if (thrown) return;
+      try {
+        callback(...args);
+      } catch (error) {
+        thrown = { by: error };
+        cancel();
+      }
+    });
   try {
     native = start(guard);
   } catch (failure) {
     throw fromNative(failure, caller);
   }
   signal?.addEventListener('abort', cancel, { once: true });
-  const promise = native.promise.then(
-    (value) => {
-      if (thrown) throw thrown.by;
-      return value;
-    },
-    (failure: unknown) => {
-      if (thrown) throw thrown.by;
-      const error = fromNative(failure, caller);
-      if (signal?.aborted && error instanceof CreamError && error.code === 'ERR_ABORTED') throw signal.reason;
-      throw error;
-    },
-  ).finally(() => signal?.removeEventListener('abort', cancel));
+  const promise = native.promise
+    .then(
+      (value) => {
+        if (thrown) throw thrown.by;
+        return value;
+      },
+      (failure: unknown) => {
+        if (thrown) throw thrown.by;
+        const error = fromNative(failure, caller);
+        if (signal?.aborted && error instanceof CreamError && error.code === 'ERR_ABORTED')
+          throw signal.reason;
+        throw error;
+      },
+    )
+    .finally(() => signal?.removeEventListener('abort', cancel));
   return { promise, cancel };
 }
 
 /** startJob() for callers that only await. Rejects where startJob throws. */
-export async function runJob<T>(start: (guard: Guard) => NativeJob<T>, signal?: AbortSignal): Promise<T> {
+export async function runJob<T>(
+  start: (guard: Guard) => NativeJob<T>,
+  signal?: AbortSignal,
+): Promise<T> {
   return startJob(start, signal).promise;
 }

@@ -1,12 +1,16 @@
 /**
- * The answer that a completion gives, as text. The prompt asked the model to end with `Answer:` (src/data/question.ts); a weak model
- * often does otherwise, so there are fall-backs. They begin with the rules of CREAM's official code (evaluate.py) and close its gaps:
+ * The answer that a completion gives, as text. The prompt asked the model to end with `Answer:`
+ * (src/data/question.ts); a weak model often does otherwise, so there are fall-backs. They begin
+ * with the rules of CREAM's official code (evaluate.py) and close its gaps:
  *
- *   letter   after `Answer:`, `\boxed{…}` or `answer is`; else the last stand-alone label of the text (letter.ts)
- *   number   after `####`, `Answer:`, `\boxed{…}` or `answer is`; else the last number of the text (number.ts)
+ *   letter after `Answer:`, `\boxed{…}` or `answer is`; else the last stand-alone label of the text
+ *   (letter.ts)
+ *   number after `####`, `Answer:`, `\boxed{…}` or `answer is`; else the last number of the text
+ *   (number.ts)
  *   word     the last word of the line after `Answer:` or `answer is`; else of the text
  *
- * The first occurrence that names an answer counts: a model that has answered and runs on invents further questions.
+ * The first occurrence that names an answer counts: a model that has answered and runs on invents
+ * further questions.
  */
 import type { PromptRecord } from '../data/records.js';
 import { extractLetter } from './letter.js';
@@ -16,16 +20,24 @@ import { extractNumber, numericValue } from './number.js';
 /** What grading needs of a question. */
 export type Known = Pick<PromptRecord, 'answer' | 'choices'>;
 
-/** Whether `completion` gives the known answer of `question`; false where none is known. What a gold-answer reward asks. */
+/**
+ * Whether `completion` gives the known answer of `question`; false where none is known. What a
+ * gold-answer reward asks.
+ */
 export function isCorrect(question: Known, completion: string): boolean {
   return matchesAnswer(extractAnswer(completion, question), question);
 }
 
-/** What `text` answers, canonical (a label; a number without signs of grouping or units; a lower-case word), or null. */
+/**
+ * What `text` answers, canonical (a label; a number without signs of grouping or units; a
+ * lower-case word), or null.
+ */
 export function extractAnswer(text: string, question: Known): string | null {
   if (question.choices) return extractLetter(text, question.choices);
   // The kind of the known answer, not its value, says what to look for.
-  return question.answer !== undefined && numericValue(question.answer) === null ? extractWord(text) : extractNumber(text);
+  return question.answer !== undefined && numericValue(question.answer) === null
+    ? extractWord(text)
+    : extractNumber(text);
 }
 
 /** Whether `extracted` is the known answer: numbers by value, labels and words by name. */
@@ -50,5 +62,8 @@ export function extractWord(text: string): string | null {
 
 /** `The opposite is "cold" (not warm).` → `cold`. */
 function lastWord(text: string): string | undefined {
-  return clean(text.replace(/\([^()]*\)/g, ' ')).split(' ').filter((part) => part !== '').at(-1);
+  return clean(text.replace(/\([^()]*\)/g, ' '))
+    .split(' ')
+    .filter((part) => part !== '')
+    .at(-1);
 }

@@ -1,11 +1,15 @@
 /**
  * How sure an accuracy is.
  *
- *   Wilson (1927) score interval: (p + z²/2n ± z √(p(1−p)/n + z²/4n²)) / (1 + z²/n), z = 1.96 for 95 %. Unlike p ± z·s it stays in [0, 1]
+ *   Wilson (1927) score interval: (p + z²/2n ± z √(p(1−p)/n + z²/4n²)) / (1 + z²/n), z = 1.96 for
+ *   95 %. Unlike p ± z·s it stays in [0, 1]
  *   and is right for few questions and for accuracies near 0 and 1.
- *   McNemar's exact test (1947) for two models on the same questions: of b + c questions that one alone answers, b ~ Binomial(b + c, ½).
- *   Paired bootstrap (Efron 1979) of the difference: questions drawn anew with replacement, each with both models' answers; the 2.5 and 97.5
- *   percentiles of 10,000 differences. The draws depend on the counts alone, so the interval is the same wherever it is computed.
+ *   McNemar's exact test (1947) for two models on the same questions: of b + c questions that one
+ *   alone answers, b ~ Binomial(b + c, ½).
+ *   Paired bootstrap (Efron 1979) of the difference: questions drawn anew with replacement, each
+ *   with both models' answers; the 2.5 and 97.5
+ *   percentiles of 10,000 differences. The draws depend on the counts alone, so the interval is the
+ *   same wherever it is computed.
  */
 import { Draw } from '../data/draw.js';
 import type { AnswerRecord } from '../data/records.js';
@@ -25,17 +29,30 @@ export interface Accuracy {
 
 export function accuracyOf(answers: readonly Pick<AnswerRecord, 'correct'>[]): Accuracy {
   const correct = answers.filter((answer) => answer.correct).length;
-  return { correct, total: answers.length, accuracy: answers.length === 0 ? 0 : correct / answers.length, ...wilson(correct, answers.length) };
+  return {
+    correct,
+    total: answers.length,
+    accuracy: answers.length === 0 ? 0 : correct / answers.length,
+    ...wilson(correct, answers.length),
+  };
 }
 
-/** Accuracy by the length-normalised choice (`acc_norm`); null where an answer was not made by log-likelihood. */
-export function normalised(answers: readonly Pick<AnswerRecord, 'correct_norm'>[]): Accuracy | null {
-  if (answers.length === 0 || answers.some((answer) => answer.correct_norm === undefined)) return null;
+/**
+ * Accuracy by the length-normalised choice (`acc_norm`); null where an answer was not made by
+ * log-likelihood.
+ */
+export function normalised(
+  answers: readonly Pick<AnswerRecord, 'correct_norm'>[],
+): Accuracy | null {
+  if (answers.length === 0 || answers.some((answer) => answer.correct_norm === undefined))
+    return null;
   return accuracyOf(answers.map((answer) => ({ correct: answer.correct_norm! })));
 }
 
 /** Answers by their task, in order of first appearance. */
-export function byTask<T extends Pick<AnswerRecord, 'task'>>(answers: readonly T[]): { task: string; answers: T[] }[] {
+export function byTask<T extends Pick<AnswerRecord, 'task'>>(
+  answers: readonly T[],
+): { task: string; answers: T[] }[] {
   const tasks = [...new Set(answers.map(({ task }) => task))];
   return tasks.map((task) => ({ task, answers: answers.filter((answer) => answer.task === task) }));
 }
@@ -43,10 +60,16 @@ export function byTask<T extends Pick<AnswerRecord, 'task'>>(answers: readonly T
 /** Wilson 95 % interval of `correct` out of `total`. */
 export function wilson(correct: number, total: number): { low: number; high: number } {
   if (total === 0) return { low: 0, high: 1 };
-  const p = correct / total, z2 = Z95 * Z95;
-  const middle = p + z2 / (2 * total), half = Z95 * Math.sqrt((p * (1 - p)) / total + z2 / (4 * total * total)), scale = 1 + z2 / total;
+  const p = correct / total;
+  const z2 = Z95 * Z95;
+  const middle = p + z2 / (2 * total);
+  const half = Z95 * Math.sqrt((p * (1 - p)) / total + z2 / (4 * total * total));
+  const scale = 1 + z2 / total;
   // At the ends the formula gives 0 and 1 but for rounding.
-  return { low: correct === 0 ? 0 : (middle - half) / scale, high: correct === total ? 1 : (middle + half) / scale };
+  return {
+    low: correct === 0 ? 0 : (middle - half) / scale,
+    high: correct === total ? 1 : (middle + half) / scale,
+  };
 }
 
 export interface Comparison {
@@ -70,14 +93,25 @@ export interface Comparison {
 export function compare(before: readonly Graded[], after: readonly Graded[]): Comparison {
   const id = (answer: Graded) => `${answer.task} ${answer.prompt_id}`;
   const correctBefore = new Map(before.map((answer) => [id(answer), answer.correct]));
-  const shared = after.filter((answer) => correctBefore.has(id(answer))), n = shared.length;
+  const shared = after.filter((answer) => correctBefore.has(id(answer)));
+  const n = shared.length;
   const share = (count: number) => (n === 0 ? 0 : count / n);
-  const onlyBefore = shared.filter((answer) => !answer.correct && correctBefore.get(id(answer))).length;
-  const onlyAfter = shared.filter((answer) => answer.correct && !correctBefore.get(id(answer))).length;
+  const onlyBefore = shared.filter(
+    (answer) => !answer.correct && correctBefore.get(id(answer)),
+  ).length;
+  const onlyAfter = shared.filter(
+    (answer) => answer.correct && !correctBefore.get(id(answer)),
+  ).length;
   const right = shared.filter((answer) => answer.correct).length;
   return {
-    questions: n, onlyBefore, onlyAfter, before: share(right - onlyAfter + onlyBefore), after: share(right), difference: share(onlyAfter - onlyBefore),
-    ...bootstrapDifference(n, onlyBefore, onlyAfter), p: mcnemarExact(onlyBefore, onlyAfter),
+    questions: n,
+    onlyBefore,
+    onlyAfter,
+    before: share(right - onlyAfter + onlyBefore),
+    after: share(right),
+    difference: share(onlyAfter - onlyBefore),
+    ...bootstrapDifference(n, onlyBefore, onlyAfter),
+    p: mcnemarExact(onlyBefore, onlyAfter),
   };
 }
 
@@ -87,7 +121,8 @@ export type Graded = Pick<AnswerRecord, 'task' | 'prompt_id' | 'correct'>;
 export function mcnemarExact(b: number, c: number): number {
   const n = b + c;
   // Terms by logarithms: ½ⁿ underflows from n = 1075 on.
-  let logTerm = -n * Math.LN2, tail = 0;
+  let logTerm = -n * Math.LN2;
+  let tail = 0;
   for (let k = 0; k <= Math.min(b, c); k++) {
     tail += Math.exp(logTerm);
     logTerm += Math.log((n - k) / (k + 1));
@@ -98,13 +133,20 @@ export function mcnemarExact(b: number, c: number): number {
 const RESAMPLES = 10_000;
 
 /**
- * 95 % interval of (c − b) / n, where of n questions b are answered by the one model alone and c by the other alone. Of n questions drawn, those
- * that the models part on are Binomial(n, (b + c) / n), and of these the wins Binomial(·, c / (b + c)): two draws a resample instead of n.
+ * 95 % interval of (c − b) / n, where of n questions b are answered by the one model alone and c by
+ * the other alone. Of n questions drawn, those that the models part on are Binomial(n, (b + c) /
+ * n), and of these the wins Binomial(·, c / (b + c)): two draws a resample instead of n.
  */
-export function bootstrapDifference(n: number, b: number, c: number): { low: number; high: number } {
+export function bootstrapDifference(
+  n: number,
+  b: number,
+  c: number,
+): { low: number; high: number } {
   if (n === 0) return { low: -1, high: 1 };
-  const draw = new Draw(`bootstrap ${n} ${b} ${c}`), uniform = () => draw.int(0, 2 ** 32 - 1) / 2 ** 32;
-  const parted = binomial(n, (b + c) / n), won = new Map<number, Float64Array>();
+  const draw = new Draw(`bootstrap ${n} ${b} ${c}`);
+  const uniform = () => draw.int(0, 2 ** 32 - 1) / 2 ** 32;
+  const parted = binomial(n, (b + c) / n);
+  const won = new Map<number, Float64Array>();
   const differences = Float64Array.from({ length: RESAMPLES }, () => {
     const k = drawn(parted, uniform());
     if (!won.has(k)) won.set(k, binomial(k, b + c === 0 ? 0 : c / (b + c)));
@@ -118,7 +160,8 @@ function binomial(n: number, p: number): Float64Array {
   const cumulative = new Float64Array(n + 1).fill(1);
   if (p <= 0) return cumulative;
   if (p >= 1) return cumulative.fill(0, 0, n);
-  let logTerm = n * Math.log1p(-p), sum = 0;
+  let logTerm = n * Math.log1p(-p);
+  let sum = 0;
   for (let k = 0; k < n; k++) {
     cumulative[k] = sum += Math.exp(logTerm);
     logTerm += Math.log(((n - k) / (k + 1)) * (p / (1 - p)));
@@ -128,7 +171,8 @@ function binomial(n: number, p: number): Float64Array {
 
 /** The first k with `u` < P(X ≤ k). */
 function drawn(cumulative: Float64Array, u: number): number {
-  let low = 0, high = cumulative.length - 1;
+  let low = 0;
+  let high = cumulative.length - 1;
   while (low < high) {
     const middle = (low + high) >> 1;
     if (u < cumulative[middle]!) high = middle;
@@ -139,6 +183,8 @@ function drawn(cumulative: Float64Array, u: number): number {
 
 /** Linear between neighbours, as numpy's. */
 function quantile(sorted: Float64Array, q: number): number {
-  const at = q * (sorted.length - 1), below = Math.floor(at), low = sorted[below]!;
+  const at = q * (sorted.length - 1);
+  const below = Math.floor(at);
+  const low = sorted[below]!;
   return low + (at - below) * (sorted[Math.min(below + 1, sorted.length - 1)]! - low);
 }

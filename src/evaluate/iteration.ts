@@ -1,21 +1,37 @@
 /**
- * One iteration in numbers, from its artefacts alone: the run's summary and metrics, and the report, are made of these and no others.
+ * One iteration in numbers, from its artefacts alone: the run's summary and metrics, and the
+ * report, are made of these and no others.
  *
- *   consistency        mean C over the prompts that made a pair, and how Kendall's τ spreads over them (quartiles)
- *   ranking_accuracy   over couples of a right and a wrong response to one prompt: how often the reward puts the right one above, a tie counting
- *                      half. This is the AUC of the reward within prompts. It needs known answers: gold.jsonl, which training never reads
- *   kl_response        mean of log π_θt(y|x) − log π_θ0(y|x) over the sampled responses, nats: the Monte-Carlo estimate of KL(θ_t ‖ θ_0). Of the
- *                      distribution that was sampled from: with temperature or top-p below 1 it leans to likely responses
+ *   consistency mean C over the prompts that made a pair, and how Kendall's τ spreads over them
+ *   (quartiles)
+ *   ranking_accuracy over couples of a right and a wrong response to one prompt: how often the
+ *   reward puts the right one above, a tie counting
+ *                      half. This is the AUC of the reward within prompts. It needs known answers:
+ *                      gold.jsonl, which training never reads
+ *   kl_response mean of log π_θt(y|x) − log π_θ0(y|x) over the sampled responses, nats: the
+ *   Monte-Carlo estimate of KL(θ_t ‖ θ_0). Of the
+ *                      distribution that was sampled from: with temperature or top-p below 1 it
+ *                      leans to likely responses
  *   kl_token           the same divided by the mean length: nats a token
- *   sampler_difference, sampler_tau   of θ_t's log-probs by the sampler and by the scorer, over the prompts that both have: the largest
- *                      difference of a response, nats, and the lowest Kendall's τ of a prompt. One model's: 0 (rounding in fp32) and 1
+ *   sampler_difference, sampler_tau of θ_t's log-probs by the sampler and by the scorer, over the
+ *   prompts that both have: the largest
+ *                      difference of a response, nats, and the lowest Kendall's τ of a prompt. One
+ *                      model's: 0 (rounding in fp32) and 1
  *   truncated          share of responses that ended by the length limit
- *   distinct_2         different bigrams of tokens / all bigrams of a response, mean over responses; 1 where none repeats
- *   repeated_4         share of a response's 4-grams that it said before, mean over responses; loops show here first
+ *   distinct_2 different bigrams of tokens / all bigrams of a response, mean over responses; 1
+ *   where none repeats
+ *   repeated_4 share of a response's 4-grams that it said before, mean over responses; loops show
+ *   here first
  *
  * A number that nothing was there to measure by is null, never 0.
  */
-import type { CompletionRecord, PairRecord, RankingRecord, SamplerCheckRecord, ScoreRecord } from '../data/records.js';
+import type {
+  CompletionRecord,
+  PairRecord,
+  RankingRecord,
+  SamplerCheckRecord,
+  ScoreRecord,
+} from '../data/records.js';
 import { isCorrect, type Known } from './answer.js';
 
 export interface IterationMetrics {
@@ -35,7 +51,10 @@ export interface IterationMetrics {
   /** Couples that it is of, and those whose two rewards are equal. */
   ranking_couples: number;
   ranking_ties: number;
-  /** Share of right answers: of all sampled responses, of the chosen, of the rejected; of those with a known answer. */
+  /**
+   * Share of right answers: of all sampled responses, of the chosen, of the rejected; of those with
+   * a known answer.
+   */
   sample_accuracy: number | null;
   chosen_accuracy: number | null;
   rejected_accuracy: number | null;
@@ -48,7 +67,10 @@ export interface IterationMetrics {
   truncated: number | null;
   distinct_2: number | null;
   repeated_4: number | null;
-  /** β·(log π − log π_ref) of chosen over rejected: first step, and mean of the last quarter of the steps. */
+  /**
+   * β·(log π − log π_ref) of chosen over rejected: first step, and mean of the last quarter of the
+   * steps.
+   */
   reward_margin_first: number | null;
   reward_margin: number | null;
   reward_accuracy: number | null;
@@ -68,19 +90,36 @@ export interface MeasuredCompletion {
 
 export interface IterationRecords {
   rankings: readonly RankingRecord[];
-  pairs: readonly Pick<PairRecord, 'prompt_id' | 'chosen_sample' | 'rejected_sample' | 'reward_chosen' | 'reward_rejected'>[];
+  pairs: readonly Pick<
+    PairRecord,
+    'prompt_id' | 'chosen_sample' | 'rejected_sample' | 'reward_chosen' | 'reward_rejected'
+  >[];
   completions: readonly MeasuredCompletion[];
   scores: readonly Pick<ScoreRecord, 'tokens' | 'logp_current' | 'logp_base'>[];
-  samplerChecks: readonly Pick<SamplerCheckRecord, 'logp_sampled' | 'logp_scored' | 'kendall_tau'>[];
-  steps: readonly { 'rewards/margins'?: number | undefined; 'rewards/accuracies'?: number | undefined }[];
+  samplerChecks: readonly Pick<
+    SamplerCheckRecord,
+    'logp_sampled' | 'logp_scored' | 'kendall_tau'
+  >[];
+  steps: readonly {
+    'rewards/margins'?: number | undefined;
+    'rewards/accuracies'?: number | undefined;
+  }[];
 }
 
-export function measureIteration({ rankings, pairs, completions, scores, samplerChecks, steps }: IterationRecords): IterationMetrics {
+export function measureIteration({
+  rankings,
+  pairs,
+  completions,
+  scores,
+  samplerChecks,
+  steps,
+}: IterationRecords): IterationMetrics {
   const kept = rankings.filter((ranking) => ranking.skipped === undefined);
   const measured = kept.filter((ranking) => !ranking.one_judge);
   const last = steps.slice(-Math.max(1, Math.round(steps.length / 4)));
   const correct = new Map(completions.map((c) => [key(c.prompt_id, c.sample), c.correct]));
-  const right = (of: readonly (boolean | null | undefined)[]) => mean(of.flatMap((value) => (value == null ? [] : Number(value))));
+  const right = (of: readonly (boolean | null | undefined)[]) =>
+    mean(of.flatMap((value) => (value == null ? [] : Number(value))));
   return {
     prompts: rankings.length,
     pairs: pairs.length,
@@ -107,7 +146,13 @@ export function measureIteration({ rankings, pairs, completions, scores, sampler
   };
 }
 
-export function measureCompletion(completion: Pick<CompletionRecord, 'prompt_id' | 'sample' | 'completion' | 'token_ids' | 'finish_reason'>, question: Known | undefined): MeasuredCompletion {
+export function measureCompletion(
+  completion: Pick<
+    CompletionRecord,
+    'prompt_id' | 'sample' | 'completion' | 'token_ids' | 'finish_reason'
+  >,
+  question: Known | undefined,
+): MeasuredCompletion {
   const { prompt_id, sample, token_ids, finish_reason } = completion;
   const fresh = freshShare(token_ids, 4);
   return {
@@ -124,13 +169,22 @@ export function measureCompletion(completion: Pick<CompletionRecord, 'prompt_id'
 /** Different n-grams / all n-grams of one response; null where it is shorter than n. */
 export function freshShare(tokens: readonly number[], n: number): number | null {
   const total = tokens.length - n + 1;
-  return total < 1 ? null : new Set(Array.from({ length: total }, (_, i) => tokens.slice(i, i + n).join(' '))).size / total;
+  return total < 1
+    ? null
+    : new Set(Array.from({ length: total }, (_, i) => tokens.slice(i, i + n).join(' '))).size /
+        total;
 }
 
-function rankingAccuracy(rankings: readonly RankingRecord[], correct: ReadonlyMap<string, boolean | null>): Pick<IterationMetrics, 'ranking_accuracy' | 'ranking_couples' | 'ranking_ties'> {
-  let couples = 0, ties = 0, wins = 0;
+function rankingAccuracy(
+  rankings: readonly RankingRecord[],
+  correct: ReadonlyMap<string, boolean | null>,
+): Pick<IterationMetrics, 'ranking_accuracy' | 'ranking_couples' | 'ranking_ties'> {
+  let couples = 0;
+  let ties = 0;
+  let wins = 0;
   for (const { prompt_id, samples, reward_current } of rankings) {
-    const rewards = (wanted: boolean) => reward_current.filter((_, i) => correct.get(key(prompt_id, samples[i]!)) === wanted);
+    const rewards = (wanted: boolean) =>
+      reward_current.filter((_, i) => correct.get(key(prompt_id, samples[i]!)) === wanted);
     const wrong = rewards(false);
     for (const better of rewards(true)) {
       for (const worse of wrong) {
@@ -140,18 +194,35 @@ function rankingAccuracy(rankings: readonly RankingRecord[], correct: ReadonlyMa
       }
     }
   }
-  return { ranking_accuracy: couples === 0 ? null : (wins + ties / 2) / couples, ranking_couples: couples, ranking_ties: ties };
+  return {
+    ranking_accuracy: couples === 0 ? null : (wins + ties / 2) / couples,
+    ranking_couples: couples,
+    ranking_ties: ties,
+  };
 }
 
-function divergence(scores: IterationRecords['scores']): Pick<IterationMetrics, 'kl_response' | 'kl_token'> {
-  const difference = scores.reduce((sum, s) => sum + s.logp_current - s.logp_base, 0), tokens = scores.reduce((sum, s) => sum + s.tokens, 0);
-  return { kl_response: scores.length === 0 ? null : difference / scores.length, kl_token: tokens === 0 ? null : difference / tokens };
+function divergence(
+  scores: IterationRecords['scores'],
+): Pick<IterationMetrics, 'kl_response' | 'kl_token'> {
+  const difference = scores.reduce((sum, s) => sum + s.logp_current - s.logp_base, 0);
+  const tokens = scores.reduce((sum, s) => sum + s.tokens, 0);
+  return {
+    kl_response: scores.length === 0 ? null : difference / scores.length,
+    kl_token: tokens === 0 ? null : difference / tokens,
+  };
 }
 
-export function measureSampler(checks: IterationRecords['samplerChecks']): Pick<IterationMetrics, 'sampler_difference' | 'sampler_tau'> {
-  const differences = checks.flatMap(({ logp_sampled, logp_scored }) => logp_sampled.map((logp, i) => Math.abs(logp - logp_scored[i]!)));
+export function measureSampler(
+  checks: IterationRecords['samplerChecks'],
+): Pick<IterationMetrics, 'sampler_difference' | 'sampler_tau'> {
+  const differences = checks.flatMap(({ logp_sampled, logp_scored }) =>
+    logp_sampled.map((logp, i) => Math.abs(logp - logp_scored[i]!)),
+  );
   if (differences.length === 0) return { sampler_difference: null, sampler_tau: null };
-  return { sampler_difference: Math.max(...differences), sampler_tau: Math.min(...checks.map(({ kendall_tau }) => kendall_tau)) };
+  return {
+    sampler_difference: Math.max(...differences),
+    sampler_tau: Math.min(...checks.map(({ kendall_tau }) => kendall_tau)),
+  };
 }
 
 /** Linear between neighbours, as numpy's. */
@@ -159,8 +230,12 @@ function quartiles(values: readonly number[]): [number, number, number] | null {
   if (values.length === 0) return null;
   const sorted = [...values].sort((a, b) => a - b);
   const at = (q: number) => {
-    const place = q * (sorted.length - 1), below = Math.floor(place);
-    return sorted[below]! + (place - below) * (sorted[Math.min(below + 1, sorted.length - 1)]! - sorted[below]!);
+    const place = q * (sorted.length - 1);
+    const below = Math.floor(place);
+    return (
+      sorted[below]! +
+      (place - below) * (sorted[Math.min(below + 1, sorted.length - 1)]! - sorted[below]!)
+    );
   };
   return [at(0.25), at(0.5), at(0.75)];
 }

@@ -1,14 +1,17 @@
 /**
- * Which choice a completion names. The labels are the question's own: ARC has A–E, 1–4, and questions with three choices (the official code
- * knows A–D alone).
+ * Which choice a completion names. The labels are the question's own: ARC has A–E, 1–4, and
+ * questions with three choices (the official code knows A–D alone).
  *
- * The line behind a marker names a choice by, in this order: being a label; being a choice's text (`Answer: a clock`: the article is not the
- * label A); its first stand-alone label, in either case; holding the text of exactly one choice. A row labelled 1–4 whose line *begins* with a
- * letter takes it by position (B is the second): the letter cannot mean anything else there. The other way round, `Answer: 2` where labels are
- * A–D, is no label: it is as likely a quantity. A line that is nothing but another letter (E of A–D) is an answer that no choice has: null.
+ * The line behind a marker names a choice by, in this order: being a label; being a choice's text
+ * (`Answer: a clock`: the article is not the label A); its first stand-alone label, in either case;
+ * holding the text of exactly one choice. A row labelled 1–4 whose line *begins* with a letter
+ * takes it by position (B is the second): the letter cannot mean anything else there. The other way
+ * round, `Answer: 2` where labels are A–D, is no label: it is as likely a quantity. A line that is
+ * nothing but another letter (E of A–D) is an answer that no choice has: null.
  *
- * Without a marker the last stand-alone label counts, in its own case. Labels that the text sets aside (`not A`, `B is wrong`), articles, units
- * (`25 °C`), vitamins, and digits that count things or are part of a sum are no labels.
+ * Without a marker the last stand-alone label counts, in its own case. Labels that the text sets
+ * aside (`not A`, `B is wrong`), articles, units (`25 °C`), vitamins, and digits that count things
+ * or are part of a sum are no labels.
  */
 import type { Choice } from '../data/records.js';
 import { ANSWER_COLON, ANSWER_IS, BOXED, clean, linesAfter, plainText } from './marker.js';
@@ -21,19 +24,34 @@ export function extractLetter(written: string, choices: readonly Choice[]): stri
       if (label !== undefined) return label;
     }
   }
-  return standAlone(text, choices.map(({ label }) => label), false).at(-1) ?? null;
+  return (
+    standAlone(
+      text,
+      choices.map(({ label }) => label),
+      false,
+    ).at(-1) ?? null
+  );
 }
 
-/** The label that a line behind a marker names; null where it names what is no choice, undefined where it names nothing. */
+/**
+ * The label that a line behind a marker names; null where it names what is no choice, undefined
+ * where it names nothing.
+ */
 function labelOfLine(line: string, choices: readonly Choice[]): string | null | undefined {
-  const labels = choices.map(({ label }) => label), said = clean(line);
+  const labels = choices.map(({ label }) => label);
+  const said = clean(line);
   const bare = line.replace(/^[^\p{L}\p{N}]+|[^\p{L}\p{N}]+$/gu, '');
-  const same = labels.find((label) => label === bare) ?? labels.find((label) => label.toLowerCase() === bare.toLowerCase());
+  const same =
+    labels.find((label) => label === bare) ??
+    labels.find((label) => label.toLowerCase() === bare.toLowerCase());
   if (same !== undefined) return same;
   const named = choices.filter((choice) => clean(choice.text) === said);
   if (named.length === 1) return named[0]!.label;
-  const numbered = labels.every((l) => /^\d$/.test(l)), enclosed = /^[A-Z](?=[).:\]])/.exec(bare)?.[0], leading = /^[A-Z](?![\p{L}\p{N}'’-])(?!\s+\p{Ll}+\s+\p{Ll})/u.exec(bare)?.[0];
-  const placed = (letter: string | undefined) => (numbered && letter !== undefined ? labels[letter.charCodeAt(0) - 65] : undefined);
+  const numbered = labels.every((l) => /^\d$/.test(l));
+  const enclosed = /^[A-Z](?=[).:\]])/.exec(bare)?.[0];
+  const leading = /^[A-Z](?![\p{L}\p{N}'’-])(?!\s+\p{Ll}+\s+\p{Ll})/u.exec(bare)?.[0];
+  const placed = (letter: string | undefined) =>
+    numbered && letter !== undefined ? labels[letter.charCodeAt(0) - 65] : undefined;
   const label = placed(enclosed) ?? standAlone(line, labels, true)[0] ?? placed(leading);
   if (label !== undefined) return label;
   return choiceWithin(said, choices) ?? (/^[A-Z]$/.test(bare) ? null : undefined);
@@ -42,28 +60,49 @@ function labelOfLine(line: string, choices: readonly Choice[]): string | null | 
 /** The one choice whose words stand in `said`; a choice within another's words does not count. */
 function choiceWithin(said: string, choices: readonly Choice[]): string | undefined {
   if (/\b(?:not|except|never)\b/.test(said)) return undefined;
-  const found = choices.map(({ label, text }) => ({ label, words: ` ${clean(text)} ` })).filter(({ words }) => words.trim() !== '' && ` ${said} `.includes(words));
-  const whole = found.filter(({ words }) => !found.some((other) => other.words !== words && other.words.includes(words)));
+  const found = choices
+    .map(({ label, text }) => ({ label, words: ` ${clean(text)} ` }))
+    .filter(({ words }) => words.trim() !== '' && ` ${said} `.includes(words));
+  const whole = found.filter(
+    ({ words }) => !found.some((other) => other.words !== words && other.words.includes(words)),
+  );
   return whole.length === 1 ? whole[0]!.label : undefined;
 }
 
-const SET_ASIDE = /\b(?:not|isn['’]t|neither|nor|rather\s+than|instead\s+of|except|eliminate|rule\s+out)\s+(?:(?:option|choice|answer)\s+)?[("'*[]*$/i;
+const SET_ASIDE =
+  /\b(?:not|isn['’]t|neither|nor|rather\s+than|instead\s+of|except|eliminate|rule\s+out)\s+(?:(?:option|choice|answer)\s+)?[("'*[]*$/i;
 const CALLED_WRONG = /^[)"'*\].]*\s+(?:is|are|was)\s+(?:not|wrong|incorrect|false)\b/i;
 const NOT_A_CHOICE = /(?:\d\s?|\b(?:vitamin|hepatitis|influenza|type|appendix|figure|table)\s+)$/i;
 const CONNECTED = /^\s+(?:because|is|was|since|as|and|or|for|would|fits|seems)\b/;
-const IN_A_SUM_BEFORE = /[-+*/=×÷<>]\s?$/, IN_A_SUM_AFTER = /^\s?[-+*/=×÷<>%°]/;
+const IN_A_SUM_BEFORE = /[-+*/=×÷<>]\s?$/;
+const IN_A_SUM_AFTER = /^\s?[-+*/=×÷<>%°]/;
 const NAMED = /(?:option|choice|answer|number|no\.|#|\()\s*$/i;
 
 /** Labels that stand alone in `text`, in order. `anyCase` also takes `b` for B. */
 function standAlone(text: string, labels: readonly string[], anyCase: boolean): string[] {
-  const pattern = new RegExp(`(?<![\\p{L}\\p{N}_'’.°-])(?:${labels.map(escapePattern).join('|')})(?![\\p{L}\\p{N}_'’]|[.,-][\\p{L}\\p{N}])`, anyCase ? 'giu' : 'gu');
+  const pattern = new RegExp(
+    `(?<![\\p{L}\\p{N}_'’.°-])(?:${labels.map(escapePattern).join('|')})(?![\\p{L}\\p{N}_'’]|[.,-][\\p{L}\\p{N}])`,
+    anyCase ? 'giu' : 'gu',
+  );
   return [...text.matchAll(pattern)].flatMap((match) => {
-    const before = text.slice(Math.max(0, match.index - 32), match.index), behind = text.slice(match.index + match[0].length, match.index + match[0].length + 32);
-    const label = labels.find((l) => l === match[0]) ?? labels.find((l) => l.toLowerCase() === match[0].toLowerCase());
-    const isDigit = /^\d/.test(match[0]), connected = CONNECTED.test(behind);
+    const before = text.slice(Math.max(0, match.index - 32), match.index);
+    const behind = text.slice(match.index + match[0].length, match.index + match[0].length + 32);
+    const label =
+      labels.find((l) => l === match[0]) ??
+      labels.find((l) => l.toLowerCase() === match[0].toLowerCase());
+    const isDigit = /^\d/.test(match[0]);
+    const connected = CONNECTED.test(behind);
     const isArticle = /^a$/i.test(match[0]) && /^\s+\p{Ll}/u.test(behind) && !connected;
-    const isQuantity = isDigit && !NAMED.test(before) && (IN_A_SUM_BEFORE.test(before) || IN_A_SUM_AFTER.test(behind) || (!anyCase && /^\s+\p{Ll}/u.test(behind) && !connected));
-    const setAside = SET_ASIDE.test(before) || CALLED_WRONG.test(behind) || (!isDigit && NOT_A_CHOICE.test(before));
+    const isQuantity =
+      isDigit &&
+      !NAMED.test(before) &&
+      (IN_A_SUM_BEFORE.test(before) ||
+        IN_A_SUM_AFTER.test(behind) ||
+        (!anyCase && /^\s+\p{Ll}/u.test(behind) && !connected));
+    const setAside =
+      SET_ASIDE.test(before) ||
+      CALLED_WRONG.test(behind) ||
+      (!isDigit && NOT_A_CHOICE.test(before));
     return isArticle || isQuantity || setAside || label === undefined ? [] : [label];
   });
 }

@@ -1,12 +1,14 @@
 /**
- * Multiple choice by log-likelihood: the choice whose text the model finds likeliest behind the question, as lm-evaluation-harness 0.4.13
- * measures it, item by item.
+ * Multiple choice by log-likelihood: the choice whose text the model finds likeliest behind the
+ * question, as lm-evaluation-harness 0.4.13 measures it, item by item.
  *
  *   acc       argmax_i log P(" " + choice_i | stem)
- *   acc_norm  argmax_i log P(" " + choice_i | stem) / |choice_i|, |·| in characters (code points; not bytes, not tokens, without the space)
+ *   acc_norm argmax_i log P(" " + choice_i | stem) / |choice_i|, |·| in characters (code points;
+ *   not bytes, not tokens, without the space)
  *
- * Of equal choices the first counts. The stem is each task's own; no chat template unless asked for, and then the choice follows the generation
- * prompt without a space. Begin-of-text as the tokenizer adds it, unless the text begins with it already. The choices of one question share its
+ * Of equal choices the first counts. The stem is each task's own; no chat template unless asked
+ * for, and then the choice follows the generation prompt without a space. Begin-of-text as the
+ * tokenizer adds it, unless the text begins with it already. The choices of one question share its
  * context: it is computed once.
  */
 import type { Model } from '../engine/model.js';
@@ -33,30 +35,56 @@ export interface EncodedChoice {
   continuation: number[];
 }
 
-/** Answers in the order of `questions`. Progress counts questions. @throws DataError naming a question that has no bare text or no choices. */
+/**
+ * Answers in the order of `questions`. Progress counts questions. @throws DataError naming a
+ * question that has no bare text or no choices.
+ */
 export async function answerByLikelihood(
-  questions: readonly Question[], { language, model }: { language: LanguageModel; model: Model }, settings: LoglikelihoodSettings, hooks: Hooks,
+  questions: readonly Question[],
+  { language, model }: { language: LanguageModel; model: Model },
+  settings: LoglikelihoodSettings,
+  hooks: Hooks,
 ): Promise<AnswerRecord[]> {
-  const encoded = questions.map((question) => encodeChoices(question, language, settings.chat, model.config.maxPositionEmbeddings));
+  const encoded = questions.map((question) =>
+    encodeChoices(question, language, settings.chat, model.config.maxPositionEmbeddings),
+  );
   const shared = encoded.map(sharedContexts);
-  const groups = shared.flat().map(({ context, members }) => ({ prompt: context, completions: members.map(({ continuation }) => continuation) }));
+  const groups = shared.flat().map(({ context, members }) => ({
+    prompt: context,
+    completions: members.map(({ continuation }) => continuation),
+  }));
   const choices = encoded.flat().length;
-  const { sums } = await model.score({ groups, maxBatchTokens: settings.max_batch_tokens }, {
-    signal: hooks.signal,
-    onProgress: ({ done, tokens }) => hooks.progress(Math.floor((done / Math.max(1, choices)) * questions.length), tokens),
-  });
+  const { sums } = await model.score(
+    { groups, maxBatchTokens: settings.max_batch_tokens },
+    {
+      signal: hooks.signal,
+      onProgress: ({ done, tokens }) =>
+        hooks.progress(Math.floor((done / Math.max(1, choices)) * questions.length), tokens),
+    },
+  );
   let next = 0;
   return questions.map((question, q) => {
     const logps = new Array<number>(encoded[q]!.length);
-    for (const { members } of shared[q]!) for (const { index } of members) logps[index] = sums[next++]!;
-    return gradeChoices(question, logps, encoded[q]!.reduce((sum, { continuation }) => sum + continuation.length, 0));
+    for (const { members } of shared[q]!)
+      for (const { index } of members) logps[index] = sums[next++]!;
+    return gradeChoices(
+      question,
+      logps,
+      encoded[q]!.reduce((sum, { continuation }) => sum + continuation.length, 0),
+    );
   });
 }
 
 /** The record of one question from the log-probs of its choices. */
-export function gradeChoices(question: Question, logps: readonly number[], tokens: number): AnswerRecord {
+export function gradeChoices(
+  question: Question,
+  logps: readonly number[],
+  tokens: number,
+): AnswerRecord {
   const choices = question.choices!;
-  const best = choices[argmax(logps)]!.label, bestNorm = choices[argmax(logps.map((logp, i) => logp / [...choices[i]!.text].length))]!.label;
+  const best = choices[argmax(logps)]!.label;
+  const bestNorm =
+    choices[argmax(logps.map((logp, i) => logp / [...choices[i]!.text].length))]!.label;
   return {
     prompt_id: question.id,
     task: question.task,
@@ -72,58 +100,117 @@ export function gradeChoices(question: Question, logps: readonly number[], token
 }
 
 /** @throws DataError for a question that has no bare text, or no choices. */
-export function checkComparable(question: Question): asserts question is Question & Required<Pick<Question, 'choices' | 'stem'>> {
+export function checkComparable(
+  question: Question,
+): asserts question is Question & Required<Pick<Question, 'choices' | 'stem'>> {
   const { choices, stem, id, task } = question;
-  if (!choices || stem === undefined) throw new DataError(`the question ${JSON.stringify(id)} of ${task} has no ${choices ? 'column "question"' : 'choices'} to compare by log-likelihood; use the method generate for it`);
+  if (!choices || stem === undefined)
+    throw new DataError(
+      `the question ${JSON.stringify(id)} of ${task} has no ` +
+        `${choices ? 'column "question"' : 'choices'} to compare by log-likelihood; use the ` +
+        'method generate for it',
+    );
 }
 
-/** Each choice of a question behind its context, cut from the left where the two are longer than the model takes. */
-export function encodeChoices(question: Question, language: LanguageModel, chat: boolean, maxLength: number): EncodedChoice[] {
+/**
+ * Each choice of a question behind its context, cut from the left where the two are longer than the
+ * model takes.
+ */
+export function encodeChoices(
+  question: Question,
+  language: LanguageModel,
+  chat: boolean,
+  maxLength: number,
+): EncodedChoice[] {
   checkComparable(question);
   const { choices, stem, id, task } = question;
-  const context = chat ? chatContext(question, language) : stem, delimiter = chat ? '' : ' ';
+  const context = chat ? chatContext(question, language) : stem;
+  const delimiter = chat ? '' : ' ';
   return choices.map(({ label, text }) => {
     const pair = encodePair(context, delimiter + text, (all) => encode(all, language));
-    if (pair.continuation.length === 0) throw new DataError(`the choice ${label} of question ${JSON.stringify(id)} of ${task} is empty for this tokenizer: take the row out`);
-    if (pair.continuation.length > maxLength) throw new DataError(`the choice ${label} of question ${JSON.stringify(id)} of ${task} has ${pair.continuation.length} tokens and the model's context holds ${maxLength}: take the row out`);
+    if (pair.continuation.length === 0)
+      throw new DataError(
+        `the choice ${label} of question ${JSON.stringify(id)} of ${task} is empty for ` +
+          'this tokenizer: take the row out',
+      );
+    if (pair.continuation.length > maxLength)
+      throw new DataError(
+        `the choice ${label} of question ${JSON.stringify(id)} of ${task} has ` +
+          `${pair.continuation.length} tokens and the model's context holds ${maxLength}: ` +
+          'take the row out',
+      );
     // The last token is scored but never read, so one more than the context fits.
     const room = maxLength + 1 - pair.continuation.length;
-    return { context: pair.context.slice(Math.max(0, pair.context.length - room)), continuation: pair.continuation };
+    return {
+      context: pair.context.slice(Math.max(0, pair.context.length - room)),
+      continuation: pair.continuation,
+    };
   });
 }
 
 /**
- * Tokens of a context and of what follows it. White space that ends the context goes to the continuation, so that a word keeps its leading
- * space; the whole is encoded at once and cut where the context alone would end, since a tokenizer may join what meets there.
+ * Tokens of a context and of what follows it. White space that ends the context goes to the
+ * continuation, so that a word keeps its leading space; the whole is encoded at once and cut where
+ * the context alone would end, since a tokenizer may join what meets there.
  */
-export function encodePair(context: string, continuation: string, tokens: (text: string) => number[]): EncodedChoice {
-  const spaces = TRAILING_SPACE.exec(context)?.[0] ?? '', stem = context.slice(0, context.length - spaces.length);
+export function encodePair(
+  context: string,
+  continuation: string,
+  tokens: (text: string) => number[],
+): EncodedChoice {
+  const spaces = TRAILING_SPACE.exec(context)?.[0] ?? '';
+  const stem = context.slice(0, context.length - spaces.length);
   const before = tokens(stem);
-  return { context: before, continuation: tokens(stem + spaces + continuation).slice(before.length) };
+  return {
+    context: before,
+    continuation: tokens(stem + spaces + continuation).slice(before.length),
+  };
 }
 
-/** What Python's rstrip takes: JavaScript's white space without U+FEFF, and the information separators. */
+/**
+ * What Python's rstrip takes: JavaScript's white space without U+FEFF, and the information
+ * separators.
+ */
 const TRAILING_SPACE = /(?:(?!\ufeff)[\s\x1c-\x1f\x85])+$/;
 
 function encode(text: string, { tokenizer }: LanguageModel): number[] {
-  const { bos_token, eos_token } = tokenizer.specialTokens, first = bos_token ?? eos_token;
-  return tokenizer.encode(text, { addSpecialTokens: first === undefined || !text.startsWith(first) });
+  const { bos_token, eos_token } = tokenizer.specialTokens;
+  const first = bos_token ?? eos_token;
+  return tokenizer.encode(text, {
+    addSpecialTokens: first === undefined || !text.startsWith(first),
+  });
 }
 
 function chatContext({ prompt, stem }: Question, { chatTemplate, source }: LanguageModel): string {
-  if (!chatTemplate) throw new DataError(`${source.name} has no chat template: leave apply_chat_template out, or set it to false`);
-  return chatTemplate.render(chatTemplate.fit([...prompt.filter(({ role }) => role === 'system'), { role: 'user', content: stem! }]), { addGenerationPrompt: true });
+  if (!chatTemplate)
+    throw new DataError(
+      `${source.name} has no chat template: leave apply_chat_template out, or set it to false`,
+    );
+  return chatTemplate.render(
+    chatTemplate.fit([
+      ...prompt.filter(({ role }) => role === 'system'),
+      { role: 'user', content: stem! },
+    ]),
+    { addGenerationPrompt: true },
+  );
 }
 
 /** Choices of one question by equal context: cutting from the left can make them differ. */
-function sharedContexts(choices: readonly EncodedChoice[]): { context: number[]; members: { index: number; continuation: number[] }[] }[] {
-  const groups = new Map<string, { context: number[]; members: { index: number; continuation: number[] }[] }>();
+function sharedContexts(
+  choices: readonly EncodedChoice[],
+): { context: number[]; members: { index: number; continuation: number[] }[] }[] {
+  const groups = new Map<
+    string,
+    { context: number[]; members: { index: number; continuation: number[] }[] }
+  >();
   choices.forEach(({ context, continuation }, index) => {
-    const key = context.join(' '), group = groups.get(key) ?? { context, members: [] };
+    const key = context.join(' ');
+    const group = groups.get(key) ?? { context, members: [] };
     group.members.push({ index, continuation });
     groups.set(key, group);
   });
   return [...groups.values()];
 }
 
-const argmax = (values: readonly number[]): number => values.reduce((best, value, i) => (value > values[best]! ? i : best), 0);
+const argmax = (values: readonly number[]): number =>
+  values.reduce((best, value, i) => (value > values[best]! ? i : best), 0);

@@ -1,6 +1,7 @@
 /**
- * A task is a source of questions with known answers: where they come from, what a row must have, and, for multiple choice, the text whose
- * continuations are the choices. A new task is one file and its line in tasks.ts.
+ * A task is a source of questions with known answers: where they come from, what a row must have,
+ * and, for multiple choice, the text whose continuations are the choices. A new task is one file
+ * and its line in tasks.ts.
  */
 import { promptOf } from '../data/prompts.js';
 import { columnList, DataError, describe } from '../data/jsonl.js';
@@ -12,16 +13,25 @@ import { extractAnswer, matchesAnswer } from './answer.js';
 export interface Question extends PromptRecord {
   answer: string;
   task: string;
-  /** Log-likelihood: the text that each choice continues, after a space. Absent where the row has no bare question or no choices. */
+  /**
+   * Log-likelihood: the text that each choice continues, after a space. Absent where the row has no
+   * bare question or no choices.
+   */
   stem?: string;
 }
 
 export interface TaskSource {
-  /** A JSONL, JSON or Parquet file, or `hub:org/name[/config][:split]`; without it the task's own hub source. */
+  /**
+   * A JSONL, JSON or Parquet file, or `hub:org/name[/config][:split]`; without it the task's own
+   * hub source.
+   */
   source?: string | undefined;
   /** Seed of the built-in questions. */
   seed?: number | undefined;
-  /** At most this many questions, the first ones of the source; the built-in task makes exactly so many. */
+  /**
+   * At most this many questions, the first ones of the source; the built-in task makes exactly so
+   * many.
+   */
   count?: number | undefined;
 }
 
@@ -44,52 +54,93 @@ export interface RowTask {
   problem: (question: Question) => string | undefined;
 }
 
-/** A task that reads rows. Every row counts, also one that says the same as another: an accuracy is of the set as published. */
+/**
+ * A task that reads rows. Every row counts, also one that says the same as another: an accuracy is
+ * of the set as published.
+ */
 export function rowTask({ name, hub, stem, problem }: RowTask): Task {
   const questionOf = (row: Row): Question => {
-    const { value, where } = row, prompt = promptOf(row);
+    const { value, where } = row;
+    const prompt = promptOf(row);
     if (prompt.answer === undefined || prompt.answer.trim() === '') {
-      throw new DataError(`${where}: the row has no answer, and the task ${name} grades by one; its columns are ${columnList(value)}: name a split that has answers`);
+      throw new DataError(
+        `${where}: the row has no answer, and the task ${name} grades by one; its columns ` +
+          `are ${columnList(value)}: name a split that has answers`,
+      );
     }
-    const question: Question = { ...prompt, answer: prompt.answer.trim(), task: name, ...(stem && value.prompt === undefined && { stem: stem(value) }) };
+    const question: Question = {
+      ...prompt,
+      answer: prompt.answer.trim(),
+      task: name,
+      ...(stem && value.prompt === undefined && { stem: stem(value) }),
+    };
     const reason = problem(question);
-    if (reason !== undefined) throw new DataError(`${where}: question ${describe(question.id)} ${reason}; the task ${name} cannot grade it`);
+    if (reason !== undefined)
+      throw new DataError(
+        `${where}: question ${describe(question.id)} ${reason}; the task ${name} cannot grade it`,
+      );
     return question;
   };
   return {
     name,
     hub,
     async questions({ source = hub ?? undefined, count }) {
-      if (source === undefined) throw new DataError(`the task ${name} reads its questions from a file; write ${name}:path/to/questions.jsonl, or ${name}:hub:org/name:split`);
+      if (source === undefined)
+        throw new DataError(
+          `the task ${name} reads its questions from a file; write ` +
+            `${name}:path/to/questions.jsonl, or ${name}:hub:org/name:split`,
+        );
       const rows = await readObjects(source);
       return withOwnIds(rows.slice(0, count).map((row) => ({ question: questionOf(row), row })));
     },
   };
 }
 
-/** Rows without an id are named by their content; a repeated one gets a number. @throws DataError for an id that two rows were given. */
+/**
+ * Rows without an id are named by their content; a repeated one gets a number. @throws DataError
+ * for an id that two rows were given.
+ */
 function withOwnIds(found: readonly { question: Question; row: Row }[]): Question[] {
-  const first = new Map<string, string>(), times = new Map<string, number>();
+  const first = new Map<string, string>();
+  const times = new Map<string, number>();
   return found.map(({ question, row }) => {
-    const { id } = question, before = first.get(id), nth = (times.get(id) ?? 0) + 1;
+    const { id } = question;
+    const before = first.get(id);
+    const nth = (times.get(id) ?? 0) + 1;
     times.set(id, nth);
     if (before === undefined) {
       first.set(id, row.where);
       return question;
     }
-    if (row.value.id !== undefined && row.value.id !== null) throw new DataError(`${row.where}: the id ${describe(id)} is also that of ${before}; answers are joined by id, so it must name one row`);
+    if (row.value.id !== undefined && row.value.id !== null)
+      throw new DataError(
+        `${row.where}: the id ${describe(id)} is also that of ${before}; answers are ` +
+          'joined by id, so it must name one row',
+      );
     return { ...question, id: `${id}-${nth}` };
   });
 }
 
 /** For multiple choice: the answer must be one of the labels shown. */
 export function needsChoices(question: Question): string | undefined {
-  return question.choices?.some(({ label }) => label === question.answer) ? undefined : 'has no choices with the answer among their labels';
+  return question.choices?.some(({ label }) => label === question.answer)
+    ? undefined
+    : 'has no choices with the answer among their labels';
 }
 
-/** The record of one question answered by generation; `tokens` is the completion's length. @throws Error where the question has no answer. */
-export function grade(question: PromptRecord, completion: { text: string; tokens: number }): AnswerRecord {
-  if (question.answer === undefined) throw new Error(`[evaluate] prompt ${JSON.stringify(question.id)} has no answer to grade by; add the column "answer"`);
+/**
+ * The record of one question answered by generation; `tokens` is the completion's length. @throws
+ * Error where the question has no answer.
+ */
+export function grade(
+  question: PromptRecord,
+  completion: { text: string; tokens: number },
+): AnswerRecord {
+  if (question.answer === undefined)
+    throw new Error(
+      `[evaluate] prompt ${JSON.stringify(question.id)} has no answer to grade by; add the ` +
+        'column "answer"',
+    );
   const extracted = extractAnswer(completion.text, question);
   return {
     prompt_id: question.id,

@@ -21,7 +21,9 @@ export class StoppingText {
 
   /** What is certain by now; empty if nothing is. */
   take(): string {
-    const certain = this.#stopped ? this.#buffer.length : Math.max(0, this.#buffer.length - this.#held);
+    const certain = this.#stopped
+      ? this.#buffer.length
+      : Math.max(0, this.#buffer.length - this.#held);
     const text = this.#buffer.slice(0, certain);
     this.#buffer = this.#buffer.slice(certain);
     return text;

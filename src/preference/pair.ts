@@ -1,7 +1,8 @@
 /**
- * One preference pair a prompt (CREAM, arXiv 2410.12735): y⁺ = argmax r_t(x, y), y⁻ = argmin r_t(x, y); of equal rewards the first
- * sample, at both ends. A prompt that yields no pair says why in `skipped`; it stays in the rankings, so that nothing after it moves
- * (the official code filters one list and not the other, and every later prompt gets another's C).
+ * One preference pair a prompt (CREAM, arXiv 2410.12735): y⁺ = argmax r_t(x, y), y⁻ = argmin r_t(x,
+ * y); of equal rewards the first sample, at both ends. A prompt that yields no pair says why in
+ * `skipped`; it stays in the rankings, so that nothing after it moves (the official code filters
+ * one list and not the other, and every later prompt gets another's C).
  */
 import { firstBest, firstWorst } from './rank.js';
 import type { CompletionRecord, PairRecord, RankingRecord, ScoreRecord } from '../data/records.js';
@@ -23,12 +24,22 @@ export interface PairThresholds {
 }
 
 /** Positions of the best and the worst sample within the ranking's arrays. */
-export function bestAndWorst({ reward_current: rewards }: Pick<RankingRecord, 'reward_current'>): { best: number; worst: number } {
+export function bestAndWorst({ reward_current: rewards }: Pick<RankingRecord, 'reward_current'>): {
+  best: number;
+  worst: number;
+} {
   return { best: firstBest(rewards), worst: firstWorst(rewards) };
 }
 
-/** Why `ranking` yields no pair, or undefined where it does. `texts` runs parallel to `ranking.samples`. */
-export function skipReason(ranking: RankingRecord, texts: readonly string[], { minMargin, minConsistency }: PairThresholds): SkipReason | undefined {
+/**
+ * Why `ranking` yields no pair, or undefined where it does. `texts` runs parallel to
+ * `ranking.samples`.
+ */
+export function skipReason(
+  ranking: RankingRecord,
+  texts: readonly string[],
+  { minMargin, minConsistency }: PairThresholds,
+): SkipReason | undefined {
   if (ranking.samples.length < 2) return 'too_few_completions';
   const { best, worst } = bestAndWorst(ranking);
   const margin = ranking.reward_current[best]! - ranking.reward_current[worst]!;
@@ -42,9 +53,14 @@ export function skipReason(ranking: RankingRecord, texts: readonly string[], { m
 }
 
 /** The pair of a ranking that is not skipped; `scored` runs parallel to `ranking.samples`. */
-export function makePair(ranking: RankingRecord, scored: readonly ScoredCompletion[], weight: number): PairRecord {
+export function makePair(
+  ranking: RankingRecord,
+  scored: readonly ScoredCompletion[],
+  weight: number,
+): PairRecord {
   const { best, worst } = bestAndWorst(ranking);
-  const chosen = scored[best]!, rejected = scored[worst]!;
+  const chosen = scored[best]!;
+  const rejected = scored[worst]!;
   return {
     prompt_id: ranking.prompt_id,
     prompt: chosen.completion.prompt,

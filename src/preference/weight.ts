@@ -1,9 +1,12 @@
 /**
- * The C that multiplies each pair's loss, L = C · L_DPO + (1 − C) · L_reverse-DPO (CREAM, arXiv 2410.12735):
+ * The C that multiplies each pair's loss, L = C · L_DPO + (1 − C) · L_reverse-DPO (CREAM, arXiv
+ * 2410.12735):
  *
- *   avg    C = mean of C_x over the pairs that are trained on: the paper's main setting (less noise than N = 5 ranks of one prompt)
+ *   avg C = mean of C_x over the pairs that are trained on: the paper's main setting (less noise
+ *   than N = 5 ranks of one prompt)
  *   dyn    C_x, each prompt's own
- *   fixed  one number for all: 1 is SRLM (plain self-rewarding), another value is CREAM without consistency (label smoothing 1 − C)
+ *   fixed one number for all: 1 is SRLM (plain self-rewarding), another value is CREAM without
+ *   consistency (label smoothing 1 − C)
  */
 export const WEIGHTINGS = ['avg', 'dyn', 'fixed'] as const;
 
@@ -20,7 +23,9 @@ export function lossWeights(consistencies: readonly number[], weighting: Weighti
       return [...consistencies];
     case 'fixed':
       if (!(weighting.value >= 0 && weighting.value <= 1)) {
-        throw new RangeError(`[prefer] the fixed weight is ${weighting.value}; C lies between 0 and 1`);
+        throw new RangeError(
+          `[prefer] the fixed weight is ${weighting.value}; C lies between 0 and 1`,
+        );
       }
       return consistencies.map(() => weighting.value);
   }

@@ -6,52 +6,199 @@ import type { Chart, Point } from './plots.js';
 type Series = Chart['series'];
 
 export function charts(run: RunReport): Chart[] {
-  const categories = run.phases.map(({ label }) => label.replace('Iteration ', 'iter. ').replace('Base model', 'base').replace('After ', ''));
-  const ranked = (value: (ranking: RankingReport) => number | null): Point[] => byPhase(run, ({ ranking }) => (ranking ? value(ranking) : null));
+  const categories = run.phases.map(({ label }) =>
+    label.replace('Iteration ', 'iter. ').replace('Base model', 'base').replace('After ', ''),
+  );
+  const ranked = (value: (ranking: RankingReport) => number | null): Point[] =>
+    byPhase(run, ({ ranking }) => (ranking ? value(ranking) : null));
   return [
     ...accuracyCharts(run, categories),
-    { title: 'Consistency', note: 'Agreement of two successive models on the order of the responses: 0 reversed, 0.5 unrelated, 1 the same.', categories, format: two, include: [0, 1],
-      series: consistencySeries(ranked) },
-    { title: "Kendall's τ by prompt", note: 'Share of the prompts by the agreement of the two rankings, −1 to 1, iteration by iteration.', xLabel: 'τ', format: percent, include: [0], series: run.phases.flatMap(({ label, ranking }) =>
-      (ranking && ranking.kendallShares.length > 0 ? [{ name: label, points: ranking.kendallShares.map((y, i) => ({ x: -0.9 + 0.2 * i, y })) }] : [])) },
-    { title: 'Ranking accuracy', note: 'Of a right and a wrong response to one prompt, how often the reward ranks the right one above; 50 % is chance.', categories, format: percent, include: [0.5],
-      series: [{ name: 'reward', points: ranked((r) => r.ranking_accuracy) }] },
-    { title: 'Right answers', note: 'Share of the responses that give the known answer, which training never sees.', categories, format: percent, include: [0],
-      series: [{ name: 'chosen', points: ranked((r) => r.chosen_accuracy) }, { name: 'rejected', points: ranked((r) => r.rejected_accuracy) }, { name: 'sampled', points: ranked((r) => r.sample_accuracy) }] },
-    { title: 'Reward margin', note: 'How much more than its reference the policy prefers chosen over rejected, step by step.', xLabel: 'step', format: small, include: [0], series: steps(run, 'margin', false) },
-    { title: 'Preference loss', note: 'C · DPO + (1 − C) · reverse DPO; it starts at log 2 = 0.693.', xLabel: 'step', format: (y) => y.toFixed(4), series: steps(run, 'loss', false) },
-    { title: 'KL penalty', note: 'Estimate of KL to the base model in training, step by step, nats a response.', xLabel: 'step', format: small, include: [0], series: steps(run, 'kl', false) },
-    { title: 'SFT loss', note: 'Cross-entropy of the demonstrations.', xLabel: 'step', format: two, series: steps(run, 'loss', true) },
-    { title: 'KL to the base model', note: 'Mean log π − log π of the base over what the iteration sampled, nats a response.', categories, format: small, include: [0], series: [{ name: 'a response', points: ranked((r) => r.kl_response) }] },
-    { title: 'KL a token', note: 'The same divided by the length: longer responses drift further as a whole.', categories, format: small, include: [0], series: [{ name: 'a token', points: ranked((r) => r.kl_token) }] },
-    { title: 'Length', note: 'Mean tokens of a sampled response, and of an answer in evaluation.', categories, format: (y) => y.toFixed(0), include: [0],
-      series: [{ name: 'sampled', points: ranked((r) => r.mean_length) }, { name: 'evaluation', points: byPhase(run, (p) => p.answerTokens) }] },
-    { title: 'Repetition', note: "Share of a response's n-grams that it said before, and of responses cut by the length limit.", categories, format: percent, include: [0],
-      series: [{ name: '4-grams', points: ranked((r) => r.repeated_4) }, { name: 'bigrams', points: ranked((r) => (r.distinct_2 === null ? null : 1 - r.distinct_2)) }, { name: 'cut by length', points: ranked((r) => r.truncated) }] },
-    { title: 'Self-reward gap', note: 'Mean reward of chosen minus rejected under the model that chose, in nats, before training on them.', categories, format: two, include: [0],
-      series: [{ name: 'gap', points: ranked((r) => r.pair_margin) }] },
+    {
+      title: 'Consistency',
+      note:
+        'Agreement of two successive models on the order of the responses: 0 reversed, 0.5 ' +
+        'unrelated, 1 the same.',
+      categories,
+      format: two,
+      include: [0, 1],
+      series: consistencySeries(ranked),
+    },
+    {
+      title: "Kendall's τ by prompt",
+      note:
+        'Share of the prompts by the agreement of the two rankings, −1 to 1, iteration by ' +
+        'iteration.',
+      xLabel: 'τ',
+      format: percent,
+      include: [0],
+      series: run.phases.flatMap(({ label, ranking }) =>
+        ranking && ranking.kendallShares.length > 0
+          ? [
+              {
+                name: label,
+                points: ranking.kendallShares.map((y, i) => ({ x: -0.9 + 0.2 * i, y })),
+              },
+            ]
+          : [],
+      ),
+    },
+    {
+      title: 'Ranking accuracy',
+      note:
+        'Of a right and a wrong response to one prompt, how often the reward ranks the right ' +
+        'one above; 50 % is chance.',
+      categories,
+      format: percent,
+      include: [0.5],
+      series: [{ name: 'reward', points: ranked((r) => r.ranking_accuracy) }],
+    },
+    {
+      title: 'Right answers',
+      note: 'Share of the responses that give the known answer, which training never sees.',
+      categories,
+      format: percent,
+      include: [0],
+      series: [
+        { name: 'chosen', points: ranked((r) => r.chosen_accuracy) },
+        { name: 'rejected', points: ranked((r) => r.rejected_accuracy) },
+        { name: 'sampled', points: ranked((r) => r.sample_accuracy) },
+      ],
+    },
+    {
+      title: 'Reward margin',
+      note:
+        'How much more than its reference the policy prefers chosen over rejected, step by ' +
+        'step.',
+      xLabel: 'step',
+      format: small,
+      include: [0],
+      series: steps(run, 'margin', false),
+    },
+    {
+      title: 'Preference loss',
+      note: 'C · DPO + (1 − C) · reverse DPO; it starts at log 2 = 0.693.',
+      xLabel: 'step',
+      format: (y) => y.toFixed(4),
+      series: steps(run, 'loss', false),
+    },
+    {
+      title: 'KL penalty',
+      note: 'Estimate of KL to the base model in training, step by step, nats a response.',
+      xLabel: 'step',
+      format: small,
+      include: [0],
+      series: steps(run, 'kl', false),
+    },
+    {
+      title: 'SFT loss',
+      note: 'Cross-entropy of the demonstrations.',
+      xLabel: 'step',
+      format: two,
+      series: steps(run, 'loss', true),
+    },
+    {
+      title: 'KL to the base model',
+      note: 'Mean log π − log π of the base over what the iteration sampled, nats a response.',
+      categories,
+      format: small,
+      include: [0],
+      series: [{ name: 'a response', points: ranked((r) => r.kl_response) }],
+    },
+    {
+      title: 'KL a token',
+      note: 'The same divided by the length: longer responses drift further as a whole.',
+      categories,
+      format: small,
+      include: [0],
+      series: [{ name: 'a token', points: ranked((r) => r.kl_token) }],
+    },
+    {
+      title: 'Length',
+      note: 'Mean tokens of a sampled response, and of an answer in evaluation.',
+      categories,
+      format: (y) => y.toFixed(0),
+      include: [0],
+      series: [
+        { name: 'sampled', points: ranked((r) => r.mean_length) },
+        { name: 'evaluation', points: byPhase(run, (p) => p.answerTokens) },
+      ],
+    },
+    {
+      title: 'Repetition',
+      note:
+        "Share of a response's n-grams that it said before, and of responses cut by the " +
+        'length limit.',
+      categories,
+      format: percent,
+      include: [0],
+      series: [
+        { name: '4-grams', points: ranked((r) => r.repeated_4) },
+        {
+          name: 'bigrams',
+          points: ranked((r) => (r.distinct_2 === null ? null : 1 - r.distinct_2)),
+        },
+        { name: 'cut by length', points: ranked((r) => r.truncated) },
+      ],
+    },
+    {
+      title: 'Self-reward gap',
+      note:
+        'Mean reward of chosen minus rejected under the model that chose, in nats, before ' +
+        'training on them.',
+      categories,
+      format: two,
+      include: [0],
+      series: [{ name: 'gap', points: ranked((r) => r.pair_margin) }],
+    },
   ];
 }
 
 function accuracyCharts(run: RunReport, categories: string[]): Chart[] {
   const tasks = [...new Set(run.phases.flatMap((phase) => phase.tasks.map(({ task }) => task)))];
-  const points = (which: 'accuracy' | 'accuracyNorm', task: string | undefined): Point[] => run.phases.flatMap((phase, x) => {
-    const a = (task === undefined ? phase : phase.tasks.find((t) => t.task === task))?.[which];
-    return a ? [{ x, y: a.accuracy, low: a.low, high: a.high }] : [];
-  });
-  const series = (which: 'accuracy' | 'accuracyNorm'): Series => (tasks.length > 1 ? tasks.map((task) => ({ name: task, points: points(which, task) })) : [{ name: tasks[0] ?? '', points: points(which, undefined) }]);
+  const points = (which: 'accuracy' | 'accuracyNorm', task: string | undefined): Point[] =>
+    run.phases.flatMap((phase, x) => {
+      const a = (task === undefined ? phase : phase.tasks.find((t) => t.task === task))?.[which];
+      return a ? [{ x, y: a.accuracy, low: a.low, high: a.high }] : [];
+    });
+  const series = (which: 'accuracy' | 'accuracyNorm'): Series =>
+    tasks.length > 1
+      ? tasks.map((task) => ({ name: task, points: points(which, task) }))
+      : [{ name: tasks[0] ?? '', points: points(which, undefined) }];
   return [
-    { title: 'Accuracy', note: 'Share of the test questions answered right; bars are 95 % intervals.', categories, format: percent, series: series('accuracy') },
-    { title: 'Accuracy per character', note: 'The likeliest choice by the mean log-prob of its characters; bars are 95 % intervals.', categories, format: percent, series: series('accuracyNorm') },
+    {
+      title: 'Accuracy',
+      note: 'Share of the test questions answered right; bars are 95 % intervals.',
+      categories,
+      format: percent,
+      series: series('accuracy'),
+    },
+    {
+      title: 'Accuracy per character',
+      note: 'The likeliest choice by the mean log-prob of its characters; bars are 95 % intervals.',
+      categories,
+      format: percent,
+      series: series('accuracyNorm'),
+    },
   ];
 }
 
 /** The method that C was measured by is C itself: one line for both. */
-function consistencySeries(ranked: (value: (ranking: RankingReport) => number | null) => Point[]): Series {
+function consistencySeries(
+  ranked: (value: (ranking: RankingReport) => number | null) => Point[],
+): Series {
   const rescaled = (value: number | null) => (value === null ? null : (value + 1) / 2);
   const c = ranked((r) => r.consistency);
-  const others = [{ name: 'Kendall', points: ranked((r) => rescaled(r.kendall_tau)) }, { name: 'Spearman', points: ranked((r) => rescaled(r.spearman)) }, { name: 'TopOrder', points: ranked((r) => r.top_order) }];
-  return [{ name: 'C', points: c }, ...others.filter(({ points }) => points.some(({ y }, k) => Math.abs(y - (c[k]?.y ?? NaN)) > 1e-9))];
+  const others = [
+    { name: 'Kendall', points: ranked((r) => rescaled(r.kendall_tau)) },
+    { name: 'Spearman', points: ranked((r) => rescaled(r.spearman)) },
+    { name: 'TopOrder', points: ranked((r) => r.top_order) },
+  ];
+  return [
+    { name: 'C', points: c },
+    ...others.filter(({ points }) =>
+      points.some(({ y }, k) => Math.abs(y - (c[k]?.y ?? NaN)) > 1e-9),
+    ),
+  ];
 }
 
 function byPhase(run: RunReport, value: (phase: PhaseReport) => number | null): Point[] {
@@ -62,7 +209,14 @@ function byPhase(run: RunReport, value: (phase: PhaseReport) => number | null): 
 }
 
 function steps(run: RunReport, value: keyof Omit<Step, 'step'>, sft: boolean): Series {
-  return run.phases.filter(({ folder }) => (folder === 'sft') === sft).map(({ label, steps: all }) => ({ name: label, points: all.flatMap((step) => (step[value] === null ? [] : [{ x: step.step, y: step[value] }])) }));
+  return run.phases
+    .filter(({ folder }) => (folder === 'sft') === sft)
+    .map(({ label, steps: all }) => ({
+      name: label,
+      points: all.flatMap((step) =>
+        step[value] === null ? [] : [{ x: step.step, y: step[value] }],
+      ),
+    }));
 }
 
 const two = (y: number): string => y.toFixed(2);

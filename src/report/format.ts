@@ -1,8 +1,14 @@
 /** Numbers as the page writes them. */
 
 export const percent = (share: number): string => `${Number((share * 100).toFixed(1))} %`;
-export const signed = (value: number, digits: number): string => `${value < 0 ? '−' : '+'}${Math.abs(value).toFixed(digits)}`;
+export const signed = (value: number, digits: number): string =>
+  `${value < 0 ? '−' : '+'}${Math.abs(value).toFixed(digits)}`;
 export const duration = (seconds: number): string => {
-  const total = Math.round(seconds), minutes = Math.floor(total / 60);
-  return total < 60 ? `${total} s` : minutes < 60 ? `${minutes} min ${total % 60} s` : `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
+  const total = Math.round(seconds);
+  const minutes = Math.floor(total / 60);
+  return total < 60
+    ? `${total} s`
+    : minutes < 60
+      ? `${minutes} min ${total % 60} s`
+      : `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
 };

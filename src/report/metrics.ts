@@ -1,8 +1,30 @@
-/** A run directory → the numbers of its report: one row for the base model, for SFT, and for each iteration. Whatever is missing is null. */
+/**
+ * A run directory → the numbers of its report: one row for the base model, for SFT, and for each
+ * iteration. Whatever is missing is null.
+ */
 import { basename, resolve } from 'node:path';
-import type { AnswerRecord, CompletionRecord, PairRecord, RankingRecord, SamplerCheckRecord, ScoreRecord } from '../data/records.js';
-import { accuracyOf, byTask, compare, normalised, type Accuracy, type Comparison } from '../evaluate/intervals.js';
-import { mean, measureCompletion, measureIteration, type IterationMetrics } from '../evaluate/iteration.js';
+import type {
+  AnswerRecord,
+  CompletionRecord,
+  PairRecord,
+  RankingRecord,
+  SamplerCheckRecord,
+  ScoreRecord,
+} from '../data/records.js';
+import {
+  accuracyOf,
+  byTask,
+  compare,
+  normalised,
+  type Accuracy,
+  type Comparison,
+} from '../evaluate/intervals.js';
+import {
+  mean,
+  measureCompletion,
+  measureIteration,
+  type IterationMetrics,
+} from '../evaluate/iteration.js';
 import { number, RunFolder, string, type Row } from './read.js';
 import { knownQuestions, rankedPrompts, type RankedPrompt } from './samples.js';
 
@@ -28,7 +50,12 @@ export interface PhaseReport {
   accuracy: Accuracy | null;
   /** By the length-normalised choice, where measured by log-likelihood. */
   accuracyNorm: Accuracy | null;
-  tasks: { task: string; accuracy: Accuracy; accuracyNorm: Accuracy | null; comparison: Comparison | null }[];
+  tasks: {
+    task: string;
+    accuracy: Accuracy;
+    accuracyNorm: Accuracy | null;
+    comparison: Comparison | null;
+  }[];
   /** Against the phase before that was evaluated, on the same questions. */
   comparison: Comparison | null;
   /** Mean tokens of a generated answer. */
@@ -57,40 +84,73 @@ export interface RunReport {
   problems: string[];
 }
 
-/** Reads what is there. @throws DataError where a file exists and cannot be read at all, or where this is no run directory. */
+/**
+ * Reads what is there. @throws DataError where a file exists and cannot be read at all, or where
+ * this is no run directory.
+ */
 export function readRun(directory: string): RunReport {
   const folder = new RunFolder(directory);
   const run = folder.object('run.json');
   const events = folder.rows('events.jsonl', (row) => row);
-  const phases = phaseFolders(folder).map(([name, label]) => phaseReport(folder, name, label, events));
+  const phases = phaseFolders(folder).map(([name, label]) =>
+    phaseReport(folder, name, label, events),
+  );
   compareInTurn(folder, phases);
   return {
     name: basename(resolve(directory)),
-    model: string((run.model ?? {}) as Row, 'name') ?? /^model: *(.+?) *$/m.exec(folder.text('recipe.yaml'))?.[1] ?? null,
-    versions: Object.fromEntries(Object.entries((run.versions ?? {}) as Row).filter((entry): entry is [string, string] => typeof entry[1] === 'string')),
+    model:
+      string((run.model ?? {}) as Row, 'name') ??
+      /^model: *(.+?) *$/m.exec(folder.text('recipe.yaml'))?.[1] ??
+      null,
+    versions: Object.fromEntries(
+      Object.entries((run.versions ?? {}) as Row).filter(
+        (entry): entry is [string, string] => typeof entry[1] === 'string',
+      ),
+    ),
     started: events.map((row) => string(row, 'time')).find((time) => time !== undefined) ?? null,
     ended: events.map((row) => string(row, 'time')).findLast((time) => time !== undefined) ?? null,
     finished: folder.has('summary.json'),
     recipe: folder.text('recipe.yaml'),
     phases,
-    problems: [...folder.damaged].map(([file, { size }]) => `${file}: ${size} ${size === 1 ? 'line' : 'lines'} could not be read and ${size === 1 ? 'is' : 'are'} left out.`),
+    problems: [...folder.damaged].map(
+      ([file, { size }]) =>
+        `${file}: ${size} ${size === 1 ? 'line' : 'lines'} could not be read and ` +
+        `${size === 1 ? 'is' : 'are'} left out.`,
+    ),
   };
 }
 
 function phaseFolders(folder: RunFolder): [name: string, label: string][] {
-  const found: [string, string][] = folder.iterations().map((t) => [`iteration-${t}`, t === 0 ? 'Base model' : `Iteration ${t}`]);
+  const found: [string, string][] = folder
+    .iterations()
+    .map((t) => [`iteration-${t}`, t === 0 ? 'Base model' : `Iteration ${t}`]);
   const sft: [string, string][] = folder.has('sft') ? [['sft', 'After SFT']] : [];
-  return [...found.filter(([name]) => name === 'iteration-0'), ...sft, ...found.filter(([name]) => name !== 'iteration-0')];
+  return [
+    ...found.filter(([name]) => name === 'iteration-0'),
+    ...sft,
+    ...found.filter(([name]) => name !== 'iteration-0'),
+  ];
 }
 
-function phaseReport(folder: RunFolder, name: string, label: string, events: readonly Row[]): PhaseReport {
-  const answers = answersOf(folder, name), norm = normalised(answers);
+function phaseReport(
+  folder: RunFolder,
+  name: string,
+  label: string,
+  events: readonly Row[],
+): PhaseReport {
+  const answers = answersOf(folder, name);
+  const norm = normalised(answers);
   return {
     folder: name,
     label,
     accuracy: answers.length > 0 ? accuracyOf(answers) : null,
     accuracyNorm: norm,
-    tasks: byTask(answers).map(({ task, answers: of }) => ({ task, accuracy: accuracyOf(of), accuracyNorm: normalised(of), comparison: null })),
+    tasks: byTask(answers).map(({ task, answers: of }) => ({
+      task,
+      accuracy: accuracyOf(of),
+      accuracyNorm: normalised(of),
+      comparison: null,
+    })),
     comparison: null,
     answerTokens: norm ? null : mean(answers.map((answer) => answer.tokens)),
     steps: folder.rows(`${name}/steps.jsonl`, stepOf),
@@ -102,27 +162,58 @@ function phaseReport(folder: RunFolder, name: string, label: string, events: rea
 type SlimAnswer = Pick<AnswerRecord, 'prompt_id' | 'task' | 'correct' | 'tokens' | 'correct_norm'>;
 
 function answersOf(folder: RunFolder, name: string): SlimAnswer[] {
-  return folder.records(name, 'answers.jsonl', ({ prompt_id, task, correct, tokens, correct_norm }: AnswerRecord) => ({ prompt_id, task, correct, tokens, ...(correct_norm !== undefined && { correct_norm }) }));
+  return folder.records(
+    name,
+    'answers.jsonl',
+    ({ prompt_id, task, correct, tokens, correct_norm }: AnswerRecord) => ({
+      prompt_id,
+      task,
+      correct,
+      tokens,
+      ...(correct_norm !== undefined && { correct_norm }),
+    }),
+  );
 }
 
 function stepOf(row: Row): Step | undefined {
   const step = number(row, 'step');
-  return step === undefined ? undefined : { step, loss: number(row, 'loss') ?? null, margin: number(row, 'rewards/margins') ?? null, kl: number(row, 'kl') ?? null };
+  return step === undefined
+    ? undefined
+    : {
+        step,
+        loss: number(row, 'loss') ?? null,
+        margin: number(row, 'rewards/margins') ?? null,
+        kl: number(row, 'kl') ?? null,
+      };
 }
 
-/** The base model's and SFT's stages are both told as iteration 0: what comes before the first of SFT is the base model's. */
+/**
+ * The base model's and SFT's stages are both told as iteration 0: what comes before the first of
+ * SFT is the base model's.
+ */
 function stageTimes(events: readonly Row[], name: string): StageTime[] {
   const iteration = name === 'sft' ? 0 : Number(name.replace('iteration-', ''));
   const times = new Map<string, StageTime>();
   let inSft = false;
   for (const event of events) {
     inSft ||= event.stage === 'sft';
-    const stage = string(event, 'stage'), seconds = number(event, 'seconds');
+    const stage = string(event, 'stage');
+    const seconds = number(event, 'seconds');
     const isEnd = event.type === 'stage_finished' || event.type === 'stage_end';
-    if (!isEnd || stage === undefined || seconds === undefined || number(event, 'iteration') !== iteration) continue;
+    if (
+      !isEnd ||
+      stage === undefined ||
+      seconds === undefined ||
+      number(event, 'iteration') !== iteration
+    )
+      continue;
     if (iteration === 0 && inSft !== (name === 'sft')) continue;
     const sum = times.get(stage) ?? { stage, seconds: 0, tokens: 0 };
-    times.set(stage, { stage, seconds: sum.seconds + seconds, tokens: sum.tokens + (number(event, 'tokens') ?? 0) });
+    times.set(stage, {
+      stage,
+      seconds: sum.seconds + seconds,
+      tokens: sum.tokens + (number(event, 'tokens') ?? 0),
+    });
   }
   return [...times.values()];
 }
@@ -130,15 +221,44 @@ function stageTimes(events: readonly Row[], name: string): StageTime[] {
 function rankingReport(folder: RunFolder, name: string): RankingReport | null {
   const rankings = folder.records<RankingRecord>(name, 'rankings.jsonl');
   const questions = knownQuestions(folder, name);
-  const completions = folder.records(name, 'completions.jsonl', (record: CompletionRecord) => measureCompletion(record, questions.get(record.prompt_id)));
+  const completions = folder.records(name, 'completions.jsonl', (record: CompletionRecord) =>
+    measureCompletion(record, questions.get(record.prompt_id)),
+  );
   if (rankings.length === 0 && completions.length === 0) return null;
-  const pairs = folder.records(name, 'pairs.jsonl', ({ prompt_id, chosen_sample, rejected_sample, reward_chosen, reward_rejected }: PairRecord) => ({ prompt_id, chosen_sample, rejected_sample, reward_chosen, reward_rejected }));
-  const scores = folder.records(name, 'scores.jsonl', ({ tokens, logp_current, logp_base }: ScoreRecord) => ({ tokens, logp_current, logp_base }));
+  const pairs = folder.records(
+    name,
+    'pairs.jsonl',
+    ({
+      prompt_id,
+      chosen_sample,
+      rejected_sample,
+      reward_chosen,
+      reward_rejected,
+    }: PairRecord) => ({
+      prompt_id,
+      chosen_sample,
+      rejected_sample,
+      reward_chosen,
+      reward_rejected,
+    }),
+  );
+  const scores = folder.records(
+    name,
+    'scores.jsonl',
+    ({ tokens, logp_current, logp_base }: ScoreRecord) => ({ tokens, logp_current, logp_base }),
+  );
   const samplerChecks = folder.records<SamplerCheckRecord>(name, 'sampler-check.jsonl');
-  const steps = folder.rows(`${name}/steps.jsonl`, (row) => ({ 'rewards/margins': number(row, 'rewards/margins'), 'rewards/accuracies': number(row, 'rewards/accuracies') }));
+  const steps = folder.rows(`${name}/steps.jsonl`, (row) => ({
+    'rewards/margins': number(row, 'rewards/margins'),
+    'rewards/accuracies': number(row, 'rewards/accuracies'),
+  }));
   return {
     ...measureIteration({ rankings, pairs, completions, scores, samplerChecks, steps }),
-    kendallShares: shares(rankings.filter(({ skipped, one_judge }) => skipped === undefined && !one_judge).map((r) => r.kendall_tau)),
+    kendallShares: shares(
+      rankings
+        .filter(({ skipped, one_judge }) => skipped === undefined && !one_judge)
+        .map((r) => r.kendall_tau),
+    ),
     examples: rankedPrompts(folder, name, rankings, pairs, questions),
   };
 }
@@ -146,7 +266,8 @@ function rankingReport(folder: RunFolder, name: string): RankingReport | null {
 /** Share of `values` in each of ten equal steps from −1 to 1; none of none. */
 function shares(values: readonly number[]): number[] {
   const steps = new Array<number>(values.length === 0 ? 0 : 10).fill(0);
-  for (const value of values) steps[Math.max(0, Math.min(9, Math.floor((value + 1 + 1e-9) * 5)))]! += 1 / values.length;
+  for (const value of values)
+    steps[Math.max(0, Math.min(9, Math.floor((value + 1 + 1e-9) * 5)))]! += 1 / values.length;
   return steps;
 }
 
@@ -158,7 +279,11 @@ function compareInTurn(folder: RunFolder, phases: PhaseReport[]): void {
     if (before) {
       const of = (all: SlimAnswer[], task: string) => all.filter((answer) => answer.task === task);
       phase.comparison = compare(before, answers);
-      for (const entry of phase.tasks) entry.comparison = phase.tasks.length === 1 ? phase.comparison : compare(of(before, entry.task), of(answers, entry.task));
+      for (const entry of phase.tasks)
+        entry.comparison =
+          phase.tasks.length === 1
+            ? phase.comparison
+            : compare(of(before, entry.task), of(answers, entry.task));
     }
     before = answers;
   }

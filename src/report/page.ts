@@ -1,6 +1,7 @@
 /**
- * report.html: one file that opens anywhere. No script, no request (its Content-Security-Policy forbids both), light and dark, wide and
- * narrow. Every text that a model, a user or a file supplied goes through `escapeHtml`.
+ * report.html: one file that opens anywhere. No script, no request (its Content-Security-Policy
+ * forbids both), light and dark, wide and narrow. Every text that a model, a user or a file
+ * supplied goes through `escapeHtml`.
  */
 import { createHash } from 'node:crypto';
 import type { Comparison } from '../evaluate/intervals.js';
@@ -12,7 +13,10 @@ import { lineChart } from './plots.js';
 import type { RankedPrompt, RankedSample } from './samples.js';
 import { STYLE } from './style.js';
 
-/** The report of a run directory, finished or not. @throws DataError where a file cannot be read at all. */
+/**
+ * The report of a run directory, finished or not. @throws DataError where a file cannot be read at
+ * all.
+ */
 export function reportHtml(directory: string): string {
   return reportPage(readRun(directory));
 }
@@ -47,14 +51,17 @@ ${section('Recipe', run.recipe && `<pre class="recipe">${escapeHtml(run.recipe)}
 `;
 }
 
-const section = (title: string, body: string, kind = ''): string => (body ? `<section><h2>${title}</h2>\n<div class="${kind || 'plain'}">${body}</div></section>` : '');
+const section = (title: string, body: string, kind = ''): string =>
+  body ? `<section><h2>${title}</h2>\n<div class="${kind || 'plain'}">${body}</div></section>` : '';
 
 function header(run: RunReport): string {
   const facts: [string, string][] = [
     ['Model', run.model ?? 'unknown'],
     ['State', run.finished ? 'finished' : 'not finished'],
     ...(run.started ? [['Started', when(run.started)] as [string, string]] : []),
-    ...(run.ended ? [[run.finished ? 'Ended' : 'Last event', when(run.ended)] as [string, string]] : []),
+    ...(run.ended
+      ? [[run.finished ? 'Ended' : 'Last event', when(run.ended)] as [string, string]]
+      : []),
     ...Object.entries(run.versions),
   ];
   const commands = `cream run recipe.yaml --out ${run.name}\ncream report ${run.name}`;
@@ -65,23 +72,43 @@ function header(run: RunReport): string {
 
 function notices(run: RunReport): string {
   const lines = [...run.problems];
-  if (run.phases.length === 0) lines.unshift('Nothing is finished yet: the run directory holds no results.');
-  else if (!run.finished) lines.unshift('The run is not finished; this shows what it has so far. The same command goes on with it.');
-  return lines.length === 0 ? '' : `<aside>${lines.map((line) => `<p>${escapeHtml(line)}</p>`).join('')}</aside>`;
+  if (run.phases.length === 0)
+    lines.unshift('Nothing is finished yet: the run directory holds no results.');
+  else if (!run.finished)
+    lines.unshift(
+      'The run is not finished; this shows what it has so far. The same command goes on with it.',
+    );
+  return lines.length === 0
+    ? ''
+    : `<aside>${lines.map((line) => `<p>${escapeHtml(line)}</p>`).join('')}</aside>`;
 }
 
 function resultsTable(run: RunReport): string {
   if (run.phases.length === 0) return '';
   const perCharacter = run.phases.some((phase) => phase.accuracyNorm);
-  const head = ['', 'Accuracy <small>95 % interval</small>', ...(perCharacter ? ['Per character <small>95 % interval</small>'] : []), 'Change <small>95 % interval, p</small>', 'Consistency C', 'Pairs <small>of prompts</small>',
-    'Reward margin <small>first → last step</small>', 'Mean tokens <small>sampled, in evaluation</small>'];
-  return `${table(head, run.phases.map((phase) => [phase.label, ...resultCells(phase, perCharacter)]))}
+  const head = [
+    '',
+    'Accuracy <small>95 % interval</small>',
+    ...(perCharacter ? ['Per character <small>95 % interval</small>'] : []),
+    'Change <small>95 % interval, p</small>',
+    'Consistency C',
+    'Pairs <small>of prompts</small>',
+    'Reward margin <small>first → last step</small>',
+    'Mean tokens <small>sampled, in evaluation</small>',
+  ];
+  return `${table(
+    head,
+    run.phases.map((phase) => [phase.label, ...resultCells(phase, perCharacter)]),
+  )}
 <p class="note">Accuracy is of the model that the row's training made, on questions it never trained on: ${perCharacter ? 'the likeliest choice, by the sum of its log-probs and by their mean over its characters' : 'greedy answers'}.
 Change is against the row above on the same questions: a paired bootstrap interval, and p of McNemar's exact test. Where the interval holds 0, or p is above 0.05, chance alone could explain it.
 Reward margin is β·(log π − log π<sub>ref</sub>) of chosen over rejected.</p>`;
 }
 
-function resultCells({ accuracy, accuracyNorm, comparison, ranking, steps, answerTokens }: PhaseReport, perCharacter: boolean): string[] {
+function resultCells(
+  { accuracy, accuracyNorm, comparison, ranking, steps, answerTokens }: PhaseReport,
+  perCharacter: boolean,
+): string[] {
   const margins = steps.flatMap((step) => step.margin ?? []);
   const whole = (value: number | null | undefined) => (value == null ? '–' : value.toFixed(0));
   return [
@@ -89,51 +116,100 @@ function resultCells({ accuracy, accuracyNorm, comparison, ranking, steps, answe
     ...(perCharacter ? [accuracyCell(accuracyNorm)] : []),
     changeCell(comparison),
     ranking?.consistency != null ? `<b>${ranking.consistency.toFixed(3)}</b>` : '–',
-    ranking ? `${ranking.pairs} of ${ranking.prompts} <small>${skippedText(ranking.skipped)}</small>` : '–',
+    ranking
+      ? `${ranking.pairs} of ${ranking.prompts} <small>${skippedText(ranking.skipped)}</small>`
+      : '–',
     margins.length > 0 ? `${signed(margins[0]!, 4)} → <b>${signed(margins.at(-1)!, 4)}</b>` : '–',
     `${whole(ranking?.mean_length)}, ${whole(answerTokens)}`,
   ];
 }
 
-const accuracyCell = (a: PhaseReport['accuracy']): string => (a ? `<b>${percent(a.accuracy)}</b> <small>${percent(a.low)} to ${percent(a.high)}</small>` : '–');
+const accuracyCell = (a: PhaseReport['accuracy']): string =>
+  a ? `<b>${percent(a.accuracy)}</b> <small>${percent(a.low)} to ${percent(a.high)}</small>` : '–';
 const changeCell = (c: Comparison | null): string =>
-  (c && c.questions > 0 ? `${signed(c.difference * 100, 1)} <small>${signed(c.low * 100, 1)} to ${signed(c.high * 100, 1)}, p ${c.p < 0.001 ? '&lt; 0.001' : c.p.toFixed(3)}</small>` : '–');
+  c && c.questions > 0
+    ? `${signed(c.difference * 100, 1)} <small>${signed(c.low * 100, 1)} to ` +
+      `${signed(c.high * 100, 1)}, p ${c.p < 0.001 ? '&lt; 0.001' : c.p.toFixed(3)}</small>`
+    : '–';
 
 /** Accuracy and change task by task, where there are several. */
 function tasksTable(run: RunReport): string {
   const names = [...new Set(run.phases.flatMap(({ tasks }) => tasks.map(({ task }) => task)))];
   if (names.length < 2) return '';
   const measured = run.phases.filter(({ tasks }) => tasks.length > 0);
-  return table(['', ...names.map((name) => `${escapeHtml(name)} <small>change</small>`)], measured.map(({ label, tasks }) => [label, ...names.map((name) => {
-    const found = tasks.find(({ task }) => task === name);
-    if (!found) return '–';
-    const norm = found.accuracyNorm ? ` <small>per character ${percent(found.accuracyNorm.accuracy)}</small>` : '';
-    return `${accuracyCell(found.accuracy)}${norm}${found.comparison ? `<br>${changeCell(found.comparison)}` : ''}`;
-  })]));
+  return table(
+    ['', ...names.map((name) => `${escapeHtml(name)} <small>change</small>`)],
+    measured.map(({ label, tasks }) => [
+      label,
+      ...names.map((name) => {
+        const found = tasks.find(({ task }) => task === name);
+        if (!found) return '–';
+        const norm = found.accuracyNorm
+          ? ` <small>per character ${percent(found.accuracyNorm.accuracy)}</small>`
+          : '';
+        return `${accuracyCell(found.accuracy)}${norm}${found.comparison ? `<br>${changeCell(found.comparison)}` : ''}`;
+      }),
+    ]),
+  );
 }
 
-/** How far each iteration's model is from the base, how it speaks, and how well its reward knows right from wrong. */
+/**
+ * How far each iteration's model is from the base, how it speaks, and how well its reward knows
+ * right from wrong.
+ */
 function driftTable(run: RunReport): string {
   const rows = run.phases.flatMap(({ label, ranking }) => (ranking ? [{ label, ranking }] : []));
   if (rows.length === 0) return '';
-  const knows = rows.some(({ ranking }) => ranking.sample_accuracy !== null), checked = rows.some(({ ranking }) => ranking.sampler_tau !== null);
+  const knows = rows.some(({ ranking }) => ranking.sample_accuracy !== null);
+  const checked = rows.some(({ ranking }) => ranking.sampler_tau !== null);
   const share = (value: number | null) => (value === null ? '–' : percent(value));
-  const head = ['', "Kendall's τ <small>quartiles</small>", ...(knows ? ['Ranking accuracy <small>couples, ties</small>', 'Right <small>sampled; chosen, rejected</small>'] : []),
-    'KL to the base <small>nats a response, a token</small>', 'Cut by length', 'Repeated <small>bigrams, 4-grams</small>', ...(checked ? ['Sampler and scorer apart <small>nats, τ</small>'] : [])];
-  return `${table(head, rows.map(({ label, ranking: r }) => [
-    label,
-    r.kendall_quartiles ? r.kendall_quartiles.map((q) => signed(q, 2)).join(', ') : '–',
-    ...(knows ? [
-      r.ranking_accuracy === null ? '–' : `<b>${percent(r.ranking_accuracy)}</b> <small>${r.ranking_couples.toLocaleString('en-US')}, ${r.ranking_ties.toLocaleString('en-US')}</small>`,
-      `${share(r.sample_accuracy)} <small>${share(r.chosen_accuracy)}, ${share(r.rejected_accuracy)}</small>`,
-    ] : []),
-    r.kl_response === null || r.kl_token === null ? '–' : `${signed(r.kl_response, 2)} <small>${signed(r.kl_token, 4)}</small>`,
-    share(r.truncated),
-    `${share(r.distinct_2 === null ? null : 1 - r.distinct_2)}, ${share(r.repeated_4)}`,
-    ...(checked ? [r.sampler_difference === null || r.sampler_tau === null ? '–' : `${Number(r.sampler_difference.toPrecision(2))} <small>${r.sampler_tau.toFixed(2)}</small>`] : []),
-  ]))}
+  const head = [
+    '',
+    "Kendall's τ <small>quartiles</small>",
+    ...(knows
+      ? [
+          'Ranking accuracy <small>couples, ties</small>',
+          'Right <small>sampled; chosen, rejected</small>',
+        ]
+      : []),
+    'KL to the base <small>nats a response, a token</small>',
+    'Cut by length',
+    'Repeated <small>bigrams, 4-grams</small>',
+    ...(checked ? ['Sampler and scorer apart <small>nats, τ</small>'] : []),
+  ];
+  return `${table(
+    head,
+    rows.map(({ label, ranking: r }) => [
+      label,
+      r.kendall_quartiles ? r.kendall_quartiles.map((q) => signed(q, 2)).join(', ') : '–',
+      ...(knows
+        ? [
+            r.ranking_accuracy === null
+              ? '–'
+              : `<b>${percent(r.ranking_accuracy)}</b> ` +
+                `<small>${r.ranking_couples.toLocaleString('en-US')}, ` +
+                `${r.ranking_ties.toLocaleString('en-US')}</small>`,
+            `${share(r.sample_accuracy)} <small>${share(r.chosen_accuracy)}, ` +
+              `${share(r.rejected_accuracy)}</small>`,
+          ]
+        : []),
+      r.kl_response === null || r.kl_token === null
+        ? '–'
+        : `${signed(r.kl_response, 2)} <small>${signed(r.kl_token, 4)}</small>`,
+      share(r.truncated),
+      `${share(r.distinct_2 === null ? null : 1 - r.distinct_2)}, ${share(r.repeated_4)}`,
+      ...(checked
+        ? [
+            r.sampler_difference === null || r.sampler_tau === null
+              ? '–'
+              : `${Number(r.sampler_difference.toPrecision(2))} ` +
+                `<small>${r.sampler_tau.toFixed(2)}</small>`,
+          ]
+        : []),
+    ]),
+  )}
 <p class="note">All of the model that the iteration began with and what it sampled. KL is the mean of log π − log π<sub>base</sub> over its responses: an estimate of the divergence, which leans to likely responses where temperature or top-p is below 1.
-Repeated: share of a response's token n-grams that it said before.${checked ? ' Sampler and scorer apart: on the prompts where both computed it, the largest difference of a response\'s log π, and the lowest τ of the two rankings; 0 but for rounding, and 1.' : ''}${knows ? ' Ranking accuracy: of two responses to a prompt, one right and one wrong, how often the reward ranks the right one above; a tie counts half, 50 % is chance. Training never sees the known answers.' : ''}</p>`;
+Repeated: share of a response's token n-grams that it said before.${checked ? ' Sampler and scorer apart: on the prompts where both computed it, the largest difference ' + "of a response's log π, and the lowest τ of the two rankings; 0 but for rounding, and 1." : ''}${knows ? ' Ranking accuracy: of two responses to a prompt, one right and one wrong, how often the ' + 'reward ranks the right one above; a tie counts half, 50 % is chance. Training never sees ' + 'the known answers.' : ''}</p>`;
 }
 
 /** Ranking takes no tokens and next to no time. */
@@ -142,53 +218,93 @@ const STAGES = ['sft', 'sample', 'score', 'reward', 'train', 'evaluate'];
 function speedTable(run: RunReport): string {
   const timed = run.phases.filter((phase) => phase.stages.length > 0);
   if (timed.length === 0) return '';
-  const stages = STAGES.filter((stage) => timed.some((phase) => phase.stages.some((time) => time.stage === stage)));
-  const rows = timed.map((phase) => [phase.label, ...stages.map((stage) => speed(phase, stage)), duration(phase.stages.reduce((sum, time) => sum + time.seconds, 0))]);
-  return table(['', ...stages.map((stage) => `${stage} <small>tokens/s</small>`), 'All stages'], rows);
+  const stages = STAGES.filter((stage) =>
+    timed.some((phase) => phase.stages.some((time) => time.stage === stage)),
+  );
+  const rows = timed.map((phase) => [
+    phase.label,
+    ...stages.map((stage) => speed(phase, stage)),
+    duration(phase.stages.reduce((sum, time) => sum + time.seconds, 0)),
+  ]);
+  return table(
+    ['', ...stages.map((stage) => `${stage} <small>tokens/s</small>`), 'All stages'],
+    rows,
+  );
 }
 
 function speed(phase: PhaseReport, stage: string): string {
   const time = phase.stages.find((candidate) => candidate.stage === stage);
   if (!time) return '–';
-  const rate = time.seconds > 0 && time.tokens > 0 ? `<b>${Math.round(time.tokens / time.seconds).toLocaleString('en-US')}</b>` : '';
+  const rate =
+    time.seconds > 0 && time.tokens > 0
+      ? `<b>${Math.round(time.tokens / time.seconds).toLocaleString('en-US')}</b>`
+      : '';
   return `${rate} <small>${duration(time.seconds)}</small>`;
 }
 
 /** `head` and all cells but each row's first are HTML; the first is text. */
 function table(head: readonly string[], rows: readonly string[][]): string {
-  const body = rows.map(([name, ...cells]) => `<tr><th scope="row">${escapeHtml(name!)}</th>${cells.map((cell) => `<td>${cell}</td>`).join('')}</tr>`);
-  return `<div class="scroll"><table><thead><tr>${head.map((cell) => `<th scope="col">${cell}</th>`).join('')}</tr></thead><tbody>${body.join('\n')}</tbody></table></div>`;
+  const body = rows.map(
+    ([name, ...cells]) =>
+      '<tr><th ' +
+      `scope="row">${escapeHtml(name!)}</th>${cells.map((cell) => `<td>${cell}</td>`).join('')}</tr>`,
+  );
+  return (
+    '<div ' +
+    `class="scroll"><table><thead><tr>${head.map((cell) => `<th scope="col">${cell}</th>`).join('')}</tr></thead><tbody>${body.join('\n')}</tbody></table></div>`
+  );
 }
 
 const skippedText = (skipped: Record<string, number>): string =>
-  Object.entries(skipped).map(([reason, count]) => `${count} ${escapeHtml(reason.replaceAll('_', ' '))}`).join(', ');
+  Object.entries(skipped)
+    .map(([reason, count]) => `${count} ${escapeHtml(reason.replaceAll('_', ' '))}`)
+    .join(', ');
 
 function samples(run: RunReport): string {
-  return run.phases.filter((phase) => phase.ranking && phase.ranking.examples.length > 0).map((phase) =>
-    `<h3>${escapeHtml(phase.label)}</h3>${phase.ranking!.examples.map(rankedPrompt).join('\n')}`).join('\n');
+  return run.phases
+    .filter((phase) => phase.ranking && phase.ranking.examples.length > 0)
+    .map(
+      (phase) =>
+        `<h3>${escapeHtml(phase.label)}</h3>${phase.ranking!.examples.map(rankedPrompt).join('\n')}`,
+    )
+    .join('\n');
 }
 
 function rankedPrompt(prompt: RankedPrompt): string {
   const firstLine = prompt.prompt.trim().split('\n')[0] ?? '';
-  const summary = firstLine.length > 110 ? `${[...firstLine].slice(0, 107).join('')}…` : firstLine || prompt.id;
-  const tag = prompt.skipped === null ? `C ${prompt.consistency.toFixed(2)}` : `skipped: ${prompt.skipped.replaceAll('_', ' ')}`;
+  const summary =
+    firstLine.length > 110 ? `${[...firstLine].slice(0, 107).join('')}…` : firstLine || prompt.id;
+  const tag =
+    prompt.skipped === null
+      ? `C ${prompt.consistency.toFixed(2)}`
+      : `skipped: ${prompt.skipped.replaceAll('_', ' ')}`;
   return `<details><summary><span>${escapeHtml(summary)}</span> <b>${escapeHtml(tag)}</b></summary>
-<pre class="prompt">${escapeHtml(prompt.prompt)}</pre>${prompt.answer === null ? '' : `<p class="note">Known answer: <b>${escapeHtml(prompt.answer)}</b>. Training does not use it.</p>`}
+<pre class="prompt">${escapeHtml(prompt.prompt)}</pre>${prompt.answer === null ? '' : `<p class="note">Known answer: <b>${escapeHtml(prompt.answer)}</b>. Training does not use ` + 'it.</p>'}
 <ol>${prompt.samples.map(rankedSample).join('\n')}</ol></details>`;
 }
 
 function rankedSample(sample: RankedSample): string {
   const tags = [
     sample.role && `<span class="${sample.role}">${sample.role}</span>`,
-    sample.correct === null ? '' : sample.correct ? '<span class="right">right</span>' : '<span class="wrong">wrong</span>',
+    sample.correct === null
+      ? ''
+      : sample.correct
+        ? '<span class="right">right</span>'
+        : '<span class="wrong">wrong</span>',
     `rank <b>${sample.rankCurrent}</b> now, <b>${sample.rankPrevious}</b> before`,
     `reward ${signed(sample.rewardCurrent, 2)} now, ${signed(sample.rewardPrevious, 2)} before`,
-    `${sample.tokens} tokens`, `sample ${sample.sample}`,
+    `${sample.tokens} tokens`,
+    `sample ${sample.sample}`,
   ].filter(Boolean);
-  return `<li${sample.role ? ` class="is-${sample.role}"` : ''}><p class="tags">${tags.join(' <i>·</i> ')}</p><pre>${escapeHtml(sample.text)}</pre></li>`;
+  return (
+    `<li${sample.role ? ` class="is-${sample.role}"` : ''}><p ` +
+    `class="tags">${tags.join(' <i>·</i> ')}</p><pre>${escapeHtml(sample.text)}</pre></li>`
+  );
 }
 
 function when(time: string): string {
   const date = new Date(time);
-  return Number.isNaN(date.getTime()) ? time : `${date.toISOString().slice(0, 16).replace('T', ' ')} UTC`;
+  return Number.isNaN(date.getTime())
+    ? time
+    : `${date.toISOString().slice(0, 16).replace('T', ' ')} UTC`;
 }

@@ -1,6 +1,7 @@
 /**
- * Line charts as plain SVG: drawn when the report is written, so that the page needs no script. Colours and text are the page's CSS
- * (style.ts), which is what makes them follow light and dark. Values show as tooltips (`<title>`).
+ * Line charts as plain SVG: drawn when the report is written, so that the page needs no script.
+ * Colours and text are the page's CSS (style.ts), which is what makes them follow light and dark.
+ * Values show as tooltips (`<title>`).
  */
 import { escapeHtml } from './html.js';
 
@@ -25,7 +26,12 @@ export interface Chart {
   include?: number[];
 }
 
-const WIDTH = 440, HEIGHT = 240, LEFT = 52, RIGHT = 14, TOP = 12, BOTTOM = 38;
+const WIDTH = 440;
+const HEIGHT = 240;
+const LEFT = 52;
+const RIGHT = 14;
+const TOP = 12;
+const BOTTOM = 38;
 /** More points than this are averaged in buckets: a screen has no more columns. */
 const MOST_POINTS = 240;
 /** Up to this many, each point is drawn. */
@@ -33,16 +39,33 @@ const DOTS_UP_TO = 40;
 
 /** A `<figure>`, or '' where there is nothing to draw. The first series lies on top. */
 export function lineChart(chart: Chart): string {
-  const series = chart.series.map(({ name, points }) => ({ name, points: thin(points.filter((p) => Number.isFinite(p.x) && Number.isFinite(p.y))) }))
+  const series = chart.series
+    .map(({ name, points }) => ({
+      name,
+      points: thin(points.filter((p) => Number.isFinite(p.x) && Number.isFinite(p.y))),
+    }))
     .filter(({ points }) => points.length > 0);
   if (series.length === 0) return '';
   const all = series.flatMap(({ points }) => points);
-  const y = scale([...all.flatMap((p) => [p.y, p.low ?? p.y, p.high ?? p.y]), ...(chart.include ?? [])], HEIGHT - BOTTOM, TOP);
-  const x = chart.categories ? categoryScale(chart.categories.length) : numberScale(all.map((p) => p.x));
-  const legend = series.map(({ name, points }, i) => `<li class="s${i % 6}">${escapeHtml(name)} <b>${escapeHtml(chart.format(points.at(-1)!.y))}</b></li>`);
+  const y = scale(
+    [...all.flatMap((p) => [p.y, p.low ?? p.y, p.high ?? p.y]), ...(chart.include ?? [])],
+    HEIGHT - BOTTOM,
+    TOP,
+  );
+  const x = chart.categories
+    ? categoryScale(chart.categories.length)
+    : numberScale(all.map((p) => p.x));
+  const legend = series.map(
+    ({ name, points }, i) =>
+      `<li class="s${i % 6}">${escapeHtml(name)} ` +
+      `<b>${escapeHtml(chart.format(points.at(-1)!.y))}</b></li>`,
+  );
   return `<figure><figcaption><h3>${escapeHtml(chart.title)}</h3><p>${escapeHtml(chart.note)}</p><ul class="legend">${legend.join('')}</ul></figcaption>
 <svg viewBox="0 0 ${WIDTH} ${HEIGHT}" role="img" aria-label="${escapeHtml(describe(chart, series))}">
-${yAxis(y, chart.format)}${xAxis(x, chart)}${series.map(({ name, points }, i) => drawSeries(name, points, i, x.at, y.at, chart)).reverse().join('')}</svg></figure>`;
+${yAxis(y, chart.format)}${xAxis(x, chart)}${series
+    .map(({ name, points }, i) => drawSeries(name, points, i, x.at, y.at, chart))
+    .reverse()
+    .join('')}</svg></figure>`;
 }
 
 interface Scale {
@@ -50,37 +73,85 @@ interface Scale {
   ticks: number[];
 }
 
-function drawSeries(name: string, points: readonly Point[], index: number, x: (v: number) => number, y: (v: number) => number, chart: Chart): string {
+function drawSeries(
+  name: string,
+  points: readonly Point[],
+  index: number,
+  x: (v: number) => number,
+  y: (v: number) => number,
+  chart: Chart,
+): string {
   const path = points.map((p, i) => `${i === 0 ? 'M' : 'L'}${at(x(p.x))} ${at(y(p.y))}`).join('');
-  const bars = points.flatMap((p) => (p.low === undefined || p.high === undefined ? [] : [`M${at(x(p.x))} ${at(y(p.low))}V${at(y(p.high))}`])).join('');
-  const place = (p: Point) => chart.categories?.[p.x] ?? `${chart.xLabel ?? ''} ${short(p.x)}`.trim();
-  const interval = (p: Point) => (p.low === undefined || p.high === undefined ? '' : ` (95 % interval ${chart.format(p.low)} to ${chart.format(p.high)})`);
-  const dots = points.length > DOTS_UP_TO ? '' : points.map((p) =>
-    `<circle cx="${at(x(p.x))}" cy="${at(y(p.y))}" r="4"><title>${escapeHtml(`${name}, ${place(p)}: ${chart.format(p.y)}${interval(p)}`)}</title></circle>`).join('');
-  return `<g class="s${index % 6}">${bars && `<path class="interval" d="${bars}"/>`}<path class="line" d="${path}"/>${dots}</g>`;
+  const bars = points
+    .flatMap((p) =>
+      p.low === undefined || p.high === undefined
+        ? []
+        : [`M${at(x(p.x))} ${at(y(p.low))}V${at(y(p.high))}`],
+    )
+    .join('');
+  const place = (p: Point) =>
+    chart.categories?.[p.x] ?? `${chart.xLabel ?? ''} ${short(p.x)}`.trim();
+  const interval = (p: Point) =>
+    p.low === undefined || p.high === undefined
+      ? ''
+      : ` (95 % interval ${chart.format(p.low)} to ${chart.format(p.high)})`;
+  const dots =
+    points.length > DOTS_UP_TO
+      ? ''
+      : points
+          .map(
+            (p) =>
+              `<circle cx="${at(x(p.x))}" cy="${at(y(p.y))}" ` +
+              `r="4"><title>${escapeHtml(`${name}, ${place(p)}: ${chart.format(p.y)}${interval(p)}`)}</title></circle>`,
+          )
+          .join('');
+  return (
+    `<g class="s${index % 6}">${bars && `<path class="interval" d="${bars}"/>`}<path ` +
+    `class="line" d="${path}"/>${dots}</g>`
+  );
 }
 
 function yAxis({ at: y, ticks }: Scale, format: (y: number) => string): string {
-  return ticks.map((tick) => `<path class="grid" d="M${LEFT} ${at(y(tick))}H${WIDTH - RIGHT}"/><text class="tick" x="${LEFT - 7}" y="${at(y(tick) + 4)}" text-anchor="end">${escapeHtml(format(tick))}</text>`).join('');
+  return ticks
+    .map(
+      (tick) =>
+        `<path class="grid" d="M${LEFT} ${at(y(tick))}H${WIDTH - RIGHT}"/><text ` +
+        `class="tick" x="${LEFT - 7}" y="${at(y(tick) + 4)}" ` +
+        `text-anchor="end">${escapeHtml(format(tick))}</text>`,
+    )
+    .join('');
 }
 
 function xAxis({ at: x, ticks }: Scale, { categories, xLabel }: Chart): string {
   const label = (tick: number) => (categories ? (categories[tick] ?? '') : short(tick));
-  const texts = ticks.map((tick) => `<text class="tick" x="${at(x(tick))}" y="${HEIGHT - BOTTOM + 17}" text-anchor="middle">${escapeHtml(label(tick))}</text>`);
-  const name = xLabel ? `<text class="tick" x="${(LEFT + WIDTH - RIGHT) / 2}" y="${HEIGHT - 4}" text-anchor="middle">${escapeHtml(xLabel)}</text>` : '';
-  return `<path class="axis" d="M${LEFT} ${HEIGHT - BOTTOM}H${WIDTH - RIGHT}"/>${texts.join('')}${name}`;
+  const texts = ticks.map(
+    (tick) =>
+      `<text class="tick" x="${at(x(tick))}" y="${HEIGHT - BOTTOM + 17}" ` +
+      `text-anchor="middle">${escapeHtml(label(tick))}</text>`,
+  );
+  const name = xLabel
+    ? `<text class="tick" x="${(LEFT + WIDTH - RIGHT) / 2}" y="${HEIGHT - 4}" ` +
+      `text-anchor="middle">${escapeHtml(xLabel)}</text>`
+    : '';
+  return (
+    `<path class="axis" d="M${LEFT} ` +
+    `${HEIGHT - BOTTOM}H${WIDTH - RIGHT}"/>${texts.join('')}${name}`
+  );
 }
 
 /** Round tick values over the range of `values`, mapped to pixels from `bottom` to `top`. */
 function scale(values: readonly number[], bottom: number, top: number): Scale {
-  let low = Math.min(...values), high = Math.max(...values);
+  let low = Math.min(...values);
+  let high = Math.max(...values);
   if (high - low < 1e-9 * Math.max(1, Math.abs(high))) {
     const room = Math.abs(high) * 0.1 || 1;
     [low, high] = [low - room, high + room];
   }
   const step = niceStep((high - low) / 4);
   [low, high] = [Math.floor(low / step + 1e-9) * step, Math.ceil(high / step - 1e-9) * step];
-  const ticks = Array.from({ length: Math.round((high - low) / step) + 1 }, (_, i) => Number((low + i * step).toPrecision(12)));
+  const ticks = Array.from({ length: Math.round((high - low) / step) + 1 }, (_, i) =>
+    Number((low + i * step).toPrecision(12)),
+  );
   return { at: (value) => bottom + ((value - low) / (high - low)) * (top - bottom), ticks };
 }
 
@@ -93,28 +164,48 @@ function niceStep(rough: number): number {
 function categoryScale(count: number): Scale {
   const room = (WIDTH - LEFT - RIGHT) / count;
   const every = Math.ceil(count / 8);
-  return { at: (index) => LEFT + (index + 0.5) * room, ticks: Array.from({ length: count }, (_, i) => i).filter((i) => i % every === 0) };
+  return {
+    at: (index) => LEFT + (index + 0.5) * room,
+    ticks: Array.from({ length: count }, (_, i) => i).filter((i) => i % every === 0),
+  };
 }
 
 function numberScale(values: readonly number[]): Scale {
-  const low = Math.min(...values), high = Math.max(...values), span = high - low || 1;
+  const low = Math.min(...values);
+  const high = Math.max(...values);
+  const span = high - low || 1;
   const step = Math.max(1, niceStep(span / 5));
   const first = Math.ceil(low / step) * step;
-  const ticks = Array.from({ length: Math.max(0, Math.floor((high - first) / step)) + 1 }, (_, i) => first + i * step);
-  return { at: (value) => LEFT + 8 + ((value - low) / span) * (WIDTH - LEFT - RIGHT - 16), ticks: high === low ? [low] : ticks };
+  const ticks = Array.from(
+    { length: Math.max(0, Math.floor((high - first) / step)) + 1 },
+    (_, i) => first + i * step,
+  );
+  return {
+    at: (value) => LEFT + 8 + ((value - low) / span) * (WIDTH - LEFT - RIGHT - 16),
+    ticks: high === low ? [low] : ticks,
+  };
 }
 
 /** At most MOST_POINTS points, each the mean of a bucket of neighbours. */
 function thin(points: readonly Point[]): Point[] {
   if (points.length <= MOST_POINTS) return [...points];
   return Array.from({ length: MOST_POINTS }, (_, i) => {
-    const bucket = points.slice(Math.floor((i * points.length) / MOST_POINTS), Math.floor(((i + 1) * points.length) / MOST_POINTS));
-    return { x: bucket.reduce((sum, p) => sum + p.x, 0) / bucket.length, y: bucket.reduce((sum, p) => sum + p.y, 0) / bucket.length };
+    const bucket = points.slice(
+      Math.floor((i * points.length) / MOST_POINTS),
+      Math.floor(((i + 1) * points.length) / MOST_POINTS),
+    );
+    return {
+      x: bucket.reduce((sum, p) => sum + p.x, 0) / bucket.length,
+      y: bucket.reduce((sum, p) => sum + p.y, 0) / bucket.length,
+    };
   });
 }
 
 function describe(chart: Chart, series: { name: string; points: Point[] }[]): string {
-  return `${chart.title}. ${series.map(({ name, points }) => `${name}: from ${chart.format(points[0]!.y)} to ${chart.format(points.at(-1)!.y)}`).join('; ')}.`;
+  return (
+    `${chart.title}. ` +
+    `${series.map(({ name, points }) => `${name}: from ${chart.format(points[0]!.y)} to ${chart.format(points.at(-1)!.y)}`).join('; ')}.`
+  );
 }
 
 const at = (pixel: number): string => String(Math.round(pixel * 10) / 10);

@@ -1,6 +1,7 @@
 /**
- * Reading a run directory for a report. A report is wanted most when a run stopped half-way, so nothing here throws for what a file
- * holds: a missing file has no rows, a line that is cut or damaged is left out and counted.
+ * Reading a run directory for a report. A report is wanted most when a run stopped half-way, so
+ * nothing here throws for what a file holds: a missing file has no rows, a line that is cut or
+ * damaged is left out and counted.
  */
 import { existsSync, readFileSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
@@ -15,31 +16,47 @@ export class RunFolder {
 
   constructor(readonly path: string) {}
 
-  /** Rows of a JSONL file, slimmed by `keep` while they are read: completions of a long run do not fit in memory whole. */
+  /**
+   * Rows of a JSONL file, slimmed by `keep` while they are read: completions of a long run do not
+   * fit in memory whole.
+   */
   rows<T>(file: string, keep: (row: Row) => T | undefined): T[] {
     const bytes = this.#bytes(file);
     const rows: T[] = [];
-    for (let start = 0; bytes && start < bytes.length; ) {
-      const newline = bytes.indexOf(0x0a, start), end = newline === -1 ? bytes.length : newline;
+    for (let start = 0; bytes && start < bytes.length;) {
+      const newline = bytes.indexOf(0x0a, start);
+      const end = newline === -1 ? bytes.length : newline;
       const kept = this.#row(bytes.subarray(start, end), file, keep);
-      if (kept === 'damaged') this.damaged.set(file, (this.damaged.get(file) ?? new Set<number>()).add(start));
+      if (kept === 'damaged')
+        this.damaged.set(file, (this.damaged.get(file) ?? new Set<number>()).add(start));
       else if (kept !== 'blank') rows.push(kept.row);
       start = end + 1;
     }
     return rows;
   }
 
-  /** Rows of an artefact of a phase, each with all columns as the run itself reads them, slimmed by `keep`. */
-  records<T extends object, Kept = T>(phase: string, name: string, keep: (record: T) => Kept = (record) => record as unknown as Kept): Kept[] {
+  /**
+   * Rows of an artefact of a phase, each with all columns as the run itself reads them, slimmed by
+   * `keep`.
+   */
+  records<T extends object, Kept = T>(
+    phase: string,
+    name: string,
+    keep: (record: T) => Kept = (record) => record as unknown as Kept,
+  ): Kept[] {
     const columns = ARTEFACT_COLUMNS[name] as Columns<T>;
-    return this.rows(`${phase}/${name}`, (value) => keep(checkRecord({ value, where: name, number: 0 }, columns)));
+    return this.rows(`${phase}/${name}`, (value) =>
+      keep(checkRecord({ value, where: name, number: 0 }, columns)),
+    );
   }
 
   /** A JSON file's object, or {}. */
   object(file: string): Row {
     try {
       const value: unknown = JSON.parse(this.text(file));
-      return typeof value === 'object' && value !== null && !Array.isArray(value) ? (value as Row) : {};
+      return typeof value === 'object' && value !== null && !Array.isArray(value)
+        ? (value as Row)
+        : {};
     } catch {
       return {};
     }
@@ -56,7 +73,10 @@ export class RunFolder {
   /** Numbers t of the folders iteration-t, ascending. */
   iterations(): number[] {
     const names = existsSync(this.path) ? readdirSync(this.path) : [];
-    return names.flatMap((name) => /^iteration-(\d{1,6})$/.exec(name)?.[1] ?? []).map(Number).sort((a, b) => a - b);
+    return names
+      .flatMap((name) => /^iteration-(\d{1,6})$/.exec(name)?.[1] ?? [])
+      .map(Number)
+      .sort((a, b) => a - b);
   }
 
   #bytes(file: string): Buffer | undefined {
@@ -65,11 +85,17 @@ export class RunFolder {
     } catch (error) {
       const code = (error as NodeJS.ErrnoException).code;
       if (code === 'ENOENT' || code === 'ENOTDIR') return undefined;
-      throw new DataError(`cannot read ${join(this.path, file)}: ${(error as Error).message}`, { cause: error });
+      throw new DataError(`cannot read ${join(this.path, file)}: ${(error as Error).message}`, {
+        cause: error,
+      });
     }
   }
 
-  #row<T>(bytes: Buffer, file: string, keep: (row: Row) => T | undefined): { row: T } | 'blank' | 'damaged' {
+  #row<T>(
+    bytes: Buffer,
+    file: string,
+    keep: (row: Row) => T | undefined,
+  ): { row: T } | 'blank' | 'damaged' {
     try {
       const line = parseJsonl(bytes, file)[0];
       if (line === undefined) return 'blank';
@@ -82,8 +108,10 @@ export class RunFolder {
   }
 }
 
-export const number = (row: Row, column: string): number | undefined => (Number.isFinite(row[column]) ? (row[column] as number) : undefined);
-export const string = (row: Row, column: string): string | undefined => (typeof row[column] === 'string' ? row[column] : undefined);
+export const number = (row: Row, column: string): number | undefined =>
+  Number.isFinite(row[column]) ? (row[column] as number) : undefined;
+export const string = (row: Row, column: string): string | undefined =>
+  typeof row[column] === 'string' ? row[column] : undefined;
 export const numbers = (row: Row, column: string): number[] | undefined => {
   const value = row[column];
   return Array.isArray(value) && value.every(Number.isFinite) ? (value as number[]) : undefined;
@@ -92,6 +120,13 @@ export const numbers = (row: Row, column: string): number[] | undefined => {
 /** Text of a list of messages, role by role; '' for anything else. */
 export function conversationText(value: unknown): string {
   if (!Array.isArray(value)) return '';
-  const turns = value.filter((turn): turn is Row => typeof turn === 'object' && turn !== null && typeof turn.content === 'string');
-  return turns.map((turn) => (turns.length === 1 ? turn.content : `${String(turn.role)}: ${String(turn.content)}`)).join('\n\n');
+  const turns = value.filter(
+    (turn): turn is Row =>
+      typeof turn === 'object' && turn !== null && typeof turn.content === 'string',
+  );
+  return turns
+    .map((turn) =>
+      turns.length === 1 ? turn.content : `${String(turn.role)}: ${String(turn.content)}`,
+    )
+    .join('\n\n');
 }

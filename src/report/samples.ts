@@ -1,6 +1,13 @@
 /** Ranked samples of one iteration: a few prompts to read. */
 import { builtinById } from '../data/builtin.js';
-import type { CompletionRecord, GoldRecord, Message, PairRecord, PromptRecord, RankingRecord } from '../data/records.js';
+import type {
+  CompletionRecord,
+  GoldRecord,
+  Message,
+  PairRecord,
+  PromptRecord,
+  RankingRecord,
+} from '../data/records.js';
 import { isCorrect, type Known } from '../evaluate/answer.js';
 import { conversationText, type RunFolder } from './read.js';
 
@@ -32,31 +39,67 @@ export interface RankedPrompt {
 
 type Pair = Pick<PairRecord, 'prompt_id' | 'chosen_sample' | 'rejected_sample'>;
 
-/** Joins rankings, completions and pairs of one iteration by id; rows that lack their partner are left out. */
-export function rankedPrompts(folder: RunFolder, name: string, rankings: readonly RankingRecord[], pairs: readonly Pair[], questions: ReadonlyMap<string, Known>): RankedPrompt[] {
+/**
+ * Joins rankings, completions and pairs of one iteration by id; rows that lack their partner are
+ * left out.
+ */
+export function rankedPrompts(
+  folder: RunFolder,
+  name: string,
+  rankings: readonly RankingRecord[],
+  pairs: readonly Pair[],
+  questions: ReadonlyMap<string, Known>,
+): RankedPrompt[] {
   const shown = new Map(chooseExamples(rankings).map((ranking) => [ranking.prompt_id, ranking]));
   const roles = new Map(pairs.map((pair) => [pair.prompt_id, pair]));
   const completions = new Map<string, Shown>();
-  folder.records(name, 'completions.jsonl', ({ prompt_id, sample, completion, token_ids, prompt }: CompletionRecord) => {
-    if (shown.has(prompt_id)) completions.set(`${sample} ${prompt_id}`, { text: completion, tokens: token_ids.length, prompt: conversationText(prompt) });
-    return true;
-  });
-  return [...shown.values()].map((ranking) => rankedPrompt(ranking, questions.get(ranking.prompt_id), roles.get(ranking.prompt_id), completions)).sort((a, b) => b.consistency - a.consistency);
+  folder.records(
+    name,
+    'completions.jsonl',
+    ({ prompt_id, sample, completion, token_ids, prompt }: CompletionRecord) => {
+      if (shown.has(prompt_id))
+        completions.set(`${sample} ${prompt_id}`, {
+          text: completion,
+          tokens: token_ids.length,
+          prompt: conversationText(prompt),
+        });
+      return true;
+    },
+  );
+  return [...shown.values()]
+    .map((ranking) =>
+      rankedPrompt(
+        ranking,
+        questions.get(ranking.prompt_id),
+        roles.get(ranking.prompt_id),
+        completions,
+      ),
+    )
+    .sort((a, b) => b.consistency - a.consistency);
 }
 
 /**
- * Answers known for the prompts: of gold.jsonl, since the run leaves them out of prompts.jsonl, as training must not see them. Those of built-in
- * prompts are made anew where that file is missing and the text is still the same.
+ * Answers known for the prompts: of gold.jsonl, since the run leaves them out of prompts.jsonl, as
+ * training must not see them. Those of built-in prompts are made anew where that file is missing
+ * and the text is still the same.
  */
 export function knownQuestions(folder: RunFolder, name: string): Map<string, Known> {
   const gold = folder.records<GoldRecord>(name, 'gold.jsonl');
   if (gold.length > 0) return new Map(gold.map((record) => [record.id, record]));
   const asked = (prompt: readonly Message[]) => prompt.at(-1)?.content ?? '';
-  const prompts = folder.records<PromptRecord>(name, 'prompts.jsonl'), builtin = builtinById(prompts.map(({ id }) => id));
-  return new Map(prompts.map((prompt) => {
-    const known = builtin.get(prompt.id);
-    return [prompt.id, prompt.answer === undefined && known && asked(known.prompt) === asked(prompt.prompt) ? known : prompt];
-  }));
+  const prompts = folder.records<PromptRecord>(name, 'prompts.jsonl');
+  const builtin = builtinById(prompts.map(({ id }) => id));
+  return new Map(
+    prompts.map((prompt) => {
+      const known = builtin.get(prompt.id);
+      return [
+        prompt.id,
+        prompt.answer === undefined && known && asked(known.prompt) === asked(prompt.prompt)
+          ? known
+          : prompt,
+      ];
+    }),
+  );
 }
 
 interface Shown {
@@ -65,32 +108,63 @@ interface Shown {
   prompt: string;
 }
 
-/** Prompts spread evenly from the highest C to the lowest, so that agreement and disagreement can both be read. */
+/**
+ * Prompts spread evenly from the highest C to the lowest, so that agreement and disagreement can
+ * both be read.
+ */
 function chooseExamples(rankings: readonly RankingRecord[]): RankingRecord[] {
   const ordered = rankings
-    .filter(({ samples, ...columns }) => samples.length > 1 && PARALLEL.every((column) => columns[column].length === samples.length))
+    .filter(
+      ({ samples, ...columns }) =>
+        samples.length > 1 && PARALLEL.every((column) => columns[column].length === samples.length),
+    )
     .map((ranking, index) => ({ ranking, index }))
     .sort((a, b) => b.ranking.consistency - a.ranking.consistency || a.index - b.index);
   const count = Math.min(SHOWN, ordered.length);
-  return Array.from({ length: count }, (_, i) => ordered[count === 1 ? 0 : Math.round((i * (ordered.length - 1)) / (count - 1))]!.ranking);
+  return Array.from(
+    { length: count },
+    (_, i) =>
+      ordered[count === 1 ? 0 : Math.round((i * (ordered.length - 1)) / (count - 1))]!.ranking,
+  );
 }
 
 const PARALLEL = ['reward_current', 'reward_previous', 'rank_current', 'rank_previous'] as const;
 
-function rankedPrompt(ranking: RankingRecord, question: Known | undefined, pair: Pair | undefined, completions: ReadonlyMap<string, Shown>): RankedPrompt {
+function rankedPrompt(
+  ranking: RankingRecord,
+  question: Known | undefined,
+  pair: Pair | undefined,
+  completions: ReadonlyMap<string, Shown>,
+): RankedPrompt {
   const { prompt_id: id, samples, consistency, skipped } = ranking;
   const joined = samples.flatMap((sample, i): RankedSample[] => {
     const completion = completions.get(`${sample} ${id}`);
     if (!completion) return [];
-    return [{
-      sample, text: completion.text, tokens: completion.tokens,
-      rewardCurrent: ranking.reward_current[i]!, rewardPrevious: ranking.reward_previous[i]!, rankCurrent: ranking.rank_current[i]!, rankPrevious: ranking.rank_previous[i]!,
-      correct: question?.answer === undefined ? null : isCorrect(question, completion.text),
-      role: pair?.chosen_sample === sample ? 'chosen' : pair?.rejected_sample === sample ? 'rejected' : null,
-    }];
+    return [
+      {
+        sample,
+        text: completion.text,
+        tokens: completion.tokens,
+        rewardCurrent: ranking.reward_current[i]!,
+        rewardPrevious: ranking.reward_previous[i]!,
+        rankCurrent: ranking.rank_current[i]!,
+        rankPrevious: ranking.rank_previous[i]!,
+        correct: question?.answer === undefined ? null : isCorrect(question, completion.text),
+        role:
+          pair?.chosen_sample === sample
+            ? 'chosen'
+            : pair?.rejected_sample === sample
+              ? 'rejected'
+              : null,
+      },
+    ];
   });
   return {
-    id, prompt: completions.get(`${samples[0]} ${id}`)?.prompt ?? '', answer: question?.answer ?? null, consistency, skipped: skipped ?? null,
+    id,
+    prompt: completions.get(`${samples[0]} ${id}`)?.prompt ?? '',
+    answer: question?.answer ?? null,
+    consistency,
+    skipped: skipped ?? null,
     samples: joined.sort((a, b) => a.rankCurrent - b.rankCurrent),
   };
 }

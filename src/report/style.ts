@@ -1,4 +1,7 @@
-/** The page's style sheet, plots included. Series colours keep a contrast of at least 3:1 with the background in both schemes. */
+/**
+ * The page's style sheet, plots included. Series colours keep a contrast of at least 3:1 with the
+ * background in both schemes.
+ */
 export const STYLE = `
 :root { color-scheme: light dark; --bg: #fff; --soft: #f5f4f0; --line: #dedbd3; --text: #1d1c1a; --dim: #6a665e; --good: #1a7f4b; --bad: #b3372f;
   --c0: #1f5fd1; --c1: #c2570c; --c2: #12806a; --c3: #8a3fb5; --c4: #a8790a; --c5: #5d6470; }

@@ -1,6 +1,6 @@
 /**
- * Rewards from outside: a file of scores, or a function that a program gives. Each completion gets exactly one finite number; what does
- * not fit is named by its row or its prompt.
+ * Rewards from outside: a file of scores, or a function that a program gives. Each completion gets
+ * exactly one finite number; what does not fit is named by its row or its prompt.
  */
 import { columnList, DataError, describe } from '../data/jsonl.js';
 import type { CompletionRecord, ExternalRewardRecord, Message } from '../data/records.js';
@@ -13,22 +13,57 @@ export interface RewardItem {
   completion: string;
 }
 
-/** Rewards of a batch, one a completion in its order; higher is better. A batch holds all completions of some prompts. */
-export type RewardFunction = (batch: readonly RewardItem[]) => readonly number[] | Promise<readonly number[]>;
+/**
+ * Rewards of a batch, one a completion in its order; higher is better. A batch holds all
+ * completions of some prompts.
+ */
+export type RewardFunction = (
+  batch: readonly RewardItem[],
+) => readonly number[] | Promise<readonly number[]>;
 
-/** @throws DataError where `rewards` answers with something else than one finite number a completion. */
-export async function callRewards(rewards: RewardFunction, completions: readonly CompletionRecord[]): Promise<ExternalRewardRecord[]> {
-  const values: unknown = await rewards(completions.map(({ prompt_id, sample, prompt, completion }) => ({ prompt_id, sample, prompt, completion })));
-  if (!Array.isArray(values) && !ArrayBuffer.isView(values)) throw new DataError(`the reward function must return a list of numbers, but returned ${describe(values)}`);
+/**
+ * @throws DataError where `rewards` answers with something else than one finite number a
+ * completion.
+ */
+export async function callRewards(
+  rewards: RewardFunction,
+  completions: readonly CompletionRecord[],
+): Promise<ExternalRewardRecord[]> {
+  const values: unknown = await rewards(
+    completions.map(({ prompt_id, sample, prompt, completion }) => ({
+      prompt_id,
+      sample,
+      prompt,
+      completion,
+    })),
+  );
+  if (!Array.isArray(values) && !ArrayBuffer.isView(values))
+    throw new DataError(
+      `the reward function must return a list of numbers, but returned ${describe(values)}`,
+    );
   return fromValues(values as ArrayLike<unknown>, completions, 'the reward function');
 }
 
-/** One number a completion, in its order. @throws DataError naming the completion that lacks one. */
-export function fromValues(values: ArrayLike<unknown>, completions: readonly CompletionRecord[], by: string): ExternalRewardRecord[] {
-  if (values.length !== completions.length) throw new DataError(`${by} must give one number for each of ${completions.length} completions, but gave ${values.length}`);
+/**
+ * One number a completion, in its order. @throws DataError naming the completion that lacks one.
+ */
+export function fromValues(
+  values: ArrayLike<unknown>,
+  completions: readonly CompletionRecord[],
+  by: string,
+): ExternalRewardRecord[] {
+  if (values.length !== completions.length)
+    throw new DataError(
+      `${by} must give one number for each of ${completions.length} completions, but gave ` +
+        `${values.length}`,
+    );
   return completions.map(({ prompt_id, sample }, i) => {
     const reward = values[i];
-    if (!Number.isFinite(reward)) throw new DataError(`${by} gave ${typeof reward === 'number' ? reward : describe(reward)} for sample ${sample} of prompt ${JSON.stringify(prompt_id)}; a reward is a finite number`);
+    if (!Number.isFinite(reward))
+      throw new DataError(
+        `${by} gave ${typeof reward === 'number' ? reward : describe(reward)} for sample ` +
+          `${sample} of prompt ${JSON.stringify(prompt_id)}; a reward is a finite number`,
+      );
     return { prompt_id, sample, reward: reward as number };
   });
 }
@@ -40,37 +75,67 @@ export interface ScoresRow {
 }
 
 /**
- * Joins the rows of a scores file to completions, in their order. A row names its prompt by `prompt_id` or `id`, its completion by `sample`
- * (its number) or `completion` (its text: then for every sample that says the same), and gives `reward`; `reward_previous` is a second
- * judge's and stands in every row or in none.
- * @throws DataError for a row of another prompt or completion, a reward that is no finite number, two rewards for one completion, none for one.
+ * Joins the rows of a scores file to completions, in their order. A row names its prompt by
+ * `prompt_id` or `id`, its completion by `sample` (its number) or `completion` (its text: then for
+ * every sample that says the same), and gives `reward`; `reward_previous` is a second judge's and
+ * stands in every row or in none.
+ * @throws DataError for a row of another prompt or completion, a reward that is no finite number,
+ *   two rewards for one completion, none for one.
  */
-export function joinRewards(rows: readonly ScoresRow[], completions: readonly CompletionRecord[], file: string): ExternalRewardRecord[] {
+export function joinRewards(
+  rows: readonly ScoresRow[],
+  completions: readonly CompletionRecord[],
+  file: string,
+): ExternalRewardRecord[] {
   const byPrompt = new Map<string, CompletionRecord[]>();
-  for (const completion of completions) byPrompt.set(completion.prompt_id, [...(byPrompt.get(completion.prompt_id) ?? []), completion]);
+  for (const completion of completions)
+    byPrompt.set(completion.prompt_id, [...(byPrompt.get(completion.prompt_id) ?? []), completion]);
   const found = new Map<CompletionRecord, { record: ExternalRewardRecord; where: string }>();
   const second = rows.some(({ value }) => isRow(value) && given(value.reward_previous));
   for (const row of rows) {
-    const { where } = row, { prompt_id, value, named } = nameOf(row);
+    const { where } = row;
+    const { prompt_id, value, named } = nameOf(row);
     const samples = byPrompt.get(prompt_id);
-    if (!samples) throw new DataError(`${where}: there is no prompt ${JSON.stringify(prompt_id)} among the completions; these scores seem to belong to other prompts`);
+    if (!samples)
+      throw new DataError(
+        `${where}: there is no prompt ${JSON.stringify(prompt_id)} among the completions; ` +
+          'these scores seem to belong to other prompts',
+      );
     const meant = samples.filter(named.is);
-    if (meant.length === 0) throw new DataError(`${where}: prompt ${JSON.stringify(prompt_id)} has no ${named.text}; its samples are ${samples.map(({ sample }) => sample).join(', ')}`);
-    const reward = number(row, value, 'reward'), previous = second ? { reward_previous: number(row, value, 'reward_previous') } : {};
+    if (meant.length === 0)
+      throw new DataError(
+        `${where}: prompt ${JSON.stringify(prompt_id)} has no ${named.text}; its samples ` +
+          `are ${samples.map(({ sample }) => sample).join(', ')}`,
+      );
+    const reward = number(row, value, 'reward');
+    const previous = second ? { reward_previous: number(row, value, 'reward_previous') } : {};
     for (const completion of meant) {
       const before = found.get(completion);
       // Duplicate texts may each come with their own row, as long as the rows agree.
-      if (before && (named.exactly || before.record.reward !== reward)) throw new DataError(`${where}: sample ${completion.sample} of prompt ${JSON.stringify(prompt_id)} has a reward already (${before.where}); give each completion one`);
-      found.set(completion, { record: { prompt_id, sample: completion.sample, reward, ...previous }, where });
+      if (before && (named.exactly || before.record.reward !== reward))
+        throw new DataError(
+          `${where}: sample ${completion.sample} of prompt ${JSON.stringify(prompt_id)} ` +
+            `has a reward already (${before.where}); give each completion one`,
+        );
+      found.set(completion, {
+        record: { prompt_id, sample: completion.sample, reward, ...previous },
+        where,
+      });
     }
   }
   const missing = completions.filter((completion) => !found.has(completion));
-  if (missing.length > 0) throw new DataError(`${file} has no reward for sample ${missing[0]!.sample} of prompt ${JSON.stringify(missing[0]!.prompt_id)}${missing.length > 1 ? ` and ${missing.length - 1} more` : ''}; every completion needs one`);
+  if (missing.length > 0)
+    throw new DataError(
+      `${file} has no reward for sample ${missing[0]!.sample} of prompt ` +
+        `${JSON.stringify(missing[0]!.prompt_id)}${missing.length > 1 ? ` and ${missing.length - 1} more` : ''}; ` +
+        'every completion needs one',
+    );
   return completions.map((completion) => found.get(completion)!.record);
 }
 
 type Row = Record<string, unknown>;
-const isRow = (value: unknown): value is Row => typeof value === 'object' && value !== null && !Array.isArray(value);
+const isRow = (value: unknown): value is Row =>
+  typeof value === 'object' && value !== null && !Array.isArray(value);
 const given = (value: unknown): boolean => value !== undefined && value !== null;
 
 interface Named {
@@ -81,21 +146,55 @@ interface Named {
 }
 
 function nameOf({ value, where }: ScoresRow): { prompt_id: string; value: Row; named: Named } {
-  if (!isRow(value)) throw new DataError(`${where}: the row is ${describe(value)}; it must be an object with "prompt_id", "sample" or "completion", and "reward"`);
+  if (!isRow(value))
+    throw new DataError(
+      `${where}: the row is ${describe(value)}; it must be an object with "prompt_id", ` +
+        '"sample" or "completion", and "reward"',
+    );
   const id = value.prompt_id ?? value.id;
-  if (typeof id !== 'string' && typeof id !== 'number') throw new DataError(`${where}: column "prompt_id" (or "id") is missing; the row has ${columnList(value)}`);
+  if (typeof id !== 'string' && typeof id !== 'number')
+    throw new DataError(
+      `${where}: column "prompt_id" (or "id") is missing; the row has ${columnList(value)}`,
+    );
   const sample = typeof value.sample === 'bigint' ? Number(value.sample) : value.sample;
   if (given(sample)) {
-    if (!Number.isSafeInteger(sample)) throw new DataError(`${where}: column "sample" must be a whole number, but is ${describe(sample)}`);
-    return { prompt_id: String(id), value, named: { is: (completion) => completion.sample === sample, text: `sample ${String(sample)}`, exactly: true } };
+    if (!Number.isSafeInteger(sample))
+      throw new DataError(
+        `${where}: column "sample" must be a whole number, but is ${describe(sample)}`,
+      );
+    return {
+      prompt_id: String(id),
+      value,
+      named: {
+        is: (completion) => completion.sample === sample,
+        text: `sample ${String(sample)}`,
+        exactly: true,
+      },
+    };
   }
   const text = value.completion;
-  if (typeof text !== 'string') throw new DataError(`${where}: which completion of prompt ${JSON.stringify(id)} is meant? Give "sample" (its number) or "completion" (its text); the row has ${columnList(value)}`);
-  return { prompt_id: String(id), value, named: { is: ({ completion }) => completion === text, text: `completion ${describe(text)}`, exactly: false } };
+  if (typeof text !== 'string')
+    throw new DataError(
+      `${where}: which completion of prompt ${JSON.stringify(id)} is meant? Give "sample" ` +
+        `(its number) or "completion" (its text); the row has ${columnList(value)}`,
+    );
+  return {
+    prompt_id: String(id),
+    value,
+    named: {
+      is: ({ completion }) => completion === text,
+      text: `completion ${describe(text)}`,
+      exactly: false,
+    },
+  };
 }
 
 function number({ where }: ScoresRow, value: Row, column: string): number {
   const raw = value[column];
-  if (!Number.isFinite(raw)) throw new DataError(`${where}: column "${column}" must be a finite number, but is ${typeof raw === 'number' ? raw : describe(raw)}`);
+  if (!Number.isFinite(raw))
+    throw new DataError(
+      `${where}: column "${column}" must be a finite number, but is ` +
+        `${typeof raw === 'number' ? raw : describe(raw)}`,
+    );
   return raw as number;
 }

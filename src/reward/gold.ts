@@ -1,14 +1,24 @@
-/** Oracle: a response is worth 1 if it gives the known answer, else 0. The one reward that reads answers; training never sees one. */
+/**
+ * Oracle: a response is worth 1 if it gives the known answer, else 0. The one reward that reads
+ * answers; training never sees one.
+ */
 import { isCorrect } from '../evaluate/answer.js';
 import { DataError } from '../data/jsonl.js';
 import type { CompletionRecord, ExternalRewardRecord, GoldRecord } from '../data/records.js';
 
 /** @throws DataError naming a prompt without a known answer. */
-export function goldRewards(completions: readonly CompletionRecord[], gold: readonly GoldRecord[]): ExternalRewardRecord[] {
+export function goldRewards(
+  completions: readonly CompletionRecord[],
+  gold: readonly GoldRecord[],
+): ExternalRewardRecord[] {
   const answers = new Map(gold.map((record) => [record.id, record]));
   return completions.map(({ prompt_id, sample, completion }) => {
     const question = answers.get(prompt_id);
-    if (!question) throw new DataError(`prompt ${JSON.stringify(prompt_id)} has no known answer, which the reward \`gold\` needs; add a column "answer" to its row or take it out`);
+    if (!question)
+      throw new DataError(
+        `prompt ${JSON.stringify(prompt_id)} has no known answer, which the reward ` +
+          `\`gold\` needs; add a column "answer" to its row or take it out`,
+      );
     return { prompt_id, sample, reward: isCorrect(question, completion) ? 1 : 0 };
   });
 }

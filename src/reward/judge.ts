@@ -1,10 +1,12 @@
 /**
- * LLM-as-a-judge: the policy gives its own responses points in words (Yuan et al. 2024, Self-Rewarding Language Models, arXiv 2401.10020:
- * an additive scale of five points; the wording here is ours). Each response is judged several times with sampling, and its reward is
- * the mean of the points that could be read.
+ * LLM-as-a-judge: the policy gives its own responses points in words (Yuan et al. 2024,
+ * Self-Rewarding Language Models, arXiv 2401.10020: an additive scale of five points; the wording
+ * here is ours). Each response is judged several times with sampling, and its reward is the mean of
+ * the points that could be read.
  *
- * Policy for what cannot be read: a judgement without a valid `Score: n` is left out of the mean; a response without any valid judgement
- * by one of the two judges leaves its whole prompt without a ranking (`no_judgement`): a rank needs all of a prompt's responses.
+ * Policy for what cannot be read: a judgement without a valid `Score: n` is left out of the mean; a
+ * response without any valid judgement by one of the two judges leaves its whole prompt without a
+ * ranking (`no_judgement`): a rank needs all of a prompt's responses.
  */
 import { createHash } from 'node:crypto';
 import type { CompletionRecord, JudgementRecord, Message, RewardRecord } from '../data/records.js';
@@ -18,7 +20,10 @@ const BEGUN = 'Score:';
 export interface JudgeSettings {
   /** Judgements a response and judge. */
   judgements: number;
-  /** Reasons first, then the score; else the score alone, its line begun for the judge: what a small model can do. */
+  /**
+   * Reasons first, then the score; else the score alone, its line begun for the judge: what a small
+   * model can do.
+   */
   reasons: boolean;
   temperature: number;
   top_p: number;
@@ -35,11 +40,20 @@ export interface JudgeHooks {
 }
 
 /** What the judge is asked about one response. */
-export function judgePrompt(prompt: readonly Message[], response: string, reasons = true): Message[] {
+export function judgePrompt(
+  prompt: readonly Message[],
+  response: string,
+  reasons = true,
+): Message[] {
   const task = reasons
-    ? `Say in at most three sentences which points it earns. Then end with one line of this form, n being the sum from 0 to ${MOST_POINTS}:`
-    : `Write one line of this form and nothing else, n being the sum, a digit from 0 to ${MOST_POINTS}:`;
-  return [{ role: 'user', content: `Grade how well an assistant answered a user. Start at 0 and add one point for each of these statements that is true; a later point may be given without an earlier one only if you say why.
+    ? 'Say in at most three sentences which points it earns. Then end with one line of this ' +
+      `form, n being the sum from 0 to ${MOST_POINTS}:`
+    : 'Write one line of this form and nothing else, n being the sum, a digit from 0 to ' +
+      `${MOST_POINTS}:`;
+  return [
+    {
+      role: 'user',
+      content: `Grade how well an assistant answered a user. Start at 0 and add one point for each of these statements that is true; a later point may be given without an earlier one only if you say why.
 
 +1  The answer is about what was asked and holds something useful, even if it is incomplete or strays.
 +1  It deals with most of what was asked.
@@ -56,7 +70,9 @@ ${response.trim()}
 </answer>
 
 ${task}
-Score: n` }];
+Score: n`,
+    },
+  ];
 }
 
 /** One user turn as it is; a longer conversation with its speakers named. */
@@ -65,9 +81,13 @@ function conversation(prompt: readonly Message[]): string {
   return prompt.map(({ role, content }) => `${role}: ${content.trim()}`).join('\n\n');
 }
 
-const SCORE = /\bscore\b["'*_]*\s*(?:\(?(?:from |out of )?(?:0\s*(?:to|-|–)\s*)?5\)?[*_]*\s*)?(?:is\b|[:=：])[\s"'*_]*[<[(]?\s*(-?\d+(?:\.\d+)?)(?!\w)/gi;
+const SCORE =
+  /\bscore\b["'*_]*\s*(?:\(?(?:from |out of )?(?:0\s*(?:to|-|–)\s*)?5\)?[*_]*\s*)?(?:is\b|[:=：])[\s"'*_]*[<[(]?\s*(-?\d+(?:\.\d+)?)(?!\w)/gi;
 
-/** Points of the last `Score: n`, or null where there is none or n lies outside 0 … 5. A half point counts. */
+/**
+ * Points of the last `Score: n`, or null where there is none or n lies outside 0 … 5. A half point
+ * counts.
+ */
 export function parseScore(text: string): number | null {
   const last = [...text.matchAll(SCORE)].at(-1);
   if (!last) return null;
@@ -76,51 +96,106 @@ export function parseScore(text: string): number | null {
 }
 
 /**
- * Judgements of `completions` by `current` and `previous`, ordered by completion, judge, judgement. Both draw with the same random numbers,
- * keyed by prompt, sample and judgement: what differs is what the two models think. Where they are one model it is asked once.
+ * Judgements of `completions` by `current` and `previous`, ordered by completion, judge, judgement.
+ * Both draw with the same random numbers, keyed by prompt, sample and judgement: what differs is
+ * what the two models think. Where they are one model it is asked once.
  */
-export async function judge(completions: readonly CompletionRecord[], language: LanguageModel, { current, previous }: { current: Model; previous: Model }, settings: JudgeSettings, hooks: JudgeHooks): Promise<JudgementRecord[]> {
+export async function judge(
+  completions: readonly CompletionRecord[],
+  language: LanguageModel,
+  { current, previous }: { current: Model; previous: Model },
+  settings: JudgeSettings,
+  hooks: JudgeHooks,
+): Promise<JudgementRecord[]> {
   const begun = settings.reasons ? [] : language.tokenizer.encode(BEGUN);
-  const questions = completions.map(({ prompt, completion }) => [...language.encodePrompt(judgePrompt(prompt, completion, settings.reasons)), ...begun]);
+  const questions = completions.map(({ prompt, completion }) => [
+    ...language.encodePrompt(judgePrompt(prompt, completion, settings.reasons)),
+    ...begun,
+  ]);
   const distinct = [...new Set([current, previous])];
   const texts = new Map<Model, string[][]>();
   let tokens = 0;
   for (const [turn, model] of distinct.entries()) {
     const asked = await ask(model, language, completions, questions, settings, {
       signal: hooks.signal,
-      progress: (done, now) => hooks.progress(Math.floor((turn * completions.length + done) / distinct.length), tokens + now),
+      progress: (done, now) =>
+        hooks.progress(
+          Math.floor((turn * completions.length + done) / distinct.length),
+          tokens + now,
+        ),
     });
     tokens += asked.tokens;
     texts.set(model, asked.texts);
   }
   const by = { current, previous };
-  return completions.flatMap(({ prompt_id, sample }, i) => (['current', 'previous'] as const).flatMap((role) =>
-    texts.get(by[role])![i]!.map((text, judgement) => ({ prompt_id, sample, judge: role, judgement, score: parseScore(text), text }))));
+  return completions.flatMap(({ prompt_id, sample }, i) =>
+    (['current', 'previous'] as const).flatMap((role) =>
+      texts.get(by[role])![i]!.map((text, judgement) => ({
+        prompt_id,
+        sample,
+        judge: role,
+        judgement,
+        score: parseScore(text),
+        text,
+      })),
+    ),
+  );
 }
 
-/** What `model` writes about each completion; nothing where the question leaves no room in its context. */
-async function ask(model: Model, language: LanguageModel, completions: readonly CompletionRecord[], questions: readonly number[][], settings: JudgeSettings, hooks: JudgeHooks): Promise<{ texts: string[][]; tokens: number }> {
+/**
+ * What `model` writes about each completion; nothing where the question leaves no room in its
+ * context.
+ */
+async function ask(
+  model: Model,
+  language: LanguageModel,
+  completions: readonly CompletionRecord[],
+  questions: readonly number[][],
+  settings: JudgeSettings,
+  hooks: JudgeHooks,
+): Promise<{ texts: string[][]; tokens: number }> {
   const texts = completions.map(() => new Array<string>(settings.judgements).fill(''));
-  const fitting = completions.map((_, i) => i).filter((i) => questions[i]!.length < model.config.maxPositionEmbeddings);
+  const fitting = completions
+    .map((_, i) => i)
+    .filter((i) => questions[i]!.length < model.config.maxPositionEmbeddings);
   let tokens = 0;
   if (fitting.length === 0) return { texts, tokens };
-  const written = await model.generate({
-    prompts: fitting.map((i) => ({ tokens: questions[i]!, key: judgeKey(completions[i]!), samples: settings.judgements })),
-    temperature: settings.temperature,
-    topP: settings.top_p,
-    maxNewTokens: settings.max_new_tokens,
-    stopIds: language.stopIds,
-    seed: settings.seed,
-    iteration: settings.iteration,
-    maxRows: settings.max_rows,
-  }, { signal: hooks.signal, onProgress: (p) => hooks.progress(Math.floor(p.done / settings.judgements), (tokens = p.tokens)) }).all();
-  for (const one of written) texts[fitting[one.promptIndex]!]![one.sample] = (settings.reasons ? '' : BEGUN) + language.tokenizer.decode([...one.tokens], { skipSpecialTokens: true });
+  const written = await model
+    .generate(
+      {
+        prompts: fitting.map((i) => ({
+          tokens: questions[i]!,
+          key: judgeKey(completions[i]!),
+          samples: settings.judgements,
+        })),
+        temperature: settings.temperature,
+        topP: settings.top_p,
+        maxNewTokens: settings.max_new_tokens,
+        stopIds: language.stopIds,
+        seed: settings.seed,
+        iteration: settings.iteration,
+        maxRows: settings.max_rows,
+      },
+      {
+        signal: hooks.signal,
+        onProgress: (p) =>
+          hooks.progress(Math.floor(p.done / settings.judgements), (tokens = p.tokens)),
+      },
+    )
+    .all();
+  for (const one of written)
+    texts[fitting[one.promptIndex]!]![one.sample] =
+      (settings.reasons ? '' : BEGUN) +
+      language.tokenizer.decode([...one.tokens], { skipSpecialTokens: true });
   return { texts, tokens };
 }
 
 /** The response's part of the engine's sample key. */
 function judgeKey({ prompt_id, sample }: CompletionRecord): bigint {
-  return createHash('sha256').update(JSON.stringify(['judge', prompt_id, sample])).digest().readBigUInt64BE(0);
+  return createHash('sha256')
+    .update(JSON.stringify(['judge', prompt_id, sample]))
+    .digest()
+    .readBigUInt64BE(0);
 }
 
 export interface JudgeRewards {
@@ -135,20 +210,36 @@ export interface JudgeRewards {
 
 /** Points → rewards, completions in order of first appearance. */
 export function judgeRewards(judgements: readonly JudgementRecord[]): JudgeRewards {
-  const points = new Map<string, { prompt_id: string; sample: number; current: number[]; previous: number[] }>();
+  const points = new Map<
+    string,
+    { prompt_id: string; sample: number; current: number[]; previous: number[] }
+  >();
   for (const { prompt_id, sample, judge: role, score } of judgements) {
-    const id = `${sample} ${prompt_id}`, of = points.get(id) ?? { prompt_id, sample, current: [], previous: [] };
+    const id = `${sample} ${prompt_id}`;
+    const of = points.get(id) ?? { prompt_id, sample, current: [], previous: [] };
     if (score !== null) of[role].push(score);
     points.set(id, of);
   }
   const all = [...points.values()];
-  const unjudged = new Set(all.filter(({ current, previous }) => current.length === 0 || previous.length === 0).map(({ prompt_id }) => prompt_id));
+  const unjudged = new Set(
+    all
+      .filter(({ current, previous }) => current.length === 0 || previous.length === 0)
+      .map(({ prompt_id }) => prompt_id),
+  );
   return {
-    rewards: all.filter(({ prompt_id }) => !unjudged.has(prompt_id)).map(({ prompt_id, sample, current, previous }) => ({ prompt_id, sample, reward_current: mean(current), reward_previous: mean(previous) })),
+    rewards: all
+      .filter(({ prompt_id }) => !unjudged.has(prompt_id))
+      .map(({ prompt_id, sample, current, previous }) => ({
+        prompt_id,
+        sample,
+        reward_current: mean(current),
+        reward_previous: mean(previous),
+      })),
     unjudged: [...unjudged],
     failed: judgements.filter(({ score }) => score === null).length,
     total: judgements.length,
   };
 }
 
-const mean = (values: readonly number[]): number => values.reduce((sum, value) => sum + value, 0) / values.length;
+const mean = (values: readonly number[]): number =>
+  values.reduce((sum, value) => sum + value, 0) / values.length;

@@ -1,4 +1,7 @@
-/** What a run will work on, looked at before any of it begins: a mistake in the last data file should not cost the hours before it. */
+/**
+ * What a run will work on, looked at before any of it begins: a mistake in the last data file
+ * should not cost the hours before it.
+ */
 import type { DemonstrationRecord, GoldRecord, PromptRecord } from '../data/records.js';
 import type { PreferenceRecord } from '../data/preferences.js';
 import { chooseDemonstrations, choosePrompts, nameOf, type ChosenPrompts } from './data.js';
@@ -18,37 +21,74 @@ export interface Inputs {
   notes: string[];
 }
 
-/** Every record that the recipe will use. @throws RunError or DataError for files that are missing, damaged or too short. */
+/**
+ * Every record that the recipe will use. @throws RunError or DataError for files that are missing,
+ * damaged or too short.
+ */
 export async function readInputs(recipe: Recipe): Promise<Inputs> {
-  const iterations = Array.from({ length: recipe.pairs.source === null ? recipe.iterations : 0 }, (_, i) => i + 1);
+  const iterations = Array.from(
+    { length: recipe.pairs.source === null ? recipe.iterations : 0 },
+    (_, i) => i + 1,
+  );
   const chosen: ChosenPrompts[] = [];
-  for (const t of iterations) chosen.push(await choosePrompts(recipe, t)); // one after the other: each reads the whole source
+  // one after the other: each reads the whole source
+  for (const t of iterations) chosen.push(await choosePrompts(recipe, t));
   const prompts = chosen.flatMap((each) => each.prompts);
-  if (recipe.reward.source === 'gold') checkAnswers(prompts, chosen.flatMap((each) => each.gold), nameOf(recipe.prompts.source));
-  const demonstrations = recipe.sft.enabled && recipe.sft.checkpoint === null ? await chooseDemonstrations(recipe) : { records: [], duplicates: 0 };
+  if (recipe.reward.source === 'gold')
+    checkAnswers(
+      prompts,
+      chosen.flatMap((each) => each.gold),
+      nameOf(recipe.prompts.source),
+    );
+  const demonstrations =
+    recipe.sft.enabled && recipe.sft.checkpoint === null
+      ? await chooseDemonstrations(recipe)
+      : { records: [], duplicates: 0 };
   return {
     prompts,
     demonstrations: demonstrations.records,
     questions: await chooseQuestions(recipe),
     preferences: recipe.pairs.source === null ? [] : (await choosePreferences(recipe)).preferences,
-    notes: [...repeated(chosen[0]?.duplicates, recipe.prompts.source), ...repeated(demonstrations.duplicates, recipe.sft.source)],
+    notes: [
+      ...repeated(chosen[0]?.duplicates, recipe.prompts.source),
+      ...repeated(demonstrations.duplicates, recipe.sft.source),
+    ],
   };
 }
 
 function repeated(duplicates: number | undefined, source: string | readonly string[]): string[] {
-  return duplicates ? [`${nameOf(source)}: ${duplicates} rows that repeat an earlier one were left out.`] : [];
+  return duplicates
+    ? [`${nameOf(source)}: ${duplicates} rows that repeat an earlier one were left out.`]
+    : [];
 }
 
-function checkAnswers(prompts: readonly PromptRecord[], gold: readonly GoldRecord[], source: string): void {
-  const known = new Set(gold.map(({ id }) => id)), without = prompts.find(({ id }) => !known.has(id));
-  if (without) throw new RunError('ERR_RUN_DATA', `${source}: prompt ${JSON.stringify(without.id)} has no answer, and reward.source gold compares with it: add a column "answer" to every row, or choose another reward.`);
+function checkAnswers(
+  prompts: readonly PromptRecord[],
+  gold: readonly GoldRecord[],
+  source: string,
+): void {
+  const known = new Set(gold.map(({ id }) => id));
+  const without = prompts.find(({ id }) => !known.has(id));
+  if (without)
+    throw new RunError(
+      'ERR_RUN_DATA',
+      `${source}: prompt ${JSON.stringify(without.id)} has no answer, and reward.source ` +
+        'gold compares with it: add a column "answer" to every row, or choose another reward.',
+    );
 }
 
 /** @throws RunError naming the first record that does not fit the model's context. */
-export function checkLengths({ prompts, demonstrations, questions, preferences }: Partial<Inputs>, { language, model }: Policy): void {
+export function checkLengths(
+  { prompts, demonstrations, questions, preferences }: Partial<Inputs>,
+  { language, model }: Policy,
+): void {
   const context = model.config.maxPositionEmbeddings;
   const refuse = (what: string, id: string, length: number): never => {
-    throw new RunError('ERR_RUN_DATA', `${what} ${JSON.stringify(id)} is ${length} tokens long and the model's context holds ${context}: shorten it or take it out.`);
+    throw new RunError(
+      'ERR_RUN_DATA',
+      `${what} ${JSON.stringify(id)} is ${length} tokens long and the model's context ` +
+        `holds ${context}: shorten it or take it out.`,
+    );
   };
   for (const { id, prompt } of [...(prompts ?? []), ...(questions ?? [])]) {
     // At least one token of an answer must fit behind it.
@@ -56,7 +96,8 @@ export function checkLengths({ prompts, demonstrations, questions, preferences }
     if (length >= context) refuse('Prompt', id, length);
   }
   for (const demonstration of demonstrations ?? []) {
-    const { prompt, completion } = encodeDemonstration(demonstration, language), length = prompt.length + completion.length;
+    const { prompt, completion } = encodeDemonstration(demonstration, language);
+    const length = prompt.length + completion.length;
     if (length > context) refuse('Demonstration', demonstration.id, length);
   }
   for (const preference of preferences ?? []) {

@@ -1,4 +1,7 @@
-/** What the stages of one run share: settings, places, models, and the one way to run a stage (kept, resumed or new; timed; told). */
+/**
+ * What the stages of one run share: settings, places, models, and the one way to run a stage (kept,
+ * resumed or new; timed; told).
+ */
 import { existsSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -54,32 +57,54 @@ export class RunContext {
   readonly rewards: RewardFunction | undefined;
 
   constructor(private readonly fields: RunContextFields) {
-    ({ recipe: this.recipe, models: this.models, plan: this.plan, directory: this.directory, emit: this.emit, rewards: this.rewards } = fields);
+    ({
+      recipe: this.recipe,
+      models: this.models,
+      plan: this.plan,
+      directory: this.directory,
+      emit: this.emit,
+      rewards: this.rewards,
+    } = fields);
   }
 
   file(phase: Phase, name: string): string {
     return join(this.directory, phaseFolder(phase), name);
   }
 
-  /** Where the weights of θ_n are: θ_0 the base model, θ_1 after SFT (or θ_0 without), θ_{t+1} what iteration t trained. */
+  /**
+   * Where the weights of θ_n are: θ_0 the base model, θ_1 after SFT (or θ_0 without), θ_{t+1} what
+   * iteration t trained.
+   */
   checkpoint(n: number): string {
     if (n >= 2) return this.file(n - 1, 'checkpoint');
     return n === 1 && this.recipe.sft.enabled ? this.file('sft', 'checkpoint') : this.fields.base;
   }
 
   /** A stage cut into blocks. */
-  async blocks<Item, Made extends object>(of: OfStage, { path, items, size, unit, perItem, make, note }: BlockedStage<Item, Made>): Promise<Made[]> {
+  async blocks<Item, Made extends object>(
+    of: OfStage,
+    { path, items, size, unit, perItem, make, note }: BlockedStage<Item, Made>,
+  ): Promise<Made[]> {
     if (existsSync(path)) return this.kept(of, path);
-    const total = items.length * perItem, left = remainingItems(path, items.length, size) * perItem;
+    const total = items.length * perItem;
+    const left = remainingItems(path, items.length, size) * perItem;
     return this.stage(of, { done: total - left, total, unit }, async (hooks) => {
-      let tokensBefore = 0, tokens = 0;
+      let tokensBefore = 0;
+      let tokens = 0;
       const made = await inBlocks({
-        path, items, size, plan: this.plan,
+        path,
+        items,
+        size,
+        plan: this.plan,
         make: (block, first) => {
           this.checkSignal();
           tokensBefore += tokens;
           tokens = 0;
-          return make(block, { signal: hooks.signal, progress: (done, now) => hooks.progress(first * perItem + done, tokensBefore + (tokens = now)) });
+          return make(block, {
+            signal: hooks.signal,
+            progress: (done, now) =>
+              hooks.progress(first * perItem + done, tokensBefore + (tokens = now)),
+          });
         },
       });
       return { result: made, note: note?.(made) ?? '' };
@@ -87,7 +112,11 @@ export class RunContext {
   }
 
   /** A stage as a whole: told, timed, and stopped as `Interrupted` where the signal asks for it. */
-  async stage<T>(of: OfStage, start: { done: number; total: number; unit: string }, work: (hooks: StageHooks) => Promise<{ result: T; note: string }>): Promise<T> {
+  async stage<T>(
+    of: OfStage,
+    start: { done: number; total: number; unit: string },
+    work: (hooks: StageHooks) => Promise<{ result: T; note: string }>,
+  ): Promise<T> {
     this.checkSignal();
     this.emit({ type: 'stage_started', ...told(of), ...start });
     const began = performance.now();
@@ -98,7 +127,13 @@ export class RunContext {
     };
     try {
       const { result, note } = await work({ signal: this.fields.signal, progress });
-      this.emit({ type: 'stage_finished', ...told(of), seconds: (performance.now() - began) / 1000, tokens, note });
+      this.emit({
+        type: 'stage_finished',
+        ...told(of),
+        seconds: (performance.now() - began) / 1000,
+        tokens,
+        note,
+      });
       return result;
     } catch (error) {
       if (this.fields.signal.aborted) throw new Interrupted();
@@ -128,4 +163,8 @@ export class RunContext {
 }
 
 /** Events name the iteration as a number, too: SFT comes before the first. */
-const told = ({ phase, stage }: OfStage) => ({ iteration: phase === 'sft' ? 0 : phase, phase, stage });
+const told = ({ phase, stage }: OfStage) => ({
+  iteration: phase === 'sft' ? 0 : phase,
+  phase,
+  stage,
+});

@@ -1,4 +1,7 @@
-/** What a run can fail by, beside the engine's own errors: one sentence with what to do, and a code for programs. */
+/**
+ * What a run can fail by, beside the engine's own errors: one sentence with what to do, and a code
+ * for programs.
+ */
 
 export type RunErrorCode =
   | 'ERR_RECIPE' // a recipe or an override is wrong

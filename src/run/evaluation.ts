@@ -15,30 +15,54 @@ import type { Phase } from './store.js';
 export async function evaluateModel(run: RunContext, phase: Phase, n: number): Promise<void> {
   const questions = await chooseQuestions(run.recipe);
   if (questions.length === 0) return;
-  await run.blocks({ phase, stage: 'evaluate' }, {
-    path: run.file(phase, 'answers.jsonl'),
-    items: questions,
-    size: run.recipe.evaluate.block_prompts,
-    unit: 'questions',
-    perItem: 1,
-    make: async (block, hooks) => evaluate(block, await run.models.policy(run.checkpoint(n)), evaluateSettings(run.recipe), hooks),
-    note: accuracyNote,
-  });
+  await run.blocks(
+    { phase, stage: 'evaluate' },
+    {
+      path: run.file(phase, 'answers.jsonl'),
+      items: questions,
+      size: run.recipe.evaluate.block_prompts,
+      unit: 'questions',
+      perItem: 1,
+      make: async (block, hooks) =>
+        evaluate(
+          block,
+          await run.models.policy(run.checkpoint(n)),
+          evaluateSettings(run.recipe),
+          hooks,
+        ),
+      note: accuracyNote,
+    },
+  );
 }
 
 function accuracyNote(answers: readonly AnswerRecord[]): string {
-  const shown = ({ accuracy, low, high }: Accuracy) => `${(accuracy * 100).toFixed(1)} % (${(low * 100).toFixed(1)} – ${(high * 100).toFixed(1)})`;
+  const shown = ({ accuracy, low, high }: Accuracy) =>
+    `${(accuracy * 100).toFixed(1)} % (${(low * 100).toFixed(1)} – ${(high * 100).toFixed(1)})`;
   const norm = normalised(answers);
-  return `accuracy ${shown(accuracyOf(answers))}${norm ? `, length-normalised ${shown(norm)}` : ''}`;
+  return (
+    'accuracy ' + `${shown(accuracyOf(answers))}${norm ? `, length-normalised ${shown(norm)}` : ''}`
+  );
 }
 
 /** The questions of all tasks, the same ones for every model of a run. */
 export async function chooseQuestions(recipe: Recipe): Promise<Question[]> {
   const { seed, system_prompt: system, evaluate: settings } = recipe;
-  const questions = await Promise.all(parseTasks(settings).map(({ name, source }) => TASKS[name].questions({ source, seed, count: settings.count === 0 ? undefined : settings.count })));
+  const questions = await Promise.all(
+    parseTasks(settings).map(({ name, source }) =>
+      TASKS[name].questions({
+        source,
+        seed,
+        count: settings.count === 0 ? undefined : settings.count,
+      }),
+    ),
+  );
   const all = questions.flat();
   const twice = firstRepeated(all.map((question) => `${question.task} ${question.id}`));
-  if (twice !== undefined) throw new RunError('ERR_RECIPE', `evaluate.tasks: the question ${JSON.stringify(twice)} comes twice; name each task once.`);
+  if (twice !== undefined)
+    throw new RunError(
+      'ERR_RECIPE',
+      `evaluate.tasks: the question ${JSON.stringify(twice)} comes twice; name each task once.`,
+    );
   if (settings.method === 'loglikelihood') all.forEach(checkComparable);
   return all.map((question) => ({ ...question, prompt: withSystem(question.prompt, system) }));
 }
@@ -50,24 +74,50 @@ export function taskSources(settings: TaskSettings): string[] {
   return parseTasks(settings).flatMap(({ name, source }) => source ?? TASKS[name].hub ?? []);
 }
 
-function parseTasks({ tasks, count, method }: TaskSettings): { name: TaskName; source: string | undefined }[] {
+function parseTasks({
+  tasks,
+  count,
+  method,
+}: TaskSettings): { name: TaskName; source: string | undefined }[] {
   return tasks.map((spec) => {
-    const parsed = parseTask(spec), { name } = parsed;
-    if (name === 'builtin' && count === 0) throw new RunError('ERR_RECIPE', 'evaluate.count: the built-in questions have no end; give how many are asked.');
+    const parsed = parseTask(spec);
+    const { name } = parsed;
+    if (name === 'builtin' && count === 0)
+      throw new RunError(
+        'ERR_RECIPE',
+        'evaluate.count: the built-in questions have no end; give how many are asked.',
+      );
     if (method === 'loglikelihood' && (name === 'builtin' || name === 'gsm8k')) {
-      throw new RunError('ERR_RECIPE', `evaluate.method: the task ${name} has no choices to compare by log-likelihood; measure it with \`method: generate\`, or leave it out of evaluate.tasks.`);
+      throw new RunError(
+        'ERR_RECIPE',
+        `evaluate.method: the task ${name} has no choices to compare by log-likelihood; ` +
+          `measure it with \`method: generate\`, or leave it out of evaluate.tasks.`,
+      );
     }
     return parsed;
   });
 }
 
-/** `builtin`, `arc_easy` (its hub data set), `arc:path/to/test.jsonl`, or `siqa:hub:org/name:validation`. */
+/**
+ * `builtin`, `arc_easy` (its hub data set), `arc:path/to/test.jsonl`, or
+ * `siqa:hub:org/name:validation`.
+ */
 function parseTask(spec: string): { name: TaskName; source: string | undefined } {
-  const colon = spec.indexOf(':'), name = colon < 0 ? spec : spec.slice(0, colon), source = colon < 0 ? undefined : spec.slice(colon + 1);
-  if (!Object.hasOwn(TASKS, name)) throw new RunError('ERR_RECIPE', `evaluate.tasks: '${name}' is no task; known are ${Object.keys(TASKS).join(', ')}.`);
+  const colon = spec.indexOf(':');
+  const name = colon < 0 ? spec : spec.slice(0, colon);
+  const source = colon < 0 ? undefined : spec.slice(colon + 1);
+  if (!Object.hasOwn(TASKS, name))
+    throw new RunError(
+      'ERR_RECIPE',
+      `evaluate.tasks: '${name}' is no task; known are ${Object.keys(TASKS).join(', ')}.`,
+    );
   const known = name as TaskName;
   if (source === '' || (source === undefined && known !== 'builtin' && TASKS[known].hub === null)) {
-    throw new RunError('ERR_RECIPE', `evaluate.tasks: the task ${name} reads its questions from a file; write ${name}:path/to/questions.jsonl, or ${name}:hub:org/name:split.`);
+    throw new RunError(
+      'ERR_RECIPE',
+      `evaluate.tasks: the task ${name} reads its questions from a file; write ` +
+        `${name}:path/to/questions.jsonl, or ${name}:hub:org/name:split.`,
+    );
   }
   return { name: known, source: known === 'builtin' ? undefined : source };
 }

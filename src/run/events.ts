@@ -1,4 +1,7 @@
-/** What a run tells while it works: the union of its events and nothing else. `iteration` is 0 for the base model and for SFT, which `phase` tells apart. */
+/**
+ * What a run tells while it works: the union of its events and nothing else. `iteration` is 0 for
+ * the base model and for SFT, which `phase` tells apart.
+ */
 import type { StepRecord } from './stages/optimise.js';
 import type { Phase } from './store.js';
 import type { IterationSummary } from './summary.js';
@@ -14,7 +17,15 @@ interface OfStage {
 
 export type RunEvent =
   | { type: 'run_started'; directory: string; resumed: boolean; iterations: number }
-  | { type: 'model_loaded'; name: string; path: string; dtype: string; device: string; parameters: number; seconds: number }
+  | {
+      type: 'model_loaded';
+      name: string;
+      path: string;
+      dtype: string;
+      device: string;
+      parameters: number;
+      seconds: number;
+    }
   /** `done` > 0 where a stopped stage goes on. */
   | ({ type: 'stage_started'; done: number; total: number; unit: string } & OfStage)
   /** The stage was finished by an earlier call of the run. */

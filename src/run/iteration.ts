@@ -1,6 +1,7 @@
 /**
- * One iteration of CREAM (arXiv 2410.12735, algorithm 1): θ_t answers, judges its own answers beside θ_{t−1}, and learns from the pairs as
- * far as the two agree. Five stages; each is one artefact in `iteration-t/`, and one that is there already is read instead of made.
+ * One iteration of CREAM (arXiv 2410.12735, algorithm 1): θ_t answers, judges its own answers
+ * beside θ_{t−1}, and learns from the pairs as far as the two agree. Five stages; each is one
+ * artefact in `iteration-t/`, and one that is there already is read instead of made.
  */
 import { existsSync } from 'node:fs';
 import type { CompletionRecord, PairRecord, PromptRecord, ScoreRecord } from '../data/records.js';
@@ -37,20 +38,38 @@ async function promptsOf(run: RunContext, t: number): Promise<PromptRecord[]> {
   return prompts;
 }
 
-function sampleFrom(run: RunContext, t: number, prompts: PromptRecord[]): Promise<CompletionRecord[]> {
+function sampleFrom(
+  run: RunContext,
+  t: number,
+  prompts: PromptRecord[],
+): Promise<CompletionRecord[]> {
   const { sample: settings, seed } = run.recipe;
-  return run.blocks({ phase: t, stage: 'sample' }, {
-    path: run.file(t, 'completions.jsonl'),
-    items: prompts,
-    size: settings.block_prompts,
-    unit: 'completions',
-    perItem: settings.samples,
-    make: async (block, hooks) => sample(block, await run.models.policy(run.checkpoint(t)), { ...settings, seed, iteration: t }, hooks),
-    note: (made) => `mean length ${mean(made.map((c) => c.token_ids.length)).toFixed(0)} tokens`,
-  });
+  return run.blocks(
+    { phase: t, stage: 'sample' },
+    {
+      path: run.file(t, 'completions.jsonl'),
+      items: prompts,
+      size: settings.block_prompts,
+      unit: 'completions',
+      perItem: settings.samples,
+      make: async (block, hooks) =>
+        sample(
+          block,
+          await run.models.policy(run.checkpoint(t)),
+          { ...settings, seed, iteration: t },
+          hooks,
+        ),
+      note: (made) => `mean length ${mean(made.map((c) => c.token_ids.length)).toFixed(0)} tokens`,
+    },
+  );
 }
 
-async function rankInto(run: RunContext, t: number, completions: CompletionRecord[], scores: ScoreRecord[]): Promise<PairRecord[]> {
+async function rankInto(
+  run: RunContext,
+  t: number,
+  completions: CompletionRecord[],
+  scores: ScoreRecord[],
+): Promise<PairRecord[]> {
   const of = { phase: t, stage: 'rank' } as const;
   // The pairs are written last: they say that the rankings are there, too.
   const path = run.file(t, 'pairs.jsonl');
@@ -63,24 +82,56 @@ async function rankInto(run: RunContext, t: number, completions: CompletionRecor
     await writeRecords(run.file(t, 'rankings.jsonl'), rankings);
     await writeRecords(path, pairs);
     hooks.progress(prompts, 0);
-    // The paper's formula as it is: with C < ½ the reverse loss outweighs the plain one, and the margin of the pairs will fall.
-    const reversed = pairs.every((pair) => pair.weight < 0.5) ? ' (below ½: the loss turns the pairs round)' : '';
-    const agreement = judged.measured ? `C ${summary.mean_consistency.toFixed(2)}${reversed}, ` : '';
+    // The paper's formula as it is: with C < ½ the reverse loss outweighs the plain one, and the
+    // margin of the pairs will fall.
+    const reversed = pairs.every((pair) => pair.weight < 0.5)
+      ? ' (below ½: the loss turns the pairs round)'
+      : '';
+    const agreement = judged.measured
+      ? `C ${summary.mean_consistency.toFixed(2)}${reversed}, `
+      : '';
     return { result: pairs, note: `${agreement}${pairs.length} pairs of ${prompts} prompts` };
   });
 }
 
 function noPairs(t: number, { prompts, skipped }: PreferenceSummary): string {
-  const reasons = Object.entries(skipped).map(([reason, count]) => `${count} ${reason.replaceAll('_', ' ')}`).join(', ');
-  return `Iteration ${t} has no preference pair: none of its ${prompts} prompts got a best and a worst response that differ (${reasons}). Raise sample.temperature, sample.samples or prompts.count, or lower rank.min_margin and rank.min_consistency.`;
+  const reasons = Object.entries(skipped)
+    .map(([reason, count]) => `${count} ${reason.replaceAll('_', ' ')}`)
+    .join(', ');
+  return (
+    `Iteration ${t} has no preference pair: none of its ${prompts} prompts got a best and a ` +
+    `worst response that differ (${reasons}). Raise sample.temperature, sample.samples or ` +
+    'prompts.count, or lower rank.min_margin and rank.min_consistency.'
+  );
 }
 
 export function trainOn(run: RunContext, t: number, pairs: PairRecord[]): Promise<void> {
   const settings = run.recipe.train;
-  return trainCheckpoint(run, { phase: t, stage: 'train' }, {
-    from: t, to: t + 1, settings, examples: pairs.length, unit: 'pairs',
-    work: (policy, common, state, hooks) => train(pairs, policy, { ...common, settings, startsAtReference: startsAtReference(run.recipe), onWarning: (message) => run.emit({ type: 'warning', message }) }, state, hooks),
-  });
+  return trainCheckpoint(
+    run,
+    { phase: t, stage: 'train' },
+    {
+      from: t,
+      to: t + 1,
+      settings,
+      examples: pairs.length,
+      unit: 'pairs',
+      work: (policy, common, state, hooks) =>
+        train(
+          pairs,
+          policy,
+          {
+            ...common,
+            settings,
+            startsAtReference: startsAtReference(run.recipe),
+            onWarning: (message) => run.emit({ type: 'warning', message }),
+          },
+          state,
+          hooks,
+        ),
+    },
+  );
 }
 
-const mean = (values: number[]): number => values.reduce((sum, value) => sum + value, 0) / Math.max(1, values.length);
+const mean = (values: number[]): number =>
+  values.reduce((sum, value) => sum + value, 0) / Math.max(1, values.length);

@@ -1,18 +1,30 @@
 /**
- * Randomness of a run is keyed, not sequenced: an order or a sample depends on the seed and on ids, never on what ran before.
+ * Randomness of a run is keyed, not sequenced: an order or a sample depends on the seed and on ids,
+ * never on what ran before.
  */
 import { createHash } from 'node:crypto';
 
-/** A prompt's part of the engine's sample key: the first 8 bytes, big-endian, of SHA-256 of its id. */
+/**
+ * A prompt's part of the engine's sample key: the first 8 bytes, big-endian, of SHA-256 of its id.
+ */
 export function promptKey(id: string): bigint {
   return createHash('sha256').update(id).digest().readBigUInt64BE(0);
 }
 
 /** `items` in an order that depends on `key` and their ids only. Equal ids keep their order. */
-export function shuffled<T>(items: readonly T[], id: (item: T) => string, ...key: (string | number)[]): T[] {
+export function shuffled<T>(
+  items: readonly T[],
+  id: (item: T) => string,
+  ...key: (string | number)[]
+): T[] {
   const prefix = key.join('\u0000');
   return items
-    .map((item) => ({ item, rank: createHash('sha256').update(`${prefix}\u0000${id(item)}`).digest('hex') }))
+    .map((item) => ({
+      item,
+      rank: createHash('sha256')
+        .update(`${prefix}\u0000${id(item)}`)
+        .digest('hex'),
+    }))
     .sort((a, b) => (a.rank < b.rank ? -1 : a.rank > b.rank ? 1 : 0))
     .map(({ item }) => item);
 }

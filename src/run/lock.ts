@@ -1,6 +1,7 @@
 /**
- * One process a run directory. The lock file holds pid, host and the process's start time, so that a pid used again is not taken for the
- * old process. A lock whose process is gone is taken over; one of another machine is not ours to judge, and is refused.
+ * One process a run directory. The lock file holds pid, host and the process's start time, so that
+ * a pid used again is not taken for the old process. A lock whose process is gone is taken over;
+ * one of another machine is not ours to judge, and is refused.
  */
 import { linkSync, readFileSync, renameSync, rmSync, unlinkSync, writeFileSync } from 'node:fs';
 import { hostname } from 'node:os';
@@ -12,14 +13,18 @@ interface Holder {
   started: string;
 }
 
-/** Takes the lock at `path`; the returned function releases it. @throws RunError `ERR_RUN_LOCKED` naming the holder. */
+/**
+ * Takes the lock at `path`; the returned function releases it. @throws RunError `ERR_RUN_LOCKED`
+ * naming the holder.
+ */
 export function takeLock(path: string): () => void {
   const me: Holder = { pid: process.pid, host: hostname(), started: startOf(process.pid) ?? '' };
   const mine = `${path}.${process.pid}`;
   const text = JSON.stringify(me);
   writeFileSync(mine, text);
   try {
-    // link(2) fails where the name exists: the lock appears at once with its content, or not at all.
+    // link(2) fails where the name exists: the lock appears at once with its content, or not at
+    // all.
     while (!linked(mine, path)) {
       const found = readHolder(path);
       if (found === undefined) continue; // released meanwhile
@@ -44,7 +49,10 @@ function linked(from: string, to: string): boolean {
   }
 }
 
-/** Removes the lock if it still is the stale one: two processes may find it at the same time, and one may hold it by now. */
+/**
+ * Removes the lock if it still is the stale one: two processes may find it at the same time, and
+ * one may hold it by now.
+ */
 function clearStale(path: string, stale: string): void {
   const aside = `${path}.stale-${process.pid}`;
   try {
@@ -82,11 +90,15 @@ function alive(holder: Partial<Holder>): boolean {
   return started === undefined || !holder.started || started === holder.started;
 }
 
-/** Start time of a process in clock ticks since boot, with the boot's id; undefined where the system does not tell. */
+/**
+ * Start time of a process in clock ticks since boot, with the boot's id; undefined where the system
+ * does not tell.
+ */
 function startOf(pid: number): string | undefined {
   try {
     const text = readFileSync(`/proc/${pid}/stat`, 'utf8');
-    // The second field is the program's name in brackets and may hold anything; the start time is field 22.
+    // The second field is the program's name in brackets and may hold anything; the start time is
+    // field 22.
     const fields = text.slice(text.lastIndexOf(')') + 2).split(' ');
     if (fields[0] === 'Z') return 'ended'; // a zombie works on nothing
     return `${readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim()} ${fields[19]}`;
@@ -96,7 +108,13 @@ function startOf(pid: number): string | undefined {
 }
 
 function refusal(path: string, holder: Partial<Holder>): string {
-  const where = holder.host === hostname() ? `process ${holder.pid}` : `process ${holder.pid} on ${holder.host}`;
-  const cure = holder.host === hostname() ? 'wait for it or stop it' : `if that machine no longer works on it, delete ${path}`;
+  const where =
+    holder.host === hostname()
+      ? `process ${holder.pid}`
+      : `process ${holder.pid} on ${holder.host}`;
+  const cure =
+    holder.host === hostname()
+      ? 'wait for it or stop it'
+      : `if that machine no longer works on it, delete ${path}`;
   return `The run directory is in use by ${where}: ${cure}.`;
 }

@@ -1,11 +1,13 @@
 /**
- * The models of a run, resident and shared: one `Model` a checkpoint path, loaded when first asked for. θ_t, θ_{t−1} and θ_0 are the same
- * object where they are the same path. Full weights train alone, for masters and moments need the memory that other models would hold.
+ * The models of a run, resident and shared: one `Model` a checkpoint path, loaded when first asked
+ * for. θ_t, θ_{t−1} and θ_0 are the same object where they are the same path. Full weights train
+ * alone, for masters and moments need the memory that other models would hold.
  *
  * With LoRA a checkpoint is a PEFT folder, and every θ an adapter over the one base in memory.
  *
- * A model that is loaded again has the same bits: the compute weights are the rounded master weights that the checkpoint holds. Where the
- * checkpoint is narrower than the compute type that is not so, and what was trained is let go of and loaded from disk.
+ * A model that is loaded again has the same bits: the compute weights are the rounded master
+ * weights that the checkpoint holds. Where the checkpoint is narrower than the compute type that is
+ * not so, and what was trained is let go of and loaded from disk.
  */
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
@@ -28,11 +30,19 @@ export interface ModelsOptions {
 }
 
 /** What is trained where it is not all weights. */
-export function adapterOf({ seed, lora: { enabled, rank, alpha, dropout, target_modules: targetModules } }: Pick<Recipe, 'seed' | 'lora'>): AdapterParams | undefined {
-  return enabled ? { rank, alpha, dropout, seed, ...(targetModules.length > 0 && { targetModules }) } : undefined;
+export function adapterOf({
+  seed,
+  lora: { enabled, rank, alpha, dropout, target_modules: targetModules },
+}: Pick<Recipe, 'seed' | 'lora'>): AdapterParams | undefined {
+  return enabled
+    ? { rank, alpha, dropout, seed, ...(targetModules.length > 0 && { targetModules }) }
+    : undefined;
 }
 
-/** Whether the model in training is its own reference at the first step: not with θ_0 for one, nor with dropout. */
+/**
+ * Whether the model in training is its own reference at the first step: not with θ_0 for one, nor
+ * with dropout.
+ */
 export function startsAtReference({ train, lora }: Pick<Recipe, 'train' | 'lora'>): boolean {
   return train.reference === 'current' && !(lora.enabled && lora.dropout > 0);
 }
@@ -54,7 +64,10 @@ export class Models {
     if (path === this.options.base) await this.language();
     let model = this.loaded.get(path);
     if (!model) {
-      model = this.timed(() => this.load(path), (m) => m);
+      model = this.timed(
+        () => this.load(path),
+        (m) => m,
+      );
       this.loaded.set(path, model);
       model.catch(() => this.loaded.delete(path));
     }
@@ -62,11 +75,16 @@ export class Models {
   }
 
   /**
-   * Trains the weights at `from` by `work`, which saves them to `to`; who asks for `from` later gets the untrained ones.
-   * Where `work` fails, what it trained is thrown away. Adapters leave the others where they are; for full weights these are let go of,
-   * and loaded again when asked for.
+   * Trains the weights at `from` by `work`, which saves them to `to`; who asks for `from` later
+   * gets the untrained ones. Where `work` fails, what it trained is thrown away. Adapters leave the
+   * others where they are; for full weights these are let go of, and loaded again when asked for.
    */
-  async train<T>(from: string, to: string, checkpointDType: DType, work: (policy: Policy) => Promise<T>): Promise<T> {
+  async train<T>(
+    from: string,
+    to: string,
+    checkpointDType: DType,
+    work: (policy: Policy) => Promise<T>,
+  ): Promise<T> {
     const { language, model } = await this.policy(from);
     if (this.options.adapter) {
       this.loaded.set(from, Promise.resolve(model.snapshot()));
@@ -76,13 +94,18 @@ export class Models {
     }
     let result: T;
     try {
-      if (this.options.adapter && model.adapter === null) await model.addAdapter(this.options.adapter);
+      if (this.options.adapter && model.adapter === null)
+        await model.addAdapter(this.options.adapter);
       result = await work({ language, model });
     } catch (error) {
       await model.dispose();
       throw error;
     }
-    if (checkpointDType === 'bfloat16' && (this.options.dtype === 'float32' || model.adapter !== null)) await model.dispose();
+    if (
+      checkpointDType === 'bfloat16' &&
+      (this.options.dtype === 'float32' || model.adapter !== null)
+    )
+      await model.dispose();
     else this.loaded.set(to, Promise.resolve(model));
     return result;
   }
@@ -97,7 +120,10 @@ export class Models {
   }
 
   async dispose(): Promise<void> {
-    const all = await Promise.allSettled([...this.loaded.values(), this.text?.then((language) => language.model)]);
+    const all = await Promise.allSettled([
+      ...this.loaded.values(),
+      this.text?.then((language) => language.model),
+    ]);
     this.loaded.clear();
     for (const result of all) if (result.status === 'fulfilled') await result.value?.dispose();
   }
@@ -105,16 +131,23 @@ export class Models {
   private async language(): Promise<LanguageModel> {
     if (!this.text) {
       const { base, name, dtype, device, signal } = this.options;
-      this.text = this.timed(() => loadModel(name, { dtype, device, signal }), (language) => language.model);
+      this.text = this.timed(
+        () => loadModel(name, { dtype, device, signal }),
+        (language) => language.model,
+      );
       const text = this.text;
-      this.loaded.set(base, text.then((language) => language.model));
+      this.loaded.set(
+        base,
+        text.then((language) => language.model),
+      );
     }
     return this.text;
   }
 
   private async load(path: string): Promise<Model> {
     const { base, dtype, device, signal } = this.options;
-    if (!existsSync(join(path, 'adapter_config.json'))) return Model.load(path, { dtype, device, signal });
+    if (!existsSync(join(path, 'adapter_config.json')))
+      return Model.load(path, { dtype, device, signal });
     const model = (await this.model(base)).snapshot();
     try {
       await model.loadAdapter(path);

@@ -1,4 +1,7 @@
-/** How often each policy of an iteration applied: what was left out, and what was kept though it is odd. Counted from the artefacts. */
+/**
+ * How often each policy of an iteration applied: what was left out, and what was kept though it is
+ * odd. Counted from the artefacts.
+ */
 import { existsSync } from 'node:fs';
 import type { CompletionRecord, JudgementRecord, RankingRecord } from '../data/records.js';
 import { countBy } from '../evaluate/iteration.js';
@@ -9,17 +12,25 @@ import { readRecords, type Phase } from './store.js';
 
 /** Columns of metrics.jsonl; none for a phase without rankings. */
 export async function policyCounts(run: RunContext, phase: Phase): Promise<Record<string, number>> {
-  const recordsOf = async <T extends object>(name: string): Promise<T[]> => (existsSync(run.file(phase, name)) ? readRecords<T>(run.file(phase, name)) : []);
+  const recordsOf = async <T extends object>(name: string): Promise<T[]> =>
+    existsSync(run.file(phase, name)) ? readRecords<T>(run.file(phase, name)) : [];
   const rankings = await recordsOf<RankingRecord>('rankings.jsonl');
   if (rankings.length === 0) return {};
   const odd = oddCompletions(await recordsOf<CompletionRecord>('completions.jsonl'));
   const judgements = await recordsOf<JudgementRecord>('judgements.jsonl');
   const skipped = countBy(rankings.flatMap(({ skipped: reason }) => reason ?? []));
   return {
-    'cream/undefined_agreement': rankings.filter((r) => r.skipped !== 'no_judgement' && isUndefined(r.reward_current, r.reward_previous)).length,
+    'cream/undefined_agreement': rankings.filter(
+      (r) => r.skipped !== 'no_judgement' && isUndefined(r.reward_current, r.reward_previous),
+    ).length,
     'cream/empty_completions': odd.empty_completions,
     'cream/duplicate_completions': odd.duplicate_completions,
-    ...(judgements.length > 0 && { 'cream/judgements': judgements.length, 'cream/judgements_without_score': judgements.filter(({ score }) => score === null).length }),
-    ...Object.fromEntries(Object.entries(skipped).map(([reason, count]) => [`cream/skipped/${reason}`, count])),
+    ...(judgements.length > 0 && {
+      'cream/judgements': judgements.length,
+      'cream/judgements_without_score': judgements.filter(({ score }) => score === null).length,
+    }),
+    ...Object.fromEntries(
+      Object.entries(skipped).map(([reason, count]) => [`cream/skipped/${reason}`, count]),
+    ),
   };
 }

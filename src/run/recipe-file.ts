@@ -1,9 +1,18 @@
 /**
- * A recipe file → a complete recipe, or one sentence a mistake with its place: `recipe.yaml:5:3 sample.top_p: must be at most 1, got 1.5`.
- * `--set key=value` goes through the same checks; its sentences name the flag instead of a line.
+ * A recipe file → a complete recipe, or one sentence a mistake with its place: `recipe.yaml:5:3
+ * sample.top_p: must be at most 1, got 1.5`. `--set key=value` goes through the same checks; its
+ * sentences name the flag instead of a line.
  */
 import { createHash } from 'node:crypto';
-import { LineCounter, isMap, isScalar, parseDocument, stringify, type Document, type Node } from 'yaml';
+import {
+  LineCounter,
+  isMap,
+  isScalar,
+  parseDocument,
+  stringify,
+  type Document,
+  type Node,
+} from 'yaml';
 import type { z } from 'zod';
 import { RunError } from './errors.js';
 import { recipeSchema, type Recipe } from './recipe.js';
@@ -14,7 +23,14 @@ const MAX_ALIASES = 100;
 
 type Path = readonly PropertyKey[];
 /** `key=value` as given to --set, or a flag of its own with the key it stands for. */
-export type Override = string | { label: string; key: string; value: string; /** Take the value as it is, not as YAML. */ text?: boolean };
+export type Override =
+  | string
+  | {
+      label: string;
+      key: string;
+      value: string;
+      /** Take the value as it is, not as YAML. */ text?: boolean;
+    };
 
 interface Applied {
   label: string;
@@ -22,11 +38,20 @@ interface Applied {
 }
 
 /**
- * @param text the YAML; @param name how messages call the file; @param overrides `key=value` strings, later ones win.
+ * @param text the YAML; @param name how messages call the file; @param overrides `key=value`
+ *   strings, later ones win.
  * @throws RunError `ERR_RECIPE` with one line a mistake.
  */
-export function parseRecipe(text: string, name: string, overrides: readonly Override[] = []): Recipe {
-  if (Buffer.byteLength(text) > MAX_BYTES) throw new RunError('ERR_RECIPE', `${name}: a recipe is at most 1 MB of YAML, this file is larger; is it a recipe?`);
+export function parseRecipe(
+  text: string,
+  name: string,
+  overrides: readonly Override[] = [],
+): Recipe {
+  if (Buffer.byteLength(text) > MAX_BYTES)
+    throw new RunError(
+      'ERR_RECIPE',
+      `${name}: a recipe is at most 1 MB of YAML, this file is larger; is it a recipe?`,
+    );
   const lines = new LineCounter();
   const document = parseDocument(text, { lineCounter: lines, prettyErrors: false });
   const at = (offset: number): string => {
@@ -34,17 +59,27 @@ export function parseRecipe(text: string, name: string, overrides: readonly Over
     return `${name}:${line}:${col}`;
   };
   const faults = [...document.errors, ...document.warnings];
-  if (faults.length > 0) throw new RunError('ERR_RECIPE', faults.map((f) => `${at(f.pos[0])} ${sentence(f.message)}`).join('\n'));
+  if (faults.length > 0)
+    throw new RunError(
+      'ERR_RECIPE',
+      faults.map((f) => `${at(f.pos[0])} ${sentence(f.message)}`).join('\n'),
+    );
 
   const data = toData(document, name);
   const applied = overrides.map((override) => applyOverride(data, override));
   const parsed = recipeSchema.safeParse(data);
   if (parsed.success) return parsed.data;
-  const found = parsed.error.issues.flatMap((issue) => messages(issue, data)).map(({ path, message, key }) => {
-    const override = applied.findLast((o) => o.path.every((part, i) => part === path[i]) || path.every((part, i) => part === o.path[i]));
-    const place = override ? override.label : at(offsetOf(document, path, key));
-    return `${place} ${path.length > 0 ? `${path.join('.')}: ` : ''}${message}`;
-  });
+  const found = parsed.error.issues
+    .flatMap((issue) => messages(issue, data))
+    .map(({ path, message, key }) => {
+      const override = applied.findLast(
+        (o) =>
+          o.path.every((part, i) => part === path[i]) ||
+          path.every((part, i) => part === o.path[i]),
+      );
+      const place = override ? override.label : at(offsetOf(document, path, key));
+      return `${place} ${path.length > 0 ? `${path.join('.')}: ` : ''}${message}`;
+    });
   // Two rules of one value (whole, and in range) may find the same fault.
   throw new RunError('ERR_RECIPE', [...new Set(found)].join('\n'));
 }
@@ -60,20 +95,36 @@ export function recipeDigest(recipe: Recipe): string {
 }
 
 /** The first key on which two complete recipes differ, in the order of the schema. */
-export function firstDifference(a: Recipe, b: Recipe): { key: string; a: string; b: string } | undefined {
+export function firstDifference(
+  a: Recipe,
+  b: Recipe,
+): { key: string; a: string; b: string } | undefined {
   const right = new Map(flatten(b));
-  for (const [key, value] of flatten(a)) if (right.get(key) !== value) return { key, a: value, b: right.get(key) ?? 'nothing' };
+  for (const [key, value] of flatten(a))
+    if (right.get(key) !== value) return { key, a: value, b: right.get(key) ?? 'nothing' };
   return undefined;
 }
 
 function flatten(value: unknown, prefix = ''): [string, string][] {
-  if (typeof value !== 'object' || value === null || Array.isArray(value)) return [[prefix, JSON.stringify(value)]];
-  return Object.entries(value).flatMap(([key, inner]) => flatten(inner, prefix === '' ? key : `${prefix}.${key}`));
+  if (typeof value !== 'object' || value === null || Array.isArray(value))
+    return [[prefix, JSON.stringify(value)]];
+  return Object.entries(value).flatMap(([key, inner]) =>
+    flatten(inner, prefix === '' ? key : `${prefix}.${key}`),
+  );
 }
 
 function toData(document: Document.Parsed, name: string): Record<string, unknown> {
-  if (document.contents === null) throw new RunError('ERR_RECIPE', `${name}: the recipe is empty; write at least one setting, such as \`model: smollm2-135m-instruct\``);
-  if (!isMap(document.contents)) throw new RunError('ERR_RECIPE', `${name}:1:1 a recipe is a list of \`key: value\` lines, this file holds something else`);
+  if (document.contents === null)
+    throw new RunError(
+      'ERR_RECIPE',
+      `${name}: the recipe is empty; write at least one setting, such as \`model: ` +
+        `smollm2-135m-instruct\``,
+    );
+  if (!isMap(document.contents))
+    throw new RunError(
+      'ERR_RECIPE',
+      `${name}:1:1 a recipe is a list of \`key: value\` lines, this file holds something else`,
+    );
   try {
     return document.toJS({ maxAliasCount: MAX_ALIASES }) as Record<string, unknown>;
   } catch (error) {
@@ -83,26 +134,42 @@ function toData(document: Document.Parsed, name: string): Record<string, unknown
 
 /** yaml throws the same type for an alias of nothing and for one that expands to too much. */
 function aliasFault(error: unknown): string {
-  const { message } = error as Error, unresolved = /^Unresolved alias .*: (.+)$/.exec(message);
-  if (unresolved) return `the alias *${unresolved[1]} stands for nothing: there is no &${unresolved[1]} before it`;
-  return error instanceof ReferenceError ? 'the aliases (`*name`) expand to too much; write the settings out' : message;
+  const { message } = error as Error;
+  const unresolved = /^Unresolved alias .*: (.+)$/.exec(message);
+  if (unresolved)
+    return (
+      `the alias *${unresolved[1]} stands for nothing: there is no &${unresolved[1]} before ` + 'it'
+    );
+  return error instanceof ReferenceError
+    ? 'the aliases (`*name`) expand to too much; write the settings out'
+    : message;
 }
 
 function applyOverride(data: Record<string, unknown>, override: Override): Applied {
-  const { label, key, value: raw, text } = typeof override === 'string' ? splitFlag(override) : override;
+  const {
+    label,
+    key,
+    value: raw,
+    text,
+  } = typeof override === 'string' ? splitFlag(override) : override;
   const path = key.split('.');
   const value = parseDocument(raw, { prettyErrors: false });
-  if (!text && value.errors.length > 0) throw new RunError('ERR_RECIPE', `${label}: ${sentence(value.errors[0]!.message)}`);
+  if (!text && value.errors.length > 0)
+    throw new RunError('ERR_RECIPE', `${label}: ${sentence(value.errors[0]!.message)}`);
   let section: Record<string, unknown> = data;
   for (const [depth, part] of path.slice(0, -1).entries()) {
     if (!Object.hasOwn(section, part)) put(section, part, {});
     const next = section[part];
     if (typeof next !== 'object' || next === null || Array.isArray(next)) {
-      throw new RunError('ERR_RECIPE', `${label} ${path.slice(0, depth + 1).join('.')}: is not a section, so it has no key '${path[depth + 1]}'`);
+      throw new RunError(
+        'ERR_RECIPE',
+        `${label} ${path.slice(0, depth + 1).join('.')}: is not a section, so it has no ` +
+          `key '${path[depth + 1]}'`,
+      );
     }
     section = next as Record<string, unknown>;
   }
-  put(section, path.at(-1)!, text ? raw : overrideValue(label, value) ?? null);
+  put(section, path.at(-1)!, text ? raw : (overrideValue(label, value) ?? null));
   return { label, path };
 }
 
@@ -116,13 +183,26 @@ function overrideValue(label: string, value: Document): unknown {
 
 function splitFlag(flag: string): { label: string; key: string; value: string; text?: boolean } {
   const equals = flag.indexOf('=');
-  if (equals < 1) throw new RunError('ERR_RECIPE', `--set ${flag}: write key=value, such as --set sample.top_p=0.9`);
-  return { label: `--set ${flag}`, key: flag.slice(0, equals).trim(), value: flag.slice(equals + 1) };
+  if (equals < 1)
+    throw new RunError(
+      'ERR_RECIPE',
+      `--set ${flag}: write key=value, such as --set sample.top_p=0.9`,
+    );
+  return {
+    label: `--set ${flag}`,
+    key: flag.slice(0, equals).trim(),
+    value: flag.slice(equals + 1),
+  };
 }
 
 /** Not an assignment: a key called `__proto__` must become a key, and be refused as one. */
 function put(section: Record<string, unknown>, key: string, value: unknown): void {
-  Object.defineProperty(section, key, { value, writable: true, enumerable: true, configurable: true });
+  Object.defineProperty(section, key, {
+    value,
+    writable: true,
+    enumerable: true,
+    configurable: true,
+  });
 }
 
 interface Finding {
@@ -138,31 +218,52 @@ function messages(issue: z.core.$ZodIssue, data: unknown): Finding[] {
   const found = (message: string): Finding[] => [{ path: issue.path, message }];
   switch (issue.code) {
     case 'unrecognized_keys':
-      return issue.keys.map((key) => ({ path: [...issue.path, key], message: `unknown key${suggestion(key, issue.path)}`, key: true }));
+      return issue.keys.map((key) => ({
+        path: [...issue.path, key],
+        message: `unknown key${suggestion(key, issue.path)}`,
+        key: true,
+      }));
     case 'invalid_type':
       return found(`must be ${expected(issue.expected)}, got ${got}`);
     case 'invalid_value':
       return found(`must be one of ${issue.values.join(', ')}; got ${got}`);
     case 'too_small':
       if (issue.origin === 'string' || issue.origin === 'array') return found('must not be empty');
-      return found(`must be ${issue.inclusive ? 'at least' : 'more than'} ${issue.minimum}, got ${got}`);
+      return found(
+        `must be ${issue.inclusive ? 'at least' : 'more than'} ${issue.minimum}, got ${got}`,
+      );
     case 'too_big':
       if (issue.origin === 'array') return found(`must have at most ${issue.maximum} entries`);
-      return found(`must be ${issue.inclusive ? 'at most' : 'less than'} ${issue.maximum}, got ${got}`);
+      return found(
+        `must be ${issue.inclusive ? 'at most' : 'less than'} ${issue.maximum}, got ${got}`,
+      );
     case 'invalid_union':
-      return found(`must be text or ${issue.path.at(-1) === 'source' ? 'a list of texts' : 'null'}, got ${got}`);
+      return found(
+        `must be text or ${issue.path.at(-1) === 'source' ? 'a list of texts' : 'null'}, ` +
+          `got ${got}`,
+      );
     default:
       return found(`${issue.message}, got ${got}`);
   }
 }
 
 function expected(type: string): string {
-  return { number: 'a number', int: 'a whole number', string: 'text', boolean: 'true or false', object: 'a section of `key: value` lines', array: 'a list' }[type] ?? type;
+  return (
+    {
+      number: 'a number',
+      int: 'a whole number',
+      string: 'text',
+      boolean: 'true or false',
+      object: 'a section of `key: value` lines',
+      array: 'a list',
+    }[type] ?? type
+  );
 }
 
 function shown(value: unknown): string {
   if (value === undefined || value === null) return 'nothing';
-  if (typeof value === 'string') return `the text '${value.length > 40 ? `${value.slice(0, 40)}…` : value}'`;
+  if (typeof value === 'string')
+    return `the text '${value.length > 40 ? `${value.slice(0, 40)}…` : value}'`;
   if (Array.isArray(value)) return 'a list';
   return typeof value === 'object' ? 'a section' : String(value);
 }
@@ -172,8 +273,11 @@ function suggestion(key: string, path: Path): string {
   let schema: unknown = recipeSchema.parse({});
   for (const part of path) schema = (schema as Record<PropertyKey, unknown> | undefined)?.[part];
   const known = typeof schema === 'object' && schema !== null ? Object.keys(schema) : [];
-  const [nearest] = known.map((name) => ({ name, distance: editDistance(key.toLowerCase(), name) })).sort((a, b) => a.distance - b.distance);
-  if (nearest && nearest.distance <= Math.max(2, Math.floor(key.replaceAll('_', '').length / 3))) return `; did you mean '${nearest.name}'?`;
+  const [nearest] = known
+    .map((name) => ({ name, distance: editDistance(key.toLowerCase(), name) }))
+    .sort((a, b) => a.distance - b.distance);
+  if (nearest && nearest.distance <= Math.max(2, Math.floor(key.replaceAll('_', '').length / 3)))
+    return `; did you mean '${nearest.name}'?`;
   return `; known here: ${known.join(', ')}`;
 }
 
@@ -184,7 +288,11 @@ export function editDistance(a: string, b: string): number {
   for (let i = 1; i <= x.length; i++) {
     const row = [i];
     for (let j = 1; j <= y.length; j++) {
-      row[j] = Math.min(previous[j]! + 1, row[j - 1]! + 1, previous[j - 1]! + (x[i - 1] === y[j - 1] ? 0 : 1));
+      row[j] = Math.min(
+        previous[j]! + 1,
+        row[j - 1]! + 1,
+        previous[j - 1]! + (x[i - 1] === y[j - 1] ? 0 : 1),
+      );
     }
     previous = row;
   }
@@ -193,23 +301,38 @@ export function editDistance(a: string, b: string): number {
 
 function valueAt(data: unknown, path: Path): unknown {
   let value = data;
-  for (const part of path) value = typeof value === 'object' && value !== null ? (value as Record<PropertyKey, unknown>)[part] : undefined;
+  for (const part of path)
+    value =
+      typeof value === 'object' && value !== null
+        ? (value as Record<PropertyKey, unknown>)[part]
+        : undefined;
   return value;
 }
 
-/** Where `path` stands in the text: its value, or its key; the nearest enclosing node where it has none. */
+/**
+ * Where `path` stands in the text: its value, or its key; the nearest enclosing node where it has
+ * none.
+ */
 function offsetOf(document: Document.Parsed, path: Path, key = false): number {
   let node: Node | null | undefined = document.contents as Node | null;
   let offset = node?.range?.[0] ?? 0;
   for (const [depth, part] of path.entries()) {
     if (isMap(node)) {
-      const pair = node.items.find((item) => (isScalar(item.key) ? String(item.key.value) : String(item.key)) === String(part));
+      const pair = node.items.find(
+        (item) => (isScalar(item.key) ? String(item.key.value) : String(item.key)) === String(part),
+      );
       if (!pair) return offset;
       const last = depth === path.length - 1;
-      offset = ((last && key) || !(pair.value as Node | null)?.range ? pair.key as Node : pair.value as Node).range?.[0] ?? offset;
+      offset =
+        ((last && key) || !(pair.value as Node | null)?.range
+          ? (pair.key as Node)
+          : (pair.value as Node)
+        ).range?.[0] ?? offset;
       node = pair.value as Node | null;
     } else {
-      const item: Node | undefined = (node as { items?: Node[] } | null | undefined)?.items?.[Number(part)];
+      const item: Node | undefined = (node as { items?: Node[] } | null | undefined)?.items?.[
+        Number(part)
+      ];
       if (!item) return offset;
       offset = item.range?.[0] ?? offset;
       node = item;
@@ -221,6 +344,7 @@ function offsetOf(document: Document.Parsed, path: Path, key = false): number {
 function sentence(message: string): string {
   const text = message.split('\n')[0]!.replace(/\.$/, '');
   if (text === 'Map keys must be unique') return 'this key stands twice in its section; keep one';
-  if (text.startsWith('Source contains multiple documents')) return 'a second document (`---`) begins here; a recipe is one';
+  if (text.startsWith('Source contains multiple documents'))
+    return 'a second document (`---`) begins here; a recipe is one';
   return text;
 }

@@ -1,4 +1,6 @@
-/** docs/recipes.md, made of the schema: a key is documented where it is declared and nowhere else. */
+/**
+ * docs/recipes.md, made of the schema: a key is documented where it is declared and nowhere else.
+ */
 import { stringify } from 'yaml';
 import { recipeFields, type RecipeField } from './recipe.js';
 
@@ -22,15 +24,30 @@ export function recipesPage(): string {
   const fields = recipeFields();
   const top = fields.filter((field) => !field.key.includes('.') && field.type !== 'section');
   const sections = fields.filter((field) => field.type === 'section');
-  return [HEAD, '## Top level\n', table(top), ...sections.flatMap((section) => [
-    `\n## \`${section.key}\`\n`, `${section.description}\n`, table(fields.filter((field) => field.key.startsWith(`${section.key}.`))),
-  ])].join('\n') + '\n';
+  return (
+    [
+      HEAD,
+      '## Top level\n',
+      table(top),
+      ...sections.flatMap((section) => [
+        `\n## \`${section.key}\`\n`,
+        `${section.description}\n`,
+        table(fields.filter((field) => field.key.startsWith(`${section.key}.`))),
+      ]),
+    ].join('\n') + '\n'
+  );
 }
 
 function table(fields: readonly RecipeField[]): string {
   const cell = (text: string) => text.replaceAll('|', '\\|');
-  const row = (field: RecipeField) => `| \`${field.key}\` | ${cell(field.type)} | \`${shown(field.default)}\` | ${cell(field.description)} |`;
-  return ['| key | type | default | what it does |', '| --- | --- | --- | --- |', ...fields.map(row)].join('\n');
+  const row = (field: RecipeField) =>
+    `| \`${field.key}\` | ${cell(field.type)} | \`${shown(field.default)}\` | ` +
+    `${cell(field.description)} |`;
+  return [
+    '| key | type | default | what it does |',
+    '| --- | --- | --- | --- |',
+    ...fields.map(row),
+  ].join('\n');
 }
 
 function shown(value: unknown): string {

@@ -1,4 +1,7 @@
-/** Keys of a recipe that contradict each other. One sentence a rule: what must be, because of which other key. */
+/**
+ * Keys of a recipe that contradict each other. One sentence a rule: what must be, because of which
+ * other key.
+ */
 import { isExternal } from '../reward/reward.js';
 import type { Recipe } from './recipe.js';
 
@@ -13,31 +16,74 @@ export function contradictions(recipe: Recipe): Contradiction[] {
 
 function ofMethod({ iterations, sft, pairs, reward, lora, ...recipe }: Recipe): Contradiction[] {
   const found: Contradiction[] = [];
-  for (const [section, settings] of [['sft', sft], ['train', recipe.train]] as const) {
-    if (lora.enabled && settings.master_weights !== 'float32') found.push({ path: [section, 'master_weights'], message: 'must be float32 where lora.enabled is true: an adapter\'s masters are small and kept whole' });
+  for (const [section, settings] of [
+    ['sft', sft],
+    ['train', recipe.train],
+  ] as const) {
+    if (lora.enabled && settings.master_weights !== 'float32')
+      found.push({
+        path: [section, 'master_weights'],
+        message:
+          "must be float32 where lora.enabled is true: an adapter's masters are small and " +
+          'kept whole',
+      });
   }
-  if (iterations === 0 && !sft.enabled) found.push({ path: ['iterations'], message: 'must be at least 1 where sft.enabled is false: there would be nothing to do' });
-  if (sft.checkpoint !== null && !sft.enabled) found.push({ path: ['sft', 'checkpoint'], message: 'is used where sft.enabled is true alone: set it, or leave the checkpoint out' });
-  if (pairs.source !== null && iterations !== 1) found.push({ path: ['iterations'], message: 'must be 1 where pairs.source gives the pairs: they are learnt in one iteration (train.epochs passes over them again)' });
-  if (pairs.source !== null && reward.source !== 'implicit') found.push({ path: ['reward', 'source'], message: 'must be left out where pairs.source gives the pairs: nothing is ranked' });
+  if (iterations === 0 && !sft.enabled)
+    found.push({
+      path: ['iterations'],
+      message: 'must be at least 1 where sft.enabled is false: there would be nothing to do',
+    });
+  if (sft.checkpoint !== null && !sft.enabled)
+    found.push({
+      path: ['sft', 'checkpoint'],
+      message: 'is used where sft.enabled is true alone: set it, or leave the checkpoint out',
+    });
+  if (pairs.source !== null && iterations !== 1)
+    found.push({
+      path: ['iterations'],
+      message:
+        'must be 1 where pairs.source gives the pairs: they are learnt in one iteration ' +
+        '(train.epochs passes over them again)',
+    });
+  if (pairs.source !== null && reward.source !== 'implicit')
+    found.push({
+      path: ['reward', 'source'],
+      message: 'must be left out where pairs.source gives the pairs: nothing is ranked',
+    });
   return found;
 }
 
 function ofReward({ iterations, reward, rank }: Recipe): Contradiction[] {
-  const { source, against } = reward, external = isExternal(source);
+  const { source, against } = reward;
+  const external = isExternal(source);
   const found: Contradiction[] = [];
   const refuse = (path: string[], message: string) => found.push({ path, message });
-  if (source === 'model' && reward.model === null) refuse(['reward', 'model'], 'must name the reward model where reward.source is model');
-  if (source === 'file' && reward.file === null) refuse(['reward', 'file'], 'must name the file of scores where reward.source is file');
-  if (source === 'file' && reward.file !== null && iterations > 1 && !reward.file.includes('{t}')) refuse(['reward', 'file'], 'must hold {t}, the number of the iteration, where iterations is above 1: each has completions of its own');
+  if (source === 'model' && reward.model === null)
+    refuse(['reward', 'model'], 'must name the reward model where reward.source is model');
+  if (source === 'file' && reward.file === null)
+    refuse(['reward', 'file'], 'must name the file of scores where reward.source is file');
+  if (source === 'file' && reward.file !== null && iterations > 1 && !reward.file.includes('{t}'))
+    refuse(
+      ['reward', 'file'],
+      'must hold {t}, the number of the iteration, where iterations is above 1: each has ' +
+        'completions of its own',
+    );
   for (const key of ['model', 'file'] as const) {
-    if (reward[key] !== null && source !== key) refuse(['reward', key], `is used where reward.source is ${key} alone, and it is ${source}`);
+    if (reward[key] !== null && source !== key)
+      refuse(['reward', key], `is used where reward.source is ${key} alone, and it is ${source}`);
   }
-  if (reward.label !== null && source !== 'model') refuse(['reward', 'label'], `is used where reward.source is model alone, and it is ${source}`);
-  if (!external && against !== 'none') refuse(['reward', 'against'], `must be none where reward.source is ${source}: θ_t and θ_{t−1} rank with the same reward`);
+  if (reward.label !== null && source !== 'model')
+    refuse(['reward', 'label'], `is used where reward.source is model alone, and it is ${source}`);
+  if (!external && against !== 'none')
+    refuse(
+      ['reward', 'against'],
+      `must be none where reward.source is ${source}: θ_t and θ_{t−1} rank with the same reward`,
+    );
   // A scores file may bring a second judge's rewards: rewards.ts looks when it reads it.
   if (external && against === 'none' && source !== 'file') {
-    const remedy = `where reward.source is ${source} and reward.against is none: one judge alone has no consistency (set reward.against to implicit or likelihood to measure one)`;
+    const remedy =
+      `where reward.source is ${source} and reward.against is none: one judge alone has no ` +
+      'consistency (set reward.against to implicit or likelihood to measure one)';
     if (rank.weighting !== 'fixed') refuse(['rank', 'weighting'], `must be fixed ${remedy}`);
     if (rank.min_consistency > 0) refuse(['rank', 'min_consistency'], `must be 0 ${remedy}`);
   }

@@ -1,4 +1,7 @@
-/** The reward model of a recipe: loaded for the stage that asks it and freed behind it, so that training has the memory. */
+/**
+ * The reward model of a recipe: loaded for the stage that asks it and freed behind it, so that
+ * training has the memory.
+ */
 import type { CompletionRecord, ExternalRewardRecord } from '../data/records.js';
 import { loadModel, type LanguageModel } from '../lm/language-model.js';
 import { labelProblem, modelRewards, type Classifier } from '../reward/model.js';
@@ -7,26 +10,49 @@ import { RunError } from './errors.js';
 import type { Recipe } from './recipe.js';
 import type { StageHooks } from './stages/stage.js';
 
-type Score = (completions: CompletionRecord[], hooks: StageHooks) => Promise<ExternalRewardRecord[]>;
+type Score = (
+  completions: CompletionRecord[],
+  hooks: StageHooks,
+) => Promise<ExternalRewardRecord[]>;
 
 /** Calls `use` with what scores completions; the model is loaded when that is first called. */
-export async function withRewardModel<T>(run: RunContext, use: (score: Score) => Promise<T>): Promise<T> {
-  const { reward: { label }, score: { max_batch_tokens: maxBatchTokens } } = run.recipe;
+export async function withRewardModel<T>(
+  run: RunContext,
+  use: (score: Score) => Promise<T>,
+): Promise<T> {
+  const {
+    reward: { label },
+    score: { max_batch_tokens: maxBatchTokens },
+  } = run.recipe;
   let loaded: Promise<LanguageModel> | undefined;
   try {
     return await use(async (completions, { signal, progress }) => {
       loaded ??= loadRewardModel(run.recipe, signal);
-      const rewards = await modelRewards(completions, classifier(await loaded), { label, maxBatchTokens }, { signal });
+      const rewards = await modelRewards(
+        completions,
+        classifier(await loaded),
+        { label, maxBatchTokens },
+        { signal },
+      );
       progress(completions.length, 0);
       return rewards;
     });
   } finally {
-    await loaded?.then((language) => language.dispose(), () => undefined);
+    await loaded?.then(
+      (language) => language.dispose(),
+      () => undefined,
+    );
   }
 }
 
-/** @throws RunError where the model has no head, or its labels and `reward.label` do not go together. */
-export async function loadRewardModel({ reward, dtype, device }: Pick<Recipe, 'reward' | 'dtype' | 'device'>, signal: AbortSignal): Promise<LanguageModel> {
+/**
+ * @throws RunError where the model has no head, or its labels and `reward.label` do not go
+ * together.
+ */
+export async function loadRewardModel(
+  { reward, dtype, device }: Pick<Recipe, 'reward' | 'dtype' | 'device'>,
+  signal: AbortSignal,
+): Promise<LanguageModel> {
   const language = await loadModel(reward.model!, { dtype, device, signal });
   const problem = labelProblem(language.model.config.numLabels, reward.label);
   if (problem === undefined) return language;
@@ -39,8 +65,13 @@ function classifier(language: LanguageModel): Classifier {
   return {
     model,
     name: source.name,
-    encode: (messages) => (chatTemplate
-      ? tokenizer.encode(chatTemplate.render(chatTemplate.fit(messages), { addGenerationPrompt: false }))
-      : tokenizer.encode(messages.map(({ content }) => content).join('\n\n'), { addSpecialTokens: true })),
+    encode: (messages) =>
+      chatTemplate
+        ? tokenizer.encode(
+            chatTemplate.render(chatTemplate.fit(messages), { addGenerationPrompt: false }),
+          )
+        : tokenizer.encode(messages.map(({ content }) => content).join('\n\n'), {
+            addSpecialTokens: true,
+          }),
   };
 }

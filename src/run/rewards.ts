@@ -1,9 +1,16 @@
 /**
- * What the completions of an iteration are worth, by the recipe's `reward` section. Rewards made of log-probs are arithmetic on the scores;
- * the others are a stage of their own, with an artefact: `judgements.jsonl` of the model's own words, `rewards.jsonl` of a judge outside.
+ * What the completions of an iteration are worth, by the recipe's `reward` section. Rewards made of
+ * log-probs are arithmetic on the scores; the others are a stage of their own, with an artefact:
+ * `judgements.jsonl` of the model's own words, `rewards.jsonl` of a judge outside.
  */
 import { existsSync } from 'node:fs';
-import type { CompletionRecord, ExternalRewardRecord, GoldRecord, JudgementRecord, ScoreRecord } from '../data/records.js';
+import type {
+  CompletionRecord,
+  ExternalRewardRecord,
+  GoldRecord,
+  JudgementRecord,
+  ScoreRecord,
+} from '../data/records.js';
 import { readRows } from '../data/rows.js';
 import { callRewards, joinRewards } from '../reward/external.js';
 import { goldRewards } from '../reward/gold.js';
@@ -20,54 +27,117 @@ import type { StageHooks } from './stages/stage.js';
 import { readRecords } from './store.js';
 
 /** r_t and r_{t−1} of every completion. */
-export async function rewardsOf(run: RunContext, t: number, completions: CompletionRecord[], scores: ScoreRecord[]): Promise<Judged> {
+export async function rewardsOf(
+  run: RunContext,
+  t: number,
+  completions: CompletionRecord[],
+  scores: ScoreRecord[],
+): Promise<Judged> {
   const { source, length } = run.recipe.reward;
-  if (source === 'implicit' || source === 'likelihood') return { rewards: rewardSet(scores, { source, length }), unjudged: [], measured: true };
-  if (source === 'judge') return { ...judgeRewards(await judgementsOf(run, t, completions)), measured: true };
+  if (source === 'implicit' || source === 'likelihood')
+    return { rewards: rewardSet(scores, { source, length }), unjudged: [], measured: true };
+  if (source === 'judge')
+    return { ...judgeRewards(await judgementsOf(run, t, completions)), measured: true };
   return judgedOutside(await externalRewardsOf(run, t, completions), scores, run.recipe);
 }
 
-/** Rewards of one judge outside beside the ranking they are compared with. @throws RunError where there is none and C is asked for. */
-export function judgedOutside(external: ExternalRewardRecord[], scores: ScoreRecord[], { reward: { source, against, length }, rank }: Pick<Recipe, 'reward' | 'rank'>): Judged {
-  const measured = against !== 'none' || external.some((record) => record.reward_previous !== undefined);
+/**
+ * Rewards of one judge outside beside the ranking they are compared with. @throws RunError where
+ * there is none and C is asked for.
+ */
+export function judgedOutside(
+  external: ExternalRewardRecord[],
+  scores: ScoreRecord[],
+  { reward: { source, against, length }, rank }: Pick<Recipe, 'reward' | 'rank'>,
+): Judged {
+  const measured =
+    against !== 'none' || external.some((record) => record.reward_previous !== undefined);
   if (!measured && (rank.weighting !== 'fixed' || rank.min_consistency > 0)) {
-    throw new RunError('ERR_RECIPE', `rank.weighting: must be fixed, and rank.min_consistency 0, where reward.source is ${source}, its rows have no reward_previous and reward.against is none: one judge alone has no consistency.`);
+    throw new RunError(
+      'ERR_RECIPE',
+      'rank.weighting: must be fixed, and rank.min_consistency 0, where reward.source is ' +
+        `${source}, its rows have no reward_previous and reward.against is none: one judge ` +
+        'alone has no consistency.',
+    );
   }
-  return { rewards: externalSet(external, scores, against === 'none' ? undefined : { source: against, length }), unjudged: [], measured };
+  return {
+    rewards: externalSet(
+      external,
+      scores,
+      against === 'none' ? undefined : { source: against, length },
+    ),
+    unjudged: [],
+    measured,
+  };
 }
 
-function judgementsOf(run: RunContext, t: number, completions: CompletionRecord[]): Promise<JudgementRecord[]> {
-  const { reward: settings, sample: { samples, max_rows }, score: { block_prompts }, seed } = run.recipe;
-  return run.blocks<CompletionGroup, JudgementRecord>({ phase: t, stage: 'reward' }, {
-    path: run.file(t, 'judgements.jsonl'),
-    items: groupCompletions(completions),
-    size: block_prompts,
-    unit: 'completions',
-    perItem: samples,
-    make: async (block, hooks) => {
-      const { language, model: current } = await run.models.policy(run.checkpoint(t));
-      const previous = await run.models.model(run.checkpoint(t - 1));
-      return judge(block.flat(), language, { current, previous }, { ...settings, max_rows, seed, iteration: t }, hooks);
+function judgementsOf(
+  run: RunContext,
+  t: number,
+  completions: CompletionRecord[],
+): Promise<JudgementRecord[]> {
+  const {
+    reward: settings,
+    sample: { samples, max_rows },
+    score: { block_prompts },
+    seed,
+  } = run.recipe;
+  return run.blocks<CompletionGroup, JudgementRecord>(
+    { phase: t, stage: 'reward' },
+    {
+      path: run.file(t, 'judgements.jsonl'),
+      items: groupCompletions(completions),
+      size: block_prompts,
+      unit: 'completions',
+      perItem: samples,
+      make: async (block, hooks) => {
+        const { language, model: current } = await run.models.policy(run.checkpoint(t));
+        const previous = await run.models.model(run.checkpoint(t - 1));
+        return judge(
+          block.flat(),
+          language,
+          { current, previous },
+          { ...settings, max_rows, seed, iteration: t },
+          hooks,
+        );
+      },
+      note: (made) => {
+        const { failed, total } = judgeRewards(made);
+        return `${failed} of ${total} judgements without a score`;
+      },
     },
-    note: (made) => {
-      const { failed, total } = judgeRewards(made);
-      return `${failed} of ${total} judgements without a score`;
-    },
-  });
+  );
 }
 
-async function externalRewardsOf(run: RunContext, t: number, completions: CompletionRecord[]): Promise<ExternalRewardRecord[]> {
-  const { reward: { source }, score: { block_prompts }, sample: { samples } } = run.recipe;
+async function externalRewardsOf(
+  run: RunContext,
+  t: number,
+  completions: CompletionRecord[],
+): Promise<ExternalRewardRecord[]> {
+  const {
+    reward: { source },
+    score: { block_prompts },
+    sample: { samples },
+  } = run.recipe;
   const items = groupCompletions(completions);
-  const inBlocks = (make: (block: CompletionRecord[], hooks: StageHooks) => Promise<ExternalRewardRecord[]>, size: number) => run.blocks<CompletionGroup, ExternalRewardRecord>({ phase: t, stage: 'reward' }, {
-    path: run.file(t, 'rewards.jsonl'),
-    items,
-    size,
-    unit: 'completions',
-    perItem: samples,
-    make: async (block, hooks) => make(block.flat(), hooks),
-    note: (made) => `mean ${(made.reduce((sum, { reward }) => sum + reward, 0) / Math.max(1, made.length)).toFixed(3)}`,
-  });
+  const inBlocks = (
+    make: (block: CompletionRecord[], hooks: StageHooks) => Promise<ExternalRewardRecord[]>,
+    size: number,
+  ) =>
+    run.blocks<CompletionGroup, ExternalRewardRecord>(
+      { phase: t, stage: 'reward' },
+      {
+        path: run.file(t, 'rewards.jsonl'),
+        items,
+        size,
+        unit: 'completions',
+        perItem: samples,
+        make: async (block, hooks) => make(block.flat(), hooks),
+        note: (made) =>
+          'mean ' +
+          `${(made.reduce((sum, { reward }) => sum + reward, 0) / Math.max(1, made.length)).toFixed(3)}`,
+      },
+    );
   switch (source) {
     case 'model':
       return withRewardModel(run, (score) => inBlocks(score, block_prompts));
@@ -85,10 +155,19 @@ async function goldOf(run: RunContext, t: number): Promise<GoldRecord[]> {
   return existsSync(path) ? readRecords(path) : [];
 }
 
-async function readScores(run: RunContext, t: number, completions: CompletionRecord[]): Promise<ExternalRewardRecord[]> {
+async function readScores(
+  run: RunContext,
+  t: number,
+  completions: CompletionRecord[],
+): Promise<ExternalRewardRecord[]> {
   const file = run.recipe.reward.file!.replaceAll('{t}', String(t));
   if (!existsSync(file)) {
-    throw new RunError('ERR_RUN_DATA', `Iteration ${t} waits for rewards: score the completions in ${run.file(t, 'completions.jsonl')}, write {"prompt_id", "sample", "reward"} for each to ${file}, and run the same command again.`);
+    throw new RunError(
+      'ERR_RUN_DATA',
+      `Iteration ${t} waits for rewards: score the completions in ` +
+        `${run.file(t, 'completions.jsonl')}, write {"prompt_id", "sample", "reward"} for ` +
+        `each to ${file}, and run the same command again.`,
+    );
   }
   return joinRewards(await readRows(file), completions, file);
 }

@@ -1,13 +1,18 @@
 /**
- * A run: base model, optional SFT, then the iterations. Everything it makes is in its directory, so calling it again, after whatever stopped
- * it, goes on where it was and ends with the same bytes.
+ * A run: base model, optional SFT, then the iterations. Everything it makes is in its directory, so
+ * calling it again, after whatever stopped it, goes on where it was and ends with the same bytes.
  */
 import { appendFileSync, existsSync, readFileSync, readdirSync, rmSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { createHash } from 'node:crypto';
 import { engineInfo, setThreads } from '../engine/addon.js';
 import { makeDirectory, sweep } from '../models/files.js';
-import { modelDigest, resolveModel, type ModelProgress, type ResolvedModel } from '../models/resolve.js';
+import {
+  modelDigest,
+  resolveModel,
+  type ModelProgress,
+  type ResolvedModel,
+} from '../models/resolve.js';
 import { checkLengths, readInputs } from './check.js';
 import { RunContext } from './context.js';
 import { Interrupted, RunError } from './errors.js';
@@ -24,7 +29,20 @@ import type { RewardFunction } from '../reward/external.js';
 import { loadRewardModel } from './reward-model.js';
 import { checkStart, fineTune } from './sft.js';
 import { fetchSources, sourcesOf } from './sources.js';
-import { EVENTS, explainDisk, LOCK, METRICS, onDisk, RECIPE, REPORT, RUN, SUMMARY, writeAtomic, writeRecords, type Phase } from './store.js';
+import {
+  EVENTS,
+  explainDisk,
+  LOCK,
+  METRICS,
+  onDisk,
+  RECIPE,
+  REPORT,
+  RUN,
+  SUMMARY,
+  writeAtomic,
+  writeRecords,
+  type Phase,
+} from './store.js';
 import { metricRows, summarise, summaryOf } from './summary.js';
 
 export interface RunOptions {
@@ -33,21 +51,25 @@ export interface RunOptions {
   signal?: AbortSignal;
   onModelProgress?: (progress: ModelProgress) => void;
   /**
-   * What a response is worth, where the recipe says `reward: {source: function}`. Called with all completions of some prompts at a time; its
-   * numbers are kept in `rewards.jsonl`, so a resumed run asks only for what is missing.
+   * What a response is worth, where the recipe says `reward: {source: function}`. Called with all
+   * completions of some prompts at a time; its numbers are kept in `rewards.jsonl`, so a resumed
+   * run asks only for what is missing.
    */
   rewards?: RewardFunction;
 }
 
 /**
- * Works and tells. Ends after `run_finished`; throws Interrupted where `signal` stopped it (its state is on disk), RunError, CreamError,
- * ModelError or DataError with one clear sentence otherwise. Leaving the loop early stops the run like the signal does.
+ * Works and tells. Ends after `run_finished`; throws Interrupted where `signal` stopped it (its
+ * state is on disk), RunError, CreamError, ModelError or DataError with one clear sentence
+ * otherwise. Leaving the loop early stops the run like the signal does.
  */
 export async function* run(recipe: Recipe, options: RunOptions): AsyncGenerator<RunEvent, void> {
   const queue = new EventQueue<RunEvent>();
   const left = new AbortController();
   const signal = AbortSignal.any([left.signal, ...(options.signal ? [options.signal] : [])]);
-  const work = locked(recipe, { ...options, signal }, (event) => queue.push(event)).finally(() => queue.end());
+  const work = locked(recipe, { ...options, signal }, (event) => queue.push(event)).finally(() =>
+    queue.end(),
+  );
   work.catch(() => {}); // reported below, after the events that came before
   try {
     yield* queue;
@@ -71,28 +93,61 @@ async function locked(recipe: Recipe, options: Options, tell: Emit): Promise<voi
   try {
     await sweep(directory);
     const resumed = await checkRecipe(directory, recipe);
-    if (existsSync(join(directory, SUMMARY))) return tell({ type: 'run_finished', directory, already: true, seconds: 0 });
+    if (existsSync(join(directory, SUMMARY)))
+      return tell({ type: 'run_finished', directory, already: true, seconds: 0 });
     await work(recipe, options, logged(directory, tell), resumed);
   } finally {
     release();
   }
 }
 
-async function work(recipe: Recipe, { directory, signal, onModelProgress, rewards }: Options, emit: Emit, resumed: boolean): Promise<void> {
+async function work(
+  recipe: Recipe,
+  { directory, signal, onModelProgress, rewards }: Options,
+  emit: Emit,
+  resumed: boolean,
+): Promise<void> {
   const began = performance.now();
   checkRewards(recipe, rewards);
-  await stoppable(signal, () => fetchSources(sourcesOf(recipe), { signal, onProgress: onModelProgress }));
+  await stoppable(signal, () =>
+    fetchSources(sourcesOf(recipe), { signal, onProgress: onModelProgress }),
+  );
   const inputs = await readInputs(recipe);
   emit({ type: 'run_started', directory, resumed, iterations: recipe.iterations });
   for (const message of inputs.notes) emit({ type: 'warning', message });
   if (recipe.threads > 0) setThreads(recipe.threads);
-  const resolved = await stoppable(signal, () => resolveModel(recipe.model, { signal, ...(onModelProgress && { onProgress: onModelProgress }) }));
+  const resolved = await stoppable(signal, () =>
+    resolveModel(recipe.model, { signal, ...(onModelProgress && { onProgress: onModelProgress }) }),
+  );
   const plan = await checkModel(directory, recipe, resolved, signal, emit);
   const models = new Models({
-    base: resolved.path, name: recipe.model, dtype: recipe.dtype, device: recipe.device, signal, adapter: adapterOf(recipe),
-    onLoad: (model, seconds) => emit({ type: 'model_loaded', name: recipe.model, path: model.path, dtype: model.dtype, device: model.device, parameters: model.config.parameters, seconds }),
+    base: resolved.path,
+    name: recipe.model,
+    dtype: recipe.dtype,
+    device: recipe.device,
+    signal,
+    adapter: adapterOf(recipe),
+    onLoad: (model, seconds) =>
+      emit({
+        type: 'model_loaded',
+        name: recipe.model,
+        path: model.path,
+        dtype: model.dtype,
+        device: model.device,
+        parameters: model.config.parameters,
+        seconds,
+      }),
   });
-  const context = new RunContext({ recipe, directory, base: resolved.path, plan, models, rewards, signal, emit });
+  const context = new RunContext({
+    recipe,
+    directory,
+    base: resolved.path,
+    plan,
+    models,
+    rewards,
+    signal,
+    emit,
+  });
   try {
     if (!begun(context)) {
       checkLengths(inputs, await models.policy(resolved.path));
@@ -112,8 +167,16 @@ async function work(recipe: Recipe, { directory, signal, onModelProgress, reward
       await tellSummary(context, t);
       await models.keep([context.checkpoint(0), context.checkpoint(t), context.checkpoint(t + 1)]);
     }
-    await writeAtomic(join(directory, SUMMARY), `${JSON.stringify({ recipe: recipeDigest(recipe), iterations: await summarise(context) }, null, 2)}\n`);
-    emit({ type: 'run_finished', directory, already: false, seconds: (performance.now() - began) / 1000 });
+    await writeAtomic(
+      join(directory, SUMMARY),
+      `${JSON.stringify({ recipe: recipeDigest(recipe), iterations: await summarise(context) }, null, 2)}\n`,
+    );
+    emit({
+      type: 'run_finished',
+      directory,
+      already: false,
+      seconds: (performance.now() - began) / 1000,
+    });
   } finally {
     await models.dispose();
   }
@@ -124,13 +187,29 @@ function begun(context: RunContext): boolean {
   return ['prompts.jsonl', 'preferences.jsonl'].some((name) => existsSync(context.file(1, name)));
 }
 
-/** A function cannot be written in a recipe: the recipe says that there is one, the program brings it. */
+/**
+ * A function cannot be written in a recipe: the recipe says that there is one, the program brings
+ * it.
+ */
 function checkRewards({ reward: { source } }: Recipe, rewards: RewardFunction | undefined): void {
-  if (source === 'function' && !rewards) throw new RunError('ERR_RECIPE', 'reward.source: function is for Node programs, which pass it to run() as `rewards`; choose another source, or write the scores to a file (reward.source: file).');
-  if (source !== 'function' && rewards) throw new RunError('ERR_RECIPE', `reward.source: is ${source}, but run() was given a reward function: set reward.source to function, or leave \`rewards\` out.`);
+  if (source === 'function' && !rewards)
+    throw new RunError(
+      'ERR_RECIPE',
+      'reward.source: function is for Node programs, which pass it to run() as `rewards`; ' +
+        'choose another source, or write the scores to a file (reward.source: file).',
+    );
+  if (source !== 'function' && rewards)
+    throw new RunError(
+      'ERR_RECIPE',
+      `reward.source: is ${source}, but run() was given a reward function: set ` +
+        `reward.source to function, or leave \`rewards\` out.`,
+    );
 }
 
-/** Metrics are made anew of the artefacts each time: the same artefacts give the same bytes, whatever was killed when. */
+/**
+ * Metrics are made anew of the artefacts each time: the same artefacts give the same bytes,
+ * whatever was killed when.
+ */
 async function tellSummary(context: RunContext, phase: Phase): Promise<void> {
   await writeRecords(join(context.directory, METRICS), await metricRows(context));
   const summary = await summaryOf(context, phase);
@@ -144,16 +223,31 @@ function checkDirectory(directory: string): void {
   try {
     foreign = firstBeside(directory, [LOCK, EVENTS, REPORT]);
   } catch (error) {
-    throw new RunError('ERR_RUN_MISMATCH', `${directory} cannot be a run directory (${(error as Error).message}); choose another with --out.`, { cause: error });
+    throw new RunError(
+      'ERR_RUN_MISMATCH',
+      `${directory} cannot be a run directory (${(error as Error).message}); choose ` +
+        'another with --out.',
+      { cause: error },
+    );
   }
-  if (foreign !== undefined) throw new RunError('ERR_RUN_MISMATCH', `${directory} is not a run directory and holds ${JSON.stringify(foreign)}: choose another with --out.`);
+  if (foreign !== undefined)
+    throw new RunError(
+      'ERR_RUN_MISMATCH',
+      `${directory} is not a run directory and holds ${JSON.stringify(foreign)}: choose ` +
+        'another with --out.',
+    );
 }
 
 function firstBeside(directory: string, bookkeeping: readonly string[]): string | undefined {
-  return readdirSync(directory).find((name) => !bookkeeping.includes(name) && !/^(lock\.|recipe\.yaml\.tmp-)/.test(name));
+  return readdirSync(directory).find(
+    (name) => !bookkeeping.includes(name) && !/^(lock\.|recipe\.yaml\.tmp-)/.test(name),
+  );
 }
 
-/** Whether the run began before. Its recipe must be this one, unless it failed before it made anything: then its mistake is being put right. */
+/**
+ * Whether the run began before. Its recipe must be this one, unless it failed before it made
+ * anything: then its mistake is being put right.
+ */
 async function checkRecipe(directory: string, recipe: Recipe): Promise<boolean> {
   const path = join(directory, RECIPE);
   if (!existsSync(path)) {
@@ -166,7 +260,13 @@ async function checkRecipe(directory: string, recipe: Recipe): Promise<boolean> 
     await writeAtomic(path, recipeText(recipe));
     return false;
   }
-  if (difference) throw new RunError('ERR_RUN_MISMATCH', `${directory} was made with ${difference.key} = ${difference.a}, this recipe says ${difference.b}: choose another --out, or set ${difference.key} back to go on with that run.`);
+  if (difference)
+    throw new RunError(
+      'ERR_RUN_MISMATCH',
+      `${directory} was made with ${difference.key} = ${difference.a}, this recipe says ` +
+        `${difference.b}: choose another --out, or set ${difference.key} back to go on with ` +
+        'that run.',
+    );
   return true;
 }
 
@@ -176,12 +276,24 @@ interface RunFile {
   versions: { cream: string; torch: string };
 }
 
-/** The run's base model must be the one it began with. Returns the plan: what every artefact depends on. */
-async function checkModel(directory: string, recipe: Recipe, resolved: ResolvedModel, signal: AbortSignal, emit: Emit): Promise<string> {
+/**
+ * The run's base model must be the one it began with. Returns the plan: what every artefact depends
+ * on.
+ */
+async function checkModel(
+  directory: string,
+  recipe: Recipe,
+  resolved: ResolvedModel,
+  signal: AbortSignal,
+  emit: Emit,
+): Promise<string> {
   const { version, torch } = engineInfo();
   const file: RunFile = {
     recipe: recipeDigest(recipe),
-    model: { name: recipe.model, digest: await stoppable(signal, () => modelDigest(resolved, signal)) },
+    model: {
+      name: recipe.model,
+      digest: await stoppable(signal, () => modelDigest(resolved, signal)),
+    },
     versions: { cream: version, torch },
   };
   const path = join(directory, RUN);
@@ -189,9 +301,24 @@ async function checkModel(directory: string, recipe: Recipe, resolved: ResolvedM
     await writeAtomic(path, `${JSON.stringify(file, null, 2)}\n`);
   } else {
     const before = readRunFile(path);
-    if (before.model.digest !== file.model.digest) throw new RunError('ERR_RUN_MISMATCH', `${directory} began with other weights of ${recipe.model} (${before.model.digest.slice(0, 20)}…, now ${file.model.digest.slice(0, 20)}…): bring those back, or choose another --out.`);
-    const changed = (['cream', 'torch'] as const).find((name) => before.versions[name] !== file.versions[name]);
-    if (changed) emit({ type: 'warning', message: `${basename(directory)} began with ${changed} ${before.versions[changed]} and goes on with ${file.versions[changed]}: the last bits of its numbers may differ from an uninterrupted run.` });
+    if (before.model.digest !== file.model.digest)
+      throw new RunError(
+        'ERR_RUN_MISMATCH',
+        `${directory} began with other weights of ${recipe.model} ` +
+          `(${before.model.digest.slice(0, 20)}…, now ${file.model.digest.slice(0, 20)}…): ` +
+          'bring those back, or choose another --out.',
+      );
+    const changed = (['cream', 'torch'] as const).find(
+      (name) => before.versions[name] !== file.versions[name],
+    );
+    if (changed)
+      emit({
+        type: 'warning',
+        message:
+          `${basename(directory)} began with ${changed} ${before.versions[changed]} and goes ` +
+          `on with ${file.versions[changed]}: the last bits of its numbers may differ from ` +
+          'an uninterrupted run.',
+      });
   }
   return createHash('sha256').update(`${file.recipe} ${file.model.digest}`).digest('hex');
 }
@@ -200,7 +327,12 @@ function readRunFile(path: string): RunFile {
   try {
     return JSON.parse(readFileSync(path, 'utf8')) as RunFile;
   } catch (cause) {
-    throw new RunError('ERR_RUN_DATA', `${path} is damaged (${(cause as Error).message.split('\n')[0]}), so it cannot be told what the run began with: bring it back, or choose another --out.`, { cause });
+    throw new RunError(
+      'ERR_RUN_DATA',
+      `${path} is damaged (${(cause as Error).message.split('\n')[0]}), so it cannot be ` +
+        'told what the run began with: bring it back, or choose another --out.',
+      { cause },
+    );
   }
 }
 

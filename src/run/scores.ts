@@ -1,6 +1,7 @@
 /**
- * The scores of an iteration: log π under θ_t, θ_{t−1} and θ_0. θ_t sampled the completions and its log-probs came with them, so only the
- * other models run; on a few prompts θ_t does, too, and where it contradicts the sampler it scores everything itself.
+ * The scores of an iteration: log π under θ_t, θ_{t−1} and θ_0. θ_t sampled the completions and its
+ * log-probs came with them, so only the other models run; on a few prompts θ_t does, too, and where
+ * it contradicts the sampler it scores everything itself.
  */
 import { existsSync } from 'node:fs';
 import type { CompletionRecord, SamplerCheckRecord, ScoreRecord } from '../data/records.js';
@@ -11,44 +12,91 @@ import { groupCompletions, score, type CompletionGroup, type Judges } from './st
 import type { StageHooks } from './stages/stage.js';
 import { readRecords, writeRecords } from './store.js';
 
-export function scoresOf(run: RunContext, t: number, completions: CompletionRecord[]): Promise<ScoreRecord[]> {
-  const { score: settings, sample: { samples }, dtype } = run.recipe;
+export function scoresOf(
+  run: RunContext,
+  t: number,
+  completions: CompletionRecord[],
+): Promise<ScoreRecord[]> {
+  const {
+    score: settings,
+    sample: { samples },
+    dtype,
+  } = run.recipe;
   const groups = groupCompletions(completions);
   let checks: SamplerCheckRecord[] | undefined;
-  return run.blocks<CompletionGroup, ScoreRecord>({ phase: t, stage: 'score' }, {
-    path: run.file(t, 'scores.jsonl'),
-    items: groups,
-    size: settings.block_prompts,
-    unit: 'completions',
-    perItem: samples,
-    make: async (block, hooks) => {
-      const judges = await judgesOf(run, t);
-      let spent = 0;
-      checks ??= await checksOf(run, t, groups, judges, { ...hooks, progress: (_, tokens) => hooks.progress(0, (spent = tokens)) });
-      const known = new Map(samplerHolds(checks, dtype) ? [[judges.current, Float64Array.from(block.flat(), ({ logprob }) => logprob)]] : []);
-      return score(block, judges, settings, { ...hooks, progress: (done, tokens) => hooks.progress(done, spent + tokens) }, known);
+  return run.blocks<CompletionGroup, ScoreRecord>(
+    { phase: t, stage: 'score' },
+    {
+      path: run.file(t, 'scores.jsonl'),
+      items: groups,
+      size: settings.block_prompts,
+      unit: 'completions',
+      perItem: samples,
+      make: async (block, hooks) => {
+        const judges = await judgesOf(run, t);
+        let spent = 0;
+        checks ??= await checksOf(run, t, groups, judges, {
+          ...hooks,
+          progress: (_, tokens) => hooks.progress(0, (spent = tokens)),
+        });
+        const known = new Map(
+          samplerHolds(checks, dtype)
+            ? [[judges.current, Float64Array.from(block.flat(), ({ logprob }) => logprob)]]
+            : [],
+        );
+        return score(
+          block,
+          judges,
+          settings,
+          { ...hooks, progress: (done, tokens) => hooks.progress(done, spent + tokens) },
+          known,
+        );
+      },
+      note: () =>
+        checks && samplerHolds(checks, dtype)
+          ? `θ_t as sampled, checked on ${checks.length} prompts`
+          : '',
     },
-    note: () => (checks && samplerHolds(checks, dtype) ? `θ_t as sampled, checked on ${checks.length} prompts` : ''),
-  });
+  );
 }
 
 async function judgesOf(run: RunContext, t: number): Promise<Judges> {
-  const [current, previous, base] = [await run.models.model(run.checkpoint(t)), await run.models.model(run.checkpoint(t - 1)), await run.models.model(run.checkpoint(0))];
+  const [current, previous, base] = [
+    await run.models.model(run.checkpoint(t)),
+    await run.models.model(run.checkpoint(t - 1)),
+    await run.models.model(run.checkpoint(0)),
+  ];
   return { current, previous, base };
 }
 
-/** Made before the first block and kept, so that a stage that was stopped goes on by the same decision. */
-async function checksOf(run: RunContext, t: number, groups: readonly CompletionGroup[], judges: Judges, hooks: StageHooks): Promise<SamplerCheckRecord[]> {
+/**
+ * Made before the first block and kept, so that a stage that was stopped goes on by the same
+ * decision.
+ */
+async function checksOf(
+  run: RunContext,
+  t: number,
+  groups: readonly CompletionGroup[],
+  judges: Judges,
+  hooks: StageHooks,
+): Promise<SamplerCheckRecord[]> {
   const path = run.file(t, 'sampler-check.jsonl');
   const kept = existsSync(path) ? await readRecords<SamplerCheckRecord>(path) : [];
   if (checksFit(kept, groups)) return kept;
   const checks = await checkSampler(groups, judges, run.recipe.score, hooks);
-  if (!samplerHolds(checks, run.recipe.dtype)) run.emit({ type: 'warning', message: contradiction(t, checks) });
+  if (!samplerHolds(checks, run.recipe.dtype))
+    run.emit({ type: 'warning', message: contradiction(t, checks) });
   await writeRecords(path, checks);
   return checks;
 }
 
 function contradiction(t: number, checks: readonly SamplerCheckRecord[]): string {
   const { sampler_difference: difference, sampler_tau: tau } = measureSampler(checks);
-  return `Iteration ${t}: the log-probs that came with the completions differ from θ_t's by up to ${difference!.toPrecision(2)} nats a response (Kendall's τ ${tau!.toFixed(2)}), so θ_t scores them all. This is rounding in bfloat16 on a CPU without AVX-512 BF16 or with heads whose size is no multiple of 16, and in float32 where rewards nearly tie; otherwise completions.jsonl is not what this model sampled.`;
+  return (
+    `Iteration ${t}: the log-probs that came with the completions differ from θ_t's by up to ` +
+    `${difference!.toPrecision(2)} nats a response (Kendall's τ ${tau!.toFixed(2)}), so θ_t ` +
+    'scores them all. This is rounding in bfloat16 on a CPU without AVX-512 BF16 or with ' +
+    'heads whose size is no multiple of 16, and in float32 where rewards nearly tie; ' +
+    'otherwise completions.jsonl is not what this model sampled.'
+  );
 }

@@ -1,4 +1,7 @@
-/** θ_1 in `sft/`, before the first iteration: θ_0 fine-tuned on demonstrations, or a checkpoint that was made before. */
+/**
+ * θ_1 in `sft/`, before the first iteration: θ_0 fine-tuned on demonstrations, or a checkpoint that
+ * was made before.
+ */
 import { constants, existsSync } from 'node:fs';
 import { copyFile, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -23,35 +26,77 @@ export async function fineTune(run: RunContext): Promise<void> {
  * @throws RunError where it is of another shape than θ_0, CreamError where it cannot be loaded.
  */
 export async function checkStart(run: RunContext): Promise<void> {
-  const { recipe: { sft: { checkpoint: source }, model: name }, models } = run;
+  const {
+    recipe: {
+      sft: { checkpoint: source },
+      model: name,
+    },
+    models,
+  } = run;
   if (source === null) return;
   if (!['config.json', 'adapter_config.json'].some((file) => existsSync(join(source, file)))) {
-    throw new RunError('ERR_RUN_DATA', `sft.checkpoint: ${source} is no model folder (it has no config.json): name a checkpoint such as runs/mine/sft/checkpoint.`);
+    throw new RunError(
+      'ERR_RUN_DATA',
+      `sft.checkpoint: ${source} is no model folder (it has no config.json): name a ` +
+        'checkpoint such as runs/mine/sft/checkpoint.',
+    );
   }
-  const { config: base } = await models.model(run.checkpoint(0)), { config } = await models.model(source);
+  const { config: base } = await models.model(run.checkpoint(0));
+  const { config } = await models.model(source);
   const differs = SHAPE.find((key) => config[key] !== base[key]);
   await models.keep([run.checkpoint(0)]);
-  if (differs) throw new RunError('ERR_RUN_DATA', `sft.checkpoint: ${source} is not made of ${name}: its ${differs} is ${config[differs]}, the base model's ${base[differs]}. Name a checkpoint of this model, or the model it was made of.`);
+  if (differs)
+    throw new RunError(
+      'ERR_RUN_DATA',
+      `sft.checkpoint: ${source} is not made of ${name}: its ${differs} is ` +
+        `${config[differs]}, the base model's ${base[differs]}. Name a checkpoint of this ` +
+        'model, or the model it was made of.',
+    );
 }
 
-const SHAPE = ['modelType', 'vocabSize', 'hiddenSize', 'numLayers', 'numHeads', 'numKvHeads', 'headDim', 'intermediateSize'] as const;
+const SHAPE = [
+  'modelType',
+  'vocabSize',
+  'hiddenSize',
+  'numLayers',
+  'numHeads',
+  'numKvHeads',
+  'headDim',
+  'intermediateSize',
+] as const;
 
 async function train(run: RunContext): Promise<void> {
-  const settings = run.recipe.sft, demonstrations = await demonstrationsOf(run);
-  await trainCheckpoint(run, { phase: 'sft', stage: 'sft' }, {
-    from: 0, to: 1, settings, examples: demonstrations.length, unit: 'demonstrations',
-    work: (policy, common, state, hooks) => sft(demonstrations, policy, { ...common, settings }, state, hooks),
-  });
+  const settings = run.recipe.sft;
+  const demonstrations = await demonstrationsOf(run);
+  await trainCheckpoint(
+    run,
+    { phase: 'sft', stage: 'sft' },
+    {
+      from: 0,
+      to: 1,
+      settings,
+      examples: demonstrations.length,
+      unit: 'demonstrations',
+      work: (policy, common, state, hooks) =>
+        sft(demonstrations, policy, { ...common, settings }, state, hooks),
+    },
+  );
 }
 
 /** Copies the checkpoint at `source`, so that the run stays whole whatever becomes of it. */
 async function take(run: RunContext, source: string): Promise<void> {
-  const of = { phase: 'sft', stage: 'sft' } as const, to = run.checkpoint(1);
+  const of = { phase: 'sft', stage: 'sft' } as const;
+  const to = run.checkpoint(1);
   if (existsSync(to)) return run.tellKept(of);
   await run.stage(of, { done: 0, total: 1, unit: 'checkpoint' }, async ({ progress }) => {
     await makeFolder(to, async (folder) => {
       for (const entry of await readdir(source, { withFileTypes: true })) {
-        if (!entry.isDirectory()) await copyFile(join(source, entry.name), join(folder, entry.name), constants.COPYFILE_FICLONE);
+        if (!entry.isDirectory())
+          await copyFile(
+            join(source, entry.name),
+            join(folder, entry.name),
+            constants.COPYFILE_FICLONE,
+          );
       }
     });
     progress(1, 0);

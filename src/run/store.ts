@@ -4,15 +4,20 @@
  *   recipe.yaml run.json lock events.jsonl metrics.jsonl summary.json report.html
  *   iteration-0/answers.jsonl                     the base model
  *   sft/{demonstrations,steps,answers}.jsonl sft/checkpoint/
- *   iteration-t/{prompts,completions,scores,rankings,pairs,steps,answers}.jsonl iteration-t/checkpoint/
- *   iteration-t/sampler-check.jsonl               θ_t's log-probs by the sampler and by the scorer, of a few prompts
+ *   iteration-t/{prompts,completions,scores,rankings,pairs,steps,answers}.jsonl
+ *   iteration-t/checkpoint/
+ *   iteration-t/sampler-check.jsonl θ_t's log-probs by the sampler and by the scorer, of a few
+ *   prompts
  *   iteration-t/gold.jsonl                        known answers of its prompts, where there are any
- *   iteration-t/{judgements,rewards}.jsonl        where reward.source is `judge`; where it is a judge outside
- *   iteration-1/preferences.jsonl                 where the pairs are given: then without prompts, completions and rankings
+ *   iteration-t/{judgements,rewards}.jsonl where reward.source is `judge`; where it is a judge
+ *   outside
+ *   iteration-1/preferences.jsonl where the pairs are given: then without prompts, completions and
+ *   rankings
  *
- * A file under its own name is complete: it was written to a temporary name, synced, and renamed. A stage in progress keeps its finished
- * blocks beside it, `completions.jsonl.parts/00003.jsonl`, and a resumed stage goes on at the first one missing. Blocks are cut by
- * position alone, so a resumed stage computes what an uninterrupted one would have. No artefact holds a time: events.jsonl does.
+ * A file under its own name is complete: it was written to a temporary name, synced, and renamed. A
+ * stage in progress keeps its finished blocks beside it, `completions.jsonl.parts/00003.jsonl`, and
+ * a resumed stage goes on at the first one missing. Blocks are cut by position alone, so a resumed
+ * stage computes what an uninterrupted one would have. No artefact holds a time: events.jsonl does.
  */
 import { existsSync, readFileSync } from 'node:fs';
 import { open, readdir, rename, rm } from 'node:fs/promises';
@@ -32,13 +37,20 @@ export const REPORT = 'report.html';
 
 /** Folder of SFT (`'sft'`) or of iteration t. */
 export type Phase = 'sft' | number;
-export const phaseFolder = (phase: Phase): string => (phase === 'sft' ? 'sft' : `iteration-${phase}`);
+export const phaseFolder = (phase: Phase): string =>
+  phase === 'sft' ? 'sft' : `iteration-${phase}`;
 
 /** As in models/files.ts; a full or read-only disk becomes one sentence. */
-export const writeAtomic = (path: string, data: string | Uint8Array): Promise<void> => onDisk(path, () => write(path, data));
+export const writeAtomic = (path: string, data: string | Uint8Array): Promise<void> =>
+  onDisk(path, () => write(path, data));
 
-/** Renames a finished folder into place: `build` fills `target`.tmp, whose files are synced first. */
-export async function makeFolder(target: string, build: (temporary: string) => Promise<void>): Promise<void> {
+/**
+ * Renames a finished folder into place: `build` fills `target`.tmp, whose files are synced first.
+ */
+export async function makeFolder(
+  target: string,
+  build: (temporary: string) => Promise<void>,
+): Promise<void> {
   const temporary = `${target}.tmp`;
   await onDisk(target, async () => {
     await rm(temporary, { recursive: true, force: true });
@@ -64,9 +76,14 @@ export async function writeRecords(path: string, records: readonly object[]): Pr
   await writeAtomic(path, records.map(serialize).join(''));
 }
 
-/** Records of an artefact, or of a part of one; its columns are checked where its name says which. @throws DataError naming file, line and column. */
+/**
+ * Records of an artefact, or of a part of one; its columns are checked where its name says which.
+ * @throws DataError naming file, line and column.
+ */
 export async function readRecords<T extends object>(path: string): Promise<T[]> {
-  const columns = ARTEFACT_COLUMNS[basename(path)] ?? ARTEFACT_COLUMNS[basename(dirname(path)).replace(/\.parts$/, '')];
+  const columns =
+    ARTEFACT_COLUMNS[basename(path)] ??
+    ARTEFACT_COLUMNS[basename(dirname(path)).replace(/\.parts$/, '')];
   return readChecked(path, (columns ?? {}) as Columns<T>, { allowEmpty: true });
 }
 
@@ -85,13 +102,23 @@ export interface Blocks<Item, Made> {
 }
 
 /**
- * The records of `path`: read where it is complete, else made block by block, each block on disk before the next begins.
- * Whatever stops this, calling it again with the same arguments goes on at the first missing block.
+ * The records of `path`: read where it is complete, else made block by block, each block on disk
+ * before the next begins. Whatever stops this, calling it again with the same arguments goes on at
+ * the first missing block.
  */
-export async function inBlocks<Item, Made extends object>({ path, items, size, plan, replace = false, make }: Blocks<Item, Made>): Promise<Made[]> {
+export async function inBlocks<Item, Made extends object>({
+  path,
+  items,
+  size,
+  plan,
+  replace = false,
+  make,
+}: Blocks<Item, Made>): Promise<Made[]> {
   if (existsSync(path) && !replace) return readRecords<Made>(path);
-  const parts = `${path}.parts`, planFile = join(parts, 'plan');
-  if (existsSync(parts) && (!existsSync(planFile) || readFileSync(planFile, 'utf8') !== plan)) await rm(parts, { recursive: true });
+  const parts = `${path}.parts`;
+  const planFile = join(parts, 'plan');
+  if (existsSync(parts) && (!existsSync(planFile) || readFileSync(planFile, 'utf8') !== plan))
+    await rm(parts, { recursive: true });
   if (!existsSync(planFile)) await writeAtomic(planFile, plan);
 
   const made: Made[] = [];
@@ -115,7 +142,8 @@ export function remainingItems(path: string, items: number, size: number, replac
   if (existsSync(path) && !replace) return 0;
   let left = items;
   for (let block = 0; block * size < items; block++) {
-    if (existsSync(join(`${path}.parts`, `${String(block).padStart(5, '0')}.jsonl`))) left -= Math.min(size, items - block * size);
+    if (existsSync(join(`${path}.parts`, `${String(block).padStart(5, '0')}.jsonl`)))
+      left -= Math.min(size, items - block * size);
   }
   return left;
 }
@@ -130,14 +158,26 @@ export async function onDisk<T>(path: string, work: () => Promise<T>): Promise<T
 }
 
 const DISK_FAULTS: Record<string, string> = {
-  ENOSPC: 'the disk is full', EDQUOT: 'the disk quota is used up', EROFS: 'the disk is read-only', EIO: 'the disk reports an error',
-  EACCES: 'writing is not allowed', EPERM: 'writing is not allowed', ENOTDIR: 'part of this path is a file', EEXIST: 'part of this path is a file',
-  EISDIR: 'it is a folder', ENOENT: 'its folder is not there and cannot be made',
+  ENOSPC: 'the disk is full',
+  EDQUOT: 'the disk quota is used up',
+  EROFS: 'the disk is read-only',
+  EIO: 'the disk reports an error',
+  EACCES: 'writing is not allowed',
+  EPERM: 'writing is not allowed',
+  ENOTDIR: 'part of this path is a file',
+  EEXIST: 'part of this path is a file',
+  EISDIR: 'it is a folder',
+  ENOENT: 'its folder is not there and cannot be made',
 };
 
 /** What a failed write means for the user; any other error as it is. */
 export function explainDisk(path: string, error: unknown): unknown {
   const what = DISK_FAULTS[(error as NodeJS.ErrnoException).code ?? ''];
   if (what === undefined) return error;
-  return new RunError('ERR_DISK', `Cannot write ${path}: ${what}. What was finished is kept: clear the cause and run the same command again.`, { cause: error });
+  return new RunError(
+    'ERR_DISK',
+    `Cannot write ${path}: ${what}. What was finished is kept: clear the cause and run the ` +
+      'same command again.',
+    { cause: error },
+  );
 }

@@ -1,8 +1,24 @@
-/** What a run came to, made of its artefacts alone: the rows of the final table (summary.json) and of metrics.jsonl. No times. */
+/**
+ * What a run came to, made of its artefacts alone: the rows of the final table (summary.json) and
+ * of metrics.jsonl. No times.
+ */
 import { existsSync } from 'node:fs';
-import type { AnswerRecord, CompletionRecord, GoldRecord, PairRecord, RankingRecord, SamplerCheckRecord, ScoreRecord } from '../data/records.js';
+import type {
+  AnswerRecord,
+  CompletionRecord,
+  GoldRecord,
+  PairRecord,
+  RankingRecord,
+  SamplerCheckRecord,
+  ScoreRecord,
+} from '../data/records.js';
 import { accuracyOf, byTask, normalised, type Accuracy } from '../evaluate/intervals.js';
-import { mean, measureCompletion, measureIteration, type IterationMetrics } from '../evaluate/iteration.js';
+import {
+  mean,
+  measureCompletion,
+  measureIteration,
+  type IterationMetrics,
+} from '../evaluate/iteration.js';
 import type { RunContext } from './context.js';
 import { policyCounts } from './policies.js';
 import type { StepRecord } from './stages/optimise.js';
@@ -33,25 +49,42 @@ export async function summarise(run: RunContext): Promise<IterationSummary[]> {
 }
 
 /** The row of one phase; undefined where nothing of it is finished. */
-export async function summaryOf(run: RunContext, phase: Phase): Promise<IterationSummary | undefined> {
+export async function summaryOf(
+  run: RunContext,
+  phase: Phase,
+): Promise<IterationSummary | undefined> {
   const answers = await recordsOf<AnswerRecord>(run, phase, 'answers.jsonl');
   const steps = await recordsOf<StepRecord>(run, phase, 'steps.jsonl');
   if (answers.length === 0 && steps.length === 0) return undefined;
-  const tasks = byTask(answers), norm = normalised(answers);
+  const tasks = byTask(answers);
+  const norm = normalised(answers);
   return {
     phase,
     accuracy: answers.length > 0 ? accuracyOf(answers) : null,
     accuracy_norm: norm,
     tasks: Object.fromEntries(tasks.map(({ task, answers: of }) => [task, accuracyOf(of)])),
-    tasks_norm: norm ? Object.fromEntries(tasks.map(({ task, answers: of }) => [task, normalised(of)!])) : {},
+    tasks_norm: norm
+      ? Object.fromEntries(tasks.map(({ task, answers: of }) => [task, normalised(of)!]))
+      : {},
     answer_tokens: norm ? null : mean(answers.map((a) => a.tokens)),
-    iteration: typeof phase === 'number' && phase > 0 && steps.length > 0 ? await iterationPart(run, phase, steps) : null,
+    iteration:
+      typeof phase === 'number' && phase > 0 && steps.length > 0
+        ? await iterationPart(run, phase, steps)
+        : null,
   };
 }
 
-async function iterationPart(run: RunContext, phase: Phase, steps: StepRecord[]): Promise<IterationMetrics> {
-  const gold = new Map((await recordsOf<GoldRecord>(run, phase, 'gold.jsonl')).map((record) => [record.id, record]));
-  const completions = (await recordsOf<CompletionRecord>(run, phase, 'completions.jsonl')).map((completion) => measureCompletion(completion, gold.get(completion.prompt_id)));
+async function iterationPart(
+  run: RunContext,
+  phase: Phase,
+  steps: StepRecord[],
+): Promise<IterationMetrics> {
+  const gold = new Map(
+    (await recordsOf<GoldRecord>(run, phase, 'gold.jsonl')).map((record) => [record.id, record]),
+  );
+  const completions = (await recordsOf<CompletionRecord>(run, phase, 'completions.jsonl')).map(
+    (completion) => measureCompletion(completion, gold.get(completion.prompt_id)),
+  );
   return measureIteration({
     completions,
     rankings: await recordsOf<RankingRecord>(run, phase, 'rankings.jsonl'),
@@ -63,53 +96,108 @@ async function iterationPart(run: RunContext, phase: Phase, steps: StepRecord[])
   });
 }
 
-/** One row an optimizer step and one a finished phase; TRL's names where TRL has one, ours under `cream/` and `eval/`. */
+/**
+ * One row an optimizer step and one a finished phase; TRL's names where TRL has one, ours under
+ * `cream/` and `eval/`.
+ */
 export async function metricRows(run: RunContext): Promise<object[]> {
   const rows: object[] = [];
   let globalStep = 0;
   for (const phase of phases(run)) {
     const stage = phase === 'sft' ? 'sft' : 'train';
     for (const { step, ...metrics } of await recordsOf<StepRecord>(run, phase, 'steps.jsonl')) {
-      rows.push({ iteration: phase === 'sft' ? 0 : phase, stage, step: ++globalStep, stage_step: step, ...metrics });
+      rows.push({
+        iteration: phase === 'sft' ? 0 : phase,
+        stage,
+        step: ++globalStep,
+        stage_step: step,
+        ...metrics,
+      });
     }
     const summary = await summaryOf(run, phase);
-    if (summary) rows.push({ ...phaseRow(summary, globalStep), ...(await policyCounts(run, phase)) });
+    if (summary)
+      rows.push({ ...phaseRow(summary, globalStep), ...(await policyCounts(run, phase)) });
   }
   return rows;
 }
 
-function phaseRow({ phase, accuracy, accuracy_norm, tasks, tasks_norm, answer_tokens, iteration }: IterationSummary, step: number): object {
+function phaseRow(
+  { phase, accuracy, accuracy_norm, tasks, tasks_norm, answer_tokens, iteration }: IterationSummary,
+  step: number,
+): object {
   return {
     iteration: phase === 'sft' ? 0 : phase,
     stage: phase === 'sft' ? 'sft' : phase === 0 ? 'base' : 'iteration',
     step,
     ...(iteration && iterationColumns(iteration)),
-    ...(accuracy && { 'eval/accuracy': accuracy.accuracy, 'eval/accuracy_low': accuracy.low, 'eval/accuracy_high': accuracy.high }),
-    ...(accuracy_norm && { 'eval/accuracy_norm': accuracy_norm.accuracy, 'eval/accuracy_norm_low': accuracy_norm.low, 'eval/accuracy_norm_high': accuracy_norm.high }),
+    ...(accuracy && {
+      'eval/accuracy': accuracy.accuracy,
+      'eval/accuracy_low': accuracy.low,
+      'eval/accuracy_high': accuracy.high,
+    }),
+    ...(accuracy_norm && {
+      'eval/accuracy_norm': accuracy_norm.accuracy,
+      'eval/accuracy_norm_low': accuracy_norm.low,
+      'eval/accuracy_norm_high': accuracy_norm.high,
+    }),
     ...(answer_tokens !== null && { 'eval/mean_length': answer_tokens }),
-    ...Object.fromEntries(Object.entries(tasks).map(([task, a]) => [`eval/${task}/accuracy`, a.accuracy])),
-    ...Object.fromEntries(Object.entries(tasks_norm).map(([task, a]) => [`eval/${task}/accuracy_norm`, a.accuracy])),
+    ...Object.fromEntries(
+      Object.entries(tasks).map(([task, a]) => [`eval/${task}/accuracy`, a.accuracy]),
+    ),
+    ...Object.fromEntries(
+      Object.entries(tasks_norm).map(([task, a]) => [`eval/${task}/accuracy_norm`, a.accuracy]),
+    ),
   };
 }
 
 /** What could not be measured has no column. */
 function iterationColumns(m: IterationMetrics): Record<string, number> {
   const columns = {
-    consistency: m.consistency, kendall: m.kendall_tau, kendall_q25: m.kendall_quartiles?.[0], kendall_q50: m.kendall_quartiles?.[1], kendall_q75: m.kendall_quartiles?.[2],
-    spearman: m.spearman, top_order: m.top_order, prompts: m.prompts, pairs_kept: m.pairs, pair_margin: m.pair_margin,
-    ranking_accuracy: m.ranking_accuracy, ranking_couples: m.ranking_couples, ranking_ties: m.ranking_ties,
-    sample_accuracy: m.sample_accuracy, chosen_accuracy: m.chosen_accuracy, rejected_accuracy: m.rejected_accuracy,
-    kl_response: m.kl_response, kl_token: m.kl_token, sampler_difference: m.sampler_difference, sampler_tau: m.sampler_tau,
-    completion_length: m.mean_length, truncated: m.truncated, distinct_2: m.distinct_2, repeated_4: m.repeated_4,
+    consistency: m.consistency,
+    kendall: m.kendall_tau,
+    kendall_q25: m.kendall_quartiles?.[0],
+    kendall_q50: m.kendall_quartiles?.[1],
+    kendall_q75: m.kendall_quartiles?.[2],
+    spearman: m.spearman,
+    top_order: m.top_order,
+    prompts: m.prompts,
+    pairs_kept: m.pairs,
+    pair_margin: m.pair_margin,
+    ranking_accuracy: m.ranking_accuracy,
+    ranking_couples: m.ranking_couples,
+    ranking_ties: m.ranking_ties,
+    sample_accuracy: m.sample_accuracy,
+    chosen_accuracy: m.chosen_accuracy,
+    rejected_accuracy: m.rejected_accuracy,
+    kl_response: m.kl_response,
+    kl_token: m.kl_token,
+    sampler_difference: m.sampler_difference,
+    sampler_tau: m.sampler_tau,
+    completion_length: m.mean_length,
+    truncated: m.truncated,
+    distinct_2: m.distinct_2,
+    repeated_4: m.repeated_4,
   };
-  return Object.fromEntries(Object.entries(columns).flatMap(([name, value]) => (value == null ? [] : [[`cream/${name}`, value]])));
+  return Object.fromEntries(
+    Object.entries(columns).flatMap(([name, value]) =>
+      value == null ? [] : [[`cream/${name}`, value]],
+    ),
+  );
 }
 
 function phases(run: RunContext): Phase[] {
-  return [0, ...(run.recipe.sft.enabled ? (['sft'] as const) : []), ...Array.from({ length: run.recipe.iterations }, (_, i) => i + 1)];
+  return [
+    0,
+    ...(run.recipe.sft.enabled ? (['sft'] as const) : []),
+    ...Array.from({ length: run.recipe.iterations }, (_, i) => i + 1),
+  ];
 }
 
-async function recordsOf<T extends object>(run: RunContext, phase: Phase, name: string): Promise<T[]> {
+async function recordsOf<T extends object>(
+  run: RunContext,
+  phase: Phase,
+  name: string,
+): Promise<T[]> {
   const path = run.file(phase, name);
   return existsSync(path) ? readRecords<T>(path) : [];
 }

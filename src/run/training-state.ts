@@ -1,6 +1,7 @@
 /**
- * A stage of training on disk: `training/state-00040.safetensors` and `training/progress.json`, which names it. The one file is renamed into
- * place after the other is complete, so whatever is killed when, progress.json names a whole state.
+ * A stage of training on disk: `training/state-00040.safetensors` and `training/progress.json`,
+ * which names it. The one file is renamed into place after the other is complete, so whatever is
+ * killed when, progress.json names a whole state.
  */
 import { existsSync } from 'node:fs';
 import { readFile, readdir, rm } from 'node:fs/promises';
@@ -15,8 +16,13 @@ interface Progress {
   steps: readonly StepRecord[];
 }
 
-/** State kept in `folder`; one saved under another `plan` (other settings, other data) is not used. */
-export function trainingState(folder: string, plan: string): TrainingState & { steps(): Promise<number> } {
+/**
+ * State kept in `folder`; one saved under another `plan` (other settings, other data) is not used.
+ */
+export function trainingState(
+  folder: string,
+  plan: string,
+): TrainingState & { steps(): Promise<number> } {
   const progressFile = join(folder, 'progress.json');
   const read = async (): Promise<Progress | undefined> => {
     if (!existsSync(progressFile)) return undefined;
@@ -39,7 +45,9 @@ export function trainingState(folder: string, plan: string): TrainingState & { s
         await makeDirectory(folder);
         await trainer.saveState(join(folder, state));
         await writeAtomic(progressFile, JSON.stringify({ plan, state, steps } satisfies Progress));
-        for (const name of await readdir(folder)) if (name !== state && name !== 'progress.json') await rm(join(folder, name), { force: true });
+        for (const name of await readdir(folder))
+          if (name !== state && name !== 'progress.json')
+            await rm(join(folder, name), { force: true });
       });
     },
   };

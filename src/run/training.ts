@@ -1,4 +1,7 @@
-/** A training stage around its loop: the state it goes on from, the checkpoint it leaves. SFT and preference training share it. */
+/**
+ * A training stage around its loop: the state it goes on from, the checkpoint it leaves. SFT and
+ * preference training share it.
+ */
 import { existsSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import type { OfStage, RunContext } from './context.js';
@@ -23,26 +26,45 @@ export interface Training {
   settings: OptimisationSettings;
   examples: number;
   unit: string;
-  work: (policy: Policy, common: CommonWork, state: TrainingState, hooks: StageHooks) => Promise<StepRecord[]>;
+  work: (
+    policy: Policy,
+    common: CommonWork,
+    state: TrainingState,
+    hooks: StageHooks,
+  ) => Promise<StepRecord[]>;
 }
 
 /** Does nothing where `steps.jsonl` is there: it is written after the checkpoint is complete. */
-export async function trainCheckpoint(run: RunContext, of: OfStage, training: Training): Promise<void> {
-  const { settings } = training, { phase } = of;
-  const stepsFile = run.file(phase, 'steps.jsonl'), folder = run.file(phase, 'training');
+export async function trainCheckpoint(
+  run: RunContext,
+  of: OfStage,
+  training: Training,
+): Promise<void> {
+  const { settings } = training;
+  const { phase } = of;
+  const stepsFile = run.file(phase, 'steps.jsonl');
+  const folder = run.file(phase, 'training');
   if (existsSync(stepsFile)) {
     run.tellKept(of);
     return rm(folder, { recursive: true, force: true });
   }
   const state = trainingState(folder, run.plan);
-  const from = run.checkpoint(training.from), to = run.checkpoint(training.to);
+  const from = run.checkpoint(training.from);
+  const to = run.checkpoint(training.to);
   const total = stepsPerEpoch(training.examples, settings) * settings.epochs;
   await run.stage(of, { done: await state.steps(), total, unit: 'steps' }, async (hooks) => {
-    const steps = await run.models.train(from, to, settings.checkpoint_dtype, (policy) => training.work(policy, {
-      key: [run.recipe.seed, of.stage, phase],
-      onStep: (metrics) => run.tellStep(of, metrics),
-      save: (model) => saveCheckpoint(policy.language, model, to, settings.checkpoint_dtype),
-    }, state, hooks));
+    const steps = await run.models.train(from, to, settings.checkpoint_dtype, (policy) =>
+      training.work(
+        policy,
+        {
+          key: [run.recipe.seed, of.stage, phase],
+          onStep: (metrics) => run.tellStep(of, metrics),
+          save: (model) => saveCheckpoint(policy.language, model, to, settings.checkpoint_dtype),
+        },
+        state,
+        hooks,
+      ),
+    );
     await writeRecords(stepsFile, steps);
     await rm(folder, { recursive: true, force: true });
     return { result: undefined, note: noteOn(steps, training) };
@@ -50,6 +72,10 @@ export async function trainCheckpoint(run: RunContext, of: OfStage, training: Tr
 }
 
 function noteOn(steps: readonly StepRecord[], { examples, unit }: Training): string {
-  const last = steps.at(-1)!, margin = last['rewards/margins'];
-  return `${examples} ${unit}, loss ${steps[0]!.loss.toFixed(3)} → ${last.loss.toFixed(3)}${margin === undefined ? '' : `, margin ${margin.toFixed(3)}`}`;
+  const last = steps.at(-1)!;
+  const margin = last['rewards/margins'];
+  return (
+    `${examples} ${unit}, loss ${steps[0]!.loss.toFixed(3)} → ` +
+    `${last.loss.toFixed(3)}${margin === undefined ? '' : `, margin ${margin.toFixed(3)}`}`
+  );
 }

@@ -1,10 +1,14 @@
 /**
- * Added tokens (`<|im_end|>`, `<s>`, …) are found in a text before anything else happens to it, those that are `normalized`
- * after the normalizer. Leftmost and longest first; the flags lstrip, rstrip and single_word act as in Rust's tokenizers.
+ * Added tokens (`<|im_end|>`, `<s>`, …) are found in a text before anything else happens to it,
+ * those that are `normalized` after the normalizer. Leftmost and longest first; the flags lstrip,
+ * rstrip and single_word act as in Rust's tokenizers.
  */
 import type { AddedToken } from './tokenizer-json.js';
 
-/** A stretch of text: an added token if `id` is there, else what remains to be split. `start` counts UTF-16 units. */
+/**
+ * A stretch of text: an added token if `id` is there, else what remains to be split. `start` counts
+ * UTF-16 units.
+ */
 export interface Section {
   text: string;
   start: number;
@@ -26,7 +30,12 @@ export class AddedTokens {
       const content = spelling(token.content);
       if (content === '') continue;
       const first = content[0] as string;
-      this.byFirst.set(first, [...(this.byFirst.get(first) ?? []), { content, token }].sort((a, b) => b.content.length - a.content.length));
+      this.byFirst.set(
+        first,
+        [...(this.byFirst.get(first) ?? []), { content, token }].sort(
+          (a, b) => b.content.length - a.content.length,
+        ),
+      );
     }
   }
 
@@ -38,7 +47,9 @@ export class AddedTokens {
       sections.push({ text: text.slice(from, to), start: from, ...(id !== undefined && { id }) });
     };
     for (let at = 0; at < text.length;) {
-      const found = this.byFirst.get(text[at] as string)?.find(({ content }) => text.startsWith(content, at));
+      const found = this.byFirst
+        .get(text[at] as string)
+        ?.find(({ content }) => text.startsWith(content, at));
       if (!found) {
         at++;
         continue;
@@ -46,7 +57,12 @@ export class AddedTokens {
       const { content, token } = found;
       let [start, stop] = [at, at + content.length];
       at = stop;
-      if (token.single_word && (ENDS_WITH_WORD.test(text.slice(Math.max(0, start - 2), start)) || STARTS_WITH_WORD.test(text.slice(stop, stop + 2)))) continue;
+      if (
+        token.single_word &&
+        (ENDS_WITH_WORD.test(text.slice(Math.max(0, start - 2), start)) ||
+          STARTS_WITH_WORD.test(text.slice(stop, stop + 2)))
+      )
+        continue;
       if (token.lstrip) while (start > done && SPACE.test(text[start - 1] as string)) start--;
       if (token.rstrip) while (stop < text.length && SPACE.test(text[stop] as string)) stop++;
       if (done < start) push(done, start);

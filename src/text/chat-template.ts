@@ -1,9 +1,10 @@
 /**
- * Messages → the text a model was trained on, by the model's own Jinja template, rendered as transformers renders it.
+ * Messages → the text a model was trained on, by the model's own Jinja template, rendered as
+ * transformers renders it.
  *
- * The template is parsed by @huggingface/jinja and run by it with Python's meaning (jinja.ts); where it cannot, the template is
- * refused with its reason. A template is somebody else's program: it sees the messages and the token names, and runs under
- * limits of time and size.
+ * The template is parsed by @huggingface/jinja and run by it with Python's meaning (jinja.ts);
+ * where it cannot, the template is refused with its reason. A template is somebody else's program:
+ * it sees the messages and the token names, and runs under limits of time and size.
  */
 import { Environment, parse, tokenize } from '@huggingface/jinja';
 import { TextError } from './errors.js';
@@ -19,7 +20,10 @@ export interface Message {
 export interface ChatTemplateOptions {
   /** `bos_token`, `eos_token`, …: Tokenizer.specialTokens. */
   specialTokens?: Readonly<Record<string, string>>;
-  /** What `strftime_now` says. Fixed, or a run could not be repeated; the default is the one in Llama 3's own template. */
+  /**
+   * What `strftime_now` says. Fixed, or a run could not be repeated; the default is the one in
+   * Llama 3's own template.
+   */
   date?: Date;
 }
 
@@ -37,43 +41,84 @@ export class ChatTemplate {
   private systemRole: boolean | undefined;
 
   /** Throws TextError if `source` cannot be parsed. */
-  constructor(readonly source: string, options: ChatTemplateOptions = {}) {
+  constructor(
+    readonly source: string,
+    options: ChatTemplateOptions = {},
+  ) {
     this.specialTokens = options.specialTokens ?? {};
     this.date = options.date ?? new Date(Date.UTC(2024, 6, 26));
     try {
       const lines = source.replace(/\r\n?/g, '\n'); // as jinja2 reads it
-      this.program = withTimeLimit(() => parse(tokenize(lines, { trim_blocks: true, lstrip_blocks: true })));
+      this.program = withTimeLimit(() =>
+        parse(tokenize(lines, { trim_blocks: true, lstrip_blocks: true })),
+      );
     } catch (error) {
-      throw new TextError('ERR_CHAT_TEMPLATE', `The model's chat template cannot be used: ${quoted(error)}; put a corrected chat_template.jinja into the model's folder.`, { cause: error });
+      throw new TextError(
+        'ERR_CHAT_TEMPLATE',
+        `The model's chat template cannot be used: ${quoted(error)}; put a corrected ` +
+          `chat_template.jinja into the model's folder.`,
+        { cause: error },
+      );
     }
   }
 
-  /** The prompt text, special tokens spelled out; encode it without adding more. Throws TextError. */
-  render(messages: readonly Message[], { addGenerationPrompt }: { addGenerationPrompt: boolean }): string {
+  /**
+   * The prompt text, special tokens spelled out; encode it without adding more. Throws TextError.
+   */
+  render(
+    messages: readonly Message[],
+    { addGenerationPrompt }: { addGenerationPrompt: boolean },
+  ): string {
     checkMessages(messages);
     try {
       return withTimeLimit(() => this.run(messages, addGenerationPrompt));
     } catch (error) {
       const roles = messages.map((message) => message.role).join(', ');
-      if (error instanceof Refusal) throw new TextError('ERR_CHAT_TEMPLATE', `The model's chat template refuses these messages (roles: ${roles}): ${quoted(error)}`, { cause: error });
-      throw new TextError('ERR_CHAT_TEMPLATE', `The model's chat template failed on messages with roles ${roles}: ${quoted(error)}; put a corrected chat_template.jinja into the model's folder.`, { cause: error });
+      if (error instanceof Refusal)
+        throw new TextError(
+          'ERR_CHAT_TEMPLATE',
+          `The model's chat template refuses these messages (roles: ${roles}): ${quoted(error)}`,
+          { cause: error },
+        );
+      throw new TextError(
+        'ERR_CHAT_TEMPLATE',
+        `The model's chat template failed on messages with roles ${roles}: ` +
+          `${quoted(error)}; put a corrected chat_template.jinja into the model's folder.`,
+        { cause: error },
+      );
     }
   }
 
   /**
-   * `messages` as this template can take them: where it has no place for a system message (Gemma 2 refuses one, others pass it
-   * over), that goes in front of the first user's message, a blank line between, as Gemma 3's template does itself.
+   * `messages` as this template can take them: where it has no place for a system message (Gemma 2
+   * refuses one, others pass it over), that goes in front of the first user's message, a blank line
+   * between, as Gemma 3's template does itself.
    */
   fit(messages: readonly Message[]): readonly Message[] {
     const [system, user, ...rest] = messages;
     if (system?.role !== 'system' || user?.role !== 'user' || this.takesSystem()) return messages;
-    return [{ ...user, content: system.content === '' ? user.content : `${system.content}\n\n${user.content}` }, ...rest];
+    return [
+      {
+        ...user,
+        content: system.content === '' ? user.content : `${system.content}\n\n${user.content}`,
+      },
+      ...rest,
+    ];
   }
 
-  /** What the template writes behind an assistant's answer that ends a conversation: its end of turn first. Empty if it cannot tell. */
+  /**
+   * What the template writes behind an assistant's answer that ends a conversation: its end of turn
+   * first. Empty if it cannot tell.
+   */
   afterAnswer(): string {
     try {
-      const text = this.render([{ role: 'user', content: 'Q' }, { role: 'assistant', content: PROBE }], { addGenerationPrompt: false });
+      const text = this.render(
+        [
+          { role: 'user', content: 'Q' },
+          { role: 'assistant', content: PROBE },
+        ],
+        { addGenerationPrompt: false },
+      );
       return text.includes(PROBE) ? text.slice(text.lastIndexOf(PROBE) + PROBE.length) : '';
     } catch {
       return '';
@@ -83,23 +128,42 @@ export class ChatTemplate {
   private takesSystem(): boolean {
     return (this.systemRole ??= (() => {
       try {
-        return this.render([{ role: 'system', content: PROBE }, { role: 'user', content: 'Q' }], { addGenerationPrompt: true }).includes(PROBE);
+        return this.render(
+          [
+            { role: 'system', content: PROBE },
+            { role: 'user', content: 'Q' },
+          ],
+          { addGenerationPrompt: true },
+        ).includes(PROBE);
       } catch {
         return false;
       }
     })());
   }
 
-  /** Names as transformers' apply_chat_template has them; `tools` and `documents` are there and none. */
+  /**
+   * Names as transformers' apply_chat_template has them; `tools` and `documents` are there and
+   * none.
+   */
   private run(messages: readonly Message[], addGenerationPrompt: boolean): string {
     const scope = new Environment();
     const globals: Record<string, unknown> = {
-      true: true, false: false, none: null, True: true, False: false, None: null,
-      raise_exception: (message: unknown) => { throw new Refusal(String(message)); },
+      true: true,
+      false: false,
+      none: null,
+      True: true,
+      False: false,
+      None: null,
+      raise_exception: (message: unknown) => {
+        throw new Refusal(String(message));
+      },
       strftime_now: (format: string) => strftime(this.date, format),
       range: boundedRange,
       ...this.specialTokens,
-      messages, add_generation_prompt: addGenerationPrompt, tools: null, documents: null,
+      messages,
+      add_generation_prompt: addGenerationPrompt,
+      tools: null,
+      documents: null,
     };
     for (const [name, value] of Object.entries(globals)) scope.set(name, value);
     return runTemplate(this.program, scope);
@@ -115,15 +179,24 @@ function quoted(error: unknown): string {
 function boundedRange(start: number, stop?: number, step = 1): number[] {
   const [from, to] = stop === undefined ? [0, start] : [start, stop];
   const length = Math.max(0, Math.ceil((to - from) / step));
-  if (!(length <= MAX_RANGE)) throw new Error(`range() of ${length} numbers; at most ${MAX_RANGE} are allowed`);
+  if (!(length <= MAX_RANGE))
+    throw new Error(`range() of ${length} numbers; at most ${MAX_RANGE} are allowed`);
   return Array.from({ length }, (_, i) => from + i * step);
 }
 
 function checkMessages(messages: readonly Message[]): void {
-  if (messages.length === 0) throw new TextError('ERR_INVALID_ARGUMENT', 'The list of messages is empty; give at least one {role, content}.');
+  if (messages.length === 0)
+    throw new TextError(
+      'ERR_INVALID_ARGUMENT',
+      'The list of messages is empty; give at least one {role, content}.',
+    );
   messages.forEach((message, i) => {
     if (typeof message?.role !== 'string' || typeof message.content !== 'string') {
-      throw new TextError('ERR_INVALID_ARGUMENT', `Message ${i + 1} of ${messages.length} is ${JSON.stringify(message)?.slice(0, 80)}; role and content must both be strings.`);
+      throw new TextError(
+        'ERR_INVALID_ARGUMENT',
+        `Message ${i + 1} of ${messages.length} is ` +
+          `${JSON.stringify(message)?.slice(0, 80)}; role and content must both be strings.`,
+      );
     }
   });
 }

@@ -1,6 +1,6 @@
 /**
- * Tokens back to text, one at a time, to the letter of Rust's tokenizers: what `push` and `end` return joins to the text of the
- * whole list. A kind of decoder that is not here is refused.
+ * Tokens back to text, one at a time, to the letter of Rust's tokenizers: what `push` and `end`
+ * return joins to the text of the whole list. A kind of decoder that is not here is refused.
  */
 import { regularExpression } from './splitting.js';
 import { byteOfCharacter, type Component } from './tokenizer-json.js';
@@ -12,7 +12,10 @@ export interface PieceStream {
 
 export interface Decoding {
   stream(): PieceStream;
-  /** The bytes a token adds to a text, wherever it stands: its `▁` is a space even where a text's first one is dropped. */
+  /**
+   * The bytes a token adds to a text, wherever it stands: its `▁` is a space even where a text's
+   * first one is dropped.
+   */
   bytes(token: string): Uint8Array;
 }
 
@@ -26,7 +29,8 @@ export function createDecoding(step: Component | null): Decoding {
   const kinds = steps.map(({ type }) => type).join(' ');
   if (/^ByteLevel( Fuse)?$/.test(kinds)) return byteLevel;
   if (kinds === 'Metaspace') return metaspace(step);
-  if (/^(Replace )*ByteFallback Fuse( Strip)?$|^(Replace )+Fuse( Strip)?$/.test(kinds)) return sentencePiece(steps);
+  if (/^(Replace )*ByteFallback Fuse( Strip)?$|^(Replace )+Fuse( Strip)?$/.test(kinds))
+    return sentencePiece(steps);
   throw new Error(`its decoder ${JSON.stringify(kinds)} is not supported`);
 }
 
@@ -50,12 +54,16 @@ const spaceBetween: Decoding = {
 const byteLevel: Decoding = {
   stream() {
     const decoder = new TextDecoder('utf-8', { ignoreBOM: true });
-    return { push: (token) => decoder.decode(byteLevel.bytes(token), { stream: true }), end: () => decoder.decode() };
+    return {
+      push: (token) => decoder.decode(byteLevel.bytes(token), { stream: true }),
+      end: () => decoder.decode(),
+    };
   },
   bytes(token) {
     const table = byteOfCharacter();
     const bytes = Array.from(token, (character) => table.get(character) ?? -1);
-    return bytes.includes(-1) ? utf8.encode(token) : Uint8Array.from(bytes); // outside the table: as it stands
+    // outside the table: as it stands
+    return bytes.includes(-1) ? utf8.encode(token) : Uint8Array.from(bytes);
   },
 };
 
@@ -80,14 +88,29 @@ function metaspace(step: Component): Decoding {
 
 /** Replace, then ByteFallback, Fuse and perhaps Strip: the kind of Llama 2 and Gemma. */
 function sentencePiece(steps: Component[]): Decoding {
-  const replacements = steps.filter(({ type }) => type === 'Replace').map((step) => ({ pattern: regularExpression(step), content: String(step['content'] ?? '') }));
+  const replacements = steps
+    .filter(({ type }) => type === 'Replace')
+    .map((step) => ({ pattern: regularExpression(step), content: String(step['content'] ?? '') }));
   const fallback = steps.some(({ type }) => type === 'ByteFallback');
   const strip = steps.find(({ type }) => type === 'Strip');
-  if (strip && Number(strip['stop'] ?? 0) !== 0) throw new Error('its decoder strips the end of a text, which is not supported');
-  const plain = (token: string): string => replacements.reduce((text, { pattern, content }) => text.replace(pattern, () => content), token);
-  const byteOf = (token: string): number | null => (fallback && BYTE_TOKEN.test(token) ? parseInt(token.slice(3, 5), 16) : null);
+  if (strip && Number(strip['stop'] ?? 0) !== 0)
+    throw new Error('its decoder strips the end of a text, which is not supported');
+  const plain = (token: string): string =>
+    replacements.reduce(
+      (text, { pattern, content }) => text.replace(pattern, () => content),
+      token,
+    );
+  const byteOf = (token: string): number | null =>
+    fallback && BYTE_TOKEN.test(token) ? parseInt(token.slice(3, 5), 16) : null;
   return {
-    stream: () => new FallbackStream(plain, byteOf, strip ? { content: String(strip['content'] ?? ' '), count: Number(strip['start'] ?? 0) } : { content: '', count: 0 }),
+    stream: () =>
+      new FallbackStream(
+        plain,
+        byteOf,
+        strip
+          ? { content: String(strip['content'] ?? ' '), count: Number(strip['start'] ?? 0) }
+          : { content: '', count: 0 },
+      ),
     bytes: (token) => {
       const byte = byteOf(token);
       return byte === null ? utf8.encode(plain(token)) : Uint8Array.of(byte);
@@ -101,7 +124,11 @@ class FallbackStream implements PieceStream {
   private readonly utf8 = new TextDecoder('utf-8', { ignoreBOM: true, fatal: true });
 
   /** `strip`: characters to drop while a text begins with them. */
-  constructor(private readonly plain: (token: string) => string, private readonly byteOf: (token: string) => number | null, private readonly strip: { content: string; count: number }) {}
+  constructor(
+    private readonly plain: (token: string) => string,
+    private readonly byteOf: (token: string) => number | null,
+    private readonly strip: { content: string; count: number },
+  ) {}
 
   push(token: string): string {
     const byte = this.byteOf(token);

@@ -1,12 +1,24 @@
 /**
  * From a GGUF file's `tokenizer.ggml.*` metadata to a Hugging Face tokenizer.
  *
- * GGUF stores vocabulary and merges but only the *name* of the splitter (`tokenizer.ggml.pre`); the table below says what each
- * name means, as llama.cpp has it. Guessing here is silent damage: read with plain GPT-2 splitting, SmolLM2's tokenizer
- * differs wherever a space precedes a digit. So an unknown name is an error.
+ * GGUF stores vocabulary and merges but only the *name* of the splitter (`tokenizer.ggml.pre`); the
+ * table below says what each name means, as llama.cpp has it. Guessing here is silent damage: read
+ * with plain GPT-2 splitting, SmolLM2's tokenizer differs wherever a space precedes a digit. So an
+ * unknown name is an error.
  */
 import { TextError } from './errors.js';
-import { byteLevel, GPT2_PATTERN, LLAMA3_PATTERN, O200K_PATTERN, QWEN2_PATTERN, split, TEKKEN_PATTERN, type AddedToken, type Component, type TokenizerJson } from './tokenizer-json.js';
+import {
+  byteLevel,
+  GPT2_PATTERN,
+  LLAMA3_PATTERN,
+  O200K_PATTERN,
+  QWEN2_PATTERN,
+  split,
+  TEKKEN_PATTERN,
+  type AddedToken,
+  type Component,
+  type TokenizerJson,
+} from './tokenizer-json.js';
 
 export type Metadata = Readonly<Record<string, unknown>>;
 
@@ -19,7 +31,9 @@ interface PreTokenizer {
   addBos?: boolean;
 }
 
-const digits: PreTokenizer = { steps: [{ type: 'Digits', individual_digits: true }, byteLevel(true)] };
+const digits: PreTokenizer = {
+  steps: [{ type: 'Digits', individual_digits: true }, byteLevel(true)],
+};
 const gpt2: PreTokenizer = { steps: [byteLevel(true)] };
 const llama3: PreTokenizer = {
   steps: [split(LLAMA3_PATTERN), byteLevel(false)],
@@ -30,20 +44,49 @@ const qwen2: PreTokenizer = {
   steps: [split(QWEN2_PATTERN), byteLevel(false)],
   normalizer: { type: 'NFC' },
 };
-/** llama.cpp spells the next two with ASCII's cases; these are the models' own, which know upper and lower case of all scripts. */
-const tekken: PreTokenizer = { steps: [split(TEKKEN_PATTERN), byteLevel(false)], ignoreMerges: true, addBos: true };
+/**
+ * llama.cpp spells the next two with ASCII's cases; these are the models' own, which know upper and
+ * lower case of all scripts.
+ */
+const tekken: PreTokenizer = {
+  steps: [split(TEKKEN_PATTERN), byteLevel(false)],
+  ignoreMerges: true,
+  addBos: true,
+};
 const o200k: PreTokenizer = { steps: [split(O200K_PATTERN), byteLevel(false)] };
 const fallback: PreTokenizer = {
-  steps: [split(String.raw`[\p{P}\$\+<=>\^~\|]+`), split(GPT2_PATTERN), split(String.raw`\p{N}+`), split('[0-9][0-9][0-9]'), byteLevel(false)],
+  steps: [
+    split(String.raw`[\p{P}\$\+<=>\^~\|]+`),
+    split(GPT2_PATTERN),
+    split(String.raw`\p{N}+`),
+    split('[0-9][0-9][0-9]'),
+    byteLevel(false),
+  ],
 };
 
 const PRE_TOKENIZERS: Readonly<Record<string, PreTokenizer>> = {
-  smollm: digits, starcoder: digits, refact: digits, 'command-r': digits, codeshell: digits, exaone: digits, 'minerva-7b': digits,
-  'gpt-2': gpt2, 'phi-2': gpt2, mpt: gpt2, olmo: gpt2, jais: gpt2,
-  'llama-bpe': llama3, llama3, 'llama-v3': llama3,
-  'smaug-bpe': { steps: llama3.steps }, dbrx: { steps: llama3.steps },
-  tekken, 'gpt-4o': o200k, llama4: o200k,
-  qwen2, 'deepseek-r1-qwen': { steps: qwen2.steps },
+  smollm: digits,
+  starcoder: digits,
+  refact: digits,
+  'command-r': digits,
+  codeshell: digits,
+  exaone: digits,
+  'minerva-7b': digits,
+  'gpt-2': gpt2,
+  'phi-2': gpt2,
+  mpt: gpt2,
+  olmo: gpt2,
+  jais: gpt2,
+  'llama-bpe': llama3,
+  llama3,
+  'llama-v3': llama3,
+  'smaug-bpe': { steps: llama3.steps },
+  dbrx: { steps: llama3.steps },
+  tekken,
+  'gpt-4o': o200k,
+  llama4: o200k,
+  qwen2,
+  'deepseek-r1-qwen': { steps: qwen2.steps },
   default: fallback,
 };
 
@@ -62,106 +105,225 @@ export interface GgufVocabulary {
   contextLength: number | null;
 }
 
-/** Builds the tokenizer a GGUF file describes. Throws TextError if the metadata is missing, malformed or of an unsupported kind. */
+/**
+ * Builds the tokenizer a GGUF file describes. Throws TextError if the metadata is missing,
+ * malformed or of an unsupported kind.
+ */
 export function readGgufVocabulary(metadata: Metadata): GgufVocabulary {
   const tokens = strings(metadata, 'tokenizer.ggml.tokens');
   const types = numbers(metadata, 'tokenizer.ggml.token_type') ?? [];
   const kind = metadata['tokenizer.ggml.model'];
-  const added = addedTokens(tokens, types, metadata['general.architecture'] === 'phi3' && kind === 'llama');
+  const added = addedTokens(
+    tokens,
+    types,
+    metadata['general.architecture'] === 'phi3' && kind === 'llama',
+  );
   const id = (name: string): number | undefined => tokenId(metadata, name, tokens.length);
   const content = (name: string): string | undefined => tokens[id(name) ?? -1];
   let json: TokenizerJson;
   if (kind === 'gpt2') json = bytePairs(metadata, tokens, added);
-  else if (kind === 'llama') json = sentencePiece(metadata, tokens, added, content('unknown') ?? '<unk>');
-  else throw new TextError('ERR_TOKENIZER', `The GGUF file's tokenizer kind ${JSON.stringify(kind ?? null)} is not supported (supported: gpt2, llama); use the model's Hugging Face folder, which has a tokenizer.json.`);
-  const special = Object.fromEntries(([['bos_token', 'bos'], ['eos_token', 'eos'], ['unk_token', 'unknown'], ['pad_token', 'padding']] as const).flatMap(([key, name]) => (content(name) === undefined ? [] : [[key, content(name)]])));
+  else if (kind === 'llama')
+    json = sentencePiece(metadata, tokens, added, content('unknown') ?? '<unk>');
+  else
+    throw new TextError(
+      'ERR_TOKENIZER',
+      `The GGUF file's tokenizer kind ${JSON.stringify(kind ?? null)} is not supported ` +
+        `(supported: gpt2, llama); use the model's Hugging Face folder, which has a ` +
+        'tokenizer.json.',
+    );
+  const special = Object.fromEntries(
+    (
+      [
+        ['bos_token', 'bos'],
+        ['eos_token', 'eos'],
+        ['unk_token', 'unknown'],
+        ['pad_token', 'padding'],
+      ] as const
+    ).flatMap(([key, name]) => (content(name) === undefined ? [] : [[key, content(name)]])),
+  );
   return {
     json,
     special,
     eosTokenIds: [...new Set(['eos', 'eot', 'eom'].flatMap((name) => id(name) ?? []))],
-    chatTemplate: typeof metadata['tokenizer.chat_template'] === 'string' ? metadata['tokenizer.chat_template'] : null,
-    contextLength: Number(metadata[`${String(metadata['general.architecture'])}.context_length`] ?? 0) || null,
+    chatTemplate:
+      typeof metadata['tokenizer.chat_template'] === 'string'
+        ? metadata['tokenizer.chat_template']
+        : null,
+    contextLength:
+      Number(metadata[`${String(metadata['general.architecture'])}.context_length`] ?? 0) || null,
   };
 }
 
 /** GPT-2's kind: characters stand for bytes, merges are listed by rank. */
 function bytePairs(metadata: Metadata, tokens: string[], added: AddedToken[]): TokenizerJson {
   const name = metadata['tokenizer.ggml.pre'] ?? 'default';
-  const pre = typeof name === 'string' && Object.hasOwn(PRE_TOKENIZERS, name) ? (PRE_TOKENIZERS[name] as PreTokenizer) : undefined;
+  const pre =
+    typeof name === 'string' && Object.hasOwn(PRE_TOKENIZERS, name)
+      ? (PRE_TOKENIZERS[name] as PreTokenizer)
+      : undefined;
   if (!pre) {
-    throw new TextError('ERR_TOKENIZER', `The GGUF file's pre-tokenizer ${JSON.stringify(name)} is not known here (known: ${Object.keys(PRE_TOKENIZERS).join(', ')}); use the model's Hugging Face folder, which has a tokenizer.json.`);
+    throw new TextError(
+      'ERR_TOKENIZER',
+      `The GGUF file's pre-tokenizer ${JSON.stringify(name)} is not known here (known: ` +
+        `${Object.keys(PRE_TOKENIZERS).join(', ')}); use the model's Hugging Face folder, ` +
+        'which has a tokenizer.json.',
+    );
   }
   const merges = strings(metadata, 'tokenizer.ggml.merges').map((merge, rank): [string, string] => {
     const space = merge.indexOf(' ', 1);
-    if (space < 1 || space === merge.length - 1) throw new TextError('ERR_TOKENIZER', `The GGUF file's merge ${rank} is ${JSON.stringify(merge)}, not two tokens with a space between; the file is damaged: fetch it again.`);
+    if (space < 1 || space === merge.length - 1)
+      throw new TextError(
+        'ERR_TOKENIZER',
+        `The GGUF file's merge ${rank} is ${JSON.stringify(merge)}, not two tokens with a ` +
+          'space between; the file is damaged: fetch it again.',
+      );
     return [merge.slice(0, space), merge.slice(space + 1)];
   });
   return {
     ...frame(added),
     normalizer: pre.normalizer ?? null,
-    pre_tokenizer: pre.steps.length === 1 ? (pre.steps[0] as Component) : { type: 'Sequence', pretokenizers: pre.steps },
+    pre_tokenizer:
+      pre.steps.length === 1
+        ? (pre.steps[0] as Component)
+        : { type: 'Sequence', pretokenizers: pre.steps },
     post_processor: beginAndEnd(metadata, tokens, pre.addBos ?? false),
     decoder: { type: 'ByteLevel', add_prefix_space: true, trim_offsets: true, use_regex: true },
     model: { ...bpe(tokens, merges), ...(pre.ignoreMerges && { ignore_merges: true }) },
   };
 }
 
-/** SentencePiece BPE (Llama 2): spaces are `▁`, characters outside the vocabulary fall back to bytes. */
-function sentencePiece(metadata: Metadata, tokens: string[], added: AddedToken[], unknown: string): TokenizerJson {
+/**
+ * SentencePiece BPE (Llama 2): spaces are `▁`, characters outside the vocabulary fall back to
+ * bytes.
+ */
+function sentencePiece(
+  metadata: Metadata,
+  tokens: string[],
+  added: AddedToken[],
+  unknown: string,
+): TokenizerJson {
   const scores = numbers(metadata, 'tokenizer.ggml.scores');
-  if (scores?.length !== tokens.length) throw new TextError('ERR_TOKENIZER', `The GGUF file has ${tokens.length} tokens and ${scores?.length ?? 0} scores; it is damaged: fetch it again.`);
+  if (scores?.length !== tokens.length)
+    throw new TextError(
+      'ERR_TOKENIZER',
+      `The GGUF file has ${tokens.length} tokens and ${scores?.length ?? 0} scores; it is ` +
+        'damaged: fetch it again.',
+    );
   const prefix = metadata['tokenizer.ggml.add_space_prefix'] !== false;
   return {
     ...frame(added),
-    normalizer: { type: 'Sequence', normalizers: [...(prefix ? [{ type: 'Prepend', prepend: '▁' }] : []), { type: 'Replace', pattern: { String: ' ' }, content: '▁' }] },
+    normalizer: {
+      type: 'Sequence',
+      normalizers: [
+        ...(prefix ? [{ type: 'Prepend', prepend: '▁' }] : []),
+        { type: 'Replace', pattern: { String: ' ' }, content: '▁' },
+      ],
+    },
     pre_tokenizer: null,
     post_processor: beginAndEnd(metadata, tokens, true),
-    decoder: { type: 'Sequence', decoders: [{ type: 'Replace', pattern: { String: '▁' }, content: ' ' }, { type: 'ByteFallback' }, { type: 'Fuse' }, ...(prefix ? [{ type: 'Strip', content: ' ', start: 1, stop: 0 }] : [])] },
-    model: { ...bpe(tokens, mergesFromScores(tokens, scores)), unk_token: unknown, fuse_unk: true, byte_fallback: true },
+    decoder: {
+      type: 'Sequence',
+      decoders: [
+        { type: 'Replace', pattern: { String: '▁' }, content: ' ' },
+        { type: 'ByteFallback' },
+        { type: 'Fuse' },
+        ...(prefix ? [{ type: 'Strip', content: ' ', start: 1, stop: 0 }] : []),
+      ],
+    },
+    model: {
+      ...bpe(tokens, mergesFromScores(tokens, scores)),
+      unk_token: unknown,
+      fuse_unk: true,
+      byte_fallback: true,
+    },
   };
 }
 
 /** All its cuts are looked up; the longest real pieces are runs of some dozen spaces. */
 const MAX_PIECE = 1024;
 
-/** SentencePiece joins the pair whose result scores best: listed by falling score, that is a merge table. */
+/**
+ * SentencePiece joins the pair whose result scores best: listed by falling score, that is a merge
+ * table.
+ */
 function mergesFromScores(tokens: string[], scores: number[]): [string, string][] {
   const index = new Map(tokens.map((token, id) => [token, id]));
   const merges: { pair: [string, string]; score: number; left: number; right: number }[] = [];
   tokens.forEach((token, id) => {
-    if (token.length > MAX_PIECE) throw new TextError('ERR_TOKENIZER', `The GGUF file's token ${id} is ${token.length} characters long; it is damaged: fetch it again.`);
+    if (token.length > MAX_PIECE)
+      throw new TextError(
+        'ERR_TOKENIZER',
+        `The GGUF file's token ${id} is ${token.length} characters long; it is damaged: ` +
+          'fetch it again.',
+      );
     const characters = Array.from(token);
-    for (let cut = 1, left = characters[0] ?? ''; cut < characters.length; left += characters[cut++]) {
+    for (
+      let cut = 1, left = characters[0] ?? '';
+      cut < characters.length;
+      left += characters[cut++]
+    ) {
       const right = token.slice(left.length);
       const [l, r] = [index.get(left), index.get(right)];
-      if (l !== undefined && r !== undefined) merges.push({ pair: [left, right], score: scores[id] as number, left: l, right: r });
+      if (l !== undefined && r !== undefined)
+        merges.push({ pair: [left, right], score: scores[id] as number, left: l, right: r });
     }
   });
-  return merges.sort((a, b) => b.score - a.score || a.left - b.left || a.right - b.right).map((merge) => merge.pair);
+  return merges
+    .sort((a, b) => b.score - a.score || a.left - b.left || a.right - b.right)
+    .map((merge) => merge.pair);
 }
 
-function frame(added: AddedToken[]): Pick<TokenizerJson, 'version' | 'truncation' | 'padding' | 'added_tokens'> {
+function frame(
+  added: AddedToken[],
+): Pick<TokenizerJson, 'version' | 'truncation' | 'padding' | 'added_tokens'> {
   return { version: '1.0', truncation: null, padding: null, added_tokens: added };
 }
 
 function bpe(tokens: string[], merges: [string, string][]): TokenizerJson['model'] {
   const vocab = Object.fromEntries(tokens.map((token, id) => [token, id]));
-  return { type: 'BPE', dropout: null, unk_token: null, continuing_subword_prefix: null, end_of_word_suffix: null, fuse_unk: false, byte_fallback: false, vocab, merges };
+  return {
+    type: 'BPE',
+    dropout: null,
+    unk_token: null,
+    continuing_subword_prefix: null,
+    end_of_word_suffix: null,
+    fuse_unk: false,
+    byte_fallback: false,
+    vocab,
+    merges,
+  };
 }
 
 const PHI3_KEEPS_SPACE = ['<unk>', '<s>', '<|endoftext|>'];
 
-/** A GGUF file has no flags of added tokens. Phi-3's names of turns swallow the white space behind them, and `</s>` does. */
+/**
+ * A GGUF file has no flags of added tokens. Phi-3's names of turns swallow the white space behind
+ * them, and `</s>` does.
+ */
 function addedTokens(tokens: string[], types: number[], phi3: boolean): AddedToken[] {
   return tokens.flatMap((content, id) => {
     const type = types[id];
     if (type !== CONTROL && type !== USER_DEFINED && type !== UNKNOWN) return [];
-    return [{ id, content, special: type !== USER_DEFINED, normalized: false, lstrip: false, rstrip: phi3 && !PHI3_KEEPS_SPACE.includes(content), single_word: false }];
+    return [
+      {
+        id,
+        content,
+        special: type !== USER_DEFINED,
+        normalized: false,
+        lstrip: false,
+        rstrip: phi3 && !PHI3_KEEPS_SPACE.includes(content),
+        single_word: false,
+      },
+    ];
   });
 }
 
 /** What is put around a text when special tokens are asked for. */
-function beginAndEnd(metadata: Metadata, tokens: string[], bosByDefault: boolean): Component | null {
+function beginAndEnd(
+  metadata: Metadata,
+  tokens: string[],
+  bosByDefault: boolean,
+): Component | null {
   const piece = (name: 'bos' | 'eos', byDefault: boolean): [string, number] | null => {
     const id = tokenId(metadata, name, tokens.length);
     const wanted = metadata[`tokenizer.ggml.add_${name}_token`] ?? byDefault;
@@ -170,24 +332,48 @@ function beginAndEnd(metadata: Metadata, tokens: string[], bosByDefault: boolean
   const [bos, eos] = [piece('bos', bosByDefault), piece('eos', false)];
   if (!bos && !eos) return null;
   const around = (sequence: 'A' | 'B', type: number): unknown[] => [
-    ...(bos ? [{ SpecialToken: { id: bos[0], type_id: type } }] : []), { Sequence: { id: sequence, type_id: type } }, ...(eos ? [{ SpecialToken: { id: eos[0], type_id: type } }] : []),
+    ...(bos ? [{ SpecialToken: { id: bos[0], type_id: type } }] : []),
+    { Sequence: { id: sequence, type_id: type } },
+    ...(eos ? [{ SpecialToken: { id: eos[0], type_id: type } }] : []),
   ];
-  const special_tokens = Object.fromEntries([bos, eos].flatMap((token) => (token ? [[token[0], { id: token[0], ids: [token[1]], tokens: [token[0]] }]] : [])));
-  return { type: 'TemplateProcessing', single: around('A', 0), pair: [...around('A', 0), ...around('B', 1)], special_tokens };
+  const special_tokens = Object.fromEntries(
+    [bos, eos].flatMap((token) =>
+      token ? [[token[0], { id: token[0], ids: [token[1]], tokens: [token[0]] }]] : [],
+    ),
+  );
+  return {
+    type: 'TemplateProcessing',
+    single: around('A', 0),
+    pair: [...around('A', 0), ...around('B', 1)],
+    special_tokens,
+  };
 }
 
 function tokenId(metadata: Metadata, name: string, count: number): number | undefined {
   const value = metadata[`tokenizer.ggml.${name}_token_id`];
   if (value === undefined || value === null) return undefined;
   const id = Number(value);
-  if (!Number.isInteger(id) || id < 0 || id >= count) throw new TextError('ERR_TOKENIZER', `The GGUF file's tokenizer.ggml.${name}_token_id is ${String(value)}, outside its ${count} tokens; the file is damaged: fetch it again.`);
+  if (!Number.isInteger(id) || id < 0 || id >= count)
+    throw new TextError(
+      'ERR_TOKENIZER',
+      `The GGUF file's tokenizer.ggml.${name}_token_id is ${String(value)}, outside its ` +
+        `${count} tokens; the file is damaged: fetch it again.`,
+    );
   return id;
 }
 
 function strings(metadata: Metadata, key: string): string[] {
   const value = metadata[key];
-  if (!Array.isArray(value) || value.length === 0 || !value.every((item) => typeof item === 'string')) {
-    throw new TextError('ERR_TOKENIZER', `The GGUF file has no usable ${key} (a list of strings); it holds no tokenizer: use the model's Hugging Face folder, or a GGUF made with its tokenizer.`);
+  if (
+    !Array.isArray(value) ||
+    value.length === 0 ||
+    !value.every((item) => typeof item === 'string')
+  ) {
+    throw new TextError(
+      'ERR_TOKENIZER',
+      `The GGUF file has no usable ${key} (a list of strings); it holds no tokenizer: use ` +
+        `the model's Hugging Face folder, or a GGUF made with its tokenizer.`,
+    );
   }
   return value as string[];
 }
@@ -195,6 +381,10 @@ function strings(metadata: Metadata, key: string): string[] {
 function numbers(metadata: Metadata, key: string): number[] | undefined {
   const value = metadata[key];
   if (value === undefined || value === null) return undefined;
-  if (!Array.isArray(value) && !ArrayBuffer.isView(value)) throw new TextError('ERR_TOKENIZER', `The GGUF file's ${key} is not a list of numbers; the file is damaged: fetch it again.`);
+  if (!Array.isArray(value) && !ArrayBuffer.isView(value))
+    throw new TextError(
+      'ERR_TOKENIZER',
+      `The GGUF file's ${key} is not a list of numbers; the file is damaged: fetch it again.`,
+    );
   return Array.from(value as ArrayLike<number | bigint>, Number);
 }

@@ -1,10 +1,21 @@
 /**
- * @huggingface/jinja with Python's meaning where that library has JavaScript's, without a word: `==` between kinds, what a loop's
- * `set`, `break` and `else` do, what a macro sees, how values print, what white space is, how long a text is. Where it lacks
- * something it says so, and that is left as it is.
+ * @huggingface/jinja with Python's meaning where that library has JavaScript's, without a word:
+ *   `==` between kinds, what a loop's
+ * `set`, `break` and `else` do, what a macro sees, how values print, what white space is, how long
+ * a text is. Where it lacks something it says so, and that is left as it is.
  */
 import { Environment, Interpreter } from '@huggingface/jinja';
-import { capitalize, equal, modulo, split, str, strip, title, titleWords, type TemplateValue } from './python.js';
+import {
+  capitalize,
+  equal,
+  modulo,
+  split,
+  str,
+  strip,
+  title,
+  titleWords,
+  type TemplateValue,
+} from './python.js';
 
 type Scope = Environment & { variables: Map<string, TemplateValue> };
 interface Node {
@@ -34,8 +45,19 @@ class LoopControl extends Error {
   }
 }
 
-const STATEMENTS = new Set(['Set', 'Macro', 'Comment', 'If', 'For', 'CallStatement', 'FilterStatement']);
-/** A template that doubles a text or a list in a loop has filled the memory long before its time is up. */
+const STATEMENTS = new Set([
+  'Set',
+  'Macro',
+  'Comment',
+  'If',
+  'For',
+  'CallStatement',
+  'FilterStatement',
+]);
+/**
+ * A template that doubles a text or a list in a loop has filled the memory long before its time is
+ * up.
+ */
 const MAX_CHARACTERS = 2 ** 26;
 const MAX_ITEMS = 1_000_000;
 
@@ -45,7 +67,8 @@ function wrap(value: unknown): TemplateValue {
 }
 
 function text(value: string): TemplateValue {
-  if (value.length > MAX_CHARACTERS) throw new Error(`it makes a text of more than ${MAX_CHARACTERS} characters`);
+  if (value.length > MAX_CHARACTERS)
+    throw new Error(`it makes a text of more than ${MAX_CHARACTERS} characters`);
   return wrap(value);
 }
 
@@ -59,7 +82,17 @@ function callable(call: Call): TemplateValue {
 /** The text that `program` writes with the variables of `scope`. */
 export function runTemplate(program: unknown, scope: Environment): string {
   const interpreter = new Interpreter(scope) as unknown as Methods;
-  const plain = Object.fromEntries((['evaluate', 'evaluateMacro', 'evaluateBinaryExpression', 'evaluateMemberExpression', 'applyFilter'] as const).map((name) => [name, interpreter[name].bind(interpreter)])) as unknown as Methods;
+  const plain = Object.fromEntries(
+    (
+      [
+        'evaluate',
+        'evaluateMacro',
+        'evaluateBinaryExpression',
+        'evaluateMemberExpression',
+        'applyFilter',
+      ] as const
+    ).map((name) => [name, interpreter[name].bind(interpreter)]),
+  ) as unknown as Methods;
   Object.assign(interpreter, {
     evaluate: (node: Node | undefined, inner: Scope) => {
       if (node?.type === 'Break' || node?.type === 'Continue') throw new LoopControl(node.type);
@@ -69,9 +102,12 @@ export function runTemplate(program: unknown, scope: Environment): string {
     evaluateFor: (node: Node, inner: Scope) => loop(interpreter, node, inner),
     evaluateMacro: (node: Node, inner: Scope) => {
       const nothing = plain.evaluateMacro(node, inner);
-      const macro = inner.variables.get((node['name'] as Node)['value'] as string) as TemplateValue & { value: Call };
+      const macro = inner.variables.get(
+        (node['name'] as Node)['value'] as string,
+      ) as TemplateValue & { value: Call };
       const call = macro.value;
-      macro.value = (args, caller) => { // it sees where it was written, not where it is called from
+      macro.value = (args, caller) => {
+        // it sees where it was written, not where it is called from
         const own = new Environment(inner) as Scope;
         const given = caller.variables.get('caller');
         if (given) own.variables.set('caller', given);
@@ -81,7 +117,8 @@ export function runTemplate(program: unknown, scope: Environment): string {
     },
     evaluateBinaryExpression: (node: Node, inner: Scope) => binary(interpreter, plain, node, inner),
     evaluateMemberExpression: (node: Node, inner: Scope) => member(interpreter, plain, node, inner),
-    applyFilter: (operand: TemplateValue, filter: Node, inner: Scope) => filtered(interpreter, plain, operand, filter, inner),
+    applyFilter: (operand: TemplateValue, filter: Node, inner: Scope) =>
+      filtered(interpreter, plain, operand, filter, inner),
   });
   return interpreter.run(program).value as string;
 }
@@ -101,23 +138,39 @@ function block(interpreter: Methods, nodes: Node[], scope: Scope): TemplateValue
   return text(written);
 }
 
-/** Each turn has a scope of its own; as in jinja2, `else` is for a loop of which no turn came to its end. */
+/**
+ * Each turn has a scope of its own; as in jinja2, `else` is for a loop of which no turn came to its
+ * end.
+ */
 function loop(interpreter: Methods, node: Node, outer: Scope): TemplateValue {
   const target = node['loopvar'] as Node;
-  const select = (node['iterable'] as Node).type === 'SelectExpression' ? (node['iterable'] as Node) : null;
+  const select =
+    (node['iterable'] as Node).type === 'SelectExpression' ? (node['iterable'] as Node) : null;
   const over = interpreter.evaluate(select ? select['lhs'] : node['iterable'], outer);
   const turn = (item: TemplateValue): Scope => {
     const scope = new Environment(outer) as Scope;
     bind(target, item, scope);
     return scope;
   };
-  const items = itemsOf(over).filter((item) => select === null || interpreter.evaluate(select['test'], turn(item)).__bool__().value);
+  const items = itemsOf(over).filter(
+    (item) => select === null || interpreter.evaluate(select['test'], turn(item)).__bool__().value,
+  );
   let written = '';
   let ended = false;
   for (const [i, item] of items.entries()) {
     const scope = turn(item);
-    const about = wrap({ index: i + 1, index0: i, revindex: items.length - i, revindex0: items.length - i - 1, first: i === 0, last: i === items.length - 1, length: items.length }) as TemplateValue & { value: Map<string, TemplateValue> };
-    about.value.set('previtem', items[i - 1] ?? wrap(undefined)).set('nextitem', items[i + 1] ?? wrap(undefined));
+    const about = wrap({
+      index: i + 1,
+      index0: i,
+      revindex: items.length - i,
+      revindex0: items.length - i - 1,
+      first: i === 0,
+      last: i === items.length - 1,
+      length: items.length,
+    }) as TemplateValue & { value: Map<string, TemplateValue> };
+    about.value
+      .set('previtem', items[i - 1] ?? wrap(undefined))
+      .set('nextitem', items[i + 1] ?? wrap(undefined));
     scope.variables.set('loop', about);
     try {
       written += interpreter.evaluateBlock(node['body'] as Node[], scope).value as string;
@@ -128,41 +181,79 @@ function loop(interpreter: Methods, node: Node, outer: Scope): TemplateValue {
       if (error.kind === 'Break') break;
     }
   }
-  return ended ? text(written) : text(written + (interpreter.evaluateBlock(node['defaultBlock'] as Node[], outer).value as string));
+  return ended
+    ? text(written)
+    : text(
+        written +
+          (interpreter.evaluateBlock(node['defaultBlock'] as Node[], outer).value as string),
+      );
 }
 
 function itemsOf(value: TemplateValue): TemplateValue[] {
-  if (value.type === 'ArrayValue' || value.type === 'TupleValue') return value.value as TemplateValue[];
-  if (value.type === 'ObjectValue') return [...(value.value as Map<string, unknown>).keys()].map(wrap);
+  if (value.type === 'ArrayValue' || value.type === 'TupleValue')
+    return value.value as TemplateValue[];
+  if (value.type === 'ObjectValue')
+    return [...(value.value as Map<string, unknown>).keys()].map(wrap);
   if (value.type === 'UndefinedValue') return [];
-  throw new Error(`a loop over a ${value.type}`); // over a text: Python takes its characters, and templates that do so lose it
+  // over a text: Python takes its characters, and templates that do so lose it
+  throw new Error(`a loop over a ${value.type}`);
 }
 
 function bind(target: Node, item: TemplateValue, scope: Scope): void {
   const names = target.type === 'TupleLiteral' ? (target['value'] as Node[]) : null;
   if (names === null) return void scope.variables.set(target['value'] as string, item);
   const parts = itemsOf(item);
-  if (parts.length !== names.length) throw new Error(`${parts.length} values for ${names.length} loop variables`);
+  if (parts.length !== names.length)
+    throw new Error(`${parts.length} values for ${names.length} loop variables`);
   names.forEach((name, i) => bind(name, parts[i] as TemplateValue, scope));
 }
 
 function binary(interpreter: Methods, plain: Methods, node: Node, scope: Scope): TemplateValue {
   const operator = (node['operator'] as Node)['value'] as string;
   if (operator === 'and' || operator === 'or') return plain.evaluateBinaryExpression(node, scope);
-  const [left, right] = [interpreter.evaluate(node['left'], scope), interpreter.evaluate(node['right'], scope)];
-  const kinds = [left.type, right.type].map((type) => (type === 'TupleValue' ? 'ArrayValue' : type)).join(operator);
-  if (operator === '==' || operator === '!=') return wrap(equal(left, right) === (operator === '=='));
+  const [left, right] = [
+    interpreter.evaluate(node['left'], scope),
+    interpreter.evaluate(node['right'], scope),
+  ];
+  const kinds = [left.type, right.type]
+    .map((type) => (type === 'TupleValue' ? 'ArrayValue' : type))
+    .join(operator);
+  if (operator === '==' || operator === '!=')
+    return wrap(equal(left, right) === (operator === '=='));
   if (operator === '~') return text(str(left) + str(right));
-  if ((operator === 'in' || operator === 'not in') && right.type !== 'StringValue' && right.type !== 'ObjectValue') return wrap(itemsOf(right).some((item) => equal(left, item)) === (operator === 'in'));
-  if (kinds === 'StringValue+StringValue') return text((left.value as string) + (right.value as string));
-  if (kinds === 'StringValue*IntegerValue') return text((left.value as string).repeat(Math.max(0, Math.min(right.value as number, MAX_CHARACTERS + 1))));
-  if (kinds === 'IntegerValue%IntegerValue') return wrap(modulo(left.value as number, right.value as number));
-  if (kinds === 'ArrayValue+ArrayValue' && (left.value as unknown[]).length + (right.value as unknown[]).length > MAX_ITEMS) throw new Error(`it makes a list of more than ${MAX_ITEMS} items`);
+  if (
+    (operator === 'in' || operator === 'not in') &&
+    right.type !== 'StringValue' &&
+    right.type !== 'ObjectValue'
+  )
+    return wrap(itemsOf(right).some((item) => equal(left, item)) === (operator === 'in'));
+  if (kinds === 'StringValue+StringValue')
+    return text((left.value as string) + (right.value as string));
+  if (kinds === 'StringValue*IntegerValue')
+    return text(
+      (left.value as string).repeat(
+        Math.max(0, Math.min(right.value as number, MAX_CHARACTERS + 1)),
+      ),
+    );
+  if (kinds === 'IntegerValue%IntegerValue')
+    return wrap(modulo(left.value as number, right.value as number));
+  if (
+    kinds === 'ArrayValue+ArrayValue' &&
+    (left.value as unknown[]).length + (right.value as unknown[]).length > MAX_ITEMS
+  )
+    throw new Error(`it makes a list of more than ${MAX_ITEMS} items`);
   const literal = (value: TemplateValue): Node => ({ type: 'Value', value });
-  const evaluate = interpreter.evaluate; // the operands have been evaluated: what they are stands in for them
-  interpreter.evaluate = (inner, at) => ((inner as Node | undefined)?.type === 'Value' ? ((inner as Node)['value'] as TemplateValue) : evaluate(inner, at));
+  // the operands have been evaluated: what they are stands in for them
+  const evaluate = interpreter.evaluate;
+  interpreter.evaluate = (inner, at) =>
+    (inner as Node | undefined)?.type === 'Value'
+      ? ((inner as Node)['value'] as TemplateValue)
+      : evaluate(inner, at);
   try {
-    return plain.evaluateBinaryExpression({ ...node, left: literal(left), right: literal(right) }, scope);
+    return plain.evaluateBinaryExpression(
+      { ...node, left: literal(left), right: literal(right) },
+      scope,
+    );
   } finally {
     interpreter.evaluate = evaluate;
   }
@@ -183,9 +274,12 @@ function member(interpreter: Methods, plain: Methods, node: Node, scope: Scope):
   const object = interpreter.evaluate(node['object'], scope);
   if (object.type === 'StringValue') {
     const self = object.value as string;
-    const name = node['computed'] === true ? interpreter.evaluate(property, scope) : wrap(property['value']);
+    const name =
+      node['computed'] === true ? interpreter.evaluate(property, scope) : wrap(property['value']);
     if (name.type === 'IntegerValue') return wrap(Array.from(self).at(name.value as number));
-    const method = Object.hasOwn(METHODS, String(name.value)) ? METHODS[String(name.value)] : undefined;
+    const method = Object.hasOwn(METHODS, String(name.value))
+      ? METHODS[String(name.value)]
+      : undefined;
     if (method) return callable((args) => wrap(method(self, args)));
   }
   const evaluate = interpreter.evaluate; // once, as Python does
@@ -197,23 +291,43 @@ function member(interpreter: Methods, plain: Methods, node: Node, scope: Scope):
   }
 }
 
-function filtered(interpreter: Methods, plain: Methods, operand: TemplateValue, filter: Node, scope: Scope): TemplateValue {
+function filtered(
+  interpreter: Methods,
+  plain: Methods,
+  operand: TemplateValue,
+  filter: Node,
+  scope: Scope,
+): TemplateValue {
   const called = filter.type === 'CallExpression';
   const name = (called ? (filter['callee'] as Node) : filter)['value'] as string;
-  const [args, named] = called ? interpreter.evaluateArguments(filter['args'] as unknown[], scope) : [[], new Map<string, TemplateValue>()];
+  const [args, named] = called
+    ? interpreter.evaluateArguments(filter['args'] as unknown[], scope)
+    : [[], new Map<string, TemplateValue>()];
   switch (name) {
-    case 'trim': return wrap(strip(str(operand), 'both', (args[0] ?? named.get('chars'))?.value));
-    case 'string': return wrap(str(operand));
-    case 'capitalize': return wrap(capitalize(str(operand)));
-    case 'title': return wrap(titleWords(str(operand)));
-    case 'first': case 'last':
-      if (operand.type === 'StringValue') return wrap(Array.from(operand.value as string).at(name === 'first' ? 0 : -1));
+    case 'trim':
+      return wrap(strip(str(operand), 'both', (args[0] ?? named.get('chars'))?.value));
+    case 'string':
+      return wrap(str(operand));
+    case 'capitalize':
+      return wrap(capitalize(str(operand)));
+    case 'title':
+      return wrap(titleWords(str(operand)));
+    case 'first':
+    case 'last':
+      if (operand.type === 'StringValue')
+        return wrap(Array.from(operand.value as string).at(name === 'first' ? 0 : -1));
       return itemsOf(operand).at(name === 'first' ? 0 : -1) ?? wrap(undefined);
-    case 'length': case 'count':
+    case 'length':
+    case 'count':
       if (operand.type === 'StringValue') return wrap(Array.from(operand.value as string).length);
       return wrap(itemsOf(operand).length);
     case 'join':
-      if (operand.type === 'ArrayValue' && !named.has('attribute') && args.length < 2) return text((operand.value as TemplateValue[]).map(str).join(str(args[0] ?? named.get('d') ?? wrap(''))));
+      if (operand.type === 'ArrayValue' && !named.has('attribute') && args.length < 2)
+        return text(
+          (operand.value as TemplateValue[])
+            .map(str)
+            .join(str(args[0] ?? named.get('d') ?? wrap(''))),
+        );
       break;
     default:
   }

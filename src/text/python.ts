@@ -1,4 +1,6 @@
-/** Python's strings where chat templates rely on them and JavaScript's namesakes do something else. */
+/**
+ * Python's strings where chat templates rely on them and JavaScript's namesakes do something else.
+ */
 
 /** A value inside the template interpreter, as far as printing it goes. */
 export interface TemplateValue {
@@ -10,17 +12,31 @@ export interface TemplateValue {
 
 const NUMBERS = new Set(['IntegerValue', 'FloatValue', 'BooleanValue']);
 
-/** `a == b`: kinds do not mix, but for numbers and truth values; lists and mappings by what they hold. */
+/**
+ * `a == b`: kinds do not mix, but for numbers and truth values; lists and mappings by what they
+ * hold.
+ */
 export function equal(a: TemplateValue, b: TemplateValue): boolean {
   if (NUMBERS.has(a.type) && NUMBERS.has(b.type)) return Number(a.value) === Number(b.value);
   if (a.type !== b.type) return false;
   if (a.type === 'ArrayValue' || a.type === 'TupleValue') {
     const [left, right] = [a.value as TemplateValue[], b.value as TemplateValue[]];
-    return left.length === right.length && left.every((item, i) => equal(item, right[i] as TemplateValue));
+    return (
+      left.length === right.length &&
+      left.every((item, i) => equal(item, right[i] as TemplateValue))
+    );
   }
   if (a.type === 'ObjectValue') {
-    const [left, right] = [a.value as Map<string, TemplateValue>, b.value as Map<string, TemplateValue>];
-    return left.size === right.size && [...left].every(([key, value]) => right.has(key) && equal(value, right.get(key) as TemplateValue));
+    const [left, right] = [
+      a.value as Map<string, TemplateValue>,
+      b.value as Map<string, TemplateValue>,
+    ];
+    return (
+      left.size === right.size &&
+      [...left].every(
+        ([key, value]) => right.has(key) && equal(value, right.get(key) as TemplateValue),
+      )
+    );
   }
   return a.value === b.value;
 }
@@ -31,41 +47,82 @@ export function modulo(a: number, b: number): number {
   return ((a % b) + b) % b;
 }
 
-/** str(value): `True`, `None` and `['a']`, where the interpreter itself would print JSON. An undefined value prints nothing. */
+/**
+ * str(value): `True`, `None` and `['a']`, where the interpreter itself would print JSON. An
+ * undefined value prints nothing.
+ */
 export function str(it: TemplateValue): string {
-  return it.type === 'StringValue' ? (it.value as string) : it.type === 'UndefinedValue' ? '' : repr(it);
+  return it.type === 'StringValue'
+    ? (it.value as string)
+    : it.type === 'UndefinedValue'
+      ? ''
+      : repr(it);
 }
 
 function repr(it: TemplateValue): string {
   switch (it.type) {
-    case 'StringValue': return quote(it.value as string);
-    case 'BooleanValue': return it.value === true ? 'True' : 'False';
-    case 'NullValue': return 'None';
-    case 'IntegerValue': case 'FloatValue': return it.toString();
-    case 'ArrayValue': return `[${(it.value as TemplateValue[]).map(repr).join(', ')}]`;
-    case 'TupleValue': return `(${(it.value as TemplateValue[]).map(repr).join(', ')}${(it.value as unknown[]).length === 1 ? ',' : ''})`;
-    case 'ObjectValue': return `{${[...(it.value as Map<string, TemplateValue>)].map(([key, value]) => `${quote(key)}: ${repr(value)}`).join(', ')}}`;
-    default: throw new Error(`printing a ${it.type}, which Python prints otherwise`);
+    case 'StringValue':
+      return quote(it.value as string);
+    case 'BooleanValue':
+      return it.value === true ? 'True' : 'False';
+    case 'NullValue':
+      return 'None';
+    case 'IntegerValue':
+    case 'FloatValue':
+      return it.toString();
+    case 'ArrayValue':
+      return `[${(it.value as TemplateValue[]).map(repr).join(', ')}]`;
+    case 'TupleValue':
+      return `(${(it.value as TemplateValue[]).map(repr).join(', ')}${(it.value as unknown[]).length === 1 ? ',' : ''})`;
+    case 'ObjectValue':
+      return `{${[...(it.value as Map<string, TemplateValue>)].map(([key, value]) => `${quote(key)}: ${repr(value)}`).join(', ')}}`;
+    default:
+      throw new Error(`printing a ${it.type}, which Python prints otherwise`);
   }
 }
 
 /** repr(text): what does not print, white space but for the plain one included, as an escape. */
 function quote(text: string): string {
   const mark = text.includes("'") && !text.includes('"') ? '"' : "'";
-  const named: Record<string, string> = { '\n': '\\n', '\r': '\\r', '\t': '\\t', '\\': '\\\\', [mark]: `\\${mark}`, ' ': ' ' };
-  const escape = (code: number): string => (code < 0x100 ? `x${code.toString(16).padStart(2, '0')}` : code < 0x10000 ? `u${code.toString(16).padStart(4, '0')}` : `U${code.toString(16).padStart(8, '0')}`);
-  return mark + text.replace(/[\\'"\p{C}\p{Z}]/gu, (c) => named[c] ?? (c === '"' || c === "'" ? c : `\\${escape(c.codePointAt(0) as number)}`)) + mark;
+  const named: Record<string, string> = {
+    '\n': '\\n',
+    '\r': '\\r',
+    '\t': '\\t',
+    '\\': '\\\\',
+    [mark]: `\\${mark}`,
+    ' ': ' ',
+  };
+  const escape = (code: number): string =>
+    code < 0x100
+      ? `x${code.toString(16).padStart(2, '0')}`
+      : code < 0x10000
+        ? `u${code.toString(16).padStart(4, '0')}`
+        : `U${code.toString(16).padStart(8, '0')}`;
+  return (
+    mark +
+    text.replace(
+      /[\\'"\p{C}\p{Z}]/gu,
+      (c) => named[c] ?? (c === '"' || c === "'" ? c : `\\${escape(c.codePointAt(0) as number)}`),
+    ) +
+    mark
+  );
 }
 
 /** What str.isspace() is true for: unlike JS it has U+001C…U+001F and U+0085, and not U+FEFF. */
-const PYTHON_SPACE = '\t\n\v\f\r\x1c\x1d\x1e\x1f \x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u2028\u2029\u202f\u205f\u3000';
+const PYTHON_SPACE =
+  '\t\n\v\f\r\x1c\x1d\x1e\x1f ' +
+  '\x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u2028\u2029\u202f\u205f\u3000';
 
 const WORD = new RegExp(`[^${PYTHON_SPACE}]+`, 'gu');
 const WORD_BREAK = new RegExp(`([-({\\[<${PYTHON_SPACE}]+)`, 'u');
 
-/** str.strip, lstrip, rstrip: takes characters of the set `characters` (white space if absent or None) off the ends. */
+/**
+ * str.strip, lstrip, rstrip: takes characters of the set `characters` (white space if absent or
+ * None) off the ends.
+ */
 export function strip(text: string, side: 'both' | 'left' | 'right', characters?: unknown): string {
-  if (characters != null && typeof characters !== 'string') throw new Error('strip with an argument that is not a string');
+  if (characters != null && typeof characters !== 'string')
+    throw new Error('strip with an argument that is not a string');
   const set = new Set(characters ?? PYTHON_SPACE);
   const letters = Array.from(text);
   let from = 0;
@@ -86,18 +143,24 @@ export function title(text: string): string {
   return text.replace(/\p{L}+/gu, (word) => capitalize(word));
 }
 
-/** jinja2's title filter, which is not str.title: words begin behind white space, hyphens and opening brackets alone. */
+/**
+ * jinja2's title filter, which is not str.title: words begin behind white space, hyphens and
+ * opening brackets alone.
+ */
 export function titleWords(text: string): string {
   return text.split(WORD_BREAK).map(capitalize).join('');
 }
 
 /** str.split(separator, at most so often); without a separator by runs of white space. */
 export function split(text: string, separator?: unknown, most?: unknown): string[] {
-  if (separator != null && (typeof separator !== 'string' || separator === '')) throw new Error('split by something that is not a text');
+  if (separator != null && (typeof separator !== 'string' || separator === ''))
+    throw new Error('split by something that is not a text');
   const limit = typeof most === 'number' && most >= 0 ? most : Infinity;
   if (separator != null) {
     const parts = text.split(separator as string);
-    return parts.length > limit + 1 ? [...parts.slice(0, limit), parts.slice(limit).join(separator as string)] : parts;
+    return parts.length > limit + 1
+      ? [...parts.slice(0, limit), parts.slice(limit).join(separator as string)]
+      : parts;
   }
   const parts: string[] = [];
   for (const word of text.matchAll(WORD)) {
@@ -108,19 +171,51 @@ export function split(text: string, separator?: unknown, most?: unknown): string
 }
 
 const DAYS = ['Sunday', 'Monday', 'Tuesday', 'Wednesday', 'Thursday', 'Friday', 'Saturday'];
-const MONTHS = ['January', 'February', 'March', 'April', 'May', 'June', 'July', 'August', 'September', 'October', 'November', 'December'];
+const MONTHS = [
+  'January',
+  'February',
+  'March',
+  'April',
+  'May',
+  'June',
+  'July',
+  'August',
+  'September',
+  'October',
+  'November',
+  'December',
+];
 
-/** strftime in the C locale, UTC. An unknown directive throws: a wrong date in a prompt would go unseen. */
+/**
+ * strftime in the C locale, UTC. An unknown directive throws: a wrong date in a prompt would go
+ * unseen.
+ */
 export function strftime(date: Date, format: string): string {
   const two = (n: number): string => String(n).padStart(2, '0');
   const hour12 = date.getUTCHours() % 12 || 12;
-  const dayOfYear = Math.floor((date.getTime() - Date.UTC(date.getUTCFullYear(), 0, 1)) / 86_400_000) + 1;
+  const dayOfYear =
+    Math.floor((date.getTime() - Date.UTC(date.getUTCFullYear(), 0, 1)) / 86_400_000) + 1;
   const day = DAYS[date.getUTCDay()] as string;
   const month = MONTHS[date.getUTCMonth()] as string;
   const directives: Record<string, string> = {
-    Y: String(date.getUTCFullYear()), y: two(date.getUTCFullYear() % 100), m: two(date.getUTCMonth() + 1), d: two(date.getUTCDate()), e: String(date.getUTCDate()).padStart(2, ' '),
-    B: month, b: month.slice(0, 3), A: day, a: day.slice(0, 3), j: String(dayOfYear).padStart(3, '0'),
-    H: two(date.getUTCHours()), I: two(hour12), M: two(date.getUTCMinutes()), S: two(date.getUTCSeconds()), p: date.getUTCHours() < 12 ? 'AM' : 'PM', '-d': String(date.getUTCDate()), '-m': String(date.getUTCMonth() + 1), '%': '%',
+    Y: String(date.getUTCFullYear()),
+    y: two(date.getUTCFullYear() % 100),
+    m: two(date.getUTCMonth() + 1),
+    d: two(date.getUTCDate()),
+    e: String(date.getUTCDate()).padStart(2, ' '),
+    B: month,
+    b: month.slice(0, 3),
+    A: day,
+    a: day.slice(0, 3),
+    j: String(dayOfYear).padStart(3, '0'),
+    H: two(date.getUTCHours()),
+    I: two(hour12),
+    M: two(date.getUTCMinutes()),
+    S: two(date.getUTCSeconds()),
+    p: date.getUTCHours() < 12 ? 'AM' : 'PM',
+    '-d': String(date.getUTCDate()),
+    '-m': String(date.getUTCMonth() + 1),
+    '%': '%',
   };
   return format.replace(/%(-?.)/gs, (whole, key: string) => {
     const value = directives[key];

@@ -1,4 +1,7 @@
-/** Somebody else's program (a chat template, a splitter's regular expression) may loop without end; V8 stops it after a limit. */
+/**
+ * Somebody else's program (a chat template, a splitter's regular expression) may loop without end;
+ * V8 stops it after a limit.
+ */
 import { createContext, Script } from 'node:vm';
 
 const LIMIT_MS = 5_000;
@@ -6,14 +9,18 @@ const LIMIT_MS = 5_000;
 const workCall = new Script('work()');
 const context = createContext({ work: undefined as (() => unknown) | undefined });
 
-/** What `work` returns or throws; an Error that says so if it ran for more than 5 s. Costs about 0.1 ms. */
+/**
+ * What `work` returns or throws; an Error that says so if it ran for more than 5 s. Costs about 0.1
+ * ms.
+ */
 export function withTimeLimit<T>(work: () => T): T {
   const before = context['work'] as unknown;
   context['work'] = work;
   try {
     return workCall.runInContext(context, { timeout: LIMIT_MS }) as T;
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ERR_SCRIPT_EXECUTION_TIMEOUT') throw new Error(`it ran for more than ${LIMIT_MS / 1000} s`);
+    if ((error as NodeJS.ErrnoException).code === 'ERR_SCRIPT_EXECUTION_TIMEOUT')
+      throw new Error(`it ran for more than ${LIMIT_MS / 1000} s`);
     throw error;
   } finally {
     context['work'] = before;

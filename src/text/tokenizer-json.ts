@@ -1,6 +1,6 @@
 /**
- * The `tokenizer.json` format: the parts we touch, the splitters that models share, and the checks that a file from somewhere
- * must pass before anything is built from it.
+ * The `tokenizer.json` format: the parts we touch, the splitters that models share, and the checks
+ * that a file from somewhere must pass before anything is built from it.
  */
 
 export interface AddedToken {
@@ -28,15 +28,22 @@ export interface TokenizerJson {
   pre_tokenizer: Component | null;
   post_processor: Component | null;
   decoder: Component | null;
-  model: { type?: string; vocab: Record<string, number> | [string, number][]; merges?: string[] | [string, string][]; [key: string]: unknown };
+  model: {
+    type?: string;
+    vocab: Record<string, number> | [string, number][];
+    merges?: string[] | [string, string][];
+    [key: string]: unknown;
+  };
 }
 
 /** GPT-2's splitter, written as Rust's ByteLevel(use_regex) has it. */
 export const GPT2_PATTERN = String.raw`'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+`;
-const afterGpt4 = (digits: string): string => String.raw`(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}${digits}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+`;
+const afterGpt4 = (digits: string): string =>
+  String.raw`(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}${digits}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+`;
 const UPPER = String.raw`[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]`;
 const LOWER = String.raw`[\p{Ll}\p{Lm}\p{Lo}\p{M}]`;
-const byCase = (suffix: string, digits: string): string => String.raw`[^\r\n\p{L}\p{N}]?${UPPER}*${LOWER}+${suffix}|[^\r\n\p{L}\p{N}]?${UPPER}+${LOWER}*${suffix}|\p{N}${digits}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+`;
+const byCase = (suffix: string, digits: string): string =>
+  String.raw`[^\r\n\p{L}\p{N}]?${UPPER}*${LOWER}+${suffix}|[^\r\n\p{L}\p{N}]?${UPPER}+${LOWER}*${suffix}|\p{N}${digits}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+`;
 export const LLAMA3_PATTERN = afterGpt4('{1,3}');
 export const QWEN2_PATTERN = afterGpt4('');
 /** Mistral's since Nemo; case decides where a word ends. */
@@ -44,9 +51,19 @@ export const TEKKEN_PATTERN = byCase('', '');
 /** GPT-4o's, which Phi-4-mini has. */
 export const O200K_PATTERN = byCase(`(?i:'s|'t|'re|'ve|'m|'ll|'d)?`, '{1,3}');
 
-const KNOWN_PATTERNS = new Set([GPT2_PATTERN, LLAMA3_PATTERN, QWEN2_PATTERN, TEKKEN_PATTERN, O200K_PATTERN, ' ']);
+const KNOWN_PATTERNS = new Set([
+  GPT2_PATTERN,
+  LLAMA3_PATTERN,
+  QWEN2_PATTERN,
+  TEKKEN_PATTERN,
+  O200K_PATTERN,
+  ' ',
+]);
 
-/** Whether a splitter is one of those above, whose time is linear in the text; any other runs under a time limit. */
+/**
+ * Whether a splitter is one of those above, whose time is linear in the text; any other runs under
+ * a time limit.
+ */
 export function isKnownPattern(pattern: string): boolean {
   return KNOWN_PATTERNS.has(pattern);
 }
@@ -67,7 +84,8 @@ export function byteOfCharacter(): Map<string, number> {
   charToByte = new Map();
   let next = 256;
   for (let byte = 0; byte < 256; byte++) {
-    const printable = (byte >= 0x21 && byte <= 0x7e) || (byte >= 0xa1 && byte <= 0xac) || byte >= 0xae;
+    const printable =
+      (byte >= 0x21 && byte <= 0x7e) || (byte >= 0xa1 && byte <= 0xac) || byte >= 0xae;
     charToByte.set(String.fromCodePoint(printable ? byte : next++), byte);
   }
   return charToByte;
@@ -76,32 +94,62 @@ export function byteOfCharacter(): Map<string, number> {
 /** Ids beyond this are damage or malice: tables are as long as the largest id. */
 const MAX_ID = 2 ** 22;
 
-/** `json` with what may be absent filled in. Throws Error, one clause without an end, if it cannot be a tokenizer. */
+/**
+ * `json` with what may be absent filled in. Throws Error, one clause without an end, if it cannot
+ * be a tokenizer.
+ */
 export function checkTokenizerJson(json: unknown): TokenizerJson {
   const it = json as TokenizerJson | null;
-  if (typeof it?.model !== 'object' || it.model === null || typeof it.model.vocab !== 'object' || it.model.vocab === null) throw new Error('it has no model.vocab');
-  const model = { ...it.model, type: it.model.type ?? (Array.isArray(it.model.vocab) ? 'Unigram' : 'BPE') };
+  if (
+    typeof it?.model !== 'object' ||
+    it.model === null ||
+    typeof it.model.vocab !== 'object' ||
+    it.model.vocab === null
+  )
+    throw new Error('it has no model.vocab');
+  const model = {
+    ...it.model,
+    type: it.model.type ?? (Array.isArray(it.model.vocab) ? 'Unigram' : 'BPE'),
+  };
   if (Array.isArray(model.vocab)) checkPieces(model.vocab);
   else for (const [token, id] of Object.entries(model.vocab)) checkId(id, token);
   if (model.type === 'BPE') {
     if (Array.isArray(model.vocab)) throw new Error('its BPE vocabulary is a list');
     model.merges = checkMerges(model.merges);
   }
-  const step = (key: 'normalizer' | 'pre_tokenizer' | 'post_processor' | 'decoder'): Component | null => {
+  const step = (
+    key: 'normalizer' | 'pre_tokenizer' | 'post_processor' | 'decoder',
+  ): Component | null => {
     const value = it[key] ?? null;
     if (value !== null && typeof value !== 'object') throw new Error(`its ${key} is not an object`);
     return value;
   };
-  return { ...it, model, added_tokens: checkAddedTokens(it.added_tokens ?? []), normalizer: step('normalizer'), pre_tokenizer: step('pre_tokenizer'), post_processor: step('post_processor'), decoder: step('decoder') };
+  return {
+    ...it,
+    model,
+    added_tokens: checkAddedTokens(it.added_tokens ?? []),
+    normalizer: step('normalizer'),
+    pre_tokenizer: step('pre_tokenizer'),
+    post_processor: step('post_processor'),
+    decoder: step('decoder'),
+  };
 }
 
 function checkId(id: unknown, token: string): void {
-  if (!Number.isInteger(id) || (id as number) < 0 || (id as number) > MAX_ID) throw new Error(`its token ${JSON.stringify(token.slice(0, 40))} has the id ${JSON.stringify(id)}, not a whole number from 0 to ${MAX_ID}`);
+  if (!Number.isInteger(id) || (id as number) < 0 || (id as number) > MAX_ID)
+    throw new Error(
+      `its token ${JSON.stringify(token.slice(0, 40))} has the id ${JSON.stringify(id)}, ` +
+        `not a whole number from 0 to ${MAX_ID}`,
+    );
 }
 
 function checkPieces(pieces: unknown[]): void {
-  const wrong = pieces.findIndex((piece) => !Array.isArray(piece) || typeof piece[0] !== 'string' || typeof piece[1] !== 'number');
-  if (wrong >= 0 || pieces.length === 0) throw new Error(`its vocabulary's entry ${wrong} is not a token and its score`);
+  const wrong = pieces.findIndex(
+    (piece) =>
+      !Array.isArray(piece) || typeof piece[0] !== 'string' || typeof piece[1] !== 'number',
+  );
+  if (wrong >= 0 || pieces.length === 0)
+    throw new Error(`its vocabulary's entry ${wrong} is not a token and its score`);
 }
 
 /** Older files have "a b", newer ones ["a", "b"]. */
@@ -109,7 +157,10 @@ function checkMerges(merges: unknown): [string, string][] {
   if (!Array.isArray(merges)) throw new Error('its BPE model has no list of merges');
   return merges.map((merge: unknown, rank) => {
     const pair = typeof merge === 'string' ? merge.split(' ') : merge;
-    if (!Array.isArray(pair) || pair.length !== 2 || pair.some((part) => typeof part !== 'string')) throw new Error(`its merge ${rank} is ${JSON.stringify(merge)?.slice(0, 80)}, not two tokens`);
+    if (!Array.isArray(pair) || pair.length !== 2 || pair.some((part) => typeof part !== 'string'))
+      throw new Error(
+        `its merge ${rank} is ${JSON.stringify(merge)?.slice(0, 80)}, not two tokens`,
+      );
     return pair as [string, string];
   });
 }
@@ -120,6 +171,14 @@ function checkAddedTokens(tokens: unknown): AddedToken[] {
     if (typeof token?.content !== 'string') throw new Error(`its added token ${i} has no content`);
     checkId(token.id, token.content);
     const special = token.special === true;
-    return { id: token.id as number, content: token.content, special, normalized: token.normalized ?? !special, lstrip: token.lstrip === true, rstrip: token.rstrip === true, single_word: token.single_word === true };
+    return {
+      id: token.id as number,
+      content: token.content,
+      special,
+      normalized: token.normalized ?? !special,
+      lstrip: token.lstrip === true,
+      rstrip: token.rstrip === true,
+      single_word: token.single_word === true,
+    };
   });
 }

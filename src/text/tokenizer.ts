@@ -1,6 +1,6 @@
 /**
- * Text ↔ token ids: reading a model's files, the names of its special tokens, and saving. How a text is split and merged is
- * encoder.ts, how ids become text decoding.ts.
+ * Text ↔ token ids: reading a model's files, the names of its special tokens, and saving. How a
+ * text is split and merged is encoder.ts, how ids become text decoding.ts.
  */
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -17,7 +17,10 @@ export interface DecodeOptions {
   skipSpecialTokens?: boolean;
 }
 
-/** Text of a growing list of ids: whole characters only, the rest waits. What `push` and `end` return joins to `decode(all ids)`. */
+/**
+ * Text of a growing list of ids: whole characters only, the rest waits. What `push` and `end`
+ * return joins to `decode(all ids)`.
+ */
 export interface StreamDecoder {
   push(ids: readonly number[]): string;
   end(): string;
@@ -32,18 +35,29 @@ interface Parts {
   files: Record<string, string>;
 }
 
-/** Reads a tokenizer from a Hugging Face folder (tokenizer.json and its companions) or from GGUF metadata. Throws TextError. */
+/**
+ * Reads a tokenizer from a Hugging Face folder (tokenizer.json and its companions) or from GGUF
+ * metadata. Throws TextError.
+ */
 export async function loadTokenizer(source: TokenizerSource): Promise<Tokenizer> {
-  return new Tokenizer('folder' in source ? await readFolder(source.folder) : readMetadata(source.gguf));
+  return new Tokenizer(
+    'folder' in source ? await readFolder(source.folder) : readMetadata(source.gguf),
+  );
 }
 
 export class Tokenizer {
-  /** One more than the largest id; a model's embedding may have more rows (padding), whose ids decode to nothing. */
+  /**
+   * One more than the largest id; a model's embedding may have more rows (padding), whose ids
+   * decode to nothing.
+   */
   readonly vocabSize: number;
   readonly bosTokenId: number | null;
   /** Ids that end a text or a turn: of the tokenizer and of generation_config.json. */
   readonly eosTokenIds: readonly number[];
-  /** Special tokens by their Hugging Face names (`bos_token`, `eos_token`, …), as the chat template sees them. */
+  /**
+   * Special tokens by their Hugging Face names (`bos_token`, `eos_token`, …), as the chat template
+   * sees them.
+   */
   readonly specialTokens: Readonly<Record<string, string>>;
   /** Jinja source of the chat template, or null. */
   readonly chatTemplate: string | null;
@@ -60,9 +74,17 @@ export class Tokenizer {
       this.encoder = new Encoder(parts.json);
       this.decoding = createDecoding(parts.json.decoder);
     } catch (error) {
-      throw new TextError('ERR_TOKENIZER', `The tokenizer cannot be used: ${(error as Error).message}; check tokenizer.json against the model's original.`, { cause: error });
+      throw new TextError(
+        'ERR_TOKENIZER',
+        `The tokenizer cannot be used: ${(error as Error).message}; check tokenizer.json ` +
+          `against the model's original.`,
+        { cause: error },
+      );
     }
-    this.ids = new Map([...this.encoder.vocabulary, ...added.map((token): [string, number] => [token.content, token.id])]);
+    this.ids = new Map([
+      ...this.encoder.vocabulary,
+      ...added.map((token): [string, number] => [token.content, token.id]),
+    ]);
     for (const [token, id] of this.ids) this.tokens[id] = token;
     this.special = new Set(added.filter((token) => token.special).map((token) => token.id));
     this.specialTokens = specialTokens(parts.config);
@@ -73,16 +95,27 @@ export class Tokenizer {
     this.chatTemplate = parts.chatTemplate;
   }
 
-  /** Token ids of `text`. Names of special tokens in it become those tokens; begin-of-text is added only if asked for. */
+  /**
+   * Token ids of `text`. Names of special tokens in it become those tokens; begin-of-text is added
+   * only if asked for.
+   */
   encode(text: string, options: { addSpecialTokens?: boolean } = {}): number[] {
     try {
       return this.encoder.encode(text, options.addSpecialTokens ?? false);
     } catch (error) {
-      throw new TextError('ERR_TOKENIZER', `A text of ${text.length} characters could not be split into tokens: ${(error as Error).message}; check the patterns in the model's tokenizer.json.`, { cause: error });
+      throw new TextError(
+        'ERR_TOKENIZER',
+        `A text of ${text.length} characters could not be split into tokens: ` +
+          `${(error as Error).message}; check the patterns in the model's tokenizer.json.`,
+        { cause: error },
+      );
     }
   }
 
-  /** Text of `ids`. Bytes that are not UTF-8 become U+FFFD; ids outside the vocabulary become nothing. */
+  /**
+   * Text of `ids`. Bytes that are not UTF-8 become U+FFFD; ids outside the vocabulary become
+   * nothing.
+   */
   decode(ids: readonly number[] | Int32Array, options: DecodeOptions = {}): string {
     const decoder = this.streamDecoder(options);
     return decoder.push(ids as readonly number[]) + decoder.end();
@@ -101,8 +134,9 @@ export class Tokenizer {
   }
 
   /**
-   * UTF-8 bytes of every token: token i is `bytes[offsets[i] … offsets[i + 1])`, `offsets` has vocabSize + 1 entries.
-   * A piece's `▁` is a space here even at the start of a text, where decode() may drop it. Do not write to it.
+   * UTF-8 bytes of every token: token i is `bytes[offsets[i] … offsets[i + 1])`, `offsets` has
+   * vocabSize + 1 entries. A piece's `▁` is a space here even at the start of a text, where
+   * decode() may drop it. Do not write to it.
    */
   tokenBytes(): { bytes: Uint8Array; offsets: Uint32Array } {
     return (this.table ??= this.bytesOfTokens());
@@ -115,7 +149,8 @@ export class Tokenizer {
         let text = '';
         for (const id of ids) {
           const token = this.tokens[id];
-          if (token !== undefined && !(skipSpecialTokens && this.special.has(id))) text += stream.push(token);
+          if (token !== undefined && !(skipSpecialTokens && this.special.has(id)))
+            text += stream.push(token);
         }
         return text;
       },
@@ -127,7 +162,11 @@ export class Tokenizer {
   files(): Record<string, string> {
     const { json, config, files, chatTemplate } = this.parts;
     const lines = (value: unknown): string => JSON.stringify(value, null, 2) + '\n';
-    const special = Object.fromEntries(['bos_token', 'eos_token', 'unk_token', 'pad_token'].flatMap((key) => (this.specialTokens[key] === undefined ? [] : [[key, this.specialTokens[key]]])));
+    const special = Object.fromEntries(
+      ['bos_token', 'eos_token', 'unk_token', 'pad_token'].flatMap((key) =>
+        this.specialTokens[key] === undefined ? [] : [[key, this.specialTokens[key]]],
+      ),
+    );
     return {
       'tokenizer.json': files['tokenizer.json'] ?? JSON.stringify(json),
       'tokenizer_config.json': files['tokenizer_config.json'] ?? lines(config),
@@ -137,9 +176,13 @@ export class Tokenizer {
   }
 
   private bytesOfTokens(): { bytes: Uint8Array; offsets: Uint32Array } {
-    const pieces = Array.from(this.tokens, (token) => (token === undefined ? new Uint8Array() : this.decoding.bytes(token)));
+    const pieces = Array.from(this.tokens, (token) =>
+      token === undefined ? new Uint8Array() : this.decoding.bytes(token),
+    );
     const offsets = new Uint32Array(pieces.length + 1);
-    pieces.forEach((piece, id) => { offsets[id + 1] = (offsets[id] as number) + piece.length; });
+    pieces.forEach((piece, id) => {
+      offsets[id + 1] = (offsets[id] as number) + piece.length;
+    });
     const bytes = new Uint8Array(offsets[pieces.length] as number);
     pieces.forEach((piece, id) => bytes.set(piece, offsets[id]));
     return { bytes, offsets };
@@ -148,8 +191,17 @@ export class Tokenizer {
 
 async function readFolder(folder: string): Promise<Parts> {
   const files: Record<string, string> = {};
-  for (const name of ['tokenizer.json', 'tokenizer_config.json', 'special_tokens_map.json', 'generation_config.json', 'chat_template.jinja', 'chat_template.json']) {
-    const text = await readFile(join(folder, name), 'utf8').catch((error: NodeJS.ErrnoException) => (error.code === 'ENOENT' ? undefined : Promise.reject(error)));
+  for (const name of [
+    'tokenizer.json',
+    'tokenizer_config.json',
+    'special_tokens_map.json',
+    'generation_config.json',
+    'chat_template.jinja',
+    'chat_template.json',
+  ]) {
+    const text = await readFile(join(folder, name), 'utf8').catch((error: NodeJS.ErrnoException) =>
+      error.code === 'ENOENT' ? undefined : Promise.reject(error),
+    );
     if (text !== undefined) files[name] = text;
   }
   const parse = (name: string): Record<string, unknown> | undefined => {
@@ -157,39 +209,70 @@ async function readFolder(folder: string): Promise<Parts> {
     try {
       return JSON.parse(files[name]) as Record<string, unknown>;
     } catch (error) {
-      throw new TextError('ERR_TOKENIZER', `${join(folder, name)} is not valid JSON (${(error as Error).message}); it is damaged or half-downloaded: fetch it again.`, { cause: error });
+      throw new TextError(
+        'ERR_TOKENIZER',
+        `${join(folder, name)} is not valid JSON (${(error as Error).message}); it is ` +
+          'damaged or half-downloaded: fetch it again.',
+        { cause: error },
+      );
     }
   };
   const found = parse('tokenizer.json');
-  if (found === undefined) throw new TextError('ERR_TOKENIZER', `${folder} has no tokenizer.json; copy the one that belongs to this model into the folder.`);
+  if (found === undefined)
+    throw new TextError(
+      'ERR_TOKENIZER',
+      `${folder} has no tokenizer.json; copy the one that belongs to this model into the folder.`,
+    );
   let json: TokenizerJson;
   try {
     json = checkTokenizerJson(found);
   } catch (error) {
-    throw new TextError('ERR_TOKENIZER', `${join(folder, 'tokenizer.json')} is not a tokenizer of the tokenizers library: ${(error as Error).message}; fetch the model again.`, { cause: error });
+    throw new TextError(
+      'ERR_TOKENIZER',
+      `${join(folder, 'tokenizer.json')} is not a tokenizer of the tokenizers library: ` +
+        `${(error as Error).message}; fetch the model again.`,
+      { cause: error },
+    );
   }
-  const config: Record<string, unknown> = { ...parse('special_tokens_map.json'), ...(parse('tokenizer_config.json') ?? { tokenizer_class: 'PreTrainedTokenizerFast' }) };
+  const config: Record<string, unknown> = {
+    ...parse('special_tokens_map.json'),
+    ...(parse('tokenizer_config.json') ?? { tokenizer_class: 'PreTrainedTokenizerFast' }),
+  };
   const generation = parse('generation_config.json')?.['eos_token_id'];
-  const template = files['chat_template.jinja'] ?? namedTemplate(config['chat_template']) ?? namedTemplate(parse('chat_template.json')?.['chat_template']);
-  return { json, config, eosTokenIds: [generation].flat().filter((id): id is number => Number.isInteger(id)), chatTemplate: template ?? null, files };
+  const template =
+    files['chat_template.jinja'] ??
+    namedTemplate(config['chat_template']) ??
+    namedTemplate(parse('chat_template.json')?.['chat_template']);
+  return {
+    json,
+    config,
+    eosTokenIds: [generation].flat().filter((id): id is number => Number.isInteger(id)),
+    chatTemplate: template ?? null,
+    files,
+  };
 }
 
 /** A chat template is a string, or a list of named ones of which `default` is the plain one. */
 function namedTemplate(value: unknown): string | undefined {
   if (typeof value === 'string') return value;
   if (!Array.isArray(value)) return undefined;
-  const plain = (value as ({ name?: unknown; template?: unknown } | null)[]).find((named) => named?.name === 'default')?.template;
+  const plain = (value as ({ name?: unknown; template?: unknown } | null)[]).find(
+    (named) => named?.name === 'default',
+  )?.template;
   return typeof plain === 'string' ? plain : undefined;
 }
 
 function readMetadata(metadata: Metadata): Parts {
   const { json, special, eosTokenIds, chatTemplate, contextLength } = readGgufVocabulary(metadata);
   const config = {
-    tokenizer_class: 'PreTrainedTokenizerFast', // keeps transformers from rebuilding the splitter by the model's type
+    // keeps transformers from rebuilding the splitter by the model's type
+    tokenizer_class: 'PreTrainedTokenizerFast',
     ...special,
     ...(contextLength !== null && { model_max_length: contextLength }),
     clean_up_tokenization_spaces: false,
-    added_tokens_decoder: Object.fromEntries(json.added_tokens.map(({ id, ...token }) => [id, token])),
+    added_tokens_decoder: Object.fromEntries(
+      json.added_tokens.map(({ id, ...token }) => [id, token]),
+    ),
     ...(chatTemplate !== null && { chat_template: chatTemplate }),
   };
   return { json, config, eosTokenIds, chatTemplate, files: {} };
@@ -199,9 +282,11 @@ function readMetadata(metadata: Metadata): Parts {
 function specialTokens(config: Record<string, unknown>): Record<string, string> {
   const found: Record<string, string> = {};
   for (const [key, value] of Object.entries(config)) {
-    const content = typeof value === 'object' && value !== null ? (value as { content?: unknown }).content : value;
+    const content =
+      typeof value === 'object' && value !== null
+        ? (value as { content?: unknown }).content
+        : value;
     if (key.endsWith('_token') && typeof content === 'string') found[key] = content;
   }
   return found;
 }
-

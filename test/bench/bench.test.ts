@@ -1,4 +1,7 @@
-/** `cream bench --quick` on a tiny model: it runs, and its JSON has the keys that BENCHMARKS.md documents. Nothing is timed here. */
+/**
+ * `cream bench --quick` on a tiny model: it runs, and its JSON has the keys that BENCHMARKS.md
+ * documents. Nothing is timed here.
+ */
 import { beforeAll, describe, expect, it } from '@jest/globals';
 import { readFileSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
@@ -19,17 +22,29 @@ interface Result {
   machine: Record<string, unknown>;
   model: { parameters: number };
   roofline: Record<string, Spread>;
-  cases: { work: string; case: string; rounds: number; contenders: ({ name: string; tokens: number; samples: unknown[] } & Record<string, Spread>)[] }[];
+  cases: {
+    work: string;
+    case: string;
+    rounds: number;
+    contenders: ({ name: string; tokens: number; samples: unknown[] } & Record<string, Spread>)[];
+  }[];
 }
 
-const line = fitLine as (points: [number, number][]) => { intercept: number; slope: number; r2: number };
+const line = fitLine as (points: [number, number][]) => {
+  intercept: number;
+  slope: number;
+  r2: number;
+};
 const cache = temporaryFolder('cream-bench-');
 const model = tinyModel({ tokenizer: true });
-const bench = (...args: string[]) => startCream(['bench', ...args, '--quick', '--model', model], { CREAM_CACHE: cache }).finished;
+const bench = (...args: string[]) =>
+  startCream(['bench', ...args, '--quick', '--model', model], { CREAM_CACHE: cache }).finished;
 
 /** Keys in the first column of BENCHMARKS.md's table under a heading. */
 function documented(heading: string): string[] {
-  const text = readFileSync(new URL('../../BENCHMARKS.md', import.meta.url), 'utf8').split(`### ${heading}\n`)[1]!.split(/^#/m)[0]!;
+  const text = readFileSync(new URL('../../BENCHMARKS.md', import.meta.url), 'utf8')
+    .split(`### ${heading}\n`)[1]!
+    .split(/^#/m)[0]!;
   return [...text.matchAll(/^\| `(\w+)` \|/gm)].map((match) => match[1]!);
 }
 
@@ -45,12 +60,18 @@ describe('cream bench', () => {
     expect(Object.keys(result)).toEqual(documented('The file'));
     expect(Object.keys(result.roofline)).toEqual(documented('`roofline`'));
     const known = documented('A contender');
-    for (const { contenders } of result.cases) for (const contender of contenders) expect(known).toEqual(expect.arrayContaining(Object.keys(contender)));
+    for (const { contenders } of result.cases)
+      for (const contender of contenders)
+        expect(known).toEqual(expect.arrayContaining(Object.keys(contender)));
   });
 
   it('measures the roofline and every case of the work', () => {
-    for (const { median, min, max } of Object.values(result.roofline)) expect([min > 0, min <= median, median <= max]).toEqual([true, true, true]);
-    expect(result.cases.map((one) => [one.work, one.case, one.rounds])).toEqual([['generate', 'generate', 1], ['generate', 'generate-ragged', 1]]);
+    for (const { median, min, max } of Object.values(result.roofline))
+      expect([min > 0, min <= median, median <= max]).toEqual([true, true, true]);
+    expect(result.cases.map((one) => [one.work, one.case, one.rounds])).toEqual([
+      ['generate', 'generate', 1],
+      ['generate', 'generate-ragged', 1],
+    ]);
     const [fixed] = result.cases[0]!.contenders;
     expect(fixed).toMatchObject({ name: 'cream-lm', tokens: 2 * 2 * 4 });
     expect(fixed!['peakRss']!.median).toBeGreaterThan(1e7);
@@ -59,7 +80,11 @@ describe('cream bench', () => {
   it('runs every other work, shows tables, and leaves nothing behind', async () => {
     for (const work of ['score', 'train', 'load', 'iteration']) {
       const { code, stdout, stderr } = await bench(work, '--markdown');
-      expect({ work, code, stderr: code === 0 ? '' : stderr }).toEqual({ work, code: 0, stderr: '' });
+      expect({ work, code, stderr: code === 0 ? '' : stderr }).toEqual({
+        work,
+        code: 0,
+        stderr: '',
+      });
       expect(stdout).toMatch(/^\| cream-lm \| /m);
       expect(stdout).toContain('sizes too small to measure anything');
     }
@@ -71,22 +96,57 @@ describe('cream bench', () => {
   it('measures cost curves, each axis with its points and its fit', async () => {
     const { code, stdout, stderr } = await bench('curves', '--markdown');
     expect({ code, stderr: code === 0 ? '' : stderr }).toEqual({ code: 0, stderr: '' });
-    for (const axis of ['prompts', 'samples a prompt \\(N\\)', 'tokens a completion', 'model']) expect(stdout).toMatch(new RegExp(`^\\| ${axis} \\| sample, s \\|`, 'm'));
-    expect(stdout.match(/^\| fit \| \S+ \+ \S+ · x \(R² 1\.000\) \|/gm)).toHaveLength(3); // a line through two points
+    for (const axis of ['prompts', 'samples a prompt \\(N\\)', 'tokens a completion', 'model'])
+      expect(stdout).toMatch(new RegExp(`^\\| ${axis} \\| sample, s \\|`, 'm'));
+    // a line through two points
+    expect(stdout.match(/^\| fit \| \S+ \+ \S+ · x \(R² 1\.000\) \|/gm)).toHaveLength(3);
     expect(readdirSync(cache)).toEqual([]);
   });
 
   it.each<[string, [number, number][], { intercept: number; slope: number; r2: number }]>([
-    ['a line', [[1, 5], [2, 7], [4, 11]], { intercept: 3, slope: 2, r2: 1 }],
-    ['a cloud', [[0, 0], [1, 3], [2, 0]], { intercept: 1, slope: 0, r2: 0 }],
-    ['one place', [[2, 1], [2, 3]], { intercept: 2, slope: 0, r2: 1 }],
+    [
+      'a line',
+      [
+        [1, 5],
+        [2, 7],
+        [4, 11],
+      ],
+      { intercept: 3, slope: 2, r2: 1 },
+    ],
+    [
+      'a cloud',
+      [
+        [0, 0],
+        [1, 3],
+        [2, 0],
+      ],
+      { intercept: 1, slope: 0, r2: 0 },
+    ],
+    [
+      'one place',
+      [
+        [2, 1],
+        [2, 3],
+      ],
+      { intercept: 2, slope: 0, r2: 1 },
+    ],
   ])('fits %s', (_, points, fitted) => {
-    for (const [key, value] of Object.entries(line(points))) expect(value).toBeCloseTo(fitted[key as keyof typeof fitted], 12);
+    for (const [key, value] of Object.entries(line(points)))
+      expect(value).toBeCloseTo(fitted[key as keyof typeof fitted], 12);
   });
 
   it('says what it cannot do', async () => {
-    expect(await cream('bench', 'everything')).toMatchObject({ code: 2, stderr: expect.stringContaining('Allowed choices are roofline') });
-    expect(await cream('bench', 'roofline', '--repeat', '0')).toMatchObject({ code: 1, stderr: expect.stringContaining('--repeat 0 is no whole number') });
-    expect(await bench('roofline', '--json', join(cache, 'none', 'x.json'))).toMatchObject({ code: 1, stderr: expect.stringContaining('ENOENT') });
+    expect(await cream('bench', 'everything')).toMatchObject({
+      code: 2,
+      stderr: expect.stringContaining('Allowed choices are roofline'),
+    });
+    expect(await cream('bench', 'roofline', '--repeat', '0')).toMatchObject({
+      code: 1,
+      stderr: expect.stringContaining('--repeat 0 is no whole number'),
+    });
+    expect(await bench('roofline', '--json', join(cache, 'none', 'x.json'))).toMatchObject({
+      code: 1,
+      stderr: expect.stringContaining('ENOENT'),
+    });
   });
 });

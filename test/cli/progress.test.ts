@@ -4,14 +4,36 @@ import { formatTable } from '../../src/cli/table.js';
 
 /** A stream that keeps what is written, and a clock that is set by hand. */
 function terminal(isTTY: boolean) {
-  const stream = { isTTY, columns: 70, text: '', write: (text: string) => void (stream.text += text) };
+  const stream = {
+    isTTY,
+    columns: 70,
+    text: '',
+    write: (text: string) => void (stream.text += text),
+  };
   const clock = { now: 0 };
   return { stream, clock, progress: new Progress(stream, () => clock.now) };
 }
 
 const plain = (text: string): string => text.replace(/\x1b\[[0-9;]*m/g, '');
-const started = { type: 'stage_started', iteration: 1, phase: 1, stage: 'sample', done: 0, total: 100, unit: 'completions' } as const;
-const moved = (done: number, tokens: number) => ({ type: 'stage_progress', iteration: 1, phase: 1, stage: 'sample', done, total: 100, tokens }) as const;
+const started = {
+  type: 'stage_started',
+  iteration: 1,
+  phase: 1,
+  stage: 'sample',
+  done: 0,
+  total: 100,
+  unit: 'completions',
+} as const;
+const moved = (done: number, tokens: number) =>
+  ({
+    type: 'stage_progress',
+    iteration: 1,
+    phase: 1,
+    stage: 'sample',
+    done,
+    total: 100,
+    tokens,
+  }) as const;
 
 describe('progress on a terminal', () => {
   it('that tells no width still shows the line', () => {
@@ -30,12 +52,23 @@ describe('progress without a terminal', () => {
       clock.now = second * 1000;
       showEvent(progress, moved(second * 5, second * 300));
     }
-    showEvent(progress, { type: 'stage_finished', iteration: 1, phase: 1, stage: 'sample', seconds: 20, tokens: 6000, note: 'mean length 60 tokens' });
-    expect(plain(stream.text)).toBe([
-      'iteration 1  sample   [#####---------------] 25/100 completions, 300 tok/s, ETA 0:15',
-      'iteration 1  sample   [##########----------] 50/100 completions, 300 tok/s, ETA 0:10',
-      'iteration 1  sample   100 completions in 0:20, 300 tok/s · mean length 60 tokens', '',
-    ].join('\n'));
+    showEvent(progress, {
+      type: 'stage_finished',
+      iteration: 1,
+      phase: 1,
+      stage: 'sample',
+      seconds: 20,
+      tokens: 6000,
+      note: 'mean length 60 tokens',
+    });
+    expect(plain(stream.text)).toBe(
+      [
+        'iteration 1  sample   [#####---------------] 25/100 completions, 300 tok/s, ETA 0:15',
+        'iteration 1  sample   [##########----------] 50/100 completions, 300 tok/s, ETA 0:10',
+        'iteration 1  sample   100 completions in 0:20, 300 tok/s · mean length 60 tokens',
+        '',
+      ].join('\n'),
+    );
   });
 
   it('says where a stopped stage goes on, and counts the rate from there', () => {
@@ -43,7 +76,10 @@ describe('progress without a terminal', () => {
     showEvent(progress, { ...started, done: 40 });
     clock.now = 5000;
     showEvent(progress, moved(50, 1000));
-    expect(plain(stream.text)).toBe('iteration 1  sample   goes on at 40 of 100 completions\niteration 1  sample   [##########----------] 50/100 completions, 200 tok/s, ETA 0:25\n');
+    expect(plain(stream.text)).toBe(
+      'iteration 1  sample   goes on at 40 of 100 completions\niteration 1  sample   ' +
+        '[##########----------] 50/100 completions, 200 tok/s, ETA 0:25\n',
+    );
   });
 });
 
@@ -56,18 +92,46 @@ describe('progress on a terminal', () => {
     clock.now = 1010;
     showEvent(progress, moved(51, 3000)); // too soon to draw again
     progress.warn('something');
-    showEvent(progress, { type: 'stage_finished', iteration: 1, phase: 1, stage: 'sample', seconds: 2, tokens: 6000, note: '' });
-    const drawn = plain(stream.text).split(/\r\x1b\[2K|\n/).filter(Boolean);
+    showEvent(progress, {
+      type: 'stage_finished',
+      iteration: 1,
+      phase: 1,
+      stage: 'sample',
+      seconds: 2,
+      tokens: 6000,
+      note: '',
+    });
+    const drawn = plain(stream.text)
+      .split(/\r\x1b\[2K|\n/)
+      .filter(Boolean);
     expect(drawn.every((line) => line.length <= 80)).toBe(true);
-    expect(drawn.filter((line) => line.includes('/100')).length).toBe(3); // start, first move, after the warning
+    // start, first move, after the warning
+    expect(drawn.filter((line) => line.includes('/100')).length).toBe(3);
     expect(drawn).toContain('warning something');
     expect(stream.text.endsWith('\n')).toBe(true);
   });
 });
 
-it.each([[3.42, '3.4 s'], [75, '1:15'], [59.7, '1:00'], [4000, '1:06:40']])('%d seconds read %s', (seconds, text) => expect(duration(seconds)).toBe(text));
-it.each([[12.34, '12.3'], [1234567, '1,234,567'], [7, '7']])('%d reads %s', (value, text) => expect(thousands(value)).toBe(text));
+it.each([
+  [3.42, '3.4 s'],
+  [75, '1:15'],
+  [59.7, '1:00'],
+  [4000, '1:06:40'],
+])('%d seconds read %s', (seconds, text) => expect(duration(seconds)).toBe(text));
+it.each([
+  [12.34, '12.3'],
+  [1234567, '1,234,567'],
+  [7, '7'],
+])('%d reads %s', (value, text) => expect(thousands(value)).toBe(text));
 
 it('a table aligns its first column left and the others right', () => {
-  expect(formatTable(['model', 'C'], [['base', ''], ['iteration 1', '0.5']])).toBe('model          C\n-----------  ---\nbase\niteration 1  0.5');
+  expect(
+    formatTable(
+      ['model', 'C'],
+      [
+        ['base', ''],
+        ['iteration 1', '0.5'],
+      ],
+    ),
+  ).toBe('model          C\n-----------  ---\nbase\niteration 1  0.5');
 });

@@ -1,4 +1,7 @@
-/** Pages and footers made by hand to do harm: each claim that a decoder would believe is refused before it is decoded. */
+/**
+ * Pages and footers made by hand to do harm: each claim that a decoder would believe is refused
+ * before it is decoded.
+ */
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -12,25 +15,48 @@ import { readRows } from '../../src/data/rows.js';
 const folder = mkdtempSync(join(tmpdir(), 'cream-hostile-'));
 afterAll(() => rmSync(folder, { recursive: true }));
 
-const varint = (n: number): number[] => (n < 128 ? [n] : [(n % 128) | 128, ...varint(Math.floor(n / 128))]);
+const varint = (n: number): number[] =>
+  n < 128 ? [n] : [(n % 128) | 128, ...varint(Math.floor(n / 128))];
 const zigzag = (n: number): number[] => varint(n >= 0 ? 2 * n : -2 * n - 1);
 /** A struct of i32 fields 1, 2, …; a list stands for a struct in that field. */
 const struct = (...fields: (number | number[] | null)[]): number[] => {
   let last = 0;
-  return [...fields.flatMap((field, i) => {
-    if (field === null) return [];
-    const step = i + 1 - last;
-    last = i + 1;
-    return Array.isArray(field) ? [(step << 4) | 12, ...field] : [(step << 4) | 5, ...zigzag(field)];
-  }), 0];
+  return [
+    ...fields.flatMap((field, i) => {
+      if (field === null) return [];
+      const step = i + 1 - last;
+      last = i + 1;
+      return Array.isArray(field)
+        ? [(step << 4) | 12, ...field]
+        : [(step << 4) | 5, ...zigzag(field)];
+    }),
+    0,
+  ];
 };
 const uint32 = (n: number): number[] => [n & 255, (n >> 8) & 255, (n >> 16) & 255, n >>> 24];
 /** A data page of format 1 and its bytes. */
-const page = (values: number, encoding: number, body: number[], size = body.length): number[] => [...struct(0, size, body.length, null, struct(values, encoding, 3, 3)), ...body];
-const dictionary = (count: number, body: number[]): number[] => [...struct(2, body.length, body.length, null, null, null, struct(count, 0)), ...body];
-const leaf = (values: number, over: Partial<SchemaElement> = {}, column: Partial<ColumnMetaData> = {}): Leaf => ({
-  column: { type: 'INT32', codec: 'UNCOMPRESSED', num_values: BigInt(values), encodings: ['PLAIN'], ...column } as ColumnMetaData,
-  path: [{ name: 'x', type: 'INT32', repetition_type: 'REQUIRED', ...over } as SchemaElement], rows: values,
+const page = (values: number, encoding: number, body: number[], size = body.length): number[] => [
+  ...struct(0, size, body.length, null, struct(values, encoding, 3, 3)),
+  ...body,
+];
+const dictionary = (count: number, body: number[]): number[] => [
+  ...struct(2, body.length, body.length, null, null, null, struct(count, 0)),
+  ...body,
+];
+const leaf = (
+  values: number,
+  over: Partial<SchemaElement> = {},
+  column: Partial<ColumnMetaData> = {},
+): Leaf => ({
+  column: {
+    type: 'INT32',
+    codec: 'UNCOMPRESSED',
+    num_values: BigInt(values),
+    encodings: ['PLAIN'],
+    ...column,
+  } as ColumnMetaData,
+  path: [{ name: 'x', type: 'INT32', repetition_type: 'REQUIRED', ...over } as SchemaElement],
+  rows: values,
 });
 const check = (bytes: number[], of: Leaf) => () => checkPages(Uint8Array.from(bytes), of);
 const optional = { repetition_type: 'OPTIONAL' as const };
@@ -38,61 +64,174 @@ const optional = { repetition_type: 'OPTIONAL' as const };
 describe('pages', () => {
   it('that add up are let through', () => {
     expect(check(page(2, 0, [...uint32(1), ...uint32(2)]), leaf(2))).not.toThrow();
-    expect(check([...dictionary(1, uint32(7)), ...page(9, 8, [1, ...varint(18), 0])], leaf(9))).not.toThrow();
-    expect(check(page(3, 0, [...uint32(2), ...varint(3), 0b101, ...uint32(1), ...uint32(2)]), leaf(3, optional))).not.toThrow();
+    expect(
+      check([...dictionary(1, uint32(7)), ...page(9, 8, [1, ...varint(18), 0])], leaf(9)),
+    ).not.toThrow();
+    expect(
+      check(
+        page(3, 0, [...uint32(2), ...varint(3), 0b101, ...uint32(1), ...uint32(2)]),
+        leaf(3, optional),
+      ),
+    ).not.toThrow();
   });
   it.each<[string, number[], Leaf, RegExp]>([
-    ['a run of 2^30 values', page(3, 0, [...uint32(6), ...varint(2 ** 31 - 2), 1, ...uint32(1)]), leaf(3, optional), /a run of 1073741823 where 3 values are left/],
-    ['packed groups that overflow an int32', page(3, 0, [...uint32(6), ...varint(2 ** 31 - 1), 1]), leaf(3, optional), /its levels are cut off|packed values where 3 are left/],
+    [
+      'a run of 2^30 values',
+      page(3, 0, [...uint32(6), ...varint(2 ** 31 - 2), 1, ...uint32(1)]),
+      leaf(3, optional),
+      /a run of 1073741823 where 3 values are left/,
+    ],
+    [
+      'packed groups that overflow an int32',
+      page(3, 0, [...uint32(6), ...varint(2 ** 31 - 1), 1]),
+      leaf(3, optional),
+      /its levels are cut off|packed values where 3 are left/,
+    ],
     ['a run of nothing', page(3, 0, [...uint32(2), 0, 1]), leaf(3, optional), /a run of 0/],
-    ['a level that the schema has not', page(3, 0, [...uint32(2), ...varint(6), 3]), leaf(3, optional), /a level is 3, the schema has 1/],
-    ['an index beyond the dictionary', [...dictionary(1, uint32(7)), ...page(3, 8, [2, ...varint(6), 1])], leaf(3), /it names entry 1 of a dictionary of 1/],
-    ['indices without a dictionary', page(3, 8, [0, ...varint(6)]), leaf(3), /entry 0 of a dictionary of 0/],
+    [
+      'a level that the schema has not',
+      page(3, 0, [...uint32(2), ...varint(6), 3]),
+      leaf(3, optional),
+      /a level is 3, the schema has 1/,
+    ],
+    [
+      'an index beyond the dictionary',
+      [...dictionary(1, uint32(7)), ...page(3, 8, [2, ...varint(6), 1])],
+      leaf(3),
+      /it names entry 1 of a dictionary of 1/,
+    ],
+    [
+      'indices without a dictionary',
+      page(3, 8, [0, ...varint(6)]),
+      leaf(3),
+      /entry 0 of a dictionary of 0/,
+    ],
     ['indices of 200 bits', page(3, 8, [200, ...varint(6)]), leaf(3), /200 bits wide/],
     ['a page of 2^31 values', page(2 ** 31 - 1, 0, []), leaf(3), /a page claims 2147483647 values/],
-    ['fewer values than promised', page(1, 0, uint32(1)), leaf(3), /its pages hold 1 values of 1 rows, not 3 of 3/],
+    [
+      'fewer values than promised',
+      page(1, 0, uint32(1)),
+      leaf(3),
+      /its pages hold 1 values of 1 rows, not 3 of 3/,
+    ],
     ['more values than bytes', page(3, 0, uint32(1)), leaf(3), /3 values do not fit the 4 bytes/],
-    ['a page that claims to unpack to 2 GiB', [...struct(0, 2 ** 31 - 1, 1, null, struct(1, 0)), 0], leaf(1), /a page claims 1 bytes, 2147483647 unpacked/],
-    ['a page longer than its column', [...struct(0, 4, 400, null, struct(1, 0)), 0], leaf(1), /a page claims 400 bytes/],
+    [
+      'a page that claims to unpack to 2 GiB',
+      [...struct(0, 2 ** 31 - 1, 1, null, struct(1, 0)), 0],
+      leaf(1),
+      /a page claims 1 bytes, 2147483647 unpacked/,
+    ],
+    [
+      'a page longer than its column',
+      [...struct(0, 4, 400, null, struct(1, 0)), 0],
+      leaf(1),
+      /a page claims 400 bytes/,
+    ],
     ['a negative size', [...struct(0, -4, 4, null, struct(1, 0)), 0], leaf(1), /does not add up/],
-    ['delta blocks of no parts', page(3, 5, [...varint(128), 0, 3, 0]), leaf(3), /delta blocks of 128 values in 0 parts/],
-    ['front-coded texts, each as long as all before', page(3, 7, [1]), leaf(3), /its encoding .* is not read/],
-    ['a compression that nobody knows', page(1, 0, uint32(1)), leaf(1, {}, { codec: 'LZO' }), /its compression LZO is not read/],
+    [
+      'delta blocks of no parts',
+      page(3, 5, [...varint(128), 0, 3, 0]),
+      leaf(3),
+      /delta blocks of 128 values in 0 parts/,
+    ],
+    [
+      'front-coded texts, each as long as all before',
+      page(3, 7, [1]),
+      leaf(3),
+      /its encoding .* is not read/,
+    ],
+    [
+      'a compression that nobody knows',
+      page(1, 0, uint32(1)),
+      leaf(1, {}, { codec: 'LZO' }),
+      /its compression LZO is not read/,
+    ],
   ])('%s', (_, bytes, of, message) => expect(check(bytes, of)).toThrow(message));
 });
 
 describe('packed bytes that unpack to more than they say', () => {
-  it('snappy', () => expect(() => COMPRESSORS.SNAPPY!(Uint8Array.from([...varint(2 ** 31), 0, 0]), 16)).toThrow(/another length/));
+  it('snappy', () =>
+    expect(() => COMPRESSORS.SNAPPY!(Uint8Array.from([...varint(2 ** 31), 0, 0]), 16)).toThrow(
+      /another length/,
+    ));
   it('zstd: 1,000 blocks of 128 KiB in 4 bytes each', () => {
-    const block = (last: number) => { const header = (((128 * 1024) << 3) | (1 << 1) | last) >>> 0; return [header & 255, (header >> 8) & 255, (header >> 16) & 255, 65]; };
-    const bomb = Uint8Array.from([...uint32(0xfd2fb528), 0x20, 16, ...Array.from({ length: 999 }, () => block(0)).flat(), ...block(1)]);
+    const block = (last: number) => {
+      const header = (((128 * 1024) << 3) | (1 << 1) | last) >>> 0;
+      return [header & 255, (header >> 8) & 255, (header >> 16) & 255, 65];
+    };
+    const bomb = Uint8Array.from([
+      ...uint32(0xfd2fb528),
+      0x20,
+      16,
+      ...Array.from({ length: 999 }, () => block(0)).flat(),
+      ...block(1),
+    ]);
     expect(() => COMPRESSORS.ZSTD!(bomb, 16)).toThrow();
   });
   it('LZ4', () => {
-    expect(() => COMPRESSORS.LZ4_RAW!(Uint8Array.from([0x1f, 65, 1, 0, ...Array<number>(5000).fill(255), 0]), 16)).toThrow(/LZ4 page is damaged/);
-    expect(() => COMPRESSORS.LZ4_RAW!(Uint8Array.from([0x10, 65, 9, 0]), 16)).toThrow(/LZ4 page is damaged/);
-    expect(Buffer.from(COMPRESSORS.LZ4_RAW!(Uint8Array.from([0x2f, 65, 66, 2, 0, 1, 0x10, 67]), 23)).toString()).toBe(`${'AB'.repeat(11)}C`);
+    expect(() =>
+      COMPRESSORS.LZ4_RAW!(
+        Uint8Array.from([0x1f, 65, 1, 0, ...Array<number>(5000).fill(255), 0]),
+        16,
+      ),
+    ).toThrow(/LZ4 page is damaged/);
+    expect(() => COMPRESSORS.LZ4_RAW!(Uint8Array.from([0x10, 65, 9, 0]), 16)).toThrow(
+      /LZ4 page is damaged/,
+    );
+    expect(
+      Buffer.from(
+        COMPRESSORS.LZ4_RAW!(Uint8Array.from([0x2f, 65, 66, 2, 0, 1, 0x10, 67]), 23),
+      ).toString(),
+    ).toBe(`${'AB'.repeat(11)}C`);
   });
 });
 
 describe('headers', () => {
   it.each<[string, number[], RegExp]>([
-    ['a list of 2^28 entries', [0x19, 0xf5, ...varint(2 ** 28), 0], /claims a list of 268435456 entries/],
+    [
+      'a list of 2^28 entries',
+      [0x19, 0xf5, ...varint(2 ** 28), 0],
+      /claims a list of 268435456 entries/,
+    ],
     ['a million structs in each other', Array<number>(1_000_000).fill(0x1c), /nested too deeply/],
     ['a number without an end', [0x15, ...Array<number>(100).fill(0xff)], /more than 64 bits/],
     ['a text beyond the end', [0x18, ...varint(2 ** 30), 1], /cut off/],
     ['no end', [0x15, 2], /cut off/],
     ['a type that nobody knows', [0x1e, 0], /unknown type 14/],
-  ])('%s', (_, bytes, message) => expect(() => readStruct(Uint8Array.from(bytes))).toThrow(message));
+  ])('%s', (_, bytes, message) =>
+    expect(() => readStruct(Uint8Array.from(bytes))).toThrow(message),
+  );
 
   it.each<[string, number[], RegExp]>([
-    ['a footer longer than the file', [...Buffer.from('PAR1'), ...uint32(1000), ...Buffer.from('PAR1')], /its footer claims 1000 bytes of 12/],
-    ['no end', [...Buffer.from('PAR1'), ...uint32(0), ...Buffer.from('PARx')], /is cut off: a Parquet file ends with "PAR1"/],
-    ['a footer of nonsense', [...Buffer.from('PAR1'), 0x19, 0xf5, ...varint(2 ** 28), ...uint32(7), ...Buffer.from('PAR1')], /is a damaged Parquet file/],
+    [
+      'a footer longer than the file',
+      [...Buffer.from('PAR1'), ...uint32(1000), ...Buffer.from('PAR1')],
+      /its footer claims 1000 bytes of 12/,
+    ],
+    [
+      'no end',
+      [...Buffer.from('PAR1'), ...uint32(0), ...Buffer.from('PARx')],
+      /is cut off: a Parquet file ends with "PAR1"/,
+    ],
+    [
+      'a footer of nonsense',
+      [
+        ...Buffer.from('PAR1'),
+        0x19,
+        0xf5,
+        ...varint(2 ** 28),
+        ...uint32(7),
+        ...Buffer.from('PAR1'),
+      ],
+      /is a damaged Parquet file/,
+    ],
     ['nothing', [], /is not a Parquet file: it is empty/],
   ])('%s', async (_, bytes, message) => {
     const path = join(folder, 'x.parquet');
     writeFileSync(path, Uint8Array.from(bytes));
-    await expect(readRows(path)).rejects.toMatchObject({ name: 'DataError', message: expect.stringMatching(message) });
+    await expect(readRows(path)).rejects.toMatchObject({
+      name: 'DataError',
+      message: expect.stringMatching(message),
+    });
   });
 });

@@ -8,7 +8,9 @@ import { readObjects, readRows } from '../../src/data/rows.js';
 
 const golden = (name: string) => new URL(`../golden/parquet/${name}`, import.meta.url).pathname;
 let folder: string;
-beforeAll(async () => { folder = await mkdtemp(join(tmpdir(), 'cream-rows-')); });
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'cream-rows-'));
+});
 afterAll(() => rm(folder, { recursive: true }));
 async function file(name: string, data: string | Uint8Array): Promise<string> {
   const path = join(folder, name);
@@ -18,76 +20,151 @@ async function file(name: string, data: string | Uint8Array): Promise<string> {
 const values = async (path: string) => (await readRows(path)).map(({ value }) => value);
 
 describe('JSON Lines and JSON', () => {
-  const rows = [{ a: 'ü\u2028\u2029\u0085🙂', b: [1, null, { c: 'x\r\ny' }] }, { a: '' }, { __proto__x: 1, 'a.b': false }];
+  const rows = [
+    { a: 'ü\u2028\u2029\u0085🙂', b: [1, null, { c: 'x\r\ny' }] },
+    { a: '' },
+    { __proto__x: 1, 'a.b': false },
+  ];
   const lines = rows.map((row) => JSON.stringify(row));
   it.each([
-    ['unix.jsonl', lines.join('\n')], ['windows.jsonl', `${lines.join('\r\n')}\r\n`], ['bom.jsonl', `\uFEFF${lines.join('\n\n')}\n \n`], ['no-ending', lines.join('\n')],
-    ['list.json', JSON.stringify(rows)], ['pretty.json', `\uFEFF${JSON.stringify(rows, null, 2)}\r\n`], ['data.json', JSON.stringify({ version: 1, data: rows })], ['lines.json', lines.join('\n')],
-    ['packed.jsonl.gz', gzipSync(lines.join('\n'))], ['packed.json.gz', gzipSync(JSON.stringify(rows))],
+    ['unix.jsonl', lines.join('\n')],
+    ['windows.jsonl', `${lines.join('\r\n')}\r\n`],
+    ['bom.jsonl', `\uFEFF${lines.join('\n\n')}\n \n`],
+    ['no-ending', lines.join('\n')],
+    ['list.json', JSON.stringify(rows)],
+    ['pretty.json', `\uFEFF${JSON.stringify(rows, null, 2)}\r\n`],
+    ['data.json', JSON.stringify({ version: 1, data: rows })],
+    ['lines.json', lines.join('\n')],
+    ['packed.jsonl.gz', gzipSync(lines.join('\n'))],
+    ['packed.json.gz', gzipSync(JSON.stringify(rows))],
   ])('%s', async (name, data) => expect(await values(await file(name, data))).toEqual(rows));
 
   it('say where a row stands', async () => {
-    expect((await readRows(await file('x.jsonl', '\n1\n\n"a"'))).map(({ value, where }) => [value, where.replace(folder, '')])).toEqual([[1, '/x.jsonl line 2'], ['a', '/x.jsonl line 4']]);
-    expect((await readRows(await file('x.json', '[1, "a"]'))).map(({ where }) => where.replace(folder, ''))).toEqual(['/x.json row 1', '/x.json row 2']);
-    await expect(readObjects(await file('x.jsonl', '{}\n[1]'))).rejects.toThrow(/x\.jsonl line 2: the row is \[1\]; each row must be an object/);
+    expect(
+      (await readRows(await file('x.jsonl', '\n1\n\n"a"'))).map(({ value, where }) => [
+        value,
+        where.replace(folder, ''),
+      ]),
+    ).toEqual([
+      [1, '/x.jsonl line 2'],
+      ['a', '/x.jsonl line 4'],
+    ]);
+    expect(
+      (await readRows(await file('x.json', '[1, "a"]'))).map(({ where }) =>
+        where.replace(folder, ''),
+      ),
+    ).toEqual(['/x.json row 1', '/x.json row 2']);
+    await expect(readObjects(await file('x.jsonl', '{}\n[1]'))).rejects.toThrow(
+      /x\.jsonl line 2: the row is \[1\]; each row must be an object/,
+    );
   });
 
-  it('one row of one object, in a .json file', async () => expect(await values(await file('one.json', '{"prompt": "Hi"}'))).toEqual([{ prompt: 'Hi' }]));
+  it('one row of one object, in a .json file', async () =>
+    expect(await values(await file('one.json', '{"prompt": "Hi"}'))).toEqual([{ prompt: 'Hi' }]));
 
   it.each([
-    ['cut.jsonl', '{"a":1}\n{"a":', /cut\.jsonl line 2: not JSON/], ['cut.json', '[{"a":1},', /cut\.json is not JSON .*it may be damaged or cut off/], ['latin.jsonl', Buffer.from('{"a":"\xff"}', 'latin1'), /line 1: the line is not valid UTF-8/],
-    ['latin.json', Buffer.from('["\xff"]', 'latin1'), /latin\.json is not valid UTF-8/], ['none.jsonl', '', /is empty; it needs at least one row/], ['none.json', ' \n', /is empty/], ['empty.json', '[]', /is empty/],
-    ['keyed.json', '{"a": {"prompt": []}}', /holds \{"a":\{"prompt":\[\]\}\}; give a list of rows/], ['number.json', '5', /holds 5; give a list of rows/],
-    ['cut.jsonl.gz', gzipSync('{"a":1}\n'.repeat(1000)).subarray(0, 40), /cut\.jsonl\.gz is damaged: it cannot be unpacked/], ['pointer.jsonl', 'version https://git-lfs.github.com/spec/v1\n', /is a Git LFS pointer/],
+    ['cut.jsonl', '{"a":1}\n{"a":', /cut\.jsonl line 2: not JSON/],
+    ['cut.json', '[{"a":1},', /cut\.json is not JSON .*it may be damaged or cut off/],
+    ['latin.jsonl', Buffer.from('{"a":"\xff"}', 'latin1'), /line 1: the line is not valid UTF-8/],
+    ['latin.json', Buffer.from('["\xff"]', 'latin1'), /latin\.json is not valid UTF-8/],
+    ['none.jsonl', '', /is empty; it needs at least one row/],
+    ['none.json', ' \n', /is empty/],
+    ['empty.json', '[]', /is empty/],
+    ['keyed.json', '{"a": {"prompt": []}}', /holds \{"a":\{"prompt":\[\]\}\}; give a list of rows/],
+    ['number.json', '5', /holds 5; give a list of rows/],
+    [
+      'cut.jsonl.gz',
+      gzipSync('{"a":1}\n'.repeat(1000)).subarray(0, 40),
+      /cut\.jsonl\.gz is damaged: it cannot be unpacked/,
+    ],
+    ['pointer.jsonl', 'version https://git-lfs.github.com/spec/v1\n', /is a Git LFS pointer/],
     ['huge.jsonl', Buffer.alloc(17 * 2 ** 20, 0x20), /line 1: the line is 17 MiB long/],
-  ])('%s is refused in one sentence', async (name, data, message) => expect(readRows(await file(name, data))).rejects.toMatchObject({ name: 'DataError', message: expect.stringMatching(message) }));
+  ])('%s is refused in one sentence', async (name, data, message) =>
+    expect(readRows(await file(name, data))).rejects.toMatchObject({
+      name: 'DataError',
+      message: expect.stringMatching(message),
+    }),
+  );
 
   it('a file that is not there, a folder', async () => {
-    await expect(readRows(join(folder, 'nowhere.parquet'))).rejects.toThrow(/cannot read .*nowhere\.parquet: there is no such file/);
+    await expect(readRows(join(folder, 'nowhere.parquet'))).rejects.toThrow(
+      /cannot read .*nowhere\.parquet: there is no such file/,
+    );
     await expect(readRows(folder)).rejects.toThrow(/it is a folder/);
   });
 });
 
 describe('Parquet', () => {
-  const codecs = ['none', 'snappy', 'gzip', 'brotli', 'zstd', 'lz4'].flatMap((codec) => [`${codec}-1.parquet`, `${codec}-2.parquet`]);
+  const codecs = ['none', 'snappy', 'gzip', 'brotli', 'zstd', 'lz4'].flatMap((codec) => [
+    `${codec}-1.parquet`,
+    `${codec}-2.parquet`,
+  ]);
   let expected: unknown[];
-  beforeAll(async () => { expected = JSON.parse(await readFile(golden('rows.json'), 'utf8')); });
+  beforeAll(async () => {
+    expected = JSON.parse(await readFile(golden('rows.json'), 'utf8'));
+  });
 
   it.each([...codecs, 'encodings.parquet'])('%s has the rows that pyarrow wrote', async (name) => {
     const rows = await readRows(golden(name));
     expect(rows.map(({ value }) => value)).toEqual(expected);
     expect(rows[17]!.where).toBe(`${golden(name)} row 18`);
   });
-  it('is known by its first bytes, whatever its name', async () => expect(await values(await file('misnamed.jsonl', await readFile(golden('zstd-1.parquet'))))).toEqual(expected));
-  it('reads the columns asked for', async () => expect((await readRows(golden('none-1.parquet'), { columns: ['id', 'absent'] }))[3]!.value).toEqual({ id: 'row-3' }));
+  it('is known by its first bytes, whatever its name', async () =>
+    expect(
+      await values(await file('misnamed.jsonl', await readFile(golden('zstd-1.parquet')))),
+    ).toEqual(expected));
+  it('reads the columns asked for', async () =>
+    expect(
+      (await readRows(golden('none-1.parquet'), { columns: ['id', 'absent'] }))[3]!.value,
+    ).toEqual({ id: 'row-3' }));
   it('refuses an int64 that no number holds, with row and column', async () => {
-    await expect(readRows(golden('int64.parquet'))).rejects.toThrow(/int64\.parquet row 2: column "id" holds 9007199254740993, which is too large/);
+    await expect(readRows(golden('int64.parquet'))).rejects.toThrow(
+      /int64\.parquet row 2: column "id" holds 9007199254740993, which is too large/,
+    );
     expect(await readRows(golden('int64.parquet'), { columns: ['text'] })).toHaveLength(2);
   });
-  it('keeps bytes that are no text as bytes', async () => expect(await values(golden('bytes.parquet'))).toEqual([{ text: 'a', image: new Uint8Array([0xff, 0xfe]) }]));
-  it('says that a file has no rows', async () => expect(readRows(golden('empty.parquet'))).rejects.toThrow('is empty'));
+  it('keeps bytes that are no text as bytes', async () =>
+    expect(await values(golden('bytes.parquet'))).toEqual([
+      { text: 'a', image: new Uint8Array([0xff, 0xfe]) },
+    ]));
+  it('says that a file has no rows', async () =>
+    expect(readRows(golden('empty.parquet'))).rejects.toThrow('is empty'));
 
   it('a file that is cut anywhere is one sentence', async () => {
     const whole = await readFile(golden('snappy-1.parquet'));
-    for (let at = 0; at < whole.length; at += 97) await expect(readRows(await file('cut.parquet', whole.subarray(0, at)))).rejects.toMatchObject({ name: 'DataError', message: expect.stringContaining('cut.parquet') });
+    for (let at = 0; at < whole.length; at += 97)
+      await expect(
+        readRows(await file('cut.parquet', whole.subarray(0, at))),
+      ).rejects.toMatchObject({
+        name: 'DataError',
+        message: expect.stringContaining('cut.parquet'),
+      });
   });
 
-  it.each([...codecs, 'encodings.parquet'])('%s with damaged bytes gives rows or one sentence, soon and in little memory', async (name) => {
-    const whole = await readFile(golden(name)), draw = new Draw(`damage ${name}`);
-    let refused = 0;
-    for (let round = 0; round < 150; round++) {
-      const bytes = Uint8Array.from(whole);
-      for (let i = draw.int(1, 4); i > 0; i--) bytes[draw.int(4, bytes.length - 5)] = draw.pick([0, 0xff, 0x7f, 0x80, draw.int(0, 255)]);
-      const began = performance.now();
-      try {
-        await readRows(await file('damaged.parquet', bytes));
-      } catch (error) {
-        refused++;
-        expect([(error as Error).name, (error as Error).message]).toEqual(['DataError', expect.stringMatching(/damaged\.parquet/)]);
+  it.each([...codecs, 'encodings.parquet'])(
+    '%s with damaged bytes gives rows or one sentence, soon and in little memory',
+    async (name) => {
+      const whole = await readFile(golden(name));
+      const draw = new Draw(`damage ${name}`);
+      let refused = 0;
+      for (let round = 0; round < 150; round++) {
+        const bytes = Uint8Array.from(whole);
+        for (let i = draw.int(1, 4); i > 0; i--)
+          bytes[draw.int(4, bytes.length - 5)] = draw.pick([0, 0xff, 0x7f, 0x80, draw.int(0, 255)]);
+        const began = performance.now();
+        try {
+          await readRows(await file('damaged.parquet', bytes));
+        } catch (error) {
+          refused++;
+          expect([(error as Error).name, (error as Error).message]).toEqual([
+            'DataError',
+            expect.stringMatching(/damaged\.parquet/),
+          ]);
+        }
+        expect(performance.now() - began).toBeLessThan(20_000);
       }
-      expect(performance.now() - began).toBeLessThan(20_000);
-    }
-    expect(refused).toBeGreaterThan(30);
-    expect(process.memoryUsage().rss).toBeLessThan(3 * 2 ** 30);
-  });
+      expect(refused).toBeGreaterThan(30);
+      expect(process.memoryUsage().rss).toBeLessThan(3 * 2 ** 30);
+    },
+  );
 });

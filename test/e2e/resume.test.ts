@@ -1,4 +1,7 @@
-/** A run killed anywhere, by whatever, goes on with the same command and ends with the bytes of one that was left alone. */
+/**
+ * A run killed anywhere, by whatever, goes on with the same command and ends with the bytes of one
+ * that was left alone.
+ */
 import { beforeAll, describe, expect, it } from '@jest/globals';
 import { existsSync, readFileSync, readdirSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -11,7 +14,9 @@ const whole = join(work, 'whole');
 let expected: Record<string, string>;
 
 beforeAll(async () => {
-  writeFileSync(recipe, `
+  writeFileSync(
+    recipe,
+    `
 model: ${tinyModel({ tokenizer: true, maxPositionEmbeddings: 1024, numHeads: 2, numKvHeads: 1 })}
 seed: 7
 threads: 1
@@ -22,16 +27,27 @@ sample: {samples: 3, max_new_tokens: 12, block_prompts: 2}
 score: {block_prompts: 2}
 train: {learning_rate: 1.0e-3, batch_size: 2, epochs: 2, save_steps: 2}
 evaluate: {count: 4, max_new_tokens: 8, block_prompts: 2}
-`);
+`,
+  );
   expect(await cream('run', recipe, '--out', whole)).toMatchObject({ code: 0 });
   expected = artefacts(whole);
 }, 180_000);
 
-const lines = (path: string): number => (existsSync(path) ? readFileSync(path, 'utf8').split('\n').length - 1 : 0);
+const lines = (path: string): number =>
+  existsSync(path) ? readFileSync(path, 'utf8').split('\n').length - 1 : 0;
 
-/** Starts the run and sends `signal` some milliseconds after its event log has grown by `events` lines; or lets it finish. */
-async function stopAfter(directory: string, events: number, delay: number, signal: NodeJS.Signals): Promise<Finished> {
-  const log = join(directory, 'events.jsonl'), goal = lines(log) + events;
+/**
+ * Starts the run and sends `signal` some milliseconds after its event log has grown by `events`
+ * lines; or lets it finish.
+ */
+async function stopAfter(
+  directory: string,
+  events: number,
+  delay: number,
+  signal: NodeJS.Signals,
+): Promise<Finished> {
+  const log = join(directory, 'events.jsonl');
+  const goal = lines(log) + events;
   const { child, finished } = startCream(['run', recipe, '--out', directory]);
   const timer = setInterval(() => {
     if (lines(log) < goal) return;
@@ -45,43 +61,71 @@ async function stopAfter(directory: string, events: number, delay: number, signa
 
 describe('a run that was stopped', () => {
   it('leaves no lock, no part and no trainer state behind when it is whole', () => {
-    expect(Object.keys(expected).filter((name) => /lock|parts|training|tmp/.test(name))).toEqual([]);
-    expect(Object.keys(expected)).toEqual(expect.arrayContaining(['summary.json', 'metrics.jsonl', 'iteration-2/checkpoint/model.safetensors', 'iteration-2/answers.jsonl', 'sft/steps.jsonl']));
+    expect(Object.keys(expected).filter((name) => /lock|parts|training|tmp/.test(name))).toEqual(
+      [],
+    );
+    expect(Object.keys(expected)).toEqual(
+      expect.arrayContaining([
+        'summary.json',
+        'metrics.jsonl',
+        'iteration-2/checkpoint/model.safetensors',
+        'iteration-2/answers.jsonl',
+        'sft/steps.jsonl',
+      ]),
+    );
   });
 
   it('by kill -9 at random points ends with the same bytes', async () => {
     const directory = join(work, 'killed');
     const points: string[] = [];
-    let kills = 0, result: Finished | undefined;
+    let kills = 0;
+    let result: Finished | undefined;
     // Each call gets further than the one before: what is done is told in an event a stage.
     for (let round = 0; round < 9 && result?.code !== 0; round++) {
-      const events = 2 + Math.floor(Math.random() * 6) + 3 * round, delay = Math.floor(Math.random() * 40);
+      const events = 2 + Math.floor(Math.random() * 6) + 3 * round;
+      const delay = Math.floor(Math.random() * 40);
       points.push(`${events} events + ${delay} ms`);
       result = await stopAfter(directory, events, delay, 'SIGKILL');
       kills += result.signal === 'SIGKILL' ? 1 : 0;
     }
     if (result?.code !== 0) result = await cream('run', recipe, '--out', directory);
-    expect({ code: result.code, stderr: result.code === 0 ? '' : result.stderr }).toEqual({ code: 0, stderr: '' });
+    expect({ code: result.code, stderr: result.code === 0 ? '' : result.stderr }).toEqual({
+      code: 0,
+      stderr: '',
+    });
     expect(kills).toBeGreaterThan(2);
     expect({ points, files: artefacts(directory) }).toEqual({ points, files: expected });
   }, 300_000);
 
-  it.each([['SIGINT', 130], ['SIGTERM', 143]] as const)('by %s says how to go on, exits with %d, and ends with the same bytes', async (signal, code) => {
-    const directory = join(work, signal);
-    // Line 12 or so lies in the first training steps.
-    const stopped = await stopAfter(directory, 12, 5, signal);
-    expect(stopped.code).toBe(code);
-    expect(stopped.stderr).toContain('Run the same command to go on.');
-    expect(existsSync(join(directory, 'lock'))).toBe(false);
-    expect(await cream('run', recipe, '--out', directory)).toMatchObject({ code: 0 });
-    expect(artefacts(directory)).toEqual(expected);
-  }, 120_000);
+  it.each([
+    ['SIGINT', 130],
+    ['SIGTERM', 143],
+  ] as const)(
+    'by %s says how to go on, exits with %d, and ends with the same bytes',
+    async (signal, code) => {
+      const directory = join(work, signal);
+      // Line 12 or so lies in the first training steps.
+      const stopped = await stopAfter(directory, 12, 5, signal);
+      expect(stopped.code).toBe(code);
+      expect(stopped.stderr).toContain('Run the same command to go on.');
+      expect(existsSync(join(directory, 'lock'))).toBe(false);
+      expect(await cream('run', recipe, '--out', directory)).toMatchObject({ code: 0 });
+      expect(artefacts(directory)).toEqual(expected);
+    },
+    120_000,
+  );
 
   it('and finished says so and does nothing', async () => {
-    const times = () => readdirSync(whole, { recursive: true }).map((name) => `${name} ${statSync(join(whole, String(name))).mtimeMs}`);
+    const times = () =>
+      readdirSync(whole, { recursive: true }).map(
+        (name) => `${name} ${statSync(join(whole, String(name))).mtimeMs}`,
+      );
     const before = times();
     const again = await cream('run', recipe, '--out', whole);
-    expect(again).toMatchObject({ code: 0, stderr: expect.stringContaining('is finished; nothing to do') });
+    expect(again).toMatchObject({
+      code: 0,
+      stderr: expect.stringContaining('is finished; nothing to do'),
+    });
     // The folder itself saw the lock come and go.
     expect(times()).toEqual(before);
   });
@@ -95,9 +139,13 @@ describe('a run that was stopped', () => {
   it('is refused while another process works in it', async () => {
     const directory = join(work, 'busy');
     const { child, finished } = startCream(['run', recipe, '--out', directory]);
-    while (!existsSync(join(directory, 'events.jsonl'))) await new Promise((resolve) => setTimeout(resolve, 5));
+    while (!existsSync(join(directory, 'events.jsonl')))
+      await new Promise((resolve) => setTimeout(resolve, 5));
     const second = await cream('run', recipe, '--out', directory);
-    expect(second).toMatchObject({ code: 1, stderr: expect.stringContaining(`in use by process ${child.pid}`) });
+    expect(second).toMatchObject({
+      code: 1,
+      stderr: expect.stringContaining(`in use by process ${child.pid}`),
+    });
     child.kill('SIGKILL');
     await finished;
   }, 60_000);
@@ -107,20 +155,92 @@ describe('the stages as commands of their own', () => {
   const at = (name: string) => join(work, name);
 
   it('make on files what the run makes', async () => {
-    const model = readFileSync(recipe, 'utf8').match(/^model: (.*)$/m)![1]!, tuned = join(whole, 'sft/checkpoint');
+    const model = readFileSync(recipe, 'utf8').match(/^model: (.*)$/m)![1]!;
+    const tuned = join(whole, 'sft/checkpoint');
     const steps: string[][] = [
-      ['score', '--completions', join(whole, 'iteration-1/completions.jsonl'), '--model', tuned, '--base', model, '--out', at('scores.jsonl'), '--block-prompts', '2'],
-      ['prefer', '--scores', at('scores.jsonl'), '--completions', join(whole, 'iteration-1/completions.jsonl'), '--out', at('pairs.jsonl'), '--rankings', at('rankings.jsonl')],
-      ['generate', '--model', tuned, '--prompts', join(whole, 'iteration-1/prompts.jsonl'), '--out', at('completions.jsonl'), '--seed', '7', '--samples', '3', '--max-new-tokens', '12'],
-      ['train', '--pairs', at('pairs.jsonl'), '--model', tuned, '--out', at('trained'), '--batch-size', '3', '--learning-rate', '1.0e-3'],
-      ['eval', '--model', at('trained'), '--count', '4', '--max-new-tokens', '8', '--out', at('answers.jsonl'), '--json'],
+      [
+        'score',
+        '--completions',
+        join(whole, 'iteration-1/completions.jsonl'),
+        '--model',
+        tuned,
+        '--base',
+        model,
+        '--out',
+        at('scores.jsonl'),
+        '--block-prompts',
+        '2',
+      ],
+      [
+        'prefer',
+        '--scores',
+        at('scores.jsonl'),
+        '--completions',
+        join(whole, 'iteration-1/completions.jsonl'),
+        '--out',
+        at('pairs.jsonl'),
+        '--rankings',
+        at('rankings.jsonl'),
+      ],
+      [
+        'generate',
+        '--model',
+        tuned,
+        '--prompts',
+        join(whole, 'iteration-1/prompts.jsonl'),
+        '--out',
+        at('completions.jsonl'),
+        '--seed',
+        '7',
+        '--samples',
+        '3',
+        '--max-new-tokens',
+        '12',
+      ],
+      [
+        'train',
+        '--pairs',
+        at('pairs.jsonl'),
+        '--model',
+        tuned,
+        '--out',
+        at('trained'),
+        '--batch-size',
+        '3',
+        '--learning-rate',
+        '1.0e-3',
+      ],
+      [
+        'eval',
+        '--model',
+        at('trained'),
+        '--count',
+        '4',
+        '--max-new-tokens',
+        '8',
+        '--out',
+        at('answers.jsonl'),
+        '--json',
+      ],
       ['report', whole],
     ];
-    for (const args of steps) expect(await cream(...args, ...(['prefer', 'report'].includes(args[0]!) ? [] : ['--threads', '1']))).toMatchObject({ code: 0 });
-    for (const name of ['scores.jsonl', 'pairs.jsonl', 'rankings.jsonl']) expect(readFileSync(at(name), 'utf8')).toBe(readFileSync(join(whole, 'iteration-1', name), 'utf8'));
-    // A file's prompts are taken in another order than the run's subset; each prompt's samples are the same.
+    for (const args of steps)
+      expect(
+        await cream(
+          ...args,
+          ...(['prefer', 'report'].includes(args[0]!) ? [] : ['--threads', '1']),
+        ),
+      ).toMatchObject({ code: 0 });
+    for (const name of ['scores.jsonl', 'pairs.jsonl', 'rankings.jsonl'])
+      expect(readFileSync(at(name), 'utf8')).toBe(
+        readFileSync(join(whole, 'iteration-1', name), 'utf8'),
+      );
+    // A file's prompts are taken in another order than the run's subset; each prompt's samples are
+    // the same.
     const sorted = (path: string) => readFileSync(path, 'utf8').trimEnd().split('\n').sort();
-    expect(sorted(at('completions.jsonl'))).toEqual(sorted(join(whole, 'iteration-1/completions.jsonl')));
+    expect(sorted(at('completions.jsonl'))).toEqual(
+      sorted(join(whole, 'iteration-1/completions.jsonl')),
+    );
     expect(existsSync(join(at('trained'), 'model.safetensors'))).toBe(true);
   }, 180_000);
 });

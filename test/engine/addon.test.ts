@@ -3,17 +3,60 @@ import { describe, expect, it } from '@jest/globals';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { temporaryFolder } from '../support/tiny-model.js';
-import { addon, benchmarkCopy, benchmarkGemm, engineInfo, setThreads, type Addon, type NativeModel, type NativeTrainer } from '../../src/engine/addon.js';
+import {
+  addon,
+  benchmarkCopy,
+  benchmarkGemm,
+  engineInfo,
+  setThreads,
+  type Addon,
+  type NativeModel,
+  type NativeTrainer,
+} from '../../src/engine/addon.js';
 
 // Records, so that the compiler asks for a line here for every name in the types.
-const functions: Record<keyof Addon, true> = { Model: true, Trainer: true, engineInfo: true, freeDeviceMemory: true, setThreads: true, releaseMemory: true, readGguf: true, plan: true, benchmarkGemm: true, benchmarkCopy: true };
-const modelMethods: Record<keyof NativeModel, true> = { load: true, generate: true, score: true, logits: true, classify: true, snapshot: true, save: true, addAdapter: true, loadAdapter: true, saveAdapter: true, merge: true, createTrainer: true, dispose: true };
-const trainerMethods: Record<keyof NativeTrainer, true> = { preferenceStep: true, sftStep: true, saveState: true, loadState: true, dispose: true };
+const functions: Record<keyof Addon, true> = {
+  Model: true,
+  Trainer: true,
+  engineInfo: true,
+  freeDeviceMemory: true,
+  setThreads: true,
+  releaseMemory: true,
+  readGguf: true,
+  plan: true,
+  benchmarkGemm: true,
+  benchmarkCopy: true,
+};
+const modelMethods: Record<keyof NativeModel, true> = {
+  load: true,
+  generate: true,
+  score: true,
+  logits: true,
+  classify: true,
+  snapshot: true,
+  save: true,
+  addAdapter: true,
+  loadAdapter: true,
+  saveAdapter: true,
+  merge: true,
+  createTrainer: true,
+  dispose: true,
+};
+const trainerMethods: Record<keyof NativeTrainer, true> = {
+  preferenceStep: true,
+  sftStep: true,
+  saveState: true,
+  loadState: true,
+  dispose: true,
+};
 
 const broken = join(temporaryFolder(), 'broken.node');
 writeFileSync(broken, 'not a library');
 
-const methods = (type: { prototype?: unknown }) => Object.getOwnPropertyNames(type.prototype).filter((name) => name !== 'constructor').sort();
+const methods = (type: { prototype?: unknown }) =>
+  Object.getOwnPropertyNames(type.prototype)
+    .filter((name) => name !== 'constructor')
+    .sort();
 
 describe('the addon', () => {
   it('exports what addon.ts declares, and nothing else', () => {
@@ -38,14 +81,19 @@ describe('the addon', () => {
   });
 
   it('measures the machine for `cream bench`', async () => {
-    for (const dtype of ['bfloat16', 'float32'] as const) expect(await benchmarkGemm({ m: 3, k: 40, n: 24, dtype, repeats: 2 })).toBeGreaterThan(0);
+    for (const dtype of ['bfloat16', 'float32'] as const)
+      expect(await benchmarkGemm({ m: 3, k: 40, n: 24, dtype, repeats: 2 })).toBeGreaterThan(0);
     expect(await benchmarkCopy({ bytes: 1 << 20, repeats: 2 })).toBeGreaterThan(0);
-    expect(() => benchmarkGemm({ m: 0, k: 1, n: 1, dtype: 'float32', repeats: 1 })).toThrow('[benchmarkGemm] a size must be an integer');
+    expect(() => benchmarkGemm({ m: 0, k: 1, n: 1, dtype: 'float32', repeats: 1 })).toThrow(
+      '[benchmarkGemm] a size must be an integer',
+    );
   });
 
   it('refuses impossible thread counts and keeps the old one', () => {
     const { threads } = engineInfo();
-    expect(() => setThreads(0)).toThrow('[setThreads] threads must be an integer from 1 to 4096, got 0.');
+    expect(() => setThreads(0)).toThrow(
+      '[setThreads] threads must be an integer from 1 to 4096, got 0.',
+    );
     expect(engineInfo().threads).toBe(threads);
     setThreads(1);
     expect(engineInfo().threads).toBe(1);
@@ -53,15 +101,22 @@ describe('the addon', () => {
   });
 
   it.each([
-    ['/nowhere/cream.node', 'The native addon is not built: /nowhere/cream.node does not exist; run `npm run setup`.'],
+    [
+      '/nowhere/cream.node',
+      'The native addon is not built: /nowhere/cream.node does not exist; run `npm run setup`.',
+    ],
     [broken, `The native addon ${broken} does not load`],
   ])('says what to do where %s is no addon', async (path, sentence) => {
     const before = process.env['CREAM_ADDON'];
     process.env['CREAM_ADDON'] = path;
     try {
       // The query makes it another instance of the module, which has loaded nothing yet.
-      const fresh = (await import(`../../src/engine/addon.ts?${encodeURIComponent(path)}`)) as typeof import('../../src/engine/addon.js');
-      expect(() => fresh.engineInfo()).toThrow(expect.objectContaining({ code: 'ERR_ADDON', message: expect.stringContaining(sentence) }));
+      const fresh = (await import(
+        `../../src/engine/addon.ts?${encodeURIComponent(path)}`
+      )) as typeof import('../../src/engine/addon.js');
+      expect(() => fresh.engineInfo()).toThrow(
+        expect.objectContaining({ code: 'ERR_ADDON', message: expect.stringContaining(sentence) }),
+      );
     } finally {
       if (before === undefined) delete process.env['CREAM_ADDON'];
       else process.env['CREAM_ADDON'] = before;

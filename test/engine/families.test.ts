@@ -1,6 +1,7 @@
 /**
- * Every model family against transformers in fp32: golden values made by scripts/golden/families.py.
- * With TRANSFORMERS_PYTHON naming a Python that has transformers, what we save is also loaded back by it.
+ * Every model family against transformers in fp32: golden values made by
+ * scripts/golden/families.py. With TRANSFORMERS_PYTHON naming a Python that has transformers, what
+ * we save is also loaded back by it.
  */
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { execFile } from 'node:child_process';
@@ -21,7 +22,9 @@ describe.each(families)('%s equals transformers', (family) => {
   const folder = join(golden, family);
   const expected = JSON.parse(readFileSync(join(folder, 'expected.json'), 'utf8'));
   let model: Model;
-  beforeAll(async () => { model = await Model.load(folder, { dtype: 'float32' }); });
+  beforeAll(async () => {
+    model = await Model.load(folder, { dtype: 'float32' });
+  });
   afterAll(() => model.dispose());
 
   it('in all logits, to 1e-4', async () => {
@@ -30,43 +33,69 @@ describe.each(families)('%s equals transformers', (family) => {
   });
 
   it('in a greedy continuation and its log-probs, to 1e-4', async () => {
-    const [completion] = await model.generate({ prompts: [{ tokens: expected.prompt }], temperature: 0, maxNewTokens: expected.greedy.length, stopIds: [] }).all();
+    const [completion] = await model
+      .generate({
+        prompts: [{ tokens: expected.prompt }],
+        temperature: 0,
+        maxNewTokens: expected.greedy.length,
+        stopIds: [],
+      })
+      .all();
     expect([...completion!.tokens]).toEqual(expected.greedy);
     expect(maxDifference(completion!.logprobs, expected.greedy_logprobs)).toBeLessThanOrEqual(1e-4);
   });
 
   it('in scored log-probs over a shared prompt, to 1e-4', async () => {
-    const scores = await model.score({ groups: [{ prompt: expected.prompt, completions: [expected.chosen, expected.rejected] }] });
+    const scores = await model.score({
+      groups: [{ prompt: expected.prompt, completions: [expected.chosen, expected.rejected] }],
+    });
     expect(maxDifference(scores.tokenLogprobs, expected.logprobs.flat())).toBeLessThanOrEqual(1e-4);
   });
 });
 
 describe('what the engine saves', () => {
   it('keeps the fraction of numbers that transformers takes with a fraction only', async () => {
-    const model = await Model.load(join(golden, 'gemma2'), { dtype: 'float32' }), folder = join(temporaryFolder(), 'saved');
+    const model = await Model.load(join(golden, 'gemma2'), { dtype: 'float32' });
+    const folder = join(temporaryFolder(), 'saved');
     await model.save(folder);
     await model.dispose();
-    expect(readFileSync(join(folder, 'config.json'), 'utf8')).toContain('"final_logit_softcapping": 4.0,');
+    expect(readFileSync(join(folder, 'config.json'), 'utf8')).toContain(
+      '"final_logit_softcapping": 4.0,',
+    );
   });
 
-  (python ? it : it.skip)('is loaded by transformers as the same model, with the source\'s config.json and with its own', async () => {
-    const pairs: string[] = [];
-    for (const family of families) {
-      const folder = join(golden, family), kept = join(temporaryFolder(), 'kept'), own = join(temporaryFolder(), 'own');
-      const model = await Model.load(folder, { dtype: 'float32' });
-      await model.save(kept, { dtype: 'float32' });
-      await model.dispose();
-      // A GGUF file brings no config.json: then the native one is written.
-      const native = new (addon().Model)();
-      mkdirSync(own);
-      copyFileSync(join(kept, 'model.safetensors'), join(own, 'model.safetensors'));
-      writeFileSync(join(own, 'config.json'), (await native.load(folder, 'float32', 'cpu').promise).configJson);
-      await native.dispose().promise;
-      pairs.push(kept, folder, own, folder);
-    }
-    const { stdout } = await promisify(execFile)(python!, [join(root, 'scripts/golden/families.py'), '--check', ...pairs]);
-    expect(stdout.trim().split('\n')).toHaveLength(2 * families.length);
-  }, 600_000);
+  (python ? it : it.skip)(
+    "is loaded by transformers as the same model, with the source's config.json and with its own",
+    async () => {
+      const pairs: string[] = [];
+      for (const family of families) {
+        const folder = join(golden, family);
+        const kept = join(temporaryFolder(), 'kept');
+        const own = join(temporaryFolder(), 'own');
+        const model = await Model.load(folder, { dtype: 'float32' });
+        await model.save(kept, { dtype: 'float32' });
+        await model.dispose();
+        // A GGUF file brings no config.json: then the native one is written.
+        const native = new (addon().Model)();
+        mkdirSync(own);
+        copyFileSync(join(kept, 'model.safetensors'), join(own, 'model.safetensors'));
+        writeFileSync(
+          join(own, 'config.json'),
+          (await native.load(folder, 'float32', 'cpu').promise).configJson,
+        );
+        await native.dispose().promise;
+        pairs.push(kept, folder, own, folder);
+      }
+      const { stdout } = await promisify(execFile)(python!, [
+        join(root, 'scripts/golden/families.py'),
+        '--check',
+        ...pairs,
+      ]);
+      expect(stdout.trim().split('\n')).toHaveLength(2 * families.length);
+    },
+    600_000,
+  );
 
-  if (!python) console.warn('not loaded by transformers: set TRANSFORMERS_PYTHON to a Python that has it');
+  if (!python)
+    console.warn('not loaded by transformers: set TRANSFORMERS_PYTHON to a Python that has it');
 });

@@ -1,13 +1,15 @@
 /**
- * Threads and owners, provoked in processes of their own: environments that go while work runs, handles that are collected under
- * it. A child that crashes or hangs fails here and not the test runner. The scripts use the addon as it is, without TypeScript.
+ * Threads and owners, provoked in processes of their own: environments that go while work runs,
+ * handles that are collected under it. A child that crashes or hangs fails here and not the test
+ * runner. The scripts use the addon as it is, without TypeScript.
  */
 import { describe, expect, it } from '@jest/globals';
 import { spawn } from 'node:child_process';
 import { join } from 'node:path';
 import { tinyModel } from '../support/tiny-model.js';
 
-const addonPath = process.env['CREAM_ADDON'] ?? join(import.meta.dirname, '../../build/Release/cream.node');
+const addonPath =
+  process.env['CREAM_ADDON'] ?? join(import.meta.dirname, '../../build/Release/cream.node');
 const folder = tinyModel();
 
 const prelude = `
@@ -23,36 +25,61 @@ const prelude = `
   const fail = (error) => { console.error(error); process.exit(9); };
   process.on('unhandledRejection', fail);`;
 
-async function run(script: string, flags: string[] = []): Promise<{ code: number | null; signal: string | null; output: string }> {
-  const child = spawn(process.execPath, [...flags, '-e', prelude + script], { stdio: ['ignore', 'pipe', 'pipe'] });
+async function run(
+  script: string,
+  flags: string[] = [],
+): Promise<{ code: number | null; signal: string | null; output: string }> {
+  const child = spawn(process.execPath, [...flags, '-e', prelude + script], {
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
   let output = '';
-  child.stdout.on('data', (data) => { output += data; });
-  child.stderr.on('data', (data) => { output += data; });
+  child.stdout.on('data', (data) => {
+    output += data;
+  });
+  child.stderr.on('data', (data) => {
+    output += data;
+  });
   const timer = setTimeout(() => child.kill('SIGKILL'), 90_000);
-  const [code, signal] = await new Promise<[number | null, string | null]>((resolve) => child.on('close', (...ended) => resolve(ended)));
+  const [code, signal] = await new Promise<[number | null, string | null]>((resolve) =>
+    child.on('close', (...ended) => resolve(ended)),
+  );
   clearTimeout(timer);
   return { code, signal, output };
 }
 
 describe('a process', () => {
   it('ends by itself once nothing runs, disposed or not', async () => {
-    expect(await run(`load().then(async (model) => { await model.generate(request(2, 4)).promise; console.log('done'); })`)).toEqual({ code: 0, signal: null, output: 'done\n' });
+    expect(
+      await run(
+        'load().then(async (model) => { await model.generate(request(2, 4)).promise; ' +
+          `console.log('done'); })`,
+      ),
+    ).toEqual({ code: 0, signal: null, output: 'done\n' });
   });
 
   it('stays alive while work runs that nobody holds', async () => {
-    const { code, output } = await run(`load().then((model) => { model.score(group).promise.then(({ sums }) => console.log(sums.length)); })`);
+    const { code, output } = await run(
+      'load().then((model) => { model.score(group).promise.then(({ sums }) => ' +
+        'console.log(sums.length)); })',
+    );
     expect([code, output]).toEqual([0, '1\n']);
   });
 
-  it.each(['process.exit(3)', 'setImmediate(() => { throw new Error("mine") })'])('exits cleanly by %s in the middle of work', async (leave) => {
-    const { code, signal, output } = await run(`load().then((model) => {
+  it.each(['process.exit(3)', 'setImmediate(() => { throw new Error("mine") })'])(
+    'exits cleanly by %s in the middle of work',
+    async (leave) => {
+      const { code, signal, output } = await run(`load().then((model) => {
       model.generate(request(100000), undefined, () => { ${leave} }).promise.catch(() => undefined);
       model.snapshot(true).score(group);
       model.createTrainer(training);
     })`);
-    expect({ signal, output: output.replace(/[^]*Error: mine[^]*/, 'mine') }).toEqual({ signal: null, output: leave.startsWith('process') ? '' : 'mine' });
-    expect(code).toBe(leave.startsWith('process') ? 3 : 1);
-  });
+      expect({ signal, output: output.replace(/[^]*Error: mine[^]*/, 'mine') }).toEqual({
+        signal: null,
+        output: leave.startsWith('process') ? '' : 'mine',
+      });
+      expect(code).toBe(leave.startsWith('process') ? 3 : 1);
+    },
+  );
 });
 
 describe('worker_threads', () => {
@@ -89,7 +116,8 @@ describe('worker_threads', () => {
 
 describe('garbage collection', () => {
   it('takes handles while their work runs, and frees what nobody disposed of', async () => {
-    const { code, signal, output } = await run(`
+    const { code, signal, output } = await run(
+      `
       // A function of its own, so that no variable holds the last round's handles.
       async function round(number, kept) {
         const model = await load();
@@ -113,16 +141,23 @@ describe('garbage collection', () => {
           await new Promise((resolve) => setTimeout(resolve, 20));
         }
         console.log(addon.engineInfo().weightBytes);
-      })().catch(fail);`, ['--expose-gc']);
+      })().catch(fail);`,
+      ['--expose-gc'],
+    );
     expect({ code, signal, output }).toEqual({ code: 0, signal: null, output: '0\n' });
   });
 
-  it('of its origin leaves a snapshot whole, and of a snapshot that nobody used waits for no work', async () => {
-    const { code, signal, output } = await run(`
+  it(
+    'of its origin leaves a snapshot whole, and of a snapshot that nobody used waits for no ' +
+      'work',
+    async () => {
+      const { code, signal, output } = await run(
+        `
       (async () => {
         const made = await (async () => {
           const model = await load();
-          await model.createTrainer(training).promise; // every snapshot is a copy now: they queue up
+          // every snapshot is a copy now: they queue up
+          await model.createTrainer(training).promise;
           return Array.from({ length: 50 }, () => model.snapshot(true));
         })();
         global.gc();
@@ -134,7 +169,10 @@ describe('garbage collection', () => {
         global.gc();
         console.log('done');
         process.exit(0);
-      })().catch(fail);`, ['--expose-gc']);
-    expect({ code, signal, output }).toEqual({ code: 0, signal: null, output: 'done\n' });
-  });
+      })().catch(fail);`,
+        ['--expose-gc'],
+      );
+      expect({ code, signal, output }).toEqual({ code: 0, signal: null, output: 'done\n' });
+    },
+  );
 });

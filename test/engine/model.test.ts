@@ -9,73 +9,159 @@ import { sumLogprobs } from '../../src/engine/score.js';
 import { temporaryFolder, tinyModel } from '../support/tiny-model.js';
 
 const folder = tinyModel({ config: { unknown_key: { kept: true } } });
-const prompts = [{ tokens: [5, 6, 7], samples: 3 }, { tokens: Int32Array.of(8, 9), samples: 2 }];
+const prompts = [
+  { tokens: [5, 6, 7], samples: 3 },
+  { tokens: Int32Array.of(8, 9), samples: 2 },
+];
 const request = { prompts, maxNewTokens: 12, seed: 7n, stopIds: [] };
 /** Minutes of work for a tiny model: long enough to be stopped. */
 const endless = { prompts: [{ tokens: [1], samples: 100_000 }], maxNewTokens: 200, stopIds: [] };
-const plain = (completions: Completion[]) => completions.map(({ tokens, logprobs, ...rest }) => ({ ...rest, tokens: [...tokens], logprobs: [...logprobs] }));
+const plain = (completions: Completion[]) =>
+  completions.map(({ tokens, logprobs, ...rest }) => ({
+    ...rest,
+    tokens: [...tokens],
+    logprobs: [...logprobs],
+  }));
 
 let model: Model;
-beforeAll(async () => { model = await Model.load(folder, { dtype: 'float32' }); });
+beforeAll(async () => {
+  model = await Model.load(folder, { dtype: 'float32' });
+});
 afterAll(() => model.dispose());
 
 describe('load', () => {
   it('reads the config', () => {
-    expect(model.config).toMatchObject({ architecture: 'LlamaForCausalLM', modelType: 'llama', vocabSize: 97, numLayers: 2, numHeads: 4, numKvHeads: 2, headDim: 8, tieWordEmbeddings: true, bosTokenId: 1, eosTokenIds: [2] });
-    expect(model.config.parameters).toBe(97 * 32 + 2 * (2 * 32 + 2 * 32 * 32 + 2 * 16 * 32 + 3 * 48 * 32) + 32);
+    expect(model.config).toMatchObject({
+      architecture: 'LlamaForCausalLM',
+      modelType: 'llama',
+      vocabSize: 97,
+      numLayers: 2,
+      numHeads: 4,
+      numKvHeads: 2,
+      headDim: 8,
+      tieWordEmbeddings: true,
+      bosTokenId: 1,
+      eosTokenIds: [2],
+    });
+    expect(model.config.parameters).toBe(
+      97 * 32 + 2 * (2 * 32 + 2 * 32 * 32 + 2 * 16 * 32 + 3 * 48 * 32) + 32,
+    );
     expect(model.path).toBe(folder);
   });
 
   it.each<[string, (copy: string) => void, string]>([
     ['a folder that is not there', (copy) => cpSync(copy, `${copy}-moved`), 'ERR_NOT_FOUND'],
-    ['a truncated file', (copy) => truncateSync(join(copy, 'model.safetensors'), 5000), 'ERR_INVALID_FILE'],
-    ['a config that is no JSON', (copy) => writeFileSync(join(copy, 'config.json'), '{'), 'ERR_INVALID_FILE'],
-    ['an unknown architecture', (copy) => writeFileSync(join(copy, 'config.json'), readFileSync(join(copy, 'config.json'), 'utf8').replaceAll('llama', 'mamba').replaceAll('LlamaForCausalLM', 'MambaForCausalLM')), 'ERR_UNSUPPORTED'],
+    [
+      'a truncated file',
+      (copy) => truncateSync(join(copy, 'model.safetensors'), 5000),
+      'ERR_INVALID_FILE',
+    ],
+    [
+      'a config that is no JSON',
+      (copy) => writeFileSync(join(copy, 'config.json'), '{'),
+      'ERR_INVALID_FILE',
+    ],
+    [
+      'an unknown architecture',
+      (copy) =>
+        writeFileSync(
+          join(copy, 'config.json'),
+          readFileSync(join(copy, 'config.json'), 'utf8')
+            .replaceAll('llama', 'mamba')
+            .replaceAll('LlamaForCausalLM', 'MambaForCausalLM'),
+        ),
+      'ERR_UNSUPPORTED',
+    ],
   ])('refuses %s in one sentence', async (what, damage, code) => {
     const copy = join(temporaryFolder(), 'model');
     cpSync(folder, copy, { recursive: true });
     if (code !== 'ERR_NOT_FOUND') damage(copy);
-    const error = await Model.load(code === 'ERR_NOT_FOUND' ? `${copy}-missing` : copy).then(() => undefined, (failure: Error) => failure);
+    const error = await Model.load(code === 'ERR_NOT_FOUND' ? `${copy}-missing` : copy).then(
+      () => undefined,
+      (failure: Error) => failure,
+    );
     expect(error).toMatchObject({ name: 'CreamError', code });
     expect(error!.message).toContain(copy);
     expect(error!.message).not.toContain('\n');
   });
 
   it('stops when its signal was aborted before', async () => {
-    await expect(Model.load(folder, { signal: AbortSignal.abort(new Error('no more')) })).rejects.toThrow('no more');
+    await expect(
+      Model.load(folder, { signal: AbortSignal.abort(new Error('no more')) }),
+    ).rejects.toThrow('no more');
   });
 });
 
 describe('generate', () => {
   it('gives all completions, sorted, with log-probs that score() confirms', async () => {
     const completions = await model.generate(request).all();
-    expect(completions.map(({ promptIndex, sample }) => [promptIndex, sample])).toEqual([[0, 0], [0, 1], [0, 2], [1, 0], [1, 1]]);
-    const scores = await model.score({ groups: prompts.map((prompt, i) => ({ prompt: prompt.tokens, completions: completions.filter((c) => c.promptIndex === i).map((c) => c.tokens) })) });
+    expect(completions.map(({ promptIndex, sample }) => [promptIndex, sample])).toEqual([
+      [0, 0],
+      [0, 1],
+      [0, 2],
+      [1, 0],
+      [1, 1],
+    ]);
+    const scores = await model.score({
+      groups: prompts.map((prompt, i) => ({
+        prompt: prompt.tokens,
+        completions: completions.filter((c) => c.promptIndex === i).map((c) => c.tokens),
+      })),
+    });
     const sampled = completions.flatMap((completion) => [...completion.logprobs]);
     expect(scores.tokenLogprobs.length).toBe(sampled.length);
-    sampled.forEach((logprob, i) => expect(Math.abs(logprob - scores.tokenLogprobs[i]!)).toBeLessThan(1e-3));
+    sampled.forEach((logprob, i) =>
+      expect(Math.abs(logprob - scores.tokenLogprobs[i]!)).toBeLessThan(1e-3),
+    );
     expect([...scores.offsets]).toEqual([0, 12, 24, 36, 48, 60]);
-    expect([...scores.sums]).toEqual([0, 12, 24, 36, 48].map((offset) => sumLogprobs(scores.tokenLogprobs.subarray(offset, offset + 12)))); // to the bit
+    expect([...scores.sums]).toEqual(
+      [0, 12, 24, 36, 48].map((offset) =>
+        sumLogprobs(scores.tokenLogprobs.subarray(offset, offset + 12)),
+      ),
+    ); // to the bit
   });
 
   it('iterates, streams tokens and reports progress', async () => {
     const streamed: number[][] = [[], [], []];
     const reports: number[] = [];
-    const generation = model.generate({ ...request, prompts: [prompts[0]!] }, {
-      onTokens: (tokens) => { for (const { sample, token } of tokens) streamed[sample]!.push(token); },
-      onProgress: ({ done, total }) => { reports.push(done); expect(total).toBe(3); },
-    });
+    const generation = model.generate(
+      { ...request, prompts: [prompts[0]!] },
+      {
+        onTokens: (tokens) => {
+          for (const { sample, token } of tokens) streamed[sample]!.push(token);
+        },
+        onProgress: ({ done, total }) => {
+          reports.push(done);
+          expect(total).toBe(3);
+        },
+      },
+    );
     const seen: Completion[] = [];
     for await (const completion of generation) seen.push(completion);
-    for (const completion of seen) expect(streamed[completion.sample]).toEqual([...completion.tokens]);
+    for (const completion of seen)
+      expect(streamed[completion.sample]).toEqual([...completion.tokens]);
     expect(reports.at(-1)).toBe(3);
     expect(await generation.stats).toMatchObject({ completionTokens: 36 });
     expect((await generation.all()).length).toBe(3);
   });
 
   it('depends on seed and key alone, not on what else is asked', async () => {
-    const together = await model.generate({ ...request, prompts: [{ tokens: [5, 6, 7], key: 1n << 63n, samples: 4 }, { tokens: [8, 9], key: 3n }] }).all();
-    const alone = await model.generate({ ...request, maxRows: 1, prompts: [{ tokens: [5, 6, 7], key: 1n << 63n, samples: 2, firstSample: 2 }] }).all();
+    const together = await model
+      .generate({
+        ...request,
+        prompts: [
+          { tokens: [5, 6, 7], key: 1n << 63n, samples: 4 },
+          { tokens: [8, 9], key: 3n },
+        ],
+      })
+      .all();
+    const alone = await model
+      .generate({
+        ...request,
+        maxRows: 1,
+        prompts: [{ tokens: [5, 6, 7], key: 1n << 63n, samples: 2, firstSample: 2 }],
+      })
+      .all();
     expect(alone.map((c) => [...c.tokens])).toEqual(together.slice(2, 4).map((c) => [...c.tokens]));
     const otherSeed = await model.generate({ ...request, seed: 8 }).all();
     expect(plain(otherSeed)).not.toEqual(plain(await model.generate(request).all()));
@@ -89,18 +175,33 @@ describe('generate', () => {
   it('ends at a stop string', async () => {
     const offsets = Uint32Array.from({ length: 98 }, (_, i) => i);
     const bytes = Uint8Array.from({ length: 97 }, (_, i) => i + 32);
-    const [free] = await model.generate({ prompts: [prompts[0]!], maxNewTokens: 12, stopIds: [] }).all();
+    const [free] = await model
+      .generate({ prompts: [prompts[0]!], maxNewTokens: 12, stopIds: [] })
+      .all();
     const text = String.fromCharCode(...[...free!.tokens].map((id) => id + 32));
-    const [stopped] = await model.generate({ prompts: [prompts[0]!], maxNewTokens: 12, stopIds: [], stopStrings: [text.slice(4, 6)], tokenBytes: { bytes, offsets } }).all();
+    const [stopped] = await model
+      .generate({
+        prompts: [prompts[0]!],
+        maxNewTokens: 12,
+        stopIds: [],
+        stopStrings: [text.slice(4, 6)],
+        tokenBytes: { bytes, offsets },
+      })
+      .all();
     expect(stopped!.finishReason).toBe('stop');
-    expect([...stopped!.tokens]).toEqual([...free!.tokens.slice(0, text.indexOf(text.slice(4, 6)) + 2)]);
+    expect([...stopped!.tokens]).toEqual([
+      ...free!.tokens.slice(0, text.indexOf(text.slice(4, 6)) + 2),
+    ]);
   });
 });
 
 describe('stopping', () => {
   it('an aborted signal rejects with its reason, and the model goes on', async () => {
     const controller = new AbortController();
-    const generation = model.generate(endless, { signal: controller.signal, onTokens: () => controller.abort() });
+    const generation = model.generate(endless, {
+      signal: controller.signal,
+      onTokens: () => controller.abort(),
+    });
     await expect(generation.all()).rejects.toMatchObject({ name: 'AbortError' });
     await expect(generation.stats).rejects.toBe(controller.signal.reason);
     expect((await model.generate(request).all()).length).toBe(5);
@@ -109,7 +210,10 @@ describe('stopping', () => {
   it('work that has not begun is stopped at once', async () => {
     const running = model.generate(endless);
     const controller = new AbortController();
-    const waiting = model.score({ groups: [{ prompt: [1], completions: [[2]] }] }, { signal: controller.signal });
+    const waiting = model.score(
+      { groups: [{ prompt: [1], completions: [[2]] }] },
+      { signal: controller.signal },
+    );
     controller.abort(new Error('changed my mind'));
     await expect(waiting).rejects.toThrow('changed my mind');
     running.cancel();
@@ -127,7 +231,15 @@ describe('stopping', () => {
 
   it('a callback that throws stops the work and is its error', async () => {
     const mine = new Error('mine');
-    await expect(model.generate(endless, { onTokens: () => { throw mine; } }).all()).rejects.toBe(mine);
+    await expect(
+      model
+        .generate(endless, {
+          onTokens: () => {
+            throw mine;
+          },
+        })
+        .all(),
+    ).rejects.toBe(mine);
   });
 
   it('the event loop stays free', async () => {
@@ -147,7 +259,9 @@ describe('save', () => {
     const saved = join(temporaryFolder(), 'a/b');
     await model.save(saved);
     expect(readdirSync(saved).sort()).toEqual(['config.json', 'model.safetensors']);
-    expect(JSON.parse(readFileSync(join(saved, 'config.json'), 'utf8'))).toEqual(JSON.parse(readFileSync(join(folder, 'config.json'), 'utf8')));
+    expect(JSON.parse(readFileSync(join(saved, 'config.json'), 'utf8'))).toEqual(
+      JSON.parse(readFileSync(join(folder, 'config.json'), 'utf8')),
+    );
     const again = await Model.load(saved, { dtype: 'float32' });
     expect([...(await again.logits([3, 1, 4]))]).toEqual([...(await model.logits([3, 1, 4]))]);
     await again.dispose();
@@ -159,8 +273,13 @@ describe('save', () => {
     const [exact, half] = [join(temporaryFolder(), 'f32'), join(temporaryFolder(), 'bf16')];
     await rounded.save(exact, { dtype: 'float32' });
     await rounded.save(half);
-    expect(JSON.parse(readFileSync(join(half, 'config.json'), 'utf8')).torch_dtype).toBe('bfloat16');
-    const [fromExact, fromHalf] = [await Model.load(exact, { dtype: 'float32' }), await Model.load(half, { dtype: 'float32' })];
+    expect(JSON.parse(readFileSync(join(half, 'config.json'), 'utf8')).torch_dtype).toBe(
+      'bfloat16',
+    );
+    const [fromExact, fromHalf] = [
+      await Model.load(exact, { dtype: 'float32' }),
+      await Model.load(half, { dtype: 'float32' }),
+    ];
     expect([...(await fromExact.logits([3, 1]))]).toEqual([...(await model.logits([3, 1]))]);
     expect([...(await fromHalf.logits([3, 1]))]).not.toEqual([...(await model.logits([3, 1]))]);
     await Promise.all([rounded.dispose(), fromExact.dispose(), fromHalf.dispose()]);
@@ -169,7 +288,10 @@ describe('save', () => {
   it('says what is wrong where nothing can be written', async () => {
     const file = join(temporaryFolder(), 'file');
     writeFileSync(file, '');
-    await expect(model.save(join(file, 'model'))).rejects.toMatchObject({ code: 'ERR_IO', message: expect.stringContaining(`Could not create the folder ${join(file, 'model')}: `) });
+    await expect(model.save(join(file, 'model'))).rejects.toMatchObject({
+      code: 'ERR_IO',
+      message: expect.stringContaining(`Could not create the folder ${join(file, 'model')}: `),
+    });
   });
 });
 
@@ -180,7 +302,11 @@ describe('several models', () => {
     const size = engineInfo().weightBytes - before;
     expect(size).toBe(other.config.parameters * 4);
     const shared = other.snapshot();
-    const [a, b, c] = await Promise.all([model.generate(request).all(), other.generate(request).all(), shared.generate(request).all()]);
+    const [a, b, c] = await Promise.all([
+      model.generate(request).all(),
+      other.generate(request).all(),
+      shared.generate(request).all(),
+    ]);
     expect(engineInfo().weightBytes - before).toBe(size);
     expect(plain(b)).toEqual(plain(c));
     expect(plain(a)).not.toEqual(plain(b));
@@ -207,7 +333,8 @@ describe('dispose', () => {
 
   it('leaves large memory to releaseMemory, which gives it back to the system', async () => {
     const large = tinyModel({ vocabSize: 200_000, seed: 3 });
-    const resident = () => Number(/VmRSS:\s+(\d+)/.exec(readFileSync('/proc/self/status', 'utf8'))![1]) / 1024;
+    const resident = () =>
+      Number(/VmRSS:\s+(\d+)/.exec(readFileSync('/proc/self/status', 'utf8'))![1]) / 1024;
     const loaded = await Model.load(large, { dtype: 'float32' });
     const before = resident();
     await loaded.dispose();

@@ -1,4 +1,6 @@
-/** Training in place: what others see of it, what is saved, and where the fp32 masters come from. */
+/**
+ * Training in place: what others see of it, what is saved, and where the fp32 masters come from.
+ */
 import { afterEach, describe, expect, it } from '@jest/globals';
 import { rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -8,8 +10,17 @@ import type { PairInput } from '../../src/engine/trainer.js';
 import { temporaryFolder, tinyModel } from '../support/tiny-model.js';
 
 const folder = tinyModel({ seed: 5 });
-const params = { learningRate: 1e-3, totalSteps: 10, schedule: 'constant', weightDecay: 0 } as const;
-const [prompt, chosen, rejected] = [[5, 6, 7], [10, 11, 12, 2], [20, 21, 2]];
+const params = {
+  learningRate: 1e-3,
+  totalSteps: 10,
+  schedule: 'constant',
+  weightDecay: 0,
+} as const;
+const [prompt, chosen, rejected] = [
+  [5, 6, 7],
+  [10, 11, 12, 2],
+  [20, 21, 2],
+];
 const groups = [{ prompt, completions: [chosen, rejected] }];
 
 const models: Model[] = [];
@@ -18,12 +29,23 @@ async function load(path = folder, dtype: DType = 'bfloat16'): Promise<Model> {
   models.push(model);
   return model;
 }
-afterEach(async () => { await Promise.all(models.splice(0).map((model) => model.dispose())); });
+afterEach(async () => {
+  await Promise.all(models.splice(0).map((model) => model.dispose()));
+});
 
 const sums = async (model: Model) => [...(await model.score({ groups })).sums];
 async function pairs(model: Model): Promise<PairInput[]> {
   const [referenceChosen, referenceRejected] = await sums(model);
-  return [{ prompt, chosen, rejected, referenceChosen: referenceChosen!, referenceRejected: referenceRejected!, consistency: 1 }];
+  return [
+    {
+      prompt,
+      chosen,
+      rejected,
+      referenceChosen: referenceChosen!,
+      referenceRejected: referenceRejected!,
+      consistency: 1,
+    },
+  ];
 }
 
 describe.each(['float32', 'bfloat16'] as const)('a trainer in %s', (dtype) => {
@@ -61,7 +83,10 @@ describe.each(['float32', 'bfloat16'] as const)('a trainer in %s', (dtype) => {
   });
 
   it('saves what it trained, and a state that goes on exactly', async () => {
-    const [saved, state] = [join(temporaryFolder(), 'model'), join(temporaryFolder(), 'state.safetensors')];
+    const [saved, state] = [
+      join(temporaryFolder(), 'model'),
+      join(temporaryFolder(), 'state.safetensors'),
+    ];
     const model = await load(folder, dtype);
     const batch = await pairs(model);
     const trainer = await model.trainer(params);
@@ -87,10 +112,15 @@ describe.each(['float32', 'bfloat16'] as const)('a trainer in %s', (dtype) => {
     const trained = await sums(model);
     await trainer.dispose();
     await trainer.dispose();
-    await expect(trainer.preferenceStep(batch)).rejects.toMatchObject({ code: 'ERR_DISPOSED', message: expect.stringContaining('trainer') });
+    await expect(trainer.preferenceStep(batch)).rejects.toMatchObject({
+      code: 'ERR_DISPOSED',
+      message: expect.stringContaining('trainer'),
+    });
     expect(await sums(model)).toEqual(trained);
     const next = await model.trainer(params);
-    await expect(trainer.sftStep([{ prompt, completion: chosen }])).rejects.toMatchObject({ code: 'ERR_DISPOSED' });
+    await expect(trainer.sftStep([{ prompt, completion: chosen }])).rejects.toMatchObject({
+      code: 'ERR_DISPOSED',
+    });
     expect((await next.sftStep([{ prompt, completion: chosen }])).step).toBe(1);
   });
 });
@@ -104,11 +134,15 @@ describe('fp32 masters of a bfloat16 model', () => {
     const model = await load();
     await model.trainer(small);
     await model.save(saved, { dtype: 'float32' });
-    expect([...(await (await load(saved, 'float32')).logits(prompt))]).toEqual([...(await (await load(folder, 'float32')).logits(prompt))]);
+    expect([...(await (await load(saved, 'float32')).logits(prompt))]).toEqual([
+      ...(await (await load(folder, 'float32')).logits(prompt)),
+    ]);
   });
 
   it('lose nothing between trainers that save in between, as a reload would not', async () => {
-    const [one, two, three] = ['one', 'two', 'three'].map((name) => join(temporaryFolder(), name)) as [string, string, string];
+    const [one, two, three] = ['one', 'two', 'three'].map((name) =>
+      join(temporaryFolder(), name),
+    ) as [string, string, string];
     const model = await load();
     const batch = await pairs(model);
     for (const target of [one, two]) {
@@ -121,7 +155,9 @@ describe('fp32 masters of a bfloat16 model', () => {
     const trainer = await reloaded.trainer(small);
     await trainer.preferenceStep(batch);
     await reloaded.save(three, { dtype: 'float32' });
-    const values = async (path: string) => [...(await (await load(path, 'float32')).logits(prompt))];
+    const values = async (path: string) => [
+      ...(await (await load(path, 'float32')).logits(prompt)),
+    ];
     expect(await values(three)).toEqual(await values(two));
     expect(await values(two)).not.toEqual(await values(one));
   });
@@ -144,7 +180,10 @@ describe('a step that fails', () => {
     const trainer = await model.trainer(params);
     const before = await sums(model);
     const controller = new AbortController();
-    const step = trainer.preferenceStep(Array.from({ length: 4000 }, () => batch[0]!), { signal: controller.signal });
+    const step = trainer.preferenceStep(
+      Array.from({ length: 4000 }, () => batch[0]!),
+      { signal: controller.signal },
+    );
     setTimeout(() => controller.abort(), 20);
     await expect(step).rejects.toMatchObject({ name: 'AbortError' });
     expect(await sums(model)).toEqual(before);

@@ -2,14 +2,25 @@ import { describe, expect, it } from '@jest/globals';
 import { extractAnswer, isCorrect, matchesAnswer } from '../../src/evaluate/answer.js';
 import { numericValue } from '../../src/evaluate/number.js';
 
-const letters = (labels: string, texts: string[] = []) => [...labels].map((label, i) => ({ label, text: texts[i] ?? `option ${i}` }));
-const number = { answer: '1' }, word = { answer: 'cold' };
-const four = { answer: 'A', choices: letters('ABCD') }, three = { answer: 'A', choices: letters('ABC') };
-const five = { answer: 'E', choices: letters('ABCDE') }, digits = { answer: '1', choices: letters('1234') };
-const things = { answer: 'B', choices: letters('ABCD', ['a spoon', 'a clock', 'A magnet', 'honey']) };
+const letters = (labels: string, texts: string[] = []) =>
+  [...labels].map((label, i) => ({ label, text: texts[i] ?? `option ${i}` }));
+const number = { answer: '1' };
+const word = { answer: 'cold' };
+const four = { answer: 'A', choices: letters('ABCD') };
+const three = { answer: 'A', choices: letters('ABC') };
+const five = { answer: 'E', choices: letters('ABCDE') };
+const digits = { answer: '1', choices: letters('1234') };
+const things = {
+  answer: 'B',
+  choices: letters('ABCD', ['a spoon', 'a clock', 'A magnet', 'honey']),
+};
 
 /** Labelled by hand: what a reader says this text answers. */
-const TABLE: [question: { answer: string; choices?: ReturnType<typeof letters> }, text: string, expected: string | null][] = [
+const TABLE: [
+  question: { answer: string; choices?: ReturnType<typeof letters> },
+  text: string,
+  expected: string | null,
+][] = [
   // numbers after a marker
   [number, 'We add 3 and 4.\nAnswer: 7', '7'],
   [number, 'Answer: 7.', '7'],
@@ -90,7 +101,8 @@ const TABLE: [question: { answer: string; choices?: ReturnType<typeof letters> }
   [things, 'Answer: Honey.', 'D'],
   [things, 'Answer: A magnet', 'C'],
   [things, 'Answer: A', 'A'],
-  // the official code's rules: first number after ####, answer:, answer is; else the last number; first letter after Answer:, else the last
+  // the official code's rules: first number after ####, answer:, answer is; else the last number;
+  // first letter after Answer:, else the last
   [number, 'Total 12. #### 12', '12'],
   [number, 'So 4 + 5 = 9\n####9', '9'],
   [number, '#### $1,200', '1200'],
@@ -206,7 +218,8 @@ const TABLE: [question: { answer: string; choices?: ReturnType<typeof letters> }
   [four, 'A is tempting.\nAnswer: E', null],
   [three, 'A or B. Answer: D', null],
   [five, 'Answer: F', null],
-  // ARC's labels: 1–4 answered by letters (taken by position), letters answered by numbers (not taken), five and three choices
+  // ARC's labels: 1–4 answered by letters (taken by position), letters answered by numbers (not
+  // taken), five and three choices
   [digits, 'Answer: B', '2'],
   [digits, 'Answer: (D) option 3', '4'],
   [digits, 'Answer: C.', '3'],
@@ -233,10 +246,18 @@ const TABLE: [question: { answer: string; choices?: ReturnType<typeof letters> }
   [things, 'Answer: not honey', null],
   [things, 'Answer: honey or a spoon', null],
   [things, 'Answer: C. A magnet', 'C'],
-  [{ answer: 'B', choices: letters('ABC', ['ice', 'dry ice', 'steam']) }, 'Answer: It is dry ice.', 'B'],
+  [
+    { answer: 'B', choices: letters('ABC', ['ice', 'dry ice', 'steam']) },
+    'Answer: It is dry ice.',
+    'B',
+  ],
   [{ answer: '1', choices: letters('123', ['2', '4', '8']) }, 'Answer: 2', '2'],
   [{ answer: 'A', choices: letters('ABC', ['2', '4', '8']) }, 'Answer: 8', 'C'],
-  [{ answer: 'C', choices: letters('ABC', ['3 apples', '4 apples', '5 apples']) }, 'Answer: 4 apples', 'B'],
+  [
+    { answer: 'C', choices: letters('ABC', ['3 apples', '4 apples', '5 apples']) },
+    'Answer: 4 apples',
+    'B',
+  ],
   // words
   [word, 'The opposite of hot is cold.\nAnswer: cold', 'cold'],
   [word, 'Answer: Cold.', 'cold'],
@@ -251,12 +272,30 @@ const TABLE: [question: { answer: string; choices?: ReturnType<typeof letters> }
 ];
 
 describe('extractAnswer', () => {
-  it.each(TABLE)('%j: %j → %j', (question, text, expected) => expect(extractAnswer(text, question)).toBe(expected));
+  it.each(TABLE)('%j: %j → %j', (question, text, expected) =>
+    expect(extractAnswer(text, question)).toBe(expected),
+  );
   it('has enough cases', () => expect(TABLE.length).toBeGreaterThanOrEqual(200));
 
   it('ends in time on hostile text', () => {
     const start = performance.now();
-    for (const text of ['1,'.repeat(20_000), '-'.repeat(50_000), 'Answer '.repeat(20_000), '((((A'.repeat(10_000), '1/'.repeat(20_000), '1'.repeat(50_000), ' \n'.repeat(50_000), '('.repeat(50_000), 'answer \n'.repeat(10_000), `answer${' '.repeat(50_000)}`, 'correct option is '.repeat(5000), 'Answer:\n'.repeat(20_000), `Answer: 1${' '.repeat(50_000)}`, '\\boxed{'.repeat(20_000), 'Answer: ' + '1 + 1 = '.repeat(5000)]) {
+    for (const text of [
+      '1,'.repeat(20_000),
+      '-'.repeat(50_000),
+      'Answer '.repeat(20_000),
+      '((((A'.repeat(10_000),
+      '1/'.repeat(20_000),
+      '1'.repeat(50_000),
+      ' \n'.repeat(50_000),
+      '('.repeat(50_000),
+      'answer \n'.repeat(10_000),
+      `answer${' '.repeat(50_000)}`,
+      'correct option is '.repeat(5000),
+      'Answer:\n'.repeat(20_000),
+      `Answer: 1${' '.repeat(50_000)}`,
+      '\\boxed{'.repeat(20_000),
+      'Answer: ' + '1 + 1 = '.repeat(5000),
+    ]) {
       for (const question of [number, four, word]) extractAnswer(text, question);
     }
     expect(performance.now() - start).toBeLessThan(5000);
@@ -274,9 +313,20 @@ describe('isCorrect', () => {
 
 describe('matchesAnswer', () => {
   it.each([
-    ['18', '18', true], ['18.0', '18', true], ['1234.5', '1,234.50', true], ['3/4', '0.75', true], ['0.333', '1/3', false], ['17', '18', false],
-    ['-18', '18', false], ['cold', 'Cold', true], ['warm', 'cold', false], ['cold', '18', false], [null, '18', false],
-  ])('%j against %j: %j', (extracted, answer, expected) => expect(matchesAnswer(extracted, { answer })).toBe(expected));
+    ['18', '18', true],
+    ['18.0', '18', true],
+    ['1234.5', '1,234.50', true],
+    ['3/4', '0.75', true],
+    ['0.333', '1/3', false],
+    ['17', '18', false],
+    ['-18', '18', false],
+    ['cold', 'Cold', true],
+    ['warm', 'cold', false],
+    ['cold', '18', false],
+    [null, '18', false],
+  ])('%j against %j: %j', (extracted, answer, expected) =>
+    expect(matchesAnswer(extracted, { answer })).toBe(expected),
+  );
   it('compares labels as they are', () => {
     expect(matchesAnswer('1', { answer: '1', choices: letters('1234') })).toBe(true);
     expect(matchesAnswer('A', { answer: 'B', choices: letters('AB') })).toBe(false);
@@ -285,6 +335,15 @@ describe('matchesAnswer', () => {
 });
 
 describe('numericValue', () => {
-  it.each([['7', 7], ['-7', -7], ['$1,000', 1000], ['3/4', 0.75], ['20%', 20], ['.5', 0.5]])('%j is %d', (text, value) => expect(numericValue(text)).toBe(value));
-  it.each(['cold', '', '7 apples', '1/0', '--7x'])('%j is no number', (text) => expect(numericValue(text)).toBeNull());
+  it.each([
+    ['7', 7],
+    ['-7', -7],
+    ['$1,000', 1000],
+    ['3/4', 0.75],
+    ['20%', 20],
+    ['.5', 0.5],
+  ])('%j is %d', (text, value) => expect(numericValue(text)).toBe(value));
+  it.each(['cold', '', '7 apples', '1/0', '--7x'])('%j is no number', (text) =>
+    expect(numericValue(text)).toBeNull(),
+  );
 });

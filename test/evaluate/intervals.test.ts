@@ -1,45 +1,97 @@
 import { readFileSync } from 'node:fs';
 import { describe, expect, it } from '@jest/globals';
 import type { AnswerRecord } from '../../src/data/records.js';
-import { accuracyOf, bootstrapDifference, byTask, compare, mcnemarExact, normalised, wilson } from '../../src/evaluate/intervals.js';
+import {
+  accuracyOf,
+  bootstrapDifference,
+  byTask,
+  compare,
+  mcnemarExact,
+  normalised,
+  wilson,
+} from '../../src/evaluate/intervals.js';
 
 interface Golden {
   wilson: { correct: number; total: number; low: number; high: number }[];
   mcnemar: { b: number; c: number; p: number }[];
-  bootstrap: { n: number; b: number; c: number; scipy: [number, number]; exact: [number, number] }[];
+  bootstrap: {
+    n: number;
+    b: number;
+    c: number;
+    scipy: [number, number];
+    exact: [number, number];
+  }[];
 }
-const golden = JSON.parse(readFileSync(new URL('../golden/intervals.json', import.meta.url), 'utf8')) as Golden;
-const answer = (prompt_id: string, correct: boolean): AnswerRecord => ({ prompt_id, task: 't', completion: '', extracted: null, answer: '', correct, tokens: 1 });
+const golden = JSON.parse(
+  readFileSync(new URL('../golden/intervals.json', import.meta.url), 'utf8'),
+) as Golden;
+const answer = (prompt_id: string, correct: boolean): AnswerRecord => ({
+  prompt_id,
+  task: 't',
+  completion: '',
+  extracted: null,
+  answer: '',
+  correct,
+  tokens: 1,
+});
 
 describe('Wilson interval', () => {
-  it.each(golden.wilson)('of $correct out of $total is scipy’s', ({ correct, total, low, high }) => {
-    expect(wilson(correct, total).low).toBeCloseTo(low, 12);
-    expect(wilson(correct, total).high).toBeCloseTo(high, 12);
-  });
-  it('of nothing is everything', () => expect(accuracyOf([])).toEqual({ correct: 0, total: 0, accuracy: 0, low: 0, high: 1 }));
-  it('goes with the accuracy', () => expect(accuracyOf([answer('a', true), answer('b', false)])).toMatchObject({ correct: 1, total: 2, accuracy: 0.5 }));
+  it.each(golden.wilson)(
+    'of $correct out of $total is scipy’s',
+    ({ correct, total, low, high }) => {
+      expect(wilson(correct, total).low).toBeCloseTo(low, 12);
+      expect(wilson(correct, total).high).toBeCloseTo(high, 12);
+    },
+  );
+  it('of nothing is everything', () =>
+    expect(accuracyOf([])).toEqual({ correct: 0, total: 0, accuracy: 0, low: 0, high: 1 }));
+  it('goes with the accuracy', () =>
+    expect(accuracyOf([answer('a', true), answer('b', false)])).toMatchObject({
+      correct: 1,
+      total: 2,
+      accuracy: 0.5,
+    }));
 });
 
 describe('McNemar', () => {
-  it.each(golden.mcnemar)('p of $b against $c is scipy’s', ({ b, c, p }) => expect(Math.abs(mcnemarExact(b, c) - p)).toBeLessThanOrEqual(1e-10 * p));
+  it.each(golden.mcnemar)('p of $b against $c is scipy’s', ({ b, c, p }) =>
+    expect(Math.abs(mcnemarExact(b, c) - p)).toBeLessThanOrEqual(1e-10 * p),
+  );
   it('joins by id, whatever the order, and leaves out what one side lacks', () => {
     const before = [answer('a', true), answer('b', false), answer('c', true), answer('d', false)];
     const after = [answer('d', true), answer('c', false), answer('b', true), answer('x', true)];
-    expect(compare(before, after)).toEqual({ questions: 3, onlyBefore: 1, onlyAfter: 2, before: 1 / 3, after: 2 / 3, difference: 1 / 3, low: -1, high: 1, p: 1 });
+    expect(compare(before, after)).toEqual({
+      questions: 3,
+      onlyBefore: 1,
+      onlyAfter: 2,
+      before: 1 / 3,
+      after: 2 / 3,
+      difference: 1 / 3,
+      low: -1,
+      high: 1,
+      p: 1,
+    });
     expect(compare([], after)).toMatchObject({ questions: 0, difference: 0, p: 1 });
   });
 });
 
 describe('paired bootstrap', () => {
-  it.each(golden.bootstrap)('of $n questions, $b lost and $c won, is the exact one within a resampling step, as scipy’s is', ({ n, b, c, scipy, exact }) => {
-    const { low, high } = bootstrapDifference(n, b, c), step = 2 / n + 1e-12;
-    for (const [ours, theirs, limit] of [[low, scipy[0], exact[0]], [high, scipy[1], exact[1]]] as const) {
-      expect(Math.abs(ours - limit)).toBeLessThanOrEqual(step);
-      expect(Math.abs(ours - theirs)).toBeLessThanOrEqual(2 * step);
-    }
-    expect(low).toBeLessThanOrEqual((c - b) / n);
-    expect(high).toBeGreaterThanOrEqual((c - b) / n);
-  });
+  it.each(golden.bootstrap)(
+    'of $n questions, $b lost and $c won, is the exact one within a resampling step, as scipy’s is',
+    ({ n, b, c, scipy, exact }) => {
+      const { low, high } = bootstrapDifference(n, b, c);
+      const step = 2 / n + 1e-12;
+      for (const [ours, theirs, limit] of [
+        [low, scipy[0], exact[0]],
+        [high, scipy[1], exact[1]],
+      ] as const) {
+        expect(Math.abs(ours - limit)).toBeLessThanOrEqual(step);
+        expect(Math.abs(ours - theirs)).toBeLessThanOrEqual(2 * step);
+      }
+      expect(low).toBeLessThanOrEqual((c - b) / n);
+      expect(high).toBeGreaterThanOrEqual((c - b) / n);
+    },
+  );
   it('is the same each time, and nothing of nothing', () => {
     expect(bootstrapDifference(100, 3, 9)).toEqual(bootstrapDifference(100, 3, 9));
     expect(bootstrapDifference(0, 0, 0)).toEqual({ low: -1, high: 1 });
@@ -50,7 +102,12 @@ describe('paired bootstrap', () => {
 describe('answers', () => {
   it('are told by task, in order of appearance', () => {
     const all = [answer('a', true), { ...answer('b', true), task: 'u' }, answer('c', false)];
-    expect(byTask(all).map(({ task, answers }) => [task, answers.map(({ prompt_id }) => prompt_id)])).toEqual([['t', ['a', 'c']], ['u', ['b']]]);
+    expect(
+      byTask(all).map(({ task, answers }) => [task, answers.map(({ prompt_id }) => prompt_id)]),
+    ).toEqual([
+      ['t', ['a', 'c']],
+      ['u', ['b']],
+    ]);
   });
   it('have a normalised accuracy only where all were made by log-likelihood', () => {
     const made = { ...answer('a', false), correct_norm: true };

@@ -1,8 +1,16 @@
-/** Log-likelihood evaluation against lm-evaluation-harness 0.4.13 itself, item by item (scripts/golden/loglikelihood.py). */
+/**
+ * Log-likelihood evaluation against lm-evaluation-harness 0.4.13 itself, item by item
+ * (scripts/golden/loglikelihood.py).
+ */
 import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
-import { answerByLikelihood, encodeChoices, encodePair, gradeChoices } from '../../src/evaluate/loglikelihood.js';
+import {
+  answerByLikelihood,
+  encodeChoices,
+  encodePair,
+  gradeChoices,
+} from '../../src/evaluate/loglikelihood.js';
 import type { Question } from '../../src/evaluate/task.js';
 import { TASKS } from '../../src/evaluate/tasks.js';
 import { loadModel, type LanguageModel } from '../../src/lm/language-model.js';
@@ -15,7 +23,10 @@ interface Item {
   acc_norm: number;
 }
 const FOLDER = fileURLToPath(new URL('../golden/lm-eval/', import.meta.url));
-const golden = JSON.parse(readFileSync(`${FOLDER}expected.json`, 'utf8')) as Record<'plain' | 'chat', Item[]>;
+const golden = JSON.parse(readFileSync(`${FOLDER}expected.json`, 'utf8')) as Record<
+  'plain' | 'chat',
+  Item[]
+>;
 const NAMES = ['arc_easy', 'openbookqa', 'siqa'] as const;
 const hooks = { signal: new AbortController().signal, progress: () => {} };
 
@@ -23,21 +34,35 @@ let language: LanguageModel;
 const questions: Record<string, Question[]> = {};
 beforeAll(async () => {
   language = await loadModel(FOLDER, { dtype: 'float32' });
-  for (const name of NAMES) questions[name] = await TASKS[name].questions({ source: `${FOLDER}${name}.jsonl` });
+  for (const name of NAMES)
+    questions[name] = await TASKS[name].questions({ source: `${FOLDER}${name}.jsonl` });
 });
 afterAll(() => language.dispose());
 
 describe.each(['plain', 'chat'] as const)('%s', (kind) => {
   it.each(NAMES)('%s: every log-likelihood, acc and acc_norm is the harness’s', async (name) => {
-    const expected = golden[kind].filter(({ task }) => task === name), of = questions[name]!;
+    const expected = golden[kind].filter(({ task }) => task === name);
+    const of = questions[name]!;
     expect(of).toHaveLength(expected.length);
-    const answers = await answerByLikelihood(of, { language, model: language.model }, { chat: kind === 'chat', max_batch_tokens: 512 }, hooks);
+    const answers = await answerByLikelihood(
+      of,
+      { language, model: language.model },
+      { chat: kind === 'chat', max_batch_tokens: 512 },
+      hooks,
+    );
     answers.forEach((answer, i) => {
       const { choice_logps, acc, acc_norm } = expected[i]!;
       expect(answer.choice_logps).toHaveLength(choice_logps.length);
-      choice_logps.forEach((logp, c) => expect(Math.abs(answer.choice_logps![c]! - logp)).toBeLessThan(1e-3));
+      choice_logps.forEach((logp, c) =>
+        expect(Math.abs(answer.choice_logps![c]! - logp)).toBeLessThan(1e-3),
+      );
       expect([i, Number(answer.correct), Number(answer.correct_norm)]).toEqual([i, acc, acc_norm]);
-      expect(answer).toMatchObject({ prompt_id: of[i]!.id, task: name, completion: '', answer: of[i]!.answer });
+      expect(answer).toMatchObject({
+        prompt_id: of[i]!.id,
+        task: name,
+        completion: '',
+        answer: of[i]!.answer,
+      });
     });
   });
 
@@ -56,13 +81,17 @@ describe('encodeChoices', () => {
     const [question] = questions.arc_easy!;
     for (const chat of [false, true]) {
       const { context } = encodeChoices(question!, language, chat, 112)[0]!;
-      expect(context.filter((id) => id === language.tokenizer.bosTokenId)).toHaveLength(chat ? 2 : 1); // user and assistant
+      expect(context.filter((id) => id === language.tokenizer.bosTokenId)).toHaveLength(
+        chat ? 2 : 1,
+      ); // user and assistant
       expect(context[0]).toBe(language.tokenizer.bosTokenId);
     }
   });
 
   it('shares the context of a question’s choices, and cuts a long one from the left', () => {
-    const long = questions.arc_easy!.find(({ id }) => id === 'arc-24')!, whole = encodeChoices(long, language, false, 10_000), cut = encodeChoices(long, language, false, 112);
+    const long = questions.arc_easy!.find(({ id }) => id === 'arc-24')!;
+    const whole = encodeChoices(long, language, false, 10_000);
+    const cut = encodeChoices(long, language, false, 112);
     expect(new Set(whole.map(({ context }) => context.join(' '))).size).toBe(1);
     cut.forEach(({ context, continuation }, i) => {
       expect(context.length + continuation.length).toBe(113);
@@ -73,29 +102,60 @@ describe('encodeChoices', () => {
 
   it('moves white space from the end of the context to the continuation, as Python sees it', () => {
     const units = (text: string) => [...text].map((c) => c.codePointAt(0)!);
-    expect(encodePair('ab \n', 'c', units)).toEqual({ context: units('ab'), continuation: units(' \nc') });
-    expect(encodePair('ab\u0085\x1c', ' c', units)).toEqual({ context: units('ab'), continuation: units('\u0085\x1c c') });
-    expect(encodePair('ab\ufeff', ' c', units)).toEqual({ context: units('ab\ufeff'), continuation: units(' c') });
+    expect(encodePair('ab \n', 'c', units)).toEqual({
+      context: units('ab'),
+      continuation: units(' \nc'),
+    });
+    expect(encodePair('ab\u0085\x1c', ' c', units)).toEqual({
+      context: units('ab'),
+      continuation: units('\u0085\x1c c'),
+    });
+    expect(encodePair('ab\ufeff', ' c', units)).toEqual({
+      context: units('ab\ufeff'),
+      continuation: units(' c'),
+    });
   });
 
   it('names what cannot be compared', () => {
     const question = questions.arc_easy![0]!;
-    const { choices: _choices, ...open } = question, { stem: _stem, ...told } = question;
-    expect(() => encodeChoices(open, language, false, 112)).toThrow('the question "arc-01" of arc_easy has no choices to compare by log-likelihood; use the method generate for it');
+    const { choices: _choices, ...open } = question;
+    const { stem: _stem, ...told } = question;
+    expect(() => encodeChoices(open, language, false, 112)).toThrow(
+      'the question "arc-01" of arc_easy has no choices to compare by log-likelihood; use ' +
+        'the method generate for it',
+    );
     expect(() => encodeChoices(told, language, false, 112)).toThrow('has no column "question"');
-    expect(() => encodeChoices(question, language, false, 1)).toThrow('has 8 tokens and the model\'s context holds 1');
+    expect(() => encodeChoices(question, language, false, 1)).toThrow(
+      "has 8 tokens and the model's context holds 1",
+    );
   });
 });
 
 describe('gradeChoices', () => {
-  const question = (texts: string[], answer: string): Question => ({ id: 'q', task: 't', prompt: [], answer, choices: texts.map((text, i) => ({ label: 'ABCDE'[i]!, text })) });
+  const question = (texts: string[], answer: string): Question => ({
+    id: 'q',
+    task: 't',
+    prompt: [],
+    answer,
+    choices: texts.map((text, i) => ({ label: 'ABCDE'[i]!, text })),
+  });
 
   it('takes the likeliest by sum, and by mean over characters', () => {
-    expect(gradeChoices(question(['a long choice', 'short'], 'A'), [-12, -6], 9)).toMatchObject({ extracted: 'B', correct: false, extracted_norm: 'A', correct_norm: true, tokens: 9 });
+    expect(gradeChoices(question(['a long choice', 'short'], 'A'), [-12, -6], 9)).toMatchObject({
+      extracted: 'B',
+      correct: false,
+      extracted_norm: 'A',
+      correct_norm: true,
+      tokens: 9,
+    });
   });
   it('counts code points, not bytes and not UTF-16 units', () => {
     expect(gradeChoices(question(['🐋🐋🐋', 'abcd'], 'B'), [-3.5, -4], 2).extracted_norm).toBe('B');
     expect(gradeChoices(question(['ééé', 'abcd'], 'B'), [-3.5, -4], 2).extracted_norm).toBe('B');
   });
-  it('takes the first of equal choices', () => expect(gradeChoices(question(['one', 'two'], 'A'), [-3, -3], 2)).toMatchObject({ extracted: 'A', extracted_norm: 'A' }));
+  it('takes the first of equal choices', () =>
+    expect(gradeChoices(question(['one', 'two'], 'A'), [-3, -3], 2)).toMatchObject({
+      extracted: 'A',
+      extracted_norm: 'A',
+    }));
 });

@@ -8,7 +8,10 @@ import { grade } from '../../src/evaluate/task.js';
 import { TASKS, type TaskName } from '../../src/evaluate/tasks.js';
 
 const choices = (labels: string) => [...labels].map((label) => ({ label, text: `thing ${label}` }));
-const official = (labels: string) => ({ text: [...labels].map((label) => `thing ${label}`), label: [...labels] });
+const official = (labels: string) => ({
+  text: [...labels].map((label) => `thing ${label}`),
+  label: [...labels],
+});
 
 interface Case {
   /** In the columns of ../shared/data, and in those of the hub. */
@@ -21,9 +24,18 @@ interface Case {
 }
 
 const ARC: Case = {
-  rows: [{ id: 'a', question: 'Which?', choices: choices('1234'), answer: '3' }, { id: 'b', question: 'Which one?', choices: choices('ABCDE'), answer: 'E' }],
-  hub: [{ id: 'a', question: 'Which?', choices: official('1234'), answerKey: '3' }, { id: 'b', question: 'Which one?', choices: official('ABCDE'), answerKey: 'E' }],
-  right: 'Answer: 3', wrong: 'Answer: 1', bad: { id: 'c', question: 'Which?', answer: '2' }, stem: 'Question: Which?\nAnswer:',
+  rows: [
+    { id: 'a', question: 'Which?', choices: choices('1234'), answer: '3' },
+    { id: 'b', question: 'Which one?', choices: choices('ABCDE'), answer: 'E' },
+  ],
+  hub: [
+    { id: 'a', question: 'Which?', choices: official('1234'), answerKey: '3' },
+    { id: 'b', question: 'Which one?', choices: official('ABCDE'), answerKey: 'E' },
+  ],
+  right: 'Answer: 3',
+  wrong: 'Answer: 1',
+  bad: { id: 'c', question: 'Which?', answer: '2' },
+  stem: 'Question: Which?\nAnswer:',
 };
 
 /** Rows of each task's kind, and completions that answer the first of them right and wrong. */
@@ -35,37 +47,69 @@ const CASES: Record<TaskName, Case> = {
   openbookqa: {
     rows: [{ id: 'a', question: 'The sun is', choices: choices('ABCD'), answer: 'B' }],
     hub: [{ id: 'a', question_stem: 'The sun is', choices: official('ABCD'), answerKey: 'B' }],
-    right: 'So it is B.', wrong: 'Answer: A', bad: { id: 'c', question: 'Which?', answer: '4' }, stem: 'The sun is',
+    right: 'So it is B.',
+    wrong: 'Answer: A',
+    bad: { id: 'c', question: 'Which?', answer: '4' },
+    stem: 'The sun is',
   },
   siqa: {
-    rows: [{ id: 'a', context: 'Kim ran.', question: 'Why?', choices: choices('ABC'), answer: 'C' }],
-    hub: [{ context: 'Kim ran.', question: 'Why?', answerA: 'thing A', answerB: 'thing B', answerC: 'thing C', label: '3' }],
-    right: 'Answer: (C)', wrong: 'D', bad: { id: 'c', prompt: 'Hi', answer: 'A' }, stem: 'Q: Kim ran. Why?\nA:',
+    rows: [
+      { id: 'a', context: 'Kim ran.', question: 'Why?', choices: choices('ABC'), answer: 'C' },
+    ],
+    hub: [
+      {
+        context: 'Kim ran.',
+        question: 'Why?',
+        answerA: 'thing A',
+        answerB: 'thing B',
+        answerC: 'thing C',
+        label: '3',
+      },
+    ],
+    right: 'Answer: (C)',
+    wrong: 'D',
+    bad: { id: 'c', prompt: 'Hi', answer: 'A' },
+    stem: 'Q: Kim ran. Why?\nA:',
   },
   gsm8k: {
-    rows: [{ id: 'a', question: '2 + 3?', answer: 'Add.\n#### 5', final: '5' }], hub: [{ question: '2 + 3?', answer: 'Add <<2+3=5>>5.\n#### 5' }],
-    right: 'Answer: $5.00', wrong: '4', bad: { id: 'c', question: 'Who?', answer: 'Kim' },
+    rows: [{ id: 'a', question: '2 + 3?', answer: 'Add.\n#### 5', final: '5' }],
+    hub: [{ question: '2 + 3?', answer: 'Add <<2+3=5>>5.\n#### 5' }],
+    right: 'Answer: $5.00',
+    wrong: '4',
+    bad: { id: 'c', question: 'Who?', answer: 'Kim' },
   },
 };
 
 let folder: string;
-beforeAll(async () => { folder = await mkdtemp(join(tmpdir(), 'cream-task-')); });
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'cream-task-'));
+});
 afterAll(() => rm(folder, { recursive: true }));
 async function file(rows: object[], name = 'task.jsonl'): Promise<string> {
   const path = join(folder, name);
-  await writeFile(path, name.endsWith('.json') ? JSON.stringify(rows) : rows.map((row) => JSON.stringify(row)).join('\n'));
+  await writeFile(
+    path,
+    name.endsWith('.json')
+      ? JSON.stringify(rows)
+      : rows.map((row) => JSON.stringify(row)).join('\n'),
+  );
   return path;
 }
 
 describe.each(Object.keys(CASES) as TaskName[])('task %s', (name) => {
   const { rows, hub, right, wrong, bad, stem } = CASES[name];
-  const source = async () => (name === 'builtin' ? { seed: 0, count: 3 } : { source: await file(rows) });
+  const source = async () =>
+    name === 'builtin' ? { seed: 0, count: 3 } : { source: await file(rows) };
 
   it('gives questions with ids, answers, the instruction, and its name', async () => {
     const questions = await TASKS[name].questions(await source());
     expect(questions.length).toBeGreaterThan(0);
     for (const question of questions) {
-      expect(question).toMatchObject({ id: expect.any(String), answer: expect.any(String), task: name });
+      expect(question).toMatchObject({
+        id: expect.any(String),
+        answer: expect.any(String),
+        task: name,
+      });
       expect(question.prompt[0]!.content).toContain('step by step');
       expect(question.prompt[0]!.content).toContain('Answer:');
     }
@@ -73,7 +117,9 @@ describe.each(Object.keys(CASES) as TaskName[])('task %s', (name) => {
   });
   it('grades a right and a wrong completion', async () => {
     const [question] = await TASKS[name].questions(await source());
-    expect(grade(question!, { text: right || `Answer: ${question!.answer}`, tokens: 5 })).toMatchObject({ prompt_id: question!.id, task: name, correct: true, tokens: 5 });
+    expect(
+      grade(question!, { text: right || `Answer: ${question!.answer}`, tokens: 5 }),
+    ).toMatchObject({ prompt_id: question!.id, task: name, correct: true, tokens: 5 });
     expect(grade(question!, { text: wrong, tokens: 5 }).correct).toBe(false);
   });
   it('takes the first questions when told how many', async () => {
@@ -85,31 +131,53 @@ describe.each(Object.keys(CASES) as TaskName[])('task %s', (name) => {
     const uniform = await TASKS[name].questions(await source());
     for (const at of ['hub.jsonl', 'hub.json']) {
       const read = await TASKS[name].questions({ source: await file(hub, at) });
-      expect(read.map(({ id: _, ...question }) => question)).toEqual(uniform.map(({ id: _, ...question }) => question));
+      expect(read.map(({ id: _, ...question }) => question)).toEqual(
+        uniform.map(({ id: _, ...question }) => question),
+      );
     }
   });
   it('names file and row of a question that it cannot grade', async () => {
     const path = await file([...rows, bad!]);
-    await expect(TASKS[name].questions({ source: path })).rejects.toThrow(`the task ${name} cannot grade it`);
-    await expect(TASKS[name].questions({ source: path })).rejects.toThrow(`${path} line ${rows.length + 1}: question "c"`);
+    await expect(TASKS[name].questions({ source: path })).rejects.toThrow(
+      `the task ${name} cannot grade it`,
+    );
+    await expect(TASKS[name].questions({ source: path })).rejects.toThrow(
+      `${path} line ${rows.length + 1}: question "c"`,
+    );
   });
   it('says so of a set without answers', async () => {
     const path = await file(rows.map((row) => ({ ...row, answer: undefined, final: undefined })));
-    await expect(TASKS[name].questions({ source: path })).rejects.toThrow(new RegExp(`task.jsonl line 1: the row has no answer, and the task ${name} grades by one; its columns are "id"`));
+    await expect(TASKS[name].questions({ source: path })).rejects.toThrow(
+      new RegExp(
+        `task.jsonl line 1: the row has no answer, and the task ${name} grades by one; its ` +
+          'columns are "id"',
+      ),
+    );
   });
   it('keeps a row that says the same as another, under an id of its own', async () => {
     const { id: _, ...row } = rows[0] as { id: string };
     const questions = await TASKS[name].questions({ source: await file([row, row, row]) });
-    expect(questions.map(({ id }) => id)).toEqual([questions[0]!.id, `${questions[0]!.id}-2`, `${questions[0]!.id}-3`]);
-    await expect(TASKS[name].questions({ source: await file([rows[0]!, rows[0]!]) })).rejects.toThrow('task.jsonl line 2: the id "a" is also that of');
+    expect(questions.map(({ id }) => id)).toEqual([
+      questions[0]!.id,
+      `${questions[0]!.id}-2`,
+      `${questions[0]!.id}-3`,
+    ]);
+    await expect(
+      TASKS[name].questions({ source: await file([rows[0]!, rows[0]!]) }),
+    ).rejects.toThrow('task.jsonl line 2: the id "a" is also that of');
   });
 });
 
 describe('sources', () => {
   it('are the hub’s official sets where none is named', () => {
     expect(Object.entries(TASKS).map(([name, { hub }]) => [name, hub])).toEqual([
-      ['builtin', null], ['arc_easy', 'hub:allenai/ai2_arc/ARC-Easy:test'], ['arc_challenge', 'hub:allenai/ai2_arc/ARC-Challenge:test'], ['arc', null],
-      ['openbookqa', 'hub:allenai/openbookqa/main:test'], ['siqa', 'hub:lighteval/siqa:validation'], ['gsm8k', 'hub:openai/gsm8k/main:test'],
+      ['builtin', null],
+      ['arc_easy', 'hub:allenai/ai2_arc/ARC-Easy:test'],
+      ['arc_challenge', 'hub:allenai/ai2_arc/ARC-Challenge:test'],
+      ['arc', null],
+      ['openbookqa', 'hub:allenai/openbookqa/main:test'],
+      ['siqa', 'hub:lighteval/siqa:validation'],
+      ['gsm8k', 'hub:openai/gsm8k/main:test'],
     ]);
   });
   it('must be named for the old name arc', async () => {
@@ -117,25 +185,39 @@ describe('sources', () => {
   });
   it('may hide SIQA’s labels, or have a wrong one', async () => {
     const row = CASES.siqa.hub[0]!;
-    await expect(TASKS.siqa.questions({ source: await file([{ ...row, label: '' }]) })).rejects.toThrow('has no answer');
-    await expect(TASKS.siqa.questions({ source: await file([{ ...row, label: '4' }]) })).rejects.toThrow('line 1: the answer "4" is not among the labels A, B, C');
+    await expect(
+      TASKS.siqa.questions({ source: await file([{ ...row, label: '' }]) }),
+    ).rejects.toThrow('has no answer');
+    await expect(
+      TASKS.siqa.questions({ source: await file([{ ...row, label: '4' }]) }),
+    ).rejects.toThrow('line 1: the answer "4" is not among the labels A, B, C');
   });
 });
 
 const SHARED = fileURLToPath(new URL('../../../shared/data/', import.meta.url));
 (existsSync(SHARED) ? describe : describe.skip)('the real sets in ../shared/data', () => {
   it.each([
-    ['arc_easy', 'arc_easy/test', 1188], ['arc_challenge', 'arc_challenge/test', 586], ['openbookqa', 'openbookqa/test', 250], ['siqa', 'siqa/validation', 960], ['gsm8k', 'gsm8k/test', 660],
+    ['arc_easy', 'arc_easy/test', 1188],
+    ['arc_challenge', 'arc_challenge/test', 586],
+    ['openbookqa', 'openbookqa/test', 250],
+    ['siqa', 'siqa/validation', 960],
+    ['gsm8k', 'gsm8k/test', 660],
   ] as const)('%s: every row of %s is a question', async (name, path, rows) => {
     const questions = await TASKS[name].questions({ source: `${SHARED}${path}.jsonl` });
     expect(questions).toHaveLength(rows);
     expect(new Set(questions.map(({ id }) => id)).size).toBe(rows);
-    expect(questions.every(({ answer, stem }) => answer !== '' && (name === 'gsm8k' || stem !== undefined))).toBe(true);
+    expect(
+      questions.every(
+        ({ answer, stem }) => answer !== '' && (name === 'gsm8k' || stem !== undefined),
+      ),
+    ).toBe(true);
   });
 });
 
 describe('grade', () => {
   it('names a prompt without an answer', () => {
-    expect(() => grade({ id: 'p', prompt: [{ role: 'user', content: 'Hi' }] }, { text: '', tokens: 1 })).toThrow('prompt "p" has no answer');
+    expect(() =>
+      grade({ id: 'p', prompt: [{ role: 'user', content: 'Hi' }] }, { text: '', tokens: 1 }),
+    ).toThrow('prompt "p" has no answer');
   });
 });

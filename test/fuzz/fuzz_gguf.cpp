@@ -1,4 +1,5 @@
-// clang++ -std=c++20 -g -O1 -fsanitize=fuzzer,address,undefined with the weights room; seeds: any small .gguf file.
+// clang++ -std=c++20 -g -O1 -fsanitize=fuzzer,address,undefined with the weights room; seeds: any
+// small .gguf file.
 #include "support/error.h"
 #include "weights/dequantize.h"
 #include "weights/reader.h"

@@ -13,14 +13,27 @@ async function load(name: string, options: LoadOptions = {}): Promise<LanguageMo
   open.push(lm);
   return lm;
 }
-afterEach(async () => { await Promise.all(open.splice(0).map((lm) => lm.dispose())); });
+afterEach(async () => {
+  await Promise.all(open.splice(0).map((lm) => lm.dispose()));
+});
 
 /** A trained adapter of `base`, saved. */
 async function adapterFolder(): Promise<{ folder: string; scores: number[] }> {
   const lm = await load(base);
-  await lm.model.addAdapter({ rank: 2, alpha: 4, dropout: 0.1, targetModules: ['q_proj', 'down_proj'] });
+  await lm.model.addAdapter({
+    rank: 2,
+    alpha: 4,
+    dropout: 0.1,
+    targetModules: ['q_proj', 'down_proj'],
+  });
   const trainer = await lm.model.trainer({ learningRate: 1e-2, totalSteps: 4 });
-  for (let i = 0; i < 4; i++) await trainer.sftStep([{ prompt: lm.encodePrompt([{ role: 'user', content: 'hi' }]), completion: lm.encodeCompletion('yes') }]);
+  for (let i = 0; i < 4; i++)
+    await trainer.sftStep([
+      {
+        prompt: lm.encodePrompt([{ role: 'user', content: 'hi' }]),
+        completion: lm.encodeCompletion('yes'),
+      },
+    ]);
   const folder = join(temporaryFolder(), 'adapter');
   await lm.save(folder);
   return { folder, scores: await lm.score('hi', ['yes', 'no']) };
@@ -33,8 +46,15 @@ const edit = (folder: string, change: Record<string, unknown>): void => {
 describe('an adapter', () => {
   it('is saved as PEFT does, with the tokenizer, and loads with the base that it names', async () => {
     const { folder, scores } = await adapterFolder();
-    expect(JSON.parse(readFileSync(join(folder, 'adapter_config.json'), 'utf8'))).toMatchObject({ base_model_name_or_path: base, r: 2, lora_alpha: 4, lora_dropout: 0.1, target_modules: ['q_proj', 'down_proj'] });
-    for (const name of ['config.json', 'model.safetensors']) expect(existsSync(join(folder, name))).toBe(false);
+    expect(JSON.parse(readFileSync(join(folder, 'adapter_config.json'), 'utf8'))).toMatchObject({
+      base_model_name_or_path: base,
+      r: 2,
+      lora_alpha: 4,
+      lora_dropout: 0.1,
+      target_modules: ['q_proj', 'down_proj'],
+    });
+    for (const name of ['config.json', 'model.safetensors'])
+      expect(existsSync(join(folder, name))).toBe(false);
     const lm = await load(folder);
     expect(lm.model.adapter).toMatchObject({ rank: 2, alpha: 4, dropout: 0.1 });
     expect(lm.source).toMatchObject({ path: folder, base: { path: base } });
@@ -45,7 +65,9 @@ describe('an adapter', () => {
 
     const again = join(temporaryFolder(), 'again');
     await lm.save(again);
-    expect(readFileSync(join(again, 'adapter_model.safetensors'))).toEqual(readFileSync(join(folder, 'adapter_model.safetensors')));
+    expect(readFileSync(join(again, 'adapter_model.safetensors'))).toEqual(
+      readFileSync(join(folder, 'adapter_model.safetensors')),
+    );
     await lm.model.merge();
     const full = join(temporaryFolder(), 'full');
     await lm.save(full);
@@ -58,7 +80,10 @@ describe('an adapter', () => {
     const moved = join(temporaryFolder(), 'moved');
     cpSync(base, moved, { recursive: true });
     edit(folder, { base_model_name_or_path: '/nowhere/base' });
-    await expect(load(folder)).rejects.toMatchObject({ code: 'ERR_NOT_FOUND', message: expect.stringContaining('names the base model "/nowhere/base"') });
+    await expect(load(folder)).rejects.toMatchObject({
+      code: 'ERR_NOT_FOUND',
+      message: expect.stringContaining('names the base model "/nowhere/base"'),
+    });
     expect(await (await load(folder, { base: moved })).score('hi', ['yes', 'no'])).toEqual(scores);
 
     const beside = join(dirname(moved), 'adapter');
@@ -71,12 +96,29 @@ describe('an adapter', () => {
   it('says what is wrong with its base or its files', async () => {
     const { folder } = await adapterFolder();
     edit(folder, { base_model_name_or_path: null });
-    await expect(load(folder)).rejects.toMatchObject({ code: 'ERR_INVALID_FILE', message: expect.stringContaining('no base_model_name_or_path') });
-    await expect(load(base, { base })).rejects.toMatchObject({ code: 'ERR_INVALID_ARGUMENT', message: expect.stringContaining('takes no base') });
-    await expect(load(folder, { base: folder })).rejects.toMatchObject({ code: 'ERR_UNSUPPORTED', message: expect.stringContaining('an adapter itself') });
-    await expect(load(folder, { base: tinyModel({ tokenizer: true, hiddenSize: 64 }) })).rejects.toMatchObject({ code: 'ERR_INVALID_FILE', message: expect.stringContaining('this base model asks for') });
+    await expect(load(folder)).rejects.toMatchObject({
+      code: 'ERR_INVALID_FILE',
+      message: expect.stringContaining('no base_model_name_or_path'),
+    });
+    await expect(load(base, { base })).rejects.toMatchObject({
+      code: 'ERR_INVALID_ARGUMENT',
+      message: expect.stringContaining('takes no base'),
+    });
+    await expect(load(folder, { base: folder })).rejects.toMatchObject({
+      code: 'ERR_UNSUPPORTED',
+      message: expect.stringContaining('an adapter itself'),
+    });
+    await expect(
+      load(folder, { base: tinyModel({ tokenizer: true, hiddenSize: 64 }) }),
+    ).rejects.toMatchObject({
+      code: 'ERR_INVALID_FILE',
+      message: expect.stringContaining('this base model asks for'),
+    });
     renameSync(join(folder, 'adapter_model.safetensors'), join(folder, 'adapter_model.bin'));
-    await expect(load(folder, { base })).rejects.toMatchObject({ code: 'ERR_INCOMPLETE_MODEL', message: expect.stringContaining('pickle') });
+    await expect(load(folder, { base })).rejects.toMatchObject({
+      code: 'ERR_INCOMPLETE_MODEL',
+      message: expect.stringContaining('pickle'),
+    });
   });
 });
 
@@ -85,12 +127,24 @@ describe('a save', () => {
     const lm = await load(base);
     const file = join(temporaryFolder(), 'file');
     writeFileSync(file, 'something');
-    await expect(lm.save(file)).rejects.toMatchObject({ code: 'ERR_IO', message: `The model cannot be saved to ${file}, which is a file; name a folder.` });
-    await expect(lm.save(join(file, 'below'))).rejects.toMatchObject({ code: 'ERR_IO', message: expect.stringContaining('cannot be made (ENOTDIR)') });
+    await expect(lm.save(file)).rejects.toMatchObject({
+      code: 'ERR_IO',
+      message: `The model cannot be saved to ${file}, which is a file; name a folder.`,
+    });
+    await expect(lm.save(join(file, 'below'))).rejects.toMatchObject({
+      code: 'ERR_IO',
+      message: expect.stringContaining('cannot be made (ENOTDIR)'),
+    });
     expect(readFileSync(file, 'utf8')).toBe('something');
     const { folder } = await adapterFolder();
-    await expect(lm.save(folder)).rejects.toMatchObject({ code: 'ERR_IO', message: expect.stringContaining('holds an adapter') });
+    await expect(lm.save(folder)).rejects.toMatchObject({
+      code: 'ERR_IO',
+      message: expect.stringContaining('holds an adapter'),
+    });
     await lm.model.addAdapter({ rank: 1, alpha: 1 });
-    await expect(lm.save(base)).rejects.toMatchObject({ code: 'ERR_IO', message: expect.stringContaining('holds a full model') });
+    await expect(lm.save(base)).rejects.toMatchObject({
+      code: 'ERR_IO',
+      message: expect.stringContaining('holds a full model'),
+    });
   });
 });

@@ -8,13 +8,17 @@ import { temporaryFolder, tinyModel } from '../support/tiny-model.js';
 
 const folder = tinyModel({ tokenizer: true });
 let lm: LanguageModel;
-beforeAll(async () => { lm = await loadModel(folder, { dtype: 'float32' }); });
+beforeAll(async () => {
+  lm = await loadModel(folder, { dtype: 'float32' });
+});
 afterAll(() => lm?.dispose());
 
 describe('LanguageModel', () => {
   it('renders prompts by the template and ends completions with the end of turn', () => {
     const turn = [{ role: 'user', content: 'hi' }];
-    expect(lm.tokenizer.decode(lm.encodePrompt(turn))).toBe('<|im_start|>user\nhi<|im_end|>\n<|im_start|>assistant\n');
+    expect(lm.tokenizer.decode(lm.encodePrompt(turn))).toBe(
+      '<|im_start|>user\nhi<|im_end|>\n<|im_start|>assistant\n',
+    );
     expect(lm.encodeCompletion('ok')).toEqual([...lm.tokenizer.encode('ok'), 258]);
     expect(lm.stopIds).toEqual([258]);
   });
@@ -33,7 +37,9 @@ describe('LanguageModel', () => {
     const whole = await lm.generate('hi', options);
     const stop = [...whole].slice(10, 12).join('');
     expect(stop.includes('\uFFFD')).toBe(false);
-    expect(await lm.generate('hi', { ...options, stop: [stop] })).toBe(whole.slice(0, whole.indexOf(stop)));
+    expect(await lm.generate('hi', { ...options, stop: [stop] })).toBe(
+      whole.slice(0, whole.indexOf(stop)),
+    );
   });
 
   it('stops when the loop is left or the signal aborts', async () => {
@@ -41,18 +47,33 @@ describe('LanguageModel', () => {
       expect(piece.length).toBeGreaterThan(0);
       break;
     }
-    await expect(lm.generate('hi', { maxNewTokens: 150, signal: AbortSignal.abort(new Error('enough')) })).rejects.toThrow('enough');
+    await expect(
+      lm.generate('hi', { maxNewTokens: 150, signal: AbortSignal.abort(new Error('enough')) }),
+    ).rejects.toThrow('enough');
   });
 
   it('refuses what is no prompt and no list of completions', async () => {
     const wrong = <T>(value: unknown): T => value as T;
-    await expect(lm.generate(wrong(undefined))).rejects.toMatchObject({ code: 'ERR_INVALID_ARGUMENT', message: 'The prompt must be text or a list of messages, got undefined.' });
-    await expect(lm.score('hi', wrong('abc'))).rejects.toMatchObject({ code: 'ERR_INVALID_ARGUMENT', message: 'The completions must be a list of texts, got "abc".' });
+    await expect(lm.generate(wrong(undefined))).rejects.toMatchObject({
+      code: 'ERR_INVALID_ARGUMENT',
+      message: 'The prompt must be text or a list of messages, got undefined.',
+    });
+    await expect(lm.score('hi', wrong('abc'))).rejects.toMatchObject({
+      code: 'ERR_INVALID_ARGUMENT',
+      message: 'The completions must be a list of texts, got "abc".',
+    });
   });
 
   it('scores completions as the model does', async () => {
     const scores = await lm.score('hi', ['a', 'bcd']);
-    const direct = await lm.model.score({ groups: [{ prompt: lm.encodePrompt([{ role: 'user', content: 'hi' }]), completions: [lm.encodeCompletion('a'), lm.encodeCompletion('bcd')] }] });
+    const direct = await lm.model.score({
+      groups: [
+        {
+          prompt: lm.encodePrompt([{ role: 'user', content: 'hi' }]),
+          completions: [lm.encodeCompletion('a'), lm.encodeCompletion('bcd')],
+        },
+      ],
+    });
     expect(scores).toEqual([...direct.sums]);
   });
 
@@ -61,10 +82,24 @@ describe('LanguageModel', () => {
     const snapshot = lm.model.snapshot();
     await lm.with(snapshot).save(saved);
     await snapshot.dispose();
-    expect(readdirSync(saved).sort()).toEqual(['chat_template.jinja', 'config.json', 'generation_config.json', 'model.safetensors', 'special_tokens_map.json', 'tokenizer.json', 'tokenizer_config.json']);
+    expect(readdirSync(saved).sort()).toEqual([
+      'chat_template.jinja',
+      'config.json',
+      'generation_config.json',
+      'model.safetensors',
+      'special_tokens_map.json',
+      'tokenizer.json',
+      'tokenizer_config.json',
+    ]);
     const json = (name: string) => JSON.parse(readFileSync(join(saved, name), 'utf8'));
-    expect(json('tokenizer_config.json').chat_template).toBe(readFileSync(join(saved, 'chat_template.jinja'), 'utf8'));
-    expect(json('generation_config.json')).toEqual({ bos_token_id: 1, eos_token_id: 258, temperature: 0.7 });
+    expect(json('tokenizer_config.json').chat_template).toBe(
+      readFileSync(join(saved, 'chat_template.jinja'), 'utf8'),
+    );
+    expect(json('generation_config.json')).toEqual({
+      bos_token_id: 1,
+      eos_token_id: 258,
+      temperature: 0.7,
+    });
     const again = await loadModel(saved, { dtype: 'float32' });
     expect(await again.score('hi', ['a', 'bcd'])).toEqual(await lm.score('hi', ['a', 'bcd']));
     expect(again.chatTemplate!.source).toBe(lm.chatTemplate!.source);

@@ -15,7 +15,9 @@ function folder(files: Record<string, string>): string {
 }
 
 const whole = { 'config.json': '{}', 'tokenizer.json': '{}', 'model.safetensors': 'weights' };
-const index = JSON.stringify({ weight_map: { a: 'model-00001-of-00002.safetensors', b: 'model-00002-of-00002.safetensors' } });
+const index = JSON.stringify({
+  weight_map: { a: 'model-00001-of-00002.safetensors', b: 'model-00002-of-00002.safetensors' },
+});
 
 describe('a local model', () => {
   it('is found as a folder, a .gguf file, or a folder that holds one', async () => {
@@ -24,7 +26,13 @@ describe('a local model', () => {
     const gguf = join(folder({ 'x.gguf': 'GGUF…' }), 'x.gguf');
     expect((await resolveModel(gguf)).path).toBe(gguf);
     expect((await resolveModel(join(gguf, '..'))).path).toBe(gguf);
-    const sharded = folder({ 'config.json': '{}', 'tokenizer.json': '{}', 'model.safetensors.index.json': index, 'model-00001-of-00002.safetensors': 'a', 'model-00002-of-00002.safetensors': 'b' });
+    const sharded = folder({
+      'config.json': '{}',
+      'tokenizer.json': '{}',
+      'model.safetensors.index.json': index,
+      'model-00001-of-00002.safetensors': 'a',
+      'model-00002-of-00002.safetensors': 'b',
+    });
     expect((await resolveModel(sharded)).path).toBe(sharded);
   });
 
@@ -41,19 +49,89 @@ describe('a local model', () => {
 
   const { 'config.json': config, 'tokenizer.json': tokenizer, ...rest } = whole;
   it.each<[string, Record<string, string>, string, string]>([
-    ['config.json', { 'tokenizer.json': tokenizer, ...rest }, 'ERR_INCOMPLETE_MODEL', 'has no config.json'],
-    ['tokenizer.json', { 'config.json': config, ...rest }, 'ERR_INCOMPLETE_MODEL', 'has no tokenizer.json'],
-    ['a fast tokenizer', { 'config.json': config, 'tokenizer.model': 'x', ...rest }, 'ERR_INCOMPLETE_MODEL', 'its tokenizer.model is an older form'],
-    ['weights', { 'config.json': config, 'tokenizer.json': tokenizer }, 'ERR_INCOMPLETE_MODEL', 'has no model.safetensors'],
-    ['safe weights', { 'config.json': config, 'tokenizer.json': tokenizer, 'pytorch_model.bin': 'x' }, 'ERR_INCOMPLETE_MODEL', 'is a pickle, which is not read'],
-    ['the rest of a download', { 'config.json': config, 'tokenizer.json': tokenizer, 'model.safetensors.incomplete': 'x' }, 'ERR_INCOMPLETE_MODEL', 'only the half-downloaded model.safetensors.incomplete'],
-    ['one shard', { 'config.json': config, 'tokenizer.json': tokenizer, 'model.safetensors.index.json': index, 'model-00001-of-00002.safetensors': 'a' }, 'ERR_INCOMPLETE_MODEL', 'half-downloaded: 1 of 2 weight files are missing (model-00002-of-00002.safetensors)'],
-    ['a decent index', { 'config.json': config, 'tokenizer.json': tokenizer, 'model.safetensors.index.json': '{"weight_map": {"a": "../x.safetensors"}}' }, 'ERR_INCOMPLETE_MODEL', 'names a file outside its folder'],
-    ['any bytes of weights', { ...whole, 'model.safetensors': '' }, 'ERR_INCOMPLETE_MODEL', 'model.safetensors is empty'],
-    ['real weights', { ...whole, 'model.safetensors': 'version https://git-lfs.github.com/spec/v1\noid sha256:00\n' }, 'ERR_INCOMPLETE_MODEL', 'git lfs pull'],
-    ['a whole config', { ...whole, 'config.json': '{"model_type": "lla' }, 'ERR_INCOMPLETE_MODEL', 'config.json is not valid JSON'],
+    [
+      'config.json',
+      { 'tokenizer.json': tokenizer, ...rest },
+      'ERR_INCOMPLETE_MODEL',
+      'has no config.json',
+    ],
+    [
+      'tokenizer.json',
+      { 'config.json': config, ...rest },
+      'ERR_INCOMPLETE_MODEL',
+      'has no tokenizer.json',
+    ],
+    [
+      'a fast tokenizer',
+      { 'config.json': config, 'tokenizer.model': 'x', ...rest },
+      'ERR_INCOMPLETE_MODEL',
+      'its tokenizer.model is an older form',
+    ],
+    [
+      'weights',
+      { 'config.json': config, 'tokenizer.json': tokenizer },
+      'ERR_INCOMPLETE_MODEL',
+      'has no model.safetensors',
+    ],
+    [
+      'safe weights',
+      { 'config.json': config, 'tokenizer.json': tokenizer, 'pytorch_model.bin': 'x' },
+      'ERR_INCOMPLETE_MODEL',
+      'is a pickle, which is not read',
+    ],
+    [
+      'the rest of a download',
+      { 'config.json': config, 'tokenizer.json': tokenizer, 'model.safetensors.incomplete': 'x' },
+      'ERR_INCOMPLETE_MODEL',
+      'only the half-downloaded model.safetensors.incomplete',
+    ],
+    [
+      'one shard',
+      {
+        'config.json': config,
+        'tokenizer.json': tokenizer,
+        'model.safetensors.index.json': index,
+        'model-00001-of-00002.safetensors': 'a',
+      },
+      'ERR_INCOMPLETE_MODEL',
+      'half-downloaded: 1 of 2 weight files are missing (model-00002-of-00002.safetensors)',
+    ],
+    [
+      'a decent index',
+      {
+        'config.json': config,
+        'tokenizer.json': tokenizer,
+        'model.safetensors.index.json': '{"weight_map": {"a": "../x.safetensors"}}',
+      },
+      'ERR_INCOMPLETE_MODEL',
+      'names a file outside its folder',
+    ],
+    [
+      'any bytes of weights',
+      { ...whole, 'model.safetensors': '' },
+      'ERR_INCOMPLETE_MODEL',
+      'model.safetensors is empty',
+    ],
+    [
+      'real weights',
+      {
+        ...whole,
+        'model.safetensors': 'version https://git-lfs.github.com/spec/v1\noid sha256:00\n',
+      },
+      'ERR_INCOMPLETE_MODEL',
+      'git lfs pull',
+    ],
+    [
+      'a whole config',
+      { ...whole, 'config.json': '{"model_type": "lla' },
+      'ERR_INCOMPLETE_MODEL',
+      'config.json is not valid JSON',
+    ],
   ])('without %s is refused with a sentence', async (_, files, code, message) => {
-    await expect(resolveModel(folder(files))).rejects.toMatchObject({ code, message: expect.stringContaining(message) });
+    await expect(resolveModel(folder(files))).rejects.toMatchObject({
+      code,
+      message: expect.stringContaining(message),
+    });
   });
 
   it('that is not there, or not a model, is refused with a sentence', async () => {
@@ -61,11 +139,26 @@ describe('a local model', () => {
     symlinkSync(join(root, 'nowhere'), join(path, 'model.safetensors'));
     mkdirSync(join(path, 'dir'));
     await expect(resolveModel('./no/such/model')).rejects.toMatchObject({ code: 'ERR_NOT_FOUND' });
-    await expect(resolveModel(join(path, 'missing.gguf'))).rejects.toMatchObject({ code: 'ERR_NOT_FOUND' });
-    await expect(resolveModel(join(path, 'notes.txt'))).rejects.toMatchObject({ code: 'ERR_NOT_FOUND', message: expect.stringContaining('is not a model') });
-    await expect(resolveModel(join(path, 'cut.gguf'))).rejects.toMatchObject({ code: 'ERR_INCOMPLETE_MODEL', message: expect.stringContaining('does not begin with "GGUF"') });
-    await expect(resolveModel(join(path, 'empty.gguf'))).rejects.toMatchObject({ code: 'ERR_INCOMPLETE_MODEL' });
-    await expect(resolveModel(join(path, 'dir'))).rejects.toMatchObject({ code: 'ERR_INCOMPLETE_MODEL' });
-    await expect(resolveModel('not a name')).rejects.toMatchObject({ code: 'ERR_NOT_FOUND', message: expect.stringContaining('smollm2-135m-instruct') });
+    await expect(resolveModel(join(path, 'missing.gguf'))).rejects.toMatchObject({
+      code: 'ERR_NOT_FOUND',
+    });
+    await expect(resolveModel(join(path, 'notes.txt'))).rejects.toMatchObject({
+      code: 'ERR_NOT_FOUND',
+      message: expect.stringContaining('is not a model'),
+    });
+    await expect(resolveModel(join(path, 'cut.gguf'))).rejects.toMatchObject({
+      code: 'ERR_INCOMPLETE_MODEL',
+      message: expect.stringContaining('does not begin with "GGUF"'),
+    });
+    await expect(resolveModel(join(path, 'empty.gguf'))).rejects.toMatchObject({
+      code: 'ERR_INCOMPLETE_MODEL',
+    });
+    await expect(resolveModel(join(path, 'dir'))).rejects.toMatchObject({
+      code: 'ERR_INCOMPLETE_MODEL',
+    });
+    await expect(resolveModel('not a name')).rejects.toMatchObject({
+      code: 'ERR_NOT_FOUND',
+      message: expect.stringContaining('smollm2-135m-instruct'),
+    });
   });
 });

@@ -30,19 +30,50 @@ export interface StandIn {
 }
 
 export async function standInHub(files: Record<string, string | Buffer>): Promise<StandIn> {
-  const hub: Omit<StandIn, 'endpoint' | 'close'> = { log: [], files: new Map(Object.entries(files).map(([name, data]) => [name, Buffer.from(data)])), status: 200, cuts: [], ignoreRanges: false, swapped: new Map(), storage: null, extraNames: [], token: null, converted: null };
+  const hub: Omit<StandIn, 'endpoint' | 'close'> = {
+    log: [],
+    files: new Map(Object.entries(files).map(([name, data]) => [name, Buffer.from(data)])),
+    status: 200,
+    cuts: [],
+    ignoreRanges: false,
+    swapped: new Map(),
+    storage: null,
+    extraNames: [],
+    token: null,
+    converted: null,
+  };
   const server: Server = createServer((request, response) => answer(hub, request, response));
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   return Object.assign(hub, {
     endpoint: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
-    close: () => new Promise<void>((resolve) => { server.close(() => resolve()); server.closeAllConnections(); }),
+    close: () =>
+      new Promise<void>((resolve) => {
+        server.close(() => resolve());
+        server.closeAllConnections();
+      }),
   });
 }
 
-function answer(hub: Omit<StandIn, 'endpoint' | 'close'>, request: IncomingMessage, response: ServerResponse): void {
+function answer(
+  hub: Omit<StandIn, 'endpoint' | 'close'>,
+  request: IncomingMessage,
+  response: ServerResponse,
+): void {
   const url = new URL(request.url ?? '/', 'http://stand-in');
-  hub.log.push([request.method, url.pathname, request.headers.range ?? '-', request.headers.authorization ?? '-'].join(' '));
-  if (hub.status !== 200 || (hub.token !== null && !url.pathname.startsWith('/storage/') && request.headers.authorization !== `Bearer ${hub.token}`)) {
+  hub.log.push(
+    [
+      request.method,
+      url.pathname,
+      request.headers.range ?? '-',
+      request.headers.authorization ?? '-',
+    ].join(' '),
+  );
+  if (
+    hub.status !== 200 ||
+    (hub.token !== null &&
+      !url.pathname.startsWith('/storage/') &&
+      request.headers.authorization !== `Bearer ${hub.token}`)
+  ) {
     response.writeHead(hub.status === 200 ? 401 : hub.status).end('no');
     return;
   }
@@ -51,26 +82,58 @@ function answer(hub: Omit<StandIn, 'endpoint' | 'close'>, request: IncomingMessa
     return;
   }
   if (url.pathname.startsWith('/api/models/old/')) {
-    response.writeHead(307, { location: `/api/models/org/${url.pathname.slice('/api/models/old/'.length)}${url.search}` }).end();
+    response
+      .writeHead(307, {
+        location: `/api/models/org/${url.pathname.slice('/api/models/old/'.length)}${url.search}`,
+      })
+      .end();
     return;
   }
   if (/^\/api\/(models|datasets)\//.test(url.pathname)) {
-    const converted = url.pathname.endsWith(`/revision/${encodeURIComponent('refs/convert/parquet')}`), files = converted ? hub.converted : hub.files;
+    const converted = url.pathname.endsWith(
+      `/revision/${encodeURIComponent('refs/convert/parquet')}`,
+    );
+    const files = converted ? hub.converted : hub.files;
     if (files === null) {
       response.writeHead(404).end();
       return;
     }
-    const siblings = [...files].map(([rfilename, data]) => (/\.(safetensors|parquet)$/.test(rfilename)
-      ? { rfilename, size: data.length, blobId: '0'.repeat(40), lfs: { sha256: createHash('sha256').update(data).digest('hex'), size: data.length } }
-      : { rfilename, size: data.length, blobId: createHash('sha1').update(`blob ${data.length}\0`).update(data).digest('hex') }));
+    const siblings = [...files].map(([rfilename, data]) =>
+      /\.(safetensors|parquet)$/.test(rfilename)
+        ? {
+            rfilename,
+            size: data.length,
+            blobId: '0'.repeat(40),
+            lfs: { sha256: createHash('sha256').update(data).digest('hex'), size: data.length },
+          }
+        : {
+            rfilename,
+            size: data.length,
+            blobId: createHash('sha1').update(`blob ${data.length}\0`).update(data).digest('hex'),
+          },
+    );
     response.writeHead(200, { 'content-type': 'application/json' });
-    response.end(JSON.stringify({ sha: converted ? CONVERTED_COMMIT : COMMIT, cardData: { license: 'apache-2.0' }, siblings: [...siblings, ...hub.extraNames.map((rfilename) => ({ rfilename, size: 1, blobId: '1'.repeat(40) }))] }));
+    response.end(
+      JSON.stringify({
+        sha: converted ? CONVERTED_COMMIT : COMMIT,
+        cardData: { license: 'apache-2.0' },
+        siblings: [
+          ...siblings,
+          ...hub.extraNames.map((rfilename) => ({ rfilename, size: 1, blobId: '1'.repeat(40) })),
+        ],
+      }),
+    );
     return;
   }
   sendFile(hub, url, request, response);
 }
 
-function sendFile(hub: Omit<StandIn, 'endpoint' | 'close'>, url: URL, request: IncomingMessage, response: ServerResponse): void {
+function sendFile(
+  hub: Omit<StandIn, 'endpoint' | 'close'>,
+  url: URL,
+  request: IncomingMessage,
+  response: ServerResponse,
+): void {
   const commit = url.pathname.includes(`/${CONVERTED_COMMIT}/`) ? CONVERTED_COMMIT : COMMIT;
   const name = decodeURIComponent(url.pathname.split(`/${commit}/`)[1] ?? '');
   if (hub.storage !== null) {
@@ -88,8 +151,14 @@ function sendFile(hub: Omit<StandIn, 'endpoint' | 'close'>, url: URL, request: I
     response.writeHead(416).end();
     return;
   }
-  response.writeHead(range ? 206 : 200, { 'content-length': data.length - start, ...(range && { 'content-range': `bytes ${start}-${data.length - 1}/${data.length}` }) });
+  response.writeHead(range ? 206 : 200, {
+    'content-length': data.length - start,
+    ...(range && { 'content-range': `bytes ${start}-${data.length - 1}/${data.length}` }),
+  });
   const cut = /\.(safetensors|parquet)$/.test(name) ? hub.cuts.shift() : undefined;
   if (cut === undefined) response.end(data.subarray(start));
-  else response.write(data.subarray(start, start + cut), () => setTimeout(() => response.destroy(), 20));
+  else
+    response.write(data.subarray(start, start + cut), () =>
+      setTimeout(() => response.destroy(), 20),
+    );
 }

@@ -19,7 +19,9 @@ CHECK_CASE("support: freed tensor memory is used again and can be released") {
     CHECK(b.sum().item<float>() == 2.0f * ((1 << 20) - 5));
     CHECK(cream::cached_bytes() == 0);
   }
-  { const at::Tensor small = at::zeros({16}); }
+  {
+    const at::Tensor small = at::zeros({16});
+  }
   cream::release_cached_memory();
   CHECK(cream::cached_bytes() == 0);
 }
@@ -45,6 +47,8 @@ CHECK_CASE("support: what is kept makes a process hardly larger than its tensors
 CHECK_CASE("support: tensors of every size hold what is written to them") {
   cream::use_caching_allocator();
   std::vector<at::Tensor> kept;
-  for (int64_t n = 1; n < 3'000'000; n = n * 3 / 2 + 1) kept.push_back(at::full({n}, static_cast<float>(n)));
-  for (const at::Tensor& t : kept) CHECK(t.min().item<float>() == t.numel() && t.max().item<float>() == t.numel());
+  for (int64_t n = 1; n < 3'000'000; n = n * 3 / 2 + 1)
+    kept.push_back(at::full({n}, static_cast<float>(n)));
+  for (const at::Tensor& t : kept)
+    CHECK(t.min().item<float>() == t.numel() && t.max().item<float>() == t.numel());
 }

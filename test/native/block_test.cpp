@@ -1,7 +1,8 @@
-// The GPU's kernels, run block by block on the CPU: the same inner code and the same launch grid, against the ATen references.
-// What is left for a machine with a GPU is the launch itself and CUDA's own arithmetic (`npm run test:cuda`).
-#include "check.h"
+// The GPU's kernels, run block by block on the CPU: the same inner code and the same launch grid,
+// against the ATen references. What is left for a machine with a GPU is the launch itself and
+// CUDA's own arithmetic (`npm run test:cuda`).
 #include "ops/adamw/block.h"
+#include "check.h"
 #include "ops/adamw/op.h"
 #include "ops/dispatch.h"
 #include "ops/rms_norm/block.h"
@@ -42,26 +43,38 @@ Tensor random(at::IntArrayRef shape, uint64_t seed, at::ScalarType type = at::kF
 template <class T, int N>
 void check_rms_norm(int64_t rows, int64_t width, double tolerance) {
   const double eps = 1e-5;
-  const Tensor x = random({rows, width}, 1, kType<T>), residual = random({rows, width}, 2, kType<T>), weight = random({width}, 3, kType<T>);
+  const Tensor x = random({rows, width}, 1, kType<T>),
+               residual = random({rows, width}, 2, kType<T>), weight = random({width}, 3, kType<T>);
   Tensor h = at::empty_like(x), y = at::empty_like(x), inverse = at::empty({rows}, kF32);
   const Grid grid{rows, threads_for(width / N)};
-  run_on_host(ops::RmsNormBlock<T, N>{in<T>(x), in<T>(residual), out<T>(h), in<T>(weight), out<T>(y), out<float>(inverse), width, float(eps), 0}, grid);
+  run_on_host(ops::RmsNormBlock<T, N>{in<T>(x), in<T>(residual), out<T>(h), in<T>(weight),
+                                      out<T>(y), out<float>(inverse), width, float(eps), 0},
+              grid);
   CHECK_CLOSE(h, x + residual, 0);
   CHECK_CLOSE(y, ops::reference::rms_norm(h, weight, eps), tolerance);
   CHECK_RELATIVE(inverse, at::rsqrt(h.to(at::kFloat).square().mean(-1) + eps), 1e-6);
 
   // Without a residual, and with Gemma's offset.
-  run_on_host(ops::RmsNormBlock<T, N>{in<T>(x), nullptr, nullptr, in<T>(weight), out<T>(y), nullptr, width, float(eps), 1}, grid);
-  CHECK_CLOSE(y.to(at::kFloat), ops::reference::rms_norm(x, at::ones_like(weight), eps).to(at::kFloat) * (weight.to(at::kFloat) + 1), 16 * tolerance + 1e-5);
+  run_on_host(ops::RmsNormBlock<T, N>{in<T>(x), nullptr, nullptr, in<T>(weight), out<T>(y), nullptr,
+                                      width, float(eps), 1},
+              grid);
+  CHECK_CLOSE(y.to(at::kFloat),
+              ops::reference::rms_norm(x, at::ones_like(weight), eps).to(at::kFloat) *
+                  (weight.to(at::kFloat) + 1),
+              16 * tolerance + 1e-5);
 
   const Tensor dy = random({rows, width}, 4, kType<T>);
   const int64_t chunk = 3, chunks = (rows + chunk - 1) / chunk;
   Tensor dh = at::empty_like(h), parts = at::empty({chunks, width}, kF32);
-  run_on_host(ops::RmsNormBackwardBlock<T, N>{in<T>(h), in<T>(weight), in<float>(inverse), in<T>(dy), out<T>(dh), out<float>(parts), rows, width, chunk, 0},
-              {chunks, threads_for(width / N), width * 4});
+  run_on_host(
+      ops::RmsNormBackwardBlock<T, N>{in<T>(h), in<T>(weight), in<float>(inverse), in<T>(dy),
+                                      out<T>(dh), out<float>(parts), rows, width, chunk, 0},
+      {chunks, threads_for(width / N), width * 4});
   const at::AutoGradMode grad(true);
-  const Tensor hv = h.to(at::kDouble).set_requires_grad(true), wv = weight.to(at::kDouble).set_requires_grad(true);
-  const auto gradients = torch::autograd::grad({ops::reference::rms_norm(hv, wv, eps)}, {hv, wv}, {dy.to(at::kDouble)});
+  const Tensor hv = h.to(at::kDouble).set_requires_grad(true),
+               wv = weight.to(at::kDouble).set_requires_grad(true);
+  const auto gradients = torch::autograd::grad({ops::reference::rms_norm(hv, wv, eps)}, {hv, wv},
+                                               {dy.to(at::kDouble)});
   CHECK_RELATIVE(dh.to(at::kDouble), gradients[0], sizeof(T) == 2 ? 4e-3 : 1e-5);
   CHECK_RELATIVE(parts.sum(0).to(at::kDouble), gradients[1], sizeof(T) == 2 ? 4e-3 : 1e-5);
 }
@@ -79,14 +92,18 @@ void check_swiglu(double tolerance) {
   const Tensor gate_up = random({rows, 2 * n}, 5, kType<T>), dy = random({rows, n}, 6, kType<T>);
   for (const auto activation : {Activation::silu, Activation::gelu_tanh}) {
     Tensor y = at::empty({rows, n}, gate_up.options()), d = at::empty_like(gate_up);
-    run_on_host(ops::SwigluBlock<T, N>{in<T>(gate_up), out<T>(y), n, activation}, {rows, threads_for(n / N)});
-    run_on_host(ops::SwigluBackwardBlock<T, N>{in<T>(gate_up), in<T>(dy), out<T>(d), n, activation}, {rows, threads_for(n / N)});
+    run_on_host(ops::SwigluBlock<T, N>{in<T>(gate_up), out<T>(y), n, activation},
+                {rows, threads_for(n / N)});
+    run_on_host(ops::SwigluBackwardBlock<T, N>{in<T>(gate_up), in<T>(dy), out<T>(d), n, activation},
+                {rows, threads_for(n / N)});
     const at::AutoGradMode grad(true);
     const Tensor wide = gate_up.to(at::kDouble).set_requires_grad(true);
     const Tensor gate = wide.narrow(1, 0, n), up = wide.narrow(1, n, n);
-    const Tensor expected = (activation == Activation::silu ? at::silu(gate) : at::gelu(gate, "tanh")) * up;
+    const Tensor expected =
+        (activation == Activation::silu ? at::silu(gate) : at::gelu(gate, "tanh")) * up;
     CHECK_RELATIVE(y.to(at::kDouble), expected.detach(), tolerance);
-    CHECK_RELATIVE(d.to(at::kDouble), torch::autograd::grad({expected}, {wide}, {dy.to(at::kDouble)})[0], tolerance);
+    CHECK_RELATIVE(d.to(at::kDouble),
+                   torch::autograd::grad({expected}, {wide}, {dy.to(at::kDouble)})[0], tolerance);
   }
 }
 
@@ -101,28 +118,45 @@ CHECK_CASE("block: RoPE turns as the reference, and back again") {
   const Tensor both = at::cat({angles, angles}, 1), cos = both.cos(), sin = both.sin();
   Tensor y = at::empty_like(x), back = at::empty_like(x);
   const Grid grid{rows, threads_for(heads * d / 2)};
-  run_on_host(ops::RopeBlock<float>{in<float>(x), in<float>(cos), in<float>(sin), out<float>(y), heads, d, heads * d, false}, grid);
-  run_on_host(ops::RopeBlock<float>{in<float>(y), in<float>(cos), in<float>(sin), out<float>(back), heads, d, heads * d, true}, grid);
+  run_on_host(ops::RopeBlock<float>{in<float>(x), in<float>(cos), in<float>(sin), out<float>(y),
+                                    heads, d, heads * d, false},
+              grid);
+  run_on_host(ops::RopeBlock<float>{in<float>(y), in<float>(cos), in<float>(sin), out<float>(back),
+                                    heads, d, heads * d, true},
+              grid);
   CHECK_CLOSE(y, ops::reference::rope(x, cos, sin), 1e-6);
   CHECK_CLOSE(back, x, 1e-5);
 }
 
-CHECK_CASE("block: log-softmax at a target and its gradient equal the reference, soft-capped as autograd has it") {
+CHECK_CASE(
+    "block: log-softmax at a target and its gradient equal the reference, soft-capped as autograd "
+    "has it") {
   const int64_t rows = 4, vocab = 777;
   const Tensor logits = random({rows, vocab}, 10) * 6;
   const Tensor targets = at::tensor({0, 776, 300, 5}, at::kLong), coefficient = random({rows}, 11);
   const Grid grid{rows, threads_for(vocab)};
   for (const float cap : {0.0f, 5.0f}) {
-    Tensor logprob = at::empty({rows}, kF32), logsumexp = at::empty({rows}, kF32), d = at::empty_like(logits), half = at::empty({rows, vocab}, at::kBFloat16);
-    run_on_host(ops::TokenLogprobBlock{in<float>(logits), in<int64_t>(targets), out<float>(logprob), out<float>(logsumexp), vocab, cap}, grid);
-    run_on_host(ops::TokenLogprobGradientBlock<float>{in<float>(logits), in<float>(logsumexp), in<int64_t>(targets), in<float>(coefficient), out<float>(d), vocab, cap}, grid);
-    run_on_host(ops::TokenLogprobGradientBlock<uint16_t>{in<float>(logits), in<float>(logsumexp), in<int64_t>(targets), in<float>(coefficient), out<uint16_t>(half), vocab, cap}, grid);
+    Tensor logprob = at::empty({rows}, kF32), logsumexp = at::empty({rows}, kF32),
+           d = at::empty_like(logits), half = at::empty({rows, vocab}, at::kBFloat16);
+    run_on_host(ops::TokenLogprobBlock{in<float>(logits), in<int64_t>(targets), out<float>(logprob),
+                                       out<float>(logsumexp), vocab, cap},
+                grid);
+    run_on_host(ops::TokenLogprobGradientBlock<float>{in<float>(logits), in<float>(logsumexp),
+                                                      in<int64_t>(targets), in<float>(coefficient),
+                                                      out<float>(d), vocab, cap},
+                grid);
+    run_on_host(
+        ops::TokenLogprobGradientBlock<uint16_t>{in<float>(logits), in<float>(logsumexp),
+                                                 in<int64_t>(targets), in<float>(coefficient),
+                                                 out<uint16_t>(half), vocab, cap},
+        grid);
     const at::AutoGradMode grad(true);
     const Tensor wide = logits.to(at::kDouble).set_requires_grad(true);
     const Tensor z = cap > 0 ? cap * at::tanh(wide / cap) : wide;
     const Tensor expected = at::log_softmax(z, -1).gather(1, targets.unsqueeze(1)).squeeze(1);
     CHECK_CLOSE(logprob.to(at::kDouble), expected.detach(), 1e-5);
-    const Tensor gradient = torch::autograd::grad({expected}, {wide}, {coefficient.to(at::kDouble)})[0];
+    const Tensor gradient =
+        torch::autograd::grad({expected}, {wide}, {coefficient.to(at::kDouble)})[0];
     CHECK_CLOSE(d.to(at::kDouble), gradient, 1e-6);
     CHECK_RELATIVE(half.to(at::kDouble), gradient, 3e-3);
   }
@@ -138,7 +172,9 @@ CHECK_CASE("block: AdamW over chunks equals the reference, and so does the sum o
   Tensor master3 = master.clone(), m3 = m.clone(), v3 = v.clone(), weight3 = weight.clone();
   ops::AdamWScalars scalars = ops::adamw_scalars(step);
   scalars.gradient_scale = NAN;  // the one in device memory counts
-  run_on_host(ops::AdamWBlock<uint16_t>{out<float>(master), out<float>(m), out<float>(v), in<float>(gradient), in<float>(scale), out<uint16_t>(weight), n, chunk, scalars},
+  run_on_host(ops::AdamWBlock<uint16_t>{out<float>(master), out<float>(m), out<float>(v),
+                                        in<float>(gradient), in<float>(scale),
+                                        out<uint16_t>(weight), n, chunk, scalars},
               {(n + chunk - 1) / chunk, 256});
   ops::reference::adamw(master2, m2, v2, gradient, weight2, step);
   CHECK_RELATIVE(master, master2, 1e-6);
@@ -146,26 +182,33 @@ CHECK_CASE("block: AdamW over chunks equals the reference, and so does the sum o
   CHECK_RELATIVE(v, v2, 1e-6);
   CHECK_RELATIVE(weight.to(at::kFloat), weight2.to(at::kFloat), 1e-3);
   ops::adamw(master3, m3, v3, gradient, weight3, step);
-  CHECK(at::equal(master, master3) && at::equal(m, m3) && at::equal(v, v3) && at::equal(weight, weight3));  // the CPU's own, bit for bit
+  CHECK(at::equal(master, master3) && at::equal(m, m3) && at::equal(v, v3) &&
+        at::equal(weight, weight3));  // the CPU's own, bit for bit
 
   Tensor parts = at::empty({(n + chunk - 1) / chunk}, at::kDouble);
-  run_on_host(ops::SumOfSquaresBlock<float>{in<float>(gradient), out<double>(parts), n, chunk}, {(n + chunk - 1) / chunk, 128});
+  run_on_host(ops::SumOfSquaresBlock<float>{in<float>(gradient), out<double>(parts), n, chunk},
+              {(n + chunk - 1) / chunk, 128});
   CHECK(std::abs(parts.sum().item<double>() - ops::reference::sum_of_squares(gradient)) < 1e-9);
 }
 
 // Draws of one row by the radix descent and by the full sort.
-void check_draws(const Tensor& logits, const SamplingParams& params, const Tokens& banned, int draws) {
+void check_draws(const Tensor& logits, const SamplingParams& params, const Tokens& banned,
+                 int draws) {
   const int64_t vocab = logits.size(0);
   int different = 0;
   for (int i = 0; i < draws; ++i) {
     const double u = uniform(SampleKey{7, 0, 3, static_cast<uint32_t>(i)}, 0);
-    const ops::SampleRow row{params.temperature, params.top_p, u, params.top_k, 0, static_cast<int32_t>(banned.size())};
+    const ops::SampleRow row{
+        params.temperature, params.top_p, u, params.top_k, 0, static_cast<int32_t>(banned.size())};
     int32_t token = -2;
     float logprob = 0;
-    run_on_host(ops::SampleBlock{in<float>(logits), &row, banned.data(), &token, &logprob, vocab}, {1, 64, ops::SampleBlock::scratch_bytes()});
+    run_on_host(ops::SampleBlock{in<float>(logits), &row, banned.data(), &token, &logprob, vocab},
+                {1, 64, ops::SampleBlock::scratch_bytes()});
     const Draw expected = ops::reference::sample(in<float>(logits), vocab, params, &banned, u);
-    if (token != expected.token) ++different;
-    else CHECK(std::abs(logprob - expected.logprob) < 1e-4);
+    if (token != expected.token)
+      ++different;
+    else
+      CHECK(std::abs(logprob - expected.logprob) < 1e-4);
   }
   CHECK(different == 0);
 }
@@ -198,7 +241,8 @@ CHECK_CASE("block: a row without a finite logit is reported as −1") {
     const ops::SampleRow row{1.0, 0.9, 0.5, 0, 0, 0};
     int32_t token = 0;
     float logprob = 1;
-    run_on_host(ops::SampleBlock{in<float>(logits), &row, nullptr, &token, &logprob, 40}, {1, 32, ops::SampleBlock::scratch_bytes()});
+    run_on_host(ops::SampleBlock{in<float>(logits), &row, nullptr, &token, &logprob, 40},
+                {1, 32, ops::SampleBlock::scratch_bytes()});
     CHECK(token == -1);
   }
 }

@@ -1,5 +1,6 @@
-// The native tests' whole framework: CHECK_CASE registers a case, the CHECK_ macros fail it with what was seen.
-// cream_check --list prints the names; cream_check NAME… runs those, without a name all. test/native.test.ts lists them in jest.
+// The native tests' whole framework: CHECK_CASE registers a case, the CHECK_ macros fail it with
+// what was seen. cream_check --list prints the names; cream_check NAME… runs those, without a name
+// all. test/native.test.ts lists them in jest.
 #pragma once
 
 #include <functional>
@@ -20,21 +21,26 @@ struct Case {
 std::vector<Case>& cases();
 
 struct Registration {
-  Registration(std::string name, std::function<void()> run) { cases().push_back({std::move(name), std::move(run)}); }
+  Registration(std::string name, std::function<void()> run) {
+    cases().push_back({std::move(name), std::move(run)});
+  }
 };
 
 struct Failure : std::runtime_error {
   using std::runtime_error::runtime_error;
 };
-// A case that this machine cannot run (no such instruction set) says why; it is reported as skipped.
+// A case that this machine cannot run (no such instruction set) says why; it is reported as
+// skipped.
 struct Skip : std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
 // max |a − b| ≤ tolerance, shapes equal, all finite.
-void close(const at::Tensor& a, const at::Tensor& b, double tolerance, const char* expression, const char* file, int line);
+void close(const at::Tensor& a, const at::Tensor& b, double tolerance, const char* expression,
+           const char* file, int line);
 // ‖a − b‖ / ‖b‖ ≤ tolerance.
-void relative(const at::Tensor& a, const at::Tensor& b, double tolerance, const char* expression, const char* file, int line);
+void relative(const at::Tensor& a, const at::Tensor& b, double tolerance, const char* expression,
+              const char* file, int line);
 
 template <class F>
 void throws(cream::ErrorCode code, const std::string& part, F&& body, const char* file, int line) {
@@ -44,8 +50,8 @@ void throws(cream::ErrorCode code, const std::string& part, F&& body, const char
     const std::string message = error.what();
     if (error.code() == code && message.find(part) != std::string::npos) return;
     std::ostringstream out;
-    out << file << ":" << line << ": expected " << cream::error_code_name(code) << " with \"" << part << "\", got "
-        << cream::error_code_name(error.code()) << " \"" << message << "\"";
+    out << file << ":" << line << ": expected " << cream::error_code_name(code) << " with \""
+        << part << "\", got " << cream::error_code_name(error.code()) << " \"" << message << "\"";
     throw Failure(out.str());
   }
   std::ostringstream out;
@@ -63,15 +69,19 @@ void throws(cream::ErrorCode code, const std::string& part, F&& body, const char
 
 #define CHECK_CONCAT_(a, b) a##b
 #define CHECK_CONCAT(a, b) CHECK_CONCAT_(a, b)
-#define CHECK_CASE(name)                                                                                          \
-  static void CHECK_CONCAT(check_body_, __LINE__)();                                                              \
-  static const ::check::Registration CHECK_CONCAT(check_case_, __LINE__)(name, CHECK_CONCAT(check_body_, __LINE__)); \
+#define CHECK_CASE(name)                                                  \
+  static void CHECK_CONCAT(check_body_, __LINE__)();                      \
+  static const ::check::Registration CHECK_CONCAT(check_case_, __LINE__)( \
+      name, CHECK_CONCAT(check_body_, __LINE__));                         \
   static void CHECK_CONCAT(check_body_, __LINE__)()
 #undef CHECK  // c10 has one of its own
-#define CHECK(condition)                                                        \
-  do {                                                                          \
+#define CHECK(condition)                                                         \
+  do {                                                                           \
     if (!(condition)) ::check::fail("expected " #condition, __FILE__, __LINE__); \
   } while (0)
-#define CHECK_CLOSE(a, b, tolerance) ::check::close(a, b, tolerance, #a " ~ " #b, __FILE__, __LINE__)
-#define CHECK_RELATIVE(a, b, tolerance) ::check::relative(a, b, tolerance, #a " ~ " #b, __FILE__, __LINE__)
-#define CHECK_THROWS(code, part, ...) ::check::throws(::cream::ErrorCode::code, part, [&] { __VA_ARGS__; }, __FILE__, __LINE__)
+#define CHECK_CLOSE(a, b, tolerance) \
+  ::check::close(a, b, tolerance, #a " ~ " #b, __FILE__, __LINE__)
+#define CHECK_RELATIVE(a, b, tolerance) \
+  ::check::relative(a, b, tolerance, #a " ~ " #b, __FILE__, __LINE__)
+#define CHECK_THROWS(code, part, ...) \
+  ::check::throws(::cream::ErrorCode::code, part, [&] { __VA_ARGS__; }, __FILE__, __LINE__)

@@ -13,7 +13,9 @@ template <class Generate>
 std::vector<cream::GeneratedCompletion> completions(const Generate& generate) {
   std::vector<cream::GeneratedCompletion> out;
   cream::GenerationCallbacks callbacks;
-  callbacks.on_completion = [&](cream::GeneratedCompletion&& completion) { out.push_back(std::move(completion)); };
+  callbacks.on_completion = [&](cream::GeneratedCompletion&& completion) {
+    out.push_back(std::move(completion));
+  };
   generate(callbacks);
   std::sort(out.begin(), out.end(), [](const auto& a, const auto& b) {
     return a.prompt_index != b.prompt_index ? a.prompt_index < b.prompt_index : a.sample < b.sample;
@@ -53,7 +55,8 @@ inline cream::GenerationRequest ragged_request(const RaggedShape& shape) {
 // Token i is the byte 'a' + i % 26.
 inline void spell(cream::GenerationRequest& request, uint32_t vocab = 96) {
   for (uint32_t i = 0; i <= vocab; ++i) request.token_byte_offsets.push_back(i);
-  for (uint32_t i = 0; i < vocab; ++i) request.token_bytes.push_back(static_cast<uint8_t>('a' + i % 26));
+  for (uint32_t i = 0; i < vocab; ++i)
+    request.token_bytes.push_back(static_cast<uint8_t>('a' + i % 26));
 }
 
 }  // namespace check

@@ -1,4 +1,5 @@
-// The engine on the played device or a GPU beside the engine on the CPU: logits, scores, training, adapters, states.
+// The engine on the played device or a GPU beside the engine on the CPU: logits, scores, training,
+// adapters, states.
 #include <filesystem>
 
 #include "engine/engine.h"
@@ -42,7 +43,9 @@ TrainerParams params_of(int64_t micro_batch_tokens = 40, bool checkpointing = tr
 
 std::vector<PreferencePair> pairs() {
   std::vector<PreferencePair> all;
-  for (uint64_t i = 0; i < 3; ++i) all.push_back({tokens(3 + 4 * i, i), tokens(1 + 5 * i, 50 + i), tokens(9 - 2 * i, 90 + i), -20, -25, 0.8});
+  for (uint64_t i = 0; i < 3; ++i)
+    all.push_back({tokens(3 + 4 * i, i), tokens(1 + 5 * i, 50 + i), tokens(9 - 2 * i, 90 + i), -20,
+                   -25, 0.8});
   return all;
 }
 
@@ -60,8 +63,11 @@ ScoringRequest request() {
 std::vector<double> trained(Transformer& model, const TrainerParams& params) {
   Trainer trainer(model, params, {});
   std::vector<double> out;
-  const auto add = [&](const StepMetrics& metrics) { out.insert(out.end(), {metrics.loss, metrics.grad_norm}); };
-  for (int step = 0; step < 2; ++step) add(trainer.preference_step(pairs(), Cancel())), add(trainer.sft_step(examples(), Cancel()));
+  const auto add = [&](const StepMetrics& metrics) {
+    out.insert(out.end(), {metrics.loss, metrics.grad_norm});
+  };
+  for (int step = 0; step < 2; ++step)
+    add(trainer.preference_step(pairs(), Cancel())), add(trainer.sft_step(examples(), Cancel()));
   for (const double sum : score(model, request(), {}, Cancel()).sums) out.push_back(sum);
   return out;
 }
@@ -70,7 +76,8 @@ void check_close(const std::vector<double>& a, const std::vector<double>& b, dou
   CHECK(a.size() == b.size());
   for (size_t i = 0; i < a.size(); ++i) {
     if (std::abs(a[i] - b[i]) <= tolerance * (1 + std::abs(b[i]))) continue;
-    throw check::Failure("number " + std::to_string(i) + " is " + std::to_string(a[i]) + " on the device, " + std::to_string(b[i]) + " on the CPU");
+    throw check::Failure("number " + std::to_string(i) + " is " + std::to_string(a[i]) +
+                         " on the device, " + std::to_string(b[i]) + " on the CPU");
   }
 }
 
@@ -85,9 +92,11 @@ CHECK_CASE("device: training on it, checkpointed and not, takes the steps of the
       const check::TinyShape shape{2, tied, dtype};
       Transformer there = to_device(check::tiny_model(shape)), here = check::tiny_model(shape);
       CHECK(there.device() == test_device());
-      const uint64_t norms = ops::fast_runs(ops::Op::rms_norm), heads = ops::fast_runs(ops::Op::token_logprob);
+      const uint64_t norms = ops::fast_runs(ops::Op::rms_norm),
+                     heads = ops::fast_runs(ops::Op::token_logprob);
       const auto made = trained(there, params_of(40, tied));
-      CHECK(ops::fast_runs(ops::Op::rms_norm) > norms && ops::fast_runs(ops::Op::token_logprob) > heads);
+      CHECK(ops::fast_runs(ops::Op::rms_norm) > norms &&
+            ops::fast_runs(ops::Op::token_logprob) > heads);
       const ops::ForcePlain force;
       check_close(made, trained(here, params_of(40, tied)), tolerance(dtype));
     }
@@ -95,7 +104,8 @@ CHECK_CASE("device: training on it, checkpointed and not, takes the steps of the
 
 CHECK_CASE("device: every family's logits there are the plain ops'") {
   const std::string device = check::device_name();
-  for (const char* family : {"llama-3.2", "llama-yarn", "mistral", "qwen2", "qwen3", "smollm3", "gemma2", "gemma3", "phi3", "phi4-mini"}) {
+  for (const char* family : {"llama-3.2", "llama-yarn", "mistral", "qwen2", "qwen3", "smollm3",
+                             "gemma2", "gemma3", "phi3", "phi4-mini"}) {
     for (const DType dtype : {DType::float32, DType::bfloat16}) {
       Engine there, here;
       there.load(golden_folder(std::string("families/") + family), dtype, device, Cancel());
@@ -110,11 +120,14 @@ CHECK_CASE("device: every family's logits there are the plain ops'") {
   }
 }
 
-CHECK_CASE("device: an engine there trains, saves, resumes, snapshots and merges as one on the CPU") {
+CHECK_CASE(
+    "device: an engine there trains, saves, resumes, snapshots and merges as one on the CPU") {
   const model_files::TemporaryFolder folder;
   const auto life = [&](const std::string& device) {
     std::vector<double> numbers;
-    const auto add = [&](const StepMetrics& metrics) { numbers.insert(numbers.end(), {metrics.loss, metrics.grad_norm}); };
+    const auto add = [&](const StepMetrics& metrics) {
+      numbers.insert(numbers.end(), {metrics.loss, metrics.grad_norm});
+    };
     const auto add_scores = [&](Engine& engine) {
       for (const double sum : engine.score(request(), {}, Cancel()).sums) numbers.push_back(sum);
     };
@@ -130,7 +143,8 @@ CHECK_CASE("device: an engine there trains, saves, resumes, snapshots and merges
     engine.save(folder.file(device), DType::float32, engine.info().config_json);
     add_scores(engine);
 
-    // In bfloat16 from the file just written, whose values the masters are; a LoRA run on it, saved, loaded and merged.
+    // In bfloat16 from the file just written, whose values the masters are; a LoRA run on it,
+    // saved, loaded and merged.
     Engine small;
     small.load(folder.file(device), DType::bfloat16, device, Cancel());
     small.add_adapter({3, 6, 0.25, false, {}}, 7);

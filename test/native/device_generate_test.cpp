@@ -1,4 +1,5 @@
-// Generation as a device does it (paged cache, sampling on the device, one step behind) against the CPU's generator, token for token.
+// Generation as a device does it (paged cache, sampling on the device, one step behind) against the
+// CPU's generator, token for token.
 #include <algorithm>
 #include <set>
 
@@ -14,16 +15,21 @@ using namespace cream;
 
 namespace {
 
-using Generate = GenerationStats (*)(const Transformer&, const GenerationRequest&, const GenerationCallbacks&, const Cancel&);
+using Generate = GenerationStats (*)(const Transformer&, const GenerationRequest&,
+                                     const GenerationCallbacks&, const Cancel&);
 
-// In inference mode; with plain kernels what the CPU's generator runs, the reference. The device's moves the model there.
-std::vector<GeneratedCompletion> run(Generate generate, const Transformer& model, const GenerationRequest& request) {
+// In inference mode; with plain kernels what the CPU's generator runs, the reference. The device's
+// moves the model there.
+std::vector<GeneratedCompletion> run(Generate generate, const Transformer& model,
+                                     const GenerationRequest& request) {
   const bool there = generate == generate_on_device;
   std::optional<ops::ForcePlain> plain;
   if (!there) plain.emplace();
   const c10::InferenceMode inference;
   const Transformer model_there = there ? check::to_device(model) : model;
-  return check::completions([&](const GenerationCallbacks& callbacks) { generate(model_there, request, callbacks, Cancel()); });
+  return check::completions([&](const GenerationCallbacks& callbacks) {
+    generate(model_there, request, callbacks, Cancel());
+  });
 }
 
 GenerationRequest ragged(uint32_t samples) {
@@ -32,9 +38,11 @@ GenerationRequest ragged(uint32_t samples) {
   return request;
 }
 
-void check_same(const std::vector<GeneratedCompletion>& device, const std::vector<GeneratedCompletion>& cpu) {
+void check_same(const std::vector<GeneratedCompletion>& device,
+                const std::vector<GeneratedCompletion>& cpu) {
   CHECK(device.size() == cpu.size());
-  int differ = 0;  // where a draw falls within a GPU's rounding of a boundary, what follows is another text
+  int differ =
+      0;  // where a draw falls within a GPU's rounding of a boundary, what follows is another text
   for (size_t i = 0; i < cpu.size(); ++i) {
     CHECK(device[i].prompt_index == cpu[i].prompt_index && device[i].sample == cpu[i].sample);
     if (device[i].tokens != cpu[i].tokens) {
@@ -43,8 +51,10 @@ void check_same(const std::vector<GeneratedCompletion>& device, const std::vecto
     }
     CHECK(device[i].finish == cpu[i].finish);
     CHECK(device[i].logprobs.size() == cpu[i].logprobs.size());
-    // Two fp32 sums in other orders: up to 1.6e-5 was seen. A wrong page or position is off by tenths.
-    CHECK_CLOSE(at::tensor(device[i].logprobs), at::tensor(cpu[i].logprobs), check::allowed(5e-5, 2e-4));
+    // Two fp32 sums in other orders: up to 1.6e-5 was seen. A wrong page or position is off by
+    // tenths.
+    CHECK_CLOSE(at::tensor(device[i].logprobs), at::tensor(cpu[i].logprobs),
+                check::allowed(5e-5, 2e-4));
   }
 }
 
@@ -54,7 +64,8 @@ void check_as_on_cpu(const Transformer& model, const GenerationRequest& request)
 
 }  // namespace
 
-CHECK_CASE("device generate: the CPU's tokens, whatever the model's shape, the rows and the sampling") {
+CHECK_CASE(
+    "device generate: the CPU's tokens, whatever the model's shape, the rows and the sampling") {
   for (const auto& shape : check::tiny_shapes()) {
     const Transformer model = check::tiny_model(shape);
     GenerationRequest request = ragged(3);
@@ -72,22 +83,29 @@ CHECK_CASE("device generate: the CPU's tokens, whatever the model's shape, the r
   }
 }
 
-CHECK_CASE("device generate: rows wait where pages are few, and a sequence that fits in none is refused") {
+CHECK_CASE(
+    "device generate: rows wait where pages are few, and a sequence that fits in none is refused") {
   const Transformer model = check::tiny_model();
   GenerationRequest request = ragged(4);
   const auto expected = run(generate, model, request);
-  for (const int64_t pages : {5, 6, 9, 14, 200}) {  // 33 + 20 positions with a copied page take 3 + 2
+  for (const int64_t pages :
+       {5, 6, 9, 14, 200}) {  // 33 + 20 positions with a copied page take 3 + 2
     request.most_pages = pages;
     check_same(run(generate_on_device, model, request), expected);
   }
   request.most_pages = 4;
-  CHECK_THROWS(out_of_memory, "[generate] prompt 4 of 33 tokens needs 5 pages of keys and values for 21 new ones, the device's cache has 4",
+  CHECK_THROWS(out_of_memory,
+               "[generate] prompt 4 of 33 tokens needs 5 pages of keys and values for 21 new ones, "
+               "the device's cache has 4",
                run(generate_on_device, model, request));
-  for (auto& prompt : request.prompts) prompt.samples = 1;  // alone it goes on in its prompt's own page
+  for (auto& prompt : request.prompts)
+    prompt.samples = 1;  // alone it goes on in its prompt's own page
   check_as_on_cpu(model, request);
 }
 
-CHECK_CASE("device generate: a prompt longer than a pass is computed in pieces, with the result of the whole") {
+CHECK_CASE(
+    "device generate: a prompt longer than a pass is computed in pieces, with the result of the "
+    "whole") {
   for (const auto& shape : check::tiny_shapes()) {
     const Transformer model = check::tiny_model({shape.num_kv_heads, shape.tied, at::kFloat, 512});
     GenerationRequest request = check::ragged_request({{40, 150, 31, 64, 33, 200, 5}, 2});
@@ -99,7 +117,9 @@ CHECK_CASE("device generate: a prompt longer than a pass is computed in pieces, 
   }
 }
 
-CHECK_CASE("device generate: stop ids wait for min_new_tokens, stop strings end a sample one step late without a trace") {
+CHECK_CASE(
+    "device generate: stop ids wait for min_new_tokens, stop strings end a sample one step late "
+    "without a trace") {
   const Transformer model = check::tiny_model();
   GenerationRequest request = ragged(3);
   for (int32_t id = 0; id < 30; ++id) request.sampling.stop_ids.push_back(3 * id);
@@ -115,7 +135,8 @@ CHECK_CASE("device generate: stop ids wait for min_new_tokens, stop strings end 
   request.sampling.min_new_tokens = 4;
   check_as_on_cpu(model, request);
   request.token_byte_offsets.clear();
-  CHECK_THROWS(invalid_argument, "stop strings need the bytes of every token", run(generate_on_device, model, request));
+  CHECK_THROWS(invalid_argument, "stop strings need the bytes of every token",
+               run(generate_on_device, model, request));
 }
 
 CHECK_CASE("device generate: one new token, and the end of the context") {
@@ -123,7 +144,9 @@ CHECK_CASE("device generate: one new token, and the end of the context") {
   GenerationRequest request = ragged(3);
   request.sampling.max_new_tokens = 1;
   check_as_on_cpu(model, request);
-  request.prompts = {{check::tiny_tokens(60, 1), 0, 2, 0}, {check::tiny_tokens(63, 2), 0, 3, 0}, {check::tiny_tokens(48, 3), 0, 2, 0}};
+  request.prompts = {{check::tiny_tokens(60, 1), 0, 2, 0},
+                     {check::tiny_tokens(63, 2), 0, 3, 0},
+                     {check::tiny_tokens(48, 3), 0, 2, 0}};
   request.sampling.max_new_tokens = 100;
   request.sampling.stop_ids = {};
   check_as_on_cpu(model, request);
@@ -131,7 +154,9 @@ CHECK_CASE("device generate: one new token, and the end of the context") {
   CHECK(run(generate_on_device, model, request).empty());
 }
 
-CHECK_CASE("device generate: tokens stream in order before their completions, and everything is counted once") {
+CHECK_CASE(
+    "device generate: tokens stream in order before their completions, and everything is counted "
+    "once") {
   const c10::InferenceMode inference;
   const Transformer model = check::to_device(check::tiny_model());
   GenerationRequest request = ragged(3);
@@ -144,7 +169,8 @@ CHECK_CASE("device generate: tokens stream in order before their completions, an
   GenerationCallbacks callbacks;
   callbacks.on_tokens = [&](std::vector<StreamedToken>&& step) {
     CHECK(!step.empty() && step.size() <= 5);
-    for (const auto& token : step) streamed[3 * token.prompt_index + token.sample].push_back(token.token);
+    for (const auto& token : step)
+      streamed[3 * token.prompt_index + token.sample].push_back(token.token);
   };
   callbacks.on_completion = [&](GeneratedCompletion&& completion) {
     CHECK(streamed[3 * completion.prompt_index + completion.sample] == completion.tokens);
@@ -165,7 +191,8 @@ CHECK_CASE("device generate: a cancelled run stops, what was delivered stays") {
   request.max_rows = 2;
   Cancel cancel;
   int completions = 0;
-  CHECK_THROWS(aborted, "aborted", generate_on_device(model, request, check::cancelling(cancel, completions), cancel));
+  CHECK_THROWS(aborted, "aborted",
+               generate_on_device(model, request, check::cancelling(cancel, completions), cancel));
   CHECK(completions >= 1 && completions <= 2);
 }
 
@@ -173,10 +200,13 @@ CHECK_CASE("device generate: logits without a finite value are an error, not a t
   const Transformer model = check::tiny_model();
   Tensor weight = model.weights().final_norm;  // the same memory
   weight.fill_(NAN);
-  CHECK_THROWS(non_finite, "no token has a finite logit", run(generate_on_device, model, ragged(2)));
+  CHECK_THROWS(non_finite, "no token has a finite logit",
+               run(generate_on_device, model, ragged(2)));
 }
 
 CHECK_CASE("device generate: rows come in buckets") {
-  CHECK(row_bucket(1) == 1 && row_bucket(2) == 2 && row_bucket(3) == 4 && row_bucket(5) == 8 && row_bucket(8) == 8);
-  CHECK(row_bucket(9) == 16 && row_bucket(16) == 16 && row_bucket(17) == 24 && row_bucket(33) == 40 && row_bucket(64) == 64);
+  CHECK(row_bucket(1) == 1 && row_bucket(2) == 2 && row_bucket(3) == 4 && row_bucket(5) == 8 &&
+        row_bucket(8) == 8);
+  CHECK(row_bucket(9) == 16 && row_bucket(16) == 16 && row_bucket(17) == 24 &&
+        row_bucket(33) == 40 && row_bucket(64) == 64);
 }

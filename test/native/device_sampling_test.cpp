@@ -1,5 +1,6 @@
-// Sampling and scoring through the engine on the played device or a GPU: beside the engine on the CPU in float32, within bounds in bfloat16, the
-// two of the device beside each other, and within a memory that is small.
+// Sampling and scoring through the engine on the played device or a GPU: beside the engine on the
+// CPU in float32, within bounds in bfloat16, the two of the device beside each other, and within a
+// memory that is small.
 #include "completions.h"
 #include "engine/engine.h"
 #include "engine/plan.h"
@@ -35,51 +36,64 @@ GenerationRequest ragged(uint32_t samples) {
   return request;
 }
 
-std::vector<GeneratedCompletion> sampled(Engine& engine, const GenerationRequest& request, GenerationStats* stats = nullptr) {
+std::vector<GeneratedCompletion> sampled(Engine& engine, const GenerationRequest& request,
+                                         GenerationStats* stats = nullptr) {
   return check::completions([&](const GenerationCallbacks& to) {
-    const GenerationStats seen = engine.generate(request, to.on_completion, to.on_tokens, to.on_progress, Cancel());
+    const GenerationStats seen =
+        engine.generate(request, to.on_completion, to.on_tokens, to.on_progress, Cancel());
     if (stats) *stats = seen;
   });
 }
 
 std::vector<float> logprobs(const std::vector<GeneratedCompletion>& completions) {
   std::vector<float> all;
-  for (const auto& completion : completions) all.insert(all.end(), completion.logprobs.begin(), completion.logprobs.end());
+  for (const auto& completion : completions)
+    all.insert(all.end(), completion.logprobs.begin(), completion.logprobs.end());
   return all;
 }
 
-std::vector<float> rescored(Engine& engine, const GenerationRequest& request, const std::vector<GeneratedCompletion>& completions) {
+std::vector<float> rescored(Engine& engine, const GenerationRequest& request,
+                            const std::vector<GeneratedCompletion>& completions) {
   ScoringRequest scoring;
   for (const auto& prompt : request.prompts) scoring.groups.push_back({prompt.tokens, {}});
-  for (const auto& completion : completions) scoring.groups[completion.prompt_index].completions.push_back(completion.tokens);
+  for (const auto& completion : completions)
+    scoring.groups[completion.prompt_index].completions.push_back(completion.tokens);
   return engine.score(scoring, {}, Cancel()).token_logprobs;
 }
 
 double furthest(const std::vector<float>& a, const std::vector<float>& b) {
   CHECK(a.size() == b.size() && !a.empty());
   double most = 0;
-  for (size_t i = 0; i < a.size(); ++i) most = std::max(most, std::isfinite(a[i]) ? std::abs(double{a[i]} - b[i]) : INFINITY);
+  for (size_t i = 0; i < a.size(); ++i)
+    most = std::max(most, std::isfinite(a[i]) ? std::abs(double{a[i]} - b[i]) : INFINITY);
   return most;
 }
 
-void check_same(const std::vector<GeneratedCompletion>& there, const std::vector<GeneratedCompletion>& here) {
+void check_same(const std::vector<GeneratedCompletion>& there,
+                const std::vector<GeneratedCompletion>& here) {
   CHECK(there.size() == here.size());
   for (size_t i = 0; i < here.size(); ++i)
-    CHECK(there[i].prompt_index == here[i].prompt_index && there[i].sample == here[i].sample && there[i].tokens == here[i].tokens && there[i].finish == here[i].finish);
+    CHECK(there[i].prompt_index == here[i].prompt_index && there[i].sample == here[i].sample &&
+          there[i].tokens == here[i].tokens && there[i].finish == here[i].finish);
   CHECK(furthest(logprobs(there), logprobs(here)) <= 5e-5);
 }
 
-// Temperature 1 with all tokens, as it is sampled for a reference; the nucleus; greedy; stops. The longest prompts in pieces, too.
+// Temperature 1 with all tokens, as it is sampled for a reference; the nucleus; greedy; stops. The
+// longest prompts in pieces, too.
 std::vector<GenerationRequest> requests() {
   std::vector<GenerationRequest> all(4, ragged(3));
-  all[1].sampling.temperature = 0.8, all[1].sampling.top_p = 0.9, all[1].sampling.top_k = 20, all[1].max_rows = 5, all[1].prefill_tokens = 16;
+  all[1].sampling.temperature = 0.8, all[1].sampling.top_p = 0.9, all[1].sampling.top_k = 20,
+  all[1].max_rows = 5, all[1].prefill_tokens = 16;
   all[2].sampling.temperature = 0, all[2].max_rows = 1;
-  all[3].sampling.stop_strings = {"b", "ca", "x"}, all[3].sampling.min_new_tokens = 3, all[3].max_rows = 7, all[3].prefill_tokens = 32;
+  all[3].sampling.stop_strings = {"b", "ca", "x"}, all[3].sampling.min_new_tokens = 3,
+  all[3].max_rows = 7, all[3].prefill_tokens = 32;
   return all;
 }
 
-const std::vector<std::string> kModels = {"tiny-gqa-untied", "tiny-mha-tied", "families/llama-3.2", "families/mistral", "families/qwen2", "families/qwen3",
-                                          "families/smollm3", "families/gemma2", "families/gemma3", "families/phi3", "families/phi4-mini"};
+const std::vector<std::string> kModels = {
+    "tiny-gqa-untied", "tiny-mha-tied",  "families/llama-3.2", "families/mistral",
+    "families/qwen2",  "families/qwen3", "families/smollm3",   "families/gemma2",
+    "families/gemma3", "families/phi3",  "families/phi4-mini"};
 
 // An adapter that says something, made on the CPU.
 void make_adapter(const std::string& name, DType dtype, const std::string& directory) {
@@ -87,9 +101,11 @@ void make_adapter(const std::string& name, DType dtype, const std::string& direc
   engine.load(golden_folder(name), dtype, "cpu", Cancel());
   engine.add_adapter({4, 8, 0, false, {}}, 3);
   TrainerParams params;
-  params.optimizer.learning_rate = 0.02, params.optimizer.schedule = Schedule::constant, params.optimizer.total_steps = 10;
+  params.optimizer.learning_rate = 0.02, params.optimizer.schedule = Schedule::constant,
+  params.optimizer.total_steps = 10;
   const uint64_t trainer = engine.start_trainer(params);
-  for (int step = 0; step < 3; ++step) engine.sft_step(trainer, {{{1, 2, 3}, {4, 5, 6, 7}}, {{9, 8}, {30, 40}}}, Cancel());
+  for (int step = 0; step < 3; ++step)
+    engine.sft_step(trainer, {{{1, 2, 3}, {4, 5, 6, 7}}, {{9, 8}, {30, 40}}}, Cancel());
   engine.end_trainer(trainer);
   engine.save_adapter(directory, DType::float32, "");
 }
@@ -119,7 +135,8 @@ uint64_t memory_for(const Engine& engine, int64_t rows) {
 
 }  // namespace
 
-CHECK_CASE("device sampling: in float32 the engine's tokens are the CPU's, of every family and sampling") {
+CHECK_CASE(
+    "device sampling: in float32 the engine's tokens are the CPU's, of every family and sampling") {
   for (const std::string& name : kModels) {
     Pair pair(name, DType::float32);
     for (const GenerationRequest& request : requests()) {
@@ -130,9 +147,12 @@ CHECK_CASE("device sampling: in float32 the engine's tokens are the CPU's, of ev
   }
 }
 
-// What bfloat16 makes of a model is how far the CPU's log-probs of the same tokens are from float32's. Two orders of adding up may differ by
-// as much; the device's sampler and scorer, which share all but attention's order, by less.
-CHECK_CASE("device sampling: in bfloat16 log-probs are the CPU's and the device's own scorer's within its rounding") {
+// What bfloat16 makes of a model is how far the CPU's log-probs of the same tokens are from
+// float32's. Two orders of adding up may differ by as much; the device's sampler and scorer, which
+// share all but attention's order, by less.
+CHECK_CASE(
+    "device sampling: in bfloat16 log-probs are the CPU's and the device's own scorer's within its "
+    "rounding") {
   double own = 0, cpu = 0, rounding = 0;
   for (const std::string& name : kModels) {
     Pair pair(name, DType::bfloat16);
@@ -144,13 +164,17 @@ CHECK_CASE("device sampling: in bfloat16 log-probs are the CPU's and the device'
       CHECK(there.size() == 18);
       const auto said = logprobs(there), expected = rescored(pair.here, request, there);
       own = std::max(own, furthest(said, rescored(pair.there, request, there)));
-      across = std::max(across, furthest(said, expected)), floor = std::max(floor, furthest(expected, rescored(exact, request, there)));
+      across = std::max(across, furthest(said, expected)),
+      floor = std::max(floor, furthest(expected, rescored(exact, request, there)));
     }
     std::printf("  %s: %.4f %.4f\n", name.c_str(), across, floor);
     CHECK(across <= floor);
     cpu = std::max(cpu, across), rounding = std::max(rounding, floor);
   }
-  std::printf("  furthest log-probs in bfloat16: device's sampler and scorer %.4f, device and CPU %.4f, CPU and float32 %.4f\n", own, cpu, rounding);
+  std::printf(
+      "  furthest log-probs in bfloat16: device's sampler and scorer %.4f, device and CPU %.4f, "
+      "CPU and float32 %.4f\n",
+      own, cpu, rounding);
   CHECK(own <= 0.05);
 }
 
@@ -164,13 +188,15 @@ CHECK_CASE("device sampling: an adapter's policy, and the base beside it") {
     const auto base = sampled(pair.there, request);
     pair.there.load_adapter(folder.file("adapter")), pair.here.load_adapter(folder.file("adapter"));
     const auto there = sampled(pair.there, request);
-    CHECK(furthest(rescored(pair.there, request, base), logprobs(base)) > 0.1);  // it does say something
+    CHECK(furthest(rescored(pair.there, request, base), logprobs(base)) >
+          0.1);  // it does say something
     CHECK(furthest(rescored(pair.there, request, there), logprobs(there)) <= (wide ? 2e-5 : 0.05));
     CHECK(furthest(rescored(pair.here, request, there), logprobs(there)) <= (wide ? 5e-5 : 0.15));
     if (wide) check_same(there, sampled(pair.here, request));
     const auto snapshot = pair.there.snapshot(/*adapter=*/false);
     const auto again = sampled(*snapshot, request);
-    for (size_t i = 0; i < base.size(); ++i) CHECK(again[i].tokens == base[i].tokens && again[i].logprobs == base[i].logprobs);
+    for (size_t i = 0; i < base.size(); ++i)
+      CHECK(again[i].tokens == base[i].tokens && again[i].logprobs == base[i].logprobs);
   }
 }
 
@@ -184,17 +210,21 @@ CHECK_CASE("device sampling: a small memory makes rows and pages fewer, never th
   for (const int64_t rows : {32, 8, 2, 1}) {
     const check::PlayedMemory memory(memory_for(pair.there, rows));
     check_same(sampled(pair.there, request, &few), expected);
-    CHECK(few.decode_steps > steps && few.decode_steps >= 35 * 40 / static_cast<uint64_t>(rows) - 40);
+    CHECK(few.decode_steps > steps &&
+          few.decode_steps >= 35 * 40 / static_cast<uint64_t>(rows) - 40);
     steps = few.decode_steps;
   }
-  const check::PlayedMemory none(1);  // what the plan calls impossible is tried in its smallest form
+  const check::PlayedMemory none(
+      1);  // what the plan calls impossible is tried in its smallest form
   check_same(sampled(pair.there, request), expected);
   request.max_rows = 0;
   check_same(sampled(pair.there, request), expected);
   check_same(sampled(pair.here, request), expected);
 }
 
-CHECK_CASE("device sampling: a small memory makes scoring's batches smaller, and the trainer's state counts") {
+CHECK_CASE(
+    "device sampling: a small memory makes scoring's batches smaller, and the trainer's state "
+    "counts") {
   Pair pair("tiny-gqa-untied", DType::float32);
   ScoringRequest scoring;
   for (uint64_t g = 0; g < 60; ++g) {

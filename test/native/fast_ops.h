@@ -1,4 +1,5 @@
-// What the tests of the fast kernels share: inputs as the model makes them, and the proof that the fast kernel ran.
+// What the tests of the fast kernels share: inputs as the model makes them, and the proof that the
+// fast kernel ran.
 #pragma once
 
 #include <functional>
@@ -19,18 +20,21 @@ struct LevelCases {
   LevelCases(const std::string& name, void (*run)()) {
     for (const ops::Level level : {ops::Level::avx2, ops::Level::avx512, ops::Level::avx512_bf16})
       cases().push_back({name + ", on " + ops::level_name(level), [level, run] {
-                           if (ops::cpu_level() < level) throw Skip(std::string("this CPU has no ") + ops::level_name(level));
+                           if (ops::cpu_level() < level)
+                             throw Skip(std::string("this CPU has no ") + ops::level_name(level));
                            const ops::ForceLevel force(level);
                            run();
                          }});
   }
 };
-#define CHECK_LEVELS(name)                                                                                                       \
-  static void CHECK_CONCAT(check_body_, __LINE__)();                                                                             \
-  static const ::check::fast::LevelCases CHECK_CONCAT(check_case_, __LINE__)(name, CHECK_CONCAT(check_body_, __LINE__));         \
+#define CHECK_LEVELS(name)                                                    \
+  static void CHECK_CONCAT(check_body_, __LINE__)();                          \
+  static const ::check::fast::LevelCases CHECK_CONCAT(check_case_, __LINE__)( \
+      name, CHECK_CONCAT(check_body_, __LINE__));                             \
   static void CHECK_CONCAT(check_body_, __LINE__)()
 
-// Skips the case on a CPU without kernels; at its end, fails it if `op`'s kernel did not run at the level in force.
+// Skips the case on a CPU without kernels; at its end, fails it if `op`'s kernel did not run at the
+// level in force.
 struct MustRun {
   explicit MustRun(Op op) : op_(op), before_(ops::fast_runs(op)) {
     if (!ops::fast_path()) throw check::Skip("this CPU has no AVX2");
@@ -48,9 +52,13 @@ inline Linear packed(int64_t out, int64_t in, at::ScalarType dtype = at::kBFloat
   return w;
 }
 
-// A slice of a wider tensor, as q, k and v are of their fused projection: rows apart, heads contiguous.
+// A slice of a wider tensor, as q, k and v are of their fused projection: rows apart, heads
+// contiguous.
 inline Tensor slice(int64_t rows, int64_t heads, int64_t d, at::ScalarType dtype) {
-  return at::randn({rows, (heads + 3) * d}).to(dtype).narrow(1, d, heads * d).unflatten(1, {heads, d});
+  return at::randn({rows, (heads + 3) * d})
+      .to(dtype)
+      .narrow(1, d, heads * d)
+      .unflatten(1, {heads, d});
 }
 
 // Caches whose invalid positions are poison.
@@ -58,7 +66,10 @@ struct Cache {
   Tensor keys, values;
   int64_t length, capacity;
   Cache(int64_t kv_heads, int64_t length, int64_t capacity, int64_t d, at::ScalarType dtype)
-      : keys(at::full({kv_heads, capacity, d}, NAN, dtype)), values(keys.clone()), length(length), capacity(capacity) {
+      : keys(at::full({kv_heads, capacity, d}, NAN, dtype)),
+        values(keys.clone()),
+        length(length),
+        capacity(capacity) {
     keys.narrow(1, 0, length).copy_(at::randn({kv_heads, length, d}));
     values.narrow(1, 0, length).copy_(at::randn({kv_heads, length, d}));
   }
@@ -76,7 +87,8 @@ inline DecodeSource source(const Cache* shared, const Cache& own) {
 }
 
 // The gradient of f at x under a random one of f(x), which is the same for every f of one seed.
-inline Tensor gradient(uint64_t seed, const Tensor& x, const std::function<Tensor(const Tensor&)>& f) {
+inline Tensor gradient(uint64_t seed, const Tensor& x,
+                       const std::function<Tensor(const Tensor&)>& f) {
   const Tensor leaf = x.detach().requires_grad_(true), y = f(leaf);
   at::manual_seed(seed);
   return torch::autograd::grad({y}, {leaf}, {at::randn(y.sizes()).to(y.scalar_type())})[0];

@@ -12,19 +12,24 @@
 
 using namespace cream;
 
-static std::vector<GeneratedCompletion> collect(const Transformer& model, const GenerationRequest& request, GenerationStats* stats = nullptr) {
+static std::vector<GeneratedCompletion> collect(const Transformer& model,
+                                                const GenerationRequest& request,
+                                                GenerationStats* stats = nullptr) {
   return check::completions([&](const GenerationCallbacks& callbacks) {
     const GenerationStats seen = generate(model, request, callbacks, Cancel());
     if (stats) *stats = seen;
   });
 }
 
-static GenerationRequest ragged_request(uint32_t samples) { return check::ragged_request({{1, 4, 7, 10, 13}, samples}); }
+static GenerationRequest ragged_request(uint32_t samples) {
+  return check::ragged_request({{1, 4, 7, 10, 13}, samples});
+}
 
 static Tokens greedy_by_hand(const Transformer& model, Tokens tokens, int64_t count) {
   Tokens out;
   for (int64_t i = 0; i < count; ++i) {
-    const TokenId next = static_cast<TokenId>(sequence_logits(model, tokens)[-1].argmax().item<int64_t>());
+    const TokenId next =
+        static_cast<TokenId>(sequence_logits(model, tokens)[-1].argmax().item<int64_t>());
     tokens.push_back(next);
     out.push_back(next);
   }
@@ -38,7 +43,8 @@ CHECK_CASE("generate: greedy tokens are those of an argmax loop without a cache"
     request.sampling.temperature = 0;
     request.sampling.stop_ids = {};
     for (const auto& completion : collect(model, request)) {
-      CHECK(completion.tokens == greedy_by_hand(model, request.prompts[completion.prompt_index].tokens, 12));
+      CHECK(completion.tokens ==
+            greedy_by_hand(model, request.prompts[completion.prompt_index].tokens, 12));
       CHECK(completion.finish == FinishReason::length);
     }
   }
@@ -51,13 +57,15 @@ CHECK_CASE("generate: decoding over caches gives the hidden states of the packed
     const ModelConfig& config = model.config();
     const c10::InferenceMode inference;
     const std::vector<Tokens> prompts{check::tiny_tokens(6, 1), check::tiny_tokens(3, 2)};
-    const std::vector<Tokens> completions{check::tiny_tokens(5, 3), check::tiny_tokens(5, 4), check::tiny_tokens(5, 5)};
+    const std::vector<Tokens> completions{check::tiny_tokens(5, 3), check::tiny_tokens(5, 4),
+                                          check::tiny_tokens(5, 5)};
     std::vector<std::shared_ptr<Prefill>> prefills;
     PackedBatch batch;
     std::vector<KvBlock*> blocks;
     for (const Tokens& prompt : prompts) {
       auto prefill = std::make_shared<Prefill>();
-      prefill->cache = std::make_shared<KvBlock>(config, model.dtype(), static_cast<int64_t>(prompt.size()));
+      prefill->cache =
+          std::make_shared<KvBlock>(config, model.dtype(), static_cast<int64_t>(prompt.size()));
       prefill->cache->length = prefill->cache->capacity();
       blocks.push_back(prefill->cache.get());
       prefills.push_back(prefill);
@@ -73,12 +81,15 @@ CHECK_CASE("generate: decoding over caches gives the hidden states of the packed
     }
     for (int64_t step = 0; step < 5; ++step) {
       DecodeAttention attention({&rows[0], &rows[1], &rows[2]}, config.num_kv_heads);
-      const Tensor tokens = at::tensor({completions[0][step], completions[1][step], completions[2][step]}, at::kLong);
-      const Tensor hidden = model.forward({tokens, at::tensor({6 + step, 6 + step, 3 + step}, at::kLong)}, attention);
+      const Tensor tokens =
+          at::tensor({completions[0][step], completions[1][step], completions[2][step]}, at::kLong);
+      const Tensor hidden =
+          model.forward({tokens, at::tensor({6 + step, 6 + step, 3 + step}, at::kLong)}, attention);
       for (size_t r = 0; r < 3; ++r) {
         ++rows[r].own->length;
         PackedBatch whole;
-        whole.add_prompt(check::joined(prompts[r / 2], Tokens(completions[r].begin(), completions[r].begin() + step + 1)));
+        whole.add_prompt(check::joined(
+            prompts[r / 2], Tokens(completions[r].begin(), completions[r].begin() + step + 1)));
         PackedAttention plain(whole.segments());
         CHECK_CLOSE(hidden[r], model.forward(whole.as_rows(), plain)[-1], 2e-5);
       }
@@ -127,8 +138,10 @@ CHECK_LEVELS("generate: where there are kernels, bit for bit in bfloat16 and flo
   }
 }
 
-// What sampling says of a token is what scoring and training say of it: no correction between the two is ever needed.
-CHECK_LEVELS("generate: sampled log-probs are the scored ones, bit for bit in bfloat16 and float32") {
+// What sampling says of a token is what scoring and training say of it: no correction between the
+// two is ever needed.
+CHECK_LEVELS(
+    "generate: sampled log-probs are the scored ones, bit for bit in bfloat16 and float32") {
   std::vector<check::TinyShape> shapes = check::tiny_shapes();
   for (auto shape : check::tiny_shapes()) shape.dtype = at::kBFloat16, shapes.push_back(shape);
   for (const auto& shape : shapes) {
@@ -169,21 +182,26 @@ CHECK_CASE("generate: log-probs are those that scoring gives") {
     GenerationRequest request = ragged_request(2);
     request.sampling.temperature = 0.7;
     request.sampling.top_p = 0.9;
-    request.sampling.min_new_tokens = 3;  // banned tokens and the nucleus must not show in a log-prob
+    request.sampling.min_new_tokens =
+        3;  // banned tokens and the nucleus must not show in a log-prob
     ScoringRequest scoring;
     const auto completions = collect(model, request);
-    for (const auto& completion : completions) scoring.groups.push_back({request.prompts[completion.prompt_index].tokens, {completion.tokens}});
+    for (const auto& completion : completions)
+      scoring.groups.push_back(
+          {request.prompts[completion.prompt_index].tokens, {completion.tokens}});
     const ScoringResult scores = score(model, scoring, {}, Cancel());
     for (size_t i = 0; i < completions.size(); ++i) {
       CHECK(completions[i].logprobs.size() == completions[i].tokens.size());
       for (size_t t = 0; t < completions[i].tokens.size(); ++t) {
-        CHECK(std::abs(completions[i].logprobs[t] - scores.token_logprobs[scores.offsets[i] + t]) <= 1e-4);
+        CHECK(std::abs(completions[i].logprobs[t] - scores.token_logprobs[scores.offsets[i] + t]) <=
+              1e-4);
       }
     }
   }
 }
 
-CHECK_CASE("generate: a stop id ends the completion and is its last token, not before min_new_tokens") {
+CHECK_CASE(
+    "generate: a stop id ends the completion and is its last token, not before min_new_tokens") {
   const Transformer model = check::tiny_model();
   GenerationRequest request;
   request.prompts = {{check::tiny_tokens(4, 1), 0, 1, 0}};
@@ -191,9 +209,11 @@ CHECK_CASE("generate: a stop id ends the completion and is its last token, not b
   request.sampling.max_new_tokens = 10;
   const Tokens free = collect(model, request)[0].tokens;
   request.sampling.stop_ids = {free[2]};
-  const auto first = std::find(free.begin(), free.end(), free[2]) - free.begin() + 1;  // the id may occur earlier already
+  const auto first = std::find(free.begin(), free.end(), free[2]) - free.begin() +
+                     1;  // the id may occur earlier already
   const auto stopped = collect(model, request)[0];
-  CHECK(stopped.finish == FinishReason::eos && stopped.tokens == Tokens(free.begin(), free.begin() + first));
+  CHECK(stopped.finish == FinishReason::eos &&
+        stopped.tokens == Tokens(free.begin(), free.begin() + first));
 
   request.sampling.min_new_tokens = 6;
   const auto later = collect(model, request)[0];
@@ -221,18 +241,22 @@ CHECK_CASE("generate: a completion ends with the token that completes a stop str
     const std::string whole = spelled(free[i].tokens);
     size_t end = std::string::npos;
     for (const auto& stop : request.sampling.stop_strings) {
-      if (whole.find(stop) != std::string::npos) end = std::min(end, whole.find(stop) + stop.size());
+      if (whole.find(stop) != std::string::npos)
+        end = std::min(end, whole.find(stop) + stop.size());
     }
     CHECK(spelled(stopped[i].tokens) == whole.substr(0, end));
-    CHECK(stopped[i].finish == (end == std::string::npos ? FinishReason::length : FinishReason::stop));
+    CHECK(stopped[i].finish ==
+          (end == std::string::npos ? FinishReason::length : FinishReason::stop));
   }
   CHECK(stopped[0].tokens.size() <= 8);
 
   request.sampling.min_new_tokens = 12;  // a string completed before does not count later
   const auto held = collect(model, request)[0];
-  CHECK(held.tokens.size() >= 12 && std::equal(held.tokens.begin(), held.tokens.end(), free[0].tokens.begin()));
+  CHECK(held.tokens.size() >= 12 &&
+        std::equal(held.tokens.begin(), held.tokens.end(), free[0].tokens.begin()));
   request.token_byte_offsets.clear();
-  CHECK_THROWS(invalid_argument, "stop strings need the bytes of every token", collect(model, request));
+  CHECK_THROWS(invalid_argument, "stop strings need the bytes of every token",
+               collect(model, request));
 }
 
 CHECK_CASE("generate: the end of the context ends a completion") {
@@ -241,7 +265,8 @@ CHECK_CASE("generate: the end of the context ends a completion") {
   request.prompts = {{check::tiny_tokens(60, 1), 0, 2, 0}, {check::tiny_tokens(63, 2), 0, 1, 0}};
   request.sampling.max_new_tokens = 100;
   const auto completions = collect(model, request);
-  CHECK(completions[0].tokens.size() == 4 && completions[1].tokens.size() == 4 && completions[2].tokens.size() == 1);
+  CHECK(completions[0].tokens.size() == 4 && completions[1].tokens.size() == 4 &&
+        completions[2].tokens.size() == 1);
   for (const auto& completion : completions) CHECK(completion.finish == FinishReason::length);
 }
 
@@ -254,12 +279,16 @@ CHECK_CASE("generate: blocks grow past their first size without a trace") {
   request.max_rows = 1;  // the second prompt re-uses the first one's grown block
   ScoringRequest scoring;
   const auto completions = collect(model, request);
-  for (const auto& completion : completions) scoring.groups.push_back({request.prompts[completion.prompt_index].tokens, {completion.tokens}});
+  for (const auto& completion : completions)
+    scoring.groups.push_back(
+        {request.prompts[completion.prompt_index].tokens, {completion.tokens}});
   const ScoringResult scores = score(model, scoring, {}, Cancel());
-  for (size_t i = 0; i < 300; ++i) CHECK(std::abs(completions[i / 150].logprobs[i % 150] - scores.token_logprobs[i]) <= 1e-4);
+  for (size_t i = 0; i < 300; ++i)
+    CHECK(std::abs(completions[i / 150].logprobs[i % 150] - scores.token_logprobs[i]) <= 1e-4);
 }
 
-CHECK_CASE("generate: completions arrive as they end, tokens before them, and everything is counted") {
+CHECK_CASE(
+    "generate: completions arrive as they end, tokens before them, and everything is counted") {
   const Transformer model = check::tiny_model();
   GenerationRequest request = ragged_request(3);
   request.max_rows = 3;
@@ -270,7 +299,8 @@ CHECK_CASE("generate: completions arrive as they end, tokens before them, and ev
   GenerationCallbacks callbacks;
   callbacks.on_tokens = [&](std::vector<StreamedToken>&& step) {
     CHECK(step.size() <= 3);
-    for (const auto& token : step) streamed[3 * token.prompt_index + token.sample].push_back(token.token);
+    for (const auto& token : step)
+      streamed[3 * token.prompt_index + token.sample].push_back(token.token);
   };
   callbacks.on_completion = [&](GeneratedCompletion&& completion) {
     CHECK(streamed[3 * completion.prompt_index + completion.sample] == completion.tokens);
@@ -280,7 +310,8 @@ CHECK_CASE("generate: completions arrive as they end, tokens before them, and ev
   const GenerationStats stats = generate(model, request, callbacks, Cancel());
   for (const auto& prompt : request.prompts) prompt_tokens += prompt.tokens.size();
   CHECK(last.done == 15 && last.total == 15 && last.tokens == tokens);
-  CHECK(stats.completion_tokens == tokens && stats.prompt_tokens == prompt_tokens && stats.decode_steps > 0);
+  CHECK(stats.completion_tokens == tokens && stats.prompt_tokens == prompt_tokens &&
+        stats.decode_steps > 0);
 }
 
 CHECK_CASE("generate: a cancelled request stops, what was delivered stays") {
@@ -289,7 +320,8 @@ CHECK_CASE("generate: a cancelled request stops, what was delivered stays") {
   request.max_rows = 2;
   Cancel cancel;
   int completions = 0;
-  CHECK_THROWS(aborted, "aborted", generate(model, request, check::cancelling(cancel, completions), cancel));
+  CHECK_THROWS(aborted, "aborted",
+               generate(model, request, check::cancelling(cancel, completions), cancel));
   CHECK(completions >= 1 && completions <= 2);
 }
 
@@ -300,15 +332,20 @@ CHECK_CASE("generate: bad requests are refused by prompt before any work") {
     spoil(request);
     collect(model, request);
   };
-  CHECK_THROWS(invalid_argument, "[generate] prompt 2 is empty", run([](auto& r) { r.prompts[2].tokens.clear(); }));
+  CHECK_THROWS(invalid_argument, "[generate] prompt 2 is empty",
+               run([](auto& r) { r.prompts[2].tokens.clear(); }));
   CHECK_THROWS(invalid_argument, "[generate] prompt 3 has 9,001 tokens, the model's context is 64",
                run([](auto& r) { r.prompts[3].tokens = check::tiny_tokens(9001, 1); }));
-  CHECK_THROWS(invalid_argument, "[generate] prompt 0 has 64 tokens", run([](auto& r) { r.prompts[0].tokens = check::tiny_tokens(64, 1); }));
-  CHECK_THROWS(invalid_argument, "[generate] prompt 1 has token 96", run([](auto& r) { r.prompts[1].tokens = {1, 96}; }));
-  CHECK_THROWS(invalid_argument, "[generate] prompt 4 asks for no samples", run([](auto& r) { r.prompts[4].samples = 0; }));
+  CHECK_THROWS(invalid_argument, "[generate] prompt 0 has 64 tokens",
+               run([](auto& r) { r.prompts[0].tokens = check::tiny_tokens(64, 1); }));
+  CHECK_THROWS(invalid_argument, "[generate] prompt 1 has token 96",
+               run([](auto& r) { r.prompts[1].tokens = {1, 96}; }));
+  CHECK_THROWS(invalid_argument, "[generate] prompt 4 asks for no samples",
+               run([](auto& r) { r.prompts[4].samples = 0; }));
   CHECK_THROWS(invalid_argument, "temperature", run([](auto& r) { r.sampling.temperature = NAN; }));
   CHECK_THROWS(invalid_argument, "top_p", run([](auto& r) { r.sampling.top_p = 0; }));
-  CHECK_THROWS(invalid_argument, "min_new_tokens", run([](auto& r) { r.sampling.min_new_tokens = 13; }));
+  CHECK_THROWS(invalid_argument, "min_new_tokens",
+               run([](auto& r) { r.sampling.min_new_tokens = 13; }));
   CHECK_THROWS(invalid_argument, "max_rows", run([](auto& r) { r.max_rows = 0; }));
 }
 

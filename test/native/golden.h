@@ -1,4 +1,5 @@
-// Golden values: JSON files made by scripts/golden/*.py, found through CREAM_GOLDEN_DIR or from the repository's root.
+// Golden values: JSON files made by scripts/golden/*.py, found through CREAM_GOLDEN_DIR or from the
+// repository's root.
 #pragma once
 
 #include <cstdlib>
@@ -20,13 +21,15 @@ inline cream::JsonValue golden(const std::string& name) {
 inline double number(const cream::JsonValue& object, const char* key) {
   const cream::JsonValue* member = object.find(key);
   double value = 0;
-  if (member == nullptr || !member->number(value)) throw Failure(std::string("golden file without the number ") + key);
+  if (member == nullptr || !member->number(value))
+    throw Failure(std::string("golden file without the number ") + key);
   return value;
 }
 
 inline const cream::JsonArray& array(const cream::JsonValue& object, const char* key) {
   const cream::JsonValue* member = object.find(key);
-  if (member == nullptr || member->array() == nullptr) throw Failure(std::string("golden file without the array ") + key);
+  if (member == nullptr || member->array() == nullptr)
+    throw Failure(std::string("golden file without the array ") + key);
   return *member->array();
 }
 

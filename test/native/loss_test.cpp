@@ -20,14 +20,17 @@ struct Problem {
 };
 
 // One pair an entry of `lengths`: chosen and rejected rows.
-Problem problem(const std::vector<std::pair<int64_t, int64_t>>& lengths, double consistency, at::ScalarType dtype = at::kFloat) {
+Problem problem(const std::vector<std::pair<int64_t, int64_t>>& lengths, double consistency,
+                at::ScalarType dtype = at::kFloat) {
   at::manual_seed(11);
   Problem p;
   int64_t rows = 0;
   for (const auto& [chosen, rejected] : lengths) {
     const double noise = static_cast<double>(p.pairs.size());
-    p.pairs.push_back({rows, rows + chosen, rows + chosen, rows + chosen + rejected, -5.0 * chosen + noise, -5.0 * rejected - noise,
-                       consistency, 1.0 / static_cast<double>(lengths.size()), -5.3 * chosen - noise, -5.1 * rejected + noise});
+    p.pairs.push_back({rows, rows + chosen, rows + chosen, rows + chosen + rejected,
+                       -5.0 * chosen + noise, -5.0 * rejected - noise, consistency,
+                       1.0 / static_cast<double>(lengths.size()), -5.3 * chosen - noise,
+                       -5.1 * rejected + noise});
     rows += chosen + rejected;
   }
   p.hidden = at::randn({rows, kHidden}).to(dtype);
@@ -43,16 +46,23 @@ struct Plain {
 };
 Plain plain(const Problem& p) {
   const at::AutoGradMode grad(true);
-  const Tensor hidden = p.hidden.to(at::kDouble).set_requires_grad(true), weight = p.weight.to(at::kDouble).set_requires_grad(true);
-  const Tensor logprob = at::matmul(hidden, weight.t()).log_softmax(-1).gather(1, p.targets.unsqueeze(1)).squeeze(1);
+  const Tensor hidden = p.hidden.to(at::kDouble).set_requires_grad(true),
+               weight = p.weight.to(at::kDouble).set_requires_grad(true);
+  const Tensor logprob =
+      at::matmul(hidden, weight.t()).log_softmax(-1).gather(1, p.targets.unsqueeze(1)).squeeze(1);
   Tensor loss = at::zeros({}, at::kDouble);
   std::vector<Tensor> logps;
   for (const PairRows& pair : p.pairs) {
     const Tensor chosen = logprob.slice(0, pair.chosen_begin, pair.chosen_end).sum();
     const Tensor rejected = logprob.slice(0, pair.rejected_begin, pair.rejected_end).sum();
-    const Tensor z = ((chosen - pair.reference_chosen) - (rejected - pair.reference_rejected)) * kBeta;
-    loss = loss + (at::log_sigmoid(z) * -pair.consistency - at::log_sigmoid(-z) * (1 - pair.consistency)) * pair.weight;
-    const Tensor kl = ((chosen - pair.base_chosen).square() / 2 + (rejected - pair.base_rejected).square() / 2) / 2;
+    const Tensor z =
+        ((chosen - pair.reference_chosen) - (rejected - pair.reference_rejected)) * kBeta;
+    loss = loss +
+           (at::log_sigmoid(z) * -pair.consistency - at::log_sigmoid(-z) * (1 - pair.consistency)) *
+               pair.weight;
+    const Tensor kl =
+        ((chosen - pair.base_chosen).square() / 2 + (rejected - pair.base_rejected).square() / 2) /
+        2;
     loss = loss + kl * (p.loss.kl_coefficient * pair.weight);
     logps.push_back(at::stack({chosen, rejected}).detach());
   }
@@ -65,8 +75,10 @@ void check_against_plain(const Problem& p, int64_t chunk_rows, double tolerance)
   Linear head{.weight = p.weight};
   Tensor d_head = at::ones({kVocab, kHidden});  // added to, not overwritten
   std::vector<PairOutcome> outcomes;
-  const HeadGradient actual = linear_preference(p.hidden, head, p.targets, p.pairs, p.loss, d_head, outcomes, chunk_rows);
-  CHECK(std::abs(actual.loss - expected.loss) <= tolerance * std::max(1.0, std::abs(expected.loss)));
+  const HeadGradient actual =
+      linear_preference(p.hidden, head, p.targets, p.pairs, p.loss, d_head, outcomes, chunk_rows);
+  CHECK(std::abs(actual.loss - expected.loss) <=
+        tolerance * std::max(1.0, std::abs(expected.loss)));
   CHECK(actual.d_hidden.scalar_type() == p.hidden.scalar_type());
   CHECK_RELATIVE(actual.d_hidden, expected.d_hidden, tolerance);
   CHECK_RELATIVE(d_head - 1, expected.d_head, tolerance);
@@ -74,7 +86,8 @@ void check_against_plain(const Problem& p, int64_t chunk_rows, double tolerance)
   for (size_t i = 0; i < outcomes.size(); ++i) {
     const double chosen = expected.logps[i][0].item<double>();
     CHECK(std::abs(outcomes[i].logp_chosen - chosen) <= tolerance * std::abs(chosen));
-    CHECK(std::abs(outcomes[i].reward_chosen - kBeta * (outcomes[i].logp_chosen - p.pairs[i].reference_chosen)) <= 1e-9);
+    CHECK(std::abs(outcomes[i].reward_chosen -
+                   kBeta * (outcomes[i].logp_chosen - p.pairs[i].reference_chosen)) <= 1e-9);
   }
 }
 
@@ -83,9 +96,10 @@ void check_against_plain(const Problem& p, int64_t chunk_rows, double tolerance)
 CHECK_CASE("loss: the scalar formula is TRL's sigmoid at C = 1 and its aot elsewhere") {
   const JsonValue golden = check::golden("loss.json");
   for (const JsonValue& row : check::array(golden, "rows")) {
-    const PreferenceTerm term = preference_term(check::number(row, "logp_chosen"), check::number(row, "logp_rejected"),
-                                                check::number(row, "reference_chosen"), check::number(row, "reference_rejected"),
-                                                check::number(row, "beta"), check::number(row, "consistency"));
+    const PreferenceTerm term = preference_term(
+        check::number(row, "logp_chosen"), check::number(row, "logp_rejected"),
+        check::number(row, "reference_chosen"), check::number(row, "reference_rejected"),
+        check::number(row, "beta"), check::number(row, "consistency"));
     CHECK(std::abs(term.loss - check::number(row, "loss")) <= 1e-5);
     CHECK(std::abs(term.dlogp_chosen - check::number(row, "dlogp_chosen")) <= 1e-5);
   }
@@ -94,7 +108,9 @@ CHECK_CASE("loss: the scalar formula is TRL's sigmoid at C = 1 and its aot elsew
 CHECK_CASE("loss: the scalar derivative is the finite difference") {
   for (const double c : {0.0, 0.3, 0.5, 1.0}) {
     for (const double chosen : {-400.0, -30.0, -29.0, 300.0}) {
-      const auto loss = [&](double a, double b) { return preference_term(a, b, -30, -30, kBeta, c).loss; };
+      const auto loss = [&](double a, double b) {
+        return preference_term(a, b, -30, -30, kBeta, c).loss;
+      };
       const double h = 1e-4, d = preference_term(chosen, -31, -30, -30, kBeta, c).dlogp_chosen;
       CHECK(std::abs((loss(chosen + h, -31) - loss(chosen - h, -31)) / (2 * h) - d) <= 1e-6);
       CHECK(std::abs((loss(chosen, -31 + h) - loss(chosen, -31 - h)) / (2 * h) + d) <= 1e-6);
@@ -102,20 +118,26 @@ CHECK_CASE("loss: the scalar derivative is the finite difference") {
   }
 }
 
-CHECK_CASE("loss: the KL penalty's derivatives are finite differences; at the base it is 0 and at rest") {
+CHECK_CASE(
+    "loss: the KL penalty's derivatives are finite differences; at the base it is 0 and at rest") {
   for (const double chosen : {-400.0, -31.0, -29.5, 12.0}) {
     const auto value = [](double a, double b) { return kl_term(a, b, -30, -20).value; };
     const KlTerm term = kl_term(chosen, -26, -30, -20);
     const double h = 1e-4;
-    CHECK(std::abs((value(chosen + h, -26) - value(chosen - h, -26)) / (2 * h) - term.dlogp_chosen) <= 1e-6 * std::max(1.0, std::abs(term.dlogp_chosen)));
-    CHECK(std::abs((value(chosen, -26 + h) - value(chosen, -26 - h)) / (2 * h) - term.dlogp_rejected) <= 1e-6 * std::max(1.0, std::abs(term.dlogp_rejected)));
-    CHECK(std::abs(term.value - (0.5 * (chosen + 30) * (chosen + 30) + 0.5 * 6 * 6) / 2) <= 1e-9 * std::max(1.0, term.value));
+    CHECK(std::abs((value(chosen + h, -26) - value(chosen - h, -26)) / (2 * h) -
+                   term.dlogp_chosen) <= 1e-6 * std::max(1.0, std::abs(term.dlogp_chosen)));
+    CHECK(std::abs((value(chosen, -26 + h) - value(chosen, -26 - h)) / (2 * h) -
+                   term.dlogp_rejected) <= 1e-6 * std::max(1.0, std::abs(term.dlogp_rejected)));
+    CHECK(std::abs(term.value - (0.5 * (chosen + 30) * (chosen + 30) + 0.5 * 6 * 6) / 2) <=
+          1e-9 * std::max(1.0, term.value));
   }
   const KlTerm rest = kl_term(-30, -20, -30, -20);
   CHECK(rest.value == 0 && rest.dlogp_chosen == 0 && rest.dlogp_rejected == 0);
 }
 
-CHECK_CASE("loss: with the KL penalty, fused loss and gradients are autograd's on the plain formula, in one pass and in two") {
+CHECK_CASE(
+    "loss: with the KL penalty, fused loss and gradients are autograd's on the plain formula, in "
+    "one pass and in two") {
   for (const double coefficient : {0.02, 0.5}) {
     for (const int64_t chunk : {7, 16, 512}) {
       Problem p = problem({{5, 8}, {1, 1}, {20, 3}, {2, 9}}, 1);
@@ -127,7 +149,10 @@ CHECK_CASE("loss: with the KL penalty, fused loss and gradients are autograd's o
   p.pairs[0].base_chosen = std::nan("");  // read only where the penalty is wanted
   Tensor d_head = at::zeros({kVocab, kHidden});
   std::vector<PairOutcome> outcomes;
-  CHECK(std::isfinite(linear_preference(p.hidden, {.weight = p.weight}, p.targets, p.pairs, p.loss, d_head, outcomes).loss) && outcomes[0].kl == 0);
+  CHECK(std::isfinite(linear_preference(p.hidden, {.weight = p.weight}, p.targets, p.pairs, p.loss,
+                                        d_head, outcomes)
+                          .loss) &&
+        outcomes[0].kl == 0);
 }
 
 CHECK_CASE("loss: C = 1/2 has no gradient where the policy is the reference") {
@@ -138,7 +163,8 @@ CHECK_CASE("loss: C = 1/2 has no gradient where the policy is the reference") {
 
 CHECK_CASE("loss: fused preference loss and gradients are autograd's on the plain formula") {
   for (const double c : {0.0, 0.25, 0.5, 0.9, 1.0})
-    for (const int64_t chunk : {1, 7, 16, 512}) check_against_plain(problem({{5, 8}, {1, 1}, {20, 3}, {2, 9}}, c), chunk, 1e-4);
+    for (const int64_t chunk : {1, 7, 16, 512})
+      check_against_plain(problem({{5, 8}, {1, 1}, {20, 3}, {2, 9}}, c), chunk, 1e-4);
 }
 
 CHECK_CASE("loss: a frozen head gets no gradient, the hidden states the same one") {
@@ -146,8 +172,10 @@ CHECK_CASE("loss: a frozen head gets no gradient, the hidden states the same one
   Tensor wanted = at::zeros({kVocab, kHidden}), none;
   std::vector<PairOutcome> outcomes;
   const Linear head{.weight = p.weight};
-  const HeadGradient with = linear_preference(p.hidden, head, p.targets, p.pairs, p.loss, wanted, outcomes, 16);
-  const HeadGradient without = linear_preference(p.hidden, head, p.targets, p.pairs, p.loss, none, outcomes, 16);
+  const HeadGradient with =
+      linear_preference(p.hidden, head, p.targets, p.pairs, p.loss, wanted, outcomes, 16);
+  const HeadGradient without =
+      linear_preference(p.hidden, head, p.targets, p.pairs, p.loss, none, outcomes, 16);
   CHECK(at::equal(with.d_hidden, without.d_hidden) && with.loss == without.loss && !none.defined());
 }
 
@@ -173,13 +201,16 @@ CHECK_CASE("loss: log-sum-exp and gradient stand wide and damaged logits") {
   logits[0][5] = 3e4;
   logits[1].fill_(-200);
   const Tensor targets = at::tensor({5L, 0L, 332L, 17L}, at::kLong);
-  const auto fast = ops::token_logprob(logits, targets), plain = ops::reference::token_logprob(logits, targets);
+  const auto fast = ops::token_logprob(logits, targets),
+             plain = ops::reference::token_logprob(logits, targets);
   CHECK_CLOSE(fast.logprob, plain.logprob, 2e-5);
   const Tensor coefficient = at::randn({4});
   for (const auto dtype : {at::kFloat, at::kBFloat16}) {
-    CHECK_CLOSE(ops::token_logprob_gradient(logits.clone(), fast.logsumexp, targets, coefficient, dtype),
-                ops::reference::token_logprob_gradient(logits.clone(), plain.logsumexp, targets, coefficient, dtype),
-                dtype == at::kFloat ? 1e-5 : 8e-3);
+    CHECK_CLOSE(
+        ops::token_logprob_gradient(logits.clone(), fast.logsumexp, targets, coefficient, dtype),
+        ops::reference::token_logprob_gradient(logits.clone(), plain.logsumexp, targets,
+                                               coefficient, dtype),
+        dtype == at::kFloat ? 1e-5 : 8e-3);
   }
   for (const double bad : {std::nan(""), static_cast<double>(INFINITY)}) {
     logits[2][100] = bad;
@@ -190,13 +221,16 @@ CHECK_CASE("loss: log-sum-exp and gradient stand wide and damaged logits") {
 CHECK_CASE("loss: cross entropy and its gradients are ATen's") {
   const Problem p = problem({{9, 14}, {3, 3}}, 1);
   const int64_t rows = p.hidden.size(0);
-  const Tensor hidden = p.hidden.clone().set_requires_grad(true), weight = p.weight.clone().set_requires_grad(true);
-  const Tensor expected = at::cross_entropy_loss(at::matmul(hidden, weight.t()), p.targets);  // mean over the rows
+  const Tensor hidden = p.hidden.clone().set_requires_grad(true),
+               weight = p.weight.clone().set_requires_grad(true);
+  const Tensor expected =
+      at::cross_entropy_loss(at::matmul(hidden, weight.t()), p.targets);  // mean over the rows
   const auto gradients = torch::autograd::grad({expected}, {hidden, weight});
   for (const int64_t chunk : {4, 512}) {
     Tensor d_head = at::zeros({kVocab, kHidden});
     const Tensor weights = at::full({rows}, 1.0 / static_cast<double>(rows));
-    const HeadGradient actual = linear_cross_entropy(p.hidden, Linear{.weight = p.weight}, p.targets, weights, d_head, chunk);
+    const HeadGradient actual = linear_cross_entropy(p.hidden, Linear{.weight = p.weight},
+                                                     p.targets, weights, d_head, chunk);
     CHECK(std::abs(actual.loss - expected.item<double>()) <= 1e-5 * expected.item<double>());
     CHECK_RELATIVE(actual.d_hidden, gradients[0], 1e-4);
     CHECK_RELATIVE(d_head, gradients[1], 1e-4);

@@ -11,33 +11,37 @@ std::vector<Case>& cases() {
   return all;
 }
 
-static void compare(const at::Tensor& a, const at::Tensor& b, double difference, double tolerance, const char* measure,
-                    const char* expression, const char* file, int line) {
+static void compare(const at::Tensor& a, const at::Tensor& b, double difference, double tolerance,
+                    const char* measure, const char* expression, const char* file, int line) {
   if (difference <= tolerance) return;  // false for NaN too
   std::ostringstream out;
   out << expression << ": " << measure << " " << difference << " > " << tolerance;
   fail(out.str(), file, line);
 }
 
-static void same_shape(const at::Tensor& a, const at::Tensor& b, const char* expression, const char* file, int line) {
+static void same_shape(const at::Tensor& a, const at::Tensor& b, const char* expression,
+                       const char* file, int line) {
   if (a.sizes() == b.sizes()) return;
   std::ostringstream out;
   out << expression << ": shapes " << a.sizes() << " and " << b.sizes();
   fail(out.str(), file, line);
 }
 
-void close(const at::Tensor& a, const at::Tensor& b, double tolerance, const char* expression, const char* file, int line) {
+void close(const at::Tensor& a, const at::Tensor& b, double tolerance, const char* expression,
+           const char* file, int line) {
   same_shape(a, b, expression, file, line);
   if (a.numel() == 0) return;
   const double difference = (a.to(at::kDouble) - b.to(at::kDouble)).abs().max().item<double>();
   compare(a, b, difference, tolerance, "max |difference|", expression, file, line);
 }
 
-void relative(const at::Tensor& a, const at::Tensor& b, double tolerance, const char* expression, const char* file, int line) {
+void relative(const at::Tensor& a, const at::Tensor& b, double tolerance, const char* expression,
+              const char* file, int line) {
   same_shape(a, b, expression, file, line);
   const double difference = (a.to(at::kDouble) - b.to(at::kDouble)).norm().item<double>();
   const double scale = b.to(at::kDouble).norm().item<double>();
-  compare(a, b, difference / (scale > 0 ? scale : 1), tolerance, "relative difference", expression, file, line);
+  compare(a, b, difference / (scale > 0 ? scale : 1), tolerance, "relative difference", expression,
+          file, line);
 }
 
 }  // namespace check

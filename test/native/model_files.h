@@ -1,4 +1,5 @@
-// Tiny model files made in memory, whole or with one lie: a Llama of 1 layer, 2 heads, 1 key-value head, 19 tokens.
+// Tiny model files made in memory, whole or with one lie: a Llama of 1 layer, 2 heads, 1 key-value
+// head, 19 tokens.
 #pragma once
 
 #include <cstdint>
@@ -30,7 +31,8 @@ class TemporaryFolder {
   std::string file(const std::string& name) const { return path_ + "/" + name; }
   const std::string& path() const { return path_; }
   std::string write(const std::string& name, const std::string& bytes) const {
-    std::ofstream(file(name), std::ios::binary).write(bytes.data(), static_cast<std::streamsize>(bytes.size()));
+    std::ofstream(file(name), std::ios::binary)
+        .write(bytes.data(), static_cast<std::streamsize>(bytes.size()));
     return file(name);
   }
 
@@ -45,12 +47,17 @@ std::string raw(T value) {
   return out;
 }
 
-// --- GGUF ------------------------------------------------------------------------------------------------------------
+// --- GGUF
+// ------------------------------------------------------------------------------------------------------------
 
-inline std::string gguf_string(const std::string& text) { return raw<uint64_t>(text.size()) + text; }
+inline std::string gguf_string(const std::string& text) {
+  return raw<uint64_t>(text.size()) + text;
+}
 inline std::string u32_value(uint32_t value) { return raw<uint32_t>(4) + raw(value); }
 inline std::string f32_value(float value) { return raw<uint32_t>(6) + raw(value); }
-inline std::string string_value(const std::string& text) { return raw<uint32_t>(8) + gguf_string(text); }
+inline std::string string_value(const std::string& text) {
+  return raw<uint32_t>(8) + gguf_string(text);
+}
 
 struct GgufTensor {
   std::string name;
@@ -78,7 +85,8 @@ struct Gguf {
   }
 
   std::string build() const {
-    std::string out = "GGUF" + raw(version) + raw(tensor_count.value_or(tensors.size())) + raw(pair_count.value_or(metadata.size()));
+    std::string out = "GGUF" + raw(version) + raw(tensor_count.value_or(tensors.size())) +
+                      raw(pair_count.value_or(metadata.size()));
     for (const auto& [key, encoded] : metadata) out += gguf_string(key) + encoded;
     std::string data;
     for (const GgufTensor& t : tensors) {
@@ -96,7 +104,8 @@ struct Gguf {
 // Element i of tensor number n is n + i/1000: every mix-up of tensors, rows or columns shows.
 inline std::string numbered(size_t n, uint64_t elements) {
   std::string out;
-  for (uint64_t i = 0; i < elements; ++i) out += raw(static_cast<float>(n) + static_cast<float>(i) / 1000.0f);
+  for (uint64_t i = 0; i < elements; ++i)
+    out += raw(static_cast<float>(n) + static_cast<float>(i) / 1000.0f);
   return out;
 }
 
@@ -117,10 +126,12 @@ inline Gguf tiny_gguf() {
                 {"tokenizer.ggml.bos_token_id", u32_value(1)},
                 {"tokenizer.ggml.eos_token_id", u32_value(2)}};
   const std::vector<std::pair<std::string, std::vector<uint64_t>>> shapes = {
-      {"token_embd.weight", {8, 19}},       {"blk.0.attn_norm.weight", {8}},    {"blk.0.attn_q.weight", {8, 8}},
-      {"blk.0.attn_k.weight", {8, 4}},      {"blk.0.attn_v.weight", {8, 4}},    {"blk.0.attn_output.weight", {8, 8}},
-      {"blk.0.ffn_norm.weight", {8}},       {"blk.0.ffn_gate.weight", {8, 6}},  {"blk.0.ffn_up.weight", {8, 6}},
-      {"blk.0.ffn_down.weight", {6, 8}},    {"output_norm.weight", {8}}};
+      {"token_embd.weight", {8, 19}},  {"blk.0.attn_norm.weight", {8}},
+      {"blk.0.attn_q.weight", {8, 8}}, {"blk.0.attn_k.weight", {8, 4}},
+      {"blk.0.attn_v.weight", {8, 4}}, {"blk.0.attn_output.weight", {8, 8}},
+      {"blk.0.ffn_norm.weight", {8}},  {"blk.0.ffn_gate.weight", {8, 6}},
+      {"blk.0.ffn_up.weight", {8, 6}}, {"blk.0.ffn_down.weight", {6, 8}},
+      {"output_norm.weight", {8}}};
   for (const auto& [name, dims] : shapes) {
     uint64_t elements = 1;
     for (const uint64_t size : dims) elements *= size;
@@ -129,7 +140,8 @@ inline Gguf tiny_gguf() {
   return g;
 }
 
-// --- safetensors -----------------------------------------------------------------------------------------------------
+// --- safetensors
+// -----------------------------------------------------------------------------------------------------
 
 inline std::string safetensors(const std::string& header, size_t data_bytes) {
   return raw<uint64_t>(header.size()) + header + std::string(data_bytes, '\1');
@@ -143,7 +155,8 @@ inline const char* const kTinyConfig =
 // `text` with the one occurrence of `from` replaced.
 inline std::string replaced(std::string text, const std::string& from, const std::string& to) {
   const size_t at = text.find(from);
-  if (at == std::string::npos || text.find(from, at + 1) != std::string::npos) throw std::runtime_error("not exactly one " + from);
+  if (at == std::string::npos || text.find(from, at + 1) != std::string::npos)
+    throw std::runtime_error("not exactly one " + from);
   return text.replace(at, from.size(), to);
 }
 

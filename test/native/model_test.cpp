@@ -25,7 +25,8 @@ static Tensor plain_forward(Transformer& model, const Tokens& tokens) {
   Tensor angles = at::empty({n, c.head_dim});
   for (int64_t p = 0; p < n; ++p) {
     for (int64_t i = 0; i < half; ++i) {
-      angles[p][i] = angles[p][i + half] = static_cast<double>(p) * std::pow(c.rope.theta, -2.0 * i / c.head_dim);
+      angles[p][i] = angles[p][i + half] =
+          static_cast<double>(p) * std::pow(c.rope.theta, -2.0 * i / c.head_dim);
     }
   }
   const auto rotate = [&](const Tensor& x) {  // [n, heads, d]
@@ -33,19 +34,29 @@ static Tensor plain_forward(Transformer& model, const Tokens& tokens) {
     return x * angles.cos().unsqueeze(1) + turned * angles.sin().unsqueeze(1);
   };
   const Tensor future = at::ones({n, n}, at::kBool).triu(1);
-  Tensor x = w.embedding.weight.index_select(0, at::tensor(at::ArrayRef<TokenId>(tokens), at::kLong));
+  Tensor x =
+      w.embedding.weight.index_select(0, at::tensor(at::ArrayRef<TokenId>(tokens), at::kLong));
   for (LayerWeights& layer : w.layers) {
     const Tensor qkv = norm(x, layer.input_norm).matmul(layer.qkv.weight.t());
     const Tensor q = rotate(qkv.slice(1, 0, c.q_size()).reshape({n, c.num_heads, c.head_dim}));
-    const Tensor k = rotate(qkv.slice(1, c.q_size(), c.q_size() + c.kv_size()).reshape({n, c.num_kv_heads, c.head_dim}));
-    const Tensor v = qkv.slice(1, c.q_size() + c.kv_size()).reshape({n, c.num_kv_heads, c.head_dim});
+    const Tensor k = rotate(qkv.slice(1, c.q_size(), c.q_size() + c.kv_size())
+                                .reshape({n, c.num_kv_heads, c.head_dim}));
+    const Tensor v =
+        qkv.slice(1, c.q_size() + c.kv_size()).reshape({n, c.num_kv_heads, c.head_dim});
     const int64_t group = c.num_heads / c.num_kv_heads;
-    const auto spread = [&](const Tensor& t) { return t.repeat_interleave(group, 1).transpose(0, 1); };  // [heads, n, d]
-    const Tensor scores = q.transpose(0, 1).matmul(spread(k).transpose(1, 2)) / std::sqrt(static_cast<double>(c.head_dim));
+    const auto spread = [&](const Tensor& t) {
+      return t.repeat_interleave(group, 1).transpose(0, 1);
+    };  // [heads, n, d]
+    const Tensor scores = q.transpose(0, 1).matmul(spread(k).transpose(1, 2)) /
+                          std::sqrt(static_cast<double>(c.head_dim));
     const Tensor weights = scores.masked_fill(future, -INFINITY).softmax(-1);
-    x = x + weights.matmul(spread(v)).transpose(0, 1).reshape({n, c.q_size()}).matmul(layer.out.weight.t());
+    x = x + weights.matmul(spread(v))
+                .transpose(0, 1)
+                .reshape({n, c.q_size()})
+                .matmul(layer.out.weight.t());
     const Tensor both = norm(x, layer.post_norm).matmul(layer.gate_up.weight.t());
-    const Tensor gate = both.slice(1, 0, c.intermediate_size), up = both.slice(1, c.intermediate_size);
+    const Tensor gate = both.slice(1, 0, c.intermediate_size),
+                 up = both.slice(1, c.intermediate_size);
     x = x + (gate * gate.sigmoid() * up).matmul(layer.down.weight.t());
   }
   return norm(x, w.final_norm);
@@ -61,7 +72,8 @@ CHECK_CASE("model: forward is the plain decoder, grouped-query and multi-head") 
 
 CHECK_CASE("model: layers carry gradients to every parameter") {
   Transformer model = check::tiny_model();
-  for (auto& [name, parameter] : model.weights().parameters(model.config())) parameter->set_requires_grad(true);
+  for (auto& [name, parameter] : model.weights().parameters(model.config()))
+    parameter->set_requires_grad(true);
   model.weights().unpack();
   PackedBatch batch;
   const int32_t prompt = batch.add_prompt(check::tiny_tokens(5, 1));
@@ -73,7 +85,8 @@ CHECK_CASE("model: layers carry gradients to every parameter") {
   for (int64_t i = 0; i < model.config().num_layers; ++i) x = model.layer(i, x, rotary, attention);
   model.final_norm(x).square().sum().backward();
   for (auto& [name, parameter] : model.weights().parameters(model.config())) {
-    if (!parameter->grad().defined() || parameter->grad().abs().max().item<float>() == 0) throw check::Failure(name + " has no gradient");
+    if (!parameter->grad().defined() || parameter->grad().abs().max().item<float>() == 0)
+      throw check::Failure(name + " has no gradient");
   }
 }
 
@@ -87,20 +100,24 @@ CHECK_CASE("model: completions packed behind a shared prompt equal separate sequ
       const Tokens prompt = check::tiny_tokens(3 + 4 * g, 10 + g);
       const int32_t segment = batch.add_prompt(prompt);
       for (uint64_t i = 0; i < 3; ++i) {
-        const Tokens completion = check::tiny_tokens(1 + 5 * i, 20 + 3 * g + i);  // the first one has no row of its own
+        const Tokens completion =
+            check::tiny_tokens(1 + 5 * i, 20 + 3 * g + i);  // the first one has no row of its own
         batch.add_completion(segment, completion);
         whole.push_back(check::joined(prompt, completion));
       }
     }
     PackedAttention attention(batch.segments());
-    const Tensor predicted = model.forward(batch.as_rows(), attention).index_select(0, batch.prediction_rows());
+    const Tensor predicted =
+        model.forward(batch.as_rows(), attention).index_select(0, batch.prediction_rows());
     const auto& offsets = batch.prediction_offsets();
     CHECK(batch.completions() == 9 && batch.predictions() == offsets.back());
     for (size_t i = 0; i < whole.size(); ++i) {
-      const int64_t length = offsets[i + 1] - offsets[i], total = static_cast<int64_t>(whole[i].size());
+      const int64_t length = offsets[i + 1] - offsets[i],
+                    total = static_cast<int64_t>(whole[i].size());
       const Tensor separate = alone(model, whole[i]).slice(0, total - length - 1, total - 1);
       CHECK_CLOSE(predicted.slice(0, offsets[i], offsets[i + 1]), separate, 1e-5);
-      const Tensor targets = at::tensor(at::ArrayRef<TokenId>(whole[i]), at::kLong).slice(0, total - length);
+      const Tensor targets =
+          at::tensor(at::ArrayRef<TokenId>(whole[i]), at::kLong).slice(0, total - length);
       CHECK(batch.targets().slice(0, offsets[i], offsets[i + 1]).equal(targets));
     }
   }
@@ -117,13 +134,15 @@ CHECK_CASE("model: a packed batch has one row a token read, and no more") {
   CHECK(batch.as_rows().positions.equal(at::tensor({0, 1, 2, 3, 4}, at::kLong)));
   CHECK(batch.prediction_rows().equal(at::tensor({2, 2, 3, 4}, at::kLong)));
   CHECK(batch.targets().equal(at::tensor({8, 9, 10, 11}, at::kLong)));
-  CHECK(batch.segments().size() == 2 && batch.segments()[1].start == 3 && batch.segments()[1].length == 2 && batch.segments()[1].prefix == 0);
+  CHECK(batch.segments().size() == 2 && batch.segments()[1].start == 3 &&
+        batch.segments()[1].length == 2 && batch.segments()[1].prefix == 0);
 }
 
 CHECK_CASE("model: a cache block keeps its rows when it grows") {
   const ModelConfig config = check::tiny_model().config();
   KvBlock block(config, at::kFloat, 2);
-  const Tensor keys = at::randn({3, config.num_kv_heads, config.head_dim}), values = at::randn_like(keys);
+  const Tensor keys = at::randn({3, config.num_kv_heads, config.head_dim}),
+               values = at::randn_like(keys);
   block.write(1, 0, keys.slice(0, 0, 2), values.slice(0, 0, 2));
   block.length = 2;
   block.grow(5);
@@ -137,7 +156,8 @@ CHECK_CASE("model: a cache block keeps its rows when it grows") {
 CHECK_CASE("model: parameters are named once, a tied head is the embedding") {
   Transformer tied = check::tiny_model({2, true}), untied = check::tiny_model({2, false});
   const auto names = tied.weights().parameters(tied.config());
-  CHECK(names.size() == 2 + 6 * 3 && names.front().first == "embedding" && names.back().first == "final_norm");
+  CHECK(names.size() == 2 + 6 * 3 && names.front().first == "embedding" &&
+        names.back().first == "final_norm");
   CHECK(names[1].first == "layers.0.input_norm" && names[6].first == "layers.0.down");
   CHECK(tied.weights().head.weight.data_ptr() == tied.weights().embedding.weight.data_ptr());
   CHECK(untied.weights().parameters(untied.config()).back().first == "head");
@@ -146,7 +166,8 @@ CHECK_CASE("model: parameters are named once, a tied head is the embedding") {
 CHECK_CASE("model: weights that the config does not describe are refused by name") {
   const auto tensors = [](Transformer& model) {
     std::vector<std::pair<std::string, Tensor>> all;
-    for (auto& [name, tensor] : model.weights().parameters(model.config())) all.emplace_back(name, *tensor);
+    for (auto& [name, tensor] : model.weights().parameters(model.config()))
+      all.emplace_back(name, *tensor);
     return all;
   };
   Transformer model = check::tiny_model({2, false});
@@ -154,7 +175,10 @@ CHECK_CASE("model: weights that the config does not describe are refused by name
   missing.erase(missing.begin() + 2);
   reshaped[2].second = reshaped[2].second.t();
   extra.emplace_back("layers.0.bias", at::zeros({1}));
-  CHECK_THROWS(internal, "layers.0.qkv is missing", weights_from(model.config(), std::move(missing)));
-  CHECK_THROWS(internal, "layers.0.qkv has shape [64, 128]", weights_from(model.config(), std::move(reshaped)));
-  CHECK_THROWS(internal, "layers.0.bias is not part", weights_from(model.config(), std::move(extra)));
+  CHECK_THROWS(internal, "layers.0.qkv is missing",
+               weights_from(model.config(), std::move(missing)));
+  CHECK_THROWS(internal, "layers.0.qkv has shape [64, 128]",
+               weights_from(model.config(), std::move(reshaped)));
+  CHECK_THROWS(internal, "layers.0.bias is not part",
+               weights_from(model.config(), std::move(extra)));
 }

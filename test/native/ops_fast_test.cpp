@@ -1,4 +1,5 @@
-// The fast kernels against the plain ops: values, batch invariance bit for bit, and that they ran at all.
+// The fast kernels against the plain ops: values, batch invariance bit for bit, and that they ran
+// at all.
 #include "check.h"
 #include "fast_ops.h"
 #include "ops/linear_logprob/op.h"
@@ -20,8 +21,9 @@ CHECK_CASE("ops fast: parallel_for reaches all threads") {
 CHECK_LEVELS("ops fast: packed linear agrees with at::linear at odd sizes") {
   at::manual_seed(10);
   const MustRun ran(Op::linear), ran32(Op::linear_f32);
-  const std::vector<std::array<int64_t, 3>> shapes = {{1, 2, 1},    {3, 30, 31},   {40, 576, 96},  {15, 100, 33},
-                                                      {29, 64, 65}, {70, 33, 130}, {500, 1536, 70}};
+  const std::vector<std::array<int64_t, 3>> shapes = {{1, 2, 1},      {3, 30, 31},  {40, 576, 96},
+                                                      {15, 100, 33},  {29, 64, 65}, {70, 33, 130},
+                                                      {500, 1536, 70}};
   for (const auto& [rows, in, out] : shapes) {
     const Linear w = packed(out, in);
     const Tensor x = at::randn({rows, in}).to(at::kBFloat16);
@@ -31,16 +33,20 @@ CHECK_LEVELS("ops fast: packed linear agrees with at::linear at odd sizes") {
     CHECK_RELATIVE(ops::linear_f32(x, w), exact, 2e-6);
     // Rows that are apart.
     const Tensor wide = at::randn({rows, in + 7}).to(at::kBFloat16);
-    CHECK(at::equal(ops::linear(wide.narrow(1, 3, in), w), ops::linear(wide.narrow(1, 3, in).contiguous(), w)));
+    CHECK(at::equal(ops::linear(wide.narrow(1, 3, in), w),
+                    ops::linear(wide.narrow(1, 3, in).contiguous(), w)));
     const Linear w32 = packed(out, in, at::kFloat);
     const Tensor x32 = at::randn({rows, in});
-    CHECK_RELATIVE(ops::linear(x32, w32), x32.to(at::kDouble).matmul(w32.weight.to(at::kDouble).t()), 2e-6);
+    CHECK_RELATIVE(ops::linear(x32, w32),
+                   x32.to(at::kDouble).matmul(w32.weight.to(at::kDouble).t()), 2e-6);
   }
   ran.done();
   ran32.done();
 }
 
-CHECK_LEVELS("ops fast: a row of packed linear has the same bits in every batch and on any number of threads") {
+CHECK_LEVELS(
+    "ops fast: a row of packed linear has the same bits in every batch and on any number of "
+    "threads") {
   at::manual_seed(11);
   const MustRun ran(Op::linear);
   for (const auto dtype : {at::kBFloat16, at::kFloat}) {
@@ -60,10 +66,13 @@ CHECK_LEVELS("ops fast: a row of packed linear has the same bits in every batch 
   ran.done();
 }
 
-CHECK_CASE("ops fast: the plain fp32 product is the same in chunks of a large vocabulary as at once") {
+CHECK_CASE(
+    "ops fast: the plain fp32 product is the same in chunks of a large vocabulary as at once") {
   at::manual_seed(18);
-  const Tensor x = at::randn({3, 8}).to(at::kBFloat16), weight = at::randn({9000, 8}).to(at::kBFloat16);
-  CHECK_CLOSE(ops::reference::linear_f32(x, weight), x.to(at::kFloat).matmul(weight.to(at::kFloat).t()), 1e-5);
+  const Tensor x = at::randn({3, 8}).to(at::kBFloat16),
+               weight = at::randn({9000, 8}).to(at::kBFloat16);
+  CHECK_CLOSE(ops::reference::linear_f32(x, weight),
+              x.to(at::kFloat).matmul(weight.to(at::kFloat).t()), 1e-5);
 }
 
 CHECK_LEVELS("ops fast: the plain path runs where autograd owns the weight or a test asks for it") {
@@ -88,16 +97,19 @@ CHECK_LEVELS("ops fast: rms_norm, rope and swiglu agree with the plain ops") {
       const double limit = dtype == at::kFloat ? 1e-6 : 1e-3;
       for (const int64_t width : {576, 100, 17}) {
         const Tensor x = at::randn({rows, width}).to(dtype), weight = at::rand({width}).to(dtype);
-        CHECK_RELATIVE(ops::rms_norm(x, weight, 1e-5), ops::reference::rms_norm(x, weight, 1e-5), limit);
+        CHECK_RELATIVE(ops::rms_norm(x, weight, 1e-5), ops::reference::rms_norm(x, weight, 1e-5),
+                       limit);
         const Tensor both = at::randn({rows, 2 * width}).mul_(30).to(dtype);
         CHECK_RELATIVE(ops::swiglu(both), ops::reference::swiglu(both), limit);
       }
       for (const int64_t d : {64, 128, 20}) {
         const Tensor angle = at::rand({rows, d}), x = slice(rows, 3, d, dtype);
-        CHECK_RELATIVE(ops::rope(x, angle.cos(), angle.sin()), ops::reference::rope(x, angle.cos(), angle.sin()), limit);
+        CHECK_RELATIVE(ops::rope(x, angle.cos(), angle.sin()),
+                       ops::reference::rope(x, angle.cos(), angle.sin()), limit);
       }
     }
-  const Tensor extreme = at::tensor({-200.0f, -90.0f, 0.0f, 90.0f, 200.0f, 1.0f, 1.0f, 1.0f, 1.0f, 1.0f}).unsqueeze(0);
+  const Tensor extreme =
+      at::tensor({-200.0f, -90.0f, 0.0f, 90.0f, 200.0f, 1.0f, 1.0f, 1.0f, 1.0f, 1.0f}).unsqueeze(0);
   CHECK_CLOSE(ops::swiglu(extreme), ops::reference::swiglu(extreme), 1e-6);
   norm.done();
   rotation.done();
@@ -110,17 +122,29 @@ CHECK_LEVELS("ops fast: gradients of rope, swiglu and rms_norm agree with the pl
   for (const auto dtype : {at::kFloat, at::kBFloat16}) {
     const double limit = dtype == at::kFloat ? 2e-6 : 6e-3;
     const Tensor x = slice(33, 3, 20, dtype), cos = at::rand({33, 20}), sin = at::rand({33, 20});
-    CHECK_RELATIVE(gradient(20, x, [&](const Tensor& t) { return ops::rope(t, cos, sin); }),
-                   gradient(20, x, [&](const Tensor& t) { return ops::reference::rope(t, cos, sin); }), limit);
+    CHECK_RELATIVE(
+        gradient(20, x, [&](const Tensor& t) { return ops::rope(t, cos, sin); }),
+        gradient(20, x, [&](const Tensor& t) { return ops::reference::rope(t, cos, sin); }), limit);
     const Tensor both = at::randn({33, 2 * 100}).mul_(5).to(dtype);
     CHECK_RELATIVE(gradient(20, both, [](const Tensor& t) { return ops::swiglu(t); }),
-                   gradient(20, both, [](const Tensor& t) { return ops::reference::swiglu(t); }), limit);
+                   gradient(20, both, [](const Tensor& t) { return ops::reference::swiglu(t); }),
+                   limit);
     for (const double offset : {0.0, 1.0}) {
       const Tensor rows = at::randn({150, 37}).to(dtype), weight = at::randn({37}).to(dtype);
-      CHECK_RELATIVE(gradient(20, rows, [&](const Tensor& t) { return ops::rms_norm(t, weight, 1e-5, offset); }),
-                     gradient(20, rows, [&](const Tensor& t) { return ops::reference::rms_norm(t, weight, 1e-5, offset); }), limit);
-      CHECK_RELATIVE(gradient(20, weight, [&](const Tensor& t) { return ops::rms_norm(rows, t, 1e-5, offset); }),
-                     gradient(20, weight, [&](const Tensor& t) { return ops::reference::rms_norm(rows, t, 1e-5, offset); }), limit);
+      CHECK_RELATIVE(
+          gradient(20, rows,
+                   [&](const Tensor& t) { return ops::rms_norm(t, weight, 1e-5, offset); }),
+          gradient(
+              20, rows,
+              [&](const Tensor& t) { return ops::reference::rms_norm(t, weight, 1e-5, offset); }),
+          limit);
+      CHECK_RELATIVE(
+          gradient(20, weight,
+                   [&](const Tensor& t) { return ops::rms_norm(rows, t, 1e-5, offset); }),
+          gradient(
+              20, weight,
+              [&](const Tensor& t) { return ops::reference::rms_norm(rows, t, 1e-5, offset); }),
+          limit);
     }
   }
   rotation.done();
@@ -132,15 +156,18 @@ CHECK_LEVELS("ops fast: decode attention agrees with the plain op, whatever the 
   at::manual_seed(13);
   const MustRun ran(Op::decode_attention);
   for (const auto dtype : {at::kFloat, at::kBFloat16})
-    for (const auto& [heads, kv, d] : std::vector<std::array<int64_t, 3>>{{9, 3, 64}, {4, 1, 128}, {2, 2, 16}, {6, 2, 80}, {3, 1, 256}})
+    for (const auto& [heads, kv, d] : std::vector<std::array<int64_t, 3>>{
+             {9, 3, 64}, {4, 1, 128}, {2, 2, 16}, {6, 2, 80}, {3, 1, 256}})
       for (const int64_t prompt : {0, 1, 64, 130}) {
         const Cache shared(kv, std::max<int64_t>(prompt, 1), prompt + 3, d, dtype);
         std::vector<Cache> own;
         std::vector<DecodeSource> sources;
-        for (const int64_t length : {1, 17, 63, 65, 200}) own.emplace_back(kv, length, length + 5, d, dtype);
+        for (const int64_t length : {1, 17, 63, 65, 200})
+          own.emplace_back(kv, length, length + 5, d, dtype);
         for (const Cache& c : own) sources.push_back(source(prompt ? &shared : nullptr, c));
         const Tensor q = slice(static_cast<int64_t>(sources.size()), heads, d, dtype);
-        CHECK_RELATIVE(ops::decode_attention(q, sources, kv), ops::reference::decode_attention(q, sources, kv), tolerance(dtype));
+        CHECK_RELATIVE(ops::decode_attention(q, sources, kv),
+                       ops::reference::decode_attention(q, sources, kv), tolerance(dtype));
       }
   ran.done();
 }
@@ -154,10 +181,13 @@ CHECK_LEVELS("ops fast: a row of decode attention has the same bits alone and am
   std::vector<Cache> own;
   for (int64_t row = 0; row < rows; ++row) own.emplace_back(kv, 1 + row * 3, 160, d, dtype);
   std::vector<DecodeSource> sources;
-  for (int64_t row = 0; row < rows; ++row) sources.push_back(source(row < 41 ? &first : &second, own[row]));
-  const Tensor q = at::randn({rows, heads, d}).to(dtype), all = ops::decode_attention(q, sources, kv);
   for (int64_t row = 0; row < rows; ++row)
-    CHECK(at::equal(ops::decode_attention(q.narrow(0, row, 1), {sources[row]}, kv), all.narrow(0, row, 1)));
+    sources.push_back(source(row < 41 ? &first : &second, own[row]));
+  const Tensor q = at::randn({rows, heads, d}).to(dtype),
+               all = ops::decode_attention(q, sources, kv);
+  for (int64_t row = 0; row < rows; ++row)
+    CHECK(at::equal(ops::decode_attention(q.narrow(0, row, 1), {sources[row]}, kv),
+                    all.narrow(0, row, 1)));
   const std::vector<DecodeSource> middle(sources.begin() + 7, sources.begin() + 30);
   CHECK(at::equal(ops::decode_attention(q.narrow(0, 7, 23), middle, kv), all.narrow(0, 7, 23)));
   ran.done();
@@ -167,10 +197,14 @@ CHECK_LEVELS("ops fast: packed attention agrees with the plain op") {
   at::manual_seed(15);
   const MustRun ran(Op::packed_attention);
   for (const auto dtype : {at::kFloat, at::kBFloat16})
-    for (const auto& [heads, kv, d] : std::vector<std::array<int64_t, 3>>{{9, 3, 64}, {4, 1, 128}, {2, 2, 16}}) {
-      const std::vector<Segment> segments = {{0, 70, -1}, {70, 100, 0}, {170, 1, 0}, {171, 3, -1}, {174, 40, 3}};
-      const Tensor q = slice(214, heads, d, dtype), k = slice(214, kv, d, dtype), v = slice(214, kv, d, dtype);
-      CHECK_RELATIVE(ops::packed_attention(q, k, v, segments), ops::reference::packed_attention(q, k, v, segments), tolerance(dtype));
+    for (const auto& [heads, kv, d] :
+         std::vector<std::array<int64_t, 3>>{{9, 3, 64}, {4, 1, 128}, {2, 2, 16}}) {
+      const std::vector<Segment> segments = {
+          {0, 70, -1}, {70, 100, 0}, {170, 1, 0}, {171, 3, -1}, {174, 40, 3}};
+      const Tensor q = slice(214, heads, d, dtype), k = slice(214, kv, d, dtype),
+                   v = slice(214, kv, d, dtype);
+      CHECK_RELATIVE(ops::packed_attention(q, k, v, segments),
+                     ops::reference::packed_attention(q, k, v, segments), tolerance(dtype));
     }
   ran.done();
 }
@@ -191,26 +225,37 @@ std::vector<Segment> two_groups(int64_t prompt, const std::vector<int64_t>& comp
   return segments;
 }
 
-CHECK_LEVELS("ops fast: attention's gradients agree with the plain op's, whatever the shapes, caps and windows") {
+CHECK_LEVELS(
+    "ops fast: attention's gradients agree with the plain op's, whatever the shapes, caps and "
+    "windows") {
   struct Shape {
     int64_t heads, kv_heads, d, prompt;
     std::vector<int64_t> completions;
     AttentionKind kind;
   };
-  const std::vector<Shape> shapes{{9, 3, 64, 70, {40, 67}, {}},      {2, 2, 16, 1, {0, 1}, {}},           {4, 1, 80, 130, {3, 64, 65}, {0.3, 0, 0}},
-                                  {6, 2, 32, 64, {}, {0, 2.0, 0}},   {4, 2, 64, 20, {70, 5}, {0, 0, 9}},  {8, 4, 128, 90, {100}, {0.2, 1.5, 77}}};
+  const std::vector<Shape> shapes{{9, 3, 64, 70, {40, 67}, {}},
+                                  {2, 2, 16, 1, {0, 1}, {}},
+                                  {4, 1, 80, 130, {3, 64, 65}, {0.3, 0, 0}},
+                                  {6, 2, 32, 64, {}, {0, 2.0, 0}},
+                                  {4, 2, 64, 20, {70, 5}, {0, 0, 9}},
+                                  {8, 4, 128, 90, {100}, {0.2, 1.5, 77}}};
   for (const Shape& shape : shapes)
     for (const auto type : {at::kFloat, at::kBFloat16}) {
       const std::vector<Segment> segments = two_groups(shape.prompt, shape.completions);
       const int64_t rows = segments.back().start + segments.back().length;
-      const Tensor qkv = at::randn({rows, (shape.heads + 2 * shape.kv_heads) * shape.d}).to(type);  // strided, as the projection leaves them
-      const auto part = [&](int64_t first, int64_t heads) { return qkv.narrow(1, first * shape.d, heads * shape.d).view({rows, heads, shape.d}); };
-      const Tensor q = part(0, shape.heads), k = part(shape.heads, shape.kv_heads), v = part(shape.heads + shape.kv_heads, shape.kv_heads);
+      const Tensor qkv = at::randn({rows, (shape.heads + 2 * shape.kv_heads) * shape.d})
+                             .to(type);  // strided, as the projection leaves them
+      const auto part = [&](int64_t first, int64_t heads) {
+        return qkv.narrow(1, first * shape.d, heads * shape.d).view({rows, heads, shape.d});
+      };
+      const Tensor q = part(0, shape.heads), k = part(shape.heads, shape.kv_heads),
+                   v = part(shape.heads + shape.kv_heads, shape.kv_heads);
       const Tensor d_out = at::randn({rows, shape.heads * shape.d}).to(type);
       const uint64_t before = ops::fast_runs(ops::Op::packed_attention_gradient);
       const auto fast = ops::packed_attention_gradient(q, k, v, d_out, segments, shape.kind);
       CHECK(ops::fast_runs(ops::Op::packed_attention_gradient) == before + 1);
-      const auto plain = ops::reference::packed_attention_gradient(q, k, v, d_out, segments, shape.kind);
+      const auto plain =
+          ops::reference::packed_attention_gradient(q, k, v, d_out, segments, shape.kind);
       const double tolerance = type == at::kFloat ? 2e-5 : 5e-3;
       CHECK_RELATIVE(fast.q.to(at::kFloat), plain.q.to(at::kFloat), tolerance);
       CHECK_RELATIVE(fast.k.to(at::kFloat), plain.k.to(at::kFloat), tolerance);
@@ -230,28 +275,42 @@ CHECK_LEVELS("ops fast: decoding a token and scoring it give the same attention 
   const int64_t heads = 9, kv = 3, d = 64, prompt = 77, own = 90;
   const auto dtype = at::kBFloat16;
   const Tensor q = at::randn({prompt + own, heads, d}).to(dtype);
-  const Tensor k = at::randn({prompt + own, kv, d}).to(dtype), v = at::randn({prompt + own, kv, d}).to(dtype);
+  const Tensor k = at::randn({prompt + own, kv, d}).to(dtype),
+               v = at::randn({prompt + own, kv, d}).to(dtype);
   const Tensor scored = ops::packed_attention(q, k, v, {{0, prompt, -1}, {prompt, own, 0}});
-  const auto cache = [&](const Tensor& t, int64_t start, int64_t n) { return t.narrow(0, start, n).transpose(0, 1).contiguous(); };
-  const Tensor sk = cache(k, 0, prompt), sv = cache(v, 0, prompt), ok = cache(k, prompt, own), ov = cache(v, prompt, own);
+  const auto cache = [&](const Tensor& t, int64_t start, int64_t n) {
+    return t.narrow(0, start, n).transpose(0, 1).contiguous();
+  };
+  const Tensor sk = cache(k, 0, prompt), sv = cache(v, 0, prompt), ok = cache(k, prompt, own),
+               ov = cache(v, prompt, own);
   for (int64_t n = 1; n <= own; ++n) {
-    const DecodeSource s{sk.data_ptr(), sv.data_ptr(), prompt, prompt, ok.data_ptr(), ov.data_ptr(), n, own};
-    CHECK(at::equal(ops::decode_attention(q.narrow(0, prompt + n - 1, 1), {s}, kv)[0], scored[prompt + n - 1]));
+    const DecodeSource s{sk.data_ptr(), sv.data_ptr(), prompt, prompt,
+                         ok.data_ptr(), ov.data_ptr(), n,      own};
+    CHECK(at::equal(ops::decode_attention(q.narrow(0, prompt + n - 1, 1), {s}, kv)[0],
+                    scored[prompt + n - 1]));
   }
   ran.done();
   ran_decode.done();
 }
 
-CHECK_LEVELS("ops fast: linear_logprob agrees with the plain op and is the same bits in every batch") {
+CHECK_LEVELS(
+    "ops fast: linear_logprob agrees with the plain op and is the same bits in every batch") {
   at::manual_seed(17);
   const MustRun ran(Op::linear_logprob);
-  for (const auto& [vocab, dtype] : std::vector<std::pair<int64_t, at::ScalarType>>{{1, at::kBFloat16}, {31, at::kBFloat16}, {1024, at::kBFloat16}, {5003, at::kBFloat16}, {5003, at::kFloat}}) {
+  for (const auto& [vocab, dtype] :
+       std::vector<std::pair<int64_t, at::ScalarType>>{{1, at::kBFloat16},
+                                                       {31, at::kBFloat16},
+                                                       {1024, at::kBFloat16},
+                                                       {5003, at::kBFloat16},
+                                                       {5003, at::kFloat}}) {
     const Linear head = packed(vocab, 96, dtype);
-    const Tensor hidden = at::randn({200, 96}).mul_(4).to(dtype), targets = at::randint(0, vocab, {200}, at::kLong);
+    const Tensor hidden = at::randn({200, 96}).mul_(4).to(dtype),
+                 targets = at::randint(0, vocab, {200}, at::kLong);
     const Tensor all = ops::linear_logprob(hidden, head, targets);
     CHECK_CLOSE(all, ops::reference::linear_logprob(hidden, head.weight, targets), 2e-5);
     for (const int64_t rows : {1, 13, 90}) {
-      const Tensor some = ops::linear_logprob(hidden.narrow(0, 80, rows), head, targets.narrow(0, 80, rows));
+      const Tensor some =
+          ops::linear_logprob(hidden.narrow(0, 80, rows), head, targets.narrow(0, 80, rows));
       CHECK(at::equal(some, all.narrow(0, 80, rows)));
     }
   }

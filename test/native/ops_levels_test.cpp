@@ -1,4 +1,5 @@
-// What the instruction sets owe one another: the same bits wherever bf16 dot products are not involved.
+// What the instruction sets owe one another: the same bits wherever bf16 dot products are not
+// involved.
 #include <limits>
 
 #include "check.h"
@@ -29,7 +30,9 @@ void same_from(Level lowest, const std::function<std::vector<Tensor>()>& f) {
     if (level > ops::cpu_level() || level == lowest) continue;
     const std::vector<Tensor> high = at(level);
     for (size_t i = 0; i < low.size(); ++i)
-      if (!at::equal(low[i], high[i])) check::fail("tensor " + std::to_string(i) + " differs at " + ops::level_name(level), __FILE__, __LINE__);
+      if (!at::equal(low[i], high[i]))
+        check::fail("tensor " + std::to_string(i) + " differs at " + ops::level_name(level),
+                    __FILE__, __LINE__);
   }
 }
 
@@ -41,20 +44,32 @@ void same_below_bf16(const std::function<std::vector<Tensor>()>& f) {
   const ops::ForceLevel lower(Level::avx2);
   const std::vector<Tensor> low = f();
   for (size_t i = 0; i < low.size(); ++i)
-    if (!at::equal(low[i], high[i])) check::fail("tensor " + std::to_string(i) + " differs between AVX2 and AVX-512", __FILE__, __LINE__);
+    if (!at::equal(low[i], high[i]))
+      check::fail("tensor " + std::to_string(i) + " differs between AVX2 and AVX-512", __FILE__,
+                  __LINE__);
 }
 
 std::vector<Tensor> products(at::ScalarType dtype) {
   at::manual_seed(41);
   const Linear w = packed(203, 100, dtype);
-  const Tensor x = at::randn({61, 100}).to(dtype), dy = at::randn({61, 203}).to(dtype), targets = at::randint(0, 203, {61}, at::kLong);
+  const Tensor x = at::randn({61, 100}).to(dtype), dy = at::randn({61, 203}).to(dtype),
+               targets = at::randint(0, 203, {61}, at::kLong);
   Tensor sum = at::randn({203, 100});
   ops::add_linear_weight_gradient(sum, dy, x);
   const std::vector<Segment> segments = {{0, 70, -1}, {70, 100, 0}, {170, 1, 0}};
-  const Tensor q = slice(171, 6, 80, dtype), k = slice(171, 2, 80, dtype), v = slice(171, 2, 80, dtype), d_out = at::randn({171, 480}).to(dtype);
+  const Tensor q = slice(171, 6, 80, dtype), k = slice(171, 2, 80, dtype),
+               v = slice(171, 2, 80, dtype), d_out = at::randn({171, 480}).to(dtype);
   const auto gradient = ops::packed_attention_gradient(q, k, v, d_out, segments, {0, 3.0, 90});
-  return {ops::linear(x, w), ops::linear_f32(x, w), ops::linear_logprob(x, w, targets), ops::linear_input_gradient(dy, w.weight), sum,
-          ops::packed_attention(q, k, v, segments), ops::packed_attention(q, k, v, segments, {0, 3.0, 90}), gradient.q, gradient.k, gradient.v};
+  return {ops::linear(x, w),
+          ops::linear_f32(x, w),
+          ops::linear_logprob(x, w, targets),
+          ops::linear_input_gradient(dy, w.weight),
+          sum,
+          ops::packed_attention(q, k, v, segments),
+          ops::packed_attention(q, k, v, segments, {0, 3.0, 90}),
+          gradient.q,
+          gradient.k,
+          gradient.v};
 }
 
 }  // namespace
@@ -66,23 +81,33 @@ CHECK_CASE("ops levels: elementwise ops, sums and roundings have the same bits a
       std::vector<Tensor> made;
       for (const int64_t width : {1, 17, 64, 100}) {
         // From subnormals, which the rounding to bf16 flushes, to where the activations saturate.
-        const Tensor scale = at::pow(10.0, at::rand({37, 1}).mul_(48).sub_(44)), x = (at::randn({37, width}) * scale).to(dtype), weight = at::randn({width}).to(dtype);
+        const Tensor scale = at::pow(10.0, at::rand({37, 1}).mul_(48).sub_(44)),
+                     x = (at::randn({37, width}) * scale).to(dtype),
+                     weight = at::randn({width}).to(dtype);
         made.push_back(ops::rms_norm(x, weight, 1e-5));
         made.push_back(ops::rms_norm(x, weight, 1e-5, 1));
         const Tensor both = (at::randn({37, 2 * width}) * scale).to(dtype);
         for (const auto activation : {Activation::silu, Activation::gelu_tanh}) {
           made.push_back(ops::swiglu(both, activation));
-          made.push_back(gradient(42, both, [activation](const Tensor& t) { return ops::swiglu(t, activation); }));
+          made.push_back(gradient(
+              42, both, [activation](const Tensor& t) { return ops::swiglu(t, activation); }));
         }
-        made.push_back(gradient(43, at::randn({37, width}).to(dtype), [&](const Tensor& t) { return ops::rms_norm(t, weight, 1e-5); }));
+        made.push_back(gradient(43, at::randn({37, width}).to(dtype),
+                                [&](const Tensor& t) { return ops::rms_norm(t, weight, 1e-5); }));
         Tensor capped = at::randn({37, width}) * 30;
         ops::softcap_(capped, 20.0);
         made.push_back(capped);
-        const Tensor logits = at::randn({37, width}) * 20, targets = at::randint(0, width, {37}, at::kLong);
+        const Tensor logits = at::randn({37, width}) * 20,
+                     targets = at::randint(0, width, {37}, at::kLong);
         const auto [logprob, logsumexp] = ops::token_logprob(logits, targets);
-        made.insert(made.end(), {logprob, logsumexp, ops::token_logprob_gradient(logits.clone(), logsumexp, targets, at::rand({37}), dtype)});
+        made.insert(made.end(), {logprob, logsumexp,
+                                 ops::token_logprob_gradient(logits.clone(), logsumexp, targets,
+                                                             at::rand({37}), dtype)});
       }
-      const Tensor angle = at::rand({37, 40}), heads = (at::randn({37, 3, 40}) * at::pow(10.0, at::rand({37, 3, 1}).mul_(40).sub_(44))).to(dtype);
+      const Tensor angle = at::rand({37, 40}),
+                   heads = (at::randn({37, 3, 40}) *
+                            at::pow(10.0, at::rand({37, 3, 1}).mul_(40).sub_(44)))
+                               .to(dtype);
       made.push_back(ops::rope(heads, angle.cos(), angle.sin()));
       return made;
     });

@@ -1,4 +1,5 @@
-// The plain ops: against a second, naive formulation, and their gradients against central differences in double.
+// The plain ops: against a second, naive formulation, and their gradients against central
+// differences in double.
 #include "check.h"
 #include "ops/attention/op.h"
 #include "ops/linear/op.h"
@@ -36,13 +37,17 @@ void check_gradient(Tensor x, const std::function<Tensor(const Tensor&)>& f) {
 }
 
 // The whole batch at once under one [rows, rows] mask: what packed_attention avoids, as its check.
-Tensor dense_attention(const Tensor& q, const Tensor& k, const Tensor& v, const std::vector<Segment>& segments) {
+Tensor dense_attention(const Tensor& q, const Tensor& k, const Tensor& v,
+                       const std::vector<Segment>& segments) {
   const int64_t rows = q.size(0), heads = q.size(1), d = q.size(2), group = heads / k.size(1);
   Tensor visible = at::zeros({rows, rows}, at::kBool);
   for (const Segment& s : segments)
     for (int64_t i = 0; i < s.length; ++i) {
       visible[s.start + i].narrow(0, s.start, i + 1).fill_(true);
-      if (s.prefix >= 0) visible[s.start + i].narrow(0, segments[s.prefix].start, segments[s.prefix].length).fill_(true);
+      if (s.prefix >= 0)
+        visible[s.start + i]
+            .narrow(0, segments[s.prefix].start, segments[s.prefix].length)
+            .fill_(true);
     }
   const Tensor keys = k.repeat_interleave(group, 1), values = v.repeat_interleave(group, 1);
   const Tensor scores = at::einsum("ihd,jhd->hij", {q, keys}) / std::sqrt(static_cast<double>(d));
@@ -50,7 +55,8 @@ Tensor dense_attention(const Tensor& q, const Tensor& k, const Tensor& v, const 
   return at::einsum("hij,jhd->ihd", {weights, values}).reshape({rows, heads * d});
 }
 
-const std::vector<Segment> shared_prompt = {{0, 5, -1}, {5, 3, 0}, {8, 1, 0}, {9, 4, -1}, {13, 2, 3}};
+const std::vector<Segment> shared_prompt = {
+    {0, 5, -1}, {5, 3, 0}, {8, 1, 0}, {9, 4, -1}, {13, 2, 3}};
 
 }  // namespace
 
@@ -58,7 +64,8 @@ CHECK_CASE("ops: rms_norm rounds to the input's dtype before the weight, as Llam
   at::manual_seed(0);
   const Tensor x = at::randn({7, 48}).to(at::kBFloat16), weight = at::rand({48}).to(at::kBFloat16);
   const Tensor wide = x.to(at::kFloat);
-  const Tensor expected = weight * (wide * at::rsqrt(wide.pow(2).mean(-1, true) + 1e-5)).to(at::kBFloat16);
+  const Tensor expected =
+      weight * (wide * at::rsqrt(wide.pow(2).mean(-1, true) + 1e-5)).to(at::kBFloat16);
   CHECK(at::equal(ops::reference::rms_norm(x, weight, 1e-5), expected));
 }
 
@@ -79,9 +86,11 @@ CHECK_CASE("ops: rope turns the pair (i, i + half) by the position's angle") {
 CHECK_CASE("ops: packed attention is dense attention under the segments' mask") {
   at::manual_seed(2);
   for (const auto dtype : {at::kDouble, at::kFloat}) {
-    const Tensor q = at::randn({15, 6, 16}, dtype), k = at::randn({15, 2, 16}, dtype), v = at::randn({15, 2, 16}, dtype);
+    const Tensor q = at::randn({15, 6, 16}, dtype), k = at::randn({15, 2, 16}, dtype),
+                 v = at::randn({15, 2, 16}, dtype);
     const Tensor dense = dense_attention(q, k, v, shared_prompt);
-    CHECK_CLOSE(ops::reference::packed_attention(q, k, v, shared_prompt), dense, dtype == at::kDouble ? 1e-12 : 1e-5);
+    CHECK_CLOSE(ops::reference::packed_attention(q, k, v, shared_prompt), dense,
+                dtype == at::kDouble ? 1e-12 : 1e-5);
   }
 }
 
@@ -94,19 +103,28 @@ CHECK_CASE("ops: packed attention refuses segments that leave rows out") {
 CHECK_CASE("ops: decode attention is the last row of packed attention") {
   at::manual_seed(3);
   const int64_t heads = 4, kv = 2, d = 16, prompt = 5, own = 3;
-  const Tensor q = at::randn({prompt + own, heads, d}), k = at::randn({prompt + own, kv, d}), v = at::randn({prompt + own, kv, d});
-  const Tensor packed = ops::reference::packed_attention(q, k, v, {{0, prompt, -1}, {prompt, own, 0}});
-  const auto cache = [&](const Tensor& t, int64_t start, int64_t n) { return t.narrow(0, start, n).transpose(0, 1).contiguous(); };
-  const Tensor sk = cache(k, 0, prompt), sv = cache(v, 0, prompt), ok = cache(k, prompt, own), ov = cache(v, prompt, own);
-  const DecodeSource source{sk.data_ptr(), sv.data_ptr(), prompt, prompt, ok.data_ptr(), ov.data_ptr(), own, own};
-  const Tensor row = ops::reference::decode_attention(q.narrow(0, prompt + own - 1, 1), {source}, kv);
+  const Tensor q = at::randn({prompt + own, heads, d}), k = at::randn({prompt + own, kv, d}),
+               v = at::randn({prompt + own, kv, d});
+  const Tensor packed =
+      ops::reference::packed_attention(q, k, v, {{0, prompt, -1}, {prompt, own, 0}});
+  const auto cache = [&](const Tensor& t, int64_t start, int64_t n) {
+    return t.narrow(0, start, n).transpose(0, 1).contiguous();
+  };
+  const Tensor sk = cache(k, 0, prompt), sv = cache(v, 0, prompt), ok = cache(k, prompt, own),
+               ov = cache(v, prompt, own);
+  const DecodeSource source{sk.data_ptr(), sv.data_ptr(), prompt, prompt,
+                            ok.data_ptr(), ov.data_ptr(), own,    own};
+  const Tensor row =
+      ops::reference::decode_attention(q.narrow(0, prompt + own - 1, 1), {source}, kv);
   CHECK_CLOSE(row[0], packed[prompt + own - 1], 1e-5);
 }
 
 CHECK_CASE("ops: linear_logprob is log_softmax at the target") {
   at::manual_seed(4);
-  const Tensor hidden = at::randn({300, 24}), head = at::randn({101, 24}), targets = at::randint(0, 101, {300}, at::kLong);
-  const Tensor expected = at::log_softmax(hidden.matmul(head.t()), 1).gather(1, targets.unsqueeze(1)).squeeze(1);
+  const Tensor hidden = at::randn({300, 24}), head = at::randn({101, 24}),
+               targets = at::randint(0, 101, {300}, at::kLong);
+  const Tensor expected =
+      at::log_softmax(hidden.matmul(head.t()), 1).gather(1, targets.unsqueeze(1)).squeeze(1);
   CHECK_CLOSE(ops::reference::linear_logprob(hidden, head, targets), expected, 1e-4);
 }
 
@@ -124,7 +142,8 @@ CHECK_CASE("ops: gradients of the plain ops agree with central differences") {
 
 CHECK_CASE("ops: gradients of packed attention agree with central differences") {
   at::manual_seed(6);
-  const Tensor q = at::randn({15, 4, 4}, f64), k = at::randn({15, 2, 4}, f64), v = at::randn({15, 2, 4}, f64);
+  const Tensor q = at::randn({15, 4, 4}, f64), k = at::randn({15, 2, 4}, f64),
+               v = at::randn({15, 2, 4}, f64);
   check_gradient(q, [&](const Tensor& t) { return ops::packed_attention(t, k, v, shared_prompt); });
   check_gradient(k, [&](const Tensor& t) { return ops::packed_attention(q, t, v, shared_prompt); });
   check_gradient(v, [&](const Tensor& t) { return ops::packed_attention(q, k, t, shared_prompt); });

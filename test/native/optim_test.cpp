@@ -1,8 +1,8 @@
 #include "check.h"
 #include "fast_ops.h"
 #include "golden.h"
-#include "ops/adamw/op.h"
 #include "ops/adamw/kernel.h"
+#include "ops/adamw/op.h"
 #include "ops/dispatch.h"
 #include "optim/optimizer.h"
 #include "optim/schedule.h"
@@ -10,7 +10,9 @@
 
 using namespace cream;
 
-static Tensor floats(const JsonArray& values) { return at::tensor(check::numbers(values), at::kDouble).to(at::kFloat); }
+static Tensor floats(const JsonArray& values) {
+  return at::tensor(check::numbers(values), at::kDouble).to(at::kFloat);
+}
 
 static OptimizerParams plain_params(double learning_rate) {
   OptimizerParams params;
@@ -31,14 +33,16 @@ CHECK_CASE("optim: ten steps are torch.optim.AdamW's, norms and clipping include
     params.epsilon = check::number(c, "eps");
     params.weight_decay = check::number(c, "weight_decay");
     params.max_grad_norm = check::number(c, "max_grad_norm");
-    const Tensor weight = floats(check::array(golden, "start")).view({1, -1});  // a matrix: weight decay applies
+    const Tensor weight =
+        floats(check::array(golden, "start")).view({1, -1});  // a matrix: weight decay applies
     Optimizer optimizer({{"w", weight}}, params);
     const std::vector<double> norms = check::numbers(check::array(c, "norms"));
     for (size_t i = 0; i < gradients.size(); ++i) {
       optimizer.entry("w").gradient.copy_(floats(*gradients[i].array()).view({1, -1}));
       const auto applied = optimizer.step();
       CHECK(std::abs(applied.grad_norm - norms[i]) <= 1e-6 * norms[i]);
-      CHECK_CLOSE(weight.view(-1), floats(*check::array(c, "values")[i].array()), 1e-6 * params.learning_rate + 3e-7);
+      CHECK_CLOSE(weight.view(-1), floats(*check::array(c, "values")[i].array()),
+                  1e-6 * params.learning_rate + 3e-7);
     }
   }
 }
@@ -47,11 +51,14 @@ CHECK_LEVELS("optim: vector, scalar and plain AdamW agree; the first two bit for
   for (const int64_t n : {1, 15, 16, 1000, 70001, 200000}) {
     const auto inputs = [n] {
       at::manual_seed(3);
-      return std::vector<Tensor>{at::randn({n}), at::randn({n}) * 0.1, at::rand({n}), at::randn({n})};
+      return std::vector<Tensor>{at::randn({n}), at::randn({n}) * 0.1, at::rand({n}),
+                                 at::randn({n})};
     };
     const ops::AdamWStep step{1e-3, 0.9, 0.999, 1e-8, 0.01, 4, 0.37};
     auto fast = inputs(), scalar = inputs(), plain = inputs();
-    Tensor fast_weight = at::empty({n}, at::kBFloat16), scalar_weight = at::empty({n}, at::kBFloat16), plain_weight = at::empty({n}, at::kBFloat16);
+    Tensor fast_weight = at::empty({n}, at::kBFloat16),
+           scalar_weight = at::empty({n}, at::kBFloat16),
+           plain_weight = at::empty({n}, at::kBFloat16);
     const uint64_t runs = ops::fast_runs(ops::Op::adamw);
     ops::adamw(fast[0], fast[1], fast[2], fast[3], fast_weight, step);
     CHECK(!ops::fast_path() || ops::fast_runs(ops::Op::adamw) == runs + 1);
@@ -64,7 +71,8 @@ CHECK_LEVELS("optim: vector, scalar and plain AdamW agree; the first two bit for
       CHECK(at::equal(fast[i], scalar[i]));
       CHECK_CLOSE(fast[i], plain[i], 1e-6);
     }
-    CHECK(at::equal(fast_weight, scalar_weight) && at::equal(fast_weight, fast[0].to(at::kBFloat16)));
+    CHECK(at::equal(fast_weight, scalar_weight) &&
+          at::equal(fast_weight, fast[0].to(at::kBFloat16)));
   }
 }
 
@@ -100,8 +108,10 @@ CHECK_CASE("optim: masters may come from outside and must fit") {
   const Tensor master = at::full({2, 3}, 1.0009765625);
   Optimizer optimizer({{"w", weight}}, plain_params(1e-3), {{"w", master}});
   CHECK(at::equal(optimizer.entry("w").master, master));
-  CHECK_THROWS(invalid_argument, "'x' is not a parameter", Optimizer({{"w", weight}}, plain_params(1), {{"x", master}}));
-  CHECK_THROWS(invalid_argument, "'w' must be float32", Optimizer({{"w", weight}}, plain_params(1), {{"w", at::ones({3, 2})}}));
+  CHECK_THROWS(invalid_argument, "'x' is not a parameter",
+               Optimizer({{"w", weight}}, plain_params(1), {{"x", master}}));
+  CHECK_THROWS(invalid_argument, "'w' must be float32",
+               Optimizer({{"w", weight}}, plain_params(1), {{"w", at::ones({3, 2})}}));
 }
 
 CHECK_CASE("optim: decay spares norms; a bad gradient changes nothing") {
@@ -125,13 +135,17 @@ CHECK_CASE("optim: learning rates are transformers' schedules") {
     OptimizerParams params;
     params.learning_rate = check::number(golden, "learning_rate");
     const std::string name = *c.find("schedule")->string();
-    params.schedule = name == "constant" ? Schedule::constant : name == "linear" ? Schedule::linear : Schedule::cosine;
+    params.schedule = name == "constant" ? Schedule::constant
+                      : name == "linear" ? Schedule::linear
+                                         : Schedule::cosine;
     params.warmup_steps = static_cast<int64_t>(check::number(c, "warmup_steps"));
     params.total_steps = static_cast<int64_t>(check::number(c, "total_steps"));
     const std::vector<double> rates = check::numbers(check::array(c, "rates"));
     for (size_t step = 0; step < rates.size(); ++step)
-      CHECK(std::abs(learning_rate_at(params, static_cast<int64_t>(step)) - rates[step]) <= 1e-12 * params.learning_rate);
-    if (params.schedule != Schedule::constant) CHECK(learning_rate_at(params, params.total_steps + 3) == 0);
+      CHECK(std::abs(learning_rate_at(params, static_cast<int64_t>(step)) - rates[step]) <=
+            1e-12 * params.learning_rate);
+    if (params.schedule != Schedule::constant)
+      CHECK(learning_rate_at(params, params.total_steps + 3) == 0);
   }
 }
 
@@ -140,7 +154,8 @@ namespace {
 // A parameter in the forms asked for, with some steps behind it so that nothing is 0.
 OptimizerEntry& started(Optimizer& optimizer, int64_t n, uint64_t seed) {
   at::manual_seed(seed);
-  const Tensor spread = at::exp(at::randn({1, n}) * 2);  // gradients of a block differ by orders of magnitude
+  const Tensor spread =
+      at::exp(at::randn({1, n}) * 2);  // gradients of a block differ by orders of magnitude
   OptimizerEntry& entry = optimizer.entry("w");
   for (int i = 0; i < 3; ++i) {
     entry.gradient.copy_(at::randn({1, n}) * spread);
@@ -152,13 +167,17 @@ OptimizerEntry& started(Optimizer& optimizer, int64_t n, uint64_t seed) {
 
 OptimizerEntry copy_of(const OptimizerEntry& entry, at::Device device) {
   OptimizerEntry copy = entry;
-  for (Tensor* tensor : {&copy.weight, &copy.master, &copy.remainder, &copy.m, &copy.v, &copy.m_scale, &copy.v_scale, &copy.gradient})
-    if (tensor->defined()) *tensor = tensor->to(device, tensor->scalar_type(), /*non_blocking=*/false, /*copy=*/true);
+  for (Tensor* tensor : {&copy.weight, &copy.master, &copy.remainder, &copy.m, &copy.v,
+                         &copy.m_scale, &copy.v_scale, &copy.gradient})
+    if (tensor->defined())
+      *tensor = tensor->to(device, tensor->scalar_type(), /*non_blocking=*/false, /*copy=*/true);
   return copy;
 }
 
 void check_same_state(const OptimizerEntry& a, const OptimizerEntry& b) {
-  const auto same = [](const Tensor& x, const Tensor& y) { return x.defined() == y.defined() && (!x.defined() || at::equal(x, y)); };
+  const auto same = [](const Tensor& x, const Tensor& y) {
+    return x.defined() == y.defined() && (!x.defined() || at::equal(x, y));
+  };
   CHECK(same(a.weight, b.weight));
   CHECK(same(a.master, b.master));
   CHECK(same(a.remainder, b.remainder));
@@ -176,7 +195,9 @@ std::vector<OptimizerForms> all_forms() {
 
 }  // namespace
 
-CHECK_CASE("optim: small forms: the CPU's kernel is near the reference, and the GPU's, played, has its bits") {
+CHECK_CASE(
+    "optim: small forms: the CPU's kernel is near the reference, and the GPU's, played, has its "
+    "bits") {
   const bool gpu = check::test_device().is_cuda();  // whose fused multiply-adds round otherwise
   for (const OptimizerForms& forms : all_forms())
     for (const int64_t n : {1, 255, 256, 1000, 70001}) {
@@ -191,7 +212,8 @@ CHECK_CASE("optim: small forms: the CPU's kernel is near the reference, and the 
       const OptimizerEntry back = copy_of(there, at::kCPU);
       if (!gpu) check_same_state(cpu, back);
       ops::reference::adamw(plain, step);
-      // A value between two codes may fall to either side where the last bits of the sums differ: one step of 1/8 at most, and seldom.
+      // A value between two codes may fall to either side where the last bits of the sums differ:
+      // one step of 1/8 at most, and seldom.
       const double moment = forms.states_8bit ? 1e-2 : 1e-6;
       for (const OptimizerEntry* made : {static_cast<const OptimizerEntry*>(&cpu), &back}) {
         CHECK_CLOSE(ops::master_of(*made), ops::master_of(plain), 1e-6);
@@ -203,13 +225,24 @@ CHECK_CASE("optim: small forms: the CPU's kernel is near the reference, and the 
     }
 }
 
-CHECK_CASE("optim: a master split into weight and remainder comes back to the bit, halfway values but for the last one") {
+CHECK_CASE(
+    "optim: a master split into weight and remainder comes back to the bit, halfway values but for "
+    "the last one") {
   std::vector<int32_t> bits;
-  for (const int32_t upper : {0x0000, 0x0001, 0x3f80, 0x3f81, 0x4123, 0x7f7e, -0x8000, -0x407f, -0x4080})
-    for (const int32_t lower : {0, 1, 0x7fff, 0x8000, 0x8001, 0xffff, 0x1234, 0xabcd}) bits.push_back(static_cast<int32_t>(static_cast<uint32_t>(upper) << 16 | static_cast<uint32_t>(lower)));
+  for (const int32_t upper :
+       {0x0000, 0x0001, 0x3f80, 0x3f81, 0x4123, 0x7f7e, -0x8000, -0x407f, -0x4080})
+    for (const int32_t lower : {0, 1, 0x7fff, 0x8000, 0x8001, 0xffff, 0x1234, 0xabcd})
+      bits.push_back(
+          static_cast<int32_t>(static_cast<uint32_t>(upper) << 16 | static_cast<uint32_t>(lower)));
   const Tensor patterns = at::tensor(bits, at::kInt), random = at::randn({1, 200000});
   for (const Tensor& master : {patterns.view(at::kFloat).view({1, -1}), random, random * 1e-30}) {
-    Optimizer optimizer({{"w", at::empty(master.sizes(), at::kBFloat16)}}, [] { OptimizerParams p = plain_params(1e-3); p.forms.split_masters = true; return p; }(), {{"w", master}});
+    Optimizer optimizer({{"w", at::empty(master.sizes(), at::kBFloat16)}},
+                        [] {
+                          OptimizerParams p = plain_params(1e-3);
+                          p.forms.split_masters = true;
+                          return p;
+                        }(),
+                        {{"w", master}});
     const OptimizerEntry& entry = optimizer.entry("w");
     const Tensor whole = master.view(at::kInt), back = ops::master_of(entry).view(at::kInt);
     CHECK(at::equal(entry.weight, master.to(at::kBFloat16)));
@@ -218,7 +251,9 @@ CHECK_CASE("optim: a master split into weight and remainder comes back to the bi
   }
 }
 
-CHECK_CASE("optim: 8-bit codes keep a block's largest exactly, all others within a sixteenth, and code twice as once") {
+CHECK_CASE(
+    "optim: 8-bit codes keep a block's largest exactly, all others within a sixteenth, and code "
+    "twice as once") {
   at::manual_seed(9);
   const int64_t n = 1024;
   OptimizerParams params = plain_params(1e-3);
@@ -236,7 +271,8 @@ CHECK_CASE("optim: 8-bit codes keep a block's largest exactly, all others within
   CHECK(at::equal(entry.m_scale, largest) && at::equal(m.abs().view({-1, 256}).amax(1), largest));
   entry.gradient.zero_();
   optimizer.step();
-  CHECK(ops::first_moment_of(entry).count_nonzero().item<int64_t>() == 0 && ops::second_moment_of(entry).count_nonzero().item<int64_t>() == 0);
+  CHECK(ops::first_moment_of(entry).count_nonzero().item<int64_t>() == 0 &&
+        ops::second_moment_of(entry).count_nonzero().item<int64_t>() == 0);
   // Far below the largest: m ends at 0, v never does, so that no step explodes.
   entry.gradient.fill_(1e-12).view(-1)[7].fill_(1.0);
   optimizer.step();

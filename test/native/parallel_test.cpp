@@ -64,7 +64,8 @@ CHECK_CASE("support: parallel loops nest, and several threads run theirs at once
       at::set_num_threads(3);
       for (int i = 0; i < 500; ++i)
         parallel_for(0, 10, 1, [&](int64_t first, int64_t last) {
-          for (int64_t j = first; j < last; ++j) parallel_for(0, 10, 1, [&](int64_t a, int64_t b) { total += b - a; });
+          for (int64_t j = first; j < last; ++j)
+            parallel_for(0, 10, 1, [&](int64_t a, int64_t b) { total += b - a; });
         });
     });
   for (std::thread& thread : threads) thread.join();

@@ -16,8 +16,10 @@ using namespace cream;
 namespace {
 
 ModelConfig llama3_8b() {
-  return config_from_json(R"({"architectures":["LlamaForCausalLM"],"model_type":"llama","vocab_size":128256,"hidden_size":4096,"intermediate_size":14336,
-    "num_hidden_layers":32,"num_attention_heads":32,"num_key_value_heads":8,"max_position_embeddings":8192,"rms_norm_eps":1e-5,"rope_theta":500000.0})", "test");
+  return config_from_json(
+      R"({"architectures":["LlamaForCausalLM"],"model_type":"llama","vocab_size":128256,"hidden_size":4096,"intermediate_size":14336,
+    "num_hidden_layers":32,"num_attention_heads":32,"num_key_value_heads":8,"max_position_embeddings":8192,"rms_norm_eps":1e-5,"rope_theta":500000.0})",
+      "test");
 }
 
 uint64_t part(const Plan& plan, const std::string& name) {
@@ -39,7 +41,9 @@ class Counting final : public c10::Allocator {
     return {block + 64, block + 64, &give_back, c10::Device(c10::DeviceType::CPU)};
   }
   c10::DeleterFnPtr raw_deleter() const override { return &give_back; }
-  void copy_data(void* to, const void* from, size_t bytes) const override { default_copy_data(to, from, bytes); }
+  void copy_data(void* to, const void* from, size_t bytes) const override {
+    default_copy_data(to, from, bytes);
+  }
 
  private:
   static void give_back(void* data) {
@@ -75,7 +79,9 @@ int64_t step_peak(bool checkpointing, int64_t rows) {
 
 }  // namespace
 
-CHECK_CASE("plan: a full training step of an 8B model in 8 bytes a parameter, added up by hand, fits a card of 80 GiB") {
+CHECK_CASE(
+    "plan: a full training step of an 8B model in 8 bytes a parameter, added up by hand, fits a "
+    "card of 80 GiB") {
   PlanRequest request;
   request.config = llama3_8b();
   request.device_bytes = uint64_t{80} << 30;
@@ -83,8 +89,10 @@ CHECK_CASE("plan: a full training step of an 8B model in 8 bytes a parameter, ad
   request.activation_checkpointing = true;
   request.micro_batch_tokens = 2048;
   const Plan plan = plan_memory(request);
-  // Embedding and head 128256·4096 each; a layer qkv 6144·4096, out 4096·4096, gate and up 28672·4096, down 4096·14336; norms 65·4096.
-  const uint64_t embedding = 525336576, layer = 25165824 + 16777216 + 117440512 + 58720256, matrices = 2 * embedding + 32 * layer, norms = 65 * 4096;
+  // Embedding and head 128256·4096 each; a layer qkv 6144·4096, out 4096·4096, gate and up
+  // 28672·4096, down 4096·14336; norms 65·4096.
+  const uint64_t embedding = 525336576, layer = 25165824 + 16777216 + 117440512 + 58720256,
+                 matrices = 2 * embedding + 32 * layer, norms = 65 * 4096;
   CHECK(matrices + norms == 8030261248);
   CHECK(part(plan, "weights") == 2 * (matrices + norms));
   CHECK(part(plan, "master weights") == 2 * matrices + 4 * norms);
@@ -112,14 +120,19 @@ CHECK_CASE("plan: every stage of it adds up, and more memory never takes anythin
       uint64_t sum = 0;
       for (const PlanPart& part : plan.parts) sum += part.bytes;
       CHECK(sum == plan.bytes && plan.fits());
-      const int64_t chosen = plan.activation_checkpointing ? 0 : plan.micro_batch_tokens + plan.decode_rows + plan.score_batch_tokens;
+      const int64_t chosen =
+          plan.activation_checkpointing
+              ? 0
+              : plan.micro_batch_tokens + plan.decode_rows + plan.score_batch_tokens;
       CHECK(chosen >= before);
       before = chosen;
     }
   }
 }
 
-CHECK_CASE("plan: rows and batches that are asked for are upper bounds, and one row has the pages of any prompt") {
+CHECK_CASE(
+    "plan: rows and batches that are asked for are upper bounds, and one row has the pages of any "
+    "prompt") {
   PlanRequest request;
   request.config = llama3_8b();
   request.stage = PlanStage::sample;
@@ -153,9 +166,12 @@ CHECK_CASE("plan: activations are what a step takes at its peak") {
     const int64_t few = step_peak(checkpointing, 256), many = step_peak(checkpointing, 768);
     const LayerBytes layer = layer_bytes(config, DType::float32, std::nullopt);
     const int64_t layers = config.num_layers, hidden = 4 * config.hidden_size;
-    const int64_t planned = checkpointing ? layers * hidden + std::max(layer.forward, layer.kept + layer.backward) : layers * layer.kept + layer.backward;
+    const int64_t planned =
+        checkpointing ? layers * hidden + std::max(layer.forward, layer.kept + layer.backward)
+                      : layers * layer.kept + layer.backward;
     const double measured = static_cast<double>(many - few) / 512;  // what grows with the rows
-    std::printf("  checkpointing %d: %.0f bytes a token measured, %lld planned\n", checkpointing, measured, static_cast<long long>(planned));
+    std::printf("  checkpointing %d: %.0f bytes a token measured, %lld planned\n", checkpointing,
+                measured, static_cast<long long>(planned));
     CHECK(std::abs(measured - static_cast<double>(planned)) <= 0.1 * measured);
   }
 }

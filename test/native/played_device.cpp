@@ -1,6 +1,7 @@
-// Five ops of its own (new memory, copies) and one boxed fallback: the device's tensors are shown to the CPU's kernel as CPU tensors
-// over the same memory, so in-place ops and views need no copy; what comes back is put on the device again.
-// A CPU tensor beside one of the device throws, as on a GPU; only numbers (dimension 0) may come from the CPU.
+// Five ops of its own (new memory, copies) and one boxed fallback: the device's tensors are shown
+// to the CPU's kernel as CPU tensors over the same memory, so in-place ops and views need no copy;
+// what comes back is put on the device again. A CPU tensor beside one of the device throws, as on a
+// GPU; only numbers (dimension 0) may come from the CPU.
 #include "played_device.h"
 
 #include <ATen/CPUGeneratorImpl.h>
@@ -33,7 +34,9 @@ struct PlayedAllocator : c10::DeviceAllocator {
     const auto deleter = host.get_deleter();
     return {data, host.release_context(), deleter, kPlayed};
   }
-  void copy_data(void* to, const void* from, size_t bytes) const override { default_copy_data(to, from, bytes); }
+  void copy_data(void* to, const void* from, size_t bytes) const override {
+    default_copy_data(to, from, bytes);
+  }
   bool initialized() override { return true; }
   void emptyCache(c10::MempoolId_t) override { ++releases; }
   void recordStream(const c10::DataPtr&, c10::Stream) override {}
@@ -48,8 +51,12 @@ PlayedAllocator allocator;
 struct PlayedGuard : c10::impl::NoOpDeviceGuardImpl<at::kPrivateUse1> {
   at::Device exchangeDevice(at::Device) const override { return kPlayed; }
   at::Device getDevice() const override { return kPlayed; }
-  c10::Stream getStream(at::Device) const noexcept override { return c10::Stream(c10::Stream::DEFAULT, kPlayed); }
-  c10::Stream exchangeStream(c10::Stream) const noexcept override { return c10::Stream(c10::Stream::DEFAULT, kPlayed); }
+  c10::Stream getStream(at::Device) const noexcept override {
+    return c10::Stream(c10::Stream::DEFAULT, kPlayed);
+  }
+  c10::Stream exchangeStream(c10::Stream) const noexcept override {
+    return c10::Stream(c10::Stream::DEFAULT, kPlayed);
+  }
 };
 C10_REGISTER_GUARD_IMPL(PrivateUse1, PlayedGuard)
 
@@ -60,7 +67,9 @@ struct PlayedHooks : at::PrivateUse1HooksInterface {
   bool hasPrimaryContext(at::DeviceIndex) const override { return true; }
   at::DeviceIndex deviceCount() const override { return 1; }
   at::DeviceIndex getCurrentDevice() const override { return 0; }
-  const at::Generator& getDefaultGenerator(at::DeviceIndex) const override { return at::detail::getDefaultCPUGenerator(); }  // manual_seed asks
+  const at::Generator& getDefaultGenerator(at::DeviceIndex) const override {
+    return at::detail::getDefaultCPUGenerator();
+  }  // manual_seed asks
 };
 
 const struct Registration {
@@ -73,8 +82,11 @@ const struct Registration {
 
 // A storage that shows another's memory under another device's name and keeps it alive.
 c10::Storage shown(const c10::Storage& storage, at::Device device, c10::Allocator* owner) {
-  c10::DataPtr data(const_cast<void*>(storage.data()), new c10::Storage(storage), [](void* kept) { delete static_cast<c10::Storage*>(kept); }, device);
-  return {c10::Storage::use_byte_size_t(), storage.nbytes(), std::move(data), owner, /*resizable=*/true};
+  c10::DataPtr data(
+      const_cast<void*>(storage.data()), new c10::Storage(storage),
+      [](void* kept) { delete static_cast<c10::Storage*>(kept); }, device);
+  return {c10::Storage::use_byte_size_t(), storage.nbytes(), std::move(data), owner,
+          /*resizable=*/true};
 }
 
 Tensor over(c10::Storage storage, c10::DispatchKeySet keys, const Tensor& x) {
@@ -83,14 +95,19 @@ Tensor over(c10::Storage storage, c10::DispatchKeySet keys, const Tensor& x) {
   return out;
 }
 
-// With the base's own keys: it says whether the base is an inference tensor, whatever the mode is now.
+// With the base's own keys: it says whether the base is an inference tensor, whatever the mode is
+// now.
 Tensor view_of(const Tensor& base, const Tensor& x) {
-  Tensor out = at::detail::make_tensor<c10::TensorImpl>(c10::TensorImpl::VIEW, c10::Storage(base.storage()), base.key_set(), x.dtype());
+  Tensor out = at::detail::make_tensor<c10::TensorImpl>(
+      c10::TensorImpl::VIEW, c10::Storage(base.storage()), base.key_set(), x.dtype());
   out.unsafeGetTensorImpl()->set_sizes_and_strides(x.sizes(), x.strides(), x.storage_offset());
   return out;
 }
 
-Tensor on_host(const Tensor& x) { return over(shown(x.storage(), at::kCPU, c10::GetCPUAllocator()), c10::DispatchKeySet(c10::DispatchKey::CPU), x); }
+Tensor on_host(const Tensor& x) {
+  return over(shown(x.storage(), at::kCPU, c10::GetCPUAllocator()),
+              c10::DispatchKeySet(c10::DispatchKey::CPU), x);
+}
 
 // The tensors of one call and what the CPU's kernel sees in their place.
 class Call {
@@ -106,7 +123,8 @@ class Call {
       value = list;
     } else if (value.isOptionalTensorList()) {
       c10::List<std::optional<Tensor>> list;
-      for (const std::optional<Tensor>& x : value.toOptionalTensorVector()) list.push_back(x ? std::optional(enter(*x)) : x);
+      for (const std::optional<Tensor>& x : value.toOptionalTensorVector())
+        list.push_back(x ? std::optional(enter(*x)) : x);
       value = list;
     } else if (value.isDevice()) {
       value = at::Device(at::kCPU);
@@ -124,7 +142,8 @@ class Call {
   }
 
   void check() const {
-    TORCH_CHECK(pairs_.empty() || foreign_.empty(), "played device: ", op_.operator_name(), " mixes a CPU tensor of shape ", foreign_, " with the device's.");
+    TORCH_CHECK(pairs_.empty() || foreign_.empty(), "played device: ", op_.operator_name(),
+                " mixes a CPU tensor of shape ", foreign_, " with the device's.");
   }
 
   // An `out` that the kernel has resized.
@@ -137,7 +156,8 @@ class Call {
         storage->set_nbytes(moved.nbytes());
         storage->set_data_ptr_noswap(moved.set_data_ptr({}));
       }
-      device.unsafeGetTensorImpl()->set_sizes_and_strides(host.sizes(), host.strides(), host.storage_offset());
+      device.unsafeGetTensorImpl()->set_sizes_and_strides(host.sizes(), host.strides(),
+                                                          host.storage_offset());
     }
   }
 
@@ -176,14 +196,17 @@ void fallback(const c10::OperatorHandle& op, torch::jit::Stack* stack) {
   for (size_t i = stack->size() - returns; i < stack->size(); ++i) call.leave((*stack)[i]);
 }
 
-Tensor empty(at::IntArrayRef size, std::optional<at::ScalarType> dtype, std::optional<at::Layout>, std::optional<at::Device>, std::optional<bool>,
+Tensor empty(at::IntArrayRef size, std::optional<at::ScalarType> dtype, std::optional<at::Layout>,
+             std::optional<at::Device>, std::optional<bool>,
              std::optional<at::MemoryFormat> format) {
   return at::detail::empty_generic(size, &allocator, kKeys, c10::dtype_or_default(dtype), format);
 }
 
-Tensor empty_strided(at::IntArrayRef size, at::IntArrayRef stride, std::optional<at::ScalarType> dtype, std::optional<at::Layout>, std::optional<at::Device>,
-                     std::optional<bool>) {
-  return at::detail::empty_strided_generic(size, stride, &allocator, kKeys, c10::dtype_or_default(dtype));
+Tensor empty_strided(at::IntArrayRef size, at::IntArrayRef stride,
+                     std::optional<at::ScalarType> dtype, std::optional<at::Layout>,
+                     std::optional<at::Device>, std::optional<bool>) {
+  return at::detail::empty_strided_generic(size, stride, &allocator, kKeys,
+                                           c10::dtype_or_default(dtype));
 }
 
 // Between the devices, either way.
@@ -193,7 +216,9 @@ Tensor copy_from(const Tensor& from, const Tensor& to, bool) {
   return to;
 }
 
-TORCH_LIBRARY_IMPL(_, PrivateUse1, library) { library.fallback(torch::CppFunction::makeFromBoxedFunction<&fallback>()); }
+TORCH_LIBRARY_IMPL(_, PrivateUse1, library) {
+  library.fallback(torch::CppFunction::makeFromBoxedFunction<&fallback>());
+}
 TORCH_LIBRARY_IMPL(aten, PrivateUse1, library) {
   library.impl("empty.memory_format", &empty);
   library.impl("empty_strided", &empty_strided);
@@ -203,7 +228,8 @@ TORCH_LIBRARY_IMPL(aten, PrivateUse1, library) {
 }  // namespace
 
 void require_played() {
-  if (test_device() != kPlayed) throw Skip("only the played device can be told how much memory it has, and counts");
+  if (test_device() != kPlayed)
+    throw Skip("only the played device can be told how much memory it has, and counts");
 }
 
 PlayedMemory::PlayedMemory(uint64_t bytes) {

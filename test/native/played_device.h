@@ -1,5 +1,6 @@
-// A device for machines without one: PrivateUse1, its memory the host's, its ATen ops those of the CPU over the same memory. What
-// on_device() serves runs on it as on a GPU, the kernels of *.cu included; a tensor made on the wrong device throws.
+// A device for machines without one: PrivateUse1, its memory the host's, its ATen ops those of the
+// CPU over the same memory. What on_device() serves runs on it as on a GPU, the kernels of *.cu
+// included; a tensor made on the wrong device throws.
 #pragma once
 
 #include "support/torch.h"
@@ -10,7 +11,8 @@ inline const at::Device kPlayed(at::kPrivateUse1, 0);
 
 inline at::Tensor played(const at::Tensor& x) { return x.to(kPlayed); }
 
-// What the device says that it has, while this lives; otherwise it does not say, and nothing is planned.
+// What the device says that it has, while this lives; otherwise it does not say, and nothing is
+// planned.
 struct PlayedMemory {
   explicit PlayedMemory(uint64_t bytes);
   ~PlayedMemory();

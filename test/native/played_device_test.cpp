@@ -1,6 +1,6 @@
 // The device that the tests play: its ops are the CPU's, and it is as strict as a GPU.
-#include "check.h"
 #include "played_device.h"
+#include "check.h"
 
 using at::Tensor;
 using check::played;
@@ -8,16 +8,19 @@ using check::played;
 namespace {
 
 CHECK_CASE("played device: elementwise ops, products, lookups and views are the CPU's") {
-  const Tensor a = at::randn({5, 8}), b = at::randn({8, 6}), index = at::tensor({4, 0, 4}, at::kLong);
+  const Tensor a = at::randn({5, 8}), b = at::randn({8, 6}),
+               index = at::tensor({4, 0, 4}, at::kLong);
   const Tensor x = played(a), y = played(b), rows = played(index);
   CHECK(x.device() == check::kPlayed && x.data_ptr() != a.data_ptr());
   CHECK_CLOSE((x + 1).mul_(x).cpu(), (a + 1) * a, 0);
   CHECK_CLOSE(at::mm(x, y).cpu(), at::mm(a, b), 0);
   CHECK_CLOSE(x.index_select(0, rows).cpu(), a.index_select(0, index), 0);
   CHECK_CLOSE(at::softmax(x.narrow(1, 2, 4), -1).cpu(), at::softmax(a.narrow(1, 2, 4), -1), 0);
-  CHECK_CLOSE(at::cat({x, x.to(at::kBFloat16).to(at::kFloat)}).sum(0).cpu(), (at::cat({a, a.to(at::kBFloat16).to(at::kFloat)}).sum(0)), 0);
+  CHECK_CLOSE(at::cat({x, x.to(at::kBFloat16).to(at::kFloat)}).sum(0).cpu(),
+              (at::cat({a, a.to(at::kBFloat16).to(at::kFloat)}).sum(0)), 0);
   CHECK_CLOSE(at::arange(7, x.options()).cpu(), at::arange(7, a.options()), 0);
-  CHECK_CLOSE(at::zeros_like(x).index_add_(0, rows, x.narrow(0, 0, 3)).cpu(), at::zeros_like(a).index_add_(0, index, a.narrow(0, 0, 3)), 0);
+  CHECK_CLOSE(at::zeros_like(x).index_add_(0, rows, x.narrow(0, 0, 3)).cpu(),
+              at::zeros_like(a).index_add_(0, index, a.narrow(0, 0, 3)), 0);
   CHECK_CLOSE(at::tensor({1.5f, 2.5f}, x.options()).cpu(), at::tensor({1.5f, 2.5f}), 0);
   const Tensor view = x.t().select(0, 3);
   view.fill_(7);
@@ -52,8 +55,10 @@ CHECK_CASE("played device: a CPU tensor beside one of the device throws") {
     }
     return false;
   };
-  CHECK(throws([&] { x + a; }) && throws([&] { at::mm(a, x.t()); }) && throws([&] { at::cat({x, a}); }));
-  CHECK(throws([&] { x.index_select(0, at::tensor({1}, at::kLong)); }) && throws([&] { x.add_(a); }));
+  CHECK(throws([&] { x + a; }) && throws([&] { at::mm(a, x.t()); }) &&
+        throws([&] { at::cat({x, a}); }));
+  CHECK(throws([&] { x.index_select(0, at::tensor({1}, at::kLong)); }) &&
+        throws([&] { x.add_(a); }));
   CHECK_CLOSE((x * at::scalar_tensor(2.0)).cpu(), a * 2, 0);  // a number
 }
 

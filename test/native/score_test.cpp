@@ -6,11 +6,14 @@
 using namespace cream;
 
 // log p of the completion's tokens from the logits of the whole sequence.
-static std::vector<float> oracle(const Transformer& model, const Tokens& prompt, const Tokens& completion) {
-  const Tensor logprobs = sequence_logits(model, check::joined(prompt, completion)).to(at::kDouble).log_softmax(-1);
+static std::vector<float> oracle(const Transformer& model, const Tokens& prompt,
+                                 const Tokens& completion) {
+  const Tensor logprobs =
+      sequence_logits(model, check::joined(prompt, completion)).to(at::kDouble).log_softmax(-1);
   std::vector<float> out;
   for (size_t i = 0; i < completion.size(); ++i) {
-    out.push_back(logprobs[static_cast<int64_t>(prompt.size() + i) - 1][completion[i]].item<float>());
+    out.push_back(
+        logprobs[static_cast<int64_t>(prompt.size() + i) - 1][completion[i]].item<float>());
   }
   return out;
 }
@@ -19,7 +22,8 @@ static ScoringRequest ragged_request() {
   ScoringRequest request;
   for (uint64_t g = 0; g < 4; ++g) {
     ScoringGroup group{check::tiny_tokens(1 + 6 * g, g), {}};
-    for (uint64_t c = 0; c < 4 - g % 2; ++c) group.completions.push_back(check::tiny_tokens(1 + 7 * c, 100 + 10 * g + c));
+    for (uint64_t c = 0; c < 4 - g % 2; ++c)
+      group.completions.push_back(check::tiny_tokens(1 + 7 * c, 100 + 10 * g + c));
     request.groups.push_back(group);
   }
   return request;
@@ -56,10 +60,13 @@ CHECK_CASE("score: the bound on rows cuts batches, not results") {
   for (const int64_t bound : {1, 20, 33, 64}) {  // 1: every completion alone with its prompt
     request.max_batch_tokens = bound;
     std::vector<Progress> seen;
-    const ScoringResult cut = score(model, request, [&](const Progress& p) { seen.push_back(p); }, Cancel());
+    const ScoringResult cut =
+        score(model, request, [&](const Progress& p) { seen.push_back(p); }, Cancel());
     CHECK(cut.offsets == whole.offsets);
-    for (size_t i = 0; i < whole.sums.size(); ++i) CHECK(std::abs(cut.sums[i] - whole.sums[i]) <= 1e-3);
-    CHECK(seen.size() > 1 && seen.back().done == whole.sums.size() && seen.back().total == whole.sums.size());
+    for (size_t i = 0; i < whole.sums.size(); ++i)
+      CHECK(std::abs(cut.sums[i] - whole.sums[i]) <= 1e-3);
+    CHECK(seen.size() > 1 && seen.back().done == whole.sums.size() &&
+          seen.back().total == whole.sums.size());
     CHECK(seen.back().tokens == cut.forward_tokens && cut.forward_tokens >= whole.forward_tokens);
   }
   request.max_batch_tokens = 1;
@@ -69,7 +76,9 @@ CHECK_CASE("score: the bound on rows cuts batches, not results") {
 CHECK_CASE("score: a shared prompt costs its rows once") {
   const Transformer model = check::tiny_model();
   ScoringRequest request;
-  request.groups.push_back({check::tiny_tokens(10, 1), {check::tiny_tokens(4, 2), check::tiny_tokens(1, 3), check::tiny_tokens(6, 4)}});
+  request.groups.push_back(
+      {check::tiny_tokens(10, 1),
+       {check::tiny_tokens(4, 2), check::tiny_tokens(1, 3), check::tiny_tokens(6, 4)}});
   CHECK(score(model, request, {}, Cancel()).forward_tokens == 10 + 3 + 0 + 5);
 }
 
@@ -78,7 +87,8 @@ CHECK_CASE("score: nothing to score gives nothing") {
   ScoringRequest request;
   request.groups.push_back({check::tiny_tokens(3, 1), {}});
   const ScoringResult result = score(model, request, {}, Cancel());
-  CHECK(result.sums.empty() && result.offsets == std::vector<uint64_t>{0} && result.forward_tokens == 0);
+  CHECK(result.sums.empty() && result.offsets == std::vector<uint64_t>{0} &&
+        result.forward_tokens == 0);
 }
 
 CHECK_CASE("score: bad requests are refused by group before any work") {
@@ -87,26 +97,36 @@ CHECK_CASE("score: bad requests are refused by group before any work") {
     ScoringRequest request;
     request.groups.push_back({check::tiny_tokens(3, 1), {check::tiny_tokens(3, 2)}});
     request.groups.push_back({prompt, {check::tiny_tokens(2, 3), completion}});
-    score(model, request, [](const Progress&) { throw std::runtime_error("a batch ran"); }, Cancel());
+    score(
+        model, request, [](const Progress&) { throw std::runtime_error("a batch ran"); }, Cancel());
   };
   const Tokens fine = check::tiny_tokens(4, 5);
   CHECK_THROWS(invalid_argument, "[score] prompt 1 is empty", run({}, fine));
   CHECK_THROWS(invalid_argument, "[score] completion 1 of prompt 1 is empty", run(fine, {}));
-  CHECK_THROWS(invalid_argument, "[score] completion 1 of prompt 1 has token 96, the model's vocabulary ends at 95", run(fine, {1, 96}));
+  CHECK_THROWS(invalid_argument,
+               "[score] completion 1 of prompt 1 has token 96, the model's vocabulary ends at 95",
+               run(fine, {1, 96}));
   CHECK_THROWS(invalid_argument, "[score] prompt 1 has token -1", run({-1}, fine));
-  CHECK_THROWS(invalid_argument, "[score] prompt 1 with completion 1 has 1,004 tokens, the model's context is 64",
+  CHECK_THROWS(invalid_argument,
+               "[score] prompt 1 with completion 1 has 1,004 tokens, the model's context is 64",
                run(fine, check::tiny_tokens(1000, 6)));
 }
 
-CHECK_CASE("score: a sequence as long as the context, and one token more, which is predicted and not read, is scored") {
+CHECK_CASE(
+    "score: a sequence as long as the context, and one token more, which is predicted and not "
+    "read, is scored") {
   const Transformer model = check::tiny_model();
   ScoringRequest request;
-  request.groups.push_back({check::tiny_tokens(60, 1), {check::tiny_tokens(4, 2), check::tiny_tokens(5, 2)}});
+  request.groups.push_back(
+      {check::tiny_tokens(60, 1), {check::tiny_tokens(4, 2), check::tiny_tokens(5, 2)}});
   const ScoringResult result = score(model, request, {}, Cancel());
   CHECK(result.sums.size() == 2);
-  for (int i = 0; i < 4; ++i) CHECK(std::abs(result.token_logprobs[i] - result.token_logprobs[4 + i]) < 1e-4);
+  for (int i = 0; i < 4; ++i)
+    CHECK(std::abs(result.token_logprobs[i] - result.token_logprobs[4 + i]) < 1e-4);
   request.groups.push_back({check::tiny_tokens(60, 1), {check::tiny_tokens(6, 2)}});
-  CHECK_THROWS(invalid_argument, "[score] prompt 1 with completion 0 has 66 tokens, the model's context is 64", score(model, request, {}, Cancel()));
+  CHECK_THROWS(invalid_argument,
+               "[score] prompt 1 with completion 0 has 66 tokens, the model's context is 64",
+               score(model, request, {}, Cancel()));
 }
 
 CHECK_CASE("score: a cancelled request stops between batches") {

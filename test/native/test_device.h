@@ -1,4 +1,5 @@
-// Where the cases that try what a GPU runs put their tensors: the played device (played_device.h), or what `cream_check --device cuda` names.
+// Where the cases that try what a GPU runs put their tensors: the played device (played_device.h),
+// or what `cream_check --device cuda` names.
 #pragma once
 
 #include <string>
@@ -8,7 +9,8 @@
 
 namespace check {
 
-// Throws Skip where there is none: the kernels of a build with CUDA are the GPU's, and no GPU was named.
+// Throws Skip where there is none: the kernels of a build with CUDA are the GPU's, and no GPU was
+// named.
 at::Device test_device();
 // As a recipe names it.
 std::string device_name();
@@ -18,9 +20,12 @@ void set_test_device(const std::string& name);
 inline at::Tensor to_device(const at::Tensor& x) { return x.to(test_device()); }
 // The model with its weights there; shares nothing with `model`.
 cream::Transformer moved(const cream::Transformer& model, at::Device device);
-inline cream::Transformer to_device(const cream::Transformer& model) { return moved(model, test_device()); }
+inline cream::Transformer to_device(const cream::Transformer& model) {
+  return moved(model, test_device());
+}
 
-// What a comparison allows: on the played device, or on a GPU, whose exp, tanh and fused multiply-adds round otherwise.
+// What a comparison allows: on the played device, or on a GPU, whose exp, tanh and fused
+// multiply-adds round otherwise.
 inline double allowed(double played, double gpu) { return test_device().is_cuda() ? gpu : played; }
 
 }  // namespace check

@@ -1,4 +1,5 @@
-// Random decoders small enough to check by brute force, and random tokens. The same seed gives the same model.
+// Random decoders small enough to check by brute force, and random tokens. The same seed gives the
+// same model.
 #pragma once
 
 #include <ATen/CPUGeneratorImpl.h>
@@ -31,7 +32,8 @@ inline cream::Transformer tiny_model(const TinyShape& shape = {}, uint64_t seed 
   const at::Generator generator = at::make_generator<at::CPUGeneratorImpl>(seed);
   std::vector<std::pair<std::string, at::Tensor>> tensors;
   const auto add = [&](const std::string& name, at::IntArrayRef size, double mean, double spread) {
-    tensors.emplace_back(name, at::randn(size, generator, at::kFloat).mul(spread).add(mean).to(shape.dtype));
+    tensors.emplace_back(
+        name, at::randn(size, generator, at::kFloat).mul(spread).add(mean).to(shape.dtype));
   };
   add("embedding", {c.vocab_size, c.hidden_size}, 0, 0.4);
   for (int64_t i = 0; i < c.num_layers; ++i) {

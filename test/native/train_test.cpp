@@ -20,7 +20,8 @@ using namespace cream;
 
 namespace {
 
-TrainerParams params_of(double learning_rate, int64_t micro_batch_tokens = 2048, bool checkpointing = true) {
+TrainerParams params_of(double learning_rate, int64_t micro_batch_tokens = 2048,
+                        bool checkpointing = true) {
   TrainerParams params;
   params.optimizer.learning_rate = learning_rate;
   params.optimizer.schedule = Schedule::constant;
@@ -31,11 +32,18 @@ TrainerParams params_of(double learning_rate, int64_t micro_batch_tokens = 2048,
   return params;
 }
 
-// Pairs of unequal lengths, one-token completions among them, with the model's own log-probs as reference.
-std::vector<PreferencePair> pairs_for(const Transformer& model, double consistency, size_t count = 4) {
+// Pairs of unequal lengths, one-token completions among them, with the model's own log-probs as
+// reference.
+std::vector<PreferencePair> pairs_for(const Transformer& model, double consistency,
+                                      size_t count = 4) {
   std::vector<PreferencePair> pairs;
   for (size_t i = 0; i < count; ++i) {
-    PreferencePair pair{check::tiny_tokens(3 + 4 * i, i), check::tiny_tokens(1 + 5 * i, 50 + i), check::tiny_tokens(9 - 2 * i, 90 + i), 0, 0, consistency};
+    PreferencePair pair{check::tiny_tokens(3 + 4 * i, i),
+                        check::tiny_tokens(1 + 5 * i, 50 + i),
+                        check::tiny_tokens(9 - 2 * i, 90 + i),
+                        0,
+                        0,
+                        consistency};
     ScoringRequest request;
     request.groups.push_back({pair.prompt, {pair.chosen, pair.rejected}});
     const ScoringResult scored = score(model, request, {}, Cancel());
@@ -47,12 +55,15 @@ std::vector<PreferencePair> pairs_for(const Transformer& model, double consisten
 }
 
 std::vector<SftExample> examples() {
-  return {{check::tiny_tokens(5, 1), check::tiny_tokens(7, 2)}, {check::tiny_tokens(2, 3), check::tiny_tokens(1, 4)}, {check::tiny_tokens(11, 5), check::tiny_tokens(20, 6)}};
+  return {{check::tiny_tokens(5, 1), check::tiny_tokens(7, 2)},
+          {check::tiny_tokens(2, 3), check::tiny_tokens(1, 4)},
+          {check::tiny_tokens(11, 5), check::tiny_tokens(20, 6)}};
 }
 
 std::vector<Tensor> snapshot(Transformer& model) {
   std::vector<Tensor> values;
-  for (auto& [name, tensor] : model.weights().parameters(model.config())) values.push_back(tensor->clone());
+  for (auto& [name, tensor] : model.weights().parameters(model.config()))
+    values.push_back(tensor->clone());
   return values;
 }
 
@@ -63,8 +74,10 @@ void check_same_weights(Transformer& a, Transformer& b) {
 
 // A whole sequence through ops::reference, unpacked, on leaves that require gradients.
 struct PlainModel {
-  explicit PlainModel(Transformer& model) : config(model.config()), weights(model.weights()), rope(make_rope_table(config, 64)) {
-    for (auto& [name, tensor] : weights.parameters(config)) *tensor = tensor->detach().clone().set_requires_grad(true);
+  explicit PlainModel(Transformer& model)
+      : config(model.config()), weights(model.weights()), rope(make_rope_table(config, 64)) {
+    for (auto& [name, tensor] : weights.parameters(config))
+      *tensor = tensor->detach().clone().set_requires_grad(true);
     if (config.tie_word_embeddings) weights.head.weight = weights.embedding.weight;
   }
 
@@ -77,26 +90,33 @@ struct PlainModel {
     const Tensor cos = rope.cos.slice(0, 0, n), sin = rope.sin.slice(0, 0, n);
     Tensor x = weights.embedding.weight.index_select(0, tokens);
     for (const LayerWeights& w : weights.layers) {
-      const Tensor qkv = at::matmul(ops::reference::rms_norm(x, w.input_norm, config.rms_norm_eps), w.qkv.weight.t());
-      const auto parts = qkv.split_with_sizes({config.q_size(), config.kv_size(), config.kv_size()}, 1);
+      const Tensor qkv = at::matmul(ops::reference::rms_norm(x, w.input_norm, config.rms_norm_eps),
+                                    w.qkv.weight.t());
+      const auto parts =
+          qkv.split_with_sizes({config.q_size(), config.kv_size(), config.kv_size()}, 1);
       const Tensor attended = ops::reference::packed_attention(
-          ops::reference::rope(parts[0].reshape({n, -1, d}), cos, sin), ops::reference::rope(parts[1].reshape({n, -1, d}), cos, sin),
+          ops::reference::rope(parts[0].reshape({n, -1, d}), cos, sin),
+          ops::reference::rope(parts[1].reshape({n, -1, d}), cos, sin),
           parts[2].reshape({n, -1, d}), {{0, n, -1}});
       x = x + at::matmul(attended, w.out.weight.t());
-      const Tensor gate_up = at::matmul(ops::reference::rms_norm(x, w.post_norm, config.rms_norm_eps), w.gate_up.weight.t());
+      const Tensor gate_up = at::matmul(
+          ops::reference::rms_norm(x, w.post_norm, config.rms_norm_eps), w.gate_up.weight.t());
       x = x + at::matmul(ops::reference::swiglu(gate_up), w.down.weight.t());
     }
     x = ops::reference::rms_norm(x, weights.final_norm, config.rms_norm_eps);
     const Tensor logprobs = at::matmul(x, weights.head.weight.t()).log_softmax(-1);
     const int64_t first = static_cast<int64_t>(prompt.size());
-    return logprobs.slice(0, first - 1, n - 1).gather(1, tokens.slice(0, first, n).unsqueeze(1)).sum();
+    return logprobs.slice(0, first - 1, n - 1)
+        .gather(1, tokens.slice(0, first, n).unsqueeze(1))
+        .sum();
   }
 
   // Gradients in the order and under the names of the optimizer's entries.
   std::vector<NamedTensor> gradients(const Tensor& loss) {
     torch::autograd::variable_list leaves;
     std::vector<NamedTensor> named;
-    for (auto& [name, tensor] : weights.parameters(config)) leaves.push_back(*tensor), named.emplace_back(name, Tensor());
+    for (auto& [name, tensor] : weights.parameters(config))
+      leaves.push_back(*tensor), named.emplace_back(name, Tensor());
     const auto values = torch::autograd::grad({loss}, leaves);
     for (size_t i = 0; i < values.size(); ++i) named[i].second = values[i];
     return named;
@@ -107,16 +127,21 @@ struct PlainModel {
   RopeTable rope;
 };
 
-// After one step from zero moments m = (1 − β1)·g: the trainer's gradient can be read off without a hook.
+// After one step from zero moments m = (1 − β1)·g: the trainer's gradient can be read off without a
+// hook.
 void check_gradients(Trainer& trainer, const std::vector<NamedTensor>& expected, double tolerance) {
   for (const auto& [name, gradient] : expected) {
-    const Tensor actual = trainer.optimizer().entry(name).m / (1 - trainer.params().optimizer.beta1);
+    const Tensor actual =
+        trainer.optimizer().entry(name).m / (1 - trainer.params().optimizer.beta1);
     CHECK_RELATIVE(actual, gradient, tolerance);
   }
 }
 
 struct TemporaryFile {
-  TemporaryFile() : path((std::filesystem::temp_directory_path() / ("cream-train-" + std::to_string(reinterpret_cast<uintptr_t>(this)))).string()) {}
+  TemporaryFile()
+      : path((std::filesystem::temp_directory_path() /
+              ("cream-train-" + std::to_string(reinterpret_cast<uintptr_t>(this))))
+                 .string()) {}
   ~TemporaryFile() { std::remove(path.c_str()); }
   std::string path;
 };
@@ -127,7 +152,8 @@ CHECK_CASE("train: gradients of a packed preference step are autograd's on separ
   for (const auto& shape : check::tiny_shapes()) {
     Transformer model = check::tiny_model(shape);
     std::vector<PreferencePair> pairs = pairs_for(model, 0.8);
-    for (size_t i = 0; i < pairs.size(); ++i) pairs[i].reference_chosen += 0.7 * static_cast<double>(i);
+    for (size_t i = 0; i < pairs.size(); ++i)
+      pairs[i].reference_chosen += 0.7 * static_cast<double>(i);
     PlainModel plain(model);
     const TrainerParams params = params_of(1e-3);
     Trainer trainer(model, params, {});
@@ -136,22 +162,26 @@ CHECK_CASE("train: gradients of a packed preference step are autograd's on separ
     Tensor loss = at::zeros({});
     for (const PreferencePair& pair : pairs) {
       const Tensor z = ((plain.logprob(pair.prompt, pair.chosen) - pair.reference_chosen) -
-                        (plain.logprob(pair.prompt, pair.rejected) - pair.reference_rejected)) * params.beta;
-      loss = loss - (at::log_sigmoid(z) * 0.8 + at::log_sigmoid(-z) * 0.2) / static_cast<double>(pairs.size());
+                        (plain.logprob(pair.prompt, pair.rejected) - pair.reference_rejected)) *
+                       params.beta;
+      loss = loss - (at::log_sigmoid(z) * 0.8 + at::log_sigmoid(-z) * 0.2) /
+                        static_cast<double>(pairs.size());
     }
     CHECK(std::abs(metrics.loss - loss.item<double>()) <= 1e-5);
     check_gradients(trainer, plain.gradients(loss), 1e-4);
   }
 }
 
-CHECK_CASE("train: gradients of an SFT step are autograd's; the loss is the mean over completion tokens") {
+CHECK_CASE(
+    "train: gradients of an SFT step are autograd's; the loss is the mean over completion tokens") {
   for (const auto& shape : check::tiny_shapes()) {
     Transformer model = check::tiny_model(shape);
     PlainModel plain(model);
     Trainer trainer(model, params_of(1e-3, 24), {});
     const StepMetrics metrics = trainer.sft_step(examples(), Cancel());
     Tensor loss = at::zeros({});
-    for (const SftExample& example : examples()) loss = loss - plain.logprob(example.prompt, example.completion) / 28.0;
+    for (const SftExample& example : examples())
+      loss = loss - plain.logprob(example.prompt, example.completion) / 28.0;
     CHECK(std::abs(metrics.loss - loss.item<double>()) <= 1e-5);
     check_gradients(trainer, plain.gradients(loss), 1e-4);
     CHECK(metrics.step == 1 && metrics.tokens == 5 + 6 + 2 + 11 + 19);
@@ -168,29 +198,38 @@ CHECK_CASE("train: checkpointing and the cut of micro-batches change nothing but
       Transformer model = check::tiny_model();
       Trainer trainer(model, params_of(1e-3, micro_batch_tokens, checkpointing), {});
       const StepMetrics metrics = trainer.preference_step(pairs, Cancel());
-      CHECK(std::abs(metrics.loss - expected.loss) <= 1e-6 && std::abs(metrics.grad_norm - expected.grad_norm) <= 1e-5 * expected.grad_norm);
-      CHECK(std::abs(metrics.reward_margin - expected.reward_margin) <= 1e-5 && metrics.tokens == expected.tokens);
-      for (const OptimizerEntry& entry : reference.optimizer().entries()) CHECK_RELATIVE(trainer.optimizer().entry(entry.name).m, entry.m, 1e-4);
-      if (micro_batch_tokens == 2048 && checkpointing) check_same_weights(model, reference_model);  // the same work twice
+      CHECK(std::abs(metrics.loss - expected.loss) <= 1e-6 &&
+            std::abs(metrics.grad_norm - expected.grad_norm) <= 1e-5 * expected.grad_norm);
+      CHECK(std::abs(metrics.reward_margin - expected.reward_margin) <= 1e-5 &&
+            metrics.tokens == expected.tokens);
+      for (const OptimizerEntry& entry : reference.optimizer().entries())
+        CHECK_RELATIVE(trainer.optimizer().entry(entry.name).m, entry.m, 1e-4);
+      if (micro_batch_tokens == 2048 && checkpointing)
+        check_same_weights(model, reference_model);  // the same work twice
     }
   }
 }
 
-CHECK_CASE("train: attention's gradients are autograd's, and leave what they are made from as it was") {
+CHECK_CASE(
+    "train: attention's gradients are autograd's, and leave what they are made from as it was") {
   // One head a key head in fp32: the layout in which rows for a GEMM share the memory of q itself.
   const std::vector<Segment> segments = {{0, 5, -1}, {5, 3, 0}, {8, 1, 0}, {9, 2, -1}};
   const auto leaf = [] { return at::randn({11, 2, 4}).set_requires_grad(true); };
   const Tensor q = leaf(), k = leaf(), v = leaf(), d_out = at::randn({11, 8});
   const Tensor before = q.detach().clone();
   TrainingAttention attention(segments);
-  const auto expected = torch::autograd::grad({ops::reference::packed_attention(q, k, v, segments)}, {q, k, v}, {d_out});
+  const auto expected = torch::autograd::grad({ops::reference::packed_attention(q, k, v, segments)},
+                                              {q, k, v}, {d_out});
   const AttentionLayer layer;
-  const auto gradients = torch::autograd::grad({attention.attend(layer, q, k, v)}, {q, k, v}, {d_out});
+  const auto gradients =
+      torch::autograd::grad({attention.attend(layer, q, k, v)}, {q, k, v}, {d_out});
   for (size_t i = 0; i < 3; ++i) CHECK_RELATIVE(gradients[i], expected[i], 1e-5);
   CHECK(at::equal(q, before));
 }
 
-CHECK_CASE("train: C = 1 lowers the loss and grows the margin, C = 0 does the reverse, C = 1/2 starts at rest") {
+CHECK_CASE(
+    "train: C = 1 lowers the loss and grows the margin, C = 0 does the reverse, C = 1/2 starts at "
+    "rest") {
   for (const double consistency : {1.0, 0.0}) {
     Transformer model = check::tiny_model();
     const auto pairs = pairs_for(model, consistency);
@@ -200,7 +239,8 @@ CHECK_CASE("train: C = 1 lowers the loss and grows the margin, C = 0 does the re
     StepMetrics last;
     for (int i = 0; i < 20; ++i) last = trainer.preference_step(pairs, Cancel());
     CHECK(last.loss < first.loss - 0.1);
-    CHECK(consistency == 1.0 ? last.reward_margin > 0.1 && last.reward_accuracy == 1 : last.reward_margin < -0.1 && last.reward_accuracy == 0);
+    CHECK(consistency == 1.0 ? last.reward_margin > 0.1 && last.reward_accuracy == 1
+                             : last.reward_margin < -0.1 && last.reward_accuracy == 0);
     CHECK(last.step == 21);
   }
   Transformer model = check::tiny_model();
@@ -227,7 +267,8 @@ CHECK_CASE("train: a state saved and loaded continues bit for bit") {
     TrainerParams params = params_of(1e-3);
     params.optimizer.schedule = Schedule::cosine;
     params.optimizer.total_steps = 6;
-    Transformer straight = check::tiny_model(shape), half = check::tiny_model(shape), resumed = check::tiny_model(shape, 2);
+    Transformer straight = check::tiny_model(shape), half = check::tiny_model(shape),
+                resumed = check::tiny_model(shape, 2);
     const auto pairs = pairs_for(straight, 0.9);
     Trainer straight_trainer(straight, params, {});
     const TemporaryFile file;
@@ -243,11 +284,13 @@ CHECK_CASE("train: a state saved and loaded continues bit for bit") {
     StepMetrics a, b;
     for (int i = 0; i < 6; ++i) a = straight_trainer.preference_step(pairs, Cancel());
     for (int i = 0; i < 3; ++i) b = resumed_trainer.preference_step(pairs, Cancel());
-    CHECK(a.loss == b.loss && a.grad_norm == b.grad_norm && a.learning_rate == b.learning_rate && a.step == b.step);
+    CHECK(a.loss == b.loss && a.grad_norm == b.grad_norm && a.learning_rate == b.learning_rate &&
+          a.step == b.step);
     check_same_weights(straight, resumed);
     for (const OptimizerEntry& entry : straight_trainer.optimizer().entries()) {
       const OptimizerEntry& other = resumed_trainer.optimizer().entry(entry.name);
-      CHECK(at::equal(entry.master, other.master) && at::equal(entry.m, other.m) && at::equal(entry.v, other.v));
+      CHECK(at::equal(entry.master, other.master) && at::equal(entry.m, other.m) &&
+            at::equal(entry.v, other.v));
     }
   }
 }
@@ -260,16 +303,20 @@ CHECK_CASE("train: a state of another model or of other settings is refused and 
   trainer.save_state(file.path);
   const auto before = snapshot(model);
 
-  Transformer untied = check::tiny_model({2, false}), heads = check::tiny_model({4, true}), same = check::tiny_model();
-  Trainer untied_trainer(untied, params_of(1e-3), {}), heads_trainer(heads, params_of(1e-3), {}), other(same, params_of(2e-3), {});
+  Transformer untied = check::tiny_model({2, false}), heads = check::tiny_model({4, true}),
+              same = check::tiny_model();
+  Trainer untied_trainer(untied, params_of(1e-3), {}), heads_trainer(heads, params_of(1e-3), {}),
+      other(same, params_of(2e-3), {});
   CHECK_THROWS(invalid_file, "tensors, not", untied_trainer.load_state(file.path));
   CHECK_THROWS(invalid_file, "has another shape", heads_trainer.load_state(file.path));
-  CHECK_THROWS(invalid_argument, "learning_rate 0.001, this trainer has 0.002", other.load_state(file.path));
+  CHECK_THROWS(invalid_argument, "learning_rate 0.001, this trainer has 0.002",
+               other.load_state(file.path));
   CHECK_THROWS(not_found, "", trainer.load_state(file.path + ".none"));
   trainer.optimizer().entry("final_norm").m[0].fill_(std::nan(""));
   const TemporaryFile bad;
   trainer.save_state(bad.path);
-  CHECK_THROWS(invalid_file, "'m.final_norm' holds values that are not finite", trainer.load_state(bad.path));
+  CHECK_THROWS(invalid_file, "'m.final_norm' holds values that are not finite",
+               trainer.load_state(bad.path));
   trainer.load_state(file.path);
   trainer.optimizer().entry("final_norm").v[2].fill_(-1e-9);
   trainer.save_state(bad.path);
@@ -296,35 +343,41 @@ CHECK_CASE("train: NaN, impossible input and a cancelled step leave everything a
   CHECK_THROWS(invalid_argument, "at least one example", trainer.sft_step({}, Cancel()));
   auto wrong = pairs;
   wrong[2].rejected.clear();
-  CHECK_THROWS(invalid_argument, "rejected completion of pair 2", trainer.preference_step(wrong, Cancel()));
+  CHECK_THROWS(invalid_argument, "rejected completion of pair 2",
+               trainer.preference_step(wrong, Cancel()));
   wrong = pairs;
   wrong[1].chosen[0] = 96;
-  CHECK_THROWS(invalid_argument, "chosen completion of pair 1", trainer.preference_step(wrong, Cancel()));
+  CHECK_THROWS(invalid_argument, "chosen completion of pair 1",
+               trainer.preference_step(wrong, Cancel()));
   wrong = pairs;
   wrong[3].consistency = 1.5;
   CHECK_THROWS(invalid_argument, "consistency of pair 3", trainer.preference_step(wrong, Cancel()));
   wrong[3].consistency = 1;
   wrong[3].reference_chosen = std::nan("");
-  CHECK_THROWS(invalid_argument, "reference log-prob of pair 3", trainer.preference_step(wrong, Cancel()));
+  CHECK_THROWS(invalid_argument, "reference log-prob of pair 3",
+               trainer.preference_step(wrong, Cancel()));
   wrong = pairs;
   wrong[0].prompt = check::tiny_tokens(64, 1);
   CHECK_THROWS(invalid_argument, "prompt of pair 0", trainer.preference_step(wrong, Cancel()));
 
   const float kept = model.weights().final_norm[3].item<float>();
   model.weights().final_norm[3].fill_(std::nan(""));
-  CHECK_THROWS(non_finite, "loss of pair 0 is not finite in step 1", trainer.preference_step(pairs, Cancel()));
+  CHECK_THROWS(non_finite, "loss of pair 0 is not finite in step 1",
+               trainer.preference_step(pairs, Cancel()));
   model.weights().final_norm[3].fill_(kept);
 
   const auto after = snapshot(model);
   for (size_t i = 0; i < before.size(); ++i) CHECK(at::equal(before[i], after[i]));
   CHECK(trainer.optimizer().step_count() == 0);
   for (const OptimizerEntry& entry : trainer.optimizer().entries())
-    CHECK(entry.gradient.abs().sum().item<double>() == 0 && entry.m.abs().sum().item<double>() == 0);
+    CHECK(entry.gradient.abs().sum().item<double>() == 0 &&
+          entry.m.abs().sum().item<double>() == 0);
 
   // And the next step is that of an untouched trainer.
   Transformer fresh_model = check::tiny_model();
   Trainer fresh(fresh_model, params_of(1e-3, 16), {});
-  CHECK(trainer.preference_step(pairs, Cancel()).loss == fresh.preference_step(pairs, Cancel()).loss);
+  CHECK(trainer.preference_step(pairs, Cancel()).loss ==
+        fresh.preference_step(pairs, Cancel()).loss);
   check_same_weights(model, fresh_model);
 }
 
@@ -335,8 +388,10 @@ CHECK_CASE("train: bf16 follows fp32's loss curve, and the model scores with the
   Transformer rounded = check::tiny_model(shape);
   const auto pairs = pairs_for(exact, 1);
   std::vector<NamedTensor> masters;  // the fp32 values that the bf16 weights were rounded from
-  for (auto& [name, tensor] : exact.weights().parameters(exact.config())) masters.emplace_back(name, tensor->clone());
-  Trainer exact_trainer(exact, params_of(5e-4), {}), rounded_trainer(rounded, params_of(5e-4), masters);
+  for (auto& [name, tensor] : exact.weights().parameters(exact.config()))
+    masters.emplace_back(name, tensor->clone());
+  Trainer exact_trainer(exact, params_of(5e-4), {}),
+      rounded_trainer(rounded, params_of(5e-4), masters);
   StepMetrics a, b;
   for (int i = 0; i < 20; ++i) {
     a = exact_trainer.preference_step(pairs, Cancel());
@@ -355,7 +410,9 @@ CHECK_CASE("train: bf16 follows fp32's loss curve, and the model scores with the
 }
 
 // What the first step reports, against the scores that are its reference.
-CHECK_LEVELS("train: in bf16 the first step's log-probs are the scorer's bit for bit, so the margin starts at exactly 0") {
+CHECK_LEVELS(
+    "train: in bf16 the first step's log-probs are the scorer's bit for bit, so the margin starts "
+    "at exactly 0") {
   for (check::TinyShape shape : check::tiny_shapes())
     for (const bool checkpointing : {false, true}) {
       shape.dtype = at::kBFloat16;
@@ -363,13 +420,16 @@ CHECK_LEVELS("train: in bf16 the first step's log-probs are the scorer's bit for
       const auto pairs = pairs_for(model, 1);
       {
         Transformer copy = check::tiny_model(shape);
-        const StepMetrics all = Trainer(copy, params_of(1e-3, 40, checkpointing), {}).preference_step(pairs, Cancel());
+        const StepMetrics all =
+            Trainer(copy, params_of(1e-3, 40, checkpointing), {}).preference_step(pairs, Cancel());
         CHECK(all.reward_margin == 0 && all.reward_chosen == 0 && all.reward_rejected == 0);
       }
       for (const PreferencePair& pair : pairs) {
         Transformer copy = check::tiny_model(shape);
-        const StepMetrics one = Trainer(copy, params_of(1e-3, 40, checkpointing), {}).preference_step({pair}, Cancel());
-        CHECK(one.logp_chosen == pair.reference_chosen && one.logp_rejected == pair.reference_rejected);
+        const StepMetrics one =
+            Trainer(copy, params_of(1e-3, 40, checkpointing), {}).preference_step({pair}, Cancel());
+        CHECK(one.logp_chosen == pair.reference_chosen &&
+              one.logp_rejected == pair.reference_rejected);
       }
     }
 }
@@ -379,10 +439,12 @@ CHECK_LEVELS("train: in bf16 the kernels' gradients are as near to fp32's as the
     Transformer exact = check::tiny_model(shape);
     shape.dtype = at::kBFloat16;
     Transformer fast = check::tiny_model(shape), plain = check::tiny_model(shape);
-    const auto from = fast.weights().parameters(fast.config()), to = exact.weights().parameters(exact.config());
+    const auto from = fast.weights().parameters(fast.config()),
+               to = exact.weights().parameters(exact.config());
     for (size_t i = 0; i < from.size(); ++i) to[i].second->copy_(*from[i].second);
     auto pairs = pairs_for(exact, 0.8);
-    for (size_t i = 0; i < pairs.size(); ++i) pairs[i].reference_chosen += 0.7 * static_cast<double>(i);
+    for (size_t i = 0; i < pairs.size(); ++i)
+      pairs[i].reference_chosen += 0.7 * static_cast<double>(i);
     const auto gradients_of = [&](Transformer& model) {
       Trainer trainer(model, params_of(1e-3, 60, false), {});
       trainer.preference_step(pairs, Cancel());
@@ -393,7 +455,10 @@ CHECK_LEVELS("train: in bf16 the kernels' gradients are as near to fp32's as the
     const auto right = gradients_of(exact), ours = gradients_of(fast);
     const ops::ForcePlain force;
     const auto theirs = gradients_of(plain);
-    const auto error = [&](const std::vector<Tensor>& m, size_t i) { return ((m[i] - right[i]).norm() / right[i].norm()).item<double>(); };
-    for (size_t i = 0; i < right.size(); ++i) CHECK(error(ours, i) <= 1.3 * error(theirs, i) + 2e-3);
+    const auto error = [&](const std::vector<Tensor>& m, size_t i) {
+      return ((m[i] - right[i]).norm() / right[i].norm()).item<double>();
+    };
+    for (size_t i = 0; i < right.size(); ++i)
+      CHECK(error(ours, i) <= 1.3 * error(theirs, i) + 2e-3);
   }
 }

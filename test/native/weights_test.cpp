@@ -20,14 +20,16 @@ std::string golden_file(const std::string& name) {
 
 std::string from_hex(const std::string& hex) {
   std::string out;
-  for (size_t i = 0; i + 1 < hex.size(); i += 2) out.push_back(static_cast<char>(std::stoi(hex.substr(i, 2), nullptr, 16)));
+  for (size_t i = 0; i + 1 < hex.size(); i += 2)
+    out.push_back(static_cast<char>(std::stoi(hex.substr(i, 2), nullptr, 16)));
   return out;
 }
 
 Tensor converted(const ElementType& type, const std::string& bytes, at::ScalarType dtype) {
   const int64_t elements = static_cast<int64_t>(bytes.size()) / type.bytes * type.block;
   Tensor out = at::empty({elements}, at::TensorOptions().dtype(dtype));
-  convert(type, reinterpret_cast<const uint8_t*>(bytes.data()), out.mutable_data_ptr(), dtype, elements);
+  convert(type, reinterpret_cast<const uint8_t*>(bytes.data()), out.mutable_data_ptr(), dtype,
+          elements);
   return out;
 }
 
@@ -78,7 +80,8 @@ CHECK_CASE("weights: blocks of every GGUF type equal the gguf package's floats, 
 CHECK_CASE("weights: all 65,536 halves and bfloat16s convert as ATen converts them") {
   const Tensor bits = at::arange(65536, at::kInt).to(at::kShort).contiguous();
   const std::string bytes(static_cast<const char*>(bits.const_data_ptr()), 131072);
-  for (const auto& [name, dtype] : {std::pair{"F16", at::kHalf}, std::pair{"BF16", at::kBFloat16}}) {
+  for (const auto& [name, dtype] :
+       {std::pair{"F16", at::kHalf}, std::pair{"BF16", at::kBFloat16}}) {
     const Tensor expected = bits.view(dtype).to(at::kFloat);
     const Tensor nan = at::isnan(expected);
     for (const at::ScalarType to : {at::kFloat, at::kBFloat16}) {
@@ -89,22 +92,29 @@ CHECK_CASE("weights: all 65,536 halves and bfloat16s convert as ATen converts th
   }
 }
 
-CHECK_CASE("weights: a GGUF file becomes engine tensors in order, q and k rows back in Hugging Face's order") {
+CHECK_CASE(
+    "weights: a GGUF file becomes engine tensors in order, q and k rows back in Hugging Face's "
+    "order") {
   const LoadedWeights model = tiny_model();
-  const std::vector<std::string> order = {"embedding",        "layers.0.input_norm", "layers.0.qkv",  "layers.0.out", "layers.0.post_norm",
-                                          "layers.0.gate_up", "layers.0.down",       "final_norm"};
+  const std::vector<std::string> order = {
+      "embedding",          "layers.0.input_norm", "layers.0.qkv",  "layers.0.out",
+      "layers.0.post_norm", "layers.0.gate_up",    "layers.0.down", "final_norm"};
   CHECK(model.tensors.size() == order.size());
   for (size_t i = 0; i < order.size(); ++i) CHECK(model.tensors[i].first == order[i]);
 
   // tiny_gguf numbers its tensors: 2 is q [8, 8], 3 is k [4, 8], 4 is v [4, 8].
-  const auto file = [](int64_t n, int64_t rows) { return n + at::arange(rows * 8, at::kFloat).div(1000.0).view({rows, 8}); };
-  const Tensor q = file(2, 8).index_select(0, at::tensor({0, 2, 1, 3, 4, 6, 5, 7}, at::kLong));  // head_dim 4: pairs to halves
+  const auto file = [](int64_t n, int64_t rows) {
+    return n + at::arange(rows * 8, at::kFloat).div(1000.0).view({rows, 8});
+  };
+  const Tensor q = file(2, 8).index_select(
+      0, at::tensor({0, 2, 1, 3, 4, 6, 5, 7}, at::kLong));  // head_dim 4: pairs to halves
   const Tensor k = file(3, 4).index_select(0, at::tensor({0, 2, 1, 3}, at::kLong));
   CHECK_CLOSE(named(model.tensors, "layers.0.qkv"), at::cat({q, k, file(4, 4)}), 1e-6);
   CHECK_CLOSE(named(model.tensors, "layers.0.gate_up"), at::cat({file(7, 6), file(8, 6)}), 1e-6);
   CHECK_CLOSE(named(model.tensors, "embedding"), file(0, 19), 1e-6);
 
-  CHECK(model.config.tie_word_embeddings && model.config.vocab_size == 19 && model.config.head_dim == 4);
+  CHECK(model.config.tie_word_embeddings && model.config.vocab_size == 19 &&
+        model.config.head_dim == 4);
   CHECK(model.config.rms_norm_eps == 1e-5 && model.config.rope.theta == 1e5);
   CHECK(model.config.bos_token_id == 1 && model.config.eos_token_ids == std::vector<int64_t>{2});
   const JsonValue metadata = parse_json(model.metadata_json, "metadata");
@@ -121,7 +131,9 @@ CHECK_CASE("weights: a GGUF file with its own output matrix is not tied") {
   CHECK(model.tensors.back().second.scalar_type() == at::kBFloat16);
 }
 
-CHECK_CASE("weights: a saved model is read back equal, as one file and as shards, in float32 and bfloat16") {
+CHECK_CASE(
+    "weights: a saved model is read back equal, as one file and as shards, in float32 and "
+    "bfloat16") {
   for (const at::ScalarType dtype : {at::kFloat, at::kBFloat16}) {
     const LoadedWeights model = tiny_model(dtype);
     const DType type = dtype == at::kFloat ? DType::float32 : DType::bfloat16;
@@ -131,50 +143,69 @@ CHECK_CASE("weights: a saved model is read back equal, as one file and as shards
     check_same(load_weights(folder.path(), dtype).tensors, model.tensors);
     const std::string once = read_file(folder.file("model.safetensors"), 1 << 20);
     save_weights(folder.path(), model.config, model.tensors, dtype);
-    CHECK(read_file(folder.file("model.safetensors"), 1 << 20) == once);  // equal tensors, equal bytes
+    CHECK(read_file(folder.file("model.safetensors"), 1 << 20) ==
+          once);  // equal tensors, equal bytes
 
     save_weights(folder.path(), model.config, model.tensors, dtype, 600);
-    CHECK(!file_exists(folder.file("model.safetensors")));  // a stale single file would be read instead of the shards
+    CHECK(!file_exists(folder.file(
+        "model.safetensors")));  // a stale single file would be read instead of the shards
     CHECK(file_exists(folder.file("model.safetensors.index.json")));
     check_same(load_weights(folder.path(), dtype).tensors, model.tensors);
     save_weights(folder.path(), model.config, model.tensors, dtype);
     CHECK(!file_exists(folder.file("model.safetensors.index.json")));
     size_t files = 0;
-    for ([[maybe_unused]] const auto& entry : std::filesystem::directory_iterator(folder.path())) ++files;
+    for ([[maybe_unused]] const auto& entry : std::filesystem::directory_iterator(folder.path()))
+      ++files;
     CHECK(files == 2);
   }
 }
 
-CHECK_CASE("weights: any tensors and metadata survive a safetensors file, each aligned to its element") {
+CHECK_CASE(
+    "weights: any tensors and metadata survive a safetensors file, each aligned to its element") {
   const TemporaryFolder folder;
-  const NamedTensors tensors = {{"z", at::arange(3, at::kFloat)}, {"a", at::arange(5, at::kFloat).to(at::kBFloat16)},
-                                {"scalar", at::scalar_tensor(2.5, at::kFloat)}, {"empty", at::empty({0, 4}, at::kFloat)},
-                                {"transposed", at::arange(6, at::kFloat).view({2, 3}).t()}, {"steps", at::arange(2, at::kLong)}};
-  write_safetensors(folder.file("state.safetensors"), tensors, {{"step", "7"}, {"note", "ä \"quoted\"\n"}});
-  const std::unique_ptr<SafetensorsReader> reader = open_safetensors(folder.file("state.safetensors"));
-  CHECK(reader->metadata() == (std::vector<std::pair<std::string, std::string>>{{"note", "ä \"quoted\"\n"}, {"step", "7"}}));
+  const NamedTensors tensors = {{"z", at::arange(3, at::kFloat)},
+                                {"a", at::arange(5, at::kFloat).to(at::kBFloat16)},
+                                {"scalar", at::scalar_tensor(2.5, at::kFloat)},
+                                {"empty", at::empty({0, 4}, at::kFloat)},
+                                {"transposed", at::arange(6, at::kFloat).view({2, 3}).t()},
+                                {"steps", at::arange(2, at::kLong)}};
+  write_safetensors(folder.file("state.safetensors"), tensors,
+                    {{"step", "7"}, {"note", "ä \"quoted\"\n"}});
+  const std::unique_ptr<SafetensorsReader> reader =
+      open_safetensors(folder.file("state.safetensors"));
+  CHECK(reader->metadata() == (std::vector<std::pair<std::string, std::string>>{
+                                  {"note", "ä \"quoted\"\n"}, {"step", "7"}}));
   for (const auto& [name, tensor] : tensors) {
     CHECK(reader->find(name)->offset % static_cast<uint64_t>(tensor.element_size()) == 0);
-    if (name != "steps") CHECK(at::equal(reader->read(name, tensor.scalar_type()), tensor.contiguous()));
+    if (name != "steps")
+      CHECK(at::equal(reader->read(name, tensor.scalar_type()), tensor.contiguous()));
   }
   CHECK_THROWS(unsupported, "element type I64", reader->read("steps", at::kFloat));
   CHECK_THROWS(invalid_file, "no tensor \"b\"", reader->read("b", at::kFloat));
 }
 
-CHECK_CASE("weights: config.json of transformers 4 and 5 mean the same, and ours is read back equal") {
+CHECK_CASE(
+    "weights: config.json of transformers 4 and 5 mean the same, and ours is read back equal") {
   const std::string four = kTinyConfig;
-  const std::string five = replaced(four, R"("rope_theta":100000.0)", R"("rope_parameters":{"rope_theta":100000.0,"rope_type":"default"})");
+  const std::string five =
+      replaced(four, R"("rope_theta":100000.0)",
+               R"("rope_parameters":{"rope_theta":100000.0,"rope_type":"default"})");
   const ModelConfig a = config_from_json(four, "a"), b = config_from_json(five, "b");
   const ModelConfig c = config_from_json(config_to_json(a, DType::bfloat16), "c");
   for (const ModelConfig& config : {b, c}) {
-    CHECK(config.rope.theta == 100000.0 && config.rms_norm_eps == a.rms_norm_eps && config.head_dim == 4);
+    CHECK(config.rope.theta == 100000.0 && config.rms_norm_eps == a.rms_norm_eps &&
+          config.head_dim == 4);
     CHECK(config.vocab_size == 19 && config.tie_word_embeddings && config.bos_token_id == 1);
     CHECK(config.eos_token_ids == a.eos_token_ids && config.num_kv_heads == 1);
   }
-  const ModelConfig many = config_from_json(replaced(four, R"("eos_token_id":2)", R"("eos_token_id":[2,3])"), "many");
+  const ModelConfig many =
+      config_from_json(replaced(four, R"("eos_token_id":2)", R"("eos_token_id":[2,3])"), "many");
   CHECK(many.eos_token_ids == (std::vector<int64_t>{2, 3}));
-  CHECK(config_from_json(config_to_json(many, DType::float32), "many").eos_token_ids == many.eos_token_ids);
-  const ModelConfig none = config_from_json(replaced(four, R"("bos_token_id":1,"eos_token_id":2)", R"("bos_token_id":null,"eos_token_id":null)"), "none");
+  CHECK(config_from_json(config_to_json(many, DType::float32), "many").eos_token_ids ==
+        many.eos_token_ids);
+  const ModelConfig none = config_from_json(replaced(four, R"("bos_token_id":1,"eos_token_id":2)",
+                                                     R"("bos_token_id":null,"eos_token_id":null)"),
+                                            "none");
   CHECK(none.bos_token_id == -1 && none.eos_token_ids.empty());
 }
 
@@ -190,24 +221,30 @@ CHECK_CASE("weights: a file is replaced whole or not at all") {
   CHECK(std::distance(std::filesystem::directory_iterator(folder.path()), {}) == 1);
   write_file_atomic(path, "new");
   CHECK(read_file(path, 10) == "new");
-  CHECK_THROWS(not_found, "no such file or folder", write_file_atomic(folder.file("missing/x"), ""));
+  CHECK_THROWS(not_found, "no such file or folder",
+               write_file_atomic(folder.file("missing/x"), ""));
   CHECK_THROWS(invalid_file, "has 3 bytes", read_file(path, 2));
   CHECK_THROWS(invalid_file, "not a regular file", read_file(folder.path(), 2));
   const Error full = io_error("Could not write", path, ENOSPC);
-  CHECK(full.code() == ErrorCode::io && std::string(full.what()).find("the disk is full. Free some space") != std::string::npos);
+  CHECK(full.code() == ErrorCode::io &&
+        std::string(full.what()).find("the disk is full. Free some space") != std::string::npos);
 }
 
 CHECK_CASE("support: JSON is written as it is read") {
   const std::string text = R"({"a":[1,-2,0.5,1e-05,"ä\n\u0001\"\\",true,false,null,{}],"":[]})";
   const JsonValue value = parse_json(text, "text");
   const JsonArray& items = *value.find("a")->array();
-  CHECK(*items[0].integer() == 1 && *items[1].integer() == -2 && *items[4].string() == "ä\n\x01\"\\");
-  CHECK(*items[5].boolean() && items[7].is_null() && items[8].object()->empty() && value.find("")->array()->empty());
+  CHECK(*items[0].integer() == 1 && *items[1].integer() == -2 &&
+        *items[4].string() == "ä\n\x01\"\\");
+  CHECK(*items[5].boolean() && items[7].is_null() && items[8].object()->empty() &&
+        value.find("")->array()->empty());
   CHECK(*parse_json(R"("\ud83d\ude00\u00e4")", "x").string() == "😀ä");
   JsonWriter out;
   out.begin_object();
-  out.key("a"), out.begin_array(), out.value(int64_t{1}), out.value(int64_t{-2}), out.value(0.5), out.value(1e-5f), out.value("ä\n\x01\"\\");
-  out.value(true), out.value(false), out.null(), out.begin_object(), out.end_object(), out.end_array();
+  out.key("a"), out.begin_array(), out.value(int64_t{1}), out.value(int64_t{-2}), out.value(0.5),
+      out.value(1e-5f), out.value("ä\n\x01\"\\");
+  out.value(true), out.value(false), out.null(), out.begin_object(), out.end_object(),
+      out.end_array();
   out.key(""), out.begin_array(), out.end_array(), out.end_object();
   CHECK(out.text() == text);
 }

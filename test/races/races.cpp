@@ -1,7 +1,8 @@
-// Every kernel of native/**/*.cu with a real thread for each thread of its blocks, so that a sanitizer sees what a GPU would do at once:
-// ThreadSanitizer a missing barrier or two threads at one address, AddressSanitizer a step outside a buffer, shared memory included.
-// Sizes are odd on purpose. What the kernels compute is tested by cream_check; here twice the same bits, and numbers.
-// `npm run test:races` builds and runs it under both.
+// Every kernel of native/**/*.cu with a real thread for each thread of its blocks, so that a
+// sanitizer sees what a GPU would do at once: ThreadSanitizer a missing barrier or two threads at
+// one address, AddressSanitizer a step outside a buffer, shared memory included. Sizes are odd on
+// purpose. What the kernels compute is tested by cream_check; here twice the same bits, and
+// numbers. `npm run test:races` builds and runs it under both.
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
@@ -56,7 +57,9 @@ void check(const std::string& name, const std::function<std::vector<T>()>& run) 
   std::printf("%s\n", name.c_str());
   std::fflush(stdout);
   const std::vector<T> once = run(), again = run();
-  require(once.size() == again.size() && std::memcmp(once.data(), again.data(), once.size() * sizeof(T)) == 0, name + " gave other bits the second time");
+  require(once.size() == again.size() &&
+              std::memcmp(once.data(), again.data(), once.size() * sizeof(T)) == 0,
+          name + " gave other bits the second time");
   if constexpr (std::is_same_v<T, float> || std::is_same_v<T, uint16_t>)
     for (const T x : once) require(std::isfinite(widen(x)), name + " gave what is no number");
 }
@@ -77,12 +80,17 @@ std::string type() {
 
 template <class T>
 void norms(int64_t rows, int64_t width) {
-  const auto x = random<T>(rows * width), residual = random<T>(rows * width), weight = random<T>(width), dy = random<T>(rows * width);
+  const auto x = random<T>(rows * width), residual = random<T>(rows * width),
+             weight = random<T>(width), dy = random<T>(rows * width);
   check<T>("rms_norm" + type<T>(), [&] {
     auto y = room<T>(rows * width), h = y, dh = y;
     auto inverse = room<float>(rows), parts = room<float>(rms_norm_chunks(rows) * width);
-    launched(rms_norm_cuda({x.data(), residual.data(), h.data(), weight.data(), y.data(), inverse.data(), rows, width, 1e-5f, 0}, nullptr));
-    launched(rms_norm_backward_cuda({h.data(), weight.data(), inverse.data(), dy.data(), dh.data(), parts.data(), rows, width, 1}, nullptr));
+    launched(rms_norm_cuda({x.data(), residual.data(), h.data(), weight.data(), y.data(),
+                            inverse.data(), rows, width, 1e-5f, 0},
+                           nullptr));
+    launched(rms_norm_backward_cuda({h.data(), weight.data(), inverse.data(), dy.data(), dh.data(),
+                                     parts.data(), rows, width, 1},
+                                    nullptr));
     return all<T>({y, h, dh});
   });
 }
@@ -90,18 +98,24 @@ void norms(int64_t rows, int64_t width) {
 template <class T>
 void elementwise() {
   const int64_t rows = 3, heads = 4, d = 16, turned = 8, n = 40, vocab = 301;
-  const auto x = random<T>(rows * heads * d), gate_up = random<T>(rows * 2 * n), dy = random<T>(rows * n);
-  const auto cos = random<float>(rows * turned), sin = random<float>(rows * turned), logits = random<float>(rows * vocab, 3), coefficient = random<float>(rows);
+  const auto x = random<T>(rows * heads * d), gate_up = random<T>(rows * 2 * n),
+             dy = random<T>(rows * n);
+  const auto cos = random<float>(rows * turned), sin = random<float>(rows * turned),
+             logits = random<float>(rows * vocab, 3), coefficient = random<float>(rows);
   const std::vector<int64_t> targets{0, 300, 17};
   check<T>("rope" + type<T>(), [&] {
     auto y = room<T>(rows * heads * d);
-    launched(rope_cuda({x.data(), cos.data(), sin.data(), y.data(), rows, heads, d, heads * d, false, turned, heads * d}, nullptr));
+    launched(rope_cuda({x.data(), cos.data(), sin.data(), y.data(), rows, heads, d, heads * d,
+                        false, turned, heads * d},
+                       nullptr));
     return y;
   });
   check<T>("swiglu" + type<T>(), [&] {
     auto y = room<T>(rows * n), d_gate_up = room<T>(rows * 2 * n);
-    launched(swiglu_cuda({gate_up.data(), nullptr, y.data(), rows, n, Activation::gelu_tanh}, nullptr));
-    launched(swiglu_cuda({gate_up.data(), dy.data(), d_gate_up.data(), rows, n, Activation::silu}, nullptr));
+    launched(
+        swiglu_cuda({gate_up.data(), nullptr, y.data(), rows, n, Activation::gelu_tanh}, nullptr));
+    launched(swiglu_cuda({gate_up.data(), dy.data(), d_gate_up.data(), rows, n, Activation::silu},
+                         nullptr));
     return all<T>({y, d_gate_up});
   });
   check<T>("keep_mask" + type<T>(), [&] {
@@ -112,15 +126,23 @@ void elementwise() {
   check<T>("write_pages, copy_pages" + type<T>(), [&] {
     auto cache = room<T>(2 * 5 * 2 * 4 * 16 * d);  // [layers, pages, 2, kv_heads, 16, d]
     const std::vector<int32_t> pages{4, -1, 2}, slots{1, 0, 15}, from{4, 2}, to{0, 1};
-    launched(write_pages_cuda({x.data(), x.data(), cache.data(), pages.data(), slots.data(), rows, heads, d, heads * d, heads * d, 16}, nullptr));
-    launched(copy_pages_cuda({cache.data(), from.data(), to.data(), 2, 2, 5, 2 * 4 * 16 * d * static_cast<int64_t>(sizeof(T))}, nullptr));
+    launched(write_pages_cuda({x.data(), x.data(), cache.data(), pages.data(), slots.data(), rows,
+                               heads, d, heads * d, heads * d, 16},
+                              nullptr));
+    launched(copy_pages_cuda({cache.data(), from.data(), to.data(), 2, 2, 5,
+                              2 * 4 * 16 * d * static_cast<int64_t>(sizeof(T))},
+                             nullptr));
     return cache;
   });
   check<T>("token_logprob" + type<T>(), [&] {
     auto logprob = room<float>(rows), sum = room<float>(rows);
     auto gradient = room<T>(rows * vocab);
-    launched(token_logprob_cuda({logits.data(), targets.data(), logprob.data(), sum.data(), rows, vocab, 5}, nullptr));
-    launched(token_logprob_gradient_cuda(TokenLogprobGradientCuda<T>{logits.data(), sum.data(), targets.data(), coefficient.data(), gradient.data(), rows, vocab, 5}, nullptr));
+    launched(token_logprob_cuda(
+        {logits.data(), targets.data(), logprob.data(), sum.data(), rows, vocab, 5}, nullptr));
+    launched(token_logprob_gradient_cuda(
+        TokenLogprobGradientCuda<T>{logits.data(), sum.data(), targets.data(), coefficient.data(),
+                                    gradient.data(), rows, vocab, 5},
+        nullptr));
     return gradient;
   });
 }
@@ -130,7 +152,9 @@ void draws() {
   const auto logits = random<float>(rows * vocab, 4);
   const std::vector<int32_t> banned{3, 4};
   std::vector<DecodeRow> states(rows);
-  for (int64_t i = 0; i < rows; ++i) states[i].key = {7, 1, 2, static_cast<uint32_t>(i)}, states[i].prompt_length = 20, states[i].drawn = 1;
+  for (int64_t i = 0; i < rows; ++i)
+    states[i].key = {7, 1, 2, static_cast<uint32_t>(i)}, states[i].prompt_length = 20,
+    states[i].drawn = 1;
   check<int32_t>("decode_rows, sample", [&] {
     std::vector<DecodeRow> state = states;
     const std::vector<int32_t> table{1, 2, 3, 4};
@@ -138,10 +162,25 @@ void draws() {
     std::vector<int64_t> inputs(rows), positions(rows);
     std::vector<SampleRow> row(rows);
     std::vector<float> logprob(rows);
-    launched(decode_rows_cuda({state.data(), tokens.data(), table.data(), inputs.data(), positions.data(), pages.data(), slots.data(), lengths.data(), row.data(),
-                               {0.8, 0.9, 50, 5, 2}, rows, 2, 16}, nullptr));
-    launched(sample_cuda({logits.data(), row.data(), banned.data(), tokens.data(), logprob.data(), rows, vocab}, nullptr));
-    for (const int32_t token : tokens) require(token >= 0 && token < vocab, "sample drew " + std::to_string(token));
+    launched(decode_rows_cuda({state.data(),
+                               tokens.data(),
+                               table.data(),
+                               inputs.data(),
+                               positions.data(),
+                               pages.data(),
+                               slots.data(),
+                               lengths.data(),
+                               row.data(),
+                               {0.8, 0.9, 50, 5, 2},
+                               rows,
+                               2,
+                               16},
+                              nullptr));
+    launched(sample_cuda(
+        {logits.data(), row.data(), banned.data(), tokens.data(), logprob.data(), rows, vocab},
+        nullptr));
+    for (const int32_t token : tokens)
+      require(token >= 0 && token < vocab, "sample drew " + std::to_string(token));
     return tokens;
   });
 }
@@ -154,7 +193,9 @@ void optimizer() {
   check<float>("adamw", [&] {
     auto master = start, m = room<float>(n), v = m;
     auto weight = room<uint16_t>(n);
-    launched(adamw_cuda(AdamWCuda<uint16_t>{master.data(), m.data(), v.data(), gradient.data(), nullptr, weight.data(), n, scalars}, nullptr));
+    launched(adamw_cuda(AdamWCuda<uint16_t>{master.data(), m.data(), v.data(), gradient.data(),
+                                            nullptr, weight.data(), n, scalars},
+                        nullptr));
     return all<float>({master, m, v});
   });
   check<uint16_t>("adamw, small forms", [&] {
@@ -162,7 +203,9 @@ void optimizer() {
     std::vector<int16_t> remainder(n);
     std::vector<uint8_t> m(n), v(n);
     auto m_scale = room<float>(blocks), v_scale = m_scale;
-    launched(adamw_forms_cuda({nullptr, remainder.data(), weight.data(), nullptr, nullptr, m.data(), v.data(), m_scale.data(), v_scale.data(), nullptr, half.data(), n}, scalars, nullptr));
+    launched(adamw_forms_cuda({nullptr, remainder.data(), weight.data(), nullptr, nullptr, m.data(),
+                               v.data(), m_scale.data(), v_scale.data(), nullptr, half.data(), n},
+                              scalars, nullptr));
     return weight;
   });
   check<double>("sum_of_squares", [&] {
@@ -178,12 +221,17 @@ template <class T>
 void paged(int64_t kv_heads, int64_t group, int64_t d, int64_t window) {
   const int64_t rows = 4, heads = kv_heads * group, max_pages = 5;
   const auto q = random<T>(rows * heads * d), cache = random<T>(12 * 2 * kv_heads * 16 * d);
-  const std::vector<int32_t> table{0, 1, 2, 3, -1, 0, 1, 4, -1, -1, -1, -1, -1, -1, -1, 5, 6, 7, 8, 9}, lengths{61, 47, 0, 80}, groups{0, 3, 2, 3, 1, 0, 0, 0, 0, 0, 0, 0};
+  const std::vector<int32_t> table{0,  1,  2,  3,  -1, 0, 1, 4, -1, -1,
+                                   -1, -1, -1, -1, -1, 5, 6, 7, 8,  9},
+      lengths{61, 47, 0, 80}, groups{0, 3, 2, 3, 1, 0, 0, 0, 0, 0, 0, 0};
   check<T>("paged_decode_attention" + type<T>() + ", heads of " + std::to_string(d), [&] {
     auto out = room<T>(rows * heads * d);
     auto scratch = room<float>(paged_room(rows, heads, kv_heads, d, 80, window));
-    launched(paged_decode_cuda(PagedCuda<T>{q.data(), cache.data(), table.data(), lengths.data(), groups.data(), out.data(), scratch.data(), rows, heads, kv_heads, d,
-                                            heads * d, max_pages, 80, window, 0.2f, window > 0 ? 4.0f : 0.0f}, nullptr));
+    launched(paged_decode_cuda(
+        PagedCuda<T>{q.data(), cache.data(), table.data(), lengths.data(), groups.data(),
+                     out.data(), scratch.data(), rows, heads, kv_heads, d, heads * d, max_pages, 80,
+                     window, 0.2f, window > 0 ? 4.0f : 0.0f},
+        nullptr));
     return out;
   });
 }
@@ -191,8 +239,11 @@ void paged(int64_t kv_heads, int64_t group, int64_t d, int64_t window) {
 // A prompt, a completion of it, a sequence of its own.
 template <class T>
 void packed(int64_t kv_heads, int64_t group, int64_t d, int64_t window) {
-  const int64_t heads = kv_heads * group, tokens = 70 + 21 + 5, query_rows = packed_query_rows(group, d), key_rows = packed_key_rows(d);
-  struct Span { int32_t start, length, prefix; };
+  const int64_t heads = kv_heads * group, tokens = 70 + 21 + 5,
+                query_rows = packed_query_rows(group, d), key_rows = packed_key_rows(d);
+  struct Span {
+    int32_t start, length, prefix;
+  };
   const std::vector<Span> spans{{0, 70, -1}, {70, 21, 0}, {91, 5, -1}};
   std::vector<QueryTile> queries;
   std::vector<KeyTile> keys;
@@ -201,28 +252,51 @@ void packed(int64_t kv_heads, int64_t group, int64_t d, int64_t window) {
   for (size_t i = 0; i < spans.size(); ++i) {
     const Span s = spans[i];
     for (int32_t row = 0; row < s.length; row += static_cast<int32_t>(query_rows))
-      queries.push_back({s.start + row, least(query_rows, s.length - row), row, 0, s.prefix < 0 ? 0 : spans[s.prefix].length});
+      queries.push_back({s.start + row, least(query_rows, s.length - row), row, 0,
+                         s.prefix < 0 ? 0 : spans[s.prefix].length});
     const auto first = static_cast<int32_t>(viewers.size());
     viewers.push_back({s.start, s.length, 0});
     if (i == 0) viewers.push_back({70, 21, 70});
     for (int32_t row = 0; row < s.length; row += static_cast<int32_t>(key_rows))
-      keys.push_back({s.start + row, least(key_rows, s.length - row), row, first, static_cast<int32_t>(viewers.size()) - first});
+      keys.push_back({s.start + row, least(key_rows, s.length - row), row, first,
+                      static_cast<int32_t>(viewers.size()) - first});
   }
-  const auto q = random<T>(tokens * heads * d), k = random<T>(tokens * kv_heads * d), v = random<T>(tokens * kv_heads * d), d_out = random<T>(tokens * heads * d);
+  const auto q = random<T>(tokens * heads * d), k = random<T>(tokens * kv_heads * d),
+             v = random<T>(tokens * kv_heads * d), d_out = random<T>(tokens * heads * d);
   check<T>("packed_attention" + type<T>() + ", heads of " + std::to_string(d), [&] {
-    auto out = room<T>(tokens * heads * d), d_q = out, d_k = room<T>(tokens * kv_heads * d), d_v = d_k;
+    auto out = room<T>(tokens * heads * d), d_q = out, d_k = room<T>(tokens * kv_heads * d),
+         d_v = d_k;
     auto logsumexp = room<float>(tokens * heads), delta = logsumexp;
-    const PackedCuda<T> forward{q.data(), k.data(), v.data(), out.data(), logsumexp.data(),
-                                {queries.data(), keys.data(), viewers.data(), static_cast<int64_t>(queries.size()), static_cast<int64_t>(keys.size())},
-                                heads, kv_heads, d, heads * d, kv_heads * d, kv_heads * d, window, 0.2f, window > 0 ? 4.0f : 0.0f};
+    const PackedCuda<T> forward{
+        q.data(),
+        k.data(),
+        v.data(),
+        out.data(),
+        logsumexp.data(),
+        {queries.data(), keys.data(), viewers.data(), static_cast<int64_t>(queries.size()),
+         static_cast<int64_t>(keys.size())},
+        heads,
+        kv_heads,
+        d,
+        heads * d,
+        kv_heads * d,
+        kv_heads * d,
+        window,
+        0.2f,
+        window > 0 ? 4.0f : 0.0f};
     launched(packed_attention_cuda(forward, nullptr));
-    launched(packed_gradient_cuda(PackedGradientCuda<T>{forward, out.data(), d_out.data(), delta.data(), d_q.data(), d_k.data(), d_v.data()}, nullptr));
+    launched(
+        packed_gradient_cuda(PackedGradientCuda<T>{forward, out.data(), d_out.data(), delta.data(),
+                                                   d_q.data(), d_k.data(), d_v.data()},
+                             nullptr));
     return all<T>({out, d_q, d_k, d_v});
   });
   check<T>("sum_rows" + type<T>(), [&] {
     const std::vector<int32_t> offsets{0, 2, 2, 5}, sources{0, 7, 1, 2, 30};
     auto a = room<T>(3 * heads * d), b = a;
-    launched(sum_rows_cuda(SumRowsCuda<T>{q.data(), d_out.data(), a.data(), b.data(), offsets.data(), sources.data(), 3, heads * d}, nullptr));
+    launched(sum_rows_cuda(SumRowsCuda<T>{q.data(), d_out.data(), a.data(), b.data(),
+                                          offsets.data(), sources.data(), 3, heads * d},
+                           nullptr));
     return all<T>({a, b});
   });
 }

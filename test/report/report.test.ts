@@ -1,4 +1,14 @@
-import { appendFileSync, existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
+import {
+  appendFileSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  readdirSync,
+  rmSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
@@ -9,13 +19,18 @@ import { lineChart } from '../../src/report/plots.js';
 import { writeRun } from './fixture.js';
 
 let directory: string;
-beforeEach(() => { directory = mkdtempSync(join(tmpdir(), 'cream-report-')); });
+beforeEach(() => {
+  directory = mkdtempSync(join(tmpdir(), 'cream-report-'));
+});
 afterEach(() => rmSync(directory, { recursive: true }));
 
 /** Elements left open or closed out of order. */
 function unbalanced(html: string): string[] {
-  const open: string[] = [], wrong: string[] = [];
-  for (const [, close, name, self] of html.replace(/<style>.*?<\/style>/s, '').matchAll(/<(\/?)([a-z][a-z0-9]*)(?:\s[^<>]*?)?(\/?)>/gi)) {
+  const open: string[] = [];
+  const wrong: string[] = [];
+  for (const [, close, name, self] of html
+    .replace(/<style>.*?<\/style>/s, '')
+    .matchAll(/<(\/?)([a-z][a-z0-9]*)(?:\s[^<>]*?)?(\/?)>/gi)) {
     if (self || ['meta', 'br'].includes(name!)) continue;
     if (!close) open.push(name!);
     else if (open.pop() !== name) wrong.push(name!);
@@ -27,31 +42,64 @@ describe('readRun', () => {
   it('gives a row for the base model, SFT and each iteration', () => {
     writeRun(directory);
     const run = readRun(directory);
-    expect(run).toMatchObject({ model: 'tiny', versions: { cream: '0.1.0' }, started: '2026-01-02T03:04:05.000Z', finished: true, problems: [] });
-    expect(run.phases.map(({ label }) => label)).toEqual(['Base model', 'After SFT', 'Iteration 1', 'Iteration 2']);
+    expect(run).toMatchObject({
+      model: 'tiny',
+      versions: { cream: '0.1.0' },
+      started: '2026-01-02T03:04:05.000Z',
+      finished: true,
+      problems: [],
+    });
+    expect(run.phases.map(({ label }) => label)).toEqual([
+      'Base model',
+      'After SFT',
+      'Iteration 1',
+      'Iteration 2',
+    ]);
     expect(run.phases.map(({ accuracy }) => accuracy!.correct)).toEqual([10, 15, 20, 25]);
-    expect(run.phases.map(({ comparison }) => comparison && [comparison.onlyAfter, comparison.onlyBefore])).toEqual([null, [5, 0], [5, 0], [5, 0]]);
-    expect(run.phases[1]!.steps).toEqual([{ step: 1, loss: 2.5, margin: null, kl: null }, { step: 2, loss: 2, margin: null, kl: null }]);
+    expect(
+      run.phases.map(
+        ({ comparison }) => comparison && [comparison.onlyAfter, comparison.onlyBefore],
+      ),
+    ).toEqual([null, [5, 0], [5, 0], [5, 0]]);
+    expect(run.phases[1]!.steps).toEqual([
+      { step: 1, loss: 2.5, margin: null, kl: null },
+      { step: 2, loss: 2, margin: null, kl: null },
+    ]);
   });
 
   it('sums the runs of a stage, and tells SFT from the base model', () => {
     writeRun(directory);
     expect(readRun(directory).phases.map(({ stages }) => stages)).toEqual([
-      [{ stage: 'evaluate', seconds: 10, tokens: 500 }], [{ stage: 'sft', seconds: 10, tokens: 900 }, { stage: 'evaluate', seconds: 9, tokens: 450 }], [{ stage: 'sample', seconds: 20, tokens: 24_000 }], [],
+      [{ stage: 'evaluate', seconds: 10, tokens: 500 }],
+      [
+        { stage: 'sft', seconds: 10, tokens: 900 },
+        { stage: 'evaluate', seconds: 9, tokens: 450 },
+      ],
+      [{ stage: 'sample', seconds: 20, tokens: 24_000 }],
+      [],
     ]);
   });
 
   it('joins rankings, completions and pairs by id', () => {
     writeRun(directory);
     const { ranking } = readRun(directory).phases[2]!;
-    expect(ranking).toMatchObject({ prompts: 12, pairs: 11, skipped: { all_equal: 1 }, mean_length: 3, truncated: 0, distinct_2: 1, repeated_4: null });
+    expect(ranking).toMatchObject({
+      prompts: 12,
+      pairs: 11,
+      skipped: { all_equal: 1 },
+      mean_length: 3,
+      truncated: 0,
+      distinct_2: 1,
+      repeated_4: null,
+    });
     expect(ranking!.consistency).toBeCloseTo((ranking!.kendall_tau! + 1) / 2, 12);
     expect(ranking!.kendallShares.reduce((a, b) => a + b)).toBeCloseTo(1, 12);
     expect(ranking!.examples).toHaveLength(6);
     let chosenRight = 0;
     for (const { samples, skipped } of ranking!.examples) {
       expect(samples.map(({ rankCurrent }) => rankCurrent)).toEqual([1, 2, 3, 4]);
-      if (skipped === null) expect([samples[0]!.role, samples[3]!.role]).toEqual(['chosen', 'rejected']);
+      if (skipped === null)
+        expect([samples[0]!.role, samples[3]!.role]).toEqual(['chosen', 'rejected']);
       for (const { sample, correct } of samples) expect(correct).toBe(sample === 1);
       chosenRight += samples[0]!.role === 'chosen' && samples[0]!.correct ? 1 : 0;
     }
@@ -65,7 +113,25 @@ describe('reportHtml', () => {
   it('has every section and balanced tags', () => {
     writeRun(directory);
     const html = reportHtml(directory);
-    for (const text of ['Results', 'Speed', 'Drift', 'Curves', 'KL to the base model', 'Repetition', 'Ranking accuracy', '0.000012 <small>1.00</small>', 'by prompt', 'Ranked samples', 'Recipe', '62.5 %', '1,200', 'Preference loss', 'iterations: 2', 'class="chosen"']) expect(html).toContain(text);
+    for (const text of [
+      'Results',
+      'Speed',
+      'Drift',
+      'Curves',
+      'KL to the base model',
+      'Repetition',
+      'Ranking accuracy',
+      '0.000012 <small>1.00</small>',
+      'by prompt',
+      'Ranked samples',
+      'Recipe',
+      '62.5 %',
+      '1,200',
+      'Preference loss',
+      'iterations: 2',
+      'class="chosen"',
+    ])
+      expect(html).toContain(text);
     expect(unbalanced(html)).toEqual([]);
     expect(html).not.toMatch(/NaN|undefined|Infinity|\[object/);
   });
@@ -74,11 +140,21 @@ describe('reportHtml', () => {
     writeRun(directory);
     const html = reportHtml(directory);
     expect(html).toContain("default-src 'none'");
-    expect(html).not.toMatch(/<script|<link|<iframe|<img|https?:\/\/|url\(|@import|\son\w+=|\sstyle=/i);
+    expect(html).not.toMatch(
+      /<script|<link|<iframe|<img|https?:\/\/|url\(|@import|\son\w+=|\sstyle=/i,
+    );
   });
 
   it.each([
-    '<script>alert(1)</script>', '"><img src=x onerror=alert(1)>', "' onmouseover='alert(1)", '</pre></details><h1>owned</h1>', '</title></style><b>', '<!--', '&lt;script&gt;', '\u0000\u001b[31m\ud800\u202egpj.exe', ']]>',
+    '<script>alert(1)</script>',
+    '"><img src=x onerror=alert(1)>',
+    "' onmouseover='alert(1)",
+    '</pre></details><h1>owned</h1>',
+    '</title></style><b>',
+    '<!--',
+    '&lt;script&gt;',
+    '\u0000\u001b[31m\ud800\u202egpj.exe',
+    ']]>',
   ])('shows hostile text as text: %j', (hostile) => {
     writeRun(directory, { hostile });
     const html = reportHtml(directory);
@@ -97,14 +173,25 @@ describe('reportHtml', () => {
   });
 
   it('stands any one file missing, empty, cut or filled with something else', () => {
-    const files = () => readdirSync(directory, { recursive: true, withFileTypes: true }).filter((entry) => entry.isFile()).map((entry) => join(entry.parentPath, entry.name));
+    const files = () =>
+      readdirSync(directory, { recursive: true, withFileTypes: true })
+        .filter((entry) => entry.isFile())
+        .map((entry) => join(entry.parentPath, entry.name));
     const harms: ((path: string) => void)[] = [
       (path) => rmSync(path),
       (path) => truncateSync(path, 0),
       (path) => truncateSync(path, 100),
-      (path) => writeFileSync(path, '{"prompt_id": 7, "samples": ["a"], "step": null, "type": "stage_finished", "correct": "yes", "answer": {}, "choices": [null]}\n[1]\nnull\n'),
+      (path) =>
+        writeFileSync(
+          path,
+          '{"prompt_id": 7, "samples": ["a"], "step": null, "type": "stage_finished", ' +
+            '"correct": "yes", "answer": {}, "choices": [null]}\n[1]\nnull\n',
+        ),
       (path) => writeFileSync(path, Buffer.from([0xff, 0xfe, 0x0a, 0x7b])),
-      (path) => { rmSync(path); mkdirSync(path); },
+      (path) => {
+        rmSync(path);
+        mkdirSync(path);
+      },
     ];
     writeRun(directory);
     for (const path of files()) {
@@ -117,7 +204,8 @@ describe('reportHtml', () => {
         try {
           html = reportHtml(directory);
         } catch (error) {
-          expect([index, (error as Error).name]).toEqual([5, 'DataError']); // a folder in place of a file
+          // a folder in place of a file
+          expect([index, (error as Error).name]).toEqual([5, 'DataError']);
           continue;
         }
         expect(unbalanced(html)).toEqual([]);
@@ -133,8 +221,12 @@ describe('reportHtml', () => {
     writeRun(directory);
     appendFileSync(join(directory, 'events.jsonl'), '{"time": "20');
     appendFileSync(join(directory, 'iteration-1/completions.jsonl'), '{}\n{"token_ids": [1]}\n');
-    expect(reportHtml(directory)).toContain('events.jsonl: 1 line could not be read and is left out.');
-    expect(reportHtml(directory)).toContain('iteration-1/completions.jsonl: 2 lines could not be read and are left out.');
+    expect(reportHtml(directory)).toContain(
+      'events.jsonl: 1 line could not be read and is left out.',
+    );
+    expect(reportHtml(directory)).toContain(
+      'iteration-1/completions.jsonl: 2 lines could not be read and are left out.',
+    );
   });
 });
 
@@ -144,10 +236,19 @@ describe('lineChart', () => {
 
   it('draws nothing of nothing', () => expect(chart([{ x: 0, y: NaN }])).toBe(''));
   it('draws one point, and equal points', () => {
-    for (const points of [[{ x: 1, y: 5 }], [{ x: 1, y: 0 }, { x: 2, y: 0 }]]) expect(chart(points)).not.toMatch(/NaN|Infinity/);
+    for (const points of [
+      [{ x: 1, y: 5 }],
+      [
+        { x: 1, y: 0 },
+        { x: 2, y: 0 },
+      ],
+    ])
+      expect(chart(points)).not.toMatch(/NaN|Infinity/);
   });
   it('keeps within its frame', () => {
-    const svg = chart(Array.from({ length: 30 }, (_, x) => ({ x, y: Math.sin(x) * 1e-6, low: -2e-6, high: 2e-6 })));
+    const svg = chart(
+      Array.from({ length: 30 }, (_, x) => ({ x, y: Math.sin(x) * 1e-6, low: -2e-6, high: 2e-6 })),
+    );
     for (const [, cx, cy] of svg.matchAll(/cx="([\d.-]+)" cy="([\d.-]+)"/g)) {
       expect(Number(cx)).toBeGreaterThan(50);
       expect(Number(cx)).toBeLessThan(440);

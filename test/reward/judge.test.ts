@@ -39,7 +39,10 @@ describe('parseScore', () => {
 
 describe('judgePrompt', () => {
   it('shows the question and the response, and asks for a line that parseScore reads', () => {
-    const [message, ...others] = judgePrompt([{ role: 'user', content: 'Why is the sky blue? ' }], 'Because of Rayleigh.\n');
+    const [message, ...others] = judgePrompt(
+      [{ role: 'user', content: 'Why is the sky blue? ' }],
+      'Because of Rayleigh.\n',
+    );
     expect(others).toEqual([]);
     expect(message!.content).toContain('<conversation>\nWhy is the sky blue?\n</conversation>');
     expect(message!.content).toContain('<answer>\nBecause of Rayleigh.\n</answer>');
@@ -48,23 +51,57 @@ describe('judgePrompt', () => {
     expect(parseScore(message!.content)).toBeNull();
   });
   it('names the speakers of a longer conversation', () => {
-    const [message] = judgePrompt([{ role: 'system', content: 'Be brief.' }, { role: 'user', content: 'Hi' }, { role: 'assistant', content: 'Hello' }, { role: 'user', content: 'Bye' }], 'See you');
-    expect(message!.content).toContain('system: Be brief.\n\nuser: Hi\n\nassistant: Hello\n\nuser: Bye\n</conversation>');
+    const [message] = judgePrompt(
+      [
+        { role: 'system', content: 'Be brief.' },
+        { role: 'user', content: 'Hi' },
+        { role: 'assistant', content: 'Hello' },
+        { role: 'user', content: 'Bye' },
+      ],
+      'See you',
+    );
+    expect(message!.content).toContain(
+      'system: Be brief.\n\nuser: Hi\n\nassistant: Hello\n\nuser: Bye\n</conversation>',
+    );
   });
 });
 
-const judgement = (prompt_id: string, sample: number, role: 'current' | 'previous', score: number | null, n = 0): JudgementRecord => ({ prompt_id, sample, judge: role, judgement: n, score, text: '' });
+const judgement = (
+  prompt_id: string,
+  sample: number,
+  role: 'current' | 'previous',
+  score: number | null,
+  n = 0,
+): JudgementRecord => ({ prompt_id, sample, judge: role, judgement: n, score, text: '' });
 
 describe('judgeRewards', () => {
   it('averages what could be read, by each judge', () => {
-    const rows = [judgement('a', 0, 'current', 4), judgement('a', 0, 'current', null, 1), judgement('a', 0, 'current', 3, 2), judgement('a', 0, 'previous', 1), judgement('a', 1, 'current', 2), judgement('a', 1, 'previous', 5)];
+    const rows = [
+      judgement('a', 0, 'current', 4),
+      judgement('a', 0, 'current', null, 1),
+      judgement('a', 0, 'current', 3, 2),
+      judgement('a', 0, 'previous', 1),
+      judgement('a', 1, 'current', 2),
+      judgement('a', 1, 'previous', 5),
+    ];
     expect(judgeRewards(rows)).toEqual({
-      rewards: [{ prompt_id: 'a', sample: 0, reward_current: 3.5, reward_previous: 1 }, { prompt_id: 'a', sample: 1, reward_current: 2, reward_previous: 5 }],
-      unjudged: [], failed: 1, total: 6,
+      rewards: [
+        { prompt_id: 'a', sample: 0, reward_current: 3.5, reward_previous: 1 },
+        { prompt_id: 'a', sample: 1, reward_current: 2, reward_previous: 5 },
+      ],
+      unjudged: [],
+      failed: 1,
+      total: 6,
     });
   });
   it('gives up a prompt of which one response has no valid judgement by one judge', () => {
-    const rows = ['a', 'b'].flatMap((id) => [0, 1].flatMap((sample) => (['current', 'previous'] as const).map((role) => judgement(id, sample, role, id === 'a' && sample === 1 && role === 'previous' ? null : 3))));
+    const rows = ['a', 'b'].flatMap((id) =>
+      [0, 1].flatMap((sample) =>
+        (['current', 'previous'] as const).map((role) =>
+          judgement(id, sample, role, id === 'a' && sample === 1 && role === 'previous' ? null : 3),
+        ),
+      ),
+    );
     const { rewards, unjudged, failed } = judgeRewards(rows);
     expect([unjudged, failed, rewards.map((r) => r.prompt_id)]).toEqual([['a'], 1, ['b', 'b']]);
   });
@@ -75,51 +112,127 @@ function fake(say: (question: string, sample: number) => string, maxPositionEmbe
   const asked: { keys: bigint[]; samples: number }[] = [];
   const model = {
     config: { maxPositionEmbeddings },
-    generate(request: { prompts: { tokens: number[]; key: bigint; samples: number }[] }, { onProgress }: { onProgress: (p: { done: number; tokens: number }) => void }) {
+    generate(
+      request: { prompts: { tokens: number[]; key: bigint; samples: number }[] },
+      { onProgress }: { onProgress: (p: { done: number; tokens: number }) => void },
+    ) {
       asked.push({ keys: request.prompts.map((p) => p.key), samples: request.prompts[0]!.samples });
       onProgress({ done: request.prompts.length * request.prompts[0]!.samples, tokens: 10 });
-      return { all: async () => request.prompts.flatMap((p, promptIndex) => Array.from({ length: p.samples }, (_, sample) => ({ promptIndex, sample, tokens: [...say(String.fromCodePoint(...p.tokens), sample)].map((c) => c.codePointAt(0)!) }))) };
+      return {
+        all: async () =>
+          request.prompts.flatMap((p, promptIndex) =>
+            Array.from({ length: p.samples }, (_, sample) => ({
+              promptIndex,
+              sample,
+              tokens: [...say(String.fromCodePoint(...p.tokens), sample)].map((c) =>
+                c.codePointAt(0)!,
+              ),
+            })),
+          ),
+      };
     },
   } as unknown as Model;
   return { model, asked };
 }
 const language = {
   stopIds: [0],
-  encodePrompt: (messages: { content: string }[]) => [...messages[0]!.content].map((c) => c.codePointAt(0)!),
-  tokenizer: { encode: (text: string) => [...text].map((c) => c.codePointAt(0)!), decode: (tokens: number[]) => String.fromCodePoint(...tokens) },
+  encodePrompt: (messages: { content: string }[]) =>
+    [...messages[0]!.content].map((c) => c.codePointAt(0)!),
+  tokenizer: {
+    encode: (text: string) => [...text].map((c) => c.codePointAt(0)!),
+    decode: (tokens: number[]) => String.fromCodePoint(...tokens),
+  },
 } as unknown as LanguageModel;
-const completions = [0, 1].map((sample): CompletionRecord => ({ prompt_id: 'p', sample, prompt: [{ role: 'user', content: 'Q' }], completion: `answer ${sample}`, prompt_token_ids: [1], token_ids: [2], logprob: -1, finish_reason: 'eos' }));
-const settings = { judgements: 2, reasons: true, temperature: 0.7, top_p: 0.9, max_new_tokens: 16, max_rows: 8, seed: 1, iteration: 1 };
+const completions = [0, 1].map((sample): CompletionRecord => ({
+  prompt_id: 'p',
+  sample,
+  prompt: [{ role: 'user', content: 'Q' }],
+  completion: `answer ${sample}`,
+  prompt_token_ids: [1],
+  token_ids: [2],
+  logprob: -1,
+  finish_reason: 'eos',
+}));
+const settings = {
+  judgements: 2,
+  reasons: true,
+  temperature: 0.7,
+  top_p: 0.9,
+  max_new_tokens: 16,
+  max_rows: 8,
+  seed: 1,
+  iteration: 1,
+};
 const hooks = { signal: new AbortController().signal, progress: () => {} };
 
 describe('judge', () => {
   it('asks both models with the same keys, one a response', async () => {
-    const current = fake((question, n) => `Score: ${question.includes('answer 1') ? 4 : 2 + n}`), previous = fake(() => 'no idea');
-    const made = await judge(completions, language, { current: current.model, previous: previous.model }, settings, hooks);
+    const current = fake((question, n) => `Score: ${question.includes('answer 1') ? 4 : 2 + n}`);
+    const previous = fake(() => 'no idea');
+    const made = await judge(
+      completions,
+      language,
+      { current: current.model, previous: previous.model },
+      settings,
+      hooks,
+    );
     expect(current.asked).toEqual(previous.asked);
     expect(new Set(current.asked[0]!.keys).size).toBe(2);
     expect(made.map((r) => [r.sample, r.judge, r.judgement, r.score])).toEqual([
-      [0, 'current', 0, 2], [0, 'current', 1, 3], [0, 'previous', 0, null], [0, 'previous', 1, null],
-      [1, 'current', 0, 4], [1, 'current', 1, 4], [1, 'previous', 0, null], [1, 'previous', 1, null],
+      [0, 'current', 0, 2],
+      [0, 'current', 1, 3],
+      [0, 'previous', 0, null],
+      [0, 'previous', 1, null],
+      [1, 'current', 0, 4],
+      [1, 'current', 1, 4],
+      [1, 'previous', 0, null],
+      [1, 'previous', 1, null],
     ]);
   });
   it('asks one model once where it plays both parts', async () => {
     const { model, asked } = fake(() => 'Score: 1');
-    const made = await judge(completions, language, { current: model, previous: model }, settings, hooks);
+    const made = await judge(
+      completions,
+      language,
+      { current: model, previous: model },
+      settings,
+      hooks,
+    );
     expect([asked.length, made.length]).toEqual([1, 8]);
   });
   it('begins the line for a judge that gives no reasons', async () => {
     const questions: string[] = [];
     const { model } = fake((question) => (questions.push(question), ' 3'));
-    const made = await judge(completions, language, { current: model, previous: model }, { ...settings, reasons: false }, hooks);
+    const made = await judge(
+      completions,
+      language,
+      { current: model, previous: model },
+      { ...settings, reasons: false },
+      hooks,
+    );
     expect(made.every((r) => r.text === 'Score: 3' && r.score === 3)).toBe(true);
-    expect(questions.every((question) => question.endsWith('nothing else, n being the sum, a digit from 0 to 5:\nScore: nScore:'))).toBe(true);
+    expect(
+      questions.every((question) =>
+        question.endsWith('nothing else, n being the sum, a digit from 0 to 5:\nScore: nScore:'),
+      ),
+    ).toBe(true);
   });
   it('leaves out a response that does not fit the context', async () => {
     const long = { ...completions[0]!, completion: 'x'.repeat(5000) };
     const { model, asked } = fake(() => 'Score: 1', 2000);
-    const made = await judge([long, completions[1]!], language, { current: model, previous: model }, settings, hooks);
+    const made = await judge(
+      [long, completions[1]!],
+      language,
+      { current: model, previous: model },
+      settings,
+      hooks,
+    );
     expect(asked[0]!.keys).toHaveLength(1);
-    expect(made.filter((r) => r.judge === 'current').map((r) => r.score)).toEqual([null, null, 1, 1]);
+    expect(made.filter((r) => r.judge === 'current').map((r) => r.score)).toEqual([
+      null,
+      null,
+      1,
+      1,
+    ]);
   });
 });

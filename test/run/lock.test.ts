@@ -5,7 +5,8 @@ import { hostname, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { takeLock } from '../../src/run/lock.js';
 
-let folder: string, path: string;
+let folder: string;
+let path: string;
 beforeEach(() => {
   folder = mkdtempSync(join(tmpdir(), 'cream-lock-'));
   path = join(folder, 'lock');
@@ -17,8 +18,13 @@ const deadPid = (): number => spawnSync(process.execPath, ['-e', '']).pid;
 describe('the lock of a run directory', () => {
   it('is taken, refused to a second taker by pid, and released', () => {
     const release = takeLock(path);
-    expect(JSON.parse(readFileSync(path, 'utf8'))).toMatchObject({ pid: process.pid, host: hostname() });
-    expect(() => takeLock(path)).toThrow(`The run directory is in use by process ${process.pid}: wait for it or stop it.`);
+    expect(JSON.parse(readFileSync(path, 'utf8'))).toMatchObject({
+      pid: process.pid,
+      host: hostname(),
+    });
+    expect(() => takeLock(path)).toThrow(
+      `The run directory is in use by process ${process.pid}: wait for it or stop it.`,
+    );
     release();
     expect(readdirSync(folder)).toEqual([]);
     takeLock(path)();
@@ -31,7 +37,10 @@ describe('the lock of a run directory', () => {
   });
 
   it('of a pid that another process has by now is taken over', () => {
-    writeFileSync(path, JSON.stringify({ pid: process.pid, host: hostname(), started: 'another boot 12345' }));
+    writeFileSync(
+      path,
+      JSON.stringify({ pid: process.pid, host: hostname(), started: 'another boot 12345' }),
+    );
     if (existsSync('/proc/self/stat')) takeLock(path)();
     else expect(() => takeLock(path)).toThrow('in use');
   });
@@ -48,7 +57,9 @@ describe('the lock of a run directory', () => {
 
   it('of another machine is refused with what to do', () => {
     writeFileSync(path, JSON.stringify({ pid: 1, host: 'elsewhere', started: '' }));
-    expect(() => takeLock(path)).toThrow(`in use by process 1 on elsewhere: if that machine no longer works on it, delete ${path}.`);
+    expect(() => takeLock(path)).toThrow(
+      `in use by process 1 on elsewhere: if that machine no longer works on it, delete ${path}.`,
+    );
   });
 
   it('that holds nonsense is taken over', () => {

@@ -2,7 +2,15 @@
 import { describe, expect, it } from '@jest/globals';
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import type { CompletionRecord, ExternalRewardRecord, GoldRecord, JudgementRecord, PairRecord, RankingRecord, ScoreRecord } from '../../src/data/records.js';
+import type {
+  CompletionRecord,
+  ExternalRewardRecord,
+  GoldRecord,
+  JudgementRecord,
+  PairRecord,
+  RankingRecord,
+  ScoreRecord,
+} from '../../src/data/records.js';
 import { extractAnswer, isCorrect } from '../../src/evaluate/answer.js';
 import type { RewardItem } from '../../src/reward/external.js';
 import type { StepRecord } from '../../src/run/stages/optimise.js';
@@ -13,38 +21,69 @@ const FIXED = ['rank.weighting=fixed'];
 const SFT = ['sft.enabled=true', 'sft.count=4', 'sft.batch_size=2', 'sft.learning_rate=1.0e-3'];
 
 describe('CREAM', () => {
-  it.each(['kendall', 'spearman', 'top_order'].flatMap((method) => ['avg', 'dyn'].map((weighting) => [method, weighting] as const)))('%s × %s', async (method, weighting) => {
-    const ran = await tinyRun([...SFT, `rank.consistency=${method}`, `rank.weighting=${weighting}`]);
-    const rankings = ran.records<RankingRecord>('iteration-1/rankings.jsonl'), pairs = ran.records<PairRecord>('iteration-1/pairs.jsonl');
-    for (const ranking of rankings) {
-      const expected = { kendall: (ranking.kendall_tau + 1) / 2, spearman: (ranking.spearman + 1) / 2, top_order: ranking.top_order }[method]!;
-      expect(ranking.consistency).toBeCloseTo(expected, 14);
-    }
-    const mean = pairs.reduce((sum, pair) => sum + pair.consistency, 0) / pairs.length;
-    for (const pair of pairs) expect(pair.weight).toBeCloseTo(weighting === 'avg' ? mean : pair.consistency, 14);
-  }, 60_000);
+  it.each(
+    ['kendall', 'spearman', 'top_order'].flatMap((method) =>
+      ['avg', 'dyn'].map((weighting) => [method, weighting] as const),
+    ),
+  )(
+    '%s × %s',
+    async (method, weighting) => {
+      const ran = await tinyRun([
+        ...SFT,
+        `rank.consistency=${method}`,
+        `rank.weighting=${weighting}`,
+      ]);
+      const rankings = ran.records<RankingRecord>('iteration-1/rankings.jsonl');
+      const pairs = ran.records<PairRecord>('iteration-1/pairs.jsonl');
+      for (const ranking of rankings) {
+        const expected = {
+          kendall: (ranking.kendall_tau + 1) / 2,
+          spearman: (ranking.spearman + 1) / 2,
+          top_order: ranking.top_order,
+        }[method]!;
+        expect(ranking.consistency).toBeCloseTo(expected, 14);
+      }
+      const mean = pairs.reduce((sum, pair) => sum + pair.consistency, 0) / pairs.length;
+      for (const pair of pairs)
+        expect(pair.weight).toBeCloseTo(weighting === 'avg' ? mean : pair.consistency, 14);
+    },
+    60_000,
+  );
 
   it('without ranking consistency: a fixed C below 1', async () => {
     const ran = await tinyRun([...FIXED, 'rank.fixed_consistency=0.8']);
-    expect(new Set(ran.records<PairRecord>('iteration-1/pairs.jsonl').map((pair) => pair.weight))).toEqual(new Set([0.8]));
+    expect(
+      new Set(ran.records<PairRecord>('iteration-1/pairs.jsonl').map((pair) => pair.weight)),
+    ).toEqual(new Set([0.8]));
   });
 
   it('leaves out prompts below min_consistency, and counts them', async () => {
     const all = await tinyRun([...SFT, 'rank.weighting=dyn']);
-    const least = Math.max(...all.records<RankingRecord>('iteration-1/rankings.jsonl').map((r) => r.consistency));
+    const least = Math.max(
+      ...all.records<RankingRecord>('iteration-1/rankings.jsonl').map((r) => r.consistency),
+    );
     const ran = await tinyRun([...SFT, 'rank.weighting=dyn', `rank.min_consistency=${least}`]);
     const rankings = ran.records<RankingRecord>('iteration-1/rankings.jsonl');
-    expect(rankings.some((r) => r.skipped === 'below_consistency')).toBe(rankings.some((r) => r.consistency < least));
-    expect(ran.records<PairRecord>('iteration-1/pairs.jsonl').every((pair) => pair.consistency >= least)).toBe(true);
+    expect(rankings.some((r) => r.skipped === 'below_consistency')).toBe(
+      rankings.some((r) => r.consistency < least),
+    );
+    expect(
+      ran.records<PairRecord>('iteration-1/pairs.jsonl').every((pair) => pair.consistency >= least),
+    ).toBe(true);
   }, 60_000);
 
   it('ranks by the length-mean of the implicit reward where it is told to', async () => {
     const ran = await tinyRun([...SFT, 'reward.length=mean']);
     const scores = ran.records<ScoreRecord>('iteration-1/scores.jsonl');
-    for (const { prompt_id, samples, reward_current } of ran.records<RankingRecord>('iteration-1/rankings.jsonl')) {
+    for (const { prompt_id, samples, reward_current } of ran.records<RankingRecord>(
+      'iteration-1/rankings.jsonl',
+    )) {
       for (const [i, sample] of samples.entries()) {
         const score = scores.find((s) => s.prompt_id === prompt_id && s.sample === sample)!;
-        expect(reward_current[i]).toBeCloseTo((score.logp_current - score.logp_base) / score.tokens, 12);
+        expect(reward_current[i]).toBeCloseTo(
+          (score.logp_current - score.logp_base) / score.tokens,
+          12,
+        );
       }
     }
   }, 60_000);
@@ -52,7 +91,9 @@ describe('CREAM', () => {
   it('by likelihood', async () => {
     const ran = await tinyRun([...SFT, 'reward.source=likelihood']);
     const scores = ran.records<ScoreRecord>('iteration-1/scores.jsonl');
-    for (const { prompt_id, reward_current, reward_previous } of ran.records<RankingRecord>('iteration-1/rankings.jsonl')) {
+    for (const { prompt_id, reward_current, reward_previous } of ran.records<RankingRecord>(
+      'iteration-1/rankings.jsonl',
+    )) {
       const of = scores.filter((s) => s.prompt_id === prompt_id);
       expect(reward_current).toEqual(of.map((s) => s.logp_current / s.tokens));
       expect(reward_previous).toEqual(of.map((s) => s.logp_previous / s.tokens));
@@ -63,189 +104,405 @@ describe('CREAM', () => {
 describe('SRLM', () => {
   it('is C = 1', async () => {
     const ran = await tinyRun(FIXED);
-    expect(new Set(ran.records<PairRecord>('iteration-1/pairs.jsonl').map((pair) => pair.weight))).toEqual(new Set([1]));
+    expect(
+      new Set(ran.records<PairRecord>('iteration-1/pairs.jsonl').map((pair) => pair.weight)),
+    ).toEqual(new Set([1]));
   });
 });
 
 describe('SRLM + KL', () => {
   it('tells the divergence from θ_0, which it holds down', async () => {
-    const settings = [...SFT, ...FIXED, 'sft.epochs=4', 'train.batch_size=8', 'train.epochs=6', 'train.schedule=constant', 'dtype=float32'];
-    const [plain, held] = [await tinyRun(settings), await tinyRun([...settings, 'train.kl_coefficient=1'])];
-    const pairs = held.records<PairRecord>('iteration-1/pairs.jsonl'), steps = held.records<StepRecord>('iteration-1/steps.jsonl');
+    const settings = [
+      ...SFT,
+      ...FIXED,
+      'sft.epochs=4',
+      'train.batch_size=8',
+      'train.epochs=6',
+      'train.schedule=constant',
+      'dtype=float32',
+    ];
+    const [plain, held] = [
+      await tinyRun(settings),
+      await tinyRun([...settings, 'train.kl_coefficient=1']),
+    ];
+    const pairs = held.records<PairRecord>('iteration-1/pairs.jsonl');
+    const steps = held.records<StepRecord>('iteration-1/steps.jsonl');
     expect(pairs).toEqual(plain.records<PairRecord>('iteration-1/pairs.jsonl'));
-    const first = pairs.reduce((sum, p) => sum + ((p.ref_chosen_logps - p.base_chosen_logps!) ** 2 + (p.ref_rejected_logps - p.base_rejected_logps!) ** 2) / 4, 0) / pairs.length;
+    const first =
+      pairs.reduce(
+        (sum, p) =>
+          sum +
+          ((p.ref_chosen_logps - p.base_chosen_logps!) ** 2 +
+            (p.ref_rejected_logps - p.base_rejected_logps!) ** 2) /
+            4,
+        0,
+      ) / pairs.length;
     expect(steps[0]!.kl! / first).toBeCloseTo(1, 2);
     expect(steps[0]!.loss).toBeCloseTo(Math.LN2 + first, 2);
     expect(steps.at(-1)!.kl!).toBeLessThan(steps[0]!.kl!);
-    expect(plain.records<StepRecord>('iteration-1/steps.jsonl').every((step) => step.kl === undefined)).toBe(true);
+    expect(
+      plain.records<StepRecord>('iteration-1/steps.jsonl').every((step) => step.kl === undefined),
+    ).toBe(true);
   }, 60_000);
 });
 
 describe('Oracle', () => {
-  /** Half of the prompts' answers are among what the tiny model says: by a gold answer that the test writes itself. */
-  it('pairs a right response with a wrong one, of each the first, and counts prompts without either', async () => {
-    const first = await tinyRun(FIXED);
-    const prompts = first.records<{ id: string; prompt: unknown }>('iteration-1/prompts.jsonl'), completions = first.records<CompletionRecord>('iteration-1/completions.jsonl');
-    const rows = prompts.map(({ id, prompt }) => {
-      const words = completions.filter((c) => c.prompt_id === id).map((c) => extractAnswer(c.completion, { answer: 'word' }));
-      return { id, prompt, answer: words.find((word) => word !== null && /^\p{L}+$/u.test(word)) ?? 'nothing' };
-    });
-    const source = join(temporaryFolder(), 'prompts.jsonl');
-    writeFileSync(source, rows.map((row) => JSON.stringify(row)).join('\n'));
-    const ran = await tinyRun([...FIXED, 'reward.source=gold', `prompts.source=${source}`]);
-    const gold = new Map(ran.records<GoldRecord>('iteration-1/gold.jsonl').map((record) => [record.id, record]));
-    expect(gold.size).toBe(4);
-    expect(ran.text('iteration-1/prompts.jsonl')).not.toContain('"answer"');
-    const sampled = ran.records<CompletionRecord>('iteration-1/completions.jsonl');
-    const right = (c: CompletionRecord) => isCorrect(gold.get(c.prompt_id)!, c.completion);
-    for (const { prompt_id, sample, reward } of ran.records<ExternalRewardRecord>('iteration-1/rewards.jsonl')) {
-      expect(reward).toBe(right(sampled.find((c) => c.prompt_id === prompt_id && c.sample === sample)!) ? 1 : 0);
-    }
-    const pairs = ran.records<PairRecord>('iteration-1/pairs.jsonl');
-    expect(pairs.length).toBeGreaterThan(0);
-    for (const pair of pairs) {
-      const of = sampled.filter((c) => c.prompt_id === pair.prompt_id);
-      expect([pair.chosen_sample, pair.rejected_sample]).toEqual([of.find(right)!.sample, of.find((c) => !right(c))!.sample]);
-    }
-    const mixed = [...gold.keys()].filter((id) => new Set(sampled.filter((c) => c.prompt_id === id).map(right)).size === 2);
-    expect(ran.records<RankingRecord>('iteration-1/rankings.jsonl').filter((r) => r.skipped === 'all_equal')).toHaveLength(4 - mixed.length);
-    // One judge: no agreement is told.
-    const summary = JSON.parse(ran.text('summary.json')) as { iterations: { iteration: { consistency: unknown } | null }[] };
-    expect(summary.iterations.at(-1)!.iteration!.consistency).toBeNull();
-  }, 60_000);
+  /**
+   * Half of the prompts' answers are among what the tiny model says: by a gold answer that the test
+   * writes itself.
+   */
+  it(
+    'pairs a right response with a wrong one, of each the first, and counts prompts without ' +
+      'either',
+    async () => {
+      const first = await tinyRun(FIXED);
+      const prompts = first.records<{ id: string; prompt: unknown }>('iteration-1/prompts.jsonl');
+      const completions = first.records<CompletionRecord>('iteration-1/completions.jsonl');
+      const rows = prompts.map(({ id, prompt }) => {
+        const words = completions
+          .filter((c) => c.prompt_id === id)
+          .map((c) => extractAnswer(c.completion, { answer: 'word' }));
+        return {
+          id,
+          prompt,
+          answer: words.find((word) => word !== null && /^\p{L}+$/u.test(word)) ?? 'nothing',
+        };
+      });
+      const source = join(temporaryFolder(), 'prompts.jsonl');
+      writeFileSync(source, rows.map((row) => JSON.stringify(row)).join('\n'));
+      const ran = await tinyRun([...FIXED, 'reward.source=gold', `prompts.source=${source}`]);
+      const gold = new Map(
+        ran.records<GoldRecord>('iteration-1/gold.jsonl').map((record) => [record.id, record]),
+      );
+      expect(gold.size).toBe(4);
+      expect(ran.text('iteration-1/prompts.jsonl')).not.toContain('"answer"');
+      const sampled = ran.records<CompletionRecord>('iteration-1/completions.jsonl');
+      const right = (c: CompletionRecord) => isCorrect(gold.get(c.prompt_id)!, c.completion);
+      for (const { prompt_id, sample, reward } of ran.records<ExternalRewardRecord>(
+        'iteration-1/rewards.jsonl',
+      )) {
+        expect(reward).toBe(
+          right(sampled.find((c) => c.prompt_id === prompt_id && c.sample === sample)!) ? 1 : 0,
+        );
+      }
+      const pairs = ran.records<PairRecord>('iteration-1/pairs.jsonl');
+      expect(pairs.length).toBeGreaterThan(0);
+      for (const pair of pairs) {
+        const of = sampled.filter((c) => c.prompt_id === pair.prompt_id);
+        expect([pair.chosen_sample, pair.rejected_sample]).toEqual([
+          of.find(right)!.sample,
+          of.find((c) => !right(c))!.sample,
+        ]);
+      }
+      const mixed = [...gold.keys()].filter(
+        (id) => new Set(sampled.filter((c) => c.prompt_id === id).map(right)).size === 2,
+      );
+      expect(
+        ran
+          .records<RankingRecord>('iteration-1/rankings.jsonl')
+          .filter((r) => r.skipped === 'all_equal'),
+      ).toHaveLength(4 - mixed.length);
+      // One judge: no agreement is told.
+      const summary = JSON.parse(ran.text('summary.json')) as {
+        iterations: { iteration: { consistency: unknown } | null }[];
+      };
+      expect(summary.iterations.at(-1)!.iteration!.consistency).toBeNull();
+    },
+    60_000,
+  );
 
   it('refuses prompts without answers before anything is loaded, naming one', async () => {
     const source = join(temporaryFolder(), 'prompts.jsonl');
-    writeFileSync(source, '{"id": "a", "prompt": "x", "answer": "1"}\n{"id": "b", "prompt": "y"}\n');
-    await expect(tinyRun([...FIXED, 'reward.source=gold', `prompts.source=${source}`, 'prompts.count=2'])).rejects.toThrow(/prompts\.jsonl: prompt "b" has no answer, and reward\.source gold compares with it/);
+    writeFileSync(
+      source,
+      '{"id": "a", "prompt": "x", "answer": "1"}\n{"id": "b", "prompt": "y"}\n',
+    );
+    await expect(
+      tinyRun([...FIXED, 'reward.source=gold', `prompts.source=${source}`, 'prompts.count=2']),
+    ).rejects.toThrow(
+      /prompts\.jsonl: prompt "b" has no answer, and reward\.source gold compares with it/,
+    );
   });
 });
 
 describe('a reward function', () => {
   it('is asked for all completions of some prompts at a time, and its numbers choose the pair', async () => {
     const seen: RewardItem[][] = [];
-    const ran = await tinyRun([...FIXED, 'reward.source=function'], { rewards: async (batch) => {
-      seen.push([...batch]);
-      return batch.map(({ sample }) => [0, 2, 1][sample]!);
-    } });
+    const ran = await tinyRun([...FIXED, 'reward.source=function'], {
+      rewards: async (batch) => {
+        seen.push([...batch]);
+        return batch.map(({ sample }) => [0, 2, 1][sample]!);
+      },
+    });
     expect(seen.map((batch) => batch.length)).toEqual([6, 6]);
-    expect(seen.flat().map(({ prompt_id, sample, completion }) => [prompt_id, sample, completion])).toEqual(ran.records<CompletionRecord>('iteration-1/completions.jsonl').map((c) => [c.prompt_id, c.sample, c.completion]));
-    expect(ran.records<PairRecord>('iteration-1/pairs.jsonl').map((pair) => [pair.chosen_sample, pair.rejected_sample])).toEqual(Array(4).fill([1, 0]));
+    expect(
+      seen.flat().map(({ prompt_id, sample, completion }) => [prompt_id, sample, completion]),
+    ).toEqual(
+      ran
+        .records<CompletionRecord>('iteration-1/completions.jsonl')
+        .map((c) => [c.prompt_id, c.sample, c.completion]),
+    );
+    expect(
+      ran
+        .records<PairRecord>('iteration-1/pairs.jsonl')
+        .map((pair) => [pair.chosen_sample, pair.rejected_sample]),
+    ).toEqual(Array(4).fill([1, 0]));
   });
 
   it('can be measured against the previous model', async () => {
-    const ran = await tinyRun([...SFT, 'reward.source=function', 'reward.against=likelihood', 'rank.weighting=dyn'], { rewards: (batch) => batch.map(({ sample }) => sample) });
+    const ran = await tinyRun(
+      [...SFT, 'reward.source=function', 'reward.against=likelihood', 'rank.weighting=dyn'],
+      { rewards: (batch) => batch.map(({ sample }) => sample) },
+    );
     const scores = ran.records<ScoreRecord>('iteration-1/scores.jsonl');
-    for (const { prompt_id, reward_current, reward_previous } of ran.records<RankingRecord>('iteration-1/rankings.jsonl')) {
+    for (const { prompt_id, reward_current, reward_previous } of ran.records<RankingRecord>(
+      'iteration-1/rankings.jsonl',
+    )) {
       expect(reward_current).toEqual([0, 1, 2]);
-      expect(reward_previous).toEqual(scores.filter((s) => s.prompt_id === prompt_id).map((s) => s.logp_previous / s.tokens));
+      expect(reward_previous).toEqual(
+        scores.filter((s) => s.prompt_id === prompt_id).map((s) => s.logp_previous / s.tokens),
+      );
     }
   }, 60_000);
 
   it.each<[string, () => number[], RegExp]>([
-    ['too few', () => [1], /the reward function must give one number for each of 6 completions, but gave 1/],
-    ['NaN', () => [1, 2, NaN, 4, 5, 6], /the reward function gave NaN for sample 2 of prompt "builtin-/],
+    [
+      'too few',
+      () => [1],
+      /the reward function must give one number for each of 6 completions, but gave 1/,
+    ],
+    [
+      'NaN',
+      () => [1, 2, NaN, 4, 5, 6],
+      /the reward function gave NaN for sample 2 of prompt "builtin-/,
+    ],
   ])('that gives %s is named with its completion', async (_, rewards, message) => {
-    await expect(tinyRun([...FIXED, 'reward.source=function'], { rewards })).rejects.toThrow(message);
+    await expect(tinyRun([...FIXED, 'reward.source=function'], { rewards })).rejects.toThrow(
+      message,
+    );
   });
 
   it('and recipe must agree that there is one', async () => {
-    await expect(tinyRun([...FIXED, 'reward.source=function'])).rejects.toThrow('reward.source: function is for Node programs');
-    await expect(tinyRun([], { rewards: () => [] })).rejects.toThrow('reward.source: is implicit, but run() was given a reward function');
+    await expect(tinyRun([...FIXED, 'reward.source=function'])).rejects.toThrow(
+      'reward.source: function is for Node programs',
+    );
+    await expect(tinyRun([], { rewards: () => [] })).rejects.toThrow(
+      'reward.source: is implicit, but run() was given a reward function',
+    );
   });
 });
 
 describe('a scores file', () => {
   it('is waited for, and the same command goes on with it', async () => {
-    const folder = temporaryFolder(), directory = join(folder, 'run'), file = join(folder, 'scores-1.jsonl');
-    const settings = [...FIXED, 'reward.source=file', `reward.file=${join(folder, 'scores-{t}.jsonl')}`];
-    await expect(tinyRun(settings, { directory })).rejects.toThrow(`Iteration 1 waits for rewards: score the completions in ${directory}/iteration-1/completions.jsonl, write {"prompt_id", "sample", "reward"} for each to ${file}`);
-    const completions = readFileSync(join(directory, 'iteration-1/completions.jsonl'), 'utf8').trimEnd().split('\n').map((line) => JSON.parse(line) as CompletionRecord);
-    writeFileSync(file, completions.map(({ prompt_id, sample }) => JSON.stringify({ prompt_id, sample, reward: -sample })).join('\n'));
+    const folder = temporaryFolder();
+    const directory = join(folder, 'run');
+    const file = join(folder, 'scores-1.jsonl');
+    const settings = [
+      ...FIXED,
+      'reward.source=file',
+      `reward.file=${join(folder, 'scores-{t}.jsonl')}`,
+    ];
+    await expect(tinyRun(settings, { directory })).rejects.toThrow(
+      'Iteration 1 waits for rewards: score the completions in ' +
+        `${directory}/iteration-1/completions.jsonl, write {"prompt_id", "sample", "reward"} ` +
+        `for each to ${file}`,
+    );
+    const completions = readFileSync(join(directory, 'iteration-1/completions.jsonl'), 'utf8')
+      .trimEnd()
+      .split('\n')
+      .map((line) => JSON.parse(line) as CompletionRecord);
+    writeFileSync(
+      file,
+      completions
+        .map(({ prompt_id, sample }) => JSON.stringify({ prompt_id, sample, reward: -sample }))
+        .join('\n'),
+    );
     const ran = await tinyRun(settings, { directory });
-    expect(ran.records<PairRecord>('iteration-1/pairs.jsonl').map((pair) => [pair.chosen_sample, pair.rejected_sample])).toEqual(Array(4).fill([0, 2]));
+    expect(
+      ran
+        .records<PairRecord>('iteration-1/pairs.jsonl')
+        .map((pair) => [pair.chosen_sample, pair.rejected_sample]),
+    ).toEqual(Array(4).fill([0, 2]));
   });
 });
 
 describe('LLM-as-a-judge', () => {
   it('asks both models, keeps every judgement, and skips what it cannot read', async () => {
-    // A tiny random model says nothing that could be read: every judgement fails, every prompt is skipped, and the run says why.
+    // A tiny random model says nothing that could be read: every judgement fails, every prompt is
+    // skipped, and the run says why.
     const directory = join(temporaryFolder(), 'run');
-    const settings = [...SFT, 'reward.source=judge', 'reward.judgements=2', 'reward.max_new_tokens=6'];
-    await expect(tinyRun(settings, { directory })).rejects.toThrow('Iteration 1 has no preference pair: none of its 4 prompts got a best and a worst response that differ (4 no judgement).');
-    const judgements = readFileSync(join(directory, 'iteration-1/judgements.jsonl'), 'utf8').trimEnd().split('\n').map((line) => JSON.parse(line) as JudgementRecord);
+    const settings = [
+      ...SFT,
+      'reward.source=judge',
+      'reward.judgements=2',
+      'reward.max_new_tokens=6',
+    ];
+    await expect(tinyRun(settings, { directory })).rejects.toThrow(
+      'Iteration 1 has no preference pair: none of its 4 prompts got a best and a worst ' +
+        'response that differ (4 no judgement).',
+    );
+    const judgements = readFileSync(join(directory, 'iteration-1/judgements.jsonl'), 'utf8')
+      .trimEnd()
+      .split('\n')
+      .map((line) => JSON.parse(line) as JudgementRecord);
     expect(judgements).toHaveLength(4 * 3 * 2 * 2);
-    expect(new Set(judgements.map(({ prompt_id, sample, judge, judgement }) => `${prompt_id} ${sample} ${judge} ${judgement}`)).size).toBe(48);
+    expect(
+      new Set(
+        judgements.map(
+          ({ prompt_id, sample, judge, judgement }) =>
+            `${prompt_id} ${sample} ${judge} ${judgement}`,
+        ),
+      ).size,
+    ).toBe(48);
     expect(existsSync(join(directory, 'iteration-1/judgements.jsonl.parts'))).toBe(false);
   }, 60_000);
 });
 
 describe('training', () => {
   it('against θ_0 as reference starts with a margin that is no rounding', async () => {
-    const ran = await tinyRun([...SFT, 'train.reference=base', 'train.batch_size=8', 'sft.epochs=4']);
-    const pairs = ran.records<PairRecord>('iteration-1/pairs.jsonl'), [first] = ran.records<StepRecord>('iteration-1/steps.jsonl');
-    const margin = pairs.reduce((sum, p) => sum + 0.1 * (p.ref_chosen_logps - p.base_chosen_logps! - p.ref_rejected_logps + p.base_rejected_logps!), 0) / pairs.length;
+    const ran = await tinyRun([
+      ...SFT,
+      'train.reference=base',
+      'train.batch_size=8',
+      'sft.epochs=4',
+    ]);
+    const pairs = ran.records<PairRecord>('iteration-1/pairs.jsonl');
+    const [first] = ran.records<StepRecord>('iteration-1/steps.jsonl');
+    const margin =
+      pairs.reduce(
+        (sum, p) =>
+          sum +
+          0.1 *
+            (p.ref_chosen_logps -
+              p.base_chosen_logps! -
+              p.ref_rejected_logps +
+              p.base_rejected_logps!),
+        0,
+      ) / pairs.length;
     expect(Math.abs(margin)).toBeGreaterThan(0.002);
     expect(Math.abs(first!['rewards/margins']! - margin)).toBeLessThan(0.02);
-    expect(ran.events.filter((event) => event.type === 'warning' && event.message.startsWith('At the first step'))).toEqual([]);
+    expect(
+      ran.events.filter(
+        (event) => event.type === 'warning' && event.message.startsWith('At the first step'),
+      ),
+    ).toEqual([]);
   }, 60_000);
 });
 
 describe('DPO on given pairs', () => {
   const rows = [
     { prompt: 'one', chosen: 'yes', rejected: 'no' },
-    { prompt: [{ role: 'user', content: 'two' }], chosen: [{ role: 'assistant', content: 'a' }], rejected: [{ role: 'assistant', content: 'bc' }], consistency: 0.75 },
+    {
+      prompt: [{ role: 'user', content: 'two' }],
+      chosen: [{ role: 'assistant', content: 'a' }],
+      rejected: [{ role: 'assistant', content: 'bc' }],
+      consistency: 0.75,
+    },
     { prompt: 'three', chosen: 'same', rejected: 'same' },
-    { prompt: [{ role: 'user', content: 'four' }], chosen: [{ role: 'assistant', content: 'a' }, { role: 'user', content: 'b' }, { role: 'assistant', content: 'c' }], rejected: [{ role: 'assistant', content: 'd' }] },
+    {
+      prompt: [{ role: 'user', content: 'four' }],
+      chosen: [
+        { role: 'assistant', content: 'a' },
+        { role: 'user', content: 'b' },
+        { role: 'assistant', content: 'c' },
+      ],
+      rejected: [{ role: 'assistant', content: 'd' }],
+    },
   ];
   it('scores them with θ_t, weights them 1 or by their column, and learns', async () => {
     const source = join(temporaryFolder(), 'pairs.jsonl');
     writeFileSync(source, rows.map((row) => JSON.stringify(row)).join('\n'));
-    const ran = await tinyRun([...SFT, `pairs.source=${source}`, 'train.epochs=4', 'train.schedule=constant']);
-    const pairs = ran.records<PairRecord>('iteration-1/pairs.jsonl'), steps = ran.records<StepRecord>('iteration-1/steps.jsonl');
+    const ran = await tinyRun([
+      ...SFT,
+      `pairs.source=${source}`,
+      'train.epochs=4',
+      'train.schedule=constant',
+    ]);
+    const pairs = ran.records<PairRecord>('iteration-1/pairs.jsonl');
+    const steps = ran.records<StepRecord>('iteration-1/steps.jsonl');
     expect(pairs.map((pair) => pair.weight)).toEqual([1, 0.75, 1]);
-    expect(ran.events.filter((event) => event.type === 'warning').map((event) => event.message)).toEqual([expect.stringMatching(/pairs\.jsonl: rows left out: 1 that teach nothing \(.*line 3/)]);
+    expect(
+      ran.events.filter((event) => event.type === 'warning').map((event) => event.message),
+    ).toEqual([
+      expect.stringMatching(/pairs\.jsonl: rows left out: 1 that teach nothing \(.*line 3/),
+    ]);
     expect(Math.abs(steps[0]!['rewards/margins']!)).toBeLessThan(0.02);
     expect(steps.at(-1)!.loss).toBeLessThan(steps[0]!.loss);
-    // As it is sampled: text and end of turn. Several turns: everything that the template writes behind the prompt.
-    const text = (ids: number[]) => String.fromCharCode(...ids.filter((id) => id < 256)), ends = (ids: number[]) => ids.filter((id) => id === 258).length;
-    expect(pairs.map(({ chosen_token_ids: ids }) => [text(ids), ends(ids), ids.at(-1)])).toEqual([['yes', 1, 258], ['a', 1, 258], [expect.stringMatching(/^a\nuser\nb\nassistant\nc$/), 3, 258]]);
+    // As it is sampled: text and end of turn. Several turns: everything that the template writes
+    // behind the prompt.
+    const text = (ids: number[]) => String.fromCharCode(...ids.filter((id) => id < 256));
+    const ends = (ids: number[]) => ids.filter((id) => id === 258).length;
+    expect(pairs.map(({ chosen_token_ids: ids }) => [text(ids), ends(ids), ids.at(-1)])).toEqual([
+      ['yes', 1, 258],
+      ['a', 1, 258],
+      [expect.stringMatching(/^a\nuser\nb\nassistant\nc$/), 3, 258],
+    ]);
     expect(pairs.every((pair) => pair.ref_chosen_logps !== pair.base_chosen_logps)).toBe(true);
-    for (const name of ['prompts.jsonl', 'completions.jsonl', 'rankings.jsonl']) expect(existsSync(join(ran.directory, 'iteration-1', name))).toBe(false);
+    for (const name of ['prompts.jsonl', 'completions.jsonl', 'rankings.jsonl'])
+      expect(existsSync(join(ran.directory, 'iteration-1', name))).toBe(false);
   }, 60_000);
 
   it('refuses a pair that does not fit the context, naming it', async () => {
     const source = join(temporaryFolder(), 'pairs.jsonl');
-    writeFileSync(source, JSON.stringify({ id: 'long', prompt: 'x', chosen: 'y'.repeat(2000), rejected: 'z' }));
-    await expect(tinyRun([`pairs.source=${source}`])).rejects.toThrow(/The pair ".*" is \d+ tokens long and the model's context holds 1024/);
+    writeFileSync(
+      source,
+      JSON.stringify({ id: 'long', prompt: 'x', chosen: 'y'.repeat(2000), rejected: 'z' }),
+    );
+    await expect(tinyRun([`pairs.source=${source}`])).rejects.toThrow(
+      /The pair ".*" is \d+ tokens long and the model's context holds 1024/,
+    );
   });
 });
 
 describe('SFT alone', () => {
   it('is a run of no iterations: M0 → M1', async () => {
-    const ran = await tinyRun([...SFT, 'iterations=0', 'evaluate.tasks=[builtin]', 'evaluate.count=2', 'evaluate.max_new_tokens=4']);
+    const ran = await tinyRun([
+      ...SFT,
+      'iterations=0',
+      'evaluate.tasks=[builtin]',
+      'evaluate.count=2',
+      'evaluate.max_new_tokens=4',
+    ]);
     expect(existsSync(join(ran.directory, 'sft/checkpoint/model.safetensors'))).toBe(true);
     expect(existsSync(join(ran.directory, 'iteration-1'))).toBe(false);
     const summary = JSON.parse(ran.text('summary.json')) as { iterations: { phase: unknown }[] };
     expect(summary.iterations.map(({ phase }) => phase)).toEqual([0, 'sft']);
   }, 60_000);
 
-  it('made before: two methods begin from one M1, and make of it what the run that trained it makes', async () => {
-    const whole = await tinyRun(SFT), checkpoint = join(whole.directory, 'sft/checkpoint');
-    const begun = await tinyRun(['sft.enabled=true', `sft.checkpoint=${checkpoint}`]);
-    for (const name of ['iteration-1/completions.jsonl', 'iteration-1/scores.jsonl', 'iteration-1/checkpoint/model.safetensors', 'sft/checkpoint/model.safetensors']) {
-      expect([name, begun.text(name) === whole.text(name)]).toEqual([name, true]);
-    }
-    expect(existsSync(join(begun.directory, 'sft/demonstrations.jsonl'))).toBe(false);
-    expect(begun.events.find((event) => event.type === 'stage_finished')).toMatchObject({ stage: 'sft', note: `taken from ${checkpoint}` });
-  }, 60_000);
+  it(
+    'made before: two methods begin from one M1, and make of it what the run that trained it ' +
+      'makes',
+    async () => {
+      const whole = await tinyRun(SFT);
+      const checkpoint = join(whole.directory, 'sft/checkpoint');
+      const begun = await tinyRun(['sft.enabled=true', `sft.checkpoint=${checkpoint}`]);
+      for (const name of [
+        'iteration-1/completions.jsonl',
+        'iteration-1/scores.jsonl',
+        'iteration-1/checkpoint/model.safetensors',
+        'sft/checkpoint/model.safetensors',
+      ]) {
+        expect([name, begun.text(name) === whole.text(name)]).toEqual([name, true]);
+      }
+      expect(existsSync(join(begun.directory, 'sft/demonstrations.jsonl'))).toBe(false);
+      expect(begun.events.find((event) => event.type === 'stage_finished')).toMatchObject({
+        stage: 'sft',
+        note: `taken from ${checkpoint}`,
+      });
+    },
+    60_000,
+  );
 
   it('refuses a checkpoint that is none, or of another model, before it makes anything', async () => {
     const empty = temporaryFolder();
-    await expect(tinyRun(['sft.enabled=true', `sft.checkpoint=${empty}`])).rejects.toThrow(`sft.checkpoint: ${empty} is no model folder`);
+    await expect(tinyRun(['sft.enabled=true', `sft.checkpoint=${empty}`])).rejects.toThrow(
+      `sft.checkpoint: ${empty} is no model folder`,
+    );
     const other = tinyModel({ tokenizer: true, maxPositionEmbeddings: 1024, hiddenSize: 64 });
     const directory = join(temporaryFolder(), 'run');
-    await expect(tinyRun(['sft.enabled=true', `sft.checkpoint=${other}`], { directory })).rejects.toThrow(/its hiddenSize is 64, the base model's \d+/);
+    await expect(
+      tinyRun(['sft.enabled=true', `sft.checkpoint=${other}`], { directory }),
+    ).rejects.toThrow(/its hiddenSize is 64, the base model's \d+/);
     expect(existsSync(join(directory, 'sft'))).toBe(false);
   }, 60_000);
 });

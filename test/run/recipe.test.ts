@@ -1,5 +1,10 @@
 import { describe, expect, it } from '@jest/globals';
-import { firstDifference, parseRecipe, recipeDigest, recipeText } from '../../src/run/recipe-file.js';
+import {
+  firstDifference,
+  parseRecipe,
+  recipeDigest,
+  recipeText,
+} from '../../src/run/recipe-file.js';
 import { recipeFields, recipeSchema } from '../../src/run/recipe.js';
 
 const refusal = (text: string, overrides: string[] = []): string => {
@@ -15,61 +20,218 @@ const refusal = (text: string, overrides: string[] = []): string => {
 describe('a recipe file', () => {
   it('is completed by the defaults of the schema', () => {
     const recipe = parseRecipe('model: tiny\nsample:\n  samples: 3\n', 'recipe.yaml');
-    expect(recipe).toEqual({ ...recipeSchema.parse({}), model: 'tiny', sample: { ...recipeSchema.parse({}).sample, samples: 3 } });
+    expect(recipe).toEqual({
+      ...recipeSchema.parse({}),
+      model: 'tiny',
+      sample: { ...recipeSchema.parse({}).sample, samples: 3 },
+    });
   });
 
   it('reads back from its complete text as the same recipe', () => {
-    const recipe = parseRecipe('system_prompt: "Be brief: yes"\ntrain:\n  learning_rate: 1e-6\nsample:\n  stop: ["\\n\\n", "#"]\n', 'recipe.yaml');
+    const recipe = parseRecipe(
+      'system_prompt: "Be brief: yes"\ntrain:\n  learning_rate: 1e-6\nsample:\n  stop: ' +
+        '["\\n\\n", "#"]\n',
+      'recipe.yaml',
+    );
     const again = parseRecipe(recipeText(recipe), 'again.yaml');
     expect(again).toEqual(recipe);
     expect(recipeDigest(again)).toBe(recipeDigest(recipe));
   });
 
   it.each<[string, string, string]>([
-    ['an unknown key', 'model: a\nsample:\n  topp: 0.9\n', "recipe.yaml:3:3 sample.topp: unknown key; did you mean 'top_p'?"],
-    ['an unknown section', 'modle: a\n', "recipe.yaml:1:1 modle: unknown key; did you mean 'model'?"],
-    ['a key far from any', 'rank:\n  zebra: 1\n', 'recipe.yaml:2:3 rank.zebra: unknown key; known here: consistency, weighting, fixed_consistency, min_margin, min_consistency'],
-    ['the wrong type', 'sample:\n  top_p: high\n', "recipe.yaml:2:10 sample.top_p: must be a number, got the text 'high'"],
-    ['out of range above', '\nsample:\n  top_p: 1.5\n', 'recipe.yaml:3:10 sample.top_p: must be at most 1, got 1.5'],
-    ['out of range below', 'train:\n  beta: 0\n', 'recipe.yaml:2:9 train.beta: must be more than 0, got 0'],
-    ['a fraction for a count', 'iterations: 1.5\n', 'recipe.yaml:1:13 iterations: must be a whole number, got 1.5'],
-    ['a value not on the list', 'rank:\n  consistency: pearson\n', "recipe.yaml:2:16 rank.consistency: must be one of kendall, spearman, top_order; got the text 'pearson'"],
-    ['an empty section', 'train:\n', 'recipe.yaml:1:7 train: must be a section of `key: value` lines, got nothing'],
-    ['a section where a value belongs', 'seed:\n  a: 1\n', 'recipe.yaml:2:3 seed: must be a number, got a section'],
-    ['not a number', 'train:\n  learning_rate: .nan\n', 'recipe.yaml:2:18 train.learning_rate: must be a number, got NaN'],
-    ['infinity', 'train:\n  max_grad_norm: .inf\n', 'recipe.yaml:2:18 train.max_grad_norm: must be a number, got Infinity'],
-    ['a list entry of another type', 'sample:\n  stop: [a, 3]\n', 'recipe.yaml:2:13 sample.stop.1: must be text, got 3'],
-    ['a duplicate key', 'seed: 1\nseed: 2\n', 'recipe.yaml:2:1 this key stands twice in its section; keep one'],
-    ['keys that contradict', 'sample:\n  min_new_tokens: 9\n  max_new_tokens: 8\n', 'recipe.yaml:2:19 sample.min_new_tokens: must not be larger than max_new_tokens, got 9'],
-    ['no mapping', '- a\n', 'recipe.yaml:1:1 a recipe is a list of `key: value` lines, this file holds something else'],
-    ['an empty file', '# nothing\n', 'recipe.yaml: the recipe is empty; write at least one setting, such as `model: smollm2-135m-instruct`'],
+    [
+      'an unknown key',
+      'model: a\nsample:\n  topp: 0.9\n',
+      "recipe.yaml:3:3 sample.topp: unknown key; did you mean 'top_p'?",
+    ],
+    [
+      'an unknown section',
+      'modle: a\n',
+      "recipe.yaml:1:1 modle: unknown key; did you mean 'model'?",
+    ],
+    [
+      'a key far from any',
+      'rank:\n  zebra: 1\n',
+      'recipe.yaml:2:3 rank.zebra: unknown key; known here: consistency, weighting, ' +
+        'fixed_consistency, min_margin, min_consistency',
+    ],
+    [
+      'the wrong type',
+      'sample:\n  top_p: high\n',
+      "recipe.yaml:2:10 sample.top_p: must be a number, got the text 'high'",
+    ],
+    [
+      'out of range above',
+      '\nsample:\n  top_p: 1.5\n',
+      'recipe.yaml:3:10 sample.top_p: must be at most 1, got 1.5',
+    ],
+    [
+      'out of range below',
+      'train:\n  beta: 0\n',
+      'recipe.yaml:2:9 train.beta: must be more than 0, got 0',
+    ],
+    [
+      'a fraction for a count',
+      'iterations: 1.5\n',
+      'recipe.yaml:1:13 iterations: must be a whole number, got 1.5',
+    ],
+    [
+      'a value not on the list',
+      'rank:\n  consistency: pearson\n',
+      'recipe.yaml:2:16 rank.consistency: must be one of kendall, spearman, top_order; got ' +
+        "the text 'pearson'",
+    ],
+    [
+      'an empty section',
+      'train:\n',
+      'recipe.yaml:1:7 train: must be a section of `key: value` lines, got nothing',
+    ],
+    [
+      'a section where a value belongs',
+      'seed:\n  a: 1\n',
+      'recipe.yaml:2:3 seed: must be a number, got a section',
+    ],
+    [
+      'not a number',
+      'train:\n  learning_rate: .nan\n',
+      'recipe.yaml:2:18 train.learning_rate: must be a number, got NaN',
+    ],
+    [
+      'infinity',
+      'train:\n  max_grad_norm: .inf\n',
+      'recipe.yaml:2:18 train.max_grad_norm: must be a number, got Infinity',
+    ],
+    [
+      'a list entry of another type',
+      'sample:\n  stop: [a, 3]\n',
+      'recipe.yaml:2:13 sample.stop.1: must be text, got 3',
+    ],
+    [
+      'a duplicate key',
+      'seed: 1\nseed: 2\n',
+      'recipe.yaml:2:1 this key stands twice in its section; keep one',
+    ],
+    [
+      'keys that contradict',
+      'sample:\n  min_new_tokens: 9\n  max_new_tokens: 8\n',
+      'recipe.yaml:2:19 sample.min_new_tokens: must not be larger than max_new_tokens, got 9',
+    ],
+    [
+      'no mapping',
+      '- a\n',
+      'recipe.yaml:1:1 a recipe is a list of `key: value` lines, this file holds something else',
+    ],
+    [
+      'an empty file',
+      '# nothing\n',
+      'recipe.yaml: the recipe is empty; write at least one setting, such as `model: ' +
+        'smollm2-135m-instruct`',
+    ],
     ['a prototype', '__proto__: {a: 1}\n', 'recipe.yaml:1:1 __proto__: unknown key'],
-    ['a whole number beyond what is counted', 'seed: 99999999999999999999\n', 'recipe.yaml:1:7 seed: must be at most 9007199254740991, got 100000000000000000000'],
-    ['a second document', 'seed: 1\n---\nseed: 2\n', 'recipe.yaml:2:1 a second document (`---`) begins here; a recipe is one'],
-    ['an alias of nothing', 'model: *base\n', 'recipe.yaml: the alias *base stands for nothing: there is no &base before it'],
+    [
+      'a whole number beyond what is counted',
+      'seed: 99999999999999999999\n',
+      'recipe.yaml:1:7 seed: must be at most 9007199254740991, got 100000000000000000000',
+    ],
+    [
+      'a second document',
+      'seed: 1\n---\nseed: 2\n',
+      'recipe.yaml:2:1 a second document (`---`) begins here; a recipe is one',
+    ],
+    [
+      'an alias of nothing',
+      'model: *base\n',
+      'recipe.yaml: the alias *base stands for nothing: there is no &base before it',
+    ],
     ['null for text', 'model: null\n', 'recipe.yaml:1:8 model: must be text, got nothing'],
   ])('refuses %s', (_, text, message) => {
     expect(refusal(text).split('; known here: model')[0]).toBe(message);
   });
 
   it.each<[string, string, string]>([
-    ['one judge outside and a measured C', 'reward: {source: gold}\n', 'recipe.yaml:1:1 rank.weighting: must be fixed where reward.source is gold and reward.against is none: one judge alone has no consistency (set reward.against to implicit or likelihood to measure one), got nothing'],
-    ['the same with a threshold', 'reward: {source: function}\nrank: {weighting: fixed, min_consistency: 0.5}\n', 'recipe.yaml:2:43 rank.min_consistency: must be 0 where reward.source is function and reward.against is none: one judge alone has no consistency (set reward.against to implicit or likelihood to measure one), got 0.5'],
-    ['a reward model without a name', 'reward: {source: model}\nrank: {weighting: fixed}\n', 'recipe.yaml:1:9 reward.model: must name the reward model where reward.source is model, got nothing'],
-    ['scores without a file', 'reward: {source: file}\n', 'recipe.yaml:1:9 reward.file: must name the file of scores where reward.source is file, got nothing'],
-    ['one file of scores for two iterations', 'reward: {source: file, file: s.jsonl}\n', "recipe.yaml:1:30 reward.file: must hold {t}, the number of the iteration, where iterations is above 1: each has completions of its own, got the text 's.jsonl'"],
-    ['a reward model that nobody asks', 'reward: {model: rm}\n', "recipe.yaml:1:17 reward.model: is used where reward.source is model alone, and it is implicit, got the text 'rm'"],
-    ['a label of nothing', 'reward: {label: 1}\n', 'recipe.yaml:1:17 reward.label: is used where reward.source is model alone, and it is implicit, got 1'],
-    ['a second ranking where there are two already', 'reward: {source: judge, against: implicit}\n', "recipe.yaml:1:34 reward.against: must be none where reward.source is judge: θ_t and θ_{t−1} rank with the same reward, got the text 'implicit'"],
-    ['given pairs twice', 'pairs: {source: p.jsonl}\n', 'recipe.yaml:1:1 iterations: must be 1 where pairs.source gives the pairs: they are learnt in one iteration (train.epochs passes over them again), got nothing'],
-    ['given pairs and a reward', 'iterations: 1\npairs: {source: p.jsonl}\nreward: {source: likelihood}\n', "recipe.yaml:3:18 reward.source: must be left out where pairs.source gives the pairs: nothing is ranked, got the text 'likelihood'"],
-    ['a checkpoint for no SFT', 'sft: {checkpoint: m1}\n', "recipe.yaml:1:19 sft.checkpoint: is used where sft.enabled is true alone: set it, or leave the checkpoint out, got the text 'm1'"],
-    ['no work at all', 'iterations: 0\n', 'recipe.yaml:1:13 iterations: must be at least 1 where sft.enabled is false: there would be nothing to do, got 0'],
+    [
+      'one judge outside and a measured C',
+      'reward: {source: gold}\n',
+      'recipe.yaml:1:1 rank.weighting: must be fixed where reward.source is gold and ' +
+        'reward.against is none: one judge alone has no consistency (set reward.against to ' +
+        'implicit or likelihood to measure one), got nothing',
+    ],
+    [
+      'the same with a threshold',
+      'reward: {source: function}\nrank: {weighting: fixed, min_consistency: 0.5}\n',
+      'recipe.yaml:2:43 rank.min_consistency: must be 0 where reward.source is function ' +
+        'and reward.against is none: one judge alone has no consistency (set reward.against ' +
+        'to implicit or likelihood to measure one), got 0.5',
+    ],
+    [
+      'a reward model without a name',
+      'reward: {source: model}\nrank: {weighting: fixed}\n',
+      'recipe.yaml:1:9 reward.model: must name the reward model where reward.source is ' +
+        'model, got nothing',
+    ],
+    [
+      'scores without a file',
+      'reward: {source: file}\n',
+      'recipe.yaml:1:9 reward.file: must name the file of scores where reward.source is ' +
+        'file, got nothing',
+    ],
+    [
+      'one file of scores for two iterations',
+      'reward: {source: file, file: s.jsonl}\n',
+      'recipe.yaml:1:30 reward.file: must hold {t}, the number of the iteration, where ' +
+        "iterations is above 1: each has completions of its own, got the text 's.jsonl'",
+    ],
+    [
+      'a reward model that nobody asks',
+      'reward: {model: rm}\n',
+      'recipe.yaml:1:17 reward.model: is used where reward.source is model alone, and it ' +
+        "is implicit, got the text 'rm'",
+    ],
+    [
+      'a label of nothing',
+      'reward: {label: 1}\n',
+      'recipe.yaml:1:17 reward.label: is used where reward.source is model alone, and it ' +
+        'is implicit, got 1',
+    ],
+    [
+      'a second ranking where there are two already',
+      'reward: {source: judge, against: implicit}\n',
+      'recipe.yaml:1:34 reward.against: must be none where reward.source is judge: θ_t and ' +
+        "θ_{t−1} rank with the same reward, got the text 'implicit'",
+    ],
+    [
+      'given pairs twice',
+      'pairs: {source: p.jsonl}\n',
+      'recipe.yaml:1:1 iterations: must be 1 where pairs.source gives the pairs: they are ' +
+        'learnt in one iteration (train.epochs passes over them again), got nothing',
+    ],
+    [
+      'given pairs and a reward',
+      'iterations: 1\npairs: {source: p.jsonl}\nreward: {source: likelihood}\n',
+      'recipe.yaml:3:18 reward.source: must be left out where pairs.source gives the ' +
+        "pairs: nothing is ranked, got the text 'likelihood'",
+    ],
+    [
+      'a checkpoint for no SFT',
+      'sft: {checkpoint: m1}\n',
+      'recipe.yaml:1:19 sft.checkpoint: is used where sft.enabled is true alone: set it, ' +
+        "or leave the checkpoint out, got the text 'm1'",
+    ],
+    [
+      'no work at all',
+      'iterations: 0\n',
+      'recipe.yaml:1:13 iterations: must be at least 1 where sft.enabled is false: there ' +
+        'would be nothing to do, got 0',
+    ],
   ])('refuses %s, naming the keys', (_, text, message) => expect(refusal(text)).toBe(message));
 
   it.each([
-    'reward: {source: gold, against: likelihood}', 'reward: {source: gold}\nrank: {weighting: fixed}', 'reward: {source: file, file: "s-{t}.jsonl"}',
-    'iterations: 0\nsft: {enabled: true}', 'iterations: 1\npairs: {source: p.jsonl}', 'reward: {source: model, model: rm, label: 1}\nrank: {weighting: fixed}',
+    'reward: {source: gold, against: likelihood}',
+    'reward: {source: gold}\nrank: {weighting: fixed}',
+    'reward: {source: file, file: "s-{t}.jsonl"}',
+    'iterations: 0\nsft: {enabled: true}',
+    'iterations: 1\npairs: {source: p.jsonl}',
+    'reward: {source: model, model: rm, label: 1}\nrank: {weighting: fixed}',
   ])('takes %j', (text) => expect(() => parseRecipe(text, 'recipe.yaml')).not.toThrow());
 
   it('names every mistake, not the first only', () => {
@@ -85,8 +247,15 @@ describe('a recipe file', () => {
   });
 
   it('refuses aliases that expand without end', () => {
-    const bomb = ['a: &a [x, x, x, x, x, x, x, x, x]', ...'bcdefgh'.split('').map((name, i) => `${name}: &${name} [${Array(9).fill(`*${'abcdefgh'[i]}`).join(', ')}]`)].join('\n');
-    expect(refusal(bomb)).toBe('recipe.yaml: the aliases (`*name`) expand to too much; write the settings out');
+    const bomb = [
+      'a: &a [x, x, x, x, x, x, x, x, x]',
+      ...'bcdefgh'
+        .split('')
+        .map((name, i) => `${name}: &${name} [${Array(9).fill(`*${'abcdefgh'[i]}`).join(', ')}]`),
+    ].join('\n');
+    expect(refusal(bomb)).toBe(
+      'recipe.yaml: the aliases (`*name`) expand to too much; write the settings out',
+    );
   });
 
   it('refuses a file too large to be one', () => {
@@ -96,8 +265,19 @@ describe('a recipe file', () => {
 
 describe('--set', () => {
   it('overrides the file, the last one winning', () => {
-    const recipe = parseRecipe('seed: 1\n', 'recipe.yaml', ['seed=2', 'seed=3', 'sample.stop=[a, b]', 'train.learning_rate=1e-5', 'sft.enabled=true']);
-    expect(recipe).toMatchObject({ seed: 3, sample: { stop: ['a', 'b'] }, train: { learning_rate: 1e-5 }, sft: { enabled: true } });
+    const recipe = parseRecipe('seed: 1\n', 'recipe.yaml', [
+      'seed=2',
+      'seed=3',
+      'sample.stop=[a, b]',
+      'train.learning_rate=1e-5',
+      'sft.enabled=true',
+    ]);
+    expect(recipe).toMatchObject({
+      seed: 3,
+      sample: { stop: ['a', 'b'] },
+      train: { learning_rate: 1e-5 },
+      sft: { enabled: true },
+    });
   });
 
   it.each<[string, string]>([
@@ -117,15 +297,25 @@ describe('--set', () => {
 
 describe('the schema', () => {
   it('has these keys and defaults', () => {
-    expect(recipeFields().map((field) => `${field.key} (${field.type}) ${JSON.stringify(field.default)}`)).toMatchSnapshot();
+    expect(
+      recipeFields().map(
+        (field) => `${field.key} (${field.type}) ${JSON.stringify(field.default)}`,
+      ),
+    ).toMatchSnapshot();
   });
 
   it('documents every key', () => {
-    expect(recipeFields().filter((field) => field.description.length < 10 || typeof field.type !== 'string' || field.type === '')).toEqual([]);
+    expect(
+      recipeFields().filter(
+        (field) =>
+          field.description.length < 10 || typeof field.type !== 'string' || field.type === '',
+      ),
+    ).toEqual([]);
   });
 
   it('names the first key in which two recipes differ', () => {
-    const a = parseRecipe('seed: 1\n', 'a'), b = parseRecipe('seed: 1\ntrain: {beta: 0.2}\nevaluate: {tasks: []}\n', 'b');
+    const a = parseRecipe('seed: 1\n', 'a');
+    const b = parseRecipe('seed: 1\ntrain: {beta: 0.2}\nevaluate: {tasks: []}\n', 'b');
     expect(firstDifference(a, b)).toEqual({ key: 'train.beta', a: '0.1', b: '0.2' });
     expect(firstDifference(a, a)).toBeUndefined();
   });

@@ -12,7 +12,8 @@ describe('the recipes that come with the program', () => {
   it.each(names)('%s is valid, and opens with command, time, memory and what to expect', (name) => {
     parseRecipe(text(name), name);
     const head = text(name).split('\n\n')[0]!;
-    for (const word of ['command', 'time', 'memory', 'expect']) expect(head).toMatch(new RegExp(`^#   ${word} +\\S`, 'm'));
+    for (const word of ['command', 'time', 'memory', 'expect'])
+      expect(head).toMatch(new RegExp(`^#   ${word} +\\S`, 'm'));
   });
 
   // A method is data: what else differs between two recipes is an accident, and no comparison.
@@ -30,13 +31,19 @@ describe('the recipes that come with the program', () => {
     ['likelihood', ['reward.source']],
     ['lora', ['train.learning_rate', 'lora.enabled']],
   ])('%s.yaml is quickstart.yaml but for %j', (name, keys) => {
-    const quick = parseRecipe(text('quickstart.yaml'), 'quickstart.yaml'), other = parseRecipe(text(`${name}.yaml`), name);
-    const different = recipeFields().filter((field) => field.type !== 'section' && JSON.stringify(valueAt(quick, field.key)) !== JSON.stringify(valueAt(other, field.key)));
+    const quick = parseRecipe(text('quickstart.yaml'), 'quickstart.yaml');
+    const other = parseRecipe(text(`${name}.yaml`), name);
+    const different = recipeFields().filter(
+      (field) =>
+        field.type !== 'section' &&
+        JSON.stringify(valueAt(quick, field.key)) !== JSON.stringify(valueAt(other, field.key)),
+    );
     expect(different.map((field) => field.key)).toEqual(keys);
   });
 });
 
-const valueAt = (recipe: Recipe, key: string): unknown => key.split('.').reduce<unknown>((value, part) => (value as Record<string, unknown>)[part], recipe);
+const valueAt = (recipe: Recipe, key: string): unknown =>
+  key.split('.').reduce<unknown>((value, part) => (value as Record<string, unknown>)[part], recipe);
 
 it('docs/recipes.md is what the schema says; run: node scripts/recipes-doc.mjs', () => {
   expect(readFileSync(new URL('docs/recipes.md', root), 'utf8')).toBe(recipesPage());

@@ -1,44 +1,102 @@
-/** θ_t's scores come from the sampler: what they are held against, and what happens where they do not hold. */
+/**
+ * θ_t's scores come from the sampler: what they are held against, and what happens where they do
+ * not hold.
+ */
 import { describe, expect, it } from '@jest/globals';
 import { existsSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import type { CompletionRecord, PairRecord, SamplerCheckRecord, ScoreRecord } from '../../src/data/records.js';
+import type {
+  CompletionRecord,
+  PairRecord,
+  SamplerCheckRecord,
+  ScoreRecord,
+} from '../../src/data/records.js';
 import { Model, type DType } from '../../src/engine/model.js';
 import type { RunEvent } from '../../src/run/events.js';
-import { checkedGroups, checksFit, checkSampler, samplerHolds } from '../../src/run/stages/check-sampler.js';
+import {
+  checkedGroups,
+  checksFit,
+  checkSampler,
+  samplerHolds,
+} from '../../src/run/stages/check-sampler.js';
 import { groupCompletions, score } from '../../src/run/stages/score.js';
 import { artefacts } from '../support/cli.js';
 import { PACKED, tinyRun, type Ran } from '../support/run.js';
 import { temporaryFolder, tinyModel } from '../support/tiny-model.js';
 
 const SFT = ['sft.enabled=true', 'sft.count=4', 'sft.batch_size=2', 'sft.learning_rate=1.0e-3'];
-/** Responses that end in every way: by a stop string, by the end of the turn (not before the third token), cut by the limit. */
-const TWO = [...SFT, 'iterations=2', 'prompts.count=5', 'sample.samples=4', 'sample.max_new_tokens=24', 'sample.min_new_tokens=3', 'sample.stop=[e, ti, "0"]'];
-const LORA = ['lora.enabled=true', 'lora.rank=4', 'lora.alpha=8', 'sft.learning_rate=1.0e-2', 'train.learning_rate=1.0e-2'];
+/**
+ * Responses that end in every way: by a stop string, by the end of the turn (not before the third
+ * token), cut by the limit.
+ */
+const TWO = [
+  ...SFT,
+  'iterations=2',
+  'prompts.count=5',
+  'sample.samples=4',
+  'sample.max_new_tokens=24',
+  'sample.min_new_tokens=3',
+  'sample.stop=[e, ti, "0"]',
+];
+const LORA = [
+  'lora.enabled=true',
+  'lora.rank=4',
+  'lora.alpha=8',
+  'sft.learning_rate=1.0e-2',
+  'train.learning_rate=1.0e-2',
+];
 /** Heads of 8, which have no kernel that gives a row alone the bits it has in a batch. */
-const SMALL_HEADS = tinyModel({ tokenizer: true, maxPositionEmbeddings: 1024, numHeads: 4, numKvHeads: 2 });
+const SMALL_HEADS = tinyModel({
+  tokenizer: true,
+  maxPositionEmbeddings: 1024,
+  numHeads: 4,
+  numKvHeads: 2,
+});
 
 const hooks = { signal: new AbortController().signal, progress: () => {} };
-const warnings = (events: readonly RunEvent[]) => events.flatMap((event) => (event.type === 'warning' ? event.message : []));
-const scored = (events: readonly RunEvent[]) => events.flatMap((event) => (event.type === 'stage_finished' && event.stage === 'score' ? { tokens: event.tokens, note: event.note } : []));
+const warnings = (events: readonly RunEvent[]) =>
+  events.flatMap((event) => (event.type === 'warning' ? event.message : []));
+const scored = (events: readonly RunEvent[]) =>
+  events.flatMap((event) =>
+    event.type === 'stage_finished' && event.stage === 'score'
+      ? { tokens: event.tokens, note: event.note }
+      : [],
+  );
 const stopAt = (is: (event: RunEvent) => boolean) => {
   const stop = new AbortController();
   return { signal: stop.signal, onEvent: (event: RunEvent) => is(event) && stop.abort() };
 };
 
-/** The run's completions of iteration t, scored by all three models, loaded from its checkpoints. */
+/**
+ * The run's completions of iteration t, scored by all three models, loaded from its checkpoints.
+ */
 async function scoredAnew(ran: Ran, t: number, dtype: DType): Promise<ScoreRecord[]> {
   const base = ran.text('recipe.yaml').match(/^model: (.*)$/m)![1]!;
-  const loaded = await Promise.all([t, t - 1, 0].map((n) => {
-    const folder = join(ran.directory, n === 1 ? 'sft' : `iteration-${n - 1}`, 'checkpoint');
-    if (n === 0) return Model.load(base, { dtype });
-    return existsSync(join(folder, 'adapter_config.json')) ? Model.load(base, { dtype, adapter: folder }) : Model.load(folder, { dtype });
-  }));
+  const loaded = await Promise.all(
+    [t, t - 1, 0].map((n) => {
+      const folder = join(ran.directory, n === 1 ? 'sft' : `iteration-${n - 1}`, 'checkpoint');
+      if (n === 0) return Model.load(base, { dtype });
+      return existsSync(join(folder, 'adapter_config.json'))
+        ? Model.load(base, { dtype, adapter: folder })
+        : Model.load(folder, { dtype });
+    }),
+  );
   const [current, previous, last] = loaded as [Model, Model, Model];
   try {
-    const groups = groupCompletions(ran.records<CompletionRecord>(`iteration-${t}/completions.jsonl`)), scores: ScoreRecord[] = [];
+    const groups = groupCompletions(
+      ran.records<CompletionRecord>(`iteration-${t}/completions.jsonl`),
+    );
+    const scores: ScoreRecord[] = [];
     // In the run's blocks of two: fp32 rounds by the batch.
-    for (let i = 0; i < groups.length; i += 2) scores.push(...(await score(groups.slice(i, i + 2), { current, previous, base: last }, { max_batch_tokens: 4096 }, hooks)));
+    for (let i = 0; i < groups.length; i += 2)
+      scores.push(
+        ...(await score(
+          groups.slice(i, i + 2),
+          { current, previous, base: last },
+          { max_batch_tokens: 4096 },
+          hooks,
+        )),
+      );
     return scores;
   } finally {
     for (const model of loaded) await model.dispose();
@@ -46,57 +104,124 @@ async function scoredAnew(ran: Ran, t: number, dtype: DType): Promise<ScoreRecor
 }
 
 describe('the scores of a run', () => {
-  it.each<[string, string[]]>([['all weights', []], ['adapters', LORA]])('are in bfloat16 those of running θ_t, bit for bit: %s', async (_, settings) => {
-    const ran = await tinyRun([...TWO, ...settings]);
-    expect(new Set([1, 2].flatMap((t) => ran.records<CompletionRecord>(`iteration-${t}/completions.jsonl`).map((c) => c.finish_reason)))).toEqual(new Set(['stop', 'eos', 'length']));
-    for (const t of [1, 2]) {
-      const scores = ran.records<ScoreRecord>(`iteration-${t}/scores.jsonl`), anew = await scoredAnew(ran, t, 'bfloat16');
-      expect(scores).toEqual(anew);
-      expect(scores.every((s) => s.logp_current !== s.logp_base)).toBe(true);
-      for (const { prompt_id, chosen_sample, rejected_sample, ...pair } of ran.records<PairRecord>(`iteration-${t}/pairs.jsonl`)) {
-        const [chosen, rejected] = [chosen_sample, rejected_sample].map((sample) => anew.find((s) => s.prompt_id === prompt_id && s.sample === sample)!);
-        expect(pair).toMatchObject({ ref_chosen_logps: chosen!.logp_current, ref_rejected_logps: rejected!.logp_current, base_chosen_logps: chosen!.logp_base, base_rejected_logps: rejected!.logp_base });
+  it.each<[string, string[]]>([
+    ['all weights', []],
+    ['adapters', LORA],
+  ])(
+    'are in bfloat16 those of running θ_t, bit for bit: %s',
+    async (_, settings) => {
+      const ran = await tinyRun([...TWO, ...settings]);
+      expect(
+        new Set(
+          [1, 2].flatMap((t) =>
+            ran
+              .records<CompletionRecord>(`iteration-${t}/completions.jsonl`)
+              .map((c) => c.finish_reason),
+          ),
+        ),
+      ).toEqual(new Set(['stop', 'eos', 'length']));
+      for (const t of [1, 2]) {
+        const scores = ran.records<ScoreRecord>(`iteration-${t}/scores.jsonl`);
+        const anew = await scoredAnew(ran, t, 'bfloat16');
+        expect(scores).toEqual(anew);
+        expect(scores.every((s) => s.logp_current !== s.logp_base)).toBe(true);
+        for (const {
+          prompt_id,
+          chosen_sample,
+          rejected_sample,
+          ...pair
+        } of ran.records<PairRecord>(`iteration-${t}/pairs.jsonl`)) {
+          const [chosen, rejected] = [chosen_sample, rejected_sample].map((sample) =>
+            anew.find((s) => s.prompt_id === prompt_id && s.sample === sample)!,
+          );
+          expect(pair).toMatchObject({
+            ref_chosen_logps: chosen!.logp_current,
+            ref_rejected_logps: rejected!.logp_current,
+            base_chosen_logps: chosen!.logp_base,
+            base_rejected_logps: rejected!.logp_base,
+          });
+        }
+        if (PACKED)
+          expect(scores.map((s) => s.logp_current)).toEqual(
+            ran.records<CompletionRecord>(`iteration-${t}/completions.jsonl`).map((c) => c.logprob),
+          );
       }
-      if (PACKED) expect(scores.map((s) => s.logp_current)).toEqual(ran.records<CompletionRecord>(`iteration-${t}/completions.jsonl`).map((c) => c.logprob));
-    }
-    if (PACKED) expect(warnings(ran.events)).toEqual([]);
-  }, 120_000);
+      if (PACKED) expect(warnings(ran.events)).toEqual([]);
+    },
+    120_000,
+  );
 
-  it.each<[string, string[]]>([['all weights', []], ['adapters', LORA]])('are in float32 those of running θ_t up to rounding: %s', async (_, settings) => {
-    const ran = await tinyRun([...TWO, ...settings, 'dtype=float32']);
-    for (const t of [1, 2]) {
-      const anew = await scoredAnew(ran, t, 'float32'), scores = ran.records<ScoreRecord>(`iteration-${t}/scores.jsonl`);
-      scores.forEach((s, i) => {
-        expect(Math.abs(s.logp_current - anew[i]!.logp_current)).toBeLessThan(1e-4 * Math.sqrt(s.tokens));
-        expect({ ...s, logp_current: 0 }).toEqual({ ...anew[i]!, logp_current: 0 });
-      });
-      expect(scores.map((s) => s.logp_current)).toEqual(ran.records<CompletionRecord>(`iteration-${t}/completions.jsonl`).map((c) => c.logprob));
-    }
-    expect(warnings(ran.events)).toEqual([]);
-  }, 120_000);
+  it.each<[string, string[]]>([
+    ['all weights', []],
+    ['adapters', LORA],
+  ])(
+    'are in float32 those of running θ_t up to rounding: %s',
+    async (_, settings) => {
+      const ran = await tinyRun([...TWO, ...settings, 'dtype=float32']);
+      for (const t of [1, 2]) {
+        const anew = await scoredAnew(ran, t, 'float32');
+        const scores = ran.records<ScoreRecord>(`iteration-${t}/scores.jsonl`);
+        scores.forEach((s, i) => {
+          expect(Math.abs(s.logp_current - anew[i]!.logp_current)).toBeLessThan(
+            1e-4 * Math.sqrt(s.tokens),
+          );
+          expect({ ...s, logp_current: 0 }).toEqual({ ...anew[i]!, logp_current: 0 });
+        });
+        expect(scores.map((s) => s.logp_current)).toEqual(
+          ran.records<CompletionRecord>(`iteration-${t}/completions.jsonl`).map((c) => c.logprob),
+        );
+      }
+      expect(warnings(ran.events)).toEqual([]);
+    },
+    120_000,
+  );
 
   it('cost the check alone where θ_t, θ_{t−1} and θ_0 are one model', async () => {
     if (!PACKED) return;
-    const ran = await tinyRun(['prompts.count=6', 'sample.block_prompts=6', 'score.block_prompts=3']);
+    const ran = await tinyRun([
+      'prompts.count=6',
+      'sample.block_prompts=6',
+      'score.block_prompts=3',
+    ]);
     const completions = ran.records<CompletionRecord>('iteration-1/completions.jsonl');
     for (const s of ran.records<ScoreRecord>('iteration-1/scores.jsonl')) {
-      const { logprob } = completions.find((c) => c.prompt_id === s.prompt_id && c.sample === s.sample)!;
+      const { logprob } = completions.find(
+        (c) => c.prompt_id === s.prompt_id && c.sample === s.sample,
+      )!;
       expect([s.logp_current, s.logp_previous, s.logp_base]).toEqual([logprob, logprob, logprob]);
     }
     // A prompt's rows are shared, and the last token of a completion is never read.
-    const rows = checkedGroups(groupCompletions(completions)).map((group) => group[0]!.prompt_token_ids.length + group.reduce((sum, c) => sum + c.token_ids.length - 1, 0));
-    expect(scored(ran.events)).toEqual([{ tokens: rows.reduce((a, b) => a + b), note: 'θ_t as sampled, checked on 2 prompts' }]);
+    const rows = checkedGroups(groupCompletions(completions)).map(
+      (group) =>
+        group[0]!.prompt_token_ids.length +
+        group.reduce((sum, c) => sum + c.token_ids.length - 1, 0),
+    );
+    expect(scored(ran.events)).toEqual([
+      { tokens: rows.reduce((a, b) => a + b), note: 'θ_t as sampled, checked on 2 prompts' },
+    ]);
   });
 });
 
 describe('the check of an iteration', () => {
   it('is in its metrics, summary and artefacts', async () => {
     const ran = await tinyRun([...SFT, 'dtype=float32']);
-    const checks = ran.records<SamplerCheckRecord>('iteration-1/sampler-check.jsonl'), scores = ran.records<ScoreRecord>('iteration-1/scores.jsonl');
-    expect(checks.map(({ prompt_id }) => prompt_id)).toEqual([scores[0]!.prompt_id, scores[6]!.prompt_id]);
-    const difference = Math.max(...checks.flatMap((c) => c.logp_sampled.map((logp, i) => Math.abs(logp - c.logp_scored[i]!))));
-    expect(ran.records<Record<string, unknown>>('metrics.jsonl').at(-1)).toMatchObject({ 'cream/sampler_difference': difference, 'cream/sampler_tau': expect.closeTo(1, 12) });
-    expect(JSON.parse(ran.text('summary.json')).iterations.at(-1).iteration).toMatchObject({ sampler_difference: difference, sampler_tau: expect.closeTo(1, 12) });
+    const checks = ran.records<SamplerCheckRecord>('iteration-1/sampler-check.jsonl');
+    const scores = ran.records<ScoreRecord>('iteration-1/scores.jsonl');
+    expect(checks.map(({ prompt_id }) => prompt_id)).toEqual([
+      scores[0]!.prompt_id,
+      scores[6]!.prompt_id,
+    ]);
+    const difference = Math.max(
+      ...checks.flatMap((c) => c.logp_sampled.map((logp, i) => Math.abs(logp - c.logp_scored[i]!))),
+    );
+    expect(ran.records<Record<string, unknown>>('metrics.jsonl').at(-1)).toMatchObject({
+      'cream/sampler_difference': difference,
+      'cream/sampler_tau': expect.closeTo(1, 12),
+    });
+    expect(JSON.parse(ran.text('summary.json')).iterations.at(-1).iteration).toMatchObject({
+      sampler_difference: difference,
+      sampler_tau: expect.closeTo(1, 12),
+    });
   }, 60_000);
 
   it('takes 2 prompts, or 2 % of many, spread over the iteration', () => {
@@ -105,29 +230,72 @@ describe('the check of an iteration', () => {
     expect(of(4000)).toEqual(Array.from({ length: 80 }, (_, i) => 50 * i));
   });
 
-  const row = (some: Partial<SamplerCheckRecord>): SamplerCheckRecord => ({ prompt_id: 'a', samples: [0, 1], tokens: [100, 4], logp_sampled: [-9, -3], logp_scored: [-9, -3], logp_base: [-8, -4], kendall_tau: 1, ...some });
+  const row = (some: Partial<SamplerCheckRecord>): SamplerCheckRecord => ({
+    prompt_id: 'a',
+    samples: [0, 1],
+    tokens: [100, 4],
+    logp_sampled: [-9, -3],
+    logp_scored: [-9, -3],
+    logp_base: [-8, -4],
+    kendall_tau: 1,
+    ...some,
+  });
 
   it('allows no difference in bfloat16, rounding in float32, and one ranking alone', () => {
     for (const [some, dtype, holds] of [
-      [{}, 'bfloat16', true], [{ logp_scored: [-9 + 2e-15, -3] }, 'bfloat16', false],
-      [{ logp_scored: [-9 + 9e-4, -3 - 1.9e-4] }, 'float32', true], [{ logp_scored: [-9, -3.0003] }, 'float32', false],
-      [{ kendall_tau: 1 - 1e-15 }, 'bfloat16', true], [{ kendall_tau: 0.8 }, 'bfloat16', false], [{ kendall_tau: 0.8 }, 'float32', false],
-    ] as [Partial<SamplerCheckRecord>, DType, boolean][]) expect([some, samplerHolds([row({}), row(some)], dtype)]).toEqual([some, holds]);
+      [{}, 'bfloat16', true],
+      [{ logp_scored: [-9 + 2e-15, -3] }, 'bfloat16', false],
+      [{ logp_scored: [-9 + 9e-4, -3 - 1.9e-4] }, 'float32', true],
+      [{ logp_scored: [-9, -3.0003] }, 'float32', false],
+      [{ kendall_tau: 1 - 1e-15 }, 'bfloat16', true],
+      [{ kendall_tau: 0.8 }, 'bfloat16', false],
+      [{ kendall_tau: 0.8 }, 'float32', false],
+    ] as [Partial<SamplerCheckRecord>, DType, boolean][])
+      expect([some, samplerHolds([row({}), row(some)], dtype)]).toEqual([some, holds]);
   });
 
   it('ranks a response that was drawn twice once, and by what training changed', async () => {
-    const model = await Model.load(tinyModel(), { dtype: 'float32' }), other = await Model.load(tinyModel({ seed: 2 }), { dtype: 'float32' });
+    const model = await Model.load(tinyModel(), { dtype: 'float32' });
+    const other = await Model.load(tinyModel({ seed: 2 }), { dtype: 'float32' });
     const twin = model.snapshot();
     try {
-      const completion = (sample: number, token_ids: number[], error: number): CompletionRecord & { error: number } => ({ prompt_id: 'a', sample, prompt: [], completion: '', prompt_token_ids: [5, 6], token_ids, logprob: 0, finish_reason: 'eos', error });
-      // Two responses and one of them again; the sums of the latter two are apart by what rounding allows.
-      const group = [completion(0, [7, 8, 9], 0), completion(1, [10, 11], 1e-5), completion(2, [10, 11], -1e-5)];
-      const plain = await score([group], { current: model, previous: model, base: model }, { max_batch_tokens: 64 }, hooks);
+      const completion = (
+        sample: number,
+        token_ids: number[],
+        error: number,
+      ): CompletionRecord & { error: number } => ({
+        prompt_id: 'a',
+        sample,
+        prompt: [],
+        completion: '',
+        prompt_token_ids: [5, 6],
+        token_ids,
+        logprob: 0,
+        finish_reason: 'eos',
+        error,
+      });
+      // Two responses and one of them again; the sums of the latter two are apart by what rounding
+      // allows.
+      const group = [
+        completion(0, [7, 8, 9], 0),
+        completion(1, [10, 11], 1e-5),
+        completion(2, [10, 11], -1e-5),
+      ];
+      const plain = await score(
+        [group],
+        { current: model, previous: model, base: model },
+        { max_batch_tokens: 64 },
+        hooks,
+      );
       const sampled = [group.map((c, i) => ({ ...c, logprob: plain[i]!.logp_current + c.error }))];
-      const tau = async (base: Model) => (await checkSampler(sampled, { current: model, base }, { max_batch_tokens: 64 }, hooks)).map((check) => check.kendall_tau);
+      const tau = async (base: Model) =>
+        (
+          await checkSampler(sampled, { current: model, base }, { max_batch_tokens: 64 }, hooks)
+        ).map((check) => check.kendall_tau);
       expect(await tau(other)).toEqual([1]);
       expect(await tau(model)).toEqual([1]);
-      // θ_t that training has not moved: its rewards are all 0, and the sampler's would be rounding and nothing else.
+      // θ_t that training has not moved: its rewards are all 0, and the sampler's would be rounding
+      // and nothing else.
       expect(await tau(twin)).toEqual([0]);
     } finally {
       for (const loaded of [twin, model, other]) await loaded.dispose();
@@ -136,43 +304,91 @@ describe('the check of an iteration', () => {
 
   it('is made anew where the completions are not those it saw', async () => {
     const ran = await tinyRun([]);
-    const groups = groupCompletions(ran.records<CompletionRecord>('iteration-1/completions.jsonl')), checks = ran.records<SamplerCheckRecord>('iteration-1/sampler-check.jsonl');
+    const groups = groupCompletions(ran.records<CompletionRecord>('iteration-1/completions.jsonl'));
+    const checks = ran.records<SamplerCheckRecord>('iteration-1/sampler-check.jsonl');
     expect(checksFit(checks, groups)).toBe(true);
     expect(checksFit([], groups)).toBe(false);
-    expect(checksFit(checks, groups.map((group) => group.map((c) => ({ ...c, logprob: c.logprob - 1 }))))).toBe(false);
+    expect(
+      checksFit(
+        checks,
+        groups.map((group) => group.map((c) => ({ ...c, logprob: c.logprob - 1 }))),
+      ),
+    ).toBe(false);
     expect(checksFit(checks, [...groups].reverse())).toBe(false);
   });
 });
 
 describe('where sampler and scorer contradict each other', () => {
-  /** A run stopped after sampling, whose completions then say of a checked one that it is 5 nats likelier than it is. */
+  /**
+   * A run stopped after sampling, whose completions then say of a checked one that it is 5 nats
+   * likelier than it is.
+   */
   async function tampered(settings: string[], directory: string): Promise<Ran> {
-    await expect(tinyRun(settings, { directory, ...stopAt((event) => event.type === 'stage_finished' && event.stage === 'sample') })).rejects.toMatchObject({ code: 'ERR_INTERRUPTED' });
+    await expect(
+      tinyRun(settings, {
+        directory,
+        ...stopAt((event) => event.type === 'stage_finished' && event.stage === 'sample'),
+      }),
+    ).rejects.toMatchObject({ code: 'ERR_INTERRUPTED' });
     const path = join(directory, 'iteration-1/completions.jsonl');
     const ran = await tinyRun(settings, { directory: temporaryFolder() });
     const [first, ...others] = ran.records<CompletionRecord>('iteration-1/completions.jsonl');
-    writeFileSync(path, [{ ...first!, logprob: first!.logprob + 5 }, ...others].map((c) => `${JSON.stringify(c)}\n`).join(''));
+    writeFileSync(
+      path,
+      [{ ...first!, logprob: first!.logprob + 5 }, ...others]
+        .map((c) => `${JSON.stringify(c)}\n`)
+        .join(''),
+    );
     return ran;
   }
 
-  it.each(['bfloat16', 'float32'] as const)('θ_t scores everything in %s, with one warning', async (dtype) => {
-    const directory = join(temporaryFolder(), 'run'), settings = [...SFT, `dtype=${dtype}`];
-    const whole = await tampered(settings, directory);
-    const ran = await tinyRun(settings, { directory });
-    expect(warnings(ran.events)).toEqual([expect.stringMatching(/^Iteration 1: the log-probs that came with the completions differ from θ_t's by up to 5\.0 nats a response \(Kendall's τ (0\.33|-0\.33|-1\.00|1\.00)\), so θ_t scores them all\./)]);
-    expect(ran.records('iteration-1/scores.jsonl')).toEqual(await scoredAnew(ran, 1, dtype));
-    if (dtype === 'bfloat16') for (const name of ['scores', 'pairs', 'steps']) expect(ran.text(`iteration-1/${name}.jsonl`)).toBe(whole.text(`iteration-1/${name}.jsonl`));
-    expect(ran.records<Record<string, unknown>>('metrics.jsonl').at(-1)!['cream/sampler_difference']).toBeCloseTo(5, 3);
-    expect(scored(ran.events)[0]!.tokens).toBeGreaterThan(PACKED ? scored(whole.events)[0]!.tokens : 0);
-    expect(scored(ran.events)[0]!.note).toBe('');
-  }, 60_000);
+  it.each(['bfloat16', 'float32'] as const)(
+    'θ_t scores everything in %s, with one warning',
+    async (dtype) => {
+      const directory = join(temporaryFolder(), 'run');
+      const settings = [...SFT, `dtype=${dtype}`];
+      const whole = await tampered(settings, directory);
+      const ran = await tinyRun(settings, { directory });
+      expect(warnings(ran.events)).toEqual([
+        expect.stringMatching(
+          /^Iteration 1: the log-probs that came with the completions differ from θ_t's by up to 5\.0 nats a response \(Kendall's τ (0\.33|-0\.33|-1\.00|1\.00)\), so θ_t scores them all\./,
+        ),
+      ]);
+      expect(ran.records('iteration-1/scores.jsonl')).toEqual(await scoredAnew(ran, 1, dtype));
+      if (dtype === 'bfloat16')
+        for (const name of ['scores', 'pairs', 'steps'])
+          expect(ran.text(`iteration-1/${name}.jsonl`)).toBe(
+            whole.text(`iteration-1/${name}.jsonl`),
+          );
+      expect(
+        ran.records<Record<string, unknown>>('metrics.jsonl').at(-1)!['cream/sampler_difference'],
+      ).toBeCloseTo(5, 3);
+      expect(scored(ran.events)[0]!.tokens).toBeGreaterThan(
+        PACKED ? scored(whole.events)[0]!.tokens : 0,
+      );
+      expect(scored(ran.events)[0]!.note).toBe('');
+    },
+    60_000,
+  );
 
   it('a run that was stopped goes on by the decision that was made, and warns no second time', async () => {
-    const directory = join(temporaryFolder(), 'run'), settings = [...SFT, 'prompts.count=6'];
+    const directory = join(temporaryFolder(), 'run');
+    const settings = [...SFT, 'prompts.count=6'];
     await tampered(settings, directory);
     const first: RunEvent[] = [];
-    const { signal, onEvent } = stopAt((event) => event.type === 'stage_progress' && event.stage === 'score' && event.done >= 6);
-    await expect(tinyRun(settings, { directory, signal, onEvent: (event) => { first.push(event); onEvent(event); } })).rejects.toMatchObject({ code: 'ERR_INTERRUPTED' });
+    const { signal, onEvent } = stopAt(
+      (event) => event.type === 'stage_progress' && event.stage === 'score' && event.done >= 6,
+    );
+    await expect(
+      tinyRun(settings, {
+        directory,
+        signal,
+        onEvent: (event) => {
+          first.push(event);
+          onEvent(event);
+        },
+      }),
+    ).rejects.toMatchObject({ code: 'ERR_INTERRUPTED' });
     expect(warnings(first)).toHaveLength(1);
     expect(existsSync(join(directory, 'iteration-1/scores.jsonl'))).toBe(false);
     const ran = await tinyRun(settings, { directory });
@@ -188,12 +404,30 @@ describe('where sampler and scorer contradict each other', () => {
 });
 
 describe('a run that was stopped in scoring', () => {
-  it.each([['bfloat16', 1], ['bfloat16', 6], ['float32', 1], ['float32', 6]] as const)('in %s after %d completions ends with the same bytes', async (dtype, done) => {
-    const directory = join(temporaryFolder(), 'run'), settings = [...SFT, 'prompts.count=6', `dtype=${dtype}`];
-    const whole = await tinyRun(settings);
-    await expect(tinyRun(settings, { directory, ...stopAt((event) => event.type === 'stage_progress' && event.stage === 'score' && event.done >= done) })).rejects.toMatchObject({ code: 'ERR_INTERRUPTED' });
-    expect(existsSync(join(directory, 'iteration-1/scores.jsonl'))).toBe(false);
-    await tinyRun(settings, { directory });
-    expect(artefacts(directory)).toEqual(artefacts(whole.directory));
-  }, 60_000);
+  it.each([
+    ['bfloat16', 1],
+    ['bfloat16', 6],
+    ['float32', 1],
+    ['float32', 6],
+  ] as const)(
+    'in %s after %d completions ends with the same bytes',
+    async (dtype, done) => {
+      const directory = join(temporaryFolder(), 'run');
+      const settings = [...SFT, 'prompts.count=6', `dtype=${dtype}`];
+      const whole = await tinyRun(settings);
+      await expect(
+        tinyRun(settings, {
+          directory,
+          ...stopAt(
+            (event) =>
+              event.type === 'stage_progress' && event.stage === 'score' && event.done >= done,
+          ),
+        }),
+      ).rejects.toMatchObject({ code: 'ERR_INTERRUPTED' });
+      expect(existsSync(join(directory, 'iteration-1/scores.jsonl'))).toBe(false);
+      await tinyRun(settings, { directory });
+      expect(artefacts(directory)).toEqual(artefacts(whole.directory));
+    },
+    60_000,
+  );
 });

@@ -1,8 +1,23 @@
 import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  readdirSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { inBlocks, makeFolder, readRecords, remainingItems, writeAtomic, writeRecords } from '../../src/run/store.js';
+import {
+  inBlocks,
+  makeFolder,
+  readRecords,
+  remainingItems,
+  writeAtomic,
+  writeRecords,
+} from '../../src/run/store.js';
 import { trainingState } from '../../src/run/training-state.js';
 import type { Trainer } from '../../src/engine/trainer.js';
 
@@ -23,17 +38,22 @@ describe('an atomic write', () => {
 
   it('says in a sentence where it cannot write', async () => {
     writeFileSync(join(folder, 'file'), '');
-    await expect(writeAtomic(join(folder, 'file/inside.txt'), 'x')).rejects.toMatchObject({ code: 'ERR_DISK', message: expect.stringMatching(/^Cannot write .*inside\.txt: part of this path is a file\./) });
+    await expect(writeAtomic(join(folder, 'file/inside.txt'), 'x')).rejects.toMatchObject({
+      code: 'ERR_DISK',
+      message: expect.stringMatching(/^Cannot write .*inside\.txt: part of this path is a file\./),
+    });
   });
 });
 
 describe('a folder made whole', () => {
   it('appears complete or not at all, and replaces an older one', async () => {
     const target = join(folder, 'checkpoint');
-    await expect(makeFolder(target, async (temporary) => {
-      writeFileSync(join(temporary, 'half'), '');
-      throw new Error('killed');
-    })).rejects.toThrow('killed');
+    await expect(
+      makeFolder(target, async (temporary) => {
+        writeFileSync(join(temporary, 'half'), '');
+        throw new Error('killed');
+      }),
+    ).rejects.toThrow('killed');
     expect(existsSync(target)).toBe(false);
     await makeFolder(target, async (temporary) => writeFileSync(join(temporary, 'a'), '1'));
     await makeFolder(target, async (temporary) => writeFileSync(join(temporary, 'b'), '2'));
@@ -44,7 +64,11 @@ describe('a folder made whole', () => {
 
 describe('records', () => {
   it('are one JSON object a line, and come back', async () => {
-    const path = join(folder, 'r.jsonl'), records = [{ id: 'a', text: 'line\nbreak\u2028' }, { id: 'b', logp: -1.5e-7 }];
+    const path = join(folder, 'r.jsonl');
+    const records = [
+      { id: 'a', text: 'line\nbreak\u2028' },
+      { id: 'b', logp: -1.5e-7 },
+    ];
     await writeRecords(path, records);
     expect(readFileSync(path, 'utf8').split('\n')).toHaveLength(3);
     expect(await readRecords(path)).toEqual(records);
@@ -62,7 +86,10 @@ describe('records', () => {
 describe('a stage in blocks', () => {
   const items = Array.from({ length: 7 }, (_, id) => ({ id }));
   const stage = (made: number[][], stopAt = Infinity, plan = 'plan') => ({
-    path: join(folder, 'out.jsonl'), items, size: 3, plan,
+    path: join(folder, 'out.jsonl'),
+    items,
+    size: 3,
+    plan,
     make: async (block: readonly { id: number }[], first: number) => {
       if (first >= stopAt) throw new Error('killed');
       made.push(block.map((item) => item.id));
@@ -81,21 +108,26 @@ describe('a stage in blocks', () => {
     expect(made).toHaveLength(6);
   });
 
-  it.each([0, 3, 6])('killed before item %d goes on there and ends with the same bytes', async (stopAt) => {
-    await inBlocks(stage([]));
-    const whole = readFileSync(join(folder, 'out.jsonl'), 'utf8');
-    rmSync(join(folder, 'out.jsonl'));
+  it.each([0, 3, 6])(
+    'killed before item %d goes on there and ends with the same bytes',
+    async (stopAt) => {
+      await inBlocks(stage([]));
+      const whole = readFileSync(join(folder, 'out.jsonl'), 'utf8');
+      rmSync(join(folder, 'out.jsonl'));
 
-    const before: number[][] = [], after: number[][] = [];
-    await expect(inBlocks(stage(before, stopAt))).rejects.toThrow('killed');
-    expect(existsSync(join(folder, 'out.jsonl'))).toBe(false);
-    expect(remainingItems(join(folder, 'out.jsonl'), 7, 3)).toBe(7 - stopAt);
-    writeFileSync(join(folder, 'out.jsonl.parts/00001.jsonl.tmp-123'), '{"half'); // what kill -9 leaves
-    await inBlocks(stage(after));
-    expect([...before, ...after].flat()).toEqual([0, 1, 2, 3, 4, 5, 6]);
-    expect(readFileSync(join(folder, 'out.jsonl'), 'utf8')).toBe(whole);
-    expect(readdirSync(folder)).toEqual(['out.jsonl']);
-  });
+      const before: number[][] = [];
+      const after: number[][] = [];
+      await expect(inBlocks(stage(before, stopAt))).rejects.toThrow('killed');
+      expect(existsSync(join(folder, 'out.jsonl'))).toBe(false);
+      expect(remainingItems(join(folder, 'out.jsonl'), 7, 3)).toBe(7 - stopAt);
+      // what kill -9 leaves
+      writeFileSync(join(folder, 'out.jsonl.parts/00001.jsonl.tmp-123'), '{"half');
+      await inBlocks(stage(after));
+      expect([...before, ...after].flat()).toEqual([0, 1, 2, 3, 4, 5, 6]);
+      expect(readFileSync(join(folder, 'out.jsonl'), 'utf8')).toBe(whole);
+      expect(readdirSync(folder)).toEqual(['out.jsonl']);
+    },
+  );
 
   it('does not use blocks made under another plan', async () => {
     await expect(inBlocks(stage([], 3))).rejects.toThrow('killed');
@@ -112,21 +144,36 @@ describe('a stage in blocks', () => {
 });
 
 describe('the state of a training stage', () => {
-  const steps = (n: number) => Array.from({ length: n }, (_, i) => ({ step: i + 1, epoch: 0.5, loss: 1, grad_norm: 1, learning_rate: 1, num_tokens: 1 }));
+  const steps = (n: number) =>
+    Array.from({ length: n }, (_, i) => ({
+      step: i + 1,
+      epoch: 0.5,
+      loss: 1,
+      grad_norm: 1,
+      learning_rate: 1,
+      num_tokens: 1,
+    }));
   // Only what the store needs of a trainer: it writes a file, it reads a file.
-  const trainer = (loaded: string[] = []) => ({
-    saveState: async (path: string) => writeFileSync(path, 'state'),
-    loadState: async (path: string) => void loaded.push(readFileSync(path, 'utf8') + path.slice(-17)),
-  }) as unknown as Trainer;
+  const trainer = (loaded: string[] = []) =>
+    ({
+      saveState: async (path: string) => writeFileSync(path, 'state'),
+      loadState: async (path: string) =>
+        void loaded.push(readFileSync(path, 'utf8') + path.slice(-17)),
+    }) as unknown as Trainer;
 
   it('names a whole state at any time, and keeps the newest only', async () => {
     const state = trainingState(join(folder, 'training'), 'plan');
     expect(await state.restore(trainer())).toEqual([]);
     await state.save(trainer(), steps(2));
     await state.save(trainer(), steps(4));
-    expect(readdirSync(join(folder, 'training')).sort()).toEqual(['progress.json', 'state-00004.safetensors']);
+    expect(readdirSync(join(folder, 'training')).sort()).toEqual([
+      'progress.json',
+      'state-00004.safetensors',
+    ]);
     const loaded: string[] = [];
-    expect(await trainingState(join(folder, 'training'), 'plan').restore(trainer(loaded))).toEqual(steps(4));
+    expect(await trainingState(join(folder, 'training'), 'plan').restore(trainer(loaded))).toEqual(
+      steps(4),
+    );
     expect(loaded).toEqual(['state00004.safetensors']);
   });
 

@@ -15,20 +15,42 @@ export interface Finished {
 }
 
 /** Starts `cream` with these arguments. */
-export function startCream(args: readonly string[], env: NodeJS.ProcessEnv = {}): { child: ChildProcess; finished: Promise<Finished> } {
-  const child = spawn(process.execPath, [MAIN, ...args], { stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, NO_COLOR: '1', ...env } });
-  let stdout = '', stderr = '';
+export function startCream(
+  args: readonly string[],
+  env: NodeJS.ProcessEnv = {},
+): { child: ChildProcess; finished: Promise<Finished> } {
+  const child = spawn(process.execPath, [MAIN, ...args], {
+    stdio: ['ignore', 'pipe', 'pipe'],
+    env: { ...process.env, NO_COLOR: '1', ...env },
+  });
+  let stdout = '';
+  let stderr = '';
   child.stdout!.on('data', (data: Buffer) => (stdout += data.toString()));
   child.stderr!.on('data', (data: Buffer) => (stderr += data.toString()));
-  const finished = new Promise<Finished>((resolve) => child.on('close', (code, signal) => resolve({ code, signal, stdout, stderr })));
+  const finished = new Promise<Finished>((resolve) =>
+    child.on('close', (code, signal) => resolve({ code, signal, stdout, stderr })),
+  );
   return { child, finished };
 }
 
 export const cream = (...args: string[]): Promise<Finished> => startCream(args).finished;
 
-/** SHA-256 of every file of a run directory that must not depend on when it was made, by its path. */
+/**
+ * SHA-256 of every file of a run directory that must not depend on when it was made, by its path.
+ */
 export function artefacts(directory: string): Record<string, string> {
-  const files = readdirSync(directory, { recursive: true, withFileTypes: true }).filter((entry) => entry.isFile()).map((entry) => relative(directory, join(entry.parentPath, entry.name)));
-  return Object.fromEntries(files.filter((name) => !['events.jsonl', 'report.html'].includes(name)).sort()
-    .map((name) => [name, createHash('sha256').update(readFileSync(join(directory, name))).digest('hex')]));
+  const files = readdirSync(directory, { recursive: true, withFileTypes: true })
+    .filter((entry) => entry.isFile())
+    .map((entry) => relative(directory, join(entry.parentPath, entry.name)));
+  return Object.fromEntries(
+    files
+      .filter((name) => !['events.jsonl', 'report.html'].includes(name))
+      .sort()
+      .map((name) => [
+        name,
+        createHash('sha256')
+          .update(readFileSync(join(directory, name)))
+          .digest('hex'),
+      ]),
+  );
 }

@@ -1,7 +1,9 @@
 /** How far two results lie apart. */
 import { expect } from '@jest/globals';
 
-/** max |a − b| over equally long arrays; NaN, which is within no limit, where any difference is NaN. */
+/**
+ * max |a − b| over equally long arrays; NaN, which is within no limit, where any difference is NaN.
+ */
 export function maxDifference(a: ArrayLike<number>, b: ArrayLike<number>): number {
   expect(a.length).toBe(b.length);
   let worst = 0;

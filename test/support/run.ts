@@ -7,7 +7,10 @@ import { parseRecipe } from '../../src/run/recipe-file.js';
 import { run, type RunOptions } from '../../src/run/run.js';
 import { temporaryFolder, tinyModel } from './tiny-model.js';
 
-/** Whether there are kernels that give a row alone the bits it has in a batch; the tiny model's heads of 16 fit them. */
+/**
+ * Whether there are kernels that give a row alone the bits it has in a batch; the tiny model's
+ * heads of 16 fit them.
+ */
 export const PACKED = engineInfo().cpu.features.includes('avx2');
 
 export const TINY = `model: ${tinyModel({ tokenizer: true, maxPositionEmbeddings: 1024, numHeads: 2, numKvHeads: 1 })}
@@ -29,13 +32,28 @@ export interface Ran {
 }
 
 /** The tiny recipe with `settings` (`key=value`) over it. */
-export async function tinyRun(settings: readonly string[], { onEvent, ...options }: Partial<RunOptions> & { onEvent?: (event: RunEvent) => void } = {}): Promise<Ran> {
+export async function tinyRun(
+  settings: readonly string[],
+  { onEvent, ...options }: Partial<RunOptions> & { onEvent?: (event: RunEvent) => void } = {},
+): Promise<Ran> {
   const directory = options.directory ?? join(temporaryFolder('cream-run-'), 'run');
   const events: RunEvent[] = [];
-  for await (const event of run(parseRecipe(TINY, 'tiny.yaml', settings), { ...options, directory })) {
+  for await (const event of run(parseRecipe(TINY, 'tiny.yaml', settings), {
+    ...options,
+    directory,
+  })) {
     events.push(event);
     onEvent?.(event);
   }
   const text = (name: string) => readFileSync(join(directory, name), 'utf8');
-  return { directory, events, text, records: <T>(name: string) => text(name).trimEnd().split('\n').map((line) => JSON.parse(line) as T) };
+  return {
+    directory,
+    events,
+    text,
+    records: <T>(name: string) =>
+      text(name)
+        .trimEnd()
+        .split('\n')
+        .map((line) => JSON.parse(line) as T),
+  };
 }

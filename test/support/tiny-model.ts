@@ -1,4 +1,7 @@
-/** A tiny random Llama folder, the same bytes for the same options: what engine tests load in milliseconds. */
+/**
+ * A tiny random Llama folder, the same bytes for the same options: what engine tests load in
+ * milliseconds.
+ */
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -16,7 +19,10 @@ export interface TinyOptions {
   tieWordEmbeddings?: boolean;
   /** Of the file. */
   dtype?: 'F32' | 'BF16';
-  /** Adds a byte-level tokenizer (ids 0 … 255 are bytes) and a chat template; vocabSize is then at least 259. */
+  /**
+   * Adds a byte-level tokenizer (ids 0 … 255 are bytes) and a chat template; vocabSize is then at
+   * least 259.
+   */
   tokenizer?: boolean;
   /** A sequence-classification model of so many labels. */
   labels?: number;
@@ -34,19 +40,71 @@ export function temporaryFolder(name = 'cream-test-'): string {
 /** Writes the model and returns its folder. */
 export function tinyModel(options: TinyOptions = {}): string {
   const folder = temporaryFolder('cream-tiny-');
-  const shape = { vocabSize: options.tokenizer ? 259 : 97, hiddenSize: 32, intermediateSize: 48, numLayers: 2, numHeads: 4, numKvHeads: 2, maxPositionEmbeddings: 256, tieWordEmbeddings: true, ...options };
-  writeFileSync(join(folder, 'config.json'), JSON.stringify({
-    architectures: [options.labels ? 'LlamaForSequenceClassification' : 'LlamaForCausalLM'], model_type: 'llama', hidden_act: 'silu', vocab_size: shape.vocabSize, hidden_size: shape.hiddenSize,
-    intermediate_size: shape.intermediateSize, num_hidden_layers: shape.numLayers, num_attention_heads: shape.numHeads, num_key_value_heads: shape.numKvHeads,
-    max_position_embeddings: shape.maxPositionEmbeddings, rms_norm_eps: 1e-5, rope_theta: 10000, tie_word_embeddings: shape.tieWordEmbeddings,
-    bos_token_id: 1, eos_token_id: options.tokenizer ? 258 : 2, torch_dtype: options.dtype === 'BF16' ? 'bfloat16' : 'float32', ...(options.labels && { id2label: Object.fromEntries(Array.from({ length: options.labels }, (_, label) => [label, `LABEL_${label}`])) }), ...options.config,
-  }));
-  writeSafetensors(join(folder, 'model.safetensors'), [...tensorShapes(shape), ...(options.labels ? [['score.weight', [options.labels, shape.hiddenSize]] as [string, number[]]] : [])], random(options.seed ?? 1), options.dtype ?? 'F32');
+  const shape = {
+    vocabSize: options.tokenizer ? 259 : 97,
+    hiddenSize: 32,
+    intermediateSize: 48,
+    numLayers: 2,
+    numHeads: 4,
+    numKvHeads: 2,
+    maxPositionEmbeddings: 256,
+    tieWordEmbeddings: true,
+    ...options,
+  };
+  writeFileSync(
+    join(folder, 'config.json'),
+    JSON.stringify({
+      architectures: [options.labels ? 'LlamaForSequenceClassification' : 'LlamaForCausalLM'],
+      model_type: 'llama',
+      hidden_act: 'silu',
+      vocab_size: shape.vocabSize,
+      hidden_size: shape.hiddenSize,
+      intermediate_size: shape.intermediateSize,
+      num_hidden_layers: shape.numLayers,
+      num_attention_heads: shape.numHeads,
+      num_key_value_heads: shape.numKvHeads,
+      max_position_embeddings: shape.maxPositionEmbeddings,
+      rms_norm_eps: 1e-5,
+      rope_theta: 10000,
+      tie_word_embeddings: shape.tieWordEmbeddings,
+      bos_token_id: 1,
+      eos_token_id: options.tokenizer ? 258 : 2,
+      torch_dtype: options.dtype === 'BF16' ? 'bfloat16' : 'float32',
+      ...(options.labels && {
+        id2label: Object.fromEntries(
+          Array.from({ length: options.labels }, (_, label) => [label, `LABEL_${label}`]),
+        ),
+      }),
+      ...options.config,
+    }),
+  );
+  writeSafetensors(
+    join(folder, 'model.safetensors'),
+    [
+      ...tensorShapes(shape),
+      ...(options.labels
+        ? [['score.weight', [options.labels, shape.hiddenSize]] as [string, number[]]]
+        : []),
+    ],
+    random(options.seed ?? 1),
+    options.dtype ?? 'F32',
+  );
   if (options.tokenizer) writeTokenizer(folder);
   return folder;
 }
 
-type Shape = Required<Pick<TinyOptions, 'vocabSize' | 'hiddenSize' | 'intermediateSize' | 'numLayers' | 'numHeads' | 'numKvHeads' | 'tieWordEmbeddings'>>;
+type Shape = Required<
+  Pick<
+    TinyOptions,
+    | 'vocabSize'
+    | 'hiddenSize'
+    | 'intermediateSize'
+    | 'numLayers'
+    | 'numHeads'
+    | 'numKvHeads'
+    | 'tieWordEmbeddings'
+  >
+>;
 
 function tensorShapes(shape: Shape): [string, number[]][] {
   const { hiddenSize: hidden, intermediateSize: intermediate } = shape;
@@ -71,8 +129,16 @@ function tensorShapes(shape: Shape): [string, number[]][] {
   return tensors;
 }
 
-/** Norms around 1, matrices with a standard deviation of 1/√columns: activations neither vanish nor explode. */
-function writeSafetensors(path: string, tensors: [string, number[]][], next: () => number, dtype: 'F32' | 'BF16'): void {
+/**
+ * Norms around 1, matrices with a standard deviation of 1/√columns: activations neither vanish nor
+ * explode.
+ */
+function writeSafetensors(
+  path: string,
+  tensors: [string, number[]][],
+  next: () => number,
+  dtype: 'F32' | 'BF16',
+): void {
   const width = dtype === 'F32' ? 4 : 2;
   const header: Record<string, unknown> = {};
   let end = 0;
@@ -111,24 +177,74 @@ function random(seed: number): () => number {
   return () => integer(2 ** 32) / 2 ** 32;
 }
 
-const CHAT_TEMPLATE = "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>' + '\\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}";
+const CHAT_TEMPLATE =
+  "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\\n' + " +
+  "message['content'] + '<|im_end|>' + '\\n' }}{% endfor %}{% if add_generation_prompt " +
+  "%}{{ '<|im_start|>assistant\\n' }}{% endif %}";
 
 function writeTokenizer(folder: string): void {
   const vocab = Object.fromEntries(byteCharacters().map((character, id) => [character, id]));
-  const special = ['<|endoftext|>', '<|im_start|>', '<|im_end|>'].map((content, i) => ({ id: 256 + i, content, special: true, normalized: false, lstrip: false, rstrip: false, single_word: false }));
-  const byteLevel = { type: 'ByteLevel', add_prefix_space: false, trim_offsets: true, use_regex: false };
-  mkdirSync(folder, { recursive: true });
-  writeFileSync(join(folder, 'tokenizer.json'), JSON.stringify({
-    version: '1.0', truncation: null, padding: null, added_tokens: special, normalizer: null, pre_tokenizer: byteLevel, post_processor: null, decoder: byteLevel,
-    model: { type: 'BPE', dropout: null, unk_token: null, continuing_subword_prefix: null, end_of_word_suffix: null, fuse_unk: false, byte_fallback: false, vocab, merges: [] },
+  const special = ['<|endoftext|>', '<|im_start|>', '<|im_end|>'].map((content, i) => ({
+    id: 256 + i,
+    content,
+    special: true,
+    normalized: false,
+    lstrip: false,
+    rstrip: false,
+    single_word: false,
   }));
-  writeFileSync(join(folder, 'tokenizer_config.json'), JSON.stringify({ tokenizer_class: 'PreTrainedTokenizerFast', bos_token: '<|im_start|>', eos_token: '<|im_end|>', chat_template: CHAT_TEMPLATE }));
-  writeFileSync(join(folder, 'generation_config.json'), JSON.stringify({ eos_token_id: 258, temperature: 0.7 }));
+  const byteLevel = {
+    type: 'ByteLevel',
+    add_prefix_space: false,
+    trim_offsets: true,
+    use_regex: false,
+  };
+  mkdirSync(folder, { recursive: true });
+  writeFileSync(
+    join(folder, 'tokenizer.json'),
+    JSON.stringify({
+      version: '1.0',
+      truncation: null,
+      padding: null,
+      added_tokens: special,
+      normalizer: null,
+      pre_tokenizer: byteLevel,
+      post_processor: null,
+      decoder: byteLevel,
+      model: {
+        type: 'BPE',
+        dropout: null,
+        unk_token: null,
+        continuing_subword_prefix: null,
+        end_of_word_suffix: null,
+        fuse_unk: false,
+        byte_fallback: false,
+        vocab,
+        merges: [],
+      },
+    }),
+  );
+  writeFileSync(
+    join(folder, 'tokenizer_config.json'),
+    JSON.stringify({
+      tokenizer_class: 'PreTrainedTokenizerFast',
+      bos_token: '<|im_start|>',
+      eos_token: '<|im_end|>',
+      chat_template: CHAT_TEMPLATE,
+    }),
+  );
+  writeFileSync(
+    join(folder, 'generation_config.json'),
+    JSON.stringify({ eos_token_id: 258, temperature: 0.7 }),
+  );
 }
 
 /** GPT-2's printable stand-in of every byte. */
 function byteCharacters(): string[] {
-  const printable = (byte: number): boolean => (byte >= 33 && byte <= 126) || (byte >= 161 && byte <= 172) || byte >= 174;
+  const printable = (byte: number): boolean =>
+    (byte >= 33 && byte <= 126) || (byte >= 161 && byte <= 172) || byte >= 174;
   let next = 256;
-  return Array.from({ length: 256 }, (_, byte) => String.fromCodePoint(printable(byte) ? byte : next++));
+  return Array.from({ length: 256 }, (_, byte) =>
+    String.fromCodePoint(printable(byte) ? byte : next++),
+  );
 }

@@ -1,4 +1,7 @@
-/** The default model's GGUF metadata for tests of the text room, read by a few lines of its own: the room gets it as a parameter. */
+/**
+ * The default model's GGUF metadata for tests of the text room, read by a few lines of its own: the
+ * room gets it as a parameter.
+ */
 import { openSync, readSync, closeSync, statSync } from 'node:fs';
 import { DEFAULT_MODEL, resolveModel } from '../../src/models/resolve.js';
 import { loadTokenizer, type TokenizerSource } from '../../src/text/tokenizer.js';
@@ -13,7 +16,9 @@ export async function defaultTokenizerSource(): Promise<TokenizerSource | string
   }
 }
 
-export async function defaultTokenizer(): Promise<Awaited<ReturnType<typeof loadTokenizer>> | string> {
+export async function defaultTokenizer(): Promise<
+  Awaited<ReturnType<typeof loadTokenizer>> | string
+> {
   const source = await defaultTokenizerSource();
   return typeof source === 'string' ? source : loadTokenizer(source);
 }
@@ -29,16 +34,24 @@ export function readMetadata(path: string): Record<string, unknown> {
   const skip = (n: number): number => (at += n) - n;
   const u32 = (): number => bytes.readUInt32LE(skip(4));
   const u64 = (): number => Number(bytes.readBigUInt64LE(skip(8)));
-  const text = (): string => { const n = u64(); return bytes.toString('utf8', skip(n), at); };
+  const text = (): string => {
+    const n = u64();
+    return bytes.toString('utf8', skip(n), at);
+  };
   const value = (type: number): unknown => {
     if (type === 8) return text();
-    if (type === 9) { const inner = u32(); return Array.from({ length: u64() }, () => value(inner)); }
+    if (type === 9) {
+      const inner = u32();
+      return Array.from({ length: u64() }, () => value(inner));
+    }
     const start = skip(SIZES[type] as number);
     if (type === 7) return bytes[start] === 1;
     if (type === 6) return bytes.readFloatLE(start);
     if (type === 12) return bytes.readDoubleLE(start);
     if (type >= 10) return Number(bytes.readBigInt64LE(start));
-    return type % 2 === 0 ? bytes.readUIntLE(start, SIZES[type] as number) : bytes.readIntLE(start, SIZES[type] as number);
+    return type % 2 === 0
+      ? bytes.readUIntLE(start, SIZES[type] as number)
+      : bytes.readIntLE(start, SIZES[type] as number);
   };
   skip(8);
   const count = u64();

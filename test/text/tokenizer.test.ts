@@ -7,11 +7,24 @@ import { defaultTokenizer } from './default-model.js';
 
 interface Golden {
   strings: string[];
-  default: { ids: number[][]; decode: { ids: number[]; text: string; visible: string }[]; special: Record<string, string> };
+  default: {
+    ids: number[][];
+    decode: { ids: number[]; text: string; visible: string }[];
+    special: Record<string, string>;
+  };
   families: { tokens: string[]; merges: string[]; ids: Record<string, number[][]> };
-  spm: { tokens: string[]; scores: number[]; types: number[]; strings: string[]; ids: number[][]; decode: { ids: number[]; text: string }[] };
+  spm: {
+    tokens: string[];
+    scores: number[];
+    types: number[];
+    strings: string[];
+    ids: number[][];
+    decode: { ids: number[]; text: string }[];
+  };
 }
-const golden = JSON.parse(readFileSync(new URL('../golden/tokenizer.json', import.meta.url), 'utf8')) as Golden;
+const golden = JSON.parse(
+  readFileSync(new URL('../golden/tokenizer.json', import.meta.url), 'utf8'),
+) as Golden;
 const folder = mkdtempSync(join(tmpdir(), 'cream-text-'));
 afterAll(() => rmSync(folder, { recursive: true }));
 
@@ -19,7 +32,9 @@ afterAll(() => rmSync(folder, { recursive: true }));
 function differences(tokenizer: Tokenizer, strings: string[], ids: number[][]): unknown[] {
   return strings.flatMap((text, i) => {
     const ours = tokenizer.encode(text);
-    return JSON.stringify(ours) === JSON.stringify(ids[i]) ? [] : [{ i, text, ours, reference: ids[i] }];
+    return JSON.stringify(ours) === JSON.stringify(ids[i])
+      ? []
+      : [{ i, text, ours, reference: ids[i] }];
   });
 }
 
@@ -28,19 +43,31 @@ function streamed(tokenizer: Tokenizer, ids: number[], options = {}): string {
   return ids.map((id) => decoder.push([id])).join('') + decoder.end();
 }
 
-const small = (pre: string, extra: Record<string, unknown> = {}): Promise<Tokenizer> => loadTokenizer({
-  gguf: {
-    'general.architecture': 'llama', 'tokenizer.ggml.model': 'gpt2', 'tokenizer.ggml.pre': pre,
-    'tokenizer.ggml.tokens': golden.families.tokens, 'tokenizer.ggml.merges': golden.families.merges, ...extra,
-  },
-});
+const small = (pre: string, extra: Record<string, unknown> = {}): Promise<Tokenizer> =>
+  loadTokenizer({
+    gguf: {
+      'general.architecture': 'llama',
+      'tokenizer.ggml.model': 'gpt2',
+      'tokenizer.ggml.pre': pre,
+      'tokenizer.ggml.tokens': golden.families.tokens,
+      'tokenizer.ggml.merges': golden.families.merges,
+      ...extra,
+    },
+  });
 
-const spm = (extra: Record<string, unknown> = {}): Promise<Tokenizer> => loadTokenizer({
-  gguf: {
-    'tokenizer.ggml.model': 'llama', 'tokenizer.ggml.tokens': golden.spm.tokens, 'tokenizer.ggml.scores': new Float32Array(golden.spm.scores), 'tokenizer.ggml.token_type': new Int32Array(golden.spm.types),
-    'tokenizer.ggml.bos_token_id': 1, 'tokenizer.ggml.eos_token_id': 2, 'tokenizer.ggml.unknown_token_id': 0, ...extra,
-  },
-});
+const spm = (extra: Record<string, unknown> = {}): Promise<Tokenizer> =>
+  loadTokenizer({
+    gguf: {
+      'tokenizer.ggml.model': 'llama',
+      'tokenizer.ggml.tokens': golden.spm.tokens,
+      'tokenizer.ggml.scores': new Float32Array(golden.spm.scores),
+      'tokenizer.ggml.token_type': new Int32Array(golden.spm.types),
+      'tokenizer.ggml.bos_token_id': 1,
+      'tokenizer.ggml.eos_token_id': 2,
+      'tokenizer.ggml.unknown_token_id': 0,
+      ...extra,
+    },
+  });
 
 const tokenizer = await defaultTokenizer();
 const withDefault = typeof tokenizer === 'string' ? it.skip : it;
@@ -52,13 +79,17 @@ describe('the default model', () => {
     expect(differences(model, golden.strings, golden.default.ids)).toEqual([]);
   });
 
-  withDefault('decodes what it encoded, and id lists that stop inside a character as Rust does', () => {
-    for (const text of golden.strings.filter((text) => !text.includes('\x1d'))) expect(model.decode(model.encode(text))).toBe(text); // its vocabulary has no U+001D
-    for (const { ids, text, visible } of golden.default.decode) {
-      expect(model.decode(ids)).toBe(text);
-      expect(model.decode(ids, { skipSpecialTokens: true })).toBe(visible);
-    }
-  });
+  withDefault(
+    'decodes what it encoded, and id lists that stop inside a character as Rust does',
+    () => {
+      for (const text of golden.strings.filter((text) => !text.includes('\x1d')))
+        expect(model.decode(model.encode(text))).toBe(text); // its vocabulary has no U+001D
+      for (const { ids, text, visible } of golden.default.decode) {
+        expect(model.decode(ids)).toBe(text);
+        expect(model.decode(ids, { skipSpecialTokens: true })).toBe(visible);
+      }
+    },
+  );
 
   withDefault('streams the same text one token at a time, never half a character', () => {
     for (const { ids, text, visible } of golden.default.decode) {
@@ -85,35 +116,59 @@ describe('the default model', () => {
     expect(offsets.length).toBe(model.vocabSize + 1);
     expect(offsets[model.vocabSize]).toBe(bytes.length);
     for (const text of ['naïve 😀 12', '<|im_end|>', '\n\n  ½']) {
-      const joined = model.encode(text).flatMap((id) => [...bytes.subarray(offsets[id], offsets[id + 1])]);
+      const joined = model
+        .encode(text)
+        .flatMap((id) => [...bytes.subarray(offsets[id], offsets[id + 1])]);
       expect(Buffer.from(joined).toString()).toBe(text);
     }
   });
 
   withDefault('saves files that load again and encode alike', async () => {
-    for (const [name, text] of Object.entries(model.files())) writeFileSync(join(folder, name), text);
+    for (const [name, text] of Object.entries(model.files()))
+      writeFileSync(join(folder, name), text);
     const again = await loadTokenizer({ folder });
     expect(differences(again, golden.strings, golden.default.ids)).toEqual([]);
     expect(again.eosTokenIds).toContain(model.tokenToId('<|im_end|>'));
     expect(again.chatTemplate).toBe(model.chatTemplate);
-    expect(JSON.stringify(JSON.parse(readFileSync(join(folder, 'tokenizer.json'), 'utf8')).pre_tokenizer)).toContain('"Digits"'); // as transformers has to read it
+    expect(
+      JSON.stringify(
+        JSON.parse(readFileSync(join(folder, 'tokenizer.json'), 'utf8')).pre_tokenizer,
+      ),
+    ).toContain('"Digits"'); // as transformers has to read it
   });
 });
 
 describe('byte-level GGUF vocabularies', () => {
   it.each(Object.keys(golden.families.ids))('splits as %s does', async (pre) => {
-    expect(differences(await small(pre), golden.strings, golden.families.ids[pre] as number[][])).toEqual([]);
+    expect(
+      differences(await small(pre), golden.strings, golden.families.ids[pre] as number[][]),
+    ).toEqual([]);
   });
 
   it('splits by the default rules where the file names no pre-tokenizer', async () => {
     const plain = await small('default');
     expect(plain.encode('1234').length).toBeGreaterThan(1);
-    expect(differences(await loadTokenizer({ gguf: { 'tokenizer.ggml.model': 'gpt2', 'tokenizer.ggml.tokens': golden.families.tokens, 'tokenizer.ggml.merges': golden.families.merges } }), golden.strings, golden.strings.map((text) => plain.encode(text)))).toEqual([]);
+    expect(
+      differences(
+        await loadTokenizer({
+          gguf: {
+            'tokenizer.ggml.model': 'gpt2',
+            'tokenizer.ggml.tokens': golden.families.tokens,
+            'tokenizer.ggml.merges': golden.families.merges,
+          },
+        }),
+        golden.strings,
+        golden.strings.map((text) => plain.encode(text)),
+      ),
+    ).toEqual([]);
     for (const text of golden.strings) expect(plain.decode(plain.encode(text))).toBe(text);
   });
 
   it('puts begin-of-text in front only when asked, and by the file', async () => {
-    const bos = { 'tokenizer.ggml.bos_token_id': 7, 'tokenizer.ggml.token_type': golden.families.tokens.map((_, id) => (id === 7 ? 3 : 1)) };
+    const bos = {
+      'tokenizer.ggml.bos_token_id': 7,
+      'tokenizer.ggml.token_type': golden.families.tokens.map((_, id) => (id === 7 ? 3 : 1)),
+    };
     const llama = await small('llama-bpe', bos);
     expect(llama.encode('The')).not.toContain(7);
     expect(llama.encode('The', { addSpecialTokens: true })).toEqual([7, ...llama.encode('The')]);
@@ -122,7 +177,14 @@ describe('byte-level GGUF vocabularies', () => {
   });
 
   it('counts every end-of-turn token as an end', async () => {
-    expect((await small('gpt-2', { 'tokenizer.ggml.eos_token_id': 3n, 'tokenizer.ggml.eot_token_id': 5 })).eosTokenIds).toEqual([3, 5]);
+    expect(
+      (
+        await small('gpt-2', {
+          'tokenizer.ggml.eos_token_id': 3n,
+          'tokenizer.ggml.eot_token_id': 5,
+        })
+      ).eosTokenIds,
+    ).toEqual([3, 5]);
   });
 
   it('takes the empty text and ids it has never heard of', async () => {
@@ -133,16 +195,31 @@ describe('byte-level GGUF vocabularies', () => {
   });
 
   it.each([
-    ['an unknown pre-tokenizer', { 'tokenizer.ggml.pre': 'from-the-future' }, 'pre-tokenizer "from-the-future" is not known here'],
+    [
+      'an unknown pre-tokenizer',
+      { 'tokenizer.ggml.pre': 'from-the-future' },
+      'pre-tokenizer "from-the-future" is not known here',
+    ],
     ['another kind', { 'tokenizer.ggml.model': 'bert' }, 'tokenizer kind "bert" is not supported'],
     ['no kind', { 'tokenizer.ggml.model': undefined }, 'tokenizer kind null is not supported'],
     ['no tokens', { 'tokenizer.ggml.tokens': undefined }, 'no usable tokenizer.ggml.tokens'],
-    ['tokens that are numbers', { 'tokenizer.ggml.tokens': [1, 2] }, 'no usable tokenizer.ggml.tokens'],
+    [
+      'tokens that are numbers',
+      { 'tokenizer.ggml.tokens': [1, 2] },
+      'no usable tokenizer.ggml.tokens',
+    ],
     ['a merge of one token', { 'tokenizer.ggml.merges': ['ab'] }, 'merge 0 is "ab"'],
-    ['an id outside the vocabulary', { 'tokenizer.ggml.eos_token_id': 1e9 }, 'eos_token_id is 1000000000, outside its 480 tokens'],
+    [
+      'an id outside the vocabulary',
+      { 'tokenizer.ggml.eos_token_id': 1e9 },
+      'eos_token_id is 1000000000, outside its 480 tokens',
+    ],
     ['token types that are text', { 'tokenizer.ggml.token_type': 'x' }, 'token_type is not a list'],
   ])('refuses %s with a sentence', async (_, extra, message) => {
-    await expect(small('gpt-2', extra)).rejects.toMatchObject({ code: 'ERR_TOKENIZER', message: expect.stringContaining(message) });
+    await expect(small('gpt-2', extra)).rejects.toMatchObject({
+      code: 'ERR_TOKENIZER',
+      message: expect.stringContaining(message),
+    });
   });
 });
 
@@ -160,19 +237,34 @@ describe('SentencePiece GGUF vocabularies', () => {
     }
     for (const { ids, text } of golden.spm.decode) expect(llama.decode(ids)).toBe(text);
     const { bytes, offsets } = llama.tokenBytes();
-    const joined = llama.encode('a 😀').flatMap((id) => [...bytes.subarray(offsets[id], offsets[id + 1])]);
+    const joined = llama
+      .encode('a 😀')
+      .flatMap((id) => [...bytes.subarray(offsets[id], offsets[id + 1])]);
     expect(Buffer.from(joined).toString()).toBe(' a 😀');
   });
 
   it('puts no space in front where the file says so, as Gemma does', async () => {
     const gemma = await spm({ 'tokenizer.ggml.add_space_prefix': false });
-    expect(differences(gemma, golden.spm.strings.map((text) => ` ${text}`), golden.spm.ids)).toEqual([]);
-    for (const text of golden.spm.strings) expect(gemma.decode(gemma.encode(` ${text}`))).toBe(` ${text}`);
+    expect(
+      differences(
+        gemma,
+        golden.spm.strings.map((text) => ` ${text}`),
+        golden.spm.ids,
+      ),
+    ).toEqual([]);
+    for (const text of golden.spm.strings)
+      expect(gemma.decode(gemma.encode(` ${text}`))).toBe(` ${text}`);
   });
 
   it('lets Phi-3’s names of turns swallow the white space behind them', async () => {
     const tokens = [...golden.spm.tokens, '<|endoftext|>', '<|end|>'];
-    const phi = (extra = {}): Promise<Tokenizer> => spm({ 'tokenizer.ggml.tokens': tokens, 'tokenizer.ggml.scores': [...golden.spm.scores, 0, 0], 'tokenizer.ggml.token_type': [...golden.spm.types, 3, 3], ...extra });
+    const phi = (extra = {}): Promise<Tokenizer> =>
+      spm({
+        'tokenizer.ggml.tokens': tokens,
+        'tokenizer.ggml.scores': [...golden.spm.scores, 0, 0],
+        'tokenizer.ggml.token_type': [...golden.spm.types, 3, 3],
+        ...extra,
+      });
     const [plain, phi3] = [await phi(), await phi({ 'general.architecture': 'phi3' })];
     expect(phi3.encode('<|end|> \n a')).toEqual(plain.encode('<|end|>a'));
     expect(phi3.encode('</s> a')).toEqual(plain.encode('</s>a'));
@@ -180,13 +272,18 @@ describe('SentencePiece GGUF vocabularies', () => {
   });
 
   it('refuses a token that nobody could have meant', async () => {
-    await expect(spm({ 'tokenizer.ggml.tokens': [...golden.spm.tokens.slice(1), 'a'.repeat(100_000)] })).rejects.toMatchObject({ message: expect.stringContaining('100000 characters long') });
+    await expect(
+      spm({ 'tokenizer.ggml.tokens': [...golden.spm.tokens.slice(1), 'a'.repeat(100_000)] }),
+    ).rejects.toMatchObject({ message: expect.stringContaining('100000 characters long') });
   });
 
   it('begins with begin-of-text when asked, and needs its scores', async () => {
     const llama = await spm();
     expect(llama.encode('a', { addSpecialTokens: true })[0]).toBe(1);
-    await expect(spm({ 'tokenizer.ggml.scores': [1] })).rejects.toMatchObject({ code: 'ERR_TOKENIZER', message: expect.stringContaining('tokens and 1 scores') });
+    await expect(spm({ 'tokenizer.ggml.scores': [1] })).rejects.toMatchObject({
+      code: 'ERR_TOKENIZER',
+      message: expect.stringContaining('tokens and 1 scores'),
+    });
   });
 });
 
@@ -197,27 +294,70 @@ describe('a tokenizer folder', () => {
     return place;
   };
 
-  const bpe = (extra: object): Record<string, string> => ({ 'tokenizer.json': JSON.stringify({ model: { type: 'BPE', vocab: { a: 0 }, merges: [] }, ...extra }) });
-
-  it('with a pattern that never ends is given up on, and with a name of JavaScript’s own is read as any other', async () => {
-    const endless = await loadTokenizer({ folder: write(bpe({ pre_tokenizer: { type: 'Split', pattern: { Regex: '(a+)+$' }, behavior: 'Isolated' } })) });
-    expect(() => endless.encode(`${'a'.repeat(60)}!`)).toThrow(expect.objectContaining({ code: 'ERR_TOKENIZER', message: expect.stringContaining('it ran for more than 5 s') }) as unknown as Error);
-    const json = '{"model":{"type":"BPE","vocab":{"__proto__":0,"constructor":1,"a":2},"merges":[]},"added_tokens":[{"id":0,"content":"__proto__","special":true},{"id":1,"content":"constructor","special":true}]}';
-    const odd = await loadTokenizer({ folder: write({ 'tokenizer.json': json, 'tokenizer_config.json': '{"__proto__":{"eos_token":"a"},"bos_token":"constructor"}' }) });
-    expect(odd.encode('__proto__aconstructor')).toEqual([0, 2, 1]);
-    expect([odd.bosTokenId, odd.eosTokenIds, ({} as Record<string, unknown>)['eos_token']]).toEqual([1, [], undefined]);
+  const bpe = (extra: object): Record<string, string> => ({
+    'tokenizer.json': JSON.stringify({
+      model: { type: 'BPE', vocab: { a: 0 }, merges: [] },
+      ...extra,
+    }),
   });
+
+  it(
+    'with a pattern that never ends is given up on, and with a name of JavaScript’s own is ' +
+      'read as any other',
+    async () => {
+      const endless = await loadTokenizer({
+        folder: write(
+          bpe({
+            pre_tokenizer: { type: 'Split', pattern: { Regex: '(a+)+$' }, behavior: 'Isolated' },
+          }),
+        ),
+      });
+      expect(() => endless.encode(`${'a'.repeat(60)}!`)).toThrow(
+        expect.objectContaining({
+          code: 'ERR_TOKENIZER',
+          message: expect.stringContaining('it ran for more than 5 s'),
+        }) as unknown as Error,
+      );
+      const json =
+        '{"model":{"type":"BPE","vocab":{"__proto__":0,"constructor":1,"a":2},"merges":[]},"added_tokens":[{"id":0,"content":"__proto__","special":true},{"id":1,"content":"constructor","special":true}]}';
+      const odd = await loadTokenizer({
+        folder: write({
+          'tokenizer.json': json,
+          'tokenizer_config.json': '{"__proto__":{"eos_token":"a"},"bos_token":"constructor"}',
+        }),
+      });
+      expect(odd.encode('__proto__aconstructor')).toEqual([0, 2, 1]);
+      expect([
+        odd.bosTokenId,
+        odd.eosTokenIds,
+        ({} as Record<string, unknown>)['eos_token'],
+      ]).toEqual([1, [], undefined]);
+    },
+  );
 
   it('keeps the original files byte for byte and gathers ends from generation_config.json', async () => {
     const files = (await small('smollm')).files();
-    const config = JSON.stringify({ eos_token: { content: golden.families.tokens[9] }, tokenizer_class: 'X', chat_template: [{ name: 'tool_use', template: 't' }, { name: 'default', template: 'd' }] });
-    const source = { 'tokenizer.json': files['tokenizer.json'] as string, 'tokenizer_config.json': config, 'generation_config.json': '{"eos_token_id": [4, 9]}' };
+    const config = JSON.stringify({
+      eos_token: { content: golden.families.tokens[9] },
+      tokenizer_class: 'X',
+      chat_template: [
+        { name: 'tool_use', template: 't' },
+        { name: 'default', template: 'd' },
+      ],
+    });
+    const source = {
+      'tokenizer.json': files['tokenizer.json'] as string,
+      'tokenizer_config.json': config,
+      'generation_config.json': '{"eos_token_id": [4, 9]}',
+    };
     const loaded = await loadTokenizer({ folder: write(source) });
     expect(loaded.eosTokenIds).toEqual([9, 4]);
     expect(loaded.chatTemplate).toBe('d');
     expect(loaded.files()['tokenizer.json']).toBe(source['tokenizer.json']);
     expect(loaded.files()['tokenizer_config.json']).toBe(config);
-    expect(differences(loaded, golden.strings, golden.families.ids['smollm'] as number[][])).toEqual([]);
+    expect(
+      differences(loaded, golden.strings, golden.families.ids['smollm'] as number[][]),
+    ).toEqual([]);
     const jinja = await loadTokenizer({ folder: write({ ...source, 'chat_template.jinja': 'j' }) });
     expect(jinja.chatTemplate).toBe('j');
   });
@@ -227,18 +367,65 @@ describe('a tokenizer folder', () => {
     ['a cut tokenizer.json', { 'tokenizer.json': '{"model": {' }, 'is not valid JSON'],
     ['another tokenizer.json', { 'tokenizer.json': '{"a": 1}' }, 'it has no model.vocab'],
     ['null in it', { 'tokenizer.json': 'null' }, 'it has no model.vocab'],
-    ['a splitter nobody knows', bpe({ pre_tokenizer: { type: 'Nope' } }), 'its pre-tokenizer "Nope" is not supported'],
-    ['a decoder nobody knows', bpe({ decoder: { type: 'Nope' } }), 'its decoder "Nope" is not supported'],
-    ['a normalizer nobody knows', bpe({ normalizer: { type: 'Sequence', normalizers: [{ type: 'Nope' }] } }), 'its normalizer "Nope" is not supported'],
-    ['another kind of model', bpe({ model: { type: 'WordPiece', vocab: { a: 0 } } }), 'its model "WordPiece" is not supported'],
-    ['an id that would fill memory', bpe({ model: { type: 'BPE', vocab: { a: 4e9 }, merges: [] } }), 'has the id 4000000000'],
-    ['an id that is text', bpe({ model: { type: 'BPE', vocab: { a: 'x' }, merges: [] } }), 'has the id "x"'],
-    ['half a merge', bpe({ model: { type: 'BPE', vocab: { a: 0 }, merges: ['a'] } }), 'its merge 0 is "a", not two tokens'],
+    [
+      'a splitter nobody knows',
+      bpe({ pre_tokenizer: { type: 'Nope' } }),
+      'its pre-tokenizer "Nope" is not supported',
+    ],
+    [
+      'a decoder nobody knows',
+      bpe({ decoder: { type: 'Nope' } }),
+      'its decoder "Nope" is not supported',
+    ],
+    [
+      'a normalizer nobody knows',
+      bpe({ normalizer: { type: 'Sequence', normalizers: [{ type: 'Nope' }] } }),
+      'its normalizer "Nope" is not supported',
+    ],
+    [
+      'another kind of model',
+      bpe({ model: { type: 'WordPiece', vocab: { a: 0 } } }),
+      'its model "WordPiece" is not supported',
+    ],
+    [
+      'an id that would fill memory',
+      bpe({ model: { type: 'BPE', vocab: { a: 4e9 }, merges: [] } }),
+      'has the id 4000000000',
+    ],
+    [
+      'an id that is text',
+      bpe({ model: { type: 'BPE', vocab: { a: 'x' }, merges: [] } }),
+      'has the id "x"',
+    ],
+    [
+      'half a merge',
+      bpe({ model: { type: 'BPE', vocab: { a: 0 }, merges: ['a'] } }),
+      'its merge 0 is "a", not two tokens',
+    ],
     ['no merges', bpe({ model: { type: 'BPE', vocab: { a: 0 } } }), 'no list of merges'],
-    ['an added token without content', bpe({ added_tokens: [{ id: 1 }] }), 'added token 0 has no content'],
-    ['a post-processor of another vocabulary', bpe({ post_processor: { type: 'TemplateProcessing', single: [{ SpecialToken: { id: '<s>' } }, { Sequence: { id: 'A' } }] } }), 'names the token "<s>"'],
-    ['a pattern that is none', bpe({ pre_tokenizer: { type: 'Split', pattern: { Regex: '(((' }, behavior: 'Isolated' } }), 'cannot be used'],
+    [
+      'an added token without content',
+      bpe({ added_tokens: [{ id: 1 }] }),
+      'added token 0 has no content',
+    ],
+    [
+      'a post-processor of another vocabulary',
+      bpe({
+        post_processor: {
+          type: 'TemplateProcessing',
+          single: [{ SpecialToken: { id: '<s>' } }, { Sequence: { id: 'A' } }],
+        },
+      }),
+      'names the token "<s>"',
+    ],
+    [
+      'a pattern that is none',
+      bpe({ pre_tokenizer: { type: 'Split', pattern: { Regex: '(((' }, behavior: 'Isolated' } }),
+      'cannot be used',
+    ],
   ])('with %s is refused with a sentence', async (_, files, message) => {
-    await expect(loadTokenizer({ folder: write(files as Record<string, string>) })).rejects.toMatchObject({ code: 'ERR_TOKENIZER', message: expect.stringContaining(message) });
+    await expect(
+      loadTokenizer({ folder: write(files as Record<string, string>) }),
+    ).rejects.toMatchObject({ code: 'ERR_TOKENIZER', message: expect.stringContaining(message) });
   });
 });

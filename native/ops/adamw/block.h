@@ -1,4 +1,5 @@
-// AdamW over chunks of a tensor, in fp32 and in the forms that save memory, and the sum of squares for clipping.
+// AdamW over chunks of a tensor, in fp32 and in the forms that save memory, and the sum of squares
+// for clipping.
 #pragma once
 
 #include "ops/adamw/math.h"
@@ -11,8 +12,9 @@ template <class T>
 struct AdamWBlock {
   float *master, *m, *v;
   const float* gradient;
-  const float* gradient_scale;  // one number in device memory, for scalars.gradient_scale; null: that one
-  T* weight;                    // the compute copy; null where it is the master itself
+  const float*
+      gradient_scale;  // one number in device memory, for scalars.gradient_scale; null: that one
+  T* weight;           // the compute copy; null where it is the master itself
   int64_t n, chunk;
   AdamWScalars scalars;
 
@@ -30,17 +32,20 @@ struct AdamWBlock {
   }
 };
 
-// A block takes kStateBlock elements, whose new moments wait in shared memory for their scales: kStateBlock·8 bytes.
+// A block takes kStateBlock elements, whose new moments wait in shared memory for their scales:
+// kStateBlock·8 bytes.
 struct AdamWFormsBlock {
   AdamWForms forms;
   AdamWScalars scalars;
 
   template <class Block>
   CREAM_HOST_DEVICE void operator()(Block& block) const {
-    const int64_t first = block.index() * kStateBlock, rest = forms.n - first, count = rest < kStateBlock ? rest : kStateBlock;
+    const int64_t first = block.index() * kStateBlock, rest = forms.n - first,
+                  count = rest < kStateBlock ? rest : kStateBlock;
     float* const m = block.template shared<float>();
     float* const v = m + kStateBlock;
-    block.each(count, [&](int64_t i) { adamw_forms_element(forms, first + i, scalars, m[i], v[i]); });
+    block.each(count,
+               [&](int64_t i) { adamw_forms_element(forms, first + i, scalars, m[i], v[i]); });
     block.sync();
     float m_scale = 0, v_scale = 0;
     if (forms.m_scale != nullptr) {
@@ -51,7 +56,8 @@ struct AdamWFormsBlock {
         forms.v_scale[block.index()] = v_scale;
       });
     }
-    block.each(count, [&](int64_t i) { store_moments(forms, first + i, m[i], v[i], m_scale, v_scale); });
+    block.each(count,
+               [&](int64_t i) { store_moments(forms, first + i, m[i], v[i], m_scale, v_scale); });
   }
 };
 
@@ -65,10 +71,13 @@ struct SumOfSquaresBlock {
   template <class Block>
   CREAM_HOST_DEVICE void operator()(Block& block) const {
     const int64_t first = block.index() * chunk, count = first + chunk < n ? chunk : n - first;
-    const double sum = block.reduce(count, 0.0, [&](int64_t i) { 
-      const double value = widen(x[first + i]);
-      return value * value;
-    }, Sum{});
+    const double sum = block.reduce(
+        count, 0.0,
+        [&](int64_t i) {
+          const double value = widen(x[first + i]);
+          return value * value;
+        },
+        Sum{});
     block.each(1, [&](int64_t) { partial[block.index()] = sum; });
   }
 };

@@ -1,4 +1,5 @@
-// AdamW and the gradient norm on the CPU: fixed blocks over the threads, each by the widest kernel the CPU has.
+// AdamW and the gradient norm on the CPU: fixed blocks over the threads, each by the widest kernel
+// the CPU has.
 #include <algorithm>
 #include <numeric>
 
@@ -13,7 +14,8 @@
 namespace cream::ops {
 namespace {
 
-constexpr int64_t kBlock = int64_t{1} << 16;  // a multiple of 16; fixed, so that sums do not depend on the thread count
+constexpr int64_t kBlock =
+    int64_t{1} << 16;  // a multiple of 16; fixed, so that sums do not depend on the thread count
 
 uint16_t round_to_bf16(float x) { return c10::detail::round_to_nearest_even(x); }
 
@@ -34,14 +36,16 @@ AdamWScalars adamw_scalars(const AdamWStep& step) {
           static_cast<float>(step.gradient_scale)};
 }
 
-void adamw_scalar(float* master, float* m, float* v, const float* gradient, uint16_t* bf16, int64_t n, const AdamWScalars& s) {
+void adamw_scalar(float* master, float* m, float* v, const float* gradient, uint16_t* bf16,
+                  int64_t n, const AdamWScalars& s) {
   for (int64_t i = 0; i < n; ++i) {
     master[i] = adamw_element(master[i], m[i], v[i], gradient[i], s);
     if (bf16 != nullptr) bf16[i] = round_to_bf16(master[i]);
   }
 }
 
-void adamw_forms_scalar(const AdamWForms& forms, int64_t first, int64_t last, const AdamWScalars& s) {
+void adamw_forms_scalar(const AdamWForms& forms, int64_t first, int64_t last,
+                        const AdamWScalars& s) {
   float m[kStateBlock], v[kStateBlock];
   for (int64_t block = first; block < last; ++block) {
     const int64_t begin = block * kStateBlock, count = std::min(kStateBlock, forms.n - begin);
@@ -55,7 +59,8 @@ void adamw_forms_scalar(const AdamWForms& forms, int64_t first, int64_t last, co
       forms.m_scale[block] = m_scale;
       forms.v_scale[block] = v_scale;
     }
-    for (int64_t i = 0; i < count; ++i) store_moments(forms, begin + i, m[i], v[i], m_scale, v_scale);
+    for (int64_t i = 0; i < count; ++i)
+      store_moments(forms, begin + i, m[i], v[i], m_scale, v_scale);
   }
 }
 
@@ -73,10 +78,11 @@ static double sum_of_squares_lanes(const T* x, int64_t n) {
 
 double sum_of_squares_scalar(const float* x, int64_t n) { return sum_of_squares_lanes(x, n); }
 
-void adamw(Tensor& master, Tensor& m, Tensor& v, const Tensor& gradient, Tensor& weight, const AdamWStep& step) {
+void adamw(Tensor& master, Tensor& m, Tensor& v, const Tensor& gradient, Tensor& weight,
+           const AdamWStep& step) {
   const bool separate = !weight.is_same(master);
-  const bool plain = master.is_cpu() && master.is_contiguous() && m.is_contiguous() && v.is_contiguous() &&
-                     gradient.is_contiguous() && weight.is_contiguous() &&
+  const bool plain = master.is_cpu() && master.is_contiguous() && m.is_contiguous() &&
+                     v.is_contiguous() && gradient.is_contiguous() && weight.is_contiguous() &&
                      (!separate || weight.scalar_type() == at::kBFloat16);
   if (!plain) return reference::adamw(master, m, v, gradient, weight, step);
 
@@ -85,28 +91,36 @@ void adamw(Tensor& master, Tensor& m, Tensor& v, const Tensor& gradient, Tensor&
   float* const m_data = m.mutable_data_ptr<float>();
   float* const v_data = v.mutable_data_ptr<float>();
   const float* const gradient_data = gradient.const_data_ptr<float>();
-  uint16_t* const bf16 = separate ? reinterpret_cast<uint16_t*>(weight.mutable_data_ptr<at::BFloat16>()) : nullptr;
+  uint16_t* const bf16 =
+      separate ? reinterpret_cast<uint16_t*>(weight.mutable_data_ptr<at::BFloat16>()) : nullptr;
   const int64_t n = master.numel();
   if (fast_path()) count_fast_run(Op::adamw);
   parallel_for(0, blocks_of(n), 1, [&](int64_t first, int64_t last) {
     const int64_t begin = first * kBlock, end = std::min(last * kBlock, n);
     const int64_t wide = fast_path() ? (end - begin) / 16 * 16 : 0;
-    const auto at = [&](auto* data, int64_t offset) { return data == nullptr ? nullptr : data + begin + offset; };
+    const auto at = [&](auto* data, int64_t offset) {
+      return data == nullptr ? nullptr : data + begin + offset;
+    };
     if (wide > 0)
-      at_level([&]<Level L>() { adamw_values<L>(at(master_data, 0), at(m_data, 0), at(v_data, 0), at(gradient_data, 0), at(bf16, 0), wide, s); });
-    adamw_scalar(at(master_data, wide), at(m_data, wide), at(v_data, wide), at(gradient_data, wide), at(bf16, wide),
-                 end - begin - wide, s);
+      at_level([&]<Level L>() {
+        adamw_values<L>(at(master_data, 0), at(m_data, 0), at(v_data, 0), at(gradient_data, 0),
+                        at(bf16, 0), wide, s);
+      });
+    adamw_scalar(at(master_data, wide), at(m_data, wide), at(v_data, wide), at(gradient_data, wide),
+                 at(bf16, wide), end - begin - wide, s);
   });
 }
 
 void adamw(AdamWState& state, const AdamWStep& step) {
   if (on_device(state.weight)) return device::adamw(state, step);
-  const bool plain = state.master.defined() && !state.m_scale.defined() && state.gradient.scalar_type() == at::kFloat;
+  const bool plain = state.master.defined() && !state.m_scale.defined() &&
+                     state.gradient.scalar_type() == at::kFloat;
   if (plain) return adamw(state.master, state.m, state.v, state.gradient, state.weight, step);
   const AdamWForms forms = forms_of(state);
   const AdamWScalars s = adamw_scalars(step);
   constexpr int64_t grain = kBlock / kStateBlock;
-  parallel_for(0, (forms.n + kStateBlock - 1) / kStateBlock, grain, [&](int64_t first, int64_t last) { adamw_forms_scalar(forms, first, last, s); });
+  parallel_for(0, (forms.n + kStateBlock - 1) / kStateBlock, grain,
+               [&](int64_t first, int64_t last) { adamw_forms_scalar(forms, first, last, s); });
 }
 
 double sum_of_squares(const std::vector<Tensor>& tensors) {
@@ -119,13 +133,16 @@ double sum_of_squares(const std::vector<Tensor>& tensors) {
 double sum_of_squares(const Tensor& x) {
   if (on_device(x)) return device::sum_of_squares({x});
   const bool half = x.scalar_type() == at::kBFloat16;
-  if (!x.is_contiguous() || !(half || x.scalar_type() == at::kFloat)) return reference::sum_of_squares(x);
+  if (!x.is_contiguous() || !(half || x.scalar_type() == at::kFloat))
+    return reference::sum_of_squares(x);
   const int64_t n = x.numel();
   std::vector<double> sums(blocks_of(n));
   if (half) {
     const auto* const bits = reinterpret_cast<const uint16_t*>(x.const_data_ptr<at::BFloat16>());
     parallel_for(0, blocks_of(n), 1, [&](int64_t first, int64_t last) {
-      for (int64_t block = first; block < last; ++block) sums[block] = sum_of_squares_lanes(bits + block * kBlock, std::min(kBlock, n - block * kBlock));
+      for (int64_t block = first; block < last; ++block)
+        sums[block] =
+            sum_of_squares_lanes(bits + block * kBlock, std::min(kBlock, n - block * kBlock));
     });
     return std::accumulate(sums.begin(), sums.end(), 0.0);
   }

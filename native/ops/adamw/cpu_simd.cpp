@@ -1,11 +1,13 @@
-// AdamW, 16 parameters at a time. The order of operations is adamw_element's, multiply and add apart, so the bits are equal.
+// AdamW, 16 parameters at a time. The order of operations is adamw_element's, multiply and add
+// apart, so the bits are equal.
 #include "ops/adamw/kernel.h"
 
 #include "ops/simd.h"
 
 namespace cream::ops {
 template <>
-void adamw_values<CREAM_LEVEL>(float* master, float* m, float* v, const float* gradient, uint16_t* bf16, int64_t n, const AdamWScalars& s) {
+void adamw_values<CREAM_LEVEL>(float* master, float* m, float* v, const float* gradient,
+                               uint16_t* bf16, int64_t n, const AdamWScalars& s) {
   const Floats decay = set16(s.decay), one_minus_beta1 = set16(s.one_minus_beta1);
   const Floats beta2 = set16(s.beta2), one_minus_beta2 = set16(s.one_minus_beta2);
   const Floats step_size = set16(s.step_size), root_correction2 = set16(s.root_correction2);
@@ -14,11 +16,10 @@ void adamw_values<CREAM_LEVEL>(float* master, float* m, float* v, const float* g
     const Floats g = mul16(load16(gradient + i), scale);
     const Floats old_m = load16(m + i);
     const Floats moment = add16(old_m, mul16(one_minus_beta1, sub16(g, old_m)));
-    const Floats square = add16(mul16(load16(v + i), beta2),
-                                        mul16(mul16(one_minus_beta2, g), g));
+    const Floats square = add16(mul16(load16(v + i), beta2), mul16(mul16(one_minus_beta2, g), g));
     const Floats denominator = add16(div16(sqrt16(square), root_correction2), epsilon);
-    const Floats value = sub16(mul16(load16(master + i), decay),
-                                       div16(mul16(step_size, moment), denominator));
+    const Floats value =
+        sub16(mul16(load16(master + i), decay), div16(mul16(step_size, moment), denominator));
     store16(m + i, moment);
     store16(v + i, square);
     store16(master + i, value);

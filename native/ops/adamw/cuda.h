@@ -10,7 +10,8 @@ namespace cream::ops {
 template <class T>
 struct AdamWCuda {
   float *master, *m, *v;
-  const float *gradient, *gradient_scale;  // gradient_scale: one number, for scalars.gradient_scale; null: that one
+  const float *gradient,
+      *gradient_scale;  // gradient_scale: one number, for scalars.gradient_scale; null: that one
   T* weight;
   int64_t n;
   AdamWScalars scalars;

@@ -1,5 +1,5 @@
-// The small forms of an optimizer state in plain ATen: to fp32 and back. What the kernels compute element by element (math.h) is the
-// same on tensors of bits here, so this is their reference too.
+// The small forms of an optimizer state in plain ATen: to fp32 and back. What the kernels compute
+// element by element (math.h) is the same on tensors of bits here, so this is their reference too.
 #include "ops/adamw/forms.h"
 
 namespace cream::ops {
@@ -17,20 +17,26 @@ Tensor shares_of(const Tensor& code, int64_t most) {
 Tensor codes_of(const Tensor& x, const Tensor& scale, int64_t most, int64_t least) {
   const Tensor share = (x / scale).nan_to_num(0.0);
   const Tensor bits = share.view(at::kInt);
-  const Tensor rounded = (bits + 0x7ffff + bits.bitwise_right_shift(20).bitwise_and(1)).bitwise_right_shift(20);
+  const Tensor rounded =
+      (bits + 0x7ffff + bits.bitwise_right_shift(20).bitwise_and(1)).bitwise_right_shift(20);
   Tensor code = rounded - (kOne - most);
   code = at::where(code < 1, least, code).clamp_max(most);
   return at::where(share > 0, code, 0).to(at::kByte);
 }
 
-int64_t blocks_of(const AdamWState& state) { return (state.weight.numel() + kStateBlock - 1) / kStateBlock; }
+int64_t blocks_of(const AdamWState& state) {
+  return (state.weight.numel() + kStateBlock - 1) / kStateBlock;
+}
 
 Tensor in_blocks(const Tensor& x, int64_t blocks) {
   const Tensor flat = x.reshape({-1});
-  return at::constant_pad_nd(flat, {0, blocks * kStateBlock - flat.numel()}).view({blocks, kStateBlock});
+  return at::constant_pad_nd(flat, {0, blocks * kStateBlock - flat.numel()})
+      .view({blocks, kStateBlock});
 }
 
-Tensor out_of_blocks(const Tensor& x, const Tensor& like) { return x.reshape({-1}).narrow(0, 0, like.numel()).view(like.sizes()); }
+Tensor out_of_blocks(const Tensor& x, const Tensor& like) {
+  return x.reshape({-1}).narrow(0, 0, like.numel()).view(like.sizes());
+}
 
 template <class T>
 T* data(const Tensor& x) {
@@ -40,7 +46,8 @@ T* data(const Tensor& x) {
 }  // namespace
 
 AdamWForms forms_of(const AdamWState& state) {
-  const bool codes = state.m_scale.defined(), half = state.gradient.scalar_type() == at::kBFloat16, own = state.weight.is_same(state.master);
+  const bool codes = state.m_scale.defined(), half = state.gradient.scalar_type() == at::kBFloat16,
+             own = state.weight.is_same(state.master);
   return {data<float>(state.master),
           data<int16_t>(state.remainder),
           own ? nullptr : data<uint16_t>(state.weight),
@@ -80,14 +87,17 @@ Tensor first_moment_of(const AdamWState& state) {
 
 Tensor second_moment_of(const AdamWState& state) {
   if (!state.v_scale.defined()) return state.v;
-  return out_of_blocks(shares_of(in_blocks(state.v, blocks_of(state)), 255) * state.v_scale.unsqueeze(1), state.weight);
+  return out_of_blocks(
+      shares_of(in_blocks(state.v, blocks_of(state)), 255) * state.v_scale.unsqueeze(1),
+      state.weight);
 }
 
 namespace reference {
 
 void adamw(AdamWState& state, const AdamWStep& step) {
   const at::NoGradGuard no_grad;
-  Tensor master = master_of(state), m = first_moment_of(state), v = second_moment_of(state), rounded = at::empty_like(state.weight);
+  Tensor master = master_of(state), m = first_moment_of(state), v = second_moment_of(state),
+         rounded = at::empty_like(state.weight);
   reference::adamw(master, m, v, state.gradient.to(at::kFloat), rounded, step);
   set_master(state, master);
   if (!state.m_scale.defined()) return;

@@ -1,4 +1,5 @@
-// AdamW and the gradient norm for tensors of a device. The norm costs one wait a step: its fp64 parts come over at once and are added in order.
+// AdamW and the gradient norm for tensors of a device. The norm costs one wait a step: its fp64
+// parts come over at once and are added in order.
 #include "ops/adamw/cuda.h"
 #include "ops/adamw/forms.h"
 #include "support/device.h"
@@ -13,8 +14,15 @@ void adamw(AdamWState& state, const AdamWStep& step) {
   const AdamWForms f = forms_of(state);
   const bool plain = f.master != nullptr && f.m != nullptr && f.gradient != nullptr;
   if (!plain) return check_launch(adamw_forms_cuda(f, s, stream), "adamw");
-  if (f.weight == nullptr) return check_launch(adamw_cuda(AdamWCuda<float>{f.master, f.m, f.v, f.gradient, nullptr, nullptr, f.n, s}, stream), "adamw");
-  check_launch(adamw_cuda(AdamWCuda<uint16_t>{f.master, f.m, f.v, f.gradient, nullptr, f.weight, f.n, s}, stream), "adamw");
+  if (f.weight == nullptr)
+    return check_launch(
+        adamw_cuda(AdamWCuda<float>{f.master, f.m, f.v, f.gradient, nullptr, nullptr, f.n, s},
+                   stream),
+        "adamw");
+  check_launch(
+      adamw_cuda(AdamWCuda<uint16_t>{f.master, f.m, f.v, f.gradient, nullptr, f.weight, f.n, s},
+                 stream),
+      "adamw");
 }
 
 double sum_of_squares(const std::vector<Tensor>& tensors) {
@@ -27,8 +35,10 @@ double sum_of_squares(const std::vector<Tensor>& tensors) {
   for (const Tensor& x : tensors) {
     const int64_t n = x.numel();
     const void* const from = x.const_data_ptr();
-    const int error = x.scalar_type() == at::kFloat ? sum_of_squares_cuda(static_cast<const float*>(from), to, n, stream_of(x))
-                                                    : sum_of_squares_cuda(static_cast<const uint16_t*>(from), to, n, stream_of(x));
+    const int error =
+        x.scalar_type() == at::kFloat
+            ? sum_of_squares_cuda(static_cast<const float*>(from), to, n, stream_of(x))
+            : sum_of_squares_cuda(static_cast<const uint16_t*>(from), to, n, stream_of(x));
     check_launch(error, "sum_of_squares");
     to += sum_of_squares_parts(n);
   }

@@ -1,5 +1,6 @@
-// AdamW on one element and the small forms of its state, for the CPU's scalar loop and the GPU alike; formulas in op.h. Apart from
-// kernel.h: files for one instruction set include no inline function.
+// AdamW on one element and the small forms of its state, for the CPU's scalar loop and the GPU
+// alike; formulas in op.h. Apart from kernel.h: files for one instruction set include no inline
+// function.
 #pragma once
 
 #include <cmath>
@@ -11,7 +12,8 @@
 namespace cream::ops {
 
 // Updates m and v in place and returns the new master.
-CREAM_HOST_DEVICE inline float adamw_element(float master, float& m, float& v, float gradient, const AdamWScalars& s) {
+CREAM_HOST_DEVICE inline float adamw_element(float master, float& m, float& v, float gradient,
+                                             const AdamWScalars& s) {
   const float g = gradient * s.gradient_scale;
   m = m + s.one_minus_beta1 * (g - m);
   v = v * s.beta2 + s.one_minus_beta2 * g * g;
@@ -30,17 +32,21 @@ CREAM_HOST_DEVICE inline float float_of(uint32_t bits) {
   return x;
 }
 
-// A code c > 0 is the float whose upper 12 bits lie `most − c` below those of 1: eight steps a doubling, 1 at c = most; 0 is 0.
-// x in [0, 1], rounded to nearest even; below the smallest code it becomes `least`.
+// A code c > 0 is the float whose upper 12 bits lie `most − c` below those of 1: eight steps a
+// doubling, 1 at c = most; 0 is 0. x in [0, 1], rounded to nearest even; below the smallest code it
+// becomes `least`.
 CREAM_HOST_DEVICE inline uint8_t encode_share(float x, int most, int least) {
   if (!(x > 0)) return 0;
   const uint32_t bits = bits_of(x);
   const int code = static_cast<int>((bits + 0x7ffffu + (bits >> 20 & 1)) >> 20) - 0x3f8 + most;
   return static_cast<uint8_t>(code < 1 ? least : code > most ? most : code);
 }
-CREAM_HOST_DEVICE inline float decode_share(int code, int most) { return code == 0 ? 0.0f : float_of(static_cast<uint32_t>(code + 0x3f8 - most) << 20); }
+CREAM_HOST_DEVICE inline float decode_share(int code, int most) {
+  return code == 0 ? 0.0f : float_of(static_cast<uint32_t>(code + 0x3f8 - most) << 20);
+}
 
-// m: a sign and seven bits, down to 2⁻¹⁵·⁷⁵ of the block's largest. v: eight bits, down to 2⁻³¹·⁷⁵, and never to 0: √v divides.
+// m: a sign and seven bits, down to 2⁻¹⁵·⁷⁵ of the block's largest. v: eight bits, down to 2⁻³¹·⁷⁵,
+// and never to 0: √v divides.
 CREAM_HOST_DEVICE inline uint8_t encode_m(float m, float scale) {
   const uint8_t code = encode_share(fabsf(m) / scale, 127, 0);
   return m < 0 ? code | 0x80 : code;
@@ -49,26 +55,35 @@ CREAM_HOST_DEVICE inline float decode_m(uint8_t code, float scale) {
   const float share = decode_share(code & 0x7f, 127) * scale;
   return code & 0x80 ? -share : share;
 }
-CREAM_HOST_DEVICE inline uint8_t encode_v(float v, float scale) { return encode_share(v / scale, 255, 1); }
-CREAM_HOST_DEVICE inline float decode_v(uint8_t code, float scale) { return decode_share(code, 255) * scale; }
+CREAM_HOST_DEVICE inline uint8_t encode_v(float v, float scale) {
+  return encode_share(v / scale, 255, 1);
+}
+CREAM_HOST_DEVICE inline float decode_v(uint8_t code, float scale) {
+  return decode_share(code, 255) * scale;
+}
 
 // A master is its rounding to bf16 and the signed rest of its 32 bits, which needs 16 of its own.
 CREAM_HOST_DEVICE inline float join_master(uint16_t weight, int16_t remainder) {
-  return float_of((uint32_t{weight} << 16) + static_cast<uint32_t>(static_cast<int32_t>(remainder)));
+  return float_of((uint32_t{weight} << 16) +
+                  static_cast<uint32_t>(static_cast<int32_t>(remainder)));
 }
-// The rest of a value that lies just between two bf16 and is rounded down, 2¹⁵, has no room: it loses its last bit.
+// The rest of a value that lies just between two bf16 and is rounded down, 2¹⁵, has no room: it
+// loses its last bit.
 CREAM_HOST_DEVICE inline int16_t rest_of_master(float master, uint16_t weight) {
   const int32_t rest = static_cast<int32_t>(bits_of(master) - (uint32_t{weight} << 16));
   return static_cast<int16_t>(rest > 0x7fff ? 0x7fff : rest);
 }
 
-// Element i of a parameter: reads its state in whatever form, returns the new m and v, writes master and weight.
-CREAM_HOST_DEVICE inline void adamw_forms_element(const AdamWForms& f, int64_t i, const AdamWScalars& s, float& m, float& v) {
+// Element i of a parameter: reads its state in whatever form, returns the new m and v, writes
+// master and weight.
+CREAM_HOST_DEVICE inline void adamw_forms_element(const AdamWForms& f, int64_t i,
+                                                  const AdamWScalars& s, float& m, float& v) {
   const int64_t block = i / kStateBlock;
   m = f.m != nullptr ? f.m[i] : decode_m(f.m_code[i], f.m_scale[block]);
   v = f.v != nullptr ? f.v[i] : decode_v(f.v_code[i], f.v_scale[block]);
   const float master = f.master != nullptr ? f.master[i] : join_master(f.weight[i], f.remainder[i]);
-  const float next = adamw_element(master, m, v, f.gradient != nullptr ? f.gradient[i] : widen(f.gradient_bf16[i]), s);
+  const float next = adamw_element(
+      master, m, v, f.gradient != nullptr ? f.gradient[i] : widen(f.gradient_bf16[i]), s);
   if (f.master != nullptr) f.master[i] = next;
   if (f.weight == nullptr) return;
   f.weight[i] = narrow<uint16_t>(next);
@@ -76,7 +91,8 @@ CREAM_HOST_DEVICE inline void adamw_forms_element(const AdamWForms& f, int64_t i
 }
 
 // Writes m and v back; the scales are the block's largest |m| and v.
-CREAM_HOST_DEVICE inline void store_moments(const AdamWForms& f, int64_t i, float m, float v, float m_scale, float v_scale) {
+CREAM_HOST_DEVICE inline void store_moments(const AdamWForms& f, int64_t i, float m, float v,
+                                            float m_scale, float v_scale) {
   if (f.m != nullptr) {
     f.m[i] = m;
     f.v[i] = v;

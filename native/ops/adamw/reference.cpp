@@ -3,7 +3,8 @@
 
 namespace cream::ops::reference {
 
-void adamw(Tensor& master, Tensor& m, Tensor& v, const Tensor& gradient, Tensor& weight, const AdamWStep& step) {
+void adamw(Tensor& master, Tensor& m, Tensor& v, const Tensor& gradient, Tensor& weight,
+           const AdamWStep& step) {
   const at::NoGradGuard no_grad;
   const Tensor g = gradient * step.gradient_scale;
   master.mul_(1 - step.learning_rate * step.weight_decay);

@@ -1,5 +1,6 @@
-// Cuts attention into tiles of queries that share keys: in decoding, neighbouring rows of one prompt × the query heads of one
-// kv head; in a packed batch, neighbouring rows of one segment × the same heads. Tiles are what threads share out.
+// Cuts attention into tiles of queries that share keys: in decoding, neighbouring rows of one
+// prompt × the query heads of one kv head; in a packed batch, neighbouring rows of one segment ×
+// the same heads. Tiles are what threads share out.
 #include <array>
 
 #include "ops/attention/device.h"
@@ -25,7 +26,12 @@ struct Tile {
     out[count++] = mutable_data<T>(result) + row * result.stride(0) + head * queries.size(2);
   }
   attend::Queries<T> queries(int64_t d, const AttentionKind& kind) const {
-    return {q.data(), count, d, static_cast<float>(kind.scale_of(d)), static_cast<float>(kind.softcap), scratch(attend::scratch_floats<L>(count, d))};
+    return {q.data(),
+            count,
+            d,
+            static_cast<float>(kind.scale_of(d)),
+            static_cast<float>(kind.softcap),
+            scratch(attend::scratch_floats<L>(count, d))};
   }
 };
 
@@ -35,10 +41,14 @@ using attend::Range;
 std::vector<Range> sibling_rows(const std::vector<DecodeSource>& sources, int64_t limit) {
   std::vector<Range> ranges;
   for (int64_t row = 0; row < static_cast<int64_t>(sources.size()); ++row) {
-    const bool sibling = row > 0 && sources[row].shared_keys && sources[row].shared_keys == sources[row - 1].shared_keys &&
-                         sources[row].shared_length == sources[row - 1].shared_length && row - ranges.back().first < limit;
-    if (sibling) ranges.back().last = row + 1;
-    else ranges.push_back({row, row + 1});
+    const bool sibling = row > 0 && sources[row].shared_keys &&
+                         sources[row].shared_keys == sources[row - 1].shared_keys &&
+                         sources[row].shared_length == sources[row - 1].shared_length &&
+                         row - ranges.back().first < limit;
+    if (sibling)
+      ranges.back().last = row + 1;
+    else
+      ranges.push_back({row, row + 1});
   }
   return ranges;
 }
@@ -50,14 +60,18 @@ struct DecodeWork {
 };
 
 template <Level L, class T>
-void decode_tile(const Tensor& q, Tensor& out, const DecodeWork& work, Range rows, int64_t kv_head) {
+void decode_tile(const Tensor& q, Tensor& out, const DecodeWork& work, Range rows,
+                 int64_t kv_head) {
   const auto& [sources, group, kind] = work;
   const int64_t d = q.size(2);
   Tile<L, T> tile;
   std::array<int64_t, most_queries> shared_begin, own_begin;  // of each query's window
   for (int64_t row = rows.first; row < rows.last; ++row)
     for (int64_t h = 0; h < group; ++h) {
-      const int64_t first = kind.window > 0 ? std::max<int64_t>(0, sources[row].shared_length + sources[row].own_length - kind.window) : 0;
+      const int64_t first = kind.window > 0
+                                ? std::max<int64_t>(0, sources[row].shared_length +
+                                                           sources[row].own_length - kind.window)
+                                : 0;
       shared_begin[tile.count] = std::min(first, sources[row].shared_length);
       own_begin[tile.count] = std::max<int64_t>(0, first - sources[row].shared_length);
       tile.push(q, out, row, kv_head * group + h);
@@ -66,17 +80,22 @@ void decode_tile(const Tensor& q, Tensor& out, const DecodeWork& work, Range row
   attend::begin<L>(queries);
   const auto part = [&](const void* keys, const void* values, int64_t length, int64_t capacity) {
     const int64_t offset = kv_head * capacity * d;
-    return attend::Keys<T>{static_cast<const T*>(keys) + offset, static_cast<const T*>(values) + offset, d, length};
+    return attend::Keys<T>{static_cast<const T*>(keys) + offset,
+                           static_cast<const T*>(values) + offset, d, length};
   };
   const DecodeSource& first = sources[rows.first];
   if (first.shared_length > 0)
-    attend::add<L>(queries, part(first.shared_keys, first.shared_values, first.shared_length, first.shared_capacity), {0, tile.count},
-                {kind.window > 0 ? shared_begin.data() : nullptr, nullptr});
+    attend::add<L>(
+        queries,
+        part(first.shared_keys, first.shared_values, first.shared_length, first.shared_capacity),
+        {0, tile.count}, {kind.window > 0 ? shared_begin.data() : nullptr, nullptr});
   for (int64_t row = rows.first; row < rows.last; ++row) {
     const DecodeSource& s = sources[row];
     const int64_t at = (row - rows.first) * group;
-    if (s.own_length > 0) attend::add<L>(queries, part(s.own_keys, s.own_values, s.own_length, s.own_capacity), {at, at + group},
-                                        {kind.window > 0 ? own_begin.data() + at : nullptr, nullptr});
+    if (s.own_length > 0)
+      attend::add<L>(queries, part(s.own_keys, s.own_values, s.own_length, s.own_capacity),
+                     {at, at + group},
+                     {kind.window > 0 ? own_begin.data() + at : nullptr, nullptr});
   }
   attend::finish<L>(queries, tile.out.data());
 }
@@ -84,18 +103,21 @@ void decode_tile(const Tensor& q, Tensor& out, const DecodeWork& work, Range row
 struct PackedTile {
   const Segment* segment;
   const Segment* prefix;  // or null
-  Range rows;          // within the segment
+  Range rows;             // within the segment
   int64_t kv_head;
 };
 
 template <Level L, class T>
-void packed_tile(const Tensor& q, const Tensor& k, const Tensor& v, Tensor& out, const PackedTile& t, const AttentionKind& kind) {
-  const int64_t d = q.size(2), group = q.size(1) / k.size(1), before = t.prefix ? t.prefix->length : 0;
+void packed_tile(const Tensor& q, const Tensor& k, const Tensor& v, Tensor& out,
+                 const PackedTile& t, const AttentionKind& kind) {
+  const int64_t d = q.size(2), group = q.size(1) / k.size(1),
+                before = t.prefix ? t.prefix->length : 0;
   Tile<L, T> tile;
   std::array<int64_t, most_queries> limits, prefix_begin, own_begin;
   for (int64_t row = t.rows.first; row < t.rows.last; ++row)
     for (int64_t h = 0; h < group; ++h) {
-      const int64_t first = kind.window > 0 ? std::max<int64_t>(0, before + row + 1 - kind.window) : 0;
+      const int64_t first =
+          kind.window > 0 ? std::max<int64_t>(0, before + row + 1 - kind.window) : 0;
       prefix_begin[tile.count] = std::min(first, before);
       own_begin[tile.count] = std::max<int64_t>(0, first - before);
       limits[tile.count] = row + 1;
@@ -108,16 +130,21 @@ void packed_tile(const Tensor& q, const Tensor& k, const Tensor& v, Tensor& out,
     return attend::Keys<T>{data<T>(k) + offset, data<T>(v) + offset, k.stride(0), length};
   };
   const bool window = kind.window > 0;
-  if (t.prefix) attend::add<L>(queries, part(t.prefix->start, t.prefix->length), {0, tile.count}, {window ? prefix_begin.data() : nullptr, nullptr});
-  attend::add<L>(queries, part(t.segment->start, t.rows.last), {0, tile.count}, {window ? own_begin.data() : nullptr, limits.data()});
+  if (t.prefix)
+    attend::add<L>(queries, part(t.prefix->start, t.prefix->length), {0, tile.count},
+                   {window ? prefix_begin.data() : nullptr, nullptr});
+  attend::add<L>(queries, part(t.segment->start, t.rows.last), {0, tile.count},
+                 {window ? own_begin.data() : nullptr, limits.data()});
   attend::finish<L>(queries, tile.out.data());
 }
 
 }  // namespace
 
-Tensor decode_attention(const Tensor& q, const std::vector<DecodeSource>& sources, int64_t kv_heads, const AttentionKind& kind) {
+Tensor decode_attention(const Tensor& q, const std::vector<DecodeSource>& sources, int64_t kv_heads,
+                        const AttentionKind& kind) {
   const int64_t rows = q.size(0), heads = q.size(1), d = q.size(2), group = heads / kv_heads;
-  if (!fast_inputs(q) || !head_dim_fits(d) || group > most_queries) return reference::decode_attention(q, sources, kv_heads, kind);
+  if (!fast_inputs(q) || !head_dim_fits(d) || group > most_queries)
+    return reference::decode_attention(q, sources, kv_heads, kind);
   const Tensor in = by_rows(q);
   Tensor out = at::empty({rows, heads * d}, q.options());
   const std::vector<Range> ranges = sibling_rows(sources, most_queries / group);
@@ -133,10 +160,11 @@ Tensor decode_attention(const Tensor& q, const std::vector<DecodeSource>& source
   return out;
 }
 
-Tensor packed_attention(const Tensor& q, const Tensor& k, const Tensor& v, const std::vector<Segment>& segments,
-                        const AttentionKind& kind) {
+Tensor packed_attention(const Tensor& q, const Tensor& k, const Tensor& v,
+                        const std::vector<Segment>& segments, const AttentionKind& kind) {
   if (on_device(q)) return device::packed_attention(q, k, v, segments, kind);
-  const int64_t rows = q.size(0), heads = q.size(1), d = q.size(2), kv_heads = k.size(1), group = heads / kv_heads;
+  const int64_t rows = q.size(0), heads = q.size(1), d = q.size(2), kv_heads = k.size(1),
+                group = heads / kv_heads;
   int64_t covered = 0;
   for (const Segment& segment : segments) covered += segment.length;
   if (!fast_inputs(q, {k, v}) || !head_dim_fits(d) || group > most_queries || covered != rows)
@@ -150,11 +178,14 @@ Tensor packed_attention(const Tensor& q, const Tensor& k, const Tensor& v, const
   for (const Segment& segment : segments)
     for (int64_t row = 0; row < segment.length; row += height)
       for (int64_t head = 0; head < kv_heads; ++head)
-        tiles.push_back({&segment, segment.prefix < 0 ? nullptr : &segments[segment.prefix],
-                         {row, std::min(row + height, segment.length)}, head});
+        tiles.push_back({&segment,
+                         segment.prefix < 0 ? nullptr : &segments[segment.prefix],
+                         {row, std::min(row + height, segment.length)},
+                         head});
   by_type(in, [&]<Level L, class T>() {
     parallel_for(0, static_cast<int64_t>(tiles.size()), 1, [&](int64_t begin, int64_t end) {
-      for (int64_t i = begin; i < end; ++i) packed_tile<L, T>(in, keys, values, out, tiles[i], kind);
+      for (int64_t i = begin; i < end; ++i)
+        packed_tile<L, T>(in, keys, values, out, tiles[i], kind);
     });
   });
   count_fast_run(Op::packed_attention);

@@ -1,8 +1,11 @@
 // Online softmax attention (Milakov & Gimelshein 2018; FlashAttention): for each block of 64 keys
-//   s = scale·q·kᵀ,  m' = max(m, s),  p = exp(s − m'),  l = l·exp(m − m') + Σp,  o = o·exp(m − m') + p·v
-// A block is turned once for all queries: keys transposed (bf16: [d/2][64][2] for VDPBF16PS), values widened to fp32 where that pays.
-// Blocks start at the part's first key and a query's arithmetic never looks at its neighbours; a key that a query does not see
-// (after it, or before its window) contributes exactly 0. So neither the batch nor the way rows were grouped changes a result.
+//   s = scale·q·kᵀ,  m' = max(m, s),  p = exp(s − m'),  l = l·exp(m − m') + Σp,  o = o·exp(m − m')
+//   + p·v
+// A block is turned once for all queries: keys transposed (bf16: [d/2][64][2] for VDPBF16PS),
+// values widened to fp32 where that pays. Blocks start at the part's first key and a query's
+// arithmetic never looks at its neighbours; a key that a query does not see (after it, or before
+// its window) contributes exactly 0. So neither the batch nor the way rows were grouped changes a
+// result.
 #include "ops/attention/kernel.h"
 
 #include <algorithm>
@@ -33,7 +36,8 @@ struct Layout {
   }
 };
 
-// Asks for n rows ahead of their use: a cache is read once a step, too short a run for the hardware to guess.
+// Asks for n rows ahead of their use: a cache is read once a step, too short a run for the hardware
+// to guess.
 template <class T>
 void prefetch_rows(const T* rows, int64_t stride, int64_t n, int64_t d) {
   for (int64_t row = 0; row < n; ++row)
@@ -44,7 +48,8 @@ void prefetch_rows(const T* rows, int64_t stride, int64_t n, int64_t d) {
 template <class T>
 void widen_values(const T* values, int64_t stride, int64_t n, int64_t d, float* to) {
   for (int64_t key = 0; key < n; ++key)
-    for (int64_t i = 0; i < d; i += 16) store16(to + key * d + i, load16(values + key * stride + i));
+    for (int64_t i = 0; i < d; i += 16)
+      store16(to + key * d + i, load16(values + key * stride + i));
 }
 
 // Keys of a block that a query sees.
@@ -59,8 +64,8 @@ inline Mask seen(const Span& span, int64_t column) {
   return without16(before_end, first_lanes(span.begin - 16 * column));
 }
 
-// One query: scores in `columns` vectors, those of `span` valid → weights; returns the factor for what was summed before.
-// Without Window the span begins at the block's first key.
+// One query: scores in `columns` vectors, those of `span` valid → weights; returns the factor for
+// what was summed before. Without Window the span begins at the block's first key.
 template <bool Window>
 float soften(float* scores, int64_t columns, const Span& span, float& max, float& sum) {
   const Floats none = set16(minus_infinity);
@@ -91,7 +96,8 @@ struct Values {
 
 // o = o·factor + p·v for R queries and C·16 dimensions, over n keys.
 template <int R, int C, class V>
-void accumulate(const float* p, const float* factor, Values<V> values, int64_t n, int64_t d, float* out) {
+void accumulate(const float* p, const float* factor, Values<V> values, int64_t n, int64_t d,
+                float* out) {
   Floats acc[R][C];
 #pragma GCC unroll 8
   for (int r = 0; r < R; ++r)
@@ -114,7 +120,8 @@ void accumulate(const float* p, const float* factor, Values<V> values, int64_t n
     for (int c = 0; c < C; ++c) store16(out + r * d + 16 * c, acc[r][c]);
 }
 
-// One turned block for R queries from `first`, of which query r sees the keys spans[r] within 0 … n.
+// One turned block for R queries from `first`, of which query r sees the keys spans[r] within 0 …
+// n.
 template <class V>
 struct BlockOf {
   float* scratch;
@@ -132,25 +139,29 @@ void block(const BlockOf<V>& b, int64_t first, const Span* spans) {
   float *scores = b.scratch + b.at.scores, *out = b.scratch + b.at.out + first * b.d, factor[R];
   score_columns<R, T>(query, keys, words, columns, b.scale, scores);
   if (b.softcap != 0)
-    for (int64_t i = 0; i < R * key_block; i += 16) store16(scores + i, softcap16(load16(scores + i), b.softcap));
+    for (int64_t i = 0; i < R * key_block; i += 16)
+      store16(scores + i, softcap16(load16(scores + i), b.softcap));
   int64_t most = 0;
   for (int r = 0; r < R; ++r) {
     float &max = b.scratch[b.at.max + first + r], &sum = b.scratch[b.at.sum + first + r];
     float* line = scores + r * key_block;
-    factor[r] = spans[r].begin > 0 ? soften<true>(line, columns, spans[r], max, sum) : soften<false>(line, columns, spans[r], max, sum);
+    factor[r] = spans[r].begin > 0 ? soften<true>(line, columns, spans[r], max, sum)
+                                   : soften<false>(line, columns, spans[r], max, sum);
     most = std::max(most, spans[r].end);
   }
   int64_t i = 0;
   const auto values = [&] { return Values<V>{b.values.data + i, b.values.stride}; };
-  for (; i + 16 * most_columns <= b.d; i += 16 * most_columns) accumulate<R, most_columns>(scores, factor, values(), most, b.d, out + i);
+  for (; i + 16 * most_columns <= b.d; i += 16 * most_columns)
+    accumulate<R, most_columns>(scores, factor, values(), most, b.d, out + i);
   for (; i < b.d; i += 16) accumulate<R, 1>(scores, factor, values(), most, b.d, out + i);
 }
 
 template <class T, class V>
 using Block = void (*)(const BlockOf<V>&, int64_t, const Span*);
 template <class T, class V>
-constexpr Block<T, V> blocks[tile_queries + 1] = {nullptr,        block<1, T, V>, block<2, T, V>, block<3, T, V>,
-                                                  block<4, T, V>, block<5, T, V>, block<6, T, V>};
+constexpr Block<T, V> blocks[tile_queries + 1] = {nullptr,        block<1, T, V>, block<2, T, V>,
+                                                  block<3, T, V>, block<4, T, V>, block<5, T, V>,
+                                                  block<6, T, V>};
 
 // All queries of `range` against one block that begins at key `start` of its part.
 template <class T, class V>
@@ -162,7 +173,8 @@ void each_tile(const BlockOf<V>& b, Range range, int64_t start, const Visible& v
     for (int64_t i = 0; i < count; ++i) {
       const int64_t query = first - range.first + i;
       spans[i].end = visible.end ? std::clamp<int64_t>(visible.end[query] - start, 0, b.n) : b.n;
-      spans[i].begin = visible.begin ? std::clamp<int64_t>(visible.begin[query] - start, 0, spans[i].end) : 0;
+      spans[i].begin =
+          visible.begin ? std::clamp<int64_t>(visible.begin[query] - start, 0, spans[i].end) : 0;
       any = any || spans[i].begin < spans[i].end;
     }
     if (any) blocks<T, V>[count](b, first, spans);
@@ -172,7 +184,9 @@ void each_tile(const BlockOf<V>& b, Range range, int64_t start, const Visible& v
 }  // namespace
 
 template <Level L>
-int64_t scratch_floats(int64_t count, int64_t head_dim) { return Layout(count, head_dim).end; }
+int64_t scratch_floats(int64_t count, int64_t head_dim) {
+  return Layout(count, head_dim).end;
+}
 
 template <Level L, class T>
 void begin(const Queries<T>& queries) {
@@ -193,19 +207,27 @@ void add(const Queries<T>& queries, const Keys<T>& keys, Range range, const Visi
   const Layout at(queries.count, d);
   float* scratch = queries.scratch;
   // Blocks before every query's window are passed over; the others keep their places.
-  const int64_t hidden = visible.begin ? *std::min_element(visible.begin, visible.begin + (range.last - range.first)) : 0;
+  const int64_t hidden =
+      visible.begin ? *std::min_element(visible.begin, visible.begin + (range.last - range.first))
+                    : 0;
   for (int64_t start = hidden / key_block * key_block; start < keys.length; start += key_block) {
-    const int64_t n = std::min(key_block, keys.length - start), ahead = std::min(key_block, keys.length - start - n);
+    const int64_t n = std::min(key_block, keys.length - start),
+                  ahead = std::min(key_block, keys.length - start - n);
     prefetch_rows(keys.keys + (start + n) * keys.stride, keys.stride, ahead, d);
     prefetch_rows(keys.values + (start + n) * keys.stride, keys.stride, ahead, d);
-    turn_keys(keys.keys + start * keys.stride, keys.stride, n, d, reinterpret_cast<int32_t*>(scratch + at.keys));
+    turn_keys(keys.keys + start * keys.stride, keys.stride, n, d,
+              reinterpret_cast<int32_t*>(scratch + at.keys));
     const T* values = keys.values + start * keys.stride;
-    // Widening is exact, so where it happens does not show in the result; it pays once several tiles read the block.
+    // Widening is exact, so where it happens does not show in the result; it pays once several
+    // tiles read the block.
     if (sizeof(T) == sizeof(float) || range.last - range.first <= tile_queries) {
-      each_tile<T, T>({scratch, at, d, n, queries.scale, queries.softcap, {values, keys.stride}}, range, start, visible);
+      each_tile<T, T>({scratch, at, d, n, queries.scale, queries.softcap, {values, keys.stride}},
+                      range, start, visible);
     } else {
       widen_values(values, keys.stride, n, d, scratch + at.values);
-      each_tile<T, float>({scratch, at, d, n, queries.scale, queries.softcap, {scratch + at.values, d}}, range, start, visible);
+      each_tile<T, float>(
+          {scratch, at, d, n, queries.scale, queries.softcap, {scratch + at.values, d}}, range,
+          start, visible);
     }
   }
 }
@@ -216,14 +238,16 @@ void finish(const Queries<T>& queries, T* const* out) {
   const Layout at(queries.count, d);
   for (int64_t i = 0; i < queries.count; ++i) {
     const Floats inverse = set16(1.0f / queries.scratch[at.sum + i]);
-    for (int64_t j = 0; j < d; j += 16) store16(out[i] + j, mul16(load16(queries.scratch + at.out + i * d + j), inverse));
+    for (int64_t j = 0; j < d; j += 16)
+      store16(out[i] + j, mul16(load16(queries.scratch + at.out + i * d + j), inverse));
   }
 }
 
 template int64_t scratch_floats<CREAM_LEVEL>(int64_t, int64_t);
 template void begin<CREAM_LEVEL>(const Queries<uint16_t>&);
 template void begin<CREAM_LEVEL>(const Queries<float>&);
-template void add<CREAM_LEVEL>(const Queries<uint16_t>&, const Keys<uint16_t>&, Range, const Visible&);
+template void add<CREAM_LEVEL>(const Queries<uint16_t>&, const Keys<uint16_t>&, Range,
+                               const Visible&);
 template void add<CREAM_LEVEL>(const Queries<float>&, const Keys<float>&, Range, const Visible&);
 template void finish<CREAM_LEVEL>(const Queries<uint16_t>&, uint16_t* const*);
 template void finish<CREAM_LEVEL>(const Queries<float>&, float* const*);

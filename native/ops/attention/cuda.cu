@@ -12,40 +12,67 @@ namespace {
 int64_t cut_of(int64_t n, int64_t size) { return (n + size - 1) / size; }
 
 template <class T, int D>
-int decode(const PagedCuda<T>& c, const PagedState& state, float* running, float* sums, void* stream) {
-  const int d = static_cast<int>(state.d), held = static_cast<int>(std::min<int64_t>(tiles::most_held(d), c.rows * state.group()));
+int decode(const PagedCuda<T>& c, const PagedState& state, float* running, float* sums,
+           void* stream) {
+  const int d = static_cast<int>(state.d),
+            held = static_cast<int>(std::min<int64_t>(tiles::most_held(d), c.rows * state.group()));
   const int64_t blocks = c.kv_heads * state.splits * (state.entries + c.rows);
-  return launch(PagedDecodeBlock<T, D>{c.q, c.cache, state, c.stride, c.scale, c.softcap, running, sums},
-                {blocks, tiles::threads, tiles::AttendMemory<T>(held, d, tiles::most_slices<T>(tiles::most_held(d), d)).bytes()}, stream);
+  return launch(
+      PagedDecodeBlock<T, D>{c.q, c.cache, state, c.stride, c.scale, c.softcap, running, sums},
+      {blocks, tiles::threads,
+       tiles::AttendMemory<T>(held, d, tiles::most_slices<T>(tiles::most_held(d), d)).bytes()},
+      stream);
 }
 
 template <class T>
 int paged(const PagedCuda<T>& c, void* stream) {
   const auto small = [](int64_t n) { return static_cast<int32_t>(n); };
-  // Groups are few: a grid for a quarter of the rows serves them in one go where four samples or more share a prompt.
+  // Groups are few: a grid for a quarter of the rows serves them in one go where four samples or
+  // more share a prompt.
   const int64_t entries = c.rows > 1 ? cut_of(c.rows, 4) : 0;
-  const PagedState state{c.page_table, c.lengths, c.groups, small(c.rows), small(c.max_pages), small(c.heads), small(c.kv_heads), small(c.d), small(c.window),
-                         small(entries), std::max(1, paged_splits(small(c.max_length)))};
+  const PagedState state{c.page_table,
+                         c.lengths,
+                         c.groups,
+                         small(c.rows),
+                         small(c.max_pages),
+                         small(c.heads),
+                         small(c.kv_heads),
+                         small(c.d),
+                         small(c.window),
+                         small(entries),
+                         std::max(1, paged_splits(small(c.max_length)))};
   float* const running = c.room;
   float* const sums = running + c.rows * c.heads * cut_of(state.splits, 8) * 16;  // still aligned
-  const int error = c.d == 64 ? decode<T, 64>(c, state, running, sums, stream) : c.d == 128 ? decode<T, 128>(c, state, running, sums, stream) : decode<T, 0>(c, state, running, sums, stream);
+  const int error = c.d == 64    ? decode<T, 64>(c, state, running, sums, stream)
+                    : c.d == 128 ? decode<T, 128>(c, state, running, sums, stream)
+                                 : decode<T, 0>(c, state, running, sums, stream);
   if (error != 0) return error;
-  return launch(PagedJoinBlock<T>{running, sums, state, c.out}, {c.rows * c.heads, threads_for(c.d)}, stream);
+  return launch(PagedJoinBlock<T>{running, sums, state, c.out},
+                {c.rows * c.heads, threads_for(c.d)}, stream);
 }
 
 template <class T>
 int packed(const PackedCuda<T>& c, void* stream) {
   const int d = static_cast<int>(c.d);
-  return launch(PackedBlock<T>{c}, {c.plan.query_tiles * c.kv_heads, tiles::threads, tiles::AttendMemory<T>::most_bytes(tiles::most_held(d), d)}, stream);
+  return launch(PackedBlock<T>{c},
+                {c.plan.query_tiles * c.kv_heads, tiles::threads,
+                 tiles::AttendMemory<T>::most_bytes(tiles::most_held(d), d)},
+                stream);
 }
 
 template <class T>
 int packed_gradient(const PackedGradientCuda<T>& g, void* stream) {
   const int d = static_cast<int>(g.forward.d), held = tiles::most_held(d);
   const int64_t kv_heads = g.forward.kv_heads;
-  const int error = launch(QueryGradientBlock<T>{g}, {g.forward.plan.query_tiles * kv_heads, tiles::threads, QueryGradientBlock<T>::bytes(held, d)}, stream);
+  const int error = launch(QueryGradientBlock<T>{g},
+                           {g.forward.plan.query_tiles * kv_heads, tiles::threads,
+                            QueryGradientBlock<T>::bytes(held, d)},
+                           stream);
   if (error != 0) return error;
-  return launch(KeyGradientBlock<T>{g}, {g.forward.plan.key_tiles * kv_heads, tiles::threads, KeyGradientBlock<T>::bytes(held, d)}, stream);
+  return launch(
+      KeyGradientBlock<T>{g},
+      {g.forward.plan.key_tiles * kv_heads, tiles::threads, KeyGradientBlock<T>::bytes(held, d)},
+      stream);
 }
 
 template <class T>
@@ -62,13 +89,25 @@ int64_t paged_room(int64_t rows, int64_t heads, int64_t d, int64_t max_length) {
 int paged_decode_cuda(const PagedCuda<uint16_t>& call, void* stream) { return paged(call, stream); }
 int paged_decode_cuda(const PagedCuda<float>& call, void* stream) { return paged(call, stream); }
 
-int64_t packed_query_rows(int64_t group, int64_t d) { return std::max<int64_t>(1, tiles::most_held(static_cast<int>(d)) / group); }
+int64_t packed_query_rows(int64_t group, int64_t d) {
+  return std::max<int64_t>(1, tiles::most_held(static_cast<int>(d)) / group);
+}
 int64_t packed_key_rows(int64_t d) { return tiles::most_held(static_cast<int>(d)); }
-int packed_attention_cuda(const PackedCuda<uint16_t>& call, void* stream) { return packed(call, stream); }
-int packed_attention_cuda(const PackedCuda<float>& call, void* stream) { return packed(call, stream); }
-int packed_gradient_cuda(const PackedGradientCuda<uint16_t>& call, void* stream) { return packed_gradient(call, stream); }
-int packed_gradient_cuda(const PackedGradientCuda<float>& call, void* stream) { return packed_gradient(call, stream); }
-int sum_rows_cuda(const SumRowsCuda<uint16_t>& call, void* stream) { return sum_rows(call, stream); }
+int packed_attention_cuda(const PackedCuda<uint16_t>& call, void* stream) {
+  return packed(call, stream);
+}
+int packed_attention_cuda(const PackedCuda<float>& call, void* stream) {
+  return packed(call, stream);
+}
+int packed_gradient_cuda(const PackedGradientCuda<uint16_t>& call, void* stream) {
+  return packed_gradient(call, stream);
+}
+int packed_gradient_cuda(const PackedGradientCuda<float>& call, void* stream) {
+  return packed_gradient(call, stream);
+}
+int sum_rows_cuda(const SumRowsCuda<uint16_t>& call, void* stream) {
+  return sum_rows(call, stream);
+}
 int sum_rows_cuda(const SumRowsCuda<float>& call, void* stream) { return sum_rows(call, stream); }
 
 }  // namespace cream::ops

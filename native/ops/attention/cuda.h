@@ -1,5 +1,5 @@
-// Attention on the GPU; conventions of ops/rms_norm/cuda.h. Head sizes are multiples of 8, at most 256; addresses and row strides fit
-// loads of 16 bytes.
+// Attention on the GPU; conventions of ops/rms_norm/cuda.h. Head sizes are multiples of 8, at most
+// 256; addresses and row strides fit loads of 16 bytes.
 #pragma once
 
 #include <cstdint>
@@ -49,12 +49,14 @@ struct PackedTiles {
 int64_t packed_query_rows(int64_t group, int64_t d);
 int64_t packed_key_rows(int64_t d);
 
-// Attention over a packed batch: packed_block.h. out and logsumexp are written going forward, read for the gradient.
+// Attention over a packed batch: packed_block.h. out and logsumexp are written going forward, read
+// for the gradient.
 template <class T>
 struct PackedCuda {
-  const T *q, *k, *v;  // [tokens, heads, d], [tokens, kv_heads, d] twice; rows `…_stride` values apart
-  T* out;              // [tokens, heads, d]
-  float* logsumexp;    // [tokens, heads]
+  const T *q, *k,
+      *v;  // [tokens, heads, d], [tokens, kv_heads, d] twice; rows `…_stride` values apart
+  T* out;  // [tokens, heads, d]
+  float* logsumexp;  // [tokens, heads]
   PackedTiles plan;
   int64_t heads, kv_heads, d, q_stride, k_stride, v_stride;
   int64_t window;  // 0: none
@@ -76,8 +78,8 @@ int packed_gradient_cuda(const PackedGradientCuda<float>& call, void* stream);
 // sum[r] = Σ over n in offsets[r] … offsets[r+1]−1 of x[sources[n]], for two matrices at once.
 template <class T>
 struct SumRowsCuda {
-  const T *a, *b;     // rows of `width` values, a multiple of 8
-  T *sum_a, *sum_b;   // [rows, width]
+  const T *a, *b;    // rows of `width` values, a multiple of 8
+  T *sum_a, *sum_b;  // [rows, width]
   const int32_t *offsets, *sources;
   int64_t rows, width;
 };

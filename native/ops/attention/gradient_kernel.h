@@ -12,16 +12,18 @@ struct Stretch {
   int64_t start, length;
 };
 
-// One prompt with what continues it, and one kv head with its `group` query heads. Pointers are to the batch's first row and this
-// head's first value; rows are `…_stride` values apart, the query heads of a row head_dim apart.
+// One prompt with what continues it, and one kv head with its `group` query heads. Pointers are to
+// the batch's first row and this head's first value; rows are `…_stride` values apart, the query
+// heads of a row head_dim apart.
 template <class T>
 struct Gradient {
-  const Stretch* segments;  // the prompt, then its completions, which see themselves causally and all of the prompt
+  const Stretch* segments;  // the prompt, then its completions, which see themselves causally and
+                            // all of the prompt
   int64_t count;
   const T *q, *k, *v, *d_out;
   T *dq, *dk, *dv;  // written, every row of the segments
   int64_t q_stride, k_stride, v_stride, d_out_stride, dq_stride, dk_stride, dv_stride;
-  int64_t group, d;  // d: a multiple of 16, at most 256
+  int64_t group, d;      // d: a multiple of 16, at most 256
   float scale, softcap;  // softcap 0: none
   int64_t window;        // 0: none
 };

@@ -1,10 +1,12 @@
-// Gradients of softmax attention for one prompt with its completions and one kv head (Dao 2022, appendix B.2):
+// Gradients of softmax attention for one prompt with its completions and one kv head (Dao 2022,
+// appendix B.2):
 //
 //   dV = Pᵀ·dO    dP = dO·Vᵀ    dS = P∘(dP − rowsum(P∘dP))    dQ = scale·dS·K    dK = scale·dSᵀ·Q
 //
-// P is made again, six queries at a time against every key they see, so nothing is kept from the forward pass and no matrix leaves the
-// cache. Both products over head_dim read keys (values) turned once a segment, with bf16 dot products; the other three are fp32.
-// A prompt's dK and dV are summed over the prompt and its completions in fp32 and rounded once.
+// P is made again, six queries at a time against every key they see, so nothing is kept from the
+// forward pass and no matrix leaves the cache. Both products over head_dim read keys (values)
+// turned once a segment, with bf16 dot products; the other three are fp32. A prompt's dK and dV are
+// summed over the prompt and its completions in fp32 and rounded once.
 #include "ops/attention/gradient_kernel.h"
 
 #include <algorithm>
@@ -24,16 +26,20 @@ inline int64_t blocks_of(int64_t keys) { return (keys + key_block - 1) / key_blo
 
 // Where things lie in the scratch, in floats. `longest`: rows of the longest segment.
 struct Room {
-  int64_t words, prefix_turned, own_turned, prefix_sums, own_sums, scores, derivatives, slopes, queries, gradients, end;
+  int64_t words, prefix_turned, own_turned, prefix_sums, own_sums, scores, derivatives, slopes,
+      queries, gradients, end;
   template <class T>
   static Room of(const Gradient<T>& b) {
     int64_t longest = 0;
     for (int64_t i = 0; i < b.count; ++i) longest = std::max(longest, b.segments[i].length);
-    const int64_t prefix = b.segments[0].length, seen = (blocks_of(prefix) + blocks_of(longest)) * key_block;
+    const int64_t prefix = b.segments[0].length,
+                  seen = (blocks_of(prefix) + blocks_of(longest)) * key_block;
     Room r{};
     r.words = b.d * static_cast<int64_t>(sizeof(T)) / 4;
     int64_t at = 0;
-    const auto take = [&at](int64_t floats) { return std::exchange(at, at + (floats + 15) / 16 * 16); };
+    const auto take = [&at](int64_t floats) {
+      return std::exchange(at, at + (floats + 15) / 16 * 16);
+    };
     r.prefix_turned = take(2 * blocks_of(prefix) * r.words * key_block);
     r.own_turned = take(2 * blocks_of(longest) * r.words * key_block);
     r.prefix_sums = take(2 * prefix * b.d);
@@ -80,7 +86,15 @@ class Walk {
 
  private:
   Part<T> part(const Stretch& s, int64_t turned, int64_t sums) {
-    Part<T> p{b_.k + s.start * b_.k_stride, b_.v + s.start * b_.v_stride, b_.k_stride, b_.v_stride, s.length, nullptr, nullptr, nullptr, nullptr};
+    Part<T> p{b_.k + s.start * b_.k_stride,
+              b_.v + s.start * b_.v_stride,
+              b_.k_stride,
+              b_.v_stride,
+              s.length,
+              nullptr,
+              nullptr,
+              nullptr,
+              nullptr};
     const int64_t blocks = blocks_of(s.length), size = at_.words * key_block;
     p.turned_keys = reinterpret_cast<int32_t*>(scratch_ + turned);
     p.turned_values = p.turned_keys + blocks * size;
@@ -108,33 +122,50 @@ class Walk {
     const int64_t queries = s.length * b_.group;
     for (int64_t first = 0; first < queries; first += tile_queries) {
       switch (std::min<int64_t>(tile_queries, queries - first)) {
-        case 1: tile<1>(s, prefix, own, first); break;
-        case 2: tile<2>(s, prefix, own, first); break;
-        case 3: tile<3>(s, prefix, own, first); break;
-        case 4: tile<4>(s, prefix, own, first); break;
-        case 5: tile<5>(s, prefix, own, first); break;
-        default: tile<6>(s, prefix, own, first);
+        case 1:
+          tile<1>(s, prefix, own, first);
+          break;
+        case 2:
+          tile<2>(s, prefix, own, first);
+          break;
+        case 3:
+          tile<3>(s, prefix, own, first);
+          break;
+        case 4:
+          tile<4>(s, prefix, own, first);
+          break;
+        case 5:
+          tile<5>(s, prefix, own, first);
+          break;
+        default:
+          tile<6>(s, prefix, own, first);
       }
     }
   }
 
   template <int R>
   void tile(const Stretch& s, const Part<T>* prefix, const Part<T>& own, int64_t first) {
-    T *q = reinterpret_cast<T*>(scratch_ + at_.queries), *g = reinterpret_cast<T*>(scratch_ + at_.gradients), *dq[R];
+    T *q = reinterpret_cast<T*>(scratch_ + at_.queries),
+      *g = reinterpret_cast<T*>(scratch_ + at_.gradients), *dq[R];
     Seen before[R], here[R];
     for (int r = 0; r < R; ++r) {
       const int64_t row = (first + r) / b_.group, head = (first + r) % b_.group;
-      std::memcpy(q + r * b_.d, b_.q + (s.start + row) * b_.q_stride + head * b_.d, b_.d * sizeof(T));
-      std::memcpy(g + r * b_.d, b_.d_out + (s.start + row) * b_.d_out_stride + head * b_.d, b_.d * sizeof(T));
+      std::memcpy(q + r * b_.d, b_.q + (s.start + row) * b_.q_stride + head * b_.d,
+                  b_.d * sizeof(T));
+      std::memcpy(g + r * b_.d, b_.d_out + (s.start + row) * b_.d_out_stride + head * b_.d,
+                  b_.d * sizeof(T));
       dq[r] = b_.dq + (s.start + row) * b_.dq_stride + head * b_.d;
-      const int64_t behind = prefix ? prefix->length : 0, oldest = b_.window > 0 ? behind + row + 1 - b_.window : 0;
+      const int64_t behind = prefix ? prefix->length : 0,
+                    oldest = b_.window > 0 ? behind + row + 1 - b_.window : 0;
       before[r] = {std::clamp<int64_t>(oldest, 0, behind), behind};
       here[r] = {std::max<int64_t>(oldest - behind, 0), row + 1};
     }
-    const int64_t own_at = prefix ? blocks_of(prefix->length) * key_block : 0, width = own_at + blocks_of(own.length) * key_block;
+    const int64_t own_at = prefix ? blocks_of(prefix->length) * key_block : 0,
+                  width = own_at + blocks_of(own.length) * key_block;
     if (prefix) score_part<R>(*prefix, before, 0, width);
     score_part<R>(own, here, own_at, width);
-    const int64_t end = own_at + blocks_of(here[R - 1].last) * key_block;  // behind it nobody in the tile sees a key
+    const int64_t end = own_at + blocks_of(here[R - 1].last) *
+                                     key_block;  // behind it nobody in the tile sees a key
     for (int r = 0; r < R; ++r) soften(r, width, end);
 
     Floats zero = zero16();
@@ -155,18 +186,23 @@ class Walk {
         if (prefix) add_to_keys<R, C>(*prefix, before, 0, width, i);
         add_to_keys<R, C>(own, here, own_at, width, i);
       };
-      if (chunk_of(i) == 16 * most_columns) sweep(std::integral_constant<int, most_columns>{});
-      else sweep(std::integral_constant<int, 1>{});
+      if (chunk_of(i) == 16 * most_columns)
+        sweep(std::integral_constant<int, most_columns>{});
+      else
+        sweep(std::integral_constant<int, 1>{});
     }
   }
 
-  int64_t chunk_of(int64_t i) const { return b_.d - i >= 16 * most_columns ? 16 * most_columns : 16; }
+  int64_t chunk_of(int64_t i) const {
+    return b_.d - i >= 16 * most_columns ? 16 * most_columns : 16;
+  }
 
   // Keys that any of the R queries sees.
   template <int R>
   static Seen all_of(const Seen (&seen)[R]) {
     Seen all = seen[0];
-    for (int r = 1; r < R; ++r) all = {std::min(all.first, seen[r].first), std::max(all.last, seen[r].last)};
+    for (int r = 1; r < R; ++r)
+      all = {std::min(all.first, seen[r].first), std::max(all.last, seen[r].last)};
     return all;
   }
 
@@ -175,7 +211,8 @@ class Walk {
   void score_part(const Part<T>& p, const Seen (&seen)[R], int64_t at, int64_t width) {
     const Seen all = all_of<R>(seen);
     float scores[R * key_block], products[R * key_block];
-    const int32_t *q = reinterpret_cast<const int32_t*>(scratch_ + at_.queries), *g = reinterpret_cast<const int32_t*>(scratch_ + at_.gradients);
+    const int32_t *q = reinterpret_cast<const int32_t*>(scratch_ + at_.queries),
+                  *g = reinterpret_cast<const int32_t*>(scratch_ + at_.gradients);
     for (int64_t block = 0; block < blocks_of(all.last); ++block) {
       const int64_t first = block * key_block, size = at_.words * key_block;
       const bool any = first < all.last && first + key_block > all.first;
@@ -186,7 +223,9 @@ class Walk {
       for (int r = 0; r < R; ++r)
         for (int64_t c = 0; c < 4; ++c) {
           const int64_t key = first + 16 * c, to = r * width + at + key;
-          const Mask m = any ? without16(first_lanes(seen[r].last - key), first_lanes(seen[r].first - key)) : first_lanes(0);
+          const Mask m =
+              any ? without16(first_lanes(seen[r].last - key), first_lanes(seen[r].first - key))
+                  : first_lanes(0);
           Floats s = load16(scores + r * key_block + 16 * c);
           if (b_.softcap > 0 && bits16(m) != 0) {
             const Floats t = tanh16(mul16(s, set16(1.0f / b_.softcap)));
@@ -214,7 +253,8 @@ class Walk {
       store16(s + i, p);
     }
     const float inverse = 1.0f / sum16(sum);
-    const Floats factor = set16(inverse), middle = set16(sum16(mean) * inverse), scale = set16(b_.scale);
+    const Floats factor = set16(inverse), middle = set16(sum16(mean) * inverse),
+                 scale = set16(b_.scale);
     for (int64_t i = 0; i < end; i += 16) {
       const Floats p = mul16(load16(s + i), factor);
       Floats ds = mul16(mul16(p, scale), sub16(load16(d + i), middle));
@@ -226,7 +266,8 @@ class Walk {
 
   // dQ += dS·K over one part, dimensions i … i + 16·C.
   template <int R, int C>
-  void add_to_queries(const Part<T>& p, const Seen (&seen)[R], int64_t at, int64_t width, int64_t i, Floats (&acc)[R][C]) {
+  void add_to_queries(const Part<T>& p, const Seen (&seen)[R], int64_t at, int64_t width, int64_t i,
+                      Floats (&acc)[R][C]) {
     const Seen all = all_of<R>(seen);
     const float* ds = scratch_ + at_.derivatives + at;
     for (int64_t key = all.first; key < all.last; ++key) {
@@ -246,8 +287,10 @@ class Walk {
   template <int R, int C>
   void add_to_keys(const Part<T>& p, const Seen (&seen)[R], int64_t at, int64_t width, int64_t i) {
     const Seen all = all_of<R>(seen);
-    add_rows<R, C>(reinterpret_cast<const T*>(scratch_ + at_.queries) + i, scratch_ + at_.derivatives + at, width, all, p.d_keys + i);
-    add_rows<R, C>(reinterpret_cast<const T*>(scratch_ + at_.gradients) + i, scratch_ + at_.scores + at, width, all, p.d_values + i);
+    add_rows<R, C>(reinterpret_cast<const T*>(scratch_ + at_.queries) + i,
+                   scratch_ + at_.derivatives + at, width, all, p.d_keys + i);
+    add_rows<R, C>(reinterpret_cast<const T*>(scratch_ + at_.gradients) + i,
+                   scratch_ + at_.scores + at, width, all, p.d_values + i);
   }
 
   template <int R, int C>

@@ -1,5 +1,5 @@
-// One kernel for decoding and for packed batches, so that a token's attention is the same bits whichever way it is computed.
-// Raw pointers only; bf16 as uint16_t.
+// One kernel for decoding and for packed batches, so that a token's attention is the same bits
+// whichever way it is computed. Raw pointers only; bf16 as uint16_t.
 #pragma once
 
 #include <cstdint>
@@ -19,13 +19,14 @@ struct Keys {
   int64_t stride, length;
 };
 
-// Queries that look at the same keys, and their running softmax. Query i is at q[i] (head_dim contiguous values).
+// Queries that look at the same keys, and their running softmax. Query i is at q[i] (head_dim
+// contiguous values).
 template <class T>
 struct Queries {
   const T* const* q;
   int64_t count, head_dim;  // head_dim: a multiple of 16, at most 256
   float scale, softcap;     // softcap 0: none
-  float* scratch;  // scratch_floats(count, head_dim)
+  float* scratch;           // scratch_floats(count, head_dim)
 };
 
 template <Level L>
@@ -35,8 +36,8 @@ struct Range {
   int64_t first, last;
 };
 
-// Which of a part's keys the queries of a range see: query i those from begin[i] on and before end[i], counted from the range's
-// first query. Null: from the first one, to the last one.
+// Which of a part's keys the queries of a range see: query i those from begin[i] on and before
+// end[i], counted from the range's first query. Null: from the first one, to the last one.
 struct Visible {
   const int64_t* begin = nullptr;
   const int64_t* end = nullptr;

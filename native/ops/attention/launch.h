@@ -7,14 +7,18 @@ namespace cream::ops {
 
 inline bool head_dim_fits(int64_t d) { return d % 16 == 0 && d <= 256; }
 
-// This thread's working memory, 64-byte aligned, valid until its next call; kept, so that a decode step allocates nothing.
+// This thread's working memory, 64-byte aligned, valid until its next call; kept, so that a decode
+// step allocates nothing.
 inline float* scratch(int64_t floats) {
   static thread_local std::vector<float> buffer;
   if (static_cast<int64_t>(buffer.size()) < floats + 16) buffer.resize(floats + 16);
-  return reinterpret_cast<float*>((reinterpret_cast<uintptr_t>(buffer.data()) + 63) & ~uintptr_t{63});
+  return reinterpret_cast<float*>((reinterpret_cast<uintptr_t>(buffer.data()) + 63) &
+                                  ~uintptr_t{63});
 }
 
 // Heads contiguous within a row; rows may be apart (a slice of the fused projection).
-inline Tensor by_rows(const Tensor& x) { return x.stride(2) == 1 && x.stride(1) == x.size(2) ? x : x.contiguous(); }
+inline Tensor by_rows(const Tensor& x) {
+  return x.stride(2) == 1 && x.stride(1) == x.size(2) ? x : x.contiguous();
+}
 
 }  // namespace cream::ops

@@ -1,8 +1,10 @@
-// Attention over a packed batch and its gradient, a tile of queries (or of keys) and a kv head a block; each owns what it writes, the query
-// heads of a kv head are summed within the block in rising order: no atomics. With P = exp(S − log-sum-exp), saved by the forward pass
-// (Dao 2022, appendix B; T = cap(S), dS/dT as in gradient_reference.cpp):
+// Attention over a packed batch and its gradient, a tile of queries (or of keys) and a kv head a
+// block; each owns what it writes, the query heads of a kv head are summed within the block in
+// rising order: no atomics. With P = exp(S − log-sum-exp), saved by the forward pass (Dao 2022,
+// appendix B; T = cap(S), dS/dT as in gradient_reference.cpp):
 //
-//   δ = rowsum(dO∘O)    dS = P∘(dO·Vᵀ − δ)∘(1 − (T / c)²)    dQ = scale·dS·K    dK = scale·dSᵀ·Q    dV = Pᵀ·dO
+//   δ = rowsum(dO∘O)    dS = P∘(dO·Vᵀ − δ)∘(1 − (T / c)²)    dQ = scale·dS·K    dK = scale·dSᵀ·Q dV
+//   = Pᵀ·dO
 #pragma once
 
 #include "ops/attention/cuda.h"
@@ -10,7 +12,8 @@
 
 namespace cream::ops {
 
-// Queries first … of a tile's rows × the query heads of one kv head, and the positions that they see: 0 is the prefix's first row.
+// Queries first … of a tile's rows × the query heads of one kv head, and the positions that they
+// see: 0 is the prefix's first row.
 template <class T>
 struct PackedView {
   const PackedCuda<T>& c;
@@ -18,23 +21,36 @@ struct PackedView {
   int32_t kv, first;
 
   CREAM_HOST_DEVICE int32_t group() const { return static_cast<int32_t>(c.heads / c.kv_heads); }
-  CREAM_HOST_DEVICE int32_t position_of(int i) const { return t.prefix_length + t.position + (first + i) / group(); }
+  CREAM_HOST_DEVICE int32_t position_of(int i) const {
+    return t.prefix_length + t.position + (first + i) / group();
+  }
   CREAM_HOST_DEVICE int64_t row_of(int i) const { return t.row + (first + i) / group(); }
   CREAM_HOST_DEVICE int64_t head_of(int i) const { return kv * group() + (first + i) % group(); }
-  CREAM_HOST_DEVICE int64_t place(int i) const { return row_of(i) * c.heads + head_of(i); }  // of [tokens, heads]
-  CREAM_HOST_DEVICE int slices(int count) const { return tiles::most_slices<T>(count, static_cast<int>(c.d)); }
-  CREAM_HOST_DEVICE const T* query(int i) const { return c.q + row_of(i) * c.q_stride + head_of(i) * c.d; }
+  CREAM_HOST_DEVICE int64_t place(int i) const {
+    return row_of(i) * c.heads + head_of(i);
+  }  // of [tokens, heads]
+  CREAM_HOST_DEVICE int slices(int count) const {
+    return tiles::most_slices<T>(count, static_cast<int>(c.d));
+  }
+  CREAM_HOST_DEVICE const T* query(int i) const {
+    return c.q + row_of(i) * c.q_stride + head_of(i) * c.d;
+  }
   CREAM_HOST_DEVICE tiles::Pair<T> rows(int position) const {
-    const int64_t row = position < t.prefix_length ? t.prefix_start + position : t.row - t.position + position - t.prefix_length;
+    const int64_t row = position < t.prefix_length
+                            ? t.prefix_start + position
+                            : t.row - t.position + position - t.prefix_length;
     return {c.k + row * c.k_stride + kv * c.d, c.v + row * c.v_stride + kv * c.d};
   }
   CREAM_HOST_DEVICE bool sees(int i, int position) const {
     const int distance = position_of(i) - position;
     return distance >= 0 && (c.window == 0 || distance < c.window);
   }
-  CREAM_HOST_DEVICE int begin() const { return c.window > 0 ? tiles::larger(0, position_of(0) + 1 - static_cast<int>(c.window)) : 0; }
+  CREAM_HOST_DEVICE int begin() const {
+    return c.window > 0 ? tiles::larger(0, position_of(0) + 1 - static_cast<int>(c.window)) : 0;
+  }
   CREAM_HOST_DEVICE int end(int count) const { return position_of(count - 1) + 1; }
-  CREAM_HOST_DEVICE void write(int i, int column, const tiles::Chunk& sums, const tiles::Running& all) const {
+  CREAM_HOST_DEVICE void write(int i, int column, const tiles::Chunk& sums,
+                               const tiles::Running& all) const {
     tiles::store_chunk(c.out + place(i) * c.d + column, tiles::times(sums, 1.0f / all.sum));
     if (column == 0) c.logsumexp[place(i)] = all.max + logf(all.sum);
   }
@@ -48,7 +64,8 @@ struct PackedBlock {
   template <class Block>
   CREAM_HOST_DEVICE void operator()(Block& block) const {
     const int d = static_cast<int>(c.d), most = tiles::most_held(d);
-    PackedView<T> view{c, c.plan.queries[block.index() / c.kv_heads], static_cast<int32_t>(block.index() % c.kv_heads), 0};
+    PackedView<T> view{c, c.plan.queries[block.index() / c.kv_heads],
+                       static_cast<int32_t>(block.index() % c.kv_heads), 0};
     const int queries = view.t.rows * view.group();
     for (; view.first < queries; view.first += most) {
       const int count = tiles::smaller(most, queries - view.first);
@@ -61,7 +78,8 @@ struct PackedBlock {
 struct ScoreGradient {
   float p, ds;
 };
-CREAM_HOST_DEVICE inline ScoreGradient score_gradient(float score, float cap, float logsumexp, float d_p, float delta) {
+CREAM_HOST_DEVICE inline ScoreGradient score_gradient(float score, float cap, float logsumexp,
+                                                      float d_p, float delta) {
   const float t = tiles::capped(score, cap), p = expf(t - logsumexp), ds = p * (d_p - delta);
   return {p, cap > 0 ? ds * (1 - t * t / (cap * cap)) : ds};
 }
@@ -75,16 +93,19 @@ struct QueryGradientBlock {
   // Two tiles, queries and slopes, dS.
   static int64_t bytes(int held, int d) {
     const int tile = tiles::walked<T>(d);
-    return 2 * static_cast<int64_t>(tile) * tiles::padded<T>(d) * static_cast<int64_t>(sizeof(T)) + 4 * (static_cast<int64_t>(held) * (2 * d + tile + 2));
+    return 2 * static_cast<int64_t>(tile) * tiles::padded<T>(d) * static_cast<int64_t>(sizeof(T)) +
+           4 * (static_cast<int64_t>(held) * (2 * d + tile + 2));
   }
 
   template <class Block>
   CREAM_HOST_DEVICE void operator()(Block& block) const {
     const PackedCuda<T>& c = g.forward;
     const int most = tiles::most_held(static_cast<int>(c.d));
-    PackedView<T> view{c, c.plan.queries[block.index() / c.kv_heads], static_cast<int32_t>(block.index() % c.kv_heads), 0};
+    PackedView<T> view{c, c.plan.queries[block.index() / c.kv_heads],
+                       static_cast<int32_t>(block.index() % c.kv_heads), 0};
     const int queries = view.t.rows * view.group();
-    for (; view.first < queries; view.first += most) some(block, view, tiles::smaller(most, queries - view.first));
+    for (; view.first < queries; view.first += most)
+      some(block, view, tiles::smaller(most, queries - view.first));
   }
 
  private:
@@ -92,12 +113,16 @@ struct QueryGradientBlock {
   CREAM_HOST_DEVICE void some(Block& block, const PackedView<T>& view, int count) const {
     using namespace tiles;
     const PackedCuda<T>& c = g.forward;
-    const int d = static_cast<int>(c.d), tile = walked<T>(d), quads = pieces(count, quad), rows = quads * quad, chunks = d / chunk;
+    const int d = static_cast<int>(c.d), tile = walked<T>(d), quads = pieces(count, quad),
+              rows = quads * quad, chunks = d / chunk;
     T* const keys = block.template shared<T>();
     T* const values = keys + tile * padded<T>(d);
-    float* const held = reinterpret_cast<float*>(values + tile * padded<T>(d));  // queries [rows, d]
-    float *const slopes = held + rows * d, *const weights = slopes + rows * d;   // [rows, d], [tile, rows]
-    float *const deltas = weights + tile * rows, *const sums_of = deltas + rows;  // [rows] each: δ, log-sum-exp
+    float* const held =
+        reinterpret_cast<float*>(values + tile * padded<T>(d));  // queries [rows, d]
+    float *const slopes = held + rows * d, *const weights =
+                                               slopes + rows * d;  // [rows, d], [tile, rows]
+    float *const deltas = weights + tile * rows, *const sums_of =
+                                                     deltas + rows;  // [rows] each: δ, log-sum-exp
 
     block.sync();
     hold(block, held, count, d, c.scale, [&](int i) { return view.query(i); });
@@ -107,7 +132,8 @@ struct QueryGradientBlock {
       if (i < count) {
         const int64_t place = view.place(static_cast<int>(i));
         for (int j = 0; j < d; j += chunk) {
-          const Chunk a = load_chunk(g.d_out + place * d + j), b = load_chunk(g.out + place * d + j);
+          const Chunk a = load_chunk(g.d_out + place * d + j),
+                      b = load_chunk(g.out + place * d + j);
           for (int x = 0; x < chunk; ++x) delta += a.x[x] * b.x[x];
         }
         g.delta[place] = delta;
@@ -122,23 +148,32 @@ struct QueryGradientBlock {
       block.sync();
       block.each(tile * quads, [&](int64_t i) {
         const int key = static_cast<int>(i) % tile, row = static_cast<int>(i) / tile * quad;
-        const Four s = dots(held + row * d, keys + key * padded<T>(d), d), d_p = dots(slopes + row * d, values + key * padded<T>(d), d);
+        const Four s = dots(held + row * d, keys + key * padded<T>(d), d),
+                   d_p = dots(slopes + row * d, values + key * padded<T>(d), d);
         Four ds;
         for (int r = 0; r < quad; ++r)
-          ds.x[r] = key < seen && row + r < count && view.sees(row + r, first + key)
-                        ? score_gradient(s.x[r], c.softcap, sums_of[row + r], d_p.x[r], deltas[row + r]).ds : 0;
+          ds.x[r] =
+              key < seen && row + r < count && view.sees(row + r, first + key)
+                  ? score_gradient(s.x[r], c.softcap, sums_of[row + r], d_p.x[r], deltas[row + r])
+                        .ds
+                  : 0;
         store_vec(weights + key * rows + row, ds);
       });
       block.sync();
       block.each(quads * chunks, [&](int64_t i) {
-        const int column = static_cast<int>(i) % chunks * chunk, row = static_cast<int>(i) / chunks * quad;
-        for (int key = 0; key < seen; ++key) sums[i].add(load_vec<quad>(weights + key * rows + row), keys + key * padded<T>(d) + column);
+        const int column = static_cast<int>(i) % chunks * chunk,
+                  row = static_cast<int>(i) / chunks * quad;
+        for (int key = 0; key < seen; ++key)
+          sums[i].add(load_vec<quad>(weights + key * rows + row),
+                      keys + key * padded<T>(d) + column);
       });
       block.sync();
     }
     block.each(quads * chunks, [&](int64_t i) {
-      const int column = static_cast<int>(i) % chunks * chunk, row = static_cast<int>(i) / chunks * quad;
-      for (int r = 0; r < quad && row + r < count; ++r) store_chunk(g.d_q + view.place(row + r) * d + column, sums[i].row(r, c.scale));
+      const int column = static_cast<int>(i) % chunks * chunk,
+                row = static_cast<int>(i) / chunks * quad;
+      for (int r = 0; r < quad && row + r < count; ++r)
+        store_chunk(g.d_q + view.place(row + r) * d + column, sums[i].row(r, c.scale));
     });
   }
 };
@@ -152,7 +187,8 @@ struct KeyGradientBlock {
   // Two tiles, keys and values, P and dS.
   static int64_t bytes(int held, int d) {
     const int tile = tiles::walked<T>(d);
-    return 2 * static_cast<int64_t>(tile) * tiles::padded<T>(d) * static_cast<int64_t>(sizeof(T)) + 4 * (static_cast<int64_t>(held) * 2 * (d + tile));
+    return 2 * static_cast<int64_t>(tile) * tiles::padded<T>(d) * static_cast<int64_t>(sizeof(T)) +
+           4 * (static_cast<int64_t>(held) * 2 * (d + tile));
   }
 
   template <class Block>
@@ -161,40 +197,52 @@ struct KeyGradientBlock {
     const PackedCuda<T>& c = g.forward;
     const KeyTile t = c.plan.keys[block.index() / c.kv_heads];
     const int64_t kv = block.index() % c.kv_heads;
-    const int d = static_cast<int>(c.d), tile = walked<T>(d), quads = pieces(t.rows, quad), rows = quads * quad, chunks = d / chunk;
+    const int d = static_cast<int>(c.d), tile = walked<T>(d), quads = pieces(t.rows, quad),
+              rows = quads * quad, chunks = d / chunk;
     const int group = static_cast<int>(c.heads / c.kv_heads), window = static_cast<int>(c.window);
     T* const queries = block.template shared<T>();
     T* const slopes = queries + tile * padded<T>(d);
     float* const keys = reinterpret_cast<float*>(slopes + tile * padded<T>(d));  // [rows, d]
-    float *const values = keys + rows * d, *const p = values + rows * d, *const ds = p + tile * rows;  // [rows, d], [tile, rows] twice
+    float *const values = keys + rows * d, *const p = values + rows * d,
+                 *const ds = p + tile * rows;  // [rows, d], [tile, rows] twice
 
-    hold(block, keys, t.rows, d, c.scale, [&](int i) { return c.k + (t.row + i) * c.k_stride + kv * c.d; });
-    hold(block, values, t.rows, d, 1, [&](int i) { return c.v + (t.row + i) * c.v_stride + kv * c.d; });
+    hold(block, keys, t.rows, d, c.scale,
+         [&](int i) { return c.k + (t.row + i) * c.k_stride + kv * c.d; });
+    hold(block, values, t.rows, d, 1,
+         [&](int i) { return c.v + (t.row + i) * c.v_stride + kv * c.d; });
     auto d_k = block.keep(quads * chunks, Sums{});
     auto d_v = block.keep(quads * chunks, Sums{});
     for (int32_t n = t.first_viewer; n < t.first_viewer + t.viewers; ++n) {
       const Viewer viewer = c.plan.viewers[n];
       // Its rows that see a key of the tile: row + before − position is 0 … window−1.
       const int from = larger(0, t.position - viewer.before);
-      const int to = window > 0 ? smaller(viewer.length, t.position + t.rows - 1 + window - viewer.before) : viewer.length;
+      const int to = window > 0
+                         ? smaller(viewer.length, t.position + t.rows - 1 + window - viewer.before)
+                         : viewer.length;
       for (int first = from * group; first < to * group; first += tile) {
         const int seen = smaller(tile, to * group - first);
-        const auto place = [&](int i) { return (viewer.start + (first + i) / group) * c.heads + kv * group + (first + i) % group; };
+        const auto place = [&](int i) {
+          return (viewer.start + (first + i) / group) * c.heads + kv * group + (first + i) % group;
+        };
         walk(block, queries, slopes, tile, seen, d, [&](int i) {
-          const int64_t row = viewer.start + (first + i) / group, head = kv * group + (first + i) % group;
-          return Pair<T>{c.q + row * c.q_stride + head * c.d, g.d_out + (row * c.heads + head) * c.d};
+          const int64_t row = viewer.start + (first + i) / group,
+                        head = kv * group + (first + i) % group;
+          return Pair<T>{c.q + row * c.q_stride + head * c.d,
+                         g.d_out + (row * c.heads + head) * c.d};
         });
         block.sync();
         block.each(tile * quads, [&](int64_t i) {
           const int query = static_cast<int>(i) % tile, row = static_cast<int>(i) / tile * quad;
           Four weights{}, gradients{};
           if (query < seen) {
-            const Four s = dots(keys + row * d, queries + query * padded<T>(d), d), d_p = dots(values + row * d, slopes + query * padded<T>(d), d);
+            const Four s = dots(keys + row * d, queries + query * padded<T>(d), d),
+                       d_p = dots(values + row * d, slopes + query * padded<T>(d), d);
             const float logsumexp = c.logsumexp[place(query)], delta = g.delta[place(query)];
             for (int r = 0; r < quad; ++r) {
               const int distance = viewer.before + (first + query) / group - t.position - row - r;
               if (row + r >= t.rows || distance < 0 || (window > 0 && distance >= window)) continue;
-              const ScoreGradient gradient = score_gradient(s.x[r], c.softcap, logsumexp, d_p.x[r], delta);
+              const ScoreGradient gradient =
+                  score_gradient(s.x[r], c.softcap, logsumexp, d_p.x[r], delta);
               weights.x[r] = gradient.p, gradients.x[r] = gradient.ds;
             }
           }
@@ -203,17 +251,21 @@ struct KeyGradientBlock {
         });
         block.sync();
         block.each(quads * chunks, [&](int64_t i) {
-          const int column = static_cast<int>(i) % chunks * chunk, row = static_cast<int>(i) / chunks * quad;
+          const int column = static_cast<int>(i) % chunks * chunk,
+                    row = static_cast<int>(i) / chunks * quad;
           for (int query = 0; query < seen; ++query) {
-            d_v[i].add(load_vec<quad>(p + query * rows + row), slopes + query * padded<T>(d) + column);
-            d_k[i].add(load_vec<quad>(ds + query * rows + row), queries + query * padded<T>(d) + column);
+            d_v[i].add(load_vec<quad>(p + query * rows + row),
+                       slopes + query * padded<T>(d) + column);
+            d_k[i].add(load_vec<quad>(ds + query * rows + row),
+                       queries + query * padded<T>(d) + column);
           }
         });
         block.sync();
       }
     }
     block.each(quads * chunks, [&](int64_t i) {
-      const int column = static_cast<int>(i) % chunks * chunk, row = static_cast<int>(i) / chunks * quad;
+      const int column = static_cast<int>(i) % chunks * chunk,
+                row = static_cast<int>(i) / chunks * quad;
       for (int r = 0; r < quad && row + r < t.rows; ++r) {
         const int64_t at = ((t.row + row + r) * c.kv_heads + kv) * d + column;
         store_chunk(g.d_k + at, d_k[i].row(r, c.scale));

@@ -1,5 +1,6 @@
-// Attention of decoding rows over a paged cache: on a GPU the whole step, its page tables included, stays in device memory.
-// One layer's cache is [pages, 2, kv_heads, page_size, d], keys at 0 and values at 1. A prompt's full pages belong to all of its samples.
+// Attention of decoding rows over a paged cache: on a GPU the whole step, its page tables included,
+// stays in device memory. One layer's cache is [pages, 2, kv_heads, page_size, d], keys at 0 and
+// values at 1. A prompt's full pages belong to all of its samples.
 #pragma once
 
 #include "ops/attention/op.h"
@@ -7,22 +8,28 @@
 
 namespace cream {
 
-// What the rows of one decode step see. Device memory whose addresses stay the same from step to step, so that a CUDA graph can hold them.
+// What the rows of one decode step see. Device memory whose addresses stay the same from step to
+// step, so that a CUDA graph can hold them.
 struct PagedRows {
-  Tensor page_table;  // [rows, max_pages] int32: pages of the row's whole sequence, the shared ones first
-  Tensor lengths;     // [rows] int32: positions the row sees, its own included; 0: an idle row, its result is 0
-  Tensor groups;      // [rows, 3] int32: first row, rows (0: no such group), shared FULL pages; neighbours of one prompt, whose shared
-                      // pages are read once for all of them. A row may be in no group, never in two.
+  Tensor page_table;  // [rows, max_pages] int32: pages of the row's whole sequence, the shared ones
+                      // first
+  Tensor lengths;     // [rows] int32: positions the row sees, its own included; 0: an idle row, its
+                      // result is 0
+  Tensor groups;      // [rows, 3] int32: first row, rows (0: no such group), shared FULL pages;
+                  // neighbours of one prompt, whose shared pages are read once for all of them. A
+                  // row may be in no group, never in two.
   int64_t max_length = 0;  // host-side bound of `lengths`, sizes the grid
 };
 
 namespace ops {
 
 // q [rows, heads, d], cache of one layer → [rows, heads·d] in q's dtype, which is the cache's.
-Tensor paged_decode_attention(const Tensor& q, const Tensor& cache, const PagedRows& rows, const AttentionKind& kind = {});
+Tensor paged_decode_attention(const Tensor& q, const Tensor& cache, const PagedRows& rows,
+                              const AttentionKind& kind = {});
 
 namespace reference {
-Tensor paged_decode_attention(const Tensor& q, const Tensor& cache, const PagedRows& rows, const AttentionKind& kind = {});
+Tensor paged_decode_attention(const Tensor& q, const Tensor& cache, const PagedRows& rows,
+                              const AttentionKind& kind = {});
 }
 
 }  // namespace ops

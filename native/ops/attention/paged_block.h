@@ -1,16 +1,21 @@
-// Decode attention over a paged cache, split-K: blocks take ranges of pages and leave (max, sum, Σ exp·v), a second kernel joins them.
+// Decode attention over a paged cache, split-K: blocks take ranges of pages and leave (max, sum, Σ
+// exp·v), a second kernel joins them.
 //
-//   shared part   entry × kv head × split: the splits that lie in a prompt's full pages, read once for all rows of its group and all
+//   shared part   entry × kv head × split: the splits that lie in a prompt's full pages, read once
+//   for all rows of its group and all
 //                 query heads
 //   own part      row × kv head × split: the others
 //
-// A row's bits depend on the row alone: splits lie at the same positions in every sequence, a block's arithmetic does not depend on how
-// many rows it holds, and the join goes by rising position. So who decodes beside a row, and who has ended, does not show in it.
+// A row's bits depend on the row alone: splits lie at the same positions in every sequence, a
+// block's arithmetic does not depend on how many rows it holds, and the join goes by rising
+// position. So who decodes beside a row, and who has ended, does not show in it.
 //
-// The grid is sized by host-side bounds alone (rows, max_length), what an idle block does is to find that out: a CUDA graph can hold the launch.
-// Traffic is meant to be the keys and values, once (a group of more than 32 queries reads its range again, from L2), and heads·d
-// fp32 a split and row, which stay in L2. At head_dim 128 in bf16 a block has 2 × 17 KB of tiles and at 4 queries 3 KB more: five blocks
-// a multiprocessor on an H100 (227 KB), each with up to 32 KB of loads on their way, where some 15 KB cover the memory's latency.
+// The grid is sized by host-side bounds alone (rows, max_length), what an idle block does is to
+// find that out: a CUDA graph can hold the launch. Traffic is meant to be the keys and values, once
+// (a group of more than 32 queries reads its range again, from L2), and heads·d fp32 a split and
+// row, which stay in L2. At head_dim 128 in bf16 a block has 2 × 17 KB of tiles and at 4 queries 3
+// KB more: five blocks a multiprocessor on an H100 (227 KB), each with up to 32 KB of loads on
+// their way, where some 15 KB cover the memory's latency.
 #pragma once
 
 #include "ops/attention/page.h"
@@ -18,7 +23,8 @@
 
 namespace cream::ops {
 
-// Eight splits of 8 pages, eight of 16, of 32, …: many blocks where sequences are short, few results to join where they are long.
+// Eight splits of 8 pages, eight of 16, of 32, …: many blocks where sequences are short, few
+// results to join where they are long.
 struct PagedSplit {
   int32_t begin, end;  // pages
 
@@ -44,15 +50,21 @@ struct PagedState {
 
   CREAM_HOST_DEVICE int32_t group() const { return heads / kv_heads; }
   // The first split that a row of this length sees something of.
-  CREAM_HOST_DEVICE int32_t first_split(int32_t length) const { return window > 0 && length > window ? paged_splits(length - window + 1) - 1 : 0; }
+  CREAM_HOST_DEVICE int32_t first_split(int32_t length) const {
+    return window > 0 && length > window ? paged_splits(length - window + 1) - 1 : 0;
+  }
 
-  // Pages of this row that its group's blocks read. A group of one has none: its row's own blocks do it all.
+  // Pages of this row that its group's blocks read. A group of one has none: its row's own blocks
+  // do it all.
   template <class Block>
   CREAM_HOST_DEVICE int32_t shared_pages(Block& block, int32_t row) const {
-    return block.reduce(rows, 0, [&](int64_t i) {
-      const int32_t first = groups[3 * i], count = groups[3 * i + 1];
-      return count > 1 && row >= first && row < first + count ? groups[3 * i + 2] : 0;
-    }, Max{});
+    return block.reduce(
+        rows, 0,
+        [&](int64_t i) {
+          const int32_t first = groups[3 * i], count = groups[3 * i + 1];
+          return count > 1 && row >= first && row < first + count ? groups[3 * i + 2] : 0;
+        },
+        Max{});
   }
 };
 
@@ -68,32 +80,44 @@ struct PagedDecodeBlock {
   float* running;        // out: [rows, heads, splits, 2], max and sum
   float* sums;           // out: [rows, heads, splits, d]
 
-  // Queries first … of the rows from `row` on, the heads of one kv head a row; `live`: the row whose page table is looked at.
+  // Queries first … of the rows from `row` on, the heads of one kv head a row; `live`: the row
+  // whose page table is looked at.
   struct View {
     const PagedDecodeBlock& p;
     int32_t row, live, kv, first, split;
 
     CREAM_HOST_DEVICE int d() const { return D > 0 ? D : p.state.d; }
-    CREAM_HOST_DEVICE int slices(int) const { return tiles::most_slices<T>(tiles::most_held(d()), d()); }  // of a full block, in any block
+    CREAM_HOST_DEVICE int slices(int) const {
+      return tiles::most_slices<T>(tiles::most_held(d()), d());
+    }  // of a full block, in any block
     CREAM_HOST_DEVICE int32_t row_of(int i) const { return row + (first + i) / p.state.group(); }
-    CREAM_HOST_DEVICE int32_t head_of(int i) const { return kv * p.state.group() + (first + i) % p.state.group(); }
-    CREAM_HOST_DEVICE const T* query(int i) const { return p.q + row_of(i) * p.stride + head_of(i) * d(); }
+    CREAM_HOST_DEVICE int32_t head_of(int i) const {
+      return kv * p.state.group() + (first + i) % p.state.group();
+    }
+    CREAM_HOST_DEVICE const T* query(int i) const {
+      return p.q + row_of(i) * p.stride + head_of(i) * d();
+    }
     CREAM_HOST_DEVICE tiles::Pair<T> rows(int position) const {
       constexpr int page = page_size;
-      const int64_t at = p.state.page_table[static_cast<int64_t>(live) * p.state.max_pages + position / page];
+      const int64_t at =
+          p.state.page_table[static_cast<int64_t>(live) * p.state.max_pages + position / page];
       const int64_t plane = static_cast<int64_t>(p.state.kv_heads) * page * d();
       const T* const key = p.cache + at * 2 * plane + (kv * page + position % page) * d();
       return {key, key + plane};
     }
-    CREAM_HOST_DEVICE int32_t begin_of(int i) const { return p.state.window > 0 ? p.state.lengths[row_of(i)] - p.state.window : 0; }
+    CREAM_HOST_DEVICE int32_t begin_of(int i) const {
+      return p.state.window > 0 ? p.state.lengths[row_of(i)] - p.state.window : 0;
+    }
     CREAM_HOST_DEVICE bool sees(int i, int position) const {
       const int32_t length = p.state.lengths[row_of(i)];
       return position < length && (p.state.window == 0 || position >= length - p.state.window);
     }
     CREAM_HOST_DEVICE int64_t place(int i) const {
-      return (static_cast<int64_t>(row_of(i)) * p.state.heads + head_of(i)) * p.state.splits + split;
+      return (static_cast<int64_t>(row_of(i)) * p.state.heads + head_of(i)) * p.state.splits +
+             split;
     }
-    CREAM_HOST_DEVICE void write(int i, int column, const tiles::Chunk& values, const tiles::Running& all) const {
+    CREAM_HOST_DEVICE void write(int i, int column, const tiles::Chunk& values,
+                                 const tiles::Running& all) const {
       tiles::store_chunk(p.sums + place(i) * d() + column, values);
       if (column == 0) store_vec(p.running + place(i) * 2, Vec<float, 2>{all.max, all.sum});
     }
@@ -101,16 +125,25 @@ struct PagedDecodeBlock {
 
   template <class Block>
   CREAM_HOST_DEVICE void operator()(Block& block) const {
-    const int32_t index = static_cast<int32_t>(block.index()), split = index % state.splits, kv = index / state.splits % state.kv_heads;
+    const int32_t index = static_cast<int32_t>(block.index()), split = index % state.splits,
+                  kv = index / state.splits % state.kv_heads;
     const int32_t unit = index / state.splits / state.kv_heads;
     if (unit >= state.entries) return own(block, unit - state.entries, kv, split);
     const PagedSplit pages(split);
     for (int32_t g = unit; g < state.rows; g += state.entries) {
-      const int32_t row = state.groups[3 * g], count = state.groups[3 * g + 1], shared = state.groups[3 * g + 2];
+      const int32_t row = state.groups[3 * g], count = state.groups[3 * g + 1],
+                    shared = state.groups[3 * g + 2];
       if (count < 2 || pages.end > shared) continue;
       // A sample that has ended holds no pages: the first that has not.
-      const int32_t live = block.reduce(count, state.rows, [&](int64_t i) { return state.lengths[row + i] > 0 ? row + static_cast<int32_t>(i) : state.rows; }, Min{});
-      if (live < state.rows) part(block, {*this, row, live, kv, 0, split}, count, pages.begin * page_size, pages.end * page_size);
+      const int32_t live = block.reduce(
+          count, state.rows,
+          [&](int64_t i) {
+            return state.lengths[row + i] > 0 ? row + static_cast<int32_t>(i) : state.rows;
+          },
+          Min{});
+      if (live < state.rows)
+        part(block, {*this, row, live, kv, 0, split}, count, pages.begin * page_size,
+             pages.end * page_size);
     }
   }
 
@@ -118,20 +151,28 @@ struct PagedDecodeBlock {
   template <class Block>
   CREAM_HOST_DEVICE void own(Block& block, int32_t row, int32_t kv, int32_t split) const {
     const PagedSplit pages(split);
-    const int32_t length = state.lengths[row], begin = pages.begin * static_cast<int32_t>(page_size);
-    if (length <= begin || split < state.first_split(length) || pages.end <= state.shared_pages(block, row)) return;
-    part(block, {*this, row, row, kv, 0, split}, 1, begin, tiles::smaller(length, pages.end * static_cast<int32_t>(page_size)));
+    const int32_t length = state.lengths[row],
+                  begin = pages.begin * static_cast<int32_t>(page_size);
+    if (length <= begin || split < state.first_split(length) ||
+        pages.end <= state.shared_pages(block, row))
+      return;
+    part(block, {*this, row, row, kv, 0, split}, 1, begin,
+         tiles::smaller(length, pages.end * static_cast<int32_t>(page_size)));
   }
 
   // Positions begin … end−1 for all queries of `count` rows.
   template <class Block>
-  CREAM_HOST_DEVICE void part(Block& block, View view, int32_t count, int32_t begin, int32_t end) const {
+  CREAM_HOST_DEVICE void part(Block& block, View view, int32_t count, int32_t begin,
+                              int32_t end) const {
     const int32_t queries = count * state.group(), most = tiles::most_held(view.d());
     for (view.first = 0; view.first < queries; view.first += most) {
       const int n = tiles::smaller(most, queries - view.first);
       int32_t first = begin;
       if (state.window > 0) {  // tiles that no query sees are not read
-        const int32_t seen = block.reduce(n, end, [&](int64_t i) { return view.begin_of(static_cast<int>(i)); }, Min{}), tile = tiles::walked<T>(view.d());
+        const int32_t seen = block.reduce(
+                          n, end, [&](int64_t i) { return view.begin_of(static_cast<int>(i)); },
+                          Min{}),
+                      tile = tiles::walked<T>(view.d());
         if (seen > begin) first = begin + (seen - begin) / tile * tile;
       }
       tiles::attend<T>(block, view, n, view.d(), first, end, scale, softcap);

@@ -1,6 +1,7 @@
-// softmax(cap(scale·q·kᵀ))·v in plain ATen, a segment (or a decoding row) at a time: scaled_dot_product_attention, or written out
-// in fp32 where scores are capped, which that lacks. Keys of other
-// segments are never touched, so cost grows with the sum of segment² and not with the square of the batch.
+// softmax(cap(scale·q·kᵀ))·v in plain ATen, a segment (or a decoding row) at a time:
+// scaled_dot_product_attention, or written out in fp32 where scores are capped, which that lacks.
+// Keys of other segments are never touched, so cost grows with the sum of segment² and not with the
+// square of the batch.
 #include <limits>
 
 #include "ops/attention/op.h"
@@ -17,61 +18,81 @@ Tensor for_heads(const Tensor& x, int64_t heads) {
   return repeated.unsqueeze(0);
 }
 
-// True where row i of a segment may look: all of the prefix and itself up to i, as far back as the window reaches.
+// True where row i of a segment may look: all of the prefix and itself up to i, as far back as the
+// window reaches.
 Tensor visible(int64_t length, int64_t prefix, const Tensor& like, int64_t window) {
-  const Tensor past = at::ones({length, prefix + length}, like.options().dtype(at::kBool)).tril(prefix);
+  const Tensor past =
+      at::ones({length, prefix + length}, like.options().dtype(at::kBool)).tril(prefix);
   return window > 0 ? past.triu(prefix + 1 - window) : past;
 }
 
 // [1, heads, rows, d] × [1, heads, keys, d]² → [1, heads, rows, d], fp32 (or double) inside.
-Tensor capped_attention(const Tensor& q, const Tensor& k, const Tensor& v, const std::optional<Tensor>& mask, const AttentionKind& kind) {
+Tensor capped_attention(const Tensor& q, const Tensor& k, const Tensor& v,
+                        const std::optional<Tensor>& mask, const AttentionKind& kind) {
   const auto wide = q.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
   Tensor scores = at::matmul(q.to(wide), k.to(wide).transpose(-1, -2)) * kind.scale_of(q.size(-1));
   scores = at::tanh(scores / kind.softcap) * kind.softcap;
-  if (mask) scores = scores.masked_fill(mask->logical_not(), -std::numeric_limits<float>::infinity());
+  if (mask)
+    scores = scores.masked_fill(mask->logical_not(), -std::numeric_limits<float>::infinity());
   return at::matmul(at::softmax(scores, -1), v.to(wide)).to(q.scalar_type());
 }
 
-Tensor attend(const Tensor& q, const Tensor& k, const Tensor& v, const Segment& segment, const Segment* prefix, const AttentionKind& kind) {
+Tensor attend(const Tensor& q, const Tensor& k, const Tensor& v, const Segment& segment,
+              const Segment* prefix, const AttentionKind& kind) {
   const int64_t heads = q.size(1);
-  const Tensor queries = q.narrow(0, segment.start, segment.length).transpose(0, 1).unsqueeze(0);  // [1, heads, length, d]
-  Tensor keys = k.narrow(0, segment.start, segment.length), values = v.narrow(0, segment.start, segment.length);
+  const Tensor queries = q.narrow(0, segment.start, segment.length)
+                             .transpose(0, 1)
+                             .unsqueeze(0);  // [1, heads, length, d]
+  Tensor keys = k.narrow(0, segment.start, segment.length),
+         values = v.narrow(0, segment.start, segment.length);
   std::optional<Tensor> mask;
   if (prefix) {
     keys = at::cat({k.narrow(0, prefix->start, prefix->length), keys});
     values = at::cat({v.narrow(0, prefix->start, prefix->length), values});
   }
-  if (prefix || kind.window > 0 || kind.softcap != 0) mask = visible(segment.length, prefix ? prefix->length : 0, q, kind.window);
-  const Tensor out = kind.softcap != 0 ? capped_attention(queries, for_heads(keys, heads), for_heads(values, heads), mask, kind)
-                                       : at::scaled_dot_product_attention(queries, for_heads(keys, heads), for_heads(values, heads), mask,
-                                                                          /*dropout_p=*/0.0, /*is_causal=*/!mask, kind.scale_of(q.size(2)));
+  if (prefix || kind.window > 0 || kind.softcap != 0)
+    mask = visible(segment.length, prefix ? prefix->length : 0, q, kind.window);
+  const Tensor out =
+      kind.softcap != 0
+          ? capped_attention(queries, for_heads(keys, heads), for_heads(values, heads), mask, kind)
+          : at::scaled_dot_product_attention(
+                queries, for_heads(keys, heads), for_heads(values, heads), mask,
+                /*dropout_p=*/0.0, /*is_causal=*/!mask, kind.scale_of(q.size(2)));
   return out.squeeze(0).transpose(0, 1).reshape({segment.length, heads * q.size(2)});
 }
 
 // The valid positions of one cache part as a tensor over foreign memory: [kv_heads, length, d].
 Tensor view(const void* data, int64_t length, int64_t capacity, int64_t kv_heads, const Tensor& q) {
   const int64_t d = q.size(2);
-  return at::from_blob(const_cast<void*>(data), {kv_heads, length, d}, {capacity * d, d, 1}, q.options());
+  return at::from_blob(const_cast<void*>(data), {kv_heads, length, d}, {capacity * d, d, 1},
+                       q.options());
 }
 
 }  // namespace
 
-Tensor packed_attention(const Tensor& q, const Tensor& k, const Tensor& v, const std::vector<Segment>& segments, const AttentionKind& kind) {
+Tensor packed_attention(const Tensor& q, const Tensor& k, const Tensor& v,
+                        const std::vector<Segment>& segments, const AttentionKind& kind) {
   std::vector<Tensor> parts;
   int64_t next = 0;
   for (const Segment& segment : segments) {
     if (segment.start != next)
-      throw Error(ErrorCode::internal, "packed_attention: segments must cover the rows in order; one starts at " +
-                                           std::to_string(segment.start) + " where " + std::to_string(next) + " was expected.");
+      throw Error(ErrorCode::internal,
+                  "packed_attention: segments must cover the rows in order; one starts at " +
+                      std::to_string(segment.start) + " where " + std::to_string(next) +
+                      " was expected.");
     next += segment.length;
-    if (segment.length > 0 && segment.start < q.size(0)) parts.push_back(attend(q, k, v, segment, segment.prefix < 0 ? nullptr : &segments[segment.prefix], kind));
+    if (segment.length > 0 && segment.start < q.size(0))
+      parts.push_back(
+          attend(q, k, v, segment, segment.prefix < 0 ? nullptr : &segments[segment.prefix], kind));
   }
   if (next != k.size(0))
-    throw Error(ErrorCode::internal, "packed_attention: segments cover " + std::to_string(next) + " of " + std::to_string(k.size(0)) + " rows.");
+    throw Error(ErrorCode::internal, "packed_attention: segments cover " + std::to_string(next) +
+                                         " of " + std::to_string(k.size(0)) + " rows.");
   return parts.size() == 1 ? parts[0] : at::cat(parts);
 }
 
-Tensor decode_attention(const Tensor& q, const std::vector<DecodeSource>& sources, int64_t kv_heads, const AttentionKind& kind) {
+Tensor decode_attention(const Tensor& q, const std::vector<DecodeSource>& sources, int64_t kv_heads,
+                        const AttentionKind& kind) {
   at::NoGradGuard no_grad;
   const int64_t rows = q.size(0), heads = q.size(1), d = q.size(2);
   Tensor out = at::empty({rows, heads * d}, q.options());
@@ -86,9 +107,11 @@ Tensor decode_attention(const Tensor& q, const std::vector<DecodeSource>& source
       keys.push_back(view(s.own_keys, s.own_length, s.own_capacity, kv_heads, q));
       values.push_back(view(s.own_values, s.own_length, s.own_capacity, kv_heads, q));
     }
-    const Tensor k = at::cat(keys, 1).to(at::kFloat), v = at::cat(values, 1).to(at::kFloat);  // [kv_heads, length, d]
+    const Tensor k = at::cat(keys, 1).to(at::kFloat),
+                 v = at::cat(values, 1).to(at::kFloat);  // [kv_heads, length, d]
     const Tensor query = q[row].to(at::kFloat).view({kv_heads, heads / kv_heads, d});
-    Tensor scores = at::matmul(query, k.transpose(1, 2)) * kind.scale_of(d);  // [kv_heads, group, length]
+    Tensor scores =
+        at::matmul(query, k.transpose(1, 2)) * kind.scale_of(d);  // [kv_heads, group, length]
     if (kind.softcap != 0) scores = at::tanh(scores / kind.softcap) * kind.softcap;
     const int64_t hidden = kind.window > 0 ? std::max<int64_t>(0, k.size(1) - kind.window) : 0;
     if (hidden > 0) scores.narrow(-1, 0, hidden).fill_(-std::numeric_limits<float>::infinity());

@@ -1,4 +1,5 @@
-// Products over head_dim of a few queries with 64 keys at once: what the attention kernel and its gradient share. For *_simd.cpp only.
+// Products over head_dim of a few queries with 64 keys at once: what the attention kernel and its
+// gradient share. For *_simd.cpp only.
 #pragma once
 
 #include <algorithm>
@@ -10,7 +11,8 @@
 namespace cream::ops::attend {
 namespace {
 
-// Keys [n ≤ 64][d] → [words][64] 32-bit words (a bf16 pair or one fp32), words = d·sizeof(T)/4; zero up to a multiple of 16 keys.
+// Keys [n ≤ 64][d] → [words][64] 32-bit words (a bf16 pair or one fp32), words = d·sizeof(T)/4;
+// zero up to a multiple of 16 keys.
 template <class T>
 void turn_keys(const T* keys, int64_t stride, int64_t n, int64_t d, int32_t* to) {
   const int64_t words = d * static_cast<int64_t>(sizeof(T)) / 4;
@@ -22,12 +24,13 @@ void turn_keys(const T* keys, int64_t stride, int64_t n, int64_t d, int32_t* to)
         r[i] = key + i < n ? load_part(row, words - word) : set_words(0);
       }
       turn16(r);
-      for (int64_t w = 0; w < std::min<int64_t>(16, words - word); ++w) store_words(to + (word + w) * key_block + key, r[w]);
+      for (int64_t w = 0; w < std::min<int64_t>(16, words - word); ++w)
+        store_words(to + (word + w) * key_block + key, r[w]);
     }
 }
 
-// The unroll pragmas keep the accumulators in registers: without them GCC 12 leaves the arrays on the stack, at half the speed.
-// Scores of R queries against C·16 turned keys.
+// The unroll pragmas keep the accumulators in registers: without them GCC 12 leaves the arrays on
+// the stack, at half the speed. Scores of R queries against C·16 turned keys.
 template <int R, int C, class T>
 void score(const int32_t* query, const int32_t* keys, int64_t words, float scale, float* scores) {
   Floats acc[R][C];
@@ -43,27 +46,35 @@ void score(const int32_t* query, const int32_t* keys, int64_t words, float scale
     for (int r = 0; r < R; ++r)
 #pragma GCC unroll 8
       for (int c = 0; c < C; ++c)
-        acc[r][c] = multiply_add(acc[r][c], query[r * words + w], k[c], static_cast<const T*>(nullptr));
+        acc[r][c] =
+            multiply_add(acc[r][c], query[r * words + w], k[c], static_cast<const T*>(nullptr));
   }
 #pragma GCC unroll 8
   for (int r = 0; r < R; ++r)
 #pragma GCC unroll 8
-    for (int c = 0; c < C; ++c) store16(scores + r * key_block + 16 * c, mul16(acc[r][c], set16(scale)));
+    for (int c = 0; c < C; ++c)
+      store16(scores + r * key_block + 16 * c, mul16(acc[r][c], set16(scale)));
 }
 
 // Vectors that a tile of six queries keeps in registers beside one another.
 inline constexpr int most_columns = registers_left == 32 ? 4 : 1;
 
 template <int R, class T>
-void score_columns(const int32_t* query, const int32_t* keys, int64_t words, int64_t columns, float scale, float* scores) {
+void score_columns(const int32_t* query, const int32_t* keys, int64_t words, int64_t columns,
+                   float scale, float* scores) {
   if constexpr (most_columns == 1) {
-    for (int64_t c = 0; c < columns; ++c) score<R, 1, T>(query, keys + 16 * c, words, scale, scores + 16 * c);
+    for (int64_t c = 0; c < columns; ++c)
+      score<R, 1, T>(query, keys + 16 * c, words, scale, scores + 16 * c);
   } else {
     switch (columns) {
-      case 1: return score<R, 1, T>(query, keys, words, scale, scores);
-      case 2: return score<R, 2, T>(query, keys, words, scale, scores);
-      case 3: return score<R, 3, T>(query, keys, words, scale, scores);
-      default: return score<R, 4, T>(query, keys, words, scale, scores);
+      case 1:
+        return score<R, 1, T>(query, keys, words, scale, scores);
+      case 2:
+        return score<R, 2, T>(query, keys, words, scale, scores);
+      case 3:
+        return score<R, 3, T>(query, keys, words, scale, scores);
+      default:
+        return score<R, 4, T>(query, keys, words, scale, scores);
     }
   }
 }

@@ -1,12 +1,15 @@
 // The inner loops of attention on a device, for decoding, packed batches and their gradients alike.
 //
-//   forward   O = softmax(cap(scale·Q·Kᵀ))·V with a running maximum and sum (Milakov & Gimelshein 2018, Dao 2022)
+//   forward   O = softmax(cap(scale·Q·Kᵀ))·V with a running maximum and sum (Milakov & Gimelshein
+//   2018, Dao 2022)
 //
-// A block holds up to 32 rows (queries × the query heads of one kv head) as fp32 in shared memory and walks over the others a tile at
-// a time. Every product is cut into register tiles of 4 held rows: × 1 walked row over all of d (scores), or × 8 columns over the walked
-// rows (sums). Held rows are read by a whole warp at one address (a broadcast); walked rows are 16 bytes longer than they need to be, an
-// odd number of 16-byte words, so that eight lanes reading eight rows hit all banks. Where few rows are held, the walked rows of a tile
-// are dealt out to `slices`, each with a softmax of its own, which are joined at the end in rising order: their number is in the result's
+// A block holds up to 32 rows (queries × the query heads of one kv head) as fp32 in shared memory
+// and walks over the others a tile at a time. Every product is cut into register tiles of 4 held
+// rows: × 1 walked row over all of d (scores), or × 8 columns over the walked rows (sums). Held
+// rows are read by a whole warp at one address (a broadcast); walked rows are 16 bytes longer than
+// they need to be, an odd number of 16-byte words, so that eight lanes reading eight rows hit all
+// banks. Where few rows are held, the walked rows of a tile are dealt out to `slices`, each with a
+// softmax of its own, which are joined at the end in rising order: their number is in the result's
 // last bits.
 #pragma once
 
@@ -104,7 +107,9 @@ struct Sums {
   }
 };
 
-CREAM_HOST_DEVICE inline float capped(float score, float cap) { return cap > 0 ? cap * tanhf(score / cap) : score; }
+CREAM_HOST_DEVICE inline float capped(float score, float cap) {
+  return cap > 0 ? cap * tanhf(score / cap) : score;
+}
 
 // A maximum and the sum of exp relative to it. Nothing seen yet: {−∞, 0}.
 struct Running {
@@ -113,7 +118,8 @@ struct Running {
 
 // Held rows as fp32, times `factor`, the last four filled up with zeros. row(i): address of row i.
 template <class Block, class Row>
-CREAM_HOST_DEVICE void hold(Block& block, float* to, int count, int d, float factor, const Row& row) {
+CREAM_HOST_DEVICE void hold(Block& block, float* to, int count, int d, float factor,
+                            const Row& row) {
   const int chunks = d / chunk;
   block.each(pieces(count, quad) * quad * chunks, [&](int64_t i) {
     const int r = static_cast<int>(i) / chunks, c = static_cast<int>(i) % chunks * chunk;
@@ -121,9 +127,11 @@ CREAM_HOST_DEVICE void hold(Block& block, float* to, int count, int d, float fac
   });
 }
 
-// Two matrices' walked rows, `count` of `tile`, the rest zeros: what lies there may be NaN. row(i): offset of row i in both.
+// Two matrices' walked rows, `count` of `tile`, the rest zeros: what lies there may be NaN. row(i):
+// offset of row i in both.
 template <class T, class Block, class Row>
-CREAM_HOST_DEVICE void walk(Block& block, T* to_a, T* to_b, int tile, int count, int d, const Row& row) {
+CREAM_HOST_DEVICE void walk(Block& block, T* to_a, T* to_b, int tile, int count, int d,
+                            const Row& row) {
   const int vectors = d / vector<T>;
   block.each(tile * vectors, [&](int64_t i) {
     const int r = static_cast<int>(i) / vectors, c = static_cast<int>(i) % vectors * vector<T>;
@@ -143,26 +151,32 @@ struct Pair {
   const T *a, *b;
 };
 
-// The most slices for `count` held rows: one needs a thread for each of its register tiles, and one for each of its rows.
+// The most slices for `count` held rows: one needs a thread for each of its register tiles, and one
+// for each of its rows.
 template <class T>
 CREAM_HOST_DEVICE int most_slices(int count, int d) {
   const int quads = pieces(count, quad);
   return smaller(walked<T>(d), smaller(threads / (quads * (d / chunk)), threads / (quads * quad)));
 }
 
-// Shared memory of attend() for `count` held rows at most: two tiles, the queries, the scores, the slices' factors and maxima. The slices'
-// sums take the tiles' place when those have been walked.
+// Shared memory of attend() for `count` held rows at most: two tiles, the queries, the scores, the
+// slices' factors and maxima. The slices' sums take the tiles' place when those have been walked.
 template <class T>
 struct AttendMemory {
   int d, tile, rows, slices;
 
-  CREAM_HOST_DEVICE AttendMemory(int count, int d, int slices) : d(d), tile(walked<T>(d)), rows(pieces(count, quad) * quad), slices(slices) {}
-  CREAM_HOST_DEVICE int64_t tile_bytes() const { return static_cast<int64_t>(tile) * padded<T>(d) * static_cast<int64_t>(sizeof(T)); }
+  CREAM_HOST_DEVICE AttendMemory(int count, int d, int slices)
+      : d(d), tile(walked<T>(d)), rows(pieces(count, quad) * quad), slices(slices) {}
+  CREAM_HOST_DEVICE int64_t tile_bytes() const {
+    return static_cast<int64_t>(tile) * padded<T>(d) * static_cast<int64_t>(sizeof(T));
+  }
   CREAM_HOST_DEVICE int64_t walked_bytes() const {
     const int64_t sums = static_cast<int64_t>(slices) * rows * d * 4;
     return 2 * tile_bytes() > sums ? 2 * tile_bytes() : sums;
   }
-  CREAM_HOST_DEVICE int64_t bytes() const { return walked_bytes() + 4 * (static_cast<int64_t>(rows) * d + tile * rows + 2 * slices * rows); }
+  CREAM_HOST_DEVICE int64_t bytes() const {
+    return walked_bytes() + 4 * (static_cast<int64_t>(rows) * d + tile * rows + 2 * slices * rows);
+  }
   // With the most slices, fewer rows may take more: the bound over all counts, for the launch.
   static int64_t most_bytes(int most, int d) {
     int64_t bytes = 0;
@@ -181,16 +195,18 @@ struct AttendMemory {
 //   sees(i, position)  whether query i sees that key
 //   write(i, column, sums, running)   a chunk of Σ exp(s − max)·v, to be divided by running.sum
 template <class T, class Block, class View>
-CREAM_HOST_DEVICE void attend(Block& block, const View& view, int count, int d, int begin, int end, float scale, float softcap) {
+CREAM_HOST_DEVICE void attend(Block& block, const View& view, int count, int d, int begin, int end,
+                              float scale, float softcap) {
   const AttendMemory<T> m(count, d, view.slices(count));
-  const int rows = m.rows, quads = rows / quad, chunks = d / chunk, tile = m.tile, slices = m.slices;
+  const int rows = m.rows, quads = rows / quad, chunks = d / chunk, tile = m.tile,
+            slices = m.slices;
   unsigned char* const memory = block.template shared<unsigned char>();
   T* const keys = reinterpret_cast<T*>(memory);
   T* const values = reinterpret_cast<T*>(memory + m.tile_bytes());
   float* const queries = reinterpret_cast<float*>(memory + m.walked_bytes());  // [rows, d]
-  float* const scores = queries + rows * d;                                   // [tile, rows]
-  float* const factors = scores + tile * rows;                                // [slices, rows]
-  float* const maxima = factors + slices * rows;                              // [slices, rows]
+  float* const scores = queries + rows * d;                                    // [tile, rows]
+  float* const factors = scores + tile * rows;                                 // [slices, rows]
+  float* const maxima = factors + slices * rows;                               // [slices, rows]
 
   block.sync();  // what this block did before has been read
   hold(block, queries, count, d, scale, [&](int i) { return view.query(i); });
@@ -204,7 +220,9 @@ CREAM_HOST_DEVICE void attend(Block& block, const View& view, int count, int d, 
       const int key = static_cast<int>(i) % tile, row = static_cast<int>(i) / tile * quad;
       Four s = dots(queries + row * d, keys + key * padded<T>(d), d);
       for (int r = 0; r < quad; ++r)
-        s.x[r] = key < seen && row + r < count && view.sees(row + r, first + key) ? capped(s.x[r], softcap) : -INFINITY;
+        s.x[r] = key < seen && row + r < count && view.sees(row + r, first + key)
+                     ? capped(s.x[r], softcap)
+                     : -INFINITY;
       store_vec(scores + key * rows + row, s);
     });
     block.sync();
@@ -212,7 +230,8 @@ CREAM_HOST_DEVICE void attend(Block& block, const View& view, int count, int d, 
       const int row = static_cast<int>(i) % rows, slice = static_cast<int>(i) / rows;
       float max = running[i].max;
       for (int key = slice; key < tile; key += slices) max = fmaxf(max, scores[key * rows + row]);
-      factors[i] = running[i].max == -INFINITY ? 0 : expf(running[i].max - max);  // max is not −∞ then
+      factors[i] =
+          running[i].max == -INFINITY ? 0 : expf(running[i].max - max);  // max is not −∞ then
       maxima[i] = running[i].max = max;
     });
     block.sync();
@@ -228,23 +247,28 @@ CREAM_HOST_DEVICE void attend(Block& block, const View& view, int count, int d, 
       running[i].sum = running[i].sum * factors[i] + sum;
     });
     block.each(slices * quads * chunks, [&](int64_t i) {
-      const int c = static_cast<int>(i) % chunks * chunk, row = static_cast<int>(i) / chunks % quads * quad, slice = static_cast<int>(i) / chunks / quads;
+      const int c = static_cast<int>(i) % chunks * chunk,
+                row = static_cast<int>(i) / chunks % quads * quad,
+                slice = static_cast<int>(i) / chunks / quads;
       Sums& s = sums[i];
       s.scale(load_vec<quad>(factors + slice * rows + row));
-      for (int key = slice; key < seen; key += slices) s.add(load_vec<quad>(scores + key * rows + row), values + key * padded<T>(d) + c);
+      for (int key = slice; key < seen; key += slices)
+        s.add(load_vec<quad>(scores + key * rows + row), values + key * padded<T>(d) + c);
     });
     block.sync();
   }
 
   float* const joined = reinterpret_cast<float*>(memory);  // [slices, rows, d]
-  float* const totals = factors;                            // [slices, rows]
+  float* const totals = factors;                           // [slices, rows]
   block.each(slices * rows, [&](int64_t i) {
     maxima[i] = running[i].max;
     totals[i] = running[i].sum;
   });
   block.each(slices * quads * chunks, [&](int64_t i) {
-    const int c = static_cast<int>(i) % chunks * chunk, row = static_cast<int>(i) / chunks;  // of [slices, rows / 4]
-    for (int r = 0; r < quad; ++r) store_chunk(joined + (row * quad + r) * d + c, sums[i].row(r, 1));
+    const int c = static_cast<int>(i) % chunks * chunk,
+              row = static_cast<int>(i) / chunks;  // of [slices, rows / 4]
+    for (int r = 0; r < quad; ++r)
+      store_chunk(joined + (row * quad + r) * d + c, sums[i].row(r, 1));
   });
   block.sync();
   block.each(count * chunks, [&](int64_t i) {

@@ -1,8 +1,10 @@
-// What a decode step reads of its rows, made from their states in device memory: no value crosses to the device between two steps of
-// the same rows, and a step's launches are the same whatever its tokens were.
+// What a decode step reads of its rows, made from their states in device memory: no value crosses
+// to the device between two steps of the same rows, and a step's launches are the same whatever its
+// tokens were.
 //
-//   position of the token drawn last = prompt_length + drawn − 1     its page = page_table[position / page_size]
-//   u of the next draw = uniform(key, drawn)                         stop ids are banned while drawn < min_new_tokens
+//   position of the token drawn last = prompt_length + drawn − 1     its page = page_table[position
+//   / page_size] u of the next draw = uniform(key, drawn)                         stop ids are
+//   banned while drawn < min_new_tokens
 #pragma once
 
 #include "ops/sample/block.h"
@@ -27,12 +29,13 @@ struct DecodeDraws {
 };
 
 struct DecodeRowsBlock {
-  DecodeRow* state;           // [rows]
-  const int32_t* tokens;      // [rows], drawn last
-  const int32_t* page_table;  // [rows, max_pages]
-  int64_t *inputs, *positions;         // out [rows]; inputs null: rows that draw from their prompts' logits, which no pass reads
-  int32_t *pages, *slots, *lengths;    // out [rows]; an idle row: −1, 0, 0
-  SampleRow* draws;                    // out [rows]
+  DecodeRow* state;                  // [rows]
+  const int32_t* tokens;             // [rows], drawn last
+  const int32_t* page_table;         // [rows, max_pages]
+  int64_t *inputs, *positions;       // out [rows]; inputs null: rows that draw from their prompts'
+                                     // logits, which no pass reads
+  int32_t *pages, *slots, *lengths;  // out [rows]; an idle row: −1, 0, 0
+  SampleRow* draws;                  // out [rows]
   DecodeDraws params;
   int64_t rows, max_pages, page_size;
 
@@ -43,7 +46,8 @@ struct DecodeRowsBlock {
       const bool runs = row.prompt_length > 0;
       if (inputs) {
         const int32_t position = runs ? row.prompt_length + row.drawn - 1 : 0;
-        // A row without a finite logit drew −1: the host says so one step later, until then it reads some token.
+        // A row without a finite logit drew −1: the host says so one step later, until then it
+        // reads some token.
         inputs[i] = runs && tokens[i] > 0 ? tokens[i] : 0;
         positions[i] = position;
         pages[i] = runs ? page_table[i * max_pages + position / page_size] : -1;
@@ -51,7 +55,12 @@ struct DecodeRowsBlock {
         lengths[i] = runs ? position + 1 : 0;
       }
       const double u = runs ? uniform(row.key, static_cast<uint32_t>(row.drawn)) : 0;
-      draws[i] = SampleRow{params.temperature, params.top_p, u, params.top_k, 0, row.drawn < params.min_new_tokens ? params.banned : 0};
+      draws[i] = SampleRow{params.temperature,
+                           params.top_p,
+                           u,
+                           params.top_k,
+                           0,
+                           row.drawn < params.min_new_tokens ? params.banned : 0};
       if (runs) ++row.drawn;
     });
   }

@@ -4,6 +4,8 @@
 
 namespace cream::ops {
 
-int decode_rows_cuda(const DecodeRowsBlock& call, void* stream) { return launch(call, {1, threads_for(call.rows)}, stream); }
+int decode_rows_cuda(const DecodeRowsBlock& call, void* stream) {
+  return launch(call, {1, threads_for(call.rows)}, stream);
+}
 
 }  // namespace cream::ops

@@ -1,4 +1,5 @@
-// The rows of a decode step on the GPU; conventions of ops/rms_norm/cuda.h. One block: a step has hundreds of rows at most.
+// The rows of a decode step on the GPU; conventions of ops/rms_norm/cuda.h. One block: a step has
+// hundreds of rows at most.
 #pragma once
 
 #include "ops/decode_rows/block.h"

@@ -1,6 +1,6 @@
+#include "ops/launch.h"
 #include "ops/decode_rows/cuda.h"
 #include "ops/decode_rows/op.h"
-#include "ops/launch.h"
 #include "ops/sample/cuda.h"
 #include "support/device.h"
 
@@ -15,7 +15,8 @@ T* to(const Tensor& x) {
 }  // namespace
 
 DecodeRows::DecodeRows(int64_t rows, int64_t max_pages, at::Device device) {
-  const auto i32 = at::TensorOptions(device).dtype(at::kInt), i64 = at::TensorOptions(device).dtype(at::kLong);
+  const auto i32 = at::TensorOptions(device).dtype(at::kInt),
+             i64 = at::TensorOptions(device).dtype(at::kLong);
   state = at::zeros({rows, 5}, i64);
   drawn = at::zeros({2, rows}, i32);
   page_table = at::zeros({rows, max_pages}, i32);
@@ -27,7 +28,8 @@ DecodeRows::DecodeRows(int64_t rows, int64_t max_pages, at::Device device) {
 DecodeRows DecodeRows::first(int64_t rows) const {
   DecodeRows part = *this;
   part.drawn = drawn.narrow(1, 0, rows);
-  for (Tensor* t : {&part.state, &part.page_table, &part.inputs, &part.positions, &part.pages, &part.slots, &part.lengths, &part.draws})
+  for (Tensor* t : {&part.state, &part.page_table, &part.inputs, &part.positions, &part.pages,
+                    &part.slots, &part.lengths, &part.draws})
     *t = t->narrow(0, 0, rows);
   return part;
 }
@@ -40,22 +42,38 @@ void append_state(const NewRow& row, std::vector<int64_t>& words) {
   std::memcpy(words.data() + words.size() - sizeof state / sizeof(int64_t), &state, sizeof state);
 }
 
-void advance(const DecodeRows& rows, const SamplingParams& sampling, int64_t page_size, bool from_prompt) {
+void advance(const DecodeRows& rows, const SamplingParams& sampling, int64_t page_size,
+             bool from_prompt) {
   const at::DeviceGuard guard(rows.state.device());
-  const DecodeDraws params{sampling.temperature, sampling.top_p, sampling.top_k, static_cast<int32_t>(sampling.min_new_tokens),
+  const DecodeDraws params{sampling.temperature, sampling.top_p, sampling.top_k,
+                           static_cast<int32_t>(sampling.min_new_tokens),
                            static_cast<int32_t>(sampling.stop_ids.size())};
-  const DecodeRowsBlock call{to<DecodeRow>(rows.state), data<int32_t>(rows.drawn), data<int32_t>(rows.page_table),
-                             from_prompt ? nullptr : to<int64_t>(rows.inputs), to<int64_t>(rows.positions), to<int32_t>(rows.pages),
-                             to<int32_t>(rows.slots), to<int32_t>(rows.lengths), to<SampleRow>(rows.draws), params, rows.size(),
-                             rows.page_table.size(1), page_size};
+  const DecodeRowsBlock call{to<DecodeRow>(rows.state),
+                             data<int32_t>(rows.drawn),
+                             data<int32_t>(rows.page_table),
+                             from_prompt ? nullptr : to<int64_t>(rows.inputs),
+                             to<int64_t>(rows.positions),
+                             to<int32_t>(rows.pages),
+                             to<int32_t>(rows.slots),
+                             to<int32_t>(rows.lengths),
+                             to<SampleRow>(rows.draws),
+                             params,
+                             rows.size(),
+                             rows.page_table.size(1),
+                             page_size};
   check_launch(decode_rows_cuda(call, stream_of(rows.state)), "decode_rows");
 }
 
 void draw(const DecodeRows& rows, const Tensor& logits, const Tensor& banned) {
   const at::DeviceGuard guard(logits.device());
   const Tensor contiguous = logits.contiguous();
-  const SampleCuda call{data<float>(contiguous), static_cast<const SampleRow*>(rows.draws.const_data_ptr()), data<int32_t>(banned),
-                        to<int32_t>(rows.drawn), reinterpret_cast<float*>(to<int32_t>(rows.drawn) + rows.drawn.stride(0)), rows.size(), logits.size(1)};
+  const SampleCuda call{data<float>(contiguous),
+                        static_cast<const SampleRow*>(rows.draws.const_data_ptr()),
+                        data<int32_t>(banned),
+                        to<int32_t>(rows.drawn),
+                        reinterpret_cast<float*>(to<int32_t>(rows.drawn) + rows.drawn.stride(0)),
+                        rows.size(),
+                        logits.size(1)};
   check_launch(sample_cuda(call, stream_of(logits)), "sample");
 }
 

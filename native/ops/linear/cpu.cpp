@@ -1,11 +1,12 @@
 // Binds the packed kernel to tensors: who may use it, and how the work is cut over threads.
-// Cut: chunks of rows (as many as stay in L2 once gathered) × panels of 32 columns, in contiguous runs, one a thread.
+// Cut: chunks of rows (as many as stay in L2 once gathered) × panels of 32 columns, in contiguous
+// runs, one a thread.
 #include <atomic>
 
 #include "ops/launch.h"
 #include "ops/linear/kernel.h"
-#include "ops/linear/room.h"
 #include "ops/linear/packed.h"
+#include "ops/linear/room.h"
 #include "ops/softcap/op.h"
 #include "support/device.h"
 #include "support/error.h"
@@ -20,7 +21,9 @@ uint64_t next_product() {
 }
 
 const Weight* usable(const Tensor& x, const Linear& w) {
-  if (!w.packed || !fast_path() || x.scalar_type() != w.weight.scalar_type() || !x.device().is_cpu() || x.dim() != 2) return nullptr;
+  if (!w.packed || !fast_path() || x.scalar_type() != w.weight.scalar_type() ||
+      !x.device().is_cpu() || x.dim() != 2)
+    return nullptr;
   if (at::GradMode::is_enabled() && (x.requires_grad() || w.weight.requires_grad())) return nullptr;
   return static_cast<const Weight*>(w.packed.get());
 }
@@ -32,7 +35,8 @@ constexpr int64_t gather_bytes = 256 << 10;  // of x a thread keeps in L2
 template <Level L, class T>
 void multiply_rows(const Tensor& x, const Weight& w, Tensor& y, bool f32) {
   using Row = Gathered<L, T>;
-  const int64_t rows = x.size(0), count = panels(w.out), fit = gather_bytes / (static_cast<int64_t>(sizeof(Row)) * padded_in(w.in));
+  const int64_t rows = x.size(0), count = panels(w.out),
+                fit = gather_bytes / (static_cast<int64_t>(sizeof(Row)) * padded_in(w.in));
   const int64_t chunk = std::max(block_rows<L>, fit / block_rows<L> * block_rows<L>);
   const T* from = data<T>(x);
   char* to = static_cast<char*>(y.mutable_data_ptr());
@@ -46,7 +50,8 @@ void multiply_rows(const Tensor& x, const Weight& w, Tensor& y, bool f32) {
       const Row* gathered = room.of<Row>(product, row, n * padded_in(w.in), [&](Row* to_rows) {
         gather<L, T>(from + row * x.stride(0), x.stride(0), n, w.in, to_rows);
       });
-      multiply<L, T>({gathered, n, w.in, w.data<T>(), w.out, first, last, to + (row * w.out + first * panel_columns) * width, w.out, f32});
+      multiply<L, T>({gathered, n, w.in, w.data<T>(), w.out, first, last,
+                      to + (row * w.out + first * panel_columns) * width, w.out, f32});
       begin += last - first;
     }
   });
@@ -55,7 +60,9 @@ void multiply_rows(const Tensor& x, const Weight& w, Tensor& y, bool f32) {
 Tensor fast_product(const Tensor& input, const Weight& w, bool f32) {
   const Tensor x = input.stride(1) == 1 ? input : input.contiguous();
   if (x.size(1) != w.in)
-    throw Error(ErrorCode::internal, "linear: x has " + std::to_string(x.size(1)) + " columns, the weight takes " + std::to_string(w.in) + ".");
+    throw Error(ErrorCode::internal, "linear: x has " + std::to_string(x.size(1)) +
+                                         " columns, the weight takes " + std::to_string(w.in) +
+                                         ".");
   f32 = f32 || x.scalar_type() == at::kFloat;
   Tensor y = at::empty({x.size(0), w.out}, x.options().dtype(f32 ? at::kFloat : at::kBFloat16));
   by_type(x, [&]<Level L, class T>() { multiply_rows<L, T>(x, w, y, f32); });
@@ -69,24 +76,29 @@ Tensor fast_product(const Tensor& input, const Weight& w, bool f32) {
 void pack(Linear& linear) {
   pack_adapters(linear);
   const Tensor& w = linear.weight;
-  const bool fits = (w.scalar_type() == at::kBFloat16 || w.scalar_type() == at::kFloat) && w.device().is_cpu() && w.dim() == 2;
+  const bool fits = (w.scalar_type() == at::kBFloat16 || w.scalar_type() == at::kFloat) &&
+                    w.device().is_cpu() && w.dim() == 2;
   if (cpu_level() == Level::plain || !fits) return linear.packed.reset();
   at::NoGradGuard no_grad;
   const Tensor weight = w.contiguous();
   auto packed = std::static_pointer_cast<packed::Weight>(linear.packed);
-  if (!packed || packed->source != w.const_data_ptr() || packed->out != w.size(0) || packed->in != w.size(1) || packed->storage.scalar_type() != w.scalar_type()) {
+  if (!packed || packed->source != w.const_data_ptr() || packed->out != w.size(0) ||
+      packed->in != w.size(1) || packed->storage.scalar_type() != w.scalar_type()) {
     linear.packed.reset();
     packed = std::make_shared<packed::Weight>();
     packed->source = w.const_data_ptr();
     packed->out = w.size(0);
     packed->in = w.size(1);
-    packed->storage = at::empty({packed::panels(packed->out) * packed::panel_size(packed->in)}, w.options().requires_grad(false));
+    packed->storage = at::empty({packed::panels(packed->out) * packed::panel_size(packed->in)},
+                                w.options().requires_grad(false));
   }
   const int64_t count = packed::panels(packed->out);
   by_type(weight, [&]<Level L, class T>() {
     const T* from = data<T>(weight);
     T* to = mutable_data<T>(packed->storage);
-    parallel_for(0, count, 1, [&](int64_t begin, int64_t end) { packed::pack<L, T>(from, packed->out, packed->in, begin, end, to); });
+    parallel_for(0, count, 1, [&](int64_t begin, int64_t end) {
+      packed::pack<L, T>(from, packed->out, packed->in, begin, end, to);
+    });
   });
   linear.packed = std::move(packed);
 }
@@ -106,10 +118,11 @@ void unpack_adapters(Linear& linear) {
 
 namespace {
 
-// Each row's sum is made of that row alone, in one order: no fused multiply-add that a vector's remainder would lack, so that a
-// decoded token and a scored one get the same bits.
+// Each row's sum is made of that row alone, in one order: no fused multiply-add that a vector's
+// remainder would lack, so that a decoded token and a scored one get the same bits.
 void add_adapter(Tensor& y, const Tensor& x, const LinearAdapter& adapter) {
-  const Tensor delta = linear_f32(linear(x, adapter.down), adapter.up).mul_(adapter.scale);  // [rows, columns] fp32
+  const Tensor delta =
+      linear_f32(linear(x, adapter.down), adapter.up).mul_(adapter.scale);  // [rows, columns] fp32
   y.narrow(1, adapter.begin, delta.size(1)).add_(delta);
 }
 
@@ -118,46 +131,58 @@ Tensor adapter_columns(const Tensor& x, const Linear& w) {
   std::vector<Tensor> columns;
   int64_t end = 0;
   const auto fill = [&](int64_t until) {
-    if (until > end) columns.push_back(at::zeros({x.size(0), until - end}, x.options().requires_grad(false)));
+    if (until > end)
+      columns.push_back(at::zeros({x.size(0), until - end}, x.options().requires_grad(false)));
   };
   for (const LinearAdapter& adapter : w.adapters) {
     const InputDropout& dropout = adapter.dropout;
     fill(adapter.begin);
     // The mask is of 0 and 1, which bf16 holds exactly; its 1/(1 − rate) goes into the scale.
-    const Tensor input = dropout.rate > 0 ? x * keep_mask(dropout, x.size(0), x.size(1), x.options().requires_grad(false)) : x;
-    columns.push_back(at::linear(at::linear(input, adapter.down.weight), adapter.up.weight).mul_(adapter.scale / (1 - dropout.rate)));
+    const Tensor input = dropout.rate > 0 ? x * keep_mask(dropout, x.size(0), x.size(1),
+                                                          x.options().requires_grad(false))
+                                          : x;
+    columns.push_back(at::linear(at::linear(input, adapter.down.weight), adapter.up.weight)
+                          .mul_(adapter.scale / (1 - dropout.rate)));
     end = adapter.begin + adapter.up.weight.size(0);
   }
   fill(w.weight.size(0));
   return columns.size() == 1 ? columns[0] : at::cat(columns, 1);
 }
 
-// Training's copies of the adapters: they want gradients, or drop some of their input in the forward pass that is made again.
+// Training's copies of the adapters: they want gradients, or drop some of their input in the
+// forward pass that is made again.
 bool trains(const LinearAdapter& adapter) {
-  return adapter.dropout.rate > 0 || (at::GradMode::is_enabled() && adapter.down.weight.requires_grad());
+  return adapter.dropout.rate > 0 ||
+         (at::GradMode::is_enabled() && adapter.down.weight.requires_grad());
 }
 
 // y: the product, whose memory is ours.
 Tensor add_terms(Tensor y, const Tensor& x, const Linear& w) {
   if (w.bias.defined()) y.add_(w.bias);
   if (w.adapters.empty()) return y;
-  if (trains(w.adapters.front()) || (at::GradMode::is_enabled() && x.requires_grad())) return y.add_(adapter_columns(x, w));
+  if (trains(w.adapters.front()) || (at::GradMode::is_enabled() && x.requires_grad()))
+    return y.add_(adapter_columns(x, w));
   for (const LinearAdapter& adapter : w.adapters) add_adapter(y, x, adapter);
   return y;
 }
 
-// Its gradients by the two ops of their own: the weight's goes where it is collected, autograd sees the input's alone.
+// Its gradients by the two ops of their own: the weight's goes where it is collected, autograd sees
+// the input's alone.
 struct Product : torch::autograd::Function<Product> {
-  static Tensor forward(torch::autograd::AutogradContext* context, const Tensor& x, const Linear* w) {
+  static Tensor forward(torch::autograd::AutogradContext* context, const Tensor& x,
+                        const Linear* w) {
     if (w->gradient.defined()) context->save_for_backward({x});
     context->saved_data["weight"] = w->weight;
     context->saved_data["gradient"] = w->gradient;
     const auto* fast = packed::usable(x, *w);
     return fast ? packed::fast_product(x, *fast, /*f32=*/false) : reference::linear(x, w->weight);
   }
-  static torch::autograd::variable_list backward(torch::autograd::AutogradContext* context, torch::autograd::variable_list gradients) {
-    if (Tensor sum = context->saved_data["gradient"].toTensor(); sum.defined()) add_linear_weight_gradient(sum, gradients[0], context->get_saved_variables()[0]);
-    return {linear_input_gradient(gradients[0], context->saved_data["weight"].toTensor()), Tensor()};
+  static torch::autograd::variable_list backward(torch::autograd::AutogradContext* context,
+                                                 torch::autograd::variable_list gradients) {
+    if (Tensor sum = context->saved_data["gradient"].toTensor(); sum.defined())
+      add_linear_weight_gradient(sum, gradients[0], context->get_saved_variables()[0]);
+    return {linear_input_gradient(gradients[0], context->saved_data["weight"].toTensor()),
+            Tensor()};
   }
 };
 
@@ -174,7 +199,9 @@ Tensor linear(const Tensor& x, const Linear& w) { return add_terms(product(x, w)
 
 Tensor linear_f32(const Tensor& x, const Linear& w) {
   const auto* fast = packed::usable(x, w);
-  const auto plain = [&] { return on_device(x) ? device::linear_f32(x, w.weight) : reference::linear_f32(x, w.weight); };
+  const auto plain = [&] {
+    return on_device(x) ? device::linear_f32(x, w.weight) : reference::linear_f32(x, w.weight);
+  };
   Tensor y = add_terms(fast ? packed::fast_product(x, *fast, /*f32=*/true) : plain(), x, w);
   softcap_(y, w.softcap);
   return y;

@@ -9,7 +9,8 @@ template <class T>
 int draw(const KeepMaskCuda<T>& c, void* stream) {
   constexpr int64_t chunk = 1024;
   const int64_t draws = (c.n + kMaskedPerDraw - 1) / kMaskedPerDraw;
-  return launch(KeepMaskBlock<T>{c.kept, c.n, chunk, c.stream}, {(draws + chunk - 1) / chunk, 256}, stream);
+  return launch(KeepMaskBlock<T>{c.kept, c.n, chunk, c.stream}, {(draws + chunk - 1) / chunk, 256},
+                stream);
 }
 
 }  // namespace

@@ -1,5 +1,6 @@
-// Cuts the two gradient products over the threads. Both are made of items so small that the last ones even out the threads; what an
-// item needs packed, its thread packs once and keeps for its next items.
+// Cuts the two gradient products over the threads. Both are made of items so small that the last
+// ones even out the threads; what an item needs packed, its thread packs once and keeps for its
+// next items.
 #include <algorithm>
 
 #include "ops/launch.h"
@@ -14,11 +15,12 @@ namespace {
 
 using namespace packed;
 
-constexpr int64_t most_outputs = 3072;          // depth of one pass of dy·W: its panel of W takes 192 KB of L2
-constexpr int64_t most_tokens = 1024;           // depth of one pass of dyᵀ·x
+constexpr int64_t most_outputs =
+    3072;  // depth of one pass of dy·W: its panel of W takes 192 KB of L2
+constexpr int64_t most_tokens = 1024;  // depth of one pass of dyᵀ·x
 constexpr int64_t chunk_rows_of_input = 2 * whole_blocks;
 constexpr int64_t panels_an_item = 6;
-constexpr int64_t strip_bytes = 120 << 10;      // of dy, paired, in L2
+constexpr int64_t strip_bytes = 120 << 10;  // of dy, paired, in L2
 
 bool fits(const Tensor& a, const Tensor& b) {
   const auto plain = [](const Tensor& t) { return t.dim() == 2 && fast_dtype(t); };
@@ -42,7 +44,8 @@ struct InputGradient {
     parallel_for(0, chunks, 1, [&](int64_t first, int64_t last) {
       for (int64_t c = first; c < last; ++c) {
         const int64_t row = c * chunk_rows_of_input, n = std::min(chunk_rows_of_input, rows - row);
-        gather<L, T>(data<T>(dy) + row * dy.stride(0) + begin, dy.stride(0), n, depth, left + row * padded);
+        gather<L, T>(data<T>(dy) + row * dy.stride(0) + begin, dy.stride(0), n, depth,
+                     left + row * padded);
       }
     });
     const uint64_t product = next_product();
@@ -51,12 +54,15 @@ struct InputGradient {
     parallel_for(0, panels(in) * chunks, 1, [&](int64_t first, int64_t last) {
       static thread_local Room room;
       for (int64_t item = first; item < last; ++item) {
-        const int64_t panel = item / chunks, row = item % chunks * chunk_rows_of_input, n = std::min(chunk_rows_of_input, rows - row);
+        const int64_t panel = item / chunks, row = item % chunks * chunk_rows_of_input,
+                      n = std::min(chunk_rows_of_input, rows - row);
         const T* right = room.of<T>(product, panel, panel_size(depth), [&](T* at) {
-          pack_columns<L, T>(data<T>(weight) + begin * weight.stride(0), weight.stride(0), depth, in, panel, panel + 1, at);
+          pack_columns<L, T>(data<T>(weight) + begin * weight.stride(0), weight.stride(0), depth,
+                             in, panel, panel + 1, at);
         });
-        multiply_panel<L, T>({left + row * padded, n, depth, right, to + (row * in + panel * panel_columns) * (f32 ? 4 : 2), in,
-                               std::min(panel_columns, in - panel * panel_columns), f32});
+        multiply_panel<L, T>({left + row * padded, n, depth, right,
+                              to + (row * in + panel * panel_columns) * (f32 ? 4 : 2), in,
+                              std::min(panel_columns, in - panel * panel_columns), f32});
       }
     });
   }
@@ -64,14 +70,19 @@ struct InputGradient {
 
 // sum += dy[tokens, :]ᵀ·x[tokens, :].
 template <Level L, class T>
-void add_tokens(float* sum, const Tensor& dy, const Tensor& x, Tensor& packed_x, int64_t begin, int64_t tokens) {
+void add_tokens(float* sum, const Tensor& dy, const Tensor& x, Tensor& packed_x, int64_t begin,
+                int64_t tokens) {
   const int64_t out = dy.size(1), in = x.size(1), count = panels(in), padded = padded_in(tokens);
   using Row = Gathered<L, T>;
   T* right = mutable_data<T>(packed_x);
   parallel_for(0, count, 1, [&](int64_t first, int64_t last) {
-    pack_columns<L, T>(data<T>(x) + begin * x.stride(0), x.stride(0), tokens, in, first, last, right + first * panel_size(tokens));
+    pack_columns<L, T>(data<T>(x) + begin * x.stride(0), x.stride(0), tokens, in, first, last,
+                       right + first * panel_size(tokens));
   });
-  const int64_t strip = std::max<int64_t>(1, strip_bytes / (static_cast<int64_t>(sizeof(Row)) * padded * block_rows<L>)) * block_rows<L>, groups = pieces(count, panels_an_item);
+  const int64_t strip = std::max<int64_t>(1, strip_bytes / (static_cast<int64_t>(sizeof(Row)) *
+                                                            padded * block_rows<L>)) *
+                        block_rows<L>,
+                groups = pieces(count, panels_an_item);
   const uint64_t product = next_product();
   parallel_for(0, pieces(out, strip) * groups, 1, [&](int64_t first, int64_t last) {
     static thread_local Room room;
@@ -81,7 +92,8 @@ void add_tokens(float* sum, const Tensor& dy, const Tensor& x, Tensor& packed_x,
         pair_columns<L, T>(data<T>(dy) + begin * dy.stride(0) + row, dy.stride(0), tokens, n, at);
       });
       const int64_t panel = item % groups * panels_an_item;
-      add_paired<L, T>({left, n, tokens, right, panel, std::min(count, panel + panels_an_item), sum + row * in, in});
+      add_paired<L, T>({left, n, tokens, right, panel, std::min(count, panel + panels_an_item),
+                        sum + row * in, in});
     }
   });
 }
@@ -95,11 +107,14 @@ Tensor linear_input_gradient(const Tensor& dy, const Tensor& weight) {
   const int64_t rows = slope.size(0), out = slope.size(1), in = w.size(1);
   const int64_t depth = std::min(out, most_outputs);
   const bool once = depth == out && slope.scalar_type() == at::kBFloat16;
-  const Tensor y = once ? at::empty({rows, in}, slope.options()) : at::zeros({rows, in}, slope.options().dtype(at::kFloat));
+  const Tensor y = once ? at::empty({rows, in}, slope.options())
+                        : at::zeros({rows, in}, slope.options().dtype(at::kFloat));
   by_type(slope, [&]<Level L, class T>() {
     const auto dtype = std::is_same_v<Gathered<L, T>, float> ? at::kFloat : at::kBFloat16;
-    InputGradient<L, T> gradient{slope, w, y, at::empty({rows, padded_in(depth)}, slope.options().dtype(dtype)), rows, in};
-    for (int64_t begin = 0; begin < out; begin += depth) gradient.add(begin, std::min(depth, out - begin));
+    InputGradient<L, T> gradient{
+        slope, w, y, at::empty({rows, padded_in(depth)}, slope.options().dtype(dtype)), rows, in};
+    for (int64_t begin = 0; begin < out; begin += depth)
+      gradient.add(begin, std::min(depth, out - begin));
   });
   count_fast_run(Op::linear_gradient);
   return y.to(slope.scalar_type());
@@ -108,13 +123,15 @@ Tensor linear_input_gradient(const Tensor& dy, const Tensor& weight) {
 void add_linear_weight_gradient(Tensor& sum, const Tensor& dy, const Tensor& x) {
   const at::NoGradGuard no_grad;
   if (on_device(dy)) return device::add_linear_weight_gradient(sum, dy, x);
-  if (!fits(dy, x) || !sum.is_contiguous() || sum.scalar_type() != at::kFloat) return reference::add_linear_weight_gradient(sum, dy, x);
+  if (!fits(dy, x) || !sum.is_contiguous() || sum.scalar_type() != at::kFloat)
+    return reference::add_linear_weight_gradient(sum, dy, x);
   const Tensor slope = by_rows(dy), input = by_rows(x);
   const int64_t tokens = slope.size(0), depth = std::min(tokens, most_tokens);
   Tensor room = at::empty({panels(input.size(1)) * panel_size(depth)}, input.options());
   by_type(slope, [&]<Level L, class T>() {
     for (int64_t begin = 0; begin < tokens; begin += depth)
-      add_tokens<L, T>(sum.mutable_data_ptr<float>(), slope, input, room, begin, std::min(depth, tokens - begin));
+      add_tokens<L, T>(sum.mutable_data_ptr<float>(), slope, input, room, begin,
+                       std::min(depth, tokens - begin));
   });
   count_fast_run(Op::linear_gradient);
 }

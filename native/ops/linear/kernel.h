@@ -1,9 +1,11 @@
-// The packed products behind linear, linear_f32 and linear_logprob and their gradients; raw pointers only, bf16 as uint16_t.
+// The packed products behind linear, linear_f32 and linear_logprob and their gradients; raw
+// pointers only, bf16 as uint16_t.
 //
-// The weight [out, in] is cut into panels of 32 columns of Wᵀ, the same at every level: bf16 [in/2][32 columns][2], fp32
-// [in][32 columns], zero-padded to whole panels and to a multiple of 32 in K. So 64 bytes feed 16 columns of VDPBF16PS, or of two
-// multiply-adds once widened, or of one where the weight is fp32.
-// Left rows are first gathered into blocks [in/32][rows of the block][32], which makes every broadcast a constant offset.
+// The weight [out, in] is cut into panels of 32 columns of Wᵀ, the same at every level: bf16
+// [in/2][32 columns][2], fp32 [in][32 columns], zero-padded to whole panels and to a multiple of 32
+// in K. So 64 bytes feed 16 columns of VDPBF16PS, or of two multiply-adds once widened, or of one
+// where the weight is fp32. Left rows are first gathered into blocks [in/32][rows of the
+// block][32], which makes every broadcast a constant offset.
 #pragma once
 
 #include <cstdint>
@@ -15,7 +17,8 @@ namespace cream::ops::packed {
 
 inline constexpr int64_t panel_columns = 32;
 inline constexpr int64_t k_chunk = 32;
-// Rows of a register tile: 14 × 32 fp32 sums are 28 of AVX-512's 32 registers, 6 × 16 are 12 of AVX2's 16.
+// Rows of a register tile: 14 × 32 fp32 sums are 28 of AVX-512's 32 registers, 6 × 16 are 12 of
+// AVX2's 16.
 template <Level L>
 inline constexpr int64_t block_rows = L == Level::avx2 ? 6 : 14;
 inline constexpr int64_t whole_blocks = 84;  // rows: whole blocks at every level
@@ -24,11 +27,13 @@ inline int64_t padded_in(int64_t in) { return (in + k_chunk - 1) / k_chunk * k_c
 inline int64_t panels(int64_t out) { return (out + panel_columns - 1) / panel_columns; }
 inline int64_t panel_size(int64_t in) { return padded_in(in) * panel_columns; }  // in values
 
-// What left rows are gathered as: bf16 as it is for VDPBF16PS, otherwise widened once instead of at every use.
+// What left rows are gathered as: bf16 as it is for VDPBF16PS, otherwise widened once instead of at
+// every use.
 template <Level L, class T>
 using Gathered = std::conditional_t<L == Level::avx512_bf16, T, float>;
 
-// Panels first … last of weight [out, in] (contiguous) into `packed`, the start of the whole packed matrix.
+// Panels first … last of weight [out, in] (contiguous) into `packed`, the start of the whole packed
+// matrix.
 template <Level L, class T>
 void pack(const T* weight, int64_t out, int64_t in, int64_t first, int64_t last, T* packed);
 
@@ -36,7 +41,8 @@ void pack(const T* weight, int64_t out, int64_t in, int64_t first, int64_t last,
 template <Level L, class T>
 void gather(const T* x, int64_t stride, int64_t rows, int64_t in, Gathered<L, T>* gathered);
 
-// y[row, column − 32·first] for the columns of panels first … last. y: bf16 or fp32, `stride` values apart.
+// y[row, column − 32·first] for the columns of panels first … last. y: bf16 or fp32, `stride`
+// values apart.
 template <Level L, class T>
 struct Product {
   const Gathered<L, T>* gathered;
@@ -51,15 +57,18 @@ struct Product {
 template <Level L, class T>
 void multiply(const Product<L, T>& product);
 
-// For gradients. Columns 32·first … 32·last of matrix [depth, columns], rows `stride` apart, as panels, the first at `panels`: what
-// `pack` makes of the matrix turned.
+// For gradients. Columns 32·first … 32·last of matrix [depth, columns], rows `stride` apart, as
+// panels, the first at `panels`: what `pack` makes of the matrix turned.
 template <Level L, class T>
-void pack_columns(const T* matrix, int64_t stride, int64_t depth, int64_t columns, int64_t first, int64_t last, T* panels);
+void pack_columns(const T* matrix, int64_t stride, int64_t depth, int64_t columns, int64_t first,
+                  int64_t last, T* panels);
 
-// All columns of matrix [depth, columns] as left rows: blocks of block_rows of them or fewer, of pairs of the depth
-// [padded depth / 2][columns of the block][2] where they are gathered in bf16, otherwise [padded depth][columns of the block].
+// All columns of matrix [depth, columns] as left rows: blocks of block_rows of them or fewer, of
+// pairs of the depth [padded depth / 2][columns of the block][2] where they are gathered in bf16,
+// otherwise [padded depth][columns of the block].
 template <Level L, class T>
-void pair_columns(const T* matrix, int64_t stride, int64_t depth, int64_t columns, Gathered<L, T>* paired);
+void pair_columns(const T* matrix, int64_t stride, int64_t depth, int64_t columns,
+                  Gathered<L, T>* paired);
 
 // y[rows, columns ≤ 32] of one panel: written in bf16, or added to y's fp32.
 template <Level L, class T>

@@ -1,4 +1,5 @@
-// Linear layers on a device: the GEMMs are the library's, fp32 sums of bf16 products where CUDA's take an output dtype.
+// Linear layers on a device: the GEMMs are the library's, fp32 sums of bf16 products where CUDA's
+// take an output dtype.
 #include "ops/launch.h"
 #include "ops/linear/cuda.h"
 #include "ops/linear/op.h"
@@ -9,7 +10,8 @@ namespace {
 // ATen has the product with an output dtype on CUDA alone, and without a gradient.
 bool widening(const Tensor& a, const Tensor& b) {
   const bool gradient = at::GradMode::is_enabled() && (a.requires_grad() || b.requires_grad());
-  return a.is_cuda() && !gradient && a.dim() == 2 && a.scalar_type() == at::kBFloat16 && b.scalar_type() == at::kBFloat16;
+  return a.is_cuda() && !gradient && a.dim() == 2 && a.scalar_type() == at::kBFloat16 &&
+         b.scalar_type() == at::kBFloat16;
 }
 
 }  // namespace
@@ -19,18 +21,25 @@ Tensor linear_f32(const Tensor& x, const Tensor& weight) {
 }
 
 void add_linear_weight_gradient(Tensor& sum, const Tensor& dy, const Tensor& x) {
-  if (widening(dy, x)) sum.add_(at::mm(dy.t(), x, at::kFloat));
-  else if (dy.scalar_type() == at::kFloat) reference::add_linear_weight_gradient(sum, dy, x);
-  else sum.addmm_(dy.to(at::kFloat).t(), x.to(at::kFloat));
+  if (widening(dy, x))
+    sum.add_(at::mm(dy.t(), x, at::kFloat));
+  else if (dy.scalar_type() == at::kFloat)
+    reference::add_linear_weight_gradient(sum, dy, x);
+  else
+    sum.addmm_(dy.to(at::kFloat).t(), x.to(at::kFloat));
 }
 
-Tensor keep_mask(const InputDropout& dropout, int64_t rows, int64_t columns, at::TensorOptions options) {
+Tensor keep_mask(const InputDropout& dropout, int64_t rows, int64_t columns,
+                 at::TensorOptions options) {
   const at::DeviceGuard guard(options.device());
   const Tensor kept = at::empty({rows, columns}, options);
-  const MaskStream stream{dropout.seed, dropout.step, dropout.micro_batch, dropout.site, static_cast<uint32_t>(std::lround(dropout.rate * 65536))};
+  const MaskStream stream{dropout.seed, dropout.step, dropout.micro_batch, dropout.site,
+                          static_cast<uint32_t>(std::lround(dropout.rate * 65536))};
   by_element(kept, [&](auto type) {
     using T = decltype(type);
-    check_launch(keep_mask_cuda(KeepMaskCuda<T>{writable<T>(kept), kept.numel(), stream}, stream_of(kept)), "keep_mask");
+    check_launch(
+        keep_mask_cuda(KeepMaskCuda<T>{writable<T>(kept), kept.numel(), stream}, stream_of(kept)),
+        "keep_mask");
   });
   return kept;
 }

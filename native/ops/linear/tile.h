@@ -1,6 +1,7 @@
-// The register tile that all products here share: block_rows rows × 32 columns of fp32 sums, each one chain of multiply-adds in rising
-// depth. With VDPBF16PS where the left rows are bf16 (tile_bf16.h), otherwise in fp32, to which bf16 weights are widened on the way.
-// Included by *_simd.cpp only; unnamed namespace for the reason given in ops/simd.h.
+// The register tile that all products here share: block_rows rows × 32 columns of fp32 sums, each
+// one chain of multiply-adds in rising depth. With VDPBF16PS where the left rows are bf16
+// (tile_bf16.h), otherwise in fp32, to which bf16 weights are widened on the way. Included by
+// *_simd.cpp only; unnamed namespace for the reason given in ops/simd.h.
 #pragma once
 
 #include "ops/linear/kernel.h"
@@ -11,7 +12,8 @@ namespace {
 
 inline constexpr int64_t tile_rows = block_rows<CREAM_LEVEL>;
 
-// How the tile's R rows lie: `gathered` [chunks][R][32], as rows are copied; `paired` [depth][R], as columns are (bf16: two by two).
+// How the tile's R rows lie: `gathered` [chunks][R][32], as rows are copied; `paired` [depth][R],
+// as columns are (bf16: two by two).
 enum class Left { gathered, paired };
 
 }  // namespace
@@ -36,12 +38,15 @@ inline void two_steps(const uint16_t* panel, Floats (&first)[C], Floats (&second
 template <int C>
 inline void two_steps(const float* panel, Floats (&first)[C], Floats (&second)[C]) {
 #pragma GCC unroll 2
-  for (int c = 0; c < C; ++c) first[c] = load16(panel + 16 * c), second[c] = load16(panel + 32 + 16 * c);
+  for (int c = 0; c < C; ++c)
+    first[c] = load16(panel + 16 * c), second[c] = load16(panel + 32 + 16 * c);
 }
 
-// C·16 columns of the tile; the first `columns` of them are written, or with Add added to what y holds.
+// C·16 columns of the tile; the first `columns` of them are written, or with Add added to what y
+// holds.
 template <int R, int C, Left L, bool Add, class T, class Out>
-inline __attribute__((always_inline)) void part(const float* left, const T* panel, int64_t chunks, Out* y, int64_t stride, int64_t columns) {
+inline __attribute__((always_inline)) void part(const float* left, const T* panel, int64_t chunks,
+                                                Out* y, int64_t stride, int64_t columns) {
   constexpr int row_step = L == Left::gathered ? 32 : 1, step = L == Left::gathered ? 1 : R;
   Floats acc[R][C];
 #pragma GCC unroll 14
@@ -84,16 +89,19 @@ inline __attribute__((always_inline)) void part(const float* left, const T* pane
 
 // 32 columns: in one go where the registers hold their sums, otherwise in two.
 template <int R, Left L, bool Add, class T, class Out>
-inline __attribute__((always_inline)) void tile(const float* left, const T* panel, int64_t chunks, Out* y, int64_t stride, int64_t columns) {
+inline __attribute__((always_inline)) void tile(const float* left, const T* panel, int64_t chunks,
+                                                Out* y, int64_t stride, int64_t columns) {
   if constexpr (registers_left == 32 || R <= 2) {
     part<R, 2, L, Add>(left, panel, chunks, y, stride, columns);
   } else {
     part<R, 1, L, Add>(left, panel, chunks, y, stride, columns);
-    if (columns > 16) part<R, 1, L, Add>(left, panel + 64 / sizeof(T), chunks, y + 16, stride, columns - 16);
+    if (columns > 16)
+      part<R, 1, L, Add>(left, panel + 64 / sizeof(T), chunks, y + 16, stride, columns - 16);
   }
 }
 
-// Calls f(first row, rows) for blocks of nearly equal height: 40 rows are 14 + 13 + 13, not 14 + 14 + 12.
+// Calls f(first row, rows) for blocks of nearly equal height: 40 rows are 14 + 13 + 13, not 14 + 14
+// + 12.
 template <class F>
 void each_block(int64_t rows, F&& f) {
   const int64_t blocks = (rows + tile_rows - 1) / tile_rows;
@@ -108,17 +116,21 @@ struct Tiles {
   using Row = Gathered<CREAM_LEVEL, T>;
   using Tile = void (*)(const Row*, const T*, int64_t, Out*, int64_t, int64_t);
   template <int R>
-  static void of(const Row* left, const T* panel, int64_t chunks, Out* y, int64_t stride, int64_t columns) {
+  static void of(const Row* left, const T* panel, int64_t chunks, Out* y, int64_t stride,
+                 int64_t columns) {
     if constexpr (R <= tile_rows) tile<R, L, Add>(left, panel, chunks, y, stride, columns);
   }
-  static constexpr Tile by_rows[15] = {nullptr, of<1>, of<2>, of<3>, of<4>, of<5>, of<6>, of<7>, of<8>, of<9>, of<10>, of<11>, of<12>, of<13>, of<14>};
+  static constexpr Tile by_rows[15] = {nullptr, of<1>, of<2>,  of<3>,  of<4>,  of<5>,  of<6>, of<7>,
+                                       of<8>,   of<9>, of<10>, of<11>, of<12>, of<13>, of<14>};
 };
 
 // One panel against all rows: y[rows, 32].
 template <Left L, bool Add, class T, class Out>
-void panel_product(const Gathered<CREAM_LEVEL, T>* left, int64_t rows, const T* panel, int64_t depth, Out* y, int64_t stride, int64_t columns) {
+void panel_product(const Gathered<CREAM_LEVEL, T>* left, int64_t rows, const T* panel,
+                   int64_t depth, Out* y, int64_t stride, int64_t columns) {
   each_block(rows, [&](int64_t row, int64_t n) {
-    Tiles<L, Add, T, Out>::by_rows[n](left + row * depth, panel, depth / k_chunk, y + row * stride, stride, columns);
+    Tiles<L, Add, T, Out>::by_rows[n](left + row * depth, panel, depth / k_chunk, y + row * stride,
+                                      stride, columns);
   });
 }
 

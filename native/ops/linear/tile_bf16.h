@@ -1,4 +1,5 @@
-// The tile of ops/linear/tile.h for left rows in bf16: up to 14 rows × 32 columns, VDPBF16PS in rising pairs of the depth.
+// The tile of ops/linear/tile.h for left rows in bf16: up to 14 rows × 32 columns, VDPBF16PS in
+// rising pairs of the depth.
 #pragma once
 
 #include <immintrin.h>
@@ -17,9 +18,12 @@ inline void store(uint16_t* y, __m512 v, __mmask16 m) {
 }
 inline void store(float* y, __m512 v, __mmask16 m) { _mm512_mask_storeu_ps(y, m, v); }
 
-// `left`: R rows, see above; `panel`: [chunks·16 pairs][32][2]; the first `columns` of 32 are written, or with Add added to what y holds.
+// `left`: R rows, see above; `panel`: [chunks·16 pairs][32][2]; the first `columns` of 32 are
+// written, or with Add added to what y holds.
 template <int R, Left L, bool Add, class Out>
-inline __attribute__((always_inline)) void tile(const uint16_t* left, const uint16_t* panel, int64_t chunks, Out* y, int64_t stride, int64_t columns) {
+inline __attribute__((always_inline)) void tile(const uint16_t* left, const uint16_t* panel,
+                                                int64_t chunks, Out* y, int64_t stride,
+                                                int64_t columns) {
   constexpr int row_step = L == Left::gathered ? 16 : 1, pair_step = L == Left::gathered ? 1 : R;
   const uint32_t valid = columns >= 32 ? ~0u : (1u << columns) - 1;
   const auto low = static_cast<__mmask16>(valid), high = static_cast<__mmask16>(valid >> 16);
@@ -36,12 +40,14 @@ inline __attribute__((always_inline)) void tile(const uint16_t* left, const uint
     const int32_t* pairs = reinterpret_cast<const int32_t*>(left);
 #pragma GCC unroll 2
     for (int j = 0; j < 16; ++j) {
-      const __m512bh w0 = reinterpret_cast<__m512bh>(load(panel)), w1 = reinterpret_cast<__m512bh>(load(panel + 32));
+      const __m512bh w0 = reinterpret_cast<__m512bh>(load(panel)),
+                     w1 = reinterpret_cast<__m512bh>(load(panel + 32));
       _mm_prefetch(reinterpret_cast<const char*>(panel) + 1024, _MM_HINT_T0);
       _mm_prefetch(reinterpret_cast<const char*>(panel) + 1088, _MM_HINT_T0);
 #pragma GCC unroll 14
       for (int r = 0; r < R; ++r) {
-        const __m512bh pair = reinterpret_cast<__m512bh>(_mm512_set1_epi32(pairs[r * row_step + j * pair_step]));
+        const __m512bh pair =
+            reinterpret_cast<__m512bh>(_mm512_set1_epi32(pairs[r * row_step + j * pair_step]));
         acc[r][0] = _mm512_dpbf16_ps(acc[r][0], pair, w0);
         acc[r][1] = _mm512_dpbf16_ps(acc[r][1], pair, w1);
       }

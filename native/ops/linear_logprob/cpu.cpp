@@ -1,6 +1,6 @@
-// The packed head, block of 1,024 columns by block, into a buffer that stays in L2; of each block only max and Σ exp remain.
-// Cut over threads: chunks of rows × blocks. The sums are merged in block order at the end, so neither the cut nor the other
-// rows change a result.
+// The packed head, block of 1,024 columns by block, into a buffer that stays in L2; of each block
+// only max and Σ exp remain. Cut over threads: chunks of rows × blocks. The sums are merged in
+// block order at the end, so neither the cut nor the other rows change a result.
 #include "ops/linear_logprob/op.h"
 
 #include "ops/dispatch.h"
@@ -35,12 +35,16 @@ void run(const Work<T>& w, int64_t begin, int64_t end) {
   std::vector<packed::Gathered<L, T>> gathered(chunk * depth);
   std::vector<float> logits(chunk * softmax_block);
   for (int64_t item = begin; item < end; ++item) {
-    const int64_t row = item / blocks * chunk, block = item % blocks, n = std::min(chunk, w.rows - row);
-    if (item == begin || block == 0) packed::gather<L, T>(w.hidden + row * w.stride, w.stride, n, w.head.in, gathered.data());
-    const int64_t column = block * softmax_block, columns = std::min(softmax_block, w.head.out - column);
+    const int64_t row = item / blocks * chunk, block = item % blocks,
+                  n = std::min(chunk, w.rows - row);
+    if (item == begin || block == 0)
+      packed::gather<L, T>(w.hidden + row * w.stride, w.stride, n, w.head.in, gathered.data());
+    const int64_t column = block * softmax_block,
+                  columns = std::min(softmax_block, w.head.out - column);
     const int64_t first = column / packed::panel_columns;
-    packed::multiply<L, T>({gathered.data(), n, w.head.in, w.head.template data<T>(), w.head.out, first, first + packed::panels(columns),
-                             logits.data(), softmax_block, /*f32=*/true});
+    packed::multiply<L, T>({gathered.data(), n, w.head.in, w.head.template data<T>(), w.head.out,
+                            first, first + packed::panels(columns), logits.data(), softmax_block,
+                            /*f32=*/true});
     for (int64_t r = 0; r < n; ++r) {
       float* line = logits.data() + r * softmax_block;
       if (w.softcap != 0) softcap_values<L>(line, columns, w.softcap);
@@ -58,18 +62,29 @@ Tensor linear_logprob(const Tensor& hidden, const Linear& head, const Tensor& ta
   if (device_dtype(hidden)) return device::linear_logprob(hidden, head, targets);
   const packed::Weight* fast = packed::usable(hidden, head);
   if (!fast) return reference::linear_logprob(hidden, head.weight, targets, head.softcap);
-  const Tensor x = hidden.stride(1) == 1 ? hidden : hidden.contiguous(), ids = targets.to(at::kLong).contiguous();
+  const Tensor x = hidden.stride(1) == 1 ? hidden : hidden.contiguous(),
+               ids = targets.to(at::kLong).contiguous();
   const int64_t rows = x.size(0), blocks = softmax_blocks(fast->out);
   if (x.size(1) != fast->in || ids.numel() != rows)
-    throw Error(ErrorCode::internal, "linear_logprob: hidden, head and targets do not fit together.");
+    throw Error(ErrorCode::internal,
+                "linear_logprob: hidden, head and targets do not fit together.");
   Tensor out = at::empty({rows}, x.options().dtype(at::kFloat));
   float* result = static_cast<float*>(out.mutable_data_ptr());
   std::vector<BlockSum> sums(rows * blocks);
   by_type(x, [&]<Level L, class T>() {
-    const Work<T> work{*fast, data<T>(x), rows, x.stride(0), ids.const_data_ptr<int64_t>(), sums.data(), result, static_cast<float>(head.softcap)};
-    parallel_for(0, (rows + chunk - 1) / chunk * blocks, 1, [&](int64_t begin, int64_t end) { run<L>(work, begin, end); });
+    const Work<T> work{*fast,
+                       data<T>(x),
+                       rows,
+                       x.stride(0),
+                       ids.const_data_ptr<int64_t>(),
+                       sums.data(),
+                       result,
+                       static_cast<float>(head.softcap)};
+    parallel_for(0, (rows + chunk - 1) / chunk * blocks, 1,
+                 [&](int64_t begin, int64_t end) { run<L>(work, begin, end); });
   });
-  for (int64_t row = 0; row < rows; ++row) result[row] = static_cast<float>(result[row] - log_sum_exp(&sums[row * blocks], blocks));
+  for (int64_t row = 0; row < rows; ++row)
+    result[row] = static_cast<float>(result[row] - log_sum_exp(&sums[row * blocks], blocks));
   count_fast_run(Op::linear_logprob);
   return out;
 }

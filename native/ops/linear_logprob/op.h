@@ -1,4 +1,5 @@
-// log softmax(cap(hidden · Wᵀ))[target] with the head's softcap, chunk by chunk: no [rows, vocab] tensor outlives its chunk. Sums in fp32.
+// log softmax(cap(hidden · Wᵀ))[target] with the head's softcap, chunk by chunk: no [rows, vocab]
+// tensor outlives its chunk. Sums in fp32.
 #pragma once
 
 #include "ops/linear/op.h"
@@ -6,7 +7,8 @@
 
 namespace cream::ops {
 
-// hidden [rows, hidden], targets [rows] int64 → [rows] fp32. No gradient: training uses loss/linear_preference.h.
+// hidden [rows, hidden], targets [rows] int64 → [rows] fp32. No gradient: training uses
+// loss/linear_preference.h.
 Tensor linear_logprob(const Tensor& hidden, const Linear& head, const Tensor& targets);
 
 namespace device {
@@ -14,7 +16,8 @@ Tensor linear_logprob(const Tensor& hidden, const Linear& head, const Tensor& ta
 }
 
 namespace reference {
-Tensor linear_logprob(const Tensor& hidden, const Tensor& head, const Tensor& targets, double softcap = 0);
+Tensor linear_logprob(const Tensor& hidden, const Tensor& head, const Tensor& targets,
+                      double softcap = 0);
 }
 
 }  // namespace cream::ops

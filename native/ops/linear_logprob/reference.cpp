@@ -5,7 +5,8 @@
 
 namespace cream::ops::reference {
 
-Tensor linear_logprob(const Tensor& hidden, const Tensor& head, const Tensor& targets, double softcap) {
+Tensor linear_logprob(const Tensor& hidden, const Tensor& head, const Tensor& targets,
+                      double softcap) {
   at::NoGradGuard no_grad;
   constexpr int64_t chunk = 256;
   const int64_t rows = hidden.size(0);

@@ -1,5 +1,5 @@
-// One new row a block into its page, N values a load; the same with RoPE on the way; and whole pages from one place to another, a layer of
-// one page a block.
+// One new row a block into its page, N values a load; the same with RoPE on the way; and whole
+// pages from one place to another, a layer of one page a block.
 #pragma once
 
 #include "ops/rope/block.h"
@@ -29,8 +29,8 @@ struct WritePagesBlock {
   }
 };
 
-// A row of a joined projection: queries are turned to y, keys into their page and, where they are wanted, to y behind the queries; values
-// are copied into theirs.
+// A row of a joined projection: queries are turned to y, keys into their page and, where they are
+// wanted, to y behind the queries; values are copied into theirs.
 template <class T>
 struct RopePagesBlock {
   const T* qkv;            // [rows, heads + 2·kv_heads, d]
@@ -42,7 +42,8 @@ struct RopePagesBlock {
 
   template <class Block>
   CREAM_HOST_DEVICE void operator()(Block& block) const {
-    const int64_t row = block.index(), half = turned / 2, kept = d - turned, plane = kv_heads * page_size * d, all = heads + kv_heads;
+    const int64_t row = block.index(), half = turned / 2, kept = d - turned,
+                  plane = kv_heads * page_size * d, all = heads + kv_heads;
     const T* const from = qkv + row * (all + kv_heads) * d;
     T* const to = y + row * kept_heads * d;
     const bool written = pages[row] >= 0;
@@ -54,18 +55,22 @@ struct RopePagesBlock {
     block.each(all * half, [&](int64_t i) {
       const int64_t head = i / half, j = i % half;
       const T* const x = from + head * d;
-      const Turned t = turn(widen(x[j]), widen(x[j + half]), cos + row * turned + j, sin + row * turned + j, half, /*backward=*/false);
+      const Turned t = turn(widen(x[j]), widen(x[j + half]), cos + row * turned + j,
+                            sin + row * turned + j, half, /*backward=*/false);
       put(head, j, narrow<T>(t.low));
       put(head, j + half, narrow<T>(t.high));
     });
-    block.each(all * kept, [&](int64_t i) { put(i / kept, turned + i % kept, from[i / kept * d + turned + i % kept]); });
+    block.each(all * kept, [&](int64_t i) {
+      put(i / kept, turned + i % kept, from[i / kept * d + turned + i % kept]);
+    });
     if (!written) return;
-    block.each(kv_heads * d, [&](int64_t i) { keys[plane + i / d * page_size * d + i % d] = from[all * d + i]; });
+    block.each(kv_heads * d,
+               [&](int64_t i) { keys[plane + i / d * page_size * d + i % d] = from[all * d + i]; });
   }
 };
 
 struct CopyPagesBlock {
-  Vec<uint32_t, 4>* cache;  // [layers, pages, vectors]
+  Vec<uint32_t, 4>* cache;   // [layers, pages, vectors]
   const int32_t *from, *to;  // [copies]
   int64_t copies, pages, vectors;
 

@@ -1,5 +1,6 @@
-// RMS norm by blocks of threads, one row a block: y = round(x / sqrt(mean(x²) + eps)) · weight, the residual added on the way where there
-// is one. Rounded where the reference rounds. N values a load; width is a multiple of N and rows are aligned to it.
+// RMS norm by blocks of threads, one row a block: y = round(x / sqrt(mean(x²) + eps)) · weight, the
+// residual added on the way where there is one. Rounded where the reference rounds. N values a
+// load; width is a multiple of N and rows are aligned to it.
 #pragma once
 
 #include <cmath>
@@ -15,7 +16,7 @@ struct RmsNormBlock {
   T* h;               // out: round(x + residual), may be x; null without one
   const T* weight;    // [width]
   T* y;               // [rows, width]
-  float* inverse;     // out: 1 / sqrt(mean(h²) + eps) of each row, for the backward pass; may be null
+  float* inverse;  // out: 1 / sqrt(mean(h²) + eps) of each row, for the backward pass; may be null
   int64_t width;
   float eps, offset;  // offset is added to the weight (Gemma: 1)
 
@@ -29,19 +30,23 @@ struct RmsNormBlock {
       for (int j = 0; j < N; ++j) v.x[j] = narrow<T>(widen(v.x[j]) + widen(r.x[j]));
       return v;
     };
-    const float total = block.reduce(width / N, 0.0f, [&](int64_t i) {
-      const Vec<T, N> v = input(i);
-      float sum = 0;
-      for (int j = 0; j < N; ++j) sum += widen(v.x[j]) * widen(v.x[j]);
-      return sum;
-    }, Sum{});
+    const float total = block.reduce(
+        width / N, 0.0f,
+        [&](int64_t i) {
+          const Vec<T, N> v = input(i);
+          float sum = 0;
+          for (int j = 0; j < N; ++j) sum += widen(v.x[j]) * widen(v.x[j]);
+          return sum;
+        },
+        Sum{});
     const float scale = 1.0f / sqrtf(total / static_cast<float>(width) + eps);
     block.each(width / N, [&](int64_t i) {
       const Vec<T, N> v = input(i), w = load_vec<N>(weight + i * N);
       Vec<T, N> out;
       for (int j = 0; j < N; ++j) {
         const float n = widen(v.x[j]) * scale;
-        out.x[j] = narrow<T>(offset != 0 ? n * (widen(w.x[j]) + offset) : widen(narrow<T>(n)) * widen(w.x[j]));
+        out.x[j] = narrow<T>(offset != 0 ? n * (widen(w.x[j]) + offset)
+                                         : widen(narrow<T>(n)) * widen(w.x[j]));
       }
       store_vec(y + row + i * N, out);
       if (residual != nullptr) store_vec(h + row + i * N, v);
@@ -52,8 +57,8 @@ struct RmsNormBlock {
 
 // Gradients: with n = h·s (s: the row's inverse) and g = dy·(weight + offset),
 //   dh = s·(g − n·mean(g·n)) + added        dweight = Σ_rows dy·n
-// A block takes `chunk` rows, so that dweight is summed in a fixed order: first a chunk's rows, then (by the caller) the chunks.
-// Scratch: width fp32.
+// A block takes `chunk` rows, so that dweight is summed in a fixed order: first a chunk's rows,
+// then (by the caller) the chunks. Scratch: width fp32.
 template <class T, int N>
 struct RmsNormBackwardBlock {
   const T* h;            // [rows, width]
@@ -76,18 +81,27 @@ struct RmsNormBackwardBlock {
     for (int64_t row = first; row < last; ++row) {
       const int64_t at = row * width;
       const float scale = inverse[row];
-      const float mean = block.reduce(width / N, 0.0f, [&](int64_t i) {
-        const Vec<T, N> v = load_vec<N>(h + at + i * N), d = load_vec<N>(dy + at + i * N), w = load_vec<N>(weight + i * N);
-        float sum = 0;
-        for (int j = 0; j < N; ++j) sum += widen(d.x[j]) * (widen(w.x[j]) + offset) * widen(v.x[j]) * scale;
-        return sum;
-      }, Sum{}) / static_cast<float>(width);
+      const float mean =
+          block.reduce(
+              width / N, 0.0f,
+              [&](int64_t i) {
+                const Vec<T, N> v = load_vec<N>(h + at + i * N), d = load_vec<N>(dy + at + i * N),
+                                w = load_vec<N>(weight + i * N);
+                float sum = 0;
+                for (int j = 0; j < N; ++j)
+                  sum += widen(d.x[j]) * (widen(w.x[j]) + offset) * widen(v.x[j]) * scale;
+                return sum;
+              },
+              Sum{}) /
+          static_cast<float>(width);
       block.each(width / N, [&](int64_t i) {
-        const Vec<T, N> v = load_vec<N>(h + at + i * N), d = load_vec<N>(dy + at + i * N), w = load_vec<N>(weight + i * N);
+        const Vec<T, N> v = load_vec<N>(h + at + i * N), d = load_vec<N>(dy + at + i * N),
+                        w = load_vec<N>(weight + i * N);
         Vec<T, N> out, more{};
         if (added != nullptr) more = load_vec<N>(added + at + i * N);
         for (int j = 0; j < N; ++j) {
-          const float n = widen(v.x[j]) * scale, own = scale * (widen(d.x[j]) * (widen(w.x[j]) + offset) - n * mean);
+          const float n = widen(v.x[j]) * scale,
+                      own = scale * (widen(d.x[j]) * (widen(w.x[j]) + offset) - n * mean);
           out.x[j] = narrow<T>(added != nullptr ? own + widen(more.x[j]) : own);
           sums[i * N + j] += widen(d.x[j]) * n;
         }

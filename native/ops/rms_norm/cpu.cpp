@@ -22,21 +22,27 @@ Tensor forward(const Tensor& in, const Tensor& weight, const RmsNorm& norm) {
   return out;
 }
 
-// The weight's gradient is summed over blocks of rows that do not depend on the threads, then over the blocks.
+// The weight's gradient is summed over blocks of rows that do not depend on the threads, then over
+// the blocks.
 constexpr int64_t gradient_rows = 64;
 
-std::pair<Tensor, Tensor> gradient(const Tensor& in, const Tensor& weight, const Tensor& dy, const RmsNorm& norm) {
+std::pair<Tensor, Tensor> gradient(const Tensor& in, const Tensor& weight, const Tensor& dy,
+                                   const RmsNorm& norm) {
   const at::NoGradGuard no_grad;
-  const int64_t rows = in.size(0), width = in.size(1), blocks = (rows + gradient_rows - 1) / gradient_rows;
-  Tensor dx = at::empty_like(in), parts = at::zeros({blocks, width}, in.options().dtype(at::kFloat));
+  const int64_t rows = in.size(0), width = in.size(1),
+                blocks = (rows + gradient_rows - 1) / gradient_rows;
+  Tensor dx = at::empty_like(in),
+         parts = at::zeros({blocks, width}, in.options().dtype(at::kFloat));
   by_type(in, [&]<Level L, class T>() {
     const T *x = data<T>(in), *w = data<T>(weight), *slope = data<T>(dy);
     T* to = mutable_data<T>(dx);
     float* sums = mutable_data<float>(parts);
     parallel_for(0, blocks, 1, [&](int64_t begin, int64_t end) {
       for (int64_t block = begin; block < end; ++block) {
-        const int64_t first = block * gradient_rows, n = std::min(gradient_rows, rows - first), at = first * width;
-        rms_norm_gradient_rows<L>(x + at, w, slope + at, to + at, sums + block * width, n, width, norm);
+        const int64_t first = block * gradient_rows, n = std::min(gradient_rows, rows - first),
+                      at = first * width;
+        rms_norm_gradient_rows<L>(x + at, w, slope + at, to + at, sums + block * width, n, width,
+                                  norm);
       }
     });
   });
@@ -44,16 +50,19 @@ std::pair<Tensor, Tensor> gradient(const Tensor& in, const Tensor& weight, const
 }
 
 struct Normed : torch::autograd::Function<Normed> {
-  static Tensor forward(torch::autograd::AutogradContext* context, const Tensor& x, const Tensor& weight, double eps, double offset) {
+  static Tensor forward(torch::autograd::AutogradContext* context, const Tensor& x,
+                        const Tensor& weight, double eps, double offset) {
     const Tensor in = x.contiguous();
     context->save_for_backward({in, weight});
     context->saved_data["eps"] = eps;
     context->saved_data["offset"] = offset;
     return ops::forward(in, weight, {static_cast<float>(eps), static_cast<float>(offset)});
   }
-  static torch::autograd::variable_list backward(torch::autograd::AutogradContext* context, torch::autograd::variable_list gradients) {
+  static torch::autograd::variable_list backward(torch::autograd::AutogradContext* context,
+                                                 torch::autograd::variable_list gradients) {
     const auto saved = context->get_saved_variables();
-    const RmsNorm norm{static_cast<float>(context->saved_data["eps"].toDouble()), static_cast<float>(context->saved_data["offset"].toDouble())};
+    const RmsNorm norm{static_cast<float>(context->saved_data["eps"].toDouble()),
+                       static_cast<float>(context->saved_data["offset"].toDouble())};
     const auto [dx, d_weight] = gradient(saved[0], saved[1], gradients[0].contiguous(), norm);
     return {dx, d_weight, Tensor(), Tensor()};
   }
@@ -61,7 +70,9 @@ struct Normed : torch::autograd::Function<Normed> {
 
 }  // namespace
 
-static bool fits(const Tensor& x, const Tensor& weight) { return x.dim() == 2 && weight.scalar_type() == x.scalar_type() && weight.is_contiguous(); }
+static bool fits(const Tensor& x, const Tensor& weight) {
+  return x.dim() == 2 && weight.scalar_type() == x.scalar_type() && weight.is_contiguous();
+}
 
 Tensor rms_norm(const Tensor& x, const Tensor& weight, double eps, double offset) {
   if (device_dtype(x) && fits(x, weight)) return device::rms_norm(x, weight, eps, offset);
@@ -70,8 +81,10 @@ Tensor rms_norm(const Tensor& x, const Tensor& weight, double eps, double offset
   return forward(x.contiguous(), weight, {static_cast<float>(eps), static_cast<float>(offset)});
 }
 
-AddNorm add_rms_norm(Tensor x, const Tensor& residual, const Tensor& weight, double eps, double offset) {
-  if (device_dtype(x) && fits(x, weight) && residual.scalar_type() == x.scalar_type() && residual.sizes() == x.sizes())
+AddNorm add_rms_norm(Tensor x, const Tensor& residual, const Tensor& weight, double eps,
+                     double offset) {
+  if (device_dtype(x) && fits(x, weight) && residual.scalar_type() == x.scalar_type() &&
+      residual.sizes() == x.sizes())
     return device::add_rms_norm(x, residual, weight, eps, offset);
   x.add_(residual);
   return {x, rms_norm(x, weight, eps, offset)};

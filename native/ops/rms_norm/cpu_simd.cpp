@@ -1,5 +1,6 @@
-// y = round(x / sqrt(mean(x²) + eps)) · weight, one pass for the mean and one to write, or with an offset to the weight rounded once; fp32 inside, rounded where the reference rounds.
-// The sum runs in four fixed partial sums, so a row's bits depend on the row alone.
+// y = round(x / sqrt(mean(x²) + eps)) · weight, one pass for the mean and one to write, or with an
+// offset to the weight rounded once; fp32 inside, rounded where the reference rounds. The sum runs
+// in four fixed partial sums, so a row's bits depend on the row alone.
 #include "ops/rms_norm/kernel.h"
 
 #include <cmath>
@@ -48,9 +49,11 @@ void rows_of(const T* x, const T* weight, T* y, int64_t rows, int64_t width, con
   }
 }
 
-// With n = x·s and g = dy·(weight + offset): dx = s·(g − n·mean(g·n)), dweight = Σ dy·n. fp32 inside.
+// With n = x·s and g = dy·(weight + offset): dx = s·(g − n·mean(g·n)), dweight = Σ dy·n. fp32
+// inside.
 template <class T>
-void gradient_of(const T* x, const T* weight, const T* dy, T* dx, float* d_weight, int64_t rows, int64_t width, const RmsNorm& norm) {
+void gradient_of(const T* x, const T* weight, const T* dy, T* dx, float* d_weight, int64_t rows,
+                 int64_t width, const RmsNorm& norm) {
   const Floats offset = set16(norm.offset);
   for (int64_t row = 0; row < rows; ++row, x += width, dy += width, dx += width) {
     const Floats scale = set16(inverse_of(x, width, norm.eps));
@@ -74,22 +77,26 @@ void gradient_of(const T* x, const T* weight, const T* dy, T* dx, float* d_weigh
 }  // namespace
 
 template <>
-void rms_norm_gradient_rows<CREAM_LEVEL>(const uint16_t* x, const uint16_t* weight, const uint16_t* dy, uint16_t* dx, float* d_weight, int64_t rows,
-                              int64_t width, const RmsNorm& norm) {
+void rms_norm_gradient_rows<CREAM_LEVEL>(const uint16_t* x, const uint16_t* weight,
+                                         const uint16_t* dy, uint16_t* dx, float* d_weight,
+                                         int64_t rows, int64_t width, const RmsNorm& norm) {
   gradient_of(x, weight, dy, dx, d_weight, rows, width, norm);
 }
 template <>
-void rms_norm_gradient_rows<CREAM_LEVEL>(const float* x, const float* weight, const float* dy, float* dx, float* d_weight, int64_t rows, int64_t width,
-                              const RmsNorm& norm) {
+void rms_norm_gradient_rows<CREAM_LEVEL>(const float* x, const float* weight, const float* dy,
+                                         float* dx, float* d_weight, int64_t rows, int64_t width,
+                                         const RmsNorm& norm) {
   gradient_of(x, weight, dy, dx, d_weight, rows, width, norm);
 }
 
 template <>
-void rms_norm_rows<CREAM_LEVEL>(const uint16_t* x, const uint16_t* weight, uint16_t* y, int64_t rows, int64_t width, const RmsNorm& norm) {
+void rms_norm_rows<CREAM_LEVEL>(const uint16_t* x, const uint16_t* weight, uint16_t* y,
+                                int64_t rows, int64_t width, const RmsNorm& norm) {
   rows_of(x, weight, y, rows, width, norm);
 }
 template <>
-void rms_norm_rows<CREAM_LEVEL>(const float* x, const float* weight, float* y, int64_t rows, int64_t width, const RmsNorm& norm) {
+void rms_norm_rows<CREAM_LEVEL>(const float* x, const float* weight, float* y, int64_t rows,
+                                int64_t width, const RmsNorm& norm) {
   rows_of(x, weight, y, rows, width, norm);
 }
 

@@ -1,4 +1,5 @@
-// RMS norm on the GPU: raw device pointers, T as in support/host_device.h, `stream` a cudaStream_t. Returns the CUDA error number, 0 if none.
+// RMS norm on the GPU: raw device pointers, T as in support/host_device.h, `stream` a cudaStream_t.
+// Returns the CUDA error number, 0 if none.
 #pragma once
 
 #include <cstdint>
@@ -30,7 +31,9 @@ struct RmsNormBackwardCuda {
   const T* added;  // null: none
 };
 inline int64_t rms_norm_chunk(int64_t rows) { return rows <= 1024 ? 8 : (rows + 127) / 128; }
-inline int64_t rms_norm_chunks(int64_t rows) { return (rows + rms_norm_chunk(rows) - 1) / rms_norm_chunk(rows); }
+inline int64_t rms_norm_chunks(int64_t rows) {
+  return (rows + rms_norm_chunk(rows) - 1) / rms_norm_chunk(rows);
+}
 int rms_norm_backward_cuda(const RmsNormBackwardCuda<uint16_t>& call, void* stream);
 int rms_norm_backward_cuda(const RmsNormBackwardCuda<float>& call, void* stream);
 

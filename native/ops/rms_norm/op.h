@@ -1,20 +1,25 @@
-// y = x / sqrt(mean(x²) + eps) · weight, the mean in fp32 (Zhang & Sennrich 2019). What is rounded when differs in bf16:
+// y = x / sqrt(mean(x²) + eps) · weight, the mean in fp32 (Zhang & Sennrich 2019). What is rounded
+// when differs in bf16:
 //   offset 0  round(round(x / …) · weight), Hugging Face's LlamaRMSNorm;
-//   offset 1  round(x / … · (1 + weight)) with the sum in fp32, Gemma2RMSNorm: the weight as stored is what is trained.
+//   offset 1  round(x / … · (1 + weight)) with the sum in fp32, Gemma2RMSNorm: the weight as stored
+//   is what is trained.
 #pragma once
 
 #include "support/torch.h"
 
 namespace cream::ops {
 
-Tensor rms_norm(const Tensor& x, const Tensor& weight, double eps, double offset = 0);  // x [rows, hidden] → same shape and dtype; differentiable
+Tensor rms_norm(const Tensor& x, const Tensor& weight, double eps,
+                double offset = 0);  // x [rows, hidden] → same shape and dtype; differentiable
 
-// A block's result joins the stream and is normed for the next: sum = x + residual, normed = rms_norm(sum). x [rows, hidden] is the
-// caller's to give away: its memory may become the sum's. Differentiable.
+// A block's result joins the stream and is normed for the next: sum = x + residual, normed =
+// rms_norm(sum). x [rows, hidden] is the caller's to give away: its memory may become the sum's.
+// Differentiable.
 struct AddNorm {
   Tensor sum, normed;
 };
-AddNorm add_rms_norm(Tensor x, const Tensor& residual, const Tensor& weight, double eps, double offset = 0);
+AddNorm add_rms_norm(Tensor x, const Tensor& residual, const Tensor& weight, double eps,
+                     double offset = 0);
 
 namespace reference {
 Tensor rms_norm(const Tensor& x, const Tensor& weight, double eps, double offset = 0);
@@ -22,7 +27,8 @@ Tensor rms_norm(const Tensor& x, const Tensor& weight, double eps, double offset
 
 namespace device {  // bf16 and fp32, x [rows, hidden], weight contiguous and of its dtype
 Tensor rms_norm(const Tensor& x, const Tensor& weight, double eps, double offset);
-AddNorm add_rms_norm(const Tensor& x, const Tensor& residual, const Tensor& weight, double eps, double offset);
-}
+AddNorm add_rms_norm(const Tensor& x, const Tensor& residual, const Tensor& weight, double eps,
+                     double offset);
+}  // namespace device
 
 }  // namespace cream::ops

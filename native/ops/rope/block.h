@@ -9,7 +9,8 @@ struct Turned {
   float low, high;
 };
 // A pair, whose entries are `half` apart in the tables.
-CREAM_HOST_DEVICE inline Turned turn(float a, float b, const float* cos, const float* sin, int64_t half, bool backward) {
+CREAM_HOST_DEVICE inline Turned turn(float a, float b, const float* cos, const float* sin,
+                                     int64_t half, bool backward) {
   const float c1 = cos[0], c2 = cos[half], s1 = sin[0], s2 = sin[half];
   if (backward) return {a * c1 + b * s2, b * c2 - a * s1};
   return {a * c1 - b * s1, b * c2 + a * s2};
@@ -17,9 +18,9 @@ CREAM_HOST_DEVICE inline Turned turn(float a, float b, const float* cos, const f
 
 template <class T>
 struct RopeBlock {
-  const T* x;           // [rows, heads, d], rows `stride` values apart
+  const T* x;              // [rows, heads, d], rows `stride` values apart
   const float *cos, *sin;  // [rows, turned]
-  T* y;                 // [rows, heads, d], rows `y_stride` values apart
+  T* y;                    // [rows, heads, d], rows `y_stride` values apart
   int64_t heads, d, stride;
   bool backward;
   int64_t turned = d, y_stride = heads * d;  // entries of a head behind `turned` stay as they are
@@ -31,7 +32,8 @@ struct RopeBlock {
       const int64_t head = i / half, j = i % half;
       const T* from = x + row * stride + head * d;
       T* to = y + row * y_stride + head * d;
-      const Turned t = turn(widen(from[j]), widen(from[j + half]), cos + row * turned + j, sin + row * turned + j, half, backward);
+      const Turned t = turn(widen(from[j]), widen(from[j + half]), cos + row * turned + j,
+                            sin + row * turned + j, half, backward);
       to[j] = narrow<T>(t.low);
       to[j + half] = narrow<T>(t.high);
     });

@@ -10,10 +10,12 @@ namespace {
 bool kernels(const Tensor& x) { return fast_dtype(x) || device_dtype(x); }
 
 bool table(const Tensor& t, const Tensor& x) {
-  return t.scalar_type() == at::kFloat && t.is_contiguous() && !t.requires_grad() && t.dim() == 2 && t.size(0) == x.size(0) && t.size(1) <= x.size(2);
+  return t.scalar_type() == at::kFloat && t.is_contiguous() && !t.requires_grad() && t.dim() == 2 &&
+         t.size(0) == x.size(0) && t.size(1) <= x.size(2);
 }
 
-// x with heads contiguous and rows possibly apart, as a slice of the fused qkv projection is: used where it lies. So is y.
+// x with heads contiguous and rows possibly apart, as a slice of the fused qkv projection is: used
+// where it lies. So is y.
 void rotate(const Tensor& x, const Tensor& cos, const Tensor& sin, Tensor y, bool back) {
   const int64_t heads = x.size(1), d = x.size(2), turned = cos.size(1);
   const Tensor in = x.stride(2) == 1 && x.stride(1) == d ? x : x.contiguous();
@@ -24,8 +26,9 @@ void rotate(const Tensor& x, const Tensor& cos, const Tensor& sin, Tensor y, boo
     const float *c = data<float>(cos), *s = data<float>(sin);
     T* to = mutable_data<T>(y);
     parallel_for(0, x.size(0), row_grain(heads * d), [&](int64_t begin, int64_t end) {
-      rope_rows<L>(from + begin * in.stride(0), c + begin * turned, s + begin * turned, to + begin * y.stride(0),
-                  {end - begin, heads, d, turned, in.stride(0), y.stride(0), back});
+      rope_rows<L>(from + begin * in.stride(0), c + begin * turned, s + begin * turned,
+                   to + begin * y.stride(0),
+                   {end - begin, heads, d, turned, in.stride(0), y.stride(0), back});
     });
   });
 }
@@ -37,29 +40,35 @@ Tensor rotated(const Tensor& x, const Tensor& cos, const Tensor& sin, bool back 
 }
 
 struct Rotation : torch::autograd::Function<Rotation> {
-  static Tensor forward(torch::autograd::AutogradContext* context, const Tensor& x, const Tensor& cos, const Tensor& sin) {
+  static Tensor forward(torch::autograd::AutogradContext* context, const Tensor& x,
+                        const Tensor& cos, const Tensor& sin) {
     context->save_for_backward({cos, sin});
     return rotated(x, cos, sin);
   }
-  static torch::autograd::variable_list backward(torch::autograd::AutogradContext* context, torch::autograd::variable_list gradients) {
+  static torch::autograd::variable_list backward(torch::autograd::AutogradContext* context,
+                                                 torch::autograd::variable_list gradients) {
     const auto saved = context->get_saved_variables();
     return {rotated(gradients[0], saved[0], saved[1], /*back=*/true), Tensor(), Tensor()};
   }
 };
 
-// The gradients of queries, keys and values are laid side by side as they are made: autograd's own slices would be padded with
-// zeros and added up.
+// The gradients of queries, keys and values are laid side by side as they are made: autograd's own
+// slices would be padded with zeros and added up.
 struct Heads : torch::autograd::Function<Heads> {
-  static torch::autograd::variable_list forward(torch::autograd::AutogradContext* context, const Tensor& qkv, const Tensor& cos, const Tensor& sin,
-                                                int64_t heads, int64_t kv_heads) {
+  static torch::autograd::variable_list forward(torch::autograd::AutogradContext* context,
+                                                const Tensor& qkv, const Tensor& cos,
+                                                const Tensor& sin, int64_t heads,
+                                                int64_t kv_heads) {
     context->save_for_backward({cos, sin});
     const AttentionHeads made = rope_heads({qkv, cos, sin, heads, kv_heads});
     return {made.q, made.k, made.v.contiguous()};
   }
-  static torch::autograd::variable_list backward(torch::autograd::AutogradContext* context, torch::autograd::variable_list d) {
+  static torch::autograd::variable_list backward(torch::autograd::AutogradContext* context,
+                                                 torch::autograd::variable_list d) {
     const auto saved = context->get_saved_variables();
     const int64_t heads = d[0].size(1), kv_heads = d[1].size(1);
-    const Tensor d_qkv = at::empty({d[0].size(0), heads + 2 * kv_heads, d[0].size(2)}, d[0].options());
+    const Tensor d_qkv =
+        at::empty({d[0].size(0), heads + 2 * kv_heads, d[0].size(2)}, d[0].options());
     rotate(d[0], saved[0], saved[1], d_qkv.narrow(1, 0, heads), /*back=*/true);
     rotate(d[1], saved[0], saved[1], d_qkv.narrow(1, heads, kv_heads), /*back=*/true);
     d_qkv.narrow(1, heads + kv_heads, kv_heads).copy_(d[2]);
@@ -70,7 +79,8 @@ struct Heads : torch::autograd::Function<Heads> {
 }  // namespace
 
 Tensor rope(const Tensor& x, const Tensor& cos, const Tensor& sin) {
-  if (!kernels(x) || x.dim() != 3 || !table(cos, x) || !table(sin, x)) return reference::rope(x, cos, sin);
+  if (!kernels(x) || x.dim() != 3 || !table(cos, x) || !table(sin, x))
+    return reference::rope(x, cos, sin);
   return wants_gradient({x}) ? Rotation::apply(x, cos, sin) : rotated(x, cos, sin);
 }
 
@@ -82,7 +92,8 @@ AttentionHeads rope_heads(const JoinedHeads& joined) {
     return {made[0], made[1], made[2]};
   }
   const Tensor turned = rope(all.narrow(1, 0, heads + kv_heads), cos, sin);
-  return {turned.narrow(1, 0, heads), turned.narrow(1, heads, kv_heads), all.narrow(1, heads + kv_heads, kv_heads)};
+  return {turned.narrow(1, 0, heads), turned.narrow(1, heads, kv_heads),
+          all.narrow(1, heads + kv_heads, kv_heads)};
 }
 
 }  // namespace cream::ops

@@ -6,15 +6,18 @@
 
 namespace cream::ops {
 
-// x and y: rows a stride apart, heads of head_dim contiguous; cos, sin [rows, turned] fp32. bf16 as uint16_t.
-// back: the gradient, which is the rotation back, dx₁ = dy₁·cos₁ + dy₂·sin₂, dx₂ = dy₂·cos₂ − dy₁·sin₁.
+// x and y: rows a stride apart, heads of head_dim contiguous; cos, sin [rows, turned] fp32. bf16 as
+// uint16_t. back: the gradient, which is the rotation back, dx₁ = dy₁·cos₁ + dy₂·sin₂, dx₂ =
+// dy₂·cos₂ − dy₁·sin₁.
 struct RopeShape {
   int64_t rows, heads, head_dim, turned, x_stride, y_stride;
   bool back = false;
 };
 template <Level L>
-void rope_rows(const uint16_t* x, const float* cos, const float* sin, uint16_t* y, const RopeShape& shape);
+void rope_rows(const uint16_t* x, const float* cos, const float* sin, uint16_t* y,
+               const RopeShape& shape);
 template <Level L>
-void rope_rows(const float* x, const float* cos, const float* sin, float* y, const RopeShape& shape);
+void rope_rows(const float* x, const float* cos, const float* sin, float* y,
+               const RopeShape& shape);
 
 }  // namespace cream::ops

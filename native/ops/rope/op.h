@@ -1,15 +1,18 @@
-// Rotary position embedding, rotate-half layout: y = x·cos + rotate_half(x)·sin (Su et al. 2021; Hugging Face's pairing of i and i + head_dim/2).
+// Rotary position embedding, rotate-half layout: y = x·cos + rotate_half(x)·sin (Su et al. 2021;
+// Hugging Face's pairing of i and i + head_dim/2).
 #pragma once
 
 #include "support/torch.h"
 
 namespace cream::ops {
 
-// x [rows, heads, head_dim]; cos, sin [rows, turned] fp32 → same shape and dtype as x; differentiable. Where turned < head_dim, the
-// first `turned` entries of a head are paired (i and i + turned/2) and the others stay as they are.
+// x [rows, heads, head_dim]; cos, sin [rows, turned] fp32 → same shape and dtype as x;
+// differentiable. Where turned < head_dim, the first `turned` entries of a head are paired (i and i
+// + turned/2) and the others stay as they are.
 Tensor rope(const Tensor& x, const Tensor& cos, const Tensor& sin);
 
-// A joined projection before it is turned: qkv [rows, (heads + 2·kv_heads)·head_dim], queries, keys, values.
+// A joined projection before it is turned: qkv [rows, (heads + 2·kv_heads)·head_dim], queries,
+// keys, values.
 struct JoinedHeads {
   const Tensor &qkv, &cos, &sin;
   int64_t heads, kv_heads;
@@ -21,7 +24,8 @@ struct AttentionHeads {
 AttentionHeads rope_heads(const JoinedHeads& joined);
 
 namespace device {
-// x turned, or back, to y: both bf16 or fp32 [rows, heads, d], heads contiguous in a row; rows may be apart.
+// x turned, or back, to y: both bf16 or fp32 [rows, heads, d], heads contiguous in a row; rows may
+// be apart.
 void rotate(const Tensor& x, const Tensor& cos, const Tensor& sin, const Tensor& y, bool back);
 }  // namespace device
 

@@ -1,16 +1,18 @@
-// One token a row on the device, no sort and no round trip: the rule of op.h (temperature, top-k, top-p, inverse CDF at u; order by
-// falling logit, ties by rising id) by radix descent over the logits' bits.
+// One token a row on the device, no sort and no round trip: the rule of op.h (temperature, top-k,
+// top-p, inverse CDF at u; order by falling logit, ties by rising id) by radix descent over the
+// logits' bits.
 //
-// A logit becomes a 32-bit key that orders as the logit does; a token's weight exp((logit − max)/T) becomes a whole number of 2⁻⁴⁰,
-// so masses are integer sums: exact, and the same whatever the order the threads add in. Each search ("at which key does the running
-// mass from the top first reach M") walks four digits of 8 bits, with a histogram of 256 masses a digit.
-// Against the fp64 rule the draw differs only where u or top_p falls within 2⁻⁴⁰·vocab of a boundary.
+// A logit becomes a 32-bit key that orders as the logit does; a token's weight exp((logit − max)/T)
+// becomes a whole number of 2⁻⁴⁰, so masses are integer sums: exact, and the same whatever the
+// order the threads add in. Each search ("at which key does the running mass from the top first
+// reach M") walks four digits of 8 bits, with a histogram of 256 masses a digit. Against the fp64
+// rule the draw differs only where u or top_p falls within 2⁻⁴⁰·vocab of a boundary.
 #pragma once
 
 #include <cmath>
 
-#include "support/block.h"
 #include "ops/token_logprob/block.h"
+#include "support/block.h"
 
 namespace cream::ops {
 
@@ -37,11 +39,11 @@ struct SampleRow {
 };
 
 struct SampleBlock {
-  const float* logits;     // [rows, vocab]
-  const SampleRow* rows;   // one a block
-  const int32_t* banned;   // token ids
-  int32_t* token;          // out [rows]; −1 where no logit is finite
-  float* logprob;          // out [rows]: full vocabulary, temperature 1
+  const float* logits;    // [rows, vocab]
+  const SampleRow* rows;  // one a block
+  const int32_t* banned;  // token ids
+  int32_t* token;         // out [rows]; −1 where no logit is finite
+  float* logprob;         // out [rows]: full vocabulary, temperature 1
   int64_t vocab;
 
   static constexpr int64_t scratch_bytes() { return 256 * sizeof(uint64_t); }
@@ -57,8 +59,12 @@ struct SampleBlock {
         if (banned[p.ban_first + b] == i) return false;
       return true;
     };
-    const SoftmaxSum all = block.reduce(vocab, SoftmaxSum{0, 0}, [&](int64_t i) { return SoftmaxSum{row[i], row[i] == -INFINITY ? 0.0f : 1.0f}; }, JoinSums{});
-    const float highest = block.reduce(vocab, -INFINITY, [&](int64_t i) { return allowed(i) ? row[i] : -INFINITY; }, Max{});
+    const SoftmaxSum all = block.reduce(
+        vocab, SoftmaxSum{0, 0},
+        [&](int64_t i) { return SoftmaxSum{row[i], row[i] == -INFINITY ? 0.0f : 1.0f}; },
+        JoinSums{});
+    const float highest = block.reduce(
+        vocab, -INFINITY, [&](int64_t i) { return allowed(i) ? row[i] : -INFINITY; }, Max{});
     const bool sound = highest > -INFINITY && highest < INFINITY && all.sum == all.sum;
     const uint32_t chosen = sound ? choose(block, row, p, highest, allowed) : 0;
     block.each(1, [&](int64_t) {
@@ -68,14 +74,16 @@ struct SampleBlock {
   }
 
  private:
-  // The first token at which the running sum from the top reaches `goal` (goal ≥ 1), its key, and what lies above that key.
+  // The first token at which the running sum from the top reaches `goal` (goal ≥ 1), its key, and
+  // what lies above that key.
   struct Found {
     uint32_t key;
     uint64_t above;
   };
 
   template <class Block, class Weight>
-  CREAM_HOST_DEVICE Found descend(Block& block, const float* row, uint64_t goal, const Weight& weight) const {
+  CREAM_HOST_DEVICE Found descend(Block& block, const float* row, uint64_t goal,
+                                  const Weight& weight) const {
     uint64_t* histogram = block.template shared<uint64_t>();
     uint32_t prefix = 0;
     uint64_t above = 0;
@@ -99,15 +107,21 @@ struct SampleBlock {
   }
 
   template <class Block, class Allowed>
-  CREAM_HOST_DEVICE uint32_t choose(Block& block, const float* row, const SampleRow& p, float highest, const Allowed& allowed) const {
-    const auto first_at = [&](uint32_t key, uint64_t ordinal) { return nth(block, row, key, ordinal, allowed); };
+  CREAM_HOST_DEVICE uint32_t choose(Block& block, const float* row, const SampleRow& p,
+                                    float highest, const Allowed& allowed) const {
+    const auto first_at = [&](uint32_t key, uint64_t ordinal) {
+      return nth(block, row, key, ordinal, allowed);
+    };
     if (!(p.temperature > 0)) return first_at(order_key(highest), 0);
     const auto weight_of = [&](float logit) {
-      return static_cast<uint64_t>(exp((static_cast<double>(logit) - highest) / p.temperature) * unit);
+      return static_cast<uint64_t>(exp((static_cast<double>(logit) - highest) / p.temperature) *
+                                   unit);
     };
     const auto mass = [&](int64_t i) { return allowed(i) ? weight_of(row[i]) : uint64_t{0}; };
     const auto sum_from = [&](uint32_t key) {
-      return block.reduce(vocab, uint64_t{0}, [&](int64_t i) { return order_key(row[i]) >= key ? mass(i) : uint64_t{0}; }, Sum{});
+      return block.reduce(
+          vocab, uint64_t{0},
+          [&](int64_t i) { return order_key(row[i]) >= key ? mass(i) : uint64_t{0}; }, Sum{});
     };
     const auto logit_of = [](uint32_t key) {
       const uint32_t bits = key & 0x80000000u ? key & 0x7fffffffu : ~key;
@@ -117,10 +131,13 @@ struct SampleBlock {
     };
     uint64_t kept = sum_from(0);
     if (p.top_k > 0 && p.top_k < vocab) {
-      const Found at = descend(block, row, static_cast<uint64_t>(p.top_k), [&](int64_t i) { return static_cast<uint64_t>(allowed(i) && row[i] > -INFINITY); });
+      const Found at = descend(block, row, static_cast<uint64_t>(p.top_k), [&](int64_t i) {
+        return static_cast<uint64_t>(allowed(i) && row[i] > -INFINITY);
+      });
       // Of the tokens at the last key only as many as fit in k.
       const uint64_t mass_above = at.key == 0xffffffffu ? 0 : sum_from(at.key + 1);
-      const uint64_t with = mass_above + (static_cast<uint64_t>(p.top_k) - at.above) * weight_of(logit_of(at.key));
+      const uint64_t with =
+          mass_above + (static_cast<uint64_t>(p.top_k) - at.above) * weight_of(logit_of(at.key));
       kept = with < kept ? with : kept;
     }
     if (p.top_p < 1) {
@@ -139,13 +156,18 @@ struct SampleBlock {
 
   // The token number `ordinal` (by rising id) among the allowed ones with this key.
   template <class Block, class Allowed>
-  CREAM_HOST_DEVICE uint32_t nth(Block& block, const float* row, uint32_t key, uint64_t ordinal, const Allowed& allowed) const {
+  CREAM_HOST_DEVICE uint32_t nth(Block& block, const float* row, uint32_t key, uint64_t ordinal,
+                                 const Allowed& allowed) const {
     int64_t from = 0;
     for (uint64_t passed = 0;; ++passed) {
-      const int64_t found = block.reduce(vocab - from, vocab, [&](int64_t i) {
-        return order_key(row[from + i]) == key && allowed(from + i) ? from + i : vocab;
-      }, Min{});
-      if (passed == ordinal || found == vocab) return static_cast<uint32_t>(found < vocab ? found : from - 1);
+      const int64_t found = block.reduce(
+          vocab - from, vocab,
+          [&](int64_t i) {
+            return order_key(row[from + i]) == key && allowed(from + i) ? from + i : vocab;
+          },
+          Min{});
+      if (passed == ordinal || found == vocab)
+        return static_cast<uint32_t>(found < vocab ? found : from - 1);
       from = found + 1;
     }
   }

@@ -1,6 +1,7 @@
-// The reference's rule without its full sort: what can be drawn lies within a few temperatures of the highest logit, so collect
-// bands of tokens downwards from it, sorting each, until their mass is enough for top-p (or for u, or there are top-k of them).
-// Masses are sums of doubles, so the draw is the reference's unless u falls within ~1e−15 of a boundary.
+// The reference's rule without its full sort: what can be drawn lies within a few temperatures of
+// the highest logit, so collect bands of tokens downwards from it, sorting each, until their mass
+// is enough for top-p (or for u, or there are top-k of them). Masses are sums of doubles, so the
+// draw is the reference's unless u falls within ~1e−15 of a boundary.
 #include "ops/sample/op.h"
 
 #include <algorithm>
@@ -20,7 +21,9 @@ struct Row {
   const float* logits;  // banned tokens at −inf
   int64_t vocab;
   double max, temperature;
-  double weight(uint64_t key) const { return std::exp((double{logits[key_id(key)]} - max) / temperature); }
+  double weight(uint64_t key) const {
+    return std::exp((double{logits[key_id(key)]} - max) / temperature);
+  }
 };
 
 // Room that outlives the call: a step samples dozens of rows on each thread.
@@ -34,8 +37,9 @@ Scratch& scratch() {
   return room;
 }
 
-// The highest tokens in nucleus order with their running weights: at least `least` of them, and more than `mass` of weight, or
-// all that are finite. Band by band from the top, so each token is sorted among its band's only. Returns how many.
+// The highest tokens in nucleus order with their running weights: at least `least` of them, and
+// more than `mass` of weight, or all that are finite. Band by band from the top, so each token is
+// sorted among its band's only. Returns how many.
 template <Level L>
 int64_t collect_top(const Row& row, int64_t least, double mass) {
   auto& [masked, keys, running] = scratch();
@@ -46,7 +50,8 @@ int64_t collect_top(const Row& row, int64_t least, double mass) {
   float high = INFINITY;
   for (bool last = false; !last; window *= 1.3) {
     float low = static_cast<float>(row.max - window * row.temperature);
-    // A band must reach further down than the last; where rounding stops it, and far out, take all the rest.
+    // A band must reach further down than the last; where rounding stops it, and far out, take all
+    // the rest.
     last = window > 1000 || !(low < high) || !std::isfinite(low);
     if (last) low = -std::numeric_limits<float>::max();
     const int64_t found = count + collect<L>(row.logits, row.vocab, low, high, keys.data() + count);
@@ -70,7 +75,8 @@ int64_t draw(const Row& row, const SamplingParams& params, double u) {
   }
   const auto first = running.begin();
   if (top_p) {
-    count = std::min<int64_t>(count, std::lower_bound(first, first + count, params.top_p * total) - first + 1);
+    count = std::min<int64_t>(
+        count, std::lower_bound(first, first + count, params.top_p * total) - first + 1);
     total = running[count - 1];
   }
   const int64_t chosen = std::upper_bound(first, first + count, u * total) - first;
@@ -89,7 +95,8 @@ double full_log_sum_exp(const float* logits, int64_t vocab) {
 }
 
 template <Level L>
-Draw sample_at(const float* logits, int64_t vocab, const SamplingParams& params, const Tokens* banned, double u) {
+Draw sample_at(const float* logits, int64_t vocab, const SamplingParams& params,
+               const Tokens* banned, double u) {
   const float* allowed = logits;
   if (banned && !banned->empty()) {
     auto& masked = scratch().masked;
@@ -100,15 +107,21 @@ Draw sample_at(const float* logits, int64_t vocab, const SamplingParams& params,
   }
   const Peak peak = ops::peak<L>(allowed, vocab);
   if (peak.nan || !std::isfinite(peak.logit))
-    throw Error(ErrorCode::non_finite, "sample: no token has a finite logit; the model's weights or activations overflowed. "
-                                       "Fetch the model again, or train it with a lower learning rate.");
-  const int64_t token = params.temperature > 0 ? draw<L>({allowed, vocab, peak.logit, params.temperature}, params, u) : peak.id;
-  return {static_cast<TokenId>(token), static_cast<float>(logits[token] - full_log_sum_exp<L>(logits, vocab))};
+    throw Error(
+        ErrorCode::non_finite,
+        "sample: no token has a finite logit; the model's weights or activations overflowed. "
+        "Fetch the model again, or train it with a lower learning rate.");
+  const int64_t token = params.temperature > 0
+                            ? draw<L>({allowed, vocab, peak.logit, params.temperature}, params, u)
+                            : peak.id;
+  return {static_cast<TokenId>(token),
+          static_cast<float>(logits[token] - full_log_sum_exp<L>(logits, vocab))};
 }
 
 }  // namespace
 
-Draw sample(const float* logits, int64_t vocab, const SamplingParams& params, const Tokens* banned, double u) {
+Draw sample(const float* logits, int64_t vocab, const SamplingParams& params, const Tokens* banned,
+            double u) {
   if (!fast_path()) return reference::sample(logits, vocab, params, banned, u);
   Draw drawn;
   at_level([&]<Level L>() { drawn = sample_at<L>(logits, vocab, params, banned, u); });

@@ -28,7 +28,8 @@ Peak peak<CREAM_LEVEL>(const float* logits, int64_t vocab) {
 }
 
 template <>
-double weight_sum<CREAM_LEVEL>(const float* logits, int64_t vocab, double max, double inverse_temperature) {
+double weight_sum<CREAM_LEVEL>(const float* logits, int64_t vocab, double max,
+                               double inverse_temperature) {
   const Doubles m = set8(max), scale = set8(inverse_temperature);
   const auto weight = [&](Doubles x) { return exp8(mul8(sub8(x, m), scale)); };
   Doubles sum = set8(0), sum1 = sum;
@@ -45,7 +46,8 @@ double weight_sum<CREAM_LEVEL>(const float* logits, int64_t vocab, double max, d
 }
 
 template <>
-int64_t collect<CREAM_LEVEL>(const float* logits, int64_t vocab, float low, float high, uint64_t* keys) {
+int64_t collect<CREAM_LEVEL>(const float* logits, int64_t vocab, float low, float high,
+                             uint64_t* keys) {
   int64_t count = 0;
   const Floats from = set16(low), to = set16(high);
   for (int64_t i = 0; i < vocab; i += 16) {

@@ -5,7 +5,8 @@
 namespace cream::ops {
 
 int sample_cuda(const SampleCuda& c, void* stream) {
-  return launch(SampleBlock{c.logits, c.row, c.banned, c.token, c.logprob, c.vocab}, {c.rows, 1024, SampleBlock::scratch_bytes()}, stream);
+  return launch(SampleBlock{c.logits, c.row, c.banned, c.token, c.logprob, c.vocab},
+                {c.rows, 1024, SampleBlock::scratch_bytes()}, stream);
 }
 
 }  // namespace cream::ops

@@ -8,8 +8,8 @@
 namespace cream::ops {
 
 struct SampleCuda {
-  const float* logits;    // [rows, vocab]
-  const SampleRow* row;   // [rows]
+  const float* logits;   // [rows, vocab]
+  const SampleRow* row;  // [rows]
   const int32_t* banned;
   int32_t* token;
   float* logprob;

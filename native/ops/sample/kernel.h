@@ -19,8 +19,8 @@ Peak peak(const float* logits, int64_t vocab);
 template <Level L>
 double weight_sum(const float* logits, int64_t vocab, double max, double inverse_temperature);
 
-// Sort keys of the logits with low ≤ logit < high: rising keys are falling logits, ties by rising id.
-// `keys` has room for all. Returns how many.
+// Sort keys of the logits with low ≤ logit < high: rising keys are falling logits, ties by rising
+// id. `keys` has room for all. Returns how many.
 template <Level L>
 int64_t collect(const float* logits, int64_t vocab, float low, float high, uint64_t* keys);
 
@@ -28,7 +28,8 @@ inline uint64_t sort_key(float logit, uint32_t id) {
   const float positive_zero = logit + 0.0f;  // −0 and 0 are a tie
   uint32_t bits;
   __builtin_memcpy(&bits, &positive_zero, 4);
-  const uint32_t rising = bits & 0x80000000u ? ~bits : bits | 0x80000000u;  // order of unsigned = order of float
+  const uint32_t rising =
+      bits & 0x80000000u ? ~bits : bits | 0x80000000u;  // order of unsigned = order of float
   return uint64_t{~rising} << 32 | id;
 }
 inline uint32_t key_id(uint64_t key) { return static_cast<uint32_t>(key); }

@@ -1,5 +1,6 @@
-// One token from one row of logits: temperature, then top-k, then top-p, then the inverse CDF at `u`.
-// The nucleus is ordered by falling logit, ties by rising token id, so the draw does not depend on how it was computed.
+// One token from one row of logits: temperature, then top-k, then top-p, then the inverse CDF at
+// `u`. The nucleus is ordered by falling logit, ties by rising token id, so the draw does not
+// depend on how it was computed.
 #pragma once
 
 #include <cstdint>
@@ -10,17 +11,20 @@ namespace cream {
 
 struct Draw {
   TokenId token = 0;
-  float logprob = 0;  // log-softmax of the unmasked logits at temperature 1: the model's own log-prob of the token
+  float logprob = 0;  // log-softmax of the unmasked logits at temperature 1: the model's own
+                      // log-prob of the token
 };
 
 namespace ops {
 
-// logits: `vocab` fp32 values, not changed. `banned`: tokens that may not be drawn (stop ids before min_new_tokens).
-// u in [0, 1). Throws Error{non_finite} if no logit is finite.
-Draw sample(const float* logits, int64_t vocab, const SamplingParams& params, const Tokens* banned, double u);
+// logits: `vocab` fp32 values, not changed. `banned`: tokens that may not be drawn (stop ids before
+// min_new_tokens). u in [0, 1). Throws Error{non_finite} if no logit is finite.
+Draw sample(const float* logits, int64_t vocab, const SamplingParams& params, const Tokens* banned,
+            double u);
 
 namespace reference {
-Draw sample(const float* logits, int64_t vocab, const SamplingParams& params, const Tokens* banned, double u);  // ATen, full sort
+Draw sample(const float* logits, int64_t vocab, const SamplingParams& params, const Tokens* banned,
+            double u);  // ATen, full sort
 }
 
 }  // namespace ops

@@ -1,22 +1,28 @@
-// The sampling rule with a full sort, in double: what sample's fast path must reproduce token for token.
-//   order = falling logit, ties by rising id        p = softmax(logits / T) over the unbanned, in that order
-//   top-k: keep the first k, renormalise            top-p: keep the shortest prefix whose sum ≥ top_p (at least one)
-//   draw: the first token of what is left at which the running sum exceeds u · (sum of what is left)
+// The sampling rule with a full sort, in double: what sample's fast path must reproduce token for
+// token.
+//   order = falling logit, ties by rising id        p = softmax(logits / T) over the unbanned, in
+//   that order top-k: keep the first k, renormalise            top-p: keep the shortest prefix
+//   whose sum ≥ top_p (at least one) draw: the first token of what is left at which the running sum
+//   exceeds u · (sum of what is left)
 #include "ops/sample/op.h"
 #include "support/torch.h"
 
 namespace cream::ops::reference {
 namespace {
 
-// Where a running sum first reaches `mass` (`exceed`: first passes it); the last entry if rounding keeps it from getting there.
+// Where a running sum first reaches `mass` (`exceed`: first passes it); the last entry if rounding
+// keeps it from getting there.
 int64_t crossing(const Tensor& running, double mass, bool exceed) {
-  const int64_t at = at::searchsorted(running, at::scalar_tensor(mass, running.options()), false, exceed).item<int64_t>();
+  const int64_t at =
+      at::searchsorted(running, at::scalar_tensor(mass, running.options()), false, exceed)
+          .item<int64_t>();
   return std::min(at, running.size(0) - 1);
 }
 
 }  // namespace
 
-Draw sample(const float* logits, int64_t vocab, const SamplingParams& params, const Tokens* banned, double u) {
+Draw sample(const float* logits, int64_t vocab, const SamplingParams& params, const Tokens* banned,
+            double u) {
   at::NoGradGuard no_grad;
   const Tensor raw = at::from_blob(const_cast<float*>(logits), {vocab}, at::kFloat).to(at::kDouble);
   Tensor allowed = raw.clone();
@@ -26,14 +32,19 @@ Draw sample(const float* logits, int64_t vocab, const SamplingParams& params, co
   auto [sorted, order] = at::sort(allowed, /*stable=*/true, /*dim=*/0, /*descending=*/true);
   const double highest = sorted[0].item<double>();
   if (!std::isfinite(highest))
-    throw Error(ErrorCode::non_finite, "sample: no token has a finite logit; the model's weights or activations overflowed. "
-                                       "Fetch the model again, or train it with a lower learning rate.");
+    throw Error(
+        ErrorCode::non_finite,
+        "sample: no token has a finite logit; the model's weights or activations overflowed. "
+        "Fetch the model again, or train it with a lower learning rate.");
 
-  sorted = sorted.narrow(0, 0, sorted.isfinite().sum().item<int64_t>());  // what is banned is out even when u is 1 − 2⁻⁵³
+  sorted = sorted.narrow(
+      0, 0,
+      sorted.isfinite().sum().item<int64_t>());  // what is banned is out even when u is 1 − 2⁻⁵³
 
   int64_t chosen = 0;
   if (params.temperature > 0) {
-    if (params.top_k > 0 && params.top_k < sorted.size(0)) sorted = sorted.narrow(0, 0, params.top_k);
+    if (params.top_k > 0 && params.top_k < sorted.size(0))
+      sorted = sorted.narrow(0, 0, params.top_k);
     Tensor running = ((sorted - highest) / params.temperature).exp().cumsum(0);
     if (params.top_p < 1) {
       const double mass = params.top_p * running[-1].item<double>();

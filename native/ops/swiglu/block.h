@@ -19,7 +19,8 @@ CREAM_HOST_DEVICE inline GateValue gate_activation(float x, Activation activatio
   }
   constexpr float a = 0.7978845608028654f, b = 0.044715f;  // sqrt(2/π); Hendrycks & Gimpel 2016
   const float t = tanhf(a * (x + b * x * x * x));
-  return {0.5f * x * (1.0f + t), 0.5f * (1.0f + t) + 0.5f * x * (1.0f - t * t) * a * (1.0f + 3.0f * b * x * x)};
+  return {0.5f * x * (1.0f + t),
+          0.5f * (1.0f + t) + 0.5f * x * (1.0f - t * t) * a * (1.0f + 3.0f * b * x * x)};
 }
 
 // One row a block; n is a multiple of N.
@@ -37,7 +38,8 @@ struct SwigluBlock {
       const Vec<T, N> gate = load_vec<N>(row + i * N), up = load_vec<N>(row + n + i * N);
       Vec<T, N> out;
       for (int j = 0; j < N; ++j)
-        out.x[j] = narrow<T>(widen(narrow<T>(gate_activation(widen(gate.x[j]), activation).value)) * widen(up.x[j]));
+        out.x[j] = narrow<T>(widen(narrow<T>(gate_activation(widen(gate.x[j]), activation).value)) *
+                             widen(up.x[j]));
       store_vec(y + block.index() * n + i * N, out);
     });
   }
@@ -45,9 +47,9 @@ struct SwigluBlock {
 
 template <class T, int N>
 struct SwigluBackwardBlock {
-  const T* gate_up;   // [rows, 2·n]
-  const T* dy;        // [rows, n]
-  T* d_gate_up;       // [rows, 2·n]; may be gate_up itself
+  const T* gate_up;  // [rows, 2·n]
+  const T* dy;       // [rows, n]
+  T* d_gate_up;      // [rows, 2·n]; may be gate_up itself
   int64_t n;
   Activation activation;
 
@@ -55,7 +57,8 @@ struct SwigluBackwardBlock {
   CREAM_HOST_DEVICE void operator()(Block& block) const {
     const int64_t at = block.index() * 2 * n;
     block.each(n / N, [&](int64_t i) {
-      const Vec<T, N> gate = load_vec<N>(gate_up + at + i * N), up = load_vec<N>(gate_up + at + n + i * N);
+      const Vec<T, N> gate = load_vec<N>(gate_up + at + i * N),
+                      up = load_vec<N>(gate_up + at + n + i * N);
       const Vec<T, N> d = load_vec<N>(dy + block.index() * n + i * N);
       Vec<T, N> d_gate, d_up;
       for (int j = 0; j < N; ++j) {

@@ -11,7 +11,9 @@ Tensor gate(const Tensor& gate_up, const Tensor& dy, Activation activation) {
   const Tensor out = at::empty({rows, dy.defined() ? 2 * n : n}, gate_up.options());
   by_element(gate_up, [&](auto type) {
     using T = decltype(type);
-    const SwigluCuda<T> call{data<T>(gate_up), dy.defined() ? data<T>(dy) : nullptr, writable<T>(out), rows, n, activation};
+    const SwigluCuda<T> call{
+        data<T>(gate_up), dy.defined() ? data<T>(dy) : nullptr, writable<T>(out), rows, n,
+        activation};
     check_launch(swiglu_cuda(call, stream_of(gate_up)), "swiglu");
   });
   return out;

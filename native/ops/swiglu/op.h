@@ -1,4 +1,5 @@
-// y = f(gate) · up (Shazeer 2020): SwiGLU with f = silu, GeGLU with f = gelu_tanh, ½x(1 + tanh(√(2/π)(x + 0.044715x³))).
+// y = f(gate) · up (Shazeer 2020): SwiGLU with f = silu, GeGLU with f = gelu_tanh, ½x(1 +
+// tanh(√(2/π)(x + 0.044715x³))).
 #pragma once
 
 #include "support/activation.h"
@@ -6,7 +7,9 @@
 
 namespace cream::ops {
 
-Tensor swiglu(const Tensor& gate_up, Activation activation = Activation::silu);  // [rows, 2·n]: gate, then up → [rows, n]; differentiable
+Tensor swiglu(const Tensor& gate_up,
+              Activation activation =
+                  Activation::silu);  // [rows, 2·n]: gate, then up → [rows, n]; differentiable
 
 namespace device {
 // bf16 and fp32, contiguous. Without dy the product; with it the gradient of gate_up.

@@ -1,4 +1,5 @@
-// y = f(gate) · up, each step rounded to the tensor's dtype as transformers' LlamaMLP and Gemma2MLP do.
+// y = f(gate) · up, each step rounded to the tensor's dtype as transformers' LlamaMLP and Gemma2MLP
+// do.
 #include "ops/swiglu/op.h"
 
 namespace cream::ops::reference {
@@ -6,7 +7,8 @@ namespace cream::ops::reference {
 Tensor swiglu(const Tensor& gate_up, Activation activation) {
   const int64_t n = gate_up.size(-1) / 2;
   const Tensor gate = gate_up.narrow(-1, 0, n);
-  return (activation == Activation::silu ? at::silu(gate) : at::gelu(gate, "tanh")) * gate_up.narrow(-1, n, n);
+  return (activation == Activation::silu ? at::silu(gate) : at::gelu(gate, "tanh")) *
+         gate_up.narrow(-1, n, n);
 }
 
 }  // namespace cream::ops::reference

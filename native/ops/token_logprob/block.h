@@ -1,5 +1,6 @@
-// Log-softmax at one target a row and its gradient, one row a block: the log-sum-exp in one reading (Milakov & Gimelshein 2018), the
-// gradient in a second. A soft-capped head (Gemma 2) caps here: z = cap·tanh(logit/cap), dz/dlogit = 1 − (z/cap)².
+// Log-softmax at one target a row and its gradient, one row a block: the log-sum-exp in one reading
+// (Milakov & Gimelshein 2018), the gradient in a second. A soft-capped head (Gemma 2) caps here: z
+// = cap·tanh(logit/cap), dz/dlogit = 1 − (z/cap)².
 #pragma once
 
 #include <cmath>
@@ -13,7 +14,8 @@ struct SoftmaxSum {
   float max, sum;
 };
 struct JoinSums {
-  // The same bits whichever comes first, fused multiply-add or not: lanes that meet in a butterfly stay equal.
+  // The same bits whichever comes first, fused multiply-add or not: lanes that meet in a butterfly
+  // stay equal.
   CREAM_HOST_DEVICE SoftmaxSum operator()(SoftmaxSum a, SoftmaxSum b) const {
     if (b.sum == 0) return a;
     if (a.sum == 0) return b;
@@ -22,11 +24,13 @@ struct JoinSums {
   }
 };
 
-CREAM_HOST_DEVICE inline float soft_cap(float logit, float cap) { return cap > 0 ? cap * tanhf(logit / cap) : logit; }
+CREAM_HOST_DEVICE inline float soft_cap(float logit, float cap) {
+  return cap > 0 ? cap * tanhf(logit / cap) : logit;
+}
 
 struct TokenLogprobBlock {
-  const float* logits;     // [rows, vocab]
-  const int64_t* targets;  // [rows]
+  const float* logits;         // [rows, vocab]
+  const int64_t* targets;      // [rows]
   float *logprob, *logsumexp;  // [rows]
   int64_t vocab;
   float cap;  // 0: none
@@ -34,7 +38,9 @@ struct TokenLogprobBlock {
   template <class Block>
   CREAM_HOST_DEVICE void operator()(Block& block) const {
     const float* row = logits + block.index() * vocab;
-    const SoftmaxSum all = block.reduce(vocab, SoftmaxSum{0, 0}, [&](int64_t i) { return SoftmaxSum{soft_cap(row[i], cap), 1}; }, JoinSums{});
+    const SoftmaxSum all = block.reduce(
+        vocab, SoftmaxSum{0, 0}, [&](int64_t i) { return SoftmaxSum{soft_cap(row[i], cap), 1}; },
+        JoinSums{});
     block.each(1, [&](int64_t) {
       const float sum = all.max + logf(all.sum);
       logsumexp[block.index()] = sum;

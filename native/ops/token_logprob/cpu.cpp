@@ -1,5 +1,6 @@
-// The log-sum-exp goes through the blocks that scoring goes through: trained and scored log-probs are the same bits.
-// Rows over the threads, kernels where the CPU has them, the reference elsewhere.
+// The log-sum-exp goes through the blocks that scoring goes through: trained and scored log-probs
+// are the same bits. Rows over the threads, kernels where the CPU has them, the reference
+// elsewhere.
 #include "ops/dispatch.h"
 #include "ops/launch.h"
 #include "ops/softmax_block.h"
@@ -11,7 +12,8 @@ namespace cream::ops {
 namespace {
 
 bool fits(const Tensor& logits) {
-  return fast_path() && logits.is_cpu() && logits.is_contiguous() && logits.scalar_type() == at::kFloat;
+  return fast_path() && logits.is_cpu() && logits.is_contiguous() &&
+         logits.scalar_type() == at::kFloat;
 }
 
 }  // namespace
@@ -26,30 +28,35 @@ TokenLogprob token_logprob(const Tensor& logits, const Tensor& targets, double c
   const int64_t* const target = targets.const_data_ptr<int64_t>();
   float* const logprob = out.logprob.mutable_data_ptr<float>();
   float* const logsumexp = out.logsumexp.mutable_data_ptr<float>();
-  at_level([&]<Level L>() { parallel_for(0, rows, 1, [&](int64_t begin, int64_t end) {
-    const int64_t blocks = softmax_blocks(vocab);
-    std::vector<BlockSum> sums(static_cast<size_t>(blocks));
-    for (int64_t i = begin; i < end; ++i) {
-      const float* const row = data + i * vocab;
-      bool damaged = false;  // the sum of a block leaves NaN out, the loss must not
-      for (int64_t b = 0; b < blocks; ++b) {
-        const float* const x = row + b * softmax_block;
-        const int64_t n = std::min(softmax_block, vocab - b * softmax_block);
-        sums[b] = block_sum<L>(x, n);
-        damaged |= has_nan<L>(x, n);
+  at_level([&]<Level L>() {
+    parallel_for(0, rows, 1, [&](int64_t begin, int64_t end) {
+      const int64_t blocks = softmax_blocks(vocab);
+      std::vector<BlockSum> sums(static_cast<size_t>(blocks));
+      for (int64_t i = begin; i < end; ++i) {
+        const float* const row = data + i * vocab;
+        bool damaged = false;  // the sum of a block leaves NaN out, the loss must not
+        for (int64_t b = 0; b < blocks; ++b) {
+          const float* const x = row + b * softmax_block;
+          const int64_t n = std::min(softmax_block, vocab - b * softmax_block);
+          sums[b] = block_sum<L>(x, n);
+          damaged |= has_nan<L>(x, n);
+        }
+        const double sum = damaged ? NAN : log_sum_exp(sums.data(), blocks);
+        logsumexp[i] = static_cast<float>(sum);
+        logprob[i] = static_cast<float>(row[target[i]] - sum);
       }
-      const double sum = damaged ? NAN : log_sum_exp(sums.data(), blocks);
-      logsumexp[i] = static_cast<float>(sum);
-      logprob[i] = static_cast<float>(row[target[i]] - sum);
-    }
-  }); });
+    });
+  });
   return out;
 }
 
-Tensor token_logprob_gradient(Tensor logits, const Tensor& logsumexp, const Tensor& targets, const Tensor& coefficient,
-                              at::ScalarType dtype, double cap) {
-  if (device_dtype(logits)) return device::token_logprob_gradient(std::move(logits), logsumexp, targets, coefficient, dtype, cap);
-  if (cap > 0 || !fits(logits)) return reference::token_logprob_gradient(logits, logsumexp, targets, coefficient, dtype, cap);
+Tensor token_logprob_gradient(Tensor logits, const Tensor& logsumexp, const Tensor& targets,
+                              const Tensor& coefficient, at::ScalarType dtype, double cap) {
+  if (device_dtype(logits))
+    return device::token_logprob_gradient(std::move(logits), logsumexp, targets, coefficient, dtype,
+                                          cap);
+  if (cap > 0 || !fits(logits))
+    return reference::token_logprob_gradient(logits, logsumexp, targets, coefficient, dtype, cap);
   const int64_t rows = logits.size(0), vocab = logits.size(1);
   const bool bf16 = dtype == at::kBFloat16;
   Tensor gradient = bf16 ? at::empty({rows, vocab}, logits.options().dtype(at::kBFloat16)) : logits;
@@ -57,21 +64,24 @@ Tensor token_logprob_gradient(Tensor logits, const Tensor& logsumexp, const Tens
   const float* const lse = logsumexp.const_data_ptr<float>();
   const float* const scale = coefficient.const_data_ptr<float>();
   const int64_t* const target = targets.const_data_ptr<int64_t>();
-  at_level([&]<Level L>() { parallel_for(0, rows, 1, [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) {
-      const float* const row = data + i * vocab;
-      const float at_target = scale[i] * (1.0f - std::exp(row[target[i]] - lse[i]));  // before the row is overwritten
-      if (bf16) {
-        at::BFloat16* const out = gradient.mutable_data_ptr<at::BFloat16>() + i * vocab;
-        row_softmax<L>(row, reinterpret_cast<uint16_t*>(out), vocab, lse[i], -scale[i]);
-        out[target[i]] = at_target;
-      } else {
-        float* const out = gradient.mutable_data_ptr<float>() + i * vocab;
-        row_softmax<L>(row, out, vocab, lse[i], -scale[i]);
-        out[target[i]] = at_target;
+  at_level([&]<Level L>() {
+    parallel_for(0, rows, 1, [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i) {
+        const float* const row = data + i * vocab;
+        const float at_target =
+            scale[i] * (1.0f - std::exp(row[target[i]] - lse[i]));  // before the row is overwritten
+        if (bf16) {
+          at::BFloat16* const out = gradient.mutable_data_ptr<at::BFloat16>() + i * vocab;
+          row_softmax<L>(row, reinterpret_cast<uint16_t*>(out), vocab, lse[i], -scale[i]);
+          out[target[i]] = at_target;
+        } else {
+          float* const out = gradient.mutable_data_ptr<float>() + i * vocab;
+          row_softmax<L>(row, out, vocab, lse[i], -scale[i]);
+          out[target[i]] = at_target;
+        }
       }
-    }
-  }); });
+    });
+  });
   return gradient;
 }
 

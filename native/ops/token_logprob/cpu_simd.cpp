@@ -1,6 +1,6 @@
 // Scaled softmax of one row of logits, 16 at a time.
-// exp(x) = 2ⁿ · p(r), n = round(x / ln 2), r = x − n·ln 2 in two parts; p is the Taylor polynomial of degree 6 on |r| ≤ ln 2 / 2,
-// whose remainder is below 2e-7.
+// exp(x) = 2ⁿ · p(r), n = round(x / ln 2), r = x − n·ln 2 in two parts; p is the Taylor polynomial
+// of degree 6 on |r| ≤ ln 2 / 2, whose remainder is below 2e-7.
 #include "ops/token_logprob/kernel.h"
 
 #include "ops/simd.h"
@@ -9,7 +9,8 @@ namespace cream::ops {
 namespace {
 
 inline Floats exp_wide(Floats x) {
-  // Below −104 exp is 0 in fp32. The bound comes first: with a NaN, max returns its second operand, and a NaN must survive.
+  // Below −104 exp is 0 in fp32. The bound comes first: with a NaN, max returns its second operand,
+  // and a NaN must survive.
   x = max16(set16(-104.0f), x);
   const Floats n = round16(mul16(x, set16(1.44269504088896341f)));
   Floats r = fnma16(n, set16(0.693359375f), x);
@@ -26,7 +27,8 @@ inline Floats exp_wide(Floats x) {
 
 // out(j, mask, value) for every block of the row; the last block is masked.
 template <class Store>
-inline void each_softmax_block(const float* logits, int64_t vocab, float logsumexp, float scale, Store&& store) {
+inline void each_softmax_block(const float* logits, int64_t vocab, float logsumexp, float scale,
+                               Store&& store) {
   const Floats shift = set16(logsumexp), factor = set16(scale);
   for (int64_t j = 0; j < vocab; j += 16) {
     const Mask mask = first_lanes(vocab - j);
@@ -48,14 +50,18 @@ bool has_nan<CREAM_LEVEL>(const float* logits, int64_t n) {
 }
 
 template <>
-void row_softmax<CREAM_LEVEL>(const float* logits, float* out, int64_t vocab, float logsumexp, float scale) {
+void row_softmax<CREAM_LEVEL>(const float* logits, float* out, int64_t vocab, float logsumexp,
+                              float scale) {
   each_softmax_block(logits, vocab, logsumexp, scale,
                      [out](int64_t j, Mask mask, Floats value) { store16(out + j, value, mask); });
 }
 
 template <>
-void row_softmax<CREAM_LEVEL>(const float* logits, uint16_t* out, int64_t vocab, float logsumexp, float scale) {
-  each_softmax_block(logits, vocab, logsumexp, scale, [out](int64_t j, Mask mask, Floats value) { store_halves(out + j, exact_bf16(value), mask); });
+void row_softmax<CREAM_LEVEL>(const float* logits, uint16_t* out, int64_t vocab, float logsumexp,
+                              float scale) {
+  each_softmax_block(logits, vocab, logsumexp, scale, [out](int64_t j, Mask mask, Floats value) {
+    store_halves(out + j, exact_bf16(value), mask);
+  });
 }
 
 }  // namespace cream::ops

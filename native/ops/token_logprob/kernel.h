@@ -9,7 +9,8 @@ namespace cream::ops {
 
 template <Level L>
 bool has_nan(const float* logits, int64_t n);
-// out[j] = scale · exp(logits[j] − logsumexp); fp32 (may be `logits` itself) or bf16 bits. The target's entry is the caller's.
+// out[j] = scale · exp(logits[j] − logsumexp); fp32 (may be `logits` itself) or bf16 bits. The
+// target's entry is the caller's.
 template <Level L>
 void row_softmax(const float* logits, float* out, int64_t vocab, float logsumexp, float scale);
 template <Level L>

@@ -9,8 +9,8 @@ TokenLogprob token_logprob(const Tensor& logits, const Tensor& targets, double c
   return {z.gather(1, targets.unsqueeze(1)).squeeze(1) - logsumexp, logsumexp};
 }
 
-Tensor token_logprob_gradient(Tensor logits, const Tensor& logsumexp, const Tensor& targets, const Tensor& coefficient,
-                              at::ScalarType dtype, double cap) {
+Tensor token_logprob_gradient(Tensor logits, const Tensor& logsumexp, const Tensor& targets,
+                              const Tensor& coefficient, at::ScalarType dtype, double cap) {
   Tensor slope;
   if (cap > 0) slope = 1 - logits.div_(cap).tanh_().square(), logits.mul_(cap);
   Tensor gradient = logits.sub_(logsumexp.unsqueeze(1)).exp_().mul_(coefficient.neg().unsqueeze(1));

@@ -1,4 +1,7 @@
-/** `cream bench`: speed and memory on this machine, alone or beside its peers. The work is in bench/; this hands the flags over. */
+/**
+ * `cream bench`: speed and memory on this machine, alone or beside its peers. The work is in
+ * bench/; this hands the flags over.
+ */
 import { spawn } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { Argument, Option, type Command } from 'commander';
@@ -9,21 +12,36 @@ const SUITE = fileURLToPath(new URL('../../../bench/index.mjs', import.meta.url)
 const WORKS = ['roofline', 'generate', 'score', 'train', 'iteration', 'load', 'curves'];
 
 export function addBench(program: Command, { signal }: Cli): void {
-  program.command('bench')
-    .description('measure speed and memory, as shares of what this machine can do; all works, or one; curves: what prompts, N, length and model size cost')
+  program
+    .command('bench')
+    .description(
+      'measure speed and memory, as shares of what this machine can do; all works, or one; ' +
+        'curves: what prompts, N, length and model size cost',
+    )
     .addArgument(new Argument('[work]', 'what to measure').choices(WORKS))
-    .option('--peers', 'alternate with transformers, TRL and llama.cpp, installed into .venv-bench and .node-bench')
+    .option(
+      '--peers',
+      'alternate with transformers, TRL and llama.cpp, installed into .venv-bench and .node-bench',
+    )
     .option('--json <file>', 'also write every sample as JSON; - prints it')
-    .option('--levels', 'also with the kernels for processors without AVX-512 BF16, and without AVX-512')
+    .option(
+      '--levels',
+      'also with the kernels for processors without AVX-512 BF16, and without AVX-512',
+    )
     .option('--quick', 'tiny sizes, once: checks that everything runs, measures nothing')
     .option('--model <name>', 'measure another model [smollm2-135m-instruct]')
     .option('--device <name>', 'measure on cpu, cuda or cuda:N (docs/cuda.md) [cpu]')
-    .option('--shape <name>', 'a Llama of random weights in place of the model: 30M, 135M, 360M, 1B, 8B')
+    .option(
+      '--shape <name>',
+      'a Llama of random weights in place of the model: 30M, 135M, 360M, 1B, 8B',
+    )
     .option('--repeat <n>', 'repetitions of every case')
     .addOption(new Option('--markdown', 'print tables as Markdown'))
     .action(async (work: string | undefined, flags: Record<string, string | boolean>) => {
       addon(); // one sentence where it is not built, before any process starts
-      const given = Object.entries(flags).filter(([name]) => name !== 'verbose').flatMap(([name, value]) => [`--${name}`, ...(typeof value === 'string' ? [value] : [])]);
+      const given = Object.entries(flags)
+        .filter(([name]) => name !== 'verbose')
+        .flatMap(([name, value]) => [`--${name}`, ...(typeof value === 'string' ? [value] : [])]);
       process.exitCode = await runSuite([...(work ? [work] : []), ...given], signal);
     });
 }

@@ -1,10 +1,30 @@
-/** `cream convert`: files of TRL and of the paper's own code → ours, and back. What a file is, is seen from its rows. */
+/**
+ * `cream convert`: files of TRL and of the paper's own code → ours, and back. What a file is, is
+ * seen from its rows.
+ */
 import type { Command } from 'commander';
-import { COMPLETION_COLUMNS, DEMONSTRATION_COLUMNS, PAIR_COLUMNS, PROMPT_COLUMNS, SCORE_COLUMNS } from '../../data/columns.js';
+import {
+  COMPLETION_COLUMNS,
+  DEMONSTRATION_COLUMNS,
+  PAIR_COLUMNS,
+  PROMPT_COLUMNS,
+  SCORE_COLUMNS,
+} from '../../data/columns.js';
 import { DataError, readJsonl, readRecords } from '../../data/jsonl.js';
 import {
-  officialDemonstrations, officialPrompts, officialRewards, officialSamples, officialText, readOfficial, toOfficialDemonstrations, toOfficialDpo,
-  toOfficialPrompts, toOfficialRewarding, toOfficialSampling, type Entries, type OfficialFile,
+  officialDemonstrations,
+  officialPrompts,
+  officialRewards,
+  officialSamples,
+  officialText,
+  readOfficial,
+  toOfficialDemonstrations,
+  toOfficialDpo,
+  toOfficialPrompts,
+  toOfficialRewarding,
+  toOfficialSampling,
+  type Entries,
+  type OfficialFile,
 } from '../../data/official.js';
 import { loadPreferences, toTrl, type PreferenceRecord } from '../../data/preferences.js';
 import { adopt } from '../../run/stages/adopt.js';
@@ -25,50 +45,105 @@ interface Flags extends Record<string, unknown> {
 }
 
 export function addConvert(program: Command, cli: Cli): void {
-  const command = program.command('convert')
-    .description('files of TRL and of the official CREAM code → ours, and back, so that work can move in or out between any two stages (docs/data.md)')
-    .argument('<in>', 'a file of ours, a preference data set (also hub:org/name), or a JSON file of the official code: prompts, demonstrations, sampling, rewarding, dpo')
+  const command = program
+    .command('convert')
+    .description(
+      'files of TRL and of the official CREAM code → ours, and back, so that work can move ' +
+        'in or out between any two stages (docs/data.md)',
+    )
+    .argument(
+      '<in>',
+      'a file of ours, a preference data set (also hub:org/name), or a JSON file of the ' +
+        'official code: prompts, demonstrations, sampling, rewarding, dpo',
+    )
     .argument('<out>', 'the file to write; an existing one is replaced')
     .requiredOption('--to <format>', `${TARGETS.join(', ')}`)
-    .option('--model <name>', 'official sampling → cream: the model that made the responses; its tokenizer makes their token ids, and it gives their log-probs')
-    .option('--previous <file>', 'official rewarding → cream: the rewards of the same responses by the previous model')
+    .option(
+      '--model <name>',
+      'official sampling → cream: the model that made the responses; its tokenizer makes ' +
+        'their token ids, and it gives their log-probs',
+    )
+    .option(
+      '--previous <file>',
+      'official rewarding → cream: the rewards of the same responses by the previous model',
+    )
     .option('--completions <file>', 'scores → official: the completions that were scored')
-    .option('--role <role>', 'scores → official: whose rewards, `current` or `previous`', 'current');
+    .option(
+      '--role <role>',
+      'scores → official: whose rewards, `current` or `previous`',
+      'current',
+    );
   addSettings(command, KEYS).action(async (input: string, out: string, flags: Flags) => {
-    if (!(TARGETS as readonly string[]).includes(flags.to)) throw new DataError(`--to ${flags.to} is not known; give one of ${TARGETS.join(', ')}`);
+    if (!(TARGETS as readonly string[]).includes(flags.to))
+      throw new DataError(`--to ${flags.to} is not known; give one of ${TARGETS.join(', ')}`);
     const official = await readOfficial(input);
     await fetchData([input], cli);
-    if (flags.to === 'official') await writeAtomic(out, officialText(await toOfficial(input, official, flags, cli)));
-    else await writeRecords(out, flags.to === 'cream' ? await toOurs(input, official, flags, cli) : await asTrl(input, flags.to, cli));
+    if (flags.to === 'official')
+      await writeAtomic(out, officialText(await toOfficial(input, official, flags, cli)));
+    else
+      await writeRecords(
+        out,
+        flags.to === 'cream'
+          ? await toOurs(input, official, flags, cli)
+          : await asTrl(input, flags.to, cli),
+      );
     printLine(out);
   });
 }
 
-async function toOurs(input: string, official: OfficialFile | null, flags: Flags, cli: Cli): Promise<object[]> {
+async function toOurs(
+  input: string,
+  official: OfficialFile | null,
+  flags: Flags,
+  cli: Cli,
+): Promise<object[]> {
   switch (official?.kind) {
-    case 'prompts': return officialPrompts(official);
-    case 'demonstrations': return officialDemonstrations(official);
-    case 'sampling': return adopted(official, flags, cli);
-    case 'rewarding': return officialRewards(official, flags.previous === undefined ? undefined : await secondFile(flags.previous));
-    default: return asTrl(input, 'trl', cli);
+    case 'prompts':
+      return officialPrompts(official);
+    case 'demonstrations':
+      return officialDemonstrations(official);
+    case 'sampling':
+      return adopted(official, flags, cli);
+    case 'rewarding':
+      return officialRewards(
+        official,
+        flags.previous === undefined ? undefined : await secondFile(flags.previous),
+      );
+    default:
+      return asTrl(input, 'trl', cli);
   }
 }
 
 async function secondFile(path: string): Promise<OfficialFile> {
   const file = await readOfficial(path);
-  if (file?.kind !== 'rewarding') throw new DataError(`${path} is no rewarding file of the official code (rewarding.py writes it); --previous must be one`);
+  if (file?.kind !== 'rewarding')
+    throw new DataError(
+      `${path} is no rewarding file of the official code (rewarding.py writes it); ` +
+        '--previous must be one',
+    );
   return file;
 }
 
 async function adopted(file: OfficialFile, flags: Flags, cli: Cli): Promise<object[]> {
-  if (flags.model === undefined) throw new DataError('these are responses as texts; name with --model the model that made them, for their token ids and log-probs');
-  const samples = officialSamples(file), settings = settingsFrom(flags, KEYS);
+  if (flags.model === undefined)
+    throw new DataError(
+      'these are responses as texts; name with --model the model that made them, for their ' +
+        'token ids and log-probs',
+    );
+  const samples = officialSamples(file);
+  const settings = settingsFrom(flags, KEYS);
   return withModel(flags.model, settings, cli, (language) =>
-    showStage(cli, { stage: 'adopt', unit: 'completions', total: samples.length }, (hooks) => adopt(samples, { language, model: language.model }, settings.score, hooks)));
+    showStage(cli, { stage: 'adopt', unit: 'completions', total: samples.length }, (hooks) =>
+      adopt(samples, { language, model: language.model }, settings.score, hooks),
+    ),
+  );
 }
 
 async function asTrl(input: string, format: string, cli: Cli): Promise<object[]> {
-  return toTrl(await pairsOf(input, cli), format === 'trl-standard' ? 'standard' : 'conversational');
+  return toTrl(
+    await pairsOf(input, cli),
+    format === 'trl-standard' ? 'standard' : 'conversational',
+  );
 }
 
 async function pairsOf(input: string, { progress }: Cli): Promise<PreferenceRecord[]> {
@@ -80,17 +155,38 @@ async function pairsOf(input: string, { progress }: Cli): Promise<PreferenceReco
 }
 
 /** Which of our files it is, by the columns that only it has. */
-async function toOfficial(input: string, official: OfficialFile | null, flags: Flags, cli: Cli): Promise<Entries> {
-  if (official) throw new DataError(`${input} is a ${official.kind} file of the official code already`);
-  const [first] = input.endsWith('.jsonl') ? await readJsonl(input) : [], has = (column: string): boolean => first?.value[column] !== undefined;
+async function toOfficial(
+  input: string,
+  official: OfficialFile | null,
+  flags: Flags,
+  cli: Cli,
+): Promise<Entries> {
+  if (official)
+    throw new DataError(`${input} is a ${official.kind} file of the official code already`);
+  const [first] = input.endsWith('.jsonl') ? await readJsonl(input) : [];
+  const has = (column: string): boolean => first?.value[column] !== undefined;
   if (has('token_ids')) return toOfficialSampling(await readRecords(input, COMPLETION_COLUMNS));
   if (has('logp_current')) {
-    if (flags.role !== 'current' && flags.role !== 'previous') throw new DataError(`--role ${flags.role} is not known; give current or previous`);
-    if (flags.completions === undefined) throw new DataError('scores are written with the responses they belong to; name the completions with --completions');
-    return toOfficialRewarding(await readRecords(input, SCORE_COLUMNS), await readRecords(flags.completions, COMPLETION_COLUMNS), flags.role);
+    if (flags.role !== 'current' && flags.role !== 'previous')
+      throw new DataError(`--role ${flags.role} is not known; give current or previous`);
+    if (flags.completions === undefined)
+      throw new DataError(
+        'scores are written with the responses they belong to; name the completions with ' +
+          '--completions',
+      );
+    return toOfficialRewarding(
+      await readRecords(input, SCORE_COLUMNS),
+      await readRecords(flags.completions, COMPLETION_COLUMNS),
+      flags.role,
+    );
   }
-  if (has('ref_chosen_logps')) return toOfficialDpo((await readRecords(input, PAIR_COLUMNS)).map((pair) => ({ ...pair, id: pair.prompt_id })));
-  if (has('completion')) return toOfficialDemonstrations(await readRecords(input, DEMONSTRATION_COLUMNS));
-  if (has('prompt') && !has('chosen')) return toOfficialPrompts(await readRecords(input, PROMPT_COLUMNS));
+  if (has('ref_chosen_logps'))
+    return toOfficialDpo(
+      (await readRecords(input, PAIR_COLUMNS)).map((pair) => ({ ...pair, id: pair.prompt_id })),
+    );
+  if (has('completion'))
+    return toOfficialDemonstrations(await readRecords(input, DEMONSTRATION_COLUMNS));
+  if (has('prompt') && !has('chosen'))
+    return toOfficialPrompts(await readRecords(input, PROMPT_COLUMNS));
   return toOfficialDpo(await pairsOf(input, cli));
 }

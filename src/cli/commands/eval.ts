@@ -1,11 +1,20 @@
-/** `cream eval`: accuracy of a model on questions with known answers, and the difference between two models' answers. */
+/**
+ * `cream eval`: accuracy of a model on questions with known answers, and the difference between two
+ * models' answers.
+ */
 import { statSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Command } from 'commander';
 import { ANSWER_COLUMNS } from '../../data/columns.js';
 import { readRecords } from '../../data/jsonl.js';
 import type { AnswerRecord } from '../../data/records.js';
-import { accuracyOf, byTask, compare, normalised, type Accuracy } from '../../evaluate/intervals.js';
+import {
+  accuracyOf,
+  byTask,
+  compare,
+  normalised,
+  type Accuracy,
+} from '../../evaluate/intervals.js';
 import { checkLengths } from '../../run/check.js';
 import { RunError } from '../../run/errors.js';
 import { chooseQuestions, taskSources } from '../../run/evaluation.js';
@@ -14,7 +23,16 @@ import { addSettings, settingsFrom, type Cli } from '../cli.js';
 import { fetchData, showBlocks, showStage, withModel } from '../stage.js';
 import { formatTable, percent, printJson, printLine } from '../table.js';
 
-const KEYS = ['model', 'dtype', 'device', 'seed', 'threads', 'system_prompt', 'sample.max_rows', 'score.max_batch_tokens'];
+const KEYS = [
+  'model',
+  'dtype',
+  'device',
+  'seed',
+  'threads',
+  'system_prompt',
+  'sample.max_rows',
+  'score.max_batch_tokens',
+];
 const LEAVE_OUT = ['evaluate.tasks', 'evaluate.baseline'];
 
 interface Flags extends Record<string, unknown> {
@@ -25,10 +43,24 @@ interface Flags extends Record<string, unknown> {
 }
 
 export function addEval(program: Command, cli: Cli): void {
-  const command = program.command('eval')
-    .description('accuracy of a model on questions with known answers; the difference between two models')
-    .option('--task <name[:source]>', '`builtin`; arc_easy, arc_challenge, openbookqa, siqa, gsm8k from the hub; or one with its source, such as arc_easy:test.jsonl or siqa:hub:lighteval/siqa:validation; may be given again', (value: string, all: string[]) => [...all, value], [])
-    .option('--compare <before-after...>', 'two files of answers (of --out), or two folders of a run such as runs/mine/iteration-2: their paired difference; no model is run')
+  const command = program
+    .command('eval')
+    .description(
+      'accuracy of a model on questions with known answers; the difference between two models',
+    )
+    .option(
+      '--task <name[:source]>',
+      '`builtin`; arc_easy, arc_challenge, openbookqa, siqa, gsm8k from the hub; or one ' +
+        'with its source, such as arc_easy:test.jsonl or siqa:hub:lighteval/siqa:validation; ' +
+        'may be given again',
+      (value: string, all: string[]) => [...all, value],
+      [],
+    )
+    .option(
+      '--compare <before-after...>',
+      'two files of answers (of --out), or two folders of a run such as ' +
+        'runs/mine/iteration-2: their paired difference; no model is run',
+    )
     .option('-o, --out <file>', 'also write the answers (JSONL)')
     .option('--json', 'print the result as JSON');
   addSettings(command, KEYS, 'evaluate', LEAVE_OUT).action(async (flags: Flags) => {
@@ -39,7 +71,10 @@ export function addEval(program: Command, cli: Cli): void {
 
 async function answers(flags: Flags, cli: Cli): Promise<AnswerRecord[]> {
   const given = settingsFrom(flags, KEYS, 'evaluate');
-  const settings = { ...given, evaluate: { ...given.evaluate, tasks: flags.task.length > 0 ? flags.task : ['builtin'] } };
+  const settings = {
+    ...given,
+    evaluate: { ...given.evaluate, tasks: flags.task.length > 0 ? flags.task : ['builtin'] },
+  };
   await fetchData(taskSources(settings.evaluate), cli);
   const questions = await chooseQuestions(settings);
   const request = evaluateSettings(settings);
@@ -47,9 +82,17 @@ async function answers(flags: Flags, cli: Cli): Promise<AnswerRecord[]> {
     const policy = { language, model: language.model };
     // By log-likelihood a long question is cut from the left, as in lm-evaluation-harness.
     if (request.method === 'generate') checkLengths({ questions }, policy);
-    if (flags.out === undefined) return showStage(cli, { stage: 'evaluate', unit: 'questions', total: questions.length }, (hooks) => evaluate(questions, policy, request, hooks));
+    if (flags.out === undefined)
+      return showStage(
+        cli,
+        { stage: 'evaluate', unit: 'questions', total: questions.length },
+        (hooks) => evaluate(questions, policy, request, hooks),
+      );
     return showBlocks(cli, 'evaluate', 'questions', {
-      out: flags.out, items: questions, size: settings.evaluate.block_prompts, perItem: 1,
+      out: flags.out,
+      items: questions,
+      size: settings.evaluate.block_prompts,
+      perItem: 1,
       plan: [settings.model, settings.dtype, settings.device, request, questions],
       make: (block, hooks) => evaluate(block, policy, request, hooks),
     });
@@ -57,27 +100,93 @@ async function answers(flags: Flags, cli: Cli): Promise<AnswerRecord[]> {
 }
 
 function showAccuracy(answers: readonly AnswerRecord[], json: boolean): void {
-  const tasks = byTask(answers).map(({ task, answers: of }) => ({ task, ...accuracyOf(of), normalised: normalised(of) }));
-  if (json) return printJson(tasks.map(({ normalised: norm, ...task }) => ({ ...task, ...(norm && { normalised: norm }) })));
-  const cells = (a: Accuracy | null) => (a ? [percent(a.accuracy), `${percent(a.low)} – ${percent(a.high)}`] : ['', '']);
+  const tasks = byTask(answers).map(({ task, answers: of }) => ({
+    task,
+    ...accuracyOf(of),
+    normalised: normalised(of),
+  }));
+  if (json)
+    return printJson(
+      tasks.map(({ normalised: norm, ...task }) => ({
+        ...task,
+        ...(norm && { normalised: norm }),
+      })),
+    );
+  const cells = (a: Accuracy | null) =>
+    a ? [percent(a.accuracy), `${percent(a.low)} – ${percent(a.high)}`] : ['', ''];
   const both = tasks.some((t) => t.normalised);
-  const header = ['task', 'questions', 'accuracy', '95 % interval', ...(both ? ['per character', '95 % interval'] : [])];
-  printLine(formatTable(header, tasks.map((t) => [t.task, String(t.total), ...cells(t), ...(both ? cells(t.normalised) : [])])));
+  const header = [
+    'task',
+    'questions',
+    'accuracy',
+    '95 % interval',
+    ...(both ? ['per character', '95 % interval'] : []),
+  ];
+  printLine(
+    formatTable(
+      header,
+      tasks.map((t) => [
+        t.task,
+        String(t.total),
+        ...cells(t),
+        ...(both ? cells(t.normalised) : []),
+      ]),
+    ),
+  );
 }
 
 async function showComparison(sources: readonly string[], json: boolean): Promise<void> {
-  if (sources.length !== 2) throw new RunError('ERR_RUN_DATA', `--compare takes two files of answers, before and after; ${sources.length} given.`);
-  const [before, after] = await Promise.all(sources.map(readAnswers)) as [AnswerRecord[], AnswerRecord[]];
+  if (sources.length !== 2)
+    throw new RunError(
+      'ERR_RUN_DATA',
+      `--compare takes two files of answers, before and after; ${sources.length} given.`,
+    );
+  const [before, after] = (await Promise.all(sources.map(readAnswers))) as [
+    AnswerRecord[],
+    AnswerRecord[],
+  ];
   const names = byTask(after).map(({ task }) => task);
-  const groups = [...names.map((task) => ({ task, has: (a: AnswerRecord) => a.task === task })), ...(names.length > 1 ? [{ task: 'all', has: () => true }] : [])];
-  const rows = groups.map(({ task, has }) => ({ task, ...compare(before.filter(has), after.filter(has)) }));
-  if (rows.every(({ questions }) => questions === 0)) throw new RunError('ERR_RUN_DATA', `${sources.join(' and ')} have no question in common; compare answers to the same tasks.`);
+  const groups = [
+    ...names.map((task) => ({ task, has: (a: AnswerRecord) => a.task === task })),
+    ...(names.length > 1 ? [{ task: 'all', has: () => true }] : []),
+  ];
+  const rows = groups.map(({ task, has }) => ({
+    task,
+    ...compare(before.filter(has), after.filter(has)),
+  }));
+  if (rows.every(({ questions }) => questions === 0))
+    throw new RunError(
+      'ERR_RUN_DATA',
+      `${sources.join(' and ')} have no question in common; compare answers to the same tasks.`,
+    );
   if (json) return printJson(rows);
   const signed = (share: number) => `${share < 0 ? '−' : '+'}${Math.abs(share * 100).toFixed(1)}`;
-  printLine(formatTable(['task', 'questions', 'before', 'after', 'difference', '95 % interval', 'only before', 'only after', 'p'], rows.map((row) => [
-    row.task, String(row.questions), percent(row.before), percent(row.after), signed(row.difference), `${signed(row.low)} – ${signed(row.high)}`,
-    String(row.onlyBefore), String(row.onlyAfter), row.p < 0.001 ? '< 0.001' : row.p.toFixed(3),
-  ])));
+  printLine(
+    formatTable(
+      [
+        'task',
+        'questions',
+        'before',
+        'after',
+        'difference',
+        '95 % interval',
+        'only before',
+        'only after',
+        'p',
+      ],
+      rows.map((row) => [
+        row.task,
+        String(row.questions),
+        percent(row.before),
+        percent(row.after),
+        signed(row.difference),
+        `${signed(row.low)} – ${signed(row.high)}`,
+        String(row.onlyBefore),
+        String(row.onlyAfter),
+        row.p < 0.001 ? '< 0.001' : row.p.toFixed(3),
+      ]),
+    ),
+  );
 }
 
 function readAnswers(source: string): Promise<AnswerRecord[]> {

@@ -7,7 +7,16 @@ import { addSettings, settingsFrom, wholeNumber, type Cli } from '../cli.js';
 import { fetchData, meanOf, showBlocks, withModel } from '../stage.js';
 import { printLine } from '../table.js';
 
-const KEYS = ['model', 'dtype', 'device', 'seed', 'threads', 'system_prompt', 'prompts.count', 'prompts.columns'];
+const KEYS = [
+  'model',
+  'dtype',
+  'device',
+  'seed',
+  'threads',
+  'system_prompt',
+  'prompts.count',
+  'prompts.columns',
+];
 
 interface Flags extends Record<string, unknown> {
   prompts: string;
@@ -16,26 +25,53 @@ interface Flags extends Record<string, unknown> {
 }
 
 export function addGenerate(program: Command, cli: Cli): void {
-  const command = program.command('generate')
+  const command = program
+    .command('generate')
     .description('sample completions of prompts')
-    .option('--prompts <file>', 'prompts: `builtin`, a JSONL, JSON or Parquet file, or hub:org/name', 'builtin')
-    .requiredOption('-o, --out <file>', 'completions (JSONL); an existing file is replaced, an unfinished one goes on')
-    .option('--iteration <number>', 'part of the random key: another number, other samples', wholeNumber, 1);
+    .option(
+      '--prompts <file>',
+      'prompts: `builtin`, a JSONL, JSON or Parquet file, or hub:org/name',
+      'builtin',
+    )
+    .requiredOption(
+      '-o, --out <file>',
+      'completions (JSONL); an existing file is replaced, an unfinished one goes on',
+    )
+    .option(
+      '--iteration <number>',
+      'part of the random key: another number, other samples',
+      wholeNumber,
+      1,
+    );
   addSettings(command, KEYS, 'sample').action(async (flags: Flags) => {
     const settings = settingsFrom(flags, KEYS, 'sample');
     // A file is taken whole unless a count is given; the built-in prompts have no end.
-    const count = flags.count === undefined && flags.prompts !== 'builtin' ? 0 : settings.prompts.count;
+    const count =
+      flags.count === undefined && flags.prompts !== 'builtin' ? 0 : settings.prompts.count;
     await fetchData([flags.prompts], cli);
-    const prompts = (await choosePrompts({ ...settings, iterations: 1, prompts: { ...settings.prompts, source: flags.prompts, count, split: 'subsets' } }, 1)).prompts;
+    const prompts = (
+      await choosePrompts(
+        {
+          ...settings,
+          iterations: 1,
+          prompts: { ...settings.prompts, source: flags.prompts, count, split: 'subsets' },
+        },
+        1,
+      )
+    ).prompts;
     const request = { ...settings.sample, seed: settings.seed, iteration: flags.iteration };
     await withModel(settings.model, settings, cli, async (language) => {
       const policy = { language, model: language.model };
       checkLengths({ prompts }, policy);
       await showBlocks(cli, 'sample', 'completions', {
-        out: flags.out, items: prompts, size: request.block_prompts, perItem: request.samples,
+        out: flags.out,
+        items: prompts,
+        size: request.block_prompts,
+        perItem: request.samples,
         plan: [settings.model, settings.dtype, settings.device, request, prompts],
         make: (block, hooks) => sample(block, policy, request, hooks),
-        note: (made) => `mean length ${meanOf(made.map((c) => c.token_ids.length)).toFixed(0)} tokens`,
+        note: (made) =>
+          `mean length ${meanOf(made.map((c) => c.token_ids.length)).toFixed(0)} tokens`,
       });
     });
     printLine(flags.out);

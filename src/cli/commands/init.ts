@@ -9,16 +9,33 @@ import { shippedRecipes } from '../recipes.js';
 import { printLine } from '../table.js';
 
 export function addInit(program: Command, _cli: Cli): void {
-  program.command('init')
+  program
+    .command('init')
     .description('copy a recipe to change it')
     .argument('[name]', 'which one, see `cream recipes`', 'quickstart')
     .option('-o, --out <file>', 'the copy [recipe.yaml]', 'recipe.yaml')
     .action(async (name: string, flags: { out: string }) => {
-      const recipes = await shippedRecipes(), found = recipes.find((recipe) => recipe.name === name);
-      if (!found) throw new RunError('ERR_RECIPE', `There is no recipe '${name}'; there are ${recipes.map((recipe) => recipe.name).join(', ')}.`);
-      await onDisk(flags.out, () => copyFile(found.path, flags.out, constants.COPYFILE_EXCL).catch((cause: NodeJS.ErrnoException) => {
-        throw cause.code === 'EEXIST' ? new RunError('ERR_DISK', `Cannot write ${flags.out}: the file exists; choose another --out.`, { cause }) : cause;
-      }));
+      const recipes = await shippedRecipes();
+      const found = recipes.find((recipe) => recipe.name === name);
+      if (!found)
+        throw new RunError(
+          'ERR_RECIPE',
+          `There is no recipe '${name}'; there are ` +
+            `${recipes.map((recipe) => recipe.name).join(', ')}.`,
+        );
+      await onDisk(flags.out, () =>
+        copyFile(found.path, flags.out, constants.COPYFILE_EXCL).catch(
+          (cause: NodeJS.ErrnoException) => {
+            throw cause.code === 'EEXIST'
+              ? new RunError(
+                  'ERR_DISK',
+                  `Cannot write ${flags.out}: the file exists; choose another --out.`,
+                  { cause },
+                )
+              : cause;
+          },
+        ),
+      );
       printLine(`${flags.out} is a copy of ${name}. Run it: cream run ${flags.out}`);
     });
 }

@@ -1,4 +1,7 @@
-/** `cream judge`: completions → what the model and its previous version think of them, in points: LLM-as-a-judge. */
+/**
+ * `cream judge`: completions → what the model and its previous version think of them, in points:
+ * LLM-as-a-judge.
+ */
 import type { Command } from 'commander';
 import { COMPLETION_COLUMNS } from '../../data/columns.js';
 import { readRecords } from '../../data/jsonl.js';
@@ -10,7 +13,14 @@ import { printLine } from '../table.js';
 
 const KEYS = ['dtype', 'device', 'seed', 'threads', 'sample.max_rows', 'score.block_prompts'];
 /** Of other rewards. */
-const LEAVE_OUT = ['reward.source', 'reward.length', 'reward.against', 'reward.model', 'reward.label', 'reward.file'];
+const LEAVE_OUT = [
+  'reward.source',
+  'reward.length',
+  'reward.against',
+  'reward.model',
+  'reward.label',
+  'reward.file',
+];
 
 interface Flags extends Record<string, unknown> {
   completions: string;
@@ -21,23 +31,54 @@ interface Flags extends Record<string, unknown> {
 }
 
 export function addJudge(program: Command, cli: Cli): void {
-  const command = program.command('judge')
+  const command = program
+    .command('judge')
     .description('let a model, and its previous version, give completions points')
     .requiredOption('--completions <file>', 'JSONL of `cream generate`')
     .requiredOption('--model <name>', 'θ_t')
     .option('--previous <name>', 'θ_{t−1} [the model itself: both then agree]')
-    .option('--iteration <number>', 'part of the random key: another number, other judgements', wholeNumber, 1)
-    .requiredOption('-o, --out <file>', 'judgements (JSONL); an existing file is replaced, an unfinished one goes on');
+    .option(
+      '--iteration <number>',
+      'part of the random key: another number, other judgements',
+      wholeNumber,
+      1,
+    )
+    .requiredOption(
+      '-o, --out <file>',
+      'judgements (JSONL); an existing file is replaced, an unfinished one goes on',
+    );
   addSettings(command, KEYS, 'reward', LEAVE_OUT).action(async (flags: Flags) => {
-    const settings = settingsFrom(flags, KEYS, 'reward', { leaveOut: LEAVE_OUT }), { reward, seed, sample: { max_rows }, score: { block_prompts } } = settings;
+    const settings = settingsFrom(flags, KEYS, 'reward', { leaveOut: LEAVE_OUT });
+    const {
+      reward,
+      seed,
+      sample: { max_rows },
+      score: { block_prompts },
+    } = settings;
     const groups = groupCompletions(await readRecords(flags.completions, COMPLETION_COLUMNS));
-    const names = { current: flags.model, previous: flags.previous ?? flags.model }, { iteration } = flags;
+    const names = { current: flags.model, previous: flags.previous ?? flags.model };
+    const { iteration } = flags;
     await withModels([...new Set(Object.values(names))], settings, cli, async (models) => {
-      const language = models.get(names.current)!, judges = { current: language.model, previous: models.get(names.previous)!.model };
+      const language = models.get(names.current)!;
+      const judges = { current: language.model, previous: models.get(names.previous)!.model };
       await showBlocks(cli, 'judge', 'prompts', {
-        out: flags.out, items: groups, size: block_prompts, perItem: 1,
+        out: flags.out,
+        items: groups,
+        size: block_prompts,
+        perItem: 1,
         plan: [names, settings.dtype, settings.device, reward, seed, iteration, groups],
-        make: (block, hooks) => judge(block.flat(), language, judges, { ...reward, seed, iteration, max_rows }, { ...hooks, progress: (done, tokens) => hooks.progress(Math.floor((done * block.length) / block.flat().length), tokens) }),
+        make: (block, hooks) =>
+          judge(
+            block.flat(),
+            language,
+            judges,
+            { ...reward, seed, iteration, max_rows },
+            {
+              ...hooks,
+              progress: (done, tokens) =>
+                hooks.progress(Math.floor((done * block.length) / block.flat().length), tokens),
+            },
+          ),
         note: (made) => `${judgeRewards(made).failed} of ${made.length} judgements without a score`,
       });
     });

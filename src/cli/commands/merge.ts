@@ -15,14 +15,22 @@ interface Flags extends Record<string, unknown> {
 }
 
 export function addMerge(program: Command, cli: Cli): void {
-  const command = program.command('merge')
+  const command = program
+    .command('merge')
     .description('fold a LoRA adapter into its base model: a Hugging Face folder like any other')
-    .requiredOption('--adapter <dir>', 'a PEFT folder, such as a checkpoint of a run with lora.enabled')
+    .requiredOption(
+      '--adapter <dir>',
+      'a PEFT folder, such as a checkpoint of a run with lora.enabled',
+    )
     .requiredOption('--base <name>', 'the model that it was trained on')
     .requiredOption('-o, --out <dir>', 'the merged model');
   addSettings(command, KEYS).action(async (flags: Flags) => {
     const settings = settingsFrom(flags, KEYS);
-    if (taken(flags.out)) throw new RunError('ERR_DISK', `${flags.out} is there already and is not replaced: choose another --out.`);
+    if (taken(flags.out))
+      throw new RunError(
+        'ERR_DISK',
+        `${flags.out} is there already and is not replaced: choose another --out.`,
+      );
     await withModel(flags.base, settings, cli, async (language) => {
       await language.model.loadAdapter(flags.adapter);
       await language.model.merge();

@@ -1,4 +1,7 @@
-/** `cream plan`: what each stage of a run takes of a GPU's memory, and what is chosen so that it fits. Reads a config, no weights. */
+/**
+ * `cream plan`: what each stage of a run takes of a GPU's memory, and what is chosen so that it
+ * fits. Reads a config, no weights.
+ */
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Command } from 'commander';
@@ -22,67 +25,182 @@ interface Subject {
 }
 
 export function addPlan(program: Command, _cli: Cli): void {
-  program.command('plan')
-    .description('what a run takes of a GPU\'s memory, and what is chosen so that it fits; without a recipe or model: Llama shapes on common cards')
+  program
+    .command('plan')
+    .description(
+      "what a run takes of a GPU's memory, and what is chosen so that it fits; without a " +
+        'recipe or model: Llama shapes on common cards',
+    )
     .argument('[recipe]', 'a recipe.yaml')
     .option('--model <name>', 'a model instead: a folder, a known name or a hub id')
     .option('--shape <name>', `a shape instead: ${Object.keys(SHAPES).join(', ')}`)
-    .option('--lora', 'train adapters, with the recipe\'s defaults')
+    .option('--lora', "train adapters, with the recipe's defaults")
     .option('--device-memory <GiB>', 'the card, as nvidia-smi counts; default: 24, 40, 80 and 141')
     .option('--json', 'as JSON')
-    .action(async (path: string | undefined, flags: { model?: string; shape?: string; lora?: boolean; deviceMemory?: string; json?: boolean }) => {
-      const cards = flags.deviceMemory === undefined ? [24, 40, 80, 141] : [Number(flags.deviceMemory)];
-      if (!cards.every((card) => card > 0)) throw new Error(`--device-memory must be a number of GiB above 0, got '${flags.deviceMemory}'.`);
-      const plans = (await subjects(path, flags)).flatMap((subject) => cards.map((card) => ({ subject, card, stages: STAGES.map((stage) => planOf(subject, stage, card)) })));
-      if (flags.json) return printJson(plans.map(({ subject, card, stages }) => ({ model: subject.name, deviceMemory: card, stages })));
-      printLine(formatTable(['model, card', ...STAGES, 'training'], plans.map(({ subject, card, stages }) => [
-        `${subject.name}, ${card} GiB`,
-        ...stages.map(({ bytes, shortBytes }) => shortBytes > 0 ? `short of ${gib(shortBytes)}` : gib(bytes)),
-        stages[2]!.shortBytes > 0 ? remedy(subject, card) : chosen(stages[2]!),
-      ])));
-      if (plans.length > 1) return;
-      for (const [i, stage] of STAGES.entries()) printLine(`\n${stage}\n${formatTable(['part', 'GiB'], plans[0]!.stages[i]!.parts.map(({ name, bytes }) => [name, (bytes / GIB).toFixed(2)]))}`);
-    });
+    .action(
+      async (
+        path: string | undefined,
+        flags: {
+          model?: string;
+          shape?: string;
+          lora?: boolean;
+          deviceMemory?: string;
+          json?: boolean;
+        },
+      ) => {
+        const cards =
+          flags.deviceMemory === undefined ? [24, 40, 80, 141] : [Number(flags.deviceMemory)];
+        if (!cards.every((card) => card > 0))
+          throw new Error(
+            `--device-memory must be a number of GiB above 0, got '${flags.deviceMemory}'.`,
+          );
+        const plans = (await subjects(path, flags)).flatMap((subject) =>
+          cards.map((card) => ({
+            subject,
+            card,
+            stages: STAGES.map((stage) => planOf(subject, stage, card)),
+          })),
+        );
+        if (flags.json)
+          return printJson(
+            plans.map(({ subject, card, stages }) => ({
+              model: subject.name,
+              deviceMemory: card,
+              stages,
+            })),
+          );
+        printLine(
+          formatTable(
+            ['model, card', ...STAGES, 'training'],
+            plans.map(({ subject, card, stages }) => [
+              `${subject.name}, ${card} GiB`,
+              ...stages.map(({ bytes, shortBytes }) =>
+                shortBytes > 0 ? `short of ${gib(shortBytes)}` : gib(bytes),
+              ),
+              stages[2]!.shortBytes > 0 ? remedy(subject, card) : chosen(stages[2]!),
+            ]),
+          ),
+        );
+        if (plans.length > 1) return;
+        for (const [i, stage] of STAGES.entries())
+          printLine(
+            `\n${stage}\n${formatTable(
+              ['part', 'GiB'],
+              plans[0]!.stages[i]!.parts.map(({ name, bytes }) => [name, (bytes / GIB).toFixed(2)]),
+            )}`,
+          );
+      },
+    );
 }
 
 const gib = (bytes: number): string => `${(bytes / GIB).toFixed(1)} GiB`;
 
-function chosen({ microBatchTokens, activationCheckpointing, optimizerStates, masterWeights, gradientDtype }: MemoryPlan): string {
-  const small = [optimizerStates === '8bit' && '8-bit states', masterWeights === 'split' && 'split masters', gradientDtype === 'bfloat16' && 'bf16 gradients'];
-  return [`${microBatchTokens} rows`, activationCheckpointing && 'recomputing', ...small].filter(Boolean).join(', ');
+function chosen({
+  microBatchTokens,
+  activationCheckpointing,
+  optimizerStates,
+  masterWeights,
+  gradientDtype,
+}: MemoryPlan): string {
+  const small = [
+    optimizerStates === '8bit' && '8-bit states',
+    masterWeights === 'split' && 'split masters',
+    gradientDtype === 'bfloat16' && 'bf16 gradients',
+  ];
+  return [`${microBatchTokens} rows`, activationCheckpointing && 'recomputing', ...small]
+    .filter(Boolean)
+    .join(', ');
 }
 
 function remedy(subject: Subject, card: number): string {
   const free = planOf({ ...subject, given: false }, 'train', card);
   if (free.shortBytes === 0) return `would fit with ${chosen(free)}`;
   if (subject.recipe.lora.enabled) return 'does not fit';
-  const lora = planOf({ ...subject, given: false, recipe: { ...subject.recipe, lora: { ...subject.recipe.lora, enabled: true } } }, 'train', card);
+  const lora = planOf(
+    {
+      ...subject,
+      given: false,
+      recipe: { ...subject.recipe, lora: { ...subject.recipe.lora, enabled: true } },
+    },
+    'train',
+    card,
+  );
   return lora.shortBytes === 0 ? 'does not fit; LoRA would' : 'does not fit';
 }
 
-function planOf({ name, configJson, recipe, given }: Subject, stage: PlanRequest['stage'], card: number): MemoryPlan {
-  const { lora, sample, score, train } = recipe, fixed = <T>(value: T | 'auto') => (given && value !== 'auto' ? value as T : undefined);
+function planOf(
+  { name, configJson, recipe, given }: Subject,
+  stage: PlanRequest['stage'],
+  card: number,
+): MemoryPlan {
+  const { lora, sample, score, train } = recipe;
+  const fixed = <T>(value: T | 'auto') => (given && value !== 'auto' ? (value as T) : undefined);
   return planMemory({
-    configJson, source: name, stage, dtype: recipe.dtype, deviceBytes: card * GIB,
-    lora: lora.enabled ? { rank: lora.rank, alpha: lora.alpha, dropout: lora.dropout, targetModules: lora.target_modules, useRslora: false } : undefined,
-    // θ_{t−1} and θ_0: adapters stay; full models are there while they score, and training frees them.
+    configJson,
+    source: name,
+    stage,
+    dtype: recipe.dtype,
+    deviceBytes: card * GIB,
+    lora: lora.enabled
+      ? {
+          rank: lora.rank,
+          alpha: lora.alpha,
+          dropout: lora.dropout,
+          targetModules: lora.target_modules,
+          useRslora: false,
+        }
+      : undefined,
+    // θ_{t−1} and θ_0: adapters stay; full models are there while they score, and training frees
+    // them.
     otherModels: lora.enabled || stage === 'score' ? 2 : 0,
-    promptTokens: 512, newTokens: sample.max_new_tokens, samples: sample.samples,
-    microBatchTokens: fixed(train.micro_batch_tokens), activationCheckpointing: fixed(train.activation_checkpointing),
-    decodeRows: fixed(sample.max_rows), scoreBatchTokens: fixed(score.max_batch_tokens),
-    ...(given && { optimizerStates: train.optimizer_states, masterWeights: train.master_weights, gradientDtype: train.gradient_dtype }),
+    promptTokens: 512,
+    newTokens: sample.max_new_tokens,
+    samples: sample.samples,
+    microBatchTokens: fixed(train.micro_batch_tokens),
+    activationCheckpointing: fixed(train.activation_checkpointing),
+    decodeRows: fixed(sample.max_rows),
+    scoreBatchTokens: fixed(score.max_batch_tokens),
+    ...(given && {
+      optimizerStates: train.optimizer_states,
+      masterWeights: train.master_weights,
+      gradientDtype: train.gradient_dtype,
+    }),
   });
 }
 
-async function subjects(path: string | undefined, { model, shape, lora }: { model?: string; shape?: string; lora?: boolean }): Promise<Subject[]> {
-  const recipe = path === undefined ? recipeSchema.parse({ lora: { enabled: lora ?? false } }) : parseRecipe(await readFile(path, 'utf8'), path);
+async function subjects(
+  path: string | undefined,
+  { model, shape, lora }: { model?: string; shape?: string; lora?: boolean },
+): Promise<Subject[]> {
+  const recipe =
+    path === undefined
+      ? recipeSchema.parse({ lora: { enabled: lora ?? false } })
+      : parseRecipe(await readFile(path, 'utf8'), path);
   const named = model ?? (path === undefined ? undefined : recipe.model);
   if (shape === undefined && named !== undefined) {
     const resolved = await resolveModel(named, { offline: true });
-    return [{ name: named, configJson: await readFile(join(resolved.path, 'config.json'), 'utf8'), recipe, given: path !== undefined }];
+    return [
+      {
+        name: named,
+        configJson: await readFile(join(resolved.path, 'config.json'), 'utf8'),
+        recipe,
+        given: path !== undefined,
+      },
+    ];
   }
-  if (shape !== undefined) return [{ name: shape, configJson: shapeJson(shape), recipe, given: path !== undefined }];
+  if (shape !== undefined)
+    return [{ name: shape, configJson: shapeJson(shape), recipe, given: path !== undefined }];
   const adapters = recipeSchema.parse({ lora: { enabled: true } });
-  return [['7b', recipe], ['8b', recipe], ['7b', adapters], ['8b', adapters], ['13b', adapters]].map(([name, settings]) => ({
-    name: `${name as string} ${(settings as Recipe).lora.enabled ? 'LoRA' : 'full'}`, configJson: shapeJson(name as string), recipe: settings as Recipe, given: false }));
+  return [
+    ['7b', recipe],
+    ['8b', recipe],
+    ['7b', adapters],
+    ['8b', adapters],
+    ['13b', adapters],
+  ].map(([name, settings]) => ({
+    name: `${name as string} ${(settings as Recipe).lora.enabled ? 'LoRA' : 'full'}`,
+    configJson: shapeJson(name as string),
+    recipe: settings as Recipe,
+    given: false,
+  }));
 }

@@ -1,6 +1,11 @@
 /** `cream prefer`: scores → rankings, consistency and preference pairs. */
 import type { Command } from 'commander';
-import { COMPLETION_COLUMNS, GOLD_COLUMNS, JUDGEMENT_COLUMNS, SCORE_COLUMNS } from '../../data/columns.js';
+import {
+  COMPLETION_COLUMNS,
+  GOLD_COLUMNS,
+  JUDGEMENT_COLUMNS,
+  SCORE_COLUMNS,
+} from '../../data/columns.js';
 import { readJsonl, readRecords } from '../../data/jsonl.js';
 import { loadPrompts } from '../../data/prompts.js';
 import type { CompletionRecord, GoldRecord, ScoreRecord } from '../../data/records.js';
@@ -32,39 +37,77 @@ interface Flags extends Record<string, unknown> {
 }
 
 export function addPrefer(program: Command, _cli: Cli): void {
-  const command = program.command('prefer')
+  const command = program
+    .command('prefer')
     .description('rank scored completions and make preference pairs')
     .requiredOption('--scores <file>', 'JSONL of `cream score`')
     .requiredOption('--completions <file>', 'JSONL of `cream generate`')
-    .option('--rewards <file>', 'with --reward-source file: a reward for each completion (JSONL, JSON or Parquet)')
-    .option('--judgements <file>', 'with --reward-source judge: JSONL of `cream judge`, or of a run')
-    .option('--prompts <file>', 'with --reward-source gold: the prompts with their answers, or a run\'s gold.jsonl')
-    .requiredOption('-o, --out <file>', 'pairs (JSONL with TRL\'s columns)')
+    .option(
+      '--rewards <file>',
+      'with --reward-source file: a reward for each completion (JSONL, JSON or Parquet)',
+    )
+    .option(
+      '--judgements <file>',
+      'with --reward-source judge: JSONL of `cream judge`, or of a run',
+    )
+    .option(
+      '--prompts <file>',
+      "with --reward-source gold: the prompts with their answers, or a run's gold.jsonl",
+    )
+    .requiredOption('-o, --out <file>', "pairs (JSONL with TRL's columns)")
     .option('--rankings <file>', 'also write ranks and consistency of every prompt')
     .option('--json', 'print the summary as JSON');
   addSettings(command, KEYS, 'rank').action(async (flags: Flags) => {
     const settings = settingsFrom(flags, KEYS, 'rank', { more: rewardFile(flags) });
-    const scores = await readRecords(flags.scores, SCORE_COLUMNS), completions = await readRecords(flags.completions, COMPLETION_COLUMNS);
-    const { rankings, pairs, summary } = rank(await judged(flags, settings, scores, completions), scores, completions, settings.rank);
+    const scores = await readRecords(flags.scores, SCORE_COLUMNS);
+    const completions = await readRecords(flags.completions, COMPLETION_COLUMNS);
+    const { rankings, pairs, summary } = rank(
+      await judged(flags, settings, scores, completions),
+      scores,
+      completions,
+      settings.rank,
+    );
     if (flags.rankings !== undefined) await writeRecords(flags.rankings, rankings);
     await writeRecords(flags.out, pairs);
     if (flags.json) printJson(summary);
-    else printLine(`${pairs.length} pairs of ${rankings.length} prompts, mean C ${summary.mean_consistency.toFixed(3)}: ${flags.out}`);
-    if (pairs.length === 0) throw new RunError('ERR_NO_PAIRS', 'No prompt has a best and a worst response that differ: sample at a higher temperature, or more responses a prompt.');
+    else
+      printLine(
+        `${pairs.length} pairs of ${rankings.length} prompts, mean C ` +
+          `${summary.mean_consistency.toFixed(3)}: ${flags.out}`,
+      );
+    if (pairs.length === 0)
+      throw new RunError(
+        'ERR_NO_PAIRS',
+        'No prompt has a best and a worst response that differ: sample at a higher ' +
+          'temperature, or more responses a prompt.',
+      );
   });
 }
 
 /** The recipe key that --rewards stands for; its file is one iteration's. */
 function rewardFile({ rewardSource, rewards }: Flags): Override[] {
-  return rewardSource === 'file' && rewards !== undefined ? [{ label: `--rewards ${rewards}`, key: 'reward.file', value: rewards, text: true }, { label: '--rewards', key: 'iterations', value: '1' }] : [];
+  return rewardSource === 'file' && rewards !== undefined
+    ? [
+        { label: `--rewards ${rewards}`, key: 'reward.file', value: rewards, text: true },
+        { label: '--rewards', key: 'iterations', value: '1' },
+      ]
+    : [];
 }
 
 /** The rewards that the flags name. */
-async function judged(flags: Flags, settings: Recipe, scores: ScoreRecord[], completions: CompletionRecord[]): Promise<Judged> {
-  const { reward: { source, length } } = settings;
+async function judged(
+  flags: Flags,
+  settings: Recipe,
+  scores: ScoreRecord[],
+  completions: CompletionRecord[],
+): Promise<Judged> {
+  const {
+    reward: { source, length },
+  } = settings;
   const file = (name: 'rewards' | 'judgements' | 'prompts'): string => {
     const path = flags[name];
-    if (path === undefined) throw new RunError('ERR_RECIPE', `--reward-source ${source} needs --${name} <file>.`);
+    if (path === undefined)
+      throw new RunError('ERR_RECIPE', `--reward-source ${source} needs --${name} <file>.`);
     return path;
   };
   switch (source) {
@@ -72,19 +115,38 @@ async function judged(flags: Flags, settings: Recipe, scores: ScoreRecord[], com
     case 'likelihood':
       return { rewards: rewardSet(scores, { source, length }), unjudged: [], measured: true };
     case 'judge':
-      return { ...judgeRewards(await readRecords(file('judgements'), JUDGEMENT_COLUMNS)), measured: true };
+      return {
+        ...judgeRewards(await readRecords(file('judgements'), JUDGEMENT_COLUMNS)),
+        measured: true,
+      };
     case 'gold':
-      return judgedOutside(goldRewards(completions, await readGold(file('prompts'))), scores, settings);
+      return judgedOutside(
+        goldRewards(completions, await readGold(file('prompts'))),
+        scores,
+        settings,
+      );
     case 'file':
-      return judgedOutside(joinRewards(await readRows(file('rewards')), completions, file('rewards')), scores, settings);
+      return judgedOutside(
+        joinRewards(await readRows(file('rewards')), completions, file('rewards')),
+        scores,
+        settings,
+      );
     default:
-      throw new RunError('ERR_RECIPE', `--reward-source ${source} is for runs; here give its rewards as a file: --reward-source file --rewards <file>.`);
+      throw new RunError(
+        'ERR_RECIPE',
+        `--reward-source ${source} is for runs; here give its rewards as a file: ` +
+          '--reward-source file --rewards <file>.',
+      );
   }
 }
 
 /** Answers of prompts, or of a gold.jsonl, which has no prompts. */
 async function readGold(path: string): Promise<GoldRecord[]> {
-  const isGold = (await readJsonl(path)).every(({ value }) => value.prompt === undefined && value.question === undefined);
+  const isGold = (await readJsonl(path)).every(
+    ({ value }) => value.prompt === undefined && value.question === undefined,
+  );
   if (isGold) return readRecords(path, GOLD_COLUMNS);
-  return (await loadPrompts(path)).records.flatMap(({ id, answer, choices }) => (answer === undefined ? [] : [{ id, answer, ...(choices && { choices }) }]));
+  return (await loadPrompts(path)).records.flatMap(({ id, answer, choices }) =>
+    answer === undefined ? [] : [{ id, answer, ...(choices && { choices }) }],
+  );
 }

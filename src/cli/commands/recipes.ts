@@ -5,14 +5,16 @@ import { shippedRecipes } from '../recipes.js';
 import { printJson, printLine } from '../table.js';
 
 export function addRecipes(program: Command, _cli: Cli): void {
-  program.command('recipes')
+  program
+    .command('recipes')
     .description('list the recipes that come with the program')
     .option('--json', 'as JSON')
     .action(async (flags: { json?: boolean }) => {
       const recipes = await shippedRecipes();
       if (flags.json) return printJson(recipes);
       const width = Math.max(...recipes.map((recipe) => recipe.name.length));
-      for (const recipe of recipes) printLine(`${recipe.name.padEnd(width)}  ${recipe.about.split('\n')[0]}`);
+      for (const recipe of recipes)
+        printLine(`${recipe.name.padEnd(width)}  ${recipe.about.split('\n')[0]}`);
       printLine('\nRun one: cream run NAME. Copy one to change it: cream init NAME.');
     });
 }

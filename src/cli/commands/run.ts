@@ -21,16 +21,29 @@ interface Flags {
 }
 
 export function addRun(program: Command, cli: Cli): void {
-  program.command('run')
-    .description('run a recipe: optional SFT, then iterations of sample, score, rank, train and evaluate; the same command goes on after any stop')
+  program
+    .command('run')
+    .description(
+      'run a recipe: optional SFT, then iterations of sample, score, rank, train and ' +
+        'evaluate; the same command goes on after any stop',
+    )
     .argument('<recipe>', 'a YAML file, or the name of a recipe that `cream recipes` lists')
-    .option('-o, --out <dir>', 'run directory [runs/ and the recipe\'s name]')
-    .option('-s, --set <key=value>', 'override a setting of the recipe; may be given again', (value: string, all: string[]) => [...all, value], [])
+    .option('-o, --out <dir>', "run directory [runs/ and the recipe's name]")
+    .option(
+      '-s, --set <key=value>',
+      'override a setting of the recipe; may be given again',
+      (value: string, all: string[]) => [...all, value],
+      [],
+    )
     .option('--json', 'print the result as JSON instead of the table')
     .action(async (name: string, flags: Flags) => {
       const file = await findRecipe(name);
       const text = await readFile(file, 'utf8').catch((cause: unknown) => {
-        throw new RunError('ERR_RECIPE', `Cannot read the recipe ${file}: ${(cause as Error).message}.`, { cause });
+        throw new RunError(
+          'ERR_RECIPE',
+          `Cannot read the recipe ${file}: ${(cause as Error).message}.`,
+          { cause },
+        );
       });
       const recipe = parseRecipe(text, file, flags.set);
       const directory = flags.out ?? join('runs', basename(file).replace(/\.ya?ml$/, ''));
@@ -38,19 +51,36 @@ export function addRun(program: Command, cli: Cli): void {
     });
 }
 
-async function work(directory: string, recipe: ReturnType<typeof parseRecipe>, flags: Flags, { signal, progress }: Cli): Promise<void> {
+async function work(
+  directory: string,
+  recipe: ReturnType<typeof parseRecipe>,
+  flags: Flags,
+  { signal, progress }: Cli,
+): Promise<void> {
   let finished = false;
-  for await (const event of run(recipe, { directory, signal, onModelProgress: modelProgress(progress) })) {
+  for await (const event of run(recipe, {
+    directory,
+    signal,
+    onModelProgress: modelProgress(progress),
+  })) {
     showEvent(progress, event);
     if (event.type !== 'run_finished') continue;
     finished = event.already;
-    if (finished) progress.say(`The run in ${directory} is finished; nothing to do. For another, choose another --out.`);
+    if (finished)
+      progress.say(
+        `The run in ${directory} is finished; nothing to do. For another, choose another --out.`,
+      );
   }
   progress.stop();
   // A finished run is left as it is, unless it was stopped just before its report.
   const path = join(directory, REPORT);
-  const report = finished && existsSync(path) ? readRun(directory) : (await writeReport(directory)).run;
-  const model = join(directory, recipe.iterations === 0 ? 'sft' : `iteration-${recipe.iterations}`, 'checkpoint');
+  const report =
+    finished && existsSync(path) ? readRun(directory) : (await writeReport(directory)).run;
+  const model = join(
+    directory,
+    recipe.iterations === 0 ? 'sft' : `iteration-${recipe.iterations}`,
+    'checkpoint',
+  );
   if (flags.json) return printJson({ directory, checkpoint: model, report: path, ...report });
   printLine(runTable(report.phases));
   printLine(`Model:  ${model}`);

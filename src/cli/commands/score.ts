@@ -18,26 +18,51 @@ interface Flags extends Record<string, unknown> {
 }
 
 export function addScore(program: Command, cli: Cli): void {
-  const command = program.command('score')
+  const command = program
+    .command('score')
     .description('log-probs of completions under the current, the previous and the base model')
     .requiredOption('--completions <file>', 'JSONL of `cream generate`')
     .requiredOption('--model <name>', 'θ_t, which made the completions')
     .option('--previous <name>', 'θ_{t−1} [the base model]')
     .requiredOption('--base <name>', 'θ_0, the base model')
-    .requiredOption('-o, --out <file>', 'scores (JSONL); an existing file is replaced, an unfinished one goes on');
+    .requiredOption(
+      '-o, --out <file>',
+      'scores (JSONL); an existing file is replaced, an unfinished one goes on',
+    );
   addSettings(command, KEYS, 'score').action(async (flags: Flags) => {
     const settings = settingsFrom(flags, KEYS, 'score');
     const groups = groupCompletions(await readRecords(flags.completions, COMPLETION_COLUMNS));
-    const names = { current: flags.model, previous: flags.previous ?? flags.base, base: flags.base };
+    const names = {
+      current: flags.model,
+      previous: flags.previous ?? flags.base,
+      base: flags.base,
+    };
     await withModels([...new Set(Object.values(names))], settings, cli, async (models) => {
       const judge = (name: string) => models.get(name)!.model;
-      const judges = { current: judge(names.current), previous: judge(names.previous), base: judge(names.base) };
+      const judges = {
+        current: judge(names.current),
+        previous: judge(names.previous),
+        base: judge(names.base),
+      };
       await showBlocks(cli, 'score', 'prompts', {
-        out: flags.out, items: groups, size: settings.score.block_prompts, perItem: 1,
-        plan: [names, settings.dtype, settings.device, settings.score, groups.map((group) => group.map((c) => c.token_ids))],
+        out: flags.out,
+        items: groups,
+        size: settings.score.block_prompts,
+        perItem: 1,
+        plan: [
+          names,
+          settings.dtype,
+          settings.device,
+          settings.score,
+          groups.map((group) => group.map((c) => c.token_ids)),
+        ],
         make: (block, hooks) => {
           const all = block.flat().length;
-          return score(block, judges, settings.score, { ...hooks, progress: (done, tokens) => hooks.progress(Math.floor((done * block.length) / all), tokens) });
+          return score(block, judges, settings.score, {
+            ...hooks,
+            progress: (done, tokens) =>
+              hooks.progress(Math.floor((done * block.length) / all), tokens),
+          });
         },
       });
     });

@@ -1,4 +1,7 @@
-/** `cream train`: preference pairs, ours or others', → a trained model, by consistency-regularised DPO. */
+/**
+ * `cream train`: preference pairs, ours or others', → a trained model, by consistency-regularised
+ * DPO.
+ */
 import { rename, rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { createHash } from 'node:crypto';
@@ -24,7 +27,20 @@ import { addSettings, settingsFrom, type Cli } from '../cli.js';
 import { showStage, taken, withModel } from '../stage.js';
 import { printLine } from '../table.js';
 
-const KEYS = ['model', 'dtype', 'device', 'seed', 'threads', 'system_prompt', 'lora.enabled', 'lora.rank', 'lora.alpha', 'lora.dropout', 'lora.target_modules', 'score.max_batch_tokens'];
+const KEYS = [
+  'model',
+  'dtype',
+  'device',
+  'seed',
+  'threads',
+  'system_prompt',
+  'lora.enabled',
+  'lora.rank',
+  'lora.alpha',
+  'lora.dropout',
+  'lora.target_modules',
+  'score.max_batch_tokens',
+];
 
 interface Flags extends Record<string, unknown> {
   pairs: string;
@@ -32,35 +48,85 @@ interface Flags extends Record<string, unknown> {
   out: string;
 }
 
-/** Pairs with token ids and reference log-probs, as `cream prefer` makes them; or preferences, which the model has yet to score. */
+/**
+ * Pairs with token ids and reference log-probs, as `cream prefer` makes them; or preferences, which
+ * the model has yet to score.
+ */
 type Given = { pairs: PairRecord[] } | { preferences: PreferenceRecord[] };
 
 export function addTrain(program: Command, cli: Cli): void {
-  const command = program.command('train')
+  const command = program
+    .command('train')
     .description('train a model on preference pairs')
-    .requiredOption('--pairs <file>', 'JSONL of `cream prefer`, whose reference log-probs must be the model\'s; or preference pairs of others, which the model scores first')
-    .option('--base <name>', 'θ_0, for pairs of others with --reference base or --kl-coefficient [the model]')
-    .requiredOption('-o, --out <dir>', 'the trained model: a Hugging Face folder (with --lora-enabled true a PEFT folder), and steps.jsonl');
+    .requiredOption(
+      '--pairs <file>',
+      "JSONL of `cream prefer`, whose reference log-probs must be the model's; or " +
+        'preference pairs of others, which the model scores first',
+    )
+    .option(
+      '--base <name>',
+      'θ_0, for pairs of others with --reference base or --kl-coefficient [the model]',
+    )
+    .requiredOption(
+      '-o, --out <dir>',
+      'the trained model: a Hugging Face folder (with --lora-enabled true a PEFT folder), ' +
+        'and steps.jsonl',
+    );
   addSettings(command, KEYS, 'train').action(async (flags: Flags) => {
-    const settings = settingsFrom(flags, KEYS, 'train'), { train: training } = settings;
-    if (taken(flags.out)) throw new RunError('ERR_DISK', `${flags.out} is there already and is not replaced: choose another --out.`);
+    const settings = settingsFrom(flags, KEYS, 'train');
+    const { train: training } = settings;
+    if (taken(flags.out))
+      throw new RunError(
+        'ERR_DISK',
+        `${flags.out} is there already and is not replaced: choose another --out.`,
+      );
     const given = await readGiven(flags.pairs, settings);
-    const plan = createHash('sha256').update(JSON.stringify([settings.model, flags.base, settings.dtype, settings.device, settings.seed, training, settings.lora, given])).digest('hex');
-    const stateFolder = `${flags.out}.training`, unfinished = `${flags.out}.unfinished`, state = trainingState(stateFolder, plan);
+    const plan = createHash('sha256')
+      .update(
+        JSON.stringify([
+          settings.model,
+          flags.base,
+          settings.dtype,
+          settings.device,
+          settings.seed,
+          training,
+          settings.lora,
+          given,
+        ]),
+      )
+      .digest('hex');
+    const stateFolder = `${flags.out}.training`;
+    const unfinished = `${flags.out}.unfinished`;
+    const state = trainingState(stateFolder, plan);
     await withModel(settings.model, settings, cli, async (language) => {
-      const pairs = 'pairs' in given ? given.pairs : await scored(given.preferences, language, flags, settings, cli);
+      const pairs =
+        'pairs' in given
+          ? given.pairs
+          : await scored(given.preferences, language, flags, settings, cli);
       const adapter = adapterOf(settings);
       if (adapter && language.model.adapter === null) await language.model.addAdapter(adapter);
       const total = stepsPerEpoch(pairs.length, training) * training.epochs;
-      const steps = await showStage(cli, { stage: 'train', unit: 'steps', total, done: await state.steps() }, (hooks) =>
-        train(pairs, { language, model: language.model }, {
-          settings: training,
-          startsAtReference: startsAtReference(settings),
-          key: [settings.seed, 'train'],
-          onStep: () => {},
-          onWarning: (message) => cli.progress.warn(message),
-          save: (model) => saveCheckpoint(language, model, unfinished, training.checkpoint_dtype),
-        }, state, hooks), (made) => `loss ${made[0]!.loss.toFixed(3)} → ${made.at(-1)!.loss.toFixed(3)}`);
+      const steps = await showStage(
+        cli,
+        { stage: 'train', unit: 'steps', total, done: await state.steps() },
+        (hooks) =>
+          train(
+            pairs,
+            { language, model: language.model },
+            {
+              settings: training,
+              startsAtReference: startsAtReference(settings),
+              key: [settings.seed, 'train'],
+              onStep: () => {},
+              onWarning: (message) => cli.progress.warn(message),
+              save: (model) =>
+                saveCheckpoint(language, model, unfinished, training.checkpoint_dtype),
+            },
+            state,
+            hooks,
+          ),
+        (made) => `loss ${made[0]!.loss.toFixed(3)} → ${made.at(-1)!.loss.toFixed(3)}`,
+      );
       await writeRecords(join(unfinished, 'steps.jsonl'), steps);
       await onDisk(flags.out, async () => {
         await rename(unfinished, flags.out);
@@ -73,16 +139,40 @@ export function addTrain(program: Command, cli: Cli): void {
 }
 
 async function readGiven(path: string, settings: Recipe): Promise<Given> {
-  const ours = /\.jsonl$/i.test(path) && (await readJsonl(path)).every(({ value }) => value.prompt_token_ids !== undefined);
+  const ours =
+    /\.jsonl$/i.test(path) &&
+    (await readJsonl(path)).every(({ value }) => value.prompt_token_ids !== undefined);
   if (ours) return { pairs: await readRecords(path, PAIR_COLUMNS) };
-  return { preferences: (await choosePreferences({ ...settings, pairs: { source: path, count: 0 } })).preferences };
+  return {
+    preferences: (await choosePreferences({ ...settings, pairs: { source: path, count: 0 } }))
+      .preferences,
+  };
 }
 
 /** Pairs with the model's own log-probs as reference, and the base's where it is another. */
-async function scored(preferences: PreferenceRecord[], language: LanguageModel, { base: name }: Flags, settings: Recipe, cli: Cli): Promise<PairRecord[]> {
+async function scored(
+  preferences: PreferenceRecord[],
+  language: LanguageModel,
+  { base: name }: Flags,
+  settings: Recipe,
+  cli: Cli,
+): Promise<PairRecord[]> {
   checkLengths({ preferences }, { language, model: language.model });
-  const current = language.model, total = preferences.length * 2;
-  const work = (base: Model) => showStage(cli, { stage: 'score', unit: 'completions', total }, (hooks) => scorePreferences(preferences, language, { current, previous: current, base }, settings.score, hooks));
-  const scores = name === undefined ? await work(current) : await withModel(name, settings, cli, (base) => work(base.model));
+  const current = language.model;
+  const total = preferences.length * 2;
+  const work = (base: Model) =>
+    showStage(cli, { stage: 'score', unit: 'completions', total }, (hooks) =>
+      scorePreferences(
+        preferences,
+        language,
+        { current, previous: current, base },
+        settings.score,
+        hooks,
+      ),
+    );
+  const scores =
+    name === undefined
+      ? await work(current)
+      : await withModel(name, settings, cli, (base) => work(base.model));
   return makeGivenPairs(preferences, scores, language);
 }

@@ -1,12 +1,24 @@
 /**
- * ARC Easy and Challenge (Clark et al. 2018): 3 to 5 choices, labels A–E or 1–4. Official rows: `question`, `choices` {text[], label[]},
- * `answerKey`. As lm-evaluation-harness puts it for log-likelihood: `Question: …\nAnswer:`.
+ * ARC Easy and Challenge (Clark et al. 2018): 3 to 5 choices, labels A–E or 1–4. Official rows:
+ * `question`, `choices` {text[], label[]}, `answerKey`. As lm-evaluation-harness puts it for
+ * log-likelihood: `Question: …\nAnswer:`.
  */
 import { needsChoices, rowTask, type RowTask, type Task } from '../task.js';
 
-const rules: Pick<RowTask, 'stem' | 'problem'> = { stem: ({ question }) => `Question: ${String(question)}\nAnswer:`, problem: needsChoices };
+const rules: Pick<RowTask, 'stem' | 'problem'> = {
+  stem: ({ question }) => `Question: ${String(question)}\nAnswer:`,
+  problem: needsChoices,
+};
 
-export const arcEasy: Task = rowTask({ name: 'arc_easy', hub: 'hub:allenai/ai2_arc/ARC-Easy:test', ...rules });
-export const arcChallenge: Task = rowTask({ name: 'arc_challenge', hub: 'hub:allenai/ai2_arc/ARC-Challenge:test', ...rules });
+export const arcEasy: Task = rowTask({
+  name: 'arc_easy',
+  hub: 'hub:allenai/ai2_arc/ARC-Easy:test',
+  ...rules,
+});
+export const arcChallenge: Task = rowTask({
+  name: 'arc_challenge',
+  hub: 'hub:allenai/ai2_arc/ARC-Challenge:test',
+  ...rules,
+});
 /** Either set, from a file that is named. */
 export const arc: Task = rowTask({ name: 'arc', hub: null, ...rules });

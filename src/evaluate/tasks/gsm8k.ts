@@ -1,9 +1,15 @@
-/** GSM8K (Cobbe et al. 2021): the answer is a number, from `final` or after `####` in the official `answer`. No choices: by generation alone. */
+/**
+ * GSM8K (Cobbe et al. 2021): the answer is a number, from `final` or after `####` in the official
+ * `answer`. No choices: by generation alone.
+ */
 import { numericValue } from '../number.js';
 import { rowTask, type Task } from '../task.js';
 
 export const gsm8k: Task = rowTask({
   name: 'gsm8k',
   hub: 'hub:openai/gsm8k/main:test',
-  problem: ({ answer }) => (numericValue(answer) === null ? `has the answer ${JSON.stringify(answer)}, which is no number` : undefined),
+  problem: ({ answer }) =>
+    numericValue(answer) === null
+      ? `has the answer ${JSON.stringify(answer)}, which is no number`
+      : undefined,
 });

@@ -1,6 +1,7 @@
 /**
- * Social IQa (Sap et al. 2019): a context, a question, 3 choices. Official rows: `context`, `question`, `answerA` … `answerC`, `label` "1" … "3"
- * (the test split has no public labels: papers report validation). allenai/social_i_qa is published as a loading script; lighteval/siqa has the
+ * Social IQa (Sap et al. 2019): a context, a question, 3 choices. Official rows: `context`,
+ * `question`, `answerA` … `answerC`, `label` "1" … "3" (the test split has no public labels: papers
+ * report validation). allenai/social_i_qa is published as a loading script; lighteval/siqa has the
  * same rows as Parquet, and is what lm-evaluation-harness reads. It puts `Q: context question\nA:`.
  */
 import { needsChoices, rowTask, type Task } from '../task.js';
@@ -8,6 +9,7 @@ import { needsChoices, rowTask, type Task } from '../task.js';
 export const siqa: Task = rowTask({
   name: 'siqa',
   hub: 'hub:lighteval/siqa:validation',
-  stem: ({ context, question }) => `Q: ${context === undefined ? '' : `${String(context)} `}${String(question)}\nA:`,
+  stem: ({ context, question }) =>
+    `Q: ${context === undefined ? '' : `${String(context)} `}${String(question)}\nA:`,
   problem: needsChoices,
 });

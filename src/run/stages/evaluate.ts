@@ -1,4 +1,7 @@
-/** Evaluate: questions with known answers → graded answers, greedy and read from the text, or by the likelihood of the choices. */
+/**
+ * Evaluate: questions with known answers → graded answers, greedy and read from the text, or by the
+ * likelihood of the choices.
+ */
 import type { AnswerRecord } from '../../data/records.js';
 import { answerByLikelihood } from '../../evaluate/loglikelihood.js';
 import { grade, type Question } from '../../evaluate/task.js';
@@ -6,38 +9,74 @@ import { promptKey } from '../keys.js';
 import type { Recipe } from '../recipe.js';
 import type { Policy, StageHooks } from './stage.js';
 
-export interface EvaluateSettings extends Pick<Recipe['evaluate'], 'method' | 'apply_chat_template' | 'max_new_tokens'> {
+export interface EvaluateSettings extends Pick<
+  Recipe['evaluate'],
+  'method' | 'apply_chat_template' | 'max_new_tokens'
+> {
   max_rows: number | 'auto';
   max_batch_tokens: number | 'auto';
 }
 
 /** The settings that an answer depends on. */
-export function evaluateSettings({ evaluate: { method, apply_chat_template, max_new_tokens }, sample: { max_rows }, score: { max_batch_tokens } }: Recipe): EvaluateSettings {
+export function evaluateSettings({
+  evaluate: { method, apply_chat_template, max_new_tokens },
+  sample: { max_rows },
+  score: { max_batch_tokens },
+}: Recipe): EvaluateSettings {
   return { method, apply_chat_template, max_new_tokens, max_rows, max_batch_tokens };
 }
 
 /** Answers in the order of `questions`. */
-export async function evaluate(questions: readonly Question[], policy: Policy, settings: EvaluateSettings, hooks: StageHooks): Promise<AnswerRecord[]> {
+export async function evaluate(
+  questions: readonly Question[],
+  policy: Policy,
+  settings: EvaluateSettings,
+  hooks: StageHooks,
+): Promise<AnswerRecord[]> {
   if (settings.method === 'loglikelihood') {
-    return answerByLikelihood(questions, policy, { chat: settings.apply_chat_template ?? false, max_batch_tokens: settings.max_batch_tokens }, hooks);
+    return answerByLikelihood(
+      questions,
+      policy,
+      { chat: settings.apply_chat_template ?? false, max_batch_tokens: settings.max_batch_tokens },
+      hooks,
+    );
   }
   return generateAnswers(questions, policy, settings, hooks);
 }
 
-async function generateAnswers(questions: readonly Question[], { language, model }: Policy, settings: EvaluateSettings, hooks: StageHooks): Promise<AnswerRecord[]> {
-  const completions = await model.generate({
-    prompts: questions.map((question) => ({ tokens: encode(question, language, settings.apply_chat_template ?? true), key: promptKey(question.id) })),
-    temperature: 0,
-    maxNewTokens: settings.max_new_tokens,
-    stopIds: language.stopIds,
-    maxRows: settings.max_rows,
-  }, { signal: hooks.signal, onProgress: ({ done, tokens }) => hooks.progress(done, tokens) }).all();
-  return completions.map((completion) => grade(questions[completion.promptIndex]!, {
-    text: language.tokenizer.decode([...completion.tokens], { skipSpecialTokens: true }),
-    tokens: completion.tokens.length,
-  }));
+async function generateAnswers(
+  questions: readonly Question[],
+  { language, model }: Policy,
+  settings: EvaluateSettings,
+  hooks: StageHooks,
+): Promise<AnswerRecord[]> {
+  const completions = await model
+    .generate(
+      {
+        prompts: questions.map((question) => ({
+          tokens: encode(question, language, settings.apply_chat_template ?? true),
+          key: promptKey(question.id),
+        })),
+        temperature: 0,
+        maxNewTokens: settings.max_new_tokens,
+        stopIds: language.stopIds,
+        maxRows: settings.max_rows,
+      },
+      { signal: hooks.signal, onProgress: ({ done, tokens }) => hooks.progress(done, tokens) },
+    )
+    .all();
+  return completions.map((completion) =>
+    grade(questions[completion.promptIndex]!, {
+      text: language.tokenizer.decode([...completion.tokens], { skipSpecialTokens: true }),
+      tokens: completion.tokens.length,
+    }),
+  );
 }
 
 function encode({ prompt }: Question, language: Policy['language'], chat: boolean): number[] {
-  return chat ? language.encodePrompt(prompt) : language.tokenizer.encode(prompt.map((message) => message.content).join('\n\n'), { addSpecialTokens: true });
+  return chat
+    ? language.encodePrompt(prompt)
+    : language.tokenizer.encode(prompt.map((message) => message.content).join('\n\n'), {
+        addSpecialTokens: true,
+      });
 }

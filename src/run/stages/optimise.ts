@@ -1,6 +1,7 @@
 /**
- * The optimisation loop that SFT and preference training share: batches in a keyed order, one trainer call a step, state saved on the way.
- * The order of an epoch depends on the key and the records' ids only, so a resumed loop takes the same steps as one never stopped.
+ * The optimisation loop that SFT and preference training share: batches in a keyed order, one
+ * trainer call a step, state saved on the way. The order of an epoch depends on the key and the
+ * records' ids only, so a resumed loop takes the same steps as one never stopped.
  */
 import type { Trainer, TrainerParams } from '../../engine/trainer.js';
 import type { Model } from '../../engine/model.js';
@@ -50,8 +51,16 @@ export interface Optimisation<Example> {
   save: (model: Model) => Promise<void>;
 }
 
-/** Trains `model` in place and returns its steps. @throws Interrupted after the step in progress, its state saved. */
-export async function optimise<Example>(model: Model, work: Optimisation<Example>, state: TrainingState, hooks: StageHooks): Promise<StepRecord[]> {
+/**
+ * Trains `model` in place and returns its steps. @throws Interrupted after the step in progress,
+ * its state saved.
+ */
+export async function optimise<Example>(
+  model: Model,
+  work: Optimisation<Example>,
+  state: TrainingState,
+  hooks: StageHooks,
+): Promise<StepRecord[]> {
   const { settings, examples } = work;
   const perEpoch = stepsPerEpoch(examples.length, settings);
   const totalSteps = perEpoch * settings.epochs;
@@ -68,7 +77,10 @@ export async function optimise<Example>(model: Model, work: Optimisation<Example
         steps.push(stepRecord(metrics, rewards, steps, (steps.length + 1) / perEpoch));
         work.onStep(steps.at(-1)!);
         hooks.progress(steps.length, tokens);
-        const due = settings.save_steps > 0 && steps.length % settings.save_steps === 0 && steps.length < totalSteps;
+        const due =
+          settings.save_steps > 0 &&
+          steps.length % settings.save_steps === 0 &&
+          steps.length < totalSteps;
         if (due || hooks.signal.aborted) await state.save(trainer, steps);
         if (hooks.signal.aborted) throw new Interrupted();
       }
@@ -85,7 +97,15 @@ export function stepsPerEpoch(examples: number, settings: { batch_size: number }
   return Math.ceil(examples / settings.batch_size);
 }
 
-function trainerParams({ settings, beta, klCoefficient, key }: Pick<Optimisation<never>, 'settings' | 'beta' | 'klCoefficient' | 'key'>, totalSteps: number): TrainerParams {
+function trainerParams(
+  {
+    settings,
+    beta,
+    klCoefficient,
+    key,
+  }: Pick<Optimisation<never>, 'settings' | 'beta' | 'klCoefficient' | 'key'>,
+  totalSteps: number,
+): TrainerParams {
   return {
     learningRate: settings.learning_rate,
     weightDecay: settings.weight_decay,
@@ -106,9 +126,18 @@ function trainerParams({ settings, beta, klCoefficient, key }: Pick<Optimisation
 }
 
 /** One sentence for a loss that is no number, whichever side notices it. */
-async function finite(step: Promise<{ metrics: StepMetrics; rewards: boolean }>, number: number): Promise<{ metrics: StepMetrics; rewards: boolean }> {
-  const diverged = (cause?: unknown) => new RunError('ERR_DIVERGED',
-    `Training stopped at step ${number}: the loss or its gradient is not a finite number. Earlier stages and the last saved state are kept; lower learning_rate (a new --out directory) or look for a broken example.`, { cause });
+async function finite(
+  step: Promise<{ metrics: StepMetrics; rewards: boolean }>,
+  number: number,
+): Promise<{ metrics: StepMetrics; rewards: boolean }> {
+  const diverged = (cause?: unknown) =>
+    new RunError(
+      'ERR_DIVERGED',
+      `Training stopped at step ${number}: the loss or its gradient is not a finite ` +
+        'number. Earlier stages and the last saved state are kept; lower learning_rate (a ' +
+        'new --out directory) or look for a broken example.',
+      { cause },
+    );
   try {
     const result = await step;
     if (!Number.isFinite(result.metrics.loss)) throw diverged();
@@ -119,7 +148,12 @@ async function finite(step: Promise<{ metrics: StepMetrics; rewards: boolean }>,
   }
 }
 
-function stepRecord(metrics: StepMetrics, rewards: boolean, before: readonly StepRecord[], epoch: number): StepRecord {
+function stepRecord(
+  metrics: StepMetrics,
+  rewards: boolean,
+  before: readonly StepRecord[],
+  epoch: number,
+): StepRecord {
   const record: StepRecord = {
     step: before.length + 1,
     epoch,

@@ -1,4 +1,7 @@
-/** Rank: rewards → rankings, consistency and preference pairs. Arithmetic only: src/preference holds it. */
+/**
+ * Rank: rewards → rankings, consistency and preference pairs. Arithmetic only: src/preference holds
+ * it.
+ */
 import type { CompletionRecord, RewardRecord, ScoreRecord } from '../../data/records.js';
 import { prefer, type Preferences } from '../../preference/prefer.js';
 import type { Recipe } from '../recipe.js';
@@ -12,7 +15,12 @@ export interface Judged {
   measured: boolean;
 }
 
-export function rank({ rewards, unjudged, measured }: Judged, scores: readonly ScoreRecord[], completions: readonly CompletionRecord[], settings: Recipe['rank']): Preferences {
+export function rank(
+  { rewards, unjudged, measured }: Judged,
+  scores: readonly ScoreRecord[],
+  completions: readonly CompletionRecord[],
+  settings: Recipe['rank'],
+): Preferences {
   return prefer({
     rewards,
     scores,
@@ -20,7 +28,10 @@ export function rank({ rewards, unjudged, measured }: Judged, scores: readonly S
     unjudged,
     oneJudge: !measured,
     method: settings.consistency,
-    weighting: settings.weighting === 'fixed' ? { method: 'fixed', value: settings.fixed_consistency } : { method: settings.weighting },
+    weighting:
+      settings.weighting === 'fixed'
+        ? { method: 'fixed', value: settings.fixed_consistency }
+        : { method: settings.weighting },
     minMargin: settings.min_margin,
     minConsistency: settings.min_consistency,
   });

@@ -10,27 +10,48 @@ export interface SampleSettings extends Omit<Recipe['sample'], 'block_prompts'> 
   iteration: number;
 }
 
-/** Completions ordered by prompt, then sample. A sample depends on seed, iteration, prompt id and its number, not on the other prompts. */
-export async function sample(prompts: readonly PromptRecord[], policy: Policy, settings: SampleSettings, hooks: StageHooks): Promise<CompletionRecord[]> {
+/**
+ * Completions ordered by prompt, then sample. A sample depends on seed, iteration, prompt id and
+ * its number, not on the other prompts.
+ */
+export async function sample(
+  prompts: readonly PromptRecord[],
+  policy: Policy,
+  settings: SampleSettings,
+  hooks: StageHooks,
+): Promise<CompletionRecord[]> {
   const { language, model } = policy;
   const encoded = prompts.map((prompt) => language.encodePrompt(prompt.prompt));
-  const stops = settings.stop.length > 0 ? { stopStrings: settings.stop, tokenBytes: language.tokenizer.tokenBytes() } : {};
-  const completions = await model.generate({
-    prompts: prompts.map((prompt, i) => ({ tokens: encoded[i]!, key: promptKey(prompt.id), samples: settings.samples })),
-    temperature: settings.temperature,
-    topP: settings.top_p,
-    topK: settings.top_k,
-    minNewTokens: settings.min_new_tokens,
-    maxNewTokens: settings.max_new_tokens,
-    stopIds: language.stopIds,
-    ...stops,
-    seed: settings.seed,
-    iteration: settings.iteration,
-    maxRows: settings.max_rows,
-  }, { signal: hooks.signal, onProgress: ({ done, tokens }) => hooks.progress(done, tokens) }).all();
+  const stops =
+    settings.stop.length > 0
+      ? { stopStrings: settings.stop, tokenBytes: language.tokenizer.tokenBytes() }
+      : {};
+  const completions = await model
+    .generate(
+      {
+        prompts: prompts.map((prompt, i) => ({
+          tokens: encoded[i]!,
+          key: promptKey(prompt.id),
+          samples: settings.samples,
+        })),
+        temperature: settings.temperature,
+        topP: settings.top_p,
+        topK: settings.top_k,
+        minNewTokens: settings.min_new_tokens,
+        maxNewTokens: settings.max_new_tokens,
+        stopIds: language.stopIds,
+        ...stops,
+        seed: settings.seed,
+        iteration: settings.iteration,
+        maxRows: settings.max_rows,
+      },
+      { signal: hooks.signal, onProgress: ({ done, tokens }) => hooks.progress(done, tokens) },
+    )
+    .all();
 
   return completions.map((completion) => {
-    const prompt = prompts[completion.promptIndex]!, tokens = [...completion.tokens];
+    const prompt = prompts[completion.promptIndex]!;
+    const tokens = [...completion.tokens];
     return {
       prompt_id: prompt.id,
       sample: completion.sample,

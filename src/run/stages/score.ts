@@ -1,4 +1,7 @@
-/** Score: log π(y|x) of every completion under θ_t, θ_{t−1} and θ_0; a model that plays two roles is run once, one whose log-probs are known not at all. */
+/**
+ * Score: log π(y|x) of every completion under θ_t, θ_{t−1} and θ_0; a model that plays two roles is
+ * run once, one whose log-probs are known not at all.
+ */
 import type { Model } from '../../engine/model.js';
 import type { CompletionRecord, ScoreRecord } from '../../data/records.js';
 import type { StageHooks } from './stage.js';
@@ -10,7 +13,10 @@ export interface Judges {
 }
 
 /** What of a completion is scored. */
-export type Scorable = Pick<CompletionRecord, 'prompt_id' | 'sample' | 'prompt_token_ids' | 'token_ids'>;
+export type Scorable = Pick<
+  CompletionRecord,
+  'prompt_id' | 'sample' | 'prompt_token_ids' | 'token_ids'
+>;
 
 /** Completions of one prompt, whose tokens are computed once for all of them. */
 export type CompletionGroup = readonly CompletionRecord[];
@@ -27,22 +33,42 @@ export function groupCompletions(completions: readonly CompletionRecord[]): Comp
 }
 
 /**
- * Scores in the order of `groups` and their completions. Progress counts completions, once for each share of a model that runs. A model
- * with an entry in `known`, its log-probs of the completions in that order, does not run.
+ * Scores in the order of `groups` and their completions. Progress counts completions, once for each
+ * share of a model that runs. A model with an entry in `known`, its log-probs of the completions in
+ * that order, does not run.
  */
 export async function score(
-  groups: readonly (readonly Scorable[])[], judges: Judges, settings: { max_batch_tokens: number | 'auto' }, hooks: StageHooks, known: ReadonlyMap<Model, Float64Array> = new Map(),
+  groups: readonly (readonly Scorable[])[],
+  judges: Judges,
+  settings: { max_batch_tokens: number | 'auto' },
+  hooks: StageHooks,
+  known: ReadonlyMap<Model, Float64Array> = new Map(),
 ): Promise<ScoreRecord[]> {
   const completions = groups.flat();
-  const request = groups.map((group) => ({ prompt: group[0]!.prompt_token_ids, completions: group.map((c) => c.token_ids) }));
-  const running = [...new Set([judges.current, judges.previous, judges.base])].filter((model) => !known.has(model));
+  const request = groups.map((group) => ({
+    prompt: group[0]!.prompt_token_ids,
+    completions: group.map((c) => c.token_ids),
+  }));
+  const running = [...new Set([judges.current, judges.previous, judges.base])].filter(
+    (model) => !known.has(model),
+  );
   const sums = new Map(known);
   let tokens = 0;
   for (const [turn, model] of running.entries()) {
-    const result = await model.score({ groups: request, maxBatchTokens: settings.max_batch_tokens }, {
-      signal: hooks.signal,
-      onProgress: (p) => hooks.progress(Math.floor((turn * completions.length + (p.done / Math.max(1, p.total)) * completions.length) / running.length), tokens + p.tokens),
-    });
+    const result = await model.score(
+      { groups: request, maxBatchTokens: settings.max_batch_tokens },
+      {
+        signal: hooks.signal,
+        onProgress: (p) =>
+          hooks.progress(
+            Math.floor(
+              (turn * completions.length + (p.done / Math.max(1, p.total)) * completions.length) /
+                running.length,
+            ),
+            tokens + p.tokens,
+          ),
+      },
+    );
     tokens += result.forwardTokens;
     sums.set(model, result.sums);
   }

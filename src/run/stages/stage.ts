@@ -1,4 +1,6 @@
-/** What every stage is handed beside its records: how to be stopped, and how to tell how far it is. */
+/**
+ * What every stage is handed beside its records: how to be stopped, and how to tell how far it is.
+ */
 import type { Model } from '../../engine/model.js';
 import type { LanguageModel } from '../../lm/language-model.js';
 

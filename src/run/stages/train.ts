@@ -1,4 +1,7 @@
-/** Train: pairs → θ_{t+1} by consistency-regularised DPO, C · DPO + (1 − C) · reverse DPO; the reference is θ_t by its scores. */
+/**
+ * Train: pairs → θ_{t+1} by consistency-regularised DPO, C · DPO + (1 − C) · reverse DPO; the
+ * reference is θ_t by its scores.
+ */
 import type { PairRecord } from '../../data/records.js';
 import { RunError } from '../errors.js';
 import type { Recipe } from '../recipe.js';
@@ -7,25 +10,43 @@ import type { Policy, StageHooks } from './stage.js';
 
 export interface TrainWork extends Pick<Optimisation<PairRecord>, 'onStep' | 'save' | 'key'> {
   settings: Recipe['train'];
-  /** Whether the model in training is its own reference at the first step: not with another reference, nor with dropout. */
+  /**
+   * Whether the model in training is its own reference at the first step: not with another
+   * reference, nor with dropout.
+   */
   startsAtReference: boolean;
   onWarning: (message: string) => void;
 }
 
 /** Trains `policy.model` in place and returns its steps. */
-export async function train(pairs: readonly PairRecord[], policy: Policy, work: TrainWork, state: TrainingState, hooks: StageHooks): Promise<StepRecord[]> {
-  return optimise(policy.model, {
-    ...work,
-    examples: pairs,
-    id: (pair) => pair.prompt_id,
-    beta: work.settings.beta,
-    klCoefficient: work.settings.kl_coefficient,
-    step: async (trainer, batch) => ({ rewards: true, metrics: await trainer.preferenceStep(batch.map((pair) => pairInput(pair, work.settings))) }),
-    onStep: (record) => {
-      if (record.step === 1 && work.startsAtReference) checkReference(record, pairs, policy.model.dtype, work);
-      work.onStep(record);
+export async function train(
+  pairs: readonly PairRecord[],
+  policy: Policy,
+  work: TrainWork,
+  state: TrainingState,
+  hooks: StageHooks,
+): Promise<StepRecord[]> {
+  return optimise(
+    policy.model,
+    {
+      ...work,
+      examples: pairs,
+      id: (pair) => pair.prompt_id,
+      beta: work.settings.beta,
+      klCoefficient: work.settings.kl_coefficient,
+      step: async (trainer, batch) => ({
+        rewards: true,
+        metrics: await trainer.preferenceStep(batch.map((pair) => pairInput(pair, work.settings))),
+      }),
+      onStep: (record) => {
+        if (record.step === 1 && work.startsAtReference)
+          checkReference(record, pairs, policy.model.dtype, work);
+        work.onStep(record);
+      },
     },
-  }, state, hooks);
+    state,
+    hooks,
+  );
 }
 
 /** @throws RunError naming the pair where the log-probs under θ_0 are needed and missing. */
@@ -42,25 +63,53 @@ function pairInput(pair: PairRecord, { reference, kl_coefficient: kl }: Recipe['
   };
 }
 
-function baseOf({ prompt_id, base_chosen_logps: chosen, base_rejected_logps: rejected }: PairRecord): { chosen: number; rejected: number } {
+function baseOf({
+  prompt_id,
+  base_chosen_logps: chosen,
+  base_rejected_logps: rejected,
+}: PairRecord): { chosen: number; rejected: number } {
   if (chosen !== undefined && rejected !== undefined) return { chosen, rejected };
-  throw new RunError('ERR_RUN_DATA', `The pair of prompt ${JSON.stringify(prompt_id)} has no base_chosen_logps and base_rejected_logps, which train.reference base and train.kl_coefficient above 0 need: make the pairs anew, or set reference to current and kl_coefficient to 0.`);
+  throw new RunError(
+    'ERR_RUN_DATA',
+    `The pair of prompt ${JSON.stringify(prompt_id)} has no base_chosen_logps and ` +
+      'base_rejected_logps, which train.reference base and train.kl_coefficient above 0 ' +
+      'need: make the pairs anew, or set reference to current and kl_coefficient to 0.',
+  );
 }
 
 /**
- * Before the first step the policy is its reference, so both rewards are 0 up to rounding. More than that means that scores and weights do
- * not belong together. Rounding of a token's log-prob is some 0.05 nats in bf16 and 1e-3 in fp32, and adds up as a random walk.
+ * Before the first step the policy is its reference, so both rewards are 0 up to rounding. More
+ * than that means that scores and weights do not belong together. Rounding of a token's log-prob is
+ * some 0.05 nats in bf16 and 1e-3 in fp32, and adds up as a random walk.
  */
-function checkReference(first: StepRecord, pairs: readonly PairRecord[], dtype: string, { settings, onWarning }: TrainWork): void {
-  const ofOne = settings.beta * (dtype === 'bfloat16' ? 0.05 : 1e-3) * Math.sqrt(2 * Math.max(1, batchTokens(pairs)));
-  // The mean over few pairs strays further: four standard deviations of it, and never less than one of a pair's.
+function checkReference(
+  first: StepRecord,
+  pairs: readonly PairRecord[],
+  dtype: string,
+  { settings, onWarning }: TrainWork,
+): void {
+  const ofOne =
+    settings.beta *
+    (dtype === 'bfloat16' ? 0.05 : 1e-3) *
+    Math.sqrt(2 * Math.max(1, batchTokens(pairs)));
+  // The mean over few pairs strays further: four standard deviations of it, and never less than one
+  // of a pair's.
   const noise = ofOne * Math.max(1, 4 / Math.sqrt(Math.min(pairs.length, settings.batch_size)));
   const margin = Math.abs(first['rewards/margins'] ?? 0);
   if (margin > noise) {
-    onWarning(`At the first step the reward margin is ${margin.toPrecision(3)}, above the rounding noise of ${noise.toPrecision(2)}: the reference log-probs of the pairs seem to come from other weights than the model in training.`);
+    onWarning(
+      `At the first step the reward margin is ${margin.toPrecision(3)}, above the rounding ` +
+        `noise of ${noise.toPrecision(2)}: the reference log-probs of the pairs seem to come ` +
+        'from other weights than the model in training.',
+    );
   }
 }
 
 function batchTokens(pairs: readonly PairRecord[]): number {
-  return pairs.reduce((sum, pair) => sum + Math.max(pair.chosen_token_ids.length, pair.rejected_token_ids.length), 0) / pairs.length;
+  return (
+    pairs.reduce(
+      (sum, pair) => sum + Math.max(pair.chosen_token_ids.length, pair.rejected_token_ids.length),
+      0,
+    ) / pairs.length
+  );
 }
