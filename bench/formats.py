@@ -1,12 +1,16 @@
-"""Copies a .gguf file in the formats that llama.cpp has fast kernels for: python formats.py SOURCE FOLDER. One file a format; norms stay
-float32. From 4-bit weights this gains no precision: the copies are for measuring speed."""
+"""Copies a .gguf file in the formats that llama.cpp has fast kernels for: python formats.py SOURCE
+FOLDER. One file a format; norms stay float32. From 4-bit weights this gains no precision: the
+copies are for measuring speed."""
+
 import sys
 from pathlib import Path
 
-from gguf import GGMLQuantizationType as Type, GGUFReader, GGUFValueType, GGUFWriter
+from gguf import GGMLQuantizationType as Type
+from gguf import GGUFReader, GGUFValueType, GGUFWriter
 from gguf.quants import dequantize, quantize
 
-FORMATS = {"BF16": (Type.BF16, 32), "Q8_0": (Type.Q8_0, 7), "Q4_0": (Type.Q4_0, 2)}  # and general.file_type
+# the type and general.file_type
+FORMATS = {"BF16": (Type.BF16, 32), "Q8_0": (Type.Q8_0, 7), "Q4_0": (Type.Q4_0, 2)}
 
 
 def copy(reader, path, kind, file_type):
@@ -14,7 +18,10 @@ def copy(reader, path, kind, file_type):
     for name, field in reader.fields.items():
         if name.startswith("GGUF.") or name in ("general.architecture", "general.file_type"):
             continue
-        first, sub = field.types[0], field.types[-1] if field.types[0] == GGUFValueType.ARRAY else None
+        first, sub = (
+            field.types[0],
+            field.types[-1] if field.types[0] == GGUFValueType.ARRAY else None,
+        )
         writer.add_key_value(name, field.contents(), first, sub_type=sub)
     writer.add_file_type(file_type)
     for tensor in reader.tensors:

@@ -1,4 +1,6 @@
-"""What the Python trials share: the specification, peak memory, the line they print, and transformers used as well as we know how."""
+"""What the Python trials share: the specification, peak memory, the line they print, and
+transformers used as well as we know how."""
+
 import json
 import os
 import resource
@@ -54,7 +56,11 @@ def seconds(work):
 def load(dtype=torch.bfloat16):
     from transformers import AutoModelForCausalLM
 
-    return AutoModelForCausalLM.from_pretrained(spec["model"], dtype=dtype, attn_implementation="sdpa").to(device).eval()
+    return (
+        AutoModelForCausalLM.from_pretrained(spec["model"], dtype=dtype, attn_implementation="sdpa")
+        .to(device)
+        .eval()
+    )
 
 
 def pad_left(sequences):
@@ -68,8 +74,9 @@ def pad_left(sequences):
 
 @torch.inference_mode()
 def sample(model, prompts, new_tokens, min_new_tokens, shared):
-    """`samples` completions of each prompt, batches of prompts of like length; with `shared`, a prompt's keys and values are computed once
-    and repeated for its samples, which generate() by itself does not do. Returns completions by prompt, end of sequence included."""
+    """`samples` completions of each prompt, batches of prompts of like length; with `shared`, a
+    prompt's keys and values are computed once and repeated for its samples, which generate() by
+    itself does not do. Returns completions by prompt, end of sequence included."""
     from transformers import DynamicCache
 
     order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
@@ -77,16 +84,38 @@ def sample(model, prompts, new_tokens, min_new_tokens, shared):
     for start in range(0, len(order), spec["batchPrompts"]):
         batch = order[start : start + spec["batchPrompts"]]
         ids, mask = pad_left([prompts[i] for i in batch])
-        options = dict(do_sample=True, temperature=spec["sampling"]["temperature"], top_p=spec["sampling"]["topP"], top_k=0, eos_token_id=spec["eos"],
-                       pad_token_id=spec["eos"][0], max_new_tokens=new_tokens, min_new_tokens=min_new_tokens)
+        options = dict(
+            do_sample=True,
+            temperature=spec["sampling"]["temperature"],
+            top_p=spec["sampling"]["topP"],
+            top_k=0,
+            eos_token_id=spec["eos"],
+            pad_token_id=spec["eos"][0],
+            max_new_tokens=new_tokens,
+            min_new_tokens=min_new_tokens,
+        )
         if shared:
             cache = DynamicCache(config=model.config)
             positions = (mask.cumsum(1) - 1).clamp(min=0)
-            model(input_ids=ids[:, :-1], attention_mask=mask[:, :-1], position_ids=positions[:, :-1], past_key_values=cache, use_cache=True, logits_to_keep=1)
+            model(
+                input_ids=ids[:, :-1],
+                attention_mask=mask[:, :-1],
+                position_ids=positions[:, :-1],
+                past_key_values=cache,
+                use_cache=True,
+                logits_to_keep=1,
+            )
             cache.batch_repeat_interleave(spec["samples"])
-            out = model.generate(ids.repeat_interleave(spec["samples"], 0), attention_mask=mask.repeat_interleave(spec["samples"], 0), past_key_values=cache, **options)
+            out = model.generate(
+                ids.repeat_interleave(spec["samples"], 0),
+                attention_mask=mask.repeat_interleave(spec["samples"], 0),
+                past_key_values=cache,
+                **options,
+            )
         else:
-            out = model.generate(ids, attention_mask=mask, num_return_sequences=spec["samples"], **options)
+            out = model.generate(
+                ids, attention_mask=mask, num_return_sequences=spec["samples"], **options
+            )
         rows = [ended(row) for row in out[:, ids.shape[1] :].tolist()]
         for k, i in enumerate(batch):
             completions[i] = rows[k * spec["samples"] : (k + 1) * spec["samples"]]
@@ -103,7 +132,8 @@ def ended(row):
 
 @torch.inference_mode()
 def completion_logprobs(model, groups, batch=8):
-    """Summed log-probs in the order of groups and their completions; rows of like length together, logits of completion positions alone."""
+    """Summed log-probs in the order of groups and their completions; rows of like length together,
+    logits of completion positions alone."""
     rows = [(prompt, completion) for prompt, completions in groups for completion in completions]
     order = sorted(range(len(rows)), key=lambda i: len(rows[i][0]) + len(rows[i][1]))
     sums = [0.0] * len(rows)
@@ -111,10 +141,23 @@ def completion_logprobs(model, groups, batch=8):
         taken = order[start : start + batch]
         ids, mask = pad_left([list(rows[i][0]) + list(rows[i][1]) for i in taken])
         longest = max(len(rows[i][1]) for i in taken)
-        logits = model(input_ids=ids, attention_mask=mask, position_ids=(mask.cumsum(1) - 1).clamp(min=0), use_cache=False, logits_to_keep=longest + 1).logits
+        logits = model(
+            input_ids=ids,
+            attention_mask=mask,
+            position_ids=(mask.cumsum(1) - 1).clamp(min=0),
+            use_cache=False,
+            logits_to_keep=longest + 1,
+        ).logits
         targets = ids[:, -longest:]
         for row, i in enumerate(taken):
             length = len(rows[i][1])
             of = logits[row, longest - length : longest].float()
-            sums[i] = (of.gather(1, targets[row, longest - length :].unsqueeze(1)).squeeze(1) - of.logsumexp(1)).sum().item()
+            sums[i] = (
+                (
+                    of.gather(1, targets[row, longest - length :].unsqueeze(1)).squeeze(1)
+                    - of.logsumexp(1)
+                )
+                .sum()
+                .item()
+            )
     return sums

@@ -1,18 +1,32 @@
-"""Writes test/golden/gguf_blocks.json: blocks of every GGUF element type that the engine reads, and the floats that the gguf package
-makes of them. Bytes come from a fixed generator, so the file only changes when the oracle does.
+"""Writes test/golden/gguf_blocks.json: blocks of every GGUF element type that the engine reads, and
+the floats that the gguf package makes of them. Bytes come from a fixed generator, so the file only
+changes when the oracle does.
 
     python scripts/golden/gguf_blocks.py        # needs: pip install gguf
 """
+
 import json
 import pathlib
 
 import numpy as np
-from gguf.constants import GGML_QUANT_SIZES, GGMLQuantizationType as T
+from gguf.constants import GGML_QUANT_SIZES
+from gguf.constants import GGMLQuantizationType as T
 from gguf.quants import dequantize
 
 BLOCKS = 3
-# Where each layout keeps its fp16 scales: random exponents would give infinities, which no real file holds.
-HALVES = {T.F16: [0], T.Q4_0: [0], T.Q4_1: [0, 2], T.Q5_0: [0], T.Q5_1: [0, 2], T.Q8_0: [0], T.Q4_K: [0, 2], T.Q5_K: [0, 2], T.Q6_K: [208]}
+# Where each layout keeps its fp16 scales: random exponents would give infinities, which no real
+# file holds.
+HALVES = {
+    T.F16: [0],
+    T.Q4_0: [0],
+    T.Q4_1: [0, 2],
+    T.Q5_0: [0],
+    T.Q5_1: [0, 2],
+    T.Q8_0: [0],
+    T.Q4_K: [0, 2],
+    T.Q5_K: [0, 2],
+    T.Q6_K: [208],
+}
 PLAIN = {T.F32, T.F16, T.BF16}
 
 
@@ -25,7 +39,9 @@ def blocks(kind: T, rng: np.random.Generator) -> np.ndarray:
         return raw if kind == T.F32 else np.ascontiguousarray(raw[:, 2:])
     raw = rng.integers(0, 256, (count, GGML_QUANT_SIZES[kind][1]), dtype=np.uint8)
     for at in HALVES[kind]:
-        raw[:, at:at + 2] = rng.normal(0, 0.05, count).astype(np.float16).view(np.uint8).reshape(count, 2)
+        raw[:, at : at + 2] = (
+            rng.normal(0, 0.05, count).astype(np.float16).view(np.uint8).reshape(count, 2)
+        )
     return raw
 
 

@@ -1,11 +1,13 @@
-"""Golden values of LoRA adapters from PEFT, in fp32, for test/engine/lora.test.ts, and PEFT's judgement of an adapter that we saved.
+"""Golden values of LoRA adapters from PEFT, in fp32, for test/engine/lora.test.ts, and PEFT's
+judgement of an adapter that we saved.
 
     python scripts/golden/lora.py
     python scripts/golden/lora.py check ADAPTER BASE TOKENS LOGITS
 
-The first writes test/golden/lora/: a random adapter on test/golden/tiny-gqa-untied with its logits, the gradients of its A and B
-under a mean NLL, the same adapter after AdamW steps, and the logits of the merged model; and a rank-stabilised one on some modules.
-The second loads ADAPTER on BASE and compares its logits for TOKENS (a JSON list) with LOGITS (a JSON list, row-major): it prints the
+The first writes test/golden/lora/: a random adapter on test/golden/tiny-gqa-untied with its logits,
+the gradients of its A and B under a mean NLL, the same adapter after AdamW steps, and the logits of
+the merged model; and a rank-stabilised one on some modules. The second loads ADAPTER on BASE and
+compares its logits for TOKENS (a JSON list) with LOGITS (a JSON list, row-major): it prints the
 largest difference, and fails above 1e-4.
 """
 
@@ -25,7 +27,9 @@ STEPS, RATE, DECAY = 3, 1e-2, 0.01
 ALL = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 ADAPTERS = {
     "all": dict(r=4, lora_alpha=8, target_modules=ALL),
-    "rslora": dict(r=3, lora_alpha=5, use_rslora=True, target_modules=["k_proj", "up_proj", "o_proj"]),
+    "rslora": dict(
+        r=3, lora_alpha=5, use_rslora=True, target_modules=["k_proj", "up_proj", "o_proj"]
+    ),
 }
 
 
@@ -39,7 +43,9 @@ def base_model():
 
 def short(name):
     """The engine's name of a PEFT parameter."""
-    return name.removeprefix("base_model.model.model.").replace(".default", "").removesuffix(".weight")
+    return (
+        name.removeprefix("base_model.model.model.").replace(".default", "").removesuffix(".weight")
+    )
 
 
 def loss_of(model, prompt, completion):
@@ -47,12 +53,14 @@ def loss_of(model, prompt, completion):
     ids = torch.tensor([prompt + completion])
     logprobs = model(ids).logits[0].log_softmax(-1)
     rows = torch.arange(len(prompt) - 1, ids.shape[1] - 1)
-    return -logprobs[rows, ids[0, len(prompt):]].mean()
+    return -logprobs[rows, ids[0, len(prompt) :]].mean()
 
 
 def adapter(name, options, index):
     torch.manual_seed(100 + index)
-    model = get_peft_model(base_model(), LoraConfig(task_type="CAUSAL_LM", lora_dropout=0.0, **options)).eval()
+    model = get_peft_model(
+        base_model(), LoraConfig(task_type="CAUSAL_LM", lora_dropout=0.0, **options)
+    ).eval()
     trained = [(n, p) for n, p in model.named_parameters() if p.requires_grad]
     for _, parameter in trained:  # B away from 0, so that a wrong scale shows
         parameter.data.normal_(0, 0.15)
@@ -61,7 +69,9 @@ def adapter(name, options, index):
     (folder / "README.md").unlink(missing_ok=True)
     config = json.loads((folder / "adapter_config.json").read_text())
     config["base_model_name_or_path"] = "../../tiny-gqa-untied"
-    config["target_modules"] = sorted(config["target_modules"])  # a set: its order changes from run to run
+    config["target_modules"] = sorted(
+        config["target_modules"]
+    )  # a set: its order changes from run to run
     (folder / "adapter_config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
 
     tokens = torch.randint(3, 64, (24,)).tolist()
@@ -69,7 +79,9 @@ def adapter(name, options, index):
     logits = model(torch.tensor([tokens])).logits[0].detach()
     loss = loss_of(model, prompt, completion)
     loss.backward()
-    some = [(n, p) for n, p in trained if ".layers.1." in n or "q_proj" in n]  # the files stay small; the losses see the rest
+    some = [
+        (n, p) for n, p in trained if ".layers.1." in n or "q_proj" in n
+    ]  # the files stay small; the losses see the rest
     gradients = {short(n): rounded(p.grad) for n, p in some}
     optimizer = torch.optim.AdamW([p for _, p in trained], lr=RATE, weight_decay=DECAY)
     losses = []
@@ -84,10 +96,22 @@ def adapter(name, options, index):
     merged = PeftModel.from_pretrained(base_model(), folder).merge_and_unload()
     with torch.no_grad():
         merged_logits = merged(torch.tensor([tokens])).logits[0]
-    write(folder / "expected.json", {
-        "tokens": tokens, "logits": rounded(logits, 6), "merged": rounded(merged_logits, 6), "prompt": prompt, "completion": completion,
-        "loss": round(float(loss), 6), "gradients": gradients, "learning_rate": RATE, "weight_decay": DECAY, "losses": losses,
-        "stepped": stepped})
+    write(
+        folder / "expected.json",
+        {
+            "tokens": tokens,
+            "logits": rounded(logits, 6),
+            "merged": rounded(merged_logits, 6),
+            "prompt": prompt,
+            "completion": completion,
+            "loss": round(float(loss), 6),
+            "gradients": gradients,
+            "learning_rate": RATE,
+            "weight_decay": DECAY,
+            "losses": losses,
+            "stepped": stepped,
+        },
+    )
 
 
 def write(path, value):
@@ -96,12 +120,20 @@ def write(path, value):
 
 
 def check(folder, base, tokens, logits):
-    model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32), folder).eval()
-    unset = [k for k, v in load_file(Path(folder) / "adapter_model.safetensors").items() if not torch.isfinite(v).all()]
+    model = PeftModel.from_pretrained(
+        AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32), folder
+    ).eval()
+    unset = [
+        k
+        for k, v in load_file(Path(folder) / "adapter_model.safetensors").items()
+        if not torch.isfinite(v).all()
+    ]
     with torch.no_grad():
         theirs = model(torch.tensor([json.loads(tokens)])).logits[0].flatten()
     difference = float((theirs - torch.tensor(json.loads(logits))).abs().max())
-    print(json.dumps({"difference": difference, "active": model.active_adapter, "not_finite": unset}))
+    print(
+        json.dumps({"difference": difference, "active": model.active_adapter, "not_finite": unset})
+    )
     return difference <= 1e-4 and not unset
 
 

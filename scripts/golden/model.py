@@ -2,9 +2,10 @@
 
     python scripts/golden/model.py PATH/TO/SmolLM2-135M-Instruct.Q4_1.gguf
 
-Writes test/golden/tiny-*/ (four random Llama checkpoints with all their logits) and test/golden/default-model.json: for 8
-prompts the greedy continuation, its per-token log-probs, and a spread of logits at every prompt position.
-The prompts are token ids, since transformers' GGUF tokenizer splits digits otherwise than the model was trained with.
+Writes test/golden/tiny-*/ (four random Llama checkpoints with all their logits) and
+test/golden/default-model.json: for 8 prompts the greedy continuation, its per-token log-probs, and
+a spread of logits at every prompt position. The prompts are token ids, since transformers' GGUF
+tokenizer splits digits otherwise than the model was trained with.
 """
 
 import json
@@ -50,8 +51,18 @@ def tiny_models():
     for index, (name, extra) in enumerate(TINY.items()):
         torch.manual_seed(index)
         config = LlamaConfig(
-            vocab_size=64, hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4,
-            max_position_embeddings=128, rope_theta=10000.0, initializer_range=0.3, bos_token_id=1, eos_token_id=2, **extra)
+            vocab_size=64,
+            hidden_size=32,
+            intermediate_size=48,
+            num_hidden_layers=2,
+            num_attention_heads=4,
+            max_position_embeddings=128,
+            rope_theta=10000.0,
+            initializer_range=0.3,
+            bos_token_id=1,
+            eos_token_id=2,
+            **extra,
+        )
         model = LlamaForCausalLM(config).float().eval()
         for parameter in model.parameters():  # norms away from 1, so that a forgotten one shows
             if parameter.dim() == 1:
@@ -62,15 +73,29 @@ def tiny_models():
         tokens = torch.randint(3, 64, (24,)).tolist()
         logits = model(torch.tensor([tokens])).logits[0]
         continuation, logprobs = greedy(model, tokens[:6], NEW_TOKENS)
-        write(folder / "expected.json", {
-            "tokens": tokens, "logits": rounded(logits), "prompt": tokens[:6], "greedy": continuation,
-            "greedy_logprobs": [round(x, 6) for x in logprobs]})
+        write(
+            folder / "expected.json",
+            {
+                "tokens": tokens,
+                "logits": rounded(logits),
+                "prompt": tokens[:6],
+                "greedy": continuation,
+                "greedy_logprobs": [round(x, 6) for x in logprobs],
+            },
+        )
 
 
-# "<|im_start|>user\n{question}<|im_end|>\n<|im_start|>assistant\n" and plain text, tokenised by the model's own tokenizer.
+# "<|im_start|>user\n{question}<|im_end|>\n<|im_start|>assistant\n" and plain text, tokenised by the
+# model's own tokenizer.
 def default_prompts(tokenizer):
-    questions = ["What is the capital of France?", "Name three colours of the rainbow.", "Write one sentence about the sea.",
-                 "Why do cats purr?", "How do I boil an egg?", "Tell me a short story about a dragon."]
+    questions = [
+        "What is the capital of France?",
+        "Name three colours of the rainbow.",
+        "Write one sentence about the sea.",
+        "Why do cats purr?",
+        "How do I boil an egg?",
+        "Tell me a short story about a dragon.",
+    ]
     chats = [f"<|im_start|>user\n{q}<|im_end|>\n<|im_start|>assistant\n" for q in questions]
     texts = chats + ["The history of the bicycle begins", "def fibonacci(n):\n    "]
     return [tokenizer.encode(text, add_special_tokens=False) for text in texts]
@@ -87,10 +112,18 @@ def default_model(path):
         logits = model(torch.tensor([prompt])).logits[0]
         columns = torch.arange(COLUMNS) * (logits.shape[1] // COLUMNS) + index
         continuation, logprobs = greedy(model, prompt, NEW_TOKENS)
-        cases.append({
-            "prompt": prompt, "columns": columns.tolist(), "logits": rounded(logits[:, columns]),
-            "logsumexp": rounded(logits.logsumexp(-1)), "argmax": logits.argmax(-1).tolist(), "max": rounded(logits.amax(-1)),
-            "greedy": continuation, "greedy_logprobs": [round(x, 6) for x in logprobs]})
+        cases.append(
+            {
+                "prompt": prompt,
+                "columns": columns.tolist(),
+                "logits": rounded(logits[:, columns]),
+                "logsumexp": rounded(logits.logsumexp(-1)),
+                "argmax": logits.argmax(-1).tolist(),
+                "max": rounded(logits.amax(-1)),
+                "greedy": continuation,
+                "greedy_logprobs": [round(x, 6) for x in logprobs],
+            }
+        )
         print(f"prompt {index}: {len(prompt)} tokens")
     write(GOLDEN / "default-model.json", {"model": "smollm2-135m-instruct", "cases": cases})
 

@@ -1,7 +1,11 @@
-"""Parquet files as pyarrow writes them, in every codec and page format, and their rows as JSON: what src/data/parquet.ts must read.
+"""Parquet files as pyarrow writes them, in every codec and page format, and their rows as JSON:
+what src/data/parquet.ts must read.
 
-Makes test/golden/parquet/*.parquet and rows.json. Run from anywhere: python scripts/golden/parquet.py
+Makes test/golden/parquet/*.parquet and rows.json. Run from anywhere:
+
+    python scripts/golden/parquet.py
 """
+
 import datetime
 import json
 from pathlib import Path
@@ -14,7 +18,10 @@ COUNT = 40
 
 
 def row(i):
-    turns = [{"role": "user", "content": f"Frage {i}: 1\u20282 ü 🙂"}, {"role": "assistant", "content": "ja " * (i % 5)}]
+    turns = [
+        {"role": "user", "content": f"Frage {i}: 1\u20282 ü 🙂"},
+        {"role": "assistant", "content": "ja " * (i % 5)},
+    ]
     return {
         "id": f"row-{i}",
         "number": i * 1000 - 3,
@@ -42,14 +49,39 @@ def main():
     FOLDER.mkdir(parents=True, exist_ok=True)
     rows = [row(i) for i in range(COUNT)]
     table = pa.Table.from_pylist(rows)
-    (FOLDER / "rows.json").write_text(json.dumps([{k: as_json(v) for k, v in r.items()} for r in table.to_pylist()], ensure_ascii=True) + "\n")
+    (FOLDER / "rows.json").write_text(
+        json.dumps(
+            [{k: as_json(v) for k, v in r.items()} for r in table.to_pylist()], ensure_ascii=True
+        )
+        + "\n"
+    )
     for codec in ["none", "snappy", "gzip", "brotli", "zstd", "lz4"]:
         for version in ["1.0", "2.0"]:
-            pq.write_table(table, FOLDER / f"{codec}-{version[0]}.parquet", compression=codec, data_page_version=version, row_group_size=17, write_statistics=codec == "none")
-    encodings = {"number": "DELTA_BINARY_PACKED", "id": "DELTA_LENGTH_BYTE_ARRAY", "real": "BYTE_STREAM_SPLIT", "same": "PLAIN"}
-    pq.write_table(table, FOLDER / "encodings.parquet", use_dictionary=False, column_encoding=encodings)
-    pq.write_table(pa.table({"id": pa.array([1, 2**53 + 1], pa.int64()), "text": ["a", "b"]}), FOLDER / "int64.parquet")
-    pq.write_table(pa.table({"text": pa.array(["a"]), "image": pa.array([b"\xff\xfe"])}), FOLDER / "bytes.parquet")
+            pq.write_table(
+                table,
+                FOLDER / f"{codec}-{version[0]}.parquet",
+                compression=codec,
+                data_page_version=version,
+                row_group_size=17,
+                write_statistics=codec == "none",
+            )
+    encodings = {
+        "number": "DELTA_BINARY_PACKED",
+        "id": "DELTA_LENGTH_BYTE_ARRAY",
+        "real": "BYTE_STREAM_SPLIT",
+        "same": "PLAIN",
+    }
+    pq.write_table(
+        table, FOLDER / "encodings.parquet", use_dictionary=False, column_encoding=encodings
+    )
+    pq.write_table(
+        pa.table({"id": pa.array([1, 2**53 + 1], pa.int64()), "text": ["a", "b"]}),
+        FOLDER / "int64.parquet",
+    )
+    pq.write_table(
+        pa.table({"text": pa.array(["a"]), "image": pa.array([b"\xff\xfe"])}),
+        FOLDER / "bytes.parquet",
+    )
     pq.write_table(table.slice(0, 0), FOLDER / "empty.parquet")
 
 

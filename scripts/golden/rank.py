@@ -1,12 +1,16 @@
-"""Golden values of rank correlations from scipy, ties and constant sides included, and of what CREAM makes of them → test/golden/rank.json.
+"""Golden values of rank correlations from scipy, ties and constant sides included, and of what
+CREAM makes of them → test/golden/rank.json.
 
     python scripts/golden/rank.py
 
-`top_order` and the pair are numpy's argmax and argmin, the first of equals. `sets` are some prompts each, with the weights that `avg` and `dyn` give
-the pairs by every method: the mean over the prompts that make one, or each its own.
+`top_order` and the pair are numpy's argmax and argmin, the first of equals. `sets` are some prompts
+each, with the weights that `avg` and `dyn` give the pairs by every method: the mean over the
+prompts that make one, or each its own.
 
-Rewards are small integers or rounded floats, so that JSON holds them exactly; NaN is written as null.
+Rewards are small integers or rounded floats, so that JSON holds them exactly; NaN is written as
+null.
 """
+
 import json
 import math
 import pathlib
@@ -42,16 +46,20 @@ for i in range(320):
         y = list(x)
     if i % 20 == 1:
         y = [-v for v in x]
-    cases.append({
-        "x": x,
-        "y": y,
-        "kendall": number(stats.kendalltau(x, y).statistic),
-        "spearman": number(stats.spearmanr(x, y).statistic),
-        "ranks": [int(r) for r in stats.rankdata([-v for v in x], method="ordinal")],
-        "best": int(numpy.argmax(x)),
-        "worst": int(numpy.argmin(x)),
-        "top_order": int(numpy.argmax(x) == numpy.argmax(y) and numpy.argmin(x) == numpy.argmin(y)),
-    })
+    cases.append(
+        {
+            "x": x,
+            "y": y,
+            "kendall": number(stats.kendalltau(x, y).statistic),
+            "spearman": number(stats.spearmanr(x, y).statistic),
+            "ranks": [int(r) for r in stats.rankdata([-v for v in x], method="ordinal")],
+            "best": int(numpy.argmax(x)),
+            "worst": int(numpy.argmin(x)),
+            "top_order": int(
+                numpy.argmax(x) == numpy.argmax(y) and numpy.argmin(x) == numpy.argmin(y)
+            ),
+        }
+    )
 
 
 def consistency(case: dict, method: str) -> float:
@@ -75,7 +83,16 @@ while at < len(cases):
     at += size
     kept = [i for i in members if len(set(cases[i]["x"])) > 1]
     if kept:
-        sets.append({"cases": members, "kept": kept, **{m: weights([cases[i] for i in kept], m) for m in ("kendall", "spearman", "top_order")}})
+        sets.append(
+            {
+                "cases": members,
+                "kept": kept,
+                **{
+                    m: weights([cases[i] for i in kept], m)
+                    for m in ("kendall", "spearman", "top_order")
+                },
+            }
+        )
 
 path = pathlib.Path(__file__).resolve().parents[2] / "test" / "golden" / "rank.json"
 body = ",\n".join(json.dumps(c, separators=(",", ":")) for c in cases)

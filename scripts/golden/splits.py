@@ -2,8 +2,10 @@
 
     python scripts/golden/splits.py
 
-Each layout is a repository's file names, some with a card; `configs` is what datasets makes of it, config → split → files in order.
+Each layout is a repository's file names, some with a card; `configs` is what datasets makes of it,
+config → split → files in order.
 """
+
 import json
 import os
 import pathlib
@@ -17,7 +19,11 @@ from huggingface_hub import DatasetCardData
 OUT = pathlib.Path(__file__).parents[2] / "test" / "golden" / "splits.json"
 
 PLAIN = [
-    ["data/train-00000-of-00002-ab12cd34ef567890.parquet", "data/train-00001-of-00002-0123456789abcdef.parquet", "data/test_sft-00000-of-00001.parquet"],
+    [
+        "data/train-00000-of-00002-ab12cd34ef567890.parquet",
+        "data/train-00001-of-00002-0123456789abcdef.parquet",
+        "data/test_sft-00000-of-00001.parquet",
+    ],
     ["train.jsonl", "dev.jsonl", "my-eval.jsonl"],
     ["train.jsonl", "valid.jsonl", "notes.jsonl"],
     ["train/part-10.json", "train/part-2.json", "test/part-1.json"],
@@ -36,17 +42,53 @@ PLAIN = [
 ]
 
 CARDS = [
-    {"configs": [{"config_name": "main", "data_files": [{"split": "train", "path": "main/train-*"}, {"split": "test", "path": "main/test-*"}]}, {"config_name": "b", "data_files": "b/*.parquet"}],
-     "files": ["main/train-00000-of-00001.parquet", "main/test-00000-of-00001.parquet", "b/x.parquet", "b/y.parquet"]},
-    {"configs": [{"config_name": "default", "data_files": [{"split": "train", "path": ["b.jsonl", "a.jsonl"]}, {"split": "held_out", "path": "**/c.jsonl"}]}], "files": ["a.jsonl", "b.jsonl", "deep/er/c.jsonl"]},
-    {"configs": [{"config_name": "x", "data_dir": "x"}, {"config_name": "y", "data_dir": "y"}], "files": ["x/train.jsonl", "x/test.jsonl", "y/rows.jsonl"]},
-    {"configs": [{"config_name": "q", "data_files": ["part-?.jsonl", "extra-[ab].jsonl"]}], "files": ["part-1.jsonl", "part-10.jsonl", "extra-a.jsonl", "extra-c.jsonl"]},
+    {
+        "configs": [
+            {
+                "config_name": "main",
+                "data_files": [
+                    {"split": "train", "path": "main/train-*"},
+                    {"split": "test", "path": "main/test-*"},
+                ],
+            },
+            {"config_name": "b", "data_files": "b/*.parquet"},
+        ],
+        "files": [
+            "main/train-00000-of-00001.parquet",
+            "main/test-00000-of-00001.parquet",
+            "b/x.parquet",
+            "b/y.parquet",
+        ],
+    },
+    {
+        "configs": [
+            {
+                "config_name": "default",
+                "data_files": [
+                    {"split": "train", "path": ["b.jsonl", "a.jsonl"]},
+                    {"split": "held_out", "path": "**/c.jsonl"},
+                ],
+            }
+        ],
+        "files": ["a.jsonl", "b.jsonl", "deep/er/c.jsonl"],
+    },
+    {
+        "configs": [{"config_name": "x", "data_dir": "x"}, {"config_name": "y", "data_dir": "y"}],
+        "files": ["x/train.jsonl", "x/test.jsonl", "y/rows.jsonl"],
+    },
+    {
+        "configs": [{"config_name": "q", "data_files": ["part-?.jsonl", "extra-[ab].jsonl"]}],
+        "files": ["part-1.jsonl", "part-10.jsonl", "extra-a.jsonl", "extra-c.jsonl"],
+    },
 ]
 
 
 def resolved(patterns, base):
     found = DataFilesDict.from_patterns(patterns, base_path=base)
-    return {str(split): [os.path.relpath(path, base) for path in paths] for split, paths in found.items()}
+    return {
+        str(split): [os.path.relpath(path, base) for path in paths]
+        for split, paths in found.items()
+    }
 
 
 def layout(files, configs=None):
@@ -63,13 +105,24 @@ def layout(files, configs=None):
         made = {}
         for name, config in MetadataConfigs.from_dataset_card_data(card).items():
             where = os.path.join(base, config.get("data_dir", ""))
-            patterns = sanitize_patterns(config["data_files"]) if config.get("data_files") else get_data_patterns(where)
-            made[name] = {split: [os.path.relpath(os.path.join(where, path), base) for path in paths] for split, paths in resolved(patterns, where).items()}
+            patterns = (
+                sanitize_patterns(config["data_files"])
+                if config.get("data_files")
+                else get_data_patterns(where)
+            )
+            made[name] = {
+                split: [os.path.relpath(os.path.join(where, path), base) for path in paths]
+                for split, paths in resolved(patterns, where).items()
+            }
         return {"files": files, "card": configs, "configs": made}
 
 
 def main():
-    golden = {"datasets": datasets.__version__, "layouts": [layout(files) for files in PLAIN] + [layout(card["files"], card["configs"]) for card in CARDS]}
+    golden = {
+        "datasets": datasets.__version__,
+        "layouts": [layout(files) for files in PLAIN]
+        + [layout(card["files"], card["configs"]) for card in CARDS],
+    }
     OUT.write_text(json.dumps(golden, indent=1) + "\n")
 
 

@@ -1,14 +1,19 @@
-"""One CREAM iteration as a Python user would write it: generate with θ_t, log-probs under θ_t and θ_{t-1} (two forward passes, the second
-model loaded for it), rankings and pairs, then TRL's DPO on a fresh copy of θ_t with reference log-probs computed beforehand, and a save.
-The clock starts when the libraries are imported."""
+"""One CREAM iteration as a Python user would write it: generate with θ_t, log-probs under θ_t and
+θ_{t-1} (two forward passes, the second model loaded for it), rankings and pairs, then TRL's DPO on
+a fresh copy of θ_t with reference log-probs computed beforehand, and a save. The clock starts when
+the libraries are imported."""
+
 import os
 import sys
 import time
 from pathlib import Path
 
-sys.path[0] = str(Path(__file__).parents[1])  # beside peer.py; this file's own name must not hide the library
+# beside peer.py; this file's own name must not hide the library
+sys.path[0] = str(Path(__file__).parents[1])
 from transformers import AutoTokenizer
 
+# the libraries first, then peer, which seeds torch and sets its threads
+# isort: split
 from peer import completion_logprobs, load, report, sample, seconds, spec
 from peer_dpo import trainer
 
@@ -30,26 +35,39 @@ def pairs_of(groups, current, previous):
     made, consistencies = [], []
     for g, (prompt, completions) in enumerate(groups):
         mine = slice(g * len(completions), (g + 1) * len(completions))
-        now = rank([c - p for c, p in zip(current[mine], previous[mine])])
-        before = rank([p / len(tokens) for p, tokens in zip(previous[mine], completions)])
+        now = rank([c - p for c, p in zip(current[mine], previous[mine], strict=True)])
+        before = rank(
+            [p / len(tokens) for p, tokens in zip(previous[mine], completions, strict=True)]
+        )
         consistencies.append((kendall(now, before) + 1) / 2)
-        made.append(dict(prompt=prompt, chosen=completions[now.index(0)], rejected=completions[now.index(len(now) - 1)]))
+        made.append(
+            dict(
+                prompt=prompt,
+                chosen=completions[now.index(0)],
+                rejected=completions[now.index(len(now) - 1)],
+            )
+        )
     return made, sum(consistencies) / len(consistencies)
 
 
 began = time.perf_counter()
 work = os.path.dirname(spec["model"])
 tokenizer = AutoTokenizer.from_pretrained(spec["model"])
-prompts = [tokenizer.apply_chat_template(p["prompt"], add_generation_prompt=True, return_dict=False) for p in spec["prompts"]]
+prompts = [
+    tokenizer.apply_chat_template(p["prompt"], add_generation_prompt=True, return_dict=False)
+    for p in spec["prompts"]
+]
 model = load()
-sampling, completions = seconds(lambda: sample(model, prompts, spec["newTokens"], spec["minNewTokens"], shared=True))
-groups = list(zip(prompts, completions))
+sampling, completions = seconds(
+    lambda: sample(model, prompts, spec["newTokens"], spec["minNewTokens"], shared=True)
+)
+groups = list(zip(prompts, completions, strict=True))
 scoring_began = time.perf_counter()
 current = completion_logprobs(model, groups)
-del model
+model = None  # its memory goes before the next is loaded
 model = load()
 previous = completion_logprobs(model, groups)
-del model
+model = None
 scoring = time.perf_counter() - scoring_began
 training_began = time.perf_counter()
 pairs, consistency = pairs_of(groups, current, previous)
@@ -58,5 +76,11 @@ dpo.train()
 dpo.model.generation_config.do_sample = True  # a temperature without it is refused
 dpo.save_model(os.path.join(work, "trl-model"))
 ended = time.perf_counter()
-report(seconds=ended - began, tokens=sum(len(row) for rows in completions for row in rows), flops=spec["flops"], sampleSeconds=sampling,
-       scoreSeconds=scoring, trainSeconds=ended - training_began)
+report(
+    seconds=ended - began,
+    tokens=sum(len(row) for rows in completions for row in rows),
+    flops=spec["flops"],
+    sampleSeconds=sampling,
+    scoreSeconds=scoring,
+    trainSeconds=ended - training_began,
+)
