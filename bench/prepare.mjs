@@ -118,7 +118,7 @@ function generation(name, { prompts: count, samples, tokens, together }, ragged)
     minNewTokens: ragged ? 0 : tokens,
     batchPrompts: together,
     config,
-    ...(onGpu && { maxRows: together * samples }),
+    ...(onGpu && { maxNumSeqs: together * samples }),
     ...(!ragged && { flops: flops.all }),
   });
 }
@@ -131,7 +131,7 @@ function scoring() {
   write('score', {
     groups,
     batch: size.score.together,
-    ...(onGpu && { maxBatchTokens: 32_768 }),
+    ...(onGpu && { maxNumBatchedTokens: 32_768 }),
     tokens: sum(
       groups.map(({ prompt, completions }) =>
         sum(completions.map((tokens) => prompt.length + tokens.length)),

@@ -6,14 +6,16 @@
  *   examples/…)
  *   curl -N localhost:8080 -d 'Why is the sky blue?'
  */
-import { createServer } from 'node:http';
+import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import { text } from 'node:stream/consumers';
 import { loadModel } from 'cream-lm';
 
 const [model = 'smollm2-135m-instruct', port = '8080'] = process.argv.slice(2);
 const lm = await loadModel(model);
 
-const server = createServer(async (request, response) => {
+const server = createServer((request, response) => void answer(request, response));
+
+async function answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
   const left = new AbortController();
   response.on('close', () => left.abort());
   try {
@@ -29,7 +31,7 @@ const server = createServer(async (request, response) => {
     if (left.signal.aborted) return; // nobody listens any more
     response.writeHead(500).end((error as Error).message);
   }
-});
+}
 
 server.listen(Number(port), () => {
   const address = server.address();

@@ -54,10 +54,12 @@ function passes(name, command, args) {
 /** Formatters break every line that can be broken, apart from texts: those are the author's. */
 function longLines(file) {
   const isRegex = /^\s*(?:export )?(?:const \w+ = )?(?:String\.raw`|\/[^/*]).*[`/][gimsuy]*[,;]?$/;
+  // Prettier keeps a test's title and its function on one line.
+  const isTestTitle = /^\s*it(?:\.each)?\('.*', (?:async )?\(\w*\) => \{$/;
   return readFileSync(join(root, file), 'utf8')
     .split('\n')
     .flatMap((line, i) =>
-      [...line].length > COLUMNS && !isRegex.test(line)
+      [...line].length > COLUMNS && !isRegex.test(line) && !isTestTitle.test(line)
         ? [`${file}:${i + 1}: ${[...line].length} columns, more than ${COLUMNS}`]
         : [],
     );

@@ -173,7 +173,7 @@ GenerationRequest to_generation_request(const Napi::Value& value) {
   }
   request.seed = key64(from, "seed");
   request.iteration = static_cast<uint32_t>(integer(from, "iteration"));
-  request.max_rows = integer(from, "maxRows");
+  request.max_num_seqs = integer(from, "maxNumSeqs");
   return request;
 }
 
@@ -187,7 +187,7 @@ ScoringRequest to_scoring_request(const Napi::Value& value) {
         each<Tokens>(group.Get("completions"), "completions",
                      [](const Napi::Value& tokens) { return to_tokens(tokens, "completion"); })};
   });
-  request.max_batch_tokens = integer(from, "maxBatchTokens");
+  request.max_num_batched_tokens = integer(from, "maxNumBatchedTokens");
   return request;
 }
 
@@ -195,7 +195,7 @@ ClassificationRequest to_classification_request(const Napi::Value& value) {
   const Napi::Object from = object(value, "request");
   return {each<Tokens>(from.Get("sequences"), "sequences",
                        [](const Napi::Value& tokens) { return to_tokens(tokens, "sequence"); }),
-          integer(from, "maxBatchTokens")};
+          integer(from, "maxNumBatchedTokens")};
 }
 
 TrainerParams to_trainer_params(const Napi::Value& value) {
@@ -249,8 +249,8 @@ PlanRequest to_plan_request(const Napi::Value& value) {
   request.new_tokens = integer(from, "newTokens");
   request.samples = integer(from, "samples");
   request.micro_batch_tokens = maybe_integer(from, "microBatchTokens");
-  request.score_batch_tokens = maybe_integer(from, "scoreBatchTokens");
-  request.decode_rows = maybe_integer(from, "decodeRows");
+  request.max_num_batched_tokens = maybe_integer(from, "maxNumBatchedTokens");
+  request.max_num_seqs = maybe_integer(from, "maxNumSeqs");
   request.activation_checkpointing = maybe_flag(from, "activationCheckpointing");
   if (!from.Get("optimizerStates").IsUndefined()) request.forms = to_forms(from);
   return request;
@@ -264,7 +264,7 @@ std::vector<PreferencePair> to_pairs(const Napi::Value& value) {
                           to_tokens(pair.Get("rejected"), "rejected"),
                           number(pair, "referenceChosen"),
                           number(pair, "referenceRejected"),
-                          number(pair, "consistency"),
+                          number(pair, "weight"),
                           number(pair, "baseChosen"),
                           number(pair, "baseRejected")};
   });
@@ -409,10 +409,10 @@ Napi::Value from_plan(Napi::Env env, const Plan& plan) {
   out["optimizerStates"] = plan.forms.states_8bit ? "8bit" : "float32";
   out["masterWeights"] = plan.forms.split_masters ? "split" : "float32";
   out["gradientDtype"] = plan.forms.bf16_gradients ? "bfloat16" : "float32";
-  out["decodeRows"] = count(env, plan.decode_rows);
+  out["maxNumSeqs"] = count(env, plan.max_num_seqs);
   out["kvPages"] = count(env, plan.kv_pages);
-  out["scoreBatchTokens"] = count(env, plan.score_batch_tokens);
-  out["headRows"] = count(env, plan.head_rows);
+  out["maxNumBatchedTokens"] = count(env, plan.max_num_batched_tokens);
+  out["headChunkTokens"] = count(env, plan.head_chunk_tokens);
   return out;
 }
 

@@ -52,7 +52,7 @@ class Engine {
   const ModelInfo& info() const { return info_; }
 
   // --- On the worker
-  // -------------------------------------------------------------------------------------------------
+  // -----------------------------------------------------------------------------------------------
   // device: a name of parse_device (support/device.h).
   void load(const std::string& path, DType dtype, const std::string& device, const Cancel& cancel);
   // Frees weights and trainer, and gives the memory back to the system.
@@ -106,7 +106,7 @@ class Engine {
 };
 
 // --- Without a model
-// ---------------------------------------------------------------------------------------------------
+// -------------------------------------------------------------------------------------------------
 struct EngineInfo {
   std::string torch;  // libtorch's version
   std::string cpu_model;

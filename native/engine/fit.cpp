@@ -27,10 +27,10 @@ std::optional<PlanRequest> plan_request(const Place& place, PlanStage stage) {
 
 int64_t batch_tokens(int64_t asked, const Place& place) {
   if (auto request = plan_request(place, PlanStage::score)) {
-    if (asked > 0) request->score_batch_tokens = asked;
-    return plan_memory(*request).score_batch_tokens;
+    if (asked > 0) request->max_num_batched_tokens = asked;
+    return plan_memory(*request).max_num_batched_tokens;
   }
-  return asked > 0 ? asked : ScoringRequest().max_batch_tokens;
+  return asked > 0 ? asked : ScoringRequest().max_num_batched_tokens;
 }
 
 }  // namespace
@@ -53,7 +53,7 @@ TrainerParams fitted(TrainerParams params, const Place& place) {
 GenerationRequest fitted(GenerationRequest generation, const Place& place) {
   auto request = plan_request(place, PlanStage::sample);
   if (!request || generation.prompts.empty()) {
-    if (generation.max_rows == 0) generation.max_rows = GenerationRequest().max_rows;
+    if (generation.max_num_seqs == 0) generation.max_num_seqs = GenerationRequest().max_num_seqs;
     return generation;
   }
   const int64_t context = request->config.context();
@@ -66,21 +66,22 @@ GenerationRequest fitted(GenerationRequest generation, const Place& place) {
                                    std::min(generation.sampling.max_new_tokens, context - length));
     request->samples = std::min<int64_t>(request->samples, std::max<uint32_t>(prompt.samples, 1));
   }
-  if (generation.max_rows > 0) request->decode_rows = generation.max_rows;
+  if (generation.max_num_seqs > 0) request->max_num_seqs = generation.max_num_seqs;
   const Plan plan = plan_memory(*request);
-  generation.max_rows = plan.decode_rows;
+  generation.max_num_seqs = plan.max_num_seqs;
   generation.most_pages = plan.kv_pages;
   generation.prefill_tokens = plan.prefill_tokens;
   return generation;
 }
 
 ScoringRequest fitted(ScoringRequest scoring, const Place& place) {
-  scoring.max_batch_tokens = batch_tokens(scoring.max_batch_tokens, place);
+  scoring.max_num_batched_tokens = batch_tokens(scoring.max_num_batched_tokens, place);
   return scoring;
 }
 
 ClassificationRequest fitted(ClassificationRequest classification, const Place& place) {
-  classification.max_batch_tokens = batch_tokens(classification.max_batch_tokens, place);
+  classification.max_num_batched_tokens =
+      batch_tokens(classification.max_num_batched_tokens, place);
   return classification;
 }
 

@@ -96,7 +96,7 @@ Plan train_plan(const Sizes& sizes, const OptimizerForms& forms, bool checkpoint
   plan.micro_batch_tokens = micro_batch;
   // A pair is never cut: it takes its rows, however small the bound.
   const int64_t rows = std::max(micro_batch, request.prompt_tokens + 2 * request.new_tokens);
-  plan.head_rows = std::min(kHeadChunkRows, rows);
+  plan.head_chunk_tokens = std::min(kHeadChunkRows, rows);
 
   OptimizerBytes optimizer;
   for (const auto& [name, shape] : request.lora ? sizes.adapter : sizes.base) {
@@ -117,7 +117,8 @@ Plan train_plan(const Sizes& sizes, const OptimizerForms& forms, bool checkpoint
       rows, checkpointing ? std::max(sizes.layer.forward, sizes.layer.kept + sizes.layer.backward)
                           : sizes.layer.backward);
   plan.parts.push_back(
-      {"activations", kept + std::max(layer, head_bytes(sizes, plan.head_rows, rows, true))});
+      {"activations",
+       kept + std::max(layer, head_bytes(sizes, plan.head_chunk_tokens, rows, true))});
   return add_up(plan, request);
 }
 
@@ -155,9 +156,9 @@ Plan plan_training(const Sizes& sizes) {
 
 Plan score_plan(const Sizes& sizes, int64_t rows) {
   Plan plan = with_models(sizes);
-  plan.score_batch_tokens = rows;
-  plan.head_rows = std::min(kHeadChunkRows, rows);
-  const uint64_t head = head_bytes(sizes, plan.head_rows, rows, false);
+  plan.max_num_batched_tokens = rows;
+  plan.head_chunk_tokens = std::min(kHeadChunkRows, rows);
+  const uint64_t head = head_bytes(sizes, plan.head_chunk_tokens, rows, false);
   plan.parts.push_back({"activations", std::max(sizes.times(rows, sizes.layer.forward), head)});
   return add_up(plan, sizes.request);
 }
@@ -165,7 +166,7 @@ Plan score_plan(const Sizes& sizes, int64_t rows) {
 Plan plan_scoring(const Sizes& sizes) {
   Plan plan;
   for (const int64_t rows :
-       up_to(sizes.request.score_batch_tokens, {16384, 8192, 4096, 2048, 1024}))
+       up_to(sizes.request.max_num_batched_tokens, {16384, 8192, 4096, 2048, 1024}))
     if ((plan = score_plan(sizes, rows)).fits()) return plan;
   return plan;
 }
@@ -174,8 +175,8 @@ Plan sample_plan(const Sizes& sizes, int64_t rows, int64_t prefill) {
   const PlanRequest& request = sizes.request;
   const ModelConfig& config = sizes.config();
   Plan plan = with_models(sizes);
-  plan.decode_rows = rows;
-  plan.head_rows = rows;
+  plan.max_num_seqs = rows;
+  plan.head_chunk_tokens = rows;
   plan.prefill_tokens = prefill;
   // A prompt's full pages are there once for its samples; what follows is each sample's own. One
   // page more: the begun one of the prompt whose samples are entering, which they go on in copies
@@ -202,7 +203,7 @@ Plan sample_plan(const Sizes& sizes, int64_t rows, int64_t prefill) {
 Plan plan_sampling(const Sizes& sizes) {
   Plan plan;
   for (const int64_t rows :
-       up_to(sizes.request.decode_rows, {256, 192, 128, 96, 64, 48, 32, 16, 8, 4, 2, 1}))
+       up_to(sizes.request.max_num_seqs, {256, 192, 128, 96, 64, 48, 32, 16, 8, 4, 2, 1}))
     for (const int64_t prefill : {4096, 1024})
       if ((plan = sample_plan(sizes, rows, prefill)).fits()) return plan;
   return plan;
@@ -225,12 +226,12 @@ int64_t adapter_values(const ModelConfig& config, const LoraParams& params) {
 
 LayerBytes layer_bytes(const ModelConfig& c, DType dtype, const std::optional<LoraParams>& lora) {
   const int64_t h = c.hidden_size, i = c.intermediate_size, q = c.q_size(),
-                qkv = c.q_size() + 2 * c.kv_size(), turned = c.q_size() + c.kv_size();
+                qkv = c.q_size() + 2 * c.kv_size(), rotary = c.q_size() + c.kv_size();
   const int64_t element = dtype == DType::bfloat16 ? 2 : 4;
   // The layer's input, its norm; q, k and v; what attention returns; the middle, its norm; gate and
   // up, their product.
   int64_t kept = 4 * h + qkv + q + 3 * i;
-  if (c.qk_norm) kept += 2 * turned;  // before and after their norm
+  if (c.qk_norm) kept += 2 * rotary;  // before and after their norm
   if (c.block_norms) kept += 2 * h;
   if (lora) kept += adapter_values(c, *lora);
   const int64_t forward = 3 * h + 2 * qkv + 3 * i;  // layer()'s locals at its last product

@@ -27,7 +27,7 @@ struct PlanRequest {
   int64_t samples = 5;                            // completions of a prompt
 
   // What the user fixed, of the last two at most that; nothing: the plan chooses.
-  std::optional<int64_t> micro_batch_tokens, score_batch_tokens, decode_rows;
+  std::optional<int64_t> micro_batch_tokens, max_num_batched_tokens, max_num_seqs;
   std::optional<bool> activation_checkpointing;
   std::optional<OptimizerForms> forms;
 };
@@ -47,9 +47,9 @@ struct Plan {
   int64_t micro_batch_tokens = 0;
   bool activation_checkpointing = false;
   OptimizerForms forms;
-  int64_t decode_rows = 0, kv_pages = 0, prefill_tokens = 0;
-  int64_t score_batch_tokens = 0;
-  int64_t head_rows = 0;  // rows whose logits exist at once
+  int64_t max_num_seqs = 0, kv_pages = 0, prefill_tokens = 0;
+  int64_t max_num_batched_tokens = 0;
+  int64_t head_chunk_tokens = 0;  // rows whose logits exist at once
 };
 
 // The first choice that fits, from fast to small; where none does, the smallest, and what it is

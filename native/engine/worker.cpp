@@ -35,10 +35,10 @@ Error from_torch(const c10::Error& error) {
   if (!memory)
     return Error(ErrorCode::internal,
                  "libtorch failed: " + message + ". This is a bug in cream-lm: please report it.");
-  return Error(
-      ErrorCode::out_of_memory,
-      "There is not enough memory for this operation (" + message +
-          "). Lower the batch (maxRows, maxBatchTokens, microBatchTokens) or use a smaller model.");
+  return Error(ErrorCode::out_of_memory, "There is not enough memory for this operation (" +
+                                             message +
+                                             "). Lower the batch (maxNumSeqs, maxNumBatchedTokens, "
+                                             "microBatchTokens) or use a smaller model.");
 }
 
 std::optional<Error> run_guarded(const std::function<void()>& work) {
@@ -51,8 +51,8 @@ std::optional<Error> run_guarded(const std::function<void()>& work) {
     return from_torch(error);
   } catch (const std::bad_alloc&) {
     return Error(ErrorCode::out_of_memory,
-                 "There is not enough memory for this operation. Lower the batch (maxRows, "
-                 "maxBatchTokens, microBatchTokens) or use a smaller model.");
+                 "There is not enough memory for this operation. Lower the batch (maxNumSeqs, "
+                 "maxNumBatchedTokens, microBatchTokens) or use a smaller model.");
   } catch (const std::exception& error) {
     return Error(ErrorCode::internal, "The engine failed: " + first_line(error.what()) +
                                           ". This is a bug in cream-lm: please report it.");

@@ -12,7 +12,7 @@ Tensor PrefillAttention::attend(const AttentionLayer& layer, const Tensor& q, co
   return ops::packed_attention(q, k, v, segments_, layer.kind);
 }
 
-DecodeAttention::DecodeAttention(std::vector<Row*> rows, int64_t kv_heads)
+DecodeAttention::DecodeAttention(std::vector<Sequence*> rows, int64_t kv_heads)
     : rows_(std::move(rows)), sources_(rows_.size()), kv_heads_(kv_heads) {
   for (size_t i = 0; i < rows_.size(); ++i) {
     const KvBlock& shared = *rows_[i]->prefill->cache;

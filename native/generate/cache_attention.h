@@ -28,12 +28,12 @@ class PrefillAttention : public Attention {
 // room.
 class DecodeAttention : public Attention {
  public:
-  DecodeAttention(std::vector<Row*> rows, int64_t kv_heads);
+  DecodeAttention(std::vector<Sequence*> rows, int64_t kv_heads);
   Tensor attend(const AttentionLayer& layer, const Tensor& q, const Tensor& k,
                 const Tensor& v) override;
 
  private:
-  std::vector<Row*> rows_;
+  std::vector<Sequence*> rows_;
   std::vector<DecodeSource> sources_;
   int64_t kv_heads_;
 };

@@ -10,9 +10,9 @@ int64_t row_bucket(int64_t rows) {
   return bucket >= rows ? bucket : (rows + 7) / 8 * 8;
 }
 
-DeviceBatch::DeviceBatch(int64_t max_rows, int64_t max_pages, at::Device device)
+DeviceBatch::DeviceBatch(int64_t max_num_seqs, int64_t max_pages, at::Device device)
     : device_(device),
-      rows_(row_bucket(max_rows), max_pages, device),
+      rows_(row_bucket(max_num_seqs), max_pages, device),
       groups_(at::zeros({rows_.size(), 3}, at::TensorOptions(device).dtype(at::kInt))) {}
 
 int64_t DeviceBatch::longest() const {
@@ -22,7 +22,7 @@ int64_t DeviceBatch::longest() const {
   return length;
 }
 
-ops::DecodeRows DeviceBatch::stage(const std::vector<DeviceSamplePtr>& entering) const {
+ops::DecodeStep DeviceBatch::stage(const std::vector<DeviceSamplePtr>& entering) const {
   const int64_t count = static_cast<int64_t>(entering.size()) + 1,
                 max_pages = rows_.page_table.size(1);
   std::vector<int64_t> states;
@@ -37,13 +37,13 @@ ops::DecodeRows DeviceBatch::stage(const std::vector<DeviceSamplePtr>& entering)
     for (int64_t p = 0; p < s.pages.size(); ++p) pages[shared + p] = s.pages[p];
   }
   ops::append_state({}, states);
-  ops::DecodeRows staged(count, max_pages, device_);
+  ops::DecodeStep staged(count, max_pages, device_);
   staged.state = upload(states, device_).view({count, -1});
   staged.page_table = upload(table, device_).view({count, max_pages});
   return staged;
 }
 
-void DeviceBatch::arrange(std::vector<DeviceSamplePtr> next, const ops::DecodeRows& staged) {
+void DeviceBatch::arrange(std::vector<DeviceSamplePtr> next, const ops::DecodeStep& staged) {
   std::vector<int64_t> from(static_cast<size_t>(rows_.size()), rows_.size() + staged.size() - 1);
   for (size_t i = 0; i < next.size(); ++i) {
     from[i] = next[i]->slot;

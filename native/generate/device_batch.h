@@ -7,12 +7,12 @@
 #include <vector>
 
 #include "generate/scheduler.h"
-#include "ops/decode_rows/op.h"
+#include "ops/decode_step/op.h"
 
 namespace cream {
 
 struct DeviceSample {
-  Row row;               // its tokens: those that the host has seen
+  Sequence row;          // its tokens: those that the host has seen
   Pages pages;           // of its own, behind the prompt's full ones
   int64_t limit = 0;     // tokens it may have
   int64_t launched = 0;  // tokens that the device was asked for, seen or not
@@ -29,24 +29,24 @@ int64_t row_bucket(int64_t rows);
 
 class DeviceBatch {
  public:
-  DeviceBatch(int64_t max_rows, int64_t max_pages, at::Device device);
+  DeviceBatch(int64_t max_num_seqs, int64_t max_pages, at::Device device);
 
   const std::vector<DeviceSamplePtr>& samples() const { return samples_; }
-  const ops::DecodeRows& rows() const { return rows_; }
+  const ops::DecodeStep& rows() const { return rows_; }
   const Tensor& groups() const { return groups_; }  // [rows, 3] int32, see PagedRows
   int64_t longest() const;                          // positions that some row sees in the next step
 
   // States of samples that have drawn nothing yet, and one idle row behind them.
-  ops::DecodeRows stage(const std::vector<DeviceSamplePtr>& entering) const;
+  ops::DecodeStep stage(const std::vector<DeviceSamplePtr>& entering) const;
   // These decode from now on: samples of the batch or `staged`.
-  void arrange(std::vector<DeviceSamplePtr> next, const ops::DecodeRows& staged);
+  void arrange(std::vector<DeviceSamplePtr> next, const ops::DecodeStep& staged);
 
  private:
   std::vector<int32_t> grouped() const;
 
   at::Device device_;
   std::vector<DeviceSamplePtr> samples_;
-  ops::DecodeRows rows_;
+  ops::DecodeStep rows_;
   Tensor groups_;
 };
 

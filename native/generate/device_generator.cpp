@@ -77,7 +77,7 @@ class DeviceGenerator {
   void prefill(const std::vector<DeviceSamplePtr>& entering);
   Tensor prefill_pass(const PrefillRows& rows, const std::vector<int64_t>& predicting);
   void place(const std::vector<DeviceSamplePtr>& entering);
-  void draw_first(const std::vector<DeviceSamplePtr>& entering, const ops::DecodeRows& staged);
+  void draw_first(const std::vector<DeviceSamplePtr>& entering, const ops::DecodeStep& staged);
   void ask(const std::vector<DeviceSamplePtr>& samples, const Tensor& drawn, bool decoded);
   void deliver(DeviceSample& sample, FinishReason reason);
   int64_t pages_wanted() const;
@@ -110,7 +110,7 @@ int64_t longest_table(const GenerationRequest& request, const StopRule& stop) {
 
 // Rows beyond the samples there are would be idle for ever.
 int64_t rows_of(const GenerationRequest& request) {
-  return std::min(request.max_rows, std::max<int64_t>(sample_count(request), 1));
+  return std::min(request.max_num_seqs, std::max<int64_t>(sample_count(request), 1));
 }
 
 DeviceGenerator::DeviceGenerator(const Transformer& model, const GenerationRequest& request,
@@ -140,16 +140,16 @@ int64_t DeviceGenerator::pages_wanted() const {
     const PageNeed need(p, stop_.max_new_tokens(p), false);
     prompts.push_back(need.prompt);
     samples.insert(samples.end(),
-                   std::min<uint64_t>(p.samples, static_cast<uint64_t>(request_.max_rows)),
+                   std::min<uint64_t>(p.samples, static_cast<uint64_t>(request_.max_num_seqs)),
                    need.own);
     largest = std::max(largest, need.prompt);
   }
   const auto sum_of_largest = [&](std::vector<int64_t>& counts) {
     std::sort(counts.rbegin(), counts.rend());
-    return std::accumulate(
-        counts.begin(),
-        counts.begin() + std::min<int64_t>(request_.max_rows, static_cast<int64_t>(counts.size())),
-        int64_t{0});
+    return std::accumulate(counts.begin(),
+                           counts.begin() + std::min<int64_t>(request_.max_num_seqs,
+                                                              static_cast<int64_t>(counts.size())),
+                           int64_t{0});
   };
   const int64_t pages =
       std::max<int64_t>(1, sum_of_largest(prompts) + largest + sum_of_largest(samples));
@@ -179,7 +179,7 @@ bool DeviceGenerator::decode() {
   while (bound < batch_.longest()) bound *= 2;
   const int64_t rows = row_bucket(live);
   graph_.run(bound << 20 | rows, [&] {
-    const ops::DecodeRows part = batch_.rows().first(rows);
+    const ops::DecodeStep part = batch_.rows().first(rows);
     ops::advance(part, request_.sampling, page_size, /*from_prompt=*/false);
     PagedDecode attention(cache_, part, batch_.groups().narrow(0, 0, rows),
                           std::min(bound, part.page_table.size(1) * page_size));
@@ -240,7 +240,7 @@ void DeviceGenerator::settle() {
 void DeviceGenerator::deliver(DeviceSample& sample, FinishReason reason) {
   sample.ended = true;
   ++progress_.done;
-  Row& row = sample.row;
+  Sequence& row = sample.row;
   if (callbacks_.on_completion)
     callbacks_.on_completion({row.prefill->prompt_index, row.key.sample, std::move(row.tokens),
                               std::move(row.logprobs), reason});
@@ -262,7 +262,7 @@ void DeviceGenerator::enter() {
   }
   prefill(entering);
   place(entering);
-  const ops::DecodeRows staged = batch_.stage(entering);
+  const ops::DecodeStep staged = batch_.stage(entering);
   if (!entering.empty()) draw_first(entering, staged);
   for (const DeviceSamplePtr& sample : entering) {
     if (!sample->over()) next.push_back(sample);
@@ -346,11 +346,11 @@ void DeviceGenerator::place(const std::vector<DeviceSamplePtr>& entering) {
 }
 
 void DeviceGenerator::draw_first(const std::vector<DeviceSamplePtr>& entering,
-                                 const ops::DecodeRows& staged) {
+                                 const ops::DecodeStep& staged) {
   std::vector<Tensor> logits;
   for (const DeviceSamplePtr& sample : entering) logits.push_back(sample->row.prefill->logits);
   const int64_t count = static_cast<int64_t>(entering.size());
-  const ops::DecodeRows rows = staged.first(count);
+  const ops::DecodeStep rows = staged.first(count);
   ops::advance(rows, request_.sampling, page_size, /*from_prompt=*/true);
   ops::draw(rows, at::stack(logits), banned_);  // [entering, vocab]
   for (const DeviceSamplePtr& sample : entering) {

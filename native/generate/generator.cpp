@@ -89,7 +89,7 @@ class Generator {
 void Generator::prefill() {
   const Seconds timer(stats_.prefill_seconds);
   std::vector<Prefill*> prompts;
-  for (const Row& row : scheduler_.rows()) prompts.push_back(row.prefill.get());
+  for (const Sequence& row : scheduler_.rows()) prompts.push_back(row.prefill.get());
   for (const auto& pass : prefill_passes(prompts, kPrefillTokens)) prefill_pass(pass);
 }
 
@@ -105,7 +105,7 @@ void Generator::prefill_pass(const std::vector<Prefill*>& prompts) {
     blocks.push_back(p->cache.get());
   }
   PrefillAttention attention(batch.segments(), blocks);
-  const Tensor hidden = model_.forward(batch.as_rows(), attention);  // [rows, hidden]
+  const Tensor hidden = model_.forward(batch.as_token_batch(), attention);  // [rows, hidden]
   const Tensor last =
       hidden.index_select(0, at::tensor(at::ArrayRef<int64_t>(last_rows), at::kLong));
   const Tensor logits =
@@ -120,9 +120,9 @@ void Generator::prefill_pass(const std::vector<Prefill*>& prompts) {
 // One forward pass over the last token of every started row.
 void Generator::decode() {
   const Seconds timer(stats_.decode_seconds);
-  std::vector<Row*> rows;
+  std::vector<Sequence*> rows;
   std::vector<int64_t> tokens, positions;
-  for (Row& row : scheduler_.rows()) {
+  for (Sequence& row : scheduler_.rows()) {
     if (!row.started()) continue;
     if (row.own->length == row.own->capacity()) row.own->grow(2 * row.own->capacity());
     rows.push_back(&row);
@@ -131,8 +131,8 @@ void Generator::decode() {
   }
   if (rows.empty()) return;
   DecodeAttention attention(rows, model_.config().num_kv_heads);
-  const Rows inputs{at::tensor(at::ArrayRef<int64_t>(tokens), at::kLong),
-                    at::tensor(at::ArrayRef<int64_t>(positions), at::kLong)};
+  const TokenBatch inputs{at::tensor(at::ArrayRef<int64_t>(tokens), at::kLong),
+                          at::tensor(at::ArrayRef<int64_t>(positions), at::kLong)};
   logits_ = ops::linear_f32(model_.forward(inputs, attention), model_.weights().head).contiguous();
   for (size_t i = 0; i < rows.size(); ++i) {
     rows[i]->logits = logits_.const_data_ptr<float>() + i * logits_.size(1);
@@ -144,9 +144,9 @@ void Generator::decode() {
 // Draws the next token of every row: from this step's logits, or for a new row from its prompt's.
 void Generator::sample() {
   const Seconds timer(stats_.decode_seconds);
-  std::vector<Row>& rows = scheduler_.rows();
+  std::vector<Sequence>& rows = scheduler_.rows();
   std::vector<Draw> draws(rows.size());
-  for (Row& row : rows) {
+  for (Sequence& row : rows) {
     if (!row.started()) row.logits = row.prefill->logits.const_data_ptr<float>();
   }
   parallel_for(0, static_cast<int64_t>(rows.size()), 1, [&](int64_t begin, int64_t end) {
@@ -158,7 +158,7 @@ void Generator::sample() {
   });
   std::vector<StreamedToken> streamed;
   for (size_t i = 0; i < rows.size(); ++i) {
-    Row& row = rows[i];
+    Sequence& row = rows[i];
     if (!row.started()) {
       row.own = own_block(*row.prefill->prompt);
       if (last_of_prompt(row)) row.prefill->logits.reset();
@@ -174,7 +174,7 @@ void Generator::sample() {
 
 // Hands over the samples that ended.
 void Generator::retire() {
-  std::vector<Row>& rows = scheduler_.rows();
+  std::vector<Sequence>& rows = scheduler_.rows();
   std::vector<bool> ended(rows.size());
   std::vector<FinishReason> reasons;
   for (size_t i = 0; i < rows.size(); ++i) {
@@ -183,7 +183,7 @@ void Generator::retire() {
     if (reason) reasons.push_back(*reason);
   }
   if (!reasons.empty()) {
-    std::vector<Row> out = scheduler_.retire(ended);
+    std::vector<Sequence> out = scheduler_.retire(ended);
     for (size_t i = 0; i < out.size(); ++i) {
       spare_.push_back(std::move(out[i].own));
       if (callbacks_.on_completion) {
@@ -223,7 +223,7 @@ void check_request(const ModelConfig& config, const GenerationRequest& request) 
   require(s.max_new_tokens >= 1, "[generate] max_new_tokens must be at least 1.");
   require(s.min_new_tokens >= 0 && s.min_new_tokens <= s.max_new_tokens,
           "[generate] min_new_tokens must lie between 0 and max_new_tokens.");
-  require(request.max_rows >= 1, "[generate] max_rows must be at least 1.");
+  require(request.max_num_seqs >= 1, "[generate] max_num_seqs must be at least 1.");
   for (size_t i = 0; i < request.prompts.size(); ++i) {
     const GenerationPrompt& prompt = request.prompts[i];
     const std::string what = "[generate] prompt " + std::to_string(i);

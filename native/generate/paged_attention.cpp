@@ -68,7 +68,7 @@ Tensor PagedDecode::attend_joined(const AttentionLayer& layer, const ops::Joined
 
 uint64_t decode_room_bytes(const ModelConfig& config, int64_t rows, int64_t length) {
   return 4 *
-         static_cast<uint64_t>(ops::paged_room(rows, config.num_heads, config.head_dim, length));
+         static_cast<uint64_t>(ops::paged_scratch(rows, config.num_heads, config.head_dim, length));
 }
 
 }  // namespace cream

@@ -8,7 +8,7 @@
 #include "model/paged_cache.h"
 #include "model/transformer.h"
 #include "ops/attention/paged.h"
-#include "ops/decode_rows/op.h"
+#include "ops/decode_step/op.h"
 
 namespace cream {
 
@@ -48,7 +48,7 @@ class PagedPrefill : public Attention {
 // Row i is the last token of rows' sample i, as ops::advance() has placed it.
 class PagedDecode : public Attention {
  public:
-  PagedDecode(const PagedCache& cache, const ops::DecodeRows& rows, const Tensor& groups,
+  PagedDecode(const PagedCache& cache, const ops::DecodeStep& rows, const Tensor& groups,
               int64_t max_length)
       : cache_(cache), rows_(rows), seen_{rows.page_table, rows.lengths, groups, max_length} {}
   Tensor attend(const AttentionLayer& layer, const Tensor& q, const Tensor& k,
@@ -57,7 +57,7 @@ class PagedDecode : public Attention {
 
  private:
   const PagedCache& cache_;
-  const ops::DecodeRows& rows_;
+  const ops::DecodeStep& rows_;
   PagedRows seen_;
 };
 

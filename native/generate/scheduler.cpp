@@ -2,7 +2,7 @@
 
 namespace cream {
 
-bool last_of_prompt(const Row& row) {
+bool last_of_prompt(const Sequence& row) {
   return row.key.sample - row.prefill->prompt->first_sample + 1 == row.prefill->prompt->samples;
 }
 
@@ -19,14 +19,14 @@ std::vector<std::vector<Prefill*>> prefill_passes(const std::vector<Prefill*>& p
   return passes;
 }
 
-Row Queue::take() {
+Sequence Queue::take() {
   const GenerationPrompt& prompt = this->prompt();
   if (next_sample_ == 0) {
     current_ = std::make_shared<Prefill>();
     current_->prompt = &prompt;
     current_->prompt_index = static_cast<uint32_t>(next_prompt_);
   }
-  Row row;
+  Sequence row;
   row.prefill = current_;
   row.key = {request_.seed, request_.iteration, prompt.key, prompt.first_sample + next_sample_};
   if (++next_sample_ == prompt.samples) {
@@ -43,26 +43,26 @@ int64_t sample_count(const GenerationRequest& request) {
   return samples;
 }
 
-// As few waves as max_rows allows, and all alike: a last one of a few rows would take as many steps
-// as a full one.
+// As few waves as max_num_seqs allows, and all alike: a last one of a few rows would take as many
+// steps as a full one.
 static int64_t balanced_rows(const GenerationRequest& request) {
   const int64_t samples = sample_count(request);
-  const int64_t waves = (samples + request.max_rows - 1) / request.max_rows;
-  return waves == 0 ? request.max_rows : (samples + waves - 1) / waves;
+  const int64_t waves = (samples + request.max_num_seqs - 1) / request.max_num_seqs;
+  return waves == 0 ? request.max_num_seqs : (samples + waves - 1) / waves;
 }
 
 Scheduler::Scheduler(const GenerationRequest& request)
-    : max_rows_(balanced_rows(request)), queue_(request) {
-  rows_.reserve(max_rows_);
+    : max_num_seqs_(balanced_rows(request)), queue_(request) {
+  rows_.reserve(max_num_seqs_);
 }
 
 void Scheduler::admit() {
-  while (static_cast<int64_t>(rows_.size()) < max_rows_ && !queue_.empty())
+  while (static_cast<int64_t>(rows_.size()) < max_num_seqs_ && !queue_.empty())
     rows_.push_back(queue_.take());
 }
 
-std::vector<Row> Scheduler::retire(const std::vector<bool>& finished) {
-  std::vector<Row> out, kept;
+std::vector<Sequence> Scheduler::retire(const std::vector<bool>& finished) {
+  std::vector<Sequence> out, kept;
   kept.reserve(rows_.capacity());
   for (size_t i = 0; i < rows_.size(); ++i)
     (finished[i] ? out : kept).push_back(std::move(rows_[i]));

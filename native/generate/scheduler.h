@@ -31,7 +31,7 @@ struct Prefill {
 };
 
 // One sample in the making.
-struct Row {
+struct Sequence {
   std::shared_ptr<Prefill> prefill;
   SampleKey key;
   KvBlockPtr own;  // of the tokens but the last, which no step has read yet
@@ -44,7 +44,7 @@ struct Row {
 };
 
 // Whether `row` is the last of its prompt to enter.
-bool last_of_prompt(const Row& row);
+bool last_of_prompt(const Sequence& row);
 
 // What is not computed yet of these prompts, samples of one side by side, in passes of at most
 // `tokens` rows; a longer prompt goes alone.
@@ -64,7 +64,7 @@ class Queue {
   }  // of the next sample
   bool first_of_prompt() const { return next_sample_ == 0; }
   bool last_of_prompt() const { return next_sample_ + 1 == prompt().samples; }
-  Row take();
+  Sequence take();
 
  private:
   const GenerationRequest& request_;
@@ -80,15 +80,15 @@ class Scheduler {
   // Fills the free rows with the next samples.
   void admit();
   // Takes rows out, keeping the order of those that stay. `finished` has one entry a row.
-  std::vector<Row> retire(const std::vector<bool>& finished);
+  std::vector<Sequence> retire(const std::vector<bool>& finished);
 
-  std::vector<Row>& rows() { return rows_; }
+  std::vector<Sequence>& rows() { return rows_; }
   bool done() const { return rows_.empty() && queue_.empty(); }
 
  private:
-  int64_t max_rows_;
+  int64_t max_num_seqs_;
   Queue queue_;
-  std::vector<Row> rows_;
+  std::vector<Sequence> rows_;
 };
 
 }  // namespace cream

@@ -25,7 +25,7 @@ StopRule::StopRule(const ModelConfig& config, const GenerationRequest& request)
   }
 }
 
-const Tokens* StopRule::banned(const Row& row) const {
+const Tokens* StopRule::banned(const Sequence& row) const {
   const SamplingParams& sampling = request_.sampling;
   return static_cast<int64_t>(row.tokens.size()) < sampling.min_new_tokens &&
                  !sampling.stop_ids.empty()
@@ -38,7 +38,7 @@ int64_t StopRule::max_new_tokens(const GenerationPrompt& prompt) const {
                   context_ - static_cast<int64_t>(prompt.tokens.size()));
 }
 
-std::optional<FinishReason> StopRule::finished(Row& row) const {
+std::optional<FinishReason> StopRule::finished(Sequence& row) const {
   const SamplingParams& sampling = request_.sampling;
   const int64_t length = static_cast<int64_t>(row.tokens.size());
   const bool stop_string =
@@ -52,7 +52,7 @@ std::optional<FinishReason> StopRule::finished(Row& row) const {
 }
 
 // Appends the new token's bytes to the tail and looks for a stop string that ends within them.
-bool StopRule::completes_stop_string(Row& row) const {
+bool StopRule::completes_stop_string(Sequence& row) const {
   const size_t token = row.tokens.back();
   size_t added = 0;
   if (token + 1 <

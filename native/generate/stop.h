@@ -16,15 +16,15 @@ class StopRule {
   StopRule(const ModelConfig& config, const GenerationRequest& request);
 
   // Tokens that may not be drawn next; null: all may.
-  const Tokens* banned(const Row& row) const;
+  const Tokens* banned(const Sequence& row) const;
   // After a token was appended to `row`. Before min_new_tokens a stop string does not end the
   // sample either.
-  std::optional<FinishReason> finished(Row& row) const;
+  std::optional<FinishReason> finished(Sequence& row) const;
   int64_t max_new_tokens(
       const GenerationPrompt& prompt) const;  // what the context leaves of the request's bound
 
  private:
-  bool completes_stop_string(Row& row) const;
+  bool completes_stop_string(Sequence& row) const;
 
   const GenerationRequest& request_;
   int64_t context_;

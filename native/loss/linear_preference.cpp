@@ -68,7 +68,7 @@ struct Computation {
     }
   }
 
-  // weight · dL/dlog π of a pair's completions.
+  // scale · dL/dlog π of a pair's completions.
   struct Derivatives {
     double chosen, rejected;
   };
@@ -81,7 +81,7 @@ struct Computation {
       PairOutcome& outcome = outcomes[i];
       const PreferenceTerm term =
           preference_term(outcome.logp_chosen, outcome.logp_rejected, pair.reference_chosen,
-                          pair.reference_rejected, loss.beta, pair.consistency);
+                          pair.reference_rejected, loss.beta, pair.weight);
       KlTerm kl{};
       if (loss.kl_coefficient > 0)
         kl = kl_term(outcome.logp_chosen, outcome.logp_rejected, pair.base_chosen,
@@ -90,10 +90,10 @@ struct Computation {
       outcome.kl = kl.value;
       outcome.reward_chosen = term.reward_chosen;
       outcome.reward_rejected = term.reward_rejected;
-      result.loss += pair.weight * outcome.loss;
+      result.loss += pair.scale * outcome.loss;
       derivatives.push_back(
-          {pair.weight * (term.dlogp_chosen + loss.kl_coefficient * kl.dlogp_chosen),
-           pair.weight * (loss.kl_coefficient * kl.dlogp_rejected - term.dlogp_chosen)});
+          {pair.scale * (term.dlogp_chosen + loss.kl_coefficient * kl.dlogp_chosen),
+           pair.scale * (loss.kl_coefficient * kl.dlogp_rejected - term.dlogp_chosen)});
     }
     return derivatives;
   }

@@ -13,20 +13,20 @@ namespace cream {
 // Pair i: chosen predicts hidden rows chosen_begin … chosen_end, rejected likewise.
 struct PairRows {
   int64_t chosen_begin, chosen_end, rejected_begin, rejected_end;
-  double reference_chosen, reference_rejected, consistency;
-  double weight;  // factor of this pair's loss in the total: 1 / pairs of the optimizer step
+  double reference_chosen, reference_rejected, weight;
+  double scale;  // of this pair's loss in the batch loss: 1 / pairs per optimizer step
   double base_chosen = 0, base_rejected = 0;  // log-probs under θ_0, for the KL penalty
 };
 
 struct PairOutcome {
-  double loss;  // unweighted, the KL penalty included
+  double loss;  // unscaled, the KL penalty included
   double kl;    // nats; 0 where the coefficient is
   double logp_chosen, logp_rejected;
   double reward_chosen, reward_rejected;
 };
 
 struct HeadGradient {
-  double loss = 0;  // Σ weight · loss
+  double loss = 0;  // Σ scale · loss
   Tensor d_hidden;  // [rows, hidden], hidden's dtype: gradient of `loss`
 };
 

@@ -33,13 +33,13 @@ CREAM_HOST_DEVICE inline double softplus(double x) {
 CREAM_HOST_DEVICE inline PreferenceTerm preference_term(double logp_chosen, double logp_rejected,
                                                         double reference_chosen,
                                                         double reference_rejected, double beta,
-                                                        double consistency) {
+                                                        double weight) {
   const double reward_chosen = beta * (logp_chosen - reference_chosen);
   const double reward_rejected = beta * (logp_rejected - reference_rejected);
   const double z = reward_chosen - reward_rejected;
   const double sigma = z >= 0 ? 1.0 / (1.0 + std::exp(-z)) : std::exp(z) / (1.0 + std::exp(z));
-  return {consistency * softplus(-z) + (1.0 - consistency) * softplus(z),
-          beta * (sigma - consistency), reward_chosen, reward_rejected};
+  return {weight * softplus(-z) + (1.0 - weight) * softplus(z), beta * (sigma - weight),
+          reward_chosen, reward_rejected};
 }
 
 struct KlTerm {

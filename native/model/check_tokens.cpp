@@ -24,8 +24,8 @@ void check_tokens(const ModelConfig& config, const Tokens& tokens, const std::st
 }
 
 void check_length(const ModelConfig& config, int64_t length, const std::string& what,
-                  const std::string& advice, int64_t room) {
-  if (length + room <= config.context()) return;
+                  const std::string& advice, int64_t new_tokens) {
+  if (length + new_tokens <= config.context()) return;
   const bool depends = config.rope.type == "longrope" || config.rope.type == "dynamic";
   const std::string why =
       depends ? " (in longer sequences its " + config.rope.type +

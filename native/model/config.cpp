@@ -25,17 +25,17 @@ void validate_rope(const ModelConfig& config, const RopeConfig& rope, const std:
     throw Error(ErrorCode::invalid_file, source + ": " + what + ".");
   };
   if (!(rope.theta > 0 && std::isfinite(rope.theta))) fail("the RoPE base must be positive");
-  const int64_t turned = rope.rotary_dim(config.head_dim);
-  if (!(rope.partial_rotary_factor > 0 && rope.partial_rotary_factor <= 1) || turned < 2 ||
-      turned % 2 != 0)
-    fail("partial_rotary_factor turns " + std::to_string(turned) + " of " +
+  const int64_t rotary_dim = rope.rotary_dim(config.head_dim);
+  if (!(rope.partial_rotary_factor > 0 && rope.partial_rotary_factor <= 1) || rotary_dim < 2 ||
+      rotary_dim % 2 != 0)
+    fail("partial_rotary_factor turns " + std::to_string(rotary_dim) + " of " +
          std::to_string(config.head_dim) +
          " entries of a head, but it must be an even number from 2 up to all of them");
   if (rope.type == "longrope")
     for (const std::vector<double>* factors : {&rope.short_factor, &rope.long_factor})
-      if (static_cast<int64_t>(factors->size()) != turned / 2)
+      if (static_cast<int64_t>(factors->size()) != rotary_dim / 2)
         fail(std::string(factors == &rope.short_factor ? "short_factor" : "long_factor") +
-             " must list " + std::to_string(turned / 2) +
+             " must list " + std::to_string(rotary_dim / 2) +
              " numbers, one for every pair of entries that RoPE turns");
 }
 

@@ -17,7 +17,8 @@ namespace cream {
 struct RopeConfig {
   std::string type = "default";  // or "linear", "dynamic", "llama3", "yarn", "longrope"
   double theta = 10000.0;
-  double partial_rotary_factor = 1;  // the share of a head's entries that is turned, its first ones
+  double partial_rotary_factor =
+      1;  // the share of a head's entries that is rotated, its first ones
   double factor = 0;
   double attention_factor = 0;  // multiplies cos and sin (yarn, longrope); 0: follows from `factor`
   int64_t original_max_position_embeddings = 0;

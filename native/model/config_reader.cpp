@@ -192,7 +192,7 @@ void read_layers(const ConfigKeys& keys, ModelConfig& config) {
 }
 
 // --- RoPE
-// ------------------------------------------------------------------------------------------------------------------
+// -------------------------------------------------------------------------------------------------
 
 // The keys of one kind of layer; `rope` comes with what stands outside of the object.
 void read_scaling(const ConfigKeys& keys, const ModelConfig& config, RopeConfig& rope) {

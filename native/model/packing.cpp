@@ -33,7 +33,7 @@ static Tensor as_tensor(const std::vector<int64_t>& values, at::Device device) {
                     at::TensorOptions().dtype(at::kLong).device(device));
 }
 
-Rows PackedBatch::as_rows(at::Device device) const {
+TokenBatch PackedBatch::as_token_batch(at::Device device) const {
   return {as_tensor(tokens_, device), as_tensor(positions_, device)};
 }
 Tensor PackedBatch::prediction_rows(at::Device device) const {

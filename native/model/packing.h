@@ -25,7 +25,7 @@ class PackedBatch {
   const std::vector<Segment>& segments() const { return segments_; }
   // Completion i predicts entries prediction_offsets()[i] … [i+1] of the next two.
   const std::vector<int64_t>& prediction_offsets() const { return prediction_offsets_; }
-  Rows as_rows(at::Device device = at::kCPU) const;
+  TokenBatch as_token_batch(at::Device device = at::kCPU) const;
   Tensor prediction_rows(at::Device device = at::kCPU)
       const;  // [predictions] int64, the row that predicts each target
   Tensor targets(at::Device device = at::kCPU) const;  // [predictions] int64

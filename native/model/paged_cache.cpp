@@ -51,7 +51,7 @@ static Tensor storage(const ModelConfig& config, at::ScalarType dtype, at::Devic
     throw Error(ErrorCode::out_of_memory,
                 "[generate] the key/value cache of " + std::to_string(pages) + " pages takes " +
                     std::to_string(static_cast<int64_t>(bytes / (1 << 20))) +
-                    " MiB, which the device does not have: lower max_rows or max_new_tokens.");
+                    " MiB, which the device does not have: lower max_num_seqs or max_new_tokens.");
   }
 }
 

@@ -77,11 +77,11 @@ double attention_factor(const RopeConfig& rope, const ModelConfig& config) {
   return 1;
 }
 
-// [turned / 2]
+// [rotary_dim / 2]
 Tensor frequencies_of(const RopeConfig& rope, const ModelConfig& config) {
-  const int64_t turned = rope.rotary_dim(config.head_dim);
+  const int64_t rotary_dim = rope.rotary_dim(config.head_dim);
   const auto f32 = at::TensorOptions().dtype(at::kFloat);
-  const Tensor exponent = at::arange(0, turned, 2, f32).div(static_cast<double>(turned));
+  const Tensor exponent = at::arange(0, rotary_dim, 2, f32).div(static_cast<double>(rotary_dim));
   const Tensor powers = at::pow(at::Scalar(rope.theta), exponent),
                frequencies = powers.reciprocal();
   if (rope.type == "linear") return frequencies / rope.factor;
@@ -96,7 +96,7 @@ Tensor frequencies_of(const RopeConfig& rope, const ModelConfig& config) {
 
 RopeTable make_rope_table(const RopeConfig& rope, const ModelConfig& config, int64_t positions) {
   const Tensor angles = at::outer(at::arange(positions, at::kFloat),
-                                  frequencies_of(rope, config));  // [positions, turned / 2]
+                                  frequencies_of(rope, config));  // [positions, rotary_dim / 2]
   const Tensor both = at::cat({angles, angles}, 1);
   const double factor = attention_factor(rope, config);
   if (factor == 1) return {both.cos(), both.sin()};

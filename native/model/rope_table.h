@@ -8,8 +8,8 @@
 
 namespace cream {
 
-// [positions, turned] fp32 in rotate-half layout (Hugging Face's), turned = rotary_dim(head_dim),
-// times the attention factor.
+// [positions, rotary_dim] fp32 in rotate-half layout (Hugging Face's), rotary_dim =
+// rotary_dim(head_dim), times the attention factor.
 struct RopeTable {
   Tensor cos, sin;
 };

@@ -39,7 +39,7 @@ Transformer::Transformer(ModelConfig config, Weights weights)
 at::ScalarType Transformer::dtype() const { return weights_.embedding.weight.scalar_type(); }
 at::Device Transformer::device() const { return weights_.embedding.weight.device(); }
 
-Tensor Transformer::forward(const Rows& rows, Attention& attention) const {
+Tensor Transformer::forward(const TokenBatch& rows, Attention& attention) const {
   const RotaryRows rotary = this->rotary(rows.positions);
   Stream stream{embed(rows.tokens), {}};  // [tokens, hidden]
   for (int64_t i = 0; i < config_.num_layers; ++i) block(i, stream, rotary, attention);
@@ -78,7 +78,7 @@ void Transformer::block(int64_t index, Stream& stream, const RotaryRows& rotary,
   if (w.mlp_out_norm.defined()) stream.added = norm(stream.added, w.mlp_out_norm);
 }
 
-// qkv [tokens, q + 2·kv] → [tokens, heads·head_dim], q and k normed and turned as the layer's kind
+// qkv [tokens, q + 2·kv] → [tokens, heads·head_dim], q and k normed and rotated as the layer's kind
 // has it.
 Tensor Transformer::attend(int64_t index, const Tensor& qkv, const RotaryRows& rotary,
                            Attention& attention) const {

@@ -63,7 +63,7 @@ Weights weights_from(const ModelConfig& config,
 
 // The tables' rows for the positions of a batch; a layer picks those of its kind.
 struct RotaryRows {
-  Tensor cos, sin;              // [tokens, turned] fp32, see model/rope_table.h
+  Tensor cos, sin;              // [tokens, rotary_dim] fp32, see model/rope_table.h
   Tensor local_cos, local_sin;  // of sliding layers, where they differ; else undefined
 };
 
@@ -82,12 +82,12 @@ class Attention {
   // heads·head_dim].
   virtual Tensor attend(const AttentionLayer& layer, const Tensor& q, const Tensor& k,
                         const Tensor& v) = 0;
-  // The same before RoPE: whose cache takes keys where they are turned has this of its own.
+  // The same before RoPE: whose cache takes keys where they are rotated has this of its own.
   virtual Tensor attend_joined(const AttentionLayer& layer, const ops::JoinedHeads& joined);
 };
 
 // Rows of a packed batch: `tokens` long, sequences one behind the other, no padding.
-struct Rows {
+struct TokenBatch {
   Tensor tokens;     // [tokens] int64
   Tensor positions;  // [tokens] int64, the RoPE position of each row
 };
@@ -109,7 +109,7 @@ class Transformer {
   Tensor final_norm(const Tensor& x) const;
   // All blocks and the final norm: → [tokens, hidden]. The head is applied by the callers, on the
   // rows that need it.
-  Tensor forward(const Rows& rows, Attention& attention) const;
+  Tensor forward(const TokenBatch& rows, Attention& attention) const;
   RotaryRows rotary(const Tensor& positions) const;
   double embedding_scale() const;  // what embed() multiplies the rows by, rounded to the model's
                                    // dtype as transformers does

@@ -9,8 +9,9 @@ namespace cream {
 namespace {
 
 void check_request(const ModelConfig& config, const ClassificationRequest& request) {
-  if (request.max_batch_tokens < 1)
-    throw Error(ErrorCode::invalid_argument, "[classify] max_batch_tokens must be at least 1.");
+  if (request.max_num_batched_tokens < 1)
+    throw Error(ErrorCode::invalid_argument,
+                "[classify] max_num_batched_tokens must be at least 1.");
   for (size_t i = 0; i < request.sequences.size(); ++i) {
     const std::string sequence = "[classify] sequence " + std::to_string(i);
     check_tokens(config, request.sequences[i], sequence);
@@ -27,7 +28,7 @@ void append_logits(const Transformer& model, const PackedBatch& batch, std::vect
   const Tensor index = at::tensor(at::ArrayRef<int64_t>(last),
                                   at::TensorOptions().dtype(at::kLong).device(model.device()));
   const Tensor hidden =
-      model.forward(batch.as_rows(model.device()), attention).index_select(0, index);
+      model.forward(batch.as_token_batch(model.device()), attention).index_select(0, index);
   const Tensor rows =
       ops::linear_f32(hidden, model.weights().head).cpu().contiguous();  // [sequences, labels]
   const float* values = rows.const_data_ptr<float>();
@@ -48,7 +49,7 @@ std::vector<float> classify(const Transformer& model, const ClassificationReques
       batch.add_prompt(request.sequences[next++]);
     } while (next < request.sequences.size() &&
              batch.rows() + static_cast<int64_t>(request.sequences[next].size()) <=
-                 request.max_batch_tokens);
+                 request.max_num_batched_tokens);
     append_logits(model, batch, logits);
   }
   return logits;

@@ -17,8 +17,8 @@ namespace cream {
 namespace {
 
 void check_request(const ModelConfig& config, const ScoringRequest& request) {
-  if (request.max_batch_tokens < 1)
-    throw Error(ErrorCode::invalid_argument, "[score] max_batch_tokens must be at least 1.");
+  if (request.max_num_batched_tokens < 1)
+    throw Error(ErrorCode::invalid_argument, "[score] max_num_batched_tokens must be at least 1.");
   for (size_t g = 0; g < request.groups.size(); ++g) {
     const ScoringGroup& group = request.groups[g];
     const std::string prompt = "prompt " + std::to_string(g);
@@ -37,7 +37,7 @@ void check_request(const ModelConfig& config, const ScoringRequest& request) {
 std::vector<PackedBatch> cut_batches(const ScoringRequest& request) {
   std::vector<PackedBatch> batches;
   const auto fits = [&](int64_t rows) {
-    return !batches.empty() && batches.back().rows() + rows <= request.max_batch_tokens;
+    return !batches.empty() && batches.back().rows() + rows <= request.max_num_batched_tokens;
   };
   for (const ScoringGroup& group : request.groups) {
     if (group.completions.empty()) continue;
@@ -46,7 +46,7 @@ std::vector<PackedBatch> cut_batches(const ScoringRequest& request) {
     const int64_t whole = packed_rows(group.prompt, all);
     // Whole groups while they fit; a group beyond the bound is cut between completions and its
     // prompt computed again.
-    const bool cut = whole > request.max_batch_tokens;
+    const bool cut = whole > request.max_num_batched_tokens;
     int32_t prompt = -1;
     for (const Tokens* completion : all) {
       const bool join =
@@ -61,7 +61,8 @@ std::vector<PackedBatch> cut_batches(const ScoringRequest& request) {
 
 Tensor token_logprobs(const Transformer& model, const PackedBatch& batch) {
   PackedAttention attention(batch.segments());
-  const Tensor hidden = model.forward(batch.as_rows(model.device()), attention);  // [rows, hidden]
+  const Tensor hidden =
+      model.forward(batch.as_token_batch(model.device()), attention);  // [rows, hidden]
   return ops::linear_logprob(hidden.index_select(0, batch.prediction_rows(model.device())),
                              model.weights().head, batch.targets(model.device()));
 }
@@ -108,7 +109,7 @@ Tensor sequence_logits(const Transformer& model, const Tokens& tokens) {
   PackedBatch batch;
   batch.add_prompt(tokens);
   PackedAttention attention(batch.segments());
-  return ops::linear_f32(model.forward(batch.as_rows(model.device()), attention),
+  return ops::linear_f32(model.forward(batch.as_token_batch(model.device()), attention),
                          model.weights().head);
 }
 

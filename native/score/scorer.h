@@ -7,8 +7,8 @@
 
 namespace cream {
 
-// Batches are cut in request order by max_batch_tokens, so the same request always runs in the same
-// shapes.
+// Batches are cut in request order by max_num_batched_tokens, so the same request always runs in
+// the same shapes.
 ScoringResult score(const Transformer& model, const ScoringRequest& request,
                     const OnProgress& on_progress, const Cancel& cancel);
 

@@ -27,7 +27,7 @@ const CudaInfo& cuda_info() {
 uint64_t free_device_memory(int index) { return 0; }
 
 at::Device parse_device(const std::string& name) {
-  // A device that the program itself has registered with libtorch: the tests' played one.
+  // A device that the program itself has registered with libtorch: the tests' emulated one.
   if (name == c10::get_privateuse1_backend() && c10::impl::hasDeviceGuardImpl(at::kPrivateUse1))
     return at::Device(at::kPrivateUse1, 0);
   if (device_index(name) < 0) return at::kCPU;

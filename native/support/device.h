@@ -1,7 +1,7 @@
 // Where tensors live, for code that sees no CUDA header. A build without CUDA has the same
-// launchers and kernels, the latter compiled as C++ and played by the CPU (support/block.h): tests
-// put tensors on a device of their own (PrivateUse1, its memory the host's) and so run all that a
-// GPU would run but the launch itself.
+// launchers and kernels, the latter compiled as C++ and emulated by the CPU (support/block.h):
+// tests put tensors on a device of their own (PrivateUse1, its memory the host's) and so run all
+// that a GPU would run but the launch itself.
 #pragma once
 
 #include <string>

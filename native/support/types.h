@@ -73,7 +73,7 @@ struct GenerationRequest {
   SamplingParams sampling;
   uint64_t seed = 0;
   uint32_t iteration = 0;
-  int64_t max_rows = 64;  // sequences decoded together; 0: Engine::generate chooses
+  int64_t max_num_seqs = 64;  // sequences decoded together; 0: Engine::generate chooses
   // On a device; 0: no bound. Fewer pages of keys and values make rows wait for each other, a
   // prompt of more rows is prefilled in pieces.
   int64_t most_pages = 0, prefill_tokens = 0;
@@ -118,7 +118,7 @@ struct ScoringGroup {
 
 struct ScoringRequest {
   std::vector<ScoringGroup> groups;
-  int64_t max_batch_tokens =
+  int64_t max_num_batched_tokens =
       4096;  // rows of one forward pass; a longer group goes alone; 0: Engine::score chooses
 };
 
@@ -133,7 +133,7 @@ struct ScoringResult {
 
 struct ClassificationRequest {
   std::vector<Tokens> sequences;  // none empty
-  int64_t max_batch_tokens =
+  int64_t max_num_batched_tokens =
       4096;  // rows of one forward pass; a longer sequence goes alone; 0: Engine::classify chooses
 };
 
@@ -152,7 +152,7 @@ struct LoraParams {
 struct PreferencePair {
   Tokens prompt, chosen, rejected;
   double reference_chosen = 0, reference_rejected = 0;  // summed log-probs under the reference
-  double consistency = 1;                               // C in [0, 1]
+  double weight = 1;                                    // C in [0, 1]
   double base_chosen = 0,
          base_rejected = 0;  // summed log-probs under θ_0; read where the KL coefficient is not 0
 };

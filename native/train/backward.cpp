@@ -72,7 +72,7 @@ void Backward::name_dropout(const DropoutPass& pass) {
 double Backward::run(const PackedBatch& batch, const HeadLoss& loss, const DropoutPass& pass,
                      const Cancel& cancel) {
   name_dropout(pass);
-  const Rows rows = batch.as_rows(model_.device());
+  const TokenBatch rows = batch.as_token_batch(model_.device());
   std::vector<Activation> activations;
   const Tensor x = forward(batch, rows, cancel, activations);  // [rows, hidden]
   Tensor d_x;
@@ -88,7 +88,7 @@ double Backward::run(const PackedBatch& batch, const HeadLoss& loss, const Dropo
   return value;
 }
 
-Tensor Backward::forward(const PackedBatch& batch, const Rows& rows, const Cancel& cancel,
+Tensor Backward::forward(const PackedBatch& batch, const TokenBatch& rows, const Cancel& cancel,
                          std::vector<Activation>& activations) {
   const RotaryRows rotary = model_.rotary(rows.positions);
   // What is computed again later must drop the same inputs now.
@@ -141,7 +141,7 @@ double Backward::head(const PackedBatch& batch, const Tensor& x, const HeadLoss&
 }
 
 void Backward::backward_layer(int64_t index, Activation activation, const PackedBatch& batch,
-                              const Rows& rows, Tensor& d_x) {
+                              const TokenBatch& rows, Tensor& d_x) {
   if (!activation.output.defined()) {
     const at::AutoGradMode grad(true);
     TrainingAttention attention(batch.segments());

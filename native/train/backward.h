@@ -60,12 +60,12 @@ class Backward {
     Tensor input, output;  // output: undefined where it is to be recomputed
   };
 
-  Tensor forward(const PackedBatch& batch, const Rows& rows, const Cancel& cancel,
+  Tensor forward(const PackedBatch& batch, const TokenBatch& rows, const Cancel& cancel,
                  std::vector<Activation>& activations);
   // Both return the gradient with respect to their input in d_x.
   double head(const PackedBatch& batch, const Tensor& x, const HeadLoss& loss, Tensor& d_x);
   void backward_layer(int64_t index, Activation activation, const PackedBatch& batch,
-                      const Rows& rows, Tensor& d_x);
+                      const TokenBatch& rows, Tensor& d_x);
   // d_output → gradient of the input; the parameters' gradients go to their accumulators.
   static Tensor propagate(const Tensor& output, const Tensor& d_output, const Tensor& input,
                           const Parameters& parameters);

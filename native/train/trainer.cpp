@@ -42,9 +42,9 @@ void check_pairs(const ModelConfig& config, const std::vector<PreferencePair>& p
           ErrorCode::invalid_argument,
           "[train] a base log-prob" + of +
               " is not finite, and the KL penalty needs it; score the pair under the base model.");
-    if (!(pair.consistency >= 0 && pair.consistency <= 1))
+    if (!(pair.weight >= 0 && pair.weight <= 1))
       throw Error(ErrorCode::invalid_argument,
-                  "[train] the consistency" + of + " is not between 0 and 1.");
+                  "[train] the weight" + of + " is not between 0 and 1.");
   }
 }
 
@@ -88,7 +88,7 @@ std::vector<PairRows> pair_rows(const MicroBatch& micro, const std::vector<Prefe
   for (size_t i = micro.first; i < micro.last; ++i) {
     const size_t at = 2 * (i - micro.first);
     rows.push_back({offsets[at], offsets[at + 1], offsets[at + 1], offsets[at + 2],
-                    pairs[i].reference_chosen, pairs[i].reference_rejected, pairs[i].consistency,
+                    pairs[i].reference_chosen, pairs[i].reference_rejected, pairs[i].weight,
                     1.0 / static_cast<double>(pairs.size()), pairs[i].base_chosen,
                     pairs[i].base_rejected});
   }

@@ -197,12 +197,12 @@ constexpr ElementType kTypes[] = {
     {"F8_E5M2", -1, 1, 1, nullptr},
 };
 
-constexpr int64_t kPiece = 256;  // a multiple of every block
+constexpr int64_t kChunk = 256;  // a multiple of every block
 
-// Round to nearest, ties to even; a NaN stays one. Always a whole piece: a constant trip count is
+// Round to nearest, ties to even; a NaN stays one. Always a whole chunk: a constant trip count is
 // what compilers vectorise at -O2.
 void to_bf16(const float* values, uint16_t* out) {
-  for (int64_t i = 0; i < kPiece; ++i) {
+  for (int64_t i = 0; i < kChunk; ++i) {
     const uint32_t bits = std::bit_cast<uint32_t>(values[i]);
     const uint32_t rounded = (bits + 0x7FFF + (bits >> 16 & 1)) >> 16;
     out[i] = static_cast<uint16_t>((bits & 0x7FFFFFFF) > 0x7F800000 ? 0x7FC0 : rounded);
@@ -233,10 +233,10 @@ void convert(const ElementType& type, const uint8_t* source, void* out, at::Scal
     std::memcpy(out, source, static_cast<size_t>(elements) * 2);
     return;
   }
-  float floats[kPiece] = {};
-  uint16_t rounded[kPiece];
-  for (int64_t done = 0; done < elements; done += kPiece) {
-    const int64_t n = std::min(kPiece, elements - done);
+  float floats[kChunk] = {};
+  uint16_t rounded[kChunk];
+  for (int64_t done = 0; done < elements; done += kChunk) {
+    const int64_t n = std::min(kChunk, elements - done);
     type.to_float(source + done / type.block * type.bytes, floats, n / type.block);
     to_bf16(floats, rounded);
     std::memcpy(static_cast<uint16_t*>(out) + done, rounded, static_cast<size_t>(n) * 2);

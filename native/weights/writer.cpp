@@ -1,5 +1,5 @@
 // safetensors out: equal tensors and metadata give equal bytes, tensors are converted and written
-// piece by piece.
+// chunk by chunk.
 #include <algorithm>
 #include <cstring>
 #include <map>
@@ -77,13 +77,13 @@ std::string header_text(const std::vector<Entry>& entries, Metadata metadata) {
 }
 
 void write_entry(AtomicFile& file, const Entry& entry) {
-  constexpr int64_t kPiece = 1 << 22;  // elements converted at a time
+  constexpr int64_t kChunk = 1 << 22;  // elements converted at a time
   const Tensor flat = entry.tensor.detach().contiguous().view(-1);
-  for (int64_t begin = 0; begin < flat.numel(); begin += kPiece) {
-    const Tensor piece = flat.slice(0, begin, std::min(begin + kPiece, flat.numel()))
+  for (int64_t begin = 0; begin < flat.numel(); begin += kChunk) {
+    const Tensor chunk = flat.slice(0, begin, std::min(begin + kChunk, flat.numel()))
                              .to(at::kCPU, entry.dtype)
                              .contiguous();
-    file.write(piece.const_data_ptr(), static_cast<size_t>(piece.numel()) * entry.element());
+    file.write(chunk.const_data_ptr(), static_cast<size_t>(chunk.numel()) * entry.element());
   }
 }
 

@@ -39,21 +39,18 @@ export function choicesOf({ value, where }: Row): Choice[] {
   const { label: labels, text: texts } = raw as { label?: unknown; text?: unknown };
   const list: unknown =
     Array.isArray(labels) && Array.isArray(texts)
-      ? labels.map((label, i) => ({ label, text: (texts as unknown[])[i] }))
+      ? labels.map((label: unknown, i) => ({ label, text: (texts as unknown[])[i] }))
       : Array.isArray(raw) && raw.every((text) => typeof text === 'string')
         ? raw.map((text, i) => ({ label: String.fromCharCode(65 + i), text }))
         : raw;
   const valid =
-    Array.isArray(list) &&
-    list.length >= 2 &&
-    list.length <= 26 &&
-    list.every((c) => typeof c?.label === 'string' && typeof c.text === 'string');
+    Array.isArray(list) && list.length >= 2 && list.length <= 26 && list.every(isChoice);
   if (!valid)
     throw new DataError(
       `${where}: "choices" must be a list of at least two {"label", "text"}, but is ` +
         `${describe(raw)}`,
     );
-  const choices = (list as Choice[]).map(({ label, text }) => ({ label, text }));
+  const choices = list.map(({ label, text }) => ({ label, text }));
   if (new Set(choices.map(({ label }) => label)).size < choices.length)
     throw new DataError(`${where}: two choices have the same label`);
   return choices;
@@ -83,4 +80,9 @@ function answerOf({ value, where }: Row, choices: readonly Choice[]): string | u
       `${where}: the answer ${describe(given)} is not among the labels ${labels.join(', ')}`,
     );
   return named;
+}
+
+function isChoice(value: unknown): value is Choice {
+  const { label, text } = (value ?? {}) as { label?: unknown; text?: unknown };
+  return typeof label === 'string' && typeof text === 'string';
 }

@@ -118,7 +118,7 @@ export async function readRecords<T extends object>(
 }
 
 export function checkRecord<T extends object>({ value, where }: Line, columns: Columns<T>): T {
-  for (const [name, declared] of Object.entries(columns) as [string, `${Kind}` | `${Kind}?`][]) {
+  for (const [name, declared] of Object.entries<`${Kind}` | `${Kind}?`>(columns)) {
     const optional = declared.endsWith('?');
     const kind = (optional ? declared.slice(0, -1) : declared) as Kind;
     if (value[name] === undefined) {
@@ -147,7 +147,7 @@ export function columnList(value: Record<string, unknown>): string {
 export function describe(value: unknown): string {
   if (value === undefined) return 'missing';
   if (value instanceof Uint8Array) return `${value.length} bytes that are not text`;
-  const text = JSON.stringify(value) ?? String(value);
+  const text = (JSON.stringify(value) as string | undefined) ?? String(value);
   return text.length > 60 ? `${text.slice(0, 57)}…` : text;
 }
 

@@ -165,13 +165,9 @@ function parseJson(bytes: Uint8Array, name: string): SourceRow[] {
       );
     return parseLines(bytes, (line) => `${name} line ${line}`);
   }
-  const rows = Array.isArray(whole.value)
-    ? whole.value
-    : isObject(whole.value) && Array.isArray(whole.value['data'])
-      ? whole.value['data']
-      : undefined;
-  if (rows !== undefined)
-    return rows.map((value, index) => ({ value, where: `${name} row ${index + 1}` }));
+  const rows: unknown = isObject(whole.value) ? whole.value['data'] : whole.value;
+  if (Array.isArray(rows))
+    return rows.map((value: unknown, index) => ({ value, where: `${name} row ${index + 1}` }));
   if (isObject(whole.value) && !Object.values(whole.value).every(isKeyedRow))
     return [{ value: whole.value, where: `${name} row 1` }];
   throw new DataError(

@@ -199,7 +199,7 @@ function dataFiles(declared: unknown): [string, string[]][] {
       return [typeof split === 'string' ? split : 'train', texts(path)];
     });
   }
-  return Object.entries((declared ?? {}) as object).map(([split, path]) => [split, texts(path)]);
+  return Object.entries(declared ?? {}).map(([split, path]) => [split, texts(path)]);
 }
 
 /**

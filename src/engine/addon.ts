@@ -74,7 +74,7 @@ export interface NativeGenerationRequest {
   seed: bigint;
   iteration: number;
   /** 0: the engine chooses. */
-  maxRows: number;
+  maxNumSeqs: number;
 }
 
 export interface NativeCompletion {
@@ -102,7 +102,7 @@ export interface NativeGenerationStats {
 export interface NativeScoringRequest {
   groups: { prompt: Int32Array; completions: Int32Array[] }[];
   /** 0: the engine chooses. */
-  maxBatchTokens: number;
+  maxNumBatchedTokens: number;
 }
 
 export interface NativeScoringResult {
@@ -141,7 +141,7 @@ export interface NativePair {
   rejected: Int32Array;
   referenceChosen: number;
   referenceRejected: number;
-  consistency: number;
+  weight: number;
   baseChosen: number;
   baseRejected: number;
 }
@@ -181,8 +181,8 @@ export interface NativePlanRequest {
   newTokens: number;
   samples: number;
   microBatchTokens?: number | undefined;
-  scoreBatchTokens?: number | undefined;
-  decodeRows?: number | undefined;
+  maxNumBatchedTokens?: number | undefined;
+  maxNumSeqs?: number | undefined;
   activationCheckpointing?: boolean | undefined;
   /** All three or none. */
   optimizerStates?: 'float32' | '8bit' | undefined;
@@ -201,10 +201,10 @@ export interface NativePlan {
   optimizerStates: 'float32' | '8bit';
   masterWeights: 'float32' | 'split';
   gradientDtype: 'float32' | 'bfloat16';
-  decodeRows: number;
+  maxNumSeqs: number;
   kvPages: number;
-  scoreBatchTokens: number;
-  headRows: number;
+  maxNumBatchedTokens: number;
+  headChunkTokens: number;
 }
 
 export type NativeProgress = (done: number, total: number, tokens: number) => void;
@@ -223,7 +223,10 @@ export interface NativeModel {
     onProgress: NativeProgress | undefined,
   ): NativeJob<NativeScoringResult>;
   logits(tokens: Int32Array): NativeJob<Float32Array>;
-  classify(request: { sequences: Int32Array[]; maxBatchTokens: number }): NativeJob<Float32Array>;
+  classify(request: {
+    sequences: Int32Array[];
+    maxNumBatchedTokens: number;
+  }): NativeJob<Float32Array>;
   snapshot(adapter: boolean): NativeModel;
   save(directory: string, dtype: NativeDType, configJson: string): NativeJob<undefined>;
   addAdapter(params: NativeAdapterParams, seed: bigint): NativeJob<NativeAdapterParams>;

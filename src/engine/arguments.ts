@@ -122,7 +122,7 @@ export function nonEmptyString(value: unknown, where: string): string {
 export function list<T>(value: readonly T[], where: string, { empty = true } = {}): readonly T[] {
   if (!Array.isArray(value)) throw invalid(`${where} must be an array, got ${shown(value)}.`);
   if (!empty && value.length === 0) throw invalid(`${where} is empty; give at least one.`);
-  return value;
+  return value as readonly T[];
 }
 
 /** Refuses misspelt options instead of ignoring them. */
@@ -132,9 +132,7 @@ export function knownKeys(value: unknown, keys: readonly string[], where: string
   for (const key of Object.keys(value)) {
     if (keys.includes(key)) continue;
     const near = keys.find((known) => known.toLowerCase() === key.toLowerCase());
-    throw invalid(
-      `${where} has no option ` +
-        `${JSON.stringify(key)}${near ? `; did you mean ${JSON.stringify(near)}?` : ` (it has ${keys.join(', ')}).`}`,
-    );
+    const hint = near ? `; did you mean ${JSON.stringify(near)}?` : ` (it has ${keys.join(', ')}).`;
+    throw invalid(`${where} has no option ${JSON.stringify(key)}${hint}`);
   }
 }

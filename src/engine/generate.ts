@@ -67,7 +67,7 @@ export interface GenerateRequest {
    * memory allows, 256 at most, 64 on the CPU. Changes speed and memory only, on a GPU within
    * rounding.
    */
-  maxRows?: number | 'auto';
+  maxNumSeqs?: number | 'auto';
 }
 
 export type Completion = NativeCompletion;
@@ -110,7 +110,7 @@ const REQUEST_KEYS = [
   'tokenBytes',
   'seed',
   'iteration',
-  'maxRows',
+  'maxNumSeqs',
 ];
 const PROMPT_KEYS = ['tokens', 'key', 'samples', 'firstSample'];
 const UINT32_MAX = 2 ** 32 - 1;
@@ -149,7 +149,9 @@ export function checkGenerateRequest(
     tokenBytes: stopStrings.length === 0 ? undefined : checkTokenBytes(request.tokenBytes!),
     seed: unsigned64(request.seed ?? 0n, '[generate] seed'),
     iteration: integer(request.iteration ?? 0, '[generate] iteration', 0, UINT32_MAX),
-    maxRows: orAuto(request.maxRows, (rows) => positiveInteger(rows, '[generate] maxRows', 65_536)),
+    maxNumSeqs: orAuto(request.maxNumSeqs, (rows) =>
+      positiveInteger(rows, '[generate] maxNumSeqs', 65_536),
+    ),
   };
 }
 

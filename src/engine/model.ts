@@ -36,7 +36,7 @@ export type { TokenIds } from './arguments.js';
 /** What weights are computed in. Training keeps fp32 masters in both. */
 export type DType = NativeDType;
 
-export interface ModelConfig extends Readonly<Omit<NativeModelInfo, 'configJson' | 'device'>> {}
+export type ModelConfig = Readonly<Omit<NativeModelInfo, 'configJson' | 'device'>>;
 
 const DTYPES = ['float32', 'bfloat16'] as const;
 
@@ -168,11 +168,11 @@ export class Model {
 
   /**
    * Of a sequence-classification model (config.numLabels > 0): the logits at the last token of each
-   * sequence, [sequences × labels], row-major. maxBatchTokens: rows of one forward pass, default
+   * sequence, [sequences × labels], row-major. maxNumBatchedTokens: rows of one forward pass, default
    * `auto`: as score() has it; changes speed and memory only.
    */
   async classify(
-    request: { sequences: readonly TokenIds[]; maxBatchTokens?: number | 'auto' },
+    request: { sequences: readonly TokenIds[]; maxNumBatchedTokens?: number | 'auto' },
     options: { signal?: AbortSignal } = {},
   ): Promise<Float32Array> {
     const checked = checkClassifyRequest(request, this.config.vocabSize);

@@ -28,8 +28,8 @@ const KEYS = [
   'newTokens',
   'samples',
   'microBatchTokens',
-  'scoreBatchTokens',
-  'decodeRows',
+  'maxNumBatchedTokens',
+  'maxNumSeqs',
   'activationCheckpointing',
   'optimizerStates',
   'masterWeights',
@@ -46,7 +46,7 @@ export function planMemory(request: PlanRequest): MemoryPlan {
   integer(request.otherModels, '[plan] otherModels', 0);
   for (const key of ['promptTokens', 'newTokens', 'samples'] as const)
     positiveInteger(request[key], `[plan] ${key}`);
-  for (const key of ['microBatchTokens', 'scoreBatchTokens', 'decodeRows'] as const)
+  for (const key of ['microBatchTokens', 'maxNumBatchedTokens', 'maxNumSeqs'] as const)
     if (request[key] !== undefined) positiveInteger(request[key], `[plan] ${key}`);
   const caller = new Error();
   try {

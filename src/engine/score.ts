@@ -14,7 +14,7 @@ export interface ScoreRequest {
    * memory allows, 16384 at most, 4096 on the CPU. Changes speed and memory only, on a GPU within
    * rounding.
    */
-  maxBatchTokens?: number | 'auto';
+  maxNumBatchedTokens?: number | 'auto';
 }
 
 /**
@@ -43,7 +43,7 @@ export function sumLogprobs(tokenLogprobs: Float32Array): number {
 
 /** Checks the request and fills in the default. Throws CreamError. */
 export function checkScoreRequest(request: ScoreRequest, vocabSize: number): NativeScoringRequest {
-  knownKeys(request, ['groups', 'maxBatchTokens'], '[score] the request');
+  knownKeys(request, ['groups', 'maxNumBatchedTokens'], '[score] the request');
   const groups = list(request.groups, '[score] groups').map((group, g) => {
     knownKeys(group, ['prompt', 'completions'], `[score] group ${g}`);
     return {
@@ -55,25 +55,25 @@ export function checkScoreRequest(request: ScoreRequest, vocabSize: number): Nat
   });
   return {
     groups,
-    maxBatchTokens: orAuto(request.maxBatchTokens, (rows) =>
-      positiveInteger(rows, '[score] maxBatchTokens'),
+    maxNumBatchedTokens: orAuto(request.maxNumBatchedTokens, (rows) =>
+      positiveInteger(rows, '[score] maxNumBatchedTokens'),
     ),
   };
 }
 
 /** The same for Model.classify(). */
 export function checkClassifyRequest(
-  request: { sequences: readonly TokenIds[]; maxBatchTokens?: number | 'auto' },
+  request: { sequences: readonly TokenIds[]; maxNumBatchedTokens?: number | 'auto' },
   vocabSize: number,
-): { sequences: Int32Array[]; maxBatchTokens: number } {
-  knownKeys(request, ['sequences', 'maxBatchTokens'], '[classify] the request');
+): { sequences: Int32Array[]; maxNumBatchedTokens: number } {
+  knownKeys(request, ['sequences', 'maxNumBatchedTokens'], '[classify] the request');
   const sequences = list(request.sequences, '[classify] sequences').map((tokens, i) =>
     tokenIds(tokens, vocabSize, `[classify] sequence ${i}`),
   );
   return {
     sequences,
-    maxBatchTokens: orAuto(request.maxBatchTokens, (rows) =>
-      positiveInteger(rows, '[classify] maxBatchTokens'),
+    maxNumBatchedTokens: orAuto(request.maxNumBatchedTokens, (rows) =>
+      positiveInteger(rows, '[classify] maxNumBatchedTokens'),
     ),
   };
 }

@@ -75,7 +75,7 @@ export interface PairInput {
   referenceChosen: number;
   referenceRejected: number;
   /** C in [0, 1]: the loss is C·DPO + (1 − C)·DPO with the roles reversed. */
-  consistency: number;
+  weight: number;
   /** Summed log-probs under θ_0, needed where klCoefficient is above 0. */
   baseChosen?: number;
   baseRejected?: number;
@@ -120,7 +120,7 @@ const PAIR_KEYS = [
   'rejected',
   'referenceChosen',
   'referenceRejected',
-  'consistency',
+  'weight',
   'baseChosen',
   'baseRejected',
 ];
@@ -206,7 +206,7 @@ export class Trainer {
         rejected: tokenIds(pair.rejected, this.#vocabSize, `${where}: rejected`),
         referenceChosen: finiteNumber(pair.referenceChosen, `${where}: referenceChosen`),
         referenceRejected: finiteNumber(pair.referenceRejected, `${where}: referenceRejected`),
-        consistency: finiteNumber(pair.consistency, `${where}: consistency`, { min: 0, max: 1 }),
+        weight: finiteNumber(pair.weight, `${where}: weight`, { min: 0, max: 1 }),
         // Checked where given; asked for where the penalty reads them.
         baseChosen: finiteNumber(
           pair.baseChosen ?? (this.#penalty ? undefined : 0),

@@ -21,7 +21,7 @@ export interface LoglikelihoodSettings {
   /** Put the question through the model's chat template. */
   chat: boolean;
   /** Token rows of one scoring pass. */
-  max_batch_tokens: number | 'auto';
+  max_num_batched_tokens: number | 'auto';
 }
 
 interface Hooks {
@@ -55,7 +55,7 @@ export async function answerByLikelihood(
   }));
   const choices = encoded.flat().length;
   const { sums } = await model.score(
-    { groups, maxBatchTokens: settings.max_batch_tokens },
+    { groups, maxNumBatchedTokens: settings.max_num_batched_tokens },
     {
       signal: hooks.signal,
       onProgress: ({ done, tokens }) =>

@@ -265,7 +265,7 @@ export class LanguageModel {
       );
     const group = {
       prompt: this.#prompt(prompt),
-      completions: completions.map((text) => this.encodeCompletion(text)),
+      completions: (completions as readonly string[]).map((text) => this.encodeCompletion(text)),
     };
     const { sums } = await this.model.score({ groups: [group] }, options);
     return [...sums];

@@ -201,16 +201,13 @@ async function fetchRest(
   // 200 to a range request: the server starts over, and so do we
   const output = await open(partial, from > 0 ? 'a' : 'w');
   let received = from;
-  const reader = response.body?.getReader();
+  const reader = (response.body as ReadableStream<Uint8Array> | null)?.getReader();
   try {
     for (;;) {
-      const { done, value } = (await withStallTimer(reader?.read(), () => reader?.cancel())) ?? {
-        done: true,
-        value: undefined,
-      };
-      if (done) break;
-      await output.write(value as Uint8Array);
-      received += (value as Uint8Array).length;
+      const read = await withStallTimer(reader?.read(), () => reader?.cancel());
+      if (read === undefined || read.done) break;
+      await output.write(read.value);
+      received += read.value.length;
       onProgress(received);
     }
     await output.sync();

@@ -117,16 +117,14 @@ export const numbers = (row: Row, column: string): number[] | undefined => {
   return Array.isArray(value) && value.every(Number.isFinite) ? (value as number[]) : undefined;
 };
 
+const isTurn = (turn: unknown): turn is { content: string; role?: unknown } =>
+  typeof turn === 'object' && turn !== null && typeof (turn as Row)['content'] === 'string';
+
 /** Text of a list of messages, role by role; '' for anything else. */
 export function conversationText(value: unknown): string {
   if (!Array.isArray(value)) return '';
-  const turns = value.filter(
-    (turn): turn is Row =>
-      typeof turn === 'object' && turn !== null && typeof turn.content === 'string',
-  );
+  const turns = value.filter(isTurn);
   return turns
-    .map((turn) =>
-      turns.length === 1 ? turn.content : `${String(turn.role)}: ${String(turn.content)}`,
-    )
+    .map((turn) => (turns.length === 1 ? turn.content : `${String(turn.role)}: ${turn.content}`))
     .join('\n\n');
 }

@@ -28,7 +28,7 @@ export interface JudgeSettings {
   temperature: number;
   top_p: number;
   max_new_tokens: number;
-  max_rows: number | 'auto';
+  max_num_seqs: number | 'auto';
   seed: number;
   iteration: number;
 }
@@ -174,7 +174,7 @@ async function ask(
         stopIds: language.stopIds,
         seed: settings.seed,
         iteration: settings.iteration,
-        maxRows: settings.max_rows,
+        maxNumSeqs: settings.max_num_seqs,
       },
       {
         signal: hooks.signal,

@@ -17,7 +17,7 @@ export interface Classifier {
   model: {
     config: { numLabels: number; maxPositionEmbeddings: number };
     classify(
-      request: { sequences: TokenIds[]; maxBatchTokens?: number | 'auto' },
+      request: { sequences: TokenIds[]; maxNumBatchedTokens?: number | 'auto' },
       options?: { signal?: AbortSignal },
     ): Promise<Float32Array>;
   };
@@ -28,7 +28,7 @@ export interface Classifier {
 
 export interface RewardModelSettings {
   label: number | null;
-  maxBatchTokens: number | 'auto';
+  maxNumBatchedTokens: number | 'auto';
 }
 
 /** Why `label` and the model do not go together, or nothing. */
@@ -72,7 +72,7 @@ export async function modelRewards(
     return tokens;
   });
   const logits = await judge.model.classify(
-    { sequences, maxBatchTokens: settings.maxBatchTokens },
+    { sequences, maxNumBatchedTokens: settings.maxNumBatchedTokens },
     options,
   );
   const rewards = completions.map((_, i) =>

@@ -20,7 +20,7 @@ export async function evaluateModel(run: RunContext, phase: Phase, n: number): P
     {
       path: run.file(phase, 'answers.jsonl'),
       items: questions,
-      size: run.recipe.evaluate.block_prompts,
+      size: run.recipe.evaluate.save_prompts,
       unit: 'questions',
       perItem: 1,
       make: async (block, hooks) =>

@@ -80,7 +80,7 @@ async function pairsOf(
   const scores = await run.blocks<PreferenceRecord, ScoreRecord>(of, {
     path: run.file(t, 'scores.jsonl'),
     items: preferences,
-    size: settings.block_prompts,
+    size: settings.save_prompts,
     unit: 'completions',
     perItem: 2,
     make: async (block, hooks) => {
@@ -151,7 +151,7 @@ export function scorePreferences(
   preferences: readonly PreferenceRecord[],
   language: LanguageModel,
   judges: Judges,
-  settings: { max_batch_tokens: number | 'auto' },
+  settings: { max_num_batched_tokens: number | 'auto' },
   hooks: StageHooks,
 ): Promise<ScoreRecord[]> {
   const groups = preferences.map((preference) => {

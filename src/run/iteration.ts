@@ -49,7 +49,7 @@ function sampleFrom(
     {
       path: run.file(t, 'completions.jsonl'),
       items: prompts,
-      size: settings.block_prompts,
+      size: settings.save_prompts,
       unit: 'completions',
       perItem: settings.samples,
       make: async (block, hooks) =>

@@ -314,7 +314,7 @@ function valueAt(data: unknown, path: Path): unknown {
  * none.
  */
 function offsetOf(document: Document.Parsed, path: Path, key = false): number {
-  let node: Node | null | undefined = document.contents as Node | null;
+  let node: Node | null | undefined = document.contents;
   let offset = node?.range?.[0] ?? 0;
   for (const [depth, part] of path.entries()) {
     if (isMap(node)) {

@@ -194,7 +194,7 @@ const sample = z
       .max(64)
       .default([])
       .describe('Texts that end a response, beside the end-of-turn token.'),
-    block_prompts: z
+    save_prompts: z
       .int()
       .min(1)
       .max(1_000_000)
@@ -203,7 +203,7 @@ const sample = z
         'Prompts of one block of work. A finished block is on disk; a killed run loses at ' +
           'most one.',
       ),
-    max_rows: z
+    max_num_seqs: z
       .union([z.literal('auto'), z.int().min(1).max(65_536)])
       .default('auto')
       .describe(
@@ -218,7 +218,7 @@ const sample = z
   });
 
 const score = z.strictObject({
-  max_batch_tokens: z
+  max_num_batched_tokens: z
     .union([z.literal('auto'), z.int().min(16).max(100_000_000)])
     .default('auto')
     .describe(
@@ -226,7 +226,7 @@ const score = z.strictObject({
         "group of responses goes alone. `auto`: as many as the GPU's memory allows, 16384 at " +
         'most (`cream plan`), 4096 on the CPU.',
     ),
-  block_prompts: z
+  save_prompts: z
     .int()
     .min(1)
     .max(1_000_000)
@@ -436,7 +436,7 @@ const evaluate = z.strictObject({
     'Questions a task, the same ones each time; 0 takes all of a file.',
   ),
   max_new_tokens: count(1, 256).describe('Longest generated answer in tokens; decoding is greedy.'),
-  block_prompts: z
+  save_prompts: z
     .int()
     .min(1)
     .max(1_000_000)
@@ -536,7 +536,7 @@ interface JsonSchema {
   type?: string | string[];
   anyOf?: JsonSchema[];
   enum?: unknown[];
-  const?: unknown;
+  const?: string | number | boolean | null;
   items?: JsonSchema;
   properties?: Record<string, JsonSchema>;
   description?: string;

@@ -22,7 +22,7 @@ export async function withRewardModel<T>(
 ): Promise<T> {
   const {
     reward: { label },
-    score: { max_batch_tokens: maxBatchTokens },
+    score: { max_num_batched_tokens: maxNumBatchedTokens },
   } = run.recipe;
   let loaded: Promise<LanguageModel> | undefined;
   try {
@@ -31,7 +31,7 @@ export async function withRewardModel<T>(
       const rewards = await modelRewards(
         completions,
         classifier(await loaded),
-        { label, maxBatchTokens },
+        { label, maxNumBatchedTokens },
         { signal },
       );
       progress(completions.length, 0);

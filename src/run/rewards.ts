@@ -15,7 +15,6 @@ import { readRows } from '../data/rows.js';
 import { callRewards, joinRewards } from '../reward/external.js';
 import { goldRewards } from '../reward/gold.js';
 import { judge, judgeRewards } from '../reward/judge.js';
-import { modelRewards } from '../reward/model.js';
 import { externalSet, rewardSet } from '../reward/reward.js';
 import type { RunContext } from './context.js';
 import { RunError } from './errors.js';
@@ -78,8 +77,8 @@ function judgementsOf(
 ): Promise<JudgementRecord[]> {
   const {
     reward: settings,
-    sample: { samples, max_rows },
-    score: { block_prompts },
+    sample: { samples, max_num_seqs },
+    score: { save_prompts },
     seed,
   } = run.recipe;
   return run.blocks<CompletionGroup, JudgementRecord>(
@@ -87,7 +86,7 @@ function judgementsOf(
     {
       path: run.file(t, 'judgements.jsonl'),
       items: groupCompletions(completions),
-      size: block_prompts,
+      size: save_prompts,
       unit: 'completions',
       perItem: samples,
       make: async (block, hooks) => {
@@ -97,7 +96,7 @@ function judgementsOf(
           block.flat(),
           language,
           { current, previous },
-          { ...settings, max_rows, seed, iteration: t },
+          { ...settings, max_num_seqs, seed, iteration: t },
           hooks,
         );
       },
@@ -116,7 +115,7 @@ async function externalRewardsOf(
 ): Promise<ExternalRewardRecord[]> {
   const {
     reward: { source },
-    score: { block_prompts },
+    score: { save_prompts },
     sample: { samples },
   } = run.recipe;
   const items = groupCompletions(completions);
@@ -133,16 +132,17 @@ async function externalRewardsOf(
         unit: 'completions',
         perItem: samples,
         make: async (block, hooks) => make(block.flat(), hooks),
-        note: (made) =>
-          'mean ' +
-          `${(made.reduce((sum, { reward }) => sum + reward, 0) / Math.max(1, made.length)).toFixed(3)}`,
+        note: (made) => {
+          const sum = made.reduce((total, { reward }) => total + reward, 0);
+          return `mean ${(sum / Math.max(1, made.length)).toFixed(3)}`;
+        },
       },
     );
   switch (source) {
     case 'model':
-      return withRewardModel(run, (score) => inBlocks(score, block_prompts));
+      return withRewardModel(run, (score) => inBlocks(score, save_prompts));
     case 'function':
-      return inBlocks((block) => callRewards(run.rewards!, block), block_prompts);
+      return inBlocks((block) => callRewards(run.rewards!, block), save_prompts);
     case 'gold':
       return inBlocks(async (block) => goldRewards(block, await goldOf(run, t)), items.length);
     default: // A file is read as a whole: a row too many is a mistake.

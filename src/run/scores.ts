@@ -29,7 +29,7 @@ export function scoresOf(
     {
       path: run.file(t, 'scores.jsonl'),
       items: groups,
-      size: settings.block_prompts,
+      size: settings.save_prompts,
       unit: 'completions',
       perItem: samples,
       make: async (block, hooks) => {

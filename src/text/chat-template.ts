@@ -6,9 +6,9 @@
  * where it cannot, the template is refused with its reason. A template is somebody else's program:
  * it sees the messages and the token names, and runs under limits of time and size.
  */
-import { Environment, parse, tokenize } from '@huggingface/jinja';
 import { TextError } from './errors.js';
 import { runTemplate } from './jinja.js';
+import { Environment, parse, tokenize } from './jinja-library.js';
 import { strftime } from './python.js';
 import { withTimeLimit } from './time-limit.js';
 

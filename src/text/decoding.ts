@@ -3,7 +3,7 @@
  * return joins to the text of the whole list. A kind of decoder that is not here is refused.
  */
 import { regularExpression } from './splitting.js';
-import { byteOfCharacter, type Component } from './tokenizer-json.js';
+import { byteOfCharacter, textOf, type Component } from './tokenizer-json.js';
 
 export interface PieceStream {
   push(token: string): string;
@@ -68,7 +68,7 @@ const byteLevel: Decoding = {
 };
 
 function metaspace(step: Component): Decoding {
-  const mark = String(step['replacement'] ?? '▁');
+  const mark = textOf(step, 'replacement', '▁');
   const dropped = step['prepend_scheme'] !== 'never' && step['add_prefix_space'] !== false;
   return {
     stream() {
@@ -90,7 +90,7 @@ function metaspace(step: Component): Decoding {
 function sentencePiece(steps: Component[]): Decoding {
   const replacements = steps
     .filter(({ type }) => type === 'Replace')
-    .map((step) => ({ pattern: regularExpression(step), content: String(step['content'] ?? '') }));
+    .map((step) => ({ pattern: regularExpression(step), content: textOf(step, 'content', '') }));
   const fallback = steps.some(({ type }) => type === 'ByteFallback');
   const strip = steps.find(({ type }) => type === 'Strip');
   if (strip && Number(strip['stop'] ?? 0) !== 0)
@@ -108,7 +108,7 @@ function sentencePiece(steps: Component[]): Decoding {
         plain,
         byteOf,
         strip
-          ? { content: String(strip['content'] ?? ' '), count: Number(strip['start'] ?? 0) }
+          ? { content: textOf(strip, 'content', ' '), count: Number(strip['start'] ?? 0) }
           : { content: '', count: 0 },
       ),
     bytes: (token) => {

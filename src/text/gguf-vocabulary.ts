@@ -375,7 +375,7 @@ function strings(metadata: Metadata, key: string): string[] {
         `the model's Hugging Face folder, or a GGUF made with its tokenizer.`,
     );
   }
-  return value as string[];
+  return value;
 }
 
 function numbers(metadata: Metadata, key: string): number[] | undefined {

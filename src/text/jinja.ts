@@ -1,10 +1,10 @@
 /**
  * @huggingface/jinja with Python's meaning where that library has JavaScript's, without a word:
- *   `==` between kinds, what a loop's
- * `set`, `break` and `else` do, what a macro sees, how values print, what white space is, how long
- * a text is. Where it lacks something it says so, and that is left as it is.
+ * `==` between kinds, what a loop's `set`, `break` and `else` do, what a macro sees, how values
+ * print, what white space is, how long a text is. Where it lacks something it says so, and that is
+ * left as it is.
  */
-import { Environment, Interpreter } from '@huggingface/jinja';
+import { Environment, Interpreter, type Methods, type Node, type Scope } from './jinja-library.js';
 import {
   capitalize,
   equal,
@@ -17,25 +17,7 @@ import {
   type TemplateValue,
 } from './python.js';
 
-type Scope = Environment & { variables: Map<string, TemplateValue> };
-interface Node {
-  type: string;
-  [key: string]: unknown;
-}
 type Call = (args: TemplateValue[], scope: Scope) => TemplateValue;
-
-/** The interpreter's methods that are replaced or called; its declarations call them private. */
-interface Methods {
-  run(program: unknown): TemplateValue;
-  evaluate(node: unknown, scope: Scope): TemplateValue;
-  evaluateBlock(nodes: Node[], scope: Scope): TemplateValue;
-  evaluateFor(node: Node, scope: Scope): TemplateValue;
-  evaluateMacro(node: Node, scope: Scope): TemplateValue;
-  evaluateBinaryExpression(node: Node, scope: Scope): TemplateValue;
-  evaluateMemberExpression(node: Node, scope: Scope): TemplateValue;
-  applyFilter(operand: TemplateValue, filter: Node, scope: Scope): TemplateValue;
-  evaluateArguments(args: unknown[], scope: Scope): [TemplateValue[], Map<string, TemplateValue>];
-}
 
 /** `break` or `continue`, on its way up to its loop with what the iteration had written. */
 class LoopControl extends Error {
@@ -63,7 +45,7 @@ const MAX_ITEMS = 1_000_000;
 
 /** A value of the interpreter for a JavaScript one. */
 function wrap(value: unknown): TemplateValue {
-  return new Environment().set('value', value) as unknown as TemplateValue;
+  return new Environment().set('value', value);
 }
 
 function text(value: string): TemplateValue {
@@ -80,8 +62,8 @@ function callable(call: Call): TemplateValue {
 }
 
 /** The text that `program` writes with the variables of `scope`. */
-export function runTemplate(program: unknown, scope: Environment): string {
-  const interpreter = new Interpreter(scope) as unknown as Methods;
+export function runTemplate(program: unknown, scope: Scope): string {
+  const interpreter = new Interpreter(scope);
   const plain = Object.fromEntries(
     (
       [
@@ -102,13 +84,12 @@ export function runTemplate(program: unknown, scope: Environment): string {
     evaluateFor: (node: Node, inner: Scope) => loop(interpreter, node, inner),
     evaluateMacro: (node: Node, inner: Scope) => {
       const nothing = plain.evaluateMacro(node, inner);
-      const macro = inner.variables.get(
-        (node['name'] as Node)['value'] as string,
-      ) as TemplateValue & { value: Call };
+      const name = (node['name'] as Node)['value'] as string;
+      const macro = inner.variables.get(name) as TemplateValue & { value: Call };
       const call = macro.value;
       macro.value = (args, caller) => {
         // it sees where it was written, not where it is called from
-        const own = new Environment(inner) as Scope;
+        const own = new Environment(inner);
         const given = caller.variables.get('caller');
         if (given) own.variables.set('caller', given);
         return call(args, own);
@@ -148,7 +129,7 @@ function loop(interpreter: Methods, node: Node, outer: Scope): TemplateValue {
     (node['iterable'] as Node).type === 'SelectExpression' ? (node['iterable'] as Node) : null;
   const over = interpreter.evaluate(select ? select['lhs'] : node['iterable'], outer);
   const turn = (item: TemplateValue): Scope => {
-    const scope = new Environment(outer) as Scope;
+    const scope = new Environment(outer);
     bind(target, item, scope);
     return scope;
   };

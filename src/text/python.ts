@@ -157,9 +157,9 @@ export function split(text: string, separator?: unknown, most?: unknown): string
     throw new Error('split by something that is not a text');
   const limit = typeof most === 'number' && most >= 0 ? most : Infinity;
   if (separator != null) {
-    const parts = text.split(separator as string);
+    const parts = text.split(separator);
     return parts.length > limit + 1
-      ? [...parts.slice(0, limit), parts.slice(limit).join(separator as string)]
+      ? [...parts.slice(0, limit), parts.slice(limit).join(separator)]
       : parts;
   }
   const parts: string[] = [];

@@ -3,7 +3,7 @@
  * that is not here is refused: a text split otherwise than in training is silent damage.
  */
 import * as library from '@huggingface/tokenizers';
-import { byteOfCharacter, GPT2_PATTERN, split, type Component } from './tokenizer-json.js';
+import { byteOfCharacter, GPT2_PATTERN, split, textOf, type Component } from './tokenizer-json.js';
 
 export type Normalizer = (text: string) => string;
 
@@ -29,7 +29,7 @@ export function createNormalizer(step: Component | null): Normalizer {
     case 'Prepend':
       return (text) => (text === '' ? '' : String(step['prepend']) + text);
     case 'Replace': {
-      const [pattern, content] = [regularExpression(step), String(step['content'] ?? '')];
+      const [pattern, content] = [regularExpression(step), textOf(step, 'content', '')];
       return (text) => text.replace(pattern, () => content); // a function: `$&` means nothing
     }
     case 'Lowercase':
@@ -173,7 +173,7 @@ function byteLevelSplitter(step: Component): PreTokenizer {
  * piece.
  */
 function metaspace(step: Component): PreTokenizer {
-  const mark = String(step['replacement'] ?? '▁');
+  const mark = textOf(step, 'replacement', '▁');
   const scheme =
     step['prepend_scheme'] ?? (step['add_prefix_space'] === false ? 'never' : 'always');
   const words =

@@ -19,6 +19,10 @@ export interface Component {
   [key: string]: unknown;
 }
 
+/** A component's own key that holds text. */
+export const textOf = (step: Component, key: string, fallback: string): string =>
+  String(step[key] ?? fallback);
+
 export interface TokenizerJson {
   version: string;
   truncation: null;

@@ -37,7 +37,7 @@ const pairs = prompts.map(({ tokens }, i) => ({
   rejected: [40, 41 + i, 42, 2],
   referenceChosen: -13,
   referenceRejected: -18,
-  consistency: 0.8,
+  weight: 0.8,
 }));
 const trainerParams = { learningRate: 1e-3, totalSteps: 4, schedule: 'constant' as const };
 
@@ -69,7 +69,7 @@ onGpu.each<DType>(['float32', 'bfloat16'])('a model in %s on the GPU', (dtype) =
 
   it('samples what it scores, the same tokens whatever is decoded beside them', async () => {
     const whole = await gpu.generate(request).all();
-    const narrow = await gpu.generate({ ...request, maxRows: 2 }).all();
+    const narrow = await gpu.generate({ ...request, maxNumSeqs: 2 }).all();
     const alone = await gpu.generate({ ...request, prompts: [prompts[0]!] }).all();
     const scores = await gpu.score({
       groups: prompts.map((prompt, i) => ({

@@ -334,12 +334,13 @@ describe('files of splits', () => {
   );
 
   it('cards that are no YAML, or a bomb, declare nothing', () => {
+    const nineTimes = [...'bcdefghij'].map(
+      (to, i) => `${to}: &${to} [${Array<string>(9).fill(`*${'abcdefghij'[i]}`).join()}]`,
+    );
     for (const bad of [
       '---\n: [\n---\n',
       '---\nconfigs: 5\n---\n',
-      `---\na: &a ` +
-        `[x]\n${[...'bcdefghij'].map((to, i) => `${to}: &${to} [${Array(9).fill(`*${'abcdefghij'[i]}`)}]`).join('\n')}\nconfigs: ` +
-        `*j\n---\n`,
+      `---\na: &a [x]\n${nineTimes.join('\n')}\nconfigs: *j\n---\n`,
     ])
       expect(splits(['a.jsonl'], bad)).toEqual({ default: { train: ['a.jsonl'] } });
   });

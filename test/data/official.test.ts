@@ -62,13 +62,13 @@ const scores: ScoreRecord[] = completions.map(({ prompt_id, sample }, i) => ({
 describe('what cream-lm writes, the official shapes, read back', () => {
   it('sampling', async () => {
     const text = officialText(toOfficialSampling(completions));
-    expect(JSON.parse(text)['10']).toEqual({
+    const read = JSON.parse(text) as Record<string, unknown>;
+    expect(read['10']).toEqual({
       prompt: [user('Question 10')],
       responses: ['Answer 0 ü🙂\n', 'Answer 1 ü🙂\n', 'Answer 2 ü🙂\n'],
     });
-    expect([...text.matchAll(/^("(?:[^"\\]|\\.)*"): /gm)].map(([, id]) => JSON.parse(id!))).toEqual(
-      ids,
-    );
+    const keys = [...text.matchAll(/^("(?:[^"\\]|\\.)*"): /gm)].map(([, key]) => key!);
+    expect(keys.map((key): unknown => JSON.parse(key))).toEqual(ids);
     const back = officialSamples(await written(toOfficialSampling(completions)));
     const order = (
       a: { prompt_id: string; sample: number },

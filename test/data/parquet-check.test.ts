@@ -55,7 +55,7 @@ const leaf = (
     encodings: ['PLAIN'],
     ...column,
   } as ColumnMetaData,
-  path: [{ name: 'x', type: 'INT32', repetition_type: 'REQUIRED', ...over } as SchemaElement],
+  path: [{ name: 'x', type: 'INT32', repetition_type: 'REQUIRED', ...over }],
   rows: values,
 });
 const check = (bytes: number[], of: Leaf) => () => checkPages(Uint8Array.from(bytes), of);

@@ -30,7 +30,7 @@ const at = (name: string) => new URL(`../golden/${name}`, import.meta.url).pathn
 let golden: Golden;
 let folder: string;
 beforeAll(async () => {
-  golden = JSON.parse(await readFile(at('trl_data.json'), 'utf8'));
+  golden = JSON.parse(await readFile(at('trl_data.json'), 'utf8')) as Golden;
   folder = await mkdtemp(join(tmpdir(), 'cream-preferences-'));
 });
 afterAll(() => rm(folder, { recursive: true }));

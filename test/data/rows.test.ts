@@ -101,7 +101,7 @@ describe('Parquet', () => {
   ]);
   let expected: unknown[];
   beforeAll(async () => {
-    expected = JSON.parse(await readFile(golden('rows.json'), 'utf8'));
+    expected = JSON.parse(await readFile(golden('rows.json'), 'utf8')) as unknown[];
   });
 
   it.each([...codecs, 'encodings.parquet'])('%s has the rows that pyarrow wrote', async (name) => {

@@ -143,7 +143,7 @@ async function pairBatches(): Promise<PairInput[][]> {
     rejected: short[i]![1],
     referenceChosen: sums[2 * i]!,
     referenceRejected: sums[2 * i + 1]!,
-    consistency: 0.9,
+    weight: 0.9,
   }));
   return [pairs.slice(0, 2), pairs.slice(2, 4), pairs.slice(4, 6)];
 }

@@ -33,8 +33,8 @@ seed: 7
 threads: 1
 iterations: 2
 prompts: {count: 6}
-sample: {samples: 4, temperature: 1.2, max_new_tokens: 12, block_prompts: 2}
-score: {block_prompts: 2}
+sample: {samples: 4, temperature: 1.2, max_new_tokens: 12, save_prompts: 2}
+score: {save_prompts: 2}
 reward: {source: judge, judgements: 2, temperature: 1, max_new_tokens: 12}
 train: {learning_rate: 1.0e-4, batch_size: 2, epochs: 2, save_steps: 1}
 lora: {enabled: true, rank: 4, alpha: 8, dropout: 0.1}

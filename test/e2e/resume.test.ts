@@ -23,10 +23,10 @@ threads: 1
 iterations: 2
 prompts: {count: 6}
 sft: {enabled: true, count: 8, batch_size: 2, learning_rate: 1.0e-3, save_steps: 1}
-sample: {samples: 3, max_new_tokens: 12, block_prompts: 2}
-score: {block_prompts: 2}
+sample: {samples: 3, max_new_tokens: 12, save_prompts: 2}
+score: {save_prompts: 2}
 train: {learning_rate: 1.0e-3, batch_size: 2, epochs: 2, save_steps: 2}
-evaluate: {count: 4, max_new_tokens: 8, block_prompts: 2}
+evaluate: {count: 4, max_new_tokens: 8, save_prompts: 2}
 `,
   );
   expect(await cream('run', recipe, '--out', whole)).toMatchObject({ code: 0 });
@@ -117,8 +117,8 @@ describe('a run that was stopped', () => {
 
   it('and finished says so and does nothing', async () => {
     const times = () =>
-      readdirSync(whole, { recursive: true }).map(
-        (name) => `${name} ${statSync(join(whole, String(name))).mtimeMs}`,
+      readdirSync(whole, { recursive: true, encoding: 'utf8' }).map(
+        (name) => `${name} ${statSync(join(whole, name)).mtimeMs}`,
       );
     const before = times();
     const again = await cream('run', recipe, '--out', whole);

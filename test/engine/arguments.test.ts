@@ -22,13 +22,12 @@ const pair = {
   rejected: [3],
   referenceChosen: -1,
   referenceRejected: -1,
-  consistency: 1,
+  weight: 1,
 };
 /* Deliberately ill-typed calls. */
 const generate = (request: object) => () => model.generate(request as never).all();
 const score = (request: object) => () => model.score(request as never);
-const step = (change: object) => () =>
-  trainer.preferenceStep([pair, { ...pair, ...change } as never]);
+const step = (change: object) => () => trainer.preferenceStep([pair, { ...pair, ...change }]);
 
 const table: [() => unknown, string][] = [
   [generate({}), '[generate] prompts must be an array, got undefined.'],
@@ -94,7 +93,7 @@ const table: [() => unknown, string][] = [
     score({ groups: [{ prompt: [1] }] }),
     '[score] the completions of group 0 must be an array, got undefined.',
   ],
-  [score({ groups: [], maxBatchTokens: 0 }), '[score] maxBatchTokens must be an integer'],
+  [score({ groups: [], maxNumBatchedTokens: 0 }), '[score] maxNumBatchedTokens must be an integer'],
   [score({ groups: [{ prompt: [1], completions: [new Array(300).fill(1)] }] }), '[score]'],
   [() => model.logits([]), '[logits] tokens is empty'],
   [() => model.save(''), '[save] the directory must be a non-empty string, got "".'],
@@ -128,8 +127,8 @@ const table: [() => unknown, string][] = [
   ],
   [() => trainer.preferenceStep([]), '[train] pairs is empty; give at least one.'],
   [
-    step({ consistency: 1.1 }),
-    '[train] pair 1: consistency must be a finite number at least 0 and at most 1, got 1.1.',
+    step({ weight: 1.1 }),
+    '[train] pair 1: weight must be a finite number at least 0 and at most 1, got 1.1.',
   ],
   [step({ chosen: [] }), '[train] pair 1: chosen is empty'],
   [

@@ -36,8 +36,8 @@ describe.each([
       expect(model.config.numLabels).toBe(labels);
       const wanted = expected.logits.flat();
       const scale = Math.max(...wanted.map(Math.abs));
-      for (const maxBatchTokens of [1, 10, 4096]) {
-        const logits = await model.classify({ sequences: expected.sequences, maxBatchTokens });
+      for (const maxNumBatchedTokens of [1, 10, 4096]) {
+        const logits = await model.classify({ sequences: expected.sequences, maxNumBatchedTokens });
         expect(logits).toHaveLength(expected.sequences.length * labels);
         wanted.forEach((value, i) =>
           expect(Math.abs(logits[i]! - value)).toBeLessThanOrEqual(
@@ -100,7 +100,7 @@ it('a language model refuses to classify, and either refuses what is no sequence
 it('a checkpoint whose labels and weights differ is refused by the tensor’s name', async () => {
   const folder = join(temporaryFolder(), 'model');
   cpSync(join(golden, 'classifier-llama'), folder, { recursive: true });
-  const config = JSON.parse(readFileSync(join(folder, 'config.json'), 'utf8'));
+  const config = JSON.parse(readFileSync(join(folder, 'config.json'), 'utf8')) as object;
   writeFileSync(
     join(folder, 'config.json'),
     JSON.stringify({ ...config, id2label: { 0: 'a' }, label2id: { a: 0 } }),

@@ -18,9 +18,19 @@ const golden = join(root, 'test/golden/families');
 const families = readdirSync(golden).sort();
 const python = process.env['TRANSFORMERS_PYTHON'];
 
+interface Expected {
+  prompt: number[];
+  chosen: number[];
+  rejected: number[];
+  logits: number[];
+  greedy: number[];
+  greedy_logprobs: number[];
+  logprobs: number[][];
+}
+
 describe.each(families)('%s equals transformers', (family) => {
   const folder = join(golden, family);
-  const expected = JSON.parse(readFileSync(join(folder, 'expected.json'), 'utf8'));
+  const expected = JSON.parse(readFileSync(join(folder, 'expected.json'), 'utf8')) as Expected;
   let model: Model;
   beforeAll(async () => {
     model = await Model.load(folder, { dtype: 'float32' });

@@ -18,8 +18,8 @@ const prelude = `
   const folder = ${JSON.stringify(folder)};
   const load = async () => { const model = new addon.Model(); await model.load(folder, 'float32', 'cpu').promise; return model; };
   const request = (samples, maxNewTokens = 200) => ({ prompts: [{ tokens: Int32Array.of(1, 2, 3), key: 1n, samples, firstSample: 0 }], temperature: 1, topP: 1, topK: 0,
-    minNewTokens: 0, maxNewTokens, stopIds: new Int32Array(), stopStrings: [], seed: 0n, iteration: 0, maxRows: 64 });
-  const group = { groups: [{ prompt: Int32Array.of(1), completions: [Int32Array.of(2)] }], maxBatchTokens: 64 };
+    minNewTokens: 0, maxNewTokens, stopIds: new Int32Array(), stopStrings: [], seed: 0n, iteration: 0, maxNumSeqs: 64 });
+  const group = { groups: [{ prompt: Int32Array.of(1), completions: [Int32Array.of(2)] }], maxNumBatchedTokens: 64 };
   const training = { learningRate: 1e-3, beta1: 0.9, beta2: 0.9, epsilon: 1e-8, weightDecay: 0, maxGradNorm: 1, schedule: 'linear', warmupSteps: 0, totalSteps: 9,
     beta: 1, microBatchTokens: 64, activationCheckpointing: true, optimizerStates: 'float32', masterWeights: 'float32', gradientDtype: 'float32', klCoefficient: 0, dropoutSeed: 0n };
   const fail = (error) => { console.error(error); process.exit(9); };

@@ -12,7 +12,8 @@ import { temporaryFolder, tinyModel } from '../support/tiny-model.js';
 const root = join(import.meta.dirname, '../..');
 const golden = join(root, 'test/golden');
 const base = join(golden, 'tiny-gqa-untied');
-const read = (...path: string[]) => JSON.parse(readFileSync(join(golden, ...path), 'utf8'));
+const read = (...path: string[]): unknown =>
+  JSON.parse(readFileSync(join(golden, ...path), 'utf8'));
 
 const folder = tinyModel({ seed: 5 });
 const params = {
@@ -50,7 +51,7 @@ async function pairs(model: Model): Promise<PairInput[]> {
       rejected,
       referenceChosen: referenceChosen!,
       referenceRejected: referenceRejected!,
-      consistency: 1,
+      weight: 1,
     },
   ];
 }
@@ -62,8 +63,16 @@ async function train(model: Model, steps = 3): Promise<void> {
 }
 
 describe.each(['all', 'rslora'])('PEFT’s adapter %s', (name) => {
-  const expected = read('lora', name, 'expected.json');
-  const config = read('lora', name, 'adapter_config.json');
+  const expected = read('lora', name, 'expected.json') as Record<
+    'tokens' | 'logits' | 'merged',
+    number[]
+  >;
+  const config = read('lora', name, 'adapter_config.json') as {
+    r: number;
+    lora_alpha: number;
+    use_rslora: boolean;
+    target_modules: string[];
+  };
 
   it('gives its logits, loaded, saved and loaded, and merged', async () => {
     const model = await load(base, 'float32', join(golden, 'lora', name));
@@ -128,7 +137,8 @@ const python = process.env['TRANSFORMERS_PYTHON'];
       [join(root, 'scripts/golden/lora.py'), 'check', saved, base, JSON.stringify(tokens), logits],
       { encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'] },
     );
-    expect(JSON.parse(answer.trim().split('\n').at(-1)!).difference).toBeLessThanOrEqual(1e-4);
+    const said = JSON.parse(answer.trim().split('\n').at(-1)!) as { difference: number };
+    expect(said.difference).toBeLessThanOrEqual(1e-4);
   },
   120_000,
 );
@@ -300,7 +310,10 @@ describe('a model with an adapter refuses', () => {
     cpSync(join(golden, 'lora/all'), dora, { recursive: true });
     writeFileSync(
       join(dora, 'adapter_config.json'),
-      JSON.stringify({ ...read('lora', 'all', 'adapter_config.json'), use_dora: true }),
+      JSON.stringify({
+        ...(read('lora', 'all', 'adapter_config.json') as Record<string, unknown>),
+        use_dora: true,
+      }),
     );
     const model = await load(base, 'float32', join(golden, 'lora/all'));
     const before = await model.logits([3, 4]);

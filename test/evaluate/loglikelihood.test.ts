@@ -47,7 +47,7 @@ describe.each(['plain', 'chat'] as const)('%s', (kind) => {
     const answers = await answerByLikelihood(
       of,
       { language, model: language.model },
-      { chat: kind === 'chat', max_batch_tokens: 512 },
+      { chat: kind === 'chat', max_num_batched_tokens: 512 },
       hooks,
     );
     answers.forEach((answer, i) => {

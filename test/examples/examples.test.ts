@@ -36,8 +36,8 @@ function start(
   let output = '';
   let errors = '';
   const waiting: { text: string; resolve: (output: string) => void }[] = [];
-  child.stderr!.on('data', (data: Buffer) => (errors += data.toString()));
-  child.stdout!.on('data', (data: Buffer) => {
+  child.stderr.on('data', (data: Buffer) => (errors += data.toString()));
+  child.stdout.on('data', (data: Buffer) => {
     output += data.toString();
     for (const { text, resolve } of waiting) if (output.includes(text)) resolve(output);
   });

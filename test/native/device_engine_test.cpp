@@ -1,5 +1,5 @@
-// The engine on the played device or a GPU beside the engine on the CPU: logits, scores, training,
-// adapters, states.
+// The engine on the emulated device or a GPU beside the engine on the CPU: logits, scores,
+// training, adapters, states.
 #include <filesystem>
 
 #include "engine/engine.h"

@@ -69,8 +69,8 @@ CHECK_CASE(
   for (const auto& shape : check::tiny_shapes()) {
     const Transformer model = check::tiny_model(shape);
     GenerationRequest request = ragged(3);
-    for (const int64_t max_rows : {1, 5, 64}) {
-      request.max_rows = max_rows;
+    for (const int64_t max_num_seqs : {1, 5, 64}) {
+      request.max_num_seqs = max_num_seqs;
       check_as_on_cpu(model, request);
     }
     request.sampling.temperature = 0;
@@ -130,7 +130,7 @@ CHECK_CASE(
   request.sampling.stop_ids = {};
   check::spell(request);
   request.sampling.stop_strings = {"b", "ca", "x"};
-  request.max_rows = 4;
+  request.max_num_seqs = 4;
   check_as_on_cpu(model, request);
   request.sampling.min_new_tokens = 4;
   check_as_on_cpu(model, request);
@@ -161,7 +161,7 @@ CHECK_CASE(
   const Transformer model = check::to_device(check::tiny_model());
   GenerationRequest request = ragged(3);
   for (auto& prompt : request.prompts) prompt.first_sample = 0;
-  request.max_rows = 5;
+  request.max_num_seqs = 5;
   request.stream_tokens = true;
   std::vector<Tokens> streamed(18);
   Progress last;
@@ -188,7 +188,7 @@ CHECK_CASE("device generate: a cancelled run stops, what was delivered stays") {
   const c10::InferenceMode inference;
   const Transformer model = check::to_device(check::tiny_model());
   GenerationRequest request = ragged(2);
-  request.max_rows = 2;
+  request.max_num_seqs = 2;
   Cancel cancel;
   int completions = 0;
   CHECK_THROWS(aborted, "aborted",

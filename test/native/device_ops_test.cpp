@@ -1,5 +1,5 @@
-// The launchers of the kernels of *.cu, on the played device or a GPU: values and gradients against
-// the plain ops on the CPU, and that they ran.
+// The launchers of the kernels of *.cu, on the emulated device or a GPU: values and gradients
+// against the plain ops on the CPU, and that they ran.
 #include "check.h"
 #include "fast_ops.h"
 #include "loss/linear_preference.h"

@@ -1,11 +1,11 @@
-// Sampling and scoring through the engine on the played device or a GPU: beside the engine on the
+// Sampling and scoring through the engine on the emulated device or a GPU: beside the engine on the
 // CPU in float32, within bounds in bfloat16, the two of the device beside each other, and within a
 // memory that is small.
 #include "completions.h"
+#include "emulated_device.h"
 #include "engine/engine.h"
 #include "engine/plan.h"
 #include "model_files.h"
-#include "played_device.h"
 #include "test_device.h"
 
 #include "check.h"  // last: a torch header above defines a CHECK of its own
@@ -83,10 +83,10 @@ void check_same(const std::vector<GeneratedCompletion>& there,
 std::vector<GenerationRequest> requests() {
   std::vector<GenerationRequest> all(4, ragged(3));
   all[1].sampling.temperature = 0.8, all[1].sampling.top_p = 0.9, all[1].sampling.top_k = 20,
-  all[1].max_rows = 5, all[1].prefill_tokens = 16;
-  all[2].sampling.temperature = 0, all[2].max_rows = 1;
+  all[1].max_num_seqs = 5, all[1].prefill_tokens = 16;
+  all[2].sampling.temperature = 0, all[2].max_num_seqs = 1;
   all[3].sampling.stop_strings = {"b", "ca", "x"}, all[3].sampling.min_new_tokens = 3,
-  all[3].max_rows = 7, all[3].prefill_tokens = 32;
+  all[3].max_num_seqs = 7, all[3].prefill_tokens = 32;
   return all;
 }
 
@@ -128,7 +128,7 @@ uint64_t memory_for(const Engine& engine, int64_t rows) {
   while (low + 1 < high) {
     request.device_bytes = (low + high) / 2;
     const Plan plan = plan_memory(request);
-    (plan.fits() && plan.decode_rows >= rows ? high : low) = request.device_bytes;
+    (plan.fits() && plan.max_num_seqs >= rows ? high : low) = request.device_bytes;
   }
   return high;
 }
@@ -208,16 +208,16 @@ CHECK_CASE("device sampling: a small memory makes rows and pages fewer, never th
   check_same(sampled(pair.there, request, &free), expected);
   uint64_t steps = free.decode_steps;
   for (const int64_t rows : {32, 8, 2, 1}) {
-    const check::PlayedMemory memory(memory_for(pair.there, rows));
+    const check::EmulatedMemory memory(memory_for(pair.there, rows));
     check_same(sampled(pair.there, request, &few), expected);
     CHECK(few.decode_steps > steps &&
           few.decode_steps >= 35 * 40 / static_cast<uint64_t>(rows) - 40);
     steps = few.decode_steps;
   }
-  const check::PlayedMemory none(
+  const check::EmulatedMemory none(
       1);  // what the plan calls impossible is tried in its smallest form
   check_same(sampled(pair.there, request), expected);
-  request.max_rows = 0;
+  request.max_num_seqs = 0;
   check_same(sampled(pair.there, request), expected);
   check_same(sampled(pair.here, request), expected);
 }
@@ -233,7 +233,7 @@ CHECK_CASE(
       for (TokenId& token : *tokens) token %= kVocab;
     scoring.groups.push_back({prompt, {completion}});
   }
-  scoring.max_batch_tokens = 0;
+  scoring.max_num_batched_tokens = 0;
   const auto passes = [&](Engine& engine) {
     int count = 0;
     const auto result = engine.score(scoring, [&](const Progress&) { ++count; }, Cancel());
@@ -242,10 +242,10 @@ CHECK_CASE(
   const auto [cpu, expected] = passes(pair.here);
   CHECK(cpu == 2);  // 60 · 109 rows by 4096
   const auto large = [&] {
-    const check::PlayedMemory memory(uint64_t{8} << 30);
+    const check::EmulatedMemory memory(uint64_t{8} << 30);
     return passes(pair.there);
   }();
-  const check::PlayedMemory memory(1);
+  const check::EmulatedMemory memory(1);
   const auto small = passes(pair.there);
   CHECK(large.first == 1 && small.first == 7);
   CHECK(furthest(large.second, expected) <= 5e-5 && furthest(small.second, expected) <= 5e-5);
@@ -254,12 +254,12 @@ CHECK_CASE(
 CHECK_CASE("device: memory goes back to it when a trainer ends and when a model is let go of") {
   Engine engine;
   engine.load(golden_folder("tiny-gqa-untied"), DType::float32, check::device_name(), Cancel());
-  const int64_t before = check::played_releases();
+  const int64_t before = check::emulated_releases();
   const uint64_t trainer = engine.start_trainer({});
   engine.end_trainer(trainer);
-  CHECK(check::played_releases() == before + 1);
+  CHECK(check::emulated_releases() == before + 1);
   engine.end_trainer(trainer);
-  CHECK(check::played_releases() == before + 1);
+  CHECK(check::emulated_releases() == before + 1);
   engine.unload();
-  CHECK(check::played_releases() == before + 2);
+  CHECK(check::emulated_releases() == before + 2);
 }

@@ -2,7 +2,7 @@
 // to the CPU's kernel as CPU tensors over the same memory, so in-place ops and views need no copy;
 // what comes back is put on the device again. A CPU tensor beside one of the device throws, as on a
 // GPU; only numbers (dimension 0) may come from the CPU.
-#include "played_device.h"
+#include "emulated_device.h"
 
 #include <ATen/CPUGeneratorImpl.h>
 #include <ATen/EmptyTensor.h>
@@ -24,7 +24,7 @@ namespace {
 constexpr c10::DispatchKeySet kKeys(c10::DispatchKey::PrivateUse1);
 
 // Host memory under the device's name.
-struct PlayedAllocator : c10::DeviceAllocator {
+struct EmulatedAllocator : c10::DeviceAllocator {
   uint64_t memory = 0;
   int64_t releases = 0;
 
@@ -32,7 +32,7 @@ struct PlayedAllocator : c10::DeviceAllocator {
     c10::DataPtr host = c10::GetCPUAllocator()->allocate(bytes);
     void* const data = host.get();
     const auto deleter = host.get_deleter();
-    return {data, host.release_context(), deleter, kPlayed};
+    return {data, host.release_context(), deleter, kEmulated};
   }
   void copy_data(void* to, const void* from, size_t bytes) const override {
     default_copy_data(to, from, bytes);
@@ -45,23 +45,23 @@ struct PlayedAllocator : c10::DeviceAllocator {
   void resetPeakStats(c10::DeviceIndex) override {}
   std::pair<size_t, size_t> getMemoryInfo(c10::DeviceIndex) override { return {memory, memory}; }
 };
-PlayedAllocator allocator;
+EmulatedAllocator allocator;
 
 // One device, one stream that is done with everything as soon as it is asked.
-struct PlayedGuard : c10::impl::NoOpDeviceGuardImpl<at::kPrivateUse1> {
-  at::Device exchangeDevice(at::Device) const override { return kPlayed; }
-  at::Device getDevice() const override { return kPlayed; }
+struct EmulatedGuard : c10::impl::NoOpDeviceGuardImpl<at::kPrivateUse1> {
+  at::Device exchangeDevice(at::Device) const override { return kEmulated; }
+  at::Device getDevice() const override { return kEmulated; }
   c10::Stream getStream(at::Device) const noexcept override {
-    return c10::Stream(c10::Stream::DEFAULT, kPlayed);
+    return c10::Stream(c10::Stream::DEFAULT, kEmulated);
   }
   c10::Stream exchangeStream(c10::Stream) const noexcept override {
-    return c10::Stream(c10::Stream::DEFAULT, kPlayed);
+    return c10::Stream(c10::Stream::DEFAULT, kEmulated);
   }
 };
-C10_REGISTER_GUARD_IMPL(PrivateUse1, PlayedGuard)
+C10_REGISTER_GUARD_IMPL(PrivateUse1, EmulatedGuard)
 
 // Asked by autograd before it hands its nodes to the device's thread.
-struct PlayedHooks : at::PrivateUse1HooksInterface {
+struct EmulatedHooks : at::PrivateUse1HooksInterface {
   bool isBuilt() const override { return true; }
   bool isAvailable() const override { return true; }
   bool hasPrimaryContext(at::DeviceIndex) const override { return true; }
@@ -74,8 +74,8 @@ struct PlayedHooks : at::PrivateUse1HooksInterface {
 
 const struct Registration {
   Registration() {
-    at::RegisterPrivateUse1HooksInterface(new PlayedHooks);
-    c10::register_privateuse1_backend("played");
+    at::RegisterPrivateUse1HooksInterface(new EmulatedHooks);
+    c10::register_privateuse1_backend("emulated");
     c10::SetAllocator(at::kPrivateUse1, &allocator);
   }
 } registration;
@@ -142,7 +142,7 @@ class Call {
   }
 
   void check() const {
-    TORCH_CHECK(pairs_.empty() || foreign_.empty(), "played device: ", op_.operator_name(),
+    TORCH_CHECK(pairs_.empty() || foreign_.empty(), "emulated device: ", op_.operator_name(),
                 " mixes a CPU tensor of shape ", foreign_, " with the device's.");
   }
 
@@ -152,7 +152,7 @@ class Call {
       if (device.sizes() == host.sizes() && device.strides() == host.strides()) continue;
       if (host.storage().data() != device.storage().data()) {
         c10::StorageImpl* const storage = device.storage().unsafeGetStorageImpl();
-        c10::Storage moved = shown(host.storage(), kPlayed, &allocator);
+        c10::Storage moved = shown(host.storage(), kEmulated, &allocator);
         storage->set_nbytes(moved.nbytes());
         storage->set_data_ptr_noswap(moved.set_data_ptr({}));
       }
@@ -178,7 +178,7 @@ class Call {
       if (x.is_same(host)) return device;
       if (x.storage().is_alias_of(host.storage())) return view_of(device, x);
     }
-    return over(shown(x.storage(), kPlayed, &allocator), kKeys, x);
+    return over(shown(x.storage(), kEmulated, &allocator), kKeys, x);
   }
 
   const c10::OperatorHandle& op_;
@@ -227,18 +227,18 @@ TORCH_LIBRARY_IMPL(aten, PrivateUse1, library) {
 
 }  // namespace
 
-void require_played() {
-  if (test_device() != kPlayed)
-    throw Skip("only the played device can be told how much memory it has, and counts");
+void require_emulated() {
+  if (test_device() != kEmulated)
+    throw Skip("only the emulated device can be told how much memory it has, and counts");
 }
 
-PlayedMemory::PlayedMemory(uint64_t bytes) {
-  require_played();
+EmulatedMemory::EmulatedMemory(uint64_t bytes) {
+  require_emulated();
   allocator.memory = bytes;
 }
-PlayedMemory::~PlayedMemory() { allocator.memory = 0; }
-int64_t played_releases() {
-  require_played();
+EmulatedMemory::~EmulatedMemory() { allocator.memory = 0; }
+int64_t emulated_releases() {
+  require_emulated();
   return allocator.releases;
 }
 

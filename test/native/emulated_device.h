@@ -7,17 +7,17 @@
 
 namespace check {
 
-inline const at::Device kPlayed(at::kPrivateUse1, 0);
+inline const at::Device kEmulated(at::kPrivateUse1, 0);
 
-inline at::Tensor played(const at::Tensor& x) { return x.to(kPlayed); }
+inline at::Tensor emulated(const at::Tensor& x) { return x.to(kEmulated); }
 
 // What the device says that it has, while this lives; otherwise it does not say, and nothing is
 // planned.
-struct PlayedMemory {
-  explicit PlayedMemory(uint64_t bytes);
-  ~PlayedMemory();
+struct EmulatedMemory {
+  explicit EmulatedMemory(uint64_t bytes);
+  ~EmulatedMemory();
 };
 // How often memory was given back to it.
-int64_t played_releases();
+int64_t emulated_releases();
 
 }  // namespace check

@@ -1,17 +1,17 @@
 // The device that the tests play: its ops are the CPU's, and it is as strict as a GPU.
-#include "played_device.h"
+#include "emulated_device.h"
 #include "check.h"
 
 using at::Tensor;
-using check::played;
+using check::emulated;
 
 namespace {
 
-CHECK_CASE("played device: elementwise ops, products, lookups and views are the CPU's") {
+CHECK_CASE("emulated device: elementwise ops, products, lookups and views are the CPU's") {
   const Tensor a = at::randn({5, 8}), b = at::randn({8, 6}),
                index = at::tensor({4, 0, 4}, at::kLong);
-  const Tensor x = played(a), y = played(b), rows = played(index);
-  CHECK(x.device() == check::kPlayed && x.data_ptr() != a.data_ptr());
+  const Tensor x = emulated(a), y = emulated(b), rows = emulated(index);
+  CHECK(x.device() == check::kEmulated && x.data_ptr() != a.data_ptr());
   CHECK_CLOSE((x + 1).mul_(x).cpu(), (a + 1) * a, 0);
   CHECK_CLOSE(at::mm(x, y).cpu(), at::mm(a, b), 0);
   CHECK_CLOSE(x.index_select(0, rows).cpu(), a.index_select(0, index), 0);
@@ -30,7 +30,7 @@ CHECK_CASE("played device: elementwise ops, products, lookups and views are the 
   CHECK_CLOSE(grown.cpu(), at::mm(x.cpu(), b), 0);
 }
 
-CHECK_CASE("played device: autograd runs there") {
+CHECK_CASE("emulated device: autograd runs there") {
   const at::AutoGradMode grad(true);
   const Tensor a = at::randn({4, 8}), b = at::randn({3, 8});
   const auto gradients = [](const Tensor& x, const Tensor& w) {
@@ -38,15 +38,15 @@ CHECK_CASE("played device: autograd runs there") {
     const Tensor y = at::silu(at::linear(leaf, weight)).narrow(0, 1, 2).square().sum();
     return torch::autograd::grad({y}, {leaf, weight});
   };
-  const auto on_cpu = gradients(a, b), on_played = gradients(played(a), played(b));
+  const auto on_cpu = gradients(a, b), on_emulated = gradients(emulated(a), emulated(b));
   for (size_t i = 0; i < 2; ++i) {
-    CHECK(on_played[i].device() == check::kPlayed);
-    CHECK_CLOSE(on_played[i].cpu(), on_cpu[i], 1e-5);  // a GEMM may add in another order
+    CHECK(on_emulated[i].device() == check::kEmulated);
+    CHECK_CLOSE(on_emulated[i].cpu(), on_cpu[i], 1e-5);  // a GEMM may add in another order
   }
 }
 
-CHECK_CASE("played device: a CPU tensor beside one of the device throws") {
-  const Tensor a = at::randn({5, 8}), x = played(a);
+CHECK_CASE("emulated device: a CPU tensor beside one of the device throws") {
+  const Tensor a = at::randn({5, 8}), x = emulated(a);
   const auto throws = [](auto&& body) {
     try {
       body();

@@ -79,7 +79,7 @@ void check_gradients(const std::string& family, bool checkpointing) {
   pair.rejected = tokens_of(expected, "rejected");
   pair.reference_chosen = reference[0];
   pair.reference_rejected = reference[1];
-  pair.consistency = check::number(expected, "consistency");
+  pair.weight = check::number(expected, "consistency");
   Trainer trainer(model, params, {});
   const double loss = trainer.preference_step({pair}, Cancel()).loss;
   CHECK(std::abs(loss - check::number(expected, "loss")) <= 1e-4);
@@ -185,42 +185,53 @@ CHECK_CASE(
     "families: config.json of transformers 4 means what version 5's does, and absent keys mean the "
     "family's defaults") {
   const auto read = [](const std::string& type, const std::string& extra) {
-    return config_from_json(
-        R"({"model_type":")" + type +
-            R"(","vocab_size":200000,"hidden_size":64,"intermediate_size":96,"num_hidden_layers":7,)"
-            R"("num_attention_heads":8)" +
-            extra + "}",
-        "FILE");
+    return config_from_json(R"({"model_type":")" + type +
+                                R"(","vocab_size":200000,"hidden_size":64,"intermediate_size":96,)"
+                                R"("num_hidden_layers":7,)"
+                                R"("num_attention_heads":8)" +
+                                extra + "}",
+                            "FILE");
   };
   const auto same = [&](const std::string& type, const std::string& four, const std::string& five) {
     CHECK(read(type, four) == read(type, five));
   };
-  same(
-      "llama",
-      R"(,"rope_theta":500000.0,"rope_scaling":{"factor":8.0,"low_freq_factor":1.0,"high_freq_factor":4.0,"original_max_position_embeddings":8192,"rope_type":"llama3"})",
-      R"(,"rope_parameters":{"rope_theta":500000.0,"factor":8.0,"low_freq_factor":1.0,"high_freq_factor":4.0,"original_max_position_embeddings":8192,"rope_type":"llama3"})");
+  same("llama",
+       R"(,"rope_theta":500000.0,"rope_scaling":{"factor":8.0,"low_freq_factor":1.0,)"
+       R"("high_freq_factor":4.0,"original_max_position_embeddings":8192,)"
+       R"("rope_type":"llama3"})",
+       R"(,"rope_parameters":{"rope_theta":500000.0,"factor":8.0,"low_freq_factor":1.0,)"
+       R"("high_freq_factor":4.0,"original_max_position_embeddings":8192,)"
+       R"("rope_type":"llama3"})");
   same("llama", R"(,"rope_scaling":{"type":"linear","factor":2.0})",
        R"(,"rope_parameters":{"rope_type":"linear","rope_theta":10000.0,"factor":2.0})");
-  same(
-      "qwen2", R"(,"use_sliding_window":true,"sliding_window":32,"max_window_layers":5)",
-      R"(,"use_sliding_window":true,"sliding_window":32,"layer_types":["full_attention","full_attention","full_attention","full_attention","full_attention","sliding_attention","sliding_attention"])");
-  same(
-      "gemma3_text",
-      R"(,"rope_theta":1000000.0,"rope_local_base_freq":20000.0,"rope_scaling":{"rope_type":"linear","factor":8.0},"sliding_window_pattern":3,"sliding_window":512)",
-      R"(,"rope_parameters":{"full_attention":{"rope_type":"linear","factor":8.0,"rope_theta":1000000.0},"sliding_attention":{"rope_type":"default","rope_theta":20000.0}},)"
-      R"("layer_types":["sliding_attention","sliding_attention","full_attention","sliding_attention","sliding_attention","full_attention","sliding_attention"],"sliding_window":512)");
+  same("qwen2", R"(,"use_sliding_window":true,"sliding_window":32,"max_window_layers":5)",
+       R"(,"use_sliding_window":true,"sliding_window":32,"layer_types":["full_attention",)"
+       R"("full_attention","full_attention","full_attention","full_attention",)"
+       R"("sliding_attention","sliding_attention"])");
+  same("gemma3_text",
+       R"(,"rope_theta":1000000.0,"rope_local_base_freq":20000.0,)"
+       R"("rope_scaling":{"rope_type":"linear","factor":8.0},"sliding_window_pattern":3,)"
+       R"("sliding_window":512)",
+       R"(,"rope_parameters":{"full_attention":{"rope_type":"linear","factor":8.0,)"
+       R"("rope_theta":1000000.0},"sliding_attention":{"rope_type":"default",)"
+       R"("rope_theta":20000.0}},)"
+       R"("layer_types":["sliding_attention","sliding_attention","full_attention",)"
+       R"("sliding_attention","sliding_attention","full_attention","sliding_attention"],)"
+       R"("sliding_window":512)");
   const std::string factors = R"("short_factor":[1,1,1],"long_factor":[2,3,4])";
-  same(
-      "phi3",
-      R"(,"original_max_position_embeddings":4096,"max_position_embeddings":131072,"partial_rotary_factor":0.75,"rope_scaling":{"type":"su",)" +
-          factors + "}",
-      R"(,"original_max_position_embeddings":4096,"max_position_embeddings":131072,"rope_parameters":{"rope_type":"longrope","rope_theta":10000.0,"partial_rotary_factor":0.75,)"
-      R"("original_max_position_embeddings":4096,)" +
-          factors + "}");
+  same("phi3",
+       R"(,"original_max_position_embeddings":4096,"max_position_embeddings":131072,)"
+       R"("partial_rotary_factor":0.75,"rope_scaling":{"type":"su",)" +
+           factors + "}",
+       R"(,"original_max_position_embeddings":4096,"max_position_embeddings":131072,)"
+       R"("rope_parameters":{"rope_type":"longrope","rope_theta":10000.0,)"
+       R"("partial_rotary_factor":0.75,)"
+       R"("original_max_position_embeddings":4096,)" +
+           factors + "}");
 
-  const ModelConfig phi = read(
-      "phi3",
-      R"(,"max_position_embeddings":131072,"rope_scaling":{"type":"longrope","short_factor":[1,1,1,1],"long_factor":[2,3,4,5]})");
+  const ModelConfig phi =
+      read("phi3", R"(,"max_position_embeddings":131072,"rope_scaling":{"type":"longrope",)"
+                   R"("short_factor":[1,1,1,1],"long_factor":[2,3,4,5]})");
   CHECK(phi.context() == 4096 && phi.max_position_embeddings == 131072 && phi.num_kv_heads == 8 &&
         phi.eos_token_ids == std::vector<int64_t>{32000});
   const ModelConfig mistral = read("mistral", ""),

@@ -72,9 +72,9 @@ CHECK_CASE("generate: decoding over caches gives the hidden states of the packed
       batch.add_prompt(prompt);
     }
     PrefillAttention prefilling(batch.segments(), blocks);
-    model.forward(batch.as_rows(), prefilling);
+    model.forward(batch.as_token_batch(), prefilling);
 
-    std::vector<Row> rows(3);
+    std::vector<Sequence> rows(3);
     for (size_t r = 0; r < 3; ++r) {
       rows[r].prefill = prefills[r / 2];
       rows[r].own = std::make_shared<KvBlock>(config, model.dtype(), 5);
@@ -91,7 +91,7 @@ CHECK_CASE("generate: decoding over caches gives the hidden states of the packed
         whole.add_prompt(check::joined(
             prompts[r / 2], Tokens(completions[r].begin(), completions[r].begin() + step + 1)));
         PackedAttention plain(whole.segments());
-        CHECK_CLOSE(hidden[r], model.forward(whole.as_rows(), plain)[-1], 2e-5);
+        CHECK_CLOSE(hidden[r], model.forward(whole.as_token_batch(), plain)[-1], 2e-5);
       }
     }
   }
@@ -110,8 +110,8 @@ CHECK_CASE("generate: a sample does not depend on the rows beside it") {
   GenerationRequest request = ragged_request(3);
   const auto together = collect(model, request);
   CHECK(together.size() == 15);
-  for (const int64_t max_rows : {1, 2, 3, 7}) {
-    request.max_rows = max_rows;
+  for (const int64_t max_num_seqs : {1, 2, 3, 7}) {
+    request.max_num_seqs = max_num_seqs;
     const auto narrow = collect(model, request);
     CHECK(narrow.size() == together.size());
     for (size_t i = 0; i < narrow.size(); ++i) CHECK(same(narrow[i], together[i], 1e-4));
@@ -130,8 +130,8 @@ CHECK_LEVELS("generate: where there are kernels, bit for bit in bfloat16 and flo
     const Transformer model = check::tiny_model({2, true, dtype});
     GenerationRequest request = ragged_request(3);
     const auto together = collect(model, request);
-    for (const int64_t max_rows : {1, 3, 7}) {
-      request.max_rows = max_rows;
+    for (const int64_t max_num_seqs : {1, 3, 7}) {
+      request.max_num_seqs = max_num_seqs;
       const auto narrow = collect(model, request);
       for (size_t i = 0; i < narrow.size(); ++i) CHECK(same(narrow[i], together[i], 0));
     }
@@ -155,7 +155,7 @@ CHECK_LEVELS(
       sampled.insert(sampled.end(), completion.logprobs.begin(), completion.logprobs.end());
     }
     CHECK(score(model, scoring, {}, Cancel()).token_logprobs == sampled);
-    scoring.max_batch_tokens = 24;
+    scoring.max_num_batched_tokens = 24;
     CHECK(score(model, scoring, {}, Cancel()).token_logprobs == sampled);
   }
 }
@@ -276,7 +276,7 @@ CHECK_CASE("generate: blocks grow past their first size without a trace") {
   request.prompts = {{check::tiny_tokens(4, 1), 0, 1, 0}, {check::tiny_tokens(9, 2), 0, 1, 0}};
   request.sampling.temperature = 0;
   request.sampling.max_new_tokens = 150;
-  request.max_rows = 1;  // the second prompt re-uses the first one's grown block
+  request.max_num_seqs = 1;  // the second prompt re-uses the first one's grown block
   ScoringRequest scoring;
   const auto completions = collect(model, request);
   for (const auto& completion : completions)
@@ -291,7 +291,7 @@ CHECK_CASE(
     "generate: completions arrive as they end, tokens before them, and everything is counted") {
   const Transformer model = check::tiny_model();
   GenerationRequest request = ragged_request(3);
-  request.max_rows = 3;
+  request.max_num_seqs = 3;
   request.stream_tokens = true;
   std::vector<Tokens> streamed(15);
   Progress last;
@@ -317,7 +317,7 @@ CHECK_CASE(
 CHECK_CASE("generate: a cancelled request stops, what was delivered stays") {
   const Transformer model = check::tiny_model();
   GenerationRequest request = ragged_request(2);
-  request.max_rows = 2;
+  request.max_num_seqs = 2;
   Cancel cancel;
   int completions = 0;
   CHECK_THROWS(aborted, "aborted",
@@ -346,7 +346,7 @@ CHECK_CASE("generate: bad requests are refused by prompt before any work") {
   CHECK_THROWS(invalid_argument, "top_p", run([](auto& r) { r.sampling.top_p = 0; }));
   CHECK_THROWS(invalid_argument, "min_new_tokens",
                run([](auto& r) { r.sampling.min_new_tokens = 13; }));
-  CHECK_THROWS(invalid_argument, "max_rows", run([](auto& r) { r.max_rows = 0; }));
+  CHECK_THROWS(invalid_argument, "max_num_seqs", run([](auto& r) { r.max_num_seqs = 0; }));
 }
 
 CHECK_CASE("generate: no prompts, no work") {

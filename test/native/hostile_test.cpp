@@ -33,10 +33,11 @@ void refused(const std::string& intent, const std::string& sentence,
 }
 
 // --- safetensors
-// -----------------------------------------------------------------------------------------------------
+// -------------------------------------------------------------------------------------------------
 
 const char* const kHeader =
-    R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},"b":{"dtype":"BF16","shape":[2,2],"data_offsets":[8,16]}})";
+    R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},"b":{"dtype":"BF16","shape":[2,)"
+    R"(2],"data_offsets":[8,16]}})";
 
 struct HeaderLie {
   const char *intent, *from, *to, *sentence;
@@ -72,7 +73,7 @@ const HeaderLie kHeaderLies[] = {
 };
 
 // --- GGUF
-// ------------------------------------------------------------------------------------------------------------
+// -------------------------------------------------------------------------------------------------
 
 struct GgufLie {
   const char* intent;
@@ -227,7 +228,8 @@ const HeaderLie kConfigLies[] = {
      R"("rope_scaling":{"rope_type":"llama3","factor":8.0})",
      "rope_scaling.low_freq_factor is missing"},
     {"a division by zero in llama3 scaling", R"("rope_theta":100000.0)",
-     R"("rope_scaling":{"rope_type":"llama3","factor":8.0,"low_freq_factor":4,"high_freq_factor":4})",
+     R"("rope_scaling":{"rope_type":"llama3","factor":8.0,"low_freq_factor":4,)"
+     R"("high_freq_factor":4})",
      "high_freq_factor must differ"},
     {"longrope with factors missing", R"("rope_theta":100000.0)",
      R"("rope_scaling":{"rope_type":"longrope","short_factor":[1],"long_factor":[1,2]})",
@@ -268,7 +270,7 @@ const HeaderLie kIndexLies[] = {
 };
 
 // --- damage
-// ------------------------------------------------------------------------------------------------------------
+// -------------------------------------------------------------------------------------------------
 
 // A fixed sequence (Knuth's MMIX generator), so that a failure can be found again by its round.
 struct Dice {

@@ -221,7 +221,7 @@ CHECK_LEVELS(
   for (uint32_t i = 0; i < 5; ++i)
     request.prompts.push_back({check::tiny_tokens(2 + 3 * i, i), i, 3, 0});
   request.sampling.max_new_tokens = 17;
-  request.max_rows = 7;
+  request.max_num_seqs = 7;
   std::vector<GeneratedCompletion> completions;
   generate(a.model, request,
            {[&](GeneratedCompletion&& completion) { completions.push_back(std::move(completion)); },
@@ -453,10 +453,9 @@ CHECK_CASE("lora: what is not plain LoRA is refused by its key") {
         R"({"peft_type":"LORA","r":4,"lora_alpha":8,"target_modules":["q_proj"])" + more + "}",
         "a.json");
   };
-  CHECK(
-      parse(
-          R"(,"layers_to_transform":null,"rank_pattern":{},"use_dora":false,"megatron_core":"megatron.core")")
-          .params.rank == 4);
+  CHECK(parse(R"(,"layers_to_transform":null,"rank_pattern":{},"use_dora":false,)"
+              R"("megatron_core":"megatron.core")")
+            .params.rank == 4);
   CHECK_THROWS(unsupported, "a.json: use_dora is set", parse(R"(,"use_dora":true)"));
   CHECK_THROWS(unsupported, "modules_to_save", parse(R"(,"modules_to_save":["lm_head"])"));
   CHECK_THROWS(unsupported, "rank_pattern", parse(R"(,"rank_pattern":{"q_proj":8})"));

@@ -57,13 +57,12 @@ Plain plain(const Problem& p) {
     const Tensor rejected = logprob.slice(0, pair.rejected_begin, pair.rejected_end).sum();
     const Tensor z =
         ((chosen - pair.reference_chosen) - (rejected - pair.reference_rejected)) * kBeta;
-    loss = loss +
-           (at::log_sigmoid(z) * -pair.consistency - at::log_sigmoid(-z) * (1 - pair.consistency)) *
-               pair.weight;
+    loss = loss + (at::log_sigmoid(z) * -pair.weight - at::log_sigmoid(-z) * (1 - pair.weight)) *
+                      pair.scale;
     const Tensor kl =
         ((chosen - pair.base_chosen).square() / 2 + (rejected - pair.base_rejected).square() / 2) /
         2;
-    loss = loss + kl * (p.loss.kl_coefficient * pair.weight);
+    loss = loss + kl * (p.loss.kl_coefficient * pair.scale);
     logps.push_back(at::stack({chosen, rejected}).detach());
   }
   const auto gradients = torch::autograd::grad({loss}, {hidden, weight});

@@ -48,7 +48,7 @@ std::string raw(T value) {
 }
 
 // --- GGUF
-// ------------------------------------------------------------------------------------------------------------
+// -------------------------------------------------------------------------------------------------
 
 inline std::string gguf_string(const std::string& text) {
   return raw<uint64_t>(text.size()) + text;
@@ -141,15 +141,17 @@ inline Gguf tiny_gguf() {
 }
 
 // --- safetensors
-// -----------------------------------------------------------------------------------------------------
+// -------------------------------------------------------------------------------------------------
 
 inline std::string safetensors(const std::string& header, size_t data_bytes) {
   return raw<uint64_t>(header.size()) + header + std::string(data_bytes, '\1');
 }
 
 inline const char* const kTinyConfig =
-    R"({"architectures":["LlamaForCausalLM"],"model_type":"llama","vocab_size":19,"hidden_size":8,"intermediate_size":6,)"
-    R"("num_hidden_layers":1,"num_attention_heads":2,"num_key_value_heads":1,"max_position_embeddings":64,"rms_norm_eps":1e-05,)"
+    R"({"architectures":["LlamaForCausalLM"],"model_type":"llama","vocab_size":19,)"
+    R"("hidden_size":8,"intermediate_size":6,)"
+    R"("num_hidden_layers":1,"num_attention_heads":2,"num_key_value_heads":1,)"
+    R"("max_position_embeddings":64,"rms_norm_eps":1e-05,)"
     R"("rope_theta":100000.0,"tie_word_embeddings":true,"bos_token_id":1,"eos_token_id":2})";
 
 // `text` with the one occurrence of `from` replaced.

@@ -11,7 +11,7 @@ static Tensor alone(const Transformer& model, const Tokens& tokens) {
   PackedBatch batch;
   batch.add_prompt(tokens);
   PackedAttention attention(batch.segments());
-  return model.forward(batch.as_rows(), attention);
+  return model.forward(batch.as_token_batch(), attention);
 }
 
 // The same decoder in plain ATen, one sequence, Hugging Face's order of operations.
@@ -79,9 +79,9 @@ CHECK_CASE("model: layers carry gradients to every parameter") {
   const int32_t prompt = batch.add_prompt(check::tiny_tokens(5, 1));
   batch.add_completion(prompt, check::tiny_tokens(4, 2));
   batch.add_completion(prompt, check::tiny_tokens(3, 3));
-  const RotaryRows rotary = model.rotary(batch.as_rows().positions);
+  const RotaryRows rotary = model.rotary(batch.as_token_batch().positions);
   PackedAttention attention(batch.segments());
-  Tensor x = model.embed(batch.as_rows().tokens);
+  Tensor x = model.embed(batch.as_token_batch().tokens);
   for (int64_t i = 0; i < model.config().num_layers; ++i) x = model.layer(i, x, rotary, attention);
   model.final_norm(x).square().sum().backward();
   for (auto& [name, parameter] : model.weights().parameters(model.config())) {
@@ -108,7 +108,7 @@ CHECK_CASE("model: completions packed behind a shared prompt equal separate sequ
     }
     PackedAttention attention(batch.segments());
     const Tensor predicted =
-        model.forward(batch.as_rows(), attention).index_select(0, batch.prediction_rows());
+        model.forward(batch.as_token_batch(), attention).index_select(0, batch.prediction_rows());
     const auto& offsets = batch.prediction_offsets();
     CHECK(batch.completions() == 9 && batch.predictions() == offsets.back());
     for (size_t i = 0; i < whole.size(); ++i) {
@@ -130,8 +130,8 @@ CHECK_CASE("model: a packed batch has one row a token read, and no more") {
   batch.add_completion(segment, one);
   batch.add_completion(segment, three);
   CHECK(batch.rows() == packed_rows(prompt, {&one, &three}) && batch.rows() == 5);
-  CHECK(batch.as_rows().tokens.equal(at::tensor({5, 6, 7, 9, 10}, at::kLong)));
-  CHECK(batch.as_rows().positions.equal(at::tensor({0, 1, 2, 3, 4}, at::kLong)));
+  CHECK(batch.as_token_batch().tokens.equal(at::tensor({5, 6, 7, 9, 10}, at::kLong)));
+  CHECK(batch.as_token_batch().positions.equal(at::tensor({0, 1, 2, 3, 4}, at::kLong)));
   CHECK(batch.prediction_rows().equal(at::tensor({2, 2, 3, 4}, at::kLong)));
   CHECK(batch.targets().equal(at::tensor({8, 9, 10, 11}, at::kLong)));
   CHECK(batch.segments().size() == 2 && batch.segments()[1].start == 3 &&

@@ -196,7 +196,7 @@ std::vector<OptimizerForms> all_forms() {
 }  // namespace
 
 CHECK_CASE(
-    "optim: small forms: the CPU's kernel is near the reference, and the GPU's, played, has its "
+    "optim: small forms: the CPU's kernel is near the reference, and the GPU's, emulated, has its "
     "bits") {
   const bool gpu = check::test_device().is_cuda();  // whose fused multiply-adds round otherwise
   for (const OptimizerForms& forms : all_forms())

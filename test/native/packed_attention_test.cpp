@@ -1,4 +1,4 @@
-// Packed attention as a device runs it, on the played device or a GPU, against the plain op and
+// Packed attention as a device runs it, on the emulated device or a GPU, against the plain op and
 // autograd: the tile kernels, flash attention where a GPU has it, and all that surrounds it with a
 // plain attention in the place of its two calls.
 #include "check.h"

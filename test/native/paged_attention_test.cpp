@@ -1,5 +1,5 @@
 // Decode attention over pages: the plain op against every row written out, the kernels, on the
-// played device or a GPU, against the plain op.
+// emulated device or a GPU, against the plain op.
 #include "check.h"
 #include "ops/attention/device.h"
 #include "ops/attention/paged.h"

@@ -2,8 +2,8 @@
 // its rows' states.
 #include "check.h"
 #include "model/paged_cache.h"
-#include "ops/decode_rows/block.h"
-#include "ops/decode_rows/op.h"
+#include "ops/decode_step/block.h"
+#include "ops/decode_step/op.h"
 #include "ops/dispatch.h"
 #include "ops/pages/block.h"
 #include "ops/pages/op.h"
@@ -99,7 +99,7 @@ CHECK_CASE("pages: a decode step's inputs, places and draws come from the rows' 
   sampling.top_k = 12;
   sampling.min_new_tokens = 2;
   sampling.stop_ids = {3, 4, 5};
-  ops::DecodeRows rows(4, 3, check::test_device());
+  ops::DecodeStep rows(4, 3, check::test_device());
   const SampleKey key{99, 3, 0x123456789abcdef0ull, 7};
   std::vector<int64_t> states;
   ops::append_state({key, 16}, states);  // its first new token opens the second page

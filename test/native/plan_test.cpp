@@ -17,8 +17,10 @@ namespace {
 
 ModelConfig llama3_8b() {
   return config_from_json(
-      R"({"architectures":["LlamaForCausalLM"],"model_type":"llama","vocab_size":128256,"hidden_size":4096,"intermediate_size":14336,
-    "num_hidden_layers":32,"num_attention_heads":32,"num_key_value_heads":8,"max_position_embeddings":8192,"rms_norm_eps":1e-5,"rope_theta":500000.0})",
+      R"({"architectures":["LlamaForCausalLM"],"model_type":"llama","vocab_size":128256,)"
+      R"("hidden_size":4096,"intermediate_size":14336,
+    "num_hidden_layers":32,"num_attention_heads":32,"num_key_value_heads":8,)"
+      R"("max_position_embeddings":8192,"rms_norm_eps":1e-5,"rope_theta":500000.0})",
       "test");
 }
 
@@ -123,7 +125,7 @@ CHECK_CASE("plan: every stage of it adds up, and more memory never takes anythin
       const int64_t chosen =
           plan.activation_checkpointing
               ? 0
-              : plan.micro_batch_tokens + plan.decode_rows + plan.score_batch_tokens;
+              : plan.micro_batch_tokens + plan.max_num_seqs + plan.max_num_batched_tokens;
       CHECK(chosen >= before);
       before = chosen;
     }
@@ -136,21 +138,21 @@ CHECK_CASE(
   PlanRequest request;
   request.config = llama3_8b();
   request.stage = PlanStage::sample;
-  request.decode_rows = 100;
+  request.max_num_seqs = 100;
   request.device_bytes = uint64_t{80} << 30;
-  CHECK(plan_memory(request).decode_rows == 100 && plan_memory(request).prefill_tokens == 4096);
+  CHECK(plan_memory(request).max_num_seqs == 100 && plan_memory(request).prefill_tokens == 4096);
   request.device_bytes = uint64_t{20} << 30;
   const Plan few = plan_memory(request);
-  CHECK(few.fits() && few.decode_rows > 1 && few.decode_rows < 96);
+  CHECK(few.fits() && few.max_num_seqs > 1 && few.max_num_seqs < 96);
   request.stage = PlanStage::score;
-  request.score_batch_tokens = 3000;
-  CHECK(plan_memory(request).score_batch_tokens == 3000);
+  request.max_num_batched_tokens = 3000;
+  CHECK(plan_memory(request).max_num_batched_tokens == 3000);
   request.device_bytes = uint64_t{16990} << 20;
   const Plan small = plan_memory(request);
-  CHECK(small.fits() && small.score_batch_tokens == 2048);
+  CHECK(small.fits() && small.max_num_batched_tokens == 2048);
 
   request.stage = PlanStage::sample;
-  request.decode_rows = 1;
+  request.max_num_seqs = 1;
   const auto pages = [](int64_t positions) { return (positions + page_size - 1) / page_size; };
   for (request.prompt_tokens = 1; request.prompt_tokens < 50; ++request.prompt_tokens)
     for (request.new_tokens = 1; request.new_tokens < 40; ++request.new_tokens) {

@@ -58,7 +58,7 @@ CHECK_CASE("score: the bound on rows cuts batches, not results") {
   ScoringRequest request = ragged_request();
   const ScoringResult whole = score(model, request, {}, Cancel());
   for (const int64_t bound : {1, 20, 33, 64}) {  // 1: every completion alone with its prompt
-    request.max_batch_tokens = bound;
+    request.max_num_batched_tokens = bound;
     std::vector<Progress> seen;
     const ScoringResult cut =
         score(model, request, [&](const Progress& p) { seen.push_back(p); }, Cancel());
@@ -69,7 +69,7 @@ CHECK_CASE("score: the bound on rows cuts batches, not results") {
           seen.back().total == whole.sums.size());
     CHECK(seen.back().tokens == cut.forward_tokens && cut.forward_tokens >= whole.forward_tokens);
   }
-  request.max_batch_tokens = 1;
+  request.max_num_batched_tokens = 1;
   CHECK(score(model, request, {}, Cancel()).forward_tokens > whole.forward_tokens);
 }
 
@@ -132,7 +132,7 @@ CHECK_CASE(
 CHECK_CASE("score: a cancelled request stops between batches") {
   const Transformer model = check::tiny_model();
   ScoringRequest request = ragged_request();
-  request.max_batch_tokens = 1;
+  request.max_num_batched_tokens = 1;
   Cancel cancel;
   int batches = 0;
   const auto stop_after_two = [&](const Progress&) {

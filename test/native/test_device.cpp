@@ -1,7 +1,7 @@
 #include "test_device.h"
 
 #include "check.h"
-#include "played_device.h"
+#include "emulated_device.h"
 #include "support/device.h"
 
 namespace check {
@@ -11,11 +11,11 @@ at::Device chosen(at::kPrivateUse1, 0);
 }
 
 at::Device test_device() {
-  if (chosen == kPlayed && cream::cuda_info().built)
+  if (chosen == kEmulated && cream::cuda_info().built)
     throw Skip("the kernels of this build are the GPU's: --device cuda runs it");
   return chosen;
 }
-std::string device_name() { return test_device().is_cuda() ? test_device().str() : "played"; }
+std::string device_name() { return test_device().is_cuda() ? test_device().str() : "emulated"; }
 void set_test_device(const std::string& name) { chosen = cream::parse_device(name); }
 
 cream::Transformer moved(const cream::Transformer& model, at::Device device) {

@@ -1,5 +1,5 @@
-// Where the cases that try what a GPU runs put their tensors: the played device (played_device.h),
-// or what `cream_check --device cuda` names.
+// Where the cases that try what a GPU runs put their tensors: the emulated device
+// (emulated_device.h), or what `cream_check --device cuda` names.
 #pragma once
 
 #include <string>
@@ -24,8 +24,10 @@ inline cream::Transformer to_device(const cream::Transformer& model) {
   return moved(model, test_device());
 }
 
-// What a comparison allows: on the played device, or on a GPU, whose exp, tanh and fused
+// What a comparison allows: on the emulated device, or on a GPU, whose exp, tanh and fused
 // multiply-adds round otherwise.
-inline double allowed(double played, double gpu) { return test_device().is_cuda() ? gpu : played; }
+inline double allowed(double emulated, double gpu) {
+  return test_device().is_cuda() ? gpu : emulated;
+}
 
 }  // namespace check

@@ -350,9 +350,9 @@ CHECK_CASE("train: NaN, impossible input and a cancelled step leave everything a
   CHECK_THROWS(invalid_argument, "chosen completion of pair 1",
                trainer.preference_step(wrong, Cancel()));
   wrong = pairs;
-  wrong[3].consistency = 1.5;
-  CHECK_THROWS(invalid_argument, "consistency of pair 3", trainer.preference_step(wrong, Cancel()));
-  wrong[3].consistency = 1;
+  wrong[3].weight = 1.5;
+  CHECK_THROWS(invalid_argument, "weight of pair 3", trainer.preference_step(wrong, Cancel()));
+  wrong[3].weight = 1;
   wrong[3].reference_chosen = std::nan("");
   CHECK_THROWS(invalid_argument, "reference log-prob of pair 3",
                trainer.preference_step(wrong, Cancel()));

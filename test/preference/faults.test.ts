@@ -199,7 +199,7 @@ describe('official code, training', () => {
             rejected,
             referenceChosen: sums[0]!,
             referenceRejected: sums[1]!,
-            consistency: 1,
+            weight: 1,
           },
         ]);
       expect((await step()).rewardMargin).toBeCloseTo(0, 3);

@@ -1,8 +1,8 @@
 /** Numbers for property tests: the same for the same seed, whatever ran before (mulberry32). */
 export interface Generator {
   /** Uniform in 0 … limit − 1. */
-  integer(limit: number): number;
-  permutation(length: number): number[];
+  integer: (limit: number) => number;
+  permutation: (length: number) => number[];
 }
 
 export function generator(seed: number): Generator {

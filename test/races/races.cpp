@@ -14,7 +14,7 @@
 
 #include "ops/adamw/cuda.h"
 #include "ops/attention/cuda.h"
-#include "ops/decode_rows/cuda.h"
+#include "ops/decode_step/cuda.h"
 #include "ops/linear/cuda.h"
 #include "ops/pages/cuda.h"
 #include "ops/rms_norm/cuda.h"
@@ -40,7 +40,7 @@ std::vector<T> random(int64_t n, float scale = 1) {
   return out;
 }
 template <class T>
-std::vector<T> room(int64_t n) {
+std::vector<T> scratch(int64_t n) {
   return std::vector<T>(static_cast<size_t>(n));
 }
 
@@ -83,8 +83,8 @@ void norms(int64_t rows, int64_t width) {
   const auto x = random<T>(rows * width), residual = random<T>(rows * width),
              weight = random<T>(width), dy = random<T>(rows * width);
   check<T>("rms_norm" + type<T>(), [&] {
-    auto y = room<T>(rows * width), h = y, dh = y;
-    auto inverse = room<float>(rows), parts = room<float>(rms_norm_chunks(rows) * width);
+    auto y = scratch<T>(rows * width), h = y, dh = y;
+    auto inverse = scratch<float>(rows), parts = scratch<float>(rms_norm_chunks(rows) * width);
     launched(rms_norm_cuda({x.data(), residual.data(), h.data(), weight.data(), y.data(),
                             inverse.data(), rows, width, 1e-5f, 0},
                            nullptr));
@@ -104,14 +104,14 @@ void elementwise() {
              logits = random<float>(rows * vocab, 3), coefficient = random<float>(rows);
   const std::vector<int64_t> targets{0, 300, 17};
   check<T>("rope" + type<T>(), [&] {
-    auto y = room<T>(rows * heads * d);
+    auto y = scratch<T>(rows * heads * d);
     launched(rope_cuda({x.data(), cos.data(), sin.data(), y.data(), rows, heads, d, heads * d,
                         false, turned, heads * d},
                        nullptr));
     return y;
   });
   check<T>("swiglu" + type<T>(), [&] {
-    auto y = room<T>(rows * n), d_gate_up = room<T>(rows * 2 * n);
+    auto y = scratch<T>(rows * n), d_gate_up = scratch<T>(rows * 2 * n);
     launched(
         swiglu_cuda({gate_up.data(), nullptr, y.data(), rows, n, Activation::gelu_tanh}, nullptr));
     launched(swiglu_cuda({gate_up.data(), dy.data(), d_gate_up.data(), rows, n, Activation::silu},
@@ -119,12 +119,12 @@ void elementwise() {
     return all<T>({y, d_gate_up});
   });
   check<T>("keep_mask" + type<T>(), [&] {
-    auto kept = room<T>(9001);
+    auto kept = scratch<T>(9001);
     launched(keep_mask_cuda(KeepMaskCuda<T>{kept.data(), 9001, {5, 1, 2, 3, 20000}}, nullptr));
     return kept;
   });
   check<T>("write_pages, copy_pages" + type<T>(), [&] {
-    auto cache = room<T>(2 * 5 * 2 * 4 * 16 * d);  // [layers, pages, 2, kv_heads, 16, d]
+    auto cache = scratch<T>(2 * 5 * 2 * 4 * 16 * d);  // [layers, pages, 2, kv_heads, 16, d]
     const std::vector<int32_t> pages{4, -1, 2}, slots{1, 0, 15}, from{4, 2}, to{0, 1};
     launched(write_pages_cuda({x.data(), x.data(), cache.data(), pages.data(), slots.data(), rows,
                                heads, d, heads * d, heads * d, 16},
@@ -135,8 +135,8 @@ void elementwise() {
     return cache;
   });
   check<T>("token_logprob" + type<T>(), [&] {
-    auto logprob = room<float>(rows), sum = room<float>(rows);
-    auto gradient = room<T>(rows * vocab);
+    auto logprob = scratch<float>(rows), sum = scratch<float>(rows);
+    auto gradient = scratch<T>(rows * vocab);
     launched(token_logprob_cuda(
         {logits.data(), targets.data(), logprob.data(), sum.data(), rows, vocab, 5}, nullptr));
     launched(token_logprob_gradient_cuda(
@@ -155,7 +155,7 @@ void draws() {
   for (int64_t i = 0; i < rows; ++i)
     states[i].key = {7, 1, 2, static_cast<uint32_t>(i)}, states[i].prompt_length = 20,
     states[i].drawn = 1;
-  check<int32_t>("decode_rows, sample", [&] {
+  check<int32_t>("decode_step, sample", [&] {
     std::vector<DecodeRow> state = states;
     const std::vector<int32_t> table{1, 2, 3, 4};
     std::vector<int32_t> tokens{5, 6}, pages(rows), slots(rows), lengths(rows);
@@ -191,8 +191,8 @@ void optimizer() {
   const auto start = random<float>(n), gradient = random<float>(n);
   const auto half = random<uint16_t>(n);
   check<float>("adamw", [&] {
-    auto master = start, m = room<float>(n), v = m;
-    auto weight = room<uint16_t>(n);
+    auto master = start, m = scratch<float>(n), v = m;
+    auto weight = scratch<uint16_t>(n);
     launched(adamw_cuda(AdamWCuda<uint16_t>{master.data(), m.data(), v.data(), gradient.data(),
                                             nullptr, weight.data(), n, scalars},
                         nullptr));
@@ -202,14 +202,14 @@ void optimizer() {
     auto weight = half;
     std::vector<int16_t> remainder(n);
     std::vector<uint8_t> m(n), v(n);
-    auto m_scale = room<float>(blocks), v_scale = m_scale;
+    auto m_scale = scratch<float>(blocks), v_scale = m_scale;
     launched(adamw_forms_cuda({nullptr, remainder.data(), weight.data(), nullptr, nullptr, m.data(),
                                v.data(), m_scale.data(), v_scale.data(), nullptr, half.data(), n},
                               scalars, nullptr));
     return weight;
   });
   check<double>("sum_of_squares", [&] {
-    auto parts = room<double>(2);
+    auto parts = scratch<double>(2);
     launched(sum_of_squares_cuda(gradient.data(), parts.data(), n, nullptr));
     launched(sum_of_squares_cuda(half.data(), parts.data() + 1, n, nullptr));
     return parts;
@@ -225,8 +225,8 @@ void paged(int64_t kv_heads, int64_t group, int64_t d, int64_t window) {
                                    -1, -1, -1, -1, -1, 5, 6, 7, 8,  9},
       lengths{61, 47, 0, 80}, groups{0, 3, 2, 3, 1, 0, 0, 0, 0, 0, 0, 0};
   check<T>("paged_decode_attention" + type<T>() + ", heads of " + std::to_string(d), [&] {
-    auto out = room<T>(rows * heads * d);
-    auto scratch = room<float>(paged_room(rows, heads, kv_heads, d, 80, window));
+    auto out = scratch<T>(rows * heads * d);
+    auto scratch = scratch<float>(paged_scratch(rows, heads, kv_heads, d, 80, window));
     launched(paged_decode_cuda(
         PagedCuda<T>{q.data(), cache.data(), table.data(), lengths.data(), groups.data(),
                      out.data(), scratch.data(), rows, heads, kv_heads, d, heads * d, max_pages, 80,
@@ -264,9 +264,9 @@ void packed(int64_t kv_heads, int64_t group, int64_t d, int64_t window) {
   const auto q = random<T>(tokens * heads * d), k = random<T>(tokens * kv_heads * d),
              v = random<T>(tokens * kv_heads * d), d_out = random<T>(tokens * heads * d);
   check<T>("packed_attention" + type<T>() + ", heads of " + std::to_string(d), [&] {
-    auto out = room<T>(tokens * heads * d), d_q = out, d_k = room<T>(tokens * kv_heads * d),
+    auto out = scratch<T>(tokens * heads * d), d_q = out, d_k = scratch<T>(tokens * kv_heads * d),
          d_v = d_k;
-    auto logsumexp = room<float>(tokens * heads), delta = logsumexp;
+    auto logsumexp = scratch<float>(tokens * heads), delta = logsumexp;
     const PackedCuda<T> forward{
         q.data(),
         k.data(),
@@ -293,7 +293,7 @@ void packed(int64_t kv_heads, int64_t group, int64_t d, int64_t window) {
   });
   check<T>("sum_rows" + type<T>(), [&] {
     const std::vector<int32_t> offsets{0, 2, 2, 5}, sources{0, 7, 1, 2, 30};
-    auto a = room<T>(3 * heads * d), b = a;
+    auto a = scratch<T>(3 * heads * d), b = a;
     launched(sum_rows_cuda(SumRowsCuda<T>{q.data(), d_out.data(), a.data(), b.data(),
                                           offsets.data(), sources.data(), 3, heads * d},
                            nullptr));

@@ -257,7 +257,7 @@ describe('a reward model', () => {
   it('of one label: its logit, of prompt and response together', async () => {
     const judge = classifier(1, [1, -2, 3, 0.5]);
     expect(
-      (await modelRewards(completions, judge, { label: null, maxBatchTokens: 512 })).map(
+      (await modelRewards(completions, judge, { label: null, maxNumBatchedTokens: 512 })).map(
         (r) => r.reward,
       ),
     ).toEqual([1, -2, 3, 0.5]);
@@ -269,14 +269,14 @@ describe('a reward model', () => {
           [1, 2],
           [1, 2],
         ],
-        maxBatchTokens: 512,
+        maxNumBatchedTokens: 512,
       },
     ]);
   });
   it('of more labels: the log-probability of the one chosen', async () => {
     const [reward] = await modelRewards(completions.slice(0, 1), classifier(3, [1, 2, 3]), {
       label: 2,
-      maxBatchTokens: 512,
+      maxNumBatchedTokens: 512,
     });
     expect(reward!.reward).toBeCloseTo(
       Math.log(Math.exp(3) / (Math.exp(1) + Math.exp(2) + Math.exp(3))),
@@ -298,14 +298,14 @@ describe('a reward model', () => {
   });
   it('names the response that does not fit its context, or whose logit is NaN', async () => {
     await expect(
-      modelRewards(completions, classifier(1, [], 1), { label: null, maxBatchTokens: 512 }),
+      modelRewards(completions, classifier(1, [], 1), { label: null, maxNumBatchedTokens: 512 }),
     ).rejects.toThrow(
       'sample 0 of prompt "a" is 2 tokens for the reward model rm, whose context holds 1',
     );
     await expect(
       modelRewards(completions, classifier(1, [0, NaN, 0, 0]), {
         label: null,
-        maxBatchTokens: 512,
+        maxNumBatchedTokens: 512,
       }),
     ).rejects.toThrow('the reward model rm gave NaN for sample 1 of prompt "a"');
   });

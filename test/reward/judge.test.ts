@@ -159,7 +159,7 @@ const settings = {
   temperature: 0.7,
   top_p: 0.9,
   max_new_tokens: 16,
-  max_rows: 8,
+  max_num_seqs: 8,
   seed: 1,
   iteration: 1,
 };

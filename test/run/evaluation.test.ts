@@ -74,7 +74,8 @@ describe('by log-likelihood', () => {
     ])
       expect(html).toContain(shown);
     expect(html).not.toMatch(/NaN|undefined|\[object/);
-    expect(JSON.parse(text('summary.json')).iterations[1]).toMatchObject({
+    const summary = JSON.parse(text('summary.json')) as { iterations: object[] };
+    expect(summary.iterations[1]).toMatchObject({
       accuracy_norm: { total: 16 },
       tasks_norm: { siqa: { total: 8 } },
       answer_tokens: null,

@@ -93,7 +93,7 @@ async function scoredAnew(ran: Ran, t: number, dtype: DType): Promise<ScoreRecor
         ...(await score(
           groups.slice(i, i + 2),
           { current, previous, base: last },
-          { max_batch_tokens: 4096 },
+          { max_num_batched_tokens: 4096 },
           hooks,
         )),
       );
@@ -178,11 +178,7 @@ describe('the scores of a run', () => {
 
   it('cost the check alone where θ_t, θ_{t−1} and θ_0 are one model', async () => {
     if (!PACKED) return;
-    const ran = await tinyRun([
-      'prompts.count=6',
-      'sample.block_prompts=6',
-      'score.block_prompts=3',
-    ]);
+    const ran = await tinyRun(['prompts.count=6', 'sample.save_prompts=6', 'score.save_prompts=3']);
     const completions = ran.records<CompletionRecord>('iteration-1/completions.jsonl');
     for (const s of ran.records<ScoreRecord>('iteration-1/scores.jsonl')) {
       const { logprob } = completions.find(
@@ -218,9 +214,9 @@ describe('the check of an iteration', () => {
       'cream/sampler_difference': difference,
       'cream/sampler_tau': expect.closeTo(1, 12),
     });
-    expect(JSON.parse(ran.text('summary.json')).iterations.at(-1).iteration).toMatchObject({
-      sampler_difference: difference,
-      sampler_tau: expect.closeTo(1, 12),
+    const summary = JSON.parse(ran.text('summary.json')) as { iterations: object[] };
+    expect(summary.iterations.at(-1)).toMatchObject({
+      iteration: { sampler_difference: difference, sampler_tau: expect.closeTo(1, 12) },
     });
   }, 60_000);
 
@@ -284,13 +280,18 @@ describe('the check of an iteration', () => {
       const plain = await score(
         [group],
         { current: model, previous: model, base: model },
-        { max_batch_tokens: 64 },
+        { max_num_batched_tokens: 64 },
         hooks,
       );
       const sampled = [group.map((c, i) => ({ ...c, logprob: plain[i]!.logp_current + c.error }))];
       const tau = async (base: Model) =>
         (
-          await checkSampler(sampled, { current: model, base }, { max_batch_tokens: 64 }, hooks)
+          await checkSampler(
+            sampled,
+            { current: model, base },
+            { max_num_batched_tokens: 64 },
+            hooks,
+          )
         ).map((check) => check.kendall_tau);
       expect(await tau(other)).toEqual([1]);
       expect(await tau(model)).toEqual([1]);

@@ -18,8 +18,8 @@ seed: 7
 threads: 1
 iterations: 1
 prompts: {count: 4}
-sample: {samples: 3, max_new_tokens: 8, block_prompts: 2}
-score: {block_prompts: 2}
+sample: {samples: 3, max_new_tokens: 8, save_prompts: 2}
+score: {save_prompts: 2}
 train: {learning_rate: 1.0e-3, batch_size: 2, warmup_ratio: 0}
 evaluate: {tasks: []}
 `;
@@ -27,8 +27,8 @@ evaluate: {tasks: []}
 export interface Ran {
   directory: string;
   events: RunEvent[];
-  records<T = Record<string, unknown>>(name: string): T[];
-  text(name: string): string;
+  records: <T = Record<string, unknown>>(name: string) => T[];
+  text: (name: string) => string;
 }
 
 /** The tiny recipe with `settings` (`key=value`) over it. */

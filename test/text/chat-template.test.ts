@@ -123,7 +123,7 @@ describe('chat templates', () => {
       expect.objectContaining({
         code: 'ERR_CHAT_TEMPLATE',
         message: expect.stringContaining(message),
-      }) as unknown as Error,
+      }),
     );
   });
 

@@ -130,11 +130,9 @@ describe('the default model', () => {
     expect(differences(again, golden.strings, golden.default.ids)).toEqual([]);
     expect(again.eosTokenIds).toContain(model.tokenToId('<|im_end|>'));
     expect(again.chatTemplate).toBe(model.chatTemplate);
-    expect(
-      JSON.stringify(
-        JSON.parse(readFileSync(join(folder, 'tokenizer.json'), 'utf8')).pre_tokenizer,
-      ),
-    ).toContain('"Digits"'); // as transformers has to read it
+    const json = readFileSync(join(folder, 'tokenizer.json'), 'utf8');
+    const { pre_tokenizer } = JSON.parse(json) as { pre_tokenizer: unknown };
+    expect(JSON.stringify(pre_tokenizer)).toContain('"Digits"'); // as transformers has to read it
   });
 });
 
@@ -316,7 +314,7 @@ describe('a tokenizer folder', () => {
         expect.objectContaining({
           code: 'ERR_TOKENIZER',
           message: expect.stringContaining('it ran for more than 5 s'),
-        }) as unknown as Error,
+        }),
       );
       const json =
         '{"model":{"type":"BPE","vocab":{"__proto__":0,"constructor":1,"a":2},"merges":[]},"added_tokens":[{"id":0,"content":"__proto__","special":true},{"id":1,"content":"constructor","special":true}]}';
@@ -424,8 +422,9 @@ describe('a tokenizer folder', () => {
       'cannot be used',
     ],
   ])('with %s is refused with a sentence', async (_, files, message) => {
-    await expect(
-      loadTokenizer({ folder: write(files as Record<string, string>) }),
-    ).rejects.toMatchObject({ code: 'ERR_TOKENIZER', message: expect.stringContaining(message) });
+    await expect(loadTokenizer({ folder: write(files) })).rejects.toMatchObject({
+      code: 'ERR_TOKENIZER',
+      message: expect.stringContaining(message),
+    });
   });
 });

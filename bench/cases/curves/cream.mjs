@@ -46,7 +46,7 @@ if (train) {
     prompt,
     chosen,
     rejected,
-    consistency: 1,
+    weight: 1,
     ...reference(i),
   }));
   const trainer = await model.trainer({ learningRate: 1e-6, schedule: 'constant', totalSteps: 2 });

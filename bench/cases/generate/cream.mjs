@@ -12,7 +12,7 @@ const request = {
   seed: spec.seed,
   minNewTokens: spec.minNewTokens,
   maxNewTokens: spec.newTokens,
-  ...(spec.maxRows && { maxRows: spec.maxRows }),
+  ...(spec.maxNumSeqs && { maxNumSeqs: spec.maxNumSeqs }),
 };
 await model
   .generate({ ...request, minNewTokens: 0, maxNewTokens: Math.min(4, spec.newTokens) })

@@ -3,7 +3,7 @@ import { Model } from '../../../dist/index.js';
 import { deviceInUse, report, seconds, spec } from '../../trial.mjs';
 
 const model = await Model.load(spec.model, { device: spec.device });
-const batch = spec.maxBatchTokens && { maxBatchTokens: spec.maxBatchTokens };
+const batch = spec.maxNumBatchedTokens && { maxNumBatchedTokens: spec.maxNumBatchedTokens };
 await model.score({ groups: spec.groups.slice(0, 2), ...batch });
 const { seconds: time, result } = await seconds(() =>
   model.score({ groups: spec.groups, ...batch }),

@@ -5,9 +5,7 @@ import { deviceInUse, report, seconds, setting, spec } from '../../trial.mjs';
 
 const model = await Model.load(spec.model, { device: spec.device });
 const batches = Array.from({ length: spec.pairs.length / spec.batch }, (_, i) =>
-  spec.pairs
-    .slice(i * spec.batch, (i + 1) * spec.batch)
-    .map((pair) => ({ ...pair, consistency: 1 })),
+  spec.pairs.slice(i * spec.batch, (i + 1) * spec.batch).map((pair) => ({ ...pair, weight: 1 })),
 );
 const trainer = await model.trainer({
   learningRate: spec.learningRate,

@@ -1,7 +1,7 @@
 // Online softmax attention (Milakov & Gimelshein 2018; FlashAttention): for each block of 64 keys
 //   s = scale·q·kᵀ,  m' = max(m, s),  p = exp(s − m'),  l = l·exp(m − m') + Σp,  o = o·exp(m − m')
 //   + p·v
-// A block is turned once for all queries: keys transposed (bf16: [d/2][64][2] for VDPBF16PS),
+// A block is transposed once for all queries: keys transposed (bf16: [d/2][64][2] for VDPBF16PS),
 // values widened to fp32 where that pays. Blocks start at the part's first key and a query's
 // arithmetic never looks at its neighbours; a key that a query does not see (after it, or before
 // its window) contributes exactly 0. So neither the batch nor the way rows were grouped changes a
@@ -120,8 +120,8 @@ void accumulate(const float* p, const float* factor, Values<V> values, int64_t n
     for (int c = 0; c < C; ++c) store16(out + r * d + 16 * c, acc[r][c]);
 }
 
-// One turned block for R queries from `first`, of which query r sees the keys spans[r] within 0 …
-// n.
+// One transposed block for R queries from `first`, of which query r sees the keys spans[r] within 0
+// … n.
 template <class V>
 struct BlockOf {
   float* scratch;

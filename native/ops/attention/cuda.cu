@@ -41,7 +41,7 @@ int paged(const PagedCuda<T>& c, void* stream) {
                          small(c.window),
                          small(entries),
                          std::max(1, paged_splits(small(c.max_length)))};
-  float* const running = c.room;
+  float* const running = c.scratch;
   float* const sums = running + c.rows * c.heads * cut_of(state.splits, 8) * 16;  // still aligned
   const int error = c.d == 64    ? decode<T, 64>(c, state, running, sums, stream)
                     : c.d == 128 ? decode<T, 128>(c, state, running, sums, stream)
@@ -82,7 +82,7 @@ int sum_rows(const SumRowsCuda<T>& c, void* stream) {
 
 }  // namespace
 
-int64_t paged_room(int64_t rows, int64_t heads, int64_t d, int64_t max_length) {
+int64_t paged_scratch(int64_t rows, int64_t heads, int64_t d, int64_t max_length) {
   const int64_t splits = std::max(1, paged_splits(static_cast<int32_t>(max_length)));
   return rows * heads * (cut_of(splits, 8) * 16 + splits * d);
 }

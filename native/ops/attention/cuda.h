@@ -14,15 +14,15 @@ struct PagedCuda {
   const T* q;      // [rows, heads, d], rows `stride` values apart
   const T* cache;  // [pages, 2, kv_heads, page_size, d]
   const int32_t *page_table, *lengths, *groups;
-  T* out;       // [rows, heads·d]
-  float* room;  // paged_room() values
+  T* out;          // [rows, heads·d]
+  float* scratch;  // paged_scratch() values
   int64_t rows, heads, kv_heads, d, stride;
   int64_t max_pages;   // columns of page_table
   int64_t max_length;  // no row is longer
   int64_t window;      // 0: none
   float scale, softcap;
 };
-int64_t paged_room(int64_t rows, int64_t heads, int64_t d, int64_t max_length);
+int64_t paged_scratch(int64_t rows, int64_t heads, int64_t d, int64_t max_length);
 int paged_decode_cuda(const PagedCuda<uint16_t>& call, void* stream);
 int paged_decode_cuda(const PagedCuda<float>& call, void* stream);
 
@@ -69,7 +69,7 @@ template <class T>
 struct PackedGradientCuda {
   PackedCuda<T> forward;
   const T *out, *d_out;  // [tokens, heads, d]
-  float* delta;          // room: [tokens, heads]
+  float* delta;          // scratch: [tokens, heads]
   T *d_q, *d_k, *d_v;    // contiguous
 };
 int packed_gradient_cuda(const PackedGradientCuda<uint16_t>& call, void* stream);

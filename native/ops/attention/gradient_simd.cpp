@@ -5,8 +5,8 @@
 //
 // P is made again, six queries at a time against every key they see, so nothing is kept from the
 // forward pass and no matrix leaves the cache. Both products over head_dim read keys (values)
-// turned once a segment, with bf16 dot products; the other three are fp32. A prompt's dK and dV are
-// summed over the prompt and its completions in fp32 and rounded once.
+// transposed once a segment, with bf16 dot products; the other three are fp32. A prompt's dK and dV
+// are summed over the prompt and its completions in fp32 and rounded once.
 #include "ops/attention/gradient_kernel.h"
 
 #include <algorithm>
@@ -25,16 +25,16 @@ constexpr float minus_infinity = -std::numeric_limits<float>::infinity();
 inline int64_t blocks_of(int64_t keys) { return (keys + key_block - 1) / key_block; }
 
 // Where things lie in the scratch, in floats. `longest`: rows of the longest segment.
-struct Room {
+struct ScratchLayout {
   int64_t words, prefix_turned, own_turned, prefix_sums, own_sums, scores, derivatives, slopes,
       queries, gradients, end;
   template <class T>
-  static Room of(const Gradient<T>& b) {
+  static ScratchLayout of(const Gradient<T>& b) {
     int64_t longest = 0;
     for (int64_t i = 0; i < b.count; ++i) longest = std::max(longest, b.segments[i].length);
     const int64_t prefix = b.segments[0].length,
                   seen = (blocks_of(prefix) + blocks_of(longest)) * key_block;
-    Room r{};
+    ScratchLayout r{};
     r.words = b.d * static_cast<int64_t>(sizeof(T)) / 4;
     int64_t at = 0;
     const auto take = [&at](int64_t floats) {
@@ -54,13 +54,13 @@ struct Room {
   }
 };
 
-// The keys of one segment: turned, as they are, and the sums of their gradients.
+// The keys of one segment: transposed, as they are, and the sums of their gradients.
 template <class T>
 struct Part {
   const T *keys, *values;
   int64_t k_stride, v_stride, length;
-  int32_t *turned_keys, *turned_values;  // [blocks][words][64]
-  float *d_keys, *d_values;              // [length][d]
+  int32_t *transposed_keys, *turned_values;  // [blocks][words][64]
+  float *d_keys, *d_values;                  // [length][d]
 };
 
 // Up to six queries, and what each of them sees of the two parts: keys first … last.
@@ -71,7 +71,8 @@ struct Seen {
 template <class T>
 class Walk {
  public:
-  Walk(const Gradient<T>& b, float* scratch) : b_(b), at_(Room::of(b)), scratch_(scratch) {}
+  Walk(const Gradient<T>& b, float* scratch)
+      : b_(b), at_(ScratchLayout::of(b)), scratch_(scratch) {}
 
   void run() {
     const Part<T> prefix = part(b_.segments[0], at_.prefix_turned, at_.prefix_sums);
@@ -85,7 +86,7 @@ class Walk {
   }
 
  private:
-  Part<T> part(const Stretch& s, int64_t turned, int64_t sums) {
+  Part<T> part(const Stretch& s, int64_t transposed, int64_t sums) {
     Part<T> p{b_.k + s.start * b_.k_stride,
               b_.v + s.start * b_.v_stride,
               b_.k_stride,
@@ -96,12 +97,12 @@ class Walk {
               nullptr,
               nullptr};
     const int64_t blocks = blocks_of(s.length), size = at_.words * key_block;
-    p.turned_keys = reinterpret_cast<int32_t*>(scratch_ + turned);
-    p.turned_values = p.turned_keys + blocks * size;
-    std::fill_n(p.turned_keys, 2 * blocks * size, 0);
+    p.transposed_keys = reinterpret_cast<int32_t*>(scratch_ + transposed);
+    p.turned_values = p.transposed_keys + blocks * size;
+    std::fill_n(p.transposed_keys, 2 * blocks * size, 0);
     for (int64_t i = 0; i < blocks; ++i) {
       const int64_t first = i * key_block, n = std::min(key_block, s.length - first);
-      turn_keys(p.keys + first * p.k_stride, p.k_stride, n, b_.d, p.turned_keys + i * size);
+      turn_keys(p.keys + first * p.k_stride, p.k_stride, n, b_.d, p.transposed_keys + i * size);
       turn_keys(p.values + first * p.v_stride, p.v_stride, n, b_.d, p.turned_values + i * size);
     }
     p.d_keys = scratch_ + sums;
@@ -217,7 +218,7 @@ class Walk {
       const int64_t first = block * key_block, size = at_.words * key_block;
       const bool any = first < all.last && first + key_block > all.first;
       if (any) {
-        score_columns<R, T>(q, p.turned_keys + block * size, at_.words, 4, b_.scale, scores);
+        score_columns<R, T>(q, p.transposed_keys + block * size, at_.words, 4, b_.scale, scores);
         score_columns<R, T>(g, p.turned_values + block * size, at_.words, 4, 1.0f, products);
       }
       for (int r = 0; r < R; ++r)
@@ -316,7 +317,7 @@ class Walk {
   }
 
   const Gradient<T>& b_;
-  const Room at_;
+  const ScratchLayout at_;
   float* scratch_;
 };
 
@@ -324,7 +325,7 @@ class Walk {
 
 template <Level L, class T>
 int64_t gradient_scratch_floats(const Gradient<T>& b) {
-  return Room::of(b).end;
+  return ScratchLayout::of(b).end;
 }
 template <Level L, class T>
 void gradient(const Gradient<T>& b, float* scratch) {

@@ -113,7 +113,7 @@ struct QueryGradientBlock {
   CREAM_HOST_DEVICE void some(Block& block, const PackedView<T>& view, int count) const {
     using namespace tiles;
     const PackedCuda<T>& c = g.forward;
-    const int d = static_cast<int>(c.d), tile = walked<T>(d), quads = pieces(count, quad),
+    const int d = static_cast<int>(c.d), tile = walked<T>(d), quads = ceil_div(count, quad),
               rows = quads * quad, chunks = d / chunk;
     T* const keys = block.template shared<T>();
     T* const values = keys + tile * padded<T>(d);
@@ -197,7 +197,7 @@ struct KeyGradientBlock {
     const PackedCuda<T>& c = g.forward;
     const KeyTile t = c.plan.keys[block.index() / c.kv_heads];
     const int64_t kv = block.index() % c.kv_heads;
-    const int d = static_cast<int>(c.d), tile = walked<T>(d), quads = pieces(t.rows, quad),
+    const int d = static_cast<int>(c.d), tile = walked<T>(d), quads = ceil_div(t.rows, quad),
               rows = quads * quad, chunks = d / chunk;
     const int group = static_cast<int>(c.heads / c.kv_heads), window = static_cast<int>(c.window);
     T* const queries = block.template shared<T>();

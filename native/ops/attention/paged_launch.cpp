@@ -32,8 +32,8 @@ Tensor paged_decode_attention(const Tensor& q, const Tensor& cache, const PagedR
   const Tensor queries = for_kernels(q);
   Tensor out = at::empty({count, heads * d}, q.options());
   if (count == 0) return out;
-  Tensor room =
-      at::empty({paged_room(count, heads, d, rows.max_length)}, q.options().dtype(at::kFloat));
+  Tensor scratch =
+      at::empty({paged_scratch(count, heads, d, rows.max_length)}, q.options().dtype(at::kFloat));
   by_element(q, [&](auto type) {
     using T = decltype(type);
     const PagedCuda<T> call{data<T>(queries),
@@ -42,7 +42,7 @@ Tensor paged_decode_attention(const Tensor& q, const Tensor& cache, const PagedR
                             data<int32_t>(rows.lengths),
                             data<int32_t>(rows.groups),
                             mutable_data<T>(out),
-                            mutable_data<float>(room),
+                            mutable_data<float>(scratch),
                             count,
                             heads,
                             kv_heads,

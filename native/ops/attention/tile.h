@@ -30,7 +30,7 @@ void turn_keys(const T* keys, int64_t stride, int64_t n, int64_t d, int32_t* to)
 }
 
 // The unroll pragmas keep the accumulators in registers: without them GCC 12 leaves the arrays on
-// the stack, at half the speed. Scores of R queries against C·16 turned keys.
+// the stack, at half the speed. Scores of R queries against C·16 transposed keys.
 template <int R, int C, class T>
 void score(const int32_t* query, const int32_t* keys, int64_t words, float scale, float* scores) {
   Floats acc[R][C];

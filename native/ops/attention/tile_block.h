@@ -25,7 +25,7 @@ inline constexpr int most_walked = 64;     // rows of a tile
 
 CREAM_HOST_DEVICE inline int smaller(int a, int b) { return a < b ? a : b; }
 CREAM_HOST_DEVICE inline int larger(int a, int b) { return a > b ? a : b; }
-CREAM_HOST_DEVICE inline int pieces(int n, int size) { return (n + size - 1) / size; }
+CREAM_HOST_DEVICE inline int ceil_div(int n, int size) { return (n + size - 1) / size; }
 
 // Rows that a block can hold: their sums take a register tile a thread.
 CREAM_HOST_DEVICE inline int most_held(int d) { return smaller(32, threads / (d / chunk) * quad); }
@@ -121,7 +121,7 @@ template <class Block, class Row>
 CREAM_HOST_DEVICE void hold(Block& block, float* to, int count, int d, float factor,
                             const Row& row) {
   const int chunks = d / chunk;
-  block.each(pieces(count, quad) * quad * chunks, [&](int64_t i) {
+  block.each(ceil_div(count, quad) * quad * chunks, [&](int64_t i) {
     const int r = static_cast<int>(i) / chunks, c = static_cast<int>(i) % chunks * chunk;
     store_chunk(to + r * d + c, r < count ? times(load_chunk(row(r) + c), factor) : Chunk{});
   });
@@ -155,7 +155,7 @@ struct Pair {
 // for each of its rows.
 template <class T>
 CREAM_HOST_DEVICE int most_slices(int count, int d) {
-  const int quads = pieces(count, quad);
+  const int quads = ceil_div(count, quad);
   return smaller(walked<T>(d), smaller(threads / (quads * (d / chunk)), threads / (quads * quad)));
 }
 
@@ -166,7 +166,7 @@ struct AttendMemory {
   int d, tile, rows, slices;
 
   CREAM_HOST_DEVICE AttendMemory(int count, int d, int slices)
-      : d(d), tile(walked<T>(d)), rows(pieces(count, quad) * quad), slices(slices) {}
+      : d(d), tile(walked<T>(d)), rows(ceil_div(count, quad) * quad), slices(slices) {}
   CREAM_HOST_DEVICE int64_t tile_bytes() const {
     return static_cast<int64_t>(tile) * padded<T>(d) * static_cast<int64_t>(sizeof(T));
   }

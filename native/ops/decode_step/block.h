@@ -28,7 +28,7 @@ struct DecodeDraws {
   int32_t min_new_tokens, banned;  // banned: how many ids are until then
 };
 
-struct DecodeRowsBlock {
+struct DecodeStepBlock {
   DecodeRow* state;                  // [rows]
   const int32_t* tokens;             // [rows], drawn last
   const int32_t* page_table;         // [rows, max_pages]

@@ -2,10 +2,10 @@
 // hundreds of rows at most.
 #pragma once
 
-#include "ops/decode_rows/block.h"
+#include "ops/decode_step/block.h"
 
 namespace cream::ops {
 
-int decode_rows_cuda(const DecodeRowsBlock& call, void* stream);
+int decode_step_cuda(const DecodeStepBlock& call, void* stream);
 
 }  // namespace cream::ops

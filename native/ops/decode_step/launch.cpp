@@ -1,6 +1,6 @@
 #include "ops/launch.h"
-#include "ops/decode_rows/cuda.h"
-#include "ops/decode_rows/op.h"
+#include "ops/decode_step/cuda.h"
+#include "ops/decode_step/op.h"
 #include "ops/sample/cuda.h"
 #include "support/device.h"
 
@@ -14,7 +14,7 @@ T* to(const Tensor& x) {
 
 }  // namespace
 
-DecodeRows::DecodeRows(int64_t rows, int64_t max_pages, at::Device device) {
+DecodeStep::DecodeStep(int64_t rows, int64_t max_pages, at::Device device) {
   const auto i32 = at::TensorOptions(device).dtype(at::kInt),
              i64 = at::TensorOptions(device).dtype(at::kLong);
   state = at::zeros({rows, 5}, i64);
@@ -25,8 +25,8 @@ DecodeRows::DecodeRows(int64_t rows, int64_t max_pages, at::Device device) {
   draws = at::zeros({rows, 5}, i64);
 }
 
-DecodeRows DecodeRows::first(int64_t rows) const {
-  DecodeRows part = *this;
+DecodeStep DecodeStep::first(int64_t rows) const {
+  DecodeStep part = *this;
   part.drawn = drawn.narrow(1, 0, rows);
   for (Tensor* t : {&part.state, &part.page_table, &part.inputs, &part.positions, &part.pages,
                     &part.slots, &part.lengths, &part.draws})
@@ -42,13 +42,13 @@ void append_state(const NewRow& row, std::vector<int64_t>& words) {
   std::memcpy(words.data() + words.size() - sizeof state / sizeof(int64_t), &state, sizeof state);
 }
 
-void advance(const DecodeRows& rows, const SamplingParams& sampling, int64_t page_size,
+void advance(const DecodeStep& rows, const SamplingParams& sampling, int64_t page_size,
              bool from_prompt) {
   const at::DeviceGuard guard(rows.state.device());
   const DecodeDraws params{sampling.temperature, sampling.top_p, sampling.top_k,
                            static_cast<int32_t>(sampling.min_new_tokens),
                            static_cast<int32_t>(sampling.stop_ids.size())};
-  const DecodeRowsBlock call{to<DecodeRow>(rows.state),
+  const DecodeStepBlock call{to<DecodeRow>(rows.state),
                              data<int32_t>(rows.drawn),
                              data<int32_t>(rows.page_table),
                              from_prompt ? nullptr : to<int64_t>(rows.inputs),
@@ -61,10 +61,10 @@ void advance(const DecodeRows& rows, const SamplingParams& sampling, int64_t pag
                              rows.size(),
                              rows.page_table.size(1),
                              page_size};
-  check_launch(decode_rows_cuda(call, stream_of(rows.state)), "decode_rows");
+  check_launch(decode_step_cuda(call, stream_of(rows.state)), "decode_step");
 }
 
-void draw(const DecodeRows& rows, const Tensor& logits, const Tensor& banned) {
+void draw(const DecodeStep& rows, const Tensor& logits, const Tensor& banned) {
   const at::DeviceGuard guard(logits.device());
   const Tensor contiguous = logits.contiguous();
   const SampleCuda call{data<float>(contiguous),

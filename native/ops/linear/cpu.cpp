@@ -5,8 +5,8 @@
 
 #include "ops/launch.h"
 #include "ops/linear/kernel.h"
+#include "ops/linear/pack_buffer.h"
 #include "ops/linear/packed.h"
-#include "ops/linear/room.h"
 #include "ops/softcap/op.h"
 #include "support/device.h"
 #include "support/error.h"
@@ -46,8 +46,8 @@ void multiply_rows(const Tensor& x, const Weight& w, Tensor& y, bool f32) {
     while (begin < end) {
       const int64_t row = begin / count * chunk, n = std::min(chunk, rows - row);
       const int64_t first = begin % count, last = std::min(count, first + end - begin);
-      static thread_local Room room;
-      const Row* gathered = room.of<Row>(product, row, n * padded_in(w.in), [&](Row* to_rows) {
+      static thread_local PackBuffer buffer;
+      const Row* gathered = buffer.of<Row>(product, row, n * padded_in(w.in), [&](Row* to_rows) {
         gather<L, T>(from + row * x.stride(0), x.stride(0), n, w.in, to_rows);
       });
       multiply<L, T>({gathered, n, w.in, w.data<T>(), w.out, first, last,

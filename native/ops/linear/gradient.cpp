@@ -6,7 +6,7 @@
 #include "ops/launch.h"
 #include "ops/linear/kernel.h"
 #include "ops/linear/op.h"
-#include "ops/linear/room.h"
+#include "ops/linear/pack_buffer.h"
 #include "support/device.h"
 #include "support/parallel.h"
 
@@ -27,7 +27,7 @@ bool fits(const Tensor& a, const Tensor& b) {
   return plain(a) && plain(b) && a.scalar_type() == b.scalar_type();
 }
 Tensor by_rows(const Tensor& t) { return t.stride(1) == 1 ? t : t.contiguous(); }
-int64_t pieces(int64_t n, int64_t size) { return (n + size - 1) / size; }
+int64_t ceil_div(int64_t n, int64_t size) { return (n + size - 1) / size; }
 
 // y += dy[:, depth range]·W[depth range, :], or = in bf16 where this is all of the depth.
 template <Level L, class T>
@@ -39,7 +39,7 @@ struct InputGradient {
   int64_t rows, in;
 
   void add(int64_t begin, int64_t depth) {
-    const int64_t chunks = pieces(rows, chunk_rows_of_input), padded = padded_in(depth);
+    const int64_t chunks = ceil_div(rows, chunk_rows_of_input), padded = padded_in(depth);
     Row* left = mutable_data<Row>(gathered);
     parallel_for(0, chunks, 1, [&](int64_t first, int64_t last) {
       for (int64_t c = first; c < last; ++c) {
@@ -52,11 +52,11 @@ struct InputGradient {
     const bool f32 = y.scalar_type() == at::kFloat;
     auto* to = static_cast<char*>(y.mutable_data_ptr());
     parallel_for(0, panels(in) * chunks, 1, [&](int64_t first, int64_t last) {
-      static thread_local Room room;
+      static thread_local PackBuffer buffer;
       for (int64_t item = first; item < last; ++item) {
         const int64_t panel = item / chunks, row = item % chunks * chunk_rows_of_input,
                       n = std::min(chunk_rows_of_input, rows - row);
-        const T* right = room.of<T>(product, panel, panel_size(depth), [&](T* at) {
+        const T* right = buffer.of<T>(product, panel, panel_size(depth), [&](T* at) {
           pack_columns<L, T>(data<T>(weight) + begin * weight.stride(0), weight.stride(0), depth,
                              in, panel, panel + 1, at);
         });
@@ -82,13 +82,13 @@ void add_tokens(float* sum, const Tensor& dy, const Tensor& x, Tensor& packed_x,
   const int64_t strip = std::max<int64_t>(1, strip_bytes / (static_cast<int64_t>(sizeof(Row)) *
                                                             padded * block_rows<L>)) *
                         block_rows<L>,
-                groups = pieces(count, panels_an_item);
+                groups = ceil_div(count, panels_an_item);
   const uint64_t product = next_product();
-  parallel_for(0, pieces(out, strip) * groups, 1, [&](int64_t first, int64_t last) {
-    static thread_local Room room;
+  parallel_for(0, ceil_div(out, strip) * groups, 1, [&](int64_t first, int64_t last) {
+    static thread_local PackBuffer buffer;
     for (int64_t item = first; item < last; ++item) {
       const int64_t row = item / groups * strip, n = std::min(strip, out - row);
-      const Row* left = room.of<Row>(product, row, n * padded, [&](Row* at) {
+      const Row* left = buffer.of<Row>(product, row, n * padded, [&](Row* at) {
         pair_columns<L, T>(data<T>(dy) + begin * dy.stride(0) + row, dy.stride(0), tokens, n, at);
       });
       const int64_t panel = item % groups * panels_an_item;
@@ -127,10 +127,10 @@ void add_linear_weight_gradient(Tensor& sum, const Tensor& dy, const Tensor& x) 
     return reference::add_linear_weight_gradient(sum, dy, x);
   const Tensor slope = by_rows(dy), input = by_rows(x);
   const int64_t tokens = slope.size(0), depth = std::min(tokens, most_tokens);
-  Tensor room = at::empty({panels(input.size(1)) * panel_size(depth)}, input.options());
+  Tensor buffer = at::empty({panels(input.size(1)) * panel_size(depth)}, input.options());
   by_type(slope, [&]<Level L, class T>() {
     for (int64_t begin = 0; begin < tokens; begin += depth)
-      add_tokens<L, T>(sum.mutable_data_ptr<float>(), slope, input, room, begin,
+      add_tokens<L, T>(sum.mutable_data_ptr<float>(), slope, input, buffer, begin,
                        std::min(depth, tokens - begin));
   });
   count_fast_run(Op::linear_gradient);

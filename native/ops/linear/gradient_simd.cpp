@@ -1,6 +1,6 @@
 // The two products behind a linear layer's gradients, on the forward's tile. Both have as depth
 // what lies one row behind the other in memory, so an operand is made by laying two rows' values
-// side by side: nothing is turned.
+// side by side: nothing is transposed.
 #include <algorithm>
 
 #include "ops/linear/tile.h"

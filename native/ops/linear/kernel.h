@@ -58,7 +58,7 @@ template <Level L, class T>
 void multiply(const Product<L, T>& product);
 
 // For gradients. Columns 32·first … 32·last of matrix [depth, columns], rows `stride` apart, as
-// panels, the first at `panels`: what `pack` makes of the matrix turned.
+// panels, the first at `panels`: what `pack` makes of the matrix transposed.
 template <Level L, class T>
 void pack_columns(const T* matrix, int64_t stride, int64_t depth, int64_t columns, int64_t first,
                   int64_t last, T* panels);

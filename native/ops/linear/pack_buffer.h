@@ -1,4 +1,4 @@
-// What a thread has packed for the product that it works on. The room is kept, so that a decode
+// What a thread has packed for the product that it works on. The buffer is kept, so that a decode
 // step allocates nothing; what is in it belongs to one part of one product, of which a thread often
 // takes several pieces.
 #pragma once
@@ -10,12 +10,12 @@ namespace cream::ops::packed {
 
 uint64_t next_product();  // a name that no product had before
 
-struct Room {
+struct PackBuffer {
   std::vector<char> buffer;
   uint64_t product = 0;
   int64_t part = 0;
 
-  // `values` of room, 64-byte aligned and filled with this part.
+  // `values` of buffer, 64-byte aligned and filled with this part.
   template <class T, class Fill>
   const T* of(uint64_t wanted, int64_t wanted_part, int64_t values, const Fill& fill) {
     const size_t bytes = static_cast<size_t>(values) * sizeof(T) + 64;

@@ -29,20 +29,20 @@ struct WritePagesBlock {
   }
 };
 
-// A row of a joined projection: queries are turned to y, keys into their page and, where they are
+// A row of a joined projection: queries are rotated to y, keys into their page and, where they are
 // wanted, to y behind the queries; values are copied into theirs.
 template <class T>
 struct RopePagesBlock {
   const T* qkv;            // [rows, heads + 2·kv_heads, d]
-  const float *cos, *sin;  // [rows, turned]
+  const float *cos, *sin;  // [rows, rotary_dim]
   T* y;                    // [rows, kept_heads, d]
   T* cache;
   const int32_t *pages, *slots;  // as of WritePagesBlock
-  int64_t heads, kv_heads, d, turned, page_size, kept_heads;
+  int64_t heads, kv_heads, d, rotary_dim, page_size, kept_heads;
 
   template <class Block>
   CREAM_HOST_DEVICE void operator()(Block& block) const {
-    const int64_t row = block.index(), half = turned / 2, kept = d - turned,
+    const int64_t row = block.index(), half = rotary_dim / 2, kept = d - rotary_dim,
                   plane = kv_heads * page_size * d, all = heads + kv_heads;
     const T* const from = qkv + row * (all + kv_heads) * d;
     T* const to = y + row * kept_heads * d;
@@ -55,13 +55,13 @@ struct RopePagesBlock {
     block.each(all * half, [&](int64_t i) {
       const int64_t head = i / half, j = i % half;
       const T* const x = from + head * d;
-      const Turned t = turn(widen(x[j]), widen(x[j + half]), cos + row * turned + j,
-                            sin + row * turned + j, half, /*backward=*/false);
+      const Rotated t = rotate(widen(x[j]), widen(x[j + half]), cos + row * rotary_dim + j,
+                               sin + row * rotary_dim + j, half, /*backward=*/false);
       put(head, j, narrow<T>(t.low));
       put(head, j + half, narrow<T>(t.high));
     });
     block.each(all * kept, [&](int64_t i) {
-      put(i / kept, turned + i % kept, from[i / kept * d + turned + i % kept]);
+      put(i / kept, rotary_dim + i % kept, from[i / kept * d + rotary_dim + i % kept]);
     });
     if (!written) return;
     block.each(kv_heads * d,

@@ -15,7 +15,7 @@ int write(const WritePagesCuda<T>& c, void* stream) {
 template <class T>
 int rope(const RopePagesCuda<T>& c, void* stream) {
   return launch(RopePagesBlock<T>{c.qkv, c.cos, c.sin, c.y, c.cache, c.pages, c.slots, c.heads,
-                                  c.kv_heads, c.d, c.turned, c.page_size, c.kept_heads},
+                                  c.kv_heads, c.d, c.rotary_dim, c.page_size, c.kept_heads},
                 {c.rows, threads_for((c.heads + c.kv_heads) * c.d / 2)}, stream);
 }
 template <int N, class T>

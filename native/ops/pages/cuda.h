@@ -21,7 +21,7 @@ struct RopePagesCuda {
   const float *cos, *sin;
   T *y, *cache;
   const int32_t *pages, *slots;
-  int64_t rows, heads, kv_heads, d, turned, page_size;
+  int64_t rows, heads, kv_heads, d, rotary_dim, page_size;
   int64_t kept_heads;  // of y: the queries, or keys too
 };
 int rope_pages_cuda(const RopePagesCuda<uint16_t>& call, void* stream);

@@ -7,14 +7,14 @@
 
 namespace cream::ops {
 
-// Row r of k and v [rows, kv_heads, d], turned already, goes to slot slots[r] of page pages[r]; a
+// Row r of k and v [rows, kv_heads, d], rotated already, goes to slot slots[r] of page pages[r]; a
 // page of −1: nowhere. pages and slots [rows] int32, cache [pages, 2, kv_heads, page_size, d].
 void write_pages(const Tensor& k, const Tensor& v, const Tensor& cache, const Tensor& pages,
                  const Tensor& slots);
 
-// rope_heads() of a joined projection, bf16 or fp32, and write_pages() of its turned keys and its
-// values, in one launch. cos, sin [rows, turned] fp32. Where no keys are wanted k and v come back
-// undefined.
+// rope_heads() of a joined projection, bf16 or fp32, and write_pages() of its rotated keys and its
+// values, in one launch. cos, sin [rows, rotary_dim] fp32. Where no keys are wanted k and v come
+// back undefined.
 struct PagePlaces {
   const Tensor &cache, &pages, &slots;  // as of write_pages
 };

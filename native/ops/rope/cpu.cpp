@@ -17,7 +17,7 @@ bool table(const Tensor& t, const Tensor& x) {
 // x with heads contiguous and rows possibly apart, as a slice of the fused qkv projection is: used
 // where it lies. So is y.
 void rotate(const Tensor& x, const Tensor& cos, const Tensor& sin, Tensor y, bool back) {
-  const int64_t heads = x.size(1), d = x.size(2), turned = cos.size(1);
+  const int64_t heads = x.size(1), d = x.size(2), rotary_dim = cos.size(1);
   const Tensor in = x.stride(2) == 1 && x.stride(1) == d ? x : x.contiguous();
   count_fast_run(Op::rope);
   if (on_device(x)) return device::rotate(in, cos, sin, y, back);
@@ -26,9 +26,9 @@ void rotate(const Tensor& x, const Tensor& cos, const Tensor& sin, Tensor y, boo
     const float *c = data<float>(cos), *s = data<float>(sin);
     T* to = mutable_data<T>(y);
     parallel_for(0, x.size(0), row_grain(heads * d), [&](int64_t begin, int64_t end) {
-      rope_rows<L>(from + begin * in.stride(0), c + begin * turned, s + begin * turned,
+      rope_rows<L>(from + begin * in.stride(0), c + begin * rotary_dim, s + begin * rotary_dim,
                    to + begin * y.stride(0),
-                   {end - begin, heads, d, turned, in.stride(0), y.stride(0), back});
+                   {end - begin, heads, d, rotary_dim, in.stride(0), y.stride(0), back});
     });
   });
 }
@@ -91,8 +91,8 @@ AttentionHeads rope_heads(const JoinedHeads& joined) {
     const auto made = Heads::apply(qkv, cos, sin, heads, kv_heads);
     return {made[0], made[1], made[2]};
   }
-  const Tensor turned = rope(all.narrow(1, 0, heads + kv_heads), cos, sin);
-  return {turned.narrow(1, 0, heads), turned.narrow(1, heads, kv_heads),
+  const Tensor rotated = rope(all.narrow(1, 0, heads + kv_heads), cos, sin);
+  return {rotated.narrow(1, 0, heads), rotated.narrow(1, heads, kv_heads),
           all.narrow(1, heads + kv_heads, kv_heads)};
 }
 

@@ -1,5 +1,5 @@
-// y₁ = x₁·cos − x₂·sin, y₂ = x₂·cos + x₁·sin on the two halves of what is turned of each head, fp32
-// inside, rounded once.
+// y₁ = x₁·cos − x₂·sin, y₂ = x₂·cos + x₁·sin on the two halves of what is rotary_dim of each head,
+// fp32 inside, rounded once.
 #include "ops/rope/kernel.h"
 
 #include "ops/simd.h"
@@ -9,10 +9,10 @@ namespace {
 
 template <bool Back, class T>
 void rows_of(const T* x, const float* cos, const float* sin, T* to, const RopeShape& s) {
-  const int64_t half = s.turned / 2;
+  const int64_t half = s.rotary_dim / 2;
   const Floats sign = set16(Back ? -0.0f : 0.0f);
   for (int64_t row = 0; row < s.rows;
-       ++row, x += s.x_stride, to += s.y_stride, cos += s.turned, sin += s.turned) {
+       ++row, x += s.x_stride, to += s.y_stride, cos += s.rotary_dim, sin += s.rotary_dim) {
     const float *sin_low = Back ? sin + half : sin, *sin_high = Back ? sin : sin + half;
     for (int64_t head = 0; head < s.heads; ++head) {
       const T* in = x + head * s.head_dim;
@@ -30,7 +30,7 @@ void rows_of(const T* x, const float* cos, const float* sin, T* to, const RopeSh
                       mul16(low, xor16(sign, load16(sin_high + i, m)))),
                 m);
       }
-      for (int64_t i = s.turned; i < s.head_dim; i += 16) {
+      for (int64_t i = s.rotary_dim; i < s.head_dim; i += 16) {
         const Mask m = first_lanes(s.head_dim - i);
         store16(y + i, load16(in + i, m), m);
       }

@@ -8,8 +8,8 @@ namespace {
 
 template <class T>
 int rotate(const RopeCuda<T>& c, void* stream) {
-  return launch(RopeBlock<T>{c.x, c.cos, c.sin, c.y, c.heads, c.d, c.stride, c.backward, c.turned,
-                             c.y_stride},
+  return launch(RopeBlock<T>{c.x, c.cos, c.sin, c.y, c.heads, c.d, c.stride, c.backward,
+                             c.rotary_dim, c.y_stride},
                 {c.rows, threads_for(c.heads * c.d / 2)}, stream);
 }
 

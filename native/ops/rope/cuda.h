@@ -12,7 +12,7 @@ struct RopeCuda {
   T* y;
   int64_t rows, heads, d, stride;
   bool backward;
-  int64_t turned, y_stride;
+  int64_t rotary_dim, y_stride;
 };
 int rope_cuda(const RopeCuda<uint16_t>& call, void* stream);
 int rope_cuda(const RopeCuda<float>& call, void* stream);

@@ -6,25 +6,26 @@
 
 namespace cream::ops {
 
-// x [rows, heads, head_dim]; cos, sin [rows, turned] fp32 → same shape and dtype as x;
-// differentiable. Where turned < head_dim, the first `turned` entries of a head are paired (i and i
-// + turned/2) and the others stay as they are.
+// x [rows, heads, head_dim]; cos, sin [rows, rotary_dim] fp32 → same shape and dtype as x;
+// differentiable. Where rotary_dim < head_dim, the first `rotary_dim` entries of a head are paired
+// (i and i
+// + rotary_dim/2) and the others stay as they are.
 Tensor rope(const Tensor& x, const Tensor& cos, const Tensor& sin);
 
-// A joined projection before it is turned: qkv [rows, (heads + 2·kv_heads)·head_dim], queries,
+// A joined projection before it is rotated: qkv [rows, (heads + 2·kv_heads)·head_dim], queries,
 // keys, values.
 struct JoinedHeads {
   const Tensor &qkv, &cos, &sin;
   int64_t heads, kv_heads;
 };
-// Its heads [rows, …, head_dim], queries and keys turned; differentiable.
+// Its heads [rows, …, head_dim], queries and keys rotated; differentiable.
 struct AttentionHeads {
   Tensor q, k, v;
 };
 AttentionHeads rope_heads(const JoinedHeads& joined);
 
 namespace device {
-// x turned, or back, to y: both bf16 or fp32 [rows, heads, d], heads contiguous in a row; rows may
+// x rotated, or back, to y: both bf16 or fp32 [rows, heads, d], heads contiguous in a row; rows may
 // be apart.
 void rotate(const Tensor& x, const Tensor& cos, const Tensor& sin, const Tensor& y, bool back);
 }  // namespace device

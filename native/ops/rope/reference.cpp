@@ -5,10 +5,11 @@
 namespace cream::ops::reference {
 
 Tensor rope(const Tensor& x, const Tensor& cos, const Tensor& sin) {
-  const int64_t turned = cos.size(-1);
-  if (turned < x.size(-1))
-    return at::cat(
-        {rope(x.narrow(-1, 0, turned), cos, sin), x.narrow(-1, turned, x.size(-1) - turned)}, -1);
+  const int64_t rotary_dim = cos.size(-1);
+  if (rotary_dim < x.size(-1))
+    return at::cat({rope(x.narrow(-1, 0, rotary_dim), cos, sin),
+                    x.narrow(-1, rotary_dim, x.size(-1) - rotary_dim)},
+                   -1);
   const auto compute = x.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
   const int64_t half = x.size(-1) / 2;
   const Tensor wide = x.to(compute);  // [rows, heads, head_dim]

@@ -26,15 +26,15 @@ struct Row {
   }
 };
 
-// Room that outlives the call: a step samples dozens of rows on each thread.
+// Scratch memory that outlives the call: a step samples dozens of rows on each thread.
 struct Scratch {
   std::vector<float> masked;
   std::vector<uint64_t> keys;
   std::vector<double> running;
 };
 Scratch& scratch() {
-  static thread_local Scratch room;
-  return room;
+  static thread_local Scratch scratch;
+  return scratch;
 }
 
 // The highest tokens in nucleus order with their running weights: at least `least` of them, and

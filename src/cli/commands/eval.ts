@@ -30,8 +30,8 @@ const KEYS = [
   'seed',
   'threads',
   'system_prompt',
-  'sample.max_rows',
-  'score.max_batch_tokens',
+  'sample.max_num_seqs',
+  'score.max_num_batched_tokens',
 ];
 const LEAVE_OUT = ['evaluate.tasks', 'evaluate.baseline'];
 
@@ -91,7 +91,7 @@ async function answers(flags: Flags, cli: Cli): Promise<AnswerRecord[]> {
     return showBlocks(cli, 'evaluate', 'questions', {
       out: flags.out,
       items: questions,
-      size: settings.evaluate.block_prompts,
+      size: settings.evaluate.save_prompts,
       perItem: 1,
       plan: [settings.model, settings.dtype, settings.device, request, questions],
       make: (block, hooks) => evaluate(block, policy, request, hooks),

@@ -66,7 +66,7 @@ export function addGenerate(program: Command, cli: Cli): void {
       await showBlocks(cli, 'sample', 'completions', {
         out: flags.out,
         items: prompts,
-        size: request.block_prompts,
+        size: request.save_prompts,
         perItem: request.samples,
         plan: [settings.model, settings.dtype, settings.device, request, prompts],
         make: (block, hooks) => sample(block, policy, request, hooks),

@@ -11,7 +11,7 @@ import { addSettings, settingsFrom, wholeNumber, type Cli } from '../cli.js';
 import { showBlocks, withModels } from '../stage.js';
 import { printLine } from '../table.js';
 
-const KEYS = ['dtype', 'device', 'seed', 'threads', 'sample.max_rows', 'score.block_prompts'];
+const KEYS = ['dtype', 'device', 'seed', 'threads', 'sample.max_num_seqs', 'score.save_prompts'];
 /** Of other rewards. */
 const LEAVE_OUT = [
   'reward.source',
@@ -52,8 +52,8 @@ export function addJudge(program: Command, cli: Cli): void {
     const {
       reward,
       seed,
-      sample: { max_rows },
-      score: { block_prompts },
+      sample: { max_num_seqs },
+      score: { save_prompts },
     } = settings;
     const groups = groupCompletions(await readRecords(flags.completions, COMPLETION_COLUMNS));
     const names = { current: flags.model, previous: flags.previous ?? flags.model };
@@ -64,7 +64,7 @@ export function addJudge(program: Command, cli: Cli): void {
       await showBlocks(cli, 'judge', 'prompts', {
         out: flags.out,
         items: groups,
-        size: block_prompts,
+        size: save_prompts,
         perItem: 1,
         plan: [names, settings.dtype, settings.device, reward, seed, iteration, groups],
         make: (block, hooks) =>
@@ -72,7 +72,7 @@ export function addJudge(program: Command, cli: Cli): void {
             block.flat(),
             language,
             judges,
-            { ...reward, seed, iteration, max_rows },
+            { ...reward, seed, iteration, max_num_seqs },
             {
               ...hooks,
               progress: (done, tokens) =>

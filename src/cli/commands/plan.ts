@@ -134,7 +134,7 @@ function planOf(
   card: number,
 ): MemoryPlan {
   const { lora, sample, score, train } = recipe;
-  const fixed = <T>(value: T | 'auto') => (given && value !== 'auto' ? (value as T) : undefined);
+  const fixed = <T>(value: T | 'auto') => (given && value !== 'auto' ? value : undefined);
   return planMemory({
     configJson,
     source: name,
@@ -158,8 +158,8 @@ function planOf(
     samples: sample.samples,
     microBatchTokens: fixed(train.micro_batch_tokens),
     activationCheckpointing: fixed(train.activation_checkpointing),
-    decodeRows: fixed(sample.max_rows),
-    scoreBatchTokens: fixed(score.max_batch_tokens),
+    maxNumSeqs: fixed(sample.max_num_seqs),
+    maxNumBatchedTokens: fixed(score.max_num_batched_tokens),
     ...(given && {
       optimizerStates: train.optimizer_states,
       masterWeights: train.master_weights,

@@ -47,7 +47,7 @@ export function addScore(program: Command, cli: Cli): void {
       await showBlocks(cli, 'score', 'prompts', {
         out: flags.out,
         items: groups,
-        size: settings.score.block_prompts,
+        size: settings.score.save_prompts,
         perItem: 1,
         plan: [
           names,

@@ -39,7 +39,7 @@ const KEYS = [
   'lora.alpha',
   'lora.dropout',
   'lora.target_modules',
-  'score.max_batch_tokens',
+  'score.max_num_batched_tokens',
 ];
 
 interface Flags extends Record<string, unknown> {

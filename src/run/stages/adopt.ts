@@ -13,7 +13,7 @@ import type { Policy, StageHooks } from './stage.js';
 export async function adopt(
   samples: readonly SampledText[],
   { language, model }: Policy,
-  settings: { max_batch_tokens: number | 'auto' },
+  settings: { max_num_batched_tokens: number | 'auto' },
   hooks: StageHooks,
 ): Promise<CompletionRecord[]> {
   const prompts = new Map<
@@ -35,7 +35,7 @@ export async function adopt(
         prompt,
         completions: of.map(({ tokens }) => tokens),
       })),
-      maxBatchTokens: settings.max_batch_tokens,
+      maxNumBatchedTokens: settings.max_num_batched_tokens,
     },
     {
       signal: hooks.signal,

@@ -55,7 +55,7 @@ export function checksFit(
 export async function checkSampler(
   groups: readonly CompletionGroup[],
   { current, base }: Pick<Judges, 'current' | 'base'>,
-  settings: { max_batch_tokens: number | 'auto' },
+  settings: { max_num_batched_tokens: number | 'auto' },
   hooks: StageHooks,
 ): Promise<SamplerCheckRecord[]> {
   const checked = checkedGroups(groups);

@@ -13,17 +13,17 @@ export interface EvaluateSettings extends Pick<
   Recipe['evaluate'],
   'method' | 'apply_chat_template' | 'max_new_tokens'
 > {
-  max_rows: number | 'auto';
-  max_batch_tokens: number | 'auto';
+  max_num_seqs: number | 'auto';
+  max_num_batched_tokens: number | 'auto';
 }
 
 /** The settings that an answer depends on. */
 export function evaluateSettings({
   evaluate: { method, apply_chat_template, max_new_tokens },
-  sample: { max_rows },
-  score: { max_batch_tokens },
+  sample: { max_num_seqs },
+  score: { max_num_batched_tokens },
 }: Recipe): EvaluateSettings {
-  return { method, apply_chat_template, max_new_tokens, max_rows, max_batch_tokens };
+  return { method, apply_chat_template, max_new_tokens, max_num_seqs, max_num_batched_tokens };
 }
 
 /** Answers in the order of `questions`. */
@@ -37,7 +37,10 @@ export async function evaluate(
     return answerByLikelihood(
       questions,
       policy,
-      { chat: settings.apply_chat_template ?? false, max_batch_tokens: settings.max_batch_tokens },
+      {
+        chat: settings.apply_chat_template ?? false,
+        max_num_batched_tokens: settings.max_num_batched_tokens,
+      },
       hooks,
     );
   }
@@ -60,7 +63,7 @@ async function generateAnswers(
         temperature: 0,
         maxNewTokens: settings.max_new_tokens,
         stopIds: language.stopIds,
-        maxRows: settings.max_rows,
+        maxNumSeqs: settings.max_num_seqs,
       },
       { signal: hooks.signal, onProgress: ({ done, tokens }) => hooks.progress(done, tokens) },
     )

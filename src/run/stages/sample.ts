@@ -5,7 +5,7 @@ import { promptKey } from '../keys.js';
 import type { Recipe } from '../recipe.js';
 import type { Policy, StageHooks } from './stage.js';
 
-export interface SampleSettings extends Omit<Recipe['sample'], 'block_prompts'> {
+export interface SampleSettings extends Omit<Recipe['sample'], 'save_prompts'> {
   seed: number;
   iteration: number;
 }
@@ -43,7 +43,7 @@ export async function sample(
         ...stops,
         seed: settings.seed,
         iteration: settings.iteration,
-        maxRows: settings.max_rows,
+        maxNumSeqs: settings.max_num_seqs,
       },
       { signal: hooks.signal, onProgress: ({ done, tokens }) => hooks.progress(done, tokens) },
     )

@@ -40,7 +40,7 @@ export function groupCompletions(completions: readonly CompletionRecord[]): Comp
 export async function score(
   groups: readonly (readonly Scorable[])[],
   judges: Judges,
-  settings: { max_batch_tokens: number | 'auto' },
+  settings: { max_num_batched_tokens: number | 'auto' },
   hooks: StageHooks,
   known: ReadonlyMap<Model, Float64Array> = new Map(),
 ): Promise<ScoreRecord[]> {
@@ -56,7 +56,7 @@ export async function score(
   let tokens = 0;
   for (const [turn, model] of running.entries()) {
     const result = await model.score(
-      { groups: request, maxBatchTokens: settings.max_batch_tokens },
+      { groups: request, maxNumBatchedTokens: settings.max_num_batched_tokens },
       {
         signal: hooks.signal,
         onProgress: (p) =>

@@ -13,5 +13,5 @@ export interface Policy {
 export interface StageHooks {
   signal: AbortSignal;
   /** `done` items of this call and `tokens` computed so far in it. */
-  progress(done: number, tokens: number): void;
+  progress: (done: number, tokens: number) => void;
 }

@@ -58,7 +58,7 @@ function pairInput(pair: PairRecord, { reference, kl_coefficient: kl }: Recipe['
     rejected: pair.rejected_token_ids,
     referenceChosen: reference === 'base' ? base!.chosen : pair.ref_chosen_logps,
     referenceRejected: reference === 'base' ? base!.rejected : pair.ref_rejected_logps,
-    consistency: pair.weight,
+    weight: pair.weight,
     ...(kl > 0 && { baseChosen: base!.chosen, baseRejected: base!.rejected }),
   };
 }
