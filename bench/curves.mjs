@@ -55,7 +55,9 @@ export async function measureCurves({ quick, rounds, folder, run, say }) {
       points.set(key, samples);
       say(
         `curves ${round + 1}/${rounds} ${Object.values(spec).join(' · ')}: ` +
-          `${STAGES.flatMap((stage) => (samples.at(-1)[stage] ? [`${stage} ${short(samples.at(-1)[stage].seconds)} s`] : [])).join(', ')}`,
+          STAGES.filter((stage) => samples.at(-1)[stage])
+            .map((stage) => `${stage} ${short(samples.at(-1)[stage].seconds)} s`)
+            .join(', '),
       );
     }
   }

@@ -77,9 +77,7 @@ if (import.meta.url === pathToFileURL(process.argv[1]).href) {
         .join(', ')}`,
     );
     console.log(
-      'tests     ' +
-        `${(probe(join(root, FOLDER, 'Release/cream_check'), ['--list']) ?? '').split('\n').filter(Boolean).length} ` +
-        'native cases',
+      'tests     ' + `${nativeCases(join(root, FOLDER, 'Release/cream_check'))} ` + 'native cases',
     );
     for (const gpu of cuda.gpus)
       console.log(
@@ -93,4 +91,8 @@ if (import.meta.url === pathToFileURL(process.argv[1]).href) {
           `${missing.length === 1 ? 'it' : 'them'}.`,
       );
   });
+}
+
+function nativeCases(program) {
+  return (probe(program, ['--list']) ?? '').split('\n').filter(Boolean).length;
 }

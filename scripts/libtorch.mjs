@@ -264,7 +264,8 @@ import sys, zipfile
 wheel, target = sys.argv[1:]
 with zipfile.ZipFile(wheel) as z:
     for name in z.namelist():
-        if name == 'torch/version.py' or name.startswith('torch/include/') or (name.startswith('torch/lib/') and 'python' not in name):
+        library = name.startswith('torch/lib/') and 'python' not in name
+        if name == 'torch/version.py' or name.startswith('torch/include/') or library:
             z.extract(name, target)
 `;
 

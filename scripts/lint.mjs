@@ -1,5 +1,5 @@
-// `npm run lint` checks layout, types' rules, line length and layers; `npm run format` mends what can
-// be mended by machine. clang-format and ruff come from PyPI at pinned versions, into build/tools.
+// `npm run lint` checks layout, typed rules, line length and layers; `npm run format` mends what a
+// machine can. clang-format and ruff come from PyPI at pinned versions, into build/tools.
 import { execFileSync, spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';

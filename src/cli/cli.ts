@@ -1,7 +1,8 @@
 /** What every command is handed: the signal that stops it, and the terminal. */
 import { InvalidArgumentError, type Command } from 'commander';
 import { parseRecipe, type Override } from '../run/recipe-file.js';
-import { recipeFields, type Recipe } from '../run/recipe.js';
+import { recipeFields } from '../run/recipe-fields.js';
+import { type Recipe } from '../run/recipe.js';
 import { Progress } from './progress.js';
 
 export interface Cli {

@@ -285,7 +285,8 @@ const ordering: Template = (d) => {
   const wantsMost = d.int(0, 1) === 0;
   const clues = [`${a} is ${more} than ${b}.`, `${b} is ${more} than ${c}.`];
   const swapped = d.int(0, 1) === 0;
-  const question = `${(swapped ? clues.reverse() : clues).join(' ')} Who is the ${wantsMost ? most : least}?`;
+  const told = (swapped ? clues.reverse() : clues).join(' ');
+  const question = `${told} Who is the ${wantsMost ? most : least}?`;
   const answer = wantsMost ? a : c;
   return word(
     d,

@@ -2,7 +2,7 @@
  * Multiple-choice rows, as the hub's sets and the uniform one have them, as one prompt with its
  * options.
  */
-import { DataError, describe } from './jsonl.js';
+import { DataError, describe, isChoice } from './jsonl.js';
 import { askChoices } from './question.js';
 import type { Choice, Message, PromptRecord } from './records.js';
 import type { Row } from './rows.js';
@@ -80,9 +80,4 @@ function answerOf({ value, where }: Row, choices: readonly Choice[]): string | u
       `${where}: the answer ${describe(given)} is not among the labels ${labels.join(', ')}`,
     );
   return named;
-}
-
-function isChoice(value: unknown): value is Choice {
-  const { label, text } = (value ?? {}) as { label?: unknown; text?: unknown };
-  return typeof label === 'string' && typeof text === 'string';
 }

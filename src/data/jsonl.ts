@@ -156,7 +156,7 @@ export const isObject = (value: unknown): value is Record<string, unknown> =>
   typeof value === 'object' && value !== null && !Array.isArray(value);
 const isMessage = (value: unknown) =>
   isObject(value) && ROLES.has(value.role as string) && typeof value.content === 'string';
-const isChoice = (value: unknown) =>
+export const isChoice = (value: unknown): value is { label: string; text: string } =>
   isObject(value) && typeof value.label === 'string' && typeof value.text === 'string';
 const listOf =
   (holds: (value: unknown) => boolean, least = 0) =>

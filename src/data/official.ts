@@ -276,7 +276,8 @@ export type Entries = [string, unknown][];
  * would sort those that look like numbers.
  */
 export function officialText(entries: Entries): string {
-  return `{\n${entries.map(([id, row]) => `${JSON.stringify(id)}: ${JSON.stringify(row)}`).join(',\n')}\n}\n`;
+  const lines = entries.map(([id, row]) => `${JSON.stringify(id)}: ${JSON.stringify(row)}`);
+  return `{\n${lines.join(',\n')}\n}\n`;
 }
 
 export const toOfficialPrompts = (prompts: readonly PromptRecord[]): Entries =>

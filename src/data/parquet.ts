@@ -116,7 +116,8 @@ async function readColumn({
   first,
   count,
 }: ColumnWork): Promise<void> {
-  const where = `${name}, column ${JSON.stringify(column)} of rows ${first + 1} to ${first + count}`;
+  const span = `rows ${first + 1} to ${first + count}`;
+  const where = `${name}, column ${JSON.stringify(column)} of ${span}`;
   let values: Record<string, unknown>[];
   try {
     const group = metadata.row_groups[index]!;

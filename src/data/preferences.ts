@@ -73,7 +73,8 @@ export async function loadPreferences(
   if (records.length === 0)
     throw new DataError(
       `${source} has no usable pair: ` +
-        `${skipped[0]?.reason ?? 'every row repeats another'}${skipped.length > 1 ? `, and ${skipped.length - 1} more like it` : ''}`,
+        (skipped[0]?.reason ?? 'every row repeats another') +
+        (skipped.length > 1 ? `, and ${skipped.length - 1} more like it` : ''),
     );
   return { records, duplicates, skipped };
 }
@@ -96,7 +97,9 @@ export function preferenceOf(row: Row): Pair {
   if (conversational !== Array.isArray(value['rejected']))
     throw new DataError(
       `${where}: "chosen" is ` +
-        `${conversational ? 'a list of messages and "rejected" is not' : 'not a list of messages and "rejected" is'}; ` +
+        (conversational
+          ? 'a list of messages and "rejected" is not; '
+          : 'not a list of messages and "rejected" is; ') +
         'both must be of one kind',
     );
   const pair = conversational ? fromMessages(given) : fromTexts(given);

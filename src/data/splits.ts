@@ -82,7 +82,9 @@ export function chooseSplit(splits: Splits, { source, config, split }: Wanted): 
     return {
       problem:
         `${source}: ` +
-        `${config === undefined ? 'the data set has several configs and no default one' : `there is no config ${JSON.stringify(config)}`}; ` +
+        (config === undefined
+          ? 'the data set has several configs and no default one; '
+          : `there is no config ${JSON.stringify(config)}; `) +
         `known are ${list(splits.keys())} (hub:org/name/config)`,
     };
   }
@@ -93,7 +95,9 @@ export function chooseSplit(splits: Splits, { source, config, split }: Wanted): 
   return {
     problem:
       `${source}: ` +
-      `${split === undefined ? `the config ${JSON.stringify(name)} has no split "train"` : `there is no split ${JSON.stringify(split)} in the config ${JSON.stringify(name)}`}; ` +
+      (split === undefined
+        ? `the config ${JSON.stringify(name)} has no split "train"; `
+        : `there is no split ${JSON.stringify(split)} in the config ${JSON.stringify(name)}; `) +
       `known are ${list(found.keys())} (…:split)`,
   };
 }

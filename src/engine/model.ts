@@ -168,8 +168,8 @@ export class Model {
 
   /**
    * Of a sequence-classification model (config.numLabels > 0): the logits at the last token of each
-   * sequence, [sequences × labels], row-major. maxNumBatchedTokens: rows of one forward pass, default
-   * `auto`: as score() has it; changes speed and memory only.
+   * sequence, [sequences × labels], row-major. maxNumBatchedTokens: tokens of one forward pass,
+   * default `auto`, as in score(); it changes speed and memory only.
    */
   async classify(
     request: { sequences: readonly TokenIds[]; maxNumBatchedTokens?: number | 'auto' },

@@ -80,8 +80,10 @@ const NAMED = /(?:option|choice|answer|number|no\.|#|\()\s*$/i;
 
 /** Labels that stand alone in `text`, in order. `anyCase` also takes `b` for B. */
 function standAlone(text: string, labels: readonly string[], anyCase: boolean): string[] {
+  const before = String.raw`(?<![\p{L}\p{N}_'’.°-])`;
+  const after = String.raw`(?![\p{L}\p{N}_'’]|[.,-][\p{L}\p{N}])`;
   const pattern = new RegExp(
-    `(?<![\\p{L}\\p{N}_'’.°-])(?:${labels.map(escapePattern).join('|')})(?![\\p{L}\\p{N}_'’]|[.,-][\\p{L}\\p{N}])`,
+    `${before}(?:${labels.map(escapePattern).join('|')})${after}`,
     anyCase ? 'giu' : 'gu',
   );
   return [...text.matchAll(pattern)].flatMap((match) => {

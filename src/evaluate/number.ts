@@ -124,8 +124,10 @@ function canonical(written: string): string {
   const negative = written.includes('-') ? '-' : '';
   const scale = SCALE[/[a-z]+$/i.exec(written)?.[0].toLowerCase() ?? ''];
   const mixed = /^\D*(\d+)\s+(\d+)\/(\d+)/.exec(written);
-  if (mixed)
-    return `${negative}${Number(mixed[1]) * Number(mixed[3]) + Number(mixed[2])}/${Number(mixed[3])}`;
+  if (mixed) {
+    const [whole, top, bottom] = mixed.slice(1).map(Number) as [number, number, number];
+    return `${negative}${whole * bottom + top}/${bottom}`;
+  }
   const parts = written
     .replace(/[^\d./]/g, '')
     .split('/')

@@ -46,8 +46,8 @@ async function checkFolder(folder: string): Promise<string> {
     throw new ModelError(
       'ERR_INCOMPLETE_MODEL',
       `${folder} has no config.json: give a Hugging Face model folder (config.json, ` +
-        'model.safetensors, ' +
-        `tokenizer.json)${ggufs.length > 1 ? ', or name one of its .gguf files' : ' or a .gguf file'}.`,
+        'model.safetensors, tokenizer.json)' +
+        (ggufs.length > 1 ? ', or name one of its .gguf files.' : ' or a .gguf file.'),
     );
   }
   await checkJson(join(folder, 'config.json'));
@@ -59,7 +59,10 @@ async function checkFolder(folder: string): Promise<string> {
     throw new ModelError(
       'ERR_INCOMPLETE_MODEL',
       `${folder} has no tokenizer.json; ` +
-        `${old ? `its ${old} is an older form: save it once with transformers' ` + 'AutoTokenizer(...).save_pretrained(...)' : 'copy the one that belongs to this model into the folder'}.`,
+        (old
+          ? `its ${old} is an older form: save it once with transformers' ` +
+            'AutoTokenizer(...).save_pretrained(...).'
+          : 'copy the one that belongs to this model into the folder.'),
     );
   }
   await checkJson(join(folder, 'tokenizer.json'));
@@ -121,8 +124,10 @@ export async function weightFiles(folder: string, names?: string[]): Promise<str
       throw new ModelError(
         'ERR_INCOMPLETE_MODEL',
         `${join(folder, 'model.safetensors.index.json')} ` +
-          `${shards.length === 0 ? 'lists no shards' : `names a file outside its folder (${String(bad)})`}; ` +
-          'fetch the model again.',
+          (shards.length === 0
+            ? 'lists no shards'
+            : `names a file outside its folder (${String(bad)})`) +
+          '; fetch the model again.',
       );
     }
     const missing = shards.filter((shard) => !names.includes(shard));
@@ -140,8 +145,13 @@ export async function weightFiles(folder: string, names?: string[]): Promise<str
   const pickle = names.find((name) => name.endsWith('.bin'));
   throw new ModelError(
     'ERR_INCOMPLETE_MODEL',
-    `${folder} has no ` +
-      `model.safetensors${partial ? `, only the half-downloaded ${partial}; fetch the model again` : pickle ? `; ${pickle} is a pickle, which is not read: save the model once with transformers' ` + 'save_pretrained(..., safe_serialization=True)' : ' and no model.safetensors.index.json; copy the weights into the folder'}.`,
+    `${folder} has no model.safetensors` +
+      (partial
+        ? `, only the half-downloaded ${partial}; fetch the model again.`
+        : pickle
+          ? `; ${pickle} is a pickle, which is not read: save the model once with transformers' ` +
+            'save_pretrained(..., safe_serialization=True).'
+          : ' and no model.safetensors.index.json; copy the weights into the folder.'),
   );
 }
 

@@ -97,7 +97,8 @@ export async function listRepository(
   fetching: Fetching,
   timeoutMs = 10_000,
 ): Promise<Listing> {
-  const url = `${fetching.endpoint}/api/${kind}/${id}/revision/${encodeURIComponent(revision)}?blobs=true`;
+  const path = `api/${kind}/${id}/revision/${encodeURIComponent(revision)}`;
+  const url = `${fetching.endpoint}/${path}?blobs=true`;
   const response = await request(url, {}, fetching, timeoutMs);
   const info = (await response.json().catch(() => null)) as {
     sha?: unknown;
@@ -159,7 +160,8 @@ export async function fetchFiles(
   const { kind, id } = repository;
   for (const file of files) requireChecksum(file, fetching);
   const lock = join(hubCache(env), '.locks', folderName(repository), 'cream-lm.lock');
-  const base = `${fetching.endpoint}/${kind === 'datasets' ? 'datasets/' : ''}${id}/resolve/${commit}`;
+  const home = `${fetching.endpoint}/${kind === 'datasets' ? 'datasets/' : ''}${id}`;
+  const base = `${home}/resolve/${commit}`;
   return withLock(
     lock,
     async () => {

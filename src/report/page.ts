@@ -23,11 +23,13 @@ export function reportHtml(directory: string): string {
 
 export function reportPage(run: RunReport): string {
   const styleHash = createHash('sha256').update(STYLE).digest('base64');
+  const policy =
+    `default-src 'none'; style-src 'sha256-${styleHash}'; ` + "base-uri 'none'; form-action 'none'";
   return `<!doctype html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'sha256-${styleHash}'; base-uri 'none'; form-action 'none'">
+<meta http-equiv="Content-Security-Policy" content="${policy}">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="color-scheme" content="light dark">
 <title>${escapeHtml(run.name)} · CREAM run</title>
@@ -45,7 +47,8 @@ ${section('Curves', charts(run).map(lineChart).filter(Boolean).join('\n'), 'char
 ${section('Ranked samples', samples(run))}
 ${section('Recipe', run.recipe && `<pre class="recipe">${escapeHtml(run.recipe)}</pre>`)}
 </main>
-<footer>Written by cream-lm. Method: CREAM, Consistency Regularized Self-Rewarding Language Models, arXiv 2410.12735.</footer>
+<footer>Written by cream-lm. Method: CREAM, Consistency Regularized Self-Rewarding Language Models,
+arXiv 2410.12735.</footer>
 </body>
 </html>
 `;
@@ -65,8 +68,11 @@ function header(run: RunReport): string {
     ...Object.entries(run.versions),
   ];
   const commands = `cream run recipe.yaml --out ${run.name}\ncream report ${run.name}`;
+  const list = facts.map(
+    ([name, value]) => `<div><dt>${escapeHtml(name)}</dt><dd>${escapeHtml(value)}</dd></div>`,
+  );
   return `<header><h1>${escapeHtml(run.name)}</h1>
-<dl>${facts.map(([name, value]) => `<div><dt>${escapeHtml(name)}</dt><dd>${escapeHtml(value)}</dd></div>`).join('')}</dl>
+<dl>${list.join('')}</dl>
 <pre>${escapeHtml(commands)}</pre></header>`;
 }
 
@@ -86,6 +92,9 @@ function notices(run: RunReport): string {
 function resultsTable(run: RunReport): string {
   if (run.phases.length === 0) return '';
   const perCharacter = run.phases.some((phase) => phase.accuracyNorm);
+  const measured = perCharacter
+    ? 'the likeliest choice, by its summed log-prob and by its mean log-prob per character'
+    : 'greedy answers';
   const head = [
     '',
     'Accuracy <small>95 % interval</small>',
@@ -100,8 +109,10 @@ function resultsTable(run: RunReport): string {
     head,
     run.phases.map((phase) => [phase.label, ...resultCells(phase, perCharacter)]),
   )}
-<p class="note">Accuracy is of the model that the row's training made, on questions it never trained on: ${perCharacter ? 'the likeliest choice, by the sum of its log-probs and by their mean over its characters' : 'greedy answers'}.
-Change is against the row above on the same questions: a paired bootstrap interval, and p of McNemar's exact test. Where the interval holds 0, or p is above 0.05, chance alone could explain it.
+<p class="note">Accuracy is measured on questions that no training used, with the model that the
+row's training made: ${measured}.
+Change compares with the row above on the same questions: a paired bootstrap interval, and p of
+McNemar's exact test. Where the interval holds 0, or p is above 0.05, chance alone could explain it.
 Reward margin is β·(log π − log π<sub>ref</sub>) of chosen over rejected.</p>`;
 }
 
@@ -147,7 +158,8 @@ function tasksTable(run: RunReport): string {
         const norm = found.accuracyNorm
           ? ` <small>per character ${percent(found.accuracyNorm.accuracy)}</small>`
           : '';
-        return `${accuracyCell(found.accuracy)}${norm}${found.comparison ? `<br>${changeCell(found.comparison)}` : ''}`;
+        const change = found.comparison ? `<br>${changeCell(found.comparison)}` : '';
+        return `${accuracyCell(found.accuracy)}${norm}${change}`;
       }),
     ]),
   );
@@ -208,9 +220,19 @@ function driftTable(run: RunReport): string {
         : []),
     ]),
   )}
-<p class="note">All of the model that the iteration began with and what it sampled. KL is the mean of log π − log π<sub>base</sub> over its responses: an estimate of the divergence, which leans to likely responses where temperature or top-p is below 1.
-Repeated: share of a response's token n-grams that it said before.${checked ? ' Sampler and scorer apart: on the prompts where both computed it, the largest difference ' + "of a response's log π, and the lowest τ of the two rankings; 0 but for rounding, and 1." : ''}${knows ? ' Ranking accuracy: of two responses to a prompt, one right and one wrong, how often the ' + 'reward ranks the right one above; a tie counts half, 50 % is chance. Training never sees ' + 'the known answers.' : ''}</p>`;
+<p class="note">Measured on the completions that the iteration's first model sampled. KL is the mean
+of log π − log π<sub>base</sub> over them, an estimate of the divergence; it leans to likely
+completions where temperature or top-p is below 1. Repeated: share of a completion's token n-grams
+that occurred before in it.${checked ? SAMPLER_NOTE : ''}${knows ? RANKING_NOTE : ''}</p>`;
 }
+
+const SAMPLER_NOTE =
+  ' Sampler and scorer apart: on the prompts where both computed log π, the largest difference ' +
+  'per completion (0 but for rounding), and the lowest τ of the two rankings (1).';
+const RANKING_NOTE =
+  ' Ranking accuracy: of two completions of one prompt, one right and one wrong, how often the ' +
+  'reward ranks the right one above. A tie counts half, and 50 % is chance. Training never sees ' +
+  'the known answers.';
 
 /** Ranking takes no tokens and next to no time. */
 const STAGES = ['sft', 'sample', 'score', 'reward', 'train', 'evaluate'];
@@ -246,12 +268,13 @@ function speed(phase: PhaseReport, stage: string): string {
 function table(head: readonly string[], rows: readonly string[][]): string {
   const body = rows.map(
     ([name, ...cells]) =>
-      '<tr><th ' +
-      `scope="row">${escapeHtml(name!)}</th>${cells.map((cell) => `<td>${cell}</td>`).join('')}</tr>`,
+      `<tr><th scope="row">${escapeHtml(name!)}</th>` +
+      `${cells.map((cell) => `<td>${cell}</td>`).join('')}</tr>`,
   );
+  const titles = head.map((cell) => `<th scope="col">${cell}</th>`).join('');
   return (
-    '<div ' +
-    `class="scroll"><table><thead><tr>${head.map((cell) => `<th scope="col">${cell}</th>`).join('')}</tr></thead><tbody>${body.join('\n')}</tbody></table></div>`
+    `<div class="scroll"><table><thead><tr>${titles}</tr></thead>` +
+    `<tbody>${body.join('\n')}</tbody></table></div>`
   );
 }
 
@@ -265,7 +288,8 @@ function samples(run: RunReport): string {
     .filter((phase) => phase.ranking && phase.ranking.examples.length > 0)
     .map(
       (phase) =>
-        `<h3>${escapeHtml(phase.label)}</h3>${phase.ranking!.examples.map(rankedPrompt).join('\n')}`,
+        `<h3>${escapeHtml(phase.label)}</h3>` +
+        phase.ranking!.examples.map(rankedPrompt).join('\n'),
     )
     .join('\n');
 }
@@ -278,8 +302,13 @@ function rankedPrompt(prompt: RankedPrompt): string {
     prompt.skipped === null
       ? `C ${prompt.consistency.toFixed(2)}`
       : `skipped: ${prompt.skipped.replaceAll('_', ' ')}`;
+  const known =
+    prompt.answer === null
+      ? ''
+      : `<p class="note">Known answer: <b>${escapeHtml(prompt.answer)}</b>. ` +
+        'Training does not use it.</p>';
   return `<details><summary><span>${escapeHtml(summary)}</span> <b>${escapeHtml(tag)}</b></summary>
-<pre class="prompt">${escapeHtml(prompt.prompt)}</pre>${prompt.answer === null ? '' : `<p class="note">Known answer: <b>${escapeHtml(prompt.answer)}</b>. Training does not use ` + 'it.</p>'}
+<pre class="prompt">${escapeHtml(prompt.prompt)}</pre>${known}
 <ol>${prompt.samples.map(rankedSample).join('\n')}</ol></details>`;
 }
 

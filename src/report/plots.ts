@@ -60,8 +60,10 @@ export function lineChart(chart: Chart): string {
       `<li class="s${i % 6}">${escapeHtml(name)} ` +
       `<b>${escapeHtml(chart.format(points.at(-1)!.y))}</b></li>`,
   );
-  return `<figure><figcaption><h3>${escapeHtml(chart.title)}</h3><p>${escapeHtml(chart.note)}</p><ul class="legend">${legend.join('')}</ul></figcaption>
-<svg viewBox="0 0 ${WIDTH} ${HEIGHT}" role="img" aria-label="${escapeHtml(describe(chart, series))}">
+  const label = escapeHtml(describe(chart, series));
+  return `<figure><figcaption><h3>${escapeHtml(chart.title)}</h3>
+<p>${escapeHtml(chart.note)}</p><ul class="legend">${legend.join('')}</ul></figcaption>
+<svg viewBox="0 0 ${WIDTH} ${HEIGHT}" role="img" aria-label="${label}">
 ${yAxis(y, chart.format)}${xAxis(x, chart)}${series
     .map(({ name, points }, i) => drawSeries(name, points, i, x.at, y.at, chart))
     .reverse()
@@ -102,7 +104,8 @@ function drawSeries(
           .map(
             (p) =>
               `<circle cx="${at(x(p.x))}" cy="${at(y(p.y))}" ` +
-              `r="4"><title>${escapeHtml(`${name}, ${place(p)}: ${chart.format(p.y)}${interval(p)}`)}</title></circle>`,
+              `r="4"><title>${escapeHtml(name)}, ${escapeHtml(place(p))}: ` +
+              `${escapeHtml(chart.format(p.y) + interval(p))}</title></circle>`,
           )
           .join('');
   return (
@@ -202,10 +205,11 @@ function thin(points: readonly Point[]): Point[] {
 }
 
 function describe(chart: Chart, series: { name: string; points: Point[] }[]): string {
-  return (
-    `${chart.title}. ` +
-    `${series.map(({ name, points }) => `${name}: from ${chart.format(points[0]!.y)} to ${chart.format(points.at(-1)!.y)}`).join('; ')}.`
-  );
+  const told = series.map(({ name, points }) => {
+    const [first, last] = [points[0]!, points.at(-1)!].map(({ y }) => chart.format(y));
+    return `${name}: from ${first} to ${last}`;
+  });
+  return `${chart.title}. ${told.join('; ')}.`;
 }
 
 const at = (pixel: number): string => String(Math.round(pixel * 10) / 10);

@@ -127,8 +127,9 @@ export function joinRewards(
   if (missing.length > 0)
     throw new DataError(
       `${file} has no reward for sample ${missing[0]!.sample} of prompt ` +
-        `${JSON.stringify(missing[0]!.prompt_id)}${missing.length > 1 ? ` and ${missing.length - 1} more` : ''}; ` +
-        'every completion needs one',
+        JSON.stringify(missing[0]!.prompt_id) +
+        (missing.length > 1 ? ` and ${missing.length - 1} more` : '') +
+        '; every completion needs one',
     );
   return completions.map((completion) => found.get(completion)!.record);
 }

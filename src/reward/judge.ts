@@ -39,6 +39,23 @@ export interface JudgeHooks {
   progress(done: number, tokens: number): void;
 }
 
+/** The criteria of an additive five-point score (Yuan et al. 2024, figure 2), in our words. */
+const CRITERIA = [
+  'Grade how well an assistant answered a user. Start at 0 and add one point for ' +
+    'each of these statements that is true; a later point may be given without an ' +
+    'earlier one only if you say why.',
+  '',
+  '+1  The answer is about what was asked and holds something useful, even if it is' +
+    ' incomplete or strays.',
+  '+1  It deals with most of what was asked.',
+  '+1  It answers the heart of the question in a way that the user can work with.',
+  "+1  It is complete, well ordered, and written from an assistant's view, with " +
+    'little left to improve.',
+  '+1  An expert would leave it as it is: correct throughout, to the point, nothing' +
+    ' superfluous.',
+  '',
+].join('\n');
+
 /** What the judge is asked about one response. */
 export function judgePrompt(
   prompt: readonly Message[],
@@ -53,14 +70,7 @@ export function judgePrompt(
   return [
     {
       role: 'user',
-      content: `Grade how well an assistant answered a user. Start at 0 and add one point for each of these statements that is true; a later point may be given without an earlier one only if you say why.
-
-+1  The answer is about what was asked and holds something useful, even if it is incomplete or strays.
-+1  It deals with most of what was asked.
-+1  It answers the heart of the question in a way that the user can work with.
-+1  It is complete, well ordered, and written from an assistant's view, with little left to improve.
-+1  An expert would leave it as it is: correct throughout, to the point, nothing superfluous.
-
+      content: `${CRITERIA}
 <conversation>
 ${conversation(prompt)}
 </conversation>

@@ -268,8 +268,16 @@ function shown(value: unknown): string {
   return typeof value === 'object' ? 'a section' : String(value);
 }
 
-/** The nearest key of the same section within two edits, else the keys there are. */
+/** Keys of earlier versions and what they are called now. */
+const RENAMED: Readonly<Record<string, string>> = {
+  block_prompts: 'save_prompts', // glossary-ok
+  max_batch_tokens: 'max_num_batched_tokens', // glossary-ok
+  max_rows: 'max_num_seqs', // glossary-ok
+};
+
+/** The new name of a renamed key, or the nearest key within two edits, or the keys there are. */
 function suggestion(key: string, path: Path): string {
+  if (Object.hasOwn(RENAMED, key)) return `; it is called '${RENAMED[key]}' now`;
   let schema: unknown = recipeSchema.parse({});
   for (const part of path) schema = (schema as Record<PropertyKey, unknown> | undefined)?.[part];
   const known = typeof schema === 'object' && schema !== null ? Object.keys(schema) : [];

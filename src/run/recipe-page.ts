@@ -2,22 +2,26 @@
  * docs/recipes.md, made of the schema: a key is documented where it is declared and nowhere else.
  */
 import { stringify } from 'yaml';
-import { recipeFields, type RecipeField } from './recipe.js';
+import { recipeFields, type RecipeField } from './recipe-fields.js';
 
 const HEAD = `# Recipes
 
 <!-- Made by scripts/recipes-doc.mjs from src/run/recipe.ts: change it there. -->
 
-A run is described by one YAML file. What it leaves out has the defaults below, and the complete recipe is written to \`recipe.yaml\` in the
-run directory. Settings can be overridden on the command line, with the same checks:
+One YAML file describes a run. Settings that it leaves out have the defaults below, and the complete
+recipe is written to \`recipe.yaml\` in the run directory. Settings can be overridden on the command
+line, with the same checks:
 
 \`\`\`sh
-npx cream run recipes/quickstart.yaml --out runs/mine --set train.learning_rate=5.0e-6 --set iterations=3
+npx cream run recipes/quickstart.yaml --out runs/mine \\
+  --set train.learning_rate=5.0e-6 --set iterations=3
 \`\`\`
 
-\`cream recipes\` lists the recipes that come with the program, \`cream init NAME\` copies one. A mistake is named with its place:
-\`recipe.yaml:5:3 sample.topp: unknown key; did you mean 'top_p'?\` Paths are relative to the folder the command runs in.
-A run directory belongs to its recipe: to change a setting, choose another \`--out\`.
+\`cream recipes\` lists the recipes that come with the program; \`cream init NAME\` copies one.
+An error names the place:
+\`recipe.yaml:5:3 sample.topp: unknown key; did you mean 'top_p'?\` Paths are
+relative to the folder in which the command runs. A run directory belongs to its recipe: to change
+a setting, choose another \`--out\`.
 `;
 
 export function recipesPage(): string {

@@ -167,10 +167,8 @@ async function work(
       await tellSummary(context, t);
       await models.keep([context.checkpoint(0), context.checkpoint(t), context.checkpoint(t + 1)]);
     }
-    await writeAtomic(
-      join(directory, SUMMARY),
-      `${JSON.stringify({ recipe: recipeDigest(recipe), iterations: await summarise(context) }, null, 2)}\n`,
-    );
+    const summary = { recipe: recipeDigest(recipe), iterations: await summarise(context) };
+    await writeAtomic(join(directory, SUMMARY), `${JSON.stringify(summary, null, 2)}\n`);
     emit({
       type: 'run_finished',
       directory,

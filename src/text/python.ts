@@ -73,9 +73,9 @@ function repr(it: TemplateValue): string {
     case 'ArrayValue':
       return `[${(it.value as TemplateValue[]).map(repr).join(', ')}]`;
     case 'TupleValue':
-      return `(${(it.value as TemplateValue[]).map(repr).join(', ')}${(it.value as unknown[]).length === 1 ? ',' : ''})`;
+      return tupleRepr(it.value as TemplateValue[]);
     case 'ObjectValue':
-      return `{${[...(it.value as Map<string, TemplateValue>)].map(([key, value]) => `${quote(key)}: ${repr(value)}`).join(', ')}}`;
+      return dictRepr(it.value as Map<string, TemplateValue>);
     default:
       throw new Error(`printing a ${it.type}, which Python prints otherwise`);
   }
@@ -111,7 +111,8 @@ function quote(text: string): string {
 /** What str.isspace() is true for: unlike JS it has U+001C…U+001F and U+0085, and not U+FEFF. */
 const PYTHON_SPACE =
   '\t\n\v\f\r\x1c\x1d\x1e\x1f ' +
-  '\x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u2028\u2029\u202f\u205f\u3000';
+  '\x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a' +
+  '\u2028\u2029\u202f\u205f\u3000';
 
 const WORD = new RegExp(`[^${PYTHON_SPACE}]+`, 'gu');
 const WORD_BREAK = new RegExp(`([-({\\[<${PYTHON_SPACE}]+)`, 'u');
@@ -222,4 +223,13 @@ export function strftime(date: Date, format: string): string {
     if (value === undefined) throw new Error(`strftime_now uses ${whole}, which is not supported`);
     return value;
   });
+}
+
+function tupleRepr(values: TemplateValue[]): string {
+  return `(${values.map(repr).join(', ')}${values.length === 1 ? ',' : ''})`;
+}
+
+function dictRepr(entries: Map<string, TemplateValue>): string {
+  const shown = [...entries].map(([key, value]) => `${quote(key)}: ${repr(value)}`);
+  return `{${shown.join(', ')}}`;
 }

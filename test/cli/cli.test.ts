@@ -113,7 +113,7 @@ describe('bad input to a run', () => {
         tiny().replace(
           '{count: 2}',
           '{source: ' +
-            `${file('long.jsonl', `${JSON.stringify({ id: 'essay', prompt: 'x'.repeat(300) })}\n`)}, ` +
+            `${file('long.jsonl', `{"id": "essay", "prompt": "${'x'.repeat(300)}"}\n`)}, ` +
             'count: 1}',
         ),
       1,

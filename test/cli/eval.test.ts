@@ -16,7 +16,15 @@ const answers = (name: string, correct: boolean[], task = 'siqa'): string => {
     correct
       .map(
         (right, i) =>
-          `${JSON.stringify({ prompt_id: `q${i}`, task, completion: '', extracted: 'A', answer: 'A', correct: right, tokens: 1 } satisfies AnswerRecord)}\n`,
+          `${JSON.stringify({
+            prompt_id: `q${i}`,
+            task,
+            completion: '',
+            extracted: 'A',
+            answer: 'A',
+            correct: right,
+            tokens: 1,
+          } satisfies AnswerRecord)}\n`,
       )
       .join(''),
   );

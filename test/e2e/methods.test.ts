@@ -267,7 +267,8 @@ describe('stages as commands', () => {
       await cream('merge', '--adapter', at('adapter'), '--base', model, '--out', at('merged')),
     ).toMatchObject({
       code: 1,
-      stderr: `cream: ${at('merged')} is there already and is not replaced: choose another --out.\n`,
+      stderr:
+        `cream: ${at('merged')} is there already and is not replaced: ` + 'choose another --out.\n',
     });
   }, 120_000);
 });

@@ -16,12 +16,26 @@ const prelude = `
   const { Worker, isMainThread, parentPort } = require('node:worker_threads');
   const addon = require(${JSON.stringify(addonPath)});
   const folder = ${JSON.stringify(folder)};
-  const load = async () => { const model = new addon.Model(); await model.load(folder, 'float32', 'cpu').promise; return model; };
-  const request = (samples, maxNewTokens = 200) => ({ prompts: [{ tokens: Int32Array.of(1, 2, 3), key: 1n, samples, firstSample: 0 }], temperature: 1, topP: 1, topK: 0,
-    minNewTokens: 0, maxNewTokens, stopIds: new Int32Array(), stopStrings: [], seed: 0n, iteration: 0, maxNumSeqs: 64 });
-  const group = { groups: [{ prompt: Int32Array.of(1), completions: [Int32Array.of(2)] }], maxNumBatchedTokens: 64 };
-  const training = { learningRate: 1e-3, beta1: 0.9, beta2: 0.9, epsilon: 1e-8, weightDecay: 0, maxGradNorm: 1, schedule: 'linear', warmupSteps: 0, totalSteps: 9,
-    beta: 1, microBatchTokens: 64, activationCheckpointing: true, optimizerStates: 'float32', masterWeights: 'float32', gradientDtype: 'float32', klCoefficient: 0, dropoutSeed: 0n };
+  const load = async () => {
+    const model = new addon.Model();
+    await model.load(folder, 'float32', 'cpu').promise;
+    return model;
+  };
+  const request = (samples, maxNewTokens = 200) => ({
+    prompts: [{ tokens: Int32Array.of(1, 2, 3), key: 1n, samples, firstSample: 0 }],
+    temperature: 1, topP: 1, topK: 0, minNewTokens: 0, maxNewTokens,
+    stopIds: new Int32Array(), stopStrings: [], seed: 0n, iteration: 0, maxNumSeqs: 64,
+  });
+  const group = {
+    groups: [{ prompt: Int32Array.of(1), completions: [Int32Array.of(2)] }],
+    maxNumBatchedTokens: 64,
+  };
+  const training = {
+    learningRate: 1e-3, beta1: 0.9, beta2: 0.9, epsilon: 1e-8, weightDecay: 0, maxGradNorm: 1,
+    schedule: 'linear', warmupSteps: 0, totalSteps: 9, beta: 1, microBatchTokens: 64,
+    activationCheckpointing: true, optimizerStates: 'float32', masterWeights: 'float32',
+    gradientDtype: 'float32', klCoefficient: 0, dropoutSeed: 0n,
+  };
   const fail = (error) => { console.error(error); process.exit(9); };
   process.on('unhandledRejection', fail);`;
 
@@ -87,8 +101,11 @@ describe('worker_threads', () => {
     const { code, signal, output } = await run(`
       const source = ${JSON.stringify(prelude)} + \`
         load().then(async (model) => {
-          parentPort.postMessage(Array.from((await model.generate(request(1, 8), (c) => parentPort.postMessage([...c.tokens])).promise, [])));
-          model.generate(request(100000), undefined, () => parentPort.postMessage('working')).promise.catch(() => undefined);
+          const told = (c) => parentPort.postMessage([...c.tokens]);
+          await model.generate(request(1, 8), told).promise;
+          parentPort.postMessage([]);
+          const working = () => parentPort.postMessage('working');
+          model.generate(request(100000), undefined, working).promise.catch(() => undefined);
         });\`;
       const one = () => new Promise((resolve, reject) => {
         const worker = new Worker(source, { eval: true });
@@ -123,10 +140,12 @@ describe('garbage collection', () => {
         const model = await load();
         const shared = model.snapshot(true);
         let completions = 0;
-        kept.push(model.generate(request(8, 4), () => completions++).promise.then(() => { if (completions !== 8) fail(new Error('lost')); }));
+        const generated = model.generate(request(8, 4), () => completions++).promise;
+        kept.push(generated.then(() => { if (completions !== 8) fail(new Error('lost')); }));
         kept.push(shared.score(group).promise);
         const trainer = shared.createTrainer(training);
-        kept.push(trainer.promise.then((it) => it.sftStep([{ prompt: Int32Array.of(1), completion: Int32Array.of(2, 3) }]).promise));
+        const example = { prompt: Int32Array.of(1), completion: Int32Array.of(2, 3) };
+        kept.push(trainer.promise.then((it) => it.sftStep([example]).promise));
         if (number % 3 === 0) model.dispose();
       }
       (async () => {

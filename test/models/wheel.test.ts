@@ -33,11 +33,14 @@ const wheels = join(root, 'wheels');
 mkdirSync(wheels);
 const makeWheel = `
 import sys, zipfile
-with zipfile.ZipFile(sys.argv[1] + '/cream_test_model-1.0-py3-none-any.whl', 'w', zipfile.ZIP_DEFLATED) as z:
+path = sys.argv[1] + '/cream_test_model-1.0-py3-none-any.whl'
+with zipfile.ZipFile(path, 'w', zipfile.ZIP_DEFLATED) as z:
     z.writestr('cream_test_model/m.gguf', b'GGUF' + b'\\x07' * 5000)
     info = 'cream_test_model-1.0.dist-info/'
-    z.writestr(info + 'METADATA', 'Metadata-Version: 2.1\\nName: cream-test-model\\nVersion: 1.0\\n')
-    z.writestr(info + 'WHEEL', 'Wheel-Version: 1.0\\nGenerator: x\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n')
+    name = 'Name: cream-test-model\\nVersion: 1.0\\n'
+    z.writestr(info + 'METADATA', 'Metadata-Version: 2.1\\n' + name)
+    tag = 'Root-Is-Purelib: true\\nTag: py3-none-any\\n'
+    z.writestr(info + 'WHEEL', 'Wheel-Version: 1.0\\nGenerator: x\\n' + tag)
     z.writestr(info + 'LICENSE', 'a licence')
     z.writestr(info + 'RECORD', '')
 `;

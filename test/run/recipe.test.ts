@@ -5,7 +5,8 @@ import {
   recipeDigest,
   recipeText,
 } from '../../src/run/recipe-file.js';
-import { recipeFields, recipeSchema } from '../../src/run/recipe.js';
+import { recipeFields } from '../../src/run/recipe-fields.js';
+import { recipeSchema } from '../../src/run/recipe.js';
 
 const refusal = (text: string, overrides: string[] = []): string => {
   try {

@@ -1,7 +1,8 @@
 import { describe, expect, it } from '@jest/globals';
 import { readFileSync, readdirSync } from 'node:fs';
 import { parseRecipe } from '../../src/run/recipe-file.js';
-import { recipeFields, type Recipe } from '../../src/run/recipe.js';
+import { recipeFields } from '../../src/run/recipe-fields.js';
+import { type Recipe } from '../../src/run/recipe.js';
 import { recipesPage } from '../../src/run/recipe-page.js';
 
 const root = new URL('../../', import.meta.url);

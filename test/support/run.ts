@@ -13,7 +13,14 @@ import { temporaryFolder, tinyModel } from './tiny-model.js';
  */
 export const PACKED = engineInfo().cpu.features.includes('avx2');
 
-export const TINY = `model: ${tinyModel({ tokenizer: true, maxPositionEmbeddings: 1024, numHeads: 2, numKvHeads: 1 })}
+const TINY_MODEL = tinyModel({
+  tokenizer: true,
+  maxPositionEmbeddings: 1024,
+  numHeads: 2,
+  numKvHeads: 1,
+});
+
+export const TINY = `model: ${TINY_MODEL}
 seed: 7
 threads: 1
 iterations: 1

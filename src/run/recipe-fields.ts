@@ -1,0 +1,71 @@
+/** The recipe's keys as a list: for the page of settings and the snapshot that freezes them. */
+import { z } from 'zod';
+import { recipeSchema } from './recipe.js';
+
+/** One key of the schema, for the documentation and the snapshot test. */
+export interface RecipeField {
+  key: string;
+  type: string;
+  default: unknown;
+  description: string;
+}
+
+/** All keys in the order of the schema, dotted; sections carry `type: 'section'`. */
+export function recipeFields(): RecipeField[] {
+  return fieldsOf(
+    z.toJSONSchema(recipeSchema, { io: 'input' }) as JsonSchema,
+    recipeSchema.parse({}),
+    '',
+  );
+}
+
+interface JsonSchema {
+  type?: string | string[];
+  anyOf?: JsonSchema[];
+  enum?: unknown[];
+  const?: string | number | boolean | null;
+  items?: JsonSchema;
+  properties?: Record<string, JsonSchema>;
+  description?: string;
+  minimum?: number;
+  maximum?: number;
+  exclusiveMinimum?: number;
+}
+
+function fieldsOf(schema: JsonSchema, defaults: unknown, prefix: string): RecipeField[] {
+  return Object.entries(schema.properties ?? {}).flatMap(([name, property]) => {
+    const key = prefix + name;
+    const value = (defaults as Record<string, unknown>)[name];
+    const field = {
+      key,
+      type: typeText(property),
+      default: value,
+      description: property.description ?? '',
+    };
+    return property.properties
+      ? [{ ...field, type: 'section' }, ...fieldsOf(property, value, `${key}.`)]
+      : [field];
+  });
+}
+
+function typeText(schema: JsonSchema): string {
+  if (schema.const !== undefined) return String(schema.const);
+  if (schema.enum) return schema.enum.join(' | ');
+  if (schema.anyOf) return schema.anyOf.map(typeText).join(' or ');
+  if (Array.isArray(schema.type)) return schema.type.map((type) => typeText({ type })).join(' or ');
+  if (schema.type === 'array') return `list of ${typeText(schema.items ?? {})}`;
+  const name =
+    { string: 'text', integer: 'whole number', boolean: 'true | false' }[schema.type ?? ''] ??
+    schema.type ??
+    '';
+  const limits = [
+    schema.exclusiveMinimum !== undefined
+      ? `> ${schema.exclusiveMinimum}`
+      : schema.minimum !== undefined
+        ? `≥ ${schema.minimum}`
+        : '',
+    // Ceilings against typing errors say nothing to a reader.
+    schema.maximum !== undefined && schema.maximum <= 1000 ? `≤ ${schema.maximum}` : '',
+  ].filter(Boolean);
+  return limits.length > 0 ? `${name} ${limits.join(', ')}` : name;
+}

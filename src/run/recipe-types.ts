@@ -1,0 +1,16 @@
+/** Types of values that several sections of a recipe share. */
+import { z } from 'zod';
+
+export const count = (minimum: number, fallback: number) =>
+  z.int().min(minimum).max(1_000_000_000).default(fallback);
+/** Text that may be left out. */
+export const text = () => z.string().min(1).nullable().default(null);
+/** Where rows come from: one source, or several, read one after the other. */
+export const source = () =>
+  z.union([z.string().min(1), z.array(z.string().min(1)).min(1).max(64)]).default('builtin');
+export const columns = () =>
+  z
+    .array(z.string().regex(/^[^=]+=.+$/, 'must be of the form ours=theirs, such as prompt=query'))
+    .max(64)
+    .default([]);
+export const positive = (fallback: number) => z.number().gt(0).default(fallback);
