@@ -50,7 +50,7 @@ const MEASURES = {
   loglikelihood: { tasks: TASKS, flags: ['--method', 'loglikelihood', '--count', '250'] },
   generate: {
     tasks: TASKS.filter(([task]) => task === 'arc_easy' || task === 'siqa'),
-    flags: ['--count', '150', '--max-new-tokens', '128', '--block-prompts', '64'],
+    flags: ['--count', '150', '--max-new-tokens', '128', '--save-prompts', '64'],
   },
 };
 

@@ -45,7 +45,7 @@ function documented(heading: string): string[] {
   const text = readFileSync(new URL('../../BENCHMARKS.md', import.meta.url), 'utf8')
     .split(`### ${heading}\n`)[1]!
     .split(/^#/m)[0]!;
-  return [...text.matchAll(/^\| `(\w+)` \|/gm)].map((match) => match[1]!);
+  return [...text.matchAll(/^\| `(\w+)` +\|/gm)].map((match) => match[1]!);
 }
 
 describe('cream bench', () => {

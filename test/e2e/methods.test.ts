@@ -92,7 +92,7 @@ describe('stages as commands', () => {
       '7',
       '--threads',
       '1',
-      '--block-prompts',
+      '--save-prompts',
       '2',
       '--judgements',
       '2',

@@ -168,7 +168,7 @@ describe('the stages as commands of their own', () => {
         model,
         '--out',
         at('scores.jsonl'),
-        '--block-prompts',
+        '--save-prompts',
         '2',
       ],
       [

@@ -317,7 +317,7 @@ describe('a tokenizer folder', () => {
         }),
       );
       const json =
-        '{"model":{"type":"BPE","vocab":{"__proto__":0,"constructor":1,"a":2}","merges":[]},' +
+        '{"model":{"type":"BPE","vocab":{"__proto__":0,"constructor":1,"a":2},"merges":[]},' +
         '"added_tokens":[{"id":0,"content":"__proto__","special":true},' +
         '{"id":1,"content":"constructor","special":true}]}';
       const odd = await loadTokenizer({
