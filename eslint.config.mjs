@@ -1,17 +1,22 @@
 // Typed lint rules. Layout is Prettier's business, line length scripts/lint.mjs's.
 import tseslint from 'typescript-eslint';
 
+const unusedVars = [
+  'error',
+  { argsIgnorePattern: '^_', varsIgnorePattern: '^_', destructuredArrayIgnorePattern: '^_' },
+];
+
 export default tseslint.config(
   {
-    ignores: [
-      'dist/',
-      'build/',
-      'build-*/',
-      'runs/',
-      'coverage/',
-      'test/golden/',
-      'bench/**/*.mjs',
-    ],
+    ignores: ['dist/', 'build/', 'build-*/', 'runs/', 'coverage/', 'test/golden/'],
+  },
+  {
+    files: ['*.mjs', 'bench/**/*.mjs', 'scripts/**/*.mjs'],
+    extends: [tseslint.configs.recommended],
+    rules: {
+      'one-var': ['error', 'never'],
+      '@typescript-eslint/no-unused-vars': unusedVars,
+    },
   },
   {
     files: ['src/**/*.ts', 'test/**/*.ts', 'examples/**/*.ts'],
@@ -21,10 +26,7 @@ export default tseslint.config(
     },
     rules: {
       'one-var': ['error', 'never'],
-      '@typescript-eslint/no-unused-vars': [
-        'error',
-        { argsIgnorePattern: '^_', varsIgnorePattern: '^_', destructuredArrayIgnorePattern: '^_' },
-      ],
+      '@typescript-eslint/no-unused-vars': unusedVars,
       '@typescript-eslint/switch-exhaustiveness-check': [
         'error',
         { considerDefaultExhaustiveForUnions: true },

@@ -19,7 +19,13 @@ using JsonObject = std::vector<JsonMember>;  // in the order of the text, keys u
 
 class JsonValue {
  public:
-  JsonValue() = default;
+  // Defined below JsonMember: clang instantiates the variant's members where they are used.
+  JsonValue();
+  JsonValue(const JsonValue&);
+  JsonValue(JsonValue&&) noexcept;
+  JsonValue& operator=(const JsonValue&);
+  JsonValue& operator=(JsonValue&&) noexcept;
+  ~JsonValue();
   template <class T>
   explicit JsonValue(T value) : value_(std::move(value)) {}
 
@@ -36,14 +42,20 @@ class JsonValue {
   const JsonValue* find(std::string_view key) const;  // member of an object, or null
 
  private:
-  std::variant<std::nullptr_t, bool, int64_t, double, std::string, JsonArray, JsonObject> value_ =
-      nullptr;
+  std::variant<std::nullptr_t, bool, int64_t, double, std::string, JsonArray, JsonObject> value_;
 };
 
 struct JsonMember {
   std::string key;
   JsonValue value;
 };
+
+inline JsonValue::JsonValue() = default;
+inline JsonValue::JsonValue(const JsonValue&) = default;
+inline JsonValue::JsonValue(JsonValue&&) noexcept = default;
+inline JsonValue& JsonValue::operator=(const JsonValue&) = default;
+inline JsonValue& JsonValue::operator=(JsonValue&&) noexcept = default;
+inline JsonValue::~JsonValue() = default;
 
 // Throws Error{invalid_file}: "<source>: <what> at byte <n>".
 JsonValue parse_json(std::string_view text, const std::string& source);

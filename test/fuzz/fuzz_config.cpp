@@ -1,6 +1,4 @@
-// clang++ -std=c++20 -g -O1 -fsanitize=fuzzer,address,undefined with
-// model/{config,families,config_reader,config_writer}.cpp and support/json.cpp; seeds: any
-// config.json.
+// A config.json from an untrusted source: it is refused, or read back equal from what we write.
 #include "model/config.h"
 
 #include <cstdlib>

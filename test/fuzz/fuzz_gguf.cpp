@@ -1,5 +1,4 @@
-// clang++ -std=c++20 -g -O1 -fsanitize=fuzzer,address,undefined with the weights room; seeds: any
-// small .gguf file.
+// A GGUF file from an untrusted source: header, tensor list and dequantisation.
 #include "support/error.h"
 #include "weights/dequantize.h"
 #include "weights/reader.h"

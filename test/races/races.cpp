@@ -162,7 +162,7 @@ void draws() {
     std::vector<int64_t> inputs(rows), positions(rows);
     std::vector<SampleRow> row(rows);
     std::vector<float> logprob(rows);
-    launched(decode_rows_cuda({state.data(),
+    launched(decode_step_cuda({state.data(),
                                tokens.data(),
                                table.data(),
                                inputs.data(),
@@ -226,10 +226,10 @@ void paged(int64_t kv_heads, int64_t group, int64_t d, int64_t window) {
       lengths{61, 47, 0, 80}, groups{0, 3, 2, 3, 1, 0, 0, 0, 0, 0, 0, 0};
   check<T>("paged_decode_attention" + type<T>() + ", heads of " + std::to_string(d), [&] {
     auto out = scratch<T>(rows * heads * d);
-    auto scratch = scratch<float>(paged_scratch(rows, heads, kv_heads, d, 80, window));
+    auto parts = scratch<float>(paged_scratch(rows, heads, d, 80));
     launched(paged_decode_cuda(
         PagedCuda<T>{q.data(), cache.data(), table.data(), lengths.data(), groups.data(),
-                     out.data(), scratch.data(), rows, heads, kv_heads, d, heads * d, max_pages, 80,
+                     out.data(), parts.data(), rows, heads, kv_heads, d, heads * d, max_pages, 80,
                      window, 0.2f, window > 0 ? 4.0f : 0.0f},
         nullptr));
     return out;

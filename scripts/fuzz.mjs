@@ -1,0 +1,106 @@
+// `npm run fuzz`: builds the libFuzzer targets of test/fuzz with clang, under ASan and UBSan, and runs
+// each on seeds from test/golden. `npm run fuzz -- --seconds 600 gguf` runs one target for longer.
+// Findings and the grown corpus are kept in build/fuzz.
+import { copyFileSync, existsSync, mkdirSync, readdirSync } from 'node:fs';
+import { basename, join } from 'node:path';
+import { parseArgs } from 'node:util';
+import { findLibtorch } from './libtorch.mjs';
+import { newest, probe, root, runMain, runStep, say, SetupError } from './steps.mjs';
+
+const CONFIG = ['model/config.cpp', 'model/families.cpp', 'support/json.cpp'];
+const CONFIG_FILES = ['model/config_reader.cpp', 'model/config_writer.cpp'];
+/** Sources that are compiled under the sanitizers; the rest is linked from the built core. */
+const TARGETS = {
+  config: { sources: [...CONFIG, ...CONFIG_FILES], seeds: /^config\.json$/ },
+  gguf: { sources: ['weights/gguf.cpp', 'weights/dequantize.cpp'], seeds: /\.gguf$/ },
+  safetensors: {
+    sources: ['weights/safetensors.cpp', 'weights/dequantize.cpp', 'support/json.cpp'],
+    seeds: /\.safetensors$/,
+  },
+};
+const OUT = join(root, 'build/fuzz');
+const FLAGS = ['-std=c++20', '-g', '-O1', '-fno-omit-frame-pointer', '-D_GLIBCXX_USE_CXX11_ABI=1'];
+
+await runMain(() => {
+  const { values, positionals } = parseArgs({
+    allowPositionals: true,
+    options: { seconds: { type: 'string', default: '10' } },
+  });
+  const clang = process.env.CLANGXX || 'clang++';
+  if (probe(clang, ['--version']) === null)
+    throw new SetupError(`${clang} was not found: install clang, or set CLANGXX to it.`);
+  const names = positionals.length > 0 ? positionals : Object.keys(TARGETS);
+  for (const name of names) {
+    if (!TARGETS[name])
+      throw new SetupError(
+        `'${name}' is no fuzz target; known: ${Object.keys(TARGETS).join(', ')}.`,
+      );
+    const program = build(clang, name);
+    const corpus = seed(name);
+    say(`fuzzing ${name} for ${values.seconds} s`);
+    runStep(
+      program,
+      [
+        corpus,
+        `-max_total_time=${values.seconds}`,
+        '-timeout=10',
+        '-rss_limit_mb=4096',
+        '-print_final_stats=1',
+        `-artifact_prefix=${OUT}/${name}-`,
+      ],
+      { quiet: true, env: { UBSAN_OPTIONS: 'halt_on_error=1:print_stacktrace=1' } },
+    );
+  }
+  console.log(`${names.length} fuzz targets ran without a finding`);
+});
+
+function build(clang, name) {
+  const torch = findLibtorch();
+  const program = join(OUT, `fuzz_${name}`);
+  const main = join(root, `test/fuzz/fuzz_${name}.cpp`);
+  const core = join(root, 'build/cmake/libcream_core.a');
+  if (!existsSync(core)) throw new SetupError('The addon is not built; run `npm run setup`.');
+  if (existsSync(program) && newest(program) > newest(join(root, 'native'), main)) return program;
+  mkdirSync(OUT, { recursive: true });
+  say(`building the fuzz target ${name}`);
+  const openmp = readdirSync(join(torch.root, 'lib')).find((file) => /^lib(gomp|omp)/.test(file));
+  runStep(
+    clang,
+    [
+      ...FLAGS,
+      '-fsanitize=fuzzer,address,undefined',
+      '-fno-sanitize=vptr', // libtorch is built without run-time type checks of its classes
+      `-I${join(root, 'native')}`,
+      ...['include', 'include/torch/csrc/api/include'].flatMap((folder) => [
+        '-isystem',
+        join(torch.root, folder),
+      ]),
+      main,
+      ...TARGETS[name].sources.map((source) => join(root, 'native', source)),
+      core,
+      ...['libtorch_cpu.so', 'libc10.so', ...(openmp ? [openmp] : [])].map((file) =>
+        join(torch.root, 'lib', file),
+      ),
+      `-Wl,-rpath,${join(torch.root, 'lib')}`,
+      '-lpthread',
+      '-o',
+      program,
+    ],
+    { quiet: true },
+  );
+  return program;
+}
+
+/** Small files of test/golden that the target reads, and what earlier runs found interesting. */
+function seed(name) {
+  const corpus = join(OUT, `corpus-${name}`);
+  mkdirSync(corpus, { recursive: true });
+  const walk = (folder) =>
+    readdirSync(folder, { withFileTypes: true }).flatMap((entry) =>
+      entry.isDirectory() ? walk(join(folder, entry.name)) : [join(folder, entry.name)],
+    );
+  walk(join(root, 'test/golden'))
+    .filter((file) => TARGETS[name].seeds.test(basename(file)))
+    .forEach((file, i) => copyFileSync(file, join(corpus, `seed-${i}`)));
+  return corpus;
+}
