@@ -1,6 +1,6 @@
-// `npm run fuzz`: builds the libFuzzer targets of test/fuzz with clang, under ASan and UBSan, and runs
-// each on seeds from test/golden. `npm run fuzz -- --seconds 600 gguf` runs one target for longer.
-// Findings and the grown corpus are kept in build/fuzz.
+// `npm run fuzz`: builds the libFuzzer targets of test/fuzz with clang, under ASan and UBSan, and
+// runs each on seeds from test/golden. `npm run fuzz -- --seconds 600 gguf` runs one target for
+// longer. Findings and the grown corpus are kept in build/fuzz.
 import { copyFileSync, existsSync, mkdirSync, readdirSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { parseArgs } from 'node:util';
