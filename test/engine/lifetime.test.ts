@@ -110,10 +110,12 @@ describe('worker_threads', () => {
       const one = () => new Promise((resolve, reject) => {
         const worker = new Worker(source, { eval: true });
         let tokens;
+        let stopped = false;
         worker.on('error', reject);
         worker.on('message', async (message) => {
           if (Array.isArray(message) && message.length === 8) tokens = message.join();
-          if (message !== 'working') return;
+          if (message !== 'working' || stopped) return;
+          stopped = true;
           await worker.terminate();
           resolve(tokens);
         });
