@@ -1,4 +1,4 @@
-/** The libFuzzer targets build and find nothing in a few seconds; `npm run fuzz` runs them longer. */
+/** The libFuzzer targets build and find nothing in seconds; `npm run fuzz` runs them longer. */
 import { spawnSync } from 'node:child_process';
 import { resolve } from 'node:path';
 import { expect, it } from '@jest/globals';
