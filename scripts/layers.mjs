@@ -1,5 +1,5 @@
-// Checks scripts/layers.json: TypeScript imports and C++ includes stay within their allowed rooms,
-// Node stops at one door, and no file outgrows its limit. Prints every break with the rooms that
+// Checks scripts/layers.json: TypeScript imports and C++ includes stay within their allowed modules,
+// Node stops at one door, and no file outgrows its limit. Prints every break with the modules that
 // would be allowed; exit code 1 if there is one.
 import { readFileSync, readdirSync } from 'node:fs';
 import { dirname, join, relative, resolve } from 'node:path';
@@ -16,15 +16,15 @@ function* files(folder, ending) {
   }
 }
 
-const room = (path) => path.split('/')[1];
+const moduleOf = (path) => path.split('/')[1];
 
 function check(file, target, allowed, own) {
   if (own === undefined || target === undefined) return; // src/index.ts re-exports from everywhere
-  const targetRoom = room(target);
-  if (targetRoom === own || targetRoom === undefined) return;
-  const inRoom = target.split('/').slice(1).join('/');
-  if (allowed.some((rule) => rule === targetRoom || rule === inRoom)) return;
-  breaks.push(`${file} uses ${target}; ${own} may use ${allowed.join(', ') || 'no other room'}`);
+  const targetModule = moduleOf(target);
+  if (targetModule === own || targetModule === undefined) return;
+  const inModule = target.split('/').slice(1).join('/');
+  if (allowed.some((rule) => rule === targetModule || rule === inModule)) return;
+  breaks.push(`${file} uses ${target}; ${own} may use ${allowed.join(', ') || 'no other module'}`);
 }
 
 function checkSize(file, text) {
@@ -43,7 +43,7 @@ for (const path of files(join(root, 'src'), /\.ts$/)) {
   checkSize(file, text);
   if (text.includes('cream.node') && file !== rules.only['cream.node'])
     breaks.push(`${file} names cream.node; only ${rules.only['cream.node']} may`);
-  const own = file.split('/').length > 2 ? room(file) : undefined;
+  const own = file.split('/').length > 2 ? moduleOf(file) : undefined;
   for (const match of text.matchAll(/(?:from|import)\s*\(?\s*'(\.[^']+)'/g)) {
     check(file, relative(root, resolve(dirname(path), match[1])), rules.src[own] ?? [], own);
   }
@@ -57,7 +57,8 @@ for (const path of files(join(root, 'native'), /\.(h|cpp|cc|cu|cuh)$/)) {
     if (match[1] === 'napi.h' && !file.startsWith(rules.only['napi.h']))
       breaks.push(`${file} includes napi.h; only ${rules.only['napi.h']} may`);
     const isOurs = Object.hasOwn(rules.native, match[1].split('/')[0]) && match[1].includes('/');
-    if (isOurs) check(file, `native/${match[1]}`, rules.native[room(file)] ?? [], room(file));
+    if (isOurs)
+      check(file, `native/${match[1]}`, rules.native[moduleOf(file)] ?? [], moduleOf(file));
   }
 }
 

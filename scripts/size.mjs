@@ -1,4 +1,4 @@
-// Prints the lines of code a room: `node scripts/size.mjs`.
+// Prints the lines of code a module: `node scripts/size.mjs`.
 import { execFileSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -12,17 +12,17 @@ for (const file of execFileSync('git', ['ls-files', 'native', 'src', 'scripts', 
   .trim()
   .split('\n')) {
   if (!/\.(ts|mjs|cpp|cc|h|cu|py)$/.test(file)) continue;
-  const room = file
+  const module = file
     .split('/')
     .slice(0, 2)
     .join('/')
     .replace(/\/[^/]+\.[a-z]+$/, '');
   const lines = readFileSync(join(root, file), 'utf8').split('\n').length - 1;
-  counts.set(room, (counts.get(room) ?? 0) + lines);
+  counts.set(module, (counts.get(module) ?? 0) + lines);
 }
 let total = 0;
-for (const [room, lines] of [...counts].sort((a, b) => b[1] - a[1])) {
-  console.log(`${String(lines).padStart(7)}  ${room}`);
+for (const [module, lines] of [...counts].sort((a, b) => b[1] - a[1])) {
+  console.log(`${String(lines).padStart(7)}  ${module}`);
   total += lines;
 }
 console.log(`${String(total).padStart(7)}  in all`);

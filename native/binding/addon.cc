@@ -6,6 +6,7 @@
 #include "binding/job.h"
 #include "binding/model.h"
 #include "support/allocator.h"
+#include "support/file_lock.h"
 
 namespace cream::binding {
 
@@ -39,6 +40,20 @@ Napi::Value read_gguf(const Napi::CallbackInfo& info) {
         info.Env(), std::make_shared<Engine>(),
         [path, json](Job&) { *json = read_gguf_metadata(path); },
         [json](Napi::Env env) { return Napi::String::New(env, *json); });
+  });
+}
+
+// (path, contents) → function that unlocks, or null where another holder has the lock.
+Napi::Value lock(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&]() -> Napi::Value {
+    const std::string path = info[0].As<Napi::String>();
+    auto lock = lock_file(path, info[1].As<Napi::String>());
+    if (!lock) return info.Env().Null();
+    auto held = std::make_shared<std::optional<FileDescriptor>>(std::move(lock));
+    return Napi::Function::New(info.Env(), [path, held](const Napi::CallbackInfo&) {
+      if (*held) unlock_file(path, std::move(**held));
+      held->reset();
+    });
   });
 }
 
@@ -87,6 +102,7 @@ Napi::Object initialise(Napi::Env env, Napi::Object exports) {
   exports["setThreads"] = Napi::Function::New<set_thread_count>(env, "setThreads");
   exports["releaseMemory"] = Napi::Function::New<release_memory>(env, "releaseMemory");
   exports["readGguf"] = Napi::Function::New<read_gguf>(env, "readGguf");
+  exports["lockFile"] = Napi::Function::New<lock>(env, "lockFile");
   exports["plan"] = Napi::Function::New<plan>(env, "plan");
   exports["benchmarkGemm"] = Napi::Function::New<start_gemm_benchmark>(env, "benchmarkGemm");
   exports["benchmarkCopy"] = Napi::Function::New<start_copy_benchmark>(env, "benchmarkCopy");

@@ -4,7 +4,7 @@ import { createRequire } from 'node:module';
 import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { oneOf, positiveInteger } from './arguments.js';
-import { CreamError } from './errors.js';
+import { CreamError, fromNative } from './errors.js';
 import type { Addon, EngineInfo, NativeDType } from './native-types.js';
 import { runJob } from './signal.js';
 
@@ -76,6 +76,20 @@ export function setThreads(threads: number): void {
  */
 export function releaseMemory(): void {
   addon().releaseMemory();
+}
+
+/**
+ * Locks the file `path` between processes and writes `contents` into it. Returns the function that
+ * removes the file and releases the lock, or null where another holder has it. The system releases
+ * the lock when the process ends. @throws CreamError `ERR_IO` where `path` is no regular file.
+ */
+export function lockFile(path: string, contents: string): (() => void) | null {
+  const caller = new Error();
+  try {
+    return addon().lockFile(path, contents);
+  } catch (error) {
+    throw fromNative(error, caller);
+  }
 }
 
 /** All metadata of a GGUF file; 64-bit integers beyond 2^53 lose their last digits. */

@@ -247,6 +247,8 @@ export interface Addon {
   setThreads(threads: number): void;
   releaseMemory(): void;
   readGguf(path: string): NativeJob<string>;
+  /** Null where another holder has the lock; else the function that releases it. */
+  lockFile(path: string, contents: string): (() => void) | null;
   plan(request: NativePlanRequest): NativePlan;
   benchmarkGemm(
     m: number,

@@ -1,120 +1,46 @@
 /**
- * One process a run directory. The lock file holds pid, host and the process's start time, so that
- * a pid used again is not taken for the old process. A lock whose process is gone is taken over;
- * one of another machine is not ours to judge, and is refused.
+ * One process per run directory. The operating system releases the lock with the process, however
+ * it ends, so no lock is ever stale; the file holds pid and host for the message only.
  */
-import { linkSync, readFileSync, renameSync, rmSync, unlinkSync, writeFileSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import { hostname } from 'node:os';
+import { lockFile } from '../engine/addon.js';
+import { CreamError } from '../engine/errors.js';
 import { RunError } from './errors.js';
-
-interface Holder {
-  pid: number;
-  host: string;
-  started: string;
-}
 
 /**
  * Takes the lock at `path`; the returned function releases it. @throws RunError `ERR_RUN_LOCKED`
- * naming the holder.
+ * naming the holder, `ERR_DISK` where `path` is not a regular file or cannot be written.
  */
 export function takeLock(path: string): () => void {
-  const me: Holder = { pid: process.pid, host: hostname(), started: startOf(process.pid) ?? '' };
-  const mine = `${path}.${process.pid}`;
-  const text = JSON.stringify(me);
-  writeFileSync(mine, text);
+  let release: (() => void) | null;
   try {
-    // link(2) fails where the name exists: the lock appears at once with its content, or not at
-    // all.
-    while (!linked(mine, path)) {
-      const found = readHolder(path);
-      if (found === undefined) continue; // released meanwhile
-      if (alive(found.holder)) throw new RunError('ERR_RUN_LOCKED', refusal(path, found.holder));
-      clearStale(path, found.text);
-    }
-  } finally {
-    rmSync(mine, { force: true });
-  }
-  return () => {
-    if (readHolder(path)?.text === text) rmSync(path, { force: true });
-  };
-}
-
-function linked(from: string, to: string): boolean {
-  try {
-    linkSync(from, to);
-    return true;
+    release = lockFile(path, JSON.stringify({ pid: process.pid, host: hostname() }));
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'EEXIST') return false;
-    throw error;
+    if (!(error instanceof CreamError) || error.code !== 'ERR_IO') throw error;
+    throw new RunError('ERR_DISK', error.message, { cause: error });
   }
+  if (release === null)
+    throw new RunError(
+      'ERR_RUN_LOCKED',
+      `The run directory is in use by ${holderOf(path)}: wait for it or stop it.`,
+    );
+  return release;
 }
 
-/**
- * Removes the lock if it still is the stale one: two processes may find it at the same time, and
- * one may hold it by now.
- */
-function clearStale(path: string, stale: string): void {
-  const aside = `${path}.stale-${process.pid}`;
+/** The holder as it described itself; what the file holds is not trusted. */
+function holderOf(path: string): string {
   try {
-    renameSync(path, aside);
+    const holder = JSON.parse(readFileSync(path, 'utf8')) as {
+      pid?: unknown;
+      host?: unknown;
+    } | null;
+    if (typeof holder?.pid === 'number')
+      return holder.host === hostname() || typeof holder.host !== 'string'
+        ? `process ${holder.pid}`
+        : `process ${holder.pid} on ${holder.host}`;
   } catch {
-    return; // another process was faster
+    // The holder has just created the file, or another program filled it.
   }
-  if (readFileSync(aside, 'utf8') !== stale) linked(aside, path); // a live lock: put it back
-  unlinkSync(aside);
-}
-
-function readHolder(path: string): { holder: Partial<Holder>; text: string } | undefined {
-  let text: string;
-  try {
-    text = readFileSync(path, 'utf8');
-  } catch {
-    return undefined;
-  }
-  try {
-    return { holder: JSON.parse(text) as Partial<Holder>, text };
-  } catch {
-    return { holder: {}, text };
-  }
-}
-
-function alive(holder: Partial<Holder>): boolean {
-  if (holder.pid === undefined) return false; // not a lock of ours: nothing can be alive behind it
-  if (holder.host !== hostname()) return true;
-  try {
-    process.kill(holder.pid, 0);
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ESRCH') return false;
-  }
-  const started = startOf(holder.pid);
-  return started === undefined || !holder.started || started === holder.started;
-}
-
-/**
- * Start time of a process in clock ticks since boot, with the boot's id; undefined where the system
- * does not tell.
- */
-function startOf(pid: number): string | undefined {
-  try {
-    const text = readFileSync(`/proc/${pid}/stat`, 'utf8');
-    // The second field is the program's name in brackets and may hold anything; the start time is
-    // field 22.
-    const fields = text.slice(text.lastIndexOf(')') + 2).split(' ');
-    if (fields[0] === 'Z') return 'ended'; // a zombie works on nothing
-    return `${readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim()} ${fields[19]}`;
-  } catch {
-    return undefined;
-  }
-}
-
-function refusal(path: string, holder: Partial<Holder>): string {
-  const where =
-    holder.host === hostname()
-      ? `process ${holder.pid}`
-      : `process ${holder.pid} on ${holder.host}`;
-  const cure =
-    holder.host === hostname()
-      ? 'wait for it or stop it'
-      : `if that machine no longer works on it, delete ${path}`;
-  return `The run directory is in use by ${where}: ${cure}.`;
+  return 'another process';
 }

@@ -23,6 +23,7 @@ const functions: Record<keyof Addon, true> = {
   setThreads: true,
   releaseMemory: true,
   readGguf: true,
+  lockFile: true,
   plan: true,
   benchmarkGemm: true,
   benchmarkCopy: true,
