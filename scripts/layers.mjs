@@ -1,4 +1,4 @@
-// Checks scripts/layers.json: TypeScript imports and C++ includes stay within their allowed modules,
+// Checks scripts/layers.json: TypeScript imports and C++ includes stay within allowed modules,
 // Node stops at one door, and no file outgrows its limit. Prints every break with the modules that
 // would be allowed; exit code 1 if there is one.
 import { readFileSync, readdirSync } from 'node:fs';

@@ -692,16 +692,10 @@ FAMILIES = {
 
 
 def corpus():
-    pages = [
-        (ROOT / name).read_text()
-        for name in (
-            "README.md",
-            "CONTRIBUTING.md",
-            "docs/architecture.md",
-            "docs/method.md",
-            "docs/determinism.md",
-        )
-    ]
+    """Pages of the project, frozen: the golden vocabularies were trained on these bytes."""
+    names = ("README", "CONTRIBUTING", "architecture", "method", "determinism")
+    folder = Path(__file__).parent / "corpus"
+    pages = [(folder / f"{name}.txt").read_text() for name in names]
     return pages + AWKWARD * 2
 
 
