@@ -16,7 +16,7 @@ void write_list(JsonWriter& out, const char* key, const std::vector<double>& num
   out.end_array();
 }
 
-// What was given, in alphabetical order; rope_theta only in version 5's spelling.
+// Writes the given values in alphabetical order; rope_theta only in version 5's spelling.
 void write_scaling(JsonWriter& out, const RopeConfig& rope, bool with_theta) {
   const auto given = [&](const char* key, double value) {
     if (value > 0) out.key(key), out.real(value);

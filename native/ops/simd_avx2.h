@@ -252,7 +252,7 @@ inline void turn8(__m256i (&r)[8]) {
   for (int i = 0; i < 8; ++i) r[i] = t[i];
 }
 // 16 rows of 16 words → 16 columns of them.
-inline void turn16(Words (&r)[16]) {
+inline void transpose16(Words (&r)[16]) {
   __m256i quarter[4][8];
   for (int i = 0; i < 8; ++i) {
     quarter[0][i] = r[i].low, quarter[1][i] = r[i].high;

@@ -120,7 +120,7 @@ inline void store16(uint16_t* p, Floats v, Mask m = 0xffff) {
 }
 
 // 16 rows of 16 words → 16 columns of them.
-inline void turn16(Words (&r)[16]) {
+inline void transpose16(Words (&r)[16]) {
   Words t[16];
   for (int i = 0; i < 16; i += 2) {
     t[i] = _mm512_unpacklo_epi32(r[i], r[i + 1]);

@@ -8,12 +8,12 @@
 // A bf16 weight with fp32 master, m, v and gradient takes 18 bytes per parameter. Three smaller
 // forms may be chosen independently:
 //   split master   The bf16 weight is the upper half of the master; 16 bits beside it hold the
-//   rest. 8-bit m and v  Blocks of 256 elements with one fp32 scale, the block's largest value
-//   (Dettmers et
-//                  al. 2022, arXiv:2110.02861). The code is a float with a 3-bit mantissa: relative
-//                  steps of 1/8 from the largest value down to 2⁻¹⁶ (m) and 2⁻³² (v) of it.
-//                  Dettmers' dynamic code rounds a v far below its block's largest to 0, where m/√v
-//                  explodes (measured: docs/memory.md).
+//                  rest.
+//   8-bit m and v  Blocks of 256 elements with one fp32 scale, the block's largest value
+//                  (Dettmers et al. 2022, arXiv:2110.02861). The code is a float with a 3-bit
+//                  mantissa: relative steps of 1/8 from the largest value down to 2⁻¹⁶ (m) and
+//                  2⁻³² (v) of it. Dettmers' dynamic code rounds a v far below its block's
+//                  largest to 0, where m/√v explodes (measured: docs/memory.md).
 //   bf16 gradient
 // Together they take 8 bytes per parameter. The arithmetic between load and store is the same fp32.
 //

@@ -1,11 +1,10 @@
-// Online softmax attention (Milakov & Gimelshein 2018; FlashAttention): for each block of 64 keys
-//   s = scale·q·kᵀ,  m' = max(m, s),  p = exp(s − m'),  l = l·exp(m − m') + Σp,  o = o·exp(m − m')
-//   + p·v
-// A block is transposed once for all queries: keys transposed (bf16: [d/2][64][2] for VDPBF16PS),
-// values widened to fp32 where that pays. Blocks start at the part's first key and a query's
-// arithmetic never looks at its neighbours; a key that a query does not see (after it, or before
-// its window) contributes exactly 0. So neither the batch nor the way rows were grouped changes a
-// result.
+// Online softmax attention (Milakov & Gimelshein 2018; FlashAttention). For each block of 64 keys:
+//   s = scale·q·kᵀ,  m' = max(m, s),  p = exp(s − m'),
+//   l = l·exp(m − m') + Σp,  o = o·exp(m − m') + p·v
+// A block is transposed once for all queries: keys as bf16 [d/2][64][2] for VDPBF16PS, values
+// widened to fp32 where that pays. Blocks start at the part's first key, and a query's arithmetic
+// does not depend on its neighbours; a key that a query does not see (after it, or before its
+// window) contributes exactly 0. So neither the batch nor the grouping of rows changes a result.
 #include "ops/attention/kernel.h"
 
 #include <algorithm>

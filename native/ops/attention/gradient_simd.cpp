@@ -59,8 +59,8 @@ template <class T>
 struct Part {
   const T *keys, *values;
   int64_t k_stride, v_stride, length;
-  int32_t *transposed_keys, *turned_values;  // [blocks][words][64]
-  float *d_keys, *d_values;                  // [length][d]
+  int32_t *transposed_keys, *transposed_values;  // [blocks][words][64]
+  float *d_keys, *d_values;                      // [length][d]
 };
 
 // Up to six queries, and what each of them sees of the two parts: keys first … last.
@@ -98,12 +98,12 @@ class Walk {
               nullptr};
     const int64_t blocks = blocks_of(s.length), size = at_.words * key_block;
     p.transposed_keys = reinterpret_cast<int32_t*>(scratch_ + transposed);
-    p.turned_values = p.transposed_keys + blocks * size;
+    p.transposed_values = p.transposed_keys + blocks * size;
     std::fill_n(p.transposed_keys, 2 * blocks * size, 0);
     for (int64_t i = 0; i < blocks; ++i) {
       const int64_t first = i * key_block, n = std::min(key_block, s.length - first);
       turn_keys(p.keys + first * p.k_stride, p.k_stride, n, b_.d, p.transposed_keys + i * size);
-      turn_keys(p.values + first * p.v_stride, p.v_stride, n, b_.d, p.turned_values + i * size);
+      turn_keys(p.values + first * p.v_stride, p.v_stride, n, b_.d, p.transposed_values + i * size);
     }
     p.d_keys = scratch_ + sums;
     p.d_values = p.d_keys + s.length * b_.d;
@@ -219,7 +219,7 @@ class Walk {
       const bool any = first < all.last && first + key_block > all.first;
       if (any) {
         score_columns<R, T>(q, p.transposed_keys + block * size, at_.words, 4, b_.scale, scores);
-        score_columns<R, T>(g, p.turned_values + block * size, at_.words, 4, 1.0f, products);
+        score_columns<R, T>(g, p.transposed_values + block * size, at_.words, 4, 1.0f, products);
       }
       for (int r = 0; r < R; ++r)
         for (int64_t c = 0; c < 4; ++c) {

@@ -23,9 +23,9 @@ struct Work {
   const T* hidden;
   int64_t rows, stride;
   const int64_t* targets;
-  BlockSum* sums;  // [rows, blocks]
-  float* chosen;   // [rows] logit of the target
-  float softcap;   // 0: none
+  BlockSum* sums;       // [rows, blocks]
+  float* target_logit;  // [rows] logit of the target
+  float softcap;        // 0: none
 };
 
 // Runs [begin, end) of the grid (chunk of rows, block of columns), blocks innermost.
@@ -50,7 +50,7 @@ void run(const Work<T>& w, int64_t begin, int64_t end) {
       if (w.softcap != 0) softcap_values<L>(line, columns, w.softcap);
       w.sums[(row + r) * blocks + block] = block_sum<L>(line, columns);
       const int64_t target = w.targets[row + r] - column;
-      if (target >= 0 && target < columns) w.chosen[row + r] = line[target];
+      if (target >= 0 && target < columns) w.target_logit[row + r] = line[target];
     }
   }
 }

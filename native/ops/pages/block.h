@@ -1,5 +1,5 @@
-// One new row a block into its page, N values a load; the same with RoPE on the way; and whole
-// pages from one place to another, a layer of one page a block.
+// Three kernels: one new row per block into its page, N values per load; the same with RoPE; and
+// copies of whole pages, one layer of one page per block.
 #pragma once
 
 #include "ops/rope/block.h"

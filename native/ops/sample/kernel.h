@@ -1,4 +1,4 @@
-// The three passes over the vocabulary that sample's fast path makes; raw pointers only.
+// The three passes over the vocabulary of sample's fast path; raw pointers only.
 #pragma once
 
 #include <cstdint>
