@@ -139,7 +139,7 @@ std::string config_to_json(const ModelConfig& config, DType dtype) {
   if (phi)
     out.key("original_max_position_embeddings"),
         out.value(config.rope.original_max_position_embeddings);
-  // The families' default lies beyond a small vocabulary, where torch would refuse it.
+  // The families' default id lies beyond a small vocabulary, which torch would reject.
   if (phi || config.model_type == "smollm3") out.key("pad_token_id"), out.null();
   if (gemma)
     out.key("query_pre_attn_scalar"),

@@ -4,8 +4,7 @@
 //   llama3    f / factor for wavelengths above original / low_freq_factor, f below
 //             original / high_freq_factor, blended between
 //   yarn      f / factor and f, blended over the pairs that rotate beta_slow … beta_fast times in
-//   the
-//             original context (Peng et al. 2023)
+//             the original context (Peng et al. 2023)
 //   longrope  f / short_factor_i up to the original context, the engine's limit (Ding et al. 2024)
 // yarn and longrope also multiply cos and sin by an attention factor. The numbers are those of
 // transformers' modeling_rope_utils.

@@ -151,7 +151,7 @@ void from_q6_k(const uint8_t* block, float* out, int64_t n) {
   }
 }
 
-// Types without to_float are known so that their size can be checked and their name said.
+// Types without to_float are listed so that sizes can be checked and messages can name them.
 constexpr ElementType kTypes[] = {
     {"F32", 0, 1, 4, from_f32},
     {"F16", 1, 1, 2, from_f16},
@@ -196,8 +196,8 @@ constexpr ElementType kTypes[] = {
 
 constexpr int64_t kChunk = 256;  // a multiple of every block
 
-// Round to nearest, ties to even; a NaN stays one. Always a whole chunk: a constant trip count is
-// what compilers vectorise at -O2.
+// Rounds to nearest even; NaN stays NaN. Always a whole chunk: compilers vectorise a constant trip
+// count at -O2.
 void to_bf16(const float* values, uint16_t* out) {
   for (int64_t i = 0; i < kChunk; ++i) {
     const uint32_t bits = std::bit_cast<uint32_t>(values[i]);

@@ -30,12 +30,12 @@ enum ValueType : uint32_t {
   kF64
 };
 
-// Least bytes that a value of each type takes.
+// Minimum size in bytes of a value of each type.
 constexpr uint64_t kLeastBytes[] = {1, 1, 2, 2, 4, 4, 4, 1, 8, 12, 8, 8, 8};
 constexpr uint32_t kMaxArrayDepth = 4;
 constexpr uint64_t kMaxAlignment = 1 << 16;
 
-// Walks the bytes; every step checks what is left first.
+// Reads the bytes in order; every read checks the remaining length first.
 class Cursor {
  public:
   Cursor(const uint8_t* data, uint64_t size, const std::string& source)
@@ -64,8 +64,8 @@ class Cursor {
     return text;
   }
 
-  // A count of things that take at least `least` bytes each, so that no count makes us allocate
-  // more than the file deserves.
+  // A count of entries of at least `least` bytes each; checked against the remaining bytes, so a
+  // false count cannot cause a large allocation.
   uint64_t count(uint64_t claimed, uint64_t least, const char* what) const {
     if (claimed > left() / least)
       bad_file(
@@ -87,7 +87,7 @@ class Cursor {
   const std::string& source_;
 };
 
-// Reads the metadata once: everything goes to JSON, scalars also into a map for the config.
+// Reads the metadata once: everything to JSON, scalars also to a map for the config.
 class MetadataParser {
  public:
   MetadataParser(Cursor& cursor, const std::string& source) : cursor_(cursor), source_(source) {}
@@ -279,8 +279,8 @@ class Reader : public GgufReader {
     if (!info) bad_file(file_.path(), "there is no tensor " + quote(name) + ".");
     const ElementType& type = convertible_type(*info, file_.path());
     const int64_t columns = info->shape.back(), rows = out.numel() / columns;
-    // llama.cpp's converter adds 1 to Gemma's norms. The sum was rounded to fp32 there; undone in
-    // fp32, before any rounding to bf16.
+    // llama.cpp's converter adds 1 to Gemma's norms and rounds to fp32. Undone in fp32, before any
+    // rounding to bf16.
     const double offset = name.ends_with("_norm.weight") ? header_.config.norm_offset : 0;
     if (offset == 0)
       return convert_rows(type, file_.data() + info->offset, out, rows, columns,
@@ -291,10 +291,9 @@ class Reader : public GgufReader {
   }
 
  private:
-  // llama.cpp rotates neighbours (2i, 2i+1), Hugging Face halves (i, i + head_dim/2), so its
-  // converter interleaves the rows of q and k within each head (of Llama alone: the other families
-  // it rotates by halves). Undone here: row h·d + j·d/2 + i of ours is row h·d + 2i + j of the
-  // file.
+  // llama.cpp rotates neighbours (2i, 2i+1), Hugging Face halves (i, i + head_dim/2), so
+  // llama.cpp's converter interleaves the rows of q and k within each head, for Llama only. Undone
+  // here: row h·d + j·d/2 + i of the result is row h·d + 2i + j of the file.
   std::function<int64_t(int64_t)> row_order(const std::string& name, int64_t rows) const {
     if (header_.config.model_type != "llama" ||
         (!name.ends_with(".attn_q.weight") && !name.ends_with(".attn_k.weight")))

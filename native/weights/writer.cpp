@@ -40,7 +40,7 @@ const char* dtype_name(at::ScalarType dtype, const std::string& tensor) {
 
 using Metadata = std::vector<std::pair<std::string, std::string>>;
 
-// What is written for one tensor: `tensor` converted to `dtype`.
+// One tensor to write: `tensor` converted to `dtype`.
 struct Entry {
   std::string name;
   Tensor tensor;

@@ -3,10 +3,10 @@
 //
 //   dV = Pᵀ·dO    dP = dO·Vᵀ    dS = P∘(dP − rowsum(P∘dP))    dQ = scale·dS·K    dK = scale·dSᵀ·Q
 //
-// P is made again, six queries at a time against every key they see, so nothing is kept from the
-// forward pass and no matrix leaves the cache. Both products over head_dim read keys (values)
-// transposed once a segment, with bf16 dot products; the other three are fp32. A prompt's dK and dV
-// are summed over the prompt and its completions in fp32 and rounded once.
+// P is recomputed, six queries at a time against all visible keys, so nothing is saved by the
+// forward pass and no matrix leaves the CPU cache. Both products over head_dim read keys (values)
+// transposed once per segment, with bf16 dot products; the other three are fp32. A prompt's dK and
+// dV are summed over the prompt and its completions in fp32 and rounded once.
 #include "ops/attention/gradient_kernel.h"
 
 #include <algorithm>
@@ -24,7 +24,7 @@ constexpr float minus_infinity = -std::numeric_limits<float>::infinity();
 
 inline int64_t blocks_of(int64_t keys) { return (keys + key_block - 1) / key_block; }
 
-// Where things lie in the scratch, in floats. `longest`: rows of the longest segment.
+// Layout of the scratch memory, in floats. `longest`: rows of the longest segment.
 struct ScratchLayout {
   int64_t words, prefix_turned, own_turned, prefix_sums, own_sums, scores, derivatives, slopes,
       queries, gradients, end;
@@ -54,7 +54,7 @@ struct ScratchLayout {
   }
 };
 
-// The keys of one segment: transposed, as they are, and the sums of their gradients.
+// Keys and values of one segment, transposed and as stored, and the sums of their gradients.
 template <class T>
 struct Part {
   const T *keys, *values;
@@ -165,8 +165,8 @@ class Walk {
                   width = own_at + blocks_of(own.length) * key_block;
     if (prefix) score_part<R>(*prefix, before, 0, width);
     score_part<R>(own, here, own_at, width);
-    const int64_t end = own_at + blocks_of(here[R - 1].last) *
-                                     key_block;  // behind it nobody in the tile sees a key
+    const int64_t end =
+        own_at + blocks_of(here[R - 1].last) * key_block;  // no query of the tile sees a later key
     for (int r = 0; r < R; ++r) soften(r, width, end);
 
     Floats zero = zero16();

@@ -2,9 +2,10 @@
 // to the device between two steps of the same sequences, and the launches do not depend on the
 // tokens.
 //
-//   position of the last token = prompt_length + drawn − 1     its page = page_table[position /
-//   page_size] u of the next draw = uniform(key, drawn)     stop ids are banned while drawn <
-//   min_new_tokens
+//   position of the last token   prompt_length + drawn − 1
+//   its page                     page_table[position / page_size]
+//   u of the next draw           uniform(key, drawn)
+//   stop ids                     banned while drawn < min_new_tokens
 #pragma once
 
 #include "ops/sample/block.h"

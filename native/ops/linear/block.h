@@ -9,7 +9,7 @@ namespace cream::ops {
 
 inline constexpr int64_t kMaskedPerDraw = 8;
 inline constexpr uint32_t kMaskPurpose =
-    0x4C6F5241u;  // tells this stream from a sampler's under the same seed
+    0x4C6F5241u;  // separates this stream from a sampler's with the same seed
 
 // Selects the mask's Philox stream; an element is kept if its 16-bit draw is at least the
 // threshold.

@@ -10,10 +10,11 @@
 
 namespace cream {
 
+struct LinearAdapter;
+
 // A weight matrix and, after `pack`, its copy in the layout of the fast kernels (bf16 or fp32, on
 // CPUs with AVX2). Copies of a Linear share both. After an in-place change of `weight`, call `pack`
 // again before the next fast call; it rewrites the packed copy in place.
-struct LinearAdapter;
 struct Linear {
   Tensor weight;    // [out, in]
   Tensor bias;      // [out], or undefined
@@ -45,8 +46,8 @@ struct LinearAdapter {
 
 namespace ops {
 
-void pack(Linear& linear);  // adapters included; no-op where there is no fast kernel for this dtype
-                            // and CPU
+void pack(Linear& linear);  // with its adapters; no-op without a fast kernel for this dtype and
+                            // CPU
 void pack_adapters(Linear& linear);  // only the adapters
 void unpack(Linear& linear);         // drops the packed copies, e.g. while training
 void unpack_adapters(Linear& linear);

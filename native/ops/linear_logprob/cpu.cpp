@@ -1,6 +1,6 @@
-// The packed head, block of 1,024 columns by block, into a buffer that stays in L2; of each block
-// only max and Σ exp remain. Cut over threads: chunks of rows × blocks. The sums are merged in
-// block order at the end, so neither the cut nor the other rows change a result.
+// The packed head in blocks of 1,024 columns, into a buffer that stays in L2; only max and Σ exp of
+// each block are kept. Distributed over threads as chunks of rows × blocks. The sums are merged in
+// block order, so neither the distribution nor the other rows change a result.
 #include "ops/linear_logprob/op.h"
 
 #include "ops/dispatch.h"

@@ -39,7 +39,7 @@ Draw sample(const float* logits, int64_t vocab, const SamplingParams& params, co
 
   sorted = sorted.narrow(
       0, 0,
-      sorted.isfinite().sum().item<int64_t>());  // what is banned is out even when u is 1 − 2⁻⁵³
+      sorted.isfinite().sum().item<int64_t>());  // excludes banned tokens even if u is 1 − 2⁻⁵³
 
   int64_t index = 0;
   if (params.temperature > 0) {
