@@ -1,6 +1,7 @@
 // Elements of model files → float32 or bfloat16.
-//   Q4_0, Q5_0, Q8_0  x = d·(q − offset), Q4_1, Q5_1: x = d·q + m; blocks of 32 with an fp16 d (and
-//   m) Q4_K, Q5_K        x = (d·s)·q − (dmin·m) with 6-bit s and m; super-blocks of 256 = 8 × 32
+//   Q4_0, Q5_0, Q8_0  x = d·(q − offset); blocks of 32 with an fp16 d
+//   Q4_1, Q5_1        x = d·q + m; blocks of 32 with an fp16 d and m
+//   Q4_K, Q5_K        x = (d·s)·q − (dmin·m) with 6-bit s and m; super-blocks of 256 = 8 × 32
 //   Q6_K              x = (d·s)·q with 8-bit s; 16 × 16
 // Each product is rounded in this order, so the floats equal those of llama.cpp and transformers
 // bit for bit. Rows are independent and run in parallel. Source: block layouts of ggml
