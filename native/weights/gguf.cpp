@@ -175,7 +175,8 @@ class MetadataParser {
         return number<int32_t, int64_t>();
       case kU64:
         return number<uint64_t,
-                      uint64_t>();  // above 2^63 it turns negative here and fails every range check
+                      uint64_t>();  // above 2^63 it becomes negative here and fails every range
+                                    // check
       case kI64:
         return number<int64_t, int64_t>();
       case kF32:
@@ -257,7 +258,7 @@ std::vector<float> read_rope_freqs(const std::vector<TensorInfo>& tensors, const
   for (const TensorInfo& info : tensors) {
     if (info.name != "rope_freqs.weight") continue;
     if (info.dtype != "F32" || info.shape.size() != 1 || info.shape[0] > ConfigLimits::head_dim)
-      bad_file(source, "the tensor \"rope_freqs.weight\" is no short list of 32-bit numbers.");
+      bad_file(source, "the tensor \"rope_freqs.weight\" is not a short list of 32-bit numbers.");
     std::vector<float> values(static_cast<size_t>(info.shape[0]));
     std::memcpy(values.data(), data + info.offset, values.size() * sizeof(float));
     return values;
@@ -300,7 +301,7 @@ class Reader : public GgufReader {
       return nullptr;
     const int64_t d = header_.config.head_dim;
     if (rows % d != 0)
-      bad_file(file_.path(), "the tensor " + quote(name) + " is no whole number of heads.");
+      bad_file(file_.path(), "the tensor " + quote(name) + " is not a whole number of heads.");
     return [d](int64_t row) {
       const int64_t within = row % d;
       return row - within + within % (d / 2) * 2 + within / (d / 2);
@@ -316,7 +317,7 @@ class Reader : public GgufReader {
 GgufHeader parse_gguf(const uint8_t* data, size_t size, const std::string& source) {
   Cursor cursor(data, size, source);
   if (size < 4 || std::memcmp(data, "GGUF", 4) != 0)
-    bad_file(source, "the file does not start with \"GGUF\"; it is no GGUF file.");
+    bad_file(source, "the file does not start with \"GGUF\"; it is not a GGUF file.");
   cursor.number<uint32_t>("the magic number");
   const uint32_t version = cursor.number<uint32_t>("the version");
   if (version != 2 && version != 3)
@@ -324,7 +325,7 @@ GgufHeader parse_gguf(const uint8_t* data, size_t size, const std::string& sourc
                 source + ": GGUF version " + std::to_string(version) +
                     " (little-endian versions 2 and 3 are read). Convert the model again.");
   // A tensor's entry takes at least 32 bytes (name length, dimension count, one dimension, type,
-  // offset), a pair 13.
+  // offset), a metadata pair 13.
   const uint64_t tensors = cursor.number<uint64_t>("the tensor count"),
                  pairs = cursor.number<uint64_t>("the metadata count");
   cursor.count(tensors, 32, "tensors");

@@ -46,7 +46,7 @@ void check_tensors(const WeightsReader& reader, const ModelConfig& config,
                            "Use the config.json that belongs to these weights.");
 }
 
-// Where the file's tensors go to, and as what.
+// Destination device and dtype of the file's tensors.
 struct Target {
   at::ScalarType dtype;
   at::Device device;

@@ -37,7 +37,7 @@ struct Range {
 };
 
 // The keys of a part that are visible to the queries of a range: query i sees keys begin[i] …
-// end[i]−1, indexed from the range's first query. Null begin: from the first key; null end: to the
+// end[i]−1. i counts from the range's first query. Null begin: from the first key; null end: to the
 // last.
 struct Visible {
   const int64_t* begin = nullptr;

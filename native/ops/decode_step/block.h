@@ -26,7 +26,7 @@ static_assert(sizeof(DecodeRow) == 40 && sizeof(SampleRow) == 40, "states are te
 struct DecodeDraws {
   double temperature, top_p;
   int64_t top_k;
-  int32_t min_new_tokens, banned;  // banned: how many ids are until then
+  int32_t min_new_tokens, banned;  // banned: number of ids banned until then
 };
 
 struct DecodeStepBlock {

@@ -30,7 +30,7 @@ const Weight* usable(const Tensor& x, const Linear& w) {
 
 namespace {
 
-constexpr int64_t gather_bytes = 256 << 10;  // of x a thread keeps in L2
+constexpr int64_t gather_bytes = 256 << 10;  // of x, kept in L2 per thread
 
 template <Level L, class T>
 void multiply_rows(const Tensor& x, const Weight& w, Tensor& y, bool f32) {
@@ -156,7 +156,7 @@ bool trains(const LinearAdapter& adapter) {
          (at::GradMode::is_enabled() && adapter.down.weight.requires_grad());
 }
 
-// y: the product, whose memory is ours.
+// Adds bias and adapters to y, in place where possible; y's memory is owned here.
 Tensor add_terms(Tensor y, const Tensor& x, const Linear& w) {
   if (w.bias.defined()) y.add_(w.bias);
   if (w.adapters.empty()) return y;

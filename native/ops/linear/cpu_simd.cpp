@@ -20,7 +20,7 @@ void multiply_as(const Product<CREAM_LEVEL, T>& p) {
   }
 }
 
-// 32 values of a row, of which `left` are there; zeros beyond.
+// Copies 32 values of a row, of which `left` exist; zeros beyond.
 inline void copy_chunk(const uint16_t* from, int64_t left, uint16_t* to) {
   store_words(to, load_part(from, left));
 }

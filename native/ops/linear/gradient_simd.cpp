@@ -12,7 +12,7 @@ namespace {
 constexpr int64_t ahead = 32;
 inline void fetch(const void* p) { _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T0); }
 
-// Two rows' values of 32 columns, of which `left` are there, as two steps of a panel.
+// Interleaves 32 columns of two rows, of which `…_left` exist, as two steps of a panel.
 inline void lay_two(const uint16_t* even, int64_t even_left, const uint16_t* odd, int64_t odd_left,
                     uint16_t* to) {
   Words first, second;
@@ -28,7 +28,7 @@ inline void lay_two(const float* even, int64_t even_left, const float* odd, int6
   }
 }
 
-// The same of n ≤ 14 columns as left rows.
+// The same for n ≤ 14 columns, as left rows.
 inline void lay_pair(const uint16_t* even, Mask even_lanes, const uint16_t* odd, Mask odd_lanes,
                      int64_t n, uint16_t* to) {
   store_words(to, or16(load_halves(even, even_lanes), shift_left<16>(load_halves(odd, odd_lanes))),

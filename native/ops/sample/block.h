@@ -40,7 +40,7 @@ struct SampleRow {
 
 struct SampleBlock {
   const float* logits;    // [rows, vocab]
-  const SampleRow* rows;  // one a block
+  const SampleRow* rows;  // one per block
   const int32_t* banned;  // token ids
   int32_t* token;         // out [rows]; −1 where no logit is finite
   float* logprob;         // out [rows]: full vocabulary, temperature 1

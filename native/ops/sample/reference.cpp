@@ -10,7 +10,7 @@
 namespace cream::ops::reference {
 namespace {
 
-// Where a running sum first reaches `mass` (`exceed`: first passes it); the last entry if rounding
+// The index at which a running sum reaches `mass` (`exceed`: passes it); the last if rounding
 // keeps it from getting there.
 int64_t crossing(const Tensor& running, double mass, bool exceed) {
   const int64_t at =
