@@ -1,6 +1,6 @@
-// What a decoder-only transformer is, read from a Hugging Face config.json or from GGUF metadata.
-// No tensor here. A model family is a set of these values (families.cpp), never a class: the one
-// transformer reads them.
+// The configuration of a decoder-only transformer, read from a Hugging Face config.json or from
+// GGUF metadata. It holds no tensors. A model family is a set of these values (families.cpp), not a
+// class: one transformer implements all families.
 #pragma once
 
 #include <cstdint>
@@ -12,20 +12,19 @@
 
 namespace cream {
 
-// How positions turn queries and keys: transformers' rope_parameters. A number that is 0 was not
-// given.
+// Rotary position embedding: transformers' rope_parameters. A number is 0 where it was not given.
 struct RopeConfig {
   std::string type = "default";  // or "linear", "dynamic", "llama3", "yarn", "longrope"
   double theta = 10000.0;
   double partial_rotary_factor =
-      1;  // the share of a head's entries that is rotated, its first ones
+      1;  // rotary_dim / head_dim; the first entries of a head are rotated
   double factor = 0;
-  double attention_factor = 0;  // multiplies cos and sin (yarn, longrope); 0: follows from `factor`
+  double attention_factor = 0;  // multiplies cos and sin (yarn, longrope); 0: derived from `factor`
   int64_t original_max_position_embeddings = 0;
   double low_freq_factor = 0, high_freq_factor = 0;                     // llama3
   double beta_fast = 0, beta_slow = 0, mscale = 0, mscale_all_dim = 0;  // yarn
   bool truncate = true;                                                 // yarn
-  std::vector<double> short_factor, long_factor;  // longrope, one a pair of entries
+  std::vector<double> short_factor, long_factor;  // longrope, one per rotated pair
 
   int64_t rotary_dim(int64_t head_dim) const {
     return static_cast<int64_t>(static_cast<double>(head_dim) * partial_rotary_factor);
@@ -34,7 +33,7 @@ struct RopeConfig {
 };
 
 struct LayerKind {
-  bool sliding = false;  // sees the last `sliding_window` positions only
+  bool sliding = false;  // attends to the last `sliding_window` positions only
   bool rope = true;      // false: no position encoding (SmolLM3's NoPE layers)
   bool operator==(const LayerKind&) const = default;
 };
@@ -49,30 +48,30 @@ struct ModelConfig {
   int64_t num_heads = 0;
   int64_t num_kv_heads = 0;
   int64_t head_dim = 0;
-  int64_t max_position_embeddings = 0;  // what the file says; context() is what the engine takes
+  int64_t max_position_embeddings = 0;  // as in the file; context() is the engine's limit
   double rms_norm_eps = 1e-5;
   bool tie_word_embeddings = false;
   int64_t bos_token_id = -1;  // -1: none
   std::vector<int64_t> eos_token_ids;
-  int64_t num_labels = 0;  // 0: a causal language model; else sequence classification, whose head
-                           // gives a logit a label
+  int64_t num_labels = 0;  // 0: a causal language model; else a sequence classifier with one logit
+                           // per label
 
   RopeConfig rope;
-  std::optional<RopeConfig> local_rope;  // of sliding layers, where they differ (Gemma 3)
+  std::optional<RopeConfig> local_rope;  // for sliding layers, if they differ (Gemma 3)
   bool qkv_bias = false, output_bias = false, mlp_bias = false;
-  bool qk_norm = false;      // an RMS norm a head on queries and keys, before RoPE
-  bool block_norms = false;  // norms on what attention and MLP return, before it is added (Gemma)
-  double norm_offset = 0;    // 1: norms multiply by weight + 1 (Gemma)
+  bool qk_norm = false;           // RMS norm per head on queries and keys, before RoPE
+  bool block_norms = false;       // norms on the outputs of attention and MLP (Gemma)
+  double norm_offset = 0;         // 1: norms multiply by weight + 1 (Gemma)
   bool scaled_embedding = false;  // embeddings times sqrt(hidden_size) (Gemma)
   Activation activation = Activation::silu;
-  double query_pre_attn_scalar = 0;  // attention's scale is its −1/2nd power; 0: head_dim's
-  double attention_softcap = 0;      // scores become c·tanh(score / c); 0: as they are
-  double final_softcap = 0;          // the same for logits
+  double query_pre_attn_scalar = 0;  // attention scale = this^(−1/2); 0: use head_dim
+  double attention_softcap = 0;      // scores become c·tanh(score / c); 0: no cap
+  double final_softcap = 0;          // the same for the logits
   int64_t sliding_window =
-      0;  // positions that a sliding layer sees, its own included; 0: none slides
-  std::vector<LayerKind> layers;  // one a layer; empty: all see everything and have RoPE
+      0;  // window of a sliding layer, own position included; 0: no sliding layers
+  std::vector<LayerKind> layers;  // one per layer; empty: full attention and RoPE everywhere
   bool joined_projections =
-      false;  // the file keeps q, k, v in one tensor, gate and up in another (Phi-3)
+      false;  // the file joins q, k, v in one tensor and gate, up in another (Phi-3)
 
   int64_t head_rows() const { return num_labels > 0 ? num_labels : vocab_size; }
   int64_t q_size() const { return num_heads * head_dim; }
@@ -80,35 +79,35 @@ struct ModelConfig {
   LayerKind layer(int64_t index) const {
     return layers.empty() ? LayerKind{} : layers[static_cast<size_t>(index)];
   }
-  // Tokens that a sequence may have: positions up to which no RoPE frequency depends on the
+  // The longest sequence that the engine accepts: up to here no RoPE frequency depends on the
   // sequence's length.
   int64_t context() const;
   double attention_scale() const;
   bool operator==(const ModelConfig&) const = default;
 };
 
-// What an untrusted file may ask for: large enough for every Llama, small enough that products of
-// two fit easily in 64 bits.
+// Upper bounds for an untrusted file: large enough for every Llama, small enough that the product
+// of two fits 64 bits easily.
 struct ConfigLimits {
   static constexpr int64_t labels = 1 << 16, vocab = 1 << 22, hidden = 1 << 17,
                            intermediate = 1 << 20, layers = 1024, heads = 4096, head_dim = 1024,
                            positions = 1 << 20;
 };
 
-// What a config of this model_type means by the keys it leaves out (transformers' defaults), and
-// what the family always has. Sizes are 0 but where the family has a default; num_kv_heads 0 and
-// head_dim 0 stand for heads and hidden / heads. Nothing: the engine does not know the family.
+// The defaults of transformers for keys that a config of this model_type omits, plus what is fixed
+// for the family. Sizes are 0 unless the family has a default; num_kv_heads 0 means num_heads, and
+// head_dim 0 means hidden_size / num_heads. Empty for an unknown family.
 std::optional<ModelConfig> family_defaults(const std::string& model_type);
 std::string known_families();  // "llama, mistral, …", for messages
 
-// Throws Error{invalid_file} naming `source` unless every size is within limits and they fit
-// together.
+// Throws Error{invalid_file} naming `source` unless every size is within limits and the sizes are
+// consistent.
 void validate_config(const ModelConfig& config, const std::string& source);
 
-// Parses and validates; throws Error{invalid_file | unsupported} naming `source`.
+// Parses and validates config.json. Throws Error{invalid_file | unsupported} naming `source`.
 ModelConfig config_from_json(const std::string& json, const std::string& source);
 
-// The config.json that transformers reads back to the same model.
+// The config.json from which transformers builds the same model.
 std::string config_to_json(const ModelConfig& config, DType dtype);
 
 }  // namespace cream

@@ -1,4 +1,4 @@
-// Reads one JSON object of a config, naming file and key in whatever it refuses.
+// Typed access to one JSON object of a config; every error names the file and the key.
 #pragma once
 
 #include <string>
@@ -14,13 +14,13 @@ class ConfigKeys {
   ConfigKeys(const JsonValue& object, const std::string& source, std::string prefix = "")
       : object_(object), source_(source), prefix_(std::move(prefix)) {}
 
-  bool has(const char* key) const { return object_.find(key) != nullptr; }  // null counts
-  // Null where the key is absent or its value is null: Hugging Face writes null for "the default".
+  bool has(const char* key) const { return object_.find(key) != nullptr; }  // true for null too
+  // Null if the key is absent or its value is null: Hugging Face writes null for "the default".
   const JsonValue* find(const char* key) const {
     const JsonValue* value = object_.find(key);
     return value && !value->is_null() ? value : nullptr;
   }
-  // The object under a key.
+  // The JSON object stored under `key`.
   ConfigKeys inner(const char* key) const {
     const JsonValue& object = *object_.find(key);
     if (!object.object()) fail(key, "must be an object or null");
@@ -74,7 +74,7 @@ class ConfigKeys {
     return *value->boolean();
   }
 
-  // Empty where absent.
+  // Empty if absent.
   std::string text(const char* key) const {
     const JsonValue* value = find(key);
     if (!value) return "";
@@ -93,7 +93,7 @@ class ConfigKeys {
     return numbers;
   }
 
-  // Empty where absent.
+  // Empty if absent.
   const JsonArray& list(const char* key) const {
     static const JsonArray none;
     const JsonValue* value = find(key);

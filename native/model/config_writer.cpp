@@ -16,7 +16,7 @@ void write_list(JsonWriter& out, const char* key, const std::vector<double>& num
   out.end_array();
 }
 
-// What was given, in alphabetical order; rope_theta only in version 5's spelling.
+// Writes the given values in alphabetical order; rope_theta only in version 5's spelling.
 void write_scaling(JsonWriter& out, const RopeConfig& rope, bool with_theta) {
   const auto given = [&](const char* key, double value) {
     if (value > 0) out.key(key), out.real(value);
@@ -139,7 +139,7 @@ std::string config_to_json(const ModelConfig& config, DType dtype) {
   if (phi)
     out.key("original_max_position_embeddings"),
         out.value(config.rope.original_max_position_embeddings);
-  // The families' default lies beyond a small vocabulary, where torch would refuse it.
+  // The families' default id lies beyond a small vocabulary, which torch would reject.
   if (phi || config.model_type == "smollm3") out.key("pad_token_id"), out.null();
   if (gemma)
     out.key("query_pre_attn_scalar"),

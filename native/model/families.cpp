@@ -1,6 +1,6 @@
-// The families, as data: what transformers' configuration classes say where config.json is silent,
-// and what a family's model always has. Adding one is adding a row here, its tensors' names
-// (weights/names.cpp) and a golden case (scripts/golden/families.py).
+// The model families as data: transformers' defaults for keys that config.json omits, and what is
+// fixed for a family. To add one, add a row here, its tensor names (weights/names.cpp) and a golden
+// case (scripts/golden/families.py).
 #include "model/config.h"
 
 namespace cream {

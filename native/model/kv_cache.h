@@ -1,5 +1,5 @@
-// Keys and values of past rows. A prompt's block is computed once and shared by its N samples; each
-// sample owns a block that grows.
+// The KV cache on the CPU. The block of a prompt is computed once and shared by its N completions;
+// each completion owns a block that grows.
 #pragma once
 
 #include <cstdint>
@@ -11,7 +11,7 @@
 
 namespace cream {
 
-// [layers][2][kv_heads, capacity, head_dim] in one allocation; positions 0 … length are valid. Not
+// One allocation [layers][2][kv_heads, capacity, head_dim]; positions 0 … length−1 are valid. Not
 // thread-safe: one worker owns it.
 class KvBlock {
  public:
@@ -23,16 +23,16 @@ class KvBlock {
     return storage_.select(0, layer).select(0, 0);
   }  // [kv_heads, capacity, head_dim]
   Tensor values(int64_t layer) const { return storage_.select(0, layer).select(0, 1); }
-  const void* keys_data(int64_t layer) const { return data(layer, 0); }  // until the next grow()
+  const void* keys_data(int64_t layer) const { return data(layer, 0); }  // valid until grow()
   const void* values_data(int64_t layer) const { return data(layer, 1); }
 
-  // Copies rows [n, kv_heads, head_dim] to positions at … at+n; `length` is the caller's to advance
-  // once all layers are in.
+  // Copies keys and values [n, kv_heads, head_dim] to positions at … at+n−1. The caller advances
+  // `length` after all layers are written.
   void write(int64_t layer, int64_t at, const Tensor& keys, const Tensor& values);
-  // The same for one row, from contiguous memory of the cache's dtype: decoding writes every row in
-  // every layer.
+  // The same for one position, from contiguous memory of the cache's dtype: the decode path, called
+  // for every sequence and layer.
   void write_row(int64_t layer, int64_t at, const void* key, const void* value);
-  void grow(int64_t capacity);  // keeps what is valid; no-op where it already fits
+  void grow(int64_t capacity);  // keeps valid positions; no-op if large enough
 
  private:
   void set_storage(Tensor storage);
@@ -43,7 +43,7 @@ class KvBlock {
   Tensor storage_;  // [layers, 2, kv_heads, capacity, head_dim]
   char* base_ = nullptr;
   int64_t layer_bytes_ = 0, head_bytes_ = 0, row_bytes_ = 0,
-          heads_ = 0;  // of storage_; decoding asks for them thousands of times a step
+          heads_ = 0;  // strides of storage_, cached: decode reads them thousands of times per step
 };
 using KvBlockPtr = std::shared_ptr<KvBlock>;
 

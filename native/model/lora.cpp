@@ -10,8 +10,7 @@ namespace cream {
 
 namespace {
 
-constexpr uint32_t kPurpose =
-    0x696E6974u;  // tells these numbers from others drawn under the same seed
+constexpr uint32_t kPurpose = 0x696E6974u;  // separates this stream from others with the same seed
 
 std::string parameter_name(size_t layer, const std::string& module, const char* half) {
   return "layers." + std::to_string(layer) + "." + module + ".lora_" + half;
@@ -23,7 +22,7 @@ std::string listed(const std::vector<LoraModule>& modules) {
   return out;
 }
 
-// The modules that `params`, resolved, puts adapters on.
+// The modules that `params` (resolved) puts adapters on.
 std::vector<LoraModule> targeted(const ModelConfig& config, const LoraParams& params) {
   std::vector<LoraModule> out;
   for (LoraModule& module : lora_modules(config))
@@ -33,7 +32,7 @@ std::vector<LoraModule> targeted(const ModelConfig& config, const LoraParams& pa
   return out;
 }
 
-// [rows, columns] within ±bound, a Philox block for every four numbers.
+// [rows, columns] uniform within ±bound, one Philox block per four numbers.
 Tensor uniform(int64_t rows, int64_t columns, double bound, uint64_t seed, uint32_t site) {
   const Tensor out = at::empty({rows, columns}, at::TensorOptions().dtype(at::kFloat));
   float* const to = out.mutable_data_ptr<float>();
@@ -140,7 +139,7 @@ AdapterTensors new_adapter(const ModelConfig& config, const LoraParams& params, 
   const std::vector<LoraModule> all = lora_modules(config), modules = targeted(config, params);
   for (int64_t i = 0; i < config.num_layers; ++i) {
     for (const LoraModule& module : modules) {
-      // The place among all modules: adding a target leaves the others' numbers as they were.
+      // Position among all modules: adding a target does not change the numbers of the others.
       const auto place =
           std::find_if(all.begin(), all.end(),
                        [&](const LoraModule& other) { return other.name == module.name; }) -

@@ -1,5 +1,5 @@
-// Sequences laid one behind the other as rows, completions sharing their prompt's rows. Scoring and
-// training use the same packing.
+// Packing: sequences are concatenated without padding, and completions share the rows of their
+// prompt. Scoring and training use the same packing.
 #pragma once
 
 #include <cstdint>
@@ -11,8 +11,8 @@
 
 namespace cream {
 
-// A completion of R tokens needs R−1 rows of its own: its last token is predicted, never read.
-// Its predictions are made by the prompt's last row and then by its own rows.
+// A completion of R tokens takes R−1 rows: its last token is predicted but never an input. The
+// prompt's last row predicts its first token.
 class PackedBatch {
  public:
   // Returns the index of the prompt's segment.
@@ -23,7 +23,7 @@ class PackedBatch {
   int64_t predictions() const { return static_cast<int64_t>(targets_.size()); }
   int64_t completions() const { return static_cast<int64_t>(prediction_offsets_.size()) - 1; }
   const std::vector<Segment>& segments() const { return segments_; }
-  // Completion i predicts entries prediction_offsets()[i] … [i+1] of the next two.
+  // Completion i predicts entries prediction_offsets()[i] … [i+1]−1 of the next two tensors.
   const std::vector<int64_t>& prediction_offsets() const { return prediction_offsets_; }
   TokenBatch as_token_batch(at::Device device = at::kCPU) const;
   Tensor prediction_rows(at::Device device = at::kCPU)
@@ -35,10 +35,10 @@ class PackedBatch {
   std::vector<Segment> segments_;
 };
 
-// Rows a prompt with these completions takes.
+// The number of rows of a prompt with these completions.
 int64_t packed_rows(const Tokens& prompt, const std::vector<const Tokens*>& completions);
 
-// Attention over a packed batch, without a cache.
+// Attention over a packed batch, without a KV cache.
 class PackedAttention : public Attention {
  public:
   explicit PackedAttention(const std::vector<Segment>& segments) : segments_(segments) {}

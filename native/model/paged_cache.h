@@ -1,6 +1,6 @@
-// Keys and values of past rows in pages of 16 positions, on a device: sequences of any length share
-// one allocation without gaps, and the full pages of a prompt belong to all of its samples. Source:
-// Kwon et al. 2023, "PagedAttention".
+// The KV cache on a device, in pages of 16 positions: sequences of any length share one allocation
+// without gaps, and the full pages of a prompt are shared by its completions. Source: Kwon et al.
+// 2023, "PagedAttention".
 #pragma once
 
 #include <cstdint>
@@ -12,8 +12,8 @@
 
 namespace cream {
 
-// Which pages are free. Host-side only: as all work on a cache is in one stream's order, a page may
-// be given to the next sequence while the last step of the previous one still runs.
+// The free pages. Host-side only: all work on a cache is ordered by one stream, so a page may be
+// given to the next sequence while the last step of the previous one still runs.
 class PagePool {
  public:
   explicit PagePool(int64_t pages);
@@ -24,12 +24,12 @@ class PagePool {
   std::vector<int32_t> free_;
 };
 
-// Pages that return to their pool with their holder; who shares pages shares the holder. The pool
-// outlives it.
+// Pages that return to their pool on destruction. Sequences that share pages share this object. The
+// pool must outlive it.
 class Pages {
  public:
   Pages() = default;
-  Pages(PagePool& pool, int64_t count);  // the pool has that many
+  Pages(PagePool& pool, int64_t count);  // Error{internal} if too few are free
   Pages(Pages&& other) noexcept : pool_(other.pool_), ids_(std::move(other.ids_)) {
     other.ids_.clear();
   }
@@ -38,7 +38,7 @@ class Pages {
 
   int64_t size() const { return static_cast<int64_t>(ids_.size()); }
   int32_t operator[](int64_t i) const { return ids_[static_cast<size_t>(i)]; }
-  // The last page of `other` becomes the first of these.
+  // Moves the last page of `other` to the front of these.
   void take_last_of(Pages& other);
 
  private:

@@ -1,11 +1,11 @@
-// Frequencies f_i = θ^(−2i/d) and what each scaling makes of them:
+// Frequencies f_i = θ^(−2i/d) and their scaling:
 //   linear    f / factor (Chen et al. 2023)
-//   dynamic   f, up to max_position_embeddings, which is all that the engine takes (NTK-aware
-//   scaling begins beyond it) llama3    f / factor for wavelengths above original /
-//   low_freq_factor, f below original / high_freq_factor, blended between yarn      f / factor and
-//   f blended over the pairs that turn beta_slow … beta_fast times in the original context (Peng et
-//   al. 2023) longrope  f / short_factor_i, up to the original context, which is all that the
-//   engine takes (Ding et al. 2024)
+//   dynamic   f up to max_position_embeddings, the engine's limit (NTK-aware scaling begins beyond)
+//   llama3    f / factor for wavelengths above original / low_freq_factor, f below
+//             original / high_freq_factor, blended between
+//   yarn      f / factor and f, blended over the pairs that rotate beta_slow … beta_fast times in
+//             the original context (Peng et al. 2023)
+//   longrope  f / short_factor_i up to the original context, the engine's limit (Ding et al. 2024)
 // yarn and longrope also multiply cos and sin by an attention factor. The numbers are those of
 // transformers' modeling_rope_utils.
 #include "model/rope_table.h"
@@ -42,9 +42,9 @@ Tensor yarn(const RopeConfig& rope, const ModelConfig& config, const Tensor& fre
   const int64_t pairs = frequencies.size(0);
   const double dim = 2.0 * static_cast<double>(pairs),
                original = static_cast<double>(rope.original_max_position_embeddings);
-  // The pair that turns this often over the original context.
-  const auto pair_of = [&](double turns) {
-    return dim * std::log(original / (turns * 2 * kPi)) / (2 * std::log(rope.theta));
+  // The pair that rotates this often over the original context.
+  const auto pair_of = [&](double rotations) {
+    return dim * std::log(original / (rotations * 2 * kPi)) / (2 * std::log(rope.theta));
   };
   double low = pair_of(rope.beta_fast > 0 ? rope.beta_fast : 32),
          high = pair_of(rope.beta_slow > 0 ? rope.beta_slow : 1);

@@ -1,4 +1,4 @@
-// cos and sin of every position, by the kind of scaling that the config asks for.
+// cos and sin for every position, with the RoPE scaling of the config.
 #pragma once
 
 #include <cstdint>
@@ -8,8 +8,8 @@
 
 namespace cream {
 
-// [positions, rotary_dim] fp32 in rotate-half layout (Hugging Face's), rotary_dim =
-// rotary_dim(head_dim), times the attention factor.
+// [positions, rotary_dim] fp32 in the rotate-half layout of Hugging Face, multiplied by the
+// attention factor; rotary_dim = rotary_dim(head_dim).
 struct RopeTable {
   Tensor cos, sin;
 };

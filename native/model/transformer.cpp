@@ -1,9 +1,9 @@
-// A decoder, pre-norm: x += out(attend(rope(qkv(norm(x))))); x += down(f(gate)·up of
-// gate_up(norm(x))). Touvron et al. 2023. What a family adds (biases, norms on queries and keys or
-// on what a block returns, windows, caps) is in the config and shows here as a tensor that is
-// defined or not; a plain Llama takes none of these steps. The numbers of Hugging Face's
-// …ForCausalLM in float32. In bfloat16 RoPE's cos and sin stay float32, where Hugging Face rounds
-// them. Rows are independent of each other everywhere but in `attend`.
+// A pre-norm decoder (Touvron et al. 2023): x += out(attend(rope(qkv(norm(x))))); x +=
+// down(f(gate)·up of gate_up(norm(x))). A family's additions (biases, norms on queries and keys or
+// on a sub-layer's output, windows, caps) come from the config and appear here as tensors that are
+// defined or not; a plain Llama uses none. In float32 the results are those of Hugging Face's
+// …ForCausalLM. In bfloat16, RoPE's cos and sin stay float32, where Hugging Face rounds them. Rows
+// are independent except in `attend`.
 #include "model/transformer.h"
 
 #include "ops/rms_norm/op.h"

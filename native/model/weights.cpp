@@ -9,7 +9,7 @@ namespace cream {
 
 namespace {
 
-// The order of the story: embedding, each layer from its input to its output, final norm, head.
+// In order of the forward pass: embedding, each layer from input to output, final norm, head.
 template <class W, class Visit>
 void visit_parameters(W& weights, const ModelConfig& config, Visit&& visit) {
   visit("embedding", weights.embedding.weight);

@@ -15,7 +15,7 @@ std::array<std::array<std::atomic<uint64_t>, 4>, static_cast<size_t>(Op::count)>
 CpuFeatures detect() {
   CpuFeatures features;
 #if defined(__x86_64__) && defined(__GNUC__)
-  // libgcc's table also asks the operating system whether it saves the wide registers.
+  // libgcc also checks that the operating system saves the wide registers.
   __builtin_cpu_init();
   features.avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
                   __builtin_cpu_supports("f16c");
@@ -27,7 +27,7 @@ CpuFeatures detect() {
   return features;
 }
 
-// What a process was told not to go beyond, to measure or to hunt a bug; anything else is no bound.
+// The upper bound from CREAM_CPU_LEVEL, for measurements and debugging; other values mean no bound.
 Level bound() {
   const char* wanted = std::getenv("CREAM_CPU_LEVEL");
   const std::string_view name = wanted ? wanted : "";

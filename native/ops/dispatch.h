@@ -1,5 +1,5 @@
-// Which kernel runs: decided at run time from the CPU, lowered by tests, and counted so that a test
-// can tell "the fast kernel agreed" from "the fast kernel never ran".
+// Kernel selection at run time: decided from the CPU, lowered by tests, and counted, so a test can
+// tell "the fast kernel agreed" from "the fast kernel never ran".
 #pragma once
 
 #include <cstdint>
@@ -19,15 +19,15 @@ Level cpu_level();  // the best that this CPU has, or the lower one of CREAM_CPU
                     // avx512
 Level level();      // what the kernels run at: that, or less where a test asks for it
 
-// "AVX2", as people write it; and what running at this level lacks, in one sentence, empty for the
-// best.
+// level_name: e.g. "AVX2". The other describes in one sentence what is missing at this level; empty
+// for the best.
 const char* level_name(Level level);
 const char* level_loss(Level level);
 
-inline bool fast_path() { return level() != Level::plain; }  // there are kernels
+inline bool fast_path() { return level() != Level::plain; }  // fast kernels exist
 bool plain_forced();  // a test asks for the plain paths, on devices too
 
-// While one of these lives, every op runs at this level or below, in all threads.
+// While one of these exists, every op runs at this level or below, in all threads.
 class ForceLevel {
  public:
   explicit ForceLevel(Level most);
@@ -42,7 +42,7 @@ struct ForcePlain : ForceLevel {
   ForcePlain() : ForceLevel(Level::plain) {}
 };
 
-// f.operator()<L>() for the level in force, which is not plain.
+// Calls f.operator()<L>() for the current level, which must not be plain.
 template <class F>
 void at_level(F&& f) {
 #if defined(__x86_64__)
@@ -75,7 +75,7 @@ enum class Op {
   count
 };
 
-// How often the kernel of `op` has run in this process at the level in force.
+// How often the kernel of `op` has run in this process at the current level.
 uint64_t fast_runs(Op op);
 void count_fast_run(Op op);
 

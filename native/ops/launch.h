@@ -1,5 +1,5 @@
-// What the launchers (cpu.cpp) share: may the fast kernel run on these tensors, and as which C++
-// type does it see them.
+// Helpers of the launchers (cpu.cpp, launch.cpp): whether the fast kernel supports these tensors,
+// and with which C++ type.
 #pragma once
 
 #include <initializer_list>
@@ -21,8 +21,8 @@ inline bool wants_gradient(std::initializer_list<Tensor> inputs) {
          std::any_of(inputs.begin(), inputs.end(),
                      [](const Tensor& t) { return t.requires_grad(); });
 }
-// For the kernels without a gradient: x may go in, the others have its dtype, and nothing asks for
-// a gradient.
+// For kernels without a gradient: x is supported, the others have its dtype, and none requires a
+// gradient.
 inline bool fast_inputs(const Tensor& x, std::initializer_list<Tensor> others = {}) {
   const auto alike = [&](const Tensor& t) {
     return t.scalar_type() == x.scalar_type() && t.device().is_cpu();
@@ -31,18 +31,18 @@ inline bool fast_inputs(const Tensor& x, std::initializer_list<Tensor> others = 
          !wants_gradient({x}) && !wants_gradient(others);
 }
 
-// bf16 or fp32 where the kernels of *.cu run.
+// bf16 or fp32 on a device that runs the kernels of *.cu.
 inline bool device_dtype(const Tensor& x) {
   return on_device(x) && !plain_forced() &&
          (x.scalar_type() == at::kBFloat16 || x.scalar_type() == at::kFloat);
 }
-// Where the kernels have one pointer for it: null for a tensor that is not there.
+// The tensor's data, or null if it is undefined.
 template <class T>
 T* writable(const Tensor& x) {
   return x.defined() ? static_cast<T*>(x.mutable_data_ptr()) : nullptr;
 }
 
-// f(uint16_t{}) for bf16, f(float{}) for fp32: what the kernels of *.cu call the two.
+// Calls f(uint16_t{}) for bf16 and f(float{}) for fp32, the element types of the *.cu kernels.
 template <class F>
 void by_element(const Tensor& x, F&& f) {
   if (x.scalar_type() == at::kBFloat16)
@@ -50,8 +50,8 @@ void by_element(const Tensor& x, F&& f) {
   else
     f(float{});
 }
-// f.operator()<L, T>() for the level in force and x's type: uint16_t for bf16, float for fp32, the
-// kernels' names for the two.
+// Calls f.operator()<L, T>() for the current level and x's element type: uint16_t for bf16, float
+// for fp32.
 template <class F>
 void by_type(const Tensor& x, F&& f) {
   at_level([&]<Level L>() {
@@ -70,8 +70,8 @@ T* mutable_data(Tensor& x) {
   return static_cast<T*>(x.mutable_data_ptr());
 }
 
-// Rows worth a thread of their own for elementwise work: some 16 thousand values, about what waking
-// a thread costs.
+// Rows per thread for elementwise work: about 16 thousand values, roughly the cost of waking a
+// thread.
 inline int64_t row_grain(int64_t width) {
   return std::max<int64_t>(1, 16384 / std::max<int64_t>(width, 1));
 }

@@ -1,5 +1,5 @@
-// The instruction sets that kernels are compiled for: each *_simd.cpp once a level, and a later
-// level has what an earlier one has.
+// Instruction sets that kernels are compiled for: each *_simd.cpp is compiled once per level. A
+// later level includes the earlier ones.
 #pragma once
 
 namespace cream::ops {

@@ -1,8 +1,8 @@
-// 16 floats at once, the same on every instruction set: what the kernels of *_simd.cpp are written
-// in. One AVX-512 register or two of AVX2; all operations but the dot products of bf16 pairs give
-// the same bits in both. Never included together with a torch header. Everything is in an unnamed
-// namespace on purpose: an inline function with outside linkage, compiled here with AVX-512, could
-// be the copy that the linker keeps for a file meant for older CPUs.
+// 16 floats at once with one interface for every instruction set, used by the kernels of
+// *_simd.cpp: one AVX-512 register or two AVX2 ones. All operations except the dot products of bf16
+// pairs give the same bits in both. Never included together with a torch header. Everything is in
+// an unnamed namespace on purpose: the linker might otherwise keep an inline function compiled with
+// AVX-512 for a file meant for older CPUs.
 #pragma once
 
 #include <immintrin.h>

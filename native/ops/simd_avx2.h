@@ -1,5 +1,5 @@
-// ops/simd.h on two AVX2 registers: lanes 0 … 7 and 8 … 15. Sums across lanes are taken in the
-// order that AVX-512's are.
+// ops/simd.h on two AVX2 registers: lanes 0 … 7 and 8 … 15. Sums across lanes use the order of
+// AVX-512.
 #pragma once
 
 #include <immintrin.h>
@@ -170,7 +170,7 @@ inline Floats power16(Words n) {
   return floats_of(shift_left<23>(add_words(n, set_words(127))));
 }  // 2ⁿ
 
-// 16 values of 16 bits, one a word; zeros beyond the mask, which is of the first lanes here.
+// 16 values of 16 bits, one per word; zeros beyond the mask.
 inline Words load_halves(const uint16_t* p) {
   const auto* from = reinterpret_cast<const __m128i*>(p);
   return {_mm256_cvtepu16_epi32(_mm_loadu_si128(from)),
@@ -209,7 +209,7 @@ inline Words bf16_bits(Floats v) {
   return words_of(select16(nan16(v), floats_of(or16(high, set_words(0x40))), number));
 }
 
-// 16 values as fp32; beyond the mask zeros, or what is given for them.
+// 16 values as fp32; beyond the mask zeros, or the given values.
 inline Floats load16(const float* p) { return {_mm256_loadu_ps(p), _mm256_loadu_ps(p + 8)}; }
 inline Floats load16(const float* p, Mask m) {
   return {_mm256_maskload_ps(p, m.low), _mm256_maskload_ps(p + 8, m.high)};
@@ -251,8 +251,8 @@ inline void turn8(__m256i (&r)[8]) {
   }
   for (int i = 0; i < 8; ++i) r[i] = t[i];
 }
-// 16 rows of 16 words → 16 columns of them.
-inline void turn16(Words (&r)[16]) {
+// Transposes 16 rows of 16 words.
+inline void transpose16(Words (&r)[16]) {
   __m256i quarter[4][8];
   for (int i = 0; i < 8; ++i) {
     quarter[0][i] = r[i].low, quarter[1][i] = r[i].high;
@@ -269,7 +269,7 @@ inline Words interleave8(__m256i even, __m256i odd) {
   const __m256i low = _mm256_unpacklo_epi16(even, odd), high = _mm256_unpackhi_epi16(even, odd);
   return {_mm256_permute2x128_si256(low, high, 0x20), _mm256_permute2x128_si256(low, high, 0x31)};
 }
-// Two rows of 32 halves → 32 words of one of each.
+// Interleaves two rows of 32 halves into 32 words with one half of each.
 inline void interleave(Words even, Words odd, Words& first, Words& second) {
   first = interleave8(even.low, odd.low);
   second = interleave8(even.high, odd.high);

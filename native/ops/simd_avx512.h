@@ -76,7 +76,7 @@ inline Words shift_right(Words x) {
 inline Floats floats_of(Words x) { return _mm512_castsi512_ps(x); }
 inline Words words_of(Floats x) { return _mm512_castps_si512(x); }
 
-// 16 values of 16 bits, one a word; zeros beyond the mask.
+// 16 values of 16 bits, one per word; zeros beyond the mask.
 inline Words load_halves(const uint16_t* p, Mask m = 0xffff) {
   return _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(m, p));
 }
@@ -99,7 +99,7 @@ inline Words bf16_bits(Floats v) {
 #endif
 }
 
-// 16 values as fp32; beyond the mask zeros, or what is given for them.
+// 16 values as fp32; beyond the mask zeros, or the given values.
 inline Floats load16(const float* p) { return _mm512_loadu_ps(p); }
 inline Floats load16(const float* p, Mask m) { return _mm512_maskz_loadu_ps(m, p); }
 inline Floats load16(const float* p, Mask m, Floats beyond) {
@@ -119,8 +119,8 @@ inline void store16(uint16_t* p, Floats v, Mask m = 0xffff) {
 #endif
 }
 
-// 16 rows of 16 words → 16 columns of them.
-inline void turn16(Words (&r)[16]) {
+// Transposes 16 rows of 16 words.
+inline void transpose16(Words (&r)[16]) {
   Words t[16];
   for (int i = 0; i < 16; i += 2) {
     t[i] = _mm512_unpacklo_epi32(r[i], r[i + 1]);
@@ -144,7 +144,7 @@ inline void turn16(Words (&r)[16]) {
   }
 }
 
-// Two rows of 32 halves → 32 words of one of each.
+// Interleaves two rows of 32 halves into 32 words with one half of each.
 inline void interleave(Words even, Words odd, Words& first, Words& second) {
   alignas(64) static constexpr uint16_t order[64] = {
       0,  32, 1,  33, 2,  34, 3,  35, 4,  36, 5,  37, 6,  38, 7,  39, 8,  40, 9,  41, 10, 42,

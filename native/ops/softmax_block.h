@@ -1,6 +1,6 @@
-// log Σ exp over a vocabulary in blocks of a fixed width. `sample` sees a whole row of logits,
-// `linear_logprob` only one block at a time; both go through these blocks, so that a sampled
-// token's log-prob and its scored log-prob are the same bits.
+// log Σ exp over a vocabulary in blocks of a fixed width. `sample` has a whole row of logits and
+// `linear_logprob` one block at a time; both use these blocks, so a sampled token's log-prob and
+// its scored log-prob have the same bits.
 #pragma once
 
 #include <cmath>

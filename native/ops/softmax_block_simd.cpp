@@ -1,5 +1,5 @@
-// max and Σ exp(x − max) of a block, in fp32. Two accumulators in a fixed order: the result depends
-// on the values alone.
+// max and Σ exp(x − max) of a block in fp32, with two accumulators in a fixed order, so the result
+// depends on the values alone.
 #include "ops/softmax_block.h"
 
 #include "ops/simd.h"

@@ -1,6 +1,5 @@
-// Adapters in PEFT's format: a folder with adapter_config.json and adapter_model.safetensors. What
-// we do not implement is refused by the name of its key, so that no adapter is ever applied in
-// part.
+// LoRA adapters in PEFT's format: a folder with adapter_config.json and adapter_model.safetensors.
+// An unsupported key is an error that names it, so an adapter is never applied in part.
 #pragma once
 
 #include <string>
@@ -13,7 +12,7 @@
 namespace cream {
 
 struct AdapterConfig {
-  LoraParams params;  // targets as the file lists them, without path; empty: every linear layer
+  LoraParams params;       // targets as in the file, without path; empty: all linear layers
   std::string base_model;  // base_model_name_or_path; empty where the file has none
 };
 
@@ -22,13 +21,13 @@ AdapterConfig read_adapter_config(const std::string& directory);
 AdapterConfig parse_adapter_config(const std::string& json, const std::string& source);
 
 // The adapter's parameters in fp32, in the order of `layout` (engine names and shapes, see
-// model/lora.h). Reads F32, BF16 and F16. Throws Error{not_found | invalid_file} naming the tensor
-// that is missing, has no place, or has another shape than this base asks for.
+// model/lora.h). Reads F32, BF16 and F16. Throws Error{not_found | invalid_file} naming a tensor
+// that is missing, unknown, or of another shape than the base model requires.
 NamedTensors read_adapter_tensors(
     const std::string& directory,
     const std::vector<std::pair<std::string, std::vector<int64_t>>>& layout);
 
-// Creates the folder. The config is written last: a folder that has one is complete.
+// Creates the folder. The config is written last, so a folder with a config is complete.
 void save_adapter(const std::string& directory, const AdapterConfig& config,
                   const NamedTensors& tensors, at::ScalarType dtype);
 

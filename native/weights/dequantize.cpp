@@ -1,13 +1,11 @@
-// What:    elements of model files → float32 or bfloat16.
-// Formula: Q4_0, Q5_0, Q8_0: x = d·(q − offset).  Q4_1, Q5_1: x = d·q + m.  Blocks of 32 with their
-// own fp16 d (and m).
-//          Q4_K, Q5_K: super-blocks of 256 = 8 × 32, x = (d·s)·q − (dmin·m) with 6-bit s and m.
-//          Q6_K: 16 × 16, x = (d·s)·q, 8-bit s.
-// Trick:   none; each product is rounded in the order above, so floats equal llama.cpp's and
-// transformers' bit for bit.
-//          Rows are independent, which is all the parallelism needed.
-// Source:  block layouts of ggml (ggml-common.h), checked against the gguf package in
-// test/golden/gguf_blocks.json.
+// Elements of model files → float32 or bfloat16.
+//   Q4_0, Q5_0, Q8_0  x = d·(q − offset); blocks of 32 with an fp16 d
+//   Q4_1, Q5_1        x = d·q + m; blocks of 32 with an fp16 d and m
+//   Q4_K, Q5_K        x = (d·s)·q − (dmin·m) with 6-bit s and m; super-blocks of 256 = 8 × 32
+//   Q6_K              x = (d·s)·q with 8-bit s; 16 × 16
+// Each product is rounded in this order, so the floats equal those of llama.cpp and transformers
+// bit for bit. Rows are independent and run in parallel. Source: block layouts of ggml
+// (ggml-common.h), checked against the gguf package in test/golden/gguf_blocks.json.
 #include "weights/dequantize.h"
 
 #include <c10/util/Half.h>
@@ -154,7 +152,7 @@ void from_q6_k(const uint8_t* block, float* out, int64_t n) {
   }
 }
 
-// Types without to_float are known so that their size can be checked and their name said.
+// Types without to_float are listed so that sizes can be checked and messages can name them.
 constexpr ElementType kTypes[] = {
     {"F32", 0, 1, 4, from_f32},
     {"F16", 1, 1, 2, from_f16},
@@ -199,8 +197,8 @@ constexpr ElementType kTypes[] = {
 
 constexpr int64_t kChunk = 256;  // a multiple of every block
 
-// Round to nearest, ties to even; a NaN stays one. Always a whole chunk: a constant trip count is
-// what compilers vectorise at -O2.
+// Rounds to nearest even; NaN stays NaN. Always a whole chunk: compilers vectorise a constant trip
+// count at -O2.
 void to_bf16(const float* values, uint16_t* out) {
   for (int64_t i = 0; i < kChunk; ++i) {
     const uint32_t bits = std::bit_cast<uint32_t>(values[i]);

@@ -1,4 +1,4 @@
-// Checks that every tensor of a header lies where it may: shared by the formats.
+// Checks, shared by the file formats, of where the tensors of a header lie.
 #pragma once
 
 #include <string>
@@ -11,17 +11,17 @@ namespace cream {
 
 [[noreturn]] void bad_file(const std::string& source, const std::string& what);
 
-// Bytes that `shape` takes; throws Error{invalid_file} where the product exceeds 2^62, a dimension
-// is negative, or the innermost one is no multiple of the type's block.
+// The size of the tensor in bytes. Throws Error{invalid_file} if the product exceeds 2^62, a
+// dimension is negative, or the innermost one is not a multiple of the type's block.
 uint64_t checked_bytes(const ElementType& type, const TensorInfo& info, const std::string& source);
 
-// Sorts by name. Throws where a name appears twice, a tensor leaves [begin, end), or two tensors
-// share bytes; with `gapless` also where bytes belong to no tensor.
+// Sorts by name. Throws Error{invalid_file} if a name appears twice, a tensor leaves [begin, end)
+// or two tensors overlap; with `gapless`, also if bytes belong to no tensor.
 void check_extents(std::vector<TensorInfo>& tensors, uint64_t begin, uint64_t end, bool gapless,
                    const std::string& source);
 
-// The element type to convert from; throws Error{unsupported} naming the tensor for types whose
-// size alone is known.
+// The element type to convert from. Throws Error{unsupported} naming the tensor if only the type's
+// size is known.
 const ElementType& convertible_type(const TensorInfo& info, const std::string& source);
 
 }  // namespace cream

@@ -30,12 +30,12 @@ enum ValueType : uint32_t {
   kF64
 };
 
-// Least bytes that a value of each type takes.
+// Minimum size in bytes of a value of each type.
 constexpr uint64_t kLeastBytes[] = {1, 1, 2, 2, 4, 4, 4, 1, 8, 12, 8, 8, 8};
 constexpr uint32_t kMaxArrayDepth = 4;
 constexpr uint64_t kMaxAlignment = 1 << 16;
 
-// Walks the bytes; every step checks what is left first.
+// Reads the bytes in order; every read checks the remaining length first.
 class Cursor {
  public:
   Cursor(const uint8_t* data, uint64_t size, const std::string& source)
@@ -64,8 +64,8 @@ class Cursor {
     return text;
   }
 
-  // A count of things that take at least `least` bytes each, so that no count makes us allocate
-  // more than the file deserves.
+  // A count of entries of at least `least` bytes each; checked against the remaining bytes, so a
+  // false count cannot cause a large allocation.
   uint64_t count(uint64_t claimed, uint64_t least, const char* what) const {
     if (claimed > left() / least)
       bad_file(
@@ -87,7 +87,7 @@ class Cursor {
   const std::string& source_;
 };
 
-// Reads the metadata once: everything goes to JSON, scalars also into a map for the config.
+// Reads the metadata once: everything to JSON, scalars also to a map for the config.
 class MetadataParser {
  public:
   MetadataParser(Cursor& cursor, const std::string& source) : cursor_(cursor), source_(source) {}
@@ -175,7 +175,8 @@ class MetadataParser {
         return number<int32_t, int64_t>();
       case kU64:
         return number<uint64_t,
-                      uint64_t>();  // above 2^63 it turns negative here and fails every range check
+                      uint64_t>();  // above 2^63 it becomes negative here and fails every range
+                                    // check
       case kI64:
         return number<int64_t, int64_t>();
       case kF32:
@@ -257,7 +258,7 @@ std::vector<float> read_rope_freqs(const std::vector<TensorInfo>& tensors, const
   for (const TensorInfo& info : tensors) {
     if (info.name != "rope_freqs.weight") continue;
     if (info.dtype != "F32" || info.shape.size() != 1 || info.shape[0] > ConfigLimits::head_dim)
-      bad_file(source, "the tensor \"rope_freqs.weight\" is no short list of 32-bit numbers.");
+      bad_file(source, "the tensor \"rope_freqs.weight\" is not a short list of 32-bit numbers.");
     std::vector<float> values(static_cast<size_t>(info.shape[0]));
     std::memcpy(values.data(), data + info.offset, values.size() * sizeof(float));
     return values;
@@ -279,8 +280,8 @@ class Reader : public GgufReader {
     if (!info) bad_file(file_.path(), "there is no tensor " + quote(name) + ".");
     const ElementType& type = convertible_type(*info, file_.path());
     const int64_t columns = info->shape.back(), rows = out.numel() / columns;
-    // llama.cpp's converter adds 1 to Gemma's norms. The sum was rounded to fp32 there; undone in
-    // fp32, before any rounding to bf16.
+    // llama.cpp's converter adds 1 to Gemma's norms and rounds to fp32. Undone in fp32, before any
+    // rounding to bf16.
     const double offset = name.ends_with("_norm.weight") ? header_.config.norm_offset : 0;
     if (offset == 0)
       return convert_rows(type, file_.data() + info->offset, out, rows, columns,
@@ -291,17 +292,16 @@ class Reader : public GgufReader {
   }
 
  private:
-  // llama.cpp rotates neighbours (2i, 2i+1), Hugging Face halves (i, i + head_dim/2), so its
-  // converter interleaves the rows of q and k within each head (of Llama alone: the other families
-  // it rotates by halves). Undone here: row h·d + j·d/2 + i of ours is row h·d + 2i + j of the
-  // file.
+  // llama.cpp rotates neighbours (2i, 2i+1), Hugging Face halves (i, i + head_dim/2), so
+  // llama.cpp's converter interleaves the rows of q and k within each head, for Llama only. Undone
+  // here: row h·d + j·d/2 + i of the result is row h·d + 2i + j of the file.
   std::function<int64_t(int64_t)> row_order(const std::string& name, int64_t rows) const {
     if (header_.config.model_type != "llama" ||
         (!name.ends_with(".attn_q.weight") && !name.ends_with(".attn_k.weight")))
       return nullptr;
     const int64_t d = header_.config.head_dim;
     if (rows % d != 0)
-      bad_file(file_.path(), "the tensor " + quote(name) + " is no whole number of heads.");
+      bad_file(file_.path(), "the tensor " + quote(name) + " is not a whole number of heads.");
     return [d](int64_t row) {
       const int64_t within = row % d;
       return row - within + within % (d / 2) * 2 + within / (d / 2);
@@ -317,7 +317,7 @@ class Reader : public GgufReader {
 GgufHeader parse_gguf(const uint8_t* data, size_t size, const std::string& source) {
   Cursor cursor(data, size, source);
   if (size < 4 || std::memcmp(data, "GGUF", 4) != 0)
-    bad_file(source, "the file does not start with \"GGUF\"; it is no GGUF file.");
+    bad_file(source, "the file does not start with \"GGUF\"; it is not a GGUF file.");
   cursor.number<uint32_t>("the magic number");
   const uint32_t version = cursor.number<uint32_t>("the version");
   if (version != 2 && version != 3)
@@ -325,7 +325,7 @@ GgufHeader parse_gguf(const uint8_t* data, size_t size, const std::string& sourc
                 source + ": GGUF version " + std::to_string(version) +
                     " (little-endian versions 2 and 3 are read). Convert the model again.");
   // A tensor's entry takes at least 32 bytes (name length, dimension count, one dimension, type,
-  // offset), a pair 13.
+  // offset), a metadata pair 13.
   const uint64_t tensors = cursor.number<uint64_t>("the tensor count"),
                  pairs = cursor.number<uint64_t>("the metadata count");
   cursor.count(tensors, 32, "tensors");

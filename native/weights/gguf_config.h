@@ -18,9 +18,9 @@ struct GgufMetadata {
   std::string json;  // all keys, arrays included
 };
 
-// rope_freqs: the values of the tensor "rope_freqs.weight" (llama3 scaling as one factor a pair),
-// or none. Throws Error{invalid_file} for missing or impossible values, Error{unsupported} for
-// families and scalings that it does not know.
+// rope_freqs: the tensor "rope_freqs.weight" (llama3 scaling, one factor per rotated pair), or
+// empty. Throws Error{invalid_file} for missing or impossible values and Error{unsupported} for
+// unknown families and scalings.
 ModelConfig config_from_gguf(const GgufMetadata& metadata, const std::vector<TensorInfo>& tensors,
                              const std::vector<float>& rope_freqs, const std::string& source);
 

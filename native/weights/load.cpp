@@ -19,8 +19,7 @@ std::string shape_text(const std::vector<int64_t>& shape) {
   return out + "]";
 }
 
-// The file holds exactly the model's tensors, each with its shape, and all of them can be
-// converted.
+// Checks that the file holds exactly the model's tensors with their shapes, all convertible.
 void check_tensors(const WeightsReader& reader, const ModelConfig& config,
                    const std::vector<Parameter>& layout, std::string Part::* name,
                    const std::string& source) {
@@ -47,14 +46,14 @@ void check_tensors(const WeightsReader& reader, const ModelConfig& config,
                            "Use the config.json that belongs to these weights.");
 }
 
-// Where the file's tensors go to, and as what.
+// Destination device and dtype of the file's tensors.
 struct Target {
   at::ScalarType dtype;
   at::Device device;
 };
 
-// Shapes were found in the file before, so a lie cannot ask for more than a few times the file's
-// size; an honest giant can.
+// Shapes were checked against the file, so a hostile file can claim at most a few times its own
+// size; a genuinely large model may still not fit.
 Tensor allocate(const Parameter& parameter, at::ScalarType dtype) {
   try {
     return at::empty(parameter.shape, at::TensorOptions().dtype(dtype));

@@ -34,7 +34,8 @@ void add_layer(std::vector<Parameter>& out, const ModelConfig& c, int64_t index)
   const auto norm = [&](const char* ours, const char* theirs, const char* gguf, int64_t size) {
     out.push_back(joined(names.ours + ours, {names.part(theirs, gguf, "weight", {size})}));
   };
-  // What the file keeps apart and the engine as one matrix, with a bias where the family has it.
+  // Rows that the file stores as separate tensors and the engine as one matrix, with a bias if the
+  // family has one.
   struct Rows {
     const char *theirs, *gguf;
     int64_t rows;
@@ -66,8 +67,8 @@ void add_layer(std::vector<Parameter>& out, const ModelConfig& c, int64_t index)
     norm("k_norm", "self_attn.k_norm", "attn_k_norm", c.head_dim);
   }
   matrix("out", {{"self_attn.o_proj", "attn_output", hidden}}, c.q_size(), c.output_bias);
-  // Llama's post_attention_layernorm stands before the MLP; where blocks have norms of their own,
-  // the name means attention's.
+  // Llama's post_attention_layernorm comes before the MLP; in families with block norms, the name
+  // means the norm on attention's output.
   if (c.block_norms)
     norm("attention_out_norm", "post_attention_layernorm", "post_attention_norm", hidden);
   norm("post_norm", c.block_norms ? "pre_feedforward_layernorm" : "post_attention_layernorm",

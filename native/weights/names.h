@@ -1,5 +1,5 @@
-// The engine's parameters, and which tensors of a Hugging Face or GGUF file make them up. A new
-// model family adds its names here.
+// The engine's parameters, and the tensors of a Hugging Face or GGUF file that each consists of. A
+// new model family adds its names here.
 #pragma once
 
 #include <cstdint>
@@ -10,14 +10,14 @@
 
 namespace cream {
 
-// One tensor of a file; parts of a parameter lie one behind the other along the rows.
+// One tensor of a file. The parts of a parameter are concatenated along the rows.
 struct Part {
   std::string huggingface, gguf;
   std::vector<int64_t> shape;
 };
 
 struct Parameter {
-  std::string name;            // the engine's, "layers.3.qkv"
+  std::string name;            // in the engine, "layers.3.qkv"
   std::vector<int64_t> shape;  // [rows, columns] or [n]
   std::vector<Part> parts;
 };
@@ -25,7 +25,8 @@ struct Parameter {
 // In the engine's order: embedding, layer by layer, final_norm, head (untied only).
 std::vector<Parameter> parameter_layout(const ModelConfig& config);
 
-// Tensors that a file may hold without our using them: a tied head stored again, RoPE's numbers.
+// Whether a file may hold this tensor although it is not used: a tied head stored again, RoPE's
+// frequencies.
 bool is_redundant(const std::string& name, const ModelConfig& config);
 
 }  // namespace cream

@@ -1,5 +1,5 @@
-// Model files in, checked tensors out. Every header field is untrusted: sizes, offsets, overlaps,
-// dtypes and shapes are verified before a byte is read through them; anything wrong throws
+// Readers of model files. Every header field is untrusted: sizes, offsets, overlaps, dtypes and
+// shapes are verified before any byte is read through them. An invalid file throws
 // Error{invalid_file} naming file and tensor.
 #pragma once
 
@@ -18,49 +18,49 @@ struct TensorInfo {
   std::string name;                // as in the file
   std::vector<int64_t> shape;      // row-major, outermost first (GGUF's order reversed)
   std::string dtype;               // "F32", "BF16", "Q4_K", …
-  uint64_t offset = 0, bytes = 0;  // where in the file
+  uint64_t offset = 0, bytes = 0;  // within the file
 };
 
-// Thread: any; readers are immutable and keep their files mapped while they live.
+// Immutable and safe to use from any thread; keeps its files mapped.
 class WeightsReader {
  public:
   virtual ~WeightsReader() = default;
   virtual const std::vector<TensorInfo>& tensors() const = 0;
-  // Into a contiguous float32 or bfloat16 tensor of the same number of elements, dequantised where
-  // need be, in parallel. Throws Error{invalid_file} when there is no such tensor,
-  // Error{unsupported} for an element type it cannot convert.
+  // Reads into a contiguous float32 or bfloat16 tensor of the same number of elements, dequantised
+  // if needed, in parallel. Throws Error{invalid_file} if there is no such tensor and
+  // Error{unsupported} for an element type that cannot be converted.
   virtual void read_into(const std::string& name, Tensor out) const = 0;
-  // The tensor as `dtype` (float32 or bfloat16), in memory of its own.
+  // The tensor as float32 or bfloat16, in memory of its own.
   Tensor read(const std::string& name, at::ScalarType dtype) const;
-  // Null when there is no such tensor.
+  // Null if there is no such tensor.
   const TensorInfo* find(const std::string& name) const;
 };
 
-// A .safetensors file, or a folder's model.safetensors or model.safetensors.index.json with its
+// A .safetensors file, or a folder's model.safetensors, or its model.safetensors.index.json with
 // shards. Memory-mapped.
 class SafetensorsReader : public WeightsReader {
  public:
-  // The strings of "__metadata__", sorted by key; of a sharded model, those of the first shard.
+  // The strings of "__metadata__", sorted by key; for a sharded model, those of the first shard.
   virtual const std::vector<std::pair<std::string, std::string>>& metadata() const = 0;
-  // The bytes as they are, into a contiguous CPU tensor that takes as many; throws
-  // Error{invalid_file} where it does not.
+  // Copies the raw bytes to a contiguous CPU tensor of the same size in bytes; throws
+  // Error{invalid_file} if the size differs.
   virtual void read_bytes(const std::string& name, Tensor out) const = 0;
 };
 std::unique_ptr<SafetensorsReader> open_safetensors(const std::string& path);
 
-// One GGUF file (version 2 or 3) of a family that config_from_gguf knows. Tensors come as Hugging
-// Face has them: rows of Llama's q and k in the order of rotate-half, Gemma's norms without the 1
-// that GGUF adds.
+// One GGUF file (version 2 or 3) of a family that config_from_gguf knows. Tensors are returned as
+// Hugging Face stores them: rows of Llama's q and k in rotate-half order, Gemma's norms without the
+// 1 that GGUF adds.
 class GgufReader : public WeightsReader {
  public:
   virtual const std::string& metadata_json()
-      const = 0;  // every key of the header as one JSON object, arrays included
+      const = 0;  // all header keys as one JSON object, arrays included
   virtual const ModelConfig& config() const = 0;
 };
 std::unique_ptr<GgufReader> open_gguf(const std::string& path);
 
-// Parsing alone, on bytes: what the fuzzers and hostile tests call. Nothing in the results points
-// outside the bytes.
+// Parsing of headers from bytes, for fuzzers and tests with hostile files. No result points outside
+// the bytes.
 struct SafetensorsHeader {
   std::vector<TensorInfo> tensors;  // sorted by name
   std::vector<std::pair<std::string, std::string>> metadata;

@@ -70,7 +70,7 @@ void parse_metadata(const JsonValue& value, SafetensorsHeader& out, const std::s
   std::sort(out.metadata.begin(), out.metadata.end());
 }
 
-// One file and its place in the list of a reader's tensors.
+// One file and its position in the reader's list of tensors.
 struct Shard {
   std::unique_ptr<MappedFile> file;
   SafetensorsHeader header;
@@ -133,7 +133,8 @@ class Reader : public SafetensorsReader {
   std::vector<size_t> shard_of_;
 };
 
-// Every tensor is where the index says, and the index knows every tensor.
+// Checks that every tensor is in the shard that the index names, and that the index lists every
+// tensor.
 void check_against_index(const Shard& shard, const std::string& file_name,
                          const std::vector<std::pair<std::string, std::string>>& map,
                          const std::string& source) {
@@ -217,7 +218,7 @@ std::vector<std::pair<std::string, std::string>> parse_safetensors_index(
     if (!member.value.string())
       bad_file(source, "weight_map gives no file name for " + quote(member.key) + ".");
     const std::string& file = *member.value.string();
-    // Only plain names: an index from elsewhere must not make us open files outside its folder.
+    // Plain names only: an untrusted index must not make the reader open files outside its folder.
     const bool plain =
         file.find_first_of(std::string_view("/\\\0", 3)) == std::string::npos && file.size() <= 255;
     if (!plain || !file.ends_with(".safetensors"))

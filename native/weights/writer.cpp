@@ -1,5 +1,5 @@
-// safetensors out: equal tensors and metadata give equal bytes, tensors are converted and written
-// chunk by chunk.
+// Writes safetensors: equal tensors and metadata give equal bytes; tensors are converted and
+// written in chunks.
 #include <algorithm>
 #include <cstring>
 #include <map>
@@ -40,7 +40,7 @@ const char* dtype_name(at::ScalarType dtype, const std::string& tensor) {
 
 using Metadata = std::vector<std::pair<std::string, std::string>>;
 
-// What is written for one tensor: `tensor` converted to `dtype`.
+// One tensor to write: `tensor` converted to `dtype`.
 struct Entry {
   std::string name;
   Tensor tensor;
@@ -158,8 +158,8 @@ std::string index_text(const std::vector<std::vector<Entry>>& shards) {
   return out.take() + "\n";
 }
 
-// Files of an earlier save into the same folder with another number of shards would be read instead
-// of ours, or lie about as waste.
+// Removes files of an earlier save with another number of shards: they would be read instead of
+// these or waste space.
 void remove_other_weights(const std::string& dir, const std::vector<std::string>& keep) {
   std::vector<std::string> stale;
   DIR* folder = ::opendir(dir.c_str());

@@ -1,5 +1,5 @@
-// AdamW over chunks of a tensor, in fp32 and in the forms that save memory, and the sum of squares
-// for clipping.
+// AdamW over chunks of a tensor, in fp32 and with the small state forms, and the sum of squares for
+// gradient clipping.
 #pragma once
 
 #include "ops/adamw/math.h"
@@ -7,14 +7,14 @@
 
 namespace cream::ops {
 
-// A block takes `chunk` elements.
+// One block updates `chunk` elements.
 template <class T>
 struct AdamWBlock {
   float *master, *m, *v;
   const float* gradient;
   const float*
-      gradient_scale;  // one number in device memory, for scalars.gradient_scale; null: that one
-  T* weight;           // the compute copy; null where it is the master itself
+      gradient_scale;  // device scalar that replaces scalars.gradient_scale; null: use scalars
+  T* weight;           // the compute copy; null if master is the weight
   int64_t n, chunk;
   AdamWScalars scalars;
 
@@ -32,8 +32,8 @@ struct AdamWBlock {
   }
 };
 
-// A block takes kStateBlock elements, whose new moments wait in shared memory for their scales:
-// kStateBlock·8 bytes.
+// One block updates kStateBlock elements. Their new moments stay in shared memory (kStateBlock·8
+// bytes) until the scales are known.
 struct AdamWFormsBlock {
   AdamWForms forms;
   AdamWScalars scalars;
@@ -61,7 +61,7 @@ struct AdamWFormsBlock {
   }
 };
 
-// partial[block] = Σ x² of the block's chunk in fp64; the caller adds the partials in order.
+// partial[block] = Σ x² of the block's chunk in fp64; the caller adds the partial sums in order.
 template <class T>
 struct SumOfSquaresBlock {
   const T* x;

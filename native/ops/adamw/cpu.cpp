@@ -1,5 +1,5 @@
-// AdamW and the gradient norm on the CPU: fixed blocks over the threads, each by the widest kernel
-// the CPU has.
+// AdamW and the gradient norm on the CPU: fixed blocks distributed over the threads, each with the
+// widest kernel that the CPU has.
 #include <algorithm>
 #include <numeric>
 

@@ -1,5 +1,5 @@
-// AdamW, 16 parameters at a time. The order of operations is adamw_element's, multiply and add
-// apart, so the bits are equal.
+// AdamW, 16 parameters at a time. The order of operations is that of adamw_element, with separate
+// multiply and add, so the bits are equal.
 #include "ops/adamw/kernel.h"
 
 #include "ops/simd.h"

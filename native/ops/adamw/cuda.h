@@ -1,4 +1,4 @@
-// AdamW and the sum of squares on the GPU; conventions of ops/rms_norm/cuda.h.
+// AdamW and the sum of squares on the GPU; conventions as in ops/rms_norm/cuda.h.
 #pragma once
 
 #include <cstdint>
@@ -11,7 +11,7 @@ template <class T>
 struct AdamWCuda {
   float *master, *m, *v;
   const float *gradient,
-      *gradient_scale;  // gradient_scale: one number, for scalars.gradient_scale; null: that one
+      *gradient_scale;  // device scalar that replaces scalars.gradient_scale; or null
   T* weight;
   int64_t n;
   AdamWScalars scalars;

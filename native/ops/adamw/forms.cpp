@@ -1,5 +1,5 @@
-// The small forms of an optimizer state in plain ATen: to fp32 and back. What the kernels compute
-// element by element (math.h) is the same on tensors of bits here, so this is their reference too.
+// The small forms of an optimizer state in plain ATen, to fp32 and back. It does on tensors of bits
+// what the kernels do per element (math.h), so it is their reference too.
 #include "ops/adamw/forms.h"
 
 namespace cream::ops {
@@ -7,7 +7,7 @@ namespace {
 
 constexpr int64_t kOne = 0x3f8;  // upper 12 bits of 1.0f
 
-// codes [n] → fp32 [blocks, 256], short of the scale.
+// codes [n] → fp32 [blocks, 256], before multiplication with the scale.
 Tensor shares_of(const Tensor& code, int64_t most) {
   const Tensor bits = (code.to(at::kInt) + (kOne - most)).bitwise_left_shift(20);
   return at::where(code == 0, 0.0, bits.to(at::kInt).view(at::kFloat));

@@ -1,4 +1,4 @@
-// The pointers of a state, for the kernels that know its small forms.
+// Raw pointers of an AdamWState, for the kernels of the small state forms.
 #pragma once
 
 #include "ops/adamw/kernel.h"

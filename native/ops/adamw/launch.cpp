@@ -1,5 +1,5 @@
-// AdamW and the gradient norm for tensors of a device. The norm costs one wait a step: its fp64
-// parts come over at once and are added in order.
+// AdamW and the gradient norm on a device. The norm synchronises once per step: its fp64 partial
+// sums are copied together and added in order.
 #include "ops/adamw/cuda.h"
 #include "ops/adamw/forms.h"
 #include "support/device.h"

@@ -1,6 +1,6 @@
-// AdamW on one element and the small forms of its state, for the CPU's scalar loop and the GPU
-// alike; formulas in op.h. Apart from kernel.h: files for one instruction set include no inline
-// function.
+// AdamW on one element and the codes of the small state forms, for the CPU's scalar loop and the
+// GPU alike; formulas in op.h. Not part of kernel.h, because files for one instruction set must not
+// include inline functions.
 #pragma once
 
 #include <cmath>
@@ -32,9 +32,9 @@ CREAM_HOST_DEVICE inline float float_of(uint32_t bits) {
   return x;
 }
 
-// A code c > 0 is the float whose upper 12 bits lie `most − c` below those of 1: eight steps a
-// doubling, 1 at c = most; 0 is 0. x in [0, 1], rounded to nearest even; below the smallest code it
-// becomes `least`.
+// x in [0, 1] → code. A code c > 0 is the float whose upper 12 bits are those of 1 minus (most −
+// c): eight steps per doubling, 1 at c = most; code 0 is 0. Rounds to nearest even; below the
+// smallest code the result is `least`.
 CREAM_HOST_DEVICE inline uint8_t encode_share(float x, int most, int least) {
   if (!(x > 0)) return 0;
   const uint32_t bits = bits_of(x);
@@ -45,8 +45,8 @@ CREAM_HOST_DEVICE inline float decode_share(int code, int most) {
   return code == 0 ? 0.0f : float_of(static_cast<uint32_t>(code + 0x3f8 - most) << 20);
 }
 
-// m: a sign and seven bits, down to 2⁻¹⁵·⁷⁵ of the block's largest. v: eight bits, down to 2⁻³¹·⁷⁵,
-// and never to 0: √v divides.
+// m: a sign and seven bits, down to 2⁻¹⁵·⁷⁵ of the block's largest value. v: eight bits, down to
+// 2⁻³¹·⁷⁵ and never 0, because √v divides.
 CREAM_HOST_DEVICE inline uint8_t encode_m(float m, float scale) {
   const uint8_t code = encode_share(fabsf(m) / scale, 127, 0);
   return m < 0 ? code | 0x80 : code;
@@ -62,20 +62,19 @@ CREAM_HOST_DEVICE inline float decode_v(uint8_t code, float scale) {
   return decode_share(code, 255) * scale;
 }
 
-// A master is its rounding to bf16 and the signed rest of its 32 bits, which needs 16 of its own.
+// A master is its bf16 rounding plus a signed 16-bit remainder of its 32 bits.
 CREAM_HOST_DEVICE inline float join_master(uint16_t weight, int16_t remainder) {
   return float_of((uint32_t{weight} << 16) +
                   static_cast<uint32_t>(static_cast<int32_t>(remainder)));
 }
-// The rest of a value that lies just between two bf16 and is rounded down, 2¹⁵, has no room: it
-// loses its last bit.
+// A master exactly halfway between two bf16 values that rounds down has remainder 2¹⁵, which does
+// not fit: it loses its last bit.
 CREAM_HOST_DEVICE inline int16_t rest_of_master(float master, uint16_t weight) {
   const int32_t rest = static_cast<int32_t>(bits_of(master) - (uint32_t{weight} << 16));
   return static_cast<int16_t>(rest > 0x7fff ? 0x7fff : rest);
 }
 
-// Element i of a parameter: reads its state in whatever form, returns the new m and v, writes
-// master and weight.
+// Updates element i, with its state in any form: returns the new m and v, writes master and weight.
 CREAM_HOST_DEVICE inline void adamw_forms_element(const AdamWForms& f, int64_t i,
                                                   const AdamWScalars& s, float& m, float& v) {
   const int64_t block = i / kStateBlock;
@@ -90,7 +89,7 @@ CREAM_HOST_DEVICE inline void adamw_forms_element(const AdamWForms& f, int64_t i
   if (f.remainder != nullptr) f.remainder[i] = rest_of_master(next, f.weight[i]);
 }
 
-// Writes m and v back; the scales are the block's largest |m| and v.
+// Stores m and v; the scales are the block's largest |m| and v.
 CREAM_HOST_DEVICE inline void store_moments(const AdamWForms& f, int64_t i, float m, float v,
                                             float m_scale, float v_scale) {
   if (f.m != nullptr) {

@@ -1,24 +1,25 @@
-// Decoupled weight decay Adam (Loshchilov & Hutter 2019), the arithmetic and order of
-// torch.optim.AdamW, in place on fp32.
+// Adam with decoupled weight decay (Loshchilov & Hutter 2019), with the arithmetic and order of
+// torch.optim.AdamW, in place in fp32.
 //
 //   θ ← θ·(1 − lr·λ)
 //   m ← m + (1 − β1)·(g − m)              v ← β2·v + (1 − β2)·g²
 //   θ ← θ − lr/(1 − β1ᵗ) · m / (√v / √(1 − β2ᵗ) + ε)
 //
-// The state has small forms, each of which may be chosen alone (a bf16 weight, its fp32 master, m,
-// v and gradient take 18 bytes a parameter):
-//   split master   the bf16 weight is the upper part of the master already; 16 bits beside it hold
-//   the rest 8-bit m and v  blocks of 256 elements with one fp32 scale, their largest (Dettmers et
-//   al. 2022, arXiv:2110.02861). The code is a float
-//                  of 3 bits of mantissa: relative steps of 1/8 from the largest down to 2⁻¹⁶ (m)
-//                  and 2⁻³² (v) of it. Dettmers' dynamic code rounds a v far below its block's
+// A bf16 weight with fp32 master, m, v and gradient takes 18 bytes per parameter. Three smaller
+// forms may be chosen independently:
+//   split master   The bf16 weight is the upper half of the master; 16 bits beside it hold the
+//                  rest.
+//   8-bit m and v  Blocks of 256 elements with one fp32 scale, the block's largest value
+//                  (Dettmers et al. 2022, arXiv:2110.02861). The code is a float with a 3-bit
+//                  mantissa: relative steps of 1/8 from the largest value down to 2⁻¹⁶ (m) and
+//                  2⁻³² (v) of it. Dettmers' dynamic code rounds a v far below its block's
 //                  largest to 0, where m/√v explodes (measured: docs/memory.md).
 //   bf16 gradient
-// All together 8 bytes. The arithmetic between reading and writing is the same fp32 in all of them.
+// Together they take 8 bytes per parameter. The arithmetic between load and store is the same fp32.
 //
-// Memory-bound: 28 bytes a parameter. So one pass reads the gradient, applies the clipping factor,
-// updates all three and writes the rounded compute copy, where a chain of ATen ops would make eight
-// passes.
+// The op is memory-bound at 28 bytes per parameter. One pass reads the gradient, applies the
+// clipping factor, updates all three tensors and writes the rounded compute copy; a chain of ATen
+// ops would make eight passes.
 #pragma once
 
 #include <cstdint>
@@ -30,35 +31,34 @@ namespace cream::ops {
 
 struct AdamWStep {
   double learning_rate, beta1, beta2, epsilon, weight_decay;
-  int64_t step;               // 1 for the first
-  double gradient_scale = 1;  // clipping, multiplied into the gradient as it is read
+  int64_t step;               // from 1
+  double gradient_scale = 1;  // clipping factor of the gradient
 };
 
-// master, m, v: fp32, contiguous, same shape, updated. gradient: fp32. `weight`: the compute copy
-// (bf16, or the same tensor as master), rewritten from master, round to nearest even.
+// master, m, v: fp32, contiguous, the same shape; updated. gradient: fp32. weight: the compute copy
+// (bf16, or the same tensor as master), rewritten from master with round to nearest even.
 void adamw(Tensor& master, Tensor& m, Tensor& v, const Tensor& gradient, Tensor& weight,
            const AdamWStep& step);
 
-// A parameter and what training keeps of it. All contiguous, on one device; n elements.
+// A parameter and its training state. All tensors are contiguous and on one device; n elements.
 struct AdamWState {
-  Tensor weight;  // what the model computes with: fp32 or bf16
-  Tensor
-      master;  // fp32; the same tensor as `weight` where that is fp32; undefined where it is split
-  Tensor remainder;         // int16, weight's shape: with a bf16 weight, the split master
+  Tensor weight;            // the compute copy: fp32 or bf16
+  Tensor master;            // fp32; the same tensor as an fp32 `weight`; undefined if split
+  Tensor remainder;         // int16, weight's shape: lower half of a split master
   Tensor m, v;              // fp32 of weight's shape, or uint8 codes of it
-  Tensor m_scale, v_scale;  // [⌈n / 256⌉] fp32 beside codes; else undefined
+  Tensor m_scale, v_scale;  // [⌈n / 256⌉] fp32 with codes; else undefined
   Tensor gradient;          // fp32 or bf16
 };
 void adamw(AdamWState& state, const AdamWStep& step);
 
-// fp32 values of what may be held in a small form, and back.
+// Read and write the state as fp32, whatever form it is stored in.
 Tensor master_of(const AdamWState& state);
 void set_master(AdamWState& state, const Tensor& master);  // the weight is rewritten too
 Tensor first_moment_of(const AdamWState& state);
 Tensor second_moment_of(const AdamWState& state);
 
-// Σ x² of fp32 or bf16 tensors, in fp64 and in an order that depends on neither the thread count
-// nor the instruction set. One wait for a device.
+// Σ x² of fp32 or bf16 tensors in fp64. The order of summation depends on neither the thread count
+// nor the instruction set. Synchronises with a device once.
 double sum_of_squares(const Tensor& x);
 double sum_of_squares(const std::vector<Tensor>& tensors);
 

@@ -1,4 +1,4 @@
-// AdamW in plain ATen, line by line as torch.optim.AdamW's single-tensor path has it.
+// AdamW in plain ATen, line by line like torch.optim.AdamW's single-tensor path.
 #include "ops/adamw/op.h"
 
 namespace cream::ops::reference {

@@ -1,6 +1,6 @@
-// Cuts attention into tiles of queries that share keys: in decoding, neighbouring rows of one
-// prompt × the query heads of one kv head; in a packed batch, neighbouring rows of one segment ×
-// the same heads. Tiles are what threads share out.
+// Cuts attention into tiles of queries that share keys. Decode: adjacent rows of one prompt × the
+// query heads of one kv head; packed batch: adjacent rows of one segment × the same heads. Tiles
+// are distributed over threads.
 #include <array>
 
 #include "ops/attention/device.h"
@@ -37,7 +37,7 @@ struct Tile {
 
 using attend::Range;
 
-// Neighbouring rows with the same shared keys, at most `limit` of them.
+// Adjacent rows with the same shared keys, at most `limit` of them.
 std::vector<Range> sibling_rows(const std::vector<DecodeSource>& sources, int64_t limit) {
   std::vector<Range> ranges;
   for (int64_t row = 0; row < static_cast<int64_t>(sources.size()); ++row) {

@@ -1,11 +1,10 @@
-// Online softmax attention (Milakov & Gimelshein 2018; FlashAttention): for each block of 64 keys
-//   s = scale·q·kᵀ,  m' = max(m, s),  p = exp(s − m'),  l = l·exp(m − m') + Σp,  o = o·exp(m − m')
-//   + p·v
-// A block is transposed once for all queries: keys transposed (bf16: [d/2][64][2] for VDPBF16PS),
-// values widened to fp32 where that pays. Blocks start at the part's first key and a query's
-// arithmetic never looks at its neighbours; a key that a query does not see (after it, or before
-// its window) contributes exactly 0. So neither the batch nor the way rows were grouped changes a
-// result.
+// Online softmax attention (Milakov & Gimelshein 2018; FlashAttention). For each block of 64 keys:
+//   s = scale·q·kᵀ,  m' = max(m, s),  p = exp(s − m'),
+//   l = l·exp(m − m') + Σp,  o = o·exp(m − m') + p·v
+// A block is transposed once for all queries: keys as bf16 [d/2][64][2] for VDPBF16PS, values
+// widened to fp32 where that pays. Blocks start at the part's first key, and a query's arithmetic
+// does not depend on its neighbours; a key that a query does not see (after it, or before its
+// window) contributes exactly 0. So neither the batch nor the grouping of rows changes a result.
 #include "ops/attention/kernel.h"
 
 #include <algorithm>
@@ -20,7 +19,7 @@ constexpr float minus_infinity = -std::numeric_limits<float>::infinity();
 
 inline int64_t padded(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
 
-// Where things lie in the scratch of `count` queries; all fp32 but `query`, which holds T.
+// Layout of the scratch memory of `count` queries; all fp32 but `query`, which holds T.
 struct Layout {
   int64_t max, sum, out, query, keys, values, scores, end;
   Layout(int64_t count, int64_t d) {
@@ -36,8 +35,7 @@ struct Layout {
   }
 };
 
-// Asks for n rows ahead of their use: a cache is read once a step, too short a run for the hardware
-// to guess.
+// Prefetches n rows: a cache is read once per step, too short a run for the hardware prefetcher.
 template <class T>
 void prefetch_rows(const T* rows, int64_t stride, int64_t n, int64_t d) {
   for (int64_t row = 0; row < n; ++row)
@@ -64,8 +62,8 @@ inline Mask seen(const Span& span, int64_t column) {
   return without16(before_end, first_lanes(span.begin - 16 * column));
 }
 
-// One query: scores in `columns` vectors, those of `span` valid → weights; returns the factor for
-// what was summed before. Without Window the span begins at the block's first key.
+// One query: scores in `columns` vectors, valid within `span` → weights; returns the factor for the
+// earlier sums. Without Window the span begins at the block's first key.
 template <bool Window>
 float soften(float* scores, int64_t columns, const Span& span, float& max, float& sum) {
   const Floats none = set16(minus_infinity);
@@ -76,7 +74,7 @@ float soften(float* scores, int64_t columns, const Span& span, float& max, float
   Floats total = zero16();
   for (int64_t c = 0; c < columns; ++c) {
     const Floats s = load16(scores + 16 * c, seen<Window>(span, c), none);
-    // Where nothing was seen yet, −inf − (−inf) is NaN, of which exp16 makes the 0 that is wanted.
+    // Before the first key, −inf − (−inf) is NaN, which exp16 maps to 0 as needed.
     const Floats p = exp16(sub16(s, set16(next)));
     total = add16(total, p);
     store16(scores + 16 * c, p);
@@ -206,7 +204,7 @@ void add(const Queries<T>& queries, const Keys<T>& keys, Range range, const Visi
   const int64_t d = queries.head_dim;
   const Layout at(queries.count, d);
   float* scratch = queries.scratch;
-  // Blocks before every query's window are passed over; the others keep their places.
+  // Blocks before every query's window are skipped; the others keep their positions.
   const int64_t hidden =
       visible.begin ? *std::min_element(visible.begin, visible.begin + (range.last - range.first))
                     : 0;
@@ -218,8 +216,8 @@ void add(const Queries<T>& queries, const Keys<T>& keys, Range range, const Visi
     turn_keys(keys.keys + start * keys.stride, keys.stride, n, d,
               reinterpret_cast<int32_t*>(scratch + at.keys));
     const T* values = keys.values + start * keys.stride;
-    // Widening is exact, so where it happens does not show in the result; it pays once several
-    // tiles read the block.
+    // Widening is exact, so it does not change the result; it pays when several tiles read the
+    // block.
     if (sizeof(T) == sizeof(float) || range.last - range.first <= tile_queries) {
       each_tile<T, T>({scratch, at, d, n, queries.scale, queries.softcap, {values, keys.stride}},
                       range, start, visible);

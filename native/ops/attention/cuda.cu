@@ -27,8 +27,8 @@ int decode(const PagedCuda<T>& c, const PagedState& state, float* running, float
 template <class T>
 int paged(const PagedCuda<T>& c, void* stream) {
   const auto small = [](int64_t n) { return static_cast<int32_t>(n); };
-  // Groups are few: a grid for a quarter of the rows serves them in one go where four samples or
-  // more share a prompt.
+  // Groups are few: a grid for a quarter of the rows covers them in one pass if at least four
+  // completions share a prompt.
   const int64_t entries = c.rows > 1 ? cut_of(c.rows, 4) : 0;
   const PagedState state{c.page_table,
                          c.lengths,

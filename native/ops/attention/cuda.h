@@ -1,5 +1,5 @@
-// Attention on the GPU; conventions of ops/rms_norm/cuda.h. Head sizes are multiples of 8, at most
-// 256; addresses and row strides fit loads of 16 bytes.
+// Attention on the GPU; conventions as in ops/rms_norm/cuda.h. Head dimensions are multiples of 8,
+// at most 256; addresses and row strides allow 16-byte loads.
 #pragma once
 
 #include <cstdint>
@@ -8,7 +8,7 @@
 
 namespace cream::ops {
 
-// Decoding over a paged cache: paged_block.h.
+// Decode attention over a paged cache: paged_block.h.
 template <class T>
 struct PagedCuda {
   const T* q;      // [rows, heads, d], rows `stride` values apart
@@ -18,7 +18,7 @@ struct PagedCuda {
   float* scratch;  // paged_scratch() values
   int64_t rows, heads, kv_heads, d, stride;
   int64_t max_pages;   // columns of page_table
-  int64_t max_length;  // no row is longer
+  int64_t max_length;  // upper bound of lengths
   int64_t window;      // 0: none
   float scale, softcap;
 };
@@ -26,16 +26,17 @@ int64_t paged_scratch(int64_t rows, int64_t heads, int64_t d, int64_t max_length
 int paged_decode_cuda(const PagedCuda<uint16_t>& call, void* stream);
 int paged_decode_cuda(const PagedCuda<float>& call, void* stream);
 
-// Rows of one segment, and what they see before it.
+// Consecutive rows of one segment, and the prefix that they attend to.
 struct QueryTile {
   int32_t row, rows, position;  // row of the batch; position: of that row in its segment
   int32_t prefix_start, prefix_length;
 };
-// Rows of one segment, and those that see them: plan.viewers[first_viewer] … .
+// Consecutive rows of one segment as keys, and the segments that attend to them:
+// plan.viewers[first_viewer] … .
 struct KeyTile {
   int32_t row, rows, position, first_viewer, viewers;
 };
-// The rows of one segment, which see `before` positions ahead of their own.
+// The rows of one segment, which attend to `before` positions before their own.
 struct Viewer {
   int32_t start, length, before;
 };
@@ -45,12 +46,12 @@ struct PackedTiles {
   const Viewer* viewers;
   int64_t query_tiles, key_tiles;
 };
-// Rows that a tile of a plan has.
+// Rows per query tile of a plan.
 int64_t packed_query_rows(int64_t group, int64_t d);
 int64_t packed_key_rows(int64_t d);
 
-// Attention over a packed batch: packed_block.h. out and logsumexp are written going forward, read
-// for the gradient.
+// Attention over a packed batch: packed_block.h. The forward pass writes out and logsumexp, the
+// gradient reads them.
 template <class T>
 struct PackedCuda {
   const T *q, *k,

@@ -1,13 +1,11 @@
-// Attention as a device runs it: the functions of op.h and paged.h for tensors where on_device()
-// holds.
+// Attention on a device: the functions of op.h and paged.h for tensors with on_device().
 #pragma once
 
 #include "ops/attention/paged.h"
 
 namespace cream::ops::device {
 
-// Whether the kernels take these tensors: all bf16 or all fp32, heads of a multiple of 8 values up
-// to 256.
+// Whether the kernels support these tensors: all bf16 or all fp32, d a multiple of 8 up to 256.
 inline bool fits_kernels(std::initializer_list<Tensor> tensors, int64_t d) {
   const auto type = tensors.begin()->scalar_type();
   return (type == at::kBFloat16 || type == at::kFloat) && d % 8 == 0 && d <= 256 &&
@@ -15,8 +13,8 @@ inline bool fits_kernels(std::initializer_list<Tensor> tensors, int64_t d) {
                      [&](const Tensor& t) { return t.scalar_type() == type; });
 }
 
-// [rows, heads, d], heads contiguous within a row, rows at addresses that loads of 16 bytes take; a
-// slice of the joined projection is.
+// [rows, heads, d] with the heads of a row contiguous and 16-byte aligned rows, as in a slice of
+// the joined projection; copies if needed.
 inline Tensor for_kernels(const Tensor& x) {
   const int64_t values = 16 / x.element_size();
   const bool fits = x.stride(2) == 1 && x.stride(1) == x.size(2) && x.stride(0) % values == 0 &&
@@ -27,8 +25,8 @@ inline Tensor for_kernels(const Tensor& x) {
 Tensor paged_decode_attention(const Tensor& q, const Tensor& cache, const PagedRows& rows,
                               const AttentionKind& kind);
 
-// Differentiable. Its gradient takes what the forward pass saved; packed_attention_gradient, as in
-// op.h, runs that again.
+// Differentiable, with the gradient from what the forward pass saved. packed_attention_gradient, as
+// in op.h, runs the forward pass again.
 Tensor packed_attention(const Tensor& q, const Tensor& k, const Tensor& v,
                         const std::vector<Segment>& segments, const AttentionKind& kind);
 AttentionGradient packed_attention_gradient(const Tensor& q, const Tensor& k, const Tensor& v,
@@ -38,7 +36,7 @@ AttentionGradient packed_attention_gradient(const Tensor& q, const Tensor& k, co
 
 struct PackedSaved {
   Tensor out;                // [tokens, heads, d]
-  Tensor logsumexp;          // of each query's scores, fp32, as its kernels lay it
+  Tensor logsumexp;          // of each query's scores, fp32, in the kernel's own layout
   Tensor rng_state, unused;  // flash attention's own
 };
 struct PackedLayout {

@@ -7,8 +7,8 @@
 namespace cream::ops::device {
 namespace {
 
-// Flash attention's backward pass adds up dQ with atomics unless it is told not to. Fresh memory is
-// not filled meanwhile, as it would be under that setting.
+// Makes flash attention's backward pass deterministic: by default it adds dQ with atomics. Filling
+// of fresh memory, which that setting would also turn on, stays off.
 class Deterministic {
  public:
   Deterministic() {
@@ -29,7 +29,7 @@ class Deterministic {
              filled_ = context_.deterministicFillUninitializedMemory();
 };
 
-// ATen counts the positions left of a row's own.
+// ATen's window excludes the row's own position.
 std::optional<c10::SymInt> window_left(const FlashInput& in) {
   return in.window > 0 ? std::optional<c10::SymInt>(in.window - 1) : std::nullopt;
 }
@@ -90,7 +90,7 @@ AttentionGradient flash_gradient(const PackedCall& call, const Tensor& d_out,
                                        d_out.reshape(call.q.sizes()).contiguous(), saved);
   if (!plan->index.defined()) return d;
   const at::DeviceGuard guard(call.q.device());
-  // A prompt's keys went to each of its completions: their gradients are added up row by row.
+  // A prompt's keys were copied to each of its completions: their gradients are summed per row.
   const Tensor d_k = d.k.contiguous(), d_v = d.v.contiguous();
   AttentionGradient sum{d.q, at::empty(call.k.sizes(), d_k.options()),
                         at::empty(call.v.sizes(), d_v.options())};

@@ -1,6 +1,6 @@
-// Packed attention by ATen's flash attention over variable lengths, which NVIDIA GPUs have for
-// bf16: tensor cores, no cap on scores. The two calls are replaceable, so that all around them is
-// tested where there is no GPU.
+// Packed attention by ATen's variable-length flash attention (bf16 on NVIDIA GPUs, tensor cores, no
+// soft cap). The two ATen calls are replaceable, so that tests without a GPU cover the code around
+// them.
 #pragma once
 
 #include "ops/attention/device.h"
@@ -8,8 +8,7 @@
 
 namespace cream::ops::device {
 
-// Sequences of queries and their keys, ends as in GatherPlan; causal, aligned at the sequence's
-// end.
+// Sequences of queries and keys, delimited as in GatherPlan; causal, aligned at the sequence's end.
 struct FlashInput {
   Tensor q, k, v;  // [tokens, heads, d], [keys, kv_heads, d] twice
   const GatherPlan& plan;
@@ -28,7 +27,7 @@ PackedSaved flash_forward(const Tensor& q, const Tensor& k, const Tensor& v,
                           const std::vector<Segment>& segments, const AttentionKind& kind,
                           const FlashCalls& calls = aten_flash);
 
-// What the gradient is of.
+// The saved call that the gradient belongs to.
 struct PackedCall {
   Tensor q, k, v;
   const std::vector<Segment>& segments;

@@ -1,5 +1,5 @@
-// Cuts the gradient of packed attention into tasks: a prompt with its completions × a kv head. Each
-// writes its own rows and heads.
+// Cuts the gradient of packed attention into tasks, a prompt with its completions × a kv head. Each
+// task writes its own rows and heads.
 #include "ops/attention/device.h"
 #include "ops/attention/gradient_kernel.h"
 #include "ops/attention/launch.h"
@@ -9,13 +9,13 @@
 namespace cream::ops {
 namespace {
 
-// Prompts and completions as the kernel takes them; a group is segments first … last−1.
+// Prompts and completions in the kernel's form; a group is segments first … last−1.
 struct Groups {
   std::vector<attend::Stretch> stretches;
   std::vector<attend::Range> ranges;
 };
 
-// Empty where a completion does not follow its prompt's group.
+// Empty if a completion does not follow its prompt's group.
 Groups groups_of(const std::vector<Segment>& segments) {
   Groups groups;
   for (size_t i = 0; i < segments.size(); ++i) {

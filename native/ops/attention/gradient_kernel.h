@@ -7,18 +7,18 @@
 
 namespace cream::ops::attend {
 
-// Rows of one segment of the batch.
+// Consecutive rows of a segment of the batch.
 struct Stretch {
   int64_t start, length;
 };
 
-// One prompt with what continues it, and one kv head with its `group` query heads. Pointers are to
+// One prompt with its completions, and one kv head with its `group` query heads. Pointers are to
 // the batch's first row and this head's first value; rows are `…_stride` values apart, the query
 // heads of a row head_dim apart.
 template <class T>
 struct Gradient {
-  const Stretch* segments;  // the prompt, then its completions, which see themselves causally and
-                            // all of the prompt
+  const Stretch* segments;  // the prompt, then its completions, which attend to themselves causally
+                            // and to all of the prompt
   int64_t count;
   const T *q, *k, *v, *d_out;
   T *dq, *dk, *dv;  // written, every row of the segments

@@ -3,9 +3,9 @@
 //
 //   dV = Pᵀ·dO    dP = dO·Vᵀ    dS = P∘(dP − rowsum(dP∘P))    dQ = scale·dS·K    dK = scale·dSᵀ·Q
 //
-// Where scores are capped, P = softmax(T) with T = c·tanh(S / c), and dS = dT∘(1 − (T / c)²). What
-// a window hides has P = 0. Autograd through the segments' slices would fill and add a whole-batch
-// gradient for every segment.
+// With capped scores, P = softmax(T) with T = c·tanh(S / c), and dS = dT∘(1 − (T / c)²). Masked
+// positions have P = 0. Written by hand because autograd through the segments' slices would fill
+// and add a whole-batch gradient for every segment.
 #include <limits>
 
 #include "ops/attention/op.h"
@@ -19,8 +19,8 @@ struct Gradients {
   int64_t kv_heads, group, d;
   AttentionKind kind;
 
-  // Rows of a segment, the query heads of one key head below each other: [kv_heads, group·length,
-  // d] fp32. May share x's memory.
+  // Rows of a segment with the query heads of one kv head stacked: [kv_heads, group·length, d]
+  // fp32. May share x's memory.
   Tensor queries(const Tensor& x, const Segment& s) const {
     return x.narrow(0, s.start, s.length)
         .view({s.length, kv_heads, group, d})

@@ -3,10 +3,10 @@
 //
 //   dV = Pᵀ·dO    dP = dO·Vᵀ    dS = P∘(dP − rowsum(P∘dP))    dQ = scale·dS·K    dK = scale·dSᵀ·Q
 //
-// P is made again, six queries at a time against every key they see, so nothing is kept from the
-// forward pass and no matrix leaves the cache. Both products over head_dim read keys (values)
-// transposed once a segment, with bf16 dot products; the other three are fp32. A prompt's dK and dV
-// are summed over the prompt and its completions in fp32 and rounded once.
+// P is recomputed, six queries at a time against all visible keys, so nothing is saved by the
+// forward pass and no matrix leaves the CPU cache. Both products over head_dim read keys (values)
+// transposed once per segment, with bf16 dot products; the other three are fp32. A prompt's dK and
+// dV are summed over the prompt and its completions in fp32 and rounded once.
 #include "ops/attention/gradient_kernel.h"
 
 #include <algorithm>
@@ -24,7 +24,7 @@ constexpr float minus_infinity = -std::numeric_limits<float>::infinity();
 
 inline int64_t blocks_of(int64_t keys) { return (keys + key_block - 1) / key_block; }
 
-// Where things lie in the scratch, in floats. `longest`: rows of the longest segment.
+// Layout of the scratch memory, in floats. `longest`: rows of the longest segment.
 struct ScratchLayout {
   int64_t words, prefix_turned, own_turned, prefix_sums, own_sums, scores, derivatives, slopes,
       queries, gradients, end;
@@ -54,13 +54,13 @@ struct ScratchLayout {
   }
 };
 
-// The keys of one segment: transposed, as they are, and the sums of their gradients.
+// Keys and values of one segment, transposed and as stored, and the sums of their gradients.
 template <class T>
 struct Part {
   const T *keys, *values;
   int64_t k_stride, v_stride, length;
-  int32_t *transposed_keys, *turned_values;  // [blocks][words][64]
-  float *d_keys, *d_values;                  // [length][d]
+  int32_t *transposed_keys, *transposed_values;  // [blocks][words][64]
+  float *d_keys, *d_values;                      // [length][d]
 };
 
 // Up to six queries, and what each of them sees of the two parts: keys first … last.
@@ -98,12 +98,12 @@ class Walk {
               nullptr};
     const int64_t blocks = blocks_of(s.length), size = at_.words * key_block;
     p.transposed_keys = reinterpret_cast<int32_t*>(scratch_ + transposed);
-    p.turned_values = p.transposed_keys + blocks * size;
+    p.transposed_values = p.transposed_keys + blocks * size;
     std::fill_n(p.transposed_keys, 2 * blocks * size, 0);
     for (int64_t i = 0; i < blocks; ++i) {
       const int64_t first = i * key_block, n = std::min(key_block, s.length - first);
       turn_keys(p.keys + first * p.k_stride, p.k_stride, n, b_.d, p.transposed_keys + i * size);
-      turn_keys(p.values + first * p.v_stride, p.v_stride, n, b_.d, p.turned_values + i * size);
+      turn_keys(p.values + first * p.v_stride, p.v_stride, n, b_.d, p.transposed_values + i * size);
     }
     p.d_keys = scratch_ + sums;
     p.d_values = p.d_keys + s.length * b_.d;
@@ -165,8 +165,8 @@ class Walk {
                   width = own_at + blocks_of(own.length) * key_block;
     if (prefix) score_part<R>(*prefix, before, 0, width);
     score_part<R>(own, here, own_at, width);
-    const int64_t end = own_at + blocks_of(here[R - 1].last) *
-                                     key_block;  // behind it nobody in the tile sees a key
+    const int64_t end =
+        own_at + blocks_of(here[R - 1].last) * key_block;  // no query of the tile sees a later key
     for (int r = 0; r < R; ++r) soften(r, width, end);
 
     Floats zero = zero16();
@@ -219,7 +219,7 @@ class Walk {
       const bool any = first < all.last && first + key_block > all.first;
       if (any) {
         score_columns<R, T>(q, p.transposed_keys + block * size, at_.words, 4, b_.scale, scores);
-        score_columns<R, T>(g, p.turned_values + block * size, at_.words, 4, 1.0f, products);
+        score_columns<R, T>(g, p.transposed_values + block * size, at_.words, 4, 1.0f, products);
       }
       for (int r = 0; r < R; ++r)
         for (int64_t c = 0; c < 4; ++c) {

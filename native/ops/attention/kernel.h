@@ -1,5 +1,5 @@
-// One kernel for decoding and for packed batches, so that a token's attention is the same bits
-// whichever way it is computed. Raw pointers only; bf16 as uint16_t.
+// One CPU kernel for decode and packed batches, so a token's attention has the same bits either
+// way. Raw pointers only; bf16 as uint16_t.
 #pragma once
 
 #include <cstdint>
@@ -19,7 +19,7 @@ struct Keys {
   int64_t stride, length;
 };
 
-// Queries that look at the same keys, and their running softmax. Query i is at q[i] (head_dim
+// Queries that attend to the same keys, with their running softmax. Query i is at q[i] (head_dim
 // contiguous values).
 template <class T>
 struct Queries {
@@ -36,19 +36,20 @@ struct Range {
   int64_t first, last;
 };
 
-// Which of a part's keys the queries of a range see: query i those from begin[i] on and before
-// end[i], counted from the range's first query. Null: from the first one, to the last one.
+// The keys of a part that are visible to the queries of a range: query i sees keys begin[i] …
+// end[i]−1. i counts from the range's first query. Null begin: from the first key; null end: to the
+// last.
 struct Visible {
   const int64_t* begin = nullptr;
   const int64_t* end = nullptr;
 };
 
-// begin, then any number of `add`, then finish.
+// Call begin, then `add` for each part, then finish.
 template <Level L, class T>
 void begin(const Queries<T>& queries);
 template <Level L, class T>
 void add(const Queries<T>& queries, const Keys<T>& keys, Range range, const Visible& visible = {});
-// out[i]: where query i's head_dim results go.
+// out[i]: address for query i's head_dim results.
 template <Level L, class T>
 void finish(const Queries<T>& queries, T* const* out);
 

@@ -1,4 +1,4 @@
-// What the launchers of attention and of its gradient share.
+// Helpers of the launchers of attention and of its gradient.
 #pragma once
 
 #include "ops/launch.h"
@@ -7,7 +7,7 @@ namespace cream::ops {
 
 inline bool head_dim_fits(int64_t d) { return d % 16 == 0 && d <= 256; }
 
-// This thread's working memory, 64-byte aligned, valid until its next call; kept, so that a decode
+// This thread's scratch memory, 64-byte aligned, valid until its next call. It is kept, so a decode
 // step allocates nothing.
 inline float* scratch(int64_t floats) {
   static thread_local std::vector<float> buffer;
@@ -16,7 +16,7 @@ inline float* scratch(int64_t floats) {
                                   ~uintptr_t{63});
 }
 
-// Heads contiguous within a row; rows may be apart (a slice of the fused projection).
+// Heads contiguous within a row; rows may be strided (a slice of the joined projection).
 inline Tensor by_rows(const Tensor& x) {
   return x.stride(2) == 1 && x.stride(1) == x.size(2) ? x : x.contiguous();
 }

@@ -1,6 +1,6 @@
-// Softmax attention, grouped-query: query head h reads key/value head h / (heads / kv_heads).
-// `packed`: whole segments at once (scoring, training, prefill). `decode`: one new row a sequence
-// against its cache.
+// Grouped-query softmax attention: query head h reads key/value head h / (heads / kv_heads).
+// `packed_attention` takes whole segments (scoring, training, prefill); `decode_attention` takes
+// one new token per sequence against its KV cache.
 #pragma once
 
 #include <cmath>
@@ -11,8 +11,8 @@
 
 namespace cream {
 
-// Rows start … start+length of a packed batch. A segment sees itself causally and all of its prefix
-// segment; a prefix has no prefix of its own.
+// Rows start … start+length−1 of a packed batch. A segment attends to itself causally and to all of
+// its prefix segment; a prefix has no prefix of its own.
 struct Segment {
   int64_t start = 0;
   int64_t length = 0;
@@ -21,39 +21,38 @@ struct Segment {
   bool operator==(const Segment&) const = default;
 };
 
-// What a layer does to scores, and how far back it looks.
+// Scaling, soft cap and window of a layer's attention.
 struct AttentionKind {
   double scale = 0;    // of q·kᵀ; 0: 1/sqrt(head_dim)
-  double softcap = 0;  // scores s become c·tanh(s / c); 0: as they are
-  int64_t window =
-      0;  // positions that a row sees, its own included, counted through its prefix; 0: all
+  double softcap = 0;  // scores s become c·tanh(s / c); 0: no cap
+  int64_t window = 0;  // sliding window, own position included, counted through the prefix; 0: none
 
   double scale_of(int64_t head_dim) const {
     return scale > 0 ? scale : 1.0 / std::sqrt(static_cast<double>(head_dim));
   }
 };
 
-// Keys and values that one decoding row sees: a part shared with its siblings and a part of its
-// own. Both are [kv_heads, capacity, head_dim], contiguous, of the cache's dtype; only the first
-// `*_length` positions are valid.
+// Keys and values of one sequence in decode: a part shared with completions of the same prompt and
+// a part of its own. Both are [kv_heads, capacity, head_dim], contiguous, in the cache's dtype;
+// only the first `*_length` positions are valid.
 struct DecodeSource {
   const void* shared_keys = nullptr;
   const void* shared_values = nullptr;
   int64_t shared_length = 0, shared_capacity = 0;
   const void* own_keys = nullptr;
   const void* own_values = nullptr;
-  int64_t own_length = 0, own_capacity = 0;  // the new row's key and value included
+  int64_t own_length = 0, own_capacity = 0;  // includes the new token's key and value
 };
 
 namespace ops {
 
-// q [tokens, heads, d], k and v [tokens, kv_heads, d] → [tokens, heads·d]; differentiable.
-// Without a gradient q may end before k and v do: the segments behind its rows are keys alone, as
-// the prefix of a prompt that is computed in pieces is. No segment lies on both sides.
+// q [tokens, heads, d], k and v [tokens, kv_heads, d] → [tokens, heads·d]; differentiable. Without
+// a gradient, k and v may be longer than q: the segments of the extra rows are keys only, such as
+// the cached prefix in chunked prefill. No segment may straddle the end of q.
 Tensor packed_attention(const Tensor& q, const Tensor& k, const Tensor& v,
                         const std::vector<Segment>& segments, const AttentionKind& kind = {});
 
-// Gradients of packed_attention, in the inputs' dtype and shapes. d_out [tokens, heads·d].
+// Gradients of packed_attention, in the dtype and shapes of the inputs. d_out [tokens, heads·d].
 struct AttentionGradient {
   Tensor q, k, v;
 };
@@ -62,8 +61,8 @@ AttentionGradient packed_attention_gradient(const Tensor& q, const Tensor& k, co
                                             const std::vector<Segment>& segments,
                                             const AttentionKind& kind = {});
 
-// q [rows, heads, d] → [rows, heads·d]. Rows that share the same `shared_keys` should be
-// neighbours: the kernel reads those once.
+// q [rows, heads, d] → [rows, heads·d], one row per sequence. Rows with the same `shared_keys`
+// should be adjacent: the kernel then reads those keys once.
 Tensor decode_attention(const Tensor& q, const std::vector<DecodeSource>& sources, int64_t kv_heads,
                         const AttentionKind& kind = {});
 

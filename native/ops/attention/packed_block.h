@@ -1,10 +1,10 @@
-// Attention over a packed batch and its gradient, a tile of queries (or of keys) and a kv head a
-// block; each owns what it writes, the query heads of a kv head are summed within the block in
-// rising order: no atomics. With P = exp(S − log-sum-exp), saved by the forward pass (Dao 2022,
-// appendix B; T = cap(S), dS/dT as in gradient_reference.cpp):
+// Attention over a packed batch and its gradient. A block handles one tile of queries (or of keys)
+// and one kv head and owns its outputs; the query heads of a kv head are summed within the block in
+// rising order, without atomics. With P = exp(S − log-sum-exp), saved by the forward pass (Dao
+// 2022, appendix B; T = cap(S), dS/dT as in gradient_reference.cpp):
 //
-//   δ = rowsum(dO∘O)    dS = P∘(dO·Vᵀ − δ)∘(1 − (T / c)²)    dQ = scale·dS·K    dK = scale·dSᵀ·Q dV
-//   = Pᵀ·dO
+//   δ = rowsum(dO∘O)           dS = P∘(dO·Vᵀ − δ)∘(1 − (T / c)²)
+//   dQ = scale·dS·K            dK = scale·dSᵀ·Q            dV = Pᵀ·dO
 #pragma once
 
 #include "ops/attention/cuda.h"
@@ -12,8 +12,8 @@
 
 namespace cream::ops {
 
-// Queries first … of a tile's rows × the query heads of one kv head, and the positions that they
-// see: 0 is the prefix's first row.
+// Queries (rows of a tile from `first` × the query heads of one kv head) and the positions that
+// they see; position 0 is the prefix's first row.
 template <class T>
 struct PackedView {
   const PackedCuda<T>& c;
@@ -74,7 +74,7 @@ struct PackedBlock {
   }
 };
 
-// dS of one score, without the scale: P and dS.
+// P and dS of one score, without the scale.
 struct ScoreGradient {
   float p, ds;
 };
@@ -178,7 +178,7 @@ struct QueryGradientBlock {
   }
 };
 
-// dK and dV of a tile of keys: all segments that see it, a tile of queries at a time.
+// dK and dV of a tile of keys: loops over all segments that see it, one tile of queries at a time.
 template <class T>
 struct KeyGradientBlock {
   static constexpr int most_threads = tiles::threads;

@@ -1,5 +1,5 @@
-// Binds packed attention on a device to tensors and to autograd: flash attention where a GPU has
-// it, else the tile kernels.
+// Packed attention on a device for tensors and autograd: flash attention on a GPU that supports it,
+// else the tile kernels.
 #include "ops/attention/cuda.h"
 #include "ops/attention/flash.h"
 #include "ops/launch.h"

@@ -1,4 +1,4 @@
-// The one place that says how long a page of the key/value cache is.
+// The length of a page of the KV cache, defined only here.
 #pragma once
 
 #include <cstdint>

@@ -1,6 +1,6 @@
-// Attention of decoding rows over a paged cache: on a GPU the whole step, its page tables included,
-// stays in device memory. One layer's cache is [pages, 2, kv_heads, page_size, d], keys at 0 and
-// values at 1. A prompt's full pages belong to all of its samples.
+// Decode attention over a paged KV cache; on a GPU the whole step, with its page tables, stays in
+// device memory. One layer's cache is [pages, 2, kv_heads, page_size, d], keys at 0 and values at
+// 1. The full pages of a prompt are shared by its completions.
 #pragma once
 
 #include "ops/attention/op.h"
@@ -8,8 +8,8 @@
 
 namespace cream {
 
-// What the rows of one decode step see. Device memory whose addresses stay the same from step to
-// step, so that a CUDA graph can hold them.
+// The sequences of one decode step. The device addresses stay the same from step to step, so a CUDA
+// graph can hold them.
 struct PagedRows {
   Tensor page_table;  // [rows, max_pages] int32: pages of the row's whole sequence, the shared ones
                       // first

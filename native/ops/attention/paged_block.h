@@ -1,21 +1,20 @@
-// Decode attention over a paged cache, split-K: blocks take ranges of pages and leave (max, sum, Σ
-// exp·v), a second kernel joins them.
+// Decode attention over a paged cache, split-K: blocks process ranges of pages and write (max, sum,
+// Σ exp·v); a second kernel joins them.
 //
-//   shared part   entry × kv head × split: the splits that lie in a prompt's full pages, read once
-//   for all rows of its group and all
-//                 query heads
+//   shared part   group entry × kv head × split: splits within a prompt's full pages, read once for
+//                 all rows and query heads of the group
 //   own part      row × kv head × split: the others
 //
-// A row's bits depend on the row alone: splits lie at the same positions in every sequence, a
-// block's arithmetic does not depend on how many rows it holds, and the join goes by rising
-// position. So who decodes beside a row, and who has ended, does not show in it.
+// A row's bits depend on that row alone: splits lie at the same positions in every sequence, a
+// block's arithmetic does not depend on how many rows it holds, and the join follows rising
+// positions. So the other sequences of the batch do not affect a result.
 //
-// The grid is sized by host-side bounds alone (rows, max_length), what an idle block does is to
-// find that out: a CUDA graph can hold the launch. Traffic is meant to be the keys and values, once
-// (a group of more than 32 queries reads its range again, from L2), and heads·d fp32 a split and
-// row, which stay in L2. At head_dim 128 in bf16 a block has 2 × 17 KB of tiles and at 4 queries 3
-// KB more: five blocks a multiprocessor on an H100 (227 KB), each with up to 32 KB of loads on
-// their way, where some 15 KB cover the memory's latency.
+// Only host-side bounds (rows, max_length) size the grid, and idle blocks return early, so a CUDA
+// graph can hold the launch. Memory traffic is the keys and values, read once (a group of more than
+// 32 queries reads its range again, from L2), plus heads·d fp32 per split and row, which stay in
+// L2. At head_dim 128 in bf16 a block has 2 × 17 KB of tiles and, at 4 queries, 3 KB more: five
+// blocks per multiprocessor on an H100 (227 KB), each with up to 32 KB of loads in flight, where
+// about 15 KB hide the memory latency.
 #pragma once
 
 #include "ops/attention/page.h"
@@ -23,8 +22,8 @@
 
 namespace cream::ops {
 
-// Eight splits of 8 pages, eight of 16, of 32, …: many blocks where sequences are short, few
-// results to join where they are long.
+// Eight splits of 8 pages, eight of 16, eight of 32, …: many blocks for short sequences, few
+// partial results for long ones.
 struct PagedSplit {
   int32_t begin, end;  // pages
 
@@ -34,14 +33,14 @@ struct PagedSplit {
     end = begin + pages;
   }
 };
-// Splits that the first `positions` positions reach into.
+// The number of splits that the first `positions` positions reach into.
 CREAM_HOST_DEVICE inline int32_t paged_splits(int32_t positions) {
   int32_t count = 0;
   while (PagedSplit(count).begin * static_cast<int32_t>(page_size) < positions) ++count;
   return count;
 }
 
-// The rows' state and what of it a block must know.
+// The rows' state, and what a block derives from it.
 struct PagedState {
   const int32_t *page_table, *lengths, *groups;  // [rows, max_pages], [rows], [rows, 3]
   int32_t rows, max_pages, heads, kv_heads, d;
@@ -49,13 +48,13 @@ struct PagedState {
   int32_t entries, splits;  // the grid's: groups are taken by `entries` in turn
 
   CREAM_HOST_DEVICE int32_t group() const { return heads / kv_heads; }
-  // The first split that a row of this length sees something of.
+  // The first split that is visible to a row of this length.
   CREAM_HOST_DEVICE int32_t first_split(int32_t length) const {
     return window > 0 && length > window ? paged_splits(length - window + 1) - 1 : 0;
   }
 
-  // Pages of this row that its group's blocks read. A group of one has none: its row's own blocks
-  // do it all.
+  // Pages of this row that its group's blocks read. None for a group of one row: the row's own
+  // blocks read everything.
   template <class Block>
   CREAM_HOST_DEVICE int32_t shared_pages(Block& block, int32_t row) const {
     return block.reduce(
@@ -68,7 +67,7 @@ struct PagedState {
   }
 };
 
-// D: the head's size where it is known at compile time, else 0.
+// D: head_dim if known at compile time, else 0.
 template <class T, int D>
 struct PagedDecodeBlock {
   static constexpr int most_threads = tiles::threads;
@@ -80,8 +79,8 @@ struct PagedDecodeBlock {
   float* running;        // out: [rows, heads, splits, 2], max and sum
   float* sums;           // out: [rows, heads, splits, d]
 
-  // Queries first … of the rows from `row` on, the heads of one kv head a row; `live`: the row
-  // whose page table is looked at.
+  // Queries from `first` on of the rows from `row` on, with the heads of one kv head per row;
+  // `live`: the row whose page table is used.
   struct View {
     const PagedDecodeBlock& p;
     int32_t row, live, kv, first, split;
@@ -134,7 +133,7 @@ struct PagedDecodeBlock {
       const int32_t row = state.groups[3 * g], count = state.groups[3 * g + 1],
                     shared = state.groups[3 * g + 2];
       if (count < 2 || pages.end > shared) continue;
-      // A sample that has ended holds no pages: the first that has not.
+      // A finished sequence holds no pages: use the first row that still runs.
       const int32_t live = block.reduce(
           count, state.rows,
           [&](int64_t i) {
@@ -180,7 +179,7 @@ struct PagedDecodeBlock {
   }
 };
 
-// One row and query head a block: the splits that it sees, joined in rising order.
+// One block per row and query head: joins its visible splits in rising order.
 template <class T>
 struct PagedJoinBlock {
   const float *running, *sums;  // of PagedDecodeBlock

@@ -1,6 +1,6 @@
-// softmax(cap(scale·q·kᵀ))·v of decoding rows over a paged cache, in plain ATen and fp32: every
-// row's pages gathered, every position scored, what the row does not see masked. No group is looked
-// at: sharing pages changes no result.
+// softmax(cap(scale·q·kᵀ))·v in decode over a paged cache, in plain ATen and fp32: gathers each
+// row's pages, scores every position and masks what the row does not see. Groups are ignored, since
+// sharing pages changes no result.
 #include <limits>
 
 #include "ops/attention/paged.h"
@@ -16,7 +16,8 @@ Tensor paged_decode_attention(const Tensor& q, const Tensor& cache, const PagedR
                                  rows.page_table.size(1)),
                 seen = pages * cache.size(3);
   if (count == 0 || seen == 0) return at::zeros({count, heads * d}, q.options());
-  // Entries behind a row's last page may be anything: masked below, but they must name a page.
+  // Entries after a row's last page are arbitrary: they are masked below but must be valid page
+  // ids.
   const Tensor table =
       rows.page_table.narrow(1, 0, pages).clamp(0, cache.size(0) - 1).to(at::kLong).reshape({-1});
   const Tensor gathered = cache.index_select(0, table)
@@ -30,7 +31,7 @@ Tensor paged_decode_attention(const Tensor& q, const Tensor& cache, const PagedR
   Tensor visible = position < length;  // [rows, seen]
   if (kind.window > 0) visible = visible.logical_and(position >= length - kind.window);
   const Tensor hidden = visible.logical_not().view({count, 1, seen, 1});
-  // What is hidden may be NaN, in values too: a weight of zero would not drop it.
+  // Hidden positions may be NaN, in values too, and 0·NaN is NaN: so they are zeroed.
   const Tensor k = part(0).masked_fill(hidden, 0), v = part(1).masked_fill(hidden, 0);
   const Tensor query = q.to(at::kFloat).reshape({count, kv_heads, group, d});
   Tensor scores =

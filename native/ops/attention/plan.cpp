@@ -9,9 +9,9 @@
 namespace cream::ops {
 namespace {
 
-// The last few batches' plans, found by what the segments say and not by where they lie. By stream
-// too: the tables' memory is handed out anew in the order of one stream. Never destroyed: at exit
-// the device may be gone.
+// Plans of the last few batches, looked up by the content of the segments, and by stream, because
+// the tables' memory is reused in the order of one stream. Never destroyed: at exit the device may
+// be gone.
 template <class Plan>
 class Recent {
  public:
@@ -41,7 +41,7 @@ class Recent {
     bool operator==(const Key&) const = default;
   };
   std::mutex mutex_;
-  std::list<std::pair<Key, std::shared_ptr<const Plan>>> entries_;  // the last used first
+  std::list<std::pair<Key, std::shared_ptr<const Plan>>> entries_;  // most recently used first
 };
 
 void check_cover(const std::vector<Segment>& segments, int64_t rows) {

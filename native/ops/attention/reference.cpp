@@ -1,6 +1,6 @@
-// softmax(cap(scale·q·kᵀ))·v in plain ATen, a segment (or a decoding row) at a time:
-// scaled_dot_product_attention, or written out in fp32 where scores are capped, which that lacks.
-// Keys of other segments are never touched, so cost grows with the sum of segment² and not with the
+// softmax(cap(scale·q·kᵀ))·v in plain ATen, one segment (or decode row) at a time:
+// scaled_dot_product_attention, or explicit fp32 for capped scores, which it does not support.
+// Other segments' keys are never read, so the cost grows with the sum of segment², not with the
 // square of the batch.
 #include <limits>
 
@@ -18,8 +18,7 @@ Tensor for_heads(const Tensor& x, int64_t heads) {
   return repeated.unsqueeze(0);
 }
 
-// True where row i of a segment may look: all of the prefix and itself up to i, as far back as the
-// window reaches.
+// Mask of row i of a segment: all of the prefix and itself up to i, within the window.
 Tensor visible(int64_t length, int64_t prefix, const Tensor& like, int64_t window) {
   const Tensor past =
       at::ones({length, prefix + length}, like.options().dtype(at::kBool)).tril(prefix);
@@ -61,7 +60,7 @@ Tensor attend(const Tensor& q, const Tensor& k, const Tensor& v, const Segment& 
   return out.squeeze(0).transpose(0, 1).reshape({segment.length, heads * q.size(2)});
 }
 
-// The valid positions of one cache part as a tensor over foreign memory: [kv_heads, length, d].
+// The valid positions of one part of the cache as a tensor view: [kv_heads, length, d].
 Tensor view(const void* data, int64_t length, int64_t capacity, int64_t kv_heads, const Tensor& q) {
   const int64_t d = q.size(2);
   return at::from_blob(const_cast<void*>(data), {kv_heads, length, d}, {capacity * d, d, 1},

@@ -1,5 +1,5 @@
-// Products over head_dim of a few queries with 64 keys at once: what the attention kernel and its
-// gradient share. For *_simd.cpp only.
+// Products over head_dim of a few queries with 64 keys, shared by the attention kernel and its
+// gradient. For *_simd.cpp only.
 #pragma once
 
 #include <algorithm>
@@ -23,7 +23,7 @@ void turn_keys(const T* keys, int64_t stride, int64_t n, int64_t d, int32_t* to)
         const int32_t* row = reinterpret_cast<const int32_t*>(keys + (key + i) * stride) + word;
         r[i] = key + i < n ? load_part(row, words - word) : set_words(0);
       }
-      turn16(r);
+      transpose16(r);
       for (int64_t w = 0; w < std::min<int64_t>(16, words - word); ++w)
         store_words(to + (word + w) * key_block + key, r[w]);
     }

@@ -1,16 +1,15 @@
-// The inner loops of attention on a device, for decoding, packed batches and their gradients alike.
+// Inner loops of attention on a device, shared by decode, packed batches and their gradients.
 //
 //   forward   O = softmax(cap(scale·Q·Kᵀ))·V with a running maximum and sum (Milakov & Gimelshein
-//   2018, Dao 2022)
+//             2018, Dao 2022)
 //
 // A block holds up to 32 rows (queries × the query heads of one kv head) as fp32 in shared memory
-// and walks over the others a tile at a time. Every product is cut into register tiles of 4 held
-// rows: × 1 walked row over all of d (scores), or × 8 columns over the walked rows (sums). Held
-// rows are read by a whole warp at one address (a broadcast); walked rows are 16 bytes longer than
-// they need to be, an odd number of 16-byte words, so that eight lanes reading eight rows hit all
-// banks. Where few rows are held, the walked rows of a tile are dealt out to `slices`, each with a
-// softmax of its own, which are joined at the end in rising order: their number is in the result's
-// last bits.
+// and walks over the other rows one tile at a time. Products use register tiles of 4 held rows × 1
+// walked row over all of d (scores), or × 8 columns over the walked rows (sums). A warp reads held
+// rows at one address (a broadcast). Walked rows are padded by 16 bytes to an odd number of 16-byte
+// words, so eight lanes reading eight rows hit all banks. With few held rows, the walked rows of a
+// tile are divided among `slices`, each with its own softmax, which are joined in rising order at
+// the end: their number affects the last bits of the result.
 #pragma once
 
 #include <cmath>
@@ -151,16 +150,16 @@ struct Pair {
   const T *a, *b;
 };
 
-// The most slices for `count` held rows: one needs a thread for each of its register tiles, and one
-// for each of its rows.
+// The maximum number of slices for `count` held rows: a slice needs one thread per register tile
+// and one per row.
 template <class T>
 CREAM_HOST_DEVICE int most_slices(int count, int d) {
   const int quads = ceil_div(count, quad);
   return smaller(walked<T>(d), smaller(threads / (quads * (d / chunk)), threads / (quads * quad)));
 }
 
-// Shared memory of attend() for `count` held rows at most: two tiles, the queries, the scores, the
-// slices' factors and maxima. The slices' sums take the tiles' place when those have been walked.
+// Shared memory of attend() for at most `count` held rows: two tiles, the queries, the scores, and
+// the slices' factors and maxima. The slices' sums reuse the tiles' memory afterwards.
 template <class T>
 struct AttendMemory {
   int d, tile, rows, slices;

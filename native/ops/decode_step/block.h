@@ -1,10 +1,11 @@
-// What a decode step reads of its rows, made from their states in device memory: no value crosses
-// to the device between two steps of the same rows, and a step's launches are the same whatever its
-// tokens were.
+// Inputs of a decode step, computed from the sequences' states in device memory: no value is copied
+// to the device between two steps of the same sequences, and the launches do not depend on the
+// tokens.
 //
-//   position of the token drawn last = prompt_length + drawn − 1     its page = page_table[position
-//   / page_size] u of the next draw = uniform(key, drawn)                         stop ids are
-//   banned while drawn < min_new_tokens
+//   position of the last token   prompt_length + drawn − 1
+//   its page                     page_table[position / page_size]
+//   u of the next draw           uniform(key, drawn)
+//   stop ids                     banned while drawn < min_new_tokens
 #pragma once
 
 #include "ops/sample/block.h"
@@ -13,7 +14,7 @@
 
 namespace cream::ops {
 
-// One running sample.
+// One running sequence.
 struct DecodeRow {
   SampleKey key;
   int32_t prompt_length;  // 0: an idle row
@@ -21,19 +22,19 @@ struct DecodeRow {
 };
 static_assert(sizeof(DecodeRow) == 40 && sizeof(SampleRow) == 40, "states are tensors of int64");
 
-// Of a whole request.
+// Parameters of the whole request.
 struct DecodeDraws {
   double temperature, top_p;
   int64_t top_k;
-  int32_t min_new_tokens, banned;  // banned: how many ids are until then
+  int32_t min_new_tokens, banned;  // banned: number of ids banned until then
 };
 
 struct DecodeStepBlock {
   DecodeRow* state;                  // [rows]
   const int32_t* tokens;             // [rows], drawn last
   const int32_t* page_table;         // [rows, max_pages]
-  int64_t *inputs, *positions;       // out [rows]; inputs null: rows that draw from their prompts'
-                                     // logits, which no pass reads
+  int64_t *inputs, *positions;       // out [rows]; inputs null: the first draw, from the
+                                     // prompt's logits
   int32_t *pages, *slots, *lengths;  // out [rows]; an idle row: −1, 0, 0
   SampleRow* draws;                  // out [rows]
   DecodeDraws params;
@@ -46,8 +47,8 @@ struct DecodeStepBlock {
       const bool runs = row.prompt_length > 0;
       if (inputs) {
         const int32_t position = runs ? row.prompt_length + row.drawn - 1 : 0;
-        // A row without a finite logit drew −1: the host says so one step later, until then it
-        // reads some token.
+        // A row without a finite logit drew −1. The host reports it one step later; until then the
+        // row reads token 0.
         inputs[i] = runs && tokens[i] > 0 ? tokens[i] : 0;
         positions[i] = position;
         pages[i] = runs ? page_table[i * max_pages + position / page_size] : -1;

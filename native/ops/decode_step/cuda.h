@@ -1,5 +1,5 @@
-// The rows of a decode step on the GPU; conventions of ops/rms_norm/cuda.h. One block: a step has
-// hundreds of rows at most.
+// The inputs of a decode step on the GPU; conventions as in ops/rms_norm/cuda.h. One block: a step
+// has at most hundreds of rows.
 #pragma once
 
 #include "ops/decode_step/block.h"

@@ -1,4 +1,4 @@
-// The states of the running samples, on the device, and what a decode step reads of them.
+// The state of the running sequences on the device, and the inputs of a decode step.
 #pragma once
 
 #include <cstdint>
@@ -9,21 +9,21 @@
 
 namespace cream::ops {
 
-// One sample as it enters.
+// A sequence as it is added.
 struct NewRow {
   SampleKey key;
   int64_t prompt_length = 0;  // 0: an idle row
 };
 
 struct DecodeStep {
-  Tensor state;       // [rows, 5] int64, a DecodeRow each
-  Tensor drawn;       // [2, rows] int32: the tokens drawn last; the bits of their fp32 log-probs
+  Tensor state;       // [rows, 5] int64, one DecodeRow each
+  Tensor drawn;       // [2, rows] int32: last tokens; bits of their fp32 log-probs
   Tensor page_table;  // [rows, max_pages] int32
-  // Written by advance() for the step that follows.
+  // Written by advance() for the next step.
   Tensor inputs, positions;  // [rows] int64
   Tensor pages, slots,
-      lengths;   // [rows] int32: where the new key and value go; the positions a row sees with them
-  Tensor draws;  // [rows, 5] int64, a SampleRow each
+      lengths;   // [rows] int32: page and slot of the new key and value; length with them
+  Tensor draws;  // [rows, 5] int64, one SampleRow each
 
   DecodeStep() = default;
   DecodeStep(int64_t rows, int64_t max_pages, at::Device device);  // idle rows
@@ -31,15 +31,15 @@ struct DecodeStep {
   int64_t size() const { return state.size(0); }
 };
 
-// `row`'s entry in `state`, behind what `words` has.
+// Appends the row's entry of `state` to `words`.
 void append_state(const NewRow& row, std::vector<int64_t>& words);
 
-// Makes the inputs and draws of the next token of every row. `from_prompt`: of its first one, whose
-// logits are there already.
+// Writes the inputs and draws for the next token of every row. `from_prompt`: for the first token,
+// whose logits the prefill has computed.
 void advance(const DecodeStep& rows, const SamplingParams& sampling, int64_t page_size,
              bool from_prompt);
 
-// Draws one token a row from logits [rows, vocab] fp32 as advance() has laid it down. banned: the
+// Draws one token per row from logits [rows, vocab] fp32 with the draws of advance(). banned: the
 // stop ids, int32. A row without a finite logit draws −1.
 void draw(const DecodeStep& rows, const Tensor& logits, const Tensor& banned);
 

@@ -1,4 +1,4 @@
-// An adapter's dropout mask by blocks: eight elements a Philox call, 16 bits each. Elements are
+// An adapter's dropout mask by blocks: eight elements per Philox call, 16 bits each. Elements are
 // counted row-major, as on the CPU.
 #pragma once
 
@@ -9,10 +9,10 @@ namespace cream::ops {
 
 inline constexpr int64_t kMaskedPerDraw = 8;
 inline constexpr uint32_t kMaskPurpose =
-    0x4C6F5241u;  // tells this stream from a sampler's under the same seed
+    0x4C6F5241u;  // separates this stream from a sampler's with the same seed
 
-// Which mask: the names that select its stream, and the 16-bit draws from which on an element is
-// kept.
+// Selects the mask's Philox stream; an element is kept if its 16-bit draw is at least the
+// threshold.
 struct MaskStream {
   uint64_t seed;
   uint32_t step, micro_batch, site, threshold;

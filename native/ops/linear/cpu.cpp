@@ -1,6 +1,6 @@
-// Binds the packed kernel to tensors: who may use it, and how the work is cut over threads.
-// Cut: chunks of rows (as many as stay in L2 once gathered) × panels of 32 columns, in contiguous
-// runs, one a thread.
+// Runs the packed kernel on tensors: decides when it may be used and distributes work over threads,
+// as chunks of rows (as many as stay in L2 once gathered) × panels of 32 columns, in one contiguous
+// range per thread.
 #include <atomic>
 
 #include "ops/launch.h"
@@ -30,7 +30,7 @@ const Weight* usable(const Tensor& x, const Linear& w) {
 
 namespace {
 
-constexpr int64_t gather_bytes = 256 << 10;  // of x a thread keeps in L2
+constexpr int64_t gather_bytes = 256 << 10;  // of x, kept in L2 per thread
 
 template <Level L, class T>
 void multiply_rows(const Tensor& x, const Weight& w, Tensor& y, bool f32) {
@@ -118,8 +118,8 @@ void unpack_adapters(Linear& linear) {
 
 namespace {
 
-// Each row's sum is made of that row alone, in one order: no fused multiply-add that a vector's
-// remainder would lack, so that a decoded token and a scored one get the same bits.
+// Each row's sum depends on that row alone and has one order, without a fused multiply-add that a
+// vector loop's remainder would lack. So a decoded token and a scored one get the same bits.
 void add_adapter(Tensor& y, const Tensor& x, const LinearAdapter& adapter) {
   const Tensor delta =
       linear_f32(linear(x, adapter.down), adapter.up).mul_(adapter.scale);  // [rows, columns] fp32
@@ -137,7 +137,7 @@ Tensor adapter_columns(const Tensor& x, const Linear& w) {
   for (const LinearAdapter& adapter : w.adapters) {
     const InputDropout& dropout = adapter.dropout;
     fill(adapter.begin);
-    // The mask is of 0 and 1, which bf16 holds exactly; its 1/(1 − rate) goes into the scale.
+    // The mask is 0 or 1, exact in bf16; its factor 1/(1 − rate) goes into the scale.
     const Tensor input = dropout.rate > 0 ? x * keep_mask(dropout, x.size(0), x.size(1),
                                                           x.options().requires_grad(false))
                                           : x;
@@ -149,14 +149,14 @@ Tensor adapter_columns(const Tensor& x, const Linear& w) {
   return columns.size() == 1 ? columns[0] : at::cat(columns, 1);
 }
 
-// Training's copies of the adapters: they want gradients, or drop some of their input in the
-// forward pass that is made again.
+// Whether this is training's copy of an adapter: it requires gradients, or its input has dropout in
+// a recomputed forward pass.
 bool trains(const LinearAdapter& adapter) {
   return adapter.dropout.rate > 0 ||
          (at::GradMode::is_enabled() && adapter.down.weight.requires_grad());
 }
 
-// y: the product, whose memory is ours.
+// Adds bias and adapters to y, in place where possible; y's memory is owned here.
 Tensor add_terms(Tensor y, const Tensor& x, const Linear& w) {
   if (w.bias.defined()) y.add_(w.bias);
   if (w.adapters.empty()) return y;
@@ -166,8 +166,8 @@ Tensor add_terms(Tensor y, const Tensor& x, const Linear& w) {
   return y;
 }
 
-// Its gradients by the two ops of their own: the weight's goes where it is collected, autograd sees
-// the input's alone.
+// The product with the two gradient ops: the weight's gradient is accumulated in w.gradient,
+// autograd sees only the input's.
 struct Product : torch::autograd::Function<Product> {
   static Tensor forward(torch::autograd::AutogradContext* context, const Tensor& x,
                         const Linear* w) {

@@ -20,7 +20,7 @@ void multiply_as(const Product<CREAM_LEVEL, T>& p) {
   }
 }
 
-// 32 values of a row, of which `left` are there; zeros beyond.
+// Copies 32 values of a row, of which `left` exist; zeros beyond.
 inline void copy_chunk(const uint16_t* from, int64_t left, uint16_t* to) {
   store_words(to, load_part(from, left));
 }
@@ -50,7 +50,7 @@ void pack(const T* weight, int64_t out, int64_t in, int64_t first, int64_t last,
         Words lines[16];
         for (int64_t i = 0; i < 16; ++i)
           lines[i] = i < valid ? load_part(weight + (row + i) * in + k, in - k) : set_words(0);
-        turn16(lines);
+        transpose16(lines);
         for (int64_t j = 0; j < 16; ++j)
           store_words(to + ((k / word + j) * panel_columns + half * 16) * word, lines[j]);
       }

@@ -1,4 +1,4 @@
-// The dropout mask on the GPU; conventions of ops/rms_norm/cuda.h.
+// The dropout mask on the GPU; conventions as in ops/rms_norm/cuda.h.
 #pragma once
 
 #include <cstdint>

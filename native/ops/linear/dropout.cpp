@@ -1,5 +1,5 @@
-// Which elements an adapter's dropout keeps: a counter-based stream, so that a mask is made again
-// from its name instead of kept, under activation checkpointing as after a resume.
+// The elements that an adapter's dropout keeps: a counter-based stream, so a mask is regenerated
+// from its name rather than stored, under activation checkpointing and after a resume.
 #include "ops/launch.h"
 #include "ops/linear/block.h"
 #include "ops/linear/op.h"

@@ -1,6 +1,5 @@
-// Cuts the two gradient products over the threads. Both are made of items so small that the last
-// ones even out the threads; what an item needs packed, its thread packs once and keeps for its
-// next items.
+// Distributes the two gradient products over the threads, in items small enough to balance the
+// load. A thread packs what an item needs once and keeps it for its next items.
 #include <algorithm>
 
 #include "ops/launch.h"
@@ -29,7 +28,7 @@ bool fits(const Tensor& a, const Tensor& b) {
 Tensor by_rows(const Tensor& t) { return t.stride(1) == 1 ? t : t.contiguous(); }
 int64_t ceil_div(int64_t n, int64_t size) { return (n + size - 1) / size; }
 
-// y += dy[:, depth range]·W[depth range, :], or = in bf16 where this is all of the depth.
+// y += dy[:, depth range]·W[depth range, :], or y = … in bf16 if the range is the whole depth.
 template <Level L, class T>
 struct InputGradient {
   using Row = Gathered<L, T>;

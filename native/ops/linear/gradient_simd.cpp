@@ -1,6 +1,6 @@
-// The two products behind a linear layer's gradients, on the forward's tile. Both have as depth
-// what lies one row behind the other in memory, so an operand is made by laying two rows' values
-// side by side: nothing is transposed.
+// The two products of a linear layer's gradients, on the forward's tile. In both, the depth runs
+// across the rows in memory, so an operand is built by interleaving two rows: nothing is
+// transposed.
 #include <algorithm>
 
 #include "ops/linear/tile.h"
@@ -8,11 +8,11 @@
 namespace cream::ops::packed {
 namespace {
 
-// Rows lie too far apart for the CPU to guess the next one.
+// Prefetch distance in rows: rows lie too far apart for the hardware prefetcher.
 constexpr int64_t ahead = 32;
 inline void fetch(const void* p) { _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T0); }
 
-// Two rows' values of 32 columns, of which `left` are there, as two steps of a panel.
+// Interleaves 32 columns of two rows, of which `…_left` exist, as two steps of a panel.
 inline void lay_two(const uint16_t* even, int64_t even_left, const uint16_t* odd, int64_t odd_left,
                     uint16_t* to) {
   Words first, second;
@@ -28,7 +28,7 @@ inline void lay_two(const float* even, int64_t even_left, const float* odd, int6
   }
 }
 
-// The same of n ≤ 14 columns as left rows.
+// The same for n ≤ 14 columns, as left rows.
 inline void lay_pair(const uint16_t* even, Mask even_lanes, const uint16_t* odd, Mask odd_lanes,
                      int64_t n, uint16_t* to) {
   store_words(to, or16(load_halves(even, even_lanes), shift_left<16>(load_halves(odd, odd_lanes))),
@@ -90,7 +90,7 @@ void multiply_panel(const PanelProduct<L, T>& p) {
 template <Level L, class T>
 void add_paired(const PairedProduct<L, T>& p) {
   const int64_t depth = padded_in(p.depth);
-  // A block of left rows stays in L1 while the panels pass it.
+  // A block of left rows stays in L1 while it is multiplied with all panels.
   each_block(p.rows, [&](int64_t row, int64_t n) {
     for (int64_t panel = p.first; panel < p.last; ++panel)
       Tiles<Left::paired, true, T, float>::by_rows[n](

@@ -1,10 +1,10 @@
-// The packed products behind linear, linear_f32 and linear_logprob and their gradients; raw
-// pointers only, bf16 as uint16_t.
+// Kernels of the packed products behind linear, linear_f32 and linear_logprob and their gradients;
+// raw pointers only, bf16 as uint16_t.
 //
-// The weight [out, in] is cut into panels of 32 columns of Wᵀ, the same at every level: bf16
-// [in/2][32 columns][2], fp32 [in][32 columns], zero-padded to whole panels and to a multiple of 32
-// in K. So 64 bytes feed 16 columns of VDPBF16PS, or of two multiply-adds once widened, or of one
-// where the weight is fp32. Left rows are first gathered into blocks [in/32][rows of the
+// The weight [out, in] is cut into panels of 32 columns of Wᵀ, in the same layout at every level:
+// bf16 [in/2][32 columns][2], fp32 [in][32 columns], zero-padded to whole panels and to a multiple
+// of 32 in K. So 64 bytes feed 16 columns of one VDPBF16PS, of two multiply-adds after widening, or
+// of one for an fp32 weight. Left rows are first gathered into blocks [in/32][rows of the
 // block][32], which makes every broadcast a constant offset.
 #pragma once
 
@@ -27,21 +27,21 @@ inline int64_t padded_in(int64_t in) { return (in + k_chunk - 1) / k_chunk * k_c
 inline int64_t panels(int64_t out) { return (out + panel_columns - 1) / panel_columns; }
 inline int64_t panel_size(int64_t in) { return padded_in(in) * panel_columns; }  // in values
 
-// What left rows are gathered as: bf16 as it is for VDPBF16PS, otherwise widened once instead of at
+// Element type of gathered left rows: bf16 for VDPBF16PS, otherwise widened once rather than at
 // every use.
 template <Level L, class T>
 using Gathered = std::conditional_t<L == Level::avx512_bf16, T, float>;
 
-// Panels first … last of weight [out, in] (contiguous) into `packed`, the start of the whole packed
-// matrix.
+// Packs panels first … last−1 of weight [out, in] (contiguous) into `packed`, the start of the
+// whole packed matrix.
 template <Level L, class T>
 void pack(const T* weight, int64_t out, int64_t in, int64_t first, int64_t last, T* packed);
 
-// `rows` rows of x, `stride` apart, into gathered[rows × padded_in(in)].
+// Gathers `rows` rows of x, `stride` apart, into gathered[rows × padded_in(in)].
 template <Level L, class T>
 void gather(const T* x, int64_t stride, int64_t rows, int64_t in, Gathered<L, T>* gathered);
 
-// y[row, column − 32·first] for the columns of panels first … last. y: bf16 or fp32, `stride`
+// y[row, column − 32·first] for the columns of panels first … last−1. y: bf16 or fp32, `stride`
 // values apart.
 template <Level L, class T>
 struct Product {
@@ -57,20 +57,20 @@ struct Product {
 template <Level L, class T>
 void multiply(const Product<L, T>& product);
 
-// For gradients. Columns 32·first … 32·last of matrix [depth, columns], rows `stride` apart, as
-// panels, the first at `panels`: what `pack` makes of the matrix transposed.
+// For gradients: packs columns 32·first … 32·last−1 of matrix [depth, columns], rows `stride`
+// apart, as panels, the first at `panels`. The result equals `pack` of the transposed matrix.
 template <Level L, class T>
 void pack_columns(const T* matrix, int64_t stride, int64_t depth, int64_t columns, int64_t first,
                   int64_t last, T* panels);
 
-// All columns of matrix [depth, columns] as left rows: blocks of block_rows of them or fewer, of
-// pairs of the depth [padded depth / 2][columns of the block][2] where they are gathered in bf16,
-// otherwise [padded depth][columns of the block].
+// Gathers all columns of matrix [depth, columns] as left rows, in blocks of at most block_rows: for
+// bf16, pairs along the depth [padded depth / 2][columns of the block][2]; otherwise [padded
+// depth][columns of the block].
 template <Level L, class T>
 void pair_columns(const T* matrix, int64_t stride, int64_t depth, int64_t columns,
                   Gathered<L, T>* paired);
 
-// y[rows, columns ≤ 32] of one panel: written in bf16, or added to y's fp32.
+// y[rows, columns ≤ 32] of one panel: stored as bf16, or added to an fp32 y.
 template <Level L, class T>
 struct PanelProduct {
   const Gathered<L, T>* left;
@@ -82,7 +82,7 @@ struct PanelProduct {
 };
 template <Level L, class T>
 void multiply_panel(const PanelProduct<L, T>& product);
-// y[rows, 32·first … 32·last] += left · panels, fp32, the left rows made by pair_columns.
+// y[rows, 32·first … 32·last−1] += left · panels in fp32, with left rows from pair_columns.
 template <Level L, class T>
 struct PairedProduct {
   const Gathered<L, T>* left;

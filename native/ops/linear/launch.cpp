@@ -1,5 +1,5 @@
-// Linear layers on a device: the GEMMs are the library's, fp32 sums of bf16 products where CUDA's
-// take an output dtype.
+// Linear layers on a device with the library's GEMMs; fp32 sums of bf16 products where CUDA's GEMM
+// accepts an output dtype.
 #include "ops/launch.h"
 #include "ops/linear/cuda.h"
 #include "ops/linear/op.h"
@@ -7,7 +7,7 @@
 namespace cream::ops::device {
 namespace {
 
-// ATen has the product with an output dtype on CUDA alone, and without a gradient.
+// ATen supports an output dtype only on CUDA and without a gradient.
 bool widening(const Tensor& a, const Tensor& b) {
   const bool gradient = at::GradMode::is_enabled() && (a.requires_grad() || b.requires_grad());
   return a.is_cuda() && !gradient && a.dim() == 2 && a.scalar_type() == at::kBFloat16 &&

@@ -1,6 +1,6 @@
-// What a thread has packed for the product that it works on. The buffer is kept, so that a decode
-// step allocates nothing; what is in it belongs to one part of one product, of which a thread often
-// takes several pieces.
+// A thread's packed operand for the current product. The buffer is kept, so a decode step allocates
+// nothing. Its content belongs to one part of one product, from which a thread often processes
+// several chunks.
 #pragma once
 
 #include <cstdint>
@@ -8,14 +8,15 @@
 
 namespace cream::ops::packed {
 
-uint64_t next_product();  // a name that no product had before
+uint64_t next_product();  // a fresh id
 
 struct PackBuffer {
   std::vector<char> buffer;
   uint64_t product = 0;
   int64_t part = 0;
 
-  // `values` of buffer, 64-byte aligned and filled with this part.
+  // Returns `values` elements of the buffer, 64-byte aligned, holding this part; fills it if
+  // needed.
   template <class T, class Fill>
   const T* of(uint64_t wanted, int64_t wanted_part, int64_t values, const Fill& fill) {
     const size_t bytes = static_cast<size_t>(values) * sizeof(T) + 64;

@@ -1,4 +1,4 @@
-// What Linear::packed points at, for the ops that read it.
+// The type behind Linear::packed, for the ops that read it.
 #pragma once
 
 #include <cstdint>
@@ -9,8 +9,8 @@
 namespace cream::ops::packed {
 
 struct Weight {
-  const void* source = nullptr;  // the weight's data: a weight that changed where it lies is packed
-                                 // again where its copy lies
+  const void* source =
+      nullptr;  // the weight's data; a weight changed in place is repacked in place
   int64_t out = 0, in = 0;
   Tensor storage;  // panels in the weight's dtype, see kernel.h
   template <class T>
@@ -19,8 +19,8 @@ struct Weight {
   }
 };
 
-// The packed copy where it may be used for x: there is one of x's dtype, x is on the CPU, no
-// gradient is wanted and no test forbids it.
+// The packed copy if it may be used for x: same dtype, x on the CPU, no gradient required, and not
+// disabled by a test; else null.
 const Weight* usable(const Tensor& x, const Linear& w);
 
 }  // namespace cream::ops::packed

@@ -15,15 +15,15 @@ void add_linear_weight_gradient(Tensor& sum, const Tensor& dy, const Tensor& x) 
 }
 
 Tensor linear_f32(const Tensor& x, const Tensor& weight) {
-  // Products of two bf16 values are exact in fp32, so this differs from the fast kernel in the
-  // order of the sum only.
+  // Products of two bf16 values are exact in fp32, so only the order of summation differs from the
+  // fast kernel.
   const Tensor wide = x.to(at::kFloat);
   constexpr int64_t chunk = 4096;
   const bool gradient = at::GradMode::is_enabled() && (x.requires_grad() || weight.requires_grad());
   if (gradient || weight.scalar_type() == at::kFloat || weight.size(0) <= chunk)
     return at::linear(wide, weight.to(at::kFloat));
-  // A head in fp32 would be twice the model's size in traffic at every decoded token: widen what
-  // fits a cache, and use it there.
+  // An fp32 copy of the head would double the memory traffic of a decoded token: widen a part that
+  // fits the CPU cache and use it there.
   Tensor y = at::empty({x.size(0), weight.size(0)}, wide.options());
   for (int64_t start = 0; start < weight.size(0); start += chunk) {
     const int64_t n = std::min(chunk, weight.size(0) - start);

@@ -1,7 +1,7 @@
-// The register tile that all products here share: block_rows rows × 32 columns of fp32 sums, each
-// one chain of multiply-adds in rising depth. With VDPBF16PS where the left rows are bf16
-// (tile_bf16.h), otherwise in fp32, to which bf16 weights are widened on the way. Included by
-// *_simd.cpp only; unnamed namespace for the reason given in ops/simd.h.
+// The register tile of all products in this folder: block_rows rows × 32 columns of fp32 sums, each
+// one chain of multiply-adds in rising depth. Uses VDPBF16PS for bf16 left rows (tile_bf16.h),
+// otherwise fp32 with bf16 weights widened on load. Included by *_simd.cpp only; unnamed namespace
+// for the reason given in ops/simd.h.
 #pragma once
 
 #include "ops/linear/kernel.h"
@@ -12,8 +12,8 @@ namespace {
 
 inline constexpr int64_t tile_rows = block_rows<CREAM_LEVEL>;
 
-// How the tile's R rows lie: `gathered` [chunks][R][32], as rows are copied; `paired` [depth][R],
-// as columns are (bf16: two by two).
+// Layout of the tile's R left rows: `gathered` [chunks][R][32] from rows; `paired` [depth][R] from
+// columns (bf16: in pairs).
 enum class Left { gathered, paired };
 
 }  // namespace
@@ -26,7 +26,7 @@ enum class Left { gathered, paired };
 namespace cream::ops::packed {
 namespace {
 
-// Two steps of the depth, C·16 columns of a panel: as fp32.
+// Two steps along the depth for C·16 columns of a panel, as fp32.
 template <int C>
 inline void two_steps(const uint16_t* panel, Floats (&first)[C], Floats (&second)[C]) {
 #pragma GCC unroll 2
@@ -42,8 +42,7 @@ inline void two_steps(const float* panel, Floats (&first)[C], Floats (&second)[C
     first[c] = load16(panel + 16 * c), second[c] = load16(panel + 32 + 16 * c);
 }
 
-// C·16 columns of the tile; the first `columns` of them are written, or with Add added to what y
-// holds.
+// C·16 columns of the tile. The first `columns` are stored, or added to y if Add.
 template <int R, int C, Left L, bool Add, class T, class Out>
 inline __attribute__((always_inline)) void part(const float* left, const T* panel, int64_t chunks,
                                                 Out* y, int64_t stride, int64_t columns) {
@@ -87,7 +86,7 @@ inline __attribute__((always_inline)) void part(const float* left, const T* pane
     }
 }
 
-// 32 columns: in one go where the registers hold their sums, otherwise in two.
+// 32 columns: in one pass if the registers hold their sums, otherwise in two.
 template <int R, Left L, bool Add, class T, class Out>
 inline __attribute__((always_inline)) void tile(const float* left, const T* panel, int64_t chunks,
                                                 Out* y, int64_t stride, int64_t columns) {

@@ -1,4 +1,4 @@
-// The tile of ops/linear/tile.h for left rows in bf16: up to 14 rows × 32 columns, VDPBF16PS in
+// The tile of ops/linear/tile.h for bf16 left rows: up to 14 rows × 32 columns, VDPBF16PS over
 // rising pairs of the depth.
 #pragma once
 
@@ -18,8 +18,8 @@ inline void store(uint16_t* y, __m512 v, __mmask16 m) {
 }
 inline void store(float* y, __m512 v, __mmask16 m) { _mm512_mask_storeu_ps(y, m, v); }
 
-// `left`: R rows, see above; `panel`: [chunks·16 pairs][32][2]; the first `columns` of 32 are
-// written, or with Add added to what y holds.
+// left: R rows, see above; panel: [chunks·16 pairs][32][2]. The first `columns` of 32 are stored,
+// or added to y if Add.
 template <int R, Left L, bool Add, class Out>
 inline __attribute__((always_inline)) void tile(const uint16_t* left, const uint16_t* panel,
                                                 int64_t chunks, Out* y, int64_t stride,
@@ -27,7 +27,7 @@ inline __attribute__((always_inline)) void tile(const uint16_t* left, const uint
   constexpr int row_step = L == Left::gathered ? 16 : 1, pair_step = L == Left::gathered ? 1 : R;
   const uint32_t valid = columns >= 32 ? ~0u : (1u << columns) - 1;
   const auto low = static_cast<__mmask16>(valid), high = static_cast<__mmask16>(valid >> 16);
-  if constexpr (Add) {  // asked for now, there by the end
+  if constexpr (Add) {  // prefetch y for the final add
     for (int r = 0; r < R; ++r) {
       _mm_prefetch(reinterpret_cast<const char*>(y + r * stride), _MM_HINT_T0);
       _mm_prefetch(reinterpret_cast<const char*>(y + r * stride + 16), _MM_HINT_T0);

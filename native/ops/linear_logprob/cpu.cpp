@@ -1,6 +1,6 @@
-// The packed head, block of 1,024 columns by block, into a buffer that stays in L2; of each block
-// only max and Σ exp remain. Cut over threads: chunks of rows × blocks. The sums are merged in
-// block order at the end, so neither the cut nor the other rows change a result.
+// The packed head in blocks of 1,024 columns, into a buffer that stays in L2; only max and Σ exp of
+// each block are kept. Distributed over threads as chunks of rows × blocks. The sums are merged in
+// block order, so neither the distribution nor the other rows change a result.
 #include "ops/linear_logprob/op.h"
 
 #include "ops/dispatch.h"
@@ -23,9 +23,9 @@ struct Work {
   const T* hidden;
   int64_t rows, stride;
   const int64_t* targets;
-  BlockSum* sums;  // [rows, blocks]
-  float* chosen;   // [rows] logit of the target
-  float softcap;   // 0: none
+  BlockSum* sums;       // [rows, blocks]
+  float* target_logit;  // [rows] logit of the target
+  float softcap;        // 0: none
 };
 
 // Runs [begin, end) of the grid (chunk of rows, block of columns), blocks innermost.
@@ -50,7 +50,7 @@ void run(const Work<T>& w, int64_t begin, int64_t end) {
       if (w.softcap != 0) softcap_values<L>(line, columns, w.softcap);
       w.sums[(row + r) * blocks + block] = block_sum<L>(line, columns);
       const int64_t target = w.targets[row + r] - column;
-      if (target >= 0 && target < columns) w.chosen[row + r] = line[target];
+      if (target >= 0 && target < columns) w.target_logit[row + r] = line[target];
     }
   }
 }

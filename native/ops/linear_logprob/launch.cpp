@@ -1,4 +1,4 @@
-// The head on a device: logits of as many rows as fit in 256 MB, then one reading of them.
+// The head on a device: logits of as many rows as fit in 256 MB, then one pass over them.
 #include "ops/launch.h"
 #include "ops/linear_logprob/op.h"
 #include "ops/token_logprob/op.h"

@@ -1,5 +1,5 @@
-// log softmax(cap(hidden · Wᵀ))[target] with the head's softcap, chunk by chunk: no [rows, vocab]
-// tensor outlives its chunk. Sums in fp32.
+// log softmax(cap(hidden · Wᵀ))[target] with the head's soft cap, computed in chunks, so that no
+// full [rows, vocab] tensor exists. Sums in fp32.
 #pragma once
 
 #include "ops/linear/op.h"
@@ -7,7 +7,7 @@
 
 namespace cream::ops {
 
-// hidden [rows, hidden], targets [rows] int64 → [rows] fp32. No gradient: training uses
+// hidden [rows, hidden], targets [rows] int64 → [rows] fp32. Not differentiable: training uses
 // loss/linear_preference.h.
 Tensor linear_logprob(const Tensor& hidden, const Linear& head, const Tensor& targets);
 

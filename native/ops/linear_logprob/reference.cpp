@@ -1,4 +1,4 @@
-// logits[target] − log Σ exp(logits), chunks of rows against the whole vocabulary, all in fp32.
+// logits[target] − log Σ exp(logits), chunks of rows × the whole vocabulary, in fp32.
 #include "ops/linear_logprob/op.h"
 
 #include "ops/softcap/op.h"

@@ -1,5 +1,5 @@
-// One new row a block into its page, N values a load; the same with RoPE on the way; and whole
-// pages from one place to another, a layer of one page a block.
+// Three kernels: one new row per block into its page, N values per load; the same with RoPE; and
+// copies of whole pages, one layer of one page per block.
 #pragma once
 
 #include "ops/rope/block.h"
@@ -29,15 +29,15 @@ struct WritePagesBlock {
   }
 };
 
-// A row of a joined projection: queries are rotated to y, keys into their page and, where they are
-// wanted, to y behind the queries; values are copied into theirs.
+// One row of a joined projection: queries are rotated into y, keys into their page and, if wanted,
+// into y after the queries; values are copied into their page.
 template <class T>
 struct RopePagesBlock {
   const T* qkv;            // [rows, heads + 2·kv_heads, d]
   const float *cos, *sin;  // [rows, rotary_dim]
   T* y;                    // [rows, kept_heads, d]
   T* cache;
-  const int32_t *pages, *slots;  // as of WritePagesBlock
+  const int32_t *pages, *slots;  // as in WritePagesBlock
   int64_t heads, kv_heads, d, rotary_dim, page_size, kept_heads;
 
   template <class Block>

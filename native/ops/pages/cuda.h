@@ -1,4 +1,4 @@
-// Writes into and between pages on the GPU; conventions of ops/rms_norm/cuda.h.
+// Writes into and between pages on the GPU; conventions as in ops/rms_norm/cuda.h.
 #pragma once
 
 #include <cstdint>

@@ -1,6 +1,6 @@
-// RMS norm by blocks of threads, one row a block: y = round(x / sqrt(mean(x²) + eps)) · weight, the
-// residual added on the way where there is one. Rounded where the reference rounds. N values a
-// load; width is a multiple of N and rows are aligned to it.
+// RMS norm, one row per block: y = round(x / sqrt(mean(x²) + eps)) · weight, after adding the
+// residual if there is one. Rounds where the reference rounds. N values per load; width is a
+// multiple of N and rows are aligned to it.
 #pragma once
 
 #include <cmath>
@@ -55,10 +55,10 @@ struct RmsNormBlock {
   }
 };
 
-// Gradients: with n = h·s (s: the row's inverse) and g = dy·(weight + offset),
+// Gradients, with n = h·s (s: the row's inverse) and g = dy·(weight + offset):
 //   dh = s·(g − n·mean(g·n)) + added        dweight = Σ_rows dy·n
-// A block takes `chunk` rows, so that dweight is summed in a fixed order: first a chunk's rows,
-// then (by the caller) the chunks. Scratch: width fp32.
+// One block takes `chunk` rows, so dweight is summed in a fixed order: the rows of a chunk, then
+// (by the caller) the chunks. Shared memory: width fp32.
 template <class T, int N>
 struct RmsNormBackwardBlock {
   const T* h;            // [rows, width]

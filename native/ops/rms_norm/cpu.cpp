@@ -22,7 +22,7 @@ Tensor forward(const Tensor& in, const Tensor& weight, const RmsNorm& norm) {
   return out;
 }
 
-// The weight's gradient is summed over blocks of rows that do not depend on the threads, then over
+// The weight's gradient is summed over fixed blocks of rows, independent of the threads, then over
 // the blocks.
 constexpr int64_t gradient_rows = 64;
 

@@ -1,6 +1,6 @@
-// y = round(x / sqrt(mean(x²) + eps)) · weight, one pass for the mean and one to write, or with an
-// offset to the weight rounded once; fp32 inside, rounded where the reference rounds. The sum runs
-// in four fixed partial sums, so a row's bits depend on the row alone.
+// y = round(x / sqrt(mean(x²) + eps)) · weight; with an offset to the weight, one rounding at the
+// end. One pass for the mean and one to write; fp32 inside, rounded where the reference rounds. The
+// mean uses four fixed partial sums, so a row's bits depend on that row alone.
 #include "ops/rms_norm/kernel.h"
 
 #include <cmath>

@@ -1,5 +1,5 @@
-// RMS norm on a device; the forward keeps each row's 1/sqrt(…) for the backward, whose weight
-// gradient is summed chunk by chunk.
+// RMS norm on a device. The forward pass saves each row's 1/sqrt(…) for the backward pass, which
+// sums the weight's gradient chunk by chunk.
 #include "ops/launch.h"
 #include "ops/rms_norm/cuda.h"
 #include "ops/rms_norm/op.h"

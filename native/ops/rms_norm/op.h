@@ -1,8 +1,8 @@
-// y = x / sqrt(mean(x²) + eps) · weight, the mean in fp32 (Zhang & Sennrich 2019). What is rounded
-// when differs in bf16:
-//   offset 0  round(round(x / …) · weight), Hugging Face's LlamaRMSNorm;
-//   offset 1  round(x / … · (1 + weight)) with the sum in fp32, Gemma2RMSNorm: the weight as stored
-//   is what is trained.
+// y = x / sqrt(mean(x²) + eps) · weight with the mean in fp32 (Zhang & Sennrich 2019). In bf16 the
+// rounding depends on the offset:
+//   offset 0  round(round(x / …) · weight): Hugging Face's LlamaRMSNorm;
+//   offset 1  round(x / … · (1 + weight)) with the sum in fp32: Gemma2RMSNorm. The stored weight is
+//             the trained one.
 #pragma once
 
 #include "support/torch.h"
@@ -12,9 +12,8 @@ namespace cream::ops {
 Tensor rms_norm(const Tensor& x, const Tensor& weight, double eps,
                 double offset = 0);  // x [rows, hidden] → same shape and dtype; differentiable
 
-// A block's result joins the stream and is normed for the next: sum = x + residual, normed =
-// rms_norm(sum). x [rows, hidden] is the caller's to give away: its memory may become the sum's.
-// Differentiable.
+// Residual add and norm: sum = x + residual, normed = rms_norm(sum). x [rows, hidden] is consumed:
+// its memory may be reused for the sum. Differentiable.
 struct AddNorm {
   Tensor sum, normed;
 };

@@ -1,4 +1,4 @@
-// Rotary embedding by blocks, one row a block; `backward` rotates back.
+// Rotary embedding, one row per block; `backward` rotates back.
 #pragma once
 
 #include "support/block.h"

@@ -14,8 +14,8 @@ bool table(const Tensor& t, const Tensor& x) {
          t.size(0) == x.size(0) && t.size(1) <= x.size(2);
 }
 
-// x with heads contiguous and rows possibly apart, as a slice of the fused qkv projection is: used
-// where it lies. So is y.
+// x and y: heads contiguous, rows may be strided, as in a slice of the joined qkv projection; used
+// in place.
 void rotate(const Tensor& x, const Tensor& cos, const Tensor& sin, Tensor y, bool back) {
   const int64_t heads = x.size(1), d = x.size(2), rotary_dim = cos.size(1);
   const Tensor in = x.stride(2) == 1 && x.stride(1) == d ? x : x.contiguous();
@@ -52,8 +52,8 @@ struct Rotation : torch::autograd::Function<Rotation> {
   }
 };
 
-// The gradients of queries, keys and values are laid side by side as they are made: autograd's own
-// slices would be padded with zeros and added up.
+// Writes the gradients of queries, keys and values side by side; autograd's slices would be
+// zero-padded and added.
 struct Heads : torch::autograd::Function<Heads> {
   static torch::autograd::variable_list forward(torch::autograd::AutogradContext* context,
                                                 const Tensor& qkv, const Tensor& cos,

@@ -1,5 +1,5 @@
-// y₁ = x₁·cos − x₂·sin, y₂ = x₂·cos + x₁·sin on the two halves of what is rotary_dim of each head,
-// fp32 inside, rounded once.
+// y₁ = x₁·cos − x₂·sin, y₂ = x₂·cos + x₁·sin on the two halves of each head's first rotary_dim
+// entries; fp32 inside, rounded once.
 #include "ops/rope/kernel.h"
 
 #include "ops/simd.h"

@@ -1,4 +1,4 @@
-// Rotary embedding on the GPU; conventions of ops/rms_norm/cuda.h.
+// Rotary embedding on the GPU; conventions as in ops/rms_norm/cuda.h.
 #pragma once
 
 #include <cstdint>

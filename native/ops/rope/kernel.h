@@ -6,9 +6,9 @@
 
 namespace cream::ops {
 
-// x and y: rows a stride apart, heads of head_dim contiguous; cos, sin [rows, rotary_dim] fp32.
-// bf16 as uint16_t. back: the gradient, which is the rotation back, dx₁ = dy₁·cos₁ + dy₂·sin₂, dx₂
-// = dy₂·cos₂ − dy₁·sin₁.
+// x and y: strided rows with contiguous heads of head_dim; cos, sin [rows, rotary_dim] fp32. bf16
+// as uint16_t. back: the gradient, which is the inverse rotation, dx₁ = dy₁·cos₁ + dy₂·sin₂, dx₂ =
+// dy₂·cos₂ − dy₁·sin₁.
 struct RopeShape {
   int64_t rows, heads, head_dim, rotary_dim, x_stride, y_stride;
   bool back = false;

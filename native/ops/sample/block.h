@@ -1,12 +1,12 @@
-// One token a row on the device, no sort and no round trip: the rule of op.h (temperature, top-k,
-// top-p, inverse CDF at u; order by falling logit, ties by rising id) by radix descent over the
-// logits' bits.
+// Samples one token per row on the device without a sort or a round trip: the rule of op.h
+// (temperature, top-k, top-p, inverse CDF at u; order by falling logit, ties by rising id) by radix
+// descent over the logits' bits.
 //
-// A logit becomes a 32-bit key that orders as the logit does; a token's weight exp((logit − max)/T)
-// becomes a whole number of 2⁻⁴⁰, so masses are integer sums: exact, and the same whatever the
-// order the threads add in. Each search ("at which key does the running mass from the top first
-// reach M") walks four digits of 8 bits, with a histogram of 256 masses a digit. Against the fp64
-// rule the draw differs only where u or top_p falls within 2⁻⁴⁰·vocab of a boundary.
+// A logit becomes a 32-bit key with the same order; a token's weight exp((logit − max)/T) becomes
+// an integer multiple of 2⁻⁴⁰, so masses are exact integer sums in any order of addition. Each
+// search ("at which key does the running mass from the top first reach M") walks four 8-bit digits
+// with a histogram of 256 masses per digit. The draw differs from the fp64 rule only if u or top_p
+// falls within 2⁻⁴⁰·vocab of a boundary.
 #pragma once
 
 #include <cmath>
@@ -40,7 +40,7 @@ struct SampleRow {
 
 struct SampleBlock {
   const float* logits;    // [rows, vocab]
-  const SampleRow* rows;  // one a block
+  const SampleRow* rows;  // one per block
   const int32_t* banned;  // token ids
   int32_t* token;         // out [rows]; −1 where no logit is finite
   float* logprob;         // out [rows]: full vocabulary, temperature 1

@@ -1,7 +1,7 @@
-// The reference's rule without its full sort: what can be drawn lies within a few temperatures of
-// the highest logit, so collect bands of tokens downwards from it, sorting each, until their mass
-// is enough for top-p (or for u, or there are top-k of them). Masses are sums of doubles, so the
-// draw is the reference's unless u falls within ~1e−15 of a boundary.
+// The reference's rule without its full sort. Tokens with relevant mass lie within a few
+// temperatures of the highest logit, so bands of tokens are collected and sorted downwards from it
+// until their mass suffices for top-p (or for u), or there are top-k of them. Masses are sums of
+// doubles, so the draw equals the reference's unless u falls within about 1e−15 of a boundary.
 #include "ops/sample/op.h"
 
 #include <algorithm>
@@ -26,7 +26,7 @@ struct Row {
   }
 };
 
-// Scratch memory that outlives the call: a step samples dozens of rows on each thread.
+// Scratch memory, kept between calls: a step samples dozens of rows on each thread.
 struct Scratch {
   std::vector<float> masked;
   std::vector<uint64_t> keys;
@@ -37,9 +37,9 @@ Scratch& scratch() {
   return scratch;
 }
 
-// The highest tokens in nucleus order with their running weights: at least `least` of them, and
-// more than `mass` of weight, or all that are finite. Band by band from the top, so each token is
-// sorted among its band's only. Returns how many.
+// The highest tokens in nucleus order with their running weights: at least `least` tokens and more
+// than `mass` of weight, or all finite ones. Works band by band from the top, so a token is sorted
+// only within its band. Returns their number.
 template <Level L>
 int64_t collect_top(const Row& row, int64_t least, double mass) {
   auto& [masked, keys, running] = scratch();
@@ -50,8 +50,8 @@ int64_t collect_top(const Row& row, int64_t least, double mass) {
   float high = INFINITY;
   for (bool last = false; !last; window *= 1.3) {
     float low = static_cast<float>(row.max - window * row.temperature);
-    // A band must reach further down than the last; where rounding stops it, and far out, take all
-    // the rest.
+    // Each band must reach further down than the last; if rounding prevents it, or far out, take
+    // all the rest.
     last = window > 1000 || !(low < high) || !std::isfinite(low);
     if (last) low = -std::numeric_limits<float>::max();
     const int64_t found = count + collect<L>(row.logits, row.vocab, low, high, keys.data() + count);

@@ -1,4 +1,4 @@
-// Sampling on the GPU; conventions of ops/rms_norm/cuda.h.
+// Sampling on the GPU; conventions as in ops/rms_norm/cuda.h.
 #pragma once
 
 #include <cstdint>

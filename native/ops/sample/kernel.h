@@ -1,4 +1,4 @@
-// The three passes over the vocabulary that sample's fast path makes; raw pointers only.
+// The three passes over the vocabulary of sample's fast path; raw pointers only.
 #pragma once
 
 #include <cstdint>
@@ -19,8 +19,8 @@ Peak peak(const float* logits, int64_t vocab);
 template <Level L>
 double weight_sum(const float* logits, int64_t vocab, double max, double inverse_temperature);
 
-// Sort keys of the logits with low ≤ logit < high: rising keys are falling logits, ties by rising
-// id. `keys` has room for all. Returns how many.
+// Writes sort keys of the logits with low ≤ logit < high and returns their number. Rising keys are
+// falling logits, ties by rising id. `keys` has room for all.
 template <Level L>
 int64_t collect(const float* logits, int64_t vocab, float low, float high, uint64_t* keys);
 

@@ -1,6 +1,6 @@
-// One token from one row of logits: temperature, then top-k, then top-p, then the inverse CDF at
-// `u`. The nucleus is ordered by falling logit, ties by rising token id, so the draw does not
-// depend on how it was computed.
+// Samples one token from one row of logits: temperature, top-k, top-p, then the inverse CDF at `u`.
+// Tokens are ordered by falling logit, ties by rising id, so the draw does not depend on the
+// implementation.
 #pragma once
 
 #include <cstdint>
@@ -11,13 +11,12 @@ namespace cream {
 
 struct Draw {
   TokenId token = 0;
-  float logprob = 0;  // log-softmax of the unmasked logits at temperature 1: the model's own
-                      // log-prob of the token
+  float logprob = 0;  // the token's log-prob: log-softmax of the unmasked logits at temperature 1
 };
 
 namespace ops {
 
-// logits: `vocab` fp32 values, not changed. `banned`: tokens that may not be drawn (stop ids before
+// logits: `vocab` fp32 values, not changed. banned: ids that must not be drawn (stop ids before
 // min_new_tokens). u in [0, 1). Throws Error{non_finite} if no logit is finite.
 Draw sample(const float* logits, int64_t vocab, const SamplingParams& params, const Tokens* banned,
             double u);

@@ -1,16 +1,16 @@
-// The sampling rule with a full sort, in double: what sample's fast path must reproduce token for
+// The sampling rule with a full sort, in double; sample's fast path must reproduce it token for
 // token.
-//   order = falling logit, ties by rising id        p = softmax(logits / T) over the unbanned, in
-//   that order top-k: keep the first k, renormalise            top-p: keep the shortest prefix
-//   whose sum ≥ top_p (at least one) draw: the first token of what is left at which the running sum
-//   exceeds u · (sum of what is left)
+//   order   falling logit, ties by rising id; p = softmax(logits / T) over tokens not banned
+//   top-k   keep the first k and renormalise
+//   top-p   keep the shortest prefix whose sum is ≥ top_p (at least one token)
+//   draw    the first kept token at which the running sum exceeds u · (sum of the kept tokens)
 #include "ops/sample/op.h"
 #include "support/torch.h"
 
 namespace cream::ops::reference {
 namespace {
 
-// Where a running sum first reaches `mass` (`exceed`: first passes it); the last entry if rounding
+// The index at which a running sum reaches `mass` (`exceed`: passes it); the last if rounding
 // keeps it from getting there.
 int64_t crossing(const Tensor& running, double mass, bool exceed) {
   const int64_t at =
@@ -39,9 +39,9 @@ Draw sample(const float* logits, int64_t vocab, const SamplingParams& params, co
 
   sorted = sorted.narrow(
       0, 0,
-      sorted.isfinite().sum().item<int64_t>());  // what is banned is out even when u is 1 − 2⁻⁵³
+      sorted.isfinite().sum().item<int64_t>());  // excludes banned tokens even if u is 1 − 2⁻⁵³
 
-  int64_t chosen = 0;
+  int64_t index = 0;
   if (params.temperature > 0) {
     if (params.top_k > 0 && params.top_k < sorted.size(0))
       sorted = sorted.narrow(0, 0, params.top_k);
@@ -50,9 +50,9 @@ Draw sample(const float* logits, int64_t vocab, const SamplingParams& params, co
       const double mass = params.top_p * running[-1].item<double>();
       running = running.narrow(0, 0, crossing(running, mass, /*exceed=*/false) + 1);
     }
-    chosen = crossing(running, u * running[-1].item<double>(), /*exceed=*/true);
+    index = crossing(running, u * running[-1].item<double>(), /*exceed=*/true);
   }
-  const int64_t token = order[chosen].item<int64_t>();
+  const int64_t token = order[index].item<int64_t>();
   const double logprob = raw[token].item<double>() - raw.logsumexp(0).item<double>();
   return Draw{static_cast<TokenId>(token), static_cast<float>(logprob)};
 }

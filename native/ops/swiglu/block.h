@@ -23,7 +23,7 @@ CREAM_HOST_DEVICE inline GateValue gate_activation(float x, Activation activatio
           0.5f * (1.0f + t) + 0.5f * x * (1.0f - t * t) * a * (1.0f + 3.0f * b * x * x)};
 }
 
-// One row a block; n is a multiple of N.
+// One row per block; n is a multiple of N.
 template <class T, int N>
 struct SwigluBlock {
   const T* gate_up;  // [rows, 2·n]

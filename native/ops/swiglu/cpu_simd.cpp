@@ -14,7 +14,7 @@ inline Floats sigmoid(Floats x) {
   return div16(set16(1.0f), add16(set16(1.0f), decay));
 }
 
-// What the sigmoid is taken of, and its derivative.
+// The sigmoid's argument and its derivative.
 template <Activation A>
 inline Floats inner(Floats x) {
   if constexpr (A == Activation::silu) return x;

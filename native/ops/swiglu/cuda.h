@@ -1,4 +1,4 @@
-// act(gate)·up on the GPU; conventions of ops/rms_norm/cuda.h.
+// act(gate)·up on the GPU; conventions as in ops/rms_norm/cuda.h.
 #pragma once
 
 #include <cstdint>

@@ -12,7 +12,7 @@ Tensor swiglu(const Tensor& gate_up,
                   Activation::silu);  // [rows, 2·n]: gate, then up → [rows, n]; differentiable
 
 namespace device {
-// bf16 and fp32, contiguous. Without dy the product; with it the gradient of gate_up.
+// bf16 and fp32, contiguous. Returns y if dy is undefined, otherwise the gradient of gate_up.
 Tensor gate(const Tensor& gate_up, const Tensor& dy, Activation activation);
 }  // namespace device
 

@@ -1,5 +1,5 @@
-// y = f(gate) · up, each step rounded to the tensor's dtype as transformers' LlamaMLP and Gemma2MLP
-// do.
+// y = f(gate) · up, each step rounded to the tensor's dtype as in transformers' LlamaMLP and
+// Gemma2MLP.
 #include "ops/swiglu/op.h"
 
 namespace cream::ops::reference {

@@ -1,6 +1,6 @@
-// Log-softmax at one target a row and its gradient, one row a block: the log-sum-exp in one reading
-// (Milakov & Gimelshein 2018), the gradient in a second. A soft-capped head (Gemma 2) caps here: z
-// = cap·tanh(logit/cap), dz/dlogit = 1 − (z/cap)².
+// Log-softmax at one target per row and its gradient, one row per block: one pass for the
+// log-sum-exp (Milakov & Gimelshein 2018), a second for the gradient. A soft-capped head (Gemma 2)
+// is capped here: z = cap·tanh(logit/cap), dz/dlogit = 1 − (z/cap)².
 #pragma once
 
 #include <cmath>

@@ -1,6 +1,5 @@
-// The log-sum-exp goes through the blocks that scoring goes through: trained and scored log-probs
-// are the same bits. Rows over the threads, kernels where the CPU has them, the reference
-// elsewhere.
+// The log-sum-exp uses the same blocks as scoring, so trained and scored log-probs have the same
+// bits. Rows are distributed over the threads; kernels if the CPU has them, else the reference.
 #include "ops/dispatch.h"
 #include "ops/launch.h"
 #include "ops/softmax_block.h"
@@ -34,7 +33,7 @@ TokenLogprob token_logprob(const Tensor& logits, const Tensor& targets, double c
       std::vector<BlockSum> sums(static_cast<size_t>(blocks));
       for (int64_t i = begin; i < end; ++i) {
         const float* const row = data + i * vocab;
-        bool damaged = false;  // the sum of a block leaves NaN out, the loss must not
+        bool damaged = false;  // block sums ignore NaN, but the loss must not
         for (int64_t b = 0; b < blocks; ++b) {
           const float* const x = row + b * softmax_block;
           const int64_t n = std::min(softmax_block, vocab - b * softmax_block);

@@ -9,8 +9,8 @@ namespace cream::ops {
 namespace {
 
 inline Floats exp_wide(Floats x) {
-  // Below −104 exp is 0 in fp32. The bound comes first: with a NaN, max returns its second operand,
-  // and a NaN must survive.
+  // Below −104 exp is 0 in fp32. The bound is the first operand because max returns its second for
+  // a NaN, which must propagate.
   x = max16(set16(-104.0f), x);
   const Floats n = round16(mul16(x, set16(1.44269504088896341f)));
   Floats r = fnma16(n, set16(0.693359375f), x);

@@ -1,4 +1,4 @@
-// Log-softmax at a target and its gradient on the GPU; conventions of ops/rms_norm/cuda.h.
+// Log-softmax at a target and its gradient on the GPU; conventions as in ops/rms_norm/cuda.h.
 #pragma once
 
 #include <cstdint>

@@ -1,4 +1,4 @@
-// One row at a time, raw pointers: the file for one instruction set includes no torch header.
+// One row at a time with raw pointers: files for one instruction set include no torch header.
 #pragma once
 
 #include <cstdint>
@@ -10,7 +10,7 @@ namespace cream::ops {
 template <Level L>
 bool has_nan(const float* logits, int64_t n);
 // out[j] = scale · exp(logits[j] − logsumexp); fp32 (may be `logits` itself) or bf16 bits. The
-// target's entry is the caller's.
+// caller writes the target's entry.
 template <Level L>
 void row_softmax(const float* logits, float* out, int64_t vocab, float logsumexp, float scale);
 template <Level L>
