@@ -1,12 +1,11 @@
 // A block of threads. A kernel is a struct with `operator()(Block&)`, written once against the
-// members below. CUDA runs it with one thread per thread (DeviceBlock, support/block_cuda.h), and
-// one CPU thread runs it with a loop over all threads (HostBlock). So tests run a GPU's code,
-// launch grid included, on a CPU.
+// members below. CUDA runs it with real threads (DeviceBlock, support/block_cuda.h); on the CPU one
+// thread loops over all of them (HostBlock). So tests run a GPU's code, launch grid included, on a
+// CPU.
 //
 // - index(): index of the block in the grid.
 // - each(n, f): f(i) for i in 0 … n − 1; thread t takes t, t + threads, …, in no guaranteed order.
-// - reduce(n, identity, f, op): op over f(i) for i in 0 … n − 1, in the same tree on CPU and GPU,
-// so
+// - reduce(n, identity, f, op): op over f(i) for i in 0 … n − 1, in the same tree on CPU and GPU:
 //   the results are equal bit for bit where those of f and op are.
 // - keep<T>(n, initial): one T per index of each(n, …), n ≤ threads, kept in registers from one
 //   each() to the next.

@@ -169,7 +169,7 @@ enum class Schedule { constant, linear, cosine };
 // Storage forms of the optimizer state: fp32, or forms that save memory (ops/adamw/op.h).
 struct OptimizerForms {
   bool states_8bit = false;  // m and v in 8 bits with one scale per block
-  // For bf16 weights: the master's lower 16 bits beside the weight instead of an fp32 master.
+  // For bf16 weights: a 16-bit remainder beside the weight instead of an fp32 master.
   bool split_masters = false;
   bool bf16_gradients = false;  // accumulated gradients of matrices in bf16
   bool operator==(const OptimizerForms&) const = default;
