@@ -1,5 +1,5 @@
-// What `require('cream.node')` returns. Once for each environment: main thread, worker_threads,
-// each of them on its own.
+// The exports of `require('cream.node')`, made once per environment (main thread or
+// worker_thread).
 #include <napi.h>
 
 #include "binding/convert.h"
@@ -22,7 +22,7 @@ void set_thread_count(const Napi::CallbackInfo& info) {
 
 void release_memory(const Napi::CallbackInfo&) { release_cached_memory(); }
 
-// (index of a GPU) → bytes
+// (GPU index) → bytes
 Napi::Value get_free_memory(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&] {
     return Napi::Number::New(
@@ -31,7 +31,7 @@ Napi::Value get_free_memory(const Napi::CallbackInfo& info) {
   });
 }
 
-// (path) → job of a JSON text. A worker of its own for as long as the job runs.
+// (path) → job of a JSON text. Runs on a worker of its own, which ends with the job.
 Napi::Value read_gguf(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&] {
     const std::string path = info[0].As<Napi::String>();
@@ -62,7 +62,7 @@ Napi::Value plan(const Napi::CallbackInfo& info) {
                  [&] { return from_plan(info.Env(), plan_memory(to_plan_request(info[0]))); });
 }
 
-// A job of seconds, on a worker of its own.
+// Runs a benchmark on a worker of its own → job of its seconds.
 Napi::Value timed(const Napi::CallbackInfo& info, std::function<double()> work) {
   return guarded(info.Env(), [&] {
     auto seconds = std::make_shared<double>();

@@ -81,7 +81,7 @@ OptimizerForms to_forms(const Napi::Object& from) {
           is_named(from, "gradientDtype", "bfloat16")};
 }
 
-// Nothing where the field is not there: chosen for the user.
+// Empty where the field is missing: the engine chooses.
 std::optional<int64_t> maybe_integer(const Napi::Object& from, const char* name) {
   return from.Get(name).IsUndefined() ? std::nullopt : std::optional<int64_t>(integer(from, name));
 }

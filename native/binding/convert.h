@@ -1,7 +1,7 @@
-// JavaScript values ↔ the plain structs of support/types.h: the only such code. JS thread.
-// Arguments were checked by src/engine; here a wrong type is a bug and throws a TypeError that
-// names the field. Typed arrays are recognised by what they are, never by their constructor: a jest
-// test runs in a realm of its own.
+// The only code that converts between JavaScript values and the plain structs of support/types.h.
+// JS thread only. src/engine checks arguments; a wrong type here is a bug and throws a TypeError
+// that names the field. Typed arrays are recognised by N-API type, not by constructor, because jest
+// runs tests in another realm.
 #pragma once
 
 #include <napi.h>
@@ -20,7 +20,7 @@ GenerationRequest to_generation_request(const Napi::Value& value);
 ScoringRequest to_scoring_request(const Napi::Value& value);
 ClassificationRequest to_classification_request(const Napi::Value& value);
 TrainerParams to_trainer_params(const Napi::Value& value);
-PlanRequest to_plan_request(const Napi::Value& value);  // throws Error for a config that is none
+PlanRequest to_plan_request(const Napi::Value& value);  // throws Error for an invalid config
 LoraParams to_lora_params(const Napi::Value& value);
 uint64_t to_key64(const Napi::Value& value, const char* name);  // bigint
 std::vector<PreferencePair> to_pairs(const Napi::Value& value);

@@ -1,4 +1,4 @@
-// What the engine returns, as JavaScript values.
+// Converts the engine's results to JavaScript values.
 #include <cstring>
 
 #include "binding/convert.h"

@@ -50,11 +50,11 @@ void Inbox::ended(std::shared_ptr<Job> job) noexcept {
 }
 
 void Inbox::drain(napi_env raw_env, napi_value, void* context, void*) {
-  if (raw_env == nullptr) return;  // the environment is going; close() has been called or will be
+  if (raw_env == nullptr) return;  // the environment is shutting down; close() handles it
   const Napi::Env env(raw_env);
   Inbox& inbox = *static_cast<Inbox*>(context);
-  // What is there now, a job's end after its messages; one at a time, so that nothing is allocated
-  // and no throw loses another's.
+  // Handles the current messages and ended jobs, a job's end after its messages. One at a time, so
+  // that nothing is allocated and an exception loses no other item.
   size_t messages = 0, ends = 0;
   {
     const std::lock_guard lock(inbox.mutex_);
@@ -71,7 +71,7 @@ void Inbox::drain(napi_env raw_env, napi_value, void* context, void*) {
         job->settle(env);
       }
     } catch (const Napi::Error& error) {
-      napi_fatal_exception(env, error.Value());  // as if a timer's callback had thrown
+      napi_fatal_exception(env, error.Value());  // like an exception in a timer's callback
     } catch (const std::bad_alloc&) {
       napi_fatal_exception(env, error_object(env, out_of_memory()));
     }
@@ -80,7 +80,8 @@ void Inbox::drain(napi_env raw_env, napi_value, void* context, void*) {
 
 Inbox::Message Inbox::next_message() {
   const std::lock_guard lock(mutex_);
-  if (messages_.empty()) return {};  // the message before this one closed the inbox: process.exit()
+  if (messages_.empty())
+    return {};  // the previous message called process.exit(), which closed the inbox
   Message message = std::move(messages_.front());
   messages_.pop_front();
   return message;
@@ -117,12 +118,12 @@ void Inbox::close() {
   napi_release_threadsafe_function(wake_, napi_tsfn_abort);
 }
 
-// The hook is added after the inbox's thread-safe function, and hooks run in reverse: workers are
-// joined before it goes.
+// Cleanup hooks run in reverse order. This one is added after the inbox's thread-safe function, so
+// workers are joined before that is destroyed.
 Environment::Environment(Napi::Env env) : inbox(std::make_shared<Inbox>(env)) {
   napi_add_env_cleanup_hook(env, &Environment::teardown, this);
-  // process.exit() runs no cleanup hook, and libtorch's statics would go under workers that still
-  // compute with them.
+  // process.exit() runs no cleanup hooks and would destroy libtorch's statics while workers use
+  // them, so the exit event tears down too.
   const Napi::Object process = env.Global().Get("process").As<Napi::Object>();
   const auto stop = [](const Napi::CallbackInfo& info) { teardown(&Environment::of(info.Env())); };
   process.Get("on").As<Napi::Function>().Call(
@@ -161,7 +162,7 @@ Napi::Object Job::start(Napi::Env env, EnginePtr engine, Work work, Result resul
 
   const auto skipped = std::make_shared<bool>(false);
   Environment::of(env).jobs.insert(job);
-  job->inbox_->retain();  // before the worker may end it
+  job->inbox_->retain();  // before the worker can call ended()
   try {
     running.post(
         [job, skipped, work = std::move(work)] {
@@ -173,7 +174,7 @@ Napi::Object Job::start(Napi::Env env, EnginePtr engine, Work work, Result resul
           if (error) job->error_ = *error;  // its text is shared, not copied
           job->inbox_->ended(job);
         });
-  } catch (...) {  // the engine was closed, or there is no memory
+  } catch (...) {  // the engine is closed, or memory ran out
     Environment::of(env).jobs.erase(job);
     job->inbox_->release();
     throw;
@@ -190,7 +191,7 @@ Napi::Object Job::start(Napi::Env env, EnginePtr engine, Work work, Result resul
 
 void Job::request_cancel(Napi::Env env) {
   cancel_.request();
-  if (claimed_.exchange(true)) return;  // the work has begun and will notice
+  if (claimed_.exchange(true)) return;  // the work has begun and checks cancel_ itself
   const Error aborted(ErrorCode::aborted, "The operation was aborted.");
   settle(env, &aborted);
 }
@@ -209,7 +210,7 @@ OnProgress Job::progress(size_t callback) {
     job->latest_ = progress;
     if (job->progress_posted_) return;
     job->progress_posted_ = true;
-    // Read when it is delivered, so that a busy event loop gets one report and not a thousand.
+    // The report is read on delivery, so a busy event loop gets only the latest one.
     job->emit(callback, [job](Napi::Env env, Napi::Function function) {
       Progress seen;
       {

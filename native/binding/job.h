@@ -1,13 +1,16 @@
-// The one asynchronous path: plain arguments → work on an engine's worker → a promise settled on
+// The only asynchronous path: plain arguments → work on an engine's worker → a promise settled on
 // the JS thread.
 //
-// Threads: a job's JavaScript parts (promise, callbacks) are made, used and released on the JS
-// thread only; the worker sees the plain parts. Worker → JS goes through the environment's Inbox,
-// never by a call of its own. Owners: the environment's registry holds every unsettled job, the job
-// holds its engine. So collecting the JS handle of a model whose work runs frees nothing, and the
-// last reference to an engine is always dropped on the JS thread. Teardown (process exit, a
-// terminated worker_thread): the inbox closes, every job is cancelled, the workers are joined, and
-// only then the jobs go. Nothing is settled any more: there is no JavaScript left to hear it.
+// Threads: a job's JavaScript parts (promise, callbacks) are created, used and released on the JS
+// thread only; the worker sees only the plain parts. The worker reaches JavaScript through the
+// environment's Inbox, never directly.
+//
+// Ownership: the environment's registry owns every unsettled job, and the job owns its engine. So
+// garbage-collecting the handle of a model whose work runs frees nothing, and the last reference to
+// an engine is always dropped on the JS thread.
+//
+// Teardown (process exit, a terminated worker_thread): the inbox closes, every job is cancelled,
+// the workers are joined, and only then are the jobs destroyed. Their promises are never settled.
 #pragma once
 
 #include <napi.h>
@@ -29,21 +32,21 @@ using EnginePtr = std::shared_ptr<Engine>;
 
 class Job;
 
-// Functions from any thread to one environment's JS thread, run in the order they were posted; then
-// the ends of jobs.
+// Passes functions and ended jobs from any thread to one environment's JS thread. Functions run in
+// the order they were posted; ended jobs are settled after them.
 class Inbox {
  public:
   using Message = std::function<void(Napi::Env)>;
 
   explicit Inbox(Napi::Env env);
   void post(Message message);  // any thread; dropped once closed
-  // Worker thread, once a job: it has ended. Allocates nothing, so that a worker out of memory can
-  // still say so.
+  // Worker thread, once per job, after its work. Allocates nothing, so that a worker can report
+  // that memory ran out.
   void ended(std::shared_ptr<Job> job) noexcept;
 
   // JS thread.
-  void
-  retain();  // once a job that begins: the event loop stays alive, and there is room for its end
+  // Called once per started job: keeps the event loop alive and reserves memory for ended().
+  void retain();
   void release();
   void close();
 
@@ -59,12 +62,12 @@ class Inbox {
 
   std::mutex mutex_;  // guards the next four
   std::deque<Message> messages_;
-  std::vector<std::shared_ptr<Job>> ended_;  // with capacity for every job that has begun
+  std::vector<std::shared_ptr<Job>> ended_;  // capacity for every started job
   bool woken_ = false;
   bool closed_ = false;
 };
 
-// What one environment (main thread or worker_thread) owns: its instance data. JS thread.
+// The instance data of one environment (main thread or worker_thread). JS thread only.
 class Environment {
  public:
   explicit Environment(Napi::Env env);
@@ -85,8 +88,8 @@ class Job : public std::enable_shared_from_this<Job> {
   using Call = std::function<void(Napi::Env, Napi::Function)>;  // JS thread; calls a callback
 
   // Posts `work` and returns {promise, cancel()}. The promise rejects with {code, message}; a
-  // cancel before the work began rejects at once. `callbacks` are JS functions or undefined, named
-  // by position below. Throws as the promise would reject when the engine was closed.
+  // cancel before the work has begun rejects at once. `callbacks` are JS functions or undefined,
+  // addressed by index below. Throws the same error synchronously where the engine is closed.
   static Napi::Object start(Napi::Env env, EnginePtr engine, Work work, Result result,
                             const std::vector<Napi::Value>& callbacks = {});
 
@@ -94,21 +97,21 @@ class Job : public std::enable_shared_from_this<Job> {
   const Cancel& cancel() const { return cancel_; }
   bool wants(size_t callback) const { return wanted_[callback]; }
   void emit(size_t callback, Call call);
-  OnProgress progress(size_t callback);  // (done, total, tokens); a report that JS has not seen yet
-                                         // is replaced by the next
+  // Calls back with (done, total, tokens). A report not yet delivered is replaced by the next one.
+  OnProgress progress(size_t callback);
 
  private:
   friend class Environment;
   friend class Inbox;
   Job(Napi::Env env, EnginePtr engine, Result result, const std::vector<Napi::Value>& callbacks);
   void request_cancel(Napi::Env env);
-  void settle(Napi::Env env);  // as the worker ended it
+  void settle(Napi::Env env);  // with the worker's outcome
   void settle(Napi::Env env, const Error* error);
 
   std::optional<Error> error_;  // written by the worker before ended(), read by the JS thread after
   Cancel cancel_;
-  std::atomic<bool> claimed_{
-      false};  // by the worker that begins it, or by the cancel that came first
+  // Set by the worker that begins the work or by an earlier cancel, whichever is first.
+  std::atomic<bool> claimed_{false};
   const std::shared_ptr<Inbox> inbox_;
   std::vector<bool> wanted_;  // constant once started
 

@@ -49,7 +49,7 @@ Napi::Value ModelHandle::load(const Napi::CallbackInfo& info) {
 Napi::Value ModelHandle::snapshot(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&]() -> Napi::Value {
     EnginePtr shared = engine_->snapshot(info[0].ToBoolean());
-    // Holds this engine until the snapshot is made, should JavaScript let go of its handle before.
+    // Keeps this engine alive until the snapshot is made, even if its handle is collected before.
     Job::start(info.Env(), engine_, [](Job&) {}, [](Napi::Env env) { return env.Undefined(); });
     return Environment::of(info.Env())
         .model_class.New({Napi::External<EnginePtr>::New(info.Env(), &shared)});

@@ -1,5 +1,5 @@
-// The exported classes. A handle holds a reference to its engine and nothing else; all state is the
-// engine's. JS thread.
+// The exported classes. A handle holds only a reference to its engine, which has all state. JS
+// thread only.
 #pragma once
 
 #include <napi.h>
@@ -11,38 +11,42 @@ namespace cream::binding {
 class ModelHandle : public Napi::ObjectWrap<ModelHandle> {
  public:
   static Napi::Function define(Napi::Env env);
-  explicit ModelHandle(
-      const Napi::CallbackInfo& info);  // new Model(): an engine without weights, for load()
+  // new Model(): an engine without weights; load() comes next.
+  explicit ModelHandle(const Napi::CallbackInfo& info);
 
  private:
-  Napi::Value load(const Napi::CallbackInfo& info);  // (path, dtype) → job of the config
-  Napi::Value generate(
-      const Napi::CallbackInfo& info);  // (request, onCompletion, onTokens?, onProgress?) → job of
-                                        // the stats: generation.cc
-  Napi::Value score(
-      const Napi::CallbackInfo& info);  // (request, onProgress?) → job of the result: scoring.cc
-  Napi::Value logits(
-      const Napi::CallbackInfo& info);  // (tokens) → job of a Float32Array: scoring.cc
-  Napi::Value classify(
-      const Napi::CallbackInfo& info);  // (request) → job of a Float32Array: scoring.cc
-  Napi::Value snapshot(const Napi::CallbackInfo& info);  // (adapter) → Model
-  Napi::Value save(const Napi::CallbackInfo& info);      // (directory, dtype, configJson) → job
-  Napi::Value add_adapter(
-      const Napi::CallbackInfo& info);  // (params, seed) → job of the params: adapter.cc
-  Napi::Value load_adapter(
-      const Napi::CallbackInfo& info);  // (directory) → job of the params: adapter.cc
-  Napi::Value save_adapter(
-      const Napi::CallbackInfo& info);  // (directory, dtype, baseModel) → job: adapter.cc
-  Napi::Value merge(const Napi::CallbackInfo& info);  // () → job: adapter.cc
-  Napi::Value create_trainer(
-      const Napi::CallbackInfo& info);                  // (params) → job of a Trainer: trainer.cc
-  Napi::Value dispose(const Napi::CallbackInfo& info);  // () → job; nothing is taken in afterwards
+  // (path, dtype) → job of the config
+  Napi::Value load(const Napi::CallbackInfo& info);
+  // generation.cc: (request, onCompletion, onTokens?, onProgress?) → job of the stats
+  Napi::Value generate(const Napi::CallbackInfo& info);
+  // scoring.cc: (request, onProgress?) → job of the result
+  Napi::Value score(const Napi::CallbackInfo& info);
+  // scoring.cc: (tokens) → job of a Float32Array
+  Napi::Value logits(const Napi::CallbackInfo& info);
+  // scoring.cc: (request) → job of a Float32Array
+  Napi::Value classify(const Napi::CallbackInfo& info);
+  // (adapter) → Model
+  Napi::Value snapshot(const Napi::CallbackInfo& info);
+  // (directory, dtype, configJson) → job
+  Napi::Value save(const Napi::CallbackInfo& info);
+  // adapter.cc: (params, seed) → job of the params
+  Napi::Value add_adapter(const Napi::CallbackInfo& info);
+  // adapter.cc: (directory) → job of the params
+  Napi::Value load_adapter(const Napi::CallbackInfo& info);
+  // adapter.cc: (directory, dtype, baseModel) → job
+  Napi::Value save_adapter(const Napi::CallbackInfo& info);
+  // adapter.cc: () → job
+  Napi::Value merge(const Napi::CallbackInfo& info);
+  // trainer.cc: (params) → job of a Trainer
+  Napi::Value create_trainer(const Napi::CallbackInfo& info);
+  // () → job; later calls are refused
+  Napi::Value dispose(const Napi::CallbackInfo& info);
 
   EnginePtr engine_;
 };
 
-// The trainer that lives in an engine, by its number. Collected without dispose(), it ends the
-// trainer all the same.
+// Handle of an engine's trainer, by its number. Garbage collection of the handle ends the trainer,
+// as dispose() does.
 class TrainerHandle : public Napi::ObjectWrap<TrainerHandle> {
  public:
   struct Seed {

@@ -1,10 +1,10 @@
-// What an engine does on its worker: hand the model to the room that does the work, and keep two
-// promises about weights.
-//   sharing   a snapshot and its origin hold the same tensors; who trains while others hold them
-//   takes a copy first, of its adapter
-//             alone where it has one: a base under adapters is never written;
-//   masters   a bf16 model trains from the full-precision values of the checkpoint it came from,
-//   not from its rounded ones.
+// The engine's work on its worker: it passes the model to the module that computes, and keeps two
+// invariants about weights.
+// - Sharing: a snapshot and its origin hold the same tensors. An engine that trains while others
+// hold
+//   them copies them first, or only its adapter where it has one: a LoRA base is never written.
+// - Masters: a bf16 model trains from the full-precision values of its checkpoint, not from the
+//   rounded ones.
 #include "engine/engine.h"
 
 #include <atomic>
@@ -33,9 +33,9 @@ at::ScalarType scalar_type(DType dtype) {
   return dtype == DType::float32 ? at::kFloat : at::kBFloat16;
 }
 
-// The same bits from the same input: ATen's CUDA ops take a fixed order only where they are asked
-// to, cuBLAS where its workspace is fixed and no sum is split in bf16. What ATen would add of its
-// own, filling new memory, would hide nothing and cost a pass.
+// The same input gives the same bits. ATen's CUDA ops sum in a fixed order only on request; cuBLAS
+// does with a fixed workspace and without split bf16 sums. ATen's filling of new memory is turned
+// off: nothing reads uninitialised memory, and it would cost one pass over it.
 void make_deterministic(at::Device device) {
   if (!device.is_cuda()) return;
   const char* const workspace = std::getenv("CUBLAS_WORKSPACE_CONFIG");
@@ -47,7 +47,7 @@ void make_deterministic(at::Device device) {
   context.setAllowBF16ReductionCuBLAS(false);
 }
 
-// What a snapshot takes from its origin.
+// The state that a snapshot takes from its origin.
 struct Shared {
   std::shared_ptr<SharedModel> model;
   std::string masters_source;
@@ -57,19 +57,18 @@ struct Shared {
 
 struct Engine::State {
   std::shared_ptr<SharedModel> model;
-  // The checkpoint whose values the compute weights are a rounding of; empty: the compute weights
-  // are all there is.
+  // The checkpoint that the compute weights were rounded from; empty where they are exact.
   std::string masters_source;
   std::unique_ptr<Trainer> trainer;
-  uint64_t trainer_number = 0;  // of the live or the last one
-  std::future<Shared> origin;   // of a snapshot that has not yet arrived
+  uint64_t trainer_number = 0;  // of the live or the last trainer
+  std::future<Shared> origin;   // valid for a snapshot that has not received its weights yet
 
   at::Device device() const { return model ? model->transformer.device() : at::Device(at::kCPU); }
-  // The model to read, arrived where it is a snapshot.
+  // The model for reading; a snapshot first waits for its weights.
   Transformer& ready();
-  // The same, for work that only a language model can do.
+  // ready(), for work that needs a causal language model.
   Transformer& causal(const char* who);
-  // The model to change: nobody else's.
+  // The model for writing, copied first where it is shared.
   Transformer& own();
   Trainer& live(uint64_t number);
   Shared share(bool adapter);
@@ -79,7 +78,7 @@ struct Engine::State {
   NamedTensors base_masters();
   NamedTensors to_save(at::ScalarType dtype);
   Place place() const { return {*model, trainer ? trainer->bytes() : 0}; }
-  // The trainer wrote: full weights are no rounding of the checkpoint any more.
+  // Called after the trainer has written: full weights differ from the checkpoint now.
   void changed() {
     if (!model->lora()) masters_source.clear();
   }
@@ -93,8 +92,7 @@ Transformer& Engine::State::ready() {
       masters_source = std::move(shared.masters_source);
     } catch (const std::future_error&) {
       throw Error(ErrorCode::disposed,
-                  "The model that this snapshot was taken of was disposed of before the snapshot "
-                  "was made.");
+                  "The original model was disposed of before this snapshot of it was made.");
     }
   }
   if (!model)
@@ -121,7 +119,7 @@ Transformer& Engine::State::own() {
   } else if (model.use_count() > 1 || model->shares_base()) {
     model = model->copy();
   }
-  // Whoever held it last read from it on another thread; its reads come before our writes.
+  // Orders the reads of the last other holder, on another thread, before our writes.
   std::atomic_thread_fence(std::memory_order_acquire);
   return model->transformer;
 }
@@ -136,8 +134,8 @@ Shared Engine::State::share(bool adapter) {
   ready();
   if (!adapter && model->lora()) return {model->without_adapter(), masters_source};
   if (!trainer) return {model, masters_source};
-  return {model->lora() ? model->copy_adapter() : model->copy(),
-          masters_source};  // the trainer goes on writing into ours
+  // The trainer keeps writing into our tensors.
+  return {model->lora() ? model->copy_adapter() : model->copy(), masters_source};
 }
 
 void Engine::State::require_adapter(const char* who) {
@@ -154,13 +152,13 @@ void Engine::State::require_no_trainer(const char* who) {
                 std::string(who) + " the model has a trainer; dispose of it first.");
 }
 
-// What a trainer starts from.
+// The fp32 values that a trainer starts from.
 NamedTensors Engine::State::masters() {
   return model->lora() ? model->adapter_masters() : base_masters();
 }
 
-// The checkpoint is read again: keeping fp32 beside bf16 would triple a model's memory between
-// trainings.
+// Reads the checkpoint again, because keeping fp32 values beside bf16 weights would triple a
+// model's memory between trainings.
 NamedTensors Engine::State::base_masters() {
   if (masters_source.empty()) return {};
   NamedTensors masters = load_weights(masters_source, at::kFloat).tensors;
@@ -201,8 +199,8 @@ std::shared_ptr<Engine> Engine::snapshot(bool adapter) {
   auto child = std::make_shared<Engine>();
   child->info_ = info_;
   child->state_->origin = promise->get_future();
-  // The lambda is the promise's only owner from here on: dropped unrun, it breaks the promise and
-  // the child says so.
+  // The lambda is the only owner of the promise. Dropped without running, it breaks the promise,
+  // and the child reports that.
   post(
       [state = state_.get(), adapter, promise = std::move(promise)] {
         try {
@@ -218,8 +216,8 @@ std::shared_ptr<Engine> Engine::snapshot(bool adapter) {
 void Engine::load(const std::string& path, DType dtype, const std::string& device,
                   const Cancel& cancel) {
   cancel.check();
-  const at::Device place =
-      parse_device(device);  // before a file of many gigabytes is read for a GPU that is not there
+  // A missing GPU is reported before many gigabytes are read.
+  const at::Device place = parse_device(device);
   info_.device = place.str();
   make_deterministic(place);
   const at::NoGradGuard no_grad;
@@ -241,9 +239,8 @@ void Engine::unload() {
   state_->trainer.reset();
   state_->model.reset();
   state_->origin = {};
-  if (live_weight_bytes() == 0)
-    release_cached_memory();  // while another model lives, its next tensors are made of what is
-                              // kept
+  // While another model lives, its next tensors use the cached memory.
+  if (live_weight_bytes() == 0) release_cached_memory();
   release_device_memory(device);
 }
 
@@ -265,9 +262,8 @@ ScoringResult Engine::score(const ScoringRequest& request, const OnProgress& on_
 
 std::vector<float> Engine::logits(const Tokens& tokens) {
   const at::NoGradGuard no_grad;
-  const Tensor logits = sequence_logits(state_->causal("[logits]"), tokens)
-                            .cpu()
-                            .contiguous();  // [tokens, vocab] fp32
+  // [tokens, vocab] fp32
+  const Tensor logits = sequence_logits(state_->causal("[logits]"), tokens).cpu().contiguous();
   const float* values = logits.const_data_ptr<float>();
   return {values, values + logits.numel()};
 }
@@ -292,7 +288,7 @@ void Engine::save(const std::string& directory, DType dtype, const std::string& 
   std::error_code error;
   std::filesystem::create_directories(directory, error);
   if (error) throw io_error("Could not create the folder", directory, error.value());
-  // The config last: a folder that has one is complete.
+  // The config is written last: a folder with config.json is complete.
   save_weights(directory, info_.config, tensors, scalar_type(dtype));
   write_file_atomic((std::filesystem::path(directory) / "config.json").string(), config_json);
   if (state_->trainer && dtype == DType::float32 && info_.dtype == DType::bfloat16)
@@ -345,7 +341,7 @@ void Engine::merge_adapter() {
   if (state_->model.use_count() > 1 || state_->model->shares_base())
     state_->model = state_->model->copy();
   std::atomic_thread_fence(std::memory_order_acquire);
-  // Taken apart and put together again, so that nothing of the adapter counts or lives any more.
+  // The model is rebuilt without its adapter, which releases the adapter's tensors and their bytes.
   cream::merge_adapter(state_->model->transformer.weights(), info_.config, masters);
   state_->model = state_->model->without_adapter();
   state_->masters_source.clear();

@@ -1,11 +1,12 @@
-// A model, its worker thread and its queue. This header is what native/binding sees: plain structs,
-// never a tensor.
+// A model, its worker thread and its queue. native/binding sees only this header, so it has plain
+// structs and no tensors.
 //
 // Threads: post(), snapshot(), info(), close() and stop() may be called from any thread; the
 // methods under "On the worker" only inside posted work. The worker is the only thread that touches
 // the model's tensors; models that share storage (snapshots) only read it, and the first to train
-// takes a copy of its own. Owners: JavaScript handles and the jobs that run. The last of them lets
-// go on the JS thread, never on the worker (it joins it).
+// takes a copy of its own. An engine is owned by JavaScript
+// handles and by running jobs. The last reference is dropped on the JS thread, never on the worker,
+// because the destructor joins the worker.
 #pragma once
 
 #include <cstdint>
@@ -23,10 +24,10 @@ namespace cream {
 
 struct ModelInfo {
   ModelConfig config;
-  std::string config_json;  // a config.json for this model, for sources that bring none (GGUF)
-  uint64_t parameters = 0;  // numbers stored, a tied head counted once
+  std::string config_json;  // config.json of this model, generated where the source has none (GGUF)
+  uint64_t parameters = 0;  // scalar parameters; a tied head is counted once
   DType dtype = DType::bfloat16;
-  std::string device = "cpu";  // where its weights are, "cuda:0" for "cuda"
+  std::string device = "cpu";  // device of the weights; "cuda" is resolved to "cuda:0"
 };
 
 class Engine {
@@ -41,18 +42,16 @@ class Engine {
   void stop() { worker_.stop(); }
   void join() { worker_.join(); }
 
-  // Another engine with the weights as they are after the work posted so far; storage is shared
-  // until either of them trains, a base's under adapters also then. Without `adapter` it is the
-  // base alone. Returns at once; the new engine's own work waits for that moment, until which this
-  // engine must live. A new engine without work waits for nothing, so that letting go of it never
-  // blocks.
+  // Copy-on-write snapshot after all queued work: storage is shared until one of the two engines
+  // trains; a LoRA base stays shared. With `adapter` false the snapshot is the base model alone.
+  // Returns at once. Work posted to the new engine waits for the snapshot, and this engine must
+  // live until it is made. Destroying a new engine that has no work never blocks.
   std::shared_ptr<Engine> snapshot(bool adapter = true);
 
   // Valid once load() is done; does not change afterwards.
   const ModelInfo& info() const { return info_; }
 
-  // --- On the worker
-  // -----------------------------------------------------------------------------------------------
+  // --- On the worker ---
   // device: a name of parse_device (support/device.h).
   void load(const std::string& path, DType dtype, const std::string& device, const Cancel& cancel);
   // Frees weights and trainer, and gives the memory back to the system.
@@ -65,28 +64,28 @@ class Engine {
   ScoringResult score(const ScoringRequest& request, const OnProgress& on_progress,
                       const Cancel& cancel);
   std::vector<float> logits(const Tokens& tokens);  // [tokens, vocab], row-major
-  // [sequences, labels], row-major; for sequence-classification models, which refuse all else that
-  // is computed (Error{unsupported}).
+  // [sequences, labels], row-major. Only for sequence-classification models; all other computations
+  // throw Error{unsupported} for those.
   std::vector<float> classify(const ClassificationRequest& request, const Cancel& cancel);
 
-  // --- Adapters: none of these while a trainer lives (Error{invalid_argument}) ---
-  // A new one (see new_adapter), on a model that has none; the params as resolved.
+  // --- Adapters: Error{invalid_argument} while a trainer lives, unless said otherwise ---
+  // Adds a new adapter (see new_adapter) to a model without one; returns the resolved parameters.
   LoraParams add_adapter(const LoraParams& params, uint64_t seed);
-  // One in PEFT's format, in the place of the present one.
+  // Loads an adapter in PEFT's format; it replaces the present one.
   LoraParams load_adapter(const std::string& directory);
-  // adapter_config.json and adapter_model.safetensors; also while a trainer lives.
+  // Writes adapter_config.json and adapter_model.safetensors; allowed while a trainer lives.
   void save_adapter(const std::string& directory, DType dtype, const std::string& base_model);
-  // Folds the adapter into the weights, those of the checkpoint where the model's own are a
-  // rounding of them.
+  // Merges the adapter into the weights. Where the model's weights are rounded from a checkpoint,
+  // the merge starts from the checkpoint's fp32 values.
   void merge_adapter();
 
-  // model.safetensors and config.json into `directory`, which is created; from the trainer's fp32
-  // masters while one lives. A float32 save of a bf16 model's masters becomes what the next trainer
-  // starts from. Refused for a model with an adapter.
+  // Writes model.safetensors and config.json into `directory`, which is created. While a trainer
+  // lives, its fp32 master weights are saved; a float32 save of a bf16 model's masters is what the
+  // next trainer starts from. Error{invalid_argument} for a model with an adapter.
   void save(const std::string& directory, DType dtype, const std::string& config_json);
 
-  // One trainer at a time; returns its number, which the other calls name. A number that is no
-  // longer the live one: Error{disposed}.
+  // One trainer at a time. Returns the trainer's number, which the other calls take; they throw
+  // Error{disposed} where it is not the number of the live trainer.
   uint64_t start_trainer(const TrainerParams& params);
   StepMetrics preference_step(uint64_t trainer, const std::vector<PreferencePair>& pairs,
                               const Cancel& cancel);
@@ -94,36 +93,37 @@ class Engine {
                        const Cancel& cancel);
   void save_trainer_state(uint64_t trainer, const std::string& path);
   void load_trainer_state(uint64_t trainer, const std::string& path);
-  void end_trainer(
-      uint64_t trainer);  // the model keeps its trained weights; no error when it ended before
+  // The model keeps its trained weights. No error where the trainer has ended already.
+  void end_trainer(uint64_t trainer);
 
  private:
   struct State;  // all tensors; touched on the worker only
 
   ModelInfo info_;
   std::unique_ptr<State> state_;
-  Worker worker_;  // last: joined before the state it works on goes
+  Worker worker_;  // last member: joined before state_ is destroyed
 };
 
-// --- Without a model
-// -------------------------------------------------------------------------------------------------
+// --- Without a model ---
 struct EngineInfo {
   std::string torch;  // libtorch's version
   std::string cpu_model;
-  std::string cpu_level, cpu_loss;  // what the kernels run at, and what that costs: empty for the
-                                    // best (ops/dispatch.h)
+  std::string cpu_level;  // instruction set that the kernels use (ops/dispatch.h)
+  std::string cpu_loss;   // what is slower than at the best level; empty at the best level
   std::vector<std::string> cpu_features;  // those the kernels look for, e.g. "avx512_bf16"
   int threads = 0;
   CudaInfo cuda;
-  uint64_t weight_bytes = 0;  // of all models that live, shared storage counted once
+  uint64_t weight_bytes = 0;  // of all live models; shared storage is counted once
 };
 EngineInfo engine_info();
 
-// The roofline of `cream bench`: seconds of one y = x · Wᵀ, x [m, k], W [n, k], through ATen; and
-// of one copy of `bytes` to elsewhere (which reads and writes them). On a worker, whose thread
-// count they use.
+// The roofline of `cream bench`: seconds for one y = x · Wᵀ, x [m, k], W [n, k], through ATen; and
+// for one copy of `bytes` bytes, which are both read and written. Both run on a worker and use its
+// thread count.
 struct GemmShape {
-  int64_t m = 0, k = 0, n = 0;
+  int64_t m = 0;
+  int64_t k = 0;
+  int64_t n = 0;
 };
 double benchmark_gemm(const GemmShape& shape, DType dtype, const std::string& device,
                       int64_t repeats);

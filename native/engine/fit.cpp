@@ -8,7 +8,7 @@
 namespace cream {
 namespace {
 
-// Nothing where the device's memory is not known: on the CPU.
+// Empty where the device's memory is unknown, as on the CPU.
 std::optional<PlanRequest> plan_request(const Place& place, PlanStage stage) {
   const Transformer& transformer = place.model.transformer;
   PlanRequest request;
@@ -18,7 +18,7 @@ std::optional<PlanRequest> plan_request(const Place& place, PlanStage stage) {
   request.dtype = transformer.dtype() == at::kFloat ? DType::float32 : DType::bfloat16;
   request.stage = stage;
   request.lora = place.model.lora();
-  // Models that live beside this one are on the device too.
+  // The other live models take memory of the same device.
   const uint64_t live = live_weight_bytes(transformer.device()), own = place.model.base_bytes();
   request.device_bytes -=
       std::min(request.device_bytes, (live > own ? live - own : 0) + place.trainer_bytes);

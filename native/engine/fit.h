@@ -1,6 +1,6 @@
-// What is asked for, where a choice is left open filled in and where a device's memory does not
-// have room for it made smaller: on a device by engine/plan.h, elsewhere what is fast on a CPU.
-// Nothing of it changes a result but for the order of adding up.
+// Fills in the sizes that a request leaves open, and lowers those that exceed the device's memory.
+// On a device the memory plan (engine/plan.h) chooses them; on the CPU the defaults are used.
+// Results change only by the order of floating-point sums.
 #pragma once
 
 #include "engine/shared_model.h"
@@ -8,15 +8,15 @@
 
 namespace cream {
 
-// The model that works, and what its trainer keeps beside it meanwhile.
+// The model that a request runs on, and the bytes that its trainer keeps on the device.
 struct Place {
   const SharedModel& model;
   uint64_t trainer_bytes = 0;
 };
 
 TrainerParams fitted(TrainerParams params, const Place& place);
-GenerationRequest fitted(GenerationRequest generation,
-                         const Place& place);  // rows, pages, tokens of a prefill pass
+// Sets max_num_seqs, most_pages and prefill_tokens.
+GenerationRequest fitted(GenerationRequest generation, const Place& place);
 ScoringRequest fitted(ScoringRequest scoring, const Place& place);
 ClassificationRequest fitted(ClassificationRequest classification, const Place& place);
 

@@ -1,5 +1,4 @@
-// What the machine and the build are: read once, for `cream doctor` and for the line that opens a
-// run.
+// Describes the machine and the build, for `cream doctor` and for the first line of a run.
 #include <fstream>
 
 #include <ATen/Version.h>

@@ -10,8 +10,8 @@
 namespace cream {
 namespace {
 
-// CUDA's context with our kernels and cuBLAS's workspace, and what the allocator loses to blocks
-// that do not fit: 1/32 of the device.
+// The CUDA context with our kernels, cuBLAS's workspace, and the allocator's fragmentation, assumed
+// to be 1/32 of the device.
 constexpr uint64_t kContextBytes = uint64_t{700} << 20, kWorkspaceBytes = uint64_t{64} << 20;
 constexpr int64_t kReserveShare = 32;
 
@@ -29,7 +29,7 @@ uint64_t numbers(const Layout& layout) {
 
 struct Sizes {
   const PlanRequest& request;
-  int64_t element;  // bytes of a number that is computed with
+  int64_t element;  // bytes per value of the compute dtype
   Layout base, adapter;
   LayerBytes layer;
 
@@ -52,7 +52,7 @@ Sizes sizes_of(const PlanRequest& request) {
   return sizes;
 }
 
-// Sums the parts up and holds them against the device.
+// Sums the parts and compares the sum with the device's memory.
 Plan& add_up(Plan& plan, const PlanRequest& request) {
   plan.parts.push_back({"context, workspace", kContextBytes + kWorkspaceBytes});
   plan.parts.push_back({"reserve", request.device_bytes / kReserveShare});
@@ -62,8 +62,8 @@ Plan& add_up(Plan& plan, const PlanRequest& request) {
   return plan;
 }
 
-// θ_t, and the θ beside it: an adapter each over one base, or a model each. An adapter also keeps
-// its fp32 values.
+// θ_t and the other models: adapters over one base, or full models. An adapter also keeps its fp32
+// values.
 Plan with_models(const Sizes& sizes) {
   const auto& request = sizes.request;
   Plan plan;
@@ -79,8 +79,8 @@ Plan with_models(const Sizes& sizes) {
   return plan;
 }
 
-// Logits of a chunk in fp32 and their gradient in the compute type; selected rows, their norm and
-// its gradient.
+// Logits of a chunk in fp32 and their gradient in the compute dtype; the selected hidden states,
+// their norm and its gradient.
 uint64_t head_bytes(const Sizes& sizes, int64_t rows, int64_t predictions, bool gradient) {
   const int64_t vocab = sizes.config().head_rows();
   return sizes.times(rows, vocab * (4 + (gradient ? sizes.element : 0))) +
@@ -94,14 +94,14 @@ Plan train_plan(const Sizes& sizes, const OptimizerForms& forms, bool checkpoint
   plan.forms = forms;
   plan.activation_checkpointing = checkpointing;
   plan.micro_batch_tokens = micro_batch;
-  // A pair is never cut: it takes its rows, however small the bound.
+  // A pair is never cut, so a micro-batch has at least the longest pair's rows.
   const int64_t rows = std::max(micro_batch, request.prompt_tokens + 2 * request.new_tokens);
   plan.head_chunk_tokens = std::min(kHeadChunkRows, rows);
 
   OptimizerBytes optimizer;
   for (const auto& [name, shape] : request.lora ? sizes.adapter : sizes.base) {
     const OptimizerBytes one = optimizer_bytes(name, shape, sizes.element == 2, forms);
-    optimizer.masters += request.lora ? 0 : one.masters;  // an adapter's are counted with it
+    optimizer.masters += request.lora ? 0 : one.masters;  // an adapter's masters are in "adapters"
     optimizer.states += one.states;
     optimizer.gradients += one.gradients;
   }
@@ -112,7 +112,8 @@ Plan train_plan(const Sizes& sizes, const OptimizerForms& forms, bool checkpoint
   const int64_t hidden = sizes.config().hidden_size * sizes.element,
                 layers = sizes.config().num_layers;
   const uint64_t kept = sizes.times(rows, layers * (checkpointing ? hidden : sizes.layer.kept));
-  // Computed again, a layer is whole beside the inputs of all; else it is among what was kept.
+  // With checkpointing, memory holds one layer's activations plus every layer's input; without it,
+  // `kept` includes the layer already.
   const uint64_t layer = sizes.times(
       rows, checkpointing ? std::max(sizes.layer.forward, sizes.layer.kept + sizes.layer.backward)
                           : sizes.layer.backward);
@@ -122,14 +123,14 @@ Plan train_plan(const Sizes& sizes, const OptimizerForms& forms, bool checkpoint
   return add_up(plan, request);
 }
 
-// From fast to small.
+// Optimizer forms to try, from the fastest to the smallest.
 std::vector<OptimizerForms> forms_to_try(const PlanRequest& request) {
   if (request.forms) return {*request.forms};
   if (request.lora) return {{}};
   return {{}, {true, false, false}, {true, true, false}, {true, true, true}};
 }
 
-// From fast to small, none above what the user asks for.
+// The choices up to the user's bound, which comes first; in descending order.
 std::vector<int64_t> up_to(const std::optional<int64_t>& most, std::vector<int64_t> choices) {
   if (!most) return choices;
   std::erase_if(choices, [&](int64_t choice) { return choice >= *most; });
@@ -142,13 +143,13 @@ Plan plan_training(const Sizes& sizes) {
   const std::vector<int64_t> bounds = request.micro_batch_tokens
                                           ? std::vector<int64_t>{*request.micro_batch_tokens}
                                           : std::vector<int64_t>{8192, 4096, 2048, 1024};
-  const std::vector<bool> ways = request.activation_checkpointing
-                                     ? std::vector<bool>{*request.activation_checkpointing}
-                                     : std::vector<bool>{false, true};
+  const std::vector<bool> checkpointing_choices =
+      request.activation_checkpointing ? std::vector<bool>{*request.activation_checkpointing}
+                                       : std::vector<bool>{false, true};
   Plan plan;
-  // Exact states are worth more than not computing a layer twice.
+  // Recomputing layers is preferred to inexact optimizer states.
   for (const OptimizerForms& forms : forms_to_try(request))
-    for (const bool checkpointing : ways)
+    for (const bool checkpointing : checkpointing_choices)
       for (const int64_t bound : bounds)
         if ((plan = train_plan(sizes, forms, checkpointing, bound)).fits()) return plan;
   return plan;
@@ -171,28 +172,28 @@ Plan plan_scoring(const Sizes& sizes) {
   return plan;
 }
 
-Plan sample_plan(const Sizes& sizes, int64_t rows, int64_t prefill) {
+Plan sample_plan(const Sizes& sizes, int64_t num_seqs, int64_t prefill) {
   const PlanRequest& request = sizes.request;
   const ModelConfig& config = sizes.config();
   Plan plan = with_models(sizes);
-  plan.max_num_seqs = rows;
-  plan.head_chunk_tokens = rows;
+  plan.max_num_seqs = num_seqs;
+  plan.head_chunk_tokens = num_seqs;
   plan.prefill_tokens = prefill;
-  // A prompt's full pages are there once for its samples; what follows is each sample's own. One
-  // page more: the begun one of the prompt whose samples are entering, which they go on in copies
-  // of.
+  // The sequences of a prompt share its full pages; later pages are each sequence's own. One more
+  // page: the partial page of the prompt whose sequences are entering, which they copy.
   const int64_t shared = request.prompt_tokens / page_size;
-  const int64_t own = pages_of(request.prompt_tokens - shared * page_size + request.new_tokens),
-                prompts = (rows + request.samples - 1) / request.samples;
-  plan.kv_pages = rows * own + prompts * shared + 1;
+  const int64_t own = pages_of(request.prompt_tokens - shared * page_size + request.new_tokens);
+  const int64_t prompts = (num_seqs + request.samples - 1) / request.samples;
+  plan.kv_pages = num_seqs * own + prompts * shared + 1;
   const uint64_t page =
       static_cast<uint64_t>(2 * config.num_layers * config.kv_size() * page_size * sizes.element);
   plan.parts.push_back({"KV cache", page * static_cast<uint64_t>(plan.kv_pages)});
-  // Logits, and the sampler's copy of them.
-  const uint64_t step = head_bytes(sizes, 2 * rows, rows, false) +
-                        sizes.times(rows, sizes.layer.forward) +
-                        decode_room_bytes(config, rows, request.prompt_tokens + request.new_tokens);
-  // A pass also has the keys and values that came before it.
+  // 2 * num_seqs: the logits and the sampler's copy of them.
+  const uint64_t step =
+      head_bytes(sizes, 2 * num_seqs, num_seqs, false) +
+      sizes.times(num_seqs, sizes.layer.forward) +
+      decode_buffer_bytes(config, num_seqs, request.prompt_tokens + request.new_tokens);
+  // A prefill pass also holds the keys and values of the cached prefix.
   const int64_t past = std::max<int64_t>(0, request.prompt_tokens - prefill);
   plan.parts.push_back(
       {"activations", std::max(step, sizes.times(prefill, sizes.layer.forward) +
@@ -202,14 +203,15 @@ Plan sample_plan(const Sizes& sizes, int64_t rows, int64_t prefill) {
 
 Plan plan_sampling(const Sizes& sizes) {
   Plan plan;
-  for (const int64_t rows :
+  for (const int64_t num_seqs :
        up_to(sizes.request.max_num_seqs, {256, 192, 128, 96, 64, 48, 32, 16, 8, 4, 2, 1}))
     for (const int64_t prefill : {4096, 1024})
-      if ((plan = sample_plan(sizes, rows, prefill)).fits()) return plan;
+      if ((plan = sample_plan(sizes, num_seqs, prefill)).fits()) return plan;
   return plan;
 }
 
-// Of an adapter's modules: the inputs that dropout copies, and the products with A.
+// Values that an adapter's modules save per token: the dropped-out inputs with their masks, and the
+// products with A.
 int64_t adapter_values(const ModelConfig& config, const LoraParams& params) {
   const LoraParams resolved = resolve_lora(config, params);
   int64_t values = 0;
@@ -217,7 +219,7 @@ int64_t adapter_values(const ModelConfig& config, const LoraParams& params) {
     if (std::find(resolved.targets.begin(), resolved.targets.end(), module.name) ==
         resolved.targets.end())
       continue;
-    values += resolved.rank + (resolved.dropout > 0 ? 2 * module.in : 0);  // x·mask and the mask
+    values += resolved.rank + (resolved.dropout > 0 ? 2 * module.in : 0);  // x·mask, mask
   }
   return values;
 }
@@ -225,16 +227,19 @@ int64_t adapter_values(const ModelConfig& config, const LoraParams& params) {
 }  // namespace
 
 LayerBytes layer_bytes(const ModelConfig& c, DType dtype, const std::optional<LoraParams>& lora) {
-  const int64_t h = c.hidden_size, i = c.intermediate_size, q = c.q_size(),
-                qkv = c.q_size() + 2 * c.kv_size(), rotary = c.q_size() + c.kv_size();
+  const int64_t h = c.hidden_size;
+  const int64_t i = c.intermediate_size;
+  const int64_t q = c.q_size();
+  const int64_t qkv = c.q_size() + 2 * c.kv_size();
+  const int64_t rotary = c.q_size() + c.kv_size();
   const int64_t element = dtype == DType::bfloat16 ? 2 : 4;
-  // The layer's input, its norm; q, k and v; what attention returns; the middle, its norm; gate and
-  // up, their product.
+  // 4h: the layer's input, the input of the MLP block and the norms of both; q, k, v; the attention
+  // output; gate, up and their product.
   int64_t kept = 4 * h + qkv + q + 3 * i;
-  if (c.qk_norm) kept += 2 * rotary;  // before and after their norm
+  if (c.qk_norm) kept += 2 * rotary;  // q and k before and after their norm
   if (c.block_norms) kept += 2 * h;
   if (lora) kept += adapter_values(c, *lora);
-  const int64_t forward = 3 * h + 2 * qkv + 3 * i;  // layer()'s locals at its last product
+  const int64_t forward = 3 * h + 2 * qkv + 3 * i;  // locals of layer() at the last GEMM
   const int64_t backward = 2 * h + std::max(3 * i, 2 * qkv + q);
   return {kept * element, forward * element, backward * element};
 }

@@ -1,7 +1,7 @@
-// What a stage of a run takes of a device's memory, and what to choose so that it fits. Pure
-// arithmetic on a model's config: no tensor, no device, so it answers for cards that are not there.
-// The bytes of activations follow model/transformer.cpp and train/backward.cpp line by line; a test
-// holds them against measured peaks. docs/memory.md explains the parts.
+// Predicts the device memory that a stage of a run needs, and chooses sizes so that it fits. Pure
+// arithmetic on a model's config, without tensors or a device, so it can plan for absent GPUs. The
+// bytes of activations follow model/transformer.cpp and train/backward.cpp line by line; a test
+// compares them with measured peaks. docs/memory.md explains the parts.
 #pragma once
 
 #include <cstdint>
@@ -21,13 +21,17 @@ struct PlanRequest {
   DType dtype = DType::bfloat16;
   PlanStage stage = PlanStage::train;
   uint64_t device_bytes = 0;
-  std::optional<LoraParams> lora;  // adapters are trained, and a θ is an adapter
-  int64_t other_models = 0;        // θ_{t−1} and θ_0 beside θ_t, in full or as adapters
-  int64_t prompt_tokens = 512, new_tokens = 768;  // the longest prompt and completion
-  int64_t samples = 5;                            // completions of a prompt
+  std::optional<LoraParams> lora;  // set: adapters are trained, and each θ is an adapter
+  int64_t other_models = 0;        // models besides θ_t: θ_{t−1}, θ_0
+  int64_t prompt_tokens = 512;     // of the longest prompt
+  int64_t new_tokens = 768;        // of the longest completion
+  int64_t samples = 5;             // completions per prompt
 
-  // What the user fixed, of the last two at most that; nothing: the plan chooses.
-  std::optional<int64_t> micro_batch_tokens, max_num_batched_tokens, max_num_seqs;
+  // Values fixed by the user; where empty, the plan chooses. The plan may lower
+  // max_num_batched_tokens and max_num_seqs.
+  std::optional<int64_t> micro_batch_tokens;
+  std::optional<int64_t> max_num_batched_tokens;
+  std::optional<int64_t> max_num_seqs;
   std::optional<bool> activation_checkpointing;
   std::optional<OptimizerForms> forms;
 };
@@ -39,30 +43,31 @@ struct PlanPart {
 
 struct Plan {
   std::vector<PlanPart> parts;
-  uint64_t bytes = 0;        // their sum
-  uint64_t short_bytes = 0;  // what is missing; 0: it fits
+  uint64_t bytes = 0;        // sum of the parts
+  uint64_t short_bytes = 0;  // bytes beyond the device's memory; 0: the plan fits
   bool fits() const { return short_bytes == 0; }
 
-  // Chosen or as fixed; 0 where the stage has no such thing.
+  // Chosen by the plan or fixed by the user; 0 where the stage has no such size.
   int64_t micro_batch_tokens = 0;
   bool activation_checkpointing = false;
   OptimizerForms forms;
-  int64_t max_num_seqs = 0, kv_pages = 0, prefill_tokens = 0;
+  int64_t max_num_seqs = 0;
+  int64_t kv_pages = 0;
+  int64_t prefill_tokens = 0;
   int64_t max_num_batched_tokens = 0;
-  int64_t head_chunk_tokens = 0;  // rows whose logits exist at once
+  int64_t head_chunk_tokens = 0;  // tokens whose logits are in memory at once
 };
 
-// The first choice that fits, from fast to small; where none does, the smallest, and what it is
-// short of.
+// Returns the first plan that fits, tried from the fastest to the smallest. Where none fits,
+// returns the smallest, with short_bytes set.
 Plan plan_memory(const PlanRequest& request);
 
-// Bytes of the graph that a layer keeps for its backward pass, and of what a pass through it needs
-// besides, per token row.
+// Bytes of one layer's activations per token.
 struct LayerBytes {
   int64_t kept = 0;  // saved for the backward pass
-  int64_t forward =
-      0;  // alive at once without autograd: scoring, sampling, checkpointing's forward
-  int64_t backward = 0;  // beside `kept`
+  // Peak of the forward pass without autograd: scoring, sampling, forward under checkpointing.
+  int64_t forward = 0;
+  int64_t backward = 0;  // peak of the backward pass, in addition to `kept`
 };
 LayerBytes layer_bytes(const ModelConfig& config, DType dtype,
                        const std::optional<LoraParams>& lora);

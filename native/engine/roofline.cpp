@@ -1,7 +1,6 @@
-// What this machine can do at most, through the library that everyone on it uses: GEMMs of ATen
-// (oneDNN, MKL) and a plain copy. `cream bench` quotes every stage against these; they use none of
-// our kernels, so that nothing is measured against itself. Fresh processes alternate, so one call
-// is one sample: warm-up, then the mean of `repeats`.
+// The machine's roofline, measured without our own kernels: GEMMs through ATen (oneDNN, MKL) and a
+// plain copy. `cream bench` reports every stage relative to these. Fresh processes alternate, so
+// one call is one sample: warm-up, then the mean of `repeats` runs.
 #include <chrono>
 #include <cstring>
 
@@ -13,8 +12,8 @@ namespace cream {
 
 namespace {
 
-// Seconds of one call, after two that warm caches, threads and oneDNN's primitive; on a GPU until
-// the last one is done.
+// Mean seconds per call, after two that warm up caches, threads and oneDNN's primitive. Waits for a
+// GPU to finish.
 double mean_seconds(const at::Device& device, int64_t repeats, const std::function<void()>& work) {
   for (int i = 0; i < 2; ++i) work();
   synchronize(device);
@@ -33,7 +32,7 @@ double benchmark_gemm(const GemmShape& shape, DType dtype, const std::string& de
   const at::Device device = parse_device(device_name);
   const at::TensorOptions options = at::TensorOptions().device(device).dtype(
       dtype == DType::bfloat16 ? at::kBFloat16 : at::kFloat);
-  // Ones would do as well: the units that multiply take the same time for all finite values.
+  // The values do not matter: multiplication takes the same time for all finite values.
   const Tensor x = at::randn({shape.m, shape.k}, options),
                w = at::randn({shape.n, shape.k}, options);  // y = x · Wᵀ: [m, n]
   Tensor y = at::empty({shape.m, shape.n}, options);

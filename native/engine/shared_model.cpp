@@ -15,7 +15,7 @@ struct Live {
   std::unordered_map<at::Device, uint64_t> bytes;
 };
 Live& live() {
-  static auto& all = *new Live;  // never destroyed: a model may be let go of at exit
+  static auto& all = *new Live;  // never destroyed: a model may be released at exit
   return all;
 }
 
@@ -36,7 +36,7 @@ uint64_t adapter_bytes(Weights& weights, const AdapterTensors& masters) {
   return bytes;
 }
 
-// Tensors are handles: storage is shared.
+// Shares storage with `transformer`.
 Transformer base_of(const Transformer& transformer) {
   Transformer base = transformer;
   detach_adapter(base.weights());

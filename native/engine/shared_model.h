@@ -1,5 +1,5 @@
-// The tensors that an engine and its snapshots hold together, counted for as long as anyone holds
-// them.
+// The tensors that an engine shares with its snapshots. Their bytes are counted as live while any
+// holder exists.
 #pragma once
 
 #include <cstdint>
@@ -11,7 +11,7 @@
 
 namespace cream {
 
-// Bytes on a device that count as live while this lives.
+// Adds `bytes` to a device's live bytes for its own lifetime.
 class LiveBytes {
  public:
   LiveBytes(uint64_t bytes, at::Device device);
@@ -25,33 +25,33 @@ class LiveBytes {
   at::Device device_;
 };
 
-// A base, which several of these may share, and an adapter of its own or none. Immutable but for
-// the trainer of its only holder.
+// A base model, which several SharedModels may share, and optionally an adapter of its own. Only
+// the trainer of its sole holder may change it.
 class SharedModel {
  public:
   explicit SharedModel(Transformer transformer);  // a base alone
   SharedModel(const SharedModel&) = delete;
   SharedModel& operator=(const SharedModel&) = delete;
 
-  // The same values in storage of their own, the fast kernels' copies included; all of them, or the
-  // adapter's alone.
+  // Deep copies, packed weights included: copy() of base and adapter, copy_adapter() of the adapter
+  // over the shared base.
   std::shared_ptr<SharedModel> copy() const;
   std::shared_ptr<SharedModel> copy_adapter() const;
-  // The same base under another adapter, which is taken over, or under none.
+  // The same base with another adapter, whose tensors are moved from `masters`, or with none.
   std::shared_ptr<SharedModel> with_adapter(const LoraParams& params, AdapterTensors masters) const;
   std::shared_ptr<SharedModel> without_adapter() const;
 
   uint64_t base_bytes() const { return base_->bytes(); }
   bool shares_base() const { return base_.use_count() > 1; }
   const std::optional<LoraParams>& lora() const { return transformer.weights().lora; }
-  // fp32 values of the adapter's parameters; an fp32 model's adapter is these very tensors.
+  // fp32 values of the adapter's parameters; they share storage with the adapter of an fp32 model.
   const AdapterTensors& adapter_masters() const { return masters_; }
 
  private:
   SharedModel(Transformer base, std::shared_ptr<const LiveBytes> bytes);
 
-  // Before the tensors, so that these are let go of first: whoever finds itself the base's last
-  // holder may write to it.
+  // Declared before the tensors, so that the tensors are released first: the last holder of the
+  // base may write to it.
   std::shared_ptr<const LiveBytes> base_, adapter_;
 
  public:
@@ -61,13 +61,12 @@ class SharedModel {
   AdapterTensors masters_;
 };
 
-// Bytes of the parameters of all that live, there or anywhere, a tied head counted once, an
-// adapter's fp32 values with it.
+// Bytes of the parameters of all live models, on one device or in total. A tied head is counted
+// once; an adapter's fp32 values are included.
 uint64_t live_weight_bytes(at::Device device);
 uint64_t live_weight_bytes();
 
-// Whether the checkpoint holds values that bfloat16 would round: any weight stored as something
-// else.
+// Whether the checkpoint stores any weight in a dtype other than bfloat16.
 bool finer_than_bfloat16(const std::string& path);
 
 }  // namespace cream

@@ -1,5 +1,5 @@
-// The thread behind a model. libtorch keeps its thread count per thread (OpenMP's rule), so each
-// worker applies the process-wide wish before it runs anything.
+// A model's worker thread. libtorch's thread count is per thread (OpenMP's rule), so each worker
+// applies the process-wide setting before every item of work.
 #include "engine/worker.h"
 
 #include <atomic>
@@ -26,8 +26,7 @@ void apply_threads() {
 
 std::string first_line(const std::string& text) { return text.substr(0, text.find('\n')); }
 
-// libtorch reports a failed allocation as an ordinary c10::Error; the allocator's own sentence
-// tells it apart.
+// libtorch reports a failed allocation as an ordinary c10::Error; only its text tells it apart.
 Error from_torch(const c10::Error& error) {
   const std::string message = first_line(error.what_without_backtrace());
   const bool memory = message.find("DefaultCPUAllocator") != std::string::npos ||
@@ -107,8 +106,8 @@ void Worker::close() {
 }
 
 void Worker::stop() {
-  std::deque<Item>
-      dropped;  // destroyed outside the lock: work may own things whose destructors take it
+  // Destroyed outside the lock, because destructors of what the work owns may take it.
+  std::deque<Item> dropped;
   {
     const std::lock_guard lock(mutex_);
     closed_ = true;
@@ -129,7 +128,7 @@ void Worker::run() {
     }
     apply_threads();
     const std::optional<Error> error = run_guarded(item.work);
-    item.work = nullptr;  // what it captured is freed before anyone hears that it is done
+    item.work = nullptr;  // frees what it captured before done() is called
     item.done(error ? &*error : nullptr);
   }
 }

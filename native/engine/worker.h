@@ -1,5 +1,5 @@
-// One thread and its queue: what is posted runs there, one at a time, in the order it was posted.
-// Every exception that leaves posted work becomes a cream::Error here, and only here.
+// One thread and its queue: posted work runs there one item at a time, in order. This is the only
+// place that turns exceptions of posted work into cream::Error.
 #pragma once
 
 #include <condition_variable>
@@ -14,20 +14,21 @@ namespace cream {
 
 class Worker {
  public:
-  // Called on the worker thread after the work; null: it succeeded. Not called for work that stop()
-  // dropped.
+  // Called on the worker thread after the work; a null error means success. Not called for work
+  // that stop() dropped.
   using Done = std::function<void(const Error* error)>;
 
-  Worker();              // starts the thread
-  ~Worker() { join(); }  // so posted work must not own its worker: a thread cannot join itself
+  Worker();  // starts the thread
+  // Posted work must not own its worker: a thread cannot join itself.
+  ~Worker() { join(); }
   Worker(const Worker&) = delete;
   Worker& operator=(const Worker&) = delete;
 
   // Any thread. Throws Error{disposed} once closed.
   void post(std::function<void()> work, Done done);
-  void close();  // any thread: nothing more is taken in; what is queued still runs
-  void stop();   // any thread: close, and drop what has not begun
-  void join();   // stop, and wait for what runs; the owner's thread only
+  void close();  // any thread: accepts no more work; queued work still runs
+  void stop();   // any thread: closes, and drops work that has not begun
+  void join();   // the owner's thread only: stops, and waits for the running work
 
  private:
   struct Item {
@@ -40,11 +41,11 @@ class Worker {
   std::condition_variable wake_;
   std::deque<Item> queue_;
   bool closed_ = false;
-  std::thread thread_;  // last: it reads the others
+  std::thread thread_;  // last member: it reads the others
 };
 
-// Threads that one computation uses, for work that begins from now on, on every worker of the
-// process; 0: libtorch's own choice.
+// Threads per computation, for work that begins after the call, on every worker of the process; 0:
+// libtorch's default.
 void set_threads(int count);
 int threads();
 

@@ -12,11 +12,11 @@ Tensor PrefillAttention::attend(const AttentionLayer& layer, const Tensor& q, co
   return ops::packed_attention(q, k, v, segments_, layer.kind);
 }
 
-DecodeAttention::DecodeAttention(std::vector<Sequence*> rows, int64_t kv_heads)
-    : rows_(std::move(rows)), sources_(rows_.size()), kv_heads_(kv_heads) {
-  for (size_t i = 0; i < rows_.size(); ++i) {
-    const KvBlock& shared = *rows_[i]->prefill->cache;
-    const KvBlock& own = *rows_[i]->own;
+DecodeAttention::DecodeAttention(std::vector<Sequence*> sequences, int64_t kv_heads)
+    : sequences_(std::move(sequences)), sources_(sequences_.size()), kv_heads_(kv_heads) {
+  for (size_t i = 0; i < sequences_.size(); ++i) {
+    const KvBlock& shared = *sequences_[i]->prefill->cache;
+    const KvBlock& own = *sequences_[i]->own;
     sources_[i].shared_length = shared.length;
     sources_[i].shared_capacity = shared.capacity();
     sources_[i].own_length = own.length + 1;
@@ -26,14 +26,14 @@ DecodeAttention::DecodeAttention(std::vector<Sequence*> rows, int64_t kv_heads)
 
 Tensor DecodeAttention::attend(const AttentionLayer& layer, const Tensor& q, const Tensor& k,
                                const Tensor& v) {
-  // Within a row the heads are contiguous; rows may be strided, as k and v are slices of one
-  // projection.
+  // The heads of a row are contiguous. Rows may be strided, because k and v are slices of the
+  // joined projection.
   const auto row_of = [](const Tensor& t, size_t i) {
     return static_cast<const char*>(t.const_data_ptr()) + i * t.stride(0) * t.element_size();
   };
-  for (size_t i = 0; i < rows_.size(); ++i) {
-    const KvBlock& shared = *rows_[i]->prefill->cache;
-    KvBlock& own = *rows_[i]->own;
+  for (size_t i = 0; i < sequences_.size(); ++i) {
+    const KvBlock& shared = *sequences_[i]->prefill->cache;
+    KvBlock& own = *sequences_[i]->own;
     own.write_row(layer.index, own.length, row_of(k, i), row_of(v, i));
     sources_[i].shared_keys = shared.keys_data(layer.index);
     sources_[i].shared_values = shared.values_data(layer.index);

@@ -1,5 +1,5 @@
-// Attention that fills the key/value cache on its way: whole prompts (prefill) or one new row a
-// sample (decode).
+// Attention that writes the KV cache: whole prompts (prefill) or one new token per sequence
+// (decode).
 #pragma once
 
 #include <vector>
@@ -10,8 +10,8 @@
 
 namespace cream {
 
-// Rows are prompts one behind the other; each prompt's keys and values go to its own block, which
-// must be empty and large enough.
+// The token batch is concatenated prompts. Each prompt's keys and values are written to its own
+// block, which must be empty and large enough.
 class PrefillAttention : public Attention {
  public:
   PrefillAttention(const std::vector<Segment>& segments, std::vector<KvBlock*> blocks)
@@ -21,19 +21,19 @@ class PrefillAttention : public Attention {
 
  private:
   const std::vector<Segment>& segments_;
-  std::vector<KvBlock*> blocks_;  // one a segment
+  std::vector<KvBlock*> blocks_;  // one per segment
 };
 
-// Row i is the last token of rows[i]; its key and value go behind the sample's own, which must have
-// room.
+// Row i is the last token of sequences[i]. Its key and value are appended to the sequence's own
+// block, whose capacity must suffice.
 class DecodeAttention : public Attention {
  public:
-  DecodeAttention(std::vector<Sequence*> rows, int64_t kv_heads);
+  DecodeAttention(std::vector<Sequence*> sequences, int64_t kv_heads);
   Tensor attend(const AttentionLayer& layer, const Tensor& q, const Tensor& k,
                 const Tensor& v) override;
 
  private:
-  std::vector<Sequence*> rows_;
+  std::vector<Sequence*> sequences_;
   std::vector<DecodeSource> sources_;
   int64_t kv_heads_;
 };

@@ -1,6 +1,6 @@
-// The samples that decode together on a device: their states in buffers that stay where they are,
-// packed to the front, samples of one prompt neighbours. A sample's state crosses to the device
-// once, when it enters; afterwards only orders do.
+// The running sequences of a device. Their states live in buffers with fixed addresses, packed to
+// the front, with sequences of one prompt adjacent. A sequence's state is uploaded once, when it
+// enters; later changes upload only a permutation.
 #pragma once
 
 #include <memory>
@@ -12,33 +12,33 @@
 namespace cream {
 
 struct DeviceSample {
-  Sequence row;          // its tokens: those that the host has seen
-  Pages pages;           // of its own, behind the prompt's full ones
-  int64_t limit = 0;     // tokens it may have
-  int64_t launched = 0;  // tokens that the device was asked for, seen or not
-  bool ended = false;    // as the host knows; what was drawn behind the end is dropped
-  int64_t slot = -1;     // row in the batch; from its size on: among those that enter
+  Sequence sequence;     // its tokens are those that the host has received
+  Pages pages;           // its own pages, after the prompt's full ones
+  int64_t limit = 0;     // most new tokens
+  int64_t launched = 0;  // tokens requested from the device, received or not
+  bool ended = false;    // known to the host; tokens drawn after the end are dropped
+  int64_t slot = -1;     // row in the batch, or batch size + index among entering sequences
 
-  int64_t prompt_length() const { return row.prefill->length(); }
+  int64_t prompt_length() const { return sequence.prefill->length(); }
   bool over() const { return ended || launched == limit; }
 };
 using DeviceSamplePtr = std::shared_ptr<DeviceSample>;
 
-// Decode steps run with these numbers of rows, the ones too many idle: 1, 2, 4, 8, 16, 24, 32, …
-int64_t row_bucket(int64_t rows);
+// Batch size of a decode step for this many sequences: 1, 2, 4, 8, 16, 24, 32, … Surplus rows idle.
+int64_t row_bucket(int64_t num_seqs);
 
 class DeviceBatch {
  public:
   DeviceBatch(int64_t max_num_seqs, int64_t max_pages, at::Device device);
 
   const std::vector<DeviceSamplePtr>& samples() const { return samples_; }
-  const ops::DecodeStep& rows() const { return rows_; }
+  const ops::DecodeStep& decode_step() const { return step_; }
   const Tensor& groups() const { return groups_; }  // [rows, 3] int32, see PagedRows
-  int64_t longest() const;                          // positions that some row sees in the next step
+  int64_t longest() const;  // most positions that a sequence attends to in the next step
 
-  // States of samples that have drawn nothing yet, and one idle row behind them.
+  // States of sequences that have drawn no token yet, followed by one idle row.
   ops::DecodeStep stage(const std::vector<DeviceSamplePtr>& entering) const;
-  // These decode from now on: samples of the batch or `staged`.
+  // Makes `next` the running sequences; each is in the batch already or in `staged`.
   void arrange(std::vector<DeviceSamplePtr> next, const ops::DecodeStep& staged);
 
  private:
@@ -46,7 +46,7 @@ class DeviceBatch {
 
   at::Device device_;
   std::vector<DeviceSamplePtr> samples_;
-  ops::DecodeStep rows_;
+  ops::DecodeStep step_;
   Tensor groups_;
 };
 

@@ -1,11 +1,11 @@
-// Continuous batching on a device, which is never waited for: a step is given to it before the host
-// has seen the tokens of the one before, as these go from step to step in device memory. What the
-// host needs them for (stop ids and strings, streaming) it does while the next step runs; a sample
-// that turns out to have ended has drawn one token too many by then, which is dropped.
+// Continuous batching on a device, without waiting for the device between steps: a step is launched
+// before the host has received the tokens of the step before, because tokens pass from step to step
+// in device memory. The host checks stop ids and strings and streams tokens while the next step
+// runs. A sequence that turns out to have ended has then drawn one token too many, which is
+// dropped.
 //
-// A sample's pages are reserved when it enters, for all the tokens that it may have: nothing that
-// runs ever has to wait or to give way. Where pages are short, the next sample waits until others
-// have ended.
+// A sequence reserves pages for all its possible tokens when it enters, so a running sequence never
+// waits and is never preempted. Where pages are short, the next sequence waits until others end.
 #include "generate/device_generator.h"
 
 #include <deque>
@@ -24,24 +24,24 @@ namespace cream {
 
 namespace {
 
-constexpr int64_t kPrefillTokens =
-    4096;  // rows of one prefill pass; a longer prompt goes alone, in pieces
-constexpr int64_t kShortest = 256;  // decode steps are laid out for 256, 512, 1024, … positions
+constexpr int64_t kPrefillTokens = 4096;  // per prefill pass; a longer prompt is cut into chunks
+constexpr int64_t kShortest = 256;        // decode steps cover 256, 512, 1024, … positions
 
-// Tokens that were asked for and are on their way to the host.
+// Tokens requested from the device that the host has not received yet.
 struct Round {
   std::vector<DeviceSamplePtr> samples;
   Tensor drawn;  // [2, samples] int32: tokens, bits of log-probs
   StreamMark done;
-  bool decoded;  // else drawn from prompts
+  bool decoded;  // false: first tokens, drawn from the prompts' logits
 };
 
-// The pages of a sample: of its prompt, and of its own for all tokens but the last, which no step
+// The pages of a sequence: its prompt's, and its own for all new tokens but the last, which no step
 // reads.
 struct PageNeed {
   int64_t prompt = 0, own = 0;
-  bool partial = false;  // the prompt's last page is not full, and the sample writes behind it: in
-                         // a copy, or if it is the last in itself
+  // The prompt's last page is not full, and the sequence continues it: in a copy, or in the page
+  // itself if it is the prompt's last sequence.
+  bool partial = false;
 
   PageNeed(const GenerationPrompt& of, int64_t limit, bool last) {
     const int64_t length = static_cast<int64_t>(of.tokens.size());
@@ -65,15 +65,15 @@ class DeviceGenerator {
  private:
   void step() {
     cancel_.check();
-    const size_t behind = decode() ? 1 : 0;
-    while (rounds_.size() > behind) settle();
+    const size_t in_flight = decode() ? 1 : 0;
+    while (rounds_.size() > in_flight) receive();
     enter();
   }
 
   bool decode();
-  void settle();
+  void receive();
   void enter();
-  std::vector<DeviceSamplePtr> admit(int64_t free_rows);
+  std::vector<DeviceSamplePtr> admit(int64_t free_seqs);
   void prefill(const std::vector<DeviceSamplePtr>& entering);
   Tensor prefill_pass(const PrefillRows& rows, const std::vector<int64_t>& predicting);
   void place(const std::vector<DeviceSamplePtr>& entering);
@@ -89,12 +89,12 @@ class DeviceGenerator {
   const Cancel& cancel_;
   const at::Device device_;
   const StopRule stop_;
-  PagedCache cache_;  // before the samples, whose pages return to it
+  PagedCache cache_;  // declared before the sequences, whose pages return to it
   Queue queue_;
   DeviceBatch batch_;
   std::deque<Round> rounds_;
   Tensor banned_;     // the stop ids, int32
-  StreamMark clock_;  // of the last round that was settled
+  StreamMark clock_;  // end of the last received round
   StepGraph graph_;
   GenerationStats stats_;
   Progress progress_;
@@ -108,8 +108,8 @@ int64_t longest_table(const GenerationRequest& request, const StopRule& stop) {
   return pages;
 }
 
-// Rows beyond the samples there are would be idle for ever.
-int64_t rows_of(const GenerationRequest& request) {
+// max_num_seqs, at most the sequences of the request.
+int64_t num_seqs_of(const GenerationRequest& request) {
   return std::min(request.max_num_seqs, std::max<int64_t>(sample_count(request), 1));
 }
 
@@ -123,7 +123,7 @@ DeviceGenerator::DeviceGenerator(const Transformer& model, const GenerationReque
       stop_(model.config(), request),
       cache_(model.config(), model.dtype(), device_, pages_wanted()),
       queue_(request),
-      batch_(rows_of(request), longest_table(request, stop_), device_),
+      batch_(num_seqs_of(request), longest_table(request, stop_), device_),
       banned_(upload(request.sampling.stop_ids, device_)),
       clock_(device_),
       graph_(device_) {
@@ -131,8 +131,8 @@ DeviceGenerator::DeviceGenerator(const Transformer& model, const GenerationReque
   check_pages();
 }
 
-// For as many samples as there are rows, of the largest need, each of a prompt of its own; and one
-// prompt whose samples are entering. No more than the request allows.
+// Worst-case page demand for max_num_seqs sequences, each of another prompt, plus one prompt in
+// prefill; at most request.most_pages.
 int64_t DeviceGenerator::pages_wanted() const {
   std::vector<int64_t> prompts, samples;
   int64_t largest = 0;
@@ -166,20 +166,20 @@ void DeviceGenerator::check_pages() const {
                     std::to_string(prompt.tokens.size()) + " tokens needs " +
                     std::to_string(need.prompt + need.own) + " pages of keys and values for " +
                     std::to_string(stop_.max_new_tokens(prompt)) +
-                    " new ones, the device's cache has " + std::to_string(cache_.pages()) +
-                    ": shorten it, or lower max_new_tokens.");
+                    " new tokens, but the device's cache has " + std::to_string(cache_.pages()) +
+                    ": shorten the prompt, or lower max_new_tokens.");
   }
 }
 
-// One token of every sample of the batch. False: there is none.
+// Launches one token for every running sequence; false where none runs.
 bool DeviceGenerator::decode() {
   const int64_t live = static_cast<int64_t>(batch_.samples().size());
   if (live == 0) return false;
   int64_t bound = kShortest;
   while (bound < batch_.longest()) bound *= 2;
-  const int64_t rows = row_bucket(live);
+  const int64_t rows = row_bucket(live);  // idle ones included
   graph_.run(bound << 20 | rows, [&] {
-    const ops::DecodeStep part = batch_.rows().first(rows);
+    const ops::DecodeStep part = batch_.decode_step().first(rows);
     ops::advance(part, request_.sampling, page_size, /*from_prompt=*/false);
     PagedDecode attention(cache_, part, batch_.groups().narrow(0, 0, rows),
                           std::min(bound, part.page_table.size(1) * page_size));
@@ -187,7 +187,7 @@ bool DeviceGenerator::decode() {
         model_.forward({part.inputs, part.positions}, attention);  // [rows, hidden]
     ops::draw(part, ops::linear_f32(hidden, model_.weights().head), banned_);
   });
-  ask(batch_.samples(), batch_.rows().drawn.narrow(1, 0, live), /*decoded=*/true);
+  ask(batch_.samples(), batch_.decode_step().drawn.narrow(1, 0, live), /*decoded=*/true);
   ++stats_.decode_steps;
   return true;
 }
@@ -199,8 +199,8 @@ void DeviceGenerator::ask(const std::vector<DeviceSamplePtr>& samples, const Ten
   rounds_.push_back({samples, std::move(copy), StreamMark(device_), decoded});
 }
 
-// Waits for the oldest round and hands over what it brings.
-void DeviceGenerator::settle() {
+// Waits for the oldest round and delivers its tokens and completions.
+void DeviceGenerator::receive() {
   Round round = std::move(rounds_.front());
   rounds_.pop_front();
   round.done.wait();
@@ -221,17 +221,18 @@ void DeviceGenerator::settle() {
           "Fetch the model again, or train it with a lower learning rate.");
     float logprob;
     std::memcpy(&logprob, logprobs + i, sizeof logprob);
-    sample.row.tokens.push_back(tokens[i]);
-    sample.row.logprobs.push_back(logprob);
+    sample.sequence.tokens.push_back(tokens[i]);
+    sample.sequence.logprobs.push_back(logprob);
     if (request_.stream_tokens)
-      streamed.push_back({sample.row.prefill->prompt_index, sample.row.key.sample, tokens[i]});
+      streamed.push_back(
+          {sample.sequence.prefill->prompt_index, sample.sequence.key.sample, tokens[i]});
     drew.push_back(&sample);
   }
   if (drew.empty()) return;
   stats_.completion_tokens += drew.size();
   if (!streamed.empty() && callbacks_.on_tokens) callbacks_.on_tokens(std::move(streamed));
   for (DeviceSample* sample : drew) {
-    if (const auto reason = stop_.finished(sample->row)) deliver(*sample, *reason);
+    if (const auto reason = stop_.finished(sample->sequence)) deliver(*sample, *reason);
   }
   progress_.tokens = stats_.completion_tokens;
   if (callbacks_.on_progress) callbacks_.on_progress(progress_);
@@ -240,21 +241,20 @@ void DeviceGenerator::settle() {
 void DeviceGenerator::deliver(DeviceSample& sample, FinishReason reason) {
   sample.ended = true;
   ++progress_.done;
-  Sequence& row = sample.row;
+  Sequence& sequence = sample.sequence;
   if (callbacks_.on_completion)
-    callbacks_.on_completion({row.prefill->prompt_index, row.key.sample, std::move(row.tokens),
-                              std::move(row.logprobs), reason});
+    callbacks_.on_completion({sequence.prefill->prompt_index, sequence.key.sample,
+                              std::move(sequence.tokens), std::move(sequence.logprobs), reason});
 }
 
-// Samples that are over leave the batch, the next ones take their place with their first token
-// drawn.
+// Finished sequences leave the batch; entering ones join it with their first token drawn.
 void DeviceGenerator::enter() {
   std::vector<DeviceSamplePtr> next;
   for (const DeviceSamplePtr& sample : batch_.samples()) {
     if (!sample->over()) next.push_back(sample);
   }
   const std::vector<DeviceSamplePtr> entering =
-      admit(rows_of(request_) - static_cast<int64_t>(next.size()));
+      admit(num_seqs_of(request_) - static_cast<int64_t>(next.size()));
   if (entering.empty() && next.size() == batch_.samples().size()) {
     if (next.empty() && rounds_.empty() && !queue_.empty())
       throw Error(ErrorCode::internal, "[generate] no pages are free though nothing runs.");
@@ -270,37 +270,37 @@ void DeviceGenerator::enter() {
   batch_.arrange(std::move(next), staged);
 }
 
-// The next samples, as far as rows and pages go.
-std::vector<DeviceSamplePtr> DeviceGenerator::admit(int64_t free_rows) {
+// Takes the next sequences while the batch and the pool of pages allow it.
+std::vector<DeviceSamplePtr> DeviceGenerator::admit(int64_t free_seqs) {
   std::vector<DeviceSamplePtr> entering;
-  while (static_cast<int64_t>(entering.size()) < free_rows && !queue_.empty()) {
+  while (static_cast<int64_t>(entering.size()) < free_seqs && !queue_.empty()) {
     const int64_t limit = stop_.max_new_tokens(queue_.prompt());
     const PageNeed need(queue_.prompt(), limit, queue_.last_of_prompt());
     const bool first = queue_.first_of_prompt();
     if (need.own + (first ? need.prompt : 0) > cache_.pool().free()) break;
     auto sample = std::make_shared<DeviceSample>();
-    sample->row = queue_.take();
+    sample->sequence = queue_.take();
     sample->limit = limit;
-    if (first) sample->row.prefill->pages = Pages(cache_.pool(), need.prompt);
+    if (first) sample->sequence.prefill->pages = Pages(cache_.pool(), need.prompt);
     sample->pages = Pages(cache_.pool(), need.own);
     entering.push_back(std::move(sample));
   }
   return entering;
 }
 
-// Computes the prompts of the samples that just entered: several a pass, or a long one in pieces of
-// whole pages.
+// Computes the prompts of the sequences that just entered: several per pass, or a long one in
+// chunks of whole pages.
 void DeviceGenerator::prefill(const std::vector<DeviceSamplePtr>& entering) {
   std::vector<Prefill*> prompts;
-  for (const DeviceSamplePtr& sample : entering) prompts.push_back(sample->row.prefill.get());
+  for (const DeviceSamplePtr& sample : entering) prompts.push_back(sample->sequence.prefill.get());
   const int64_t bound = request_.prefill_tokens > 0 ? request_.prefill_tokens : kPrefillTokens;
-  const int64_t piece = std::max(page_size, bound / page_size * page_size);
+  const int64_t chunk = std::max(page_size, bound / page_size * page_size);
   for (const auto& pass : prefill_passes(prompts, bound)) {
     PrefillRows rows;
     std::vector<int64_t> predicting;
     int64_t first = 0;  // of a long prompt
-    for (; pass.size() == 1 && pass[0]->length() - first > piece; first += piece) {
-      rows.add(*pass[0], first, piece);
+    for (; pass.size() == 1 && pass[0]->length() - first > chunk; first += chunk) {
+      rows.add(*pass[0], first, chunk);
       prefill_pass(std::exchange(rows, {}), {});
     }
     for (const Prefill* prompt : pass) {
@@ -313,7 +313,7 @@ void DeviceGenerator::prefill(const std::vector<DeviceSamplePtr>& entering) {
   }
 }
 
-// Logits [predicting rows, vocab] fp32; undefined where no row predicts.
+// Logits [predicting, vocab] fp32 of these rows; undefined where `predicting` is empty.
 Tensor DeviceGenerator::prefill_pass(const PrefillRows& rows,
                                      const std::vector<int64_t>& predicting) {
   cancel_.check();
@@ -327,13 +327,13 @@ Tensor DeviceGenerator::prefill_pass(const PrefillRows& rows,
                          model_.weights().head);
 }
 
-// Where a prompt's last page is not full, each sample goes on in a copy of it, the prompt's last
-// sample in the page itself.
+// Where a prompt's last page is not full, each sequence continues in a copy of it; the prompt's
+// last sequence continues in the page itself.
 void DeviceGenerator::place(const std::vector<DeviceSamplePtr>& entering) {
   std::vector<int32_t> from, to;
   for (const DeviceSamplePtr& sample : entering) {
-    Prefill& prompt = *sample->row.prefill;
-    const bool last = last_of_prompt(sample->row);
+    Prefill& prompt = *sample->sequence.prefill;
+    const bool last = last_of_prompt(sample->sequence);
     if (!PageNeed(*prompt.prompt, sample->limit, last).partial) continue;
     if (last) {
       sample->pages.take_last_of(prompt.pages);
@@ -348,13 +348,13 @@ void DeviceGenerator::place(const std::vector<DeviceSamplePtr>& entering) {
 void DeviceGenerator::draw_first(const std::vector<DeviceSamplePtr>& entering,
                                  const ops::DecodeStep& staged) {
   std::vector<Tensor> logits;
-  for (const DeviceSamplePtr& sample : entering) logits.push_back(sample->row.prefill->logits);
+  for (const DeviceSamplePtr& sample : entering) logits.push_back(sample->sequence.prefill->logits);
   const int64_t count = static_cast<int64_t>(entering.size());
   const ops::DecodeStep rows = staged.first(count);
   ops::advance(rows, request_.sampling, page_size, /*from_prompt=*/true);
   ops::draw(rows, at::stack(logits), banned_);  // [entering, vocab]
   for (const DeviceSamplePtr& sample : entering) {
-    if (last_of_prompt(sample->row)) sample->row.prefill->logits.reset();
+    if (last_of_prompt(sample->sequence)) sample->sequence.prefill->logits.reset();
   }
   ask(entering, rows.drawn, /*decoded=*/false);
 }

@@ -5,8 +5,8 @@
 
 namespace cream {
 
-// As generate(), whose checks the request has passed. Throws Error{out_of_memory} before any work
-// if a sequence of the request does not fit request.most_pages even alone.
+// As generate(), for a request that has passed generate()'s checks. Throws Error{out_of_memory}
+// before any work if one sequence alone needs more than request.most_pages.
 GenerationStats generate_on_device(const Transformer& model, const GenerationRequest& request,
                                    const GenerationCallbacks& callbacks, const Cancel& cancel);
 

@@ -1,7 +1,7 @@
-// Continuous batching: every step decodes one token of every running sample; a sample that ends
-// leaves its row to the next one. A prompt is computed once, its keys and values are read by all of
-// its samples. A token depends on its prompt, its SampleKey and its position, never on which rows
-// ran beside it. Source: Yu et al. 2022, "Orca" (iteration-level scheduling); Zheng et al. 2024,
+// Continuous batching: every step decodes one token of every running sequence, and a sequence that
+// ends is replaced by the next one. A prompt is computed once; all its sequences read its KV cache.
+// A token depends on its prompt, its SampleKey and its position, never on the other sequences of
+// the batch. Source: Yu et al. 2022, "Orca" (iteration-level scheduling); Zheng et al. 2024,
 // "SGLang" (shared prefixes).
 #include "generate/generator.h"
 
@@ -23,8 +23,8 @@ namespace cream {
 
 namespace {
 
-constexpr int64_t kPrefillTokens = 1024;  // rows of one prefill pass; a longer prompt goes alone
-constexpr int64_t kFirstCapacity = 64;    // positions of a sample's first block; doubled when full
+constexpr int64_t kPrefillTokens = 1024;  // per prefill pass; a longer prompt has its own pass
+constexpr int64_t kFirstCapacity = 64;    // positions of a new KV block; doubled when full
 
 class Seconds {
  public:
@@ -79,17 +79,17 @@ class Generator {
   const Cancel& cancel_;
   const StopRule stop_;
   Scheduler scheduler_;
-  Tensor logits_;                  // [decoding rows, vocab] fp32 of this step
-  std::vector<KvBlockPtr> spare_;  // blocks of ended samples, for the next ones
+  Tensor logits_;                  // [sequences, vocab] fp32 of this step
+  std::vector<KvBlockPtr> spare_;  // blocks of ended sequences, for reuse
   GenerationStats stats_;
   Progress progress_;
 };
 
-// Computes the prompts of the rows that just entered, several a pass.
+// Computes the prompts of the sequences that just entered, several per pass.
 void Generator::prefill() {
   const Seconds timer(stats_.prefill_seconds);
   std::vector<Prefill*> prompts;
-  for (const Sequence& row : scheduler_.rows()) prompts.push_back(row.prefill.get());
+  for (const Sequence& sequence : scheduler_.running()) prompts.push_back(sequence.prefill.get());
   for (const auto& pass : prefill_passes(prompts, kPrefillTokens)) prefill_pass(pass);
 }
 
@@ -117,68 +117,70 @@ void Generator::prefill_pass(const std::vector<Prefill*>& prompts) {
   stats_.prompt_tokens += batch.rows();
 }
 
-// One forward pass over the last token of every started row.
+// One forward pass over the last token of every started sequence.
 void Generator::decode() {
   const Seconds timer(stats_.decode_seconds);
-  std::vector<Sequence*> rows;
+  std::vector<Sequence*> sequences;
   std::vector<int64_t> tokens, positions;
-  for (Sequence& row : scheduler_.rows()) {
-    if (!row.started()) continue;
-    if (row.own->length == row.own->capacity()) row.own->grow(2 * row.own->capacity());
-    rows.push_back(&row);
-    tokens.push_back(row.tokens.back());
-    positions.push_back(row.prefill->cache->length + row.own->length);
+  for (Sequence& sequence : scheduler_.running()) {
+    if (!sequence.started()) continue;
+    if (sequence.own->length == sequence.own->capacity())
+      sequence.own->grow(2 * sequence.own->capacity());
+    sequences.push_back(&sequence);
+    tokens.push_back(sequence.tokens.back());
+    positions.push_back(sequence.prefill->cache->length + sequence.own->length);
   }
-  if (rows.empty()) return;
-  DecodeAttention attention(rows, model_.config().num_kv_heads);
+  if (sequences.empty()) return;
+  DecodeAttention attention(sequences, model_.config().num_kv_heads);
   const TokenBatch inputs{at::tensor(at::ArrayRef<int64_t>(tokens), at::kLong),
                           at::tensor(at::ArrayRef<int64_t>(positions), at::kLong)};
   logits_ = ops::linear_f32(model_.forward(inputs, attention), model_.weights().head).contiguous();
-  for (size_t i = 0; i < rows.size(); ++i) {
-    rows[i]->logits = logits_.const_data_ptr<float>() + i * logits_.size(1);
-    ++rows[i]->own->length;
+  for (size_t i = 0; i < sequences.size(); ++i) {
+    sequences[i]->logits = logits_.const_data_ptr<float>() + i * logits_.size(1);
+    ++sequences[i]->own->length;
   }
   ++stats_.decode_steps;
 }
 
-// Draws the next token of every row: from this step's logits, or for a new row from its prompt's.
+// Draws the next token of every sequence: from this step's logits, or for a new sequence from its
+// prompt's.
 void Generator::sample() {
   const Seconds timer(stats_.decode_seconds);
-  std::vector<Sequence>& rows = scheduler_.rows();
-  std::vector<Draw> draws(rows.size());
-  for (Sequence& row : rows) {
-    if (!row.started()) row.logits = row.prefill->logits.const_data_ptr<float>();
+  std::vector<Sequence>& sequences = scheduler_.running();
+  std::vector<Draw> draws(sequences.size());
+  for (Sequence& sequence : sequences) {
+    if (!sequence.started()) sequence.logits = sequence.prefill->logits.const_data_ptr<float>();
   }
-  parallel_for(0, static_cast<int64_t>(rows.size()), 1, [&](int64_t begin, int64_t end) {
+  parallel_for(0, static_cast<int64_t>(sequences.size()), 1, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
-      const double u = uniform(rows[i].key, static_cast<uint32_t>(rows[i].tokens.size()));
-      draws[i] = ops::sample(rows[i].logits, model_.config().vocab_size, request_.sampling,
-                             stop_.banned(rows[i]), u);
+      const double u = uniform(sequences[i].key, static_cast<uint32_t>(sequences[i].tokens.size()));
+      draws[i] = ops::sample(sequences[i].logits, model_.config().vocab_size, request_.sampling,
+                             stop_.banned(sequences[i]), u);
     }
   });
   std::vector<StreamedToken> streamed;
-  for (size_t i = 0; i < rows.size(); ++i) {
-    Sequence& row = rows[i];
-    if (!row.started()) {
-      row.own = own_block(*row.prefill->prompt);
-      if (last_of_prompt(row)) row.prefill->logits.reset();
+  for (size_t i = 0; i < sequences.size(); ++i) {
+    Sequence& sequence = sequences[i];
+    if (!sequence.started()) {
+      sequence.own = own_block(*sequence.prefill->prompt);
+      if (last_of_prompt(sequence)) sequence.prefill->logits.reset();
     }
-    row.tokens.push_back(draws[i].token);
-    row.logprobs.push_back(draws[i].logprob);
+    sequence.tokens.push_back(draws[i].token);
+    sequence.logprobs.push_back(draws[i].logprob);
     if (request_.stream_tokens)
-      streamed.push_back({row.prefill->prompt_index, row.key.sample, draws[i].token});
+      streamed.push_back({sequence.prefill->prompt_index, sequence.key.sample, draws[i].token});
   }
-  stats_.completion_tokens += rows.size();
+  stats_.completion_tokens += sequences.size();
   if (!streamed.empty() && callbacks_.on_tokens) callbacks_.on_tokens(std::move(streamed));
 }
 
-// Hands over the samples that ended.
+// Delivers the completions that ended.
 void Generator::retire() {
-  std::vector<Sequence>& rows = scheduler_.rows();
-  std::vector<bool> ended(rows.size());
+  std::vector<Sequence>& sequences = scheduler_.running();
+  std::vector<bool> ended(sequences.size());
   std::vector<FinishReason> reasons;
-  for (size_t i = 0; i < rows.size(); ++i) {
-    const auto reason = stop_.finished(rows[i]);
+  for (size_t i = 0; i < sequences.size(); ++i) {
+    const auto reason = stop_.finished(sequences[i]);
     ended[i] = reason.has_value();
     if (reason) reasons.push_back(*reason);
   }
@@ -198,7 +200,7 @@ void Generator::retire() {
   if (callbacks_.on_progress) callbacks_.on_progress(progress_);
 }
 
-// The last token is never read, so a sample of n tokens needs n − 1 positions.
+// The last token is never read, so a completion of n tokens needs n − 1 positions.
 KvBlockPtr Generator::own_block(const GenerationPrompt& prompt) {
   if (!spare_.empty()) {
     KvBlockPtr block = std::move(spare_.back());

@@ -55,20 +55,20 @@ Tensor PagedPrefill::attend_joined(const AttentionLayer& layer, const ops::Joine
 Tensor PagedDecode::attend(const AttentionLayer& layer, const Tensor& q, const Tensor& k,
                            const Tensor& v) {
   const Tensor cache = cache_.layer(layer.index);
-  ops::write_pages(k, v, cache, rows_.pages, rows_.slots);
+  ops::write_pages(k, v, cache, step_.pages, step_.slots);
   return ops::paged_decode_attention(q, cache, seen_, layer.kind);
 }
 
 Tensor PagedDecode::attend_joined(const AttentionLayer& layer, const ops::JoinedHeads& joined) {
   const Tensor cache = cache_.layer(layer.index);
   const Tensor q =
-      ops::rope_into_pages(joined, {cache, rows_.pages, rows_.slots}, /*keys=*/false).q;
+      ops::rope_into_pages(joined, {cache, step_.pages, step_.slots}, /*keys=*/false).q;
   return ops::paged_decode_attention(q, cache, seen_, layer.kind);
 }
 
-uint64_t decode_room_bytes(const ModelConfig& config, int64_t rows, int64_t length) {
-  return 4 *
-         static_cast<uint64_t>(ops::paged_scratch(rows, config.num_heads, config.head_dim, length));
+uint64_t decode_buffer_bytes(const ModelConfig& config, int64_t sequences, int64_t length) {
+  const int64_t values = ops::paged_scratch(sequences, config.num_heads, config.head_dim, length);
+  return 4 * static_cast<uint64_t>(values);
 }
 
 }  // namespace cream

@@ -2,8 +2,9 @@
 
 namespace cream {
 
-bool last_of_prompt(const Sequence& row) {
-  return row.key.sample - row.prefill->prompt->first_sample + 1 == row.prefill->prompt->samples;
+bool last_of_prompt(const Sequence& sequence) {
+  return sequence.key.sample - sequence.prefill->prompt->first_sample + 1 ==
+         sequence.prefill->prompt->samples;
 }
 
 std::vector<std::vector<Prefill*>> prefill_passes(const std::vector<Prefill*>& prompts,
@@ -26,15 +27,16 @@ Sequence Queue::take() {
     current_->prompt = &prompt;
     current_->prompt_index = static_cast<uint32_t>(next_prompt_);
   }
-  Sequence row;
-  row.prefill = current_;
-  row.key = {request_.seed, request_.iteration, prompt.key, prompt.first_sample + next_sample_};
+  Sequence sequence;
+  sequence.prefill = current_;
+  sequence.key = {request_.seed, request_.iteration, prompt.key,
+                  prompt.first_sample + next_sample_};
   if (++next_sample_ == prompt.samples) {
     current_.reset();
     next_sample_ = 0;
     ++next_prompt_;
   }
-  return row;
+  return sequence;
 }
 
 int64_t sample_count(const GenerationRequest& request) {
@@ -43,30 +45,30 @@ int64_t sample_count(const GenerationRequest& request) {
   return samples;
 }
 
-// As few waves as max_num_seqs allows, and all alike: a last one of a few rows would take as many
-// steps as a full one.
-static int64_t balanced_rows(const GenerationRequest& request) {
+// Sequences of equal waves, as few as max_num_seqs allows: a last wave of few sequences would take
+// as many steps as a full one.
+static int64_t balanced_num_seqs(const GenerationRequest& request) {
   const int64_t samples = sample_count(request);
   const int64_t waves = (samples + request.max_num_seqs - 1) / request.max_num_seqs;
   return waves == 0 ? request.max_num_seqs : (samples + waves - 1) / waves;
 }
 
 Scheduler::Scheduler(const GenerationRequest& request)
-    : max_num_seqs_(balanced_rows(request)), queue_(request) {
-  rows_.reserve(max_num_seqs_);
+    : max_num_seqs_(balanced_num_seqs(request)), queue_(request) {
+  running_.reserve(max_num_seqs_);
 }
 
 void Scheduler::admit() {
-  while (static_cast<int64_t>(rows_.size()) < max_num_seqs_ && !queue_.empty())
-    rows_.push_back(queue_.take());
+  while (static_cast<int64_t>(running_.size()) < max_num_seqs_ && !queue_.empty())
+    running_.push_back(queue_.take());
 }
 
 std::vector<Sequence> Scheduler::retire(const std::vector<bool>& finished) {
   std::vector<Sequence> out, kept;
-  kept.reserve(rows_.capacity());
-  for (size_t i = 0; i < rows_.size(); ++i)
-    (finished[i] ? out : kept).push_back(std::move(rows_[i]));
-  rows_.swap(kept);
+  kept.reserve(running_.capacity());
+  for (size_t i = 0; i < running_.size(); ++i)
+    (finished[i] ? out : kept).push_back(std::move(running_[i]));
+  running_.swap(kept);
   return out;
 }
 

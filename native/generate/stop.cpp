@@ -25,9 +25,9 @@ StopRule::StopRule(const ModelConfig& config, const GenerationRequest& request)
   }
 }
 
-const Tokens* StopRule::banned(const Sequence& row) const {
+const Tokens* StopRule::banned(const Sequence& sequence) const {
   const SamplingParams& sampling = request_.sampling;
-  return static_cast<int64_t>(row.tokens.size()) < sampling.min_new_tokens &&
+  return static_cast<int64_t>(sequence.tokens.size()) < sampling.min_new_tokens &&
                  !sampling.stop_ids.empty()
              ? &sampling.stop_ids
              : nullptr;
@@ -38,40 +38,41 @@ int64_t StopRule::max_new_tokens(const GenerationPrompt& prompt) const {
                   context_ - static_cast<int64_t>(prompt.tokens.size()));
 }
 
-std::optional<FinishReason> StopRule::finished(Sequence& row) const {
+std::optional<FinishReason> StopRule::finished(Sequence& sequence) const {
   const SamplingParams& sampling = request_.sampling;
-  const int64_t length = static_cast<int64_t>(row.tokens.size());
-  const bool stop_string =
-      longest_stop_string_ > 0 && completes_stop_string(row) && length >= sampling.min_new_tokens;
-  if (std::find(sampling.stop_ids.begin(), sampling.stop_ids.end(), row.tokens.back()) !=
+  const int64_t length = static_cast<int64_t>(sequence.tokens.size());
+  const bool stop_string = longest_stop_string_ > 0 && completes_stop_string(sequence) &&
+                           length >= sampling.min_new_tokens;
+  if (std::find(sampling.stop_ids.begin(), sampling.stop_ids.end(), sequence.tokens.back()) !=
       sampling.stop_ids.end())
     return FinishReason::eos;
   if (stop_string) return FinishReason::stop;
-  if (length >= max_new_tokens(*row.prefill->prompt)) return FinishReason::length;
+  if (length >= max_new_tokens(*sequence.prefill->prompt)) return FinishReason::length;
   return std::nullopt;
 }
 
 // Appends the new token's bytes to the tail and looks for a stop string that ends within them.
-bool StopRule::completes_stop_string(Sequence& row) const {
-  const size_t token = row.tokens.back();
+bool StopRule::completes_stop_string(Sequence& sequence) const {
+  const size_t token = sequence.tokens.back();
   size_t added = 0;
-  if (token + 1 <
-      request_.token_byte_offsets.size()) {  // a padded vocabulary is longer than the tokenizer's
+  // A padded vocabulary is larger than the tokenizer's.
+  if (token + 1 < request_.token_byte_offsets.size()) {
     const uint32_t begin = request_.token_byte_offsets[token],
                    end = request_.token_byte_offsets[token + 1];
-    row.tail.append(reinterpret_cast<const char*>(request_.token_bytes.data()) + begin,
-                    end - begin);
+    sequence.tail.append(reinterpret_cast<const char*>(request_.token_bytes.data()) + begin,
+                         end - begin);
     added = end - begin;
   }
   bool found = false;
   for (const std::string& text : request_.sampling.stop_strings) {
-    const size_t window = std::min(row.tail.size(), added + text.size() - 1);
+    const size_t window = std::min(sequence.tail.size(), added + text.size() - 1);
     found = found ||
-            (added > 0 && std::string_view(row.tail).substr(row.tail.size() - window).find(text) !=
-                              std::string_view::npos);
+            (added > 0 &&
+             std::string_view(sequence.tail).substr(sequence.tail.size() - window).find(text) !=
+                 std::string_view::npos);
   }
-  if (row.tail.size() >= longest_stop_string_)
-    row.tail.erase(0, row.tail.size() - (longest_stop_string_ - 1));
+  if (sequence.tail.size() >= longest_stop_string_)
+    sequence.tail.erase(0, sequence.tail.size() - (longest_stop_string_ - 1));
   return found;
 }
 

@@ -1,5 +1,5 @@
-// When a sample ends: a stop id, a stop string in its bytes, max_new_tokens, or the end of the
-// context.
+// When a completion ends: at a stop id, a stop string in its bytes, max_new_tokens, or the end of
+// the context.
 #pragma once
 
 #include <optional>
@@ -12,19 +12,19 @@ namespace cream {
 
 class StopRule {
  public:
-  // Throws Error{invalid_argument} if stop strings come without a sound table of token bytes.
+  // Throws Error{invalid_argument} if stop strings are given without a valid table of token bytes.
   StopRule(const ModelConfig& config, const GenerationRequest& request);
 
-  // Tokens that may not be drawn next; null: all may.
-  const Tokens* banned(const Sequence& row) const;
-  // After a token was appended to `row`. Before min_new_tokens a stop string does not end the
-  // sample either.
-  std::optional<FinishReason> finished(Sequence& row) const;
-  int64_t max_new_tokens(
-      const GenerationPrompt& prompt) const;  // what the context leaves of the request's bound
+  // Tokens that may not be drawn next; null where all may.
+  const Tokens* banned(const Sequence& sequence) const;
+  // Called after a token was appended to `sequence`. Below min_new_tokens neither a stop id nor a
+  // stop string ends the completion.
+  std::optional<FinishReason> finished(Sequence& sequence) const;
+  // The request's max_new_tokens, limited by the remaining context.
+  int64_t max_new_tokens(const GenerationPrompt& prompt) const;
 
  private:
-  bool completes_stop_string(Sequence& row) const;
+  bool completes_stop_string(Sequence& sequence) const;
 
   const GenerationRequest& request_;
   int64_t context_;

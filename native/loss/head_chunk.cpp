@@ -1,4 +1,4 @@
-// Three GEMMs a chunk: logits = H·Wᵀ in fp32; then, with dZ the gradient of the logits rounded to
+// Three GEMMs per chunk: logits = H·Wᵀ in fp32; then, with dZ the gradient of the logits rounded to
 // the compute dtype, dH = dZ·W and dW += dZᵀ·H. Where the head caps its logits, dZ is the gradient
 // before the cap. The log-sum-exp and the softmax are fp32, dW is accumulated in fp32 over the
 // chunks.
@@ -13,7 +13,7 @@ namespace cream {
 
 HeadChunk::HeadChunk(Tensor hidden, const Linear& head, Tensor targets)
     : hidden_(std::move(hidden)), targets_(std::move(targets)), head_(head) {
-  // On a device the kernels cap as they read; the logits are those before the cap.
+  // On a device the kernels apply the soft cap when they read the uncapped logits.
   const bool later = on_device(hidden_) && head_.softcap > 0;
   cap_ = later ? head_.softcap : 0;
   logits_ = (later ? ops::linear_f32(hidden_, Linear{.weight = head_.weight})
@@ -26,13 +26,13 @@ Tensor HeadChunk::backward(const Tensor& coefficient, Tensor& head_gradient) {
   const auto dtype = hidden_.scalar_type();
   const Tensor slope = head_.softcap != 0 && cap_ == 0
                            ? ops::softcap_slope(logits_, head_.softcap)
-                           : Tensor();  // [n, vocab]; before the logits are used up
+                           : Tensor();  // [n, vocab]; read before the logits are overwritten
   Tensor d_logits = ops::token_logprob_gradient(
       std::exchange(logits_, {}), token_.logsumexp, targets_, coefficient,
       slope.defined() ? at::kFloat : dtype, cap_);  // [n, vocab]
   if (slope.defined()) d_logits = d_logits.mul_(slope).to(dtype);
-  if (head_gradient.defined())
-    ops::add_linear_weight_gradient(head_gradient, d_logits, hidden_);  // else the head is frozen
+  // The head is frozen where its gradient is undefined.
+  if (head_gradient.defined()) ops::add_linear_weight_gradient(head_gradient, d_logits, hidden_);
   return ops::linear_input_gradient(d_logits, head_.weight);
 }
 

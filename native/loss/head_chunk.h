@@ -1,5 +1,5 @@
-// The head on a few rows: their log-probs, then, once the loss has said how each counts, the
-// gradients. Both losses run on it.
+// The head on one chunk of rows: log-probs first, then gradients, given the loss's derivative with
+// respect to each log-prob. Both losses use it.
 #pragma once
 
 #include "ops/linear/op.h"
@@ -16,15 +16,15 @@ class HeadChunk {
   const Tensor& logprob() const { return token_.logprob; }  // [n] fp32
 
   // coefficient [n] fp32: d loss / d logprob. Adds to head_gradient [vocab, hidden] fp32 unless
-  // that is undefined; returns d loss / d hidden [n, hidden] in hidden's dtype. Uses up the logits:
-  // once a chunk.
+  // that is undefined; returns d loss / d hidden [n, hidden] in hidden's dtype. May be called once,
+  // because it overwrites the logits.
   Tensor backward(const Tensor& coefficient, Tensor& head_gradient);
 
  private:
   Tensor hidden_, targets_, logits_;
   const Linear& head_;
   ops::TokenLogprob token_;
-  double cap_ = 0;  // that logits_ still lack
+  double cap_ = 0;  // soft cap not yet applied to logits_; 0: none
 };
 
 }  // namespace cream

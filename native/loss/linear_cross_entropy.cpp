@@ -1,5 +1,5 @@
-// Cross entropy on hidden states with its gradients, chunk by chunk: L = Σ_rows w·(−log
-// softmax(h·Wᵀ)[target]), dL/dlog p = −w. The weights are known in advance, so every chunk is
+// Cross entropy on hidden states with its gradients, in chunks: L = Σ_rows w·(−log
+// softmax(h·Wᵀ)[target]), dL/dlog p = −w. The row weights are known in advance, so every chunk is
 // computed once.
 #include "loss/head_chunk.h"
 #include "loss/linear_preference.h"
@@ -11,8 +11,8 @@ HeadGradient linear_cross_entropy(const Tensor& hidden, const Linear& head, cons
                                   int64_t chunk_rows) {
   const at::NoGradGuard no_grad;
   HeadGradient result{0, at::empty_like(hidden)};
-  Tensor loss =
-      at::zeros({}, row_weights.options().dtype(at::kDouble));  // read once: on a device that waits
+  // Kept on the device and read once at the end, because reading waits for the device.
+  Tensor loss = at::zeros({}, row_weights.options().dtype(at::kDouble));
   for (int64_t begin = 0; begin < hidden.size(0); begin += chunk_rows) {
     const int64_t rows = std::min(chunk_rows, hidden.size(0) - begin);
     HeadChunk chunk(hidden.narrow(0, begin, rows), head, targets.narrow(0, begin, rows));

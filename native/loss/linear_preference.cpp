@@ -1,12 +1,12 @@
-// The preference loss on hidden states, with its gradients, in memory that does not grow with the
-// number of rows.
+// The preference loss on hidden states, with its gradients; memory for logits does not grow with
+// the number of rows.
 //
-//   log π(y) = Σ_rows log softmax(h·Wᵀ)[target];  L, dL/dlog π from preference.h;  each row of y
-//   has that same dL/dlog π.
+//   log π(y) = Σ_rows log softmax(h·Wᵀ)[target]
+//   L and dL/dlog π: preference.h; dL/dlog π is the same for all rows of y.
 //
-// Trick: pairs are grouped until their rows fill a chunk, so that log-probs, loss and gradient of a
-// chunk come from one set of logits. A pair that is longer than a chunk needs its sums before any
-// gradient: its pieces are computed twice. Source: the gradient-in-forward chunking of
+// Pairs are grouped until their rows fill a chunk, so log-probs, loss and gradient of a chunk come
+// from one set of logits. A pair longer than a chunk needs its sums before any gradient, so its
+// chunks are computed twice. Source: the gradient-in-forward chunking of
 // Liger-Kernel's fused linear preference loss.
 #include "loss/linear_preference.h"
 
@@ -16,7 +16,7 @@
 namespace cream {
 namespace {
 
-// The rows of a run of pairs, each with the pair and side that it counts for.
+// The rows of consecutive pairs, each with its pair and its side.
 struct GroupRows {
   struct Row {
     int64_t row;
@@ -58,7 +58,7 @@ struct Computation {
     return HeadChunk(hidden.index_select(0, index), head, targets.index_select(0, index));
   }
 
-  // Adds the log-probs of rows begin … into their pairs' sums, in row order.
+  // Adds the log-probs of the group's rows from `begin` on to their pairs' sums, in row order.
   void add_logprobs(const GroupRows& group, int64_t begin, const Tensor& logprob) {
     const Tensor values = logprob.cpu();
     const float* const data = values.const_data_ptr<float>();
@@ -73,7 +73,7 @@ struct Computation {
     double chosen, rejected;
   };
 
-  // Loss and rewards of the pairs first … last, whose sums are complete.
+  // Loss and rewards of pairs first … last − 1, whose sums are complete.
   std::vector<Derivatives> finish_pairs(size_t first, size_t last) {
     std::vector<Derivatives> derivatives;
     for (size_t i = first; i < last; ++i) {
@@ -112,7 +112,7 @@ struct Computation {
     result.d_hidden.index_add_(0, index, d);
   }
 
-  // Pairs first … last fit in one chunk.
+  // For pairs first … last − 1, which fit in one chunk.
   void one_pass(const GroupRows& group, size_t first, size_t last) {
     const Tensor index = index_of(group, 0, group.size());
     HeadChunk chunk = chunk_of(index);
@@ -120,7 +120,7 @@ struct Computation {
     add_gradient(chunk, group, 0, index, first, finish_pairs(first, last));
   }
 
-  // One pair, longer than a chunk.
+  // For one pair that is longer than a chunk.
   void two_passes(const GroupRows& group, size_t pair, int64_t chunk_rows) {
     for (int64_t begin = 0; begin < group.size(); begin += chunk_rows)
       add_logprobs(

@@ -1,5 +1,5 @@
-// Head, log-softmax, gather, loss and their gradients in one pass over chunks: no [rows, vocab]
-// tensor outlives its chunk.
+// Head, log-softmax, gather, loss and their gradients in one pass over chunks of rows; the full
+// [rows, vocab] logits are never in memory.
 #pragma once
 
 #include <vector>
@@ -10,17 +10,20 @@
 
 namespace cream {
 
-// Pair i: chosen predicts hidden rows chosen_begin … chosen_end, rejected likewise.
+// One pair: hidden rows chosen_begin … chosen_end − 1 predict the chosen completion's tokens;
+// likewise for rejected.
 struct PairRows {
-  int64_t chosen_begin, chosen_end, rejected_begin, rejected_end;
-  double reference_chosen, reference_rejected, weight;
-  double scale;  // of this pair's loss in the batch loss: 1 / pairs per optimizer step
+  int64_t chosen_begin, chosen_end;
+  int64_t rejected_begin, rejected_end;
+  double reference_chosen, reference_rejected;  // summed reference log-probs
+  double weight;                                // C in [0, 1]
+  double scale;  // factor of this pair's loss in the batch loss: 1 / pairs per optimizer step
   double base_chosen = 0, base_rejected = 0;  // log-probs under θ_0, for the KL penalty
 };
 
 struct PairOutcome {
   double loss;  // unscaled, the KL penalty included
-  double kl;    // nats; 0 where the coefficient is
+  double kl;    // nats; 0 where the coefficient is 0
   double logp_chosen, logp_rejected;
   double reward_chosen, reward_rejected;
 };
@@ -30,19 +33,19 @@ struct HeadGradient {
   Tensor d_hidden;  // [rows, hidden], hidden's dtype: gradient of `loss`
 };
 
-// Rows whose logits exist at once: two pairs of middling length, so that the head's gradient passes
-// through memory once for both; 190 MB at a vocabulary of 49,152.
+// Rows whose logits are in memory at once: about two pairs of average length, so that the head's
+// gradient is read and written once for both; 190 MB at a vocabulary of 49,152.
 inline constexpr int64_t kHeadChunkRows = 640;
 
 struct PreferenceLoss {
   double beta = 0.1;
-  double kl_coefficient = 0;  // 0: no penalty, and nothing is read of base_chosen and base_rejected
+  double kl_coefficient = 0;  // 0: no penalty; base_chosen and base_rejected are ignored
 };
 
-// hidden [rows, hidden] (after the final norm; fp32 or bf16), targets [rows] int64. `head_gradient`
-// [vocab, hidden] fp32 is added to; undefined, no gradient of the head is computed. `outcomes` is
-// replaced, one entry a pair. A pair within chunk_rows is computed once, a longer one twice.
-// Nothing is thrown for a loss that is not finite: the caller looks.
+// hidden [rows, hidden] (after the final norm; fp32 or bf16), targets [rows] int64. Adds to
+// `head_gradient` [vocab, hidden] fp32, or computes no gradient of the head where it is undefined.
+// Replaces `outcomes`, one entry per pair. Logits of a pair with more than chunk_rows rows are
+// computed twice. A non-finite loss is returned, not thrown.
 HeadGradient linear_preference(const Tensor& hidden, const Linear& head, const Tensor& targets,
                                const std::vector<PairRows>& pairs, const PreferenceLoss& loss,
                                Tensor& head_gradient, std::vector<PairOutcome>& outcomes,

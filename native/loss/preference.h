@@ -22,7 +22,7 @@ namespace cream {
 
 struct PreferenceTerm {
   double loss;
-  double dlogp_chosen;                    // dL/d log π(chosen); for rejected it is the negative
+  double dlogp_chosen;                    // dL/d log π(chosen) = −dL/d log π(rejected)
   double reward_chosen, reward_rejected;  // β·(log π − log π_ref)
 };
 

@@ -7,7 +7,7 @@
 namespace cream {
 namespace {
 
-// The fp32 value to start from: given, or the weight's own.
+// The fp32 start value: from `masters`, or the weight's own.
 Tensor first_master(const NamedTensor& weight, const std::vector<NamedTensor>& masters) {
   for (const auto& [name, value] : masters) {
     if (name != weight.first) continue;
@@ -21,8 +21,8 @@ Tensor first_master(const NamedTensor& weight, const std::vector<NamedTensor>& m
   return weight.second.to(at::kFloat);
 }
 
-// Small parameters keep full forms: they take nothing, and norms move by little. So does the
-// gradient of the embedding, where a token's many rows are added one by one.
+// Vectors stay in fp32: they take little memory, and updates of norms are small. The embedding's
+// gradient stays in fp32 too, because many rows of one token are added one by one.
 OptimizerForms forms_of(const std::string& name, bool matrix, bool half,
                         const OptimizerForms& wanted) {
   return {matrix && wanted.states_8bit, matrix && half && wanted.split_masters,
@@ -122,7 +122,7 @@ Optimizer::Applied Optimizer::step() {
                         .epsilon = params_.epsilon,
                         .weight_decay = 0,
                         .step = step_ + 1};
-  // torch.nn.utils.clip_grad_norm_'s factor, its 1e-6 included.
+  // The factor of torch.nn.utils.clip_grad_norm_, with its 1e-6.
   if (params_.max_grad_norm > 0)
     update.gradient_scale = std::min(1.0, params_.max_grad_norm / (norm + 1e-6));
   for (OptimizerEntry& entry : entries_) {

@@ -21,8 +21,7 @@ double learning_rate_at(const OptimizerParams& params, int64_t step) {
       return params.learning_rate * std::max(0.0, ratio(params.total_steps - step, decay_steps));
     case Schedule::cosine: {
       const double progress = ratio(step - params.warmup_steps, decay_steps);
-      // Beyond total_steps transformers' cosine would rise again; a finished schedule stays at 0
-      // here.
+      // Beyond total_steps transformers' cosine rises again; here it stays at 0.
       if (progress >= 1) return 0;
       return params.learning_rate * 0.5 * (1.0 + std::cos(std::numbers::pi * progress));
     }

@@ -1,5 +1,4 @@
-// Learning rate of a step, as transformers' get_{constant,linear,cosine}_schedule_with_warmup have
-// it.
+// Learning-rate schedules: transformers' get_{constant,linear,cosine}_schedule_with_warmup.
 #pragma once
 
 #include "support/types.h"

@@ -1,5 +1,5 @@
-// A sequence-classification model's logits at the last token of each sequence: what reward models
-// return.
+// A sequence-classification model's logits at the last token of each sequence. A reward model's
+// score is such a logit.
 #pragma once
 
 #include "model/transformer.h"
@@ -7,8 +7,8 @@
 
 namespace cream {
 
-// [sequences, labels], row-major. Sequences are packed, none padded, so no token stands for
-// padding. Throws Error{invalid_argument}.
+// Returns [sequences, labels], row-major. Sequences are packed without padding, so no padding token
+// is needed. Throws Error{invalid_argument}.
 std::vector<float> classify(const Transformer& model, const ClassificationRequest& request,
                             const Cancel& cancel);
 

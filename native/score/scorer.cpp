@@ -1,7 +1,7 @@
-// log π(y | x) = Σ_t log softmax(head · h_t)[y_t], every completion of a prompt read over the same
-// prompt rows. A prompt of P tokens with N completions of R costs P + N·(R−1) rows instead of
-// N·(P+R), and the head N·R instead of all. Token log-probs are fp32, their sums double in token
-// order, so a sum does not depend on how batches were cut.
+// log π(y | x) = Σ_t log softmax(head · h_t)[y_t]. All completions of a prompt attend to the same
+// prompt rows: a prompt of P tokens with N completions of R tokens costs P + N·(R−1) rows instead
+// of N·(P+R), and the head runs on N·R of them. Token log-probs are fp32; sums are double in token
+// order, so they do not depend on the cut into batches.
 #include "score/scorer.h"
 
 #include <chrono>
@@ -33,7 +33,7 @@ void check_request(const ModelConfig& config, const ScoringRequest& request) {
   }
 }
 
-// Completions of the request in order; a batch holds the next ones, each behind its group's prompt.
+// Cuts the request's completions, in order, into batches; each follows its group's prompt.
 std::vector<PackedBatch> cut_batches(const ScoringRequest& request) {
   std::vector<PackedBatch> batches;
   const auto fits = [&](int64_t rows) {
@@ -44,8 +44,8 @@ std::vector<PackedBatch> cut_batches(const ScoringRequest& request) {
     std::vector<const Tokens*> all;
     for (const Tokens& completion : group.completions) all.push_back(&completion);
     const int64_t whole = packed_rows(group.prompt, all);
-    // Whole groups while they fit; a group beyond the bound is cut between completions and its
-    // prompt computed again.
+    // Groups stay whole while they fit. A group beyond the bound is cut between completions, and
+    // its prompt is computed again in each batch.
     const bool cut = whole > request.max_num_batched_tokens;
     int32_t prompt = -1;
     for (const Tokens* completion : all) {

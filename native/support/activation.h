@@ -1,11 +1,10 @@
-// Apart from types.h: kernels for one instruction set include no header with inline functions.
+// Separate from types.h, because kernels for one instruction set must not include headers with
+// inline functions.
 #pragma once
 
 namespace cream {
 
-enum class Activation {
-  silu,
-  gelu_tanh
-};  // of the MLP's gate; gelu_tanh: Hugging Face's gelu_pytorch_tanh
+// Activation of the MLP's gate; gelu_tanh is Hugging Face's gelu_pytorch_tanh.
+enum class Activation { silu, gelu_tanh };
 
 }  // namespace cream

@@ -1,12 +1,11 @@
-// Free lists by size class: eight classes for every doubling, so at most an eighth of a block is
-// unused. Blocks below kSmallest are glibc's business: it is good at those.
+// Free lists by size class: eight classes per power of two, so at most an eighth of a block is
+// unused. Blocks below kSmallest are left to glibc.
 //
-// What is kept never makes the process much larger than it had to be: tensors and free blocks
-// together take at most a sixteenth more than tensors alone once took. Past that, the free blocks
-// that waited longest go first.
+// Live and cached blocks together are limited to 17/16 of the peak of live blocks. Beyond that, the
+// blocks that were freed first are returned to the system.
 //
-// A block is a header of kHeader bytes and the data behind it, so that the deleter needs nothing
-// but the data's address. Source of the idea: PyTorch's CUDA caching allocator; measured on CPU in
+// A block is a header of kHeader bytes followed by the data, so the deleter needs only the data's
+// address. Source of the idea: PyTorch's CUDA caching allocator; measured on CPU in
 // pytorch#164741 (mimalloc for large blocks).
 #include "support/allocator.h"
 
@@ -30,7 +29,7 @@ namespace cream {
 namespace {
 
 constexpr size_t kSmallest = size_t{64} << 10;
-constexpr size_t kHeader = 64;  // keeps the data on a cache line, as c10 promises
+constexpr size_t kHeader = 64;  // keeps the data aligned to 64 bytes, as c10 guarantees
 constexpr size_t kHugePage = size_t{2} << 20;
 
 size_t size_class(size_t bytes) {
@@ -64,7 +63,7 @@ class CachingAllocator final : public c10::Allocator {
     return cached_;
   }
 
-  // Lives for the process: tensors may be freed after every static object is gone.
+  // Never destroyed: tensors may be freed after all static objects are.
   static CachingAllocator& instance() {
     static auto* allocator = new CachingAllocator;
     return *allocator;
@@ -84,7 +83,7 @@ class CachingAllocator final : public c10::Allocator {
       peak_ = std::max(peak_, live_);
       auto& blocks = free_[size];
       if (blocks.empty()) {
-        make_room();
+        trim_to_bound();
       } else {
         block = blocks.back().block;
         blocks.pop_back();
@@ -108,9 +107,9 @@ class CachingAllocator final : public c10::Allocator {
     if (size >= kSmallest) live_ -= size;
   }
 
-  // Frees what waited longest until what is live, a block about to be made among it, and what is
-  // cached stay within the bound.
-  void make_room() {
+  // Frees the oldest cached blocks until live and cached bytes are within the bound; live_ includes
+  // the block about to be allocated.
+  void trim_to_bound() {
     while (cached_ > 0 && live_ + cached_ > peak_ + peak_ / 16) {
       auto oldest = free_.end();
       for (auto of_size = free_.begin(); of_size != free_.end(); ++of_size)
@@ -128,7 +127,7 @@ class CachingAllocator final : public c10::Allocator {
     const bool huge = size >= 2 * kHugePage;
     if (posix_memalign(&block, huge ? kHugePage : kHeader, size + kHeader) != 0) return nullptr;
 #ifdef MADV_HUGEPAGE
-    if (huge) madvise(block, size + kHeader, MADV_HUGEPAGE);  // advice: may be refused
+    if (huge) madvise(block, size + kHeader, MADV_HUGEPAGE);  // a hint: failure is harmless
 #endif
     *static_cast<size_t*>(block) = size;
     return block;
@@ -148,8 +147,9 @@ class CachingAllocator final : public c10::Allocator {
 
   std::mutex mutex_;
   std::unordered_map<size_t, std::deque<Freed>> free_;  // by size; the last freed is taken first
-  size_t live_ = 0, cached_ = 0,
-         peak_ = 0;  // bytes; peak_: the most that was live since the last release()
+  size_t live_ = 0;                                     // bytes
+  size_t cached_ = 0;                                   // bytes
+  size_t peak_ = 0;                                     // most live bytes since the last release()
   uint64_t turn_ = 0;
 };
 

@@ -1,20 +1,20 @@
-// Keeps freed tensor memory for the next tensor of that size. A training step allocates and frees
-// large tensors by the thousand; glibc returns each to the kernel, which zeroes and faults it in
-// again page by page. What is kept is bounded by what was needed at once.
+// Keeps freed tensor memory for the next tensor of the same size. A training step allocates and
+// frees thousands of large tensors; glibc would return each to the kernel, which zeroes its pages
+// again. The cached memory is bounded by the peak of live memory.
 #pragma once
 
 #include <cstddef>
 
 namespace cream {
 
-// Makes libtorch's CPU tensors use it, once a process. Tensors made before keep their own memory.
+// Makes libtorch's CPU tensors use this allocator; has an effect once per process. Earlier tensors
+// keep their memory.
 void use_caching_allocator();
 
-// Gives everything that no tensor uses back to the operating system, and forgets how much was once
-// in use. Any thread.
+// Returns all cached memory to the operating system and resets the recorded peak. Any thread.
 void release_cached_memory();
 
-// Bytes held for reuse, for tests.
+// Bytes cached for reuse; for tests.
 size_t cached_bytes();
 
 }  // namespace cream

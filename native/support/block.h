@@ -1,18 +1,18 @@
 // A block of threads. A kernel is a struct with `operator()(Block&)`, written once against the
-// members below and run by CUDA (DeviceBlock, native/support/block_cuda.h) or by one CPU thread
-// that plays all threads in turn (HostBlock): the tests run the very code of the GPU, launch grid
-// included, without one.
+// members below. CUDA runs it with real threads (DeviceBlock, support/block_cuda.h); on the CPU one
+// thread loops over all of them (HostBlock). So tests run a GPU's code, launch grid included, on a
+// CPU.
 //
-//   index()                     which block of the grid
-//   each(n, f)                  f(i) for i in 0 … n, thread t doing t, t + threads, …; nothing is
-//   promised on the order reduce(n, identity, f, op)  op over f(i) for i in 0 … n; the same tree on
-//   both sides, so equal bits where f and op give equal bits keep<T>(n, initial)         a T for
-//   each piece of work of `each(n, …)`, n ≤ threads; it lives from one `each` to the next, in
-//   registers shared<T>()                 the block's scratch memory, its size chosen at the launch
-//   sync()                      what was written before is seen by all threads behind it
+// - index(): index of the block in the grid.
+// - each(n, f): f(i) for i in 0 … n − 1; thread t takes t, t + threads, …, in no guaranteed order.
+// - reduce(n, identity, f, op): op over f(i) for i in 0 … n − 1, in the same tree on CPU and GPU:
+//   the results are equal bit for bit where those of f and op are.
+// - keep<T>(n, initial): one T per index of each(n, …), n ≤ threads, kept in registers from one
+//   each() to the next.
+// - shared<T>(): the block's shared memory; the launch sets its size.
+// - sync(): barrier; all threads then see the earlier writes.
 //
-// A value computed outside `each` and `reduce` is the same in every thread; code there must not
-// write.
+// Code outside each() and reduce() runs in every thread with equal values and must not write.
 #pragma once
 
 #include <cassert>
@@ -104,13 +104,13 @@ struct Grid {
   int64_t shared_bytes = 0;
 };
 
-// Threads for n pieces of work a block: whole warps, one piece each up to 1024.
+// Threads for n work items per block: n rounded up to whole warps, at most 1024.
 inline int threads_for(int64_t n) {
   return n >= 1024 ? 1024 : n <= kWarp ? kWarp : static_cast<int>((n + kWarp - 1) / kWarp * kWarp);
 }
 
-// Whether rows of `width` values at these addresses can be read as vectors of N values of 16 bytes;
-// a null address is not read.
+// Whether rows of `width` values at these addresses can be read as 16-byte vectors of N values;
+// null addresses are ignored.
 template <int N>
 bool fits_vectors(int64_t width, std::initializer_list<const void*> addresses) {
   for (const void* address : addresses)
@@ -120,8 +120,8 @@ bool fits_vectors(int64_t width, std::initializer_list<const void*> addresses) {
 
 template <class Kernel>
 void run_on_host(const Kernel& kernel, const Grid& grid) {
-  std::vector<uint64_t> shared(static_cast<size_t>(grid.shared_bytes + 7) / 8,
-                               ~uint64_t{0});  // NaN to who reads what was not written
+  // Shared memory is NaN-poisoned, so uninitialised reads fail.
+  std::vector<uint64_t> shared(static_cast<size_t>(grid.shared_bytes + 7) / 8, ~uint64_t{0});
   for (int64_t b = 0; b < grid.blocks; ++b) {
     HostBlock block(b, grid.threads, shared.data());
     kernel(block);

@@ -1,6 +1,6 @@
-// The block of support/block.h as CUDA runs it, and the launch. Included by *.cu only; no torch
-// header. A C++ compiler takes the same *.cu: then the launch plays the grid on the CPU, on host
-// memory, and the stream is not looked at.
+// The CUDA implementation of support/block.h, and the launch. Included by *.cu only; no torch
+// header. Compiled as C++, the same *.cu runs its grid on the CPU in host memory and ignores the
+// stream.
 #pragma once
 
 #include "support/block.h"
@@ -10,8 +10,8 @@
 
 namespace cream {
 
-// Threads that a kernel is launched with at most: nvcc gives a thread no more registers than so
-// many can have, or the launch would fail.
+// Most threads per block of a kernel. nvcc limits the registers per thread accordingly; otherwise
+// the launch could fail.
 template <class Kernel>
 constexpr int most_threads() {
   if constexpr (requires { Kernel::most_threads; })
@@ -32,7 +32,7 @@ int launch(const Kernel& kernel, const Grid& grid, void* stream) {
   return 0;
 }
 #else
-// What HostBlock keeps as a vector: here each thread has the one that is its own.
+// HostBlock's counterpart is a vector; here each thread holds its own value.
 template <class T>
 struct Kept {
   T value;
@@ -66,7 +66,7 @@ class DeviceBlock {
     for (int64_t i = threadIdx.x; i < n; i += blockDim.x) x = op(x, f(i));
     x = butterfly(x, op);
     const int lane = threadIdx.x % kWarp, warp = threadIdx.x / kWarp;
-    __syncthreads();  // the last reduction's results have been read
+    __syncthreads();  // every thread has read the previous reduction's results
     if (lane == 0) warps[warp] = x;
     __syncthreads();
     return butterfly(lane < static_cast<int>(blockDim.x) / kWarp ? warps[lane] : identity, op);
@@ -79,7 +79,7 @@ class DeviceBlock {
     return x;
   }
 
-  // Any plain struct, word by word.
+  // Shuffles any plain struct word by word.
   template <class T>
   __device__ static T other_lane(const T& x, int offset) {
     static_assert(sizeof(T) % 4 == 0, "a lane's value is shuffled in 32-bit words");
@@ -103,7 +103,7 @@ template <class Kernel>
 int launch(const Kernel& kernel, const Grid& grid, void* stream) {
   if (grid.blocks == 0) return 0;
   if (grid.blocks > 0x7fffffff) return static_cast<int>(cudaErrorInvalidConfiguration);
-  // 48 KB are there unasked, for this and for what reduce() takes together.
+  // Up to 48 KB need no attribute; that includes the static shared memory of reduce().
   if (grid.shared_bytes > 40 << 10) {
     const cudaError_t error =
         cudaFuncSetAttribute(run_block<Kernel>, cudaFuncAttributeMaxDynamicSharedMemorySize,

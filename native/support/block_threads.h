@@ -1,6 +1,6 @@
-// The block of support/block.h with a real thread for each of its own: what a race detector can
-// look at. A barrier that is missing is a data race here as on a GPU, where HostBlock's order hides
-// it. Only test/races is compiled with it.
+// support/block.h with one real thread per thread of a block, for race detectors. A missing barrier
+// is a data race here, as on a GPU; HostBlock's sequential order would hide it. Used by test/races
+// only.
 #pragma once
 
 #include <pthread.h>
@@ -13,7 +13,7 @@
 
 namespace cream {
 
-// What the threads of one block have in common; the barrier is one that ThreadSanitizer knows.
+// State shared by the threads of one block. ThreadSanitizer understands the pthread barrier.
 class ThreadGroup {
  public:
   explicit ThreadGroup(const Grid& grid)
@@ -28,7 +28,7 @@ class ThreadGroup {
 
   void sync() { pthread_barrier_wait(&barrier_); }
 
-  static constexpr size_t kSlot = 16;  // bytes of a thread's value in reduce()
+  static constexpr size_t kSlot = 16;  // bytes per thread in reduce()
   const int threads;
   std::vector<unsigned char> shared, slots;
 
@@ -64,8 +64,8 @@ class ThreadBlock {
     return {initial};
   }
 
-  // The barriers are DeviceBlock's: one before a thread's value is written, one before the values
-  // are read.
+  // Has DeviceBlock's barriers: one before the threads' values are written, one before they are
+  // read.
   template <class T, class F, class Op>
   T reduce(int64_t n, T identity, const F& f, const Op& op) const {
     static_assert(sizeof(T) <= ThreadGroup::kSlot);
@@ -94,7 +94,7 @@ class ThreadBlock {
   ThreadGroup& group_;
 };
 
-// Blocks run beside each other too, as many as make up to 1024 threads.
+// Blocks run concurrently, up to 1024 threads in total.
 template <class Kernel>
 void run_on_threads(const Kernel& kernel, const Grid& grid) {
   const int64_t together = std::max<int64_t>(1, 1024 / grid.threads);

@@ -1,5 +1,5 @@
-// What can be known of CUDA without using it: plain structs, no torch header, for native/binding
-// too.
+// Information on CUDA and its GPUs, read without creating a context. Plain structs without torch
+// headers, so that native/binding can include it.
 #pragma once
 
 #include <cstdint>
@@ -17,19 +17,19 @@ struct GpuInfo {
 };
 
 struct CudaInfo {
-  bool built = false;         // the addon has the kernels of *.cu, compiled by nvcc
-  std::string toolkit;        // its version, "13.0"; empty where built is false
+  bool built = false;         // nvcc has compiled the kernels of *.cu into the addon
+  std::string toolkit;        // CUDA toolkit version, "13.0"; empty where built is false
   std::string architectures;  // what the kernels were compiled for, "sm_80, sm_90, PTX 9.0"
-  std::string
-      problem;  // why no GPU can be used, one clause without a full stop; empty where one can
-  std::vector<GpuInfo> gpus;  // those that can
+  // Why no GPU can be used: one clause without a full stop; empty where one can be.
+  std::string problem;
+  std::vector<GpuInfo> gpus;  // usable GPUs
 };
 
-// Asked once, without a context on any GPU.
+// Read once; creates no context on any GPU.
 const CudaInfo& cuda_info();
 
-// Free memory of a GPU of cuda_info(), by its index, as the driver tells now. Opens a context on
-// it, which takes some hundred MB.
+// Free bytes of a GPU of cuda_info(), by its index, as the driver reports now. Creates a context on
+// it, which takes a few hundred MB.
 uint64_t free_device_memory(int index);
 
 }  // namespace cream

@@ -1,4 +1,4 @@
-// A build without CUDA: one device, the CPU. device_cuda.cpp is the other build's.
+// The build without CUDA, whose only device is the CPU; device_cuda.cpp is for the build with CUDA.
 #include "support/device.h"
 
 #include <c10/core/impl/DeviceGuardImplInterface.h>
@@ -27,7 +27,7 @@ const CudaInfo& cuda_info() {
 uint64_t free_device_memory(int index) { return 0; }
 
 at::Device parse_device(const std::string& name) {
-  // A device that the program itself has registered with libtorch: the tests' emulated one.
+  // A device that the program has registered with libtorch: the tests' emulated device.
   if (name == c10::get_privateuse1_backend() && c10::impl::hasDeviceGuardImpl(at::kPrivateUse1))
     return at::Device(at::kPrivateUse1, 0);
   if (device_index(name) < 0) return at::kCPU;

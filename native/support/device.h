@@ -1,7 +1,6 @@
-// Where tensors live, for code that sees no CUDA header. A build without CUDA has the same
-// launchers and kernels, the latter compiled as C++ and emulated by the CPU (support/block.h):
-// tests put tensors on a device of their own (PrivateUse1, its memory the host's) and so run all
-// that a GPU would run but the launch itself.
+// Device queries for code without CUDA headers. A build without CUDA has the same launchers and
+// kernels, compiled as C++ and run by the CPU (support/block.h). The tests' emulated device
+// (PrivateUse1 over host memory) thus covers everything but the CUDA launch itself.
 #pragma once
 
 #include <string>
@@ -11,28 +10,28 @@
 
 namespace cream {
 
-// Whether the kernels of *.cu serve this tensor.
+// Whether ops on this tensor use the kernels of *.cu.
 inline bool on_device(const Tensor& x) { return x.is_cuda() || x.is_privateuseone(); }
 
-// The cudaStream_t that work on this tensor goes to: the current one of its device. Null where the
-// CPU plays the kernels.
+// The current cudaStream_t of this tensor's device; null where the CPU runs the kernels.
 void* stream_of(const Tensor& x);
 
-// Throws Error{internal}, or {out_of_memory}, that names the kernel where a launcher of *.cu
-// returned a CUDA error number.
+// Throws Error{internal | out_of_memory} that names the kernel if `error`, returned by a launcher
+// of
+// *.cu, is not 0.
 void check_launch(int error, const char* kernel);
 
-// "cpu", "cuda", "cuda:1" → a device that is there; else Error{invalid_argument | unsupported} that
-// says what is and what to do.
+// Parses "cpu", "cuda", "cuda:1". Throws Error{invalid_argument | unsupported} for a device that is
+// not present; the message lists the present ones or the remedy.
 at::Device parse_device(const std::string& name);
 
-// Returns when all work given to the device is done; at once on the CPU.
+// Waits until all work queued on the device is done; returns at once on the CPU.
 void synchronize(const at::Device& device);
 
-// All of a device's memory in bytes; 0 for the CPU's, and where the device does not say.
+// Total memory of a device in bytes; 0 for the CPU and where it is unknown.
 uint64_t device_memory(at::Device device);
 
-// Gives back to the device what libtorch keeps there for the next tensors; nothing on the CPU.
+// Releases the device memory cached by libtorch; does nothing on the CPU.
 void release_device_memory(at::Device device);
 
 // The index of "cuda:N", 0 of "cuda", -1 of "cpu"; Error{invalid_argument} for any other name.

@@ -1,6 +1,5 @@
-// The build with CUDA: streams, error numbers and GPUs, by the runtime that libtorch itself uses. A
-// machine without a GPU or a driver is an answer like any other: nothing here throws or waits for
-// one until a device is asked for by name.
+// The build with CUDA: streams, error codes and GPUs through libtorch's own CUDA runtime. A missing
+// GPU or driver is a valid state: nothing throws until a device is requested by name.
 #include "support/device.h"
 
 #include <c10/cuda/CUDAGuard.h>
@@ -20,8 +19,7 @@ std::string version(int number) {
   return std::to_string(number / 1000) + "." + std::to_string(number % 1000 / 10);
 }
 
-// cudaGetDeviceCount's error as one clause: what is the matter and, where it can be said, what to
-// do.
+// The error of cudaGetDeviceCount as one clause, with a remedy where one is known.
 std::string problem_of(cudaError_t error) {
   int driver = 0;
   if (cudaDriverGetVersion(&driver) != cudaSuccess) driver = 0;
@@ -42,7 +40,7 @@ CudaInfo ask() {
   info.architectures = CREAM_CUDA_ARCHITECTURES;
   int count = 0;
   if (const cudaError_t error = cudaGetDeviceCount(&count); error != cudaSuccess) {
-    cudaGetLastError();  // ATen must not find ours
+    cudaGetLastError();  // clears the error, which ATen would report otherwise
     info.problem = problem_of(error);
     return info;
   }

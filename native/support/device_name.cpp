@@ -1,4 +1,4 @@
-// What is the same in a build with CUDA and in one without.
+// Device functions common to builds with and without CUDA.
 #include <c10/core/CachingDeviceAllocator.h>
 #include <c10/core/impl/VirtualGuardImpl.h>
 

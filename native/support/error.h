@@ -1,5 +1,5 @@
-// One exception for everything the engine refuses. The message is one sentence for the user:
-// what is wrong, where, and what to do. `code` is stable and reaches JavaScript as CreamError.code.
+// The engine's only exception type. The message is one sentence for the user: what is wrong, where,
+// and what to do. `code` is stable and reaches JavaScript as CreamError.code.
 #pragma once
 
 #include <stdexcept>
@@ -9,11 +9,11 @@
 namespace cream {
 
 enum class ErrorCode {
-  invalid_argument,  // the caller passed something impossible
-  invalid_file,      // bytes on disk are not what they claim
+  invalid_argument,  // the caller passed an invalid value
+  invalid_file,      // a file's contents are malformed or inconsistent
   unsupported,       // a valid model or request that this build cannot run
-  not_found,         // a file that is not there
-  io,                // the operating system refused: disk full, permission
+  not_found,         // a missing file
+  io,                // an error of the operating system: disk full, permission
   out_of_memory,
   non_finite,  // NaN or infinity in a loss or gradient
   aborted,     // the caller's AbortSignal fired

@@ -90,8 +90,7 @@ AtomicFile::AtomicFile(const std::string& path) : path_(path) {
   const size_t slash = path.rfind('/');
   folder_ = slash == std::string::npos ? "." : slash == 0 ? "/" : path.substr(0, slash);
   const std::string name = slash == std::string::npos ? path : path.substr(slash + 1);
-  // Unique among processes and threads; a leftover of a crashed process with our id is skipped by
-  // O_EXCL.
+  // Unique among processes and threads; O_EXCL skips a leftover of a crashed process with our id.
   for (int attempt = 0; attempt < 100 && file_ < 0; ++attempt) {
     temporary_ = folder_ + "/." + name + "." + std::to_string(::getpid()) + "." +
                  std::to_string(counter++) + ".tmp";
@@ -126,8 +125,7 @@ void AtomicFile::commit() {
     throw io_error("Could not replace", path_, errno);
   temporary_.clear();
   const FileDescriptor folder(::open(folder_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  // Some file systems refuse fsync on a folder (EINVAL); the rename is then as durable as they can
-  // make it.
+  // Some file systems do not support fsync on a folder (EINVAL).
   if (folder.get() < 0 || (::fsync(folder.get()) != 0 && errno != EINVAL))
     throw io_error("Could not make durable", path_, errno);
 }

@@ -1,5 +1,5 @@
-// Files read whole, and files written so that a crash leaves the old one or the new one, never half
-// of either.
+// Reads whole files, and writes files atomically: after a crash a file has its old or its new
+// contents.
 #pragma once
 
 #include <cstddef>
@@ -10,7 +10,7 @@
 
 namespace cream {
 
-// Closes what it holds.
+// Closes its file descriptor on destruction.
 class FileDescriptor {
  public:
   explicit FileDescriptor(int value = -1) : value_(value) {}
@@ -28,22 +28,21 @@ class FileDescriptor {
   int value_;
 };
 
-// "Could not <verb> <path>: <reason>." with the advice that the errno deserves (disk full,
-// permission, not found).
+// "Could not <verb> <path>: <reason>." with advice by errno (disk full, permission, not found).
 Error io_error(const std::string& verb_phrase, const std::string& path, int error_number);
 
-// A regular file, opened without ever blocking on a pipe. Throws Error{not_found | io |
-// invalid_file}.
+// Opens a regular file and sets `size` in bytes; never blocks on a pipe. Throws Error{not_found |
+// io | invalid_file}.
 FileDescriptor open_for_reading(const std::string& path, size_t& size);
 
-// The whole file. Throws Error{invalid_file} above max_bytes.
+// Returns the whole file. Throws Error{invalid_file} for more than max_bytes.
 std::string read_file(const std::string& path, size_t max_bytes);
 bool file_exists(const std::string& path);
 bool is_directory(const std::string& path);
-void remove_file(const std::string& path);  // no error when it is not there
+void remove_file(const std::string& path);  // no error for a missing file
 
-// Writes beside `path`, then takes its place: temporary in the same folder, fsync, rename, fsync of
-// the folder. Without commit() the temporary is removed and `path` stays as it was. One thread.
+// Writes a temporary file in the folder of `path`; commit() does fsync, rename, and fsync of the
+// folder. Without commit() the temporary is removed and `path` is unchanged. Not thread-safe.
 class AtomicFile {
  public:
   explicit AtomicFile(const std::string& path);  // Error{io}
@@ -55,7 +54,9 @@ class AtomicFile {
   void commit();                              // Error{io}
 
  private:
-  std::string path_, folder_, temporary_;
+  std::string path_;
+  std::string folder_;
+  std::string temporary_;
   int file_ = -1;
 };
 

@@ -1,5 +1,5 @@
-// Code for CPU and GPU alike: the mark that nvcc needs, bf16 as its 16 bits, and small vectors of
-// values loaded at once.
+// Helpers for code that runs on CPU and GPU: nvcc's function attributes, bf16 as 16 bits, and small
+// vectors that are loaded and stored at once.
 #pragma once
 
 #include <cstdint>
@@ -13,7 +13,7 @@
 
 namespace cream {
 
-// The kernels' names for the two element types: uint16_t is bf16, float is fp32.
+// Kernels use uint16_t for bf16 and float for fp32.
 CREAM_HOST_DEVICE inline float widen(float x) { return x; }
 CREAM_HOST_DEVICE inline float widen(uint16_t x) {
   const uint32_t bits = uint32_t{x} << 16;
@@ -37,7 +37,7 @@ CREAM_HOST_DEVICE inline uint16_t narrow<uint16_t>(float x) {
   return static_cast<uint16_t>((bits + 0x7fffu + (bits >> 16 & 1)) >> 16);
 }
 
-// N values that travel as one load or store: 16 bytes at N = 8 in bf16.
+// N values loaded or stored at once: 16 bytes for N = 8 in bf16.
 template <class T, int N>
 struct alignas(sizeof(T) * N) Vec {
   T x[N];

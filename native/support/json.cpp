@@ -130,8 +130,7 @@ class Parser {
     return JsonValue(std::move(object));
   }
 
-  // Readers differ on which of two equal keys counts, so a file with both means different things to
-  // different programs.
+  // Duplicate keys are refused, because readers differ on which of the two values counts.
   void refuse_duplicates(const JsonObject& object) const {
     std::vector<std::string_view> keys;
     keys.reserve(object.size());
@@ -281,7 +280,7 @@ void append_number(std::string& out, T number) {
   const auto result = std::to_chars(buffer, buffer + sizeof buffer, number);
   const std::string_view digits(buffer, static_cast<size_t>(result.ptr - buffer));
   out += digits;
-  // Python tells 10000.0 from 10000, and transformers refuses the latter for some keys.
+  // Python distinguishes 10000.0 from 10000, and transformers refuses the latter for some keys.
   if (std::is_floating_point_v<T> && digits.find_first_of(".e") == std::string_view::npos)
     out += ".0";
 }

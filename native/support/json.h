@@ -1,6 +1,6 @@
-// A small strict JSON reader (RFC 8259) for files we do not trust, and a writer with stable bytes.
-// Refused: duplicate keys, bytes that are not UTF-8, lone surrogates, numbers out of range, NaN,
-// trailing text, nesting beyond 64.
+// A small strict JSON reader (RFC 8259) for untrusted files, and a writer with deterministic
+// output. The reader refuses duplicate keys, bytes that are not UTF-8, lone surrogates, numbers out
+// of range, NaN, trailing text, nesting beyond 64.
 #pragma once
 
 #include <cstdint>
@@ -30,15 +30,14 @@ class JsonValue {
   explicit JsonValue(T value) : value_(std::move(value)) {}
 
   bool is_null() const { return std::holds_alternative<std::nullptr_t>(value_); }
-  // Null pointer when the value is of another kind.
+  // These return null where the value is of another type.
   const bool* boolean() const { return std::get_if<bool>(&value_); }
-  const int64_t* integer() const {
-    return std::get_if<int64_t>(&value_);
-  }  // written without fraction or exponent, fits int64
+  // A number without fraction or exponent that fits int64.
+  const int64_t* integer() const { return std::get_if<int64_t>(&value_); }
   const std::string* string() const { return std::get_if<std::string>(&value_); }
   const JsonArray* array() const { return std::get_if<JsonArray>(&value_); }
   const JsonObject* object() const { return std::get_if<JsonObject>(&value_); }
-  bool number(double& out) const;                     // integers too; false when it is no number
+  bool number(double& out) const;                     // integers too; false for other types
   const JsonValue* find(std::string_view key) const;  // member of an object, or null
 
  private:
@@ -62,23 +61,23 @@ JsonValue parse_json(std::string_view text, const std::string& source);
 
 bool valid_utf8(std::string_view text);
 
-// Writes compact JSON piece by piece; the caller keeps begin and end in balance.
+// Writes compact JSON incrementally; the caller balances begin and end calls.
 class JsonWriter {
  public:
   void begin_object() { open('{'); }
   void end_object() { close('}'); }
   void begin_array() { open('['); }
   void end_array() { close(']'); }
-  void key(std::string_view name);  // valid UTF-8, as every string here
+  void key(std::string_view name);  // all strings must be valid UTF-8
   void value(std::string_view text);
   void value(const char* text) { value(std::string_view(text)); }
   void value(bool flag);
   void value(int64_t number);
   void value(uint64_t number);
-  void value(
-      double number);  // shortest text that reads back to the same double; null where not finite
-  void real(double number);  // the same with a fraction, 4.0: Python tells it from 4
-  void value(float number);  // as value(double) for a float: 1e-05, not 9.999999747378752e-06
+  // The shortest text that reads back as the same double; null where not finite.
+  void value(double number);
+  void real(double number);  // the same, but always with a fraction or exponent: 4.0
+  void value(float number);  // the shortest text for a float: 1e-05, not 9.999999747378752e-06
   void null();
   const std::string& text() const { return text_; }
   std::string take() { return std::move(text_); }
@@ -88,7 +87,7 @@ class JsonWriter {
   void close(char bracket);
   void separate();
   std::string text_;
-  bool first_ = true;  // nothing stands yet in the innermost bracket, or a key was just written
+  bool first_ = true;  // no separator is needed: after an opening bracket or a key
 };
 
 // `text` in JSON quotes for an error message, shortened to about `limit` bytes.

@@ -16,7 +16,7 @@ MappedFile::MappedFile(const std::string& path) : path_(path) {
   if (size_ == 0) return;
   void* address = ::mmap(nullptr, size_, PROT_READ, MAP_PRIVATE, file.get(), 0);
   if (address == MAP_FAILED) throw io_error("Could not map", path, errno);
-  ::madvise(address, size_, MADV_WILLNEED);  // a hint: its failure costs only time
+  ::madvise(address, size_, MADV_WILLNEED);  // a hint: failure is harmless
   data_ = static_cast<const uint8_t*>(address);
 }
 

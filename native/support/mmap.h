@@ -1,4 +1,4 @@
-// A file's bytes, read-only and in place.
+// A read-only memory-mapped file.
 #pragma once
 
 #include <cstddef>
@@ -7,13 +7,13 @@
 
 namespace cream {
 
-// Owned by one reader; any thread may read. The mapping outlives a rename or removal of the file,
-// but not its truncation: a program that cuts the file while it is open kills this one (SIGBUS).
-// Our own writer therefore always renames.
+// Has one owner; any thread may read. The mapping survives a rename or removal of the file, but a
+// truncation while it is mapped kills this process (SIGBUS). Our own writer therefore always
+// renames.
 class MappedFile {
  public:
-  // Throws Error{not_found | io | invalid_file}; folders, pipes and devices are refused. An empty
-  // file maps to size 0.
+  // Throws Error{not_found | io | invalid_file}; folders, pipes and devices are refused. An
+  // empty file has size 0.
   explicit MappedFile(const std::string& path);
   ~MappedFile();
   MappedFile(const MappedFile&) = delete;

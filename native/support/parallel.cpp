@@ -16,13 +16,13 @@
 namespace cream {
 namespace {
 
-// A piece is this part of a thread's share of what is left, so the last ones are small and the
-// threads end together, however late one starts; but no smaller than such a part of its share of
-// the whole.
+// A chunk is 1/kPartOfRest of a thread's share of the remaining indices, so the last chunks are
+// small and the threads end together even if one starts late. It has at least 1/kPartOfAll of a
+// thread's share of all indices.
 constexpr int64_t kPartOfRest = 2, kPartOfAll = 16;
-// Looks before a thread without work goes to sleep: some 50 µs, longer than the gap between two
-// loops of one forward pass.
-constexpr int kLooks = 1500;
+// Polls before an idle thread goes to sleep: about 50 µs, longer than the gap between two loops of
+// one forward pass.
+constexpr int kPolls = 1500;
 
 void pause() {
 #ifdef __x86_64__
@@ -33,7 +33,7 @@ void pause() {
 }
 
 struct Job {
-  detail::PieceBody call = nullptr;
+  detail::ChunkBody call = nullptr;
   void* body = nullptr;
   int64_t end = 0, least = 1, threads = 1;
   std::atomic<int64_t> next{0};
@@ -58,8 +58,8 @@ struct Job {
   }
 };
 
-// The threads live as long as the process. One job at a time: `state` holds its number, how many
-// helpers it takes, whether it may still be joined, and how many have.
+// Threads that live as long as the process and run one job at a time. `state_` packs the job's
+// number, its maximum of helpers, whether it is open for joining, and how many have joined.
 class Pool {
  public:
   static Pool& instance() {
@@ -86,8 +86,8 @@ class Pool {
     }
     job_.work();
     state_.fetch_and(~kOpen, std::memory_order_seq_cst);
-    for (int looks = 0; (state_.load(std::memory_order_acquire) & kJoined) != 0; ++looks)
-      looks < kLooks ? pause() : std::this_thread::yield();
+    for (int polls = 0; (state_.load(std::memory_order_acquire) & kJoined) != 0; ++polls)
+      polls < kPolls ? pause() : std::this_thread::yield();
     if (job_.error) std::rethrow_exception(std::exchange(job_.error, nullptr));
   }
 
@@ -97,21 +97,21 @@ class Pool {
 
   void serve() {
     uint64_t last = 0;
-    for (int looks = 0;;) {
+    for (int polls = 0;;) {
       if (join(last)) {
         inside_ = true;
         job_.work();
         inside_ = false;
         state_.fetch_sub(1, std::memory_order_release);
-        looks = 0;
-      } else if (++looks < kLooks) {
+        polls = 0;
+      } else if (++polls < kPolls) {
         pause();
       } else {
         const uint32_t heard = bell_.load(std::memory_order_seq_cst);
         sleeping_.fetch_add(1, std::memory_order_seq_cst);
         if (!waiting(last)) bell_.wait(heard, std::memory_order_seq_cst);
         sleeping_.fetch_sub(1, std::memory_order_seq_cst);
-        looks = 0;
+        polls = 0;
       }
     }
   }
@@ -137,7 +137,7 @@ class Pool {
   alignas(64) std::atomic<int> sleeping_{0};
   std::atomic<uint32_t> bell_{0};
   std::atomic_flag busy_ = ATOMIC_FLAG_INIT;
-  int started_ = 0;  // by whoever has taken the pool
+  int started_ = 0;  // threads started; guarded by busy_
   Job job_;
 
  public:
@@ -148,7 +148,7 @@ thread_local bool Pool::inside_ = false;
 
 }  // namespace
 
-void detail::parallel_for(int64_t begin, int64_t end, int64_t grain, PieceBody call, void* body) {
+void detail::parallel_for(int64_t begin, int64_t end, int64_t grain, ChunkBody call, void* body) {
   if (begin >= end) return;
   const int64_t n = end - begin, threads = at::get_num_threads();
   Pool& pool = Pool::instance();

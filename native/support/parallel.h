@@ -1,7 +1,7 @@
-// One loop cut over the cores, for kernels that run many times a millisecond. OpenMP's regions
-// begin and end with a barrier of all threads, so one thread that the system has put aside stops
-// every region of a step. Here the caller takes pieces like anyone else and waits only for those
-// who have begun: on a busy machine a late thread finds the work done.
+// A parallel loop for kernels that run many times per millisecond. An OpenMP region ends with a
+// barrier of all threads, so one preempted thread delays every region of a step. Here the caller
+// takes chunks like the other threads and waits only for threads that have begun, so on a busy
+// machine a late thread delays nothing.
 #pragma once
 
 #include <cstdint>
@@ -10,15 +10,15 @@
 namespace cream {
 
 namespace detail {
-using PieceBody = void (*)(void* body, int64_t first, int64_t last);
-void parallel_for(int64_t begin, int64_t end, int64_t grain, PieceBody call, void* body);
+using ChunkBody = void (*)(void* body, int64_t first, int64_t last);
+void parallel_for(int64_t begin, int64_t end, int64_t grain, ChunkBody call, void* body);
 }  // namespace detail
 
-// body(first, last) on consecutive pieces that cover begin … end once, each at least `grain` long
-// but the last, on at most as many threads as libtorch is set to. Which thread takes which piece
-// differs from call to call: no result may depend on it. The first exception that a piece throws
-// comes out of the call, once no piece runs any more. Within a body, and while another thread's
-// loop has the pool, a loop runs on its caller alone.
+// Calls body(first, last) on consecutive chunks that cover begin … end once, on at most libtorch's
+// number of threads. Every chunk but the last has at least `grain` indices. The assignment of
+// chunks to threads varies between calls, so no result may depend on it. The first exception of a
+// chunk is rethrown once no chunk runs. A nested loop, or one that starts while another thread's
+// loop uses the pool, runs on its caller only.
 template <class Body>
 void parallel_for(int64_t begin, int64_t end, int64_t grain, Body&& body) {
   using Plain = std::remove_reference_t<Body>;

@@ -1,6 +1,6 @@
 // Keyed, counter-based random numbers: Philox4x32-10 (Salmon et al. 2011, "Parallel Random Numbers:
-// As Easy as 1, 2, 3"). The draw at (key, position) never depends on what was drawn before, so
-// batches may be cut in any way.
+// As Easy as 1, 2, 3"). A draw depends only on (key, position), not on earlier draws, so
+// results do not depend on the cut into batches.
 #pragma once
 
 #include <array>
@@ -34,8 +34,8 @@ CREAM_HOST_DEVICE inline Philox4 philox(uint32_t c0, uint32_t c1, uint32_t c2, u
 
 // Uniform in [0, 1) with 53 bits, for token `position` of the sample `key`.
 CREAM_HOST_DEVICE inline double uniform(const SampleKey& key, uint32_t position) {
-  // 64 bits of seed key the cipher; a first call folds the iteration in, a second addresses prompt,
-  // sample, position.
+  // The 64-bit seed keys the cipher. The first call mixes in the iteration; the second one
+  // addresses prompt, sample and position.
   const Philox4 folded =
       philox(key.iteration, key.sample, static_cast<uint32_t>(key.prompt >> 32), 0x43524541u,
              static_cast<uint32_t>(key.seed), static_cast<uint32_t>(key.seed >> 32));

@@ -1,4 +1,4 @@
-// A build without CUDA: the step runs.
+// The build without CUDA runs every step directly.
 #include "support/step_graph.h"
 
 namespace cream {

@@ -1,8 +1,8 @@
-// A step that runs again and again over the same buffers. On CUDA it is captured as a graph, whose
-// hundreds of kernels then are one launch; elsewhere, and where it cannot be captured, it just
-// runs. What the step allocates comes from the graphs' own pool, so nothing that it returns may be
-// kept: results go to buffers made outside. A step must not wait for the device, nor copy to or
-// from pageable memory.
+// A step that runs repeatedly over the same buffers. CUDA captures it as a graph, which launches
+// its hundreds of kernels at once; other devices, and steps that cannot be captured, run it
+// directly. Tensors that the step allocates come from the graphs' memory pool and must not be kept:
+// results go to buffers allocated outside. A step must not wait for the device or copy to or from
+// pageable memory.
 #pragma once
 
 #include <cstdint>
@@ -16,13 +16,13 @@ namespace cream {
 class StepGraph {
  public:
   explicit StepGraph(at::Device device);
-  ~StepGraph();  // on CUDA: once the device is done with what was replayed
+  ~StepGraph();  // on CUDA: waits for the replayed graphs
   StepGraph(const StepGraph&) = delete;
   StepGraph& operator=(const StepGraph&) = delete;
 
-  // `key` names what may differ between steps: sizes, never contents. The first runs of a key are
-  // plain ones, as libraries set themselves up in them; a key that comes back is captured and from
-  // then on replayed.
+  // `key` identifies the sizes that may differ between steps; contents may always differ. The first
+  // runs of a key are not captured, because libraries initialise in them; a later run is captured,
+  // and all further ones are replayed.
   void run(int64_t key, const std::function<void()>& step);
 
  private:

@@ -1,6 +1,6 @@
-// Capture and replay of CUDA graphs through libtorch's, so that its allocator knows. The graphs
-// share one pool: a replay may overwrite what another graph's step allocated, which nobody reads
-// any more, as all of them run in one stream's order.
+// Captures and replays CUDA graphs through libtorch, so that its allocator knows of them. All
+// graphs share one memory pool. A replay may overwrite what another graph's step has allocated;
+// that is safe, because the graphs run in the order of one stream.
 #include "support/step_graph.h"
 
 #include <ATen/cuda/CUDAContext.h>
@@ -14,11 +14,11 @@ namespace cream {
 
 namespace {
 
-constexpr int kPlainRuns = 2;  // before a key is captured
+constexpr int kPlainRuns = 2;  // per key, before it is captured
 
-// The default stream cannot be captured. One stream a thread and device, not one a capture: cuBLAS
-// keeps a workspace for each that it has seen. Recording runs nothing, so the streams need not wait
-// for each other.
+// The default stream cannot be captured. One stream per thread and device serves all captures,
+// because cuBLAS keeps a workspace per stream. A capture executes nothing, so the streams need not
+// wait for each other.
 c10::cuda::CUDAStream recording_stream(c10::DeviceIndex device) {
   static thread_local std::map<c10::DeviceIndex, c10::cuda::CUDAStream> streams;
   const auto found = streams.find(device);
@@ -35,7 +35,7 @@ struct StepGraph::Captured {
   struct Step {
     int runs = 0;
     std::unique_ptr<at::cuda::CUDAGraph> graph;
-    bool plain = false;  // it could not be recorded
+    bool plain = false;  // it could not be captured
   };
   at::Device device;
   std::map<int64_t, Step> steps;
@@ -44,15 +44,15 @@ struct StepGraph::Captured {
   std::unique_ptr<at::cuda::CUDAGraph> record(const std::function<void()>& step) const;
 };
 
-// Null where something in the step cannot be recorded, or there is no memory for the graph. Nothing
-// of the step has run, in either case.
+// Null where the step cannot be captured or memory for the graph is short; in either case nothing
+// of the step has run.
 std::unique_ptr<at::cuda::CUDAGraph> StepGraph::Captured::record(
     const std::function<void()>& step) const {
   const c10::cuda::CUDAStreamGuard recording(recording_stream(device.index()));
   auto graph = std::make_unique<at::cuda::CUDAGraph>();
   try {
     graph->capture_begin(
-        pool, cudaStreamCaptureModeThreadLocal);  // other models' threads may go on allocating
+        pool, cudaStreamCaptureModeThreadLocal);  // other models' threads may keep allocating
     step();
     graph->capture_end();
     return graph;
@@ -61,9 +61,9 @@ std::unique_ptr<at::cuda::CUDAGraph> StepGraph::Captured::record(
     cudaStreamIsCapturing(recording.current_stream(), &status);
     try {
       if (status != cudaStreamCaptureStatusNone) graph->capture_end();
-    } catch (const c10::Error&) {  // says once more what was said
+    } catch (const c10::Error&) {  // repeats the first error
     }
-    cudaGetLastError();  // ATen must not find it
+    cudaGetLastError();  // clears the error, which ATen would report otherwise
     return nullptr;
   }
 }

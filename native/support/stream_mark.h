@@ -1,5 +1,5 @@
-// A point in the work that a device was given: to wait for, and to take the time of. Where the CPU
-// is the device, work is done when it is given.
+// An event in a device's stream, to wait for and to measure time with. On the CPU work is
+// synchronous, so the event is the current time.
 #pragma once
 
 #include <c10/core/Event.h>
@@ -15,15 +15,14 @@ class StreamMark {
  public:
   explicit StreamMark(at::Device device) : time_(std::chrono::steady_clock::now()) {
     if (!device.is_cuda()) return;
-    event_.emplace(device.type(),
-                   c10::EventFlag::BACKEND_DEFAULT);  // that flag: an event that keeps its time
+    event_.emplace(device.type(), c10::EventFlag::BACKEND_DEFAULT);  // records its time
     event_->record(c10::impl::VirtualGuardImpl(device.type()).getStream(device));
   }
 
   void wait() const {
     if (event_) event_->synchronize();
   }
-  double seconds_since(const StreamMark& earlier) const {  // both waited for
+  double seconds_since(const StreamMark& earlier) const {  // both have been waited for
     if (event_) return earlier.event_->elapsedTime(*event_) / 1000;
     return std::chrono::duration<double>(time_ - earlier.time_).count();
   }

@@ -1,5 +1,5 @@
-// The one way tensors enter a file, and the precompiled header. ATen and autograd only:
-// torch/torch.h costs 10 s a file more.
+// The only header to include for tensors; it is precompiled. ATen and autograd only, because
+// torch/torch.h adds 10 s of compile time per file.
 #pragma once
 
 #include <ATen/ATen.h>

@@ -1,5 +1,5 @@
-// Values to a device and back without waiting for it: through pinned memory, which libtorch keeps
-// until the copy is done.
+// Asynchronous copies to and from a device, through pinned memory that libtorch keeps until the
+// copy is done.
 #pragma once
 
 #include <cstring>
@@ -19,7 +19,7 @@ Tensor upload(const std::vector<T>& values, at::Device device) {
   return host.to(device, host.scalar_type(), /*non_blocking=*/true);
 }
 
-// On the host once the work given to the device so far is done (support/stream_mark.h).
+// The result is valid once the work queued on the device so far is done (support/stream_mark.h).
 inline Tensor download(const Tensor& from) {
   Tensor host = at::empty(
       from.sizes(), at::TensorOptions().dtype(from.scalar_type()).pinned_memory(from.is_cuda()));

@@ -1,5 +1,4 @@
-// The vocabulary that every room, and the JavaScript boundary, share. Plain structs, no tensor, no
-// Node.
+// Types shared by every module and the JavaScript boundary: plain structs, without tensors or Node.
 #pragma once
 
 #include <atomic>
@@ -20,7 +19,7 @@ using Tokens = std::vector<TokenId>;
 
 enum class DType { float32, bfloat16 };
 
-// A sample's randomness depends on these four and the token position, on nothing else.
+// Random draws of a completion depend on these four values and the token position only.
 struct SampleKey {
   uint64_t seed = 0;
   uint32_t iteration = 0;
@@ -28,12 +27,12 @@ struct SampleKey {
   uint32_t sample = 0;
 };
 
-// Shared between the thread that asks for a stop and the thread that works.
+// Shared by the thread that requests a cancel and the thread that works.
 class Cancel {
  public:
   void request() { requested_.store(true, std::memory_order_relaxed); }
   bool requested() const { return requested_.load(std::memory_order_relaxed); }
-  // Throws Error{aborted} once a stop was asked for; long loops call it between steps.
+  // Throws Error{aborted} once a cancel was requested; long loops call it between steps.
   void check() const {
     if (requested()) throw Error(ErrorCode::aborted, "The operation was aborted.");
   }
@@ -57,8 +56,8 @@ struct SamplingParams {
   int64_t min_new_tokens = 0;  // stop ids are masked until then
   int64_t max_new_tokens = 128;
   Tokens stop_ids;  // a sampled stop id ends the completion and is its last token
-  std::vector<std::string>
-      stop_strings;  // bytes; the completion ends with the token that completes one
+  // As bytes; the completion ends with the token that completes one of them.
+  std::vector<std::string> stop_strings;
 };
 
 struct GenerationPrompt {
@@ -74,8 +73,8 @@ struct GenerationRequest {
   uint64_t seed = 0;
   uint32_t iteration = 0;
   int64_t max_num_seqs = 64;  // sequences decoded together; 0: Engine::generate chooses
-  // On a device; 0: no bound. Fewer pages of keys and values make rows wait for each other, a
-  // prompt of more rows is prefilled in pieces.
+  // Bounds on a device; 0: no bound. Where KV pages are short, sequences wait for others to end; a
+  // prompt of more than prefill_tokens tokens is prefilled in chunks.
   int64_t most_pages = 0, prefill_tokens = 0;
   bool stream_tokens = false;
   // Bytes of each vocabulary entry, needed for stop strings only: token i is token_bytes[offsets[i]
@@ -94,8 +93,8 @@ struct GeneratedCompletion {
   uint32_t prompt_index = 0;
   uint32_t sample = 0;  // SampleKey::sample
   Tokens tokens;        // at least one, a stop id included
-  std::vector<float>
-      logprobs;  // log p(token) of the model itself: full vocabulary, temperature 1, before top-p
+  // One per token: log p over the full vocabulary at temperature 1, before top-k and top-p.
+  std::vector<float> logprobs;
   FinishReason finish = FinishReason::length;
 };
 
@@ -106,11 +105,13 @@ struct StreamedToken {
 };
 
 struct GenerationStats {
-  uint64_t prompt_tokens = 0, completion_tokens = 0, decode_steps = 0;
+  uint64_t prompt_tokens = 0;
+  uint64_t completion_tokens = 0;
+  uint64_t decode_steps = 0;
   double prefill_seconds = 0, decode_seconds = 0;
 };
 
-// One prompt and the completions whose log-probs are wanted.
+// One prompt and the completions to score.
 struct ScoringGroup {
   Tokens prompt;                    // not empty
   std::vector<Tokens> completions;  // none empty
@@ -118,43 +119,45 @@ struct ScoringGroup {
 
 struct ScoringRequest {
   std::vector<ScoringGroup> groups;
-  int64_t max_num_batched_tokens =
-      4096;  // rows of one forward pass; a longer group goes alone; 0: Engine::score chooses
+  // Per forward pass; a longer group is cut between its completions; 0: Engine::score chooses.
+  int64_t max_num_batched_tokens = 4096;
 };
 
-// In the order of the request: groups, then their completions.
+// In request order: groups, then their completions.
 struct ScoringResult {
   std::vector<float> token_logprobs;  // all completions' tokens, concatenated
   std::vector<uint64_t> offsets;      // completions + 1 entries into token_logprobs
-  std::vector<double> sums;           // one a completion
+  std::vector<double> sums;           // one per completion
   uint64_t forward_tokens = 0;
   double seconds = 0;
 };
 
 struct ClassificationRequest {
   std::vector<Tokens> sequences;  // none empty
-  int64_t max_num_batched_tokens =
-      4096;  // rows of one forward pass; a longer sequence goes alone; 0: Engine::classify chooses
+  // Per forward pass; a longer sequence has its own pass; 0: Engine::classify chooses.
+  int64_t max_num_batched_tokens = 4096;
 };
 
-// What a low-rank adapter is (LoRA, Hu et al. 2021), in PEFT's terms: y += scale·B·A·dropout(x) on
-// every target module of every layer.
+// Parameters of a LoRA adapter (Hu et al. 2021) in PEFT's terms: y += scale·B·A·dropout(x) on every
+// target module of every layer.
 struct LoraParams {
   int64_t rank = 0;
   double alpha = 0;
-  double dropout = 0;   // of A's input, while training
+  double dropout = 0;   // of A's input, in training only
   bool rslora = false;  // scale α/√r (Kalajdzievski 2023) instead of α/r
-  std::vector<std::string>
-      targets;  // Hugging Face module names: "q_proj", …; in the order of a layer once resolved
+  // Hugging Face module names: "q_proj", …; in the order of a layer once resolved.
+  std::vector<std::string> targets;
 };
 
-// A preference pair with its reference log-probs already known (DPO needs no second model).
+// A preference pair with precomputed reference log-probs, so that training needs no second model.
 struct PreferencePair {
-  Tokens prompt, chosen, rejected;
+  Tokens prompt;
+  Tokens chosen;
+  Tokens rejected;
   double reference_chosen = 0, reference_rejected = 0;  // summed log-probs under the reference
   double weight = 1;                                    // C in [0, 1]
-  double base_chosen = 0,
-         base_rejected = 0;  // summed log-probs under θ_0; read where the KL coefficient is not 0
+  // Summed log-probs under θ_0; read only where the KL coefficient is not 0.
+  double base_chosen = 0, base_rejected = 0;
 };
 
 struct SftExample {
@@ -163,12 +166,12 @@ struct SftExample {
 
 enum class Schedule { constant, linear, cosine };
 
-// What training keeps of a parameter, in full or in the form that saves memory (ops/adamw/op.h).
+// Storage forms of the optimizer state: fp32, or forms that save memory (ops/adamw/op.h).
 struct OptimizerForms {
-  bool states_8bit = false;  // m and v in 8 bits with a scale a block
-  bool split_masters =
-      false;  // of bf16 weights: 16 bits beside the weight instead of an fp32 master
-  bool bf16_gradients = false;  // of matrices; what is added up over a step's micro-batches
+  bool states_8bit = false;  // m and v in 8 bits with one scale per block
+  // For bf16 weights: a 16-bit remainder beside the weight instead of an fp32 master.
+  bool split_masters = false;
+  bool bf16_gradients = false;  // accumulated gradients of matrices in bf16
   bool operator==(const OptimizerForms&) const = default;
 };
 
@@ -186,26 +189,29 @@ struct OptimizerParams {
 struct TrainerParams {
   OptimizerParams optimizer;
   double beta = 0.1;  // DPO's β
-  int64_t micro_batch_tokens =
-      1024;  // packed rows a forward/backward; 0: Engine::start_trainer chooses
-  std::optional<bool> activation_checkpointing =
-      false;  // keep layer inputs only and recompute in the backward pass; nothing: likewise
+  // Per forward and backward pass; 0: Engine::start_trainer chooses.
+  int64_t micro_batch_tokens = 1024;
+  // Keeps layer inputs only and recomputes the rest in the backward pass; empty:
+  // Engine::start_trainer chooses.
+  std::optional<bool> activation_checkpointing = false;
   double kl_coefficient = 0;  // factor of the KL penalty to θ_0 (SRLM + KL)
-  uint64_t dropout_seed = 0;  // of an adapter's dropout masks, with the step and the place
+  uint64_t dropout_seed = 0;  // keys an adapter's dropout masks, with the step and the module
 };
 
-// What one optimizer step reports, averaged over its pairs (names as TRL logs them).
+// Metrics of one optimizer step, averaged over its pairs; named as in TRL's logs.
 struct StepMetrics {
-  int64_t step = 0;  // 1 after the first
+  int64_t step = 0;  // 1 for the first step
   double loss = 0;
-  double grad_norm = 0;      // before clipping
-  double learning_rate = 0;  // used in this step
-  double reward_chosen = 0, reward_rejected = 0, reward_margin = 0,
-         reward_accuracy = 0;  // β·(log π − log π_ref)
+  double grad_norm = 0;        // before clipping
+  double learning_rate = 0;    // used in this step
+  double reward_chosen = 0;    // β·(log π − log π_ref)
+  double reward_rejected = 0;  // the same for the rejected completion
+  double reward_margin = 0;    // reward_chosen − reward_rejected
+  double reward_accuracy = 0;  // share of pairs with a positive margin
   double logp_chosen = 0, logp_rejected = 0;
-  double kl =
-      0;  // mean of ½(log π − log π_0)² over all completions, nats; 0 where the KL coefficient is
-  uint64_t tokens = 0;  // rows computed
+  // Mean of ½(log π − log π_0)² over all completions, in nats; 0 where the KL coefficient is 0.
+  double kl = 0;
+  uint64_t tokens = 0;  // tokens computed
   double seconds = 0;
 };
 

@@ -1,4 +1,4 @@
-// Attention in training: the op that scoring runs, under autograd with the op's own gradient.
+// Attention in training: the forward op of scoring, with its gradient op, as an autograd function.
 #include "train/attention.h"
 
 #include "support/device.h"
@@ -34,9 +34,8 @@ struct PackedAttentionFunction : public torch::autograd::Function<PackedAttentio
 
 Tensor TrainingAttention::attend(const AttentionLayer& layer, const Tensor& q, const Tensor& k,
                                  const Tensor& v) {
-  if (on_device(q))
-    return ops::packed_attention(
-        q, k, v, segments_, layer.kind);  // differentiable there, and keeps what its gradient needs
+  // The device's op is differentiable itself.
+  if (on_device(q)) return ops::packed_attention(q, k, v, segments_, layer.kind);
   return PackedAttentionFunction::apply(q, k, v, reinterpret_cast<int64_t>(&segments_),
                                         reinterpret_cast<int64_t>(&layer.kind));
 }

@@ -8,8 +8,8 @@
 
 namespace cream {
 
-// `segments` outlives the graph that is built through attend(); a prompt's completions follow it
-// directly, as PackedBatch lays them.
+// `segments` must outlive the autograd graph that attend() builds. A prompt's completions follow it
+// directly, as in PackedBatch.
 class TrainingAttention : public Attention {
  public:
   explicit TrainingAttention(const std::vector<Segment>& segments) : segments_(segments) {}

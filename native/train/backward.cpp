@@ -1,6 +1,6 @@
-// Embedding, layers, final norm and head forward; then the same list backward, one autograd graph a
-// layer. The chain between layers is by hand: each layer's input is a leaf, so its graph is freed
-// as soon as it has been walked.
+// Forward through embedding, layers, final norm and head, then backward with one autograd graph per
+// layer. Each layer's input is a leaf and gradients are passed between layers by hand, so a layer's
+// graph is freed after its backward pass.
 #include "train/backward.h"
 
 #include <utility>
@@ -10,9 +10,9 @@
 namespace cream {
 namespace {
 
-// The same storage behind new tensors: the model's own stay free of autograd, so sampling and
-// scoring need not know of training. A layer's matrices need none of it: their products add their
-// gradients where the optimizer collects them.
+// New tensors over the same storage, so that the model's own tensors stay without autograd for
+// sampling and scoring. A layer's matrices are no leaves: the linear op adds their gradients to the
+// optimizer's accumulators directly.
 Weights differentiable(Weights weights, const ModelConfig& config, Optimizer& optimizer) {
   const bool adapter = weights.lora.has_value();
   if (adapter) weights.unpack_adapters();
@@ -82,7 +82,7 @@ double Backward::run(const PackedBatch& batch, const HeadLoss& loss, const Dropo
     backward_layer(i, std::move(activations[i]), batch, rows, d_x);
   }
   if (frozen()) return value;
-  // The lookup's gradient, summed in fp32: a token occurs many times in a batch.
+  // The embedding's gradient is summed in fp32, because a token occurs many times in a batch.
   optimizer_.entry("embedding")
       .gradient.index_add_(0, rows.tokens, d_x.to(at::kFloat), model_.embedding_scale());
   return value;
@@ -91,7 +91,7 @@ double Backward::run(const PackedBatch& batch, const HeadLoss& loss, const Dropo
 Tensor Backward::forward(const PackedBatch& batch, const TokenBatch& rows, const Cancel& cancel,
                          std::vector<Activation>& activations) {
   const RotaryRows rotary = model_.rotary(rows.positions);
-  // What is computed again later must drop the same inputs now.
+  // Recomputation applies dropout, so the first forward pass must apply the same masks.
   const Transformer& kept =
       frozen() && model_.weights().lora->dropout > 0 ? differentiable_ : model_;
   PackedAttention attention(batch.segments());
@@ -120,7 +120,7 @@ Tensor Backward::forward(const PackedBatch& batch, const TokenBatch& rows, const
 
 double Backward::head(const PackedBatch& batch, const Tensor& x, const HeadLoss& loss,
                       Tensor& d_x) {
-  // The final norm and the head see only the rows that predict something.
+  // The final norm and the head run only on rows that predict a completion token.
   const Tensor index = batch.prediction_rows(model_.device());
   Tensor selected, hidden;
   {
@@ -135,7 +135,7 @@ double Backward::head(const PackedBatch& batch, const Tensor& x, const HeadLoss&
   const HeadGradient gradient =
       loss(hidden.detach(), model_.weights().head, batch.targets(model_.device()), head_gradient);
   const Tensor d_selected = propagate(hidden, gradient.d_hidden, selected, final_norm_);
-  // A prompt's last row predicts the first token of both completions: its gradients add up.
+  // A prompt's last row predicts the first token of both completions, so its gradients are summed.
   d_x = at::zeros_like(x).index_add_(0, index, d_selected);
   return gradient.loss;
 }

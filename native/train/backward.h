@@ -1,11 +1,11 @@
-// Forward and backward of one packed micro-batch: gradients of the parameters that train are added
-// to the optimizer's fp32 accumulators. A model with an adapter trains the adapter: no gradient of
-// a frozen weight, embedding or head is computed.
+// Forward and backward pass of one packed micro-batch: adds the gradients of the trainable
+// parameters to the optimizer's accumulators. For a model with an adapter only the adapter is
+// trainable, and no gradients of frozen weights, embedding or head are computed.
 //
-// The backward pass runs layer by layer. With activation checkpointing the forward keeps each
-// layer's input only and the layer is computed again under autograd when its turn comes, so one
-// layer's activations exist at a time; without it the forward itself runs under autograd and every
-// layer's graph is kept.
+// The backward pass runs layer by layer. With activation checkpointing the forward pass keeps each
+// layer's input only, and the backward pass recomputes the layer under autograd, so one layer's
+// activations are in memory at a time. Without it the forward pass runs under autograd and keeps
+// every layer's graph.
 #pragma once
 
 #include <functional>
@@ -22,17 +22,16 @@
 
 namespace cream {
 
-// hidden [predictions, hidden] after the final norm, targets [predictions] → loss and its gradient;
-// adds to head_gradient, which is undefined where the head is frozen.
+// hidden [predictions, hidden] after the final norm, targets [predictions] → loss and its gradient.
+// Adds to head_gradient unless that is undefined (frozen head).
 using HeadLoss = std::function<HeadGradient(const Tensor& hidden, const Linear& head,
                                             const Tensor& targets, Tensor& head_gradient)>;
 
-// What training changes, by name: the adapter's parameters where there is one, else all of the
-// model's.
+// Trainable parameters by name: the adapter's where there is one, else all of the model's.
 std::vector<std::pair<std::string, Tensor*>> trainable_parameters(Weights& weights,
                                                                   const ModelConfig& config);
 
-// Names the dropout masks of one forward and backward pass.
+// Keys of the dropout masks of one forward and backward pass.
 struct DropoutPass {
   uint64_t seed = 0;
   int64_t step = 0, micro_batch = 0;
@@ -43,21 +42,21 @@ class Backward {
   // Both outlive this. Parameters of `model` and entries of `optimizer` are matched by name.
   Backward(Transformer& model, Optimizer& optimizer, bool activation_checkpointing);
 
-  // Returns the loss. Checks `cancel` before every layer; what was added to the accumulators by
-  // then stays there.
+  // Returns the loss. Checks `cancel` before every layer; gradients accumulated before a cancel
+  // remain.
   double run(const PackedBatch& batch, const HeadLoss& loss, const DropoutPass& pass,
              const Cancel& cancel);
 
  private:
-  // Tensors that require a gradient, and where their gradients are collected: norms, biases, an
-  // adapter's matrices.
+  // Parameters differentiated by autograd (norms, biases, an adapter's matrices), with their
+  // gradient accumulators.
   struct Parameters {
     std::vector<Tensor> weights, gradients;
   };
 
-  // A layer's, kept for its backward pass.
+  // One layer's activations, kept for its backward pass.
   struct Activation {
-    Tensor input, output;  // output: undefined where it is to be recomputed
+    Tensor input, output;  // output: undefined under checkpointing, then recomputed
   };
 
   Tensor forward(const PackedBatch& batch, const TokenBatch& rows, const Cancel& cancel,
@@ -66,16 +65,17 @@ class Backward {
   double head(const PackedBatch& batch, const Tensor& x, const HeadLoss& loss, Tensor& d_x);
   void backward_layer(int64_t index, Activation activation, const PackedBatch& batch,
                       const TokenBatch& rows, Tensor& d_x);
-  // d_output → gradient of the input; the parameters' gradients go to their accumulators.
+  // Returns the gradient of the input; adds the parameters' gradients to their accumulators.
   static Tensor propagate(const Tensor& output, const Tensor& d_output, const Tensor& input,
                           const Parameters& parameters);
   Parameters parameters_of(const std::string& prefix);
   void name_dropout(const DropoutPass& pass);
-  bool frozen() const { return model_.weights().lora.has_value(); }  // all but the adapter
+  bool frozen() const { return model_.weights().lora.has_value(); }  // everything but the adapter
 
   Transformer& model_;
-  Transformer differentiable_;  // the model's storage; its small parameters under tensors that
-                                // require gradients
+  // Shares the model's storage; parameters outside the layers' matrices are leaves that require
+  // gradients.
+  Transformer differentiable_;
   Optimizer& optimizer_;
   bool checkpointing_;
   std::vector<Parameters> layers_;

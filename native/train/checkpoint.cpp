@@ -1,7 +1,7 @@
-// The trainer's state as one safetensors file: master.NAME, m.NAME and v.NAME in fp32, step count
-// and settings as metadata. Small forms are written as they are held, so that they come back to the
-// bit: weight.NAME and remainder.NAME; codes with m_scale.NAME and v_scale.NAME. A load checks
-// names, shapes, values and settings before the first tensor is touched.
+// The trainer's state as one safetensors file: master.NAME, m.NAME and v.NAME in fp32, with step
+// count and settings as metadata. Forms that save memory are stored bit for bit: split masters as
+// weight.NAME and remainder.NAME, 8-bit moments with m_scale.NAME and v_scale.NAME. Loading checks
+// names, shapes, values and settings before it changes any tensor.
 #include <charconv>
 
 #include "ops/adamw/op.h"
@@ -17,9 +17,8 @@ using Metadata = std::vector<std::pair<std::string, std::string>>;
 constexpr const char* kFormat = "cream-lm trainer state 3";
 
 std::string text_of(double value) {
-  char buffer[32];
-  return {buffer, std::to_chars(buffer, buffer + sizeof(buffer), value)
-                      .ptr};  // shortest that reads back the same
+  char buffer[32];  // the shortest text that reads back as the same double
+  return {buffer, std::to_chars(buffer, buffer + sizeof(buffer), value).ptr};
 }
 
 std::string joined(const std::vector<std::string>& names) {
@@ -28,8 +27,7 @@ std::string joined(const std::vector<std::string>& names) {
   return out;
 }
 
-// What the updates depend on, the adapter's shape included; the same names whether there is one or
-// not.
+// The adapter's settings that updates depend on; the keys are the same without an adapter.
 Metadata adapter_settings(const std::optional<LoraParams>& lora, uint64_t dropout_seed) {
   const LoraParams none;
   const LoraParams& l = lora ? *lora : none;
@@ -41,7 +39,7 @@ Metadata adapter_settings(const std::optional<LoraParams>& lora, uint64_t dropou
           {"dropout_seed", std::to_string(l.dropout > 0 ? dropout_seed : 0)}};
 }
 
-// What the updates depend on: a state continues exactly only under the same settings.
+// The settings that updates depend on; a resumed state must have the same ones.
 Metadata settings_of(const TrainerParams& params, const std::optional<LoraParams>& lora) {
   const OptimizerParams& o = params.optimizer;
   constexpr const char* schedules[] = {"constant", "linear", "cosine"};
@@ -141,7 +139,8 @@ void check_tensors(const std::string& path, const SafetensorsReader& reader,
     if (info == nullptr) throw damaged(path, "it has no tensor '" + name + "'");
     if (info->dtype != dtype_of(tensor) || at::IntArrayRef(info->shape) != tensor.sizes())
       throw damaged(path, "tensor '" + name + "' has another shape or is not " + dtype_of(tensor));
-    if (!tensor.is_floating_point()) continue;  // codes and rests: any bits are values
+    if (!tensor.is_floating_point())
+      continue;  // integer codes and remainders: every bit pattern is valid
     const Tensor value = reader.read(name, at::kFloat);
     if (!std::isfinite(ops::sum_of_squares(value)))
       throw damaged(path, "tensor '" + name + "' holds values that are not finite");

@@ -1,4 +1,4 @@
-// One optimizer step: cut the micro-batches, add up their gradients, update.
+// One optimizer step: cuts the micro-batches, accumulates their gradients, updates.
 #include "train/trainer.h"
 
 #include <chrono>
@@ -58,8 +58,8 @@ void check_examples(const ModelConfig& config, const std::vector<SftExample>& ex
   }
 }
 
-// Items in order; a micro-batch takes the next one while its rows stay within the bound, and always
-// takes one.
+// Items stay in order. A micro-batch takes items while its rows stay within the bound, at least
+// one.
 struct MicroBatch {
   PackedBatch batch;
   size_t first, last;  // items first … last−1
@@ -114,7 +114,7 @@ Trainer::Trainer(Transformer& model, TrainerParams params, const std::vector<Nam
       backward_(model, optimizer_, params.activation_checkpointing.value_or(false)) {
   if (model.weights().lora && params.optimizer.forms.split_masters)
     throw Error(ErrorCode::invalid_argument,
-                "[trainer] an adapter's masters are small and kept whole; leave masterWeights at "
+                "[trainer] an adapter's master weights are always float32; leave masterWeights at "
                 "'float32' for a model with an adapter.");
 }
 
@@ -128,7 +128,7 @@ StepMetrics Trainer::step(const Accumulate& accumulate) {
     metrics.grad_norm = applied.grad_norm;
     metrics.learning_rate = applied.learning_rate;
   } catch (...) {
-    optimizer_.zero_gradients();  // the next step starts as if this one had not been asked for
+    optimizer_.zero_gradients();  // no gradient of the failed step enters the next one
     throw;
   }
   model_.weights().lora ? model_.weights().pack_adapters() : model_.weights().pack();

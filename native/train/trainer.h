@@ -1,10 +1,10 @@
-// Trains a model in place: its adapter alone where it carries one, else all of its weights. One
-// call is one optimizer step over all the pairs or examples given; micro-batches are cut inside.
+// Trains a model in place: only its adapter where it has one, else all weights. One call is one
+// optimizer step over all given pairs or examples, which are cut into micro-batches.
 //
-// The storage of what trains is written by every step: whoever shares it (a snapshot) must have
-// taken a copy before. One thread, the model's worker; the Trainer must not outlive the model.
-// Between steps the model may sample and score: its weights, packed copies included, are those of
-// the last finished step.
+// Every step writes to the storage of the trainable parameters, so snapshots must not share it.
+// Used only on the model's worker thread; the Trainer must not outlive the model. The model may
+// sample and score between steps: its weights, packed copies included, are those of the last
+// finished step.
 #pragma once
 
 #include <string>
@@ -21,32 +21,31 @@ namespace cream {
 
 class Trainer {
  public:
-  // `masters`: fp32 values to start from, by engine parameter name, where the model's own weights
-  // are a rounded copy; may be empty. They are taken over: the steps write into them.
+  // `masters`: fp32 start values by engine parameter name, for a model with rounded weights; may be
+  // empty. The trainer keeps these tensors and writes to them.
   Trainer(Transformer& model, TrainerParams params, const std::vector<NamedTensor>& masters);
 
-  // The loss is the mean over the pairs. Throws Error{invalid_argument} for empty or impossible
-  // input, Error{non_finite} for a loss or gradient that is NaN or infinite, Error{aborted}; then
-  // nothing has changed.
+  // The loss is the mean over the pairs. Throws Error{invalid_argument} for empty or invalid input,
+  // Error{non_finite} for a NaN or infinite loss or gradient, Error{aborted}. After an error the
+  // model and the optimizer are unchanged.
   StepMetrics preference_step(const std::vector<PreferencePair>& pairs, const Cancel& cancel);
   // The loss is the mean over the completion tokens of all examples. Errors as above.
   StepMetrics sft_step(const std::vector<SftExample>& examples, const Cancel& cancel);
 
-  // Optimizer state, step count and master weights, to one safetensors file (temporary, fsync,
-  // rename); restores exactly.
+  // Writes optimizer state, step count and master weights atomically to one safetensors file, which
+  // restores them exactly.
   void save_state(const std::string& path) const;
-  // Throws Error{not_found | invalid_file | invalid_argument} and changes nothing where the file is
-  // another model's or was saved under other settings.
+  // Throws Error{not_found | invalid_file | invalid_argument} where the file belongs to another
+  // model or was saved with other settings; then nothing has changed.
   void load_state(const std::string& path);
 
-  // fp32 values of what trains, by engine name; they share storage with the trainer, but for those
-  // made of split masters, on the CPU.
+  // fp32 values of the trainable parameters, by engine name. They share storage with the trainer,
+  // except that split masters are joined into new tensors on the CPU.
   std::vector<NamedTensor> masters() const;
   Optimizer& optimizer() { return optimizer_; }
   const TrainerParams& params() const { return params_; }
-  uint64_t bytes() const {
-    return optimizer_.bytes();
-  }  // that it keeps between steps, beside the model
+  // Bytes kept between steps, in addition to the model's.
+  uint64_t bytes() const { return optimizer_.bytes(); }
 
  private:
   template <class Accumulate>

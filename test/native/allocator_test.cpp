@@ -37,7 +37,7 @@ CHECK_CASE("support: what is kept makes a process hardly larger than its tensors
   };
   hold(4);
   CHECK(cream::cached_bytes() >= size_t{64} << 20);
-  hold(8);  // another size: of the old blocks no more stays than a sixteenth
+  hold(8);  // another size: at most a sixteenth of the old blocks stays cached
   CHECK(cream::cached_bytes() >= size_t{64} << 20 && cream::cached_bytes() <= size_t{72} << 20);
   const at::Tensor newest = mebibytes(8);
   CHECK(cream::cached_bytes() <= size_t{64} << 20);

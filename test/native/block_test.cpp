@@ -1,6 +1,5 @@
-// The GPU's kernels, run block by block on the CPU: the same inner code and the same launch grid,
-// against the ATen references. What is left for a machine with a GPU is the launch itself and
-// CUDA's own arithmetic (`npm run test:cuda`).
+// The GPU's kernels, run block by block on the CPU with the same code and launch grid, against ATen
+// references. Only the launch itself and CUDA's arithmetic need a GPU (`npm run test:cuda`).
 #include "ops/adamw/block.h"
 #include "check.h"
 #include "ops/adamw/op.h"
@@ -171,7 +170,7 @@ CHECK_CASE("block: AdamW over chunks equals the reference, and so does the sum o
   Tensor master2 = master.clone(), m2 = m.clone(), v2 = v.clone(), weight2 = weight.clone();
   Tensor master3 = master.clone(), m3 = m.clone(), v3 = v.clone(), weight3 = weight.clone();
   ops::AdamWScalars scalars = ops::adamw_scalars(step);
-  scalars.gradient_scale = NAN;  // the one in device memory counts
+  scalars.gradient_scale = NAN;  // the scale in device memory is used instead
   run_on_host(ops::AdamWBlock<uint16_t>{out<float>(master), out<float>(m), out<float>(v),
                                         in<float>(gradient), in<float>(scale),
                                         out<uint16_t>(weight), n, chunk, scalars},
@@ -183,7 +182,7 @@ CHECK_CASE("block: AdamW over chunks equals the reference, and so does the sum o
   CHECK_RELATIVE(weight.to(at::kFloat), weight2.to(at::kFloat), 1e-3);
   ops::adamw(master3, m3, v3, gradient, weight3, step);
   CHECK(at::equal(master, master3) && at::equal(m, m3) && at::equal(v, v3) &&
-        at::equal(weight, weight3));  // the CPU's own, bit for bit
+        at::equal(weight, weight3));  // bit for bit as on the CPU
 
   Tensor parts = at::empty({(n + chunk - 1) / chunk}, at::kDouble);
   run_on_host(ops::SumOfSquaresBlock<float>{in<float>(gradient), out<double>(parts), n, chunk},
@@ -191,7 +190,7 @@ CHECK_CASE("block: AdamW over chunks equals the reference, and so does the sum o
   CHECK(std::abs(parts.sum().item<double>() - ops::reference::sum_of_squares(gradient)) < 1e-9);
 }
 
-// Draws of one row by the radix descent and by the full sort.
+// Draws from one row of logits with the radix descent and with the full sort.
 void check_draws(const Tensor& logits, const SamplingParams& params, const Tokens& banned,
                  int draws) {
   const int64_t vocab = logits.size(0);
@@ -225,7 +224,7 @@ CHECK_CASE("block: the radix descent draws the tokens of the full sort") {
         check_draws(logits, params, {}, 12);
         check_draws(logits, params, {3, 77, 1499}, 6);
       }
-  // Many equal logits: ties go by rising id.
+  // Many equal logits: ties are ordered by ascending id.
   params = {};
   params.top_p = 0.7;
   check_draws(at::round(logits / 4).contiguous(), params, {}, 40);

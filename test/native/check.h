@@ -1,6 +1,6 @@
-// The native tests' whole framework: CHECK_CASE registers a case, the CHECK_ macros fail it with
-// what was seen. cream_check --list prints the names; cream_check NAME… runs those, without a name
-// all. test/native.test.ts lists them in jest.
+// The native tests' framework: CHECK_CASE registers a case; the CHECK_ macros fail it and print the
+// values. cream_check --list prints the names; cream_check NAME… runs these cases, or all without a
+// name. test/native.test.ts lists them in jest.
 #pragma once
 
 #include <functional>
@@ -15,7 +15,7 @@
 namespace check {
 
 struct Case {
-  std::string name;  // "room: what holds"
+  std::string name;  // "module: statement that holds"
   std::function<void()> run;
 };
 std::vector<Case>& cases();
@@ -29,16 +29,16 @@ struct Registration {
 struct Failure : std::runtime_error {
   using std::runtime_error::runtime_error;
 };
-// A case that this machine cannot run (no such instruction set) says why; it is reported as
-// skipped.
+// Thrown by a case that this machine cannot run (missing instruction set), with the reason; the
+// case is reported as skipped.
 struct Skip : std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
-// max |a − b| ≤ tolerance, shapes equal, all finite.
+// Requires max |a − b| ≤ tolerance, equal shapes, finite values.
 void close(const at::Tensor& a, const at::Tensor& b, double tolerance, const char* expression,
            const char* file, int line);
-// ‖a − b‖ / ‖b‖ ≤ tolerance.
+// Requires ‖a − b‖ / ‖b‖ ≤ tolerance.
 void relative(const at::Tensor& a, const at::Tensor& b, double tolerance, const char* expression,
               const char* file, int line);
 
@@ -74,7 +74,7 @@ void throws(cream::ErrorCode code, const std::string& part, F&& body, const char
   static const ::check::Registration CHECK_CONCAT(check_case_, __LINE__)( \
       name, CHECK_CONCAT(check_body_, __LINE__));                         \
   static void CHECK_CONCAT(check_body_, __LINE__)()
-#undef CHECK  // c10 has one of its own
+#undef CHECK  // c10 defines one too
 #define CHECK(condition)                                                         \
   do {                                                                           \
     if (!(condition)) ::check::fail("expected " #condition, __FILE__, __LINE__); \

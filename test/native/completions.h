@@ -1,4 +1,4 @@
-// Requests of ragged prompts, and what comes of them.
+// Requests with prompts of unequal lengths, and their completions.
 #pragma once
 
 #include <algorithm>
@@ -8,7 +8,7 @@
 
 namespace check {
 
-// generate(callbacks) runs a request → its completions by prompt, then sample.
+// Runs a request with generate(callbacks) → its completions by prompt, then sample.
 template <class Generate>
 std::vector<cream::GeneratedCompletion> completions(const Generate& generate) {
   std::vector<cream::GeneratedCompletion> out;
@@ -23,7 +23,7 @@ std::vector<cream::GeneratedCompletion> completions(const Generate& generate) {
   return out;
 }
 
-// Asks to cancel whenever a completion is delivered, and counts them.
+// Requests a cancel on every completion, and counts the completions.
 inline cream::GenerationCallbacks cancelling(cream::Cancel& cancel, int& completions) {
   cream::GenerationCallbacks callbacks;
   callbacks.on_completion = [&](cream::GeneratedCompletion&&) {
@@ -52,7 +52,7 @@ inline cream::GenerationRequest ragged_request(const RaggedShape& shape) {
   return request;
 }
 
-// Token i is the byte 'a' + i % 26.
+// Token table in which token i is the byte 'a' + i % 26.
 inline void spell(cream::GenerationRequest& request, uint32_t vocab = 96) {
   for (uint32_t i = 0; i <= vocab; ++i) request.token_byte_offsets.push_back(i);
   for (uint32_t i = 0; i < vocab; ++i)

@@ -1,5 +1,5 @@
-// The engine on the emulated device or a GPU beside the engine on the CPU: logits, scores,
-// training, adapters, states.
+// The engine on the emulated device or a GPU, compared with the engine on the CPU: logits, scores,
+// training, adapters, trainer states.
 #include <filesystem>
 
 #include "engine/engine.h"
@@ -24,7 +24,7 @@ std::string golden_folder(const std::string& name) {
   return std::string(golden != nullptr ? golden : "test/golden") + "/" + name;
 }
 
-// Within the vocabulary of every model here.
+// Tokens valid for every model of this file.
 Tokens tokens(int64_t length, uint64_t seed) {
   Tokens all = check::tiny_tokens(length, seed);
   for (auto& token : all) token %= 64;
@@ -59,7 +59,7 @@ ScoringRequest request() {
   return request;
 }
 
-// Two steps of each kind; losses and norms, then the log-probs of what was trained.
+// Two steps of each kind: losses and gradient norms, then log-probs of the trained completions.
 std::vector<double> trained(Transformer& model, const TrainerParams& params) {
   Trainer trainer(model, params, {});
   std::vector<double> out;
@@ -81,7 +81,7 @@ void check_close(const std::vector<double>& a, const std::vector<double>& b, dou
   }
 }
 
-// In bfloat16 AdamW turns the rounding of small gradients into whole steps.
+// In bfloat16 AdamW amplifies the rounding of small gradients to full steps.
 double tolerance(at::ScalarType dtype) { return dtype == at::kFloat ? 1e-4 : 0.04; }
 
 }  // namespace
@@ -143,8 +143,8 @@ CHECK_CASE(
     engine.save(folder.file(device), DType::float32, engine.info().config_json);
     add_scores(engine);
 
-    // In bfloat16 from the file just written, whose values the masters are; a LoRA run on it,
-    // saved, loaded and merged.
+    // In bfloat16 from the saved file, which provides the masters; then LoRA training, saving,
+    // loading and merging.
     Engine small;
     small.load(folder.file(device), DType::bfloat16, device, Cancel());
     small.add_adapter({3, 6, 0.25, false, {}}, 7);

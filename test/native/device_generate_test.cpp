@@ -1,5 +1,5 @@
-// Generation as a device does it (paged cache, sampling on the device, one step behind) against the
-// CPU's generator, token for token.
+// Generation on a device (paged KV cache, sampling on the device, the host one step behind) against
+// the CPU's generator, token for token.
 #include <algorithm>
 #include <set>
 
@@ -18,8 +18,8 @@ namespace {
 using Generate = GenerationStats (*)(const Transformer&, const GenerationRequest&,
                                      const GenerationCallbacks&, const Cancel&);
 
-// In inference mode; with plain kernels what the CPU's generator runs, the reference. The device's
-// moves the model there.
+// Runs in inference mode. The reference is the CPU's generator with plain kernels; the device's
+// generator gets a copy of the model on the device.
 std::vector<GeneratedCompletion> run(Generate generate, const Transformer& model,
                                      const GenerationRequest& request) {
   const bool there = generate == generate_on_device;
@@ -41,8 +41,7 @@ GenerationRequest ragged(uint32_t samples) {
 void check_same(const std::vector<GeneratedCompletion>& device,
                 const std::vector<GeneratedCompletion>& cpu) {
   CHECK(device.size() == cpu.size());
-  int differ =
-      0;  // where a draw falls within a GPU's rounding of a boundary, what follows is another text
+  int differ = 0;  // a draw within rounding of a boundary changes all later tokens on a GPU
   for (size_t i = 0; i < cpu.size(); ++i) {
     CHECK(device[i].prompt_index == cpu[i].prompt_index && device[i].sample == cpu[i].sample);
     if (device[i].tokens != cpu[i].tokens) {
@@ -51,8 +50,8 @@ void check_same(const std::vector<GeneratedCompletion>& device,
     }
     CHECK(device[i].finish == cpu[i].finish);
     CHECK(device[i].logprobs.size() == cpu[i].logprobs.size());
-    // Two fp32 sums in other orders: up to 1.6e-5 was seen. A wrong page or position is off by
-    // tenths.
+    // fp32 sums in different orders differ by up to 1.6e-5 (measured); a wrong page or position
+    // differs by tenths.
     CHECK_CLOSE(at::tensor(device[i].logprobs), at::tensor(cpu[i].logprobs),
                 check::allowed(5e-5, 2e-4));
   }
@@ -99,13 +98,13 @@ CHECK_CASE(
                "the device's cache has 4",
                run(generate_on_device, model, request));
   for (auto& prompt : request.prompts)
-    prompt.samples = 1;  // alone it goes on in its prompt's own page
+    prompt.samples = 1;  // a single sequence continues in its prompt's page
   check_as_on_cpu(model, request);
 }
 
 CHECK_CASE(
-    "device generate: a prompt longer than a pass is computed in pieces, with the result of the "
-    "whole") {
+    "device generate: a prompt longer than a pass is computed in chunks, with the result of one "
+    "pass") {
   for (const auto& shape : check::tiny_shapes()) {
     const Transformer model = check::tiny_model({shape.num_kv_heads, shape.tied, at::kFloat, 512});
     GenerationRequest request = check::ragged_request({{40, 150, 31, 64, 33, 200, 5}, 2});
@@ -198,7 +197,7 @@ CHECK_CASE("device generate: a cancelled run stops, what was delivered stays") {
 
 CHECK_CASE("device generate: logits without a finite value are an error, not a token") {
   const Transformer model = check::tiny_model();
-  Tensor weight = model.weights().final_norm;  // the same memory
+  Tensor weight = model.weights().final_norm;  // shares memory with the model
   weight.fill_(NAN);
   CHECK_THROWS(non_finite, "no token has a finite logit",
                run(generate_on_device, model, ragged(2)));

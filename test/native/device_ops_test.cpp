@@ -1,5 +1,5 @@
 // The launchers of the kernels of *.cu, on the emulated device or a GPU: values and gradients
-// against the plain ops on the CPU, and that they ran.
+// against the plain ops on the CPU, and a check that they ran.
 #include "check.h"
 #include "fast_ops.h"
 #include "loss/linear_preference.h"
@@ -21,8 +21,8 @@ const std::array kTypes = {at::kFloat, at::kBFloat16};
 
 double tolerance(at::ScalarType type) { return type == at::kFloat ? 1e-5 : 6e-3; }
 
-// f at `inputs` and the gradients of those, under the same random gradient of f's result on every
-// device.
+// f(inputs) and the gradients of the inputs, for a random gradient of the result that is the same
+// on every device.
 using Function = std::function<Tensor(const std::vector<Tensor>&)>;
 std::vector<Tensor> with_gradients(const Function& f, std::vector<Tensor> inputs) {
   const at::AutoGradMode grad(true);
@@ -55,7 +55,7 @@ void check_function(Op op, const Function& on_device, const Function& plain,
           made[i].scalar_type() == expected[i].scalar_type());
     CHECK_RELATIVE(made[i].cpu(), expected[i], allowed);
   }
-  CHECK(at::equal(value.cpu(), made[0].cpu()));  // the same bits with a gradient as without
+  CHECK(at::equal(value.cpu(), made[0].cpu()));  // the same bits with autograd as without
 }
 
 Tensor random(at::IntArrayRef size, at::ScalarType type) { return at::randn(size).to(type); }
@@ -92,19 +92,21 @@ CHECK_CASE("device ops: RMS norm of a sum, and its gradients, are those of addin
         check_function(Op::rms_norm, normed, normed, inputs);
         const Tensor x = to_device(inputs[0]), residual = to_device(inputs[1]),
                      weight = to_device(inputs[2]), sum = x + residual;
-        const ops::AddNorm made = ops::add_rms_norm(
-            x.clone(), residual, weight, 1e-5, offset);  // to the bit what the two kernels give
+        const ops::AddNorm made =
+            ops::add_rms_norm(x.clone(), residual, weight, 1e-5,
+                              offset);  // bit for bit the result of the two separate kernels
         CHECK(at::equal(made.sum.cpu(), sum.cpu()) &&
               at::equal(made.normed.cpu(), ops::rms_norm(sum, weight, 1e-5, offset).cpu()));
       }
 }
 
 CHECK_CASE(
-    "device ops: RoPE and the heads of a joined projection, also where part of a head is turned") {
+    "device ops: RoPE and the heads of a joined projection, also where only part of a head is "
+    "rotated") {
   at::manual_seed(2);
   for (const auto type : kTypes)
-    for (const int64_t turned : {16, 8}) {
-      const Tensor angles = at::randn({6, turned / 2}), both = at::cat({angles, angles}, 1),
+    for (const int64_t rotary_dim : {16, 8}) {
+      const Tensor angles = at::randn({6, rotary_dim / 2}), both = at::cat({angles, angles}, 1),
                    cos = both.cos(), sin = both.sin();
       const Tensor cos_there = to_device(cos), sin_there = to_device(sin);
       const auto tables = [&](const Tensor& x) {

@@ -1,6 +1,6 @@
-// Sampling and scoring through the engine on the emulated device or a GPU: beside the engine on the
-// CPU in float32, within bounds in bfloat16, the two of the device beside each other, and within a
-// memory that is small.
+// Sampling and scoring through the engine on the emulated device or a GPU: against the CPU in
+// float32, within bounds in bfloat16, the device's sampler against its scorer, and with little
+// memory.
 #include "completions.h"
 #include "emulated_device.h"
 #include "engine/engine.h"
@@ -14,7 +14,7 @@ using namespace cream;
 
 namespace {
 
-constexpr TokenId kVocab = 64;  // of every model here
+constexpr TokenId kVocab = 64;  // of every model of this file
 
 std::string golden_folder(const std::string& name) {
   const char* golden = std::getenv("CREAM_GOLDEN_DIR");
@@ -29,7 +29,7 @@ struct Pair {
   }
 };
 
-// Lengths at the edges of pages and behind the families' windows.
+// Lengths at page boundaries and beyond the families' sliding windows.
 GenerationRequest ragged(uint32_t samples) {
   GenerationRequest request = check::ragged_request({{1, 15, 16, 17, 33, 4}, samples, 24, kVocab});
   check::spell(request, kVocab);
@@ -78,8 +78,8 @@ void check_same(const std::vector<GeneratedCompletion>& there,
   CHECK(furthest(logprobs(there), logprobs(here)) <= 5e-5);
 }
 
-// Temperature 1 with all tokens, as it is sampled for a reference; the nucleus; greedy; stops. The
-// longest prompts in pieces, too.
+// Temperature 1 over all tokens; top-p; greedy; stops. The longest prompts are also prefilled in
+// chunks.
 std::vector<GenerationRequest> requests() {
   std::vector<GenerationRequest> all(4, ragged(3));
   all[1].sampling.temperature = 0.8, all[1].sampling.top_p = 0.9, all[1].sampling.top_k = 20,
@@ -95,7 +95,7 @@ const std::vector<std::string> kModels = {
     "families/qwen2",  "families/qwen3", "families/smollm3",   "families/gemma2",
     "families/gemma3", "families/phi3",  "families/phi4-mini"};
 
-// An adapter that says something, made on the CPU.
+// An adapter with a non-zero effect, made on the CPU.
 void make_adapter(const std::string& name, DType dtype, const std::string& directory) {
   Engine engine;
   engine.load(golden_folder(name), dtype, "cpu", Cancel());
@@ -110,14 +110,15 @@ void make_adapter(const std::string& name, DType dtype, const std::string& direc
   engine.save_adapter(directory, DType::float32, "");
 }
 
-// A prompt group's samples, rows that wait, long sequences: the same whatever memory there is.
+// Several sequences per prompt, waiting sequences, long sequences: the results do not depend on the
+// memory.
 GenerationRequest many() {
   GenerationRequest request = check::ragged_request({{60, 33, 48, 20, 9, 64, 3}, 5, 40, kVocab});
   request.sampling.stop_ids = {};
   return request;
 }
 
-// The least memory that the plan decodes this many rows in.
+// The least memory in which the plan decodes this many sequences.
 uint64_t memory_for(const Engine& engine, int64_t rows) {
   PlanRequest request;
   request.config = engine.info().config;
@@ -147,9 +148,9 @@ CHECK_CASE(
   }
 }
 
-// What bfloat16 makes of a model is how far the CPU's log-probs of the same tokens are from
-// float32's. Two orders of adding up may differ by as much; the device's sampler and scorer, which
-// share all but attention's order, by less.
+// The bound is bfloat16's own error: how far the CPU's log-probs of the same tokens are from
+// float32's. Different orders of summation may differ as much; the device's sampler and scorer,
+// which differ only in attention's order, differ less.
 CHECK_CASE(
     "device sampling: in bfloat16 log-probs are the CPU's and the device's own scorer's within its "
     "rounding") {
@@ -189,7 +190,7 @@ CHECK_CASE("device sampling: an adapter's policy, and the base beside it") {
     pair.there.load_adapter(folder.file("adapter")), pair.here.load_adapter(folder.file("adapter"));
     const auto there = sampled(pair.there, request);
     CHECK(furthest(rescored(pair.there, request, base), logprobs(base)) >
-          0.1);  // it does say something
+          0.1);  // the adapter has an effect
     CHECK(furthest(rescored(pair.there, request, there), logprobs(there)) <= (wide ? 2e-5 : 0.05));
     CHECK(furthest(rescored(pair.here, request, there), logprobs(there)) <= (wide ? 5e-5 : 0.15));
     if (wide) check_same(there, sampled(pair.here, request));
@@ -215,7 +216,7 @@ CHECK_CASE("device sampling: a small memory makes rows and pages fewer, never th
     steps = few.decode_steps;
   }
   const check::EmulatedMemory none(
-      1);  // what the plan calls impossible is tried in its smallest form
+      1);  // a request that fits no plan is tried with the smallest one
   check_same(sampled(pair.there, request), expected);
   request.max_num_seqs = 0;
   check_same(sampled(pair.there, request), expected);
@@ -240,7 +241,7 @@ CHECK_CASE(
     return std::pair(count, result.token_logprobs);
   };
   const auto [cpu, expected] = passes(pair.here);
-  CHECK(cpu == 2);  // 60 · 109 rows by 4096
+  CHECK(cpu == 2);  // 60 · 109 tokens in batches of 4096
   const auto large = [&] {
     const check::EmulatedMemory memory(uint64_t{8} << 30);
     return passes(pair.there);

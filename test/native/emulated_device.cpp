@@ -1,7 +1,7 @@
-// Five ops of its own (new memory, copies) and one boxed fallback: the device's tensors are shown
-// to the CPU's kernel as CPU tensors over the same memory, so in-place ops and views need no copy;
-// what comes back is put on the device again. A CPU tensor beside one of the device throws, as on a
-// GPU; only numbers (dimension 0) may come from the CPU.
+// Five own ops (allocation, copies) and one boxed fallback. The fallback passes the device's
+// tensors to the CPU's kernel as CPU tensors over the same memory, so in-place ops and views need
+// no copy, and moves the results back to the device. Mixing CPU and device tensors throws, as on a
+// GPU; only 0-dimensional tensors may be on the CPU.
 #include "emulated_device.h"
 
 #include <ATen/CPUGeneratorImpl.h>
@@ -23,7 +23,7 @@ namespace {
 
 constexpr c10::DispatchKeySet kKeys(c10::DispatchKey::PrivateUse1);
 
-// Host memory under the device's name.
+// Host memory labelled with the device.
 struct EmulatedAllocator : c10::DeviceAllocator {
   uint64_t memory = 0;
   int64_t releases = 0;
@@ -47,7 +47,7 @@ struct EmulatedAllocator : c10::DeviceAllocator {
 };
 EmulatedAllocator allocator;
 
-// One device, one stream that is done with everything as soon as it is asked.
+// One device with one synchronous stream.
 struct EmulatedGuard : c10::impl::NoOpDeviceGuardImpl<at::kPrivateUse1> {
   at::Device exchangeDevice(at::Device) const override { return kEmulated; }
   at::Device getDevice() const override { return kEmulated; }
@@ -60,7 +60,7 @@ struct EmulatedGuard : c10::impl::NoOpDeviceGuardImpl<at::kPrivateUse1> {
 };
 C10_REGISTER_GUARD_IMPL(PrivateUse1, EmulatedGuard)
 
-// Asked by autograd before it hands its nodes to the device's thread.
+// Queried by autograd before it passes nodes to the device's thread.
 struct EmulatedHooks : at::PrivateUse1HooksInterface {
   bool isBuilt() const override { return true; }
   bool isAvailable() const override { return true; }
@@ -69,7 +69,7 @@ struct EmulatedHooks : at::PrivateUse1HooksInterface {
   at::DeviceIndex getCurrentDevice() const override { return 0; }
   const at::Generator& getDefaultGenerator(at::DeviceIndex) const override {
     return at::detail::getDefaultCPUGenerator();
-  }  // manual_seed asks
+  }  // called by manual_seed
 };
 
 const struct Registration {
@@ -80,7 +80,7 @@ const struct Registration {
   }
 } registration;
 
-// A storage that shows another's memory under another device's name and keeps it alive.
+// A storage over another one's memory, labelled with another device; it keeps the other alive.
 c10::Storage shown(const c10::Storage& storage, at::Device device, c10::Allocator* owner) {
   c10::DataPtr data(
       const_cast<void*>(storage.data()), new c10::Storage(storage),
@@ -95,8 +95,8 @@ Tensor over(c10::Storage storage, c10::DispatchKeySet keys, const Tensor& x) {
   return out;
 }
 
-// With the base's own keys: it says whether the base is an inference tensor, whatever the mode is
-// now.
+// Uses the base's own dispatch keys, which tell whether the base is an inference tensor,
+// independent of the current mode.
 Tensor view_of(const Tensor& base, const Tensor& x) {
   Tensor out = at::detail::make_tensor<c10::TensorImpl>(
       c10::TensorImpl::VIEW, c10::Storage(base.storage()), base.key_set(), x.dtype());
@@ -109,7 +109,7 @@ Tensor on_host(const Tensor& x) {
               c10::DispatchKeySet(c10::DispatchKey::CPU), x);
 }
 
-// The tensors of one call and what the CPU's kernel sees in their place.
+// The tensors of one call and the CPU tensors passed in their place.
 class Call {
  public:
   explicit Call(const c10::OperatorHandle& op) : op_(op) {}
@@ -146,7 +146,7 @@ class Call {
                 " mixes a CPU tensor of shape ", foreign_, " with the device's.");
   }
 
-  // An `out` that the kernel has resized.
+  // The kernel has resized an `out` tensor.
   void follow_sizes() const {
     for (const auto& [device, host] : pairs_) {
       if (device.sizes() == host.sizes() && device.strides() == host.strides()) continue;
@@ -209,7 +209,7 @@ Tensor empty_strided(at::IntArrayRef size, at::IntArrayRef stride,
                                            c10::dtype_or_default(dtype));
 }
 
-// Between the devices, either way.
+// Copies between the devices, in either direction.
 Tensor copy_from(const Tensor& from, const Tensor& to, bool) {
   const auto host = [](const Tensor& x) { return x.is_privateuseone() ? on_host(x) : x; };
   host(to).copy_(host(from));

@@ -1,6 +1,6 @@
-// A device for machines without one: PrivateUse1, its memory the host's, its ATen ops those of the
-// CPU over the same memory. What on_device() serves runs on it as on a GPU, the kernels of *.cu
-// included; a tensor made on the wrong device throws.
+// An emulated device for machines without a GPU: PrivateUse1 over host memory, with the CPU's ATen
+// ops. Code behind on_device() runs on it as on a GPU, the kernels of *.cu included. A tensor on
+// the wrong device throws.
 #pragma once
 
 #include "support/torch.h"
@@ -11,13 +11,13 @@ inline const at::Device kEmulated(at::kPrivateUse1, 0);
 
 inline at::Tensor emulated(const at::Tensor& x) { return x.to(kEmulated); }
 
-// What the device says that it has, while this lives; otherwise it does not say, and nothing is
-// planned.
+// Sets the device's reported memory for its own lifetime. Otherwise the memory is unknown, and
+// sizes are not planned.
 struct EmulatedMemory {
   explicit EmulatedMemory(uint64_t bytes);
   ~EmulatedMemory();
 };
-// How often memory was given back to it.
+// How often cached memory was released to it.
 int64_t emulated_releases();
 
 }  // namespace check

@@ -1,4 +1,4 @@
-// The device that the tests play: its ops are the CPU's, and it is as strict as a GPU.
+// The emulated device computes as the CPU does and is as strict on devices as a GPU.
 #include "emulated_device.h"
 #include "check.h"
 
@@ -41,7 +41,7 @@ CHECK_CASE("emulated device: autograd runs there") {
   const auto on_cpu = gradients(a, b), on_emulated = gradients(emulated(a), emulated(b));
   for (size_t i = 0; i < 2; ++i) {
     CHECK(on_emulated[i].device() == check::kEmulated);
-    CHECK_CLOSE(on_emulated[i].cpu(), on_cpu[i], 1e-5);  // a GEMM may add in another order
+    CHECK_CLOSE(on_emulated[i].cpu(), on_cpu[i], 1e-5);  // a GEMM may sum in another order
   }
 }
 
@@ -59,7 +59,8 @@ CHECK_CASE("emulated device: a CPU tensor beside one of the device throws") {
         throws([&] { at::cat({x, a}); }));
   CHECK(throws([&] { x.index_select(0, at::tensor({1}, at::kLong)); }) &&
         throws([&] { x.add_(a); }));
-  CHECK_CLOSE((x * at::scalar_tensor(2.0)).cpu(), a * 2, 0);  // a number
+  CHECK_CLOSE((x * at::scalar_tensor(2.0)).cpu(), a * 2,
+              0);  // 0-dimensional CPU tensors are allowed
 }
 
 }  // namespace

@@ -39,12 +39,12 @@ Tokens tokens_of(const JsonValue& expected, const char* key) {
   return tokens;
 }
 
-// The direction that scripts/golden/families.py projects gradients on.
+// The direction on which scripts/golden/families.py projects gradients.
 double on_wave(const Tensor& flat) {
   return at::dot(flat, at::cos(at::arange(flat.numel(), at::kDouble) * 0.7)).item<double>();
 }
 
-// One parameter of Hugging Face's, flat and in double, against its golden norm, projection and
+// Compares one Hugging Face parameter, flat in double, with its golden norm, projection and
 // entries.
 void check_gradient(const std::string& what, const Tensor& flat, const JsonValue& expected) {
   const double norm = check::number(expected, "norm"), allowed = 1e-3 * norm + 1e-6;
@@ -135,7 +135,7 @@ CHECK_CASE("families: bf16 logits of the fast kernels agree with those of the pl
 CHECK_LEVELS("families: a sampled token's log-prob is its score, bit for bit in bf16") {
   for (const char* family : kFamilies) {
     const Transformer model = load(family, at::kBFloat16);
-    // Other head sizes take the plain attention, whose sums depend on the batch.
+    // Other head sizes use plain attention, whose sums depend on the batch.
     const bool exact = ops::fast_path() && model.config().head_dim % 16 == 0;
     for (const int64_t length : {3, 11, 40}) {  // prompts within and beyond the windows
       const Tokens prompt = [&] {

@@ -1,4 +1,4 @@
-// What the tests of the fast kernels share: inputs as the model makes them, and the proof that the
+// Shared by the tests of the fast kernels: inputs laid out as in the model, and a check that the
 // fast kernel ran.
 #pragma once
 
@@ -15,7 +15,7 @@ using namespace cream;
 using at::Tensor;
 using ops::Op;
 
-// A case for each level that has kernels: run there, skipped on a CPU that lacks it.
+// Defines a case for each level that has kernels; skipped on a CPU without that level.
 struct LevelCases {
   LevelCases(const std::string& name, void (*run)()) {
     for (const ops::Level level : {ops::Level::avx2, ops::Level::avx512, ops::Level::avx512_bf16})
@@ -33,8 +33,8 @@ struct LevelCases {
       name, CHECK_CONCAT(check_body_, __LINE__));                             \
   static void CHECK_CONCAT(check_body_, __LINE__)()
 
-// Skips the case on a CPU without kernels; at its end, fails it if `op`'s kernel did not run at the
-// level in force.
+// Skips the case on a CPU without kernels. On destruction, fails the case if `op`'s kernel did not
+// run at the current level.
 struct MustRun {
   explicit MustRun(Op op) : op_(op), before_(ops::fast_runs(op)) {
     if (!ops::fast_path()) throw check::Skip("this CPU has no AVX2");
@@ -52,8 +52,8 @@ inline Linear packed(int64_t out, int64_t in, at::ScalarType dtype = at::kBFloat
   return w;
 }
 
-// A slice of a wider tensor, as q, k and v are of their fused projection: rows apart, heads
-// contiguous.
+// A slice of a wider tensor, as q, k and v are of the joined projection: strided rows, contiguous
+// heads.
 inline Tensor slice(int64_t rows, int64_t heads, int64_t d, at::ScalarType dtype) {
   return at::randn({rows, (heads + 3) * d})
       .to(dtype)
@@ -61,7 +61,7 @@ inline Tensor slice(int64_t rows, int64_t heads, int64_t d, at::ScalarType dtype
       .unflatten(1, {heads, d});
 }
 
-// Caches whose invalid positions are poison.
+// Caches whose invalid positions are NaN-poisoned.
 struct Cache {
   Tensor keys, values;
   int64_t length, capacity;
@@ -86,7 +86,7 @@ inline DecodeSource source(const Cache* shared, const Cache& own) {
   return s;
 }
 
-// The gradient of f at x under a random one of f(x), which is the same for every f of one seed.
+// The gradient of f at x for a random gradient of f(x) that depends on the seed only.
 inline Tensor gradient(uint64_t seed, const Tensor& x,
                        const std::function<Tensor(const Tensor&)>& f) {
   const Tensor leaf = x.detach().requires_grad_(true), y = f(leaf);

@@ -1,5 +1,5 @@
-// Training with the forms of optimizer state that save memory: what they cost in accuracy, and that
-// they resume exactly.
+// Training with optimizer state in the forms that save memory: their loss of accuracy, and exact
+// resumption.
 #include <unistd.h>
 
 #include <cstdio>

@@ -50,7 +50,8 @@ CHECK_CASE("generate: greedy tokens are those of an argmax loop without a cache"
   }
 }
 
-// Feeds fixed tokens through the cache, one a step, three rows of two prompts at once.
+// Feeds fixed tokens through the KV cache, one per step, for three sequences of two prompts at
+// once.
 CHECK_CASE("generate: decoding over caches gives the hidden states of the packed forward") {
   for (const auto& shape : check::tiny_shapes()) {
     const Transformer model = check::tiny_model(shape);
@@ -138,8 +139,8 @@ CHECK_LEVELS("generate: where there are kernels, bit for bit in bfloat16 and flo
   }
 }
 
-// What sampling says of a token is what scoring and training say of it: no correction between the
-// two is ever needed.
+// Sampling, scoring and training give a token the same log-prob, so no correction between them is
+// needed.
 CHECK_LEVELS(
     "generate: sampled log-probs are the scored ones, bit for bit in bfloat16 and float32") {
   std::vector<check::TinyShape> shapes = check::tiny_shapes();
@@ -182,8 +183,7 @@ CHECK_CASE("generate: log-probs are those that scoring gives") {
     GenerationRequest request = ragged_request(2);
     request.sampling.temperature = 0.7;
     request.sampling.top_p = 0.9;
-    request.sampling.min_new_tokens =
-        3;  // banned tokens and the nucleus must not show in a log-prob
+    request.sampling.min_new_tokens = 3;  // neither banned tokens nor top-p may change a log-prob
     ScoringRequest scoring;
     const auto completions = collect(model, request);
     for (const auto& completion : completions)
@@ -210,7 +210,7 @@ CHECK_CASE(
   const Tokens free = collect(model, request)[0].tokens;
   request.sampling.stop_ids = {free[2]};
   const auto first = std::find(free.begin(), free.end(), free[2]) - free.begin() +
-                     1;  // the id may occur earlier already
+                     1;  // the id may occur earlier too
   const auto stopped = collect(model, request)[0];
   CHECK(stopped.finish == FinishReason::eos &&
         stopped.tokens == Tokens(free.begin(), free.begin() + first));
@@ -250,7 +250,7 @@ CHECK_CASE("generate: a completion ends with the token that completes a stop str
   }
   CHECK(stopped[0].tokens.size() <= 8);
 
-  request.sampling.min_new_tokens = 12;  // a string completed before does not count later
+  request.sampling.min_new_tokens = 12;  // a string completed earlier does not stop later
   const auto held = collect(model, request)[0];
   CHECK(held.tokens.size() >= 12 &&
         std::equal(held.tokens.begin(), held.tokens.end(), free[0].tokens.begin()));
@@ -276,7 +276,7 @@ CHECK_CASE("generate: blocks grow past their first size without a trace") {
   request.prompts = {{check::tiny_tokens(4, 1), 0, 1, 0}, {check::tiny_tokens(9, 2), 0, 1, 0}};
   request.sampling.temperature = 0;
   request.sampling.max_new_tokens = 150;
-  request.max_num_seqs = 1;  // the second prompt re-uses the first one's grown block
+  request.max_num_seqs = 1;  // the second prompt reuses the first one's grown KV block
   ScoringRequest scoring;
   const auto completions = collect(model, request);
   for (const auto& completion : completions)

@@ -1,5 +1,5 @@
-// GGUF files of other families, made of the golden Hugging Face checkpoints by llama.cpp's rules,
-// load as the same models.
+// GGUF files of other families, converted from the golden Hugging Face checkpoints by llama.cpp's
+// rules, load as the same models.
 #include "check.h"
 #include "golden.h"
 #include "model_files.h"
@@ -23,7 +23,7 @@ std::string floats(const Tensor& values) {
           static_cast<size_t>(flat.numel()) * sizeof(float)};
 }
 
-// What llama.cpp's converter does to one tensor of Hugging Face's.
+// Converts one Hugging Face tensor as llama.cpp's converter does.
 Tensor converted(const ModelConfig& config, const std::string& gguf_name, Tensor x) {
   if (config.norm_offset != 0 && gguf_name.ends_with("_norm.weight")) return x + config.norm_offset;
   const bool q = gguf_name.ends_with(".attn_q.weight"), k = gguf_name.ends_with(".attn_k.weight");
@@ -75,7 +75,7 @@ Gguf gguf_of(const std::string& architecture, const std::string& family,
   return g;
 }
 
-// `config`: what the GGUF file must mean.
+// `config`: the config that the GGUF file must load as.
 void check_same(const std::string& architecture, const std::string& family,
                 const std::function<void(ModelConfig&)>& adjust) {
   const TemporaryFolder folder;
@@ -101,8 +101,8 @@ void as_it_is(ModelConfig&) {}
 }  // namespace
 
 CHECK_CASE("weights: GGUF files of Qwen, Gemma and Phi are the models that their safetensors are") {
-  // What GGUF cannot say of these models is what llama.cpp takes for granted; the golden models
-  // differ there on purpose.
+  // GGUF has no fields for settings that llama.cpp fixes for these models; the golden models differ
+  // in them on purpose.
   check_same("qwen2", "qwen2", [](ModelConfig& c) {
     c.rope = RopeConfig{};
     c.sliding_window = 0;
@@ -114,7 +114,7 @@ CHECK_CASE("weights: GGUF files of Qwen, Gemma and Phi are the models that their
   check_same("gemma3", "gemma3", [](ModelConfig& c) {
     c.query_pre_attn_scalar = static_cast<double>(c.head_dim);
     for (LayerKind& kind : c.layers)
-      kind.sliding = true;  // 3 layers: the sixth would see everything
+      kind.sliding = true;  // 3 layers: only every sixth has full attention
   });
   check_same("phi3", "phi3", as_it_is);
 }

@@ -1,5 +1,5 @@
-// Golden values: JSON files made by scripts/golden/*.py, found through CREAM_GOLDEN_DIR or from the
-// repository's root.
+// Reads golden values: JSON files made by scripts/golden/*.py, in CREAM_GOLDEN_DIR or relative to
+// the repository's root.
 #pragma once
 
 #include <cstdlib>

@@ -1,5 +1,5 @@
-// Files that lie. Each row is one lie, why someone would tell it, and the sentence it meets; then
-// thousands of damaged files, which may only ever be refused with cream::Error.
+// Malicious files. Each table entry is one false statement, its purpose, and the expected error;
+// then thousands of damaged files, which must load or be refused with cream::Error.
 #include <sys/stat.h>
 
 #include "check.h"
@@ -17,7 +17,7 @@ const uint8_t* bytes_of(const std::string& text) {
   return reinterpret_cast<const uint8_t*>(text.data());
 }
 
-// Runs `read` and demands the sentence; the row's intent is part of the failure's text.
+// Runs `read` and requires the error; the entry's purpose is part of the failure's text.
 void refused(const std::string& intent, const std::string& sentence,
              const std::function<void()>& read) {
   try {
@@ -234,7 +234,7 @@ const HeaderLie kConfigLies[] = {
     {"longrope with factors missing", R"("rope_theta":100000.0)",
      R"("rope_scaling":{"rope_type":"longrope","short_factor":[1],"long_factor":[1,2]})",
      "short_factor must list 2 numbers"},
-    {"heads turned in part", R"("rope_theta":100000.0)", R"("partial_rotary_factor":0.5)",
+    {"heads rotated in part", R"("rope_theta":100000.0)", R"("partial_rotary_factor":0.5)",
      "partial_rotary_factor is not 1 in a llama model"},
     {"one RoPE a kind of layer", R"("rope_theta":100000.0)",
      R"("rope_parameters":{"full_attention":{"rope_type":"default"}})",
@@ -272,7 +272,7 @@ const HeaderLie kIndexLies[] = {
 // --- damage
 // -------------------------------------------------------------------------------------------------
 
-// A fixed sequence (Knuth's MMIX generator), so that a failure can be found again by its round.
+// A fixed random sequence (Knuth's MMIX generator), so a failure can be reproduced by its round.
 struct Dice {
   uint64_t state;
   uint64_t below(uint64_t limit) {
@@ -285,7 +285,8 @@ std::string damaged(std::string bytes, uint64_t round) {
   Dice dice{round * 2654435761u + 1};
   for (uint64_t changes = 1 + dice.below(3); changes > 0 && !bytes.empty(); --changes) {
     const size_t at = dice.below(
-        dice.below(2) ? bytes.size() : std::min<size_t>(bytes.size(), 600));  // headers more often
+        dice.below(2) ? bytes.size()
+                      : std::min<size_t>(bytes.size(), 600));  // damages headers more often
     switch (dice.below(6)) {
       case 0:
         bytes[at] = static_cast<char>(dice.below(256));
@@ -313,8 +314,7 @@ std::string damaged(std::string bytes, uint64_t round) {
   return bytes;
 }
 
-// Counts how many of the damaged files were still readable; anything but cream::Error leaves the
-// case.
+// Counts the damaged files that are still readable; any exception but cream::Error fails the case.
 template <class F>
 int survivors(int rounds, F&& read) {
   int alive = 0;
@@ -431,7 +431,7 @@ CHECK_CASE("hostile: lies in other families' config.json") {
       "attn_logit_softcapping is set");
   lie("looking ahead", "gemma3_text", R"(,"use_bidirectional_attention":true)",
       "use_bidirectional_attention is true");
-  lie("half a pair turned", "phi3", R"(,"partial_rotary_factor":0.4)",
+  lie("half a pair rotated", "phi3", R"(,"partial_rotary_factor":0.4)",
       "partial_rotary_factor turns 3 of 8 entries");
   lie("Gemma 3 with images", "gemma3", "", "model_type is \"gemma3\"");
 }
@@ -472,7 +472,7 @@ CHECK_CASE("hostile: thousands of damaged files are refused or read, never crash
   });
   const int config_alive =
       survivors(3000, [&](uint64_t round) { config_from_json(damaged(config, round), "FILE"); });
-  // Damage to weights alone goes unseen, and most damage to a header must not: else the loop would
-  // test nothing.
+  // Damage to weights cannot be detected, but most damage to headers must be; otherwise the loop
+  // would test nothing.
   for (const int alive : {gguf_alive, header_alive, config_alive}) CHECK(alive > 0 && alive < 1500);
 }

@@ -35,7 +35,7 @@ Tensor tensor_of(const JsonArray& values, at::IntArrayRef shape) {
   return at::tensor(at::ArrayRef<double>(check::numbers(values)), at::kFloat).view(shape);
 }
 
-// The golden adapter on its base, in fp32.
+// The golden adapter on its base model, in fp32.
 struct Golden {
   explicit Golden(const std::string& name)
       : loaded(load_weights(golden_path("tiny-gqa-untied"), at::kFloat)),
@@ -63,7 +63,7 @@ TrainerParams params_of(double learning_rate) {
   return params;
 }
 
-// A tiny model under an adapter whose B is not zero.
+// A tiny model with an adapter whose B is not zero.
 struct Adapted {
   Transformer model;
   AdapterTensors masters;
@@ -301,7 +301,7 @@ CHECK_CASE(
     CHECK(std::abs(kept.mean().item<double>() - (1 - rate)) < 5 * spread);
     CHECK(at::equal(kept, mask({rate, 1, 2, 3, 4})) &&
           ((kept == 0) | (kept == 1)).all().item<bool>());
-    // Another seed, step, micro-batch or site: agreement of independent masks.
+    // Another seed, step, micro-batch or site gives an independent mask.
     const double agree = rate * rate + (1 - rate) * (1 - rate);
     for (const InputDropout other : {InputDropout{rate, 9, 2, 3, 4},
                                      {rate, 1, 9, 3, 4},
@@ -311,7 +311,7 @@ CHECK_CASE(
       CHECK(std::abs((kept == mask(other)).to(at::kFloat).mean().item<double>() - agree) <
             5 * std::sqrt(agree * (1 - agree) / n));
   }
-  // The mean over many masks of the dropped product is the product.
+  // The mean over many masks of the product with dropout is the product without.
   Linear linear{at::zeros({6, 40})};
   LinearAdapter adapter;
   adapter.down.weight = at::randn({3, 40}).set_requires_grad(true);
@@ -489,8 +489,8 @@ CHECK_CASE("lora: loading a model looks at the cancel between its tensors") {
 }
 
 CHECK_CASE("lora: an adapter on every family's layers trains, and merges to what it was") {
-  // Biases, norms on queries and keys and around blocks, a cap on the logits: what a plain Llama
-  // has none of.
+  // Features that a plain Llama lacks: biases, norms on queries and keys and around blocks, capped
+  // logits.
   ModelConfig config = check::tiny_model().config();
   config.qkv_bias = config.output_bias = config.mlp_bias = config.qk_norm = config.block_norms =
       true;

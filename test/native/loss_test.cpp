@@ -10,7 +10,7 @@ using namespace cream;
 
 namespace {
 
-constexpr int64_t kVocab = 203, kHidden = 48;  // a vocabulary that is no multiple of 16
+constexpr int64_t kVocab = 203, kHidden = 48;  // the vocabulary is no multiple of 16
 constexpr double kBeta = 0.3;
 
 struct Problem {
@@ -19,7 +19,7 @@ struct Problem {
   PreferenceLoss loss{kBeta};
 };
 
-// One pair an entry of `lengths`: chosen and rejected rows.
+// One pair per entry of `lengths`: numbers of chosen and rejected rows.
 Problem problem(const std::vector<std::pair<int64_t, int64_t>>& lengths, double consistency,
                 at::ScalarType dtype = at::kFloat) {
   at::manual_seed(11);
@@ -145,7 +145,7 @@ CHECK_CASE(
     }
   }
   Problem p = problem({{5, 8}}, 1);
-  p.pairs[0].base_chosen = std::nan("");  // read only where the penalty is wanted
+  p.pairs[0].base_chosen = std::nan("");  // ignored without the KL penalty
   Tensor d_head = at::zeros({kVocab, kHidden});
   std::vector<PairOutcome> outcomes;
   CHECK(std::isfinite(linear_preference(p.hidden, {.weight = p.weight}, p.targets, p.pairs, p.loss,

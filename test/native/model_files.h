@@ -1,5 +1,5 @@
-// Tiny model files made in memory, whole or with one lie: a Llama of 1 layer, 2 heads, 1 key-value
-// head, 19 tokens.
+// Tiny model files made in memory, valid or with one false statement: a Llama of 1 layer, 2 heads,
+// 1 key-value head, 19 tokens.
 #pragma once
 
 #include <cstdint>
@@ -16,7 +16,7 @@
 
 namespace model_files {
 
-// A folder that goes with the test.
+// A temporary folder, removed with the test.
 class TemporaryFolder {
  public:
   TemporaryFolder() {
@@ -64,7 +64,7 @@ struct GgufTensor {
   std::vector<uint64_t> dims;  // innermost first, as in the file
   uint32_t type = 0;           // F32
   std::string data;
-  std::optional<uint64_t> offset;  // a lie; else where the data is
+  std::optional<uint64_t> offset;  // a false offset; empty: the true one
 };
 
 struct Gguf {
@@ -101,7 +101,7 @@ struct Gguf {
   }
 };
 
-// Element i of tensor number n is n + i/1000: every mix-up of tensors, rows or columns shows.
+// Element i of tensor number n is n + i/1000, so swapped tensors, rows or columns are detected.
 inline std::string numbered(size_t n, uint64_t elements) {
   std::string out;
   for (uint64_t i = 0; i < elements; ++i)
@@ -154,7 +154,7 @@ inline const char* const kTinyConfig =
     R"("max_position_embeddings":64,"rms_norm_eps":1e-05,)"
     R"("rope_theta":100000.0,"tie_word_embeddings":true,"bos_token_id":1,"eos_token_id":2})";
 
-// `text` with the one occurrence of `from` replaced.
+// Replaces the only occurrence of `from` in `text`.
 inline std::string replaced(std::string text, const std::string& from, const std::string& to) {
   const size_t at = text.find(from);
   if (at == std::string::npos || text.find(from, at + 1) != std::string::npos)

@@ -14,7 +14,7 @@ static Tensor alone(const Transformer& model, const Tokens& tokens) {
   return model.forward(batch.as_token_batch(), attention);
 }
 
-// The same decoder in plain ATen, one sequence, Hugging Face's order of operations.
+// The same decoder in plain ATen for one sequence, in Hugging Face's order of operations.
 static Tensor plain_forward(Transformer& model, const Tokens& tokens) {
   const ModelConfig& c = model.config();
   Weights& w = model.weights();
@@ -30,8 +30,8 @@ static Tensor plain_forward(Transformer& model, const Tokens& tokens) {
     }
   }
   const auto rotate = [&](const Tensor& x) {  // [n, heads, d]
-    const Tensor turned = at::cat({-x.slice(-1, half), x.slice(-1, 0, half)}, -1);
-    return x * angles.cos().unsqueeze(1) + turned * angles.sin().unsqueeze(1);
+    const Tensor rotated = at::cat({-x.slice(-1, half), x.slice(-1, 0, half)}, -1);
+    return x * angles.cos().unsqueeze(1) + rotated * angles.sin().unsqueeze(1);
   };
   const Tensor future = at::ones({n, n}, at::kBool).triu(1);
   Tensor x =
@@ -100,8 +100,8 @@ CHECK_CASE("model: completions packed behind a shared prompt equal separate sequ
       const Tokens prompt = check::tiny_tokens(3 + 4 * g, 10 + g);
       const int32_t segment = batch.add_prompt(prompt);
       for (uint64_t i = 0; i < 3; ++i) {
-        const Tokens completion =
-            check::tiny_tokens(1 + 5 * i, 20 + 3 * g + i);  // the first one has no row of its own
+        const Tokens completion = check::tiny_tokens(
+            1 + 5 * i, 20 + 3 * g + i);  // the first completion has one token and no row of its own
         batch.add_completion(segment, completion);
         whole.push_back(check::joined(prompt, completion));
       }

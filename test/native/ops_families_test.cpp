@@ -1,5 +1,5 @@
-// What model families add to the ops, fast against plain: windows and caps in attention, GeGLU,
-// Gemma's norm, partial RoPE, capped logits.
+// Features of model families, fast kernels against plain ops: windows and soft caps in attention,
+// GeGLU, Gemma's norm, partial RoPE, capped logits.
 #include "check.h"
 #include "fast_ops.h"
 #include "ops/linear_logprob/op.h"
@@ -20,7 +20,7 @@ const std::vector<AttentionKind> kKinds = {{0.2, 0, 0}, {0, 3, 0},    {0, 0, 1},
 const std::vector<Segment> kSegments = {
     {0, 70, -1}, {70, 100, 0}, {170, 1, 0}, {171, 3, -1}, {174, 40, 3}};
 
-// Every row written out: what it sees is decided key by key.
+// Reference attention row by row: visibility is decided for every key.
 Tensor one_by_one(const Tensor& q, const Tensor& k, const Tensor& v,
                   const std::vector<Segment>& segments, const AttentionKind& kind) {
   const int64_t heads = q.size(1), group = heads / k.size(1), d = q.size(2);
@@ -142,7 +142,7 @@ CHECK_LEVELS(
         {ops::reference::packed_attention(q, k, v, kSegments, kind)}, {q, k, v}, {d_out});
     for (size_t i = 0; i < 3; ++i)
       CHECK_CLOSE(gradients[i], expected[i],
-                  2e-5);  // q and k have none where a row sees itself alone
+                  2e-5);  // q and k have no gradient where a row attends only to itself
   }
 }
 
@@ -162,9 +162,9 @@ CHECK_LEVELS(
         CHECK_RELATIVE(ops::swiglu(both, Activation::gelu_tanh),
                        ops::reference::swiglu(both, Activation::gelu_tanh), limit);
       }
-      for (const auto& [d, turned] :
+      for (const auto& [d, rotary_dim] :
            std::vector<std::array<int64_t, 2>>{{128, 96}, {16, 12}, {20, 2}}) {
-        const Tensor angle = at::rand({rows, turned}), x = slice(rows, 3, d, dtype);
+        const Tensor angle = at::rand({rows, rotary_dim}), x = slice(rows, 3, d, dtype);
         CHECK_RELATIVE(ops::rope(x, angle.cos(), angle.sin()),
                        ops::reference::rope(x, angle.cos(), angle.sin()), limit);
       }

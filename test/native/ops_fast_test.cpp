@@ -1,5 +1,5 @@
-// The fast kernels against the plain ops: values, batch invariance bit for bit, and that they ran
-// at all.
+// The fast kernels against the plain ops: values, batch invariance bit for bit, and a check that
+// they ran.
 #include "check.h"
 #include "fast_ops.h"
 #include "ops/linear_logprob/op.h"
@@ -31,7 +31,7 @@ CHECK_LEVELS("ops fast: packed linear agrees with at::linear at odd sizes") {
     const Tensor exact = x.to(at::kDouble).matmul(w.weight.to(at::kDouble).t());
     CHECK_RELATIVE(ops::linear(x, w), exact, 3e-3);
     CHECK_RELATIVE(ops::linear_f32(x, w), exact, 2e-6);
-    // Rows that are apart.
+    // Strided rows.
     const Tensor wide = at::randn({rows, in + 7}).to(at::kBFloat16);
     CHECK(at::equal(ops::linear(wide.narrow(1, 3, in), w),
                     ops::linear(wide.narrow(1, 3, in).contiguous(), w)));
@@ -93,7 +93,7 @@ CHECK_LEVELS("ops fast: rms_norm, rope and swiglu agree with the plain ops") {
   const MustRun norm(Op::rms_norm), rotation(Op::rope), gate(Op::swiglu);
   for (const auto dtype : {at::kFloat, at::kBFloat16})
     for (const int64_t rows : {1, 3, 67}) {
-      // bf16: a last-bit difference in fp32 can tip a rounding, twice.
+      // bf16: a last-bit difference in fp32 can change a rounding, twice.
       const double limit = dtype == at::kFloat ? 1e-6 : 1e-3;
       for (const int64_t width : {576, 100, 17}) {
         const Tensor x = at::randn({rows, width}).to(dtype), weight = at::rand({width}).to(dtype);
@@ -209,7 +209,7 @@ CHECK_LEVELS("ops fast: packed attention agrees with the plain op") {
   ran.done();
 }
 
-// A prompt of `prompt` rows with completions of these lengths, twice.
+// A prompt of `prompt` rows with completions of these lengths; the whole twice.
 std::vector<Segment> two_groups(int64_t prompt, const std::vector<int64_t>& completions) {
   std::vector<Segment> segments;
   int64_t row = 0;
@@ -244,7 +244,7 @@ CHECK_LEVELS(
       const std::vector<Segment> segments = two_groups(shape.prompt, shape.completions);
       const int64_t rows = segments.back().start + segments.back().length;
       const Tensor qkv = at::randn({rows, (shape.heads + 2 * shape.kv_heads) * shape.d})
-                             .to(type);  // strided, as the projection leaves them
+                             .to(type);  // strided, as in the joined projection
       const auto part = [&](int64_t first, int64_t heads) {
         return qkv.narrow(1, first * shape.d, heads * shape.d).view({rows, heads, shape.d});
       };
@@ -260,7 +260,7 @@ CHECK_LEVELS(
       CHECK_RELATIVE(fast.q.to(at::kFloat), plain.q.to(at::kFloat), tolerance);
       CHECK_RELATIVE(fast.k.to(at::kFloat), plain.k.to(at::kFloat), tolerance);
       CHECK_RELATIVE(fast.v.to(at::kFloat), plain.v.to(at::kFloat), tolerance);
-      // A task's sums run in one order, whoever does it.
+      // A task's sums have one order, whichever thread runs it.
       const int threads = at::get_num_threads();
       at::set_num_threads(threads == 1 ? 2 : 1);
       const auto again = ops::packed_attention_gradient(q, k, v, d_out, segments, shape.kind);

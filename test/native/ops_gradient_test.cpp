@@ -1,5 +1,5 @@
 // The gradients of linear layers and of the joined projection's heads: the kernels against the
-// plain ops, the cut over threads, and where a weight's gradient goes.
+// plain ops, the cut over threads, and the accumulation of a weight's gradient.
 #include "check.h"
 #include "fast_ops.h"
 #include "ops/rope/op.h"
@@ -20,7 +20,7 @@ CHECK_LEVELS(
     "several, at odd sizes") {
   at::manual_seed(30);
   const MustRun ran(Op::linear_gradient);
-  // rows, out, in; the last ones take several passes over the outputs (more than 3,072) and over
+  // {rows, out, in}; the last ones need several passes over the outputs (more than 3,072) and over
   // the tokens (more than 1,024).
   const std::vector<std::array<int64_t, 3>> shapes = {{1, 1, 1},       {2, 31, 33},   {3, 15, 64},
                                                       {33, 64, 31},    {70, 97, 100}, {170, 576, 7},
@@ -34,7 +34,7 @@ CHECK_LEVELS(
     ops::add_linear_weight_gradient(sum, dy, x);
     CHECK_RELATIVE(sum, before.to(at::kDouble) + dy.to(at::kDouble).t().mm(x.to(at::kDouble)),
                    2e-6);
-    // Rows that are apart.
+    // Strided rows.
     const Tensor wide = rounded({rows, out + 5}), narrow = wide.narrow(1, 2, out);
     CHECK(at::equal(ops::linear_input_gradient(narrow, w),
                     ops::linear_input_gradient(narrow.contiguous(), w)));
@@ -98,7 +98,7 @@ CHECK_LEVELS(
       const Tensor input = x.clone().requires_grad_(true), y = ops::linear(input, w);
       {
         const at::NoGradGuard no_grad;
-        CHECK(at::equal(y, ops::linear(x, w)));  // the bits that scoring gets
+        CHECK(at::equal(y, ops::linear(x, w)));  // the same bits as in scoring
       }
       const auto actual = torch::autograd::grad({y}, {input, w.bias}, {dy});
       CHECK_RELATIVE(actual[0], expected[0], limit);
@@ -119,7 +119,7 @@ CHECK_LEVELS("ops gradient: packing again rewrites the copy in place, for all wh
   const Tensor x = rounded({9, 50});
   CHECK(at::equal(ops::linear(x, sharing), ops::linear(x, w)));
   CHECK_RELATIVE(ops::linear(x, w), at::linear(x, w.weight), 6e-3);
-  // Another weight's copy is its own.
+  // Each weight has a copy of its own.
   Linear other = w;
   other.weight = w.weight.clone();
   ops::pack(other);
@@ -129,14 +129,14 @@ CHECK_LEVELS("ops gradient: packing again rewrites the copy in place, for all wh
 
 CHECK_LEVELS(
     "ops gradient: the heads of a joined projection, and their gradients, are those of slices "
-    "turned apart") {
+    "rotated separately") {
   at::manual_seed(34);
   const MustRun ran(Op::rope);
   constexpr int64_t rows = 37, heads = 6, kv_heads = 2, d = 24;
   for (const auto dtype : {at::kFloat, at::kBFloat16})
-    for (const int64_t turned : {24, 12}) {
+    for (const int64_t rotary_dim : {24, 12}) {
       const Tensor qkv = at::randn({rows, (heads + 2 * kv_heads) * d}).to(dtype),
-                   cos = at::rand({rows, turned}), sin = at::rand({rows, turned});
+                   cos = at::rand({rows, rotary_dim}), sin = at::rand({rows, rotary_dim});
       const Tensor dq = at::randn({rows, heads, d}).to(dtype),
                    dk = at::randn({rows, kv_heads, d}).to(dtype),
                    dv = at::randn({rows, kv_heads, d}).to(dtype);

@@ -1,5 +1,4 @@
-// What the instruction sets owe one another: the same bits wherever bf16 dot products are not
-// involved.
+// All instruction sets give the same bits, except where bf16 dot products are involved.
 #include <limits>
 
 #include "check.h"
@@ -18,7 +17,7 @@ using ops::Level;
 
 namespace {
 
-// f's tensors at this level and at the ones above it that this CPU has.
+// f's tensors at this level and at the higher ones that this CPU supports.
 void same_from(Level lowest, const std::function<std::vector<Tensor>()>& f) {
   if (ops::cpu_level() <= lowest) throw check::Skip("this CPU has one level only");
   const auto at = [&f](Level level) {
@@ -36,7 +35,7 @@ void same_from(Level lowest, const std::function<std::vector<Tensor>()>& f) {
   }
 }
 
-// A level's results where only AVX2 and AVX-512 have to agree.
+// Results per level, where only AVX2 and AVX-512 must agree.
 void same_below_bf16(const std::function<std::vector<Tensor>()>& f) {
   const ops::ForceLevel force(Level::avx512);
   if (ops::level() != Level::avx512) throw check::Skip("this CPU has no AVX-512");
@@ -80,7 +79,8 @@ CHECK_CASE("ops levels: elementwise ops, sums and roundings have the same bits a
       at::manual_seed(40);
       std::vector<Tensor> made;
       for (const int64_t width : {1, 17, 64, 100}) {
-        // From subnormals, which the rounding to bf16 flushes, to where the activations saturate.
+        // From subnormals, which rounding to bf16 flushes to 0, to values that saturate the
+        // activations.
         const Tensor scale = at::pow(10.0, at::rand({37, 1}).mul_(48).sub_(44)),
                      x = (at::randn({37, width}) * scale).to(dtype),
                      weight = at::randn({width}).to(dtype);

@@ -1,4 +1,4 @@
-// sample: the exact distribution it must draw from, and the fast path against the plain one, token
+// ops::sample: draws against the exact distribution, and the fast path against the plain one, token
 // for token.
 #include <map>
 
@@ -24,7 +24,7 @@ SamplingParams params(double temperature, double top_p = 1, int64_t top_k = 0) {
 
 using Sampler = Draw (*)(const float*, int64_t, const SamplingParams&, const Tokens*, double);
 
-// The nucleus by the definition: token → probability.
+// The nucleus (top-p set) by definition: token → probability.
 std::map<TokenId, double> distribution(const std::vector<float>& logits, const SamplingParams& p) {
   std::vector<TokenId> order(logits.size());
   for (size_t i = 0; i < order.size(); ++i) order[i] = static_cast<TokenId>(i);
@@ -56,7 +56,7 @@ void check_frequencies(Sampler draw, const SamplingParams& p) {
   for (const auto& [id, probability] : expected)
     chi2 += std::pow(seen[id] - draws * probability, 2) / (draws * probability);
   for (const auto& [id, count] : seen) CHECK(count == 0 || expected.count(id));
-  // χ² of k degrees: mean k, variance 2k. Five standard deviations.
+  // χ² with k degrees of freedom has mean k and variance 2k; the bound is five standard deviations.
   const double k = static_cast<double>(expected.size()) - 1;
   CHECK(chi2 < k + 5 * std::sqrt(2 * k));
 }
@@ -128,7 +128,7 @@ CHECK_LEVELS(
       CHECK(draw(logits.data(), 5, params(3), &banned, uniform(SampleKey{}, i)).token != 1);
     CHECK(draw(logits.data(), 5, params(1), &banned, 1 - 0x1p-53).token == 0);
     CHECK_THROWS(non_finite, "finite", draw(logits.data(), 5, params(1), &all, 0.5));
-    // The log-prob is the model's own: banning and temperature do not touch it.
+    // The log-prob is the model's own; banned tokens and temperature do not change it.
     const double expected = 5 - std::log(3 * std::exp(5.0) + std::exp(1.0) + std::exp(2.0));
     CHECK(std::abs(draw(logits.data(), 5, params(0.3), &banned, 0).logprob - expected) < 1e-6);
     const std::vector<float> broken = {1, NAN, 2};

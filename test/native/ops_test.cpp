@@ -1,5 +1,5 @@
-// The plain ops: against a second, naive formulation, and their gradients against central
-// differences in double.
+// The plain ops against a naive formulation, and their gradients against central differences in
+// double.
 #include "check.h"
 #include "ops/attention/op.h"
 #include "ops/linear/op.h"
@@ -36,7 +36,7 @@ void check_gradient(Tensor x, const std::function<Tensor(const Tensor&)>& f) {
   CHECK_CLOSE(gradient, numeric, 1e-7);
 }
 
-// The whole batch at once under one [rows, rows] mask: what packed_attention avoids, as its check.
+// Attention over the whole batch under one [rows, rows] mask; packed_attention must agree with it.
 Tensor dense_attention(const Tensor& q, const Tensor& k, const Tensor& v,
                        const std::vector<Segment>& segments) {
   const int64_t rows = q.size(0), heads = q.size(1), d = q.size(2), group = heads / k.size(1);

@@ -98,7 +98,7 @@ CHECK_CASE("optim: fp32 masters keep what bf16 weights would lose") {
     optimizer.entry("w").gradient.fill_(1.0);
     optimizer.step();
   }
-  // 100 · 1e-4 is more than one bf16 step at 1, each update alone less than a tenth of one.
+  // 100 · 1e-4 exceeds one bf16 step at 1; each single update is below a tenth of a step.
   CHECK_CLOSE(optimizer.entry("w").master, at::full({4, 4}, 0.99), 2e-4);
   CHECK(at::equal(weight, optimizer.entry("w").master.to(at::kBFloat16)));
 }
@@ -119,7 +119,7 @@ CHECK_CASE("optim: decay spares norms; a bad gradient changes nothing") {
   OptimizerParams params = plain_params(0.1);
   params.weight_decay = 0.5;
   Optimizer optimizer({{"w", matrix}, {"norm", norm}}, params);
-  optimizer.step();  // gradients of zero: only decay moves anything
+  optimizer.step();  // zero gradients: only weight decay changes weights
   CHECK_CLOSE(matrix, at::full({2, 2}, 0.95), 1e-7);
   CHECK(at::equal(norm, at::ones({2})));
 
@@ -151,7 +151,7 @@ CHECK_CASE("optim: learning rates are transformers' schedules") {
 
 namespace {
 
-// A parameter in the forms asked for, with some steps behind it so that nothing is 0.
+// A parameter in the given forms after some steps, so that no state is 0.
 OptimizerEntry& started(Optimizer& optimizer, int64_t n, uint64_t seed) {
   at::manual_seed(seed);
   const Tensor spread =
@@ -198,7 +198,7 @@ std::vector<OptimizerForms> all_forms() {
 CHECK_CASE(
     "optim: small forms: the CPU's kernel is near the reference, and the GPU's, emulated, has its "
     "bits") {
-  const bool gpu = check::test_device().is_cuda();  // whose fused multiply-adds round otherwise
+  const bool gpu = check::test_device().is_cuda();  // its fused multiply-adds round differently
   for (const OptimizerForms& forms : all_forms())
     for (const int64_t n : {1, 255, 256, 1000, 70001}) {
       OptimizerParams params = plain_params(1e-3);
@@ -212,8 +212,8 @@ CHECK_CASE(
       const OptimizerEntry back = copy_of(there, at::kCPU);
       if (!gpu) check_same_state(cpu, back);
       ops::reference::adamw(plain, step);
-      // A value between two codes may fall to either side where the last bits of the sums differ:
-      // one step of 1/8 at most, and seldom.
+      // A value between two codes may round to either where the last bits of the sums differ:
+      // rarely, and by at most one step of 1/8.
       const double moment = forms.states_8bit ? 1e-2 : 1e-6;
       for (const OptimizerEntry* made : {static_cast<const OptimizerEntry*>(&cpu), &back}) {
         CHECK_CLOSE(ops::master_of(*made), ops::master_of(plain), 1e-6);
@@ -246,7 +246,8 @@ CHECK_CASE(
     const OptimizerEntry& entry = optimizer.entry("w");
     const Tensor whole = master.view(at::kInt), back = ops::master_of(entry).view(at::kInt);
     CHECK(at::equal(entry.weight, master.to(at::kBFloat16)));
-    const Tensor halfway = (whole.bitwise_and(0x1ffff) == 0x8000);  // its lower neighbour is even
+    const Tensor halfway =
+        (whole.bitwise_and(0x1ffff) == 0x8000);  // a tie whose lower neighbour is even
     CHECK(at::equal(back, whole - halfway.to(at::kInt)));
   }
 }
@@ -273,7 +274,7 @@ CHECK_CASE(
   optimizer.step();
   CHECK(ops::first_moment_of(entry).count_nonzero().item<int64_t>() == 0 &&
         ops::second_moment_of(entry).count_nonzero().item<int64_t>() == 0);
-  // Far below the largest: m ends at 0, v never does, so that no step explodes.
+  // Far below a block's largest value m becomes 0 but v never does, so no update explodes.
   entry.gradient.fill_(1e-12).view(-1)[7].fill_(1.0);
   optimizer.step();
   CHECK(ops::first_moment_of(entry).count_nonzero().item<int64_t>() == 1 + n - 256);

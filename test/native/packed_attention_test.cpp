@@ -1,6 +1,6 @@
-// Packed attention as a device runs it, on the emulated device or a GPU, against the plain op and
-// autograd: the tile kernels, flash attention where a GPU has it, and all that surrounds it with a
-// plain attention in the place of its two calls.
+// A device's packed attention, on the emulated device or a GPU, against the plain op and autograd:
+// the tile kernels, flash attention where a GPU has it, and the code around flash attention with
+// plain attention in place of its two calls.
 #include "check.h"
 #include "ops/attention/cuda.h"
 #include "ops/attention/device.h"
@@ -16,8 +16,8 @@ using ops::AttentionGradient;
 
 namespace {
 
-// A prompt with completions (one of a single row, one empty), one of its own, a prompt of one row,
-// one whose completion comes later.
+// A prompt with completions (one of a single row, one empty), a lone prompt, a prompt of one row,
+// and a prompt whose completion comes later.
 const std::vector<Segment> kSegments = {{0, 70, -1},  {70, 41, 0},  {111, 1, 0},
                                         {112, 0, 0},  {112, 5, -1}, {117, 1, -1},
                                         {118, 33, 5}, {151, 20, 4}, {171, 3, -1}};
@@ -33,7 +33,7 @@ Tensor slice(int64_t heads, int64_t d, at::ScalarType dtype) {
       .unflatten(1, {heads, d});
 }
 
-// On the device, a slice of a joined projection as it is here.
+// A copy on the device with the same strides (a slice of a joined projection).
 Tensor sent(const Tensor& x) {
   const Tensor slice =
       at::zeros({x.size(0), x.size(1) + 3, x.size(2)}, x.options().device(check::test_device()))
@@ -53,7 +53,7 @@ struct Case {
   Case there() const { return {sent(q), sent(k), sent(v), to_device(d_out)}; }
 };
 
-// In fp64, by autograd.
+// Reference in fp64 by autograd.
 std::pair<Tensor, AttentionGradient> expected(const Case& c, const std::vector<Segment>& segments,
                                               const AttentionKind& kind) {
   const at::AutoGradMode grad(true);
@@ -71,13 +71,13 @@ void check_gradient(const AttentionGradient& actual, const AttentionGradient& wa
       CHECK_RELATIVE(a.cpu().to(at::kDouble), b, tolerance);
     else
       CHECK_CLOSE(a.cpu().to(at::kDouble), b,
-                  tolerance);  // a window of one row: its weight is 1 whatever the query
+                  tolerance);  // in a window of one row the weight is always 1
   };
   check(actual.q, wanted.q), check(actual.k, wanted.k), check(actual.v, wanted.v);
 }
 
-// The public ops on the device: the value as scoring reads it; value and gradient under autograd,
-// as training does; the gradient by itself.
+// The public ops on the device: the value as in scoring, value and gradient under autograd as in
+// training, and the gradient op by itself.
 void check_device(const Case& c, const AttentionKind& kind) {
   const auto [out, gradient] = expected(c, kSegments, kind);
   const bool wide = c.q.scalar_type() == at::kFloat;
@@ -97,14 +97,14 @@ void check_device(const Case& c, const AttentionKind& kind) {
   const auto leaf = [](const Tensor& x) { return x.detach().requires_grad_(true); };
   const Tensor q = leaf(there.q), k = leaf(there.k), v = leaf(there.v);
   const Tensor trained = TrainingAttention(kSegments).attend({0, kind}, q, k, v);
-  CHECK(at::equal(trained.detach(), actual));  // the bits that scoring has
+  CHECK(at::equal(trained.detach(), actual));  // the same bits as in scoring
   const auto again = torch::autograd::grad({trained}, {q, k, v}, {there.d_out});
   check_gradient({again[0], again[1], again[2]}, gradient, steep);
   if (c.q.size(2) % 8 == 0)
     CHECK(at::equal(d.q, again[0]) && at::equal(d.k, again[1]) && at::equal(d.v, again[2]));
 }
 
-// A sequence at a time, as flash attention over variable lengths does: causal, aligned at the end.
+// One sequence at a time, as in variable-length flash attention: causal, aligned at the end.
 struct Sequence {
   Tensor q, k, v;
   Segment own;
@@ -235,7 +235,7 @@ CHECK_CASE(
                                       AttentionKind{0, 0, 1}, AttentionKind{0, 0, 30}}) {
       check_flash(kSegments, dtype, kind);
       check_flash({{0, 100, -1}, {100, 0, -1}, {100, 74, -1}}, dtype,
-                  kind);  // no prefix: nothing is gathered
+                  kind);  // no shared prefix, so nothing is gathered
     }
 }
 
@@ -247,7 +247,7 @@ CHECK_CASE("packed attention: a batch's plan is found again by what its segments
                               first->key_ends, tiles->queries, tiles->keys, tiles->viewers})
     CHECK(table.device() == rows.device());
   CHECK(ops::gather_plan(kSegments, at::zeros({kRows}), at::zeros({kRows})) !=
-        first);  // of another device
+        first);  // for another device
   const std::vector<Segment> copy = kSegments;
   CHECK(ops::gather_plan(copy, rows, rows) == first);
   CHECK(ops::tile_plan(copy, rows, rows, {8, 32}) ==
@@ -259,20 +259,21 @@ CHECK_CASE("packed attention: a batch's plan is found again by what its segments
   for (int64_t n = 1; n < 6; ++n)
     ops::gather_plan({{0, n, -1}}, to_device(at::zeros({n})), to_device(at::zeros({n})));
   CHECK(at::equal(ops::gather_plan(kSegments, rows, rows)->index,
-                  first->index));  // made again by now
+                  first->index));  // evicted and computed again
   CHECK_THROWS(internal, "cover the 174 rows", ops::gather_plan({{0, 3, -1}}, rows, rows));
   CHECK_THROWS(internal, "prefix",
                ops::gather_plan({{0, 3, -1}, {3, 3, 0}, {6, 168, 1}}, rows, rows));
 }
 
 CHECK_CASE(
-    "packed attention: queries may end before the keys: a prompt's next piece sees what was "
-    "computed before") {
+    "packed attention: queries may end before the keys: a prompt's next chunk attends to the "
+    "cached prefix") {
   at::manual_seed(64);
-  const std::vector<Segment> pieces = {{0, 60, 2},
-                                       {60, 13, -1},
-                                       {73, 80, -1},
-                                       {153, 21, -1}};  // 73 queries; nobody looks at the last keys
+  const std::vector<Segment> segments = {
+      {0, 60, 2},
+      {60, 13, -1},
+      {73, 80, -1},
+      {153, 21, -1}};  // 73 queries; no query attends to the last keys
   for (const auto dtype : {at::kFloat, at::kBFloat16})
     for (const AttentionKind& kind : kKinds) {
       const Case c(2, 3, 64, dtype);
@@ -280,17 +281,17 @@ CHECK_CASE(
       const Tensor q = c.q.narrow(0, 0, 73);
       const Tensor whole =
           ops::reference::packed_attention(c.q.to(at::kDouble), c.k.to(at::kDouble),
-                                           c.v.to(at::kDouble), pieces, kind)
+                                           c.v.to(at::kDouble), segments, kind)
               .narrow(0, 0, 73);
       const double tolerance = dtype == at::kFloat ? 2e-6 : 4e-3;
-      CHECK_RELATIVE(ops::reference::packed_attention(q, c.k, c.v, pieces, kind).to(at::kDouble),
+      CHECK_RELATIVE(ops::reference::packed_attention(q, c.k, c.v, segments, kind).to(at::kDouble),
                      whole, tolerance);
-      CHECK_RELATIVE(ops::device::packed_attention(sent(q), there.k, there.v, pieces, kind)
+      CHECK_RELATIVE(ops::device::packed_attention(sent(q), there.k, there.v, segments, kind)
                          .cpu()
                          .to(at::kDouble),
                      whole, tolerance);
       if (kind.softcap == 0)
-        CHECK_RELATIVE(ops::device::flash_forward(sent(q), there.k, there.v, pieces, kind, kPlain)
+        CHECK_RELATIVE(ops::device::flash_forward(sent(q), there.k, there.v, segments, kind, kPlain)
                            .out.cpu()
                            .to(at::kDouble)
                            .view(whole.sizes()),

@@ -1,4 +1,4 @@
-// Decode attention over pages: the plain op against every row written out, the kernels, on the
+// Decode attention over pages: the plain op against a row-by-row reference, and the kernels, on the
 // emulated device or a GPU, against the plain op.
 #include "check.h"
 #include "ops/attention/device.h"
@@ -12,8 +12,8 @@ using check::to_device;
 
 namespace {
 
-// One prompt with its samples, or a row on its own: positions each sees, and full pages that they
-// share.
+// The sequences of one prompt, or a single sequence: the positions of each, and the number of
+// shared full pages.
 struct Family {
   std::vector<int64_t> lengths;
   int64_t shared_pages = 0;
@@ -25,8 +25,8 @@ struct Step {
   PagedRows rows;
 };
 
-// Every page is NaN where no row's position lies, and pages are dealt out backwards; unused table
-// entries are −1.
+// Unused positions of pages are NaN, pages are assigned in reverse order, and unused entries of the
+// page table are −1.
 Step step_of(const std::vector<Family>& families, int64_t kv_heads, int64_t group, int64_t d,
              at::ScalarType dtype) {
   int64_t count = 0, longest = 0, pages = 1;
@@ -67,7 +67,7 @@ Step step_of(const std::vector<Family>& families, int64_t kv_heads, int64_t grou
   return step;
 }
 
-// On the device, queries a slice of the joined projection still.
+// A copy on the device; the queries remain a slice of the joined projection.
 Step sent(const Step& s) {
   const Tensor q = at::zeros({s.q.size(0), s.q.size(1) + 2, s.q.size(2)},
                              s.q.options().device(check::test_device()))
@@ -105,8 +105,8 @@ Tensor one_by_one(const Step& s, const AttentionKind& kind) {
 const std::vector<AttentionKind> kKinds = {{},         {0.2, 0, 0},  {0, 3, 0},   {0, 0, 1},
                                            {0, 0, 30}, {0.3, 2, 70}, {0, 0, 1000}};
 
-// Siblings, a lone row in a group and one in none, idle rows within a group and outside, lengths at
-// a page's edges.
+// Sequences of one prompt, a single sequence in a group and one in none, idle rows inside and
+// outside a group, lengths at page boundaries.
 const std::vector<Family> kFamilies = {{{50, 49, 33, 81}, 2}, {{0}, 0, false}, {{1}, 0, false},
                                        {{17, 16}, 0},         {{160}, 3},      {{0, 129, 145}, 8},
                                        {{64}, 0, false}};
@@ -158,7 +158,7 @@ CHECK_CASE(
   at::manual_seed(52);
   check_against_reference({{std::vector<int64_t>(21, 83), 5}}, {1, 3, 64}, at::kBFloat16, {});
   check_against_reference({{std::vector<int64_t>(21, 83), 5}}, {1, 3, 64}, at::kFloat, {0, 0, 20});
-  std::vector<Family> pairs;  // more groups than the grid has entries for
+  std::vector<Family> pairs;  // more groups than entries of the grid
   for (int64_t i = 0; i < 40; ++i) pairs.push_back({{40 + i, 33 + 2 * i}, 2});
   check_against_reference(pairs, {2, 2, 64}, at::kBFloat16, {});
   check_against_reference({{{1200, 1100}, 60}, {{700}, 0, false}}, {1, 4, 64}, at::kFloat, {});
@@ -171,8 +171,8 @@ CHECK_CASE(
     "paged attention: a row's bits do not depend on the rows beside it, on who shares its pages, "
     "nor on the longest") {
   at::manual_seed(53);
-  // Prompts of one and of several splits, whole and begun; a group of more queries than a block
-  // holds, idle rows in it.
+  // Prompts with one and several splits, with full and partial last pages; a group with more
+  // queries than a block holds, idle rows included.
   const std::vector<Family> families = {
       {{150, 141, 0, 200}, 8},  {{300, 310}, 17}, {{0}, 0, false},
       {{1200, 1190, 1188}, 70}, {{130}, 8},       {std::vector<int64_t>(13, 260), 16}};

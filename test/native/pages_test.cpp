@@ -1,5 +1,5 @@
-// Pages of a device's cache: who has them, what is written to them, and what a decode step makes of
-// its rows' states.
+// Pages of a device's KV cache: their ownership, writes to them, and a decode step's update of its
+// rows' states.
 #include "check.h"
 #include "model/paged_cache.h"
 #include "ops/decode_step/block.h"
@@ -59,10 +59,10 @@ CHECK_CASE(
 CHECK_CASE("pages: RoPE on the way into pages gives the bits of turning first") {
   const ops::ForcePlain plain;
   for (const auto dtype : {at::kFloat, at::kBFloat16})
-    for (const int64_t turned : {16, 6}) {
+    for (const int64_t rotary_dim : {16, 6}) {
       const int64_t rows = 5, heads = 4, kv_heads = 2, d = 16, size = 4;
       const Tensor qkv = at::randn({rows, (heads + 2 * kv_heads) * d}).to(dtype),
-                   angles = at::randn({rows, turned / 2}), both = at::cat({angles, angles}, 1);
+                   angles = at::randn({rows, rotary_dim / 2}), both = at::cat({angles, angles}, 1);
       const Tensor cos = both.cos(), sin = both.sin(),
                    page = at::tensor({2, -1, 0, 2, 1}, at::kInt),
                    slot = at::tensor({3, 1, 0, 2, 3}, at::kInt);

@@ -9,7 +9,7 @@ using namespace cream;
 
 namespace {
 
-// Every index once, whatever the cut.
+// Every index is visited once, for any cut into chunks.
 void check_covered(int64_t begin, int64_t end, int64_t grain) {
   std::vector<std::atomic<int>> seen(static_cast<size_t>(end));
   parallel_for(begin, end, grain, [&](int64_t first, int64_t last) {
@@ -37,17 +37,17 @@ CHECK_CASE("support: a parallel loop takes every index once") {
   at::set_num_threads(before);
 }
 
-CHECK_CASE("support: a piece's exception leaves the parallel loop, which then works as before") {
+CHECK_CASE("support: a chunk's exception leaves the parallel loop, which then works as before") {
   const int before = at::get_num_threads();
   at::set_num_threads(4);
   for (int i = 0; i < 200; ++i) {
     bool thrown = false;
     try {
       parallel_for(0, 100, 1, [&](int64_t first, int64_t) {
-        if (first >= 50) throw std::runtime_error("piece");
+        if (first >= 50) throw std::runtime_error("chunk");
       });
     } catch (const std::runtime_error& error) {
-      thrown = std::string(error.what()) == "piece";
+      thrown = std::string(error.what()) == "chunk";
     }
     CHECK(thrown);
     check_covered(0, 50, 1);

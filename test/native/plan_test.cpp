@@ -1,4 +1,4 @@
-// The memory plan: one case added up by hand, activations against measured peaks.
+// The memory plan: one case against a sum by hand, activations against measured peaks.
 #include <atomic>
 #include <cstdlib>
 
@@ -30,7 +30,7 @@ uint64_t part(const Plan& plan, const std::string& name) {
   return 0;
 }
 
-// Counts what tensors take, on top of the C library's allocator.
+// Counts the bytes of tensors; allocates with the C library.
 class Counting final : public c10::Allocator {
  public:
   static inline std::atomic<int64_t> live{0}, peak{0};
@@ -56,7 +56,7 @@ class Counting final : public c10::Allocator {
   }
 };
 
-// Peak above what lived before, of one SFT step on `rows` packed rows.
+// Peak bytes of one SFT step on `rows` packed rows, above the bytes live before it.
 int64_t step_peak(bool checkpointing, int64_t rows) {
   static Counting counting;
   c10::Allocator* const before = c10::GetCPUAllocator();
@@ -106,7 +106,7 @@ CHECK_CASE(
   CHECK(!full.fits() && full.bytes == request.device_bytes + full.short_bytes);
   request.forms.reset();
   const Plan free = plan_memory(request);
-  CHECK(free.fits() && free.forms.states_8bit && free.forms.split_masters);  // nothing less fits
+  CHECK(free.fits() && free.forms.states_8bit && free.forms.split_masters);  // no larger forms fit
 }
 
 CHECK_CASE("plan: every stage of it adds up, and more memory never takes anything away") {
@@ -171,7 +171,7 @@ CHECK_CASE("plan: activations are what a step takes at its peak") {
     const int64_t planned =
         checkpointing ? layers * hidden + std::max(layer.forward, layer.kept + layer.backward)
                       : layers * layer.kept + layer.backward;
-    const double measured = static_cast<double>(many - few) / 512;  // what grows with the rows
+    const double measured = static_cast<double>(many - few) / 512;  // bytes per row
     std::printf("  checkpointing %d: %.0f bytes a token measured, %lld planned\n", checkpointing,
                 measured, static_cast<long long>(planned));
     CHECK(std::abs(measured - static_cast<double>(planned)) <= 0.1 * measured);

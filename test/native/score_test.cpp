@@ -57,7 +57,8 @@ CHECK_CASE("score: the bound on rows cuts batches, not results") {
   const Transformer model = check::tiny_model();
   ScoringRequest request = ragged_request();
   const ScoringResult whole = score(model, request, {}, Cancel());
-  for (const int64_t bound : {1, 20, 33, 64}) {  // 1: every completion alone with its prompt
+  for (const int64_t bound :
+       {1, 20, 33, 64}) {  // 1: every completion in a batch of its own with its prompt
     request.max_num_batched_tokens = bound;
     std::vector<Progress> seen;
     const ScoringResult cut =

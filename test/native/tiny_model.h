@@ -1,5 +1,5 @@
-// Random decoders small enough to check by brute force, and random tokens. The same seed gives the
-// same model.
+// Random decoders that are small enough to check by brute force, and random tokens. Equal seeds
+// give equal models.
 #pragma once
 
 #include <ATen/CPUGeneratorImpl.h>
@@ -50,7 +50,7 @@ inline cream::Transformer tiny_model(const TinyShape& shape = {}, uint64_t seed 
   return cream::Transformer(c, cream::weights_from(c, std::move(tensors)));
 }
 
-// The four kinds of model that the rooms are checked on.
+// The four model shapes that modules are tested with.
 inline std::vector<TinyShape> tiny_shapes() {
   return {{2, true}, {2, false}, {4, true}, {4, false}};
 }

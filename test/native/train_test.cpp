@@ -32,8 +32,7 @@ TrainerParams params_of(double learning_rate, int64_t micro_batch_tokens = 2048,
   return params;
 }
 
-// Pairs of unequal lengths, one-token completions among them, with the model's own log-probs as
-// reference.
+// Pairs of unequal lengths, some with one-token completions; the reference is the model itself.
 std::vector<PreferencePair> pairs_for(const Transformer& model, double consistency,
                                       size_t count = 4) {
   std::vector<PreferencePair> pairs;
@@ -72,7 +71,7 @@ void check_same_weights(Transformer& a, Transformer& b) {
   for (size_t i = 0; i < left.size(); ++i) CHECK(at::equal(*left[i].second, *right[i].second));
 }
 
-// A whole sequence through ops::reference, unpacked, on leaves that require gradients.
+// Reference model: one unpacked sequence through ops::reference, on leaves that require gradients.
 struct PlainModel {
   explicit PlainModel(Transformer& model)
       : config(model.config()), weights(model.weights()), rope(make_rope_table(config, 64)) {
@@ -81,7 +80,7 @@ struct PlainModel {
     if (config.tie_word_embeddings) weights.head.weight = weights.embedding.weight;
   }
 
-  // Summed log-prob of the completion, a scalar with a graph; its tokens' mean is the caller's.
+  // Summed log-prob of the completion, a scalar with autograd graph.
   Tensor logprob(const Tokens& prompt, const Tokens& completion) const {
     const Tokens all = check::joined(prompt, completion);
     const std::vector<int64_t> ids(all.begin(), all.end());
@@ -127,7 +126,7 @@ struct PlainModel {
   RopeTable rope;
 };
 
-// After one step from zero moments m = (1 − β1)·g: the trainer's gradient can be read off without a
+// After one step from zero moments m = (1 − β1)·g, so the trainer's gradient can be read without a
 // hook.
 void check_gradients(Trainer& trainer, const std::vector<NamedTensor>& expected, double tolerance) {
   for (const auto& [name, gradient] : expected) {
@@ -205,14 +204,14 @@ CHECK_CASE("train: checkpointing and the cut of micro-batches change nothing but
       for (const OptimizerEntry& entry : reference.optimizer().entries())
         CHECK_RELATIVE(trainer.optimizer().entry(entry.name).m, entry.m, 1e-4);
       if (micro_batch_tokens == 2048 && checkpointing)
-        check_same_weights(model, reference_model);  // the same work twice
+        check_same_weights(model, reference_model);  // both trained on the same steps
     }
   }
 }
 
 CHECK_CASE(
     "train: attention's gradients are autograd's, and leave what they are made from as it was") {
-  // One head a key head in fp32: the layout in which rows for a GEMM share the memory of q itself.
+  // One query head per key head in fp32: in this layout the GEMM's rows share q's memory.
   const std::vector<Segment> segments = {{0, 5, -1}, {5, 3, 0}, {8, 1, 0}, {9, 2, -1}};
   const auto leaf = [] { return at::randn({11, 2, 4}).set_requires_grad(true); };
   const Tensor q = leaf(), k = leaf(), v = leaf(), d_out = at::randn({11, 8});
@@ -255,7 +254,8 @@ CHECK_CASE("train: clipping bounds the update by the global norm") {
   const double norm = free.sft_step(examples(), Cancel()).grad_norm;
   params.optimizer.max_grad_norm = norm / 4;
   Trainer clipped(clipped_model, params, {});
-  CHECK(clipped.sft_step(examples(), Cancel()).grad_norm == norm);  // reported before clipping
+  CHECK(clipped.sft_step(examples(), Cancel()).grad_norm ==
+        norm);  // the norm before clipping is reported
   for (const OptimizerEntry& entry : free.optimizer().entries())
     CHECK_RELATIVE(clipped.optimizer().entry(entry.name).m * 4, entry.m, 1e-5);
 }
@@ -277,7 +277,8 @@ CHECK_CASE("train: a state saved and loaded continues bit for bit") {
       for (int i = 0; i < 3; ++i) trainer.preference_step(pairs, Cancel());
       trainer.save_state(file.path);
     }
-    Trainer resumed_trainer(resumed, params, {});  // over other weights: the state brings its own
+    Trainer resumed_trainer(resumed, params,
+                            {});  // over other weights: the state includes the weights
     resumed_trainer.load_state(file.path);
     CHECK(resumed_trainer.optimizer().step_count() == 3);
     check_same_weights(resumed, half);
@@ -373,7 +374,7 @@ CHECK_CASE("train: NaN, impossible input and a cancelled step leave everything a
     CHECK(entry.gradient.abs().sum().item<double>() == 0 &&
           entry.m.abs().sum().item<double>() == 0);
 
-  // And the next step is that of an untouched trainer.
+  // The next step equals that of a trainer without the failed one.
   Transformer fresh_model = check::tiny_model();
   Trainer fresh(fresh_model, params_of(1e-3, 16), {});
   CHECK(trainer.preference_step(pairs, Cancel()).loss ==
@@ -387,7 +388,7 @@ CHECK_CASE("train: bf16 follows fp32's loss curve, and the model scores with the
   shape.dtype = at::kBFloat16;
   Transformer rounded = check::tiny_model(shape);
   const auto pairs = pairs_for(exact, 1);
-  std::vector<NamedTensor> masters;  // the fp32 values that the bf16 weights were rounded from
+  std::vector<NamedTensor> masters;  // fp32 values from which the bf16 weights were rounded
   for (auto& [name, tensor] : exact.weights().parameters(exact.config()))
     masters.emplace_back(name, tensor->clone());
   Trainer exact_trainer(exact, params_of(5e-4), {}),
@@ -400,7 +401,7 @@ CHECK_CASE("train: bf16 follows fp32's loss curve, and the model scores with the
   }
   CHECK(b.loss < 0.6 && std::abs(a.reward_margin - b.reward_margin) <= 0.2 * a.reward_margin);
 
-  // Packed copies of the weights, where there are any, are those of the last step.
+  // Packed copies of the weights, where they exist, match the last step.
   ScoringRequest request;
   request.groups.push_back({pairs[3].prompt, {pairs[3].chosen}});
   const double fast = score(rounded, request, {}, Cancel()).sums[0];
@@ -409,7 +410,7 @@ CHECK_CASE("train: bf16 follows fp32's loss curve, and the model scores with the
   CHECK(fast > pairs[3].reference_chosen - 5);
 }
 
-// What the first step reports, against the scores that are its reference.
+// The first step's metrics, against the reference scores.
 CHECK_LEVELS(
     "train: in bf16 the first step's log-probs are the scorer's bit for bit, so the margin starts "
     "at exactly 0") {

@@ -1,4 +1,4 @@
-// Model files: what is written is read back, and what others wrote is read as they meant it.
+// Model files: our files read back as written, and files of other programs read correctly.
 #include <cstdlib>
 
 #include "check.h"
@@ -216,7 +216,7 @@ CHECK_CASE("weights: a file is replaced whole or not at all") {
   {
     AtomicFile file(path);
     file.write("new", 3);
-  }  // as if the program had failed before commit
+  }  // destroyed without commit(), as in a crash
   CHECK(read_file(path, 10) == "old");
   CHECK(std::distance(std::filesystem::directory_iterator(folder.path()), {}) == 1);
   write_file_atomic(path, "new");

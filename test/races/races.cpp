@@ -1,7 +1,7 @@
-// Every kernel of native/**/*.cu with a real thread for each thread of its blocks, so that a
-// sanitizer sees what a GPU would do at once: ThreadSanitizer a missing barrier or two threads at
-// one address, AddressSanitizer a step outside a buffer, shared memory included. Sizes are odd on
-// purpose. What the kernels compute is tested by cream_check; here twice the same bits, and
+// Runs every kernel of native/**/*.cu with one real thread per thread of its blocks, for
+// sanitizers: ThreadSanitizer finds missing barriers and two threads at one address,
+// AddressSanitizer finds accesses outside a buffer, shared memory included. Sizes are odd on
+// purpose. cream_check tests the kernels' results; here two runs must give the same bits and finite
 // numbers. `npm run test:races` builds and runs it under both.
 #include <cmath>
 #include <cstdio>
@@ -30,7 +30,7 @@ using namespace cream::ops;
 namespace {
 
 std::mt19937 engine(1);
-std::string wanted;  // a part of the names to run; empty: all
+std::string wanted;  // part of the names to run; empty: all
 
 template <class T>
 std::vector<T> random(int64_t n, float scale = 1) {
@@ -50,7 +50,7 @@ void require(bool holds, const std::string& what) {
   std::exit(1);
 }
 
-// `run` twice, which must give the same bits, numbers all.
+// Requires that two calls of `run` give the same bits and finite numbers only.
 template <class T>
 void check(const std::string& name, const std::function<std::vector<T>()>& run) {
   if (name.find(wanted) == std::string::npos) return;
@@ -59,9 +59,10 @@ void check(const std::string& name, const std::function<std::vector<T>()>& run) 
   const std::vector<T> once = run(), again = run();
   require(once.size() == again.size() &&
               std::memcmp(once.data(), again.data(), once.size() * sizeof(T)) == 0,
-          name + " gave other bits the second time");
+          name + " gave different bits in its second run");
   if constexpr (std::is_same_v<T, float> || std::is_same_v<T, uint16_t>)
-    for (const T x : once) require(std::isfinite(widen(x)), name + " gave what is no number");
+    for (const T x : once)
+      require(std::isfinite(widen(x)), name + " gave a value that is not finite");
 }
 
 template <class T>
@@ -97,16 +98,16 @@ void norms(int64_t rows, int64_t width) {
 
 template <class T>
 void elementwise() {
-  const int64_t rows = 3, heads = 4, d = 16, turned = 8, n = 40, vocab = 301;
+  const int64_t rows = 3, heads = 4, d = 16, rotary_dim = 8, n = 40, vocab = 301;
   const auto x = random<T>(rows * heads * d), gate_up = random<T>(rows * 2 * n),
              dy = random<T>(rows * n);
-  const auto cos = random<float>(rows * turned), sin = random<float>(rows * turned),
+  const auto cos = random<float>(rows * rotary_dim), sin = random<float>(rows * rotary_dim),
              logits = random<float>(rows * vocab, 3), coefficient = random<float>(rows);
   const std::vector<int64_t> targets{0, 300, 17};
   check<T>("rope" + type<T>(), [&] {
     auto y = scratch<T>(rows * heads * d);
     launched(rope_cuda({x.data(), cos.data(), sin.data(), y.data(), rows, heads, d, heads * d,
-                        false, turned, heads * d},
+                        false, rotary_dim, heads * d},
                        nullptr));
     return y;
   });
@@ -216,7 +217,8 @@ void optimizer() {
   });
 }
 
-// Rows of two prompts: three siblings that share two full pages, one idle; and a row of its own.
+// Rows of two prompts: three sequences that share two full pages, one of them idle, and a single
+// one.
 template <class T>
 void paged(int64_t kv_heads, int64_t group, int64_t d, int64_t window) {
   const int64_t rows = 4, heads = kv_heads * group, max_pages = 5;
@@ -236,7 +238,7 @@ void paged(int64_t kv_heads, int64_t group, int64_t d, int64_t window) {
   });
 }
 
-// A prompt, a completion of it, a sequence of its own.
+// A prompt, a completion of it, and a separate sequence.
 template <class T>
 void packed(int64_t kv_heads, int64_t group, int64_t d, int64_t window) {
   const int64_t heads = kv_heads * group, tokens = 70 + 21 + 5,
@@ -311,7 +313,7 @@ void kernels() {
     paged<T>(1, 2, 128, window);
     paged<T>(1, 1, 40, window);
     paged<T>(1, 12, 64, window);  // more queries than a block holds at once
-    packed<T>(1, 37, 8, window);  // the same
+    packed<T>(1, 37, 8, window);  // likewise
     packed<T>(2, 3, 32, window);
     packed<T>(1, 1, 128, window);
   }
