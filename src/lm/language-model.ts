@@ -12,11 +12,10 @@ import { CreamError } from '../engine/errors.js';
 import { Model, type DType } from '../engine/model.js';
 import { exists } from '../models/cache.js';
 import { makeDirectory, writeAtomic } from '../models/files.js';
-import { adapterBase } from '../models/local.js';
-import { ModelError } from '../models/errors.js';
 import { resolveModel, type ResolvedModel, type ResolveOptions } from '../models/resolve.js';
 import { ChatTemplate, type Message } from '../text/chat-template.js';
 import { loadTokenizer, type Tokenizer } from '../text/tokenizer.js';
+import { withBase } from './base-model.js';
 import { StoppingText } from './stopping-text.js';
 
 export interface LoadOptions extends ResolveOptions {
@@ -91,49 +90,6 @@ export async function loadModel(name: string, options: LoadOptions = {}): Promis
     );
   }
   return new LanguageModel({ model, tokenizer, chatTemplate, source, generationConfig });
-}
-
-/** Resolves the base model where `source` is an adapter; any other model is returned as it is. */
-async function withBase(
-  source: ResolvedModel,
-  base: string | undefined,
-  options: ResolveOptions,
-): Promise<ResolvedModel> {
-  const adapter = await adapterBase(source.path);
-  if (adapter === null) {
-    if (base !== undefined)
-      throw new CreamError(
-        'ERR_INVALID_ARGUMENT',
-        `${source.name} is a model of its own and takes no base; leave \`base\` out, or ` +
-          `name an adapter's folder.`,
-      );
-    return source;
-  }
-  const name = base ?? adapter.name;
-  if (name === null)
-    throw new CreamError(
-      'ERR_INVALID_FILE',
-      `${join(source.path, 'adapter_config.json')} has no base_model_name_or_path; name ` +
-        `the adapter's base model with \`base\`.`,
-    );
-  const found = await resolveModel(name, options).catch((error: unknown) => {
-    if (base === undefined && error instanceof ModelError) {
-      throw new ModelError(
-        error.code,
-        `The adapter ${source.path} names the base model ${JSON.stringify(name)}, which ` +
-          `could not be had (\`base\` names another): ${error.message}`,
-        { cause: error },
-      );
-    }
-    throw error;
-  });
-  if ((await adapterBase(found.path)) !== null)
-    throw new CreamError(
-      'ERR_UNSUPPORTED',
-      `The base model ${name} of the adapter ${source.path} is an adapter itself; merge ` +
-        'that one first.',
-    );
-  return { ...source, base: found };
 }
 
 /**
