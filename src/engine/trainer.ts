@@ -103,7 +103,8 @@ export class Trainer {
 
   /**
    * Restores a state of saveState(), weights included; training then continues exactly from there.
-   * Rejects with CreamError: ERR_NOT_FOUND, ERR_INVALID_FILE (damaged, or of another model).
+   * Rejects with CreamError: ERR_NOT_FOUND, ERR_INVALID_FILE (damaged, or of another model),
+   * ERR_INVALID_ARGUMENT (saved with other settings).
    */
   async loadState(path: string): Promise<void> {
     const absolute = resolve(nonEmptyString(path, '[trainer] the path of loadState'));

@@ -50,8 +50,8 @@ export function averageRanks(values: readonly number[]): number[] {
 }
 
 /**
- * Groups records by prompt id: prompts in order of first appearance, samples ascending. The order of
- * the records does not matter otherwise.
+ * Groups records by prompt id: prompts in order of first appearance, samples ascending. The order
+ * of the records does not matter otherwise.
  * @throws RangeError for a sample listed twice or a reward that is not finite, naming prompt and
  *   sample.
  */

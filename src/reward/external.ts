@@ -77,8 +77,8 @@ export interface ScoresRow {
 
 /**
  * Joins the rows of a scores file to the completions; the result has the order of `completions`. A
- * row has the columns `prompt_id` (or `id`); `sample` (the completion's number) or `completion` (its
- * text, which stands for every sample with that text); and `reward`. `reward_previous`, from a
+ * row has the columns `prompt_id` (or `id`); `sample` (the completion's number) or `completion`
+ * (its text, which stands for every sample with that text); and `reward`. `reward_previous`, from a
  * second reward source, is in every row or in none.
  * @throws DataError for a row of an unknown prompt or completion, a reward that is not a finite
  *   number, and a completion with two rewards or with none.

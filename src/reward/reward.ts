@@ -56,8 +56,8 @@ export function baseRoles(scores: readonly ScoreRecord[]): BaseRoles {
  * Rewards in the order of `scores`.
  *
  * In iteration 1 after SFT, θ_{t−1} = θ_0, so the mean log-prob per token replaces its implicit
- * reward. In iteration 1 without SFT, θ_t = θ_0 as well: both rewards are that same number and every
- * C is 1, so that the iteration is plain self-rewarding DPO.
+ * reward. In iteration 1 without SFT, θ_t = θ_0 as well: both rewards are that same number and
+ * every C is 1, so that the iteration is plain self-rewarding DPO.
  * @throws RangeError naming the completion whose log-prob is not finite or whose length is not a
  *   positive integer.
  */
