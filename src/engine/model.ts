@@ -38,7 +38,7 @@ export type { TokenIds } from './arguments.js';
 /** Dtype of the weights. Training keeps fp32 master weights in either case. */
 export type DType = NativeDType;
 
-/** The model's config: sizes in entries, `parameters` in numbers of weights. */
+/** Sizes, limits and special tokens of a model; `parameters` is the number of its weights. */
 export type ModelConfig = Readonly<Omit<NativeModelInfo, 'configJson' | 'device'>>;
 
 const DTYPES = ['float32', 'bfloat16'] as const;
@@ -135,7 +135,8 @@ export class Model {
    * nats at temperature 1, before top-k and top-p (Float32Array of the same length), and the reason
    * it ended: `eos`, `stop` or `length`. Throws CreamError ERR_INVALID_ARGUMENT at once for an
    * impossible request. A later failure rejects the iteration, all() and stats alike; aborting
-   * `signal` does so with its reason. `onTokens` gets the tokens of each decode step.
+   * `signal` does so with its reason. `onTokens` gets tokens as they are
+   * generated.
    */
   generate(
     request: GenerateRequest,

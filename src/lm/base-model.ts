@@ -37,7 +37,7 @@ export async function withBase(
       throw new ModelError(
         error.code,
         `The adapter ${source.path} names the base model ${JSON.stringify(name)}, which ` +
-          `could not be had (\`base\` names another): ${error.message}`,
+          `could not be loaded (\`base\` can name another): ${error.message}`,
         { cause: error },
       );
     }

@@ -217,8 +217,8 @@ function index<T extends { prompt_id: string; sample: number }>(
     const id = key(record.prompt_id, record.sample);
     if (found.has(id))
       throw new RangeError(
-        `[prefer] ${named(record)} is twice in the ${name}; a prompt id and a sample ` +
-          'number name one completion',
+        `[prefer] ${named(record)} is listed twice in the ${name}; a prompt id and a sample ` +
+          'number identify one completion',
       );
     found.set(id, record);
   }
