@@ -24,7 +24,7 @@ export {
   type ModelConfig,
   type TokenIds,
 } from './engine/model.js';
-export type { ScoreRequest, ScoreResult, ScoringGroup } from './engine/score.js';
+export type { ClassifyRequest, ScoreRequest, ScoreResult, ScoringGroup } from './engine/score.js';
 export {
   Trainer,
   type ExampleInput,
@@ -38,6 +38,7 @@ export {
   type LoadOptions,
   type TextOptions,
 } from './lm/language-model.js';
+export { ModelError, type ModelErrorCode } from './models/errors.js';
 export {
   modelDigest,
   resolveModel,
@@ -63,4 +64,5 @@ export type { Recipe } from './run/recipe.js';
 export { run, type RunOptions } from './run/run.js';
 export type { IterationSummary } from './run/summary.js';
 export { ChatTemplate, type Message } from './text/chat-template.js';
+export { TextError, type TextErrorCode } from './text/errors.js';
 export { loadTokenizer, Tokenizer } from './text/tokenizer.js';

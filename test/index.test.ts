@@ -3,13 +3,14 @@
  * package exports.
  */
 import { describe, expect, it } from '@jest/globals';
+import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import * as cream from '../src/index.js';
 import type { PairRecord, RewardFunction, RunEvent } from '../src/index.js';
 import { readRecords } from '../src/data/jsonl.js';
 import { PAIR_COLUMNS } from '../src/data/columns.js';
 import { TINY } from './support/run.js';
-import { temporaryFolder } from './support/tiny-model.js';
+import { temporaryFolder, tinyModel } from './support/tiny-model.js';
 
 describe('the package', () => {
   it('runs a recipe with a reward function and tells what it does', async () => {
@@ -34,7 +35,12 @@ describe('the package', () => {
       expect(chosen[0]!.content.length).toBeLessThan(rejected[0]!.content.length);
   });
 
-  it('names its errors', () => {
+  it('names its errors', async () => {
+    await expect(cream.loadModel('./no/such/folder')).rejects.toThrow(cream.ModelError);
+    const damaged = tinyModel({ tokenizer: true });
+    writeFileSync(join(damaged, 'tokenizer.json'), '{}');
+    await expect(cream.loadModel(damaged)).rejects.toThrow(cream.TextError);
+    await expect(cream.Model.load('./no/such/folder')).rejects.toThrow(cream.CreamError);
     expect(() => cream.parseRecipe('iterations: 0', 'mine.yaml')).toThrow(cream.RunError);
     expect(() => cream.parseRecipe('iterations: 0', 'mine.yaml')).toThrow(
       'mine.yaml:1:13 iterations: must be at least 1 where sft.enabled is false',

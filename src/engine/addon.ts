@@ -1,4 +1,4 @@
-/** The native addon: the only file that loads it. */
+/** Loads the native addon; no other file does. */
 import { existsSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { dirname, join, resolve } from 'node:path';
@@ -10,14 +10,15 @@ import { runJob } from './signal.js';
 
 export type * from './native-types.js';
 
-/** From src/engine/ and dist/engine/ alike. */
+/** The package's folder, two levels above src/engine/ and dist/engine/ alike. */
 const root = resolve(dirname(fileURLToPath(import.meta.url)), '../..');
 const require = createRequire(import.meta.url);
 let loaded: Addon | undefined;
 
 /**
- * Loaded at first use, so that `cream --help` and `cream doctor` run without it. CREAM_ADDON names
- * another file, for tests.
+ * The addon, loaded at its first use, so that `cream --help` and `cream doctor` run without it. The
+ * environment variable CREAM_ADDON names another file, for tests. Throws CreamError ERR_ADDON where
+ * it is missing or does not load.
  */
 export function addon(): Addon {
   return (loaded ??= load(
@@ -31,8 +32,8 @@ function load(path: string): Addon {
       'ERR_ADDON',
       `The native addon is not built: ${path} does not exist; run \`npm run setup\`.`,
     );
-  // OpenMP reads this once, as libtorch loads. Its threads would spin for work on the cores that
-  // our own loops use (native/support/parallel.h).
+  // OpenMP reads this once, when libtorch loads. Without it, idle OpenMP threads spin on the cores
+  // that our own loops use (native/support/parallel.h).
   const policy = process.env['OMP_WAIT_POLICY'];
   process.env['OMP_WAIT_POLICY'] ??= 'passive';
   try {
@@ -50,7 +51,8 @@ function load(path: string): Addon {
 }
 
 /**
- * What the machine, libtorch and this build are. Throws CreamError where the addon does not load.
+ * Describes the machine, libtorch and this build: versions, CPU features, threads, GPUs, and the
+ * bytes of all loaded weights. Throws CreamError ERR_ADDON where the addon does not load.
  */
 export function engineInfo(): EngineInfo {
   const { version } = require(join(root, 'package.json')) as { version: string };
@@ -58,21 +60,24 @@ export function engineInfo(): EngineInfo {
 }
 
 /**
- * Free bytes of a GPU of engineInfo(), now. Opens a context on it, which takes some hundred MB
- * until the process ends.
+ * Free memory of a GPU in bytes, at the time of the call; `index` is that of engineInfo(). Opens a
+ * CUDA context on the GPU, which takes some hundred MB until the process ends.
  */
 export function freeDeviceMemory(index: number): number {
   return addon().freeDeviceMemory(index);
 }
 
-/** Threads for work that begins from now on, in every model of this process. */
+/**
+ * Sets how many CPU threads one computation uses, 1 to 4096. Applies to work that begins after the
+ * call, in every model of this process. Throws CreamError ERR_INVALID_ARGUMENT.
+ */
 export function setThreads(threads: number): void {
   addon().setThreads(positiveInteger(threads, '[setThreads] threads', 4096));
 }
 
 /**
- * Gives memory that freed tensors left for the next ones back to the operating system; so does
- * disposing of the last model.
+ * Returns memory that the allocator caches for later tensors to the operating system. Disposing of
+ * the last model does the same.
  */
 export function releaseMemory(): void {
   addon().releaseMemory();
@@ -92,15 +97,18 @@ export function lockFile(path: string, contents: string): (() => void) | null {
   }
 }
 
-/** All metadata of a GGUF file; 64-bit integers beyond 2^53 lose their last digits. */
+/**
+ * Reads all metadata of a GGUF file, by key. 64-bit integers above 2^53 are rounded to doubles.
+ * Rejects with CreamError: ERR_NOT_FOUND, ERR_INVALID_FILE.
+ */
 export async function readGguf(path: string): Promise<{ metadata: Record<string, unknown> }> {
   const json = await runJob(() => addon().readGguf(resolve(path)));
   return { metadata: JSON.parse(json) as Record<string, unknown> };
 }
 
 /**
- * Seconds of one GEMM [m × k] · [k × n] through libtorch, the mean of `repeats` after a warm-up:
- * what `cream bench` compares with.
+ * Seconds per GEMM [m × k] · [k × n] through libtorch, the mean of `repeats` runs after a warm-up.
+ * `cream bench` compares the engine's throughput with it.
  */
 export function benchmarkGemm({
   m,
@@ -133,8 +141,8 @@ export function benchmarkGemm({
 }
 
 /**
- * Seconds of one copy of `bytes` in the device's memory, on a CPU by all threads, likewise; a copy
- * reads and writes them.
+ * Seconds per copy of `bytes` bytes within the device's memory, the mean of `repeats` runs after a
+ * warm-up; on a CPU, all threads copy. A copy reads and writes `bytes` each.
  */
 export function benchmarkCopy({
   bytes,

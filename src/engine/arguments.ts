@@ -1,6 +1,6 @@
 /**
- * Checks shared by model.ts, generate.ts, score.ts and trainer.ts. `where` names the argument as
- * its caller wrote it.
+ * Checks of single arguments. Each returns the value or throws a CreamError with the code
+ * ERR_INVALID_ARGUMENT; `where` begins the message and names the argument as the caller wrote it.
  */
 import { CreamError } from './errors.js';
 
@@ -10,8 +10,8 @@ export function invalid(message: string): CreamError {
   return new CreamError('ERR_INVALID_ARGUMENT', message);
 }
 
-/** A value for a message: short, and never a whole array. */
-function shown(value: unknown): string {
+/** A value in a message: cut to 40 characters; an array or object by its kind alone. */
+export function shown(value: unknown): string {
   if (typeof value === 'string')
     return JSON.stringify(value.length > 40 ? `${value.slice(0, 40)}…` : value);
   if (typeof value === 'bigint') return `${value}n`;
@@ -27,7 +27,7 @@ export function isInt32Array(value: unknown): value is Int32Array {
   );
 }
 
-/** Token ids as the addon takes them. At least one, each within the vocabulary. */
+/** Token ids as the addon takes them: at least one, each from 0 to vocabSize − 1. */
 export function tokenIds(tokens: TokenIds, vocabSize: number, where: string): Int32Array {
   if (!Array.isArray(tokens) && !isInt32Array(tokens))
     throw invalid(`${where} must be an array of token ids or an Int32Array, got ${shown(tokens)}.`);
@@ -47,8 +47,9 @@ export function tokenIds(tokens: TokenIds, vocabSize: number, where: string): In
 export interface Range {
   min?: number;
   max?: number;
-  /** The bound itself is not allowed. */
+  /** Whether `min` itself is refused. */
   aboveMin?: boolean;
+  /** Whether `max` itself is refused. */
   belowMax?: boolean;
 }
 
@@ -89,14 +90,6 @@ export function positiveInteger(value: unknown, where: string, max?: number): nu
   return integer(value, where, 1, max);
 }
 
-/** What `check` makes of a number; 0 where the engine is to choose. */
-export function orAuto(
-  value: number | 'auto' | undefined,
-  check: (value: number) => number,
-): number {
-  return value === undefined || value === 'auto' ? 0 : check(value);
-}
-
 /** An unsigned 64-bit number, from a bigint or a safe integer. */
 export function unsigned64(value: bigint | number, where: string): bigint {
   if (typeof value === 'bigint' && value >= 0n && value < 1n << 64n) return value;
@@ -125,7 +118,7 @@ export function list<T>(value: readonly T[], where: string, { empty = true } = {
   return value as readonly T[];
 }
 
-/** Refuses misspelt options instead of ignoring them. */
+/** Refuses keys that are not in `keys`, so that a misspelt option is never ignored. */
 export function knownKeys(value: unknown, keys: readonly string[], where: string): void {
   if (typeof value !== 'object' || value === null || Array.isArray(value))
     throw invalid(`${where} must be an object, got ${shown(value)}.`);

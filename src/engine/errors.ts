@@ -16,6 +16,7 @@ export type CreamErrorCode =
   | 'ERR_ADDON' // the native addon is missing or does not load
   | 'ERR_INTERNAL'; // a bug in cream-lm
 
+/** An error of the engine. */
 export class CreamError extends Error {
   readonly code: CreamErrorCode;
 
@@ -27,8 +28,8 @@ export class CreamError extends Error {
 }
 
 /**
- * What the addon throws and rejects with: a plain object, because it has no JavaScript stack of its
- * own.
+ * What the addon throws and rejects with. It is a plain object, because a worker thread has no
+ * JavaScript stack.
  */
 interface NativeFailure {
   code: CreamErrorCode;
@@ -46,9 +47,9 @@ function isNativeFailure(value: unknown): value is NativeFailure {
 }
 
 /**
- * The CreamError of a native failure, with the stack of `caller`, made where the user called in:
- * the failure happens later, on another thread, and a stack from there would name nobody. Anything
- * else is passed through.
+ * Turns a native failure into a CreamError with the stack of `caller`, an Error made where the user
+ * called the API: the failure itself happens later, on another thread. Any other value is returned
+ * as it is.
  */
 export function fromNative(failure: unknown, caller: Error): unknown {
   if (!isNativeFailure(failure)) return failure;

@@ -1,6 +1,7 @@
 /**
- * A model on its own native thread: token ids in, typed arrays out, the event loop free.
- * Calls on one model run in the order they were made; different models run side by side.
+ * A model on a native thread of its own: it takes token ids, returns typed arrays and never blocks
+ * the event loop. Calls on one model run in the order in which they were made; different models run
+ * concurrently.
  */
 import { readFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
@@ -24,6 +25,7 @@ import {
 import {
   checkClassifyRequest,
   checkScoreRequest,
+  type ClassifyRequest,
   type ScoreRequest,
   type ScoreResult,
 } from './score.js';
@@ -33,9 +35,10 @@ import { checkTrainerParams, Trainer, type TrainerParams } from './trainer.js';
 export type { AdapterConfig, AdapterParams } from './adapter.js';
 export type { TokenIds } from './arguments.js';
 
-/** What weights are computed in. Training keeps fp32 masters in both. */
+/** Dtype of the weights. Training keeps fp32 master weights in either case. */
 export type DType = NativeDType;
 
+/** Sizes, limits and special tokens of a model; `parameters` is the number of its weights. */
 export type ModelConfig = Readonly<Omit<NativeModelInfo, 'configJson' | 'device'>>;
 
 const DTYPES = ['float32', 'bfloat16'] as const;
@@ -46,23 +49,30 @@ interface Parts {
   dtype: DType;
   device: string;
   config: ModelConfig;
-  /** config.json as it was beside the weights, or the engine's own. */
+  /** The config.json beside the weights; the engine's own for a GGUF file. */
   configJson: Record<string, unknown>;
   adapter: AdapterConfig | null;
 }
 
+/**
+ * A causal language model or a sequence-classification model. Calls run one after the other, in the
+ * order in which they were made, on the model's own thread; different models run concurrently.
+ * dispose() frees the weights; `await using` calls it. Every method rejects with ERR_DISPOSED after
+ * that.
+ */
 export class Model {
-  /** The folder or .gguf file it was loaded from, absolute. */
+  /** Absolute path of the folder or .gguf file that the model was loaded from. */
   readonly path: string;
+  /** Dtype of the weights. */
   readonly dtype: DType;
-  /** Where the weights are and the work is done: 'cpu', 'cuda:0'. */
+  /** Device that holds the weights and computes: 'cpu' or e.g. 'cuda:0'. */
   readonly device: string;
   readonly config: ModelConfig;
   readonly #parts: Parts;
   #adapter: AdapterConfig | null;
   /**
-   * Changes of the adapter that have not ended: what a snapshot would hold is not known while there
-   * are any.
+   * Changes of the adapter in progress. Until they end it is not known which adapter a snapshot
+   * would have.
    */
   #changing = 0;
   #disposed: Promise<void> | undefined;
@@ -76,16 +86,17 @@ export class Model {
     this.#adapter = parts.adapter;
   }
 
-  /** The adapter on the weights, or null. Sampling, scoring and training all go through it. */
+  /** The adapter on the weights, or null. Sampling, scoring and training all use it. */
   get adapter(): AdapterConfig | null {
     return this.#adapter;
   }
 
   /**
    * Loads a Hugging Face folder (config.json and safetensors) or a .gguf file, which is
-   * dequantised; default bfloat16, on the CPU. `device`: 'cpu', 'cuda' or 'cuda:1' (docs/cuda.md).
-   * With `adapter`, a folder in PEFT's format, the adapter goes on top. Rejects with CreamError:
-   * ERR_NOT_FOUND, ERR_INVALID_FILE, ERR_UNSUPPORTED, ERR_OUT_OF_MEMORY.
+   * dequantised. `dtype` defaults to bfloat16, `device` to 'cpu'; 'cuda' and 'cuda:1' name GPUs
+   * (docs/cuda.md). `adapter` is a folder in PEFT's format whose adapter is put on the model.
+   * Rejects with CreamError: ERR_INVALID_ARGUMENT, ERR_NOT_FOUND, ERR_INVALID_FILE,
+   * ERR_UNSUPPORTED, ERR_OUT_OF_MEMORY, ERR_ADDON; an aborted `signal` rejects with its reason.
    */
   static async load(
     path: string,
@@ -120,8 +131,12 @@ export class Model {
   }
 
   /**
-   * Samples completions. Throws CreamError at once for an impossible request; what fails later
-   * reaches whoever iterates, and all() and stats. Aborting rejects with the signal's reason.
+   * Samples completions. Each has its token ids (Int32Array), the model's log-prob of each token in
+   * nats at temperature 1, before top-k and top-p (Float32Array of the same length), and the reason
+   * it ended: `eos`, `stop` or `length`. Throws CreamError ERR_INVALID_ARGUMENT at once for an
+   * impossible request. A later failure rejects the iteration, all() and stats alike; aborting
+   * `signal` does so with its reason. `onTokens` gets tokens as they are
+   * generated.
    */
   generate(
     request: GenerateRequest,
@@ -147,7 +162,11 @@ export class Model {
     );
   }
 
-  /** Summed and per-token log-probs of completions. */
+  /**
+   * Log-probs of completions given their prompts, in nats: per token (float32) and summed per
+   * completion (float64). Rejects with CreamError ERR_INVALID_ARGUMENT, also for a sequence that is
+   * longer than config.maxPositionEmbeddings; an aborted `signal` rejects with its reason.
+   */
   async score(
     request: ScoreRequest,
     options: { signal?: AbortSignal; onProgress?: (progress: Progress) => void } = {},
@@ -160,19 +179,22 @@ export class Model {
     );
   }
 
-  /** Logits of every position, [tokens × vocabSize], row-major: for checks and small sequences. */
+  /**
+   * Logits at every position, [tokens × vocabSize], float32, row-major. Meant for checks on short
+   * sequences.
+   */
   async logits(tokens: TokenIds): Promise<Float32Array> {
     const checked = tokenIds(tokens, this.config.vocabSize, '[logits] tokens');
     return runJob(() => this.#parts.native.logits(checked));
   }
 
   /**
-   * Of a sequence-classification model (config.numLabels > 0): the logits at the last token of each
-   * sequence, [sequences × labels], row-major. maxNumBatchedTokens: tokens of one forward pass,
-   * default `auto`, as in score(); it changes speed and memory only.
+   * Logits of a sequence-classification model (config.numLabels > 0) at the last token of each
+   * sequence, [sequences × numLabels], float32, row-major. Rejects with CreamError:
+   * ERR_INVALID_ARGUMENT, ERR_UNSUPPORTED for a causal language model.
    */
   async classify(
-    request: { sequences: readonly TokenIds[]; maxNumBatchedTokens?: number | 'auto' },
+    request: ClassifyRequest,
     options: { signal?: AbortSignal } = {},
   ): Promise<Float32Array> {
     const checked = checkClassifyRequest(request, this.config.vocabSize);
@@ -180,8 +202,10 @@ export class Model {
   }
 
   /**
-   * Another model with the weights as they are after the calls made so far. Storage is shared until
-   * one of the two trains; a base under adapters always is. With `adapter: false`, the base alone.
+   * Copy-on-write snapshot: another model with the weights as they are after the calls made so far.
+   * The two share storage until one of them trains; a base under adapters stays shared even then.
+   * With `adapter: false` the snapshot is the base model without its adapter. Throws CreamError:
+   * ERR_INVALID_ARGUMENT while the adapter is being changed, ERR_DISPOSED.
    */
   snapshot(options: { adapter?: boolean } = {}): Model {
     knownKeys(options, ['adapter'], '[snapshot] the options');
@@ -203,8 +227,9 @@ export class Model {
   }
 
   /**
-   * Puts a new adapter on the weights that changes nothing yet: A random, B zero, as PEFT begins. A
-   * model has one at most.
+   * Puts a new adapter on the model, initialised as in PEFT: A is random and B is zero, so that
+   * outputs do not change yet. A model has at most one adapter. Rejects with CreamError
+   * ERR_INVALID_ARGUMENT.
    */
   async addAdapter(params: AdapterParams): Promise<void> {
     const { native, seed } = checkAdapterParams(params);
@@ -214,9 +239,10 @@ export class Model {
   }
 
   /**
-   * Reads adapter_config.json and adapter_model.safetensors, as PEFT writes them, in the place of
-   * the present adapter. Rejects with ERR_INVALID_FILE for an adapter of another base and
-   * ERR_UNSUPPORTED for what is not plain LoRA, naming the key or tensor.
+   * Loads an adapter from a folder in PEFT's format (adapter_config.json and
+   * adapter_model.safetensors); it replaces the present adapter. Rejects with CreamError:
+   * ERR_NOT_FOUND, ERR_INVALID_FILE for an adapter of another base, ERR_UNSUPPORTED for an adapter
+   * that is not plain LoRA; the message names the key or tensor.
    */
   async loadAdapter(directory: string): Promise<void> {
     const absolute = resolve(nonEmptyString(directory, '[loadAdapter] the directory'));
@@ -226,9 +252,9 @@ export class Model {
   }
 
   /**
-   * Writes the adapter as PEFT does, each file whole or not at all. Default dtype: float32, which
-   * an adapter is trained in. `baseModel` becomes base_model_name_or_path; default: the path that
-   * the base was loaded from.
+   * Writes the adapter in PEFT's format, each file atomically. `dtype` defaults to float32, in
+   * which adapters are trained. `baseModel` is written as base_model_name_or_path and defaults to
+   * the path that the base was loaded from. Rejects with CreamError: ERR_INVALID_ARGUMENT, ERR_IO.
    */
   async saveAdapter(
     directory: string,
@@ -242,8 +268,8 @@ export class Model {
   }
 
   /**
-   * Folds the adapter into the weights, in fp32 and rounded once: a full model, which trains and
-   * saves as such.
+   * Merges the adapter into the weights, computed in fp32 and rounded once. The model then trains
+   * and saves as a full model.
    */
   async merge(): Promise<void> {
     await this.#change(async () => {
@@ -254,9 +280,10 @@ export class Model {
 
   /**
    * Writes a folder that transformers loads: model.safetensors (sharded above 5 GB) and
-   * config.json, each whole or not at all. From the trainer's fp32 masters while one lives. Default
-   * dtype: the model's own. A model with an adapter is refused: saveAdapter() writes the adapter,
-   * merge() makes it a full model.
+   * config.json, each file atomically. `dtype` defaults to the model's own. While the model has a
+   * trainer, the values come from its fp32 master weights. Rejects with CreamError:
+   * ERR_INVALID_ARGUMENT, ERR_IO, and for a model with an adapter, for which saveAdapter() writes
+   * the adapter and merge() makes a full model.
    */
   async save(directory: string, options: { dtype?: DType } = {}): Promise<void> {
     knownKeys(options, ['dtype'], '[save] the options');
@@ -268,8 +295,10 @@ export class Model {
   }
 
   /**
-   * A trainer that changes this model's adapter where it has one, else all of its weights; one at a
-   * time. A bfloat16 model of a finer checkpoint starts from the checkpoint's values.
+   * Makes a trainer of this model's adapter or, without an adapter, of all its weights. A model has
+   * one trainer at a time. A bfloat16 model that was loaded from a float32 checkpoint starts from
+   * the checkpoint's float32 values. Rejects with CreamError: ERR_INVALID_ARGUMENT,
+   * ERR_OUT_OF_MEMORY.
    */
   async trainer(params: TrainerParams): Promise<Trainer> {
     const checked = checkTrainerParams(params);
@@ -281,8 +310,8 @@ export class Model {
   }
 
   /**
-   * Frees the weights once the calls made so far are done; later calls fail with ERR_DISPOSED. May
-   * be called again.
+   * Frees the weights once the calls made so far have ended; later calls reject with ERR_DISPOSED.
+   * Further calls of dispose() do nothing.
    */
   dispose(): Promise<void> {
     return (this.#disposed ??= runJob(() => this.#parts.native.dispose()));
@@ -309,8 +338,8 @@ function report(
 }
 
 /**
- * The original's keys, the weights' dtype. transformers 5 reads `dtype`, older versions
- * `torch_dtype`.
+ * The original config.json with the dtype of the saved weights. transformers 5 reads `dtype`, older
+ * versions read `torch_dtype`.
  */
 function configFile(original: Record<string, unknown>, dtype: DType): string {
   const config = {
@@ -318,8 +347,8 @@ function configFile(original: Record<string, unknown>, dtype: DType): string {
     ...('dtype' in original && { dtype }),
     ...(!('dtype' in original && !('torch_dtype' in original)) && { torch_dtype: dtype }),
   };
-  // JavaScript writes 30.0 as 30, and transformers 5 takes no whole number for these keys (Gemma's
-  // caps above all).
+  // JSON.stringify writes 30.0 as 30, but transformers 5 requires floats for these keys (e.g. caps
+  // of Gemma).
   const text = JSON.stringify(config, null, 2).replace(
     /"(attn_logit_softcapping|final_logit_softcapping|initializer_range|rms_norm_eps)": (\d+)(?=[,\n])/g,
     '"$1": $2.0',

@@ -1,12 +1,23 @@
 /**
- * The type of the native addon. test/engine/addon.test.ts compares the names below with what the
- * addon exports. Everything behind this boundary trusts its arguments: model.ts, generate.ts,
- * score.ts and trainer.ts check them.
+ * The type of the native addon. test/engine/addon.test.ts compares the names below with those that
+ * the addon exports. The addon trusts its arguments: src/engine checks them first, by the tables in
+ * requests.ts, from which the types of the requests follow.
  */
+import type { CheckedOf } from './fields.js';
+import type {
+  CLASSIFICATION_FIELDS,
+  EXAMPLE_FIELDS,
+  GENERATION_FIELDS,
+  LORA_FIELDS,
+  PAIR_FIELDS,
+  PLAN_FIELDS,
+  SCORING_FIELDS,
+  TRAINER_FIELDS,
+} from './requests.js';
 
 /**
- * Work on a model's thread. The promise rejects with {code, message}; cancel() before the work
- * began rejects at once.
+ * Work on a model's thread. The promise rejects with {code, message}; it does so at once where
+ * cancel() is called before the work has begun.
  */
 export interface NativeJob<T> {
   promise: Promise<T>;
@@ -26,7 +37,7 @@ export interface NativeModelInfo {
   headDim: number;
   intermediateSize: number;
   /**
-   * Tokens that a sequence may have: the config's number, or less where longer ones would change
+   * Longest sequence in tokens: the config's number, or less where a longer one would change the
    * RoPE frequencies (docs/models.md).
    */
   maxPositionEmbeddings: number;
@@ -34,47 +45,37 @@ export interface NativeModelInfo {
   bosTokenId: number | null;
   eosTokenIds: number[];
   /**
-   * 0: a causal language model; else a sequence-classification model (a reward model), for
-   * classify() alone.
+   * 0 for a causal language model; else the labels of a sequence-classification model (a reward
+   * model), which supports classify() only.
    */
   numLabels: number;
   parameters: number;
-  /** A config.json for this model, for sources that bring none. */
+  /** A config.json for this model, for sources that have none. */
   configJson: string;
-  /** Where the weights are: 'cpu', 'cuda:0'. */
+  /** Device of the weights: 'cpu' or e.g. 'cuda:0'. */
   device: string;
 }
 
-/** A low-rank adapter, in PEFT's terms. */
-export interface NativeAdapterParams {
-  rank: number;
-  alpha: number;
-  dropout: number;
-  targetModules: string[];
-  useRslora: boolean;
-}
+export type NativeAdapterParams = CheckedOf<typeof LORA_FIELDS>;
 
-export interface NativeGenerationRequest {
-  prompts: { tokens: Int32Array; key: bigint; samples: number; firstSample: number }[];
-  temperature: number;
-  topP: number;
-  topK: number;
-  minNewTokens: number;
-  maxNewTokens: number;
-  stopIds: Int32Array;
-  stopStrings: readonly string[];
-  tokenBytes?: { bytes: Uint8Array; offsets: Uint32Array } | undefined;
-  seed: bigint;
-  iteration: number;
-  /** 0: the engine chooses. */
-  maxNumSeqs: number;
-}
+export type NativeGenerationRequest = CheckedOf<typeof GENERATION_FIELDS>;
+export type NativeScoringRequest = CheckedOf<typeof SCORING_FIELDS>;
+export type NativeClassificationRequest = CheckedOf<typeof CLASSIFICATION_FIELDS>;
+export type NativeTrainerParams = CheckedOf<typeof TRAINER_FIELDS>;
+export type NativePair = CheckedOf<typeof PAIR_FIELDS>;
+export type NativeExample = CheckedOf<typeof EXAMPLE_FIELDS>;
+export type NativePlanRequest = CheckedOf<typeof PLAN_FIELDS>;
 
 export interface NativeCompletion {
+  /** Position of its prompt in the request. */
   promptIndex: number;
+  /** Sample number, from the prompt's firstSample on. */
   sample: number;
+  /** Token ids, at least one; a stop id is included. */
   tokens: Int32Array;
+  /** log p of each token in nats: full vocabulary, temperature 1, before top-k and top-p. */
   logprobs: Float32Array;
+  /** A stop id, a stop string, or maxNewTokens or the end of the context. */
   finishReason: 'eos' | 'stop' | 'length';
 }
 
@@ -92,56 +93,12 @@ export interface NativeGenerationStats {
   decodeSeconds: number;
 }
 
-export interface NativeScoringRequest {
-  groups: { prompt: Int32Array; completions: Int32Array[] }[];
-  /** 0: the engine chooses. */
-  maxNumBatchedTokens: number;
-}
-
 export interface NativeScoringResult {
   sums: Float64Array;
   tokenLogprobs: Float32Array;
   offsets: Float64Array;
   forwardTokens: number;
   seconds: number;
-}
-
-export interface NativeTrainerParams {
-  learningRate: number;
-  beta1: number;
-  beta2: number;
-  epsilon: number;
-  weightDecay: number;
-  maxGradNorm: number;
-  schedule: 'constant' | 'linear' | 'cosine';
-  warmupSteps: number;
-  totalSteps: number;
-  beta: number;
-  /** 0: the engine chooses. */
-  microBatchTokens: number;
-  /** Left out, the engine chooses. */
-  activationCheckpointing?: boolean | undefined;
-  optimizerStates: 'float32' | '8bit';
-  masterWeights: 'float32' | 'split';
-  gradientDtype: 'float32' | 'bfloat16';
-  klCoefficient: number;
-  dropoutSeed: bigint;
-}
-
-export interface NativePair {
-  prompt: Int32Array;
-  chosen: Int32Array;
-  rejected: Int32Array;
-  referenceChosen: number;
-  referenceRejected: number;
-  weight: number;
-  baseChosen: number;
-  baseRejected: number;
-}
-
-export interface NativeExample {
-  prompt: Int32Array;
-  completion: Int32Array;
 }
 
 export interface NativeStepMetrics {
@@ -160,35 +117,12 @@ export interface NativeStepMetrics {
   seconds: number;
 }
 
-/** See native/engine/plan.h; what is left out is chosen. */
-export interface NativePlanRequest {
-  configJson: string;
-  /** Names the config in messages. */
-  source: string;
-  dtype: NativeDType;
-  stage: 'sample' | 'score' | 'train';
-  deviceBytes: number;
-  lora?: NativeAdapterParams | undefined;
-  otherModels: number;
-  promptTokens: number;
-  newTokens: number;
-  samples: number;
-  microBatchTokens?: number | undefined;
-  maxNumBatchedTokens?: number | undefined;
-  maxNumSeqs?: number | undefined;
-  activationCheckpointing?: boolean | undefined;
-  /** All three or none. */
-  optimizerStates?: 'float32' | '8bit' | undefined;
-  masterWeights?: 'float32' | 'split' | undefined;
-  gradientDtype?: 'float32' | 'bfloat16' | undefined;
-}
-
 export interface NativePlan {
   parts: { name: string; bytes: number }[];
   bytes: number;
-  /** What is missing; 0: it fits. */
+  /** Bytes that are missing; 0 where it fits. */
   shortBytes: number;
-  /** Chosen or as fixed; 0 where the stage has no such thing. */
+  /** This and the following: as requested, else chosen; 0 where the stage does not use it. */
   microBatchTokens: number;
   activationCheckpointing: boolean;
   optimizerStates: 'float32' | '8bit';
@@ -202,7 +136,7 @@ export interface NativePlan {
 
 export type NativeProgress = (done: number, total: number, tokens: number) => void;
 
-/** Calls run in the order they are made. A model without weights refuses all but load(). */
+/** Calls run in the order in which they are made. Before load(), all other calls fail. */
 export interface NativeModel {
   load(path: string, dtype: NativeDType, device: string): NativeJob<NativeModelInfo>;
   generate(
@@ -216,10 +150,7 @@ export interface NativeModel {
     onProgress: NativeProgress | undefined,
   ): NativeJob<NativeScoringResult>;
   logits(tokens: Int32Array): NativeJob<Float32Array>;
-  classify(request: {
-    sequences: Int32Array[];
-    maxNumBatchedTokens: number;
-  }): NativeJob<Float32Array>;
+  classify(request: NativeClassificationRequest): NativeJob<Float32Array>;
   snapshot(adapter: boolean): NativeModel;
   save(directory: string, dtype: NativeDType, configJson: string): NativeJob<undefined>;
   addAdapter(params: NativeAdapterParams, seed: bigint): NativeJob<NativeAdapterParams>;
@@ -242,7 +173,7 @@ export interface Addon {
   Model: new () => NativeModel;
   Trainer: new () => NativeTrainer;
   engineInfo(): Omit<EngineInfo, 'version'>;
-  /** Of a GPU of engineInfo(), by its index, in bytes; opens a context on it. */
+  /** Free bytes of the GPU with this index in engineInfo(); opens a CUDA context on it. */
   freeDeviceMemory(index: number): number;
   setThreads(threads: number): void;
   releaseMemory(): void;
@@ -264,13 +195,13 @@ export interface Addon {
 export interface CudaInfo {
   /** Whether the addon was built for NVIDIA GPUs. */
   built: boolean;
-  /**
-   * Version of the toolkit that compiled the kernels, and what for: '13.0', 'sm_80, sm_90, PTX
-   * 9.0'; both empty where it was not.
-   */
+  /** Version of the CUDA toolkit that compiled the kernels, e.g. '13.0'; empty without CUDA. */
   toolkit: string;
+  /**
+   * Architectures that they were compiled for, e.g. 'sm_80, sm_90, PTX 9.0'; empty without CUDA.
+   */
   architectures: string;
-  /** Why no GPU can be used; empty where one can. */
+  /** Why no GPU can be used; empty where one can be. */
   problem: string;
   gpus: {
     index: number;
@@ -281,19 +212,20 @@ export interface CudaInfo {
   }[];
 }
 
+/** The machine, libtorch and this build. */
 export interface EngineInfo {
-  /** cream-lm's. */
+  /** cream-lm's version. */
   version: string;
   /** libtorch's version. */
   torch: string;
   /**
-   * `level`: of the kernels that run, 'AVX-512 BF16' at best; `loss`: what a lower one costs, in a
-   * sentence, else empty.
+   * `level` is the instruction set of the kernels in use, at best 'AVX-512 BF16'. `loss` says in a
+   * sentence what a lower level costs; it is empty at the best one.
    */
   cpu: { model: string; features: string[]; level: string; loss: string };
-  /** Threads that one computation uses. */
+  /** CPU threads of one computation. */
   threads: number;
   cuda: CudaInfo;
-  /** Bytes of the weights of all models that live in this process, shared storage counted once. */
+  /** Bytes of all loaded weights in this process; shared storage is counted once. */
   weightBytes: number;
 }

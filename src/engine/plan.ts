@@ -1,56 +1,25 @@
 /**
- * What a stage takes of a device's memory, and what to choose so that it fits: arithmetic on a
- * config, without weights or device.
+ * Plans the memory of a stage on a device: how much it takes, and which settings make it fit. The
+ * plan is arithmetic on a config and needs neither weights nor device.
  */
-import { addon, type NativePlan, type NativePlanRequest } from './addon.js';
-import {
-  finiteNumber,
-  integer,
-  knownKeys,
-  nonEmptyString,
-  oneOf,
-  positiveInteger,
-} from './arguments.js';
+import { addon, type NativePlan } from './addon.js';
 import { fromNative } from './errors.js';
+import { checkFields, type FieldsOf } from './fields.js';
+import { PLAN_FIELDS } from './requests.js';
 
-export type PlanRequest = NativePlanRequest;
+export type PlanRequest = FieldsOf<typeof PLAN_FIELDS>;
 export type MemoryPlan = NativePlan;
 
-const KEYS = [
-  'configJson',
-  'source',
-  'dtype',
-  'stage',
-  'deviceBytes',
-  'lora',
-  'otherModels',
-  'promptTokens',
-  'newTokens',
-  'samples',
-  'microBatchTokens',
-  'maxNumBatchedTokens',
-  'maxNumSeqs',
-  'activationCheckpointing',
-  'optimizerStates',
-  'masterWeights',
-  'gradientDtype',
-];
-
-/** @throws CreamError for a config that the engine does not take, and for impossible numbers. */
+/** Throws CreamError for a config that the engine does not support and for impossible numbers. */
 export function planMemory(request: PlanRequest): MemoryPlan {
-  knownKeys(request, KEYS, '[plan] the request');
-  nonEmptyString(request.configJson, '[plan] configJson');
-  oneOf(request.dtype, ['float32', 'bfloat16'], '[plan] dtype');
-  oneOf(request.stage, ['sample', 'score', 'train'], '[plan] stage');
-  finiteNumber(request.deviceBytes, '[plan] deviceBytes', { min: 0 });
-  integer(request.otherModels, '[plan] otherModels', 0);
-  for (const key of ['promptTokens', 'newTokens', 'samples'] as const)
-    positiveInteger(request[key], `[plan] ${key}`);
-  for (const key of ['microBatchTokens', 'maxNumBatchedTokens', 'maxNumSeqs'] as const)
-    if (request[key] !== undefined) positiveInteger(request[key], `[plan] ${key}`);
+  const checked = checkFields(PLAN_FIELDS, request, {
+    what: '[plan] the request',
+    place: (name) => `[plan] ${name}`,
+    context: undefined,
+  });
   const caller = new Error();
   try {
-    return addon().plan(request);
+    return addon().plan(checked);
   } catch (error) {
     throw fromNative(error, caller);
   }

@@ -1,41 +1,35 @@
-/** Scoring: log π(completion | prompt), each prompt computed once for all of its completions. */
-import type { NativeScoringRequest } from './addon.js';
-import { knownKeys, list, orAuto, positiveInteger, tokenIds, type TokenIds } from './arguments.js';
+/** Scoring: log π(completion | prompt). A prompt is computed once for all of its completions. */
+import type { NativeClassificationRequest, NativeScoringRequest } from './addon.js';
+import { checkFields, type FieldsOf } from './fields.js';
+import { CLASSIFICATION_FIELDS, SCORING_FIELDS } from './requests.js';
 
-export interface ScoringGroup {
-  prompt: TokenIds;
-  completions: readonly TokenIds[];
-}
+export type { ScoringGroup } from './requests.js';
 
-export interface ScoreRequest {
-  groups: readonly ScoringGroup[];
-  /**
-   * Rows of one forward pass, on a GPU fewer where its memory is short; default `auto`: what the
-   * memory allows, 16384 at most, 4096 on the CPU. Changes speed and memory only, on a GPU within
-   * rounding.
-   */
-  maxNumBatchedTokens?: number | 'auto';
-}
+/** Prompts with the completions to score. */
+export type ScoreRequest = FieldsOf<typeof SCORING_FIELDS>;
+
+/** Sequences for a sequence-classification model. */
+export type ClassifyRequest = FieldsOf<typeof CLASSIFICATION_FIELDS>;
 
 /**
- * In the order of the request: groups, then their completions. Log-probs are natural logarithms at
- * temperature 1.
+ * Log-probs in nats at temperature 1. Completions are in the order of the request: by group, then
+ * within the group; N is their number.
  */
 export interface ScoreResult {
-  /** One a completion. */
+  /** Summed log-prob per completion, [N], float64. */
   sums: Float64Array;
-  /** Of all completions' tokens, one behind the other. */
+  /** Log-prob per token, float32, all completions concatenated. */
   tokenLogprobs: Float32Array;
-  /** Completion i has tokenLogprobs offsets[i] … offsets[i + 1]. */
+  /** [N + 1]: completion i has tokenLogprobs from offsets[i] up to, but without, offsets[i + 1]. */
   offsets: Float64Array;
-  /** Rows computed: shared prompts make it less than the tokens given. */
+  /** Tokens computed. Shared prompts make it less than the sum of all sequence lengths. */
   forwardTokens: number;
   seconds: number;
 }
 
 /**
- * log π of a completion, nats: its tokens' log-probs added in double and in order, so that what was
- * sampled has the bits of `ScoreResult.sums`.
+ * Summed log-prob of a completion, in nats. Adds in float64 and in order, as score() does, so that
+ * equal token log-probs give the same bits as `ScoreResult.sums`.
  */
 export function sumLogprobs(tokenLogprobs: Float32Array): number {
   return tokenLogprobs.reduce((sum, logprob) => sum + logprob, 0);
@@ -43,37 +37,21 @@ export function sumLogprobs(tokenLogprobs: Float32Array): number {
 
 /** Checks the request and fills in the default. Throws CreamError. */
 export function checkScoreRequest(request: ScoreRequest, vocabSize: number): NativeScoringRequest {
-  knownKeys(request, ['groups', 'maxNumBatchedTokens'], '[score] the request');
-  const groups = list(request.groups, '[score] groups').map((group, g) => {
-    knownKeys(group, ['prompt', 'completions'], `[score] group ${g}`);
-    return {
-      prompt: tokenIds(group.prompt, vocabSize, `[score] the prompt of group ${g}`),
-      completions: list(group.completions, `[score] the completions of group ${g}`).map(
-        (tokens, c) => tokenIds(tokens, vocabSize, `[score] completion ${c} of group ${g}`),
-      ),
-    };
+  return checkFields(SCORING_FIELDS, request, {
+    what: '[score] the request',
+    place: (name) => `[score] ${name}`,
+    context: { vocabSize },
   });
-  return {
-    groups,
-    maxNumBatchedTokens: orAuto(request.maxNumBatchedTokens, (rows) =>
-      positiveInteger(rows, '[score] maxNumBatchedTokens'),
-    ),
-  };
 }
 
-/** The same for Model.classify(). */
+/** Checks the request of Model.classify() and fills in the default. Throws CreamError. */
 export function checkClassifyRequest(
-  request: { sequences: readonly TokenIds[]; maxNumBatchedTokens?: number | 'auto' },
+  request: ClassifyRequest,
   vocabSize: number,
-): { sequences: Int32Array[]; maxNumBatchedTokens: number } {
-  knownKeys(request, ['sequences', 'maxNumBatchedTokens'], '[classify] the request');
-  const sequences = list(request.sequences, '[classify] sequences').map((tokens, i) =>
-    tokenIds(tokens, vocabSize, `[classify] sequence ${i}`),
-  );
-  return {
-    sequences,
-    maxNumBatchedTokens: orAuto(request.maxNumBatchedTokens, (rows) =>
-      positiveInteger(rows, '[classify] maxNumBatchedTokens'),
-    ),
-  };
+): NativeClassificationRequest {
+  return checkFields(CLASSIFICATION_FIELDS, request, {
+    what: '[classify] the request',
+    place: (name) => `[classify] ${name}`,
+    context: { vocabSize },
+  });
 }

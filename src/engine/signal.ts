@@ -1,24 +1,24 @@
 /**
- * From a native job to a promise: AbortSignal, callbacks that throw, and errors with the caller's
- * stack.
+ * Turns a native job into a promise: handles AbortSignals and callbacks that throw, and gives
+ * errors the caller's stack.
  */
 import type { NativeJob } from './addon.js';
 import { CreamError, fromNative } from './errors.js';
 
 export interface Job<T> {
   promise: Promise<T>;
-  /** Asks the work to stop; the promise then rejects once it has. */
+  /** Asks the work to stop; the promise rejects once it has stopped. */
   cancel(): void;
 }
 
-/** Wraps a user's callback: what it throws stops the job and becomes its rejection. */
+/** Wraps a user's callback: an error that it throws stops the job and becomes its rejection. */
 export type Guard = <A extends unknown[]>(
   callback: ((...args: A) => void) | undefined,
 ) => ((...args: A) => void) | undefined;
 
 /**
- * Starts a native job. An aborted `signal` rejects with its reason as soon as the native work has
- * stopped, or at once where it had not begun. Throws what `start` throws.
+ * Starts a native job. Aborting `signal` rejects with its reason: once the native work has stopped,
+ * or at once where it had not begun. Throws what `start` throws.
  */
 export function startJob<T>(start: (guard: Guard) => NativeJob<T>, signal?: AbortSignal): Job<T> {
   const caller = new Error();
@@ -62,7 +62,7 @@ export function startJob<T>(start: (guard: Guard) => NativeJob<T>, signal?: Abor
   return { promise, cancel };
 }
 
-/** startJob() for callers that only await. Rejects where startJob throws. */
+/** startJob() for callers that only await the result. Rejects where startJob() throws. */
 export async function runJob<T>(
   start: (guard: Guard) => NativeJob<T>,
   signal?: AbortSignal,

@@ -1,8 +1,8 @@
 /**
- * Text in, text out: a model with its tokenizer and chat template.
+ * A model with its tokenizer and chat template: it takes text and returns text.
  *
  * const lm = await loadModel('smollm2-135m-instruct');
- * for await (const piece of lm.stream('Why is the sky blue?')) process.stdout.write(piece);
+ * for await (const chunk of lm.stream('Why is the sky blue?')) process.stdout.write(chunk);
  * await lm.dispose();
  */
 import { readFile, stat } from 'node:fs/promises';
@@ -12,33 +12,35 @@ import { CreamError } from '../engine/errors.js';
 import { Model, type DType } from '../engine/model.js';
 import { exists } from '../models/cache.js';
 import { makeDirectory, writeAtomic } from '../models/files.js';
-import { adapterBase } from '../models/local.js';
-import { ModelError } from '../models/errors.js';
 import { resolveModel, type ResolvedModel, type ResolveOptions } from '../models/resolve.js';
 import { ChatTemplate, type Message } from '../text/chat-template.js';
 import { loadTokenizer, type Tokenizer } from '../text/tokenizer.js';
+import { withBase } from './base-model.js';
 import { StoppingText } from './stopping-text.js';
 
 export interface LoadOptions extends ResolveOptions {
-  /** Default bfloat16. */
+  /** Dtype of the weights, default bfloat16. */
   dtype?: DType;
-  /** 'cpu' (the default), 'cuda', 'cuda:1'. */
+  /** 'cpu' (the default), 'cuda' or e.g. 'cuda:1'. */
   device?: string;
-  /** Of an adapter: the model to put it on; default: what its adapter_config.json names. */
+  /** Base model of an adapter. Default: the one that its adapter_config.json names. */
   base?: string;
 }
 
 export interface TextOptions {
-  /** Default 1; 0 takes the likeliest token. */
+  /** Softmax temperature, default 1; 0 is greedy decoding. */
   temperature?: number;
+  /** Nucleus sampling, in (0, 1]; default 1, which keeps all tokens. */
   topP?: number;
+  /** Keeps the topK most likely tokens; default 0, which keeps all. */
   topK?: number;
-  /** Default 128. */
+  /** Most tokens of the completion, default 128. */
   maxNewTokens?: number;
-  /** The text ends before the first of these. */
+  /** The text ends before the first of these strings. */
   stop?: readonly string[];
-  /** The same seed, prompt and settings give the same text; default 0. */
+  /** Unsigned 64-bit seed, default 0. The same seed, prompt and settings give the same text. */
   seed?: bigint | number;
+  /** Aborting it stops the generation and rejects with its reason. */
   signal?: AbortSignal;
 }
 
@@ -47,14 +49,15 @@ interface Parts {
   tokenizer: Tokenizer;
   chatTemplate: ChatTemplate | null;
   source: ResolvedModel;
-  /** generation_config.json of the source, where it has one. */
+  /** The source's generation_config.json; empty without one. */
   generationConfig: Record<string, unknown>;
 }
 
 /**
  * Loads a model by name: an alias, a Hugging Face folder, a .gguf file, a hub id, or an adapter's
- * folder in PEFT's format, which loads with its base. Rejects with CreamError, ModelError (not
- * found, offline, damaged) or TextError (no usable tokenizer).
+ * folder in PEFT's format, which is loaded with its base model. Rejects with ModelError (not found,
+ * offline, incomplete), TextError (no usable tokenizer or chat template) or CreamError (from
+ * Model.load()).
  */
 export async function loadModel(name: string, options: LoadOptions = {}): Promise<LanguageModel> {
   const { dtype, device, base, ...resolving } = options;
@@ -89,58 +92,22 @@ export async function loadModel(name: string, options: LoadOptions = {}): Promis
   return new LanguageModel({ model, tokenizer, chatTemplate, source, generationConfig });
 }
 
-/** An adapter's folder with the base it goes on; any other model as it is. */
-async function withBase(
-  source: ResolvedModel,
-  base: string | undefined,
-  options: ResolveOptions,
-): Promise<ResolvedModel> {
-  const adapter = await adapterBase(source.path);
-  if (adapter === null) {
-    if (base !== undefined)
-      throw new CreamError(
-        'ERR_INVALID_ARGUMENT',
-        `${source.name} is a model of its own and takes no base; leave \`base\` out, or ` +
-          `name an adapter's folder.`,
-      );
-    return source;
-  }
-  const name = base ?? adapter.name;
-  if (name === null)
-    throw new CreamError(
-      'ERR_INVALID_FILE',
-      `${join(source.path, 'adapter_config.json')} has no base_model_name_or_path; name ` +
-        `the adapter's base model with \`base\`.`,
-    );
-  const found = await resolveModel(name, options).catch((error: unknown) => {
-    if (base === undefined && error instanceof ModelError) {
-      throw new ModelError(
-        error.code,
-        `The adapter ${source.path} names the base model ${JSON.stringify(name)}, which ` +
-          `could not be had (\`base\` names another): ${error.message}`,
-        { cause: error },
-      );
-    }
-    throw error;
-  });
-  if ((await adapterBase(found.path)) !== null)
-    throw new CreamError(
-      'ERR_UNSUPPORTED',
-      `The base model ${name} of the adapter ${source.path} is an adapter itself; merge ` +
-        'that one first.',
-    );
-  return { ...source, base: found };
-}
-
+/**
+ * A model with its tokenizer and chat template, made by loadModel(). Calls run in the order in
+ * which they were made; different models run concurrently. dispose() frees the model; `await using`
+ * calls it.
+ */
 export class LanguageModel {
+  /** The model on token ids. */
   readonly model: Model;
   readonly tokenizer: Tokenizer;
-  /** Null for a base model: prompts are then their text alone. */
+  /** Null for a model without one (a base model): prompts are then plain text. */
   readonly chatTemplate: ChatTemplate | null;
+  /** Where the model came from. */
   readonly source: ResolvedModel;
   /**
-   * Ids that end a completion: the model's, the tokenizer's, generation_config.json's, and what the
-   * template ends a turn with.
+   * Token ids that end a completion: the end-of-sequence ids of the tokenizer and of the model
+   * (config.json and generation_config.json), and the token that ends a turn in the chat template.
    */
   readonly stopIds: number[];
   readonly #parts: Parts;
@@ -154,7 +121,7 @@ export class LanguageModel {
     this.chatTemplate = parts.chatTemplate;
     this.source = parts.source;
     const stopIds = [...parts.tokenizer.eosTokenIds, ...parts.model.config.eosTokenIds];
-    // Phi-3 writes <|end|>, a line break and <|endoftext|>: the first is the answer's.
+    // Phi-3's template writes <|end|>, a line break and <|endoftext|>; the first ends the turn.
     const ending = this.tokenizer
       .encode(this.chatTemplate?.afterAnswer() ?? '')
       .find((id) => stopIds.includes(id) || this.tokenizer.isSpecial(id));
@@ -162,15 +129,19 @@ export class LanguageModel {
     this.#endOfTurn = ending ?? this.stopIds[0];
   }
 
-  /** The same text side with other weights: a snapshot, or a checkpoint trained from this model. */
+  /**
+   * The same tokenizer and template with other weights, e.g. a snapshot or a checkpoint that was
+   * trained from this model.
+   */
   with(model: Model): LanguageModel {
     return new LanguageModel({ ...this.#parts, model });
   }
 
   /**
-   * Messages by the chat template, ready for the assistant's answer; a system message that it has
-   * no place for goes in front of the user's. Without a template: their contents, a blank line
-   * between.
+   * Token ids of a prompt: the messages in the chat template, with the generation prompt. Where the
+   * template supports no system message, its text is prepended to the user's message. Without a
+   * template the contents are joined by blank lines. Throws TextError ERR_CHAT_TEMPLATE for
+   * messages that the template refuses.
    */
   encodePrompt(messages: readonly Message[]): number[] {
     if (this.chatTemplate)
@@ -182,7 +153,10 @@ export class LanguageModel {
     });
   }
 
-  /** An assistant's answer: the text and the token that ends its turn. */
+  /**
+   * Token ids of a completion: the text and the token that ends the turn. Throws CreamError
+   * ERR_UNSUPPORTED for a model without an end-of-sequence token.
+   */
   encodeCompletion(text: string): number[] {
     if (this.#endOfTurn === undefined)
       throw new CreamError(
@@ -193,14 +167,17 @@ export class LanguageModel {
     return [...this.tokenizer.encode(text), this.#endOfTurn];
   }
 
-  /** The whole answer to a user's message, or to a conversation. */
+  /**
+   * The completion of a user's message or of a conversation, as text. Special tokens are left out.
+   * Rejects with CreamError, TextError or the reason of an aborted `signal`.
+   */
   async generate(prompt: string | readonly Message[], options: TextOptions = {}): Promise<string> {
     let text = '';
-    for await (const piece of this.stream(prompt, options)) text += piece;
+    for await (const chunk of this.stream(prompt, options)) text += chunk;
     return text;
   }
 
-  /** The answer in pieces, as it is written. Leaving the loop stops the generation. */
+  /** The same completion in chunks, as it is generated. Leaving the loop stops the generation. */
   async *stream(
     prompt: string | readonly Message[],
     options: TextOptions = {},
@@ -232,8 +209,8 @@ export class LanguageModel {
     generation.stats.then(end, end);
     try {
       for (;;) {
-        const piece = text.take();
-        if (piece !== '') yield piece;
+        const chunk = text.take();
+        if (chunk !== '') yield chunk;
         else if (ended) break;
         else
           await new Promise<void>((resolve) => {
@@ -251,7 +228,11 @@ export class LanguageModel {
     }
   }
 
-  /** Summed log-prob of each completion, its end of turn included. */
+  /**
+   * Summed log-prob of each completion given the prompt, in nats, at temperature 1; the token that
+   * ends the turn is included. Rejects with CreamError, TextError or the reason of an aborted
+   * `signal`.
+   */
   async score(
     prompt: string | readonly Message[],
     completions: readonly string[],
@@ -272,9 +253,11 @@ export class LanguageModel {
   }
 
   /**
-   * Writes a Hugging Face folder with all that transformers, vLLM or loadModel() need; of a model
-   * with an adapter, the adapter's alone, as PEFT does, with the tokenizer. The weights' dtype
-   * defaults to the model's, an adapter's to float32.
+   * Writes a Hugging Face folder that transformers, vLLM and loadModel() load: weights, config,
+   * tokenizer and chat template. A model with an adapter writes the adapter in PEFT's format and
+   * the tokenizer, without the base's weights. `dtype` defaults to the model's own, for an adapter
+   * to float32. Rejects with CreamError ERR_IO where the folder cannot be written, or holds the
+   * other kind of model.
    */
   async save(directory: string, options: { dtype?: DType } = {}): Promise<void> {
     const folder = resolve(directory);
@@ -297,6 +280,7 @@ export class LanguageModel {
     else await this.model.save(folder, options);
   }
 
+  /** Frees the model, as Model.dispose() does. */
   dispose(): Promise<void> {
     return this.model.dispose();
   }
@@ -318,7 +302,8 @@ export class LanguageModel {
   }
 
   /**
-   * One kind of model a folder: with both configs there, readers would differ on which one it is.
+   * Makes the folder. It refuses a folder of the other kind of model: with both configs in it,
+   * libraries would disagree on which model it is.
    */
   async #makeFolder(folder: string, adapter: boolean): Promise<void> {
     const found = await stat(folder).catch(() => null);
@@ -345,7 +330,7 @@ export class LanguageModel {
     });
   }
 
-  /** What finds the base again: its name, or where it lies. */
+  /** The base's hub id or alias, or the path of a local one. */
   #baseName(): string {
     const base = this.source.base ?? this.source;
     return base.source === 'local' ? base.path : base.name;

@@ -1,4 +1,7 @@
-/** Streamed text that ends before a stop string: what could still become one is held back. */
+/**
+ * Streamed text that ends before a stop string. Text that could be the beginning of a stop string
+ * is held back.
+ */
 export class StoppingText {
   readonly #stops: readonly string[];
   readonly #held: number;
@@ -19,7 +22,7 @@ export class StoppingText {
     this.#stopped = true;
   }
 
-  /** What is certain by now; empty if nothing is. */
+  /** Returns and removes the text that can no longer be part of a stop string; may be empty. */
   take(): string {
     const certain = this.#stopped
       ? this.#buffer.length
@@ -29,7 +32,7 @@ export class StoppingText {
     return text;
   }
 
-  /** The rest, after the last piece. */
+  /** Adds the last chunk and returns all remaining text. */
   end(text: string): string {
     this.push(text);
     const rest = this.#buffer;

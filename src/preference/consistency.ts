@@ -1,27 +1,28 @@
 /**
- * How far two judges agree on the order of a prompt's responses (CREAM's consistency rate, arXiv
+ * How far two models agree on the order of a prompt's completions (CREAM's consistency rate, arXiv
  * 2410.12735).
  *
- *   τ(J_t, J_{t−1}) = (concordant − discordant) / √(n₀ − n₁)√(n₀ − n₂), n₀ = N(N−1)/2, n₁ and n₂
- *   the tied couples of each side
- *   C_x = (τ + 1) / 2 ∈ [0, 1] 0 reversed, ½ unrelated, 1 the same order
+ *   τ(J_t, J_{t−1}) = (concordant − discordant) / √(n₀ − n₁)√(n₀ − n₂)
+ *                     n₀ = N(N−1)/2; n₁ and n₂ are the tied couples of each side
+ *   C_x = (τ + 1) / 2 ∈ [0, 1]
+ *                     0: reversed order, ½: unrelated, 1: same order
  *
- * τ is the τ-b of Kendall (1945), as scipy.stats.kendalltau, on the rewards: a tie counts as a tie.
+ * τ is Kendall's τ-b (1945) of the rewards, as in scipy.stats.kendalltau, so a tie counts as a tie.
  * The official code (cal_consistency.py) takes τ of ordinal ranks, which break ties by list
- * position; without ties both are the same. Ablations: Spearman's ρ, rescaled the same way, and
- * TopOrder, 1 if both judges name the same best and the same worst response, else 0. (The official
- * code compares the ranks of the first and last *listed* response instead.)
+ * position; without ties both are equal. Ablations: Spearman's ρ, rescaled the same way, and
+ * TopOrder, which is 1 if both models agree on the best and on the worst completion, else 0. (The
+ * official code compares the ranks of the first and last *listed* completion instead.)
  *
- * A judge that likes all responses equally has no order, and scipy answers NaN. Here: both constant
- * → they agree, 1; one constant → no evidence either way, 0 (so C = ½). `isUndefined` tells these
- * prompts apart, and prefer.ts counts them.
+ * A model that gives all completions equal rewards has no order, and scipy returns NaN. Here τ is 1
+ * if both sides are constant, because they agree, and 0 if one is, because there is no evidence
+ * either way (so C = ½). `isUndefined` identifies these prompts, and prefer.ts counts them.
  */
 import { averageRanks, firstBest, firstWorst } from './rank.js';
 
 export const CONSISTENCY_METHODS = ['kendall', 'spearman', 'top_order'] as const;
 export type ConsistencyMethod = (typeof CONSISTENCY_METHODS)[number];
 
-/** One prompt's agreement by every method, and C by the chosen one. */
+/** One prompt's agreement by every method, and its C by the selected one. */
 export interface Agreement {
   kendall_tau: number;
   spearman: number;
@@ -30,8 +31,8 @@ export interface Agreement {
 }
 
 /**
- * Kendall's τ-b in [−1, 1]; NaN where a side is constant, holds a NaN or has fewer than two values.
- * O(N²): N is a handful.
+ * Kendall's τ-b in [−1, 1]; NaN where a side is constant, contains NaN or has fewer than two
+ * values. O(N²), which is fast enough for the few completions of a prompt.
  */
 export function kendallTau(x: readonly number[], y: readonly number[]): number {
   checkLengths(x, y);
@@ -53,7 +54,7 @@ export function kendallTau(x: readonly number[], y: readonly number[]): number {
   return clip(balance / Math.sqrt(couples - tiedX) / Math.sqrt(couples - tiedY));
 }
 
-/** Spearman's ρ in [−1, 1]: Pearson's correlation of the average ranks; NaN as for τ. */
+/** Spearman's ρ in [−1, 1], Pearson's correlation of the average ranks; NaN as for τ. */
 export function spearman(x: readonly number[], y: readonly number[]): number {
   checkLengths(x, y);
   if (x.some(Number.isNaN) || y.some(Number.isNaN)) return NaN;
@@ -63,7 +64,7 @@ export function spearman(x: readonly number[], y: readonly number[]): number {
   return clip(dot(rx, ry) / Math.sqrt(dot(rx, rx)) / Math.sqrt(dot(ry, ry)));
 }
 
-/** 1 if both judges agree on the best response and on the worst, else 0. */
+/** 1 if both sides agree on the best and on the worst completion, else 0. */
 export function topOrder(x: readonly number[], y: readonly number[]): number {
   checkLengths(x, y);
   return firstBest(x) === firstBest(y) && firstWorst(x) === firstWorst(y) ? 1 : 0;
@@ -74,12 +75,15 @@ export function rescale(correlation: number): number {
   return (correlation + 1) / 2;
 }
 
-/** Whether τ and ρ have no value because a side is constant (a single response is). */
+/** Whether τ and ρ are undefined because a side is constant, as a single reward is. */
 export function isUndefined(x: readonly number[], y: readonly number[]): boolean {
   return isConstant(x) || isConstant(y);
 }
 
-/** All measures of one prompt's two reward lists, parallel by sample; finite for finite rewards. */
+/**
+ * All measures of a prompt's two reward lists, which have the same order of samples. Finite rewards
+ * give finite measures.
+ */
 export function agreement(
   current: readonly number[],
   previous: readonly number[],
@@ -94,11 +98,11 @@ export function agreement(
   return { kendall_tau, spearman: rho, top_order, consistency };
 }
 
-// Not x[i] − x[j]: the difference of two infinities is NaN.
+// Compares instead of subtracting, because the difference of two infinities is NaN.
 const order = (a: number, b: number): number => (a > b ? 1 : a < b ? -1 : 0);
 const dot = (a: readonly number[], b: readonly number[]): number =>
   a.reduce((sum, value, i) => sum + value * b[i]!, 0);
-// rounding may leave [−1, 1] by an ulp; NaN stays NaN
+// Rounding may exceed [−1, 1] by an ulp; NaN stays NaN.
 const clip = (value: number): number => Math.max(-1, Math.min(1, value));
 const isConstant = (x: readonly number[]): boolean => x.every((value) => value === x[0]);
 

@@ -1,29 +1,30 @@
 /**
- * One preference pair a prompt (CREAM, arXiv 2410.12735): y⁺ = argmax r_t(x, y), y⁻ = argmin r_t(x,
- * y); of equal rewards the first sample, at both ends. A prompt that yields no pair says why in
- * `skipped`; it stays in the rankings, so that nothing after it moves (the official code filters
- * one list and not the other, and every later prompt gets another's C).
+ * Makes one preference pair per prompt (CREAM, arXiv 2410.12735): y⁺ = argmax r_t(x, y) and y⁻ =
+ * argmin r_t(x, y); of equal rewards, the first sample is taken at both ends. A prompt without a
+ * pair gives the reason in `skipped`. It stays in the rankings, so that every later prompt keeps
+ * its own C (the official code filters one of its two lists only, which shifts them against each
+ * other).
  */
 import { firstBest, firstWorst } from './rank.js';
 import type { CompletionRecord, PairRecord, RankingRecord, ScoreRecord } from '../data/records.js';
 
 export type SkipReason = NonNullable<RankingRecord['skipped']>;
 
-/** A completion with its scores: what a pair is made of. */
+/** A completion with its scores. */
 export interface ScoredCompletion {
   completion: CompletionRecord;
   score: ScoreRecord;
 }
 
-/** What keeps a prompt from making a pair, beside what cannot make one. */
+/** Prompts below these thresholds are skipped. */
 export interface PairThresholds {
-  /** Least reward of best over worst. */
+  /** Least difference between the best and the worst reward, in the reward's unit. */
   minMargin: number;
-  /** Least C_x. */
+  /** Least C_x, in [0, 1]. */
   minConsistency: number;
 }
 
-/** Positions of the best and the worst sample within the ranking's arrays. */
+/** Positions of the best and the worst sample in the ranking's arrays. */
 export function bestAndWorst({ reward_current: rewards }: Pick<RankingRecord, 'reward_current'>): {
   best: number;
   worst: number;
@@ -32,8 +33,8 @@ export function bestAndWorst({ reward_current: rewards }: Pick<RankingRecord, 'r
 }
 
 /**
- * Why `ranking` yields no pair, or undefined where it does. `texts` runs parallel to
- * `ranking.samples`.
+ * The reason why `ranking` yields no pair, or undefined where it yields one. `texts` has one text
+ * per entry of `ranking.samples`.
  */
 export function skipReason(
   ranking: RankingRecord,
@@ -44,15 +45,15 @@ export function skipReason(
   const { best, worst } = bestAndWorst(ranking);
   const margin = ranking.reward_current[best]! - ranking.reward_current[worst]!;
   if (margin === 0) return 'all_equal';
-  // The same words twice: the loss would push one sequence up and down at once.
+  // The loss would raise and lower the same sequence at once.
   if (texts[best] === texts[worst]) return 'identical_pair';
-  // An end-of-turn token alone: the loss would teach silence.
+  // A bare end-of-turn token: the loss would teach empty completions.
   if (texts[best]!.trim() === '') return 'empty_chosen';
   if (margin < minMargin) return 'below_threshold';
   return ranking.consistency < minConsistency ? 'below_consistency' : undefined;
 }
 
-/** The pair of a ranking that is not skipped; `scored` runs parallel to `ranking.samples`. */
+/** Pair of a ranking that is not skipped; `scored` has one entry per `ranking.samples`. */
 export function makePair(
   ranking: RankingRecord,
   scored: readonly ScoredCompletion[],
@@ -71,7 +72,7 @@ export function makePair(
     prompt_token_ids: chosen.completion.prompt_token_ids,
     chosen_token_ids: chosen.completion.token_ids,
     rejected_token_ids: rejected.completion.token_ids,
-    // θ_t is the reference of the step that trains it: its scores are the reference log-probs.
+    // θ_t before training is the reference of DPO.
     ref_chosen_logps: chosen.score.logp_current,
     ref_rejected_logps: rejected.score.logp_current,
     base_chosen_logps: chosen.score.logp_base,

@@ -1,7 +1,7 @@
 /**
  * The rank stage as a pure function: rewards → ranks → C → pairs → weights (CREAM, arXiv
- * 2410.12735). Rewards, scores and completions meet by (prompt id, sample); the order of their
- * records changes nothing but the order of the result.
+ * 2410.12735). Rewards, scores and completions are joined by (prompt id, sample); the order of the
+ * records affects only the order of the result.
  */
 import type {
   CompletionRecord,
@@ -19,25 +19,30 @@ export interface PreferRequest {
   rewards: readonly RewardRecord[];
   scores: readonly ScoreRecord[];
   completions: readonly CompletionRecord[];
+  /** Default kendall. */
   method?: ConsistencyMethod;
+  /** Default avg. */
   weighting?: Weighting;
-  /** Prompts whose reward gap (in the reward's own unit) is below this are skipped. */
+  /**
+   * Prompts whose best and worst reward differ by less, in the reward's unit, are skipped; default
+   * 0.
+   */
   minMargin?: number;
-  /** Prompts whose C_x is below this are skipped. */
+  /** Prompts whose C_x is below this are skipped; default 0. */
   minConsistency?: number;
-  /** The rewards are one judge's, given for both models: the rankings say so. */
+  /** Whether both rewards come from one reward source; the rankings record it. Default false. */
   oneJudge?: boolean;
   /**
-   * Prompts of which the judge said nothing usable: skipped and counted; none of their completions
-   * has a reward.
+   * Prompts without a usable judgement, whose completions have no rewards; they are skipped and
+   * counted.
    */
   unjudged?: readonly string[];
 }
 
 export interface Preferences {
-  /** One a prompt, in order of first appearance in `rewards`, skipped ones included. */
+  /** One per prompt, skipped ones included, in order of first appearance in `rewards`. */
   rankings: RankingRecord[];
-  /** One a kept prompt, in the order of `rankings`. */
+  /** One per prompt that is not skipped, in the order of `rankings`. */
   pairs: PairRecord[];
   summary: PreferenceSummary;
 }
@@ -47,28 +52,29 @@ export interface PreferenceSummary {
   pairs: number;
   skipped: Partial<Record<SkipReason, number>>;
   /**
-   * Prompts where a judge liked all responses equally, so that C is a convention (1 or ½) and not a
-   * measurement.
+   * Prompts all of whose completions got equal rewards from one model or from both, so that C is a
+   * convention (½ or 1) and not a measurement.
    */
   undefined_agreement: number;
-  /** Completions without a visible character. They are ranked like any other. */
+  /** Completions of white space alone. They are ranked like any other. */
   empty_completions: number;
   /**
-   * Completions that say what an earlier one of their prompt says. They are ranked like any other.
+   * Completions with the text of an earlier one of the same prompt. They are ranked like any other.
    */
   duplicate_completions: number;
-  /** Mean C over the kept prompts; 0 without any. */
+  /** Mean C over the pairs; 0 without any. */
   mean_consistency: number;
   /**
-   * Mean r_t(chosen) − r_t(rejected) over the pairs, in the reward's unit (nats for log-probs); 0
-   * without any.
+   * Mean margin r_t(chosen) − r_t(rejected) over the pairs, in the reward's unit (nats for log-
+   * probs); 0 without any.
    */
   mean_margin: number;
 }
 
 /**
- * @throws RangeError where the three inputs do not describe the same samples once each, or a reward
- *   is not finite; names the prompt.
+ * Ranks every prompt's completions and makes the pairs.
+ * @throws RangeError naming the prompt where rewards, scores and completions do not have the same
+ *   samples, once each, or where a reward is not finite.
  */
 export function prefer(request: PreferRequest): Preferences {
   const {
@@ -109,7 +115,7 @@ export function prefer(request: PreferRequest): Preferences {
   return { rankings, pairs, summary: summarise(rankings, pairs, request.completions) };
 }
 
-/** Ranks and agreement of one prompt. */
+/** Ranks and agreement of one prompt's two reward lists. */
 export function rankPrompt(prompt: PromptRewards, method: ConsistencyMethod): RankingRecord {
   return {
     ...prompt,
@@ -119,7 +125,7 @@ export function rankPrompt(prompt: PromptRewards, method: ConsistencyMethod): Ra
   };
 }
 
-/** The record of a prompt that could not be judged: it has no order, and says so. */
+/** The record of a prompt without usable judgements, which has no ranking. */
 function withoutRanking(prompt_id: string): RankingRecord {
   return {
     ...rankPrompt({ prompt_id, samples: [], reward_current: [], reward_previous: [] }, 'kendall'),
@@ -166,8 +172,8 @@ const named = (record: { prompt_id: string; sample: number }): string =>
   `sample ${record.sample} of prompt ${JSON.stringify(record.prompt_id)}`;
 
 /**
- * Completions and scores of every rewarded sample; each of the three must name the same samples,
- * once each.
+ * Joins completions and scores by sample. Rewards, scores and completions must have the same
+ * samples, once each.
  */
 function joinScored(
   { rewards, scores, completions }: PreferRequest,
@@ -211,8 +217,8 @@ function index<T extends { prompt_id: string; sample: number }>(
     const id = key(record.prompt_id, record.sample);
     if (found.has(id))
       throw new RangeError(
-        `[prefer] ${named(record)} is twice in the ${name}; a prompt id and a sample ` +
-          'number name one completion',
+        `[prefer] ${named(record)} is listed twice in the ${name}; a prompt id and a sample ` +
+          'number identify one completion',
       );
     found.set(id, record);
   }

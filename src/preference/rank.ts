@@ -1,14 +1,14 @@
 /**
- * Ordinal ranks J of a prompt's N rewards, 1 is best (CREAM, arXiv 2410.12735).
+ * Ordinal ranks J of a prompt's N rewards; 1 is best (CREAM, arXiv 2410.12735).
  *
- * Equal rewards are ranked by sample id, lowest first, so that ranks do not depend on the order of
- * records in a file. Correlations do not use these ranks: they see the rewards, where a tie is a
- * tie (see consistency.ts). Nor do pairs and TopOrder: they take argmax and argmin, which are the
- * first of equals at both ends.
+ * Equal rewards are ranked by sample number, lowest first, so that ranks do not depend on the order
+ * of records in a file. Correlations use the rewards instead of these ranks, so that a tie counts
+ * as a tie (see consistency.ts). Pairs and TopOrder use argmax and argmin, which take the first of
+ * equal rewards at both ends.
  */
 import type { RewardRecord } from '../data/records.js';
 
-/** One prompt's rewards; the arrays run parallel, ascending by sample id. */
+/** One prompt's rewards. The three arrays have one entry per sample, ascending by sample number. */
 export interface PromptRewards {
   prompt_id: string;
   samples: number[];
@@ -35,8 +35,7 @@ export function firstWorst(rewards: readonly number[]): number {
 }
 
 /**
- * Average ranks, 1 = lowest, as scipy's `rankdata`: equal values share the mean of the ranks they
- * span.
+ * Average ranks, 1 = lowest, as in scipy's `rankdata`: equal values get the mean of their ranks.
  */
 export function averageRanks(values: readonly number[]): number[] {
   const order = values.map((_, i) => i).sort((a, b) => values[a]! - values[b]!);
@@ -51,8 +50,8 @@ export function averageRanks(values: readonly number[]): number[] {
 }
 
 /**
- * Gathers records by prompt id, prompts in order of first appearance, samples ascending. A record's
- * position in the file means nothing.
+ * Groups records by prompt id: prompts in order of first appearance, samples ascending. The order
+ * of the records does not matter otherwise.
  * @throws RangeError for a sample listed twice or a reward that is not finite, naming prompt and
  *   sample.
  */
@@ -68,7 +67,7 @@ export function groupByPrompt(rewards: readonly RewardRecord[]): PromptRewards[]
     }
     const samples = prompts.get(record.prompt_id) ?? new Map<number, RewardRecord>();
     if (samples.has(record.sample))
-      throw new RangeError(`${where} is listed twice; scores must have one row a sample`);
+      throw new RangeError(`${where} is listed twice; scores must have one row per sample`);
     prompts.set(record.prompt_id, samples.set(record.sample, record));
   }
   return [...prompts].map(([prompt_id, bySample]) => {

@@ -1,18 +1,21 @@
 /**
- * The C that multiplies each pair's loss, L = C · L_DPO + (1 − C) · L_reverse-DPO (CREAM, arXiv
+ * The weight C of each pair's loss, L = C · L_DPO + (1 − C) · L_reverse-DPO (CREAM, arXiv
  * 2410.12735):
  *
- *   avg C = mean of C_x over the pairs that are trained on: the paper's main setting (less noise
- *   than N = 5 ranks of one prompt)
- *   dyn    C_x, each prompt's own
- *   fixed one number for all: 1 is SRLM (plain self-rewarding), another value is CREAM without
- *   consistency (label smoothing 1 − C)
+ *   avg     the mean of C_x over the pairs that are trained on: the paper's main setting (less
+ *           noisy than the N = 5 ranks of one prompt)
+ *   dyn     each prompt's own C_x
+ *   fixed   one number for all: 1 is SRLM (plain self-rewarding), any other value is CREAM without
+ *           consistency (label smoothing of 1 − C)
  */
 export const WEIGHTINGS = ['avg', 'dyn', 'fixed'] as const;
 
 export type Weighting = { method: 'avg' } | { method: 'dyn' } | { method: 'fixed'; value: number };
 
-/** One weight in [0, 1] for each of `consistencies`, in its order; [] for []. */
+/**
+ * One weight in [0, 1] per entry of `consistencies`, in the same order. @throws RangeError for a
+ * fixed weight outside [0, 1].
+ */
 export function lossWeights(consistencies: readonly number[], weighting: Weighting): number[] {
   switch (weighting.method) {
     case 'avg': {
@@ -31,7 +34,7 @@ export function lossWeights(consistencies: readonly number[], weighting: Weighti
   }
 }
 
-/** Mean, 0 for none; one value gives itself exactly. */
+/** Arithmetic mean; 0 of an empty list. The mean of one value is that value exactly. */
 export function average(values: readonly number[]): number {
   return values.length === 0 ? 0 : values.reduce((sum, value) => sum + value, 0) / values.length;
 }

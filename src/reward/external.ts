@@ -1,11 +1,11 @@
 /**
- * Rewards from outside: a file of scores, or a function that a program gives. Each completion gets
- * exactly one finite number; what does not fit is named by its row or its prompt.
+ * Rewards from outside the policy: a file of scores, or a function of the calling program. Each
+ * completion gets exactly one finite number; errors name the row or the prompt.
  */
 import { columnList, DataError, describe } from '../data/jsonl.js';
 import type { CompletionRecord, ExternalRewardRecord, Message } from '../data/records.js';
 
-/** A completion as a reward function sees it. */
+/** A completion as it is passed to a reward function. */
 export interface RewardItem {
   prompt_id: string;
   sample: number;
@@ -14,16 +14,16 @@ export interface RewardItem {
 }
 
 /**
- * Rewards of a batch, one a completion in its order; higher is better. A batch holds all
- * completions of some prompts.
+ * Returns the rewards of a batch: one finite number per completion, in the order of the batch;
+ * higher is better. A batch has all completions of one or more prompts.
  */
 export type RewardFunction = (
   batch: readonly RewardItem[],
 ) => readonly number[] | Promise<readonly number[]>;
 
 /**
- * @throws DataError where `rewards` answers with something else than one finite number a
- * completion.
+ * Calls the reward function on all completions. @throws DataError where it does not return one
+ * finite number per completion.
  */
 export async function callRewards(
   rewards: RewardFunction,
@@ -45,7 +45,8 @@ export async function callRewards(
 }
 
 /**
- * One number a completion, in its order. @throws DataError naming the completion that lacks one.
+ * Makes records of one number per completion, in the order of `completions`. @throws DataError
+ * naming a completion without a finite number.
  */
 export function fromValues(
   values: ArrayLike<unknown>,
@@ -68,19 +69,19 @@ export function fromValues(
   });
 }
 
-/** A row of a scores file, and how an error names it. */
+/** A row of a scores file; `where` names it in messages, as file and line. */
 export interface ScoresRow {
   value: unknown;
   where: string;
 }
 
 /**
- * Joins the rows of a scores file to completions, in their order. A row names its prompt by
- * `prompt_id` or `id`, its completion by `sample` (its number) or `completion` (its text: then for
- * every sample that says the same), and gives `reward`; `reward_previous` is a second judge's and
- * stands in every row or in none.
- * @throws DataError for a row of another prompt or completion, a reward that is no finite number,
- *   two rewards for one completion, none for one.
+ * Joins the rows of a scores file to the completions; the result has the order of `completions`. A
+ * row has the columns `prompt_id` (or `id`); `sample` (the completion's number) or `completion`
+ * (its text, which stands for every sample with that text); and `reward`. `reward_previous`, from a
+ * second reward source, is in every row or in none.
+ * @throws DataError for a row of an unknown prompt or completion, a reward that is not a finite
+ *   number, and a completion with two rewards or with none.
  */
 export function joinRewards(
   rows: readonly ScoresRow[],
@@ -142,7 +143,7 @@ const given = (value: unknown): boolean => value !== undefined && value !== null
 interface Named {
   is: (completion: CompletionRecord) => boolean;
   text: string;
-  /** By its number: a second row of the same is a mistake. */
+  /** Whether the row names one sample by its number; a second row for it is then an error. */
   exactly: boolean;
 }
 

@@ -1,6 +1,6 @@
 /**
- * Oracle: a response is worth 1 if it gives the known answer, else 0. The one reward that reads
- * answers; training never sees one.
+ * Oracle reward: 1 for a completion that gives the known answer, else 0. No other reward reads the
+ * answers, and training never does.
  */
 import { isCorrect } from '../evaluate/answer.js';
 import { DataError } from '../data/jsonl.js';

@@ -1,12 +1,12 @@
 /**
- * LLM-as-a-judge: the policy gives its own responses points in words (Yuan et al. 2024,
- * Self-Rewarding Language Models, arXiv 2401.10020: an additive scale of five points; the wording
- * here is ours). Each response is judged several times with sampling, and its reward is the mean of
- * the points that could be read.
+ * LLM-as-a-judge: the policy grades its own completions in words (Yuan et al. 2024, Self-Rewarding
+ * Language Models, arXiv 2401.10020: an additive scale of five points; the wording here is ours).
+ * Each completion is judged several times with sampling, and its reward is the mean of the points
+ * that could be parsed.
  *
- * Policy for what cannot be read: a judgement without a valid `Score: n` is left out of the mean; a
- * response without any valid judgement by one of the two judges leaves its whole prompt without a
- * ranking (`no_judgement`): a rank needs all of a prompt's responses.
+ * A judgement without a valid `Score: n` is left out of the mean. If a completion has no valid
+ * judgement by one of the two models, its whole prompt has no ranking (`no_judgement`), because
+ * ranking needs rewards of all of a prompt's completions.
  */
 import { createHash } from 'node:crypto';
 import type { CompletionRecord, JudgementRecord, Message, RewardRecord } from '../data/records.js';
@@ -14,15 +14,15 @@ import type { Model } from '../engine/model.js';
 import type { LanguageModel } from '../lm/language-model.js';
 
 export const MOST_POINTS = 5;
-/** How a judgement begins where no reasons are asked for. */
+/** Beginning of a judgement for which no reasons are requested. */
 const BEGUN = 'Score:';
 
 export interface JudgeSettings {
-  /** Judgements a response and judge. */
+  /** Judgements per completion and model. */
   judgements: number;
   /**
-   * Reasons first, then the score; else the score alone, its line begun for the judge: what a small
-   * model can do.
+   * Whether the judge gives reasons before the score. Without them it only completes a line that
+   * begins with `Score:`, which small models can do.
    */
   reasons: boolean;
   temperature: number;
@@ -35,7 +35,7 @@ export interface JudgeSettings {
 
 export interface JudgeHooks {
   signal: AbortSignal;
-  /** `done` responses judged and `tokens` written so far. */
+  /** `done` completions judged and `tokens` generated so far. */
   progress(done: number, tokens: number): void;
 }
 
@@ -56,7 +56,7 @@ const CRITERIA = [
   '',
 ].join('\n');
 
-/** What the judge is asked about one response. */
+/** The prompt that asks the judge about one completion. */
 export function judgePrompt(
   prompt: readonly Message[],
   response: string,
@@ -85,7 +85,7 @@ Score: n`,
   ];
 }
 
-/** One user turn as it is; a longer conversation with its speakers named. */
+/** A single user turn is kept as it is; a longer conversation gets the role before each turn. */
 function conversation(prompt: readonly Message[]): string {
   if (prompt.length === 1) return prompt[0]!.content.trim();
   return prompt.map(({ role, content }) => `${role}: ${content.trim()}`).join('\n\n');
@@ -95,8 +95,8 @@ const SCORE =
   /\bscore\b["'*_]*\s*(?:\(?(?:from |out of )?(?:0\s*(?:to|-|–)\s*)?5\)?[*_]*\s*)?(?:is\b|[:=：])[\s"'*_]*[<[(]?\s*(-?\d+(?:\.\d+)?)(?!\w)/gi;
 
 /**
- * Points of the last `Score: n`, or null where there is none or n lies outside 0 … 5. A half point
- * counts.
+ * Points of the last `Score: n` in a judgement, or null where there is none or n is outside 0 to 5.
+ * Decimals are accepted.
  */
 export function parseScore(text: string): number | null {
   const last = [...text.matchAll(SCORE)].at(-1);
@@ -106,9 +106,9 @@ export function parseScore(text: string): number | null {
 }
 
 /**
- * Judgements of `completions` by `current` and `previous`, ordered by completion, judge, judgement.
- * Both draw with the same random numbers, keyed by prompt, sample and judgement: what differs is
- * what the two models think. Where they are one model it is asked once.
+ * Judgements of `completions` by `current` and `previous`, ordered by completion, model, judgement.
+ * Both models sample with the same random numbers, keyed by prompt, sample and judgement, so that
+ * only the models' opinions differ. If both are the same model, it is asked once.
  */
 export async function judge(
   completions: readonly CompletionRecord[],
@@ -153,7 +153,7 @@ export async function judge(
 }
 
 /**
- * What `model` writes about each completion; nothing where the question leaves no room in its
+ * Texts of the judgements per completion; they are empty where the prompt fills the model's
  * context.
  */
 async function ask(
@@ -200,7 +200,7 @@ async function ask(
   return { texts, tokens };
 }
 
-/** The response's part of the engine's sample key. */
+/** The prompt key of a judgement in the engine's random numbers: a hash of the completion's id. */
 function judgeKey({ prompt_id, sample }: CompletionRecord): bigint {
   return createHash('sha256')
     .update(JSON.stringify(['judge', prompt_id, sample]))
@@ -209,16 +209,17 @@ function judgeKey({ prompt_id, sample }: CompletionRecord): bigint {
 }
 
 export interface JudgeRewards {
-  /** Mean points by θ_t and θ_{t−1}; of the prompts all of whose responses have both. */
+  /** Mean points by θ_t and θ_{t−1}, for the prompts all of whose completions have both. */
   rewards: RewardRecord[];
-  /** The other prompts. */
+  /** Ids of the other prompts. */
   unjudged: string[];
-  /** Judgements without a valid score, of all. */
+  /** Judgements without a valid score. */
   failed: number;
+  /** All judgements. */
   total: number;
 }
 
-/** Points → rewards, completions in order of first appearance. */
+/** Averages the points into rewards, with the completions in order of first appearance. */
 export function judgeRewards(judgements: readonly JudgementRecord[]): JudgeRewards {
   const points = new Map<
     string,

@@ -1,18 +1,19 @@
 /**
  * A reward model: a sequence-classification head on a language model (Hugging Face folder), run
- * natively. Prompt and response go through *its own* chat template and tokenizer, without a
- * generation prompt, as its card's `apply_chat_template(conversation)` does.
+ * natively. Prompt and completion are formatted with the reward model's own chat template and
+ * tokenizer, without a generation prompt, as its model card's `apply_chat_template(conversation)`
+ * does.
  *
- *   one label       its logit
- *   more labels log softmax(logits)[label], the log-probability of the label that `label` chooses;
- *   without a choice it is refused,
- *                   because which label means "good" is the model's own convention
+ *   one label      the reward is its logit
+ *   more labels    the reward is log softmax(logits)[label], the log-prob of the label that the
+ *                  setting `label` selects. Without it the model is refused, because which label
+ *                  means "good" is the model's own convention.
  */
 import type { CompletionRecord, ExternalRewardRecord, Message } from '../data/records.js';
 import type { TokenIds } from '../engine/model.js';
 import { fromValues } from './external.js';
 
-/** What of a loaded sequence-classification model is used here. */
+/** The parts of a loaded sequence-classification model that are used here. */
 export interface Classifier {
   model: {
     config: { numLabels: number; maxPositionEmbeddings: number };
@@ -21,7 +22,7 @@ export interface Classifier {
       options?: { signal?: AbortSignal },
     ): Promise<Float32Array>;
   };
-  /** Token ids of a whole conversation. */
+  /** Token ids of a whole conversation in the reward model's chat template. */
   encode(messages: readonly Message[]): number[];
   name: string;
 }
@@ -31,7 +32,7 @@ export interface RewardModelSettings {
   maxNumBatchedTokens: number | 'auto';
 }
 
-/** Why `label` and the model do not go together, or nothing. */
+/** The reason why `label` does not fit the model, or undefined where it does. */
 export function labelProblem(numLabels: number, label: number | null): string | undefined {
   if (numLabels === 0)
     return (
@@ -51,7 +52,11 @@ export function labelProblem(numLabels: number, label: number | null): string | 
   return undefined;
 }
 
-/** @throws Error naming the completion that does not fit the reward model's context. */
+/**
+ * Rewards of `completions` in their order.
+ * @throws RangeError naming a completion that does not fit the reward model's context.
+ * @throws DataError naming a completion whose reward is not finite.
+ */
 export async function modelRewards(
   completions: readonly CompletionRecord[],
   judge: Classifier,
@@ -81,7 +86,7 @@ export async function modelRewards(
   return fromValues(rewards, completions, `the reward model ${judge.name}`);
 }
 
-/** Reward of one row of logits. */
+/** Reward from one sequence's logits, [labels]. */
 export function labelReward(logits: ArrayLike<number>, label: number | null): number {
   if (logits.length === 1) return logits[0]!;
   const all = Array.from(logits);

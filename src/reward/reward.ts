@@ -1,21 +1,22 @@
 /**
- * Scores → rewards, completion by completion. Which formula applies is decided once for a whole
- * set, never by prompt: ranks of one set must come from one judge.
+ * Turns scores into rewards. One formula applies to a whole set of completions and never varies by
+ * prompt, because the ranks of a set must come from one source.
  *
- *   source       judge                                                     r_{t−1}
+ *   source       reward_current                                            reward_previous
  *   implicit     log π_θ − log π_θ0 of the policy (implicit.ts)            the same of θ_{t−1}
- *   likelihood   mean log-prob of a token (likelihood.ts)                  the same of θ_{t−1}
- *   judge        points that the policy gives in words (judge.ts)          points of θ_{t−1}
- *   model, file, gold, function one judge outside (external.ts) what `against` says, or none: C is
- *   then not measured
+ *   likelihood   mean log-prob per token (likelihood.ts)                   the same of θ_{t−1}
+ *   judge        points that the policy gives in words (judge.ts)          the points of θ_{t−1}
+ *   model, file, gold, function
+ *                rewards from outside the policy (external.ts)             by `against`; without
+ *                                                                          it C is not measured
  */
 import type { ExternalRewardRecord, RewardRecord, ScoreRecord } from '../data/records.js';
 import { implicitReward } from './implicit.js';
 import { meanLogprob } from './likelihood.js';
 
-/** Rewards that depend on the model: θ_t and θ_{t−1} rank with their own. */
+/** Rewards that the policy itself gives; θ_t and θ_{t−1} each have their own. */
 export const SELF_REWARDS = ['implicit', 'likelihood', 'judge'] as const;
-/** Rewards of one judge outside, the same whatever the model. */
+/** Rewards from outside the policy, which do not depend on it. */
 export const EXTERNAL_REWARDS = ['model', 'file', 'gold', 'function'] as const;
 export const REWARD_SOURCES = [...SELF_REWARDS, ...EXTERNAL_REWARDS] as const;
 export type RewardSource = (typeof REWARD_SOURCES)[number];
@@ -23,16 +24,16 @@ export type RewardSource = (typeof REWARD_SOURCES)[number];
 export const isExternal = (source: RewardSource): boolean =>
   (EXTERNAL_REWARDS as readonly string[]).includes(source);
 
-/** A reward made of log-probs. */
+/** A reward that is computed from log-probs. */
 export interface ScoreReward {
   source: 'implicit' | 'likelihood';
-  /** Of the implicit reward: the sum over the completion's tokens, or its mean over them. */
+  /** For the implicit reward: the sum over the completion's tokens (the default) or their mean. */
   length?: 'sum' | 'mean';
 }
 
 /**
- * Whether θ_t, θ_{t−1} are the base model θ_0 itself, so that their implicit reward would be 0
- * everywhere.
+ * Whether θ_t and θ_{t−1} are the base model θ_0 itself, whose implicit reward would be 0 for every
+ * completion.
  */
 export interface BaseRoles {
   currentIsBase: boolean;
@@ -40,8 +41,9 @@ export interface BaseRoles {
 }
 
 /**
- * Read off the scores: a model that gives every completion the base's log-prob is the base.
- * (Equal weights give equal bits here: θ_t, θ_{t−1} and θ_0 share storage while they are equal.)
+ * Infers the roles from the scores: a model that gives every completion the base model's log-prob
+ * is the base model. Equal weights give equal bits, because θ_t, θ_{t−1} and θ_0 share storage
+ * while they are equal.
  */
 export function baseRoles(scores: readonly ScoreRecord[]): BaseRoles {
   return {
@@ -53,9 +55,9 @@ export function baseRoles(scores: readonly ScoreRecord[]): BaseRoles {
 /**
  * Rewards in the order of `scores`.
  *
- * Iteration 1 after SFT: θ_{t−1} = θ_0, so its implicit reward is its length-mean log-prob.
- * Iteration 1 without SFT: θ_t = θ_0 as well, both sides are that one number, and every C is 1: the
- * first step is plain self-rewarding DPO.
+ * In iteration 1 after SFT, θ_{t−1} = θ_0, so the mean log-prob per token replaces its implicit
+ * reward. In iteration 1 without SFT, θ_t = θ_0 as well: both rewards are that same number and
+ * every C is 1, so that the iteration is plain self-rewarding DPO.
  * @throws RangeError naming the completion whose log-prob is not finite or whose length is not a
  *   positive integer.
  */
@@ -80,9 +82,9 @@ export function rewardSet(
 }
 
 /**
- * Rewards of one judge outside, in the order of `external`. The other ranking, against which C is
- * measured, is θ_{t−1}'s own by the formula `against`; without one it is `reward_previous` where
- * the records have it, else the reward itself (C means nothing then).
+ * Rewards from outside the policy, in the order of `external`. The previous reward, against which C
+ * is measured, is that of θ_{t−1} by the formula `against`. Without the formula it is the record's
+ * `reward_previous` or, where that is missing too, the reward itself (C is then meaningless).
  * @throws RangeError naming a completion that `scores` lacks.
  */
 export function externalSet(

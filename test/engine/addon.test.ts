@@ -1,4 +1,4 @@
-/** The declared type of the addon against what it exports, and what is said when there is none. */
+/** Compares the declared type of the addon with its exports; errors of a missing addon. */
 import { describe, expect, it } from '@jest/globals';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -14,7 +14,7 @@ import {
   type NativeTrainer,
 } from '../../src/engine/addon.js';
 
-// Records, so that the compiler asks for a line here for every name in the types.
+// Records, so that the compiler requires a line for every name in the types.
 const functions: Record<keyof Addon, true> = {
   Model: true,
   Trainer: true,
@@ -111,7 +111,7 @@ describe('the addon', () => {
     const before = process.env['CREAM_ADDON'];
     process.env['CREAM_ADDON'] = path;
     try {
-      // The query makes it another instance of the module, which has loaded nothing yet.
+      // The query makes a new instance of the module, which has not loaded the addon yet.
       const fresh = (await import(
         `../../src/engine/addon.ts?${encodeURIComponent(path)}`
       )) as typeof import('../../src/engine/addon.js');

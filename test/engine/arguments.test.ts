@@ -1,6 +1,4 @@
-/**
- * What bad arguments get: one sentence that says where, what was expected and what was received.
- */
+/** Errors of bad arguments: one sentence with the place, the expected and the received value. */
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { CreamError } from '../../src/engine/errors.js';
 import { Model } from '../../src/engine/model.js';

@@ -1,6 +1,6 @@
 /**
- * Sequence-classification models against transformers, and what they and language models refuse of
- * each other.
+ * Sequence-classification models compared with transformers, and the errors for calls that a
+ * classifier or a language model does not support.
  */
 import { afterEach, describe, expect, it } from '@jest/globals';
 import { cpSync, readFileSync, writeFileSync } from 'node:fs';

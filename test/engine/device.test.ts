@@ -1,6 +1,6 @@
 /**
- * Where a model is. What a GPU computes is tested on one (test/cuda); here, that asking for a GPU
- * which is not there ends in one sentence.
+ * The device of a model. test/cuda tests what a GPU computes; this file tests that asking for a
+ * missing GPU fails with one clear sentence.
  */
 import { describe, expect, it } from '@jest/globals';
 import { join } from 'node:path';

@@ -1,7 +1,7 @@
 /**
- * Every model family against transformers in fp32: golden values made by
- * scripts/golden/families.py. With TRANSFORMERS_PYTHON naming a Python that has transformers, what
- * we save is also loaded back by it.
+ * Every model family compared with transformers in fp32, by golden values that
+ * scripts/golden/families.py made. If TRANSFORMERS_PYTHON names a Python with transformers, models
+ * that the engine saved are loaded with it, too.
  */
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { execFile } from 'node:child_process';
@@ -85,7 +85,7 @@ describe('what the engine saves', () => {
         const model = await Model.load(folder, { dtype: 'float32' });
         await model.save(kept, { dtype: 'float32' });
         await model.dispose();
-        // A GGUF file brings no config.json: then the native one is written.
+        // A GGUF file has no config.json, so the engine's own is written.
         const native = new (addon().Model)();
         mkdirSync(own);
         copyFileSync(join(kept, 'model.safetensors'), join(own, 'model.safetensors'));

@@ -1,7 +1,7 @@
 /**
- * Threads and owners, provoked in processes of their own: environments that go while work runs,
- * handles that are collected under it. A child that crashes or hangs fails here and not the test
- * runner. The scripts use the addon as it is, without TypeScript.
+ * Threads and ownership, tested in processes of their own: environments that end while work runs,
+ * and handles that are garbage-collected during it. A child that crashes or hangs fails its test
+ * and not the test runner. The scripts use the addon directly, without TypeScript.
  */
 import { describe, expect, it } from '@jest/globals';
 import { spawn } from 'node:child_process';
@@ -137,7 +137,7 @@ describe('garbage collection', () => {
   it('takes handles while their work runs, and frees what nobody disposed of', async () => {
     const { code, signal, output } = await run(
       `
-      // A function of its own, so that no variable holds the last round's handles.
+      // A function of its own, so that no variable keeps the last round's handles alive.
       async function round(number, kept) {
         const model = await load();
         const shared = model.snapshot(true);
@@ -177,7 +177,7 @@ describe('garbage collection', () => {
       (async () => {
         const made = await (async () => {
           const model = await load();
-          // every snapshot is a copy now: they queue up
+          // Every snapshot is now a copy, so the copies queue up.
           await model.createTrainer(training).promise;
           return Array.from({ length: 50 }, () => model.snapshot(true));
         })();

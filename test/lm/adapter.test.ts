@@ -1,4 +1,4 @@
-/** Adapters by name: a PEFT folder with its base, there and back. */
+/** Adapters by name: a PEFT folder is loaded with its base, saved and loaded again. */
 import { afterEach, describe, expect, it } from '@jest/globals';
 import { cpSync, existsSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
@@ -17,7 +17,7 @@ afterEach(async () => {
   await Promise.all(open.splice(0).map((lm) => lm.dispose()));
 });
 
-/** A trained adapter of `base`, saved. */
+/** Trains an adapter on `base` and saves it. */
 async function adapterFolder(): Promise<{ folder: string; scores: number[] }> {
   const lm = await load(base);
   await lm.model.addAdapter({

@@ -1,4 +1,4 @@
-/** Text in, text out, on a tiny byte-level model. */
+/** LanguageModel on a tiny byte-level model. */
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';

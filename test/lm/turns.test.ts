@@ -1,5 +1,5 @@
 /**
- * Where a turn ends and where a system message goes, in every family's manner: golden tokenizers
+ * The end of a turn and the place of a system message in every model family, with golden tokenizers
  * and templates on a tiny model.
  */
 import { copyFileSync, readFileSync, writeFileSync } from 'node:fs';
@@ -67,7 +67,7 @@ describe('a completion ends', () => {
       expect(lm.stopIds).toEqual(expect.arrayContaining([...ids, endId]));
       expect(bare.stopIds).toContain(endId);
       if (template !== null && template !== 'qwen' && template !== 'llama2') {
-        // Qwen3's puts an empty thought, Llama 2's spaces around an answer
+        // Qwen3's template adds an empty thought, Llama 2's adds spaces around the completion.
         const question = [{ role: 'user', content: 'Why?' }];
         const whole = lm.tokenizer.encode(
           lm.chatTemplate!.render([...question, { role: 'assistant', content: 'An answer.' }], {

@@ -1,4 +1,4 @@
-/** Known faults of CREAM's official code, each held by a case in which repeating it would show. */
+/** Known faults of CREAM's official code, each with a test that fails if it is repeated here. */
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -16,7 +16,7 @@ interface Drawn {
   completions: CompletionRecord[];
 }
 
-/** `count` prompts of random rewards, some of them with nothing to choose between. */
+/** `count` prompts with random rewards; some have equal rewards for all completions. */
 function draw(seed: number, count: number): Drawn {
   const g = generator(seed);
   const drawn: Drawn = { rewards: [], scores: [], completions: [] };
@@ -99,7 +99,7 @@ describe('official code, cal_consistency.py', () => {
           ),
         ).toBe(expected);
       }
-      // first and last keep their ranks, best and worst change places
+      // The first and the last keep their ranks; the best and the worst swap places.
       expect(topOrder([2, 3, 1, 2.5], [2, 1, 3, 2.5])).toBe(0);
     },
   );
@@ -163,7 +163,7 @@ describe('official code, training', () => {
       expect(loss).toBeCloseTo(-sums[0]! / completion.length, 3);
       for (let step = 0; step < 9; step++) await trainer.sftStep([{ prompt, completion }]);
       await trainer.dispose();
-      // And it is learnt: behind the answer the model ends its turn more readily than before.
+      // Training raises the probability of the end of turn after the completion.
       const ending = async () =>
         (
           await language.model.score({

@@ -1,4 +1,4 @@
-/** Numbers for property tests: the same for the same seed, whatever ran before (mulberry32). */
+/** Random numbers for property tests, which depend on the seed alone (mulberry32). */
 export interface Generator {
   /** Uniform in 0 … limit − 1. */
   integer: (limit: number) => number;

@@ -183,10 +183,10 @@ describe('prefer', () => {
       'sample 2 of prompt "agree" is in the completions but has no reward',
     );
     expect(() => prefer({ ...s, completions: [...s.completions, s.completions[0]!] })).toThrow(
-      'sample 0 of prompt "agree" is twice in the completions',
+      'sample 0 of prompt "agree" is listed twice in the completions',
     );
     expect(() => prefer({ ...s, scores: [...s.scores, s.scores[1]!] })).toThrow(
-      'sample 1 of prompt "agree" is twice in the scores',
+      'sample 1 of prompt "agree" is listed twice in the scores',
     );
   });
 });

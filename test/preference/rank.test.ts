@@ -29,7 +29,7 @@ interface Weights {
   avg: number;
   dyn: number[];
 }
-/** Prompts by their index in `cases`; `kept` make a pair. */
+/** Prompts by their index in `cases`; those in `kept` make a pair. */
 interface GoldenSet {
   cases: number[];
   kept: number[];
@@ -223,9 +223,9 @@ describe('ranks', () => {
     expect(ordinalRanks([])).toEqual([]);
   });
   it('TopOrder looks at the best and the worst, not at the first and last listed', () => {
-    // the middle differs, best and worst agree
+    // Only the middle differs; the best and the worst agree.
     expect(topOrder([0, 5, 2, -3, 1], [1, 9, 0, -4, 2])).toBe(1);
-    // first and last agree, the best does not
+    // The first and the last listed agree, the best does not.
     expect(topOrder([0, 5, 2, -3, 1], [0, 2, 5, -3, 1])).toBe(0);
     expect(topOrder([1, 2, 3], [2, 1, 3])).toBe(0); // only the best agrees
   });

@@ -254,7 +254,7 @@ describe('a reward model', () => {
       },
     };
   };
-  it('of one label: its logit, of prompt and response together', async () => {
+  it('with one label is its logit, of prompt and completion together', async () => {
     const judge = classifier(1, [1, -2, 3, 0.5]);
     expect(
       (await modelRewards(completions, judge, { label: null, maxNumBatchedTokens: 512 })).map(
@@ -273,7 +273,7 @@ describe('a reward model', () => {
       },
     ]);
   });
-  it('of more labels: the log-probability of the one chosen', async () => {
+  it('with more labels is the log-prob of the selected one', async () => {
     const [reward] = await modelRewards(completions.slice(0, 1), classifier(3, [1, 2, 3]), {
       label: 2,
       maxNumBatchedTokens: 512,
@@ -296,7 +296,7 @@ describe('a reward model', () => {
     if (problem) expect(labelProblem(labels, label)).toMatch(problem);
     else expect(labelProblem(labels, label)).toBeUndefined();
   });
-  it('names the response that does not fit its context, or whose logit is NaN', async () => {
+  it('names a completion that does not fit its context, or whose logit is NaN', async () => {
     await expect(
       modelRewards(completions, classifier(1, [], 1), { label: null, maxNumBatchedTokens: 512 }),
     ).rejects.toThrow(

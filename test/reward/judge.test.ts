@@ -38,7 +38,7 @@ describe('parseScore', () => {
 });
 
 describe('judgePrompt', () => {
-  it('shows the question and the response, and asks for a line that parseScore reads', () => {
+  it('shows prompt and completion, and asks for a line that parseScore reads', () => {
     const [message, ...others] = judgePrompt(
       [{ role: 'user', content: 'Why is the sky blue? ' }],
       'Because of Rayleigh.\n',
@@ -94,7 +94,7 @@ describe('judgeRewards', () => {
       total: 6,
     });
   });
-  it('gives up a prompt of which one response has no valid judgement by one judge', () => {
+  it('skips a prompt if one completion has no valid judgement by one of the models', () => {
     const rows = ['a', 'b'].flatMap((id) =>
       [0, 1].flatMap((sample) =>
         (['current', 'previous'] as const).map((role) =>
@@ -107,7 +107,7 @@ describe('judgeRewards', () => {
   });
 });
 
-/** A model that writes `say(prompt text, sample)`; token ids are character codes. */
+/** A fake model that generates `say(prompt text, sample)`; token ids are character codes. */
 function fake(say: (question: string, sample: number) => string, maxPositionEmbeddings = 100_000) {
   const asked: { keys: bigint[]; samples: number }[] = [];
   const model = {
@@ -166,7 +166,7 @@ const settings = {
 const hooks = { signal: new AbortController().signal, progress: () => {} };
 
 describe('judge', () => {
-  it('asks both models with the same keys, one a response', async () => {
+  it('asks both models with the same keys, one per completion', async () => {
     const current = fake((question, n) => `Score: ${question.includes('answer 1') ? 4 : 2 + n}`);
     const previous = fake(() => 'no idea');
     const made = await judge(
@@ -189,7 +189,7 @@ describe('judge', () => {
       [1, 'previous', 1, null],
     ]);
   });
-  it('asks one model once where it plays both parts', async () => {
+  it('asks a model once where current and previous are the same', async () => {
     const { model, asked } = fake(() => 'Score: 1');
     const made = await judge(
       completions,
@@ -217,7 +217,7 @@ describe('judge', () => {
       ),
     ).toBe(true);
   });
-  it('leaves out a response that does not fit the context', async () => {
+  it('leaves out a completion that does not fit the context', async () => {
     const long = { ...completions[0]!, completion: 'x'.repeat(5000) };
     const { model, asked } = fake(() => 'Score: 1', 2000);
     const made = await judge(

@@ -26,7 +26,7 @@ describe('rewardSet', () => {
     ]);
   });
 
-  it('judges by the mean log-prob of a token where θ_{t−1} is the base: iteration 1 after SFT', () => {
+  it('is the mean log-prob per token where θ_{t−1} is the base: iteration 1 after SFT', () => {
     const scores = [score(0, 4, -6, -8, -8), score(1, 2, -5, -3, -3)];
     expect(baseRoles(scores)).toEqual({ currentIsBase: false, previousIsBase: true });
     expect(rewardSet(scores).map((r) => [r.reward_current, r.reward_previous])).toEqual([

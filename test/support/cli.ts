@@ -1,4 +1,4 @@
-/** The built command line as a user has it: a process of its own. */
+/** Runs the built command line in a process of its own. */
 import { spawn, type ChildProcess } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { readFileSync, readdirSync } from 'node:fs';
@@ -36,7 +36,8 @@ export function startCream(
 export const cream = (...args: string[]): Promise<Finished> => startCream(args).finished;
 
 /**
- * SHA-256 of every file of a run directory that must not depend on when it was made, by its path.
+ * SHA-256 by path of every file of a run directory, except for those that depend on the time of the
+ * run.
  */
 export function artefacts(directory: string): Record<string, string> {
   const files = readdirSync(directory, { recursive: true, withFileTypes: true })

@@ -1,5 +1,5 @@
-// jest runs tests in a realm of their own; what the addon makes comes from the outer one and would
-// fail `instanceof`.
+// jest runs tests in a realm of their own. Objects that the addon makes belong to the outer realm
+// and would fail `instanceof` without this.
 import { TestEnvironment } from 'jest-environment-node';
 
 const SHARED = [

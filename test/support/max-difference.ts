@@ -1,8 +1,9 @@
-/** How far two results lie apart. */
+/** Compares arrays of numbers. */
 import { expect } from '@jest/globals';
 
 /**
- * max |a − b| over equally long arrays; NaN, which is within no limit, where any difference is NaN.
+ * max |a − b| over two arrays of equal length; NaN where any difference is NaN, so that every limit
+ * fails.
  */
 export function maxDifference(a: ArrayLike<number>, b: ArrayLike<number>): number {
   expect(a.length).toBe(b.length);

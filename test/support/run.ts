@@ -1,4 +1,4 @@
-/** A run inside the test's own process, on a tiny model: what it told and what it left. */
+/** Runs a tiny recipe within the test's process and collects its events and files. */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { engineInfo } from '../../src/engine/addon.js';
@@ -8,8 +8,8 @@ import { run, type RunOptions } from '../../src/run/run.js';
 import { temporaryFolder, tinyModel } from './tiny-model.js';
 
 /**
- * Whether there are kernels that give a row alone the bits it has in a batch; the tiny model's
- * heads of 16 fit them.
+ * Whether this CPU has the batch-invariant kernels, which give a sequence the same bits alone and
+ * in a batch. They support the tiny model's head dimension of 16.
  */
 export const PACKED = engineInfo().cpu.features.includes('avx2');
 
@@ -38,7 +38,7 @@ export interface Ran {
   text: (name: string) => string;
 }
 
-/** The tiny recipe with `settings` (`key=value`) over it. */
+/** Runs the tiny recipe with `settings` (`key=value`) applied to it. */
 export async function tinyRun(
   settings: readonly string[],
   { onEvent, ...options }: Partial<RunOptions> & { onEvent?: (event: RunEvent) => void } = {},

@@ -1,6 +1,6 @@
 /**
- * A tiny model that answers whatever it is asked with `Score: n`, n by chance: what can judge and
- * be judged. Made by SFT, once a test file.
+ * A tiny model that completes any prompt with `Score: n` for a random n, so that it can judge and
+ * be judged. It is trained by SFT, once per test file.
  */
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';

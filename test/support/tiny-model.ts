@@ -1,7 +1,4 @@
-/**
- * A tiny random Llama folder, the same bytes for the same options: what engine tests load in
- * milliseconds.
- */
+/** Writes a tiny random Llama folder that loads in milliseconds; equal options give equal bytes. */
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -17,20 +14,20 @@ export interface TinyOptions {
   numKvHeads?: number;
   maxPositionEmbeddings?: number;
   tieWordEmbeddings?: boolean;
-  /** Of the file. */
+  /** Dtype of the weights in the file. */
   dtype?: 'F32' | 'BF16';
   /**
    * Adds a byte-level tokenizer (ids 0 … 255 are bytes) and a chat template; vocabSize is then at
    * least 259.
    */
   tokenizer?: boolean;
-  /** A sequence-classification model of so many labels. */
+  /** Makes a sequence-classification model with this many labels. */
   labels?: number;
   /** Merged into config.json. */
   config?: Record<string, unknown>;
 }
 
-/** A new folder under the system's temporary one, removed when the process ends. */
+/** Makes a temporary folder, which is removed when the process ends. */
 export function temporaryFolder(name = 'cream-test-'): string {
   const folder = mkdtempSync(join(tmpdir(), name));
   process.once('exit', () => rmSync(folder, { recursive: true, force: true }));
@@ -130,8 +127,8 @@ function tensorShapes(shape: Shape): [string, number[]][] {
 }
 
 /**
- * Norms around 1, matrices with a standard deviation of 1/√columns: activations neither vanish nor
- * explode.
+ * Random norms around 1 and matrices with a standard deviation of 1/√columns, so that activations
+ * neither vanish nor explode.
  */
 function writeSafetensors(
   path: string,
@@ -156,7 +153,7 @@ function writeSafetensors(
   for (const [, shape] of tensors) {
     const columns = shape.at(-1)!;
     for (let i = shape.reduce((a, b) => a * b, 1); i > 0; i--) {
-      // The sum of four uniform numbers is near enough to a normal one.
+      // The sum of four uniform numbers is close enough to a normal one.
       const normal = (next() + next() + next() + next() - 2) * 1.73;
       const value = shape.length === 1 ? 1 + 0.1 * normal : normal / Math.sqrt(columns);
       if (dtype === 'F32') file.writeFloatLE(value, at);
@@ -239,7 +236,7 @@ function writeTokenizer(folder: string): void {
   );
 }
 
-/** GPT-2's printable stand-in of every byte. */
+/** The printable character that GPT-2's byte-level BPE uses for each byte. */
 function byteCharacters(): string[] {
   const printable = (byte: number): boolean =>
     (byte >= 33 && byte <= 126) || (byte >= 161 && byte <= 172) || byte >= 174;

@@ -1,0 +1,71 @@
+/**
+ * The tables of src/engine/requests.ts against native/binding/convert.cc: a field that one of them
+ * describes and the other does not read fails here, and so does a new reader without a table.
+ */
+import { readFileSync } from 'node:fs';
+import { resolve } from 'node:path';
+import { describe, expect, it } from '@jest/globals';
+import * as requests from '../../src/engine/requests.js';
+
+const source = readFileSync(
+  resolve(import.meta.dirname, '../../native/binding/convert.cc'),
+  'utf8',
+);
+
+/** Bodies of the functions that take a JavaScript value, by name. */
+const bodies = new Map(
+  [...source.matchAll(/^\S.* (to_\w+)\(const Napi::\w+& \w+\) \{\n([\s\S]*?)^\}/gm)].map(
+    ([, name, body]) => [name!, body!],
+  ),
+);
+
+/** Names that a function reads of each object, by the C++ variable that holds the object. */
+function reads(name: string): Record<string, string[]> {
+  const found: Record<string, Set<string>> = {};
+  const add = (variable: string, field: string): unknown =>
+    (found[variable] ??= new Set()).add(field);
+  const body = bodies.get(name)!;
+  // number(from, "beta"), is_named(from, "stage", "train"); each(value, "pairs") names no field
+  for (const [, variable, field] of body.matchAll(/\((?!(?:value|item|tokens),)(\w+), "(\w+)"/g))
+    add(variable!, field!);
+  for (const [, variable, field] of body.matchAll(/(\w+)\.Get\("(\w+)"\)/g)) add(variable!, field!);
+  for (const [, helper, variable] of body.matchAll(/(to_\w+)\((\w+)\)/g))
+    if (bodies.has(helper!))
+      for (const field of reads(helper!)['from'] ?? []) add(variable!, field);
+  return Object.fromEntries(
+    Object.entries(found).map(([variable, fields]) => [variable, [...fields].sort()]),
+  );
+}
+
+const names = (fields: object): string[] => Object.keys(fields).sort();
+
+/** Every function that reads fields, with the table of each object that it reads. */
+const TABLES: Record<string, Record<string, string[]>> = {
+  to_forms: { from: ['gradientDtype', 'masterWeights', 'optimizerStates'] },
+  to_generation_request: {
+    from: names(requests.GENERATION_FIELDS),
+    prompt: names(requests.PROMPT_FIELDS),
+    bytes: ['bytes', 'offsets'],
+  },
+  to_scoring_request: {
+    from: names(requests.SCORING_FIELDS),
+    group: names(requests.GROUP_FIELDS),
+  },
+  to_classification_request: { from: names(requests.CLASSIFICATION_FIELDS) },
+  to_trainer_params: { from: names(requests.TRAINER_FIELDS) },
+  to_lora_params: { from: names(requests.LORA_FIELDS) },
+  to_plan_request: { from: names(requests.PLAN_FIELDS) },
+  to_pairs: { pair: names(requests.PAIR_FIELDS) },
+  to_examples: { example: names(requests.EXAMPLE_FIELDS) },
+};
+
+describe('the boundary', () => {
+  it('has a table for every function that reads fields', () => {
+    const readers = [...bodies.keys()].filter((name) => Object.keys(reads(name)).length > 0);
+    expect(readers.sort()).toEqual(Object.keys(TABLES).sort());
+  });
+
+  it.each(Object.entries(TABLES))('%s reads the fields of its table', (name, tables) => {
+    expect(reads(name)).toEqual(tables);
+  });
+});
