@@ -147,9 +147,10 @@ class CachingAllocator final : public c10::Allocator {
 
   std::mutex mutex_;
   std::unordered_map<size_t, std::deque<Freed>> free_;  // by size; the last freed is taken first
-  size_t live_ = 0;                                     // bytes
-  size_t cached_ = 0;                                   // bytes
-  size_t peak_ = 0;                                     // most live bytes since the last release()
+  // In bytes; peak_ is the most live bytes since the last release().
+  size_t live_ = 0;
+  size_t cached_ = 0;
+  size_t peak_ = 0;
   uint64_t turn_ = 0;
 };
 
