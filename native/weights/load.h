@@ -13,7 +13,8 @@ namespace cream {
 
 // Engine parameter names: "embedding", "layers.{i}.input_norm|qkv|out|post_norm|gate_up|down",
 // "final_norm", "head" (untied only), and depending on the family
-// "layers.{i}.qkv_bias|out_bias|gate_up_bias|down_bias|q_norm|k_norm|attention_out_norm|mlp_out_norm".
+// "layers.{i}.qkv_bias|out_bias|gate_up_bias|down_bias|q_norm|k_norm|attention_out_norm" and
+// "layers.{i}.mlp_out_norm".
 using NamedTensors = std::vector<std::pair<std::string, Tensor>>;
 
 struct LoadedWeights {
