@@ -68,10 +68,9 @@ class Cursor {
   // false count cannot cause a large allocation.
   uint64_t count(uint64_t claimed, uint64_t least, const char* what) const {
     if (claimed > left() / least)
-      bad_file(
-          source_,
-          "the header claims " + std::to_string(claimed) + " " + what +
-              ", more than the file has room for; it is truncated or damaged. Fetch it again.");
+      bad_file(source_,
+               "the header claims " + std::to_string(claimed) + " " + what +
+                   ", more than the file can hold; it is truncated or damaged. Fetch it again.");
     return claimed;
   }
 

@@ -156,7 +156,7 @@ bool trains(const LinearAdapter& adapter) {
          (at::GradMode::is_enabled() && adapter.down.weight.requires_grad());
 }
 
-// Adds bias and adapters to y, in place where possible; y's memory is owned here.
+// Adds bias and adapters to the product y, whose memory is not shared.
 Tensor add_terms(Tensor y, const Tensor& x, const Linear& w) {
   if (w.bias.defined()) y.add_(w.bias);
   if (w.adapters.empty()) return y;

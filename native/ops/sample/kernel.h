@@ -20,7 +20,7 @@ template <Level L>
 double weight_sum(const float* logits, int64_t vocab, double max, double inverse_temperature);
 
 // Writes sort keys of the logits with low ≤ logit < high and returns their number. Rising keys are
-// falling logits, ties by rising id. `keys` has room for all.
+// falling logits, ties by rising id. `keys` can hold all of them.
 template <Level L>
 int64_t collect(const float* logits, int64_t vocab, float low, float high, uint64_t* keys);
 
