@@ -1,13 +1,13 @@
 /**
- * JSON Lines, strictly: UTF-8, one object a line. Every complaint names file and line. Writing is
+ * JSON Lines, strictly: UTF-8, one object per line. Every error names file and line. Writing is
  * `serialize` here and the store's write-fsync-rename.
  */
 import { readFile } from 'node:fs/promises';
 import type { Columns, Kind } from './columns.js';
 
 /**
- * Longest line read, in bytes. A record of this project stays under 1 MB; a longer line is a file
- * of another kind.
+ * Longest line read, in bytes. A record of this project stays under 1 MB; a longer line means
+ * a file of another kind.
  */
 export const MAX_LINE_BYTES = 16 * 1024 * 1024;
 

@@ -178,8 +178,7 @@ async function loadColumn(
 }
 
 /**
- * Text that is not UTF-8 stays bytes: whoever needs the column complains, a column nobody reads
- * does no harm.
+ * Text that is not UTF-8 stays bytes: it is an error only where the column is read.
  */
 const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
 const PARSERS = {

@@ -176,7 +176,7 @@ function fromMessages(row: Row, chosen: Message[], rejected: Message[]): SplitRo
   return { prompt, chosen: own!, rejected: other!, used };
 }
 
-/** The row's own prompt. A conversation that ends with the chosen answer is one without it. */
+/** The row's own prompt. A conversation loses the chosen completion at its end. */
 function promptBefore(
   row: Row,
   answer: string | undefined,
