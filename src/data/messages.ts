@@ -1,7 +1,7 @@
 /**
  * Messages in the forms that data sets have them: {role, content}, ShareGPT's {from, value},
- * content as a list of text parts, and all of these as JSON text. A turn that does not fit a Message is
- * refused by its number.
+ * content as a list of text parts, and all of these as JSON text. A turn that does not fit a
+ * Message is refused by its number.
  */
 import { parseJsonText } from './json.js';
 import { DataError, describe, isObject } from './jsonl.js';
