@@ -268,7 +268,7 @@ const units: Template = (d) => {
 };
 
 const area: Template = (d) => {
-  const what = d.pick(['garden', 'room', 'field', 'carpet', 'wall', 'yard']);
+  const what = d.pick(['garden', 'room', 'field', 'carpet', 'wall', 'yard']); // glossary-ok
   const w = d.int(2, 15);
   const l = w + d.int(1, 10);
   if (d.int(0, 1) === 0)

@@ -53,9 +53,16 @@ const CATEGORIES: Readonly<Record<string, readonly string[]>> = {
   'a color': ['blue', 'green', 'yellow', 'purple', 'brown', 'pink', 'grey'],
   'a tool': ['hammer', 'saw', 'screwdriver', 'wrench', 'drill', 'shovel'],
   'a vehicle': ['bus', 'truck', 'bicycle', 'airplane', 'tractor', 'scooter', 'ship'],
-  'a piece of furniture': ['chair', 'sofa', 'desk', 'bed', 'wardrobe', 'bookshelf'],
+  /* glossary-ok */ 'a piece of furniture': [
+    'chair',
+    'sofa',
+    'desk',
+    'bed',
+    'wardrobe',
+    'bookshelf',
+  ],
   'a musical instrument': ['piano', 'violin', 'flute', 'trumpet', 'guitar', 'drum', 'harp'],
-  'a piece of clothing': ['shirt', 'sock', 'jacket', 'scarf', 'glove', 'sweater'],
+  /* glossary-ok */ 'a piece of clothing': ['shirt', 'sock', 'jacket', 'scarf', 'glove', 'sweater'],
   'a vegetable': ['carrot', 'cabbage', 'spinach', 'onion', 'broccoli', 'leek'],
   'a part of the body': ['knee', 'elbow', 'shoulder', 'thumb', 'ankle', 'nose'],
 };
@@ -72,7 +79,13 @@ const KNOWLEDGE = [
   ['Which month comes right after June?', 'July', 'May', 'August', 'April'],
   ['Which planet do we live on?', 'Earth', 'Mars', 'Venus', 'Jupiter'],
   ['What gives us light during the day?', 'the sun', 'the moon', 'the sea', 'the wind'],
-  ['Which of these is a liquid at room temperature?', 'water', 'iron', 'wood', 'stone'],
+  [
+    'Which of these is a liquid at room temperature?', // glossary-ok
+    'water',
+    'iron',
+    'wood',
+    'stone',
+  ],
   ['What do you use to cut paper?', 'scissors', 'a towel', 'a cup', 'a rope'],
   ['Which animal is the largest?', 'elephant', 'mouse', 'cat', 'dog'],
   ['Which of these can fly?', 'an eagle', 'a cow', 'a turtle', 'a shark'],

@@ -3,7 +3,7 @@
  * known answers. A run needs no download for them; training sees the prompts alone, evaluation also
  * the answers.
  *
- * Splits are disjoint by construction: what a problem says (normalised, people's names aside) is
+ * Splits are disjoint by construction: the text of a problem (normalised, people's names aside) is
  * hashed, and the hash alone decides whether it belongs to train, test or sft, whatever the seed.
  * Item `index` of (seed, split) is always the same problem, so a longer list starts with the
  * shorter one.
@@ -33,7 +33,7 @@ const SPLIT_OF_TEN: readonly Split[] = [
   'sft',
 ];
 /**
- * Draws for one item before giving up; the arithmetic templates alone have millions of problems.
+ * Attempts for one item before giving up; the arithmetic templates alone have millions of problems.
  */
 const MAX_ATTEMPTS = 10_000;
 /** Most items of one list. */
@@ -108,7 +108,7 @@ export function builtinById(ids: readonly string[]): Map<string, PromptRecord> {
   );
 }
 
-/** The split that a problem belongs to, by what it says. */
+/** The split that a problem belongs to, by its text. */
 export function splitOf(problem: Problem): Split {
   const digest = createHash('sha256')
     .update(`split ${problem.fact ?? normalise(problem.question)}`)

@@ -146,8 +146,8 @@ export const ANSWER_COLUMNS: Columns<AnswerRecord> = {
 };
 
 /**
- * Columns of a run's artefacts by their file names: what the run reads back is checked like what a
- * user hands in.
+ * Columns of a run's artefacts by their file names: artefacts that a run reads back are checked
+ * like a user's files.
  */
 export const ARTEFACT_COLUMNS: Readonly<Record<string, Columns<object>>> = {
   'prompts.jsonl': PROMPT_COLUMNS,

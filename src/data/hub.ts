@@ -4,8 +4,8 @@
  * found as the datasets library does (splits.ts): by the card, by names, else in the hub's own
  * Parquet conversion. Without a config the set's default one is taken, without a split `train`.
  *
- * What a source meant when it was first fetched is written down, so that the same source is the
- * same rows tomorrow, offline too.
+ * The commit and files of a source are written down when it is first fetched, so that the same
+ * source has the same rows tomorrow, offline too.
  */
 import { readdir, readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -102,7 +102,7 @@ async function fromHub(
       fetching,
       hub,
     );
-    // So that huggingface_hub finds the files offline; for us the note below counts.
+    // huggingface_hub needs the ref to find the files offline; the note below is ours.
     if (revision !== commit)
       await writeToCache(join(repositoryFolder(repository, options.env), 'refs', revision), commit);
     return { commit, files: [...names] };
@@ -115,7 +115,7 @@ async function fromHub(
   const found = chooseSplit(splits, wanted);
   if (found.files) return take(listing, found.files, wanted.revision);
 
-  // Not here in a format that is read: the hub has converted most sets that are.
+  // The set has no file in a format that is read; the hub has converted most such sets.
   const converted = await listRepository(
     repository,
     CONVERTED,
@@ -144,7 +144,7 @@ async function card(
 }
 
 /**
- * Without the network and never fetched by us: what another program may have brought to the shared
+ * A source without a note and without the network: another program may have put it into the shared
  * cache.
  */
 async function fromCache(
@@ -183,8 +183,8 @@ async function fromCache(
 }
 
 /**
- * Whether `x-00000-of-00003` comes with all of its three. Of other names only a single one without
- * a number is known to be all.
+ * Whether all shards are there: three for `x-00000-of-00003`. With other names only a single file
+ * without a number is known to be complete.
  */
 function allShards(files: readonly string[]): boolean {
   const count = /-of-(\d{5})/.exec(files[0] ?? '')?.[1];
@@ -206,7 +206,7 @@ async function remember(
   files: readonly string[],
   options: SourceOptions,
 ): Promise<void> {
-  // A cache that cannot be written costs a question to the hub next time, not the run.
+  // If the cache cannot be written, the hub is asked again next time; the run goes on.
   await writeToCache(noteFile(wanted, options), `${JSON.stringify({ commit, files })}\n`).catch(
     () => {},
   );

@@ -1,13 +1,13 @@
 /**
- * JSON Lines, strictly: UTF-8, one object a line. Every complaint names file and line. Writing is
+ * JSON Lines, strictly: UTF-8, one object per line. Every error names file and line. Writing is
  * `serialize` here and the store's write-fsync-rename.
  */
 import { readFile } from 'node:fs/promises';
 import type { Columns, Kind } from './columns.js';
 
 /**
- * Longest line read, in bytes. A record of this project stays under 1 MB; a longer line is a file
- * of another kind.
+ * Longest line read, in bytes. A record of this project stays under 1 MB; a longer line means
+ * a file of another kind.
  */
 export const MAX_LINE_BYTES = 16 * 1024 * 1024;
 
@@ -54,11 +54,13 @@ export function parseJsonl(bytes: Uint8Array, file: string): Line[] {
 }
 
 /**
- * The values of the non-blank lines; `place` names a line (from 1) as errors do. @throws DataError
+ * The values of the non-blank lines; `place` names a line (from 1) as errors do, `parse` reads one.
+ * @throws DataError
  */
 export function parseLines(
   bytes: Uint8Array,
   place: (line: number) => string,
+  parse: (text: string) => unknown = JSON.parse,
 ): { number: number; where: string; value: unknown }[] {
   const lines: { number: number; where: string; value: unknown }[] = [];
   for (let start = 0, number = 1; start < bytes.length; number++) {
@@ -72,7 +74,7 @@ export function parseLines(
       );
     }
     const text = decode(bytes.subarray(start, end), where).trim();
-    if (text !== '') lines.push({ number, where, value: parseValue(text, where) });
+    if (text !== '') lines.push({ number, where, value: parseValue(text, where, parse) });
     start = end + 1;
   }
   return lines;
@@ -146,6 +148,7 @@ export function columnList(value: Record<string, unknown>): string {
 /** A value in a few words, for an error message. */
 export function describe(value: unknown): string {
   if (value === undefined) return 'missing';
+  if (typeof value === 'number') return String(value);
   if (value instanceof Uint8Array) return `${value.length} bytes that are not text`;
   const text = (JSON.stringify(value) as string | undefined) ?? String(value);
   return text.length > 60 ? `${text.slice(0, 57)}…` : text;
@@ -198,9 +201,9 @@ function decode(bytes: Uint8Array, where: string): string {
   }
 }
 
-function parseValue(text: string, where: string): unknown {
+function parseValue(text: string, where: string, parse: (text: string) => unknown): unknown {
   try {
-    return JSON.parse(text) as unknown;
+    return parse(text);
   } catch (cause) {
     throw new DataError(
       `${where}: not JSON (${(cause as Error).message}); each line must be one JSON object`,

@@ -1,23 +1,24 @@
 /**
- * The files of the paper's own code (github Raibows/CREAM), read and written: one JSON object a
+ * The files of the paper's own code (github Raibows/CREAM), read and written: one JSON object per
  * file, a row under each prompt's id.
  *
- *   prompts {id: [user message]} what infer.py samples for
- *   demonstrations {id: [user message, assistant message]} what train.py fine-tunes on
- *   sampling {id: {prompt: messages, responses: [text]}} infer.py → rewarding.py
- *   rewarding {id: {prompt, response: [messages], score, ref_score, reward: [number]}}
- *   rewarding.py, once for each of two models
- *   dpo {id: {prompt, selected: messages, rejected: messages, consistency: number | null}}
- *   cal_consistency.py → train.py
+ *   prompts         {id: [user message]}, which infer.py samples for
+ *   demonstrations  {id: [user message, assistant message]}, which train.py fine-tunes on
+ *   sampling        {id: {prompt: messages, responses: [text]}}, infer.py → rewarding.py
+ *   rewarding       {id: {prompt, response: [messages], score, ref_score, reward: [number]}},
+ *                   written by rewarding.py, once for each of two models
+ *   dpo             {id: {prompt, selected: messages, rejected: messages, consistency: number |
+ *                   null}}, cal_consistency.py → train.py
  *
  * `response`, `selected` and `rejected` are whole conversations that begin with the prompt. In a
  * rewarding file of a model with a reference, `score` and `ref_score` are summed log-probs and
- * `reward` their difference; without one `score` is the mean log-prob a token and `ref_score` 0.
- * Lists are as long as the longest; null fills the rest. A `consistency` of null stands for the
- * set's mean.
+ * `reward` their difference; without one `score` is the mean log-prob per token and `ref_score` 0.
+ * Lists are as long as the longest, padded with null. A `consistency` of null means the set's mean.
  */
 import { readFile, stat } from 'node:fs/promises';
+import { parseJsonText } from './json.js';
 import { DataError, describe, isMessages, isObject } from './jsonl.js';
+import { beginsWith } from './messages.js';
 import type { Row } from './rows.js';
 import type {
   CompletionRecord,
@@ -65,14 +66,14 @@ export async function readOfficial(path: string): Promise<OfficialFile | null> {
   if (!/^\s*\{/.test(text)) return null;
   let value: unknown;
   try {
-    value = JSON.parse(text);
+    value = parseJsonText(text);
   } catch {
-    refuseNaN(text, path);
-    return null;
+    return null; // JSON Lines, or damaged: rows.ts says which
   }
   const entries = Object.entries(value as object);
   if (entries.length === 0 || entries.some(([, row]) => typeof row !== 'object' || row === null))
     return null;
+  if (!Array.isArray((value as { data?: unknown }).data) && holdsNaN(value)) refuseNaN(text, path);
   const rows = entries.map(([id, row]) => ({
     id,
     where: `${path} key ${JSON.stringify(id)}`,
@@ -89,7 +90,7 @@ export async function readOfficial(path: string): Promise<OfficialFile | null> {
   return { kind, rows };
 }
 
-/** Python writes NaN into JSON; nothing else reads it. */
+/** Python writes NaN into JSON. Its place is looked for in the text, to name the line. */
 function refuseNaN(text: string, path: string): void {
   const found = /[[:,]\s*(NaN|-?Infinity)\b/.exec(text);
   if (found)
@@ -97,6 +98,11 @@ function refuseNaN(text: string, path: string): void {
       `${path} line ${text.slice(0, found.index).split('\n').length}: it holds ` +
         `${found[1]}, which is no number to rank by; score that response anew or take it out`,
     );
+}
+
+function holdsNaN(value: unknown): boolean {
+  if (typeof value === 'number') return !Number.isFinite(value);
+  return typeof value === 'object' && value !== null && Object.values(value).some(holdsNaN);
 }
 
 function kindOf(row: unknown): OfficialKind | null {
@@ -251,16 +257,11 @@ function answerOf(
 ): Message[] {
   if (typeof value === 'string') return [{ role: 'assistant', content: value }];
   const messages = messagesOf(value, column, where);
-  if (
-    !prompt.every(
-      (message, i) => messages[i]?.role === message.role && messages[i].content === message.content,
-    )
-  ) {
+  if (!beginsWith(messages, prompt))
     throw new DataError(
       `${where}: "${column}" does not begin with the row's own prompt but with ` +
         `${describe(messages[0])}; it belongs to another prompt`,
     );
-  }
   return messages.slice(prompt.length);
 }
 

@@ -1,6 +1,6 @@
 /**
- * What a Parquet file claims about itself, checked before it is decoded: sizes, offsets and counts
- * must fit the file and our limits.
+ * Checks the metadata of a Parquet file before anything is decoded: sizes, offsets and counts must
+ * fit the file and the limits here.
  */
 import { getHeapStatistics } from 'node:v8';
 import type { AsyncBuffer, ColumnMetaData, FileMetaData, RowGroup, SchemaElement } from 'hyparquet';
@@ -9,7 +9,7 @@ import { checkPages, maxLevels } from './parquet-pages.js';
 import { readStruct, type Struct, type Value } from './parquet-thrift.js';
 
 const MAX_FOOTER = 64 * 1024 * 1024;
-const MAX_ROWS = 4_000_000;
+const ROW_LIMIT = 4_000_000;
 const MAX_CELLS = 50_000_000;
 const MAX_GROUP_BYTES = 2 ** 30;
 const MAX_SCHEMA = 10_000;
@@ -91,9 +91,9 @@ export function checkMetadata(metadata: FileMetaData, size: number, name: string
   for (const group of metadata.row_groups) {
     const count = Number(group.num_rows);
     rows += count;
-    if (!(count >= 0 && Number.isSafeInteger(count)) || rows > MAX_ROWS)
+    if (!(count >= 0 && Number.isSafeInteger(count)) || rows > ROW_LIMIT)
       throw new DataError(
-        `${name} claims ${rows} rows, the limit of one file is ${MAX_ROWS}; split it, or ` +
+        `${name} claims ${rows} rows, the limit of one file is ${ROW_LIMIT}; split it, or ` +
           'fetch it again if that is not so',
       );
     if (count === 0) continue; // such a group has no pages

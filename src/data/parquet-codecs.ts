@@ -1,6 +1,6 @@
 /**
- * Decompressors of Parquet pages that stop at the promised length: a small page must not unpack
- * into all memory, or for ever.
+ * Decompressors of Parquet pages that stop at the declared length, so that a small page cannot fill
+ * the memory or run for ever.
  */
 import zlib, { brotliDecompressSync, gunzipSync } from 'node:zlib';
 import type { Compressors } from 'hyparquet';

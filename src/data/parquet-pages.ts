@@ -1,7 +1,7 @@
 /**
- * The pages of one column, looked through before hyparquet decodes them: it believes run lengths,
- * counts and indices, so a flipped bit could make it fill memory, loop for ever, or quietly return
- * nulls. Here every page's counts and runs must add up. (Parquet's Encodings.md: levels and
+ * Checks the pages of one column before hyparquet decodes them: it trusts run lengths, counts and
+ * indices, so a flipped bit could make it fill memory, loop for ever, or return nulls in silence.
+ * Here every page's counts and runs must add up. (Parquet's Encodings.md: levels and
  * dictionary indices are runs of either one repeated value or bit-packed groups of eight.)
  */
 import type { ColumnMetaData, SchemaElement } from 'hyparquet';

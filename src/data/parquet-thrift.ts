@@ -1,6 +1,6 @@
 /**
- * Thrift's compact protocol, read with suspicion: hyparquet believes list lengths and nesting,
- * which a hostile footer can set to anything. What passes here is then safe to hand on.
+ * A checking reader of Thrift's compact protocol: hyparquet trusts list lengths and nesting, which
+ * a hostile footer can set to anything. A footer that passes here is safe to decode.
  * (thrift-compact-protocol.md of Apache Thrift)
  */
 

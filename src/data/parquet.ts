@@ -4,7 +4,7 @@
  * anything is decoded (parquet-check.ts): a damaged or hostile file must end in a sentence, not in
  * a hang or an empty memory.
  *
- * Values come out as JSON has them: int64 as numbers (refused where a number cannot hold it), dates
+ * Values come out as JSON has them: int64 as numbers, or as their digits in text beyond 2^53; dates
  * as ISO texts, absent values as null.
  */
 import { open, type FileHandle } from 'node:fs/promises';
@@ -146,7 +146,7 @@ async function readColumn({
     const row = rows[first + i]!;
     // A column called __proto__ must not become the row's prototype.
     Object.defineProperty(row.value, column, {
-      value: plain(values[i]![column], column, row.where),
+      value: plain(values[i]![column]),
       enumerable: true,
       writable: true,
       configurable: true,
@@ -178,8 +178,7 @@ async function loadColumn(
 }
 
 /**
- * Text that is not UTF-8 stays bytes: whoever needs the column complains, a column nobody reads
- * does no harm.
+ * Text that is not UTF-8 stays bytes: it is an error only where the column is read.
  */
 const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
 const PARSERS = {
@@ -194,23 +193,17 @@ const PARSERS = {
 };
 
 /** A value as JSON would hold it. */
-function plain(value: unknown, column: string, where: string): unknown {
+function plain(value: unknown): unknown {
   if (value === undefined || value === null) return null;
   if (typeof value === 'bigint') {
     const number = Number(value);
-    if (Number.isSafeInteger(number)) return number;
-    throw new DataError(
-      `${where}: column ${JSON.stringify(column)} holds ${value}, which is too large for a ` +
-        'number here; store it as text',
-    );
+    return Number.isSafeInteger(number) ? number : String(value);
   }
   if (typeof value !== 'object' || value instanceof Uint8Array) return value;
   if (value instanceof Date) return Number.isNaN(value.getTime()) ? null : value.toISOString();
   if (Array.isArray(value) || ArrayBuffer.isView(value))
-    return Array.from(value as unknown as ArrayLike<unknown>, (item) => plain(item, column, where));
-  return Object.fromEntries(
-    Object.entries(value).map(([key, item]) => [key, plain(item, `${column}.${key}`, where)]),
-  );
+    return Array.from(value as unknown as ArrayLike<unknown>, (item) => plain(item));
+  return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, plain(item)]));
 }
 
 async function asyncBuffer(file: FileHandle): Promise<AsyncBuffer> {

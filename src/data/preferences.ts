@@ -2,24 +2,48 @@
  * Preference pairs of others. A row is recognised by its columns, as TRL does (its "Dataset formats
  * and types"):
  *
- *   prompt, chosen, rejected texts (standard) or lists of messages (conversational); also a text
- *   prompt beside whole conversations
- *   chosen, rejected the prompt implicit: the messages, or the characters, that both begin with
- *   chosen, rejected texts of "\n\nHuman: … \n\nAssistant: …" turns (HH-RLHF): conversations
- *   written out
- *   instruction [+ input], chosen, rejected; question, chosen, rejected as Alpaca-like sets have it
+ *   prompt, chosen, rejected      texts (standard) or lists of messages (conversational); also a
+ *                                 text prompt beside whole conversations, and a prompt that the
+ *                                 answers repeat
+ *   messages | conversations | question | query | instruction [+ input] | input, chosen, rejected
+ *                                 the prompt as loadPrompts reads it
+ *   chosen, rejected              the prompt implicit: the messages that both begin with, or the
+ *                                 text up to a turn or a line end (implicit.ts), also HH-RLHF's
+ *                                 "\n\nHuman: … \n\nAssistant: …" texts
  *   our own pairs.jsonl; the official CREAM code's dpo file (official.ts)
  *
- * A standard row becomes a user message and the assistant's answers: everything here goes through
- * the chat template. Rows that teach nothing (chosen equal to rejected, an empty answer, a repeated
- * row) are left out and counted; a row of another shape is an error with its place.
+ * `system` and `history` beside them become messages (prompt-columns.ts). A standard row becomes a
+ * user message and the assistant's answers: everything here goes through the chat template. Rows
+ * that teach nothing (chosen equal to rejected, an empty answer, a repeated row) are left out and
+ * counted; a row of another shape is an error with its place.
  */
 import { createHash } from 'node:crypto';
+import { extractPrompt, splitTexts, type Split } from './implicit.js';
 import { columnList, DataError, describe, isObject } from './jsonl.js';
+import {
+  conversation,
+  CONVERSATIONS,
+  isEmpty,
+  listInText,
+  refuseControlTokens,
+  sameMessage,
+} from './messages.js';
 import { officialPairs, readOfficial } from './official.js';
-import { conversation, instruction, optionalText, text } from './prompts.js';
+import {
+  completePrompt,
+  findPrompt,
+  optionalText,
+  presentRow,
+  readEach,
+  rename,
+  withoutPrompt,
+  type FoundPrompt,
+} from './prompt-columns.js';
+import type { LoadOptions, RowOptions } from './prompts.js';
 import type { Message, PairRecord } from './records.js';
-import { present, readObjects, type Row, type SourceOptions } from './rows.js';
+import { readObjects, type Row } from './rows.js';
+
+export { extractPrompt } from './implicit.js';
 
 export interface PreferenceRecord {
   id: string;
@@ -41,22 +65,29 @@ export interface Preferences {
   duplicates: number;
   /** Rows left out because they teach nothing; `reason` is a sentence with the row's place. */
   skipped: { reason: string }[];
+  /** The file and line of each record, by its id. */
+  places: ReadonlyMap<string, string>;
 }
 
 /** Reads preference pairs. @throws DataError naming row and column; also where no pair is left. */
 export async function loadPreferences(
   source: string,
-  options: SourceOptions = {},
+  options: LoadOptions = {},
 ): Promise<Preferences> {
+  const { columns = [], ...reading } = options;
   const official = await readOfficial(source);
-  const rows = official ? officialPairs(official) : await readObjects(source, options);
+  const rows = official
+    ? officialPairs(official)
+    : (await readObjects(source, reading)).map((row) => rename(row, columns));
   const records: PreferenceRecord[] = [];
   const skipped: { reason: string }[] = [];
   const seen = new Set<string>();
   const ids = new Map<string, string>();
   let duplicates = 0;
-  for (const row of rows) {
-    const pair = preferenceOf(row);
+  for (const { row, pair } of readEach(rows, (row) => ({
+    row,
+    pair: preferenceOf(row, options),
+  }))) {
     const reason = uselessness(pair);
     if (reason !== undefined) {
       skipped.push({ reason: `${row.where}: ${reason}` });
@@ -76,16 +107,15 @@ export async function loadPreferences(
         (skipped[0]?.reason ?? 'every row repeats another') +
         (skipped.length > 1 ? `, and ${skipped.length - 1} more like it` : ''),
     );
-  return { records, duplicates, skipped };
+  return { records, duplicates, skipped, places: ids };
 }
 
 type Pair = Omit<PreferenceRecord, 'id'>;
 
 /** The pair of one row. @throws DataError */
-export function preferenceOf(row: Row): Pair {
-  const value = present(row.value);
-  const { where } = row;
-  const given = { value, where };
+export function preferenceOf(row: Row, options: RowOptions = {}): Pair {
+  const given = presentRow(row);
+  const { value, where } = given;
   for (const column of ['chosen', 'rejected']) {
     if (value[column] === undefined)
       throw new DataError(
@@ -93,126 +123,140 @@ export function preferenceOf(row: Row): Pair {
           `give "prompt", "chosen" and "rejected"; the row has ${columnList(value)}`,
       );
   }
-  const conversational = Array.isArray(value['chosen']);
-  if (conversational !== Array.isArray(value['rejected']))
+  const [chosen, rejected] = [answerIn(given, 'chosen'), answerIn(given, 'rejected')];
+  if (typeof chosen !== typeof rejected)
     throw new DataError(
       `${where}: "chosen" is ` +
-        (conversational
+        (typeof chosen === 'object'
           ? 'a list of messages and "rejected" is not; '
           : 'not a list of messages and "rejected" is; ') +
         'both must be of one kind',
     );
-  const pair = conversational ? fromMessages(given) : fromTexts(given);
-  if (pair.prompt.length === 0)
+  const { used, ...split } =
+    typeof chosen === 'object'
+      ? fromMessages(given, chosen, rejected as Message[])
+      : fromTexts(given, chosen, rejected as string);
+  if (split.prompt.length === 0)
     throw new DataError(
       `${where}: "chosen" and "rejected" share no beginning, so there is no prompt; give ` +
-        'one in the column "prompt"',
+        `one in the column "prompt"; the row has ${columnList(value)}`,
     );
-  if (pair.prompt.at(-1)!.role === 'assistant')
+  const prompt = completePrompt(given, { messages: split.prompt, used }, split.chosen);
+  if (prompt.at(-1)!.role === 'assistant')
     throw new DataError(
       `${where}: the prompt ends with an assistant turn; it must end where the model is to speak`,
     );
-  return { ...pair, ...consistencyOf(given) };
+  const pair = { ...split, prompt };
+  if (options.controlTokens !== true)
+    refuseControlTokens([...prompt, ...pair.chosen, ...pair.rejected], where);
+  return { ...pair, ...consistencyOf(row) };
 }
 
-function fromMessages(row: Row): Pair {
-  const [chosen, rejected] = [messagesOrNone(row, 'chosen'), messagesOrNone(row, 'rejected')];
-  if (Array.isArray(row.value['prompt']))
-    return { prompt: conversation(row, 'prompt'), chosen, rejected };
-  // Without a prompt, or with one that repeats the first question as text, the conversations hold
-  // it.
-  const split = extractPrompt(chosen, rejected, sameMessage);
-  if (split.prompt.length > 0) return split;
+type SplitRow = Split<Message> & { used: readonly string[] };
+
+function fromMessages(row: Row, chosen: Message[], rejected: Message[]): SplitRow {
+  const found = promptBefore(row, chosen.at(-1)?.content);
+  const isList = found !== undefined && Array.isArray(found.raw);
+  if (!isList) {
+    // Without a prompt, or with one that repeats the first question as text, the conversations
+    // hold it.
+    const split = extractPrompt(chosen, rejected, sameMessage);
+    if (split.prompt.length > 0) return { ...split, used: [] };
+  }
   // Answers alone as messages, beside the question as text: TRL would find no prompt.
-  return { prompt: textPrompt(row) ?? [], chosen, rejected };
+  const { messages: prompt, used } = found ?? { messages: [], used: [] };
+  const [own, other] = [chosen, rejected].map((turns) => withoutPrompt(turns, prompt));
+  if (own === chosen || other === rejected) {
+    if (own !== chosen || other !== rejected)
+      throw new DataError(
+        `${row.where}: only one of "chosen" and "rejected" begins with the prompt; repeat it in ` +
+          'both or in neither',
+      );
+  }
+  return { prompt, chosen: own!, rejected: other!, used };
 }
 
-/** The question of a row that has it as text. */
-function textPrompt(row: Row): Message[] | undefined {
-  const { value } = row;
-  if (value['prompt'] !== undefined) return conversation(row, 'prompt');
-  if (value['instruction'] !== undefined) return instruction(row);
-  if (value['question'] === undefined) return undefined;
-  const system = optionalText(row, 'system')?.trim();
-  return [
-    ...(system ? [{ role: 'system' as const, content: system }] : []),
-    { role: 'user', content: text(row, 'question') },
-  ];
-}
-
-function fromTexts(row: Row): Pair {
-  const [chosen, rejected] = [textOrEmpty(row, 'chosen'), textOrEmpty(row, 'rejected')];
-  const question = textPrompt(row);
-  if (question)
-    return { prompt: question, chosen: [assistant(chosen)], rejected: [assistant(rejected)] };
-  const [a, b] = [turns(chosen), turns(rejected)];
-  if (a && b) return extractPrompt(a, b, sameMessage);
-  // Characters are code points, as in Python: half a surrogate pair is no text.
-  const split = extractPrompt([...chosen], [...rejected], (x, y) => x === y, ' ');
-  const prompt = split.prompt.join('');
+/** The row's own prompt. A conversation loses the chosen completion at its end. */
+function promptBefore(
+  row: Row,
+  answer: string | undefined,
+): (FoundPrompt & { raw: unknown }) | undefined {
+  const found = findPrompt(row);
+  if (found === undefined) return undefined;
+  const { messages, used } = found;
+  const last = messages.at(-1)!;
+  const hasAnswer =
+    CONVERSATIONS.includes(used[0]!) && last.role === 'assistant' && last.content === answer;
   return {
-    prompt: prompt.trim() === '' ? [] : [{ role: 'user', content: prompt }],
-    chosen: [assistant(split.chosen.join(''))],
-    rejected: [assistant(split.rejected.join(''))],
+    messages: hasAnswer ? messages.slice(0, -1) : messages,
+    used,
+    raw: CONVERSATIONS.includes(used[0]!) ? messages : row.value[used[0]!],
   };
 }
 
-/**
- * The common beginning of two sequences, and what follows it in each: TRL's extract_prompt. As
- * there, of two sequences one of which begins with the whole other one, the last common element
- * stays with the answers, and a `space` just before the difference is not the prompt's. (Where they
- * differ from the start TRL looks at the last element instead; there is no prompt then.)
- */
-export function extractPrompt<T>(
-  chosen: readonly T[],
-  rejected: readonly T[],
-  same: (a: T, b: T) => boolean,
-  space?: T,
-): { prompt: T[]; chosen: T[]; rejected: T[] } {
-  const shorter = Math.min(chosen.length, rejected.length);
-  let at = 0;
-  while (at < shorter && same(chosen[at]!, rejected[at]!)) at++;
-  if (at === shorter) at = Math.max(0, shorter - 1);
-  else if (at > 0 && space !== undefined && chosen[at - 1] === space) at--;
-  return { prompt: chosen.slice(0, at), chosen: chosen.slice(at), rejected: rejected.slice(at) };
+function fromTexts(row: Row, chosen: string, rejected: string): SplitRow {
+  const found = promptBefore(row, chosen);
+  if (found === undefined) {
+    const other = unknownText(row.value);
+    if (other !== undefined)
+      throw new DataError(
+        `${row.where}: no prompt found, but a column ${JSON.stringify(other)} of text that could ` +
+          `be it; name it with columns, such as prompt=${other}, or take it out; the row has ` +
+          columnList(row.value),
+      );
+    return { ...splitTexts(chosen, rejected, row.where), used: [] };
+  }
+  const { messages: prompt, used } = found;
+  const start = prompt.length === 1 ? prompt[0]!.content : '';
+  const repeated =
+    /\S\s+\S/.test(start) && [chosen, rejected].every((text) => repeatsPrompt(text, start));
+  const [own, other] = [chosen, rejected].map((text) =>
+    assistant(repeated ? text.slice(start.length).trimStart() : text),
+  );
+  return { prompt, chosen: [own!], rejected: [other!], used };
 }
 
-/** "\n\nHuman: Hi\n\nAssistant: Hello" as messages; null where a text is something else. */
-function turns(dialogue: string): Message[] | null {
-  if (!/^\s*Human:/.test(dialogue)) return null;
-  return dialogue
-    .trim()
-    .split(/\n\n(?=(?:Human|Assistant):)/)
-    .map((turn) => {
-      const [, who, content] = /^(Human|Assistant): ?([^]*)$/.exec(turn) ?? [];
-      return { role: who === 'Human' ? 'user' : 'assistant', content: (content ?? turn).trim() };
-    });
-}
+/** Whether an answer has the whole prompt, and then an answer, behind white space. */
+const repeatsPrompt = (text: string, prompt: string): boolean =>
+  text.startsWith(prompt) &&
+  (/\s$/.test(prompt) || /^\s/.test(text.slice(prompt.length))) &&
+  text.slice(prompt.length).trim() !== '';
 
-const sameMessage = (a: Message, b: Message): boolean =>
-  a.role === b.role && a.content === b.content;
+/** Columns of text beside a pair that describe it and are no part of its conversation. */
+const ABOUT =
+  /^(?:id|.*_id|uuid|source|dataset|task|category|type|subset|split|lang|language|domain|topic|tags?|label|annotator|rationale|reason|critique|date|timestamp|url|license|(?:.*_)?model(?:_.*)?|(?:.*_)?rating|(?:.*_)?score|chosen.*|rejected.*|system|system_prompt|history|tools|functions)$/i;
+
+/** The first column of text that may be the question of a pair without a prompt. */
+const unknownText = (value: Record<string, unknown>): string | undefined =>
+  Object.keys(value).find(
+    (column) => typeof value[column] === 'string' && !isEmpty(value[column]) && !ABOUT.test(column),
+  );
+
 const assistant = (content: string): Message => ({ role: 'assistant', content });
 
-/** An empty list is an empty answer, to be skipped; anything else must be messages. */
-function messagesOrNone(row: Row, column: string): Message[] {
-  const raw = row.value[column];
-  return Array.isArray(raw) && raw.length === 0 ? [] : conversation(row, column, 'assistant');
-}
-
-function textOrEmpty({ value, where }: Row, column: string): string {
+/** One of the two answers: messages, or a text. An empty list is an empty answer. */
+function answerIn(row: Row, column: string): Message[] | string {
+  const { value, where } = row;
   const raw = value[column];
-  if (typeof raw === 'string') return raw;
-  // UltraFeedback-like sets have the answer as {content, role} or {text}.
-  if (isObject(raw) && typeof raw['content'] === 'string') return raw['content'];
+  if (typeof raw === 'string')
+    return listInText(raw, column, where) === undefined ? raw : conversation(row, column);
+  if (Array.isArray(raw)) return raw.length === 0 ? [] : conversation(row, column);
+  if (isObject(raw)) {
+    if ((raw['role'] ?? raw['from']) !== undefined) return conversation(row, column);
+    // Some sets have the answer as {content} or {text}.
+    const held = raw['content'] ?? raw['text'];
+    if (typeof held === 'string') return held;
+  }
   throw new DataError(
     `${where}: column ${JSON.stringify(column)} must be text or a list of messages, but is ` +
-      `${describe(raw)}`,
+      describe(raw),
   );
 }
 
+/** Reads the row as given: a NaN here is an error, and not an absent value. */
 function consistencyOf({ value, where }: Row): { consistency?: number } {
   const raw = value['consistency'];
-  if (raw === undefined) return {};
+  if (raw === undefined || raw === null) return {};
   if (typeof raw !== 'number' || !(raw >= 0 && raw <= 1))
     throw new DataError(
       `${where}: column "consistency" must be a number from 0 to 1, but is ${describe(raw)}`,
@@ -249,8 +293,7 @@ const contentOf = ({ prompt, chosen, rejected }: Pair): string =>
  * an `id` names one.
  */
 function freeId(row: Row, said: string, ids: Map<string, string>): string {
-  const value = present(row.value);
-  const given = { value, where: row.where };
+  const given = presentRow(row);
   const own = optionalText(given, 'id');
   const shared = optionalText(given, 'prompt_id') ?? said;
   const other = own === undefined ? undefined : ids.get(own);

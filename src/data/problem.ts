@@ -1,4 +1,4 @@
-/** What a template of the built-in problems makes, and the words that templates share. */
+/** The problems that the built-in templates make, and the words that templates share. */
 import type { Draw } from './draw.js';
 import type { AnswerKind } from './question.js';
 import type { Choice } from './records.js';
@@ -11,8 +11,8 @@ export interface Problem {
   solution: string;
   choices?: Choice[];
   /**
-   * What is asked for, where the wording or the order of choices is incidental: it decides the
-   * split instead of the text.
+   * The fact that is asked for, where the wording or the order of choices is incidental; it decides
+   * the split instead of the text.
    */
   fact?: string;
 }

@@ -2,40 +2,66 @@
  * Prompts and demonstrations from any source that rows.ts reads. A row is recognised by its
  * columns:
  *
- *   prompt (string | messages) [+ answer, choices] TRL's columns; messages as they are, a string as
- *   one user message
- *   messages | conversations prompts: up to the last user turn; demonstrations: the last assistant
- *   turn
- *   question + choices [+ context, answer | answerKey] multiple choice (ARC, OpenBookQA, MMLU)
+ *   prompt (text or messages) [+ answer, choices]       TRL's columns; a text is one user message
+ *   messages | conversations                            prompts: up to the last user turn;
+ *                                                       demonstrations: the last assistant turn
+ *   question + choices [+ context, answer | answerKey]  multiple choice (ARC, OpenBookQA, MMLU)
  *   question + context + answerA, answerB, answerC [+ label]  SIQA as published
- *   question [+ final | answer] GSM8K and other questions with a number for an answer
- *   instruction [+ input, output]                             Alpaca, Dolly
- *   prompt + completion                                       demonstrations, TRL's columns
+ *   question [+ context, final | answer]                GSM8K and other questions with a number
+ *   instruction [+ input, context]                      Alpaca, Dolly
+ *   query, or input alone                               a user message
+ *   any of these + completion | output | response       demonstrations
  *
- * Without an `id`, a row gets the hash of what it says (contentId), so that shuffling a file
- * changes no id. Of rows that say the same the first stays, whatever their ids; the others are
- * counted. In one source an id must name one prompt; across several sources a repeated id gets the
- * beginning of its content's hash added.
+ * `system` and `history` beside them become messages (prompt-columns.ts). Without an `id`, a row
+ * gets the hash of its content (contentId), so that shuffling a file changes no id. Duplicates are
+ * dropped and counted, whatever their ids. In one source an id must name one prompt; across several
+ * sources a repeated id gets the beginning of its content's hash added. Several demonstrations may
+ * share a `prompt_id`.
  */
-import { choicePrompt, choicesOf, type MakePrompt } from './choices.js';
-import { columnList, DataError, describe, isMessages, isObject } from './jsonl.js';
+import { choicePrompt, choicesOf } from './choices.js';
+import { columnList, DataError, describe } from './jsonl.js';
+import { conversation, CONVERSATIONS, isEmpty, refuseControlTokens } from './messages.js';
+import {
+  completePrompt,
+  findPrompt,
+  inContext,
+  instruction,
+  optionalText,
+  pick,
+  presentRow,
+  PROMPT_CANDIDATES,
+  readEach,
+  rename,
+  text,
+  withoutPrompt,
+} from './prompt-columns.js';
 import type { DemonstrationRecord, Message, PromptRecord } from './records.js';
 import { askQuestion, contentId } from './question.js';
-import { present, readObjects, type Row, type SourceOptions } from './rows.js';
+import { readObjects, type Row, type SourceOptions } from './rows.js';
 
 export interface Loaded<T> {
   records: T[];
   /** Rows left out because an earlier row says the same. */
   duplicates: number;
+  /** The file and line of each record, by its id; absent for built-in data. */
+  places?: ReadonlyMap<string, string>;
 }
 
 export interface LoadOptions extends Omit<SourceOptions, 'columns'> {
   /**
    * Other sets' column names for ours, such as `prompt=query`: the row's `query` is read as its
-   * `prompt`.
+   * `prompt`, and no other column that could be the prompt is looked at.
    */
   columns?: readonly string[] | undefined;
+  /**
+   * Accept texts that hold a chat template's control tokens (`<|im_start|>`, `[INST]`, …), for data
+   * about such templates. By default they are refused: the template would be applied twice.
+   */
+  controlTokens?: boolean | undefined;
 }
+
+/** What of LoadOptions concerns a single row. */
+export type RowOptions = Pick<LoadOptions, 'controlTokens'>;
 
 /**
  * Reads prompts, of several sources one after the other. Repeated prompts are left out and counted.
@@ -45,7 +71,11 @@ export async function loadPrompts(
   source: string | readonly string[],
   options: LoadOptions = {},
 ): Promise<Loaded<PromptRecord>> {
-  return distinct(await readSources(source, options), promptOf, ({ prompt }) => contentId(prompt));
+  return distinct(
+    await readSources(source, options),
+    (row) => promptOf(row, options),
+    ({ prompt }) => contentId(prompt),
+  );
 }
 
 /** Reads demonstrations. Repeated ones are left out and counted. @throws as `loadPrompts`. */
@@ -53,8 +83,11 @@ export async function loadDemonstrations(
   source: string | readonly string[],
   options: LoadOptions = {},
 ): Promise<Loaded<DemonstrationRecord>> {
-  return distinct(await readSources(source, options), demonstrationOf, ({ prompt, completion }) =>
-    contentId([...prompt, ...completion]),
+  return distinct(
+    await readSources(source, options),
+    (row) => demonstrationOf(row, options),
+    ({ prompt, completion }) => contentId([...prompt, ...completion]),
+    { sharedPromptIds: true },
   );
 }
 
@@ -78,91 +111,65 @@ async function readSources(
   return rows;
 }
 
-function rename(row: Row, columns: readonly string[]): Row {
-  if (columns.length === 0) return row;
-  const value = { ...row.value };
-  for (const pair of columns) {
-    const [ours, theirs] = pair.split(/=(.*)/s, 2) as [string, string | undefined];
-    if (!ours || !theirs)
+/** The prompt of one row. @throws DataError */
+export function promptOf(row: Row, options: RowOptions = {}): PromptRecord {
+  const line = presentRow(row);
+  const { value, where } = line;
+  const make = (
+    messages: Message[],
+    used: readonly string[],
+    given: Pick<PromptRecord, 'answer' | 'choices'> = {},
+  ): PromptRecord => {
+    const prompt = completePrompt(line, { messages, used });
+    if (options.controlTokens !== true) refuseControlTokens(prompt, where);
+    return withOptional(line, { id: idOf(line) ?? contentId(prompt), prompt }, given);
+  };
+  if (isEmpty(value.prompt) && (value.choices !== undefined || value.answerA !== undefined))
+    return choicePrompt(line, (prompt, given) => make(prompt, ['question', 'context'], given));
+  const column = pick(line, PROMPT_CANDIDATES);
+  switch (column) {
+    case undefined:
       throw new DataError(
-        `the column mapping ${JSON.stringify(pair)} is not of the form ours=theirs, such ` +
-          'as prompt=query',
+        `${where}: no prompt found; give "prompt" (text or messages), "messages", "question" ` +
+          `or "instruction"; the row has ${columnList(value)}`,
       );
-    if (row.value[theirs] === undefined)
-      throw new DataError(
-        `${row.where}: there is no column ${JSON.stringify(theirs)} to read as ` +
-          `${JSON.stringify(ours)}; the row has ${columnList(row.value)}`,
-      );
-    value[ours] = row.value[theirs];
+    case 'question': {
+      // GSM8K as published has the whole solution in `answer`, its last line being `#### N`.
+      const answer =
+        optionalText(line, 'final') ?? optionalText(line, 'answer')?.split('####').at(-1)!.trim();
+      const question = askQuestion(inContext(line, text(line, 'question')), 'number');
+      return make(question, ['question', 'context'], { answer });
+    }
+    case 'instruction':
+      return make(instruction(line), ['instruction', 'input', 'context']);
+    case 'prompt':
+    case 'query':
+    case 'input': {
+      const prompt = conversation(line, column);
+      if (prompt.at(-1)!.role === 'assistant')
+        throw new DataError(
+          `${where}: "${column}" ends with an assistant turn; it must end where the model is to ` +
+            'speak',
+        );
+      const choices = value.choices === undefined ? undefined : choicesOf(line);
+      return make(prompt, [column], { answer: optionalText(line, 'answer'), choices });
+    }
+    default: {
+      const messages = conversation(line, column);
+      const last = messages.findLastIndex(({ role }) => role === 'user');
+      if (last === -1) throw new DataError(`${where}: "${column}" has no user turn to answer`);
+      return make(messages.slice(0, last + 1), [column]);
+    }
   }
-  return { value, where: row.where };
 }
 
-/** The prompt of one row. */
-export function promptOf(row: Row): PromptRecord {
-  const line = unfolded(row);
-  const { value, where } = line;
-  const base: MakePrompt = (prompt, given = {}) =>
-    withOptional(line, { id: idOf(line) ?? contentId(prompt), prompt }, given);
-  if (value.prompt === undefined && (value.choices !== undefined || value.answerA !== undefined))
-    return choicePrompt(line, base);
-  if (value.prompt !== undefined) {
-    const prompt = conversation(line, 'prompt');
-    if (prompt.at(-1)!.role === 'assistant')
-      throw new DataError(
-        `${where}: "prompt" ends with an assistant turn; it must end where the model is to speak`,
-      );
-    const choices = value.choices === undefined ? undefined : choicesOf(line);
-    return base(prompt, { answer: optionalText(line, 'answer'), choices });
-  }
-  if (value.messages !== undefined) {
-    const messages = conversation(line, 'messages');
-    const last = messages.findLastIndex(({ role }) => role === 'user');
-    if (last === -1) throw new DataError(`${where}: "messages" has no user turn to answer`);
-    return base(messages.slice(0, last + 1));
-  }
-  if (value.question !== undefined) {
-    // GSM8K as published has the whole solution in `answer`, its last line being `#### N`.
-    const answer =
-      optionalText(line, 'final') ?? optionalText(line, 'answer')?.split('####').at(-1)!.trim();
-    return base(askQuestion(text(line, 'question'), 'number'), { answer });
-  }
-  if (value.instruction !== undefined) return base(instruction(line));
-  throw new DataError(
-    `${where}: no prompt found; give "prompt" (text or messages), "messages", "question" ` +
-      `or "instruction"; the row has ${columnList(value)}`,
-  );
-}
+const ANSWERS = ['completion', 'output', 'response'];
 
-/** The demonstration of one row. */
-export function demonstrationOf(row: Row): DemonstrationRecord {
-  const line = unfolded(row);
-  const { value, where } = line;
-  let prompt: Message[];
-  let completion: Message[];
-  if (value.messages !== undefined) {
-    const messages = conversation(line, 'messages');
-    if (messages.length < 2 || messages.at(-1)!.role !== 'assistant')
-      throw new DataError(
-        `${where}: "messages" must end with an assistant turn after at least one other`,
-      );
-    [prompt, completion] = [messages.slice(0, -1), messages.slice(-1)];
-  } else if (value.prompt !== undefined && value.completion !== undefined) {
-    [prompt, completion] = [
-      conversation(line, 'prompt'),
-      conversation(line, 'completion', 'assistant'),
-    ];
-  } else if (value.instruction !== undefined && value.output !== undefined) {
-    [prompt, completion] = [
-      instruction(line),
-      [{ role: 'assistant', content: text(line, 'output') }],
-    ];
-  } else {
-    throw new DataError(
-      `${where}: no demonstration found; give "messages", "prompt" + "completion" or ` +
-        `"instruction" + "output"; the row has ${columnList(value)}`,
-    );
-  }
+/** The demonstration of one row. @throws DataError */
+export function demonstrationOf(row: Row, options: RowOptions = {}): DemonstrationRecord {
+  const line = presentRow(row);
+  const { where } = line;
+  const { found, completion } = demonstrationParts(line);
   if (
     completion.length !== 1 ||
     completion[0]!.role !== 'assistant' ||
@@ -172,78 +179,58 @@ export function demonstrationOf(row: Row): DemonstrationRecord {
       `${where}: a demonstration's completion must be one assistant turn that is not empty`,
     );
   }
+  const prompt = completePrompt(line, found, completion);
+  if (options.controlTokens !== true) refuseControlTokens([...prompt, ...completion], where);
   return { id: idOf(line) ?? contentId([...prompt, ...completion]), prompt, completion };
+}
+
+function demonstrationParts(line: Row): {
+  found: { messages: Message[]; used: readonly string[] };
+  completion: Message[];
+} {
+  const { value, where } = line;
+  const whole = CONVERSATIONS.find((column) => !isEmpty(value[column]));
+  const answer = pick(line, ANSWERS);
+  if (whole !== undefined) {
+    const messages = conversation(line, whole);
+    if (messages.length > 1 && messages.at(-1)!.role === 'assistant')
+      return {
+        found: { messages: messages.slice(0, -1), used: [whole] },
+        completion: messages.slice(-1),
+      };
+    if (answer === undefined)
+      throw new DataError(
+        `${where}: "${whole}" must end with an assistant turn after at least one other`,
+      );
+  }
+  const found = findPrompt(line);
+  if (found === undefined || answer === undefined)
+    throw new DataError(
+      `${where}: no demonstration found; give "messages", "prompt" + "completion" or ` +
+        `"instruction" + "output"; the row has ${columnList(value)}`,
+    );
+  const others = ANSWERS.filter((column) => column !== answer && !isEmpty(value[column]));
+  const other = others.find((column) => value[column] !== value[answer]);
+  if (other !== undefined)
+    throw new DataError(
+      `${where}: "${answer}" and "${other}" could both be the completion, and they differ; take ` +
+        'one of them out',
+    );
+  const completion =
+    answer === 'completion'
+      ? conversation(line, answer, 'assistant')
+      : [{ role: 'assistant' as const, content: text(line, answer) }];
+  return { found, completion: withoutPrompt(completion, found.messages) };
 }
 
 const idOf = (row: Row): string | undefined =>
   optionalText(row, 'id') ?? optionalText(row, 'prompt_id') ?? optionalText(row, 'uuid');
 
-/** ShareGPT's `conversations` of {from, value} as messages, and absent values away. */
-function unfolded(row: Row): Row {
-  const value = present(row.value);
-  const turns = value['conversations'];
-  if (value['messages'] !== undefined || !Array.isArray(turns)) return { ...row, value };
-  const messages = turns.map((turn: unknown) =>
-    isObject(turn) && turn['value'] !== undefined
-      ? { role: SHARE_GPT[String(turn['from'])] ?? turn['from'], content: turn['value'] }
-      : turn,
-  );
-  return { ...row, value: { ...value, messages } };
-}
+/** Whether a row is named by its prompt alone. */
+const hasPromptIdOnly = (row: Row): boolean =>
+  optionalText(row, 'id') === undefined && optionalText(row, 'prompt_id') !== undefined;
 
-const SHARE_GPT: Record<string, Message['role']> = {
-  human: 'user',
-  user: 'user',
-  gpt: 'assistant',
-  assistant: 'assistant',
-  system: 'system',
-};
-
-/** Alpaca's instruction and input as one user message. */
-export function instruction(line: Row): Message[] {
-  const input = optionalText(line, 'input')?.trim();
-  return [{ role: 'user', content: text(line, 'instruction') + (input ? `\n\n${input}` : '') }];
-}
-
-/** A column that is a string or a list of messages; a string becomes one message of `role`. */
-export function conversation(
-  { value, where }: Row,
-  column: string,
-  role: Message['role'] = 'user',
-): Message[] {
-  const raw = value[column];
-  if (typeof raw === 'string' && raw.trim() !== '') return [{ role, content: raw }];
-  if (!isMessages(raw)) {
-    throw new DataError(
-      `${where}: "${column}" must be text or a list of {"role": "system" | "user" | ` +
-        `"assistant", "content": text}, but is ${describe(raw)}`,
-    );
-  }
-  return (raw as Message[]).map((message) => ({ role: message.role, content: message.content }));
-}
-
-export function text({ value, where }: Row, column: string): string {
-  const raw = value[column];
-  if (typeof raw !== 'string' || raw.trim() === '')
-    throw new DataError(
-      `${where}: column "${column}" must be text that is not empty, but is ${describe(raw)}`,
-    );
-  return raw;
-}
-
-export function optionalText({ value, where }: Row, column: string): string | undefined {
-  const raw = value[column];
-  if (raw === undefined || raw === null) return undefined;
-  if (typeof raw === 'number' && Number.isFinite(raw)) return String(raw);
-  if (typeof raw !== 'string')
-    throw new DataError(`${where}: column "${column}" must be text, but is ${describe(raw)}`);
-  return raw;
-}
-
-/**
- * Adds the columns that are there: an absent one must not become `undefined`, artefacts are
- * compared byte by byte.
- */
+/** Absent columns stay absent rather than undefined: artefacts are compared byte by byte. */
 function withOptional(
   line: Row,
   record: PromptRecord,
@@ -262,16 +249,17 @@ function distinct<T extends { id: string }>(
   lines: readonly SourcedRow[],
   read: (row: Row) => T,
   content: (record: T) => string,
+  { sharedPromptIds = false } = {},
 ): Loaded<T> {
   const seen = new Set<string>();
   const ids = new Map<string, SourcedRow>();
   const records: T[] = [];
-  for (const line of lines) {
-    const record = read(line);
+  for (const { line, record } of readEach(lines, (line) => ({ line, record: read(line) }))) {
     const said = content(record);
     if (seen.has(said)) continue;
     const other = ids.get(record.id);
-    if (other?.source === line.source)
+    const shared = sharedPromptIds && hasPromptIdOnly(line);
+    if (other?.source === line.source && !shared)
       throw new DataError(
         `${line.where}: the id ${describe(record.id)} is also that of ${other.where}; ` +
           'records are joined by id, so it must name one row',
@@ -281,5 +269,9 @@ function distinct<T extends { id: string }>(
     ids.set(named.id, line);
     records.push(named);
   }
-  return { records, duplicates: lines.length - records.length };
+  return {
+    records,
+    duplicates: lines.length - records.length,
+    places: new Map([...ids].map(([id, { where }]) => [id, where])),
+  };
 }

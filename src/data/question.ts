@@ -1,7 +1,7 @@
 /**
  * How a question is put to the model: the question, then an instruction to think step by step and
  * to end with `Answer:` (CREAM's official code, prompts.py, has the same two parts). Training
- * prompts are put the same way, so that what is trained is what is measured.
+ * prompts are put the same way as those of evaluation.
  */
 import { createHash } from 'node:crypto';
 import type { Choice, Message } from './records.js';
@@ -21,7 +21,7 @@ export function askQuestion(question: string, kind: AnswerKind): Message[] {
   return [{ role: 'user', content: `${question.trim()}\n\n${INSTRUCTIONS[kind]}` }];
 }
 
-/** A multiple-choice question with its options, one a line. */
+/** A multiple-choice question with its options, one per line. */
 export function askChoices(
   question: string,
   choices: readonly Choice[],

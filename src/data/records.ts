@@ -15,7 +15,7 @@ export interface Choice {
   text: string;
 }
 
-/** A question for the policy. `answer` is never shown to it: evaluation alone reads it. */
+/** A question for the policy, which never sees `answer`: only evaluation reads it. */
 export interface PromptRecord {
   id: string;
   prompt: Message[];
@@ -26,9 +26,8 @@ export interface PromptRecord {
 }
 
 /**
- * The known answer of one of an iteration's prompts: `gold.jsonl`, beside a `prompts.jsonl` that
- * leaves it out. The Oracle's reward and the report read it; sampling, scoring and training never
- * do.
+ * The known answer of one of an iteration's prompts, in `gold.jsonl`; `prompts.jsonl` leaves it
+ * out. The Oracle's reward and the report read it; sampling, scoring and training never do.
  */
 export interface GoldRecord {
   /** Of the prompt. */
@@ -45,7 +44,7 @@ export interface DemonstrationRecord {
   completion: Message[];
 }
 
-/** One sampled response. Token ids are the record of what was sampled; the text is for people. */
+/** One sampled completion. The token ids are authoritative; the text is for people. */
 export interface CompletionRecord {
   prompt_id: string;
   sample: number;
@@ -72,8 +71,8 @@ export interface ScoreRecord {
 }
 
 /**
- * One prompt whose completions θ_t scored though the sampler had their log-probs: the two side by
- * side, parallel by sample, nats.
+ * A check of the sampler: summed log-probs (nats) of one prompt's completions as the sampler gave
+ * them and as θ_t scores them, parallel by sample.
  */
 export interface SamplerCheckRecord {
   prompt_id: string;
@@ -83,13 +82,13 @@ export interface SamplerCheckRecord {
   logp_scored: number[];
   /** Under θ_0. */
   logp_base: number[];
-  /** Of the rankings that the two give; 1, as both are θ_t's. */
+  /** Kendall's τ of the two rankings; 1 is expected, as both are θ_t's. */
   kendall_tau: number;
 }
 
 /**
- * One completion's rewards under θ_t and θ_{t−1}; made of its scores (`src/reward`), read by
- * ranking. Not a file of its own: `rankings.jsonl` holds them.
+ * One completion's rewards under θ_t and θ_{t−1}, computed from its scores (`src/reward`) for
+ * ranking. They have no file of their own: `rankings.jsonl` holds them.
  */
 export interface RewardRecord {
   prompt_id: string;
@@ -99,8 +98,8 @@ export interface RewardRecord {
 }
 
 /**
- * What one external judge (reward model, scores file, gold answer, function) gives a completion;
- * `reward_previous` where it also stands for a second judge.
+ * The reward of a completion from outside (reward model, scores file, gold answer, function);
+ * `reward_previous` is that of a second judge, where there is one.
  */
 export interface ExternalRewardRecord {
   prompt_id: string;
@@ -127,8 +126,8 @@ export interface JudgementRecord {
 }
 
 /**
- * What ranking made of one prompt: both models' rewards and ordinal ranks by sample, and their
- * agreement.
+ * The ranking of one prompt's completions: both models' rewards and ordinal ranks by sample, and
+ * their agreement.
  */
 export interface RankingRecord {
   prompt_id: string;
@@ -181,7 +180,7 @@ export interface PairRecord {
   ref_chosen_logps: number;
   ref_rejected_logps: number;
   /**
-   * Summed log-probs under θ_0: what a KL penalty, and `train.reference: base`, measure against.
+   * Summed log-probs under θ_0, for a KL penalty and for `train.reference: base`.
    */
   base_chosen_logps?: number;
   base_rejected_logps?: number;
@@ -209,8 +208,8 @@ export interface AnswerRecord {
   /** Log-likelihood only: summed log-prob of each choice, nats, in the question's order. */
   choice_logps?: number[];
   /**
-   * Log-likelihood only: label of the choice whose log-prob a character is highest, and whether it
-   * is the answer (`acc_norm`).
+   * Log-likelihood only: label of the choice whose log-prob per character is highest, and whether
+   * it is the answer (`acc_norm`).
    */
   extracted_norm?: string;
   correct_norm?: boolean;

@@ -1,20 +1,22 @@
 /**
  * Rows of any data file or hub data set. Everything that reads a user's data begins here:
  *
- *   train.jsonl, train.jsonl.gz     one JSON value a line
- *   train.json, train.json.gz a list of rows, or {"data": [rows]}; JSON Lines under this name are
- *   read too, as on the hub
- *   train.parquet                   by its columns; lists, structs and nulls as in JSON
- *   hub:org/name[/config][:split][@revision] a data set of the Hugging Face hub (hub.ts), its files
- *   in order
+ *   train.jsonl       one JSON value per line
+ *   train.json        a list of rows, {"data": [rows]}, or JSON Lines, as on the hub
+ *   train.csv, .tsv   RFC 4180, the first line naming the columns (formats.ts)
+ *   train.parquet     by its columns; lists, structs and nulls as in JSON
+ *   hub:org/name[/config][:split][@revision]   a data set of the Hugging Face hub (hub.ts), its
+ *                     files in order
  *
- * A row knows where it stands (`train.jsonl line 12`, `x.parquet row 12`), and every complaint
- * about it begins with that.
+ * Text files may be packed with gzip (`.gz`). A row knows where it stands (`train.jsonl line 12`,
+ * `x.parquet row 12`), and every complaint about it begins with that.
  */
 import { readFile, stat } from 'node:fs/promises';
 import { constants, gunzipSync } from 'node:zlib';
 import type { Environment } from '../models/cache.js';
+import { otherThanJsonLines, parseCsv, refuseOtherKinds } from './formats.js';
 import { datasetFiles } from './hub.js';
+import { parseJsonText } from './json.js';
 import { DataError, describe, isObject, parseLines } from './jsonl.js';
 import { readParquet } from './parquet.js';
 
@@ -79,10 +81,12 @@ export function asObject({ value, where }: SourceRow): Row {
   return { value, where };
 }
 
-/** The columns that have a value: Parquet has null in every row that lacks one. */
+/** The columns that have a value: Parquet has null where a row lacks one, pandas writes NaN. */
 export function present(value: Record<string, unknown>): Record<string, unknown> {
   return Object.fromEntries(
-    Object.entries(value).filter(([, held]) => held !== null && held !== undefined),
+    Object.entries(value).filter(
+      ([, held]) => held !== null && held !== undefined && !Number.isNaN(held),
+    ),
   );
 }
 
@@ -108,12 +112,27 @@ export async function readFileRows(
   const bytes = await readBytes(path, name);
   if (startsWith(bytes, 'PAR1')) return readParquet(path, name, options);
   const text = startsWith(bytes, '\x1f\x8b') ? unpack(bytes, name) : bytes;
+  refuseOtherKinds(text, name);
   if (/\.json(\.gz)?$/i.test(name)) return parseJson(text, name);
   if (startsWith(text, 'version https://git-lfs'))
     throw new DataError(
       `${name} is a Git LFS pointer, not the data itself; run "git lfs pull" in that clone`,
     );
-  return parseLines(text, (line) => `${name} line ${line}`);
+  if (/\.[ct]sv(\.gz)?$/i.test(name)) return parseCsv(decodeWhole(text, name), name);
+  if (text.find((byte) => !BLANK.has(byte)) === 0x5b)
+    throwIfDefined(otherThanJsonLines(text, name));
+  try {
+    return parseLines(text, (line) => `${name} line ${line}`, parseJsonText);
+  } catch (error) {
+    throw otherThanJsonLines(text, name) ?? error;
+  }
+}
+
+/** White space and the bytes of a byte order mark. */
+const BLANK = new Set([0x20, 0x09, 0x0a, 0x0d, 0xef, 0xbb, 0xbf]);
+
+function throwIfDefined(error: Error | undefined): void {
+  if (error !== undefined) throw error;
 }
 
 async function readBytes(path: string, name: string): Promise<Uint8Array> {
@@ -132,7 +151,7 @@ async function readBytes(path: string, name: string): Promise<Uint8Array> {
       code === 'ENOENT'
         ? 'there is no such file'
         : code === 'EISDIR'
-          ? 'it is a folder; give a .jsonl, .json or .parquet file'
+          ? 'it is a folder; give a .jsonl, .json, .csv or .parquet file'
           : (cause as Error).message;
     throw new DataError(`cannot read ${name}: ${reason}`, { cause });
   }
@@ -154,7 +173,7 @@ function unpack(bytes: Uint8Array, name: string): Uint8Array {
 
 /** A list of rows, {"data": [rows]}, or (as many files of this name on the hub are) JSON Lines. */
 function parseJson(bytes: Uint8Array, name: string): SourceRow[] {
-  const first = bytes.find((byte) => ![0x20, 0x09, 0x0a, 0x0d, 0xef, 0xbb, 0xbf].includes(byte));
+  const first = bytes.find((byte) => !BLANK.has(byte));
   if (first === undefined) return [];
   const whole = tryParse(bytes, name);
   if (whole.error !== undefined) {
@@ -163,7 +182,7 @@ function parseJson(bytes: Uint8Array, name: string): SourceRow[] {
         `${name} is not JSON (${whole.error.message}); it may be damaged or cut off`,
         { cause: whole.error },
       );
-    return parseLines(bytes, (line) => `${name} line ${line}`);
+    return parseLines(bytes, (line) => `${name} line ${line}`, parseJsonText);
   }
   const rows: unknown = isObject(whole.value) ? whole.value['data'] : whole.value;
   if (Array.isArray(rows))
@@ -180,23 +199,27 @@ function parseJson(bytes: Uint8Array, name: string): SourceRow[] {
 const isKeyedRow = (value: unknown): boolean => typeof value === 'object' && value !== null;
 
 function tryParse(bytes: Uint8Array, name: string): { value?: unknown; error?: Error } {
+  const text = decodeWhole(bytes, name);
+  try {
+    return { value: parseJsonText(text) };
+  } catch (error) {
+    return { error: error as Error };
+  }
+}
+
+/** The text of a file that is parsed in one go. @throws DataError */
+function decodeWhole(bytes: Uint8Array, name: string): string {
   if (bytes.length > MAX_TEXT_BYTES)
     throw new DataError(
-      `${name} is ${bytes.length >> 20} MiB of JSON in one piece, the limit is ` +
-        `${MAX_TEXT_BYTES >> 20} MiB; write it as JSON Lines (one row a line)`,
+      `${name} is ${bytes.length >> 20} MiB in one go, the limit is ` +
+        `${MAX_TEXT_BYTES >> 20} MiB; write it as JSON Lines (one row per line)`,
     );
-  let text: string;
   try {
-    text = new TextDecoder('utf-8', { fatal: true }).decode(bytes);
+    return new TextDecoder('utf-8', { fatal: true }).decode(bytes);
   } catch (cause) {
     throw new DataError(`${name} is not valid UTF-8; convert it, for example with iconv -t UTF-8`, {
       cause,
     });
-  }
-  try {
-    return { value: JSON.parse(text) as unknown };
-  } catch (error) {
-    return { error: error as Error };
   }
 }
 

@@ -20,8 +20,7 @@ export interface Wanted {
 }
 
 /**
- * config → split → files in order. The config that is meant where none is named carries `DEFAULT`'s
- * name or is marked first.
+ * config → split → files in order. The default config has the name `DEFAULT` or is marked first.
  */
 export type Splits = Map<string, Map<string, string[]>>;
 
@@ -32,7 +31,7 @@ const DEFAULT = 'default';
 /** Names compared with patterns, all patterns of a card together. */
 const MOST_LOOKED_AT = 5_000_000;
 const READ = /\.(parquet|jsonl|ndjson|json)(\.gz)?$/i;
-/** Found beside the data, and not data. */
+/** Files beside the data that hold no rows. */
 const META = /(^|\/)(\.|__|dataset_infos?\.json$|state\.json$|metadata\.jsonl$|package\.json$)/i;
 /** Shards in `data`, or (which the library leaves to the card) in the folder of a config. */
 const SHARD = /^([^/]+(?:\/[^/]+)*)\/([^/]+)-\d{5}-of-\d{5}[^/]*\./;
@@ -48,7 +47,7 @@ const SPLIT_NAMES: readonly [string, readonly string[]][] = [
  * a format that is read.
  */
 export function splitsOf(names: readonly string[], card: string, { source }: Wanted): Splits {
-  // A set with a script of its own hides its data behind code; the hub's conversion has the rows.
+  // A set with a loading script has its rows only in the hub's conversion.
   const script = `${source.replace(/^hub:/, '').split(/[/:@]/)[1] ?? ''}.py`;
   const data = names.includes(script)
     ? []
@@ -207,8 +206,8 @@ function dataFiles(declared: unknown): [string, string[]][] {
 }
 
 /**
- * Whether a glob matches: `*`, `?` and `[…]` stay within a folder, `**` does not. Every position is
- * looked at once for every part of the pattern, so no pattern of a stranger's card takes long.
+ * Whether a glob matches: `*`, `?` and `[…]` stay within a folder, `**` does not. Each position is
+ * visited once per part of the pattern, so no pattern of a hostile card takes long.
  */
 export function globMatches(pattern: string, name: string): boolean {
   const parts = pattern.match(/\*\*\/|\*+|\?|\[[^\]/]+\]|[^]/g) ?? [];

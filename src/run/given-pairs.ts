@@ -37,9 +37,9 @@ export interface ChosenPreferences {
 export async function choosePreferences({
   seed,
   system_prompt: system,
-  pairs: { source, count },
+  pairs: { source, columns, count },
 }: Pick<Recipe, 'seed' | 'system_prompt' | 'pairs'>): Promise<ChosenPreferences> {
-  const { records, duplicates, skipped } = await loadPreferences(source!);
+  const { records, duplicates, skipped } = await loadPreferences(source!, { columns });
   if (count > records.length)
     throw new RunError(
       'ERR_RUN_DATA',

@@ -169,6 +169,9 @@ const pairs = z.strictObject({
       'preferences or `hub:…`. Nothing is sampled or ranked, and `iterations` must be 1. ' +
       'null: CREAM.',
   ),
+  columns: columns().describe(
+    'Other names of columns, as in `prompts`: `prompt=question`, `chosen=good`.',
+  ),
   count: count(0, 0).describe('Pairs used; 0 takes all.'),
 });
 

@@ -120,7 +120,7 @@ describe('promptOf', () => {
       ).prompt,
     ).toEqual([user('Add.')]);
     expect(() => promptOf(line({ conversations: [{ from: 'martian', value: 'Hi' }] }))).toThrow(
-      '"messages" must be text or a list',
+      '"conversations" turn 1 has the role "martian"',
     );
   });
   it('formats GSM8K rows, published or with `final`', () => {
@@ -154,7 +154,7 @@ describe('promptOf', () => {
     ],
     [{ prompt: '' }, '"prompt" must be text or a list'],
     [{ prompt: [] }, '"prompt" must be text or a list'],
-    [{ prompt: [{ role: 'robot', content: 'Hi' }] }, '"prompt" must be text or a list'],
+    [{ prompt: [{ role: 'robot', content: 'Hi' }] }, '"prompt" turn 1 has the role "robot"'],
     [{ prompt: [user('Hi'), assistant('Ho')] }, '"prompt" ends with an assistant turn'],
     [{ messages: [assistant('Ho')] }, '"messages" has no user turn'],
     [

@@ -77,6 +77,26 @@ describe('JSON Lines and JSON', () => {
       gzipSync('{"a":1}\n'.repeat(1000)).subarray(0, 40),
       /cut\.jsonl\.gz is damaged: it cannot be unpacked/,
     ],
+    ['p.jsonl.bz2', Buffer.from('BZh91AY&SY'), /p\.jsonl\.bz2 is compressed with bzip2/],
+    ['p.jsonl.xz', Buffer.from('\xfd7zXZ\0\0', 'latin1'), /is compressed with xz.*unxz/],
+    ['p.zip', Buffer.from('PK\x03\x04\x14\0'), /p\.zip is a zip archive/],
+    ['p.jsonl.zst', Buffer.from('\x28\xb5\x2f\xfd', 'latin1'), /is compressed with zstd/],
+    ['inside.json.gz', gzipSync('BZh91AY&SY'), /is compressed with bzip2/],
+    ['wide.jsonl', Buffer.from('\uFEFF{"a": 1}', 'utf16le'), /is UTF-16 text/],
+    ['one.jsonl', '[{"a": 1}, {"a": 2}]', /is one JSON list .* ends in \.json$/],
+    ['pretty.jsonl', '[\n  {\n "a": 1\n }\n]\n', /is one JSON list/],
+    [
+      'table.jsonl',
+      'prompt,answer\n"a","b"\n',
+      /looks like CSV: give it a name that ends in \.csv/,
+    ],
+    ['mac.jsonl', '{"a": 1}\r{"a": 2}\r', /ends its lines with a carriage return alone/],
+    ['page.jsonl', '<!DOCTYPE html>\n<html>', /is a web page/],
+    ['cut.csv', 'a,b\n1,"2', /cut\.csv line 2: not CSV as RFC 4180 defines it/],
+    ['short.csv', 'a,b\n1,2\n3\n', /short\.csv line 3: not CSV/],
+    ['twice.csv', 'a,a\n1,2\n', /two columns are called "a"/],
+    ['latin.csv', Buffer.from('a\n\xff\n', 'latin1'), /latin\.csv is not valid UTF-8/],
+    ['heads.csv', 'a,b\n', /is empty/],
     ['pointer.jsonl', 'version https://git-lfs.github.com/spec/v1\n', /is a Git LFS pointer/],
     ['huge.jsonl', Buffer.alloc(17 * 2 ** 20, 0x20), /line 1: the line is 17 MiB long/],
   ])('%s is refused in one sentence', async (name, data, message) =>
@@ -85,6 +105,41 @@ describe('JSON Lines and JSON', () => {
       message: expect.stringMatching(message),
     }),
   );
+
+  it.each([
+    [
+      'numbers.jsonl',
+      '{"id": 9007199254740995, "a": NaN, "b": [-Infinity, 1e30, 0.1234567890123456789]}',
+    ],
+    [
+      'numbers.json',
+      '[{"id": 9007199254740995, "a": NaN, "b": [-Infinity, 1e30, 0.1234567890123456789]}]',
+    ],
+  ])('%s: numbers that JSON or JavaScript does not have', async (name, data) =>
+    expect(await values(await file(name, data))).toEqual([
+      { id: '9007199254740995', a: NaN, b: [-Infinity, 1e30, 0.12345678901234568] },
+    ]),
+  );
+  it('leaves strings that look like such numbers alone', async () => {
+    const row = { a: 'NaN, -Infinity "NaN', 'b\\"': '12345678901234567890', c: 1234567890123456 };
+    expect(await values(await file('x.jsonl', JSON.stringify(row)))).toEqual([row]);
+    const spoilt = `${JSON.stringify(row).slice(0, -1)}, "d": NaN}`;
+    expect(await values(await file('x.jsonl', spoilt))).toEqual([{ ...row, d: NaN }]);
+    await expect(readRows(await file('x.jsonl', '{"a": NaNa}'))).rejects.toThrow(/not JSON/);
+  });
+
+  it.each([
+    ['x.csv', '\uFEFFprompt,note,reward\r\n"Say ""hi"",\r\nthen go",,0.5\r\n\r\nHi,"",NaN\r\n'],
+    ['x.csv.gz', gzipSync('prompt,note,reward\n"Say ""hi"",\r\nthen go",,0.5\nHi,"",NaN')],
+    ['x.tsv', 'prompt\tnote\treward\n"Say ""hi"",\r\nthen go"\t\t0.5\nHi\t""\tNaN\n'],
+  ])('%s', async (name, data) => {
+    const rows = await readRows(await file(name, data));
+    expect(rows.map(({ value }) => value)).toEqual([
+      { prompt: 'Say "hi",\r\nthen go', note: null, reward: 0.5 },
+      { prompt: 'Hi', note: '', reward: 'NaN' },
+    ]);
+    expect(rows[1]!.where).toMatch(/x\.[ct]sv(\.gz)? row 2$/);
+  });
 
   it('a file that is not there, a folder', async () => {
     await expect(readRows(join(folder, 'nowhere.parquet'))).rejects.toThrow(
@@ -117,12 +172,11 @@ describe('Parquet', () => {
     expect(
       (await readRows(golden('none-1.parquet'), { columns: ['id', 'absent'] }))[3]!.value,
     ).toEqual({ id: 'row-3' }));
-  it('refuses an int64 that no number holds, with row and column', async () => {
-    await expect(readRows(golden('int64.parquet'))).rejects.toThrow(
-      /int64\.parquet row 2: column "id" holds 9007199254740993, which is too large/,
-    );
-    expect(await readRows(golden('int64.parquet'), { columns: ['text'] })).toHaveLength(2);
-  });
+  it('keeps an int64 that no number holds as its digits', async () =>
+    expect(await values(golden('int64.parquet'))).toEqual([
+      { id: 1, text: 'a' },
+      { id: '9007199254740993', text: 'b' },
+    ]));
   it('keeps bytes that are no text as bytes', async () =>
     expect(await values(golden('bytes.parquet'))).toEqual([
       { text: 'a', image: new Uint8Array([0xff, 0xfe]) },

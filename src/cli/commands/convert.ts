@@ -1,6 +1,6 @@
 /**
- * `cream convert`: files of TRL and of the paper's own code → ours, and back. What a file is, is
- * seen from its rows.
+ * `cream convert`: files of TRL and of the paper's own code → ours, and back. The kind of a file is
+ * recognised by its rows.
  */
 import type { Command } from 'commander';
 import {
@@ -38,6 +38,7 @@ const TARGETS = ['cream', 'official', 'trl', 'trl-standard'] as const;
 
 interface Flags extends Record<string, unknown> {
   to: string;
+  columns?: string[];
   model?: string;
   previous?: string;
   completions?: string;
@@ -58,6 +59,10 @@ export function addConvert(program: Command, cli: Cli): void {
     )
     .argument('<out>', 'the file to write; an existing one is replaced')
     .requiredOption('--to <format>', `${TARGETS.join(', ')}`)
+    .option(
+      '--columns <ours=theirs...>',
+      'pairs: other names of columns, such as prompt=question chosen=good',
+    )
     .option(
       '--model <name>',
       'official sampling → cream: the model that made the responses; its tokenizer makes ' +
@@ -85,7 +90,7 @@ export function addConvert(program: Command, cli: Cli): void {
         out,
         flags.to === 'cream'
           ? await toOurs(input, official, flags, cli)
-          : await asTrl(input, flags.to, cli),
+          : await asTrl(input, flags, cli),
       );
     printLine(out);
   });
@@ -110,7 +115,7 @@ async function toOurs(
         flags.previous === undefined ? undefined : await secondFile(flags.previous),
       );
     default:
-      return asTrl(input, 'trl', cli);
+      return asTrl(input, flags, cli);
   }
 }
 
@@ -139,15 +144,19 @@ async function adopted(file: OfficialFile, flags: Flags, cli: Cli): Promise<obje
   );
 }
 
-async function asTrl(input: string, format: string, cli: Cli): Promise<object[]> {
+async function asTrl(input: string, flags: Flags, cli: Cli): Promise<object[]> {
   return toTrl(
-    await pairsOf(input, cli),
-    format === 'trl-standard' ? 'standard' : 'conversational',
+    await pairsOf(input, flags, cli),
+    flags.to === 'trl-standard' ? 'standard' : 'conversational',
   );
 }
 
-async function pairsOf(input: string, { progress }: Cli): Promise<PreferenceRecord[]> {
-  const { records, duplicates, skipped } = await loadPreferences(input);
+async function pairsOf(
+  input: string,
+  { columns }: Flags,
+  { progress }: Cli,
+): Promise<PreferenceRecord[]> {
+  const { records, duplicates, skipped } = await loadPreferences(input, { columns });
   for (const { reason } of skipped.slice(0, 5)) progress.warn(`left out: ${reason}`);
   if (skipped.length > 5) progress.warn(`left out: ${skipped.length - 5} more`);
   if (duplicates > 0) progress.warn(`left out: ${duplicates} rows that repeat another`);
@@ -188,5 +197,5 @@ async function toOfficial(
     return toOfficialDemonstrations(await readRecords(input, DEMONSTRATION_COLUMNS));
   if (has('prompt') && !has('chosen'))
     return toOfficialPrompts(await readRecords(input, PROMPT_COLUMNS));
-  return toOfficialDpo(await pairsOf(input, cli));
+  return toOfficialDpo(await pairsOf(input, flags, cli));
 }

@@ -144,8 +144,9 @@ async function readGiven(path: string, settings: Recipe): Promise<Given> {
     (await readJsonl(path)).every(({ value }) => value.prompt_token_ids !== undefined);
   if (ours) return { pairs: await readRecords(path, PAIR_COLUMNS) };
   return {
-    preferences: (await choosePreferences({ ...settings, pairs: { source: path, count: 0 } }))
-      .preferences,
+    preferences: (
+      await choosePreferences({ ...settings, pairs: { source: path, columns: [], count: 0 } })
+    ).preferences,
   };
 }
 

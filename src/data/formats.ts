@@ -1,0 +1,108 @@
+/**
+ * Kinds of data files by their first bytes: what is not read is refused by its name, and CSV is
+ * parsed (RFC 4180; the first line names the columns).
+ */
+import { parse, type CsvError } from 'csv-parse/sync';
+import { parseJsonText } from './json.js';
+import { DataError, isObject, MAX_LINE_BYTES } from './jsonl.js';
+import type { SourceRow } from './rows.js';
+
+const OTHER_KINDS: readonly { magic: readonly number[]; kind: string; remedy: string }[] = [
+  { magic: [0x42, 0x5a, 0x68], kind: 'compressed with bzip2', remedy: 'unpack it with bunzip2' },
+  {
+    magic: [0xfd, 0x37, 0x7a, 0x58, 0x5a, 0x00],
+    kind: 'compressed with xz',
+    remedy: 'unpack it with unxz',
+  },
+  { magic: [0x50, 0x4b, 0x03, 0x04], kind: 'a zip archive', remedy: 'unpack it with unzip' },
+  {
+    magic: [0x28, 0xb5, 0x2f, 0xfd],
+    kind: 'compressed with zstd',
+    remedy: 'unpack it with unzstd',
+  },
+  { magic: [0x37, 0x7a, 0xbc, 0xaf], kind: 'a 7z archive', remedy: 'unpack it with 7z x' },
+  { magic: [0xff, 0xfe], kind: 'UTF-16 text', remedy: 'convert it with iconv -f UTF-16 -t UTF-8' },
+  { magic: [0xfe, 0xff], kind: 'UTF-16 text', remedy: 'convert it with iconv -f UTF-16 -t UTF-8' },
+];
+
+/** @throws DataError where the bytes are of a kind that is not read */
+export function refuseOtherKinds(bytes: Uint8Array, name: string): void {
+  const found = OTHER_KINDS.find(({ magic }) => magic.every((byte, i) => bytes[i] === byte));
+  if (found)
+    throw new DataError(
+      `${name} is ${found.kind}, which is not read; ${found.remedy} (JSON Lines, JSON, CSV, ` +
+        'Parquet and .gz files are read)',
+    );
+}
+
+/** A better complaint about a file that was read as JSON Lines and is something else. */
+export function otherThanJsonLines(bytes: Uint8Array, name: string): DataError | undefined {
+  const text = new TextDecoder('utf-8').decode(bytes).trim();
+  const first = text.slice(0, 10_000).split('\n', 1)[0]!;
+  if (text.startsWith('[') && isListOfRows(text))
+    return new DataError(
+      `${name} is one JSON list and not JSON Lines; give it a name that ends in .json`,
+    );
+  if (/^\{[^\n]*\}\r(?!\n)\s*\{/.test(first))
+    return new DataError(
+      `${name} ends its lines with a carriage return alone (old Mac); convert it, for example ` +
+        String.raw`with tr '\r' '\n'`,
+    );
+  if (/^[^{}[\]<]*[,;\t][^{}[\]<]*$/.test(first))
+    return new DataError(
+      `${name} is not JSON Lines; it looks like CSV: give it a name that ends in .csv (or .tsv)`,
+    );
+  if (/^<(?:!doctype|html|\?xml)/i.test(first))
+    return new DataError(`${name} is a web page and not JSON Lines; fetch the data file itself`);
+  return undefined;
+}
+
+function isListOfRows(text: string): boolean {
+  try {
+    const value = parseJsonText(text);
+    return Array.isArray(value) && value.every(isObject);
+  } catch {
+    return false;
+  }
+}
+
+/** Columns that hold numbers wherever they are read; all other fields of a CSV file are text. */
+const NUMBERS = new Set(['sample', 'reward', 'reward_previous', 'consistency']);
+
+/** The rows of a CSV file; an empty field without quotes is an absent value. @throws DataError */
+export function parseCsv(text: string, name: string): SourceRow[] {
+  let rows: Record<string, unknown>[];
+  try {
+    rows = parse(text, {
+      bom: true,
+      delimiter: /\.tsv(\.gz)?$/i.test(name) ? '\t' : ',',
+      columns: (header: string[]) => checkHeader(header, name),
+      skip_empty_lines: true,
+      max_record_size: MAX_LINE_BYTES,
+      cast: (value, { column, quoting, header }) => {
+        if (header) return value;
+        if (value === '' && !quoting) return null;
+        return NUMBERS.has(String(column)) && Number.isFinite(Number(value))
+          ? Number(value)
+          : value;
+      },
+    });
+  } catch (cause) {
+    if (cause instanceof DataError) throw cause;
+    const line = (cause as CsvError & { lines?: number }).lines;
+    throw new DataError(
+      `${name}${line === undefined ? '' : ` line ${line}`}: not CSV as RFC 4180 defines it ` +
+        `(${(cause as Error).message})`,
+      { cause },
+    );
+  }
+  return rows.map((value, index) => ({ value, where: `${name} row ${index + 1}` }));
+}
+
+function checkHeader(header: readonly string[], name: string): string[] {
+  const names = header.map((column) => column.trim());
+  const repeated = names.find((column, i) => names.indexOf(column) !== i);
+  if (repeated !== undefined)
+    throw new DataError(`${name}: two columns are called ${JSON.stringify(repeated)}`);
+  return names;
+}

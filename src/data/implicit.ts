@@ -1,0 +1,82 @@
+/**
+ * The prompt that two answers share at their front, where a preference pair has no prompt of its
+ * own.
+ */
+import { DataError, describe } from './jsonl.js';
+import { sameMessage } from './messages.js';
+import type { Message } from './records.js';
+
+const assistant = (content: string): Message => ({ role: 'assistant', content });
+
+export type Split<T> = {
+  prompt: T[];
+  chosen: T[];
+  rejected: T[];
+};
+
+/**
+ * The common beginning of two sequences, and what follows it in each: TRL's extract_prompt. As
+ * there, of two sequences one of which begins with the whole other one, the last common element
+ * stays with the answers, and a `space` just before the difference is not the prompt's. (Where they
+ * differ from the start TRL looks at the last element instead; there is no prompt then.)
+ */
+export function extractPrompt<T>(
+  chosen: readonly T[],
+  rejected: readonly T[],
+  same: (a: T, b: T) => boolean,
+  space?: T,
+): Split<T> {
+  const shorter = Math.min(chosen.length, rejected.length);
+  let at = 0;
+  while (at < shorter && same(chosen[at]!, rejected[at]!)) at++;
+  if (at === shorter) at = Math.max(0, shorter - 1);
+  else if (at > 0 && space !== undefined && chosen[at - 1] === space) at--;
+  return { prompt: chosen.slice(0, at), chosen: chosen.slice(at), rejected: rejected.slice(at) };
+}
+
+/** The label that begins the answer in a text of turns, such as "A:" or "### Response:". */
+const ANSWER_LABEL =
+  /(?:^|\n)[ \t]*(?:#+[ \t]*)?(?:Assistant|AI|Bot|Chatbot|Model|GPT|A|Answer|Response|Output|Completion|Summary|TL;DR):/g;
+
+/**
+ * The prompt of two texts: HH-RLHF's turns, or the common beginning up to the label of the answer
+ * or to a line end. @throws DataError where the texts differ elsewhere: a cut there would leave a
+ * part of the answer in the prompt
+ */
+export function splitTexts(chosen: string, rejected: string, where: string): Split<Message> {
+  const [a, b] = [turns(chosen), turns(rejected)];
+  if (a && b) return extractPrompt(a, b, sameMessage);
+  // Characters are code points, as in Python: half a surrogate pair is no text.
+  const common = extractPrompt([...chosen], [...rejected], (x, y) => x === y, ' ').prompt.join('');
+  if (common.trim() === '') return { prompt: [], chosen: [], rejected: [] };
+  const label = [...common.matchAll(ANSWER_LABEL)].at(-1);
+  const end =
+    label !== undefined
+      ? label.index + label[0].length
+      : common.endsWith('\n')
+        ? common.length
+        : undefined;
+  if (end === undefined)
+    throw new DataError(
+      `${where}: the prompt is missing: "chosen" and "rejected" both begin with ` +
+        `${describe(common)}, which ends neither at a turn nor at a line end; give the prompt in ` +
+        'the column "prompt"',
+    );
+  return {
+    prompt: [{ role: 'user', content: common.slice(0, end) }],
+    chosen: [assistant(chosen.slice(end))],
+    rejected: [assistant(rejected.slice(end))],
+  };
+}
+
+/** "\n\nHuman: Hi\n\nAssistant: Hello" as messages; null where a text is something else. */
+function turns(dialogue: string): Message[] | null {
+  if (!/^\s*Human:/.test(dialogue)) return null;
+  return dialogue
+    .trim()
+    .split(/\n\n(?=(?:Human|Assistant):)/)
+    .map((turn) => {
+      const [, who, content] = /^(Human|Assistant): ?([^]*)$/.exec(turn) ?? [];
+      return { role: who === 'Human' ? 'user' : 'assistant', content: (content ?? turn).trim() };
+    });
+}

@@ -1,0 +1,155 @@
+/**
+ * Messages in the forms that data sets have them: {role, content}, ShareGPT's {from, value},
+ * content as a list of text parts, and all of these as JSON text. A turn that does not fit a
+ * Message is refused by its number.
+ */
+import { parseJsonText } from './json.js';
+import { DataError, describe, isObject } from './jsonl.js';
+import type { Message } from './records.js';
+import type { Row } from './rows.js';
+
+const ROLES = new Map<string, Message['role']>([
+  ['system', 'system'],
+  ['developer', 'system'],
+  ['user', 'user'],
+  ['human', 'user'],
+  ['prompter', 'user'],
+  ['assistant', 'assistant'],
+  ['gpt', 'assistant'],
+  ['chatgpt', 'assistant'],
+  ['model', 'assistant'],
+]);
+
+/** Keys of a turn that change what the model sees or writes, and that a Message cannot hold. */
+const UNREAD_KEYS = ['tool_calls', 'function_call', 'reasoning_content', 'thinking'];
+
+/** The columns that hold a whole conversation, never plain text. */
+export const CONVERSATIONS: readonly string[] = ['messages', 'conversations', 'conversation'];
+
+/** Whether a column says nothing: null, NaN, blank text, an empty list or object. */
+export function isEmpty(value: unknown): boolean {
+  if (value === null || value === undefined || Number.isNaN(value)) return true;
+  if (typeof value === 'string') return /^\s*(?:\[\s*\]|\{\s*\}|null)?\s*$/.test(value);
+  return typeof value === 'object' && !(value instanceof Uint8Array)
+    ? Object.values(value).every((held) => held === null || held === undefined)
+    : false;
+}
+
+/** A list of turns as messages. @throws DataError naming the turn */
+export const messagesFrom = (turns: readonly unknown[], column: string, where: string): Message[] =>
+  turns.map((turn, i) => messageFrom(turn, `${where}: ${JSON.stringify(column)} turn ${i + 1}`));
+
+/** One turn; `place` begins the complaint about it. @throws DataError */
+export function messageFrom(turn: unknown, place: string): Message {
+  if (!isObject(turn))
+    throw new DataError(`${place} must be {"role", "content"}, but is ${describe(turn)}`);
+  const named = turn['role'] ?? turn['from'];
+  const role = typeof named === 'string' ? ROLES.get(named.toLowerCase()) : undefined;
+  if (role === undefined)
+    throw new DataError(
+      `${place} has the role ${describe(named)}; system, developer, user (human) and ` +
+        'assistant (gpt) turns are read, tool turns are not',
+    );
+  const unread = UNREAD_KEYS.find((key) => !isEmpty(turn[key]));
+  if (unread !== undefined)
+    throw new DataError(
+      `${place} has ${JSON.stringify(unread)}, which is not read; write it into the content, ` +
+        'or leave the row out',
+    );
+  return { role, content: contentOf(turn['content'] ?? turn['value'], place) };
+}
+
+function contentOf(raw: unknown, place: string): string {
+  if (typeof raw === 'string') return raw;
+  if (!Array.isArray(raw))
+    throw new DataError(`${place}: its content must be text, but is ${describe(raw)}`);
+  return raw
+    .map((part: unknown, i) => {
+      if (typeof part === 'string') return part;
+      const text = isObject(part) && (part['type'] ?? 'text') === 'text' ? part['text'] : undefined;
+      if (typeof text !== 'string')
+        throw new DataError(
+          `${place}: part ${i + 1} of its content must be text, but is ${describe(part)}`,
+        );
+      return text;
+    })
+    .join('');
+}
+
+/**
+ * The list that a text holds where it is messages (or Alpaca's history) written as JSON; undefined
+ * for any other text. @throws DataError for Python's own notation and for damaged JSON
+ */
+export function listInText(raw: string, column: string, where: string): unknown[] | undefined {
+  const always = column === 'history' || CONVERSATIONS.includes(column);
+  if (!(always ? /^\s*\[/ : /^\s*\[\s*\{\s*(["'])(?:role|from|content|value)\1\s*:/).test(raw))
+    return undefined;
+  let list: unknown;
+  try {
+    list = parseJsonText(raw);
+  } catch (cause) {
+    throw new DataError(
+      `${where}: column ${JSON.stringify(column)} begins like messages written as text, and is ` +
+        `not JSON (${(cause as Error).message}); write it with json.dumps, not with str()`,
+      { cause },
+    );
+  }
+  if (!Array.isArray(list)) return undefined;
+  const turns = list as unknown[];
+  return always || turns.every(isTurn) ? turns : undefined;
+}
+
+/** Other JSON is a plain text, such as an answer that was to be JSON. */
+const isTurn = (turn: unknown): boolean =>
+  isObject(turn) &&
+  typeof (turn['role'] ?? turn['from']) === 'string' &&
+  (turn['content'] ?? turn['value'] ?? turn['tool_calls']) !== undefined;
+
+/** A column that is a string or messages in any form; a string becomes one message of `role`. */
+export function conversation(
+  { value, where }: Row,
+  column: string,
+  role: Message['role'] = 'user',
+): Message[] {
+  const raw = value[column];
+  const list =
+    typeof raw === 'string'
+      ? listInText(raw, column, where)
+      : isObject(raw) && (raw['role'] ?? raw['from']) !== undefined
+        ? [raw]
+        : raw;
+  if (Array.isArray(list) && list.length > 0) return messagesFrom(list, column, where);
+  const plain = !CONVERSATIONS.includes(column);
+  if (plain && typeof raw === 'string' && raw.trim() !== '') return [{ role, content: raw }];
+  throw new DataError(
+    `${where}: "${column}" must be ${plain ? 'text or ' : ''}a list of {"role": "system" | ` +
+      `"user" | "assistant", "content": text}, but is ${describe(raw)}`,
+  );
+}
+
+export const sameMessage = (a: Message, b: Message): boolean =>
+  a.role === b.role && a.content === b.content;
+
+/** Whether `turns` begin with all of `start`. */
+export const beginsWith = (turns: readonly Message[], start: readonly Message[]): boolean =>
+  start.length <= turns.length && start.every((message, i) => sameMessage(message, turns[i]!));
+
+/**
+ * Control tokens of the chat templates in use: ChatML and Llama 3 (`<|…|>`), DeepSeek, Llama 2 and
+ * Mistral, Gemma. `<s>` is also HTML, and counts only at the edges of a text.
+ */
+const CONTROL =
+  /<\|[A-Za-z][\w.-]{0,40}\|>|<｜[^｜\n]{1,40}｜>|\[\/?INST\]|<<\/?SYS>>|<(?:start|end)_of_turn>|<(?:bos|eos)>|^\s*<s>|<\/s>\s*$/;
+
+/** @throws DataError where a text holds control tokens, which the chat template writes itself */
+export function refuseControlTokens(messages: readonly Message[], where: string): void {
+  for (const { role, content } of messages) {
+    const found = CONTROL.exec(content)?.[0].trim();
+    if (found !== undefined)
+      throw new DataError(
+        `${where}: the ${role} turn ${describe(content)} holds the control token ` +
+          `${JSON.stringify(found)}, which the chat template writes itself; give the text ` +
+          'without the template, as messages where there are several turns',
+      );
+  }
+}

@@ -1,0 +1,262 @@
+/**
+ * The columns of a row that make up its conversation. Each of them is used, repeats what was used,
+ * or is refused by name: none is dropped in silence.
+ *
+ *   prompt, messages, conversations, question, query, instruction, input: the prompt itself
+ *   input, context beside instruction, context beside question: appended or prepended to it
+ *   system (system_prompt): the system message at the front
+ *   history: earlier turns, as Alpaca's [[user, assistant], …] or as messages
+ *   tools, functions: refused
+ */
+import { columnList, DataError, describe } from './jsonl.js';
+import {
+  beginsWith,
+  conversation,
+  CONVERSATIONS,
+  isEmpty,
+  listInText,
+  messagesFrom,
+} from './messages.js';
+import type { Message } from './records.js';
+import { present, type Row } from './rows.js';
+
+/** Columns that can be the prompt, the first that says something counts. */
+export const PROMPT_CANDIDATES: readonly string[] = [
+  'prompt',
+  ...CONVERSATIONS,
+  'question',
+  'query',
+  'instruction',
+  'input',
+];
+const SYSTEM = ['system', 'system_prompt'];
+
+/** A prompt as found, with the columns it was made of. */
+export interface FoundPrompt {
+  messages: Message[];
+  used: readonly string[];
+}
+
+/** A row with the user's column names replaced by ours. @throws DataError */
+export function rename(row: Row, columns: readonly string[]): Row {
+  if (columns.length === 0) return row;
+  const pairs = columns.map((pair) => {
+    const [ours, theirs] = pair.split(/=(.*)/s, 2) as [string, string | undefined];
+    if (!ours || !theirs)
+      throw new DataError(
+        `the column mapping ${JSON.stringify(pair)} is not of the form ours=theirs, such ` +
+          'as prompt=query',
+      );
+    return { ours, theirs };
+  });
+  const value = { ...row.value };
+  // Whoever names the prompt has decided between the columns that could be it.
+  if (pairs.some(({ ours }) => PROMPT_CANDIDATES.includes(ours)))
+    for (const candidate of [...PROMPT_CANDIDATES, 'context']) delete value[candidate];
+  for (const { theirs } of pairs) delete value[theirs];
+  for (const { ours, theirs } of pairs) {
+    if (row.value[theirs] === undefined)
+      throw new DataError(
+        `${row.where}: there is no column ${JSON.stringify(theirs)} to read as ` +
+          `${JSON.stringify(ours)}; the row has ${columnList(row.value)}`,
+      );
+    value[ours] = row.value[theirs];
+  }
+  return { value, where: row.where };
+}
+
+/** The first of `columns` that says something, else the first that is there at all. */
+export const pick = ({ value }: Row, columns: readonly string[]): string | undefined =>
+  columns.find((column) => !isEmpty(value[column])) ??
+  columns.find((column) => value[column] !== undefined);
+
+/** The prompt of a row of pairs or demonstrations, before system and history. @throws DataError */
+export function findPrompt(row: Row): FoundPrompt | undefined {
+  const column = pick(row, PROMPT_CANDIDATES);
+  switch (column) {
+    case undefined:
+      return undefined;
+    case 'instruction':
+      return { messages: instruction(row), used: ['instruction', 'input', 'context'] };
+    case 'question':
+      return {
+        messages: [{ role: 'user', content: inContext(row, text(row, 'question')) }],
+        used: ['question', 'context'],
+      };
+    default:
+      return { messages: conversation(row, column), used: [column] };
+  }
+}
+
+/** A question with the row's `context` before it. */
+export function inContext(row: Row, question: string): string {
+  const context = optionalText(row, 'context')?.trim();
+  return context ? `${context}\n${question}` : question;
+}
+
+/** Alpaca's instruction and input (Dolly's: context) as one user message. */
+export function instruction(row: Row): Message[] {
+  const parts = ['context', 'input'].map((column) => optionalText(row, column)?.trim());
+  const content = [text(row, 'instruction'), ...parts.filter(Boolean)].join('\n\n');
+  return [{ role: 'user', content }];
+}
+
+/**
+ * The prompt with the row's system message and history. @throws DataError where they cannot be
+ * used, or where another column of the conversation was not
+ */
+export function completePrompt(
+  row: Row,
+  { messages, used }: FoundPrompt,
+  answer: readonly Message[] = [],
+): Message[] {
+  const { value, where } = row;
+  const tools = ['tools', 'functions'].find((column) => !isEmpty(value[column]));
+  if (tools !== undefined)
+    throw new DataError(
+      `${where}: column ${JSON.stringify(tools)} is not read (the chat template gets no tools), ` +
+        'and without it the conversation is another; leave the row out, or write the tools ' +
+        'into a system message',
+    );
+  const prompt = withSystem(row, withHistory(row, messages));
+  refuseUnread(row, used, [...prompt, ...answer]);
+  return prompt;
+}
+
+function withSystem(row: Row, messages: readonly Message[]): Message[] {
+  const given = SYSTEM.filter((column) => !isEmpty(row.value[column]));
+  const texts = new Set(given.map((column) => text(row, column).trim()));
+  const own = messages[0]?.role === 'system' ? messages[0].content.trim() : undefined;
+  const [content] = texts;
+  if (content === undefined || (texts.size === 1 && own === content)) return [...messages];
+  if (texts.size > 1 || own !== undefined)
+    throw new DataError(
+      `${row.where}: two system messages, in ${given.map((c) => JSON.stringify(c)).join(' and ')}` +
+        `${own === undefined ? '' : ' and at the front of the conversation'}; give one`,
+    );
+  return [{ role: 'system', content: text(row, given[0]!) }, ...messages];
+}
+
+function withHistory(row: Row, messages: readonly Message[]): Message[] {
+  const { value, where } = row;
+  const raw = value['history'];
+  if (isEmpty(raw)) return [...messages];
+  const list = typeof raw === 'string' ? listInText(raw, 'history', where) : raw;
+  if (!Array.isArray(list))
+    throw new DataError(
+      `${where}: column "history" must be a list of [user, assistant] or of messages, but is ` +
+        describe(raw),
+    );
+  const turns = list.flatMap((turn: unknown, i) => {
+    if (!Array.isArray(turn)) return messagesFrom([turn], 'history', where);
+    if (turn.length !== 2 || turn.some((said) => typeof said !== 'string'))
+      throw new DataError(
+        `${where}: "history" entry ${i + 1} must be [user, assistant], but is ${describe(turn)}`,
+      );
+    const [asked, answered] = turn as [string, string];
+    return [
+      { role: 'user' as const, content: asked },
+      { role: 'assistant' as const, content: answered },
+    ];
+  });
+  if (messages.length > 1)
+    throw new DataError(
+      `${where}: column "history" stands beside a conversation of ${messages.length} turns; give ` +
+        'all turns in one of them',
+    );
+  return [...turns, ...messages];
+}
+
+/** @throws DataError naming a column of the conversation that `read` does not contain */
+function refuseUnread({ value, where }: Row, used: readonly string[], read: Message[]): void {
+  for (const column of [...PROMPT_CANDIDATES, 'context']) {
+    if (used.includes(column) || isEmpty(value[column])) continue;
+    if (isRepeated(value[column], column, read, where)) continue;
+    const other = used[0];
+    throw new DataError(
+      other !== undefined && column !== 'input' && column !== 'context'
+        ? `${where}: ${JSON.stringify(other)} and ${JSON.stringify(column)} could both be the ` +
+            'prompt, and they differ; name the right one with columns, such as ' +
+            `${other}=${column}, or take the other out`
+        : `${where}: column ${JSON.stringify(column)} changes the conversation, and ` +
+            (other === undefined ? 'the prompt does not contain it' : `beside "${other}" it is `) +
+            (other === undefined ? '' : 'not read') +
+            '; write it into the prompt, name the prompt with columns, or take it out',
+    );
+  }
+}
+
+/** Whether a column only says again what was read. */
+function isRepeated(raw: unknown, column: string, read: Message[], where: string): boolean {
+  const list = typeof raw === 'string' ? listInText(raw, column, where) : raw;
+  if (!Array.isArray(list) || !(column === 'prompt' || CONVERSATIONS.includes(column)))
+    return typeof raw === 'string' && read.some(({ content }) => contains(content, raw.trim()));
+  const other = messagesFrom(list, column, where);
+  const ours = read[0]?.role === 'system' && other[0]?.role !== 'system' ? read.slice(1) : read;
+  // The other may go on: UltraChat has the first question as `prompt` beside all `messages`.
+  return beginsWith(ours, other) || beginsWith(other, ours);
+}
+
+/** Whether `whole` has `part` as words of its own. */
+function contains(whole: string, part: string): boolean {
+  const letter = /[\p{L}\p{N}]/u;
+  for (let at = whole.indexOf(part); at !== -1; at = whole.indexOf(part, at + 1)) {
+    const before = whole.slice(Math.max(0, at - 1), at);
+    const after = whole.slice(at + part.length, at + part.length + 1);
+    if (!(letter.test(before) && letter.test(part[0]!))) {
+      if (!(letter.test(after) && letter.test(part.at(-1)!))) return true;
+    }
+  }
+  return false;
+}
+
+/** `turns` without a `prompt` that they repeat at their front. */
+export const withoutPrompt = (turns: Message[], prompt: readonly Message[]): Message[] =>
+  prompt.length > 0 && beginsWith(turns, prompt) ? turns.slice(prompt.length) : turns;
+
+export function text({ value, where }: Row, column: string): string {
+  const raw = value[column];
+  if (typeof raw !== 'string' || raw.trim() === '')
+    throw new DataError(
+      `${where}: column "${column}" must be text that is not empty, but is ${describe(raw)}`,
+    );
+  return raw;
+}
+
+export function optionalText({ value, where }: Row, column: string): string | undefined {
+  const raw = value[column];
+  if (raw === undefined || raw === null || Number.isNaN(raw)) return undefined;
+  if (typeof raw === 'number' && Number.isFinite(raw)) return String(raw);
+  if (typeof raw !== 'string')
+    throw new DataError(`${where}: column "${column}" must be text, but is ${describe(raw)}`);
+  return raw;
+}
+
+/**
+ * `read` of every row. @throws DataError for the first row that cannot be used, with the number of
+ * the others
+ */
+export function readEach<R extends Row, T>(rows: readonly R[], read: (row: R) => T): T[] {
+  const results: T[] = [];
+  let first: DataError | undefined;
+  let more = 0;
+  for (const row of rows) {
+    try {
+      results.push(read(row));
+    } catch (error) {
+      if (!(error instanceof DataError)) throw error;
+      if (first === undefined) first = error;
+      else more++;
+    }
+  }
+  if (first === undefined) return results;
+  throw more === 0
+    ? first
+    : new DataError(
+        `${first.message} (${more} more ${more === 1 ? 'row' : 'rows'} of the ${rows.length} ` +
+          'cannot be used either)',
+        { cause: first },
+      );
+}
+
+export const presentRow = (row: Row): Row => ({ value: present(row.value), where: row.where });
