@@ -1,6 +1,5 @@
-// What a decoder-only transformer is, read from a Hugging Face config.json or from GGUF metadata.
-// No tensor here. A model family is a set of these values (families.cpp), never a class: the one
-// transformer reads them.
+// The shape and the options of a decoder-only transformer, read from a Hugging Face config.json or
+// from GGUF metadata. A model family is a set of these values (families.cpp), never a class.
 #pragma once
 
 #include <cstdint>
@@ -12,8 +11,7 @@
 
 namespace cream {
 
-// How positions turn queries and keys: transformers' rope_parameters. A number that is 0 was not
-// given.
+// transformers' rope_parameters. A number that is 0 is absent from the file.
 struct RopeConfig {
   std::string type = "default";  // or "linear", "dynamic", "llama3", "yarn", "longrope"
   double theta = 10000.0;
@@ -49,13 +47,15 @@ struct ModelConfig {
   int64_t num_heads = 0;
   int64_t num_kv_heads = 0;
   int64_t head_dim = 0;
-  int64_t max_position_embeddings = 0;  // what the file says; context() is what the engine takes
+  int64_t max_position_embeddings = 0;  // the file's number; context() is the engine's limit
   double rms_norm_eps = 1e-5;
   bool tie_word_embeddings = false;
   int64_t bos_token_id = -1;  // -1: none
   std::vector<int64_t> eos_token_ids;
+  // torch's padding_idx: as an input, this token gives the embedding no gradient. -1: none.
+  int64_t pad_token_id = -1;
   int64_t num_labels = 0;  // 0: a causal language model; else sequence classification, whose head
-                           // gives a logit a label
+                           // gives one logit per label
 
   RopeConfig rope;
   std::optional<RopeConfig> local_rope;  // of sliding layers, where they differ (Gemma 3)
@@ -80,24 +80,23 @@ struct ModelConfig {
   LayerKind layer(int64_t index) const {
     return layers.empty() ? LayerKind{} : layers[static_cast<size_t>(index)];
   }
-  // Tokens that a sequence may have: positions up to which no RoPE frequency depends on the
-  // sequence's length.
+  // The longest sequence in tokens, up to which no RoPE frequency depends on the sequence's
+  // length.
   int64_t context() const;
   double attention_scale() const;
   bool operator==(const ModelConfig&) const = default;
 };
 
-// What an untrusted file may ask for: large enough for every Llama, small enough that products of
-// two fit easily in 64 bits.
+// Upper limits for untrusted files: above every released Llama, and products of two fit in 64 bits.
 struct ConfigLimits {
   static constexpr int64_t labels = 1 << 16, vocab = 1 << 22, hidden = 1 << 17,
                            intermediate = 1 << 20, layers = 1024, heads = 4096, head_dim = 1024,
                            positions = 1 << 20;
 };
 
-// What a config of this model_type means by the keys it leaves out (transformers' defaults), and
-// what the family always has. Sizes are 0 but where the family has a default; num_kv_heads 0 and
-// head_dim 0 stand for heads and hidden / heads. Nothing: the engine does not know the family.
+// transformers' defaults for the keys that a config of this model_type leaves out, and the family's
+// fixed options. A size without a default is 0; num_kv_heads 0 means num_heads and head_dim 0 means
+// hidden_size / num_heads. std::nullopt for an unknown family.
 std::optional<ModelConfig> family_defaults(const std::string& model_type);
 std::string known_families();  // "llama, mistral, …", for messages
 

@@ -1,6 +1,7 @@
 // A small strict JSON reader (RFC 8259) for files we do not trust, and a writer with stable bytes.
-// Refused: duplicate keys, bytes that are not UTF-8, lone surrogates, numbers out of range, NaN,
-// trailing text, nesting beyond 64.
+// Refused: duplicate keys, bytes that are not UTF-8, lone surrogates, numbers out of range,
+// trailing text, nesting beyond 64, and NaN and Infinity unless the caller asks for Python's
+// numbers.
 #pragma once
 
 #include <cstdint>
@@ -45,8 +46,12 @@ struct JsonMember {
   JsonValue value;
 };
 
+// Python's json module writes NaN, Infinity and -Infinity, which RFC 8259 does not have.
+enum class JsonNumbers { strict, python };
+
 // Throws Error{invalid_file}: "<source>: <what> at byte <n>".
-JsonValue parse_json(std::string_view text, const std::string& source);
+JsonValue parse_json(std::string_view text, const std::string& source,
+                     JsonNumbers numbers = JsonNumbers::strict);
 
 bool valid_utf8(std::string_view text);
 

@@ -1,5 +1,5 @@
-// Adapters in PEFT's format: a folder with adapter_config.json and adapter_model.safetensors. What
-// we do not implement is refused by the name of its key, so that no adapter is ever applied in
+// Adapters in PEFT's format: a folder with adapter_config.json and adapter_model.safetensors. A
+// variant that is not implemented is refused by the name of its key, so no adapter is applied in
 // part.
 #pragma once
 
@@ -14,10 +14,12 @@ namespace cream {
 
 struct AdapterConfig {
   LoraParams params;  // targets as the file lists them, without path; empty: every linear layer
-  std::string base_model;  // base_model_name_or_path; empty where the file has none
+  std::string base_model;           // base_model_name_or_path; empty where the file has none
+  std::string target_pattern = "";  // target_modules as a regular expression; else empty
 };
 
-// Throws Error{not_found | invalid_file | unsupported} naming file and key.
+// Throws Error{not_found | invalid_file | unsupported} naming file and key. read_adapter_config
+// takes the targets of a pattern from the names of the adapter's tensors.
 AdapterConfig read_adapter_config(const std::string& directory);
 AdapterConfig parse_adapter_config(const std::string& json, const std::string& source);
 

@@ -1,4 +1,7 @@
-/** Streamed text that ends before a stop string: what could still become one is held back. */
+/**
+ * Streamed text that ends before a stop string. A suffix that could still become a stop string is
+ * held back, and no chunk ends within a surrogate pair.
+ */
 export class StoppingText {
   readonly #stops: readonly string[];
   readonly #held: number;
@@ -19,17 +22,18 @@ export class StoppingText {
     this.#stopped = true;
   }
 
-  /** What is certain by now; empty if nothing is. */
+  /** The text that can no longer become a stop string; it may be empty. */
   take(): string {
-    const certain = this.#stopped
+    let certain = this.#stopped
       ? this.#buffer.length
       : Math.max(0, this.#buffer.length - this.#held);
+    if (!this.#stopped && /[\ud800-\udbff]/.test(this.#buffer[certain - 1] ?? '')) certain--;
     const text = this.#buffer.slice(0, certain);
     this.#buffer = this.#buffer.slice(certain);
     return text;
   }
 
-  /** The rest, after the last piece. */
+  /** The rest, after the last chunk. */
   end(text: string): string {
     this.push(text);
     const rest = this.#buffer;
