@@ -113,7 +113,8 @@ void refuse_variants(const ConfigKeys& keys, const std::string& model_type) {
     if (keys.optional(key, 0, 0, 1 << 20) > 0)
       keys.refuse(key, "asks for experts", "Use a dense model");
   const auto set = [&](const char* key) {
-    keys.refuse(key, "is set in a " + model_type + " model");
+    const bool flag = keys.find(key)->boolean() != nullptr;
+    keys.refuse(key, (flag ? "is true in a " : "is set in a ") + model_type + " model");
   };
   for (const char* key : kOptions)
     if (keys.find(key) && !is_off(*keys.find(key))) set(key);

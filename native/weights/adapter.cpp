@@ -176,7 +176,8 @@ std::vector<std::string> targets_of_tensors(const std::string& directory,
   constexpr std::string_view kModel = "base_model.model.", kHalf = ".lora_A.weight";
   TargetModules modules;
   bool any = false;
-  for (const TensorInfo& info : open_safetensors(path)->tensors()) {
+  const auto reader = open_safetensors(path);
+  for (const TensorInfo& info : reader->tensors()) {
     if (!info.name.starts_with(kModel) || !info.name.ends_with(kHalf)) continue;
     modules.add(info.name.substr(kModel.size(), info.name.size() - kModel.size() - kHalf.size()),
                 source);

@@ -126,7 +126,6 @@ const VULGAR: Record<string, string> = {
   '⅞': '7/8',
 };
 
-const fraction = (top: string, bottom: string): string => ` ${top}/${bottom}`;
 const NUMERAL = String.raw`(?<![\p{L}\d_.,^])(\d{1,9}(?:\.\d{1,9})?)`;
 const SCIENTIFIC = new RegExp(
   String.raw`${NUMERAL}\s?(?:[×·x*]|\\times|\\cdot)\s?10\s?\^\s?\{?(-?\d{1,2})(?!\d)\}?`,
@@ -144,9 +143,7 @@ function value(written: string, number: number): string {
 function plainNumbers(text: string): string {
   return text
     .replace(/[−–]/g, '-')
-    .replace(/\\[dt]?frac\s*(?:\{(\d+)\}\s*\{(\d+)\}|(\d)(\d))/g, (_, a, b, c, d) =>
-      fraction(a ?? c, b ?? d),
-    )
+    .replace(/\\[dt]?frac\s*(?:\{(\d+)\}\s*\{(\d+)\}|(\d)(\d))/g, ' $1$3/$2$4')
     .replace(/\u2044/g, '/')
     .replace(
       /(?<=\d)[⁰¹²³⁴-⁹]{1,3}(?![⁰¹²³⁴-⁹])/g,

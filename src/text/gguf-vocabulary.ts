@@ -24,7 +24,7 @@ export type Metadata = Readonly<Record<string, unknown>>;
 
 interface PreTokenizer {
   steps: Component[];
-  /** A whole piece that is in the vocabulary is taken before any merging. */
+  /** A whole chunk that is in the vocabulary is taken before any merging. */
   ignoreMerges?: boolean;
   normalizer?: Component;
   /** Begin-of-text is put in front unless the file says otherwise. */
@@ -263,7 +263,7 @@ function sentencePiece(
 }
 
 /** Limits the cuts that are looked up; the longest real tokens are some dozen spaces. */
-const MAX_PIECE = 1024;
+const MAX_CHUNK = 1024;
 
 /**
  * SentencePiece joins the pair whose result scores best: listed by falling score, that is a merge
@@ -273,7 +273,7 @@ function mergesFromScores(tokens: string[], scores: number[]): [string, string][
   const index = new Map(tokens.map((token, id) => [token, id]));
   const merges: { pair: [string, string]; score: number; left: number; right: number }[] = [];
   tokens.forEach((token, id) => {
-    if (token.length > MAX_PIECE)
+    if (token.length > MAX_CHUNK)
       throw new TextError(
         'ERR_TOKENIZER',
         `The GGUF file's token ${id} is ${token.length} characters long; it is damaged: ` +
@@ -347,12 +347,12 @@ function beginAndEnd(
   tokens: string[],
   bosByDefault: boolean,
 ): Component | null {
-  const piece = (name: 'bos' | 'eos', byDefault: boolean): [string, number] | null => {
+  const chunk = (name: 'bos' | 'eos', byDefault: boolean): [string, number] | null => {
     const id = tokenId(metadata, name, tokens.length);
     const wanted = metadata[`tokenizer.ggml.add_${name}_token`] ?? byDefault;
     return wanted === true && id !== undefined ? [tokens[id] as string, id] : null;
   };
-  const [bos, eos] = [piece('bos', bosByDefault), piece('eos', false)];
+  const [bos, eos] = [chunk('bos', bosByDefault), chunk('eos', false)];
   if (!bos && !eos) return null;
   const around = (sequence: 'A' | 'B', type: number): unknown[] => [
     ...(bos ? [{ SpecialToken: { id: bos[0], type_id: type } }] : []),

@@ -135,7 +135,7 @@ export class Tokenizer {
 
   /**
    * UTF-8 bytes of every token: token i is `bytes[offsets[i] … offsets[i + 1])`, `offsets` has
-   * vocabSize + 1 entries. A piece's `▁` is a space here even at the start of a text, where
+   * vocabSize + 1 entries. A chunk's `▁` is a space here even at the start of a text, where
    * decode() may drop it. Do not write to it.
    */
   tokenBytes(): { bytes: Uint8Array; offsets: Uint32Array } {
@@ -176,15 +176,15 @@ export class Tokenizer {
   }
 
   private bytesOfTokens(): { bytes: Uint8Array; offsets: Uint32Array } {
-    const pieces = Array.from(this.tokens, (token) =>
+    const chunks = Array.from(this.tokens, (token) =>
       token === undefined ? new Uint8Array() : this.decoding.bytes(token),
     );
-    const offsets = new Uint32Array(pieces.length + 1);
-    pieces.forEach((piece, id) => {
-      offsets[id + 1] = (offsets[id] as number) + piece.length;
+    const offsets = new Uint32Array(chunks.length + 1);
+    chunks.forEach((chunk, id) => {
+      offsets[id + 1] = (offsets[id] as number) + chunk.length;
     });
-    const bytes = new Uint8Array(offsets[pieces.length] as number);
-    pieces.forEach((piece, id) => bytes.set(piece, offsets[id]));
+    const bytes = new Uint8Array(offsets[chunks.length] as number);
+    chunks.forEach((chunk, id) => bytes.set(chunk, offsets[id]));
     return { bytes, offsets };
   }
 }
