@@ -7,6 +7,13 @@ namespace cream {
 
 int64_t ModelConfig::context() const {
   int64_t positions = max_position_embeddings;  // dynamic scaling begins beyond it
+  // vLLM's rule; published YaRN configs often leave max_position_embeddings as it was.
+  if (rope.type == "yarn" && rope.factor > 0) {
+    const double extended =
+        rope.factor * static_cast<double>(rope.original_max_position_embeddings);
+    positions = std::max(positions, static_cast<int64_t>(std::min(
+                                        extended, static_cast<double>(ConfigLimits::positions))));
+  }
   for (const RopeConfig* kind : {&rope, local_rope ? &*local_rope : nullptr})
     if (kind && kind->type == "longrope")
       positions = std::min(positions, kind->original_max_position_embeddings);

@@ -1,6 +1,5 @@
-// The configuration of a decoder-only transformer, read from a Hugging Face config.json or from
-// GGUF metadata. It holds no tensors. A model family is a set of these values (families.cpp), not a
-// class: one transformer implements all families.
+// The shape and the options of a decoder-only transformer, read from a Hugging Face config.json or
+// from GGUF metadata. A model family is a set of these values (families.cpp), never a class.
 #pragma once
 
 #include <cstdint>
@@ -12,7 +11,7 @@
 
 namespace cream {
 
-// Rotary position embedding: transformers' rope_parameters. A number is 0 where it was not given.
+// transformers' rope_parameters. A number that is 0 is absent from the file.
 struct RopeConfig {
   std::string type = "default";  // or "linear", "dynamic", "llama3", "yarn", "longrope"
   double theta = 10000.0;
@@ -48,13 +47,15 @@ struct ModelConfig {
   int64_t num_heads = 0;
   int64_t num_kv_heads = 0;
   int64_t head_dim = 0;
-  int64_t max_position_embeddings = 0;  // as in the file; context() is the engine's limit
+  int64_t max_position_embeddings = 0;  // the file's number; context() is the engine's limit
   double rms_norm_eps = 1e-5;
   bool tie_word_embeddings = false;
   int64_t bos_token_id = -1;  // -1: none
   std::vector<int64_t> eos_token_ids;
-  int64_t num_labels = 0;  // 0: a causal language model; else a sequence classifier with one logit
-                           // per label
+  // torch's padding_idx: as an input, this token gives the embedding no gradient. -1: none.
+  int64_t pad_token_id = -1;
+  int64_t num_labels = 0;  // 0: a causal language model; else sequence classification, whose head
+                           // gives one logit per label
 
   RopeConfig rope;
   std::optional<RopeConfig> local_rope;  // for sliding layers, if they differ (Gemma 3)
@@ -79,24 +80,23 @@ struct ModelConfig {
   LayerKind layer(int64_t index) const {
     return layers.empty() ? LayerKind{} : layers[static_cast<size_t>(index)];
   }
-  // The longest sequence that the engine accepts: up to here no RoPE frequency depends on the
-  // sequence's length.
+  // The longest sequence in tokens, up to which no RoPE frequency depends on the sequence's
+  // length.
   int64_t context() const;
   double attention_scale() const;
   bool operator==(const ModelConfig&) const = default;
 };
 
-// Upper bounds for an untrusted file: large enough for every Llama, small enough that the product
-// of two fits 64 bits easily.
+// Upper limits for untrusted files: above every released Llama, and products of two fit in 64 bits.
 struct ConfigLimits {
   static constexpr int64_t labels = 1 << 16, vocab = 1 << 22, hidden = 1 << 17,
                            intermediate = 1 << 20, layers = 1024, heads = 4096, head_dim = 1024,
                            positions = 1 << 20;
 };
 
-// The defaults of transformers for keys that a config of this model_type omits, plus what is fixed
-// for the family. Sizes are 0 unless the family has a default; num_kv_heads 0 means num_heads, and
-// head_dim 0 means hidden_size / num_heads. Empty for an unknown family.
+// transformers' defaults for the keys that a config of this model_type leaves out, and the family's
+// fixed options. A size without a default is 0; num_kv_heads 0 means num_heads and head_dim 0 means
+// hidden_size / num_heads. std::nullopt for an unknown family.
 std::optional<ModelConfig> family_defaults(const std::string& model_type);
 std::string known_families();  // "llama, mistral, …", for messages
 

@@ -5,6 +5,7 @@
 #include <utility>
 #include <vector>
 
+#include "support/error.h"
 #include "support/json.h"
 
 namespace cream {
@@ -27,6 +28,7 @@ class ConfigKeys {
     return ConfigKeys(object, source_, prefix_ + key + ".");
   }
   bool empty() const { return object_.object()->empty(); }
+  const JsonObject& members() const { return *object_.object(); }
 
   [[noreturn]] void fail(const char* key, const std::string& what) const {
     throw Error(ErrorCode::invalid_file, source_ + ": " + prefix_ + key + " " + what + ".");
@@ -106,5 +108,11 @@ class ConfigKeys {
   const std::string& source_;
   std::string prefix_;
 };
+
+// Throws Error{unsupported} for a key that changes the model's numbers and that its family does not
+// have, unless its value is the neutral one.
+void refuse_variants(const ConfigKeys& keys, const std::string& model_type);
+// The same inside rope_parameters or rope_scaling.
+void refuse_unknown_scaling(const ConfigKeys& keys);
 
 }  // namespace cream

@@ -1,5 +1,5 @@
 // config.json, as transformers 4 and 5 write it, → ModelConfig. Absent keys mean the family's
-// defaults; whatever would make another model of it is refused by name.
+// defaults; a key that changes the numbers is honoured or refused by name (config_variants.cpp).
 #include <algorithm>
 #include <initializer_list>
 
@@ -14,20 +14,20 @@ bool one_of(const std::string& text, std::initializer_list<const char*> names) {
   return std::any_of(names.begin(), names.end(), [&](const char* name) { return text == name; });
 }
 
-// "LlamaForSequenceClassification": a reward model, or another judge of whole sequences.
+// "LlamaForSequenceClassification": a reward model or another classifier of whole sequences.
 bool classifies(const std::string& architecture, const ModelConfig& family) {
   const std::string stem = family.architecture.substr(0, family.architecture.find("ForCausalLM"));
   return one_of(family.model_type, {"llama", "qwen2", "qwen3"}) &&
          architecture == stem + "ForSequenceClassification";
 }
 
-// transformers writes id2label, and not even that where there are two labels.
+// transformers writes id2label instead of num_labels, and neither where there are two labels.
 int64_t number_of_labels(const ConfigKeys& keys) {
   const JsonValue* labels = keys.find("id2label");
   if (!labels) return keys.optional("num_labels", 2, 1, ConfigLimits::labels);
   if (!labels->object() || labels->object()->empty() ||
       labels->object()->size() > ConfigLimits::labels)
-    keys.fail("id2label", "must be an object with an entry a label");
+    keys.fail("id2label", "must be an object with one entry per label");
   return static_cast<int64_t>(labels->object()->size());
 }
 
@@ -51,24 +51,14 @@ ModelConfig read_family(const ConfigKeys& keys) {
   return *config;
 }
 
-void refuse_variants(const ConfigKeys& keys) {
-  if (keys.find("quantization_config"))
-    keys.refuse("quantization_config", "is present", "Use the unquantized model");
-  if (keys.flag("use_bidirectional_attention", false))
-    keys.refuse("use_bidirectional_attention", "is true");
-  if (keys.flag("lm_head_bias", false)) keys.refuse("lm_head_bias", "is true");
-  for (const char* key : {"num_local_experts", "num_experts", "n_routed_experts"})
-    if (keys.optional(key, 0, 0, 1 << 20) > 0)
-      keys.refuse(key, "asks for experts", "Use a dense model");
-}
-
 void read_sizes(const ConfigKeys& keys, ModelConfig& config) {
   config.vocab_size = keys.required("vocab_size", 1, ConfigLimits::vocab);
   config.hidden_size = keys.required("hidden_size", 1, ConfigLimits::hidden);
   config.intermediate_size = keys.required("intermediate_size", 1, ConfigLimits::intermediate);
   config.num_layers = keys.required("num_hidden_layers", 1, ConfigLimits::layers);
   config.num_heads = keys.required("num_attention_heads", 1, ConfigLimits::heads);
-  // null is as many as heads; absent is the family's number, which small configs undercut.
+  // null means num_attention_heads; absent means the family's number, which may exceed the heads of
+  // a small config.
   const bool family_says = config.num_kv_heads > 0 && !keys.has("num_key_value_heads");
   config.num_kv_heads =
       family_says ? std::min(config.num_kv_heads, config.num_heads)
@@ -81,7 +71,7 @@ void read_sizes(const ConfigKeys& keys, ModelConfig& config) {
   config.max_position_embeddings = keys.optional(
       "max_position_embeddings", config.max_position_embeddings, 1, ConfigLimits::positions);
   config.rms_norm_eps = keys.positive("rms_norm_eps", config.rms_norm_eps, 1.0);
-  // A score is no row of the embedding, whatever the file says.
+  // A classifier's head is never tied, whatever the file says.
   config.tie_word_embeddings =
       keys.flag("tie_word_embeddings", config.tie_word_embeddings) && config.num_labels == 0;
 }
@@ -111,7 +101,7 @@ void read_activation(const ConfigKeys& keys, ModelConfig& config) {
     keys.refuse(key, "is " + quote(name) + " instead of \"silu\" or \"gelu_pytorch_tanh\"");
 }
 
-// null switches a cap off.
+// null switches a cap off, an absent key means the family's cap.
 void read_softcaps(const ConfigKeys& keys, ModelConfig& config) {
   if (!config.model_type.starts_with("gemma")) return;
   const auto cap = [&](const char* key, double& value) {
@@ -125,9 +115,6 @@ void read_softcaps(const ConfigKeys& keys, ModelConfig& config) {
   if (config.model_type == "gemma3_text" && config.attention_softcap > 0)
     keys.refuse("attn_logit_softcapping", "is set in a gemma3_text model");
 }
-
-// --- which layers slide, and which have RoPE
-// -----------------------------------------------------------------------------
 
 void read_window(const ConfigKeys& keys, ModelConfig& config) {
   if (config.model_type == "llama") return;
@@ -162,15 +149,15 @@ bool slides(const ConfigKeys& keys, const JsonValue& type) {
 
 void read_layers(const ConfigKeys& keys, ModelConfig& config) {
   read_window(keys, config);
-  if (config.model_type == "llama") return;
-  const bool listed =
-      !one_of(config.model_type, {"mistral", "phi3"});  // those two take one kind for all
+  const std::string& type = config.model_type;
   const JsonArray& types = keys.list("layer_types");
-  if (listed && !types.empty() && static_cast<int64_t>(types.size()) != config.num_layers)
+  if (!types.empty() && static_cast<int64_t>(types.size()) != config.num_layers)
     keys.fail("layer_types", "must have one entry for each of the " +
                                  std::to_string(config.num_layers) + " layers");
-  const bool some_without_rope = config.model_type == "smollm3";
-  const JsonArray& with_rope = keys.list("no_rope_layers");  // named after what it lists with a 0
+  // transformers takes one kind of layer for all in these families.
+  const bool listed = !types.empty() && !one_of(type, {"llama", "phi3"});
+  const bool some_without_rope = type == "smollm3";
+  const JsonArray& with_rope = keys.list("no_rope_layers");  // 0 marks a layer without RoPE
   if (some_without_rope && !with_rope.empty() &&
       static_cast<int64_t>(with_rope.size()) < config.num_layers)
     keys.fail("no_rope_layers", "must have one entry for each of the " +
@@ -182,22 +169,26 @@ void read_layers(const ConfigKeys& keys, ModelConfig& config) {
       kind.rope = with_rope.empty()
                       ? (i + 1) % interval != 0
                       : keys.whole("no_rope_layers", with_rope[static_cast<size_t>(i)], 0, 1) != 0;
-    kind.sliding = listed && !types.empty() ? slides(keys, types[static_cast<size_t>(i)])
-                                            : slides_by_default(keys, config, i, kind.rope);
+    kind.sliding = listed ? slides(keys, types[static_cast<size_t>(i)])
+                          : type != "llama" && slides_by_default(keys, config, i, kind.rope);
+    if (!types.empty() && slides(keys, types[static_cast<size_t>(i)]) != kind.sliding)
+      keys.refuse("layer_types", "has " + quote(*types[static_cast<size_t>(i)].string()) +
+                                     " in a " + type + " model");
     config.layers.push_back(kind);
   }
+  const auto sliding = [](const LayerKind& kind) { return kind.sliding; };
+  if (type == "mistral" && std::none_of(config.layers.begin(), config.layers.end(), sliding))
+    config.sliding_window = 0;  // the window alone would make every layer slide when read again
   if (std::all_of(config.layers.begin(), config.layers.end(),
                   [](const LayerKind& kind) { return kind == LayerKind{}; }))
     config.layers.clear();
 }
 
-// --- RoPE
-// -------------------------------------------------------------------------------------------------
-
-// The keys of one kind of layer; `rope` comes with what stands outside of the object.
+// The RoPE keys of one kind of layer; `rope` comes with the values from outside the object.
 void read_scaling(const ConfigKeys& keys, const ModelConfig& config, RopeConfig& rope) {
   const char* type_key = keys.find("rope_type") ? "rope_type" : "type";  // the older spelling
   const std::string type = keys.text(type_key);
+  refuse_unknown_scaling(keys);
   rope.type = type.empty() ? "default" : type;
   if (config.model_type == "phi3" && one_of(type, {"su", "yarn"}))
     rope.type = "longrope";  // its older names
@@ -209,7 +200,7 @@ void read_scaling(const ConfigKeys& keys, const ModelConfig& config, RopeConfig&
       keys.positive("partial_rotary_factor", rope.partial_rotary_factor, 1.0);
   rope.factor = keys.positive("factor", 0, 1e9);
   rope.attention_factor = keys.positive("attention_factor", 0, 1e9);
-  // Phi-3 keeps its number outside, and that one counts.
+  // transformers reads Phi-3's number from outside the object.
   if (config.model_type != "phi3")
     rope.original_max_position_embeddings =
         keys.optional("original_max_position_embeddings", rope.original_max_position_embeddings, 1,
@@ -273,12 +264,20 @@ void read_rope(const ConfigKeys& keys, ModelConfig& config) {
   }
 }
 
-// Absent keys mean the family's numbers, where the vocabulary has them.
+// Absent keys mean the family's ids, unless they lie beyond the vocabulary.
 void read_special_tokens(const ConfigKeys& keys, ModelConfig& config) {
   const int64_t last = config.vocab_size - 1;
   if (config.bos_token_id > last) config.bos_token_id = -1;
   std::erase_if(config.eos_token_ids, [&](int64_t id) { return id > last; });
   if (keys.has("bos_token_id")) config.bos_token_id = keys.optional("bos_token_id", -1, 0, last);
+  if (config.pad_token_id > last) config.pad_token_id = -1;
+  if (keys.has("pad_token_id")) {
+    const int64_t pad = keys.optional("pad_token_id", -1 - config.vocab_size, INT64_MIN, INT64_MAX);
+    // torch counts a negative padding_idx from the end. Ids beyond the vocabulary name no row.
+    config.pad_token_id = pad > last || pad < -config.vocab_size ? -1
+                          : pad < 0                              ? pad + config.vocab_size
+                                                                 : pad;
+  }
   if (!keys.has("eos_token_id")) return;
   config.eos_token_ids.clear();
   const JsonValue* eos = keys.find("eos_token_id");
@@ -293,13 +292,13 @@ void read_special_tokens(const ConfigKeys& keys, ModelConfig& config) {
 }  // namespace
 
 ModelConfig config_from_json(const std::string& json, const std::string& source) {
-  const JsonValue root = parse_json(json, source);
+  const JsonValue root = parse_json(json, source, JsonNumbers::python);
   if (!root.object())
     throw Error(ErrorCode::invalid_file,
                 source + ": a JSON object is expected, as Hugging Face's config.json.");
   const ConfigKeys keys(root, source);
   ModelConfig config = read_family(keys);
-  refuse_variants(keys);
+  refuse_variants(keys, config.model_type);
   read_sizes(keys, config);
   read_biases(keys, config);
   read_activation(keys, config);

@@ -16,7 +16,7 @@ void write_list(JsonWriter& out, const char* key, const std::vector<double>& num
   out.end_array();
 }
 
-// Writes the given values in alphabetical order; rope_theta only in version 5's spelling.
+// The keys that are set, in alphabetical order; rope_theta only in version 5's object.
 void write_scaling(JsonWriter& out, const RopeConfig& rope, bool with_theta) {
   const auto given = [&](const char* key, double value) {
     if (value > 0) out.key(key), out.real(value);
@@ -80,10 +80,14 @@ void write_cap(JsonWriter& out, const char* key, double cap) {
   cap > 0 ? out.real(cap) : out.null();
 }
 
-// Version 4 counts the full layers in front, version 5 lists every layer's kind; both are written.
+// Version 4 reads max_window_layers, version 5 layer_types; both are written.
 void write_layers(JsonWriter& out, const ModelConfig& config) {
   const std::string& type = config.model_type;
-  const bool every_layer_alike = type == "mistral" || type == "phi3";
+  const bool mistral = type == "mistral";
+  const bool every_layer_alike =
+      type == "phi3" ||
+      (mistral && std::all_of(config.layers.begin(), config.layers.end(),
+                              [](const LayerKind& kind) { return kind.sliding; }));
   if (type == "llama") return;
   if (!every_layer_alike) {
     out.key("layer_types"), out.begin_array();
@@ -103,7 +107,7 @@ void write_layers(JsonWriter& out, const ModelConfig& config) {
   }
   out.key("sliding_window");
   config.sliding_window > 0 ? out.value(config.sliding_window) : out.null();
-  if (!every_layer_alike && !type.starts_with("gemma"))
+  if (!every_layer_alike && !mistral && !type.starts_with("gemma"))
     out.key("use_sliding_window"), out.value(config.sliding_window > 0);
 }
 
@@ -139,8 +143,8 @@ std::string config_to_json(const ModelConfig& config, DType dtype) {
   if (phi)
     out.key("original_max_position_embeddings"),
         out.value(config.rope.original_max_position_embeddings);
-  // The families' default id lies beyond a small vocabulary, which torch would reject.
-  if (phi || config.model_type == "smollm3") out.key("pad_token_id"), out.null();
+  out.key("pad_token_id");
+  config.pad_token_id < 0 ? out.null() : out.value(config.pad_token_id);
   if (gemma)
     out.key("query_pre_attn_scalar"),
         out.value(static_cast<int64_t>(

@@ -1,5 +1,5 @@
-// The model families as data: transformers' defaults for keys that config.json omits, and what is
-// fixed for a family. To add one, add a row here, its tensor names (weights/names.cpp) and a golden
+// The families as data: the defaults of transformers' configuration classes and each family's fixed
+// options. A new family needs a row here, the names of its tensors (weights/names.cpp) and a golden
 // case (scripts/golden/families.py).
 #include "model/config.h"
 
@@ -20,6 +20,7 @@ void gemma(ModelConfig& c) {
   c.sliding_window = 4096;
   c.bos_token_id = 2;
   c.eos_token_ids = {1};
+  c.pad_token_id = 0;
 }
 
 }  // namespace
@@ -53,7 +54,7 @@ std::optional<ModelConfig> family_defaults(const std::string& model_type) {
     c.max_position_embeddings = 32768;
     c.rope.theta = 2e6;
     c.tie_word_embeddings = true;
-    c.bos_token_id = 128000, c.eos_token_ids = {128001};
+    c.bos_token_id = 128000, c.eos_token_ids = {128001}, c.pad_token_id = 128004;
   } else if (model_type == "gemma2") {
     c.architecture = "Gemma2ForCausalLM";
     gemma(c);
@@ -73,7 +74,7 @@ std::optional<ModelConfig> family_defaults(const std::string& model_type) {
     c.rms_norm_eps = 1e-5;
     c.rope.original_max_position_embeddings = 4096;
     c.joined_projections = true;
-    c.bos_token_id = 1, c.eos_token_ids = {32000};
+    c.bos_token_id = 1, c.eos_token_ids = {32000}, c.pad_token_id = 32000;
   } else {
     return std::nullopt;
   }

@@ -4,6 +4,8 @@
 #include <charconv>
 #include <cmath>
 #include <cstdio>
+#include <limits>
+#include <utility>
 
 #include "support/error.h"
 
@@ -46,7 +48,8 @@ void append_utf8(std::string& out, uint32_t code) {
 
 class Parser {
  public:
-  Parser(std::string_view text, const std::string& source) : text_(text), source_(source) {}
+  Parser(std::string_view text, const std::string& source, JsonNumbers numbers)
+      : text_(text), source_(source), python_(numbers == JsonNumbers::python) {}
 
   JsonValue document() {
     JsonValue value = parse_value(0);
@@ -219,6 +222,13 @@ class Parser {
   }
 
   JsonValue parse_number() {
+    if (python_) {
+      constexpr double kInfinity = std::numeric_limits<double>::infinity();
+      for (const auto& [word, value] : {std::pair<std::string_view, double>{"Infinity", kInfinity},
+                                        {"-Infinity", -kInfinity},
+                                        {"NaN", std::numeric_limits<double>::quiet_NaN()}})
+        if (text_.substr(at_, word.size()) == word) return literal(word, JsonValue(value));
+    }
     const size_t start = at_;
     if (peek() == '-') ++at_;
     const size_t first = at_;
@@ -241,6 +251,7 @@ class Parser {
 
   std::string_view text_;
   const std::string& source_;
+  bool python_;
   size_t at_ = 0;
 };
 
@@ -301,8 +312,8 @@ const JsonValue* JsonValue::find(std::string_view key) const {
   return nullptr;
 }
 
-JsonValue parse_json(std::string_view text, const std::string& source) {
-  return Parser(text, source).document();
+JsonValue parse_json(std::string_view text, const std::string& source, JsonNumbers numbers) {
+  return Parser(text, source, numbers).document();
 }
 
 bool valid_utf8(std::string_view text) {

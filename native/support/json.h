@@ -1,6 +1,7 @@
-// A small strict JSON reader (RFC 8259) for untrusted files, and a writer with deterministic
-// output. The reader refuses duplicate keys, bytes that are not UTF-8, lone surrogates, numbers out
-// of range, NaN, trailing text, nesting beyond 64.
+// A small strict JSON reader (RFC 8259) for files we do not trust, and a writer with stable bytes.
+// Refused: duplicate keys, bytes that are not UTF-8, lone surrogates, numbers out of range,
+// trailing text, nesting beyond 64, and NaN and Infinity unless the caller asks for Python's
+// numbers.
 #pragma once
 
 #include <cstdint>
@@ -56,8 +57,12 @@ inline JsonValue& JsonValue::operator=(const JsonValue&) = default;
 inline JsonValue& JsonValue::operator=(JsonValue&&) noexcept = default;
 inline JsonValue::~JsonValue() = default;
 
+// Python's json module writes NaN, Infinity and -Infinity, which RFC 8259 does not have.
+enum class JsonNumbers { strict, python };
+
 // Throws Error{invalid_file}: "<source>: <what> at byte <n>".
-JsonValue parse_json(std::string_view text, const std::string& source);
+JsonValue parse_json(std::string_view text, const std::string& source,
+                     JsonNumbers numbers = JsonNumbers::strict);
 
 bool valid_utf8(std::string_view text);
 

@@ -82,9 +82,13 @@ double Backward::run(const PackedBatch& batch, const HeadLoss& loss, const Dropo
     backward_layer(i, std::move(activations[i]), batch, rows, d_x);
   }
   if (frozen()) return value;
-  // The embedding's gradient is summed in fp32, because a token occurs many times in a batch.
+  // The lookup's gradient, summed in fp32: a token occurs many times in a batch.
+  Tensor d_rows = d_x.to(at::kFloat);
+  // transformers gives the embedding padding_idx = pad_token_id, whose row gets no gradient.
+  if (const int64_t pad = model_.config().pad_token_id; pad >= 0)
+    d_rows = d_rows.masked_fill(rows.tokens.eq(pad).unsqueeze(1), 0);
   optimizer_.entry("embedding")
-      .gradient.index_add_(0, rows.tokens, d_x.to(at::kFloat), model_.embedding_scale());
+      .gradient.index_add_(0, rows.tokens, d_rows, model_.embedding_scale());
   return value;
 }
 

@@ -1,10 +1,13 @@
 #include "weights/adapter.h"
 
 #include <algorithm>
+#include <charconv>
 #include <filesystem>
+#include <set>
 #include <sstream>
 #include <unordered_set>
 
+#include "model/config.h"
 #include "support/file.h"
 #include "support/json.h"
 #include "weights/extent.h"
@@ -19,11 +22,9 @@ constexpr const char* kConfigFile = "adapter_config.json";
 constexpr const char* kWeightsFile = "adapter_model.safetensors";
 constexpr const char* kPrefix = "base_model.model.model.";
 
-// Keys that say nothing about what the adapter computes, and those that are read below. Every other
-// key must be unset: PEFT grows new variants, and one of them applied as plain LoRA would be
-// silently wrong.
-const std::unordered_set<std::string_view> kKnown = {"alora_invocation_string",
-                                                     "auto_mapping",
+// Keys that do not change what the adapter computes, and keys that are read below. Every other key
+// must be unset, since a new variant of PEFT applied as plain LoRA would give wrong numbers.
+const std::unordered_set<std::string_view> kKnown = {"auto_mapping",
                                                      "base_model_name_or_path",
                                                      "bias",
                                                      "corda_config",
@@ -58,7 +59,7 @@ const std::unordered_set<std::string_view> kKnown = {"alora_invocation_string",
   throw Error(ErrorCode::invalid_file, source + ": " + key + " " + what + ".");
 }
 
-// null, false, 0, "", [] and {}: the key is there, and asks for nothing.
+// null, false, 0, "", [] and {}.
 bool unset(const JsonValue& value) {
   double number = 1;
   if (value.is_null()) return true;
@@ -95,33 +96,95 @@ double number(const JsonValue& root, const char* key, double fallback, const std
   return out;
 }
 
-// "q_proj", or a path that ends with it.
-std::string module_name(const std::string& entry, const std::string& source) {
-  const std::string name =
-      entry.substr(entry.rfind('.') == std::string::npos ? 0 : entry.rfind('.') + 1);
-  const std::string path = entry.substr(0, entry.size() - name.size());
-  // One layer's path would put an adapter on that layer alone.
-  if (!path.empty() && path != "self_attn." && path != "mlp.")
-    refuse(source, "target_modules", "names " + quote(entry) + ", a part of the layers");
-  return name;
-}
+// The modules that an adapter sits on, gathered from names and from paths of single layers.
+class TargetModules {
+ public:
+  // "q_proj", "self_attn.q_proj" or "model.layers.3.self_attn.q_proj".
+  void add(const std::string& entry, const std::string& source) {
+    const size_t dot = entry.rfind('.');
+    const std::string name = entry.substr(dot == std::string::npos ? 0 : dot + 1);
+    std::string path = entry.substr(0, entry.size() - name.size());
+    int64_t layer = -1;
+    constexpr std::string_view kLayers = "model.layers.";
+    if (path.starts_with(kLayers)) {
+      const char *begin = path.data() + kLayers.size(), *end = path.data() + path.size();
+      const auto [rest, error] = std::from_chars(begin, end, layer);
+      if (error == std::errc() && layer >= 0 && layer < ConfigLimits::layers && rest != end &&
+          *rest == '.')
+        path = std::string(rest + 1, end);
+    }
+    if (!path.empty() && path != "self_attn." && path != "mlp.")
+      refuse(source, "target_modules", "names " + quote(entry) + ", a part of the layers");
+    auto found = std::find_if(modules_.begin(), modules_.end(),
+                              [&](const Module& module) { return module.name == name; });
+    if (found == modules_.end()) found = modules_.insert(found, {name, false, {}});
+    if (layer < 0)
+      found->everywhere = true;
+    else
+      found->layers.insert(layer);
+  }
 
-std::vector<std::string> targets(const JsonValue& root, const std::string& source) {
+  // Throws unless every module sits on layers 0 to n−1 with one n for all. Whether n is the number
+  // of the model's layers shows when the tensors are read.
+  std::vector<std::string> names(const std::string& source) const {
+    size_t layers = 0;
+    for (const Module& module : modules_) layers = std::max(layers, module.layers.size());
+    std::vector<std::string> out;
+    for (const Module& module : modules_) {
+      const bool all = module.layers.size() == layers &&
+                       (layers == 0 || *module.layers.rbegin() + 1 == static_cast<int64_t>(layers));
+      if (!module.everywhere && !all)
+        refuse(source, "target_modules",
+               "names " + quote(module.name) + " of some layers, a part of the layers");
+      out.push_back(module.name);
+    }
+    return out;
+  }
+
+ private:
+  struct Module {
+    std::string name;
+    bool everywhere;
+    std::set<int64_t> layers;
+  };
+  std::vector<Module> modules_;
+};
+
+void read_targets(const JsonValue& root, const std::string& source, AdapterConfig& out) {
   const JsonValue* value = root.find("target_modules");
   if (!value || value->is_null()) wrong(source, "target_modules", "is missing");
   if (value->string()) {
-    if (*value->string() == "all-linear") return {};
-    refuse(source, "target_modules", "is the pattern " + quote(*value->string()));
+    if (value->string()->empty()) wrong(source, "target_modules", "is empty");
+    if (*value->string() != "all-linear") out.target_pattern = *value->string();
+    return;
   }
   if (!value->array() || value->array()->empty())
     wrong(source, "target_modules", "must be a list of module names");
-  std::vector<std::string> names;
+  TargetModules modules;
   for (const JsonValue& entry : *value->array()) {
     if (!entry.string()) wrong(source, "target_modules", "must be a list of module names");
-    const std::string name = module_name(*entry.string(), source);
-    if (std::find(names.begin(), names.end(), name) == names.end()) names.push_back(name);
+    modules.add(*entry.string(), source);
   }
-  return names;
+  out.params.targets = modules.names(source);
+}
+
+// The modules that have tensors in the file. PEFT's pattern is Python's dialect of regular
+// expressions; the tensors that it saved name the same modules.
+std::vector<std::string> targets_of_tensors(const std::string& directory,
+                                            const std::string& source) {
+  const std::string path = directory + "/" + kWeightsFile;
+  constexpr std::string_view kModel = "base_model.model.", kHalf = ".lora_A.weight";
+  TargetModules modules;
+  bool any = false;
+  const auto reader = open_safetensors(path);
+  for (const TensorInfo& info : reader->tensors()) {
+    if (!info.name.starts_with(kModel) || !info.name.ends_with(kHalf)) continue;
+    modules.add(info.name.substr(kModel.size(), info.name.size() - kModel.size() - kHalf.size()),
+                source);
+    any = true;
+  }
+  if (!any) bad_file(path, "it holds no tensor of a LoRA adapter; fetch the adapter again.");
+  return modules.names(source);
 }
 
 std::string file_name(const std::string& parameter) { return kPrefix + parameter + ".weight"; }
@@ -163,7 +226,7 @@ std::string config_text(const AdapterConfig& config) {
 }  // namespace
 
 AdapterConfig parse_adapter_config(const std::string& json, const std::string& source) {
-  const JsonValue root = parse_json(json, source);
+  const JsonValue root = parse_json(json, source, JsonNumbers::python);
   if (!root.object())
     throw Error(ErrorCode::invalid_file,
                 source + ": a JSON object is expected, as PEFT's adapter_config.json.");
@@ -181,7 +244,7 @@ AdapterConfig parse_adapter_config(const std::string& json, const std::string& s
   if (rslora && !rslora->is_null() && !rslora->boolean())
     wrong(source, "use_rslora", "must be true or false");
   out.params.rslora = rslora && rslora->boolean() && *rslora->boolean();
-  out.params.targets = targets(root, source);
+  read_targets(root, source, out);
   const JsonValue* base = root.find("base_model_name_or_path");
   if (base && base->string()) out.base_model = *base->string();
   return out;
@@ -189,7 +252,9 @@ AdapterConfig parse_adapter_config(const std::string& json, const std::string& s
 
 AdapterConfig read_adapter_config(const std::string& directory) {
   const std::string path = directory + "/" + kConfigFile;
-  return parse_adapter_config(read_file(path, kMaxConfig), path);
+  AdapterConfig config = parse_adapter_config(read_file(path, kMaxConfig), path);
+  if (!config.target_pattern.empty()) config.params.targets = targets_of_tensors(directory, path);
+  return config;
 }
 
 NamedTensors read_adapter_tensors(

@@ -1,5 +1,6 @@
-// LoRA adapters in PEFT's format: a folder with adapter_config.json and adapter_model.safetensors.
-// An unsupported key is an error that names it, so an adapter is never applied in part.
+// Adapters in PEFT's format: a folder with adapter_config.json and adapter_model.safetensors. A
+// variant that is not implemented is refused by the name of its key, so no adapter is applied in
+// part.
 #pragma once
 
 #include <string>
@@ -12,11 +13,13 @@
 namespace cream {
 
 struct AdapterConfig {
-  LoraParams params;       // targets as in the file, without path; empty: all linear layers
-  std::string base_model;  // base_model_name_or_path; empty where the file has none
+  LoraParams params;  // targets as the file lists them, without path; empty: every linear layer
+  std::string base_model;           // base_model_name_or_path; empty where the file has none
+  std::string target_pattern = "";  // target_modules as a regular expression; else empty
 };
 
-// Throws Error{not_found | invalid_file | unsupported} naming file and key.
+// Throws Error{not_found | invalid_file | unsupported} naming file and key. read_adapter_config
+// takes the targets of a pattern from the names of the adapter's tensors.
 AdapterConfig read_adapter_config(const std::string& directory);
 AdapterConfig parse_adapter_config(const std::string& json, const std::string& source);
 

@@ -85,6 +85,7 @@ ModelConfig read_family(const Metadata& metadata) {
     ModelConfig config = *family_defaults(model_type);
     config.bos_token_id = -1;  // the tokenizer's keys say
     config.eos_token_ids.clear();
+    config.pad_token_id = -1;
     return config;
   }
   metadata.refuse(
@@ -105,8 +106,8 @@ void refuse_variants(const Metadata& metadata, const std::vector<TensorInfo>& te
       metadata.refuse("the tensor " + quote(name), "asks for longrope scaling");
 }
 
-// The factors that llama.cpp's converter makes of llama3 scaling, its parameters being Llama 3.1's
-// but for the factor.
+// The factors that llama.cpp's converter computes for llama3 scaling with Llama 3.1's parameters
+// and any factor.
 std::vector<double> llama3_factors(const RopeConfig& rope, int64_t head_dim) {
   constexpr double kPi = 3.14159265358979323846;
   const double original = static_cast<double>(rope.original_max_position_embeddings);
@@ -139,8 +140,7 @@ void read_rope(const Metadata& metadata, const std::vector<float>& rope_freqs,
     rope.factor = factor;
   }
   if (rope_freqs.empty()) return;
-  // Only the factors are in the file. Every released Llama has these bounds; others are not
-  // guessed.
+  // The file holds only the factors. Every released Llama has these bounds; others are refused.
   rope.type = "llama3";
   rope.factor = *std::max_element(rope_freqs.begin(), rope_freqs.end());
   rope.low_freq_factor = 1, rope.high_freq_factor = 4, rope.original_max_position_embeddings = 8192;
@@ -153,7 +153,7 @@ void read_rope(const Metadata& metadata, const std::vector<float>& rope_freqs,
                     "holds other factors than Llama 3.1's kind of RoPE scaling");
 }
 
-// What llama.cpp knows from the family's name, and what it writes down.
+// Some options are in the file, llama.cpp derives others from the family's name.
 void read_attention(const Metadata& metadata, ModelConfig& config) {
   const std::string window = metadata.key("attention.sliding_window");
   if (config.model_type == "llama" || config.model_type.starts_with("qwen")) {
@@ -230,6 +230,7 @@ ModelConfig config_from_gguf(const GgufMetadata& values, const std::vector<Tenso
   validate_config(config, source);
   const int64_t last = config.vocab_size - 1;
   config.bos_token_id = metadata.optional("tokenizer.ggml.bos_token_id", -1, 0, last);
+  config.pad_token_id = metadata.optional("tokenizer.ggml.padding_token_id", -1, 0, last);
   const int64_t eos = metadata.optional("tokenizer.ggml.eos_token_id", -1, 0, last);
   if (eos >= 0) config.eos_token_ids.push_back(eos);
   return config;

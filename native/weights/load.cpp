@@ -19,7 +19,7 @@ std::string shape_text(const std::vector<int64_t>& shape) {
   return out + "]";
 }
 
-// Checks that the file holds exactly the model's tensors with their shapes, all convertible.
+// Checks that the file holds exactly the model's tensors, with their shapes and convertible types.
 void check_tensors(const WeightsReader& reader, const ModelConfig& config,
                    const std::vector<Parameter>& layout, std::string Part::* name,
                    const std::string& source) {
@@ -46,14 +46,14 @@ void check_tensors(const WeightsReader& reader, const ModelConfig& config,
                            "Use the config.json that belongs to these weights.");
 }
 
-// Destination device and dtype of the file's tensors.
+// The device and dtype of the loaded tensors.
 struct Target {
   at::ScalarType dtype;
   at::Device device;
 };
 
-// Shapes were checked against the file, so a hostile file can claim at most a few times its own
-// size; a genuinely large model may still not fit.
+// Shapes were checked against the file, so a false config cannot ask for much more memory than the
+// file's size.
 Tensor allocate(const Parameter& parameter, at::ScalarType dtype) {
   try {
     return at::empty(parameter.shape, at::TensorOptions().dtype(dtype));
@@ -99,6 +99,16 @@ LoadedWeights load_with(const WeightsReader& reader, ModelConfig config, std::st
   return {std::move(config), read_tensors(reader, layout, name, target, cancel), ""};
 }
 
+// Whether the file of a tied model has a head of its own that differs from the embedding.
+// transformers 5 then uses the file's head.
+bool has_own_head(const WeightsReader& reader, at::ScalarType dtype) {
+  const TensorInfo *head = reader.find("lm_head.weight"),
+                   *embedding = reader.find("model.embed_tokens.weight");
+  if (!head || !embedding) return false;
+  if (head->shape != embedding->shape) return true;
+  return !at::equal(reader.read(head->name, dtype), reader.read(embedding->name, dtype));
+}
+
 }  // namespace
 
 LoadedWeights load_weights(const std::string& path, at::ScalarType dtype, const Cancel& cancel,
@@ -117,8 +127,10 @@ LoadedWeights load_weights(const std::string& path, at::ScalarType dtype, const 
   }
   const std::string config_path = path + "/config.json";
   ModelConfig config = config_from_json(read_file(config_path, kMaxConfig), config_path);
-  return load_with(*open_safetensors(path), std::move(config), &Part::huggingface, {dtype, device},
-                   path, cancel);
+  const auto reader = open_safetensors(path);
+  if (config.tie_word_embeddings && has_own_head(*reader, dtype))
+    config.tie_word_embeddings = false;
+  return load_with(*reader, std::move(config), &Part::huggingface, {dtype, device}, path, cancel);
 }
 
 }  // namespace cream

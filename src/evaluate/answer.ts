@@ -1,7 +1,7 @@
 /**
- * The answer that a completion gives, as text. The prompt asked the model to end with `Answer:`
- * (src/data/question.ts); a weak model often does otherwise, so there are fall-backs. They begin
- * with the rules of CREAM's official code (evaluate.py) and close its gaps:
+ * The answer that a completion gives, as text. The prompt asks the model to end with `Answer:`
+ * (src/data/question.ts); a weak model often does otherwise, so there are fall-backs. They extend
+ * the rules of CREAM's official code (evaluate.py):
  *
  *   letter after `Answer:`, `\boxed{…}` or `answer is`; else the last stand-alone label of the text
  *   (letter.ts)
@@ -9,33 +9,36 @@
  *   (number.ts)
  *   word     the last word of the line after `Answer:` or `answer is`; else of the text
  *
- * The first occurrence that names an answer counts: a model that has answered and runs on invents
- * further questions.
+ * The first marker of the text that names an answer counts, whatever its kind: a model that has
+ * answered and runs on invents further questions. Text within `<think>…</think>` is not read.
  */
 import type { PromptRecord } from '../data/records.js';
 import { extractLetter } from './letter.js';
-import { ANSWER_COLON, ANSWER_IS, clean, linesAfter } from './marker.js';
+import { ANSWER_COLON, ANSWER_IS, clean, linesAfter, withoutThoughts } from './marker.js';
 import { extractNumber, numericValue } from './number.js';
 
-/** What grading needs of a question. */
+/** The columns of a question that grading reads. */
 export type Known = Pick<PromptRecord, 'answer' | 'choices'>;
 
-/**
- * Whether `completion` gives the known answer of `question`; false where none is known. What a
- * gold-answer reward asks.
- */
+/** Whether `completion` gives the known answer of `question`; false where none is known. */
 export function isCorrect(question: Known, completion: string): boolean {
   return matchesAnswer(extractAnswer(completion, question), question);
 }
 
+/** The answer of a row: the text behind the last `####` of a solution, as GSM8K writes it. */
+export function knownAnswer(answer: string): string {
+  return answer.split('####').at(-1)!.trim();
+}
+
 /**
- * What `text` answers, canonical (a label; a number without signs of grouping or units; a
+ * The answer in `completion`, canonical (a label; a number without signs of grouping or units; a
  * lower-case word), or null.
  */
-export function extractAnswer(text: string, question: Known): string | null {
+export function extractAnswer(completion: string, question: Known): string | null {
+  const text = withoutThoughts(completion);
   if (question.choices) return extractLetter(text, question.choices);
-  // The kind of the known answer, not its value, says what to look for.
-  return question.answer !== undefined && numericValue(question.answer) === null
+  // Only the kind of the known answer is used, not its value.
+  return question.answer !== undefined && numericValue(knownAnswer(question.answer)) === null
     ? extractWord(text)
     : extractNumber(text);
 }
@@ -44,18 +47,17 @@ export function extractAnswer(text: string, question: Known): string | null {
 export function matchesAnswer(extracted: string | null, question: Known): boolean {
   if (extracted === null || question.answer === undefined) return false;
   if (question.choices) return extracted === question.answer;
-  const expected = numericValue(question.answer);
-  if (expected === null) return extracted === clean(question.answer);
+  const answer = knownAnswer(question.answer);
+  const expected = numericValue(answer);
+  if (expected === null) return extracted === clean(answer);
   const given = numericValue(extracted);
   return given !== null && Math.abs(given - expected) <= 1e-9 * Math.max(1, Math.abs(expected));
 }
 
 export function extractWord(text: string): string | null {
-  for (const marker of [ANSWER_COLON, ANSWER_IS]) {
-    for (const line of linesAfter(text, marker)) {
-      const word = lastWord(line);
-      if (word !== undefined) return word;
-    }
+  for (const { line } of linesAfter(text, [ANSWER_COLON, ANSWER_IS])) {
+    const word = lastWord(line);
+    if (word !== undefined) return word;
   }
   return lastWord(text.replace(new RegExp(ANSWER_COLON.source, 'i'), ' ')) ?? null;
 }

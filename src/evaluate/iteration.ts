@@ -4,23 +4,23 @@
  *
  *   consistency mean C over the prompts that made a pair, and how Kendall's τ spreads over them
  *   (quartiles)
- *   ranking_accuracy over couples of a right and a wrong response to one prompt: how often the
+ *   ranking_accuracy over couples of a right and a wrong completion to one prompt: how often the
  *   reward puts the right one above, a tie counting
  *                      half. This is the AUC of the reward within prompts. It needs known answers:
  *                      gold.jsonl, which training never reads
- *   kl_response mean of log π_θt(y|x) − log π_θ0(y|x) over the sampled responses, nats: the
+ *   kl_response mean of log π_θt(y|x) − log π_θ0(y|x) over the sampled completions, nats: the
  *   Monte-Carlo estimate of KL(θ_t ‖ θ_0). Of the
  *                      distribution that was sampled from: with temperature or top-p below 1 it
- *                      leans to likely responses
+ *                      leans to likely completions
  *   kl_token           the same divided by the mean length: nats a token
  *   sampler_difference, sampler_tau of θ_t's log-probs by the sampler and by the scorer, over the
  *   prompts that both have: the largest
- *                      difference of a response, nats, and the lowest Kendall's τ of a prompt. One
+ *                      difference of a completion, nats, and the lowest Kendall's τ of a prompt. One
  *                      model's: 0 (rounding in fp32) and 1
- *   truncated          share of responses that ended by the length limit
- *   distinct_2 different bigrams of tokens / all bigrams of a response, mean over responses; 1
+ *   truncated          share of completions that ended by the length limit
+ *   distinct_2 different bigrams of tokens / all bigrams of a completion, mean over completions; 1
  *   where none repeats
- *   repeated_4 share of a response's 4-grams that it said before, mean over responses; loops show
+ *   repeated_4 share of a completion's 4-grams that it said before, mean over completions; loops show
  *   here first
  *
  * A number that nothing was there to measure by is null, never 0.
@@ -52,7 +52,7 @@ export interface IterationMetrics {
   ranking_couples: number;
   ranking_ties: number;
   /**
-   * Share of right answers: of all sampled responses, of the chosen, of the rejected; of those with
+   * Share of right answers: of all sampled completions, of the chosen, of the rejected; of those with
    * a known answer.
    */
   sample_accuracy: number | null;
@@ -62,7 +62,7 @@ export interface IterationMetrics {
   kl_token: number | null;
   sampler_difference: number | null;
   sampler_tau: number | null;
-  /** Mean tokens of a sampled response. */
+  /** Mean tokens of a sampled completion. */
   mean_length: number | null;
   truncated: number | null;
   distinct_2: number | null;
@@ -166,7 +166,7 @@ export function measureCompletion(
   };
 }
 
-/** Different n-grams / all n-grams of one response; null where it is shorter than n. */
+/** Different n-grams / all n-grams of one completion; null where it is shorter than n. */
 export function freshShare(tokens: readonly number[], n: number): number | null {
   const total = tokens.length - n + 1;
   return total < 1

@@ -18,11 +18,9 @@ import { ANSWER_COLON, ANSWER_IS, BOXED, clean, linesAfter, plainText } from './
 
 export function extractLetter(written: string, choices: readonly Choice[]): string | null {
   const text = plainText(written);
-  for (const marker of [ANSWER_COLON, BOXED, ANSWER_IS]) {
-    for (const line of linesAfter(text, marker)) {
-      const label = labelOfLine(marker === BOXED ? /^[{\s(]*[^{}]*/.exec(line)![0] : line, choices);
-      if (label !== undefined) return label;
-    }
+  for (const { marker, line } of linesAfter(text, [ANSWER_COLON, BOXED, ANSWER_IS])) {
+    const label = labelOfLine(marker === BOXED ? /^[{\s(]*[^{}]*/.exec(line)![0] : line, choices);
+    if (label !== undefined) return label;
   }
   return (
     standAlone(

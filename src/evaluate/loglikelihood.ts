@@ -140,9 +140,9 @@ export function encodeChoices(
           'take the row out',
       );
     // The last token is scored but never read, so one more than the context fits.
-    const room = maxLength + 1 - pair.continuation.length;
+    const space = maxLength + 1 - pair.continuation.length;
     return {
-      context: pair.context.slice(Math.max(0, pair.context.length - room)),
+      context: pair.context.slice(Math.max(0, pair.context.length - space)),
       continuation: pair.continuation,
     };
   });

@@ -1,33 +1,64 @@
-/** Where a completion says that its answer comes, and the line that follows. */
+/** The markers that a completion announces its answer by, and the lines that follow them. */
 
 export const HASHES = /####/g;
 export const ANSWER_COLON = /\banswer\s{0,4}(?:\*\*|__)?\s{0,4}(?:[:=\uff1a]|\s[-–—]\s)/gi;
 export const BOXED = /\\boxed\s*\{/g;
 export const ANSWER_IS =
-  /\b(?:answer|(?:correct|right|best)\s{1,4}(?:option|choice|letter|one))\s{1,4}(?:is|was|would\s{1,4}be|must\s{1,4}be|should\s{1,4}be)\b(?:\s{0,4}[:\uff1a])?/gi;
+  /\b(?:answer|(?:correct|right|best)\s{1,4}(?:option|choice|letter|one))\s{1,4}(?:is|was|would\s{1,4}be|must\s{1,4}be|should\s{1,4}be)\b(?!\s{1,4}(?:found|obtained|calculated|computed|determined|given)\b)(?:\s{0,4}[:\uff1a])?/gi;
 
-/**
- * Markers looked at, and characters of the line behind each: text is a model's, and may be
- * anything.
- */
+/** Limits for hostile text: occurrences of each marker, and characters of the line behind one. */
 const MOST_MARKERS = 32;
 const LONGEST_LINE = 500;
 const SAYS = /[\p{L}\p{N}]/gu;
 
 /**
- * The first line that says something, behind each occurrence of `marker` in turn; its beginning may
- * be the rest of the marker's line.
+ * The occurrences of all `markers` in the order of the text, each with the first line behind it that
+ * has a letter or a digit; the line may be the rest of the marker's own.
  */
-export function* linesAfter(text: string, marker: RegExp): Generator<string> {
-  const find = new RegExp(marker.source, marker.flags);
+export function* linesAfter(
+  text: string,
+  markers: readonly RegExp[],
+): Generator<{ marker: RegExp; line: string }> {
+  const found = markers
+    .flatMap((marker) => occurrences(text, marker).map((end) => ({ marker, end })))
+    .sort((a, b) => a.end - b.end);
   const says = new RegExp(SAYS.source, SAYS.flags);
-  for (let n = 0; n < MOST_MARKERS && find.exec(text) !== null; n++) {
-    says.lastIndex = find.lastIndex;
+  for (const { marker, end: after } of found) {
+    says.lastIndex = after;
     const said = says.exec(text);
     if (said === null) return;
-    const start = Math.max(find.lastIndex, text.lastIndexOf('\n', said.index) + 1);
+    const start = Math.max(after, text.lastIndexOf('\n', said.index) + 1);
     const end = text.indexOf('\n', said.index);
-    yield text.slice(start, Math.min(end === -1 ? text.length : end, start + LONGEST_LINE));
+    const line = text.slice(start, Math.min(end === -1 ? text.length : end, start + LONGEST_LINE));
+    yield { marker, line };
+  }
+}
+
+/** The ends of the first occurrences of `marker`. */
+function occurrences(text: string, marker: RegExp): number[] {
+  const find = new RegExp(marker.source, marker.flags);
+  const ends: number[] = [];
+  while (ends.length < MOST_MARKERS && find.exec(text) !== null) ends.push(find.lastIndex);
+  return ends;
+}
+
+/**
+ * A completion without its thoughts: `<think>…</think>`, a thought that the prompt has opened, and
+ * one that is never closed.
+ */
+export function withoutThoughts(text: string): string {
+  const [open, close] = ['<think>', '</think>'];
+  let rest = text;
+  const first = rest.indexOf(close);
+  if (first !== -1 && !rest.slice(0, first).includes(open)) rest = rest.slice(first + close.length);
+  let kept = '';
+  for (;;) {
+    const start = rest.indexOf(open);
+    if (start === -1) return kept + rest;
+    kept += rest.slice(0, start);
+    const end = rest.indexOf(close, start);
+    if (end === -1) return kept;
+    rest = rest.slice(end + close.length);
   }
 }
 

@@ -2,10 +2,16 @@
  * The number that a completion answers with. Signs, currencies, units, percent, decimals, groups of
  * thousands by commas, thin spaces or LaTeX, fractions and mixed numbers, `2.5 million`.
  *
- * Behind a marker: the first number, or what a sum that begins there comes to (`Answer: 5 x 4 =
- * 20`; the official code takes the 5). `####` counts only with the number right behind it, since it
- * also heads sections in Markdown. Without a marker: the last number that is not a list's or a
- * step's own (`3. So …`, `Step 2`) nor an ordinal.
+ * Powers count by their value (`2^5`, `2**5`, `5²`, `3 × 10^4`); an exponent behind a letter belongs
+ * to a unit (`45 m^2`).
+ *
+ * Behind a marker: the first number, or the result of a calculation that begins there (`Answer: 5 x
+ * 4 = 20`; the official code takes the 5). `####` counts only with the number right behind it, since
+ * it also heads sections in Markdown. Without a marker: the last number that is neither an ordinal
+ * nor the number of a list item or step (`3. So …`, `Step 2`).
+ *
+ * A time of day (`10:30`, `6 pm`) and a year that opens a clause (`In 2020 he …`) count only where
+ * the text has no other number; a time counts by its hour.
  */
 import { ANSWER_COLON, ANSWER_IS, BOXED, HASHES, linesAfter, plainText } from './marker.js';
 
@@ -14,32 +20,31 @@ import { ANSWER_COLON, ANSWER_IS, BOXED, HASHES, linesAfter, plainText } from '.
 const DIGITS = String.raw`(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)`;
 const FRACTION = String.raw`${DIGITS}(?:\.\d+)?\s?\/\s?${DIGITS}(?![\d./])`;
 const NUMBER = new RegExp(
-  String.raw`(?<![\p{L}\d_.])(?:(?<![\p{L}\d)]\s?)-\s?)?(?:[$€£¥]\s?)?-?(?:\d+\s+\d+\/\d+(?![\d./])|${FRACTION}|${DIGITS}(?:\.\d+)?(?!\d*(?:st|nd|rd|th)\b)|\.\d+)(?:\s?(?:thousand|million|billion)\b)?`,
+  String.raw`(?<![\p{L}\d_.^]|\^\{|\d:)(?:(?<![\p{L}\d)]\s?)-\s?)?(?:[$€£¥]\s?)?-?(?:\d+\s+\d+\/\d+(?![\d./])|${FRACTION}|${DIGITS}(?:\.\d+)?(?!\d*(?:st|nd|rd|th)\b)|\.\d+)(?:\s?(?:thousand|million|billion)\b)?`,
   'giu',
 );
-/**
- * Behind a number, where a sum begins: perhaps its unit, and an operator. A division reads as a
- * fraction, and is one with `=` behind it.
- */
+/** The text behind the first number of a calculation: an optional unit and an operator. */
 const SUM = /^(?:\s?[\p{L}%]+){0,2}?\s*(?:[-+*/×÷·]|x(?=\s*[\d$]))/u;
+const CLOCK = /^(?::\d{2}(?!\d)|\s?[ap]\.?m\b)/i;
+const YEAR = /^(?:1[5-9]|20)\d\d$/;
+const BEFORE_YEAR = /\b(?:in|since|until|during|after|before|year)\s$/i;
+const AFTER_YEAR = /^(?:,|\s(?:he|she|it|they|we|you|there|the|his|her|their|was|were|had|has)\b)/i;
 
 export function extractNumber(written: string): string | null {
   const text = plainNumbers(plainText(written));
-  for (const marker of [HASHES, ANSWER_COLON, BOXED, ANSWER_IS]) {
-    for (const line of linesAfter(text, marker)) {
-      const found =
-        marker === HASHES
-          ? leading(line)
-          : marker === BOXED
-            ? numbers(line)[0]?.value
-            : answered(line);
-      if (found !== undefined) return found;
-    }
+  for (const { marker, line } of linesAfter(text, [HASHES, ANSWER_COLON, BOXED, ANSWER_IS])) {
+    const found =
+      marker === HASHES
+        ? leading(line)
+        : marker === BOXED
+          ? numbers(line)[0]?.value
+          : answered(line, marker === ANSWER_IS);
+    if (found !== undefined) return found;
   }
   const unlisted = text
     .replace(/^[ \t]*\d{1,2}[.)][ \t]+(?=\S)/gm, '')
     .replace(/\bstep\s+\d+/gi, '');
-  return (numbers(unlisted).at(-1) ?? numbers(text).at(-1))?.value ?? null;
+  return (quantities(unlisted).at(-1) ?? quantities(text).at(-1))?.value ?? null;
 }
 
 /** The value of a whole text that is one number or fraction, or null. */
@@ -66,6 +71,20 @@ const numbers = (text: string): Found[] =>
     end: match.index + match[0].length,
   }));
 
+/** The numbers without times and years, unless there is nothing else. */
+function quantities(text: string): Found[] {
+  const all = numbers(text);
+  const rest = all.filter(({ value, start, end }) => {
+    const behind = text.slice(end, end + 16);
+    const year =
+      YEAR.test(value) &&
+      BEFORE_YEAR.test(text.slice(Math.max(0, start - 16), start)) &&
+      AFTER_YEAR.test(behind);
+    return !year && !CLOCK.test(behind);
+  });
+  return rest.length > 0 ? rest : all;
+}
+
 /** The number that a line begins with, signs aside. */
 function leading(line: string): string | undefined {
   const first = numbers(line)[0];
@@ -73,13 +92,14 @@ function leading(line: string): string | undefined {
 }
 
 /**
- * The first number of a line, in its first sentence where that has one; what the sum comes to where
- * one begins there.
+ * The first number of a line, in its first sentence where that has one, or the result of a
+ * calculation that begins there. With `sentenceOnly`, a number of a later sentence is not taken:
+ * `The answer is not obvious. We get 5.`
  */
-function answered(line: string): string | undefined {
+function answered(line: string, sentenceOnly: boolean): string | undefined {
   const sentence = line.split(/[.!?;](?=\s|$)/, 1)[0]!;
-  const text = numbers(sentence).length > 0 ? sentence : line;
-  const found = numbers(text);
+  const text = sentenceOnly || numbers(sentence).length > 0 ? sentence : line;
+  const found = quantities(text);
   let at = 0;
   while (found[at] && beginsSum(found[at]!, text)) {
     const equals = text.indexOf('=', found[at]!.end);
@@ -106,11 +126,35 @@ const VULGAR: Record<string, string> = {
   '⅞': '7/8',
 };
 
-/** One way of writing minus, thousands, fractions and money. */
+const NUMERAL = String.raw`(?<![\p{L}\d_.,^])(\d{1,9}(?:\.\d{1,9})?)`;
+const SCIENTIFIC = new RegExp(
+  String.raw`${NUMERAL}\s?(?:[×·x*]|\\times|\\cdot)\s?10\s?\^\s?\{?(-?\d{1,2})(?!\d)\}?`,
+  'gu',
+);
+const POWER = new RegExp(String.raw`${NUMERAL}\s?(?:\^|\*\*)\s?\{?(\d{1,3})(?![\d.])\}?`, 'gu');
+
+/** A number in decimal digits; the text as it was where that would not be exact. */
+function value(written: string, number: number): string {
+  const digits = String(Number(number.toPrecision(15)));
+  return number < 1e15 && !digits.includes('e') ? digits : written;
+}
+
+/** One way of writing minus, thousands, fractions, powers and money. */
 function plainNumbers(text: string): string {
   return text
     .replace(/[−–]/g, '-')
-    .replace(/\\[dt]?frac\s*\{(\d+)\}\s*\{(\d+)\}/g, ' $1/$2')
+    .replace(/\\[dt]?frac\s*(?:\{(\d+)\}\s*\{(\d+)\}|(\d)(\d))/g, ' $1$3/$2$4')
+    .replace(/\u2044/g, '/')
+    .replace(
+      /(?<=\d)[⁰¹²³⁴-⁹]{1,3}(?![⁰¹²³⁴-⁹])/g,
+      (digits) => `^${Array.from(digits, (digit) => '⁰¹²³⁴⁵⁶⁷⁸⁹'.indexOf(digit)).join('')}`,
+    )
+    .replace(SCIENTIFIC, (written, factor: string, exponent: string) =>
+      value(written, Number(factor) * 10 ** Number(exponent)),
+    )
+    .replace(POWER, (written, base: string, exponent: string) =>
+      value(written, Number(base) ** Number(exponent)),
+    )
     .replace(/[¼½¾⅓⅔⅛⅜⅝⅞]/g, (c) => ` ${VULGAR[c]}`)
     .replace(/\{,\}/g, ',')
     .replace(/(?<=\d)(?:\\,|\\!,|[\u00a0\u2009\u202f])(?=\d{3}(?!\d))/g, ',')

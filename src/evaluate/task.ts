@@ -7,7 +7,7 @@ import { promptOf } from '../data/prompts.js';
 import { columnList, DataError, describe } from '../data/jsonl.js';
 import { readObjects, type Row } from '../data/rows.js';
 import type { AnswerRecord, PromptRecord } from '../data/records.js';
-import { extractAnswer, matchesAnswer } from './answer.js';
+import { extractAnswer, knownAnswer, matchesAnswer } from './answer.js';
 
 /** A question that can be graded. */
 export interface Question extends PromptRecord {
@@ -70,7 +70,7 @@ export function rowTask({ name, hub, stem, problem }: RowTask): Task {
     }
     const question: Question = {
       ...prompt,
-      answer: prompt.answer.trim(),
+      answer: prompt.choices ? prompt.answer.trim() : knownAnswer(prompt.answer),
       task: name,
       ...(stem && value.prompt === undefined && { stem: stem(value) }),
     };

@@ -164,7 +164,7 @@ export class LanguageModel {
         `${this.source.name} names no end-of-sequence token; add "eos_token_id" to its ` +
           'generation_config.json.',
       );
-    return [...this.tokenizer.encode(text), this.#endOfTurn];
+    return [...this.tokenizer.encode(this.chatTemplate?.answerText(text) ?? text), this.#endOfTurn];
   }
 
   /**

@@ -1,6 +1,6 @@
 /**
- * Streamed text that ends before a stop string. Text that could be the beginning of a stop string
- * is held back.
+ * Streamed text that ends before a stop string. A suffix that could still become a stop string is
+ * held back, and no chunk ends within a surrogate pair.
  */
 export class StoppingText {
   readonly #stops: readonly string[];
@@ -22,17 +22,18 @@ export class StoppingText {
     this.#stopped = true;
   }
 
-  /** Returns and removes the text that can no longer be part of a stop string; may be empty. */
+  /** The text that can no longer become a stop string; it may be empty. */
   take(): string {
-    const certain = this.#stopped
+    let certain = this.#stopped
       ? this.#buffer.length
       : Math.max(0, this.#buffer.length - this.#held);
+    if (!this.#stopped && /[\ud800-\udbff]/.test(this.#buffer[certain - 1] ?? '')) certain--;
     const text = this.#buffer.slice(0, certain);
     this.#buffer = this.#buffer.slice(certain);
     return text;
   }
 
-  /** Adds the last chunk and returns all remaining text. */
+  /** The rest, after the last chunk. */
   end(text: string): string {
     this.push(text);
     const rest = this.#buffer;

@@ -31,15 +31,15 @@ export async function exists(path: string): Promise<boolean> {
   );
 }
 
-/** Feeds a file to `hash` in pieces; returns the number of bytes. */
+/** Feeds a file to `hash` in chunks; returns the number of bytes. */
 export async function hashInto(hash: Hash, path: string, signal?: AbortSignal): Promise<number> {
   let bytes = 0;
-  for await (const piece of createReadStream(path, {
+  for await (const chunk of createReadStream(path, {
     highWaterMark: 1 << 20,
     ...(signal && { signal }),
   })) {
-    hash.update(piece as Buffer);
-    bytes += (piece as Buffer).length;
+    hash.update(chunk as Buffer);
+    bytes += (chunk as Buffer).length;
   }
   return bytes;
 }

@@ -175,8 +175,8 @@ async function python(args: string[], model: WheelModel, options: WheelOptions):
         ...(options.signal && { signal: options.signal }),
       });
       let output = '';
-      const keepTail = (piece: Buffer): void => {
-        output = (output + piece.toString()).slice(-4000);
+      const keepTail = (chunk: Buffer): void => {
+        output = (output + chunk.toString()).slice(-4000);
       };
       child.stdout.on('data', keepTail);
       child.stderr.on('data', keepTail);

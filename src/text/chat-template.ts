@@ -21,17 +21,17 @@ export interface ChatTemplateOptions {
   /** `bos_token`, `eos_token`, …: Tokenizer.specialTokens. */
   specialTokens?: Readonly<Record<string, string>>;
   /**
-   * What `strftime_now` says. Fixed, or a run could not be repeated; the default is the one in
+   * The date of `strftime_now`. It is fixed so that runs can be repeated; the default is the date in
    * Llama 3's own template.
    */
   date?: Date;
 }
 
 const MAX_RANGE = 1_000_000;
-/** A content that no template changes or has itself. */
+/** A content that no template changes or contains. */
 const PROBE = 'cream0probe0content';
 
-/** What raise_exception() in a template says: these messages are not for this model. */
+/** The template called raise_exception(): it does not accept these messages. */
 class Refusal extends Error {}
 
 export class ChatTemplate {
@@ -39,6 +39,7 @@ export class ChatTemplate {
   private readonly specialTokens: Readonly<Record<string, string>>;
   private readonly date: Date;
   private systemRole: boolean | undefined;
+  private trimmed: { start: boolean; end: boolean } | undefined;
 
   /** Throws TextError if `source` cannot be parsed. */
   constructor(
@@ -107,8 +108,8 @@ export class ChatTemplate {
   }
 
   /**
-   * What the template writes behind an assistant's answer that ends a conversation: its end of turn
-   * first. Empty if it cannot tell.
+   * The text that the template writes after the last assistant's answer, which begins with its end
+   * of turn. Empty if it cannot be found.
    */
   afterAnswer(): string {
     try {
@@ -122,6 +123,35 @@ export class ChatTemplate {
       return text.includes(PROBE) ? text.slice(text.lastIndexOf(PROBE) + PROBE.length) : '';
     } catch {
       return '';
+    }
+  }
+
+  /**
+   * An assistant's answer as this template writes it: templates such as Llama 3's and Gemma's trim
+   * white space around it.
+   */
+  answerText(answer: string): string {
+    const { start, end } = (this.trimmed ??= this.trims());
+    let text = answer;
+    if (start) text = text.replace(/^[\s\x1c-\x1f\x85]+/, '');
+    if (end) text = text.slice(0, endOfText(text));
+    return text;
+  }
+
+  private trims(): { start: boolean; end: boolean } {
+    try {
+      const text = this.render(
+        [
+          { role: 'user', content: 'Q' },
+          { role: 'assistant', content: `\t${PROBE}\t` },
+        ],
+        { addGenerationPrompt: false },
+      );
+      if (!text.includes(PROBE)) return { start: false, end: false };
+      const at = text.lastIndexOf(PROBE);
+      return { start: text[at - 1] !== '\t', end: text[at + PROBE.length] !== '\t' };
+    } catch {
+      return { start: false, end: false };
     }
   }
 
@@ -170,7 +200,14 @@ export class ChatTemplate {
   }
 }
 
-/** What a template says goes to a terminal: on one line, of bearable length. */
+/** Where the white space at the end of a text begins, in linear time. */
+function endOfText(text: string): number {
+  let end = text.length;
+  while (end > 0 && /[\s\x1c-\x1f\x85]/.test(text[end - 1]!)) end--;
+  return end;
+}
+
+/** A template's message for a terminal: on one line, of at most 500 characters. */
 function quoted(error: unknown): string {
   const said = (error as Error).message.replace(/[\p{Cc}\p{Zl}\p{Zp}]+/gu, ' ').trim();
   return said.length > 500 ? `${said.slice(0, 500)}…` : said;

@@ -5,15 +5,15 @@
 import { regularExpression } from './splitting.js';
 import { byteOfCharacter, textOf, type Component } from './tokenizer-json.js';
 
-export interface PieceStream {
+export interface ChunkStream {
   push(token: string): string;
   end(): string;
 }
 
 export interface Decoding {
-  stream(): PieceStream;
+  stream(): ChunkStream;
   /**
-   * The bytes a token adds to a text, wherever it stands: its `▁` is a space even where a text's
+   * The bytes that a token adds to a text, wherever it stands: its `▁` is a space even where a text's
    * first one is dropped.
    */
   bytes(token: string): Uint8Array;
@@ -119,7 +119,7 @@ function sentencePiece(steps: Component[]): Decoding {
 }
 
 /** One bad byte spoils its whole run of byte tokens, so a run is held until it ends. */
-class FallbackStream implements PieceStream {
+class FallbackStream implements ChunkStream {
   private run: number[] = [];
   private readonly utf8 = new TextDecoder('utf-8', { ignoreBOM: true, fatal: true });
 

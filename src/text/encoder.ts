@@ -26,7 +26,7 @@ import {
 interface MergingModel {
   tokens_to_ids: Map<string, number>;
   unk_token_id?: number | undefined;
-  (pieces: string[]): string[];
+  (chunks: string[]): string[];
 }
 const { BPE, Unigram } = library as unknown as {
   BPE: new (model: object) => MergingModel;
@@ -44,7 +44,7 @@ export class Encoder {
   private readonly limited: boolean;
   /** Rust forgets unknown characters before it merges, so that their neighbours may meet. */
   private readonly forgets: boolean;
-  private readonly wholePieces: boolean;
+  private readonly wholeChunks: boolean;
 
   constructor(json: TokenizerJson) {
     const { model } = json;
@@ -80,7 +80,7 @@ export class Encoder {
       (model['unk_token'] ?? null) === null &&
       model['byte_fallback'] !== true &&
       [...byteOfCharacter().keys()].some((character) => !this.vocabulary.has(character));
-    this.wholePieces = model['ignore_merges'] === true;
+    this.wholeChunks = model['ignore_merges'] === true;
   }
 
   encode(text: string, addSpecialTokens: boolean): number[] {
@@ -97,22 +97,22 @@ export class Encoder {
         for (const part of this.asNormalized.split(this.normalize(section.text))) {
           if (part.id !== undefined) ids.push(part.id);
           else
-            for (const piece of this.split([
+            for (const chunk of this.split([
               { text: part.text, first: section.start === 0 && part.start === 0 },
             ]))
-              this.merge(piece.text, ids);
+              this.merge(chunk.text, ids);
         }
     }
     return ids;
   }
 
-  private merge(piece: string, ids: number[]): void {
+  private merge(chunk: string, ids: number[]): void {
     const known =
-      this.forgets && !(this.wholePieces && this.vocabulary.has(piece))
-        ? Array.from(piece)
+      this.forgets && !(this.wholeChunks && this.vocabulary.has(chunk))
+        ? Array.from(chunk)
             .filter((character) => this.vocabulary.has(character))
             .join('')
-        : piece;
+        : chunk;
     for (const token of this.model([known])) {
       const id = this.vocabulary.get(token) ?? this.model.unk_token_id;
       if (id !== undefined) ids.push(id);

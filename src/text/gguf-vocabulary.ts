@@ -2,9 +2,9 @@
  * From a GGUF file's `tokenizer.ggml.*` metadata to a Hugging Face tokenizer.
  *
  * GGUF stores vocabulary and merges but only the *name* of the splitter (`tokenizer.ggml.pre`); the
- * table below says what each name means, as llama.cpp has it. Guessing here is silent damage: read
- * with plain GPT-2 splitting, SmolLM2's tokenizer differs wherever a space precedes a digit. So an
- * unknown name is an error.
+ * table below gives the meaning of each name, as in llama.cpp. A guess would change tokens silently:
+ * with plain GPT-2 splitting, SmolLM2's tokens differ wherever a space precedes a digit. So an
+ * unknown or missing name is an error.
  */
 import { TextError } from './errors.js';
 import {
@@ -24,7 +24,7 @@ export type Metadata = Readonly<Record<string, unknown>>;
 
 interface PreTokenizer {
   steps: Component[];
-  /** A whole piece that is in the vocabulary is taken before any merging. */
+  /** A whole chunk that is in the vocabulary is taken before any merging. */
   ignoreMerges?: boolean;
   normalizer?: Component;
   /** Begin-of-text is put in front unless the file says otherwise. */
@@ -145,18 +145,41 @@ export function readGgufVocabulary(metadata: Metadata): GgufVocabulary {
     json,
     special,
     eosTokenIds: [...new Set(['eos', 'eot', 'eom'].flatMap((name) => id(name) ?? []))],
-    chatTemplate:
-      typeof metadata['tokenizer.chat_template'] === 'string'
-        ? metadata['tokenizer.chat_template']
-        : null,
+    chatTemplate: chatTemplateOf(metadata),
     contextLength:
       Number(metadata[`${String(metadata['general.architecture'])}.context_length`] ?? 0) || null,
   };
 }
 
+/** `tokenizer.chat_templates` names the templates that are not the default one. */
+function chatTemplateOf(metadata: Metadata): string | null {
+  const template = metadata['tokenizer.chat_template'];
+  if (typeof template === 'string') return template;
+  const named = metadata['tokenizer.chat_templates'];
+  if (Array.isArray(named) && named.length > 0) throw noDefaultTemplate(named, 'The GGUF file');
+  return null;
+}
+
+/** As transformers: a model with named templates needs one for plain chat. */
+export function noDefaultTemplate(names: readonly unknown[], owner: string): TextError {
+  return new TextError(
+    'ERR_CHAT_TEMPLATE',
+    `${owner} has the chat templates ${names.map((name) => JSON.stringify(name)).join(', ')} ` +
+      'and none named "default"; put the one for plain chat into chat_template.jinja in the ' +
+      "model's Hugging Face folder.",
+  );
+}
+
 /** GPT-2's kind: characters stand for bytes, merges are listed by rank. */
 function bytePairs(metadata: Metadata, tokens: string[], added: AddedToken[]): TokenizerJson {
-  const name = metadata['tokenizer.ggml.pre'] ?? 'default';
+  const name = metadata['tokenizer.ggml.pre'];
+  if (name === undefined || name === null)
+    throw new TextError(
+      'ERR_TOKENIZER',
+      'The GGUF file has no tokenizer.ggml.pre, so how its text is split is unknown; add it with ' +
+        "gguf-new-metadata --pre-tokenizer, or use the model's Hugging Face folder, which has a " +
+        'tokenizer.json.',
+    );
   const pre =
     typeof name === 'string' && Object.hasOwn(PRE_TOKENIZERS, name)
       ? (PRE_TOKENIZERS[name] as PreTokenizer)
@@ -239,8 +262,8 @@ function sentencePiece(
   };
 }
 
-/** All its cuts are looked up; the longest real pieces are runs of some dozen spaces. */
-const MAX_PIECE = 1024;
+/** Limits the cuts that are looked up; the longest real tokens are some dozen spaces. */
+const MAX_CHUNK = 1024;
 
 /**
  * SentencePiece joins the pair whose result scores best: listed by falling score, that is a merge
@@ -250,7 +273,7 @@ function mergesFromScores(tokens: string[], scores: number[]): [string, string][
   const index = new Map(tokens.map((token, id) => [token, id]));
   const merges: { pair: [string, string]; score: number; left: number; right: number }[] = [];
   tokens.forEach((token, id) => {
-    if (token.length > MAX_PIECE)
+    if (token.length > MAX_CHUNK)
       throw new TextError(
         'ERR_TOKENIZER',
         `The GGUF file's token ${id} is ${token.length} characters long; it is damaged: ` +
@@ -318,18 +341,18 @@ function addedTokens(tokens: string[], types: number[], phi3: boolean): AddedTok
   });
 }
 
-/** What is put around a text when special tokens are asked for. */
+/** The special tokens around a text, when they are asked for. */
 function beginAndEnd(
   metadata: Metadata,
   tokens: string[],
   bosByDefault: boolean,
 ): Component | null {
-  const piece = (name: 'bos' | 'eos', byDefault: boolean): [string, number] | null => {
+  const chunk = (name: 'bos' | 'eos', byDefault: boolean): [string, number] | null => {
     const id = tokenId(metadata, name, tokens.length);
     const wanted = metadata[`tokenizer.ggml.add_${name}_token`] ?? byDefault;
     return wanted === true && id !== undefined ? [tokens[id] as string, id] : null;
   };
-  const [bos, eos] = [piece('bos', bosByDefault), piece('eos', false)];
+  const [bos, eos] = [chunk('bos', bosByDefault), chunk('eos', false)];
   if (!bos && !eos) return null;
   const around = (sequence: 'A' | 'B', type: number): unknown[] => [
     ...(bos ? [{ SpecialToken: { id: bos[0], type_id: type } }] : []),

@@ -8,12 +8,12 @@ import { byteOfCharacter, GPT2_PATTERN, split, textOf, type Component } from './
 export type Normalizer = (text: string) => string;
 
 /** A stretch that is not split yet. */
-export interface Piece {
+export interface Chunk {
   text: string;
   /** Whether it begins where the whole text begins. */
   first: boolean;
 }
-export type PreTokenizer = (pieces: Piece[]) => Piece[];
+export type PreTokenizer = (chunks: Chunk[]) => Chunk[];
 
 const UNICODE_FORMS = ['NFC', 'NFD', 'NFKC', 'NFKD'];
 
@@ -46,11 +46,11 @@ export function createNormalizer(step: Component | null): Normalizer {
 }
 
 export function createPreTokenizer(step: Component | null): PreTokenizer {
-  if (step === null) return (pieces) => pieces;
+  if (step === null) return (chunks) => chunks;
   switch (step.type) {
     case 'Sequence': {
       const steps = list(step, 'pretokenizers').map(createPreTokenizer);
-      return (pieces) => steps.reduce((result, next) => next(result), pieces);
+      return (chunks) => steps.reduce((result, next) => next(result), chunks);
     }
     case 'Split':
       return splitter(
@@ -109,8 +109,8 @@ function behaviour(name: unknown): Behaviour {
 
 /** What becomes of the stretches that match and of those between; `invert` swaps the two. */
 function splitter(pattern: RegExp, how: Behaviour, invert = false): PreTokenizer {
-  return (pieces) =>
-    pieces.flatMap(({ text, first }) => {
+  return (chunks) =>
+    chunks.flatMap(({ text, first }) => {
       const stretches: { text: string; matches: boolean }[] = [];
       let end = 0;
       const push = (from: number, to: number, matches: boolean): void => {
@@ -153,24 +153,24 @@ function byteLevelSplitter(step: Component): PreTokenizer {
     .sort((a, b) => a[1] - b[1])
     .map(([character]) => character);
   const utf8 = new TextEncoder();
-  return (pieces) => {
+  return (chunks) => {
     const spaced =
       step['add_prefix_space'] === true
-        ? pieces.map((piece) =>
-            piece.text.startsWith(' ') ? piece : { ...piece, text: ` ${piece.text}` },
+        ? chunks.map((chunk) =>
+            chunk.text.startsWith(' ') ? chunk : { ...chunk, text: ` ${chunk.text}` },
           )
-        : pieces;
-    return (bySpaces?.(spaced) ?? spaced).map((piece) => {
+        : chunks;
+    return (bySpaces?.(spaced) ?? spaced).map((chunk) => {
       let text = '';
-      for (const byte of utf8.encode(piece.text)) text += characters[byte];
-      return { ...piece, text };
+      for (const byte of utf8.encode(chunk.text)) text += characters[byte];
+      return { ...chunk, text };
     });
   };
 }
 
 /**
  * SentencePiece's way: spaces become `▁`, one is put in front, and with `split` every `▁` begins a
- * piece.
+ * chunk.
  */
 function metaspace(step: Component): PreTokenizer {
   const mark = textOf(step, 'replacement', '▁');
@@ -178,8 +178,8 @@ function metaspace(step: Component): PreTokenizer {
     step['prepend_scheme'] ?? (step['add_prefix_space'] === false ? 'never' : 'always');
   const words =
     step['split'] === false ? null : splitter(new RegExp(escape(mark), 'gu'), 'MergedWithNext');
-  return (pieces) => {
-    const marked = pieces.map(({ text, first }) => {
+  return (chunks) => {
+    const marked = chunks.map(({ text, first }) => {
       const replaced = text.replaceAll(' ', mark);
       const wanted = scheme === 'always' || (scheme === 'first' && first);
       return { text: wanted && !replaced.startsWith(mark) ? mark + replaced : replaced, first };

@@ -115,7 +115,7 @@ export function checkTokenizerJson(json: unknown): TokenizerJson {
     ...it.model,
     type: it.model.type ?? (Array.isArray(it.model.vocab) ? 'Unigram' : 'BPE'),
   };
-  if (Array.isArray(model.vocab)) checkPieces(model.vocab);
+  if (Array.isArray(model.vocab)) checkChunks(model.vocab);
   else for (const [token, id] of Object.entries(model.vocab)) checkId(id, token);
   if (model.type === 'BPE') {
     if (Array.isArray(model.vocab)) throw new Error('its BPE vocabulary is a list');
@@ -147,12 +147,12 @@ function checkId(id: unknown, token: string): void {
     );
 }
 
-function checkPieces(pieces: unknown[]): void {
-  const wrong = pieces.findIndex(
-    (piece) =>
-      !Array.isArray(piece) || typeof piece[0] !== 'string' || typeof piece[1] !== 'number',
+function checkChunks(chunks: unknown[]): void {
+  const wrong = chunks.findIndex(
+    (chunk) =>
+      !Array.isArray(chunk) || typeof chunk[0] !== 'string' || typeof chunk[1] !== 'number',
   );
-  if (wrong >= 0 || pieces.length === 0)
+  if (wrong >= 0 || chunks.length === 0)
     throw new Error(`its vocabulary's entry ${wrong} is not a token and its score`);
 }
 

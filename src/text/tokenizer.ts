@@ -2,12 +2,12 @@
  * Text ↔ token ids: reading a model's files, the names of its special tokens, and saving. How a
  * text is split and merged is encoder.ts, how ids become text decoding.ts.
  */
-import { readFile } from 'node:fs/promises';
+import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { createDecoding, type Decoding } from './decoding.js';
 import { Encoder } from './encoder.js';
 import { TextError } from './errors.js';
-import { readGgufVocabulary, type Metadata } from './gguf-vocabulary.js';
+import { noDefaultTemplate, readGgufVocabulary, type Metadata } from './gguf-vocabulary.js';
 import { checkTokenizerJson, type TokenizerJson } from './tokenizer-json.js';
 
 export type TokenizerSource = { folder: string } | { gguf: Metadata };
@@ -135,7 +135,7 @@ export class Tokenizer {
 
   /**
    * UTF-8 bytes of every token: token i is `bytes[offsets[i] … offsets[i + 1])`, `offsets` has
-   * vocabSize + 1 entries. A piece's `▁` is a space here even at the start of a text, where
+   * vocabSize + 1 entries. A chunk's `▁` is a space here even at the start of a text, where
    * decode() may drop it. Do not write to it.
    */
   tokenBytes(): { bytes: Uint8Array; offsets: Uint32Array } {
@@ -176,15 +176,15 @@ export class Tokenizer {
   }
 
   private bytesOfTokens(): { bytes: Uint8Array; offsets: Uint32Array } {
-    const pieces = Array.from(this.tokens, (token) =>
+    const chunks = Array.from(this.tokens, (token) =>
       token === undefined ? new Uint8Array() : this.decoding.bytes(token),
     );
-    const offsets = new Uint32Array(pieces.length + 1);
-    pieces.forEach((piece, id) => {
-      offsets[id + 1] = (offsets[id] as number) + piece.length;
+    const offsets = new Uint32Array(chunks.length + 1);
+    chunks.forEach((chunk, id) => {
+      offsets[id + 1] = (offsets[id] as number) + chunk.length;
     });
-    const bytes = new Uint8Array(offsets[pieces.length] as number);
-    pieces.forEach((piece, id) => bytes.set(piece, offsets[id]));
+    const bytes = new Uint8Array(offsets[chunks.length] as number);
+    chunks.forEach((chunk, id) => bytes.set(chunk, offsets[id]));
     return { bytes, offsets };
   }
 }
@@ -239,10 +239,17 @@ async function readFolder(folder: string): Promise<Parts> {
     ...(parse('tokenizer_config.json') ?? { tokenizer_class: 'PreTrainedTokenizerFast' }),
   };
   const generation = parse('generation_config.json')?.['eos_token_id'];
+  const named = files['chat_template.jinja'] === undefined ? await namedFiles(folder) : {};
   const template =
     files['chat_template.jinja'] ??
-    namedTemplate(config['chat_template']) ??
-    namedTemplate(parse('chat_template.json')?.['chat_template']);
+    named['default'] ??
+    namedTemplate(config['chat_template'], join(folder, 'tokenizer_config.json')) ??
+    namedTemplate(
+      parse('chat_template.json')?.['chat_template'],
+      join(folder, 'chat_template.json'),
+    );
+  if (template === undefined && Object.keys(named).length > 0)
+    throw noDefaultTemplate(Object.keys(named), join(folder, TEMPLATE_FOLDER));
   return {
     json,
     config,
@@ -252,14 +259,40 @@ async function readFolder(folder: string): Promise<Parts> {
   };
 }
 
-/** A chat template is a string, or a list of named ones of which `default` is the plain one. */
-function namedTemplate(value: unknown): string | undefined {
+const TEMPLATE_FOLDER = 'additional_chat_templates';
+
+/** Templates by name from the folder where transformers keeps all but the default one. */
+async function namedFiles(folder: string): Promise<Record<string, string>> {
+  const directory = join(folder, TEMPLATE_FOLDER);
+  const names = await readdir(directory).catch((error: NodeJS.ErrnoException) =>
+    error.code === 'ENOENT' || error.code === 'ENOTDIR' ? [] : Promise.reject(error),
+  );
+  const found: Record<string, string> = {};
+  for (const name of names.filter((file) => file.endsWith('.jinja')).sort())
+    found[name.slice(0, -'.jinja'.length)] = await readFile(join(directory, name), 'utf8');
+  return found;
+}
+
+/**
+ * A chat template is a string, or named ones, as a list or an object, of which `default` is for
+ * plain chat. @throws TextError where there are named ones and no default.
+ */
+function namedTemplate(value: unknown, owner: string): string | undefined {
   if (typeof value === 'string') return value;
-  if (!Array.isArray(value)) return undefined;
-  const plain = (value as ({ name?: unknown; template?: unknown } | null)[]).find(
-    (named) => named?.name === 'default',
-  )?.template;
-  return typeof plain === 'string' ? plain : undefined;
+  if (typeof value !== 'object' || value === null) return undefined;
+  const named: [unknown, unknown][] = Array.isArray(value)
+    ? (value as ({ name?: unknown; template?: unknown } | null)[]).map((entry) => [
+        entry?.name,
+        entry?.template,
+      ])
+    : Object.entries(value);
+  if (named.length === 0) return undefined;
+  const plain = named.find(([name]) => name === 'default')?.[1];
+  if (typeof plain === 'string') return plain;
+  throw noDefaultTemplate(
+    named.map(([name]) => name),
+    owner,
+  );
 }
 
 function readMetadata(metadata: Metadata): Parts {

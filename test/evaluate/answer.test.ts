@@ -258,6 +258,41 @@ const TABLE: [
     'Answer: 4 apples',
     'B',
   ],
+  // thoughts are no answer
+  [number, '<think>Answer: 3? No.</think>Answer: 4', '4'],
+  [number, 'Maybe 3, so Answer: 3</think>\nAnswer: 4 <think>5</think>', '4'],
+  [number, 'So 4. <think>Answer: 5', '4'],
+  [number, '<think>Answer: 5', null],
+  [four, '<think>The answer is B</think>The answer is C.', 'C'],
+  [word, '<think>Answer: warm</think>\nAnswer: cold', 'cold'],
+  // the first marker counts, whatever its kind
+  [number, '\\boxed{8}\n\nQuestion: next?\nAnswer: 9', '8'],
+  [number, 'The answer is 6.\n#### 7', '6'],
+  [number, 'The answer is not obvious. We have 5 bags.\nAnswer: 20', '20'],
+  [four, 'So \\boxed{B}.\n\nQuestion: next?\nAnswer: D', 'B'],
+  [four, 'The answer is A.\n\nNext: Answer: D', 'A'],
+  [word, 'The answer is cold.\nAnswer: warm', 'cold'],
+  // powers, fractions, times, years
+  [number, 'Answer: 2^5', '32'],
+  [number, 'Answer: 2**5 = 32', '32'],
+  [number, 'Answer: $10^{3}$', '1000'],
+  [number, 'Answer: 5² = 25', '25'],
+  [number, 'Answer: 3 × 10^4', '30000'],
+  [number, 'Answer: 1.5 \\times 10^{-1}', '0.15'],
+  [number, 'Answer: 2^3 + 1 = 9', '9'],
+  [number, 'The area is 45 m^2', '45'],
+  [number, 'The area is 45 m²', '45'],
+  [number, 'Answer: \\frac34', '3/4'],
+  [number, 'Answer: 1⁄2', '1/2'],
+  [number, 'Answer: at 10:30 he has 5 apples', '5'],
+  [number, 'Answer: by 6 pm she reads 12 pages', '12'],
+  [number, 'Answer: 5 pm', '5'],
+  [number, 'Answer: 10:30', '10'],
+  [number, 'There are 15 of them at 10:30', '15'],
+  [number, 'Answer: In 2020 he had 15 apples', '15'],
+  [number, 'Answer: In 2020, 15 apples', '15'],
+  [number, 'Answer: He was born in 1990', '1990'],
+  [number, 'Answer: in 1500 steps, that is 3 rounds', '1500'],
   // words
   [word, 'The opposite of hot is cold.\nAnswer: cold', 'cold'],
   [word, 'Answer: Cold.', 'cold'],
@@ -308,6 +343,15 @@ describe('isCorrect', () => {
     expect(isCorrect({ answer: '3', choices: letters('1234') }, 'Answer: C')).toBe(true);
     expect(isCorrect({ answer: 'B', choices: letters('ABC') }, 'Answer: C')).toBe(false);
     expect(isCorrect({}, 'Answer: C')).toBe(false);
+  });
+});
+
+describe('an answer with a solution before ####', () => {
+  const row = { answer: 'There are 2 + 3 = <<2+3=5>>5 pens.\n#### 5' };
+  it('is the text behind it', () => {
+    expect(isCorrect(row, 'Answer: 5')).toBe(true);
+    expect(isCorrect(row, 'Answer: 2')).toBe(false);
+    expect(isCorrect({ answer: 'It is not warm.\n#### cold' }, 'Answer: Cold.')).toBe(true);
   });
 });
 

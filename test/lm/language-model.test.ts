@@ -120,6 +120,21 @@ describe('StoppingText', () => {
     expect(text.end('!')).toBe('');
   });
 
+  it('never splits a surrogate pair', () => {
+    const written = 'a😀😀b🎉';
+    for (let held = 0; held < 6; held++) {
+      const text = new StoppingText(held === 0 ? [] : ['#'.repeat(held + 1)]);
+      const chunks: string[] = [];
+      for (const character of written) {
+        text.push(character);
+        chunks.push(text.take());
+      }
+      chunks.push(text.end(''));
+      expect(chunks.every((chunk) => Buffer.from(chunk).toString() === chunk)).toBe(true);
+      expect(chunks.join('')).toBe(written);
+    }
+  });
+
   it('gives everything at once without stop strings, and the rest at the end', () => {
     const text = new StoppingText([]);
     text.push('abc');

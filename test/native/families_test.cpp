@@ -1,6 +1,8 @@
 // Every model family against transformers (scripts/golden/families.py), below the engine:
 // config.json, gradients, both dtypes.
+#include <algorithm>
 #include <filesystem>
+#include <map>
 
 #include "check.h"
 #include "fast_ops.h"
@@ -106,7 +108,303 @@ GenerationRequest samples_of(const Tokens& prompt, int64_t samples, int64_t leng
   return request;
 }
 
+using Keys = std::vector<std::pair<std::string, std::string>>;  // key, JSON value
+
+std::string json_of(const Keys& keys, const std::string& changed = "",
+                    const std::string& value = "") {
+  std::string out;
+  for (const auto& [key, text] : keys)
+    out += (out.empty() ? "{\"" : ",\"") + key + "\":" + (key == changed ? value : text);
+  return out + "}";
+}
+
+// The keys of config.json that change no number here. Dropout is off in training, as in TRL's
+// DPO; the labels are read for classifiers alone; the generation keys are generation_config.json's.
+const Keys kInert = {{"_name_or_path", R"("")"},
+                     {"attention_dropout", "0.0"},
+                     {"chunk_size_feed_forward", "0"},
+                     {"cross_attention_hidden_size", "null"},
+                     {"decoder_start_token_id", "null"},
+                     {"dtype", R"("float32")"},
+                     {"finetuning_task", "null"},
+                     {"id2label", R"({"0":"LABEL_0","1":"LABEL_1"})"},
+                     {"initializer_range", "0.02"},
+                     {"is_decoder", "false"},
+                     {"label2id", R"({"LABEL_0":0,"LABEL_1":1})"},
+                     {"output_attentions", "false"},
+                     {"output_hidden_states", "false"},
+                     {"prefix", "null"},
+                     {"problem_type", "null"},
+                     {"return_dict", "true"},
+                     {"sep_token_id", "null"},
+                     {"task_specific_params", "null"},
+                     {"tie_encoder_decoder", "false"},
+                     {"tokenizer_class", "null"},
+                     {"torch_dtype", R"("float32")"},
+                     {"torchscript", "false"},
+                     {"transformers_version", R"("5.0.0")"},
+                     {"use_cache", "true"},
+                     // of single families
+                     {"_sliding_window_pattern", "6"},  // layer_types counts, in transformers too
+                     {"embd_pdrop", "0.0"},
+                     {"pretraining_tp", "1"},
+                     {"resid_pdrop", "0.0"}};
+
+// Honoured keys, with values that differ from those of family_keys: one of them must make another
+// model or be refused.
+const std::map<std::string, std::vector<std::string>> kHonoured = {
+    {"add_cross_attention", {"true"}},
+    {"architectures", {R"(["OtherForCausalLM"])"}},
+    {"attention_bias", {"true"}},
+    {"attn_logit_softcapping", {"7.0"}},
+    {"bos_token_id", {"5"}},
+    {"eos_token_id", {"6"}},
+    {"final_logit_softcapping", {"7.0"}},
+    {"head_dim", {"32"}},
+    {"hidden_act", {R"("relu")"}},
+    {"hidden_activation", {R"("relu")"}},
+    {"hidden_size", {"128"}},
+    {"intermediate_size", {"80"}},
+    {"is_encoder_decoder", {"true"}},
+    {"layer_types", {R"(["sliding_attention","full_attention"])"}},
+    {"max_position_embeddings", {"256"}},
+    {"max_window_layers", {"0"}},
+    {"mlp_bias", {"true"}},
+    {"model_type", {R"("other")"}},
+    {"no_rope_layer_interval", {"1"}},
+    {"no_rope_layers", {"[0,1]"}},
+    {"num_attention_heads", {"8"}},
+    {"num_hidden_layers", {"3"}},
+    {"num_key_value_heads", {"4"}},
+    {"original_max_position_embeddings", {"32"}},
+    {"pad_token_id", {"7"}},
+    {"partial_rotary_factor", {"0.5"}},
+    {"query_pre_attn_scalar", {"64"}},
+    {"rms_norm_eps", {"0.01"}},
+    {"rope_local_base_freq", {"77.0"}},
+    {"rope_parameters", {R"({"rope_type":"default","rope_theta":77.0})"}},
+    {"rope_scaling", {R"({"rope_type":"linear","factor":2.0})"}},
+    {"rope_theta", {"77.0"}},
+    {"sliding_window", {"9"}},
+    {"sliding_window_pattern", {"1"}},
+    {"tie_word_embeddings", {"true", "false"}},
+    {"use_bidirectional_attention", {"true"}},
+    {"use_sliding_window", {"true", "false"}},
+    {"vocab_size", {"90"}}};
+
+// The keys that transformers `version` writes by default for a small model of a family.
+Keys family_keys(const std::string& type, int version) {
+  const ModelConfig family = *family_defaults(type);
+  const bool five = version == 5, gemma = type.starts_with("gemma"), gemma3 = type == "gemma3_text",
+             qwen = type.starts_with("qwen"), smol = type == "smollm3", phi = type == "phi3";
+  Keys keys = {
+      {"model_type", "\"" + type + "\""},
+      {"architectures", "[\"" + family.architecture + "\"]"},
+      {"vocab_size", "70"},
+      {"hidden_size", "64"},
+      {"intermediate_size", "96"},
+      {"num_hidden_layers", "2"},
+      {"num_attention_heads", "4"},
+      {"num_key_value_heads", "2"},
+      {"max_position_embeddings", "128"},
+      {"rms_norm_eps", "1e-06"},
+      {"tie_word_embeddings", gemma || smol ? "true" : "false"},
+      {"bos_token_id", "1"},
+      {"eos_token_id", "2"},
+      {"pad_token_id", "null"},
+      {"is_encoder_decoder", "false"},
+      {"add_cross_attention", "false"},
+      {gemma ? "hidden_activation" : "hidden_act", gemma ? R"("gelu_pytorch_tanh")" : R"("silu")"}};
+  keys.insert(keys.end(), kInert.begin(), kInert.end() - 4);
+  const auto add = [&](const char* key, const char* value) { keys.emplace_back(key, value); };
+  if (!phi) add("head_dim", "16");
+  if (five && gemma3)
+    add("rope_parameters", R"({"full_attention":{"rope_type":"default","rope_theta":1000000.0},)"
+                           R"("sliding_attention":{"rope_type":"default","rope_theta":10000.0}})");
+  else if (five)
+    add("rope_parameters", R"({"rope_type":"default","rope_theta":10000.0})");
+  else
+    add("rope_theta", "10000.0"), add("rope_scaling", "null");
+  if (type == "llama" || smol) add("pretraining_tp", "1"), add("mlp_bias", "false");
+  if (type == "llama" || smol || gemma || type == "qwen3") add("attention_bias", "false");
+  if (type != "llama") add("sliding_window", "16");
+  if (qwen || smol) add("use_sliding_window", "true"), add("max_window_layers", "1");
+  if (five && (qwen || smol || gemma))
+    add("layer_types", R"(["full_attention","sliding_attention"])");
+  if (smol) add("no_rope_layer_interval", "4");
+  if (smol && five) add("no_rope_layers", "[1,1]");
+  if (gemma) {
+    add("query_pre_attn_scalar", "256");
+    add("attn_logit_softcapping", gemma3 ? "null" : "50.0");
+    add("final_logit_softcapping", gemma3 ? "null" : "30.0");
+    add("use_bidirectional_attention", "false");
+  }
+  if (gemma3 && five) add("_sliding_window_pattern", "6");
+  if (gemma3 && !five) add("sliding_window_pattern", "6"), add("rope_local_base_freq", "10000.0");
+  if (phi) add("resid_pdrop", "0.0"), add("embd_pdrop", "0.0");
+  if (phi) add("original_max_position_embeddings", "64");
+  if (phi && !five) add("partial_rotary_factor", "1.0");
+  return keys;
+}
+
+bool is_inert(const std::string& key) {
+  return std::any_of(kInert.begin(), kInert.end(),
+                     [&](const auto& inert) { return inert.first == key; });
+}
+
 }  // namespace
+
+CHECK_CASE("families: every key that transformers writes is honoured, or changes no number") {
+  for (const char* type :
+       {"llama", "mistral", "qwen2", "qwen3", "smollm3", "gemma2", "gemma3_text", "phi3"}) {
+    std::map<std::string, bool> counts;  // whether a key made a difference in a version
+    for (const int version : {4, 5}) {
+      const Keys keys = family_keys(type, version);
+      const ModelConfig config = config_from_json(json_of(keys), type);
+      for (const auto& [key, text] : keys) {
+        if (is_inert(key)) {
+          if (config_from_json(json_of(keys, key, R"("other")"), type) != config)
+            throw check::Failure(std::string(type) + ": " + key + " is read, and listed as inert");
+          continue;
+        }
+        if (!kHonoured.contains(key))
+          throw check::Failure(std::string(type) + ": " + key + " is in neither list");
+        bool& differs = counts[key];
+        for (const std::string& value : kHonoured.at(key)) {
+          try {
+            differs |= config_from_json(json_of(keys, key, value), type) != config;
+          } catch (const Error&) {
+            differs = true;
+          }
+        }
+      }
+    }
+    for (const auto& [key, differs] : counts)
+      // SmolLM3 has the key, and transformers does not use it there.
+      if (!differs && !(std::string(type) == "smollm3" && key == "max_window_layers"))
+        throw check::Failure(std::string(type) + ": " + key + " is passed over");
+  }
+}
+
+CHECK_CASE("families: a key that changes numbers and that the family lacks is refused by name") {
+  const auto read = [](const std::string& type, const std::string& key, const std::string& value) {
+    Keys keys = family_keys(type, 5);
+    std::erase_if(keys, [&](const auto& entry) { return entry.first == key; });
+    keys.emplace_back(key, value);
+    return config_from_json(json_of(keys), "FILE");
+  };
+  for (const auto& [key, value] : Keys{{"attn_logit_softcapping", "50.0"},
+                                       {"final_logit_softcapping", "30.0"},
+                                       {"query_pre_attn_scalar", "256"},
+                                       {"sliding_window", "16"},
+                                       {"use_sliding_window", "true"},
+                                       {"layer_types", R"(["full_attention","sliding_attention"])"},
+                                       {"no_rope_layers", "[1,0]"},
+                                       {"rope_local_base_freq", "10000.0"},
+                                       {"clip_qkv", "8.0"},
+                                       {"logit_scale", "0.0625"},
+                                       {"logits_scaling", "8.0"},
+                                       {"residual_multiplier", "0.22"},
+                                       {"embedding_multiplier", "12.0"},
+                                       {"attention_multiplier", "0.0078125"},
+                                       {"num_experts", "8"},
+                                       {"num_local_experts", "8"},
+                                       {"n_routed_experts", "8"},
+                                       {"use_qk_norm", "true"},
+                                       {"qk_layernorm", "true"},
+                                       {"alibi", "true"},
+                                       {"parallel_attn", "true"},
+                                       {"attention_chunk_size", "8192"},
+                                       {"partial_rotary_factor", "0.5"},
+                                       {"rotary_pct", "0.25"},
+                                       {"scale_emb", "12"},
+                                       {"quantization_config", R"({"bits":4})"}})
+    CHECK_THROWS(unsupported, "FILE: " + key + " ", read("llama", key, value));
+  for (const char* type : {"mistral", "phi3", "gemma2"})
+    CHECK_THROWS(unsupported, "FILE: mlp_bias is true", read(type, "mlp_bias", "true"));
+  for (const char* type : {"mistral", "phi3"})
+    CHECK_THROWS(unsupported, "FILE: attention_bias is true", read(type, "attention_bias", "true"));
+  CHECK_THROWS(unsupported, "layer_types has \"full_attention\" in a phi3 model",
+               read("phi3", "layer_types", R"(["full_attention","sliding_attention"])"));
+  CHECK_THROWS(unsupported, "rope_parameters.mrope_section is set",
+               read("llama", "rope_parameters",
+                    R"({"rope_type":"default","rope_theta":1e4,"mrope_section":[1,1]})"));
+  // Neutral values, which transformers writes as well.
+  const ModelConfig plain = config_from_json(json_of(family_keys("llama", 5)), "FILE");
+  for (const auto& [key, value] : Keys{{"logit_scale", "1.0"},
+                                       {"residual_multiplier", "1"},
+                                       {"clip_qkv", "null"},
+                                       {"num_experts", "0"},
+                                       {"sliding_window", "null"},
+                                       {"sliding_window", "4096"},  // longer than the context
+                                       {"use_sliding_window", "false"},
+                                       {"layer_types", R"(["full_attention","full_attention"])"}})
+    CHECK(read("llama", key, value) == plain);
+}
+
+CHECK_CASE(
+    "families: mistral's layer_types, YaRN's context and pad_token_id are read and written") {
+  const auto again = [](const ModelConfig& config) {
+    const ModelConfig read = config_from_json(config_to_json(config, DType::float32), "again");
+    CHECK(read == config);
+    return read;
+  };
+  const auto mistral = [&](const std::string& types) {
+    Keys keys = family_keys("mistral", 5);
+    keys.emplace_back("layer_types", types);
+    return again(config_from_json(json_of(keys), "FILE"));
+  };
+  const ModelConfig mixed = mistral(R"(["full_attention","sliding_attention"])");
+  CHECK(!mixed.layer(0).sliding && mixed.layer(1).sliding && mixed.sliding_window == 16);
+  const ModelConfig full = mistral(R"(["full_attention","full_attention"])");
+  CHECK(full.layers.empty() && full.sliding_window == 0);
+  const ModelConfig sliding = mistral(R"(["sliding_attention","sliding_attention"])");
+  CHECK(sliding.layer(0).sliding && sliding.layer(1).sliding);
+
+  const auto yarn = [&](const std::string& more) {
+    Keys keys = family_keys("qwen2", 4);
+    return again(config_from_json(
+        json_of(keys, "rope_scaling", R"({"type":"yarn","factor":4.0)" + more + "}"), "FILE"));
+  };
+  CHECK(yarn(R"(,"original_max_position_embeddings":128)").context() == 512);
+  CHECK(yarn("").context() == 512);
+  CHECK(yarn(R"(,"original_max_position_embeddings":32)").context() == 128);
+  CHECK(yarn(R"(,"original_max_position_embeddings":1000000)").context() ==
+        ConfigLimits::positions);
+
+  const auto pad = [&](const std::string& type, const std::string& value) {
+    return again(config_from_json(json_of(family_keys(type, 5), "pad_token_id", value), "FILE"))
+        .pad_token_id;
+  };
+  CHECK(pad("llama", "2") == 2 && pad("gemma2", "null") == -1 && pad("phi3", "69") == 69);
+  CHECK(pad("llama", "-1") == 69 && pad("llama", "70") == -1);  // as torch counts
+}
+
+CHECK_CASE("families: a padding token's row of the embedding gets no gradient, as in torch") {
+  const JsonValue expected = check::golden("families/mistral/expected.json");
+  PreferencePair pair;
+  pair.prompt = tokens_of(expected, "prompt");
+  pair.chosen = tokens_of(expected, "chosen");
+  pair.rejected = tokens_of(expected, "rejected");
+  const TokenId pad = pair.prompt[0];
+  const auto gradient = [&](int64_t pad_token_id) {
+    LoadedWeights loaded = load_weights(folder_of("mistral"), at::kFloat);
+    CHECK(!loaded.config.tie_word_embeddings);
+    loaded.config.pad_token_id = pad_token_id;
+    Weights weights = weights_from(loaded.config, std::move(loaded.tensors));
+    Transformer model(std::move(loaded.config), std::move(weights));
+    TrainerParams params;
+    params.optimizer.max_grad_norm = 0;
+    Trainer trainer(model, params, {});
+    trainer.preference_step({pair}, Cancel());
+    return trainer.optimizer().entry("embedding").m.clone();
+  };
+  Tensor all = gradient(-1);
+  const Tensor padded = gradient(pad);
+  CHECK(all[pad].abs().max().item<float>() > 0 && padded[pad].abs().max().item<float>() == 0);
+  all[pad].zero_();
+  CHECK(at::equal(all, padded));
+}
 
 CHECK_CASE("families: gradients of a preference step equal transformers' autograd") {
   for (const char* family : kFamilies) check_gradients(family, false);

@@ -387,7 +387,7 @@ CHECK_CASE("hostile: lies in config.json") {
   const auto labels = [&](const std::string& more) {
     config_from_json(replaced(classifier, "{", "{" + more + ","), "FILE");
   };
-  refused("labels in a list", "id2label must be an object with an entry a label",
+  refused("labels in a list", "id2label must be an object with one entry per label",
           [&] { labels(R"("id2label":["good"])"); });
   refused("no label", "id2label must be an object with an entry a label",
           [&] { labels(R"("id2label":{})"); });

@@ -470,15 +470,46 @@ CHECK_CASE("lora: what is not plain LoRA is refused by its key") {
   CHECK_THROWS(invalid_file, "r must be a whole number",
                whole(R"({"peft_type":"LORA","r":0,"target_modules":["q_proj"]})"));
   CHECK_THROWS(invalid_file, "target_modules is missing", whole(R"({"peft_type":"LORA","r":1})"));
-  CHECK_THROWS(unsupported, "target_modules is the pattern",
-               whole(R"({"peft_type":"LORA","r":1,"target_modules":".*q_proj"})"));
+  CHECK(whole(R"({"peft_type":"LORA","r":1,"target_modules":".*q_proj"})").target_pattern ==
+        ".*q_proj");
   CHECK_THROWS(
       unsupported, "a part of the layers",
-      whole(R"({"peft_type":"LORA","r":1,"target_modules":["model.layers.0.self_attn.q_proj"]})"));
+      whole(R"({"peft_type":"LORA","r":1,"target_modules":["model.layers.1.self_attn.q_proj"]})"));
+  CHECK_THROWS(unsupported, "a part of the layers",
+               whole(R"({"peft_type":"LORA","r":1,"target_modules":["model.layers.0.mlp.up_proj",)"
+                     R"("model.layers.1.mlp.up_proj","model.layers.1.mlp.down_proj"]})"));
+  CHECK_THROWS(unsupported, "a part of the layers",
+               whole(R"({"peft_type":"LORA","r":1,"target_modules":["vision.layers.0.q_proj"]})"));
+  CHECK((whole(R"({"peft_type":"LORA","r":1,"target_modules":["model.layers.1.mlp.up_proj",)"
+               R"("model.layers.0.self_attn.q_proj","model.layers.1.self_attn.q_proj",)"
+               R"("model.layers.0.mlp.up_proj"]})")
+             .params.targets == std::vector<std::string>{"up_proj", "q_proj"}));
+  CHECK_THROWS(unsupported, "alora_invocation_tokens", parse(R"(,"alora_invocation_tokens":[1])"));
   CHECK(
       whole(R"({"peft_type":"LORA","r":1,"target_modules":"all-linear"})").params.targets.empty());
   CHECK((whole(R"({"peft_type":"LORA","r":1,"target_modules":["self_attn.q_proj","mlp.up_proj"]})")
              .params.targets == std::vector<std::string>{"q_proj", "up_proj"}));
+}
+
+CHECK_CASE("lora: a pattern of target modules means the modules that have tensors") {
+  Adapted a = adapted();
+  const LoraParams params = *a.model.weights().lora;
+  const TemporaryFolder folder;
+  save_adapter(folder.path, {params, ""}, a.masters, at::kFloat);
+  const std::string path = folder.path + "/adapter_config.json";
+  write_file_atomic(path, R"({"peft_type":"LORA","r":3,"lora_alpha":7,)"
+                          R"("target_modules":"model\\.layers\\.\\d+\\.(mlp|self_attn)\\..*"})");
+  const LoraParams read = resolve_lora(a.model.config(), read_adapter_config(folder.path).params);
+  CHECK(read.targets == params.targets);
+  const NamedTensors tensors =
+      read_adapter_tensors(folder.path, adapter_layout(a.model.config(), read));
+  CHECK(tensors.size() == a.masters.size() && at::equal(tensors[0].second, a.masters[0].second));
+  NamedTensors some;
+  for (const auto& [name, tensor] : a.masters)
+    if (!name.starts_with("layers.0.")) some.emplace_back(name, tensor);
+  save_adapter(folder.path, {params, ""}, some, at::kFloat);
+  write_file_atomic(path, R"({"peft_type":"LORA","r":3,"target_modules":".*layers\\.1.*"})");
+  CHECK_THROWS(unsupported, "a part of the layers", read_adapter_config(folder.path));
 }
 
 CHECK_CASE("lora: loading a model looks at the cancel between its tensors") {

@@ -131,6 +131,26 @@ CHECK_CASE("weights: a GGUF file with its own output matrix is not tied") {
   CHECK(model.tensors.back().second.scalar_type() == at::kBFloat16);
 }
 
+CHECK_CASE("weights: a tied model takes the head that its file has, where it differs") {
+  const LoadedWeights model = tiny_model();
+  ModelConfig untied = model.config;
+  untied.tie_word_embeddings = false;
+  for (const bool own : {false, true}) {
+    const TemporaryFolder folder;
+    write_file_atomic(folder.file("config.json"), config_to_json(model.config, DType::float32));
+    NamedTensors tensors = model.tensors;
+    const Tensor head = own ? named(tensors, "embedding") + 1 : named(tensors, "embedding").clone();
+    tensors.emplace_back("head", head);
+    save_weights(folder.path(), untied, tensors, at::kFloat);
+    const LoadedWeights loaded = load_weights(folder.path(), at::kFloat);
+    CHECK(loaded.config.tie_word_embeddings == !own);
+    if (own)
+      CHECK(at::equal(named(loaded.tensors, "head"), head));
+    else
+      check_same(loaded.tensors, model.tensors);
+  }
+}
+
 CHECK_CASE(
     "weights: a saved model is read back equal, as one file and as shards, in float32 and "
     "bfloat16") {
@@ -228,6 +248,19 @@ CHECK_CASE("weights: a file is replaced whole or not at all") {
   const Error full = io_error("Could not write", path, ENOSPC);
   CHECK(full.code() == ErrorCode::io &&
         std::string(full.what()).find("the disk is full. Free some space") != std::string::npos);
+}
+
+CHECK_CASE("support: Python's NaN and Infinity are read where they are asked for") {
+  const JsonValue list = parse_json("[NaN, Infinity, -Infinity, -1]", "FILE", JsonNumbers::python);
+  double nan = 0, high = 0, low = 0;
+  CHECK((*list.array())[0].number(nan) && std::isnan(nan));
+  CHECK((*list.array())[1].number(high) && std::isinf(high) && high > 0);
+  CHECK((*list.array())[2].number(low) && std::isinf(low) && low < 0);
+  CHECK_THROWS(invalid_file, "not valid JSON", parse_json("[Infinity]", "FILE"));
+  CHECK_THROWS(unsupported, "model_type is \"other\"",
+               config_from_json(R"({"model_type":"other","limits":[0.0,Infinity,NaN]})", "FILE"));
+  CHECK_THROWS(invalid_file, "rms_norm_eps must be a positive number",
+               config_from_json(replaced(kTinyConfig, "1e-05", "Infinity"), "FILE"));
 }
 
 CHECK_CASE("support: JSON is written as it is read") {

@@ -56,6 +56,14 @@ describe('chat templates', () => {
     expect(renders(new ChatTemplate(source, { specialTokens }))).toEqual(expected);
   });
 
+  it('tell how they write the white space around an answer', () => {
+    const turns = (content: string) => `{% for m in messages %}<${content}>{% endfor %}`;
+    expect(new ChatTemplate(turns('{{ m.content | trim }}')).answerText(' a b\n')).toBe('a b');
+    expect(new ChatTemplate(turns('{{ m.content }}')).answerText(' a b\n')).toBe(' a b\n');
+    expect(new ChatTemplate(turns('{{ m.content.lstrip() }}')).answerText(' a\n')).toBe('a\n');
+    expect(new ChatTemplate("{{ raise_exception('no') }}").answerText(' a\n')).toBe(' a\n');
+  });
+
   it('give a frozen date', () => {
     expect(render("{{ strftime_now('%d %b %Y') }} {{ strftime_now is defined }}")).toBe(
       '26 Jul 2024 True',

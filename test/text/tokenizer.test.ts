@@ -1,4 +1,4 @@
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, it } from '@jest/globals';
@@ -143,22 +143,9 @@ describe('byte-level GGUF vocabularies', () => {
     ).toEqual([]);
   });
 
-  it('splits by the default rules where the file names no pre-tokenizer', async () => {
+  it('splits by llama.cpp’s default rules where the file says so', async () => {
     const plain = await small('default');
     expect(plain.encode('1234').length).toBeGreaterThan(1);
-    expect(
-      differences(
-        await loadTokenizer({
-          gguf: {
-            'tokenizer.ggml.model': 'gpt2',
-            'tokenizer.ggml.tokens': golden.families.tokens,
-            'tokenizer.ggml.merges': golden.families.merges,
-          },
-        }),
-        golden.strings,
-        golden.strings.map((text) => plain.encode(text)),
-      ),
-    ).toEqual([]);
     for (const text of golden.strings) expect(plain.decode(plain.encode(text))).toBe(text);
   });
 
@@ -172,6 +159,12 @@ describe('byte-level GGUF vocabularies', () => {
     expect(llama.encode('The', { addSpecialTokens: true })).toEqual([7, ...llama.encode('The')]);
     const without = await small('llama-bpe', { ...bos, 'tokenizer.ggml.add_bos_token': false });
     expect(without.encode('The', { addSpecialTokens: true })).toEqual(without.encode('The'));
+  });
+
+  it('refuses named templates without a default, as transformers does', async () => {
+    await expect(small('gpt-2', { 'tokenizer.chat_templates': ['tool_use'] })).rejects.toThrow(
+      'the chat templates "tool_use" and none named "default"',
+    );
   });
 
   it('counts every end-of-turn token as an end', async () => {
@@ -198,6 +191,7 @@ describe('byte-level GGUF vocabularies', () => {
       { 'tokenizer.ggml.pre': 'from-the-future' },
       'pre-tokenizer "from-the-future" is not known here',
     ],
+    ['no pre-tokenizer', { 'tokenizer.ggml.pre': undefined }, 'has no tokenizer.ggml.pre'],
     ['another kind', { 'tokenizer.ggml.model': 'bert' }, 'tokenizer kind "bert" is not supported'],
     ['no kind', { 'tokenizer.ggml.model': undefined }, 'tokenizer kind null is not supported'],
     ['no tokens', { 'tokenizer.ggml.tokens': undefined }, 'no usable tokenizer.ggml.tokens'],
@@ -360,6 +354,35 @@ describe('a tokenizer folder', () => {
     ).toEqual([]);
     const jinja = await loadTokenizer({ folder: write({ ...source, 'chat_template.jinja': 'j' }) });
     expect(jinja.chatTemplate).toBe('j');
+  });
+
+  it.each([
+    [
+      'a list without a default',
+      { 'tokenizer_config.json': '{"chat_template": [{"name": "rag", "template": "r"}]}' },
+      'tokenizer_config.json has the chat templates "rag" and none named "default"',
+    ],
+    [
+      'an object without a default',
+      { 'chat_template.json': '{"chat_template": {"tools": "t", "rag": "r"}}' },
+      'chat_template.json has the chat templates "tools", "rag" and none named "default"',
+    ],
+  ])('refuses %s as transformers does', async (_, files, message) => {
+    const json = (await small('smollm')).files()['tokenizer.json'] as string;
+    const folder = write({ 'tokenizer.json': json, ...files });
+    await expect(loadTokenizer({ folder })).rejects.toThrow(message);
+    writeFileSync(join(folder, 'chat_template.jinja'), 'plain');
+    expect((await loadTokenizer({ folder })).chatTemplate).toBe('plain');
+  });
+
+  it('reads additional_chat_templates, and refuses them without a default', async () => {
+    const json = (await small('smollm')).files()['tokenizer.json'] as string;
+    const folder = write({ 'tokenizer.json': json });
+    mkdirSync(join(folder, 'additional_chat_templates'));
+    writeFileSync(join(folder, 'additional_chat_templates', 'tool_use.jinja'), 't');
+    await expect(loadTokenizer({ folder })).rejects.toThrow('"tool_use" and none named "default"');
+    writeFileSync(join(folder, 'additional_chat_templates', 'default.jinja'), 'd');
+    expect((await loadTokenizer({ folder })).chatTemplate).toBe('d');
   });
 
   it.each([

@@ -1,0 +1,151 @@
+// Keys of config.json that change a model's numbers and that the engine does not implement. They
+// are refused by name: a model that is read without them gives other numbers than transformers.
+#include <algorithm>
+#include <initializer_list>
+#include <string_view>
+
+#include "model/config_keys.h"
+
+namespace cream {
+
+namespace {
+
+bool contains(std::initializer_list<std::string_view> names, std::string_view name) {
+  return std::find(names.begin(), names.end(), name) != names.end();
+}
+
+// null, false, 0, "", [] and {}.
+bool is_off(const JsonValue& value) {
+  double number = 1;
+  if (value.is_null()) return true;
+  if (value.boolean()) return !*value.boolean();
+  if (value.number(number)) return number == 0;
+  if (value.string()) return value.string()->empty();
+  if (value.array()) return value.array()->empty();
+  return value.object()->empty();
+}
+
+bool is_one(const JsonValue& value) {
+  double number = 0;
+  return value.is_null() || (value.number(number) && number == 1);
+}
+
+constexpr const char* kExperts[] = {"num_local_experts", "num_experts", "n_routed_experts",
+                                    "moe_num_experts"};
+
+// Neutral when off.
+constexpr const char* kOptions[] = {"use_bidirectional_attention",
+                                    "lm_head_bias",
+                                    "add_cross_attention",
+                                    "alibi",
+                                    "altup_num_inputs",
+                                    "attention_chunk_size",
+                                    "attention_multiplier",
+                                    "attention_out_bias",
+                                    "attn_logit_softcap",
+                                    "attn_temperature_tuning",
+                                    "clip_qkv",
+                                    "cross_attention_layers",
+                                    "dim_model_base",
+                                    "global_rope_theta",
+                                    "hidden_size_per_layer_input",
+                                    "is_encoder_decoder",
+                                    "kv_lora_rank",
+                                    "local_rope_theta",
+                                    "logits_soft_cap",
+                                    "mup_enabled",
+                                    "num_kv_shared_layers",
+                                    "output_logit_softcap",
+                                    "parallel_attn",
+                                    "parallel_residual",
+                                    "q_lora_rank",
+                                    "qk_layernorm",
+                                    "qk_norm",
+                                    "rope_interleave",
+                                    "rope_interleaved",
+                                    "scale_depth",
+                                    "scale_embedding",
+                                    "use_alibi",
+                                    "use_mrope",
+                                    "use_mup",
+                                    "use_parallel_residual",
+                                    "use_qk_norm"};
+
+// Factors, neutral at 1.
+constexpr const char* kFactors[] = {"attention_in_multiplier",
+                                    "attention_out_multiplier",
+                                    "embedding_multiplier",
+                                    "embedding_scale",
+                                    "key_multiplier",
+                                    "lm_head_multiplier",
+                                    "logit_scale",
+                                    "logits_scaling",
+                                    "residual_multiplier",
+                                    "residual_scale",
+                                    "rope_pct",
+                                    "rope_ratio",
+                                    "rotary_emb_fraction",
+                                    "rotary_pct",
+                                    "scale_emb",
+                                    "width_multiplier"};
+
+// Options that some families have; neutral when off.
+struct FamilyOption {
+  const char* key;
+  std::initializer_list<std::string_view> families;
+};
+const FamilyOption kFamilyOptions[] = {
+    {"attn_logit_softcapping", {"gemma2", "gemma3_text"}},
+    {"final_logit_softcapping", {"gemma2", "gemma3_text"}},
+    {"no_rope_layers", {"smollm3"}},
+    {"query_pre_attn_scalar", {"gemma2", "gemma3_text"}},
+    {"rope_local_base_freq", {"gemma3_text"}},
+    {"use_sliding_window",
+     {"mistral", "qwen2", "qwen3", "smollm3", "gemma2", "gemma3_text", "phi3"}},
+};
+
+}  // namespace
+
+void refuse_variants(const ConfigKeys& keys, const std::string& model_type) {
+  if (keys.find("quantization_config"))
+    keys.refuse("quantization_config", "is present", "Use the unquantized model");
+  for (const char* key : kExperts)
+    if (keys.optional(key, 0, 0, 1 << 20) > 0)
+      keys.refuse(key, "asks for experts", "Use a dense model");
+  const auto set = [&](const char* key) {
+    const bool flag = keys.find(key)->boolean() != nullptr;
+    keys.refuse(key, (flag ? "is true in a " : "is set in a ") + model_type + " model");
+  };
+  for (const char* key : kOptions)
+    if (keys.find(key) && !is_off(*keys.find(key))) set(key);
+  for (const char* key : kFactors)
+    if (keys.find(key) && !is_one(*keys.find(key)))
+      keys.refuse(key, "is not 1 in a " + model_type + " model");
+  for (const FamilyOption& option : kFamilyOptions)
+    if (keys.find(option.key) && !is_off(*keys.find(option.key)) &&
+        !contains(option.families, model_type))
+      set(option.key);
+  // transformers reads neither key in these families, so a model that needs one is another family.
+  if (model_type == "llama" && keys.find("sliding_window") &&
+      keys.optional("sliding_window", 0, 0, int64_t{1} << 40) > 0 &&
+      keys.optional("sliding_window", 0, 0, int64_t{1} << 40) <
+          keys.optional("max_position_embeddings", 2048, 1, int64_t{1} << 40))
+    set("sliding_window");
+  if (model_type == "gemma2" && keys.list("layer_types").empty() &&
+      keys.optional("sliding_window_pattern", 2, 1, 1 << 20) != 2)
+    keys.refuse("sliding_window_pattern", "is not 2 in a gemma2 model");
+}
+
+void refuse_unknown_scaling(const ConfigKeys& keys) {
+  for (const JsonMember& member : keys.members())
+    if (!is_off(member.value) &&
+        !contains(
+            {"rope_type", "type", "rope_theta", "partial_rotary_factor", "factor",
+             "attention_factor", "original_max_position_embeddings", "low_freq_factor",
+             "high_freq_factor", "beta_fast", "beta_slow", "mscale", "mscale_all_dim", "truncate",
+             "short_factor", "long_factor", "full_attention", "sliding_attention"},
+            member.key))
+      keys.refuse(member.key.c_str(), "is set", "Use a model without this RoPE scaling");
+}
+
+}  // namespace cream
