@@ -1,7 +1,7 @@
 /**
- * One process a run directory. The lock file holds pid, host and the process's start time, so that
- * a pid used again is not taken for the old process. A lock whose process is gone is taken over;
- * one of another machine is not ours to judge, and is refused.
+ * Locks a run directory for one process. The lock file holds pid, host and the process's start
+ * time, which detects a reused pid. The lock of a dead process is replaced; that of another host is
+ * respected, since its process cannot be checked.
  */
 import { linkSync, readFileSync, renameSync, rmSync, unlinkSync, writeFileSync } from 'node:fs';
 import { hostname } from 'node:os';
@@ -23,8 +23,7 @@ export function takeLock(path: string): () => void {
   const text = JSON.stringify(me);
   writeFileSync(mine, text);
   try {
-    // link(2) fails where the name exists: the lock appears at once with its content, or not at
-    // all.
+    // link(2) fails if the name exists, so the lock appears atomically with its content.
     while (!linked(mine, path)) {
       const found = readHolder(path);
       if (found === undefined) continue; // released meanwhile
