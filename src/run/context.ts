@@ -5,6 +5,7 @@
 import { existsSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
+import type { Question } from '../evaluate/task.js';
 import { Interrupted } from './errors.js';
 import type { RunEvent, StageName } from './events.js';
 import type { Models } from './models.js';
@@ -55,6 +56,8 @@ export class RunContext {
   readonly directory: string;
   readonly emit: (event: RunEvent) => void;
   readonly rewards: RewardFunction | undefined;
+  /** Evaluation questions, read once per run. */
+  questions: Promise<Question[]> | undefined;
 
   constructor(private readonly fields: RunContextFields) {
     ({

@@ -13,7 +13,7 @@ import type { Phase } from './store.js';
 
 /** Evaluates θ_n for `phase`; does nothing if the recipe has no tasks. */
 export async function evaluateModel(run: RunContext, phase: Phase, n: number): Promise<void> {
-  const questions = await chooseQuestions(run.recipe);
+  const questions = await (run.questions ??= chooseQuestions(run.recipe));
   if (questions.length === 0) return;
   await run.blocks(
     { phase, stage: 'evaluate' },
