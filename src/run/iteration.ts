@@ -99,7 +99,7 @@ function noPairs(t: number, { prompts, skipped }: PreferenceSummary): string {
     .join(', ');
   return (
     `Iteration ${t} has no preference pair: none of its ${prompts} prompts got a best and a ` +
-    `worst response that differ (${reasons}). Raise sample.temperature, sample.samples or ` +
+    `worst completion that differ (${reasons}). Raise sample.temperature, sample.samples or ` +
     'prompts.count, or lower rank.min_margin and rank.min_consistency.'
   );
 }
