@@ -1,7 +1,4 @@
-/**
- * What the stage commands share: models by name, a stage's line on the terminal, and the plan that
- * its unfinished blocks belong to.
- */
+/** Shared by the stage commands: loading models, progress lines, and resumable blocks. */
 import { createHash } from 'node:crypto';
 import { existsSync, readdirSync, statSync } from 'node:fs';
 import { performance } from 'node:perf_hooks';
@@ -15,7 +12,7 @@ import { inBlocks, remainingItems } from '../run/store.js';
 import type { Cli } from './cli.js';
 import { modelProgress } from './progress.js';
 
-/** Loads a model as the recipe says, tells so, and frees it after `use`. */
+/** Loads a model with the recipe's settings, reports it, and frees it after `use`. */
 export async function withModel<T>(
   name: string,
   { dtype, device, threads }: Pick<Recipe, 'dtype' | 'device' | 'threads'>,
@@ -33,7 +30,7 @@ export async function withModel<T>(
   }
 }
 
-/** All models at once, each freed at the end. */
+/** Loads several models together and frees each at the end. */
 export function withModels<T>(
   names: string[],
   settings: Parameters<typeof withModel>[1],
@@ -55,7 +52,7 @@ export interface StageLine {
   done?: number;
 }
 
-/** Runs one stage under its line. */
+/** Runs one stage and shows its progress line. */
 export async function showStage<T>(
   cli: Cli,
   line: StageLine,
@@ -78,13 +75,13 @@ export interface BlockedWork<Item, Made> {
   items: readonly Item[];
   size: number;
   perItem: number;
-  /** Everything the records depend on. */
+  /** Everything that the records depend on. */
   plan: unknown;
   make: (items: readonly Item[], hooks: StageHooks) => Promise<Made[]>;
   note?: (made: Made[]) => string;
 }
 
-/** A stage in resumable blocks, as a run does it: called again after a stop, it goes on. */
+/** Runs a stage in blocks, as in a run; after a stop the same call resumes it. */
 export async function showBlocks<Item, Made extends object>(
   cli: Cli,
   stage: string,
@@ -127,10 +124,7 @@ export async function showBlocks<Item, Made extends object>(
   );
 }
 
-/**
- * The model appears under its name when it is complete; nothing that has the name already is
- * touched.
- */
+/** A model is renamed into place when it is complete; an existing path is never overwritten. */
 export function taken(out: string): boolean {
   return existsSync(out) && !(statSync(out).isDirectory() && readdirSync(out).length === 0);
 }

@@ -11,7 +11,6 @@
  * tokenizer adds it, unless the text begins with it already. The choices of one question share its
  * context: it is computed once.
  */
-import type { Model } from '../engine/model.js';
 import { DataError } from '../data/jsonl.js';
 import type { AnswerRecord } from '../data/records.js';
 import type { LanguageModel } from '../lm/language-model.js';
@@ -41,12 +40,12 @@ export interface EncodedChoice {
  */
 export async function answerByLikelihood(
   questions: readonly Question[],
-  { language, model }: { language: LanguageModel; model: Model },
+  policy: LanguageModel,
   settings: LoglikelihoodSettings,
   hooks: Hooks,
 ): Promise<AnswerRecord[]> {
   const encoded = questions.map((question) =>
-    encodeChoices(question, language, settings.chat, model.config.maxPositionEmbeddings),
+    encodeChoices(question, policy, settings.chat, policy.model.config.maxPositionEmbeddings),
   );
   const shared = encoded.map(sharedContexts);
   const groups = shared.flat().map(({ context, members }) => ({
@@ -54,7 +53,7 @@ export async function answerByLikelihood(
     completions: members.map(({ continuation }) => continuation),
   }));
   const choices = encoded.flat().length;
-  const { sums } = await model.score(
+  const { sums } = await policy.model.score(
     { groups, maxNumBatchedTokens: settings.max_num_batched_tokens },
     {
       signal: hooks.signal,

@@ -114,7 +114,7 @@ export function charts(run: RunReport): Chart[] {
     },
     {
       title: 'Length',
-      note: 'Mean tokens of a sampled response, and of an answer in evaluation.',
+      note: 'Mean tokens per completion, and of an answer in evaluation.',
       categories,
       format: (y) => y.toFixed(0),
       include: [0],

@@ -147,8 +147,8 @@ function scale(values: readonly number[], bottom: number, top: number): Scale {
   let low = Math.min(...values);
   let high = Math.max(...values);
   if (high - low < 1e-9 * Math.max(1, Math.abs(high))) {
-    const room = Math.abs(high) * 0.1 || 1;
-    [low, high] = [low - room, high + room];
+    const spacing = Math.abs(high) * 0.1 || 1;
+    [low, high] = [low - spacing, high + spacing];
   }
   const step = niceStep((high - low) / 4);
   [low, high] = [Math.floor(low / step + 1e-9) * step, Math.ceil(high / step - 1e-9) * step];
@@ -165,10 +165,10 @@ function niceStep(rough: number): number {
 }
 
 function categoryScale(count: number): Scale {
-  const room = (WIDTH - LEFT - RIGHT) / count;
+  const spacing = (WIDTH - LEFT - RIGHT) / count;
   const every = Math.ceil(count / 8);
   return {
-    at: (index) => LEFT + (index + 0.5) * room,
+    at: (index) => LEFT + (index + 0.5) * spacing,
     ticks: Array.from({ length: count }, (_, i) => i).filter((i) => i % every === 0),
   };
 }

@@ -1,16 +1,13 @@
-/**
- * What a run will work on, looked at before any of it begins: a mistake in the last data file
- * should not cost the hours before it.
- */
+/** Reads and checks all inputs before a run starts, so that a bad file does not fail it later. */
 import type { DemonstrationRecord, GoldRecord, PromptRecord } from '../data/records.js';
 import type { PreferenceRecord } from '../data/preferences.js';
 import { chooseDemonstrations, choosePrompts, nameOf, type ChosenPrompts } from './data.js';
+import type { LanguageModel } from '../lm/language-model.js';
 import { RunError } from './errors.js';
 import { choosePreferences, preferenceLength } from './given-pairs.js';
 import { chooseQuestions } from './evaluation.js';
 import type { Recipe } from './recipe.js';
 import { encodeDemonstration } from './stages/sft.js';
-import type { Policy } from './stages/stage.js';
 
 export interface Inputs {
   prompts: PromptRecord[];
@@ -31,7 +28,7 @@ export async function readInputs(recipe: Recipe): Promise<Inputs> {
     (_, i) => i + 1,
   );
   const chosen: ChosenPrompts[] = [];
-  // one after the other: each reads the whole source
+  // Sequential, since each call reads the whole source.
   for (const t of iterations) chosen.push(await choosePrompts(recipe, t));
   const prompts = chosen.flatMap((each) => each.prompts);
   if (recipe.reward.source === 'gold')
@@ -80,9 +77,9 @@ function checkAnswers(
 /** @throws RunError naming the first record that does not fit the model's context. */
 export function checkLengths(
   { prompts, demonstrations, questions, preferences }: Partial<Inputs>,
-  { language, model }: Policy,
+  policy: LanguageModel,
 ): void {
-  const context = model.config.maxPositionEmbeddings;
+  const context = policy.model.config.maxPositionEmbeddings;
   const refuse = (what: string, id: string, length: number): never => {
     throw new RunError(
       'ERR_RUN_DATA',
@@ -91,17 +88,17 @@ export function checkLengths(
     );
   };
   for (const { id, prompt } of [...(prompts ?? []), ...(questions ?? [])]) {
-    // At least one token of an answer must fit behind it.
-    const { length } = language.encodePrompt(prompt);
+    // At least one generated token must fit after the prompt.
+    const { length } = policy.encodePrompt(prompt);
     if (length >= context) refuse('Prompt', id, length);
   }
   for (const demonstration of demonstrations ?? []) {
-    const { prompt, completion } = encodeDemonstration(demonstration, language);
+    const { prompt, completion } = encodeDemonstration(demonstration, policy);
     const length = prompt.length + completion.length;
     if (length > context) refuse('Demonstration', demonstration.id, length);
   }
   for (const preference of preferences ?? []) {
-    const length = preferenceLength(preference, language);
+    const length = preferenceLength(preference, policy);
     if (length > context) refuse('The pair', preference.id, length);
   }
 }

@@ -1,6 +1,6 @@
 /**
- * A checkpoint: a Hugging Face folder with weights, config, tokenizer and chat template; of a model
- * with an adapter, a PEFT folder.
+ * Saves a checkpoint: a Hugging Face folder with weights, config, tokenizer and chat template, or a
+ * PEFT folder if the model has an adapter.
  */
 import { rm } from 'node:fs/promises';
 import { dirname } from 'node:path';
@@ -10,9 +10,8 @@ import { syncFolder } from '../models/files.js';
 import { onDisk } from './store.js';
 
 /**
- * Written under its own name, file by file whole: the next trainer takes its master weights from
- * where they were saved. What a killed process leaves of it is not used, because a checkpoint
- * counts as made once `steps.jsonl` beside it is there.
+ * Writes to the final path, since the next trainer reads its master weights from there. A killed
+ * process may leave a partial folder; it is not used, because `steps.jsonl` is written afterwards.
  */
 export async function saveCheckpoint(
   language: LanguageModel,

@@ -1,10 +1,11 @@
 /**
- * What the stages of one run share: settings, places, models, and the one way to run a stage (kept,
- * resumed or new; timed; told).
+ * Shared by the stages of one run: settings, paths and models, and the functions that run a stage,
+ * measure its time and emit its events. A finished stage is kept, an unfinished one is resumed.
  */
 import { existsSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
+import type { Question } from '../evaluate/task.js';
 import { Interrupted } from './errors.js';
 import type { RunEvent, StageName } from './events.js';
 import type { Models } from './models.js';
@@ -24,13 +25,13 @@ export interface BlockedStage<Item, Made> {
   /** The artefact. */
   path: string;
   items: readonly Item[];
-  /** Items of one block. */
+  /** Items per block. */
   size: number;
-  /** What is counted for people, and how many of it one item makes. */
+  /** The unit that progress counts, and how many units one item makes. */
   unit: string;
   perItem: number;
   make: (items: readonly Item[], hooks: StageHooks) => Promise<Made[]>;
-  /** A few words on the result, for the line that ends the stage. */
+  /** A short summary of the result, for the stage's last line. */
   note?: (made: readonly Made[]) => string;
 }
 
@@ -39,10 +40,10 @@ export interface RunContextFields {
   directory: string;
   /** Path of θ_0. */
   base: string;
-  /** Digest of recipe and base model: what every artefact depends on. */
+  /** Digest of the recipe and the base model, on which every artefact depends. */
   plan: string;
   models: Models;
-  /** What a completion is worth, where `reward.source` is `function`. */
+  /** The reward function if `reward.source` is `function`. */
   rewards?: RewardFunction | undefined;
   signal: AbortSignal;
   emit: (event: RunEvent) => void;
@@ -55,6 +56,8 @@ export class RunContext {
   readonly directory: string;
   readonly emit: (event: RunEvent) => void;
   readonly rewards: RewardFunction | undefined;
+  /** Evaluation questions, read once per run. */
+  questions: Promise<Question[]> | undefined;
 
   constructor(private readonly fields: RunContextFields) {
     ({
@@ -72,15 +75,15 @@ export class RunContext {
   }
 
   /**
-   * Where the weights of θ_n are: θ_0 the base model, θ_1 after SFT (or θ_0 without), θ_{t+1} what
-   * iteration t trained.
+   * Path of θ_n: θ_0 is the base model, θ_1 the model after SFT (θ_0 without SFT), and θ_{t+1} the
+   * model trained in iteration t.
    */
   checkpoint(n: number): string {
     if (n >= 2) return this.file(n - 1, 'checkpoint');
     return n === 1 && this.recipe.sft.enabled ? this.file('sft', 'checkpoint') : this.fields.base;
   }
 
-  /** A stage cut into blocks. */
+  /** Runs a stage block by block, saving each block. */
   async blocks<Item, Made extends object>(
     of: OfStage,
     { path, items, size, unit, perItem, make, note }: BlockedStage<Item, Made>,
@@ -111,7 +114,7 @@ export class RunContext {
     });
   }
 
-  /** A stage as a whole: told, timed, and stopped as `Interrupted` where the signal asks for it. */
+  /** Runs a whole stage with events and timing. @throws Interrupted if the signal aborts it. */
   async stage<T>(
     of: OfStage,
     start: { done: number; total: number; unit: string },
@@ -141,10 +144,10 @@ export class RunContext {
     }
   }
 
-  /** The artefact of a stage that an earlier call finished. */
+  /** Records of a stage that an earlier call finished. */
   async kept<Made extends object>(of: OfStage, path: string): Promise<Made[]> {
     this.tellKept(of);
-    // What is left of its blocks where it was killed right after the last one.
+    // A run killed right after the last block leaves the blocks behind.
     await rm(`${path}.parts`, { recursive: true, force: true });
     return readRecords<Made>(path);
   }
@@ -162,7 +165,7 @@ export class RunContext {
   }
 }
 
-/** Events name the iteration as a number, too: SFT comes before the first. */
+/** Events also give the iteration as a number, which is 0 for SFT. */
 const told = ({ phase, stage }: OfStage) => ({
   iteration: phase === 'sft' ? 0 : phase,
   phase,

@@ -1,7 +1,4 @@
-/**
- * Which prompts and demonstrations a run works on: chosen by the recipe, the seed and the iteration
- * alone.
- */
+/** Chooses a run's prompts and demonstrations, by recipe, seed and iteration alone. */
 import { builtinDemonstrations, builtinPrompts } from '../data/builtin.js';
 import { loadDemonstrations, loadPrompts, type Loaded } from '../data/prompts.js';
 import type { DemonstrationRecord, GoldRecord, Message, PromptRecord } from '../data/records.js';
@@ -9,15 +6,12 @@ import { RunError } from './errors.js';
 import { shuffled } from './keys.js';
 import type { Recipe } from './recipe.js';
 
-/**
- * The prompts of an iteration, and apart from them what is known of their answers: training never
- * sees one.
- */
+/** The prompts of an iteration. Known answers are kept apart, so that training never sees them. */
 export interface ChosenPrompts {
   prompts: PromptRecord[];
-  /** Of the prompts whose rows have an answer. */
+  /** Answers of the prompts whose rows have one. */
   gold: GoldRecord[];
-  /** Rows of the source that say what an earlier row says, and are left out. */
+  /** Number of duplicate rows, which are dropped. */
   duplicates: number;
 }
 
@@ -35,8 +29,7 @@ export async function choosePrompts(recipe: Recipe, t: number): Promise<ChosenPr
       'ERR_RECIPE',
       'prompts.count: the built-in prompts have no end; give how many an iteration uses.',
     );
-  // Built-in prompts are generated in exactly the number that is used; with `resample` from a pool
-  // of twice that.
+  // As many built-in prompts are generated as are used; `resample` draws from twice as many.
   const { records: all, duplicates } =
     source === 'builtin'
       ? {
@@ -102,11 +95,11 @@ export async function chooseDemonstrations(recipe: Recipe): Promise<Loaded<Demon
   };
 }
 
-/** One source or several, for a message. */
+/** Name of one source or several, for a message. */
 export const nameOf = (source: string | readonly string[]): string =>
   typeof source === 'string' ? source : source.join(', ');
 
-/** The recipe's system message ahead of a prompt that has none. */
+/** Puts the recipe's system message before a prompt that has none. */
 export function withSystem(prompt: Message[], system: string | null): Message[] {
   return system === null || prompt[0]?.role === 'system'
     ? prompt

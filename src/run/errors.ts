@@ -1,7 +1,4 @@
-/**
- * What a run can fail by, beside the engine's own errors: one sentence with what to do, and a code
- * for programs.
- */
+/** Errors of a run: a message that says what to do, and a code for programs. */
 
 export type RunErrorCode =
   | 'ERR_RECIPE' // a recipe or an override is wrong
@@ -23,7 +20,7 @@ export class RunError extends Error {
   }
 }
 
-/** Work was stopped on request and can go on: not a failure. */
+/** The run was stopped on request and can be resumed; this is not a failure. */
 export class Interrupted extends Error {
   override readonly name = 'Interrupted';
   readonly code = 'ERR_INTERRUPTED';

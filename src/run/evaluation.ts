@@ -1,4 +1,4 @@
-/** Measuring one of a run's models on the recipe's tasks: `answers.jsonl` of its phase. */
+/** Evaluates a model of a run on the recipe's tasks and writes `answers.jsonl` of its phase. */
 import type { AnswerRecord } from '../data/records.js';
 import { accuracyOf, normalised, type Accuracy } from '../evaluate/intervals.js';
 import { checkComparable } from '../evaluate/loglikelihood.js';
@@ -11,9 +11,9 @@ import type { Recipe } from './recipe.js';
 import { evaluate, evaluateSettings } from './stages/evaluate.js';
 import type { Phase } from './store.js';
 
-/** Measures θ_n for `phase`; nothing where the recipe names no task. */
+/** Evaluates θ_n for `phase`; does nothing if the recipe has no tasks. */
 export async function evaluateModel(run: RunContext, phase: Phase, n: number): Promise<void> {
-  const questions = await chooseQuestions(run.recipe);
+  const questions = await (run.questions ??= chooseQuestions(run.recipe));
   if (questions.length === 0) return;
   await run.blocks(
     { phase, stage: 'evaluate' },
@@ -44,7 +44,7 @@ function accuracyNote(answers: readonly AnswerRecord[]): string {
   );
 }
 
-/** The questions of all tasks, the same ones for every model of a run. */
+/** The questions of all tasks; they are the same for every model of a run. */
 export async function chooseQuestions(recipe: Recipe): Promise<Question[]> {
   const { seed, system_prompt: system, evaluate: settings } = recipe;
   const questions = await Promise.all(
@@ -69,7 +69,7 @@ export async function chooseQuestions(recipe: Recipe): Promise<Question[]> {
 
 type TaskSettings = Pick<Recipe['evaluate'], 'tasks' | 'count' | 'method'>;
 
-/** Where the tasks' questions come from; the built-in ones come from nowhere. */
+/** Sources of the tasks' questions; the built-in task has none. */
 export function taskSources(settings: TaskSettings): string[] {
   return parseTasks(settings).flatMap(({ name, source }) => source ?? TASKS[name].hub ?? []);
 }

@@ -1,4 +1,4 @@
-/** Events pushed by the work, pulled by whoever iterates; in order, none lost. One reader. */
+/** Unbounded queue from the run to one reader, in order and without loss. */
 export class EventQueue<T> implements AsyncIterable<T> {
   private readonly events: T[] = [];
   private ended = false;

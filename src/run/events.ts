@@ -1,14 +1,11 @@
-/**
- * What a run tells while it works: the union of its events and nothing else. `iteration` is 0 for
- * the base model and for SFT, which `phase` tells apart.
- */
+/** Events of a run. `iteration` is 0 for the base model and for SFT; `phase` distinguishes them. */
 import type { StepRecord } from './stages/optimise.js';
 import type { Phase } from './store.js';
 import type { IterationSummary } from './summary.js';
 
 export type StageName = 'sft' | 'sample' | 'score' | 'reward' | 'rank' | 'train' | 'evaluate';
 
-/** A stage of an iteration: what the events below are about. */
+/** The stage that an event belongs to. */
 interface OfStage {
   iteration: number;
   phase: Phase;
@@ -26,11 +23,11 @@ export type RunEvent =
       parameters: number;
       seconds: number;
     }
-  /** `done` > 0 where a stopped stage goes on. */
+  /** `done` > 0 if the stage is resumed. */
   | ({ type: 'stage_started'; done: number; total: number; unit: string } & OfStage)
   /** The stage was finished by an earlier call of the run. */
   | ({ type: 'stage_kept' } & OfStage)
-  /** `tokens` counts from this start of the stage. */
+  /** `tokens` since this start of the stage. */
   | ({ type: 'stage_progress'; done: number; total: number; tokens: number } & OfStage)
   | ({ type: 'step'; metrics: StepRecord } & OfStage)
   /** `seconds` and `tokens` since this start of the stage. */

@@ -75,7 +75,7 @@ async function pairsOf(
   const of = { phase: t, stage: 'score' } as const;
   const path = run.file(t, 'pairs.jsonl');
   if (existsSync(path)) return run.kept(of, path);
-  const { language } = await run.models.policy(run.checkpoint(t));
+  const language = await run.models.policy(run.checkpoint(t));
   const settings = run.recipe.score;
   const scores = await run.blocks<PreferenceRecord, ScoreRecord>(of, {
     path: run.file(t, 'scores.jsonl'),

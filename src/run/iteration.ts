@@ -1,7 +1,7 @@
 /**
- * One iteration of CREAM (arXiv 2410.12735, algorithm 1): θ_t answers, judges its own answers
- * beside θ_{t−1}, and learns from the pairs as far as the two agree. Five stages; each is one
- * artefact in `iteration-t/`, and one that is there already is read instead of made.
+ * One iteration of CREAM (arXiv 2410.12735, algorithm 1): θ_t samples completions, θ_t and θ_{t−1}
+ * rank them, and DPO trains on the pairs, weighted by the agreement of the two rankings. Each of
+ * the five stages writes one artefact in `iteration-t/`; an existing artefact is read instead.
  */
 import { existsSync } from 'node:fs';
 import type { CompletionRecord, PairRecord, PromptRecord, ScoreRecord } from '../data/records.js';
@@ -71,7 +71,7 @@ async function rankInto(
   scores: ScoreRecord[],
 ): Promise<PairRecord[]> {
   const of = { phase: t, stage: 'rank' } as const;
-  // The pairs are written last: they say that the rankings are there, too.
+  // Pairs are written last, so their file implies that the rankings exist.
   const path = run.file(t, 'pairs.jsonl');
   if (existsSync(path)) return run.kept(of, path);
   const judged = await rewardsOf(run, t, completions, scores);
@@ -82,10 +82,9 @@ async function rankInto(
     await writeRecords(run.file(t, 'rankings.jsonl'), rankings);
     await writeRecords(path, pairs);
     hooks.progress(prompts, 0);
-    // The paper's formula as it is: with C < ½ the reverse loss outweighs the plain one, and the
-    // margin of the pairs will fall.
+    // The paper's formula: with C < 0.5 the reverse loss outweighs DPO's, and margins fall.
     const reversed = pairs.every((pair) => pair.weight < 0.5)
-      ? ' (below ½: the loss turns the pairs round)'
+      ? ' (below 0.5: trains the reversed preference)'
       : '';
     const agreement = judged.measured
       ? `C ${summary.mean_consistency.toFixed(2)}${reversed}, `
@@ -100,7 +99,7 @@ function noPairs(t: number, { prompts, skipped }: PreferenceSummary): string {
     .join(', ');
   return (
     `Iteration ${t} has no preference pair: none of its ${prompts} prompts got a best and a ` +
-    `worst response that differ (${reasons}). Raise sample.temperature, sample.samples or ` +
+    `worst completion that differ (${reasons}). Raise sample.temperature, sample.samples or ` +
     'prompts.count, or lower rank.min_margin and rank.min_consistency.'
   );
 }

@@ -1,7 +1,4 @@
-/**
- * Randomness of a run is keyed, not sequenced: an order or a sample depends on the seed and on ids,
- * never on what ran before.
- */
+/** Keyed randomness: an order or a sample depends on the seed and on ids, not on earlier draws. */
 import { createHash } from 'node:crypto';
 
 /**
@@ -11,7 +8,7 @@ export function promptKey(id: string): bigint {
   return createHash('sha256').update(id).digest().readBigUInt64BE(0);
 }
 
-/** `items` in an order that depends on `key` and their ids only. Equal ids keep their order. */
+/** Shuffles by `key` and the items' ids alone. Items with equal ids keep their order. */
 export function shuffled<T>(
   items: readonly T[],
   id: (item: T) => string,

@@ -1,25 +1,24 @@
 /**
- * The models of a run, resident and shared: one `Model` a checkpoint path, loaded when first asked
- * for. θ_t, θ_{t−1} and θ_0 are the same object where they are the same path. Full weights train
- * alone, for masters and moments need the memory that other models would hold.
+ * The models that a run keeps in memory: one `Model` per checkpoint path, loaded on first use and
+ * shared by θ_t, θ_{t−1} and θ_0 if their paths are equal. While full weights are trained, no other
+ * model stays in memory, because master weights and moments need the space.
  *
- * With LoRA a checkpoint is a PEFT folder, and every θ an adapter over the one base in memory.
+ * With LoRA a checkpoint is a PEFT folder, and every θ is an adapter on one base model in memory.
  *
- * A model that is loaded again has the same bits: the compute weights are the rounded master
- * weights that the checkpoint holds. Where the checkpoint is narrower than the compute type that is
- * not so, and what was trained is let go of and loaded from disk.
+ * A reloaded model has the same bits, because the compute weights are the rounded master weights of
+ * the checkpoint. If the checkpoint's dtype is narrower than the compute dtype this fails, so the
+ * trained model is freed and reloaded from disk.
  */
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { Model, type AdapterParams, type DType } from '../engine/model.js';
 import { loadModel, type LanguageModel } from '../lm/language-model.js';
 import type { Recipe } from './recipe.js';
-import type { Policy } from './stages/stage.js';
 
 export interface ModelsOptions {
-  /** Path of θ_0, which also gives tokenizer and chat template. */
+  /** Path of θ_0, whose tokenizer and chat template all models use. */
   base: string;
-  /** What θ_0 is called: adapters name it as their base. */
+  /** Name of θ_0, which adapters record as their base model. */
   name: string;
   dtype: DType;
   device: string;
@@ -29,7 +28,7 @@ export interface ModelsOptions {
   onLoad?: (model: Model, seconds: number) => void;
 }
 
-/** What is trained where it is not all weights. */
+/** The adapter to train; undefined to train all weights. */
 export function adapterOf({
   seed,
   lora: { enabled, rank, alpha, dropout, target_modules: targetModules },
@@ -40,8 +39,8 @@ export function adapterOf({
 }
 
 /**
- * Whether the model in training is its own reference at the first step: not with θ_0 for one, nor
- * with dropout.
+ * Whether the policy equals its reference at the first step. It does not if θ_0 is the reference,
+ * nor with LoRA dropout.
  */
 export function startsAtReference({ train, lora }: Pick<Recipe, 'train' | 'lora'>): boolean {
   return train.reference === 'current' && !(lora.enabled && lora.dropout > 0);
@@ -53,10 +52,10 @@ export class Models {
 
   constructor(private readonly options: ModelsOptions) {}
 
-  /** θ of the checkpoint at `path`, with the text side of θ_0. */
-  async policy(path: string): Promise<Policy> {
+  /** The model at `path`, with the tokenizer and chat template of θ_0. */
+  async policy(path: string): Promise<LanguageModel> {
     const language = await this.language();
-    return { language, model: await this.model(path) };
+    return language.with(await this.model(path));
   }
 
   /** The weights at `path`: a folder, or the base model's file. */
@@ -75,17 +74,18 @@ export class Models {
   }
 
   /**
-   * Trains the weights at `from` by `work`, which saves them to `to`; who asks for `from` later
-   * gets the untrained ones. Where `work` fails, what it trained is thrown away. Adapters leave the
-   * others where they are; for full weights these are let go of, and loaded again when asked for.
+   * Runs `work`, which trains the model at `from` and saves it to `to`. Later requests for `from`
+   * get the untrained weights. If `work` fails, the trained model is freed. Training full weights
+   * frees all other models, which are reloaded on demand; training adapters keeps them.
    */
   async train<T>(
     from: string,
     to: string,
     checkpointDType: DType,
-    work: (policy: Policy) => Promise<T>,
+    work: (policy: LanguageModel) => Promise<T>,
   ): Promise<T> {
-    const { language, model } = await this.policy(from);
+    const policy = await this.policy(from);
+    const { model } = policy;
     if (this.options.adapter) {
       this.loaded.set(from, Promise.resolve(model.snapshot()));
     } else {
@@ -96,7 +96,7 @@ export class Models {
     try {
       if (this.options.adapter && model.adapter === null)
         await model.addAdapter(this.options.adapter);
-      result = await work({ language, model });
+      result = await work(policy);
     } catch (error) {
       await model.dispose();
       throw error;

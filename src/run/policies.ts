@@ -1,7 +1,4 @@
-/**
- * How often each policy of an iteration applied: what was left out, and what was kept though it is
- * odd. Counted from the artefacts.
- */
+/** Counts, from the artefacts, of the prompts left out and of the unusual completions kept. */
 import { existsSync } from 'node:fs';
 import type { CompletionRecord, JudgementRecord, RankingRecord } from '../data/records.js';
 import { countBy } from '../evaluate/iteration.js';
@@ -10,7 +7,7 @@ import { oddCompletions } from '../preference/prefer.js';
 import type { RunContext } from './context.js';
 import { readRecords, type Phase } from './store.js';
 
-/** Columns of metrics.jsonl; none for a phase without rankings. */
+/** Columns of metrics.jsonl; empty for a phase without rankings. */
 export async function policyCounts(run: RunContext, phase: Phase): Promise<Record<string, number>> {
   const recordsOf = async <T extends object>(name: string): Promise<T[]> =>
     existsSync(run.file(phase, name)) ? readRecords<T>(run.file(phase, name)) : [];

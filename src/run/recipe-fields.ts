@@ -1,8 +1,8 @@
-/** The recipe's keys as a list: for the page of settings and the snapshot that freezes them. */
+/** The recipe's keys as a list, for docs/recipes.md and for the snapshot test. */
 import { z } from 'zod';
 import { recipeSchema } from './recipe.js';
 
-/** One key of the schema, for the documentation and the snapshot test. */
+/** One key of the schema. */
 export interface RecipeField {
   key: string;
   type: string;
@@ -10,7 +10,7 @@ export interface RecipeField {
   description: string;
 }
 
-/** All keys in the order of the schema, dotted; sections carry `type: 'section'`. */
+/** All keys as dotted paths, in schema order; a section has `type: 'section'`. */
 export function recipeFields(): RecipeField[] {
   return fieldsOf(
     z.toJSONSchema(recipeSchema, { io: 'input' }) as JsonSchema,
@@ -64,7 +64,7 @@ function typeText(schema: JsonSchema): string {
       : schema.minimum !== undefined
         ? `≥ ${schema.minimum}`
         : '',
-    // Ceilings against typing errors say nothing to a reader.
+    // Large maxima only guard against typing errors and are left out.
     schema.maximum !== undefined && schema.maximum <= 1000 ? `≤ ${schema.maximum}` : '',
   ].filter(Boolean);
   return limits.length > 0 ? `${name} ${limits.join(', ')}` : name;

@@ -1,7 +1,7 @@
 /**
- * A recipe file → a complete recipe, or one sentence a mistake with its place: `recipe.yaml:5:3
- * sample.top_p: must be at most 1, got 1.5`. `--set key=value` goes through the same checks; its
- * sentences name the flag instead of a line.
+ * Parses a recipe file into a complete recipe, or reports one line per mistake with its position:
+ * `recipe.yaml:5:3 sample.top_p: must be at most 1, got 1.5`. `--set key=value` passes the same
+ * checks; its messages name the flag instead of a position.
  */
 import { createHash } from 'node:crypto';
 import {
@@ -18,18 +18,18 @@ import { RunError } from './errors.js';
 import { recipeSchema, type Recipe } from './recipe.js';
 
 const MAX_BYTES = 1 << 20;
-/** Aliases a recipe may resolve; beyond lies only the billion-laughs file. */
+/** Limit of YAML aliases, against exponential expansion ("billion laughs"). */
 const MAX_ALIASES = 100;
 
 type Path = readonly PropertyKey[];
-/** `key=value` as given to --set, or a flag of its own with the key it stands for. */
+/** `key=value` as given to --set, or another flag with the key that it sets. */
 export type Override =
   | string
   | {
       label: string;
       key: string;
       value: string;
-      /** Take the value as it is, not as YAML. */ text?: boolean;
+      /** The value is plain text, not YAML. */ text?: boolean;
     };
 
 interface Applied {
@@ -40,7 +40,7 @@ interface Applied {
 /**
  * @param text the YAML; @param name how messages call the file; @param overrides `key=value`
  *   strings, later ones win.
- * @throws RunError `ERR_RECIPE` with one line a mistake.
+ * @throws RunError `ERR_RECIPE` with one line per mistake.
  */
 export function parseRecipe(
   text: string,
@@ -80,11 +80,11 @@ export function parseRecipe(
       const place = override ? override.label : at(offsetOf(document, path, key));
       return `${place} ${path.length > 0 ? `${path.join('.')}: ` : ''}${message}`;
     });
-  // Two rules of one value (whole, and in range) may find the same fault.
+  // Two checks of one value (integer, and in range) may report the same message.
   throw new RunError('ERR_RECIPE', [...new Set(found)].join('\n'));
 }
 
-/** The complete recipe as YAML, the same text for the same settings. */
+/** The complete recipe as YAML; equal recipes give equal text. */
 export function recipeText(recipe: Recipe): string {
   return stringify(recipe, { lineWidth: 0 });
 }
@@ -132,14 +132,12 @@ function toData(document: Document.Parsed, name: string): Record<string, unknown
   }
 }
 
-/** yaml throws the same type for an alias of nothing and for one that expands to too much. */
+/** yaml throws ReferenceError both for an unresolved alias and for too many aliases. */
 function aliasFault(error: unknown): string {
   const { message } = error as Error;
   const unresolved = /^Unresolved alias .*: (.+)$/.exec(message);
   if (unresolved)
-    return (
-      `the alias *${unresolved[1]} stands for nothing: there is no &${unresolved[1]} before ` + 'it'
-    );
+    return `the alias *${unresolved[1]} stands for nothing: there is no &${unresolved[1]} before it`;
   return error instanceof ReferenceError
     ? 'the aliases (`*name`) expand to too much; write the settings out'
     : message;
@@ -195,7 +193,7 @@ function splitFlag(flag: string): { label: string; key: string; value: string; t
   };
 }
 
-/** Not an assignment: a key called `__proto__` must become a key, and be refused as one. */
+/** Defines an own property, so that the key `__proto__` is stored and then refused as unknown. */
 function put(section: Record<string, unknown>, key: string, value: unknown): void {
   Object.defineProperty(section, key, {
     value,
@@ -208,11 +206,11 @@ function put(section: Record<string, unknown>, key: string, value: unknown): voi
 interface Finding {
   path: Path;
   message: string;
-  /** The finding is about the key itself, not its value. */
+  /** The message is about the key, not its value. */
   key?: boolean;
 }
 
-/** zod's issue in our words: what must be, what was got. */
+/** Messages of a zod issue, with the expected and the given value. */
 function messages(issue: z.core.$ZodIssue, data: unknown): Finding[] {
   const got = shown(valueAt(data, issue.path));
   const found = (message: string): Finding[] => [{ path: issue.path, message }];
@@ -268,14 +266,14 @@ function shown(value: unknown): string {
   return typeof value === 'object' ? 'a section' : String(value);
 }
 
-/** Keys of earlier versions and what they are called now. */
+/** Renamed keys: old name → current name. */
 const RENAMED: Readonly<Record<string, string>> = {
   block_prompts: 'save_prompts', // glossary-ok
   max_batch_tokens: 'max_num_batched_tokens', // glossary-ok
   max_rows: 'max_num_seqs', // glossary-ok
 };
 
-/** The new name of a renamed key, or the nearest key within two edits, or the keys there are. */
+/** The current name of a renamed key, else the nearest key by edit distance, else all keys. */
 function suggestion(key: string, path: Path): string {
   if (Object.hasOwn(RENAMED, key)) return `; it is called '${RENAMED[key]}' now`;
   let schema: unknown = recipeSchema.parse({});
@@ -289,7 +287,7 @@ function suggestion(key: string, path: Path): string {
   return `; known here: ${known.join(', ')}`;
 }
 
-/** Levenshtein's distance over the two words without `_`. */
+/** Levenshtein distance of the two words without `_`. */
 export function editDistance(a: string, b: string): number {
   const [x, y] = [a.replaceAll('_', ''), b.replaceAll('_', '')];
   let previous = Array.from({ length: y.length + 1 }, (_, j) => j);
@@ -317,10 +315,7 @@ function valueAt(data: unknown, path: Path): unknown {
   return value;
 }
 
-/**
- * Where `path` stands in the text: its value, or its key; the nearest enclosing node where it has
- * none.
- */
+/** Offset of the value (or key) at `path`; that of the nearest enclosing node if it is absent. */
 function offsetOf(document: Document.Parsed, path: Path, key = false): number {
   let node: Node | null | undefined = document.contents;
   let offset = node?.range?.[0] ?? 0;

@@ -1,6 +1,6 @@
 /**
- * Keys of a recipe that contradict each other. One sentence a rule: what must be, because of which
- * other key.
+ * Rules between keys of a recipe. Each message states the required value and the key that requires
+ * it.
  */
 import { isExternal } from '../reward/reward.js';
 import type { Recipe } from './recipe.js';

@@ -1,11 +1,11 @@
-/** Types of values that several sections of a recipe share. */
+/** Value types shared by several sections of the recipe. */
 import { z } from 'zod';
 
 export const count = (minimum: number, fallback: number) =>
   z.int().min(minimum).max(1_000_000_000).default(fallback);
-/** Text that may be left out. */
+/** Optional text; null if left out. */
 export const text = () => z.string().min(1).nullable().default(null);
-/** Where rows come from: one source, or several, read one after the other. */
+/** One source of rows, or several that are concatenated. */
 export const source = () =>
   z.union([z.string().min(1), z.array(z.string().min(1)).min(1).max(64)]).default('builtin');
 export const columns = () =>

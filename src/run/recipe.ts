@@ -1,10 +1,10 @@
 /**
- * The schema of a recipe: every setting of a run, its range, its default and its documentation. No
- * default lives anywhere else.
+ * The recipe's schema: every setting of a run with its range, default and documentation. Defaults
+ * are defined only here.
  *
- * Key names are the field's (TRL's and transformers' where they have one), in snake_case.
- * `recipe-file.ts` reads a YAML file against it, scripts/recipes-doc.mjs makes docs/recipes.md of
- * it, and a snapshot test holds its keys.
+ * Keys are named as in TRL and transformers where these have one, in snake_case. `recipe-file.ts`
+ * validates a YAML file against the schema, scripts/recipes-doc.mjs generates docs/recipes.md from
+ * it, and a snapshot test freezes its keys.
  */
 import { z } from 'zod';
 import { CONSISTENCY_METHODS } from '../preference/consistency.js';
@@ -16,64 +16,74 @@ import { columns, count, source, text } from './recipe-types.js';
 
 const prompts = z.strictObject({
   source: source().describe(
-    '`builtin` (generated word problems and short questions), a JSONL, JSON or Parquet ' +
-      'file, a data set of the hub (`hub:org/name/config:split`), or a list of files and ' +
-      'data sets. Rows have `prompt` (text or messages), `messages`, `instruction` or ' +
-      '`question` (docs/data.md); of rows that say the same the first counts.',
+    '`builtin` (generated word problems and short questions), a JSONL, JSON or ' +
+      'Parquet file, a data set of the hub (`hub:org/name/config:split`), or a list of ' +
+      'files and data sets. Rows have `prompt` (text or messages), `messages`, ' +
+      '`instruction` or `question` (docs/data.md). Duplicates are dropped.',
   ),
   columns: columns().describe(
-    'Other names of columns, each `ours=theirs`: `prompt=query` reads the column `query` ' +
+    'Renamed columns, each as `ours=theirs`: `prompt=query` reads the column `query` ' +
       'as `prompt`.',
   ),
   count: count(0, 48).describe(
-    'Prompts an iteration. 0 takes the whole file: divided evenly with `subsets`, all of ' +
-      'it each time with `resample`.',
+    'Prompts per iteration. 0 takes the whole source: `subsets` divides it evenly ' +
+      'among the iterations, `resample` uses all of it in each.',
   ),
   split: z
     .enum(['subsets', 'resample'])
     .default('subsets')
     .describe(
-      '`subsets`: every iteration has prompts of its own, as in the paper. `resample`: ' +
-        'each iteration draws anew from all.',
+      '`subsets`: the iterations use disjoint prompts, as in the paper. `resample`: ' +
+        'each iteration draws anew from all prompts.',
     ),
 });
 
 const sample = z
   .strictObject({
-    samples: z.int().min(2).max(1024).default(5).describe("Responses a prompt (the paper's N)."),
+    samples: z
+      .int()
+      .min(2)
+      .max(1024)
+      .default(5)
+      .describe("Completions per prompt (the paper's N)."),
     temperature: z.number().gt(0).max(100).default(0.8).describe('Sampling temperature.'),
     top_p: z
       .number()
       .gt(0)
       .max(1)
       .default(0.95)
-      .describe('Nucleus sampling: the smallest set of tokens whose probability reaches this.'),
-    top_k: count(0, 0).describe('Keep the k likeliest tokens; 0 keeps all.'),
+      .describe(
+        'Nucleus sampling: only the smallest set of tokens with at least this total ' +
+          'probability is sampled from.',
+      ),
+    top_k: count(0, 0).describe('Only the k most probable tokens are sampled from; 0 keeps all.'),
     min_new_tokens: count(0, 1).describe(
       'End-of-turn tokens are masked until this many tokens are sampled.',
     ),
-    max_new_tokens: count(1, 768).describe('Longest response in tokens.'),
+    max_new_tokens: count(1, 768).describe('Maximum length of a completion in tokens.'),
     stop: z
       .array(z.string().min(1))
       .max(64)
       .default([])
-      .describe('Texts that end a response, beside the end-of-turn token.'),
+      .describe(
+        'Stop strings: a completion ends at the first of them, or at the end-of-turn ' + 'token.',
+      ),
     save_prompts: z
       .int()
       .min(1)
       .max(1_000_000)
       .default(16)
       .describe(
-        'Prompts of one block of work. A finished block is on disk; a killed run loses at ' +
-          'most one.',
+        'Prompts between two saves. A killed run loses at most the prompts since the last ' +
+          'save.',
       ),
     max_num_seqs: z
       .union([z.literal('auto'), z.int().min(1).max(65_536)])
       .default('auto')
       .describe(
-        'Sequences decoded together, on a GPU fewer where its memory is short. Bounds the ' +
-          "memory of the KV cache. `auto`: as many as the GPU's memory allows, 256 at most " +
-          '(`cream plan`), 64 on the CPU.',
+        'Sequences that are decoded together, which bounds the memory of the KV cache; ' +
+          "fewer where the GPU runs short of memory. `auto`: as many as the GPU's memory " +
+          'allows, at most 256 (`cream plan`); 64 on the CPU.',
       ),
   })
   .refine((s) => s.min_new_tokens <= s.max_new_tokens, {
@@ -86,16 +96,17 @@ const score = z.strictObject({
     .union([z.literal('auto'), z.int().min(16).max(100_000_000)])
     .default('auto')
     .describe(
-      'Token rows of one scoring pass, on a GPU fewer where its memory is short; a longer ' +
-        "group of responses goes alone. `auto`: as many as the GPU's memory allows, 16384 at " +
-        'most (`cream plan`), 4096 on the CPU.',
+      'Tokens of one scoring pass; fewer where the GPU runs short of memory. The ' +
+        'completions of one prompt that exceed it are scored in a pass of their own. ' +
+        "`auto`: as many as the GPU's memory allows, at most 16384 (`cream plan`); 4096 " +
+        'on the CPU.',
     ),
   save_prompts: z
     .int()
     .min(1)
     .max(1_000_000)
     .default(16)
-    .describe('Prompts of one block of work, as in `sample`.'),
+    .describe('Prompts between two saves, as in `sample`.'),
 });
 
 const reward = z.strictObject({
@@ -103,36 +114,38 @@ const reward = z.strictObject({
     .enum(REWARD_SOURCES)
     .default('implicit')
     .describe(
-      'What a response is worth. By θ_t and θ_{t−1} each: `implicit` (log π − log π_θ0), ' +
-        '`likelihood` (mean log-prob of a token), `judge` (points in words). By one judge ' +
-        'outside: `model` (a reward model), `file` (scores), `gold` (known answers, 1 or 0), ' +
-        '`function` (of a Node program).',
+      'The reward of a completion. Computed by θ_t and by θ_{t−1}: `implicit` (log π − ' +
+        'log π_θ0), `likelihood` (mean log-prob per token), `judge` (points in words). ' +
+        'Computed by one external judge: `model` (a reward model), `file` (scores), ' +
+        '`gold` (1 if the known answer is given, else 0), `function` (of a Node program).',
     ),
   length: z
     .enum(['sum', 'mean'])
     .default('sum')
     .describe(
-      "Of the implicit reward: summed over the response's tokens (the paper's), or their mean.",
+      "The implicit reward is the `sum` of log-ratios over the completion's tokens (as " +
+        'in the paper) or their `mean`.',
     ),
   against: z
     .enum(['none', 'implicit', 'likelihood'])
     .default('none')
     .describe(
-      'With a judge outside: which reward of θ_{t−1} its ranking is compared with for C. ' +
-        '`none` measures no C; `rank.weighting` must then be `fixed`.',
+      'With an external judge: the reward of θ_{t−1} whose ranking is compared with the ' +
+        "judge's for C. `none` measures no C; `rank.weighting` must then be `fixed`.",
     ),
   judgements: z
     .int()
     .min(1)
     .max(1024)
     .default(3)
-    .describe('With `judge`: judgements a response, whose points are averaged.'),
+    .describe('With `judge`: judgements per completion; the reward is their mean.'),
   reasons: z
     .boolean()
     .default(true)
     .describe(
-      'With `judge`: ask for reasons before the score. false asks for the score alone, its ' +
-        'line begun for the model: for small models, which forget the form.',
+      'With `judge`: ask for reasons before the score. With false the judge writes only ' +
+        'the score, and the line `Score:` is begun for it; this suits small models, which ' +
+        'do not keep to the format.',
     ),
   temperature: z
     .number()
@@ -140,11 +153,16 @@ const reward = z.strictObject({
     .max(100)
     .default(0.7)
     .describe('With `judge`: sampling temperature of a judgement.'),
-  top_p: z.number().gt(0).max(1).default(0.95).describe('With `judge`: nucleus of a judgement.'),
-  max_new_tokens: count(1, 256).describe('With `judge`: longest judgement in tokens.'),
+  top_p: z
+    .number()
+    .gt(0)
+    .max(1)
+    .default(0.95)
+    .describe('With `judge`: nucleus sampling of a judgement.'),
+  max_new_tokens: count(1, 256).describe('With `judge`: maximum length of a judgement in tokens.'),
   model: text().describe(
-    'With `model`: a sequence-classification model, a Hugging Face folder or a hub id. It ' +
-      'reads responses through its own chat template.',
+    'With `model`: a sequence-classification model, as a Hugging Face folder or a hub ' +
+      'id. It reads completions through its own chat template.',
   ),
   label: z
     .int()
@@ -152,22 +170,22 @@ const reward = z.strictObject({
     .nullable()
     .default(null)
     .describe(
-      'With `model`: the label (from 0) whose log-probability is the reward. A model of ' +
-        'one label needs none: its logit is the reward.',
+      'With `model`: the label (from 0) whose log-prob is the reward. A model with one ' +
+        'label needs none: its logit is the reward.',
     ),
   file: text().describe(
-    'With `file`: JSONL, JSON or Parquet with `prompt_id`, `sample` (or `completion`) and ' +
-      '`reward`, also `reward_previous` for a second judge; `{t}` in the path is the ' +
-      'iteration. Where it is not there yet the run stops and says which completions wait ' +
-      'for scores.',
+    'With `file`: JSONL, JSON or Parquet with `prompt_id`, `sample` (or `completion`) ' +
+      'and `reward`, and optionally `reward_previous` from a second judge. `{t}` in the ' +
+      'path is the iteration. If the file is missing, the run stops and names the ' +
+      'completions that need scores.',
   ),
 });
 
 const pairs = z.strictObject({
   source: text().describe(
-    "Given preference pairs to learn from instead of the model's own: a file of " +
-      'preferences or `hub:…`. Nothing is sampled or ranked, and `iterations` must be 1. ' +
-      'null: CREAM.',
+    "Preference pairs to train on instead of the model's own: a file of preferences " +
+      'or `hub:…`. Nothing is sampled or ranked, and `iterations` must be 1. null: ' +
+      'CREAM.',
   ),
   columns: columns().describe(
     'Other names of columns, as in `prompts`: `prompt=question`, `chosen=good`.',
@@ -180,29 +198,31 @@ const rank = z.strictObject({
     .enum(CONSISTENCY_METHODS)
     .default('kendall')
     .describe(
-      "How the agreement C of two rankings is measured: Kendall's τ, Spearman's ρ, or " +
-        'whether best and worst agree.',
+      "How the agreement C of two rankings is measured: by Kendall's τ, by Spearman's " +
+        'ρ, or by whether the best and the worst completion agree.',
     ),
   weighting: z
     .enum(WEIGHTINGS)
     .default('avg')
     .describe(
-      "C in the loss: `avg` the mean over the set (the paper's main setting), `dyn` each " +
-        "prompt's own, `fixed` a number.",
+      "The C that weights the loss: `avg` is the mean over all pairs (the paper's main " +
+        "setting), `dyn` each prompt's own C, `fixed` a constant. Pairs with C below 0.5 " +
+        'train the reversed preference, because AdamW and gradient clipping remove the ' +
+        "gradient's scale: over a few steps the sign of 2C − 1 decides.",
     ),
   fixed_consistency: z
     .number()
     .min(0)
     .max(1)
     .default(1)
-    .describe('C where `weighting` is `fixed`: 1 is SRLM, plain self-rewarding DPO.'),
+    .describe('The constant C for `weighting: fixed`; 1 is SRLM, plain self-rewarding DPO.'),
   min_margin: z
     .number()
     .min(0)
     .default(0)
     .describe(
-      'A prompt whose best and worst rewards differ by less than this (nats for log-probs, ' +
-        'points for `judge`) makes no pair.',
+      'A prompt makes no pair if the rewards of its best and its worst completion ' +
+        'differ by less than this (nats for log-probs, points for `judge`).',
     ),
   min_consistency: z
     .number()
@@ -210,8 +230,8 @@ const rank = z.strictObject({
     .max(1)
     .default(0)
     .describe(
-      'A prompt whose own C is below this makes no pair: a threshold for `dyn`, where such ' +
-        'pairs would be turned round or count little.',
+      'A prompt whose own C is below this makes no pair. With `dyn`, 0.5 leaves out the ' +
+        'pairs that would train the reversed preference.',
     ),
 });
 
@@ -221,38 +241,45 @@ const evaluate = z.strictObject({
     .max(64)
     .default(['builtin'])
     .describe(
-      'What is measured after each iteration: `builtin`; `arc_easy`, `arc_challenge`, ' +
-        '`openbookqa`, `siqa` or `gsm8k`, from the hub; or a task and its own source, a ' +
-        'JSONL, JSON or Parquet file or a hub data set: `arc_easy:data/test.jsonl`, ' +
-        '`siqa:hub:lighteval/siqa:validation`. An empty list measures nothing.',
+      'Tasks that are evaluated after each iteration: `builtin`; `arc_easy`, ' +
+        '`arc_challenge`, `openbookqa`, `siqa` or `gsm8k`, from the hub; or a task with a ' +
+        'source of its own, a JSONL, JSON or Parquet file or a hub data set: ' +
+        '`arc_easy:data/test.jsonl`, `siqa:hub:lighteval/siqa:validation`. An empty list ' +
+        'evaluates nothing.',
     ),
   method: z
     .enum(['generate', 'loglikelihood'])
     .default('generate')
     .describe(
-      '`generate`: a greedy answer, read from its text. `loglikelihood`: the likeliest ' +
-        'choice, by sum and by mean over characters, as lm-evaluation-harness (`acc`, ' +
-        '`acc_norm`); for tasks with choices.',
+      '`generate`: the answer is extracted from greedy decoding. `loglikelihood`: the ' +
+        'most probable choice, by the sum of its log-probs and by their sum per ' +
+        'character, as in lm-evaluation-harness (`acc`, `acc_norm`); only for tasks with ' +
+        'choices.',
     ),
   apply_chat_template: z
     .boolean()
     .nullable()
     .default(null)
     .describe(
-      "Put questions through the model's chat template. null: yes to generate, no for " +
-        'log-likelihood, as is usual for each.',
+      "Format questions with the model's chat template. null: yes for `generate`, no " +
+        'for `loglikelihood`, as is usual for each.',
     ),
   count: count(0, 100).describe(
-    'Questions a task, the same ones each time; 0 takes all of a file.',
+    'Questions per task, the same in every evaluation; 0 takes the whole source.',
   ),
-  max_new_tokens: count(1, 256).describe('Longest generated answer in tokens; decoding is greedy.'),
+  max_new_tokens: count(1, 256).describe(
+    'Maximum length of a generated answer in tokens; decoding is greedy.',
+  ),
   save_prompts: z
     .int()
     .min(1)
     .max(1_000_000)
     .default(32)
-    .describe('Questions of one block of work, as in `sample`.'),
-  baseline: z.boolean().default(true).describe('Also measure the base model, before any training.'),
+    .describe('Questions between two saves, as in `sample`.'),
+  baseline: z
+    .boolean()
+    .default(true)
+    .describe('Also evaluate the base model, before any training.'),
 });
 
 export const recipeSchema = z
@@ -261,52 +288,52 @@ export const recipeSchema = z
       .string()
       .min(1)
       .default('smollm2-135m-instruct')
-      .describe('The base model: a known name, a Hugging Face folder, a GGUF file, or a hub id.'),
+      .describe('The base model: an alias, a Hugging Face folder, a GGUF file, or a hub id.'),
     dtype: z
       .enum(['bfloat16', 'float32'])
       .default('bfloat16')
-      .describe('Type the model computes in. Master weights in training are float32 either way.'),
+      .describe(
+        'The dtype of the forward and backward pass. Master weights are float32 either ' + 'way.',
+      ),
     device: z
       .string()
       .regex(/^(cpu|cuda|cuda:\d{1,3})$/, 'must be cpu, cuda or cuda:N such as cuda:1')
       .default('cpu')
       .describe(
-        'Where the model is and computes: `cpu`, `cuda` (the first NVIDIA GPU) or `cuda:N` ' +
-          "(docs/cuda.md). The last bits of a run's numbers depend on it, so it is never " +
-          'chosen for you.',
+        'The device: `cpu`, `cuda` (the first NVIDIA GPU) or `cuda:N` (docs/cuda.md). ' +
+          'Results differ between devices in their last bits, so the device is never chosen ' +
+          'automatically.',
       ),
     seed: z
       .int()
       .min(0)
       .max(Number.MAX_SAFE_INTEGER)
       .default(42)
-      .describe('Every random choice derives from it.'),
+      .describe('Seed of every random choice.'),
     iterations: z
       .int()
       .min(0)
       .max(1000)
       .default(2)
-      .describe('Rounds of sample, score, rank, train and evaluate. 0 is SFT alone.'),
+      .describe('Iterations of sample, score, rank, train and evaluate. 0 is SFT alone.'),
     threads: z.int().min(0).max(4096).default(0).describe('CPU threads; 0 uses all cores.'),
     system_prompt: z
       .string()
       .nullable()
       .default(null)
-      .describe('System message put before every prompt that has none; null adds none.'),
+      .describe('System message for every prompt that has none; null adds none.'),
     prompts: prompts
       .prefault({})
       .describe(
-        'Prompts the model answers and learns from. Their answers, if any, are read by ' +
-          '`reward.source: gold` and the report alone.',
+        'Prompts to sample completions for. Their answers, if any, are read only by ' +
+          '`reward.source: gold` and by the report.',
       ),
     sft: sft.prefault({}).describe('Supervised fine-tuning before the first iteration.'),
-    sample: sample.prefault({}).describe('Sampling responses.'),
+    sample: sample.prefault({}).describe('Sampling of completions.'),
     score: score
       .prefault({})
-      .describe(
-        'Log-probabilities of the responses under the current, the previous and the base model.',
-      ),
-    reward: reward.prefault({}).describe('What a response is worth, and to whom.'),
+      .describe('Log-probs of the completions under the current, the previous and the base model.'),
+    reward: reward.prefault({}).describe('Rewards of the completions.'),
     rank: rank.prefault({}).describe('Rankings, consistency and preference pairs.'),
     pairs: pairs.prefault({}).describe('DPO on given preference pairs.'),
     train: train.prefault({}).describe('Consistency-regularised DPO.'),

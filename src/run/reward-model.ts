@@ -1,7 +1,4 @@
-/**
- * The reward model of a recipe: loaded for the stage that asks it and freed behind it, so that
- * training has the memory.
- */
+/** The recipe's reward model, loaded for its stage and freed before training. */
 import type { CompletionRecord, ExternalRewardRecord } from '../data/records.js';
 import { loadModel, type LanguageModel } from '../lm/language-model.js';
 import { labelProblem, modelRewards, type Classifier } from '../reward/model.js';
@@ -15,7 +12,7 @@ type Score = (
   hooks: StageHooks,
 ) => Promise<ExternalRewardRecord[]>;
 
-/** Calls `use` with what scores completions; the model is loaded when that is first called. */
+/** Calls `use` with a scorer, which loads the model on its first call. */
 export async function withRewardModel<T>(
   run: RunContext,
   use: (score: Score) => Promise<T>,
@@ -45,10 +42,7 @@ export async function withRewardModel<T>(
   }
 }
 
-/**
- * @throws RunError where the model has no head, or its labels and `reward.label` do not go
- * together.
- */
+/** @throws RunError if the model has no head, or `reward.label` does not fit its labels. */
 export async function loadRewardModel(
   { reward, dtype, device }: Pick<Recipe, 'reward' | 'dtype' | 'device'>,
   signal: AbortSignal,

@@ -1,7 +1,7 @@
 /**
- * What the completions of an iteration are worth, by the recipe's `reward` section. Rewards made of
- * log-probs are arithmetic on the scores; the others are a stage of their own, with an artefact:
- * `judgements.jsonl` of the model's own words, `rewards.jsonl` of a judge outside.
+ * Rewards of an iteration's completions, by the recipe's `reward` section. Rewards from log-probs
+ * are computed from the scores. The others are a stage with an artefact: `judgements.jsonl` of
+ * LLM-as-a-judge, `rewards.jsonl` of an external judge.
  */
 import { existsSync } from 'node:fs';
 import type {
@@ -41,8 +41,8 @@ export async function rewardsOf(
 }
 
 /**
- * Rewards of one judge outside beside the ranking they are compared with. @throws RunError where
- * there is none and C is asked for.
+ * Rewards of an external judge with those they are compared with. @throws RunError if C is needed
+ * and there is nothing to compare with.
  */
 export function judgedOutside(
   external: ExternalRewardRecord[],
@@ -90,11 +90,12 @@ function judgementsOf(
       unit: 'completions',
       perItem: samples,
       make: async (block, hooks) => {
-        const { language, model: current } = await run.models.policy(run.checkpoint(t));
+        const policy = await run.models.policy(run.checkpoint(t));
+        const current = policy.model;
         const previous = await run.models.model(run.checkpoint(t - 1));
         return judge(
           block.flat(),
-          language,
+          policy,
           { current, previous },
           { ...settings, max_num_seqs, seed, iteration: t },
           hooks,

@@ -1,7 +1,7 @@
 /**
- * The scores of an iteration: log π under θ_t, θ_{t−1} and θ_0. θ_t sampled the completions and its
- * log-probs came with them, so only the other models run; on a few prompts θ_t does, too, and where
- * it contradicts the sampler it scores everything itself.
+ * Scores of an iteration: log π under θ_t, θ_{t−1} and θ_0. The sampler already gave θ_t's
+ * log-probs, so only the other models run. θ_t is scored again on a few prompts as a check; if it
+ * disagrees with the sampler, it scores all completions.
  */
 import { existsSync } from 'node:fs';
 import type { CompletionRecord, SamplerCheckRecord, ScoreRecord } from '../data/records.js';
@@ -69,10 +69,7 @@ async function judgesOf(run: RunContext, t: number): Promise<Judges> {
   return { current, previous, base };
 }
 
-/**
- * Made before the first block and kept, so that a stage that was stopped goes on by the same
- * decision.
- */
+/** Decided before the first block and saved, so that a resumed stage keeps the decision. */
 async function checksOf(
   run: RunContext,
   t: number,

@@ -1,7 +1,4 @@
-/**
- * θ_1 in `sft/`, before the first iteration: θ_0 fine-tuned on demonstrations, or a checkpoint that
- * was made before.
- */
+/** Makes θ_1 in `sft/`: θ_0 fine-tuned on demonstrations, or a copy of an existing checkpoint. */
 import { constants, existsSync } from 'node:fs';
 import { copyFile, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -22,8 +19,8 @@ export async function fineTune(run: RunContext): Promise<void> {
 }
 
 /**
- * Looks at `sft.checkpoint` before anything is made.
- * @throws RunError where it is of another shape than θ_0, CreamError where it cannot be loaded.
+ * Checks `sft.checkpoint` before the run starts.
+ * @throws RunError if its shape differs from θ_0's, CreamError if it cannot be loaded.
  */
 export async function checkStart(run: RunContext): Promise<void> {
   const {
@@ -83,7 +80,7 @@ async function train(run: RunContext): Promise<void> {
   );
 }
 
-/** Copies the checkpoint at `source`, so that the run stays whole whatever becomes of it. */
+/** Copies the checkpoint at `source`, so that the run does not depend on it later. */
 async function take(run: RunContext, source: string): Promise<void> {
   const of = { phase: 'sft', stage: 'sft' } as const;
   const to = run.checkpoint(1);

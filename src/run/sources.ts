@@ -1,13 +1,10 @@
-/**
- * The hub data sets that a run or a command reads, brought to the cache before anything else: told
- * as a model's download is, and stopped by the same signal.
- */
+/** Downloads the hub data sets of a run or a command to the cache before any work begins. */
 import { datasetFiles } from '../data/hub.js';
 import { isHubSource, type SourceOptions } from '../data/rows.js';
 import { taskSources } from './evaluation.js';
 import type { Recipe } from './recipe.js';
 
-/** Files are none of its business. @throws DataError or ModelError as `datasetFiles` */
+/** Ignores sources that are files. @throws DataError or ModelError as `datasetFiles` */
 export async function fetchSources(
   sources: readonly string[],
   options: Pick<SourceOptions, 'signal' | 'onProgress'>,
@@ -15,7 +12,7 @@ export async function fetchSources(
   for (const source of new Set(sources.filter(isHubSource))) await datasetFiles(source, options);
 }
 
-/** Where the rows of a run come from. */
+/** All data sources of a run. */
 export function sourcesOf({
   prompts,
   sft,

@@ -1,6 +1,6 @@
 /**
- * What a run came to, made of its artefacts alone: the rows of the final table (summary.json) and
- * of metrics.jsonl. No times.
+ * Summaries of a run: the rows of summary.json and of metrics.jsonl. They are computed from the
+ * artefacts alone and contain no times.
  */
 import { existsSync } from 'node:fs';
 import type {
@@ -24,21 +24,21 @@ import { policyCounts } from './policies.js';
 import type { StepRecord } from './stages/optimise.js';
 import { readRecords, type Phase } from './store.js';
 
-/** One row: the base model (phase 0), SFT, or an iteration and the model it made. */
+/** One row: the base model (phase 0), SFT, or an iteration with the model that it trained. */
 export interface IterationSummary {
   phase: Phase;
-  /** Over all questions; null where nothing was measured. */
+  /** Over all questions; null if there are none. */
   accuracy: Accuracy | null;
-  /** By the length-normalised choice, where measured by log-likelihood. */
+  /** Accuracy of the length-normalised choice; null unless log-likelihood was measured. */
   accuracy_norm: Accuracy | null;
   tasks: Record<string, Accuracy>;
   tasks_norm: Record<string, Accuracy>;
-  /** Mean tokens of an answer in evaluation; null where nothing was generated. */
+  /** Mean tokens per answer in evaluation; null if nothing was generated. */
   answer_tokens: number | null;
   iteration: IterationMetrics | null;
 }
 
-/** Rows of what is finished so far, in order. */
+/** Rows of the finished phases, in order. */
 export async function summarise(run: RunContext): Promise<IterationSummary[]> {
   const rows: IterationSummary[] = [];
   for (const phase of phases(run)) {
@@ -48,7 +48,7 @@ export async function summarise(run: RunContext): Promise<IterationSummary[]> {
   return rows;
 }
 
-/** The row of one phase; undefined where nothing of it is finished. */
+/** The row of one phase; undefined if it has neither answers nor steps. */
 export async function summaryOf(
   run: RunContext,
   phase: Phase,
@@ -89,7 +89,7 @@ async function iterationPart(
     completions,
     rankings: await recordsOf<RankingRecord>(run, phase, 'rankings.jsonl'),
     pairs: await recordsOf<PairRecord>(run, phase, 'pairs.jsonl'),
-    // Scores of given pairs are not of what θ_t sampled: no divergence is estimated from them.
+    // Given pairs were not sampled from θ_t, so their scores do not estimate a divergence.
     scores: completions.length > 0 ? await recordsOf<ScoreRecord>(run, phase, 'scores.jsonl') : [],
     samplerChecks: await recordsOf<SamplerCheckRecord>(run, phase, 'sampler-check.jsonl'),
     steps,
@@ -97,8 +97,8 @@ async function iterationPart(
 }
 
 /**
- * One row an optimizer step and one a finished phase; TRL's names where TRL has one, ours under
- * `cream/` and `eval/`.
+ * One row per optimizer step and one per finished phase. Columns have TRL's names where TRL has
+ * one; ours begin with `cream/` and `eval/`.
  */
 export async function metricRows(run: RunContext): Promise<object[]> {
   const rows: object[] = [];
@@ -150,7 +150,7 @@ function phaseRow(
   };
 }
 
-/** What could not be measured has no column. */
+/** Values that could not be measured have no column. */
 function iterationColumns(m: IterationMetrics): Record<string, number> {
   const columns = {
     consistency: m.consistency,

@@ -1,22 +1,21 @@
-/**
- * A training stage around its loop: the state it goes on from, the checkpoint it leaves. SFT and
- * preference training share it.
- */
+/** Runs a training stage (SFT or DPO): resumes its saved state and writes its checkpoint. */
 import { existsSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
+import type { Model } from '../engine/model.js';
+import type { LanguageModel } from '../lm/language-model.js';
 import type { OfStage, RunContext } from './context.js';
 import { stepsPerEpoch, type StepRecord, type TrainingState } from './stages/optimise.js';
 import type { OptimisationSettings } from './recipe.js';
-import type { Policy, StageHooks } from './stages/stage.js';
+import type { StageHooks } from './stages/stage.js';
 import { saveCheckpoint } from './checkpoint.js';
 import { writeRecords } from './store.js';
 import { trainingState } from './training-state.js';
 
-/** What every training stage hands to its loop. */
+/** Arguments of the training loop that SFT and DPO share. */
 export interface CommonWork {
   key: readonly (string | number)[];
   onStep: (record: StepRecord) => void;
-  save: (model: Policy['model']) => Promise<void>;
+  save: (model: Model) => Promise<void>;
 }
 
 export interface Training {
@@ -27,14 +26,14 @@ export interface Training {
   examples: number;
   unit: string;
   work: (
-    policy: Policy,
+    policy: LanguageModel,
     common: CommonWork,
     state: TrainingState,
     hooks: StageHooks,
   ) => Promise<StepRecord[]>;
 }
 
-/** Does nothing where `steps.jsonl` is there: it is written after the checkpoint is complete. */
+/** Skipped if `steps.jsonl` exists, since that is written after the checkpoint is complete. */
 export async function trainCheckpoint(
   run: RunContext,
   of: OfStage,
@@ -59,7 +58,7 @@ export async function trainCheckpoint(
         {
           key: [run.recipe.seed, of.stage, phase],
           onStep: (metrics) => run.tellStep(of, metrics),
-          save: (model) => saveCheckpoint(policy.language, model, to, settings.checkpoint_dtype),
+          save: (model) => saveCheckpoint(policy, model, to, settings.checkpoint_dtype),
         },
         state,
         hooks,

@@ -46,7 +46,7 @@ describe.each(['plain', 'chat'] as const)('%s', (kind) => {
     expect(of).toHaveLength(expected.length);
     const answers = await answerByLikelihood(
       of,
-      { language, model: language.model },
+      language,
       { chat: kind === 'chat', max_num_batched_tokens: 512 },
       hooks,
     );

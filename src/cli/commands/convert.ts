@@ -137,9 +137,9 @@ async function adopted(file: OfficialFile, flags: Flags, cli: Cli): Promise<obje
     );
   const samples = officialSamples(file);
   const settings = settingsFrom(flags, KEYS);
-  return withModel(flags.model, settings, cli, (language) =>
+  return withModel(flags.model, settings, cli, (policy) =>
     showStage(cli, { stage: 'adopt', unit: 'completions', total: samples.length }, (hooks) =>
-      adopt(samples, { language, model: language.model }, settings.score, hooks),
+      adopt(samples, policy, settings.score, hooks),
     ),
   );
 }

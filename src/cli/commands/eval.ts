@@ -78,8 +78,7 @@ async function answers(flags: Flags, cli: Cli): Promise<AnswerRecord[]> {
   await fetchData(taskSources(settings.evaluate), cli);
   const questions = await chooseQuestions(settings);
   const request = evaluateSettings(settings);
-  return withModel(settings.model, settings, cli, async (language) => {
-    const policy = { language, model: language.model };
+  return withModel(settings.model, settings, cli, async (policy) => {
     // By log-likelihood a long question is cut from the left, as in lm-evaluation-harness.
     if (request.method === 'generate') checkLengths({ questions }, policy);
     if (flags.out === undefined)

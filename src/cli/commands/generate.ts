@@ -60,8 +60,7 @@ export function addGenerate(program: Command, cli: Cli): void {
       )
     ).prompts;
     const request = { ...settings.sample, seed: settings.seed, iteration: flags.iteration };
-    await withModel(settings.model, settings, cli, async (language) => {
-      const policy = { language, model: language.model };
+    await withModel(settings.model, settings, cli, async (policy) => {
       checkLengths({ prompts }, policy);
       await showBlocks(cli, 'sample', 'completions', {
         out: flags.out,

@@ -78,7 +78,7 @@ export function addPrefer(program: Command, _cli: Cli): void {
     if (pairs.length === 0)
       throw new RunError(
         'ERR_NO_PAIRS',
-        'No prompt has a best and a worst response that differ: sample at a higher ' +
+        'No prompt has a best and a worst completion that differ: sample at a higher ' +
           'temperature, or more responses a prompt.',
       );
   });

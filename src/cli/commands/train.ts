@@ -112,7 +112,7 @@ export function addTrain(program: Command, cli: Cli): void {
         (hooks) =>
           train(
             pairs,
-            { language, model: language.model },
+            language,
             {
               settings: training,
               startsAtReference: startsAtReference(settings),
@@ -158,7 +158,7 @@ async function scored(
   settings: Recipe,
   cli: Cli,
 ): Promise<PairRecord[]> {
-  checkLengths({ preferences }, { language, model: language.model });
+  checkLengths({ preferences }, language);
   const current = language.model;
   const total = preferences.length * 2;
   const work = (base: Model) =>

@@ -1,18 +1,16 @@
-/**
- * Adopt: responses that another program sampled → completions as ours are, with token ids and the
- * model's own log-probs.
- */
+/** Adopt: completions sampled by another program → records with token ids and θ_t's log-probs. */
 import type { SampledText } from '../../data/official.js';
 import type { CompletionRecord } from '../../data/records.js';
-import type { Policy, StageHooks } from './stage.js';
+import type { LanguageModel } from '../../lm/language-model.js';
+import type { StageHooks } from './stage.js';
 
 /**
- * In the order of `samples`. A response counts as ended by the model: its last token is the end of
- * turn. (How it really ended is not in the official code's file, which scores it in the same way.)
+ * Completions grouped by prompt, in the order of `samples`. Each ends with the end-of-turn token:
+ * the official code's file does not say how a completion ended, and its scoring assumes the same.
  */
 export async function adopt(
   samples: readonly SampledText[],
-  { language, model }: Policy,
+  policy: LanguageModel,
   settings: { max_num_batched_tokens: number | 'auto' },
   hooks: StageHooks,
 ): Promise<CompletionRecord[]> {
@@ -22,14 +20,14 @@ export async function adopt(
   >();
   for (const sample of samples) {
     const group = prompts.get(sample.prompt_id) ?? {
-      prompt: language.encodePrompt(sample.prompt),
+      prompt: policy.encodePrompt(sample.prompt),
       of: [],
     };
-    group.of.push({ sample, tokens: language.encodeCompletion(sample.completion) });
+    group.of.push({ sample, tokens: policy.encodeCompletion(sample.completion) });
     prompts.set(sample.prompt_id, group);
   }
   const groups = [...prompts.values()];
-  const { sums } = await model.score(
+  const { sums } = await policy.model.score(
     {
       groups: groups.map(({ prompt, of }) => ({
         prompt,

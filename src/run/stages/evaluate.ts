@@ -1,13 +1,14 @@
 /**
- * Evaluate: questions with known answers → graded answers, greedy and read from the text, or by the
- * likelihood of the choices.
+ * Evaluate: questions with known answers → graded answers, extracted from greedy decoding or chosen
+ * by log-likelihood.
  */
 import type { AnswerRecord } from '../../data/records.js';
 import { answerByLikelihood } from '../../evaluate/loglikelihood.js';
 import { grade, type Question } from '../../evaluate/task.js';
+import type { LanguageModel } from '../../lm/language-model.js';
 import { promptKey } from '../keys.js';
 import type { Recipe } from '../recipe.js';
-import type { Policy, StageHooks } from './stage.js';
+import type { StageHooks } from './stage.js';
 
 export interface EvaluateSettings extends Pick<
   Recipe['evaluate'],
@@ -29,7 +30,7 @@ export function evaluateSettings({
 /** Answers in the order of `questions`. */
 export async function evaluate(
   questions: readonly Question[],
-  policy: Policy,
+  policy: LanguageModel,
   settings: EvaluateSettings,
   hooks: StageHooks,
 ): Promise<AnswerRecord[]> {
@@ -49,20 +50,20 @@ export async function evaluate(
 
 async function generateAnswers(
   questions: readonly Question[],
-  { language, model }: Policy,
+  policy: LanguageModel,
   settings: EvaluateSettings,
   hooks: StageHooks,
 ): Promise<AnswerRecord[]> {
-  const completions = await model
+  const completions = await policy.model
     .generate(
       {
         prompts: questions.map((question) => ({
-          tokens: encode(question, language, settings.apply_chat_template ?? true),
+          tokens: encode(question, policy, settings.apply_chat_template ?? true),
           key: promptKey(question.id),
         })),
         temperature: 0,
         maxNewTokens: settings.max_new_tokens,
-        stopIds: language.stopIds,
+        stopIds: policy.stopIds,
         maxNumSeqs: settings.max_num_seqs,
       },
       { signal: hooks.signal, onProgress: ({ done, tokens }) => hooks.progress(done, tokens) },
@@ -70,16 +71,16 @@ async function generateAnswers(
     .all();
   return completions.map((completion) =>
     grade(questions[completion.promptIndex]!, {
-      text: language.tokenizer.decode([...completion.tokens], { skipSpecialTokens: true }),
+      text: policy.tokenizer.decode([...completion.tokens], { skipSpecialTokens: true }),
       tokens: completion.tokens.length,
     }),
   );
 }
 
-function encode({ prompt }: Question, language: Policy['language'], chat: boolean): number[] {
+function encode({ prompt }: Question, policy: LanguageModel, chat: boolean): number[] {
   return chat
-    ? language.encodePrompt(prompt)
-    : language.tokenizer.encode(prompt.map((message) => message.content).join('\n\n'), {
+    ? policy.encodePrompt(prompt)
+    : policy.tokenizer.encode(prompt.map((message) => message.content).join('\n\n'), {
         addSpecialTokens: true,
       });
 }

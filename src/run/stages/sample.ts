@@ -1,9 +1,10 @@
-/** Sample: prompts → N completions each from θ_t, through the model's chat template. */
+/** Sample: prompts → N completions each from θ_t, with the model's chat template. */
 import type { CompletionRecord, PromptRecord } from '../../data/records.js';
 import { sumLogprobs } from '../../engine/score.js';
+import type { LanguageModel } from '../../lm/language-model.js';
 import { promptKey } from '../keys.js';
 import type { Recipe } from '../recipe.js';
-import type { Policy, StageHooks } from './stage.js';
+import type { StageHooks } from './stage.js';
 
 export interface SampleSettings extends Omit<Recipe['sample'], 'save_prompts'> {
   seed: number;
@@ -12,21 +13,20 @@ export interface SampleSettings extends Omit<Recipe['sample'], 'save_prompts'> {
 
 /**
  * Completions ordered by prompt, then sample. A sample depends on seed, iteration, prompt id and
- * its number, not on the other prompts.
+ * sample number, not on the other prompts.
  */
 export async function sample(
   prompts: readonly PromptRecord[],
-  policy: Policy,
+  policy: LanguageModel,
   settings: SampleSettings,
   hooks: StageHooks,
 ): Promise<CompletionRecord[]> {
-  const { language, model } = policy;
-  const encoded = prompts.map((prompt) => language.encodePrompt(prompt.prompt));
+  const encoded = prompts.map((prompt) => policy.encodePrompt(prompt.prompt));
   const stops =
     settings.stop.length > 0
-      ? { stopStrings: settings.stop, tokenBytes: language.tokenizer.tokenBytes() }
+      ? { stopStrings: settings.stop, tokenBytes: policy.tokenizer.tokenBytes() }
       : {};
-  const completions = await model
+  const completions = await policy.model
     .generate(
       {
         prompts: prompts.map((prompt, i) => ({
@@ -39,7 +39,7 @@ export async function sample(
         topK: settings.top_k,
         minNewTokens: settings.min_new_tokens,
         maxNewTokens: settings.max_new_tokens,
-        stopIds: language.stopIds,
+        stopIds: policy.stopIds,
         ...stops,
         seed: settings.seed,
         iteration: settings.iteration,
@@ -56,7 +56,7 @@ export async function sample(
       prompt_id: prompt.id,
       sample: completion.sample,
       prompt: prompt.prompt,
-      completion: language.tokenizer.decode(tokens, { skipSpecialTokens: true }),
+      completion: policy.tokenizer.decode(tokens, { skipSpecialTokens: true }),
       prompt_token_ids: [...encoded[completion.promptIndex]!],
       token_ids: tokens,
       logprob: sumLogprobs(completion.logprobs),

@@ -1,9 +1,9 @@
-/** SFT: demonstrations → M1. The loss is on the completions' tokens alone, end-of-turn included. */
+/** SFT: demonstrations → M1. The loss covers the completions' tokens, end-of-turn included. */
 import type { DemonstrationRecord } from '../../data/records.js';
 import type { OptimisationSettings } from '../recipe.js';
 import { optimise, type Optimisation, type StepRecord, type TrainingState } from './optimise.js';
 import type { LanguageModel } from '../../lm/language-model.js';
-import type { Policy, StageHooks } from './stage.js';
+import type { StageHooks } from './stage.js';
 
 export interface SftWork extends Pick<
   Optimisation<DemonstrationRecord>,
@@ -15,17 +15,14 @@ export interface SftWork extends Pick<
 /** Trains `policy.model` in place and returns its steps. */
 export async function sft(
   demonstrations: readonly DemonstrationRecord[],
-  policy: Policy,
+  policy: LanguageModel,
   work: SftWork,
   state: TrainingState,
   hooks: StageHooks,
 ): Promise<StepRecord[]> {
-  const { language, model } = policy;
-  const encoded = demonstrations.map((demonstration) =>
-    encodeDemonstration(demonstration, language),
-  );
+  const encoded = demonstrations.map((demonstration) => encodeDemonstration(demonstration, policy));
   return optimise(
-    model,
+    policy.model,
     {
       ...work,
       examples: encoded,

@@ -3,17 +3,15 @@
  * reference is θ_t by its scores.
  */
 import type { PairRecord } from '../../data/records.js';
+import type { LanguageModel } from '../../lm/language-model.js';
 import { RunError } from '../errors.js';
 import type { Recipe } from '../recipe.js';
 import { optimise, type Optimisation, type StepRecord, type TrainingState } from './optimise.js';
-import type { Policy, StageHooks } from './stage.js';
+import type { StageHooks } from './stage.js';
 
 export interface TrainWork extends Pick<Optimisation<PairRecord>, 'onStep' | 'save' | 'key'> {
   settings: Recipe['train'];
-  /**
-   * Whether the model in training is its own reference at the first step: not with another
-   * reference, nor with dropout.
-   */
+  /** Whether the policy equals its reference at the first step. */
   startsAtReference: boolean;
   onWarning: (message: string) => void;
 }
@@ -21,7 +19,7 @@ export interface TrainWork extends Pick<Optimisation<PairRecord>, 'onStep' | 'sa
 /** Trains `policy.model` in place and returns its steps. */
 export async function train(
   pairs: readonly PairRecord[],
-  policy: Policy,
+  policy: LanguageModel,
   work: TrainWork,
   state: TrainingState,
   hooks: StageHooks,
@@ -73,14 +71,14 @@ function baseOf({
     'ERR_RUN_DATA',
     `The pair of prompt ${JSON.stringify(prompt_id)} has no base_chosen_logps and ` +
       'base_rejected_logps, which train.reference base and train.kl_coefficient above 0 ' +
-      'need: make the pairs anew, or set reference to current and kl_coefficient to 0.',
+      'need: rank this iteration again, or set reference to current and kl_coefficient to 0.',
   );
 }
 
 /**
- * Before the first step the policy is its reference, so both rewards are 0 up to rounding. More
- * than that means that scores and weights do not belong together. Rounding of a token's log-prob is
- * some 0.05 nats in bf16 and 1e-3 in fp32, and adds up as a random walk.
+ * Before the first step the policy equals its reference, so both rewards are 0 up to rounding. A
+ * larger margin means that the scores come from other weights. The rounding error of a log-prob is
+ * about 0.05 nats per token in bf16 and 1e-3 in fp32, and grows as a random walk.
  */
 function checkReference(
   first: StepRecord,
@@ -88,13 +86,12 @@ function checkReference(
   dtype: string,
   { settings, onWarning }: TrainWork,
 ): void {
-  const ofOne =
+  const pairNoise =
     settings.beta *
     (dtype === 'bfloat16' ? 0.05 : 1e-3) *
     Math.sqrt(2 * Math.max(1, batchTokens(pairs)));
-  // The mean over few pairs strays further: four standard deviations of it, and never less than one
-  // of a pair's.
-  const noise = ofOne * Math.max(1, 4 / Math.sqrt(Math.min(pairs.length, settings.batch_size)));
+  // Four standard deviations of the batch mean, but at least one of a single pair.
+  const noise = pairNoise * Math.max(1, 4 / Math.sqrt(Math.min(pairs.length, settings.batch_size)));
   const margin = Math.abs(first['rewards/margins'] ?? 0);
   if (margin > noise) {
     onWarning(
