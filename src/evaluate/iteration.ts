@@ -15,13 +15,13 @@
  *   kl_token           the same divided by the mean length: nats a token
  *   sampler_difference, sampler_tau of θ_t's log-probs by the sampler and by the scorer, over the
  *   prompts that both have: the largest
- *                      difference of a completion, nats, and the lowest Kendall's τ of a prompt. One
- *                      model's: 0 (rounding in fp32) and 1
+ *                      difference of a completion, nats, and the lowest Kendall's τ of a prompt.
+ *                      One model's: 0 (rounding in fp32) and 1
  *   truncated          share of completions that ended by the length limit
  *   distinct_2 different bigrams of tokens / all bigrams of a completion, mean over completions; 1
  *   where none repeats
- *   repeated_4 share of a completion's 4-grams that it said before, mean over completions; loops show
- *   here first
+ *   repeated_4 share of a completion's 4-grams that it said before, mean over completions; loops
+ *   show here first
  *
  * A number that nothing was there to measure by is null, never 0.
  */
@@ -52,8 +52,8 @@ export interface IterationMetrics {
   ranking_couples: number;
   ranking_ties: number;
   /**
-   * Share of right answers: of all sampled completions, of the chosen, of the rejected; of those with
-   * a known answer.
+   * Share of right answers: of all sampled completions, of the chosen, of the rejected; of those
+   * with a known answer.
    */
   sample_accuracy: number | null;
   chosen_accuracy: number | null;

@@ -12,8 +12,8 @@ const LONGEST_LINE = 500;
 const SAYS = /[\p{L}\p{N}]/gu;
 
 /**
- * The occurrences of all `markers` in the order of the text, each with the first line behind it that
- * has a letter or a digit; the line may be the rest of the marker's own.
+ * The occurrences of all `markers` in the order of the text, each with the first line behind it
+ * that has a letter or a digit; the line may be the rest of the marker's own.
  */
 export function* linesAfter(
   text: string,

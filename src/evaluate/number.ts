@@ -2,13 +2,13 @@
  * The number that a completion answers with. Signs, currencies, units, percent, decimals, groups of
  * thousands by commas, thin spaces or LaTeX, fractions and mixed numbers, `2.5 million`.
  *
- * Powers count by their value (`2^5`, `2**5`, `5²`, `3 × 10^4`); an exponent behind a letter belongs
- * to a unit (`45 m^2`).
+ * Powers count by their value (`2^5`, `2**5`, `5²`, `3 × 10^4`); an exponent behind a letter
+ * belongs to a unit (`45 m^2`).
  *
  * Behind a marker: the first number, or the result of a calculation that begins there (`Answer: 5 x
- * 4 = 20`; the official code takes the 5). `####` counts only with the number right behind it, since
- * it also heads sections in Markdown. Without a marker: the last number that is neither an ordinal
- * nor the number of a list item or step (`3. So …`, `Step 2`).
+ * 4 = 20`; the official code takes the 5). `####` counts only with the number right behind it,
+ * since it also heads sections in Markdown. Without a marker: the last number that is neither an
+ * ordinal nor the number of a list item or step (`3. So …`, `Step 2`).
  *
  * A time of day (`10:30`, `6 pm`) and a year that opens a clause (`In 2020 he …`) count only where
  * the text has no other number; a time counts by its hour.

@@ -21,8 +21,8 @@ export interface ChatTemplateOptions {
   /** `bos_token`, `eos_token`, …: Tokenizer.specialTokens. */
   specialTokens?: Readonly<Record<string, string>>;
   /**
-   * The date of `strftime_now`. It is fixed so that runs can be repeated; the default is the date in
-   * Llama 3's own template.
+   * The date of `strftime_now`. It is fixed so that runs can be repeated; the default is the date
+   * in Llama 3's own template.
    */
   date?: Date;
 }

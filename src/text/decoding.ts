@@ -13,8 +13,8 @@ export interface ChunkStream {
 export interface Decoding {
   stream(): ChunkStream;
   /**
-   * The bytes that a token adds to a text, wherever it stands: its `▁` is a space even where a text's
-   * first one is dropped.
+   * The bytes that a token adds to a text, wherever it stands: its `▁` is a space even where a
+   * text's first one is dropped.
    */
   bytes(token: string): Uint8Array;
 }

@@ -2,11 +2,12 @@
  * From a GGUF file's `tokenizer.ggml.*` metadata to a Hugging Face tokenizer.
  *
  * GGUF stores vocabulary and merges but only the *name* of the splitter (`tokenizer.ggml.pre`); the
- * table below gives the meaning of each name, as in llama.cpp. A guess would change tokens silently:
- * with plain GPT-2 splitting, SmolLM2's tokens differ wherever a space precedes a digit. So an
- * unknown or missing name is an error.
+ * table below gives the meaning of each name, as in llama.cpp. A guess would change tokens
+ * silently: with plain GPT-2 splitting, SmolLM2's tokens differ wherever a space precedes a digit.
+ * So an unknown or missing name is an error.
  */
 import { TextError } from './errors.js';
+import { ggufTemplate } from './named-templates.js';
 import {
   byteLevel,
   GPT2_PATTERN,
@@ -145,29 +146,10 @@ export function readGgufVocabulary(metadata: Metadata): GgufVocabulary {
     json,
     special,
     eosTokenIds: [...new Set(['eos', 'eot', 'eom'].flatMap((name) => id(name) ?? []))],
-    chatTemplate: chatTemplateOf(metadata),
+    chatTemplate: ggufTemplate(metadata),
     contextLength:
       Number(metadata[`${String(metadata['general.architecture'])}.context_length`] ?? 0) || null,
   };
-}
-
-/** `tokenizer.chat_templates` names the templates that are not the default one. */
-function chatTemplateOf(metadata: Metadata): string | null {
-  const template = metadata['tokenizer.chat_template'];
-  if (typeof template === 'string') return template;
-  const named = metadata['tokenizer.chat_templates'];
-  if (Array.isArray(named) && named.length > 0) throw noDefaultTemplate(named, 'The GGUF file');
-  return null;
-}
-
-/** As transformers: a model with named templates needs one for plain chat. */
-export function noDefaultTemplate(names: readonly unknown[], owner: string): TextError {
-  return new TextError(
-    'ERR_CHAT_TEMPLATE',
-    `${owner} has the chat templates ${names.map((name) => JSON.stringify(name)).join(', ')} ` +
-      'and none named "default"; put the one for plain chat into chat_template.jinja in the ' +
-      "model's Hugging Face folder.",
-  );
 }
 
 /** GPT-2's kind: characters stand for bytes, merges are listed by rank. */

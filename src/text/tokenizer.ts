@@ -7,7 +7,8 @@ import { join } from 'node:path';
 import { createDecoding, type Decoding } from './decoding.js';
 import { Encoder } from './encoder.js';
 import { TextError } from './errors.js';
-import { noDefaultTemplate, readGgufVocabulary, type Metadata } from './gguf-vocabulary.js';
+import { readGgufVocabulary, type Metadata } from './gguf-vocabulary.js';
+import { namedTemplate, noDefaultTemplate } from './named-templates.js';
 import { checkTokenizerJson, type TokenizerJson } from './tokenizer-json.js';
 
 export type TokenizerSource = { folder: string } | { gguf: Metadata };
@@ -271,28 +272,6 @@ async function namedFiles(folder: string): Promise<Record<string, string>> {
   for (const name of names.filter((file) => file.endsWith('.jinja')).sort())
     found[name.slice(0, -'.jinja'.length)] = await readFile(join(directory, name), 'utf8');
   return found;
-}
-
-/**
- * A chat template is a string, or named ones, as a list or an object, of which `default` is for
- * plain chat. @throws TextError where there are named ones and no default.
- */
-function namedTemplate(value: unknown, owner: string): string | undefined {
-  if (typeof value === 'string') return value;
-  if (typeof value !== 'object' || value === null) return undefined;
-  const named: [unknown, unknown][] = Array.isArray(value)
-    ? (value as ({ name?: unknown; template?: unknown } | null)[]).map((entry) => [
-        entry?.name,
-        entry?.template,
-      ])
-    : Object.entries(value);
-  if (named.length === 0) return undefined;
-  const plain = named.find(([name]) => name === 'default')?.[1];
-  if (typeof plain === 'string') return plain;
-  throw noDefaultTemplate(
-    named.map(([name]) => name),
-    owner,
-  );
 }
 
 function readMetadata(metadata: Metadata): Parts {

@@ -389,7 +389,7 @@ CHECK_CASE("hostile: lies in config.json") {
   };
   refused("labels in a list", "id2label must be an object with one entry per label",
           [&] { labels(R"("id2label":["good"])"); });
-  refused("no label", "id2label must be an object with an entry a label",
+  refused("no label", "id2label must be an object with one entry per label",
           [&] { labels(R"("id2label":{})"); });
   refused("labels without end", "num_labels must be a whole number from 1 to",
           [&] { labels(R"("num_labels":99999999)"); });
