@@ -34,8 +34,8 @@ at::ScalarType scalar_type(DType dtype) {
 }
 
 // The same input gives the same bits. ATen's CUDA ops sum in a fixed order only on request; cuBLAS
-// does with a fixed workspace and without split bf16 sums. ATen's filling of new memory is turned
-// off: nothing reads uninitialised memory, and it would cost one pass over it.
+// does with a fixed workspace and without split bf16 sums. ATen's filling of new memory is
+// disabled: nothing reads uninitialised memory, and it would cost one pass over it.
 void make_deterministic(at::Device device) {
   if (!device.is_cuda()) return;
   const char* const workspace = std::getenv("CUBLAS_WORKSPACE_CONFIG");

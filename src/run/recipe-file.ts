@@ -136,8 +136,7 @@ function toData(document: Document.Parsed, name: string): Record<string, unknown
 function aliasFault(error: unknown): string {
   const { message } = error as Error;
   const unresolved = /^Unresolved alias .*: (.+)$/.exec(message);
-  if (unresolved)
-    return `the alias *${unresolved[1]} stands for nothing: there is no &${unresolved[1]} before it`;
+  if (unresolved) return `the alias *${unresolved[1]} has no anchor &${unresolved[1]} before it`;
   return error instanceof ReferenceError
     ? 'the aliases (`*name`) expand to too much; write the settings out'
     : message;

@@ -34,8 +34,7 @@ const pattern = (ban: string): RegExp =>
 const EXCEPTIONS: Readonly<Record<string, RegExp>> = {
   piece: /^src\/text\/|^docs\/tokenizers\.md$/, // a SentencePiece or pre-tokenizer piece
   pieces: /^src\/text\/|^docs\/tokenizers\.md$/,
-  room: /^src\/data\/builtin/, // of a house
-  rooms: /^src\/data\/builtin/,
+  '/\\brooms?\\b(?! for)/': /^src\/data\/builtin/, // of a house
 };
 
 /** `file:line: text` of each use, apart from lines that say an old name on purpose. */
