@@ -142,7 +142,7 @@ describe('a recipe file', () => {
     [
       'an alias of nothing',
       'model: *base\n',
-      'recipe.yaml: the alias *base stands for nothing: there is no &base before it',
+      'recipe.yaml: the alias *base has no anchor &base before it',
     ],
     ['null for text', 'model: null\n', 'recipe.yaml:1:8 model: must be text, got nothing'],
   ])('refuses %s', (_, text, message) => {
@@ -287,7 +287,7 @@ describe('--set', () => {
     ['seed', '--set seed: write key=value, such as --set sample.top_p=0.9'],
     ['model.x=1', "--set model.x=1 model: is not a section, so it has no key 'x'"],
     ['train=1', '--set train=1 train: must be a section of `key: value` lines, got 1'],
-    ['seed=*x', '--set seed=*x: the alias *x stands for nothing: there is no &x before it'],
+    ['seed=*x', '--set seed=*x: the alias *x has no anchor &x before it'],
     ['seed=', '--set seed= seed: must be a number, got nothing'],
     ['__proto__.seed=1', '--set __proto__.seed=1 __proto__: unknown key'],
   ])('%s is refused by the name of the flag', (flag, message) => {
