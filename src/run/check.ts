@@ -16,6 +16,8 @@ export interface Inputs {
   preferences: PreferenceRecord[];
   /** Sentences on rows that were left out. */
   notes: string[];
+  /** File and line of records, by id, where they come from a file. */
+  places: ReadonlyMap<string, string>;
 }
 
 /**
@@ -40,12 +42,18 @@ export async function readInputs(recipe: Recipe): Promise<Inputs> {
   const demonstrations =
     recipe.sft.enabled && recipe.sft.checkpoint === null
       ? await chooseDemonstrations(recipe)
-      : { records: [], duplicates: 0 };
+      : { records: [], duplicates: 0, places: undefined };
+  const given = recipe.pairs.source === null ? undefined : await choosePreferences(recipe);
   return {
     prompts,
     demonstrations: demonstrations.records,
     questions: await chooseQuestions(recipe),
-    preferences: recipe.pairs.source === null ? [] : (await choosePreferences(recipe)).preferences,
+    preferences: given?.preferences ?? [],
+    places: new Map([
+      ...(chosen[0]?.places ?? []),
+      ...(demonstrations.places ?? []),
+      ...(given?.places ?? []),
+    ]),
     notes: [
       ...repeated(chosen[0]?.duplicates, recipe.prompts.source),
       ...repeated(demonstrations.duplicates, recipe.sft.source),
@@ -74,31 +82,39 @@ function checkAnswers(
     );
 }
 
-/** @throws RunError naming the first record that does not fit the model's context. */
+/** @throws RunError naming the first record that does not fit the model's context, and its place. */
 export function checkLengths(
-  { prompts, demonstrations, questions, preferences }: Partial<Inputs>,
+  { prompts, demonstrations, questions, preferences, places }: Partial<Inputs>,
   policy: LanguageModel,
 ): void {
   const context = policy.model.config.maxPositionEmbeddings;
-  const refuse = (what: string, id: string, length: number): never => {
-    throw new RunError(
-      'ERR_RUN_DATA',
-      `${what} ${JSON.stringify(id)} is ${length} tokens long and the model's context ` +
-        `holds ${context}: shorten it or take it out.`,
-    );
-  };
-  for (const { id, prompt } of [...(prompts ?? []), ...(questions ?? [])]) {
+  const long = [
     // At least one generated token must fit after the prompt.
-    const { length } = policy.encodePrompt(prompt);
-    if (length >= context) refuse('Prompt', id, length);
-  }
-  for (const demonstration of demonstrations ?? []) {
-    const { prompt, completion } = encodeDemonstration(demonstration, policy);
-    const length = prompt.length + completion.length;
-    if (length > context) refuse('Demonstration', demonstration.id, length);
-  }
-  for (const preference of preferences ?? []) {
-    const length = preferenceLength(preference, policy);
-    if (length > context) refuse('The pair', preference.id, length);
-  }
+    ...[...(prompts ?? []), ...(questions ?? [])].map(({ id, prompt }) => ({
+      what: 'Prompt',
+      id,
+      length: policy.encodePrompt(prompt).length,
+      limit: context - 1,
+    })),
+    ...(demonstrations ?? []).map((demonstration) => {
+      const { prompt, completion } = encodeDemonstration(demonstration, policy);
+      const length = prompt.length + completion.length;
+      return { what: 'Demonstration', id: demonstration.id, length, limit: context };
+    }),
+    ...(preferences ?? []).map((preference) => ({
+      what: 'The pair',
+      id: preference.id,
+      length: preferenceLength(preference, policy),
+      limit: context,
+    })),
+  ].filter(({ length, limit }) => length > limit);
+  const [first] = long;
+  if (first === undefined) return;
+  const place = places?.get(first.id);
+  throw new RunError(
+    'ERR_RUN_DATA',
+    `${first.what} ${JSON.stringify(first.id)}${place === undefined ? '' : ` (${place})`} is ` +
+      `${first.length} tokens long and the model's context holds ${context}: shorten it or take ` +
+      `it out${long.length > 1 ? `, and ${long.length - 1} more like it` : ''}.`,
+  );
 }

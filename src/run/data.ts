@@ -13,6 +13,8 @@ export interface ChosenPrompts {
   gold: GoldRecord[];
   /** Number of duplicate rows, which are dropped. */
   duplicates: number;
+  /** File and line of each prompt, by id; absent for built-in prompts. */
+  places?: ReadonlyMap<string, string> | undefined;
 }
 
 /** The prompts of iteration `t` ≥ 1. */
@@ -30,7 +32,7 @@ export async function choosePrompts(recipe: Recipe, t: number): Promise<ChosenPr
       'prompts.count: the built-in prompts have no end; give how many an iteration uses.',
     );
   // As many built-in prompts are generated as are used; `resample` draws from twice as many.
-  const { records: all, duplicates } =
+  const loaded: Loaded<PromptRecord> =
     source === 'builtin'
       ? {
           records: builtinPrompts({
@@ -41,6 +43,7 @@ export async function choosePrompts(recipe: Recipe, t: number): Promise<ChosenPr
           duplicates: 0,
         }
       : await loadPrompts(source, { columns });
+  const { records: all, duplicates, places } = loaded;
   const each = count > 0 ? count : subsets ? Math.floor(all.length / iterations) : all.length;
   const needed = subsets ? each * iterations : each;
   if (each === 0 || needed > all.length) {
@@ -63,6 +66,7 @@ export async function choosePrompts(recipe: Recipe, t: number): Promise<ChosenPr
         : [{ id, ...(task !== undefined && { task }), answer, ...(choices && { choices }) }],
     ),
     duplicates,
+    places,
   };
 }
 
@@ -78,10 +82,11 @@ export async function chooseDemonstrations(recipe: Recipe): Promise<Loaded<Demon
       'ERR_RECIPE',
       'sft.count: the built-in demonstrations have no end; give how many are used.',
     );
-  const { records: all, duplicates } =
+  const loaded: Loaded<DemonstrationRecord> =
     source === 'builtin'
       ? { records: builtinDemonstrations({ seed, count }), duplicates: 0 }
       : await loadDemonstrations(source, { columns });
+  const { records: all, ...rest } = loaded;
   if (count > all.length)
     throw new RunError(
       'ERR_RUN_DATA',
@@ -91,7 +96,7 @@ export async function chooseDemonstrations(recipe: Recipe): Promise<Loaded<Demon
   const chosen = count === 0 ? all : shuffled(all, (d) => d.id, seed, 'sft').slice(0, count);
   return {
     records: chosen.map((d) => ({ ...d, prompt: withSystem(d.prompt, system) })),
-    duplicates,
+    ...rest,
   };
 }
 

@@ -29,6 +29,8 @@ export interface ChosenPreferences {
   preferences: PreferenceRecord[];
   /** What was left out and why, in a sentence; none where all rows are used. */
   warning?: string;
+  /** File and line of each pair, by id. */
+  places: ReadonlyMap<string, string>;
 }
 
 /**
@@ -39,7 +41,7 @@ export async function choosePreferences({
   system_prompt: system,
   pairs: { source, columns, count },
 }: Pick<Recipe, 'seed' | 'system_prompt' | 'pairs'>): Promise<ChosenPreferences> {
-  const { records, duplicates, skipped } = await loadPreferences(source!, { columns });
+  const { records, duplicates, skipped, places } = await loadPreferences(source!, { columns });
   if (count > records.length)
     throw new RunError(
       'ERR_RUN_DATA',
@@ -54,6 +56,7 @@ export async function choosePreferences({
   ].filter(Boolean);
   return {
     preferences: chosen.map((record) => ({ ...record, prompt: withSystem(record.prompt, system) })),
+    places,
     ...(left.length > 0 && { warning: `${source}: rows left out: ${left.join(', ')}.` }),
   };
 }

@@ -28,7 +28,7 @@ import type { Recipe } from './recipe.js';
 import type { RewardFunction } from '../reward/external.js';
 import { loadRewardModel } from './reward-model.js';
 import { checkStart, fineTune } from './sft.js';
-import { fetchSources, sourcesOf } from './sources.js';
+import { fetchSources, sourceDigests, sourcesOf } from './sources.js';
 import {
   EVENTS,
   explainDisk,
@@ -271,6 +271,8 @@ async function checkRecipe(directory: string, recipe: Recipe): Promise<boolean> 
 interface RunFile {
   recipe: string;
   model: { name: string; digest: string };
+  /** SHA-256 of each input file; absent in runs of version 0.1.0. */
+  sources?: Record<string, string>;
   versions: { cream: string; torch: string };
 }
 
@@ -286,12 +288,13 @@ async function checkModel(
   emit: Emit,
 ): Promise<string> {
   const { version, torch } = engineInfo();
-  const file: RunFile = {
+  const file: RunFile & Required<Pick<RunFile, 'sources'>> = {
     recipe: recipeDigest(recipe),
     model: {
       name: recipe.model,
       digest: await stoppable(signal, () => modelDigest(resolved, signal)),
     },
+    sources: await stoppable(signal, () => sourceDigests(inputFiles(recipe), signal)),
     versions: { cream: version, torch },
   };
   const path = join(directory, RUN);
@@ -306,6 +309,14 @@ async function checkModel(
           `(${before.model.digest.slice(0, 20)}…, now ${file.model.digest.slice(0, 20)}…): ` +
           'bring those back, or choose another --out.',
       );
+    for (const [source, digest] of Object.entries(before.sources ?? {}))
+      if (file.sources[source] !== digest)
+        throw new RunError(
+          'ERR_RUN_MISMATCH',
+          `${directory} began with another content of ${source} (SHA-256 ${digest.slice(0, 12)}…, ` +
+            `now ${file.sources[source]?.slice(0, 12) ?? 'not a file'}…): bring that back, or ` +
+            'choose another --out.',
+        );
     const changed = (['cream', 'torch'] as const).find(
       (name) => before.versions[name] !== file.versions[name],
     );
@@ -319,6 +330,12 @@ async function checkModel(
       });
   }
   return createHash('sha256').update(`${file.recipe} ${file.model.digest}`).digest('hex');
+}
+
+/** Every file that the recipe names as input. */
+function inputFiles(recipe: Recipe): string[] {
+  const { source, file } = recipe.reward;
+  return [...sourcesOf(recipe), ...(source === 'file' && file !== null ? [file] : [])];
 }
 
 function readRunFile(path: string): RunFile {

@@ -94,8 +94,8 @@ CHECK_CASE(
   }
   request.most_pages = 4;
   CHECK_THROWS(out_of_memory,
-               "[generate] prompt 4 of 33 tokens needs 5 pages of keys and values for 21 new ones, "
-               "the device's cache has 4",
+               "[generate] prompt 4 of 33 tokens needs 5 pages of keys and values for 21 new "
+               "tokens, but the device's cache has 4",
                run(generate_on_device, model, request));
   for (auto& prompt : request.prompts)
     prompt.samples = 1;  // a single sequence continues in its prompt's page

@@ -49,19 +49,17 @@ export function addGenerate(program: Command, cli: Cli): void {
     const count =
       flags.count === undefined && flags.prompts !== 'builtin' ? 0 : settings.prompts.count;
     await fetchData([flags.prompts], cli);
-    const prompts = (
-      await choosePrompts(
-        {
-          ...settings,
-          iterations: 1,
-          prompts: { ...settings.prompts, source: flags.prompts, count, split: 'subsets' },
-        },
-        1,
-      )
-    ).prompts;
+    const { prompts, places } = await choosePrompts(
+      {
+        ...settings,
+        iterations: 1,
+        prompts: { ...settings.prompts, source: flags.prompts, count, split: 'subsets' },
+      },
+      1,
+    );
     const request = { ...settings.sample, seed: settings.seed, iteration: flags.iteration };
     await withModel(settings.model, settings, cli, async (policy) => {
-      checkLengths({ prompts }, policy);
+      checkLengths({ prompts, places }, policy);
       await showBlocks(cli, 'sample', 'completions', {
         out: flags.out,
         items: prompts,

@@ -1,0 +1,43 @@
+/** Input files of a run: a row that does not fit is named, and a file that changed is refused. */
+import { afterAll, expect, it } from '@jest/globals';
+import { rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { temporaryFolder } from '../support/tiny-model.js';
+import { tinyRun } from '../support/run.js';
+
+const folder = temporaryFolder('cream-inputs-');
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
+
+const write = (name: string, prompts: readonly string[]): string => {
+  const path = join(folder, name);
+  writeFileSync(path, prompts.map((prompt) => `${JSON.stringify({ prompt })}\n`).join(''));
+  return path;
+};
+const numbered = (count: number): string[] =>
+  Array.from({ length: count }, (_, i) => `Name thing number ${i}.`);
+
+it('prompts that are too long are named by file and line, and counted', async () => {
+  const long = 'x'.repeat(2000);
+  const path = write('long.jsonl', ['short', `${long} a`, 'brief', `${long} b`, `${long} c`]);
+  await expect(
+    tinyRun([`prompts.source=${path}`, 'prompts.count=5', 'iterations=1']),
+  ).rejects.toThrow(
+    /^Prompt "\w+" \(.*long\.jsonl line [245]\) is \d+ tokens long .*, and 2 more like it\.$/,
+  );
+});
+
+it('a run does not go on with a prompts file that has changed', async () => {
+  const path = write('prompts.jsonl', numbered(4));
+  const settings = [`prompts.source=${path}`, 'prompts.count=4', 'iterations=1'];
+  const { directory } = await tinyRun(settings);
+  rmSync(join(directory, 'summary.json')); // as if it had been stopped before its end
+  const again = () => tinyRun(settings, { directory });
+  await again();
+  rmSync(join(directory, 'summary.json'));
+  write('prompts.jsonl', ['ADDED', ...numbered(4)]);
+  await expect(again()).rejects.toThrow(
+    /began with another content of .*prompts\.jsonl \(SHA-256 \w{12}…, now \w{12}…\)/,
+  );
+  write('prompts.jsonl', numbered(4));
+  await again();
+});
