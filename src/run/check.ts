@@ -82,7 +82,7 @@ function checkAnswers(
     );
 }
 
-/** @throws RunError naming the first record that does not fit the model's context, and its place. */
+/** @throws RunError naming the first record that is longer than the model's context, by place. */
 export function checkLengths(
   { prompts, demonstrations, questions, preferences, places }: Partial<Inputs>,
   policy: LanguageModel,

@@ -313,8 +313,8 @@ async function checkModel(
       if (file.sources[source] !== digest)
         throw new RunError(
           'ERR_RUN_MISMATCH',
-          `${directory} began with another content of ${source} (SHA-256 ${digest.slice(0, 12)}…, ` +
-            `now ${file.sources[source]?.slice(0, 12) ?? 'not a file'}…): bring that back, or ` +
+          `${directory} began with another content of ${source} (SHA-256 ` +
+            `${digest.slice(0, 12)}…, now ${file.sources[source]?.slice(0, 12) ?? 'not a file'}…): bring that back, or ` +
             'choose another --out.',
         );
     const changed = (['cream', 'torch'] as const).find(

@@ -449,7 +449,7 @@ describe('DPO on given pairs', () => {
       JSON.stringify({ id: 'long', prompt: 'x', chosen: 'y'.repeat(2000), rejected: 'z' }),
     );
     await expect(tinyRun([`pairs.source=${source}`])).rejects.toThrow(
-      /The pair ".*" is \d+ tokens long and the model's context holds 1024/,
+      /The pair ".*" \(.*pairs\.jsonl line 1\) is \d+ tokens long and the model's context holds 1024/,
     );
   });
 });
