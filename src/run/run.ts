@@ -313,9 +313,8 @@ async function checkModel(
       if (file.sources[source] !== digest)
         throw new RunError(
           'ERR_RUN_MISMATCH',
-          `${directory} began with another content of ${source} (SHA-256 ` +
-            `${digest.slice(0, 12)}…, now ${file.sources[source]?.slice(0, 12) ?? 'not a file'}…): bring that back, or ` +
-            'choose another --out.',
+          `${directory} began with another content of ${source} (SHA-256 ${shortly(digest)}, ` +
+            `now ${shortly(file.sources[source])}): bring that back, or choose another --out.`,
         );
     const changed = (['cream', 'torch'] as const).find(
       (name) => before.versions[name] !== file.versions[name],
@@ -331,6 +330,9 @@ async function checkModel(
   }
   return createHash('sha256').update(`${file.recipe} ${file.model.digest}`).digest('hex');
 }
+
+const shortly = (digest: string | undefined): string =>
+  digest === undefined ? 'not a file' : `${digest.slice(0, 12)}…`;
 
 /** Every file that the recipe names as input. */
 function inputFiles(recipe: Recipe): string[] {
