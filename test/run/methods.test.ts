@@ -339,7 +339,7 @@ describe('LLM-as-a-judge', () => {
     ];
     await expect(tinyRun(settings, { directory })).rejects.toThrow(
       'Iteration 1 has no preference pair: none of its 4 prompts got a best and a worst ' +
-        'response that differ (4 no judgement).',
+        'completion that differ (4 no judgement).',
     );
     const judgements = readFileSync(join(directory, 'iteration-1/judgements.jsonl'), 'utf8')
       .trimEnd()
