@@ -1,8 +1,8 @@
 /** The recipes that come with the program: those beside package.json, by name. */
-import { statSync } from 'node:fs';
 import { readFile, readdir } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { isFile } from '../models/files.js';
 
 const FOLDER = fileURLToPath(new URL('../../recipes', import.meta.url));
 
@@ -39,6 +39,6 @@ export async function shippedRecipes(): Promise<ShippedRecipe[]> {
  */
 export async function findRecipe(name: string): Promise<string> {
   // not a run directory of that name
-  if (statSync(name, { throwIfNoEntry: false })?.isFile()) return name;
+  if (isFile(name)) return name;
   return (await shippedRecipes()).find((recipe) => recipe.name === name)?.path ?? name;
 }

@@ -3,9 +3,14 @@
  * directories alike.
  */
 import { randomUUID } from 'node:crypto';
+import { statSync } from 'node:fs';
 import { mkdir, open, readdir, rename, rm, stat } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import { explainWriteError } from './errors.js';
+
+/** Whether `path` is a regular file, links followed. */
+export const isFile = (path: string): boolean =>
+  statSync(path, { throwIfNoEntry: false })?.isFile() ?? false;
 
 /** Between a file's name and a random part: how `sweep` knows what a killed writer left. */
 const TEMPORARY = /\.tmp-[0-9a-f-]+$/;

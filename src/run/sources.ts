@@ -1,8 +1,8 @@
 /** Downloads the hub data sets of a run or a command to the cache before any work begins. */
-import { statSync } from 'node:fs';
 import { datasetFiles } from '../data/hub.js';
 import { isHubSource, type SourceOptions } from '../data/rows.js';
 import { sha256File } from '../models/cache.js';
+import { isFile } from '../models/files.js';
 import { taskSources } from './evaluation.js';
 import type { Recipe } from './recipe.js';
 
@@ -13,9 +13,6 @@ export async function fetchSources(
 ): Promise<void> {
   for (const source of new Set(sources.filter(isHubSource))) await datasetFiles(source, options);
 }
-
-const isFile = (path: string): boolean =>
-  statSync(path, { throwIfNoEntry: false })?.isFile() ?? false;
 
 /** SHA-256 of each source that is a file; the hub's are pinned by their cached revision. */
 export async function sourceDigests(
