@@ -7,7 +7,7 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
-import { creamCache } from '../dist/models/cache.js';
+import { creamCache } from '../dist/files/cache.js';
 import { curveTables, measureCurves } from './curves.mjs';
 import { BenchError, findLlama, findPython, ggufFormats, hasModule } from './peers.mjs';
 import { nominalPeak } from './gpus.mjs';

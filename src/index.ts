@@ -38,7 +38,7 @@ export {
   type LoadOptions,
   type TextOptions,
 } from './lm/language-model.js';
-export { ModelError, type ModelErrorCode } from './models/errors.js';
+export { ModelError, type ModelErrorCode } from './files/errors.js';
 export {
   modelDigest,
   resolveModel,

@@ -2,7 +2,7 @@
 import { readFile, readdir } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { isFile } from '../models/files.js';
+import { isFile } from '../files/files.js';
 
 const FOLDER = fileURLToPath(new URL('../../recipes', import.meta.url));
 

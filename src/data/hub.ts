@@ -9,21 +9,21 @@
  */
 import { readdir, readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { creamCache } from '../models/cache.js';
-import { ModelError } from '../models/errors.js';
-import { writeToCache } from '../models/files.js';
-import { parseHubId } from '../models/hub.js';
+import { creamCache } from '../files/cache.js';
+import { ModelError } from '../files/errors.js';
+import { writeToCache } from '../files/files.js';
 import {
   cachedCommit,
   fetchFiles,
   fetchingOf,
   isOffline,
   listRepository,
+  parseHubId,
   repositoryFolder,
   type HubOptions,
   type Listing,
   type Repository,
-} from '../models/repository.js';
+} from '../hub/repository.js';
 import { DataError } from './jsonl.js';
 import type { SourceOptions } from './rows.js';
 import {

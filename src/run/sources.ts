@@ -1,8 +1,8 @@
 /** Downloads the hub data sets of a run or a command to the cache before any work begins. */
 import { datasetFiles } from '../data/hub.js';
 import { isHubSource, type SourceOptions } from '../data/rows.js';
-import { sha256File } from '../models/cache.js';
-import { isFile } from '../models/files.js';
+import { sha256File } from '../files/cache.js';
+import { isFile } from '../files/files.js';
 import { taskSources } from './evaluation.js';
 import type { Recipe } from './recipe.js';
 

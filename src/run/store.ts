@@ -24,7 +24,7 @@ import { open, readdir, rename, rm } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { ARTEFACT_COLUMNS, type Columns } from '../data/columns.js';
 import { readRecords as readChecked, serialize } from '../data/jsonl.js';
-import { makeDirectory, syncFolder, writeAtomic as write } from '../models/files.js';
+import { makeDirectory, syncFolder, writeAtomic as write } from '../files/files.js';
 import { RunError } from './errors.js';
 
 export const RECIPE = 'recipe.yaml';
@@ -40,7 +40,7 @@ export type Phase = 'sft' | number;
 export const phaseFolder = (phase: Phase): string =>
   phase === 'sft' ? 'sft' : `iteration-${phase}`;
 
-/** As in models/files.ts; a full or read-only disk becomes one sentence. */
+/** As in files/files.ts; a full or read-only disk becomes one sentence. */
 export const writeAtomic = (path: string, data: string | Uint8Array): Promise<void> =>
   onDisk(path, () => write(path, data));
 

@@ -6,7 +6,7 @@
 import { existsSync } from 'node:fs';
 import { readFile, readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { makeDirectory } from '../models/files.js';
+import { makeDirectory } from '../files/files.js';
 import { onDisk, writeAtomic } from './store.js';
 import type { StepRecord, TrainingState } from './stages/optimise.js';
 

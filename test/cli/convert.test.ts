@@ -8,7 +8,7 @@ import { describe, expect, it } from '@jest/globals';
 import { COMPLETION_COLUMNS, SCORE_COLUMNS } from '../../src/data/columns.js';
 import { readRecords } from '../../src/data/jsonl.js';
 import type { CompletionRecord, ScoreRecord } from '../../src/data/records.js';
-import { standInHub } from '../models/stand-in.js';
+import { standInHub } from '../hub/stand-in.js';
 import { cream, startCream } from '../support/cli.js';
 import { temporaryFolder, tinyModel } from '../support/tiny-model.js';
 

@@ -6,7 +6,7 @@ import { datasetFiles, parseDatasetSource } from '../../src/data/hub.js';
 import { loadPrompts } from '../../src/data/prompts.js';
 import { readRows } from '../../src/data/rows.js';
 import { chooseSplit, convertedSplits, globMatches, splitsOf } from '../../src/data/splits.js';
-import { COMMIT, CONVERTED_COMMIT, standInHub, type StandIn } from '../models/stand-in.js';
+import { COMMIT, CONVERTED_COMMIT, standInHub, type StandIn } from '../hub/stand-in.js';
 
 const root = mkdtempSync(join(tmpdir(), 'cream-datasets-'));
 afterAll(() => rmSync(root, { recursive: true, force: true }));

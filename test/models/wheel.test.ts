@@ -21,7 +21,7 @@ import {
   type ModelProgress,
 } from '../../src/models/resolve.js';
 import { cachedWheelModel, fetchWheelModel, type WheelModel } from '../../src/models/wheel.js';
-import { COMMIT, standInHub } from './stand-in.js';
+import { COMMIT, standInHub } from '../hub/stand-in.js';
 
 const root = mkdtempSync(join(tmpdir(), 'cream-wheel-'));
 afterAll(() => rmSync(root, { recursive: true, force: true }));

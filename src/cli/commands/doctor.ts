@@ -11,7 +11,7 @@ import {
   type CudaInfo,
   type EngineInfo,
 } from '../../engine/addon.js';
-import { creamCache } from '../../models/cache.js';
+import { creamCache } from '../../files/cache.js';
 import { DEFAULT_MODEL, resolveModel } from '../../models/resolve.js';
 import type { Cli } from '../cli.js';
 import { printJson, printLine } from '../table.js';

@@ -13,7 +13,7 @@ import type { PairRecord } from '../../data/records.js';
 import type { Model } from '../../engine/model.js';
 import type { LanguageModel } from '../../lm/language-model.js';
 import { checkLengths } from '../../run/check.js';
-import { syncFolder } from '../../models/files.js';
+import { syncFolder } from '../../files/files.js';
 import { saveCheckpoint } from '../../run/checkpoint.js';
 import { RunError } from '../../run/errors.js';
 import { choosePreferences, makeGivenPairs, scorePreferences } from '../../run/given-pairs.js';

@@ -6,8 +6,8 @@
 import { createHash } from 'node:crypto';
 import { open, rm, stat } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { hashInto } from './cache.js';
-import { ModelError } from './errors.js';
+import { hashInto } from '../files/cache.js';
+import { ModelError } from '../files/errors.js';
 
 export interface Fetching {
   endpoint: string;

@@ -6,10 +6,10 @@
  */
 import { readFile, rename, rm, statfs, symlink } from 'node:fs/promises';
 import { dirname, join, posix, relative } from 'node:path';
-import { exists, withLock, xdgCache, type Environment } from './cache.js';
+import { exists, withLock, xdgCache, type Environment } from '../files/cache.js';
 import { download, request, type Fetching } from './download.js';
-import { explainDiskError, ModelError } from './errors.js';
-import { makeDirectory } from './files.js';
+import { explainDiskError, ModelError } from '../files/errors.js';
+import { makeDirectory } from '../files/files.js';
 
 export interface HubOptions {
   env?: Environment | undefined;
@@ -47,6 +47,17 @@ export interface Listing {
   commit: string;
   files: HubFile[];
   licence?: string | undefined;
+}
+
+/**
+ * `org/name` or `name`, with an optional `@revision` (branch, tag or commit; default main). Null if
+ * it cannot be a hub id.
+ */
+export function parseHubId(name: string): { id: string; revision: string } | null {
+  const match = /^((?:[A-Za-z0-9][\w.-]*\/)?[A-Za-z0-9][\w.-]*)(?:@([\w./-]+))?$/.exec(name);
+  if (!match || /\.\.|--|\.git$/.test(match[1] as string) || match[2]?.split('/').includes('..'))
+    return null;
+  return { id: match[1] as string, revision: match[2] ?? 'main' };
 }
 
 export function isOffline(env: Environment = process.env): boolean {

@@ -16,9 +16,10 @@ import { execFile } from 'node:child_process';
 import { promisify } from 'node:util';
 import ts from 'typescript';
 import { afterAll, afterEach, beforeEach, describe, expect, it } from '@jest/globals';
-import { cachedHubModel, fetchHubModel, parseHubId } from '../../src/models/hub.js';
+import { parseHubId } from '../../src/hub/repository.js';
+import { cachedHubModel, fetchHubModel } from '../../src/models/hub-model.js';
 import { resolveModel } from '../../src/models/resolve.js';
-import { COMMIT, standInHub, type StandIn } from './stand-in.js';
+import { COMMIT, standInHub, type StandIn } from '../hub/stand-in.js';
 
 const root = mkdtempSync(join(tmpdir(), 'cream-hub-'));
 afterAll(() => rmSync(root, { recursive: true, force: true }));
@@ -263,17 +264,19 @@ describe('a download from the hub', () => {
 
   it('downloads once when several processes want the same model', async () => {
     const compiled = join(root, 'compiled');
-    mkdirSync(compiled);
-    writeFileSync(join(compiled, 'package.json'), '{"type": "module"}');
-    const source = new URL('../../src/models/', import.meta.url);
-    for (const name of readdirSync(source)) {
-      const { outputText } = ts.transpileModule(readFileSync(new URL(name, source), 'utf8'), {
-        compilerOptions: { module: ts.ModuleKind.ESNext, target: ts.ScriptTarget.ES2022 },
-      });
-      writeFileSync(join(compiled, name.replace(/ts$/, 'js')), outputText);
+    for (const folder of ['files', 'hub', 'models']) {
+      mkdirSync(join(compiled, folder), { recursive: true });
+      const source = new URL(`../../src/${folder}/`, import.meta.url);
+      for (const name of readdirSync(source)) {
+        const { outputText } = ts.transpileModule(readFileSync(new URL(name, source), 'utf8'), {
+          compilerOptions: { module: ts.ModuleKind.ESNext, target: ts.ScriptTarget.ES2022 },
+        });
+        writeFileSync(join(compiled, folder, name.replace(/ts$/, 'js')), outputText);
+      }
     }
+    writeFileSync(join(compiled, 'package.json'), '{"type": "module"}');
     const script =
-      `const { fetchHubModel } = await import(${JSON.stringify(join(compiled, 'hub.js'))}); ` +
+      `const { fetchHubModel } = await import(${JSON.stringify(join(compiled, 'models/hub-model.js'))}); ` +
       `console.log((await fetchHubModel('org/name', 'main')).path);`;
     const runs = await Promise.all(
       [1, 2, 3].map(() =>

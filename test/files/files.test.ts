@@ -10,8 +10,8 @@ import {
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, it } from '@jest/globals';
-import { withLock } from '../../src/models/cache.js';
-import { makeDirectory, sweep, writeAtomic } from '../../src/models/files.js';
+import { withLock } from '../../src/files/cache.js';
+import { makeDirectory, sweep, writeAtomic } from '../../src/files/files.js';
 import { resolveModel } from '../../src/models/resolve.js';
 import { writeAtomic as writeInRun } from '../../src/run/store.js';
 

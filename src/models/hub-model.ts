@@ -3,9 +3,9 @@
  * shared cache (repository.ts).
  */
 import { join } from 'node:path';
-import type { Environment } from './cache.js';
-import { ModelError } from './errors.js';
-import { writeToCache } from './files.js';
+import type { Environment } from '../files/cache.js';
+import { ModelError } from '../files/errors.js';
+import { writeToCache } from '../files/files.js';
 import { checkLocalModel } from './local.js';
 import {
   cachedCommit,
@@ -17,8 +17,8 @@ import {
   type HubOptions,
   type Listing,
   type Repository,
-} from './repository.js';
-import type { Fetching } from './download.js';
+} from '../hub/repository.js';
+import type { Fetching } from '../hub/download.js';
 
 export interface HubModel {
   /** The snapshot folder. */
@@ -30,17 +30,6 @@ export interface HubModel {
 
 const WANTED =
   /^(config\.json|generation_config\.json|model\.safetensors|model-\d+-of-\d+\.safetensors|model\.safetensors\.index\.json|tokenizer\.json|tokenizer_config\.json|special_tokens_map\.json|chat_template\.(jinja|json))$/;
-
-/**
- * `org/name` or `name`, with an optional `@revision` (branch, tag or commit; default main). Null if
- * it cannot be a hub id.
- */
-export function parseHubId(name: string): { id: string; revision: string } | null {
-  const match = /^((?:[A-Za-z0-9][\w.-]*\/)?[A-Za-z0-9][\w.-]*)(?:@([\w./-]+))?$/.exec(name);
-  if (!match || /\.\.|--|\.git$/.test(match[1] as string) || match[2]?.split('/').includes('..'))
-    return null;
-  return { id: match[1] as string, revision: match[2] ?? 'main' };
-}
 
 const model = (id: string): Repository => ({ kind: 'models', id });
 
