@@ -14,6 +14,7 @@
 import { readFile, stat } from 'node:fs/promises';
 import { constants, gunzipSync } from 'node:zlib';
 import type { Environment } from '../files/cache.js';
+import type { HubProgress } from '../hub/listing.js';
 import { otherThanJsonLines, parseCsv, refuseOtherKinds } from './formats.js';
 import { datasetFiles } from './hub.js';
 import { parseJsonText } from './json.js';
@@ -37,14 +38,7 @@ export interface SourceOptions {
   columns?: readonly string[] | undefined;
   /** For hub data sets, as for hub models. */
   offline?: boolean | undefined;
-  onProgress?:
-    | ((progress: {
-        stage: 'download';
-        file: string;
-        received: number;
-        total: number | null;
-      }) => void)
-    | undefined;
+  onProgress?: ((progress: HubProgress) => void) | undefined;
   signal?: AbortSignal | undefined;
   /** For tests: the environment to read instead of the process's. */
   env?: Environment | undefined;

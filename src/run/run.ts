@@ -28,7 +28,7 @@ import type { Recipe } from './recipe.js';
 import type { RewardFunction } from '../reward/external.js';
 import { loadRewardModel } from './reward-model.js';
 import { checkStart, fineTune } from './sft.js';
-import { fetchSources, sourceDigests, sourcesOf } from './sources.js';
+import { fetchSources, inputDigests, sourcesOf } from './sources.js';
 import {
   EVENTS,
   explainDisk,
@@ -271,7 +271,7 @@ async function checkRecipe(directory: string, recipe: Recipe): Promise<boolean> 
 interface RunFile {
   recipe: string;
   model: { name: string; digest: string };
-  /** SHA-256 of each input file; absent in runs of version 0.1.0. */
+  /** What each input was (`inputDigests`); absent in runs of version 0.1.0. */
   sources?: Record<string, string>;
   versions: { cream: string; torch: string };
 }
@@ -294,7 +294,7 @@ async function checkModel(
       name: recipe.model,
       digest: await stoppable(signal, () => modelDigest(resolved, signal)),
     },
-    sources: await stoppable(signal, () => sourceDigests(inputFiles(recipe), signal)),
+    sources: await stoppable(signal, () => inputDigests(recipe, signal)),
     versions: { cream: version, torch },
   };
   const path = join(directory, RUN);
@@ -311,11 +311,7 @@ async function checkModel(
       );
     for (const [source, digest] of Object.entries(before.sources ?? {}))
       if (file.sources[source] !== digest)
-        throw new RunError(
-          'ERR_RUN_MISMATCH',
-          `${directory} began with another content of ${source} (SHA-256 ${shortly(digest)}, ` +
-            `now ${shortly(file.sources[source])}): bring that back, or choose another --out.`,
-        );
+        throw sourceChanged(directory, source, digest, file.sources[source]);
     const changed = (['cream', 'torch'] as const).find(
       (name) => before.versions[name] !== file.versions[name],
     );
@@ -331,14 +327,26 @@ async function checkModel(
   return createHash('sha256').update(`${file.recipe} ${file.model.digest}`).digest('hex');
 }
 
+function sourceChanged(
+  directory: string,
+  source: string,
+  before: string,
+  now: string | undefined,
+): RunError {
+  const moved = before.startsWith('hub:');
+  return new RunError(
+    'ERR_RUN_MISMATCH',
+    moved
+      ? `${directory} began with revision ${before.slice('hub:'.length)} of ${source}, which is ` +
+          `now ${now?.slice('hub:'.length) ?? 'not known'}: choose another --out, or fetch that ` +
+          'revision again.'
+      : `${directory} began with another content of ${source} (SHA-256 ${shortly(before)}, ` +
+          `now ${shortly(now)}): bring that back, or choose another --out.`,
+  );
+}
+
 const shortly = (digest: string | undefined): string =>
   digest === undefined ? 'not a file' : `${digest.slice(0, 12)}…`;
-
-/** Every file that the recipe names as input. */
-function inputFiles(recipe: Recipe): string[] {
-  const { source, file } = recipe.reward;
-  return [...sourcesOf(recipe), ...(source === 'file' && file !== null ? [file] : [])];
-}
 
 function readRunFile(path: string): RunFile {
   try {

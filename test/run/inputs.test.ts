@@ -1,7 +1,8 @@
 /** Input files of a run: a row that does not fit is named, and a file that changed is refused. */
 import { afterAll, expect, it } from '@jest/globals';
-import { rmSync, writeFileSync } from 'node:fs';
+import { readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { COMMIT, standInHub } from '../hub/stand-in.js';
 import { temporaryFolder } from '../support/tiny-model.js';
 import { tinyRun } from '../support/run.js';
 
@@ -40,4 +41,36 @@ it('a run does not go on with a prompts file that has changed', async () => {
   );
   write('prompts.jsonl', numbered(4));
   await again();
+});
+
+it('a run does not go on with another revision of a hub data set', async () => {
+  const rows = numbered(4).map((prompt) => `${JSON.stringify({ prompt })}\n`);
+  const hub = await standInHub({ 'train.jsonl': rows.join('') });
+  const before = { ...process.env };
+  Object.assign(process.env, {
+    HF_ENDPOINT: hub.endpoint,
+    HF_HOME: join(folder, 'hf'),
+    CREAM_CACHE: join(folder, 'cache'),
+  });
+  try {
+    const settings = ['prompts.source=hub:org/words', 'prompts.count=4', 'iterations=1'];
+    const { directory } = await tinyRun(settings);
+    const runFile = join(directory, 'run.json');
+    expect(JSON.parse(readFileSync(runFile, 'utf8'))).toMatchObject({
+      sources: { 'hub:org/words': `hub:${COMMIT}` },
+    });
+    rmSync(join(directory, 'summary.json'));
+    // as if it had begun when the hub had another commit
+    const moved = readFileSync(runFile, 'utf8').replace(COMMIT, 'b'.repeat(40));
+    writeFileSync(runFile, moved);
+    await expect(tinyRun(settings, { directory })).rejects.toThrow(
+      `began with revision ${'b'.repeat(40)} of hub:org/words, which is now ${COMMIT}: choose ` +
+        'another --out, or fetch that revision again.',
+    );
+  } finally {
+    for (const name of ['HF_ENDPOINT', 'HF_HOME', 'CREAM_CACHE'])
+      if (before[name] === undefined) delete process.env[name];
+      else process.env[name] = before[name];
+    await hub.close();
+  }
 });
