@@ -12,6 +12,7 @@ import { CreamError } from '../engine/errors.js';
 import { Model, type DType } from '../engine/model.js';
 import { exists } from '../files/cache.js';
 import { makeDirectory, writeAtomic } from '../files/files.js';
+import { parseConfig } from '../files/json.js';
 import { resolveModel, type ResolvedModel, type ResolveOptions } from '../models/resolve.js';
 import { ChatTemplate, type Message } from '../text/chat-template.js';
 import { loadTokenizer, type Tokenizer } from '../text/tokenizer.js';
@@ -271,7 +272,7 @@ export class LanguageModel {
     if (this.tokenizer.chatTemplate !== null && files['tokenizer_config.json'] !== undefined) {
       // Older readers look for the template here; newer ones take chat_template.jinja.
       files['tokenizer_config.json'] = json({
-        ...(JSON.parse(files['tokenizer_config.json']) as object),
+        ...(parseConfig(files['tokenizer_config.json']) as object),
         chat_template: this.tokenizer.chatTemplate,
       });
     }
@@ -354,7 +355,7 @@ async function readJson(path: string): Promise<Record<string, unknown>> {
     error.code === 'ENOENT' ? '{}' : Promise.reject(error),
   );
   try {
-    return JSON.parse(text) as Record<string, unknown>;
+    return parseConfig(text) as Record<string, unknown>;
   } catch (error) {
     throw new CreamError(
       'ERR_INVALID_FILE',

@@ -80,6 +80,8 @@ export interface RunReport {
   finished: boolean;
   recipe: string;
   phases: PhaseReport[];
+  /** Rows of the data sources that the run did not use. */
+  leftOut: { section: string; count: number; message: string }[];
   /** Sentences about what could not be read. */
   problems: string[];
 }
@@ -112,12 +114,25 @@ export function readRun(directory: string): RunReport {
     finished: folder.has('summary.json'),
     recipe: folder.text('recipe.yaml'),
     phases,
+    leftOut: rowsLeftOut(events),
     problems: [...folder.damaged].map(
       ([file, { size }]) =>
         `${file}: ${size} ${size === 1 ? 'line' : 'lines'} could not be read and ` +
         `${size === 1 ? 'is' : 'are'} left out.`,
     ),
   };
+}
+
+/** The last event of each section: a run that was stopped and resumed may have told it twice. */
+function rowsLeftOut(events: readonly Row[]): RunReport['leftOut'] {
+  const found = new Map<string, RunReport['leftOut'][number]>();
+  for (const event of events) {
+    const [section, message] = [string(event, 'section'), string(event, 'message')];
+    const count = number(event, 'count');
+    if (event.type === 'rows_left_out' && section && message && count !== undefined)
+      found.set(section, { section, count, message });
+  }
+  return [...found.values()];
 }
 
 function phaseFolders(folder: RunFolder): [name: string, label: string][] {

@@ -77,7 +77,7 @@ function header(run: RunReport): string {
 }
 
 function notices(run: RunReport): string {
-  const lines = [...run.problems];
+  const lines = [...run.leftOut.map(({ message }) => message), ...run.problems];
   if (run.phases.length === 0)
     lines.unshift('Nothing is finished yet: the run directory holds no results.');
   else if (!run.finished)

@@ -5,6 +5,8 @@
 import { existsSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
+import type { Loaded } from '../data/prompts.js';
+import type { PromptRecord } from '../data/records.js';
 import type { Question } from '../evaluate/task.js';
 import { Interrupted } from './errors.js';
 import type { RunEvent, StageName } from './events.js';
@@ -56,6 +58,8 @@ export class RunContext {
   readonly directory: string;
   readonly emit: (event: RunEvent) => void;
   readonly rewards: RewardFunction | undefined;
+  /** The whole source of the prompts, read once per run. */
+  prompts: Promise<Loaded<PromptRecord>> | undefined;
   /** Evaluation questions, read once per run. */
   questions: Promise<Question[]> | undefined;
 

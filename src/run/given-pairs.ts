@@ -5,14 +5,17 @@
  */
 import { existsSync } from 'node:fs';
 import { loadPreferences, type PreferenceRecord } from '../data/preferences.js';
-import type { Message, PairRecord, ScoreRecord } from '../data/records.js';
+import type { Loaded } from '../data/prompts.js';
+import type { PairRecord, ScoreRecord } from '../data/records.js';
 import type { LanguageModel } from '../lm/language-model.js';
 import type { RunContext } from './context.js';
 import { withSystem } from './data.js';
 import { RunError } from './errors.js';
 import { evaluateModel } from './evaluation.js';
 import { trainOn } from './iteration.js';
+import { encodePreference } from './encode-pairs.js';
 import { shuffled } from './keys.js';
+import { preferenceLength, withoutLong } from './lengths.js';
 import type { Recipe } from './recipe.js';
 import { score, type Judges } from './stages/score.js';
 import type { StageHooks } from './stages/stage.js';
@@ -25,23 +28,30 @@ export async function learnGivenPairs(run: RunContext, t: number): Promise<void>
   await evaluateModel(run, t, t + 1);
 }
 
-export interface ChosenPreferences {
-  preferences: PreferenceRecord[];
-  /** What was left out and why, in a sentence; none where all rows are used. */
-  warning?: string;
-  /** File and line of each pair, by id. */
-  places: ReadonlyMap<string, string>;
-}
-
 /**
  * The preferences that the recipe names, in the order of its seed where it takes a part of them.
+ * Rows that are too long are left out as by `readPrompts`.
  */
-export async function choosePreferences({
-  seed,
-  system_prompt: system,
-  pairs: { source, columns, count },
-}: Pick<Recipe, 'seed' | 'system_prompt' | 'pairs'>): Promise<ChosenPreferences> {
-  const { records, duplicates, skipped, places } = await loadPreferences(source!, { columns });
+export async function choosePreferences(
+  {
+    seed,
+    system_prompt: system,
+    pairs: { source, columns, count, on_bad_row: onBadRow },
+  }: Pick<Recipe, 'seed' | 'system_prompt' | 'pairs'>,
+  policy?: LanguageModel,
+): Promise<Loaded<PreferenceRecord>> {
+  const loaded = await loadPreferences(source!, { columns, onBadRow });
+  const complete = {
+    ...loaded,
+    records: loaded.records.map((record) => ({
+      ...record,
+      prompt: withSystem(record.prompt, system),
+    })),
+  };
+  const { records, ...rest } =
+    onBadRow === 'skip' && policy !== undefined
+      ? await withoutLong(complete, policy, preferenceLength, 'pair', source!)
+      : complete;
   if (count > records.length)
     throw new RunError(
       'ERR_RUN_DATA',
@@ -50,24 +60,18 @@ export async function choosePreferences({
     );
   const chosen =
     count === 0 ? records : shuffled(records, ({ id }) => id, seed, 'pairs').slice(0, count);
-  const left = [
-    duplicates > 0 && `${duplicates} that repeat another`,
-    skipped.length > 0 && `${skipped.length} that teach nothing (${skipped[0]!.reason})`,
-  ].filter(Boolean);
-  return {
-    preferences: chosen.map((record) => ({ ...record, prompt: withSystem(record.prompt, system) })),
-    places,
-    ...(left.length > 0 && { warning: `${source}: rows left out: ${left.join(', ')}.` }),
-  };
+  return { records: chosen, ...rest };
 }
 
 async function preferencesOf(run: RunContext, t: number): Promise<PreferenceRecord[]> {
   const path = run.file(t, 'preferences.jsonl');
   if (existsSync(path)) return readRecords(path);
-  const { preferences, warning } = await choosePreferences(run.recipe);
-  if (warning !== undefined) run.emit({ type: 'warning', message: warning });
-  await writeRecords(path, preferences);
-  return preferences;
+  const { records } = await choosePreferences(
+    run.recipe,
+    await run.models.policy(run.checkpoint(t)),
+  );
+  await writeRecords(path, records);
+  return records;
 }
 
 async function pairsOf(
@@ -103,52 +107,6 @@ async function pairsOf(
   return pairs;
 }
 
-/** A preference as token ids. */
-function encode(
-  { id, prompt, chosen, rejected }: PreferenceRecord,
-  language: LanguageModel,
-): { prompt: number[]; chosen: number[]; rejected: number[] } {
-  return {
-    prompt: language.encodePrompt(prompt),
-    chosen: encodeTurns(prompt, chosen, language, id),
-    rejected: encodeTurns(prompt, rejected, language, id),
-  };
-}
-
-/**
- * One answer as it is sampled, with its end of turn; several turns as the template writes them
- * behind the prompt, up to the last end of turn.
- */
-function encodeTurns(
-  prompt: Message[],
-  turns: Message[],
-  language: LanguageModel,
-  id: string,
-): number[] {
-  if (turns.length === 1 || !language.chatTemplate)
-    return language.encodeCompletion(turns.map(({ content }) => content).join('\n\n'));
-  const template = language.chatTemplate;
-  const start = template.fit(prompt);
-  const before = template.render(start, { addGenerationPrompt: true });
-  const whole = template.render([...start, ...turns], { addGenerationPrompt: false });
-  const ids = whole.startsWith(before) ? language.tokenizer.encode(whole.slice(before.length)) : [];
-  const end = ids.findLastIndex((token) => language.stopIds.includes(token));
-  if (end < 0)
-    throw new RunError(
-      'ERR_RUN_DATA',
-      `The pair ${JSON.stringify(id)} has an answer of ${turns.length} turns, which this ` +
-        `model's chat template does not write behind the prompt as it stands: give one ` +
-        'assistant turn.',
-    );
-  return ids.slice(0, end + 1);
-}
-
-/** Length in tokens of the longer of its two sequences. */
-export function preferenceLength(preference: PreferenceRecord, language: LanguageModel): number {
-  const { prompt, chosen, rejected } = encode(preference, language);
-  return prompt.length + Math.max(chosen.length, rejected.length);
-}
-
 /** Scores of both responses of each preference: sample 0 is the chosen one, 1 the rejected. */
 export function scorePreferences(
   preferences: readonly PreferenceRecord[],
@@ -158,7 +116,7 @@ export function scorePreferences(
   hooks: StageHooks,
 ): Promise<ScoreRecord[]> {
   const groups = preferences.map((preference) => {
-    const ids = encode(preference, language);
+    const ids = encodePreference(preference, language);
     return [ids.chosen, ids.rejected].map((token_ids, sample) => ({
       prompt_id: preference.id,
       sample,
@@ -180,7 +138,7 @@ export function makeGivenPairs(
 ): PairRecord[] {
   const scoreOf = new Map(scores.map((record) => [`${record.sample} ${record.prompt_id}`, record]));
   return preferences.map((preference) => {
-    const ids = encode(preference, language);
+    const ids = encodePreference(preference, language);
     const { id, prompt, chosen, rejected, consistency = 1 } = preference;
     const [better, worse] = [0, 1].map((sample) => scoreOf.get(`${sample} ${id}`)!) as [
       ScoreRecord,

@@ -7,7 +7,7 @@ import { existsSync } from 'node:fs';
 import type { CompletionRecord, PairRecord, PromptRecord, ScoreRecord } from '../data/records.js';
 import type { PreferenceSummary } from '../preference/prefer.js';
 import type { RunContext } from './context.js';
-import { choosePrompts } from './data.js';
+import { choosePrompts, readPrompts } from './data.js';
 import { RunError } from './errors.js';
 import { evaluateModel } from './evaluation.js';
 import { startsAtReference } from './models.js';
@@ -32,7 +32,8 @@ export async function iterate(run: RunContext, t: number): Promise<void> {
 async function promptsOf(run: RunContext, t: number): Promise<PromptRecord[]> {
   const path = run.file(t, 'prompts.jsonl');
   if (existsSync(path)) return readRecords(path);
-  const { prompts, gold } = await choosePrompts(run.recipe, t);
+  run.prompts ??= readPrompts(run.recipe, await run.models.policy(run.checkpoint(t)));
+  const { prompts, gold } = choosePrompts(run.recipe, t, await run.prompts);
   if (gold.length > 0) await writeRecords(run.file(t, 'gold.jsonl'), gold);
   await writeRecords(path, prompts);
   return prompts;

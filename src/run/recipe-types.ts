@@ -1,5 +1,6 @@
 /** Value types shared by several sections of the recipe. */
 import { z } from 'zod';
+import { ON_BAD_ROW } from '../data/bad-rows.js';
 
 export const count = (minimum: number, fallback: number) =>
   z.int().min(minimum).max(1_000_000_000).default(fallback);
@@ -13,4 +14,14 @@ export const columns = () =>
     .array(z.string().regex(/^[^=]+=.+$/, 'must be of the form ours=theirs, such as prompt=query'))
     .max(64)
     .default([]);
+/** What becomes of rows that cannot be used; `rows` names them. */
+export const onBadRow = (rows: string) =>
+  z
+    .enum(ON_BAD_ROW)
+    .default('error')
+    .describe(
+      `What to do about ${rows} that cannot be used (malformed, empty, longer than the context, ` +
+        'ending with the wrong turn): `error` names the first by file and line and counts the ' +
+        'others, `skip` leaves them out and tells how many.',
+    );
 export const positive = (fallback: number) => z.number().gt(0).default(fallback);

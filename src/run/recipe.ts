@@ -12,7 +12,7 @@ import { WEIGHTINGS } from '../preference/weight.js';
 import { REWARD_SOURCES } from '../reward/reward.js';
 import { contradictions } from './recipe-rules.js';
 import { lora, sft, train } from './recipe-training.js';
-import { columns, count, source, text } from './recipe-types.js';
+import { columns, count, onBadRow, source, text } from './recipe-types.js';
 
 const prompts = z.strictObject({
   source: source().describe(
@@ -25,6 +25,7 @@ const prompts = z.strictObject({
     'Renamed columns, each as `ours=theirs`: `prompt=query` reads the column `query` ' +
       'as `prompt`.',
   ),
+  on_bad_row: onBadRow('rows'),
   count: count(0, 48).describe(
     'Prompts per iteration. 0 takes the whole source: `subsets` divides it evenly ' +
       'among the iterations, `resample` uses all of it in each.',
@@ -190,6 +191,7 @@ const pairs = z.strictObject({
   columns: columns().describe(
     'Other names of columns, as in `prompts`: `prompt=question`, `chosen=good`.',
   ),
+  on_bad_row: onBadRow('pairs'),
   count: count(0, 0).describe('Pairs used; 0 takes all.'),
 });
 
@@ -349,5 +351,5 @@ export const recipeSchema = z
 export type Recipe = z.output<typeof recipeSchema>;
 export type OptimisationSettings = Omit<
   Recipe['sft'],
-  'enabled' | 'checkpoint' | 'source' | 'columns' | 'count'
+  'enabled' | 'checkpoint' | 'source' | 'columns' | 'on_bad_row' | 'count'
 >;

@@ -13,7 +13,7 @@ import {
   type ModelProgress,
   type ResolvedModel,
 } from '../models/resolve.js';
-import { checkLengths, readInputs } from './check.js';
+import { checkLengths, readInputs, skipsBadRows } from './check.js';
 import { RunContext } from './context.js';
 import { Interrupted, RunError } from './errors.js';
 import { EventQueue } from './event-queue.js';
@@ -112,9 +112,8 @@ async function work(
   await stoppable(signal, () =>
     fetchSources(sourcesOf(recipe), { signal, onProgress: onModelProgress }),
   );
-  const inputs = await readInputs(recipe);
+  let inputs = await readInputs(recipe);
   emit({ type: 'run_started', directory, resumed, iterations: recipe.iterations });
-  for (const message of inputs.notes) emit({ type: 'warning', message });
   if (recipe.threads > 0) setThreads(recipe.threads);
   const resolved = await stoppable(signal, () =>
     resolveModel(recipe.model, { signal, ...(onModelProgress && { onProgress: onModelProgress }) }),
@@ -150,7 +149,10 @@ async function work(
   });
   try {
     if (!begun(context)) {
-      checkLengths(inputs, await models.policy(resolved.path));
+      const policy = await models.policy(resolved.path);
+      if (skipsBadRows(recipe)) inputs = await readInputs(recipe, policy);
+      for (const left of inputs.leftOut) emit({ type: 'rows_left_out', ...left });
+      await checkLengths(inputs, policy);
       await checkStart(context);
       if (recipe.reward.source === 'model') await (await loadRewardModel(recipe, signal)).dispose();
     }

@@ -104,7 +104,10 @@ async function take(run: RunContext, source: string): Promise<void> {
 async function demonstrationsOf(run: RunContext): Promise<DemonstrationRecord[]> {
   const path = run.file('sft', 'demonstrations.jsonl');
   if (existsSync(path)) return readRecords(path);
-  const { records: demonstrations } = await chooseDemonstrations(run.recipe);
+  const { records: demonstrations } = await chooseDemonstrations(
+    run.recipe,
+    await run.models.policy(run.checkpoint(0)),
+  );
   await writeRecords(path, demonstrations);
   return demonstrations;
 }

@@ -4,6 +4,8 @@ import { readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { COMMIT, standInHub } from '../hub/stand-in.js';
 import { temporaryFolder } from '../support/tiny-model.js';
+import { readRun } from '../../src/report/metrics.js';
+import { reportHtml } from '../../src/report/page.js';
 import { tinyRun } from '../support/run.js';
 
 const folder = temporaryFolder('cream-inputs-');
@@ -23,8 +25,78 @@ it('prompts that are too long are named by file and line, and counted', async ()
   await expect(
     tinyRun([`prompts.source=${path}`, 'prompts.count=5', 'iterations=1']),
   ).rejects.toThrow(
-    /^Prompt "\w+" \(.*long\.jsonl line [245]\) is \d+ tokens long .*, and 2 more like it\.$/,
+    /^Prompt "\w+" \(.*long\.jsonl line [245]\) is \d+ tokens long .* prompts\.on_bad_row to skip; 2 more are too long\.$/,
   );
+});
+
+it('on_bad_row: skip leaves out what cannot be used and tells how many', async () => {
+  const path = join(folder, 'mixed.jsonl');
+  const rows = [
+    { prompt: 'short' },
+    { prompt: 'x'.repeat(2000) },
+    { prompt: '' },
+    { prompt: 'brief' },
+    { prompt: 'short' },
+  ];
+  writeFileSync(path, [...rows.map((row) => JSON.stringify(row)), '{"cut'].join('\n'));
+  const { events, records, directory } = await tinyRun([
+    `prompts.source=${path}`,
+    'prompts.count=0',
+    'prompts.on_bad_row=skip',
+    'iterations=1',
+  ]);
+  const prompts = records<{ prompt: { content: string }[] }>('iteration-1/prompts.jsonl');
+  expect(prompts.map(({ prompt }) => prompt[0]!.content).sort()).toEqual(['brief', 'short']);
+  const told = events.filter((event) => event.type === 'rows_left_out');
+  expect(told).toEqual([
+    {
+      type: 'rows_left_out',
+      section: 'prompts',
+      count: 4,
+      message: expect.stringMatching(
+        /mixed\.jsonl: 4 rows were left out: 3 cannot be used \(.*mixed\.jsonl line 6: not JSON.*, and 2 more\), 1 repeats an earlier row \(.*line 5 repeats .*line 1\)\.$/,
+      ),
+    },
+  ]);
+  expect(readRun(directory).leftOut).toMatchObject([{ section: 'prompts', count: 4 }]);
+  expect(reportHtml(directory)).toContain('4 rows were left out');
+});
+
+it('pairs and demonstrations that are too long are left out likewise', async () => {
+  const long = 'y'.repeat(2000);
+  const pairs = join(folder, 'pairs.jsonl');
+  writeFileSync(
+    pairs,
+    [
+      { prompt: 'Hi', chosen: 'a', rejected: 'b' },
+      { prompt: 'Hi', chosen: long, rejected: 'b' },
+    ]
+      .map((row) => JSON.stringify(row))
+      .join('\n'),
+  );
+  const demonstrations = join(folder, 'demonstrations.jsonl');
+  writeFileSync(
+    demonstrations,
+    [
+      { prompt: 'Hi', completion: 'Hello' },
+      { prompt: 'Hi', completion: long },
+    ]
+      .map((row) => JSON.stringify(row))
+      .join('\n'),
+  );
+  const { events, records } = await tinyRun([
+    `pairs.source=${pairs}`,
+    'pairs.on_bad_row=skip',
+    'sft.enabled=true',
+    `sft.source=${demonstrations}`,
+    'sft.on_bad_row=skip',
+    'sft.count=0',
+  ]);
+  expect(records('iteration-1/preferences.jsonl')).toHaveLength(1);
+  expect(records('sft/demonstrations.jsonl')).toHaveLength(1);
+  expect(
+    events.flatMap((event) => (event.type === 'rows_left_out' ? [event.section] : [])),
+  ).toEqual(['sft', 'pairs']);
 });
 
 it('a run does not go on with a prompts file that has changed', async () => {

@@ -2,7 +2,8 @@
  * `cream convert`: files of TRL and of the paper's own code → ours, and back. The kind of a file is
  * recognised by its rows.
  */
-import type { Command } from 'commander';
+import { Option, type Command } from 'commander';
+import { ON_BAD_ROW, type OnBadRow } from '../../data/bad-rows.js';
 import {
   COMPLETION_COLUMNS,
   DEMONSTRATION_COLUMNS,
@@ -39,6 +40,7 @@ const TARGETS = ['cream', 'official', 'trl', 'trl-standard'] as const;
 interface Flags extends Record<string, unknown> {
   to: string;
   columns?: string[];
+  onBadRow: OnBadRow;
   model?: string;
   previous?: string;
   completions?: string;
@@ -62,6 +64,11 @@ export function addConvert(program: Command, cli: Cli): void {
     .option(
       '--columns <ours=theirs...>',
       'pairs: other names of columns, such as prompt=question chosen=good',
+    )
+    .addOption(
+      new Option('--on-bad-row <mode>', 'pairs that cannot be used: refuse the file, or skip them')
+        .choices(ON_BAD_ROW)
+        .default('error'),
     )
     .option(
       '--model <name>',
@@ -153,13 +160,17 @@ async function asTrl(input: string, flags: Flags, cli: Cli): Promise<object[]> {
 
 async function pairsOf(
   input: string,
-  { columns }: Flags,
+  { columns, onBadRow }: Flags,
   { progress }: Cli,
 ): Promise<PreferenceRecord[]> {
-  const { records, duplicates, skipped } = await loadPreferences(input, { columns });
+  const { records, duplicates, duplicate, skipped } = await loadPreferences(input, {
+    columns,
+    onBadRow,
+  });
   for (const { reason } of skipped.slice(0, 5)) progress.warn(`left out: ${reason}`);
   if (skipped.length > 5) progress.warn(`left out: ${skipped.length - 5} more`);
-  if (duplicates > 0) progress.warn(`left out: ${duplicates} rows that repeat another`);
+  if (duplicates > 0)
+    progress.warn(`left out: ${duplicates} rows that repeat another, first ${duplicate}`);
   return records;
 }
 

@@ -80,7 +80,7 @@ async function answers(flags: Flags, cli: Cli): Promise<AnswerRecord[]> {
   const request = evaluateSettings(settings);
   return withModel(settings.model, settings, cli, async (policy) => {
     // By log-likelihood a long question is cut from the left, as in lm-evaluation-harness.
-    if (request.method === 'generate') checkLengths({ questions }, policy);
+    if (request.method === 'generate') await checkLengths({ questions }, policy);
     if (flags.out === undefined)
       return showStage(
         cli,

@@ -1,7 +1,8 @@
 /** `cream generate`: prompts → completions.jsonl, the first stage of an iteration on its own. */
 import type { Command } from 'commander';
+import { describeLeftOut } from '../../data/bad-rows.js';
 import { checkLengths } from '../../run/check.js';
-import { choosePrompts } from '../../run/data.js';
+import { choosePrompts, readPrompts } from '../../run/data.js';
 import { sample } from '../../run/stages/sample.js';
 import { addSettings, settingsFrom, wholeNumber, type Cli } from '../cli.js';
 import { fetchData, meanOf, showBlocks, withModel } from '../stage.js';
@@ -16,6 +17,7 @@ const KEYS = [
   'system_prompt',
   'prompts.count',
   'prompts.columns',
+  'prompts.on_bad_row',
 ];
 
 interface Flags extends Record<string, unknown> {
@@ -49,17 +51,18 @@ export function addGenerate(program: Command, cli: Cli): void {
     const count =
       flags.count === undefined && flags.prompts !== 'builtin' ? 0 : settings.prompts.count;
     await fetchData([flags.prompts], cli);
-    const { prompts, places } = await choosePrompts(
-      {
-        ...settings,
-        iterations: 1,
-        prompts: { ...settings.prompts, source: flags.prompts, count, split: 'subsets' },
-      },
-      1,
-    );
+    const recipe = {
+      ...settings,
+      iterations: 1,
+      prompts: { ...settings.prompts, source: flags.prompts, count, split: 'subsets' as const },
+    };
     const request = { ...settings.sample, seed: settings.seed, iteration: flags.iteration };
     await withModel(settings.model, settings, cli, async (policy) => {
-      checkLengths({ prompts, places }, policy);
+      const source = await readPrompts(recipe, policy);
+      const { prompts } = choosePrompts(recipe, 1, source);
+      const left = describeLeftOut(flags.prompts, source);
+      if (left !== undefined) cli.progress.warn(left);
+      await checkLengths({ prompts, places: source.places ?? new Map() }, policy);
       await showBlocks(cli, 'sample', 'completions', {
         out: flags.out,
         items: prompts,

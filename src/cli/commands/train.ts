@@ -8,7 +8,9 @@ import { createHash } from 'node:crypto';
 import type { Command } from 'commander';
 import { PAIR_COLUMNS } from '../../data/columns.js';
 import { readJsonl, readRecords } from '../../data/jsonl.js';
+import { describeLeftOut } from '../../data/bad-rows.js';
 import type { PreferenceRecord } from '../../data/preferences.js';
+import type { Loaded } from '../../data/prompts.js';
 import type { PairRecord } from '../../data/records.js';
 import type { Model } from '../../engine/model.js';
 import type { LanguageModel } from '../../lm/language-model.js';
@@ -17,6 +19,7 @@ import { syncFolder } from '../../files/files.js';
 import { saveCheckpoint } from '../../run/checkpoint.js';
 import { RunError } from '../../run/errors.js';
 import { choosePreferences, makeGivenPairs, scorePreferences } from '../../run/given-pairs.js';
+import { preferenceLength, withoutLong } from '../../run/lengths.js';
 import { adapterOf, startsAtReference } from '../../run/models.js';
 import type { Recipe } from '../../run/recipe.js';
 import { stepsPerEpoch } from '../../run/stages/optimise.js';
@@ -40,6 +43,8 @@ const KEYS = [
   'lora.dropout',
   'lora.target_modules',
   'score.max_num_batched_tokens',
+  'pairs.columns',
+  'pairs.on_bad_row',
 ];
 
 interface Flags extends Record<string, unknown> {
@@ -52,7 +57,7 @@ interface Flags extends Record<string, unknown> {
  * Pairs with token ids and reference log-probs, as `cream prefer` makes them; or preferences, which
  * the model has yet to score.
  */
-type Given = { pairs: PairRecord[] } | { preferences: PreferenceRecord[] };
+type Given = { pairs: PairRecord[] } | { preferences: Loaded<PreferenceRecord> };
 
 export function addTrain(program: Command, cli: Cli): void {
   const command = program
@@ -80,7 +85,7 @@ export function addTrain(program: Command, cli: Cli): void {
         'ERR_DISK',
         `${flags.out} is there already and is not replaced: choose another --out.`,
       );
-    const given = await readGiven(flags.pairs, settings);
+    const given = await readGiven(flags.pairs, settings, cli);
     const plan = createHash('sha256')
       .update(
         JSON.stringify([
@@ -91,7 +96,7 @@ export function addTrain(program: Command, cli: Cli): void {
           settings.seed,
           training,
           settings.lora,
-          given,
+          'pairs' in given ? given : { preferences: given.preferences.records },
         ]),
       )
       .digest('hex');
@@ -138,27 +143,39 @@ export function addTrain(program: Command, cli: Cli): void {
   });
 }
 
-async function readGiven(path: string, settings: Recipe): Promise<Given> {
+async function readGiven(path: string, settings: Recipe, { progress }: Cli): Promise<Given> {
   const ours =
     /\.jsonl$/i.test(path) &&
     (await readJsonl(path)).every(({ value }) => value.prompt_token_ids !== undefined);
   if (ours) return { pairs: await readRecords(path, PAIR_COLUMNS) };
-  return {
-    preferences: (
-      await choosePreferences({ ...settings, pairs: { source: path, columns: [], count: 0 } })
-    ).preferences,
-  };
+  const preferences = await choosePreferences({
+    ...settings,
+    pairs: { ...settings.pairs, source: path, count: 0 },
+  });
+  const left = describeLeftOut(path, preferences);
+  if (left !== undefined) progress.warn(left);
+  return { preferences };
 }
 
 /** Pairs with the model's own log-probs as reference, and the base's where it is another. */
 async function scored(
-  preferences: PreferenceRecord[],
+  loaded: Loaded<PreferenceRecord>,
   language: LanguageModel,
-  { base: name }: Flags,
+  { base: name, pairs: source }: Flags,
   settings: Recipe,
   cli: Cli,
 ): Promise<PairRecord[]> {
-  checkLengths({ preferences }, language);
+  const fitting =
+    settings.pairs.on_bad_row === 'skip'
+      ? await withoutLong(loaded, language, preferenceLength, 'pair', source)
+      : loaded;
+  const long = describeLeftOut(source, {
+    duplicates: 0,
+    skipped: fitting.skipped.slice(loaded.skipped.length),
+  });
+  if (long !== undefined) cli.progress.warn(long);
+  const preferences = fitting.records;
+  await checkLengths({ preferences, places: loaded.places ?? new Map() }, language);
   const current = language.model;
   const total = preferences.length * 2;
   const work = (base: Model) =>
