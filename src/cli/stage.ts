@@ -6,9 +6,8 @@ import { setThreads } from '../engine/addon.js';
 import { loadModel, type LanguageModel } from '../lm/language-model.js';
 import { Interrupted, RunError } from '../run/errors.js';
 import type { Recipe } from '../run/recipe.js';
-import type { StageHooks } from '../run/stages/stage.js';
+import { makeBlocks, progressOf, type BlockedStage, type StageHooks } from '../run/stages/stage.js';
 import { fetchSources } from '../run/sources.js';
-import { inBlocks, remainingItems } from '../run/store.js';
 import type { Cli } from './cli.js';
 import { modelProgress } from './progress.js';
 
@@ -70,59 +69,33 @@ export async function showStage<T>(
   return result;
 }
 
-export interface BlockedWork<Item, Made> {
-  out: string;
-  items: readonly Item[];
-  size: number;
-  perItem: number;
-  /** Everything that the records depend on. */
-  plan: unknown;
-  make: (items: readonly Item[], hooks: StageHooks) => Promise<Made[]>;
-  note?: (made: Made[]) => string;
-}
-
-/** Runs a stage in blocks, as in a run; after a stop the same call resumes it. */
+/**
+ * Runs a stage in blocks into the file `out`, as in a run; after a stop the same call resumes it.
+ * `plan` is everything that the records depend on.
+ */
 export async function showBlocks<Item, Made extends object>(
   cli: Cli,
-  stage: string,
-  unit: string,
-  work: BlockedWork<Item, Made>,
+  name: string,
+  { out, plan }: { out: string; plan: unknown },
+  stage: BlockedStage<Item, Made>,
 ): Promise<Made[]> {
-  const { out, items, size, perItem, make } = work;
   if (statSync(out, { throwIfNoEntry: false })?.isDirectory())
     throw new RunError(
       'ERR_DISK',
       `Cannot write ${out}: it is a folder; give --out the name of a file.`,
     );
-  const plan = createHash('sha256').update(JSON.stringify(work.plan)).digest('hex');
-  const total = items.length * perItem;
-  const done = total - remainingItems(out, items.length, size, true) * perItem;
+  const artefact = { path: out, plan: digestOf(plan), replace: true };
   return showStage(
     cli,
-    { stage, unit, total, done },
-    async (hooks) => {
-      let before = 0;
-      let tokens = 0;
-      return inBlocks({
-        path: out,
-        items,
-        size,
-        plan,
-        replace: true,
-        make: (block, first) => {
-          hooks.signal.throwIfAborted();
-          before += tokens;
-          tokens = 0;
-          return make(block, {
-            signal: hooks.signal,
-            progress: (d, now) => hooks.progress(first * perItem + d, before + (tokens = now)),
-          });
-        },
-      });
-    },
-    work.note,
+    { stage: name, unit: stage.unit, ...progressOf(stage, artefact) },
+    (hooks) => makeBlocks(stage, artefact, hooks),
+    stage.note,
   );
 }
+
+/** Names everything that an artefact depends on. */
+export const digestOf = (plan: unknown): string =>
+  createHash('sha256').update(JSON.stringify(plan)).digest('hex');
 
 /** A model is renamed into place when it is complete; an existing path is never overwritten. */
 export function taken(out: string): boolean {
@@ -144,6 +117,3 @@ async function stoppable<T>({ signal }: Cli, work: () => Promise<T>): Promise<T>
     throw error;
   }
 }
-
-export const meanOf = (values: readonly number[]): number =>
-  values.reduce((sum, value) => sum + value, 0) / Math.max(1, values.length);

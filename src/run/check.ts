@@ -4,11 +4,10 @@ import type { Loaded } from '../data/prompts.js';
 import type { PreferenceRecord } from '../data/preferences.js';
 import type { DemonstrationRecord, GoldRecord, PromptRecord } from '../data/records.js';
 import type { LanguageModel } from '../lm/language-model.js';
-import { chooseDemonstrations, choosePrompts, nameOf, readPrompts } from './data.js';
+import { choosePrompts, nameOf } from './data.js';
 import { RunError } from './errors.js';
-import { chooseQuestions } from './evaluation.js';
 import type { RowsLeftOut } from './events.js';
-import { choosePreferences } from './given-pairs.js';
+import type { RunInputs } from './inputs.js';
 import { demonstrationLength, findLong, preferenceLength, promptLength } from './lengths.js';
 import type { Recipe } from './recipe.js';
 
@@ -30,12 +29,11 @@ export const skipsBadRows = ({ prompts, sft, pairs }: Recipe): boolean =>
   [prompts, sft, pairs].some(({ on_bad_row: mode }) => mode === 'skip');
 
 /**
- * Every record that the recipe will use. With a model, sections with `on_bad_row: skip` leave out
- * the rows that are longer than its context. @throws RunError or DataError for files that are
- * missing, damaged or too short.
+ * Every record that the recipe will use. @throws RunError or DataError for files that are missing,
+ * damaged or too short.
  */
-export async function readInputs(recipe: Recipe, policy?: LanguageModel): Promise<Inputs> {
-  const source = recipe.pairs.source === null ? await readPrompts(recipe, policy) : undefined;
+export async function readInputs(recipe: Recipe, inputs: RunInputs): Promise<Inputs> {
+  const source = recipe.pairs.source === null ? await inputs.prompts() : undefined;
   const chosen = source
     ? Array.from({ length: recipe.iterations }, (_, i) => choosePrompts(recipe, i + 1, source))
     : [];
@@ -48,14 +46,14 @@ export async function readInputs(recipe: Recipe, policy?: LanguageModel): Promis
     );
   const demonstrations =
     recipe.sft.enabled && recipe.sft.checkpoint === null
-      ? await chooseDemonstrations(recipe, policy)
+      ? await inputs.demonstrations()
       : undefined;
-  const given = recipe.pairs.source === null ? undefined : await choosePreferences(recipe, policy);
+  const given = recipe.pairs.source === null ? undefined : await inputs.preferences();
   return {
     source,
     prompts,
     demonstrations: demonstrations?.records ?? [],
-    questions: await chooseQuestions(recipe),
+    questions: await inputs.questions(),
     preferences: given?.records ?? [],
     places: new Map([source, demonstrations, given].flatMap((data) => [...(data?.places ?? [])])),
     leftOut: [

@@ -18,32 +18,29 @@ import { RunContext } from './context.js';
 import { Interrupted, RunError } from './errors.js';
 import { EventQueue } from './event-queue.js';
 import type { RunEvent } from './events.js';
-import { evaluateModel } from './evaluation.js';
-import { learnGivenPairs } from './given-pairs.js';
-import { iterate } from './iteration.js';
+import { RunInputs } from './inputs.js';
+import { iterate, learnGivenPairs } from './iteration.js';
 import { takeLock } from './lock.js';
 import { adapterOf, Models } from './models.js';
 import { firstDifference, parseRecipe, recipeDigest, recipeText } from './recipe-file.js';
 import type { Recipe } from './recipe.js';
 import type { RewardFunction } from '../reward/external.js';
 import { loadRewardModel } from './reward-model.js';
-import { checkStart, fineTune } from './sft.js';
 import { fetchSources, inputDigests, sourcesOf } from './sources.js';
+import { evaluateModel } from './stages/evaluate.js';
+import { checkStart, fineTune } from './stages/sft.js';
 import {
   EVENTS,
   explainDisk,
   LOCK,
-  METRICS,
   onDisk,
   RECIPE,
   REPORT,
   RUN,
   SUMMARY,
   writeAtomic,
-  writeRecords,
-  type Phase,
 } from './store.js';
-import { metricRows, summarise, summaryOf } from './summary.js';
+import { Summaries } from './summary.js';
 
 export interface RunOptions {
   /** The run directory; made where it is missing. */
@@ -112,7 +109,8 @@ async function work(
   await stoppable(signal, () =>
     fetchSources(sourcesOf(recipe), { signal, onProgress: onModelProgress }),
   );
-  let inputs = await readInputs(recipe);
+  const sources = new RunInputs(recipe);
+  let inputs = await readInputs(recipe, sources);
   emit({ type: 'run_started', directory, resumed, iterations: recipe.iterations });
   if (recipe.threads > 0) setThreads(recipe.threads);
   const resolved = await stoppable(signal, () =>
@@ -143,14 +141,18 @@ async function work(
     base: resolved.path,
     plan,
     models,
+    inputs: skipsBadRows(recipe)
+      ? new RunInputs(recipe, () => models.policy(resolved.path))
+      : sources,
     rewards,
     signal,
     emit,
   });
+  const summaries = new Summaries(context);
   try {
     if (!begun(context)) {
       const policy = await models.policy(resolved.path);
-      if (skipsBadRows(recipe)) inputs = await readInputs(recipe, policy);
+      if (skipsBadRows(recipe)) inputs = await readInputs(recipe, context.inputs);
       for (const left of inputs.leftOut) emit({ type: 'rows_left_out', ...left });
       await checkLengths(inputs, policy);
       await checkStart(context);
@@ -158,18 +160,19 @@ async function work(
     }
     if (recipe.evaluate.baseline) {
       await evaluateModel(context, 0, 0);
-      await tellSummary(context, 0);
+      await summaries.add(0);
     }
     if (recipe.sft.enabled) {
       await fineTune(context);
-      await tellSummary(context, 'sft');
+      await evaluateModel(context, 'sft', 1);
+      await summaries.add('sft');
     }
     for (let t = 1; t <= recipe.iterations; t++) {
       await (recipe.pairs.source === null ? iterate : learnGivenPairs)(context, t);
-      await tellSummary(context, t);
+      await summaries.add(t);
       await models.keep([context.checkpoint(0), context.checkpoint(t), context.checkpoint(t + 1)]);
     }
-    const summary = { recipe: recipeDigest(recipe), iterations: await summarise(context) };
+    const summary = { recipe: recipeDigest(recipe), iterations: summaries.finished() };
     await writeAtomic(join(directory, SUMMARY), `${JSON.stringify(summary, null, 2)}\n`);
     emit({
       type: 'run_finished',
@@ -204,16 +207,6 @@ function checkRewards({ reward: { source } }: Recipe, rewards: RewardFunction | 
       `reward.source: is ${source}, but run() was given a reward function: set ` +
         `reward.source to function, or leave \`rewards\` out.`,
     );
-}
-
-/**
- * Metrics are made anew of the artefacts each time: the same artefacts give the same bytes,
- * whatever was killed when.
- */
-async function tellSummary(context: RunContext, phase: Phase): Promise<void> {
-  await writeRecords(join(context.directory, METRICS), await metricRows(context));
-  const summary = await summaryOf(context, phase);
-  if (summary) context.emit({ type: 'iteration_finished', summary });
 }
 
 /** A directory that holds other things is not ours to fill. */

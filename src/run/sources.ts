@@ -4,7 +4,7 @@ import { isHubSource, type SourceOptions } from '../data/rows.js';
 import { sha256File } from '../files/cache.js';
 import { isFile } from '../files/files.js';
 import { modelDigest, resolveModel } from '../models/resolve.js';
-import { taskSources } from './evaluation.js';
+import { taskSources } from './questions.js';
 import type { Recipe } from './recipe.js';
 
 /** Ignores sources that are files. @throws DataError or ModelError as `datasetFiles` */

@@ -17,8 +17,8 @@ import {
 } from '../../evaluate/intervals.js';
 import { checkLengths } from '../../run/check.js';
 import { RunError } from '../../run/errors.js';
-import { chooseQuestions, taskSources } from '../../run/evaluation.js';
-import { evaluate, evaluateSettings } from '../../run/stages/evaluate.js';
+import { chooseQuestions, taskSources } from '../../run/questions.js';
+import { evaluateSettings, evaluateStage } from '../../run/stages/evaluate.js';
 import { addSettings, settingsFrom, type Cli } from '../cli.js';
 import { fetchData, showBlocks, showStage, withModel } from '../stage.js';
 import { formatTable, percent, printJson, printLine } from '../table.js';
@@ -81,20 +81,15 @@ async function answers(flags: Flags, cli: Cli): Promise<AnswerRecord[]> {
   return withModel(settings.model, settings, cli, async (policy) => {
     // By log-likelihood a long question is cut from the left, as in lm-evaluation-harness.
     if (request.method === 'generate') await checkLengths({ questions }, policy);
+    const stage = evaluateStage(questions, async () => policy, settings);
     if (flags.out === undefined)
       return showStage(
         cli,
-        { stage: 'evaluate', unit: 'questions', total: questions.length },
-        (hooks) => evaluate(questions, policy, request, hooks),
+        { stage: 'evaluate', unit: stage.unit, total: questions.length },
+        (hooks) => stage.make(questions, hooks),
       );
-    return showBlocks(cli, 'evaluate', 'questions', {
-      out: flags.out,
-      items: questions,
-      size: settings.evaluate.save_prompts,
-      perItem: 1,
-      plan: [settings.model, settings.dtype, settings.device, request, questions],
-      make: (block, hooks) => evaluate(block, policy, request, hooks),
-    });
+    const plan = [settings.model, settings.dtype, settings.device, request, questions];
+    return showBlocks(cli, 'evaluate', { out: flags.out, plan }, { ...stage, note: () => '' });
   });
 }
 

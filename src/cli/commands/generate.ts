@@ -3,9 +3,9 @@ import type { Command } from 'commander';
 import { describeLeftOut } from '../../data/bad-rows.js';
 import { checkLengths } from '../../run/check.js';
 import { choosePrompts, readPrompts } from '../../run/data.js';
-import { sample } from '../../run/stages/sample.js';
+import { sampleStage } from '../../run/stages/sample.js';
 import { addSettings, settingsFrom, wholeNumber, type Cli } from '../cli.js';
-import { fetchData, meanOf, showBlocks, withModel } from '../stage.js';
+import { fetchData, showBlocks, withModel } from '../stage.js';
 import { printLine } from '../table.js';
 
 const KEYS = [
@@ -63,16 +63,15 @@ export function addGenerate(program: Command, cli: Cli): void {
       const left = describeLeftOut(flags.prompts, source);
       if (left !== undefined) cli.progress.warn(left);
       await checkLengths({ prompts, places: source.places ?? new Map() }, policy);
-      await showBlocks(cli, 'sample', 'completions', {
-        out: flags.out,
-        items: prompts,
-        size: request.save_prompts,
-        perItem: request.samples,
-        plan: [settings.model, settings.dtype, settings.device, request, prompts],
-        make: (block, hooks) => sample(block, policy, request, hooks),
-        note: (made) =>
-          `mean length ${meanOf(made.map((c) => c.token_ids.length)).toFixed(0)} tokens`,
-      });
+      await showBlocks(
+        cli,
+        'sample',
+        {
+          out: flags.out,
+          plan: [settings.model, settings.dtype, settings.device, request, prompts],
+        },
+        sampleStage(prompts, async () => policy, request),
+      );
     });
     printLine(flags.out);
   });

@@ -4,7 +4,6 @@
  */
 import { rename, rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { createHash } from 'node:crypto';
 import type { Command } from 'commander';
 import { PAIR_COLUMNS } from '../../data/columns.js';
 import { readJsonl, readRecords } from '../../data/jsonl.js';
@@ -16,18 +15,21 @@ import type { Model } from '../../engine/model.js';
 import type { LanguageModel } from '../../lm/language-model.js';
 import { checkLengths } from '../../run/check.js';
 import { syncFolder } from '../../files/files.js';
-import { saveCheckpoint } from '../../run/checkpoint.js';
 import { RunError } from '../../run/errors.js';
-import { choosePreferences, makeGivenPairs, scorePreferences } from '../../run/given-pairs.js';
+import {
+  choosePreferences,
+  makeGivenPairs,
+  scorePreferences,
+} from '../../run/stages/given-pairs.js';
 import { preferenceLength, withoutLong } from '../../run/lengths.js';
-import { adapterOf, startsAtReference } from '../../run/models.js';
+import { adapterOf } from '../../run/models.js';
 import type { Recipe } from '../../run/recipe.js';
-import { stepsPerEpoch } from '../../run/stages/optimise.js';
-import { train } from '../../run/stages/train.js';
+import { noteOn, optimise, totalSteps } from '../../run/stages/optimise.js';
+import { preferenceObjective } from '../../run/stages/train.js';
 import { onDisk, writeRecords } from '../../run/store.js';
 import { trainingState } from '../../run/training-state.js';
 import { addSettings, settingsFrom, type Cli } from '../cli.js';
-import { showStage, taken, withModel } from '../stage.js';
+import { digestOf, showStage, taken, withModel } from '../stage.js';
 import { printLine } from '../table.js';
 
 const KEYS = [
@@ -86,20 +88,9 @@ export function addTrain(program: Command, cli: Cli): void {
         `${flags.out} is there already and is not replaced: choose another --out.`,
       );
     const given = await readGiven(flags.pairs, settings, cli);
-    const plan = createHash('sha256')
-      .update(
-        JSON.stringify([
-          settings.model,
-          flags.base,
-          settings.dtype,
-          settings.device,
-          settings.seed,
-          training,
-          settings.lora,
-          'pairs' in given ? given : { preferences: given.preferences.records },
-        ]),
-      )
-      .digest('hex');
+    const { model, dtype, device, seed, lora } = settings;
+    const examples = 'pairs' in given ? given : { preferences: given.preferences.records };
+    const plan = digestOf([model, flags.base, dtype, device, seed, training, lora, examples]);
     const stateFolder = `${flags.out}.training`;
     const unfinished = `${flags.out}.unfinished`;
     const state = trainingState(stateFolder, plan);
@@ -110,27 +101,14 @@ export function addTrain(program: Command, cli: Cli): void {
           : await scored(given.preferences, language, flags, settings, cli);
       const adapter = adapterOf(settings);
       if (adapter && language.model.adapter === null) await language.model.addAdapter(adapter);
-      const total = stepsPerEpoch(pairs.length, training) * training.epochs;
+      const objective = preferenceObjective(pairs, settings, [seed, 'train'], (message) =>
+        cli.progress.warn(message),
+      );
       const steps = await showStage(
         cli,
-        { stage: 'train', unit: 'steps', total, done: await state.steps() },
-        (hooks) =>
-          train(
-            pairs,
-            language,
-            {
-              settings: training,
-              startsAtReference: startsAtReference(settings),
-              key: [settings.seed, 'train'],
-              onStep: () => {},
-              onWarning: (message) => cli.progress.warn(message),
-              save: (model) =>
-                saveCheckpoint(language, model, unfinished, training.checkpoint_dtype),
-            },
-            state,
-            hooks,
-          ),
-        (made) => `loss ${made[0]!.loss.toFixed(3)} → ${made.at(-1)!.loss.toFixed(3)}`,
+        { stage: 'train', unit: 'steps', total: totalSteps(objective), done: await state.steps() },
+        (hooks) => optimise(language, objective, unfinished, state, hooks),
+        noteOn,
       );
       await writeRecords(join(unfinished, 'steps.jsonl'), steps);
       await onDisk(flags.out, async () => {

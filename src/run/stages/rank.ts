@@ -2,9 +2,19 @@
  * Rank: rewards → rankings, consistency and preference pairs. Arithmetic only: src/preference holds
  * it.
  */
-import type { CompletionRecord, RewardRecord, ScoreRecord } from '../../data/records.js';
-import { prefer, type Preferences } from '../../preference/prefer.js';
+import type {
+  CompletionRecord,
+  PairRecord,
+  RewardRecord,
+  ScoreRecord,
+} from '../../data/records.js';
+import { existsSync } from 'node:fs';
+import { prefer, type Preferences, type PreferenceSummary } from '../../preference/prefer.js';
+import type { RunContext } from '../context.js';
+import { RunError } from '../errors.js';
 import type { Recipe } from '../recipe.js';
+import { rewardsOf } from './reward.js';
+import { groupCompletions } from './score.js';
 
 /** What a judge made of the completions of an iteration. */
 export interface Judged {
@@ -35,4 +45,44 @@ export function rank(
     minMargin: settings.min_margin,
     minConsistency: settings.min_consistency,
   });
+}
+
+/** The pairs of iteration `t`: r_t, r_{t−1}; C, chosen, rejected. */
+export async function rankCompletions(
+  run: RunContext,
+  t: number,
+  completions: CompletionRecord[],
+  scores: ScoreRecord[],
+): Promise<PairRecord[]> {
+  const of = { phase: t, stage: 'rank' } as const;
+  // Pairs are written last, so their file implies that the rankings exist.
+  if (existsSync(run.file(t, 'pairs.jsonl'))) return run.kept(of, 'pairs.jsonl');
+  const judged = await rewardsOf(run, t, completions, scores);
+  const prompts = groupCompletions(completions).length;
+  return run.stage(of, { done: 0, total: prompts, unit: 'prompts' }, async (hooks) => {
+    const { rankings, pairs, summary } = rank(judged, scores, completions, run.recipe.rank);
+    if (pairs.length === 0) throw new RunError('ERR_NO_PAIRS', noPairs(t, summary));
+    await run.write(t, 'rankings.jsonl', rankings);
+    await run.write(t, 'pairs.jsonl', pairs);
+    hooks.progress(prompts, 0);
+    // The paper's formula: with C < 0.5 the reverse loss outweighs DPO's, and margins fall.
+    const reversed = pairs.every((pair) => pair.weight < 0.5)
+      ? ' (below 0.5: trains the reversed preference)'
+      : '';
+    const agreement = judged.measured
+      ? `C ${summary.mean_consistency.toFixed(2)}${reversed}, `
+      : '';
+    return { result: pairs, note: `${agreement}${pairs.length} pairs of ${prompts} prompts` };
+  });
+}
+
+function noPairs(t: number, { prompts, skipped }: PreferenceSummary): string {
+  const reasons = Object.entries(skipped)
+    .map(([reason, count]) => `${count} ${reason.replaceAll('_', ' ')}`)
+    .join(', ');
+  return (
+    `Iteration ${t} has no preference pair: none of its ${prompts} prompts got a best and a ` +
+    `worst completion that differ (${reasons}). Raise sample.temperature, sample.samples or ` +
+    'prompts.count, or lower rank.min_margin and rank.min_consistency.'
+  );
 }

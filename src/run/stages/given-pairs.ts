@@ -1,32 +1,21 @@
 /**
- * DPO on given preference pairs (`pairs.source`): an iteration without sampling and ranking. The
- * pairs' responses are scored by θ_t, which is the reference, and by θ_0; then they are learnt like
- * any others.
+ * Given preference pairs (`pairs.source`) in place of sampling and ranking: their responses are
+ * scored by θ_t, which is the reference, and by θ_0.
  */
 import { existsSync } from 'node:fs';
-import { loadPreferences, type PreferenceRecord } from '../data/preferences.js';
-import type { Loaded } from '../data/prompts.js';
-import type { PairRecord, ScoreRecord } from '../data/records.js';
-import type { LanguageModel } from '../lm/language-model.js';
-import type { RunContext } from './context.js';
-import { withSystem } from './data.js';
-import { RunError } from './errors.js';
-import { evaluateModel } from './evaluation.js';
-import { trainOn } from './iteration.js';
-import { encodePreference } from './encode-pairs.js';
-import { shuffled } from './keys.js';
-import { preferenceLength, withoutLong } from './lengths.js';
-import type { Recipe } from './recipe.js';
-import { score, type Judges } from './stages/score.js';
-import type { StageHooks } from './stages/stage.js';
-import { readRecords, writeRecords } from './store.js';
-
-export async function learnGivenPairs(run: RunContext, t: number): Promise<void> {
-  const preferences = await preferencesOf(run, t);
-  const pairs = await pairsOf(run, t, preferences); // log π under θ_t and θ_0
-  await trainOn(run, t, pairs); // θ_t → θ_{t+1}
-  await evaluateModel(run, t, t + 1);
-}
+import { loadPreferences, type PreferenceRecord } from '../../data/preferences.js';
+import type { Loaded } from '../../data/prompts.js';
+import type { PairRecord, ScoreRecord } from '../../data/records.js';
+import type { LanguageModel } from '../../lm/language-model.js';
+import type { RunContext } from '../context.js';
+import { withSystem } from '../data.js';
+import { encodePreference } from '../encode-pairs.js';
+import { RunError } from '../errors.js';
+import { shuffled } from '../keys.js';
+import { preferenceLength, withoutLong } from '../lengths.js';
+import type { Recipe } from '../recipe.js';
+import { score, type Judges, type ScoreSettings } from './score.js';
+import type { BlockedStage, StageHooks } from './stage.js';
 
 /**
  * The preferences that the recipe names, in the order of its seed where it takes a part of them.
@@ -63,48 +52,47 @@ export async function choosePreferences(
   return { records: chosen, ...rest };
 }
 
-async function preferencesOf(run: RunContext, t: number): Promise<PreferenceRecord[]> {
-  const path = run.file(t, 'preferences.jsonl');
-  if (existsSync(path)) return readRecords(path);
-  const { records } = await choosePreferences(
-    run.recipe,
-    await run.models.policy(run.checkpoint(t)),
+/** The pairs of iteration `t`: the recipe's preferences with log π under θ_t and θ_0. */
+export async function scoreGivenPairs(run: RunContext, t: number): Promise<PairRecord[]> {
+  const of = { phase: t, stage: 'score' } as const;
+  const preferences = await preferencesOf(run, t);
+  if (existsSync(run.file(t, 'pairs.jsonl'))) return run.kept(of, 'pairs.jsonl');
+  const language = await run.models.policy(run.checkpoint(t));
+  const judges = async () => {
+    const current = await run.models.model(run.checkpoint(t));
+    return { current, previous: current, base: await run.models.model(run.checkpoint(0)) };
+  };
+  const scores = await run.blocks(
+    of,
+    'scores.jsonl',
+    givenPairsStage(preferences, language, judges, run.recipe.score),
   );
-  await writeRecords(path, records);
+  const pairs = makeGivenPairs(preferences, scores, language);
+  await run.write(t, 'pairs.jsonl', pairs);
+  return pairs;
+}
+
+async function preferencesOf(run: RunContext, t: number): Promise<PreferenceRecord[]> {
+  if (existsSync(run.file(t, 'preferences.jsonl'))) return run.read(t, 'preferences.jsonl');
+  const { records } = await run.inputs.preferences();
+  await run.write(t, 'preferences.jsonl', records);
   return records;
 }
 
-async function pairsOf(
-  run: RunContext,
-  t: number,
-  preferences: PreferenceRecord[],
-): Promise<PairRecord[]> {
-  const of = { phase: t, stage: 'score' } as const;
-  const path = run.file(t, 'pairs.jsonl');
-  if (existsSync(path)) return run.kept(of, path);
-  const language = await run.models.policy(run.checkpoint(t));
-  const settings = run.recipe.score;
-  const scores = await run.blocks<PreferenceRecord, ScoreRecord>(of, {
-    path: run.file(t, 'scores.jsonl'),
+export function givenPairsStage(
+  preferences: readonly PreferenceRecord[],
+  language: LanguageModel,
+  judges: () => Promise<Judges>,
+  settings: ScoreSettings,
+): BlockedStage<PreferenceRecord, ScoreRecord> {
+  return {
     items: preferences,
     size: settings.save_prompts,
     unit: 'completions',
-    perItem: 2,
-    make: async (block, hooks) => {
-      const current = await run.models.model(run.checkpoint(t));
-      const base = await run.models.model(run.checkpoint(0));
-      return scorePreferences(
-        block,
-        language,
-        { current, previous: current, base },
-        settings,
-        hooks,
-      );
-    },
-  });
-  const pairs = makeGivenPairs(preferences, scores, language);
-  await writeRecords(path, pairs);
-  return pairs;
+    units: () => 2,
+    make: async (block, hooks) =>
+      scorePreferences(block, language, await judges(), settings, hooks),
+  };
 }
 
 /** Scores of both responses of each preference: sample 0 is the chosen one, 1 the rejected. */
