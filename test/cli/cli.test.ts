@@ -252,7 +252,7 @@ describe('commands without an engine', () => {
     expect(result.code).toBe(1);
     expect(result.stdout).toMatch(/^ok {2}node/m);
     expect(result.stdout).toMatch(
-      /^-- {2}addon +The native addon is not built: .*none\.node does not exist; run `npm run setup`\.$/m,
+      /^-- {2}addon +The native addon is not there \(.*none\.node\): run `npx cream setup`, which/m,
     );
   });
 
