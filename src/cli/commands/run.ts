@@ -81,7 +81,7 @@ async function work(
     recipe.iterations === 0 ? 'sft' : `iteration-${recipe.iterations}`,
     'checkpoint',
   );
-  if (flags.json) return printJson({ directory, checkpoint: model, report: path, ...report });
+  if (flags.json) return printJson({ ...report, directory, checkpoint: model, report: path });
   printLine(runTable(report.phases));
   printLine(`Model:  ${model}`);
   printLine(`Report: ${path}`);
