@@ -9,13 +9,14 @@ for (const box of document.querySelectorAll(".samples")) {
     box.querySelector(selector),
   );
   const [input, select, output] = find.children;
-  const escape = (text) =>
-    text.replace(/[&<>"']/g, (c) => "&" + { "&": "amp", "<": "lt", ">": "gt", '"': "quot", "'": "#39" }[c] + ";");
+  const entities = { "&": "amp", "<": "lt", ">": "gt", '"': "quot", "'": "#39" };
+  const escape = (text) => text.replace(/[&<>"']/g, (c) => "&" + entities[c] + ";");
   let entries;
   let found = [];
   let shown = 0;
   const show = () => {
-    list.insertAdjacentHTML("beforeend", found.slice(shown, shown + 20).map(({ html }) => html).join(""));
+    const next = found.slice(shown, shown + 20).map(({ html }) => html);
+    list.insertAdjacentHTML("beforeend", next.join(""));
     shown = Math.min(shown + 20, found.length);
     more.hidden = shown === found.length;
   };
@@ -27,7 +28,8 @@ for (const box of document.querySelectorAll(".samples")) {
     const words = escape(input.value.toLowerCase()).split(/\\s+/).filter(Boolean);
     found = entries.filter(
       ({ text, is }) =>
-        (select.value === "" || is.includes(select.value)) && words.every((word) => text.includes(word)),
+        (select.value === "" || is.includes(select.value)) &&
+        words.every((word) => text.includes(word)),
     );
     shown = 0;
     list.textContent = "";

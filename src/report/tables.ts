@@ -215,7 +215,9 @@ export function table(head: readonly string[], rows: readonly string[][]): strin
   const body = rows.map(
     ([name, ...cells]) =>
       `<tr><th scope="row">${escapeHtml(name!)}</th>` +
-      `${cells.map((cell, i) => `<td data-head="${plain(head[i + 1]!)}"><div>${cell}</div></td>`).join('')}</tr>`,
+      `${cells
+        .map((cell, i) => `<td data-head="${plain(head[i + 1]!)}"><div>${cell}</div></td>`)
+        .join('')}</tr>`,
   );
   const titles = head.map((cell) => `<th scope="col">${cell}</th>`).join('');
   return (
