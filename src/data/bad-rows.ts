@@ -78,5 +78,6 @@ export function describeLeftOut(source: string, left: LeftOut): string | undefin
       `${duplicates} ${duplicates === 1 ? 'repeats' : 'repeat'} an earlier row` +
         (duplicate === undefined ? '' : ` (${duplicate})`),
   ].filter(Boolean);
-  return `${source}: ${total} ${total === 1 ? 'row was' : 'rows were'} left out: ${parts.join(', ')}.`;
+  const rows = total === 1 ? 'row was' : 'rows were';
+  return `${source}: ${total} ${rows} left out: ${parts.join(', ')}.`;
 }

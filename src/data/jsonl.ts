@@ -179,10 +179,7 @@ function shortJson(value: unknown): string {
   if (typeof value === 'string') return JSON.stringify(value.slice(0, 100));
   if (typeof value === 'bigint') return String(value);
   try {
-    return (
-      (JSON.stringify(Array.isArray(value) ? value.slice(0, 60) : value)) ??
-      String(value)
-    );
+    return JSON.stringify(Array.isArray(value) ? value.slice(0, 60) : value) ?? String(value);
   } catch {
     return 'a value that cannot be shown: it is nested too deeply or holds itself';
   }

@@ -14,8 +14,8 @@
  *
  * `system` and `history` beside them become messages (prompt-columns.ts). A standard row becomes a
  * user message and the assistant's answers: everything here goes through the chat template. Rows
- * whose answers are equal, and repeated rows, are left out and counted. Any other row that cannot be
- * used is an error with its place, or left out with `onBadRow: 'skip'`.
+ * whose answers are equal, and repeated rows, are left out and counted. Any other row that cannot
+ * be used is an error with its place, or left out with `onBadRow: 'skip'`.
  */
 import { createHash } from 'node:crypto';
 import { BadRows, type LeftOut } from './bad-rows.js';

@@ -95,8 +95,8 @@ export interface RunReport {
 }
 
 /**
- * Reads what is there; `examples` is the number of ranked prompts per iteration. @throws DataError where a file exists and cannot be read at all, or where
- * this is no run directory.
+ * Reads what is there; `examples` is the number of ranked prompts per iteration. @throws DataError
+ * where a file exists and cannot be read at all, or where this is no run directory.
  */
 export function readRun(directory: string, { examples = EXAMPLES } = {}): RunReport {
   const folder = new RunFolder(directory);

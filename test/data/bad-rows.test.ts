@@ -94,7 +94,11 @@ it('pairs with an empty answer or one of another role; equal answers are left ou
   const equal = '{"prompt": "Hi", "chosen": "a", "rejected": "a"}';
   const bad = [
     '{"prompt": "Hi", "chosen": " ", "rejected": "b"}',
-    '{"prompt": "Hi", "chosen": [{"role": "user", "content": "x"}], "rejected": [{"role": "assistant", "content": "y"}]}',
+    JSON.stringify({
+      prompt: 'Hi',
+      chosen: [{ role: 'user', content: 'x' }],
+      rejected: [{ role: 'assistant', content: 'y' }],
+    }),
   ];
   const clean = await loadPreferences(file('c.jsonl', `${good}\n${equal}\n`));
   expect(clean.skipped.map(shown)).toEqual(['c.jsonl line 2: "chosen" and "rejected" are equal']);
