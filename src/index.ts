@@ -36,7 +36,9 @@ export {
   LanguageModel,
   loadModel,
   type LoadOptions,
+  type TextCompletion,
   type TextOptions,
+  type TextStream,
 } from './lm/language-model.js';
 export { ModelError, type ModelErrorCode } from './files/errors.js';
 export {
