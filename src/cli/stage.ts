@@ -1,14 +1,14 @@
 /** Shared by the stage commands: loading models, progress lines, and resumable blocks. */
 import { createHash } from 'node:crypto';
-import { existsSync, readdirSync, statSync } from 'node:fs';
 import { performance } from 'node:perf_hooks';
 import { setThreads } from '../engine/addon.js';
 import { loadModel, type LanguageModel } from '../lm/language-model.js';
-import { Interrupted, RunError } from '../run/errors.js';
+import { Interrupted } from '../run/errors.js';
 import type { Recipe } from '../run/recipe.js';
 import { makeBlocks, progressOf, type BlockedStage, type StageHooks } from '../run/stages/stage.js';
 import { fetchSources } from '../run/sources.js';
 import type { Cli } from './cli.js';
+import { outputOf, writeOutputRecords, type Output } from './output.js';
 import { modelProgress } from './progress.js';
 
 /** Loads a model with the recipe's settings, reports it, and frees it after `use`. */
@@ -79,12 +79,9 @@ export async function showBlocks<Item, Made extends object>(
   { out, plan }: { out: string; plan: unknown },
   stage: BlockedStage<Item, Made>,
 ): Promise<Made[]> {
-  if (statSync(out, { throwIfNoEntry: false })?.isDirectory())
-    throw new RunError(
-      'ERR_DISK',
-      `Cannot write ${out}: it is a folder; give --out the name of a file.`,
-    );
-  const artefact = { path: out, plan: digestOf(plan), replace: true };
+  const output = outputOf(out);
+  if (output.kind !== 'file') return throughPipe(cli, name, output, stage);
+  const artefact = { path: output.path, plan: digestOf(plan), replace: true };
   return showStage(
     cli,
     { stage: name, unit: stage.unit, ...progressOf(stage, artefact) },
@@ -97,9 +94,40 @@ export async function showBlocks<Item, Made extends object>(
 export const digestOf = (plan: unknown): string =>
   createHash('sha256').update(JSON.stringify(plan)).digest('hex');
 
-/** A model is renamed into place when it is complete; an existing path is never overwritten. */
-export function taken(out: string): boolean {
-  return existsSync(out) && !(statSync(out).isDirectory() && readdirSync(out).length === 0);
+/** A stage whose records go to standard output, a pipe or a device: they are not resumed. */
+async function throughPipe<Item, Made extends object>(
+  cli: Cli,
+  name: string,
+  output: Output,
+  stage: BlockedStage<Item, Made>,
+): Promise<Made[]> {
+  const { items, size, unit, units = () => 1, make, note } = stage;
+  const count = (some: readonly Item[]): number => some.reduce((sum, item) => sum + units(item), 0);
+  const made = await showStage(
+    cli,
+    { stage: name, unit, total: count(items) },
+    async (hooks) => {
+      const all: Made[] = [];
+      let done = 0;
+      let tokens = 0;
+      for (let first = 0; first < items.length; first += size) {
+        hooks.signal.throwIfAborted();
+        const block = items.slice(first, first + size);
+        let now = 0;
+        const records = await make(block, {
+          signal: hooks.signal,
+          progress: (inBlock, spent) => hooks.progress(done + inBlock, tokens + (now = spent)),
+        });
+        for (const record of records) all.push(record);
+        done += count(block);
+        tokens += now;
+      }
+      return all;
+    },
+    note,
+  );
+  await writeOutputRecords(output, made);
+  return made;
 }
 
 /** Hub data sets among `sources`, fetched with their progress shown. */

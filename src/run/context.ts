@@ -44,6 +44,7 @@ export class RunContext {
   readonly emit: (event: RunEvent) => void;
   readonly rewards: RewardFunction | undefined;
   readonly inputs: RunInputs;
+  private readonly warned = new Set<string>();
 
   constructor(private readonly fields: RunContextFields) {
     ({
@@ -135,6 +136,13 @@ export class RunContext {
     // A run killed right after the last block leaves the blocks behind.
     await rm(`${this.file(of.phase, name)}.parts`, { recursive: true, force: true });
     return this.read<Made>(of.phase, name);
+  }
+
+  /** Emits a warning unless one of this kind was emitted before. */
+  warnOnce(kind: string, message: string): void {
+    if (this.warned.has(kind)) return;
+    this.warned.add(kind);
+    this.emit({ type: 'warning', message });
   }
 
   tellKept(of: OfStage): void {

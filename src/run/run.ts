@@ -41,6 +41,7 @@ import {
   writeAtomic,
 } from './store.js';
 import { Summaries } from './summary.js';
+import { recipeWarnings } from './warnings.js';
 
 export interface RunOptions {
   /** The run directory; made where it is missing. */
@@ -112,6 +113,7 @@ async function work(
   const sources = new RunInputs(recipe);
   let inputs = await readInputs(recipe, sources);
   emit({ type: 'run_started', directory, resumed, iterations: recipe.iterations });
+  for (const message of recipeWarnings(recipe)) emit({ type: 'warning', message });
   if (recipe.threads > 0) setThreads(recipe.threads);
   const resolved = await stoppable(signal, () =>
     resolveModel(recipe.model, { signal, ...(onModelProgress && { onProgress: onModelProgress }) }),

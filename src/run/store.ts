@@ -175,6 +175,7 @@ const DISK_FAULTS: Record<string, string> = {
   ENOTDIR: 'part of this path is a file',
   EEXIST: 'part of this path is a file',
   EISDIR: 'it is a folder',
+  ENOTREG: 'it is not a regular file',
   ENOENT: 'its folder is not there and cannot be made',
 };
 

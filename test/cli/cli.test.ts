@@ -2,7 +2,7 @@
 import { describe, expect, it } from '@jest/globals';
 import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { findRecipe } from '../../src/cli/recipes.js';
+import { readRecipe } from '../../src/cli/recipes.js';
 import { cream, startCream } from '../support/cli.js';
 import { temporaryFolder, tinyModel } from '../support/tiny-model.js';
 
@@ -58,7 +58,7 @@ describe('a wrong command line', () => {
   it('a recipe that is not there', async () => {
     expect(await cream('run', 'nope.yaml')).toMatchObject({
       code: 2,
-      stderr: expect.stringMatching(/^cream: Cannot read the recipe nope\.yaml: ENOENT/),
+      stderr: expect.stringMatching(/^cream: There is no recipe 'nope\.yaml': no such file/),
     });
   });
 });
@@ -198,7 +198,7 @@ describe('bad input to a run', () => {
     });
     expect(await cream('generate', '--model', model, '--count', '1', '--out', work)).toMatchObject({
       code: 1,
-      stderr: `cream: Cannot write ${work}: it is a folder; give --out the name of a file.\n`,
+      stderr: `cream: Cannot write ${work}: it is a folder; name a file.\n`,
     });
     expect(await cream('init', 'srlm', '--out', join(work, 'no/such/folder.yaml'))).toMatchObject({
       code: 1,
@@ -313,7 +313,7 @@ describe('commands without an engine', () => {
     mkdirSync(join(work, 'srlm'));
     const before = process.cwd();
     process.chdir(work);
-    expect(await findRecipe('srlm')).toMatch(/recipes\/srlm\.yaml$/);
+    expect((await readRecipe('srlm')).file).toMatch(/recipes\/srlm\.yaml$/);
     process.chdir(before);
   });
 

@@ -89,7 +89,7 @@ it('demonstrations that are empty or end with the user', async () => {
   expect([records.length, skipped.length]).toEqual([1, 2]);
 });
 
-it('pairs with an empty answer or one of another role; equal answers are left out always', async () => {
+it('pairs with an empty answer or one of another role; equal answers', async () => {
   const good = '{"prompt": "Hi", "chosen": "a", "rejected": "b"}';
   const equal = '{"prompt": "Hi", "chosen": "a", "rejected": "a"}';
   const bad = [

@@ -29,10 +29,9 @@ import {
 } from '../../data/official.js';
 import { loadPreferences, toTrl, type PreferenceRecord } from '../../data/preferences.js';
 import { adopt } from '../../run/stages/adopt.js';
-import { writeAtomic, writeRecords } from '../../run/store.js';
 import { addSettings, settingsFrom, type Cli } from '../cli.js';
 import { fetchData, showStage, withModel } from '../stage.js';
-import { printLine } from '../table.js';
+import { outputOf, printWritten, writeOutput, writeOutputRecords } from '../output.js';
 
 const KEYS = ['dtype', 'device', 'threads'];
 const TARGETS = ['cream', 'official', 'trl', 'trl-standard'] as const;
@@ -88,18 +87,19 @@ export function addConvert(program: Command, cli: Cli): void {
   addSettings(command, KEYS).action(async (input: string, out: string, flags: Flags) => {
     if (!(TARGETS as readonly string[]).includes(flags.to))
       throw new DataError(`--to ${flags.to} is not known; give one of ${TARGETS.join(', ')}`);
+    const output = outputOf(out);
     const official = await readOfficial(input);
     await fetchData([input], cli);
     if (flags.to === 'official')
-      await writeAtomic(out, officialText(await toOfficial(input, official, flags, cli)));
+      await writeOutput(output, officialText(await toOfficial(input, official, flags, cli)));
     else
-      await writeRecords(
-        out,
+      await writeOutputRecords(
+        output,
         flags.to === 'cream'
           ? await toOurs(input, official, flags, cli)
           : await asTrl(input, flags, cli),
       );
-    printLine(out);
+    printWritten(output, out);
   });
 }
 

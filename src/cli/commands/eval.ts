@@ -20,6 +20,7 @@ import { RunError } from '../../run/errors.js';
 import { chooseQuestions, taskSources } from '../../run/questions.js';
 import { evaluateSettings, evaluateStage } from '../../run/stages/evaluate.js';
 import { addSettings, settingsFrom, type Cli } from '../cli.js';
+import { outputOf } from '../output.js';
 import { fetchData, showBlocks, showStage, withModel } from '../stage.js';
 import { formatTable, percent, printJson, printLine } from '../table.js';
 
@@ -65,7 +66,10 @@ export function addEval(program: Command, cli: Cli): void {
     .option('--json', 'print the result as JSON');
   addSettings(command, KEYS, 'evaluate', LEAVE_OUT).action(async (flags: Flags) => {
     if (flags.compare) return showComparison(flags.compare, flags.json === true);
-    showAccuracy(await answers(flags, cli), flags.json === true);
+    const found = await answers(flags, cli);
+    // Standard output holds the answers then, and nothing else.
+    if (flags.out === undefined || outputOf(flags.out).kind !== 'stdout')
+      showAccuracy(found, flags.json === true);
   });
 }
 

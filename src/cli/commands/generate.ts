@@ -5,8 +5,9 @@ import { checkLengths } from '../../run/check.js';
 import { choosePrompts, readPrompts } from '../../run/data.js';
 import { sampleStage } from '../../run/stages/sample.js';
 import { addSettings, settingsFrom, wholeNumber, type Cli } from '../cli.js';
+import { outputOf, printWritten } from '../output.js';
 import { fetchData, showBlocks, withModel } from '../stage.js';
-import { printLine } from '../table.js';
+
 
 const KEYS = [
   'model',
@@ -46,15 +47,19 @@ export function addGenerate(program: Command, cli: Cli): void {
       1,
     );
   addSettings(command, KEYS, 'sample').action(async (flags: Flags) => {
-    const settings = settingsFrom(flags, KEYS, 'sample');
+    const settings = settingsFrom(flags, KEYS, 'sample', {
+      more: [
+        { label: '--prompts', key: 'prompts.source', value: flags.prompts, text: true },
+        { label: 'generate', key: 'iterations', value: '1' },
+      ],
+    });
     // A file is taken whole unless a count is given; the built-in prompts have no end.
     const count =
       flags.count === undefined && flags.prompts !== 'builtin' ? 0 : settings.prompts.count;
     await fetchData([flags.prompts], cli);
     const recipe = {
       ...settings,
-      iterations: 1,
-      prompts: { ...settings.prompts, source: flags.prompts, count, split: 'subsets' as const },
+      prompts: { ...settings.prompts, count, split: 'subsets' as const },
     };
     const request = { ...settings.sample, seed: settings.seed, iteration: flags.iteration };
     await withModel(settings.model, settings, cli, async (policy) => {
@@ -73,6 +78,6 @@ export function addGenerate(program: Command, cli: Cli): void {
         sampleStage(prompts, async () => policy, request),
       );
     });
-    printLine(flags.out);
+    printWritten(outputOf(flags.out), flags.out);
   });
 }

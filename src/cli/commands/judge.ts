@@ -9,7 +9,7 @@ import { judgeStage } from '../../run/stages/reward.js';
 import { groupCompletions } from '../../run/stages/score.js';
 import { addSettings, settingsFrom, wholeNumber, type Cli } from '../cli.js';
 import { showBlocks, withModels } from '../stage.js';
-import { printLine } from '../table.js';
+import { outputOf, printWritten } from '../output.js';
 
 const KEYS = ['dtype', 'device', 'seed', 'threads', 'sample.max_num_seqs', 'score.save_prompts'];
 /** Of other rewards. */
@@ -48,7 +48,10 @@ export function addJudge(program: Command, cli: Cli): void {
       'judgements (JSONL); an existing file is replaced, an unfinished one goes on',
     );
   addSettings(command, KEYS, 'reward', LEAVE_OUT).action(async (flags: Flags) => {
-    const settings = settingsFrom(flags, KEYS, 'reward', { leaveOut: LEAVE_OUT });
+    const settings = settingsFrom(flags, KEYS, 'reward', {
+      leaveOut: LEAVE_OUT,
+      more: [{ label: 'judge', key: 'reward.source', value: 'judge' }],
+    });
     const {
       reward,
       seed,
@@ -77,6 +80,6 @@ export function addJudge(program: Command, cli: Cli): void {
         }),
       );
     });
-    printLine(flags.out);
+    printWritten(outputOf(flags.out), flags.out);
   });
 }

@@ -5,7 +5,7 @@ import { readRecords } from '../../data/jsonl.js';
 import { groupCompletions, scoreStage } from '../../run/stages/score.js';
 import { addSettings, settingsFrom, type Cli } from '../cli.js';
 import { showBlocks, withModels } from '../stage.js';
-import { printLine } from '../table.js';
+import { outputOf, printWritten } from '../output.js';
 
 const KEYS = ['dtype', 'device', 'threads'];
 
@@ -60,6 +60,6 @@ export function addScore(program: Command, cli: Cli): void {
         scoreStage(groups, async () => judges, settings.score),
       );
     });
-    printLine(flags.out);
+    printWritten(outputOf(flags.out), flags.out);
   });
 }

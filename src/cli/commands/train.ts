@@ -15,7 +15,6 @@ import type { Model } from '../../engine/model.js';
 import type { LanguageModel } from '../../lm/language-model.js';
 import { checkLengths } from '../../run/check.js';
 import { syncFolder } from '../../files/files.js';
-import { RunError } from '../../run/errors.js';
 import {
   choosePreferences,
   makeGivenPairs,
@@ -27,9 +26,11 @@ import type { Recipe } from '../../run/recipe.js';
 import { noteOn, optimise, totalSteps } from '../../run/stages/optimise.js';
 import { preferenceObjective } from '../../run/stages/train.js';
 import { onDisk, writeRecords } from '../../run/store.js';
+import { reversedPairs } from '../../run/warnings.js';
 import { trainingState } from '../../run/training-state.js';
 import { addSettings, settingsFrom, type Cli } from '../cli.js';
-import { digestOf, showStage, taken, withModel } from '../stage.js';
+import { checkNewFolder } from '../output.js';
+import { digestOf, showStage, withModel } from '../stage.js';
 import { printLine } from '../table.js';
 
 const KEYS = [
@@ -80,13 +81,14 @@ export function addTrain(program: Command, cli: Cli): void {
         'and steps.jsonl',
     );
   addSettings(command, KEYS, 'train').action(async (flags: Flags) => {
-    const settings = settingsFrom(flags, KEYS, 'train');
+    const settings = settingsFrom(flags, KEYS, 'train', {
+      more: [
+        { label: '--pairs', key: 'pairs.source', value: flags.pairs, text: true },
+        { label: '--pairs', key: 'iterations', value: '1' },
+      ],
+    });
     const { train: training } = settings;
-    if (taken(flags.out))
-      throw new RunError(
-        'ERR_DISK',
-        `${flags.out} is there already and is not replaced: choose another --out.`,
-      );
+    await checkNewFolder(flags.out);
     const given = await readGiven(flags.pairs, settings, cli);
     const { model, dtype, device, seed, lora } = settings;
     const examples = 'pairs' in given ? given : { preferences: given.preferences.records };
@@ -99,6 +101,8 @@ export function addTrain(program: Command, cli: Cli): void {
         'pairs' in given
           ? given.pairs
           : await scored(given.preferences, language, flags, settings, cli);
+      const reversed = reversedPairs(pairs, 'given');
+      if (reversed !== undefined) cli.progress.warn(reversed);
       const adapter = adapterOf(settings);
       if (adapter && language.model.adapter === null) await language.model.addAdapter(adapter);
       const objective = preferenceObjective(pairs, settings, [seed, 'train'], (message) =>
@@ -128,7 +132,7 @@ async function readGiven(path: string, settings: Recipe, { progress }: Cli): Pro
   if (ours) return { pairs: await readRecords(path, PAIR_COLUMNS) };
   const preferences = await choosePreferences({
     ...settings,
-    pairs: { ...settings.pairs, source: path, count: 0 },
+    pairs: { ...settings.pairs, source: path },
   });
   const left = describeLeftOut(path, preferences);
   if (left !== undefined) progress.warn(left);

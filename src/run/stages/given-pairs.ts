@@ -14,6 +14,7 @@ import { RunError } from '../errors.js';
 import { shuffled } from '../keys.js';
 import { preferenceLength, withoutLong } from '../lengths.js';
 import type { Recipe } from '../recipe.js';
+import { reversedPairs } from '../warnings.js';
 import { score, type Judges, type ScoreSettings } from './score.js';
 import type { BlockedStage, StageHooks } from './stage.js';
 
@@ -68,6 +69,8 @@ export async function scoreGivenPairs(run: RunContext, t: number): Promise<PairR
     givenPairsStage(preferences, language, judges, run.recipe.score),
   );
   const pairs = makeGivenPairs(preferences, scores, language);
+  const reversed = reversedPairs(pairs, 'given');
+  if (reversed !== undefined) run.warnOnce('reversed pairs', reversed);
   await run.write(t, 'pairs.jsonl', pairs);
   return pairs;
 }
