@@ -8,7 +8,6 @@ import { addSettings, settingsFrom, wholeNumber, type Cli } from '../cli.js';
 import { outputOf, printWritten } from '../output.js';
 import { fetchData, showBlocks, withModel } from '../stage.js';
 
-
 const KEYS = [
   'model',
   'dtype',
