@@ -23,6 +23,7 @@ import { addRun } from './commands/run.js';
 import { addScore } from './commands/score.js';
 import { addSetup } from './commands/setup.js';
 import { addTrain } from './commands/train.js';
+import { addVerify } from './commands/verify.js';
 import { Progress } from './progress.js';
 import { printError } from './table.js';
 
@@ -37,6 +38,7 @@ const COMMANDS: readonly AddCommand[] = [
   addEval,
   addPlan,
   addReport,
+  addVerify,
   addConvert,
   addDoctor,
   addBench,

@@ -4,16 +4,17 @@
  */
 import { existsSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
-import { join } from 'node:path';
+import { join, relative } from 'node:path';
 import { Interrupted } from './errors.js';
 import type { RunEvent, StageName } from './events.js';
 import type { RunInputs } from './inputs.js';
 import type { Models } from './models.js';
 import type { RewardFunction } from '../reward/external.js';
 import type { Recipe } from './recipe.js';
+import type { Records } from './records.js';
 import type { StepRecord } from './stages/optimise.js';
 import { makeBlocks, progressOf, type BlockedStage, type StageHooks } from './stages/stage.js';
-import { METRICS, phaseFolder, readRecords, writeRecords, type Phase } from './store.js';
+import { METRICS, onDisk, phaseFolder, readRecords, toJsonl, type Phase } from './store.js';
 
 /** A stage of SFT or of iteration t; 0 is the base model. */
 export interface OfStage {
@@ -24,6 +25,8 @@ export interface OfStage {
 export interface RunContextFields {
   recipe: Recipe;
   directory: string;
+  /** What its finished files are. */
+  records: Records;
   /** Path of θ_0. */
   base: string;
   /** Digest of the recipe and the base model, on which every artefact depends. */
@@ -41,10 +44,14 @@ export class RunContext {
   readonly models: Models;
   readonly plan: string;
   readonly directory: string;
+  readonly records: Records;
+  readonly signal: AbortSignal;
   readonly emit: (event: RunEvent) => void;
   readonly rewards: RewardFunction | undefined;
   readonly inputs: RunInputs;
   private readonly warned = new Set<string>();
+  /** Accuracy of θ_n by n, as far as it was needed. */
+  readonly accuracies: number[] = [];
 
   constructor(private readonly fields: RunContextFields) {
     ({
@@ -53,6 +60,8 @@ export class RunContext {
       inputs: this.inputs,
       plan: this.plan,
       directory: this.directory,
+      records: this.records,
+      signal: this.signal,
       emit: this.emit,
       rewards: this.rewards,
     } = fields);
@@ -77,11 +86,28 @@ export class RunContext {
   }
 
   async write(phase: Phase, name: string, records: readonly object[]): Promise<void> {
-    await writeRecords(this.file(phase, name), records);
+    const file = `${phaseFolder(phase)}/${name}`;
+    const before = this.records.newest(file);
+    await onDisk(this.file(phase, name), () => this.records.write(file, toJsonl(records)));
+    if (before && before.sha256 !== this.records.newest(file)!.sha256)
+      this.emit({
+        type: 'warning',
+        message:
+          `${file} was made again and is not the one that it replaces (another version or ` +
+          'number of threads?). Stages that were finished with the older one are kept: remove ' +
+          'their files to make them again.',
+      });
   }
 
   async writeMetrics(rows: readonly object[]): Promise<void> {
-    await writeRecords(join(this.directory, METRICS), rows);
+    const path = join(this.directory, METRICS);
+    await onDisk(path, () => this.records.write(METRICS, toJsonl(rows)));
+  }
+
+  /** Whether θ_n was removed because the recipe keeps fewer checkpoints. */
+  isPruned(n: number): boolean {
+    const folder = `${relative(this.directory, this.checkpoint(n))}/`;
+    return this.records.all().some(({ file, pruned }) => pruned && file.startsWith(folder));
   }
 
   /** Runs a stage block by block into the artefact `name`, saving each block. */
@@ -92,7 +118,11 @@ export class RunContext {
   ): Promise<Made[]> {
     const path = this.file(of.phase, name);
     if (existsSync(path)) return this.kept(of, name);
-    const artefact = { path, plan: this.plan };
+    const artefact = {
+      path,
+      plan: this.plan,
+      write: (made: readonly object[]) => this.write(of.phase, name, made),
+    };
     const start = { ...progressOf(stage, artefact), unit: stage.unit };
     return this.stage(of, start, async (hooks) => {
       const made = await makeBlocks(stage, artefact, hooks);

@@ -28,3 +28,13 @@ export class Interrupted extends Error {
     super('The run was interrupted.');
   }
 }
+
+/** `work`; where the signal stopped it, Interrupted whatever it failed with. */
+export async function stoppable<T>(signal: AbortSignal, work: () => Promise<T>): Promise<T> {
+  try {
+    return await work();
+  } catch (error) {
+    if (signal.aborted) throw new Interrupted();
+    throw error;
+  }
+}

@@ -25,6 +25,8 @@ export interface ModelsOptions {
   signal: AbortSignal;
   /** Train adapters of this shape instead of all weights. */
   adapter?: AdapterParams | undefined;
+  /** Called before a checkpoint is read. @throws where it is damaged. */
+  check?: (path: string) => Promise<void>;
   onLoad?: (model: Model, seconds: number) => void;
 }
 
@@ -134,7 +136,8 @@ export class Models {
   }
 
   private async load(path: string): Promise<Model> {
-    const { base, dtype, device, signal } = this.options;
+    const { base, dtype, device, signal, check } = this.options;
+    await check?.(path);
     if (!existsSync(join(path, 'adapter_config.json')))
       return Model.load(path, { dtype, device, signal });
     const model = (await this.model(base)).snapshot();

@@ -325,6 +325,14 @@ export const recipeSchema = z
       .max(1000)
       .default(2)
       .describe('Iterations of sample, score, rank, train and evaluate. 0 is SFT alone.'),
+    keep: z
+      .union([z.literal('all'), z.int().min(2).max(1000)])
+      .default(2)
+      .describe(
+        'Checkpoints of iterations that stay on disk: the last this many and the one with the ' +
+          "best accuracy, besides SFT's. An older one is removed once the new one is verified. " +
+          '`all` keeps every checkpoint.',
+      ),
     threads: z.int().min(0).max(4096).default(0).describe('CPU threads; 0 uses all cores.'),
     system_prompt: z
       .string()

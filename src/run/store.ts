@@ -1,7 +1,7 @@
 /**
  * The run directory: its file names, and the only code that writes them.
  *
- *   recipe.yaml run.json lock events.jsonl metrics.jsonl summary.json report.html
+ *   recipe.yaml run.json records.jsonl lock events.jsonl metrics.jsonl summary.json report.html
  *   iteration-0/answers.jsonl                     the base model
  *   sft/{demonstrations,steps,answers}.jsonl sft/checkpoint/
  *   iteration-t/{prompts,completions,scores,rankings,pairs,steps,answers}.jsonl
@@ -14,18 +14,20 @@
  *   iteration-1/preferences.jsonl where the pairs are given: then without prompts, completions and
  *   rankings
  *
- * A file under its own name is complete: it was written to a temporary name, synced, and renamed. A
+ * A file under its own name is complete: it was written to a temporary name, synced, and renamed.
+ * records.jsonl says which bytes it had (records.ts). A
  * stage in progress keeps its finished blocks beside it, `completions.jsonl.parts/00003.jsonl`, and
  * a resumed stage goes on at the first one missing. Blocks are cut by position alone, so a resumed
  * stage computes what an uninterrupted one would have. No artefact holds a time: events.jsonl does.
  */
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync } from 'node:fs';
 import { open, readdir, rename, rm } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { ARTEFACT_COLUMNS, type Columns } from '../data/columns.js';
 import { readRecords as readChecked, serialize } from '../data/jsonl.js';
 import { makeDirectory, syncFolder, writeAtomic as write } from '../files/files.js';
 import { RunError } from './errors.js';
+import { Records } from './records.js';
 
 export const RECIPE = 'recipe.yaml';
 export const RUN = 'run.json';
@@ -45,11 +47,13 @@ export const writeAtomic = (path: string, data: string | Uint8Array): Promise<vo
   onDisk(path, () => write(path, data));
 
 /**
- * Renames a finished folder into place: `build` fills `target`.tmp, whose files are synced first.
+ * Renames a finished folder into place: `build` fills `target`.tmp, whose files are synced and then
+ * recorded first.
  */
 export async function makeFolder(
   target: string,
   build: (temporary: string) => Promise<void>,
+  record: (temporary: string) => Promise<void> = async () => {},
 ): Promise<void> {
   const temporary = `${target}.tmp`;
   await onDisk(target, async () => {
@@ -65,6 +69,7 @@ export async function makeFolder(
       }
     }
     await syncFolder(temporary);
+    await record(temporary);
     await rm(target, { recursive: true, force: true });
     await rename(temporary, target);
     await syncFolder(dirname(target));
@@ -73,7 +78,7 @@ export async function makeFolder(
 
 /** One JSON object a line. */
 export async function writeRecords(path: string, records: readonly object[]): Promise<void> {
-  await writeAtomic(path, records.map(serialize).join(''));
+  await writeAtomic(path, toJsonl(records));
 }
 
 /**
@@ -94,6 +99,8 @@ export interface Artefact {
   plan: string;
   /** Make it again where it is complete. */
   replace?: boolean;
+  /** Writes the whole artefact; writeRecords() where absent. */
+  write?: (records: readonly object[]) => Promise<void>;
 }
 
 export interface Blocks<Item, Made> extends Artefact {
@@ -115,30 +122,39 @@ export async function inBlocks<Item, Made extends object>({
   size,
   plan,
   replace = false,
+  write = (records) => writeRecords(path, records),
   make,
 }: Blocks<Item, Made>): Promise<Made[]> {
   if (existsSync(path) && !replace) return readRecords<Made>(path);
   const parts = `${path}.parts`;
-  const planFile = join(parts, 'plan');
-  if (existsSync(parts) && (!existsSync(planFile) || readFileSync(planFile, 'utf8') !== plan))
-    await rm(parts, { recursive: true });
-  if (!existsSync(planFile)) await writeAtomic(planFile, plan);
-
+  const saved = await onDisk(parts, () => openParts(parts, plan));
   const made: Made[] = [];
   for (let first = 0, block = 0; first < items.length; first += size, block++) {
-    const part = partOf(path, block);
-    if (existsSync(part)) {
+    const name = partName(block);
+    const part = join(parts, name);
+    if (saved.newest(name) && existsSync(part)) {
+      await saved.demand(name, `remove it and run the same command again to make it again`);
       made.push(...(await readRecords<Made>(part)));
       continue;
     }
     const records = await make(items.slice(first, first + size), first);
-    await writeRecords(part, records);
+    await onDisk(part, () => saved.write(name, toJsonl(records)));
     made.push(...records);
   }
-  await writeRecords(path, made);
+  await write(made);
   await rm(parts, { recursive: true, force: true });
   return made;
 }
+
+/** Blocks made under another plan are discarded. */
+async function openParts(parts: string, plan: string): Promise<Records> {
+  const saved = await Records.open(parts, plan);
+  if (saved) return saved;
+  await rm(parts, { recursive: true, force: true });
+  return Records.create(parts, plan);
+}
+
+export const toJsonl = (records: readonly object[]): string => records.map(serialize).join('');
 
 /** The items that `inBlocks` would still compute: none where the artefact is complete. */
 export function remainingItems<Item>(
@@ -149,12 +165,11 @@ export function remainingItems<Item>(
   if (existsSync(path) && !replace) return [];
   const blocks = Array.from({ length: Math.ceil(items.length / size) }, (_, block) => block);
   return blocks
-    .filter((block) => !existsSync(partOf(path, block)))
+    .filter((block) => !existsSync(join(`${path}.parts`, partName(block))))
     .flatMap((block) => items.slice(block * size, (block + 1) * size));
 }
 
-const partOf = (path: string, block: number): string =>
-  join(`${path}.parts`, `${String(block).padStart(5, '0')}.jsonl`);
+const partName = (block: number): string => `${String(block).padStart(5, '0')}.jsonl`;
 
 /** Runs file work on `path`; a full or read-only disk becomes one clear sentence. */
 export async function onDisk<T>(path: string, work: () => Promise<T>): Promise<T> {

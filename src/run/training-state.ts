@@ -1,20 +1,20 @@
 /**
- * A stage of training on disk: `training/state-00040.safetensors` and `training/progress.json`,
- * which names it. The one file is renamed into place after the other is complete, so whatever is
- * killed when, progress.json names a whole state.
+ * A training stage in progress: `training/state.safetensors` (master weights, moments, step count)
+ * and `training/progress.json` (the metrics of the steps). progress.json is written first and may
+ * be some steps ahead; the new state then replaces the old one by a rename, so both are never there as
+ * whole files. The record of the state says how many steps it has behind it.
  */
 import { existsSync } from 'node:fs';
-import { readFile, readdir, rm } from 'node:fs/promises';
+import { readFile, readdir, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { makeDirectory } from '../files/files.js';
-import { onDisk, writeAtomic } from './store.js';
+import { makeDirectory, syncFolder } from '../files/files.js';
+import { digestFile, Records, RECORDS } from './records.js';
+import { onDisk } from './store.js';
 import type { StepRecord, TrainingState } from './stages/optimise.js';
 
-interface Progress {
-  plan: string;
-  state: string;
-  steps: readonly StepRecord[];
-}
+const STATE = 'state.safetensors';
+const NEXT = 'next.safetensors';
+const PROGRESS = 'progress.json';
 
 /**
  * State kept in `folder`; one saved under another `plan` (other settings, other data) is not used.
@@ -23,32 +23,50 @@ export function trainingState(
   folder: string,
   plan: string,
 ): TrainingState & { steps(): Promise<number> } {
-  const progressFile = join(folder, 'progress.json');
-  const read = async (): Promise<Progress | undefined> => {
-    if (!existsSync(progressFile)) return undefined;
-    const progress = JSON.parse(await readFile(progressFile, 'utf8')) as Progress;
-    return progress.plan === plan ? progress : undefined;
+  const remedy = `remove ${folder} and run the same command again to train from the beginning`;
+  const saved = async (
+    content: boolean,
+  ): Promise<{ records: Records; steps: number } | undefined> => {
+    const records = await Records.open(folder, plan);
+    if (!records?.newest(STATE) || !existsSync(join(folder, STATE))) return undefined;
+    const state = await records.demand(STATE, remedy, { content });
+    return { records, steps: state.rows ?? 0 };
   };
   return {
     async steps() {
-      return (await read())?.steps.length ?? 0;
+      return (await saved(false))?.steps ?? 0;
     },
     async restore(trainer) {
-      const progress = await read();
-      if (!progress) return [];
-      await trainer.loadState(join(folder, progress.state));
-      return [...progress.steps];
+      const found = await saved(true);
+      if (!found) return [];
+      await found.records.demand(PROGRESS, remedy);
+      const steps = JSON.parse(await readFile(join(folder, PROGRESS), 'utf8')) as StepRecord[];
+      await trainer.loadState(join(folder, STATE));
+      return steps.slice(0, found.steps);
     },
     async save(trainer, steps) {
-      const state = `state-${String(steps.length).padStart(5, '0')}.safetensors`;
       await onDisk(folder, async () => {
         await makeDirectory(folder);
-        await trainer.saveState(join(folder, state));
-        await writeAtomic(progressFile, JSON.stringify({ plan, state, steps } satisfies Progress));
+        const records = await openOrClear(folder, plan);
+        const next = join(folder, NEXT);
+        await trainer.saveState(next);
+        const digest = await digestFile(next);
+        await records.write(PROGRESS, JSON.stringify(steps));
+        await records.add([{ file: STATE, ...digest, rows: steps.length }]);
+        await rename(next, join(folder, STATE));
+        await syncFolder(folder);
+        // What a killed save left half-written.
         for (const name of await readdir(folder))
-          if (name !== state && name !== 'progress.json')
+          if (![STATE, PROGRESS, RECORDS].includes(name))
             await rm(join(folder, name), { force: true });
       });
     },
   };
+}
+
+async function openOrClear(folder: string, plan: string): Promise<Records> {
+  const records = await Records.open(folder, plan);
+  if (records) return records;
+  await rm(folder, { recursive: true, force: true });
+  return Records.create(folder, plan);
 }

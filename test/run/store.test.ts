@@ -138,7 +138,16 @@ describe('a stage in blocks', () => {
     expect(made).toHaveLength(3);
   });
 
-  it('uses no blocks without a plan beside them', async () => {
+  it('refuses a damaged block by name', async () => {
+    await expect(inBlocks(stage([], 6))).rejects.toThrow('killed');
+    const part = join(folder, 'out.jsonl.parts/00001.jsonl');
+    writeFileSync(part, readFileSync(part, 'utf8').replace('16', '17'));
+    await expect(inBlocks(stage([]))).rejects.toThrow(`${part} is damaged: its SHA-256`);
+    rmSync(part);
+    expect((await inBlocks(stage([])))[4]).toEqual({ square: 16 });
+  });
+
+  it('uses no blocks without a record of them', async () => {
     mkdirSync(join(folder, 'out.jsonl.parts'));
     writeFileSync(join(folder, 'out.jsonl.parts/00000.jsonl'), '{"square":99}\n');
     expect((await inBlocks(stage([])))[0]).toEqual({ square: 0 });
@@ -156,39 +165,52 @@ describe('the state of a training stage', () => {
       num_tokens: 1,
     }));
   // Only what the store needs of a trainer: it writes a file, it reads a file.
-  const trainer = (loaded: string[] = []) =>
+  const trainer = (content = 'state', loaded: string[] = []) =>
     ({
-      saveState: async (path: string) => writeFileSync(path, 'state'),
-      loadState: async (path: string) =>
-        void loaded.push(readFileSync(path, 'utf8') + path.slice(-17)),
+      saveState: async (path: string) => writeFileSync(path, content),
+      loadState: async (path: string) => void loaded.push(readFileSync(path, 'utf8')),
     }) as unknown as Trainer;
+  const state = (plan = 'plan') => trainingState(join(folder, 'training'), plan);
+  const files = () => readdirSync(join(folder, 'training')).sort();
+  const NAMES = ['progress.json', 'records.jsonl', 'state.safetensors'];
 
-  it('names a whole state at any time, and keeps the newest only', async () => {
-    const state = trainingState(join(folder, 'training'), 'plan');
-    expect(await state.restore(trainer())).toEqual([]);
-    await state.save(trainer(), steps(2));
-    await state.save(trainer(), steps(4));
-    expect(readdirSync(join(folder, 'training')).sort()).toEqual([
-      'progress.json',
-      'state-00004.safetensors',
-    ]);
+  it('is one file, which the newer state replaces by a rename', async () => {
+    expect(await state().restore(trainer())).toEqual([]);
+    await state().save(trainer('two'), steps(2));
+    await state().save(trainer('four'), steps(4));
+    expect(files()).toEqual(NAMES);
     const loaded: string[] = [];
-    expect(await trainingState(join(folder, 'training'), 'plan').restore(trainer(loaded))).toEqual(
-      steps(4),
-    );
-    expect(loaded).toEqual(['state00004.safetensors']);
+    expect(await state().restore(trainer('', loaded))).toEqual(steps(4));
+    expect(loaded).toEqual(['four']);
   });
 
-  it('stays on the older state where the newer one was cut off', async () => {
-    const state = trainingState(join(folder, 'training'), 'plan');
-    await state.save(trainer(), steps(2));
-    writeFileSync(join(folder, 'training/state-00004.safetensors'), 'ha');
-    expect(await state.steps()).toBe(2);
-    expect(await state.restore(trainer())).toEqual(steps(2));
+  it('stays on the older state where a kill came before the rename', async () => {
+    await state().save(trainer('two'), steps(2));
+    const older = readFileSync(join(folder, 'training/state.safetensors'));
+    await state().save(trainer('four'), steps(4));
+    writeFileSync(join(folder, 'training/state.safetensors'), older);
+    expect(await state().steps()).toBe(2);
+    const loaded: string[] = [];
+    expect(await state().restore(trainer('', loaded))).toEqual(steps(2));
+    expect(loaded).toEqual(['two']);
   });
 
   it('is not used under another plan', async () => {
-    await trainingState(join(folder, 'training'), 'plan').save(trainer(), steps(2));
-    expect(await trainingState(join(folder, 'training'), 'other').restore(trainer())).toEqual([]);
+    await state().save(trainer(), steps(2));
+    expect(await state('other').restore(trainer())).toEqual([]);
+  });
+
+  it.each([
+    ['state.safetensors', 'stat3'],
+    ['progress.json', '[]'],
+  ])('with a damaged %s names it and says how to go on', async (name, content) => {
+    await state().save(trainer(), steps(2));
+    writeFileSync(join(folder, 'training', name), content);
+    await expect(state().restore(trainer())).rejects.toMatchObject({
+      code: 'ERR_RUN_DATA',
+      message: expect.stringMatching(
+        new RegExp(`training/${name} is damaged: .*: remove .*training and run the same command`),
+      ),
+    });
   });
 });

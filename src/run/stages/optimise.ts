@@ -14,6 +14,7 @@ import { Interrupted, RunError } from '../errors.js';
 import { promptKey, shuffled } from '../keys.js';
 import type { OptimisationSettings } from '../recipe.js';
 import { trainingState } from '../training-state.js';
+import { recordFolder } from '../verify.js';
 import type { StageHooks } from './stage.js';
 
 /** One optimizer step in TRL's metric names: what does not depend on the machine's speed. */
@@ -80,24 +81,28 @@ export async function trainCheckpoint<Example>(
   objective: Objective<Example>,
 ): Promise<void> {
   const folder = run.file(of.phase, 'training');
-  if (existsSync(run.file(of.phase, 'steps.jsonl'))) {
+  const checkpoint = run.checkpoint(to);
+  const stepsFile = run.file(of.phase, 'steps.jsonl');
+  if (existsSync(stepsFile) && (existsSync(checkpoint) || run.isPruned(to))) {
     run.tellKept(of);
     return rm(folder, { recursive: true, force: true });
   }
+  await rm(stepsFile, { force: true }); // it says that the checkpoint is there
   const { settings } = objective;
   const state = trainingState(folder, run.plan);
   const start = { done: await state.steps(), total: totalSteps(objective), unit };
   await run.stage(of, start, async (hooks) => {
     const policy = await run.models.beginTraining(run.checkpoint(from));
     const onStep = (record: StepRecord) => run.tellStep(of, record);
-    const steps = await optimise(policy, objective, run.checkpoint(to), state, {
+    const steps = await optimise(policy, objective, checkpoint, state, {
       ...hooks,
       onStep,
     }).catch(async (error: unknown) => {
       await policy.model.dispose();
       throw error;
     });
-    await run.models.endTraining(policy.model, run.checkpoint(to), settings.checkpoint_dtype);
+    await run.models.endTraining(policy.model, checkpoint, settings.checkpoint_dtype);
+    await recordFolder(run.records, checkpoint, checkpoint);
     await run.write(of.phase, 'steps.jsonl', steps);
     await rm(folder, { recursive: true, force: true });
     return { result: undefined, note: `${objective.examples.length} ${unit}, ${noteOn(steps)}` };

@@ -10,6 +10,7 @@ import type { LanguageModel } from '../../lm/language-model.js';
 import type { RunContext } from '../context.js';
 import { RunError } from '../errors.js';
 import { makeFolder } from '../store.js';
+import { recordFolder } from '../verify.js';
 import { trainCheckpoint } from './optimise.js';
 
 export async function fineTune(run: RunContext): Promise<void> {
@@ -88,7 +89,7 @@ async function take(run: RunContext, source: string): Promise<void> {
   const to = run.checkpoint(1);
   if (existsSync(to)) return run.tellKept(of);
   await run.stage(of, { done: 0, total: 1, unit: 'checkpoint' }, async ({ progress }) => {
-    await makeFolder(to, async (folder) => {
+    const copy = async (folder: string) => {
       for (const entry of await readdir(source, { withFileTypes: true })) {
         if (!entry.isDirectory())
           await copyFile(
@@ -97,7 +98,8 @@ async function take(run: RunContext, source: string): Promise<void> {
             constants.COPYFILE_FICLONE,
           );
       }
-    });
+    };
+    await makeFolder(to, copy, (folder) => recordFolder(run.records, folder, to));
     progress(1, 0);
     return { result: undefined, note: `taken from ${source}` };
   });

@@ -1,0 +1,288 @@
+/**
+ * A run directory before work goes on in it: whose it is, what is finished, and whether its recipe,
+ * its model, its inputs and its files are those that it began with.
+ */
+import { createHash } from 'node:crypto';
+import { existsSync, readFileSync, readdirSync, rmSync } from 'node:fs';
+import { basename, join } from 'node:path';
+import type { PromptRecord } from '../data/records.js';
+import { engineInfo } from '../engine/addon.js';
+import { isFile } from '../files/files.js';
+import { modelDigest, type ResolvedModel } from '../models/resolve.js';
+import { choosePrompts, readPrompts } from './data.js';
+import { RunError, stoppable } from './errors.js';
+import { firstDifference, parseRecipe, recipeDigest, recipeText } from './recipe-file.js';
+import type { Recipe } from './recipe.js';
+import { Records, RECORDS } from './records.js';
+import { inputDigests } from './sources.js';
+import {
+  EVENTS,
+  LOCK,
+  onDisk,
+  phaseFolder,
+  readRecords,
+  RECIPE,
+  REPORT,
+  RUN,
+  SUMMARY,
+  writeAtomic,
+} from './store.js';
+import { acceptFiles, checkBeforeResume, RUN_RECORDS } from './verify.js';
+
+/** A directory that holds other things is not ours to fill. */
+export function checkDirectory(directory: string): void {
+  if (!existsSync(directory) || existsSync(join(directory, RECIPE))) return;
+  let foreign: string | undefined;
+  try {
+    foreign = firstBeside(directory, BOOKKEEPING);
+  } catch (error) {
+    throw new RunError(
+      'ERR_RUN_MISMATCH',
+      `${directory} cannot be a run directory (${(error as Error).message}); choose ` +
+        'another with --out.',
+      { cause: error },
+    );
+  }
+  if (foreign !== undefined)
+    throw new RunError(
+      'ERR_RUN_MISMATCH',
+      `${directory} is not a run directory and holds ${JSON.stringify(foreign)}: choose ` +
+        'another with --out.',
+    );
+}
+
+const BOOKKEEPING = [LOCK, EVENTS, REPORT, RECORDS] as const;
+
+function firstBeside(directory: string, bookkeeping: readonly string[]): string | undefined {
+  return readdirSync(directory).find(
+    (name) =>
+      !bookkeeping.includes(name) && !/^(lock\.|(recipe\.yaml|records\.jsonl)\.tmp-)/.test(name),
+  );
+}
+
+/**
+ * The records of a run directory. A run of an earlier version has none: its files are taken as they
+ * are. @throws RunError where they are lost or damaged.
+ */
+export async function openRecords(
+  directory: string,
+  signal: AbortSignal,
+  warn: (message: string) => void,
+): Promise<Records> {
+  const records = await Records.open(directory, RUN_RECORDS);
+  if (records) return records;
+  if (!existsSync(join(directory, RECIPE))) return Records.create(directory, RUN_RECORDS);
+  if (isFile(join(directory, RUN)) && readRunFile(join(directory, RUN)).format === FORMAT)
+    throw new RunError(
+      'ERR_RUN_DATA',
+      `${join(directory, RECORDS)} is missing, so the files of the run cannot be checked: bring ` +
+        'it back from a copy, or, where the files are known to be good, record them anew with ' +
+        `\`cream verify ${directory} --accept\`.`,
+    );
+  const accepted = await stoppable(signal, () => acceptFiles(directory, signal));
+  if (accepted > 1)
+    warn(
+      `${directory} was begun by a version that kept no record of its files: its ${accepted} ` +
+        'files are taken as they are, and what was in progress begins anew.',
+    );
+  return (await Records.open(directory, RUN_RECORDS))!;
+}
+
+/** What an earlier call left of the run. */
+export interface Begun {
+  resumed: boolean;
+  /** All iterations of this recipe are finished, and their files are as they were written. */
+  finished: boolean;
+}
+
+/** Checks the recipe and the files of an earlier call. @throws RunError naming a damaged file. */
+export async function checkBegun(
+  directory: string,
+  recipe: Recipe,
+  records: Records,
+  signal: AbortSignal,
+): Promise<Begun> {
+  if (existsSync(join(directory, RECIPE)) && records.newest(RECIPE))
+    await restoreRecipe(directory, recipe, records);
+  const { resumed, extended } = await checkRecipe(directory, recipe, records);
+  const finished = existsSync(join(directory, SUMMARY)) && !extended;
+  const whole = await stoppable(signal, () =>
+    checkBeforeResume(records, { checkpoints: finished, signal }),
+  );
+  return { resumed, finished: finished && whole };
+}
+
+/** A damaged recipe.yaml is known again where this recipe is the one that was written. */
+async function restoreRecipe(directory: string, recipe: Recipe, records: Records): Promise<void> {
+  const what = await records.damage(RECIPE);
+  if (what === undefined) return;
+  const text = recipeText(recipe);
+  if (createHash('sha256').update(text).digest('hex') !== records.newest(RECIPE)!.sha256)
+    throw new RunError(
+      'ERR_RUN_DATA',
+      `${join(directory, RECIPE)} ${what}: bring it back, or give the recipe that the run began ` +
+        'with, from which it is written again.',
+    );
+  await writeAtomic(join(directory, RECIPE), text);
+}
+
+/**
+ * Whether the run began before. Its recipe must be this one, unless it failed before it made
+ * anything: then its mistake is being put right. More iterations of the same recipe go on.
+ */
+async function checkRecipe(
+  directory: string,
+  recipe: Recipe,
+  records: Records,
+): Promise<{ resumed: boolean; extended: boolean }> {
+  const path = join(directory, RECIPE);
+  const write = () => onDisk(path, () => records.write(RECIPE, recipeText(recipe)));
+  if (!existsSync(path)) {
+    await write();
+    return { resumed: false, extended: false };
+  }
+  const before = parseRecipe(readFileSync(path, 'utf8'), path);
+  const difference = firstDifference(before, recipe);
+  if (!difference) return { resumed: true, extended: false };
+  if (firstBeside(directory, [...BOOKKEEPING, RECIPE, RUN]) === undefined) {
+    rmSync(join(directory, RUN), { force: true });
+    await write();
+    return { resumed: false, extended: false };
+  }
+  if (isExtension(before, recipe)) {
+    await checkSamePrompts(directory, recipe, before.iterations);
+    await write();
+    return { resumed: true, extended: true };
+  }
+  throw new RunError(
+    'ERR_RUN_MISMATCH',
+    `${directory} was made with ${difference.key} = ${difference.a}, this recipe says ` +
+      `${difference.b}: choose another --out, or set ${difference.key} back to go on with ` +
+      'that run.',
+  );
+}
+
+const isExtension = (before: Recipe, now: Recipe): boolean =>
+  now.iterations > before.iterations &&
+  firstDifference({ ...before, iterations: now.iterations }, now) === undefined;
+
+/** More iterations must not change the prompts of those that are finished. */
+async function checkSamePrompts(directory: string, recipe: Recipe, until: number): Promise<void> {
+  if (recipe.pairs.source !== null) return;
+  const source = await readPrompts(recipe);
+  for (let t = 1; t <= until; t++) {
+    const path = join(directory, phaseFolder(t), 'prompts.jsonl');
+    if (!existsSync(path)) return;
+    const ids = (await readRecords<PromptRecord>(path)).map(({ id }) => id);
+    const now = choosePrompts(recipe, t, source).prompts.map(({ id }) => id);
+    if (JSON.stringify(ids) !== JSON.stringify(now))
+      throw new RunError(
+        'ERR_RUN_MISMATCH',
+        `${directory} cannot go on to ${recipe.iterations} iterations: with them, iteration ${t} ` +
+          'would have used other prompts (prompts.count: 0 divides the source by iterations). ' +
+          'Choose another --out.',
+      );
+  }
+}
+
+/** Runs with records.jsonl; runs of version 0.1.0 have no format. */
+const FORMAT = 2;
+
+interface RunFile {
+  format?: number;
+  recipe: string;
+  model: { name: string; digest: string };
+  /** What each input was (`inputDigests`); absent in runs of version 0.1.0. */
+  sources?: Record<string, string>;
+  versions: { cream: string; torch: string };
+}
+
+/**
+ * The run's base model must be the one it began with. Returns the plan: what every artefact depends
+ * on.
+ */
+export async function checkModel(
+  records: Records,
+  recipe: Recipe,
+  resolved: ResolvedModel,
+  signal: AbortSignal,
+  warn: (message: string) => void,
+): Promise<string> {
+  const directory = records.folder;
+  const { version, torch } = engineInfo();
+  const file: RunFile & Required<Pick<RunFile, 'sources'>> = {
+    format: FORMAT,
+    recipe: recipeDigest(recipe),
+    model: {
+      name: recipe.model,
+      digest: await stoppable(signal, () => modelDigest(resolved, signal)),
+    },
+    sources: await stoppable(signal, () => inputDigests(recipe, signal)),
+    versions: { cream: version, torch },
+  };
+  const path = join(directory, RUN);
+  const write = (content: RunFile) =>
+    onDisk(path, () => records.write(RUN, `${JSON.stringify(content, null, 2)}\n`));
+  if (!existsSync(path)) {
+    await write(file);
+  } else {
+    const before = readRunFile(path);
+    if (before.model.digest !== file.model.digest)
+      throw new RunError(
+        'ERR_RUN_MISMATCH',
+        `${directory} began with other weights of ${recipe.model} ` +
+          `(${before.model.digest.slice(0, 20)}…, now ${file.model.digest.slice(0, 20)}…): ` +
+          'bring those back, or choose another --out.',
+      );
+    for (const [source, digest] of Object.entries(before.sources ?? {}))
+      if (file.sources[source] !== digest)
+        throw sourceChanged(directory, source, digest, file.sources[source]);
+    const changed = (['cream', 'torch'] as const).find(
+      (name) => before.versions[name] !== file.versions[name],
+    );
+    if (changed)
+      warn(
+        `${basename(directory)} began with ${changed} ${before.versions[changed]} and goes ` +
+          `on with ${file.versions[changed]}: the last bits of its numbers may differ from ` +
+          'an uninterrupted run.',
+      );
+    if (before.recipe !== file.recipe) await write({ ...before, recipe: file.recipe });
+  }
+  // An artefact does not depend on how many iterations come after it.
+  const digest = recipeDigest({ ...recipe, iterations: 1 });
+  return createHash('sha256').update(`${digest} ${file.model.digest}`).digest('hex');
+}
+
+function sourceChanged(
+  directory: string,
+  source: string,
+  before: string,
+  now: string | undefined,
+): RunError {
+  const moved = before.startsWith('hub:');
+  return new RunError(
+    'ERR_RUN_MISMATCH',
+    moved
+      ? `${directory} began with revision ${before.slice('hub:'.length)} of ${source}, which is ` +
+          `now ${now?.slice('hub:'.length) ?? 'not known'}: choose another --out, or fetch that ` +
+          'revision again.'
+      : `${directory} began with another content of ${source} (SHA-256 ${shortly(before)}, ` +
+          `now ${shortly(now)}): bring that back, or choose another --out.`,
+  );
+}
+
+const shortly = (digest: string | undefined): string =>
+  digest === undefined ? 'not a file' : `${digest.slice(0, 12)}…`;
+
+function readRunFile(path: string): RunFile {
+  try {
+    return JSON.parse(readFileSync(path, 'utf8')) as RunFile;
+  } catch (cause) {
+    throw new RunError(
+      'ERR_RUN_DATA',
+      `${path} is damaged (${(cause as Error).message.split('\n')[0]}), so it cannot be ` +
+        'told what the run began with: bring it back, or choose another --out.',
+      { cause },
+    );
+  }
+}

@@ -1,0 +1,48 @@
+/**
+ * Which checkpoints stay on disk: the last `keep`, the one with the best accuracy, SFT's, which
+ * other runs start from, and those that the next iteration needs.
+ */
+import { existsSync } from 'node:fs';
+import { rm } from 'node:fs/promises';
+import { relative } from 'node:path';
+import type { AnswerRecord } from '../data/records.js';
+import { accuracyOf } from '../evaluate/intervals.js';
+import type { RunContext } from './context.js';
+import type { Entry } from './records.js';
+import { onDisk } from './store.js';
+import { verifyCheckpoint } from './verify.js';
+
+/** Removes the checkpoints that are not kept after iteration `t`, once θ_{t+1} is verified. */
+export async function prune(run: RunContext, t: number): Promise<void> {
+  const { keep } = run.recipe;
+  if (keep === 'all') return;
+  const best = await bestCheckpoint(run, t + 1);
+  const old = Array.from({ length: Math.max(0, t + 1 - keep) }, (_, i) => i + 1).filter(
+    (n) => n >= 2 && n !== best && existsSync(run.checkpoint(n)),
+  );
+  if (old.length === 0) return;
+  await verifyCheckpoint(run.records, run.checkpoint(t + 1), run.signal);
+  for (const n of old) await remove(run, run.checkpoint(n));
+}
+
+async function remove(run: RunContext, folder: string): Promise<void> {
+  const prefix = `${relative(run.directory, folder)}/`;
+  const entries = run.records.all().filter(({ file }) => file.startsWith(prefix));
+  await onDisk(folder, async () => {
+    await run.records.add(entries.map((entry): Entry => ({ ...entry, pruned: true })));
+    await rm(folder, { recursive: true, force: true });
+  });
+}
+
+/** The model θ_n, 2 ≤ n ≤ `last`, with the highest accuracy; the earliest of equal ones. */
+async function bestCheckpoint(run: RunContext, last: number): Promise<number | undefined> {
+  let best: { n: number; accuracy: number } | undefined;
+  for (let n = 2; n <= last; n++) {
+    if (!existsSync(run.file(n - 1, 'answers.jsonl'))) continue;
+    const accuracy = (run.accuracies[n] ??= accuracyOf(
+      await run.read<AnswerRecord>(n - 1, 'answers.jsonl'),
+    ).accuracy);
+    if (!best || accuracy > best.accuracy) best = { n, accuracy };
+  }
+  return best?.n;
+}

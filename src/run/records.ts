@@ -1,0 +1,258 @@
+/**
+ * The record of finished files in a folder: `records.jsonl`, one line per file with its size, its
+ * SHA-256 and its number of rows. A line is appended before its file is renamed into place, so a
+ * killed process leaves no file without a record. Each line also hashes the line before it, so an edited,
+ * missing or swapped line shows.
+ *
+ * A run has one for its artefacts; a stage in progress has one for its blocks (`….parts/`) or its
+ * trainer state (`training/`).
+ */
+import { createHash } from 'node:crypto';
+import { createReadStream, existsSync, lstatSync } from 'node:fs';
+import { appendFile, open, readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { makeDirectory, writeAtomic } from '../files/files.js';
+import { RunError } from './errors.js';
+
+export const RECORDS = 'records.jsonl';
+
+/** One file as it was written. */
+export interface Entry {
+  /** Path in the folder, with `/`. */
+  file: string;
+  bytes: number;
+  sha256: string;
+  /** Lines of a JSONL file; optimizer steps of a trainer state. */
+  rows?: number;
+  /** The file was removed because the recipe keeps fewer checkpoints. */
+  pruned?: true;
+}
+
+interface Header {
+  /** What the files belong to; a record of something else is not used. */
+  of: string;
+}
+
+const chained = (before: string, value: Entry | Header): string =>
+  createHash('sha256')
+    .update(before + JSON.stringify(value))
+    .digest('hex');
+
+export class Records {
+  /** Lines of each file, oldest first. */
+  private readonly entries = new Map<string, Entry[]>();
+  /** The file of the last line, whose rename may not have happened. */
+  private lastFile: string | undefined;
+
+  private constructor(
+    readonly folder: string,
+    private readonly of: string,
+    /** Hash of the last line; '' before the first. */
+    private last: string,
+  ) {}
+
+  /**
+   * The records of `folder`, or undefined where it has none of `of`. @throws RunError where a line
+   * does not fit the line before it.
+   */
+  static open(folder: string, of: string): Promise<Records | undefined> {
+    return Records.read(folder, of);
+  }
+
+  /** The records of `folder`, whatever they are of. */
+  static openAny(folder: string): Promise<Records | undefined> {
+    return Records.read(folder, undefined);
+  }
+
+  private static async read(folder: string, of: string | undefined): Promise<Records | undefined> {
+    const path = join(folder, RECORDS);
+    const text = await readText(path);
+    if (text === undefined) return undefined;
+    const whole = text.slice(0, text.lastIndexOf('\n') + 1);
+    const records = new Records(folder, of ?? '', '');
+    for (const [i, line] of whole.split('\n').slice(0, -1).entries()) {
+      const { check, ...value } = parseLine(line, path, i + 1);
+      if (i === 0 && of !== undefined && value.of !== undefined && value.of !== of)
+        return undefined;
+      const entry = value as unknown as Entry | Header;
+      if (check !== chained(records.last, entry) || (i === 0) !== 'of' in entry)
+        throw damagedRecord(path, i + 1);
+      records.last = check;
+      if ('file' in entry) records.remember(entry);
+    }
+    if (records.last === '') return undefined;
+    // A line that was cut by a kill describes a file that was never renamed into place.
+    if (whole.length < text.length) await writeAtomic(path, whole);
+    return records;
+  }
+
+  static async create(folder: string, of: string): Promise<Records> {
+    const records = new Records(folder, of, '');
+    await makeDirectory(folder);
+    await writeAtomic(join(folder, RECORDS), records.line({ of }));
+    return records;
+  }
+
+  /** The newest entry of each file, in the order of their names. */
+  all(): Entry[] {
+    return [...this.entries.values()]
+      .map((history) => history.at(-1)!)
+      .sort((a, b) => (a.file < b.file ? -1 : 1));
+  }
+
+  /** The newest entry of `file`. */
+  newest(file: string): Entry | undefined {
+    return this.entries.get(file)?.at(-1);
+  }
+
+  async add(entries: readonly Entry[]): Promise<void> {
+    const lines = entries.map((entry) => this.line(entry)).join('');
+    const file = await open(join(this.folder, RECORDS), 'a');
+    try {
+      await appendFile(file, lines);
+      await file.sync();
+    } finally {
+      await file.close();
+    }
+    entries.forEach((entry) => this.remember(entry));
+  }
+
+  /** Records `data` as `file`, then writes it. */
+  async write(file: string, data: string): Promise<void> {
+    const bytes = Buffer.from(data);
+    const sha256 = createHash('sha256').update(bytes).digest('hex');
+    const rows = file.endsWith('.jsonl') ? { rows: countRows(bytes) } : {};
+    const known = this.newest(file);
+    const path = join(this.folder, file);
+    if (known?.sha256 === sha256 && !known.pruned && existsSync(path)) {
+      if ((await this.damage(file)) === undefined) return;
+    } else await this.add([{ file, bytes: bytes.length, sha256, ...rows }]);
+    await writeAtomic(path, bytes);
+  }
+
+  /** Removes all but the newest entries, in the order of their names: equal runs, equal bytes. */
+  async compact(): Promise<void> {
+    const entries = this.all();
+    this.last = '';
+    this.entries.clear();
+    const text = [{ of: this.of }, ...entries].map((value) => this.line(value)).join('');
+    entries.forEach((entry) => this.remember(entry));
+    this.lastFile = undefined;
+    const path = join(this.folder, RECORDS);
+    if ((await readText(path)) !== text) await writeAtomic(path, text);
+  }
+
+  /**
+   * What is wrong with `file`; undefined where it is as recorded. Without `content` only its size
+   * is compared.
+   */
+  async damage(
+    file: string,
+    { content = true, signal }: { content?: boolean; signal?: AbortSignal | undefined } = {},
+  ): Promise<string | undefined> {
+    return (await this.compare(file, content, signal)).damage;
+  }
+
+  /** The entry that `file` is as it was recorded. @throws RunError naming a damaged file. */
+  async demand(file: string, remedy: string, { content = true } = {}): Promise<Entry> {
+    const { damage, entry } = await this.compare(file, content);
+    if (entry) return entry;
+    throw new RunError('ERR_RUN_DATA', `${join(this.folder, file)} ${damage}: ${remedy}.`);
+  }
+
+  private async compare(
+    file: string,
+    content: boolean,
+    signal?: AbortSignal,
+  ): Promise<{ damage?: string; entry?: Entry }> {
+    const history = this.entries.get(file) ?? [];
+    const newest = history.at(-1);
+    if (!newest) return { damage: 'is not in the record of its folder' };
+    const info = lstatSync(join(this.folder, file), { throwIfNoEntry: false });
+    if (!info) return { damage: 'is missing' };
+    if (!info.isFile()) return { damage: 'is not a regular file' };
+    // The rename of the last line's file may not have happened; the older one is then in place.
+    const possible = file === this.lastFile ? history.slice(-2).reverse() : [newest];
+    const sized = possible.find(({ bytes }) => bytes === info.size);
+    if (!content && sized) return { entry: sized };
+    const now = await digestFile(join(this.folder, file), signal);
+    const entry = possible.find(({ sha256 }) => sha256 === now.sha256);
+    return entry ? { entry } : { damage: difference(newest, { file, ...now }) };
+  }
+
+  private line(value: Entry | Header): string {
+    this.last = chained(this.last, value);
+    return `${JSON.stringify({ ...value, check: this.last })}\n`;
+  }
+
+  private remember(entry: Entry): void {
+    const history = this.entries.get(entry.file);
+    if (history) history.push(entry);
+    else this.entries.set(entry.file, [entry]);
+    this.lastFile = entry.file;
+  }
+}
+
+/** Size, SHA-256 and, for JSONL, rows of a file; it is read in pieces. */
+export async function digestFile(
+  path: string,
+  signal?: AbortSignal,
+): Promise<Omit<Entry, 'file' | 'pruned'>> {
+  const hash = createHash('sha256');
+  const counts = path.endsWith('.jsonl');
+  let bytes = 0;
+  let rows = 0;
+  const stream = createReadStream(path, { highWaterMark: 1 << 20, ...(signal && { signal }) });
+  for await (const chunk of stream as AsyncIterable<Buffer>) {
+    hash.update(chunk);
+    bytes += chunk.length;
+    if (counts) rows += countRows(chunk);
+  }
+  return { bytes, sha256: hash.digest('hex'), ...(counts && { rows }) };
+}
+
+function countRows(bytes: Buffer): number {
+  let rows = 0;
+  for (let at = bytes.indexOf(0x0a); at >= 0; at = bytes.indexOf(0x0a, at + 1)) rows++;
+  return rows;
+}
+
+function difference(recorded: Entry, now: Entry): string {
+  if (recorded.rows !== undefined && now.rows !== undefined && recorded.rows !== now.rows)
+    return `is damaged: it has ${now.rows} rows, and ${recorded.rows} were written`;
+  if (recorded.bytes !== now.bytes)
+    return `is damaged: it has ${now.bytes} bytes, and ${recorded.bytes} were written`;
+  return (
+    `is damaged: its SHA-256 is ${now.sha256.slice(0, 12)}…, and it was written with ` +
+    `${recorded.sha256.slice(0, 12)}…`
+  );
+}
+
+async function readText(path: string): Promise<string | undefined> {
+  const info = lstatSync(path, { throwIfNoEntry: false });
+  if (!info) return undefined;
+  if (!info.isFile())
+    throw new RunError('ERR_RUN_DATA', `${path} is not a regular file: ${RECORD_REMEDY}.`);
+  return readFile(path, 'utf8');
+}
+
+function parseLine(line: string, path: string, number: number): Record<string, unknown> {
+  try {
+    const value: unknown = JSON.parse(line);
+    if (typeof value === 'object' && value !== null) return value as Record<string, unknown>;
+  } catch {
+    // the sentence below
+  }
+  throw damagedRecord(path, number);
+}
+
+const RECORD_REMEDY =
+  'bring it back from a copy, or, where the other files are known to be good, record them anew ' +
+  'with `cream verify --accept` (a folder `….parts` or `training` can simply be removed)';
+
+const damagedRecord = (path: string, line: number): RunError =>
+  new RunError(
+    'ERR_RUN_DATA',
+    `${path} is damaged: line ${line} does not fit the lines before it. To go on, ` +
+      `${RECORD_REMEDY}.`,
+  );

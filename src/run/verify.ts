@@ -1,0 +1,230 @@
+/**
+ * Whether the files of a run are those that it wrote: checked when a run is resumed and by `cream
+ * verify`. Nothing is trusted for its name alone.
+ */
+import { existsSync, lstatSync, readdirSync } from 'node:fs';
+import { rm } from 'node:fs/promises';
+import { basename, dirname, join, relative, sep } from 'node:path';
+import { ARTEFACT_COLUMNS } from '../data/columns.js';
+import { RunError } from './errors.js';
+import { digestFile, Records, RECORDS } from './records.js';
+import { METRICS, RECIPE, RUN, SUMMARY } from './store.js';
+
+/** What the records of a run directory belong to. */
+export const RUN_RECORDS = 'run';
+
+export interface Damage {
+  /** Path in the run directory. */
+  file: string;
+  /** What is wrong, as the predicate of a sentence. */
+  what: string;
+  /** How the file is made again. */
+  remedy: string;
+}
+
+export interface VerifyOptions {
+  /** Compare the content of checkpoints too, not only their size. */
+  checkpoints: boolean;
+  signal?: AbortSignal | undefined;
+}
+
+const TOP = [RECIPE, RUN, METRICS, SUMMARY];
+/** A file that its stage writes before the file by which the stage is known to be finished. */
+const MADE_WITH: Readonly<Record<string, string>> = {
+  'gold.jsonl': 'prompts.jsonl',
+  'sampler-check.jsonl': 'scores.jsonl',
+  'rankings.jsonl': 'pairs.jsonl',
+};
+const PHASE = /^(sft|iteration-\d+)$/;
+const isArtefact = (name: string): boolean => name in ARTEFACT_COLUMNS || name === 'steps.jsonl';
+const inCheckpoint = (file: string): boolean => file.split('/')[1] === 'checkpoint';
+
+/** All damaged files of a run, in the order of their names. */
+export async function verifyFiles(records: Records, options: VerifyOptions): Promise<Damage[]> {
+  const { folder } = records;
+  const found: Damage[] = [];
+  for (const entry of records.all()) {
+    const { file } = entry;
+    if (entry.pruned || (inCheckpoint(file) && !isFinished(records, file))) continue;
+    const content = options.checkpoints || !inCheckpoint(file);
+    const what = await records.damage(file, { content, signal: options.signal });
+    if (what !== undefined) found.push({ file, what, remedy: remedyOf(file) });
+  }
+  for (const file of unrecorded(records))
+    found.push({
+      file,
+      what: 'is not one of the files that the run wrote',
+      remedy: takeAway(file),
+    });
+  for (const inProgress of foldersInProgress(folder))
+    found.push(...(await verifyInProgress(folder, inProgress, options)));
+  return found.sort((a, b) => (a.file < b.file ? -1 : 1));
+}
+
+/**
+ * Checks a run before it goes on; contents of checkpoints are checked where they are read. A
+ * missing file is no damage: its stage runs again. @throws RunError naming the first damaged file.
+ */
+export async function checkBeforeResume(
+  records: Records,
+  options: VerifyOptions,
+): Promise<boolean> {
+  const found = await verifyFiles(records, options);
+  const damages = found.filter(
+    ({ file, what }) => !isMissing(what) || lacksCompanion(records, file),
+  );
+  if (damages.length > 0) throw damaged(records.folder, damages);
+  return found.length === 0;
+}
+
+/** @throws RunError where a file of the checkpoint `folder` is not as it was recorded. */
+export async function verifyCheckpoint(
+  records: Records,
+  folder: string,
+  signal?: AbortSignal,
+): Promise<void> {
+  const prefix = `${relative(records.folder, folder).split(sep).join('/')}/`;
+  if (prefix.startsWith('..')) return;
+  const entries = records.all().filter(({ file }) => file.startsWith(prefix));
+  const phase = prefix.split('/')[0];
+  if (entries.some(({ pruned }) => pruned) && !existsSync(folder))
+    throw new RunError(
+      'ERR_RUN_DATA',
+      `${folder} is needed again, but the recipe's \`keep\` had it removed: remove ` +
+        `${phase}/steps.jsonl and run the same command again to train it again.`,
+    );
+  const found: Damage[] = [];
+  if (entries.length > 0)
+    for (const name of list(folder))
+      if (!entries.some(({ file }) => file === prefix + name))
+        found.push({
+          file: prefix + name,
+          what: 'is not one of the files that the run wrote',
+          remedy: takeAway(prefix + name),
+        });
+  for (const { file } of entries) {
+    const what = await records.damage(file, { signal });
+    if (what !== undefined) found.push({ file, what, remedy: remedyOf(file) });
+  }
+  if (found.length > 0) throw damaged(records.folder, found);
+}
+
+/** Records all files of a run as they are. Returns how many. */
+export async function acceptFiles(directory: string, signal?: AbortSignal): Promise<number> {
+  await rm(join(directory, RECORDS), { force: true, recursive: true });
+  const records = await Records.create(directory, RUN_RECORDS);
+  for (const file of allFiles(directory))
+    await records.add([{ file, ...(await digestFile(join(directory, file), signal)) }]);
+  // Of stages in progress nothing is known; they begin anew.
+  for (const folder of foldersInProgress(directory))
+    await rm(join(directory, folder), { recursive: true, force: true });
+  return records.all().length;
+}
+
+/** Records every file of the checkpoint in `folder`; `at` is where it will be. */
+export async function recordFolder(records: Records, folder: string, at: string): Promise<void> {
+  const entries = [];
+  for (const name of readdirSync(folder).sort()) {
+    const path = join(folder, name);
+    if (!lstatSync(path).isFile()) continue;
+    const file = relative(records.folder, join(at, name)).split(sep).join('/');
+    entries.push({ file, ...(await digestFile(path)) });
+  }
+  await records.add(entries);
+}
+
+function damaged(directory: string, damages: readonly Damage[]): RunError {
+  const { file, what, remedy } = damages[0]!;
+  const more =
+    damages.length > 1
+      ? ` ${damages.length - 1} more are damaged; \`cream verify ${directory}\` lists them.`
+      : '';
+  return new RunError('ERR_RUN_DATA', `${join(directory, file)} ${what}: ${remedy}.${more}`);
+}
+
+const isMissing = (what: string): boolean => what === 'is missing';
+
+const lacksCompanion = ({ folder }: Records, file: string): boolean => {
+  const other = MADE_WITH[basename(file)];
+  return other !== undefined && existsSync(join(folder, dirname(file), other));
+};
+
+function remedyOf(file: string): string {
+  if (file === RECIPE || file === RUN) return 'bring it back from a copy, or choose another --out';
+  if (inCheckpoint(file)) return takeAway(dirname(file), 'train it again');
+  const other = MADE_WITH[basename(file)];
+  const files = other === undefined ? file : `${file} and ${dirname(file)}/${other}`;
+  return takeAway(files, 'make it again');
+}
+
+function takeAway(files: string, purpose?: string): string {
+  return `remove ${files} and run the same command again${purpose ? ` to ${purpose}` : ''}`;
+}
+
+/** A checkpoint counts from when its steps are written, or it was copied as a whole. */
+function isFinished(records: Records, file: string): boolean {
+  const steps = `${file.split('/')[0]}/steps.jsonl`;
+  return records.newest(steps) === undefined || existsSync(join(records.folder, steps));
+}
+
+function unrecorded(records: Records): string[] {
+  const known = new Set(records.all().map(({ file }) => file));
+  return allFiles(records.folder).filter(
+    (file) => !known.has(file) && (!inCheckpoint(file) || isRecorded(known, dirname(file))),
+  );
+}
+
+const isRecorded = (known: ReadonlySet<string>, folder: string): boolean =>
+  known.has(`${folder}/config.json`) || known.has(`${folder}/adapter_config.json`);
+
+/** Artefacts and files of checkpoints, whatever they are; other files are not the run's concern. */
+function allFiles(directory: string): string[] {
+  const phases = readdirSync(directory).filter((name) => PHASE.test(name));
+  return [
+    ...TOP.filter((name) => lstatSync(join(directory, name), { throwIfNoEntry: false })),
+    ...phases.flatMap((phase) => [
+      ...list(join(directory, phase))
+        .filter(isArtefact)
+        .map((name) => `${phase}/${name}`),
+      ...list(join(directory, phase, 'checkpoint')).map((name) => `${phase}/checkpoint/${name}`),
+    ]),
+  ];
+}
+
+const list = (folder: string): string[] =>
+  lstatSync(folder, { throwIfNoEntry: false })?.isDirectory() ? readdirSync(folder) : [];
+
+function foldersInProgress(directory: string): string[] {
+  const phases = list(directory).filter((name) => PHASE.test(name));
+  return phases.flatMap((phase) =>
+    list(join(directory, phase))
+      .filter((name) => name === 'training' || name.endsWith('.parts'))
+      .map((name) => `${phase}/${name}`),
+  );
+}
+
+async function verifyInProgress(
+  directory: string,
+  folder: string,
+  { checkpoints, signal }: VerifyOptions,
+): Promise<Damage[]> {
+  const path = join(directory, folder);
+  const records = await Records.openAny(path);
+  const found: Damage[] = [];
+  for (const { file } of records?.all() ?? []) {
+    const content = checkpoints || !file.endsWith('.safetensors');
+    const what = await records!.damage(file, { content, signal });
+    // A missing block is computed again, and without a state the stage begins anew.
+    const needed = file === 'progress.json' && existsSync(join(path, 'state.safetensors'));
+    if (what === undefined || (isMissing(what) && !needed)) continue;
+    found.push({ file: `${folder}/${file}`, what, remedy: progressRemedy(folder, file) });
+  }
+  return found;
+}
+
+/** A block can be computed again alone; a trainer state goes together with its progress. */
+const progressRemedy = (folder: string, file: string): string =>
+  takeAway(
+    folder.endsWith('.parts') ? `${folder}/${file}` : folder,
+    folder.endsWith('.parts') ? 'make it again' : 'train this stage from its beginning',
+  );

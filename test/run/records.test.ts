@@ -1,0 +1,103 @@
+/** The record of finished files: what it tells apart, and what a kill may leave. */
+import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
+import { mkdtempSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { Records } from '../../src/run/records.js';
+
+let folder: string;
+beforeEach(() => {
+  folder = mkdtempSync(join(tmpdir(), 'cream-records-'));
+});
+afterEach(() => rmSync(folder, { recursive: true, force: true }));
+
+const at = (name: string) => join(folder, name);
+const reopened = async () => (await Records.open(folder, 'test'))!;
+async function two(): Promise<Records> {
+  const records = await Records.create(folder, 'test');
+  await records.write('a.jsonl', '{"a":1}\n{"a":2}\n');
+  await records.write('b.jsonl', '{"b":1}\n');
+  return records;
+}
+
+describe('a record', () => {
+  it('holds size, digest and rows, and comes back', async () => {
+    const records = await two();
+    expect(records.newest('a.jsonl')).toMatchObject({ bytes: 16, rows: 2 });
+    expect((await reopened()).all()).toEqual(records.all());
+    expect(await records.damage('a.jsonl')).toBeUndefined();
+  });
+
+  it.each([
+    ['rows that are missing', '{"a":1}\n', 'is damaged: it has 1 rows, and 2 were written'],
+    ['a cut', '{"a":1}\n{"a":2\n', 'is damaged: it has 15 bytes, and 16 were written'],
+    ['one other digit', '{"a":1}\n{"a":3}\n', 'is damaged: its SHA-256 is '],
+    ['nothing', '', 'is damaged: it has 0 rows'],
+  ])('tells %s', async (_, content, message) => {
+    await two();
+    writeFileSync(at('a.jsonl'), content);
+    expect(await (await reopened()).damage('a.jsonl')).toContain(message);
+  });
+
+  it('tells a missing file, and one it does not know', async () => {
+    const records = await two();
+    rmSync(at('b.jsonl'));
+    expect(await records.damage('b.jsonl')).toBe('is missing');
+    expect(await records.damage('c.jsonl')).toBe('is not in the record of its folder');
+  });
+
+  it.each([
+    ['an edited line', (text: string) => text.replace('"rows":2', '"rows":3')],
+    ['a line less', (text: string) => text.split('\n').toSpliced(1, 1).join('\n')],
+    [
+      'two lines swapped',
+      (text: string) => {
+        const lines = text.split('\n');
+        return [lines[0], lines[2], lines[1], ''].join('\n');
+      },
+    ],
+    ['no JSON', (text: string) => text.replace('{"file"', '{"fil')],
+  ])('with %s is refused', async (_, change) => {
+    await two();
+    writeFileSync(at('records.jsonl'), change(readFileSync(at('records.jsonl'), 'utf8')));
+    await expect(reopened()).rejects.toThrow(/records\.jsonl is damaged: line \d+/);
+  });
+
+  it('of something else is not used', async () => {
+    await two();
+    expect(await Records.open(folder, 'another plan')).toBeUndefined();
+  });
+
+  it('forgets a line that a kill cut off', async () => {
+    await two();
+    truncateSync(at('records.jsonl'), readFileSync(at('records.jsonl')).length - 5);
+    const records = await reopened();
+    expect(records.newest('b.jsonl')).toBeUndefined();
+    expect(records.newest('a.jsonl')).toBeDefined();
+    await records.write('b.jsonl', '{"b":1}\n');
+    expect((await reopened()).all()).toHaveLength(2);
+  });
+
+  it('accepts the older file only where the newer one may not have been renamed', async () => {
+    const records = await two();
+    await records.write('a.jsonl', '{"a":9}\n');
+    writeFileSync(at('a.jsonl'), '{"a":1}\n{"a":2}\n');
+    expect(await (await reopened()).damage('a.jsonl')).toBeUndefined();
+    await (await reopened()).write('c.jsonl', '');
+    expect(await (await reopened()).damage('a.jsonl')).toContain('is damaged');
+  });
+
+  it('of equal files is equal once compacted, whatever came before', async () => {
+    const records = await two();
+    await records.write('a.jsonl', '{"a":9}\n');
+    await records.compact();
+    const text = readFileSync(at('records.jsonl'), 'utf8');
+    rmSync(at('records.jsonl'));
+    const other = await Records.create(folder, 'test');
+    await other.write('b.jsonl', '{"b":1}\n');
+    await other.write('a.jsonl', '{"a":9}\n');
+    await other.compact();
+    expect(readFileSync(at('records.jsonl'), 'utf8')).toBe(text);
+    expect((await reopened()).all()).toHaveLength(2);
+  });
+});
