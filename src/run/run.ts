@@ -29,7 +29,7 @@ import { checkStart, fineTune } from './stages/sft.js';
 import { EVENTS, explainDisk, LOCK, onDisk, SUMMARY } from './store.js';
 import { Summaries } from './summary.js';
 import { recipeWarnings } from './warnings.js';
-import { verifyCheckpoint } from './verify.js';
+import { checkFinished, verifyCheckpoint } from './verify.js';
 
 export interface RunOptions {
   /** The run directory; made where it is missing. */
@@ -176,6 +176,7 @@ async function work(
       await models.keep([context.checkpoint(0), context.checkpoint(t), context.checkpoint(t + 1)]);
     }
     const summary = { recipe: recipeDigest(recipe), iterations: summaries.finished() };
+    await stoppable(signal, () => checkFinished(records, signal));
     await onDisk(directory, async () => {
       await records.write(SUMMARY, `${JSON.stringify(summary, null, 2)}\n`);
       await records.compact();

@@ -71,7 +71,7 @@ export async function checkBeforeResume(
 ): Promise<boolean> {
   const found = await verifyFiles(records, options);
   const damages = found.filter(
-    ({ file, what }) => !isMissing(what) || lacksCompanion(records, file),
+    ({ file, what }) => !isMissing(what) || isPartOfWhole(records, file),
   );
   if (damages.length > 0) throw damaged(records.folder, damages);
   return found.length === 0;
@@ -144,10 +144,18 @@ function damaged(directory: string, damages: readonly Damage[]): RunError {
 
 const isMissing = (what: string): boolean => what === 'is missing';
 
-const lacksCompanion = ({ folder }: Records, file: string): boolean => {
+/** Whether the stage of a missing file would not run again, for what else it wrote is there. */
+function isPartOfWhole({ folder }: Records, file: string): boolean {
+  if (inCheckpoint(file)) return existsSync(join(folder, dirname(file)));
   const other = MADE_WITH[basename(file)];
   return other !== undefined && existsSync(join(folder, dirname(file), other));
-};
+}
+
+/** All files, before a run says that it is finished. @throws RunError naming a damaged file. */
+export async function checkFinished(records: Records, signal: AbortSignal): Promise<void> {
+  const found = await verifyFiles(records, { checkpoints: true, signal });
+  if (found.length > 0) throw damaged(records.folder, found);
+}
 
 function remedyOf(file: string): string {
   if (file === RECIPE || file === RUN) return 'bring it back from a copy, or choose another --out';

@@ -1,0 +1,38 @@
+/**
+ * Kills and damages: a short campaign in `npm test`, a long one by `npm run faults`, which sets
+ * CREAM_FAULTS to the number of killed runs and tries every damage.
+ */
+import { beforeAll, expect, it } from '@jest/globals';
+import { generator } from '../preference/generator.js';
+import { Campaign } from './campaign.js';
+
+const LONG = Number(process.env['CREAM_FAULTS'] ?? 0);
+const campaign = new Campaign();
+const { integer: random } = generator(LONG > 0 ? Date.now() % 2 ** 31 : 11);
+
+beforeAll(() => campaign.prepare(), 300_000);
+
+it(
+  'of a damaged file, a run says which it is, or makes it again with the same bytes',
+  async () => {
+    const snapshots = await campaign.snapshots(LONG > 0 ? 12 : 3);
+    const some = () => LONG > 0 || random(40) === 0;
+    const outcome = await campaign.damage(snapshots, some, random);
+    process.stderr.write(`damages: ${JSON.stringify({ ...outcome, wrong: undefined })}\n`);
+    expect(outcome.wrong).toEqual([]);
+    expect(outcome.tried).toBeGreaterThan(20);
+    expect(outcome.refused).toBeGreaterThan(outcome.tried / 2);
+  },
+  6 * 3_600_000,
+);
+
+it(
+  'killed at random moments, a run ends with the same bytes',
+  async () => {
+    const outcome = await campaign.kill(LONG > 0 ? LONG : 1, random);
+    process.stderr.write(`kills: ${JSON.stringify({ ...outcome, wrong: undefined })}\n`);
+    expect(outcome.wrong).toEqual([]);
+    expect(outcome.kills).toBeGreaterThan(0);
+  },
+  6 * 3_600_000,
+);
