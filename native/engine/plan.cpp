@@ -4,8 +4,8 @@
 
 #include "generate/paged_attention.h"
 #include "model/lora.h"
+#include "model/parameters.h"
 #include "train/trainer.h"
-#include "weights/names.h"
 
 namespace cream {
 namespace {
@@ -236,8 +236,8 @@ LayerBytes layer_bytes(const ModelConfig& c, DType dtype, const std::optional<Lo
   // 4h: the layer's input, the input of the MLP block and the norms of both; q, k, v; the attention
   // output; gate, up and their product.
   int64_t kept = 4 * h + qkv + q + 3 * i;
-  if (c.qk_norm) kept += 2 * rotary;  // q and k before and after their norm
-  if (c.block_norms) kept += 2 * h;
+  if (c.qk_norm != QkNorm::none) kept += 2 * rotary;  // q and k before and after their norm
+  if (c.output_norms) kept += 2 * h;
   if (lora) kept += adapter_values(c, *lora);
   const int64_t forward = 3 * h + 2 * qkv + 3 * i;  // locals of layer() at the last GEMM
   const int64_t backward = 2 * h + std::max(3 * i, 2 * qkv + q);

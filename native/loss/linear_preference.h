@@ -46,13 +46,13 @@ struct PreferenceLoss {
 // `head_gradient` [vocab, hidden] fp32, or computes no gradient of the head where it is undefined.
 // Replaces `outcomes`, one entry per pair. Logits of a pair with more than chunk_rows rows are
 // computed twice. A non-finite loss is returned, not thrown.
-HeadGradient linear_preference(const Tensor& hidden, const Linear& head, const Tensor& targets,
+HeadGradient linear_preference(const Tensor& hidden, const Head& head, const Tensor& targets,
                                const std::vector<PairRows>& pairs, const PreferenceLoss& loss,
                                Tensor& head_gradient, std::vector<PairOutcome>& outcomes,
                                int64_t chunk_rows = kHeadChunkRows);
 
 // Cross entropy: loss = Σ weight_of_row · −log p(target). row_weights [rows] fp32.
-HeadGradient linear_cross_entropy(const Tensor& hidden, const Linear& head, const Tensor& targets,
+HeadGradient linear_cross_entropy(const Tensor& hidden, const Head& head, const Tensor& targets,
                                   const Tensor& row_weights, Tensor& head_gradient,
                                   int64_t chunk_rows = kHeadChunkRows);
 

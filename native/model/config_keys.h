@@ -5,6 +5,7 @@
 #include <utility>
 #include <vector>
 
+#include "model/families.h"
 #include "support/error.h"
 #include "support/json.h"
 
@@ -111,7 +112,7 @@ class ConfigKeys {
 
 // Throws Error{unsupported} for a key that changes the model's numbers and that its family does not
 // have, unless its value is the neutral one.
-void refuse_variants(const ConfigKeys& keys, const std::string& model_type);
+void refuse_variants(const ConfigKeys& keys, const Family& family);
 // The same inside rope_parameters or rope_scaling.
 void refuse_unknown_scaling(const ConfigKeys& keys);
 

@@ -93,7 +93,7 @@ Tensor Transformer::attend(int64_t index, const Tensor& qkv, const RotaryRows& r
   const Tensor all = qkv.view({qkv.size(0), heads + 2 * kv_heads, d});
   const auto prepare = [&](const Tensor& x, const Tensor& weight) {
     if (!weight.defined()) return x;
-    const Tensor normed = norm(x.reshape({-1, d}), weight).view({qkv.size(0), -1, d});
+    const Tensor normed = norm(x.reshape({-1, weight.size(0)}), weight).view({qkv.size(0), -1, d});
     return kind.rope ? ops::rope(normed, cos, sin) : normed;
   };
   return attention.attend(attention_[index], prepare(all.narrow(1, 0, heads), w.q_norm),

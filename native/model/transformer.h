@@ -8,6 +8,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -35,12 +36,16 @@ struct LayerWeights {
   std::array<Linear*, 4> matrices() { return {&qkv, &out, &gate_up, &down}; }
 };
 
+// The matrix of this name in the parameter table (model/parameters.h), "qkv". Throws
+// Error{internal} for another name.
+Linear LayerWeights::* matrix_of(std::string_view slot);
+
 struct Weights {
   Linear embedding;  // [vocab, hidden]; also the head where tied
   std::vector<LayerWeights> layers;
   Tensor final_norm;  // [hidden]
-  Linear
-      head;  // [vocab, hidden]; shares embedding's storage if tied. A classifier: [labels, hidden]
+  // [vocab, hidden]; shares embedding's storage if tied. A classifier: [labels, hidden]
+  Head head;
   std::optional<LoraParams> lora;  // of the layers' adapters, if any: model/lora.h
 
   // Every stored parameter except the adapters', once and in a fixed order, with its engine name

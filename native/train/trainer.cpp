@@ -162,7 +162,7 @@ StepMetrics Trainer::preference_step(const std::vector<PreferencePair>& pairs,
     for (const MicroBatch& micro : cut_micro_batches(pairs, params_.micro_batch_tokens, both)) {
       cancel.check();
       std::vector<PairOutcome> outcomes;
-      const auto loss = [&](const Tensor& hidden, const Linear& head, const Tensor& targets,
+      const auto loss = [&](const Tensor& hidden, const Head& head, const Tensor& targets,
                             Tensor& head_gradient) {
         HeadGradient gradient =
             linear_preference(hidden, head, targets, pair_rows(micro, pairs),
@@ -191,7 +191,7 @@ StepMetrics Trainer::sft_step(const std::vector<SftExample>& examples, const Can
     int64_t number = 0;
     for (const MicroBatch& micro : cut_micro_batches(examples, params_.micro_batch_tokens, one)) {
       cancel.check();
-      const auto loss = [&](const Tensor& hidden, const Linear& head, const Tensor& targets,
+      const auto loss = [&](const Tensor& hidden, const Head& head, const Tensor& targets,
                             Tensor& head_gradient) {
         const Tensor weights =
             at::full({hidden.size(0)}, 1.0 / static_cast<double>(completion_tokens),

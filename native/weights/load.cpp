@@ -2,10 +2,10 @@
 
 #include <unordered_set>
 
+#include "model/parameters.h"
 #include "support/file.h"
 #include "support/json.h"
 #include "weights/extent.h"
-#include "weights/names.h"
 
 namespace cream {
 

@@ -8,20 +8,22 @@
 #include "fast_ops.h"
 #include "generate/generator.h"
 #include "golden.h"
+#include "model/families.h"
+#include "model/parameters.h"
 #include "ops/dispatch.h"
 #include "score/scorer.h"
 #include "tiny_model.h"
 #include "train/trainer.h"
 #include "weights/load.h"
-#include "weights/names.h"
 
 using namespace cream;
 
 namespace {
 
 constexpr const char* kFamilies[] = {
-    "llama-linear", "llama-dynamic",  "llama-3.2", "llama-yarn", "mistral", "qwen2",    "qwen3",
-    "smollm3",      "smollm3-window", "gemma2",    "gemma3",     "phi3",    "phi4-mini"};
+    "llama-linear",   "llama-dynamic", "llama-3.2", "llama-yarn", "mistral",
+    "mistral-yarn",   "mistral-mixed", "qwen2",     "qwen3",      "smollm3",
+    "smollm3-window", "gemma2",        "gemma3",    "phi3",       "phi4-mini"};
 
 std::string folder_of(const std::string& family) {
   const char* golden = std::getenv("CREAM_GOLDEN_DIR");
@@ -194,7 +196,7 @@ const std::map<std::string, std::vector<std::string>> kHonoured = {
 
 // The keys that transformers `version` writes by default for a small model of a family.
 Keys family_keys(const std::string& type, int version) {
-  const ModelConfig family = *family_defaults(type);
+  const ModelConfig& family = find_family(type)->defaults;
   const bool five = version == 5, gemma = type.starts_with("gemma"), gemma3 = type == "gemma3_text",
              qwen = type.starts_with("qwen"), smol = type == "smollm3", phi = type == "phi3";
   Keys keys = {
@@ -538,8 +540,8 @@ CHECK_CASE(
         mistral.max_position_embeddings == 131072);
   CHECK(unlimited.sliding_window == 0 && unlimited.layers.empty());
   const ModelConfig qwen = read("qwen3", "");
-  CHECK(qwen.head_dim == 128 && qwen.qk_norm && !qwen.qkv_bias && qwen.layers.empty() &&
-        qwen.bos_token_id == -1 && qwen.eos_token_ids.empty());
+  CHECK(qwen.head_dim == 128 && qwen.qk_norm == QkNorm::per_head && !qwen.qkv_bias &&
+        qwen.layers.empty() && qwen.bos_token_id == -1 && qwen.eos_token_ids.empty());
   CHECK(read("qwen2", "").qkv_bias && !read("qwen2", "").output_bias &&
         read("qwen2", "").head_dim == 8);
   const ModelConfig gemma = read("gemma2", ""),

@@ -2,9 +2,10 @@
 // rules, load as the same models.
 #include "check.h"
 #include "golden.h"
+#include "model/families.h"
+#include "model/parameters.h"
 #include "model_files.h"
 #include "weights/load.h"
-#include "weights/names.h"
 #include "weights/reader.h"
 
 using namespace cream;
@@ -27,7 +28,7 @@ std::string floats(const Tensor& values) {
 Tensor converted(const ModelConfig& config, const std::string& gguf_name, Tensor x) {
   if (config.norm_offset != 0 && gguf_name.ends_with("_norm.weight")) return x + config.norm_offset;
   const bool q = gguf_name.ends_with(".attn_q.weight"), k = gguf_name.ends_with(".attn_k.weight");
-  if (config.model_type == "llama" && (q || k))
+  if (family_of(config).gguf.as_llama && (q || k))
     return x.view({q ? config.num_heads : config.num_kv_heads, 2, config.head_dim / 2, x.size(1)})
         .transpose(1, 2)
         .reshape(x.sizes());

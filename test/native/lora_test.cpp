@@ -4,13 +4,13 @@
 #include "generate/generator.h"
 #include "golden.h"
 #include "model/lora.h"
+#include "model/parameters.h"
 #include "ops/dispatch.h"
 #include "score/scorer.h"
 #include "tiny_model.h"
 #include "train/trainer.h"
 #include "weights/adapter.h"
 #include "weights/load.h"
-#include "weights/names.h"
 
 #include "check.h"  // last: a torch header above defines a CHECK of its own
 #include "fast_ops.h"
@@ -523,8 +523,8 @@ CHECK_CASE("lora: an adapter on every family's layers trains, and merges to what
   // Features that a plain Llama lacks: biases, norms on queries and keys and around blocks, capped
   // logits.
   ModelConfig config = check::tiny_model().config();
-  config.qkv_bias = config.output_bias = config.mlp_bias = config.qk_norm = config.block_norms =
-      true;
+  config.qkv_bias = config.output_bias = config.mlp_bias = config.output_norms = true;
+  config.qk_norm = QkNorm::per_head;
   config.final_softcap = 20;
   config.tie_word_embeddings = false;
   at::manual_seed(8);

@@ -202,8 +202,13 @@ Tensor linear_f32(const Tensor& x, const Linear& w) {
   const auto plain = [&] {
     return on_device(x) ? device::linear_f32(x, w.weight) : reference::linear_f32(x, w.weight);
   };
-  Tensor y = add_terms(fast ? packed::fast_product(x, *fast, /*f32=*/true) : plain(), x, w);
-  softcap_(y, w.softcap);
+  return add_terms(fast ? packed::fast_product(x, *fast, /*f32=*/true) : plain(), x, w);
+}
+
+Tensor linear_f32(const Tensor& x, const Head& head) {
+  Tensor y = linear_f32(x, static_cast<const Linear&>(head));
+  if (head.multiplier != 1) y.mul_(head.multiplier);
+  softcap_(y, head.softcap);
   return y;
 }
 
