@@ -64,7 +64,8 @@ struct ModelConfig {
   std::optional<RopeConfig> local_rope = {};  // for sliding layers, if they differ (Gemma 3)
   bool qkv_bias = false, output_bias = false, mlp_bias = false;
   QkNorm qk_norm = QkNorm::none;
-  bool output_norms = false;      // norms on the outputs of attention and MLP (Gemma)
+  bool input_norms = true;        // norms on the inputs of attention and MLP
+  bool output_norms = false;      // norms on their outputs (Gemma, OLMo)
   double norm_offset = 0;         // 1: norms multiply by weight + 1 (Gemma)
   bool scaled_embedding = false;  // embeddings times sqrt(hidden_size) (Gemma)
   Activation activation = Activation::silu;

@@ -128,6 +128,17 @@ std::vector<Family> make_families() {
        .keys = {"sliding_window", "partial_rotary_factor", "original_max_position_embeddings"},
        .pattern = {Pattern::all},
        .gguf = {.architecture = "phi3", .window = true}},
+      {.defaults = {.architecture = "Olmo2ForCausalLM",
+                    .model_type = "olmo2",
+                    .max_position_embeddings = 2048,
+                    .rms_norm_eps = 1e-5,
+                    .eos_token_ids = {50279},
+                    .pad_token_id = 1,
+                    .qk_norm = QkNorm::whole,
+                    .input_norms = false,
+                    .output_norms = true},
+       .keys = {"attention_bias"},
+       .gguf = {.architecture = "olmo2"}},
   };
 }
 

@@ -62,7 +62,7 @@ std::vector<Parameter> layer_layout(const ModelConfig& c, int64_t index) {
   const int64_t hidden = c.hidden_size, middle = c.intermediate_size;
   const int64_t q = c.q_size(), kv = c.kv_size();
   LayerTable table(index);
-  table.norm("input_norm", {"input_layernorm", "attn_norm", hidden});
+  if (c.input_norms) table.norm("input_norm", {"input_layernorm", "attn_norm", hidden});
   if (c.joined_projections)
     table.matrix("qkv", {{"self_attn.qkv_proj", "attn_qkv", q + 2 * kv}}, hidden, c.qkv_bias);
   else
@@ -72,17 +72,19 @@ std::vector<Parameter> layer_layout(const ModelConfig& c, int64_t index) {
                   {"self_attn.v_proj", "attn_v", kv}},
                  hidden, c.qkv_bias);
   if (c.qk_norm != QkNorm::none) {
-    table.norm("q_norm", {"self_attn.q_norm", "attn_q_norm", c.head_dim});
-    table.norm("k_norm", {"self_attn.k_norm", "attn_k_norm", c.head_dim});
+    const bool whole = c.qk_norm == QkNorm::whole;
+    table.norm("q_norm", {"self_attn.q_norm", "attn_q_norm", whole ? q : c.head_dim});
+    table.norm("k_norm", {"self_attn.k_norm", "attn_k_norm", whole ? kv : c.head_dim});
   }
   table.matrix("out", {{"self_attn.o_proj", "attn_output", hidden}}, q, c.output_bias);
   // Llama's post_attention_layernorm comes before the MLP; in families with norms on outputs, the
   // name means the norm on attention's output.
   if (c.output_norms)
     table.norm("attention_out_norm", {"post_attention_layernorm", "post_attention_norm", hidden});
-  table.norm("post_norm",
-             {c.output_norms ? "pre_feedforward_layernorm" : "post_attention_layernorm", "ffn_norm",
-              hidden});
+  if (c.input_norms)
+    table.norm("post_norm",
+               {c.output_norms ? "pre_feedforward_layernorm" : "post_attention_layernorm",
+                "ffn_norm", hidden});
   if (c.joined_projections)
     table.matrix("gate_up", {{"mlp.gate_up_proj", "ffn_up", 2 * middle}}, hidden, c.mlp_bias);
   else

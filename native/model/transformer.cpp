@@ -43,7 +43,7 @@ Tensor Transformer::forward(const TokenBatch& rows, Attention& attention) const 
   const RotaryRows rotary = this->rotary(rows.positions);
   Stream stream{embed(rows.tokens), {}};  // [tokens, hidden]
   for (int64_t i = 0; i < config_.num_layers; ++i) block(i, stream, rotary, attention);
-  return norm(stream, weights_.final_norm);
+  return input(stream, weights_.final_norm);
 }
 
 Tensor Transformer::embed(const Tensor& tokens) const {
@@ -68,12 +68,12 @@ Tensor Transformer::layer(int64_t index, const Tensor& x, const RotaryRows& rota
 void Transformer::block(int64_t index, Stream& stream, const RotaryRows& rotary,
                         Attention& attention) const {
   const LayerWeights& w = weights_.layers[index];
-  const Tensor qkv = ops::linear(norm(stream, w.input_norm), w.qkv);         // [tokens, q + 2·kv]
+  const Tensor qkv = ops::linear(input(stream, w.input_norm), w.qkv);        // [tokens, q + 2·kv]
   stream.added = ops::linear(attend(index, qkv, rotary, attention), w.out);  // [tokens, hidden]
   if (w.attention_out_norm.defined()) stream.added = norm(stream.added, w.attention_out_norm);
 
   const Tensor gate_up =
-      ops::linear(norm(stream, w.post_norm), w.gate_up);  // [tokens, 2·intermediate]
+      ops::linear(input(stream, w.post_norm), w.gate_up);  // [tokens, 2·intermediate]
   stream.added = ops::linear(ops::swiglu(gate_up, config_.activation), w.down);
   if (w.mlp_out_norm.defined()) stream.added = norm(stream.added, w.mlp_out_norm);
 }
@@ -101,7 +101,11 @@ Tensor Transformer::attend(int64_t index, const Tensor& qkv, const RotaryRows& r
                           all.narrow(1, heads + kv_heads, kv_heads));
 }
 
-Tensor Transformer::norm(Stream& stream, const Tensor& weight) const {
+Tensor Transformer::input(Stream& stream, const Tensor& weight) const {
+  if (!weight.defined()) {
+    if (stream.added.defined()) stream.x = std::exchange(stream.added, {}).add_(stream.x);
+    return stream.x;
+  }
   if (!stream.added.defined()) return norm(stream.x, weight);
   auto [sum, normed] = ops::add_rms_norm(std::exchange(stream.added, {}), stream.x, weight,
                                          config_.rms_norm_eps, config_.norm_offset);

@@ -22,13 +22,13 @@
 namespace cream {
 
 // Projections with the same input are stored as one matrix, so they run as one GEMM. A tensor that
-// the family lacks is undefined: biases, and all norms but input_norm and post_norm.
+// the family lacks is undefined: a bias or a norm.
 struct LayerWeights {
-  Tensor input_norm;      // [hidden]
+  Tensor input_norm;      // [hidden], before attention
   Linear qkv;             // [q_size + 2·kv_size, hidden]: rows of q, then k, then v
   Linear out;             // [hidden, q_size]
   Tensor post_norm;       // [hidden], before the MLP
-  Tensor q_norm, k_norm;  // [head_dim]
+  Tensor q_norm, k_norm;  // [head_dim], or over all heads: [q_size] and [kv_size]
   Tensor attention_out_norm, mlp_out_norm;  // [hidden], on the outputs of attention and MLP
   Linear gate_up;                           // [2·intermediate, hidden]: rows of gate, then up
   Linear down;                              // [hidden, intermediate]
@@ -127,7 +127,8 @@ class Transformer {
   };
   void block(int64_t index, Stream& stream, const RotaryRows& rotary, Attention& attention) const;
   Tensor norm(const Tensor& x, const Tensor& weight) const;  // over the last dimension
-  Tensor norm(Stream& stream, const Tensor& weight) const;   // of x + added, which becomes x
+  // A sub-layer's input: the norm of x + added, which becomes x; without a weight, x itself.
+  Tensor input(Stream& stream, const Tensor& weight) const;
   Tensor attend(int64_t index, const Tensor& qkv, const RotaryRows& rotary,
                 Attention& attention) const;
 

@@ -201,6 +201,10 @@ FAMILIES = {
         dict(sliding_window=6, layer_types=["full_attention", "sliding_attention"]),
         dict(model_type="mistral", architectures=["MistralForCausalLM"]),
     ),
+    "olmo2": (
+        "olmo2",
+        dict(num_attention_heads=2, num_key_value_heads=1, attention_bias=True),
+    ),
 }
 
 

@@ -101,7 +101,8 @@ void as_it_is(ModelConfig&) {}
 
 }  // namespace
 
-CHECK_CASE("weights: GGUF files of Qwen, Gemma and Phi are the models that their safetensors are") {
+CHECK_CASE(
+    "weights: GGUF files of Qwen, Gemma, Phi and OLMo are the models that their safetensors are") {
   // GGUF has no fields for settings that llama.cpp fixes for these models; the golden models differ
   // in them on purpose.
   check_same("qwen2", "qwen2", [](ModelConfig& c) {
@@ -118,6 +119,7 @@ CHECK_CASE("weights: GGUF files of Qwen, Gemma and Phi are the models that their
       kind.sliding = true;  // 3 layers: only every sixth has full attention
   });
   check_same("phi3", "phi3", as_it_is);
+  check_same("olmo2", "olmo2", as_it_is);
 }
 
 CHECK_CASE("weights: a GGUF's rope_freqs are llama3 scaling, and others are refused") {
