@@ -234,8 +234,8 @@ void read_scaling(const ConfigKeys& keys, const Family& family, RopeConfig& rope
 }
 
 // transformers 4 writes rope_theta and rope_scaling side by side, transformers 5 one object
-// rope_parameters; with Gemma 3 one of these for each kind of layer, and rope_local_base_freq in
-// version 4.
+// rope_parameters; with Gemma 3 and OLMo 3 one of these for each kind of layer, and Gemma's
+// rope_local_base_freq in version 4.
 void read_rope(const ConfigKeys& keys, const Family& family, ModelConfig& config) {
   RopeConfig& rope = config.rope;
   rope.theta = keys.positive("rope_theta", rope.theta, 1e12);
@@ -245,7 +245,9 @@ void read_rope(const ConfigKeys& keys, const Family& family, ModelConfig& config
                     ConfigLimits::positions);
   if (config.local_rope)
     config.local_rope->theta =
-        keys.positive("rope_local_base_freq", config.local_rope->theta, 1e12);
+        family.has("rope_local_base_freq")
+            ? keys.positive("rope_local_base_freq", config.local_rope->theta, 1e12)
+            : rope.theta;
 
   const bool older = keys.find("rope_scaling") && !keys.inner("rope_scaling").empty();
   const char* name = older ? "rope_scaling" : "rope_parameters";

@@ -139,6 +139,21 @@ std::vector<Family> make_families() {
                     .output_norms = true},
        .keys = {"attention_bias"},
        .gguf = {.architecture = "olmo2"}},
+      {.defaults = {.architecture = "Olmo3ForCausalLM",
+                    .model_type = "olmo3",
+                    .max_position_embeddings = 2048,
+                    .rms_norm_eps = 1e-5,
+                    .eos_token_ids = {50279},
+                    .pad_token_id = 1,
+                    .rope = {.theta = 5e5},
+                    .local_rope = RopeConfig{.theta = 5e5},
+                    .qk_norm = QkNorm::whole,
+                    .input_norms = false,
+                    .output_norms = true,
+                    .sliding_window = 4096},
+       .keys = {"attention_bias", "sliding_window", "layer_types"},
+       .pattern = {Pattern::all_but_every, 4},
+       .gguf = {.architecture = "olmo2", .window = true}},
   };
 }
 

@@ -76,12 +76,17 @@ const TensorInfo* tensor(const std::vector<TensorInfo>& tensors, const std::stri
 
 const Family& read_family(const Metadata& metadata) {
   const std::string architecture = metadata.text("general.architecture", "");
+  const bool window = metadata.find(metadata.key("attention.sliding_window"));
   std::string known;
+  const Family* found = nullptr;
   for (const Family& family : families()) {
     if (!family.gguf.architecture) continue;
-    if (architecture == family.gguf.architecture) return family;
     known += (known.empty() ? "" : ", ") + std::string(family.gguf.architecture);
+    if (architecture != family.gguf.architecture) continue;
+    // OLMo 2 and 3 share a name, and only OLMo 3 has a window.
+    if (!found || family.gguf.window == window) found = &family;
   }
+  if (found) return *found;
   metadata.refuse("general.architecture", "is " + quote(architecture) + " and none of " + known);
 }
 
@@ -119,6 +124,8 @@ void read_rope(const Metadata& metadata, const std::vector<float>& rope_freqs, c
                ModelConfig& config) {
   RopeConfig& rope = config.rope;
   rope.theta = metadata.real(metadata.key("rope.freq_base"), rope.theta);
+  if (config.local_rope && !family.has("rope_local_base_freq"))
+    config.local_rope->theta = rope.theta;
   const std::string type_key = metadata.key("rope.scaling.type"),
                     type = metadata.text(type_key, "none");
   const double factor = metadata.real(metadata.key("rope.scaling.factor"),

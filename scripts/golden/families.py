@@ -205,6 +205,19 @@ FAMILIES = {
         "olmo2",
         dict(num_attention_heads=2, num_key_value_heads=1, attention_bias=True),
     ),
+    "olmo3": (
+        "olmo3",
+        dict(
+            num_attention_heads=2,
+            num_key_value_heads=2,
+            sliding_window=6,
+            layer_types=["sliding_attention", "full_attention"],
+            rope_parameters=dict(
+                full_attention=dict(YARN, attention_factor=1.2),
+                sliding_attention=dict(rope_type="default", rope_theta=10000.0),
+            ),
+        ),
+    ),
 }
 
 

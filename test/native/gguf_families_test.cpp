@@ -120,6 +120,10 @@ CHECK_CASE(
   });
   check_same("phi3", "phi3", as_it_is);
   check_same("olmo2", "olmo2", as_it_is);
+  check_same("olmo2", "olmo3", [](ModelConfig& c) {
+    c.rope = RopeConfig{};
+    for (LayerKind& kind : c.layers) kind.sliding = true;  // 2 layers: every fourth has not
+  });
 }
 
 CHECK_CASE("weights: a GGUF's rope_freqs are llama3 scaling, and others are refused") {
