@@ -68,6 +68,9 @@ struct ModelConfig {
   bool output_norms = false;      // norms on their outputs (Gemma, OLMo)
   double norm_offset = 0;         // 1: norms multiply by weight + 1 (Gemma)
   bool scaled_embedding = false;  // embeddings times sqrt(hidden_size) (Gemma)
+  // Granite's factors of embeddings, of sub-layers' outputs and, divided by it, of logits.
+  double embedding_multiplier = 1, residual_multiplier = 1, logits_scaling = 1;
+  double attention_multiplier = 0;  // the attention scale itself; 0: from query_pre_attn_scalar
   Activation activation = Activation::silu;
   double query_pre_attn_scalar = 0;  // attention scale = this^(−1/2); 0: use head_dim
   double attention_softcap = 0;      // scores become c·tanh(score / c); 0: no cap

@@ -114,6 +114,16 @@ void read_softcaps(const ConfigKeys& keys, const Family& family, ModelConfig& co
         static_cast<double>(keys.optional("query_pre_attn_scalar", 256, 1, 1 << 20));
 }
 
+void read_multipliers(const ConfigKeys& keys, const Family& family, ModelConfig& config) {
+  const auto factor = [&](const char* key, double& value) {
+    if (family.has(key)) value = keys.positive(key, value, 1e9);
+  };
+  factor("attention_multiplier", config.attention_multiplier);
+  factor("embedding_multiplier", config.embedding_multiplier);
+  factor("residual_multiplier", config.residual_multiplier);
+  factor("logits_scaling", config.logits_scaling);
+}
+
 void read_window(const ConfigKeys& keys, const Family& family, ModelConfig& config) {
   if (!family.has("sliding_window")) return;
   if (family.has("use_sliding_window") && !keys.flag("use_sliding_window", false)) {
@@ -314,6 +324,7 @@ ModelConfig config_from_json(const std::string& json, const std::string& source)
   read_biases(keys, family, config);
   read_activation(keys, family, config);
   read_softcaps(keys, family, config);
+  read_multipliers(keys, family, config);
   read_layers(keys, family, config);
   read_rope(keys, family, config);
   read_special_tokens(keys, config);

@@ -41,7 +41,6 @@ constexpr const char* kOptions[] = {"use_bidirectional_attention",
                                     "alibi",
                                     "altup_num_inputs",
                                     "attention_chunk_size",
-                                    "attention_multiplier",
                                     "attention_out_bias",
                                     "attn_logit_softcap",
                                     "attn_temperature_tuning",
@@ -72,7 +71,7 @@ constexpr const char* kOptions[] = {"use_bidirectional_attention",
                                     "use_parallel_residual",
                                     "use_qk_norm"};
 
-// Factors, neutral at 1.
+// Factors, neutral at 1; Granite has some (Family::keys).
 constexpr const char* kFactors[] = {"attention_in_multiplier",
                                     "attention_out_multiplier",
                                     "embedding_multiplier",
@@ -91,9 +90,9 @@ constexpr const char* kFactors[] = {"attention_in_multiplier",
                                     "width_multiplier"};
 
 // Options that some families have (Family::keys); neutral when off.
-constexpr const char* kFamilyOptions[] = {"attn_logit_softcapping", "final_logit_softcapping",
-                                          "no_rope_layers", "query_pre_attn_scalar",
-                                          "rope_local_base_freq"};
+constexpr const char* kFamilyOptions[] = {"attention_multiplier",    "attn_logit_softcapping",
+                                          "final_logit_softcapping", "no_rope_layers",
+                                          "query_pre_attn_scalar",   "rope_local_base_freq"};
 
 // transformers does not read these keys in the family, so a model that needs one is of another.
 template <class Set>
@@ -129,7 +128,7 @@ void refuse_variants(const ConfigKeys& keys, const Family& family) {
   for (const char* key : kOptions)
     if (keys.find(key) && !is_off(*keys.find(key))) set(key);
   for (const char* key : kFactors)
-    if (keys.find(key) && !is_one(*keys.find(key)))
+    if (!family.has(key) && keys.find(key) && !is_one(*keys.find(key)))
       keys.refuse(key, "is not 1 in a " + model_type + " model");
   for (const char* key : kFamilyOptions)
     if (!family.has(key) && keys.find(key) && !is_off(*keys.find(key))) set(key);

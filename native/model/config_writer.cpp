@@ -82,6 +82,16 @@ void write_cap(JsonWriter& out, const char* key, double cap) {
   cap > 0 ? out.real(cap) : out.null();
 }
 
+void write_multipliers(JsonWriter& out, const Family& family, const ModelConfig& config) {
+  const auto factor = [&](const char* key, double value) {
+    if (family.has(key)) out.key(key), out.real(value);
+  };
+  factor("attention_multiplier", config.attention_multiplier);
+  factor("embedding_multiplier", config.embedding_multiplier);
+  factor("logits_scaling", config.logits_scaling);
+  factor("residual_multiplier", config.residual_multiplier);
+}
+
 // Version 4 reads max_window_layers, version 5 layer_types; both are written.
 void write_layers(JsonWriter& out, const Family& family, const ModelConfig& config) {
   if (!family.has("sliding_window")) return;
@@ -150,6 +160,7 @@ std::string config_to_json(const ModelConfig& config, DType dtype) {
         out.value(static_cast<int64_t>(
             config.query_pre_attn_scalar));  // transformers insists on a whole one
   out.key("rms_norm_eps"), out.value(config.rms_norm_eps);
+  write_multipliers(out, family, config);
   write_rope(out, family, config);
   write_layers(out, family, config);
   out.key("tie_word_embeddings"), out.value(config.tie_word_embeddings);

@@ -154,6 +154,16 @@ std::vector<Family> make_families() {
        .keys = {"attention_bias", "sliding_window", "layer_types"},
        .pattern = {Pattern::all_but_every, 4},
        .gguf = {.architecture = "olmo2", .window = true}},
+      {.defaults = {.architecture = "GraniteForCausalLM",
+                    .model_type = "granite",
+                    .max_position_embeddings = 2048,
+                    .rms_norm_eps = 1e-6,
+                    .bos_token_id = 1,
+                    .eos_token_ids = {2},
+                    .attention_multiplier = 1},
+       .keys = {"attention_bias", "mlp_bias", "attention_multiplier", "embedding_multiplier",
+                "residual_multiplier", "logits_scaling"},
+       .gguf = {.architecture = "granite", .as_llama = true}},
   };
 }
 

@@ -48,11 +48,12 @@ Tensor Transformer::forward(const TokenBatch& rows, Attention& attention) const 
 
 Tensor Transformer::embed(const Tensor& tokens) const {
   const Tensor rows = at::embedding(weights_.embedding.weight, tokens);
-  return config_.scaled_embedding ? rows * embedding_scale() : rows;
+  const double scale = embedding_scale();
+  return scale == 1 ? rows : rows * scale;
 }
 
 double Transformer::embedding_scale() const {
-  if (!config_.scaled_embedding) return 1;
+  if (!config_.scaled_embedding) return config_.embedding_multiplier;
   return at::scalar_tensor(std::sqrt(static_cast<double>(config_.hidden_size)), at::kFloat)
       .to(dtype())
       .item<double>();
@@ -68,14 +69,19 @@ Tensor Transformer::layer(int64_t index, const Tensor& x, const RotaryRows& rota
 void Transformer::block(int64_t index, Stream& stream, const RotaryRows& rotary,
                         Attention& attention) const {
   const LayerWeights& w = weights_.layers[index];
-  const Tensor qkv = ops::linear(input(stream, w.input_norm), w.qkv);        // [tokens, q + 2·kv]
-  stream.added = ops::linear(attend(index, qkv, rotary, attention), w.out);  // [tokens, hidden]
-  if (w.attention_out_norm.defined()) stream.added = norm(stream.added, w.attention_out_norm);
+  const Tensor qkv = ops::linear(input(stream, w.input_norm), w.qkv);  // [tokens, q + 2·kv]
+  stream.added = output(ops::linear(attend(index, qkv, rotary, attention), w.out),
+                        w.attention_out_norm);  // [tokens, hidden]
 
   const Tensor gate_up =
       ops::linear(input(stream, w.post_norm), w.gate_up);  // [tokens, 2·intermediate]
-  stream.added = ops::linear(ops::swiglu(gate_up, config_.activation), w.down);
-  if (w.mlp_out_norm.defined()) stream.added = norm(stream.added, w.mlp_out_norm);
+  stream.added =
+      output(ops::linear(ops::swiglu(gate_up, config_.activation), w.down), w.mlp_out_norm);
+}
+
+Tensor Transformer::output(Tensor added, const Tensor& weight) const {
+  if (weight.defined()) added = norm(added, weight);
+  return config_.residual_multiplier == 1 ? added : added.mul_(config_.residual_multiplier);
 }
 
 // qkv [tokens, q + 2·kv] → [tokens, heads·head_dim], q and k normed and rotated as the layer's kind

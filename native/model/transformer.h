@@ -116,8 +116,7 @@ class Transformer {
   // it.
   Tensor forward(const TokenBatch& rows, Attention& attention) const;
   RotaryRows rotary(const Tensor& positions) const;
-  double embedding_scale() const;  // factor of embed(), rounded to the model's dtype as
-                                   // transformers does
+  double embedding_scale() const;  // factor of embed(); Gemma's is rounded to the model's dtype
 
  private:
   // The residual stream and the last sub-layer's output. The next norm adds the two, in one kernel
@@ -129,6 +128,8 @@ class Transformer {
   Tensor norm(const Tensor& x, const Tensor& weight) const;  // over the last dimension
   // A sub-layer's input: the norm of x + added, which becomes x; without a weight, x itself.
   Tensor input(Stream& stream, const Tensor& weight) const;
+  // A sub-layer's output as it is added to the stream; `weight` of its norm may be undefined.
+  Tensor output(Tensor added, const Tensor& weight) const;
   Tensor attend(int64_t index, const Tensor& qkv, const RotaryRows& rotary,
                 Attention& attention) const;
 

@@ -105,6 +105,7 @@ Weights weights_from(const ModelConfig& config,
     throw Error(ErrorCode::internal,
                 "[model] parameter " + by_name.begin()->first + " is not part of this model.");
   if (config.tie_word_embeddings) weights.head.weight = weights.embedding.weight;
+  weights.head.multiplier = 1 / config.logits_scaling;
   weights.head.softcap = config.final_softcap;
   weights.pack();
   return weights;

@@ -181,6 +181,22 @@ void read_scores(const Metadata& metadata, const Family& family, ModelConfig& co
         static_cast<double>(wide ? config.hidden_size / config.num_heads : config.head_dim);
 }
 
+void read_multipliers(const Metadata& metadata, const Family& family, ModelConfig& config) {
+  const auto factor = [&](const char* key, const char* name, double& value) {
+    if (!family.has(key)) return;
+    value = metadata.real(metadata.key(name), value);
+    if (!(value > 0) || !std::isfinite(value))
+      metadata.refuse(metadata.key(name), "is no positive number");
+  };
+  factor("embedding_multiplier", "embedding_scale", config.embedding_multiplier);
+  factor("residual_multiplier", "residual_scale", config.residual_multiplier);
+  factor("logits_scaling", "logit_scale", config.logits_scaling);
+  if (!family.has("attention_multiplier")) return;
+  config.attention_multiplier = 0;  // llama.cpp's default is 1/√head_dim
+  if (metadata.find(metadata.key("attention.scale")))
+    factor("attention_multiplier", "attention.scale", config.attention_multiplier);
+}
+
 void read_heads(const Metadata& metadata, ModelConfig& config, const std::string& source) {
   const auto key = [&](const char* name) { return metadata.key(name); };
   config.num_heads = metadata.required(key("attention.head_count"), ConfigLimits::heads);
@@ -228,6 +244,7 @@ ModelConfig config_from_gguf(const GgufMetadata& values, const std::vector<Tenso
   read_heads(metadata, config, source);
   read_window(metadata, family, config);
   read_scores(metadata, family, config);
+  read_multipliers(metadata, family, config);
   read_rope(metadata, rope_freqs, family, config);
   if (family.has("original_max_position_embeddings"))
     config.rope.original_max_position_embeddings = config.max_position_embeddings;

@@ -218,6 +218,19 @@ FAMILIES = {
             ),
         ),
     ),
+    "granite": (
+        "granite",
+        dict(
+            num_attention_heads=2,
+            num_key_value_heads=1,
+            tie_word_embeddings=True,
+            mlp_bias=True,
+            attention_multiplier=0.4,
+            embedding_multiplier=3.0,
+            residual_multiplier=0.7,
+            logits_scaling=1.7,
+        ),
+    ),
 }
 
 

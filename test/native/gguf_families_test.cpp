@@ -59,6 +59,10 @@ Gguf gguf_of(const std::string& architecture, const std::string& family,
     u32("attention.sliding_window", config.sliding_window);
   if (config.attention_softcap > 0) f32("attn_logit_softcapping", config.attention_softcap);
   if (config.final_softcap > 0) f32("final_logit_softcapping", config.final_softcap);
+  if (config.attention_multiplier > 0) f32("attention.scale", config.attention_multiplier);
+  if (config.embedding_multiplier != 1) f32("embedding_scale", config.embedding_multiplier);
+  if (config.residual_multiplier != 1) f32("residual_scale", config.residual_multiplier);
+  if (config.logits_scaling != 1) f32("logit_scale", config.logits_scaling);
   if (config.rope.type == "linear") {
     g.metadata.emplace_back(key("rope.scaling.type"), string_value("linear"));
     f32("rope.scaling.factor", config.rope.factor);
@@ -102,7 +106,8 @@ void as_it_is(ModelConfig&) {}
 }  // namespace
 
 CHECK_CASE(
-    "weights: GGUF files of Qwen, Gemma, Phi and OLMo are the models that their safetensors are") {
+    "weights: GGUF files of Qwen, Gemma, Phi, OLMo and Granite are the models that their "
+    "safetensors are") {
   // GGUF has no fields for settings that llama.cpp fixes for these models; the golden models differ
   // in them on purpose.
   check_same("qwen2", "qwen2", [](ModelConfig& c) {
@@ -120,6 +125,7 @@ CHECK_CASE(
   });
   check_same("phi3", "phi3", as_it_is);
   check_same("olmo2", "olmo2", as_it_is);
+  check_same("granite", "granite", as_it_is);
   check_same("olmo2", "olmo3", [](ModelConfig& c) {
     c.rope = RopeConfig{};
     for (LayerKind& kind : c.layers) kind.sliding = true;  // 2 layers: every fourth has not
