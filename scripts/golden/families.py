@@ -231,6 +231,10 @@ FAMILIES = {
             logits_scaling=1.7,
         ),
     ),
+    "ministral": (
+        "ministral",
+        dict(sliding_window=6, layer_types=["sliding_attention", "full_attention"]),
+    ),
 }
 
 
