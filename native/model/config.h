@@ -22,7 +22,9 @@ struct RopeConfig {
   int64_t original_max_position_embeddings = 0;
   double low_freq_factor = 0, high_freq_factor = 0;                     // llama3
   double beta_fast = 0, beta_slow = 0, mscale = 0, mscale_all_dim = 0;  // yarn
-  bool truncate = true;                                                 // yarn
+  // A query at position p is multiplied by 1 + this·log(1 + ⌊p / original⌋) (Ministral 3).
+  double llama_4_scaling_beta = 0;
+  bool truncate = true;                                     // yarn
   std::vector<double> short_factor = {}, long_factor = {};  // longrope, one per rotated pair
 
   int64_t rotary_dim(int64_t head_dim) const {

@@ -70,6 +70,15 @@ class ConfigKeys {
     return number;
   }
 
+  double not_negative(const char* key, double fallback, double high) const {
+    const JsonValue* value = find(key);
+    if (!value) return fallback;
+    double number = 0;
+    if (!value->number(number) || !(number >= 0) || number > high)
+      fail(key, "must be a number that is not negative");
+    return number;
+  }
+
   bool flag(const char* key, bool fallback) const {
     const JsonValue* value = find(key);
     if (!value) return fallback;
@@ -114,6 +123,6 @@ class ConfigKeys {
 // have, unless its value is the neutral one.
 void refuse_variants(const ConfigKeys& keys, const Family& family);
 // The same inside rope_parameters or rope_scaling.
-void refuse_unknown_scaling(const ConfigKeys& keys);
+void refuse_unknown_scaling(const ConfigKeys& keys, const Family& family);
 
 }  // namespace cream

@@ -206,7 +206,7 @@ void read_layers(const ConfigKeys& keys, const Family& family, ModelConfig& conf
 void read_scaling(const ConfigKeys& keys, const Family& family, RopeConfig& rope) {
   const char* type_key = keys.find("rope_type") ? "rope_type" : "type";  // the older spelling
   const std::string type = keys.text(type_key);
-  refuse_unknown_scaling(keys);
+  refuse_unknown_scaling(keys, family);
   rope.type = type.empty() ? "default" : type;
   const bool phi3 = family.has("original_max_position_embeddings");
   if (phi3 && one_of(type, {"su", "yarn"})) rope.type = "longrope";  // its older names
@@ -229,6 +229,7 @@ void read_scaling(const ConfigKeys& keys, const Family& family, RopeConfig& rope
   rope.beta_slow = keys.positive("beta_slow", 0, 1e9);
   rope.mscale = keys.positive("mscale", 0, 1e9);
   rope.mscale_all_dim = keys.positive("mscale_all_dim", 0, 1e9);
+  rope.llama_4_scaling_beta = keys.not_negative("llama_4_scaling_beta", 0, 1e9);
   rope.truncate = keys.flag("truncate", true);
   rope.short_factor = keys.positive_list("short_factor");
   rope.long_factor = keys.positive_list("long_factor");
@@ -239,6 +240,8 @@ void read_scaling(const ConfigKeys& keys, const Family& family, RopeConfig& rope
   if (one_of(rope.type, {"linear", "dynamic", "llama3"})) need("factor", rope.factor);
   if (rope.type == "llama3")
     need("low_freq_factor", rope.low_freq_factor), need("high_freq_factor", rope.high_freq_factor);
+  if (rope.llama_4_scaling_beta > 0 && rope.type != "yarn")
+    keys.refuse("llama_4_scaling_beta", "is set with " + rope.type + " scaling");
   if (rope.type == "llama3" && rope.low_freq_factor == rope.high_freq_factor)
     keys.fail("high_freq_factor", "must differ from low_freq_factor");
 }

@@ -135,15 +135,16 @@ void refuse_variants(const ConfigKeys& keys, const Family& family) {
   refuse_windows(keys, family, set);
 }
 
-void refuse_unknown_scaling(const ConfigKeys& keys) {
+void refuse_unknown_scaling(const ConfigKeys& keys, const Family& family) {
   for (const JsonMember& member : keys.members())
     if (!is_off(member.value) &&
-        !contains(
-            {"rope_type", "type", "rope_theta", "partial_rotary_factor", "factor",
-             "attention_factor", "original_max_position_embeddings", "low_freq_factor",
-             "high_freq_factor", "beta_fast", "beta_slow", "mscale", "mscale_all_dim", "truncate",
-             "short_factor", "long_factor", "full_attention", "sliding_attention"},
-            member.key))
+        !contains({"rope_type", "type", "rope_theta", "partial_rotary_factor", "factor",
+                   "attention_factor", "original_max_position_embeddings", "low_freq_factor",
+                   "high_freq_factor", "beta_fast", "beta_slow", "mscale", "mscale_all_dim",
+                   "truncate", "short_factor", "long_factor", "full_attention", "sliding_attention",
+                   "max_position_embeddings"},  // transformers reads the last one nowhere
+                  member.key) &&
+        !family.has(member.key))
       keys.refuse(member.key.c_str(), "is set", "Use a model without this RoPE scaling");
 }
 

@@ -29,6 +29,7 @@ void write_scaling(JsonWriter& out, const RopeConfig& rope, bool with_theta) {
   given("factor", rope.factor);
   given("high_freq_factor", rope.high_freq_factor);
   if (rope.type == "longrope") write_list(out, "long_factor", rope.long_factor);
+  given("llama_4_scaling_beta", rope.llama_4_scaling_beta);
   given("low_freq_factor", rope.low_freq_factor);
   given("mscale", rope.mscale);
   given("mscale_all_dim", rope.mscale_all_dim);

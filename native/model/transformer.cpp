@@ -27,6 +27,8 @@ Transformer::Transformer(ModelConfig config, Weights weights)
   };
   rope_ = table(config_.rope);
   if (config_.local_rope) local_rope_ = table(*config_.local_rope);
+  if (config_.rope.llama_4_scaling_beta > 0)
+    query_scale_ = make_query_scale(config_.rope, config_.context()).to(device(), dtype());
   for (int64_t i = 0; i < config_.num_layers; ++i) {
     // A window that holds the whole context hides nothing.
     const bool slides = config_.layer(i).sliding && config_.sliding_window < config_.context();
@@ -86,8 +88,13 @@ Tensor Transformer::output(Tensor added, const Tensor& weight) const {
 
 // qkv [tokens, q + 2·kv] → [tokens, heads·head_dim], q and k normed and rotated as the layer's kind
 // has it.
-Tensor Transformer::attend(int64_t index, const Tensor& qkv, const RotaryRows& rotary,
+Tensor Transformer::attend(int64_t index, const Tensor& products, const RotaryRows& rotary,
                            Attention& attention) const {
+  const Tensor qkv = rotary.query_scale.defined()
+                         ? at::cat({products.narrow(1, 0, config_.q_size()) * rotary.query_scale,
+                                    products.narrow(1, config_.q_size(), 2 * config_.kv_size())},
+                                   1)
+                         : products;
   const LayerWeights& w = weights_.layers[index];
   const LayerKind kind = config_.layer(index);
   const int64_t heads = config_.num_heads, kv_heads = config_.num_kv_heads, d = config_.head_dim;
@@ -127,7 +134,8 @@ Tensor Transformer::final_norm(const Tensor& x) const { return norm(x, weights_.
 
 RotaryRows Transformer::rotary(const Tensor& positions) const {
   RotaryRows rows{
-      rope_.cos.index_select(0, positions), rope_.sin.index_select(0, positions), {}, {}};
+      rope_.cos.index_select(0, positions), rope_.sin.index_select(0, positions), {}, {}, {}};
+  if (query_scale_.defined()) rows.query_scale = query_scale_.index_select(0, positions);
   if (!local_rope_.cos.defined()) return rows;
   rows.local_cos = local_rope_.cos.index_select(0, positions);
   rows.local_sin = local_rope_.sin.index_select(0, positions);

@@ -70,6 +70,7 @@ Weights weights_from(const ModelConfig& config,
 struct RotaryRows {
   Tensor cos, sin;              // [tokens, rotary_dim] fp32, see model/rope_table.h
   Tensor local_cos, local_sin;  // for sliding layers, if they differ; else undefined
+  Tensor query_scale;           // [tokens, 1] in the model's dtype, or undefined (Ministral 3)
 };
 
 // A layer as attention sees it. Owned by the transformer, which outlives every graph made with it.
@@ -136,8 +137,10 @@ class Transformer {
   ModelConfig config_;
   Weights weights_;
   std::vector<AttentionLayer> attention_;
-  RopeTable rope_,
-      local_rope_;  // all positions; local: undefined if all layers share one table
+  // All positions; local_rope_ is undefined if all layers share one table, query_scale_ if no query
+  // is scaled.
+  RopeTable rope_, local_rope_;
+  Tensor query_scale_;  // [positions, 1]
 };
 
 }  // namespace cream

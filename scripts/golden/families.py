@@ -235,6 +235,20 @@ FAMILIES = {
         "ministral",
         dict(sliding_window=6, layer_types=["sliding_attention", "full_attention"]),
     ),
+    "ministral3": (
+        "ministral3",
+        dict(
+            rope_parameters=dict(
+                YARN,
+                original_max_position_embeddings=8,
+                beta_fast=32.0,
+                beta_slow=1.0,
+                mscale=1.0,
+                mscale_all_dim=1.0,
+                llama_4_scaling_beta=0.4,
+            ),
+        ),
+    ),
 }
 
 
