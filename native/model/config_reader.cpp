@@ -312,14 +312,30 @@ void read_special_tokens(const ConfigKeys& keys, ModelConfig& config) {
       config.eos_token_ids.push_back(keys.whole("eos_token_id", id, 0, last));
 }
 
-}  // namespace
+// text_config of a multimodal checkpoint, with what transformers takes from outside it.
+JsonValue text_config(const ConfigKeys& keys, const Multimodal& kind) {
+  if (!keys.find("text_config")) keys.fail("text_config", "is missing");
+  const JsonValue tied(true), text_type{std::string(kind.text)};
+  JsonObject text = keys.inner("text_config").members();
+  const auto add = [&](const char* key, const JsonValue* value) {
+    const bool there = std::any_of(text.begin(), text.end(), [&](const JsonMember& member) {
+      return member.key == key && !member.value.is_null();
+    });
+    if (there || !value) return;
+    std::erase_if(text, [&](const JsonMember& member) { return member.key == key; });
+    text.push_back({key, *value});
+  };
+  if (keys.find("tie_word_embeddings"))
+    std::erase_if(text, [](const JsonMember& m) { return m.key == "tie_word_embeddings"; });
+  for (const char* key :
+       {"bos_token_id", "eos_token_id", "tie_word_embeddings", "quantization_config"})
+    add(key, keys.find(key));
+  add("tie_word_embeddings", &tied);
+  add("model_type", &text_type);
+  return JsonValue(std::move(text));
+}
 
-ModelConfig config_from_json(const std::string& json, const std::string& source) {
-  const JsonValue root = parse_json(json, source, JsonNumbers::python);
-  if (!root.object())
-    throw Error(ErrorCode::invalid_file,
-                source + ": a JSON object is expected, as Hugging Face's config.json.");
-  const ConfigKeys keys(root, source);
+ModelConfig read_config(const ConfigKeys& keys, const std::string& source) {
   const Family& family = read_family(keys);
   ModelConfig config = read_architecture(keys, family);
   refuse_variants(keys, family);
@@ -333,6 +349,20 @@ ModelConfig config_from_json(const std::string& json, const std::string& source)
   read_special_tokens(keys, config);
   validate_config(config, source);
   return config;
+}
+
+}  // namespace
+
+ModelConfig config_from_json(const std::string& json, const std::string& source) {
+  const JsonValue root = parse_json(json, source, JsonNumbers::python);
+  if (!root.object())
+    throw Error(ErrorCode::invalid_file,
+                source + ": a JSON object is expected, as Hugging Face's config.json.");
+  const ConfigKeys keys(root, source);
+  const Multimodal* multimodal = find_multimodal(keys.text("model_type"));
+  if (!multimodal) return read_config(keys, source);
+  const JsonValue text = text_config(keys, *multimodal);
+  return read_config(ConfigKeys(text, source, "text_config."), source);
 }
 
 }  // namespace cream

@@ -197,6 +197,8 @@ std::vector<Family> make_families() {
   };
 }
 
+constexpr Multimodal kMultimodal[] = {{"gemma3", "gemma3_text"}, {"mistral3", "mistral"}};
+
 }  // namespace
 
 bool Family::has(std::string_view key) const {
@@ -219,10 +221,17 @@ const Family& family_of(const ModelConfig& config) {
   throw Error(ErrorCode::internal, "[model] there is no family " + config.model_type + ".");
 }
 
+const Multimodal* find_multimodal(std::string_view model_type) {
+  for (const Multimodal& kind : kMultimodal)
+    if (model_type == kind.model_type) return &kind;
+  return nullptr;
+}
+
 std::string known_families() {
   std::string names;
   for (const Family& family : families())
     names += (names.empty() ? "" : ", ") + family.defaults.model_type;
+  for (const Multimodal& kind : kMultimodal) names += std::string(", ") + kind.model_type;
   return names;
 }
 

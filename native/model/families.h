@@ -47,6 +47,14 @@ struct Family {
   bool has(std::string_view key) const;
 };
 
+// A multimodal checkpoint of which the text part is read.
+struct Multimodal {
+  const char* model_type;
+  const char* text;  // the text part's model_type where text_config gives none
+};
+// Null if there is none of this model_type.
+const Multimodal* find_multimodal(std::string_view model_type);
+
 const std::vector<Family>& families();
 // Null for an unknown model_type.
 const Family* find_family(std::string_view model_type);

@@ -249,6 +249,34 @@ FAMILIES = {
             ),
         ),
     ),
+    "gemma3-vision": (
+        "gemma3",
+        dict(
+            text_config=dict(
+                SHAPE,
+                num_hidden_layers=2,
+                query_pre_attn_scalar=24,
+                sliding_window=6,
+                layer_types=["sliding_attention", "full_attention"],
+                rope_parameters=dict(
+                    full_attention=dict(rope_type="linear", rope_theta=1e6, factor=2.0),
+                    sliding_attention=dict(rope_type="default", rope_theta=1e4),
+                ),
+            ),
+            vision_config=dict(
+                hidden_size=8,
+                intermediate_size=8,
+                num_hidden_layers=1,
+                num_attention_heads=1,
+                image_size=28,
+                patch_size=14,
+            ),
+            mm_tokens_per_image=4,
+            image_token_index=VOCAB - 1,
+            boi_token_index=VOCAB - 2,
+            eoi_token_index=VOCAB - 3,
+        ),
+    ),
 }
 
 

@@ -24,7 +24,8 @@ constexpr const char* kFamilies[] = {
     "llama-linear",   "llama-dynamic", "llama-3.2", "llama-yarn", "mistral",
     "mistral-yarn",   "mistral-mixed", "qwen2",     "qwen3",      "smollm3",
     "smollm3-window", "gemma2",        "gemma3",    "phi3",       "phi4-mini",
-    "olmo2",          "olmo3",         "granite",   "ministral",  "ministral3"};
+    "olmo2",          "olmo3",         "granite",   "ministral",  "ministral3",
+    "gemma3-vision"};
 
 std::string folder_of(const std::string& family) {
   const char* golden = std::getenv("CREAM_GOLDEN_DIR");
