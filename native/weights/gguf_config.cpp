@@ -81,13 +81,14 @@ const Family& read_family(const Metadata& metadata) {
   const Family* found = nullptr;
   for (const Family& family : families()) {
     if (!family.gguf.architecture) continue;
-    known += (known.empty() ? "" : ", ") + std::string(family.gguf.architecture);
+    if (known.find(family.gguf.architecture) == std::string::npos)
+      known += (known.empty() ? "" : ", ") + std::string(family.gguf.architecture);
     if (architecture != family.gguf.architecture) continue;
     // OLMo 2 and 3 share a name, and only OLMo 3 has a window.
     if (!found || family.gguf.window == window) found = &family;
   }
   if (found) return *found;
-  metadata.refuse("general.architecture", "is " + quote(architecture) + " and none of " + known);
+  metadata.refuse("general.architecture", "is " + quote(architecture) + " instead of " + known);
 }
 
 void refuse_variants(const Metadata& metadata, const std::vector<TensorInfo>& tensors) {
@@ -197,6 +198,19 @@ void read_multipliers(const Metadata& metadata, const Family& family, ModelConfi
     factor("attention_multiplier", "attention.scale", config.attention_multiplier);
 }
 
+// The biases are those that the file has.
+void read_biases(const Metadata& metadata, const std::vector<TensorInfo>& tensors,
+                 const Family& family, ModelConfig& config) {
+  const auto there = [&](const std::string& name) {
+    return tensor(tensors, "blk.0." + name + ".bias") != nullptr;
+  };
+  if (there("attn_q") && family.gguf.as_llama)
+    metadata.refuse("the tensor \"blk.0.attn_q.bias\"", "is interleaved like its matrix");
+  config.qkv_bias = config.qkv_bias || there("attn_q");
+  config.output_bias = there("attn_output");
+  config.mlp_bias = there("ffn_up");
+}
+
 void read_heads(const Metadata& metadata, ModelConfig& config, const std::string& source) {
   const auto key = [&](const char* name) { return metadata.key(name); };
   config.num_heads = metadata.required(key("attention.head_count"), ConfigLimits::heads);
@@ -242,6 +256,7 @@ ModelConfig config_from_gguf(const GgufMetadata& values, const std::vector<Tenso
   config.rms_norm_eps = metadata.real(metadata.key("attention.layer_norm_rms_epsilon"), 1e-5);
   config.tie_word_embeddings = !tensor(tensors, "output.weight");
   read_heads(metadata, config, source);
+  read_biases(metadata, tensors, family, config);
   read_window(metadata, family, config);
   read_scores(metadata, family, config);
   read_multipliers(metadata, family, config);

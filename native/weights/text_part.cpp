@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "support/json.h"
 #include "weights/extent.h"
 
 namespace cream {

@@ -148,8 +148,8 @@ CHECK_CASE(
   p.pairs[0].base_chosen = std::nan("");  // ignored without the KL penalty
   Tensor d_head = at::zeros({kVocab, kHidden});
   std::vector<PairOutcome> outcomes;
-  CHECK(std::isfinite(linear_preference(p.hidden, {.weight = p.weight}, p.targets, p.pairs, p.loss,
-                                        d_head, outcomes)
+  CHECK(std::isfinite(linear_preference(p.hidden, Head{{.weight = p.weight}}, p.targets, p.pairs,
+                                        p.loss, d_head, outcomes)
                           .loss) &&
         outcomes[0].kl == 0);
 }
