@@ -6,7 +6,17 @@ import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { findLibtorch } from './libtorch.mjs';
-import { newest, probe, root, runMain, runStep, say, SetupError } from './steps.mjs';
+import {
+  isClone,
+  newest,
+  packageFolder,
+  probe,
+  root,
+  runMain,
+  runStep,
+  say,
+  SetupError,
+} from './steps.mjs';
 
 const INSTALL = {
   cmake: 'Install CMake 3.18 or newer, e.g. `apt-get install cmake` or `pip install cmake`.',
@@ -73,7 +83,7 @@ export function buildAddon({
   runStep(
     process.execPath,
     [
-      join(root, 'node_modules/cmake-js/bin/cmake-js'),
+      join(packageFolder('cmake-js'), 'bin/cmake-js'),
       'build',
       '--out',
       join(out, 'cmake'),
@@ -81,7 +91,7 @@ export function buildAddon({
       '--parallel',
       String(availableParallelism()),
       `--CDTORCH_ROOT=${torch.root}`,
-      `--CDNODE_ADDON_API_DIR=${join(root, 'node_modules/node-addon-api')}`,
+      `--CDNODE_ADDON_API_DIR=${packageFolder('node-addon-api')}`,
       `--CDCREAM_OUTPUT=${join(out, 'Release')}`,
       `--CDCREAM_CHECK=${check ? 'ON' : 'OFF'}`,
       `--CDCREAM_CUDA=${withCuda ? 'ON' : 'OFF'}`,
@@ -121,8 +131,8 @@ function findNvcc() {
 export function cudaObstacle(torch, nvcc) {
   if (torch.cuda === null)
     return (
-      `the libtorch of ${torch.source} (${torch.version}) is for the CPU; run \`CREAM_CUDA=1 ` +
-      `npm run setup\`, or set LIBTORCH to one with CUDA`
+      `the libtorch of ${torch.source} (${torch.version}) is for the CPU; run \`npx cream setup ` +
+      `--cuda\`, or set LIBTORCH to one with CUDA`
     );
   if (nvcc === null)
     return `nvcc was not found; install the CUDA toolkit ${torch.cuda}, or set CUDA_HOME to it`;
@@ -145,22 +155,25 @@ function requireTools() {
     throw new SetupError(`The C++ compiler '${compiler}' was not found. ${INSTALL.compiler}`);
 }
 
-/** Compiles src/ to dist/ if it changed. */
+/** Compiles src/ to dist/ if it changed; dist/ then holds nothing of sources that are gone. */
 export function buildTypeScript() {
   const stamp = join(root, 'dist/.built');
   if (existsSync(stamp) && newest(stamp) > newest(join(root, 'src'), join(root, 'tsconfig.json')))
     return false;
   say('compiling TypeScript');
-  runStep(process.execPath, [join(root, 'node_modules/typescript/bin/tsc'), '-p', 'tsconfig.json']);
+  rmSync(join(root, 'dist'), { recursive: true, force: true });
+  runStep(process.execPath, [join(packageFolder('typescript'), 'bin/tsc'), '-p', 'tsconfig.json']);
+  runStep(process.execPath, [join(root, 'scripts/commonjs.mjs')]);
   writeFileSync(stamp, '');
   return true;
 }
 
 if (import.meta.url === pathToFileURL(process.argv[1]).href) {
   await runMain(() => {
-    buildAddon({ check: process.argv.includes('--check') });
+    const only = (what) => process.argv.includes(`--${what}-only`);
+    if (!only('typescript')) buildAddon({ check: process.argv.includes('--check') });
     // binding.gyp asks for the addon alone: npm may not have installed the compiler of TypeScript
     // yet.
-    if (!process.argv.includes('--addon-only')) buildTypeScript();
+    if (!only('addon') && isClone) buildTypeScript();
   });
 }

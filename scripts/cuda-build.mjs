@@ -4,10 +4,9 @@
 //   LIBTORCH=…/site-packages/torch npm run build:cuda with a libtorch you have; else the pinned one
 //   is fetched (several GB)
 import { readFileSync, readdirSync } from 'node:fs';
-import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
-import { buildAddon } from './build.mjs';
+import { buildAddon, buildTypeScript } from './build.mjs';
 import { findLibtorch } from './libtorch.mjs';
 import { probe, root, runMain, SetupError } from './steps.mjs';
 
@@ -61,9 +60,12 @@ function linkedKernels({ blocks, own }) {
 }
 
 if (import.meta.url === pathToFileURL(process.argv[1]).href) {
-  await runMain(() => {
+  await runMain(async () => {
     buildForCuda();
-    const { torch, cuda } = createRequire(import.meta.url)(ADDON).engineInfo();
+    buildTypeScript();
+    process.env.CREAM_ADDON = ADDON;
+    const { engineInfo } = await import('../dist/index.js');
+    const { torch, cuda } = engineInfo();
     if (!cuda.built) throw new SetupError(`${ADDON} loads, but was not built for CUDA.`);
     const kernels = linkedKernels(launchedKernels());
     const missing = [...kernels].filter(([, count]) => count === 0).map(([name]) => name);

@@ -23,10 +23,13 @@ export const TORCH_VERSION = '2.13.0';
 export const CUDA_TORCH_VERSION = '2.14.1';
 /** Where PyTorch publishes the wheels with CPU libraries only; PyPI has them for some platforms. */
 const CPU_INDEX = 'https://download.pytorch.org/whl/cpu';
+/** What fetching costs, for the plan that is shown before. */
+export const CPU_SIZE = 'about 200 MB to download, 480 MB on disk';
+export const CUDA_SIZE = 'about 2.5 GB to download, 4.4 GB on disk';
 export const python = process.env.PYTHON || 'python3';
 
 /** Whether the user asked for CUDA: now, or when the addon was built last. */
-function cudaChosen() {
+export function cudaChosen() {
   if (process.env.CREAM_CUDA !== undefined) return process.env.CREAM_CUDA === '1';
   const stamp = join(project, 'build/stamp.json');
   return existsSync(stamp) && readFileSync(stamp, 'utf8').includes('"chosen":"cuda"');
@@ -112,12 +115,23 @@ function cudaOf(root) {
   return /libcudart\S*\.so\.(\d+)/.exec(readdirSync(join(root, 'lib')).join(' '))?.[1] ?? 'unknown';
 }
 
-/** The wheel does not depend on the user's Python: any tag that holds the library will do. */
-function wheelPlatform() {
+/**
+ * pip's arguments for the wheel without CUDA, to be tried in turn. The wheel does not depend on the
+ * user's Python: any tag that holds the library will do. On Linux the wheel of the default index is
+ * the CUDA build of some hundred MB, which is never asked for here.
+ */
+function wheels() {
+  const linux = (platform) =>
+    [[], ['--extra-index-url', CPU_INDEX, '--retries', '1']].map((index) => [
+      '--platform',
+      platform,
+      ...index,
+      `torch==${TORCH_VERSION}+cpu`,
+    ]);
   const known = {
-    'linux-x64': ['manylinux_2_28_x86_64', ['+cpu', '']],
-    'linux-arm64': ['manylinux_2_28_aarch64', ['+cpu', '']],
-    'darwin-arm64': ['macosx_11_0_arm64', ['']],
+    'linux-x64': linux('manylinux_2_28_x86_64'),
+    'linux-arm64': linux('manylinux_2_28_aarch64'),
+    'darwin-arm64': [['--platform', 'macosx_11_0_arm64', `torch==${TORCH_VERSION}`]],
   }[`${process.platform}-${process.arch}`];
   if (known) return known;
   throw new SetupError(
@@ -127,21 +141,14 @@ function wheelPlatform() {
 }
 
 function fetchWheel(target) {
-  const [platform, builds] = wheelPlatform();
+  const choices = wheels();
   mkdirSync(cacheDir(), { recursive: true });
   const work = mkdtempSync(join(cacheDir(), 'libtorch-download-'));
   try {
-    download(work, platform, builds);
+    download(work, choices);
     const wheel = readdirSync(work).find((name) => name.endsWith('.whl'));
     say(`unpacking ${wheel}`);
     runStep(python, ['-c', UNPACK, join(work, wheel), work], { quiet: true });
-    if (existsSync(join(work, 'torch/lib', libraryName('torch_cuda')))) {
-      throw new SetupError(
-        `pip found only the CUDA build of torch ${TORCH_VERSION}, whose libraries need NVIDIA's. ` +
-          `Set PIP_EXTRA_INDEX_URL=${CPU_INDEX} (PyTorch's index of CPU builds) and run ` +
-          'this again, or set LIBTORCH to a libtorch you have.',
-      );
-    }
     try {
       renameSync(join(work, 'torch'), target);
     } catch (error) {
@@ -152,43 +159,31 @@ function fetchWheel(target) {
   }
 }
 
-function download(work, platform, builds) {
-  say(`fetching libtorch ${TORCH_VERSION} for the CPU with pip (about 200 MB, once)`);
-  for (const [index, build] of builds.entries()) {
+function download(work, choices) {
+  say(`fetching libtorch ${TORCH_VERSION} for the CPU with pip (${CPU_SIZE}, once)`);
+  for (const [index, wheel] of choices.entries()) {
+    const last = index === choices.length - 1;
     try {
       runStep(
         python,
         [
-          '-m',
-          'pip',
-          'download',
-          '--no-deps',
-          '--only-binary=:all:',
-          '--python-version',
-          '3.11',
-          '--implementation',
-          'cp',
-          '--abi',
-          'cp311',
-          '--platform',
-          platform,
-          '--disable-pip-version-check',
-          '-q',
-          '-d',
-          work,
-          `torch==${TORCH_VERSION}${build}`,
+          ...['-m', 'pip', 'download', '--no-deps', '--only-binary=:all:'],
+          ...['--python-version', '3.11', '--implementation', 'cp', '--abi', 'cp311'],
+          ...['--disable-pip-version-check', '-q', '-d', work],
+          ...wheel,
         ],
         {
-          quiet: index < builds.length - 1,
+          quiet: true,
+          silent: !last,
           hint:
-            `pip could not fetch libtorch: check the network, name PyTorch's index of CPU ` +
-            `builds (PIP_EXTRA_INDEX_URL=${CPU_INDEX}), or set LIBTORCH to a libtorch you ` +
-            'have.',
+            `pip could not fetch libtorch: check the network and that pip reaches PyTorch's ` +
+            `index of CPU builds (${CPU_INDEX}) or a mirror of it (PIP_EXTRA_INDEX_URL), or set ` +
+            'LIBTORCH to a libtorch you have.',
         },
       );
       return;
     } catch (error) {
-      if (!(error instanceof SetupError) || index === builds.length - 1) throw error;
+      if (!(error instanceof SetupError) || last) throw error;
     }
   }
 }
@@ -217,7 +212,7 @@ function fetchCuda(target) {
   try {
     say(
       `fetching libtorch ${CUDA_TORCH_VERSION} with CUDA and NVIDIA's libraries with pip ` +
-        '(about 2.5 GB to download, 4.4 GB on disk, once)',
+        `(${CUDA_SIZE}, once)`,
     );
     runStep(
       python,

@@ -1,25 +1,81 @@
-// Everything a fresh clone needs: packages, libtorch, the addon, the compiled TypeScript. Safe to
-// run again at any time; what is up to date is not touched. Uses Node's own modules only, since it
-// runs before any package is installed.
+// Everything a fresh clone needs: packages, libtorch, the addon, the compiled TypeScript; in an
+// installed package (`npx cream setup`) libtorch and the addon. Safe to run again at any time; what
+// is up to date is not touched. Uses Node's own modules only, since it runs before any package is
+// installed.
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
+import { createInterface } from 'node:readline/promises';
 import { pathToFileURL } from 'node:url';
-import { newest, probe, root, runMain, runStep, say, SetupError } from './steps.mjs';
+import {
+  cacheDir,
+  isClone,
+  newest,
+  probe,
+  root,
+  runMain,
+  runStep,
+  say,
+  SetupError,
+} from './steps.mjs';
 
 const MINIMUM_NODE = [20, 19];
 
 export async function setUp({ check = false } = {}) {
+  requireNode();
+  installPackages();
+  requirePython();
+  const { buildAddon, buildTypeScript } = await import('./build.mjs');
+  buildAddon({ check });
+  buildTypeScript();
+}
+
+/**
+ * What an installed package needs: libtorch, and the addon where npm found no prebuilt one. Says
+ * what it will do, and asks where a person is there to answer.
+ */
+async function setUpPackage({ build, dryRun, yes, prebuilt }) {
+  requireNode();
+  const { CPU_SIZE, CUDA_SIZE, TORCH_VERSION, CUDA_TORCH_VERSION, cudaChosen, findLibtorch } =
+    await import('./libtorch.mjs');
+  const cuda = cudaChosen();
+  const compile = build || cuda || !prebuilt;
+  const torch = findLibtorch({ fetch: false });
+  const version = cuda ? CUDA_TORCH_VERSION : TORCH_VERSION;
+  say(
+    torch
+      ? `libtorch ${torch.version} is there (${torch.source}: ${torch.root})`
+      : `libtorch ${version} for ${cuda ? 'CUDA' : 'the CPU'} will be fetched with pip into ` +
+          `${cacheDir()}: ${cuda ? CUDA_SIZE : CPU_SIZE}`,
+  );
+  say(
+    compile
+      ? `the addon will be compiled in ${join(root, 'build')} if it is not up to date, with ` +
+          'CMake and a C++20 compiler: a few minutes, 100 MB on disk'
+      : `the addon is there, prebuilt: ${prebuilt}`,
+  );
+  if (dryRun || (!torch && !(await agreed(yes)))) return;
+  if (!torch) requirePython();
+  if (compile) (await import('./build.mjs')).buildAddon();
+  else findLibtorch();
+  say('done; `npx cream doctor` shows what was found');
+}
+
+/** Without a terminal nobody can be asked, and the command itself is the answer. */
+async function agreed(yes) {
+  if (yes || !process.stdin.isTTY) return true;
+  const terminal = createInterface({ input: process.stdin, output: process.stderr });
+  const answer = await terminal.question('[setup] go on? [Y/n] ');
+  terminal.close();
+  return !/^n/i.test(answer.trim());
+}
+
+function requireNode() {
   const [major, minor] = process.versions.node.split('.').map(Number);
   if (major < MINIMUM_NODE[0] || (major === MINIMUM_NODE[0] && minor < MINIMUM_NODE[1])) {
     throw new SetupError(
       `Node ${process.versions.node} is too old. Install Node ${MINIMUM_NODE.join('.')} or newer.`,
     );
   }
-  installPackages();
-  requirePython();
-  const { buildAddon, buildTypeScript } = await import('./build.mjs');
-  buildAddon({ check });
-  buildTypeScript();
 }
 
 function installPackages() {
@@ -43,5 +99,17 @@ function requirePython() {
   );
 }
 
-if (import.meta.url === pathToFileURL(process.argv[1]).href)
-  await runMain(() => setUp({ check: process.argv.includes('--check') }));
+if (import.meta.url === pathToFileURL(process.argv[1]).href) {
+  const given = (flag) => process.argv.includes(`--${flag}`);
+  const prebuilt = process.argv.find((argument) => argument.startsWith('--prebuilt='))?.slice(11);
+  await runMain(() =>
+    isClone && !given('dry-run')
+      ? setUp({ check: given('check') })
+      : setUpPackage({
+          build: given('build'),
+          dryRun: given('dry-run'),
+          yes: given('yes'),
+          prebuilt,
+        }),
+  );
+}

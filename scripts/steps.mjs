@@ -1,11 +1,24 @@
 // What the set-up scripts share: say a step, run a command, fail in one sentence.
 import { spawnSync } from 'node:child_process';
 import { existsSync, readdirSync, statSync } from 'node:fs';
+import { createRequire } from 'node:module';
 import { homedir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 export const root = dirname(dirname(fileURLToPath(import.meta.url)));
+
+/** A clone has the lockfile, which npm puts into no package. */
+export const isClone = existsSync(join(root, 'package-lock.json'));
+
+/** Folder of an npm package that we depend on, which npm may have put above our own. */
+export function packageFolder(name) {
+  try {
+    return dirname(createRequire(join(root, 'package.json')).resolve(`${name}/package.json`));
+  } catch {
+    throw new SetupError(`The npm package ${name} is not installed. Run \`npm install\` again.`);
+  }
+}
 
 /** Where downloads live: CREAM_CACHE, else the user's cache folder. */
 export function cacheDir() {
@@ -24,9 +37,13 @@ export class SetupError extends Error {}
 
 /**
  * Runs a command in the project, its output on our terminal; `quiet` shows the output only when it
- * fails.
+ * fails, `silent` never.
  */
-export function runStep(command, args, { quiet = false, env = {}, cwd = root, hint } = {}) {
+export function runStep(
+  command,
+  args,
+  { quiet = false, silent = false, env = {}, cwd = root, hint } = {},
+) {
   const result = spawnSync(command, args, {
     cwd,
     env: { ...process.env, ...env },
@@ -38,7 +55,7 @@ export function runStep(command, args, { quiet = false, env = {}, cwd = root, hi
     throw new SetupError(`${command} was not found. ${hint ?? ''}`.trim());
   if (result.error) throw result.error;
   if (result.status !== 0) {
-    if (quiet) process.stderr.write(`${result.stdout}${result.stderr}`);
+    if (quiet && !silent) process.stderr.write(`${result.stdout}${result.stderr}`);
     throw new SetupError(
       `${[command, ...args].join(' ')} failed with ` +
         `${result.signal ?? `code ${result.status}`}. ${hint ?? 'The output above says why.'}`,

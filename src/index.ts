@@ -36,7 +36,9 @@ export {
   LanguageModel,
   loadModel,
   type LoadOptions,
+  type TextCompletion,
   type TextOptions,
+  type TextStream,
 } from './lm/language-model.js';
 export { ModelError, type ModelErrorCode } from './files/errors.js';
 export {
@@ -53,7 +55,13 @@ export {
   type Preferences,
   type TrlFormat,
 } from './data/preferences.js';
-export { loadPrompts, type Loaded, type LoadOptions as LoadRowsOptions } from './data/prompts.js';
+export type { LeftOut, OnBadRow } from './data/bad-rows.js';
+export {
+  loadDemonstrations,
+  loadPrompts,
+  type Loaded,
+  type LoadOptions as LoadRowsOptions,
+} from './data/prompts.js';
 export type * from './data/records.js';
 export { readRows, type SourceOptions, type SourceRow } from './data/rows.js';
 export type { RewardFunction, RewardItem } from './reward/external.js';

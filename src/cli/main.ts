@@ -21,6 +21,7 @@ import { addRecipes } from './commands/recipes.js';
 import { addReport } from './commands/report.js';
 import { addRun } from './commands/run.js';
 import { addScore } from './commands/score.js';
+import { addSetup } from './commands/setup.js';
 import { addTrain } from './commands/train.js';
 import { Progress } from './progress.js';
 import { printError } from './table.js';
@@ -41,6 +42,7 @@ const COMMANDS: readonly AddCommand[] = [
   addBench,
   addRecipes,
   addInit,
+  addSetup,
 ];
 const EXIT_OF = { SIGINT: 130, SIGTERM: 143 } as const;
 /**

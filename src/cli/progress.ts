@@ -132,6 +132,7 @@ export function showEvent(progress: Progress, event: RunEvent): void {
     case 'stage_finished':
       return progress.finish(event.seconds, event.tokens, event.note);
     case 'warning':
+    case 'rows_left_out':
       return progress.warn(event.message);
     case 'step':
     case 'iteration_finished':

@@ -1,8 +1,12 @@
 /** The recipes that come with the program: those beside package.json, by name. */
+import { existsSync, statSync } from 'node:fs';
 import { readFile, readdir } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { isFile } from '../files/files.js';
+import { RunError } from '../run/errors.js';
+import { editDistance } from '../run/recipe-file.js';
+import { RECIPE } from '../run/store.js';
 
 const FOLDER = fileURLToPath(new URL('../../recipes', import.meta.url));
 
@@ -34,11 +38,42 @@ export async function shippedRecipes(): Promise<ShippedRecipe[]> {
 }
 
 /**
- * A file of that name where there is one, else the shipped recipe; else the name, for the reader to
- * complain about.
+ * A recipe's text: of a file of that name where there is one, else of the shipped recipe. @throws
+ * RunError with the names that are known
  */
-export async function findRecipe(name: string): Promise<string> {
+export async function readRecipe(name: string): Promise<{ file: string; text: string }> {
   // not a run directory of that name
-  if (isFile(name)) return name;
-  return (await shippedRecipes()).find((recipe) => recipe.name === name)?.path ?? name;
+  if (!isFile(name)) {
+    const shipped = await shippedRecipes();
+    const found = shipped.find((recipe) => recipe.name === name);
+    if (found !== undefined) return { file: found.path, text: await readFile(found.path, 'utf8') };
+    throw new RunError('ERR_RECIPE', noRecipe(name, shipped));
+  }
+  try {
+    return { file: name, text: await readFile(name, 'utf8') };
+  } catch (cause) {
+    throw new RunError(
+      'ERR_RECIPE',
+      `Cannot read the recipe ${name}: ${(cause as Error).message}.`,
+      { cause },
+    );
+  }
+}
+
+function noRecipe(name: string, shipped: readonly ShippedRecipe[]): string {
+  if (statSync(name, { throwIfNoEntry: false })?.isDirectory())
+    return existsSync(join(name, RECIPE))
+      ? `${name} is a run directory; to go on with it, run its recipe: cream run ` +
+          `${join(name, RECIPE)} --out ${name}`
+      : `${name} is a folder; name a recipe's YAML file.`;
+  const [nearest] = shipped
+    .map((recipe) => ({ name: recipe.name, distance: editDistance(name, recipe.name) }))
+    .sort((a, b) => a.distance - b.distance);
+  const near = nearest !== undefined && nearest.distance <= 2;
+  return (
+    `There is no recipe '${name}': no such file, and none that comes with the program. ` +
+    (near
+      ? `Did you mean '${nearest.name}'?`
+      : `These do: ${shipped.map((recipe) => recipe.name).join(', ')}.`)
+  );
 }

@@ -1,15 +1,14 @@
 /** Shared by the stage commands: loading models, progress lines, and resumable blocks. */
 import { createHash } from 'node:crypto';
-import { existsSync, readdirSync, statSync } from 'node:fs';
 import { performance } from 'node:perf_hooks';
 import { setThreads } from '../engine/addon.js';
 import { loadModel, type LanguageModel } from '../lm/language-model.js';
-import { Interrupted, RunError } from '../run/errors.js';
+import { Interrupted } from '../run/errors.js';
 import type { Recipe } from '../run/recipe.js';
-import type { StageHooks } from '../run/stages/stage.js';
+import { makeBlocks, progressOf, type BlockedStage, type StageHooks } from '../run/stages/stage.js';
 import { fetchSources } from '../run/sources.js';
-import { inBlocks, remainingItems } from '../run/store.js';
 import type { Cli } from './cli.js';
+import { outputOf, writeOutputRecords, type Output } from './output.js';
 import { modelProgress } from './progress.js';
 
 /** Loads a model with the recipe's settings, reports it, and frees it after `use`. */
@@ -70,63 +69,65 @@ export async function showStage<T>(
   return result;
 }
 
-export interface BlockedWork<Item, Made> {
-  out: string;
-  items: readonly Item[];
-  size: number;
-  perItem: number;
-  /** Everything that the records depend on. */
-  plan: unknown;
-  make: (items: readonly Item[], hooks: StageHooks) => Promise<Made[]>;
-  note?: (made: Made[]) => string;
-}
-
-/** Runs a stage in blocks, as in a run; after a stop the same call resumes it. */
+/**
+ * Runs a stage in blocks into the file `out`, as in a run; after a stop the same call resumes it.
+ * `plan` is everything that the records depend on.
+ */
 export async function showBlocks<Item, Made extends object>(
   cli: Cli,
-  stage: string,
-  unit: string,
-  work: BlockedWork<Item, Made>,
+  name: string,
+  { out, plan }: { out: string; plan: unknown },
+  stage: BlockedStage<Item, Made>,
 ): Promise<Made[]> {
-  const { out, items, size, perItem, make } = work;
-  if (statSync(out, { throwIfNoEntry: false })?.isDirectory())
-    throw new RunError(
-      'ERR_DISK',
-      `Cannot write ${out}: it is a folder; give --out the name of a file.`,
-    );
-  const plan = createHash('sha256').update(JSON.stringify(work.plan)).digest('hex');
-  const total = items.length * perItem;
-  const done = total - remainingItems(out, items.length, size, true) * perItem;
+  const output = outputOf(out);
+  if (output.kind !== 'file') return throughPipe(cli, name, output, stage);
+  const artefact = { path: output.path, plan: digestOf(plan), replace: true };
   return showStage(
     cli,
-    { stage, unit, total, done },
-    async (hooks) => {
-      let before = 0;
-      let tokens = 0;
-      return inBlocks({
-        path: out,
-        items,
-        size,
-        plan,
-        replace: true,
-        make: (block, first) => {
-          hooks.signal.throwIfAborted();
-          before += tokens;
-          tokens = 0;
-          return make(block, {
-            signal: hooks.signal,
-            progress: (d, now) => hooks.progress(first * perItem + d, before + (tokens = now)),
-          });
-        },
-      });
-    },
-    work.note,
+    { stage: name, unit: stage.unit, ...progressOf(stage, artefact) },
+    (hooks) => makeBlocks(stage, artefact, hooks),
+    stage.note,
   );
 }
 
-/** A model is renamed into place when it is complete; an existing path is never overwritten. */
-export function taken(out: string): boolean {
-  return existsSync(out) && !(statSync(out).isDirectory() && readdirSync(out).length === 0);
+/** Names everything that an artefact depends on. */
+export const digestOf = (plan: unknown): string =>
+  createHash('sha256').update(JSON.stringify(plan)).digest('hex');
+
+/** A stage whose records go to standard output, a pipe or a device: they are not resumed. */
+async function throughPipe<Item, Made extends object>(
+  cli: Cli,
+  name: string,
+  output: Output,
+  stage: BlockedStage<Item, Made>,
+): Promise<Made[]> {
+  const { items, size, unit, units = () => 1, make, note } = stage;
+  const count = (some: readonly Item[]): number => some.reduce((sum, item) => sum + units(item), 0);
+  const made = await showStage(
+    cli,
+    { stage: name, unit, total: count(items) },
+    async (hooks) => {
+      const all: Made[] = [];
+      let done = 0;
+      let tokens = 0;
+      for (let first = 0; first < items.length; first += size) {
+        hooks.signal.throwIfAborted();
+        const block = items.slice(first, first + size);
+        let now = 0;
+        const records = await make(block, {
+          signal: hooks.signal,
+          progress: (inBlock, spent) => hooks.progress(done + inBlock, tokens + (now = spent)),
+        });
+        for (const record of records) all.push(record);
+        done += count(block);
+        tokens += now;
+      }
+      return all;
+    },
+    note,
+  );
+  await writeOutputRecords(output, made);
+  return made;
 }
 
 /** Hub data sets among `sources`, fetched with their progress shown. */
@@ -144,6 +145,3 @@ async function stoppable<T>({ signal }: Cli, work: () => Promise<T>): Promise<T>
     throw error;
   }
 }
-
-export const meanOf = (values: readonly number[]): number =>
-  values.reduce((sum, value) => sum + value, 0) / Math.max(1, values.length);

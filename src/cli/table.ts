@@ -2,6 +2,7 @@
  * Results on stdout: tables, lines, JSON. With progress.ts the only file that writes to a terminal.
  */
 import colours from 'picocolors';
+import { withoutSecrets } from '../files/secrets.js';
 import type { PhaseReport } from '../report/metrics.js';
 import { thousands } from './progress.js';
 
@@ -19,9 +20,9 @@ export function printJson(value: unknown, out: Output = process.stdout): void {
   out.write(`${JSON.stringify(value, null, 2)}\n`);
 }
 
-/** `cream: what went wrong`. */
+/** `cream: what went wrong`, without passwords of addresses that a user gave. */
 export function printError(message: string, out: Output = process.stderr): void {
-  out.write(`${colours.red('cream:')} ${message}\n`);
+  out.write(`${colours.red('cream:')} ${withoutSecrets(message)}\n`);
 }
 
 /** Columns padded to their widest cell; the first is text, the others align right. */

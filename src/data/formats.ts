@@ -3,8 +3,8 @@
  * parsed (RFC 4180; the first line names the columns).
  */
 import { parse, type CsvError } from 'csv-parse/sync';
-import { parseJsonText } from './json.js';
-import { DataError, isObject, MAX_LINE_BYTES } from './jsonl.js';
+import { parseJsonText } from '../files/json.js';
+import { DataError, isObject, MAX_LINE_BYTES, ROW_LIMIT } from './jsonl.js';
 import type { SourceRow } from './rows.js';
 
 const OTHER_KINDS: readonly { magic: readonly number[]; kind: string; remedy: string }[] = [
@@ -69,11 +69,31 @@ function isListOfRows(text: string): boolean {
 /** Columns that hold numbers wherever they are read; all other fields of a CSV file are text. */
 const NUMBERS = new Set(['sample', 'reward', 'reward_previous', 'consistency']);
 
-/** The rows of a CSV file; an empty field without quotes is an absent value. @throws DataError */
-export function parseCsv(text: string, name: string): SourceRow[] {
-  let rows: Record<string, unknown>[];
+/**
+ * The rows of a CSV file; an empty field without quotes is an absent value. A row with another
+ * number of fields than the header goes to `onBadRow`. @throws DataError
+ */
+export function parseCsv(
+  text: string,
+  name: string,
+  onBadRow?: (error: DataError) => void,
+): SourceRow[] {
+  let rows: { record: Record<string, unknown>; info: { lines: number } }[];
+  const notCsv = (cause: CsvError & { lines?: number }): DataError =>
+    new DataError(
+      `${name}${cause.lines === undefined ? '' : ` line ${cause.lines}`}: not CSV as RFC 4180 ` +
+        `defines it (${cause.message})`,
+      { cause },
+    );
   try {
     rows = parse(text, {
+      info: true,
+      ...(onBadRow && {
+        skip_records_with_error: true,
+        on_skip: (error: CsvError | undefined) => {
+          if (error !== undefined) onBadRow(notCsv(error));
+        },
+      }),
       bom: true,
       delimiter: /\.tsv(\.gz)?$/i.test(name) ? '\t' : ',',
       columns: (header: string[]) => checkHeader(header, name),
@@ -86,17 +106,16 @@ export function parseCsv(text: string, name: string): SourceRow[] {
           ? Number(value)
           : value;
       },
-    });
+    }) as unknown as typeof rows;
   } catch (cause) {
     if (cause instanceof DataError) throw cause;
-    const line = (cause as CsvError & { lines?: number }).lines;
-    throw new DataError(
-      `${name}${line === undefined ? '' : ` line ${line}`}: not CSV as RFC 4180 defines it ` +
-        `(${(cause as Error).message})`,
-      { cause },
-    );
+    throw notCsv(cause as CsvError);
   }
-  return rows.map((value, index) => ({ value, where: `${name} row ${index + 1}` }));
+  if (rows.length > ROW_LIMIT)
+    throw new DataError(
+      `${name} has ${rows.length} rows, the limit of one file is ${ROW_LIMIT}; split it`,
+    );
+  return rows.map(({ record, info }) => ({ value: record, where: `${name} line ${info.lines}` }));
 }
 
 function checkHeader(header: readonly string[], name: string): string[] {

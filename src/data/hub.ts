@@ -7,23 +7,22 @@
  * The commit and files of a source are written down when it is first fetched, so that the same
  * source has the same rows tomorrow, offline too.
  */
-import { readdir, readFile, stat } from 'node:fs/promises';
+import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { creamCache } from '../files/cache.js';
+import { creamCache, exists } from '../files/cache.js';
 import { ModelError } from '../files/errors.js';
 import { writeToCache } from '../files/files.js';
+import { isOffline } from '../hub/environment.js';
+import type { Fetching } from '../hub/http.js';
 import {
-  cachedCommit,
-  fetchFiles,
   fetchingOf,
-  isOffline,
   listRepository,
   parseHubId,
-  repositoryFolder,
   type HubOptions,
   type Listing,
   type Repository,
-} from '../hub/repository.js';
+} from '../hub/listing.js';
+import { cachedCommit, damagedFiles, fetchFiles, repositoryFolder } from '../hub/repository.js';
 import { DataError } from './jsonl.js';
 import type { SourceOptions } from './rows.js';
 import {
@@ -58,43 +57,86 @@ export function parseDatasetSource(source: string): DatasetSource {
   return { ...id, config: match[2], split: match[3], source };
 }
 
+/** A source as it is in the cache. */
+export interface Dataset {
+  /** 40 hex digits: names exactly these files. */
+  commit: string;
+  /** The split's files in order; `name` is what errors call one. */
+  files: { path: string; name: string }[];
+}
+
+/** What is known of a source that was fetched before. */
+interface Note {
+  commit: string;
+  files: string[];
+}
+
 /**
- * The files of a split, with names for messages. @throws ModelError for what the hub or the disk
- * refuses, DataError for an unknown config or split
+ * The files of a split, downloaded where they are not in the cache. A source that was fetched
+ * before keeps its commit, also where a file of it went missing or was damaged since. @throws
+ * ModelError for what the hub or the disk refuses, DataError for an unknown config or split
  */
+export async function fetchDataset(source: string, options: SourceOptions = {}): Promise<Dataset> {
+  const wanted = parseDatasetSource(source);
+  const repository: Repository = { kind: 'datasets', id: wanted.id };
+  const offline = options.offline ?? isOffline(options.env);
+  const note = await readNote(wanted, options);
+  if (note && (await isComplete(note, wanted, repository, offline, options)))
+    return located(wanted, repository, note, options);
+  const found = offline
+    ? await fromCache(wanted, repository, options)
+    : ((note && (await fetchAgain(note, wanted, repository, options))) ??
+      (await fromHub(wanted, repository, options)));
+  if (!offline) await remember(wanted, found, options);
+  return located(wanted, repository, found, options);
+}
+
+/** The files of `fetchDataset`. */
 export async function datasetFiles(
   source: string,
   options: SourceOptions = {},
-): Promise<{ path: string; name: string }[]> {
-  const wanted = parseDatasetSource(source);
-  const repository: Repository = { kind: 'datasets', id: wanted.id };
-  const known = await remembered(wanted, repository, options);
-  if (known !== null) return known;
-  const offline = options.offline ?? isOffline(options.env);
-  const { commit, files } = offline
-    ? await fromCache(wanted, repository, options)
-    : await fromHub(wanted, repository, options);
-  if (!offline) await remember(wanted, commit, files, options);
-  return located(wanted, repository, commit, files, options);
+): Promise<Dataset['files']> {
+  return (await fetchDataset(source, options)).files;
 }
+
+/** The same commit once more; null where the hub has it no longer. */
+async function fetchAgain(
+  { commit, files }: Note,
+  wanted: DatasetSource,
+  repository: Repository,
+  options: SourceOptions,
+): Promise<Note | null> {
+  const hub = hubOptions(options);
+  const fetching = await fetchingOf(repository, wanted.revision, hub);
+  const listing = await listRepository(repository, commit, fetching).catch((error: unknown) => {
+    if (error instanceof ModelError && error.code === 'ERR_NOT_FOUND') return null;
+    throw error;
+  });
+  const listed = listing?.files.filter(({ name }) => files.includes(name)) ?? [];
+  if (listing?.commit !== commit || listed.length < files.length) return null;
+  await fetchFiles(repository, { commit, files: listed }, fetching, hub);
+  return { commit, files };
+}
+
+const hubOptions = ({ env, signal, onProgress }: SourceOptions): HubOptions => ({
+  env,
+  signal,
+  onProgress,
+});
 
 async function fromHub(
   wanted: DatasetSource,
   repository: Repository,
   options: SourceOptions,
-): Promise<{ commit: string; files: string[] }> {
-  const hub: HubOptions = {
-    env: options.env,
-    signal: options.signal,
-    onProgress: options.onProgress,
-  };
+): Promise<Note> {
+  const hub = hubOptions(options);
   const fetching = await fetchingOf(repository, wanted.revision, hub);
   const listing = await listRepository(repository, wanted.revision, fetching);
   const take = async (
     { commit, files }: Listing,
     names: readonly string[],
     revision: string,
-  ): Promise<{ commit: string; files: string[] }> => {
+  ): Promise<Note> => {
     const byName = new Map(files.map((file) => [file.name, file]));
     await fetchFiles(
       repository,
@@ -135,7 +177,7 @@ async function card(
   { commit, files }: Listing,
   repository: Repository,
   hub: HubOptions,
-  fetching: Awaited<ReturnType<typeof fetchingOf>>,
+  fetching: Fetching,
 ): Promise<string> {
   const readme = files.find(({ name, size }) => name === 'README.md' && size <= 4 * 2 ** 20);
   if (readme === undefined) return '';
@@ -151,7 +193,7 @@ async function fromCache(
   wanted: DatasetSource,
   repository: Repository,
   { env }: SourceOptions,
-): Promise<{ commit: string; files: string[] }> {
+): Promise<Note> {
   const absent = new ModelError(
     'ERR_OFFLINE',
     `${wanted.source} is not in the cache, and the network may not be used ` +
@@ -202,8 +244,7 @@ const noteFile = ({ source }: DatasetSource, options: SourceOptions): string =>
 
 async function remember(
   wanted: DatasetSource,
-  commit: string,
-  files: readonly string[],
+  { commit, files }: Note,
   options: SourceOptions,
 ): Promise<void> {
   // If the cache cannot be written, the hub is asked again next time; the run goes on.
@@ -212,37 +253,48 @@ async function remember(
   );
 }
 
-async function remembered(
+/** Null for a source that was never fetched, or a note that is damaged. */
+async function readNote(wanted: DatasetSource, options: SourceOptions): Promise<Note | null> {
+  try {
+    const { commit, files } = JSON.parse(await readFile(noteFile(wanted, options), 'utf8')) as Note;
+    const usable =
+      /^[0-9a-f]{40}$/.test(commit) &&
+      files.length > 0 &&
+      files.every((name) => !name.split('/').includes('..'));
+    return usable ? { commit, files } : null;
+  } catch {
+    return null;
+  }
+}
+
+/** Whether the noted files are in the cache as the hub lists them. */
+async function isComplete(
+  note: Note,
   wanted: DatasetSource,
   repository: Repository,
+  offline: boolean,
   options: SourceOptions,
-): Promise<{ path: string; name: string }[] | null> {
-  try {
-    const { commit, files } = JSON.parse(await readFile(noteFile(wanted, options), 'utf8')) as {
-      commit: string;
-      files: string[];
-    };
-    if (
-      !/^[0-9a-f]{40}$/.test(commit) ||
-      files.length === 0 ||
-      files.some((name) => name.split('/').includes('..'))
-    )
-      return null;
-    const found = located(wanted, repository, commit, files, options);
-    for (const { path } of found) if (!(await stat(path)).isFile()) return null;
-    return found;
-  } catch {
-    return null; // never fetched, or a cache that was cleaned
-  }
+): Promise<boolean> {
+  const snapshot = join(repositoryFolder(repository, options.env), 'snapshots', note.commit);
+  const [damaged] = await damagedFiles(snapshot, note.files, hubOptions(options));
+  if (damaged !== undefined && offline && (await exists(damaged)))
+    throw new ModelError(
+      'ERR_CHECKSUM',
+      `${damaged} is damaged: its content is not what the hub lists for ${wanted.source}; ` +
+        'allow the network once, and it is fetched again.',
+    );
+  return damaged === undefined;
 }
 
 function located(
   wanted: DatasetSource,
   repository: Repository,
-  commit: string,
-  files: readonly string[],
+  { commit, files }: Note,
   { env }: SourceOptions,
-): { path: string; name: string }[] {
+): Dataset {
   const snapshot = join(repositoryFolder(repository, env), 'snapshots', commit);
-  return files.map((name) => ({ path: join(snapshot, name), name: `hub:${wanted.id}/${name}` }));
+  return {
+    commit,
+    files: files.map((name) => ({ path: join(snapshot, name), name: `hub:${wanted.id}/${name}` })),
+  };
 }

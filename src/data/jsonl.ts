@@ -11,6 +11,9 @@ import type { Columns, Kind } from './columns.js';
  */
 export const MAX_LINE_BYTES = 16 * 1024 * 1024;
 
+/** Most rows of one data file: a short file must not fill the memory with empty rows. */
+export const ROW_LIMIT = 4_000_000;
+
 const NEWLINE = 0x0a;
 
 export interface Line {
@@ -53,28 +56,45 @@ export function parseJsonl(bytes: Uint8Array, file: string): Line[] {
   });
 }
 
+export interface ParseOptions {
+  /** Reads one line; default JSON.parse. */
+  parse?: ((text: string) => unknown) | undefined;
+  /** Called for a bad line, which is then left out; without it the first one is thrown. */
+  onBadLine?: ((error: DataError) => void) | undefined;
+  /** Most lines that are read. */
+  most?: number | undefined;
+}
+
 /**
- * The values of the non-blank lines; `place` names a line (from 1) as errors do, `parse` reads one.
- * @throws DataError
+ * The values of the non-blank lines; `place` names a line (from 1) as errors do. @throws DataError
  */
 export function parseLines(
   bytes: Uint8Array,
   place: (line: number) => string,
-  parse: (text: string) => unknown = JSON.parse,
+  { parse = JSON.parse, onBadLine, most = Infinity }: ParseOptions = {},
 ): { number: number; where: string; value: unknown }[] {
   const lines: { number: number; where: string; value: unknown }[] = [];
+  const refuse =
+    onBadLine ??
+    ((error: DataError) => {
+      throw error;
+    });
   for (let start = 0, number = 1; start < bytes.length; number++) {
     const newline = bytes.indexOf(NEWLINE, start);
     const end = newline === -1 ? bytes.length : newline;
     const where = place(number);
-    if (end - start > MAX_LINE_BYTES) {
-      throw new DataError(
-        `${where}: the line is ${Math.ceil((end - start) / 2 ** 20)} MiB long, the limit ` +
-          `is ${MAX_LINE_BYTES / 2 ** 20} MiB; is this JSON Lines (one object a line)?`,
-      );
+    try {
+      const text = lineText(bytes.subarray(start, end), where).trim();
+      if (text !== '') lines.push({ number, where, value: parseValue(text, where, parse) });
+    } catch (error) {
+      if (!(error instanceof DataError)) throw error;
+      refuse(error);
     }
-    const text = decode(bytes.subarray(start, end), where).trim();
-    if (text !== '') lines.push({ number, where, value: parseValue(text, where, parse) });
+    if (lines.length > most)
+      throw new DataError(
+        `${where}: the file has more than ${most} rows, the limit of one file; split it into ` +
+          'several files',
+      );
     start = end + 1;
   }
   return lines;
@@ -150,8 +170,19 @@ export function describe(value: unknown): string {
   if (value === undefined) return 'missing';
   if (typeof value === 'number') return String(value);
   if (value instanceof Uint8Array) return `${value.length} bytes that are not text`;
-  const text = (JSON.stringify(value) as string | undefined) ?? String(value);
+  const text = shortJson(value);
   return text.length > 60 ? `${text.slice(0, 57)}…` : text;
+}
+
+/** JSON of a value; of a long text or list only its beginning is written. */
+function shortJson(value: unknown): string {
+  if (typeof value === 'string') return JSON.stringify(value.slice(0, 100));
+  if (typeof value === 'bigint') return String(value);
+  try {
+    return JSON.stringify(Array.isArray(value) ? value.slice(0, 60) : value) ?? String(value);
+  } catch {
+    return 'a value that cannot be shown: it is nested too deeply or holds itself';
+  }
 }
 
 const ROLES = new Set(['system', 'user', 'assistant']);
@@ -190,7 +221,12 @@ const CHECKS: Record<Kind, { holds: (value: unknown) => boolean; expected: strin
 
 export const isMessages = CHECKS.messages.holds;
 
-function decode(bytes: Uint8Array, where: string): string {
+function lineText(bytes: Uint8Array, where: string): string {
+  if (bytes.length > MAX_LINE_BYTES)
+    throw new DataError(
+      `${where}: the line is ${Math.ceil(bytes.length / 2 ** 20)} MiB long, the limit ` +
+        `is ${MAX_LINE_BYTES / 2 ** 20} MiB; is this JSON Lines (one object per line)?`,
+    );
   try {
     return new TextDecoder('utf-8', { fatal: true }).decode(bytes); // drops a byte order mark
   } catch (cause) {

@@ -3,7 +3,7 @@
  * content as a list of text parts, and all of these as JSON text. A turn that does not fit a
  * Message is refused by its number.
  */
-import { parseJsonText } from './json.js';
+import { parseJsonText } from '../files/json.js';
 import { DataError, describe, isObject } from './jsonl.js';
 import type { Message } from './records.js';
 import type { Row } from './rows.js';

@@ -16,7 +16,7 @@
  * Lists are as long as the longest, padded with null. A `consistency` of null means the set's mean.
  */
 import { readFile, stat } from 'node:fs/promises';
-import { parseJsonText } from './json.js';
+import { parseJsonText } from '../files/json.js';
 import { DataError, describe, isMessages, isObject } from './jsonl.js';
 import { beginsWith } from './messages.js';
 import type { Row } from './rows.js';

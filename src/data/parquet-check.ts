@@ -4,12 +4,11 @@
  */
 import { getHeapStatistics } from 'node:v8';
 import type { AsyncBuffer, ColumnMetaData, FileMetaData, RowGroup, SchemaElement } from 'hyparquet';
-import { DataError } from './jsonl.js';
+import { DataError, ROW_LIMIT } from './jsonl.js';
 import { checkPages, maxLevels } from './parquet-pages.js';
 import { readStruct, type Struct, type Value } from './parquet-thrift.js';
 
 const MAX_FOOTER = 64 * 1024 * 1024;
-const ROW_LIMIT = 4_000_000;
 const MAX_CELLS = 50_000_000;
 const MAX_GROUP_BYTES = 2 ** 30;
 const MAX_SCHEMA = 10_000;

@@ -14,10 +14,11 @@
  *
  * `system` and `history` beside them become messages (prompt-columns.ts). A standard row becomes a
  * user message and the assistant's answers: everything here goes through the chat template. Rows
- * that teach nothing (chosen equal to rejected, an empty answer, a repeated row) are left out and
- * counted; a row of another shape is an error with its place.
+ * whose answers are equal, and repeated rows, are left out and counted. Any other row that cannot
+ * be used is an error with its place, or left out with `onBadRow: 'skip'`.
  */
 import { createHash } from 'node:crypto';
+import { BadRows, type LeftOut } from './bad-rows.js';
 import { extractPrompt, splitTexts, type Split } from './implicit.js';
 import { columnList, DataError, describe, isObject } from './jsonl.js';
 import {
@@ -34,7 +35,6 @@ import {
   findPrompt,
   optionalText,
   presentRow,
-  readEach,
   rename,
   withoutPrompt,
   type FoundPrompt,
@@ -59,12 +59,8 @@ export interface PreferenceRecord {
   consistency?: number;
 }
 
-export interface Preferences {
+export interface Preferences extends LeftOut {
   records: PreferenceRecord[];
-  /** Rows left out because an earlier one says the same. */
-  duplicates: number;
-  /** Rows left out because they teach nothing; `reason` is a sentence with the row's place. */
-  skipped: { reason: string }[];
   /** The file and line of each record, by its id. */
   places: ReadonlyMap<string, string>;
 }
@@ -74,40 +70,52 @@ export async function loadPreferences(
   source: string,
   options: LoadOptions = {},
 ): Promise<Preferences> {
-  const { columns = [], ...reading } = options;
+  const { columns = [], onBadRow, ...reading } = options;
+  const bad = new BadRows(onBadRow);
   const official = await readOfficial(source);
   const rows = official
     ? officialPairs(official)
-    : (await readObjects(source, reading)).map((row) => rename(row, columns));
+    : await readObjects(source, { ...reading, onBadRow: bad.add });
   const records: PreferenceRecord[] = [];
-  const skipped: { reason: string }[] = [];
-  const seen = new Set<string>();
+  const equal: { reason: string }[] = [];
+  const seen = new Map<string, string>();
   const ids = new Map<string, string>();
   let duplicates = 0;
-  for (const { row, pair } of readEach(rows, (row) => ({
-    row,
-    pair: preferenceOf(row, options),
-  }))) {
-    const reason = uselessness(pair);
-    if (reason !== undefined) {
-      skipped.push({ reason: `${row.where}: ${reason}` });
+  let duplicate: string | undefined;
+  for (const given of rows) {
+    const read = bad.try(() => {
+      const row = official ? given : rename(given, columns);
+      const pair = preferenceOf(row, options);
+      refuseUnusable(pair, row.where);
+      return { row, pair };
+    });
+    if (read === undefined) continue;
+    const { row, pair } = read;
+    if (sameAnswers(pair)) {
+      equal.push({ reason: `${row.where}: "chosen" and "rejected" are equal` });
       continue;
     }
     const said = contentOf(pair);
-    if (seen.has(said)) {
+    const earlier = seen.get(said);
+    if (earlier !== undefined) {
       duplicates++;
+      duplicate ??= `${row.where} repeats ${earlier}`;
       continue;
     }
-    seen.add(said);
-    records.push({ ...pair, id: freeId(row, said, ids) });
+    const id = bad.try(() => freeId(row, said, ids));
+    if (id === undefined) continue;
+    seen.set(said, row.where);
+    records.push({ ...pair, id });
   }
+  bad.check(source, records.length);
+  const skipped = [...bad.skipped, ...equal];
   if (records.length === 0)
     throw new DataError(
       `${source} has no usable pair: ` +
         (skipped[0]?.reason ?? 'every row repeats another') +
         (skipped.length > 1 ? `, and ${skipped.length - 1} more like it` : ''),
     );
-  return { records, duplicates, skipped, places: ids };
+  return { records, duplicates, duplicate, skipped, places: ids };
 }
 
 type Pair = Omit<PreferenceRecord, 'id'>;
@@ -264,21 +272,25 @@ function consistencyOf({ value, where }: Row): { consistency?: number } {
   return { consistency: raw };
 }
 
-/** Why a pair teaches nothing, or nothing. */
-function uselessness({ chosen, rejected }: Pair): string | undefined {
+/** @throws DataError for an answer that is empty, or that is not the assistant's */
+function refuseUnusable({ chosen, rejected }: Pair, where: string): void {
   for (const [column, answer] of [
     ['chosen', chosen],
     ['rejected', rejected],
   ] as const) {
     const last = answer.at(-1);
-    if (last === undefined || last.content.trim() === '') return `"${column}" is empty`;
+    if (last === undefined || last.content.trim() === '')
+      throw new DataError(`${where}: "${column}" is empty; take the row out`);
     if (last.role !== 'assistant')
-      return `"${column}" ends with a ${last.role} turn, not with the assistant's answer`;
+      throw new DataError(
+        `${where}: "${column}" ends with a ${last.role} turn; it must end with the assistant's ` +
+          'answer',
+      );
   }
-  return JSON.stringify(plainMessages(chosen)) === JSON.stringify(plainMessages(rejected))
-    ? '"chosen" and "rejected" are equal'
-    : undefined;
 }
+
+const sameAnswers = ({ chosen, rejected }: Pair): boolean =>
+  JSON.stringify(plainMessages(chosen)) === JSON.stringify(plainMessages(rejected));
 
 const plainMessages = (messages: readonly Message[]): [string, string][] =>
   messages.map(({ role, content }) => [role, content]);

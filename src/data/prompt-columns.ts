@@ -232,31 +232,4 @@ export function optionalText({ value, where }: Row, column: string): string | un
   return raw;
 }
 
-/**
- * `read` of every row. @throws DataError for the first row that cannot be used, with the number of
- * the others
- */
-export function readEach<R extends Row, T>(rows: readonly R[], read: (row: R) => T): T[] {
-  const results: T[] = [];
-  let first: DataError | undefined;
-  let more = 0;
-  for (const row of rows) {
-    try {
-      results.push(read(row));
-    } catch (error) {
-      if (!(error instanceof DataError)) throw error;
-      if (first === undefined) first = error;
-      else more++;
-    }
-  }
-  if (first === undefined) return results;
-  throw more === 0
-    ? first
-    : new DataError(
-        `${first.message} (${more} more ${more === 1 ? 'row' : 'rows'} of the ${rows.length} ` +
-          'cannot be used either)',
-        { cause: first },
-      );
-}
-
 export const presentRow = (row: Row): Row => ({ value: present(row.value), where: row.where });

@@ -18,6 +18,7 @@
  * sources a repeated id gets the beginning of its content's hash added. Several demonstrations may
  * share a `prompt_id`.
  */
+import { BadRows, type LeftOut, type OnBadRow } from './bad-rows.js';
 import { choicePrompt, choicesOf } from './choices.js';
 import { columnList, DataError, describe } from './jsonl.js';
 import { conversation, CONVERSATIONS, isEmpty, refuseControlTokens } from './messages.js';
@@ -30,7 +31,6 @@ import {
   pick,
   presentRow,
   PROMPT_CANDIDATES,
-  readEach,
   rename,
   text,
   withoutPrompt,
@@ -39,15 +39,18 @@ import type { DemonstrationRecord, Message, PromptRecord } from './records.js';
 import { askQuestion, contentId } from './question.js';
 import { readObjects, type Row, type SourceOptions } from './rows.js';
 
-export interface Loaded<T> {
+export interface Loaded<T> extends LeftOut {
   records: T[];
-  /** Rows left out because an earlier row says the same. */
-  duplicates: number;
   /** The file and line of each record, by its id; absent for built-in data. */
   places?: ReadonlyMap<string, string>;
 }
 
-export interface LoadOptions extends Omit<SourceOptions, 'columns'> {
+export interface LoadOptions extends Omit<SourceOptions, 'columns' | 'onBadRow'> {
+  /**
+   * `error`, the default: a row that cannot be used is an error that names the first one and counts
+   * the others. `skip`: such rows are left out and listed in `skipped`.
+   */
+  onBadRow?: OnBadRow | undefined;
   /**
    * Other sets' column names for ours, such as `prompt=query`: the row's `query` is read as its
    * `prompt`, and no other column that could be the prompt is looked at.
@@ -65,14 +68,15 @@ export type RowOptions = Pick<LoadOptions, 'controlTokens'>;
 
 /**
  * Reads prompts, of several sources one after the other. Repeated prompts are left out and counted.
- * @throws DataError for a bad row, an id used for two prompts, no rows.
+ * @throws DataError for a bad row (unless `onBadRow` is `skip`), and where no row is left.
  */
 export async function loadPrompts(
   source: string | readonly string[],
   options: LoadOptions = {},
 ): Promise<Loaded<PromptRecord>> {
   return distinct(
-    await readSources(source, options),
+    source,
+    options,
     (row) => promptOf(row, options),
     ({ prompt }) => contentId(prompt),
   );
@@ -84,7 +88,8 @@ export async function loadDemonstrations(
   options: LoadOptions = {},
 ): Promise<Loaded<DemonstrationRecord>> {
   return distinct(
-    await readSources(source, options),
+    source,
+    options,
     (row) => demonstrationOf(row, options),
     ({ prompt, completion }) => contentId([...prompt, ...completion]),
     { sharedPromptIds: true },
@@ -95,7 +100,8 @@ type SourcedRow = Row & { source: number };
 
 async function readSources(
   sources: string | readonly string[],
-  { columns = [], ...options }: LoadOptions,
+  { columns = [], onBadRow: _, ...options }: LoadOptions,
+  bad: BadRows,
 ): Promise<SourcedRow[]> {
   const names = typeof sources === 'string' ? [sources] : sources;
   const rows: SourcedRow[] = [];
@@ -105,8 +111,10 @@ async function readSources(
         '`builtin` out of the list',
     );
   for (const [source, name] of names.entries()) {
-    for (const row of await readObjects(name, options))
-      rows.push({ ...rename(row, columns), source });
+    for (const row of await readObjects(name, { ...options, onBadRow: bad.add })) {
+      const renamed = bad.try(() => rename(row, columns));
+      if (renamed !== undefined) rows.push({ ...renamed, source });
+    }
   }
   return rows;
 }
@@ -245,33 +253,51 @@ function withOptional(
   };
 }
 
-function distinct<T extends { id: string }>(
-  lines: readonly SourcedRow[],
+async function distinct<T extends { id: string }>(
+  source: string | readonly string[],
+  options: LoadOptions,
   read: (row: Row) => T,
   content: (record: T) => string,
   { sharedPromptIds = false } = {},
-): Loaded<T> {
-  const seen = new Set<string>();
+): Promise<Loaded<T>> {
+  const bad = new BadRows(options.onBadRow);
+  const seen = new Map<string, string>();
   const ids = new Map<string, SourcedRow>();
   const records: T[] = [];
-  for (const { line, record } of readEach(lines, (line) => ({ line, record: read(line) }))) {
+  let duplicates = 0;
+  let duplicate: string | undefined;
+  for (const line of await readSources(source, options, bad)) {
+    const record = bad.try(() => read(line));
+    if (record === undefined) continue;
     const said = content(record);
-    if (seen.has(said)) continue;
+    const earlier = seen.get(said);
+    if (earlier !== undefined) {
+      duplicates++;
+      duplicate ??= `${line.where} repeats ${earlier}`;
+      continue;
+    }
     const other = ids.get(record.id);
     const shared = sharedPromptIds && hasPromptIdOnly(line);
-    if (other?.source === line.source && !shared)
-      throw new DataError(
-        `${line.where}: the id ${describe(record.id)} is also that of ${other.where}; ` +
-          'records are joined by id, so it must name one row',
+    if (other?.source === line.source && !shared) {
+      bad.add(
+        new DataError(
+          `${line.where}: the id ${describe(record.id)} is also that of ${other.where}; ` +
+            'records are joined by id, so it must name one row',
+        ),
       );
+      continue;
+    }
     const named = other === undefined ? record : { ...record, id: `${record.id}-${said}` };
-    seen.add(said);
+    seen.set(said, line.where);
     ids.set(named.id, line);
     records.push(named);
   }
+  bad.check([source].flat().join(', '), records.length);
   return {
     records,
-    duplicates: lines.length - records.length,
+    duplicates,
+    duplicate,
+    skipped: bad.skipped,
     places: new Map([...ids].map(([id, { where }]) => [id, where])),
   };
 }

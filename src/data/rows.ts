@@ -14,10 +14,11 @@
 import { readFile, stat } from 'node:fs/promises';
 import { constants, gunzipSync } from 'node:zlib';
 import type { Environment } from '../files/cache.js';
+import type { HubProgress } from '../hub/listing.js';
 import { otherThanJsonLines, parseCsv, refuseOtherKinds } from './formats.js';
 import { datasetFiles } from './hub.js';
-import { parseJsonText } from './json.js';
-import { DataError, describe, isObject, parseLines } from './jsonl.js';
+import { parseJsonText } from '../files/json.js';
+import { DataError, describe, isObject, parseLines, ROW_LIMIT } from './jsonl.js';
 import { readParquet } from './parquet.js';
 
 export interface SourceRow {
@@ -37,21 +38,22 @@ export interface SourceOptions {
   columns?: readonly string[] | undefined;
   /** For hub data sets, as for hub models. */
   offline?: boolean | undefined;
-  onProgress?:
-    | ((progress: {
-        stage: 'download';
-        file: string;
-        received: number;
-        total: number | null;
-      }) => void)
-    | undefined;
+  onProgress?: ((progress: HubProgress) => void) | undefined;
   signal?: AbortSignal | undefined;
+  /**
+   * Called for a row that cannot be read, which is then left out; without it the first such row is
+   * thrown.
+   */
+  onBadRow?: ((error: DataError) => void) | undefined;
   /** For tests: the environment to read instead of the process's. */
   env?: Environment | undefined;
 }
 
 /** Largest text of one file, unpacked; longer ones do not fit a JavaScript string. */
 const MAX_TEXT_BYTES = 512 * 1024 * 1024 - 64;
+/** A packed text may be so many times its file's size; JSON Lines pack 5 to 30 times. */
+const MOST_UNPACKED = 200;
+const SMALL_TEXT_BYTES = 64 * 1024 * 1024;
 
 /**
  * All rows of `source`. @throws DataError (ModelError for what the hub refuses) with one sentence
@@ -59,9 +61,17 @@ const MAX_TEXT_BYTES = 512 * 1024 * 1024 - 64;
  */
 export async function readRows(source: string, options: SourceOptions = {}): Promise<SourceRow[]> {
   const rows: SourceRow[] = [];
+  let bad = 0;
+  const reading: SourceOptions = {
+    ...options,
+    onBadRow: (error) => {
+      bad++;
+      refuse(error, options);
+    },
+  };
   for (const file of await filesOf(source, options))
-    for (const row of await readFileRows(file.path, file.name, options)) rows.push(row);
-  if (rows.length === 0) throw new DataError(`${source} is empty; it needs at least one row`);
+    for (const row of await readFileRows(file.path, file.name, reading)) rows.push(row);
+  if (rows.length + bad === 0) throw new DataError(`${source} is empty; it needs at least one row`);
   return rows;
 }
 
@@ -70,15 +80,25 @@ export async function readRows(source: string, options: SourceOptions = {}): Pro
  * an object.
  */
 export async function readObjects(source: string, options: SourceOptions = {}): Promise<Row[]> {
-  return (await readRows(source, options)).map(asObject);
+  const rows: Row[] = [];
+  for (const row of await readRows(source, options)) {
+    if (isObject(row.value)) rows.push(row as Row);
+    else
+      refuse(
+        new DataError(
+          `${row.where}: the row is ${describe(row.value)}; each row must be an object with ` +
+            'named columns',
+        ),
+        options,
+      );
+  }
+  return rows;
 }
 
-export function asObject({ value, where }: SourceRow): Row {
-  if (!isObject(value))
-    throw new DataError(
-      `${where}: the row is ${describe(value)}; each row must be an object with named columns`,
-    );
-  return { value, where };
+/** Hands over a bad row, or throws it where nobody takes it. */
+function refuse(error: DataError, { onBadRow }: Pick<SourceOptions, 'onBadRow'>): void {
+  if (onBadRow === undefined) throw error;
+  onBadRow(error);
 }
 
 /** The columns that have a value: Parquet has null where a row lacks one, pandas writes NaN. */
@@ -105,7 +125,7 @@ export async function filesOf(
 export async function readFileRows(
   path: string,
   name: string,
-  options: Pick<SourceOptions, 'columns' | 'signal'> = {},
+  options: Pick<SourceOptions, 'columns' | 'signal' | 'onBadRow'> = {},
 ): Promise<SourceRow[]> {
   options.signal?.throwIfAborted();
   if (/\.parquet$/i.test(name)) return readParquet(path, name, options);
@@ -113,20 +133,33 @@ export async function readFileRows(
   if (startsWith(bytes, 'PAR1')) return readParquet(path, name, options);
   const text = startsWith(bytes, '\x1f\x8b') ? unpack(bytes, name) : bytes;
   refuseOtherKinds(text, name);
-  if (/\.json(\.gz)?$/i.test(name)) return parseJson(text, name);
+  if (/\.json(\.gz)?$/i.test(name)) return parseJson(text, name, options);
   if (startsWith(text, 'version https://git-lfs'))
     throw new DataError(
       `${name} is a Git LFS pointer, not the data itself; run "git lfs pull" in that clone`,
     );
-  if (/\.[ct]sv(\.gz)?$/i.test(name)) return parseCsv(decodeWhole(text, name), name);
+  if (/\.[ct]sv(\.gz)?$/i.test(name))
+    return parseCsv(decodeWhole(text, name), name, options.onBadRow);
   if (text.find((byte) => !BLANK.has(byte)) === 0x5b)
     throwIfDefined(otherThanJsonLines(text, name));
-  try {
-    return parseLines(text, (line) => `${name} line ${line}`, parseJsonText);
-  } catch (error) {
-    throw otherThanJsonLines(text, name) ?? error;
-  }
+  let asked = false;
+  return jsonLines(text, name, (error) => {
+    if (!asked) throwIfDefined(otherThanJsonLines(text, name));
+    asked = true;
+    refuse(error, options);
+  });
 }
+
+const jsonLines = (
+  text: Uint8Array,
+  name: string,
+  onBadLine: (error: DataError) => void,
+): SourceRow[] =>
+  parseLines(text, (line) => `${name} line ${line}`, {
+    parse: parseJsonText,
+    onBadLine,
+    most: ROW_LIMIT,
+  });
 
 /** White space and the bytes of a byte order mark. */
 const BLANK = new Set([0x20, 0x09, 0x0a, 0x0d, 0xef, 0xbb, 0xbf]);
@@ -158,13 +191,17 @@ async function readBytes(path: string, name: string): Promise<Uint8Array> {
 }
 
 function unpack(bytes: Uint8Array, name: string): Uint8Array {
+  const most = Math.min(MAX_TEXT_BYTES, Math.max(SMALL_TEXT_BYTES, MOST_UNPACKED * bytes.length));
   try {
-    return gunzipSync(bytes, { maxOutputLength: MAX_TEXT_BYTES, finishFlush: constants.Z_FINISH });
+    return gunzipSync(bytes, { maxOutputLength: most, finishFlush: constants.Z_FINISH });
   } catch (cause) {
     const tooLong = (cause as NodeJS.ErrnoException).code === 'ERR_BUFFER_TOO_LARGE';
     throw new DataError(
       tooLong
-        ? `${name} unpacks to more than ${MAX_TEXT_BYTES >> 20} MiB; split it into several files`
+        ? `${name} unpacks to more than ${most >> 20} MiB, ` +
+            (most < MAX_TEXT_BYTES
+              ? `${MOST_UNPACKED} times its size; if that is right, unpack it with gunzip`
+              : 'the limit of one file; split it into several files')
         : `${name} is damaged: it cannot be unpacked (${(cause as Error).message}); fetch it again`,
       { cause },
     );
@@ -172,7 +209,11 @@ function unpack(bytes: Uint8Array, name: string): Uint8Array {
 }
 
 /** A list of rows, {"data": [rows]}, or (as many files of this name on the hub are) JSON Lines. */
-function parseJson(bytes: Uint8Array, name: string): SourceRow[] {
+function parseJson(
+  bytes: Uint8Array,
+  name: string,
+  options: Pick<SourceOptions, 'onBadRow'>,
+): SourceRow[] {
   const first = bytes.find((byte) => !BLANK.has(byte));
   if (first === undefined) return [];
   const whole = tryParse(bytes, name);
@@ -182,7 +223,7 @@ function parseJson(bytes: Uint8Array, name: string): SourceRow[] {
         `${name} is not JSON (${whole.error.message}); it may be damaged or cut off`,
         { cause: whole.error },
       );
-    return parseLines(bytes, (line) => `${name} line ${line}`, parseJsonText);
+    return jsonLines(bytes, name, (error) => refuse(error, options));
   }
   const rows: unknown = isObject(whole.value) ? whole.value['data'] : whole.value;
   if (Array.isArray(rows))

@@ -1,10 +1,11 @@
 /** Loads the native addon; no other file does. */
-import { existsSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { oneOf, positiveInteger } from './arguments.js';
 import { CreamError, fromNative } from './errors.js';
+import { loadLibtorch, type AddonBuild } from './libtorch.js';
 import type { Addon, EngineInfo, NativeDType } from './native-types.js';
 import { runJob } from './signal.js';
 
@@ -15,34 +16,72 @@ const root = resolve(dirname(fileURLToPath(import.meta.url)), '../..');
 const require = createRequire(import.meta.url);
 let loaded: Addon | undefined;
 
+/** The prebuilt addon of this machine, an optional package that npm installs beside this one. */
+const PREBUILT =
+  `@cream-lm/${process.platform}-${process.arch}` + (process.platform === 'linux' ? '-gnu' : '');
+
 /**
  * The addon, loaded at its first use, so that `cream --help` and `cream doctor` run without it. The
  * environment variable CREAM_ADDON names another file, for tests. Throws CreamError ERR_ADDON where
  * it is missing or does not load.
  */
 export function addon(): Addon {
-  return (loaded ??= load(
-    resolve(process.env['CREAM_ADDON'] ?? join(root, 'build/Release/cream.node')),
-  ));
+  return (loaded ??= load(findAddon()));
+}
+
+/** CREAM_ADDON, else the addon that was built here, else the prebuilt one. */
+function findAddon(): string {
+  const given = process.env['CREAM_ADDON'];
+  const built = given === undefined ? join(root, 'build/Release/cream.node') : resolve(given);
+  if (existsSync(built)) return built;
+  const prebuilt = given === undefined ? prebuiltAddon() : null;
+  if (prebuilt !== null) return prebuilt;
+  throw new CreamError(
+    'ERR_ADDON',
+    `The native addon is not there (${built}${given === undefined ? ` or ${PREBUILT}` : ''}): ` +
+      'run `npx cream setup`, which builds it and fetches libtorch.',
+  );
+}
+
+/**
+ * The prebuilt addon of this machine, or null. Throws CreamError where it is of another version.
+ */
+export function prebuiltAddon(): string | null {
+  let description: string;
+  try {
+    description = require.resolve(`${PREBUILT}/package.json`);
+  } catch {
+    return null;
+  }
+  const { version } = require(description) as { version: string };
+  const own = packageVersion();
+  if (version === own) return join(dirname(description), 'cream.node');
+  throw new CreamError(
+    'ERR_ADDON',
+    `${PREBUILT} is version ${version} and cream-lm is ${own}: run \`npm install ` +
+      `${PREBUILT}@${own}\`, or build the addon with \`npx cream setup --build\`.`,
+  );
+}
+
+function packageVersion(): string {
+  return (require(join(root, 'package.json')) as { version: string }).version;
 }
 
 function load(path: string): Addon {
-  if (!existsSync(path))
-    throw new CreamError(
-      'ERR_ADDON',
-      `The native addon is not built: ${path} does not exist; run \`npm run setup\`.`,
-    );
   // OpenMP reads this once, when libtorch loads. Without it, idle OpenMP threads spin on the cores
   // that our own loops use (native/support/parallel.h).
   const policy = process.env['OMP_WAIT_POLICY'];
   process.env['OMP_WAIT_POLICY'] ??= 'passive';
   try {
+    const build = path.replace(/\.node$/, '.json');
+    if (existsSync(build)) loadLibtorch(JSON.parse(readFileSync(build, 'utf8')) as AddonBuild);
     return require(path) as Addon;
   } catch (error) {
+    if (error instanceof CreamError) throw error;
     throw new CreamError(
       'ERR_ADDON',
-      `The native addon ${path} does not load (${(error as Error).message}); run \`npm run ` +
-        `setup\` to build it again.`,
+      `The native addon ${path} does not load (${(error as Error).message}); run \`npx cream ` +
+        `setup --build\` to build it for this machine.`,
       { cause: error },
     );
   } finally {
@@ -55,8 +94,7 @@ function load(path: string): Addon {
  * bytes of all loaded weights. Throws CreamError ERR_ADDON where the addon does not load.
  */
 export function engineInfo(): EngineInfo {
-  const { version } = require(join(root, 'package.json')) as { version: string };
-  return { version, ...addon().engineInfo() };
+  return { version: packageVersion(), ...addon().engineInfo() };
 }
 
 /**

@@ -9,12 +9,14 @@ import { integer, invalid } from './arguments.js';
 import { checkFields, type FieldsOf } from './fields.js';
 import { GENERATION_FIELDS } from './requests.js';
 import type { Job } from './signal.js';
+import { Wakeup } from './wakeup.js';
 
 export type { GenerationPrompt } from './requests.js';
 
 /**
  * Prompts and sampling settings. A completion depends on the settings, its prompt, and (seed,
- * iteration, prompt key, sample number), never on what else is in the request.
+ * iteration, prompt key, sample number), never on what else is in the request or on requests that
+ * are decoded beside it.
  */
 export type GenerateRequest = FieldsOf<typeof GENERATION_FIELDS>;
 
@@ -38,6 +40,8 @@ export interface Progress {
  * iterated again, and all() works after a loop.
  */
 export interface Generation extends AsyncIterable<Completion> {
+  /** The request's seed, or the random one that was drawn for it. */
+  readonly seed: bigint;
   /**
    * Token counts and seconds, once all is generated. Rejects with the error that stopped the
    * generation; that is never an unhandled rejection.
@@ -71,20 +75,25 @@ export function checkGenerateRequest(
 
 /** A queue that a job pushes to and that any number of loops read from. */
 export class CompletionStream implements Generation {
+  readonly seed: bigint;
   readonly stats: Promise<GenerationStats>;
   readonly #job: Job<GenerationStats>;
   readonly #completions: Completion[] = [];
   #ended = false;
-  #waiting: (() => void)[] = [];
+  readonly #news = new Wakeup();
 
-  constructor(start: (onCompletion: (completion: Completion) => void) => Job<GenerationStats>) {
+  constructor(
+    seed: bigint,
+    start: (onCompletion: (completion: Completion) => void) => Job<GenerationStats>,
+  ) {
+    this.seed = seed;
     this.#job = start((completion) => {
       this.#completions.push(completion);
-      this.#wake();
+      this.#news.wake();
     });
     const end = (): void => {
       this.#ended = true;
-      this.#wake();
+      this.#news.wake();
     };
     this.stats = this.#job.promise;
     // Marks a failure as handled; whoever iterates or awaits still gets it.
@@ -108,7 +117,7 @@ export class CompletionStream implements Generation {
       for (;;) {
         while (next < this.#completions.length) yield this.#completions[next++]!;
         if (this.#ended) break;
-        await new Promise<void>((resolve) => this.#waiting.push(resolve));
+        await this.#news.wait();
       }
       await this.stats; // throws the error that stopped it
     } finally {
@@ -117,11 +126,5 @@ export class CompletionStream implements Generation {
         await this.stats.catch(() => undefined);
       }
     }
-  }
-
-  #wake(): void {
-    const waiting = this.#waiting;
-    this.#waiting = [];
-    for (const resolve of waiting) resolve();
   }
 }

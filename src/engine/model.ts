@@ -151,7 +151,7 @@ export class Model {
   ): Generation {
     const checked = checkGenerateRequest(request, this.config);
     const { signal, onProgress, onTokens } = options;
-    return new CompletionStream((onCompletion) =>
+    return new CompletionStream(checked.seed, (onCompletion) =>
       startJob(
         (guard) =>
           this.#parts.native.generate(

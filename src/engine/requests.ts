@@ -3,6 +3,7 @@
  * the accepted keys and the checks follow from these tables; test/engine/boundary.test.ts compares
  * their names with those that native/binding/convert.cc reads.
  */
+import { randomBytes } from 'node:crypto';
 import { invalid, list, nonEmptyString, tokenIds, unsigned64, type TokenIds } from './arguments.js';
 import {
   auto,
@@ -126,14 +127,14 @@ export const GENERATION_FIELDS = {
   ),
   /** Bytes of every token, as the tokenizer's tokenBytes() returns them. */
   tokenBytes: maybe(tokenBytes),
-  /** Unsigned 64-bit seed of the random numbers, default 0. */
-  seed: optional(seed, 0n),
+  /** Unsigned 64-bit seed of the random numbers. Default: a random one, told by Generation.seed. */
+  seed: { ...seed, default: () => randomBytes(8).readBigUInt64LE() },
   /** Training iteration, which also enters the random numbers; default 0. */
   iteration: optional(whole(0, UINT32_MAX), 0),
   /**
-   * Sequences that are decoded together; a GPU that is short of memory takes fewer. Default `auto`:
-   * 64 on the CPU, on a GPU as many as its memory allows, at most 256. Changes speed and memory
-   * only (on a GPU within rounding).
+   * Sequences of this request that are decoded together; a GPU that is short of memory takes
+   * fewer. Default `auto`: 64 on the CPU, on a GPU as many as its memory allows, at most 256.
+   * Changes speed and memory only (on a GPU within rounding).
    */
   maxNumSeqs: auto(65_536),
 };

@@ -1,7 +1,8 @@
 /**
- * What can go wrong between a model's name and its files. `code` is for programs, the message for
- * people.
+ * What can go wrong between a name (of a model, a data set, a cache folder) and its files. `code`
+ * is for programs, the message for people.
  */
+import { withoutSecrets } from './secrets.js';
 
 export type ModelErrorCode =
   | 'ERR_NOT_FOUND' // no such file, folder, repository or revision
@@ -19,7 +20,7 @@ export class ModelError extends Error {
   readonly code: ModelErrorCode;
 
   constructor(code: ModelErrorCode, message: string, options?: ErrorOptions) {
-    super(message, options);
+    super(withoutSecrets(message), options);
     this.name = 'ModelError';
     this.code = code;
   }

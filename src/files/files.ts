@@ -4,7 +4,7 @@
  */
 import { randomUUID } from 'node:crypto';
 import { statSync } from 'node:fs';
-import { mkdir, open, readdir, rename, rm, stat } from 'node:fs/promises';
+import { lstat, mkdir, open, readdir, realpath, rename, rm, stat } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import { explainWriteError } from './errors.js';
 
@@ -17,9 +17,10 @@ const TEMPORARY = /\.tmp-[0-9a-f-]+$/;
 
 /**
  * Writes `data` to `path` so that a reader, or a crash, sees the old file or the whole new one.
- * Folders are made.
+ * Folders are made. A link to a file stays a link; nothing that is not a regular file is replaced.
  */
-export async function writeAtomic(path: string, data: string | Uint8Array): Promise<void> {
+export async function writeAtomic(name: string, data: string | Uint8Array): Promise<void> {
+  const path = await replaceable(name);
   await makeDirectory(dirname(path));
   const temporary = `${path}.tmp-${randomUUID()}`;
   try {
@@ -36,6 +37,15 @@ export async function writeAtomic(path: string, data: string | Uint8Array): Prom
     throw error;
   }
   await syncFolder(dirname(path));
+}
+
+/** The file to replace for `path`. @throws Error ENOTREG where that is not a regular file */
+async function replaceable(path: string): Promise<string> {
+  const found = await lstat(path).catch(() => null);
+  // Of a folder, rename itself says so.
+  if (found === null || found.isFile() || found.isDirectory()) return path;
+  if (found.isSymbolicLink() && isFile(path)) return realpath(path);
+  throw Object.assign(new Error(`${path} is not a regular file`), { code: 'ENOTREG' });
 }
 
 /**

@@ -12,11 +12,14 @@ import { CreamError } from '../engine/errors.js';
 import { Model, type DType } from '../engine/model.js';
 import { exists } from '../files/cache.js';
 import { makeDirectory, writeAtomic } from '../files/files.js';
+import { parseConfig } from '../files/json.js';
 import { resolveModel, type ResolvedModel, type ResolveOptions } from '../models/resolve.js';
 import { ChatTemplate, type Message } from '../text/chat-template.js';
 import { loadTokenizer, type Tokenizer } from '../text/tokenizer.js';
 import { withBase } from './base-model.js';
-import { StoppingText } from './stopping-text.js';
+import { TextStream, type TextCompletion } from './text-stream.js';
+
+export type { TextCompletion, TextStream } from './text-stream.js';
 
 export interface LoadOptions extends ResolveOptions {
   /** Dtype of the weights, default bfloat16. */
@@ -38,7 +41,10 @@ export interface TextOptions {
   maxNewTokens?: number;
   /** The text ends before the first of these strings. */
   stop?: readonly string[];
-  /** Unsigned 64-bit seed, default 0. The same seed, prompt and settings give the same text. */
+  /**
+   * Unsigned 64-bit seed. The same seed, prompt and settings give the same tokens, whatever is
+   * generated beside them. Default: a random one, told by the result.
+   */
   seed?: bigint | number;
   /** Aborting it stops the generation and rejects with its reason. */
   signal?: AbortSignal;
@@ -93,9 +99,9 @@ export async function loadModel(name: string, options: LoadOptions = {}): Promis
 }
 
 /**
- * A model with its tokenizer and chat template, made by loadModel(). Calls run in the order in
- * which they were made; different models run concurrently. dispose() frees the model; `await using`
- * calls it.
+ * A model with its tokenizer and chat template, made by loadModel(). Concurrent completions are
+ * decoded together, without a queue of the caller's own; other calls run in the order in which they
+ * were made, as Model says. dispose() frees the model; `await using` calls it.
  */
 export class LanguageModel {
   /** The model on token ids. */
@@ -168,64 +174,36 @@ export class LanguageModel {
   }
 
   /**
-   * The completion of a user's message or of a conversation, as text. Special tokens are left out.
-   * Rejects with CreamError, TextError or the reason of an aborted `signal`.
+   * The completion of a user's message or of a conversation: its text, without special tokens, with
+   * token ids, log-probs, the reason why it ended, and the seed. Rejects with CreamError, TextError
+   * or the reason of an aborted `signal`.
    */
-  async generate(prompt: string | readonly Message[], options: TextOptions = {}): Promise<string> {
-    let text = '';
-    for await (const chunk of this.stream(prompt, options)) text += chunk;
-    return text;
-  }
-
-  /** The same completion in chunks, as it is generated. Leaving the loop stops the generation. */
-  async *stream(
+  async generate(
     prompt: string | readonly Message[],
     options: TextOptions = {},
-  ): AsyncGenerator<string, void, undefined> {
+  ): Promise<TextCompletion> {
+    return this.stream(prompt, options).completion;
+  }
+
+  /**
+   * The same completion in chunks of text, as it is generated; its `completion` is what generate()
+   * returns. It starts at once. Throws CreamError or TextError for an impossible request; later
+   * errors come from the loop and from `completion`. Leaving the loop stops the generation.
+   */
+  stream(prompt: string | readonly Message[], options: TextOptions = {}): TextStream {
     const { stop = [], signal, ...sampling } = options;
-    const decoder = this.tokenizer.streamDecoder({ skipSpecialTokens: true });
-    const text = new StoppingText(stop);
-    let wake: () => void = () => undefined;
-    let ended = false;
-    const generation = this.model.generate(
-      {
-        ...sampling,
-        prompts: [{ tokens: this.#prompt(prompt) }],
-        stopIds: this.stopIds,
-        ...(stop.length > 0 && { stopStrings: stop, tokenBytes: this.tokenizer.tokenBytes() }),
-      },
-      {
-        ...(signal && { signal }),
-        onTokens: (tokens) => {
-          text.push(decoder.push(tokens.map(({ token }) => token)));
-          wake();
+    const tokens = this.#prompt(prompt);
+    return new TextStream(this.tokenizer, tokens, stop, (onTokens) =>
+      this.model.generate(
+        {
+          ...sampling,
+          prompts: [{ tokens }],
+          stopIds: this.stopIds,
+          ...(stop.length > 0 && { stopStrings: stop, tokenBytes: this.tokenizer.tokenBytes() }),
         },
-      },
+        { ...(signal && { signal }), onTokens },
+      ),
     );
-    const end = (): void => {
-      ended = true;
-      wake();
-    };
-    generation.stats.then(end, end);
-    try {
-      for (;;) {
-        const chunk = text.take();
-        if (chunk !== '') yield chunk;
-        else if (ended) break;
-        else
-          await new Promise<void>((resolve) => {
-            wake = resolve;
-          });
-      }
-      await generation.stats;
-      const rest = text.end(decoder.end());
-      if (rest !== '') yield rest;
-    } finally {
-      if (!ended) {
-        generation.cancel();
-        await generation.stats.catch(() => undefined);
-      }
-    }
   }
 
   /**
@@ -271,7 +249,7 @@ export class LanguageModel {
     if (this.tokenizer.chatTemplate !== null && files['tokenizer_config.json'] !== undefined) {
       // Older readers look for the template here; newer ones take chat_template.jinja.
       files['tokenizer_config.json'] = json({
-        ...(JSON.parse(files['tokenizer_config.json']) as object),
+        ...(parseConfig(files['tokenizer_config.json']) as object),
         chat_template: this.tokenizer.chatTemplate,
       });
     }
@@ -354,7 +332,7 @@ async function readJson(path: string): Promise<Record<string, unknown>> {
     error.code === 'ENOENT' ? '{}' : Promise.reject(error),
   );
   try {
-    return JSON.parse(text) as Record<string, unknown>;
+    return parseConfig(text) as Record<string, unknown>;
   } catch (error) {
     throw new CreamError(
       'ERR_INVALID_FILE',

@@ -2,23 +2,22 @@
  * Models of the Hugging Face hub: which of a repository's files the engine reads, fetched into the
  * shared cache (repository.ts).
  */
+import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { Environment } from '../files/cache.js';
+import { exists } from '../files/cache.js';
 import { ModelError } from '../files/errors.js';
 import { writeToCache } from '../files/files.js';
 import { checkLocalModel } from './local.js';
+import type { Fetching } from '../hub/http.js';
 import {
-  cachedCommit,
-  fetchFiles,
   fetchingOf,
   listRepository,
-  repositoryFolder,
   requireChecksum,
   type HubOptions,
   type Listing,
   type Repository,
-} from '../hub/repository.js';
-import type { Fetching } from '../hub/download.js';
+} from '../hub/listing.js';
+import { cachedCommit, damagedFiles, fetchFiles, repositoryFolder } from '../hub/repository.js';
 
 export interface HubModel {
   /** The snapshot folder. */
@@ -35,16 +34,24 @@ const model = (id: string): Repository => ({ kind: 'models', id });
 
 /**
  * The complete cached snapshot of `id` at `revision`, without asking the network; null if there is
- * none.
+ * none. @throws ModelError (ERR_CHECKSUM) where a file is damaged
  */
 export async function cachedHubModel(
   id: string,
   revision: string,
-  env: Environment = process.env,
+  options: HubOptions = {},
 ): Promise<HubModel | null> {
-  const commit = await cachedCommit(model(id), revision, env);
+  const commit = await cachedCommit(model(id), revision, options.env);
   if (commit === null) return null;
-  const path = join(repositoryFolder(model(id), env), 'snapshots', commit);
+  const path = join(repositoryFolder(model(id), options.env), 'snapshots', commit);
+  const names = (await readdir(path).catch(() => [])).filter((name) => WANTED.test(name));
+  const [damaged] = await damagedFiles(path, names, options);
+  if (damaged !== undefined && (await exists(damaged)))
+    throw new ModelError(
+      'ERR_CHECKSUM',
+      `${damaged} is damaged: its content is not what the hub lists for ${id}@${revision}; ` +
+        'allow the network once, and it is fetched again.',
+    );
   return checkLocalModel(path).then(
     () => ({ path, commit }),
     () => null,

@@ -6,6 +6,7 @@ import { createHash } from 'node:crypto';
 import { open, readdir, readFile, stat } from 'node:fs/promises';
 import { basename, isAbsolute, join, resolve } from 'node:path';
 import { sha256File } from '../files/cache.js';
+import { parseConfig } from '../files/json.js';
 import { ModelError } from '../files/errors.js';
 
 const LFS_POINTER = 'version https://git-lfs.github.com/spec/';
@@ -177,7 +178,7 @@ async function checkPresent(path: string, name: string): Promise<void> {
 async function checkJson(path: string): Promise<unknown> {
   await checkPresent(path, basename(path));
   try {
-    return JSON.parse(await readFile(path, 'utf8'));
+    return parseConfig(await readFile(path, 'utf8'));
   } catch (error) {
     throw new ModelError(
       'ERR_INCOMPLETE_MODEL',

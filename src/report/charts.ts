@@ -1,5 +1,6 @@
 /** Which curves the page draws, and of what. */
 import { percent } from './format.js';
+import type { Histogram } from './histogram.js';
 import type { PhaseReport, RankingReport, RunReport, Step } from './metrics.js';
 import type { Chart, Point } from './plots.js';
 
@@ -15,6 +16,7 @@ export function charts(run: RunReport): Chart[] {
     ...accuracyCharts(run, categories),
     {
       title: 'Consistency',
+      yLabel: 'C',
       note:
         'Agreement of two successive models on the order of the responses: 0 reversed, 0.5 ' +
         'unrelated, 1 the same.',
@@ -24,26 +26,8 @@ export function charts(run: RunReport): Chart[] {
       series: consistencySeries(ranked),
     },
     {
-      title: "Kendall's τ by prompt",
-      note:
-        'Share of the prompts by the agreement of the two rankings, −1 to 1, iteration by ' +
-        'iteration.',
-      xLabel: 'τ',
-      format: percent,
-      include: [0],
-      series: run.phases.flatMap(({ label, ranking }) =>
-        ranking && ranking.kendallShares.length > 0
-          ? [
-              {
-                name: label,
-                points: ranking.kendallShares.map((y, i) => ({ x: -0.9 + 0.2 * i, y })),
-              },
-            ]
-          : [],
-      ),
-    },
-    {
       title: 'Ranking accuracy',
+      yLabel: 'share of couples',
       note:
         'Of a right and a wrong response to one prompt, how often the reward ranks the right ' +
         'one above; 50 % is chance.',
@@ -54,6 +38,7 @@ export function charts(run: RunReport): Chart[] {
     },
     {
       title: 'Right answers',
+      yLabel: 'share of completions',
       note: 'Share of the responses that give the known answer, which training never sees.',
       categories,
       format: percent,
@@ -66,6 +51,7 @@ export function charts(run: RunReport): Chart[] {
     },
     {
       title: 'Reward margin',
+      yLabel: 'margin',
       note:
         'How much more than its reference the policy prefers chosen over rejected, step by ' +
         'step.',
@@ -76,6 +62,7 @@ export function charts(run: RunReport): Chart[] {
     },
     {
       title: 'Preference loss',
+      yLabel: 'loss',
       note: 'C · DPO + (1 − C) · reverse DPO; it starts at log 2 = 0.693.',
       xLabel: 'step',
       format: (y) => y.toFixed(4),
@@ -83,14 +70,34 @@ export function charts(run: RunReport): Chart[] {
     },
     {
       title: 'KL penalty',
-      note: 'Estimate of KL to the base model in training, step by step, nats a response.',
+      yLabel: 'nats per completion',
+      note: 'Estimate of KL to the base model in training, step by step, nats per completion.',
       xLabel: 'step',
       format: small,
       include: [0],
       series: steps(run, 'kl', false),
     },
     {
+      title: 'Gradient norm',
+      yLabel: 'norm',
+      note: 'Global L2 norm of the gradient before clipping, step by step.',
+      xLabel: 'step',
+      format: small,
+      include: [0],
+      series: [...steps(run, 'gradNorm', true), ...steps(run, 'gradNorm', false)],
+    },
+    {
+      title: 'Learning rate',
+      yLabel: 'learning rate',
+      note: 'As each step used it: warm-up, then the schedule of the recipe.',
+      xLabel: 'step',
+      format: small,
+      include: [0],
+      series: [...steps(run, 'learningRate', true), ...steps(run, 'learningRate', false)],
+    },
+    {
       title: 'SFT loss',
+      yLabel: 'nats per token',
       note: 'Cross-entropy of the demonstrations.',
       xLabel: 'step',
       format: two,
@@ -98,22 +105,25 @@ export function charts(run: RunReport): Chart[] {
     },
     {
       title: 'KL to the base model',
-      note: 'Mean log π − log π of the base over what the iteration sampled, nats a response.',
+      yLabel: 'nats per completion',
+      note: 'Mean log π − log π of the base over what the iteration sampled, nats per completion.',
       categories,
       format: small,
       include: [0],
-      series: [{ name: 'a response', points: ranked((r) => r.kl_response) }],
+      series: [{ name: 'per completion', points: ranked((r) => r.kl_response) }],
     },
     {
-      title: 'KL a token',
-      note: 'The same divided by the length: longer responses drift further as a whole.',
+      title: 'KL per token',
+      yLabel: 'nats per token',
+      note: 'The same divided by the length: a longer completion drifts further as a whole.',
       categories,
       format: small,
       include: [0],
-      series: [{ name: 'a token', points: ranked((r) => r.kl_token) }],
+      series: [{ name: 'per token', points: ranked((r) => r.kl_token) }],
     },
     {
       title: 'Length',
+      yLabel: 'tokens',
       note: 'Mean tokens per completion, and of an answer in evaluation.',
       categories,
       format: (y) => y.toFixed(0),
@@ -125,6 +135,7 @@ export function charts(run: RunReport): Chart[] {
     },
     {
       title: 'Repetition',
+      yLabel: 'share',
       note:
         "Share of a response's n-grams that it said before, and of responses cut by the " +
         'length limit.',
@@ -142,6 +153,7 @@ export function charts(run: RunReport): Chart[] {
     },
     {
       title: 'Self-reward gap',
+      yLabel: 'nats',
       note:
         'Mean reward of chosen minus rejected under the model that chose, in nats, before ' +
         'training on them.',
@@ -151,6 +163,27 @@ export function charts(run: RunReport): Chart[] {
       series: [{ name: 'gap', points: ranked((r) => r.pair_margin) }],
     },
   ];
+}
+
+/** τ prompt by prompt: the first, the middle and the last iteration that ranked anything. */
+export function tauHistogram(run: RunReport): Histogram {
+  const ranked = run.phases.filter(({ ranking }) => ranking && ranking.kendallShares.length > 0);
+  const shown = new Set([0, Math.floor((ranked.length - 1) / 2), ranked.length - 1]);
+  return {
+    title: "Kendall's τ by prompt",
+    note:
+      'Share of the prompts by the agreement of the two rankings: −1 reversed, 0 unrelated, 1 ' +
+      'the same.',
+    xLabel: 'τ',
+    yLabel: 'share of prompts',
+    format: percent,
+    from: -1,
+    to: 1,
+    ticks: [-1, -0.5, 0, 0.5, 1],
+    series: ranked.flatMap(({ label, ranking }, i) =>
+      shown.has(i) ? [{ name: label, bins: ranking!.kendallShares }] : [],
+    ),
+  };
 }
 
 function accuracyCharts(run: RunReport, categories: string[]): Chart[] {
@@ -167,6 +200,7 @@ function accuracyCharts(run: RunReport, categories: string[]): Chart[] {
   return [
     {
       title: 'Accuracy',
+      yLabel: 'accuracy',
       note: 'Share of the test questions answered right; bars are 95 % intervals.',
       categories,
       format: percent,
@@ -174,6 +208,7 @@ function accuracyCharts(run: RunReport, categories: string[]): Chart[] {
     },
     {
       title: 'Accuracy per character',
+      yLabel: 'accuracy',
       note: 'The likeliest choice by the mean log-prob of its characters; bars are 95 % intervals.',
       categories,
       format: percent,

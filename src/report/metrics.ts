@@ -26,7 +26,8 @@ import {
   type IterationMetrics,
 } from '../evaluate/iteration.js';
 import { number, RunFolder, string, type Row } from './read.js';
-import { knownQuestions, rankedPrompts, type RankedPrompt } from './samples.js';
+import { flipsOf, type Flips } from './flips.js';
+import { EXAMPLES, knownQuestions, rankedPrompts, type RankedPrompt } from './samples.js';
 
 export interface Step {
   step: number;
@@ -34,6 +35,9 @@ export interface Step {
   margin: number | null;
   /** Mean estimate of KL(π_θ ‖ π_θ0) where training is penalised by it. */
   kl: number | null;
+  /** Global L2 norm of the gradient before clipping. */
+  gradNorm: number | null;
+  learningRate: number | null;
 }
 
 /** What a stage did over all its runs, from events.jsonl. */
@@ -68,11 +72,15 @@ export interface PhaseReport {
 export interface RankingReport extends IterationMetrics {
   /** Share of the kept prompts by their τ, in ten steps from −1 to 1. */
   kendallShares: number[];
+  flips: Flips | null;
+  /** Prompts to read, from the highest C to the lowest. */
   examples: RankedPrompt[];
 }
 
 export interface RunReport {
   name: string;
+  /** As it was given. */
+  directory: string;
   model: string | null;
   versions: Record<string, string>;
   started: string | null;
@@ -80,24 +88,27 @@ export interface RunReport {
   finished: boolean;
   recipe: string;
   phases: PhaseReport[];
+  /** Rows of the data sources that the run did not use. */
+  leftOut: { section: string; count: number; message: string }[];
   /** Sentences about what could not be read. */
   problems: string[];
 }
 
 /**
- * Reads what is there. @throws DataError where a file exists and cannot be read at all, or where
- * this is no run directory.
+ * Reads what is there; `examples` is the number of ranked prompts per iteration. @throws DataError
+ * where a file exists and cannot be read at all, or where this is no run directory.
  */
-export function readRun(directory: string): RunReport {
+export function readRun(directory: string, { examples = EXAMPLES } = {}): RunReport {
   const folder = new RunFolder(directory);
   const run = folder.object('run.json');
   const events = folder.rows('events.jsonl', (row) => row);
   const phases = phaseFolders(folder).map(([name, label]) =>
-    phaseReport(folder, name, label, events),
+    phaseReport(folder, name, label, events, examples),
   );
   compareInTurn(folder, phases);
   return {
     name: basename(resolve(directory)),
+    directory,
     model:
       string((run.model ?? {}) as Row, 'name') ??
       /^model: *(.+?) *$/m.exec(folder.text('recipe.yaml'))?.[1] ??
@@ -112,12 +123,25 @@ export function readRun(directory: string): RunReport {
     finished: folder.has('summary.json'),
     recipe: folder.text('recipe.yaml'),
     phases,
+    leftOut: rowsLeftOut(events),
     problems: [...folder.damaged].map(
       ([file, { size }]) =>
         `${file}: ${size} ${size === 1 ? 'line' : 'lines'} could not be read and ` +
         `${size === 1 ? 'is' : 'are'} left out.`,
     ),
   };
+}
+
+/** The last event of each section: a run that was stopped and resumed may have told it twice. */
+function rowsLeftOut(events: readonly Row[]): RunReport['leftOut'] {
+  const found = new Map<string, RunReport['leftOut'][number]>();
+  for (const event of events) {
+    const [section, message] = [string(event, 'section'), string(event, 'message')];
+    const count = number(event, 'count');
+    if (event.type === 'rows_left_out' && section && message && count !== undefined)
+      found.set(section, { section, count, message });
+  }
+  return [...found.values()];
 }
 
 function phaseFolders(folder: RunFolder): [name: string, label: string][] {
@@ -137,6 +161,7 @@ function phaseReport(
   name: string,
   label: string,
   events: readonly Row[],
+  examples: number,
 ): PhaseReport {
   const answers = answersOf(folder, name);
   const norm = normalised(answers);
@@ -155,13 +180,17 @@ function phaseReport(
     answerTokens: norm ? null : mean(answers.map((answer) => answer.tokens)),
     steps: folder.rows(`${name}/steps.jsonl`, stepOf),
     stages: stageTimes(events, name),
-    ranking: rankingReport(folder, name),
+    ranking: rankingReport(folder, name, examples),
   };
 }
 
-type SlimAnswer = Pick<AnswerRecord, 'prompt_id' | 'task' | 'correct' | 'tokens' | 'correct_norm'>;
+export type SlimAnswer = Pick<
+  AnswerRecord,
+  'prompt_id' | 'task' | 'correct' | 'tokens' | 'correct_norm'
+>;
 
-function answersOf(folder: RunFolder, name: string): SlimAnswer[] {
+/** Answers of the model that a phase made. */
+export function answersOf(folder: RunFolder, name: string): SlimAnswer[] {
   return folder.records(
     name,
     'answers.jsonl',
@@ -184,6 +213,8 @@ function stepOf(row: Row): Step | undefined {
         loss: number(row, 'loss') ?? null,
         margin: number(row, 'rewards/margins') ?? null,
         kl: number(row, 'kl') ?? null,
+        gradNorm: number(row, 'grad_norm') ?? null,
+        learningRate: number(row, 'learning_rate') ?? null,
       };
 }
 
@@ -218,7 +249,7 @@ function stageTimes(events: readonly Row[], name: string): StageTime[] {
   return [...times.values()];
 }
 
-function rankingReport(folder: RunFolder, name: string): RankingReport | null {
+function rankingReport(folder: RunFolder, name: string, examples: number): RankingReport | null {
   const rankings = folder.records<RankingRecord>(name, 'rankings.jsonl');
   const questions = knownQuestions(folder, name);
   const completions = folder.records(name, 'completions.jsonl', (record: CompletionRecord) =>
@@ -259,7 +290,8 @@ function rankingReport(folder: RunFolder, name: string): RankingReport | null {
         .filter(({ skipped, one_judge }) => skipped === undefined && !one_judge)
         .map((r) => r.kendall_tau),
     ),
-    examples: rankedPrompts(folder, name, rankings, pairs, questions),
+    flips: flipsOf(rankings),
+    examples: rankedPrompts({ folder, name, rankings, pairs, questions, count: examples }),
   };
 }
 

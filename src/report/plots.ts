@@ -21,17 +21,19 @@ export interface Chart {
   /** Named positions of a categorical axis; without them x is a number. */
   categories?: string[];
   xLabel?: string;
+  /** Title of the y-axis, with the unit. */
+  yLabel: string;
   format: (y: number) => string;
   /** Values that the axis must reach. */
   include?: number[];
 }
 
-const WIDTH = 440;
-const HEIGHT = 240;
-const LEFT = 52;
-const RIGHT = 14;
-const TOP = 12;
-const BOTTOM = 38;
+export const WIDTH = 440;
+export const HEIGHT = 240;
+export const LEFT = 68;
+export const RIGHT = 14;
+export const TOP = 12;
+export const BOTTOM = 38;
 /** More points than this are averaged in buckets: a screen has no more columns. */
 const MOST_POINTS = 240;
 /** Up to this many, each point is drawn. */
@@ -60,17 +62,30 @@ export function lineChart(chart: Chart): string {
       `<li class="s${i % 6}">${escapeHtml(name)} ` +
       `<b>${escapeHtml(chart.format(points.at(-1)!.y))}</b></li>`,
   );
-  const label = escapeHtml(describe(chart, series));
-  return `<figure><figcaption><h3>${escapeHtml(chart.title)}</h3>
-<p>${escapeHtml(chart.note)}</p><ul class="legend">${legend.join('')}</ul></figcaption>
-<svg viewBox="0 0 ${WIDTH} ${HEIGHT}" role="img" aria-label="${label}">
-${yAxis(y, chart.format)}${xAxis(x, chart)}${series
+  const lines = series
     .map(({ name, points }, i) => drawSeries(name, points, i, x.at, y.at, chart))
-    .reverse()
-    .join('')}</svg></figure>`;
+    .reverse();
+  return figure(chart, legend, describe(chart, series), [
+    yAxis(y, chart),
+    xAxis(x, chart),
+    ...lines,
+  ]);
 }
 
-interface Scale {
+/** The frame of a chart: title, note, legend, and the drawing with its spoken description. */
+export function figure(
+  { title, note }: Pick<Chart, 'title' | 'note'>,
+  legend: readonly string[],
+  description: string,
+  drawing: readonly string[],
+): string {
+  return `<figure><figcaption><h3>${escapeHtml(title)}</h3>
+<p>${escapeHtml(note)}</p><ul class="legend">${legend.join('')}</ul></figcaption>
+<svg viewBox="0 0 ${WIDTH} ${HEIGHT}" role="img" aria-label="${escapeHtml(description)}">
+${drawing.join('')}</svg></figure>`;
+}
+
+export interface Scale {
   at: (value: number) => number;
   ticks: number[];
 }
@@ -114,18 +129,27 @@ function drawSeries(
   );
 }
 
-function yAxis({ at: y, ticks }: Scale, format: (y: number) => string): string {
-  return ticks
-    .map(
-      (tick) =>
-        `<path class="grid" d="M${LEFT} ${at(y(tick))}H${WIDTH - RIGHT}"/><text ` +
-        `class="tick" x="${LEFT - 7}" y="${at(y(tick) + 4)}" ` +
-        `text-anchor="end">${escapeHtml(format(tick))}</text>`,
-    )
-    .join('');
+export function yAxis(
+  { at: y, ticks }: Scale,
+  { format, yLabel }: Pick<Chart, 'format' | 'yLabel'>,
+): string {
+  const lines = ticks.map(
+    (tick) =>
+      `<path class="grid" d="M${LEFT} ${at(y(tick))}H${WIDTH - RIGHT}"/><text ` +
+      `class="tick" x="${LEFT - 7}" y="${at(y(tick) + 4)}" ` +
+      `text-anchor="end">${escapeHtml(format(tick))}</text>`,
+  );
+  const middle = (TOP + HEIGHT - BOTTOM) / 2;
+  return (
+    `${lines.join('')}<text class="tick" transform="translate(12 ${middle}) rotate(-90)" ` +
+    `text-anchor="middle">${escapeHtml(yLabel)}</text>`
+  );
 }
 
-function xAxis({ at: x, ticks }: Scale, { categories, xLabel }: Chart): string {
+export function xAxis(
+  { at: x, ticks }: Scale,
+  { categories, xLabel }: Pick<Chart, 'categories' | 'xLabel'>,
+): string {
   const label = (tick: number) => (categories ? (categories[tick] ?? '') : short(tick));
   const texts = ticks.map(
     (tick) =>
@@ -143,7 +167,7 @@ function xAxis({ at: x, ticks }: Scale, { categories, xLabel }: Chart): string {
 }
 
 /** Round tick values over the range of `values`, mapped to pixels from `bottom` to `top`. */
-function scale(values: readonly number[], bottom: number, top: number): Scale {
+export function scale(values: readonly number[], bottom: number, top: number): Scale {
   let low = Math.min(...values);
   let high = Math.max(...values);
   if (high - low < 1e-9 * Math.max(1, Math.abs(high))) {
@@ -212,5 +236,5 @@ function describe(chart: Chart, series: { name: string; points: Point[] }[]): st
   return `${chart.title}. ${told.join('; ')}.`;
 }
 
-const at = (pixel: number): string => String(Math.round(pixel * 10) / 10);
+export const at = (pixel: number): string => String(Math.round(pixel * 10) / 10);
 const short = (value: number): string => String(Number(value.toPrecision(6)));

@@ -11,8 +11,8 @@ import type {
 import { isCorrect, type Known } from '../evaluate/answer.js';
 import { conversationText, type RunFolder } from './read.js';
 
-/** Prompts shown of an iteration. */
-const SHOWN = 6;
+/** Prompts of an iteration that are shown where all would be too many. */
+export const EXAMPLES = 6;
 
 export interface RankedSample {
   sample: number;
@@ -39,18 +39,32 @@ export interface RankedPrompt {
 
 type Pair = Pick<PairRecord, 'prompt_id' | 'chosen_sample' | 'rejected_sample'>;
 
+export interface RankedPromptsOf {
+  folder: RunFolder;
+  /** The iteration's folder. */
+  name: string;
+  rankings: readonly RankingRecord[];
+  pairs: readonly Pair[];
+  questions: ReadonlyMap<string, Known>;
+  /** Prompts at most. */
+  count: number;
+}
+
 /**
  * Joins rankings, completions and pairs of one iteration by id; rows that lack their partner are
  * left out.
  */
-export function rankedPrompts(
-  folder: RunFolder,
-  name: string,
-  rankings: readonly RankingRecord[],
-  pairs: readonly Pair[],
-  questions: ReadonlyMap<string, Known>,
-): RankedPrompt[] {
-  const shown = new Map(chooseExamples(rankings).map((ranking) => [ranking.prompt_id, ranking]));
+export function rankedPrompts({
+  folder,
+  name,
+  rankings,
+  pairs,
+  questions,
+  count,
+}: RankedPromptsOf): RankedPrompt[] {
+  const shown = new Map(
+    chooseExamples(rankings, count).map((ranking) => [ranking.prompt_id, ranking]),
+  );
   const roles = new Map(pairs.map((pair) => [pair.prompt_id, pair]));
   const completions = new Map<string, Shown>();
   folder.records(
@@ -112,7 +126,7 @@ interface Shown {
  * Prompts spread evenly from the highest C to the lowest, so that agreement and disagreement can
  * both be read.
  */
-function chooseExamples(rankings: readonly RankingRecord[]): RankingRecord[] {
+function chooseExamples(rankings: readonly RankingRecord[], most: number): RankingRecord[] {
   const ordered = rankings
     .filter(
       ({ samples, ...columns }) =>
@@ -120,11 +134,15 @@ function chooseExamples(rankings: readonly RankingRecord[]): RankingRecord[] {
     )
     .map((ranking, index) => ({ ranking, index }))
     .sort((a, b) => b.ranking.consistency - a.ranking.consistency || a.index - b.index);
-  const count = Math.min(SHOWN, ordered.length);
+  return spread(ordered, most).map(({ ranking }) => ranking);
+}
+
+/** At most `most` of the items, evenly spread from the first to the last. */
+export function spread<T>(items: readonly T[], most: number): T[] {
+  const count = Math.min(most, items.length);
   return Array.from(
     { length: count },
-    (_, i) =>
-      ordered[count === 1 ? 0 : Math.round((i * (ordered.length - 1)) / (count - 1))]!.ranking,
+    (_, i) => items[count === 1 ? 0 : Math.round((i * (items.length - 1)) / (count - 1))]!,
   );
 }
 

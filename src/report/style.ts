@@ -296,6 +296,65 @@ ol li {
   color: var(--bad);
   font-weight: 600;
 }
+rect {
+  fill: var(--c);
+}
+.find {
+  display: flex;
+  flex-wrap: wrap;
+  gap: 8px;
+  align-items: baseline;
+}
+.find[hidden] {
+  display: none;
+}
+.find input {
+  flex: 1 1 220px;
+}
+.find input,
+.find select,
+button {
+  font: inherit;
+  color: inherit;
+  background: var(--bg);
+  border: 1px solid var(--line);
+  border-radius: 6px;
+  padding: 5px 10px;
+}
+.find output {
+  color: var(--dim);
+}
+@media (max-width: 700px) {
+  body {
+    padding: 16px 12px 32px;
+  }
+  thead {
+    display: none;
+  }
+  tr {
+    display: block;
+    border-bottom: 1px solid var(--line);
+    padding: 8px 0;
+  }
+  tbody th,
+  td {
+    display: flex;
+    justify-content: space-between;
+    gap: 16px;
+    border: 0;
+    padding: 2px 0;
+    white-space: normal;
+  }
+  td div {
+    text-align: right;
+  }
+  td::before {
+    content: attr(data-head);
+    color: var(--dim);
+    font-size: 13px;
+    text-align: left;
+  }
+}
 .recipe {
   max-height: 60vh;
   overflow: auto;

@@ -1,37 +1,42 @@
 /** Reads and checks all inputs before a run starts, so that a bad file does not fail it later. */
-import type { DemonstrationRecord, GoldRecord, PromptRecord } from '../data/records.js';
+import { countLeftOut, describeLeftOut, type LeftOut } from '../data/bad-rows.js';
+import type { Loaded } from '../data/prompts.js';
 import type { PreferenceRecord } from '../data/preferences.js';
-import { chooseDemonstrations, choosePrompts, nameOf, type ChosenPrompts } from './data.js';
+import type { DemonstrationRecord, GoldRecord, PromptRecord } from '../data/records.js';
 import type { LanguageModel } from '../lm/language-model.js';
+import { choosePrompts, nameOf } from './data.js';
 import { RunError } from './errors.js';
-import { choosePreferences, preferenceLength } from './given-pairs.js';
-import { chooseQuestions } from './evaluation.js';
+import type { RowsLeftOut } from './events.js';
+import type { RunInputs } from './inputs.js';
+import { demonstrationLength, findLong, preferenceLength, promptLength } from './lengths.js';
 import type { Recipe } from './recipe.js';
-import { encodeDemonstration } from './stages/sft.js';
 
 export interface Inputs {
+  /** The whole source of the prompts; undefined where the recipe has given pairs. */
+  source: Loaded<PromptRecord> | undefined;
+  /** The prompts that the iterations will use. */
   prompts: PromptRecord[];
   demonstrations: DemonstrationRecord[];
   questions: PromptRecord[];
   preferences: PreferenceRecord[];
-  /** Sentences on rows that were left out. */
-  notes: string[];
+  leftOut: RowsLeftOut[];
   /** File and line of records, by id, where they come from a file. */
   places: ReadonlyMap<string, string>;
 }
+
+/** Whether a section of the recipe leaves out rows that cannot be used. */
+export const skipsBadRows = ({ prompts, sft, pairs }: Recipe): boolean =>
+  [prompts, sft, pairs].some(({ on_bad_row: mode }) => mode === 'skip');
 
 /**
  * Every record that the recipe will use. @throws RunError or DataError for files that are missing,
  * damaged or too short.
  */
-export async function readInputs(recipe: Recipe): Promise<Inputs> {
-  const iterations = Array.from(
-    { length: recipe.pairs.source === null ? recipe.iterations : 0 },
-    (_, i) => i + 1,
-  );
-  const chosen: ChosenPrompts[] = [];
-  // Sequential, since each call reads the whole source.
-  for (const t of iterations) chosen.push(await choosePrompts(recipe, t));
+export async function readInputs(recipe: Recipe, inputs: RunInputs): Promise<Inputs> {
+  const source = recipe.pairs.source === null ? await inputs.prompts() : undefined;
+  const chosen = source
+    ? Array.from({ length: recipe.iterations }, (_, i) => choosePrompts(recipe, i + 1, source))
+    : [];
   const prompts = chosen.flatMap((each) => each.prompts);
   if (recipe.reward.source === 'gold')
     checkAnswers(
@@ -41,30 +46,31 @@ export async function readInputs(recipe: Recipe): Promise<Inputs> {
     );
   const demonstrations =
     recipe.sft.enabled && recipe.sft.checkpoint === null
-      ? await chooseDemonstrations(recipe)
-      : { records: [], duplicates: 0, places: undefined };
-  const given = recipe.pairs.source === null ? undefined : await choosePreferences(recipe);
+      ? await inputs.demonstrations()
+      : undefined;
+  const given = recipe.pairs.source === null ? undefined : await inputs.preferences();
   return {
+    source,
     prompts,
-    demonstrations: demonstrations.records,
-    questions: await chooseQuestions(recipe),
-    preferences: given?.preferences ?? [],
-    places: new Map([
-      ...(chosen[0]?.places ?? []),
-      ...(demonstrations.places ?? []),
-      ...(given?.places ?? []),
-    ]),
-    notes: [
-      ...repeated(chosen[0]?.duplicates, recipe.prompts.source),
-      ...repeated(demonstrations.duplicates, recipe.sft.source),
+    demonstrations: demonstrations?.records ?? [],
+    questions: await inputs.questions(),
+    preferences: given?.records ?? [],
+    places: new Map([source, demonstrations, given].flatMap((data) => [...(data?.places ?? [])])),
+    leftOut: [
+      ...leftOut('prompts', recipe.prompts.source, source),
+      ...leftOut('sft', recipe.sft.source, demonstrations),
+      ...leftOut('pairs', recipe.pairs.source ?? '', given),
     ],
   };
 }
 
-function repeated(duplicates: number | undefined, source: string | readonly string[]): string[] {
-  return duplicates
-    ? [`${nameOf(source)}: ${duplicates} rows that repeat an earlier one were left out.`]
-    : [];
+function leftOut(
+  section: RowsLeftOut['section'],
+  source: string | readonly string[],
+  data: LeftOut | undefined,
+): RowsLeftOut[] {
+  const message = data && describeLeftOut(nameOf(source), data);
+  return message === undefined ? [] : [{ section, count: countLeftOut(data!), message }];
 }
 
 function checkAnswers(
@@ -83,38 +89,38 @@ function checkAnswers(
 }
 
 /** @throws RunError naming the first record that is longer than the model's context, by place. */
-export function checkLengths(
-  { prompts, demonstrations, questions, preferences, places }: Partial<Inputs>,
+export async function checkLengths(
+  {
+    prompts = [],
+    demonstrations = [],
+    questions = [],
+    preferences = [],
+    places,
+  }: Partial<Omit<Inputs, 'source' | 'leftOut'>>,
   policy: LanguageModel,
-): void {
-  const context = policy.model.config.maxPositionEmbeddings;
-  const long = [
-    // At least one generated token must fit after the prompt.
-    ...[...(prompts ?? []), ...(questions ?? [])].map(({ id, prompt }) => ({
-      what: 'Prompt',
-      id,
-      length: policy.encodePrompt(prompt).length,
-      limit: context - 1,
-    })),
-    ...(demonstrations ?? []).map((demonstration) => {
-      const { prompt, completion } = encodeDemonstration(demonstration, policy);
-      const length = prompt.length + completion.length;
-      return { what: 'Demonstration', id: demonstration.id, length, limit: context };
-    }),
-    ...(preferences ?? []).map((preference) => ({
-      what: 'The pair',
-      id: preference.id,
-      length: preferenceLength(preference, policy),
-      limit: context,
-    })),
-  ].filter(({ length, limit }) => length > limit);
-  const [first] = long;
+): Promise<void> {
+  const found = [
+    { what: 'Prompt', key: 'prompts', long: await findLong(prompts, policy, promptLength) },
+    { what: 'Question', key: '', long: await findLong(questions, policy, promptLength) },
+    {
+      what: 'Demonstration',
+      key: 'sft',
+      long: await findLong(demonstrations, policy, demonstrationLength),
+    },
+    { what: 'Pair', key: 'pairs', long: await findLong(preferences, policy, preferenceLength) },
+  ].filter(({ long }) => long.length > 0);
+  const [first] = found;
   if (first === undefined) return;
-  const place = places?.get(first.id);
+  const { what, key, long } = first;
+  const { id, tokens } = long[0]!;
+  const place = places?.get(id);
+  const more = found.reduce((sum, each) => sum + each.long.length, -1);
   throw new RunError(
     'ERR_RUN_DATA',
-    `${first.what} ${JSON.stringify(first.id)}${place === undefined ? '' : ` (${place})`} is ` +
-      `${first.length} tokens long and the model's context holds ${context}: shorten it or take ` +
-      `it out${long.length > 1 ? `, and ${long.length - 1} more like it` : ''}.`,
+    `${what} ${JSON.stringify(id)}${place === undefined ? '' : ` (${place})`} is ` +
+      `${tokens} tokens long and the model's context holds ` +
+      `${policy.model.config.maxPositionEmbeddings}: shorten it or take it out` +
+      (key === '' ? '' : `, or set ${key}.on_bad_row to skip`) +
+      `${more > 0 ? `; ${more} more ${more === 1 ? 'is' : 'are'} too long` : ''}.`,
   );
 }

@@ -5,34 +5,20 @@
 import { existsSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { Question } from '../evaluate/task.js';
 import { Interrupted } from './errors.js';
 import type { RunEvent, StageName } from './events.js';
+import type { RunInputs } from './inputs.js';
 import type { Models } from './models.js';
 import type { RewardFunction } from '../reward/external.js';
 import type { Recipe } from './recipe.js';
 import type { StepRecord } from './stages/optimise.js';
-import type { StageHooks } from './stages/stage.js';
-import { inBlocks, phaseFolder, readRecords, remainingItems, type Phase } from './store.js';
+import { makeBlocks, progressOf, type BlockedStage, type StageHooks } from './stages/stage.js';
+import { METRICS, phaseFolder, readRecords, writeRecords, type Phase } from './store.js';
 
 /** A stage of SFT or of iteration t; 0 is the base model. */
 export interface OfStage {
   phase: Phase;
   stage: StageName;
-}
-
-export interface BlockedStage<Item, Made> {
-  /** The artefact. */
-  path: string;
-  items: readonly Item[];
-  /** Items per block. */
-  size: number;
-  /** The unit that progress counts, and how many units one item makes. */
-  unit: string;
-  perItem: number;
-  make: (items: readonly Item[], hooks: StageHooks) => Promise<Made[]>;
-  /** A short summary of the result, for the stage's last line. */
-  note?: (made: readonly Made[]) => string;
 }
 
 export interface RunContextFields {
@@ -43,6 +29,7 @@ export interface RunContextFields {
   /** Digest of the recipe and the base model, on which every artefact depends. */
   plan: string;
   models: Models;
+  inputs: RunInputs;
   /** The reward function if `reward.source` is `function`. */
   rewards?: RewardFunction | undefined;
   signal: AbortSignal;
@@ -56,13 +43,14 @@ export class RunContext {
   readonly directory: string;
   readonly emit: (event: RunEvent) => void;
   readonly rewards: RewardFunction | undefined;
-  /** Evaluation questions, read once per run. */
-  questions: Promise<Question[]> | undefined;
+  readonly inputs: RunInputs;
+  private readonly warned = new Set<string>();
 
   constructor(private readonly fields: RunContextFields) {
     ({
       recipe: this.recipe,
       models: this.models,
+      inputs: this.inputs,
       plan: this.plan,
       directory: this.directory,
       emit: this.emit,
@@ -83,34 +71,32 @@ export class RunContext {
     return n === 1 && this.recipe.sft.enabled ? this.file('sft', 'checkpoint') : this.fields.base;
   }
 
-  /** Runs a stage block by block, saving each block. */
+  /** Records of an artefact that exists. */
+  read<T extends object>(phase: Phase, name: string): Promise<T[]> {
+    return readRecords(this.file(phase, name));
+  }
+
+  async write(phase: Phase, name: string, records: readonly object[]): Promise<void> {
+    await writeRecords(this.file(phase, name), records);
+  }
+
+  async writeMetrics(rows: readonly object[]): Promise<void> {
+    await writeRecords(join(this.directory, METRICS), rows);
+  }
+
+  /** Runs a stage block by block into the artefact `name`, saving each block. */
   async blocks<Item, Made extends object>(
     of: OfStage,
-    { path, items, size, unit, perItem, make, note }: BlockedStage<Item, Made>,
+    name: string,
+    stage: BlockedStage<Item, Made>,
   ): Promise<Made[]> {
-    if (existsSync(path)) return this.kept(of, path);
-    const total = items.length * perItem;
-    const left = remainingItems(path, items.length, size) * perItem;
-    return this.stage(of, { done: total - left, total, unit }, async (hooks) => {
-      let tokensBefore = 0;
-      let tokens = 0;
-      const made = await inBlocks({
-        path,
-        items,
-        size,
-        plan: this.plan,
-        make: (block, first) => {
-          this.checkSignal();
-          tokensBefore += tokens;
-          tokens = 0;
-          return make(block, {
-            signal: hooks.signal,
-            progress: (done, now) =>
-              hooks.progress(first * perItem + done, tokensBefore + (tokens = now)),
-          });
-        },
-      });
-      return { result: made, note: note?.(made) ?? '' };
+    const path = this.file(of.phase, name);
+    if (existsSync(path)) return this.kept(of, name);
+    const artefact = { path, plan: this.plan };
+    const start = { ...progressOf(stage, artefact), unit: stage.unit };
+    return this.stage(of, start, async (hooks) => {
+      const made = await makeBlocks(stage, artefact, hooks);
+      return { result: made, note: stage.note?.(made) ?? '' };
     });
   }
 
@@ -145,11 +131,18 @@ export class RunContext {
   }
 
   /** Records of a stage that an earlier call finished. */
-  async kept<Made extends object>(of: OfStage, path: string): Promise<Made[]> {
+  async kept<Made extends object>(of: OfStage, name: string): Promise<Made[]> {
     this.tellKept(of);
     // A run killed right after the last block leaves the blocks behind.
-    await rm(`${path}.parts`, { recursive: true, force: true });
-    return readRecords<Made>(path);
+    await rm(`${this.file(of.phase, name)}.parts`, { recursive: true, force: true });
+    return this.read<Made>(of.phase, name);
+  }
+
+  /** Emits a warning unless one of this kind was emitted before. */
+  warnOnce(kind: string, message: string): void {
+    if (this.warned.has(kind)) return;
+    this.warned.add(kind);
+    this.emit({ type: 'warning', message });
   }
 
   tellKept(of: OfStage): void {

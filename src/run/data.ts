@@ -2,8 +2,10 @@
 import { builtinDemonstrations, builtinPrompts } from '../data/builtin.js';
 import { loadDemonstrations, loadPrompts, type Loaded } from '../data/prompts.js';
 import type { DemonstrationRecord, GoldRecord, Message, PromptRecord } from '../data/records.js';
+import type { LanguageModel } from '../lm/language-model.js';
 import { RunError } from './errors.js';
 import { shuffled } from './keys.js';
+import { demonstrationLength, promptLength, withoutLong } from './lengths.js';
 import type { Recipe } from './recipe.js';
 
 /** The prompts of an iteration. Known answers are kept apart, so that training never sees them. */
@@ -11,21 +13,24 @@ export interface ChosenPrompts {
   prompts: PromptRecord[];
   /** Answers of the prompts whose rows have one. */
   gold: GoldRecord[];
-  /** Number of duplicate rows, which are dropped. */
-  duplicates: number;
-  /** File and line of each prompt, by id; absent for built-in prompts. */
-  places?: ReadonlyMap<string, string> | undefined;
 }
 
-/** The prompts of iteration `t` ≥ 1. */
-export async function choosePrompts(recipe: Recipe, t: number): Promise<ChosenPrompts> {
+type PromptSettings = Pick<Recipe, 'seed' | 'iterations' | 'prompts' | 'system_prompt'>;
+
+/**
+ * All prompts of the recipe's source that can be used. With `prompts.on_bad_row: skip` and a model,
+ * the rows that are longer than its context are left out.
+ */
+export async function readPrompts(
+  recipe: PromptSettings,
+  policy?: LanguageModel,
+): Promise<Loaded<PromptRecord>> {
   const {
     seed,
     iterations,
-    prompts: { source, columns, count, split },
+    prompts: { source, columns, count, split, on_bad_row: onBadRow },
     system_prompt: system,
   } = recipe;
-  const subsets = split === 'subsets';
   if (source === 'builtin' && count === 0)
     throw new RunError(
       'ERR_RECIPE',
@@ -38,12 +43,31 @@ export async function choosePrompts(recipe: Recipe, t: number): Promise<ChosenPr
           records: builtinPrompts({
             seed,
             split: 'train',
-            count: count * (subsets ? iterations : 2),
+            count: count * (split === 'subsets' ? iterations : 2),
           }),
           duplicates: 0,
+          skipped: [],
         }
-      : await loadPrompts(source, { columns });
-  const { records: all, duplicates, places } = loaded;
+      : await loadPrompts(source, { columns, onBadRow });
+  const complete = {
+    ...loaded,
+    records: loaded.records.map((record) => ({
+      ...record,
+      prompt: withSystem(record.prompt, system),
+    })),
+  };
+  return onBadRow === 'skip' && policy !== undefined
+    ? withoutLong(complete, policy, promptLength, 'prompt', nameOf(source))
+    : complete;
+}
+
+/** The prompts of iteration `t` ≥ 1, of all that `readPrompts` gave. */
+export function choosePrompts(
+  { seed, iterations, prompts: { source, count, split } }: PromptSettings,
+  t: number,
+  { records: all }: Pick<Loaded<PromptRecord>, 'records'>,
+): ChosenPrompts {
+  const subsets = split === 'subsets';
   const each = count > 0 ? count : subsets ? Math.floor(all.length / iterations) : all.length;
   const needed = subsets ? each * iterations : each;
   if (each === 0 || needed > all.length) {
@@ -59,22 +83,23 @@ export async function choosePrompts(recipe: Recipe, t: number): Promise<ChosenPr
     : shuffled(all, (p) => p.id, seed, 'resample', t);
   const chosen = order.slice(subsets ? (t - 1) * each : 0, subsets ? t * each : each);
   return {
-    prompts: chosen.map(({ id, prompt }) => ({ id, prompt: withSystem(prompt, system) })),
+    prompts: chosen.map(({ id, prompt }) => ({ id, prompt })),
     gold: chosen.flatMap(({ id, answer, task, choices }) =>
       answer === undefined
         ? []
         : [{ id, ...(task !== undefined && { task }), answer, ...(choices && { choices }) }],
     ),
-    duplicates,
-    places,
   };
 }
 
-/** The demonstrations of SFT. */
-export async function chooseDemonstrations(recipe: Recipe): Promise<Loaded<DemonstrationRecord>> {
+/** The demonstrations of SFT; rows that are too long are left out as by `readPrompts`. */
+export async function chooseDemonstrations(
+  recipe: Recipe,
+  policy?: LanguageModel,
+): Promise<Loaded<DemonstrationRecord>> {
   const {
     seed,
-    sft: { source, columns, count },
+    sft: { source, columns, count, on_bad_row: onBadRow },
     system_prompt: system,
   } = recipe;
   if (source === 'builtin' && count === 0)
@@ -84,9 +109,16 @@ export async function chooseDemonstrations(recipe: Recipe): Promise<Loaded<Demon
     );
   const loaded: Loaded<DemonstrationRecord> =
     source === 'builtin'
-      ? { records: builtinDemonstrations({ seed, count }), duplicates: 0 }
-      : await loadDemonstrations(source, { columns });
-  const { records: all, ...rest } = loaded;
+      ? { records: builtinDemonstrations({ seed, count }), duplicates: 0, skipped: [] }
+      : await loadDemonstrations(source, { columns, onBadRow });
+  const complete = {
+    ...loaded,
+    records: loaded.records.map((d) => ({ ...d, prompt: withSystem(d.prompt, system) })),
+  };
+  const { records: all, ...rest } =
+    onBadRow === 'skip' && policy !== undefined
+      ? await withoutLong(complete, policy, demonstrationLength, 'demonstration', nameOf(source))
+      : complete;
   if (count > all.length)
     throw new RunError(
       'ERR_RUN_DATA',
@@ -94,10 +126,7 @@ export async function chooseDemonstrations(recipe: Recipe): Promise<Loaded<Demon
         `${count}: lower sft.count, or set it to 0 for all.`,
     );
   const chosen = count === 0 ? all : shuffled(all, (d) => d.id, seed, 'sft').slice(0, count);
-  return {
-    records: chosen.map((d) => ({ ...d, prompt: withSystem(d.prompt, system) })),
-    ...rest,
-  };
+  return { records: chosen, ...rest };
 }
 
 /** Name of one source or several, for a message. */

@@ -12,6 +12,14 @@ interface OfStage {
   stage: StageName;
 }
 
+/** Rows of a data source that a run does not use. */
+export interface RowsLeftOut {
+  section: 'prompts' | 'sft' | 'pairs';
+  count: number;
+  /** A sentence with the source, the reasons, and the first row of each by file and line. */
+  message: string;
+}
+
 export type RunEvent =
   | { type: 'run_started'; directory: string; resumed: boolean; iterations: number }
   | {
@@ -34,4 +42,5 @@ export type RunEvent =
   | ({ type: 'stage_finished'; seconds: number; tokens: number; note: string } & OfStage)
   | { type: 'iteration_finished'; summary: IterationSummary }
   | { type: 'warning'; message: string }
+  | ({ type: 'rows_left_out' } & RowsLeftOut)
   | { type: 'run_finished'; directory: string; already: boolean; seconds: number };

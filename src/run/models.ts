@@ -74,40 +74,29 @@ export class Models {
   }
 
   /**
-   * Runs `work`, which trains the model at `from` and saves it to `to`. Later requests for `from`
-   * get the untrained weights. If `work` fails, the trained model is freed. Training full weights
-   * frees all other models, which are reloaded on demand; training adapters keeps them.
+   * The model at `from`, to be trained in place. Later requests for `from` get the untrained
+   * weights. Training full weights frees all other models, which are reloaded on demand; training
+   * adapters keeps them. The caller ends with endTraining(), or frees the model where it failed.
    */
-  async train<T>(
-    from: string,
-    to: string,
-    checkpointDType: DType,
-    work: (policy: LanguageModel) => Promise<T>,
-  ): Promise<T> {
+  async beginTraining(from: string): Promise<LanguageModel> {
     const policy = await this.policy(from);
     const { model } = policy;
     if (this.options.adapter) {
       this.loaded.set(from, Promise.resolve(model.snapshot()));
+      if (model.adapter === null) await model.addAdapter(this.options.adapter);
     } else {
       await this.keep([from]);
       this.loaded.delete(from);
     }
-    let result: T;
-    try {
-      if (this.options.adapter && model.adapter === null)
-        await model.addAdapter(this.options.adapter);
-      result = await work(policy);
-    } catch (error) {
-      await model.dispose();
-      throw error;
-    }
-    if (
-      checkpointDType === 'bfloat16' &&
-      (this.options.dtype === 'float32' || model.adapter !== null)
-    )
+    return policy;
+  }
+
+  /** The trained model, saved to `to` as `checkpointDType`: what later requests for `to` get. */
+  async endTraining(model: Model, to: string, checkpointDType: DType): Promise<void> {
+    const rounded = checkpointDType === 'bfloat16';
+    if (rounded && (this.options.dtype === 'float32' || model.adapter !== null))
       await model.dispose();
     else this.loaded.set(to, Promise.resolve(model));
-    return result;
   }
 
   /** Frees every model but those at `paths`. */

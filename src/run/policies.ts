@@ -5,12 +5,12 @@ import { countBy } from '../evaluate/iteration.js';
 import { isUndefined } from '../preference/consistency.js';
 import { oddCompletions } from '../preference/prefer.js';
 import type { RunContext } from './context.js';
-import { readRecords, type Phase } from './store.js';
+import type { Phase } from './store.js';
 
 /** Columns of metrics.jsonl; empty for a phase without rankings. */
 export async function policyCounts(run: RunContext, phase: Phase): Promise<Record<string, number>> {
   const recordsOf = async <T extends object>(name: string): Promise<T[]> =>
-    existsSync(run.file(phase, name)) ? readRecords<T>(run.file(phase, name)) : [];
+    existsSync(run.file(phase, name)) ? run.read<T>(phase, name) : [];
   const rankings = await recordsOf<RankingRecord>('rankings.jsonl');
   if (rankings.length === 0) return {};
   const odd = oddCompletions(await recordsOf<CompletionRecord>('completions.jsonl'));

@@ -1,6 +1,7 @@
 /** The recipe's keys as a list, for docs/recipes.md and for the snapshot test. */
 import { z } from 'zod';
 import { recipeSchema } from './recipe.js';
+import type { Effect } from './recipe-types.js';
 
 /** One key of the schema. */
 export interface RecipeField {
@@ -8,15 +9,20 @@ export interface RecipeField {
   type: string;
   default: unknown;
   description: string;
+  /** When the key has an effect: all of these hold; its own condition comes after its section's. */
+  effects: readonly Effect[];
 }
+
+let all: RecipeField[] | undefined;
 
 /** All keys as dotted paths, in schema order; a section has `type: 'section'`. */
 export function recipeFields(): RecipeField[] {
-  return fieldsOf(
+  return (all ??= fieldsOf(
     z.toJSONSchema(recipeSchema, { io: 'input' }) as JsonSchema,
     recipeSchema.parse({}),
     '',
-  );
+    [],
+  ));
 }
 
 interface JsonSchema {
@@ -27,23 +33,31 @@ interface JsonSchema {
   items?: JsonSchema;
   properties?: Record<string, JsonSchema>;
   description?: string;
+  effect?: Effect;
   minimum?: number;
   maximum?: number;
   exclusiveMinimum?: number;
 }
 
-function fieldsOf(schema: JsonSchema, defaults: unknown, prefix: string): RecipeField[] {
+function fieldsOf(
+  schema: JsonSchema,
+  defaults: unknown,
+  prefix: string,
+  outer: readonly Effect[],
+): RecipeField[] {
   return Object.entries(schema.properties ?? {}).flatMap(([name, property]) => {
     const key = prefix + name;
     const value = (defaults as Record<string, unknown>)[name];
+    const effects = property.effect === undefined ? outer : [...outer, property.effect];
     const field = {
       key,
+      effects,
       type: typeText(property),
       default: value,
       description: property.description ?? '',
     };
     return property.properties
-      ? [{ ...field, type: 'section' }, ...fieldsOf(property, value, `${key}.`)]
+      ? [{ ...field, type: 'section' }, ...fieldsOf(property, value, `${key}.`, effects)]
       : [field];
   });
 }

@@ -15,6 +15,7 @@ import {
 } from 'yaml';
 import type { z } from 'zod';
 import { RunError } from './errors.js';
+import { withoutEffect } from './recipe-effect.js';
 import { recipeSchema, type Recipe } from './recipe.js';
 
 const MAX_BYTES = 1 << 20;
@@ -68,18 +69,18 @@ export function parseRecipe(
   const data = toData(document, name);
   const applied = overrides.map((override) => applyOverride(data, override));
   const parsed = recipeSchema.safeParse(data);
-  if (parsed.success) return parsed.data;
-  const found = parsed.error.issues
-    .flatMap((issue) => messages(issue, data))
-    .map(({ path, message, key }) => {
-      const override = applied.findLast(
-        (o) =>
-          o.path.every((part, i) => part === path[i]) ||
-          path.every((part, i) => part === o.path[i]),
-      );
-      const place = override ? override.label : at(offsetOf(document, path, key));
-      return `${place} ${path.length > 0 ? `${path.join('.')}: ` : ''}${message}`;
-    });
+  const mistakes: Finding[] = parsed.success
+    ? withoutEffect(parsed.data, data)
+    : parsed.error.issues.flatMap((issue) => messages(issue, data));
+  if (parsed.success && mistakes.length === 0) return parsed.data;
+  const found = mistakes.map(({ path, message, key }) => {
+    const override = applied.findLast(
+      (o) =>
+        o.path.every((part, i) => part === path[i]) || path.every((part, i) => part === o.path[i]),
+    );
+    const place = override ? override.label : at(offsetOf(document, path, key));
+    return `${place} ${path.length > 0 ? `${path.join('.')}: ` : ''}${message}`;
+  });
   // Two checks of one value (integer, and in range) may report the same message.
   throw new RunError('ERR_RECIPE', [...new Set(found)].join('\n'));
 }

@@ -2,6 +2,7 @@
  * docs/recipes.md, made of the schema: a key is documented where it is declared and nowhere else.
  */
 import { stringify } from 'yaml';
+import { conditionText } from './recipe-effect.js';
 import { recipeFields, type RecipeField } from './recipe-fields.js';
 
 const HEAD = `# Recipes
@@ -22,6 +23,9 @@ An error names the place:
 \`recipe.yaml:5:3 sample.topp: unknown key; did you mean 'top_p'?\` Paths are
 relative to the folder in which the command runs. A run directory belongs to its recipe: to change
 a setting, choose another \`--out\`.
+
+A setting that has no effect beside the others is an error: a key says where it is used. The keys of
+\`sft\` and \`lora\` may stay in a recipe that sets their \`enabled\` to false.
 `;
 
 export function recipesPage(): string {
@@ -35,7 +39,7 @@ export function recipesPage(): string {
       table(top),
       ...sections.flatMap((section) => [
         `\n## \`${section.key}\`\n`,
-        `${section.description}\n`,
+        `${section.description}${only(section)}\n`,
         table(fields.filter((field) => field.key.startsWith(`${section.key}.`))),
       ]),
     ].join('\n') + '\n'
@@ -46,12 +50,21 @@ function table(fields: readonly RecipeField[]): string {
   const cell = (text: string) => text.replaceAll('|', '\\|');
   const row = (field: RecipeField) =>
     `| \`${field.key}\` | ${cell(field.type)} | \`${shown(field.default)}\` | ` +
-    `${cell(field.description)} |`;
+    `${cell(field.description)}${only(field)} |`;
   return [
     '| key | type | default | what it does |',
     '| --- | --- | --- | --- |',
     ...fields.map(row),
   ].join('\n');
+}
+
+/** The key's own condition; that of its section stands above the table. */
+function only({ key, effects }: RecipeField): string {
+  const outer = recipeFields().find((field) => field.key === key.replace(/\.?[^.]*$/, ''));
+  const own = effects.at(outer?.effects.length ?? 0);
+  return own === undefined
+    ? ''
+    : ` Used only where ${conditionText(own, (text) => `\`${text}\``)}.`;
 }
 
 function shown(value: unknown): string {

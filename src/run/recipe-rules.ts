@@ -1,6 +1,6 @@
 /**
  * Rules between keys of a recipe. Each message states the required value and the key that requires
- * it.
+ * it. Settings that are merely not used are found by recipe-effect.ts.
  */
 import { isExternal } from '../reward/reward.js';
 import type { Recipe } from './recipe.js';
@@ -14,7 +14,7 @@ export function contradictions(recipe: Recipe): Contradiction[] {
   return [...ofMethod(recipe), ...ofReward(recipe)];
 }
 
-function ofMethod({ iterations, sft, pairs, reward, lora, ...recipe }: Recipe): Contradiction[] {
+function ofMethod({ iterations, sft, pairs, lora, ...recipe }: Recipe): Contradiction[] {
   const found: Contradiction[] = [];
   for (const [section, settings] of [
     ['sft', sft],
@@ -33,22 +33,12 @@ function ofMethod({ iterations, sft, pairs, reward, lora, ...recipe }: Recipe): 
       path: ['iterations'],
       message: 'must be at least 1 where sft.enabled is false: there would be nothing to do',
     });
-  if (sft.checkpoint !== null && !sft.enabled)
-    found.push({
-      path: ['sft', 'checkpoint'],
-      message: 'is used where sft.enabled is true alone: set it, or leave the checkpoint out',
-    });
   if (pairs.source !== null && iterations !== 1)
     found.push({
       path: ['iterations'],
       message:
         'must be 1 where pairs.source gives the pairs: they are learnt in one iteration ' +
         '(train.epochs passes over them again)',
-    });
-  if (pairs.source !== null && reward.source !== 'implicit')
-    found.push({
-      path: ['reward', 'source'],
-      message: 'must be left out where pairs.source gives the pairs: nothing is ranked',
     });
   return found;
 }
@@ -67,17 +57,6 @@ function ofReward({ iterations, reward, rank }: Recipe): Contradiction[] {
       ['reward', 'file'],
       'must hold {t}, the number of the iteration, where iterations is above 1: each has ' +
         'completions of its own',
-    );
-  for (const key of ['model', 'file'] as const) {
-    if (reward[key] !== null && source !== key)
-      refuse(['reward', key], `is used where reward.source is ${key} alone, and it is ${source}`);
-  }
-  if (reward.label !== null && source !== 'model')
-    refuse(['reward', 'label'], `is used where reward.source is model alone, and it is ${source}`);
-  if (!external && against !== 'none')
-    refuse(
-      ['reward', 'against'],
-      `must be none where reward.source is ${source}: θ_t and θ_{t−1} rank with the same reward`,
     );
   // A scores file may bring a second judge's rewards: rewards.ts looks when it reads it.
   if (external && against === 'none' && source !== 'file') {

@@ -1,6 +1,15 @@
 /** The training sections of the recipe: `sft`, `lora` and `train`. */
 import { z } from 'zod';
-import { columns, count, positive, source, text } from './recipe-types.js';
+import {
+  columns,
+  count,
+  fromFile,
+  onBadRow,
+  only,
+  positive,
+  source,
+  text,
+} from './recipe-types.js';
 
 /** Optimisation settings that SFT and preference training share; their defaults differ. */
 const optimisation = (defaults: {
@@ -124,7 +133,8 @@ export const sft = z.strictObject({
     'Demonstrations: `builtin`, or files and data sets as in `prompts`. Rows have ' +
       '`messages`, `prompt` and `completion`, or `instruction` and `output`.',
   ),
-  columns: columns().describe('Renamed columns, as in `prompts`.'),
+  columns: only(fromFile('sft'), columns().describe('Renamed columns, as in `prompts`.')),
+  on_bad_row: only(fromFile('sft'), onBadRow('demonstrations')),
   count: count(0, 64).describe('Demonstrations used; 0 takes the whole source.'),
   ...optimisation({ learningRate: 5e-6, epochs: 1, batchSize: 8, unit: 'demonstrations' }),
 });

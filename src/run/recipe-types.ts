@@ -1,5 +1,19 @@
 /** Value types shared by several sections of the recipe. */
 import { z } from 'zod';
+import { ON_BAD_ROW } from '../data/bad-rows.js';
+
+/**
+ * When a key has an effect: where each of these keys has one of the listed values (or, with `not`,
+ * another), is `given` (not null) or is `absent`; a list of conditions means any of them.
+ * `recipe-effect.ts` checks it, and docs/recipes.md shows it.
+ */
+export type Condition = Readonly<
+  Record<string, readonly unknown[] | { not: readonly unknown[] } | 'given' | 'absent'>
+>;
+export type Effect = Condition | readonly Condition[];
+
+/** `schema`, whose key has an effect only under these conditions. */
+export const only = <T extends z.ZodType>(effect: Effect, schema: T): T => schema.meta({ effect });
 
 export const count = (minimum: number, fallback: number) =>
   z.int().min(minimum).max(1_000_000_000).default(fallback);
@@ -13,4 +27,19 @@ export const columns = () =>
     .array(z.string().regex(/^[^=]+=.+$/, 'must be of the form ours=theirs, such as prompt=query'))
     .max(64)
     .default([]);
+/** Columns and rows of a file or data set. */
+export const fromFile = (section: 'prompts' | 'sft'): Condition => ({
+  [`${section}.source`]: { not: ['builtin'] },
+});
+
+/** What becomes of rows that cannot be used; `rows` names them. */
+export const onBadRow = (rows: string) =>
+  z
+    .enum(ON_BAD_ROW)
+    .default('error')
+    .describe(
+      `What to do about ${rows} that cannot be used (malformed, empty, longer than the context, ` +
+        'ending with the wrong turn): `error` names the first by file and line and counts the ' +
+        'others, `skip` leaves them out and tells how many.',
+    );
 export const positive = (fallback: number) => z.number().gt(0).default(fallback);

@@ -9,10 +9,15 @@
 import { z } from 'zod';
 import { CONSISTENCY_METHODS } from '../preference/consistency.js';
 import { WEIGHTINGS } from '../preference/weight.js';
-import { REWARD_SOURCES } from '../reward/reward.js';
+import { EXTERNAL_REWARDS, REWARD_SOURCES, SELF_REWARDS } from '../reward/reward.js';
+import { evaluate } from './recipe-evaluation.js';
 import { contradictions } from './recipe-rules.js';
 import { lora, sft, train } from './recipe-training.js';
-import { columns, count, source, text } from './recipe-types.js';
+import { columns, count, fromFile, onBadRow, only, source, text } from './recipe-types.js';
+
+/** The model's own pairs: sampled and ranked. */
+const OWN_PAIRS = { 'pairs.source': 'absent' } as const;
+const JUDGE = { 'reward.source': ['judge'] } as const;
 
 const prompts = z.strictObject({
   source: source().describe(
@@ -21,10 +26,14 @@ const prompts = z.strictObject({
       'files and data sets. Rows have `prompt` (text or messages), `messages`, ' +
       '`instruction` or `question` (docs/data.md). Duplicates are dropped.',
   ),
-  columns: columns().describe(
-    'Renamed columns, each as `ours=theirs`: `prompt=query` reads the column `query` ' +
-      'as `prompt`.',
+  columns: only(
+    fromFile('prompts'),
+    columns().describe(
+      'Renamed columns, each as `ours=theirs`: `prompt=query` reads the column `query` ' +
+        'as `prompt`.',
+    ),
   ),
+  on_bad_row: only(fromFile('prompts'), onBadRow('rows')),
   count: count(0, 48).describe(
     'Prompts per iteration. 0 takes the whole source: `subsets` divides it evenly ' +
       'among the iterations, `resample` uses all of it in each.',
@@ -40,43 +49,60 @@ const prompts = z.strictObject({
 
 const sample = z
   .strictObject({
-    samples: z
-      .int()
-      .min(2)
-      .max(1024)
-      .default(5)
-      .describe("Completions per prompt (the paper's N)."),
-    temperature: z.number().gt(0).max(100).default(0.8).describe('Sampling temperature.'),
-    top_p: z
-      .number()
-      .gt(0)
-      .max(1)
-      .default(0.95)
-      .describe(
-        'Nucleus sampling: only the smallest set of tokens with at least this total ' +
-          'probability is sampled from.',
-      ),
-    top_k: count(0, 0).describe('Only the k most probable tokens are sampled from; 0 keeps all.'),
-    min_new_tokens: count(0, 1).describe(
-      'End-of-turn tokens are masked until this many tokens are sampled.',
+    samples: only(
+      OWN_PAIRS,
+      z.int().min(2).max(1024).default(5).describe("Completions per prompt (the paper's N)."),
     ),
-    max_new_tokens: count(1, 768).describe('Maximum length of a completion in tokens.'),
-    stop: z
-      .array(z.string().min(1))
-      .max(64)
-      .default([])
-      .describe(
-        'Stop strings: a completion ends at the first of them, or at the end-of-turn ' + 'token.',
-      ),
-    save_prompts: z
-      .int()
-      .min(1)
-      .max(1_000_000)
-      .default(16)
-      .describe(
-        'Prompts between two saves. A killed run loses at most the prompts since the last ' +
-          'save.',
-      ),
+    temperature: only(
+      OWN_PAIRS,
+      z.number().gt(0).max(100).default(0.8).describe('Sampling temperature.'),
+    ),
+    top_p: only(
+      OWN_PAIRS,
+      z
+        .number()
+        .gt(0)
+        .max(1)
+        .default(0.95)
+        .describe(
+          'Nucleus sampling: only the smallest set of tokens with at least this total ' +
+            'probability is sampled from.',
+        ),
+    ),
+    top_k: only(
+      OWN_PAIRS,
+      count(0, 0).describe('Only the k most probable tokens are sampled from; 0 keeps all.'),
+    ),
+    min_new_tokens: only(
+      OWN_PAIRS,
+      count(0, 1).describe('End-of-turn tokens are masked until this many tokens are sampled.'),
+    ),
+    max_new_tokens: only(
+      OWN_PAIRS,
+      count(1, 768).describe('Maximum length of a completion in tokens.'),
+    ),
+    stop: only(
+      OWN_PAIRS,
+      z
+        .array(z.string().min(1))
+        .max(64)
+        .default([])
+        .describe(
+          'Stop strings: a completion ends at the first of them, or at the end-of-turn ' + 'token.',
+        ),
+    ),
+    save_prompts: only(
+      OWN_PAIRS,
+      z
+        .int()
+        .min(1)
+        .max(1_000_000)
+        .default(16)
+        .describe(
+          'Prompts between two saves. A killed run loses at most the prompts since the last ' +
+            'save.',
+        ),
+    ),
     max_num_seqs: z
       .union([z.literal('auto'), z.int().min(1).max(65_536)])
       .default('auto')
@@ -119,65 +145,82 @@ const reward = z.strictObject({
         'Computed by one external judge: `model` (a reward model), `file` (scores), ' +
         '`gold` (1 if the known answer is given, else 0), `function` (of a Node program).',
     ),
-  length: z
-    .enum(['sum', 'mean'])
-    .default('sum')
-    .describe(
-      "The implicit reward is the `sum` of log-ratios over the completion's tokens (as " +
-        'in the paper) or their `mean`.',
-    ),
-  against: z
-    .enum(['none', 'implicit', 'likelihood'])
-    .default('none')
-    .describe(
-      'With an external judge: the reward of θ_{t−1} whose ranking is compared with the ' +
-        "judge's for C. `none` measures no C; `rank.weighting` must then be `fixed`.",
-    ),
-  judgements: z
-    .int()
-    .min(1)
-    .max(1024)
-    .default(3)
-    .describe('With `judge`: judgements per completion; the reward is their mean.'),
-  reasons: z
-    .boolean()
-    .default(true)
-    .describe(
-      'With `judge`: ask for reasons before the score. With false the judge writes only ' +
-        'the score, and the line `Score:` is begun for it; this suits small models, which ' +
-        'do not keep to the format.',
-    ),
-  temperature: z
-    .number()
-    .gt(0)
-    .max(100)
-    .default(0.7)
-    .describe('With `judge`: sampling temperature of a judgement.'),
-  top_p: z
-    .number()
-    .gt(0)
-    .max(1)
-    .default(0.95)
-    .describe('With `judge`: nucleus sampling of a judgement.'),
-  max_new_tokens: count(1, 256).describe('With `judge`: maximum length of a judgement in tokens.'),
-  model: text().describe(
-    'With `model`: a sequence-classification model, as a Hugging Face folder or a hub ' +
-      'id. It reads completions through its own chat template.',
+  length: only(
+    [{ 'reward.source': ['implicit'] }, { 'reward.against': ['implicit'] }],
+    z
+      .enum(['sum', 'mean'])
+      .default('sum')
+      .describe(
+        "The implicit reward is the `sum` of log-ratios over the completion's tokens (as " +
+          'in the paper) or their `mean`.',
+      ),
   ),
-  label: z
-    .int()
-    .min(0)
-    .nullable()
-    .default(null)
-    .describe(
-      'With `model`: the label (from 0) whose log-prob is the reward. A model with one ' +
-        'label needs none: its logit is the reward.',
+  against: only(
+    { 'reward.source': EXTERNAL_REWARDS },
+    z
+      .enum(['none', 'implicit', 'likelihood'])
+      .default('none')
+      .describe(
+        'The reward of θ_{t−1} whose ranking is compared with the ' +
+          "judge's for C. `none` measures no C; `rank.weighting` must then be `fixed`.",
+      ),
+  ),
+  judgements: only(
+    JUDGE,
+    z
+      .int()
+      .min(1)
+      .max(1024)
+      .default(3)
+      .describe('Judgements per completion; the reward is their mean.'),
+  ),
+  reasons: only(
+    JUDGE,
+    z
+      .boolean()
+      .default(true)
+      .describe(
+        'Ask for reasons before the score. With false the judge writes only ' +
+          'the score, and the line `Score:` is begun for it; this suits small models, which ' +
+          'do not keep to the format.',
+      ),
+  ),
+  temperature: only(
+    JUDGE,
+    z.number().gt(0).max(100).default(0.7).describe('Sampling temperature of a judgement.'),
+  ),
+  top_p: only(
+    JUDGE,
+    z.number().gt(0).max(1).default(0.95).describe('Nucleus sampling of a judgement.'),
+  ),
+  max_new_tokens: only(JUDGE, count(1, 256).describe('Maximum length of a judgement in tokens.')),
+  model: only(
+    { 'reward.source': ['model'] },
+    text().describe(
+      'A sequence-classification model, as a Hugging Face folder or a hub ' +
+        'id. It reads completions through its own chat template.',
     ),
-  file: text().describe(
-    'With `file`: JSONL, JSON or Parquet with `prompt_id`, `sample` (or `completion`) ' +
-      'and `reward`, and optionally `reward_previous` from a second judge. `{t}` in the ' +
-      'path is the iteration. If the file is missing, the run stops and names the ' +
-      'completions that need scores.',
+  ),
+  label: only(
+    { 'reward.source': ['model'] },
+    z
+      .int()
+      .min(0)
+      .nullable()
+      .default(null)
+      .describe(
+        'The label (from 0) whose log-prob is the reward. A model with one ' +
+          'label needs none: its logit is the reward.',
+      ),
+  ),
+  file: only(
+    { 'reward.source': ['file'] },
+    text().describe(
+      'JSONL, JSON or Parquet with `prompt_id`, `sample` (or `completion`) ' +
+        'and `reward`, and optionally `reward_previous` from a second judge. `{t}` in the ' +
+        'path is the iteration. If the file is missing, the run stops and names the ' +
+        'completions that need scores.',
+    ),
   ),
 });
 
@@ -187,20 +230,30 @@ const pairs = z.strictObject({
       'or `hub:…`. Nothing is sampled or ranked, and `iterations` must be 1. null: ' +
       'CREAM.',
   ),
-  columns: columns().describe(
-    'Other names of columns, as in `prompts`: `prompt=question`, `chosen=good`.',
+  columns: only(
+    { 'pairs.source': 'given' },
+    columns().describe(
+      'Other names of columns, as in `prompts`: `prompt=question`, `chosen=good`.',
+    ),
   ),
-  count: count(0, 0).describe('Pairs used; 0 takes all.'),
+  on_bad_row: only({ 'pairs.source': 'given' }, onBadRow('pairs')),
+  count: only({ 'pairs.source': 'given' }, count(0, 0).describe('Pairs used; 0 takes all.')),
 });
 
 const rank = z.strictObject({
-  consistency: z
-    .enum(CONSISTENCY_METHODS)
-    .default('kendall')
-    .describe(
-      "How the agreement C of two rankings is measured: by Kendall's τ, by Spearman's " +
-        'ρ, or by whether the best and the worst completion agree.',
-    ),
+  consistency: only(
+    [
+      { 'reward.source': [...SELF_REWARDS, 'file'] },
+      { 'reward.against': ['implicit', 'likelihood'] },
+    ],
+    z
+      .enum(CONSISTENCY_METHODS)
+      .default('kendall')
+      .describe(
+        "How the agreement C of two rankings is measured: by Kendall's τ, by Spearman's " +
+          'ρ, or by whether the best and the worst completion agree.',
+      ),
+  ),
   weighting: z
     .enum(WEIGHTINGS)
     .default('avg')
@@ -210,12 +263,15 @@ const rank = z.strictObject({
         'train the reversed preference, because AdamW and gradient clipping remove the ' +
         "gradient's scale: over a few steps the sign of 2C − 1 decides.",
     ),
-  fixed_consistency: z
-    .number()
-    .min(0)
-    .max(1)
-    .default(1)
-    .describe('The constant C for `weighting: fixed`; 1 is SRLM, plain self-rewarding DPO.'),
+  fixed_consistency: only(
+    { 'rank.weighting': ['fixed'] },
+    z
+      .number()
+      .min(0)
+      .max(1)
+      .default(1)
+      .describe('The constant C; 1 is SRLM, plain self-rewarding DPO.'),
+  ),
   min_margin: z
     .number()
     .min(0)
@@ -233,53 +289,6 @@ const rank = z.strictObject({
       'A prompt whose own C is below this makes no pair. With `dyn`, 0.5 leaves out the ' +
         'pairs that would train the reversed preference.',
     ),
-});
-
-const evaluate = z.strictObject({
-  tasks: z
-    .array(z.string().min(1))
-    .max(64)
-    .default(['builtin'])
-    .describe(
-      'Tasks that are evaluated after each iteration: `builtin`; `arc_easy`, ' +
-        '`arc_challenge`, `openbookqa`, `siqa` or `gsm8k`, from the hub; or a task with a ' +
-        'source of its own, a JSONL, JSON or Parquet file or a hub data set: ' +
-        '`arc_easy:data/test.jsonl`, `siqa:hub:lighteval/siqa:validation`. An empty list ' +
-        'evaluates nothing.',
-    ),
-  method: z
-    .enum(['generate', 'loglikelihood'])
-    .default('generate')
-    .describe(
-      '`generate`: the answer is extracted from greedy decoding. `loglikelihood`: the ' +
-        'most probable choice, by the sum of its log-probs and by their sum per ' +
-        'character, as in lm-evaluation-harness (`acc`, `acc_norm`); only for tasks with ' +
-        'choices.',
-    ),
-  apply_chat_template: z
-    .boolean()
-    .nullable()
-    .default(null)
-    .describe(
-      "Format questions with the model's chat template. null: yes for `generate`, no " +
-        'for `loglikelihood`, as is usual for each.',
-    ),
-  count: count(0, 100).describe(
-    'Questions per task, the same in every evaluation; 0 takes the whole source.',
-  ),
-  max_new_tokens: count(1, 256).describe(
-    'Maximum length of a generated answer in tokens; decoding is greedy.',
-  ),
-  save_prompts: z
-    .int()
-    .min(1)
-    .max(1_000_000)
-    .default(32)
-    .describe('Questions between two saves, as in `sample`.'),
-  baseline: z
-    .boolean()
-    .default(true)
-    .describe('Also evaluate the base model, before any training.'),
 });
 
 export const recipeSchema = z
@@ -322,22 +331,34 @@ export const recipeSchema = z
       .nullable()
       .default(null)
       .describe('System message for every prompt that has none; null adds none.'),
-    prompts: prompts
-      .prefault({})
-      .describe(
-        'Prompts to sample completions for. Their answers, if any, are read only by ' +
-          '`reward.source: gold` and by the report.',
-      ),
-    sft: sft.prefault({}).describe('Supervised fine-tuning before the first iteration.'),
+    prompts: only(
+      OWN_PAIRS,
+      prompts
+        .prefault({})
+        .describe(
+          'Prompts to sample completions for. Their answers, if any, are read only by ' +
+            '`reward.source: gold` and by the report.',
+        ),
+    ),
+    sft: only(
+      { 'sft.enabled': [true] },
+      sft.prefault({}).describe('Supervised fine-tuning before the first iteration.'),
+    ),
     sample: sample.prefault({}).describe('Sampling of completions.'),
     score: score
       .prefault({})
       .describe('Log-probs of the completions under the current, the previous and the base model.'),
-    reward: reward.prefault({}).describe('Rewards of the completions.'),
-    rank: rank.prefault({}).describe('Rankings, consistency and preference pairs.'),
+    reward: only(OWN_PAIRS, reward.prefault({}).describe('Rewards of the completions.')),
+    rank: only(
+      OWN_PAIRS,
+      rank.prefault({}).describe('Rankings, consistency and preference pairs.'),
+    ),
     pairs: pairs.prefault({}).describe('DPO on given preference pairs.'),
     train: train.prefault({}).describe('Consistency-regularised DPO.'),
-    lora: lora.prefault({}).describe('Low-rank adapters, in SFT and in preference training.'),
+    lora: only(
+      { 'lora.enabled': [true] },
+      lora.prefault({}).describe('Low-rank adapters, in SFT and in preference training.'),
+    ),
     evaluate: evaluate.prefault({}).describe('Accuracy on questions with known answers.'),
   })
   .superRefine((recipe, context) => {
@@ -349,5 +370,5 @@ export const recipeSchema = z
 export type Recipe = z.output<typeof recipeSchema>;
 export type OptimisationSettings = Omit<
   Recipe['sft'],
-  'enabled' | 'checkpoint' | 'source' | 'columns' | 'count'
+  'enabled' | 'checkpoint' | 'source' | 'columns' | 'on_bad_row' | 'count'
 >;

@@ -13,37 +13,35 @@ import {
   type ModelProgress,
   type ResolvedModel,
 } from '../models/resolve.js';
-import { checkLengths, readInputs } from './check.js';
+import { checkLengths, readInputs, skipsBadRows } from './check.js';
 import { RunContext } from './context.js';
 import { Interrupted, RunError } from './errors.js';
 import { EventQueue } from './event-queue.js';
 import type { RunEvent } from './events.js';
-import { evaluateModel } from './evaluation.js';
-import { learnGivenPairs } from './given-pairs.js';
-import { iterate } from './iteration.js';
+import { RunInputs } from './inputs.js';
+import { iterate, learnGivenPairs } from './iteration.js';
 import { takeLock } from './lock.js';
 import { adapterOf, Models } from './models.js';
 import { firstDifference, parseRecipe, recipeDigest, recipeText } from './recipe-file.js';
 import type { Recipe } from './recipe.js';
 import type { RewardFunction } from '../reward/external.js';
 import { loadRewardModel } from './reward-model.js';
-import { checkStart, fineTune } from './sft.js';
-import { fetchSources, sourceDigests, sourcesOf } from './sources.js';
+import { fetchSources, inputDigests, sourcesOf } from './sources.js';
+import { evaluateModel } from './stages/evaluate.js';
+import { checkStart, fineTune } from './stages/sft.js';
 import {
   EVENTS,
   explainDisk,
   LOCK,
-  METRICS,
   onDisk,
   RECIPE,
   REPORT,
   RUN,
   SUMMARY,
   writeAtomic,
-  writeRecords,
-  type Phase,
 } from './store.js';
-import { metricRows, summarise, summaryOf } from './summary.js';
+import { Summaries } from './summary.js';
+import { recipeWarnings } from './warnings.js';
 
 export interface RunOptions {
   /** The run directory; made where it is missing. */
@@ -112,9 +110,10 @@ async function work(
   await stoppable(signal, () =>
     fetchSources(sourcesOf(recipe), { signal, onProgress: onModelProgress }),
   );
-  const inputs = await readInputs(recipe);
+  const sources = new RunInputs(recipe);
+  let inputs = await readInputs(recipe, sources);
   emit({ type: 'run_started', directory, resumed, iterations: recipe.iterations });
-  for (const message of inputs.notes) emit({ type: 'warning', message });
+  for (const message of recipeWarnings(recipe)) emit({ type: 'warning', message });
   if (recipe.threads > 0) setThreads(recipe.threads);
   const resolved = await stoppable(signal, () =>
     resolveModel(recipe.model, { signal, ...(onModelProgress && { onProgress: onModelProgress }) }),
@@ -144,30 +143,38 @@ async function work(
     base: resolved.path,
     plan,
     models,
+    inputs: skipsBadRows(recipe)
+      ? new RunInputs(recipe, () => models.policy(resolved.path))
+      : sources,
     rewards,
     signal,
     emit,
   });
+  const summaries = new Summaries(context);
   try {
     if (!begun(context)) {
-      checkLengths(inputs, await models.policy(resolved.path));
+      const policy = await models.policy(resolved.path);
+      if (skipsBadRows(recipe)) inputs = await readInputs(recipe, context.inputs);
+      for (const left of inputs.leftOut) emit({ type: 'rows_left_out', ...left });
+      await checkLengths(inputs, policy);
       await checkStart(context);
       if (recipe.reward.source === 'model') await (await loadRewardModel(recipe, signal)).dispose();
     }
     if (recipe.evaluate.baseline) {
       await evaluateModel(context, 0, 0);
-      await tellSummary(context, 0);
+      await summaries.add(0);
     }
     if (recipe.sft.enabled) {
       await fineTune(context);
-      await tellSummary(context, 'sft');
+      await evaluateModel(context, 'sft', 1);
+      await summaries.add('sft');
     }
     for (let t = 1; t <= recipe.iterations; t++) {
       await (recipe.pairs.source === null ? iterate : learnGivenPairs)(context, t);
-      await tellSummary(context, t);
+      await summaries.add(t);
       await models.keep([context.checkpoint(0), context.checkpoint(t), context.checkpoint(t + 1)]);
     }
-    const summary = { recipe: recipeDigest(recipe), iterations: await summarise(context) };
+    const summary = { recipe: recipeDigest(recipe), iterations: summaries.finished() };
     await writeAtomic(join(directory, SUMMARY), `${JSON.stringify(summary, null, 2)}\n`);
     emit({
       type: 'run_finished',
@@ -202,16 +209,6 @@ function checkRewards({ reward: { source } }: Recipe, rewards: RewardFunction | 
       `reward.source: is ${source}, but run() was given a reward function: set ` +
         `reward.source to function, or leave \`rewards\` out.`,
     );
-}
-
-/**
- * Metrics are made anew of the artefacts each time: the same artefacts give the same bytes,
- * whatever was killed when.
- */
-async function tellSummary(context: RunContext, phase: Phase): Promise<void> {
-  await writeRecords(join(context.directory, METRICS), await metricRows(context));
-  const summary = await summaryOf(context, phase);
-  if (summary) context.emit({ type: 'iteration_finished', summary });
 }
 
 /** A directory that holds other things is not ours to fill. */
@@ -271,7 +268,7 @@ async function checkRecipe(directory: string, recipe: Recipe): Promise<boolean> 
 interface RunFile {
   recipe: string;
   model: { name: string; digest: string };
-  /** SHA-256 of each input file; absent in runs of version 0.1.0. */
+  /** What each input was (`inputDigests`); absent in runs of version 0.1.0. */
   sources?: Record<string, string>;
   versions: { cream: string; torch: string };
 }
@@ -294,7 +291,7 @@ async function checkModel(
       name: recipe.model,
       digest: await stoppable(signal, () => modelDigest(resolved, signal)),
     },
-    sources: await stoppable(signal, () => sourceDigests(inputFiles(recipe), signal)),
+    sources: await stoppable(signal, () => inputDigests(recipe, signal)),
     versions: { cream: version, torch },
   };
   const path = join(directory, RUN);
@@ -311,11 +308,7 @@ async function checkModel(
       );
     for (const [source, digest] of Object.entries(before.sources ?? {}))
       if (file.sources[source] !== digest)
-        throw new RunError(
-          'ERR_RUN_MISMATCH',
-          `${directory} began with another content of ${source} (SHA-256 ${shortly(digest)}, ` +
-            `now ${shortly(file.sources[source])}): bring that back, or choose another --out.`,
-        );
+        throw sourceChanged(directory, source, digest, file.sources[source]);
     const changed = (['cream', 'torch'] as const).find(
       (name) => before.versions[name] !== file.versions[name],
     );
@@ -331,14 +324,26 @@ async function checkModel(
   return createHash('sha256').update(`${file.recipe} ${file.model.digest}`).digest('hex');
 }
 
+function sourceChanged(
+  directory: string,
+  source: string,
+  before: string,
+  now: string | undefined,
+): RunError {
+  const moved = before.startsWith('hub:');
+  return new RunError(
+    'ERR_RUN_MISMATCH',
+    moved
+      ? `${directory} began with revision ${before.slice('hub:'.length)} of ${source}, which is ` +
+          `now ${now?.slice('hub:'.length) ?? 'not known'}: choose another --out, or fetch that ` +
+          'revision again.'
+      : `${directory} began with another content of ${source} (SHA-256 ${shortly(before)}, ` +
+          `now ${shortly(now)}): bring that back, or choose another --out.`,
+  );
+}
+
 const shortly = (digest: string | undefined): string =>
   digest === undefined ? 'not a file' : `${digest.slice(0, 12)}…`;
-
-/** Every file that the recipe names as input. */
-function inputFiles(recipe: Recipe): string[] {
-  const { source, file } = recipe.reward;
-  return [...sourcesOf(recipe), ...(source === 'file' && file !== null ? [file] : [])];
-}
 
 function readRunFile(path: string): RunFile {
   try {

@@ -1,9 +1,10 @@
 /** Downloads the hub data sets of a run or a command to the cache before any work begins. */
-import { datasetFiles } from '../data/hub.js';
+import { datasetFiles, fetchDataset } from '../data/hub.js';
 import { isHubSource, type SourceOptions } from '../data/rows.js';
 import { sha256File } from '../files/cache.js';
 import { isFile } from '../files/files.js';
-import { taskSources } from './evaluation.js';
+import { modelDigest, resolveModel } from '../models/resolve.js';
+import { taskSources } from './questions.js';
 import type { Recipe } from './recipe.js';
 
 /** Ignores sources that are files. @throws DataError or ModelError as `datasetFiles` */
@@ -14,14 +15,24 @@ export async function fetchSources(
   for (const source of new Set(sources.filter(isHubSource))) await datasetFiles(source, options);
 }
 
-/** SHA-256 of each source that is a file; the hub's are pinned by their cached revision. */
-export async function sourceDigests(
-  sources: readonly string[],
-  signal?: AbortSignal,
+/**
+ * What each input of a run is, by its name in the recipe: SHA-256 of a file, `hub:<commit>` of a
+ * hub data set, the digest of a reward model.
+ */
+export async function inputDigests(
+  recipe: Recipe,
+  signal: AbortSignal,
 ): Promise<Record<string, string>> {
-  const files = [...new Set(sources)].filter(isFile).sort();
+  const { source: judge, file, model } = recipe.reward;
   const digests: Record<string, string> = {};
-  for (const file of files) digests[file] = await sha256File(file, signal);
+  const files = judge === 'file' && file !== null ? [file] : [];
+  for (const source of [...new Set([...sourcesOf(recipe), ...files])].sort()) {
+    if (isHubSource(source))
+      digests[source] = `hub:${(await fetchDataset(source, { signal })).commit}`;
+    else if (isFile(source)) digests[source] = await sha256File(source, signal);
+  }
+  if (judge === 'model' && model !== null)
+    digests[model] = await modelDigest(await resolveModel(model, { signal }), signal);
   return digests;
 }
 

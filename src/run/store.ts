@@ -87,16 +87,19 @@ export async function readRecords<T extends object>(path: string): Promise<T[]> 
   return readChecked(path, (columns ?? {}) as Columns<T>, { allowEmpty: true });
 }
 
-export interface Blocks<Item, Made> {
-  /** Where the records go. */
+/** The file that a stage in blocks makes. */
+export interface Artefact {
   path: string;
-  items: readonly Item[];
-  /** Items of one block. */
-  size: number;
   /** Names everything the records depend on; parts made under another plan are discarded. */
   plan: string;
   /** Make it again where it is complete. */
   replace?: boolean;
+}
+
+export interface Blocks<Item, Made> extends Artefact {
+  items: readonly Item[];
+  /** Items of one block. */
+  size: number;
   /** The records of one block; `first` is the index of its first item. */
   make: (items: readonly Item[], first: number) => Promise<Made[]>;
 }
@@ -123,7 +126,7 @@ export async function inBlocks<Item, Made extends object>({
 
   const made: Made[] = [];
   for (let first = 0, block = 0; first < items.length; first += size, block++) {
-    const part = join(parts, `${String(block).padStart(5, '0')}.jsonl`);
+    const part = partOf(path, block);
     if (existsSync(part)) {
       made.push(...(await readRecords<Made>(part)));
       continue;
@@ -137,16 +140,21 @@ export async function inBlocks<Item, Made extends object>({
   return made;
 }
 
-/** What `inBlocks` would still have to make: 0 where the artefact is complete. */
-export function remainingItems(path: string, items: number, size: number, replace = false): number {
-  if (existsSync(path) && !replace) return 0;
-  let left = items;
-  for (let block = 0; block * size < items; block++) {
-    if (existsSync(join(`${path}.parts`, `${String(block).padStart(5, '0')}.jsonl`)))
-      left -= Math.min(size, items - block * size);
-  }
-  return left;
+/** The items that `inBlocks` would still compute: none where the artefact is complete. */
+export function remainingItems<Item>(
+  { path, replace = false }: Pick<Artefact, 'path' | 'replace'>,
+  items: readonly Item[],
+  size: number,
+): Item[] {
+  if (existsSync(path) && !replace) return [];
+  const blocks = Array.from({ length: Math.ceil(items.length / size) }, (_, block) => block);
+  return blocks
+    .filter((block) => !existsSync(partOf(path, block)))
+    .flatMap((block) => items.slice(block * size, (block + 1) * size));
 }
+
+const partOf = (path: string, block: number): string =>
+  join(`${path}.parts`, `${String(block).padStart(5, '0')}.jsonl`);
 
 /** Runs file work on `path`; a full or read-only disk becomes one clear sentence. */
 export async function onDisk<T>(path: string, work: () => Promise<T>): Promise<T> {
@@ -167,6 +175,7 @@ const DISK_FAULTS: Record<string, string> = {
   ENOTDIR: 'part of this path is a file',
   EEXIST: 'part of this path is a file',
   EISDIR: 'it is a folder',
+  ENOTREG: 'it is not a regular file',
   ENOENT: 'its folder is not there and cannot be made',
 };
 

@@ -22,7 +22,7 @@ import {
 import type { RunContext } from './context.js';
 import { policyCounts } from './policies.js';
 import type { StepRecord } from './stages/optimise.js';
-import { readRecords, type Phase } from './store.js';
+import type { Phase } from './store.js';
 
 /** One row: the base model (phase 0), SFT, or an iteration with the model that it trained. */
 export interface IterationSummary {
@@ -38,23 +38,58 @@ export interface IterationSummary {
   iteration: IterationMetrics | null;
 }
 
-/** Rows of the finished phases, in order. */
-export async function summarise(run: RunContext): Promise<IterationSummary[]> {
-  const rows: IterationSummary[] = [];
-  for (const phase of phases(run)) {
-    const row = await summaryOf(run, phase);
-    if (row) rows.push(row);
+/**
+ * The summaries of a run's phases, each computed once, when the run has passed the phase. The same
+ * artefacts give the same bytes, whatever was killed when.
+ */
+export class Summaries {
+  private readonly rows: IterationSummary[] = [];
+  private readonly metrics: object[] = [];
+  private globalStep = 0;
+
+  constructor(private readonly run: RunContext) {}
+
+  /** Adds `phase` and rewrites metrics.jsonl, once all phases on disk are in it. */
+  async add(phase: Phase): Promise<void> {
+    const steps = await recordsOf<StepRecord>(this.run, phase, 'steps.jsonl');
+    for (const { step, ...metrics } of steps)
+      this.metrics.push({
+        iteration: phase === 'sft' ? 0 : phase,
+        stage: phase === 'sft' ? 'sft' : 'train',
+        step: ++this.globalStep,
+        stage_step: step,
+        ...metrics,
+      });
+    const summary = await summaryOf(this.run, phase, steps);
+    if (summary) {
+      this.rows.push(summary);
+      const counts = await policyCounts(this.run, phase);
+      this.metrics.push({ ...phaseRow(summary, this.globalStep), ...counts });
+    }
+    if (!this.isNextOnDisk(phase)) await this.run.writeMetrics(this.metrics);
+    if (summary) this.run.emit({ type: 'iteration_finished', summary });
   }
-  return rows;
+
+  /** Rows of the finished phases, in order. */
+  finished(): readonly IterationSummary[] {
+    return this.rows;
+  }
+
+  private isNextOnDisk(phase: Phase): boolean {
+    const { sft, iterations } = this.run.recipe;
+    const after: Phase = phase === 0 && sft.enabled ? 'sft' : phase === 'sft' ? 1 : phase + 1;
+    if (after !== 'sft' && after > iterations) return false;
+    return ['steps.jsonl', 'answers.jsonl'].some((name) => existsSync(this.run.file(after, name)));
+  }
 }
 
 /** The row of one phase; undefined if it has neither answers nor steps. */
-export async function summaryOf(
+async function summaryOf(
   run: RunContext,
   phase: Phase,
+  steps: StepRecord[],
 ): Promise<IterationSummary | undefined> {
   const answers = await recordsOf<AnswerRecord>(run, phase, 'answers.jsonl');
-  const steps = await recordsOf<StepRecord>(run, phase, 'steps.jsonl');
   if (answers.length === 0 && steps.length === 0) return undefined;
   const tasks = byTask(answers);
   const norm = normalised(answers);
@@ -96,31 +131,7 @@ async function iterationPart(
   });
 }
 
-/**
- * One row per optimizer step and one per finished phase. Columns have TRL's names where TRL has
- * one; ours begin with `cream/` and `eval/`.
- */
-export async function metricRows(run: RunContext): Promise<object[]> {
-  const rows: object[] = [];
-  let globalStep = 0;
-  for (const phase of phases(run)) {
-    const stage = phase === 'sft' ? 'sft' : 'train';
-    for (const { step, ...metrics } of await recordsOf<StepRecord>(run, phase, 'steps.jsonl')) {
-      rows.push({
-        iteration: phase === 'sft' ? 0 : phase,
-        stage,
-        step: ++globalStep,
-        stage_step: step,
-        ...metrics,
-      });
-    }
-    const summary = await summaryOf(run, phase);
-    if (summary)
-      rows.push({ ...phaseRow(summary, globalStep), ...(await policyCounts(run, phase)) });
-  }
-  return rows;
-}
-
+/** One row of metrics.jsonl. Columns have TRL's names; ours begin with `cream/` and `eval/`. */
 function phaseRow(
   { phase, accuracy, accuracy_norm, tasks, tasks_norm, answer_tokens, iteration }: IterationSummary,
   step: number,
@@ -185,19 +196,10 @@ function iterationColumns(m: IterationMetrics): Record<string, number> {
   );
 }
 
-function phases(run: RunContext): Phase[] {
-  return [
-    0,
-    ...(run.recipe.sft.enabled ? (['sft'] as const) : []),
-    ...Array.from({ length: run.recipe.iterations }, (_, i) => i + 1),
-  ];
-}
-
 async function recordsOf<T extends object>(
   run: RunContext,
   phase: Phase,
   name: string,
 ): Promise<T[]> {
-  const path = run.file(phase, name);
-  return existsSync(path) ? readRecords<T>(path) : [];
+  return existsSync(run.file(phase, name)) ? run.read<T>(phase, name) : [];
 }

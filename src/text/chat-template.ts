@@ -9,7 +9,7 @@
 import { TextError } from './errors.js';
 import { runTemplate } from './jinja.js';
 import { Environment, parse, tokenize } from './jinja-library.js';
-import { strftime } from './python.js';
+import { strftime, strip } from './python.js';
 import { withTimeLimit } from './time-limit.js';
 
 export interface Message {
@@ -132,10 +132,9 @@ export class ChatTemplate {
    */
   answerText(answer: string): string {
     const { start, end } = (this.trimmed ??= this.trims());
-    let text = answer;
-    if (start) text = text.replace(/^[\s\x1c-\x1f\x85]+/, '');
-    if (end) text = text.slice(0, endOfText(text));
-    return text;
+    if (start && end) return strip(answer, 'both');
+    if (start) return strip(answer, 'left');
+    return end ? strip(answer, 'right') : answer;
   }
 
   private trims(): { start: boolean; end: boolean } {
@@ -198,13 +197,6 @@ export class ChatTemplate {
     for (const [name, value] of Object.entries(globals)) scope.set(name, value);
     return runTemplate(this.program, scope);
   }
-}
-
-/** Where the white space at the end of a text begins, in linear time. */
-function endOfText(text: string): number {
-  let end = text.length;
-  while (end > 0 && /[\s\x1c-\x1f\x85]/.test(text[end - 1]!)) end--;
-  return end;
 }
 
 /** A template's message for a terminal: on one line, of at most 500 characters. */

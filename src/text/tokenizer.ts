@@ -4,6 +4,7 @@
  */
 import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { parseConfig } from '../files/json.js';
 import { createDecoding, type Decoding } from './decoding.js';
 import { Encoder } from './encoder.js';
 import { TextError } from './errors.js';
@@ -208,7 +209,7 @@ async function readFolder(folder: string): Promise<Parts> {
   const parse = (name: string): Record<string, unknown> | undefined => {
     if (files[name] === undefined) return undefined;
     try {
-      return JSON.parse(files[name]) as Record<string, unknown>;
+      return parseConfig(files[name]) as Record<string, unknown>;
     } catch (error) {
       throw new TextError(
         'ERR_TOKENIZER',

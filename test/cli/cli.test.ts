@@ -2,7 +2,7 @@
 import { describe, expect, it } from '@jest/globals';
 import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { findRecipe } from '../../src/cli/recipes.js';
+import { readRecipe } from '../../src/cli/recipes.js';
 import { cream, startCream } from '../support/cli.js';
 import { temporaryFolder, tinyModel } from '../support/tiny-model.js';
 
@@ -58,7 +58,7 @@ describe('a wrong command line', () => {
   it('a recipe that is not there', async () => {
     expect(await cream('run', 'nope.yaml')).toMatchObject({
       code: 2,
-      stderr: expect.stringMatching(/^cream: Cannot read the recipe nope\.yaml: ENOENT/),
+      stderr: expect.stringMatching(/^cream: There is no recipe 'nope\.yaml': no such file/),
     });
   });
 });
@@ -117,7 +117,7 @@ describe('bad input to a run', () => {
             'count: 1}',
         ),
       1,
-      /^Prompt "essay" \(.*long\.jsonl line 1\) is \d+ tokens long and the model's context holds 256: shorten it or take it out\.$/m,
+      /^Prompt "essay" \(.*long\.jsonl line 1\) is \d+ tokens long and the model's context holds 256: shorten it or take it out, or set prompts\.on_bad_row to skip\.$/m,
     ],
     [
       'an unknown task',
@@ -198,7 +198,7 @@ describe('bad input to a run', () => {
     });
     expect(await cream('generate', '--model', model, '--count', '1', '--out', work)).toMatchObject({
       code: 1,
-      stderr: `cream: Cannot write ${work}: it is a folder; give --out the name of a file.\n`,
+      stderr: `cream: Cannot write ${work}: it is a folder; name a file.\n`,
     });
     expect(await cream('init', 'srlm', '--out', join(work, 'no/such/folder.yaml'))).toMatchObject({
       code: 1,
@@ -252,7 +252,7 @@ describe('commands without an engine', () => {
     expect(result.code).toBe(1);
     expect(result.stdout).toMatch(/^ok {2}node/m);
     expect(result.stdout).toMatch(
-      /^-- {2}addon +The native addon is not built: .*none\.node does not exist; run `npm run setup`\.$/m,
+      /^-- {2}addon +The native addon is not there \(.*none\.node\): run `npx cream setup`, which/m,
     );
   });
 
@@ -313,7 +313,7 @@ describe('commands without an engine', () => {
     mkdirSync(join(work, 'srlm'));
     const before = process.cwd();
     process.chdir(work);
-    expect(await findRecipe('srlm')).toMatch(/recipes\/srlm\.yaml$/);
+    expect((await readRecipe('srlm')).file).toMatch(/recipes\/srlm\.yaml$/);
     process.chdir(before);
   });
 

@@ -39,7 +39,10 @@ describe('a run', () => {
     );
     expect([result.code, result.stderr]).toEqual([
       0,
-      expect.stringContaining(`${one}, ${two}: 1 rows that repeat an earlier one were left out.`),
+      expect.stringContaining(
+        `${one}, ${two}: 1 row was left out: 1 repeats an earlier row (${two} row 1 repeats ` +
+          `${one} line 1).`,
+      ),
     ]);
     const rows = (name: string) =>
       readFileSync(join(out, name), 'utf8')

@@ -184,6 +184,27 @@ describe('a data set of the hub', () => {
     ).rejects.toMatchObject({ code: 'ERR_NETWORK' });
   });
 
+  it('keeps its commit where files of the cache are damaged or gone', async () => {
+    const { log } = await serve(files);
+    const [first] = await datasetFiles('hub:org/words/main:test', { env });
+    writeFileSync(first!.path, 'damage');
+    await expect(readRows('hub:org/words/main:test', { env, offline: true })).rejects.toMatchObject(
+      {
+        code: 'ERR_CHECKSUM',
+        message: expect.stringMatching(
+          /is damaged: its content is not what the hub lists for hub:/,
+        ),
+      },
+    );
+    log.length = 0;
+    expect(await readRows('hub:org/words/main:test', { env })).toHaveLength(40);
+    rmSync(join(env['HF_HOME']!, 'hub'), { recursive: true });
+    expect(await readRows('hub:org/words/main:test', { env })).toHaveLength(40);
+    const listings = log.filter((line) => line.includes('/api/'));
+    expect(listings).toHaveLength(2);
+    for (const line of listings) expect(line).toContain(`/revision/${COMMIT} `);
+  });
+
   it('offline is found where Python has put it, if it is whole', async () => {
     const folder = join(env['HF_HOME']!, 'hub/datasets--org--words');
     const snapshot = join(folder, 'snapshots', COMMIT);

@@ -241,13 +241,14 @@ describe('what is wrong has its place', () => {
         { prompt: [user('Hi')], chosen: [assistant('a')], rejected: [] },
         { prompt: [user('Hi')], chosen: [assistant('a')], rejected: [assistant('b')] },
       ),
+      { onBadRow: 'skip' },
     );
     expect(kept.records).toHaveLength(1);
     expect(kept.duplicates).toBe(1);
     expect(kept.skipped.map(({ reason }) => reason.replace(folder, ''))).toEqual([
+      '/p.jsonl line 3: "chosen" is empty; take the row out',
+      '/p.jsonl line 4: "rejected" is empty; take the row out',
       '/p.jsonl line 2: "chosen" and "rejected" are equal',
-      '/p.jsonl line 3: "chosen" is empty',
-      '/p.jsonl line 4: "rejected" is empty',
     ]);
     await expect(
       loadPreferences(await file({ prompt: 'Hi', chosen: 'a', rejected: 'a' })),

@@ -5,12 +5,17 @@
  */
 import { describe, expect, it } from '@jest/globals';
 import { spawn } from 'node:child_process';
+import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { tinyModel } from '../support/tiny-model.js';
 
 const addonPath =
   process.env['CREAM_ADDON'] ?? join(import.meta.dirname, '../../build/Release/cream.node');
 const folder = tinyModel();
+// The addon names no folder of libtorch, and these scripts do without what finds it.
+const { root } = JSON.parse(readFileSync(addonPath.replace(/\.node$/, '.json'), 'utf8')) as {
+  root: string;
+};
 
 const prelude = `
   const { Worker, isMainThread, parentPort } = require('node:worker_threads');
@@ -45,6 +50,7 @@ async function run(
 ): Promise<{ code: number | null; signal: string | null; output: string }> {
   const child = spawn(process.execPath, [...flags, '-e', prelude + script], {
     stdio: ['ignore', 'pipe', 'pipe'],
+    env: { ...process.env, LD_LIBRARY_PATH: join(root, 'lib') },
   });
   let output = '';
   child.stdout.on('data', (data) => {

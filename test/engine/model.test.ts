@@ -13,7 +13,7 @@ const prompts = [
   { tokens: [5, 6, 7], samples: 3 },
   { tokens: Int32Array.of(8, 9), samples: 2 },
 ];
-const request = { prompts, maxNewTokens: 12, seed: 7n, stopIds: [] };
+const request = { prompts, maxNewTokens: 12, seed: 7n, stopIds: [] as number[] };
 /** Work that takes a tiny model minutes, so that a test can stop it. */
 const endless = { prompts: [{ tokens: [1], samples: 100_000 }], maxNewTokens: 200, stopIds: [] };
 const plain = (completions: Completion[]) =>
@@ -176,7 +176,7 @@ describe('generate', () => {
     const offsets = Uint32Array.from({ length: 98 }, (_, i) => i);
     const bytes = Uint8Array.from({ length: 97 }, (_, i) => i + 32);
     const [free] = await model
-      .generate({ prompts: [prompts[0]!], maxNewTokens: 12, stopIds: [] })
+      .generate({ prompts: [prompts[0]!], maxNewTokens: 12, stopIds: [], seed: 0 })
       .all();
     const text = String.fromCharCode(...[...free!.tokens].map((id) => id + 32));
     const [stopped] = await model
@@ -184,6 +184,7 @@ describe('generate', () => {
         prompts: [prompts[0]!],
         maxNewTokens: 12,
         stopIds: [],
+        seed: 0,
         stopStrings: [text.slice(4, 6)],
         tokenBytes: { bytes, offsets },
       })

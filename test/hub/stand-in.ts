@@ -24,6 +24,8 @@ export interface StandIn {
   storage: string | null;
   extraNames: string[];
   token: string | null;
+  /** Answers in place of the hub where it returns true. */
+  intercept: ((url: URL, request: IncomingMessage, response: ServerResponse) => boolean) | null;
   /** The data set's revision refs/convert/parquet; null where the hub has converted nothing. */
   converted: Map<string, Buffer> | null;
   close(): Promise<void>;
@@ -40,6 +42,7 @@ export async function standInHub(files: Record<string, string | Buffer>): Promis
     storage: null,
     extraNames: [],
     token: null,
+    intercept: null,
     converted: null,
   };
   const server: Server = createServer((request, response) => answer(hub, request, response));
@@ -68,6 +71,7 @@ function answer(
       request.headers.authorization ?? '-',
     ].join(' '),
   );
+  if (hub.intercept?.(url, request, response)) return;
   if (
     hub.status !== 200 ||
     (hub.token !== null &&

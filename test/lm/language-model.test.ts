@@ -23,23 +23,78 @@ describe('LanguageModel', () => {
     expect(lm.stopIds).toEqual([258]);
   });
 
-  it('generates the same text whole and in pieces', async () => {
+  it('generates the same completion whole and in pieces', async () => {
     const options = { maxNewTokens: 40, seed: 3 };
     const pieces: string[] = [];
-    for await (const piece of lm.stream('hi', options)) pieces.push(piece);
+    const stream = lm.stream('hi', options);
+    for await (const piece of stream) pieces.push(piece);
     expect(pieces.length).toBeGreaterThan(1);
-    expect(pieces.join('')).toBe(await lm.generate('hi', options));
-    expect(pieces.join('')).toBe(await lm.generate([{ role: 'user', content: 'hi' }], options));
+    const whole = await lm.generate('hi', options);
+    expect(pieces.join('')).toBe(whole.text);
+    expect(await stream.completion).toEqual(whole);
+    expect(await lm.generate([{ role: 'user', content: 'hi' }], options)).toEqual(whole);
+  });
+
+  it('tells token ids, log-probs, why it ended, and the seed', async () => {
+    const completion = await lm.generate('hi', { maxNewTokens: 12, seed: 5 });
+    const [direct] = await lm.model
+      .generate({
+        prompts: [{ tokens: lm.encodePrompt([{ role: 'user', content: 'hi' }]) }],
+        maxNewTokens: 12,
+        stopIds: lm.stopIds,
+        seed: 5,
+      })
+      .all();
+    expect([...completion.tokens]).toEqual([...direct!.tokens]);
+    expect([...completion.logprobs]).toEqual([...direct!.logprobs]);
+    expect(completion).toMatchObject({
+      text: lm.tokenizer.decode([...direct!.tokens], { skipSpecialTokens: true }),
+      finishReason: 'length',
+      promptTokens: lm.encodePrompt([{ role: 'user', content: 'hi' }]).length,
+      seed: 5n,
+    });
+  });
+
+  it('draws a seed of its own for every call, and repeats it where it is given', async () => {
+    const options = { maxNewTokens: 40 };
+    const [first, second] = await Promise.all([
+      lm.generate('hi', options),
+      lm.generate('hi', options),
+    ]);
+    expect(first.seed).not.toBe(second.seed);
+    expect(first.text).not.toBe(second.text);
+    expect(await lm.generate('hi', { ...options, seed: first.seed })).toEqual(first);
+    expect(lm.stream('hi', { ...options, seed: 7 }).seed).toBe(7n);
+  });
+
+  it('gives concurrent streams the text that each has alone, whatever their settings', async () => {
+    const calls = [
+      { prompt: 'hi', options: { maxNewTokens: 30, seed: 1 } },
+      { prompt: 'a longer question', options: { maxNewTokens: 50, seed: 2, temperature: 0.5 } },
+      { prompt: 'hi', options: { maxNewTokens: 20, temperature: 0 } },
+      { prompt: 'and more', options: { maxNewTokens: 40, seed: 1, topP: 0.7, topK: 20 } },
+    ];
+    const alone: string[] = [];
+    for (const { prompt, options } of calls) alone.push((await lm.generate(prompt, options)).text);
+    const read = async (stream: AsyncIterable<string>): Promise<string> => {
+      let text = '';
+      for await (const piece of stream) text += piece;
+      return text;
+    };
+    expect(
+      await Promise.all(calls.map(({ prompt, options }) => read(lm.stream(prompt, options)))),
+    ).toEqual(alone);
   });
 
   it('ends before a stop string', async () => {
     const options = { maxNewTokens: 60, seed: 3 };
-    const whole = await lm.generate('hi', options);
-    const stop = [...whole].slice(10, 12).join('');
+    const { text } = await lm.generate('hi', options);
+    const stop = [...text].slice(10, 12).join('');
     expect(stop.includes('\uFFFD')).toBe(false);
-    expect(await lm.generate('hi', { ...options, stop: [stop] })).toBe(
-      whole.slice(0, whole.indexOf(stop)),
-    );
+    expect(await lm.generate('hi', { ...options, stop: [stop] })).toMatchObject({
+      text: text.slice(0, text.indexOf(stop)),
+      finishReason: 'stop',
+    });
   });
 
   it('stops when the loop is left or the signal aborts', async () => {

@@ -7,16 +7,17 @@ import {
   readlinkSync,
   realpathSync,
   rmSync,
+  symlinkSync,
   writeFileSync,
   mkdirSync,
 } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
 import { execFile } from 'node:child_process';
 import { promisify } from 'node:util';
 import ts from 'typescript';
 import { afterAll, afterEach, beforeEach, describe, expect, it } from '@jest/globals';
-import { parseHubId } from '../../src/hub/repository.js';
+import { parseHubId } from '../../src/hub/listing.js';
 import { cachedHubModel, fetchHubModel } from '../../src/models/hub-model.js';
 import { resolveModel } from '../../src/models/resolve.js';
 import { COMMIT, standInHub, type StandIn } from '../hub/stand-in.js';
@@ -87,7 +88,7 @@ describe('a download from the hub', () => {
       received: weights.length,
       total: weights.length,
     });
-    const cached = await cachedHubModel('org/name', 'main', env);
+    const cached = await cachedHubModel('org/name', 'main', { env });
     expect(cached?.path).toBe(path);
     const before = hub.log.length;
     expect(await resolveModel('org/name', { env })).toEqual({
@@ -125,8 +126,7 @@ describe('a download from the hub', () => {
     rmSync(join(repository, 'blobs', sha256));
     hub.ignoreRanges = false;
     writeFileSync(join(repository, 'blobs', `${sha256}.incomplete`), randomBytes(400_000));
-    await expect(fetch()).rejects.toMatchObject({ code: 'ERR_CHECKSUM' });
-    await fetch(); // the bad part is gone
+    await fetch();
     expect(readFileSync(join(repository, 'blobs', sha256)).equals(weights)).toBe(true);
   });
 
@@ -136,7 +136,9 @@ describe('a download from the hub', () => {
     hub.swapped.set('model.safetensors', other);
     await expect(fetch()).rejects.toMatchObject({
       code: 'ERR_CHECKSUM',
-      message: expect.stringContaining('model.safetensors of org/name@main arrived with checksum'),
+      message: expect.stringContaining(
+        'model.safetensors of org/name@main arrived with another checksum',
+      ),
     });
     hub.swapped.set('config.json', Buffer.from('{"model_type": "evil!"}'));
     rmSync(repository, { recursive: true });
@@ -145,7 +147,7 @@ describe('a download from the hub', () => {
       message: expect.stringContaining('config.json'),
     }); // small files by their git blob id
     expect(readdirSync(join(repository, 'blobs'))).toEqual(expect.not.arrayContaining([sha256]));
-    expect(await cachedHubModel('org/name', 'main', env)).toBeNull();
+    expect(await cachedHubModel('org/name', 'main', { env })).toBeNull();
   });
 
   it('gives up on a connection that is cut again and again, and keeps what came', async () => {
@@ -258,7 +260,7 @@ describe('a download from the hub', () => {
     await expect(
       fetch({ signal: abort.signal, onProgress: () => abort.abort() }),
     ).rejects.toMatchObject({ name: 'AbortError' });
-    expect(await cachedHubModel('org/name', 'main', env)).toBeNull();
+    expect(await cachedHubModel('org/name', 'main', { env })).toBeNull();
     await fetch();
   });
 
@@ -275,8 +277,10 @@ describe('a download from the hub', () => {
       }
     }
     writeFileSync(join(compiled, 'package.json'), '{"type": "module"}');
+    symlinkSync(resolve('node_modules'), join(compiled, 'node_modules'));
+    const module = JSON.stringify(join(compiled, 'models/hub-model.js'));
     const script =
-      `const { fetchHubModel } = await import(${JSON.stringify(join(compiled, 'models/hub-model.js'))}); ` +
+      `const { fetchHubModel } = await import(${module}); ` +
       `console.log((await fetchHubModel('org/name', 'main')).path);`;
     const runs = await Promise.all(
       [1, 2, 3].map(() =>

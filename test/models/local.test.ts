@@ -1,9 +1,11 @@
-import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, it } from '@jest/globals';
 import { contentDigest } from '../../src/models/local.js';
+import { loadModel } from '../../src/lm/language-model.js';
 import { modelDigest, resolveModel } from '../../src/models/resolve.js';
+import { tinyModel } from '../support/tiny-model.js';
 
 const root = mkdtempSync(join(tmpdir(), 'cream-local-'));
 afterAll(() => rmSync(root, { recursive: true, force: true }));
@@ -161,4 +163,15 @@ describe('a local model', () => {
       message: expect.stringContaining('smollm2-135m-instruct'),
     });
   });
+});
+
+it('a config with the Infinity that Python writes is read, and its family then refused by name', async () => {
+  const folder = tinyModel({
+    tokenizer: true,
+    config: { architectures: ['Mamba2ForCausalLM'], model_type: 'mamba2' },
+  });
+  const path = join(folder, 'config.json');
+  const text = readFileSync(path, 'utf8').replace(/}$/, ',"time_step_limit":[0.0,Infinity]}');
+  writeFileSync(path, text);
+  await expect(loadModel(folder)).rejects.toThrow(/mamba2/);
 });

@@ -9,6 +9,7 @@ import {
   truncateSync,
   writeFileSync,
 } from 'node:fs';
+import { createHash } from 'node:crypto';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
@@ -30,8 +31,9 @@ function unbalanced(html: string): string[] {
   const wrong: string[] = [];
   for (const [, close, name, self] of html
     .replace(/<style>.*?<\/style>/s, '')
+    .replace(/(<script[^>]*>).*?(<\/script>)/gs, '$1$2')
     .matchAll(/<(\/?)([a-z][a-z0-9]*)(?:\s[^<>]*?)?(\/?)>/gi)) {
-    if (self || ['meta', 'br'].includes(name!)) continue;
+    if (self || ['meta', 'br', 'input'].includes(name!)) continue;
     if (!close) open.push(name!);
     else if (open.pop() !== name) wrong.push(name!);
   }
@@ -62,8 +64,8 @@ describe('readRun', () => {
       ),
     ).toEqual([null, [5, 0], [5, 0], [5, 0]]);
     expect(run.phases[1]!.steps).toEqual([
-      { step: 1, loss: 2.5, margin: null, kl: null },
-      { step: 2, loss: 2, margin: null, kl: null },
+      { step: 1, loss: 2.5, margin: null, kl: null, gradNorm: null, learningRate: null },
+      { step: 2, loss: 2, margin: null, kl: null, gradNorm: null, learningRate: null },
     ]);
   });
 
@@ -116,6 +118,7 @@ describe('reportHtml', () => {
     for (const text of [
       'Results',
       'Speed',
+      'Rankings',
       'Drift',
       'Curves',
       'KL to the base model',
@@ -136,13 +139,16 @@ describe('reportHtml', () => {
     expect(html).not.toMatch(/NaN|undefined|Infinity|\[object/);
   });
 
-  it('asks the network for nothing, runs nothing', () => {
+  it('asks the network for nothing and allows its own script alone', () => {
     writeRun(directory);
     const html = reportHtml(directory);
     expect(html).toContain("default-src 'none'");
-    expect(html).not.toMatch(
-      /<script|<link|<iframe|<img|https?:\/\/|url\(|@import|\son\w+=|\sstyle=/i,
-    );
+    expect(html).not.toMatch(/<link|<iframe|<img|https?:\/\/|url\(|@import|\son\w+=|\sstyle=/i);
+    const scripts = [...html.matchAll(/<script>(.*?)<\/script>/gs)].map(([, text]) => text!);
+    expect(scripts).toHaveLength(1);
+    const hash = createHash('sha256').update(scripts[0]!).digest('base64');
+    expect(html).toContain(`script-src 'sha256-${hash}'`);
+    expect(html.replace(/<script( type="application\/json")?>/g, '')).not.toContain('<script');
   });
 
   it.each([
@@ -159,7 +165,11 @@ describe('reportHtml', () => {
     writeRun(directory, { hostile });
     const html = reportHtml(directory);
     expect(unbalanced(html)).toEqual([]);
-    expect(html).not.toMatch(/<script|<img|<h1>owned|onmouseover='|<!--|\u0000|\u202e/);
+    const own = /<script>|<script type="application\/json">/g;
+    expect(html.replace(own, '')).not.toMatch(
+      /<script|<img|<h1>owned|onmouseover='|<!--|\u0000|\u202e/,
+    );
+    expect(html.match(own)).toHaveLength(3);
     expect(html.match(/<b>/g)!.length).toBe(html.match(/<\/b>/g)!.length);
     expect(html).toContain(escapeHtml(hostile));
   });
@@ -232,7 +242,13 @@ describe('reportHtml', () => {
 
 describe('lineChart', () => {
   const chart = (points: { x: number; y: number; low?: number; high?: number }[]) =>
-    lineChart({ title: 'T', note: '', series: [{ name: 'a', points }], format: String });
+    lineChart({
+      title: 'T',
+      note: '',
+      yLabel: 'y',
+      series: [{ name: 'a', points }],
+      format: String,
+    });
 
   it('draws nothing of nothing', () => expect(chart([{ x: 0, y: NaN }])).toBe(''));
   it('draws one point, and equal points', () => {

@@ -339,7 +339,9 @@ describe('LLM-as-a-judge', () => {
     ];
     await expect(tinyRun(settings, { directory })).rejects.toThrow(
       'Iteration 1 has no preference pair: none of its 4 prompts got a best and a worst ' +
-        'completion that differ (4 no judgement).',
+        'completion that differ (4 no judgement). No judgement has a score: set reward.reasons ' +
+        'to false, raise reward.max_new_tokens or reward.judgements, or use a model that keeps ' +
+        'to the format.',
     );
     const judgements = readFileSync(join(directory, 'iteration-1/judgements.jsonl'), 'utf8')
       .trimEnd()
@@ -422,9 +424,11 @@ describe('DPO on given pairs', () => {
     const steps = ran.records<StepRecord>('iteration-1/steps.jsonl');
     expect(pairs.map((pair) => pair.weight)).toEqual([1, 0.75, 1]);
     expect(
-      ran.events.filter((event) => event.type === 'warning').map((event) => event.message),
+      ran.events.flatMap((event) => (event.type === 'rows_left_out' ? [event.message] : [])),
     ).toEqual([
-      expect.stringMatching(/pairs\.jsonl: rows left out: 1 that teach nothing \(.*line 3/),
+      expect.stringMatching(
+        /pairs\.jsonl: 1 row was left out: 1 cannot be used \(.*line 3: .*equal/,
+      ),
     ]);
     expect(Math.abs(steps[0]!['rewards/margins']!)).toBeLessThan(0.02);
     expect(steps.at(-1)!.loss).toBeLessThan(steps[0]!.loss);
@@ -449,7 +453,7 @@ describe('DPO on given pairs', () => {
       JSON.stringify({ id: 'long', prompt: 'x', chosen: 'y'.repeat(2000), rejected: 'z' }),
     );
     await expect(tinyRun([`pairs.source=${source}`])).rejects.toThrow(
-      /The pair ".*" \(.*pairs\.jsonl line 1\) is \d+ tokens long and the model's context holds 1024/,
+      /Pair ".*" \(.*pairs\.jsonl line 1\) is \d+ tokens long and the model's context holds 1024/,
     );
   });
 });

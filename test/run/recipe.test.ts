@@ -185,20 +185,20 @@ describe('a recipe file', () => {
     [
       'a reward model that nobody asks',
       'reward: {model: rm}\n',
-      'recipe.yaml:1:17 reward.model: is used where reward.source is model alone, and it ' +
-        "is implicit, got the text 'rm'",
+      'recipe.yaml:1:17 reward.model: has no effect here: it is used only where reward.source is ' +
+        'model; set that, or leave it out',
     ],
     [
       'a label of nothing',
       'reward: {label: 1}\n',
-      'recipe.yaml:1:17 reward.label: is used where reward.source is model alone, and it ' +
-        'is implicit, got 1',
+      'recipe.yaml:1:17 reward.label: has no effect here: it is used only where reward.source is ' +
+        'model; set that, or leave it out',
     ],
     [
       'a second ranking where there are two already',
       'reward: {source: judge, against: implicit}\n',
-      'recipe.yaml:1:34 reward.against: must be none where reward.source is judge: θ_t and ' +
-        "θ_{t−1} rank with the same reward, got the text 'implicit'",
+      'recipe.yaml:1:34 reward.against: has no effect here: it is used only where reward.source ' +
+        'is model or file or gold or function; set that, or leave it out',
     ],
     [
       'given pairs twice',
@@ -209,14 +209,50 @@ describe('a recipe file', () => {
     [
       'given pairs and a reward',
       'iterations: 1\npairs: {source: p.jsonl}\nreward: {source: likelihood}\n',
-      'recipe.yaml:3:18 reward.source: must be left out where pairs.source gives the ' +
-        "pairs: nothing is ranked, got the text 'likelihood'",
+      'recipe.yaml:3:18 reward.source: has no effect here: it is used only where pairs.source is ' +
+        'not given; set that, or leave it out',
     ],
     [
       'a checkpoint for no SFT',
       'sft: {checkpoint: m1}\n',
-      'recipe.yaml:1:19 sft.checkpoint: is used where sft.enabled is true alone: set it, ' +
-        "or leave the checkpoint out, got the text 'm1'",
+      'recipe.yaml:1:19 sft.checkpoint: has no effect here: it is used only where sft.enabled is ' +
+        'true; set that, or leave it out',
+    ],
+    [
+      'a weighting of given pairs',
+      'iterations: 1\npairs: {source: p.jsonl}\nrank: {weighting: fixed}\n',
+      'recipe.yaml:3:19 rank.weighting: has no effect here: it is used only where pairs.source ' +
+        'is not given; set that, or leave it out',
+    ],
+    [
+      'a constant that another weighting does not read',
+      'rank: {weighting: dyn, fixed_consistency: 0.8}\n',
+      'recipe.yaml:1:43 rank.fixed_consistency: has no effect here: it is used only where ' +
+        'rank.weighting is fixed; set that, or leave it out',
+    ],
+    [
+      'judgements without a judge',
+      'reward: {judgements: 8}\n',
+      'recipe.yaml:1:22 reward.judgements: has no effect here: it is used only where ' +
+        'reward.source is judge; set that, or leave it out',
+    ],
+    [
+      'settings of a section that is off by default',
+      'lora: {rank: 8}\n',
+      'recipe.yaml:1:14 lora.rank: has no effect here: it is used only where lora.enabled is ' +
+        'true; set that, or leave it out',
+    ],
+    [
+      'columns of generated prompts',
+      'prompts: {columns: [prompt=query]}\n',
+      'recipe.yaml:1:20 prompts.columns: has no effect here: it is used only where ' +
+        'prompts.source is not builtin; set that, or leave it out',
+    ],
+    [
+      'samples beside given pairs',
+      'iterations: 1\npairs: {source: p.jsonl}\nsample: {samples: 9}\n',
+      'recipe.yaml:3:19 sample.samples: has no effect here: it is used only where pairs.source ' +
+        'is not given; set that, or leave it out',
     ],
     [
       'no work at all',
@@ -233,6 +269,10 @@ describe('a recipe file', () => {
     'iterations: 0\nsft: {enabled: true}',
     'iterations: 1\npairs: {source: p.jsonl}',
     'reward: {source: model, model: rm, label: 1}\nrank: {weighting: fixed}',
+    // A section may be switched off where it stands, and a default says nothing.
+    'lora: {enabled: false, rank: 8}\nsft: {enabled: false, count: 3}',
+    'iterations: 1\npairs: {source: p.jsonl}\nrank: {weighting: avg}',
+    'rank: {fixed_consistency: 1}',
   ])('takes %j', (text) => expect(() => parseRecipe(text, 'recipe.yaml')).not.toThrow());
 
   it('names every mistake, not the first only', () => {
@@ -303,6 +343,20 @@ describe('the schema', () => {
         (field) => `${field.key} (${field.type}) ${JSON.stringify(field.default)}`,
       ),
     ).toMatchSnapshot();
+  });
+
+  it('has keys whose conditions name other keys and values that these can have', () => {
+    const fields = recipeFields();
+    const keys = new Map(fields.map((field) => [field.key, field]));
+    for (const { effects } of fields)
+      for (const condition of effects.flat())
+        for (const [key, wanted] of Object.entries(condition)) {
+          expect(keys.has(key)).toBe(true);
+          if (typeof wanted === 'string') continue;
+          const values = Array.isArray(wanted) ? wanted : (wanted as { not: unknown[] }).not;
+          for (const value of values)
+            expect(`${keys.get(key)!.type} builtin`.split(/ (?:\| )?/)).toContain(String(value));
+        }
   });
 
   it('documents every key', () => {

@@ -31,6 +31,9 @@ train: {learning_rate: 1.0e-3, batch_size: 2, warmup_ratio: 0}
 evaluate: {tasks: []}
 `;
 
+/** The recipe without what given pairs make superfluous. */
+export const TINY_PAIRS = TINY.replace(/^(?:prompts|sample): .*\n/gm, '');
+
 export interface Ran {
   directory: string;
   events: RunEvent[];
@@ -45,7 +48,8 @@ export async function tinyRun(
 ): Promise<Ran> {
   const directory = options.directory ?? join(temporaryFolder('cream-run-'), 'run');
   const events: RunEvent[] = [];
-  for await (const event of run(parseRecipe(TINY, 'tiny.yaml', settings), {
+  const base = settings.some((key) => key.startsWith('pairs.source=')) ? TINY_PAIRS : TINY;
+  for await (const event of run(parseRecipe(base, 'tiny.yaml', settings), {
     ...options,
     directory,
   })) {

@@ -60,6 +60,9 @@ describe('chat templates', () => {
     const turns = (content: string) => `{% for m in messages %}<${content}>{% endfor %}`;
     expect(new ChatTemplate(turns('{{ m.content | trim }}')).answerText(' a b\n')).toBe('a b');
     expect(new ChatTemplate(turns('{{ m.content }}')).answerText(' a b\n')).toBe(' a b\n');
+    // Python's white space: U+001F is, U+FEFF is not.
+    const strips = new ChatTemplate(turns('{{ m.content | trim }}'));
+    expect(strips.answerText('\ufeffa\x1f')).toBe('\ufeffa');
     expect(new ChatTemplate(turns('{{ m.content.lstrip() }}')).answerText(' a\n')).toBe('a\n');
     expect(new ChatTemplate("{{ raise_exception('no') }}").answerText(' a\n')).toBe(' a\n');
   });

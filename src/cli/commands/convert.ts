@@ -2,7 +2,8 @@
  * `cream convert`: files of TRL and of the paper's own code → ours, and back. The kind of a file is
  * recognised by its rows.
  */
-import type { Command } from 'commander';
+import { Option, type Command } from 'commander';
+import { ON_BAD_ROW, type OnBadRow } from '../../data/bad-rows.js';
 import {
   COMPLETION_COLUMNS,
   DEMONSTRATION_COLUMNS,
@@ -28,10 +29,9 @@ import {
 } from '../../data/official.js';
 import { loadPreferences, toTrl, type PreferenceRecord } from '../../data/preferences.js';
 import { adopt } from '../../run/stages/adopt.js';
-import { writeAtomic, writeRecords } from '../../run/store.js';
 import { addSettings, settingsFrom, type Cli } from '../cli.js';
 import { fetchData, showStage, withModel } from '../stage.js';
-import { printLine } from '../table.js';
+import { outputOf, printWritten, writeOutput, writeOutputRecords } from '../output.js';
 
 const KEYS = ['dtype', 'device', 'threads'];
 const TARGETS = ['cream', 'official', 'trl', 'trl-standard'] as const;
@@ -39,6 +39,7 @@ const TARGETS = ['cream', 'official', 'trl', 'trl-standard'] as const;
 interface Flags extends Record<string, unknown> {
   to: string;
   columns?: string[];
+  onBadRow: OnBadRow;
   model?: string;
   previous?: string;
   completions?: string;
@@ -63,6 +64,11 @@ export function addConvert(program: Command, cli: Cli): void {
       '--columns <ours=theirs...>',
       'pairs: other names of columns, such as prompt=question chosen=good',
     )
+    .addOption(
+      new Option('--on-bad-row <mode>', 'pairs that cannot be used: refuse the file, or skip them')
+        .choices(ON_BAD_ROW)
+        .default('error'),
+    )
     .option(
       '--model <name>',
       'official sampling → cream: the model that made the responses; its tokenizer makes ' +
@@ -81,18 +87,19 @@ export function addConvert(program: Command, cli: Cli): void {
   addSettings(command, KEYS).action(async (input: string, out: string, flags: Flags) => {
     if (!(TARGETS as readonly string[]).includes(flags.to))
       throw new DataError(`--to ${flags.to} is not known; give one of ${TARGETS.join(', ')}`);
+    const output = outputOf(out);
     const official = await readOfficial(input);
     await fetchData([input], cli);
     if (flags.to === 'official')
-      await writeAtomic(out, officialText(await toOfficial(input, official, flags, cli)));
+      await writeOutput(output, officialText(await toOfficial(input, official, flags, cli)));
     else
-      await writeRecords(
-        out,
+      await writeOutputRecords(
+        output,
         flags.to === 'cream'
           ? await toOurs(input, official, flags, cli)
           : await asTrl(input, flags, cli),
       );
-    printLine(out);
+    printWritten(output, out);
   });
 }
 
@@ -153,13 +160,17 @@ async function asTrl(input: string, flags: Flags, cli: Cli): Promise<object[]> {
 
 async function pairsOf(
   input: string,
-  { columns }: Flags,
+  { columns, onBadRow }: Flags,
   { progress }: Cli,
 ): Promise<PreferenceRecord[]> {
-  const { records, duplicates, skipped } = await loadPreferences(input, { columns });
+  const { records, duplicates, duplicate, skipped } = await loadPreferences(input, {
+    columns,
+    onBadRow,
+  });
   for (const { reason } of skipped.slice(0, 5)) progress.warn(`left out: ${reason}`);
   if (skipped.length > 5) progress.warn(`left out: ${skipped.length - 5} more`);
-  if (duplicates > 0) progress.warn(`left out: ${duplicates} rows that repeat another`);
+  if (duplicates > 0)
+    progress.warn(`left out: ${duplicates} rows that repeat another, first ${duplicate}`);
   return records;
 }
 

@@ -17,9 +17,10 @@ import {
 } from '../../evaluate/intervals.js';
 import { checkLengths } from '../../run/check.js';
 import { RunError } from '../../run/errors.js';
-import { chooseQuestions, taskSources } from '../../run/evaluation.js';
-import { evaluate, evaluateSettings } from '../../run/stages/evaluate.js';
+import { chooseQuestions, taskSources } from '../../run/questions.js';
+import { evaluateSettings, evaluateStage } from '../../run/stages/evaluate.js';
 import { addSettings, settingsFrom, type Cli } from '../cli.js';
+import { outputOf } from '../output.js';
 import { fetchData, showBlocks, showStage, withModel } from '../stage.js';
 import { formatTable, percent, printJson, printLine } from '../table.js';
 
@@ -65,7 +66,10 @@ export function addEval(program: Command, cli: Cli): void {
     .option('--json', 'print the result as JSON');
   addSettings(command, KEYS, 'evaluate', LEAVE_OUT).action(async (flags: Flags) => {
     if (flags.compare) return showComparison(flags.compare, flags.json === true);
-    showAccuracy(await answers(flags, cli), flags.json === true);
+    const found = await answers(flags, cli);
+    // Standard output holds the answers then, and nothing else.
+    if (flags.out === undefined || outputOf(flags.out).kind !== 'stdout')
+      showAccuracy(found, flags.json === true);
   });
 }
 
@@ -80,21 +84,16 @@ async function answers(flags: Flags, cli: Cli): Promise<AnswerRecord[]> {
   const request = evaluateSettings(settings);
   return withModel(settings.model, settings, cli, async (policy) => {
     // By log-likelihood a long question is cut from the left, as in lm-evaluation-harness.
-    if (request.method === 'generate') checkLengths({ questions }, policy);
+    if (request.method === 'generate') await checkLengths({ questions }, policy);
+    const stage = evaluateStage(questions, async () => policy, settings);
     if (flags.out === undefined)
       return showStage(
         cli,
-        { stage: 'evaluate', unit: 'questions', total: questions.length },
-        (hooks) => evaluate(questions, policy, request, hooks),
+        { stage: 'evaluate', unit: stage.unit, total: questions.length },
+        (hooks) => stage.make(questions, hooks),
       );
-    return showBlocks(cli, 'evaluate', 'questions', {
-      out: flags.out,
-      items: questions,
-      size: settings.evaluate.save_prompts,
-      perItem: 1,
-      plan: [settings.model, settings.dtype, settings.device, request, questions],
-      make: (block, hooks) => evaluate(block, policy, request, hooks),
-    });
+    const plan = [settings.model, settings.dtype, settings.device, request, questions];
+    return showBlocks(cli, 'evaluate', { out: flags.out, plan }, { ...stage, note: () => '' });
   });
 }
 

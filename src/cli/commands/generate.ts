@@ -1,11 +1,12 @@
 /** `cream generate`: prompts → completions.jsonl, the first stage of an iteration on its own. */
 import type { Command } from 'commander';
+import { describeLeftOut } from '../../data/bad-rows.js';
 import { checkLengths } from '../../run/check.js';
-import { choosePrompts } from '../../run/data.js';
-import { sample } from '../../run/stages/sample.js';
+import { choosePrompts, readPrompts } from '../../run/data.js';
+import { sampleStage } from '../../run/stages/sample.js';
 import { addSettings, settingsFrom, wholeNumber, type Cli } from '../cli.js';
-import { fetchData, meanOf, showBlocks, withModel } from '../stage.js';
-import { printLine } from '../table.js';
+import { outputOf, printWritten } from '../output.js';
+import { fetchData, showBlocks, withModel } from '../stage.js';
 
 const KEYS = [
   'model',
@@ -16,6 +17,7 @@ const KEYS = [
   'system_prompt',
   'prompts.count',
   'prompts.columns',
+  'prompts.on_bad_row',
 ];
 
 interface Flags extends Record<string, unknown> {
@@ -44,33 +46,37 @@ export function addGenerate(program: Command, cli: Cli): void {
       1,
     );
   addSettings(command, KEYS, 'sample').action(async (flags: Flags) => {
-    const settings = settingsFrom(flags, KEYS, 'sample');
+    const settings = settingsFrom(flags, KEYS, 'sample', {
+      more: [
+        { label: '--prompts', key: 'prompts.source', value: flags.prompts, text: true },
+        { label: 'generate', key: 'iterations', value: '1' },
+      ],
+    });
     // A file is taken whole unless a count is given; the built-in prompts have no end.
     const count =
       flags.count === undefined && flags.prompts !== 'builtin' ? 0 : settings.prompts.count;
     await fetchData([flags.prompts], cli);
-    const { prompts, places } = await choosePrompts(
-      {
-        ...settings,
-        iterations: 1,
-        prompts: { ...settings.prompts, source: flags.prompts, count, split: 'subsets' },
-      },
-      1,
-    );
+    const recipe = {
+      ...settings,
+      prompts: { ...settings.prompts, count, split: 'subsets' as const },
+    };
     const request = { ...settings.sample, seed: settings.seed, iteration: flags.iteration };
     await withModel(settings.model, settings, cli, async (policy) => {
-      checkLengths({ prompts, places }, policy);
-      await showBlocks(cli, 'sample', 'completions', {
-        out: flags.out,
-        items: prompts,
-        size: request.save_prompts,
-        perItem: request.samples,
-        plan: [settings.model, settings.dtype, settings.device, request, prompts],
-        make: (block, hooks) => sample(block, policy, request, hooks),
-        note: (made) =>
-          `mean length ${meanOf(made.map((c) => c.token_ids.length)).toFixed(0)} tokens`,
-      });
+      const source = await readPrompts(recipe, policy);
+      const { prompts } = choosePrompts(recipe, 1, source);
+      const left = describeLeftOut(flags.prompts, source);
+      if (left !== undefined) cli.progress.warn(left);
+      await checkLengths({ prompts, places: source.places ?? new Map() }, policy);
+      await showBlocks(
+        cli,
+        'sample',
+        {
+          out: flags.out,
+          plan: [settings.model, settings.dtype, settings.device, request, prompts],
+        },
+        sampleStage(prompts, async () => policy, request),
+      );
     });
-    printLine(flags.out);
+    printWritten(outputOf(flags.out), flags.out);
   });
 }

@@ -1,10 +1,10 @@
 /** `cream init NAME`: a copy of a shipped recipe to change. */
-import { constants } from 'node:fs';
-import { copyFile } from 'node:fs/promises';
+import { existsSync } from 'node:fs';
+import { readFile } from 'node:fs/promises';
 import type { Command } from 'commander';
 import { RunError } from '../../run/errors.js';
-import { onDisk } from '../../run/store.js';
 import type { Cli } from '../cli.js';
+import { outputOf, writeOutput } from '../output.js';
 import { shippedRecipes } from '../recipes.js';
 import { printLine } from '../table.js';
 
@@ -23,19 +23,14 @@ export function addInit(program: Command, _cli: Cli): void {
           `There is no recipe '${name}'; there are ` +
             `${recipes.map((recipe) => recipe.name).join(', ')}.`,
         );
-      await onDisk(flags.out, () =>
-        copyFile(found.path, flags.out, constants.COPYFILE_EXCL).catch(
-          (cause: NodeJS.ErrnoException) => {
-            throw cause.code === 'EEXIST'
-              ? new RunError(
-                  'ERR_DISK',
-                  `Cannot write ${flags.out}: the file exists; choose another --out.`,
-                  { cause },
-                )
-              : cause;
-          },
-        ),
-      );
-      printLine(`${flags.out} is a copy of ${name}. Run it: cream run ${flags.out}`);
+      const output = outputOf(flags.out);
+      if (output.kind === 'file' && existsSync(flags.out))
+        throw new RunError(
+          'ERR_DISK',
+          `Cannot write ${flags.out}: the file exists; choose another --out.`,
+        );
+      await writeOutput(output, await readFile(found.path, 'utf8'));
+      if (output.kind === 'file')
+        printLine(`${flags.out} is a copy of ${name}. Run it: cream run ${flags.out}`);
     });
 }

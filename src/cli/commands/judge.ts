@@ -5,11 +5,11 @@
 import type { Command } from 'commander';
 import { COMPLETION_COLUMNS } from '../../data/columns.js';
 import { readRecords } from '../../data/jsonl.js';
-import { judge, judgeRewards } from '../../reward/judge.js';
+import { judgeStage } from '../../run/stages/reward.js';
 import { groupCompletions } from '../../run/stages/score.js';
 import { addSettings, settingsFrom, wholeNumber, type Cli } from '../cli.js';
 import { showBlocks, withModels } from '../stage.js';
-import { printLine } from '../table.js';
+import { outputOf, printWritten } from '../output.js';
 
 const KEYS = ['dtype', 'device', 'seed', 'threads', 'sample.max_num_seqs', 'score.save_prompts'];
 /** Of other rewards. */
@@ -48,7 +48,10 @@ export function addJudge(program: Command, cli: Cli): void {
       'judgements (JSONL); an existing file is replaced, an unfinished one goes on',
     );
   addSettings(command, KEYS, 'reward', LEAVE_OUT).action(async (flags: Flags) => {
-    const settings = settingsFrom(flags, KEYS, 'reward', { leaveOut: LEAVE_OUT });
+    const settings = settingsFrom(flags, KEYS, 'reward', {
+      leaveOut: LEAVE_OUT,
+      more: [{ label: 'judge', key: 'reward.source', value: 'judge' }],
+    });
     const {
       reward,
       seed,
@@ -61,27 +64,22 @@ export function addJudge(program: Command, cli: Cli): void {
     await withModels([...new Set(Object.values(names))], settings, cli, async (models) => {
       const language = models.get(names.current)!;
       const judges = { current: language.model, previous: models.get(names.previous)!.model };
-      await showBlocks(cli, 'judge', 'prompts', {
-        out: flags.out,
-        items: groups,
-        size: save_prompts,
-        perItem: 1,
-        plan: [names, settings.dtype, settings.device, reward, seed, iteration, groups],
-        make: (block, hooks) =>
-          judge(
-            block.flat(),
-            language,
-            judges,
-            { ...reward, seed, iteration, max_num_seqs },
-            {
-              ...hooks,
-              progress: (done, tokens) =>
-                hooks.progress(Math.floor((done * block.length) / block.flat().length), tokens),
-            },
-          ),
-        note: (made) => `${judgeRewards(made).failed} of ${made.length} judgements without a score`,
-      });
+      await showBlocks(
+        cli,
+        'judge',
+        {
+          out: flags.out,
+          plan: [names, settings.dtype, settings.device, reward, seed, iteration, groups],
+        },
+        judgeStage(groups, async () => ({ language, judges }), {
+          ...reward,
+          seed,
+          iteration,
+          max_num_seqs,
+          save_prompts,
+        }),
+      );
     });
-    printLine(flags.out);
+    printWritten(outputOf(flags.out), flags.out);
   });
 }

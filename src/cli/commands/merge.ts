@@ -1,9 +1,9 @@
 /** `cream merge`: an adapter and its base model → a model of its own. */
 import type { Command } from 'commander';
 import { saveCheckpoint } from '../../run/checkpoint.js';
-import { RunError } from '../../run/errors.js';
 import { addSettings, settingsFrom, type Cli } from '../cli.js';
-import { taken, withModel } from '../stage.js';
+import { checkNewFolder } from '../output.js';
+import { withModel } from '../stage.js';
 import { printLine } from '../table.js';
 
 const KEYS = ['dtype', 'device', 'threads'];
@@ -26,11 +26,7 @@ export function addMerge(program: Command, cli: Cli): void {
     .requiredOption('-o, --out <dir>', 'the merged model');
   addSettings(command, KEYS).action(async (flags: Flags) => {
     const settings = settingsFrom(flags, KEYS);
-    if (taken(flags.out))
-      throw new RunError(
-        'ERR_DISK',
-        `${flags.out} is there already and is not replaced: choose another --out.`,
-      );
+    await checkNewFolder(flags.out);
     await withModel(flags.base, settings, cli, async (language) => {
       await language.model.loadAdapter(flags.adapter);
       await language.model.merge();

@@ -10,6 +10,7 @@ import { resolveModel } from '../../models/resolve.js';
 import { parseRecipe } from '../../run/recipe-file.js';
 import { recipeSchema, type Recipe } from '../../run/recipe.js';
 import type { Cli } from '../cli.js';
+import { readRecipe } from '../recipes.js';
 import { SHAPES, shapeJson } from '../shapes.js';
 import { formatTable, printJson, printLine } from '../table.js';
 
@@ -31,7 +32,7 @@ export function addPlan(program: Command, _cli: Cli): void {
       "what a run takes of a GPU's memory, and what is chosen so that it fits; without a " +
         'recipe or model: Llama shapes on common cards',
     )
-    .argument('[recipe]', 'a recipe.yaml')
+    .argument('[recipe]', 'a recipe.yaml, or the name of a recipe')
     .option('--model <name>', 'a model instead: a folder, a known name or a hub id')
     .option('--shape <name>', `a shape instead: ${Object.keys(SHAPES).join(', ')}`)
     .option('--lora', "train adapters, with the recipe's defaults")
@@ -175,7 +176,7 @@ async function subjects(
   const recipe =
     path === undefined
       ? recipeSchema.parse({ lora: { enabled: lora ?? false } })
-      : parseRecipe(await readFile(path, 'utf8'), path);
+      : await readRecipe(path).then(({ text, file }) => parseRecipe(text, file));
   const named = model ?? (path === undefined ? undefined : recipe.model);
   if (shape === undefined && named !== undefined) {
     const resolved = await resolveModel(named, { offline: true });

@@ -17,10 +17,11 @@ import { rewardSet } from '../../reward/reward.js';
 import { RunError } from '../../run/errors.js';
 import type { Override } from '../../run/recipe-file.js';
 import type { Recipe } from '../../run/recipe.js';
-import { judgedOutside } from '../../run/rewards.js';
 import { rank, type Judged } from '../../run/stages/rank.js';
-import { writeRecords } from '../../run/store.js';
+import { judgedOutside } from '../../run/stages/reward.js';
+import { reversedPairs } from '../../run/warnings.js';
 import { addSettings, settingsFrom, type Cli } from '../cli.js';
+import { outputOf, writeOutputRecords } from '../output.js';
 import { printJson, printLine } from '../table.js';
 
 const KEYS = ['reward.source', 'reward.length', 'reward.against'];
@@ -36,7 +37,7 @@ interface Flags extends Record<string, unknown> {
   json?: boolean;
 }
 
-export function addPrefer(program: Command, _cli: Cli): void {
+export function addPrefer(program: Command, cli: Cli): void {
   const command = program
     .command('prefer')
     .description('rank scored completions and make preference pairs')
@@ -59,6 +60,11 @@ export function addPrefer(program: Command, _cli: Cli): void {
     .option('--json', 'print the summary as JSON');
   addSettings(command, KEYS, 'rank').action(async (flags: Flags) => {
     const settings = settingsFrom(flags, KEYS, 'rank', { more: rewardFile(flags) });
+    const output = outputOf(flags.out);
+    const also = flags.rankings === undefined ? undefined : outputOf(flags.rankings);
+    const toStdout = [output, also].some((target) => target?.kind === 'stdout');
+    if (output.kind === 'stdout' && also?.kind === 'stdout')
+      throw new RunError('ERR_RECIPE', '--out and --rankings cannot both be standard output.');
     const scores = await readRecords(flags.scores, SCORE_COLUMNS);
     const completions = await readRecords(flags.completions, COMPLETION_COLUMNS);
     const { rankings, pairs, summary } = rank(
@@ -67,14 +73,17 @@ export function addPrefer(program: Command, _cli: Cli): void {
       completions,
       settings.rank,
     );
-    if (flags.rankings !== undefined) await writeRecords(flags.rankings, rankings);
-    await writeRecords(flags.out, pairs);
-    if (flags.json) printJson(summary);
-    else
-      printLine(
-        `${pairs.length} pairs of ${rankings.length} prompts, mean C ` +
-          `${summary.mean_consistency.toFixed(3)}: ${flags.out}`,
-      );
+    if (also !== undefined) await writeOutputRecords(also, rankings);
+    await writeOutputRecords(output, pairs);
+    const line =
+      `${pairs.length} pairs of ${rankings.length} prompts, mean C ` +
+      `${summary.mean_consistency.toFixed(3)}: ${flags.out}`;
+    if (toStdout) cli.progress.say(line);
+    else if (flags.json) printJson(summary);
+    else printLine(line);
+    const { weighting } = settings.rank;
+    const reversed = weighting === 'fixed' ? undefined : reversedPairs(pairs, weighting);
+    if (reversed !== undefined) cli.progress.warn(reversed);
     if (pairs.length === 0)
       throw new RunError(
         'ERR_NO_PAIRS',

@@ -1,37 +1,75 @@
-/** `cream report RUN`: report.html and the table of a run, finished or not. */
+/** `cream report RUN…`: report.html and the table of a run, finished or not; or runs compared. */
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Command } from 'commander';
+import { comparePage } from '../../report/compare-page.js';
+import { compareRuns, type RunComparison } from '../../report/compare.js';
 import { readRun, type RunReport } from '../../report/metrics.js';
-import { reportPage } from '../../report/page.js';
+import { reportHtml } from '../../report/page.js';
 import { RunError } from '../../run/errors.js';
 import { RECIPE, REPORT, writeAtomic } from '../../run/store.js';
 import type { Cli } from '../cli.js';
-import { printJson, printLine, runTable } from '../table.js';
+import { formatTable, percent, printJson, printLine, runTable } from '../table.js';
+
+interface Flags {
+  json?: boolean;
+  output: string;
+}
 
 export function addReport(program: Command, _cli: Cli): void {
   program
     .command('report')
-    .description('write report.html of a run directory and print its table')
-    .argument('<run>', 'the run directory; the run may still be at work')
+    .description('write report.html of a run and print its table, or compare several runs')
+    .argument('<run...>', 'run directories; they may still be at work')
+    .option('-o, --output <file>', 'the page of several runs', 'compare.html')
     .option('--json', 'print the numbers as JSON')
-    .action(async (directory: string, flags: { json?: boolean }) => {
-      if (!existsSync(join(directory, RECIPE)))
-        throw new RunError(
-          'ERR_RUN_DATA',
-          `${directory} is not a run directory: it has no ${RECIPE}.`,
-        );
-      const { run, path } = await writeReport(directory);
-      if (flags.json) return printJson({ report: path, ...run });
-      printLine(runTable(run.phases));
-      printLine(`Report: ${path}`);
+    .action(async (directories: string[], flags: Flags) => {
+      directories.forEach(checkRun);
+      if (directories.length === 1) return one(directories[0]!, flags);
+      const compared = compareRuns(directories);
+      await writeAtomic(flags.output, comparePage(compared));
+      if (flags.json) return printJson({ report: flags.output, ...compared });
+      printLine(compareTable(compared));
+      printLine(`Report: ${flags.output}`);
     });
+}
+
+async function one(directory: string, flags: Flags): Promise<void> {
+  const { run, path } = await writeReport(directory);
+  if (flags.json) return printJson({ report: path, ...run });
+  printLine(runTable(run.phases));
+  printLine(`Report: ${path}`);
+}
+
+function checkRun(directory: string): void {
+  if (!existsSync(join(directory, RECIPE)))
+    throw new RunError('ERR_RUN_DATA', `${directory} is not a run directory: it has no ${RECIPE}.`);
 }
 
 /** Writes the report anew of what is there. */
 export async function writeReport(directory: string): Promise<{ run: RunReport; path: string }> {
-  const run = readRun(directory);
   const path = join(directory, REPORT);
-  await writeAtomic(path, reportPage(run));
-  return { run, path };
+  await writeAtomic(path, reportHtml(directory));
+  return { run: readRun(directory), path };
+}
+
+/** One row per run: its last model, and the difference to the first run on the same questions. */
+export function compareTable({ runs, pairs }: RunComparison): string {
+  return formatTable(
+    ['run', 'model', 'accuracy', '95 % interval', 'mean C', 'against the first', 'p'],
+    runs.map(({ label, report, last }) => {
+      const accuracy = last?.accuracy;
+      const ranking = report.phases.findLast((phase) => phase.ranking)?.ranking;
+      const pair = pairs.find(({ a, b }) => a === runs[0]!.label && b === label);
+      return [
+        label,
+        last?.label ?? '',
+        accuracy ? percent(accuracy.accuracy) : '',
+        accuracy ? `${percent(accuracy.low)} – ${percent(accuracy.high)}` : '',
+        ranking?.consistency?.toFixed(3) ?? '',
+        pair ? `${(pair.comparison.difference * 100).toFixed(1)} points` : '',
+        pair ? pair.comparison.p.toFixed(3) : '',
+      ];
+    }),
+  );
 }

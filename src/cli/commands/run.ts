@@ -1,16 +1,14 @@
 /** `cream run RECIPE`: the main job, from a recipe to an aligned model and its report. */
 import { existsSync } from 'node:fs';
-import { readFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import type { Command } from 'commander';
 import { readRun } from '../../report/metrics.js';
-import { RunError } from '../../run/errors.js';
 import { parseRecipe } from '../../run/recipe-file.js';
 import { run } from '../../run/run.js';
 import { REPORT } from '../../run/store.js';
 import type { Cli } from '../cli.js';
 import { modelProgress, showEvent } from '../progress.js';
-import { findRecipe } from '../recipes.js';
+import { readRecipe } from '../recipes.js';
 import { printJson, printLine, runTable } from '../table.js';
 import { writeReport } from './report.js';
 
@@ -37,14 +35,7 @@ export function addRun(program: Command, cli: Cli): void {
     )
     .option('--json', 'print the result as JSON instead of the table')
     .action(async (name: string, flags: Flags) => {
-      const file = await findRecipe(name);
-      const text = await readFile(file, 'utf8').catch((cause: unknown) => {
-        throw new RunError(
-          'ERR_RECIPE',
-          `Cannot read the recipe ${file}: ${(cause as Error).message}.`,
-          { cause },
-        );
-      });
+      const { file, text } = await readRecipe(name);
       const recipe = parseRecipe(text, file, flags.set);
       const directory = flags.out ?? join('runs', basename(file).replace(/\.ya?ml$/, ''));
       await work(directory, recipe, flags, cli);
@@ -81,7 +72,7 @@ async function work(
     recipe.iterations === 0 ? 'sft' : `iteration-${recipe.iterations}`,
     'checkpoint',
   );
-  if (flags.json) return printJson({ directory, checkpoint: model, report: path, ...report });
+  if (flags.json) return printJson({ ...report, directory, checkpoint: model, report: path });
   printLine(runTable(report.phases));
   printLine(`Model:  ${model}`);
   printLine(`Report: ${path}`);

@@ -2,10 +2,10 @@
 import type { Command } from 'commander';
 import { COMPLETION_COLUMNS } from '../../data/columns.js';
 import { readRecords } from '../../data/jsonl.js';
-import { groupCompletions, score } from '../../run/stages/score.js';
+import { groupCompletions, scoreStage } from '../../run/stages/score.js';
 import { addSettings, settingsFrom, type Cli } from '../cli.js';
 import { showBlocks, withModels } from '../stage.js';
-import { printLine } from '../table.js';
+import { outputOf, printWritten } from '../output.js';
 
 const KEYS = ['dtype', 'device', 'threads'];
 
@@ -44,28 +44,22 @@ export function addScore(program: Command, cli: Cli): void {
         previous: judge(names.previous),
         base: judge(names.base),
       };
-      await showBlocks(cli, 'score', 'prompts', {
-        out: flags.out,
-        items: groups,
-        size: settings.score.save_prompts,
-        perItem: 1,
-        plan: [
-          names,
-          settings.dtype,
-          settings.device,
-          settings.score,
-          groups.map((group) => group.map((c) => c.token_ids)),
-        ],
-        make: (block, hooks) => {
-          const all = block.flat().length;
-          return score(block, judges, settings.score, {
-            ...hooks,
-            progress: (done, tokens) =>
-              hooks.progress(Math.floor((done * block.length) / all), tokens),
-          });
+      await showBlocks(
+        cli,
+        'score',
+        {
+          out: flags.out,
+          plan: [
+            names,
+            settings.dtype,
+            settings.device,
+            settings.score,
+            groups.map((group) => group.map((c) => c.token_ids)),
+          ],
         },
-      });
+        scoreStage(groups, async () => judges, settings.score),
+      );
     });
-    printLine(flags.out);
+    printWritten(outputOf(flags.out), flags.out);
   });
 }

@@ -4,27 +4,33 @@
  */
 import { rename, rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { createHash } from 'node:crypto';
 import type { Command } from 'commander';
 import { PAIR_COLUMNS } from '../../data/columns.js';
 import { readJsonl, readRecords } from '../../data/jsonl.js';
+import { describeLeftOut } from '../../data/bad-rows.js';
 import type { PreferenceRecord } from '../../data/preferences.js';
+import type { Loaded } from '../../data/prompts.js';
 import type { PairRecord } from '../../data/records.js';
 import type { Model } from '../../engine/model.js';
 import type { LanguageModel } from '../../lm/language-model.js';
 import { checkLengths } from '../../run/check.js';
 import { syncFolder } from '../../files/files.js';
-import { saveCheckpoint } from '../../run/checkpoint.js';
-import { RunError } from '../../run/errors.js';
-import { choosePreferences, makeGivenPairs, scorePreferences } from '../../run/given-pairs.js';
-import { adapterOf, startsAtReference } from '../../run/models.js';
+import {
+  choosePreferences,
+  makeGivenPairs,
+  scorePreferences,
+} from '../../run/stages/given-pairs.js';
+import { preferenceLength, withoutLong } from '../../run/lengths.js';
+import { adapterOf } from '../../run/models.js';
 import type { Recipe } from '../../run/recipe.js';
-import { stepsPerEpoch } from '../../run/stages/optimise.js';
-import { train } from '../../run/stages/train.js';
+import { noteOn, optimise, totalSteps } from '../../run/stages/optimise.js';
+import { preferenceObjective } from '../../run/stages/train.js';
 import { onDisk, writeRecords } from '../../run/store.js';
+import { reversedPairs } from '../../run/warnings.js';
 import { trainingState } from '../../run/training-state.js';
 import { addSettings, settingsFrom, type Cli } from '../cli.js';
-import { showStage, taken, withModel } from '../stage.js';
+import { checkNewFolder } from '../output.js';
+import { digestOf, showStage, withModel } from '../stage.js';
 import { printLine } from '../table.js';
 
 const KEYS = [
@@ -40,6 +46,8 @@ const KEYS = [
   'lora.dropout',
   'lora.target_modules',
   'score.max_num_batched_tokens',
+  'pairs.columns',
+  'pairs.on_bad_row',
 ];
 
 interface Flags extends Record<string, unknown> {
@@ -52,7 +60,7 @@ interface Flags extends Record<string, unknown> {
  * Pairs with token ids and reference log-probs, as `cream prefer` makes them; or preferences, which
  * the model has yet to score.
  */
-type Given = { pairs: PairRecord[] } | { preferences: PreferenceRecord[] };
+type Given = { pairs: PairRecord[] } | { preferences: Loaded<PreferenceRecord> };
 
 export function addTrain(program: Command, cli: Cli): void {
   const command = program
@@ -73,28 +81,18 @@ export function addTrain(program: Command, cli: Cli): void {
         'and steps.jsonl',
     );
   addSettings(command, KEYS, 'train').action(async (flags: Flags) => {
-    const settings = settingsFrom(flags, KEYS, 'train');
+    const settings = settingsFrom(flags, KEYS, 'train', {
+      more: [
+        { label: '--pairs', key: 'pairs.source', value: flags.pairs, text: true },
+        { label: '--pairs', key: 'iterations', value: '1' },
+      ],
+    });
     const { train: training } = settings;
-    if (taken(flags.out))
-      throw new RunError(
-        'ERR_DISK',
-        `${flags.out} is there already and is not replaced: choose another --out.`,
-      );
-    const given = await readGiven(flags.pairs, settings);
-    const plan = createHash('sha256')
-      .update(
-        JSON.stringify([
-          settings.model,
-          flags.base,
-          settings.dtype,
-          settings.device,
-          settings.seed,
-          training,
-          settings.lora,
-          given,
-        ]),
-      )
-      .digest('hex');
+    await checkNewFolder(flags.out);
+    const given = await readGiven(flags.pairs, settings, cli);
+    const { model, dtype, device, seed, lora } = settings;
+    const examples = 'pairs' in given ? given : { preferences: given.preferences.records };
+    const plan = digestOf([model, flags.base, dtype, device, seed, training, lora, examples]);
     const stateFolder = `${flags.out}.training`;
     const unfinished = `${flags.out}.unfinished`;
     const state = trainingState(stateFolder, plan);
@@ -103,29 +101,18 @@ export function addTrain(program: Command, cli: Cli): void {
         'pairs' in given
           ? given.pairs
           : await scored(given.preferences, language, flags, settings, cli);
+      const reversed = reversedPairs(pairs, 'given');
+      if (reversed !== undefined) cli.progress.warn(reversed);
       const adapter = adapterOf(settings);
       if (adapter && language.model.adapter === null) await language.model.addAdapter(adapter);
-      const total = stepsPerEpoch(pairs.length, training) * training.epochs;
+      const objective = preferenceObjective(pairs, settings, [seed, 'train'], (message) =>
+        cli.progress.warn(message),
+      );
       const steps = await showStage(
         cli,
-        { stage: 'train', unit: 'steps', total, done: await state.steps() },
-        (hooks) =>
-          train(
-            pairs,
-            language,
-            {
-              settings: training,
-              startsAtReference: startsAtReference(settings),
-              key: [settings.seed, 'train'],
-              onStep: () => {},
-              onWarning: (message) => cli.progress.warn(message),
-              save: (model) =>
-                saveCheckpoint(language, model, unfinished, training.checkpoint_dtype),
-            },
-            state,
-            hooks,
-          ),
-        (made) => `loss ${made[0]!.loss.toFixed(3)} → ${made.at(-1)!.loss.toFixed(3)}`,
+        { stage: 'train', unit: 'steps', total: totalSteps(objective), done: await state.steps() },
+        (hooks) => optimise(language, objective, unfinished, state, hooks),
+        noteOn,
       );
       await writeRecords(join(unfinished, 'steps.jsonl'), steps);
       await onDisk(flags.out, async () => {
@@ -138,27 +125,39 @@ export function addTrain(program: Command, cli: Cli): void {
   });
 }
 
-async function readGiven(path: string, settings: Recipe): Promise<Given> {
+async function readGiven(path: string, settings: Recipe, { progress }: Cli): Promise<Given> {
   const ours =
     /\.jsonl$/i.test(path) &&
     (await readJsonl(path)).every(({ value }) => value.prompt_token_ids !== undefined);
   if (ours) return { pairs: await readRecords(path, PAIR_COLUMNS) };
-  return {
-    preferences: (
-      await choosePreferences({ ...settings, pairs: { source: path, columns: [], count: 0 } })
-    ).preferences,
-  };
+  const preferences = await choosePreferences({
+    ...settings,
+    pairs: { ...settings.pairs, source: path },
+  });
+  const left = describeLeftOut(path, preferences);
+  if (left !== undefined) progress.warn(left);
+  return { preferences };
 }
 
 /** Pairs with the model's own log-probs as reference, and the base's where it is another. */
 async function scored(
-  preferences: PreferenceRecord[],
+  loaded: Loaded<PreferenceRecord>,
   language: LanguageModel,
-  { base: name }: Flags,
+  { base: name, pairs: source }: Flags,
   settings: Recipe,
   cli: Cli,
 ): Promise<PairRecord[]> {
-  checkLengths({ preferences }, language);
+  const fitting =
+    settings.pairs.on_bad_row === 'skip'
+      ? await withoutLong(loaded, language, preferenceLength, 'pair', source)
+      : loaded;
+  const long = describeLeftOut(source, {
+    duplicates: 0,
+    skipped: fitting.skipped.slice(loaded.skipped.length),
+  });
+  if (long !== undefined) cli.progress.warn(long);
+  const preferences = fitting.records;
+  await checkLengths({ preferences, places: loaded.places ?? new Map() }, language);
   const current = language.model;
   const total = preferences.length * 2;
   const work = (base: Model) =>

@@ -3,12 +3,15 @@
  * by log-likelihood.
  */
 import type { AnswerRecord } from '../../data/records.js';
+import { accuracyOf, normalised, type Accuracy } from '../../evaluate/intervals.js';
 import { answerByLikelihood } from '../../evaluate/loglikelihood.js';
 import { grade, type Question } from '../../evaluate/task.js';
 import type { LanguageModel } from '../../lm/language-model.js';
+import type { RunContext } from '../context.js';
 import { promptKey } from '../keys.js';
 import type { Recipe } from '../recipe.js';
-import type { StageHooks } from './stage.js';
+import type { Phase } from '../store.js';
+import type { BlockedStage, StageHooks } from './stage.js';
 
 export interface EvaluateSettings extends Pick<
   Recipe['evaluate'],
@@ -25,6 +28,41 @@ export function evaluateSettings({
   score: { max_num_batched_tokens },
 }: Recipe): EvaluateSettings {
   return { method, apply_chat_template, max_new_tokens, max_num_seqs, max_num_batched_tokens };
+}
+
+export function evaluateStage(
+  questions: readonly Question[],
+  policy: () => Promise<LanguageModel>,
+  recipe: Recipe,
+): BlockedStage<Question, AnswerRecord> {
+  return {
+    items: questions,
+    size: recipe.evaluate.save_prompts,
+    unit: 'questions',
+    make: async (block, hooks) => evaluate(block, await policy(), evaluateSettings(recipe), hooks),
+    note: accuracyNote,
+  };
+}
+
+/** Evaluates θ_n for `phase`; does nothing if the recipe has no tasks. */
+export async function evaluateModel(run: RunContext, phase: Phase, n: number): Promise<void> {
+  const questions = await run.inputs.questions();
+  if (questions.length === 0) return;
+  const policy = () => run.models.policy(run.checkpoint(n));
+  await run.blocks(
+    { phase, stage: 'evaluate' },
+    'answers.jsonl',
+    evaluateStage(questions, policy, run.recipe),
+  );
+}
+
+function accuracyNote(answers: readonly AnswerRecord[]): string {
+  const shown = ({ accuracy, low, high }: Accuracy) =>
+    `${(accuracy * 100).toFixed(1)} % (${(low * 100).toFixed(1)} – ${(high * 100).toFixed(1)})`;
+  const norm = normalised(answers);
+  return (
+    `accuracy ${shown(accuracyOf(answers))}` + (norm ? `, length-normalised ${shown(norm)}` : '')
+  );
 }
 
 /** Answers in the order of `questions`. */

@@ -1,13 +1,19 @@
 /**
- * The optimisation loop that SFT and preference training share: batches in a keyed order, one
- * trainer call a step, state saved on the way. The order of an epoch depends on the key and the
- * records' ids only, so a resumed loop takes the same steps as one never stopped.
+ * The training stage that SFT and preference training share: batches in a keyed order, one trainer
+ * call a step, state saved on the way, a checkpoint and its steps at the end. The order of an epoch
+ * depends on the key and the records' ids only, so a resumed stage takes the same steps as one that
+ * was never stopped.
  */
+import { existsSync } from 'node:fs';
+import { rm } from 'node:fs/promises';
 import type { Trainer, TrainerParams } from '../../engine/trainer.js';
-import type { Model } from '../../engine/model.js';
+import type { LanguageModel } from '../../lm/language-model.js';
+import { saveCheckpoint } from '../checkpoint.js';
+import type { OfStage, RunContext } from '../context.js';
 import { Interrupted, RunError } from '../errors.js';
 import { promptKey, shuffled } from '../keys.js';
 import type { OptimisationSettings } from '../recipe.js';
+import { trainingState } from '../training-state.js';
 import type { StageHooks } from './stage.js';
 
 /** One optimizer step in TRL's metric names: what does not depend on the machine's speed. */
@@ -37,7 +43,8 @@ export interface TrainingState {
   save(trainer: Trainer, steps: readonly StepRecord[]): Promise<void>;
 }
 
-export interface Optimisation<Example> {
+/** What is trained, and by which step. */
+export interface Objective<Example> {
   examples: readonly Example[];
   id: (example: Example) => string;
   /** What the order of an epoch is keyed by: seed, stage, iteration. */
@@ -45,51 +52,127 @@ export interface Optimisation<Example> {
   settings: OptimisationSettings;
   beta?: number;
   klCoefficient?: number;
-  step: (trainer: Trainer, batch: Example[]) => Promise<{ metrics: StepMetrics; rewards: boolean }>;
-  onStep: (record: StepRecord) => void;
-  /** Called with the trained model while the trainer still holds its fp32 master weights. */
-  save: (model: Model) => Promise<void>;
+  /** Whether a step's metrics hold rewards. */
+  rewards: boolean;
+  /** One optimizer step; aborting `signal` stops it, and it then changes nothing. */
+  step: (
+    trainer: Trainer,
+    batch: readonly Example[],
+    policy: LanguageModel,
+    signal: AbortSignal,
+  ) => Promise<StepMetrics>;
+  /** Called with the first step, for a warning. */
+  checkFirst?: (first: StepRecord) => void;
+}
+
+export interface TrainingHooks extends StageHooks {
+  onStep?: (record: StepRecord) => void;
 }
 
 /**
- * Trains `model` in place and returns its steps. @throws Interrupted after the step in progress,
- * its state saved.
+ * A training stage of a run: θ_from → θ_to in its checkpoint folder. `steps.jsonl` is written after
+ * the checkpoint is complete; where both exist, the stage is finished.
+ */
+export async function trainCheckpoint<Example>(
+  run: RunContext,
+  of: OfStage,
+  { from, to, unit }: { from: number; to: number; unit: string },
+  objective: Objective<Example>,
+): Promise<void> {
+  const folder = run.file(of.phase, 'training');
+  if (existsSync(run.file(of.phase, 'steps.jsonl'))) {
+    run.tellKept(of);
+    return rm(folder, { recursive: true, force: true });
+  }
+  const { settings } = objective;
+  const state = trainingState(folder, run.plan);
+  const start = { done: await state.steps(), total: totalSteps(objective), unit };
+  await run.stage(of, start, async (hooks) => {
+    const policy = await run.models.beginTraining(run.checkpoint(from));
+    const onStep = (record: StepRecord) => run.tellStep(of, record);
+    const steps = await optimise(policy, objective, run.checkpoint(to), state, {
+      ...hooks,
+      onStep,
+    }).catch(async (error: unknown) => {
+      await policy.model.dispose();
+      throw error;
+    });
+    await run.models.endTraining(policy.model, run.checkpoint(to), settings.checkpoint_dtype);
+    await run.write(of.phase, 'steps.jsonl', steps);
+    await rm(folder, { recursive: true, force: true });
+    return { result: undefined, note: `${objective.examples.length} ${unit}, ${noteOn(steps)}` };
+  });
+}
+
+/** `loss 0.693 → 0.691, margin 0.002` */
+export function noteOn(steps: readonly StepRecord[]): string {
+  const last = steps.at(-1)!;
+  const margin = last['rewards/margins'];
+  return (
+    `loss ${steps[0]!.loss.toFixed(3)} → ${last.loss.toFixed(3)}` +
+    (margin === undefined ? '' : `, margin ${margin.toFixed(3)}`)
+  );
+}
+
+/**
+ * Trains `policy.model` in place, saves it to `checkpoint` and returns its steps. @throws
+ * Interrupted where the signal stopped it, its state saved.
  */
 export async function optimise<Example>(
-  model: Model,
-  work: Optimisation<Example>,
+  policy: LanguageModel,
+  objective: Objective<Example>,
+  checkpoint: string,
   state: TrainingState,
-  hooks: StageHooks,
+  hooks: TrainingHooks,
 ): Promise<StepRecord[]> {
-  const { settings, examples } = work;
-  const perEpoch = stepsPerEpoch(examples.length, settings);
-  const totalSteps = perEpoch * settings.epochs;
-  const trainer = await model.trainer(trainerParams(work, totalSteps));
+  const { settings } = objective;
+  const trainer = await policy.model.trainer(trainerParams(objective));
   try {
     const steps = await state.restore(trainer);
+    let saved = steps.length;
     let tokens = 0;
-    for (let epoch = Math.floor(steps.length / perEpoch); epoch < settings.epochs; epoch++) {
-      const order = shuffled(examples, work.id, ...work.key, epoch);
-      for (let index = steps.length - epoch * perEpoch; index < perEpoch; index++) {
-        const batch = order.slice(index * settings.batch_size, (index + 1) * settings.batch_size);
-        const { metrics, rewards } = await finite(work.step(trainer, batch), steps.length + 1);
-        tokens += metrics.tokens;
-        steps.push(stepRecord(metrics, rewards, steps, (steps.length + 1) / perEpoch));
-        work.onStep(steps.at(-1)!);
-        hooks.progress(steps.length, tokens);
-        const due =
-          settings.save_steps > 0 &&
-          steps.length % settings.save_steps === 0 &&
-          steps.length < totalSteps;
-        if (due || hooks.signal.aborted) await state.save(trainer, steps);
-        if (hooks.signal.aborted) throw new Interrupted();
+    for (const batch of batchesAfter(steps.length, objective)) {
+      const metrics = await stepOf(objective, trainer, batch, policy, steps.length, hooks.signal);
+      if (metrics === 'aborted') {
+        if (steps.length > saved) await state.save(trainer, steps);
+        throw new Interrupted();
+      }
+      tokens += metrics.tokens;
+      steps.push(stepRecord(metrics, objective, steps));
+      if (steps.length === 1) objective.checkFirst?.(steps[0]!);
+      hooks.onStep?.(steps.at(-1)!);
+      hooks.progress(steps.length, tokens);
+      if (isDue(settings.save_steps, steps.length, objective)) {
+        await state.save(trainer, steps);
+        saved = steps.length;
       }
     }
-    await work.save(model);
+    // While the trainer holds its fp32 master weights.
+    await saveCheckpoint(policy, policy.model, checkpoint, settings.checkpoint_dtype);
     return steps;
   } finally {
     await trainer.dispose();
   }
+}
+
+/** The batches that are left after `done` steps. */
+function* batchesAfter<Example>(
+  done: number,
+  { examples, id, key, settings: { epochs, batch_size: size } }: Objective<Example>,
+): Generator<Example[]> {
+  const perEpoch = stepsPerEpoch(examples.length, { batch_size: size });
+  for (let epoch = Math.floor(done / perEpoch); epoch < epochs; epoch++) {
+    const order = shuffled(examples, id, ...key, epoch);
+    for (let index = Math.max(0, done - epoch * perEpoch); index < perEpoch; index++)
+      yield order.slice(index * size, (index + 1) * size);
+  }
+}
+
+const isDue = <Example>(every: number, done: number, objective: Objective<Example>): boolean =>
+  every > 0 && done % every === 0 && done < totalSteps(objective);
+
+export function totalSteps<Example>({ examples, settings }: Objective<Example>): number {
+  return stepsPerEpoch(examples.length, settings) * settings.epochs;
 }
 
 /** Optimizer steps of one pass; the last batch may be smaller. */
@@ -97,23 +180,17 @@ export function stepsPerEpoch(examples: number, settings: { batch_size: number }
   return Math.ceil(examples / settings.batch_size);
 }
 
-function trainerParams(
-  {
-    settings,
-    beta,
-    klCoefficient,
-    key,
-  }: Pick<Optimisation<never>, 'settings' | 'beta' | 'klCoefficient' | 'key'>,
-  totalSteps: number,
-): TrainerParams {
+function trainerParams<Example>(objective: Objective<Example>): TrainerParams {
+  const { settings, beta, klCoefficient, key } = objective;
+  const total = totalSteps(objective);
   return {
     learningRate: settings.learning_rate,
     weightDecay: settings.weight_decay,
     maxGradNorm: settings.max_grad_norm,
     schedule: settings.schedule,
     // Rounded as transformers does, but the rate of a run's only step must not be 0.
-    warmupSteps: Math.min(Math.ceil(settings.warmup_ratio * totalSteps), totalSteps - 1),
-    totalSteps,
+    warmupSteps: Math.min(Math.ceil(settings.warmup_ratio * total), total - 1),
+    totalSteps: total,
     microBatchTokens: settings.micro_batch_tokens,
     activationCheckpointing: settings.activation_checkpointing,
     optimizerStates: settings.optimizer_states,
@@ -125,38 +202,43 @@ function trainerParams(
   };
 }
 
-/** One sentence for a loss that is no number, whichever side notices it. */
-async function finite(
-  step: Promise<{ metrics: StepMetrics; rewards: boolean }>,
-  number: number,
-): Promise<{ metrics: StepMetrics; rewards: boolean }> {
+/** One step. @throws RunError in one sentence for a loss or gradient that is not finite. */
+async function stepOf<Example>(
+  objective: Objective<Example>,
+  trainer: Trainer,
+  batch: readonly Example[],
+  policy: LanguageModel,
+  before: number,
+  signal: AbortSignal,
+): Promise<StepMetrics | 'aborted'> {
   const diverged = (cause?: unknown) =>
     new RunError(
       'ERR_DIVERGED',
-      `Training stopped at step ${number}: the loss or its gradient is not a finite ` +
+      `Training stopped at step ${before + 1}: the loss or its gradient is not a finite ` +
         'number. Earlier stages and the last saved state are kept; lower learning_rate (a ' +
         'new --out directory) or look for a broken example.',
       { cause },
     );
+  if (signal.aborted) return 'aborted';
+  let metrics: StepMetrics;
   try {
-    const result = await step;
-    if (!Number.isFinite(result.metrics.loss)) throw diverged();
-    return result;
+    metrics = await objective.step(trainer, batch, policy, signal);
   } catch (error) {
-    if ((error as { code?: string }).code === 'ERR_NON_FINITE') throw diverged(error);
-    throw error;
+    if (signal.aborted) return 'aborted';
+    throw (error as { code?: string }).code === 'ERR_NON_FINITE' ? diverged(error) : error;
   }
+  if (!Number.isFinite(metrics.loss)) throw diverged();
+  return metrics;
 }
 
-function stepRecord(
+function stepRecord<Example>(
   metrics: StepMetrics,
-  rewards: boolean,
+  { examples, settings, rewards }: Objective<Example>,
   before: readonly StepRecord[],
-  epoch: number,
 ): StepRecord {
   const record: StepRecord = {
     step: before.length + 1,
-    epoch,
+    epoch: (before.length + 1) / stepsPerEpoch(examples.length, settings),
     loss: metrics.loss,
     grad_norm: metrics.gradNorm,
     learning_rate: metrics.learningRate,

@@ -2,9 +2,21 @@
  * Rank: rewards → rankings, consistency and preference pairs. Arithmetic only: src/preference holds
  * it.
  */
-import type { CompletionRecord, RewardRecord, ScoreRecord } from '../../data/records.js';
-import { prefer, type Preferences } from '../../preference/prefer.js';
+import type {
+  CompletionRecord,
+  PairRecord,
+  RewardRecord,
+  ScoreRecord,
+} from '../../data/records.js';
+import { existsSync } from 'node:fs';
+import type { SkipReason } from '../../preference/pair.js';
+import { prefer, type Preferences, type PreferenceSummary } from '../../preference/prefer.js';
+import type { RunContext } from '../context.js';
+import { RunError } from '../errors.js';
 import type { Recipe } from '../recipe.js';
+import { warnBeforeTraining } from '../warnings.js';
+import { rewardsOf } from './reward.js';
+import { groupCompletions } from './score.js';
 
 /** What a judge made of the completions of an iteration. */
 export interface Judged {
@@ -36,3 +48,68 @@ export function rank(
     minConsistency: settings.min_consistency,
   });
 }
+
+/** The pairs of iteration `t`: r_t, r_{t−1}; C, chosen, rejected. */
+export async function rankCompletions(
+  run: RunContext,
+  t: number,
+  completions: CompletionRecord[],
+  scores: ScoreRecord[],
+): Promise<PairRecord[]> {
+  const of = { phase: t, stage: 'rank' } as const;
+  // Pairs are written last, so their file implies that the rankings exist.
+  if (existsSync(run.file(t, 'pairs.jsonl'))) return run.kept(of, 'pairs.jsonl');
+  const judged = await rewardsOf(run, t, completions, scores);
+  const prompts = groupCompletions(completions).length;
+  return run.stage(of, { done: 0, total: prompts, unit: 'prompts' }, async (hooks) => {
+    const { rankings, pairs, summary } = rank(judged, scores, completions, run.recipe.rank);
+    if (pairs.length === 0)
+      throw new RunError('ERR_NO_PAIRS', noPairs(t, summary, run.recipe.reward.source));
+    warnBeforeTraining(run, t, scores, pairs);
+    await run.write(t, 'rankings.jsonl', rankings);
+    await run.write(t, 'pairs.jsonl', pairs);
+    hooks.progress(prompts, 0);
+    // The paper's formula: with C < 0.5 the reverse loss outweighs DPO's, and margins fall.
+    const reversed = pairs.every((pair) => pair.weight < 0.5)
+      ? ' (below 0.5: trains the reversed preference)'
+      : '';
+    const agreement = judged.measured
+      ? `C ${summary.mean_consistency.toFixed(2)}${reversed}, `
+      : '';
+    return { result: pairs, note: `${agreement}${pairs.length} pairs of ${prompts} prompts` };
+  });
+}
+
+/** Names the reasons, and for each the settings that change it. */
+function noPairs(
+  t: number,
+  { prompts, skipped }: PreferenceSummary,
+  source: Recipe['reward']['source'],
+): string {
+  const reasons = Object.entries(skipped) as [SkipReason, number][];
+  const advice = new Set(reasons.map(([reason]) => REMEDIES[reason](source)));
+  const counts = reasons.map(([reason, count]) => `${count} ${reason.replaceAll('_', ' ')}`);
+  return (
+    `Iteration ${t} has no preference pair: none of its ${prompts} prompts got a best and a ` +
+    `worst completion that differ (${counts.join(', ')}). ${[...advice].join(' ')}`
+  );
+}
+
+const REMEDIES: Record<SkipReason, (source: Recipe['reward']['source']) => string> = {
+  no_judgement: () =>
+    'No judgement has a score: set reward.reasons to false, raise reward.max_new_tokens or ' +
+    'reward.judgements, or use a model that keeps to the format.',
+  too_few_completions: () => 'Raise sample.samples.',
+  all_equal: (source) =>
+    source === 'gold'
+      ? 'All completions of a prompt are right or all are wrong: raise sample.samples or ' +
+        'sample.temperature, or use prompts of another difficulty.'
+      : source === 'judge'
+        ? 'All completions of a prompt got the same points: raise reward.judgements or ' +
+          'sample.temperature.'
+        : 'Raise sample.temperature or sample.samples.',
+  identical_pair: () => 'Raise sample.temperature or sample.samples.',
+  empty_chosen: () => 'The best completions are empty: raise sample.min_new_tokens.',
+  below_threshold: () => 'Lower rank.min_margin.',
+  below_consistency: () => 'Lower rank.min_consistency.',
+};

@@ -2,13 +2,42 @@
 import type { CompletionRecord, PromptRecord } from '../../data/records.js';
 import { sumLogprobs } from '../../engine/score.js';
 import type { LanguageModel } from '../../lm/language-model.js';
+import { mean } from '../../evaluate/iteration.js';
+import type { RunContext } from '../context.js';
 import { promptKey } from '../keys.js';
 import type { Recipe } from '../recipe.js';
-import type { StageHooks } from './stage.js';
+import type { BlockedStage, StageHooks } from './stage.js';
 
-export interface SampleSettings extends Omit<Recipe['sample'], 'save_prompts'> {
-  seed: number;
-  iteration: number;
+export type SampleSettings = Recipe['sample'] & { seed: number; iteration: number };
+
+export function sampleStage(
+  prompts: readonly PromptRecord[],
+  policy: () => Promise<LanguageModel>,
+  settings: SampleSettings,
+): BlockedStage<PromptRecord, CompletionRecord> {
+  return {
+    items: prompts,
+    size: settings.save_prompts,
+    unit: 'completions',
+    units: () => settings.samples,
+    make: async (block, hooks) => sample(block, await policy(), settings, hooks),
+    note: (made) => `mean length ${mean(made.map((c) => c.token_ids.length))!.toFixed(0)} tokens`,
+  };
+}
+
+/** The completions of iteration `t`, sampled from θ_t. */
+export function sampleCompletions(
+  run: RunContext,
+  t: number,
+  prompts: PromptRecord[],
+): Promise<CompletionRecord[]> {
+  const { sample: settings, seed } = run.recipe;
+  const policy = () => run.models.policy(run.checkpoint(t));
+  return run.blocks(
+    { phase: t, stage: 'sample' },
+    'completions.jsonl',
+    sampleStage(prompts, policy, { ...settings, seed, iteration: t }),
+  );
 }
 
 /**

@@ -1,10 +1,16 @@
 /**
- * Score: log π(y|x) of every completion under θ_t, θ_{t−1} and θ_0; a model that plays two roles is
- * run once, one whose log-probs are known not at all.
+ * Score: log π(y|x) of every completion under θ_t, θ_{t−1} and θ_0. A model with two roles runs
+ * once. The sampler already gave θ_t's log-probs, so in a run only the other models score all
+ * completions; θ_t is scored again on a few prompts as a check, and on all of them if it disagrees
+ * with the sampler there.
  */
-import type { Model } from '../../engine/model.js';
-import type { CompletionRecord, ScoreRecord } from '../../data/records.js';
-import type { StageHooks } from './stage.js';
+import { existsSync } from 'node:fs';
+import type { CompletionRecord, SamplerCheckRecord, ScoreRecord } from '../../data/records.js';
+import type { DType, Model } from '../../engine/model.js';
+import { measureSampler } from '../../evaluate/iteration.js';
+import type { RunContext } from '../context.js';
+import { checksFit, checkSampler, samplerHolds } from './check-sampler.js';
+import type { BlockedStage, StageHooks } from './stage.js';
 
 export interface Judges {
   current: Model;
@@ -30,6 +36,105 @@ export function groupCompletions(completions: readonly CompletionRecord[]): Comp
     else groups.set(completion.prompt_id, [completion]);
   }
   return [...groups.values()];
+}
+
+export interface ScoreSettings {
+  save_prompts: number;
+  max_num_batched_tokens: number | 'auto';
+}
+
+/** Whether the sampler's log-probs stand for θ_t's scores: decided by a check of a few prompts. */
+interface SamplerCheck {
+  dtype: DType;
+  of: (judges: Judges, hooks: StageHooks) => Promise<SamplerCheckRecord[]>;
+}
+
+export function scoreStage(
+  groups: readonly CompletionGroup[],
+  judgesOf: () => Promise<Judges>,
+  settings: ScoreSettings,
+  check?: SamplerCheck,
+): BlockedStage<CompletionGroup, ScoreRecord> {
+  let checks: SamplerCheckRecord[] | undefined;
+  const sampled = () => check && checks && samplerHolds(checks, check.dtype);
+  return {
+    items: groups,
+    size: settings.save_prompts,
+    unit: 'completions',
+    units: (group) => group.length,
+    make: async (block, hooks) => {
+      const judges = await judgesOf();
+      let spent = 0;
+      checks ??= await check?.of(judges, {
+        ...hooks,
+        progress: (_, tokens) => hooks.progress(0, (spent = tokens)),
+      });
+      const known = new Map(
+        sampled()
+          ? [[judges.current, Float64Array.from(block.flat(), ({ logprob }) => logprob)]]
+          : [],
+      );
+      const after = (done: number, tokens: number) => hooks.progress(done, spent + tokens);
+      return score(block, judges, settings, { ...hooks, progress: after }, known);
+    },
+    note: () => (sampled() ? `θ_t as sampled, checked on ${checks!.length} prompts` : ''),
+  };
+}
+
+/** The scores of iteration `t`. */
+export function scoreCompletions(
+  run: RunContext,
+  t: number,
+  completions: CompletionRecord[],
+): Promise<ScoreRecord[]> {
+  const groups = groupCompletions(completions);
+  return run.blocks(
+    { phase: t, stage: 'score' },
+    'scores.jsonl',
+    scoreStage(groups, () => judgesOf(run, t), run.recipe.score, {
+      dtype: run.recipe.dtype,
+      of: (judges, hooks) => checksOf(run, t, groups, judges, hooks),
+    }),
+  );
+}
+
+async function judgesOf(run: RunContext, t: number): Promise<Judges> {
+  const [current, previous, base] = [
+    await run.models.model(run.checkpoint(t)),
+    await run.models.model(run.checkpoint(t - 1)),
+    await run.models.model(run.checkpoint(0)),
+  ];
+  return { current, previous, base };
+}
+
+/** Decided before the first block and saved, so that a resumed stage keeps the decision. */
+async function checksOf(
+  run: RunContext,
+  t: number,
+  groups: readonly CompletionGroup[],
+  judges: Judges,
+  hooks: StageHooks,
+): Promise<SamplerCheckRecord[]> {
+  const kept = existsSync(run.file(t, 'sampler-check.jsonl'))
+    ? await run.read<SamplerCheckRecord>(t, 'sampler-check.jsonl')
+    : [];
+  if (checksFit(kept, groups)) return kept;
+  const checks = await checkSampler(groups, judges, run.recipe.score, hooks);
+  if (!samplerHolds(checks, run.recipe.dtype))
+    run.emit({ type: 'warning', message: contradiction(t, checks) });
+  await run.write(t, 'sampler-check.jsonl', checks);
+  return checks;
+}
+
+function contradiction(t: number, checks: readonly SamplerCheckRecord[]): string {
+  const { sampler_difference: difference, sampler_tau: tau } = measureSampler(checks);
+  return (
+    `Iteration ${t}: the log-probs that came with the completions differ from θ_t's by up to ` +
+    `${difference!.toPrecision(2)} nats a response (Kendall's τ ${tau!.toFixed(2)}), so θ_t ` +
+    'scores them all. This is rounding in bfloat16 on a CPU without AVX-512 BF16 or with ' +
+    'heads whose size is no multiple of 16, and in float32 where rewards nearly tie; ' +
+    'otherwise completions.jsonl is not what this model sampled.'
+  );
 }
 
 /**

@@ -1,51 +1,122 @@
-/** SFT: demonstrations → M1. The loss covers the completions' tokens, end-of-turn included. */
+/**
+ * SFT: makes θ_1 in `sft/`, either θ_0 fine-tuned on demonstrations or a copy of an existing
+ * checkpoint. The loss covers the completions' tokens, end-of-turn included.
+ */
+import { constants, existsSync } from 'node:fs';
+import { copyFile, readdir } from 'node:fs/promises';
+import { join } from 'node:path';
 import type { DemonstrationRecord } from '../../data/records.js';
-import type { OptimisationSettings } from '../recipe.js';
-import { optimise, type Optimisation, type StepRecord, type TrainingState } from './optimise.js';
 import type { LanguageModel } from '../../lm/language-model.js';
-import type { StageHooks } from './stage.js';
+import type { RunContext } from '../context.js';
+import { RunError } from '../errors.js';
+import { makeFolder } from '../store.js';
+import { trainCheckpoint } from './optimise.js';
 
-export interface SftWork extends Pick<
-  Optimisation<DemonstrationRecord>,
-  'onStep' | 'save' | 'key'
-> {
-  settings: OptimisationSettings;
+export async function fineTune(run: RunContext): Promise<void> {
+  const { checkpoint } = run.recipe.sft;
+  await (checkpoint === null ? train(run) : take(run, checkpoint));
 }
 
-/** Trains `policy.model` in place and returns its steps. */
-export async function sft(
-  demonstrations: readonly DemonstrationRecord[],
-  policy: LanguageModel,
-  work: SftWork,
-  state: TrainingState,
-  hooks: StageHooks,
-): Promise<StepRecord[]> {
-  const encoded = demonstrations.map((demonstration) => encodeDemonstration(demonstration, policy));
-  return optimise(
-    policy.model,
-    {
-      ...work,
-      examples: encoded,
-      id: (example) => example.id,
-      step: async (trainer, batch) => ({
-        rewards: false,
-        metrics: await trainer.sftStep(
-          batch.map(({ prompt, completion }) => ({ prompt, completion })),
-        ),
-      }),
+/**
+ * Checks `sft.checkpoint` before the run starts.
+ * @throws RunError if its shape differs from θ_0's, CreamError if it cannot be loaded.
+ */
+export async function checkStart(run: RunContext): Promise<void> {
+  const {
+    recipe: {
+      sft: { checkpoint: source },
+      model: name,
     },
-    state,
-    hooks,
+    models,
+  } = run;
+  if (source === null) return;
+  if (!['config.json', 'adapter_config.json'].some((file) => existsSync(join(source, file)))) {
+    throw new RunError(
+      'ERR_RUN_DATA',
+      `sft.checkpoint: ${source} is no model folder (it has no config.json): name a ` +
+        'checkpoint such as runs/mine/sft/checkpoint.',
+    );
+  }
+  const { config: base } = await models.model(run.checkpoint(0));
+  const { config } = await models.model(source);
+  const differs = SHAPE.find((key) => config[key] !== base[key]);
+  await models.keep([run.checkpoint(0)]);
+  if (differs)
+    throw new RunError(
+      'ERR_RUN_DATA',
+      `sft.checkpoint: ${source} is not made of ${name}: its ${differs} is ` +
+        `${config[differs]}, the base model's ${base[differs]}. Name a checkpoint of this ` +
+        'model, or the model it was made of.',
+    );
+}
+
+const SHAPE = [
+  'modelType',
+  'vocabSize',
+  'hiddenSize',
+  'numLayers',
+  'numHeads',
+  'numKvHeads',
+  'headDim',
+  'intermediateSize',
+] as const;
+
+async function train(run: RunContext): Promise<void> {
+  const of = { phase: 'sft', stage: 'sft' } as const;
+  await trainCheckpoint(
+    run,
+    of,
+    { from: 0, to: 1, unit: 'demonstrations' },
+    {
+      examples: await demonstrationsOf(run),
+      id: ({ id }) => id,
+      key: [run.recipe.seed, 'sft', 'sft'],
+      settings: run.recipe.sft,
+      rewards: false,
+      step: (trainer, batch, policy, signal) =>
+        trainer.sftStep(
+          batch.map((demonstration) => encodeDemonstration(demonstration, policy)),
+          { signal },
+        ),
+    },
   );
+}
+
+/** Copies the checkpoint at `source`, so that the run does not depend on it later. */
+async function take(run: RunContext, source: string): Promise<void> {
+  const of = { phase: 'sft', stage: 'sft' } as const;
+  const to = run.checkpoint(1);
+  if (existsSync(to)) return run.tellKept(of);
+  await run.stage(of, { done: 0, total: 1, unit: 'checkpoint' }, async ({ progress }) => {
+    await makeFolder(to, async (folder) => {
+      for (const entry of await readdir(source, { withFileTypes: true })) {
+        if (!entry.isDirectory())
+          await copyFile(
+            join(source, entry.name),
+            join(folder, entry.name),
+            constants.COPYFILE_FICLONE,
+          );
+      }
+    });
+    progress(1, 0);
+    return { result: undefined, note: `taken from ${source}` };
+  });
+}
+
+async function demonstrationsOf(run: RunContext): Promise<DemonstrationRecord[]> {
+  if (existsSync(run.file('sft', 'demonstrations.jsonl')))
+    return run.read('sft', 'demonstrations.jsonl');
+  const { records: demonstrations } = await run.inputs.demonstrations();
+  await run.write('sft', 'demonstrations.jsonl', demonstrations);
+  return demonstrations;
 }
 
 /** Token ids of a demonstration; its answer ends with the end-of-turn token. */
 export function encodeDemonstration(
-  { id, prompt, completion }: DemonstrationRecord,
+  { prompt, completion }: DemonstrationRecord,
   language: LanguageModel,
-): { id: string; prompt: number[]; completion: number[] } {
+): { prompt: number[]; completion: number[] } {
   return {
-    id,
     prompt: language.encodePrompt(prompt),
     completion: language.encodeCompletion(completion.map((message) => message.content).join('\n')),
   };

@@ -3,48 +3,50 @@
  * reference is θ_t by its scores.
  */
 import type { PairRecord } from '../../data/records.js';
-import type { LanguageModel } from '../../lm/language-model.js';
+import type { RunContext } from '../context.js';
 import { RunError } from '../errors.js';
+import { startsAtReference } from '../models.js';
 import type { Recipe } from '../recipe.js';
-import { optimise, type Optimisation, type StepRecord, type TrainingState } from './optimise.js';
-import type { StageHooks } from './stage.js';
+import { trainCheckpoint, type Objective, type StepRecord } from './optimise.js';
 
-export interface TrainWork extends Pick<Optimisation<PairRecord>, 'onStep' | 'save' | 'key'> {
-  settings: Recipe['train'];
-  /** Whether the policy equals its reference at the first step. */
-  startsAtReference: boolean;
-  onWarning: (message: string) => void;
+/** Trains θ_t into θ_{t+1} on the pairs of iteration `t`. */
+export function trainOnPairs(run: RunContext, t: number, pairs: PairRecord[]): Promise<void> {
+  const of = { phase: t, stage: 'train' } as const;
+  return trainCheckpoint(
+    run,
+    of,
+    { from: t, to: t + 1, unit: 'pairs' },
+    preferenceObjective(pairs, run.recipe, [run.recipe.seed, 'train', t], (message) =>
+      run.emit({ type: 'warning', message }),
+    ),
+  );
 }
 
-/** Trains `policy.model` in place and returns its steps. */
-export async function train(
+/** DPO on `pairs`; `warn` is called where the first step contradicts their reference log-probs. */
+export function preferenceObjective(
   pairs: readonly PairRecord[],
-  policy: LanguageModel,
-  work: TrainWork,
-  state: TrainingState,
-  hooks: StageHooks,
-): Promise<StepRecord[]> {
-  return optimise(
-    policy.model,
-    {
-      ...work,
-      examples: pairs,
-      id: (pair) => pair.prompt_id,
-      beta: work.settings.beta,
-      klCoefficient: work.settings.kl_coefficient,
-      step: async (trainer, batch) => ({
-        rewards: true,
-        metrics: await trainer.preferenceStep(batch.map((pair) => pairInput(pair, work.settings))),
-      }),
-      onStep: (record) => {
-        if (record.step === 1 && work.startsAtReference)
-          checkReference(record, pairs, policy.model.dtype, work);
-        work.onStep(record);
-      },
+  recipe: Pick<Recipe, 'train' | 'lora' | 'dtype'>,
+  key: readonly (string | number)[],
+  warn: (message: string) => void,
+): Objective<PairRecord> {
+  const settings = recipe.train;
+  return {
+    examples: pairs,
+    id: (pair) => pair.prompt_id,
+    key,
+    settings,
+    beta: settings.beta,
+    klCoefficient: settings.kl_coefficient,
+    rewards: true,
+    step: (trainer, batch, _policy, signal) =>
+      trainer.preferenceStep(
+        batch.map((pair) => pairInput(pair, settings)),
+        { signal },
+      ),
+    checkFirst: (first) => {
+      if (startsAtReference(recipe)) checkReference(first, pairs, recipe, warn);
     },
-    state,
-    hooks,
-  );
+  };
 }
 
 /** @throws RunError naming the pair where the log-probs under θ_0 are needed and missing. */
@@ -83,8 +85,8 @@ function baseOf({
 function checkReference(
   first: StepRecord,
   pairs: readonly PairRecord[],
-  dtype: string,
-  { settings, onWarning }: TrainWork,
+  { train: settings, dtype }: Pick<Recipe, 'train' | 'dtype'>,
+  warn: (message: string) => void,
 ): void {
   const pairNoise =
     settings.beta *
@@ -94,7 +96,7 @@ function checkReference(
   const noise = pairNoise * Math.max(1, 4 / Math.sqrt(Math.min(pairs.length, settings.batch_size)));
   const margin = Math.abs(first['rewards/margins'] ?? 0);
   if (margin > noise) {
-    onWarning(
+    warn(
       `At the first step the reward margin is ${margin.toPrecision(3)}, above the rounding ` +
         `noise of ${noise.toPrecision(2)}: the reference log-probs of the pairs seem to come ` +
         'from other weights than the model in training.',

@@ -10,20 +10,22 @@ import type {
   GoldRecord,
   JudgementRecord,
   ScoreRecord,
-} from '../data/records.js';
-import { readRows } from '../data/rows.js';
-import { callRewards, joinRewards } from '../reward/external.js';
-import { goldRewards } from '../reward/gold.js';
-import { judge, judgeRewards } from '../reward/judge.js';
-import { externalSet, rewardSet } from '../reward/reward.js';
-import type { RunContext } from './context.js';
-import { RunError } from './errors.js';
-import type { Recipe } from './recipe.js';
-import { withRewardModel } from './reward-model.js';
-import type { Judged } from './stages/rank.js';
-import { groupCompletions, type CompletionGroup } from './stages/score.js';
-import type { StageHooks } from './stages/stage.js';
-import { readRecords } from './store.js';
+} from '../../data/records.js';
+import { readRows } from '../../data/rows.js';
+import type { Model } from '../../engine/model.js';
+import { mean } from '../../evaluate/iteration.js';
+import type { LanguageModel } from '../../lm/language-model.js';
+import { callRewards, joinRewards } from '../../reward/external.js';
+import { goldRewards } from '../../reward/gold.js';
+import { judge, judgeRewards, type JudgeSettings } from '../../reward/judge.js';
+import { externalSet, rewardSet } from '../../reward/reward.js';
+import type { RunContext } from '../context.js';
+import { RunError } from '../errors.js';
+import type { Recipe } from '../recipe.js';
+import { withRewardModel } from '../reward-model.js';
+import type { Judged } from './rank.js';
+import { groupCompletions, type CompletionGroup } from './score.js';
+import type { BlockedStage, StageHooks } from './stage.js';
 
 /** r_t and r_{t−1} of every completion. */
 export async function rewardsOf(
@@ -70,42 +72,53 @@ export function judgedOutside(
   };
 }
 
+export interface Judging {
+  language: LanguageModel;
+  judges: { current: Model; previous: Model };
+}
+
+export function judgeStage(
+  groups: readonly CompletionGroup[],
+  judging: () => Promise<Judging>,
+  settings: JudgeSettings & { save_prompts: number },
+): BlockedStage<CompletionGroup, JudgementRecord> {
+  return {
+    items: groups,
+    size: settings.save_prompts,
+    unit: 'completions',
+    units: (group) => group.length,
+    make: async (block, hooks) => {
+      const { language, judges } = await judging();
+      return judge(block.flat(), language, judges, settings, hooks);
+    },
+    note: (made) => {
+      const { failed, total } = judgeRewards([...made]);
+      return `${failed} of ${total} judgements without a score`;
+    },
+  };
+}
+
 function judgementsOf(
   run: RunContext,
   t: number,
   completions: CompletionRecord[],
 ): Promise<JudgementRecord[]> {
-  const {
-    reward: settings,
-    sample: { samples, max_num_seqs },
-    score: { save_prompts },
-    seed,
-  } = run.recipe;
-  return run.blocks<CompletionGroup, JudgementRecord>(
+  const { reward, sample, score, seed } = run.recipe;
+  const judging = async () => {
+    const language = await run.models.policy(run.checkpoint(t));
+    const previous = await run.models.model(run.checkpoint(t - 1));
+    return { language, judges: { current: language.model, previous } };
+  };
+  return run.blocks(
     { phase: t, stage: 'reward' },
-    {
-      path: run.file(t, 'judgements.jsonl'),
-      items: groupCompletions(completions),
-      size: save_prompts,
-      unit: 'completions',
-      perItem: samples,
-      make: async (block, hooks) => {
-        const policy = await run.models.policy(run.checkpoint(t));
-        const current = policy.model;
-        const previous = await run.models.model(run.checkpoint(t - 1));
-        return judge(
-          block.flat(),
-          policy,
-          { current, previous },
-          { ...settings, max_num_seqs, seed, iteration: t },
-          hooks,
-        );
-      },
-      note: (made) => {
-        const { failed, total } = judgeRewards(made);
-        return `${failed} of ${total} judgements without a score`;
-      },
-    },
+    'judgements.jsonl',
+    judgeStage(groupCompletions(completions), judging, {
+      ...reward,
+      max_num_seqs: sample.max_num_seqs,
+      save_prompts: score.save_prompts,
+      seed,
+      iteration: t,
+    }),
   );
 }
 
@@ -117,7 +130,6 @@ async function externalRewardsOf(
   const {
     reward: { source },
     score: { save_prompts },
-    sample: { samples },
   } = run.recipe;
   const items = groupCompletions(completions);
   const inBlocks = (
@@ -126,24 +138,24 @@ async function externalRewardsOf(
   ) =>
     run.blocks<CompletionGroup, ExternalRewardRecord>(
       { phase: t, stage: 'reward' },
+      'rewards.jsonl',
       {
-        path: run.file(t, 'rewards.jsonl'),
         items,
         size,
         unit: 'completions',
-        perItem: samples,
+        units: (group) => group.length,
         make: async (block, hooks) => make(block.flat(), hooks),
-        note: (made) => {
-          const sum = made.reduce((total, { reward }) => total + reward, 0);
-          return `mean ${(sum / Math.max(1, made.length)).toFixed(3)}`;
-        },
+        note: (made) => `mean ${mean(made.map(({ reward }) => reward))!.toFixed(3)}`,
       },
     );
   switch (source) {
     case 'model':
       return withRewardModel(run, (score) => inBlocks(score, save_prompts));
     case 'function':
-      return inBlocks((block) => callRewards(run.rewards!, block), save_prompts);
+      return inBlocks(
+        (block, { signal }) => untilAborted(callRewards(run.rewards!, block), signal),
+        save_prompts,
+      );
     case 'gold':
       return inBlocks(async (block) => goldRewards(block, await goldOf(run, t)), items.length);
     default: // A file is read as a whole: a row too many is a mistake.
@@ -152,8 +164,7 @@ async function externalRewardsOf(
 }
 
 async function goldOf(run: RunContext, t: number): Promise<GoldRecord[]> {
-  const path = run.file(t, 'gold.jsonl');
-  return existsSync(path) ? readRecords(path) : [];
+  return existsSync(run.file(t, 'gold.jsonl')) ? run.read(t, 'gold.jsonl') : [];
 }
 
 async function readScores(
@@ -171,4 +182,14 @@ async function readScores(
     );
   }
   return joinRewards(await readRows(file), completions, file);
+}
+
+/** The user's function may never settle; the signal must still end the stage. */
+function untilAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
+  return new Promise<T>((resolve, reject) => {
+    const stop = () => reject(signal.reason as Error);
+    if (signal.aborted) return stop();
+    signal.addEventListener('abort', stop, { once: true });
+    work.then(resolve, reject).finally(() => signal.removeEventListener('abort', stop));
+  });
 }

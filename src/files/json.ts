@@ -51,3 +51,16 @@ function standardNumber(token: string): string {
   if (token.endsWith('Infinity')) return token.replace('Infinity', '1e999');
   return /^-?\d+$/.test(token) && !Number.isSafeInteger(Number(token)) ? `"${token}"` : token;
 }
+
+/**
+ * A config that Python may have written: standard JSON, else with NaN and Infinity as numbers.
+ * @throws SyntaxError as JSON.parse does
+ */
+export function parseConfig(text: string): unknown {
+  try {
+    return JSON.parse(text) as unknown;
+  } catch (error) {
+    if (!/NaN|Infinity/.test(text)) throw error;
+    return parseJsonText(text);
+  }
+}

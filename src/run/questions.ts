@@ -1,48 +1,10 @@
-/** Evaluates a model of a run on the recipe's tasks and writes `answers.jsonl` of its phase. */
-import type { AnswerRecord } from '../data/records.js';
-import { accuracyOf, normalised, type Accuracy } from '../evaluate/intervals.js';
+/** The questions of a recipe's evaluation tasks. */
 import { checkComparable } from '../evaluate/loglikelihood.js';
 import type { Question } from '../evaluate/task.js';
 import { TASKS, type TaskName } from '../evaluate/tasks.js';
-import type { RunContext } from './context.js';
 import { withSystem } from './data.js';
 import { RunError } from './errors.js';
 import type { Recipe } from './recipe.js';
-import { evaluate, evaluateSettings } from './stages/evaluate.js';
-import type { Phase } from './store.js';
-
-/** Evaluates θ_n for `phase`; does nothing if the recipe has no tasks. */
-export async function evaluateModel(run: RunContext, phase: Phase, n: number): Promise<void> {
-  const questions = await (run.questions ??= chooseQuestions(run.recipe));
-  if (questions.length === 0) return;
-  await run.blocks(
-    { phase, stage: 'evaluate' },
-    {
-      path: run.file(phase, 'answers.jsonl'),
-      items: questions,
-      size: run.recipe.evaluate.save_prompts,
-      unit: 'questions',
-      perItem: 1,
-      make: async (block, hooks) =>
-        evaluate(
-          block,
-          await run.models.policy(run.checkpoint(n)),
-          evaluateSettings(run.recipe),
-          hooks,
-        ),
-      note: accuracyNote,
-    },
-  );
-}
-
-function accuracyNote(answers: readonly AnswerRecord[]): string {
-  const shown = ({ accuracy, low, high }: Accuracy) =>
-    `${(accuracy * 100).toFixed(1)} % (${(low * 100).toFixed(1)} – ${(high * 100).toFixed(1)})`;
-  const norm = normalised(answers);
-  return (
-    'accuracy ' + `${shown(accuracyOf(answers))}${norm ? `, length-normalised ${shown(norm)}` : ''}`
-  );
-}
 
 /** The questions of all tasks; they are the same for every model of a run. */
 export async function chooseQuestions(recipe: Recipe): Promise<Question[]> {

@@ -1,0 +1,40 @@
+/** `cream setup`: fetches libtorch, and builds the addon where npm found no prebuilt one. */
+import { spawn } from 'node:child_process';
+import { fileURLToPath } from 'node:url';
+import type { Command } from 'commander';
+import { prebuiltAddon } from '../../engine/addon.js';
+import type { Cli } from '../cli.js';
+
+const SCRIPT = fileURLToPath(new URL('../../../scripts/setup.mjs', import.meta.url));
+
+interface Flags {
+  yes?: boolean;
+  build?: boolean;
+  cuda?: boolean;
+}
+
+export function addSetup(program: Command, _cli: Cli): void {
+  program
+    .command('setup')
+    .description('fetch libtorch, and build the addon where none is prebuilt for this machine')
+    .option('-y, --yes', 'do not ask before a download')
+    .option('--build', 'build the addon also where a prebuilt one is there')
+    .option('--cuda', 'fetch libtorch with CUDA and build for NVIDIA GPUs (docs/cuda.md)')
+    .option('--dry-run', 'only say what would be fetched and built')
+    .action(async (flags: Flags & { dryRun?: boolean }) => {
+      const prebuilt = prebuiltAddon();
+      const args = [
+        ...(flags.yes ? ['--yes'] : []),
+        ...(flags.build ? ['--build'] : []),
+        ...(flags.dryRun ? ['--dry-run'] : []),
+        ...(prebuilt === null ? [] : [`--prebuilt=${prebuilt}`]),
+      ];
+      const child = spawn(process.execPath, [SCRIPT, ...args], {
+        stdio: 'inherit',
+        env: { ...process.env, ...(flags.cuda && { CREAM_CUDA: '1' }) },
+      });
+      process.exitCode = await new Promise<number>((resolve) =>
+        child.on('close', (code) => resolve(code ?? 1)),
+      );
+    });
+}

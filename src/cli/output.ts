@@ -1,0 +1,74 @@
+/**
+ * Where a command writes its result (`-o`): a file, which is replaced as a whole; standard output
+ * (`-`); or a pipe or device, which is written through. Nothing else that is not a regular file is
+ * replaced.
+ */
+import { lstatSync, realpathSync, statSync, type Stats } from 'node:fs';
+import { open, readdir } from 'node:fs/promises';
+import { serialize } from '../data/jsonl.js';
+import { RunError } from '../run/errors.js';
+import { onDisk, writeAtomic } from '../run/store.js';
+import { printLine } from './table.js';
+
+export interface Output {
+  kind: 'file' | 'through' | 'stdout';
+  /** As given; of a link to a file, the file itself. */
+  path: string;
+}
+
+const STDOUT = new Set(['-', '/dev/stdout', '/dev/fd/1', '/proc/self/fd/1']);
+
+/** Looks at `path` before any work begins. @throws RunError for what cannot be written */
+export function outputOf(path: string): Output {
+  if (STDOUT.has(path)) return { kind: 'stdout', path };
+  const found = lstatSync(path, { throwIfNoEntry: false });
+  if (found === undefined) return { kind: 'file', path };
+  const target: Stats | undefined = statSync(path, { throwIfNoEntry: false });
+  if (target === undefined)
+    throw refusal(path, 'it is a link to nothing; name the file that is to be written');
+  if (target.isDirectory()) throw refusal(path, 'it is a folder; name a file');
+  if (target.isFile())
+    return { kind: 'file', path: found.isSymbolicLink() ? realpathSync(path) : path };
+  if (target.isFIFO() || target.isCharacterDevice()) return { kind: 'through', path };
+  throw refusal(path, 'it is neither a file nor a pipe; name a file');
+}
+
+/** Writes a whole result. */
+export async function writeOutput({ kind, path }: Output, text: string): Promise<void> {
+  if (kind === 'file') return writeAtomic(path, text);
+  if (kind === 'stdout') {
+    await new Promise<void>((resolve, reject) =>
+      process.stdout.write(text, (error) => (error ? reject(error) : resolve())),
+    );
+    return;
+  }
+  await onDisk(path, async () => {
+    const file = await open(path, 'r+').catch(() => open(path, 'w'));
+    await file.writeFile(text).finally(() => file.close());
+  });
+}
+
+export const writeOutputRecords = (output: Output, records: readonly object[]): Promise<void> =>
+  writeOutput(output, records.map(serialize).join(''));
+
+/** Tells where the result is, unless it is on standard output. */
+export function printWritten({ kind }: Output, given: string): void {
+  if (kind !== 'stdout') printLine(given);
+}
+
+/**
+ * Checks the folder of a new model, which is renamed into place when it is complete. @throws
+ * RunError where something is there already
+ */
+export async function checkNewFolder(path: string): Promise<void> {
+  const found = lstatSync(path, { throwIfNoEntry: false });
+  if (found === undefined) return;
+  if (found.isDirectory() && (await readdir(path)).length === 0) return;
+  throw new RunError(
+    'ERR_DISK',
+    `${path} is there already and is not replaced: choose another --out.`,
+  );
+}
+
+const refusal = (path: string, reason: string): RunError =>
+  new RunError('ERR_DISK', `Cannot write ${path}: ${reason}.`);

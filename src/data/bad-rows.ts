@@ -1,0 +1,83 @@
+/**
+ * Rows that cannot be used: malformed, empty, of another shape. `error` refuses the source with the
+ * first of them and the number of the others; `skip` leaves them out, each with its reason.
+ */
+import { DataError } from './jsonl.js';
+
+export const ON_BAD_ROW = ['error', 'skip'] as const;
+export type OnBadRow = (typeof ON_BAD_ROW)[number];
+
+/** A row that was left out; `reason` is a sentence that begins with its file and line. */
+export interface Skipped {
+  reason: string;
+}
+
+/** What a source lost on the way to its records. */
+export interface LeftOut {
+  /** Number of rows that say the same as an earlier row. */
+  duplicates: number;
+  /** The first of them with the row that it repeats, by file and line. */
+  duplicate?: string | undefined;
+  /** The other rows that were left out. */
+  skipped: readonly Skipped[];
+}
+
+export class BadRows {
+  readonly skipped: Skipped[] = [];
+  private first: DataError | undefined;
+  private count = 0;
+
+  constructor(private readonly mode: OnBadRow = 'error') {}
+
+  readonly add = (error: DataError): void => {
+    this.first ??= error;
+    this.count++;
+    if (this.mode === 'skip') this.skipped.push({ reason: error.message });
+  };
+
+  /** Runs `work` on one row; undefined where it throws DataError. */
+  try<T>(work: () => T): T | undefined {
+    try {
+      return work();
+    } catch (error) {
+      if (!(error instanceof DataError)) throw error;
+      this.add(error);
+      return undefined;
+    }
+  }
+
+  /** @throws DataError for bad rows in the mode `error`, and where `left` rows are none */
+  check(source: string, left: number): void {
+    if (this.first === undefined || (this.mode === 'skip' && left > 0)) return;
+    const more = this.count - 1;
+    const others =
+      more === 0 ? '' : ` (${more} more ${more === 1 ? 'row' : 'rows'} cannot be used either)`;
+    throw new DataError(
+      this.mode === 'skip'
+        ? `${source} has no row that can be used: ${this.first.message}${others}`
+        : this.first.message + others,
+      { cause: this.first },
+    );
+  }
+}
+
+/** The number of rows that were left out. */
+export const countLeftOut = ({ duplicates, skipped }: LeftOut): number =>
+  duplicates + skipped.length;
+
+/** One sentence on the rows that were left out; undefined where there are none. */
+export function describeLeftOut(source: string, left: LeftOut): string | undefined {
+  const { duplicates, duplicate, skipped } = left;
+  const total = countLeftOut(left);
+  if (total === 0) return undefined;
+  const parts = [
+    skipped.length > 0 &&
+      `${skipped.length} cannot be used (${skipped[0]!.reason}` +
+        `${skipped.length > 1 ? `, and ${skipped.length - 1} more` : ''})`,
+    duplicates > 0 &&
+      `${duplicates} ${duplicates === 1 ? 'repeats' : 'repeat'} an earlier row` +
+        (duplicate === undefined ? '' : ` (${duplicate})`),
+  ].filter(Boolean);
+  const rows = total === 1 ? 'row was' : 'rows were';
+  return `${source}: ${total} ${rows} left out: ${parts.join(', ')}.`;
+}

@@ -1,0 +1,123 @@
+/**
+ * Finds libtorch at run time and loads it before the addon. The addon's file names no folder: the
+ * dynamic linker resolves it against the libraries that are loaded already, by their names.
+ */
+import { spawnSync } from 'node:child_process';
+import { existsSync, readFileSync } from 'node:fs';
+import { constants } from 'node:os';
+import { join } from 'node:path';
+import { creamCache } from '../files/cache.js';
+import { CreamError } from './errors.js';
+
+/** What the build writes beside the addon. */
+export interface AddonBuild {
+  /** Version of libtorch that the addon was compiled against, such as 2.13.0. */
+  torch: string;
+  /** Whether it needs the CUDA libraries of libtorch. */
+  cuda: boolean;
+  /** Folder of that libtorch; absent in a prebuilt addon, which was compiled elsewhere. */
+  root?: string;
+}
+
+interface Found {
+  root: string;
+  /** Where it was found, for messages. */
+  source: string;
+}
+
+/** Keeps a library in memory after process.dlopen() closes it: <dlfcn.h>, which Node leaves out. */
+const RTLD_NODELETE = process.platform === 'darwin' ? 0x80 : 0x1000;
+
+/**
+ * Loads the libraries of libtorch that `build` needs. Throws CreamError ERR_ADDON where there is no
+ * libtorch, or one of another version.
+ */
+export function loadLibtorch(build: AddonBuild, env: NodeJS.ProcessEnv = process.env): void {
+  const { root, source } = findLibtorch(build, env);
+  const found = versionOf(root);
+  if (found !== build.torch)
+    throw new CreamError(
+      'ERR_ADDON',
+      `The native addon was built for libtorch ${build.torch}, and ${source} (${root}) is ` +
+        `${found === null ? 'no libtorch' : found}: name a libtorch ${build.torch}, or build the ` +
+        'addon for yours with `npx cream setup --build`.',
+    );
+  for (const name of ['torch_cpu', ...(build.cuda ? ['torch_cuda'] : [])]) open(root, name, source);
+}
+
+function open(root: string, name: string, source: string): void {
+  const file = join(root, 'lib', libraryName(name));
+  if (!existsSync(file))
+    throw new CreamError(
+      'ERR_ADDON',
+      `libtorch from ${source} (${root}) has no lib/${libraryName(name)}, which the native addon ` +
+        'needs: name another libtorch, or run `npx cream setup`.',
+    );
+  const { RTLD_NOW, RTLD_GLOBAL } = constants.dlopen;
+  try {
+    process.dlopen({ exports: {} }, file, RTLD_NOW | RTLD_GLOBAL | RTLD_NODELETE);
+  } catch (error) {
+    // process.dlopen() expects an addon. The library is loaded by then, and is no addon.
+    if (/did not self-register/.test((error as Error).message)) return;
+    throw new CreamError(
+      'ERR_ADDON',
+      `libtorch from ${source} does not load (${(error as Error).message}).`,
+      { cause: error },
+    );
+  }
+}
+
+/** LIBTORCH, LIBTORCH_USE_PYTORCH=1, the cache, the folder of the build, Python's torch. */
+function findLibtorch(build: AddonBuild, env: NodeJS.ProcessEnv): Found {
+  if (env['LIBTORCH']) return { root: env['LIBTORCH'], source: 'LIBTORCH' };
+  if (env['LIBTORCH_USE_PYTORCH'] === '1') {
+    const root = pythonTorch(env);
+    if (root !== null) return { root, source: "Python's torch" };
+    throw new CreamError(
+      'ERR_ADDON',
+      `LIBTORCH_USE_PYTORCH=1, but ${pythonOf(env)} has no torch: run \`${pythonOf(env)} -m pip ` +
+        `install torch==${build.torch}\`, or unset it.`,
+    );
+  }
+  const cached = build.cuda
+    ? join(creamCache(env), `libtorch-${build.torch}-cuda`, 'torch')
+    : join(creamCache(env), `libtorch-${build.torch}`);
+  if (existsSync(cached)) return { root: cached, source: 'the cache' };
+  if (build.root !== undefined && existsSync(build.root))
+    return { root: build.root, source: 'the build' };
+  const python = pythonTorch(env);
+  if (python !== null && versionOf(python) === build.torch)
+    return { root: python, source: "Python's torch" };
+  throw new CreamError(
+    'ERR_ADDON',
+    `libtorch ${build.torch} is not on this machine: run \`npx cream setup\`, which fetches it ` +
+      `(${build.cuda ? 'about 2.5 GB' : 'about 200 MB'}), or set LIBTORCH to a folder that has it.`,
+  );
+}
+
+const pythonOf = (env: NodeJS.ProcessEnv): string => env['PYTHON'] || 'python3';
+
+/** Folder of the torch package of Python, without importing it, which takes seconds. */
+function pythonTorch(env: NodeJS.ProcessEnv): string | null {
+  const code =
+    "import importlib.util as u; print(u.find_spec('torch').submodule_search_locations[0])";
+  const { status, stdout } = spawnSync(pythonOf(env), ['-c', code], { encoding: 'utf8', env });
+  return status === 0 ? stdout.trim() : null;
+}
+
+/** "2.13.0" of a libtorch folder, without a suffix such as +cpu; null where it is none. */
+export function versionOf(root: string): string | null {
+  const read = (name: string): string =>
+    existsSync(join(root, name)) ? readFileSync(join(root, name), 'utf8') : '';
+  const python = /__version__ = '([\d.]+)/.exec(read('version.py'))?.[1];
+  if (python !== undefined) return python;
+  const header = read('include/torch/headeronly/version.h');
+  const parts = ['MAJOR', 'MINOR', 'PATCH'].map(
+    (name) => new RegExp(`#define TORCH_VERSION_${name} (\\d+)`).exec(header)?.[1],
+  );
+  return parts.every(Boolean) ? parts.join('.') : null;
+}
+
+function libraryName(name: string): string {
+  return process.platform === 'darwin' ? `lib${name}.dylib` : `lib${name}.so`;
+}

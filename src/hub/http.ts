@@ -1,0 +1,297 @@
+/**
+ * HTTP for the hub client, which trusts no server: redirects are followed by hand (the token goes
+ * to the hub alone, never to the storage that it redirects to), and bodies end by size, by silence,
+ * by slowness and by a deadline. HTTPS_PROXY, HTTP_PROXY and NO_PROXY are honoured.
+ */
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { Dispatcher } from 'undici';
+import type { Environment } from '../files/cache.js';
+import { ModelError } from '../files/errors.js';
+import { withoutSecrets } from '../files/secrets.js';
+import { proxiesOf } from './environment.js';
+
+export interface Limits {
+  /** Longest wait for the headers of an answer; a caller may ask for less. */
+  headersMs: number;
+  /** Longest silence within a body. */
+  idleMs: number;
+  /** A body that brings fewer than `slowBytes` in `slowMs` counts as cut. */
+  slowMs: number;
+  slowBytes: number;
+  /** A listing: all of it, retries excluded. */
+  listingMs: number;
+  listingBytes: number;
+  /** A file: this long, and the time its size takes at `slowestBytesPerMs`. */
+  fileMs: number;
+  slowestBytesPerMs: number;
+  /** Requests in a row that bring nothing before we give up. */
+  attempts: number;
+  /** First wait between two of them; doubles each time. */
+  backoffMs: number;
+  /** Longest Retry-After that is waited for; beyond it the user is told to come back. */
+  retryAfterMs: number;
+}
+
+const LIMITS: Limits = {
+  headersMs: 30_000,
+  idleMs: 30_000,
+  slowMs: 60_000,
+  slowBytes: 60_000,
+  listingMs: 60_000,
+  listingBytes: 64 * 2 ** 20,
+  fileMs: 600_000,
+  slowestBytesPerMs: 50,
+  attempts: 5,
+  backoffMs: 200,
+  retryAfterMs: 120_000,
+};
+
+export const limitsOf = (changed: Partial<Limits> = {}): Limits => ({ ...LIMITS, ...changed });
+
+/** How the hub is asked about a revision of a repository. */
+export interface Fetching {
+  endpoint: string;
+  token: string | null;
+  /** `id@revision`, for messages. */
+  what: string;
+  env: Environment;
+  limits: Limits;
+  signal?: AbortSignal | undefined;
+}
+
+export interface Answer {
+  status: number;
+  header(name: string): string | null;
+  body: Dispatcher.ResponseData['body'];
+}
+
+const MAX_REDIRECTS = 8;
+
+/** A failure that may pass: a cut connection (`status` null), or an answer that says so. */
+export class Transient extends ModelError {
+  constructor(
+    message: string,
+    readonly status: number | null = null,
+    readonly retryAfterMs = 0,
+    options?: ErrorOptions,
+  ) {
+    super('ERR_NETWORK', message, options);
+  }
+}
+
+/**
+ * GET with redirects. Resolves for 2xx and 416; every other status and a silent host become a
+ * ModelError.
+ */
+export async function request(
+  url: string,
+  headers: Record<string, string>,
+  fetching: Fetching,
+  timeoutMs: number,
+): Promise<Answer> {
+  let target = new URL(url);
+  for (let hop = 0; hop <= MAX_REDIRECTS; hop++) {
+    const answer = await ask(target, headers, fetching, timeoutMs);
+    const location = answer.header('location');
+    if (answer.status < 300 || answer.status >= 400 || location === null)
+      return accept(answer, fetching);
+    discard(answer);
+    target = redirected(location, target, fetching);
+  }
+  throw new ModelError(
+    'ERR_NETWORK',
+    `The hub redirects ${fetching.what} more than ${MAX_REDIRECTS} times; check HF_ENDPOINT.`,
+  );
+}
+
+function redirected(location: string, from: URL, { what }: Fetching): URL {
+  const next = URL.canParse(location, from.href) ? new URL(location, from) : null;
+  if (
+    !next ||
+    !/^https?:$/.test(next.protocol) ||
+    (from.protocol === 'https:' && next.protocol === 'http:')
+  )
+    throw new ModelError(
+      'ERR_NETWORK',
+      `The hub redirects ${what} from ${from.protocol}// to ` +
+        `${next ? `${next.protocol}//` : 'what is no address'}, which is not followed; check ` +
+        'HF_ENDPOINT.',
+    );
+  next.username = next.password = '';
+  return next;
+}
+
+async function ask(
+  target: URL,
+  headers: Record<string, string>,
+  fetching: Fetching,
+  timeoutMs: number,
+): Promise<Answer> {
+  const atHome = target.origin === new URL(fetching.endpoint).origin;
+  // Only until the headers are there: a body has limits of its own.
+  const own = new AbortController();
+  const timer = setTimeout(
+    () => own.abort(new Error(`no answer in ${timeoutMs / 1000} s`)),
+    timeoutMs,
+  );
+  const signal = fetching.signal ? AbortSignal.any([fetching.signal, own.signal]) : own.signal;
+  try {
+    const { request: send } = await import('undici');
+    const {
+      statusCode,
+      headers: found,
+      body,
+    } = await send(target, {
+      dispatcher: await dispatcherFor(fetching.env),
+      signal,
+      bodyTimeout: fetching.limits.idleMs,
+      headers: {
+        'user-agent': 'cream-lm',
+        'accept-encoding': 'identity',
+        ...headers,
+        ...(atHome && fetching.token ? { authorization: `Bearer ${fetching.token}` } : {}),
+      },
+    });
+    body.on('error', () => {}); // of a body that is not read to its end
+    return { status: statusCode, body, header: (name) => [found[name] ?? null].flat()[0] ?? null };
+  } catch (error) {
+    fetching.signal?.throwIfAborted();
+    throw new Transient(
+      `${target.host} could not be reached for ${fetching.what} (${reason(error)}); check the ` +
+        'network, HF_ENDPOINT and HTTPS_PROXY, or name local files.',
+    );
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+/** What went wrong, of undici's errors too, whose cause says more. */
+function reason(error: unknown): string {
+  const { message, cause } = error as Error;
+  return withoutSecrets((cause instanceof Error && cause.message) || message || String(error));
+}
+
+/** One connection pool for each set of proxies; idle connections keep no process alive. */
+const dispatchers = new Map<string, Dispatcher>();
+async function dispatcherFor(env: Environment): Promise<Dispatcher> {
+  const { http, https, not } = proxiesOf(env);
+  const key = JSON.stringify([http, https, not]);
+  const known = dispatchers.get(key);
+  if (known) return known;
+  for (const [name, proxy] of [
+    ['HTTP_PROXY', http],
+    ['HTTPS_PROXY', https],
+  ] as const)
+    if (proxy !== '' && !/^https?:/.test(URL.canParse(proxy) ? new URL(proxy).protocol : ''))
+      throw new Error(`${name} is not an http or https address`);
+  const { EnvHttpProxyAgent } = await import('undici');
+  // Empty texts keep it from reading process.env where `env` says something else.
+  const made = new EnvHttpProxyAgent({ httpProxy: http, httpsProxy: https, noProxy: not });
+  dispatchers.set(key, made);
+  return made;
+}
+
+function accept(answer: Answer, fetching: Fetching): Answer {
+  const { status } = answer;
+  const encoding = answer.header('content-encoding');
+  if ((status >= 200 && status < 300) || status === 416) {
+    if (encoding === null || /^identity$/i.test(encoding)) return answer;
+    discard(answer);
+    throw new ModelError(
+      'ERR_NETWORK',
+      `The answer for ${fetching.what} is packed (content-encoding ` +
+        `${JSON.stringify(encoding.slice(0, 20))}) although that was not asked for; check ` +
+        'HF_ENDPOINT and the proxy in between.',
+    );
+  }
+  discard(answer);
+  throw refusal(answer, fetching);
+}
+
+function refusal(answer: Answer, { what, token, endpoint, limits }: Fetching): ModelError {
+  const { status } = answer;
+  if (status === 401 || status === 403)
+    return new ModelError(
+      'ERR_GATED',
+      token === null
+        ? `The hub wants a token for ${what} (${status}): it does not exist, is private, or ` +
+            'asks you to accept its licence; set HF_TOKEN to a token that may read it.'
+        : `The hub refuses your token for ${what} (${status}): accept the licence on its ` +
+            `page with the token's account, or set another HF_TOKEN.`,
+    );
+  if (status === 404)
+    return new ModelError(
+      'ERR_NOT_FOUND',
+      `${what} was not found at ${endpoint} (404); check the name and the revision.`,
+    );
+  const wait = retryAfter(answer.header('retry-after'));
+  if (wait > limits.retryAfterMs)
+    return new ModelError(
+      'ERR_NETWORK',
+      `The hub answered ${status} for ${what} and asks to wait ${Math.ceil(wait / 1000)} s; run ` +
+        'the command again after that.',
+    );
+  const message = `The hub answered ${status} for ${what}; try again later.`;
+  return status >= 500 || status === 429 || status === 408
+    ? new Transient(message, status, wait)
+    : new ModelError('ERR_NETWORK', message);
+}
+
+/** Milliseconds of a Retry-After header, which is in seconds or a date; 0 for none. */
+function retryAfter(header: string | null): number {
+  if (header === null) return 0;
+  const ms = /^\d+$/.test(header) ? Number(header) * 1000 : Date.parse(header) - Date.now();
+  return Number.isFinite(ms) ? Math.max(0, ms) : 0;
+}
+
+/** Waits before the next try: what the hub asked for, or twice as long as the last time. */
+export async function pause(failures: number, error: Transient, fetching: Fetching): Promise<void> {
+  const backoff = Math.min(4000, fetching.limits.backoffMs * 2 ** (failures - 1));
+  const { signal } = fetching;
+  await sleep(Math.max(error.retryAfterMs, backoff), undefined, signal && { signal });
+}
+
+/**
+ * The body in chunks, at most `maxBytes` in all. Silence and a trickle count as a cut, which is
+ * Transient. @throws what `excess` makes where there is more
+ */
+export async function* chunks(
+  answer: Answer,
+  maxBytes: number,
+  excess: () => ModelError,
+  fetching: Fetching,
+): AsyncGenerator<Uint8Array> {
+  const { slowMs, slowBytes, idleMs } = fetching.limits;
+  let received = 0;
+  let since = performance.now();
+  let recent = 0;
+  try {
+    for await (const chunk of answer.body as AsyncIterable<Uint8Array>) {
+      received += chunk.length;
+      if (received > maxBytes) throw excess();
+      yield chunk;
+      recent += chunk.length;
+      if (performance.now() - since < slowMs) continue;
+      if (recent < slowBytes)
+        throw new Transient(`only ${recent} bytes were received in ${slowMs / 1000} s`);
+      since = performance.now();
+      recent = 0;
+    }
+  } catch (error) {
+    fetching.signal?.throwIfAborted();
+    if (error instanceof ModelError) throw error;
+    const silent = (error as { code?: string }).code === 'UND_ERR_BODY_TIMEOUT';
+    throw new Transient(
+      silent
+        ? `nothing was received in ${idleMs / 1000} s`
+        : `the connection was cut: ${reason(error)}`,
+    );
+  } finally {
+    discard(answer);
+  }
+}
+
+/** Ends an answer whose body is not wanted, with its connection. */
+export function discard(answer: Answer): void {
+  answer.body.destroy();
+}

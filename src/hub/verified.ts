@@ -1,0 +1,48 @@
+/**
+ * Whether a file of the hub's cache still has the bytes that its name under blobs/ promises (its
+ * SHA-256, or git's blob id). A hash over gigabytes is not made at every start: what was checked is
+ * noted by size and time in our own cache, and hashed again only if one of them changed. A file
+ * that Python fetched is hashed at first use.
+ */
+import { readFile, realpath, stat } from 'node:fs/promises';
+import { basename, dirname, join } from 'node:path';
+import { creamCache, type Environment } from '../files/cache.js';
+import { writeToCache } from '../files/files.js';
+import { matches } from './download.js';
+import type { HubProgress } from './listing.js';
+
+/** `path` is a blob or a link of a snapshot. A file without a digest in its name is believed. */
+export async function isIntact(
+  path: string,
+  env: Environment,
+  signal?: AbortSignal,
+  onProgress?: (progress: HubProgress) => void,
+): Promise<boolean> {
+  const blob = await realpath(path).catch(() => null);
+  if (blob === null) return false;
+  const oid = basename(blob);
+  const info = await stat(blob);
+  if (!info.isFile()) return false;
+  if (!/^([0-9a-f]{40}|[0-9a-f]{64})$/.test(oid) || basename(dirname(blob)) !== 'blobs')
+    return true;
+  const stamp = await stampOf(blob);
+  if ((await readFile(stampFile(oid, env), 'utf8').catch(() => '')) === stamp) return true;
+  const { size } = info;
+  onProgress?.({ stage: 'verify', file: basename(path), received: size, total: size });
+  if (!(await matches(blob, { oid, size }, signal))) return false;
+  await markIntact(blob, env);
+  return true;
+}
+
+/** Notes that `blob` has just been hashed. A cache that cannot be written is hashed each time. */
+export async function markIntact(blob: string, env: Environment): Promise<void> {
+  const real = await realpath(blob);
+  await writeToCache(stampFile(basename(real), env), await stampOf(real)).catch(() => {});
+}
+
+const stampFile = (oid: string, env: Environment): string => join(creamCache(env), 'verified', oid);
+
+async function stampOf(blob: string): Promise<string> {
+  const { size, mtimeMs } = await stat(blob);
+  return `${JSON.stringify({ blob, size, mtimeMs })}\n`;
+}

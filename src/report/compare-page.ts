@@ -1,0 +1,151 @@
+/** The page of several runs: `cream report A B C`. */
+import { percent, signed } from './format.js';
+import { escapeHtml } from './html.js';
+import type { ComparedRun, RunComparison } from './compare.js';
+import type { PhaseReport } from './metrics.js';
+import { page, section } from './page.js';
+import { lineChart, type Chart } from './plots.js';
+import { table } from './tables.js';
+
+export function comparePage(compared: RunComparison): string {
+  const { runs } = compared;
+  const title = runs.map(({ label }) => label).join(', ');
+  return page(
+    `${title} · CREAM runs`,
+    `<header><h1>${escapeHtml(title)}</h1></header>
+<main>
+${section('Last models', lastTable(compared))}
+${section('Over seeds', seedTable(compared))}
+${section('Paired differences', pairTable(compared))}
+${section('Curves', curves(runs).map(lineChart).filter(Boolean).join('\n'), 'charts')}
+${section('Recipe keys that differ', keyTable(compared))}
+</main>`,
+  );
+}
+
+const fixed = (value: number | null | undefined, digits: number): string =>
+  value == null ? '–' : value.toFixed(digits);
+
+function lastTable({ runs }: RunComparison): string {
+  return table(
+    [
+      '',
+      'Phase',
+      'Accuracy <small>95 % interval</small>',
+      'Consistency C',
+      'Pairs',
+      'KL to the base <small>nats per token</small>',
+      'Mean tokens <small>sampled, in evaluation</small>',
+    ],
+    runs.map(({ label, report, last }) => {
+      const ranking = report.phases.findLast((phase) => phase.ranking)?.ranking;
+      const accuracy = last?.accuracy;
+      return [
+        label,
+        escapeHtml(last?.label ?? '–'),
+        accuracy
+          ? `<b>${percent(accuracy.accuracy)}</b> ` +
+            `<small>${percent(accuracy.low)} to ${percent(accuracy.high)}</small>`
+          : '–',
+        fixed(ranking?.consistency, 3),
+        ranking ? String(ranking.pairs) : '–',
+        fixed(ranking?.kl_token, 4),
+        `${fixed(ranking?.mean_length, 0)}, ${fixed(last?.answerTokens, 0)}`,
+      ];
+    }),
+  );
+}
+
+function seedTable({ groups }: RunComparison): string {
+  if (!groups.some(({ runs }) => runs.length > 1)) return '';
+  return `${table(
+    ['', 'Seeds', 'Mean accuracy of the last models <small>95 % interval</small>'],
+    groups.map(({ label, runs, mean, low, high }) => [
+      label,
+      String(runs.length),
+      `<b>${percent(mean)}</b>` +
+        (low === null || high === null
+          ? ''
+          : ` <small>${percent(low)} to ${percent(high)}</small>`),
+    ]),
+  )}
+<p class="note">Runs whose recipes differ in their seeds alone. The interval is Student's, over
+seeds: it holds the questions for given.</p>`;
+}
+
+function pairTable({ pairs }: RunComparison): string {
+  if (pairs.length === 0) return '';
+  return `${table(
+    ['', 'Questions', 'Difference <small>95 % interval</small>', 'p', 'p <small>corrected</small>'],
+    pairs.map(({ a, b, comparison: c, adjusted }) => [
+      `${b} − ${a}`,
+      String(c.questions),
+      `<b>${signed(c.difference * 100, 1)}</b> ` +
+        `<small>${signed(c.low * 100, 1)} to ${signed(c.high * 100, 1)}</small>`,
+      c.p.toFixed(3),
+      adjusted.toFixed(3),
+    ]),
+  )}
+<p class="note">The last models on the questions that both answered, in points of accuracy: paired
+bootstrap interval, McNemar's exact test, and its p corrected for the number of rows by Holm's
+method.</p>`;
+}
+
+function keyTable({ runs, differing }: RunComparison): string {
+  if (differing.length === 0) return '';
+  return table(
+    ['', ...runs.map(({ label }) => escapeHtml(label))],
+    differing.map(({ key, values }) => [key, ...values.map(escapeHtml)]),
+  );
+}
+
+function curves(runs: readonly ComparedRun[]): Chart[] {
+  const labels = [
+    ...new Set(runs.flatMap(({ report }) => report.phases.map(({ label }) => label))),
+  ];
+  const series = (value: (phase: PhaseReport) => number | null | undefined): Chart['series'] =>
+    runs.map(({ label, report }) => ({
+      name: label,
+      points: report.phases.flatMap((phase) => {
+        const y = value(phase);
+        return y == null ? [] : [{ x: labels.indexOf(phase.label), y }];
+      }),
+    }));
+  return [
+    {
+      title: 'Accuracy',
+      note: 'Share of the test questions answered right.',
+      yLabel: 'accuracy',
+      categories: labels,
+      format: percent,
+      series: series(({ accuracy }) => accuracy?.accuracy),
+    },
+    {
+      title: 'Consistency',
+      note: 'Agreement of two successive models: 0 reversed, 0.5 unrelated, 1 the same.',
+      yLabel: 'C',
+      categories: labels,
+      format: (y) => y.toFixed(2),
+      include: [0, 1],
+      series: series(({ ranking }) => ranking?.consistency),
+    },
+    {
+      title: 'Length',
+      note: 'Mean tokens per sampled completion.',
+      yLabel: 'tokens',
+      categories: labels,
+      format: (y) => y.toFixed(0),
+      include: [0],
+      series: series(({ ranking }) => ranking?.mean_length),
+    },
+    {
+      title: 'KL to the base model',
+      note: 'Mean log π − log π of the base over the sampled completions.',
+      yLabel: 'nats per token',
+      categories: labels,
+      format: (y) => String(Number(y.toPrecision(3))),
+      include: [0],
+      series: series(({ ranking }) => ranking?.kl_token),
+    },
+  ];
+}

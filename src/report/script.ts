@@ -1,0 +1,44 @@
+/**
+ * The page's script: searches the ranked samples. It reads a list's data when the list is first
+ * searched, shows twenty prompts at a time, and asks the network for nothing. The data's HTML was
+ * escaped when the page was made; the page's Content-Security-Policy allows this script alone.
+ */
+export const SCRIPT = `
+for (const box of document.querySelectorAll(".samples")) {
+  const [find, list, more, data] = ["div.find", "div.list", "button", "script"].map((selector) =>
+    box.querySelector(selector),
+  );
+  const [input, select, output] = find.children;
+  const entities = { "&": "amp", "<": "lt", ">": "gt", '"': "quot", "'": "#39" };
+  const escape = (text) => text.replace(/[&<>"']/g, (c) => "&" + entities[c] + ";");
+  let entries;
+  let found = [];
+  let shown = 0;
+  const show = () => {
+    const next = found.slice(shown, shown + 20).map(({ html }) => html);
+    list.insertAdjacentHTML("beforeend", next.join(""));
+    shown = Math.min(shown + 20, found.length);
+    more.hidden = shown === found.length;
+  };
+  const search = () => {
+    entries ??= JSON.parse(data.textContent).map((entry) => ({
+      ...entry,
+      text: entry.html.replace(/<[^>]*>/g, " ").toLowerCase(),
+    }));
+    const words = escape(input.value.toLowerCase()).split(/\\s+/).filter(Boolean);
+    found = entries.filter(
+      ({ text, is }) =>
+        (select.value === "" || is.includes(select.value)) &&
+        words.every((word) => text.includes(word)),
+    );
+    shown = 0;
+    list.textContent = "";
+    output.textContent = found.length + (found.length === 1 ? " prompt" : " prompts");
+    show();
+  };
+  input.addEventListener("input", search);
+  select.addEventListener("change", search);
+  more.addEventListener("click", show);
+  find.hidden = false;
+}
+`;

@@ -1,0 +1,158 @@
+/**
+ * Given preference pairs (`pairs.source`) in place of sampling and ranking: their responses are
+ * scored by θ_t, which is the reference, and by θ_0.
+ */
+import { existsSync } from 'node:fs';
+import { loadPreferences, type PreferenceRecord } from '../../data/preferences.js';
+import type { Loaded } from '../../data/prompts.js';
+import type { PairRecord, ScoreRecord } from '../../data/records.js';
+import type { LanguageModel } from '../../lm/language-model.js';
+import type { RunContext } from '../context.js';
+import { withSystem } from '../data.js';
+import { encodePreference } from '../encode-pairs.js';
+import { RunError } from '../errors.js';
+import { shuffled } from '../keys.js';
+import { preferenceLength, withoutLong } from '../lengths.js';
+import type { Recipe } from '../recipe.js';
+import { reversedPairs } from '../warnings.js';
+import { score, type Judges, type ScoreSettings } from './score.js';
+import type { BlockedStage, StageHooks } from './stage.js';
+
+/**
+ * The preferences that the recipe names, in the order of its seed where it takes a part of them.
+ * Rows that are too long are left out as by `readPrompts`.
+ */
+export async function choosePreferences(
+  {
+    seed,
+    system_prompt: system,
+    pairs: { source, columns, count, on_bad_row: onBadRow },
+  }: Pick<Recipe, 'seed' | 'system_prompt' | 'pairs'>,
+  policy?: LanguageModel,
+): Promise<Loaded<PreferenceRecord>> {
+  const loaded = await loadPreferences(source!, { columns, onBadRow });
+  const complete = {
+    ...loaded,
+    records: loaded.records.map((record) => ({
+      ...record,
+      prompt: withSystem(record.prompt, system),
+    })),
+  };
+  const { records, ...rest } =
+    onBadRow === 'skip' && policy !== undefined
+      ? await withoutLong(complete, policy, preferenceLength, 'pair', source!)
+      : complete;
+  if (count > records.length)
+    throw new RunError(
+      'ERR_RUN_DATA',
+      `${source} holds ${records.length} pairs and the recipe asks for ${count}: lower ` +
+        'pairs.count, or set it to 0 for all.',
+    );
+  const chosen =
+    count === 0 ? records : shuffled(records, ({ id }) => id, seed, 'pairs').slice(0, count);
+  return { records: chosen, ...rest };
+}
+
+/** The pairs of iteration `t`: the recipe's preferences with log π under θ_t and θ_0. */
+export async function scoreGivenPairs(run: RunContext, t: number): Promise<PairRecord[]> {
+  const of = { phase: t, stage: 'score' } as const;
+  const preferences = await preferencesOf(run, t);
+  if (existsSync(run.file(t, 'pairs.jsonl'))) return run.kept(of, 'pairs.jsonl');
+  const language = await run.models.policy(run.checkpoint(t));
+  const judges = async () => {
+    const current = await run.models.model(run.checkpoint(t));
+    return { current, previous: current, base: await run.models.model(run.checkpoint(0)) };
+  };
+  const scores = await run.blocks(
+    of,
+    'scores.jsonl',
+    givenPairsStage(preferences, language, judges, run.recipe.score),
+  );
+  const pairs = makeGivenPairs(preferences, scores, language);
+  const reversed = reversedPairs(pairs, 'given');
+  if (reversed !== undefined) run.warnOnce('reversed pairs', reversed);
+  await run.write(t, 'pairs.jsonl', pairs);
+  return pairs;
+}
+
+async function preferencesOf(run: RunContext, t: number): Promise<PreferenceRecord[]> {
+  if (existsSync(run.file(t, 'preferences.jsonl'))) return run.read(t, 'preferences.jsonl');
+  const { records } = await run.inputs.preferences();
+  await run.write(t, 'preferences.jsonl', records);
+  return records;
+}
+
+export function givenPairsStage(
+  preferences: readonly PreferenceRecord[],
+  language: LanguageModel,
+  judges: () => Promise<Judges>,
+  settings: ScoreSettings,
+): BlockedStage<PreferenceRecord, ScoreRecord> {
+  return {
+    items: preferences,
+    size: settings.save_prompts,
+    unit: 'completions',
+    units: () => 2,
+    make: async (block, hooks) =>
+      scorePreferences(block, language, await judges(), settings, hooks),
+  };
+}
+
+/** Scores of both responses of each preference: sample 0 is the chosen one, 1 the rejected. */
+export function scorePreferences(
+  preferences: readonly PreferenceRecord[],
+  language: LanguageModel,
+  judges: Judges,
+  settings: { max_num_batched_tokens: number | 'auto' },
+  hooks: StageHooks,
+): Promise<ScoreRecord[]> {
+  const groups = preferences.map((preference) => {
+    const ids = encodePreference(preference, language);
+    return [ids.chosen, ids.rejected].map((token_ids, sample) => ({
+      prompt_id: preference.id,
+      sample,
+      prompt_token_ids: ids.prompt,
+      token_ids,
+    }));
+  });
+  return score(groups, judges, settings, hooks);
+}
+
+/**
+ * Pairs with their reference log-probs. C is 1 unless the preference brings its own; the reward is
+ * the label.
+ */
+export function makeGivenPairs(
+  preferences: readonly PreferenceRecord[],
+  scores: readonly ScoreRecord[],
+  language: LanguageModel,
+): PairRecord[] {
+  const scoreOf = new Map(scores.map((record) => [`${record.sample} ${record.prompt_id}`, record]));
+  return preferences.map((preference) => {
+    const ids = encodePreference(preference, language);
+    const { id, prompt, chosen, rejected, consistency = 1 } = preference;
+    const [better, worse] = [0, 1].map((sample) => scoreOf.get(`${sample} ${id}`)!) as [
+      ScoreRecord,
+      ScoreRecord,
+    ];
+    return {
+      prompt_id: id,
+      prompt,
+      chosen,
+      rejected,
+      chosen_sample: 0,
+      rejected_sample: 1,
+      prompt_token_ids: ids.prompt,
+      chosen_token_ids: ids.chosen,
+      rejected_token_ids: ids.rejected,
+      ref_chosen_logps: better.logp_current,
+      ref_rejected_logps: worse.logp_current,
+      base_chosen_logps: better.logp_base,
+      base_rejected_logps: worse.logp_base,
+      reward_chosen: 1,
+      reward_rejected: 0,
+      consistency,
+      weight: consistency,
+    };
+  });
+}

@@ -1,0 +1,71 @@
+/**
+ * What is wrong with a run's consistency, said before it trains: a C that is 1 by construction, or
+ * below ½, where the loss trains the reversed preference.
+ */
+import type { PairRecord, ScoreRecord } from '../data/records.js';
+import { isExternal } from '../reward/reward.js';
+import type { RunContext } from './context.js';
+import type { Recipe } from './recipe.js';
+
+/** What the recipe alone shows, in sentences. */
+export function recipeWarnings({ iterations, pairs, sft, reward, rank }: Recipe): string[] {
+  if (pairs.source !== null || iterations === 0) return [];
+  const warnings: string[] = [];
+  if (measuresC(reward, rank) && !sft.enabled)
+    warnings.push(
+      'In iteration 1, C is 1 by construction: without SFT, θ_t and θ_{t−1} are both the base ' +
+        'model, and their rankings agree. Set sft.enabled to true, or rank.weighting to fixed if ' +
+        'plain self-rewarding DPO is meant.',
+    );
+  if (rank.weighting === 'fixed' && rank.fixed_consistency < 0.5)
+    warnings.push(
+      `C is ${rank.fixed_consistency}, below ½: the loss trains the reversed preference of every ` +
+        'pair. Set rank.fixed_consistency to 0.5 or more.',
+    );
+  return warnings;
+}
+
+/** Whether C is measured between θ_t and θ_{t−1} and weights the loss. */
+const measuresC = (reward: Recipe['reward'], rank: Recipe['rank']): boolean =>
+  !isExternal(reward.source) && rank.weighting !== 'fixed';
+
+/** Tells, once per run, what scores and pairs of iteration `t` show before it trains on them. */
+export function warnBeforeTraining(
+  run: RunContext,
+  t: number,
+  scores: readonly ScoreRecord[],
+  pairs: readonly PairRecord[],
+): void {
+  const { reward, rank, sft } = run.recipe;
+  const known = t === 1 && !sft.enabled; // recipeWarnings has told it
+  const same = scores.every(({ logp_current: now, logp_previous: before }) => now === before);
+  if (measuresC(reward, rank) && !known && same)
+    run.warnOnce(
+      'constant C',
+      `Iteration ${t}: C is 1 by construction: θ_t gives every completion the log-prob that ` +
+        'θ_{t−1} gives it, so the training before changed nothing. Raise ' +
+        `${t === 1 ? 'sft' : 'train'}.learning_rate or ${t === 1 ? 'sft' : 'train'}.epochs` +
+        `${t === 1 && sft.checkpoint !== null ? ', or name another sft.checkpoint' : ''}.`,
+    );
+  const reversed = rank.weighting === 'fixed' ? undefined : reversedPairs(pairs, rank.weighting);
+  if (reversed !== undefined) run.warnOnce('reversed pairs', `Iteration ${t}: ${reversed}`);
+}
+
+/** A sentence on pairs whose weight turns them round, with the setting that changes it. */
+export function reversedPairs(
+  pairs: readonly PairRecord[],
+  weighting: 'avg' | 'dyn' | 'given',
+): string | undefined {
+  const below = pairs.filter(({ weight }) => weight < 0.5);
+  if (below.length === 0) return undefined;
+  const remedy =
+    weighting === 'given'
+      ? 'take these rows out, or drop their column consistency'
+      : 'set rank.min_consistency to 0.5 to leave prompts with a low C out, or rank.weighting to ' +
+        'fixed';
+  return weighting === 'avg'
+    ? `the mean C is ${below[0]!.weight.toFixed(2)}, below ½: the loss trains the reversed ` +
+        `preference of all ${pairs.length} pairs; ${remedy}.`
+    : `${below.length} of ${pairs.length} pairs have a C below ½: the loss trains their reversed ` +
+        `preference; ${remedy}.`;
+}

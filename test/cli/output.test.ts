@@ -1,0 +1,95 @@
+/** `-o` of the commands: files, links, pipes, devices, folders and standard output. */
+import { spawn, spawnSync } from 'node:child_process';
+import {
+  lstatSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
+import { join } from 'node:path';
+import { afterAll, expect, it } from '@jest/globals';
+import { checkNewFolder, outputOf, writeOutput } from '../../src/cli/output.js';
+import { readRecipe } from '../../src/cli/recipes.js';
+import { writeAtomic } from '../../src/run/store.js';
+import { cream } from '../support/cli.js';
+import { temporaryFolder } from '../support/tiny-model.js';
+
+const folder = temporaryFolder('cream-output-');
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
+const at = (name: string): string => join(folder, name);
+
+it('a file is replaced, and a link to it stays a link', async () => {
+  writeFileSync(at('old'), 'old');
+  symlinkSync(at('old'), at('link'));
+  await writeOutput(outputOf(at('link')), 'new');
+  expect(readFileSync(at('old'), 'utf8')).toBe('new');
+  expect(lstatSync(at('link')).isSymbolicLink()).toBe(true);
+  await writeAtomic(at('link'), 'newer');
+  expect([readFileSync(at('old'), 'utf8'), lstatSync(at('link')).isSymbolicLink()]).toEqual([
+    'newer',
+    true,
+  ]);
+  await writeOutput(outputOf(at('made')), 'made');
+  expect(readFileSync(at('made'), 'utf8')).toBe('made');
+});
+
+it('a pipe and a device are written through, and are still there', async () => {
+  const pipe = at('pipe');
+  expect(spawnSync('mkfifo', [pipe]).status).toBe(0);
+  const reader = spawn('cat', [pipe]);
+  let text = '';
+  reader.stdout.on('data', (data: Buffer) => (text += data.toString()));
+  const ended = new Promise((resolve) => reader.on('close', resolve));
+  await writeOutput(outputOf(pipe), 'through');
+  await ended;
+  expect([text, lstatSync(pipe).isFIFO()]).toEqual(['through', true]);
+  await writeOutput(outputOf('/dev/null'), 'gone');
+  expect(lstatSync('/dev/null').isCharacterDevice()).toBe(true);
+  await expect(writeAtomic(pipe, 'x')).rejects.toThrow(/Cannot write .*pipe: it is not a regular/);
+  expect(lstatSync(pipe).isFIFO()).toBe(true);
+});
+
+it('a folder and a link to nothing are refused', async () => {
+  mkdirSync(at('folder'));
+  symlinkSync(at('nothing'), at('dangling'));
+  expect(() => outputOf(at('folder'))).toThrow(/folder: it is a folder; name a file/);
+  expect(() => outputOf(at('dangling'))).toThrow(/dangling: it is a link to nothing/);
+  for (const name of ['folder', 'dangling']) {
+    const result = await cream('init', '-o', at(name));
+    expect([result.code, result.stderr]).toEqual([1, expect.stringContaining('Cannot write')]);
+  }
+});
+
+it("a new model's folder may be there if it is empty, and may not be a link", async () => {
+  symlinkSync(at('folder'), at('folder-link'));
+  await checkNewFolder(at('folder'));
+  await checkNewFolder(at('new'));
+  for (const name of ['folder-link', 'dangling', 'old'])
+    await expect(checkNewFolder(at(name))).rejects.toThrow(/is there already/);
+});
+
+it('- is standard output, with nothing else on it', async () => {
+  const { code, stdout } = await cream('init', 'sft', '-o', '-');
+  expect([code, stdout]).toEqual([0, (await readRecipe('sft')).text]);
+  const rows = '{"prompt": "Hi", "chosen": "a", "rejected": "b"}\n';
+  writeFileSync(at('pairs.jsonl'), rows);
+  const converted = await cream('convert', at('pairs.jsonl'), '-', '--to', 'trl-standard');
+  expect(JSON.parse(converted.stdout)).toMatchObject({ prompt: 'Hi', chosen: 'a', rejected: 'b' });
+  expect(readdirSync('.')).not.toContain('-');
+});
+
+it('a recipe that is not there is told with those that are', async () => {
+  await expect(readRecipe('quikstart')).rejects.toThrow(
+    "There is no recipe 'quikstart': no such file, and none that comes with the program. Did " +
+      "you mean 'quickstart'?",
+  );
+  await expect(readRecipe('my-own.yaml')).rejects.toThrow(/These do: .*cream, .*srlm/);
+  await expect(readRecipe(at('folder'))).rejects.toThrow(/is a folder; name a recipe's YAML file/);
+  writeFileSync(join(at('folder'), 'recipe.yaml'), 'seed: 1\n');
+  await expect(readRecipe(at('folder'))).rejects.toThrow(/run its recipe: cream run .*--out/);
+  const plan = await cream('plan', 'nowhere.yaml');
+  expect([plan.code, plan.stderr]).toEqual([2, expect.stringContaining('There is no recipe')]);
+});
