@@ -198,15 +198,14 @@ void read_multipliers(const Metadata& metadata, const Family& family, ModelConfi
     factor("attention_multiplier", "attention.scale", config.attention_multiplier);
 }
 
-// The biases are those that the file has.
-void read_biases(const Metadata& metadata, const std::vector<TensorInfo>& tensors,
-                 const Family& family, ModelConfig& config) {
+// The biases are those that the file has; those of q and k are not read where their rows are
+// interleaved.
+void read_biases(const std::vector<TensorInfo>& tensors, const Family& family,
+                 ModelConfig& config) {
   const auto there = [&](const std::string& name) {
     return tensor(tensors, "blk.0." + name + ".bias") != nullptr;
   };
-  if (there("attn_q") && family.gguf.as_llama)
-    metadata.refuse("the tensor \"blk.0.attn_q.bias\"", "is interleaved like its matrix");
-  config.qkv_bias = config.qkv_bias || there("attn_q");
+  config.qkv_bias = config.qkv_bias || (there("attn_q") && !family.gguf.as_llama);
   config.output_bias = there("attn_output");
   config.mlp_bias = there("ffn_up");
 }
@@ -256,7 +255,7 @@ ModelConfig config_from_gguf(const GgufMetadata& values, const std::vector<Tenso
   config.rms_norm_eps = metadata.real(metadata.key("attention.layer_norm_rms_epsilon"), 1e-5);
   config.tie_word_embeddings = !tensor(tensors, "output.weight");
   read_heads(metadata, config, source);
-  read_biases(metadata, tensors, family, config);
+  read_biases(tensors, family, config);
   read_window(metadata, family, config);
   read_scores(metadata, family, config);
   read_multipliers(metadata, family, config);
