@@ -27,9 +27,8 @@ std::string text_name(const std::string& name) {
 }  // namespace
 
 bool TextPart::is_in(const WeightsReader& whole) {
-  return std::any_of(
-      whole.tensors().begin(), whole.tensors().end(),
-      [](const TensorInfo& info) { return text_name(info.name) != info.name; });
+  return std::any_of(whole.tensors().begin(), whole.tensors().end(),
+                     [](const TensorInfo& info) { return text_name(info.name) != info.name; });
 }
 
 TextPart::TextPart(const WeightsReader& whole) : whole_(whole) {
