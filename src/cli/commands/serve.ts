@@ -1,9 +1,7 @@
 /** `cream serve`: OpenAI's endpoints for one or several models, on this machine. */
 import { once } from 'node:events';
 import type { AddressInfo } from 'node:net';
-import { serve } from '@hono/node-server';
 import type { Command } from 'commander';
-import { createApp } from '../../serve/app.js';
 import { addSettings, settingsFrom, wholeNumber, type Cli } from '../cli.js';
 import { modelOrCheckpoint } from '../checkpoints.js';
 import { withModels } from '../stage.js';
@@ -27,6 +25,9 @@ export function addServe(program: Command, cli: Cli): void {
     .option('--api-key <key>', 'the bearer token that requests must carry [CREAM_API_KEY]');
   addSettings(command, KEYS).action(async (names: string[], flags: Flags) => {
     const settings = settingsFrom(flags, KEYS);
+    // No other command waits for the web framework.
+    const { serve } = await import('@hono/node-server');
+    const { createApp } = await import('../../serve/app.js');
     const paths = names.map(modelOrCheckpoint);
     await withModels([...new Set(paths)], settings, cli, async (models) => {
       const app = createApp({
