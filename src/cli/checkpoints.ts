@@ -5,7 +5,7 @@ import { RunError } from '../run/errors.js';
 import { parseRecipe } from '../run/recipe-file.js';
 import { RECIPE } from '../run/store.js';
 
-/** The checkpoint of the last finished iteration of a run, else of its SFT; other names as they are. */
+/** The checkpoint of the last trained iteration of a run, else of its SFT; other names as given. */
 export function modelOrCheckpoint(name: string): string {
   if (!existsSync(join(name, RECIPE))) return name;
   const iterations = readdirSync(name)

@@ -1,6 +1,6 @@
 /**
- * What a run takes on this machine's CPU: tokens from the recipe, seconds from a probe of the model,
- * disk from its size. Upper bounds, because a completion may end before its limit.
+ * What a run takes on this machine's CPU: tokens from the recipe, seconds from a probe of the
+ * model, disk from its size. Upper bounds, because a completion may end before its limit.
  */
 import { performance } from 'node:perf_hooks';
 import type { LanguageModel } from '../lm/language-model.js';

@@ -98,7 +98,7 @@ export function tokenLogprobs(lm: LanguageModel, completion: TextCompletion): To
   const { bytes, offsets } = lm.tokenizer.tokenBytes();
   const shown = completion.tokens.length - (completion.finishReason === 'eos' ? 1 : 0);
   return [...completion.tokens.subarray(0, shown)].map((id, i) => {
-    const own = bytes.subarray(offsets[id]!, offsets[id + 1]!);
+    const own = bytes.subarray(offsets[id], offsets[id + 1]);
     return {
       token: new TextDecoder().decode(own),
       logprob: completion.logprobs[i]!,

@@ -52,7 +52,14 @@ describe('cream chat', () => {
   }
 
   it('answers a line at a time, and forgets after /reset', async () => {
-    const printed = await chat(['hi', '/reset', 'hi'], model, '--temperature', '0.01', '--top-k', '1');
+    const printed = await chat(
+      ['hi', '/reset', 'hi'],
+      model,
+      '--temperature',
+      '0.01',
+      '--top-k',
+      '1',
+    );
     const half = printed.length / 2;
     expect(printed.slice(0, half)).toBe(printed.slice(half));
   });
@@ -114,8 +121,9 @@ describe('cream init and plan', () => {
       prompts: { source: prompts, count: 12 },
       train: { batch_size: 12 },
     });
-    expect(await cream('init', 'cream', '--prompts', prompts, '--iterations', '30', '-o', `${out}2`))
-      .toMatchObject({ code: 1, stderr: expect.stringContaining('holds 24 prompts') });
+    expect(
+      await cream('init', 'cream', '--prompts', prompts, '--iterations', '30', '-o', `${out}2`),
+    ).toMatchObject({ code: 1, stderr: expect.stringContaining('holds 24 prompts') });
 
     const plan = await cream('plan', out, '--json');
     expect(plan.code).toBe(0);
@@ -124,7 +132,13 @@ describe('cream init and plan', () => {
       stages: { stage: string; tokens: number; seconds: number }[];
       disk: { needed: number };
     };
-    expect(stages.map(({ stage }) => stage)).toEqual(['sft', 'sample', 'score', 'train', 'evaluate']);
+    expect(stages.map(({ stage }) => stage)).toEqual([
+      'sft',
+      'sample',
+      'score',
+      'train',
+      'evaluate',
+    ]);
     expect(stages[1]!.tokens).toBe(2 * 12 * 5 * 768);
     expect(stages.every(({ seconds }) => seconds > 0)).toBe(true);
     expect(memory['train']).toBeGreaterThan(0);
