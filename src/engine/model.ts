@@ -86,6 +86,11 @@ export class Model {
     this.#adapter = parts.adapter;
   }
 
+  /** The model's config.json; of a GGUF file, one that says the same. */
+  get configJson(): string {
+    return JSON.stringify(this.#parts.configJson);
+  }
+
   /** The adapter on the weights, or null. Sampling, scoring and training all use it. */
   get adapter(): AdapterConfig | null {
     return this.#adapter;
