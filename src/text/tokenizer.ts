@@ -68,6 +68,7 @@ export class Tokenizer {
   private readonly special: Set<number>;
   private readonly tokens: (string | undefined)[] = [];
   private readonly ids: Map<string, number>;
+  private longest: number | undefined;
   private table: { bytes: Uint8Array; offsets: Uint32Array } | undefined;
 
   constructor(private readonly parts: Parts) {
@@ -105,13 +106,42 @@ export class Tokenizer {
     try {
       return this.encoder.encode(text, options.addSpecialTokens ?? false);
     } catch (error) {
-      throw new TextError(
-        'ERR_TOKENIZER',
-        `A text of ${text.length} characters could not be split into tokens: ` +
-          `${(error as Error).message}; check the patterns in the model's tokenizer.json.`,
-        { cause: error },
-      );
+      throw unsplit(text, error);
     }
+  }
+
+  /**
+   * The same ids; `after` is awaited after each step with the characters of work that it took, so
+   * that the event loop gets its turns. Rejects with TextError, or as `after` does.
+   */
+  async encodeInSlices(
+    text: string,
+    after: (work: number) => Promise<void>,
+    options: { addSpecialTokens?: boolean } = {},
+  ): Promise<number[]> {
+    const ids: number[] = [];
+    const steps = this.encoder.encodeInSteps(text, options.addSpecialTokens ?? false, ids);
+    for (;;) {
+      let step: IteratorResult<number, void>;
+      try {
+        step = steps.next();
+      } catch (error) {
+        throw unsplit(text, error);
+      }
+      if (step.done) return ids;
+      await after(step.value);
+    }
+  }
+
+  /**
+   * A lower bound of the number of tokens of `text`, from its length alone: no token has more bytes
+   * than the longest one. 0 where the normalizer may drop text.
+   */
+  fewestTokens(text: string): number {
+    const shrinks = this.encoder.mostShrinkage;
+    if (shrinks === Infinity) return 0;
+    this.longest ??= this.longestToken();
+    return Math.floor(Buffer.byteLength(text) / (this.longest * shrinks));
   }
 
   /**
@@ -177,6 +207,14 @@ export class Tokenizer {
     };
   }
 
+  private longestToken(): number {
+    const { offsets } = this.tokenBytes();
+    let longest = 1;
+    for (let i = 1; i < offsets.length; i++)
+      longest = Math.max(longest, offsets[i]! - offsets[i - 1]!);
+    return longest;
+  }
+
   private bytesOfTokens(): { bytes: Uint8Array; offsets: Uint32Array } {
     const chunks = Array.from(this.tokens, (token) =>
       token === undefined ? new Uint8Array() : this.decoding.bytes(token),
@@ -190,6 +228,15 @@ export class Tokenizer {
     return { bytes, offsets };
   }
 }
+
+const unsplit = (text: string, error: unknown): TextError =>
+  new TextError(
+    'ERR_TOKENIZER',
+    `A text of ${text.length} characters could not be split into tokens: ` +
+      `${(error as Error).message}; check the normalizer and the patterns in the model's ` +
+      'tokenizer.json.',
+    { cause: error },
+  );
 
 async function readFolder(folder: string): Promise<Parts> {
   const files: Record<string, string> = {};
