@@ -312,7 +312,7 @@ export class LanguageModel {
     const messages = typeof prompt === 'string' ? [{ role: 'user', content: prompt }] : prompt;
     const context = this.model.config.maxPositionEmbeddings;
     const fewest = this.tokenizer.fewestTokens(
-      (messages as readonly Partial<Message>[]).map(({ content }) => content ?? '').join(''),
+      (messages as readonly (Partial<Message> | null)[]).map((m) => m?.content ?? '').join(''),
     );
     if (fewest > context)
       throw new CreamError(
