@@ -5,7 +5,7 @@
  * for await (const chunk of lm.stream('Why is the sky blue?')) process.stdout.write(chunk);
  * await lm.dispose();
  */
-import { readFile, stat } from 'node:fs/promises';
+import { stat } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { readGguf } from '../engine/addon.js';
 import { CreamError } from '../engine/errors.js';
@@ -13,6 +13,7 @@ import { Model, type DType } from '../engine/model.js';
 import { exists } from '../files/cache.js';
 import { makeDirectory, writeAtomic } from '../files/files.js';
 import { parseConfig } from '../files/json.js';
+import { FileError, readText } from '../files/read.js';
 import { resolveModel, type ResolvedModel, type ResolveOptions } from '../models/resolve.js';
 import { ChatTemplate, type Message } from '../text/chat-template.js';
 import { loadTokenizer, type Tokenizer } from '../text/tokenizer.js';
@@ -372,9 +373,11 @@ export class LanguageModel {
 }
 
 async function readJson(path: string): Promise<Record<string, unknown>> {
-  const text = await readFile(path, 'utf8').catch((error: NodeJS.ErrnoException) =>
-    error.code === 'ENOENT' ? '{}' : Promise.reject(error),
-  );
+  const text = await readText(path, 'config').catch((error: unknown) => {
+    if (!(error instanceof FileError)) throw error;
+    if (error.code === 'ENOENT') return '{}';
+    throw new CreamError('ERR_INVALID_FILE', `${error.message}.`, { cause: error });
+  });
   try {
     return parseConfig(text) as Record<string, unknown>;
   } catch (error) {

@@ -2,9 +2,10 @@
  * Text ↔ token ids: reading a model's files, the names of its special tokens, and saving. How a
  * text is split and merged is encoder.ts, how ids become text decoding.ts.
  */
-import { readdir, readFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { readdir } from 'node:fs/promises';
+import { basename, join } from 'node:path';
 import { parseConfig } from '../files/json.js';
+import { FileError, readText } from '../files/read.js';
 import { createDecoding, type Decoding } from './decoding.js';
 import { Encoder } from './encoder.js';
 import { TextError } from './errors.js';
@@ -248,9 +249,7 @@ async function readFolder(folder: string): Promise<Parts> {
     'chat_template.jinja',
     'chat_template.json',
   ]) {
-    const text = await readFile(join(folder, name), 'utf8').catch((error: NodeJS.ErrnoException) =>
-      error.code === 'ENOENT' ? undefined : Promise.reject(error),
-    );
+    const text = await readPart(join(folder, name));
     if (text !== undefined) files[name] = text;
   }
   const parse = (name: string): Record<string, unknown> | undefined => {
@@ -308,6 +307,20 @@ async function readFolder(folder: string): Promise<Parts> {
   };
 }
 
+/** The text of one of a tokenizer's files; undefined where there is none. @throws TextError */
+async function readPart(path: string): Promise<string | undefined> {
+  const kind = path.endsWith('.jinja')
+    ? 'template'
+    : basename(path) === 'tokenizer.json'
+      ? 'tokenizer'
+      : 'config';
+  return readText(path, kind).catch((error: unknown) => {
+    if (!(error instanceof FileError)) throw error;
+    if (error.code === 'ENOENT') return undefined;
+    throw new TextError('ERR_TOKENIZER', `${error.message}.`, { cause: error });
+  });
+}
+
 const TEMPLATE_FOLDER = 'additional_chat_templates';
 
 /** Templates by name from the folder where transformers keeps all but the default one. */
@@ -318,7 +331,7 @@ async function namedFiles(folder: string): Promise<Record<string, string>> {
   );
   const found: Record<string, string> = {};
   for (const name of names.filter((file) => file.endsWith('.jinja')).sort())
-    found[name.slice(0, -'.jinja'.length)] = await readFile(join(directory, name), 'utf8');
+    found[name.slice(0, -'.jinja'.length)] = (await readPart(join(directory, name))) ?? '';
   return found;
 }
 

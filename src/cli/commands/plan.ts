@@ -2,10 +2,10 @@
  * `cream plan`: what each stage of a run takes of a GPU's memory, and what is chosen so that it
  * fits. Reads a config, no weights.
  */
-import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Command } from 'commander';
 import { Model } from '../../engine/model.js';
+import { readText } from '../../files/read.js';
 import { planMemory, type MemoryPlan, type PlanRequest } from '../../engine/plan.js';
 import { planCpu } from '../cpu-plan.js';
 import { resolveModel } from '../../models/resolve.js';
@@ -205,7 +205,7 @@ async function recipeOf(
 /** The model's config.json; that of a GGUF file is read from its weights. */
 async function configOf(name: string): Promise<string> {
   const { path } = await resolveModel(name, { offline: true });
-  if (!path.toLowerCase().endsWith('.gguf')) return readFile(join(path, 'config.json'), 'utf8');
+  if (!path.toLowerCase().endsWith('.gguf')) return readText(join(path, 'config.json'), 'config');
   const model = await Model.load(path);
   await model.dispose();
   return model.configJson;
