@@ -17,6 +17,8 @@ import { SHAPES, shapeJson } from '../shapes.js';
 import { formatTable, printJson, printLine } from '../table.js';
 
 const GIB = 2 ** 30;
+/** The part of a card's nominal memory that CUDA offers: 79.2 GiB of an H100's 80. */
+const USABLE = 0.985;
 const STAGES = ['sample', 'score', 'train'] as const;
 
 interface Subject {
@@ -41,7 +43,7 @@ export function addPlan(program: Command, cli: Cli): void {
     .option('--lora', "train adapters, with the recipe's defaults")
     .option(
       '--device-memory <GiB>',
-      'plan for a GPU of this memory, as nvidia-smi counts [24, 40, 80 and 141]',
+      'plan for a GPU of this nominal size, 98.5 % of it usable [24, 40, 80 and 141]',
     )
     .option('--json', 'as JSON')
     .action(
@@ -160,7 +162,7 @@ function requestOf(
     source: name,
     stage,
     dtype: recipe.dtype,
-    deviceBytes: card * GIB,
+    deviceBytes: Math.floor(card * GIB * USABLE),
     lora: lora.enabled
       ? {
           rank: lora.rank,
