@@ -2,6 +2,7 @@
 // [rows, vocab] logits are never in memory.
 #pragma once
 
+#include <algorithm>
 #include <vector>
 
 #include "ops/linear/op.h"
@@ -36,6 +37,11 @@ struct HeadGradient {
 // Rows whose logits are in memory at once: about two pairs of average length, so that the head's
 // gradient is read and written once for both; 190 MB at a vocabulary of 49,152.
 inline constexpr int64_t kHeadChunkRows = 640;
+// On a device, of a micro-batch of this many rows: more, so that its gradient is read and written
+// less often, but not so many that their logits exceed a layer's activations.
+inline int64_t device_head_chunk_rows(int64_t rows) {
+  return std::clamp<int64_t>(rows / 4, kHeadChunkRows, 2048);
+}
 
 struct PreferenceLoss {
   double beta = 0.1;

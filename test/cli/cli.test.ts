@@ -117,7 +117,7 @@ describe('bad input to a run', () => {
             'count: 1}',
         ),
       1,
-      /^Prompt "essay" \(.*long\.jsonl line 1\) is \d+ tokens long and the model's context holds 256: shorten it or take it out, or set prompts\.on_bad_row to skip\.$/m,
+      /^Prompt "essay" \(.*long\.jsonl line 1\) is at least \d+ tokens long and the model's context holds 256: shorten it or take it out, or set prompts\.on_bad_row to skip\.$/m,
     ],
     [
       'an unknown task',

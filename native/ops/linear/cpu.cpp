@@ -4,6 +4,7 @@
 #include <atomic>
 
 #include "ops/launch.h"
+#include "ops/linear/device.h"
 #include "ops/linear/kernel.h"
 #include "ops/linear/pack_buffer.h"
 #include "ops/linear/packed.h"
@@ -195,7 +196,10 @@ Tensor product(const Tensor& x, const Linear& w) {
 
 }  // namespace
 
-Tensor linear(const Tensor& x, const Linear& w) { return add_terms(product(x, w), x, w); }
+Tensor linear(const Tensor& x, const Linear& w) {
+  if (device::runs_adapted(x, w)) return device::adapted(x, w);
+  return add_terms(product(x, w), x, w);
+}
 
 Tensor linear_f32(const Tensor& x, const Linear& w) {
   const auto* fast = packed::usable(x, w);
