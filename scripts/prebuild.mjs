@@ -1,7 +1,7 @@
 // `npm run package`: the tarballs of a release, in build/packages/ (--out DIR). The addon of this
 // machine becomes @cream-lm/<platform>, and cream-lm names the packages of all platforms as
-// optional dependencies, of which npm installs the one that fits. package.json does not name them, because a
-// clone builds its own addon. --addon FILE takes a built addon as it is.
+// optional dependencies, of which npm installs the one that fits. package.json does not name them,
+// because a clone builds its own addon. --addon FILE takes a built addon as it is.
 import {
   copyFileSync,
   mkdirSync,

@@ -69,6 +69,7 @@ Napi::Value from_info(Napi::Env env, const ModelInfo& info) {
   out["numLabels"] = count(env, config.num_labels);
   out["parameters"] = count(env, info.parameters);
   out["configJson"] = info.config_json;
+  out["note"] = info.note;
   out["device"] = info.device;
   return out;
 }

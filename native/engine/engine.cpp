@@ -8,7 +8,6 @@
 #include "engine/engine.h"
 
 #include <atomic>
-#include <cstdlib>
 #include <filesystem>
 #include <future>
 #include <unordered_map>
@@ -31,20 +30,6 @@ namespace {
 
 at::ScalarType scalar_type(DType dtype) {
   return dtype == DType::float32 ? at::kFloat : at::kBFloat16;
-}
-
-// The same input gives the same bits. ATen's CUDA ops sum in a fixed order only on request; cuBLAS
-// does with a fixed workspace and without split bf16 sums. ATen's filling of new memory is
-// disabled: nothing reads uninitialised memory, and it would cost one pass over it.
-void make_deterministic(at::Device device) {
-  if (!device.is_cuda()) return;
-  const char* const workspace = std::getenv("CUBLAS_WORKSPACE_CONFIG");
-  if (workspace == nullptr || std::string(workspace) != ":16:8")
-    ::setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8", /*overwrite=*/1);  // the two that ATen takes
-  at::Context& context = at::globalContext();
-  context.setDeterministicAlgorithms(true, /*warn_only=*/false);
-  context.setDeterministicFillUninitializedMemory(false);
-  context.setAllowBF16ReductionCuBLAS(false);
 }
 
 // The state that a snapshot takes from its origin.
@@ -219,13 +204,13 @@ void Engine::load(const std::string& path, DType dtype, const std::string& devic
   // A missing GPU is reported before many gigabytes are read.
   const at::Device place = parse_device(device);
   info_.device = place.str();
-  make_deterministic(place);
   const at::NoGradGuard no_grad;
   LoadedWeights loaded = load_weights(path, scalar_type(dtype), cancel, place);
   Weights weights = weights_from(loaded.config, std::move(loaded.tensors));
   info_.dtype = dtype;
   info_.config = loaded.config;
   info_.config_json = config_to_json(loaded.config, dtype);
+  info_.note = loaded.note;
   info_.parameters = 0;
   for (const auto& [name, weight] : weights.parameters(loaded.config))
     info_.parameters += static_cast<uint64_t>(weight->numel());

@@ -25,6 +25,7 @@ namespace cream {
 struct ModelInfo {
   ModelConfig config;
   std::string config_json;  // config.json of this model, generated where the source has none (GGUF)
+  std::string note;         // what of the file is not used, for the user; mostly empty
   uint64_t parameters = 0;  // scalar parameters; a tied head is counted once
   DType dtype = DType::bfloat16;
   std::string device = "cpu";  // device of the weights; "cuda" is resolved to "cuda:0"

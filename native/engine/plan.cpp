@@ -4,8 +4,8 @@
 
 #include "generate/paged_attention.h"
 #include "model/lora.h"
+#include "model/parameters.h"
 #include "train/trainer.h"
-#include "weights/names.h"
 
 namespace cream {
 namespace {
@@ -96,7 +96,7 @@ Plan train_plan(const Sizes& sizes, const OptimizerForms& forms, bool checkpoint
   plan.micro_batch_tokens = micro_batch;
   // A pair is never cut, so a micro-batch has at least the longest pair's rows.
   const int64_t rows = std::max(micro_batch, request.prompt_tokens + 2 * request.new_tokens);
-  plan.head_chunk_tokens = std::min(kHeadChunkRows, rows);
+  plan.head_chunk_tokens = std::min(device_head_chunk_rows(rows), rows);
 
   OptimizerBytes optimizer;
   for (const auto& [name, shape] : request.lora ? sizes.adapter : sizes.base) {
@@ -188,7 +188,7 @@ Plan sample_plan(const Sizes& sizes, int64_t num_seqs, int64_t prefill) {
   const uint64_t page =
       static_cast<uint64_t>(2 * config.num_layers * config.kv_size() * page_size * sizes.element);
   plan.parts.push_back({"KV cache", page * static_cast<uint64_t>(plan.kv_pages)});
-  // 2 * num_seqs: the logits and the sampler's copy of them.
+  // 2 * num_seqs: the logits and, more than it takes, the sampler's memory.
   const uint64_t step =
       head_bytes(sizes, 2 * num_seqs, num_seqs, false) +
       sizes.times(num_seqs, sizes.layer.forward) +
@@ -204,22 +204,27 @@ Plan sample_plan(const Sizes& sizes, int64_t num_seqs, int64_t prefill) {
 Plan plan_sampling(const Sizes& sizes) {
   Plan plan;
   for (const int64_t num_seqs :
-       up_to(sizes.request.max_num_seqs, {256, 192, 128, 96, 64, 48, 32, 16, 8, 4, 2, 1}))
+       up_to(sizes.request.max_num_seqs,
+             {512, 448, 384, 320, 256, 192, 128, 96, 64, 48, 32, 16, 8, 4, 2, 1}))
     for (const int64_t prefill : {4096, 1024})
       if ((plan = sample_plan(sizes, num_seqs, prefill)).fits()) return plan;
   return plan;
 }
 
-// Values that an adapter's modules save per token: the dropped-out inputs with their masks, and the
-// products with A.
-int64_t adapter_values(const ModelConfig& config, const LoraParams& params) {
+// Values that an adapter's modules save per token, the products with A; with dropout one module at
+// a time also holds its input's mask and the masked input.
+struct AdapterValues {
+  int64_t kept = 0, passing = 0;
+};
+AdapterValues adapter_values(const ModelConfig& config, const LoraParams& params) {
   const LoraParams resolved = resolve_lora(config, params);
-  int64_t values = 0;
+  AdapterValues values;
   for (const LoraModule& module : lora_modules(config)) {
     if (std::find(resolved.targets.begin(), resolved.targets.end(), module.name) ==
         resolved.targets.end())
       continue;
-    values += resolved.rank + (resolved.dropout > 0 ? 2 * module.in : 0);  // x·mask, mask
+    values.kept += resolved.rank;
+    if (resolved.dropout > 0) values.passing = std::max(values.passing, 2 * module.in);
   }
   return values;
 }
@@ -236,11 +241,13 @@ LayerBytes layer_bytes(const ModelConfig& c, DType dtype, const std::optional<Lo
   // 4h: the layer's input, the input of the MLP block and the norms of both; q, k, v; the attention
   // output; gate, up and their product.
   int64_t kept = 4 * h + qkv + q + 3 * i;
-  if (c.qk_norm) kept += 2 * rotary;  // q and k before and after their norm
-  if (c.block_norms) kept += 2 * h;
-  if (lora) kept += adapter_values(c, *lora);
-  const int64_t forward = 3 * h + 2 * qkv + 3 * i;  // locals of layer() at the last GEMM
-  const int64_t backward = 2 * h + std::max(3 * i, 2 * qkv + q);
+  if (c.qk_norm != QkNorm::none) kept += 2 * rotary;  // q and k before and after their norm
+  if (c.output_norms) kept += 2 * h;
+  const AdapterValues adapter = lora ? adapter_values(c, *lora) : AdapterValues{};
+  kept += adapter.kept;
+  // Locals of layer() at the last GEMM.
+  const int64_t forward = 3 * h + 2 * qkv + 3 * i + adapter.passing;
+  const int64_t backward = 2 * h + std::max(3 * i, 2 * qkv + q) + adapter.passing;
   return {kept * element, forward * element, backward * element};
 }
 

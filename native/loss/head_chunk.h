@@ -11,7 +11,7 @@ namespace cream {
 class HeadChunk {
  public:
   // hidden [n, hidden], targets [n] int64. Computes the logits [n, vocab] fp32 and keeps them.
-  HeadChunk(Tensor hidden, const Linear& head, Tensor targets);
+  HeadChunk(Tensor hidden, const Head& head, Tensor targets);
 
   const Tensor& logprob() const { return token_.logprob; }  // [n] fp32
 
@@ -22,7 +22,7 @@ class HeadChunk {
 
  private:
   Tensor hidden_, targets_, logits_;
-  const Linear& head_;
+  const Head& head_;
   ops::TokenLogprob token_;
   double cap_ = 0;  // soft cap not yet applied to logits_; 0: none
 };

@@ -6,7 +6,7 @@
 
 namespace cream {
 
-HeadGradient linear_cross_entropy(const Tensor& hidden, const Linear& head, const Tensor& targets,
+HeadGradient linear_cross_entropy(const Tensor& hidden, const Head& head, const Tensor& targets,
                                   const Tensor& row_weights, Tensor& head_gradient,
                                   int64_t chunk_rows) {
   const at::NoGradGuard no_grad;

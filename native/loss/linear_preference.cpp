@@ -40,7 +40,7 @@ int64_t rows_of(const PairRows& pair) {
 
 struct Computation {
   const Tensor& hidden;
-  const Linear& head;
+  const Head& head;
   const Tensor& targets;
   const std::vector<PairRows>& pairs;
   const PreferenceLoss& loss;
@@ -137,7 +137,7 @@ struct Computation {
 
 }  // namespace
 
-HeadGradient linear_preference(const Tensor& hidden, const Linear& head, const Tensor& targets,
+HeadGradient linear_preference(const Tensor& hidden, const Head& head, const Tensor& targets,
                                const std::vector<PairRows>& pairs, const PreferenceLoss& loss,
                                Tensor& head_gradient, std::vector<PairOutcome>& outcomes,
                                int64_t chunk_rows) {

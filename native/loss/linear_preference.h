@@ -2,6 +2,7 @@
 // [rows, vocab] logits are never in memory.
 #pragma once
 
+#include <algorithm>
 #include <vector>
 
 #include "ops/linear/op.h"
@@ -36,6 +37,11 @@ struct HeadGradient {
 // Rows whose logits are in memory at once: about two pairs of average length, so that the head's
 // gradient is read and written once for both; 190 MB at a vocabulary of 49,152.
 inline constexpr int64_t kHeadChunkRows = 640;
+// On a device, of a micro-batch of this many rows: more, so that its gradient is read and written
+// less often, but not so many that their logits exceed a layer's activations.
+inline int64_t device_head_chunk_rows(int64_t rows) {
+  return std::clamp<int64_t>(rows / 4, kHeadChunkRows, 2048);
+}
 
 struct PreferenceLoss {
   double beta = 0.1;
@@ -46,13 +52,13 @@ struct PreferenceLoss {
 // `head_gradient` [vocab, hidden] fp32, or computes no gradient of the head where it is undefined.
 // Replaces `outcomes`, one entry per pair. Logits of a pair with more than chunk_rows rows are
 // computed twice. A non-finite loss is returned, not thrown.
-HeadGradient linear_preference(const Tensor& hidden, const Linear& head, const Tensor& targets,
+HeadGradient linear_preference(const Tensor& hidden, const Head& head, const Tensor& targets,
                                const std::vector<PairRows>& pairs, const PreferenceLoss& loss,
                                Tensor& head_gradient, std::vector<PairOutcome>& outcomes,
                                int64_t chunk_rows = kHeadChunkRows);
 
 // Cross entropy: loss = Σ weight_of_row · −log p(target). row_weights [rows] fp32.
-HeadGradient linear_cross_entropy(const Tensor& hidden, const Linear& head, const Tensor& targets,
+HeadGradient linear_cross_entropy(const Tensor& hidden, const Head& head, const Tensor& targets,
                                   const Tensor& row_weights, Tensor& head_gradient,
                                   int64_t chunk_rows = kHeadChunkRows);
 

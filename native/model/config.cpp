@@ -21,6 +21,7 @@ int64_t ModelConfig::context() const {
 }
 
 double ModelConfig::attention_scale() const {
+  if (attention_multiplier > 0) return attention_multiplier;
   return 1.0 / std::sqrt(query_pre_attn_scalar > 0 ? query_pre_attn_scalar
                                                    : static_cast<double>(head_dim));
 }

@@ -5,6 +5,7 @@
 #include <utility>
 #include <vector>
 
+#include "model/families.h"
 #include "support/error.h"
 #include "support/json.h"
 
@@ -69,6 +70,15 @@ class ConfigKeys {
     return number;
   }
 
+  double not_negative(const char* key, double fallback, double high) const {
+    const JsonValue* value = find(key);
+    if (!value) return fallback;
+    double number = 0;
+    if (!value->number(number) || !(number >= 0) || number > high)
+      fail(key, "must be a number that is not negative");
+    return number;
+  }
+
   bool flag(const char* key, bool fallback) const {
     const JsonValue* value = find(key);
     if (!value) return fallback;
@@ -111,8 +121,8 @@ class ConfigKeys {
 
 // Throws Error{unsupported} for a key that changes the model's numbers and that its family does not
 // have, unless its value is the neutral one.
-void refuse_variants(const ConfigKeys& keys, const std::string& model_type);
+void refuse_variants(const ConfigKeys& keys, const Family& family);
 // The same inside rope_parameters or rope_scaling.
-void refuse_unknown_scaling(const ConfigKeys& keys);
+void refuse_unknown_scaling(const ConfigKeys& keys, const Family& family);
 
 }  // namespace cream

@@ -5,6 +5,7 @@
 
 #include "model/config.h"
 #include "model/config_keys.h"
+#include "model/families.h"
 
 namespace cream {
 
@@ -15,10 +16,10 @@ bool one_of(const std::string& text, std::initializer_list<const char*> names) {
 }
 
 // "LlamaForSequenceClassification": a reward model or another classifier of whole sequences.
-bool classifies(const std::string& architecture, const ModelConfig& family) {
-  const std::string stem = family.architecture.substr(0, family.architecture.find("ForCausalLM"));
-  return one_of(family.model_type, {"llama", "qwen2", "qwen3"}) &&
-         architecture == stem + "ForSequenceClassification";
+bool classifies(const std::string& architecture, const Family& family) {
+  const std::string& causal = family.defaults.architecture;
+  return family.classifies &&
+         architecture == causal.substr(0, causal.find("ForCausalLM")) + "ForSequenceClassification";
 }
 
 // transformers writes id2label instead of num_labels, and neither where there are two labels.
@@ -31,24 +32,27 @@ int64_t number_of_labels(const ConfigKeys& keys) {
   return static_cast<int64_t>(labels->object()->size());
 }
 
-ModelConfig read_family(const ConfigKeys& keys) {
+const Family& read_family(const ConfigKeys& keys) {
   const std::string model_type = keys.text("model_type");
-  std::optional<ModelConfig> config = family_defaults(model_type);
-  if (!config)
-    keys.refuse("model_type", "is " + quote(model_type),
-                "Use a model of one of these families: " + known_families());
+  if (const Family* family = find_family(model_type)) return *family;
+  keys.refuse("model_type", "is " + quote(model_type),
+              "Use a model of one of these families: " + known_families());
+}
+
+ModelConfig read_architecture(const ConfigKeys& keys, const Family& family) {
+  ModelConfig config = family.defaults;
   const JsonValue* list = keys.find("architectures");
   const JsonArray* names = list ? list->array() : nullptr;
   if (list && (!names || names->size() != 1 || !(*names)[0].string()))
     keys.fail("architectures", "must be a list of one name");
-  if (names && classifies(*(*names)[0].string(), *config)) {
-    config->architecture = *(*names)[0].string();
-    config->num_labels = number_of_labels(keys);
-  } else if (names && *(*names)[0].string() != config->architecture) {
-    keys.refuse("architectures", "is " + quote(*(*names)[0].string()) + " instead of " +
-                                     quote(config->architecture));
+  if (names && classifies(*(*names)[0].string(), family)) {
+    config.architecture = *(*names)[0].string();
+    config.num_labels = number_of_labels(keys);
+  } else if (names && *(*names)[0].string() != config.architecture) {
+    keys.refuse("architectures",
+                "is " + quote(*(*names)[0].string()) + " instead of " + quote(config.architecture));
   }
-  return *config;
+  return config;
 }
 
 void read_sizes(const ConfigKeys& keys, ModelConfig& config) {
@@ -76,22 +80,19 @@ void read_sizes(const ConfigKeys& keys, ModelConfig& config) {
       keys.flag("tie_word_embeddings", config.tie_word_embeddings) && config.num_labels == 0;
 }
 
-void read_biases(const ConfigKeys& keys, ModelConfig& config) {
-  const std::string& type = config.model_type;
-  if (type != "qwen2" && keys.flag("attention_bias", false)) {
-    if (!one_of(type, {"llama", "qwen3", "smollm3", "gemma2", "gemma3_text"}))
-      keys.refuse("attention_bias", "is true in a " + type + " model");
-    config.qkv_bias = config.output_bias = true;
-  }
-  if (keys.flag("mlp_bias", false)) {
-    if (!one_of(type, {"llama", "smollm3"}))
-      keys.refuse("mlp_bias", "is true in a " + type + " model");
-    config.mlp_bias = true;
-  }
+void read_biases(const ConfigKeys& keys, const Family& family, ModelConfig& config) {
+  const auto on = [&](const char* key) {
+    const bool set = keys.flag(key, false);
+    if (set && !family.has(key)) keys.refuse(key, "is true in a " + config.model_type + " model");
+    return set;
+  };
+  // Qwen2 has biases on q, k and v alone, and transformers does not read the key.
+  if (!config.qkv_bias) config.qkv_bias = config.output_bias = on("attention_bias");
+  config.mlp_bias = on("mlp_bias");
 }
 
-void read_activation(const ConfigKeys& keys, ModelConfig& config) {
-  const char* key = config.model_type.starts_with("gemma") ? "hidden_activation" : "hidden_act";
+void read_activation(const ConfigKeys& keys, const Family& family, ModelConfig& config) {
+  const char* key = family.has("hidden_activation") ? "hidden_activation" : "hidden_act";
   const std::string name = keys.text(key);
   if (name == "silu")
     config.activation = Activation::silu;
@@ -102,24 +103,30 @@ void read_activation(const ConfigKeys& keys, ModelConfig& config) {
 }
 
 // null switches a cap off, an absent key means the family's cap.
-void read_softcaps(const ConfigKeys& keys, ModelConfig& config) {
-  if (!config.model_type.starts_with("gemma")) return;
+void read_softcaps(const ConfigKeys& keys, const Family& family, ModelConfig& config) {
   const auto cap = [&](const char* key, double& value) {
-    value = keys.has(key) ? keys.positive(key, 0, 1e9) : value;
+    if (family.has(key) && keys.has(key)) value = keys.positive(key, 0, 1e9);
   };
   cap("attn_logit_softcapping", config.attention_softcap);
   cap("final_logit_softcapping", config.final_softcap);
-  config.query_pre_attn_scalar =
-      static_cast<double>(keys.optional("query_pre_attn_scalar", 256, 1, 1 << 20));
-  // transformers reads the key in Gemma 3 and then ignores it.
-  if (config.model_type == "gemma3_text" && config.attention_softcap > 0)
-    keys.refuse("attn_logit_softcapping", "is set in a gemma3_text model");
+  if (family.has("query_pre_attn_scalar"))
+    config.query_pre_attn_scalar =
+        static_cast<double>(keys.optional("query_pre_attn_scalar", 256, 1, 1 << 20));
 }
 
-void read_window(const ConfigKeys& keys, ModelConfig& config) {
-  if (config.model_type == "llama") return;
-  if (one_of(config.model_type, {"qwen2", "qwen3", "smollm3"}) &&
-      !keys.flag("use_sliding_window", false)) {
+void read_multipliers(const ConfigKeys& keys, const Family& family, ModelConfig& config) {
+  const auto factor = [&](const char* key, double& value) {
+    if (family.has(key)) value = keys.positive(key, value, 1e9);
+  };
+  factor("attention_multiplier", config.attention_multiplier);
+  factor("embedding_multiplier", config.embedding_multiplier);
+  factor("residual_multiplier", config.residual_multiplier);
+  factor("logits_scaling", config.logits_scaling);
+}
+
+void read_window(const ConfigKeys& keys, const Family& family, ModelConfig& config) {
+  if (!family.has("sliding_window")) return;
+  if (family.has("use_sliding_window") && !keys.flag("use_sliding_window", false)) {
     config.sliding_window = 0;
     return;
   }
@@ -128,16 +135,28 @@ void read_window(const ConfigKeys& keys, ModelConfig& config) {
 }
 
 // The family's rule where config.json lists no layer types.
-bool slides_by_default(const ConfigKeys& keys, const ModelConfig& config, int64_t index,
-                       bool rope) {
-  if (config.model_type == "gemma2") return (index + 1) % 2 != 0;
-  if (config.model_type == "gemma3_text")
-    return (index + 1) % keys.optional("sliding_window_pattern", 6, 1, ConfigLimits::layers) != 0;
-  if (config.sliding_window == 0) return false;
-  if (config.model_type == "smollm3") return !rope;
-  if (one_of(config.model_type, {"qwen2", "qwen3"}))
-    return index >= keys.optional("max_window_layers", 28, 0, ConfigLimits::layers);
-  return true;
+bool slides_by_default(const ConfigKeys& keys, const Family& family, const ModelConfig& config,
+                       int64_t index, bool rope) {
+  const bool window = config.sliding_window > 0;
+  switch (family.pattern.kind) {
+    case LayerPattern::none:
+      return false;
+    case LayerPattern::all:
+      return window;
+    case LayerPattern::all_but_every: {
+      const int64_t period = family.pattern.period;
+      return (index + 1) %
+                 (family.has("sliding_window_pattern")
+                      ? keys.optional("sliding_window_pattern", period, 1, ConfigLimits::layers)
+                      : period) !=
+             0;
+    }
+    case LayerPattern::from_max_window:
+      return window && index >= keys.optional("max_window_layers", 28, 0, ConfigLimits::layers);
+    case LayerPattern::without_rope:
+      return window && !rope;
+  }
+  return false;
 }
 
 bool slides(const ConfigKeys& keys, const JsonValue& type) {
@@ -147,16 +166,15 @@ bool slides(const ConfigKeys& keys, const JsonValue& type) {
   return *type.string() == "sliding_attention";
 }
 
-void read_layers(const ConfigKeys& keys, ModelConfig& config) {
-  read_window(keys, config);
-  const std::string& type = config.model_type;
+void read_layers(const ConfigKeys& keys, const Family& family, ModelConfig& config) {
+  read_window(keys, family, config);
   const JsonArray& types = keys.list("layer_types");
   if (!types.empty() && static_cast<int64_t>(types.size()) != config.num_layers)
     keys.fail("layer_types", "must have one entry for each of the " +
                                  std::to_string(config.num_layers) + " layers");
-  // transformers takes one kind of layer for all in these families.
-  const bool listed = !types.empty() && !one_of(type, {"llama", "phi3"});
-  const bool some_without_rope = type == "smollm3";
+  // Without the key, transformers takes one kind of layer for all.
+  const bool listed = !types.empty() && family.has("layer_types");
+  const bool some_without_rope = family.has("no_rope_layers");
   const JsonArray& with_rope = keys.list("no_rope_layers");  // 0 marks a layer without RoPE
   if (some_without_rope && !with_rope.empty() &&
       static_cast<int64_t>(with_rope.size()) < config.num_layers)
@@ -170,14 +188,14 @@ void read_layers(const ConfigKeys& keys, ModelConfig& config) {
                       ? (i + 1) % interval != 0
                       : keys.whole("no_rope_layers", with_rope[static_cast<size_t>(i)], 0, 1) != 0;
     kind.sliding = listed ? slides(keys, types[static_cast<size_t>(i)])
-                          : type != "llama" && slides_by_default(keys, config, i, kind.rope);
+                          : slides_by_default(keys, family, config, i, kind.rope);
     if (!types.empty() && slides(keys, types[static_cast<size_t>(i)]) != kind.sliding)
       keys.refuse("layer_types", "has " + quote(*types[static_cast<size_t>(i)].string()) +
-                                     " in a " + type + " model");
+                                     " in a " + config.model_type + " model");
     config.layers.push_back(kind);
   }
   const auto sliding = [](const LayerKind& kind) { return kind.sliding; };
-  if (type == "mistral" && std::none_of(config.layers.begin(), config.layers.end(), sliding))
+  if (std::none_of(config.layers.begin(), config.layers.end(), sliding))
     config.sliding_window = 0;  // the window alone would make every layer slide when read again
   if (std::all_of(config.layers.begin(), config.layers.end(),
                   [](const LayerKind& kind) { return kind == LayerKind{}; }))
@@ -185,13 +203,13 @@ void read_layers(const ConfigKeys& keys, ModelConfig& config) {
 }
 
 // The RoPE keys of one kind of layer; `rope` comes with the values from outside the object.
-void read_scaling(const ConfigKeys& keys, const ModelConfig& config, RopeConfig& rope) {
+void read_scaling(const ConfigKeys& keys, const Family& family, RopeConfig& rope) {
   const char* type_key = keys.find("rope_type") ? "rope_type" : "type";  // the older spelling
   const std::string type = keys.text(type_key);
-  refuse_unknown_scaling(keys);
+  refuse_unknown_scaling(keys, family);
   rope.type = type.empty() ? "default" : type;
-  if (config.model_type == "phi3" && one_of(type, {"su", "yarn"}))
-    rope.type = "longrope";  // its older names
+  const bool phi3 = family.has("original_max_position_embeddings");
+  if (phi3 && one_of(type, {"su", "yarn"})) rope.type = "longrope";  // its older names
   if (!one_of(rope.type, {"default", "linear", "dynamic", "llama3", "yarn", "longrope"}))
     keys.refuse(type_key, "is " + quote(rope.type),
                 "It knows default, linear, dynamic, llama3, yarn and longrope");
@@ -201,7 +219,7 @@ void read_scaling(const ConfigKeys& keys, const ModelConfig& config, RopeConfig&
   rope.factor = keys.positive("factor", 0, 1e9);
   rope.attention_factor = keys.positive("attention_factor", 0, 1e9);
   // transformers reads Phi-3's number from outside the object.
-  if (config.model_type != "phi3")
+  if (!phi3)
     rope.original_max_position_embeddings =
         keys.optional("original_max_position_embeddings", rope.original_max_position_embeddings, 1,
                       ConfigLimits::positions);
@@ -211,6 +229,7 @@ void read_scaling(const ConfigKeys& keys, const ModelConfig& config, RopeConfig&
   rope.beta_slow = keys.positive("beta_slow", 0, 1e9);
   rope.mscale = keys.positive("mscale", 0, 1e9);
   rope.mscale_all_dim = keys.positive("mscale_all_dim", 0, 1e9);
+  rope.llama_4_scaling_beta = keys.not_negative("llama_4_scaling_beta", 0, 1e9);
   rope.truncate = keys.flag("truncate", true);
   rope.short_factor = keys.positive_list("short_factor");
   rope.long_factor = keys.positive_list("long_factor");
@@ -221,14 +240,16 @@ void read_scaling(const ConfigKeys& keys, const ModelConfig& config, RopeConfig&
   if (one_of(rope.type, {"linear", "dynamic", "llama3"})) need("factor", rope.factor);
   if (rope.type == "llama3")
     need("low_freq_factor", rope.low_freq_factor), need("high_freq_factor", rope.high_freq_factor);
+  if (rope.llama_4_scaling_beta > 0 && rope.type != "yarn")
+    keys.refuse("llama_4_scaling_beta", "is set with " + rope.type + " scaling");
   if (rope.type == "llama3" && rope.low_freq_factor == rope.high_freq_factor)
     keys.fail("high_freq_factor", "must differ from low_freq_factor");
 }
 
 // transformers 4 writes rope_theta and rope_scaling side by side, transformers 5 one object
-// rope_parameters; with Gemma 3 one of these for each kind of layer, and rope_local_base_freq in
-// version 4.
-void read_rope(const ConfigKeys& keys, ModelConfig& config) {
+// rope_parameters; with Gemma 3 and OLMo 3 one of these for each kind of layer, and Gemma's
+// rope_local_base_freq in version 4.
+void read_rope(const ConfigKeys& keys, const Family& family, ModelConfig& config) {
   RopeConfig& rope = config.rope;
   rope.theta = keys.positive("rope_theta", rope.theta, 1e12);
   rope.partial_rotary_factor = keys.positive("partial_rotary_factor", 1, 1.0);
@@ -237,7 +258,9 @@ void read_rope(const ConfigKeys& keys, ModelConfig& config) {
                     ConfigLimits::positions);
   if (config.local_rope)
     config.local_rope->theta =
-        keys.positive("rope_local_base_freq", config.local_rope->theta, 1e12);
+        family.has("rope_local_base_freq")
+            ? keys.positive("rope_local_base_freq", config.local_rope->theta, 1e12)
+            : rope.theta;
 
   const bool older = keys.find("rope_scaling") && !keys.inner("rope_scaling").empty();
   const char* name = older ? "rope_scaling" : "rope_parameters";
@@ -245,17 +268,17 @@ void read_rope(const ConfigKeys& keys, ModelConfig& config) {
     const ConfigKeys both = keys.inner("rope_parameters");
     if (!config.local_rope)
       both.refuse("full_attention", "is present in a " + config.model_type + " model");
-    read_scaling(both.inner("full_attention"), config, rope);
+    read_scaling(both.inner("full_attention"), family, rope);
     if (both.find("sliding_attention"))
-      read_scaling(both.inner("sliding_attention"), config, *config.local_rope);
+      read_scaling(both.inner("sliding_attention"), family, *config.local_rope);
   }
   const bool nested = !older && keys.find(name) && keys.inner(name).find("full_attention");
-  if (keys.find(name) && !nested) read_scaling(keys.inner(name), config, rope);
+  if (keys.find(name) && !nested) read_scaling(keys.inner(name), family, rope);
 
-  if (rope.partial_rotary_factor != 1 && config.model_type != "phi3")
+  if (rope.partial_rotary_factor != 1 && !family.has("partial_rotary_factor"))
     keys.refuse("partial_rotary_factor", "is not 1 in a " + config.model_type + " model");
   for (RopeConfig* kind : {&rope, config.local_rope ? &*config.local_rope : nullptr}) {
-    if (!kind || config.model_type == "phi3") continue;
+    if (!kind || family.has("original_max_position_embeddings")) continue;
     int64_t& original = kind->original_max_position_embeddings;
     if (!one_of(kind->type, {"llama3", "yarn", "longrope"}))
       original = 0;
@@ -289,6 +312,45 @@ void read_special_tokens(const ConfigKeys& keys, ModelConfig& config) {
       config.eos_token_ids.push_back(keys.whole("eos_token_id", id, 0, last));
 }
 
+// text_config of a multimodal checkpoint, with what transformers takes from outside it.
+JsonValue text_config(const ConfigKeys& keys, const Multimodal& kind) {
+  if (!keys.find("text_config")) keys.fail("text_config", "is missing");
+  const JsonValue tied(true), text_type{std::string(kind.text)};
+  JsonObject text = keys.inner("text_config").members();
+  const auto add = [&](const char* key, const JsonValue* value) {
+    const bool there = std::any_of(text.begin(), text.end(), [&](const JsonMember& member) {
+      return member.key == key && !member.value.is_null();
+    });
+    if (there || !value) return;
+    std::erase_if(text, [&](const JsonMember& member) { return member.key == key; });
+    text.push_back({key, *value});
+  };
+  if (keys.find("tie_word_embeddings"))
+    std::erase_if(text, [](const JsonMember& m) { return m.key == "tie_word_embeddings"; });
+  for (const char* key :
+       {"bos_token_id", "eos_token_id", "tie_word_embeddings", "quantization_config"})
+    add(key, keys.find(key));
+  add("tie_word_embeddings", &tied);
+  add("model_type", &text_type);
+  return JsonValue(std::move(text));
+}
+
+ModelConfig read_config(const ConfigKeys& keys, const std::string& source) {
+  const Family& family = read_family(keys);
+  ModelConfig config = read_architecture(keys, family);
+  refuse_variants(keys, family);
+  read_sizes(keys, config);
+  read_biases(keys, family, config);
+  read_activation(keys, family, config);
+  read_softcaps(keys, family, config);
+  read_multipliers(keys, family, config);
+  read_layers(keys, family, config);
+  read_rope(keys, family, config);
+  read_special_tokens(keys, config);
+  validate_config(config, source);
+  return config;
+}
+
 }  // namespace
 
 ModelConfig config_from_json(const std::string& json, const std::string& source) {
@@ -297,17 +359,10 @@ ModelConfig config_from_json(const std::string& json, const std::string& source)
     throw Error(ErrorCode::invalid_file,
                 source + ": a JSON object is expected, as Hugging Face's config.json.");
   const ConfigKeys keys(root, source);
-  ModelConfig config = read_family(keys);
-  refuse_variants(keys, config.model_type);
-  read_sizes(keys, config);
-  read_biases(keys, config);
-  read_activation(keys, config);
-  read_softcaps(keys, config);
-  read_layers(keys, config);
-  read_rope(keys, config);
-  read_special_tokens(keys, config);
-  validate_config(config, source);
-  return config;
+  const Multimodal* multimodal = find_multimodal(keys.text("model_type"));
+  if (!multimodal) return read_config(keys, source);
+  const JsonValue text = text_config(keys, *multimodal);
+  return read_config(ConfigKeys(text, source, "text_config."), source);
 }
 
 }  // namespace cream

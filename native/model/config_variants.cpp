@@ -5,6 +5,7 @@
 #include <string_view>
 
 #include "model/config_keys.h"
+#include "model/families.h"
 
 namespace cream {
 
@@ -40,7 +41,6 @@ constexpr const char* kOptions[] = {"use_bidirectional_attention",
                                     "alibi",
                                     "altup_num_inputs",
                                     "attention_chunk_size",
-                                    "attention_multiplier",
                                     "attention_out_bias",
                                     "attn_logit_softcap",
                                     "attn_temperature_tuning",
@@ -58,6 +58,7 @@ constexpr const char* kOptions[] = {"use_bidirectional_attention",
                                     "output_logit_softcap",
                                     "parallel_attn",
                                     "parallel_residual",
+                                    "pruned_heads",
                                     "q_lora_rank",
                                     "qk_layernorm",
                                     "qk_norm",
@@ -71,7 +72,7 @@ constexpr const char* kOptions[] = {"use_bidirectional_attention",
                                     "use_parallel_residual",
                                     "use_qk_norm"};
 
-// Factors, neutral at 1.
+// Factors, neutral at 1; Granite has some (Family::keys).
 constexpr const char* kFactors[] = {"attention_in_multiplier",
                                     "attention_out_multiplier",
                                     "embedding_multiplier",
@@ -89,24 +90,33 @@ constexpr const char* kFactors[] = {"attention_in_multiplier",
                                     "scale_emb",
                                     "width_multiplier"};
 
-// Options that some families have; neutral when off.
-struct FamilyOption {
-  const char* key;
-  std::initializer_list<std::string_view> families;
-};
-const FamilyOption kFamilyOptions[] = {
-    {"attn_logit_softcapping", {"gemma2", "gemma3_text"}},
-    {"final_logit_softcapping", {"gemma2", "gemma3_text"}},
-    {"no_rope_layers", {"smollm3"}},
-    {"query_pre_attn_scalar", {"gemma2", "gemma3_text"}},
-    {"rope_local_base_freq", {"gemma3_text"}},
-    {"use_sliding_window",
-     {"mistral", "qwen2", "qwen3", "smollm3", "gemma2", "gemma3_text", "phi3"}},
-};
+// Options that some families have (Family::keys); neutral when off.
+constexpr const char* kFamilyOptions[] = {"attention_multiplier",    "attn_logit_softcapping",
+                                          "final_logit_softcapping", "no_rope_layers",
+                                          "query_pre_attn_scalar",   "rope_local_base_freq"};
+
+// transformers does not read these keys in the family, so a model that needs one is of another.
+template <class Set>
+void refuse_windows(const ConfigKeys& keys, const Family& family, const Set& set) {
+  constexpr int64_t kAny = int64_t{1} << 40;
+  if (!family.has("sliding_window")) {
+    if (keys.flag("use_sliding_window", false)) set("use_sliding_window");
+    const int64_t window = keys.optional("sliding_window", 0, 0, kAny);
+    if (window > 0 && window < keys.optional("max_position_embeddings",
+                                             family.defaults.max_position_embeddings, 1, kAny))
+      set("sliding_window");
+  }
+  const int64_t period = family.pattern.period;
+  if (period > 0 && !family.has("sliding_window_pattern") && keys.list("layer_types").empty() &&
+      keys.optional("sliding_window_pattern", period, 1, 1 << 20) != period)
+    keys.refuse("sliding_window_pattern", "is not " + std::to_string(period) + " in a " +
+                                              family.defaults.model_type + " model");
+}
 
 }  // namespace
 
-void refuse_variants(const ConfigKeys& keys, const std::string& model_type) {
+void refuse_variants(const ConfigKeys& keys, const Family& family) {
+  const std::string& model_type = family.defaults.model_type;
   if (keys.find("quantization_config"))
     keys.refuse("quantization_config", "is present", "Use the unquantized model");
   for (const char* key : kExperts)
@@ -119,32 +129,23 @@ void refuse_variants(const ConfigKeys& keys, const std::string& model_type) {
   for (const char* key : kOptions)
     if (keys.find(key) && !is_off(*keys.find(key))) set(key);
   for (const char* key : kFactors)
-    if (keys.find(key) && !is_one(*keys.find(key)))
+    if (!family.has(key) && keys.find(key) && !is_one(*keys.find(key)))
       keys.refuse(key, "is not 1 in a " + model_type + " model");
-  for (const FamilyOption& option : kFamilyOptions)
-    if (keys.find(option.key) && !is_off(*keys.find(option.key)) &&
-        !contains(option.families, model_type))
-      set(option.key);
-  // transformers reads neither key in these families, so a model that needs one is another family.
-  if (model_type == "llama" && keys.find("sliding_window") &&
-      keys.optional("sliding_window", 0, 0, int64_t{1} << 40) > 0 &&
-      keys.optional("sliding_window", 0, 0, int64_t{1} << 40) <
-          keys.optional("max_position_embeddings", 2048, 1, int64_t{1} << 40))
-    set("sliding_window");
-  if (model_type == "gemma2" && keys.list("layer_types").empty() &&
-      keys.optional("sliding_window_pattern", 2, 1, 1 << 20) != 2)
-    keys.refuse("sliding_window_pattern", "is not 2 in a gemma2 model");
+  for (const char* key : kFamilyOptions)
+    if (!family.has(key) && keys.find(key) && !is_off(*keys.find(key))) set(key);
+  refuse_windows(keys, family, set);
 }
 
-void refuse_unknown_scaling(const ConfigKeys& keys) {
+void refuse_unknown_scaling(const ConfigKeys& keys, const Family& family) {
   for (const JsonMember& member : keys.members())
     if (!is_off(member.value) &&
-        !contains(
-            {"rope_type", "type", "rope_theta", "partial_rotary_factor", "factor",
-             "attention_factor", "original_max_position_embeddings", "low_freq_factor",
-             "high_freq_factor", "beta_fast", "beta_slow", "mscale", "mscale_all_dim", "truncate",
-             "short_factor", "long_factor", "full_attention", "sliding_attention"},
-            member.key))
+        !contains({"rope_type", "type", "rope_theta", "partial_rotary_factor", "factor",
+                   "attention_factor", "original_max_position_embeddings", "low_freq_factor",
+                   "high_freq_factor", "beta_fast", "beta_slow", "mscale", "mscale_all_dim",
+                   "truncate", "short_factor", "long_factor", "full_attention", "sliding_attention",
+                   "max_position_embeddings"},  // transformers reads the last one nowhere
+                  member.key) &&
+        !family.has(member.key))
       keys.refuse(member.key.c_str(), "is set", "Use a model without this RoPE scaling");
 }
 

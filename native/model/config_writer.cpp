@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "model/config.h"
+#include "model/families.h"
 #include "support/json.h"
 
 namespace cream {
@@ -28,6 +29,7 @@ void write_scaling(JsonWriter& out, const RopeConfig& rope, bool with_theta) {
   given("factor", rope.factor);
   given("high_freq_factor", rope.high_freq_factor);
   if (rope.type == "longrope") write_list(out, "long_factor", rope.long_factor);
+  given("llama_4_scaling_beta", rope.llama_4_scaling_beta);
   given("low_freq_factor", rope.low_freq_factor);
   given("mscale", rope.mscale);
   given("mscale_all_dim", rope.mscale_all_dim);
@@ -42,11 +44,12 @@ void write_scaling(JsonWriter& out, const RopeConfig& rope, bool with_theta) {
   out.end_object();
 }
 
-void write_rope(JsonWriter& out, const ModelConfig& config) {
+void write_rope(JsonWriter& out, const Family& family, const ModelConfig& config) {
   const RopeConfig& rope = config.rope;
   if (rope.partial_rotary_factor != 1)
     out.key("partial_rotary_factor"), out.value(rope.partial_rotary_factor);
-  if (config.local_rope) out.key("rope_local_base_freq"), out.value(config.local_rope->theta);
+  if (family.has("rope_local_base_freq"))
+    out.key("rope_local_base_freq"), out.value(config.local_rope->theta);
   out.key("rope_parameters");  // read by transformers 5
   if (config.local_rope) {
     out.begin_object();
@@ -80,34 +83,42 @@ void write_cap(JsonWriter& out, const char* key, double cap) {
   cap > 0 ? out.real(cap) : out.null();
 }
 
+void write_multipliers(JsonWriter& out, const Family& family, const ModelConfig& config) {
+  const auto factor = [&](const char* key, double value) {
+    if (family.has(key)) out.key(key), out.real(value);
+  };
+  factor("attention_multiplier", config.attention_multiplier);
+  factor("embedding_multiplier", config.embedding_multiplier);
+  factor("logits_scaling", config.logits_scaling);
+  factor("residual_multiplier", config.residual_multiplier);
+}
+
 // Version 4 reads max_window_layers, version 5 layer_types; both are written.
-void write_layers(JsonWriter& out, const ModelConfig& config) {
-  const std::string& type = config.model_type;
-  const bool mistral = type == "mistral";
-  const bool every_layer_alike =
-      type == "phi3" ||
-      (mistral && std::all_of(config.layers.begin(), config.layers.end(),
-                              [](const LayerKind& kind) { return kind.sliding; }));
-  if (type == "llama") return;
-  if (!every_layer_alike) {
+void write_layers(JsonWriter& out, const Family& family, const ModelConfig& config) {
+  if (!family.has("sliding_window")) return;
+  // sliding_window says it all: transformers 5 takes a mistral with layer_types for a ministral.
+  const bool as_by_default = family.pattern.kind == LayerPattern::all &&
+                             std::all_of(config.layers.begin(), config.layers.end(),
+                                         [](const LayerKind& kind) { return kind.sliding; });
+  if (family.has("layer_types") && !as_by_default) {
     out.key("layer_types"), out.begin_array();
     for (int64_t i = 0; i < config.num_layers; ++i)
       out.value(config.layer(i).sliding ? "sliding_attention" : "full_attention");
     out.end_array();
   }
-  if (type == "smollm3") {
+  if (family.has("no_rope_layers")) {
     out.key("no_rope_layers"), out.begin_array();
     for (int64_t i = 0; i < config.num_layers; ++i) out.value(int64_t{config.layer(i).rope});
     out.end_array();
   }
-  if (type.starts_with("qwen")) {
+  if (family.has("max_window_layers")) {
     int64_t full = 0;
     while (full < config.num_layers && !config.layer(full).sliding) ++full;
     out.key("max_window_layers"), out.value(full);
   }
   out.key("sliding_window");
   config.sliding_window > 0 ? out.value(config.sliding_window) : out.null();
-  if (!every_layer_alike && !mistral && !type.starts_with("gemma"))
+  if (family.has("use_sliding_window"))
     out.key("use_sliding_window"), out.value(config.sliding_window > 0);
 }
 
@@ -115,43 +126,44 @@ void write_layers(JsonWriter& out, const ModelConfig& config) {
 
 std::string config_to_json(const ModelConfig& config, DType dtype) {
   const char* dtype_name = dtype == DType::bfloat16 ? "bfloat16" : "float32";
-  const bool gemma = config.model_type.starts_with("gemma"), phi = config.model_type == "phi3";
-  const bool knows_mlp_bias = config.model_type == "llama" || config.model_type == "smollm3";
-  const bool knows_attention_bias = knows_mlp_bias || gemma || config.model_type == "qwen3";
+  const Family& family = family_of(config);
   JsonWriter out;
   out.begin_object();
   out.key("architectures"), out.begin_array(), out.value(config.architecture), out.end_array();
-  if (knows_attention_bias) out.key("attention_bias"), out.value(config.output_bias);
+  if (family.has("attention_bias")) out.key("attention_bias"), out.value(config.output_bias);
   out.key("attention_dropout"), out.value(0.0);
-  if (gemma) write_cap(out, "attn_logit_softcapping", config.attention_softcap);
+  if (family.has("attn_logit_softcapping"))
+    write_cap(out, "attn_logit_softcapping", config.attention_softcap);
   write_special_tokens(out, config);
   out.key("dtype"), out.value(dtype_name);  // transformers 5's name of torch_dtype
-  if (gemma) write_cap(out, "final_logit_softcapping", config.final_softcap);
+  if (family.has("final_logit_softcapping"))
+    write_cap(out, "final_logit_softcapping", config.final_softcap);
   out.key("head_dim"), out.value(config.head_dim);
-  out.key(gemma ? "hidden_activation" : "hidden_act"),
+  out.key(family.has("hidden_activation") ? "hidden_activation" : "hidden_act"),
       out.value(config.activation == Activation::silu ? "silu" : "gelu_pytorch_tanh");
   out.key("hidden_size"), out.value(config.hidden_size);
   out.key("initializer_range"), out.value(0.02);
   out.key("intermediate_size"), out.value(config.intermediate_size);
   out.key("max_position_embeddings"), out.value(config.max_position_embeddings);
-  if (knows_mlp_bias) out.key("mlp_bias"), out.value(config.mlp_bias);
+  if (family.has("mlp_bias")) out.key("mlp_bias"), out.value(config.mlp_bias);
   out.key("model_type"), out.value(config.model_type);
   out.key("num_attention_heads"), out.value(config.num_heads);
   out.key("num_hidden_layers"), out.value(config.num_layers);
   out.key("num_key_value_heads"), out.value(config.num_kv_heads);
   if (config.num_labels > 0) out.key("num_labels"), out.value(config.num_labels);
-  if (phi)
+  if (family.has("original_max_position_embeddings"))
     out.key("original_max_position_embeddings"),
         out.value(config.rope.original_max_position_embeddings);
   out.key("pad_token_id");
   config.pad_token_id < 0 ? out.null() : out.value(config.pad_token_id);
-  if (gemma)
+  if (family.has("query_pre_attn_scalar"))
     out.key("query_pre_attn_scalar"),
         out.value(static_cast<int64_t>(
             config.query_pre_attn_scalar));  // transformers insists on a whole one
   out.key("rms_norm_eps"), out.value(config.rms_norm_eps);
-  write_rope(out, config);
-  write_layers(out, config);
+  write_multipliers(out, family, config);
+  write_rope(out, family, config);
+  write_layers(out, family, config);
   out.key("tie_word_embeddings"), out.value(config.tie_word_embeddings);
   out.key("torch_dtype"), out.value(dtype_name);
   out.key("use_cache"), out.value(true);

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <unordered_map>
 
+#include "model/parameters.h"
 #include "support/error.h"
 #include "support/random.h"
 
@@ -54,34 +55,17 @@ const Tensor* find(const std::unordered_map<std::string, Tensor>& by_name,
 
 }  // namespace
 
-std::vector<LoraModule> lora_modules(const ModelConfig& c) {
-  const int64_t hidden = c.hidden_size, middle = c.intermediate_size, q = c.q_size(),
-                kv = c.kv_size();
-  const bool fused = c.joined_projections;
+std::vector<LoraModule> lora_modules(const ModelConfig& config) {
   std::vector<LoraModule> out;
-  const auto attention = [&](const char* name, Linear LayerWeights::* matrix, int64_t begin,
-                             int64_t rows, int64_t in) {
-    out.push_back({name, std::string("self_attn.") + name, matrix, begin, rows, in});
-  };
-  const auto mlp = [&](const char* name, Linear LayerWeights::* matrix, int64_t begin, int64_t rows,
-                       int64_t in) {
-    out.push_back({name, std::string("mlp.") + name, matrix, begin, rows, in});
-  };
-  if (fused) {
-    attention("qkv_proj", &LayerWeights::qkv, 0, q + 2 * kv, hidden);
-  } else {
-    attention("q_proj", &LayerWeights::qkv, 0, q, hidden);
-    attention("k_proj", &LayerWeights::qkv, q, kv, hidden);
-    attention("v_proj", &LayerWeights::qkv, q + kv, kv, hidden);
+  for (const Parameter& parameter : layer_layout(config, 0)) {
+    if (parameter.shape.size() != 2) continue;
+    int64_t row = 0;
+    for (const Part& part : parameter.parts) {
+      out.push_back({part.module.substr(part.module.rfind('.') + 1), part.module,
+                     matrix_of(parameter.slot), row, part.shape[0], part.shape[1]});
+      row += part.shape[0];
+    }
   }
-  attention("o_proj", &LayerWeights::out, 0, hidden, q);
-  if (fused) {
-    mlp("gate_up_proj", &LayerWeights::gate_up, 0, 2 * middle, hidden);
-  } else {
-    mlp("gate_proj", &LayerWeights::gate_up, 0, middle, hidden);
-    mlp("up_proj", &LayerWeights::gate_up, middle, middle, hidden);
-  }
-  mlp("down_proj", &LayerWeights::down, 0, hidden, middle);
   return out;
 }
 

@@ -94,6 +94,13 @@ Tensor frequencies_of(const RopeConfig& rope, const ModelConfig& config) {
 
 }  // namespace
 
+Tensor make_query_scale(const RopeConfig& rope, int64_t positions) {
+  const Tensor lengths = at::arange(positions, at::kFloat)
+                             .div_(static_cast<double>(rope.original_max_position_embeddings))
+                             .floor_();
+  return lengths.add_(1).log_().mul_(rope.llama_4_scaling_beta).add_(1).unsqueeze(1);
+}
+
 RopeTable make_rope_table(const RopeConfig& rope, const ModelConfig& config, int64_t positions) {
   const Tensor angles = at::outer(at::arange(positions, at::kFloat),
                                   frequencies_of(rope, config));  // [positions, rotary_dim / 2]

@@ -14,6 +14,8 @@ struct RopeTable {
   Tensor cos, sin;
 };
 RopeTable make_rope_table(const RopeConfig& rope, const ModelConfig& config, int64_t positions);
+// [positions, 1] fp32: the factor of a query at each position (RopeConfig::llama_4_scaling_beta).
+Tensor make_query_scale(const RopeConfig& rope, int64_t positions);
 inline RopeTable make_rope_table(const ModelConfig& config, int64_t positions) {
   return make_rope_table(config.rope, config, positions);
 }

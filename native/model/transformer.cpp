@@ -27,6 +27,8 @@ Transformer::Transformer(ModelConfig config, Weights weights)
   };
   rope_ = table(config_.rope);
   if (config_.local_rope) local_rope_ = table(*config_.local_rope);
+  if (config_.rope.llama_4_scaling_beta > 0)
+    query_scale_ = make_query_scale(config_.rope, config_.context()).to(device(), dtype());
   for (int64_t i = 0; i < config_.num_layers; ++i) {
     // A window that holds the whole context hides nothing.
     const bool slides = config_.layer(i).sliding && config_.sliding_window < config_.context();
@@ -43,16 +45,17 @@ Tensor Transformer::forward(const TokenBatch& rows, Attention& attention) const 
   const RotaryRows rotary = this->rotary(rows.positions);
   Stream stream{embed(rows.tokens), {}};  // [tokens, hidden]
   for (int64_t i = 0; i < config_.num_layers; ++i) block(i, stream, rotary, attention);
-  return norm(stream, weights_.final_norm);
+  return input(stream, weights_.final_norm);
 }
 
 Tensor Transformer::embed(const Tensor& tokens) const {
   const Tensor rows = at::embedding(weights_.embedding.weight, tokens);
-  return config_.scaled_embedding ? rows * embedding_scale() : rows;
+  const double scale = embedding_scale();
+  return scale == 1 ? rows : rows * scale;
 }
 
 double Transformer::embedding_scale() const {
-  if (!config_.scaled_embedding) return 1;
+  if (!config_.scaled_embedding) return config_.embedding_multiplier;
   return at::scalar_tensor(std::sqrt(static_cast<double>(config_.hidden_size)), at::kFloat)
       .to(dtype())
       .item<double>();
@@ -68,20 +71,30 @@ Tensor Transformer::layer(int64_t index, const Tensor& x, const RotaryRows& rota
 void Transformer::block(int64_t index, Stream& stream, const RotaryRows& rotary,
                         Attention& attention) const {
   const LayerWeights& w = weights_.layers[index];
-  const Tensor qkv = ops::linear(norm(stream, w.input_norm), w.qkv);         // [tokens, q + 2·kv]
-  stream.added = ops::linear(attend(index, qkv, rotary, attention), w.out);  // [tokens, hidden]
-  if (w.attention_out_norm.defined()) stream.added = norm(stream.added, w.attention_out_norm);
+  const Tensor qkv = ops::linear(input(stream, w.input_norm), w.qkv);  // [tokens, q + 2·kv]
+  stream.added = output(ops::linear(attend(index, qkv, rotary, attention), w.out),
+                        w.attention_out_norm);  // [tokens, hidden]
 
   const Tensor gate_up =
-      ops::linear(norm(stream, w.post_norm), w.gate_up);  // [tokens, 2·intermediate]
-  stream.added = ops::linear(ops::swiglu(gate_up, config_.activation), w.down);
-  if (w.mlp_out_norm.defined()) stream.added = norm(stream.added, w.mlp_out_norm);
+      ops::linear(input(stream, w.post_norm), w.gate_up);  // [tokens, 2·intermediate]
+  stream.added =
+      output(ops::linear(ops::swiglu(gate_up, config_.activation), w.down), w.mlp_out_norm);
+}
+
+Tensor Transformer::output(Tensor added, const Tensor& weight) const {
+  if (weight.defined()) added = norm(added, weight);
+  return config_.residual_multiplier == 1 ? added : added.mul_(config_.residual_multiplier);
 }
 
 // qkv [tokens, q + 2·kv] → [tokens, heads·head_dim], q and k normed and rotated as the layer's kind
 // has it.
-Tensor Transformer::attend(int64_t index, const Tensor& qkv, const RotaryRows& rotary,
+Tensor Transformer::attend(int64_t index, const Tensor& products, const RotaryRows& rotary,
                            Attention& attention) const {
+  const Tensor qkv = rotary.query_scale.defined()
+                         ? at::cat({products.narrow(1, 0, config_.q_size()) * rotary.query_scale,
+                                    products.narrow(1, config_.q_size(), 2 * config_.kv_size())},
+                                   1)
+                         : products;
   const LayerWeights& w = weights_.layers[index];
   const LayerKind kind = config_.layer(index);
   const int64_t heads = config_.num_heads, kv_heads = config_.num_kv_heads, d = config_.head_dim;
@@ -93,7 +106,7 @@ Tensor Transformer::attend(int64_t index, const Tensor& qkv, const RotaryRows& r
   const Tensor all = qkv.view({qkv.size(0), heads + 2 * kv_heads, d});
   const auto prepare = [&](const Tensor& x, const Tensor& weight) {
     if (!weight.defined()) return x;
-    const Tensor normed = norm(x.reshape({-1, d}), weight).view({qkv.size(0), -1, d});
+    const Tensor normed = norm(x.reshape({-1, weight.size(0)}), weight).view({qkv.size(0), -1, d});
     return kind.rope ? ops::rope(normed, cos, sin) : normed;
   };
   return attention.attend(attention_[index], prepare(all.narrow(1, 0, heads), w.q_norm),
@@ -101,7 +114,11 @@ Tensor Transformer::attend(int64_t index, const Tensor& qkv, const RotaryRows& r
                           all.narrow(1, heads + kv_heads, kv_heads));
 }
 
-Tensor Transformer::norm(Stream& stream, const Tensor& weight) const {
+Tensor Transformer::input(Stream& stream, const Tensor& weight) const {
+  if (!weight.defined()) {
+    if (stream.added.defined()) stream.x = std::exchange(stream.added, {}).add_(stream.x);
+    return stream.x;
+  }
   if (!stream.added.defined()) return norm(stream.x, weight);
   auto [sum, normed] = ops::add_rms_norm(std::exchange(stream.added, {}), stream.x, weight,
                                          config_.rms_norm_eps, config_.norm_offset);
@@ -117,7 +134,8 @@ Tensor Transformer::final_norm(const Tensor& x) const { return norm(x, weights_.
 
 RotaryRows Transformer::rotary(const Tensor& positions) const {
   RotaryRows rows{
-      rope_.cos.index_select(0, positions), rope_.sin.index_select(0, positions), {}, {}};
+      rope_.cos.index_select(0, positions), rope_.sin.index_select(0, positions), {}, {}, {}};
+  if (query_scale_.defined()) rows.query_scale = query_scale_.index_select(0, positions);
   if (!local_rope_.cos.defined()) return rows;
   rows.local_cos = local_rope_.cos.index_select(0, positions);
   rows.local_sin = local_rope_.sin.index_select(0, positions);

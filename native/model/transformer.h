@@ -8,6 +8,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -21,13 +22,13 @@
 namespace cream {
 
 // Projections with the same input are stored as one matrix, so they run as one GEMM. A tensor that
-// the family lacks is undefined: biases, and all norms but input_norm and post_norm.
+// the family lacks is undefined: a bias or a norm.
 struct LayerWeights {
-  Tensor input_norm;      // [hidden]
+  Tensor input_norm;      // [hidden], before attention
   Linear qkv;             // [q_size + 2·kv_size, hidden]: rows of q, then k, then v
   Linear out;             // [hidden, q_size]
   Tensor post_norm;       // [hidden], before the MLP
-  Tensor q_norm, k_norm;  // [head_dim]
+  Tensor q_norm, k_norm;  // [head_dim], or over all heads: [q_size] and [kv_size]
   Tensor attention_out_norm, mlp_out_norm;  // [hidden], on the outputs of attention and MLP
   Linear gate_up;                           // [2·intermediate, hidden]: rows of gate, then up
   Linear down;                              // [hidden, intermediate]
@@ -35,12 +36,16 @@ struct LayerWeights {
   std::array<Linear*, 4> matrices() { return {&qkv, &out, &gate_up, &down}; }
 };
 
+// The matrix of this name in the parameter table (model/parameters.h), "qkv". Throws
+// Error{internal} for another name.
+Linear LayerWeights::* matrix_of(std::string_view slot);
+
 struct Weights {
   Linear embedding;  // [vocab, hidden]; also the head where tied
   std::vector<LayerWeights> layers;
   Tensor final_norm;  // [hidden]
-  Linear
-      head;  // [vocab, hidden]; shares embedding's storage if tied. A classifier: [labels, hidden]
+  // [vocab, hidden]; shares embedding's storage if tied. A classifier: [labels, hidden]
+  Head head;
   std::optional<LoraParams> lora;  // of the layers' adapters, if any: model/lora.h
 
   // Every stored parameter except the adapters', once and in a fixed order, with its engine name
@@ -65,6 +70,7 @@ Weights weights_from(const ModelConfig& config,
 struct RotaryRows {
   Tensor cos, sin;              // [tokens, rotary_dim] fp32, see model/rope_table.h
   Tensor local_cos, local_sin;  // for sliding layers, if they differ; else undefined
+  Tensor query_scale;           // [tokens, 1] in the model's dtype, or undefined (Ministral 3)
 };
 
 // A layer as attention sees it. Owned by the transformer, which outlives every graph made with it.
@@ -111,8 +117,7 @@ class Transformer {
   // it.
   Tensor forward(const TokenBatch& rows, Attention& attention) const;
   RotaryRows rotary(const Tensor& positions) const;
-  double embedding_scale() const;  // factor of embed(), rounded to the model's dtype as
-                                   // transformers does
+  double embedding_scale() const;  // factor of embed(); Gemma's is rounded to the model's dtype
 
  private:
   // The residual stream and the last sub-layer's output. The next norm adds the two, in one kernel
@@ -122,15 +127,20 @@ class Transformer {
   };
   void block(int64_t index, Stream& stream, const RotaryRows& rotary, Attention& attention) const;
   Tensor norm(const Tensor& x, const Tensor& weight) const;  // over the last dimension
-  Tensor norm(Stream& stream, const Tensor& weight) const;   // of x + added, which becomes x
+  // A sub-layer's input: the norm of x + added, which becomes x; without a weight, x itself.
+  Tensor input(Stream& stream, const Tensor& weight) const;
+  // A sub-layer's output as it is added to the stream; `weight` of its norm may be undefined.
+  Tensor output(Tensor added, const Tensor& weight) const;
   Tensor attend(int64_t index, const Tensor& qkv, const RotaryRows& rotary,
                 Attention& attention) const;
 
   ModelConfig config_;
   Weights weights_;
   std::vector<AttentionLayer> attention_;
-  RopeTable rope_,
-      local_rope_;  // all positions; local: undefined if all layers share one table
+  // All positions; local_rope_ is undefined if all layers share one table, query_scale_ if no query
+  // is scaled.
+  RopeTable rope_, local_rope_;
+  Tensor query_scale_;  // [positions, 1]
 };
 
 }  // namespace cream

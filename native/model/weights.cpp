@@ -1,7 +1,8 @@
-// A model's parameters by engine name: the one list that loading, training and saving share.
+// Where the parameters of the table (model/parameters.h) are stored in memory.
 #include <map>
 #include <sstream>
 
+#include "model/parameters.h"
 #include "model/transformer.h"
 #include "support/error.h"
 
@@ -9,48 +10,36 @@ namespace cream {
 
 namespace {
 
-// In order of the forward pass: embedding, each layer from input to output, final norm, head.
-template <class W, class Visit>
-void visit_parameters(W& weights, const ModelConfig& config, Visit&& visit) {
-  visit("embedding", weights.embedding.weight);
-  for (size_t i = 0; i < weights.layers.size(); ++i) {
-    auto& layer = weights.layers[i];
-    const std::string prefix = "layers." + std::to_string(i) + ".";
-    const auto where = [&](bool present, const char* name, auto& tensor) {
-      if (present) visit(prefix + name, tensor);
-    };
-    visit(prefix + "input_norm", layer.input_norm);
-    visit(prefix + "qkv", layer.qkv.weight);
-    where(config.qkv_bias, "qkv_bias", layer.qkv.bias);
-    where(config.qk_norm, "q_norm", layer.q_norm);
-    where(config.qk_norm, "k_norm", layer.k_norm);
-    visit(prefix + "out", layer.out.weight);
-    where(config.output_bias, "out_bias", layer.out.bias);
-    where(config.block_norms, "attention_out_norm", layer.attention_out_norm);
-    visit(prefix + "post_norm", layer.post_norm);
-    visit(prefix + "gate_up", layer.gate_up.weight);
-    where(config.mlp_bias, "gate_up_bias", layer.gate_up.bias);
-    visit(prefix + "down", layer.down.weight);
-    where(config.mlp_bias, "down_bias", layer.down.bias);
-    where(config.block_norms, "mlp_out_norm", layer.mlp_out_norm);
-  }
-  visit("final_norm", weights.final_norm);
-  if (!config.tie_word_embeddings) visit("head", weights.head.weight);
-}
+using Norm = Tensor LayerWeights::*;
+using Matrix = Linear LayerWeights::*;
 
-std::vector<int64_t> expected_shape(const ModelConfig& config, const std::string& name) {
-  const std::string part =
-      name.substr(name.rfind('.') == std::string::npos ? 0 : name.rfind('.') + 1);
-  if (part == "embedding") return {config.vocab_size, config.hidden_size};
-  if (part == "head") return {config.head_rows(), config.hidden_size};
-  if (part == "qkv") return {config.q_size() + 2 * config.kv_size(), config.hidden_size};
-  if (part == "out") return {config.hidden_size, config.q_size()};
-  if (part == "gate_up") return {2 * config.intermediate_size, config.hidden_size};
-  if (part == "down") return {config.hidden_size, config.intermediate_size};
-  if (part == "qkv_bias") return {config.q_size() + 2 * config.kv_size()};
-  if (part == "gate_up_bias") return {2 * config.intermediate_size};
-  if (part == "q_norm" || part == "k_norm") return {config.head_dim};
-  return {config.hidden_size};  // the other norms and biases
+constexpr std::pair<std::string_view, Matrix> kMatrices[] = {{"qkv", &LayerWeights::qkv},
+                                                             {"out", &LayerWeights::out},
+                                                             {"gate_up", &LayerWeights::gate_up},
+                                                             {"down", &LayerWeights::down}};
+constexpr std::pair<std::string_view, Norm> kNorms[] = {
+    {"input_norm", &LayerWeights::input_norm},
+    {"q_norm", &LayerWeights::q_norm},
+    {"k_norm", &LayerWeights::k_norm},
+    {"attention_out_norm", &LayerWeights::attention_out_norm},
+    {"post_norm", &LayerWeights::post_norm},
+    {"mlp_out_norm", &LayerWeights::mlp_out_norm}};
+
+// Where a parameter is stored.
+Tensor& tensor_of(Weights& weights, const Parameter& parameter) {
+  if (parameter.layer < 0)
+    return parameter.name == "embedding"    ? weights.embedding.weight
+           : parameter.name == "final_norm" ? weights.final_norm
+                                            : weights.head.weight;
+  LayerWeights& layer = weights.layers[static_cast<size_t>(parameter.layer)];
+  for (const auto& [slot, norm] : kNorms)
+    if (slot == parameter.slot) return layer.*norm;
+  constexpr std::string_view kBias = "_bias";
+  const bool bias = parameter.slot.ends_with(kBias);
+  const std::string_view matrix =
+      std::string_view(parameter.slot).substr(0, parameter.slot.size() - (bias ? kBias.size() : 0));
+  Linear& linear = layer.*matrix_of(matrix);
+  return bias ? linear.bias : linear.weight;
 }
 
 // The matrices that a forward pass multiplies by; the embedding is only looked up.
@@ -63,11 +52,16 @@ void visit_matrices(Weights& weights, Visit&& visit) {
 
 }  // namespace
 
+Linear LayerWeights::* matrix_of(std::string_view slot) {
+  for (const auto& [name, matrix] : kMatrices)
+    if (name == slot) return matrix;
+  throw Error(ErrorCode::internal, "[model] a layer has no matrix " + std::string(slot) + ".");
+}
+
 std::vector<std::pair<std::string, Tensor*>> Weights::parameters(const ModelConfig& config) {
   std::vector<std::pair<std::string, Tensor*>> all;
-  visit_parameters(*this, config, [&](const std::string& name, Tensor& tensor) {
-    all.emplace_back(name, &tensor);
-  });
+  for (const Parameter& parameter : parameter_layout(config))
+    all.emplace_back(parameter.name, &tensor_of(*this, parameter));
   return all;
 }
 
@@ -95,23 +89,23 @@ Weights weights_from(const ModelConfig& config,
 
   Weights weights;
   weights.layers.resize(config.num_layers);
-  visit_parameters(weights, config, [&](const std::string& name, Tensor& parameter) {
-    auto found = by_name.extract(name);
+  for (const Parameter& parameter : parameter_layout(config)) {
+    auto found = by_name.extract(parameter.name);
     if (found.empty())
-      throw Error(ErrorCode::internal, "[model] parameter " + name + " is missing.");
-    const auto shape = expected_shape(config, name);
-    if (found.mapped().sizes() != at::IntArrayRef(shape)) {
+      throw Error(ErrorCode::internal, "[model] parameter " + parameter.name + " is missing.");
+    if (found.mapped().sizes() != at::IntArrayRef(parameter.shape)) {
       std::ostringstream out;
-      out << "[model] parameter " << name << " has shape " << found.mapped().sizes()
-          << ", the config asks for " << at::IntArrayRef(shape) << ".";
+      out << "[model] parameter " << parameter.name << " has shape " << found.mapped().sizes()
+          << ", the config asks for " << at::IntArrayRef(parameter.shape) << ".";
       throw Error(ErrorCode::internal, out.str());
     }
-    parameter = found.mapped().contiguous();
-  });
+    tensor_of(weights, parameter) = found.mapped().contiguous();
+  }
   if (!by_name.empty())
     throw Error(ErrorCode::internal,
                 "[model] parameter " + by_name.begin()->first + " is not part of this model.");
   if (config.tie_word_embeddings) weights.head.weight = weights.embedding.weight;
+  weights.head.multiplier = 1 / config.logits_scaling;
   weights.head.softcap = config.final_softcap;
   weights.pack();
   return weights;

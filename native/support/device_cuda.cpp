@@ -2,9 +2,12 @@
 // GPU or driver is a valid state: nothing throws until a device is requested by name.
 #include "support/device.h"
 
+#include <ATen/Context.h>
 #include <c10/cuda/CUDAGuard.h>
 #include <c10/cuda/CUDAStream.h>
 #include <cuda_runtime_api.h>
+
+#include <cstdlib>
 
 #include "support/error.h"
 
@@ -74,6 +77,20 @@ std::string names(const std::vector<GpuInfo>& gpus) {
   return out;
 }
 
+// Called for whatever names a GPU. The same input gives the same bits. ATen's CUDA ops sum in a
+// fixed order only on request; cuBLAS does with a fixed workspace and without split bf16 sums.
+// ATen's filling of new memory is disabled: nothing reads uninitialised memory, and it would cost
+// one pass over it.
+void make_deterministic() {
+  const char* const workspace = std::getenv("CUBLAS_WORKSPACE_CONFIG");
+  if (workspace == nullptr || std::string(workspace) != ":16:8")
+    ::setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8", /*overwrite=*/1);  // the two that ATen takes
+  at::Context& context = at::globalContext();
+  context.setDeterministicAlgorithms(true, /*warn_only=*/false);
+  context.setDeterministicFillUninitializedMemory(false);
+  context.setAllowBF16ReductionCuBLAS(false);
+}
+
 }  // namespace
 
 void* stream_of(const Tensor& x) {
@@ -110,7 +127,10 @@ at::Device parse_device(const std::string& name) {
     throw Error(ErrorCode::unsupported,
                 "device '" + name + "': " + info.problem + "; use device 'cpu' on this machine.");
   for (const GpuInfo& gpu : info.gpus)
-    if (gpu.index == index) return at::Device(at::kCUDA, static_cast<c10::DeviceIndex>(index));
+    if (gpu.index == index) {
+      make_deterministic();
+      return at::Device(at::kCUDA, static_cast<c10::DeviceIndex>(index));
+    }
   throw Error(ErrorCode::invalid_argument,
               "device '" + name + "' is not there; this machine has " + names(info.gpus) + ".");
 }

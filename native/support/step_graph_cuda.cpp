@@ -3,8 +3,10 @@
 // that is safe, because the graphs run in the order of one stream.
 #include "support/step_graph.h"
 
+#include <ATen/core/CachingHostAllocator.h>
 #include <ATen/cuda/CUDAContext.h>
 #include <ATen/cuda/CUDAGraph.h>
+#include <c10/cuda/CUDACachingAllocator.h>
 #include <c10/cuda/CUDAGuard.h>
 #include <c10/cuda/CUDAStream.h>
 
@@ -27,6 +29,15 @@ c10::cuda::CUDAStream recording_stream(c10::DeviceIndex device) {
              : streams
                    .emplace(device, c10::cuda::getStreamFromPool(/*isHighPriority=*/false, device))
                    .first->second;
+}
+
+// Until a pool is ended, allocations still go to it.
+void end_pool(c10::DeviceIndex device, at::cuda::MempoolId_t pool) {
+  try {
+    c10::cuda::CUDACachingAllocator::endAllocateToPool(device, pool);
+    at::getHostAllocator(at::kCUDA)->end_allocate_to_pool(pool);
+  } catch (const c10::Error&) {  // it was ended
+  }
 }
 
 }  // namespace
@@ -61,7 +72,8 @@ std::unique_ptr<at::cuda::CUDAGraph> StepGraph::Captured::record(
     cudaStreamIsCapturing(recording.current_stream(), &status);
     try {
       if (status != cudaStreamCaptureStatusNone) graph->capture_end();
-    } catch (const c10::Error&) {  // repeats the first error
+    } catch (const c10::Error&) {  // repeats the first error, before it has ended the pool
+      end_pool(device.index(), pool);
     }
     cudaGetLastError();  // clears the error, which ATen would report otherwise
     return nullptr;

@@ -5,6 +5,7 @@
 
 #include <utility>
 
+#include "support/device.h"
 #include "train/attention.h"
 
 namespace cream {
@@ -18,7 +19,11 @@ Weights differentiable(Weights weights, const ModelConfig& config, Optimizer& op
   if (adapter) weights.unpack_adapters();
   std::vector<Linear*> matrices;
   for (LayerWeights& layer : weights.layers)
-    for (Linear* linear : layer.matrices()) matrices.push_back(linear);
+    for (Linear* linear : layer.matrices()) {
+      matrices.push_back(linear);
+      if (!on_device(linear->weight)) continue;  // on the CPU autograd differentiates adapters
+      for (LinearAdapter& a : linear->adapters) matrices.insert(matrices.end(), {&a.down, &a.up});
+    }
   for (auto& [name, tensor] : trainable_parameters(weights, config)) {
     const auto matrix =
         std::find_if(matrices.begin(), matrices.end(),

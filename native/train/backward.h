@@ -24,7 +24,7 @@ namespace cream {
 
 // hidden [predictions, hidden] after the final norm, targets [predictions] → loss and its gradient.
 // Adds to head_gradient unless that is undefined (frozen head).
-using HeadLoss = std::function<HeadGradient(const Tensor& hidden, const Linear& head,
+using HeadLoss = std::function<HeadGradient(const Tensor& hidden, const Head& head,
                                             const Tensor& targets, Tensor& head_gradient)>;
 
 // Trainable parameters by name: the adapter's where there is one, else all of the model's.

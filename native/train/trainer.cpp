@@ -4,6 +4,7 @@
 #include <chrono>
 
 #include "model/check_tokens.h"
+#include "support/device.h"
 
 namespace cream {
 namespace {
@@ -95,6 +96,10 @@ std::vector<PairRows> pair_rows(const MicroBatch& micro, const std::vector<Prefe
   return rows;
 }
 
+int64_t chunk_rows(const Tensor& hidden) {
+  return on_device(hidden) ? device_head_chunk_rows(hidden.size(0)) : kHeadChunkRows;
+}
+
 void add_to(StepMetrics& metrics, const PairOutcome& outcome, double weight) {
   metrics.reward_chosen += weight * outcome.reward_chosen;
   metrics.reward_rejected += weight * outcome.reward_rejected;
@@ -162,11 +167,11 @@ StepMetrics Trainer::preference_step(const std::vector<PreferencePair>& pairs,
     for (const MicroBatch& micro : cut_micro_batches(pairs, params_.micro_batch_tokens, both)) {
       cancel.check();
       std::vector<PairOutcome> outcomes;
-      const auto loss = [&](const Tensor& hidden, const Linear& head, const Tensor& targets,
+      const auto loss = [&](const Tensor& hidden, const Head& head, const Tensor& targets,
                             Tensor& head_gradient) {
-        HeadGradient gradient =
-            linear_preference(hidden, head, targets, pair_rows(micro, pairs),
-                              {params_.beta, params_.kl_coefficient}, head_gradient, outcomes);
+        HeadGradient gradient = linear_preference(hidden, head, targets, pair_rows(micro, pairs),
+                                                  {params_.beta, params_.kl_coefficient},
+                                                  head_gradient, outcomes, chunk_rows(hidden));
         for (size_t i = 0; i < outcomes.size(); ++i)
           require_finite(outcomes[i].loss, "pair " + std::to_string(micro.first + i));
         return gradient;
@@ -191,12 +196,13 @@ StepMetrics Trainer::sft_step(const std::vector<SftExample>& examples, const Can
     int64_t number = 0;
     for (const MicroBatch& micro : cut_micro_batches(examples, params_.micro_batch_tokens, one)) {
       cancel.check();
-      const auto loss = [&](const Tensor& hidden, const Linear& head, const Tensor& targets,
+      const auto loss = [&](const Tensor& hidden, const Head& head, const Tensor& targets,
                             Tensor& head_gradient) {
         const Tensor weights =
             at::full({hidden.size(0)}, 1.0 / static_cast<double>(completion_tokens),
                      hidden.options().dtype(at::kFloat));
-        HeadGradient gradient = linear_cross_entropy(hidden, head, targets, weights, head_gradient);
+        HeadGradient gradient =
+            linear_cross_entropy(hidden, head, targets, weights, head_gradient, chunk_rows(hidden));
         require_finite(gradient.loss, "examples " + std::to_string(micro.first) + " to " +
                                           std::to_string(micro.last - 1));
         return gradient;

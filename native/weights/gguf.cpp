@@ -4,6 +4,7 @@
 #include <cstring>
 #include <map>
 
+#include "model/families.h"
 #include "support/json.h"
 #include "support/mmap.h"
 #include "weights/extent.h"
@@ -292,10 +293,10 @@ class Reader : public GgufReader {
 
  private:
   // llama.cpp rotates neighbours (2i, 2i+1), Hugging Face halves (i, i + head_dim/2), so
-  // llama.cpp's converter interleaves the rows of q and k within each head, for Llama only. Undone
+  // llama.cpp's converter of Llama interleaves the rows of q and k within each head. Undone
   // here: row h·d + j·d/2 + i of the result is row h·d + 2i + j of the file.
   std::function<int64_t(int64_t)> row_order(const std::string& name, int64_t rows) const {
-    if (header_.config.model_type != "llama" ||
+    if (!family_of(header_.config).gguf.as_llama ||
         (!name.ends_with(".attn_q.weight") && !name.ends_with(".attn_k.weight")))
       return nullptr;
     const int64_t d = header_.config.head_dim;

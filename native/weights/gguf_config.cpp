@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "model/families.h"
 #include "weights/extent.h"
 
 namespace cream {
@@ -73,24 +74,21 @@ const TensorInfo* tensor(const std::vector<TensorInfo>& tensors, const std::stri
   return at == tensors.end() ? nullptr : &*at;
 }
 
-ModelConfig read_family(const Metadata& metadata) {
+const Family& read_family(const Metadata& metadata) {
   const std::string architecture = metadata.text("general.architecture", "");
-  for (const auto& [name, model_type] : {std::pair{"llama", "llama"},
-                                         {"qwen2", "qwen2"},
-                                         {"qwen3", "qwen3"},
-                                         {"gemma2", "gemma2"},
-                                         {"gemma3", "gemma3_text"},
-                                         {"phi3", "phi3"}}) {
-    if (architecture != name) continue;
-    ModelConfig config = *family_defaults(model_type);
-    config.bos_token_id = -1;  // the tokenizer's keys say
-    config.eos_token_ids.clear();
-    config.pad_token_id = -1;
-    return config;
+  const bool window = metadata.find(metadata.key("attention.sliding_window"));
+  std::string known;
+  const Family* found = nullptr;
+  for (const Family& family : families()) {
+    if (!family.gguf.architecture) continue;
+    if (known.find(family.gguf.architecture) == std::string::npos)
+      known += (known.empty() ? "" : ", ") + std::string(family.gguf.architecture);
+    if (architecture != family.gguf.architecture) continue;
+    // OLMo 2 and 3 share a name, and only OLMo 3 has a window.
+    if (!found || family.gguf.window == window) found = &family;
   }
-  metadata.refuse(
-      "general.architecture",
-      "is " + quote(architecture) + " instead of llama, qwen2, qwen3, gemma2, gemma3 or phi3");
+  if (found) return *found;
+  metadata.refuse("general.architecture", "is " + quote(architecture) + " instead of " + known);
 }
 
 void refuse_variants(const Metadata& metadata, const std::vector<TensorInfo>& tensors) {
@@ -123,10 +121,12 @@ std::vector<double> llama3_factors(const RopeConfig& rope, int64_t head_dim) {
   return factors;
 }
 
-void read_rope(const Metadata& metadata, const std::vector<float>& rope_freqs,
+void read_rope(const Metadata& metadata, const std::vector<float>& rope_freqs, const Family& family,
                ModelConfig& config) {
   RopeConfig& rope = config.rope;
   rope.theta = metadata.real(metadata.key("rope.freq_base"), rope.theta);
+  if (config.local_rope && !family.has("rope_local_base_freq"))
+    config.local_rope->theta = rope.theta;
   const std::string type_key = metadata.key("rope.scaling.type"),
                     type = metadata.text(type_key, "none");
   const double factor = metadata.real(metadata.key("rope.scaling.factor"),
@@ -145,7 +145,7 @@ void read_rope(const Metadata& metadata, const std::vector<float>& rope_freqs,
   rope.factor = *std::max_element(rope_freqs.begin(), rope_freqs.end());
   rope.low_freq_factor = 1, rope.high_freq_factor = 4, rope.original_max_position_embeddings = 8192;
   const std::vector<double> expected = llama3_factors(rope, config.head_dim);
-  bool same = expected.size() == rope_freqs.size() && config.model_type == "llama";
+  bool same = expected.size() == rope_freqs.size() && family.gguf.as_llama;
   for (size_t i = 0; same && i < expected.size(); ++i)
     same = std::abs(rope_freqs[i] - expected[i]) <= 1e-3 * expected[i];
   if (!same)
@@ -154,9 +154,9 @@ void read_rope(const Metadata& metadata, const std::vector<float>& rope_freqs,
 }
 
 // Some options are in the file, llama.cpp derives others from the family's name.
-void read_attention(const Metadata& metadata, ModelConfig& config) {
+void read_window(const Metadata& metadata, const Family& family, ModelConfig& config) {
   const std::string window = metadata.key("attention.sliding_window");
-  if (config.model_type == "llama" || config.model_type.starts_with("qwen")) {
+  if (!family.gguf.window) {
     const int64_t given = metadata.optional(window, 0, 0, int64_t{1} << 40);
     if (given > 0 && given < config.max_position_embeddings)
       metadata.refuse(window, "asks for sliding-window attention");
@@ -164,19 +164,50 @@ void read_attention(const Metadata& metadata, ModelConfig& config) {
     return;
   }
   config.sliding_window = metadata.optional(window, config.sliding_window, 0, int64_t{1} << 40);
-  const int64_t period =
-      config.model_type == "gemma2" ? 2 : 6;  // every second, every sixth layer sees everything
+  const bool all = family.pattern.kind == LayerPattern::all;
   for (int64_t i = 0; config.sliding_window > 0 && i < config.num_layers; ++i)
-    config.layers.push_back({config.model_type == "phi3" || (i + 1) % period != 0, true});
-  if (config.model_type == "phi3") return;
-  config.attention_softcap =
-      metadata.real(metadata.key("attn_logit_softcapping"), config.attention_softcap);
-  config.final_softcap =
-      metadata.real(metadata.key("final_logit_softcapping"), config.final_softcap);
-  // Of Gemma 2 and 3, the 27B models alone scale by hidden / heads.
-  const bool largest = config.num_layers == (config.model_type == "gemma2" ? 46 : 62);
-  config.query_pre_attn_scalar =
-      static_cast<double>(largest ? config.hidden_size / config.num_heads : config.head_dim);
+    config.layers.push_back({all || (i + 1) % family.pattern.period != 0, true});
+}
+
+void read_scores(const Metadata& metadata, const Family& family, ModelConfig& config) {
+  if (family.has("attn_logit_softcapping"))
+    config.attention_softcap =
+        metadata.real(metadata.key("attn_logit_softcapping"), config.attention_softcap);
+  if (family.has("final_logit_softcapping"))
+    config.final_softcap =
+        metadata.real(metadata.key("final_logit_softcapping"), config.final_softcap);
+  const bool wide = config.num_layers == family.gguf.layers_with_wide_scale;
+  if (family.has("query_pre_attn_scalar"))
+    config.query_pre_attn_scalar =
+        static_cast<double>(wide ? config.hidden_size / config.num_heads : config.head_dim);
+}
+
+void read_multipliers(const Metadata& metadata, const Family& family, ModelConfig& config) {
+  const auto factor = [&](const char* key, const char* name, double& value) {
+    if (!family.has(key)) return;
+    value = metadata.real(metadata.key(name), value);
+    if (!(value > 0) || !std::isfinite(value))
+      metadata.refuse(metadata.key(name), "is no positive number");
+  };
+  factor("embedding_multiplier", "embedding_scale", config.embedding_multiplier);
+  factor("residual_multiplier", "residual_scale", config.residual_multiplier);
+  factor("logits_scaling", "logit_scale", config.logits_scaling);
+  if (!family.has("attention_multiplier")) return;
+  config.attention_multiplier = 0;  // llama.cpp's default is 1/√head_dim
+  if (metadata.find(metadata.key("attention.scale")))
+    factor("attention_multiplier", "attention.scale", config.attention_multiplier);
+}
+
+// The biases are those that the file has; those of q and k are not read where their rows are
+// interleaved.
+void read_biases(const std::vector<TensorInfo>& tensors, const Family& family,
+                 ModelConfig& config) {
+  const auto there = [&](const std::string& name) {
+    return tensor(tensors, "blk.0." + name + ".bias") != nullptr;
+  };
+  config.qkv_bias = config.qkv_bias || (there("attn_q") && !family.gguf.as_llama);
+  config.output_bias = there("attn_output");
+  config.mlp_bias = there("ffn_up");
 }
 
 void read_heads(const Metadata& metadata, ModelConfig& config, const std::string& source) {
@@ -202,7 +233,8 @@ void read_heads(const Metadata& metadata, ModelConfig& config, const std::string
 ModelConfig config_from_gguf(const GgufMetadata& values, const std::vector<TensorInfo>& tensors,
                              const std::vector<float>& rope_freqs, const std::string& source) {
   const Metadata metadata(values, source);
-  ModelConfig config = read_family(metadata);
+  const Family& family = read_family(metadata);
+  ModelConfig config = family.defaults;
   refuse_variants(metadata, tensors);
   const TensorInfo* embedding = tensor(tensors, "token_embd.weight");
   if (!embedding || embedding->shape.size() != 2)
@@ -223,14 +255,18 @@ ModelConfig config_from_gguf(const GgufMetadata& values, const std::vector<Tenso
   config.rms_norm_eps = metadata.real(metadata.key("attention.layer_norm_rms_epsilon"), 1e-5);
   config.tie_word_embeddings = !tensor(tensors, "output.weight");
   read_heads(metadata, config, source);
-  read_attention(metadata, config);
-  read_rope(metadata, rope_freqs, config);
-  if (config.model_type == "phi3")
+  read_biases(tensors, family, config);
+  read_window(metadata, family, config);
+  read_scores(metadata, family, config);
+  read_multipliers(metadata, family, config);
+  read_rope(metadata, rope_freqs, family, config);
+  if (family.has("original_max_position_embeddings"))
     config.rope.original_max_position_embeddings = config.max_position_embeddings;
   validate_config(config, source);
   const int64_t last = config.vocab_size - 1;
   config.bos_token_id = metadata.optional("tokenizer.ggml.bos_token_id", -1, 0, last);
   config.pad_token_id = metadata.optional("tokenizer.ggml.padding_token_id", -1, 0, last);
+  config.eos_token_ids.clear();  // the tokenizer's keys say
   const int64_t eos = metadata.optional("tokenizer.ggml.eos_token_id", -1, 0, last);
   if (eos >= 0) config.eos_token_ids.push_back(eos);
   return config;

@@ -1,11 +1,13 @@
 #include "weights/load.h"
 
+#include <optional>
 #include <unordered_set>
 
+#include "model/parameters.h"
 #include "support/file.h"
 #include "support/json.h"
 #include "weights/extent.h"
-#include "weights/names.h"
+#include "weights/text_part.h"
 
 namespace cream {
 
@@ -96,7 +98,7 @@ LoadedWeights load_with(const WeightsReader& reader, ModelConfig config, std::st
                         const Target& target, const std::string& path, const Cancel& cancel) {
   const std::vector<Parameter> layout = parameter_layout(config);
   check_tensors(reader, config, layout, name, path);
-  return {std::move(config), read_tensors(reader, layout, name, target, cancel), ""};
+  return {std::move(config), read_tensors(reader, layout, name, target, cancel), "", ""};
 }
 
 // Whether the file of a tied model has a head of its own that differs from the embedding.
@@ -127,10 +129,15 @@ LoadedWeights load_weights(const std::string& path, at::ScalarType dtype, const 
   }
   const std::string config_path = path + "/config.json";
   ModelConfig config = config_from_json(read_file(config_path, kMaxConfig), config_path);
-  const auto reader = open_safetensors(path);
-  if (config.tie_word_embeddings && has_own_head(*reader, dtype))
-    config.tie_word_embeddings = false;
-  return load_with(*reader, std::move(config), &Part::huggingface, {dtype, device}, path, cancel);
+  const auto file = open_safetensors(path);
+  std::optional<TextPart> text;
+  if (TextPart::is_in(*file)) text.emplace(*file);
+  const WeightsReader& reader = text ? static_cast<const WeightsReader&>(*text) : *file;
+  if (config.tie_word_embeddings && has_own_head(reader, dtype)) config.tie_word_embeddings = false;
+  LoadedWeights loaded =
+      load_with(reader, std::move(config), &Part::huggingface, {dtype, device}, path, cancel);
+  if (text) loaded.note = text->note();
+  return loaded;
 }
 
 }  // namespace cream

@@ -6,10 +6,10 @@
 
 #include <dirent.h>
 
+#include "model/parameters.h"
 #include "support/file.h"
 #include "support/json.h"
 #include "weights/load.h"
-#include "weights/names.h"
 
 namespace cream {
 

@@ -8,6 +8,7 @@ import { Command, CommanderError } from 'commander';
 import { Interrupted } from '../run/errors.js';
 import type { AddCommand, Cli } from './cli.js';
 import { addBench } from './commands/bench.js';
+import { addChat } from './commands/chat.js';
 import { addConvert } from './commands/convert.js';
 import { addDoctor } from './commands/doctor.js';
 import { addEval } from './commands/eval.js';
@@ -21,6 +22,7 @@ import { addRecipes } from './commands/recipes.js';
 import { addReport } from './commands/report.js';
 import { addRun } from './commands/run.js';
 import { addScore } from './commands/score.js';
+import { addServe } from './commands/serve.js';
 import { addSetup } from './commands/setup.js';
 import { addTrain } from './commands/train.js';
 import { addVerify } from './commands/verify.js';
@@ -45,6 +47,8 @@ const COMMANDS: readonly AddCommand[] = [
   addRecipes,
   addInit,
   addSetup,
+  addChat,
+  addServe,
 ];
 const EXIT_OF = { SIGINT: 130, SIGTERM: 143 } as const;
 /**

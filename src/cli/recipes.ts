@@ -3,7 +3,7 @@ import { existsSync, statSync } from 'node:fs';
 import { readFile, readdir } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { isFile } from '../files/files.js';
+import { readText, type FileError } from '../files/read.js';
 import { RunError } from '../run/errors.js';
 import { editDistance } from '../run/recipe-file.js';
 import { RECIPE } from '../run/store.js';
@@ -42,22 +42,18 @@ export async function shippedRecipes(): Promise<ShippedRecipe[]> {
  * RunError with the names that are known
  */
 export async function readRecipe(name: string): Promise<{ file: string; text: string }> {
-  // not a run directory of that name
-  if (!isFile(name)) {
-    const shipped = await shippedRecipes();
-    const found = shipped.find((recipe) => recipe.name === name);
-    if (found !== undefined) return { file: found.path, text: await readFile(found.path, 'utf8') };
-    throw new RunError('ERR_RECIPE', noRecipe(name, shipped));
-  }
   try {
-    return { file: name, text: await readFile(name, 'utf8') };
+    return { file: name, text: await readText(name, 'recipe') };
   } catch (cause) {
-    throw new RunError(
-      'ERR_RECIPE',
-      `Cannot read the recipe ${name}: ${(cause as Error).message}.`,
-      { cause },
-    );
+    const { code, reason } = cause as FileError;
+    if (!['ENOENT', 'ENOTDIR', 'EISDIR'].includes(code))
+      // else a name, or a run directory
+      throw new RunError('ERR_RECIPE', `Cannot read the recipe ${name}: ${reason}.`, { cause });
   }
+  const shipped = await shippedRecipes();
+  const found = shipped.find((recipe) => recipe.name === name);
+  if (found === undefined) throw new RunError('ERR_RECIPE', noRecipe(name, shipped));
+  return { file: found.path, text: await readFile(found.path, 'utf8') };
 }
 
 function noRecipe(name: string, shipped: readonly ShippedRecipe[]): string {

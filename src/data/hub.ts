@@ -7,11 +7,12 @@
  * The commit and files of a source are written down when it is first fetched, so that the same
  * source has the same rows tomorrow, offline too.
  */
-import { readdir, readFile } from 'node:fs/promises';
+import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { creamCache, exists } from '../files/cache.js';
 import { ModelError } from '../files/errors.js';
 import { writeToCache } from '../files/files.js';
+import { readText } from '../files/read.js';
 import { isOffline } from '../hub/environment.js';
 import type { Fetching } from '../hub/http.js';
 import {
@@ -182,7 +183,7 @@ async function card(
   const readme = files.find(({ name, size }) => name === 'README.md' && size <= 4 * 2 ** 20);
   if (readme === undefined) return '';
   const snapshot = await fetchFiles(repository, { commit, files: [readme] }, fetching, hub);
-  return readFile(join(snapshot, 'README.md'), 'utf8');
+  return readText(join(snapshot, 'README.md'), 'card');
 }
 
 /**
@@ -215,7 +216,7 @@ async function fromCache(
         ? convertedSplits(names)
         : splitsOf(
             names,
-            await readFile(join(snapshot, 'README.md'), 'utf8').catch(() => ''),
+            await readText(join(snapshot, 'README.md'), 'card').catch(() => ''),
             wanted,
           );
     const found: Chosen = chooseSplit(splits, wanted);
@@ -256,7 +257,9 @@ async function remember(
 /** Null for a source that was never fetched, or a note that is damaged. */
 async function readNote(wanted: DatasetSource, options: SourceOptions): Promise<Note | null> {
   try {
-    const { commit, files } = JSON.parse(await readFile(noteFile(wanted, options), 'utf8')) as Note;
+    const { commit, files } = JSON.parse(
+      await readText(noteFile(wanted, options), 'record'),
+    ) as Note;
     const usable =
       /^[0-9a-f]{40}$/.test(commit) &&
       files.length > 0 &&

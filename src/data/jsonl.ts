@@ -2,7 +2,7 @@
  * JSON Lines, strictly: UTF-8, one object per line. Every error names file and line. Writing is
  * `serialize` here and the store's write-fsync-rename.
  */
-import { readFile } from 'node:fs/promises';
+import { FileError, readRegular } from '../files/read.js';
 import type { Columns, Kind } from './columns.js';
 
 /**
@@ -100,6 +100,23 @@ export function parseLines(
   return lines;
 }
 
+/** The bytes of a data file that errors call `name`. @throws DataError where it cannot be read */
+export async function readDataFile(path: string, name: string): Promise<Uint8Array> {
+  return readRegular(path, 'data').catch((cause: unknown) => {
+    throw unreadable(name, cause);
+  });
+}
+
+/** A FileError as a DataError about `name`. */
+export function unreadable(name: string, cause: unknown): unknown {
+  if (!(cause instanceof FileError)) return cause;
+  const reason =
+    cause.code === 'EISDIR'
+      ? 'it is a folder; give a .jsonl, .json, .csv or .parquet file'
+      : cause.reason;
+  return new DataError(`cannot read ${name}: ${reason}`, { cause });
+}
+
 /**
  * `parseJsonl` of a file on disk. @throws DataError also where it is missing, unreadable, or
  * (unless `allowEmpty`) has no rows.
@@ -108,19 +125,7 @@ export async function readJsonl(
   path: string,
   options: { allowEmpty?: boolean } = {},
 ): Promise<Line[]> {
-  let bytes: Uint8Array;
-  try {
-    bytes = await readFile(path);
-  } catch (cause) {
-    const code = (cause as NodeJS.ErrnoException).code;
-    const reason =
-      code === 'ENOENT'
-        ? 'there is no such file'
-        : code === 'EISDIR'
-          ? 'it is a folder; give a .jsonl file'
-          : (cause as Error).message;
-    throw new DataError(`cannot read ${path}: ${reason}`, { cause });
-  }
+  const bytes = await readDataFile(path, path);
   const lines = parseJsonl(bytes, path);
   if (lines.length === 0 && !options.allowEmpty)
     throw new DataError(`${path} is empty; it needs at least one row`);

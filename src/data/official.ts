@@ -15,8 +15,9 @@
  * `reward` their difference; without one `score` is the mean log-prob per token and `ref_score` 0.
  * Lists are as long as the longest, padded with null. A `consistency` of null means the set's mean.
  */
-import { readFile, stat } from 'node:fs/promises';
+import { stat } from 'node:fs/promises';
 import { parseJsonText } from '../files/json.js';
+import { readText } from '../files/read.js';
 import { DataError, describe, isMessages, isObject } from './jsonl.js';
 import { beginsWith } from './messages.js';
 import type { Row } from './rows.js';
@@ -62,7 +63,7 @@ export async function readOfficial(path: string): Promise<OfficialFile | null> {
   if (!/\.json$/i.test(path) || path.startsWith('hub:')) return null;
   const info = await stat(path).catch(() => null);
   if (!info?.isFile() || info.size > 500 * 2 ** 20) return null;
-  const text = (await readFile(path, 'utf8')).replace(/^\uFEFF/, '');
+  const text = (await readText(path, 'data')).replace(/^\uFEFF/, '');
   if (!/^\s*\{/.test(text)) return null;
   let value: unknown;
   try {

@@ -7,7 +7,7 @@
  * Values come out as JSON has them: int64 as numbers, or as their digits in text beyond 2^53; dates
  * as ISO texts, absent values as null.
  */
-import { open, type FileHandle } from 'node:fs/promises';
+import type { FileHandle } from 'node:fs/promises';
 import {
   parquetMetadata,
   parquetReadObjects,
@@ -15,6 +15,7 @@ import {
   type FileMetaData,
   type RowGroup,
 } from 'hyparquet';
+import { openRegular } from '../files/read.js';
 import {
   checkColumn,
   checkMetadata,
@@ -24,7 +25,7 @@ import {
   type ColumnBytes,
 } from './parquet-check.js';
 import { COMPRESSORS } from './parquet-codecs.js';
-import { DataError } from './jsonl.js';
+import { DataError, unreadable } from './jsonl.js';
 import type { SourceRow } from './rows.js';
 
 export interface ParquetOptions {
@@ -39,11 +40,8 @@ export async function readParquet(
   name: string,
   { columns, signal }: ParquetOptions = {},
 ): Promise<SourceRow[]> {
-  const file = await open(path, 'r').catch((cause: NodeJS.ErrnoException) => {
-    throw new DataError(
-      `cannot read ${name}: ${cause.code === 'ENOENT' ? 'there is no such file' : cause.message}`,
-      { cause },
-    );
+  const file = await openRegular(path).catch((cause: unknown) => {
+    throw unreadable(name, cause);
   });
   try {
     const bytes = await asyncBuffer(file);

@@ -11,14 +11,13 @@
  * Text files may be packed with gzip (`.gz`). A row knows where it stands (`train.jsonl line 12`,
  * `x.parquet row 12`), and every complaint about it begins with that.
  */
-import { readFile, stat } from 'node:fs/promises';
 import { constants, gunzipSync } from 'node:zlib';
 import type { Environment } from '../files/cache.js';
+import { parseJsonText } from '../files/json.js';
 import type { HubProgress } from '../hub/listing.js';
 import { otherThanJsonLines, parseCsv, refuseOtherKinds } from './formats.js';
 import { datasetFiles } from './hub.js';
-import { parseJsonText } from '../files/json.js';
-import { DataError, describe, isObject, parseLines, ROW_LIMIT } from './jsonl.js';
+import { DataError, describe, isObject, parseLines, readDataFile, ROW_LIMIT } from './jsonl.js';
 import { readParquet } from './parquet.js';
 
 export interface SourceRow {
@@ -129,7 +128,7 @@ export async function readFileRows(
 ): Promise<SourceRow[]> {
   options.signal?.throwIfAborted();
   if (/\.parquet$/i.test(name)) return readParquet(path, name, options);
-  const bytes = await readBytes(path, name);
+  const bytes = await readDataFile(path, name);
   if (startsWith(bytes, 'PAR1')) return readParquet(path, name, options);
   const text = startsWith(bytes, '\x1f\x8b') ? unpack(bytes, name) : bytes;
   refuseOtherKinds(text, name);
@@ -166,28 +165,6 @@ const BLANK = new Set([0x20, 0x09, 0x0a, 0x0d, 0xef, 0xbb, 0xbf]);
 
 function throwIfDefined(error: Error | undefined): void {
   if (error !== undefined) throw error;
-}
-
-async function readBytes(path: string, name: string): Promise<Uint8Array> {
-  try {
-    const { size } = await stat(path);
-    if (size > MAX_TEXT_BYTES * 2)
-      throw new DataError(
-        `${name} is ${Math.round(size / 2 ** 20)} MiB long, more than is read at once ` +
-          '(1024 MiB); split it into several files and give them as a list',
-      );
-    return await readFile(path);
-  } catch (cause) {
-    if (cause instanceof DataError) throw cause;
-    const code = (cause as NodeJS.ErrnoException).code;
-    const reason =
-      code === 'ENOENT'
-        ? 'there is no such file'
-        : code === 'EISDIR'
-          ? 'it is a folder; give a .jsonl, .json, .csv or .parquet file'
-          : (cause as Error).message;
-    throw new DataError(`cannot read ${name}: ${reason}`, { cause });
-  }
 }
 
 function unpack(bytes: Uint8Array, name: string): Uint8Array {

@@ -39,7 +39,7 @@ export type { TokenIds } from './arguments.js';
 export type DType = NativeDType;
 
 /** Sizes, limits and special tokens of a model; `parameters` is the number of its weights. */
-export type ModelConfig = Readonly<Omit<NativeModelInfo, 'configJson' | 'device'>>;
+export type ModelConfig = Readonly<Omit<NativeModelInfo, 'configJson' | 'device' | 'note'>>;
 
 const DTYPES = ['float32', 'bfloat16'] as const;
 
@@ -49,7 +49,7 @@ interface Parts {
   dtype: DType;
   device: string;
   config: ModelConfig;
-  /** The config.json beside the weights; the engine's own for a GGUF file. */
+  /** The config.json beside the weights; the engine's own for a GGUF file and a text part. */
   configJson: Record<string, unknown>;
   adapter: AdapterConfig | null;
 }
@@ -86,6 +86,11 @@ export class Model {
     this.#adapter = parts.adapter;
   }
 
+  /** The model's config.json; of a GGUF file, one that says the same. */
+  get configJson(): string {
+    return JSON.stringify(this.#parts.configJson);
+  }
+
   /** The adapter on the weights, or null. Sampling, scoring and training all use it. */
   get adapter(): AdapterConfig | null {
     return this.#adapter;
@@ -107,18 +112,21 @@ export class Model {
     const dtype = oneOf(options.dtype ?? 'bfloat16', DTYPES, '[load] dtype');
     const native = new (addon().Model)();
     const name = nonEmptyString(options.device ?? 'cpu', '[load] device');
-    const { configJson, device, ...config } = await runJob(
+    const { configJson, device, note, ...config } = await runJob(
       () => native.load(absolute, dtype, name),
       options.signal,
     );
+    if (note) process.emitWarning(`${absolute}: ${note}`);
     const text = await readFile(join(absolute, 'config.json'), 'utf8').catch(() => configJson);
+    const file = JSON.parse(text) as Record<string, unknown>;
     const model = new Model({
       native,
       path: absolute,
       dtype,
       device,
       config: Object.freeze(config),
-      configJson: JSON.parse(text) as Record<string, unknown>,
+      // Of a multimodal model only the text part is saved.
+      configJson: 'text_config' in file ? (JSON.parse(configJson) as typeof file) : file,
       adapter: null,
     });
     if (options.adapter !== undefined) {

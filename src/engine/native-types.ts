@@ -52,6 +52,8 @@ export interface NativeModelInfo {
   parameters: number;
   /** A config.json for this model, for sources that have none. */
   configJson: string;
+  /** What of the files is not used (the vision part of a multimodal model); mostly empty. */
+  note: string;
   /** Device of the weights: 'cpu' or e.g. 'cuda:0'. */
   device: string;
 }

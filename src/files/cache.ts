@@ -3,13 +3,13 @@
  * lock between processes, and SHA-256 by streaming.
  */
 import { createHash, randomUUID, type Hash } from 'node:crypto';
-import { createReadStream } from 'node:fs';
 import { open, readFile, rename, rm, stat, utimes } from 'node:fs/promises';
 import { homedir, hostname } from 'node:os';
 import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { explainWriteError } from './errors.js';
 import { makeDirectory } from './files.js';
+import { openRegular } from './read.js';
 
 export type Environment = Readonly<Record<string, string | undefined>>;
 
@@ -34,7 +34,8 @@ export async function exists(path: string): Promise<boolean> {
 /** Feeds a file to `hash` in chunks; returns the number of bytes. */
 export async function hashInto(hash: Hash, path: string, signal?: AbortSignal): Promise<number> {
   let bytes = 0;
-  for await (const chunk of createReadStream(path, {
+  const file = await openRegular(path);
+  for await (const chunk of file.createReadStream({
     highWaterMark: 1 << 20,
     ...(signal && { signal }),
   })) {

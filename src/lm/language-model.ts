@@ -5,7 +5,7 @@
  * for await (const chunk of lm.stream('Why is the sky blue?')) process.stdout.write(chunk);
  * await lm.dispose();
  */
-import { readFile, stat } from 'node:fs/promises';
+import { stat } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { readGguf } from '../engine/addon.js';
 import { CreamError } from '../engine/errors.js';
@@ -13,10 +13,12 @@ import { Model, type DType } from '../engine/model.js';
 import { exists } from '../files/cache.js';
 import { makeDirectory, writeAtomic } from '../files/files.js';
 import { parseConfig } from '../files/json.js';
+import { FileError, readText } from '../files/read.js';
 import { resolveModel, type ResolvedModel, type ResolveOptions } from '../models/resolve.js';
 import { ChatTemplate, type Message } from '../text/chat-template.js';
 import { loadTokenizer, type Tokenizer } from '../text/tokenizer.js';
 import { withBase } from './base-model.js';
+import type { Slices } from './slices.js';
 import { TextStream, type TextCompletion } from './text-stream.js';
 
 export type { TextCompletion, TextStream } from './text-stream.js';
@@ -99,9 +101,9 @@ export async function loadModel(name: string, options: LoadOptions = {}): Promis
 }
 
 /**
- * A model with its tokenizer and chat template, made by loadModel(). Concurrent completions are
- * decoded together, without a queue of the caller's own; other calls run in the order in which they
- * were made, as Model says. dispose() frees the model; `await using` calls it.
+ * A model with its tokenizer and chat template, made by loadModel(). Calls run in the order in
+ * which they were made; different models run concurrently. dispose() frees the model; `await using`
+ * calls it.
  */
 export class LanguageModel {
   /** The model on token ids. */
@@ -171,6 +173,40 @@ export class LanguageModel {
           'generation_config.json.',
       );
     return [...this.tokenizer.encode(this.chatTemplate?.answerText(text) ?? text), this.#endOfTurn];
+  }
+
+  /**
+   * Number of tokens of a prompt. Where its length alone shows that it has more than `limit`, it is
+   * not tokenised, and the number is a lower bound. The event loop gets its turns by `slices`.
+   */
+  countPrompt(messages: readonly Message[], limit: number, slices: Slices): Promise<number> {
+    if (!this.chatTemplate)
+      return this.#count(messages.map(({ content }) => content).join('\n\n'), limit, slices, true);
+    const fewest = this.tokenizer.fewestTokens(messages.map(({ content }) => content).join(''));
+    if (fewest > limit) return Promise.resolve(fewest);
+    const text = this.chatTemplate.render(this.chatTemplate.fit(messages), {
+      addGenerationPrompt: true,
+    });
+    return this.#count(text, limit, slices, false);
+  }
+
+  /** The same of a completion, the token that ends the turn included. */
+  async countCompletion(text: string, limit: number, slices: Slices): Promise<number> {
+    return (
+      1 + (await this.#count(this.chatTemplate?.answerText(text) ?? text, limit, slices, false))
+    );
+  }
+
+  async #count(
+    text: string,
+    limit: number,
+    slices: Slices,
+    addSpecialTokens: boolean,
+  ): Promise<number> {
+    const fewest = this.tokenizer.fewestTokens(text);
+    if (fewest > limit) return fewest;
+    const after = (work: number): Promise<void> => slices.after(work);
+    return (await this.tokenizer.encodeInSlices(text, after, { addSpecialTokens })).length;
   }
 
   /**
@@ -274,9 +310,18 @@ export class LanguageModel {
         'The prompt must be text or a list of messages, got ' +
           `${JSON.stringify(prompt) ?? 'undefined'}.`,
       );
-    return this.encodePrompt(
-      typeof prompt === 'string' ? [{ role: 'user', content: prompt }] : prompt,
+    const messages = typeof prompt === 'string' ? [{ role: 'user', content: prompt }] : prompt;
+    const context = this.model.config.maxPositionEmbeddings;
+    const fewest = this.tokenizer.fewestTokens(
+      (messages as readonly (Partial<Message> | null)[]).map((m) => m?.content ?? '').join(''),
     );
+    if (fewest > context)
+      throw new CreamError(
+        'ERR_INVALID_ARGUMENT',
+        `The prompt has at least ${fewest} tokens and the model's context holds ${context}; ` +
+          'shorten it.',
+      );
+    return this.encodePrompt(messages);
   }
 
   /**
@@ -328,9 +373,11 @@ export class LanguageModel {
 }
 
 async function readJson(path: string): Promise<Record<string, unknown>> {
-  const text = await readFile(path, 'utf8').catch((error: NodeJS.ErrnoException) =>
-    error.code === 'ENOENT' ? '{}' : Promise.reject(error),
-  );
+  const text = await readText(path, 'config').catch((error: unknown) => {
+    if (!(error instanceof FileError)) throw error;
+    if (error.code === 'ENOENT') return '{}';
+    throw new CreamError('ERR_INVALID_FILE', `${error.message}.`, { cause: error });
+  });
   try {
     return parseConfig(text) as Record<string, unknown>;
   } catch (error) {

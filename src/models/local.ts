@@ -3,11 +3,12 @@
  * are looked at here: what is inside the weights is the native reader's to check.
  */
 import { createHash } from 'node:crypto';
-import { open, readdir, readFile, stat } from 'node:fs/promises';
+import { readdir, stat } from 'node:fs/promises';
 import { basename, isAbsolute, join, resolve } from 'node:path';
 import { sha256File } from '../files/cache.js';
 import { parseConfig } from '../files/json.js';
 import { ModelError } from '../files/errors.js';
+import { FileError, openRegular, readText } from '../files/read.js';
 
 const LFS_POINTER = 'version https://git-lfs.github.com/spec/';
 
@@ -159,8 +160,13 @@ export async function weightFiles(folder: string, names?: string[]): Promise<str
 async function checkPresent(path: string, name: string): Promise<void> {
   // a dangling link of a hub cache counts as missing
   const info = await stat(path).catch(() => null);
-  if (info === null || !info.isFile())
+  if (info === null)
     throw new ModelError('ERR_INCOMPLETE_MODEL', `${path} is missing; fetch the model again.`);
+  if (!info.isFile())
+    throw new ModelError(
+      'ERR_INCOMPLETE_MODEL',
+      `${path} is not a regular file (but a folder, pipe, socket or device); fetch the model again.`,
+    );
   if (info.size === 0)
     throw new ModelError(
       'ERR_INCOMPLETE_MODEL',
@@ -178,8 +184,12 @@ async function checkPresent(path: string, name: string): Promise<void> {
 async function checkJson(path: string): Promise<unknown> {
   await checkPresent(path, basename(path));
   try {
-    return parseConfig(await readFile(path, 'utf8'));
+    return parseConfig(
+      await readText(path, /tokenizer\.json$/.test(path) ? 'tokenizer' : 'config'),
+    );
   } catch (error) {
+    if (error instanceof FileError)
+      throw new ModelError('ERR_INCOMPLETE_MODEL', `${error.message}.`, { cause: error });
     throw new ModelError(
       'ERR_INCOMPLETE_MODEL',
       `${path} is not valid JSON (${(error as Error).message}): it is damaged or ` +
@@ -190,7 +200,7 @@ async function checkJson(path: string): Promise<unknown> {
 }
 
 async function head(path: string, bytes: number): Promise<string> {
-  const file = await open(path, 'r');
+  const file = await openRegular(path);
   try {
     const { buffer, bytesRead } = await file.read(Buffer.alloc(bytes), 0, bytes, 0);
     return buffer.subarray(0, bytesRead).toString('latin1');

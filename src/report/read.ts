@@ -3,7 +3,8 @@
  * nothing here throws for what a file holds: a missing file has no rows, a line that is cut or
  * damaged is left out and counted.
  */
-import { existsSync, readFileSync, readdirSync } from 'node:fs';
+import { existsSync, readdirSync } from 'node:fs';
+import { readRegularSync, type FileError } from '../files/read.js';
 import { join } from 'node:path';
 import { ARTEFACT_COLUMNS, type Columns } from '../data/columns.js';
 import { checkRecord, DataError, parseJsonl } from '../data/jsonl.js';
@@ -81,13 +82,11 @@ export class RunFolder {
 
   #bytes(file: string): Buffer | undefined {
     try {
-      return readFileSync(join(this.path, file));
+      return readRegularSync(join(this.path, file), 'data');
     } catch (error) {
-      const code = (error as NodeJS.ErrnoException).code;
+      const { code, reason } = error as FileError;
       if (code === 'ENOENT' || code === 'ENOTDIR') return undefined;
-      throw new DataError(`cannot read ${join(this.path, file)}: ${(error as Error).message}`, {
-        cause: error,
-      });
+      throw new DataError(`cannot read ${join(this.path, file)}: ${reason}`, { cause: error });
     }
   }
 

@@ -1,41 +1,58 @@
 /** Records that are longer than the model's context. */
 import type { Loaded } from '../data/prompts.js';
 import type { PreferenceRecord } from '../data/preferences.js';
-import type { DemonstrationRecord, Message, PromptRecord } from '../data/records.js';
+import type { DemonstrationRecord, PromptRecord } from '../data/records.js';
 import type { LanguageModel } from '../lm/language-model.js';
 import { Slices } from '../lm/slices.js';
 import { encodePreference } from './encode-pairs.js';
 import { RunError } from './errors.js';
-import { encodeDemonstration } from './stages/sft.js';
 
-/** A record's length in tokens, the most that fits, and its size in characters. */
+/** A record's length in tokens, or a lower bound of it, and the most that fits. */
 export interface Length {
   tokens: number;
   limit: number;
 }
 
-export type LengthOf<T> = (record: T, policy: LanguageModel) => Length;
+export type LengthOf<T> = (record: T, policy: LanguageModel, slices: Slices) => Promise<Length>;
 
 const contextOf = (policy: LanguageModel): number => policy.model.config.maxPositionEmbeddings;
 
 /** At least one generated token must fit after the prompt. */
-export const promptLength: LengthOf<Pick<PromptRecord, 'prompt'>> = ({ prompt }, policy) => ({
-  tokens: policy.encodePrompt(prompt).length,
-  limit: contextOf(policy) - 1,
-});
+export const promptLength: LengthOf<Pick<PromptRecord, 'prompt'>> = async (
+  { prompt },
+  policy,
+  slices,
+) => {
+  const limit = contextOf(policy) - 1;
+  return { tokens: await policy.countPrompt(prompt, limit, slices), limit };
+};
 
-export const demonstrationLength: LengthOf<DemonstrationRecord> = (demonstration, policy) => {
-  const { prompt, completion } = encodeDemonstration(demonstration, policy);
-  return { tokens: prompt.length + completion.length, limit: contextOf(policy) };
+export const demonstrationLength: LengthOf<DemonstrationRecord> = async (
+  { prompt, completion },
+  policy,
+  slices,
+) => {
+  const limit = contextOf(policy);
+  const text = completion.map(({ content }) => content).join('\n');
+  const asked = await policy.countPrompt(prompt, limit, slices);
+  return { tokens: asked + (await policy.countCompletion(text, limit, slices)), limit };
 };
 
 /** Of the longer of a pair's two sequences. */
-export const preferenceLength: LengthOf<PreferenceRecord> = (preference, policy) => {
-  const { prompt, chosen, rejected } = encodePreference(preference, policy);
-  return {
-    tokens: prompt.length + Math.max(chosen.length, rejected.length),
-    limit: contextOf(policy),
-  };
+export const preferenceLength: LengthOf<PreferenceRecord> = async (preference, policy, slices) => {
+  const { prompt, chosen, rejected } = preference;
+  const limit = contextOf(policy);
+  const asked = await policy.countPrompt(prompt, limit, slices);
+  const answers = [chosen, rejected];
+  if (answers.every((turns) => turns.length === 1)) {
+    const lengths = await Promise.all(
+      answers.map(([turn]) => policy.countCompletion(turn!.content, limit, slices)),
+    );
+    return { tokens: asked + Math.max(...lengths), limit };
+  }
+  const encoded = encodePreference(preference, policy);
+  await slices.after(answers.flat().reduce((sum, { content }) => sum + content.length, 0));
+  return { tokens: asked + Math.max(encoded.chosen.length, encoded.rejected.length), limit };
 };
 
 interface LongRecord {
@@ -48,13 +65,14 @@ export async function findLong<T extends { id: string }>(
   records: readonly T[],
   policy: LanguageModel,
   lengthOf: LengthOf<T>,
+  signal?: AbortSignal,
 ): Promise<LongRecord[]> {
-  const slices = new Slices();
+  const slices = new Slices(signal);
   const long: LongRecord[] = [];
   for (const record of records) {
-    const { tokens, limit } = lengthOf(record, policy);
+    const { tokens, limit } = await lengthOf(record, policy, slices);
     if (tokens > limit) long.push({ id: record.id, tokens });
-    await slices.after(characters(record));
+    await slices.after(100); // the template
   }
   return long;
 }
@@ -73,8 +91,8 @@ export async function withoutLong<T extends { id: string }>(
   if (long.size === 0) return loaded;
   const reasons = [...long].map(([id, tokens]) => ({
     reason:
-      `${loaded.places?.get(id) ?? JSON.stringify(id)}: the ${what} is ${tokens} tokens long and ` +
-      `the model's context holds ${contextOf(policy)}`,
+      `${loaded.places?.get(id) ?? JSON.stringify(id)}: the ${what} is at least ${tokens} tokens ` +
+      `long and the model's context holds ${contextOf(policy)}`,
   }));
   if (long.size === loaded.records.length)
     throw new RunError(
@@ -87,15 +105,4 @@ export async function withoutLong<T extends { id: string }>(
     records: loaded.records.filter(({ id }) => !long.has(id)),
     skipped: [...loaded.skipped, ...reasons],
   };
-}
-
-function characters(record: object): number {
-  return Object.values(record).reduce(
-    (sum: number, value: unknown) =>
-      sum +
-      (Array.isArray(value)
-        ? (value as Partial<Message>[]).reduce((n, turn) => n + (turn.content?.length ?? 0), 0)
-        : 0),
-    0,
-  );
 }

@@ -20,43 +20,46 @@ const STARTS_WITH_WORD = new RegExp(`^${WORD}`, 'u');
 const ENDS_WITH_WORD = new RegExp(`${WORD}$`, 'u');
 const SPACE = /\p{White_Space}/u; // JavaScript's \s has U+FEFF and lacks U+0085
 
+/** A node of the tree of contents, by UTF-16 unit. */
+interface Node {
+  token?: AddedToken;
+  next?: Map<string, Node>;
+}
+
 /** Finds `tokens` as they are spelled by `spelling` (the normalizer, for normalized ones). */
 export class AddedTokens {
-  /** By first UTF-16 unit, longest first. */
-  private readonly byFirst = new Map<string, { content: string; token: AddedToken }[]>();
+  private readonly root: Node = {};
+  /** Finds the next unit that a token begins with. */
+  private readonly begins: RegExp | undefined;
 
   constructor(tokens: readonly AddedToken[], spelling: (content: string) => string) {
     for (const token of tokens) {
-      const content = spelling(token.content);
-      if (content === '') continue;
-      const first = content[0] as string;
-      this.byFirst.set(
-        first,
-        [...(this.byFirst.get(first) ?? []), { content, token }].sort(
-          (a, b) => b.content.length - a.content.length,
-        ),
-      );
+      let node = this.root;
+      for (const unit of spelling(token.content).split('')) {
+        node.next ??= new Map();
+        let child = node.next.get(unit);
+        if (child === undefined) node.next.set(unit, (child = {}));
+        node = child;
+      }
+      if (node !== this.root) node.token ??= token;
     }
+    const first = [...(this.root.next?.keys() ?? [])].map(
+      (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`,
+    );
+    if (first.length > 0) this.begins = new RegExp(`[${first.join('')}]`, 'g');
   }
 
-  split(text: string): Section[] {
-    if (this.byFirst.size === 0) return text === '' ? [] : [{ text, start: 0 }];
-    const sections: Section[] = [];
+  *split(text: string): Generator<Section> {
     let done = 0;
-    const push = (from: number, to: number, id?: number): void => {
-      sections.push({ text: text.slice(from, to), start: from, ...(id !== undefined && { id }) });
-    };
-    for (let at = 0; at < text.length;) {
-      const found = this.byFirst
-        .get(text[at] as string)
-        ?.find(({ content }) => text.startsWith(content, at));
+    for (let at = this.nextStart(text, 0); at < text.length;) {
+      const found = this.longest(text, at);
       if (!found) {
-        at++;
+        at = this.nextStart(text, at + 1);
         continue;
       }
-      const { content, token } = found;
-      let [start, stop] = [at, at + content.length];
-      at = stop;
+      const { length, token } = found;
+      let [start, stop] = [at, at + length];
+      at = this.nextStart(text, stop);
       if (
         token.single_word &&
         (ENDS_WITH_WORD.test(text.slice(Math.max(0, start - 2), start)) ||
@@ -65,11 +68,26 @@ export class AddedTokens {
         continue;
       if (token.lstrip) while (start > done && SPACE.test(text[start - 1] as string)) start--;
       if (token.rstrip) while (stop < text.length && SPACE.test(text[stop] as string)) stop++;
-      if (done < start) push(done, start);
-      push(start, stop, token.id);
+      if (done < start) yield { text: text.slice(done, start), start: done };
+      yield { text: text.slice(start, stop), start, id: token.id };
       done = stop;
     }
-    if (done < text.length) push(done, text.length);
-    return sections;
+    if (done < text.length) yield { text: text.slice(done), start: done };
+  }
+
+  private nextStart(text: string, from: number): number {
+    if (this.begins === undefined) return text.length;
+    this.begins.lastIndex = from;
+    return this.begins.exec(text)?.index ?? text.length;
+  }
+
+  private longest(text: string, at: number): { length: number; token: AddedToken } | undefined {
+    let node: Node | undefined = this.root;
+    let found: { length: number; token: AddedToken } | undefined;
+    for (let end = at; node !== undefined; end++) {
+      if (node.token) found = { length: end - at, token: node.token };
+      node = end < text.length ? node.next?.get(text[end] as string) : undefined;
+    }
+    return found;
   }
 }

@@ -213,6 +213,9 @@ function boundedRange(start: number, stop?: number, step = 1): number[] {
   return Array.from({ length }, (_, i) => from + i * step);
 }
 
+/** Longest conversation that a template is run on, in characters. */
+const MAX_CONTENT = 2 ** 23;
+
 function checkMessages(messages: readonly Message[]): void {
   if (messages.length === 0)
     throw new TextError(
@@ -228,4 +231,11 @@ function checkMessages(messages: readonly Message[]): void {
       );
     }
   });
+  const length = messages.reduce((sum, { content }) => sum + content.length, 0);
+  if (length > MAX_CONTENT)
+    throw new TextError(
+      'ERR_INVALID_ARGUMENT',
+      `The messages have ${length} characters, more than a chat template is run on ` +
+        `(${MAX_CONTENT}); shorten them.`,
+    );
 }

@@ -5,6 +5,7 @@
  */
 import * as library from '@huggingface/tokenizers';
 import { AddedTokens } from './added-tokens.js';
+import { mergeChunk } from './bpe.js';
 import {
   createNormalizer,
   createPreTokenizer,
@@ -27,11 +28,22 @@ interface MergingModel {
   tokens_to_ids: Map<string, number>;
   unk_token_id?: number | undefined;
   (chunks: string[]): string[];
+  /** BPE: the rank of a pair, by its JSON. */
+  bpe_ranks?: Map<string, number>;
+  end_of_word_suffix?: string | null;
+  fuse_unk?: boolean;
+  /** Unigram: the tokens of one chunk. */
+  tokenize?: (chunk: string) => string[];
 }
 const { BPE, Unigram } = library as unknown as {
   BPE: new (model: object) => MergingModel;
   Unigram: new (model: object, eos: string) => MergingModel;
 };
+
+/** Chunks from this length on are merged in steps. */
+const LONG_CHUNK = 2000;
+/** Characters of work between two yields. */
+const STEP = 1000;
 
 export class Encoder {
   readonly vocabulary: ReadonlyMap<string, number>;
@@ -45,6 +57,8 @@ export class Encoder {
   /** Rust forgets unknown characters before it merges, so that their neighbours may meet. */
   private readonly forgets: boolean;
   private readonly wholeChunks: boolean;
+  /** How many times fewer bytes the tokens of a text may have; Infinity where parts are dropped. */
+  readonly mostShrinkage: number;
 
   constructor(json: TokenizerJson) {
     const { model } = json;
@@ -81,42 +95,142 @@ export class Encoder {
       model['byte_fallback'] !== true &&
       [...byteOfCharacter().keys()].some((character) => !this.vocabulary.has(character));
     this.wholeChunks = model['ignore_merges'] === true;
+    this.mostShrinkage =
+      this.forgets || json.added_tokens.some(({ lstrip, rstrip }) => lstrip || rstrip)
+        ? Infinity
+        : shrinkage(json.normalizer, 'normalizers') *
+          shrinkage(json.pre_tokenizer, 'pretokenizers') *
+          (this.model.fuse_unk === true && model['byte_fallback'] !== true ? Infinity : 1);
   }
 
   encode(text: string, addSpecialTokens: boolean): number[] {
-    const whole = text.replace(/\p{Cs}/gu, '\uFFFD'); // half a surrogate pair has no bytes
-    const ids = this.limited ? withTimeLimit(() => this.ids(whole)) : this.ids(whole);
-    return addSpecialTokens ? [...this.around.before, ...ids, ...this.around.after] : ids;
+    const ids: number[] = [];
+    const drain = (): void => {
+      for (const _ of this.steps(text, addSpecialTokens, ids));
+    };
+    if (this.limited) withTimeLimit(drain);
+    else drain();
+    return ids;
   }
 
-  private ids(text: string): number[] {
-    const ids: number[] = [];
+  /**
+   * The same ids, written to `ids` step by step. Yields the characters of work that the step took,
+   * about a thousand (a Unigram chunk is one step).
+   */
+  *encodeInSteps(text: string, addSpecialTokens: boolean, ids: number[]): Generator<number> {
+    const steps = this.steps(text, addSpecialTokens, ids);
+    for (;;) {
+      const step = this.limited ? withTimeLimit(() => steps.next()) : steps.next();
+      if (step.done) return;
+      yield step.value;
+    }
+  }
+
+  private *steps(text: string, addSpecialTokens: boolean, ids: number[]): Generator<number> {
+    if (addSpecialTokens) ids.push(...this.around.before);
+    const whole = text.replace(/\p{Cs}/gu, '\uFFFD'); // half a surrogate pair has no bytes
+    let work = 0;
+    for (const chunk of this.chunks(whole)) {
+      if (typeof chunk === 'number') ids.push(chunk);
+      else if (chunk.length < LONG_CHUNK) this.merge(chunk, ids);
+      else {
+        yield* this.mergeLong(chunk, ids);
+        continue;
+      }
+      work += typeof chunk === 'number' ? 1 : chunk.length;
+      if (work < STEP) continue;
+      yield work;
+      work = 0;
+    }
+    if (addSpecialTokens) ids.push(...this.around.after);
+  }
+
+  /** What is merged on its own, and the ids of the added tokens between. */
+  private *chunks(text: string): Generator<string | number> {
     for (const section of this.asWritten.split(text)) {
-      if (section.id !== undefined) ids.push(section.id);
+      if (section.id !== undefined) yield section.id;
       else
         for (const part of this.asNormalized.split(this.normalize(section.text))) {
-          if (part.id !== undefined) ids.push(part.id);
+          if (part.id !== undefined) yield part.id;
           else
             for (const chunk of this.split([
               { text: part.text, first: section.start === 0 && part.start === 0 },
             ]))
-              this.merge(chunk.text, ids);
+              yield chunk.text;
         }
     }
-    return ids;
   }
 
   private merge(chunk: string, ids: number[]): void {
-    const known =
-      this.forgets && !(this.wholeChunks && this.vocabulary.has(chunk))
-        ? Array.from(chunk)
-            .filter((character) => this.vocabulary.has(character))
-            .join('')
-        : chunk;
-    for (const token of this.model([known])) {
-      const id = this.vocabulary.get(token) ?? this.model.unk_token_id;
+    for (const token of this.model([this.known(chunk)])) {
+      const id = this.idOf(token);
       if (id !== undefined) ids.push(id);
     }
+  }
+
+  private *mergeLong(chunk: string, ids: number[]): Generator<number> {
+    const { bpe_ranks: ranks, unk_token_id: unknown, fuse_unk: fuses } = this.model;
+    const known = this.known(chunk);
+    if (this.model.end_of_word_suffix || this.wholeChunk(known)) return this.merge(chunk, ids);
+    const tokens = ranks
+      ? yield* mergeChunk(known, (left, right) => ranks.get(JSON.stringify([left, right])))
+      : this.model.tokenize!(known);
+    let before: number | undefined;
+    for (const token of tokens) {
+      // A token that no merge has made stands for its bytes, or is unknown.
+      const parts = this.vocabulary.has(token) || !ranks ? [token] : this.model([token]);
+      for (const id of parts.map((part) => this.idOf(part))) {
+        if (id !== undefined && !(fuses && id === unknown && before === unknown)) ids.push(id);
+        before = id;
+      }
+    }
+  }
+
+  private idOf(token: string): number | undefined {
+    return this.vocabulary.get(token) ?? this.model.unk_token_id;
+  }
+
+  private known(chunk: string): string {
+    return this.forgets && !this.wholeChunk(chunk)
+      ? Array.from(chunk)
+          .filter((character) => this.vocabulary.has(character))
+          .join('')
+      : chunk;
+  }
+
+  private wholeChunk(chunk: string): boolean {
+    return this.wholeChunks && this.vocabulary.has(chunk);
+  }
+}
+
+/** How many times fewer bytes a text has behind `step`, at most. */
+function shrinkage(step: Component | null, list: 'normalizers' | 'pretokenizers'): number {
+  switch (step?.type) {
+    case undefined:
+    case 'Prepend':
+    case 'ByteLevel':
+    case 'Metaspace':
+    case 'Digits':
+      return 1;
+    case 'NFC': // a base with its marks becomes one character of at least a third of the bytes
+      return 3;
+    case 'Split':
+    case 'Punctuation':
+      return step['behavior'] === 'Removed' ? Infinity : 1;
+    case 'Replace': {
+      const pattern = (step['pattern'] as { String?: unknown } | undefined)?.String;
+      const content = step['content'];
+      return typeof pattern === 'string' && typeof content === 'string' && content !== ''
+        ? Math.max(1, Buffer.byteLength(pattern) / Buffer.byteLength(content))
+        : Infinity;
+    }
+    case 'Sequence':
+      return (step[list] as Component[]).reduce(
+        (product, inner) => product * shrinkage(inner, list),
+        1,
+      );
+    default:
+      return Infinity;
   }
 }
 

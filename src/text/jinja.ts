@@ -40,8 +40,11 @@ const STATEMENTS = new Set([
  * A template that doubles a text or a list in a loop has filled the memory long before its time is
  * up.
  */
-const MAX_CHARACTERS = 2 ** 26;
+const MAX_CHARACTERS = 2 ** 24;
 const MAX_ITEMS = 1_000_000;
+/** Characters of all values that one rendering makes, an item of a list counting as 32. */
+const MAX_WORK = 2 ** 27;
+const CHARACTERS_OF_ITEM = 32;
 
 /** A value of the interpreter for a JavaScript one. */
 function wrap(value: unknown): TemplateValue {
@@ -49,10 +52,12 @@ function wrap(value: unknown): TemplateValue {
 }
 
 function text(value: string): TemplateValue {
-  if (value.length > MAX_CHARACTERS)
-    throw new Error(`it makes a text of more than ${MAX_CHARACTERS} characters`);
+  if (value.length > MAX_CHARACTERS) throw tooMuchText();
   return wrap(value);
 }
+
+const tooMuchText = (): Error =>
+  new Error(`it makes a text of more than ${MAX_CHARACTERS} characters`);
 
 /** A function that gets the interpreter's own values. */
 function callable(call: Call): TemplateValue {
@@ -64,6 +69,7 @@ function callable(call: Call): TemplateValue {
 /** The text that `program` writes with the variables of `scope`. */
 export function runTemplate(program: unknown, scope: Scope): string {
   const interpreter = new Interpreter(scope);
+  let work = 0;
   const plain = Object.fromEntries(
     (
       [
@@ -78,7 +84,11 @@ export function runTemplate(program: unknown, scope: Scope): string {
   Object.assign(interpreter, {
     evaluate: (node: Node | undefined, inner: Scope) => {
       if (node?.type === 'Break' || node?.type === 'Continue') throw new LoopControl(node.type);
-      return plain.evaluate(node, inner);
+      const value = plain.evaluate(node, inner);
+      // What a name or a literal stands for is there already.
+      if (node?.type !== 'Identifier' && node?.type !== 'StringLiteral') work += sizeOf(value);
+      if (work > MAX_WORK) throw new Error('it makes more text and lists than a prompt needs');
+      return value;
     },
     evaluateBlock: (nodes: Node[], inner: Scope) => block(interpreter, nodes, inner),
     evaluateFor: (node: Node, inner: Scope) => loop(interpreter, node, inner),
@@ -102,6 +112,17 @@ export function runTemplate(program: unknown, scope: Scope): string {
       filtered(interpreter, plain, operand, filter, inner),
   });
   return interpreter.run(program).value as string;
+}
+
+function sizeOf({ type, value }: TemplateValue): number {
+  if (type === 'StringValue') {
+    const { length } = value as string;
+    if (length > MAX_CHARACTERS) throw tooMuchText();
+    return length;
+  }
+  if (type === 'ArrayValue' || type === 'TupleValue')
+    return CHARACTERS_OF_ITEM * (value as unknown[]).length;
+  return 0;
 }
 
 function block(interpreter: Methods, nodes: Node[], scope: Scope): TemplateValue {
@@ -244,7 +265,7 @@ const METHODS: Readonly<Record<string, (self: string, args: TemplateValue[]) => 
   strip: (self, [set]) => strip(self, 'both', set?.value),
   lstrip: (self, [set]) => strip(self, 'left', set?.value),
   rstrip: (self, [set]) => strip(self, 'right', set?.value),
-  split: (self, [separator, most]) => split(self, separator?.value, most?.value),
+  split: (self, [separator, most]) => split(self, separator?.value, most?.value, MAX_ITEMS),
   title: (self) => title(self),
   capitalize: (self) => capitalize(self),
 };

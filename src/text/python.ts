@@ -153,12 +153,18 @@ export function titleWords(text: string): string {
 }
 
 /** str.split(separator, at most so often); without a separator by runs of white space. */
-export function split(text: string, separator?: unknown, most?: unknown): string[] {
+export function split(
+  text: string,
+  separator?: unknown,
+  most?: unknown,
+  maxParts = Infinity,
+): string[] {
   if (separator != null && (typeof separator !== 'string' || separator === ''))
     throw new Error('split by something that is not a text');
   const limit = typeof most === 'number' && most >= 0 ? most : Infinity;
   if (separator != null) {
-    const parts = text.split(separator);
+    const parts = text.split(separator, Math.min(maxParts + 1, 2 ** 32 - 1));
+    if (parts.length > maxParts) throw new Error(`split into more than ${maxParts} parts`);
     return parts.length > limit + 1
       ? [...parts.slice(0, limit), parts.slice(limit).join(separator)]
       : parts;
@@ -167,6 +173,7 @@ export function split(text: string, separator?: unknown, most?: unknown): string
   for (const word of text.matchAll(WORD)) {
     if (parts.length === limit) return [...parts, text.slice(word.index)];
     parts.push(word[0]);
+    if (parts.length > maxParts) throw new Error(`split into more than ${maxParts} parts`);
   }
   return parts;
 }

@@ -13,37 +13,73 @@ export interface Chunk {
   /** Whether it begins where the whole text begins. */
   first: boolean;
 }
-export type PreTokenizer = (chunks: Chunk[]) => Chunk[];
+/** Splits lazily: a long text is not split further than its chunks are asked for. */
+export type PreTokenizer = (chunks: Iterable<Chunk>) => Iterable<Chunk>;
 
 const UNICODE_FORMS = ['NFC', 'NFD', 'NFKC', 'NFKD'];
 
+/** A text may grow so many times; U+FDFA, the most in Unicode, becomes 18 characters in NFKD. */
+const MOST_GROWTH = 32;
+/** Characters that a normalizer may add to any text, however short. */
+const SMALL = 4096;
+
+/** `step` as a function that refuses to let a text grow without bound. */
 export function createNormalizer(step: Component | null): Normalizer {
+  const normalize = unbounded(step);
+  return (text) => normalize(text, SMALL + MOST_GROWTH * text.length);
+}
+
+/** @throws Error where the text becomes longer than `limit` */
+type BoundedNormalizer = (text: string, limit: number) => string;
+
+function unbounded(step: Component | null): BoundedNormalizer {
   if (step === null) return (text) => text;
   const { type } = step;
-  if (UNICODE_FORMS.includes(type)) return (text) => text.normalize(type);
+  if (UNICODE_FORMS.includes(type)) return (text, limit) => bounded(text.normalize(type), limit);
   switch (type) {
     case 'Sequence': {
-      const steps = list(step, 'normalizers').map(createNormalizer);
-      return (text) => steps.reduce((result, normalize) => normalize(result), text);
+      const steps = list(step, 'normalizers').map(unbounded);
+      return (text, limit) => steps.reduce((result, normalize) => normalize(result, limit), text);
     }
     case 'Prepend':
-      return (text) => (text === '' ? '' : String(step['prepend']) + text);
+      return (text, limit) =>
+        text === '' ? '' : bounded(textOf(step, 'prepend', '') + text, limit);
     case 'Replace': {
       const [pattern, content] = [regularExpression(step), textOf(step, 'content', '')];
-      return (text) => text.replace(pattern, () => content); // a function: `$&` means nothing
+      return (text, limit) => {
+        let left = limit;
+        const replaced = text.replace(pattern, () => {
+          left -= content.length;
+          if (left < 0) throw tooLong(limit);
+          return content;
+        });
+        return bounded(replaced, limit);
+      };
     }
     case 'Lowercase':
       // without the rule of the final sigma
-      return (text) => Array.from(text, (character) => character.toLowerCase()).join('');
+      return (text, limit) =>
+        bounded(Array.from(text, (character) => character.toLowerCase()).join(''), limit);
     case 'Strip':
       return (text) =>
         text
           .replace(step['strip_left'] === true ? /^\p{White_Space}+/u : /^(?:)/, '')
-          .replace(step['strip_right'] === true ? /\p{White_Space}+$/u : /(?:)$/, '');
+          .replace(
+            step['strip_right'] === true ? /(?<!\p{White_Space})\p{White_Space}+$/u : '',
+            '',
+          );
     default:
       throw new Error(`its normalizer ${JSON.stringify(type)} is not supported`);
   }
 }
+
+function bounded(text: string, limit: number): string {
+  if (text.length > limit) throw tooLong(limit);
+  return text;
+}
+
+const tooLong = (limit: number): Error =>
+  new Error(`its normalizer makes more than ${limit} characters of it`);
 
 export function createPreTokenizer(step: Component | null): PreTokenizer {
   if (step === null) return (chunks) => chunks;
@@ -107,44 +143,62 @@ function behaviour(name: unknown): Behaviour {
   return found;
 }
 
-/** What becomes of the stretches that match and of those between; `invert` swaps the two. */
-function splitter(pattern: RegExp, how: Behaviour, invert = false): PreTokenizer {
-  return (chunks) =>
-    chunks.flatMap(({ text, first }) => {
-      const stretches: { text: string; matches: boolean }[] = [];
-      let end = 0;
-      const push = (from: number, to: number, matches: boolean): void => {
-        stretches.push({ text: text.slice(from, to), matches: matches !== invert });
-      };
-      for (const match of text.matchAll(pattern)) {
-        if (end < match.index) push(end, match.index, false);
-        push(match.index, match.index + match[0].length, true);
-        end = match.index + match[0].length;
-      }
-      if (end < text.length) push(end, text.length, false);
-      return join(stretches, how).flatMap((stretch, i) =>
-        stretch === ''
-          ? []
-          : [{ text: stretch, first: first && i === 0 && text.startsWith(stretch) }],
-      );
-    });
+interface Stretch {
+  text: string;
+  matches: boolean;
 }
 
-function join(stretches: { text: string; matches: boolean }[], how: Behaviour): string[] {
-  if (how === 'Isolated') return stretches.map(({ text }) => text);
-  if (how === 'Removed') return stretches.filter(({ matches }) => !matches).map(({ text }) => text);
-  const backwards = how === 'MergedWithNext';
-  const joined: string[] = [];
-  let previous = false;
-  for (const { text, matches } of backwards ? stretches.toReversed() : stretches) {
-    const glue =
-      joined.length > 0 && (how === 'Contiguous' ? matches === previous : matches && !previous);
-    if (glue)
-      joined.push(backwards ? text + (joined.pop() as string) : (joined.pop() as string) + text);
-    else joined.push(text);
-    previous = matches;
+/** The stretches of `text` that match and those between; `invert` swaps the two. */
+function* stretchesOf(text: string, pattern: RegExp, invert: boolean): Generator<Stretch> {
+  let end = 0;
+  for (const match of text.matchAll(pattern)) {
+    if (end < match.index) yield { text: text.slice(end, match.index), matches: invert };
+    yield { text: match[0], matches: !invert };
+    end = match.index + match[0].length;
   }
-  return backwards ? joined.reverse() : joined;
+  if (end < text.length) yield { text: text.slice(end), matches: invert };
+}
+
+/** What becomes of the stretches that match and of those between. */
+function splitter(pattern: RegExp, how: Behaviour, invert = false): PreTokenizer {
+  return function* (chunks) {
+    for (const { text, first } of chunks) {
+      let begins = first;
+      for (const stretch of join(stretchesOf(text, pattern, invert), how)) {
+        if (stretch !== '') yield { text: stretch, first: begins && text.startsWith(stretch) };
+        begins = false;
+      }
+    }
+  };
+}
+
+function* join(stretches: Iterable<Stretch>, how: Behaviour): Generator<string> {
+  let waiting: Stretch | undefined;
+  for (const stretch of stretches) {
+    if (how === 'Isolated') yield stretch.text;
+    else if (how === 'Removed') {
+      if (!stretch.matches) yield stretch.text;
+    } else if (waiting !== undefined && joins(waiting, stretch, how)) {
+      const text: string = waiting.text + stretch.text;
+      // A stretch takes one match at most; a run of equal ones goes on.
+      if (how === 'Contiguous') waiting = { text, matches: stretch.matches };
+      else {
+        yield text;
+        waiting = undefined;
+      }
+    } else {
+      if (waiting !== undefined) yield waiting.text;
+      waiting = stretch;
+    }
+  }
+  if (waiting !== undefined) yield waiting.text;
+}
+
+function joins(left: Stretch, right: Stretch, how: Behaviour): boolean {
+  if (how === 'Contiguous') return left.matches === right.matches;
+  return how === 'MergedWithPrevious'
+    ? right.matches && !left.matches
+    : left.matches && !right.matches;
 }
 
 function byteLevelSplitter(step: Component): PreTokenizer {
@@ -153,18 +207,17 @@ function byteLevelSplitter(step: Component): PreTokenizer {
     .sort((a, b) => a[1] - b[1])
     .map(([character]) => character);
   const utf8 = new TextEncoder();
-  return (chunks) => {
-    const spaced =
-      step['add_prefix_space'] === true
-        ? chunks.map((chunk) =>
-            chunk.text.startsWith(' ') ? chunk : { ...chunk, text: ` ${chunk.text}` },
-          )
-        : chunks;
-    return (bySpaces?.(spaced) ?? spaced).map((chunk) => {
+  const withSpace = function* (chunks: Iterable<Chunk>): Iterable<Chunk> {
+    for (const chunk of chunks)
+      yield chunk.text.startsWith(' ') ? chunk : { ...chunk, text: ` ${chunk.text}` };
+  };
+  return function* (chunks) {
+    const spaced = step['add_prefix_space'] === true ? withSpace(chunks) : chunks;
+    for (const chunk of bySpaces?.(spaced) ?? spaced) {
       let text = '';
       for (const byte of utf8.encode(chunk.text)) text += characters[byte];
-      return { ...chunk, text };
-    });
+      yield { ...chunk, text };
+    }
   };
 }
 
@@ -178,14 +231,14 @@ function metaspace(step: Component): PreTokenizer {
     step['prepend_scheme'] ?? (step['add_prefix_space'] === false ? 'never' : 'always');
   const words =
     step['split'] === false ? null : splitter(new RegExp(escape(mark), 'gu'), 'MergedWithNext');
-  return (chunks) => {
-    const marked = chunks.map(({ text, first }) => {
+  const marked = function* (chunks: Iterable<Chunk>): Iterable<Chunk> {
+    for (const { text, first } of chunks) {
       const replaced = text.replaceAll(' ', mark);
       const wanted = scheme === 'always' || (scheme === 'first' && first);
-      return { text: wanted && !replaced.startsWith(mark) ? mark + replaced : replaced, first };
-    });
-    return words?.(marked) ?? marked;
+      yield { text: wanted && !replaced.startsWith(mark) ? mark + replaced : replaced, first };
+    }
   };
+  return (chunks) => words?.(marked(chunks)) ?? marked(chunks);
 }
 
 /** The pattern of a Split or Replace, which is Oniguruma's, as JavaScript has it. */

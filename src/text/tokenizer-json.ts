@@ -95,6 +95,8 @@ export function byteOfCharacter(): Map<string, number> {
   return charToByte;
 }
 
+/** Longest added token; at every place of a text so many characters may be compared. */
+const MAX_ADDED = 1024;
 /** Ids beyond this are damage or malice: tables are as long as the largest id. */
 const MAX_ID = 2 ** 22;
 
@@ -126,6 +128,7 @@ export function checkTokenizerJson(json: unknown): TokenizerJson {
   ): Component | null => {
     const value = it[key] ?? null;
     if (value !== null && typeof value !== 'object') throw new Error(`its ${key} is not an object`);
+    checkStep(value, key);
     return value;
   };
   return {
@@ -137,6 +140,27 @@ export function checkTokenizerJson(json: unknown): TokenizerJson {
     post_processor: step('post_processor'),
     decoder: step('decoder'),
   };
+}
+
+/** Most parts of a normalizer and the like, and how deep they may stand in each other. */
+const MAX_PARTS = 256;
+const MAX_DEPTH = 8;
+/** Longest text that a part writes or looks for; real ones have a few hundred characters. */
+const MAX_LITERAL = 10_000;
+
+/** @throws Error for a part that is nested too deeply, or is too long, to be anything but hostile */
+function checkStep(step: unknown, key: string): void {
+  let parts = 0;
+  const walk = (value: unknown, depth: number): void => {
+    if (typeof value === 'string' && value.length > MAX_LITERAL && key !== 'post_processor')
+      throw new Error(`its ${key} holds a text of ${value.length} characters`);
+    if (typeof value !== 'object' || value === null) return;
+    if (depth > 2 * MAX_DEPTH) throw new Error(`its ${key} is nested too deeply`);
+    if (Array.isArray(value) && (parts += value.length) > MAX_PARTS && key !== 'post_processor')
+      throw new Error(`its ${key} has more than ${MAX_PARTS} parts`);
+    for (const inner of Object.values(value)) walk(inner, depth + 1);
+  };
+  walk(step, 0);
 }
 
 function checkId(id: unknown, token: string): void {
@@ -173,6 +197,8 @@ function checkAddedTokens(tokens: unknown): AddedToken[] {
   if (!Array.isArray(tokens)) throw new Error('its added_tokens is not a list');
   return tokens.map((token: Partial<AddedToken> | null, i) => {
     if (typeof token?.content !== 'string') throw new Error(`its added token ${i} has no content`);
+    if (token.content.length > MAX_ADDED)
+      throw new Error(`its added token ${i} is ${token.content.length} characters long`);
     checkId(token.id, token.content);
     const special = token.special === true;
     return {

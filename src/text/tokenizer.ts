@@ -2,9 +2,10 @@
  * Text ↔ token ids: reading a model's files, the names of its special tokens, and saving. How a
  * text is split and merged is encoder.ts, how ids become text decoding.ts.
  */
-import { readdir, readFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { readdir } from 'node:fs/promises';
+import { basename, join } from 'node:path';
 import { parseConfig } from '../files/json.js';
+import { FileError, readText } from '../files/read.js';
 import { createDecoding, type Decoding } from './decoding.js';
 import { Encoder } from './encoder.js';
 import { TextError } from './errors.js';
@@ -68,6 +69,7 @@ export class Tokenizer {
   private readonly special: Set<number>;
   private readonly tokens: (string | undefined)[] = [];
   private readonly ids: Map<string, number>;
+  private longest: number | undefined;
   private table: { bytes: Uint8Array; offsets: Uint32Array } | undefined;
 
   constructor(private readonly parts: Parts) {
@@ -105,13 +107,42 @@ export class Tokenizer {
     try {
       return this.encoder.encode(text, options.addSpecialTokens ?? false);
     } catch (error) {
-      throw new TextError(
-        'ERR_TOKENIZER',
-        `A text of ${text.length} characters could not be split into tokens: ` +
-          `${(error as Error).message}; check the patterns in the model's tokenizer.json.`,
-        { cause: error },
-      );
+      throw unsplit(text, error);
     }
+  }
+
+  /**
+   * The same ids; `after` is awaited after each step with the characters of work that it took, so
+   * that the event loop gets its turns. Rejects with TextError, or as `after` does.
+   */
+  async encodeInSlices(
+    text: string,
+    after: (work: number) => Promise<void>,
+    options: { addSpecialTokens?: boolean } = {},
+  ): Promise<number[]> {
+    const ids: number[] = [];
+    const steps = this.encoder.encodeInSteps(text, options.addSpecialTokens ?? false, ids);
+    for (;;) {
+      let step: IteratorResult<number, void>;
+      try {
+        step = steps.next();
+      } catch (error) {
+        throw unsplit(text, error);
+      }
+      if (step.done) return ids;
+      await after(step.value);
+    }
+  }
+
+  /**
+   * A lower bound of the number of tokens of `text`, from its length alone: no token has more bytes
+   * than the longest one. 0 where the normalizer may drop text.
+   */
+  fewestTokens(text: string): number {
+    const shrinks = this.encoder.mostShrinkage;
+    if (shrinks === Infinity) return 0;
+    this.longest ??= this.longestToken();
+    return Math.floor(Buffer.byteLength(text) / (this.longest * shrinks));
   }
 
   /**
@@ -177,6 +208,14 @@ export class Tokenizer {
     };
   }
 
+  private longestToken(): number {
+    const { offsets } = this.tokenBytes();
+    let longest = 1;
+    for (let i = 1; i < offsets.length; i++)
+      longest = Math.max(longest, offsets[i]! - offsets[i - 1]!);
+    return longest;
+  }
+
   private bytesOfTokens(): { bytes: Uint8Array; offsets: Uint32Array } {
     const chunks = Array.from(this.tokens, (token) =>
       token === undefined ? new Uint8Array() : this.decoding.bytes(token),
@@ -191,6 +230,15 @@ export class Tokenizer {
   }
 }
 
+const unsplit = (text: string, error: unknown): TextError =>
+  new TextError(
+    'ERR_TOKENIZER',
+    `A text of ${text.length} characters could not be split into tokens: ` +
+      `${(error as Error).message}; check the normalizer and the patterns in the model's ` +
+      'tokenizer.json.',
+    { cause: error },
+  );
+
 async function readFolder(folder: string): Promise<Parts> {
   const files: Record<string, string> = {};
   for (const name of [
@@ -201,9 +249,7 @@ async function readFolder(folder: string): Promise<Parts> {
     'chat_template.jinja',
     'chat_template.json',
   ]) {
-    const text = await readFile(join(folder, name), 'utf8').catch((error: NodeJS.ErrnoException) =>
-      error.code === 'ENOENT' ? undefined : Promise.reject(error),
-    );
+    const text = await readPart(join(folder, name));
     if (text !== undefined) files[name] = text;
   }
   const parse = (name: string): Record<string, unknown> | undefined => {
@@ -261,6 +307,20 @@ async function readFolder(folder: string): Promise<Parts> {
   };
 }
 
+/** The text of one of a tokenizer's files; undefined where there is none. @throws TextError */
+async function readPart(path: string): Promise<string | undefined> {
+  const kind = path.endsWith('.jinja')
+    ? 'template'
+    : basename(path) === 'tokenizer.json'
+      ? 'tokenizer'
+      : 'config';
+  return readText(path, kind).catch((error: unknown) => {
+    if (!(error instanceof FileError)) throw error;
+    if (error.code === 'ENOENT') return undefined;
+    throw new TextError('ERR_TOKENIZER', `${error.message}.`, { cause: error });
+  });
+}
+
 const TEMPLATE_FOLDER = 'additional_chat_templates';
 
 /** Templates by name from the folder where transformers keeps all but the default one. */
@@ -271,7 +331,7 @@ async function namedFiles(folder: string): Promise<Record<string, string>> {
   );
   const found: Record<string, string> = {};
   for (const name of names.filter((file) => file.endsWith('.jinja')).sort())
-    found[name.slice(0, -'.jinja'.length)] = await readFile(join(directory, name), 'utf8');
+    found[name.slice(0, -'.jinja'.length)] = (await readPart(join(directory, name))) ?? '';
   return found;
 }
 

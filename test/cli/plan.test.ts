@@ -10,14 +10,14 @@ describe('cream plan', () => {
   it('shows Llama shapes on common cards', async () => {
     const table = lines((await cream('plan')).stdout);
     expect(table).toContain(
-      '7b full, 40 GiB  35.6 GiB  39.9 GiB  short of 13.6 GiB  does not fit; LoRA would',
+      '7b full, 40 GiB  35.6 GiB  short of 0.4 GiB  short of 14.1 GiB  does not fit; LoRA would',
     );
     expect(table).toContain(
-      '8b full, 80 GiB  46.0 GiB  50.2 GiB  79.3 GiB  2048 rows, recomputing, 8-bit ' +
-        'states, split masters',
+      '8b full, 80 GiB  73.2 GiB  50.1 GiB  73.3 GiB  2048 rows, 8-bit states, ' +
+        'split masters, bf16 gradients',
     );
     expect(table).toContain(
-      '13b LoRA, 40 GiB  40.0 GiB  31.0 GiB  36.3 GiB  8192 rows, recomputing',
+      '13b LoRA, 40 GiB  34.7 GiB  31.8 GiB  35.3 GiB  8192 rows, recomputing',
     );
   });
 
@@ -26,8 +26,8 @@ describe('cream plan', () => {
     for (const part of [
       'master weights  14.96',
       'optimizer states  15.19',
-      'gradients  29.92',
-      'KV cache  27.25',
+      'gradients  15.94',
+      'KV cache  54.44',
     ])
       expect(parts).toContain(part);
   });

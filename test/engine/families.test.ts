@@ -3,7 +3,7 @@
  * scripts/golden/families.py made. If TRANSFORMERS_PYTHON names a Python with transformers, models
  * that the engine saved are loaded with it, too.
  */
-import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
+import { afterAll, beforeAll, describe, expect, it, jest } from '@jest/globals';
 import { execFile } from 'node:child_process';
 import { copyFileSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -72,6 +72,34 @@ describe('what the engine saves', () => {
     expect(readFileSync(join(folder, 'config.json'), 'utf8')).toContain(
       '"final_logit_softcapping": 4.0,',
     );
+  });
+
+  it('is the text model for a multimodal checkpoint, whose vision part is left out with a note', async () => {
+    const note = jest.spyOn(process, 'emitWarning').mockImplementation(() => undefined);
+    const source = join(golden, 'gemma3-vision');
+    const folder = join(temporaryFolder(), 'text');
+    const model = await Model.load(source, { dtype: 'float32' });
+    expect(note.mock.calls).toEqual([
+      [
+        `${source}: Only the text part of this model is used; left out: ` +
+          'multi_modal_projector (2 tensors), vision_tower (32 tensors).',
+      ],
+    ]);
+    const logits = await model.logits([5, 6, 7]);
+    await model.save(folder);
+    await model.dispose();
+    note.mockClear();
+    const config = JSON.parse(readFileSync(join(folder, 'config.json'), 'utf8')) as object;
+    expect(config).toMatchObject({
+      architectures: ['Gemma3ForCausalLM'],
+      model_type: 'gemma3_text',
+      vocab_size: 64,
+    });
+    const saved = await Model.load(folder, { dtype: 'float32' });
+    expect(await saved.logits([5, 6, 7])).toEqual(logits);
+    await saved.dispose();
+    expect(note).not.toHaveBeenCalled();
+    note.mockRestore();
   });
 
   (python ? it : it.skip)(

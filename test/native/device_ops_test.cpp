@@ -191,11 +191,11 @@ CHECK_CASE("device ops: log-probs at targets, capped and not, and their gradient
                      tolerance(type));
     }
   for (const auto type : kTypes) {
-    const Linear head{.weight = random({vocab, 16}, type), .softcap = 2.5},
-        there{.weight = to_device(head.weight), .softcap = 2.5};
+    const Head head{{.weight = random({vocab, 16}, type)}, 0.75, 2.5},
+        there{{.weight = to_device(head.weight)}, 0.75, 2.5};
     const Tensor hidden = random({rows, 16}, type);
     CHECK_CLOSE(ops::linear_logprob(to_device(hidden), there, to_device(targets)).cpu(),
-                ops::reference::linear_logprob(hidden, head.weight, targets, head.softcap), 2e-5);
+                ops::reference::linear_logprob(hidden, head, targets), 2e-5);
   }
 }
 
@@ -209,7 +209,7 @@ CHECK_CASE("device ops: both losses and their gradients, with a capped head and 
       for (const int64_t chunk : {4, 64}) {
         const Tensor hidden = random({12, 16}, type), matrix = random({50, 16}, type);
         const auto run = [&](const std::function<Tensor(const Tensor&)>& to) {
-          const Linear head{.weight = to(matrix), .softcap = cap};
+          const Head head{{.weight = to(matrix)}, cap > 0 ? 0.75 : 1.25, cap};
           Tensor first = to(at::zeros({50, 16})), second = to(at::zeros({50, 16}));
           std::vector<PairOutcome> outcomes;
           const HeadGradient a = linear_preference(to(hidden), head, to(targets), pairs,

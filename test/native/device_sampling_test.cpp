@@ -6,6 +6,8 @@
 #include "engine/engine.h"
 #include "engine/plan.h"
 #include "model_files.h"
+#include "ops/sample/op.h"
+#include "support/random.h"
 #include "test_device.h"
 
 #include "check.h"  // last: a torch header above defines a CHECK of its own
@@ -69,13 +71,54 @@ double furthest(const std::vector<float>& a, const std::vector<float>& b) {
   return most;
 }
 
-void check_same(const std::vector<GeneratedCompletion>& there,
+// Whether the CPU draws `token` too where the draw or top-p is moved by as little as a GPU's
+// logits may be off: its candidates are then closer than rounding.
+bool nearly_drawn(Engine& here, const GenerationRequest& request,
+                  const GeneratedCompletion& completion, size_t position, TokenId token) {
+  const GenerationPrompt& prompt = request.prompts[completion.prompt_index];
+  Tokens tokens = prompt.tokens;
+  tokens.insert(tokens.end(), completion.tokens.begin(),
+                completion.tokens.begin() + static_cast<int64_t>(position));
+  const std::vector<float> logits = here.logits(tokens);
+  const float* const last = logits.data() + logits.size() - kVocab;
+  if (request.sampling.temperature == 0)
+    return std::abs(last[token] - last[completion.tokens[position]]) <= 1e-4;
+  const bool bans = static_cast<int64_t>(position) < request.sampling.min_new_tokens;
+  const double u = uniform({request.seed, request.iteration, prompt.key, completion.sample},
+                           static_cast<uint32_t>(position));
+  for (const double off : {-1e-4, -1e-5, 1e-5, 1e-4})
+    for (const double cut : {-1e-4, 0.0, 1e-4}) {
+      SamplingParams moved = request.sampling;
+      moved.top_p = std::min(1.0, moved.top_p + cut);
+      if (ops::reference::sample(last, kVocab, moved, bans ? &moved.stop_ids : nullptr,
+                                 std::clamp(u + off, 0.0, 1 - 0x1p-53))
+              .token == token)
+        return true;
+    }
+  return false;
+}
+
+// Equal completions. On a GPU a token may differ where rounding decides the draw; the tokens after
+// it are then not compared.
+void check_same(Engine& cpu, const GenerationRequest& request,
+                const std::vector<GeneratedCompletion>& there,
                 const std::vector<GeneratedCompletion>& here) {
   CHECK(there.size() == here.size());
-  for (size_t i = 0; i < here.size(); ++i)
-    CHECK(there[i].prompt_index == here[i].prompt_index && there[i].sample == here[i].sample &&
-          there[i].tokens == here[i].tokens && there[i].finish == here[i].finish);
-  CHECK(furthest(logprobs(there), logprobs(here)) <= 5e-5);
+  for (size_t i = 0; i < here.size(); ++i) {
+    const Tokens &a = there[i].tokens, &b = here[i].tokens;
+    CHECK(there[i].prompt_index == here[i].prompt_index && there[i].sample == here[i].sample);
+    const size_t same = static_cast<size_t>(
+        std::mismatch(a.begin(), a.end(), b.begin(), b.end()).first - a.begin());
+    CHECK(same == 0 || furthest({there[i].logprobs.begin(), there[i].logprobs.begin() + same},
+                                {here[i].logprobs.begin(), here[i].logprobs.begin() + same}) <=
+                           check::allowed(5e-5, 1e-4));
+    if (same == a.size() && same == b.size() && there[i].finish == here[i].finish) continue;
+    CHECK(check::runs_on_gpu() && same < a.size() && same < b.size() &&
+          nearly_drawn(cpu, request, here[i], same, a[same]));
+    std::printf("  prompt %u, sample %u: token %zu is %d on the GPU and %d on the CPU\n",
+                static_cast<unsigned>(here[i].prompt_index), here[i].sample, same, a[same],
+                b[same]);
+  }
 }
 
 // Temperature 1 over all tokens; top-p; greedy; stops. The longest prompts are also prefilled in
@@ -142,15 +185,17 @@ CHECK_CASE(
     Pair pair(name, DType::float32);
     for (const GenerationRequest& request : requests()) {
       const auto there = sampled(pair.there, request);
-      check_same(there, sampled(pair.here, request));
-      CHECK(furthest(rescored(pair.there, request, there), logprobs(there)) <= 2e-5);
+      check_same(pair.here, request, there, sampled(pair.here, request));
+      CHECK(furthest(rescored(pair.there, request, there), logprobs(there)) <=
+            check::allowed(2e-5, 1e-4));
     }
   }
 }
 
 // The bound is bfloat16's own error: how far the CPU's log-probs of the same tokens are from
 // float32's. Different orders of summation may differ as much; the device's sampler and scorer,
-// which differ only in attention's order, differ less.
+// which differ only in attention's order, differ less. On a GPU
+// they differ as much, because the library chooses its products by the number of rows.
 CHECK_CASE(
     "device sampling: in bfloat16 log-probs are the CPU's and the device's own scorer's within its "
     "rounding") {
@@ -176,7 +221,7 @@ CHECK_CASE(
       "  furthest log-probs in bfloat16: device's sampler and scorer %.4f, device and CPU %.4f, "
       "CPU and float32 %.4f\n",
       own, cpu, rounding);
-  CHECK(own <= 0.05);
+  CHECK(own <= check::allowed(0.05, rounding));
 }
 
 CHECK_CASE("device sampling: an adapter's policy, and the base beside it") {
@@ -191,9 +236,11 @@ CHECK_CASE("device sampling: an adapter's policy, and the base beside it") {
     const auto there = sampled(pair.there, request);
     CHECK(furthest(rescored(pair.there, request, base), logprobs(base)) >
           0.1);  // the adapter has an effect
-    CHECK(furthest(rescored(pair.there, request, there), logprobs(there)) <= (wide ? 2e-5 : 0.05));
-    CHECK(furthest(rescored(pair.here, request, there), logprobs(there)) <= (wide ? 5e-5 : 0.15));
-    if (wide) check_same(there, sampled(pair.here, request));
+    CHECK(furthest(rescored(pair.there, request, there), logprobs(there)) <=
+          (wide ? check::allowed(2e-5, 1e-4) : check::allowed(0.05, 0.15)));
+    CHECK(furthest(rescored(pair.here, request, there), logprobs(there)) <=
+          (wide ? check::allowed(5e-5, 1e-4) : 0.15));
+    if (wide) check_same(pair.here, request, there, sampled(pair.here, request));
     const auto snapshot = pair.there.snapshot(/*adapter=*/false);
     const auto again = sampled(*snapshot, request);
     for (size_t i = 0; i < base.size(); ++i)
@@ -206,21 +253,24 @@ CHECK_CASE("device sampling: a small memory makes rows and pages fewer, never th
   GenerationRequest request = many();
   GenerationStats free, few;
   const auto expected = sampled(pair.here, request);
-  check_same(sampled(pair.there, request, &free), expected);
+  const auto check_drawn = [&](GenerationStats* stats) {
+    check_same(pair.here, request, sampled(pair.there, request, stats), expected);
+  };
+  check_drawn(&free);
   uint64_t steps = free.decode_steps;
   for (const int64_t rows : {32, 8, 2, 1}) {
     const check::EmulatedMemory memory(memory_for(pair.there, rows));
-    check_same(sampled(pair.there, request, &few), expected);
+    check_drawn(&few);
     CHECK(few.decode_steps > steps &&
           few.decode_steps >= 35 * 40 / static_cast<uint64_t>(rows) - 40);
     steps = few.decode_steps;
   }
   const check::EmulatedMemory none(
       1);  // a request that fits no plan is tried with the smallest one
-  check_same(sampled(pair.there, request), expected);
+  check_drawn(nullptr);
   request.max_num_seqs = 0;
-  check_same(sampled(pair.there, request), expected);
-  check_same(sampled(pair.here, request), expected);
+  check_drawn(nullptr);
+  check_same(pair.here, request, sampled(pair.here, request), expected);
 }
 
 CHECK_CASE(

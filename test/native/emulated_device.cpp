@@ -46,6 +46,7 @@ struct EmulatedAllocator : c10::DeviceAllocator {
   std::pair<size_t, size_t> getMemoryInfo(c10::DeviceIndex) override { return {memory, memory}; }
 };
 EmulatedAllocator allocator;
+bool registered = false;
 
 // One device with one synchronous stream.
 struct EmulatedGuard : c10::impl::NoOpDeviceGuardImpl<at::kPrivateUse1> {
@@ -71,14 +72,6 @@ struct EmulatedHooks : at::PrivateUse1HooksInterface {
     return at::detail::getDefaultCPUGenerator();
   }  // called by manual_seed
 };
-
-const struct Registration {
-  Registration() {
-    at::RegisterPrivateUse1HooksInterface(new EmulatedHooks);
-    c10::register_privateuse1_backend("emulated");
-    c10::SetAllocator(at::kPrivateUse1, &allocator);
-  }
-} registration;
 
 // A storage over another one's memory, labelled with another device; it keeps the other alive.
 c10::Storage shown(const c10::Storage& storage, at::Device device, c10::Allocator* owner) {
@@ -226,6 +219,20 @@ TORCH_LIBRARY_IMPL(aten, PrivateUse1, library) {
 }
 
 }  // namespace
+
+// A registered device becomes libtorch's only accelerator, and autograd would then refuse the nodes
+// of a GPU.
+void register_emulated() {
+  if (std::exchange(registered, true)) return;
+  at::RegisterPrivateUse1HooksInterface(new EmulatedHooks);
+  c10::register_privateuse1_backend("emulated");
+  c10::SetAllocator(at::kPrivateUse1, &allocator);
+}
+
+Tensor emulated(const Tensor& x) {
+  if (!registered) throw Skip("a GPU was named, so the emulated device is not registered");
+  return x.to(kEmulated);
+}
 
 void require_emulated() {
   if (test_device() != kEmulated)

@@ -9,7 +9,13 @@ namespace check {
 
 inline const at::Device kEmulated(at::kPrivateUse1, 0);
 
-inline at::Tensor emulated(const at::Tensor& x) { return x.to(kEmulated); }
+bool runs_on_gpu();  // whether a GPU was named, which then runs the cases of test_device()
+
+// Called once, before the first case, unless a GPU runs the cases.
+void register_emulated();
+
+// Throws Skip where the device is not registered.
+at::Tensor emulated(const at::Tensor& x);
 
 // Sets the device's reported memory for its own lifetime. Otherwise the memory is unknown, and
 // sizes are not planned.

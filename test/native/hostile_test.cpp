@@ -433,7 +433,9 @@ CHECK_CASE("hostile: lies in other families' config.json") {
       "use_bidirectional_attention is true");
   lie("half a pair rotated", "phi3", R"(,"partial_rotary_factor":0.4)",
       "partial_rotary_factor turns 3 of 8 entries");
-  lie("Gemma 3 with images", "gemma3", "", "model_type is \"gemma3\"");
+  lie("Gemma 3 without its text", "gemma3", "", "text_config is missing");
+  lie("Gemma 3 with another text", "gemma3", R"(,"text_config":{"model_type":"t5"})",
+      "text_config.model_type is \"t5\"");
 }
 
 CHECK_CASE("hostile: lies in a shard index") {

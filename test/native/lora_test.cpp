@@ -4,14 +4,15 @@
 #include "generate/generator.h"
 #include "golden.h"
 #include "model/lora.h"
+#include "model/parameters.h"
 #include "ops/dispatch.h"
 #include "score/scorer.h"
 #include "tiny_model.h"
 #include "train/trainer.h"
 #include "weights/adapter.h"
 #include "weights/load.h"
-#include "weights/names.h"
 
+#include "adapted.h"
 #include "check.h"  // last: a torch header above defines a CHECK of its own
 #include "fast_ops.h"
 
@@ -61,26 +62,6 @@ TrainerParams params_of(double learning_rate) {
   params.optimizer.total_steps = 100;
   params.optimizer.max_grad_norm = 0;
   return params;
-}
-
-// A tiny model with an adapter whose B is not zero.
-struct Adapted {
-  Transformer model;
-  AdapterTensors masters;
-};
-Adapted adapted(double dropout = 0, at::ScalarType dtype = at::kFloat,
-                std::vector<std::string> targets = {}, double alpha = 7) {
-  check::TinyShape shape;
-  shape.dtype = dtype;
-  Transformer model = check::tiny_model(shape);
-  const LoraParams params =
-      resolve_lora(model.config(), {3, alpha, dropout, false, std::move(targets)});
-  AdapterTensors masters = new_adapter(model.config(), params, 5);
-  at::manual_seed(3);
-  for (auto& [name, tensor] : masters)
-    if (name.ends_with("B")) tensor.copy_(at::randn(tensor.sizes()) * 0.05);
-  attach_adapter(model.weights(), model.config(), params, masters);
-  return {std::move(model), std::move(masters)};
 }
 
 std::vector<SftExample> examples() {
@@ -216,7 +197,7 @@ CHECK_LEVELS(
     "lora: a sampled token's log-prob is its score, bit for bit, and adapters ran on the fast "
     "kernel") {
   const uint64_t runs = ops::fast_runs(ops::Op::linear_f32);
-  Adapted a = adapted(0, at::kBFloat16);
+  check::Adapted a = check::adapted(0, at::kBFloat16);
   GenerationRequest request;
   for (uint32_t i = 0; i < 5; ++i)
     request.prompts.push_back({check::tiny_tokens(2 + 3 * i, i), i, 3, 0});
@@ -239,7 +220,7 @@ CHECK_LEVELS(
 }
 
 CHECK_CASE("lora: the fast path agrees with the plain one, and with the merged weights") {
-  Adapted a = adapted(0, at::kBFloat16, {}, 4.3);
+  check::Adapted a = check::adapted(0, at::kBFloat16, {}, 4.3);
   const Tokens tokens = check::tiny_tokens(30, 9);
   const Tensor fast = sequence_logits(a.model, tokens);
   {
@@ -257,7 +238,7 @@ CHECK_CASE("lora: the fast path agrees with the plain one, and with the merged w
 CHECK_CASE("lora: training writes the adapter and nothing else, whatever it targets") {
   for (const auto& targets :
        std::vector<std::vector<std::string>>{{}, {"v_proj"}, {"k_proj", "up_proj"}}) {
-    Adapted a = adapted(0, at::kFloat, targets);
+    check::Adapted a = check::adapted(0, at::kFloat, targets);
     Transformer untouched = check::tiny_model();
     Trainer trainer(a.model, params_of(1e-2), a.masters);
     const double first = trainer.sft_step(examples(), Cancel()).loss;
@@ -273,7 +254,7 @@ CHECK_CASE("lora: training writes the adapter and nothing else, whatever it targ
 }
 
 CHECK_CASE("lora: bf16 follows fp32, and scores with the trained adapter") {
-  Adapted exact = adapted(), rounded = adapted(0, at::kBFloat16);
+  check::Adapted exact = check::adapted(), rounded = check::adapted(0, at::kBFloat16);
   Trainer exact_trainer(exact.model, params_of(2e-3), exact.masters),
       rounded_trainer(rounded.model, params_of(2e-3), rounded.masters);
   StepMetrics a, b;
@@ -332,7 +313,7 @@ CHECK_CASE(
     "exactly") {
   const auto trained = [](bool checkpointing, int steps, const std::string& from,
                           const std::string& to, uint64_t seed = 11) {
-    Adapted a = adapted(0.4);
+    check::Adapted a = check::adapted(0.4);
     TrainerParams params = params_of(1e-3);
     params.micro_batch_tokens = 24;
     params.activation_checkpointing = checkpointing;
@@ -363,10 +344,11 @@ CHECK_CASE(
 CHECK_CASE("lora: a trainer's state names its adapter and refuses another's") {
   const TemporaryFolder folder;
   const std::string path = folder.path + "/state";
-  Adapted a = adapted();
+  check::Adapted a = check::adapted();
   Trainer trainer(a.model, params_of(1e-3), a.masters);
   trainer.save_state(path);
-  Adapted alpha = adapted(0, at::kFloat, {}, 8), targets = adapted(0, at::kFloat, {"q_proj"});
+  check::Adapted alpha = check::adapted(0, at::kFloat, {}, 8),
+                 targets = check::adapted(0, at::kFloat, {"q_proj"});
   Transformer full = check::tiny_model();
   Trainer other_alpha(alpha.model, params_of(1e-3), alpha.masters),
       other_targets(targets.model, params_of(1e-3), targets.masters),
@@ -406,125 +388,12 @@ CHECK_CASE("lora: snapshots share the base, count it once, and copy the adapter 
   CHECK(live_weight_bytes() == before);
 }
 
-CHECK_CASE("lora: PEFT's format comes back as it was saved, in each dtype") {
-  Adapted a = adapted();
-  const LoraParams params = *a.model.weights().lora;
-  for (const auto dtype : {at::kFloat, at::kBFloat16, at::kHalf}) {
-    const TemporaryFolder folder;
-    save_adapter(folder.path, {params, "some/base"}, a.masters, dtype);
-    const AdapterConfig config = read_adapter_config(folder.path);
-    CHECK(config.base_model == "some/base" && config.params.rank == 3 && config.params.alpha == 7 &&
-          config.params.targets == params.targets);
-    const AdapterTensors read =
-        read_adapter_tensors(folder.path, adapter_layout(a.model.config(), params));
-    for (size_t i = 0; i < read.size(); ++i)
-      CHECK(read[i].first == a.masters[i].first &&
-            at::equal(read[i].second, a.masters[i].second.to(dtype).to(at::kFloat)));
-  }
-}
-
-CHECK_CASE(
-    "lora: an adapter for another base, or with tensors missing or too many, is refused by the "
-    "tensor's name") {
-  Adapted a = adapted();
-  const ModelConfig& config = a.model.config();
-  const LoraParams params = *a.model.weights().lora;
-  const TemporaryFolder folder;
-  save_adapter(folder.path, {params, ""}, a.masters, at::kFloat);
-  ModelConfig wide = config;
-  wide.hidden_size = 128;
-  CHECK_THROWS(invalid_file,
-               "layers.0.self_attn.q_proj.lora_A.weight\" has shape [3, 64], this base model asks "
-               "for [3, 128]",
-               read_adapter_tensors(folder.path, adapter_layout(wide, params)));
-  ModelConfig deep = config;
-  deep.num_layers = 4;
-  CHECK_THROWS(invalid_file, "layers.3.self_attn.q_proj.lora_A.weight\" is missing",
-               read_adapter_tensors(folder.path, adapter_layout(deep, params)));
-  const LoraParams fewer = resolve_lora(config, {3, 7, 0, false, {"q_proj"}});
-  CHECK_THROWS(invalid_file, "layers.0.mlp.down_proj.lora_A.weight\" has no place",
-               read_adapter_tensors(folder.path, adapter_layout(config, fewer)));
-  CHECK_THROWS(not_found, "", read_adapter_config(folder.path + "/none"));
-}
-
-CHECK_CASE("lora: what is not plain LoRA is refused by its key") {
-  const auto parse = [](const std::string& more) {
-    return parse_adapter_config(
-        R"({"peft_type":"LORA","r":4,"lora_alpha":8,"target_modules":["q_proj"])" + more + "}",
-        "a.json");
-  };
-  CHECK(parse(R"(,"layers_to_transform":null,"rank_pattern":{},"use_dora":false,)"
-              R"("megatron_core":"megatron.core")")
-            .params.rank == 4);
-  CHECK_THROWS(unsupported, "a.json: use_dora is set", parse(R"(,"use_dora":true)"));
-  CHECK_THROWS(unsupported, "modules_to_save", parse(R"(,"modules_to_save":["lm_head"])"));
-  CHECK_THROWS(unsupported, "rank_pattern", parse(R"(,"rank_pattern":{"q_proj":8})"));
-  CHECK_THROWS(unsupported, "layers_to_transform", parse(R"(,"layers_to_transform":[0])"));
-  CHECK_THROWS(unsupported, "some_future_variant", parse(R"(,"some_future_variant":{"a":1})"));
-  CHECK_THROWS(unsupported, "bias is not \"none\"", parse(R"(,"bias":"all")"));
-  CHECK_THROWS(unsupported, "init_lora_weights is \"pissa_niter_4\"",
-               parse(R"(,"init_lora_weights":"pissa_niter_4")"));
-  const auto whole = [](const std::string& json) { return parse_adapter_config(json, "a.json"); };
-  CHECK_THROWS(unsupported, "peft_type is \"IA3\"", whole(R"({"peft_type":"IA3"})"));
-  CHECK_THROWS(invalid_file, "peft_type is missing", whole("{}"));
-  CHECK_THROWS(invalid_file, "r must be a whole number",
-               whole(R"({"peft_type":"LORA","r":0,"target_modules":["q_proj"]})"));
-  CHECK_THROWS(invalid_file, "target_modules is missing", whole(R"({"peft_type":"LORA","r":1})"));
-  CHECK(whole(R"({"peft_type":"LORA","r":1,"target_modules":".*q_proj"})").target_pattern ==
-        ".*q_proj");
-  CHECK_THROWS(
-      unsupported, "a part of the layers",
-      whole(R"({"peft_type":"LORA","r":1,"target_modules":["model.layers.1.self_attn.q_proj"]})"));
-  CHECK_THROWS(unsupported, "a part of the layers",
-               whole(R"({"peft_type":"LORA","r":1,"target_modules":["model.layers.0.mlp.up_proj",)"
-                     R"("model.layers.1.mlp.up_proj","model.layers.1.mlp.down_proj"]})"));
-  CHECK_THROWS(unsupported, "a part of the layers",
-               whole(R"({"peft_type":"LORA","r":1,"target_modules":["vision.layers.0.q_proj"]})"));
-  CHECK((whole(R"({"peft_type":"LORA","r":1,"target_modules":["model.layers.1.mlp.up_proj",)"
-               R"("model.layers.0.self_attn.q_proj","model.layers.1.self_attn.q_proj",)"
-               R"("model.layers.0.mlp.up_proj"]})")
-             .params.targets == std::vector<std::string>{"up_proj", "q_proj"}));
-  CHECK_THROWS(unsupported, "alora_invocation_tokens", parse(R"(,"alora_invocation_tokens":[1])"));
-  CHECK(
-      whole(R"({"peft_type":"LORA","r":1,"target_modules":"all-linear"})").params.targets.empty());
-  CHECK((whole(R"({"peft_type":"LORA","r":1,"target_modules":["self_attn.q_proj","mlp.up_proj"]})")
-             .params.targets == std::vector<std::string>{"q_proj", "up_proj"}));
-}
-
-CHECK_CASE("lora: a pattern of target modules means the modules that have tensors") {
-  Adapted a = adapted();
-  const LoraParams params = *a.model.weights().lora;
-  const TemporaryFolder folder;
-  save_adapter(folder.path, {params, ""}, a.masters, at::kFloat);
-  const std::string path = folder.path + "/adapter_config.json";
-  write_file_atomic(path, R"({"peft_type":"LORA","r":3,"lora_alpha":7,)"
-                          R"("target_modules":"model\\.layers\\.\\d+\\.(mlp|self_attn)\\..*"})");
-  const LoraParams read = resolve_lora(a.model.config(), read_adapter_config(folder.path).params);
-  CHECK(read.targets == params.targets);
-  const NamedTensors tensors =
-      read_adapter_tensors(folder.path, adapter_layout(a.model.config(), read));
-  CHECK(tensors.size() == a.masters.size() && at::equal(tensors[0].second, a.masters[0].second));
-  NamedTensors some;
-  for (const auto& [name, tensor] : a.masters)
-    if (!name.starts_with("layers.0.")) some.emplace_back(name, tensor);
-  save_adapter(folder.path, {params, ""}, some, at::kFloat);
-  write_file_atomic(path, R"({"peft_type":"LORA","r":3,"target_modules":".*layers\\.1.*"})");
-  CHECK_THROWS(unsupported, "a part of the layers", read_adapter_config(folder.path));
-}
-
-CHECK_CASE("lora: loading a model looks at the cancel between its tensors") {
-  Cancel cancelled;
-  cancelled.request();
-  CHECK_THROWS(aborted, "aborted",
-               load_weights(golden_path("tiny-gqa-untied"), at::kFloat, cancelled));
-}
-
 CHECK_CASE("lora: an adapter on every family's layers trains, and merges to what it was") {
   // Features that a plain Llama lacks: biases, norms on queries and keys and around blocks, capped
   // logits.
   ModelConfig config = check::tiny_model().config();
-  config.qkv_bias = config.output_bias = config.mlp_bias = config.qk_norm = config.block_norms =
-      true;
+  config.qkv_bias = config.output_bias = config.mlp_bias = config.output_norms = true;
+  config.qk_norm = QkNorm::per_head;
   config.final_softcap = 20;
   config.tie_word_embeddings = false;
   at::manual_seed(8);

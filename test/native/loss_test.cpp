@@ -71,7 +71,7 @@ Plain plain(const Problem& p) {
 
 void check_against_plain(const Problem& p, int64_t chunk_rows, double tolerance) {
   const Plain expected = plain(p);
-  Linear head{.weight = p.weight};
+  Head head{{.weight = p.weight}};
   Tensor d_head = at::ones({kVocab, kHidden});  // added to, not overwritten
   std::vector<PairOutcome> outcomes;
   const HeadGradient actual =
@@ -148,8 +148,8 @@ CHECK_CASE(
   p.pairs[0].base_chosen = std::nan("");  // ignored without the KL penalty
   Tensor d_head = at::zeros({kVocab, kHidden});
   std::vector<PairOutcome> outcomes;
-  CHECK(std::isfinite(linear_preference(p.hidden, {.weight = p.weight}, p.targets, p.pairs, p.loss,
-                                        d_head, outcomes)
+  CHECK(std::isfinite(linear_preference(p.hidden, Head{{.weight = p.weight}}, p.targets, p.pairs,
+                                        p.loss, d_head, outcomes)
                           .loss) &&
         outcomes[0].kl == 0);
 }
@@ -170,7 +170,7 @@ CHECK_CASE("loss: a frozen head gets no gradient, the hidden states the same one
   const Problem p = problem({{5, 8}, {30, 3}}, 0.9);
   Tensor wanted = at::zeros({kVocab, kHidden}), none;
   std::vector<PairOutcome> outcomes;
-  const Linear head{.weight = p.weight};
+  const Head head{{.weight = p.weight}};
   const HeadGradient with =
       linear_preference(p.hidden, head, p.targets, p.pairs, p.loss, wanted, outcomes, 16);
   const HeadGradient without =
@@ -228,7 +228,7 @@ CHECK_CASE("loss: cross entropy and its gradients are ATen's") {
   for (const int64_t chunk : {4, 512}) {
     Tensor d_head = at::zeros({kVocab, kHidden});
     const Tensor weights = at::full({rows}, 1.0 / static_cast<double>(rows));
-    const HeadGradient actual = linear_cross_entropy(p.hidden, Linear{.weight = p.weight},
+    const HeadGradient actual = linear_cross_entropy(p.hidden, Head{{.weight = p.weight}},
                                                      p.targets, weights, d_head, chunk);
     CHECK(std::abs(actual.loss - expected.item<double>()) <= 1e-5 * expected.item<double>());
     CHECK_RELATIVE(actual.d_hidden, gradients[0], 1e-4);

@@ -2,6 +2,7 @@
 #include <cstring>
 
 #include "check.h"
+#include "emulated_device.h"
 #include "test_device.h"
 
 namespace check {
@@ -61,6 +62,7 @@ int main(int argc, char** argv) {
     argc -= 2;
     argv += 2;
   }
+  if (!check::runs_on_gpu()) check::register_emulated();
   int passed = 0, failed = 0, skipped = 0;
   for (const auto& c : check::cases()) {
     bool wanted = argc == 1;

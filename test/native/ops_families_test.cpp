@@ -206,13 +206,11 @@ CHECK_LEVELS(
   at::manual_seed(38);
   const MustRun ran(Op::linear_logprob);
   for (const int64_t vocab : {31, 1024, 5003}) {
-    Linear head = packed(vocab, 96);
-    head.softcap = 2.5;
+    const Head head{packed(vocab, 96), 0.75, 2.5};
     const Tensor hidden = at::randn({200, 96}).mul_(4).to(at::kBFloat16),
                  targets = at::randint(0, vocab, {200}, at::kLong);
     const Tensor all = ops::linear_logprob(hidden, head, targets);
-    CHECK_CLOSE(all, ops::reference::linear_logprob(hidden, head.weight, targets, head.softcap),
-                2e-5);
+    CHECK_CLOSE(all, ops::reference::linear_logprob(hidden, head, targets), 2e-5);
     CHECK_CLOSE(
         all,
         ops::linear_f32(hidden, head).log_softmax(1).gather(1, targets.unsqueeze(1)).squeeze(1),

@@ -303,11 +303,11 @@ CHECK_LEVELS(
                                                        {1024, at::kBFloat16},
                                                        {5003, at::kBFloat16},
                                                        {5003, at::kFloat}}) {
-    const Linear head = packed(vocab, 96, dtype);
+    const Head head{packed(vocab, 96, dtype)};
     const Tensor hidden = at::randn({200, 96}).mul_(4).to(dtype),
                  targets = at::randint(0, vocab, {200}, at::kLong);
     const Tensor all = ops::linear_logprob(hidden, head, targets);
-    CHECK_CLOSE(all, ops::reference::linear_logprob(hidden, head.weight, targets), 2e-5);
+    CHECK_CLOSE(all, ops::reference::linear_logprob(hidden, head, targets), 2e-5);
     for (const int64_t rows : {1, 13, 90}) {
       const Tensor some =
           ops::linear_logprob(hidden.narrow(0, 80, rows), head, targets.narrow(0, 80, rows));

@@ -61,7 +61,7 @@ std::vector<Tensor> products(at::ScalarType dtype) {
   const auto gradient = ops::packed_attention_gradient(q, k, v, d_out, segments, {0, 3.0, 90});
   return {ops::linear(x, w),
           ops::linear_f32(x, w),
-          ops::linear_logprob(x, w, targets),
+          ops::linear_logprob(x, Head{w}, targets),
           ops::linear_input_gradient(dy, w.weight),
           sum,
           ops::packed_attention(q, k, v, segments),

@@ -138,7 +138,7 @@ CHECK_LEVELS(
 
 CHECK_LEVELS("sample: the log-prob of a draw and linear_logprob of the token are the same bits") {
   at::manual_seed(22);
-  Linear head{.weight = at::randn({5003, 64}).to(at::kBFloat16)};
+  Head head{{.weight = at::randn({5003, 64}).to(at::kBFloat16)}};
   ops::pack(head);
   const Tensor hidden = at::randn({40, 64}).to(at::kBFloat16),
                logits = ops::linear_f32(hidden, head);

@@ -125,7 +125,8 @@ CHECK_CASE("ops: linear_logprob is log_softmax at the target") {
                targets = at::randint(0, 101, {300}, at::kLong);
   const Tensor expected =
       at::log_softmax(hidden.matmul(head.t()), 1).gather(1, targets.unsqueeze(1)).squeeze(1);
-  CHECK_CLOSE(ops::reference::linear_logprob(hidden, head, targets), expected, 1e-4);
+  CHECK_CLOSE(ops::reference::linear_logprob(hidden, Head{{.weight = head}}, targets), expected,
+              1e-4);
 }
 
 CHECK_CASE("ops: gradients of the plain ops agree with central differences") {

@@ -181,7 +181,7 @@ CHECK_CASE(
          std::vector<std::array<int64_t, 3>>{{2, 3, 64}, {1, 4, 128}, {1, 1, 40}})
       for (const AttentionKind& kind : {AttentionKind{}, AttentionKind{0.2, 3, 0},
                                         AttentionKind{0, 0, 90}, AttentionKind{0, 0, 400}}) {
-        const Step s = step_of(families, shape[0], shape[1], shape[2], dtype);
+        const Step s = sent(step_of(families, shape[0], shape[1], shape[2], dtype));
         const Tensor together = ops::device::paged_decode_attention(s.q, s.cache, s.rows, kind);
         const Tensor none = at::zeros_like(s.rows.groups);
         CHECK(at::equal(

@@ -57,15 +57,14 @@ CHECK_CASE(
 }
 
 CHECK_CASE("pages: RoPE on the way into pages gives the bits of turning first") {
-  const ops::ForcePlain plain;
   for (const auto dtype : {at::kFloat, at::kBFloat16})
     for (const int64_t rotary_dim : {16, 6}) {
       const int64_t rows = 5, heads = 4, kv_heads = 2, d = 16, size = 4;
-      const Tensor qkv = at::randn({rows, (heads + 2 * kv_heads) * d}).to(dtype),
+      const Tensor qkv = to_device(at::randn({rows, (heads + 2 * kv_heads) * d}).to(dtype)),
                    angles = at::randn({rows, rotary_dim / 2}), both = at::cat({angles, angles}, 1);
-      const Tensor cos = both.cos(), sin = both.sin(),
-                   page = at::tensor({2, -1, 0, 2, 1}, at::kInt),
-                   slot = at::tensor({3, 1, 0, 2, 3}, at::kInt);
+      const Tensor cos = to_device(both.cos()), sin = to_device(both.sin()),
+                   page = to_device(at::tensor({2, -1, 0, 2, 1}, at::kInt)),
+                   slot = to_device(at::tensor({3, 1, 0, 2, 3}, at::kInt));
       const ops::JoinedHeads joined{qkv, cos, sin, heads, kv_heads};
       const ops::AttentionHeads expected = ops::rope_heads(joined);
       const Tensor written = at::zeros({3, 2, kv_heads, size, d}, qkv.options()),

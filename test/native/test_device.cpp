@@ -15,6 +15,7 @@ at::Device test_device() {
     throw Skip("the kernels of this build are the GPU's: --device cuda runs it");
   return chosen;
 }
+bool runs_on_gpu() { return chosen.is_cuda(); }
 std::string device_name() { return test_device().is_cuda() ? test_device().str() : "emulated"; }
 void set_test_device(const std::string& name) { chosen = cream::parse_device(name); }
 

@@ -149,7 +149,7 @@ void elementwise() {
 }
 
 void draws() {
-  const int64_t rows = 2, vocab = 1000;
+  const int64_t rows = 2, vocab = 17000;  // two slices
   const auto logits = random<float>(rows * vocab, 4);
   const std::vector<int32_t> banned{3, 4};
   std::vector<DecodeRow> states(rows);
@@ -163,6 +163,7 @@ void draws() {
     std::vector<int64_t> inputs(rows), positions(rows);
     std::vector<SampleRow> row(rows);
     std::vector<float> logprob(rows);
+    std::vector<uint64_t> memory(sample_scratch(rows, vocab) / 8 + 1);
     launched(decode_step_cuda({state.data(),
                                tokens.data(),
                                table.data(),
@@ -177,9 +178,9 @@ void draws() {
                                2,
                                16},
                               nullptr));
-    launched(sample_cuda(
-        {logits.data(), row.data(), banned.data(), tokens.data(), logprob.data(), rows, vocab},
-        nullptr));
+    launched(sample_cuda({logits.data(), row.data(), banned.data(), tokens.data(), logprob.data(),
+                          memory.data(), rows, vocab},
+                         nullptr));
     for (const int32_t token : tokens)
       require(token >= 0 && token < vocab, "sample drew " + std::to_string(token));
     return tokens;

@@ -25,7 +25,7 @@ it('prompts that are too long are named by file and line, and counted', async ()
   await expect(
     tinyRun([`prompts.source=${path}`, 'prompts.count=5', 'iterations=1']),
   ).rejects.toThrow(
-    /^Prompt "\w+" \(.*long\.jsonl line [245]\) is \d+ tokens long .* prompts\.on_bad_row to skip; 2 more are too long\.$/,
+    /^Prompt "\w+" \(.*long\.jsonl line [245]\) is at least \d+ tokens long .* prompts\.on_bad_row to skip; 2 more are too long\.$/,
   );
 });
 

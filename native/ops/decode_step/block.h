@@ -8,7 +8,7 @@
 //   stop ids                     banned while drawn < min_new_tokens
 #pragma once
 
-#include "ops/sample/block.h"
+#include "ops/sample/row.h"
 #include "support/block.h"
 #include "support/random.h"
 

@@ -67,11 +67,14 @@ void advance(const DecodeStep& rows, const SamplingParams& sampling, int64_t pag
 void draw(const DecodeStep& rows, const Tensor& logits, const Tensor& banned) {
   const at::DeviceGuard guard(logits.device());
   const Tensor contiguous = logits.contiguous();
+  const Tensor scratch =
+      at::empty({sample_scratch(rows.size(), logits.size(1))}, logits.options().dtype(at::kByte));
   const SampleCuda call{data<float>(contiguous),
                         static_cast<const SampleRow*>(rows.draws.const_data_ptr()),
                         data<int32_t>(banned),
                         to<int32_t>(rows.drawn),
                         reinterpret_cast<float*>(to<int32_t>(rows.drawn) + rows.drawn.stride(0)),
+                        scratch.mutable_data_ptr(),
                         rows.size(),
                         logits.size(1)};
   check_launch(sample_cuda(call, stream_of(logits)), "sample");

@@ -4,6 +4,7 @@
 #include <atomic>
 
 #include "ops/launch.h"
+#include "ops/linear/device.h"
 #include "ops/linear/kernel.h"
 #include "ops/linear/pack_buffer.h"
 #include "ops/linear/packed.h"
@@ -195,15 +196,23 @@ Tensor product(const Tensor& x, const Linear& w) {
 
 }  // namespace
 
-Tensor linear(const Tensor& x, const Linear& w) { return add_terms(product(x, w), x, w); }
+Tensor linear(const Tensor& x, const Linear& w) {
+  if (device::runs_adapted(x, w)) return device::adapted(x, w);
+  return add_terms(product(x, w), x, w);
+}
 
 Tensor linear_f32(const Tensor& x, const Linear& w) {
   const auto* fast = packed::usable(x, w);
   const auto plain = [&] {
     return on_device(x) ? device::linear_f32(x, w.weight) : reference::linear_f32(x, w.weight);
   };
-  Tensor y = add_terms(fast ? packed::fast_product(x, *fast, /*f32=*/true) : plain(), x, w);
-  softcap_(y, w.softcap);
+  return add_terms(fast ? packed::fast_product(x, *fast, /*f32=*/true) : plain(), x, w);
+}
+
+Tensor linear_f32(const Tensor& x, const Head& head) {
+  Tensor y = linear_f32(x, static_cast<const Linear&>(head));
+  if (head.multiplier != 1) y.mul_(head.multiplier);
+  softcap_(y, head.softcap);
   return y;
 }
 

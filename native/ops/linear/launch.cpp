@@ -2,7 +2,7 @@
 // accepts an output dtype.
 #include "ops/launch.h"
 #include "ops/linear/cuda.h"
-#include "ops/linear/op.h"
+#include "ops/linear/device.h"
 
 namespace cream::ops::device {
 namespace {
@@ -20,13 +20,17 @@ Tensor linear_f32(const Tensor& x, const Tensor& weight) {
   return widening(x, weight) ? at::mm(x, weight.t(), at::kFloat) : reference::linear_f32(x, weight);
 }
 
-void add_linear_weight_gradient(Tensor& sum, const Tensor& dy, const Tensor& x) {
-  if (widening(dy, x))
-    sum.add_(at::mm(dy.t(), x, at::kFloat));
-  else if (dy.scalar_type() == at::kFloat)
-    reference::add_linear_weight_gradient(sum, dy, x);
+void add_weight_gradient(Tensor sum, const Tensor& dy, const Tensor& x, double scale) {
+  if (sum.scalar_type() == dy.scalar_type())
+    sum.addmm_(dy.t(), x, 1, scale);  // one rounding, of the sum
+  else if (widening(dy, x))
+    at::addmm_out(sum, sum, dy.t(), x, at::kFloat, 1, scale);
   else
-    sum.addmm_(dy.to(at::kFloat).t(), x.to(at::kFloat));
+    sum.addmm_(dy.to(sum.scalar_type()).t(), x.to(sum.scalar_type()), 1, scale);
+}
+
+void add_linear_weight_gradient(Tensor& sum, const Tensor& dy, const Tensor& x) {
+  add_weight_gradient(sum, dy, x, 1);
 }
 
 Tensor keep_mask(const InputDropout& dropout, int64_t rows, int64_t columns,

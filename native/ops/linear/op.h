@@ -22,8 +22,13 @@ struct Linear {
                     // weight's gradient here
   std::shared_ptr<void> packed;  // private to ops/linear; null: the plain path runs
   std::vector<LinearAdapter> adapters;
-  double softcap =
-      0;  // c: linear_f32 returns c·tanh(y / c), a soft-capped head (Gemma 2); 0: no cap
+};
+
+// The output layer: with y = multiplier·x·Wᵀ, the logits are y, or c·tanh(y / c) under a soft cap
+// c.
+struct Head : Linear {
+  double multiplier = 1;  // Granite
+  double softcap = 0;     // c (Gemma 2); 0: no cap
 };
 
 // Dropout of x: element i, row-major, is dropped if the i-th 16-bit number of the Philox stream
@@ -62,6 +67,8 @@ Tensor keep_mask(const InputDropout& dropout, int64_t rows, int64_t columns,
 Tensor linear(const Tensor& x, const Linear& w);
 // The same, accumulated and returned in fp32, for logits.
 Tensor linear_f32(const Tensor& x, const Linear& w);
+// The logits [rows, vocab] of hidden states x [rows, hidden]. Not differentiable.
+Tensor linear_f32(const Tensor& x, const Head& head);
 
 // Gradients of y = x·Wᵀ, dy [rows, out]: the first returns dy·W [rows, in] in dy's dtype; the
 // second does sum [out, in] += dyᵀ·x. sum is fp32, or bf16 if dy is.

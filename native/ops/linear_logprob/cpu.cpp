@@ -25,7 +25,8 @@ struct Work {
   const int64_t* targets;
   BlockSum* sums;       // [rows, blocks]
   float* target_logit;  // [rows] logit of the target
-  float softcap;        // 0: none
+  float multiplier;
+  float softcap;  // 0: none
 };
 
 // Runs [begin, end) of the grid (chunk of rows, block of columns), blocks innermost.
@@ -47,6 +48,8 @@ void run(const Work<T>& w, int64_t begin, int64_t end) {
                             /*f32=*/true});
     for (int64_t r = 0; r < n; ++r) {
       float* line = logits.data() + r * softmax_block;
+      if (w.multiplier != 1)
+        for (int64_t i = 0; i < columns; ++i) line[i] *= w.multiplier;
       if (w.softcap != 0) softcap_values<L>(line, columns, w.softcap);
       w.sums[(row + r) * blocks + block] = block_sum<L>(line, columns);
       const int64_t target = w.targets[row + r] - column;
@@ -57,11 +60,11 @@ void run(const Work<T>& w, int64_t begin, int64_t end) {
 
 }  // namespace
 
-Tensor linear_logprob(const Tensor& hidden, const Linear& head, const Tensor& targets) {
+Tensor linear_logprob(const Tensor& hidden, const Head& head, const Tensor& targets) {
   at::NoGradGuard no_grad;
   if (device_dtype(hidden)) return device::linear_logprob(hidden, head, targets);
   const packed::Weight* fast = packed::usable(hidden, head);
-  if (!fast) return reference::linear_logprob(hidden, head.weight, targets, head.softcap);
+  if (!fast) return reference::linear_logprob(hidden, head, targets);
   const Tensor x = hidden.stride(1) == 1 ? hidden : hidden.contiguous(),
                ids = targets.to(at::kLong).contiguous();
   const int64_t rows = x.size(0), blocks = softmax_blocks(fast->out);
@@ -79,6 +82,7 @@ Tensor linear_logprob(const Tensor& hidden, const Linear& head, const Tensor& ta
                        ids.const_data_ptr<int64_t>(),
                        sums.data(),
                        result,
+                       static_cast<float>(head.multiplier),
                        static_cast<float>(head.softcap)};
     parallel_for(0, (rows + chunk - 1) / chunk * blocks, 1,
                  [&](int64_t begin, int64_t end) { run<L>(work, begin, end); });

@@ -1,5 +1,5 @@
-// log softmax(cap(hidden · Wᵀ))[target] with the head's soft cap, computed in chunks, so that no
-// full [rows, vocab] tensor exists. Sums in fp32.
+// log softmax(logits)[target] with the head's logits, computed in chunks, so that no full
+// [rows, vocab] tensor exists. Sums in fp32.
 #pragma once
 
 #include "ops/linear/op.h"
@@ -9,15 +9,14 @@ namespace cream::ops {
 
 // hidden [rows, hidden], targets [rows] int64 → [rows] fp32. Not differentiable: training uses
 // loss/linear_preference.h.
-Tensor linear_logprob(const Tensor& hidden, const Linear& head, const Tensor& targets);
+Tensor linear_logprob(const Tensor& hidden, const Head& head, const Tensor& targets);
 
 namespace device {
-Tensor linear_logprob(const Tensor& hidden, const Linear& head, const Tensor& targets);
+Tensor linear_logprob(const Tensor& hidden, const Head& head, const Tensor& targets);
 }
 
 namespace reference {
-Tensor linear_logprob(const Tensor& hidden, const Tensor& head, const Tensor& targets,
-                      double softcap = 0);
+Tensor linear_logprob(const Tensor& hidden, const Head& head, const Tensor& targets);
 }
 
 }  // namespace cream::ops

@@ -33,6 +33,7 @@ AttentionHeads rope_into_pages(const JoinedHeads& joined, const PagePlaces& plac
     throw Error(ErrorCode::internal,
                 "rope_into_pages: the projection must be contiguous and of the cache's dtype, the "
                 "tables contiguous and fp32.");
+  const at::DeviceGuard guard(qkv.device());
   const Tensor y = at::empty({rows, kept, d}, qkv.options());
   by_element(qkv, [&]<class T>(T) {
     const RopePagesCuda<T> call{data<T>(qkv),

@@ -28,6 +28,8 @@ CREAM_HOST_DEVICE inline float soft_cap(float logit, float cap) {
   return cap > 0 ? cap * tanhf(logit / cap) : logit;
 }
 
+// N: values per load.
+template <int N>
 struct TokenLogprobBlock {
   const float* logits;         // [rows, vocab]
   const int64_t* targets;      // [rows]
@@ -39,7 +41,19 @@ struct TokenLogprobBlock {
   CREAM_HOST_DEVICE void operator()(Block& block) const {
     const float* row = logits + block.index() * vocab;
     const SoftmaxSum all = block.reduce(
-        vocab, SoftmaxSum{0, 0}, [&](int64_t i) { return SoftmaxSum{soft_cap(row[i], cap), 1}; },
+        vocab / N, SoftmaxSum{0, 0},
+        [&](int64_t i) {
+          Vec<float, N> z = load_vec<N>(row + i * N);
+          SoftmaxSum part{-INFINITY, 0};
+          for (int k = 0; k < N; ++k) {
+            z.x[k] = soft_cap(z.x[k], cap);
+            part.max = z.x[k] > part.max ? z.x[k] : part.max;
+          }
+          // A value of −inf adds nothing, also where the maximum is −inf too; NaN stays NaN.
+          for (int k = 0; k < N; ++k)
+            part.sum += z.x[k] == -INFINITY ? 0.0f : expf(z.x[k] - part.max);
+          return part;
+        },
         JoinSums{});
     block.each(1, [&](int64_t) {
       const float sum = all.max + logf(all.sum);
@@ -49,7 +63,7 @@ struct TokenLogprobBlock {
   }
 };
 
-template <class T>
+template <class T, int N>
 struct TokenLogprobGradientBlock {
   const float* logits;  // [rows, vocab]
   const float* logsumexp;
@@ -64,10 +78,16 @@ struct TokenLogprobGradientBlock {
     const int64_t row = block.index();
     const float c = coefficient[row], sum = logsumexp[row];
     const int64_t target = targets[row];
-    block.each(vocab, [&](int64_t i) {
-      const float z = soft_cap(logits[row * vocab + i], cap);
-      const float d = c * ((i == target ? 1.0f : 0.0f) - expf(z - sum));
-      d_logits[row * vocab + i] = narrow<T>(cap > 0 ? d * (1.0f - z * z / (cap * cap)) : d);
+    block.each(vocab / N, [&](int64_t i) {
+      const int64_t at = row * vocab + i * N;
+      const Vec<float, N> from = load_vec<N>(logits + at);
+      Vec<T, N> to;
+      for (int k = 0; k < N; ++k) {
+        const float z = soft_cap(from.x[k], cap);
+        const float d = c * ((i * N + k == target ? 1.0f : 0.0f) - expf(z - sum));
+        to.x[k] = narrow<T>(cap > 0 ? d * (1.0f - z * z / (cap * cap)) : d);
+      }
+      store_vec<N>(d_logits + at, to);
     });
   }
 };

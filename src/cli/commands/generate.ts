@@ -1,12 +1,16 @@
 /** `cream generate`: prompts → completions.jsonl, the first stage of an iteration on its own. */
+import { randomInt } from 'node:crypto';
 import type { Command } from 'commander';
 import { describeLeftOut } from '../../data/bad-rows.js';
 import { checkLengths } from '../../run/check.js';
 import { choosePrompts, readPrompts } from '../../run/data.js';
+import { RunError } from '../../run/errors.js';
+import type { Recipe } from '../../run/recipe.js';
 import { sampleStage } from '../../run/stages/sample.js';
 import { addSettings, settingsFrom, wholeNumber, type Cli } from '../cli.js';
 import { outputOf, printWritten } from '../output.js';
 import { fetchData, showBlocks, withModel } from '../stage.js';
+import { printJson, printLine } from '../table.js';
 
 const KEYS = [
   'model',
@@ -20,9 +24,16 @@ const KEYS = [
   'prompts.on_bad_row',
 ];
 
+/** Flags of this command's own in place of the recipe's, which needs two completions to rank. */
+const OWN = ['sample.samples'];
+
 interface Flags extends Record<string, unknown> {
   prompts: string;
-  out: string;
+  prompt?: string;
+  json?: boolean;
+  samples?: number;
+  seed?: string;
+  out?: string;
   iteration: number;
 }
 
@@ -35,7 +46,10 @@ export function addGenerate(program: Command, cli: Cli): void {
       'prompts: `builtin`, a JSONL, JSON or Parquet file, or hub:org/name',
       'builtin',
     )
-    .requiredOption(
+    .option('--prompt <text>', 'one prompt instead; its completion is printed as it is written')
+    .option('--json', 'with --prompt: print completions, token ids and log-probs as JSON')
+    .option('--samples <number>', 'completions per prompt [5, with --prompt 1]', wholeNumber)
+    .option(
       '-o, --out <file>',
       'completions (JSONL); an existing file is replaced, an unfinished one goes on',
     )
@@ -45,13 +59,22 @@ export function addGenerate(program: Command, cli: Cli): void {
       wholeNumber,
       1,
     );
-  addSettings(command, KEYS, 'sample').action(async (flags: Flags) => {
+  addSettings(command, KEYS, 'sample', OWN).action(async (flags: Flags) => {
     const settings = settingsFrom(flags, KEYS, 'sample', {
+      leaveOut: OWN,
       more: [
         { label: '--prompts', key: 'prompts.source', value: flags.prompts, text: true },
         { label: 'generate', key: 'iterations', value: '1' },
       ],
     });
+    if (flags.samples === 0) throw new RunError('ERR_RECIPE', '--samples must be at least 1.');
+    if (flags.prompt !== undefined) return printCompletions(flags, settings, cli);
+    const { out } = flags;
+    if (out === undefined)
+      throw new RunError(
+        'ERR_RECIPE',
+        'generate needs --out, the file of the completions, or --prompt with a text.',
+      );
     // A file is taken whole unless a count is given; the built-in prompts have no end.
     const count =
       flags.count === undefined && flags.prompts !== 'builtin' ? 0 : settings.prompts.count;
@@ -60,7 +83,9 @@ export function addGenerate(program: Command, cli: Cli): void {
       ...settings,
       prompts: { ...settings.prompts, count, split: 'subsets' as const },
     };
-    const request = { ...settings.sample, seed: settings.seed, iteration: flags.iteration };
+    const samples = flags.samples ?? settings.sample.samples;
+    const { sample, seed } = settings;
+    const request = { ...sample, samples, seed, iteration: flags.iteration };
     await withModel(settings.model, settings, cli, async (policy) => {
       const source = await readPrompts(recipe, policy);
       const { prompts } = choosePrompts(recipe, 1, source);
@@ -71,12 +96,58 @@ export function addGenerate(program: Command, cli: Cli): void {
         cli,
         'sample',
         {
-          out: flags.out,
+          out,
           plan: [settings.model, settings.dtype, settings.device, request, prompts],
         },
         sampleStage(prompts, async () => policy, request),
       );
     });
-    printWritten(outputOf(flags.out), flags.out);
+    printWritten(outputOf(out), out);
+  });
+}
+
+/** `--prompt`: to standard output. One completion is printed as it is written. */
+async function printCompletions(flags: Flags, settings: Recipe, cli: Cli): Promise<void> {
+  if (flags.out !== undefined)
+    throw new RunError('ERR_RECIPE', '--prompt prints its completion and takes no --out.');
+  const { sample, system_prompt: system } = settings;
+  const messages = [
+    ...(system === null ? [] : [{ role: 'system' as const, content: system }]),
+    { role: 'user' as const, content: flags.prompt! },
+  ];
+  const seed = flags.seed === undefined ? randomInt(2 ** 47) : settings.seed;
+  const count = flags.samples ?? 1;
+  await withModel(settings.model, settings, cli, async (lm) => {
+    cli.progress.stop();
+    // Completions are told apart by their seeds: the first has the one that was given.
+    const streams = Array.from({ length: count }, (_, i) =>
+      lm.stream(messages, {
+        temperature: sample.temperature,
+        topP: sample.top_p,
+        topK: sample.top_k,
+        maxNewTokens: sample.max_new_tokens,
+        stop: sample.stop,
+        seed: seed + i,
+        signal: cli.signal,
+      }),
+    );
+    if (count === 1 && !flags.json) {
+      for await (const chunk of streams[0]!) process.stdout.write(chunk);
+      printLine('');
+    }
+    const made = await Promise.all(streams.map((stream) => stream.completion));
+    if (flags.json)
+      return printJson({
+        prompt: flags.prompt,
+        completions: made.map(({ text, tokens, logprobs, finishReason, seed: own }) => ({
+          text,
+          finish_reason: finishReason,
+          seed: Number(own),
+          token_ids: [...tokens],
+          logprobs: [...logprobs],
+        })),
+      });
+    if (count > 1) for (const { text } of made) printLine(`${text}\n`);
+    cli.progress.say(`seed ${seed}`);
   });
 }

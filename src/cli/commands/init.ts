@@ -1,20 +1,35 @@
-/** `cream init NAME`: a copy of a shipped recipe to change. */
+/** `cream init NAME`: a copy of a shipped recipe, with the user's model, prompts and counts. */
 import { existsSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
+import { createInterface } from 'node:readline/promises';
 import type { Command } from 'commander';
+import { parseDocument } from 'yaml';
+import { loadPrompts } from '../../data/prompts.js';
 import { RunError } from '../../run/errors.js';
-import type { Cli } from '../cli.js';
+import { parseRecipe } from '../../run/recipe-file.js';
+import { wholeNumber, type Cli } from '../cli.js';
 import { outputOf, writeOutput } from '../output.js';
 import { shippedRecipes } from '../recipes.js';
+import { fetchData } from '../stage.js';
 import { printLine } from '../table.js';
 
-export function addInit(program: Command, _cli: Cli): void {
+interface Flags {
+  out: string;
+  model?: string;
+  prompts?: string;
+  iterations?: number;
+}
+
+export function addInit(program: Command, cli: Cli): void {
   program
     .command('init')
-    .description('copy a recipe to change it')
+    .description('copy a recipe and fit it to your model and prompts')
     .argument('[name]', 'which one, see `cream recipes`', 'quickstart')
-    .option('-o, --out <file>', 'the copy [recipe.yaml]', 'recipe.yaml')
-    .action(async (name: string, flags: { out: string }) => {
+    .option('-o, --out <file>', 'the copy', 'recipe.yaml')
+    .option('--model <name>', 'the base model')
+    .option('--prompts <source>', 'your prompts: a file or hub:org/name; counts are fitted to it')
+    .option('--iterations <number>', 'iterations', wholeNumber)
+    .action(async (name: string, flags: Flags) => {
       const recipes = await shippedRecipes();
       const found = recipes.find((recipe) => recipe.name === name);
       if (!found)
@@ -29,8 +44,53 @@ export function addInit(program: Command, _cli: Cli): void {
           'ERR_DISK',
           `Cannot write ${flags.out}: the file exists; choose another --out.`,
         );
-      await writeOutput(output, await readFile(found.path, 'utf8'));
-      if (output.kind === 'file')
-        printLine(`${flags.out} is a copy of ${name}. Run it: cream run ${flags.out}`);
+      const given = { ...(await askFor(flags)), ...flags };
+      const text = await fitted(await readFile(found.path, 'utf8'), given, cli);
+      parseRecipe(text, flags.out); // a flag that contradicts the recipe is refused here
+      await writeOutput(output, text);
+      if (output.kind !== 'file') return;
+      printLine(`${flags.out} is a copy of ${name}.`);
+      printLine(`See what it takes: npx cream plan ${flags.out}`);
+      printLine(`Run it:            npx cream run ${flags.out}`);
     });
+}
+
+/** On a terminal, and where no flag says it: the model and the prompts. */
+async function askFor({ model, prompts }: Flags): Promise<Partial<Flags>> {
+  if (!process.stdin.isTTY || model !== undefined || prompts !== undefined) return {};
+  const terminal = createInterface({ input: process.stdin, output: process.stderr });
+  const answer = async (question: string) => (await terminal.question(question)).trim();
+  const asked = {
+    model: await answer('Model, a folder, GGUF file or hub id [as in the recipe]: '),
+    prompts: await answer('Your prompts, a file or hub:org/name [as in the recipe]: '),
+  };
+  terminal.close();
+  return Object.fromEntries(Object.entries(asked).filter(([, text]) => text !== ''));
+}
+
+/** The recipe with these settings; its comments stay. */
+async function fitted(text: string, flags: Partial<Flags>, cli: Cli): Promise<string> {
+  const { model, prompts, iterations } = flags;
+  const document = parseDocument(text);
+  if (model !== undefined) document.set('model', model);
+  if (iterations !== undefined) document.set('iterations', iterations);
+  if (prompts !== undefined) {
+    await fetchData([prompts], cli);
+    const { records } = await loadPrompts(prompts);
+    const parts = Number(document.get('iterations') ?? 2);
+    const each = Math.floor(records.length / Math.max(1, parts));
+    if (each === 0)
+      throw new RunError(
+        'ERR_RUN_DATA',
+        `${prompts} holds ${records.length} prompts, too few for ${parts} iterations; add ` +
+          'prompts, or give a lower --iterations.',
+      );
+    document.setIn(['prompts', 'source'], prompts);
+    document.setIn(['prompts', 'count'], each);
+    const batch = Number(document.getIn(['train', 'batch_size']) ?? 32);
+    if (batch > each) document.setIn(['train', 'batch_size'], each);
+  }
+  return model === undefined && prompts === undefined && iterations === undefined
+    ? text
+    : document.toString({ lineWidth: 0 });
 }

@@ -2,10 +2,12 @@
  * `cream plan`: what each stage of a run takes of a GPU's memory, and what is chosen so that it
  * fits. Reads a config, no weights.
  */
-import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Command } from 'commander';
+import { Model } from '../../engine/model.js';
+import { readText } from '../../files/read.js';
 import { planMemory, type MemoryPlan, type PlanRequest } from '../../engine/plan.js';
+import { planCpu } from '../cpu-plan.js';
 import { resolveModel } from '../../models/resolve.js';
 import { parseRecipe } from '../../run/recipe-file.js';
 import { recipeSchema, type Recipe } from '../../run/recipe.js';
@@ -15,6 +17,8 @@ import { SHAPES, shapeJson } from '../shapes.js';
 import { formatTable, printJson, printLine } from '../table.js';
 
 const GIB = 2 ** 30;
+/** The part of a card's nominal memory that CUDA offers: 79.2 GiB of an H100's 80. */
+const USABLE = 0.985;
 const STAGES = ['sample', 'score', 'train'] as const;
 
 interface Subject {
@@ -25,18 +29,22 @@ interface Subject {
   given: boolean;
 }
 
-export function addPlan(program: Command, _cli: Cli): void {
+export function addPlan(program: Command, cli: Cli): void {
   program
     .command('plan')
     .description(
-      "what a run takes of a GPU's memory, and what is chosen so that it fits; without a " +
-        'recipe or model: Llama shapes on common cards',
+      'what a run takes: memory, tokens, time and disk on this CPU; with --device-memory or a ' +
+        'recipe for a GPU, its memory and what is chosen so that it fits; without a recipe or ' +
+        'model, Llama shapes on common cards',
     )
     .argument('[recipe]', 'a recipe.yaml, or the name of a recipe')
     .option('--model <name>', 'a model instead: a folder, a known name or a hub id')
     .option('--shape <name>', `a shape instead: ${Object.keys(SHAPES).join(', ')}`)
     .option('--lora', "train adapters, with the recipe's defaults")
-    .option('--device-memory <GiB>', 'the card, as nvidia-smi counts; default: 24, 40, 80 and 141')
+    .option(
+      '--device-memory <GiB>',
+      'plan for a GPU of this nominal size, 98.5 % of it usable [24, 40, 80 and 141]',
+    )
     .option('--json', 'as JSON')
     .action(
       async (
@@ -55,7 +63,17 @@ export function addPlan(program: Command, _cli: Cli): void {
           throw new Error(
             `--device-memory must be a number of GiB above 0, got '${flags.deviceMemory}'.`,
           );
-        const plans = (await subjects(path, flags)).flatMap((subject) =>
+        const recipe = await recipeOf(path, flags);
+        const named = flags.shape === undefined && (path ?? flags.model) !== undefined;
+        if (named && recipe.device === 'cpu' && flags.deviceMemory === undefined)
+          return planCpu(
+            recipe,
+            (stage, configJson) =>
+              requestOf({ name: recipe.model, configJson, recipe, given: true }, stage, 0),
+            flags.json === true,
+            cli,
+          );
+        const plans = (await subjects(recipe, path, flags)).flatMap((subject) =>
           cards.map((card) => ({
             subject,
             card,
@@ -129,19 +147,22 @@ function remedy(subject: Subject, card: number): string {
   return lora.shortBytes === 0 ? 'does not fit; LoRA would' : 'does not fit';
 }
 
-function planOf(
+const planOf = (subject: Subject, stage: PlanRequest['stage'], card: number): MemoryPlan =>
+  planMemory(requestOf(subject, stage, card));
+
+function requestOf(
   { name, configJson, recipe, given }: Subject,
   stage: PlanRequest['stage'],
   card: number,
-): MemoryPlan {
+): PlanRequest {
   const { lora, sample, score, train } = recipe;
   const fixed = <T>(value: T | 'auto') => (given && value !== 'auto' ? value : undefined);
-  return planMemory({
+  return {
     configJson,
     source: name,
     stage,
     dtype: recipe.dtype,
-    deviceBytes: card * GIB,
+    deviceBytes: Math.floor(card * GIB * USABLE),
     lora: lora.enabled
       ? {
           rank: lora.rank,
@@ -166,28 +187,40 @@ function planOf(
       masterWeights: train.master_weights,
       gradientDtype: train.gradient_dtype,
     }),
-  });
+  };
+}
+
+/** The recipe with the flags applied; without one, the defaults. */
+async function recipeOf(
+  path: string | undefined,
+  { model, lora }: { model?: string; lora?: boolean },
+): Promise<Recipe> {
+  const read = path === undefined ? null : await readRecipe(path);
+  const recipe = read === null ? recipeSchema.parse({}) : parseRecipe(read.text, read.file);
+  return {
+    ...recipe,
+    ...(model !== undefined && { model }),
+    ...(lora && { lora: { ...recipe.lora, enabled: true } }),
+  };
+}
+
+/** The model's config.json; that of a GGUF file is read from its weights. */
+async function configOf(name: string): Promise<string> {
+  const { path } = await resolveModel(name, { offline: true });
+  if (!path.toLowerCase().endsWith('.gguf')) return readText(join(path, 'config.json'), 'config');
+  const model = await Model.load(path);
+  await model.dispose();
+  return model.configJson;
 }
 
 async function subjects(
+  recipe: Recipe,
   path: string | undefined,
-  { model, shape, lora }: { model?: string; shape?: string; lora?: boolean },
+  { model, shape }: { model?: string; shape?: string },
 ): Promise<Subject[]> {
-  const recipe =
-    path === undefined
-      ? recipeSchema.parse({ lora: { enabled: lora ?? false } })
-      : await readRecipe(path).then(({ text, file }) => parseRecipe(text, file));
-  const named = model ?? (path === undefined ? undefined : recipe.model);
-  if (shape === undefined && named !== undefined) {
-    const resolved = await resolveModel(named, { offline: true });
-    return [
-      {
-        name: named,
-        configJson: await readFile(join(resolved.path, 'config.json'), 'utf8'),
-        recipe,
-        given: path !== undefined,
-      },
-    ];
+  if (shape === undefined && (model ?? path) !== undefined) {
+    const configJson = await configOf(recipe.model);
+    return [{ name: recipe.model, configJson, recipe, given: path !== undefined }];
   }
   if (shape !== undefined)
     return [{ name: shape, configJson: shapeJson(shape), recipe, given: path !== undefined }];

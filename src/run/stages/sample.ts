@@ -4,6 +4,7 @@ import { sumLogprobs } from '../../engine/score.js';
 import type { LanguageModel } from '../../lm/language-model.js';
 import { mean } from '../../evaluate/iteration.js';
 import type { RunContext } from '../context.js';
+import { mapInSlices } from '../../lm/slices.js';
 import { promptKey } from '../keys.js';
 import type { Recipe } from '../recipe.js';
 import type { BlockedStage, StageHooks } from './stage.js';
@@ -50,7 +51,12 @@ export async function sample(
   settings: SampleSettings,
   hooks: StageHooks,
 ): Promise<CompletionRecord[]> {
-  const encoded = prompts.map((prompt) => policy.encodePrompt(prompt.prompt));
+  const encoded = await mapInSlices(
+    prompts,
+    ({ prompt }) => prompt.reduce((sum, { content }) => sum + content.length, 0),
+    ({ prompt }) => policy.encodePrompt(prompt),
+    hooks.signal,
+  );
   const stops =
     settings.stop.length > 0
       ? { stopStrings: settings.stop, tokenBytes: policy.tokenizer.tokenBytes() }

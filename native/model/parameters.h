@@ -1,5 +1,6 @@
-// The engine's parameters, and the tensors of a Hugging Face or GGUF file that each consists of. A
-// new model family adds its names here.
+// The parameter table: the engine's parameters, their shapes, and the tensors of a Hugging Face or
+// GGUF file that each consists of. Loading, saving, training, LoRA's modules and memory plans read
+// it; a family that stores other tensors changes it here alone.
 #pragma once
 
 #include <cstdint>
@@ -14,16 +15,21 @@ namespace cream {
 struct Part {
   std::string huggingface, gguf;
   std::vector<int64_t> shape;
+  std::string module;  // Hugging Face's path within the layer: "self_attn.q_proj"
 };
 
 struct Parameter {
   std::string name;            // in the engine, "layers.3.qkv"
   std::vector<int64_t> shape;  // [rows, columns] or [n]
   std::vector<Part> parts;
+  int64_t layer = -1;     // −1: outside the layers
+  std::string slot = {};  // the name within the layer: "qkv"
 };
 
-// In the engine's order: embedding, layer by layer, final_norm, head (untied only).
+// In the order of the forward pass: embedding, layer by layer, final_norm, head (untied only).
 std::vector<Parameter> parameter_layout(const ModelConfig& config);
+// The parameters of one layer.
+std::vector<Parameter> layer_layout(const ModelConfig& config, int64_t index);
 
 // Whether a file may hold this tensor although it is not used: a tied head stored again, RoPE's
 // frequencies.

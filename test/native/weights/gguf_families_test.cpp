@@ -2,9 +2,10 @@
 // rules, load as the same models.
 #include "check.h"
 #include "golden.h"
+#include "model/families.h"
+#include "model/parameters.h"
 #include "model_files.h"
 #include "weights/load.h"
-#include "weights/names.h"
 #include "weights/reader.h"
 
 using namespace cream;
@@ -27,7 +28,7 @@ std::string floats(const Tensor& values) {
 Tensor converted(const ModelConfig& config, const std::string& gguf_name, Tensor x) {
   if (config.norm_offset != 0 && gguf_name.ends_with("_norm.weight")) return x + config.norm_offset;
   const bool q = gguf_name.ends_with(".attn_q.weight"), k = gguf_name.ends_with(".attn_k.weight");
-  if (config.model_type == "llama" && (q || k))
+  if (family_of(config).gguf.as_llama && (q || k))
     return x.view({q ? config.num_heads : config.num_kv_heads, 2, config.head_dim / 2, x.size(1)})
         .transpose(1, 2)
         .reshape(x.sizes());
@@ -58,6 +59,10 @@ Gguf gguf_of(const std::string& architecture, const std::string& family,
     u32("attention.sliding_window", config.sliding_window);
   if (config.attention_softcap > 0) f32("attn_logit_softcapping", config.attention_softcap);
   if (config.final_softcap > 0) f32("final_logit_softcapping", config.final_softcap);
+  if (config.attention_multiplier > 0) f32("attention.scale", config.attention_multiplier);
+  if (config.embedding_multiplier != 1) f32("embedding_scale", config.embedding_multiplier);
+  if (config.residual_multiplier != 1) f32("residual_scale", config.residual_multiplier);
+  if (config.logits_scaling != 1) f32("logit_scale", config.logits_scaling);
   if (config.rope.type == "linear") {
     g.metadata.emplace_back(key("rope.scaling.type"), string_value("linear"));
     f32("rope.scaling.factor", config.rope.factor);
@@ -100,7 +105,9 @@ void as_it_is(ModelConfig&) {}
 
 }  // namespace
 
-CHECK_CASE("weights: GGUF files of Qwen, Gemma and Phi are the models that their safetensors are") {
+CHECK_CASE(
+    "weights: GGUF files of Qwen, Gemma, Phi, OLMo and Granite are the models that their "
+    "safetensors are") {
   // GGUF has no fields for settings that llama.cpp fixes for these models; the golden models differ
   // in them on purpose.
   check_same("qwen2", "qwen2", [](ModelConfig& c) {
@@ -117,6 +124,12 @@ CHECK_CASE("weights: GGUF files of Qwen, Gemma and Phi are the models that their
       kind.sliding = true;  // 3 layers: only every sixth has full attention
   });
   check_same("phi3", "phi3", as_it_is);
+  check_same("olmo2", "olmo2", as_it_is);
+  check_same("granite", "granite", as_it_is);
+  check_same("olmo2", "olmo3", [](ModelConfig& c) {
+    c.rope = RopeConfig{};
+    for (LayerKind& kind : c.layers) kind.sliding = true;  // 2 layers: every fourth has not
+  });
 }
 
 CHECK_CASE("weights: a GGUF's rope_freqs are llama3 scaling, and others are refused") {

@@ -1,0 +1,32 @@
+// The text part of a multimodal checkpoint (Gemma 3, Mistral 3): the tensors of its language model
+// under the names that a text model's file has. Those of the vision part are left out.
+#pragma once
+
+#include <map>
+#include <string>
+#include <vector>
+
+#include "weights/reader.h"
+
+namespace cream {
+
+class TextPart : public WeightsReader {
+ public:
+  // `whole` outlives this.
+  explicit TextPart(const WeightsReader& whole);
+  // Whether the file's names are those of a multimodal checkpoint.
+  static bool is_in(const WeightsReader& whole);
+
+  const std::vector<TensorInfo>& tensors() const override { return tensors_; }
+  void read_into(const std::string& name, Tensor out) const override;
+  // A sentence that names what is left out; empty if nothing is.
+  std::string note() const;
+
+ private:
+  const WeightsReader& whole_;
+  std::vector<TensorInfo> tensors_;           // sorted by name
+  std::map<std::string, std::string> names_;  // the name in the file of each of them
+  std::map<std::string, int64_t> left_out_;   // the number of tensors of each other part
+};
+
+}  // namespace cream

@@ -1,0 +1,30 @@
+/** A run directory in place of a model: its newest checkpoint, and the base model it began with. */
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { RunError } from '../run/errors.js';
+import { parseRecipe } from '../run/recipe-file.js';
+import { RECIPE } from '../run/store.js';
+
+/** The checkpoint of the last trained iteration of a run, else of its SFT; other names as given. */
+export function modelOrCheckpoint(name: string): string {
+  if (!existsSync(join(name, RECIPE))) return name;
+  const iterations = readdirSync(name)
+    .flatMap((entry) => /^iteration-(\d+)$/.exec(entry)?.[1] ?? [])
+    .map(Number)
+    .sort((a, b) => b - a);
+  const folders = [...iterations.map((t) => `iteration-${t}`), 'sft'];
+  const found = folders
+    .map((folder) => join(name, folder, 'checkpoint'))
+    .find((checkpoint) => existsSync(checkpoint));
+  if (found !== undefined) return found;
+  throw new RunError(
+    'ERR_RUN_DATA',
+    `The run in ${name} has no checkpoint yet: let its first training finish.`,
+  );
+}
+
+/** The base model of a run directory, null for any other name. */
+export function baseOfRun(name: string): string | null {
+  const recipe = join(name, RECIPE);
+  return existsSync(recipe) ? parseRecipe(readFileSync(recipe, 'utf8'), recipe).model : null;
+}

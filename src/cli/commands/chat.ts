@@ -1,0 +1,134 @@
+/** `cream chat`: a conversation on the terminal, with one model or with two side by side. */
+import { createInterface, type Interface } from 'node:readline/promises';
+import type { Command } from 'commander';
+import type { LanguageModel } from '../../lm/language-model.js';
+import type { Recipe } from '../../run/recipe.js';
+import type { Message } from '../../text/chat-template.js';
+import { addSettings, settingsFrom, type Cli } from '../cli.js';
+import { baseOfRun, modelOrCheckpoint } from '../checkpoints.js';
+import { withModels } from '../stage.js';
+import { sideBySide } from '../columns.js';
+import { printLine } from '../table.js';
+
+const KEYS = ['model', 'dtype', 'device', 'threads', 'seed', 'system_prompt'];
+const SAMPLING = [
+  'sample.temperature',
+  'sample.top_p',
+  'sample.top_k',
+  'sample.max_new_tokens',
+] as const;
+
+interface Flags extends Record<string, unknown> {
+  compare?: string | true;
+  seed?: string;
+}
+
+/** A model with its own side of the conversation. */
+interface Speaker {
+  label: string;
+  lm: LanguageModel;
+  messages: Message[];
+}
+
+export function addChat(program: Command, cli: Cli): void {
+  const command = program
+    .command('chat')
+    .description('chat with a model, or with the model that a run has aligned')
+    .argument('[model]', 'a model or a run directory, of which the newest checkpoint is taken')
+    .option(
+      '--compare [model]',
+      'answer with this model too, side by side; of a run directory: its base model',
+    );
+  addSettings(command, [...KEYS, ...SAMPLING]).action(
+    async (name: string | undefined, flags: Flags) => {
+      const settings = settingsFrom(flags, [...KEYS, ...SAMPLING]);
+      const model = name ?? settings.model;
+      const other = flags.compare === true ? baseOfRun(model) : (flags.compare ?? null);
+      if (flags.compare === true && other === null)
+        throw new Error(`--compare needs the name of a model, because ${model} is no run.`);
+      // The base model first, the aligned one beside it.
+      const names = other === null ? [model] : [other, model];
+      const paths = names.map(modelOrCheckpoint);
+      await withModels([...new Set(paths)], settings, cli, async (models) => {
+        cli.progress.stop();
+        const speakers = names.map((label, i) => ({
+          label,
+          lm: models.get(paths[i]!)!,
+          messages: opening(settings),
+        }));
+        await converse(speakers, settings, flags.seed !== undefined, cli.signal);
+      });
+    },
+  );
+}
+
+const opening = ({ system_prompt: content }: Recipe): Message[] =>
+  content === null ? [] : [{ role: 'system', content }];
+
+async function converse(
+  speakers: Speaker[],
+  settings: Recipe,
+  seeded: boolean,
+  signal: AbortSignal,
+): Promise<void> {
+  const terminal = process.stdin.isTTY === true;
+  const input = createInterface({
+    input: process.stdin,
+    output: process.stderr,
+    terminal,
+    prompt: '> ',
+  });
+  signal.addEventListener('abort', () => input.close());
+  if (terminal) printLine('Write a message. /reset begins anew, /exit or Ctrl-D ends.');
+  for await (const line of lines(input, terminal)) {
+    const text = line.trim();
+    if (text === '/exit') break;
+    if (text === '/reset') for (const one of speakers) one.messages = opening(settings);
+    else if (text !== '') await turn(speakers, text, settings, seeded, signal);
+  }
+  input.close();
+}
+
+async function* lines(input: Interface, terminal: boolean): AsyncGenerator<string> {
+  if (terminal) input.prompt();
+  for await (const line of input) {
+    yield line;
+    if (terminal) input.prompt();
+  }
+}
+
+/** One model's text is shown as it is written, that of two once both are there. */
+async function turn(
+  speakers: Speaker[],
+  text: string,
+  { sample, seed }: Recipe,
+  seeded: boolean,
+  signal: AbortSignal,
+): Promise<void> {
+  const streams = speakers.map(({ lm, messages }) => {
+    messages.push({ role: 'user', content: text });
+    return lm.stream(messages, {
+      temperature: sample.temperature,
+      topP: sample.top_p,
+      topK: sample.top_k,
+      maxNewTokens: sample.max_new_tokens,
+      ...(seeded && { seed }),
+      signal,
+    });
+  });
+  if (streams.length === 1) {
+    for await (const chunk of streams[0]!) process.stdout.write(chunk);
+    process.stdout.write('\n');
+  }
+  const written = await Promise.all(streams.map((stream) => stream.completion));
+  speakers.forEach(({ messages }, i) =>
+    messages.push({ role: 'assistant', content: written[i]!.text }),
+  );
+  if (streams.length > 1)
+    printLine(
+      sideBySide(
+        speakers.map(({ label }, i) => ({ title: label, text: written[i]!.text })),
+        process.stdout.isTTY ? process.stdout.columns : 0,
+      ),
+    );
+}

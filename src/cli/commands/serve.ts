@@ -1,0 +1,52 @@
+/** `cream serve`: OpenAI's endpoints for one or several models, on this machine. */
+import { once } from 'node:events';
+import type { AddressInfo } from 'node:net';
+import type { Command } from 'commander';
+import { addSettings, settingsFrom, wholeNumber, type Cli } from '../cli.js';
+import { modelOrCheckpoint } from '../checkpoints.js';
+import { withModels } from '../stage.js';
+import { printLine } from '../table.js';
+
+const KEYS = ['dtype', 'device', 'threads'];
+
+interface Flags extends Record<string, unknown> {
+  host: string;
+  port: number;
+  apiKey?: string;
+}
+
+export function addServe(program: Command, cli: Cli): void {
+  const command = program
+    .command('serve')
+    .description("serve models with OpenAI's chat/completions and completions endpoints")
+    .argument('<models...>', 'models or run directories; requests name them as they are given here')
+    .option('--host <address>', 'the address to listen on', '127.0.0.1')
+    .option('--port <number>', 'the port to listen on; 0 takes a free one', wholeNumber, 8000)
+    .option('--api-key <key>', 'the bearer token that requests must carry [CREAM_API_KEY]');
+  addSettings(command, KEYS).action(async (names: string[], flags: Flags) => {
+    const settings = settingsFrom(flags, KEYS);
+    // No other command waits for the web framework.
+    const { serve } = await import('@hono/node-server');
+    const { createApp } = await import('../../serve/app.js');
+    const paths = names.map(modelOrCheckpoint);
+    await withModels([...new Set(paths)], settings, cli, async (models) => {
+      const app = createApp({
+        models: new Map(names.map((name, i) => [name, models.get(paths[i]!)!])),
+        apiKey: flags.apiKey ?? process.env['CREAM_API_KEY'],
+        signal: cli.signal,
+      });
+      cli.progress.stop();
+      const server = serve({ fetch: app.fetch, hostname: flags.host, port: flags.port });
+      try {
+        await once(server, 'listening', { signal: cli.signal });
+        const { address, port } = server.address() as AddressInfo;
+        const host = address.includes(':') ? `[${address}]` : address;
+        printLine(`Serving ${names.join(', ')} at http://${host}:${port}/v1`);
+        if (!cli.signal.aborted) await once(cli.signal, 'abort');
+      } finally {
+        server.close();
+        if ('closeAllConnections' in server) server.closeAllConnections();
+      }
+    });
+  });
+}

@@ -1,0 +1,107 @@
+/** `cream plan` on the CPU: memory by stage, tokens, time and disk of one recipe. */
+import { statfsSync } from 'node:fs';
+import { totalmem } from 'node:os';
+import { planMemory, type PlanRequest } from '../engine/plan.js';
+import { readPrompts } from '../run/data.js';
+import type { Recipe } from '../run/recipe.js';
+import type { Cli } from './cli.js';
+import { diskBytes, estimateStages, probe, type StageEstimate } from './estimate.js';
+import { duration, thousands } from './progress.js';
+import { withModel } from './stage.js';
+import { formatTable, printJson, printLine } from './table.js';
+
+const GIB = 2 ** 30;
+/** Parts of a GPU's plan that a CPU has not. */
+const GPU_PARTS = ['context, workspace', 'reserve'];
+/** The engine's `auto` on the CPU (docs/memory.md). */
+const CPU_AUTO = { maxNumSeqs: 64, maxNumBatchedTokens: 4096, microBatchTokens: 1024 };
+const TYPICAL_PROMPT_TOKENS = 64;
+
+export interface CpuPlan {
+  model: string;
+  /** GiB per stage, and of the machine. */
+  memory: Record<PlanRequest['stage'] | 'machine', number>;
+  /** At most, over all iterations. */
+  stages: StageEstimate[];
+  seconds: number;
+  disk: { needed: number; free: number };
+}
+
+export async function planCpu(
+  recipe: Recipe,
+  stageRequest: (stage: PlanRequest['stage'], configJson: string) => PlanRequest,
+  json: boolean,
+  cli: Cli,
+): Promise<void> {
+  const plan = await withModel(recipe.model, recipe, cli, async (lm): Promise<CpuPlan> => {
+    cli.progress.say('Measuring this machine for a few seconds …');
+    const rates = await probe(lm, cli.signal);
+    const memory = (stage: PlanRequest['stage']) => {
+      const asked = stageRequest(stage, lm.model.configJson);
+      const { parts } = planMemory({
+        ...CPU_AUTO,
+        activationCheckpointing: false,
+        ...Object.fromEntries(Object.entries(asked).filter(([, value]) => value !== undefined)),
+        deviceBytes: 2 ** 45,
+      } as PlanRequest);
+      const own = parts.filter(({ name }) => !GPU_PARTS.includes(name));
+      return own.reduce((sum, { bytes }) => sum + bytes, 0) / GIB;
+    };
+    const { iterations, prompts } = recipe;
+    const source = prompts.count === 0 ? await readPrompts(recipe, lm) : null;
+    const rows = source?.records.length ?? 0;
+    const stages = estimateStages(recipe, rates, {
+      prompts:
+        prompts.count ||
+        (prompts.split === 'subsets' ? Math.floor(rows / Math.max(1, iterations)) : rows),
+      promptTokens: TYPICAL_PROMPT_TOKENS,
+    });
+    const { bavail, bsize } = statfsSync('.');
+    return {
+      model: recipe.model,
+      memory: {
+        sample: memory('sample'),
+        score: memory('score'),
+        train: memory('train'),
+        machine: totalmem() / GIB,
+      },
+      stages,
+      seconds: stages.reduce((sum, one) => sum + one.seconds, 0),
+      disk: { needed: diskBytes(recipe, lm.model.config.parameters), free: bavail * bsize },
+    };
+  });
+  if (json) printJson(plan);
+  else print(plan);
+}
+
+function print({ model, memory, stages, seconds, disk }: CpuPlan): void {
+  const { machine, ...needed } = memory;
+  const most = Math.max(...Object.values(needed));
+  const gib = (value: number) => `${value.toFixed(1)} GiB`;
+  printLine(`${model} on this CPU, at most:\n`);
+  printLine(
+    formatTable(
+      ['stage', 'memory', 'tokens', 'time'],
+      stages.map(({ stage, tokens, seconds: own }) => {
+        const kind = stage === 'sft' ? 'train' : stage === 'evaluate' ? 'sample' : stage;
+        return [
+          stage,
+          gib(needed[kind as keyof typeof needed]),
+          thousands(Math.round(tokens)),
+          duration(own),
+        ];
+      }),
+    ),
+  );
+  printLine(
+    `\ntime    ${duration(seconds)} at most; less where completions end before max_new_tokens`,
+  );
+  printLine(
+    `memory  ${gib(most)} of ${gib(machine)}` +
+      (most > machine ? ': does not fit; see docs/memory.md or try lora.enabled' : ''),
+  );
+  printLine(
+    `disk    ${(disk.needed / 1e9).toFixed(1)} GB of ${(disk.free / 1e9).toFixed(1)} GB free` +
+      (disk.needed > disk.free ? ': too little' : ''),
+  );
+}

@@ -1,0 +1,134 @@
+/**
+ * How every reader of the package opens a user's file: regular files only (a named pipe, a device
+ * or a socket may never answer), and none beyond the limit of its kind.
+ */
+import {
+  closeSync,
+  constants,
+  fstatSync,
+  openSync,
+  readFileSync,
+  statSync,
+  type Stats,
+} from 'node:fs';
+import { open, stat, type FileHandle } from 'node:fs/promises';
+
+const MIB = 2 ** 20;
+
+/** Largest file of each kind in bytes; real ones stay far below. */
+const KINDS = {
+  recipe: { maxBytes: MIB, name: 'a recipe' },
+  template: { maxBytes: MIB, name: 'a chat template' },
+  config: { maxBytes: 64 * MIB, name: 'a JSON file of a model' },
+  tokenizer: { maxBytes: 256 * MIB, name: 'a tokenizer' },
+  card: { maxBytes: 4 * MIB, name: 'a README of the hub' },
+  record: { maxBytes: 16 * MIB, name: 'a file of this kind' },
+  data: { maxBytes: 1024 * MIB, name: 'a data file' },
+} as const;
+
+export type FileKind = keyof typeof KINDS;
+
+/** A file that is not read. `reason` is the clause after "cannot read FILE: ". */
+export class FileError extends Error {
+  override readonly name = 'FileError';
+  constructor(
+    readonly path: string,
+    /** ENOENT and the system's other codes; ERR_NOT_REGULAR, ERR_TOO_LARGE. */
+    readonly code: string,
+    readonly reason: string,
+    options?: ErrorOptions,
+  ) {
+    super(`cannot read ${path}: ${reason}`, options);
+  }
+}
+
+/** The bytes of a file. @throws FileError */
+export async function readRegular(path: string, kind: FileKind): Promise<Buffer> {
+  const file = await openRegular(path);
+  try {
+    checkSize(path, await file.stat(), kind);
+    return await file.readFile().catch((error: unknown) => {
+      throw explain(path, error);
+    });
+  } finally {
+    await file.close();
+  }
+}
+
+/** The UTF-8 text of a file. @throws FileError */
+export async function readText(path: string, kind: FileKind): Promise<string> {
+  return (await readRegular(path, kind)).toString('utf8');
+}
+
+/** `readRegular` for callers that cannot wait. @throws FileError */
+export function readRegularSync(path: string, kind: FileKind): Buffer {
+  let file: number | undefined;
+  try {
+    checkRegular(path, statSync(path, { throwIfNoEntry: false }) ?? null); // a socket
+    file = openSync(path, FLAGS);
+    const info = fstatSync(file);
+    checkRegular(path, info);
+    checkSize(path, info, kind);
+    return readFileSync(file);
+  } catch (error) {
+    throw explain(path, error);
+  } finally {
+    if (file !== undefined) closeSync(file);
+  }
+}
+
+/** A regular file, opened for reading. @throws FileError */
+export async function openRegular(path: string): Promise<FileHandle> {
+  const file = await open(path, FLAGS).catch(async (error: unknown) => {
+    checkRegular(path, await stat(path).catch(() => null)); // a socket cannot be opened
+    throw explain(path, error);
+  });
+  try {
+    checkRegular(path, await file.stat());
+    return file;
+  } catch (error) {
+    await file.close();
+    throw error;
+  }
+}
+
+/** Opening a named pipe waits for a writer without O_NONBLOCK, which regular files ignore. */
+const FLAGS = constants.O_RDONLY | (constants.O_NONBLOCK ?? 0);
+
+function checkRegular(path: string, info: Stats | null): void {
+  if (info === null || info.isFile()) return;
+  if (info.isDirectory()) throw new FileError(path, 'EISDIR', 'it is a folder; give a file');
+  const what = info.isFIFO() ? 'a pipe' : info.isSocket() ? 'a socket' : 'a device';
+  throw new FileError(
+    path,
+    'ERR_NOT_REGULAR',
+    `it is ${what}, and only regular files are read; save what it holds to a file and give that`,
+  );
+}
+
+function checkSize(path: string, { size }: Stats, kind: FileKind): void {
+  const { maxBytes, name } = KINDS[kind];
+  if (size <= maxBytes) return;
+  throw new FileError(
+    path,
+    'ERR_TOO_LARGE',
+    `it is ${Math.ceil(size / MIB)} MiB long, and ${name} has at most ${maxBytes / MIB}; ` +
+      (kind === 'data'
+        ? 'split it into several files and give them as a list'
+        : 'check that it is the right file'),
+  );
+}
+
+function explain(path: string, error: unknown): unknown {
+  if (error instanceof FileError) return error;
+  const { code = 'ERR_IO', message } = error as NodeJS.ErrnoException;
+  const known: Record<string, string> = {
+    ENOENT: 'there is no such file',
+    ENOTDIR: 'there is no such file',
+    EACCES: 'it may not be read; check its permissions',
+    EPERM: 'it may not be read; check its permissions',
+    ELOOP: 'its links lead in a circle',
+    ERR_FS_FILE_TOO_LARGE: 'it is too long to be read at once',
+  };
+  return new FileError(path, code, known[code] ?? message, { cause: error });
+}

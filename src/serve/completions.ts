@@ -1,0 +1,109 @@
+/** From a checked body to the completions that are being generated, and their log-probs. */
+import type { LanguageModel } from '../lm/language-model.js';
+import { TextStream, type TextCompletion } from '../lm/text-stream.js';
+import { RequestError } from './errors.js';
+import type { ChatBody, CompletionBody } from './requests.js';
+
+/** OpenAI's default for completions. */
+const COMPLETION_TOKENS = 16;
+
+/** The completions of a request, in the order of their `index`. */
+export interface Work {
+  streams: TextStream[];
+  /** Tokens of all prompts, each counted once. */
+  promptTokens: number;
+}
+
+export function startChat(lm: LanguageModel, body: ChatBody, signal: AbortSignal): Work {
+  const messages = body.messages.map(({ role, content }) => ({
+    role: role === 'developer' ? ('system' as const) : role,
+    content,
+  }));
+  const limit = body.max_completion_tokens ?? body.max_tokens ?? Infinity;
+  return start(lm, [lm.encodePrompt(messages)], body, limit, signal);
+}
+
+export function startCompletions(
+  lm: LanguageModel,
+  body: CompletionBody,
+  signal: AbortSignal,
+): Work {
+  const { prompt } = body;
+  const several = Array.isArray(prompt) && typeof prompt[0] !== 'number';
+  const prompts = (several ? prompt : [prompt]) as (string | number[])[];
+  const tokens = prompts.map((one) =>
+    typeof one === 'string' ? lm.tokenizer.encode(one, { addSpecialTokens: true }) : one,
+  );
+  return start(lm, tokens, body, body.max_tokens ?? COMPLETION_TOKENS, signal);
+}
+
+/** Every completion is a request of its own to the engine, which decodes them together. */
+function start(
+  lm: LanguageModel,
+  prompts: readonly number[][],
+  body: ChatBody | CompletionBody,
+  limit: number,
+  signal: AbortSignal,
+): Work {
+  const stop = typeof body.stop === 'string' ? [body.stop] : (body.stop ?? []);
+  const context = lm.model.config.maxPositionEmbeddings;
+  for (const tokens of prompts)
+    if (tokens.length >= context)
+      throw new RequestError(
+        400,
+        `The prompt has ${tokens.length} tokens and the model's context holds ${context}.`,
+        'messages' in body ? 'messages' : 'prompt',
+        'context_length_exceeded',
+      );
+  const sampling = {
+    temperature: body.temperature ?? 1,
+    topP: body.top_p ?? 1,
+    topK: body.top_k ?? 0,
+    ...(typeof body.seed === 'number' && { seed: BigInt.asUintN(64, BigInt(body.seed)) }),
+    stopIds: lm.stopIds,
+    ...(stop.length > 0 && { stopStrings: stop, tokenBytes: lm.tokenizer.tokenBytes() }),
+  };
+  const streams = prompts.flatMap((tokens) =>
+    Array.from(
+      { length: body.n ?? 1 },
+      (_, firstSample) =>
+        new TextStream(lm.tokenizer, tokens, stop, (onTokens) =>
+          lm.model.generate(
+            {
+              ...sampling,
+              maxNewTokens: Math.min(limit, context - tokens.length),
+              prompts: [{ tokens, firstSample }],
+            },
+            { signal, onTokens },
+          ),
+        ),
+    ),
+  );
+  return { streams, promptTokens: prompts.reduce((sum, tokens) => sum + tokens.length, 0) };
+}
+
+export const finishReason = ({ finishReason }: TextCompletion): 'stop' | 'length' =>
+  finishReason === 'length' ? 'length' : 'stop';
+
+/** One token of a completion, as OpenAI describes it. */
+export interface TokenLogprob {
+  token: string;
+  logprob: number;
+  bytes: number[];
+  top_logprobs: [];
+}
+
+/** Log-probs of a completion's tokens, without the token that ended the turn. */
+export function tokenLogprobs(lm: LanguageModel, completion: TextCompletion): TokenLogprob[] {
+  const { bytes, offsets } = lm.tokenizer.tokenBytes();
+  const shown = completion.tokens.length - (completion.finishReason === 'eos' ? 1 : 0);
+  return [...completion.tokens.subarray(0, shown)].map((id, i) => {
+    const own = bytes.subarray(offsets[id], offsets[id + 1]);
+    return {
+      token: new TextDecoder().decode(own),
+      logprob: completion.logprobs[i]!,
+      bytes: [...own],
+      top_logprobs: [],
+    };
+  });
+}

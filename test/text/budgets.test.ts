@@ -1,0 +1,183 @@
+/** Tokenizers and templates that would take all memory or time end in a sentence. */
+import { describe, expect, it } from '@jest/globals';
+import { Slices, SLICE_CHARACTERS } from '../../src/lm/slices.js';
+import { mergeChunk } from '../../src/text/bpe.js';
+import { ChatTemplate } from '../../src/text/chat-template.js';
+import { Encoder } from '../../src/text/encoder.js';
+import { checkTokenizerJson } from '../../src/text/tokenizer-json.js';
+import { loadTokenizer, type Tokenizer } from '../../src/text/tokenizer.js';
+import { tinyModel } from '../support/tiny-model.js';
+import { generator } from '../preference/generator.js';
+
+const letters = 'abcdefgh';
+const vocabulary = (): { vocab: Record<string, number>; merges: [string, string][] } => {
+  const { integer } = generator(5);
+  const vocab = new Map([...letters, '▁', ' '].map((letter, id) => [letter, id]));
+  const merges: [string, string][] = [];
+  while (merges.length < 200) {
+    const known = [...vocab.keys()];
+    const pair: [string, string] = [known[integer(known.length)]!, known[integer(known.length)]!];
+    if (vocab.has(pair.join(''))) continue;
+    merges.push(pair);
+    vocab.set(pair.join(''), vocab.size);
+  }
+  return { vocab: Object.fromEntries(vocab), merges };
+};
+const encoder = (parts: object): Encoder =>
+  new Encoder(checkTokenizerJson({ model: { type: 'BPE', ...vocabulary() }, ...parts }));
+
+describe('a normalizer', () => {
+  it.each<[string, object, RegExp]>([
+    [
+      'that multiplies',
+      {
+        type: 'Sequence',
+        normalizers: Array.from({ length: 8 }, () => ({
+          type: 'Replace',
+          pattern: { String: 'a' },
+          content: 'a'.repeat(100),
+        })),
+      },
+      /its normalizer makes more than \d+ characters/,
+    ],
+    ['that writes megabytes', { type: 'Prepend', prepend: 'x'.repeat(50_000_000) }, /50000000/],
+    [
+      'of thousands of parts',
+      { type: 'Sequence', normalizers: Array.from({ length: 1000 }, () => ({ type: 'NFC' })) },
+      /more than 256 parts/,
+    ],
+    [
+      'nested a thousand times',
+      Array.from({ length: 1000 }).reduce<object>(
+        (inner) => ({ type: 'Sequence', normalizers: [inner] }),
+        { type: 'NFC' },
+      ),
+      /nested too deeply/,
+    ],
+  ])('%s', (_, normalizer, message) => {
+    expect(() => encoder({ normalizer }).encode('a'.repeat(500), false)).toThrow(message);
+  });
+
+  it('of ordinary growth is left alone', () => {
+    const replace = { type: 'Replace', pattern: { String: ' ' }, content: '▁' };
+    expect(encoder({ normalizer: replace }).encode('a b', false)).toHaveLength(3);
+  });
+});
+
+it('thousands of added tokens with one beginning are found, the longest first', () => {
+  const added_tokens = Array.from({ length: 40_000 }, (_, i) => ({
+    id: 1000 + i,
+    content: `<|extra_${i}|>`,
+    special: true,
+  }));
+  const { encode } = bound(encoder({ added_tokens }));
+  expect(encode(`a<|extra_7|>b<|extra_39999|><|extra_`)).toEqual([
+    encode('a')[0],
+    1007,
+    encode('b')[0],
+    40_999,
+    ...encode('<|extra_'),
+  ]);
+  const nested = bound(
+    encoder({
+      added_tokens: ['<a', '<ab', '<abc>'].map((content, i) => ({ id: 900 + i, content })),
+    }),
+  );
+  expect(nested.encode('<abc<abc><a')).toEqual([901, ...nested.encode('c'), 902, 900]);
+});
+
+const bound = (it: Encoder) => ({ encode: (text: string) => it.encode(text, false) });
+
+it('long chunks are merged in steps, as the library merges them', () => {
+  const plain = encoder({});
+  const { integer } = generator(11);
+  for (const length of [2000, 5000]) {
+    const text = Array.from({ length }, () => letters[integer(8)]).join('');
+    const ids: number[] = [];
+    const steps = [...plain.encodeInSteps(text, false, ids)];
+    expect(Math.max(...steps)).toBeLessThanOrEqual(length + 1000);
+    const { vocab, merges } = vocabulary();
+    const ranks = new Map(merges.map((pair, rank) => [pair.join(' '), rank]));
+    const reference = greedy([...text], (left, right) => ranks.get(`${left} ${right}`));
+    expect(ids).toEqual(reference.map((token) => vocab[token]));
+    expect(plain.encode(text, false)).toEqual(ids);
+  }
+});
+
+/** Merges by definition: the lowest rank anywhere, the leftmost of equals. */
+function greedy(
+  tokens: string[],
+  rankOf: (left: string, right: string) => number | undefined,
+): string[] {
+  for (;;) {
+    let best = -1;
+    let lowest = Infinity;
+    for (let i = 0; i + 1 < tokens.length; i++) {
+      const rank = rankOf(tokens[i]!, tokens[i + 1]!) ?? Infinity;
+      if (rank < lowest) [best, lowest] = [i, rank];
+    }
+    if (best < 0) return tokens;
+    tokens.splice(best, 2, tokens[best]! + tokens[best + 1]!);
+  }
+}
+
+it('merging a chunk yields after every thousand merges', () => {
+  const steps = mergeChunk('a'.repeat(10_000), () => undefined);
+  const sizes: number[] = [];
+  for (let step = steps.next(); !step.done; step = steps.next()) sizes.push(step.value);
+  expect(sizes).toEqual(new Array(10).fill(1000));
+});
+
+describe('a long text', () => {
+  let tokenizer: Tokenizer;
+  it('gives the event loop its turns', async () => {
+    tokenizer = await loadTokenizer({ folder: tinyModel({ tokenizer: true }) });
+    const slices = new Slices();
+    const text = 'word '.repeat(100_000);
+    const ids = await tokenizer.encodeInSlices(text, (work) => slices.after(work));
+    expect(ids).toHaveLength(text.length);
+    expect(slices.longest).toBeLessThan(2 * SLICE_CHARACTERS);
+  });
+
+  it('has a lower bound of tokens that is never above their number', () => {
+    for (const text of ['', 'a', 'héllo <|im_end|> wörld', 'x'.repeat(1000)])
+      expect(tokenizer.fewestTokens(text)).toBeLessThanOrEqual(tokenizer.encode(text).length);
+    expect(tokenizer.fewestTokens('x'.repeat(100_000))).toBeGreaterThan(5000);
+  });
+});
+
+describe('a template', () => {
+  const render = (source: string) => () =>
+    new ChatTemplate(source).render([{ role: 'user', content: 'x' }], {
+      addGenerationPrompt: true,
+    });
+  it.each<[string, string, RegExp]>([
+    ['a text of many megabytes', "{{ 'a' * 20000000 }}", /more than 16777216 characters/],
+    [
+      'many large texts',
+      '{% set ns = namespace(l=[]) %}{% for i in range(100) %}' +
+        "{% set ns.l = ns.l + [('a' * 16000000).upper()] %}{% endfor %}",
+      /more text and lists/,
+    ],
+    [
+      'many large lists',
+      '{% set ns = namespace(l=[]) %}{% for i in range(50) %}' +
+        '{% set ns.l = [range(900000)] %}{% endfor %}',
+      /more text and lists|ran for more than 5 s/,
+    ],
+    ['millions of parts', "{{ ('a' * 2000000).split('a') | length }}", /more than 1000000 parts/],
+    [
+      'calls without end',
+      '{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}',
+      /chat template failed|call stack|ran for more/,
+    ],
+  ])('that makes %s', (_, source, message) => expect(render(source)).toThrow(message));
+
+  it('is not run on a conversation of many megabytes', () =>
+    expect(() =>
+      new ChatTemplate('{{ messages[0].content }}').render(
+        [{ role: 'user', content: 'x'.repeat(9_000_000) }],
+        { addGenerationPrompt: true },
+      ),
+    ).toThrow(/9000000 characters, more than a chat template is run on/));
+});
