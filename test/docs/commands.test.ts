@@ -93,11 +93,15 @@ describe('the commands of README and docs', () => {
     expect(left.every((line) => / needs (time|gpu|registry|docker|hub)$/.test(line))).toBe(true);
   });
 
-  it.each(pages)('$page', ({ blocks }) => {
-    const folder = project();
-    for (const block of blocks.filter(({ requires }) => requires === undefined)) {
-      const { status, output } = run(block, folder);
-      if (status !== 0) throw new Error(`line ${block.line} ended with ${status}: ${output}`);
-    }
-  });
+  it.each(pages)(
+    '$page',
+    ({ blocks }) => {
+      const folder = project();
+      for (const block of blocks.filter(({ requires }) => requires === undefined)) {
+        const { status, output } = run(block, folder);
+        if (status !== 0) throw new Error(`line ${block.line} ended with ${status}: ${output}`);
+      }
+    },
+    900_000,
+  );
 });
