@@ -35,7 +35,8 @@ const MONTH =
   'Sept?(?:ember)?|Oct(?:ober)?|Nov(?:ember)?|Dec(?:ember)?)\\.?';
 const DAY = String.raw`\d{1,2}(?:st|nd|rd|th)?`;
 const DATE = new RegExp(
-  String.raw`\b(?:${DAY}\s+(?:of\s+)?${MONTH}(?:,?\s+\d{4})?|${MONTH}\s+(?:${DAY}(?:,?\s+\d{4})?|\d{4})` +
+  String.raw`\b(?:${DAY}\s+(?:of\s+)?${MONTH}(?:,?\s+\d{4})?` +
+    String.raw`|${MONTH}\s+(?:${DAY}(?:,?\s+\d{4})?|\d{4})` +
     String.raw`|\d{4}-\d{2}-\d{2}|\d{1,2}\/\d{1,2}\/\d{4})\b`,
   'g',
 );

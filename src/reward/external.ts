@@ -40,8 +40,8 @@ export async function callRewards(
   } catch (cause) {
     const first = completions[0]?.prompt_id;
     throw new DataError(
-      `the reward function failed on the ${completions.length} completions that begin with prompt ` +
-        `${JSON.stringify(first)}: ${cause instanceof Error ? cause.message : describe(cause)}`,
+      `the reward function failed on the ${completions.length} completions that begin with ` +
+        `prompt ${JSON.stringify(first)}: ${cause instanceof Error ? cause.message : describe(cause)}`,
       { cause },
     );
   }

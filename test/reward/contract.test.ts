@@ -36,7 +36,9 @@ interface Rewarded {
   sample: number;
 }
 const valuesOf = (record: object): number[] =>
-  Object.entries(record).flatMap(([key, value]) => (key.startsWith('reward') ? [value] : []));
+  Object.entries(record).flatMap(([key, value]) =>
+    key.startsWith('reward') ? [value as number] : [],
+  );
 
 const REWARDS: Record<RewardSource, (of: CompletionRecord[]) => Promise<Rewarded[]> | Rewarded[]> =
   {
@@ -104,7 +106,7 @@ describe('a reward function', () => {
   it('gets copies, which it may spoil', async () => {
     const before = structuredClone(completions);
     await callRewards((batch) => {
-      const items = batch as { prompt: { content: string }[]; completion: string }[];
+      const items = batch as unknown as { prompt: { content: string }[]; completion: string }[];
       const rewards = items.map(() => 1);
       for (const item of items) {
         item.prompt[0]!.content = 'spoilt';
