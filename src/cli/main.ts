@@ -9,6 +9,7 @@ import { Interrupted } from '../run/errors.js';
 import type { AddCommand, Cli } from './cli.js';
 import { addBench } from './commands/bench.js';
 import { addChat } from './commands/chat.js';
+import { addCompletion } from './commands/completion.js';
 import { addConvert } from './commands/convert.js';
 import { addDoctor } from './commands/doctor.js';
 import { addEval } from './commands/eval.js';
@@ -49,6 +50,7 @@ const COMMANDS: readonly AddCommand[] = [
   addSetup,
   addChat,
   addServe,
+  addCompletion,
 ];
 const EXIT_OF = { SIGINT: 130, SIGTERM: 143 } as const;
 /**
@@ -62,7 +64,7 @@ process.exitCode = await main(process.argv.slice(2));
 
 async function main(args: string[]): Promise<number> {
   const stop = new AbortController();
-  const progress = new Progress();
+  const progress = new Progress(process.stderr, undefined, args.includes('--quiet'));
   let stopped: { by: keyof typeof EXIT_OF; at: number } | undefined;
   for (const signal of ['SIGINT', 'SIGTERM'] as const) {
     process.on(signal, () => {
@@ -110,6 +112,7 @@ function program(cli: Cli): Command {
     )
     .version(version)
     .option('--verbose', 'with an error, print where it comes from')
+    .option('--quiet', 'show results, warnings and errors only')
     .showSuggestionAfterError()
     .exitOverride()
     .configureOutput({ outputError: (text) => printError(text.replace(/^error: /, '').trimEnd()) });
@@ -118,7 +121,8 @@ function program(cli: Cli): Command {
     sub
       .exitOverride()
       .copyInheritedSettings(command)
-      .option('--verbose', 'with an error, print where it comes from');
+      .option('--verbose', 'with an error, print where it comes from')
+      .option('--quiet', 'show results, warnings and errors only');
   return command;
 }
 

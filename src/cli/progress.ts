@@ -34,22 +34,28 @@ export class Progress {
   constructor(
     private readonly stream: Stream = process.stderr,
     private readonly now: () => number = () => performance.now(),
+    private readonly quiet = false,
   ) {
     this.tty = stream.isTTY === true && process.env.TERM !== 'dumb';
   }
 
   /** A line that stays. */
   say(line: string): void {
+    if (!this.quiet) this.write(line);
+  }
+
+  private write(line: string): void {
     this.clear();
     this.stream.write(`${line}\n`);
     this.draw(true);
   }
 
   warn(message: string): void {
-    this.say(`${colours.yellow('warning')} ${message}`);
+    this.write(`${colours.yellow('warning')} ${message}`);
   }
 
   start(label: StageLabel): void {
+    if (this.quiet) return;
     this.current = { ...label, began: this.now(), from: label.done, tokens: 0 };
     this.drawn = this.tty ? 0 : this.now();
     if (!this.tty && label.done > 0)

@@ -78,7 +78,8 @@ export function parseCsv(
   name: string,
   onBadRow?: (error: DataError) => void,
 ): SourceRow[] {
-  let rows: { record: Record<string, unknown>; info: { lines: number } }[];
+  const bytes = Buffer.from(text);
+  let rows: { record: Record<string, unknown>; info: { bytes: number } }[];
   const notCsv = (cause: CsvError & { lines?: number }): DataError =>
     new DataError(
       `${name}${cause.lines === undefined ? '' : ` line ${cause.lines}`}: not CSV as RFC 4180 ` +
@@ -86,7 +87,7 @@ export function parseCsv(
       { cause },
     );
   try {
-    rows = parse(text, {
+    rows = parse(bytes, {
       info: true,
       ...(onBadRow && {
         skip_records_with_error: true,
@@ -115,7 +116,26 @@ export function parseCsv(
     throw new DataError(
       `${name} has ${rows.length} rows, the limit of one file is ${ROW_LIMIT}; split it`,
     );
-  return rows.map(({ record, info }) => ({ value: record, where: `${name} line ${info.lines}` }));
+  const lineAt = lineCounter(bytes);
+  const headerEnd = bytes.indexOf('\n') + 1;
+  return rows.map(({ record }, i) => ({
+    value: record,
+    where: `${name} line ${lineAt(i === 0 ? headerEnd : rows[i - 1]!.info.bytes)}`,
+  }));
+}
+
+/**
+ * The line (from 1) of the first byte from `offset` on that is no line end; offsets must ascend.
+ * The parser's own counter counts a line end within quotes twice where it has two bytes.
+ */
+function lineCounter(bytes: Uint8Array): (offset: number) => number {
+  let at = 0;
+  let line = 1;
+  return (offset) => {
+    for (; at < offset || bytes[at] === 0x0a || bytes[at] === 0x0d; at++)
+      if (bytes[at] === 0x0a) line++;
+    return line;
+  };
 }
 
 function checkHeader(header: readonly string[], name: string): string[] {

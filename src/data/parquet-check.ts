@@ -11,6 +11,9 @@ import { readStruct, type Struct, type Value } from './parquet-thrift.js';
 const MAX_FOOTER = 64 * 1024 * 1024;
 const MAX_CELLS = 50_000_000;
 const MAX_GROUP_BYTES = 2 ** 30;
+/** A file may unpack to so many times its size; a short one to so many bytes. */
+const MOST_UNPACKED = 1000;
+const SMALL_FILE = 64 * 1024 * 1024;
 const MAX_SCHEMA = 10_000;
 /**
  * Heap that hyparquet needs for a nested value and each list around it while it puts a column
@@ -87,6 +90,7 @@ const listOf = (value: Value | undefined): Struct[] =>
 export function checkMetadata(metadata: FileMetaData, size: number, name: string): void {
   let rows = 0;
   let cells = 0;
+  let all = 0;
   for (const group of metadata.row_groups) {
     const count = Number(group.num_rows);
     rows += count;
@@ -116,6 +120,12 @@ export function checkMetadata(metadata: FileMetaData, size: number, name: string
         );
       unpacked += Number(column.total_uncompressed_size);
     }
+    all += unpacked;
+    if (all > SMALL_FILE + MOST_UNPACKED * size)
+      throw new DataError(
+        `${name} claims to unpack to more than ${MOST_UNPACKED} times its size; if that is right, ` +
+          'write it with less compression',
+      );
     if (!(unpacked >= 0 && unpacked <= MAX_GROUP_BYTES))
       throw new DataError(
         `${name} claims ${Math.round(unpacked / 2 ** 20)} MiB in one row group, the limit ` +

@@ -46,6 +46,7 @@ export function checkPages(bytes: Uint8Array, leaf: Leaf): void {
   let values = 0;
   let rows = 0;
   let dictionary = 0;
+  let left = Number(leaf.column.total_uncompressed_size);
   for (let at = 0; at < bytes.length - 1;) {
     const { value: header, end } = readStruct(bytes, at);
     const type = number(header, 1);
@@ -53,6 +54,9 @@ export function checkPages(bytes: Uint8Array, leaf: Leaf): void {
     const packed = number(header, 3);
     if (packed > bytes.length - end || unpacked > MAX_PAGE_BYTES)
       throw new Error(`a page claims ${packed} bytes, ${unpacked} unpacked`);
+    // The declared size has the headers too, which the pages need not.
+    if ((left -= unpacked) < 0)
+      throw new Error('its pages unpack to more than the size that the column declares');
     const body = bytes.subarray(end, end + packed);
     at = end + packed;
     if (type === DICTIONARY) {

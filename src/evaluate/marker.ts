@@ -42,24 +42,30 @@ function occurrences(text: string, marker: RegExp): number[] {
   return ends;
 }
 
+const THOUGHT = /<(\/?)(?:think(?:ing)?|thought|reason(?:ing)?|reflection)>/gi;
+
 /**
- * A completion without its thoughts: `<think>…</think>`, a thought that the prompt has opened, and
- * one that is never closed.
+ * A completion without its thoughts: `<think>…</think>` and its like, also one within another, a
+ * thought that the prompt has opened, and one that is never closed. Where a tag is opened once too
+ * often, what follows the last closing tag is the answer.
  */
 export function withoutThoughts(text: string): string {
-  const [open, close] = ['<think>', '</think>'];
-  let rest = text;
-  const first = rest.indexOf(close);
-  if (first !== -1 && !rest.slice(0, first).includes(open)) rest = rest.slice(first + close.length);
   let kept = '';
-  for (;;) {
-    const start = rest.indexOf(open);
-    if (start === -1) return kept + rest;
-    kept += rest.slice(0, start);
-    const end = rest.indexOf(close, start);
-    if (end === -1) return kept;
-    rest = rest.slice(end + close.length);
+  let depth = 0;
+  let from = 0;
+  let lastClose = -1;
+  for (const tag of text.matchAll(THOUGHT)) {
+    const end = tag.index + tag[0].length;
+    if (tag[1] === '') {
+      if (depth++ === 0) kept += text.slice(from, tag.index);
+    } else {
+      if (depth > 0) depth--;
+      else kept = '';
+      from = lastClose = end;
+    }
   }
+  if (depth === 0) return kept + text.slice(from);
+  return lastClose < 0 || kept.trim() !== '' ? kept : text.slice(lastClose).replace(THOUGHT, '');
 }
 
 /** Full-width letters, digits and signs as ASCII; LaTeX's text commands as plain braces. */

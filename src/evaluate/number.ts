@@ -10,8 +10,8 @@
  * since it also heads sections in Markdown. Without a marker: the last number that is neither an
  * ordinal nor the number of a list item or step (`3. So …`, `Step 2`).
  *
- * A time of day (`10:30`, `6 pm`) and a year that opens a clause (`In 2020 he …`) count only where
- * the text has no other number; a time counts by its hour.
+ * A date (`5 March 2020`, `2020-03-05`), a time of day (`10:30`, `6 pm`) and a year that opens a
+ * clause (`In 2020 he …`) count only where the text has no other number; a time counts by its hour.
  */
 import { ANSWER_COLON, ANSWER_IS, BOXED, HASHES, linesAfter, plainText } from './marker.js';
 
@@ -29,6 +29,17 @@ const CLOCK = /^(?::\d{2}(?!\d)|\s?[ap]\.?m\b)/i;
 const YEAR = /^(?:1[5-9]|20)\d\d$/;
 const BEFORE_YEAR = /\b(?:in|since|until|during|after|before|year)\s$/i;
 const AFTER_YEAR = /^(?:,|\s(?:he|she|it|they|we|you|there|the|his|her|their|was|were|had|has)\b)/i;
+
+const MONTH =
+  '(?:Jan(?:uary)?|Feb(?:ruary)?|Mar(?:ch)?|Apr(?:il)?|May|June?|July?|Aug(?:ust)?|' +
+  'Sept?(?:ember)?|Oct(?:ober)?|Nov(?:ember)?|Dec(?:ember)?)\\.?';
+const DAY = String.raw`\d{1,2}(?:st|nd|rd|th)?`;
+const DATE = new RegExp(
+  String.raw`\b(?:${DAY}\s+(?:of\s+)?${MONTH}(?:,?\s+\d{4})?` +
+    String.raw`|${MONTH}\s+(?:${DAY}(?:,?\s+\d{4})?|\d{4})` +
+    String.raw`|\d{4}-\d{2}-\d{2}|\d{1,2}\/\d{1,2}\/\d{4})\b`,
+  'g',
+);
 
 export function extractNumber(written: string): string | null {
   const text = plainNumbers(plainText(written));
@@ -71,10 +82,12 @@ const numbers = (text: string): Found[] =>
     end: match.index + match[0].length,
   }));
 
-/** The numbers without times and years, unless there is nothing else. */
+/** The numbers without dates, times and years, unless there is nothing else. */
 function quantities(text: string): Found[] {
   const all = numbers(text);
+  const dates = [...text.matchAll(DATE)].map(({ 0: date, index }) => [index, index + date.length]);
   const rest = all.filter(({ value, start, end }) => {
+    if (dates.some(([from, to]) => start >= from! && end <= to!)) return false;
     const behind = text.slice(end, end + 16);
     const year =
       YEAR.test(value) &&
@@ -131,6 +144,10 @@ const SCIENTIFIC = new RegExp(
   String.raw`${NUMERAL}\s?(?:[×·x*]|\\times|\\cdot)\s?10\s?\^\s?\{?(-?\d{1,2})(?!\d)\}?`,
   'gu',
 );
+const EXPONENT = new RegExp(
+  String.raw`(?<![\p{L}\d_.,^])(\d{1,9}(?:\.\d{1,9})?)[eE]([-+]?\d{1,2})(?![\p{L}\d.])`,
+  'gu',
+);
 const POWER = new RegExp(String.raw`${NUMERAL}\s?(?:\^|\*\*)\s?\{?(\d{1,3})(?![\d.])\}?`, 'gu');
 
 /** A number in decimal digits; the text as it was where that would not be exact. */
@@ -149,6 +166,12 @@ function plainNumbers(text: string): string {
       /(?<=\d)[⁰¹²³⁴-⁹]{1,3}(?![⁰¹²³⁴-⁹])/g,
       (digits) => `^${Array.from(digits, (digit) => '⁰¹²³⁴⁵⁶⁷⁸⁹'.indexOf(digit)).join('')}`,
     )
+    .replace(/(?<![\d.,])\d{1,3}(?:\.\d{3})+,\d{1,2}(?!\d)/g, (european) =>
+      european.replaceAll('.', '').replace(',', '.'),
+    )
+    .replace(EXPONENT, (written, factor: string, exponent: string) =>
+      value(written, Number(`${factor}e${exponent}`)),
+    )
     .replace(SCIENTIFIC, (written, factor: string, exponent: string) =>
       value(written, Number(factor) * 10 ** Number(exponent)),
     )
@@ -157,7 +180,7 @@ function plainNumbers(text: string): string {
     )
     .replace(/[¼½¾⅓⅔⅛⅜⅝⅞]/g, (c) => ` ${VULGAR[c]}`)
     .replace(/\{,\}/g, ',')
-    .replace(/(?<=\d)(?:\\,|\\!,|[\u00a0\u2009\u202f])(?=\d{3}(?!\d))/g, ',')
+    .replace(/(?<=\d)(?:\\,|\\!,|[\u00a0\u2009\u202f'’_])(?=\d{3}(?!\d))/g, ',')
     .replace(/\\(?=[$%])/g, '');
 }
 

@@ -17,26 +17,34 @@ export interface RewardItem {
  * Returns the rewards of a batch: one finite number per completion, in the order of the batch;
  * higher is better. A batch has all completions of one or more prompts.
  */
-export type RewardFunction = (
-  batch: readonly RewardItem[],
-) => readonly number[] | Promise<readonly number[]>;
+export type RewardFunction = (batch: readonly RewardItem[]) => Rewards | Promise<Rewards>;
+type Rewards = readonly (number | bigint)[];
 
 /**
- * Calls the reward function on all completions. @throws DataError where it does not return one
- * finite number per completion.
+ * Calls the reward function on copies of all completions, so that it may do with them what it
+ * likes. @throws DataError where it throws, or does not return one finite number per completion.
  */
 export async function callRewards(
   rewards: RewardFunction,
   completions: readonly CompletionRecord[],
 ): Promise<ExternalRewardRecord[]> {
-  const values: unknown = await rewards(
-    completions.map(({ prompt_id, sample, prompt, completion }) => ({
-      prompt_id,
-      sample,
-      prompt,
-      completion,
-    })),
-  );
+  const batch = completions.map(({ prompt_id, sample, prompt, completion }) => ({
+    prompt_id,
+    sample,
+    prompt: prompt.map((message) => ({ ...message })),
+    completion,
+  }));
+  let values: unknown;
+  try {
+    values = await rewards(batch);
+  } catch (cause) {
+    const first = completions[0]?.prompt_id;
+    throw new DataError(
+      `the reward function failed on the ${completions.length} completions that begin with ` +
+        `prompt ${JSON.stringify(first)}: ${cause instanceof Error ? cause.message : describe(cause)}`,
+      { cause },
+    );
+  }
   if (!Array.isArray(values) && !ArrayBuffer.isView(values))
     throw new DataError(
       `the reward function must return a list of numbers, but returned ${describe(values)}`,
@@ -59,7 +67,8 @@ export function fromValues(
         `${values.length}`,
     );
   return completions.map(({ prompt_id, sample }, i) => {
-    const reward = values[i];
+    const given = values[i];
+    const reward = typeof given === 'bigint' ? Number(given) : given;
     if (!Number.isFinite(reward))
       throw new DataError(
         `${by} gave ${typeof reward === 'number' ? reward : describe(reward)} for sample ` +

@@ -13,7 +13,7 @@ One YAML file describes a run. Settings that it leaves out have the defaults bel
 recipe is written to \`recipe.yaml\` in the run directory. Settings can be overridden on the command
 line, with the same checks:
 
-\`\`\`sh
+\`\`\`sh requires=time
 npx cream run recipes/quickstart.yaml --out runs/mine \\
   --set train.learning_rate=5.0e-6 --set iterations=3
 \`\`\`

@@ -1,7 +1,7 @@
 /** `cream generate --prompt`, `chat`, `serve`, `init` with flags and `plan` on the CPU. */
 import { describe, expect, it } from '@jest/globals';
-import { spawn } from 'node:child_process';
-import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { spawn, spawnSync } from 'node:child_process';
+import { cpSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { sideBySide } from '../../src/cli/columns.js';
@@ -69,7 +69,6 @@ describe('cream chat', () => {
     mkdirSync(join(run, 'iteration-1'), { recursive: true });
     writeFileSync(join(run, 'recipe.yaml'), `model: ${model}\n`);
     const aligned = tinyModel({ tokenizer: true, maxPositionEmbeddings: 512, seed: 2 });
-    const { cpSync } = await import('node:fs');
     cpSync(aligned, join(run, 'iteration-1/checkpoint'), { recursive: true });
     const printed = await chat(['hi'], run, '--compare', '--seed', '1');
     expect(printed).toContain(`[${model}]\n`);
@@ -143,5 +142,28 @@ describe('cream init and plan', () => {
     expect(stages.every(({ seconds }) => seconds > 0)).toBe(true);
     expect(memory['train']).toBeGreaterThan(0);
     expect(disk.needed).toBeGreaterThan(0);
+  });
+});
+
+describe('cream completion', () => {
+  it('completes commands and flags in bash', async () => {
+    const script = (await cream('completion', 'bash')).stdout;
+    const complete = (words: string[]): string =>
+      spawnSync(
+        'bash',
+        [
+          '-c',
+          `${script}\nCOMP_WORDS=(${words.join(' ')}); COMP_CWORD=${words.length - 1}; _cream; ` +
+            'echo "${COMPREPLY[@]}"',
+        ],
+        { encoding: 'utf8' },
+      ).stdout.trim();
+    expect(complete(['cream', 'ser'])).toBe('serve');
+    expect(complete(['cream', 'serve', '--po'])).toBe('--port');
+  });
+
+  it.each(['zsh', 'fish'])('names every command for %s', async (shell) => {
+    const { stdout } = await cream('completion', shell);
+    for (const name of ['run', 'serve', 'chat', 'completion']) expect(stdout).toContain(name);
   });
 });

@@ -391,3 +391,28 @@ describe('numericValue', () => {
     expect(numericValue(text)).toBeNull(),
   );
 });
+
+describe('siblings of the cases above', () => {
+  it.each<[string, string | null]>([
+    ['<think>a <think>Answer: 3</think> Answer: 4</think> Answer: 9', '9'],
+    ['<THINK>Answer: 3</THINK>Answer: 8', '8'],
+    ['<thinking>Answer: 3</thinking>Answer: 8', '8'],
+    ['<reasoning>The answer is 3.</reasoning>\n8', '8'],
+    ['<think>I open <think> twice. 3</think>Answer: 8', '8'],
+    ['Answer: 3</think>Answer: 8', '8'],
+    ['<think>Answer: 3', null],
+    ['#### 5\n#### 6', '5'],
+    ['Answer: 1.5e3', '1500'],
+    ['Answer: 2.5E-3', '0.0025'],
+    ["Answer: 1'000", '1000'],
+    ['Answer: 1_000', '1000'],
+    ['Answer: €1.234,50', '1234.5'],
+    ['Answer: 1.234', '1.234'],
+    ['Answer: On 5 March 2020 he had 12 apples.', '12'],
+    ['Answer: On March 5, 2020, he had 12 apples.', '12'],
+    ['Answer: On 2020-03-05 there were 7.', '7'],
+    ['Answer: 2021-03-05', '2021'],
+    ['Answer: 100 200 300', '100'],
+    ['\\boxed{-\\frac{3}{4}}', '-3/4'],
+  ])('%j', (text, expected) => expect(extractAnswer(text, { answer: '1' })).toBe(expected));
+});

@@ -1,0 +1,93 @@
+/** `cream completion SHELL`: a script for bash, zsh or fish, made of the table of commands. */
+import { Argument, type Command } from 'commander';
+import type { Cli } from '../cli.js';
+import { printLine } from '../table.js';
+
+interface Described {
+  name: string;
+  about: string;
+  flags: { long: string; about: string; takesValue: boolean }[];
+}
+
+const SCRIPTS = { bash, zsh, fish };
+
+export function addCompletion(program: Command, _cli: Cli): void {
+  program
+    .command('completion')
+    .description('print a completion script: eval "$(cream completion bash)"')
+    .addArgument(new Argument('<shell>', 'the shell').choices(Object.keys(SCRIPTS)))
+    .action((shell: keyof typeof SCRIPTS) => printLine(SCRIPTS[shell](describe(program))));
+}
+
+/** Descriptions are cut, and without characters that mean something to a shell. */
+const plain = (text: string): string => text.replace(/[^\w ,./-]/g, '').slice(0, 60);
+
+const describe = (program: Command): Described[] =>
+  program.commands.map((command) => ({
+    name: command.name(),
+    about: plain(command.description()),
+    flags: command.options.flatMap(({ long, description, required, optional }) =>
+      long ? [{ long, about: plain(description), takesValue: required || optional }] : [],
+    ),
+  }));
+
+function bash(commands: Described[]): string {
+  return `_cream() {
+  local current=\${COMP_WORDS[COMP_CWORD]} words=''
+  if [ "$COMP_CWORD" -eq 1 ]; then
+    words='${commands.map(({ name }) => name).join(' ')}'
+  else
+    case \${COMP_WORDS[1]} in
+${commands
+  .map(({ name, flags }) => `      ${name}) words='${flags.map(({ long }) => long).join(' ')}' ;;`)
+  .join('\n')}
+    esac
+    case $current in
+      -*) ;;
+      *) COMPREPLY=($(compgen -f -- "$current")); return ;;
+    esac
+  fi
+  COMPREPLY=($(compgen -W "$words" -- "$current"))
+}
+complete -o filenames -F _cream cream`;
+}
+
+function zsh(commands: Described[]): string {
+  return `#compdef cream
+_cream() {
+  if (( CURRENT == 2 )); then
+    local -a commands=(
+${commands.map(({ name, about }) => `      '${name}:${about}'`).join('\n')}
+    )
+    _describe command commands
+    return
+  fi
+  case $words[2] in
+${commands
+  .map(
+    ({ name, flags }) =>
+      `    ${name}) _arguments ${flags
+        .map(
+          ({ long, about, takesValue }) =>
+            `'${long}[${about}]${takesValue ? ':value:_files' : ''}'`,
+        )
+        .join(' ')} '*:file:_files' ;;`,
+  )
+  .join('\n')}
+  esac
+}
+compdef _cream cream`;
+}
+
+function fish(commands: Described[]): string {
+  return commands
+    .flatMap(({ name, about, flags }) => [
+      `complete -c cream -n __fish_use_subcommand -a ${name} -d '${about}'`,
+      ...flags.map(
+        ({ long, about: flag, takesValue }) =>
+          `complete -c cream -n '__fish_seen_subcommand_from ${name}' -l ${long.slice(2)} ` +
+          `-d '${flag}'${takesValue ? ' -r' : ''}`,
+      ),
+    ])
+    .join('\n');
+}
