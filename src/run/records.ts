@@ -193,7 +193,7 @@ export class Records {
   }
 }
 
-/** Size, SHA-256 and, for JSONL, rows of a file; it is read in pieces. */
+/** Size, SHA-256 and, for JSONL, rows of a file, which is read as a stream. */
 export async function digestFile(
   path: string,
   signal?: AbortSignal,

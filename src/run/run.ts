@@ -11,6 +11,7 @@ import type { RewardFunction } from '../reward/external.js';
 import { checkLengths, readInputs, skipsBadRows } from './check.js';
 import { RunContext } from './context.js';
 import { checkBegun, checkDirectory, checkModel, openRecords } from './directory.js';
+import { checkDisk } from './disk.js';
 import { RunError, stoppable } from './errors.js';
 import { EventQueue } from './event-queue.js';
 import type { RunEvent } from './events.js';
@@ -156,6 +157,7 @@ async function work(
       const policy = await models.policy(resolved.path);
       if (skipsBadRows(recipe)) inputs = await readInputs(recipe, context.inputs);
       for (const left of inputs.leftOut) emit({ type: 'rows_left_out', ...left });
+      await checkDisk(directory, recipe, policy.model.config.parameters);
       await checkLengths(inputs, policy);
       await checkStart(context);
       if (recipe.reward.source === 'model') await (await loadRewardModel(recipe, signal)).dispose();

@@ -22,7 +22,7 @@
  */
 import { existsSync } from 'node:fs';
 import { open, readdir, rename, rm } from 'node:fs/promises';
-import { basename, dirname, join } from 'node:path';
+import { basename, dirname, join, resolve } from 'node:path';
 import { ARTEFACT_COLUMNS, type Columns } from '../data/columns.js';
 import { readRecords as readChecked, serialize } from '../data/jsonl.js';
 import { makeDirectory, syncFolder, writeAtomic as write } from '../files/files.js';
@@ -55,11 +55,14 @@ export async function makeFolder(
   build: (temporary: string) => Promise<void>,
   record: (temporary: string) => Promise<void> = async () => {},
 ): Promise<void> {
-  const temporary = `${target}.tmp`;
+  const temporary = `${resolve(target)}.tmp`; // without a slash at its end
   await onDisk(target, async () => {
     await rm(temporary, { recursive: true, force: true });
     await makeDirectory(temporary);
-    await build(temporary);
+    await build(temporary).catch(async (error: unknown) => {
+      await rm(temporary, { recursive: true, force: true });
+      throw error;
+    });
     for (const name of await readdir(temporary)) {
       const file = await open(join(temporary, name), 'r');
       try {

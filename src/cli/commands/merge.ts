@@ -1,6 +1,6 @@
 /** `cream merge`: an adapter and its base model → a model of its own. */
 import type { Command } from 'commander';
-import { saveCheckpoint } from '../../run/checkpoint.js';
+import { makeFolder } from '../../run/store.js';
 import { addSettings, settingsFrom, type Cli } from '../cli.js';
 import { checkNewFolder } from '../output.js';
 import { withModel } from '../stage.js';
@@ -30,7 +30,8 @@ export function addMerge(program: Command, cli: Cli): void {
     await withModel(flags.base, settings, cli, async (language) => {
       await language.model.loadAdapter(flags.adapter);
       await language.model.merge();
-      await saveCheckpoint(language, language.model, flags.out, settings.dtype);
+      // A killed merge leaves its temporary folder, which the next call replaces.
+      await makeFolder(flags.out, (folder) => language.save(folder, { dtype: settings.dtype }));
     });
     printLine(flags.out);
   });
