@@ -11,6 +11,10 @@ const CONFIG = ['model/config.cpp', 'model/families.cpp', 'support/json.cpp'];
 const CONFIG_FILES = ['model/config_reader.cpp', 'model/config_writer.cpp'];
 /** Sources that are compiled under the sanitizers; the rest is linked from the built core. */
 const TARGETS = {
+  adapter: {
+    sources: ['weights/adapter.cpp', 'support/json.cpp'],
+    seeds: /^adapter_config\.json$/,
+  },
   config: { sources: [...CONFIG, ...CONFIG_FILES], seeds: /^config\.json$/ },
   gguf: { sources: ['weights/gguf.cpp', 'weights/dequantize.cpp'], seeds: /\.gguf$/ },
   safetensors: {

@@ -1,5 +1,5 @@
 /**
- * What the terminal shows while work goes on: one line a stage that moves, with rate and ETA;
+ * What the terminal shows while work goes on: one line per stage that moves, with rate and ETA;
  * without a terminal, plain lines, at most one every few seconds. With table.ts the only file that
  * writes to a terminal. Progress goes to stderr, so that stdout stays for results.
  */

@@ -44,7 +44,7 @@ export function formatTable(
 }
 
 /**
- * The table of a run: one row a model. Margin is the mean of the last quarter of the training
+ * The table of a run: one row per model. Margin is the mean of the last quarter of the training
  * steps.
  */
 export function runTable(phases: readonly PhaseReport[]): string {

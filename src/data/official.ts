@@ -97,7 +97,7 @@ function refuseNaN(text: string, path: string): void {
   if (found)
     throw new DataError(
       `${path} line ${text.slice(0, found.index).split('\n').length}: it holds ` +
-        `${found[1]}, which is no number to rank by; score that response anew or take it out`,
+        `${found[1]}, which is not a number to rank by; score that response anew or take it out`,
     );
 }
 

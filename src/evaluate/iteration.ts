@@ -12,7 +12,7 @@
  *   Monte-Carlo estimate of KL(θ_t ‖ θ_0). Of the
  *                      distribution that was sampled from: with temperature or top-p below 1 it
  *                      leans to likely completions
- *   kl_token           the same divided by the mean length: nats a token
+ *   kl_token           the same divided by the mean length: nats per token
  *   sampler_difference, sampler_tau of θ_t's log-probs by the sampler and by the scorer, over the
  *   prompts that both have: the largest
  *                      difference of a completion, nats, and the lowest Kendall's τ of a prompt.
@@ -45,7 +45,7 @@ export interface IterationMetrics {
   kendall_quartiles: [number, number, number] | null;
   spearman: number | null;
   top_order: number | null;
-  /** Self-reward of chosen over rejected, nats a pair, before training. */
+  /** Self-reward of chosen over rejected, nats per pair, before training. */
   pair_margin: number | null;
   ranking_accuracy: number | null;
   /** Couples that it is of, and those whose two rewards are equal. */

@@ -79,7 +79,7 @@ export async function makeFolder(
   });
 }
 
-/** One JSON object a line. */
+/** One JSON object per line. */
 export async function writeRecords(path: string, records: readonly object[]): Promise<void> {
   await writeAtomic(path, toJsonl(records));
 }

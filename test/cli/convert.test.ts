@@ -223,7 +223,7 @@ describe('one sentence', () => {
         '--previous',
         at('s.json'),
       ],
-      /s\.json is no rewarding file of the official code/,
+      /s\.json is not a rewarding file of the official code/,
     ],
   ])('%s', async (_, args, message) => {
     const result = await cream('convert', ...args);

@@ -500,7 +500,7 @@ describe('SFT alone', () => {
   it('refuses a checkpoint that is none, or of another model, before it makes anything', async () => {
     const empty = temporaryFolder();
     await expect(tinyRun(['sft.enabled=true', `sft.checkpoint=${empty}`])).rejects.toThrow(
-      `sft.checkpoint: ${empty} is no model folder`,
+      `sft.checkpoint: ${empty} is not a model folder`,
     );
     const other = tinyModel({ tokenizer: true, maxPositionEmbeddings: 1024, hiddenSize: 64 });
     const directory = join(temporaryFolder(), 'run');

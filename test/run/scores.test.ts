@@ -352,7 +352,7 @@ describe('where sampler and scorer contradict each other', () => {
       const ran = await tinyRun(settings, { directory });
       expect(warnings(ran.events)).toEqual([
         expect.stringMatching(
-          /^Iteration 1: the log-probs that came with the completions differ from θ_t's by up to 5\.0 nats a response \(Kendall's τ (0\.33|-0\.33|-1\.00|1\.00)\), so θ_t scores them all\./,
+          /^Iteration 1: the log-probs that came with the completions differ from θ_t's by up to 5\.0 nats per completion \(Kendall's τ (0\.33|-0\.33|-1\.00|1\.00)\), so θ_t scores them all\./,
         ),
       ]);
       expect(ran.records('iteration-1/scores.jsonl')).toEqual(await scoredAnew(ran, 1, dtype));

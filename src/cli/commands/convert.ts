@@ -130,7 +130,7 @@ async function secondFile(path: string): Promise<OfficialFile> {
   const file = await readOfficial(path);
   if (file?.kind !== 'rewarding')
     throw new DataError(
-      `${path} is no rewarding file of the official code (rewarding.py writes it); ` +
+      `${path} is not a rewarding file of the official code (rewarding.py writes it); ` +
         '--previous must be one',
     );
   return file;

@@ -10,6 +10,6 @@ export const gsm8k: Task = rowTask({
   hub: 'hub:openai/gsm8k/main:test',
   problem: ({ answer }) =>
     numericValue(answer) === null
-      ? `has the answer ${JSON.stringify(answer)}, which is no number`
+      ? `has the answer ${JSON.stringify(answer)}, which is not a number`
       : undefined,
 });

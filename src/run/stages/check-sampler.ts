@@ -16,10 +16,10 @@ const FEWEST = 2;
 const SHARE = 0.02;
 
 /**
- * The largest difference that is rounding, nats a token; a response's grows as √tokens, as a random
- * walk. bf16: none, the packed kernels give a row alone the bits it has in a batch; without them
- * SmolLM2-135M strays by 0.1, as far as an iteration moves a reward. fp32: the BLAS rounds by the
- * batch, there by 6e-6; deeper models add up more.
+ * The largest difference that rounding explains, nats per token; that of a completion grows as
+ * √tokens, as a random walk. bf16: none, because the packed kernels give a sequence alone the bits
+ * that it has in a batch; without them SmolLM2-135M differs by 0.1, as much as an iteration moves a
+ * reward. fp32: the BLAS rounds by the batch, by 6e-6 for that model; deeper models add up more.
  */
 const ROUNDING: Readonly<Record<DType, number>> = { bfloat16: 0, float32: 1e-4 };
 
@@ -51,7 +51,7 @@ export function checksFit(
   );
 }
 
-/** One record a checked prompt, in the order of `groups`. */
+/** One record per checked prompt, in the order of `groups`. */
 export async function checkSampler(
   groups: readonly CompletionGroup[],
   { current, base }: Pick<Judges, 'current' | 'base'>,

@@ -31,7 +31,7 @@ export interface StepRecord {
   'rewards/accuracies'?: number;
   'logps/chosen'?: number;
   'logps/rejected'?: number;
-  /** Mean estimate of KL(π_θ ‖ π_θ0), nats a response; where train.kl_coefficient is above 0. */
+  /** Mean estimate of KL(π_θ ‖ π_θ0), nats per completion, if train.kl_coefficient is above 0. */
   kl?: number;
 }
 

@@ -34,7 +34,7 @@ export async function checkStart(run: RunContext): Promise<void> {
   if (!['config.json', 'adapter_config.json'].some((file) => existsSync(join(source, file)))) {
     throw new RunError(
       'ERR_RUN_DATA',
-      `sft.checkpoint: ${source} is no model folder (it has no config.json): name a ` +
+      `sft.checkpoint: ${source} is not a model folder (it has no config.json): name a ` +
         'checkpoint such as runs/mine/sft/checkpoint.',
     );
   }
