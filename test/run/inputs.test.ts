@@ -1,4 +1,5 @@
 /** Input files of a run: a row that does not fit is named, and a file that changed is refused. */
+import { acceptFiles } from '../../src/run/verify.js';
 import { afterAll, expect, it } from '@jest/globals';
 import { readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -135,6 +136,7 @@ it('a run does not go on with another revision of a hub data set', async () => {
     // as if it had begun when the hub had another commit
     const moved = readFileSync(runFile, 'utf8').replace(COMMIT, 'b'.repeat(40));
     writeFileSync(runFile, moved);
+    await acceptFiles(directory);
     await expect(tinyRun(settings, { directory })).rejects.toThrow(
       `began with revision ${'b'.repeat(40)} of hub:org/words, which is now ${COMMIT}: choose ` +
         'another --out, or fetch that revision again.',

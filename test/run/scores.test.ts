@@ -20,6 +20,7 @@ import {
   samplerHolds,
 } from '../../src/run/stages/check-sampler.js';
 import { groupCompletions, score } from '../../src/run/stages/score.js';
+import { acceptFiles } from '../../src/run/verify.js';
 import { artefacts } from '../support/cli.js';
 import { PACKED, tinyRun, type Ran } from '../support/run.js';
 import { temporaryFolder, tinyModel } from '../support/tiny-model.js';
@@ -340,6 +341,7 @@ describe('where sampler and scorer contradict each other', () => {
         .map((c) => `${JSON.stringify(c)}\n`)
         .join(''),
     );
+    await acceptFiles(directory); // the record would name the edited file
     return ran;
   }
 
