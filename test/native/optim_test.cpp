@@ -157,8 +157,7 @@ CHECK_CASE("optim: a warm-up from the first step wastes none and ends at the pea
   params.total_steps = 6;
   params.warmup_from_first_step = true;
   const double expected[] = {0.25, 0.5, 0.75, 1, 1, 1};
-  for (int64_t step = 0; step < 6; ++step)
-    CHECK(learning_rate_at(params, step) == expected[step]);
+  for (int64_t step = 0; step < 6; ++step) CHECK(learning_rate_at(params, step) == expected[step]);
 }
 
 namespace {
