@@ -67,10 +67,6 @@ export class RunContext {
     } = fields);
   }
 
-  get signal(): AbortSignal {
-    return this.fields.signal;
-  }
-
   file(phase: Phase, name: string): string {
     return join(this.directory, phaseFolder(phase), name);
   }
