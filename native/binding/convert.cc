@@ -175,6 +175,7 @@ TrainerParams to_trainer_params(const Napi::Value& value) {
   optimizer.max_grad_norm = number(from, "maxGradNorm");
   optimizer.schedule = to_schedule(from.Get("schedule"));
   optimizer.warmup_steps = integer(from, "warmupSteps");
+  optimizer.warmup_from_first_step = is_named(from, "warmupStart", "first_step");
   optimizer.total_steps = integer(from, "totalSteps");
   optimizer.forms = to_forms(from);
   params.beta = number(from, "beta");

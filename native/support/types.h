@@ -182,6 +182,8 @@ struct OptimizerParams {
   double max_grad_norm = 1.0;  // 0 turns clipping off
   Schedule schedule = Schedule::cosine;
   int64_t warmup_steps = 0;
+  // The first warm-up step has a learning rate above 0, which transformers' has not.
+  bool warmup_from_first_step = false;
   int64_t total_steps = 1;
   OptimizerForms forms;
 };

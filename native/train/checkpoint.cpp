@@ -51,6 +51,7 @@ Metadata settings_of(const TrainerParams& params, const std::optional<LoraParams
                        {"max_grad_norm", text_of(o.max_grad_norm)},
                        {"schedule", schedules[static_cast<int>(o.schedule)]},
                        {"warmup_steps", std::to_string(o.warmup_steps)},
+                       {"warmup_start", o.warmup_from_first_step ? "first_step" : "zero"},
                        {"total_steps", std::to_string(o.total_steps)},
                        {"beta", text_of(params.beta)},
                        {"kl_coefficient", text_of(params.kl_coefficient)},

@@ -19,6 +19,7 @@ import { addJudge } from './commands/judge.js';
 import { addMerge } from './commands/merge.js';
 import { addPlan } from './commands/plan.js';
 import { addPrefer } from './commands/prefer.js';
+import { addRankEval } from './commands/rank-eval.js';
 import { addRecipes } from './commands/recipes.js';
 import { addReport } from './commands/report.js';
 import { addRun } from './commands/run.js';
@@ -39,6 +40,7 @@ const COMMANDS: readonly AddCommand[] = [
   addTrain,
   addMerge,
   addEval,
+  addRankEval,
   addPlan,
   addReport,
   addVerify,

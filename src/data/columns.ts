@@ -10,8 +10,10 @@ import type {
   ExternalRewardRecord,
   GoldRecord,
   JudgementRecord,
+  NoiseRecord,
   PairRecord,
   PromptRecord,
+  RankedPairRecord,
   RankingRecord,
   SamplerCheckRecord,
   ScoreRecord,
@@ -79,6 +81,23 @@ export const SAMPLER_CHECK_COLUMNS: Columns<SamplerCheckRecord> = {
   logp_scored: 'numbers',
   logp_base: 'numbers',
   kendall_tau: 'number',
+};
+
+export const NOISE_COLUMNS: Columns<NoiseRecord> = {
+  prompt_id: 'string',
+  samples: 'integers',
+  reward: 'numbers',
+  reward_float32: 'numbers',
+  kendall_tau: 'number',
+  consistency: 'number',
+};
+
+export const RANKED_PAIR_COLUMNS: Columns<RankedPairRecord> = {
+  id: 'string',
+  chosen_tokens: 'integer',
+  rejected_tokens: 'integer',
+  reward_chosen: 'number',
+  reward_rejected: 'number',
 };
 
 export const EXTERNAL_REWARD_COLUMNS: Columns<ExternalRewardRecord> = {
@@ -156,6 +175,8 @@ export const ARTEFACT_COLUMNS: Readonly<Record<string, Columns<object>>> = {
   'completions.jsonl': COMPLETION_COLUMNS,
   'scores.jsonl': SCORE_COLUMNS,
   'sampler-check.jsonl': SAMPLER_CHECK_COLUMNS,
+  'noise.jsonl': NOISE_COLUMNS,
+  'rank-eval.jsonl': RANKED_PAIR_COLUMNS,
   'judgements.jsonl': JUDGEMENT_COLUMNS,
   'rewards.jsonl': EXTERNAL_REWARD_COLUMNS,
   'rankings.jsonl': RANKING_COLUMNS,

@@ -87,6 +87,29 @@ export interface SamplerCheckRecord {
 }
 
 /**
+ * Rewards of one prompt's completions under θ_t as they ranked and in float32, parallel by sample.
+ */
+export interface NoiseRecord {
+  prompt_id: string;
+  samples: number[];
+  reward: number[];
+  reward_float32: number[];
+  kendall_tau: number;
+  /** C of the two rankings by the recipe's method: 1 but for rounding. */
+  consistency: number;
+}
+
+/** A given preference pair as a reward rates it. */
+export interface RankedPairRecord {
+  /** Of the preference. */
+  id: string;
+  chosen_tokens: number;
+  rejected_tokens: number;
+  reward_chosen: number;
+  reward_rejected: number;
+}
+
+/**
  * One completion's rewards under θ_t and θ_{t−1}, computed from its scores (`src/reward`) for
  * ranking. They have no file of their own: `rankings.jsonl` holds them.
  */

@@ -210,6 +210,11 @@ export const TRAINER_FIELDS = {
   schedule: optional(choice('constant', 'linear', 'cosine'), 'cosine'),
   /** Steps of linear warm-up, default 0. */
   warmupSteps: optional(whole(0), 0),
+  /**
+   * Whether the learning rate of the first warm-up step is 0, as in transformers (the default), or
+   * that of the n-th of W warm-up steps is n / (W + 1) of the peak.
+   */
+  warmupStart: optional(choice('zero', 'first_step'), 'zero'),
   /** Steps that the schedule spans. */
   totalSteps: whole(1),
   /** DPO's β, default 0.1. */

@@ -17,6 +17,8 @@
  *   prompts that both have: the largest
  *                      difference of a completion, nats, and the lowest Kendall's τ of a prompt.
  *                      One model's: 0 (rounding in fp32) and 1
+ *   noise_rms, noise_consistency how far rounding in bfloat16 moves θ_t's rewards within a prompt
+ *   (root of the mean square, in the reward's unit), and the C that it has with itself in float32
  *   truncated          share of completions that ended by the length limit
  *   distinct_2 different bigrams of tokens / all bigrams of a completion, mean over completions; 1
  *   where none repeats
@@ -27,6 +29,7 @@
  */
 import type {
   CompletionRecord,
+  NoiseRecord,
   PairRecord,
   RankingRecord,
   SamplerCheckRecord,
@@ -62,6 +65,8 @@ export interface IterationMetrics {
   kl_token: number | null;
   sampler_difference: number | null;
   sampler_tau: number | null;
+  noise_rms: number | null;
+  noise_consistency: number | null;
   /** Mean tokens of a sampled completion. */
   mean_length: number | null;
   truncated: number | null;
@@ -100,6 +105,7 @@ export interface IterationRecords {
     SamplerCheckRecord,
     'logp_sampled' | 'logp_scored' | 'kendall_tau'
   >[];
+  noise: readonly Pick<NoiseRecord, 'reward' | 'reward_float32' | 'consistency'>[];
   steps: readonly {
     'rewards/margins'?: number | undefined;
     'rewards/accuracies'?: number | undefined;
@@ -112,6 +118,7 @@ export function measureIteration({
   completions,
   scores,
   samplerChecks,
+  noise,
   steps,
 }: IterationRecords): IterationMetrics {
   const kept = rankings.filter((ranking) => ranking.skipped === undefined);
@@ -136,6 +143,7 @@ export function measureIteration({
     rejected_accuracy: right(pairs.map((p) => correct.get(key(p.prompt_id, p.rejected_sample)))),
     ...divergence(scores),
     ...measureSampler(samplerChecks),
+    ...measureNoise(noise),
     mean_length: mean(completions.map((c) => c.tokens)),
     truncated: mean(completions.map((c) => Number(c.truncated))),
     distinct_2: mean(completions.flatMap((c) => c.distinct_2 ?? [])),
@@ -222,6 +230,25 @@ export function measureSampler(
   return {
     sampler_difference: Math.max(...differences),
     sampler_tau: Math.min(...checks.map(({ kendall_tau }) => kendall_tau)),
+  };
+}
+
+/**
+ * Only differences within a prompt can change its ranking, so each prompt's mean difference is
+ * taken out.
+ */
+export function measureNoise(
+  noise: IterationRecords['noise'],
+): Pick<IterationMetrics, 'noise_rms' | 'noise_consistency'> {
+  const squares = noise.flatMap(({ reward, reward_float32 }) => {
+    const differences = reward.map((value, i) => value - reward_float32[i]!);
+    const middle = mean(differences)!;
+    return differences.map((difference) => (difference - middle) ** 2);
+  });
+  const square = mean(squares);
+  return {
+    noise_rms: square === null ? null : Math.sqrt(square),
+    noise_consistency: mean(noise.map(({ consistency }) => consistency)),
   };
 }
 

@@ -165,7 +165,7 @@ async function checkPresent(path: string, name: string): Promise<void> {
   if (!info.isFile())
     throw new ModelError(
       'ERR_INCOMPLETE_MODEL',
-      `${path} is not a regular file (but a folder, pipe, socket or device); fetch the model again.`,
+      `${path} is not a regular file (a folder, pipe, socket or device); fetch the model again.`,
     );
   if (info.size === 0)
     throw new ModelError(

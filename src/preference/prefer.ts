@@ -30,6 +30,8 @@ export interface PreferRequest {
   minMargin?: number;
   /** Prompts whose C_x is below this are skipped; default 0. */
   minConsistency?: number;
+  /** Least weight of a pair with `avg` and `dyn`; default 0. */
+  consistencyFloor?: number;
   /** Whether both rewards come from one reward source; the rankings record it. Default false. */
   oneJudge?: boolean;
   /**
@@ -82,6 +84,7 @@ export function prefer(request: PreferRequest): Preferences {
     weighting = { method: 'avg' },
     minMargin = 0,
     minConsistency = 0,
+    consistencyFloor = 0,
     oneJudge = false,
     unjudged = [],
   } = request;
@@ -104,6 +107,7 @@ export function prefer(request: PreferRequest): Preferences {
   const weights = lossWeights(
     kept.map((ranking) => ranking.consistency),
     weighting,
+    consistencyFloor,
   );
   const pairs = kept.map((ranking, i) =>
     makePair(

@@ -7,23 +7,30 @@
  *   dyn     each prompt's own C_x
  *   fixed   one number for all: 1 is SRLM (plain self-rewarding), any other value is CREAM without
  *           consistency (label smoothing of 1 − C)
+ *
+ * A floor, if given, raises smaller weights of `avg` and `dyn` to it. With ½ no pair trains the
+ * reversed preference.
  */
 export const WEIGHTINGS = ['avg', 'dyn', 'fixed'] as const;
 
 export type Weighting = { method: 'avg' } | { method: 'dyn' } | { method: 'fixed'; value: number };
 
 /**
- * One weight in [0, 1] per entry of `consistencies`, in the same order. @throws RangeError for a
- * fixed weight outside [0, 1].
+ * One weight in [0, 1] per entry of `consistencies`, in the same order; those of `avg` and `dyn`
+ * are at least `floor`. @throws RangeError for a fixed weight outside [0, 1].
  */
-export function lossWeights(consistencies: readonly number[], weighting: Weighting): number[] {
+export function lossWeights(
+  consistencies: readonly number[],
+  weighting: Weighting,
+  floor = 0,
+): number[] {
   switch (weighting.method) {
     case 'avg': {
-      const mean = average(consistencies);
+      const mean = Math.max(floor, average(consistencies));
       return consistencies.map(() => mean);
     }
     case 'dyn':
-      return [...consistencies];
+      return consistencies.map((consistency) => Math.max(floor, consistency));
     case 'fixed':
       if (!(weighting.value >= 0 && weighting.value <= 1)) {
         throw new RangeError(

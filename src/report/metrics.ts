@@ -6,6 +6,7 @@ import { basename, resolve } from 'node:path';
 import type {
   AnswerRecord,
   CompletionRecord,
+  NoiseRecord,
   PairRecord,
   RankingRecord,
   SamplerCheckRecord,
@@ -279,12 +280,13 @@ function rankingReport(folder: RunFolder, name: string, examples: number): Ranki
     ({ tokens, logp_current, logp_base }: ScoreRecord) => ({ tokens, logp_current, logp_base }),
   );
   const samplerChecks = folder.records<SamplerCheckRecord>(name, 'sampler-check.jsonl');
+  const noise = folder.records<NoiseRecord>(name, 'noise.jsonl');
   const steps = folder.rows(`${name}/steps.jsonl`, (row) => ({
     'rewards/margins': number(row, 'rewards/margins'),
     'rewards/accuracies': number(row, 'rewards/accuracies'),
   }));
   return {
-    ...measureIteration({ rankings, pairs, completions, scores, samplerChecks, steps }),
+    ...measureIteration({ rankings, pairs, completions, scores, samplerChecks, noise, steps }),
     kendallShares: shares(
       rankings
         .filter(({ skipped, one_judge }) => skipped === undefined && !one_judge)

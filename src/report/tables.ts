@@ -29,7 +29,20 @@ export function resultsTable(run: RunReport): string {
 row's training made: ${measured}.
 Change compares with the row above on the same questions: a paired bootstrap interval, and p of
 McNemar's exact test. Where the interval holds 0, or p is above 0.05, chance alone could explain it.
+C is the agreement of the rankings of θ<sub>t</sub> and θ<sub>t−1</sub>. Below ½ training learns the
+reversed preference, also where C is close to ½: AdamW and gradient clipping remove the gradient's
+scale. A noise floor is the C of θ<sub>t</sub> with itself in float32.
 Reward margin is β·(log π − log π<sub>ref</sub>) of chosen over rejected.</p>`;
+}
+
+/** C, and where it was measured the C of the model with itself in float32. */
+function consistencyCell(ranking: PhaseReport['ranking']): string {
+  if (ranking?.consistency == null) return '–';
+  const floor =
+    ranking.noise_consistency === null
+      ? ''
+      : ` <small>noise floor ${ranking.noise_consistency.toFixed(2)}</small>`;
+  return `<b>${ranking.consistency.toFixed(3)}</b>${floor}`;
 }
 
 function resultCells(
@@ -42,7 +55,7 @@ function resultCells(
     accuracyCell(accuracy),
     ...(perCharacter ? [accuracyCell(accuracyNorm)] : []),
     changeCell(comparison),
-    ranking?.consistency != null ? `<b>${ranking.consistency.toFixed(3)}</b>` : '–',
+    consistencyCell(ranking),
     ranking
       ? `${ranking.pairs} of ${ranking.prompts} <small>${skippedText(ranking.skipped)}</small>`
       : '–',

@@ -12,6 +12,7 @@
  */
 import type { ExternalRewardRecord, RewardRecord, ScoreRecord } from '../data/records.js';
 import { implicitReward } from './implicit.js';
+import { lengthControlled, type LengthControl } from './length.js';
 import { meanLogprob } from './likelihood.js';
 
 /** Rewards that the policy itself gives; θ_t and θ_{t−1} each have their own. */
@@ -27,8 +28,11 @@ export const isExternal = (source: RewardSource): boolean =>
 /** A reward that is computed from log-probs. */
 export interface ScoreReward {
   source: 'implicit' | 'likelihood';
-  /** For the implicit reward: the sum over the completion's tokens (the default) or their mean. */
-  length?: 'sum' | 'mean';
+  /**
+   * What of the length remains in the reward (length.ts); default sum. `sum` and `mean` apply to
+   * the implicit reward only: a likelihood is the mean in both.
+   */
+  length?: LengthControl;
 }
 
 /**
@@ -57,7 +61,9 @@ export function baseRoles(scores: readonly ScoreRecord[]): BaseRoles {
  *
  * In iteration 1 after SFT, θ_{t−1} = θ_0, so the mean log-prob per token replaces its implicit
  * reward. In iteration 1 without SFT, θ_t = θ_0 as well: both rewards are that same number and
- * every C is 1, so that the iteration is plain self-rewarding DPO.
+ * every C is 1, so that the iteration is plain self-rewarding DPO. With `length: controlled` both
+ * models' rewards are the part of their summed log-ratios (or log-probs) that length does not
+ * explain.
  * @throws RangeError naming the completion whose log-prob is not finite or whose length is not a
  *   positive integer.
  */
@@ -66,19 +72,24 @@ export function rewardSet(
   { source, length = 'sum' }: ScoreReward = { source: 'implicit' },
   roles: BaseRoles = baseRoles(scores),
 ): RewardRecord[] {
-  return scores.map((s) => {
-    checkScore(s);
-    const judge = (logp: number, isBase: boolean) => {
-      if (source === 'likelihood' || isBase) return meanLogprob(logp, s.tokens);
-      return implicitReward(logp, s.logp_base) / (length === 'mean' ? s.tokens : 1);
-    };
-    return {
-      prompt_id: s.prompt_id,
-      sample: s.sample,
-      reward_current: judge(s.logp_current, roles.currentIsBase),
-      reward_previous: judge(s.logp_previous, roles.previousIsBase),
-    };
-  });
+  scores.forEach(checkScore);
+  const by = (logpOf: (score: ScoreRecord) => number, isBase: boolean): number[] => {
+    const isRatio = source === 'implicit' && !isBase;
+    const sums = scores.map((s) => (isRatio ? implicitReward(logpOf(s), s.logp_base) : logpOf(s)));
+    if (length === 'controlled')
+      return lengthControlled(scores.map((s, i) => ({ ...s, reward: sums[i]! })));
+    return isRatio && length === 'sum'
+      ? sums
+      : sums.map((sum, i) => meanLogprob(sum, scores[i]!.tokens));
+  };
+  const current = by((s) => s.logp_current, roles.currentIsBase);
+  const previous = by((s) => s.logp_previous, roles.previousIsBase);
+  return scores.map(({ prompt_id, sample }, i) => ({
+    prompt_id,
+    sample,
+    reward_current: current[i]!,
+    reward_previous: previous[i]!,
+  }));
 }
 
 /**

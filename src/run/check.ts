@@ -9,6 +9,7 @@ import { RunError } from './errors.js';
 import type { RowsLeftOut } from './events.js';
 import type { RunInputs } from './inputs.js';
 import { demonstrationLength, findLong, preferenceLength, promptLength } from './lengths.js';
+import { rankedPreferences } from './ranking-check.js';
 import type { Recipe } from './recipe.js';
 
 export interface Inputs {
@@ -48,14 +49,17 @@ export async function readInputs(recipe: Recipe, inputs: RunInputs): Promise<Inp
     recipe.sft.enabled && recipe.sft.checkpoint === null
       ? await inputs.demonstrations()
       : undefined;
+  const rated = await rankedPreferences(recipe);
   const given = recipe.pairs.source === null ? undefined : await inputs.preferences();
   return {
     source,
     prompts,
     demonstrations: demonstrations?.records ?? [],
     questions: await inputs.questions(),
-    preferences: given?.records ?? [],
-    places: new Map([source, demonstrations, given].flatMap((data) => [...(data?.places ?? [])])),
+    preferences: [...(given?.records ?? []), ...(rated?.records ?? [])],
+    places: new Map(
+      [source, demonstrations, given, rated].flatMap((data) => [...(data?.places ?? [])]),
+    ),
     leftOut: [
       ...leftOut('prompts', recipe.prompts.source, source),
       ...leftOut('sft', recipe.sft.source, demonstrations),

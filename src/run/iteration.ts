@@ -7,6 +7,8 @@ import { existsSync } from 'node:fs';
 import type { PromptRecord } from '../data/records.js';
 import type { RunContext } from './context.js';
 import { choosePrompts } from './data.js';
+import { measureRounding } from './noise.js';
+import { checkRanking } from './ranking-check.js';
 import { evaluateModel } from './stages/evaluate.js';
 import { scoreGivenPairs } from './stages/given-pairs.js';
 import { rankCompletions } from './stages/rank.js';
@@ -18,6 +20,8 @@ export async function iterate(run: RunContext, t: number): Promise<void> {
   const prompts = await promptsOf(run, t);
   const completions = await sampleCompletions(run, t, prompts); // y ~ θ_t
   const scores = await scoreCompletions(run, t, completions); // log π under θ_t, θ_{t−1}, θ_0
+  await checkRanking(run, t);
+  await measureRounding(run, t, completions, scores);
   const pairs = await rankCompletions(run, t, completions, scores); // C, chosen, rejected
   await trainOnPairs(run, t, pairs); // θ_t → θ_{t+1}
   await evaluateModel(run, t, t + 1);

@@ -101,6 +101,23 @@ export class Models {
     else this.loaded.set(to, Promise.resolve(model));
   }
 
+  /** Loads the model at `path` in float32 beside the others, and frees it after `use`. */
+  async inFloat32<T>(path: string, use: (model: Model) => Promise<T>): Promise<T> {
+    const { base, name, device, signal } = this.options;
+    const isAdapter = existsSync(join(path, 'adapter_config.json'));
+    const settings = { dtype: 'float32', device, signal } as const;
+    const model =
+      path === base || isAdapter
+        ? (await loadModel(name, settings)).model
+        : await Model.load(path, settings);
+    try {
+      if (isAdapter) await model.loadAdapter(path);
+      return await use(model);
+    } finally {
+      await model.dispose();
+    }
+  }
+
   /** Frees every model but those at `paths`. */
   async keep(paths: readonly string[]): Promise<void> {
     for (const [path, model] of this.loaded) {

@@ -1,10 +1,16 @@
 /** Counts, from the artefacts, of the prompts left out and of the unusual completions kept. */
 import { existsSync } from 'node:fs';
-import type { CompletionRecord, JudgementRecord, RankingRecord } from '../data/records.js';
+import type {
+  CompletionRecord,
+  JudgementRecord,
+  RankedPairRecord,
+  RankingRecord,
+} from '../data/records.js';
 import { countBy } from '../evaluate/iteration.js';
 import { isUndefined } from '../preference/consistency.js';
 import { oddCompletions } from '../preference/prefer.js';
 import type { RunContext } from './context.js';
+import { accuracyOfPairs } from './ranking-check.js';
 import type { Phase } from './store.js';
 
 /** Columns of metrics.jsonl; empty for a phase without rankings. */
@@ -17,6 +23,7 @@ export async function policyCounts(run: RunContext, phase: Phase): Promise<Recor
   const judgements = await recordsOf<JudgementRecord>('judgements.jsonl');
   const skipped = countBy(rankings.flatMap(({ skipped: reason }) => reason ?? []));
   return {
+    ...rankEvalColumns(await recordsOf<RankedPairRecord>('rank-eval.jsonl'), run),
     'cream/undefined_agreement': rankings.filter(
       (r) => r.skipped !== 'no_judgement' && isUndefined(r.reward_current, r.reward_previous),
     ).length,
@@ -30,4 +37,24 @@ export async function policyCounts(run: RunContext, phase: Phase): Promise<Recor
       Object.entries(skipped).map(([reason, count]) => [`cream/skipped/${reason}`, count]),
     ),
   };
+}
+
+/** Ranking accuracy on the pairs of `rank_eval`; no columns without them. */
+function rankEvalColumns(
+  records: readonly RankedPairRecord[],
+  { recipe }: RunContext,
+): Record<string, number> {
+  if (records.length === 0) return {};
+  const { all, matched } = accuracyOfPairs(records, recipe.rank_eval.length_tolerance);
+  return Object.fromEntries(
+    Object.entries({ rank_eval: all, rank_eval_matched: matched }).flatMap(([name, share]) =>
+      share.accuracy === null
+        ? []
+        : [
+            [`cream/${name}`, share.accuracy],
+            [`cream/${name}_low`, share.low],
+            [`cream/${name}_high`, share.high],
+          ],
+    ),
+  );
 }

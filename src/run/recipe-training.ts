@@ -68,7 +68,14 @@ const optimisation = (defaults: {
     .describe(
       'Fraction of the optimizer steps over which the learning rate rises linearly from ' +
         '0. As in transformers, the first warm-up step has learning rate 0 and changes ' +
-        'nothing; set 0 if an iteration has only a few steps.',
+        'nothing; set 0 or `warmup_start: first_step` if an iteration has only a few steps.',
+    ),
+  warmup_start: z
+    .enum(['zero', 'first_step'])
+    .default('zero')
+    .describe(
+      'Where warm-up begins. `zero`: the n-th of W warm-up steps has (n − 1) / W of the peak, ' +
+        'as in transformers. `first_step`: it has n / (W + 1), so that no step is wasted.',
     ),
   activation_checkpointing: z
     .union([z.literal('auto'), z.boolean()])

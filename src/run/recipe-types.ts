@@ -15,6 +15,9 @@ export type Effect = Condition | readonly Condition[];
 /** `schema`, whose key has an effect only under these conditions. */
 export const only = <T extends z.ZodType>(effect: Effect, schema: T): T => schema.meta({ effect });
 
+/** The model's own pairs: sampled and ranked. */
+export const OWN_PAIRS = { 'pairs.source': 'absent' } as const;
+
 export const count = (minimum: number, fallback: number) =>
   z.int().min(minimum).max(1_000_000_000).default(fallback);
 /** Optional text; null if left out. */

@@ -7,16 +7,23 @@
  * it, and a snapshot test freezes its keys.
  */
 import { z } from 'zod';
-import { CONSISTENCY_METHODS } from '../preference/consistency.js';
-import { WEIGHTINGS } from '../preference/weight.js';
-import { EXTERNAL_REWARDS, REWARD_SOURCES, SELF_REWARDS } from '../reward/reward.js';
+import { LENGTH_CONTROLS } from '../reward/length.js';
+import { EXTERNAL_REWARDS, REWARD_SOURCES } from '../reward/reward.js';
 import { evaluate } from './recipe-evaluation.js';
+import { rank, rankEval } from './recipe-ranking.js';
 import { contradictions } from './recipe-rules.js';
 import { lora, sft, train } from './recipe-training.js';
-import { columns, count, fromFile, onBadRow, only, source, text } from './recipe-types.js';
+import {
+  columns,
+  count,
+  fromFile,
+  onBadRow,
+  only,
+  OWN_PAIRS,
+  source,
+  text,
+} from './recipe-types.js';
 
-/** The model's own pairs: sampled and ranked. */
-const OWN_PAIRS = { 'pairs.source': 'absent' } as const;
 const JUDGE = { 'reward.source': ['judge'] } as const;
 
 const prompts = z.strictObject({
@@ -133,6 +140,14 @@ const score = z.strictObject({
     .max(1_000_000)
     .default(16)
     .describe('Prompts between two saves, as in `sample`.'),
+  noise_prompts: only(
+    { dtype: ['bfloat16'], 'reward.source': ['implicit', 'likelihood'], ...OWN_PAIRS },
+    count(0, 0).describe(
+      'Prompts whose completions θ_t and θ_0 also score in float32. The agreement of the two ' +
+        'rankings of θ_t is what rounding in bfloat16 alone leaves of C; it is reported beside ' +
+        'C. Needs memory for one float32 model more; 0 measures nothing.',
+    ),
+  ),
 });
 
 const reward = z.strictObject({
@@ -146,13 +161,19 @@ const reward = z.strictObject({
         '`gold` (1 if the known answer is given, else 0), `function` (of a Node program).',
     ),
   length: only(
-    [{ 'reward.source': ['implicit'] }, { 'reward.against': ['implicit'] }],
+    [
+      { 'reward.source': ['implicit', 'likelihood'] },
+      { 'reward.against': ['implicit', 'likelihood'] },
+    ],
     z
-      .enum(['sum', 'mean'])
+      .enum(LENGTH_CONTROLS)
       .default('sum')
       .describe(
-        "The implicit reward is the `sum` of log-ratios over the completion's tokens (as " +
-          'in the paper) or their `mean`.',
+        "The implicit reward is the `sum` of log-ratios over the completion's tokens (as in " +
+          'the paper), their `mean`, or `controlled`: the part of the sum that the length does ' +
+          'not explain, by a regression over all completions of the iteration. `controlled` ' +
+          'also applies to `likelihood` and to θ_0 in iteration 1, so that both models rank ' +
+          'without length.',
       ),
   ),
   against: only(
@@ -240,57 +261,6 @@ const pairs = z.strictObject({
   count: only({ 'pairs.source': 'given' }, count(0, 0).describe('Pairs used; 0 takes all.')),
 });
 
-const rank = z.strictObject({
-  consistency: only(
-    [
-      { 'reward.source': [...SELF_REWARDS, 'file'] },
-      { 'reward.against': ['implicit', 'likelihood'] },
-    ],
-    z
-      .enum(CONSISTENCY_METHODS)
-      .default('kendall')
-      .describe(
-        "How the agreement C of two rankings is measured: by Kendall's τ, by Spearman's " +
-          'ρ, or by whether the best and the worst completion agree.',
-      ),
-  ),
-  weighting: z
-    .enum(WEIGHTINGS)
-    .default('avg')
-    .describe(
-      "The C that weights the loss: `avg` is the mean over all pairs (the paper's main " +
-        "setting), `dyn` each prompt's own C, `fixed` a constant. Pairs with C below 0.5 " +
-        'train the reversed preference, because AdamW and gradient clipping remove the ' +
-        "gradient's scale: over a few steps the sign of 2C − 1 decides.",
-    ),
-  fixed_consistency: only(
-    { 'rank.weighting': ['fixed'] },
-    z
-      .number()
-      .min(0)
-      .max(1)
-      .default(1)
-      .describe('The constant C; 1 is SRLM, plain self-rewarding DPO.'),
-  ),
-  min_margin: z
-    .number()
-    .min(0)
-    .default(0)
-    .describe(
-      'A prompt makes no pair if the rewards of its best and its worst completion ' +
-        'differ by less than this (nats for log-probs, points for `judge`).',
-    ),
-  min_consistency: z
-    .number()
-    .min(0)
-    .max(1)
-    .default(0)
-    .describe(
-      'A prompt whose own C is below this makes no pair. With `dyn`, 0.5 leaves out the ' +
-        'pairs that would train the reversed preference.',
-    ),
-});
-
 export const recipeSchema = z
   .strictObject({
     model: z
@@ -361,6 +331,9 @@ export const recipeSchema = z
       OWN_PAIRS,
       rank.prefault({}).describe('Rankings, consistency and preference pairs.'),
     ),
+    rank_eval: rankEval
+      .prefault({})
+      .describe('A check of the reward on given preference pairs (`cream rank-eval`).'),
     pairs: pairs.prefault({}).describe('DPO on given preference pairs.'),
     train: train.prefault({}).describe('Consistency-regularised DPO.'),
     lora: only(

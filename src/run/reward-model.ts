@@ -54,7 +54,8 @@ export async function loadRewardModel(
   throw new RunError('ERR_RECIPE', `reward.model: ${reward.model} cannot judge: ${problem}.`);
 }
 
-function classifier(language: LanguageModel): Classifier {
+/** A loaded reward model as `modelRewards` takes it. */
+export function classifier(language: LanguageModel): Classifier {
   const { model, chatTemplate, tokenizer, source } = language;
   return {
     model,

@@ -7,6 +7,7 @@ import type {
   AnswerRecord,
   CompletionRecord,
   GoldRecord,
+  NoiseRecord,
   PairRecord,
   RankingRecord,
   SamplerCheckRecord,
@@ -127,6 +128,7 @@ async function iterationPart(
     // Given pairs were not sampled from θ_t, so their scores do not estimate a divergence.
     scores: completions.length > 0 ? await recordsOf<ScoreRecord>(run, phase, 'scores.jsonl') : [],
     samplerChecks: await recordsOf<SamplerCheckRecord>(run, phase, 'sampler-check.jsonl'),
+    noise: await recordsOf<NoiseRecord>(run, phase, 'noise.jsonl'),
     steps,
   });
 }
@@ -184,6 +186,8 @@ function iterationColumns(m: IterationMetrics): Record<string, number> {
     kl_token: m.kl_token,
     sampler_difference: m.sampler_difference,
     sampler_tau: m.sampler_tau,
+    noise_rms: m.noise_rms,
+    noise_consistency: m.noise_consistency,
     completion_length: m.mean_length,
     truncated: m.truncated,
     distinct_2: m.distinct_2,

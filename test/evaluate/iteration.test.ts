@@ -42,6 +42,7 @@ const records = (some: Partial<IterationRecords>): IterationRecords => ({
   completions: [],
   scores: [],
   samplerChecks: [],
+  noise: [],
   steps: [],
   ...some,
 });

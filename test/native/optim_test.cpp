@@ -149,6 +149,17 @@ CHECK_CASE("optim: learning rates are transformers' schedules") {
   }
 }
 
+CHECK_CASE("optim: a warm-up from the first step wastes none and ends at the peak") {
+  OptimizerParams params;
+  params.learning_rate = 1;
+  params.schedule = Schedule::constant;
+  params.warmup_steps = 3;
+  params.total_steps = 6;
+  params.warmup_from_first_step = true;
+  const double expected[] = {0.25, 0.5, 0.75, 1, 1, 1};
+  for (int64_t step = 0; step < 6; ++step) CHECK(learning_rate_at(params, step) == expected[step]);
+}
+
 namespace {
 
 // A parameter in the given forms after some steps, so that no state is 0.

@@ -54,7 +54,7 @@ describe('a recipe file', () => {
       'a key far from any',
       'rank:\n  zebra: 1\n',
       'recipe.yaml:2:3 rank.zebra: unknown key; known here: consistency, weighting, ' +
-        'fixed_consistency, min_margin, min_consistency',
+        'fixed_consistency, min_margin, min_consistency, consistency_floor',
     ],
     [
       'the wrong type',

@@ -28,7 +28,12 @@ const ROUNDING: Readonly<Record<DType, number>> = { bfloat16: 0, float32: 1e-4 }
  * after a stop are among them.
  */
 export function checkedGroups<Group>(groups: readonly Group[]): Group[] {
-  const count = Math.min(groups.length, Math.max(FEWEST, Math.floor(SHARE * groups.length)));
+  return spread(groups, Math.max(FEWEST, Math.floor(SHARE * groups.length)));
+}
+
+/** `most` of the groups, or all where there are fewer, spread evenly. */
+export function spread<Group>(groups: readonly Group[], most: number): Group[] {
+  const count = Math.min(groups.length, most);
   return Array.from({ length: count }, (_, i) => groups[Math.floor((i * groups.length) / count)]!);
 }
 

@@ -195,6 +195,7 @@ function trainerParams<Example>(objective: Objective<Example>): TrainerParams {
     schedule: settings.schedule,
     // Rounded as transformers does, but the rate of a run's only step must not be 0.
     warmupSteps: Math.min(Math.ceil(settings.warmup_ratio * total), total - 1),
+    warmupStart: settings.warmup_start,
     totalSteps: total,
     microBatchTokens: settings.micro_batch_tokens,
     activationCheckpointing: settings.activation_checkpointing,

@@ -46,6 +46,7 @@ export function rank(
         : { method: settings.weighting },
     minMargin: settings.min_margin,
     minConsistency: settings.min_consistency,
+    consistencyFloor: settings.consistency_floor,
   });
 }
 

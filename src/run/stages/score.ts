@@ -6,6 +6,7 @@
  */
 import { existsSync } from 'node:fs';
 import type { CompletionRecord, SamplerCheckRecord, ScoreRecord } from '../../data/records.js';
+import { groupBy } from '../../data/group.js';
 import type { DType, Model } from '../../engine/model.js';
 import { measureSampler } from '../../evaluate/iteration.js';
 import type { RunContext } from '../context.js';
@@ -29,13 +30,7 @@ export type CompletionGroup = readonly CompletionRecord[];
 
 /** Groups by prompt id in order of first appearance. */
 export function groupCompletions(completions: readonly CompletionRecord[]): CompletionGroup[] {
-  const groups = new Map<string, CompletionRecord[]>();
-  for (const completion of completions) {
-    const group = groups.get(completion.prompt_id);
-    if (group) group.push(completion);
-    else groups.set(completion.prompt_id, [completion]);
-  }
-  return [...groups.values()];
+  return groupBy(completions, ({ prompt_id }) => prompt_id);
 }
 
 export interface ScoreSettings {

@@ -1,0 +1,249 @@
+/**
+ * `cream rank-eval`: how well the rewards of one or more models rank given preference pairs, so
+ * that one can see before training whether a self-reward is worth following.
+ */
+import { existsSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { Option, type Command } from 'commander';
+import { describeLeftOut } from '../../data/bad-rows.js';
+import type { PreferenceRecord } from '../../data/preferences.js';
+import type { RankedPairRecord } from '../../data/records.js';
+import { byLength, rankingAccuracy, type RankingAccuracy } from '../../evaluate/ranking.js';
+import type { LanguageModel } from '../../lm/language-model.js';
+import { checkLengths } from '../../run/check.js';
+import { RunError } from '../../run/errors.js';
+import {
+  accuracyOfPairs,
+  rankedPreferences,
+  ratePreferences,
+  shown,
+} from '../../run/ranking-check.js';
+import { parseRecipe } from '../../run/recipe-file.js';
+import type { Recipe } from '../../run/recipe.js';
+import { loadRewardModel } from '../../run/reward-model.js';
+import { RECIPE, writeRecords } from '../../run/store.js';
+import { addSettings, settingsFrom, type Cli } from '../cli.js';
+import { fetchData, showStage, withModel } from '../stage.js';
+import { formatTable, printJson, printLine } from '../table.js';
+
+const KEYS = [
+  'dtype',
+  'device',
+  'seed',
+  'threads',
+  'system_prompt',
+  'sample.max_num_seqs',
+  'score.max_num_batched_tokens',
+  'rank_eval.columns',
+  'rank_eval.count',
+  'rank_eval.length_tolerance',
+  'reward.judgements',
+  'reward.reasons',
+  'reward.temperature',
+  'reward.top_p',
+  'reward.max_new_tokens',
+  'reward.model',
+  'reward.label',
+];
+
+/** The rewards that a model gives, by name. */
+const REWARDS = {
+  implicit: { source: 'implicit', length: 'sum' },
+  implicit_mean: { source: 'implicit', length: 'mean' },
+  implicit_controlled: { source: 'implicit', length: 'controlled' },
+  likelihood: { source: 'likelihood', length: 'sum' },
+  judge: { source: 'judge', length: 'sum' },
+  model: { source: 'model', length: 'sum' },
+} as const;
+type RewardName = keyof typeof REWARDS;
+const DEFAULT_REWARDS: RewardName[] = ['implicit', 'implicit_mean', 'likelihood'];
+
+interface Flags extends Record<string, unknown> {
+  pairs: string;
+  model: string[];
+  base?: string;
+  run?: string;
+  rewards: RewardName[];
+  out?: string;
+  json?: boolean;
+}
+
+/** One line of the result. */
+interface Row extends RankingAccuracy {
+  model: string;
+  reward: string;
+}
+
+export function addRankEval(program: Command, cli: Cli): void {
+  const command = program
+    .command('rank-eval')
+    .description('how well the rewards of models rank given preference pairs')
+    .requiredOption('--pairs <source>', 'preference pairs: a file or hub:… (docs/data.md)')
+    .option(
+      '--model <name>',
+      'a model whose rewards are measured; may be given again',
+      (value: string, all: string[]) => [...all, value],
+      [],
+    )
+    .option('--base <name>', 'θ_0 of the implicit reward [the first --model]')
+    .option('--run <folder>', 'instead of --model: the base, M1 and every iteration of a run')
+    .addOption(
+      new Option('--rewards <names...>', 'the rewards to measure')
+        .choices(Object.keys(REWARDS))
+        .default(DEFAULT_REWARDS),
+    )
+    .option('-o, --out <file>', 'also write the rewards of every pair (JSONL)')
+    .option('--json', 'print the result as JSON');
+  addSettings(command, KEYS).action(async (flags: Flags) => {
+    const settings = settingsFrom(flags, KEYS, undefined, {
+      more: flags.rewards.includes('model')
+        ? [
+            { label: '--rewards model', key: 'reward.source', value: 'model' },
+            { label: '--rewards model', key: 'rank.weighting', value: 'fixed' },
+          ]
+        : [],
+    });
+    const models = modelsOf(flags);
+    await fetchData([flags.pairs], cli);
+    const loaded = await rankedPreferences({
+      ...settings,
+      rank_eval: { ...settings.rank_eval, source: flags.pairs },
+    });
+    const { records: preferences } = loaded!;
+    const leftOut = describeLeftOut(flags.pairs, loaded!);
+    if (leftOut !== undefined) cli.progress.warn(leftOut);
+    const measured = await measure(models, preferences, flags.rewards, settings, cli);
+    if (flags.out !== undefined) await writeRecords(flags.out, measured.records);
+    show(measured.rows, flags.json === true);
+  });
+}
+
+interface Models {
+  base: string;
+  /** Label and path. */
+  all: [label: string, path: string][];
+}
+
+function modelsOf({ run, model, base }: Flags): Models {
+  if (run === undefined) {
+    if (model.length === 0)
+      throw new RunError('ERR_RECIPE', 'rank-eval needs --model <name> or --run <folder>.');
+    return { base: base ?? model[0]!, all: model.map((name) => [name, name]) };
+  }
+  if (model.length > 0)
+    throw new RunError('ERR_RECIPE', 'Give rank-eval either --run or --model, not both.');
+  const file = join(run, RECIPE);
+  if (!existsSync(file))
+    throw new RunError('ERR_RUN_DATA', `${run} is not a run directory: it has no ${RECIPE}.`);
+  const recipe = parseRecipe(readFileSync(file, 'utf8'), file);
+  const made: [string, string][] = [
+    ['After SFT', join(run, 'sft/checkpoint')],
+    ...Array.from({ length: recipe.iterations }, (_, i): [string, string] => [
+      `Iteration ${i + 1}`,
+      join(run, `iteration-${i + 1}/checkpoint`),
+    ]),
+  ];
+  return {
+    base: base ?? recipe.model,
+    all: [['Base model', recipe.model], ...made.filter(([, path]) => existsSync(path))],
+  };
+}
+
+async function measure(
+  { base, all }: Models,
+  preferences: readonly PreferenceRecord[],
+  rewards: readonly RewardName[],
+  settings: Recipe,
+  cli: Cli,
+): Promise<{ rows: Row[]; records: object[] }> {
+  const rows: Row[] = [];
+  const records: object[] = [];
+  const tolerance = settings.rank_eval.length_tolerance;
+  await withModel(base, settings, cli, async (baseModel) => {
+    await checkLengths({ preferences: [...preferences] }, baseModel);
+    for (const [label, path] of all)
+      await withPolicy(path, base, baseModel, settings, cli, async (policy) => {
+        for (const reward of rewards) {
+          const rated = await rate(reward, preferences, policy, baseModel, settings, label, cli);
+          records.push(...rated.map((record) => ({ model: label, reward, ...record })));
+          rows.push({ model: label, reward, ...accuracyOfPairs(rated, tolerance) });
+          if (rows.length === rewards.length)
+            rows.push({ model: '', reward: 'length alone', ...lengthAlone(rated, tolerance) });
+        }
+      });
+  });
+  return { rows, records };
+}
+
+/** θ_0 itself is not loaded twice. */
+function withPolicy(
+  path: string,
+  base: string,
+  loaded: LanguageModel,
+  settings: Recipe,
+  cli: Cli,
+  use: (policy: LanguageModel) => Promise<void>,
+): Promise<void> {
+  return path === base ? use(loaded) : withModel(path, settings, cli, use);
+}
+
+async function rate(
+  name: RewardName,
+  preferences: readonly PreferenceRecord[],
+  policy: LanguageModel,
+  base: LanguageModel,
+  settings: Recipe,
+  label: string,
+  cli: Cli,
+): Promise<RankedPairRecord[]> {
+  const total = 2 * preferences.length;
+  const reward = { ...settings.reward, ...REWARDS[name] };
+  const rewardModel =
+    name === 'model' ? await loadRewardModel({ ...settings, reward }, cli.signal) : undefined;
+  try {
+    return await showStage(
+      cli,
+      { stage: `${label}: ${name}`, unit: 'completions', total },
+      (hooks) =>
+        ratePreferences(
+          preferences,
+          { policy, base: base.model, rewardModel },
+          { ...settings, reward },
+          hooks,
+        ),
+    );
+  } finally {
+    await rewardModel?.dispose();
+  }
+}
+
+function lengthAlone(records: readonly RankedPairRecord[], tolerance: number): RankingAccuracy {
+  return rankingAccuracy(
+    byLength(
+      records.map((record) => ({
+        chosen: { tokens: record.chosen_tokens, reward: 0 },
+        rejected: { tokens: record.rejected_tokens, reward: 0 },
+      })),
+    ),
+    tolerance,
+  );
+}
+
+function show(rows: readonly Row[], json: boolean): void {
+  if (json) return printJson(rows);
+  const header = ['model', 'reward', 'pairs', 'right', 'equal length', 'right', 'length-balanced'];
+  printLine(
+    formatTable(
+      header,
+      rows.map(({ model, reward, all, matched, balanced }) => [
+        model,
+        reward,
+        String(all.pairs),
+        shown(all),
+        String(matched.pairs),
+        shown(matched),
+        shown(balanced),
+      ]),
+    ),
+  );
+}

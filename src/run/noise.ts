@@ -1,0 +1,100 @@
+/**
+ * The noise floor of τ: how far θ_t agrees with itself where only the rounding of bfloat16 differs.
+ *
+ * The rewards of some prompts' completions are computed twice, from the log-probs that ranked them
+ * and from log-probs of the same weights in float32. Kendall's τ of the two, as C, is what rounding
+ * alone leaves of 1. A C between two models that is as high says that they agree as far as bfloat16
+ * can tell.
+ */
+import { existsSync } from 'node:fs';
+import type { CompletionRecord, NoiseRecord, ScoreRecord } from '../data/records.js';
+import { measureNoise } from '../evaluate/iteration.js';
+import { agreement } from '../preference/consistency.js';
+import { rewardSet } from '../reward/reward.js';
+import type { RunContext } from './context.js';
+import type { Recipe } from './recipe.js';
+import { spread } from './stages/check-sampler.js';
+import { groupCompletions, score, type CompletionGroup } from './stages/score.js';
+import type { StageHooks } from './stages/stage.js';
+
+/** Writes `noise.jsonl` of iteration t where the recipe asks for it and it is not there. */
+export async function measureRounding(
+  run: RunContext,
+  t: number,
+  completions: readonly CompletionRecord[],
+  scores: readonly ScoreRecord[],
+): Promise<void> {
+  const { noise_prompts: most } = run.recipe.score;
+  if (most === 0 || existsSync(run.file(t, 'noise.jsonl'))) return;
+  const groups = spread(groupCompletions(completions), most);
+  const total = groups.flat().length;
+  await run.stage(
+    { phase: t, stage: 'score' },
+    { done: 0, total, unit: 'completions' },
+    async (hooks) => {
+      const exact = await scoresInFloat32(run, t, groups, hooks);
+      const records = noiseRecords(exact, scores, run.recipe);
+      await run.write(t, 'noise.jsonl', records);
+      hooks.progress(total, 0);
+      const { noise_rms: rms, noise_consistency: consistency } = measureNoise(records);
+      return {
+        result: undefined,
+        note:
+          `θ_t in float32: rounding is ${rms!.toPrecision(2)} rms, C with itself ` +
+          consistency!.toFixed(2),
+      };
+    },
+  );
+}
+
+/** log π under θ_t and θ_0 in float32; `logp_previous` repeats that of θ_t. */
+async function scoresInFloat32(
+  run: RunContext,
+  t: number,
+  groups: readonly CompletionGroup[],
+  hooks: StageHooks,
+): Promise<ScoreRecord[]> {
+  const under = (path: string) =>
+    run.models.inFloat32(path, (model) =>
+      score(groups, { current: model, previous: model, base: model }, run.recipe.score, hooks),
+    );
+  const [current, base] = [run.checkpoint(t), run.checkpoint(0)];
+  const ofCurrent = await under(current);
+  const ofBase = current === base ? ofCurrent : await under(base);
+  return ofCurrent.map((record, i) => ({ ...record, logp_base: ofBase[i]!.logp_base }));
+}
+
+/** One record per prompt of `exact`. */
+export function noiseRecords(
+  exact: readonly ScoreRecord[],
+  scores: readonly ScoreRecord[],
+  { reward: { source, length }, rank }: Pick<Recipe, 'reward' | 'rank'>,
+): NoiseRecord[] {
+  if (source !== 'implicit' && source !== 'likelihood') return [];
+  const id = ({ prompt_id, sample }: ScoreRecord) => `${sample} ${prompt_id}`;
+  const rounded = new Map(scores.map((record) => [id(record), record]));
+  const rewards = (of: readonly ScoreRecord[]) => rewardSet(of, { source, length });
+  const before = rewards(
+    exact.map((record) => {
+      const { logp_current, logp_base } = rounded.get(id(record))!;
+      return { ...record, logp_current, logp_previous: logp_current, logp_base };
+    }),
+  );
+  const after = rewards(exact);
+  return [...new Set(exact.map(({ prompt_id }) => prompt_id))].map((prompt_id) => {
+    const of = after.filter((record) => record.prompt_id === prompt_id);
+    const reward = before
+      .filter((record) => record.prompt_id === prompt_id)
+      .map(({ reward_current }) => reward_current);
+    const reward_float32 = of.map(({ reward_current }) => reward_current);
+    const { kendall_tau, consistency } = agreement(reward, reward_float32, rank.consistency);
+    return {
+      prompt_id,
+      samples: of.map(({ sample }) => sample),
+      reward,
+      reward_float32,
+      kendall_tau,
+      consistency,
+    };
+  });
+}

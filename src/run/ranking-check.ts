@@ -1,0 +1,243 @@
+/**
+ * Ranking accuracy on given preference pairs: how well the reward that an iteration follows agrees
+ * with preferences that are known. Used by `cream rank-eval`, and by a run with
+ * `rank_eval.source` before each training.
+ */
+import { existsSync } from 'node:fs';
+import type { Loaded } from '../data/prompts.js';
+import type { PreferenceRecord } from '../data/preferences.js';
+import type {
+  CompletionRecord,
+  RankedPairRecord,
+  RewardRecord,
+  ScoreRecord,
+} from '../data/records.js';
+import { rankingAccuracy, type RankingAccuracy, type Share } from '../evaluate/ranking.js';
+import type { Model } from '../engine/model.js';
+import type { LanguageModel } from '../lm/language-model.js';
+import { judge, judgeRewards } from '../reward/judge.js';
+import { modelRewards } from '../reward/model.js';
+import { rewardSet } from '../reward/reward.js';
+import type { RunContext } from './context.js';
+import { RunError } from './errors.js';
+import { shuffled } from './keys.js';
+import { encodePreference } from './encode-pairs.js';
+import { choosePreferences, scorePreferences } from './stages/given-pairs.js';
+import type { Recipe } from './recipe.js';
+import { classifier, loadRewardModel } from './reward-model.js';
+import type { StageHooks } from './stages/stage.js';
+
+/** What of a recipe the ranking of pairs depends on. */
+export type RankingSettings = Pick<Recipe, 'reward' | 'score' | 'sample' | 'seed'>;
+
+/** The models of a reward: θ with its text, θ_0, and the reward model of `reward.source: model`. */
+export interface Rankers {
+  policy: LanguageModel;
+  base: Model;
+  rewardModel?: LanguageModel | undefined;
+}
+
+/**
+ * Rewards of both completions of each preference under `reward`. Pairs that the judge could not
+ * read are left out. @throws RunError for rewards that no model gives.
+ */
+export async function ratePreferences(
+  preferences: readonly PreferenceRecord[],
+  rankers: Rankers,
+  settings: RankingSettings,
+  hooks: StageHooks,
+): Promise<RankedPairRecord[]> {
+  const lengths = preferences.map((preference) => {
+    const { chosen, rejected } = encodePreference(preference, rankers.policy);
+    return { id: preference.id, chosen: chosen.length, rejected: rejected.length };
+  });
+  const rewards = new Map(
+    (await rewardsOf(preferences, rankers, settings, hooks)).map(
+      ({ prompt_id, sample, reward_current }) => [`${sample} ${prompt_id}`, reward_current],
+    ),
+  );
+  return lengths.flatMap(({ id, chosen, rejected }) => {
+    const [reward_chosen, reward_rejected] = [rewards.get(`0 ${id}`), rewards.get(`1 ${id}`)];
+    if (reward_chosen === undefined || reward_rejected === undefined) return [];
+    return [
+      {
+        id,
+        chosen_tokens: chosen,
+        rejected_tokens: rejected,
+        reward_chosen,
+        reward_rejected,
+      },
+    ];
+  });
+}
+
+async function rewardsOf(
+  preferences: readonly PreferenceRecord[],
+  { policy, base, rewardModel }: Rankers,
+  settings: RankingSettings,
+  hooks: StageHooks,
+): Promise<RewardRecord[]> {
+  const { reward, score, sample, seed } = settings;
+  const { source, length } = reward;
+  const { model } = policy;
+  switch (source) {
+    case 'implicit':
+    case 'likelihood': {
+      const judges = { current: model, previous: base, base };
+      const scores: ScoreRecord[] = await scorePreferences(
+        preferences,
+        policy,
+        judges,
+        score,
+        hooks,
+      );
+      return rewardSet(scores, { source, length });
+    }
+    case 'judge': {
+      const judgements = await judge(
+        asCompletions(preferences, policy),
+        policy,
+        { current: model, previous: model },
+        { ...reward, max_num_seqs: sample.max_num_seqs, seed, iteration: 0 },
+        hooks,
+      );
+      return judgeRewards(judgements).rewards;
+    }
+    case 'model': {
+      const records = await modelRewards(
+        asCompletions(preferences, policy),
+        classifier(rewardModel!),
+        { label: reward.label, maxNumBatchedTokens: score.max_num_batched_tokens },
+        { signal: hooks.signal },
+      );
+      return records.map(({ prompt_id, sample: number, reward: value }) => ({
+        prompt_id,
+        sample: number,
+        reward_current: value,
+        reward_previous: value,
+      }));
+    }
+    default:
+      throw new RunError(
+        'ERR_RECIPE',
+        `reward.source ${source} rates the completions of a run only; choose implicit, ` +
+          'likelihood, judge or model to rate given pairs.',
+      );
+  }
+}
+
+/** Both answers as completions: sample 0 is the chosen one. */
+function asCompletions(
+  preferences: readonly PreferenceRecord[],
+  policy: LanguageModel,
+): CompletionRecord[] {
+  return preferences.flatMap((preference) => {
+    const ids = encodePreference(preference, policy);
+    return (['chosen', 'rejected'] as const).map((side, sample) => ({
+      prompt_id: preference.id,
+      sample,
+      prompt: preference.prompt,
+      completion: preference[side].map(({ content }) => content).join('\n\n'),
+      prompt_token_ids: ids.prompt,
+      token_ids: ids[side],
+      logprob: 0,
+      finish_reason: 'eos' as const,
+    }));
+  });
+}
+
+export function accuracyOfPairs(
+  records: readonly RankedPairRecord[],
+  tolerance: number,
+): RankingAccuracy {
+  return rankingAccuracy(
+    records.map((record) => ({
+      chosen: { tokens: record.chosen_tokens, reward: record.reward_chosen },
+      rejected: { tokens: record.rejected_tokens, reward: record.reward_rejected },
+    })),
+    tolerance,
+  );
+}
+
+/**
+ * The pairs of `rank_eval`, at most `count` of them in the order of the seed; undefined where the
+ * recipe has none.
+ */
+export async function rankedPreferences(
+  { seed, system_prompt, rank_eval: { count, ...pairs } }: RankedSource,
+  policy?: LanguageModel,
+): Promise<Loaded<PreferenceRecord> | undefined> {
+  if (pairs.source === null) return undefined;
+  const { records, ...rest } = await choosePreferences(
+    { seed, system_prompt, pairs: { ...pairs, count: 0, on_bad_row: 'error' } },
+    policy,
+  );
+  const order = shuffled(records, ({ id }) => id, seed, 'pairs');
+  return { records: count === 0 ? records : order.slice(0, count), ...rest };
+}
+
+type RankedSource = Pick<Recipe, 'seed' | 'system_prompt' | 'rank_eval'>;
+
+/** Rates the recipe's pairs with θ_t before iteration t trains, and warns below chance. */
+export async function checkRanking(run: RunContext, t: number): Promise<void> {
+  const { recipe } = run;
+  if (recipe.rank_eval.source === null || existsSync(run.file(t, 'rank-eval.jsonl'))) return;
+  const { records: preferences } = (await rankedPreferences(recipe))!;
+  const rewardModel =
+    recipe.reward.source === 'model' ? await loadRewardModel(recipe, run.signal) : undefined;
+  try {
+    await rateInRun(run, t, preferences, rewardModel);
+  } finally {
+    await rewardModel?.dispose();
+  }
+}
+
+async function rateInRun(
+  run: RunContext,
+  t: number,
+  preferences: readonly PreferenceRecord[],
+  rewardModel: LanguageModel | undefined,
+): Promise<void> {
+  const { recipe } = run;
+  const rankers = {
+    policy: await run.models.policy(run.checkpoint(t)),
+    base: await run.models.model(run.checkpoint(0)),
+    rewardModel,
+  };
+  await run.stage(
+    { phase: t, stage: 'reward' },
+    { done: 0, total: 2 * preferences.length, unit: 'completions' },
+    async (hooks) => {
+      const records = await ratePreferences(preferences, rankers, recipe, hooks);
+      await run.write(t, 'rank-eval.jsonl', records);
+      const measured = accuracyOfPairs(records, recipe.rank_eval.length_tolerance);
+      const warning = belowChance(t, measured);
+      if (warning !== undefined) run.emit({ type: 'warning', message: warning });
+      return {
+        result: undefined,
+        note:
+          `ranks ${shown(measured.all)} of the given pairs right, ${shown(measured.matched)} of ` +
+          `equal length`,
+      };
+    },
+  );
+}
+
+/** A sentence where the reward ranks fewer than half of the pairs right, also of equal length. */
+export function belowChance(t: number, { all, matched }: RankingAccuracy): string | undefined {
+  const low = [
+    { share: all, of: 'given pairs' },
+    { share: matched, of: 'given pairs of about equal length' },
+  ].filter(({ share }) => share.accuracy !== null && share.accuracy < 0.5);
+  if (low.length === 0) return undefined;
+  const figures = low.map(({ share, of }) => `${shown(share)} of ${share.pairs} ${of}`);
+  return (
+    `Iteration ${t}: the reward that this iteration follows ranks ${figures.join(' and ')} ` +
+    'right, which is below chance (50 %). Training on it may make the model worse: compare ' +
+    'other rewards with `cream rank-eval`.'
+  );
+}
+
+const percent = (value: number): string => (value * 100).toFixed(1);
+export const shown = ({ accuracy, low, high }: Share): string =>
+  accuracy === null ? 'none' : `${percent(accuracy)} % (${percent(low)} – ${percent(high)})`;

@@ -1,0 +1,96 @@
+/** The sections of the recipe on rankings: `rank` and `rank_eval`. */
+import { z } from 'zod';
+import { CONSISTENCY_METHODS } from '../preference/consistency.js';
+import { WEIGHTINGS } from '../preference/weight.js';
+import { SELF_REWARDS } from '../reward/reward.js';
+import { columns, count, only, OWN_PAIRS, text } from './recipe-types.js';
+
+export const rank = z.strictObject({
+  consistency: only(
+    [
+      { 'reward.source': [...SELF_REWARDS, 'file'] },
+      { 'reward.against': ['implicit', 'likelihood'] },
+    ],
+    z
+      .enum(CONSISTENCY_METHODS)
+      .default('kendall')
+      .describe(
+        "How the agreement C of two rankings is measured: by Kendall's τ, by Spearman's " +
+          'ρ, or by whether the best and the worst completion agree.',
+      ),
+  ),
+  weighting: z
+    .enum(WEIGHTINGS)
+    .default('avg')
+    .describe(
+      "The C that weights the loss: `avg` is the mean over all pairs (the paper's main " +
+        "setting), `dyn` each prompt's own C, `fixed` a constant. Pairs with C below 0.5 " +
+        'train the reversed preference, because AdamW and gradient clipping remove the ' +
+        "gradient's scale: over a few steps the sign of 2C − 1 decides.",
+    ),
+  fixed_consistency: only(
+    { 'rank.weighting': ['fixed'] },
+    z
+      .number()
+      .min(0)
+      .max(1)
+      .default(1)
+      .describe('The constant C; 1 is SRLM, plain self-rewarding DPO.'),
+  ),
+  min_margin: z
+    .number()
+    .min(0)
+    .default(0)
+    .describe(
+      'A prompt makes no pair if the rewards of its best and its worst completion ' +
+        'differ by less than this (nats for log-probs, points for `judge`).',
+    ),
+  min_consistency: z
+    .number()
+    .min(0)
+    .max(1)
+    .default(0)
+    .describe(
+      'A prompt whose own C is below this makes no pair. With `dyn`, 0.5 leaves out the ' +
+        'pairs that would train the reversed preference.',
+    ),
+  consistency_floor: only(
+    { 'rank.weighting': ['avg', 'dyn'] },
+    z
+      .number()
+      .min(0)
+      .max(1)
+      .default(0)
+      .describe(
+        'The least weight of a pair. 0, as in the paper, changes nothing. With 0.5 no pair ' +
+          'trains the reversed preference: a pair whose C is below 0.5 is only held where it is.',
+      ),
+  ),
+});
+
+const CHECKED = { 'rank_eval.source': 'given' } as const;
+
+export const rankEval = z.strictObject({
+  source: only(
+    { 'reward.source': ['implicit', 'likelihood', 'judge', 'model'], ...OWN_PAIRS },
+    text().describe(
+      'Preference pairs that are known to be right: a file of preferences or `hub:…`. Before ' +
+        "each training θ_t rates them with the recipe's reward, and the run warns where it " +
+        'ranks fewer than half of them right. They are not trained on. null: no check.',
+    ),
+  ),
+  columns: only(CHECKED, columns().describe('Renamed columns, as in `prompts`.')),
+  count: only(CHECKED, count(0, 200).describe('Pairs used; 0 takes all.')),
+  length_tolerance: only(
+    CHECKED,
+    z
+      .number()
+      .min(0)
+      .max(1)
+      .default(0.1)
+      .describe(
+        'Two completions are of about equal length if they differ by at most this share of ' +
+          'the longer one.',
+      ),
+  ),
+});

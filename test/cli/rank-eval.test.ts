@@ -1,0 +1,110 @@
+/** `cream rank-eval`, and the same check within a run. */
+import { readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, expect, it } from '@jest/globals';
+import type { RankedPairRecord } from '../../src/data/records.js';
+import { cream } from '../support/cli.js';
+import { tinyRun } from '../support/run.js';
+import { temporaryFolder } from '../support/tiny-model.js';
+
+const SFT = ['sft.enabled=true', 'sft.count=4', 'sft.batch_size=2', 'sft.learning_rate=1.0e-3'];
+const folder = temporaryFolder('cream-rank-eval-');
+
+function pairsFile(name: string, rows: [string, string][]): string {
+  const path = join(folder, name);
+  const lines = rows.map(([chosen, rejected], i) =>
+    JSON.stringify({ id: `p${i}`, prompt: `question ${i}`, chosen, rejected }),
+  );
+  writeFileSync(path, lines.join('\n'));
+  return path;
+}
+
+type Share = { pairs: number; accuracy: number; low: number; high: number };
+type Row = { model: string; reward: string; all: Share; matched: Share; balanced: Share };
+
+describe('cream rank-eval', () => {
+  it('measures every model of a run by each reward, and length alone', async () => {
+    const ran = await tinyRun(SFT);
+    const pairs = pairsFile('pairs.jsonl', [
+      ['long answer', 'short'],
+      ['yes', 'a long answer'],
+      ['abcde', 'vwxyz'],
+    ]);
+    const out = join(folder, 'rated.jsonl');
+    const flags = ['--pairs', pairs, '--run', ran.directory, '--out', out, '--json'];
+    const result = await cream('rank-eval', ...flags);
+    expect(result).toMatchObject({ code: 0 });
+    const rows = JSON.parse(result.stdout) as Row[];
+    expect(rows.map(({ model, reward }) => [model, reward])).toEqual([
+      ['Base model', 'implicit'],
+      ['Base model', 'implicit_mean'],
+      ['Base model', 'likelihood'],
+      ['', 'length alone'],
+      ...['After SFT', 'Iteration 1'].flatMap((model) =>
+        ['implicit', 'implicit_mean', 'likelihood'].map((reward) => [model, reward]),
+      ),
+    ]);
+    expect(rows[3]!.all.accuracy).toBe(0.5);
+    const records = readFileSync(out, 'utf8')
+      .trimEnd()
+      .split('\n')
+      .map((line) => JSON.parse(line) as RankedPairRecord & { model: string; reward: string });
+    for (const { model, reward, all, matched } of rows.filter((row) => row.model !== '')) {
+      const rated = records.filter((r) => r.model === model && r.reward === reward);
+      const right = rated.filter((r) => r.reward_chosen > r.reward_rejected);
+      expect(rated).toHaveLength(3);
+      expect(all.accuracy).toBeCloseTo(right.length / 3, 12);
+      expect(matched.pairs).toBe(1);
+    }
+    // The mean is the sum over the length; the base model's implicit reward is its likelihood.
+    const of = (model: string, reward: string) =>
+      records.filter((r) => r.model === model && r.reward === reward);
+    for (const [i, sum] of of('After SFT', 'implicit').entries())
+      expect(of('After SFT', 'implicit_mean')[i]!.reward_chosen).toBeCloseTo(
+        sum.reward_chosen / sum.chosen_tokens,
+        10,
+      );
+    expect(of('Base model', 'implicit').map((r) => r.reward_chosen)).toEqual(
+      of('Base model', 'likelihood').map((r) => r.reward_chosen),
+    );
+  }, 120_000);
+
+  it('says what is missing', async () => {
+    const pairs = pairsFile('few.jsonl', [['a', 'b']]);
+    const result = await cream('rank-eval', '--pairs', pairs);
+    expect(result.code).not.toBe(0);
+    expect(result.stderr).toContain('rank-eval needs --model <name> or --run <folder>.');
+  });
+});
+
+describe('rank_eval in a run', () => {
+  it('warns where the reward ranks below chance, and tells the figure', async () => {
+    // One of the two orders of a pair is ranked wrong, so that one of the files is below chance.
+    const rows: [string, string][] = [['right', 'wrong']];
+    const turned = rows.map(([a, b]): [string, string] => [b, a]);
+    const told = await Promise.all(
+      [rows, turned].map(async (pairs, i) => {
+        const source = pairsFile(`check-${i}.jsonl`, pairs);
+        const ran = await tinyRun([...SFT, `rank_eval.source=${source}`, 'rank_eval.count=0']);
+        const row = ran
+          .records<Record<string, number>>('metrics.jsonl')
+          .find((candidate) => candidate['cream/rank_eval'] !== undefined)!;
+        const warnings = ran.events.flatMap((event) =>
+          event.type === 'warning' ? [event.message] : [],
+        );
+        return { accuracy: row['cream/rank_eval']!, warnings };
+      }),
+    );
+    expect(told.map(({ accuracy }) => accuracy).sort()).toEqual([0, 1]);
+    for (const { accuracy, warnings } of told)
+      expect(warnings).toEqual(
+        accuracy === 1
+          ? []
+          : [
+              expect.stringMatching(
+                /^Iteration 1: the reward that this iteration follows ranks 0\.0 % \(0\.0 – 79\.3\) of 1 given pairs/,
+              ),
+            ],
+      );
+  }, 120_000);
+});
