@@ -56,7 +56,9 @@ const SMALL_HEADS = tinyModel({
 
 const hooks = { signal: new AbortController().signal, progress: () => {} };
 const warnings = (events: readonly RunEvent[]) =>
-  events.flatMap((event) => (event.type === 'warning' ? event.message : []));
+  events
+    .flatMap((event) => (event.type === 'warning' ? event.message : []))
+    .filter((message) => !/ C is /.test(message)); // of the rankings, not of the sampler
 const scored = (events: readonly RunEvent[]) =>
   events.flatMap((event) =>
     event.type === 'stage_finished' && event.stage === 'score'
