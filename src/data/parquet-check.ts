@@ -123,8 +123,8 @@ export function checkMetadata(metadata: FileMetaData, size: number, name: string
     all += unpacked;
     if (all > SMALL_FILE + MOST_UNPACKED * size)
       throw new DataError(
-        `${name} claims to unpack to more than ${MOST_UNPACKED} times its size; if that is right, ` +
-          'write it with less compression',
+        `${name} claims to unpack to more than ${MOST_UNPACKED} times its size; if that is ` +
+          'right, write it with less compression',
       );
     if (!(unpacked >= 0 && unpacked <= MAX_GROUP_BYTES))
       throw new DataError(

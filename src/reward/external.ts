@@ -39,9 +39,10 @@ export async function callRewards(
     values = await rewards(batch);
   } catch (cause) {
     const first = completions[0]?.prompt_id;
+    const why = cause instanceof Error ? cause.message : describe(cause);
     throw new DataError(
       `the reward function failed on the ${completions.length} completions that begin with ` +
-        `prompt ${JSON.stringify(first)}: ${cause instanceof Error ? cause.message : describe(cause)}`,
+        `prompt ${JSON.stringify(first)}: ${why}`,
       { cause },
     );
   }

@@ -23,7 +23,7 @@ export interface LengthReward {
   reward: number;
 }
 
-/** r − b·|y| for each of `rewards`, in their order and unit. b is 0 if no prompt has two lengths. */
+/** r − b·|y| for each of `rewards`, in order and unit. b is 0 if no prompt has two lengths. */
 export function lengthControlled(rewards: readonly LengthReward[]): number[] {
   const slope = lengthSlope(rewards);
   return rewards.map(({ reward, tokens }) => reward - slope * tokens);

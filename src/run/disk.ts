@@ -34,8 +34,8 @@ export async function checkDisk(
   const gb = (bytes: number) => `${(bytes / 1e9).toFixed(1)} GB`;
   throw new RunError(
     'ERR_DISK',
-    `The run needs up to ${gb(needed)} in ${directory} for checkpoints and the trainer state, and ` +
-      `its disk has ${gb(bavail * bsize)} left: clear some space, choose another --out, or set ` +
+    `The run needs up to ${gb(needed)} in ${directory} for checkpoints and the trainer state, ` +
+      `and its disk has ${gb(bavail * bsize)} left: clear some space, choose another --out, or set ` +
       'checkpoint_dtype to bfloat16 or lora.enabled to true.',
   );
 }

@@ -1,8 +1,8 @@
 /**
  * The record of finished files in a folder: `records.jsonl`, one line per file with its size, its
  * SHA-256 and its number of rows. A line is appended before its file is renamed into place, so a
- * killed process leaves no file without a record. Each line also hashes the line before it, so an edited,
- * missing or swapped line shows.
+ * killed process leaves no file without a record. Each line also hashes the line before it, so
+ * an edited, missing or swapped line shows.
  *
  * A run has one for its artefacts; a stage in progress has one for its blocks (`….parts/`) or its
  * trainer state (`training/`).

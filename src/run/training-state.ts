@@ -1,8 +1,8 @@
 /**
  * A training stage in progress: `training/state.safetensors` (master weights, moments, step count)
  * and `training/progress.json` (the metrics of the steps). progress.json is written first and may
- * be some steps ahead; the new state then replaces the old one by a rename, so both are never there as
- * whole files. The record of the state says how many steps it has behind it.
+ * be some steps ahead; the new state then replaces the old one by a rename, so both are never there
+ * as whole files. The record of the state says how many steps it has behind it.
  */
 import { existsSync } from 'node:fs';
 import { readFile, readdir, rename, rm } from 'node:fs/promises';

@@ -148,7 +148,7 @@ const MAX_DEPTH = 8;
 /** Longest text that a part writes or looks for; real ones have a few hundred characters. */
 const MAX_LITERAL = 10_000;
 
-/** @throws Error for a part that is nested too deeply, or is too long, to be anything but hostile */
+/** @throws Error for a part that is nested too deeply or too long to be anything but hostile. */
 function checkStep(step: unknown, key: string): void {
   let parts = 0;
   const walk = (value: unknown, depth: number): void => {

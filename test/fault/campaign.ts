@@ -1,6 +1,7 @@
 /**
- * A campaign of kills and damages against a tiny run. A run that is resumed afterwards must end with
- * the bytes of a run that was left alone, or refuse with a sentence that names the damaged file.
+ * A campaign of kills and damages against a tiny run. A run that is resumed afterwards must end
+ * with the bytes of a run that was left alone, or refuse with a sentence that names the damaged
+ * file.
  */
 import {
   cpSync,
