@@ -35,7 +35,7 @@ export async function checkDisk(
   throw new RunError(
     'ERR_DISK',
     `The run needs up to ${gb(needed)} in ${directory} for checkpoints and the trainer state, ` +
-      `and its disk has ${gb(bavail * bsize)} left: clear some space, choose another --out, or set ` +
-      'checkpoint_dtype to bfloat16 or lora.enabled to true.',
+      `and its disk has ${gb(bavail * bsize)} left: clear some space, choose another --out, or ` +
+      'set checkpoint_dtype to bfloat16 or lora.enabled to true.',
   );
 }
