@@ -31,7 +31,7 @@ Napi::Value from_info(Napi::Env env, const ModelInfo& info);
 Napi::Value from_lora_params(Napi::Env env, const LoraParams& params);
 Napi::Value from_completion(Napi::Env env, const GeneratedCompletion& completion);
 Napi::Value from_streamed(Napi::Env env, const std::vector<StreamedToken>& tokens);
-Napi::Value from_stats(Napi::Env env, const GenerationStats& stats);
+Napi::Value from_generation_end(Napi::Env env, const GenerationEnd& end);
 Napi::Value from_scoring_result(Napi::Env env, const ScoringResult& result);
 Napi::Value from_metrics(Napi::Env env, const StepMetrics& metrics);
 Napi::Value from_plan(Napi::Env env, const Plan& plan);

@@ -104,11 +104,14 @@ Napi::Value from_streamed(Napi::Env env, const std::vector<StreamedToken>& token
   });
 }
 
-Napi::Value from_stats(Napi::Env env, const GenerationStats& stats) {
+Napi::Value from_generation_end(Napi::Env env, const GenerationEnd& end) {
+  const GenerationStats& stats = end.stats;
   Napi::Object out = Napi::Object::New(env);
   out["promptTokens"] = count(env, stats.prompt_tokens);
   out["completionTokens"] = count(env, stats.completion_tokens);
   out["decodeSteps"] = count(env, stats.decode_steps);
+  out["firstStep"] = count(env, end.first_step);
+  out["lastStep"] = count(env, end.last_step);
   out["prefillSeconds"] = stats.prefill_seconds;
   out["decodeSeconds"] = stats.decode_seconds;
   return out;

@@ -157,23 +157,38 @@ Job::Job(Napi::Env env, EnginePtr engine, Result result, const std::vector<Napi:
 
 Napi::Object Job::start(Napi::Env env, EnginePtr engine, Work work, Result result,
                         const std::vector<Napi::Value>& callbacks) {
-  Engine& running = *engine;
   const std::shared_ptr<Job> job(new Job(env, std::move(engine), std::move(result), callbacks));
-
-  const auto skipped = std::make_shared<bool>(false);
-  Environment::of(env).jobs.insert(job);
-  job->inbox_->retain();  // before the worker can call ended()
-  try {
+  return start(env, job, [&](Engine& running) {
+    const auto skipped = std::make_shared<bool>(false);
     running.post(
         [job, skipped, work = std::move(work)] {
-          *skipped = job->claimed_.exchange(true);
+          *skipped = !job->claim();
           if (!*skipped) work(*job);
         },
         [job, skipped](const Error* error) {
-          if (*skipped) return;
-          if (error) job->error_ = *error;  // its text is shared, not copied
-          job->inbox_->ended(job);
+          if (!*skipped) job->end(error);
         });
+  });
+}
+
+Napi::Object Job::start_joining(Napi::Env env, EnginePtr engine, Begin begin, Result result,
+                                const std::vector<Napi::Value>& callbacks) {
+  const std::shared_ptr<Job> job(new Job(env, std::move(engine), std::move(result), callbacks));
+  return start(env, job, [&](Engine& running) {
+    running.post_joining(
+        [job, begin = std::move(begin)] {
+          if (job->claim()) begin(job);
+        },
+        [job](const Error* error) { job->end(error); });
+  });
+}
+
+Napi::Object Job::start(Napi::Env env, const std::shared_ptr<Job>& job,
+                        const std::function<void(Engine&)>& post) {
+  Environment::of(env).jobs.insert(job);
+  job->inbox_->retain();  // before the worker can call ended()
+  try {
+    post(*job->engine_);
   } catch (...) {  // the engine is closed, or memory ran out
     Environment::of(env).jobs.erase(job);
     job->inbox_->release();
@@ -191,9 +206,14 @@ Napi::Object Job::start(Napi::Env env, EnginePtr engine, Work work, Result resul
 
 void Job::request_cancel(Napi::Env env) {
   cancel_.request();
-  if (claimed_.exchange(true)) return;  // the work has begun and checks cancel_ itself
+  if (!claim()) return;  // the work has begun and checks cancel_ itself
   const Error aborted(ErrorCode::aborted, "The operation was aborted.");
   settle(env, &aborted);
+}
+
+void Job::end(const Error* error) {
+  if (error) error_ = *error;  // its text is shared, not copied
+  inbox_->ended(shared_from_this());
 }
 
 void Job::emit(size_t callback, Call call) {

@@ -83,7 +83,9 @@ class Environment {
 
 class Job : public std::enable_shared_from_this<Job> {
  public:
-  using Work = std::function<void(Job&)>;                // worker thread; throws to reject
+  using Work = std::function<void(Job&)>;  // worker thread; throws to reject
+  // Worker thread. Begins work that goes on in steps and calls end() later, or throws to reject.
+  using Begin = std::function<void(const std::shared_ptr<Job>&)>;
   using Result = std::function<Napi::Value(Napi::Env)>;  // JS thread; makes the promise's value
   using Call = std::function<void(Napi::Env, Napi::Function)>;  // JS thread; calls a callback
 
@@ -92,8 +94,12 @@ class Job : public std::enable_shared_from_this<Job> {
   // addressed by index below. Throws the same error synchronously where the engine is closed.
   static Napi::Object start(Napi::Env env, EnginePtr engine, Work work, Result result,
                             const std::vector<Napi::Value>& callbacks = {});
+  // The same for work that joins the generations in progress (Engine::post_joining).
+  static Napi::Object start_joining(Napi::Env env, EnginePtr engine, Begin begin, Result result,
+                                    const std::vector<Napi::Value>& callbacks);
 
   // Worker thread.
+  void end(const Error* error);  // of work that has begun, once; null: success
   const Cancel& cancel() const { return cancel_; }
   bool wants(size_t callback) const { return wanted_[callback]; }
   void emit(size_t callback, Call call);
@@ -104,6 +110,10 @@ class Job : public std::enable_shared_from_this<Job> {
   friend class Environment;
   friend class Inbox;
   Job(Napi::Env env, EnginePtr engine, Result result, const std::vector<Napi::Value>& callbacks);
+  // Hands the job to the engine by `post`; returns {promise, cancel()}.
+  static Napi::Object start(Napi::Env env, const std::shared_ptr<Job>& job,
+                            const std::function<void(Engine&)>& post);
+  bool claim() { return !claimed_.exchange(true); }  // false: cancelled before it began
   void request_cancel(Napi::Env env);
   void settle(Napi::Env env);  // with the worker's outcome
   void settle(Napi::Env env, const Error* error);

@@ -1,26 +1,15 @@
-// The engine's work on its worker: it passes the model to the module that computes, and keeps two
-// invariants about weights.
-// - Sharing: a snapshot and its origin hold the same tensors. An engine that trains while others
-// hold
-//   them copies them first, or only its adapter where it has one: a LoRA base is never written.
-// - Masters: a bf16 model trains from the full-precision values of its checkpoint, not from the
-//   rounded ones.
+// The engine's work on its worker: it passes the model to the module that computes.
 #include "engine/engine.h"
 
 #include <atomic>
 #include <filesystem>
-#include <future>
-#include <unordered_map>
 
-#include "engine/fit.h"
-#include "engine/shared_model.h"
-#include "generate/generator.h"
+#include "engine/state.h"
 #include "score/classifier.h"
 #include "score/scorer.h"
 #include "support/allocator.h"
 #include "support/device.h"
 #include "support/file.h"
-#include "train/trainer.h"
 #include "weights/adapter.h"
 #include "weights/load.h"
 
@@ -32,151 +21,9 @@ at::ScalarType scalar_type(DType dtype) {
   return dtype == DType::float32 ? at::kFloat : at::kBFloat16;
 }
 
-// The state that a snapshot takes from its origin.
-struct Shared {
-  std::shared_ptr<SharedModel> model;
-  std::string masters_source;
-};
-
 }  // namespace
 
-struct Engine::State {
-  std::shared_ptr<SharedModel> model;
-  // The checkpoint that the compute weights were rounded from; empty where they are exact.
-  std::string masters_source;
-  std::unique_ptr<Trainer> trainer;
-  uint64_t trainer_number = 0;  // of the live or the last trainer
-  std::future<Shared> origin;   // valid for a snapshot that has not received its weights yet
-
-  at::Device device() const { return model ? model->transformer.device() : at::Device(at::kCPU); }
-  // The model for reading; a snapshot first waits for its weights.
-  Transformer& ready();
-  // ready(), for work that needs a causal language model.
-  Transformer& causal(const char* who);
-  // The model for writing, copied first where it is shared.
-  Transformer& own();
-  Trainer& live(uint64_t number);
-  Shared share(bool adapter);
-  void require_adapter(const char* who);
-  void require_no_trainer(const char* who);
-  NamedTensors masters();
-  NamedTensors base_masters();
-  NamedTensors to_save(at::ScalarType dtype);
-  Place place() const { return {*model, trainer ? trainer->bytes() : 0}; }
-  // Called after the trainer has written: full weights differ from the checkpoint now.
-  void changed() {
-    if (!model->lora()) masters_source.clear();
-  }
-};
-
-Transformer& Engine::State::ready() {
-  if (origin.valid()) {
-    try {
-      Shared shared = origin.get();
-      model = std::move(shared.model);
-      masters_source = std::move(shared.masters_source);
-    } catch (const std::future_error&) {
-      throw Error(ErrorCode::disposed,
-                  "The original model was disposed of before this snapshot of it was made.");
-    }
-  }
-  if (!model)
-    throw Error(ErrorCode::disposed,
-                "The model holds no weights: it was disposed of, or did not load.");
-  return model->transformer;
-}
-
-Transformer& Engine::State::causal(const char* who) {
-  Transformer& transformer = ready();
-  if (transformer.config().num_labels > 0)
-    throw Error(ErrorCode::unsupported, std::string(who) +
-                                            " this is a sequence-classification model (" +
-                                            transformer.config().architecture +
-                                            "), which has no token probabilities; use classify(), "
-                                            "or load a causal language model.");
-  return transformer;
-}
-
-Transformer& Engine::State::own() {
-  ready();
-  if (model->lora()) {
-    if (model.use_count() > 1) model = model->copy_adapter();
-  } else if (model.use_count() > 1 || model->shares_base()) {
-    model = model->copy();
-  }
-  // Orders the reads of the last other holder, on another thread, before our writes.
-  std::atomic_thread_fence(std::memory_order_acquire);
-  return model->transformer;
-}
-
-Trainer& Engine::State::live(uint64_t number) {
-  if (!trainer || number != trainer_number)
-    throw Error(ErrorCode::disposed, "The trainer was disposed of; ask the model for a new one.");
-  return *trainer;
-}
-
-Shared Engine::State::share(bool adapter) {
-  ready();
-  if (!adapter && model->lora()) return {model->without_adapter(), masters_source};
-  if (!trainer) return {model, masters_source};
-  // The trainer keeps writing into our tensors.
-  return {model->lora() ? model->copy_adapter() : model->copy(), masters_source};
-}
-
-void Engine::State::require_adapter(const char* who) {
-  ready();
-  if (!model->lora())
-    throw Error(ErrorCode::invalid_argument,
-                std::string(who) + " the model has no adapter; add or load one first.");
-}
-
-void Engine::State::require_no_trainer(const char* who) {
-  ready();
-  if (trainer)
-    throw Error(ErrorCode::invalid_argument,
-                std::string(who) + " the model has a trainer; dispose of it first.");
-}
-
-// The fp32 values that a trainer starts from.
-NamedTensors Engine::State::masters() {
-  return model->lora() ? model->adapter_masters() : base_masters();
-}
-
-// Reads the checkpoint again, because keeping fp32 values beside bf16 weights would triple a
-// model's memory between trainings.
-NamedTensors Engine::State::base_masters() {
-  if (masters_source.empty()) return {};
-  NamedTensors masters = load_weights(masters_source, at::kFloat).tensors;
-  std::unordered_map<std::string, const Tensor*> by_name;
-  for (const auto& [name, tensor] : masters) by_name.emplace(name, &tensor);
-  const Transformer& transformer = model->transformer;
-  for (const auto& [name, weight] : model->transformer.weights().parameters(transformer.config())) {
-    const auto found = by_name.find(name);
-    if (found == by_name.end() ||
-        !at::equal(found->second->to(weight->scalar_type()).to(weight->device()), *weight)) {
-      throw Error(ErrorCode::invalid_file,
-                  masters_source + " changed since the model was loaded from it (parameter " +
-                      name + "); load the model again before training it.");
-    }
-  }
-  return masters;
-}
-
-NamedTensors Engine::State::to_save(at::ScalarType dtype) {
-  Transformer& transformer = ready();
-  NamedTensors tensors;
-  if (trainer) {
-    tensors = trainer->masters();
-  } else if (dtype == at::kFloat && !masters_source.empty()) {
-    return masters();
-  } else {
-    for (const auto& [name, weight] : transformer.weights().parameters(transformer.config()))
-      tensors.emplace_back(name, *weight);
-  }
-  return tensors;
-}
-
-Engine::Engine() : state_(std::make_unique<State>()) {}
+Engine::Engine() : state_(std::make_unique<State>()), worker_([this] { return step(); }) {}
 Engine::~Engine() = default;
 
 std::shared_ptr<Engine> Engine::snapshot(bool adapter) {
@@ -229,14 +76,19 @@ void Engine::unload() {
   release_device_memory(device);
 }
 
-GenerationStats Engine::generate(const GenerationRequest& request,
-                                 std::function<void(GeneratedCompletion&&)> on_completion,
-                                 std::function<void(std::vector<StreamedToken>&&)> on_tokens,
-                                 OnProgress on_progress, const Cancel& cancel) {
+void Engine::begin_generation(const GenerationRequest& request, GenerationCallbacks callbacks,
+                              std::shared_ptr<const Cancel> cancel) {
   const Transformer& transformer = state_->causal("[generate]");
-  return cream::generate(transformer, fitted(request, state_->place()),
-                         {std::move(on_completion), std::move(on_tokens), std::move(on_progress)},
-                         cancel);
+  if (!state_->generator)
+    state_->generator = std::make_unique<Generator>(transformer, state_->decode_steps);
+  state_->generator->add(fitted(request, state_->place()), std::move(callbacks), std::move(cancel));
+}
+
+// Decodes one token of all requests in progress. Their memory is freed with the last one.
+bool Engine::step() {
+  if (state_->generator && state_->generator->step()) return true;
+  state_->generator.reset();
+  return false;
 }
 
 ScoringResult Engine::score(const ScoringRequest& request, const OnProgress& on_progress,

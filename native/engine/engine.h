@@ -1,12 +1,12 @@
 // A model, its worker thread and its queue. native/binding sees only this header, so it has plain
 // structs and no tensors.
 //
-// Threads: post(), snapshot(), info(), close() and stop() may be called from any thread; the
-// methods under "On the worker" only inside posted work. The worker is the only thread that touches
-// the model's tensors; models that share storage (snapshots) only read it, and the first to train
-// takes a copy of its own. An engine is owned by JavaScript
-// handles and by running jobs. The last reference is dropped on the JS thread, never on the worker,
-// because the destructor joins the worker.
+// Threads: post(), post_joining(), snapshot(), info(), close() and stop() may be called from any
+// thread; the methods under "On the worker" only inside posted work. The worker is the only thread
+// that touches the model's tensors; models that share storage (snapshots) only read it, and the
+// first to train takes a copy of its own. An engine is owned by JavaScript handles and by running
+// jobs. The last reference is dropped on the JS thread, never on the worker, because the destructor
+// joins the worker.
 #pragma once
 
 #include <cstdint>
@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "engine/worker.h"
+#include "generate/callbacks.h"
 #include "model/config.h"
 #include "support/cuda_info.h"
 #include "support/types.h"
@@ -39,6 +40,11 @@ class Engine {
   void post(std::function<void()> work, Worker::Done done) {
     worker_.post(std::move(work), std::move(done));
   }
+  // For work that begins a generation: it joins the generations in progress between two of their
+  // steps. All other work waits until these have ended, and what is posted behind it waits for it.
+  void post_joining(std::function<void()> begin, Worker::Done failed) {
+    worker_.post_joining(std::move(begin), std::move(failed));
+  }
   void close() { worker_.close(); }
   void stop() { worker_.stop(); }
   void join() { worker_.join(); }
@@ -58,10 +64,11 @@ class Engine {
   // Frees weights and trainer, and gives the memory back to the system.
   void unload();
 
-  GenerationStats generate(const GenerationRequest& request,
-                           std::function<void(GeneratedCompletion&&)> on_completion,
-                           std::function<void(std::vector<StreamedToken>&&)> on_tokens,
-                           OnProgress on_progress, const Cancel& cancel);
+  // Only in work of post_joining(). The request decodes together with those in progress; its
+  // callbacks are called on the worker, on_end with the last. Throws Error, without any callback,
+  // for a request that cannot run.
+  void begin_generation(const GenerationRequest& request, GenerationCallbacks callbacks,
+                        std::shared_ptr<const Cancel> cancel);
   ScoringResult score(const ScoringRequest& request, const OnProgress& on_progress,
                       const Cancel& cancel);
   std::vector<float> logits(const Tokens& tokens);  // [tokens, vocab], row-major
@@ -98,7 +105,8 @@ class Engine {
   void end_trainer(uint64_t trainer);
 
  private:
-  struct State;  // all tensors; touched on the worker only
+  struct State;  // all tensors; touched on the worker only (engine/state.h)
+  bool step();
 
   ModelInfo info_;
   std::unique_ptr<State> state_;

@@ -50,11 +50,11 @@ TrainerParams fitted(TrainerParams params, const Place& place) {
   return params;
 }
 
-GenerationRequest fitted(GenerationRequest generation, const Place& place) {
+BoundedRequest fitted(GenerationRequest generation, const Place& place) {
   auto request = plan_request(place, PlanStage::sample);
   if (!request || generation.prompts.empty()) {
     if (generation.max_num_seqs == 0) generation.max_num_seqs = GenerationRequest().max_num_seqs;
-    return generation;
+    return {std::move(generation)};
   }
   const int64_t context = request->config.context();
   request->prompt_tokens = request->new_tokens = 1;
@@ -66,12 +66,17 @@ GenerationRequest fitted(GenerationRequest generation, const Place& place) {
                                    std::min(generation.sampling.max_new_tokens, context - length));
     request->samples = std::min<int64_t>(request->samples, std::max<uint32_t>(prompt.samples, 1));
   }
-  if (generation.max_num_seqs > 0) request->max_num_seqs = generation.max_num_seqs;
-  const Plan plan = plan_memory(*request);
-  generation.max_num_seqs = plan.max_num_seqs;
+  // The bounds are those of the device, so that other requests can join one that takes few rows.
+  const int64_t asked = generation.max_num_seqs;
+  Plan plan = plan_memory(*request);
+  if (asked > plan.max_num_seqs) {
+    request->max_num_seqs = asked;
+    plan = plan_memory(*request);
+  }
+  generation.max_num_seqs = asked > 0 ? std::min(asked, plan.max_num_seqs) : plan.max_num_seqs;
   generation.most_pages = plan.kv_pages;
   generation.prefill_tokens = plan.prefill_tokens;
-  return generation;
+  return {std::move(generation), plan.max_num_seqs};
 }
 
 ScoringRequest fitted(ScoringRequest scoring, const Place& place) {

@@ -4,6 +4,7 @@
 #pragma once
 
 #include "engine/shared_model.h"
+#include "generate/sequence.h"
 #include "support/types.h"
 
 namespace cream {
@@ -15,8 +16,8 @@ struct Place {
 };
 
 TrainerParams fitted(TrainerParams params, const Place& place);
-// Sets max_num_seqs, most_pages and prefill_tokens.
-GenerationRequest fitted(GenerationRequest generation, const Place& place);
+// Sets max_num_seqs and, on a device, the bounds for all requests that run together.
+BoundedRequest fitted(GenerationRequest generation, const Place& place);
 ScoringRequest fitted(ScoringRequest scoring, const Place& place);
 ClassificationRequest fitted(ClassificationRequest classification, const Place& place);
 

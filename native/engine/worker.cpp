@@ -44,6 +44,23 @@ std::optional<Error> run_guarded(const std::function<void()>& work) {
   try {
     work();
     return std::nullopt;
+  } catch (...) {
+    return to_error(std::current_exception());
+  }
+}
+
+}  // namespace
+
+void set_threads(int count) { wanted_threads.store(count, std::memory_order_relaxed); }
+
+int threads() {
+  const int wanted = wanted_threads.load(std::memory_order_relaxed);
+  return wanted > 0 ? wanted : at::get_num_threads();
+}
+
+Error to_error(const std::exception_ptr& exception) {
+  try {
+    std::rethrow_exception(exception);
   } catch (const Error& error) {
     return error;
   } catch (const c10::Error& error) {
@@ -62,16 +79,7 @@ std::optional<Error> run_guarded(const std::function<void()>& work) {
   }
 }
 
-}  // namespace
-
-void set_threads(int count) { wanted_threads.store(count, std::memory_order_relaxed); }
-
-int threads() {
-  const int wanted = wanted_threads.load(std::memory_order_relaxed);
-  return wanted > 0 ? wanted : at::get_num_threads();
-}
-
-Worker::Worker() {
+Worker::Worker(Step step) : step_(std::move(step)) {
   try {
     use_caching_allocator();
     thread_ = std::thread([this] { run(); });
@@ -88,11 +96,19 @@ void Worker::join() {
 }
 
 void Worker::post(std::function<void()> work, Done done) {
+  push({std::move(work), std::move(done)});
+}
+
+void Worker::post_joining(std::function<void()> begin, Done failed) {
+  push({std::move(begin), std::move(failed), /*joins=*/true});
+}
+
+void Worker::push(Item item) {
   {
     const std::lock_guard lock(mutex_);
     if (closed_)
       throw Error(ErrorCode::disposed, "The model was disposed of; load it again to go on.");
-    queue_.push_back({std::move(work), std::move(done)});
+    queue_.push_back(std::move(item));
   }
   wake_.notify_one();
 }
@@ -116,20 +132,30 @@ void Worker::stop() {
   wake_.notify_one();
 }
 
+// The next item to run: while steps are being taken, only one that joins them; else the first one,
+// waited for. Empty where there is none.
+std::optional<Worker::Item> Worker::next(bool stepping) {
+  std::unique_lock lock(mutex_);
+  if (!stepping) wake_.wait(lock, [this] { return closed_ || !queue_.empty(); });
+  if (queue_.empty() || (stepping && !queue_.front().joins)) return std::nullopt;
+  Item item = std::move(queue_.front());
+  queue_.pop_front();
+  return item;
+}
+
 void Worker::run() {
-  for (;;) {
-    Item item;
-    {
-      std::unique_lock lock(mutex_);
-      wake_.wait(lock, [this] { return closed_ || !queue_.empty(); });
-      if (queue_.empty()) return;
-      item = std::move(queue_.front());
-      queue_.pop_front();
-    }
+  for (bool stepping = false;;) {
+    std::optional<Item> item = next(stepping);
+    if (!item && !stepping) return;  // closed
     apply_threads();
-    const std::optional<Error> error = run_guarded(item.work);
-    item.work = nullptr;  // frees what it captured before done() is called
-    item.done(error ? &*error : nullptr);
+    if (!item) {
+      stepping = step_();
+      continue;
+    }
+    const std::optional<Error> error = run_guarded(item->work);
+    item->work = nullptr;  // frees what it captured before done() is called
+    stepping |= item->joins;
+    if (!item->joins || error) item->done(error ? &*error : nullptr);
   }
 }
 

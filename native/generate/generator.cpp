@@ -1,217 +1,23 @@
-// Continuous batching: every step decodes one token of every running sequence, and a sequence that
-// ends is replaced by the next one. A prompt is computed once; all its sequences read its KV cache.
-// A token depends on its prompt, its SampleKey and its position, never on the other sequences of
-// the batch. Source: Yu et al. 2022, "Orca" (iteration-level scheduling); Zheng et al. 2024,
-// "SGLang" (shared prefixes).
+// The loop of all requests on one model: end what was cancelled, admit and prefill, decode,
+// receive.
+//
+// On a device a step is launched before the host has received the tokens of the step before,
+// because tokens pass from step to step in device memory. The host checks stop ids and strings and
+// streams tokens while the next step runs. A sequence that turns out to have ended has then drawn
+// one token too many, which is dropped.
 #include "generate/generator.h"
 
-#include <chrono>
+#include <algorithm>
+#include <cmath>
+#include <cstring>
 
-#include "generate/cache_attention.h"
-#include "generate/device_generator.h"
-#include "generate/scheduler.h"
-#include "generate/stop.h"
 #include "model/check_tokens.h"
-#include "model/packing.h"
-#include "ops/sample/op.h"
 #include "support/device.h"
 #include "support/error.h"
-#include "support/parallel.h"
-#include "support/random.h"
 
 namespace cream {
 
 namespace {
-
-constexpr int64_t kPrefillTokens = 1024;  // per prefill pass; a longer prompt has its own pass
-constexpr int64_t kFirstCapacity = 64;    // positions of a new KV block; doubled when full
-
-class Seconds {
- public:
-  explicit Seconds(double& total) : total_(total), started_(std::chrono::steady_clock::now()) {}
-  ~Seconds() {
-    total_ += std::chrono::duration<double>(std::chrono::steady_clock::now() - started_).count();
-  }
-
- private:
-  double& total_;
-  std::chrono::steady_clock::time_point started_;
-};
-
-class Generator {
- public:
-  Generator(const Transformer& model, const GenerationRequest& request,
-            const GenerationCallbacks& callbacks, const Cancel& cancel)
-      : model_(model),
-        request_(request),
-        callbacks_(callbacks),
-        cancel_(cancel),
-        stop_(model.config(), request),
-        scheduler_(request) {
-    progress_.total = sample_count(request);
-  }
-
-  GenerationStats run() {
-    while (!scheduler_.done()) step();
-    return stats_;
-  }
-
- private:
-  void step() {
-    cancel_.check();
-    scheduler_.admit();
-    prefill();
-    decode();
-    sample();
-    retire();
-  }
-
-  void prefill();
-  void prefill_pass(const std::vector<Prefill*>& prompts);
-  void decode();
-  void sample();
-  void retire();
-  KvBlockPtr own_block(const GenerationPrompt& prompt);
-
-  const Transformer& model_;
-  const GenerationRequest& request_;
-  const GenerationCallbacks& callbacks_;
-  const Cancel& cancel_;
-  const StopRule stop_;
-  Scheduler scheduler_;
-  Tensor logits_;                  // [sequences, vocab] fp32 of this step
-  std::vector<KvBlockPtr> spare_;  // blocks of ended sequences, for reuse
-  GenerationStats stats_;
-  Progress progress_;
-};
-
-// Computes the prompts of the sequences that just entered, several per pass.
-void Generator::prefill() {
-  const Seconds timer(stats_.prefill_seconds);
-  std::vector<Prefill*> prompts;
-  for (const Sequence& sequence : scheduler_.running()) prompts.push_back(sequence.prefill.get());
-  for (const auto& pass : prefill_passes(prompts, kPrefillTokens)) prefill_pass(pass);
-}
-
-void Generator::prefill_pass(const std::vector<Prefill*>& prompts) {
-  cancel_.check();
-  PackedBatch batch;
-  std::vector<KvBlock*> blocks;
-  std::vector<int64_t> last_rows;
-  for (Prefill* p : prompts) {
-    batch.add_prompt(p->prompt->tokens);
-    last_rows.push_back(batch.rows() - 1);
-    p->cache = std::make_shared<KvBlock>(model_.config(), model_.dtype(), p->length());
-    blocks.push_back(p->cache.get());
-  }
-  PrefillAttention attention(batch.segments(), blocks);
-  const Tensor hidden = model_.forward(batch.as_token_batch(), attention);  // [rows, hidden]
-  const Tensor last =
-      hidden.index_select(0, at::tensor(at::ArrayRef<int64_t>(last_rows), at::kLong));
-  const Tensor logits =
-      ops::linear_f32(last, model_.weights().head).contiguous();  // [prompts, vocab]
-  for (size_t i = 0; i < prompts.size(); ++i) {
-    prompts[i]->cache->length = prompts[i]->cache->capacity();
-    prompts[i]->logits = logits.select(0, static_cast<int64_t>(i));
-  }
-  stats_.prompt_tokens += batch.rows();
-}
-
-// One forward pass over the last token of every started sequence.
-void Generator::decode() {
-  const Seconds timer(stats_.decode_seconds);
-  std::vector<Sequence*> sequences;
-  std::vector<int64_t> tokens, positions;
-  for (Sequence& sequence : scheduler_.running()) {
-    if (!sequence.started()) continue;
-    if (sequence.own->length == sequence.own->capacity())
-      sequence.own->grow(2 * sequence.own->capacity());
-    sequences.push_back(&sequence);
-    tokens.push_back(sequence.tokens.back());
-    positions.push_back(sequence.prefill->cache->length + sequence.own->length);
-  }
-  if (sequences.empty()) return;
-  DecodeAttention attention(sequences, model_.config().num_kv_heads);
-  const TokenBatch inputs{at::tensor(at::ArrayRef<int64_t>(tokens), at::kLong),
-                          at::tensor(at::ArrayRef<int64_t>(positions), at::kLong)};
-  logits_ = ops::linear_f32(model_.forward(inputs, attention), model_.weights().head).contiguous();
-  for (size_t i = 0; i < sequences.size(); ++i) {
-    sequences[i]->logits = logits_.const_data_ptr<float>() + i * logits_.size(1);
-    ++sequences[i]->own->length;
-  }
-  ++stats_.decode_steps;
-}
-
-// Draws the next token of every sequence: from this step's logits, or for a new sequence from its
-// prompt's.
-void Generator::sample() {
-  const Seconds timer(stats_.decode_seconds);
-  std::vector<Sequence>& sequences = scheduler_.running();
-  std::vector<Draw> draws(sequences.size());
-  for (Sequence& sequence : sequences) {
-    if (!sequence.started()) sequence.logits = sequence.prefill->logits.const_data_ptr<float>();
-  }
-  parallel_for(0, static_cast<int64_t>(sequences.size()), 1, [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) {
-      const double u = uniform(sequences[i].key, static_cast<uint32_t>(sequences[i].tokens.size()));
-      draws[i] = ops::sample(sequences[i].logits, model_.config().vocab_size, request_.sampling,
-                             stop_.banned(sequences[i]), u);
-    }
-  });
-  std::vector<StreamedToken> streamed;
-  for (size_t i = 0; i < sequences.size(); ++i) {
-    Sequence& sequence = sequences[i];
-    if (!sequence.started()) {
-      sequence.own = own_block(*sequence.prefill->prompt);
-      if (last_of_prompt(sequence)) sequence.prefill->logits.reset();
-    }
-    sequence.tokens.push_back(draws[i].token);
-    sequence.logprobs.push_back(draws[i].logprob);
-    if (request_.stream_tokens)
-      streamed.push_back({sequence.prefill->prompt_index, sequence.key.sample, draws[i].token});
-  }
-  stats_.completion_tokens += sequences.size();
-  if (!streamed.empty() && callbacks_.on_tokens) callbacks_.on_tokens(std::move(streamed));
-}
-
-// Delivers the completions that ended.
-void Generator::retire() {
-  std::vector<Sequence>& sequences = scheduler_.running();
-  std::vector<bool> ended(sequences.size());
-  std::vector<FinishReason> reasons;
-  for (size_t i = 0; i < sequences.size(); ++i) {
-    const auto reason = stop_.finished(sequences[i]);
-    ended[i] = reason.has_value();
-    if (reason) reasons.push_back(*reason);
-  }
-  if (!reasons.empty()) {
-    std::vector<Sequence> out = scheduler_.retire(ended);
-    for (size_t i = 0; i < out.size(); ++i) {
-      spare_.push_back(std::move(out[i].own));
-      if (callbacks_.on_completion) {
-        callbacks_.on_completion({out[i].prefill->prompt_index, out[i].key.sample,
-                                  std::move(out[i].tokens), std::move(out[i].logprobs),
-                                  reasons[i]});
-      }
-    }
-    progress_.done += out.size();
-  }
-  progress_.tokens = stats_.completion_tokens;
-  if (callbacks_.on_progress) callbacks_.on_progress(progress_);
-}
-
-// The last token is never read, so a completion of n tokens needs n − 1 positions.
-KvBlockPtr Generator::own_block(const GenerationPrompt& prompt) {
-  if (!spare_.empty()) {
-    KvBlockPtr block = std::move(spare_.back());
-    spare_.pop_back();
-    block->length = 0;
-    return block;
-  }
-  const int64_t needed = std::max<int64_t>(1, stop_.max_new_tokens(prompt) - 1);
-  return std::make_shared<KvBlock>(model_.config(), model_.dtype(),
-                                   std::min(kFirstCapacity, needed));
-}
 
 void check_request(const ModelConfig& config, const GenerationRequest& request) {
   const auto require = [](bool holds, const char* message) {
@@ -237,15 +43,212 @@ void check_request(const ModelConfig& config, const GenerationRequest& request) 
   }
 }
 
+// Calls once(generation, first, last) for each request's part of sequences that lie side by side.
+template <class Once>
+void each_request(const Sequences& sequences, const Once& once) {
+  for (size_t first = 0, last; first < sequences.size(); first = last) {
+    const GenerationPtr generation = sequences[first]->generation;
+    for (last = first; last < sequences.size() && sequences[last]->generation == generation;)
+      ++last;
+    once(*generation, first, last);
+  }
+}
+
 }  // namespace
 
-GenerationStats generate(const Transformer& model, const GenerationRequest& request,
-                         const GenerationCallbacks& callbacks, const Cancel& cancel) {
+Generator::Generator(const Transformer& model, uint64_t& steps)
+    : model_(model),
+      steps_(steps),
+      backend_(on_device(model.weights().embedding.weight) ? device_backend(model)
+                                                           : cpu_backend(model)),
+      scheduler_(*backend_),
+      clock_(model.device()) {}
+
+Generator::~Generator() = default;
+
+void Generator::add(BoundedRequest request, GenerationCallbacks callbacks,
+                    std::shared_ptr<const Cancel> cancel) {
   const c10::InferenceMode inference;
-  check_request(model.config(), request);
-  if (on_device(model.weights().embedding.weight))
-    return generate_on_device(model, request, callbacks, cancel);
-  return Generator(model, request, callbacks, cancel).run();
+  check_request(model_.config(), request.request);
+  auto generation = std::make_shared<Generation>(model_.config(), std::move(request),
+                                                 std::move(callbacks), std::move(cancel));
+  backend_->check(*generation);
+  scheduler_.add(generation);
+  if (generation->progress.total == 0) end(*generation, nullptr);
+}
+
+bool Generator::step() {
+  const c10::InferenceMode inference;
+  try {
+    end_cancelled();
+    bool changed = scheduler_.retire();
+    const Sequences entering = enter();
+    receive(backend_->in_flight());
+    changed |= scheduler_.retire() || !entering.empty();
+    if (changed) backend_->arrange(scheduler_.running());
+    receive(decode() ? backend_->in_flight() : 0);
+  } catch (...) {  // of a computation that all requests share
+    for (const GenerationPtr& generation : scheduler_.generations())
+      end(*generation, std::current_exception());
+  }
+  scheduler_.remove_ended();
+  return !scheduler_.generations().empty();
+}
+
+void Generator::end_cancelled() {
+  for (const GenerationPtr& generation : scheduler_.generations()) {
+    try {
+      if (!generation->ended) generation->cancel->check();
+    } catch (const Error&) {
+      end(*generation, std::current_exception());
+    }
+  }
+}
+
+// The sequences that join in this step, with their first tokens requested.
+Sequences Generator::enter() {
+  Sequences entering = scheduler_.admit(
+      [this](Generation& generation) { end(generation, std::current_exception()); });
+  each_request(entering, [this](Generation& generation, size_t, size_t) {
+    if (generation.result.stats.prompt_tokens == 0)
+      generation.result.first_step = generation.result.last_step = steps_;
+  });
+  prefill(entering);
+  std::erase_if(entering, [](const SequencePtr& sequence) { return sequence->generation->ended; });
+  if (entering.empty()) return entering;
+  ask(entering, backend_->first_tokens(entering), /*decoded=*/false);
+  for (const SequencePtr& sequence : entering)
+    if (last_of_prompt(*sequence)) sequence->prefill->logits.reset();
+  scheduler_.run(entering);
+  return entering;
+}
+
+// Computes the prompts of the sequences that enter, several per pass. A pass that fails ends the
+// requests that it belongs to.
+void Generator::prefill(const Sequences& entering) {
+  for (Sequences pass : prefill_passes(entering, backend_->prefill_tokens())) {
+    end_cancelled();
+    std::erase_if(pass, [](const SequencePtr& sequence) { return sequence->generation->ended; });
+    if (pass.empty()) continue;
+    try {
+      backend_->prefill(pass);
+    } catch (...) {
+      for (const SequencePtr& sequence : pass) end(*sequence->generation, std::current_exception());
+      continue;
+    }
+    for (const SequencePtr& sequence : pass) {
+      sequence->prefill->computed = true;
+      sequence->generation->result.stats.prompt_tokens += sequence->prefill->prompt->tokens.size();
+    }
+  }
+}
+
+// Launches one token for every running sequence; false where none runs.
+bool Generator::decode() {
+  const Sequences& running = scheduler_.running();
+  if (running.empty()) return false;
+  ask(running, backend_->decode(running), /*decoded=*/true);
+  ++steps_;
+  each_request(running, [this](Generation& generation, size_t, size_t) {
+    ++generation.result.stats.decode_steps;
+    generation.result.last_step = steps_;
+  });
+  return true;
+}
+
+void Generator::ask(const Sequences& sequences, Tensor drawn, bool decoded) {
+  for (const SequencePtr& sequence : sequences) ++sequence->launched;
+  rounds_.push_back({sequences, std::move(drawn), StreamMark(model_.device()), decoded});
+}
+
+// Waits for the oldest rounds until `in_flight` are left, and delivers their tokens and
+// completions.
+void Generator::receive(size_t in_flight) {
+  while (rounds_.size() > in_flight) {
+    Round round = std::move(rounds_.front());
+    rounds_.pop_front();
+    round.done.wait();
+    const double seconds = round.done.seconds_since(clock_);
+    each_request(round.sequences, [&](Generation& generation, size_t first, size_t last) {
+      if (generation.ended) return;
+      try {
+        receive_part(round, first, last, seconds);
+      } catch (...) {
+        end(generation, std::current_exception());
+      }
+    });
+    clock_ = std::move(round.done);
+  }
+}
+
+// The part of a round that belongs to one request.
+void Generator::receive_part(const Round& round, size_t first, size_t last, double seconds) {
+  Generation& generation = *round.sequences[first]->generation;
+  (round.decoded ? generation.result.stats.decode_seconds
+                 : generation.result.stats.prefill_seconds) += seconds;
+  const int32_t* tokens = round.drawn.const_data_ptr<int32_t>();
+  const int32_t* logprobs = tokens + round.drawn.stride(0);
+  std::vector<StreamedToken> streamed;
+  std::vector<Sequence*> drew;
+  for (size_t i = first; i < last; ++i) {
+    Sequence& sequence = *round.sequences[i];
+    if (sequence.ended) continue;
+    if (tokens[i] < 0)
+      throw Error(
+          ErrorCode::non_finite,
+          "sample: no token has a finite logit; the model's weights or activations overflowed. "
+          "Fetch the model again, or train it with a lower learning rate.");
+    float logprob;
+    std::memcpy(&logprob, logprobs + i, sizeof logprob);
+    sequence.tokens.push_back(tokens[i]);
+    sequence.logprobs.push_back(logprob);
+    if (generation.request.stream_tokens)
+      streamed.push_back({sequence.prefill->prompt_index, sequence.key.sample, tokens[i]});
+    drew.push_back(&sequence);
+  }
+  if (drew.empty()) return;
+  generation.result.stats.completion_tokens += drew.size();
+  if (!streamed.empty() && generation.callbacks.on_tokens)
+    generation.callbacks.on_tokens(std::move(streamed));
+  for (Sequence* sequence : drew) {
+    if (const auto reason = generation.stop.finished(*sequence)) deliver(*sequence, *reason);
+  }
+  generation.progress.tokens = generation.result.stats.completion_tokens;
+  if (generation.callbacks.on_progress) generation.callbacks.on_progress(generation.progress);
+  if (generation.progress.done == generation.progress.total) end(generation, nullptr);
+}
+
+void Generator::deliver(Sequence& sequence, FinishReason reason) {
+  Generation& generation = *sequence.generation;
+  sequence.ended = true;
+  ++generation.progress.done;
+  if (generation.callbacks.on_completion)
+    generation.callbacks.on_completion({sequence.prefill->prompt_index, sequence.key.sample,
+                                        std::move(sequence.tokens), std::move(sequence.logprobs),
+                                        reason});
+}
+
+void Generator::end(Generation& generation, const std::exception_ptr& error) {
+  if (generation.ended) return;
+  generation.ended = true;
+  generation.entering.reset();
+  const GenerationCallbacks callbacks = std::move(generation.callbacks);
+  generation.result.error = error;
+  if (callbacks.on_end) callbacks.on_end(generation.result);
+}
+
+GenerationStats generate(const Transformer& model, const GenerationRequest& request,
+                         GenerationCallbacks callbacks, const Cancel& cancel) {
+  uint64_t steps = 0;
+  GenerationEnd result;
+  callbacks.on_end = [&](const GenerationEnd& end) { result = end; };
+  Generator generator(model, steps);
+  // The cancel outlives the run.
+  generator.add({request}, std::move(callbacks), {std::shared_ptr<void>(), &cancel});
+  while (generator.step()) {
+  }
+  if (result.error) std::rethrow_exception(result.error);
+  return result.stats;
 }
 
 }  // namespace cream

@@ -4,7 +4,7 @@
 
 #include <vector>
 
-#include "generate/scheduler.h"
+#include "generate/sequence.h"
 #include "model/paged_cache.h"
 #include "model/transformer.h"
 #include "ops/attention/paged.h"

@@ -1,42 +1,19 @@
 #include "generate/scheduler.h"
 
+#include <algorithm>
+#include <tuple>
+
 namespace cream {
+
+bool Sequence::over() const { return ended || launched == limit || generation->ended; }
+
+bool first_of_prompt(const Sequence& sequence) {
+  return sequence.key.sample == sequence.prefill->prompt->first_sample;
+}
 
 bool last_of_prompt(const Sequence& sequence) {
   return sequence.key.sample - sequence.prefill->prompt->first_sample + 1 ==
          sequence.prefill->prompt->samples;
-}
-
-std::vector<std::vector<Prefill*>> prefill_passes(const std::vector<Prefill*>& prompts,
-                                                  int64_t tokens) {
-  std::vector<std::vector<Prefill*>> passes;
-  int64_t rows = 0;
-  for (Prefill* prompt : prompts) {
-    if (prompt->computed() || (!passes.empty() && passes.back().back() == prompt)) continue;
-    if (passes.empty() || rows + prompt->length() > tokens) passes.emplace_back(), rows = 0;
-    passes.back().push_back(prompt);
-    rows += prompt->length();
-  }
-  return passes;
-}
-
-Sequence Queue::take() {
-  const GenerationPrompt& prompt = this->prompt();
-  if (next_sample_ == 0) {
-    current_ = std::make_shared<Prefill>();
-    current_->prompt = &prompt;
-    current_->prompt_index = static_cast<uint32_t>(next_prompt_);
-  }
-  Sequence sequence;
-  sequence.prefill = current_;
-  sequence.key = {request_.seed, request_.iteration, prompt.key,
-                  prompt.first_sample + next_sample_};
-  if (++next_sample_ == prompt.samples) {
-    current_.reset();
-    next_sample_ = 0;
-    ++next_prompt_;
-  }
-  return sequence;
 }
 
 int64_t sample_count(const GenerationRequest& request) {
@@ -45,31 +22,125 @@ int64_t sample_count(const GenerationRequest& request) {
   return samples;
 }
 
-// Sequences of equal waves, as few as max_num_seqs allows: a last wave of few sequences would take
-// as many steps as a full one.
-static int64_t balanced_num_seqs(const GenerationRequest& request) {
-  const int64_t samples = sample_count(request);
-  const int64_t waves = (samples + request.max_num_seqs - 1) / request.max_num_seqs;
-  return waves == 0 ? request.max_num_seqs : (samples + waves - 1) / waves;
+std::vector<Sequences> prefill_passes(const Sequences& entering, int64_t tokens) {
+  std::vector<Sequences> passes;
+  int64_t rows = 0;
+  for (const SequencePtr& sequence : entering) {
+    const Prefill& prompt = *sequence->prefill;
+    if (prompt.computed || !first_of_prompt(*sequence)) continue;
+    if (passes.empty() || rows + prompt.length() > tokens) passes.emplace_back(), rows = 0;
+    passes.back().push_back(sequence);
+    rows += prompt.length();
+  }
+  return passes;
 }
 
-Scheduler::Scheduler(const GenerationRequest& request)
-    : max_num_seqs_(balanced_num_seqs(request)), queue_(request) {
-  running_.reserve(max_num_seqs_);
+void side_by_side(Sequences& sequences) {
+  std::stable_sort(sequences.begin(), sequences.end(),
+                   [](const SequencePtr& a, const SequencePtr& b) {
+                     return a->generation->arrival < b->generation->arrival;
+                   });
 }
 
-void Scheduler::admit() {
-  while (static_cast<int64_t>(running_.size()) < max_num_seqs_ && !queue_.empty())
-    running_.push_back(queue_.take());
+void Scheduler::add(GenerationPtr generation) {
+  generation->arrival = ++arrivals_;
+  generation->most_running = std::max<int64_t>(1, backend_.most_sequences(generation->request));
+  generations_.push_back(std::move(generation));
 }
 
-std::vector<Sequence> Scheduler::retire(const std::vector<bool>& finished) {
-  std::vector<Sequence> out, kept;
-  kept.reserve(running_.capacity());
-  for (size_t i = 0; i < running_.size(); ++i)
-    (finished[i] ? out : kept).push_back(std::move(running_[i]));
-  running_.swap(kept);
+void Scheduler::remove_ended() {
+  std::erase_if(generations_, [](const GenerationPtr& generation) { return generation->ended; });
+}
+
+bool Scheduler::retire() {
+  return std::erase_if(running_, [](const SequencePtr& sequence) {
+           if (!sequence->over()) return false;
+           --sequence->generation->running;
+           return true;
+         }) > 0;
+}
+
+// The requests whose next sequence may enter, the one to enter first in front.
+std::vector<GenerationPtr> Scheduler::candidates() const {
+  std::vector<GenerationPtr> out;
+  for (const GenerationPtr& generation : generations_) {
+    if (!generation->waiting() || generation->running >= generation->most_running) continue;
+    const int64_t length =
+        generation->next_sample > 0
+            ? 0
+            : static_cast<int64_t>(
+                  generation->request.prompts[generation->next_prompt].tokens.size());
+    if (generation->entering_tokens > 0 &&
+        generation->entering_tokens + length > backend_.prefill_tokens())
+      continue;
+    out.push_back(generation);
+  }
+  std::stable_sort(out.begin(), out.end(), [](const GenerationPtr& a, const GenerationPtr& b) {
+    return std::tie(a->running, a->last_entered) < std::tie(b->running, b->last_entered);
+  });
   return out;
+}
+
+SequencePtr Scheduler::next_of(const GenerationPtr& generation) const {
+  const GenerationRequest& request = generation->request;
+  const GenerationPrompt& prompt = request.prompts[generation->next_prompt];
+  if (!generation->entering) {
+    generation->entering = std::make_shared<Prefill>();
+    generation->entering->prompt = &prompt;
+    generation->entering->prompt_index = static_cast<uint32_t>(generation->next_prompt);
+  }
+  auto sequence = std::make_shared<Sequence>();
+  sequence->generation = generation;
+  sequence->prefill = generation->entering;
+  sequence->key = {request.seed, request.iteration, prompt.key,
+                   prompt.first_sample + generation->next_sample};
+  sequence->limit = generation->stop.max_new_tokens(prompt);
+  return sequence;
+}
+
+void Scheduler::entered(Generation& generation) {
+  const GenerationPrompt& prompt = generation.request.prompts[generation.next_prompt];
+  if (generation.next_sample == 0)
+    generation.entering_tokens += static_cast<int64_t>(prompt.tokens.size());
+  ++generation.running;
+  generation.last_entered = ++entries_;
+  if (++generation.next_sample < prompt.samples) return;
+  generation.entering.reset();
+  generation.next_sample = 0;
+  ++generation.next_prompt;
+}
+
+Sequences Scheduler::admit(const std::function<void(Generation&)>& failed) {
+  for (const GenerationPtr& generation : generations_) generation->entering_tokens = 0;
+  Sequences entering;
+  const auto enter_one = [&] {
+    for (const GenerationPtr& generation : candidates()) {
+      SequencePtr sequence = next_of(generation);
+      try {
+        if (backend_.reserve(*sequence)) {
+          entered(*generation);
+          entering.push_back(std::move(sequence));
+          return true;
+        }
+      } catch (...) {
+        failed(*generation);
+        return true;
+      }
+      // Prompts whose next sequence waits hold memory too: if nothing runs, one of those goes on.
+      if (!running_.empty() || !entering.empty()) return false;
+    }
+    return false;
+  };
+  while (static_cast<int64_t>(running_.size() + entering.size()) < backend_.most_rows() &&
+         enter_one()) {
+  }
+  side_by_side(entering);
+  return entering;
+}
+
+void Scheduler::run(const Sequences& entering) {
+  running_.insert(running_.end(), entering.begin(), entering.end());
+  side_by_side(running_);
 }
 
 }  // namespace cream

@@ -1,94 +1,88 @@
-// Chooses the sequences that decode together. Sequences enter in prompt order, then sample order,
-// whenever fewer than max_num_seqs run. So the sequences of a prompt stay adjacent, and decode
-// attention reads their shared keys once.
+// Chooses the sequences that decode together, over all requests in progress.
+//
+// A request's sequences enter in prompt order, then sample order, while fewer than its max_num_seqs
+// run. The next sequence is that of the request with the fewest running ones; among equals, of the
+// one that has waited longest. Nothing overtakes it if it has to wait for memory. So a new request
+// joins the requests in progress at once, and none starves.
 #pragma once
 
-#include <cstdint>
-#include <memory>
-#include <string>
-#include <utility>
-#include <vector>
+#include <functional>
 
-#include "model/kv_cache.h"
-#include "model/paged_cache.h"
-#include "support/types.h"
+#include "generate/backend.h"
+#include "generate/callbacks.h"
+#include "generate/stop.h"
 
 namespace cream {
 
-// A prompt's KV cache and next-token logits. Lives from the start of its first sequence to the end
-// of its last.
-struct Prefill {
-  const GenerationPrompt* prompt = nullptr;  // the request outlives the run
-  uint32_t prompt_index = 0;
-  KvBlockPtr cache;  // null until computed; shared by all its sequences
-  // The KV cache on a device. The last page may be partial; the last sequence takes it over.
-  Pages pages;
-  // [vocab] fp32, of the last prompt token; released once the last sequence has its first token.
-  Tensor logits;
+// A request in progress.
+struct Generation {
+  Generation(const ModelConfig& config, BoundedRequest bounded, GenerationCallbacks callbacks,
+             std::shared_ptr<const Cancel> cancel)
+      : request(std::move(bounded.request)),
+        most_rows(bounded.most_rows),
+        callbacks(std::move(callbacks)),
+        cancel(std::move(cancel)),
+        stop(config, this->request) {
+    progress.total = static_cast<uint64_t>(sample_count(this->request));
+  }
 
-  bool computed() const { return cache || logits.defined(); }
-  int64_t length() const { return static_cast<int64_t>(prompt->tokens.size()); }
+  const GenerationRequest request;
+  const int64_t most_rows;
+  GenerationCallbacks callbacks;
+  const std::shared_ptr<const Cancel> cancel;
+  const StopRule stop;
+  GenerationEnd result;
+  Progress progress;
+  bool ended = false;
+
+  // The scheduler's.
+  uint64_t arrival = 0;                   // number of the request
+  int64_t most_running = 1, running = 0;  // sequences
+  uint64_t last_entered = 0;              // number of the last entry, over all requests; 0: none
+  int64_t entering_tokens = 0;            // prompt tokens that enter in this step
+  size_t next_prompt = 0;
+  uint32_t next_sample = 0;           // within the prompt, from 0
+  std::shared_ptr<Prefill> entering;  // the prompt whose sequences are entering
+
+  bool waiting() const { return !ended && next_prompt < request.prompts.size(); }
 };
-
-// A prompt with one completion in progress.
-struct Sequence {
-  std::shared_ptr<Prefill> prefill;
-  SampleKey key;
-  KvBlockPtr own;  // KV cache of all new tokens but the last, which no step has read yet
-  Tokens tokens;
-  std::vector<float> logprobs;
-  std::string tail;               // last bytes of the completion; used for stop strings only
-  const float* logits = nullptr;  // [vocab] of the next token; valid within one step
-
-  bool started() const { return !tokens.empty(); }
-};
-
-// Whether `sequence` is the last of its prompt to enter.
-bool last_of_prompt(const Sequence& sequence);
-
-// Groups the prompts that are not computed yet into passes of at most `tokens` tokens; a longer
-// prompt has a pass of its own. `prompts` may repeat a prompt only in adjacent entries.
-std::vector<std::vector<Prefill*>> prefill_passes(const std::vector<Prefill*>& prompts,
-                                                  int64_t tokens);
-
-int64_t sample_count(const GenerationRequest& request);
-
-// The sequences of a request in the order in which they enter.
-class Queue {
- public:
-  explicit Queue(const GenerationRequest& request) : request_(request) {}
-
-  bool empty() const { return next_prompt_ == request_.prompts.size(); }
-  // The prompt of the next sequence.
-  const GenerationPrompt& prompt() const { return request_.prompts[next_prompt_]; }
-  bool first_of_prompt() const { return next_sample_ == 0; }
-  bool last_of_prompt() const { return next_sample_ + 1 == prompt().samples; }
-  Sequence take();
-
- private:
-  const GenerationRequest& request_;
-  size_t next_prompt_ = 0;
-  uint32_t next_sample_ = 0;          // within the prompt, from 0
-  std::shared_ptr<Prefill> current_;  // the prompt whose sequences are entering
-};
+using GenerationPtr = std::shared_ptr<Generation>;
 
 class Scheduler {
  public:
-  explicit Scheduler(const GenerationRequest& request);
+  explicit Scheduler(Backend& backend) : backend_(backend) {}
 
-  // Adds sequences up to max_num_seqs.
-  void admit();
-  // Removes and returns the finished sequences; the others keep their order. `finished` has one
-  // entry per running sequence.
-  std::vector<Sequence> retire(const std::vector<bool>& finished);
+  void add(GenerationPtr generation);
+  const std::vector<GenerationPtr>& generations() const { return generations_; }
+  void remove_ended();
 
-  std::vector<Sequence>& running() { return running_; }
-  bool done() const { return running_.empty() && queue_.empty(); }
+  // Takes the sequences that are over out of the running ones; true if there were any.
+  bool retire();
+  // Chooses and reserves the sequences that enter in this step. At most one prefill pass of a
+  // request enters per step, so a long list of prompts does not hold up the others' tokens.
+  // `failed` gets a request for which reserving has failed, with the current exception.
+  Sequences admit(const std::function<void(Generation&)>& failed);
+  // Adds them to the running sequences: a request's side by side, and a prompt's, so that decode
+  // attention reads their shared keys once.
+  void run(const Sequences& entering);
+  const Sequences& running() const { return running_; }
 
  private:
-  int64_t max_num_seqs_;
-  Queue queue_;
-  std::vector<Sequence> running_;
+  std::vector<GenerationPtr> candidates() const;
+  SequencePtr next_of(const GenerationPtr& generation) const;
+  void entered(Generation& generation);
+
+  Backend& backend_;
+  std::vector<GenerationPtr> generations_;  // in order of arrival
+  Sequences running_;
+  uint64_t arrivals_ = 0, entries_ = 0;
 };
+
+// Groups the sequences whose prompts are not computed yet into passes of at most `tokens` prompt
+// tokens, one sequence for each prompt; a longer prompt has a pass of its own.
+std::vector<Sequences> prefill_passes(const Sequences& entering, int64_t tokens);
+
+// Orders sequences by their requests' arrival, and keeps the order within a request.
+void side_by_side(Sequences& sequences);
 
 }  // namespace cream

@@ -4,7 +4,7 @@
 
 #include <optional>
 
-#include "generate/scheduler.h"
+#include "generate/sequence.h"
 #include "model/config.h"
 #include "support/types.h"
 

@@ -16,7 +16,8 @@ namespace cream {
 // given to the next sequence while the last step of the previous one still runs.
 class PagePool {
  public:
-  explicit PagePool(int64_t pages);
+  explicit PagePool(int64_t pages) { add(0, pages); }
+  void add(int64_t first, int64_t count);
   int64_t free() const { return static_cast<int64_t>(free_.size()); }
 
  private:
@@ -54,6 +55,10 @@ class PagedCache {
  public:
   // Throws Error{out_of_memory} that names the size.
   PagedCache(const ModelConfig& config, at::ScalarType dtype, at::Device device, int64_t pages);
+
+  // More pages; those in use keep their number and content, at another address. Throws
+  // Error{out_of_memory}, and is then unchanged.
+  void grow(int64_t pages);
 
   const Tensor& storage() const {
     return storage_;

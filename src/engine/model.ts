@@ -1,7 +1,7 @@
 /**
  * A model on a native thread of its own: it takes token ids, returns typed arrays and never blocks
- * the event loop. Calls on one model run in the order in which they were made; different models run
- * concurrently.
+ * the event loop. Concurrent generations of one model are decoded together; its other calls run one
+ * after the other.
  */
 import { readFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
@@ -55,10 +55,12 @@ interface Parts {
 }
 
 /**
- * A causal language model or a sequence-classification model. Calls run one after the other, in the
- * order in which they were made, on the model's own thread; different models run concurrently.
- * dispose() frees the weights; `await using` calls it. Every method rejects with ERR_DISPOSED after
- * that.
+ * A causal language model or a sequence-classification model. Calls run on the model's own thread,
+ * in the order in which they were made. Generations that follow each other in this order are
+ * decoded together: one that is asked for while others run joins them at the next decode step.
+ * Every other call waits until the generations before it have ended, and generations after it wait
+ * for it. Different models run concurrently. dispose() frees the weights; `await using` calls it.
+ * Every method rejects with ERR_DISPOSED after that.
  */
 export class Model {
   /** Absolute path of the folder or .gguf file that the model was loaded from. */

@@ -90,7 +90,16 @@ export interface NativeStreamedToken {
 export interface NativeGenerationStats {
   promptTokens: number;
   completionTokens: number;
+  /** Decode steps that this request took part in. */
   decodeSteps: number;
+  /**
+   * The model counts its decode steps from its load on, whichever requests they decode. This is how
+   * many were done when the request's first sequence entered.
+   */
+  firstStep: number;
+  /** The number of the request's last decode step. */
+  lastStep: number;
+  /** Seconds of the steps that this request took part in, requests beside it included. */
   prefillSeconds: number;
   decodeSeconds: number;
 }
@@ -138,7 +147,10 @@ export interface NativePlan {
 
 export type NativeProgress = (done: number, total: number, tokens: number) => void;
 
-/** Calls run in the order in which they are made. Before load(), all other calls fail. */
+/**
+ * Calls run in the order in which they are made; generations that follow each other are decoded
+ * together. Before load(), all other calls fail.
+ */
 export interface NativeModel {
   load(path: string, dtype: NativeDType, device: string): NativeJob<NativeModelInfo>;
   generate(

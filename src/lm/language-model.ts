@@ -101,9 +101,9 @@ export async function loadModel(name: string, options: LoadOptions = {}): Promis
 }
 
 /**
- * A model with its tokenizer and chat template, made by loadModel(). Calls run in the order in
- * which they were made; different models run concurrently. dispose() frees the model; `await using`
- * calls it.
+ * A model with its tokenizer and chat template, made by loadModel(). Concurrent completions are
+ * decoded together, without a queue of the caller's own; other calls run in the order in which they
+ * were made, as Model says. dispose() frees the model; `await using` calls it.
  */
 export class LanguageModel {
   /** The model on token ids. */

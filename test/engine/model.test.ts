@@ -196,6 +196,83 @@ describe('generate', () => {
   });
 });
 
+describe('concurrent generations', () => {
+  const requests = Array.from({ length: 8 }, (_, i) => ({
+    prompts: [{ tokens: [5 + i, 6, 7] }],
+    maxNewTokens: 64,
+    stopIds: [],
+    seed: i,
+    temperature: i % 3 === 0 ? 0 : 0.5 + i / 8,
+    topP: i % 2 === 0 ? 1 : 0.9,
+  }));
+  /** Work that keeps the model busy while the test makes its calls, so that they begin together. */
+  const busy = (on: Model): Promise<unknown> =>
+    on.score({
+      groups: Array.from({ length: 60 }, () => ({
+        prompt: Array.from({ length: 200 }, (_, i) => i % 90),
+        completions: [[3, 4]],
+      })),
+    });
+
+  it('share their decode steps and have the bits that each has alone', async () => {
+    const alone: Completion[][] = [];
+    for (const one of requests) alone.push(await model.generate(one).all());
+    const before = busy(model);
+    const generations = requests.map((one) => model.generate(one));
+    await before;
+    const together = await Promise.all(generations.map((generation) => generation.all()));
+    expect(together.map(plain)).toEqual(alone.map(plain));
+    const stats = await Promise.all(generations.map((generation) => generation.stats));
+    const begun = stats.map(({ firstStep }) => firstStep);
+    expect(Math.max(...begun) - Math.min(...begun)).toBeLessThanOrEqual(1);
+    const steps = Math.max(...stats.map(({ lastStep }) => lastStep)) - Math.min(...begun);
+    expect(steps).toBeLessThanOrEqual(64); // one after another they take 8 · 63
+    for (const { decodeSteps, completionTokens } of stats)
+      expect([decodeSteps, completionTokens]).toEqual([63, 64]);
+  });
+
+  it('join what is already running, and leave it alone when they are aborted', async () => {
+    const controller = new AbortController();
+    const aborted = model.generate(endless, { signal: controller.signal });
+    const failing = model.generate(endless, {
+      onTokens: () => {
+        throw new Error('mine');
+      },
+    });
+    const alone = await Promise.all(requests.map((one) => model.generate(one).all()));
+    controller.abort(new Error('enough'));
+    await expect(aborted.all()).rejects.toThrow('enough');
+    await expect(failing.all()).rejects.toThrow('mine');
+    for (const [i, one] of requests.entries())
+      expect(plain(await model.generate(one).all())).toEqual(plain(alone[i]!));
+  });
+
+  it('keep their order with other work: training between two of them', async () => {
+    const mine = await Model.load(folder, { dtype: 'float32' });
+    const trainer = await mine.trainer({ learningRate: 0.05, totalSteps: 1 });
+    const alone = await mine.generate(requests[1]!).all();
+    const first = mine.generate({ ...requests[1]!, maxNewTokens: 200 });
+    const second = mine.generate(requests[1]!);
+    const step = trainer.sftStep([{ prompt: [1, 2], completion: [3, 4] }]);
+    const after = mine.generate(requests[1]!);
+    expect(plain(await second.all())).toEqual(plain(alone));
+    await step;
+    expect((await after.stats).firstStep).toBe((await first.stats).lastStep);
+    expect(plain(await after.all())).not.toEqual(plain(alone));
+    expect(plain(await mine.generate(requests[1]!).all())).toEqual(plain(await after.all()));
+    await mine.dispose();
+  });
+
+  it('tells the seed that was drawn, and repeats with it', async () => {
+    const { seed: _, ...unseeded } = requests[1]!;
+    const [first, second] = [model.generate(unseeded), model.generate(unseeded)];
+    expect(first.seed).not.toBe(second.seed);
+    const again = model.generate({ ...unseeded, seed: first.seed });
+    expect(plain(await again.all())).toEqual(plain(await first.all()));
+    expect(plain(await second.all())).not.toEqual(plain(await first.all()));
+  });
+});
+
 describe('stopping', () => {
   it('an aborted signal rejects with its reason, and the model goes on', async () => {
     const controller = new AbortController();

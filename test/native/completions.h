@@ -2,7 +2,9 @@
 #pragma once
 
 #include <algorithm>
+#include <future>
 
+#include "engine/engine.h"
 #include "generate/generator.h"
 #include "tiny_model.h"
 
@@ -21,6 +23,23 @@ std::vector<cream::GeneratedCompletion> completions(const Generate& generate) {
     return a.prompt_index != b.prompt_index ? a.prompt_index < b.prompt_index : a.sample < b.sample;
   });
   return out;
+}
+
+// Posts a request to the engine's worker → how it ended; rethrows the error that ended it.
+inline std::future<cream::GenerationEnd> generated(
+    cream::Engine& engine, const cream::GenerationRequest& request,
+    cream::GenerationCallbacks callbacks = {},
+    std::shared_ptr<const cream::Cancel> cancel = std::make_shared<cream::Cancel>()) {
+  auto ended = std::make_shared<std::promise<cream::GenerationEnd>>();
+  callbacks.on_end = [ended](const cream::GenerationEnd& end) {
+    end.error ? ended->set_exception(end.error) : ended->set_value(end);
+  };
+  engine.post_joining([&engine, request, callbacks,
+                       cancel] { engine.begin_generation(request, callbacks, cancel); },
+                      [ended](const cream::Error* error) {
+                        ended->set_exception(std::make_exception_ptr(*error));
+                      });
+  return ended->get_future();
 }
 
 // Requests a cancel on every completion, and counts the completions.

@@ -6,7 +6,6 @@
 #include "check.h"
 #include "completions.h"
 #include "generate/device_batch.h"
-#include "generate/device_generator.h"
 #include "ops/dispatch.h"
 #include "test_device.h"
 #include "tiny_model.h"
@@ -15,18 +14,14 @@ using namespace cream;
 
 namespace {
 
-using Generate = GenerationStats (*)(const Transformer&, const GenerationRequest&,
-                                     const GenerationCallbacks&, const Cancel&);
+enum class Place { cpu, device };
 
-// Runs in inference mode. The reference is the CPU's generator with plain kernels; the device's
-// generator gets a copy of the model on the device.
-std::vector<GeneratedCompletion> run(Generate generate, const Transformer& model,
+// The reference is the CPU with plain kernels; the device gets a copy of the model.
+std::vector<GeneratedCompletion> run(Place place, const Transformer& model,
                                      const GenerationRequest& request) {
-  const bool there = generate == generate_on_device;
   std::optional<ops::ForcePlain> plain;
-  if (!there) plain.emplace();
-  const c10::InferenceMode inference;
-  const Transformer model_there = there ? check::to_device(model) : model;
+  if (place == Place::cpu) plain.emplace();
+  const Transformer model_there = place == Place::device ? check::to_device(model) : model;
   return check::completions([&](const GenerationCallbacks& callbacks) {
     generate(model_there, request, callbacks, Cancel());
   });
@@ -58,7 +53,7 @@ void check_same(const std::vector<GeneratedCompletion>& device,
 }
 
 void check_as_on_cpu(const Transformer& model, const GenerationRequest& request) {
-  check_same(run(generate_on_device, model, request), run(generate, model, request));
+  check_same(run(Place::device, model, request), run(Place::cpu, model, request));
 }
 
 }  // namespace
@@ -86,17 +81,17 @@ CHECK_CASE(
     "device generate: rows wait where pages are few, and a sequence that fits in none is refused") {
   const Transformer model = check::tiny_model();
   GenerationRequest request = ragged(4);
-  const auto expected = run(generate, model, request);
+  const auto expected = run(Place::cpu, model, request);
   for (const int64_t pages :
        {5, 6, 9, 14, 200}) {  // 33 + 20 positions with a copied page take 3 + 2
     request.most_pages = pages;
-    check_same(run(generate_on_device, model, request), expected);
+    check_same(run(Place::device, model, request), expected);
   }
   request.most_pages = 4;
   CHECK_THROWS(out_of_memory,
                "[generate] prompt 4 of 33 tokens needs 5 pages of keys and values for 21 new "
                "tokens, but the device's cache has 4",
-               run(generate_on_device, model, request));
+               run(Place::device, model, request));
   for (auto& prompt : request.prompts)
     prompt.samples = 1;  // a single sequence continues in its prompt's page
   check_as_on_cpu(model, request);
@@ -108,10 +103,10 @@ CHECK_CASE(
   for (const auto& shape : check::tiny_shapes()) {
     const Transformer model = check::tiny_model({shape.num_kv_heads, shape.tied, at::kFloat, 512});
     GenerationRequest request = check::ragged_request({{40, 150, 31, 64, 33, 200, 5}, 2});
-    const auto expected = run(generate, model, request);
+    const auto expected = run(Place::cpu, model, request);
     for (const int64_t rows : {1, 16, 40, 64, 100, 1000}) {
       request.prefill_tokens = rows;
-      check_same(run(generate_on_device, model, request), expected);
+      check_same(run(Place::device, model, request), expected);
     }
   }
 }
@@ -135,7 +130,7 @@ CHECK_CASE(
   check_as_on_cpu(model, request);
   request.token_byte_offsets.clear();
   CHECK_THROWS(invalid_argument, "stop strings need the bytes of every token",
-               run(generate_on_device, model, request));
+               run(Place::device, model, request));
 }
 
 CHECK_CASE("device generate: one new token, and the end of the context") {
@@ -150,7 +145,7 @@ CHECK_CASE("device generate: one new token, and the end of the context") {
   request.sampling.stop_ids = {};
   check_as_on_cpu(model, request);
   request.prompts.clear();
-  CHECK(run(generate_on_device, model, request).empty());
+  CHECK(run(Place::device, model, request).empty());
 }
 
 CHECK_CASE(
@@ -176,7 +171,7 @@ CHECK_CASE(
     tokens += completion.tokens.size();
   };
   callbacks.on_progress = [&](const Progress& progress) { last = progress; };
-  const GenerationStats stats = generate_on_device(model, request, callbacks, Cancel());
+  const GenerationStats stats = generate(model, request, callbacks, Cancel());
   for (const auto& prompt : request.prompts) prompt_tokens += prompt.tokens.size();
   CHECK(last.done == 18 && last.total == 18 && last.tokens == tokens);
   CHECK(stats.completion_tokens == tokens && stats.prompt_tokens == prompt_tokens);
@@ -191,7 +186,7 @@ CHECK_CASE("device generate: a cancelled run stops, what was delivered stays") {
   Cancel cancel;
   int completions = 0;
   CHECK_THROWS(aborted, "aborted",
-               generate_on_device(model, request, check::cancelling(cancel, completions), cancel));
+               generate(model, request, check::cancelling(cancel, completions), cancel));
   CHECK(completions >= 1 && completions <= 2);
 }
 
@@ -199,8 +194,7 @@ CHECK_CASE("device generate: logits without a finite value are an error, not a t
   const Transformer model = check::tiny_model();
   Tensor weight = model.weights().final_norm;  // shares memory with the model
   weight.fill_(NAN);
-  CHECK_THROWS(non_finite, "no token has a finite logit",
-               run(generate_on_device, model, ragged(2)));
+  CHECK_THROWS(non_finite, "no token has a finite logit", run(Place::device, model, ragged(2)));
 }
 
 CHECK_CASE("device generate: rows come in buckets") {

@@ -40,10 +40,9 @@ GenerationRequest ragged(uint32_t samples) {
 
 std::vector<GeneratedCompletion> sampled(Engine& engine, const GenerationRequest& request,
                                          GenerationStats* stats = nullptr) {
-  return check::completions([&](const GenerationCallbacks& to) {
-    const GenerationStats seen =
-        engine.generate(request, to.on_completion, to.on_tokens, to.on_progress, Cancel());
-    if (stats) *stats = seen;
+  return check::completions([&](const GenerationCallbacks& callbacks) {
+    const GenerationEnd end = check::generated(engine, request, callbacks).get();
+    if (stats) *stats = end.stats;
   });
 }
 

@@ -276,7 +276,7 @@ CHECK_CASE("generate: blocks grow past their first size without a trace") {
   request.prompts = {{check::tiny_tokens(4, 1), 0, 1, 0}, {check::tiny_tokens(9, 2), 0, 1, 0}};
   request.sampling.temperature = 0;
   request.sampling.max_new_tokens = 150;
-  request.max_num_seqs = 1;  // the second prompt reuses the first one's grown KV block
+  request.max_num_seqs = 1;
   ScoringRequest scoring;
   const auto completions = collect(model, request);
   for (const auto& completion : completions)

@@ -98,14 +98,17 @@ CHECK_CASE("pages: a decode step's inputs, places and draws come from the rows' 
   sampling.top_k = 12;
   sampling.min_new_tokens = 2;
   sampling.stop_ids = {3, 4, 5};
-  ops::DecodeStep rows(4, 3, check::test_device());
+  ops::DecodeStep rows(4, 3, 5, check::test_device());
   const SampleKey key{99, 3, 0x123456789abcdef0ull, 7};
   std::vector<int64_t> states;
-  ops::append_state({key, 16}, states);  // its first new token opens the second page
+  // its first new token opens the second page
+  ops::append_state({key, 16, sampling}, states);
   ops::append_state({}, states);
-  ops::append_state({key, 40}, states);
-  ops::append_state({key, 5}, states);
-  rows.state.copy_(at::tensor(at::ArrayRef<int64_t>(states)).view({4, 5}));
+  ops::append_state({key, 40, sampling}, states);
+  SamplingParams other;  // of another request: greedy, without a minimum
+  other.temperature = 0, other.stop_ids = {1, 2};
+  ops::append_state({key, 5, other}, states);
+  rows.state.copy_(at::tensor(at::ArrayRef<int64_t>(states)).view({4, -1}));
   rows.page_table.copy_(at::arange(12, at::kInt).view({4, 3}));
   rows.drawn[0].copy_(at::tensor({60, 61, 62, -1}, at::kInt));
   Tensor here;
@@ -114,13 +117,13 @@ CHECK_CASE("pages: a decode step's inputs, places and draws come from the rows' 
   };
 
   rows.positions.fill_(77);
-  ops::advance(rows, sampling, 16, /*from_prompt=*/true);
+  ops::advance(rows, 16, /*from_prompt=*/true);
   CHECK(at::equal(rows.positions.cpu(), at::full({4}, 77, at::kLong)));
   for (const int i : {0, 2, 3})
-    CHECK(draws()[i].u == uniform(key, 0) && draws()[i].ban_count == 3 &&
-          draws()[i].ban_first == 0);
+    CHECK(draws()[i].u == uniform(key, 0) && draws()[i].ban_count == (i == 3 ? 0 : 3) &&
+          draws()[i].ban_first == 5 * i);
   for (int32_t step = 1; step <= 3; ++step) {
-    ops::advance(rows, sampling, 16, /*from_prompt=*/false);
+    ops::advance(rows, 16, /*from_prompt=*/false);
     CHECK(at::equal(rows.inputs.cpu(), at::tensor({60, 0, 62, 0}, at::kLong)));
     CHECK(at::equal(rows.positions.cpu(),
                     at::tensor({15 + step, 0, 39 + step, 4 + step}, at::kLong)));
@@ -130,6 +133,7 @@ CHECK_CASE("pages: a decode step's inputs, places and draws come from the rows' 
     CHECK(draws()[2].u == uniform(key, static_cast<uint32_t>(step)) &&
           draws()[2].ban_count == (step < 2 ? 3 : 0));
     CHECK(draws()[0].temperature == 0.5 && draws()[0].top_p == 0.9 && draws()[0].top_k == 12);
+    CHECK(draws()[3].temperature == 0 && draws()[3].top_p == 1 && draws()[3].top_k == 0);
   }
 }
 

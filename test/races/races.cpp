@@ -154,8 +154,7 @@ void draws() {
   const std::vector<int32_t> banned{3, 4};
   std::vector<DecodeRow> states(rows);
   for (int64_t i = 0; i < rows; ++i)
-    states[i].key = {7, 1, 2, static_cast<uint32_t>(i)}, states[i].prompt_length = 20,
-    states[i].drawn = 1;
+    states[i] = {{7, 1, 2, static_cast<uint32_t>(i)}, 0.8, 0.9, 50, 5, 2, 20, 1};
   check<int32_t>("decode_step, sample", [&] {
     std::vector<DecodeRow> state = states;
     const std::vector<int32_t> table{1, 2, 3, 4};
@@ -164,20 +163,10 @@ void draws() {
     std::vector<SampleRow> row(rows);
     std::vector<float> logprob(rows);
     std::vector<uint64_t> memory(sample_scratch(rows, vocab) / 8 + 1);
-    launched(decode_step_cuda({state.data(),
-                               tokens.data(),
-                               table.data(),
-                               inputs.data(),
-                               positions.data(),
-                               pages.data(),
-                               slots.data(),
-                               lengths.data(),
-                               row.data(),
-                               {0.8, 0.9, 50, 5, 2},
-                               rows,
-                               2,
-                               16},
-                              nullptr));
+    launched(decode_step_cuda(
+        {state.data(), tokens.data(), table.data(), inputs.data(), positions.data(), pages.data(),
+         slots.data(), lengths.data(), row.data(), rows, 2, 0, 16},
+        nullptr));
     launched(sample_cuda({logits.data(), row.data(), banned.data(), tokens.data(), logprob.data(),
                           memory.data(), rows, vocab},
                          nullptr));

@@ -6,6 +6,8 @@
 //   its page                     page_table[position / page_size]
 //   u of the next draw           uniform(key, drawn)
 //   stop ids                     banned while drawn < min_new_tokens
+//
+// A row carries its own sampling settings, so sequences of different requests share a step.
 #pragma once
 
 #include "ops/sample/row.h"
@@ -17,17 +19,13 @@ namespace cream::ops {
 // One running sequence.
 struct DecodeRow {
   SampleKey key;
-  int32_t prompt_length;  // 0: an idle row
-  int32_t drawn;          // tokens so far; advanced by every draw
-};
-static_assert(sizeof(DecodeRow) == 40 && sizeof(SampleRow) == 40, "states are tensors of int64");
-
-// Parameters of the whole request.
-struct DecodeDraws {
   double temperature, top_p;
   int64_t top_k;
   int32_t min_new_tokens, banned;  // banned: number of ids banned until then
+  int32_t prompt_length;           // 0: an idle row
+  int32_t drawn;                   // tokens so far; advanced by every draw
 };
+static_assert(sizeof(DecodeRow) == 72 && sizeof(SampleRow) == 40, "states are tensors of int64");
 
 struct DecodeStepBlock {
   DecodeRow* state;                  // [rows]
@@ -37,8 +35,7 @@ struct DecodeStepBlock {
                                      // prompt's logits
   int32_t *pages, *slots, *lengths;  // out [rows]; an idle row: −1, 0, 0
   SampleRow* draws;                  // out [rows]
-  DecodeDraws params;
-  int64_t rows, max_pages, page_size;
+  int64_t rows, max_pages, max_banned, page_size;
 
   template <class Block>
   CREAM_HOST_DEVICE void operator()(Block& block) const {
@@ -56,12 +53,12 @@ struct DecodeStepBlock {
         lengths[i] = runs ? position + 1 : 0;
       }
       const double u = runs ? uniform(row.key, static_cast<uint32_t>(row.drawn)) : 0;
-      draws[i] = SampleRow{params.temperature,
-                           params.top_p,
+      draws[i] = SampleRow{row.temperature,
+                           row.top_p,
                            u,
-                           params.top_k,
-                           0,
-                           row.drawn < params.min_new_tokens ? params.banned : 0};
+                           row.top_k,
+                           static_cast<int32_t>(i * max_banned),
+                           row.drawn < row.min_new_tokens ? row.banned : 0};
       if (runs) ++row.drawn;
     });
   }

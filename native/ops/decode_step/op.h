@@ -13,12 +13,14 @@ namespace cream::ops {
 struct NewRow {
   SampleKey key;
   int64_t prompt_length = 0;  // 0: an idle row
+  SamplingParams sampling;
 };
 
 struct DecodeStep {
-  Tensor state;       // [rows, 5] int64, one DecodeRow each
+  Tensor state;       // [rows, 9] int64, one DecodeRow each
   Tensor drawn;       // [2, rows] int32: last tokens; bits of their fp32 log-probs
   Tensor page_table;  // [rows, max_pages] int32
+  Tensor banned;      // [rows, max_banned] int32: stop ids that min_new_tokens bans
   // Written by advance() for the next step.
   Tensor inputs, positions;  // [rows] int64
   Tensor pages, slots,
@@ -26,21 +28,23 @@ struct DecodeStep {
   Tensor draws;  // [rows, 5] int64, one SampleRow each
 
   DecodeStep() = default;
-  DecodeStep(int64_t rows, int64_t max_pages, at::Device device);  // idle rows
-  DecodeStep first(int64_t rows) const;                            // the same memory
+  DecodeStep(int64_t rows, int64_t max_pages, int64_t max_banned, at::Device device);  // idle rows
+  DecodeStep first(int64_t rows) const;  // the same memory
   int64_t size() const { return state.size(0); }
 };
 
 // Appends the row's entry of `state` to `words`.
 void append_state(const NewRow& row, std::vector<int64_t>& words);
 
+// The ids that a row of `sampling` bans: its entry of `banned` has so many.
+int64_t banned_ids(const SamplingParams& sampling);
+
 // Writes the inputs and draws for the next token of every row. `from_prompt`: for the first token,
 // whose logits the prefill has computed.
-void advance(const DecodeStep& rows, const SamplingParams& sampling, int64_t page_size,
-             bool from_prompt);
+void advance(const DecodeStep& rows, int64_t page_size, bool from_prompt);
 
-// Draws one token per row from logits [rows, vocab] fp32 with the draws of advance(). banned: the
-// stop ids, int32. A row without a finite logit draws −1.
-void draw(const DecodeStep& rows, const Tensor& logits, const Tensor& banned);
+// Draws one token per row from logits [rows, vocab] fp32 with the draws of advance(). A row without
+// a finite logit draws −1.
+void draw(const DecodeStep& rows, const Tensor& logits);
 
 }  // namespace cream::ops

@@ -1,0 +1,117 @@
+#include "engine/state.h"
+
+#include <atomic>
+#include <unordered_map>
+
+#include "weights/load.h"
+
+namespace cream {
+
+Transformer& Engine::State::ready() {
+  if (origin.valid()) {
+    try {
+      Shared shared = origin.get();
+      model = std::move(shared.model);
+      masters_source = std::move(shared.masters_source);
+    } catch (const std::future_error&) {
+      throw Error(ErrorCode::disposed,
+                  "The original model was disposed of before this snapshot of it was made.");
+    }
+  }
+  if (!model)
+    throw Error(ErrorCode::disposed,
+                "The model holds no weights: it was disposed of, or did not load.");
+  return model->transformer;
+}
+
+Transformer& Engine::State::causal(const char* who) {
+  Transformer& transformer = ready();
+  if (transformer.config().num_labels > 0)
+    throw Error(ErrorCode::unsupported, std::string(who) +
+                                            " this is a sequence-classification model (" +
+                                            transformer.config().architecture +
+                                            "), which has no token probabilities; use classify(), "
+                                            "or load a causal language model.");
+  return transformer;
+}
+
+Transformer& Engine::State::own() {
+  ready();
+  if (model->lora()) {
+    if (model.use_count() > 1) model = model->copy_adapter();
+  } else if (model.use_count() > 1 || model->shares_base()) {
+    model = model->copy();
+  }
+  // Orders the reads of the last other holder, on another thread, before our writes.
+  std::atomic_thread_fence(std::memory_order_acquire);
+  return model->transformer;
+}
+
+Trainer& Engine::State::live(uint64_t number) {
+  if (!trainer || number != trainer_number)
+    throw Error(ErrorCode::disposed, "The trainer was disposed of; ask the model for a new one.");
+  return *trainer;
+}
+
+Shared Engine::State::share(bool adapter) {
+  ready();
+  if (!adapter && model->lora()) return {model->without_adapter(), masters_source};
+  if (!trainer) return {model, masters_source};
+  // The trainer keeps writing into our tensors.
+  return {model->lora() ? model->copy_adapter() : model->copy(), masters_source};
+}
+
+void Engine::State::require_adapter(const char* who) {
+  ready();
+  if (!model->lora())
+    throw Error(ErrorCode::invalid_argument,
+                std::string(who) + " the model has no adapter; add or load one first.");
+}
+
+void Engine::State::require_no_trainer(const char* who) {
+  ready();
+  if (trainer)
+    throw Error(ErrorCode::invalid_argument,
+                std::string(who) + " the model has a trainer; dispose of it first.");
+}
+
+// The fp32 values that a trainer starts from.
+NamedTensors Engine::State::masters() {
+  return model->lora() ? model->adapter_masters() : base_masters();
+}
+
+// Reads the checkpoint again, because keeping fp32 values beside bf16 weights would triple a
+// model's memory between trainings.
+NamedTensors Engine::State::base_masters() {
+  if (masters_source.empty()) return {};
+  NamedTensors masters = load_weights(masters_source, at::kFloat).tensors;
+  std::unordered_map<std::string, const Tensor*> by_name;
+  for (const auto& [name, tensor] : masters) by_name.emplace(name, &tensor);
+  const Transformer& transformer = model->transformer;
+  for (const auto& [name, weight] : model->transformer.weights().parameters(transformer.config())) {
+    const auto found = by_name.find(name);
+    if (found == by_name.end() ||
+        !at::equal(found->second->to(weight->scalar_type()).to(weight->device()), *weight)) {
+      throw Error(ErrorCode::invalid_file,
+                  masters_source + " changed since the model was loaded from it (parameter " +
+                      name + "); load the model again before training it.");
+    }
+  }
+  return masters;
+}
+
+NamedTensors Engine::State::to_save(at::ScalarType dtype) {
+  Transformer& transformer = ready();
+  NamedTensors tensors;
+  if (trainer) {
+    tensors = trainer->masters();
+  } else if (dtype == at::kFloat && !masters_source.empty()) {
+    return masters();
+  } else {
+    for (const auto& [name, weight] : transformer.weights().parameters(transformer.config()))
+      tensors.emplace_back(name, *weight);
+  }
+  return tensors;
+}
+
+}  // namespace cream

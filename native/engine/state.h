@@ -1,0 +1,57 @@
+// An engine's tensors and what changes them, on its worker. Two invariants about weights:
+// - Sharing: a snapshot and its origin hold the same tensors. An engine that trains while others
+//   hold them copies them first, or only its adapter where it has one: a LoRA base is never
+//   written.
+// - Masters: a bf16 model trains from the full-precision values of its checkpoint, not from the
+//   rounded ones.
+#pragma once
+
+#include <future>
+
+#include "engine/engine.h"
+#include "engine/fit.h"
+#include "engine/shared_model.h"
+#include "generate/generator.h"
+#include "train/trainer.h"
+#include "weights/load.h"
+
+namespace cream {
+
+// The state that a snapshot takes from its origin.
+struct Shared {
+  std::shared_ptr<SharedModel> model;
+  std::string masters_source;
+};
+
+struct Engine::State {
+  std::shared_ptr<SharedModel> model;
+  // The checkpoint that the compute weights were rounded from; empty where they are exact.
+  std::string masters_source;
+  std::unique_ptr<Trainer> trainer;
+  std::unique_ptr<Generator> generator;  // while requests are in progress
+  uint64_t decode_steps = 0;             // since the model was loaded
+  uint64_t trainer_number = 0;           // of the live or the last trainer
+  std::future<Shared> origin;  // valid for a snapshot that has not received its weights yet
+
+  at::Device device() const { return model ? model->transformer.device() : at::Device(at::kCPU); }
+  // The model for reading; a snapshot first waits for its weights.
+  Transformer& ready();
+  // ready(), for work that needs a causal language model.
+  Transformer& causal(const char* who);
+  // The model for writing, copied first where it is shared.
+  Transformer& own();
+  Trainer& live(uint64_t number);
+  Shared share(bool adapter);
+  void require_adapter(const char* who);
+  void require_no_trainer(const char* who);
+  NamedTensors masters();
+  NamedTensors base_masters();
+  NamedTensors to_save(at::ScalarType dtype);
+  Place place() const { return {*model, trainer ? trainer->bytes() : 0}; }
+  // Called after the trainer has written: full weights differ from the checkpoint now.
+  void changed() {
+    if (!model->lora()) masters_source.clear();
+  }
+};
+
+}  // namespace cream
