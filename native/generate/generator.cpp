@@ -82,6 +82,8 @@ bool Generator::step() {
   try {
     end_cancelled();
     bool changed = scheduler_.retire();
+    // Tokens in flight hold the memory that those who wait in order may need.
+    if (scheduler_.running().empty()) receive(0);
     const Sequences entering = enter();
     receive(backend_->in_flight());
     changed |= scheduler_.retire() || !entering.empty();
