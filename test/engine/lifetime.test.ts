@@ -37,7 +37,8 @@ const prelude = `
   };
   const training = {
     learningRate: 1e-3, beta1: 0.9, beta2: 0.9, epsilon: 1e-8, weightDecay: 0, maxGradNorm: 1,
-    schedule: 'linear', warmupSteps: 0, totalSteps: 9, beta: 1, microBatchTokens: 64,
+    schedule: 'linear', warmupSteps: 0, warmupStart: 'zero', totalSteps: 9, beta: 1,
+    microBatchTokens: 64,
     activationCheckpointing: true, optimizerStates: 'float32', masterWeights: 'float32',
     gradientDtype: 'float32', klCoefficient: 0, dropoutSeed: 0n,
   };
