@@ -186,7 +186,7 @@ describe('bad input to a run', () => {
     rmSync(join(directory, 'summary.json'));
     expect(await cream('run', file('recipe.yaml', tiny()), '--out', directory)).toMatchObject({
       code: 1,
-      stderr: expect.stringMatching(/run\.json is damaged \(.*choose another --out\.\n$/),
+      stderr: expect.stringMatching(/run\.json is damaged: .*choose another --out\.\n$/),
     });
   }, 60_000);
 
@@ -200,10 +200,9 @@ describe('bad input to a run', () => {
       code: 1,
       stderr: `cream: Cannot write ${work}: it is a folder; name a file.\n`,
     });
-    expect(await cream('init', 'srlm', '--out', join(work, 'no/such/folder.yaml'))).toMatchObject({
-      code: 1,
-      stderr: expect.stringMatching(/folder\.yaml: its folder is not there and cannot be made\./),
-    });
+    const made = join(work, 'no/such/folder.yaml');
+    expect(await cream('init', 'srlm', '--out', made)).toMatchObject({ code: 0 });
+    expect(existsSync(made)).toBe(true);
   });
 
   it('train replaces nothing that is there', async () => {
