@@ -90,7 +90,9 @@ const left = pages.flatMap(({ page, blocks }) =>
 describe('the commands of README and docs', () => {
   it('say why the ones that are not run here are not', () => {
     console.info(left.join('\n'));
-    expect(left.every((line) => / needs (time|gpu|registry|docker|hub|data)$/.test(line))).toBe(true);
+    expect(left.every((line) => / needs (time|gpu|registry|docker|hub|data)$/.test(line))).toBe(
+      true,
+    );
   });
 
   it.each(pages)(
