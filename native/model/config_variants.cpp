@@ -15,17 +15,6 @@ bool contains(std::initializer_list<std::string_view> names, std::string_view na
   return std::find(names.begin(), names.end(), name) != names.end();
 }
 
-// null, false, 0, "", [] and {}.
-bool is_off(const JsonValue& value) {
-  double number = 1;
-  if (value.is_null()) return true;
-  if (value.boolean()) return !*value.boolean();
-  if (value.number(number)) return number == 0;
-  if (value.string()) return value.string()->empty();
-  if (value.array()) return value.array()->empty();
-  return value.object()->empty();
-}
-
 bool is_one(const JsonValue& value) {
   double number = 0;
   return value.is_null() || (value.number(number) && number == 1);
@@ -127,18 +116,18 @@ void refuse_variants(const ConfigKeys& keys, const Family& family) {
     keys.refuse(key, (flag ? "is true in a " : "is set in a ") + model_type + " model");
   };
   for (const char* key : kOptions)
-    if (keys.find(key) && !is_off(*keys.find(key))) set(key);
+    if (keys.find(key) && !is_empty(*keys.find(key))) set(key);
   for (const char* key : kFactors)
     if (!family.has(key) && keys.find(key) && !is_one(*keys.find(key)))
       keys.refuse(key, "is not 1 in a " + model_type + " model");
   for (const char* key : kFamilyOptions)
-    if (!family.has(key) && keys.find(key) && !is_off(*keys.find(key))) set(key);
+    if (!family.has(key) && keys.find(key) && !is_empty(*keys.find(key))) set(key);
   refuse_windows(keys, family, set);
 }
 
 void refuse_unknown_scaling(const ConfigKeys& keys, const Family& family) {
   for (const JsonMember& member : keys.members())
-    if (!is_off(member.value) &&
+    if (!is_empty(member.value) &&
         !contains({"rope_type", "type", "rope_theta", "partial_rotary_factor", "factor",
                    "attention_factor", "original_max_position_embeddings", "low_freq_factor",
                    "high_freq_factor", "beta_fast", "beta_slow", "mscale", "mscale_all_dim",

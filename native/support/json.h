@@ -64,6 +64,9 @@ enum class JsonNumbers { strict, python };
 JsonValue parse_json(std::string_view text, const std::string& source,
                      JsonNumbers numbers = JsonNumbers::strict);
 
+// Whether it is null, false, 0, "", [] or {}: the values by which a config leaves a key out.
+bool is_empty(const JsonValue& value);
+
 bool valid_utf8(std::string_view text);
 
 // Writes compact JSON incrementally; the caller balances begin and end calls.

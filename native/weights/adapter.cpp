@@ -59,17 +59,6 @@ const std::unordered_set<std::string_view> kKnown = {"auto_mapping",
   throw Error(ErrorCode::invalid_file, source + ": " + key + " " + what + ".");
 }
 
-// null, false, 0, "", [] and {}.
-bool unset(const JsonValue& value) {
-  double number = 1;
-  if (value.is_null()) return true;
-  if (value.boolean()) return !*value.boolean();
-  if (value.number(number)) return number == 0;
-  if (value.string()) return value.string()->empty();
-  if (value.array()) return value.array()->empty();
-  return value.object()->empty();
-}
-
 void refuse_variants(const JsonValue& root, const std::string& source) {
   const JsonValue* type = root.find("peft_type");
   if (!type || !type->string())
@@ -85,7 +74,7 @@ void refuse_variants(const JsonValue& root, const std::string& source) {
     if (start && start->string() && start->string()->starts_with(method))
       refuse(source, "init_lora_weights", "is " + quote(*start->string()));
   for (const JsonMember& member : *root.object())
-    if (!kKnown.count(member.key) && !unset(member.value)) refuse(source, member.key, "is set");
+    if (!kKnown.count(member.key) && !is_empty(member.value)) refuse(source, member.key, "is set");
 }
 
 double number(const JsonValue& root, const char* key, double fallback, const std::string& source) {
