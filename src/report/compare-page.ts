@@ -5,7 +5,7 @@ import type { ComparedRun, RunComparison } from './compare.js';
 import type { PhaseReport } from './metrics.js';
 import { page, section } from './page.js';
 import { lineChart, type Chart } from './plots.js';
-import { table } from './tables.js';
+import { accuracyCell, table } from './tables.js';
 
 export function comparePage(compared: RunComparison): string {
   const { runs } = compared;
@@ -39,14 +39,10 @@ function lastTable({ runs }: RunComparison): string {
     ],
     runs.map(({ label, report, last }) => {
       const ranking = report.phases.findLast((phase) => phase.ranking)?.ranking;
-      const accuracy = last?.accuracy;
       return [
         label,
         escapeHtml(last?.label ?? '–'),
-        accuracy
-          ? `<b>${percent(accuracy.accuracy)}</b> ` +
-            `<small>${percent(accuracy.low)} to ${percent(accuracy.high)}</small>`
-          : '–',
+        accuracyCell(last?.accuracy ?? null),
         fixed(ranking?.consistency, 3),
         ranking ? String(ranking.pairs) : '–',
         fixed(ranking?.kl_token, 4),

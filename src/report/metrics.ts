@@ -28,7 +28,7 @@ import {
 } from '../evaluate/iteration.js';
 import { number, RunFolder, string, type Row } from './read.js';
 import { flipsOf, type Flips } from './flips.js';
-import { EXAMPLES, knownQuestions, rankedPrompts, type RankedPrompt } from './samples.js';
+import { EXAMPLES, knownQuestions, rankedPrompts, spread, type RankedPrompt } from './samples.js';
 
 export interface Step {
   step: number;
@@ -143,6 +143,17 @@ function rowsLeftOut(events: readonly Row[]): RunReport['leftOut'] {
       found.set(section, { section, count, message });
   }
   return [...found.values()];
+}
+
+/** The same report with at most `count` ranked prompts per iteration. */
+export function withExamples(run: RunReport, count: number): RunReport {
+  return {
+    ...run,
+    phases: run.phases.map(({ ranking, ...phase }) => ({
+      ...phase,
+      ranking: ranking && { ...ranking, examples: spread(ranking.examples, count) },
+    })),
+  };
 }
 
 function phaseFolders(folder: RunFolder): [name: string, label: string][] {

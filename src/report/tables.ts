@@ -64,7 +64,7 @@ function resultCells(
   ];
 }
 
-const accuracyCell = (a: PhaseReport['accuracy']): string =>
+export const accuracyCell = (a: PhaseReport['accuracy']): string =>
   a ? `<b>${percent(a.accuracy)}</b> <small>${percent(a.low)} to ${percent(a.high)}</small>` : '–';
 const changeCell = (c: Comparison | null): string =>
   c && c.questions > 0

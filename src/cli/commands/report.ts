@@ -1,13 +1,14 @@
 /** `cream report RUN…`: report.html and the table of a run, finished or not; or runs compared. */
-import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Command } from 'commander';
 import { comparePage } from '../../report/compare-page.js';
 import { compareRuns, type RunComparison } from '../../report/compare.js';
-import { readRun, type RunReport } from '../../report/metrics.js';
-import { reportHtml } from '../../report/page.js';
-import { RunError } from '../../run/errors.js';
-import { RECIPE, REPORT, writeAtomic } from '../../run/store.js';
+import { readRun, withExamples, type RunReport } from '../../report/metrics.js';
+import { reportPage } from '../../report/page.js';
+import { PAGE_PROMPTS } from '../../report/sample-list.js';
+import { EXAMPLES } from '../../report/samples.js';
+import { requireRun } from '../../run/directory.js';
+import { REPORT, writeAtomic } from '../../run/store.js';
 import type { Cli } from '../cli.js';
 import { formatTable, percent, printJson, printLine, runTable } from '../table.js';
 
@@ -24,7 +25,7 @@ export function addReport(program: Command, _cli: Cli): void {
     .option('-o, --output <file>', 'the page of several runs', 'compare.html')
     .option('--json', 'print the numbers as JSON')
     .action(async (directories: string[], flags: Flags) => {
-      directories.forEach(checkRun);
+      directories.forEach(requireRun);
       if (directories.length === 1) return one(directories[0]!, flags);
       const compared = compareRuns(directories);
       await writeAtomic(flags.output, comparePage(compared));
@@ -41,16 +42,12 @@ async function one(directory: string, flags: Flags): Promise<void> {
   printLine(`Report: ${path}`);
 }
 
-function checkRun(directory: string): void {
-  if (!existsSync(join(directory, RECIPE)))
-    throw new RunError('ERR_RUN_DATA', `${directory} is not a run directory: it has no ${RECIPE}.`);
-}
-
-/** Writes the report anew of what is there. */
+/** Writes the report anew of what is there; the run it returns has a few examples per iteration. */
 export async function writeReport(directory: string): Promise<{ run: RunReport; path: string }> {
   const path = join(directory, REPORT);
-  await writeAtomic(path, reportHtml(directory));
-  return { run: readRun(directory), path };
+  const run = readRun(directory, { examples: PAGE_PROMPTS });
+  await writeAtomic(path, reportPage(run));
+  return { run: withExamples(run, EXAMPLES), path };
 }
 
 /** One row per run: its last model, and the difference to the first run on the same questions. */
