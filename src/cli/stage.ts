@@ -3,9 +3,16 @@ import { createHash } from 'node:crypto';
 import { performance } from 'node:perf_hooks';
 import { setThreads } from '../engine/addon.js';
 import { loadModel, type LanguageModel } from '../lm/language-model.js';
-import { Interrupted } from '../run/errors.js';
+import { stoppable } from '../run/errors.js';
 import type { Recipe } from '../run/recipe.js';
-import { makeBlocks, progressOf, type BlockedStage, type StageHooks } from '../run/stages/stage.js';
+import {
+  counted,
+  makeBlocks,
+  progressOf,
+  unitsOf,
+  type BlockedStage,
+  type StageHooks,
+} from '../run/stages/stage.js';
 import { fetchSources } from '../run/sources.js';
 import type { Cli } from './cli.js';
 import { outputOf, writeOutputRecords, type Output } from './output.js';
@@ -19,7 +26,7 @@ export async function withModel<T>(
   use: (language: LanguageModel) => Promise<T>,
 ): Promise<T> {
   if (threads > 0) setThreads(threads);
-  const language = await stoppable(cli, () =>
+  const language = await stoppable(cli.signal, () =>
     loadModel(name, { dtype, device, signal: cli.signal, onProgress: modelProgress(cli.progress) }),
   );
   try {
@@ -62,7 +69,7 @@ export async function showStage<T>(
   const began = performance.now();
   let tokens = 0;
   progress.start({ group: '', done: 0, ...line });
-  const result = await stoppable(cli, () =>
+  const result = await stoppable(cli.signal, () =>
     work({ signal, progress: (done, now) => progress.update(done, line.total, (tokens = now)) }),
   );
   progress.finish((performance.now() - began) / 1000, tokens, note(result));
@@ -101,27 +108,15 @@ async function throughPipe<Item, Made extends object>(
   output: Output,
   stage: BlockedStage<Item, Made>,
 ): Promise<Made[]> {
-  const { items, size, unit, units = () => 1, make, note } = stage;
-  const count = (some: readonly Item[]): number => some.reduce((sum, item) => sum + units(item), 0);
+  const { items, size, unit, note } = stage;
   const made = await showStage(
     cli,
-    { stage: name, unit, total: count(items) },
+    { stage: name, unit, total: unitsOf(stage) },
     async (hooks) => {
+      const make = counted(stage, hooks);
       const all: Made[] = [];
-      let done = 0;
-      let tokens = 0;
-      for (let first = 0; first < items.length; first += size) {
-        hooks.signal.throwIfAborted();
-        const block = items.slice(first, first + size);
-        let now = 0;
-        const records = await make(block, {
-          signal: hooks.signal,
-          progress: (inBlock, spent) => hooks.progress(done + inBlock, tokens + (now = spent)),
-        });
-        for (const record of records) all.push(record);
-        done += count(block);
-        tokens += now;
-      }
+      for (let first = 0; first < items.length; first += size)
+        for (const record of await make(items.slice(first, first + size), first)) all.push(record);
       return all;
     },
     note,
@@ -132,16 +127,7 @@ async function throughPipe<Item, Made extends object>(
 
 /** Hub data sets among `sources`, fetched with their progress shown. */
 export async function fetchData(sources: readonly string[], cli: Cli): Promise<void> {
-  await stoppable(cli, () =>
+  await stoppable(cli.signal, () =>
     fetchSources(sources, { signal: cli.signal, onProgress: modelProgress(cli.progress) }),
   );
-}
-
-async function stoppable<T>({ signal }: Cli, work: () => Promise<T>): Promise<T> {
-  try {
-    return await work();
-  } catch (error) {
-    if (signal.aborted) throw new Interrupted();
-    throw error;
-  }
 }

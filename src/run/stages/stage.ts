@@ -24,39 +24,54 @@ export interface BlockedStage<Item, Made extends object> {
   note?: (made: readonly Made[]) => string;
 }
 
+/** Units of `some` items of a stage; of all where absent. */
+export function unitsOf<Item, Made extends object>(
+  { items, units = () => 1 }: BlockedStage<Item, Made>,
+  some = items,
+): number {
+  return some.reduce((total, item) => total + units(item), 0);
+}
+
 /** Units of the whole stage, and of its blocks that are on disk. */
 export function progressOf<Item, Made extends object>(
-  { items, size, units = () => 1 }: BlockedStage<Item, Made>,
+  stage: BlockedStage<Item, Made>,
   artefact: Artefact,
 ): { done: number; total: number } {
-  const sum = (some: readonly Item[]) => some.reduce((total, item) => total + units(item), 0);
-  const total = sum(items);
-  return { done: total - sum(remainingItems(artefact, items, size)), total };
+  const total = unitsOf(stage);
+  const left = unitsOf(stage, remainingItems(artefact, stage.items, stage.size));
+  return { done: total - left, total };
 }
 
 /** The records of a stage; blocks that are on disk are read instead of made. */
 export function makeBlocks<Item, Made extends object>(
-  { items, size, units = () => 1, make }: BlockedStage<Item, Made>,
+  stage: BlockedStage<Item, Made>,
   artefact: Artefact,
   hooks: StageHooks,
 ): Promise<Made[]> {
-  let counted = 0;
+  const { items, size } = stage;
+  return inBlocks({ ...artefact, items, size, make: counted(stage, hooks) });
+}
+
+/**
+ * `make` of a stage, called block after block: its progress counts on from the blocks before.
+ * `first` is the index of a block's first item; blocks may be left out.
+ */
+export function counted<Item, Made extends object>(
+  { items, units = () => 1, make }: BlockedStage<Item, Made>,
+  hooks: StageHooks,
+): (block: readonly Item[], first: number) => Promise<Made[]> {
+  let at = 0;
   let done = 0;
   let tokensBefore = 0;
   let tokens = 0;
-  return inBlocks({
-    ...artefact,
-    items,
-    size,
-    make: (block, first) => {
-      hooks.signal.throwIfAborted();
-      for (; counted < first; counted++) done += units(items[counted]!);
-      tokensBefore += tokens;
-      tokens = 0;
-      return make(block, {
-        signal: hooks.signal,
-        progress: (now, spent) => hooks.progress(done + now, tokensBefore + (tokens = spent)),
-      });
-    },
-  });
+  return async (block, first) => {
+    hooks.signal.throwIfAborted();
+    for (; at < first; at++) done += units(items[at]!);
+    tokensBefore += tokens;
+    tokens = 0;
+    return make(block, {
+      signal: hooks.signal,
+      progress: (now, spent) => hooks.progress(done + now, tokensBefore + (tokens = spent)),
+    });
+  };
 }
