@@ -29,6 +29,12 @@ import {
 } from './store.js';
 import { acceptFiles, checkBeforeResume, RUN_RECORDS } from './verify.js';
 
+/** @throws RunError where `directory` holds no run */
+export function requireRun(directory: string): void {
+  if (!existsSync(join(directory, RECIPE)))
+    throw new RunError('ERR_RUN_DATA', `${directory} is not a run directory: it has no ${RECIPE}.`);
+}
+
 /** A directory that holds other things is not ours to fill. */
 export function checkDirectory(directory: string): void {
   if (!existsSync(directory) || existsSync(join(directory, RECIPE))) return;

@@ -11,6 +11,7 @@ import type { RankedPairRecord } from '../../data/records.js';
 import { byLength, rankingAccuracy, type RankingAccuracy } from '../../evaluate/ranking.js';
 import type { LanguageModel } from '../../lm/language-model.js';
 import { checkLengths } from '../../run/check.js';
+import { requireRun } from '../../run/directory.js';
 import { RunError } from '../../run/errors.js';
 import {
   accuracyOfPairs,
@@ -132,9 +133,8 @@ function modelsOf({ run, model, base }: Flags): Models {
   }
   if (model.length > 0)
     throw new RunError('ERR_RECIPE', 'Give rank-eval either --run or --model, not both.');
+  requireRun(run);
   const file = join(run, RECIPE);
-  if (!existsSync(file))
-    throw new RunError('ERR_RUN_DATA', `${run} is not a run directory: it has no ${RECIPE}.`);
   const recipe = parseRecipe(readFileSync(file, 'utf8'), file);
   const made: [string, string][] = [
     ['After SFT', join(run, 'sft/checkpoint')],

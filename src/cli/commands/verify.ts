@@ -1,11 +1,11 @@
 /** `cream verify RUN`: whether the files of a run are those that it wrote; runs nothing. */
-import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Command } from 'commander';
+import { requireRun } from '../../run/directory.js';
 import { RunError, stoppable } from '../../run/errors.js';
 import { takeLock } from '../../run/lock.js';
 import { Records } from '../../run/records.js';
-import { LOCK, RECIPE } from '../../run/store.js';
+import { LOCK } from '../../run/store.js';
 import { acceptFiles, RUN_RECORDS, verifyFiles, type Damage } from '../../run/verify.js';
 import type { Cli } from '../cli.js';
 import { printJson, printLine } from '../table.js';
@@ -18,11 +18,7 @@ export function addVerify(program: Command, { signal }: Cli): void {
     .option('--accept', 'record the files as they are, where they are known to be good')
     .option('--json', 'print the damaged files as JSON')
     .action(async (directory: string, flags: { accept?: boolean; json?: boolean }) => {
-      if (!existsSync(join(directory, RECIPE)))
-        throw new RunError(
-          'ERR_RUN_DATA',
-          `${directory} is not a run directory: it has no ${RECIPE}.`,
-        );
+      requireRun(directory);
       const release = lockIfWritable(directory, flags.accept === true);
       try {
         if (flags.accept) {
