@@ -7,6 +7,7 @@
  * can tell.
  */
 import { existsSync } from 'node:fs';
+import { groupBy } from '../data/group.js';
 import type { CompletionRecord, NoiseRecord, ScoreRecord } from '../data/records.js';
 import { measureNoise } from '../evaluate/iteration.js';
 import { agreement } from '../preference/consistency.js';
@@ -80,16 +81,14 @@ export function noiseRecords(
       return { ...record, logp_current, logp_previous: logp_current, logp_base };
     }),
   );
-  const after = rewards(exact);
-  return [...new Set(exact.map(({ prompt_id }) => prompt_id))].map((prompt_id) => {
-    const of = after.filter((record) => record.prompt_id === prompt_id);
-    const reward = before
-      .filter((record) => record.prompt_id === prompt_id)
-      .map(({ reward_current }) => reward_current);
+  const byPrompt = (of: ReturnType<typeof rewards>) => groupBy(of, ({ prompt_id }) => prompt_id);
+  const roundedByPrompt = byPrompt(before); // of the same prompts in the same order
+  return byPrompt(rewards(exact)).map((of, i) => {
+    const reward = roundedByPrompt[i]!.map(({ reward_current }) => reward_current);
     const reward_float32 = of.map(({ reward_current }) => reward_current);
     const { kendall_tau, consistency } = agreement(reward, reward_float32, rank.consistency);
     return {
-      prompt_id,
+      prompt_id: of[0]!.prompt_id,
       samples: of.map(({ sample }) => sample),
       reward,
       reward_float32,

@@ -6,12 +6,7 @@
 import { existsSync } from 'node:fs';
 import type { Loaded } from '../data/prompts.js';
 import type { PreferenceRecord } from '../data/preferences.js';
-import type {
-  CompletionRecord,
-  RankedPairRecord,
-  RewardRecord,
-  ScoreRecord,
-} from '../data/records.js';
+import type { CompletionRecord, RankedPairRecord, RewardRecord } from '../data/records.js';
 import { rankingAccuracy, type RankingAccuracy, type Share } from '../evaluate/ranking.js';
 import type { Model } from '../engine/model.js';
 import type { LanguageModel } from '../lm/language-model.js';
@@ -21,8 +16,8 @@ import { rewardSet } from '../reward/reward.js';
 import type { RunContext } from './context.js';
 import { RunError } from './errors.js';
 import { shuffled } from './keys.js';
-import { encodePreference } from './encode-pairs.js';
-import { choosePreferences, scorePreferences } from './stages/given-pairs.js';
+import { bothSides, choosePreferences } from './stages/given-pairs.js';
+import { score as scoreGroups, type Scorable } from './stages/score.js';
 import type { Recipe } from './recipe.js';
 import { classifier, loadRewardModel } from './reward-model.js';
 import type { StageHooks } from './stages/stage.js';
@@ -47,23 +42,21 @@ export async function ratePreferences(
   settings: RankingSettings,
   hooks: StageHooks,
 ): Promise<RankedPairRecord[]> {
-  const lengths = preferences.map((preference) => {
-    const { chosen, rejected } = encodePreference(preference, rankers.policy);
-    return { id: preference.id, chosen: chosen.length, rejected: rejected.length };
-  });
+  const encoded = preferences.map((preference) => bothSides(preference, rankers.policy));
   const rewards = new Map(
-    (await rewardsOf(preferences, rankers, settings, hooks)).map(
+    (await rewardsOf(preferences, encoded, rankers, settings, hooks)).map(
       ({ prompt_id, sample, reward_current }) => [`${sample} ${prompt_id}`, reward_current],
     ),
   );
-  return lengths.flatMap(({ id, chosen, rejected }) => {
+  return preferences.flatMap(({ id }, i) => {
+    const [chosen, rejected] = encoded[i]!;
     const [reward_chosen, reward_rejected] = [rewards.get(`0 ${id}`), rewards.get(`1 ${id}`)];
     if (reward_chosen === undefined || reward_rejected === undefined) return [];
     return [
       {
         id,
-        chosen_tokens: chosen,
-        rejected_tokens: rejected,
+        chosen_tokens: chosen!.token_ids.length,
+        rejected_tokens: rejected!.token_ids.length,
         reward_chosen,
         reward_rejected,
       },
@@ -73,6 +66,7 @@ export async function ratePreferences(
 
 async function rewardsOf(
   preferences: readonly PreferenceRecord[],
+  encoded: readonly Scorable[][],
   { policy, base, rewardModel }: Rankers,
   settings: RankingSettings,
   hooks: StageHooks,
@@ -84,18 +78,11 @@ async function rewardsOf(
     case 'implicit':
     case 'likelihood': {
       const judges = { current: model, previous: base, base };
-      const scores: ScoreRecord[] = await scorePreferences(
-        preferences,
-        policy,
-        judges,
-        score,
-        hooks,
-      );
-      return rewardSet(scores, { source, length });
+      return rewardSet(await scoreGroups(encoded, judges, score, hooks), { source, length });
     }
     case 'judge': {
       const judgements = await judge(
-        asCompletions(preferences, policy),
+        asCompletions(preferences, encoded),
         policy,
         { current: model, previous: model },
         { ...reward, max_num_seqs: sample.max_num_seqs, seed, iteration: 0 },
@@ -105,7 +92,7 @@ async function rewardsOf(
     }
     case 'model': {
       const records = await modelRewards(
-        asCompletions(preferences, policy),
+        asCompletions(preferences, encoded),
         classifier(rewardModel!),
         { label: reward.label, maxNumBatchedTokens: score.max_num_batched_tokens },
         { signal: hooks.signal },
@@ -129,21 +116,19 @@ async function rewardsOf(
 /** Both answers as completions: sample 0 is the chosen one. */
 function asCompletions(
   preferences: readonly PreferenceRecord[],
-  policy: LanguageModel,
+  encoded: readonly Scorable[][],
 ): CompletionRecord[] {
-  return preferences.flatMap((preference) => {
-    const ids = encodePreference(preference, policy);
-    return (['chosen', 'rejected'] as const).map((side, sample) => ({
-      prompt_id: preference.id,
-      sample,
+  return preferences.flatMap((preference, i) =>
+    encoded[i]!.map((side, sample) => ({
+      ...side,
       prompt: preference.prompt,
-      completion: preference[side].map(({ content }) => content).join('\n\n'),
-      prompt_token_ids: ids.prompt,
-      token_ids: ids[side],
+      completion: preference[sample === 0 ? 'chosen' : 'rejected']
+        .map(({ content }) => content)
+        .join('\n\n'),
       logprob: 0,
       finish_reason: 'eos' as const,
-    }));
-  });
+    })),
+  );
 }
 
 export function accuracyOfPairs(

@@ -15,7 +15,7 @@ import { shuffled } from '../keys.js';
 import { preferenceLength, withoutLong } from '../lengths.js';
 import type { Recipe } from '../recipe.js';
 import { reversedPairs } from '../warnings.js';
-import { score, type Judges, type ScoreSettings } from './score.js';
+import { score, type Judges, type Scorable, type ScoreSettings } from './score.js';
 import type { BlockedStage, StageHooks } from './stage.js';
 
 /**
@@ -106,16 +106,23 @@ export function scorePreferences(
   settings: { max_num_batched_tokens: number | 'auto' },
   hooks: StageHooks,
 ): Promise<ScoreRecord[]> {
-  const groups = preferences.map((preference) => {
-    const ids = encodePreference(preference, language);
-    return [ids.chosen, ids.rejected].map((token_ids, sample) => ({
-      prompt_id: preference.id,
-      sample,
-      prompt_token_ids: ids.prompt,
-      token_ids,
-    }));
-  });
-  return score(groups, judges, settings, hooks);
+  return score(
+    preferences.map((preference) => bothSides(preference, language)),
+    judges,
+    settings,
+    hooks,
+  );
+}
+
+/** Both responses as token ids: sample 0 is the chosen one, 1 the rejected. */
+export function bothSides(preference: PreferenceRecord, language: LanguageModel): Scorable[] {
+  const ids = encodePreference(preference, language);
+  return [ids.chosen, ids.rejected].map((token_ids, sample) => ({
+    prompt_id: preference.id,
+    sample,
+    prompt_token_ids: ids.prompt,
+    token_ids,
+  }));
 }
 
 /**
