@@ -5,6 +5,7 @@
  *   node examples/stream-in-a-server.ts [model] [port] (Node ≥ 22.18; before that: npx tsx
  *   examples/…)
  *   curl -N localhost:8080 -d 'Why is the sky blue?'
+ *   curl -N 'localhost:8080?seed=7' -d …   the same answer each time
  */
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import { text } from 'node:stream/consumers';
@@ -20,9 +21,11 @@ async function answer(request: IncomingMessage, response: ServerResponse): Promi
   response.on('close', () => left.abort());
   try {
     response.setHeader('content-type', 'text/plain; charset=utf-8');
+    const seed = new URL(request.url ?? '', 'http://localhost').searchParams.get('seed');
     for await (const piece of lm.stream(await text(request), {
       maxNewTokens: 200,
       temperature: 0.7,
+      ...(seed !== null && { seed: BigInt(seed) }),
       signal: left.signal,
     }))
       response.write(piece);
