@@ -316,16 +316,6 @@ JsonValue parse_json(std::string_view text, const std::string& source, JsonNumbe
   return Parser(text, source, numbers).document();
 }
 
-bool is_empty(const JsonValue& value) {
-  double number = 1;
-  if (value.is_null()) return true;
-  if (value.boolean()) return !*value.boolean();
-  if (value.number(number)) return number == 0;
-  if (value.string()) return value.string()->empty();
-  if (value.array()) return value.array()->empty();
-  return value.object()->empty();
-}
-
 bool valid_utf8(std::string_view text) {
   for (size_t at = 0; at < text.size();) {
     const size_t length = utf8_length(text, at);

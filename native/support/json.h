@@ -57,15 +57,23 @@ inline JsonValue& JsonValue::operator=(const JsonValue&) = default;
 inline JsonValue& JsonValue::operator=(JsonValue&&) noexcept = default;
 inline JsonValue::~JsonValue() = default;
 
+// Whether it is null, false, 0, "", [] or {}: the values by which a config leaves a key out.
+inline bool is_empty(const JsonValue& value) {
+  double number = 1;
+  if (value.is_null()) return true;
+  if (value.boolean()) return !*value.boolean();
+  if (value.number(number)) return number == 0;
+  if (value.string()) return value.string()->empty();
+  if (value.array()) return value.array()->empty();
+  return value.object()->empty();
+}
+
 // Python's json module writes NaN, Infinity and -Infinity, which RFC 8259 does not have.
 enum class JsonNumbers { strict, python };
 
 // Throws Error{invalid_file}: "<source>: <what> at byte <n>".
 JsonValue parse_json(std::string_view text, const std::string& source,
                      JsonNumbers numbers = JsonNumbers::strict);
-
-// Whether it is null, false, 0, "", [] or {}: the values by which a config leaves a key out.
-bool is_empty(const JsonValue& value);
 
 bool valid_utf8(std::string_view text);
 
