@@ -67,6 +67,7 @@ export { readRows, type SourceOptions, type SourceRow } from './data/rows.js';
 export type { RewardFunction, RewardItem } from './reward/external.js';
 export { Interrupted, RunError, type RunErrorCode } from './run/errors.js';
 export type { RunEvent, StageName } from './run/events.js';
+export type { MetricsRow } from './run/metrics-log.js';
 export { parseRecipe, recipeText } from './run/recipe-file.js';
 export type { Recipe } from './run/recipe.js';
 export { run, type RunOptions } from './run/run.js';

@@ -6,6 +6,7 @@
 import colours from 'picocolors';
 import type { ModelProgress } from '../models/resolve.js';
 import type { RunEvent } from '../run/events.js';
+import type { StepRecord } from '../run/stages/optimise.js';
 import type { Phase } from '../run/store.js';
 
 const PLAIN_EVERY_MS = 5_000;
@@ -26,9 +27,18 @@ export interface StageLabel {
   total: number;
 }
 
+interface Moving extends StageLabel {
+  began: number;
+  /** `done` when it began. */
+  from: number;
+  tokens: number;
+  /** The newest figures of training. */
+  figures: string;
+}
+
 export class Progress {
   private readonly tty: boolean;
-  private current: (StageLabel & { began: number; from: number; tokens: number }) | undefined;
+  private current: Moving | undefined;
   private drawn = 0;
 
   constructor(
@@ -56,7 +66,7 @@ export class Progress {
 
   start(label: StageLabel): void {
     if (this.quiet) return;
-    this.current = { ...label, began: this.now(), from: label.done, tokens: 0 };
+    this.current = { ...label, began: this.now(), from: label.done, tokens: 0, figures: '' };
     this.drawn = this.tty ? 0 : this.now();
     if (!this.tty && label.done > 0)
       this.stream.write(
@@ -69,6 +79,11 @@ export class Progress {
     if (!this.current) return;
     Object.assign(this.current, { done, total, tokens });
     this.draw(false);
+  }
+
+  /** Shows the newest step of training on the line. */
+  showStep(step: StepRecord): void {
+    if (this.current) this.current.figures = figuresOf(step);
   }
 
   /** Ends the stage's line with what it took. */
@@ -141,6 +156,7 @@ export function showEvent(progress: Progress, event: RunEvent): void {
     case 'rows_left_out':
       return progress.warn(event.message);
     case 'step':
+      return progress.showStep(event.metrics);
     case 'iteration_finished':
     case 'run_finished':
       return;
@@ -154,16 +170,24 @@ function groupName(phase: Phase): string {
 const heading = ({ group, stage }: { group: string; stage: string }): string =>
   `${group.padEnd(12)} ${colours.bold(stage.padEnd(8))}`;
 
+/** `loss 0.6931, margin 0.0021, lr 9.8e-7` */
+function figuresOf({ loss, learning_rate, 'rewards/margins': margin }: StepRecord): string {
+  const shown = [
+    `loss ${loss.toFixed(4)}`,
+    ...(margin === undefined ? [] : [`margin ${margin.toFixed(4)}`]),
+    `lr ${learning_rate === 0 ? 0 : learning_rate.toExponential(1)}`,
+  ];
+  return shown.join(', ');
+}
+
 /** `iteration 1  sample   [#####-----]  48/96 completions, 310 tok/s, ETA 0:21` */
-function moving(
-  stage: StageLabel & { began: number; from: number; tokens: number },
-  now: number,
-): string {
-  const { done, total, unit, tokens, from, began } = stage;
+function moving(stage: Moving, now: number): string {
+  const { done, total, unit, tokens, from, began, figures } = stage;
   const seconds = (now - began) / 1000;
   const width = 20;
   const filled = total > 0 ? Math.min(width, Math.floor((done / total) * width)) : 0;
   const parts = [`${done}/${total} ${unit}`];
+  if (figures !== '') parts.push(figures);
   if (tokens > 0 && seconds > 0.5) parts.push(`${thousands(tokens / seconds)} tok/s`);
   if (done > from && done < total)
     parts.push(`ETA ${duration(((total - done) * seconds) / (done - from))}`);

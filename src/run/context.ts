@@ -8,13 +8,15 @@ import { join, relative } from 'node:path';
 import { Interrupted } from './errors.js';
 import type { RunEvent, StageName } from './events.js';
 import type { RunInputs } from './inputs.js';
+import type { MetricsLog } from './metrics-log.js';
 import type { Models } from './models.js';
 import type { RewardFunction } from '../reward/external.js';
 import type { Recipe } from './recipe.js';
 import type { Records } from './records.js';
 import type { StepRecord } from './stages/optimise.js';
 import { makeBlocks, progressOf, type BlockedStage, type StageHooks } from './stages/stage.js';
-import { METRICS, onDisk, phaseFolder, readRecords, toJsonl, type Phase } from './store.js';
+import { onDisk, phaseFolder, readRecords, toJsonl, type Phase } from './store.js';
+import { measureStep } from './timing.js';
 
 /** A stage of SFT or of iteration t; 0 is the base model. */
 export interface OfStage {
@@ -27,6 +29,7 @@ export interface RunContextFields {
   directory: string;
   /** What its finished files are. */
   records: Records;
+  metrics: MetricsLog;
   /** Path of θ_0. */
   base: string;
   /** Digest of the recipe and the base model, on which every artefact depends. */
@@ -45,6 +48,7 @@ export class RunContext {
   readonly plan: string;
   readonly directory: string;
   readonly records: Records;
+  readonly metrics: MetricsLog;
   readonly signal: AbortSignal;
   readonly emit: (event: RunEvent) => void;
   readonly rewards: RewardFunction | undefined;
@@ -61,6 +65,7 @@ export class RunContext {
       plan: this.plan,
       directory: this.directory,
       records: this.records,
+      metrics: this.metrics,
       signal: this.signal,
       emit: this.emit,
       rewards: this.rewards,
@@ -97,11 +102,6 @@ export class RunContext {
           'number of threads?). Stages that were finished with the older one are kept: remove ' +
           'their files to make them again.',
       });
-  }
-
-  async writeMetrics(rows: readonly object[]): Promise<void> {
-    const path = join(this.directory, METRICS);
-    await onDisk(path, () => this.records.write(METRICS, toJsonl(rows)));
   }
 
   /** Whether θ_n was removed because the recipe keeps fewer checkpoints. */
@@ -179,8 +179,10 @@ export class RunContext {
     this.emit({ type: 'stage_kept', ...told(of) });
   }
 
-  tellStep(of: OfStage, metrics: StepRecord): void {
-    this.emit({ type: 'step', ...told(of), metrics });
+  tellStep(of: OfStage, metrics: StepRecord, cost: { tokens: number; seconds: number }): void {
+    const timing = measureStep(cost, this.recipe.device);
+    this.metrics.step(of.phase, metrics, timing);
+    this.emit({ type: 'step', ...told(of), metrics, timing });
   }
 
   private checkSignal(): void {

@@ -157,6 +157,11 @@ async function checkRecipe(
   }
   if (isExtension(before, recipe)) {
     await checkSamePrompts(directory, recipe, before.iterations);
+    // First: a run with a summary counts as finished.
+    await onDisk(directory, async () => {
+      await records.withdraw(SUMMARY);
+      rmSync(join(directory, SUMMARY), { force: true });
+    });
     await write();
     return { resumed: true, extended: true };
   }

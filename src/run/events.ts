@@ -2,6 +2,7 @@
 import type { StepRecord } from './stages/optimise.js';
 import type { Phase } from './store.js';
 import type { IterationSummary } from './summary.js';
+import type { StepTiming } from './timing.js';
 
 export type StageName = 'sft' | 'sample' | 'score' | 'reward' | 'rank' | 'train' | 'evaluate';
 
@@ -37,7 +38,7 @@ export type RunEvent =
   | ({ type: 'stage_kept' } & OfStage)
   /** `tokens` since this start of the stage. */
   | ({ type: 'stage_progress'; done: number; total: number; tokens: number } & OfStage)
-  | ({ type: 'step'; metrics: StepRecord } & OfStage)
+  | ({ type: 'step'; metrics: StepRecord; timing: StepTiming } & OfStage)
   /** `seconds` and `tokens` since this start of the stage. */
   | ({ type: 'stage_finished'; seconds: number; tokens: number; note: string } & OfStage)
   | { type: 'iteration_finished'; summary: IterationSummary }

@@ -10,9 +10,11 @@
 import { createHash } from 'node:crypto';
 import { createReadStream, existsSync, lstatSync } from 'node:fs';
 import { appendFile, open, readFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { makeDirectory, writeAtomic } from '../files/files.js';
 import { RunError } from './errors.js';
+import { METRICS } from './store.js';
+import { untimed } from './timing.js';
 
 export const RECORDS = 'records.jsonl';
 
@@ -24,7 +26,10 @@ export interface Entry {
   sha256: string;
   /** Lines of a JSONL file; optimizer steps of a trainer state. */
   rows?: number;
-  /** The file was removed because the recipe keeps fewer checkpoints. */
+  /**
+   * The file was removed because the recipe keeps fewer checkpoints, or is in change until it is
+   * recorded again.
+   */
   pruned?: true;
 }
 
@@ -130,6 +135,12 @@ export class Records {
     await writeAtomic(path, bytes);
   }
 
+  /** Takes back the record of a file that is about to change. */
+  async withdraw(file: string): Promise<void> {
+    const known = this.newest(file);
+    if (known && !known.pruned) await this.add([{ ...known, pruned: true }]);
+  }
+
   /** Removes all but the newest entries, in the order of their names: equal runs, equal bytes. */
   async compact(): Promise<void> {
     const entries = this.all();
@@ -193,11 +204,15 @@ export class Records {
   }
 }
 
-/** Size, SHA-256 and, for JSONL, rows of a file, which is read as a stream. */
+/**
+ * Size, SHA-256 and, for JSONL, rows of a file, which is read as a stream; of metrics.jsonl without
+ * its timing columns.
+ */
 export async function digestFile(
   path: string,
   signal?: AbortSignal,
 ): Promise<Omit<Entry, 'file' | 'pruned'>> {
+  if (basename(path) === METRICS) return digestMetrics(await readFile(path, 'utf8'));
   const hash = createHash('sha256');
   const counts = path.endsWith('.jsonl');
   let bytes = 0;
@@ -209,6 +224,12 @@ export async function digestFile(
     if (counts) rows += countRows(chunk);
   }
   return { bytes, sha256: hash.digest('hex'), ...(counts && { rows }) };
+}
+
+function digestMetrics(text: string): Omit<Entry, 'file' | 'pruned'> {
+  const bytes = Buffer.from(text.split('\n').map(untimed).join('\n'));
+  const sha256 = createHash('sha256').update(bytes).digest('hex');
+  return { bytes: bytes.length, sha256, rows: countRows(bytes) };
 }
 
 function countRows(bytes: Buffer): number {

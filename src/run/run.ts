@@ -19,15 +19,16 @@ import { RunInputs } from './inputs.js';
 import { iterate, learnGivenPairs } from './iteration.js';
 import { prune } from './keep.js';
 import { takeLock } from './lock.js';
+import { MetricsLog } from './metrics-log.js';
 import { adapterOf, Models } from './models.js';
 import { recipeDigest } from './recipe-file.js';
 import type { Recipe } from './recipe.js';
-import type { Records } from './records.js';
+import { digestFile, type Records } from './records.js';
 import { loadRewardModel } from './reward-model.js';
 import { fetchSources, sourcesOf } from './sources.js';
 import { evaluateModel } from './stages/evaluate.js';
 import { checkStart, fineTune } from './stages/sft.js';
-import { EVENTS, explainDisk, LOCK, onDisk, SUMMARY } from './store.js';
+import { EVENTS, explainDisk, LOCK, METRICS, onDisk, SUMMARY } from './store.js';
 import { Summaries } from './summary.js';
 import { recipeWarnings } from './warnings.js';
 import { checkFinished, verifyCheckpoint } from './verify.js';
@@ -89,7 +90,7 @@ async function locked(recipe: Recipe, options: Options, tell: Emit): Promise<voi
     }
     const emit = logged(directory, tell);
     for (const message of warnings) emit({ type: 'warning', message });
-    await work(recipe, options, records, emit, resumed);
+    await stoppable(signal, () => work(recipe, options, records, emit, resumed));
   } finally {
     release();
   }
@@ -137,10 +138,13 @@ async function work(
         seconds,
       }),
   });
+  await onDisk(directory, () => records.withdraw(METRICS));
+  const metrics = new MetricsLog(directory);
   const context = new RunContext({
     recipe,
     directory,
     records,
+    metrics,
     base: resolved.path,
     plan,
     models,
@@ -177,6 +181,8 @@ async function work(
       await prune(context, t);
       await models.keep([context.checkpoint(0), context.checkpoint(t), context.checkpoint(t + 1)]);
     }
+    metrics.end();
+    await onDisk(directory, () => recordMetrics(records));
     const summary = { recipe: recipeDigest(recipe), iterations: summaries.finished() };
     await stoppable(signal, () => checkFinished(records, signal));
     await onDisk(directory, async () => {
@@ -192,6 +198,12 @@ async function work(
   } finally {
     await models.dispose();
   }
+}
+
+/** A run without steps and without evaluations has none. */
+async function recordMetrics(records: Records): Promise<void> {
+  const path = join(records.folder, METRICS);
+  if (existsSync(path)) await records.add([{ file: METRICS, ...(await digestFile(path)) }]);
 }
 
 /** Whether an earlier call came past the checks that need a model. */

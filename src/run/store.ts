@@ -2,6 +2,7 @@
  * The run directory: its file names, and the only code that writes them.
  *
  *   recipe.yaml run.json records.jsonl lock events.jsonl metrics.jsonl summary.json report.html
+ *   tensorboard/events.out.tfevents.cream         metrics.jsonl for TensorBoard
  *   iteration-0/answers.jsonl                     the base model
  *   sft/{demonstrations,steps,answers}.jsonl sft/checkpoint/
  *   iteration-t/{prompts,completions,scores,rankings,pairs,steps,answers}.jsonl
@@ -18,7 +19,8 @@
  * records.jsonl says which bytes it had (records.ts). A
  * stage in progress keeps its finished blocks beside it, `completions.jsonl.parts/00003.jsonl`, and
  * a resumed stage goes on at the first one missing. Blocks are cut by position alone, so a resumed
- * stage computes what an uninterrupted one would have. No artefact holds a time: events.jsonl does.
+ * stage computes what an uninterrupted one would have. No artefact holds a time: events.jsonl does,
+ * and metrics.jsonl in columns of their own (timing.ts).
  */
 import { existsSync } from 'node:fs';
 import { open, readdir, rename, rm } from 'node:fs/promises';
@@ -34,6 +36,7 @@ export const RUN = 'run.json';
 export const LOCK = 'lock';
 export const EVENTS = 'events.jsonl';
 export const METRICS = 'metrics.jsonl';
+export const TENSORBOARD = 'tensorboard/events.out.tfevents.cream';
 export const SUMMARY = 'summary.json';
 export const REPORT = 'report.html';
 

@@ -1,6 +1,6 @@
 /**
- * Summaries of a run: the rows of summary.json and of metrics.jsonl. They are computed from the
- * artefacts alone and contain no times.
+ * Summaries of a run: the rows of summary.json, and those of metrics.jsonl that stand for a finished
+ * phase. They are computed from the artefacts alone and contain no times.
  */
 import { existsSync } from 'node:fs';
 import type {
@@ -45,42 +45,24 @@ export interface IterationSummary {
  */
 export class Summaries {
   private readonly rows: IterationSummary[] = [];
-  private readonly metrics: object[] = [];
-  private globalStep = 0;
 
   constructor(private readonly run: RunContext) {}
 
-  /** Adds `phase` and rewrites metrics.jsonl, once all phases on disk are in it. */
+  /** Adds `phase`, whose stages are all finished, here and to metrics.jsonl. */
   async add(phase: Phase): Promise<void> {
     const steps = await recordsOf<StepRecord>(this.run, phase, 'steps.jsonl');
-    for (const { step, ...metrics } of steps)
-      this.metrics.push({
-        iteration: phase === 'sft' ? 0 : phase,
-        stage: phase === 'sft' ? 'sft' : 'train',
-        step: ++this.globalStep,
-        stage_step: step,
-        ...metrics,
-      });
+    this.run.metrics.steps(phase, steps);
     const summary = await summaryOf(this.run, phase, steps);
-    if (summary) {
-      this.rows.push(summary);
-      const counts = await policyCounts(this.run, phase);
-      this.metrics.push({ ...phaseRow(summary, this.globalStep), ...counts });
-    }
-    if (!this.isNextOnDisk(phase)) await this.run.writeMetrics(this.metrics);
-    if (summary) this.run.emit({ type: 'iteration_finished', summary });
+    if (!summary) return;
+    this.rows.push(summary);
+    const counts = await policyCounts(this.run, phase);
+    this.run.metrics.finish(phase, { ...phaseColumns(summary), ...counts });
+    this.run.emit({ type: 'iteration_finished', summary });
   }
 
   /** Rows of the finished phases, in order. */
   finished(): readonly IterationSummary[] {
     return this.rows;
-  }
-
-  private isNextOnDisk(phase: Phase): boolean {
-    const { sft, iterations } = this.run.recipe;
-    const after: Phase = phase === 0 && sft.enabled ? 'sft' : phase === 'sft' ? 1 : phase + 1;
-    if (after !== 'sft' && after > iterations) return false;
-    return ['steps.jsonl', 'answers.jsonl'].some((name) => existsSync(this.run.file(after, name)));
   }
 }
 
@@ -133,15 +115,16 @@ async function iterationPart(
   });
 }
 
-/** One row of metrics.jsonl. Columns have TRL's names; ours begin with `cream/` and `eval/`. */
-function phaseRow(
-  { phase, accuracy, accuracy_norm, tasks, tasks_norm, answer_tokens, iteration }: IterationSummary,
-  step: number,
-): object {
+/** Of a row of metrics.jsonl. Columns have TRL's names; ours begin with `cream/` and `eval/`. */
+function phaseColumns({
+  accuracy,
+  accuracy_norm,
+  tasks,
+  tasks_norm,
+  answer_tokens,
+  iteration,
+}: IterationSummary): Record<string, number> {
   return {
-    iteration: phase === 'sft' ? 0 : phase,
-    stage: phase === 'sft' ? 'sft' : phase === 0 ? 'base' : 'iteration',
-    step,
     ...(iteration && iterationColumns(iteration)),
     ...(accuracy && {
       'eval/accuracy': accuracy.accuracy,

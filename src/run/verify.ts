@@ -63,7 +63,8 @@ export async function verifyFiles(records: Records, options: VerifyOptions): Pro
 
 /**
  * Checks a run before it goes on; contents of checkpoints are checked where they are read. A
- * missing file is no damage: its stage runs again. @throws RunError naming the first damaged file.
+ * missing file is no damage: its stage runs again; metrics.jsonl is made again from the others.
+ * @throws RunError naming the first damaged file.
  */
 export async function checkBeforeResume(
   records: Records,
@@ -71,7 +72,7 @@ export async function checkBeforeResume(
 ): Promise<boolean> {
   const found = await verifyFiles(records, options);
   const damages = found.filter(
-    ({ file, what }) => !isMissing(what) || isPartOfWhole(records, file),
+    ({ file, what }) => file !== METRICS && (!isMissing(what) || isPartOfWhole(records, file)),
   );
   if (damages.length > 0) throw damaged(records.folder, damages);
   return found.length === 0;
@@ -177,9 +178,13 @@ function isFinished(records: Records, file: string): boolean {
 }
 
 function unrecorded(records: Records): string[] {
+  // metrics.jsonl is recorded when the run is finished.
   const known = new Set(records.all().map(({ file }) => file));
   return allFiles(records.folder).filter(
-    (file) => !known.has(file) && (!inCheckpoint(file) || isRecorded(known, dirname(file))),
+    (file) =>
+      file !== METRICS &&
+      !known.has(file) &&
+      (!inCheckpoint(file) || isRecorded(known, dirname(file))),
   );
 }
 

@@ -83,6 +83,39 @@ describe('progress without a terminal', () => {
   });
 });
 
+describe('progress of training', () => {
+  it('shows loss, margin and learning rate of the newest step', () => {
+    const { stream, clock, progress } = terminal(false);
+    const stage = { iteration: 1, phase: 1, stage: 'train' } as const;
+    showEvent(progress, { type: 'stage_started', ...stage, done: 0, total: 8, unit: 'pairs' });
+    const metrics = {
+      step: 1,
+      epoch: 0.25,
+      loss: 0.69314,
+      grad_norm: 1,
+      learning_rate: 9.8e-7,
+      num_tokens: 10,
+    };
+    const timing = { 'perf/seconds': 1, 'perf/tokens_per_second': 10, 'perf/memory_gib': 1 };
+    showEvent(progress, {
+      type: 'step',
+      ...stage,
+      metrics: { ...metrics, 'rewards/margins': 0.00213 },
+      timing,
+    });
+    clock.now = 6000;
+    showEvent(progress, { type: 'stage_progress', ...stage, done: 2, total: 8, tokens: 0 });
+    showEvent(progress, { type: 'step', ...stage, metrics, timing });
+    clock.now = 12_000;
+    showEvent(progress, { type: 'stage_progress', ...stage, done: 4, total: 8, tokens: 0 });
+    expect(plain(stream.text)).toBe(
+      'iteration 1  train    [#####---------------] 2/8 pairs, loss 0.6931, margin 0.0021, ' +
+        'lr 9.8e-7, ETA 0:18\niteration 1  train    [##########----------] 4/8 pairs, ' +
+        'loss 0.6931, lr 9.8e-7, ETA 0:12\n',
+    );
+  });
+});
+
 describe('progress on a terminal', () => {
   it('redraws one line, within the width, and ends it', () => {
     const { stream, clock, progress } = terminal(true);

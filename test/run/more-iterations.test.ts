@@ -10,6 +10,15 @@ const SETTINGS = ['prompts.split=resample', 'sft.enabled=true', 'sft.count=4', '
 describe('more iterations of a finished run', () => {
   it('end with the bytes of a run that was asked for all at once', async () => {
     const short = await tinyRun([...SETTINGS, 'iterations=2']);
+    // Stopped on the way: the run that goes on is asked for the same iterations as the one before.
+    const stop = new AbortController();
+    const stopped = tinyRun([...SETTINGS, 'iterations=4'], {
+      directory: short.directory,
+      signal: stop.signal,
+      onEvent: ({ type }) => void (type === 'step' && stop.abort()),
+    });
+    await expect(stopped).rejects.toMatchObject({ code: 'ERR_INTERRUPTED' });
+    expect(existsSync(join(short.directory, 'summary.json'))).toBe(false);
     await tinyRun([...SETTINGS, 'iterations=4'], { directory: short.directory });
     const long = await tinyRun([...SETTINGS, 'iterations=4']);
     expect(artefacts(short.directory)).toEqual(artefacts(long.directory));

@@ -36,8 +36,8 @@ export function startCream(
 export const cream = (...args: string[]): Promise<Finished> => startCream(args).finished;
 
 /**
- * SHA-256 by path of every file of a run directory, except for those that depend on the time of the
- * run.
+ * SHA-256 by path of every file of a run directory, except for what depends on the time of the run:
+ * its events, its report, and the `perf/` columns of its metrics.
  */
 export function artefacts(directory: string): Record<string, string> {
   const files = readdirSync(directory, { recursive: true, withFileTypes: true })
@@ -45,12 +45,16 @@ export function artefacts(directory: string): Record<string, string> {
     .map((entry) => relative(directory, join(entry.parentPath, entry.name)));
   return Object.fromEntries(
     files
-      .filter((name) => !['events.jsonl', 'report.html'].includes(name))
+      .filter((name) => !/^(events\.jsonl|report\.html|tensorboard\/.*)$/.test(name))
       .sort()
       .map((name) => [
         name,
         createHash('sha256')
-          .update(readFileSync(join(directory, name)))
+          .update(
+            name === 'metrics.jsonl'
+              ? readFileSync(join(directory, name), 'utf8').replace(/,"perf\/\w+":[^,}]+/g, '')
+              : readFileSync(join(directory, name)),
+          )
           .digest('hex'),
       ]),
   );

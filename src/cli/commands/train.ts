@@ -111,7 +111,11 @@ export function addTrain(program: Command, cli: Cli): void {
       const steps = await showStage(
         cli,
         { stage: 'train', unit: 'steps', total: totalSteps(objective), done: await state.steps() },
-        (hooks) => optimise(language, objective, unfinished, state, hooks),
+        (hooks) =>
+          optimise(language, objective, unfinished, state, {
+            ...hooks,
+            onStep: (step) => cli.progress.showStep(step),
+          }),
         noteOn,
       );
       await writeRecords(join(unfinished, 'steps.jsonl'), steps);

@@ -31,6 +31,10 @@ export interface StepRecord {
   'rewards/accuracies'?: number;
   'logps/chosen'?: number;
   'logps/rejected'?: number;
+  /** Weights of the batch's pairs. */
+  'weights/mean'?: number;
+  'weights/min'?: number;
+  'weights/max'?: number;
   /** Mean estimate of KL(π_θ ‖ π_θ0), nats per completion, if train.kl_coefficient is above 0. */
   kl?: number;
 }
@@ -55,6 +59,8 @@ export interface Objective<Example> {
   klCoefficient?: number;
   /** Whether a step's metrics hold rewards. */
   rewards: boolean;
+  /** What multiplies the loss of an example. */
+  weight?: (example: Example) => number;
   /** One optimizer step; aborting `signal` stops it, and it then changes nothing. */
   step: (
     trainer: Trainer,
@@ -67,7 +73,9 @@ export interface Objective<Example> {
 }
 
 export interface TrainingHooks extends StageHooks {
-  onStep?: (record: StepRecord) => void;
+  /** Called with the steps that an earlier call took. */
+  onRestore?: (steps: readonly StepRecord[]) => void;
+  onStep?: (record: StepRecord, cost: { tokens: number; seconds: number }) => void;
 }
 
 /**
@@ -93,10 +101,10 @@ export async function trainCheckpoint<Example>(
   const start = { done: await state.steps(), total: totalSteps(objective), unit };
   await run.stage(of, start, async (hooks) => {
     const policy = await run.models.beginTraining(run.checkpoint(from));
-    const onStep = (record: StepRecord) => run.tellStep(of, record);
     const steps = await optimise(policy, objective, checkpoint, state, {
       ...hooks,
-      onStep,
+      onRestore: (before) => run.metrics.steps(of.phase, before),
+      onStep: (record, cost) => run.tellStep(of, record, cost),
     }).catch(async (error: unknown) => {
       await policy.model.dispose();
       throw error;
@@ -134,6 +142,7 @@ export async function optimise<Example>(
   const trainer = await policy.model.trainer(trainerParams(objective));
   try {
     const steps = await state.restore(trainer);
+    hooks.onRestore?.(steps);
     let saved = steps.length;
     let tokens = 0;
     for (const batch of batchesAfter(steps.length, objective)) {
@@ -143,9 +152,9 @@ export async function optimise<Example>(
         throw new Interrupted();
       }
       tokens += metrics.tokens;
-      steps.push(stepRecord(metrics, objective, steps));
+      steps.push(stepRecord(metrics, objective, steps, batch));
       if (steps.length === 1) objective.checkFirst?.(steps[0]!);
-      hooks.onStep?.(steps.at(-1)!);
+      hooks.onStep?.(steps.at(-1)!, metrics);
       hooks.progress(steps.length, tokens);
       if (isDue(settings.save_steps, steps.length, objective)) {
         await state.save(trainer, steps);
@@ -239,8 +248,9 @@ async function stepOf<Example>(
 
 function stepRecord<Example>(
   metrics: StepMetrics,
-  { examples, settings, rewards }: Objective<Example>,
+  { examples, settings, rewards, weight }: Objective<Example>,
   before: readonly StepRecord[],
+  batch: readonly Example[],
 ): StepRecord {
   const record: StepRecord = {
     step: before.length + 1,
@@ -259,6 +269,13 @@ function stepRecord<Example>(
     'rewards/accuracies': metrics.rewardAccuracy,
     'logps/chosen': metrics.logpChosen,
     'logps/rejected': metrics.logpRejected,
+    ...(weight && weightColumns(batch.map(weight))),
     ...(metrics.kl !== undefined && { kl: metrics.kl }),
   };
 }
+
+const weightColumns = (weights: readonly number[]) => ({
+  'weights/mean': weights.reduce((sum, weight) => sum + weight, 0) / weights.length,
+  'weights/min': Math.min(...weights),
+  'weights/max': Math.max(...weights),
+});

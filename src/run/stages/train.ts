@@ -38,6 +38,7 @@ export function preferenceObjective(
     beta: settings.beta,
     klCoefficient: settings.kl_coefficient,
     rewards: true,
+    weight: (pair) => pair.weight,
     step: (trainer, batch, _policy, signal) =>
       trainer.preferenceStep(
         batch.map((pair) => pairInput(pair, settings)),

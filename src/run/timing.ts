@@ -1,0 +1,50 @@
+/**
+ * Columns of metrics.jsonl that depend on the machine and the moment. Their names begin with
+ * `perf/`; without them the rows of a run are the same whenever and wherever it was stopped.
+ */
+import { engineInfo, freeDeviceMemory } from '../engine/addon.js';
+import { serialize } from '../data/jsonl.js';
+
+const TIMING = 'perf/';
+const GIB = 2 ** 30;
+
+/** How one step went. */
+export interface StepTiming {
+  'perf/seconds': number;
+  'perf/tokens_per_second': number;
+  /** Resident memory of the process, GiB. */
+  'perf/memory_gib': number;
+  /** Memory in use on the GPU, by other processes too, GiB. */
+  'perf/device_memory_gib'?: number;
+}
+
+/** `device` as in the recipe. */
+export function measureStep(
+  { tokens, seconds }: { tokens: number; seconds: number },
+  device: string,
+): StepTiming {
+  return {
+    'perf/seconds': seconds,
+    'perf/tokens_per_second': seconds > 0 ? tokens / seconds : 0,
+    'perf/memory_gib': process.memoryUsage.rss() / GIB,
+    ...(device.startsWith('cuda') && { 'perf/device_memory_gib': usedMemory(device) / GIB }),
+  };
+}
+
+function usedMemory(device: string): number {
+  const index = Number(device.split(':')[1] ?? 0);
+  const gpu = engineInfo().cuda.gpus.find((one) => one.index === index);
+  return gpu ? gpu.memoryBytes - freeDeviceMemory(index) : 0;
+}
+
+/** A line of metrics.jsonl without its timing columns; a line that is no object as it is. */
+export function untimed(line: string): string {
+  if (!line.includes(TIMING)) return line;
+  try {
+    const row = JSON.parse(line) as object;
+    const kept = Object.entries(row).filter(([column]) => !column.startsWith(TIMING));
+    return serialize(Object.fromEntries(kept)).trimEnd();
+  } catch {
+    return line;
+  }
+}
