@@ -4,9 +4,10 @@
  */
 import { parse, type CsvError } from 'csv-parse/sync';
 import { parseJsonText } from '../files/json.js';
-import { DataError, isObject, MAX_LINE_BYTES, ROW_LIMIT } from './jsonl.js';
+import { DataError, describe, isObject, MAX_LINE_BYTES, ROW_LIMIT } from './jsonl.js';
 import type { SourceRow } from './rows.js';
 
+const NOT_TEXT = 'export its rows as JSON Lines';
 const OTHER_KINDS: readonly { magic: readonly number[]; kind: string; remedy: string }[] = [
   { magic: [0x42, 0x5a, 0x68], kind: 'compressed with bzip2', remedy: 'unpack it with bunzip2' },
   {
@@ -21,19 +22,64 @@ const OTHER_KINDS: readonly { magic: readonly number[]; kind: string; remedy: st
     remedy: 'unpack it with unzstd',
   },
   { magic: [0x37, 0x7a, 0xbc, 0xaf], kind: 'a 7z archive', remedy: 'unpack it with 7z x' },
+  { magic: bytesOf('PK\x05\x06'), kind: 'an empty zip archive', remedy: NOT_TEXT },
+  {
+    magic: bytesOf('\x04\x22\x4d\x18'),
+    kind: 'compressed with LZ4',
+    remedy: 'unpack it with unlz4',
+  },
+  { magic: bytesOf('\x1f\x9d'), kind: 'compressed with compress', remedy: 'unpack it' },
+  { magic: bytesOf('Rar!'), kind: 'a RAR archive', remedy: 'unpack it with unrar x' },
+  { magic: bytesOf('ARROW1'), kind: 'an Arrow (Feather) file', remedy: 'write it as Parquet' },
+  { magic: bytesOf('\xff\xff\xff\xff'), kind: 'an Arrow stream', remedy: 'write it as Parquet' },
+  { magic: bytesOf('ORC'), kind: 'an ORC file', remedy: 'write it as Parquet' },
+  { magic: bytesOf('Obj\x01'), kind: 'an Avro file', remedy: 'write it as Parquet' },
+  { magic: bytesOf('SQLite format 3'), kind: 'an SQLite database', remedy: NOT_TEXT },
+  { magic: bytesOf('\x89HDF'), kind: 'an HDF5 file', remedy: NOT_TEXT },
+  { magic: bytesOf('\x93NUMPY'), kind: 'a NumPy array', remedy: NOT_TEXT },
+  { magic: bytesOf('%PDF'), kind: 'a PDF', remedy: NOT_TEXT },
+  { magic: bytesOf('\x80\x04\x95'), kind: 'a Python pickle', remedy: NOT_TEXT },
+  {
+    magic: [0xff, 0xfe, 0, 0],
+    kind: 'UTF-32 text',
+    remedy: 'convert it with iconv -f UTF-32 -t UTF-8',
+  },
   { magic: [0xff, 0xfe], kind: 'UTF-16 text', remedy: 'convert it with iconv -f UTF-16 -t UTF-8' },
   { magic: [0xfe, 0xff], kind: 'UTF-16 text', remedy: 'convert it with iconv -f UTF-16 -t UTF-8' },
 ];
 
+/** Kinds without a mark at their front, by the ending of their name. */
+const OTHER_ENDINGS: readonly [RegExp, string, string][] = [
+  [/\.br$/i, 'compressed with brotli', 'unpack it with brotli -d'],
+  [/\.(?:z|zlib|deflate)$/i, 'compressed with zlib', 'unpack it'],
+  [/\.(?:tar|tgz|tar\.gz)$/i, 'a tar archive', 'unpack it with tar x'],
+  [/\.(?:pkl|pickle|pt|bin)$/i, 'a Python pickle', NOT_TEXT],
+];
+
+function bytesOf(text: string): number[] {
+  return [...Buffer.from(text, 'latin1')];
+}
+
 /** @throws DataError where the bytes are of a kind that is not read */
 export function refuseOtherKinds(bytes: Uint8Array, name: string): void {
   const found = OTHER_KINDS.find(({ magic }) => magic.every((byte, i) => bytes[i] === byte));
-  if (found)
+  if (found) throw notRead(name, found.kind, found.remedy);
+  const ending = OTHER_ENDINGS.find(([pattern]) => pattern.test(name));
+  if (ending) throw notRead(name, ending[1], ending[2]);
+  if (bytes.subarray(0, 4096).includes(0)) throw notRead(name, 'a binary file', NOT_TEXT);
+  if (Buffer.from(bytes.subarray(0, 40)).toString('latin1').startsWith(LFS))
     throw new DataError(
-      `${name} is ${found.kind}, which is not read; ${found.remedy} (JSON Lines, JSON, CSV, ` +
-        'Parquet and .gz files are read)',
+      `${name} is a Git LFS pointer, not the data itself; run "git lfs pull" in that clone`,
     );
 }
+
+const LFS = 'version https://git-lfs';
+
+const notRead = (name: string, kind: string, remedy: string): DataError =>
+  new DataError(
+    `${name} is ${kind}, which is not read; ${remedy} (JSON Lines, JSON, CSV, Parquet and .gz ` +
+      'files are read)',
+  );
 
 /** A better complaint about a file that was read as JSON Lines and is something else. */
 export function otherThanJsonLines(bytes: Uint8Array, name: string): DataError | undefined {
@@ -53,8 +99,34 @@ export function otherThanJsonLines(bytes: Uint8Array, name: string): DataError |
       `${name} is not JSON Lines; it looks like CSV: give it a name that ends in .csv (or .tsv)`,
     );
   if (/^<(?:!doctype|html|\?xml)/i.test(first))
-    return new DataError(`${name} is a web page and not JSON Lines; fetch the data file itself`);
+    return new DataError(`${name} is a web page and not JSON; fetch the data file itself`);
+  if (/^[[{]\s*\{?\s*'/.test(first))
+    return new DataError(
+      `${name} is written in Python's notation and not in JSON; write it with json.dumps, not ` +
+        'with str()',
+    );
+  if (/^\{.*\},$/.test(first.trimEnd()))
+    return new DataError(
+      `${name} has commas between its rows and is not JSON Lines; take them out, or write one ` +
+        'JSON list in a .json file',
+    );
+  if (/^\{.*\}\s*\{/.test(first) && !isJson(first))
+    return new DataError(`${name} has several rows in one line; JSON Lines has one in each line`);
+  if (!/^[[{]/.test(first) && first !== '' && !isJson(first))
+    return new DataError(
+      `${name} does not hold JSON: its first line is ${describe(first)}; JSON Lines, JSON, CSV ` +
+        'and Parquet are read',
+    );
   return undefined;
+}
+
+function isJson(text: string): boolean {
+  try {
+    parseJsonText(text);
+    return true;
+  } catch {
+    return false;
+  }
 }
 
 function isListOfRows(text: string): boolean {
@@ -78,6 +150,7 @@ export function parseCsv(
   name: string,
   onBadRow?: (error: DataError) => void,
 ): SourceRow[] {
+  refuseOtherDelimiter(text, name);
   const bytes = Buffer.from(text);
   let rows: { record: Record<string, unknown>; info: { bytes: number } }[];
   const notCsv = (cause: CsvError & { lines?: number }): DataError =>
@@ -136,6 +209,20 @@ function lineCounter(bytes: Uint8Array): (offset: number) => number {
       if (bytes[at] === 0x0a) line++;
     return line;
   };
+}
+
+/** @throws DataError where the header has another delimiter than the name of the file says */
+function refuseOtherDelimiter(text: string, name: string): void {
+  const header = text.slice(0, 10_000).split(/\r?\n/, 1)[0]!;
+  const ours = /\.tsv(\.gz)?$/i.test(name) ? '\t' : ',';
+  const other = ['\t', ';', '|', ','].find((mark) => mark !== ours && header.includes(mark));
+  if (other === undefined || header.includes(ours)) return;
+  throw new DataError(
+    `${name} has ${JSON.stringify(other)} between its columns, not ` +
+      (other === '\t'
+        ? 'commas; give it a name that ends in .tsv'
+        : `${ours === ',' ? 'commas' : 'tabs'}; write it with commas, as a .csv file`),
+  );
 }
 
 function checkHeader(header: readonly string[], name: string): string[] {

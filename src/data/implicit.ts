@@ -72,11 +72,10 @@ export function splitTexts(chosen: string, rejected: string, where: string): Spl
 /** "\n\nHuman: Hi\n\nAssistant: Hello" as messages; null where a text is something else. */
 function turns(dialogue: string): Message[] | null {
   if (!/^\s*Human:/.test(dialogue)) return null;
-  return dialogue
-    .trim()
-    .split(/\n\n(?=(?:Human|Assistant):)/)
-    .map((turn) => {
-      const [, who, content] = /^(Human|Assistant): ?([^]*)$/.exec(turn) ?? [];
-      return { role: who === 'Human' ? 'user' : 'assistant', content: (content ?? turn).trim() };
-    });
+  const said = dialogue.trim().split(/\n\n(?=(?:Human|Assistant):)/);
+  if (said.length < 2) return null;
+  return said.map((turn) => {
+    const [, who, content] = /^(Human|Assistant): ?([^]*)$/.exec(turn) ?? [];
+    return { role: who === 'Human' ? 'user' : 'assistant', content: (content ?? turn).trim() };
+  });
 }

@@ -21,7 +21,10 @@ const ROLES = new Map<string, Message['role']>([
 ]);
 
 /** Keys of a turn that change what the model sees or writes, and that a Message cannot hold. */
-const UNREAD_KEYS = ['tool_calls', 'function_call', 'reasoning_content', 'thinking'];
+const UNREAD_KEYS = [
+  ...['tool_calls', 'function_call', 'tool_call_id', 'reasoning_content', 'reasoning', 'thinking'],
+  ...['image', 'images', 'audio', 'video', 'videos', 'attachments'],
+];
 
 /** The columns that hold a whole conversation, never plain text. */
 export const CONVERSATIONS: readonly string[] = ['messages', 'conversations', 'conversation'];
@@ -130,21 +133,36 @@ export function conversation(
 export const sameMessage = (a: Message, b: Message): boolean =>
   a.role === b.role && a.content === b.content;
 
-/** Whether `turns` begin with all of `start`. */
+/** Whether `turns` begin with all of `start`, up to white space around a turn. */
 export const beginsWith = (turns: readonly Message[], start: readonly Message[]): boolean =>
-  start.length <= turns.length && start.every((message, i) => sameMessage(message, turns[i]!));
+  start.length <= turns.length &&
+  start.every(({ role, content }, i) => {
+    const turn = turns[i]!;
+    return role === turn.role && content.trim() === turn.content.trim();
+  });
 
 /**
  * Control tokens of the chat templates in use: ChatML and Llama 3 (`<|…|>`), DeepSeek, Llama 2 and
- * Mistral, Gemma. `<s>` is also HTML, and counts only at the edges of a text.
+ * Mistral, Gemma (`<start_of_turn>`, `<|turn>`), GLM. `<s>` and `</s>` are also HTML, and count only
+ * at the edges of a text.
  */
 const CONTROL =
-  /<\|[A-Za-z][\w.-]{0,40}\|>|<｜[^｜\n]{1,40}｜>|\[\/?INST\]|<<\/?SYS>>|<(?:start|end)_of_turn>|<(?:bos|eos)>|^\s*<s>|<\/s>\s*$/;
+  /<\|[A-Za-z][\w.-]{0,40}\|?>|<[A-Za-z][\w.-]{0,40}\|>|<｜[^｜\n]{1,40}｜>|\[\/?(?:INST|SYSTEM_PROMPT|AVAILABLE_TOOLS|TOOL_CALLS|TOOL_RESULTS)\]|\[gMASK\]|<<\/?SYS>>|<(?:start|end)_of_turn>|<(?:bos|eos)>|^\s*<s>|<\/s>\s*$/;
+
+/** A `</s>` without an `<s>` before it is no HTML either. */
+function controlTokenIn(content: string): string | undefined {
+  const end = content.indexOf('</s>');
+  const start = content.indexOf('<s>');
+  return (
+    CONTROL.exec(content)?.[0].trim() ??
+    (end !== -1 && (start === -1 || end < start) ? '</s>' : undefined)
+  );
+}
 
 /** @throws DataError where a text holds control tokens, which the chat template writes itself */
 export function refuseControlTokens(messages: readonly Message[], where: string): void {
   for (const { role, content } of messages) {
-    const found = CONTROL.exec(content)?.[0].trim();
+    const found = controlTokenIn(content);
     if (found !== undefined)
       throw new DataError(
         `${where}: the ${role} turn ${describe(content)} holds the control token ` +

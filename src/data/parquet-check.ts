@@ -2,6 +2,7 @@
  * Checks the metadata of a Parquet file before anything is decoded: sizes, offsets and counts must
  * fit the file and the limits here.
  */
+import { refuseOtherKinds } from './formats.js';
 import { getHeapStatistics } from 'node:v8';
 import type { AsyncBuffer, ColumnMetaData, FileMetaData, RowGroup, SchemaElement } from 'hyparquet';
 import { DataError, ROW_LIMIT } from './jsonl.js';
@@ -26,12 +27,14 @@ export async function readFooter(file: AsyncBuffer, name: string): Promise<Array
   const size = file.byteLength;
   const magic = async (at: number): Promise<string> =>
     size < 12 ? '' : Buffer.from(await file.slice(at, at + 4)).toString('latin1');
-  if ((await magic(0)) !== 'PAR1')
+  if ((await magic(0)) !== 'PAR1') {
+    refuseOtherKinds(new Uint8Array(await file.slice(0, Math.min(size, 4096))), name);
     throw new DataError(
       `${name} is not a Parquet file: it ` +
         `${size === 0 ? 'is empty' : 'does not begin with "PAR1"'}; fetch it again, or give ` +
         'it the ending of what it is',
     );
+  }
   if ((await magic(size - 4)) !== 'PAR1')
     throw new DataError(`${name} is cut off: a Parquet file ends with "PAR1"; fetch it again`);
   const length = new DataView(await file.slice(size - 8, size - 4)).getUint32(0, true);

@@ -22,6 +22,7 @@ import { BadRows, type LeftOut } from './bad-rows.js';
 import { extractPrompt, splitTexts, type Split } from './implicit.js';
 import { columnList, DataError, describe, isObject } from './jsonl.js';
 import {
+  beginsWith,
   conversation,
   CONVERSATIONS,
   isEmpty,
@@ -36,6 +37,7 @@ import {
   optionalText,
   presentRow,
   rename,
+  textsWithoutPrompt,
   withoutPrompt,
   type FoundPrompt,
 } from './prompt-columns.js';
@@ -172,7 +174,8 @@ function fromMessages(row: Row, chosen: Message[], rejected: Message[]): SplitRo
     if (split.prompt.length > 0) return { ...split, used: [] };
   }
   // Answers alone as messages, beside the question as text: TRL would find no prompt.
-  const { messages: prompt, used } = found ?? { messages: [], used: [] };
+  const { messages, used } = found ?? { messages: [], used: [] };
+  const prompt = [...systemBefore(messages, chosen, rejected), ...messages];
   const [own, other] = [chosen, rejected].map((turns) => withoutPrompt(turns, prompt));
   if (own === chosen || other === rejected) {
     if (own !== chosen || other !== rejected)
@@ -182,6 +185,16 @@ function fromMessages(row: Row, chosen: Message[], rejected: Message[]): SplitRo
       );
   }
   return { prompt, chosen: own!, rejected: other!, used };
+}
+
+/** The system message that both answers have before a prompt that they repeat. */
+function systemBefore(prompt: Message[], chosen: Message[], rejected: Message[]): Message[] {
+  const [system] = chosen;
+  return system?.role === 'system' &&
+    prompt[0]?.role !== 'system' &&
+    [chosen, rejected].every((turns) => beginsWith(turns, [system, ...prompt]))
+    ? [system]
+    : [];
 }
 
 /** The row's own prompt. A conversation loses the chosen completion at its end. */
@@ -215,24 +228,13 @@ function fromTexts(row: Row, chosen: string, rejected: string): SplitRow {
     return { ...splitTexts(chosen, rejected, row.where), used: [] };
   }
   const { messages: prompt, used } = found;
-  const start = prompt.length === 1 ? prompt[0]!.content : '';
-  const repeated =
-    /\S\s+\S/.test(start) && [chosen, rejected].every((text) => repeatsPrompt(text, start));
-  const [own, other] = [chosen, rejected].map((text) =>
-    assistant(repeated ? text.slice(start.length).trimStart() : text),
-  );
+  const [own, other] = textsWithoutPrompt([chosen, rejected], prompt).map(assistant);
   return { prompt, chosen: [own!], rejected: [other!], used };
 }
 
-/** Whether an answer has the whole prompt, and then an answer, behind white space. */
-const repeatsPrompt = (text: string, prompt: string): boolean =>
-  text.startsWith(prompt) &&
-  (/\s$/.test(prompt) || /^\s/.test(text.slice(prompt.length))) &&
-  text.slice(prompt.length).trim() !== '';
-
 /** Columns of text beside a pair that describe it and are no part of its conversation. */
 const ABOUT =
-  /^(?:id|.*_id|uuid|source|dataset|task|category|type|subset|split|lang|language|domain|topic|tags?|label|annotator|rationale|reason|critique|date|timestamp|url|license|(?:.*_)?model(?:_.*)?|(?:.*_)?rating|(?:.*_)?score|chosen.*|rejected.*|system|system_prompt|history|tools|functions)$/i;
+  /^(?:id|.*_id|uuid|source|dataset|task|category|type|subset|split|lang|language|domain|topic|tags?|label|annotator|rationale|reason|critique|date|timestamp|url|license|(?:.*_)?model(?:_.*)?|(?:.*_)?rating|(?:.*_)?score|chosen.*|rejected.*|system|history|tools)$/i;
 
 /** The first column of text that may be the question of a pair without a prompt. */
 const unknownText = (value: Record<string, unknown>): string | undefined =>
@@ -278,6 +280,7 @@ function refuseUnusable({ chosen, rejected }: Pair, where: string): void {
     ['chosen', chosen],
     ['rejected', rejected],
   ] as const) {
+    const [first] = answer;
     const last = answer.at(-1);
     if (last === undefined || last.content.trim() === '')
       throw new DataError(`${where}: "${column}" is empty; take the row out`);
@@ -285,6 +288,11 @@ function refuseUnusable({ chosen, rejected }: Pair, where: string): void {
       throw new DataError(
         `${where}: "${column}" ends with a ${last.role} turn; it must end with the assistant's ` +
           'answer',
+      );
+    if (first!.role !== 'assistant')
+      throw new DataError(
+        `${where}: "${column}" begins with a ${first!.role} turn behind the prompt; it must begin ` +
+          "with the assistant's answer, or with all of the prompt",
       );
   }
 }
@@ -306,8 +314,8 @@ const contentOf = ({ prompt, chosen, rejected }: Pair): string =>
  */
 function freeId(row: Row, said: string, ids: Map<string, string>): string {
   const given = presentRow(row);
-  const own = optionalText(given, 'id');
-  const shared = optionalText(given, 'prompt_id') ?? said;
+  const own = optionalText(given, 'id') || undefined;
+  const shared = optionalText(given, 'prompt_id') || said;
   const other = own === undefined ? undefined : ids.get(own);
   if (other !== undefined)
     throw new DataError(

@@ -4,10 +4,11 @@
  *
  *   prompt, messages, conversations, question, query, instruction, input: the prompt itself
  *   input, context beside instruction, context beside question: appended or prepended to it
- *   system (system_prompt): the system message at the front
+ *   system (system_prompt, …, see column-names.ts): the system message at the front
  *   history: earlier turns, as Alpaca's [[user, assistant], …] or as messages
- *   tools, functions: refused
+ *   tools, documents, images and the like: refused
  */
+import { isUnread, ourName, underOurNames } from './column-names.js';
 import { columnList, DataError, describe } from './jsonl.js';
 import {
   beginsWith,
@@ -29,7 +30,6 @@ export const PROMPT_CANDIDATES: readonly string[] = [
   'instruction',
   'input',
 ];
-const SYSTEM = ['system', 'system_prompt'];
 
 /** A prompt as found, with the columns it was made of. */
 export interface FoundPrompt {
@@ -52,7 +52,9 @@ export function rename(row: Row, columns: readonly string[]): Row {
   const value = { ...row.value };
   // Whoever names the prompt has decided between the columns that could be it.
   if (pairs.some(({ ours }) => PROMPT_CANDIDATES.includes(ours)))
-    for (const candidate of [...PROMPT_CANDIDATES, 'context']) delete value[candidate];
+    for (const column of Object.keys(value))
+      if (isUnread(column) || [...PROMPT_CANDIDATES, 'context'].includes(ourName(column) ?? ''))
+        delete value[column];
   for (const { theirs } of pairs) delete value[theirs];
   for (const { ours, theirs } of pairs) {
     if (row.value[theirs] === undefined)
@@ -111,12 +113,11 @@ export function completePrompt(
   answer: readonly Message[] = [],
 ): Message[] {
   const { value, where } = row;
-  const tools = ['tools', 'functions'].find((column) => !isEmpty(value[column]));
-  if (tools !== undefined)
+  if (!isEmpty(value['tools']))
     throw new DataError(
-      `${where}: column ${JSON.stringify(tools)} is not read (the chat template gets no tools), ` +
-        'and without it the conversation is another; leave the row out, or write the tools ' +
-        'into a system message',
+      `${where}: tools (column "tools" or "functions") are not read, for the chat template gets ` +
+        'none, and without them the conversation is another; leave the row out, or write the ' +
+        'tools into a system message',
     );
   const prompt = withSystem(row, withHistory(row, messages));
   refuseUnread(row, used, [...prompt, ...answer]);
@@ -124,17 +125,16 @@ export function completePrompt(
 }
 
 function withSystem(row: Row, messages: readonly Message[]): Message[] {
-  const given = SYSTEM.filter((column) => !isEmpty(row.value[column]));
-  const texts = new Set(given.map((column) => text(row, column).trim()));
+  if (isEmpty(row.value['system'])) return [...messages];
+  const content = text(row, 'system');
   const own = messages[0]?.role === 'system' ? messages[0].content.trim() : undefined;
-  const [content] = texts;
-  if (content === undefined || (texts.size === 1 && own === content)) return [...messages];
-  if (texts.size > 1 || own !== undefined)
+  if (own === content.trim()) return [...messages];
+  if (own !== undefined)
     throw new DataError(
-      `${row.where}: two system messages, in ${given.map((c) => JSON.stringify(c)).join(' and ')}` +
-        `${own === undefined ? '' : ' and at the front of the conversation'}; give one`,
+      `${row.where}: two system messages, in "system" and at the front of the conversation; ` +
+        'give one',
     );
-  return [{ role: 'system', content: text(row, given[0]!) }, ...messages];
+  return [{ role: 'system', content }, ...messages];
 }
 
 function withHistory(row: Row, messages: readonly Message[]): Message[] {
@@ -169,12 +169,15 @@ function withHistory(row: Row, messages: readonly Message[]): Message[] {
 
 /** @throws DataError naming a column of the conversation that `read` does not contain */
 function refuseUnread({ value, where }: Row, used: readonly string[], read: Message[]): void {
-  for (const column of [...PROMPT_CANDIDATES, 'context']) {
+  const others = Object.keys(value).filter(
+    (column) => isUnread(column) && ['string', 'object'].includes(typeof value[column]),
+  );
+  for (const column of [...PROMPT_CANDIDATES, 'context', ...others]) {
     if (used.includes(column) || isEmpty(value[column])) continue;
     if (isRepeated(value[column], column, read, where)) continue;
     const other = used[0];
     throw new DataError(
-      other !== undefined && column !== 'input' && column !== 'context'
+      other !== undefined && column !== 'input' && PROMPT_CANDIDATES.includes(column)
         ? `${where}: ${JSON.stringify(other)} and ${JSON.stringify(column)} could both be the ` +
             'prompt, and they differ; name the right one with columns, such as ' +
             `${other}=${column}, or take the other out`
@@ -210,6 +213,21 @@ function contains(whole: string, part: string): boolean {
   return false;
 }
 
+/**
+ * Answers without a prompt of one message that all of them have at their front, followed by white
+ * space and an answer. A single word is not a prompt that is repeated.
+ */
+export function textsWithoutPrompt(texts: readonly string[], prompt: readonly Message[]): string[] {
+  const start = prompt.length === 1 ? prompt[0]!.content : '';
+  const repeated = /\S\s+\S/.test(start) && texts.every((said) => repeatsPrompt(said, start));
+  return texts.map((said) => (repeated ? said.slice(start.length).trimStart() : said));
+}
+
+const repeatsPrompt = (said: string, prompt: string): boolean =>
+  said.startsWith(prompt) &&
+  (/\s$/.test(prompt) || /^\s/.test(said.slice(prompt.length))) &&
+  said.slice(prompt.length).trim() !== '';
+
 /** `turns` without a `prompt` that they repeat at their front. */
 export const withoutPrompt = (turns: Message[], prompt: readonly Message[]): Message[] =>
   prompt.length > 0 && beginsWith(turns, prompt) ? turns.slice(prompt.length) : turns;
@@ -232,4 +250,6 @@ export function optionalText({ value, where }: Row, column: string): string | un
   return raw;
 }
 
-export const presentRow = (row: Row): Row => ({ value: present(row.value), where: row.where });
+/** The columns that have a value, under our names. @throws DataError for two of one meaning. */
+export const presentRow = (row: Row): Row =>
+  underOurNames({ value: present(row.value), where: row.where });

@@ -20,7 +20,7 @@
  */
 import { BadRows, type LeftOut, type OnBadRow } from './bad-rows.js';
 import { choicePrompt, choicesOf } from './choices.js';
-import { columnList, DataError, describe } from './jsonl.js';
+import { columnList, DataError, describe, isObject } from './jsonl.js';
 import { conversation, CONVERSATIONS, isEmpty, refuseControlTokens } from './messages.js';
 import {
   completePrompt,
@@ -33,6 +33,7 @@ import {
   PROMPT_CANDIDATES,
   rename,
   text,
+  textsWithoutPrompt,
   withoutPrompt,
 } from './prompt-columns.js';
 import type { DemonstrationRecord, Message, PromptRecord } from './records.js';
@@ -129,6 +130,7 @@ export function promptOf(row: Row, options: RowOptions = {}): PromptRecord {
     given: Pick<PromptRecord, 'answer' | 'choices'> = {},
   ): PromptRecord => {
     const prompt = completePrompt(line, { messages, used });
+    refuseEmptyPrompt(prompt, where);
     if (options.controlTokens !== true) refuseControlTokens(prompt, where);
     return withOptional(line, { id: idOf(line) ?? contentId(prompt), prompt }, given);
   };
@@ -149,7 +151,7 @@ export function promptOf(row: Row, options: RowOptions = {}): PromptRecord {
       return make(question, ['question', 'context'], { answer });
     }
     case 'instruction':
-      return make(instruction(line), ['instruction', 'input', 'context']);
+      return make(instruction(line), ['instruction', 'input', 'context'], answerOf(line));
     case 'prompt':
     case 'query':
     case 'input': {
@@ -160,15 +162,25 @@ export function promptOf(row: Row, options: RowOptions = {}): PromptRecord {
             'speak',
         );
       const choices = value.choices === undefined ? undefined : choicesOf(line);
-      return make(prompt, [column], { answer: optionalText(line, 'answer'), choices });
+      return make(prompt, [column], { ...answerOf(line), choices });
     }
     default: {
       const messages = conversation(line, column);
       const last = messages.findLastIndex(({ role }) => role === 'user');
       if (last === -1) throw new DataError(`${where}: "${column}" has no user turn to answer`);
-      return make(messages.slice(0, last + 1), [column]);
+      return make(messages.slice(0, last + 1), [column], answerOf(line));
     }
   }
+}
+
+const answerOf = (line: Row): Pick<PromptRecord, 'answer'> => ({
+  answer: optionalText(line, 'answer'),
+});
+
+/** @throws DataError for a prompt that asks nothing */
+function refuseEmptyPrompt(prompt: readonly Message[], where: string): void {
+  if (prompt.at(-1)!.content.trim() === '')
+    throw new DataError(`${where}: the prompt's last turn is empty; take the row out`);
 }
 
 const ANSWERS = ['completion', 'output', 'response'];
@@ -188,6 +200,12 @@ export function demonstrationOf(row: Row, options: RowOptions = {}): Demonstrati
     );
   }
   const prompt = completePrompt(line, found, completion);
+  refuseEmptyPrompt(prompt, where);
+  if (prompt.at(-1)!.role === 'assistant')
+    throw new DataError(
+      `${where}: two assistant turns stand one after the other; a demonstration's answer follows ` +
+        'a user turn',
+    );
   if (options.controlTokens !== true) refuseControlTokens([...prompt, ...completion], where);
   return { id: idOf(line) ?? contentId([...prompt, ...completion]), prompt, completion };
 }
@@ -201,6 +219,7 @@ function demonstrationParts(line: Row): {
   const answer = pick(line, ANSWERS);
   if (whole !== undefined) {
     const messages = conversation(line, whole);
+    refuseUntrained(value[whole], `${where}: ${JSON.stringify(whole)}`);
     if (messages.length > 1 && messages.at(-1)!.role === 'assistant')
       return {
         found: { messages: messages.slice(0, -1), used: [whole] },
@@ -224,19 +243,42 @@ function demonstrationParts(line: Row): {
       `${where}: "${answer}" and "${other}" could both be the completion, and they differ; take ` +
         'one of them out',
     );
-  const completion =
+  const given =
     answer === 'completion'
       ? conversation(line, answer, 'assistant')
       : [{ role: 'assistant' as const, content: text(line, answer) }];
-  return { found, completion: withoutPrompt(completion, found.messages) };
+  const [only] = given;
+  const completion: Message[] =
+    given.length === 1 && only!.role === 'assistant'
+      ? [{ ...only!, content: textsWithoutPrompt([only!.content], found.messages)[0]! }]
+      : withoutPrompt(given, found.messages);
+  return { found, completion };
 }
 
+/** @throws DataError where the last turn is marked as one that is not to be learnt */
+function refuseUntrained(turns: unknown, place: string): void {
+  const last: unknown = Array.isArray(turns) ? turns.at(-1) : undefined;
+  if (!isObject(last)) return;
+  const mark = ['weight', 'train', 'trainable'].find(
+    (key) => last[key] === 0 || last[key] === false,
+  );
+  if (mark !== undefined)
+    throw new DataError(
+      `${place} ends with a turn that is not to be learnt (${JSON.stringify(mark)} is ` +
+        `${describe(last[mark])}); leave the row out, or end it with the turn before`,
+    );
+}
+
+/** Empty ids name nothing. */
 const idOf = (row: Row): string | undefined =>
-  optionalText(row, 'id') ?? optionalText(row, 'prompt_id') ?? optionalText(row, 'uuid');
+  optionalText(row, 'id') ||
+  optionalText(row, 'prompt_id') ||
+  optionalText(row, 'uuid') ||
+  undefined;
 
 /** Whether a row is named by its prompt alone. */
 const hasPromptIdOnly = (row: Row): boolean =>
-  optionalText(row, 'id') === undefined && optionalText(row, 'prompt_id') !== undefined;
+  !optionalText(row, 'id') && Boolean(optionalText(row, 'prompt_id'));
 
 /** Absent columns stay absent rather than undefined: artefacts are compared byte by byte. */
 function withOptional(

@@ -133,10 +133,6 @@ export async function readFileRows(
   const text = startsWith(bytes, '\x1f\x8b') ? unpack(bytes, name) : bytes;
   refuseOtherKinds(text, name);
   if (/\.json(\.gz)?$/i.test(name)) return parseJson(text, name, options);
-  if (startsWith(text, 'version https://git-lfs'))
-    throw new DataError(
-      `${name} is a Git LFS pointer, not the data itself; run "git lfs pull" in that clone`,
-    );
   if (/\.[ct]sv(\.gz)?$/i.test(name))
     return parseCsv(decodeWhole(text, name), name, options.onBadRow);
   if (text.find((byte) => !BLANK.has(byte)) === 0x5b)
@@ -196,9 +192,12 @@ function parseJson(
   const whole = tryParse(bytes, name);
   if (whole.error !== undefined) {
     if (first !== 0x7b)
-      throw new DataError(
-        `${name} is not JSON (${whole.error.message}); it may be damaged or cut off`,
-        { cause: whole.error },
+      throw (
+        otherThanJsonLines(bytes, name) ??
+        new DataError(
+          `${name} is not JSON (${whole.error.message}); it may be damaged or cut off`,
+          { cause: whole.error },
+        )
       );
     return jsonLines(bytes, name, (error) => refuse(error, options));
   }

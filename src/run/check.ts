@@ -8,7 +8,13 @@ import { choosePrompts, nameOf } from './data.js';
 import { RunError } from './errors.js';
 import type { RowsLeftOut } from './events.js';
 import type { RunInputs } from './inputs.js';
-import { demonstrationLength, findLong, preferenceLength, promptLength } from './lengths.js';
+import {
+  demonstrationLength,
+  findLong,
+  findTemplated,
+  preferenceLength,
+  promptLength,
+} from './lengths.js';
 import { rankedPreferences } from './ranking-check.js';
 import type { Recipe } from './recipe.js';
 
@@ -92,7 +98,10 @@ function checkAnswers(
     );
 }
 
-/** @throws RunError naming the first record that is longer than the model's context, by place. */
+/**
+ * @throws RunError naming the first record, by place, that is longer than the model's context or
+ * holds one of the model's control tokens
+ */
 export async function checkLengths(
   {
     prompts = [],
@@ -103,6 +112,7 @@ export async function checkLengths(
   }: Partial<Omit<Inputs, 'source' | 'leftOut'>>,
   policy: LanguageModel,
 ): Promise<void> {
+  refuseTemplated([...prompts, ...demonstrations, ...preferences], places, policy);
   const found = [
     { what: 'Prompt', key: 'prompts', long: await findLong(prompts, policy, promptLength) },
     { what: 'Question', key: '', long: await findLong(questions, policy, promptLength) },
@@ -126,5 +136,21 @@ export async function checkLengths(
       `${policy.model.config.maxPositionEmbeddings}: shorten it or take it out` +
       (key === '' ? '' : `, or set ${key}.on_bad_row to skip`) +
       `${more > 0 ? `; ${more} more ${more === 1 ? 'is' : 'are'} too long` : ''}.`,
+  );
+}
+
+function refuseTemplated(
+  records: Parameters<typeof findTemplated>[0],
+  places: Inputs['places'] | undefined,
+  policy: LanguageModel,
+): void {
+  const [first, ...others] = findTemplated(records, policy);
+  if (first === undefined) return;
+  const more = others.length === 0 ? '' : ` (${others.length} more like it)`;
+  throw new RunError(
+    'ERR_RUN_DATA',
+    `${places?.get(first.id) ?? JSON.stringify(first.id)}: the text holds the model's control ` +
+      `token ${JSON.stringify(first.token)}, which its chat template writes itself: give the ` +
+      `text without the template, or leave the row out${more}.`,
   );
 }

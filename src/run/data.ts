@@ -5,7 +5,7 @@ import type { DemonstrationRecord, GoldRecord, Message, PromptRecord } from '../
 import type { LanguageModel } from '../lm/language-model.js';
 import { RunError } from './errors.js';
 import { shuffled } from './keys.js';
-import { demonstrationLength, promptLength, withoutLong } from './lengths.js';
+import { demonstrationLength, promptLength, withoutUnusable } from './lengths.js';
 import type { Recipe } from './recipe.js';
 
 /** The prompts of an iteration. Known answers are kept apart, so that training never sees them. */
@@ -57,7 +57,7 @@ export async function readPrompts(
     })),
   };
   return onBadRow === 'skip' && policy !== undefined
-    ? withoutLong(complete, policy, promptLength, 'prompt', nameOf(source))
+    ? withoutUnusable(complete, policy, promptLength, 'prompt', nameOf(source))
     : complete;
 }
 
@@ -117,7 +117,13 @@ export async function chooseDemonstrations(
   };
   const { records: all, ...rest } =
     onBadRow === 'skip' && policy !== undefined
-      ? await withoutLong(complete, policy, demonstrationLength, 'demonstration', nameOf(source))
+      ? await withoutUnusable(
+          complete,
+          policy,
+          demonstrationLength,
+          'demonstration',
+          nameOf(source),
+        )
       : complete;
   if (count > all.length)
     throw new RunError(

@@ -1,8 +1,12 @@
-/** Records that are longer than the model's context. */
+/**
+ * Records that a model cannot take: longer than its context, or with its own control tokens in
+ * their text.
+ */
 import type { Loaded } from '../data/prompts.js';
 import type { PreferenceRecord } from '../data/preferences.js';
-import type { DemonstrationRecord, PromptRecord } from '../data/records.js';
+import type { DemonstrationRecord, Message, PromptRecord } from '../data/records.js';
 import type { LanguageModel } from '../lm/language-model.js';
+import { controlTokensOf } from '../lm/control-tokens.js';
 import { Slices } from '../lm/slices.js';
 import { encodePreference } from './encode-pairs.js';
 import { RunError } from './errors.js';
@@ -77,32 +81,57 @@ export async function findLong<T extends { id: string }>(
   return long;
 }
 
-/** `loaded` without the records that do not fit, which are added to those left out. */
-export async function withoutLong<T extends { id: string }>(
+interface TemplatedRecord {
+  id: string;
+  token: string;
+}
+
+type Spoken = Partial<Record<'prompt' | 'completion' | 'chosen' | 'rejected', readonly Message[]>>;
+
+/** The records whose text holds a control token of the model, which would be templated twice. */
+export function findTemplated(
+  records: readonly (Spoken & { id: string })[],
+  policy: LanguageModel,
+): TemplatedRecord[] {
+  const tokens = controlTokensOf(policy);
+  return records.flatMap(({ id, prompt = [], completion = [], chosen = [], rejected = [] }) => {
+    const texts = [...prompt, ...completion, ...chosen, ...rejected].map(({ content }) => content);
+    const token = tokens.find((control) => texts.some((text) => text.includes(control)));
+    return token === undefined ? [] : [{ id, token }];
+  });
+}
+
+/** `loaded` without the records that the model cannot take, which are added to those left out. */
+export async function withoutUnusable<T extends Spoken & { id: string }>(
   loaded: Loaded<T>,
   policy: LanguageModel,
   lengthOf: LengthOf<T>,
   what: string,
   source: string,
 ): Promise<Loaded<T>> {
-  const long = new Map(
-    (await findLong(loaded.records, policy, lengthOf)).map((record) => [record.id, record.tokens]),
-  );
-  if (long.size === 0) return loaded;
-  const reasons = [...long].map(([id, tokens]) => ({
-    reason:
-      `${loaded.places?.get(id) ?? JSON.stringify(id)}: the ${what} is at least ${tokens} tokens ` +
-      `long and the model's context holds ${contextOf(policy)}`,
+  const unusable = new Map<string, string>();
+  for (const { id, token } of findTemplated(loaded.records, policy))
+    unusable.set(id, `the ${what} holds the model's control token ${JSON.stringify(token)}`);
+  const others = loaded.records.filter(({ id }) => !unusable.has(id));
+  for (const { id, tokens } of await findLong(others, policy, lengthOf))
+    unusable.set(
+      id,
+      `the ${what} is at least ${tokens} tokens long and the model's context holds ` +
+        contextOf(policy),
+    );
+  if (unusable.size === 0) return loaded;
+  const reasons = [...unusable].map(([id, why]) => ({
+    reason: `${loaded.places?.get(id) ?? JSON.stringify(id)}: ${why}`,
   }));
-  if (long.size === loaded.records.length)
+  if (unusable.size === loaded.records.length)
     throw new RunError(
       'ERR_RUN_DATA',
       `${source} has no row that can be used: ${reasons[0]!.reason}` +
-        `${long.size > 1 ? `, and ${long.size - 1} more like it` : ''}.`,
+        `${unusable.size > 1 ? `, and ${unusable.size - 1} more like it` : ''}.`,
     );
   return {
     ...loaded,
-    records: loaded.records.filter(({ id }) => !long.has(id)),
+    records: loaded.records.filter(({ id }) => !unusable.has(id)),
     skipped: [...loaded.skipped, ...reasons],
   };
 }

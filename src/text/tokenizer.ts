@@ -62,6 +62,8 @@ export class Tokenizer {
    * sees them.
    */
   readonly specialTokens: Readonly<Record<string, string>>;
+  /** The texts of all special tokens. */
+  readonly specialTexts: readonly string[];
   /** Jinja source of the chat template, or null. */
   readonly chatTemplate: string | null;
   private readonly encoder: Encoder;
@@ -91,6 +93,7 @@ export class Tokenizer {
     ]);
     for (const [token, id] of this.ids) this.tokens[id] = token;
     this.special = new Set(added.filter((token) => token.special).map((token) => token.id));
+    this.specialTexts = added.filter(({ special }) => special).map(({ content }) => content);
     this.specialTokens = specialTokens(parts.config);
     this.vocabSize = this.tokens.length;
     this.bosTokenId = this.tokenToId(this.specialTokens['bos_token'] ?? '') ?? null;

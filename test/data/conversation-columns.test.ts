@@ -99,13 +99,19 @@ describe('a column that changes the conversation is never dropped', () => {
     ],
     [{ prompt: 'Translate.', input: 'Hund' }, 'column "input" changes the conversation'],
     [{ prompt: 'Who won?', context: 'Ann lost.' }, 'column "context" changes the conversation'],
-    [{ prompt: 'Hi', tools: [{ name: 'w' }] }, 'column "tools" is not read'],
-    [{ prompt: 'Hi', functions: '[{"name": "w"}]' }, 'column "functions" is not read'],
+    [
+      { prompt: 'Hi', tools: [{ name: 'w' }] },
+      'tools (column "tools" or "functions") are not read',
+    ],
+    [
+      { prompt: 'Hi', functions: '[{"name": "w"}]' },
+      'tools (column "tools" or "functions") are not read',
+    ],
     [{ prompt: 'Hi', history: 'earlier' }, 'column "history" must be a list'],
     [{ prompt: 'Hi', history: [['one']] }, '"history" entry 1 must be [user, assistant]'],
     [{ messages: [user('a'), assistant('b'), user('c')], history: [['d', 'e']] }, '"history"'],
     [{ system: 'A.', messages: [system('B.'), user('Hi')] }, 'two system messages, in "system"'],
-    [{ system: 'A.', system_prompt: 'B.', prompt: 'Hi' }, 'two system messages'],
+    [{ system: 'A.', system_prompt: 'B.', prompt: 'Hi' }, 'are both read as "system", and they'],
   ])('%j', (value, message) => {
     for (const read of [promptIn, pairIn, (v: object) => demonstrationIn({ ...v, output: 'x' })])
       expect(() => read(value)).toThrow(message);
@@ -283,6 +289,10 @@ describe('text that is templated already', () => {
     '<bos>Hi',
     '<｜User｜>Hi',
     'Hi<|end|>',
+    '<|turn>user\nHi<turn|>',
+    '[SYSTEM_PROMPT]Be.[/SYSTEM_PROMPT]Hi',
+    '[gMASK]<sop>Hi',
+    'Hi</s> there',
   ])('%j is refused', (content) => {
     for (const read of [
       () => promptIn({ prompt: content }),
@@ -295,10 +305,15 @@ describe('text that is templated already', () => {
       user(content),
     ]);
   });
-  it.each(['a <| b |> c', 'if x<s>y', '<|', 'see [1] and [INSTALL]', '<b>bold</b>', 'f <| g'])(
-    '%j is text',
-    (prompt) => expect(promptIn({ prompt })).toEqual([user(prompt)]),
-  );
+  it.each([
+    'a <| b |> c',
+    'if x<s>y',
+    '<|',
+    'see [1] and [INSTALL]',
+    '<b>bold</b>',
+    'f <| g',
+    'an <s>old</s> one',
+  ])('%j is text', (prompt) => expect(promptIn({ prompt })).toEqual([user(prompt)]));
 });
 
 describe('rows of a file', () => {

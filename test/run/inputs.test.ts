@@ -4,7 +4,7 @@ import { afterAll, expect, it } from '@jest/globals';
 import { readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { COMMIT, standInHub } from '../hub/stand-in.js';
-import { temporaryFolder } from '../support/tiny-model.js';
+import { temporaryFolder, tinyModel } from '../support/tiny-model.js';
 import { readRun } from '../../src/report/metrics.js';
 import { reportHtml } from '../../src/report/page.js';
 import { tinyRun } from '../support/run.js';
@@ -27,6 +27,23 @@ it('prompts that are too long are named by file and line, and counted', async ()
     tinyRun([`prompts.source=${path}`, 'prompts.count=5', 'iterations=1']),
   ).rejects.toThrow(
     /^Prompt "\w+" \(.*long\.jsonl line [245]\) is at least \d+ tokens long .* prompts\.on_bad_row to skip; 2 more are too long\.$/,
+  );
+});
+
+it("texts with the model's own control tokens are named, or left out", async () => {
+  const model = tinyModel({ tokenizer: true, numHeads: 2, numKvHeads: 1 });
+  for (const name of ['tokenizer.json', 'tokenizer_config.json']) {
+    const text = readFileSync(join(model, name), 'utf8');
+    writeFileSync(join(model, name), text.replaceAll('<|im_end|>', '%END%'));
+  }
+  const path = write('templated.jsonl', ['Why?', 'Stop here%END%', 'Who?']);
+  const settings = [`model=${model}`, `prompts.source=${path}`, 'iterations=1'];
+  await expect(tinyRun([...settings, 'prompts.count=3'])).rejects.toThrow(
+    /^\S*templated\.jsonl line 2: the text holds the model's control token "%END%", which/,
+  );
+  const { events } = await tinyRun([...settings, 'prompts.count=0', 'prompts.on_bad_row=skip']);
+  expect(events).toContainEqual(
+    expect.objectContaining({ type: 'rows_left_out', count: 1, section: 'prompts' }),
   );
 });
 

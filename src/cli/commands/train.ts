@@ -20,7 +20,7 @@ import {
   makeGivenPairs,
   scorePreferences,
 } from '../../run/stages/given-pairs.js';
-import { preferenceLength, withoutLong } from '../../run/lengths.js';
+import { preferenceLength, withoutUnusable } from '../../run/lengths.js';
 import { adapterOf } from '../../run/models.js';
 import type { Recipe } from '../../run/recipe.js';
 import { noteOn, optimise, totalSteps } from '../../run/stages/optimise.js';
@@ -153,7 +153,7 @@ async function scored(
 ): Promise<PairRecord[]> {
   const fitting =
     settings.pairs.on_bad_row === 'skip'
-      ? await withoutLong(loaded, language, preferenceLength, 'pair', source)
+      ? await withoutUnusable(loaded, language, preferenceLength, 'pair', source)
       : loaded;
   const long = describeLeftOut(source, {
     duplicates: 0,

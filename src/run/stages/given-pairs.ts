@@ -12,7 +12,7 @@ import { withSystem } from '../data.js';
 import { encodePreference } from '../encode-pairs.js';
 import { RunError } from '../errors.js';
 import { shuffled } from '../keys.js';
-import { preferenceLength, withoutLong } from '../lengths.js';
+import { preferenceLength, withoutUnusable } from '../lengths.js';
 import type { Recipe } from '../recipe.js';
 import { reversedPairs } from '../warnings.js';
 import { score, type Judges, type Scorable, type ScoreSettings } from './score.js';
@@ -40,7 +40,7 @@ export async function choosePreferences(
   };
   const { records, ...rest } =
     onBadRow === 'skip' && policy !== undefined
-      ? await withoutLong(complete, policy, preferenceLength, 'pair', source!)
+      ? await withoutUnusable(complete, policy, preferenceLength, 'pair', source!)
       : complete;
   if (count > records.length)
     throw new RunError(

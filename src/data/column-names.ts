@@ -1,0 +1,98 @@
+/**
+ * Other sets' names for the columns of a conversation: `System`, `systemPrompt` and
+ * `system_message` are all `system`. A name is compared without case and with `_` between its
+ * words.
+ */
+import { DataError } from './jsonl.js';
+import { isEmpty } from './messages.js';
+import type { Row } from './rows.js';
+
+const NAMES: Readonly<Record<string, readonly string[]>> = {
+  system: [
+    ...['system_prompt', 'system_message', 'system_instruction', 'system_instructions'],
+    ...['system_content', 'system_text', 'sys', 'sys_prompt', 'system_msg'],
+  ],
+  history: ['chat_history', 'conversation_history', 'dialogue_history', 'dialog_history'],
+  tools: [
+    ...['functions', 'tool', 'tool_definitions', 'function_definitions', 'available_tools'],
+    ...['tool_list', 'tool_schemas', 'tools_json'],
+  ],
+  prompt: [],
+  messages: [],
+  conversations: [],
+  conversation: [],
+  question: [],
+  query: [],
+  instruction: [],
+  input: [],
+  context: [],
+  completion: [],
+  output: [],
+  response: [],
+  answer: [],
+  chosen: [],
+  rejected: [],
+};
+
+const OURS = new Map(
+  Object.entries(NAMES).flatMap(([ours, others]) => [
+    [ours, ours] as const,
+    ...others.map((other) => [other, ours] as const),
+  ]),
+);
+
+/**
+ * Columns that belong to a conversation and are never read: what a second prompt, a text that the
+ * prompt speaks of, or a picture is called.
+ */
+const UNREAD = new Set([
+  ...['prompts', 'inputs', 'instructions', 'user_prompt', 'user_input', 'user_query'],
+  ...['user_message', 'dialogue', 'dialog', 'chat', 'turns', 'few_shot_examples', 'persona'],
+  ...[
+    'passage',
+    'passages',
+    'paragraph',
+    'paragraphs',
+    'document',
+    'documents',
+    'docs',
+    'contexts',
+  ],
+  ...['article', 'background', 'image', 'images', 'audio', 'audios', 'video', 'videos'],
+]);
+
+const plain = (name: string): string =>
+  name
+    .trim()
+    .replace(/(?<=[a-z0-9])(?=[A-Z])/g, '_')
+    .replace(/[\s.-]+/g, '_')
+    .toLowerCase();
+
+/** Our name of a column; undefined where it is none of a conversation. */
+export const ourName = (column: string): string | undefined => OURS.get(plain(column));
+
+/** Whether a column would change the conversation and is never read. */
+export const isUnread = (column: string): boolean => UNREAD.has(plain(column));
+
+/**
+ * The row with the columns of its conversation under our names. @throws DataError where two columns
+ * have one meaning and differ
+ */
+export function underOurNames({ value, where }: Row): Row {
+  const renamed: Record<string, unknown> = {};
+  const from = new Map<string, string>();
+  for (const [column, held] of Object.entries(value)) {
+    const ours = ourName(column) ?? column;
+    const other = from.get(ours);
+    if (other === undefined || isEmpty(renamed[ours])) {
+      if (other !== undefined && isEmpty(held)) continue;
+      renamed[ours] = held;
+      from.set(ours, column);
+    } else if (!isEmpty(held) && JSON.stringify(held) !== JSON.stringify(renamed[ours]))
+      throw new DataError(
+        `${where}: the columns ${JSON.stringify(other)} and ${JSON.stringify(column)} are both ` +
+          `read as ${JSON.stringify(ours)}, and they differ; take one of them out`,
+      );
+  }
+  return { value: renamed, where };
+}
