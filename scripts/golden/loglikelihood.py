@@ -1,16 +1,16 @@
 """Log-likelihood evaluation by lm-evaluation-harness itself, item by item, for
 test/evaluate/loglikelihood.test.ts.
 
-    python scripts/golden/loglikelihood.py
+    python scripts/golden/loglikelihood.py [FOLDER …]
     python scripts/golden/loglikelihood.py MODEL TASK=ROWS.jsonl … > out
 
-The first writes test/golden/lm-eval/{expected.json, model files}; the second the same of any folder
-and rows (official columns), as JSON lines.
+The first writes {expected.json, model files} into the folders of test/golden that SETS names; the
+second prints the same of any model and rows (official columns), as JSON lines.
 
 The harness's own task files, requests, tokenisation, truncation and metrics run (its data sets are
-replaced by local rows, acc_norm is added to social_iqa, which leaves it out), with a random Llama
-whose tokenizer is trained on the rows: merges, a begin-of-text token that the tokenizer adds, and a
-context that one question exceeds. The rows in test/golden/lm-eval are written for this test.
+replaced by local rows, acc_norm is added to multiple choice that leaves it out), with a random Llama
+whose tokenizer is trained on the rows: merges, a begin-of-text token that the tokenizer adds, and,
+in lm-eval, a context that one question exceeds. The rows are written for this test.
 """
 
 import json
@@ -32,12 +32,32 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-GOLDEN = Path(__file__).resolve().parents[2] / "test" / "golden" / "lm-eval"
+GOLDEN = Path(__file__).resolve().parents[2] / "test" / "golden"
 TASKS = {
     "arc_easy": "arc/arc_easy.yaml",
     "arc_challenge": "arc/arc_challenge.yaml",
     "openbookqa": "openbookqa/openbookqa.yaml",
     "siqa": "siqa/siqa.yaml",
+    "boolq": "super_glue/boolq/default.yaml",
+    "piqa": "piqa/piqa.yaml",
+    "hellaswag": "hellaswag/hellaswag.yaml",
+    "winogrande": "winogrande/default.yaml",
+    "truthfulqa_mc1": "truthfulqa/truthfulqa_mc1.yaml",
+    "truthfulqa_mc2": "truthfulqa/truthfulqa_mc2.yaml",
+}
+# acc_norm would be of the contexts (WinoGrande), or the task computes its own metric (mc2).
+WITHOUT_NORM = ("winogrande", "truthfulqa_mc2")
+# Folder: the model's context, and the file of each task.
+SETS = {
+    "lm-eval": (112, {name: name for name in ("arc_easy", "openbookqa", "siqa")}),
+    "lm-eval-published": (
+        768,
+        {
+            **{name: name for name in ("boolq", "piqa", "hellaswag", "winogrande")},
+            "truthfulqa_mc1": "truthfulqa",
+            "truthfulqa_mc2": "truthfulqa",
+        },
+    ),
 }
 CHAT = (
     "{% for message in messages %}{{ '<|start|>' + message['role'] + '\n' + "
@@ -46,7 +66,7 @@ CHAT = (
 )
 
 
-def make_model(texts):
+def make_model(folder, context, texts):
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
@@ -67,11 +87,11 @@ def make_model(texts):
         tokenizer_object=tokenizer,
         bos_token="<|start|>",
         eos_token="<|end|>",
-        model_max_length=112,
+        model_max_length=context,
         clean_up_tokenization_spaces=False,
     )
     fast.chat_template = CHAT
-    fast.save_pretrained(GOLDEN)
+    fast.save_pretrained(folder)
     torch.manual_seed(7)
     config = LlamaConfig(
         vocab_size=480,
@@ -80,14 +100,14 @@ def make_model(texts):
         num_hidden_layers=2,
         num_attention_heads=2,
         num_key_value_heads=1,
-        max_position_embeddings=112,
+        max_position_embeddings=context,
         initializer_range=0.5,
         bos_token_id=0,
         eos_token_id=1,
         tie_word_embeddings=True,
     )
-    LlamaForCausalLM(config).float().eval().save_pretrained(GOLDEN)
-    (GOLDEN / "generation_config.json").unlink(missing_ok=True)
+    LlamaForCausalLM(config).float().eval().save_pretrained(folder)
+    (folder / "generation_config.json").unlink(missing_ok=True)
 
 
 def task_config(name, rows):
@@ -99,8 +119,8 @@ def task_config(name, rows):
         dataset_kwargs={"data_files": {"test": str(rows)}},
         test_split="test",
         metric_list=[
-            {"metric": "acc", "aggregation": "mean"},
-            {"metric": "acc_norm", "aggregation": "mean"},
+            {"metric": metric, "aggregation": "mean"}
+            for metric in (("acc",) if name in WITHOUT_NORM else ("acc", "acc_norm"))
         ],
     )
     for key in (
@@ -133,52 +153,52 @@ def evaluate(model, tokenizer, sources, **options):
                     "task": name,
                     "row": sample["doc_id"],
                     "choice_logps": logps,
-                    "acc": int(sample["acc"]),
-                    "acc_norm": int(sample["acc_norm"]),
+                    "acc": round(float(sample["acc"]), 9)
+                    if name == "truthfulqa_mc2"
+                    else int(sample["acc"]),
+                    **({"acc_norm": int(sample["acc_norm"])} if "acc_norm" in sample else {}),
                 }
             )
     return items
 
 
-def main():
-    logging.disable(logging.WARNING)
-    if len(sys.argv) > 1:
-        sources = dict(argument.split("=", 1) for argument in sys.argv[2:])
-        model = AutoModelForCausalLM.from_pretrained(sys.argv[1], dtype=torch.float32).eval()
-        for item in evaluate(model, AutoTokenizer.from_pretrained(sys.argv[1]), sources):
-            print(json.dumps(item))
-        return
-    sources = {name: GOLDEN / f"{name}.jsonl" for name in ("arc_easy", "openbookqa", "siqa")}
-    make_model([path.read_text() for path in sources.values()])
-    model, tokenizer = (
-        AutoModelForCausalLM.from_pretrained(GOLDEN, dtype=torch.float32).eval(),
-        AutoTokenizer.from_pretrained(GOLDEN),
-    )
+def write(folder, context, sources):
+    make_model(folder, context, [path.read_text() for path in sorted(set(sources.values()))])
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+    tokenizer = AutoTokenizer.from_pretrained(folder)
     expected = {
-        "lm_eval": version("lm_eval"),
         "plain": evaluate(model, tokenizer, sources),
         "chat": evaluate(model, tokenizer, sources, apply_chat_template=True),
     }
     lines = ",\n".join(
         f'"{kind}": [\n' + ",\n".join(json.dumps(item) for item in items) + "\n]"
         for kind, items in expected.items()
-        if kind != "lm_eval"
     )
-    (GOLDEN / "expected.json").write_text(
-        '{"lm_eval": ' + json.dumps(expected["lm_eval"]) + ",\n" + lines + "\n}\n"
+    (folder / "expected.json").write_text(
+        '{"lm_eval": ' + json.dumps(version("lm_eval")) + ",\n" + lines + "\n}\n"
     )
-    for kind in ("plain", "chat"):
-        print(
-            kind,
-            {
-                name: [
-                    sum(i[m] for i in expected[kind] if i["task"] == name)
-                    for m in ("acc", "acc_norm")
-                ]
-                for name in sources
-            },
-            file=sys.stderr,
-        )
+    for kind, items in expected.items():
+        sums = {
+            name: [
+                sum(i.get(m, 0) for i in items if i["task"] == name) for m in ("acc", "acc_norm")
+            ]
+            for name in sources
+        }
+        print(folder.name, kind, sums, file=sys.stderr)
+
+
+def main():
+    logging.disable(logging.WARNING)
+    if any("=" in argument for argument in sys.argv):
+        sources = dict(argument.split("=", 1) for argument in sys.argv[2:])
+        model = AutoModelForCausalLM.from_pretrained(sys.argv[1], dtype=torch.float32).eval()
+        for item in evaluate(model, AutoTokenizer.from_pretrained(sys.argv[1]), sources):
+            print(json.dumps(item))
+        return
+    for name in sys.argv[1:] or SETS:
+        context, files = SETS[name]
+        folder = GOLDEN / name
+        write(folder, context, {task: folder / f"{file}.jsonl" for task, file in files.items()})
 
 
 if __name__ == "__main__":

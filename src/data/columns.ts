@@ -158,6 +158,7 @@ export const ANSWER_COLUMNS: Columns<AnswerRecord> = {
   extracted: 'string|null',
   answer: 'string',
   correct: 'boolean',
+  score: 'number?',
   tokens: 'integer',
   choice_logps: 'numbers?',
   extracted_norm: 'string?',

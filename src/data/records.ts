@@ -226,6 +226,11 @@ export interface AnswerRecord {
   extracted: string | null;
   answer: string;
   correct: boolean;
+  /**
+   * What the task counts of this question, 0 … 1, where it is not whether the answer is correct: the
+   * probability of the right choices (TruthfulQA's mc2). `correct` is then whether it is above ½.
+   */
+  score?: number;
   /** Of the completion; by log-likelihood, of all choices together. */
   tokens: number;
   /** Log-likelihood only: summed log-prob of each choice, nats, in the question's order. */

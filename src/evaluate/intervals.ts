@@ -10,6 +10,10 @@
  *   with both models' answers; the 2.5 and 97.5
  *   percentiles of 10,000 differences. The draws depend on the counts alone, so the interval is the
  *   same wherever it is computed.
+ *   Where a task counts a number between 0 and 1 per question (`score`), Wilson's interval takes the
+ *   sum of the scores for the number of right answers, which is wider than need be, since such
+ *   scores vary less than 0 and 1 do. The difference has the bootstrap interval of its mean, and p
+ *   of the sign-flip permutation test (Fisher 1935; 10,000 flips).
  */
 import { Draw } from '../data/draw.js';
 import type { AnswerRecord } from '../data/records.js';
@@ -18,6 +22,7 @@ import type { AnswerRecord } from '../data/records.js';
 const Z95 = 1.959963984540054;
 
 export interface Accuracy {
+  /** Right answers, or the sum of the scores. */
   correct: number;
   total: number;
   /** correct / total; 0 where total is 0. */
@@ -27,8 +32,8 @@ export interface Accuracy {
   high: number;
 }
 
-export function accuracyOf(answers: readonly Pick<AnswerRecord, 'correct'>[]): Accuracy {
-  const correct = answers.filter((answer) => answer.correct).length;
+export function accuracyOf(answers: readonly Counted[]): Accuracy {
+  const correct = answers.reduce((sum, answer) => sum + counted(answer), 0);
   return {
     correct,
     total: answers.length,
@@ -36,6 +41,11 @@ export function accuracyOf(answers: readonly Pick<AnswerRecord, 'correct'>[]): A
     ...wilson(correct, answers.length),
   };
 }
+
+type Counted = Pick<AnswerRecord, 'correct' | 'score'>;
+
+/** What a question contributes to an accuracy: its score, else 1 where it is right. */
+const counted = ({ correct, score }: Counted): number => score ?? Number(correct);
 
 /**
  * Accuracy by the length-normalised choice (`acc_norm`); null where an answer was not made by
@@ -85,37 +95,74 @@ export interface Comparison {
   /** Paired bootstrap 95 % interval of the difference; [−1, 1] without a question. */
   low: number;
   high: number;
-  /** Two-sided p of McNemar's exact test: how often chance alone would part them so far. */
+  /**
+   * Two-sided p of McNemar's exact test, of the sign-flip test for scores: how often chance alone
+   * would part them so far.
+   */
   p: number;
 }
 
 /** Compares two models on the questions that both answered, joined by task and prompt id. */
 export function compare(before: readonly Graded[], after: readonly Graded[]): Comparison {
   const id = (answer: Graded) => `${answer.task} ${answer.prompt_id}`;
-  const correctBefore = new Map(before.map((answer) => [id(answer), answer.correct]));
-  const shared = after.filter((answer) => correctBefore.has(id(answer)));
+  const answerBefore = new Map(before.map((answer) => [id(answer), answer]));
+  const shared = after.flatMap((answer) => {
+    const earlier = answerBefore.get(id(answer));
+    return earlier ? [{ earlier, answer }] : [];
+  });
   const n = shared.length;
   const share = (count: number) => (n === 0 ? 0 : count / n);
-  const onlyBefore = shared.filter(
-    (answer) => !answer.correct && correctBefore.get(id(answer)),
-  ).length;
-  const onlyAfter = shared.filter(
-    (answer) => answer.correct && !correctBefore.get(id(answer)),
-  ).length;
-  const right = shared.filter((answer) => answer.correct).length;
+  const onlyBefore = shared.filter(({ earlier, answer }) => earlier.correct && !answer.correct);
+  const onlyAfter = shared.filter(({ earlier, answer }) => answer.correct && !earlier.correct);
+  const sum = (values: readonly number[]) => values.reduce((total, value) => total + value, 0);
+  const differences = shared.map(({ earlier, answer }) => counted(answer) - counted(earlier));
+  const scored = shared.some((two) => (two.earlier.score ?? two.answer.score) !== undefined);
   return {
     questions: n,
-    onlyBefore,
-    onlyAfter,
-    before: share(right - onlyAfter + onlyBefore),
-    after: share(right),
-    difference: share(onlyAfter - onlyBefore),
-    ...bootstrapDifference(n, onlyBefore, onlyAfter),
-    p: mcnemarExact(onlyBefore, onlyAfter),
+    onlyBefore: onlyBefore.length,
+    onlyAfter: onlyAfter.length,
+    before: share(sum(shared.map(({ earlier }) => counted(earlier)))),
+    after: share(sum(shared.map(({ answer }) => counted(answer)))),
+    difference: share(sum(differences)),
+    ...(scored
+      ? differenceOfScores(differences)
+      : {
+          ...bootstrapDifference(n, onlyBefore.length, onlyAfter.length),
+          p: mcnemarExact(onlyBefore.length, onlyAfter.length),
+        }),
   };
 }
 
-export type Graded = Pick<AnswerRecord, 'task' | 'prompt_id' | 'correct'>;
+export type Graded = Pick<AnswerRecord, 'task' | 'prompt_id' | 'correct' | 'score'>;
+
+/**
+ * For paired differences of scores, at least one: the 95 % bootstrap interval of their mean, and the
+ * two-sided p of the sign-flip test. The draws depend on the number of questions alone.
+ */
+export function differenceOfScores(differences: readonly number[]): {
+  low: number;
+  high: number;
+  p: number;
+} {
+  const n = differences.length;
+  const draw = new Draw(`scores ${n}`);
+  const observed = Math.abs(differences.reduce((sum, value) => sum + value, 0));
+  const means = new Float64Array(RESAMPLES);
+  let asFar = 1;
+  for (let r = 0; r < RESAMPLES; r++) {
+    let drawn = 0;
+    let flipped = 0;
+    for (const value of differences) {
+      drawn += differences[draw.int(0, n - 1)]!;
+      flipped += draw.int(0, 1) === 0 ? value : -value;
+    }
+    means[r] = drawn / n;
+    // Sums in another order differ in their last bits.
+    if (Math.abs(flipped) >= observed * (1 - 1e-12)) asFar++;
+  }
+  means.sort();
+  return { low: quantile(means, 0.025), high: quantile(means, 0.975), p: asFar / (RESAMPLES + 1) };
+}
 
 /** Two-sided p: twice the binomial tail P(X ≤ min(b, c)), at most 1. */
 export function mcnemarExact(b: number, c: number): number {

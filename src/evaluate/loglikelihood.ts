@@ -6,13 +6,16 @@
  *   acc_norm argmax_i log P(" " + choice_i | stem) / |choice_i|, |·| in characters (code points;
  *   not bytes, not tokens, without the space)
  *
+ * A task may have one stem per choice and one continuation for all (WinoGrande; no acc_norm then),
+ * or count the share of the probability that several right choices get (TruthfulQA's mc2).
+ *
  * Of equal choices the first counts. The stem is each task's own; no chat template unless asked
  * for, and then the choice follows the generation prompt without a space. Begin-of-text as the
  * tokenizer adds it, unless the text begins with it already. The choices of one question share its
  * context: it is computed once.
  */
 import { DataError } from '../data/jsonl.js';
-import type { AnswerRecord } from '../data/records.js';
+import type { AnswerRecord, Choice } from '../data/records.js';
 import type { LanguageModel } from '../lm/language-model.js';
 import type { Question } from './task.js';
 
@@ -82,9 +85,7 @@ export function gradeChoices(
 ): AnswerRecord {
   const choices = question.choices!;
   const best = choices[argmax(logps)]!.label;
-  const bestNorm =
-    choices[argmax(logps.map((logp, i) => logp / [...choices[i]!.text].length))]!.label;
-  return {
+  const answer = {
     prompt_id: question.id,
     task: question.task,
     completion: '',
@@ -93,9 +94,27 @@ export function gradeChoices(
     correct: best === question.answer,
     tokens,
     choice_logps: [...logps],
-    extracted_norm: bestNorm,
-    correct_norm: bestNorm === question.answer,
   };
+  if (question.right) {
+    const score = probabilityOf(question.right, choices, logps);
+    return { ...answer, answer: question.right.join(', '), correct: score > 0.5, score };
+  }
+  if (Array.isArray(question.stem)) return answer;
+  const bestNorm =
+    choices[argmax(logps.map((logp, i) => logp / [...choices[i]!.text].length))]!.label;
+  return { ...answer, extracted_norm: bestNorm, correct_norm: bestNorm === question.answer };
+}
+
+/** The share of the choices' probability that those labelled `right` have together. */
+function probabilityOf(
+  right: readonly string[],
+  choices: readonly Choice[],
+  logps: readonly number[],
+): number {
+  const most = Math.max(...logps);
+  const weights = logps.map((logp) => Math.exp(logp - most));
+  const sum = (of: readonly number[]) => of.reduce((total, weight) => total + weight, 0);
+  return sum(weights.filter((_, i) => right.includes(choices[i]!.label))) / sum(weights);
 }
 
 /** @throws DataError for a question that has no bare text, or no choices. */
@@ -123,10 +142,12 @@ export function encodeChoices(
 ): EncodedChoice[] {
   checkComparable(question);
   const { choices, stem, id, task } = question;
-  const context = chat ? chatContext(question, language) : stem;
+  const stems = typeof stem === 'string' ? choices.map(() => stem) : stem;
   const delimiter = chat ? '' : ' ';
-  return choices.map(({ label, text }) => {
-    const pair = encodePair(context, delimiter + text, (all) => encode(all, language));
+  return choices.map(({ label, text }, i) => {
+    const context = chat ? chatContext(question, stems[i]!, language) : stems[i]!;
+    const continuation = delimiter + (question.continuation ?? text);
+    const pair = encodePair(context, continuation, (all) => encode(all, language));
     if (pair.continuation.length === 0)
       throw new DataError(
         `the choice ${label} of question ${JSON.stringify(id)} of ${task} is empty for ` +
@@ -180,7 +201,11 @@ function encode(text: string, { tokenizer }: LanguageModel): number[] {
   });
 }
 
-function chatContext({ prompt, stem }: Question, { chatTemplate, source }: LanguageModel): string {
+function chatContext(
+  { prompt }: Question,
+  stem: string,
+  { chatTemplate, source }: LanguageModel,
+): string {
   if (!chatTemplate)
     throw new DataError(
       `${source.name} has no chat template: leave apply_chat_template out, or set it to false`,
@@ -188,7 +213,7 @@ function chatContext({ prompt, stem }: Question, { chatTemplate, source }: Langu
   return chatTemplate.render(
     chatTemplate.fit([
       ...prompt.filter(({ role }) => role === 'system'),
-      { role: 'user', content: stem! },
+      { role: 'user', content: stem },
     ]),
     { addGenerationPrompt: true },
   );

@@ -14,10 +14,17 @@ export interface Question extends PromptRecord {
   answer: string;
   task: string;
   /**
-   * Log-likelihood: the text that each choice continues, after a space. Absent where the row has no
-   * bare question or no choices.
+   * Log-likelihood: the text that each choice continues, after a space, or one text per choice.
+   * Absent where the row has no bare question or no choices.
    */
-  stem?: string;
+  stem?: string | readonly string[];
+  /** Log-likelihood: what is scored behind each stem, where it is not the choice itself. */
+  continuation?: string;
+  /**
+   * Labels of all right choices, where the measure is the share of the choices' probability that
+   * they get (TruthfulQA's mc2) and not whether the likeliest choice is right.
+   */
+  right?: string[];
 }
 
 export interface TaskSource {
@@ -39,15 +46,15 @@ export interface Task {
   readonly name: string;
   /** Where its questions come from when no source is named; null where one must be. */
   readonly hub: string | null;
+  /** The only method that can measure it; absent where both can. */
+  readonly method?: 'generate' | 'loglikelihood';
   /** @throws DataError naming file and row where a row lacks what the task needs. */
   questions(source: TaskSource): Promise<Question[]>;
 }
 
 type Columns = Record<string, unknown>;
 
-export interface RowTask {
-  name: string;
-  hub: string | null;
+export interface RowTask extends Pick<Task, 'name' | 'hub' | 'method'> {
   /** Text before a choice, from the row. */
   stem?: (row: Columns) => string;
   /** What is wrong with a question that has an answer, or nothing. */
@@ -58,7 +65,7 @@ export interface RowTask {
  * A task that reads rows. Every row counts, also one that says the same as another: an accuracy is
  * of the set as published.
  */
-export function rowTask({ name, hub, stem, problem }: RowTask): Task {
+export function rowTask({ name, hub, method, stem, problem }: RowTask): Task {
   const questionOf = (row: Row): Question => {
     const { value, where } = row;
     const prompt = promptOf(row);
@@ -84,16 +91,24 @@ export function rowTask({ name, hub, stem, problem }: RowTask): Task {
   return {
     name,
     hub,
-    async questions({ source = hub ?? undefined, count }) {
-      if (source === undefined)
-        throw new DataError(
-          `the task ${name} reads its questions from a file; write ` +
-            `${name}:path/to/questions.jsonl, or ${name}:hub:org/name:split`,
-        );
-      const rows = await readObjects(source);
-      return withOwnIds(rows.slice(0, count).map((row) => ({ question: questionOf(row), row })));
-    },
+    ...(method && { method }),
+    questions: (source) => questionsOf({ name, hub }, source, questionOf),
   };
+}
+
+/** The questions of a source of rows, one per row. @throws DataError */
+export async function questionsOf(
+  { name, hub }: Pick<Task, 'name' | 'hub'>,
+  { source = hub ?? undefined, count }: TaskSource,
+  questionOf: (row: Row) => Question,
+): Promise<Question[]> {
+  if (source === undefined)
+    throw new DataError(
+      `the task ${name} reads its questions from a file; write ` +
+        `${name}:path/to/questions.jsonl, or ${name}:hub:org/name:split`,
+    );
+  const rows = await readObjects(source);
+  return withOwnIds(rows.slice(0, count).map((row) => ({ question: questionOf(row), row })));
 }
 
 /**

@@ -198,7 +198,7 @@ function phaseReport(
 
 export type SlimAnswer = Pick<
   AnswerRecord,
-  'prompt_id' | 'task' | 'correct' | 'tokens' | 'correct_norm'
+  'prompt_id' | 'task' | 'correct' | 'score' | 'tokens' | 'correct_norm'
 >;
 
 /** Answers of the model that a phase made. */
@@ -206,11 +206,12 @@ export function answersOf(folder: RunFolder, name: string): SlimAnswer[] {
   return folder.records(
     name,
     'answers.jsonl',
-    ({ prompt_id, task, correct, tokens, correct_norm }: AnswerRecord) => ({
+    ({ prompt_id, task, correct, score, tokens, correct_norm }: AnswerRecord) => ({
       prompt_id,
       task,
       correct,
       tokens,
+      ...(score !== undefined && { score }),
       ...(correct_norm !== undefined && { correct_norm }),
     }),
   );

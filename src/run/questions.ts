@@ -1,6 +1,6 @@
 /** The questions of a recipe's evaluation tasks. */
 import { checkComparable } from '../evaluate/loglikelihood.js';
-import type { Question } from '../evaluate/task.js';
+import type { Question, Task } from '../evaluate/task.js';
 import { TASKS, type TaskName } from '../evaluate/tasks.js';
 import { withSystem } from './data.js';
 import { RunError } from './errors.js';
@@ -49,11 +49,16 @@ function parseTasks({
         'ERR_RECIPE',
         'evaluate.count: the built-in questions have no end; give how many are asked.',
       );
-    if (method === 'loglikelihood' && (name === 'builtin' || name === 'gsm8k')) {
+    const { method: only }: Task = TASKS[name];
+    if (only !== undefined && only !== method) {
+      const reason =
+        only === 'generate'
+          ? 'has no choices to compare by log-likelihood'
+          : 'has several right choices, which one generated answer cannot name';
       throw new RunError(
         'ERR_RECIPE',
-        `evaluate.method: the task ${name} has no choices to compare by log-likelihood; ` +
-          `measure it with \`method: generate\`, or leave it out of evaluate.tasks.`,
+        `evaluate.method: the task ${name} ${reason}; measure it with \`method: ${only}\`, or ` +
+          'leave it out of evaluate.tasks.',
       );
     }
     return parsed;

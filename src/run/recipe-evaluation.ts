@@ -1,5 +1,6 @@
 /** The recipe's section `evaluate`. */
 import { z } from 'zod';
+import { HUB_TASKS } from '../evaluate/tasks.js';
 import { count, only } from './recipe-types.js';
 
 export const evaluate = z.strictObject({
@@ -8,8 +9,8 @@ export const evaluate = z.strictObject({
     .max(64)
     .default(['builtin'])
     .describe(
-      'Tasks that are evaluated after each iteration: `builtin`; `arc_easy`, ' +
-        '`arc_challenge`, `openbookqa`, `siqa` or `gsm8k`, from the hub; or a task with a ' +
+      'Tasks that are evaluated after each iteration: `builtin`; from the hub ' +
+        `${HUB_TASKS.map((name) => `\`${name}\``).join(', ')}; or a task with a ` +
         'source of its own, a JSONL, JSON or Parquet file or a hub data set: ' +
         '`arc_easy:data/test.jsonl`, `siqa:hub:lighteval/siqa:validation`. An empty list ' +
         'evaluates nothing.',

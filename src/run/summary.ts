@@ -81,10 +81,13 @@ async function summaryOf(
     accuracy: answers.length > 0 ? accuracyOf(answers) : null,
     accuracy_norm: norm,
     tasks: Object.fromEntries(tasks.map(({ task, answers: of }) => [task, accuracyOf(of)])),
-    tasks_norm: norm
-      ? Object.fromEntries(tasks.map(({ task, answers: of }) => [task, normalised(of)!]))
-      : {},
-    answer_tokens: norm ? null : mean(answers.map((a) => a.tokens)),
+    tasks_norm: Object.fromEntries(
+      tasks.flatMap(({ task, answers: of }) => {
+        const taskNorm = normalised(of);
+        return taskNorm ? [[task, taskNorm]] : [];
+      }),
+    ),
+    answer_tokens: answers.some((a) => a.choice_logps) ? null : mean(answers.map((a) => a.tokens)),
     iteration:
       typeof phase === 'number' && phase > 0 && steps.length > 0
         ? await iterationPart(run, phase, steps)

@@ -123,7 +123,7 @@ describe('bad input to a run', () => {
       'an unknown task',
       () => tiny().replace('tasks: []', 'tasks: [trivia]'),
       2,
-      /evaluate\.tasks: 'trivia' is no task; known are builtin, arc_easy, arc_challenge, arc, openbookqa, siqa, gsm8k\.\n$/,
+      /evaluate\.tasks: 'trivia' is no task; known are builtin, arc_easy, arc_challenge, arc, openbookqa, siqa, boolq, piqa, hellaswag, winogrande, truthfulqa_mc1, truthfulqa_mc2, gsm8k\.\n$/,
     ],
     [
       'a loss that explodes',

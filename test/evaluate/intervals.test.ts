@@ -6,6 +6,7 @@ import {
   bootstrapDifference,
   byTask,
   compare,
+  differenceOfScores,
   mcnemarExact,
   normalised,
   wilson,
@@ -114,5 +115,46 @@ describe('answers', () => {
     expect(normalised([made, made])).toMatchObject({ correct: 2, total: 2 });
     expect(normalised([made, answer('b', true)])).toBeNull();
     expect(normalised([])).toBeNull();
+  });
+});
+
+describe('scores between 0 and 1', () => {
+  const answer = (prompt_id: string, score: number) => ({
+    task: 'truthfulqa_mc2',
+    prompt_id,
+    correct: score > 0.5,
+    score,
+  });
+  it('are averaged, with Wilson’s interval of their sum', () => {
+    const { correct, accuracy, low, high } = accuracyOf([answer('a', 0.25), answer('b', 0.75)]);
+    expect([correct, accuracy]).toEqual([1, 0.5]);
+    expect({ low, high }).toEqual(wilson(1, 2));
+  });
+  it('are compared by question: all differ by the same, so p is that of 2 in 16 flips', () => {
+    const ids = ['a', 'b', 'c', 'd'];
+    const found = compare(
+      ids.map((id) => answer(id, 0.25)),
+      ids.map((id) => answer(id, 0.75)),
+    );
+    expect(found).toMatchObject({
+      questions: 4,
+      onlyBefore: 0,
+      onlyAfter: 4,
+      before: 0.25,
+      after: 0.75,
+      difference: 0.5,
+      low: 0.5,
+      high: 0.5,
+    });
+    expect(Math.abs(found.p - 2 / 16)).toBeLessThan(0.015);
+  });
+  it('have an interval of ±1.96 s/√n where there are many', () => {
+    const differences = Array.from({ length: 400 }, (_, i) => ((i * 7919) % 400) / 400 - 0.4);
+    const mean = differences.reduce((sum, d) => sum + d, 0) / 400;
+    const spread = Math.sqrt(differences.reduce((sum, d) => sum + (d - mean) ** 2, 0) / 400);
+    const { low, high, p } = differenceOfScores(differences);
+    expect(low).toBeCloseTo(mean - (1.96 * spread) / 20, 2);
+    expect(high).toBeCloseTo(mean + (1.96 * spread) / 20, 2);
+    expect(p).toBeLessThan(0.001);
   });
 });

@@ -39,7 +39,7 @@ const ARC: Case = {
 };
 
 /** Rows of each task's kind, and completions that answer the first of them right and wrong. */
-const CASES: Record<TaskName, Case> = {
+const CASES = {
   builtin: { rows: [], hub: [], right: '', wrong: 'I cannot tell, sorry!' },
   arc: ARC,
   arc_easy: ARC,
@@ -78,7 +78,7 @@ const CASES: Record<TaskName, Case> = {
     wrong: '4',
     bad: { id: 'c', question: 'Who?', answer: 'Kim' },
   },
-};
+} satisfies Partial<Record<TaskName, Case>>;
 
 let folder: string;
 beforeAll(async () => {
@@ -96,8 +96,8 @@ async function file(rows: object[], name = 'task.jsonl'): Promise<string> {
   return path;
 }
 
-describe.each(Object.keys(CASES) as TaskName[])('task %s', (name) => {
-  const { rows, hub, right, wrong, bad, stem } = CASES[name];
+describe.each(Object.keys(CASES) as (keyof typeof CASES)[])('task %s', (name) => {
+  const { rows, hub, right, wrong, bad, stem }: Case = CASES[name];
   const source = async () =>
     name === 'builtin' ? { seed: 0, count: 3 } : { source: await file(rows) };
 
@@ -177,6 +177,12 @@ describe('sources', () => {
       ['arc', null],
       ['openbookqa', 'hub:allenai/openbookqa/main:test'],
       ['siqa', 'hub:lighteval/siqa:validation'],
+      ['boolq', 'hub:aps/super_glue/boolq:validation'],
+      ['piqa', 'hub:baber/piqa:validation'],
+      ['hellaswag', 'hub:Rowan/hellaswag:validation'],
+      ['winogrande', 'hub:allenai/winogrande/winogrande_xl:validation'],
+      ['truthfulqa_mc1', 'hub:truthfulqa/truthful_qa/multiple_choice:validation'],
+      ['truthfulqa_mc2', 'hub:truthfulqa/truthful_qa/multiple_choice:validation'],
       ['gsm8k', 'hub:openai/gsm8k/main:test'],
     ]);
   });

@@ -94,6 +94,15 @@ describe('by log-likelihood', () => {
     ).rejects.toThrow(message);
   });
 
+  it('refuses TruthfulQA’s mc2 by generation', async () => {
+    await expect(
+      tinyRun(['evaluate.tasks=[truthfulqa_mc2]', 'evaluate.method=generate']),
+    ).rejects.toThrow(
+      'the task truthfulqa_mc2 has several right choices, which one generated answer cannot name; ' +
+        'measure it with `method: loglikelihood`',
+    );
+  });
+
   it('refuses a row without a bare question before anything is loaded, naming it', async () => {
     const path = join(temporaryFolder(), 'rows.jsonl');
     writeFileSync(

@@ -15,6 +15,7 @@ import {
   normalised,
   type Accuracy,
 } from '../../evaluate/intervals.js';
+import { HUB_TASKS } from '../../evaluate/tasks.js';
 import { checkLengths } from '../../run/check.js';
 import { RunError } from '../../run/errors.js';
 import { chooseQuestions, taskSources } from '../../run/questions.js';
@@ -51,7 +52,7 @@ export function addEval(program: Command, cli: Cli): void {
     )
     .option(
       '--task <name[:source]>',
-      '`builtin`; arc_easy, arc_challenge, openbookqa, siqa, gsm8k from the hub; or one ' +
+      `\`builtin\`; ${HUB_TASKS.join(', ')} from the hub; or one ` +
         'with its source, such as arc_easy:test.jsonl or siqa:hub:lighteval/siqa:validation; ' +
         'may be given again',
       (value: string, all: string[]) => [...all, value],

@@ -5,6 +5,7 @@ import type { Question, Task } from '../task.js';
 export const builtin: Task = {
   name: 'builtin',
   hub: null,
+  method: 'generate',
   async questions({ seed = 0, count = 100 }) {
     return builtinPrompts({ seed, split: 'test', count }) as Question[];
   },

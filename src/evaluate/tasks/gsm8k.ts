@@ -8,6 +8,7 @@ import { rowTask, type Task } from '../task.js';
 export const gsm8k: Task = rowTask({
   name: 'gsm8k',
   hub: 'hub:openai/gsm8k/main:test',
+  method: 'generate',
   problem: ({ answer }) =>
     numericValue(answer) === null
       ? `has the answer ${JSON.stringify(answer)}, which is not a number`
