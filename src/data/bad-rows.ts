@@ -1,6 +1,6 @@
 /**
  * Rows that cannot be used: malformed, empty, of another shape. `error` refuses the source with the
- * first of them and the number of the others; `skip` leaves them out, each with its reason.
+ * first bad row and the number of others; `skip` leaves them out, each with its reason.
  */
 import { DataError } from './jsonl.js';
 
@@ -12,9 +12,9 @@ export interface Skipped {
   reason: string;
 }
 
-/** What a source lost on the way to its records. */
+/** The rows of a source that did not become records. */
 export interface LeftOut {
-  /** Number of rows that say the same as an earlier row. */
+  /** Number of rows with the content of an earlier row. */
   duplicates: number;
   /** The first of them with the row that it repeats, by file and line. */
   duplicate?: string | undefined;
@@ -35,7 +35,7 @@ export class BadRows {
     if (this.mode === 'skip') this.skipped.push({ reason: error.message });
   };
 
-  /** Runs `work` on one row; undefined where it throws DataError. */
+  /** Runs `work` on one row; returns undefined if it throws DataError. */
   try<T>(work: () => T): T | undefined {
     try {
       return work();
@@ -46,7 +46,7 @@ export class BadRows {
     }
   }
 
-  /** @throws DataError for bad rows in the mode `error`, and where `left` rows are none */
+  /** @throws DataError for bad rows in the mode `error`, and if no row is left */
   check(source: string, left: number): void {
     if (this.first === undefined || (this.mode === 'skip' && left > 0)) return;
     const more = this.count - 1;

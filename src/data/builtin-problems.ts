@@ -1,6 +1,6 @@
 /**
  * Arithmetic templates of the built-in prompts, easiest first. A small chat model solves most of
- * the first ones and few of the last, so that accuracy can move both ways.
+ * the first ones and few of the last, so that accuracy can rise and fall.
  */
 import {
   adding,
@@ -345,7 +345,7 @@ const legs: Template = (d) => {
   );
 };
 
-/** One-step templates stand twice: they are drawn twice as often. */
+/** One-step templates are listed twice, so they are drawn twice as often. */
 export const PROBLEMS: readonly Template[] = [
   adding,
   adding,

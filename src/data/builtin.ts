@@ -1,11 +1,10 @@
 /**
- * Built-in prompts: word problems and short questions made on the spot, ours and free to use, with
- * known answers. A run needs no download for them; training sees the prompts alone, evaluation also
- * the answers.
+ * Built-in prompts: generated word problems and short questions with known answers, free to use. A
+ * run needs no download for them. Training sees only the prompts, evaluation also the answers.
  *
- * Splits are disjoint by construction: the text of a problem (normalised, people's names aside) is
- * hashed, and the hash alone decides whether it belongs to train, test or sft, whatever the seed.
- * Item `index` of (seed, split) is always the same problem, so a longer list starts with the
+ * Splits are disjoint by construction: the text of a problem (normalised, without people's names)
+ * is hashed, and the hash alone decides whether it belongs to train, test or sft, whatever the
+ * seed. Item `index` of (seed, split) is always the same problem, so a longer list starts with the
  * shorter one.
  */
 import { createHash } from 'node:crypto';
@@ -42,8 +41,8 @@ export const MAX_BUILTIN = 100_000;
 const TEMPLATES = [...PROBLEMS, ...QUESTIONS];
 
 /**
- * The first `count` prompts of (seed, split), with answers. @throws RangeError for a count or seed
- * that is no whole number ≥ 0.
+ * The first `count` prompts of (seed, split), with answers. @throws RangeError unless count and
+ * seed are whole numbers ≥ 0
  */
 export function builtinPrompts({
   seed,
@@ -81,12 +80,12 @@ export function builtinDemonstrations({
   }));
 }
 
-/** Most items made anew to look an id up. */
+/** Most items that are generated again to look up an id. */
 const MOST_LOOKED_UP = 5000;
 
 /**
- * The built-in prompts that `ids` name, made anew; other ids, and those far down a list, are left
- * out.
+ * The built-in prompts with these ids, generated again; unknown ids, and those far down a list, are
+ * left out.
  */
 export function builtinById(ids: readonly string[]): Map<string, PromptRecord> {
   const lists = new Map<string, { seed: number; split: Split; count: number }>();
@@ -117,8 +116,8 @@ export function splitOf(problem: Problem): Split {
 }
 
 /**
- * Lower case, single spaces, people's names as one: two problems that differ in these alone are the
- * same problem.
+ * Lower case, single spaces, and one name for all people: problems that differ only in these are
+ * the same problem.
  */
 export function normalise(question: string): string {
   return question.toLowerCase().replace(NAME, 'x').replace(/\s+/g, ' ').trim();
@@ -147,7 +146,8 @@ function nextProblem(draw: Draw, split: Split, seen: Set<string>): Problem {
   for (let attempt = 0; attempt < MAX_ATTEMPTS; attempt++) {
     const problem = draw.pick(TEMPLATES)(draw);
     if (splitOf(problem) !== split) continue;
-    // A fact may be asked in several forms, each form once; numbers may not repeat at all.
+    // A fact may be asked in several forms, but each form only once; numeric problems may not
+    // repeat.
     const said =
       problem.fact === undefined ? normalise(problem.question) : `${problem.kind} ${problem.fact}`;
     if (seen.has(said)) continue;

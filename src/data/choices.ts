@@ -1,6 +1,6 @@
 /**
- * Multiple-choice rows, as the hub's sets and the uniform one have them, as one prompt with its
- * options.
+ * Multiple-choice rows, in the forms of the hub's data sets and in the uniform one, as one prompt
+ * with its options.
  */
 import { DataError, describe, isChoice } from './jsonl.js';
 import { askChoices } from './question.js';
@@ -30,8 +30,8 @@ export function choicePrompt(row: Row, make: MakePrompt): PromptRecord {
 
 /**
  * Choices as a list of {label, text}; as the hub's {label: […], text: […]} (ARC, OpenBookQA); as a
- * list of texts (MMLU), which are called A, B, …; or as SIQA's answerA, answerB, answerC. @throws
- * DataError
+ * list of texts (MMLU), which get the labels A, B, …; or as SIQA's answerA, answerB, answerC.
+ * @throws DataError
  */
 export function choicesOf({ value, where }: Row): Choice[] {
   const raw =
@@ -58,7 +58,7 @@ export function choicesOf({ value, where }: Row): Choice[] {
 
 /**
  * The right label: `answer`, `answerKey`, or SIQA's `label` from 1; MMLU's `answer` is an index
- * from 0. Undefined where none is given, "" on test splits.
+ * from 0. Undefined if none is given, "" on test splits.
  */
 function answerOf({ value, where }: Row, choices: readonly Choice[]): string | undefined {
   const given = value['answer'] ?? value['answerKey'] ?? value['label'];

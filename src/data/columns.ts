@@ -1,6 +1,6 @@
 /**
- * The type of every column of every artefact, as `readRecords` checks it: a file that a user edited
- * or another tool wrote is refused with its line, before anything is computed from it. `?` marks a
+ * The type of every column of every artefact, for `readRecords`: a file that a user edited or
+ * another tool wrote is refused with its line before anything is computed from it. `?` marks a
  * column that may be absent.
  */
 import type {

@@ -1,6 +1,6 @@
 /**
- * Draws for the built-in problems: sfc32 (Doty-Humphrey's PractRand, public domain) seeded by
- * SHA-256 of a key; the same numbers on every machine.
+ * Random numbers for the built-in problems: sfc32 (Doty-Humphrey's PractRand, public domain) seeded
+ * by SHA-256 of a key; the same numbers on every machine.
  */
 import { createHash } from 'node:crypto';
 

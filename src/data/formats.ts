@@ -1,6 +1,6 @@
 /**
- * Kinds of data files by their first bytes: what is not read is refused by its name, and CSV is
- * parsed (RFC 4180; the first line names the columns).
+ * Recognises data files by their first bytes, refuses the kinds that are not read by name, and
+ * parses CSV (RFC 4180; the first line names the columns).
  */
 import { parse, type CsvError } from 'csv-parse/sync';
 import { parseJsonText } from '../files/json.js';
@@ -48,7 +48,7 @@ const OTHER_KINDS: readonly { magic: readonly number[]; kind: string; remedy: st
   { magic: [0xfe, 0xff], kind: 'UTF-16 text', remedy: 'convert it with iconv -f UTF-16 -t UTF-8' },
 ];
 
-/** Kinds without a mark at their front, by the ending of their name. */
+/** Kinds without magic bytes, by the extension of their name. */
 const OTHER_ENDINGS: readonly [RegExp, string, string][] = [
   [/\.br$/i, 'compressed with brotli', 'unpack it with brotli -d'],
   [/\.(?:z|zlib|deflate)$/i, 'compressed with zlib', 'unpack it'],
@@ -60,7 +60,7 @@ function bytesOf(text: string): number[] {
   return [...Buffer.from(text, 'latin1')];
 }
 
-/** @throws DataError where the bytes are of a kind that is not read */
+/** @throws DataError if the bytes are of a kind that is not read */
 export function refuseOtherKinds(bytes: Uint8Array, name: string): void {
   const found = OTHER_KINDS.find(({ magic }) => magic.every((byte, i) => bytes[i] === byte));
   if (found) throw notRead(name, found.kind, found.remedy);
@@ -81,7 +81,7 @@ const notRead = (name: string, kind: string, remedy: string): DataError =>
       'files are read)',
   );
 
-/** A better complaint about a file that was read as JSON Lines and is something else. */
+/** A better error for a file that was read as JSON Lines and is of another kind. */
 export function otherThanJsonLines(bytes: Uint8Array, name: string): DataError | undefined {
   const text = new TextDecoder('utf-8').decode(bytes).trim();
   const first = text.slice(0, 10_000).split('\n', 1)[0]!;
@@ -138,12 +138,12 @@ function isListOfRows(text: string): boolean {
   }
 }
 
-/** Columns that hold numbers wherever they are read; all other fields of a CSV file are text. */
+/** Columns that hold numbers; all other fields of a CSV file are text. */
 const NUMBERS = new Set(['sample', 'reward', 'reward_previous', 'consistency']);
 
 /**
- * The rows of a CSV file; an empty field without quotes is an absent value. A row with another
- * number of fields than the header goes to `onBadRow`. @throws DataError
+ * The rows of a CSV file; an empty field without quotes is an absent value. A row whose number of
+ * fields differs from the header's goes to `onBadRow`. @throws DataError
  */
 export function parseCsv(
   text: string,
@@ -198,8 +198,8 @@ export function parseCsv(
 }
 
 /**
- * The line (from 1) of the first byte from `offset` on that is no line end; offsets must ascend.
- * The parser's own counter counts a line end within quotes twice where it has two bytes.
+ * The line (from 1) of the first byte at or after `offset` that is not a line end; offsets must
+ * ascend. The parser's own counter counts a two-byte line end within quotes twice.
  */
 function lineCounter(bytes: Uint8Array): (offset: number) => number {
   let at = 0;

@@ -1,11 +1,11 @@
 /**
  * Data sets of the Hugging Face hub: `hub:org/name[/config][:split][@revision]` → the split's
- * files, in order, in the cache that Python's huggingface_hub shares. Which files make a split is
- * found as the datasets library does (splits.ts): by the card, by names, else in the hub's own
- * Parquet conversion. Without a config the set's default one is taken, without a split `train`.
+ * files, in order, in the cache that Python's huggingface_hub shares. The files of a split are
+ * found as in the datasets library (splits.ts): by the card, by names, or in the hub's own Parquet
+ * conversion. Without a config the set's default one is taken, without a split `train`.
  *
- * The commit and files of a source are written down when it is first fetched, so that the same
- * source has the same rows tomorrow, offline too.
+ * The commit and files of a source are noted when it is first fetched, so that the same source has
+ * the same rows tomorrow, also offline.
  */
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -35,7 +35,7 @@ import {
   type Wanted,
 } from './splits.js';
 
-/** The hub's own conversion of sets in other formats: `<config>/<split>/0000.parquet`. */
+/** The hub's own conversion of data sets in other formats: `<config>/<split>/0000.parquet`. */
 const CONVERTED = 'refs/convert/parquet';
 
 export interface DatasetSource extends Wanted {
@@ -43,7 +43,7 @@ export interface DatasetSource extends Wanted {
   revision: string;
 }
 
-/** @throws DataError where `source` is not of the form */
+/** @throws DataError if `source` does not have this form */
 export function parseDatasetSource(source: string): DatasetSource {
   const match =
     /^hub:([\w.-]+\/[\w.-]+|[\w.-]+)(?:\/([^/:@\s]+))?(?::([^/:@\s]+))?(?:@([\w./-]+))?$/.exec(
@@ -58,24 +58,24 @@ export function parseDatasetSource(source: string): DatasetSource {
   return { ...id, config: match[2], split: match[3], source };
 }
 
-/** A source as it is in the cache. */
+/** A source in the cache. */
 export interface Dataset {
   /** 40 hex digits: names exactly these files. */
   commit: string;
-  /** The split's files in order; `name` is what errors call one. */
+  /** The split's files in order; `name` is used in error messages. */
   files: { path: string; name: string }[];
 }
 
-/** What is known of a source that was fetched before. */
+/** The noted state of a source that was fetched before. */
 interface Note {
   commit: string;
   files: string[];
 }
 
 /**
- * The files of a split, downloaded where they are not in the cache. A source that was fetched
- * before keeps its commit, also where a file of it went missing or was damaged since. @throws
- * ModelError for what the hub or the disk refuses, DataError for an unknown config or split
+ * The files of a split, downloaded if they are not in the cache. A source that was fetched before
+ * keeps its commit, even if one of its files is missing or damaged now. @throws ModelError for
+ * errors of the hub or the disk, DataError for an unknown config or split
  */
 export async function fetchDataset(source: string, options: SourceOptions = {}): Promise<Dataset> {
   const wanted = parseDatasetSource(source);
@@ -92,7 +92,7 @@ export async function fetchDataset(source: string, options: SourceOptions = {}):
   return located(wanted, repository, found, options);
 }
 
-/** The files of `fetchDataset`. */
+/** The files of a data set, as `fetchDataset` returns them. */
 export async function datasetFiles(
   source: string,
   options: SourceOptions = {},
@@ -100,7 +100,7 @@ export async function datasetFiles(
   return (await fetchDataset(source, options)).files;
 }
 
-/** The same commit once more; null where the hub has it no longer. */
+/** Fetches the noted commit again; null if the hub no longer has it. */
 async function fetchAgain(
   { commit, files }: Note,
   wanted: DatasetSource,
@@ -158,7 +158,7 @@ async function fromHub(
   const found = chooseSplit(splits, wanted);
   if (found.files) return take(listing, found.files, wanted.revision);
 
-  // The set has no file in a format that is read; the hub has converted most such sets.
+  // The data set has no file in a format that is read, but the hub has converted most such sets.
   const converted = await listRepository(
     repository,
     CONVERTED,
@@ -173,7 +173,7 @@ async function fromHub(
   throw new DataError(other && splits.size === 0 ? other.problem : found.problem);
 }
 
-/** The README's text, fetched where there is one. */
+/** The text of the README, fetched if there is one. */
 async function card(
   { commit, files }: Listing,
   repository: Repository,
@@ -187,8 +187,8 @@ async function card(
 }
 
 /**
- * A source without a note and without the network: another program may have put it into the shared
- * cache.
+ * The files of a source without a note and without the network: another program may have put it
+ * into the shared cache.
  */
 async function fromCache(
   wanted: DatasetSource,
@@ -226,7 +226,7 @@ async function fromCache(
 }
 
 /**
- * Whether all shards are there: three for `x-00000-of-00003`. With other names only a single file
+ * Whether all shards are there: three for `x-00000-of-00003`. With other names, only a single file
  * without a number is known to be complete.
  */
 function allShards(files: readonly string[]): boolean {
@@ -248,13 +248,13 @@ async function remember(
   { commit, files }: Note,
   options: SourceOptions,
 ): Promise<void> {
-  // If the cache cannot be written, the hub is asked again next time; the run goes on.
+  // If the cache cannot be written, the next run asks the hub again.
   await writeToCache(noteFile(wanted, options), `${JSON.stringify({ commit, files })}\n`).catch(
     () => {},
   );
 }
 
-/** Null for a source that was never fetched, or a note that is damaged. */
+/** Null for a source that was never fetched, or if the note is damaged. */
 async function readNote(wanted: DatasetSource, options: SourceOptions): Promise<Note | null> {
   try {
     const { commit, files } = JSON.parse(
@@ -270,7 +270,7 @@ async function readNote(wanted: DatasetSource, options: SourceOptions): Promise<
   }
 }
 
-/** Whether the noted files are in the cache as the hub lists them. */
+/** Whether the noted files are in the cache with the sizes and checksums that the hub lists. */
 async function isComplete(
   note: Note,
   wanted: DatasetSource,

@@ -1,6 +1,6 @@
 /**
- * The prompt that two answers share at their front, where a preference pair has no prompt of its
- * own.
+ * The common beginning of two answers, which is their prompt if a preference pair has no prompt of
+ * its own.
  */
 import { DataError, describe } from './jsonl.js';
 import { sameMessage } from './messages.js';
@@ -15,10 +15,10 @@ export type Split<T> = {
 };
 
 /**
- * The common beginning of two sequences, and what follows it in each: TRL's extract_prompt. As
- * there, of two sequences one of which begins with the whole other one, the last common element
- * stays with the answers, and a `space` just before the difference is not the prompt's. (Where they
- * differ from the start TRL looks at the last element instead; there is no prompt then.)
+ * The common beginning of two sequences, and the rest of each: TRL's extract_prompt. As there, if
+ * one sequence begins with the whole other one, the last common element stays with the answers, and
+ * a `space` just before the difference does not belong to the prompt. (If they differ from the
+ * start, TRL looks at the last element instead; here there is no prompt then.)
  */
 export function extractPrompt<T>(
   chosen: readonly T[],
@@ -40,13 +40,13 @@ const ANSWER_LABEL =
 
 /**
  * The prompt of two texts: HH-RLHF's turns, or the common beginning up to the label of the answer
- * or to a line end. @throws DataError where the texts differ elsewhere: a cut there would leave a
- * part of the answer in the prompt
+ * or to a line end. @throws DataError if the texts differ elsewhere, because a cut there would
+ * leave a part of the answer in the prompt
  */
 export function splitTexts(chosen: string, rejected: string, where: string): Split<Message> {
   const [a, b] = [turns(chosen), turns(rejected)];
   if (a && b) return extractPrompt(a, b, sameMessage);
-  // Characters are code points, as in Python: half a surrogate pair is no text.
+  // Characters are code points, as in Python: half a surrogate pair is not a character.
   const common = extractPrompt([...chosen], [...rejected], (x, y) => x === y, ' ').prompt.join('');
   if (common.trim() === '') return { prompt: [], chosen: [], rejected: [] };
   const label = [...common.matchAll(ANSWER_LABEL)].at(-1);
@@ -69,7 +69,13 @@ export function splitTexts(chosen: string, rejected: string, where: string): Spl
   };
 }
 
-/** "\n\nHuman: Hi\n\nAssistant: Hello" as messages; null where a text is something else. */
+/**
+ * "
+ *
+ * Human: Hi
+ *
+ * Assistant: Hello" as messages; null for any other text.
+ */
 function turns(dialogue: string): Message[] | null {
   if (!/^\s*Human:/.test(dialogue)) return null;
   const said = dialogue.trim().split(/\n\n(?=(?:Human|Assistant):)/);

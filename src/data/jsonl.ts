@@ -1,6 +1,6 @@
 /**
- * JSON Lines, strictly: UTF-8, one object per line. Every error names file and line. Writing is
- * `serialize` here and the store's write-fsync-rename.
+ * JSON Lines, strictly: UTF-8, one object per line. Every error names file and line. The store
+ * writes the lines of `serialize` atomically.
  */
 import { FileError, readRegular } from '../files/read.js';
 import type { Columns, Kind } from './columns.js';
@@ -25,8 +25,8 @@ export interface Line {
 }
 
 /**
- * A data file that cannot be used. The message names file, line and column, and says what is
- * expected.
+ * A data file that cannot be used. The message names file, line and column, and states the expected
+ * content.
  */
 export class DataError extends Error {
   override readonly name = 'DataError';
@@ -34,8 +34,8 @@ export class DataError extends Error {
 }
 
 /**
- * One record as one line, newline included. U+2028 and U+2029 are escaped: some line readers split
- * at them.
+ * One record as one line, including the newline. U+2028 and U+2029 are escaped, because some line
+ * readers split at them.
  */
 export function serialize(record: object): string {
   return (
@@ -100,7 +100,7 @@ export function parseLines(
   return lines;
 }
 
-/** The bytes of a data file that errors call `name`. @throws DataError where it cannot be read */
+/** The bytes of a data file that errors call `name`. @throws DataError if it cannot be read */
 export async function readDataFile(path: string, name: string): Promise<Uint8Array> {
   return readRegular(path, 'data').catch((cause: unknown) => {
     throw unreadable(name, cause);
@@ -118,8 +118,8 @@ export function unreadable(name: string, cause: unknown): unknown {
 }
 
 /**
- * `parseJsonl` of a file on disk. @throws DataError also where it is missing, unreadable, or
- * (unless `allowEmpty`) has no rows.
+ * `parseJsonl` of a file on disk. @throws DataError also if it is missing, unreadable, or (unless
+ * `allowEmpty`) has no rows.
  */
 export async function readJsonl(
   path: string,

@@ -1,7 +1,7 @@
 /**
- * Messages in the forms that data sets have them: {role, content}, ShareGPT's {from, value},
- * content as a list of text parts, and all of these as JSON text. A turn that does not fit a
- * Message is refused by its number.
+ * Messages in the forms of common data sets: {role, content}, ShareGPT's {from, value}, content as
+ * a list of text parts, and all of these as JSON text. A turn that does not fit a Message is
+ * refused by its number.
  */
 import { parseJsonText } from '../files/json.js';
 import { DataError, describe, isObject } from './jsonl.js';
@@ -29,7 +29,7 @@ const UNREAD_KEYS = [
 /** The columns that hold a whole conversation, never plain text. */
 export const CONVERSATIONS: readonly string[] = ['messages', 'conversations', 'conversation'];
 
-/** Whether a column says nothing: null, NaN, blank text, an empty list or object. */
+/** Whether a column is empty: null, NaN, blank text, an empty list or object. */
 export function isEmpty(value: unknown): boolean {
   if (value === null || value === undefined || Number.isNaN(value)) return true;
   if (typeof value === 'string') return /^\s*(?:\[\s*\]|\{\s*\}|null)?\s*$/.test(value);
@@ -42,7 +42,7 @@ export function isEmpty(value: unknown): boolean {
 export const messagesFrom = (turns: readonly unknown[], column: string, where: string): Message[] =>
   turns.map((turn, i) => messageFrom(turn, `${where}: ${JSON.stringify(column)} turn ${i + 1}`));
 
-/** One turn; `place` begins the complaint about it. @throws DataError */
+/** One turn; `place` begins the error message about it. @throws DataError */
 export function messageFrom(turn: unknown, place: string): Message {
   if (!isObject(turn))
     throw new DataError(`${place} must be {"role", "content"}, but is ${describe(turn)}`);
@@ -80,8 +80,8 @@ function contentOf(raw: unknown, place: string): string {
 }
 
 /**
- * The list that a text holds where it is messages (or Alpaca's history) written as JSON; undefined
- * for any other text. @throws DataError for Python's own notation and for damaged JSON
+ * The list in a text that contains messages (or Alpaca's history) as JSON; undefined for any other
+ * text. @throws DataError for Python's own notation and for damaged JSON
  */
 export function listInText(raw: string, column: string, where: string): unknown[] | undefined {
   const always = column === 'history' || CONVERSATIONS.includes(column);
@@ -102,7 +102,7 @@ export function listInText(raw: string, column: string, where: string): unknown[
   return always || turns.every(isTurn) ? turns : undefined;
 }
 
-/** Other JSON is a plain text, such as an answer that was to be JSON. */
+/** Other JSON is plain text, such as an answer that is itself JSON. */
 const isTurn = (turn: unknown): boolean =>
   isObject(turn) &&
   typeof (turn['role'] ?? turn['from']) === 'string' &&
@@ -142,9 +142,9 @@ export const beginsWith = (turns: readonly Message[], start: readonly Message[])
   });
 
 /**
- * Control tokens of the chat templates in use: ChatML and Llama 3 (`<|…|>`), DeepSeek, Llama 2 and
- * Mistral, Gemma (`<start_of_turn>`, `<|turn>`), GLM. `<s>` and `</s>` are also HTML, and count only
- * at the edges of a text.
+ * Control tokens of common chat templates: ChatML and Llama 3 (`<|…|>`), DeepSeek, Llama 2 and
+ * Mistral, Gemma (`<start_of_turn>`, `<|turn>`), GLM. `<s>` and `</s>` are also HTML, so they count
+ * only at the edges of a text.
  */
 const CONTROL =
   /<\|[A-Za-z][\w.-]{0,40}\|?>|<[A-Za-z][\w.-]{0,40}\|>|<｜[^｜\n]{1,40}｜>|\[\/?(?:INST|SYSTEM_PROMPT|AVAILABLE_TOOLS|TOOL_CALLS|TOOL_RESULTS)\]|\[gMASK\]|<<\/?SYS>>|<(?:start|end)_of_turn>|<(?:bos|eos)>|^\s*<s>|<\/s>\s*$/;
@@ -159,7 +159,7 @@ function controlTokenIn(content: string): string | undefined {
   );
 }
 
-/** @throws DataError where a text holds control tokens, which the chat template writes itself */
+/** @throws DataError if a text contains control tokens, which the chat template writes itself */
 export function refuseControlTokens(messages: readonly Message[], where: string): void {
   for (const { role, content } of messages) {
     const found = controlTokenIn(content);

@@ -38,7 +38,7 @@ export interface OfficialFile {
   rows: { id: string; where: string; value: unknown }[];
 }
 
-/** One response as text, before a model's tokenizer has seen it. */
+/** One response as text, not tokenised yet. */
 export interface SampledText {
   prompt_id: string;
   sample: number;
@@ -56,8 +56,8 @@ export interface RewardRow {
 }
 
 /**
- * Reads a file of the official code; null where it is none (another format, or not JSON). @throws
- * DataError for one with mixed or unknown rows
+ * Reads a file of the official code; returns null for any other file (another format, or not JSON).
+ * @throws DataError for a file with mixed or unknown rows
  */
 export async function readOfficial(path: string): Promise<OfficialFile | null> {
   if (!/\.json$/i.test(path) || path.startsWith('hub:')) return null;
@@ -69,7 +69,7 @@ export async function readOfficial(path: string): Promise<OfficialFile | null> {
   try {
     value = parseJsonText(text);
   } catch {
-    return null; // JSON Lines, or damaged: rows.ts says which
+    return null; // JSON Lines, or damaged: rows.ts reports it
   }
   const entries = Object.entries(value as object);
   if (entries.length === 0 || entries.some(([, row]) => typeof row !== 'object' || row === null))
@@ -91,7 +91,7 @@ export async function readOfficial(path: string): Promise<OfficialFile | null> {
   return { kind, rows };
 }
 
-/** Python writes NaN into JSON. Its place is looked for in the text, to name the line. */
+/** Python writes NaN into JSON. The text is searched for it, to name the line. */
 function refuseNaN(text: string, path: string): void {
   const found = /[[:,]\s*(NaN|-?Infinity)\b/.exec(text);
   if (found)
@@ -145,7 +145,7 @@ export function officialSamples({ rows }: OfficialFile): SampledText[] {
 }
 
 /**
- * The rewards of θ_t, and those of θ_{t−1} from a second file about the same responses. @throws
+ * The rewards of θ_t, and those of θ_{t−1} from a second file on the same responses. @throws
  * DataError
  */
 export function officialRewards(current: OfficialFile, previous?: OfficialFile): RewardRow[] {
@@ -190,7 +190,7 @@ function rewardsOf({ rows }: OfficialFile): RewardRow[] {
           'response needs one',
       );
     return response.flatMap((conversation, sample) => {
-      // Shorter lists are filled up with null.
+      // Shorter lists are padded with null.
       if (conversation === null && reward[sample] === null) return [];
       const number = reward[sample];
       if (typeof number !== 'number' || !Number.isFinite(number))
@@ -213,8 +213,7 @@ function rewardsOf({ rows }: OfficialFile): RewardRow[] {
 }
 
 /**
- * Rows that loadPreferences reads: prompt, chosen, rejected and, where it is known, consistency.
- * @throws DataError
+ * Rows for loadPreferences: prompt, chosen, rejected and, if known, consistency. @throws DataError
  */
 export function officialPairs({ kind, rows }: OfficialFile): Row[] {
   if (kind !== 'dpo')
@@ -249,7 +248,7 @@ function messagesOf(value: unknown, column: string, where: string): Message[] {
   return plain(value as Message[]);
 }
 
-/** What follows the prompt in a conversation; a text is the answer itself. */
+/** The part of a conversation after the prompt; a text is the answer itself. */
 function answerOf(
   value: unknown,
   prompt: readonly Message[],
@@ -274,8 +273,8 @@ const plain = (messages: readonly Message[]): Message[] =>
 export type Entries = [string, unknown][];
 
 /**
- * A file of the official code as text, one id a line. Ids keep their order: a JavaScript object
- * would sort those that look like numbers.
+ * A file of the official code as text, one id per line. Ids keep their order, while a JavaScript
+ * object would sort those that look like numbers.
  */
 export function officialText(entries: Entries): string {
   const lines = entries.map(([id, row]) => `${JSON.stringify(id)}: ${JSON.stringify(row)}`);
@@ -286,8 +285,8 @@ export const toOfficialPrompts = (prompts: readonly PromptRecord[]): Entries =>
   prompts.map(({ id, prompt }) => [id, plain(prompt)]);
 
 /**
- * @throws DataError where a demonstration has more than one question and one answer, all that
- * train.py reads
+ * @throws DataError if a demonstration has more than one question and one answer, because train.py
+ * reads only these
  */
 export const toOfficialDemonstrations = (demonstrations: readonly DemonstrationRecord[]): Entries =>
   demonstrations.map(({ id, prompt, completion }) => [
@@ -303,8 +302,8 @@ export function toOfficialSampling(completions: readonly CompletionRecord[]): En
 }
 
 /**
- * The rewarding file of θ_t (`current`) or θ_{t−1} (`previous`). @throws DataError where scores and
- * completions are not about the same samples
+ * The rewarding file of θ_t (`current`) or θ_{t−1} (`previous`). @throws DataError unless scores
+ * and completions have the same samples
  */
 export function toOfficialRewarding(
   scores: readonly ScoreRecord[],
@@ -321,7 +320,7 @@ export function toOfficialRewarding(
         'files must be about the same samples',
     );
   const logp = role === 'current' ? 'logp_current' : 'logp_previous';
-  // The base model has no reference: the official code then ranks by the mean log-prob.
+  // The base model has no reference, so the official code ranks by the mean log-prob.
   const alone = scores.every((score) => score[logp] === score.logp_base);
   return texts.map(([id, samples]) => {
     const found = samples.map(({ sample }) => scored.get(`${sample} ${id}`) ?? missing(id, sample));
@@ -351,7 +350,7 @@ function missing(id: string, sample: number): never {
   );
 }
 
-/** @throws DataError as toOfficialDemonstrations */
+/** @throws DataError like toOfficialDemonstrations */
 export function toOfficialDpo(
   pairs: readonly (Pick<PairRecord, 'prompt' | 'chosen' | 'rejected'> & {
     id: string;
@@ -379,8 +378,8 @@ function twoTurns(id: string, messages: readonly Message[]): Message[] {
 }
 
 /**
- * Completions by prompt, samples 0, 1, … in order: in the official files a response's place is its
- * number.
+ * Completions by prompt, with samples 0, 1, … in order, because the position of a response in the
+ * official files is its number.
  */
 function bySample(completions: readonly CompletionRecord[]): [string, CompletionRecord[]][] {
   const groups = new Map<string, CompletionRecord[]>();

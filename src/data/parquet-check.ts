@@ -12,17 +12,21 @@ import { readStruct, type Struct, type Value } from './parquet-thrift.js';
 const MAX_FOOTER = 64 * 1024 * 1024;
 const MAX_CELLS = 50_000_000;
 const MAX_GROUP_BYTES = 2 ** 30;
-/** A file may unpack to so many times its size; a short one to so many bytes. */
+/**
+ * Maximum ratio of unpacked to packed size, and the unpacked size that a short file may always
+ * have.
+ */
 const MOST_UNPACKED = 1000;
 const SMALL_FILE = 64 * 1024 * 1024;
 const MAX_SCHEMA = 10_000;
 /**
- * Heap that hyparquet needs for a nested value and each list around it while it puts a column
- * together.
+ * Heap that hyparquet needs for a nested value and each list around it while it assembles a column.
  */
 const BYTES_OF_NESTED = 160;
 
-/** The footer with its length and magic, as parquetMetadata takes it. @throws DataError */
+/**
+ * The footer with its length and magic, the form that parquetMetadata expects. @throws DataError
+ */
 export async function readFooter(file: AsyncBuffer, name: string): Promise<ArrayBuffer> {
   const size = file.byteLength;
   const magic = async (at: number): Promise<string> =>
@@ -51,7 +55,7 @@ const DECIMAL = 5;
 const BYTE_ARRAY = 6;
 const MAX_DECIMAL_BYTES = 32;
 
-/** @throws Error for a footer that would take long or much to read. */
+/** @throws Error for a footer that would take too much time or memory to read */
 function checkFooter(bytes: Uint8Array): void {
   const { value: footer } = readStruct(bytes);
   const schema = listOf(footer[2]);
@@ -61,7 +65,7 @@ function checkFooter(bytes: Uint8Array): void {
   if (groups.length > 1_000_000 || chunks * schema.length > 50_000_000)
     throw new Error(`it has ${groups.length} row groups of ${schema.length} columns`);
   for (const element of schema) {
-    // A decimal is multiplied out byte by byte, in quadratic time.
+    // A decimal is converted byte by byte, in quadratic time.
     if (
       element[6] === DECIMAL &&
       (element[1] === BYTE_ARRAY || Number(element[2] ?? 0) > MAX_DECIMAL_BYTES)
@@ -142,9 +146,9 @@ export function checkMetadata(metadata: FileMetaData, size: number, name: string
     );
 }
 
-/** Where a column's bytes lie in the file. */
+/** The byte range of a column in the file. */
 export function chunkRange(column: ColumnMetaData): { start: number; end: number } {
-  // As the format's readers do: a dictionary, where there is one, comes first.
+  // Like other readers of the format: a dictionary, if there is one, comes first.
   const start = Number(column.dictionary_page_offset || column.data_page_offset);
   return { start, end: start + Number(column.total_compressed_size) };
 }
@@ -160,7 +164,7 @@ export interface ColumnBytes {
   slice(start: number, end?: number): ArrayBuffer;
 }
 
-/** @throws Error saying what is wrong with the pages of a column, its leaves included. */
+/** @throws Error naming the problem with the pages of a column, its leaves included */
 export function checkColumn(
   file: ColumnBytes,
   metadata: FileMetaData,

@@ -8,14 +8,14 @@ import { compressors } from 'hyparquet-compressors';
 
 type Decompress = (input: Uint8Array, length: number) => Uint8Array;
 
-/** Node has its own from 22.15 on. */
+/** Node has its own decompressor from 22.15 on. */
 const nativeZstd = (
   zlib as {
     zstdDecompressSync?: (input: Uint8Array, options: { maxOutputLength: number }) => Uint8Array;
   }
 ).zstdDecompressSync;
 
-/** An empty page is packed as a byte or two that some decoders trip over. */
+/** An empty page is packed as one or two bytes, which some decoders cannot read. */
 const bounded =
   (work: Decompress): Decompress =>
   (input, length) =>
@@ -52,7 +52,7 @@ function snappyLength(input: Uint8Array): number {
 /** Most bytes that one zstd block unpacks to (RFC 8878, 3.1.1.2). */
 const ZSTD_BLOCK = 128 * 1024;
 
-/** Blocks of all frames: counted by their headers, nothing is unpacked. */
+/** The number of blocks of all frames, counted by their headers without unpacking. */
 function zstdBlocks(input: Uint8Array): number {
   const view = new DataView(input.buffer, input.byteOffset, input.byteLength);
   let at = 0;

@@ -1,8 +1,8 @@
 /**
  * Checks the pages of one column before hyparquet decodes them: it trusts run lengths, counts and
- * indices, so a flipped bit could make it fill memory, loop for ever, or return nulls in silence.
- * Here every page's counts and runs must add up. (Parquet's Encodings.md: levels and
- * dictionary indices are runs of either one repeated value or bit-packed groups of eight.)
+ * indices, so a flipped bit could make it fill memory, loop for ever, or silently return nulls.
+ * Here every page's counts and runs must add up. (Parquet's Encodings.md: levels and dictionary
+ * indices are runs of either one repeated value or bit-packed groups of eight.)
  */
 import type { ColumnMetaData, SchemaElement } from 'hyparquet';
 import { COMPRESSORS } from './parquet-codecs.js';
@@ -32,7 +32,7 @@ interface Page {
   values: number;
   encoding: number;
   bytes: Uint8Array;
-  /** Where the encoded values begin in `bytes`. */
+  /** Position of the encoded values in `bytes`. */
   at: number;
   /** Values that are not null. */
   present: number;
@@ -40,7 +40,7 @@ interface Page {
   rows: number;
 }
 
-/** @throws Error saying what does not add up */
+/** @throws Error naming the counts that do not add up */
 export function checkPages(bytes: Uint8Array, leaf: Leaf): void {
   const total = Number(leaf.column.num_values);
   let values = 0;
@@ -54,7 +54,7 @@ export function checkPages(bytes: Uint8Array, leaf: Leaf): void {
     const packed = number(header, 3);
     if (packed > bytes.length - end || unpacked > MAX_PAGE_BYTES)
       throw new Error(`a page claims ${packed} bytes, ${unpacked} unpacked`);
-    // The declared size has the headers too, which the pages need not.
+    // The declared size includes the headers, which may be missing in the pages' sum.
     if ((left -= unpacked) < 0)
       throw new Error('its pages unpack to more than the size that the column declares');
     const body = bytes.subarray(end, end + packed);
@@ -82,7 +82,7 @@ export function checkPages(bytes: Uint8Array, leaf: Leaf): void {
     );
 }
 
-/** Format 1: everything is packed together, levels carry their length. */
+/** Format 1: the whole page is compressed, and levels begin with their length. */
 function readPage(leaf: Leaf, header: Struct, bytes: Uint8Array): Page {
   const values = number(header, 1);
   const { repetition, definition } = maxLevels(leaf.path);
@@ -103,7 +103,7 @@ function readPage(leaf: Leaf, header: Struct, bytes: Uint8Array): Page {
   return { values, encoding: number(header, 2), bytes, at, present, rows };
 }
 
-/** Format 2: levels stand unpacked in front, their lengths in the header. */
+/** Format 2: uncompressed levels come first, and the header has their lengths. */
 function readPageV2(leaf: Leaf, header: Struct, body: Uint8Array, unpacked: number): Page {
   const values = number(header, 1);
   const nulls = number(header, 2);
@@ -190,7 +190,7 @@ const WIDTHS: Record<string, number> = {
   BOOLEAN: 1 / 8,
 };
 
-/** Plain values need their width in bytes each; a text at least its length. */
+/** Plain values need their width in bytes each; a text needs at least its length. */
 function checkPlain({ path, column }: Leaf, count: number, bytes: number): void {
   const width =
     column.type === 'FIXED_LEN_BYTE_ARRAY'
@@ -237,8 +237,8 @@ function countLevels(
 }
 
 /**
- * Calls `visit` for the `count` values of a run-length and bit-packed stream. @throws Error where
- * it does not hold exactly so many.
+ * Calls `visit` for the `count` values of a run-length and bit-packed stream. @throws Error unless
+ * it holds exactly this many
  */
 function forRuns(
   bytes: Uint8Array,

@@ -12,7 +12,7 @@ export type Value = boolean | number | Uint8Array | Value[] | Struct;
 
 const MAX_DEPTH = 48;
 
-/** The struct at `offset` of `bytes`, and where it ends. @throws Error */
+/** The struct at `offset` of `bytes`, and its end. @throws Error */
 export function readStruct(bytes: Uint8Array, offset = 0): { value: Struct; end: number } {
   const reader = new Reader(bytes, offset);
   return { value: reader.struct(0), end: reader.at };
@@ -50,7 +50,7 @@ class Reader {
         return this.zigzag();
       case 7:
         this.skip(8);
-        return 0; // no double matters here
+        return 0; // no double is needed here
       case 8: {
         const length = this.varint();
         const start = this.at;
@@ -89,7 +89,7 @@ class Reader {
     this.at += length;
   }
 
-  /** Unsigned; beyond 2^53 inexact, which no valid size or count is. */
+  /** Unsigned; inexact beyond 2^53, which no valid size or count reaches. */
   private varint(): number {
     for (let value = 0, shift = 0; shift < 70; shift += 7) {
       const byte = this.byte();

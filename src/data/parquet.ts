@@ -1,11 +1,11 @@
 /**
  * Parquet files by hyparquet, row group by row group and column by column, so that memory stays
- * near the size of the rows and an error names the column. What the file claims is checked before
- * anything is decoded (parquet-check.ts): a damaged or hostile file must end in a sentence, not in
- * a hang or an empty memory.
+ * near the size of the rows and an error names the column. The file's claims are checked before
+ * anything is decoded (parquet-check.ts): a damaged or hostile file must end in an error message,
+ * not in a hang or exhausted memory.
  *
- * Values come out as JSON has them: int64 as numbers, or as their digits in text beyond 2^53; dates
- * as ISO texts, absent values as null.
+ * Values come out as in JSON: int64 as numbers, or as text of their digits beyond 2^53; dates as
+ * ISO texts, absent values as null.
  */
 import type { FileHandle } from 'node:fs/promises';
 import {
@@ -29,12 +29,12 @@ import { DataError, unreadable } from './jsonl.js';
 import type { SourceRow } from './rows.js';
 
 export interface ParquetOptions {
-  /** Only these columns, where they exist; default all. */
+  /** Only these columns, if they exist; default all. */
   columns?: readonly string[] | undefined;
   signal?: AbortSignal | undefined;
 }
 
-/** The rows of `path`; `name` is what errors call it. @throws DataError */
+/** The rows of `path`; `name` is used in error messages. @throws DataError */
 export async function readParquet(
   path: string,
   name: string,
@@ -153,7 +153,7 @@ async function readColumn({
 }
 
 /**
- * The bytes of one column of one row group, in memory: read once, for the check and for the
+ * The bytes of one column of one row group, read into memory once for both the check and the
  * decoder.
  */
 async function loadColumn(
@@ -175,9 +175,7 @@ async function loadColumn(
   };
 }
 
-/**
- * Text that is not UTF-8 stays bytes: it is an error only where the column is read.
- */
+/** Text that is not UTF-8 stays bytes: it is an error only if the column is read. */
 const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
 const PARSERS = {
   stringFromBytes(bytes: Uint8Array | undefined): unknown {
@@ -190,7 +188,7 @@ const PARSERS = {
   },
 };
 
-/** A value as JSON would hold it. */
+/** A value in the form that JSON would give it. */
 function plain(value: unknown): unknown {
   if (value === undefined || value === null) return null;
   if (typeof value === 'bigint') {

@@ -52,12 +52,12 @@ export interface PreferenceRecord {
   /** Ends where the assistant is to speak. */
   prompt: Message[];
   /**
-   * What follows the prompt: one assistant turn, or several turns of which the last is the
+   * The turns after the prompt: one assistant turn, or several turns of which the last is the
    * assistant's.
    */
   chosen: Message[];
   rejected: Message[];
-  /** C of the prompt, where the source has it: in [0, 1]. */
+  /** C of the prompt in [0, 1], if the source has it. */
   consistency?: number;
 }
 
@@ -67,7 +67,7 @@ export interface Preferences extends LeftOut {
   places: ReadonlyMap<string, string>;
 }
 
-/** Reads preference pairs. @throws DataError naming row and column; also where no pair is left. */
+/** Reads preference pairs. @throws DataError naming row and column; also if no pair is left. */
 export async function loadPreferences(
   source: string,
   options: LoadOptions = {},
@@ -169,11 +169,11 @@ function fromMessages(row: Row, chosen: Message[], rejected: Message[]): SplitRo
   const isList = found !== undefined && Array.isArray(found.raw);
   if (!isList) {
     // Without a prompt, or with one that repeats the first question as text, the conversations
-    // hold it.
+    // contain the prompt.
     const split = extractPrompt(chosen, rejected, sameMessage);
     if (split.prompt.length > 0) return { ...split, used: [] };
   }
-  // Answers alone as messages, beside the question as text: TRL would find no prompt.
+  // The answers are messages and the question is a text: TRL would find no prompt here.
   const { messages, used } = found ?? { messages: [], used: [] };
   const prompt = [...systemBefore(messages, chosen, rejected), ...messages];
   const [own, other] = [chosen, rejected].map((turns) => withoutPrompt(turns, prompt));
@@ -197,7 +197,7 @@ function systemBefore(prompt: Message[], chosen: Message[], rejected: Message[])
     : [];
 }
 
-/** The row's own prompt. A conversation loses the chosen completion at its end. */
+/** The row's own prompt. If the conversation ends with the chosen completion, that is removed. */
 function promptBefore(
   row: Row,
   answer: string | undefined,
@@ -232,11 +232,11 @@ function fromTexts(row: Row, chosen: string, rejected: string): SplitRow {
   return { prompt, chosen: [own!], rejected: [other!], used };
 }
 
-/** Columns of text beside a pair that describe it and are no part of its conversation. */
+/** Text columns of a pair that describe it and do not belong to its conversation. */
 const ABOUT =
   /^(?:id|.*_id|uuid|source|dataset|task|category|type|subset|split|lang|language|domain|topic|tags?|label|annotator|rationale|reason|critique|date|timestamp|url|license|(?:.*_)?model(?:_.*)?|(?:.*_)?rating|(?:.*_)?score|chosen.*|rejected.*|system|history|tools)$/i;
 
-/** The first column of text that may be the question of a pair without a prompt. */
+/** The first text column that may be the question of a pair without a prompt. */
 const unknownText = (value: Record<string, unknown>): string | undefined =>
   Object.keys(value).find(
     (column) => typeof value[column] === 'string' && !isEmpty(value[column]) && !ABOUT.test(column),
@@ -253,7 +253,7 @@ function answerIn(row: Row, column: string): Message[] | string {
   if (Array.isArray(raw)) return raw.length === 0 ? [] : conversation(row, column);
   if (isObject(raw)) {
     if ((raw['role'] ?? raw['from']) !== undefined) return conversation(row, column);
-    // Some sets have the answer as {content} or {text}.
+    // Some data sets have the answer as {content} or {text}.
     const held = raw['content'] ?? raw['text'];
     if (typeof held === 'string') return held;
   }
@@ -263,7 +263,7 @@ function answerIn(row: Row, column: string): Message[] | string {
   );
 }
 
-/** Reads the row as given: a NaN here is an error, and not an absent value. */
+/** Reads the row as given: here NaN is an error and not an absent value. */
 function consistencyOf({ value, where }: Row): { consistency?: number } {
   const raw = value['consistency'];
   if (raw === undefined || raw === null) return {};
@@ -274,7 +274,7 @@ function consistencyOf({ value, where }: Row): { consistency?: number } {
   return { consistency: raw };
 }
 
-/** @throws DataError for an answer that is empty, or that is not the assistant's */
+/** @throws DataError if an answer is empty or is not the assistant's */
 function refuseUnusable({ chosen, rejected }: Pair, where: string): void {
   for (const [column, answer] of [
     ['chosen', chosen],
@@ -309,8 +309,8 @@ const contentOf = ({ prompt, chosen, rejected }: Pair): string =>
     .slice(0, 16);
 
 /**
- * `id`, else `prompt_id`, else the hash of what the row says. Several pairs may share a prompt_id;
- * an `id` names one.
+ * `id`, else `prompt_id`, else the hash of the row's content. Several pairs may share a prompt_id;
+ * an `id` must be unique.
  */
 function freeId(row: Row, said: string, ids: Map<string, string>): string {
   const given = presentRow(row);
@@ -329,8 +329,8 @@ function freeId(row: Row, said: string, ids: Map<string, string>): string {
 export type TrlFormat = 'conversational' | 'standard';
 
 /**
- * Pairs as TRL reads them: messages, or (one user turn, one answer) texts. @throws DataError where
- * a pair does not fit texts
+ * Pairs in TRL's form: messages, or texts if each pair has one user turn and one answer. @throws
+ * DataError if a pair does not fit texts
  */
 export function toTrl(
   pairs: readonly (PreferenceRecord | PairRecord)[],

@@ -11,7 +11,7 @@ export interface Problem {
   solution: string;
   choices?: Choice[];
   /**
-   * The fact that is asked for, where the wording or the order of choices is incidental; it decides
+   * The fact that is asked for, if the wording or the order of choices is incidental; it decides
    * the split instead of the text.
    */
   fact?: string;

@@ -1,6 +1,6 @@
 /**
- * The columns of a row that make up its conversation. Each of them is used, repeats what was used,
- * or is refused by name: none is dropped in silence.
+ * The columns of a row that make up its conversation. Each of them is used, repeats text that was
+ * used, or is refused by name, so none is silently dropped.
  *
  *   prompt, messages, conversations, question, query, instruction, input: the prompt itself
  *   input, context beside instruction, context beside question: appended or prepended to it
@@ -21,7 +21,7 @@ import {
 import type { Message } from './records.js';
 import { present, type Row } from './rows.js';
 
-/** Columns that can be the prompt, the first that says something counts. */
+/** Columns that can be the prompt; the first non-empty one counts. */
 export const PROMPT_CANDIDATES: readonly string[] = [
   'prompt',
   ...CONVERSATIONS,
@@ -50,7 +50,7 @@ export function rename(row: Row, columns: readonly string[]): Row {
     return { ours, theirs };
   });
   const value = { ...row.value };
-  // Whoever names the prompt has decided between the columns that could be it.
+  // A user who names the prompt has decided between the columns that could be it.
   if (pairs.some(({ ours }) => PROMPT_CANDIDATES.includes(ours)))
     for (const column of Object.keys(value))
       if (isUnread(column) || [...PROMPT_CANDIDATES, 'context'].includes(ourName(column) ?? ''))
@@ -67,7 +67,7 @@ export function rename(row: Row, columns: readonly string[]): Row {
   return { value, where: row.where };
 }
 
-/** The first of `columns` that says something, else the first that is there at all. */
+/** The first of `columns` that is not empty, else the first that exists. */
 export const pick = ({ value }: Row, columns: readonly string[]): string | undefined =>
   columns.find((column) => !isEmpty(value[column])) ??
   columns.find((column) => value[column] !== undefined);
@@ -104,8 +104,8 @@ export function instruction(row: Row): Message[] {
 }
 
 /**
- * The prompt with the row's system message and history. @throws DataError where they cannot be
- * used, or where another column of the conversation was not
+ * The prompt with the row's system message and history. @throws DataError if they cannot be used,
+ * or if another column of the conversation was not used
  */
 export function completePrompt(
   row: Row,
@@ -189,14 +189,15 @@ function refuseUnread({ value, where }: Row, used: readonly string[], read: Mess
   }
 }
 
-/** Whether a column only says again what was read. */
+/** Whether a column only repeats text that was read. */
 function isRepeated(raw: unknown, column: string, read: Message[], where: string): boolean {
   const list = typeof raw === 'string' ? listInText(raw, column, where) : raw;
   if (!Array.isArray(list) || !(column === 'prompt' || CONVERSATIONS.includes(column)))
     return typeof raw === 'string' && read.some(({ content }) => contains(content, raw.trim()));
   const other = messagesFrom(list, column, where);
   const ours = read[0]?.role === 'system' && other[0]?.role !== 'system' ? read.slice(1) : read;
-  // The other may go on: UltraChat has the first question as `prompt` beside all `messages`.
+  // The other one may be longer: UltraChat has the first question as `prompt` beside all
+  // `messages`.
   return beginsWith(ours, other) || beginsWith(other, ours);
 }
 
@@ -214,8 +215,8 @@ function contains(whole: string, part: string): boolean {
 }
 
 /**
- * Answers without a prompt of one message that all of them have at their front, followed by white
- * space and an answer. A single word is not a prompt that is repeated.
+ * Removes a prompt of one message from answers that all begin with it, followed by white space and
+ * an answer. A single word does not count as a repeated prompt.
  */
 export function textsWithoutPrompt(texts: readonly string[], prompt: readonly Message[]): string[] {
   const start = prompt.length === 1 ? prompt[0]!.content : '';
@@ -228,7 +229,7 @@ const repeatsPrompt = (said: string, prompt: string): boolean =>
   (/\s$/.test(prompt) || /^\s/.test(said.slice(prompt.length))) &&
   said.slice(prompt.length).trim() !== '';
 
-/** `turns` without a `prompt` that they repeat at their front. */
+/** `turns` without the `prompt` if they begin with it. */
 export const withoutPrompt = (turns: Message[], prompt: readonly Message[]): Message[] =>
   prompt.length > 0 && beginsWith(turns, prompt) ? turns.slice(prompt.length) : turns;
 

@@ -1,7 +1,7 @@
 /**
- * How a question is put to the model: the question, then an instruction to think step by step and
- * to end with `Answer:` (CREAM's official code, prompts.py, has the same two parts). Training
- * prompts are put the same way as those of evaluation.
+ * The form in which the model gets a question: the question, then an instruction to think step by
+ * step and to end with `Answer:` (CREAM's official code, prompts.py, has the same two parts).
+ * Training prompts and evaluation questions have the same form.
  */
 import { createHash } from 'node:crypto';
 import type { Choice, Message } from './records.js';

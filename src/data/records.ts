@@ -30,7 +30,7 @@ export interface PromptRecord {
  * out. The Oracle's reward and the report read it; sampling, scoring and training never do.
  */
 export interface GoldRecord {
-  /** Of the prompt. */
+  /** Id of the prompt. */
   id: string;
   answer: string;
   task?: string;

@@ -55,8 +55,7 @@ const MOST_UNPACKED = 200;
 const SMALL_TEXT_BYTES = 64 * 1024 * 1024;
 
 /**
- * All rows of `source`. @throws DataError (ModelError for what the hub refuses) with one sentence
- * naming file and row.
+ * All rows of `source`. @throws DataError (ModelError for errors of the hub) naming file and row
  */
 export async function readRows(source: string, options: SourceOptions = {}): Promise<SourceRow[]> {
   const rows: SourceRow[] = [];
@@ -75,8 +74,8 @@ export async function readRows(source: string, options: SourceOptions = {}): Pro
 }
 
 /**
- * `readRows` where every row must have columns. @throws DataError naming the first row that is not
- * an object.
+ * `readRows` for sources in which every row must have columns. @throws DataError naming the first
+ * row that is not an object
  */
 export async function readObjects(source: string, options: SourceOptions = {}): Promise<Row[]> {
   const rows: Row[] = [];
@@ -94,13 +93,13 @@ export async function readObjects(source: string, options: SourceOptions = {}): 
   return rows;
 }
 
-/** Hands over a bad row, or throws it where nobody takes it. */
+/** Passes a bad row to `onBadRow`, or throws it if there is none. */
 function refuse(error: DataError, { onBadRow }: Pick<SourceOptions, 'onBadRow'>): void {
   if (onBadRow === undefined) throw error;
   onBadRow(error);
 }
 
-/** The columns that have a value: Parquet has null where a row lacks one, pandas writes NaN. */
+/** The columns that have a value: Parquet has null if a row lacks one, pandas writes NaN. */
 export function present(value: Record<string, unknown>): Record<string, unknown> {
   return Object.fromEntries(
     Object.entries(value).filter(
@@ -112,7 +111,7 @@ export function present(value: Record<string, unknown>): Record<string, unknown>
 /** Whether `source` names a hub data set rather than a file. */
 export const isHubSource = (source: string): boolean => source.startsWith('hub:');
 
-/** The files of a source, and what errors call them. */
+/** The files of a source, and their names in error messages. */
 export async function filesOf(
   source: string,
   options: SourceOptions = {},
@@ -120,7 +119,7 @@ export async function filesOf(
   return isHubSource(source) ? datasetFiles(source, options) : [{ path: source, name: source }];
 }
 
-/** The rows of one file; `name` is what errors call it. */
+/** The rows of one file; `name` is used in error messages. */
 export async function readFileRows(
   path: string,
   name: string,
@@ -224,7 +223,7 @@ function tryParse(bytes: Uint8Array, name: string): { value?: unknown; error?: E
   }
 }
 
-/** The text of a file that is parsed in one go. @throws DataError */
+/** The text of a file that is parsed as a whole. @throws DataError */
 function decodeWhole(bytes: Uint8Array, name: string): string {
   if (bytes.length > MAX_TEXT_BYTES)
     throw new DataError(

@@ -31,11 +31,11 @@ const DEFAULT = 'default';
 /** Names compared with patterns, all patterns of a card together. */
 const MOST_LOOKED_AT = 5_000_000;
 const READ = /\.(parquet|jsonl|ndjson|json)(\.gz)?$/i;
-/** Files beside the data that hold no rows. */
+/** Files beside the data that contain no rows. */
 const META = /(^|\/)(\.|__|dataset_infos?\.json$|state\.json$|metadata\.jsonl$|package\.json$)/i;
 /** Shards in `data`, or (which the library leaves to the card) in the folder of a config. */
 const SHARD = /^([^/]+(?:\/[^/]+)*)\/([^/]+)-\d{5}-of-\d{5}[^/]*\./;
-/** Names that splits go by, in the order in which they are looked for. */
+/** Names of splits, in the order in which they are searched. */
 const SPLIT_NAMES: readonly [string, readonly string[]][] = [
   ['train', ['train', 'training']],
   ['validation', ['validation', 'valid', 'dev', 'val']],
@@ -43,11 +43,11 @@ const SPLIT_NAMES: readonly [string, readonly string[]][] = [
 ];
 
 /**
- * The splits of a repository with these files and this card (README.md). Empty where nothing is in
- * a format that is read.
+ * The splits of a repository with these files and this card (README.md). Empty if no file has a
+ * format that is read.
  */
 export function splitsOf(names: readonly string[], card: string, { source }: Wanted): Splits {
-  // A set with a loading script has its rows only in the hub's conversion.
+  // The rows of a data set with a loading script are only in the hub's conversion.
   const script = `${source.replace(/^hub:/, '').split(/[/:@]/)[1] ?? ''}.py`;
   const data = names.includes(script)
     ? []
@@ -66,7 +66,7 @@ export function convertedSplits(names: readonly string[]): Splits {
   return splits;
 }
 
-/** The wanted split's files, or a sentence that lists what there is. */
+/** The files of the wanted split, or an error that lists the existing ones. */
 export function chooseSplit(splits: Splits, { source, config, split }: Wanted): Chosen {
   if (splits.size === 0)
     return {
@@ -121,7 +121,7 @@ interface CardConfig {
   default?: unknown;
 }
 
-/** What the card declares; empty where it declares nothing that is there. */
+/** The splits that the card declares; empty if none of them exists. */
 function fromCard(names: readonly string[], card: string, source: string): Splits {
   const splits: Splits = new Map();
   const configs = cardConfigs(card);
@@ -159,7 +159,7 @@ function fromCard(names: readonly string[], card: string, source: string): Split
         }
       }
     }
-    // The default config may also be named by its own name.
+    // The default config may also be requested by its own name.
     const own = config.config_name;
     if (config.default === true && typeof own === 'string' && splits.has(DEFAULT))
       splits.set(own, splits.get(DEFAULT)!);
@@ -252,7 +252,7 @@ function inClass(part: string, char: string): boolean {
   return found !== negated;
 }
 
-/** One kind of files makes the data; a set often has both, the same rows twice. */
+/** Keeps one kind of file: a data set often has the same rows in both. */
 function parquetFirst(names: readonly string[]): string[] {
   const parquet = names.filter((name) => /\.parquet$/i.test(name));
   return parquet.length > 0 ? parquet : [...names];
@@ -276,8 +276,8 @@ function byName(names: readonly string[]): Splits {
 }
 
 /**
- * The library's own globs: a split's name between marks or digits, in a folder's name, or in a
- * file's.
+ * The globs of the datasets library: a split's name between separators or digits, in the name of a
+ * folder or a file.
  */
 const MARK = '[-._ 0-9]';
 const IN_FOLDER = (word: string): string[] => [

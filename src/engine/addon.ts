@@ -22,14 +22,14 @@ const PREBUILT =
 
 /**
  * The addon, loaded at its first use, so that `cream --help` and `cream doctor` run without it. The
- * environment variable CREAM_ADDON names another file, for tests. Throws CreamError ERR_ADDON where
- * it is missing or does not load.
+ * environment variable CREAM_ADDON names another file, for tests. Throws CreamError ERR_ADDON if it
+ * is missing or does not load.
  */
 export function addon(): Addon {
   return (loaded ??= load(findAddon()));
 }
 
-/** CREAM_ADDON, else the addon that was built here, else the prebuilt one. */
+/** The file of CREAM_ADDON, else the addon that was built here, else the prebuilt one. */
 function findAddon(): string {
   const given = process.env['CREAM_ADDON'];
   const built = given === undefined ? join(root, 'build/Release/cream.node') : resolve(given);
@@ -43,9 +43,7 @@ function findAddon(): string {
   );
 }
 
-/**
- * The prebuilt addon of this machine, or null. Throws CreamError where it is of another version.
- */
+/** The prebuilt addon of this machine, or null. Throws CreamError if it has another version. */
 export function prebuiltAddon(): string | null {
   let description: string;
   try {
@@ -91,7 +89,7 @@ function load(path: string): Addon {
 
 /**
  * Describes the machine, libtorch and this build: versions, CPU features, threads, GPUs, and the
- * bytes of all loaded weights. Throws CreamError ERR_ADDON where the addon does not load.
+ * bytes of all loaded weights. Throws CreamError ERR_ADDON if the addon does not load.
  */
 export function engineInfo(): EngineInfo {
   return { version: packageVersion(), ...addon().engineInfo() };
@@ -123,8 +121,8 @@ export function releaseMemory(): void {
 
 /**
  * Locks the file `path` between processes and writes `contents` into it. Returns the function that
- * removes the file and releases the lock, or null where another holder has it. The system releases
- * the lock when the process ends. @throws CreamError `ERR_IO` where `path` is no regular file.
+ * removes the file and releases the lock, or null if another holder has it. The system releases the
+ * lock when the process ends. @throws CreamError `ERR_IO` if `path` is not a regular file.
  */
 export function lockFile(path: string, contents: string): (() => void) | null {
   const caller = new Error();

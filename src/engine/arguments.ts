@@ -10,7 +10,9 @@ export function invalid(message: string): CreamError {
   return new CreamError('ERR_INVALID_ARGUMENT', message);
 }
 
-/** A value in a message: cut to 40 characters; an array or object by its kind alone. */
+/**
+ * A value for a message: cut to 40 characters; an array or object is described by its kind alone.
+ */
 export function shown(value: unknown): string {
   if (typeof value === 'string')
     return JSON.stringify(value.length > 40 ? `${value.slice(0, 40)}…` : value);
@@ -21,7 +23,7 @@ export function shown(value: unknown): string {
 }
 
 export function isInt32Array(value: unknown): value is Int32Array {
-  // By tag, not by constructor: a jest test has an Int32Array of its own.
+  // Compared by tag, not by constructor, because a jest test has an Int32Array of its own.
   return (
     ArrayBuffer.isView(value) && Object.prototype.toString.call(value) === '[object Int32Array]'
   );

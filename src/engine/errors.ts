@@ -28,8 +28,8 @@ export class CreamError extends Error {
 }
 
 /**
- * What the addon throws and rejects with. It is a plain object, because a worker thread has no
- * JavaScript stack.
+ * The value that the addon throws and rejects with. It is a plain object, because a worker thread
+ * has no JavaScript stack.
  */
 interface NativeFailure {
   code: CreamErrorCode;

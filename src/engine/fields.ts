@@ -16,7 +16,7 @@ import {
   type TokenIds,
 } from './arguments.js';
 
-/** A required field. `Context` is what its check needs to know beside the value. */
+/** A required field. `Context` is the information that its check needs besides the value. */
 export interface Field<In, Out, Context = unknown> {
   /** Returns the value as the addon takes it, or throws a CreamError that begins with `where`. */
   readonly check: (value: In, where: string, context: Context) => Out;
@@ -72,7 +72,7 @@ export const optional = <In, Out, Context>(
   value: NoInfer<In>,
 ): OptionalField<In, Out, Context> => ({ ...field, default: () => value });
 
-/** A field without a default that may be left out: `undefined` where it is. */
+/** A field without a default that may be left out; it is then `undefined`. */
 export const maybe = <In, Out, Context>({
   check,
 }: Field<In, Out, Context>): OptionalField<In | undefined, Out | undefined, Context> => ({

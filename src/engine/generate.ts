@@ -15,8 +15,8 @@ export type { GenerationPrompt } from './requests.js';
 
 /**
  * Prompts and sampling settings. A completion depends on the settings, its prompt, and (seed,
- * iteration, prompt key, sample number), never on what else is in the request or on requests that
- * are decoded beside it.
+ * iteration, prompt key, sample number), never on other prompts of the request or on requests that
+ * are decoded at the same time.
  */
 export type GenerateRequest = FieldsOf<typeof GENERATION_FIELDS>;
 
@@ -43,8 +43,8 @@ export interface Generation extends AsyncIterable<Completion> {
   /** The request's seed, or the random one that was drawn for it. */
   readonly seed: bigint;
   /**
-   * Token counts and seconds, once all is generated. Rejects with the error that stopped the
-   * generation; that is never an unhandled rejection.
+   * Token counts and seconds, once everything is generated. Rejects with the error that stopped the
+   * generation; this is never an unhandled rejection.
    */
   readonly stats: Promise<GenerationStats>;
   /** All completions, sorted by promptIndex, then sample. Rejects like `stats`. */

@@ -1,6 +1,6 @@
 /**
- * Finds libtorch at run time and loads it before the addon. The addon's file names no folder: the
- * dynamic linker resolves it against the libraries that are loaded already, by their names.
+ * Finds libtorch at run time and loads it before the addon. The addon does not contain the path of
+ * libtorch: the dynamic linker resolves it by name against the libraries that are loaded already.
  */
 import { spawnSync } from 'node:child_process';
 import { existsSync, readFileSync } from 'node:fs';
@@ -9,7 +9,7 @@ import { join } from 'node:path';
 import { creamCache } from '../files/cache.js';
 import { CreamError } from './errors.js';
 
-/** What the build writes beside the addon. */
+/** The file that the build writes beside the addon. */
 export interface AddonBuild {
   /** Version of libtorch that the addon was compiled against, such as 2.13.0. */
   torch: string;
@@ -29,7 +29,7 @@ interface Found {
 const RTLD_NODELETE = process.platform === 'darwin' ? 0x80 : 0x1000;
 
 /**
- * Loads the libraries of libtorch that `build` needs. Throws CreamError ERR_ADDON where there is no
+ * Loads the libraries of libtorch that `build` needs. Throws CreamError ERR_ADDON if there is no
  * libtorch, or one of another version.
  */
 export function loadLibtorch(build: AddonBuild, env: NodeJS.ProcessEnv = process.env): void {
@@ -57,7 +57,7 @@ function open(root: string, name: string, source: string): void {
   try {
     process.dlopen({ exports: {} }, file, RTLD_NOW | RTLD_GLOBAL | RTLD_NODELETE);
   } catch (error) {
-    // process.dlopen() expects an addon. The library is loaded by then, and is no addon.
+    // process.dlopen() expects an addon and complains, but the library is loaded by then.
     if (/did not self-register/.test((error as Error).message)) return;
     throw new CreamError(
       'ERR_ADDON',
@@ -67,7 +67,9 @@ function open(root: string, name: string, source: string): void {
   }
 }
 
-/** LIBTORCH, LIBTORCH_USE_PYTORCH=1, the cache, the folder of the build, Python's torch. */
+/**
+ * Tries LIBTORCH, LIBTORCH_USE_PYTORCH=1, the cache, the folder of the build, and Python's torch.
+ */
 function findLibtorch(build: AddonBuild, env: NodeJS.ProcessEnv): Found {
   if (env['LIBTORCH']) return { root: env['LIBTORCH'], source: 'LIBTORCH' };
   if (env['LIBTORCH_USE_PYTORCH'] === '1') {

@@ -56,11 +56,11 @@ interface Parts {
 
 /**
  * A causal language model or a sequence-classification model. Calls run on the model's own thread,
- * in the order in which they were made. Generations that follow each other in this order are
- * decoded together: one that is asked for while others run joins them at the next decode step.
- * Every other call waits until the generations before it have ended, and generations after it wait
- * for it. Different models run concurrently. dispose() frees the weights; `await using` calls it.
- * Every method rejects with ERR_DISPOSED after that.
+ * in the order in which they were made. Consecutive generations are decoded together: one that is
+ * requested while others run joins them at the next decode step. Every other call waits until the
+ * generations before it have ended, and generations after it wait for it. Different models run
+ * concurrently. dispose() frees the weights; `await using` calls it. Every method rejects with
+ * ERR_DISPOSED after that.
  */
 export class Model {
   /** Absolute path of the folder or .gguf file that the model was loaded from. */
@@ -212,9 +212,9 @@ export class Model {
   }
 
   /**
-   * Copy-on-write snapshot: another model with the weights as they are after the calls made so far.
-   * The two share storage until one of them trains; a base under adapters stays shared even then.
-   * With `adapter: false` the snapshot is the base model without its adapter. Throws CreamError:
+   * Copy-on-write snapshot: another model with the weights after all calls made so far. The two
+   * share storage until one of them trains; a base under adapters stays shared even then. With
+   * `adapter: false` the snapshot is the base model without its adapter. Throws CreamError:
    * ERR_INVALID_ARGUMENT while the adapter is being changed, ERR_DISPOSED.
    */
   snapshot(options: { adapter?: boolean } = {}): Model {

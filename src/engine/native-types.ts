@@ -16,8 +16,8 @@ import type {
 } from './requests.js';
 
 /**
- * Work on a model's thread. The promise rejects with {code, message}; it does so at once where
- * cancel() is called before the work has begun.
+ * Work on a model's thread. The promise rejects with {code, message}; after cancel() it rejects at
+ * once if the work has not begun.
  */
 export interface NativeJob<T> {
   promise: Promise<T>;
@@ -52,7 +52,7 @@ export interface NativeModelInfo {
   parameters: number;
   /** A config.json for this model, for sources that have none. */
   configJson: string;
-  /** What of the files is not used (the vision part of a multimodal model); mostly empty. */
+  /** Parts of the files that are not used, such as a model's vision part; usually empty. */
   note: string;
   /** Device of the weights: 'cpu' or e.g. 'cuda:0'. */
   device: string;
@@ -93,13 +93,13 @@ export interface NativeGenerationStats {
   /** Decode steps that this request took part in. */
   decodeSteps: number;
   /**
-   * The model counts its decode steps from its load on, whichever requests they decode. This is how
-   * many were done when the request's first sequence entered.
+   * Decode steps of the model, counted since it was loaded over all requests, that were done when
+   * the request's first sequence entered.
    */
   firstStep: number;
-  /** The number of the request's last decode step. */
+  /** The same count at the request's last decode step. */
   lastStep: number;
-  /** Seconds of the steps that this request took part in, requests beside it included. */
+  /** Seconds of the steps that this request took part in, alone or with others. */
   prefillSeconds: number;
   decodeSeconds: number;
 }
@@ -131,9 +131,12 @@ export interface NativeStepMetrics {
 export interface NativePlan {
   parts: { name: string; bytes: number }[];
   bytes: number;
-  /** Bytes that are missing; 0 where it fits. */
+  /** Bytes beyond the device's memory; 0 if the plan fits. */
   shortBytes: number;
-  /** This and the following: as requested, else chosen; 0 where the stage does not use it. */
+  /**
+   * This and the following: as requested, otherwise chosen by the plan; 0 if the stage does not use
+   * it.
+   */
   microBatchTokens: number;
   activationCheckpointing: boolean;
   optimizerStates: 'float32' | '8bit';
@@ -192,7 +195,7 @@ export interface Addon {
   setThreads(threads: number): void;
   releaseMemory(): void;
   readGguf(path: string): NativeJob<string>;
-  /** Null where another holder has the lock; else the function that releases it. */
+  /** Null if another holder has the lock; otherwise the function that releases it. */
   lockFile(path: string, contents: string): (() => void) | null;
   plan(request: NativePlanRequest): NativePlan;
   benchmarkGemm(
@@ -215,7 +218,7 @@ export interface CudaInfo {
    * Architectures that they were compiled for, e.g. 'sm_80, sm_90, PTX 9.0'; empty without CUDA.
    */
   architectures: string;
-  /** Why no GPU can be used; empty where one can be. */
+  /** Why no GPU can be used; empty if one can. */
   problem: string;
   gpus: {
     index: number;
@@ -233,8 +236,8 @@ export interface EngineInfo {
   /** libtorch's version. */
   torch: string;
   /**
-   * `level` is the instruction set of the kernels in use, at best 'AVX-512 BF16'. `loss` says in a
-   * sentence what a lower level costs; it is empty at the best one.
+   * `level` is the instruction set of the kernels in use, at best 'AVX-512 BF16'. `loss` is a
+   * sentence on what a lower level costs; it is empty at the best level.
    */
   cpu: { model: string; features: string[]; level: string; loss: string };
   /** CPU threads of one computation. */

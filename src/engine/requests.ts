@@ -127,7 +127,9 @@ export const GENERATION_FIELDS = {
   ),
   /** Bytes of every token, as the tokenizer's tokenBytes() returns them. */
   tokenBytes: maybe(tokenBytes),
-  /** Unsigned 64-bit seed of the random numbers. Default: a random one, told by Generation.seed. */
+  /**
+   * Unsigned 64-bit seed of the random numbers. Default: a random one, returned as Generation.seed.
+   */
   seed: { ...seed, default: () => randomBytes(8).readBigUInt64LE() },
   /** Training iteration, which also enters the random numbers; default 0. */
   iteration: optional(whole(0, UINT32_MAX), 0),
@@ -260,7 +262,7 @@ export const TRAINER_FIELDS = {
 
 const baseLogp: OptionalField<number, number, { penalty: boolean }> = {
   check: (value, where) => real().check(value, where, 0),
-  // Required where the KL penalty reads it.
+  // Required if there is a KL penalty, which reads it.
   default: ({ penalty }) => (penalty ? undefined : 0),
 };
 
@@ -302,7 +304,7 @@ export const LORA_FIELDS = {
    * Phi-3: qkv_proj, gate_up_proj), in the order of a layer. Default: all.
    */
   targetModules: {
-    // The engine takes an empty list as all modules, and knows which ones a model has.
+    // The engine takes an empty list as all modules, and checks names against the model's.
     check: (value: readonly string[] | undefined, where: string): string[] => {
       if (value === undefined) return [];
       const names = list(value, where);
@@ -324,7 +326,7 @@ export const ADAPTER_FIELDS = {
 
 const nonEmpty: Field<string, string> = { check: nonEmptyString };
 
-/** A request of planMemory(). The engine chooses the settings that are left out. */
+/** A request of planMemory(). The engine chooses the settings that are missing. */
 export const PLAN_FIELDS = {
   /** The text of the model's config.json. */
   configJson: nonEmpty,

@@ -17,8 +17,8 @@ export type Guard = <A extends unknown[]>(
 ) => ((...args: A) => void) | undefined;
 
 /**
- * Starts a native job. Aborting `signal` rejects with its reason: once the native work has stopped,
- * or at once where it had not begun. Throws what `start` throws.
+ * Starts a native job. Aborting `signal` rejects with its reason, once the native work has stopped
+ * or at once if it had not begun. Throws the error that `start` throws.
  */
 export function startJob<T>(start: (guard: Guard) => NativeJob<T>, signal?: AbortSignal): Job<T> {
   const caller = new Error();
@@ -62,7 +62,10 @@ export function startJob<T>(start: (guard: Guard) => NativeJob<T>, signal?: Abor
   return { promise, cancel };
 }
 
-/** startJob() for callers that only await the result. Rejects where startJob() throws. */
+/**
+ * startJob() for callers that only await the result. Rejects with the errors that startJob()
+ * throws.
+ */
 export async function runJob<T>(
   start: (guard: Guard) => NativeJob<T>,
   signal?: AbortSignal,

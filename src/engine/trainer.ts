@@ -21,7 +21,7 @@ export type ExampleInput = FieldsOf<typeof EXAMPLE_FIELDS>;
 /** Metrics of one step, averaged over its pairs or examples; names as TRL logs them. */
 export type StepMetrics = Omit<NativeStepMetrics, 'kl'> & {
   /**
-   * Mean of ½·(log π − log π_0)² over chosen and rejected, in nats. Present where klCoefficient is
+   * Mean of ½·(log π − log π_0)² over chosen and rejected, in nats. Present if klCoefficient is
    * above 0.
    */
   kl?: number;
@@ -129,7 +129,7 @@ export class Trainer {
 
   async #end(): Promise<void> {
     await runJob(() => this.#native.dispose()).catch((error: unknown) => {
-      // Disposing of the model has disposed of its trainer.
+      // The trainer was disposed of together with its model.
       if ((error as { code?: string }).code !== 'ERR_DISPOSED') throw error;
     });
   }

@@ -1,4 +1,4 @@
-/** Lets any number of readers wait until a writer has something new. */
+/** Lets any number of readers wait until a writer has new data. */
 export class Wakeup {
   #waiting: (() => void)[] = [];
 

@@ -1,6 +1,6 @@
 /**
- * The user's cache: where it is, and what every writer in it needs beside whole files (files.ts): a
- * lock between processes, and SHA-256 by streaming.
+ * The user's cache: its place, a lock between the processes that write to it, and SHA-256 by
+ * streaming.
  */
 import { createHash, randomUUID, type Hash } from 'node:crypto';
 import { open, readFile, rename, rm, stat, utimes } from 'node:fs/promises';
@@ -14,7 +14,7 @@ import { openRegular } from './read.js';
 export type Environment = Readonly<Record<string, string | undefined>>;
 
 /**
- * Where our own things are kept: CREAM_CACHE, else XDG_CACHE_HOME/cream-lm, else ~/.cache/cream-lm.
+ * The folder of our own cache: CREAM_CACHE, else XDG_CACHE_HOME/cream-lm, else ~/.cache/cream-lm.
  */
 export function creamCache(env: Environment = process.env): string {
   return env['CREAM_CACHE'] || join(xdgCache(env), 'cream-lm');
@@ -56,9 +56,9 @@ const HEARTBEAT_MS = 5_000;
 const STALE_MS = 60_000;
 
 /**
- * Runs `work` while this process alone holds `path`. A holder touches its lock every 5 s; one whose
- * process is gone (same machine) or that has been still for a minute is taken over. Waits for as
- * long as the holder lives; aborts by `signal`.
+ * Runs `work` while this process alone holds `path`. A holder touches its lock every 5 s; a lock
+ * whose process has ended (same machine) or that has not been touched for a minute is taken over.
+ * Waits as long as the holder lives; `signal` aborts the wait.
  */
 export async function withLock<T>(
   path: string,
@@ -113,8 +113,8 @@ async function removeStaleLock(path: string): Promise<void> {
     dead ||= age > HEARTBEAT_MS; // killed between creating the file and writing its owner
   }
   if (!dead) return;
-  // Renaming decides between several waiters: only one gets the stale file, and it can see whether
-  // it really was that one.
+  // Renaming decides between several waiters: only one gets the stale file, and it can then check
+  // that it was stale.
   const aside = `${path}.${randomUUID()}.stale`;
   await rename(path, aside).catch(() => {});
   if ((await readFile(aside, 'utf8').catch(() => text)) !== text)

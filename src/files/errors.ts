@@ -1,6 +1,6 @@
 /**
- * What can go wrong between a name (of a model, a data set, a cache folder) and its files. `code`
- * is for programs, the message for people.
+ * Errors on the way from a name (of a model, a data set, a cache folder) to its files. `code` is
+ * for programs, the message for people.
  */
 import { withoutSecrets } from './secrets.js';
 
@@ -29,8 +29,8 @@ export class ModelError extends Error {
 const NOT_WRITABLE = ['EACCES', 'EPERM', 'EROFS', 'ENOTDIR', 'EEXIST', 'ENOENT'];
 
 /**
- * Turns a cache folder that cannot be made or written to into one sentence; a read-only disk
- * answers mkdir with ENOENT.
+ * Turns the error of a cache folder that cannot be made or written to into one sentence; a
+ * read-only disk answers mkdir with ENOENT.
  */
 export function explainWriteError(error: unknown, directory: string): unknown {
   if (!NOT_WRITABLE.includes((error as NodeJS.ErrnoException | null)?.code ?? ''))
@@ -43,7 +43,7 @@ export function explainWriteError(error: unknown, directory: string): unknown {
   );
 }
 
-/** Turns a full disk into one sentence; every other error passes as it is. */
+/** Turns a full disk into one sentence; returns every other error unchanged. */
 export function explainDiskError(error: unknown, directory: string): unknown {
   const code = (error as NodeJS.ErrnoException | null)?.code;
   if (code === 'ENOSPC' || code === 'EDQUOT') {

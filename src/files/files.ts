@@ -1,6 +1,6 @@
 /**
- * Files that are there whole or not at all, also after a crash; used for the cache and for run
- * directories alike.
+ * Files that are written completely or not at all, also after a crash; used for the cache and for
+ * run directories alike.
  */
 import { randomUUID } from 'node:crypto';
 import { statSync } from 'node:fs';
@@ -12,7 +12,7 @@ import { explainWriteError } from './errors.js';
 export const isFile = (path: string): boolean =>
   statSync(path, { throwIfNoEntry: false })?.isFile() ?? false;
 
-/** Between a file's name and a random part: how `sweep` knows what a killed writer left. */
+/** The part of a temporary name that lets `sweep` recognise the files of a killed writer. */
 const TEMPORARY = /\.tmp-[0-9a-f-]+$/;
 
 /**
@@ -39,18 +39,18 @@ export async function writeAtomic(name: string, data: string | Uint8Array): Prom
   await syncFolder(dirname(path));
 }
 
-/** The file to replace for `path`. @throws Error ENOTREG where that is not a regular file */
+/** The file to replace for `path`. @throws Error ENOTREG if it is not a regular file */
 async function replaceable(path: string): Promise<string> {
   const found = await lstat(path).catch(() => null);
-  // Of a folder, rename itself says so.
+  // For a folder, rename reports the error itself.
   if (found === null || found.isFile() || found.isDirectory()) return path;
   if (found.isSymbolicLink() && isFile(path)) return realpath(path);
   throw Object.assign(new Error(`${path} is not a regular file`), { code: 'ENOTREG' });
 }
 
 /**
- * `writeAtomic` into the user's cache. @throws ModelError with one sentence where the disk is full
- * or not writable
+ * `writeAtomic` into the user's cache. @throws ModelError with one sentence if the disk is full or
+ * not writable
  */
 export async function writeToCache(path: string, data: string): Promise<void> {
   await writeAtomic(path, data).catch((error: unknown) => {
@@ -59,8 +59,8 @@ export async function writeToCache(path: string, data: string): Promise<void> {
 }
 
 /**
- * Removes what killed writers left half-written in `folder` and below. Only while no other process
- * writes there.
+ * Removes half-written files of killed writers in `folder` and below. Only allowed while no other
+ * process writes there.
  */
 export async function sweep(folder: string): Promise<void> {
   for (const entry of await readdir(folder, { withFileTypes: true, recursive: true })) {
@@ -75,7 +75,7 @@ export async function syncFolder(path: string): Promise<void> {
   try {
     await folder.sync();
   } catch (error) {
-    // Some network file systems have no such thing for folders.
+    // Some network file systems do not support this for folders.
     if (!['EINVAL', 'ENOTSUP', 'EISDIR'].includes((error as NodeJS.ErrnoException).code ?? ''))
       throw error;
   } finally {
@@ -84,8 +84,8 @@ export async function syncFolder(path: string): Promise<void> {
 }
 
 /**
- * Makes a folder and those above it. Not Node's recursive mkdir: on a file system that answers
- * ENOENT where nothing can be made (/proc) it tries for ever.
+ * Makes a folder and its parents. Node's recursive mkdir is not used: on a file system that answers
+ * ENOENT to every mkdir (/proc) it would try for ever.
  */
 export async function makeDirectory(path: string): Promise<void> {
   const target = resolve(path);
@@ -97,7 +97,7 @@ export async function makeDirectory(path: string): Promise<void> {
       await makeDirectory(dirname(target));
       return makeDirectory(target);
     }
-    // A read-only disk may answer EROFS or EACCES for a folder that is there.
+    // A read-only disk may answer EROFS or EACCES for an existing folder.
     if (!(await isFolder(target))) throw error;
   }
 }

@@ -1,11 +1,11 @@
 /**
  * JSON as other programs write it. Python's json.dumps and pandas write NaN and Infinity, which
- * become these numbers here. An integer beyond 2^53, which no number holds, becomes its digits as
- * text, so that two long ids stay two ids.
+ * become these numbers here. An integer beyond 2^53, which no number can hold, becomes the text of
+ * its digits, so that two long ids stay distinct.
  */
 import { randomUUID } from 'node:crypto';
 
-/** Stands for NaN while JSON.parse runs; no file can contain it by chance or on purpose. */
+/** Stands for NaN while JSON.parse runs; random, so that no file can contain it. */
 const NAN = `NaN ${randomUUID()}`;
 const TOKEN = /-?(?:NaN\b|Infinity\b|\d+(?:\.\d+)?(?:[eE][+-]?\d+)?)/y;
 
@@ -53,8 +53,8 @@ function standardNumber(token: string): string {
 }
 
 /**
- * A config that Python may have written: standard JSON, else with NaN and Infinity as numbers.
- * @throws SyntaxError as JSON.parse does
+ * A config that Python may have written: standard JSON, or with NaN and Infinity as numbers.
+ * @throws SyntaxError like JSON.parse
  */
 export function parseConfig(text: string): unknown {
   try {

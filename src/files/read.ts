@@ -1,6 +1,6 @@
 /**
- * How every reader of the package opens a user's file: regular files only (a named pipe, a device
- * or a socket may never answer), and none beyond the limit of its kind.
+ * Opens every file of a user that the package reads: regular files only (a named pipe, a device or
+ * a socket may never answer), and none larger than the limit of its kind.
  */
 import {
   closeSync,
@@ -28,7 +28,7 @@ const KINDS = {
 
 export type FileKind = keyof typeof KINDS;
 
-/** A file that is not read. `reason` is the clause after "cannot read FILE: ". */
+/** A file that cannot be read. `reason` is the clause after "cannot read FILE: ". */
 export class FileError extends Error {
   override readonly name = 'FileError';
   constructor(
@@ -92,7 +92,7 @@ export async function openRegular(path: string): Promise<FileHandle> {
   }
 }
 
-/** Opening a named pipe waits for a writer without O_NONBLOCK, which regular files ignore. */
+/** Without O_NONBLOCK, opening a named pipe waits for a writer; regular files ignore the flag. */
 const FLAGS = constants.O_RDONLY | (constants.O_NONBLOCK ?? 0);
 
 function checkRegular(path: string, info: Stats | null): void {

@@ -1,6 +1,6 @@
 /**
- * Text for people and logs, without what must not be in them: user names and passwords of URLs,
- * signed parts of query strings, tokens of the hub.
+ * Text for people and logs, without secrets: user names and passwords of URLs, signed parts of
+ * query strings, tokens of the hub.
  */
 export function withoutSecrets(text: string): string {
   return text

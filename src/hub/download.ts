@@ -1,6 +1,6 @@
 /**
- * One file of the hub: downloaded in as many connections as it takes, going on after each cut, and
- * checked by size and digest before it counts as there.
+ * Downloads one file of the hub in as many connections as it takes, resumes after each cut, and
+ * checks size and digest before the file counts as complete.
  */
 import { createHash } from 'node:crypto';
 import { open, rm, stat } from 'node:fs/promises';
@@ -9,13 +9,14 @@ import { ModelError } from '../files/errors.js';
 import { chunks, discard, pause, request, Transient, type Answer, type Fetching } from './http.js';
 import type { HubFile } from './listing.js';
 
-/** A connection that brought this much is no failed attempt. */
+/** A connection that delivered this much does not count as a failed attempt. */
 const ENOUGH_BYTES = 2 ** 20;
 
 /**
- * Downloads `url` into `partial`, going on after what is already there, and checks size and digest.
- * A cut connection is tried again; the partial file outlives a failure. What was left by an earlier
- * command and turns out to be something else is fetched once more from the start.
+ * Downloads `url` into `partial`, resumes after the bytes that are already there, and checks size
+ * and digest. A cut connection is tried again; the partial file is kept after a failure. If the
+ * partial file of an earlier command turns out to belong to another file, it is fetched once more
+ * from the start.
  */
 export async function download(
   url: string,
@@ -79,7 +80,7 @@ function givenUp(
   );
 }
 
-/** Appends what is missing of the file to `partial`. @throws Transient where more is due */
+/** Appends the missing rest of the file to `partial`. @throws Transient if more is to come */
 async function fetchRest(
   url: string,
   partial: string,
@@ -117,7 +118,9 @@ async function fetchRest(
     throw new Transient(`the connection was cut ${received} of ${file.size} bytes into the file`);
 }
 
-/** The byte that the answer begins with: the one asked for, or 0 from a server without ranges. */
+/**
+ * The position at which the response begins: the requested one, or 0 for a server without ranges.
+ */
 async function startOf(answer: Answer, start: number, partial: string): Promise<number> {
   if (answer.status !== 206 && answer.status !== 416) return 0;
   const range = /^bytes (\d+)-/.exec(answer.header('content-range') ?? '');
@@ -127,7 +130,7 @@ async function startOf(answer: Answer, start: number, partial: string): Promise<
   throw new Transient(`the server cannot continue at byte ${start}`);
 }
 
-/** A length that contradicts the listing is told before anything is read. */
+/** A length that contradicts the listing is reported before anything is read. */
 function checkAnnounced(answer: Answer, file: HubFile, from: number, fetching: Fetching): void {
   const length = answer.header('content-length');
   if (length === null || Number(length) === file.size - from) return;

@@ -1,5 +1,5 @@
 /**
- * What the environment says about the hub, under the names that Python's huggingface_hub reads:
+ * The environment's settings for the hub, under the names that Python's huggingface_hub reads:
  * HF_ENDPOINT, HF_HOME, HF_HUB_CACHE, HF_TOKEN, HF_TOKEN_PATH, HF_HUB_OFFLINE; and the proxies.
  */
 import { readFile } from 'node:fs/promises';
@@ -13,7 +13,9 @@ export function isOffline(env: Environment = process.env): boolean {
   );
 }
 
-/** The hub's address, no slash at its end. @throws ModelError, which never shows a password */
+/**
+ * The hub's address without a slash at its end. @throws ModelError, which never shows a password
+ */
 export function endpointOf(env: Environment): string {
   const given = env['HF_ENDPOINT'] || 'https://huggingface.co';
   const url = URL.canParse(given) ? new URL(given) : null;
@@ -31,7 +33,9 @@ export function endpointOf(env: Environment): string {
   return `${url.origin}${url.pathname}`.replace(/\/+$/, '');
 }
 
-/** The user's token, or null. @throws ModelError where it cannot be one; it is never shown */
+/**
+ * The user's token, or null. @throws ModelError if it cannot be a token; the token is never shown
+ */
 export async function readToken(env: Environment): Promise<string | null> {
   const direct = env['HF_TOKEN'] || env['HUGGING_FACE_HUB_TOKEN'];
   const file = env['HF_TOKEN_PATH'] || join(hfHome(env), 'token');
@@ -45,7 +49,7 @@ export async function readToken(env: Environment): Promise<string | null> {
   );
 }
 
-/** Where the hub's repositories are cached. */
+/** The cache folder of the hub's repositories. */
 export function hubCache(env: Environment): string {
   return env['HF_HUB_CACHE'] || join(hfHome(env), 'hub');
 }
@@ -54,7 +58,7 @@ function hfHome(env: Environment): string {
   return env['HF_HOME'] || join(xdgCache(env), 'huggingface');
 }
 
-/** The proxies as curl has them: the lower-case name counts first. */
+/** The proxies by curl's rules: the lower-case name takes precedence. */
 export function proxiesOf(env: Environment): { http: string; https: string; not: string } {
   const either = (name: string): string => env[name] || env[name.toUpperCase()] || '';
   return { http: either('http_proxy'), https: either('https_proxy'), not: either('no_proxy') };

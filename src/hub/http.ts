@@ -1,7 +1,8 @@
 /**
  * HTTP for the hub client, which trusts no server: redirects are followed by hand (the token goes
- * to the hub alone, never to the storage that it redirects to), and bodies end by size, by silence,
- * by slowness and by a deadline. HTTPS_PROXY, HTTP_PROXY and NO_PROXY are honoured.
+ * to the hub alone, never to the storage that it redirects to), and reading a body stops at a size
+ * limit, on silence, on slowness and at a deadline. HTTPS_PROXY, HTTP_PROXY and NO_PROXY are
+ * honoured.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Dispatcher } from 'undici';
@@ -15,20 +16,20 @@ export interface Limits {
   headersMs: number;
   /** Longest silence within a body. */
   idleMs: number;
-  /** A body that brings fewer than `slowBytes` in `slowMs` counts as cut. */
+  /** A body that delivers fewer than `slowBytes` in `slowMs` counts as cut. */
   slowMs: number;
   slowBytes: number;
-  /** A listing: all of it, retries excluded. */
+  /** Time for a whole listing, without retries. */
   listingMs: number;
   listingBytes: number;
-  /** A file: this long, and the time its size takes at `slowestBytesPerMs`. */
+  /** Time for a file, in addition to that of its size at `slowestBytesPerMs`. */
   fileMs: number;
   slowestBytesPerMs: number;
-  /** Requests in a row that bring nothing before we give up. */
+  /** Requests in a row without data before we give up. */
   attempts: number;
   /** First wait between two of them; doubles each time. */
   backoffMs: number;
-  /** Longest Retry-After that is waited for; beyond it the user is told to come back. */
+  /** Longest Retry-After that we wait for; beyond it the user is asked to try again later. */
   retryAfterMs: number;
 }
 
@@ -48,7 +49,7 @@ const LIMITS: Limits = {
 
 export const limitsOf = (changed: Partial<Limits> = {}): Limits => ({ ...LIMITS, ...changed });
 
-/** How the hub is asked about a revision of a repository. */
+/** The parameters of requests about a revision of a repository. */
 export interface Fetching {
   endpoint: string;
   token: string | null;
@@ -67,7 +68,7 @@ export interface Answer {
 
 const MAX_REDIRECTS = 8;
 
-/** A failure that may pass: a cut connection (`status` null), or an answer that says so. */
+/** A temporary failure: a cut connection (`status` null), or a response that says so. */
 export class Transient extends ModelError {
   constructor(
     message: string,
@@ -152,7 +153,7 @@ async function ask(
         ...(atHome && fetching.token ? { authorization: `Bearer ${fetching.token}` } : {}),
       },
     });
-    body.on('error', () => {}); // of a body that is not read to its end
+    body.on('error', () => {}); // a body that is not read to its end
     return { status: statusCode, body, header: (name) => [found[name] ?? null].flat()[0] ?? null };
   } catch (error) {
     fetching.signal?.throwIfAborted();
@@ -165,7 +166,7 @@ async function ask(
   }
 }
 
-/** What went wrong, of undici's errors too, whose cause says more. */
+/** The reason of a failure, also for undici's errors, whose cause is more specific. */
 function reason(error: unknown): string {
   const { message, cause } = error as Error;
   return withoutSecrets((cause instanceof Error && cause.message) || message || String(error));
@@ -185,7 +186,7 @@ async function dispatcherFor(env: Environment): Promise<Dispatcher> {
     if (proxy !== '' && !/^https?:/.test(URL.canParse(proxy) ? new URL(proxy).protocol : ''))
       throw new Error(`${name} is not an http or https address`);
   const { EnvHttpProxyAgent } = await import('undici');
-  // Empty texts keep it from reading process.env where `env` says something else.
+  // Empty texts keep it from reading process.env if `env` differs.
   const made = new EnvHttpProxyAgent({ httpProxy: http, httpsProxy: https, noProxy: not });
   dispatchers.set(key, made);
   return made;
@@ -244,7 +245,7 @@ function retryAfter(header: string | null): number {
   return Number.isFinite(ms) ? Math.max(0, ms) : 0;
 }
 
-/** Waits before the next try: what the hub asked for, or twice as long as the last time. */
+/** Waits before the next try: as long as the hub asked, or twice as long as the last time. */
 export async function pause(failures: number, error: Transient, fetching: Fetching): Promise<void> {
   const backoff = Math.min(4000, fetching.limits.backoffMs * 2 ** (failures - 1));
   const { signal } = fetching;
@@ -252,8 +253,8 @@ export async function pause(failures: number, error: Transient, fetching: Fetchi
 }
 
 /**
- * The body in chunks, at most `maxBytes` in all. Silence and a trickle count as a cut, which is
- * Transient. @throws what `excess` makes where there is more
+ * The body in chunks, at most `maxBytes` in all. Silence and slowness count as a cut, which is
+ * Transient. @throws the error of `excess` if the body is longer
  */
 export async function* chunks(
   answer: Answer,
@@ -291,7 +292,7 @@ export async function* chunks(
   }
 }
 
-/** Ends an answer whose body is not wanted, with its connection. */
+/** Ends a response whose body is not needed, with its connection. */
 export function discard(answer: Answer): void {
   answer.body.destroy();
 }

@@ -1,4 +1,4 @@
-/** Which files a revision of a repository has, by what the hub's API lists. */
+/** The files of a revision of a repository, as listed by the hub's API. */
 import { posix } from 'node:path';
 import { z } from 'zod';
 import type { Environment } from '../files/cache.js';
@@ -10,7 +10,7 @@ export interface HubProgress {
   stage: 'download' | 'verify' | 'note';
   /** The file in question; for a note, a sentence for people. */
   file: string;
-  /** Bytes so far, and in all where known. */
+  /** Bytes so far, and in total if known. */
   received: number;
   total: number | null;
 }
@@ -18,7 +18,7 @@ export interface HubProgress {
 export interface HubOptions {
   env?: Environment | undefined;
   signal?: AbortSignal | undefined;
-  /** Give up when the hub has not answered the first question after this long; default 10 s. */
+  /** Gives up if the hub has not answered the first request after this time; default 10 s. */
   timeoutMs?: number | undefined;
   onProgress?: ((progress: HubProgress) => void) | undefined;
   /** For tests. */
@@ -34,11 +34,11 @@ export interface Repository {
 export interface HubFile {
   name: string;
   /**
-   * SHA-256 of an LFS file, or the git blob id (SHA-1) of a small one: also its name under blobs/.
-   * Empty where the hub gives none.
+   * SHA-256 of an LFS file, or the git blob id (SHA-1) of a small one; it is also the name under
+   * blobs/. Empty if the hub gives none.
    */
   oid: string;
-  /** Bytes; -1 where the hub does not say. */
+  /** Bytes; -1 if the hub does not say. */
   size: number;
 }
 
@@ -60,7 +60,7 @@ export function parseHubId(name: string): { id: string; revision: string } | nul
   return { id: match[1] as string, revision: match[2] ?? 'main' };
 }
 
-/** How the hub is asked about a revision. */
+/** The parameters of requests about a revision. */
 export async function fetchingOf(
   { kind, id }: Repository,
   revision: string,
@@ -91,8 +91,8 @@ const LISTING = z.object({
 });
 
 /**
- * Asks the hub for the commit behind `revision` and its files. An answer that asks for patience
- * (408, 429, 5xx) is waited out; a host that cannot be reached is not.
+ * Asks the hub for the commit behind `revision` and its files. A temporary refusal (408, 429, 5xx)
+ * is waited out; an unreachable host is not.
  */
 export async function listRepository(
   repository: Repository,

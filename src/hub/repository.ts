@@ -1,8 +1,8 @@
 /**
  * A repository of the Hugging Face hub, of models or of data sets, and its place in the cache that
  * Python's huggingface_hub shares (models--org--name or datasets--org--name, with blobs, refs and
- * snapshots). A cut download goes on where it stopped, every file is hashed before it gets its
- * name, and one that changed in the cache since then is fetched again.
+ * snapshots). A cut download resumes where it stopped, every file is hashed before it gets its
+ * name, and a cached file that has changed since then is fetched again.
  */
 import { readFile, rename, rm, statfs, symlink } from 'node:fs/promises';
 import { dirname, join, relative } from 'node:path';
@@ -22,8 +22,8 @@ import {
 import { isIntact, markIntact } from './verified.js';
 
 /**
- * The commit that `revision` was when it was last fetched, without asking the network; null if it
- * never was.
+ * The commit of `revision` when it was last fetched, without asking the network; null if it was
+ * never fetched.
  */
 export async function cachedCommit(
   repository: Repository,
@@ -39,8 +39,8 @@ export async function cachedCommit(
 }
 
 /**
- * The files of a snapshot that are not what the hub lists any more; those that were checked before
- * and have not changed since are believed.
+ * The files of a snapshot that no longer match the hub's listing; files that were checked before
+ * and have not changed since are trusted.
  */
 export async function damagedFiles(
   snapshot: string,
@@ -56,8 +56,8 @@ export async function damagedFiles(
 }
 
 /**
- * Downloads what is missing of `files`; returns the snapshot folder. `finish` runs when all are
- * there, under the same lock.
+ * Downloads the missing ones of `files`; returns the snapshot folder. `finish` runs under the same
+ * lock when all are there.
  */
 export async function fetchFiles(
   repository: Repository,
@@ -99,12 +99,12 @@ export async function fetchFiles(
   );
 }
 
-/** Where a repository is kept in the cache. */
+/** The cache folder of a repository. */
 export function repositoryFolder(repository: Repository, env: Environment = process.env): string {
   return join(hubCache(env), folderName(repository));
 }
 
-/** Removes cached files that are not what the hub lists, and says so. */
+/** Removes cached files that do not match the hub's listing, and reports them. */
 async function removeDamaged(
   folder: string,
   files: readonly HubFile[],
@@ -120,7 +120,7 @@ async function removeDamaged(
   }
 }
 
-/** Brings one file to blobs/<oid> if it is not there, and links it into the snapshot. */
+/** Downloads one file to blobs/<oid> if it is missing, and links it into the snapshot. */
 async function fetchFile(
   folder: string,
   commit: string,

@@ -1,7 +1,7 @@
 /**
- * Whether a file of the hub's cache still has the bytes that its name under blobs/ promises (its
- * SHA-256, or git's blob id). A hash over gigabytes is not made at every start: what was checked is
- * noted by size and time in our own cache, and hashed again only if one of them changed. A file
+ * Whether a file in the hub's cache still has the bytes that its name under blobs/ promises (its
+ * SHA-256, or git's blob id). Hashing gigabytes at every start would take too long: a checked file
+ * is noted by size and time in our own cache, and hashed again only if one of them changed. A file
  * that Python fetched is hashed at first use.
  */
 import { readFile, realpath, stat } from 'node:fs/promises';
@@ -11,7 +11,7 @@ import { writeToCache } from '../files/files.js';
 import { matches } from './download.js';
 import type { HubProgress } from './listing.js';
 
-/** `path` is a blob or a link of a snapshot. A file without a digest in its name is believed. */
+/** `path` is a blob or a link in a snapshot. A file without a digest in its name is trusted. */
 export async function isIntact(
   path: string,
   env: Environment,
@@ -34,7 +34,9 @@ export async function isIntact(
   return true;
 }
 
-/** Notes that `blob` has just been hashed. A cache that cannot be written is hashed each time. */
+/**
+ * Notes that `blob` has just been hashed. If the cache cannot be written, it is hashed each time.
+ */
 export async function markIntact(blob: string, env: Environment): Promise<void> {
   const real = await realpath(blob);
   await writeToCache(stampFile(basename(real), env), await stampOf(real)).catch(() => {});

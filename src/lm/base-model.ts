@@ -6,9 +6,9 @@ import { adapterBase } from '../models/local.js';
 import { resolveModel, type ResolvedModel, type ResolveOptions } from '../models/resolve.js';
 
 /**
- * Resolves the base model where `source` is an adapter: the one that `base` names, or else the one
- * that its adapter_config.json names. Any other model is returned as it is. Rejects with
- * CreamError, and with ModelError where the base model cannot be found.
+ * Resolves the base model if `source` is an adapter: the model that `base` names, otherwise the one
+ * that its adapter_config.json names. Any other model is returned unchanged. Rejects with
+ * CreamError, and with ModelError if the base model cannot be found.
  */
 export async function withBase(
   source: ResolvedModel,

@@ -45,7 +45,7 @@ export interface TextOptions {
   stop?: readonly string[];
   /**
    * Unsigned 64-bit seed. The same seed, prompt and settings give the same tokens, whatever is
-   * generated beside them. Default: a random one, told by the result.
+   * generated at the same time. Default: a random one, which the result contains.
    */
   seed?: bigint | number;
   /** Aborting it stops the generation and rejects with its reason. */
@@ -102,8 +102,8 @@ export async function loadModel(name: string, options: LoadOptions = {}): Promis
 
 /**
  * A model with its tokenizer and chat template, made by loadModel(). Concurrent completions are
- * decoded together, without a queue of the caller's own; other calls run in the order in which they
- * were made, as Model says. dispose() frees the model; `await using` calls it.
+ * decoded together, so callers need no queue of their own; other calls run in the order in which
+ * they were made. dispose() frees the model; `await using` calls it.
  */
 export class LanguageModel {
   /** The model on token ids. */
@@ -111,7 +111,7 @@ export class LanguageModel {
   readonly tokenizer: Tokenizer;
   /** Null for a model without one (a base model): prompts are then plain text. */
   readonly chatTemplate: ChatTemplate | null;
-  /** Where the model came from. */
+  /** The origin of the model. */
   readonly source: ResolvedModel;
   /**
    * Token ids that end a completion: the end-of-sequence ids of the tokenizer and of the model
@@ -146,7 +146,7 @@ export class LanguageModel {
   }
 
   /**
-   * Token ids of a prompt: the messages in the chat template, with the generation prompt. Where the
+   * Token ids of a prompt: the messages in the chat template, with the generation prompt. If the
    * template supports no system message, its text is prepended to the user's message. Without a
    * template the contents are joined by blank lines. Throws TextError ERR_CHAT_TEMPLATE for
    * messages that the template refuses.
@@ -176,8 +176,8 @@ export class LanguageModel {
   }
 
   /**
-   * Number of tokens of a prompt. Where its length alone shows that it has more than `limit`, it is
-   * not tokenised, and the number is a lower bound. The event loop gets its turns by `slices`.
+   * Number of tokens of a prompt. If its length alone shows that it has more than `limit`, it is
+   * not tokenised, and the number is a lower bound. `slices` lets the event loop run in between.
    */
   countPrompt(messages: readonly Message[], limit: number, slices: Slices): Promise<number> {
     if (!this.chatTemplate)
@@ -190,7 +190,7 @@ export class LanguageModel {
     return this.#count(text, limit, slices, false);
   }
 
-  /** The same of a completion, the token that ends the turn included. */
+  /** The same for a completion, including the token that ends the turn. */
   async countCompletion(text: string, limit: number, slices: Slices): Promise<number> {
     return (
       1 + (await this.#count(this.chatTemplate?.answerText(text) ?? text, limit, slices, false))
@@ -270,8 +270,8 @@ export class LanguageModel {
    * Writes a Hugging Face folder that transformers, vLLM and loadModel() load: weights, config,
    * tokenizer and chat template. A model with an adapter writes the adapter in PEFT's format and
    * the tokenizer, without the base's weights. `dtype` defaults to the model's own, for an adapter
-   * to float32. Rejects with CreamError ERR_IO where the folder cannot be written, or holds the
-   * other kind of model.
+   * to float32. Rejects with CreamError ERR_IO if the folder cannot be written or holds the other
+   * kind of model.
    */
   async save(directory: string, options: { dtype?: DType } = {}): Promise<void> {
     const folder = resolve(directory);
@@ -325,7 +325,7 @@ export class LanguageModel {
   }
 
   /**
-   * Makes the folder. It refuses a folder of the other kind of model: with both configs in it,
+   * Makes the folder. A folder with the other kind of model is refused: if it held both configs,
    * libraries would disagree on which model it is.
    */
   async #makeFolder(folder: string, adapter: boolean): Promise<void> {

@@ -1,13 +1,13 @@
 /**
- * Work in slices: a long loop of short calls that gives the event loop a turn in between, so that a
- * signal is heard while thousands of texts are tokenised.
+ * A long loop of short calls that lets the event loop run in between, so that signals are handled
+ * while thousands of texts are tokenised.
  */
 import { setImmediate } from 'node:timers/promises';
 
 /** Characters of one slice: at some 5 MB of text per second they take less than 50 ms. */
 export const SLICE_CHARACTERS = 100_000;
 
-/** Counts work in characters and gives the event loop a turn after each slice. */
+/** Counts work in characters and lets the event loop run after each slice. */
 export class Slices {
   #done = 0;
   /** The longest slice so far, for tests. */
@@ -15,7 +15,7 @@ export class Slices {
 
   constructor(private readonly signal?: AbortSignal | undefined) {}
 
-  /** To be awaited after `work` characters. Rejects with the reason of an aborted signal. */
+  /** Must be awaited after `work` characters. Rejects with the reason of an aborted signal. */
   async after(work: number): Promise<void> {
     this.#done += work;
     this.longest = Math.max(this.longest, this.#done);

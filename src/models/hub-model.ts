@@ -1,6 +1,6 @@
 /**
- * Models of the Hugging Face hub: which of a repository's files the engine reads, fetched into the
- * shared cache (repository.ts).
+ * Models of the Hugging Face hub: selects the files of a repository that the engine reads, and
+ * fetches them into the shared cache (repository.ts).
  */
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -22,7 +22,7 @@ import { cachedCommit, damagedFiles, fetchFiles, repositoryFolder } from '../hub
 export interface HubModel {
   /** The snapshot folder. */
   path: string;
-  /** The commit, 40 hex digits: names exactly these files. */
+  /** The commit, 40 hex digits: identifies exactly these files. */
   commit: string;
   licence?: string | undefined;
 }
@@ -34,7 +34,7 @@ const model = (id: string): Repository => ({ kind: 'models', id });
 
 /**
  * The complete cached snapshot of `id` at `revision`, without asking the network; null if there is
- * none. @throws ModelError (ERR_CHECKSUM) where a file is damaged
+ * none. @throws ModelError (ERR_CHECKSUM) if a file is damaged
  */
 export async function cachedHubModel(
   id: string,
@@ -58,7 +58,7 @@ export async function cachedHubModel(
   );
 }
 
-/** Downloads what is missing of `id` at `revision` and returns its snapshot folder. */
+/** Downloads the missing files of `id` at `revision` and returns its snapshot folder. */
 export async function fetchHubModel(
   id: string,
   revision: string,
@@ -90,7 +90,7 @@ function wanted(listing: Listing, fetching: Fetching): Listing {
         'read: choose another revision, or convert the model and name its folder.',
     );
   }
-  // A repository may hold the weights whole and in shards: whole is enough.
+  // A repository may hold the weights both in one file and in shards; the one file is enough.
   const whole = files.some((file) => file.name === 'model.safetensors');
   return {
     ...listing,

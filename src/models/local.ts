@@ -1,6 +1,6 @@
 /**
- * Looks at a folder or a .gguf file and says in one sentence what is missing. Only names and sizes
- * are looked at here: what is inside the weights is the native reader's to check.
+ * Checks that the folder or .gguf file of a model is complete, and reports in one sentence what is
+ * missing. It looks at names and sizes only; the native reader checks the weights.
  */
 import { createHash } from 'node:crypto';
 import { readdir, stat } from 'node:fs/promises';
@@ -13,8 +13,7 @@ import { FileError, openRegular, readText } from '../files/read.js';
 const LFS_POINTER = 'version https://git-lfs.github.com/spec/';
 
 /**
- * The model in `path`: the folder itself, or the .gguf file. Throws ModelError if it is not all
- * there.
+ * The model in `path`: the folder itself, or the .gguf file. Throws ModelError if it is incomplete.
  */
 export async function checkLocalModel(path: string): Promise<string> {
   const info = await stat(path).catch(() => null);
@@ -71,7 +70,7 @@ async function checkFolder(folder: string): Promise<string> {
   return folder;
 }
 
-/** An adapter in PEFT's format, which needs its base: it has a config of its own and no model's. */
+/** An adapter in PEFT's format, which needs its base: it has its own config and no model's. */
 function isAdapter(names: readonly string[]): boolean {
   return names.includes('adapter_config.json') && !names.includes('config.json');
 }
@@ -91,7 +90,7 @@ async function checkAdapter(folder: string, names: string[]): Promise<string> {
 }
 
 /**
- * What an adapter's folder says its base is, or null for a model that is none; a path that is
+ * The base model that an adapter's folder names, or null for a model that is not an adapter; a path
  * relative to the folder is made absolute.
  */
 export async function adapterBase(path: string): Promise<{ name: string | null } | null> {
@@ -106,8 +105,8 @@ export async function adapterBase(path: string): Promise<{ name: string | null }
 }
 
 /**
- * Names of the weight files of a folder: an adapter's, one model.safetensors, or every shard its
- * index lists.
+ * Names of the weight files of a folder: an adapter's, one model.safetensors, or every shard that
+ * its index lists.
  */
 export async function weightFiles(folder: string, names?: string[]): Promise<string[]> {
   names ??= await readdir(folder);
@@ -210,8 +209,8 @@ async function head(path: string, bytes: number): Promise<string> {
 }
 
 /**
- * SHA-256 of what decides a model's results: the .gguf file, or the folder's config, weights and
- * tokenizer. Reads every byte.
+ * SHA-256 of the files that determine a model's results: the .gguf file, or the folder's config,
+ * weights and tokenizer. Reads every byte.
  */
 export async function contentDigest(path: string, signal?: AbortSignal): Promise<string> {
   if (!(await stat(path)).isDirectory()) return sha256File(path, signal);

