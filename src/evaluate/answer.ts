@@ -1,16 +1,18 @@
 /**
  * The answer that a completion gives, as text. The prompt asks the model to end with `Answer:`
- * (src/data/question.ts); a weak model often does otherwise, so there are fall-backs. They extend
- * the rules of CREAM's official code (evaluate.py):
+ * (src/data/question.ts); a weak model often does not, so there are fall-backs. They extend the
+ * rules of CREAM's official code (evaluate.py):
  *
- *   letter after `Answer:`, `\boxed{…}` or `answer is`; else the last stand-alone label of the text
- *   (letter.ts)
- *   number after `####`, `Answer:`, `\boxed{…}` or `answer is`; else the last number of the text
- *   (number.ts)
+ *   letter   after `Answer:`, `\boxed{…}` or `answer is`; else the last stand-alone label of
+ * the
+ *            text (letter.ts)
+ *   number   after `####`, `Answer:`, `\boxed{…}` or `answer is`; else the last number of the
+ * text
+ *            (number.ts)
  *   word     the last word of the line after `Answer:` or `answer is`; else of the text
  *
- * The first marker of the text that names an answer counts, whatever its kind: a model that has
- * answered and runs on invents further questions. Text within `<think>…</think>` is not read.
+ * The first marker in the text that names an answer counts, whatever its kind, because a model that
+ * continues after its answer invents further questions. Text within `<think>…</think>` is not read.
  */
 import type { PromptRecord } from '../data/records.js';
 import { extractLetter } from './letter.js';
@@ -20,19 +22,19 @@ import { extractNumber, numericValue } from './number.js';
 /** The columns of a question that grading reads. */
 export type Known = Pick<PromptRecord, 'answer' | 'choices'>;
 
-/** Whether `completion` gives the known answer of `question`; false where none is known. */
+/** Whether `completion` gives the known answer of `question`; false if none is known. */
 export function isCorrect(question: Known, completion: string): boolean {
   return matchesAnswer(extractAnswer(completion, question), question);
 }
 
-/** The answer of a row: the text behind the last `####` of a solution, as GSM8K writes it. */
+/** The answer of a row: the text after the last `####` of a solution, as GSM8K writes it. */
 export function knownAnswer(answer: string): string {
   return answer.split('####').at(-1)!.trim();
 }
 
 /**
- * The answer in `completion`, canonical (a label; a number without signs of grouping or units; a
- * lower-case word), or null.
+ * The answer in `completion` in canonical form (a label; a number without grouping signs or units;
+ * a lower-case word), or null.
  */
 export function extractAnswer(completion: string, question: Known): string | null {
   const text = withoutThoughts(completion);
@@ -43,7 +45,9 @@ export function extractAnswer(completion: string, question: Known): string | nul
     : extractNumber(text);
 }
 
-/** Whether `extracted` is the known answer: numbers by value, labels and words by name. */
+/**
+ * Whether `extracted` is the known answer: numbers are compared by value, labels and words by text.
+ */
 export function matchesAnswer(extracted: string | null, question: Known): boolean {
   if (extracted === null || question.answer === undefined) return false;
   if (question.choices) return extracted === question.answer;

@@ -1,19 +1,22 @@
 /**
- * How sure an accuracy is.
+ * The uncertainty of accuracies.
  *
  *   Wilson (1927) score interval: (p + z²/2n ± z √(p(1−p)/n + z²/4n²)) / (1 + z²/n), z = 1.96 for
- *   95 %. Unlike p ± z·s it stays in [0, 1]
- *   and is right for few questions and for accuracies near 0 and 1.
- *   McNemar's exact test (1947) for two models on the same questions: of b + c questions that one
- *   alone answers, b ~ Binomial(b + c, ½).
- *   Paired bootstrap (Efron 1979) of the difference: questions drawn anew with replacement, each
- *   with both models' answers; the 2.5 and 97.5
- *   percentiles of 10,000 differences. The draws depend on the counts alone, so the interval is the
- *   same wherever it is computed.
- *   Where a task counts a number between 0 and 1 per question (`score`), Wilson's interval takes the
- *   sum of the scores for the number of right answers, which is wider than need be, since such
- *   scores vary less than 0 and 1 do. The difference has the bootstrap interval of its mean, and p
- *   of the sign-flip permutation test (Fisher 1935; 10,000 flips).
+ *   95 %. Unlike p ± z·s it stays in [0, 1] and is right for few questions and for accuracies
+ *   near 0 and 1.
+ *
+ *   McNemar's exact test (1947) for two models on the same questions: of the b + c questions that
+ *   only one of them answers correctly, b ~ Binomial(b + c, ½).
+ *
+ *   Paired bootstrap (Efron 1979) of the difference: questions are drawn with replacement, each
+ * with
+ *   both models' answers; the interval is the 2.5 and 97.5 percentiles of 10,000 differences. The
+ *   draws depend only on the counts, so the interval is the same wherever it is computed.
+ *
+ * If a task counts a number between 0 and 1 per question (`score`), Wilson's interval takes the sum
+ * of the scores as the number of right answers. It is then wider than necessary, since such scores
+ * vary less than 0 and 1 do. The difference has the bootstrap interval of its mean, and p of the
+ * sign-flip permutation test (Fisher 1935; 10,000 flips).
  */
 import { Draw } from '../data/draw.js';
 import type { AnswerRecord } from '../data/records.js';
@@ -25,9 +28,9 @@ export interface Accuracy {
   /** Right answers, or the sum of the scores. */
   correct: number;
   total: number;
-  /** correct / total; 0 where total is 0. */
+  /** correct / total; 0 if total is 0. */
   accuracy: number;
-  /** Wilson 95 % interval; [0, 1] where total is 0. */
+  /** Wilson 95 % interval; [0, 1] if total is 0. */
   low: number;
   high: number;
 }
@@ -44,11 +47,11 @@ export function accuracyOf(answers: readonly Counted[]): Accuracy {
 
 type Counted = Pick<AnswerRecord, 'correct' | 'score'>;
 
-/** What a question contributes to an accuracy: its score, else 1 where it is right. */
+/** The contribution of a question to an accuracy: its score, or 1 if it is right. */
 const counted = ({ correct, score }: Counted): number => score ?? Number(correct);
 
 /**
- * Accuracy by the length-normalised choice (`acc_norm`); null where an answer was not made by
+ * Accuracy by the length-normalised choice (`acc_norm`); null if an answer was not made by
  * log-likelihood.
  */
 export function normalised(
@@ -75,7 +78,7 @@ export function wilson(correct: number, total: number): { low: number; high: num
   const middle = p + z2 / (2 * total);
   const half = Z95 * Math.sqrt((p * (1 - p)) / total + z2 / (4 * total * total));
   const scale = 1 + z2 / total;
-  // At the ends the formula gives 0 and 1 but for rounding.
+  // At the ends the formula gives 0 and 1 only up to rounding.
   return {
     low: correct === 0 ? 0 : (middle - half) / scale,
     high: correct === total ? 1 : (middle + half) / scale,
@@ -85,7 +88,7 @@ export function wilson(correct: number, total: number): { low: number; high: num
 export interface Comparison {
   /** Questions that both answered; the others are left out. */
   questions: number;
-  /** Answered right by one alone. */
+  /** Questions that only one model answers correctly. */
   onlyBefore: number;
   onlyAfter: number;
   /** Accuracies over the shared questions, and after − before. */
@@ -96,8 +99,8 @@ export interface Comparison {
   low: number;
   high: number;
   /**
-   * Two-sided p of McNemar's exact test, of the sign-flip test for scores: how often chance alone
-   * would part them so far.
+   * Two-sided p of McNemar's exact test, or of the sign-flip test for scores: the probability of a
+   * difference at least this large by chance alone.
    */
   p: number;
 }
@@ -180,9 +183,9 @@ export function mcnemarExact(b: number, c: number): number {
 const RESAMPLES = 10_000;
 
 /**
- * 95 % interval of (c − b) / n, where of n questions b are answered by the one model alone and c by
- * the other alone. Of n questions drawn, those that the models part on are Binomial(n, (b + c) /
- * n), and of these the wins Binomial(·, c / (b + c)): two draws a resample instead of n.
+ * 95 % interval of (c − b) / n, where of n questions b are answered correctly by one model only and
+ * c by the other only. Of n drawn questions, those on which the models differ are Binomial(n, (b +
+ * c) / n), and of these the wins Binomial(·, c / (b + c)): two draws per resample instead of n.
  */
 export function bootstrapDifference(
   n: number,
@@ -228,7 +231,7 @@ function drawn(cumulative: Float64Array, u: number): number {
   return low;
 }
 
-/** Linear between neighbours, as numpy's. */
+/** Linear between neighbours, as in numpy. */
 function quantile(sorted: Float64Array, q: number): number {
   const at = q * (sorted.length - 1);
   const below = Math.floor(at);

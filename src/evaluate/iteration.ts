@@ -1,31 +1,37 @@
 /**
- * One iteration in numbers, from its artefacts alone: the run's summary and metrics, and the
- * report, are made of these and no others.
+ * The metrics of one iteration, computed from its artefacts alone; the run's summary, its metrics
+ * and the report use only these.
  *
- *   consistency mean C over the prompts that made a pair, and how Kendall's τ spreads over them
- *   (quartiles)
- *   ranking_accuracy over couples of a right and a wrong completion to one prompt: how often the
- *   reward puts the right one above, a tie counting
- *                      half. This is the AUC of the reward within prompts. It needs known answers:
- *                      gold.jsonl, which training never reads
- *   kl_response mean of log π_θt(y|x) − log π_θ0(y|x) over the sampled completions, nats: the
- *   Monte-Carlo estimate of KL(θ_t ‖ θ_0). Of the
- *                      distribution that was sampled from: with temperature or top-p below 1 it
- *                      leans to likely completions
- *   kl_token           the same divided by the mean length: nats per token
- *   sampler_difference, sampler_tau of θ_t's log-probs by the sampler and by the scorer, over the
- *   prompts that both have: the largest
- *                      difference of a completion, nats, and the lowest Kendall's τ of a prompt.
- *                      One model's: 0 (rounding in fp32) and 1
- *   noise_rms, noise_consistency how far rounding in bfloat16 moves θ_t's rewards within a prompt
- *   (root of the mean square, in the reward's unit), and the C that it has with itself in float32
- *   truncated          share of completions that ended by the length limit
- *   distinct_2 different bigrams of tokens / all bigrams of a completion, mean over completions; 1
- *   where none repeats
- *   repeated_4 share of a completion's 4-grams that it said before, mean over completions; loops
- *   show here first
+ *   consistency         mean C over the prompts that made a pair, with the quartiles of Kendall's τ
+ *   ranking_accuracy    over couples of a right and a wrong completion of one prompt: how often the
+ *                       reward ranks the right one higher, a tie counting half. This is the AUC of
+ *                       the reward within prompts. It needs known answers: gold.jsonl, which
+ * training
+ *                       never reads
+ *   kl_response         mean of log π_θt(y|x) − log π_θ0(y|x) over the sampled completions, nats:
+ * the
+ *                       Monte-Carlo estimate of KL(θ_t ‖ θ_0) under the sampling distribution,
+ * which
+ *                       temperature or top-p below 1 bias towards likely completions
+ *   kl_token            the same divided by the mean length: nats per token
+ *   sampler_difference, sampler_tau
+ *                       θ_t's log-probs by the sampler against those by the scorer, over the
+ * prompts
+ *                       that have both: the largest difference of a completion, nats, and the
+ * lowest
+ *                       Kendall's τ of a prompt. Expected: 0 (rounding in fp32) and 1
+ *   noise_rms, noise_consistency
+ *                       how far rounding in bfloat16 moves θ_t's rewards within a prompt (root mean
+ *                       square, in the reward's unit), and the C that it leaves between the
+ * bfloat16
+ *                       and the float32 ranking of θ_t
+ *   truncated           share of completions that ended by the length limit
+ *   distinct_2          distinct bigrams / all bigrams of a completion, mean over completions; 1 if
+ *                       none repeats
+ *   repeated_4          share of a completion's 4-grams that occurred in it before, mean over
+ *                       completions; it shows loops first
  *
- * A number that nothing was there to measure by is null, never 0.
+ * A metric that cannot be measured is null, never 0.
  */
 import type {
   CompletionRecord,
@@ -51,12 +57,12 @@ export interface IterationMetrics {
   /** Self-reward of chosen over rejected, nats per pair, before training. */
   pair_margin: number | null;
   ranking_accuracy: number | null;
-  /** Couples that it is of, and those whose two rewards are equal. */
+  /** Couples of the ranking accuracy, and those whose two rewards are equal. */
   ranking_couples: number;
   ranking_ties: number;
   /**
-   * Share of right answers: of all sampled completions, of the chosen, of the rejected; of those
-   * with a known answer.
+   * Share of right answers among all sampled, the chosen and the rejected completions, as far as
+   * answers are known.
    */
   sample_accuracy: number | null;
   chosen_accuracy: number | null;
@@ -81,7 +87,7 @@ export interface IterationMetrics {
   reward_accuracy: number | null;
 }
 
-/** A completion, measured as it is read: those of a long run do not fit in memory whole. */
+/** A completion, measured while it is read: the completions of a long run do not fit in memory. */
 export interface MeasuredCompletion {
   prompt_id: string;
   sample: number;
@@ -89,7 +95,7 @@ export interface MeasuredCompletion {
   truncated: boolean;
   distinct_2: number | null;
   repeated_4: number | null;
-  /** null where no answer is known. */
+  /** null if no answer is known. */
   correct: boolean | null;
 }
 
@@ -174,7 +180,7 @@ export function measureCompletion(
   };
 }
 
-/** Different n-grams / all n-grams of one completion; null where it is shorter than n. */
+/** Distinct n-grams / all n-grams of one completion; null if it is shorter than n. */
 export function freshShare(tokens: readonly number[], n: number): number | null {
   const total = tokens.length - n + 1;
   return total < 1
@@ -235,7 +241,7 @@ export function measureSampler(
 
 /**
  * Only differences within a prompt can change its ranking, so each prompt's mean difference is
- * taken out.
+ * subtracted.
  */
 export function measureNoise(
   noise: IterationRecords['noise'],
@@ -252,7 +258,7 @@ export function measureNoise(
   };
 }
 
-/** Linear between neighbours, as numpy's. */
+/** Linear between neighbours, as in numpy. */
 function quartiles(values: readonly number[]): [number, number, number] | null {
   if (values.length === 0) return null;
   const sorted = [...values].sort((a, b) => a - b);
@@ -267,14 +273,14 @@ function quartiles(values: readonly number[]): [number, number, number] | null {
   return [at(0.25), at(0.5), at(0.75)];
 }
 
-/** How often each name occurs; keys in the order of names. */
+/** The count of each name; keys are in alphabetical order. */
 export function countBy(names: readonly string[]): Record<string, number> {
   const counts = new Map<string, number>();
   for (const name of names) counts.set(name, (counts.get(name) ?? 0) + 1);
   return Object.fromEntries([...counts].sort(([a], [b]) => (a < b ? -1 : 1)));
 }
 
-/** null of nothing. */
+/** null for an empty list. */
 export function mean(values: readonly number[]): number | null {
   return values.length === 0 ? null : values.reduce((sum, value) => sum + value, 0) / values.length;
 }

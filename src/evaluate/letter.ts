@@ -1,17 +1,18 @@
 /**
- * Which choice a completion names. The labels are the question's own: ARC has A–E, 1–4, and
- * questions with three choices (the official code knows A–D alone).
+ * The choice that a completion names. The labels are the question's own: ARC has A–E, 1–4, and
+ * questions with three choices (the official code knows only A–D).
  *
- * The line behind a marker names a choice by, in this order: being a label; being a choice's text
- * (`Answer: a clock`: the article is not the label A); its first stand-alone label, in either case;
- * holding the text of exactly one choice. A row labelled 1–4 whose line *begins* with a letter
- * takes it by position (B is the second): the letter cannot mean anything else there. The other way
- * round, `Answer: 2` where labels are A–D, is no label: it is as likely a quantity. A line that is
- * nothing but another letter (E of A–D) is an answer that no choice has: null.
+ * The line after a marker names a choice, in this order, if it is a label; if it is a choice's text
+ * (`Answer: a clock`: the article is not the label A); by its first stand-alone label, in either
+ * case; or if it contains the text of exactly one choice. In a row labelled 1–4, a line that
+ * *begins* with a letter is taken by position (B is the second), because the letter cannot mean
+ * anything else. The reverse, `Answer: 2` with labels A–D, is not a label: it is as likely a
+ * quantity. A line that consists of another letter (E of A–D) is an answer that no choice has:
+ * null.
  *
- * Without a marker the last stand-alone label counts, in its own case. Labels that the text sets
- * aside (`not A`, `B is wrong`), articles, units (`25 °C`), vitamins, and digits that count things
- * or are part of a sum are no labels.
+ * Without a marker the last stand-alone label counts, in its own case. Labels that the text rejects
+ * (`not A`, `B is wrong`), articles, units (`25 °C`), vitamins, and digits that count things or are
+ * part of a sum are not labels.
  */
 import type { Choice } from '../data/records.js';
 import { ANSWER_COLON, ANSWER_IS, BOXED, clean, linesAfter, plainText } from './marker.js';
@@ -32,8 +33,8 @@ export function extractLetter(written: string, choices: readonly Choice[]): stri
 }
 
 /**
- * The label that a line behind a marker names; null where it names what is no choice, undefined
- * where it names nothing.
+ * The label that a line after a marker names; null if it names something that is not a choice,
+ * undefined if it names nothing.
  */
 function labelOfLine(line: string, choices: readonly Choice[]): string | null | undefined {
   const labels = choices.map(({ label }) => label);
@@ -55,7 +56,9 @@ function labelOfLine(line: string, choices: readonly Choice[]): string | null | 
   return choiceWithin(said, choices) ?? (/^[A-Z]$/.test(bare) ? null : undefined);
 }
 
-/** The one choice whose words stand in `said`; a choice within another's words does not count. */
+/**
+ * The only choice whose words occur in `said`; a choice within another one's words does not count.
+ */
 function choiceWithin(said: string, choices: readonly Choice[]): string | undefined {
   if (/\b(?:not|except|never)\b/.test(said)) return undefined;
   const found = choices

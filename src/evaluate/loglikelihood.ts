@@ -1,18 +1,19 @@
 /**
- * Multiple choice by log-likelihood: the choice whose text the model finds likeliest behind the
+ * Multiple choice by log-likelihood: the choice whose text the model finds most likely after the
  * question, as lm-evaluation-harness 0.4.13 measures it, item by item.
  *
- *   acc       argmax_i log P(" " + choice_i | stem)
- *   acc_norm argmax_i log P(" " + choice_i | stem) / |choice_i|, |·| in characters (code points;
- *   not bytes, not tokens, without the space)
+ *   acc        argmax_i log P(" " + choice_i | stem)
+ *   acc_norm   argmax_i log P(" " + choice_i | stem) / |choice_i|, |·| in characters (code points;
+ *              not bytes, not tokens, without the space)
  *
- * A task may have one stem per choice and one continuation for all (WinoGrande; no acc_norm then),
- * or count the share of the probability that several right choices get (TruthfulQA's mc2).
+ * A task may have one stem per choice and one continuation for all (WinoGrande; then without
+ * acc_norm), or count the share of the probability that several right choices get (TruthfulQA's
+ * mc2).
  *
- * Of equal choices the first counts. The stem is each task's own; no chat template unless asked
- * for, and then the choice follows the generation prompt without a space. Begin-of-text as the
- * tokenizer adds it, unless the text begins with it already. The choices of one question share its
- * context: it is computed once.
+ * Among equal choices the first counts. Each task has its own stem. The chat template is used only
+ * on request, and then the choice follows the generation prompt without a space. The begin-of-text
+ * token is added as the tokenizer does, unless the text begins with it already. The choices of one
+ * question share its context, which is computed once.
  */
 import { DataError } from '../data/jsonl.js';
 import type { AnswerRecord, Choice } from '../data/records.js';
@@ -20,7 +21,7 @@ import type { LanguageModel } from '../lm/language-model.js';
 import type { Question } from './task.js';
 
 export interface LoglikelihoodSettings {
-  /** Put the question through the model's chat template. */
+  /** Formats the question with the model's chat template. */
   chat: boolean;
   /** Token rows of one scoring pass. */
   max_num_batched_tokens: number | 'auto';
@@ -31,7 +32,7 @@ interface Hooks {
   progress(done: number, tokens: number): void;
 }
 
-/** A choice as the model sees it: the tokens before it and its own. */
+/** A choice as passed to the model: the tokens before it and its own tokens. */
 export interface EncodedChoice {
   context: number[];
   continuation: number[];
@@ -105,7 +106,7 @@ export function gradeChoices(
   return { ...answer, extracted_norm: bestNorm, correct_norm: bestNorm === question.answer };
 }
 
-/** The share of the choices' probability that those labelled `right` have together. */
+/** The total probability share of the choices that are labelled `right`. */
 function probabilityOf(
   right: readonly string[],
   choices: readonly Choice[],
@@ -131,8 +132,8 @@ export function checkComparable(
 }
 
 /**
- * Each choice of a question behind its context, cut from the left where the two are longer than the
- * model takes.
+ * Each choice of a question after its context, cut from the left if both together exceed the
+ * model's context.
  */
 export function encodeChoices(
   question: Question,
@@ -169,9 +170,9 @@ export function encodeChoices(
 }
 
 /**
- * Tokens of a context and of what follows it. White space that ends the context goes to the
- * continuation, so that a word keeps its leading space; the whole is encoded at once and cut where
- * the context alone would end, since a tokenizer may join what meets there.
+ * Tokens of a context and of its continuation. White space at the end of the context goes to the
+ * continuation, so that a word keeps its leading space; both are encoded together and cut where the
+ * context alone would end, because a tokenizer may join tokens across the boundary.
  */
 export function encodePair(
   context: string,
@@ -188,8 +189,8 @@ export function encodePair(
 }
 
 /**
- * What Python's rstrip takes: JavaScript's white space without U+FEFF, and the information
- * separators.
+ * The characters that Python's rstrip removes: JavaScript's white space without U+FEFF, and the
+ * information separators.
  */
 const TRAILING_SPACE = /(?:(?!\ufeff)[\s\x1c-\x1f\x85])+$/;
 
@@ -219,7 +220,10 @@ function chatContext(
   );
 }
 
-/** Choices of one question by equal context: cutting from the left can make them differ. */
+/**
+ * Groups the choices of one question by equal context: cutting from the left can make contexts
+ * differ.
+ */
 function sharedContexts(
   choices: readonly EncodedChoice[],
 ): { context: number[]; members: { index: number; continuation: number[] }[] }[] {

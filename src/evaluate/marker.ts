@@ -1,4 +1,4 @@
-/** The markers that a completion announces its answer by, and the lines that follow them. */
+/** The markers with which a completion announces its answer, and the lines after them. */
 
 export const HASHES = /####/g;
 export const ANSWER_COLON = /\banswer\s{0,4}(?:\*\*|__)?\s{0,4}(?:[:=\uff1a]|\s[-–—]\s)/gi;
@@ -6,14 +6,14 @@ export const BOXED = /\\boxed\s*\{/g;
 export const ANSWER_IS =
   /\b(?:answer|(?:correct|right|best)\s{1,4}(?:option|choice|letter|one))\s{1,4}(?:is|was|would\s{1,4}be|must\s{1,4}be|should\s{1,4}be)\b(?!\s{1,4}(?:found|obtained|calculated|computed|determined|given)\b)(?:\s{0,4}[:\uff1a])?/gi;
 
-/** Limits for hostile text: occurrences of each marker, and characters of the line behind one. */
+/** Limits for hostile text: occurrences of each marker, and characters of the line after one. */
 const MOST_MARKERS = 32;
 const LONGEST_LINE = 500;
 const SAYS = /[\p{L}\p{N}]/gu;
 
 /**
- * The occurrences of all `markers` in the order of the text, each with the first line behind it
- * that has a letter or a digit; the line may be the rest of the marker's own.
+ * The occurrences of all `markers` in the order of the text, each with the first line after it that
+ * has a letter or a digit; this may be the rest of the marker's own line.
  */
 export function* linesAfter(
   text: string,
@@ -45,9 +45,9 @@ function occurrences(text: string, marker: RegExp): number[] {
 const THOUGHT = /<(\/?)(?:think(?:ing)?|thought|reason(?:ing)?|reflection)>/gi;
 
 /**
- * A completion without its thoughts: `<think>…</think>` and its like, also one within another, a
- * thought that the prompt has opened, and one that is never closed. Where a tag is opened once too
- * often, what follows the last closing tag is the answer.
+ * A completion without its thoughts: `<think>…</think>` and similar tags, also nested ones, a
+ * thought that the prompt has opened, and one that is never closed. If a tag is opened once too
+ * often, the text after the last closing tag is the answer.
  */
 export function withoutThoughts(text: string): string {
   let kept = '';
@@ -68,14 +68,14 @@ export function withoutThoughts(text: string): string {
   return lastClose < 0 || kept.trim() !== '' ? kept : text.slice(lastClose).replace(THOUGHT, '');
 }
 
-/** Full-width letters, digits and signs as ASCII; LaTeX's text commands as plain braces. */
+/** Full-width letters, digits and signs become ASCII; LaTeX's text commands become plain braces. */
 export function plainText(text: string): string {
   return text
     .replace(/[\uff01-\uff5e]/g, (c) => String.fromCharCode(c.charCodeAt(0) - 0xfee0))
     .replace(/\\(?:text(?:bf|rm|it)?|mathrm|mathbf|mbox)\s*\{/g, '{');
 }
 
-/** Lower case, letters and digits and inner hyphens alone, no leading article. */
+/** Lower case, only letters, digits and inner hyphens, without a leading article. */
 export function clean(text: string): string {
   return text
     .toLowerCase()

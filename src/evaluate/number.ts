@@ -1,17 +1,18 @@
 /**
- * The number that a completion answers with. Signs, currencies, units, percent, decimals, groups of
- * thousands by commas, thin spaces or LaTeX, fractions and mixed numbers, `2.5 million`.
+ * The number that a completion answers with. It may have signs, currencies, units, percent,
+ * decimals, groups of thousands by commas, thin spaces or LaTeX, fractions, mixed numbers, or `2.5
+ * million`.
  *
- * Powers count by their value (`2^5`, `2**5`, `5²`, `3 × 10^4`); an exponent behind a letter
- * belongs to a unit (`45 m^2`).
+ * Powers count by their value (`2^5`, `2**5`, `5²`, `3 × 10^4`); an exponent after a letter belongs
+ * to a unit (`45 m^2`).
  *
- * Behind a marker: the first number, or the result of a calculation that begins there (`Answer: 5 x
- * 4 = 20`; the official code takes the 5). `####` counts only with the number right behind it,
- * since it also heads sections in Markdown. Without a marker: the last number that is neither an
- * ordinal nor the number of a list item or step (`3. So …`, `Step 2`).
+ * After a marker the answer is the first number, or the result of a calculation that begins there
+ * (`Answer: 5 x 4 = 20`; the official code takes the 5). `####` counts only if a number follows
+ * directly, because it also marks headings in Markdown. Without a marker it is the last number that
+ * is neither an ordinal nor the number of a list item or step (`3. So …`, `Step 2`).
  *
  * A date (`5 March 2020`, `2020-03-05`), a time of day (`10:30`, `6 pm`) and a year that opens a
- * clause (`In 2020 he …`) count only where the text has no other number; a time counts by its hour.
+ * clause (`In 2020 he …`) count only if the text has no other number; a time counts by its hour.
  */
 import { ANSWER_COLON, ANSWER_IS, BOXED, HASHES, linesAfter, plainText } from './marker.js';
 
@@ -23,7 +24,7 @@ const NUMBER = new RegExp(
   String.raw`(?<![\p{L}\d_.^]|\^\{|\d:)(?:(?<![\p{L}\d)]\s?)-\s?)?(?:[$€£¥]\s?)?-?(?:\d+\s+\d+\/\d+(?![\d./])|${FRACTION}|${DIGITS}(?:\.\d+)?(?!\d*(?:st|nd|rd|th)\b)|\.\d+)(?:\s?(?:thousand|million|billion)\b)?`,
   'giu',
 );
-/** The text behind the first number of a calculation: an optional unit and an operator. */
+/** The text after the first number of a calculation: an optional unit and an operator. */
 const SUM = /^(?:\s?[\p{L}%]+){0,2}?\s*(?:[-+*/×÷·]|x(?=\s*[\d$]))/u;
 const CLOCK = /^(?::\d{2}(?!\d)|\s?[ap]\.?m\b)/i;
 const YEAR = /^(?:1[5-9]|20)\d\d$/;
@@ -82,7 +83,7 @@ const numbers = (text: string): Found[] =>
     end: match.index + match[0].length,
   }));
 
-/** The numbers without dates, times and years, unless there is nothing else. */
+/** The numbers without dates, times and years, unless there are only these. */
 function quantities(text: string): Found[] {
   const all = numbers(text);
   const dates = [...text.matchAll(DATE)].map(({ 0: date, index }) => [index, index + date.length]);
@@ -98,14 +99,14 @@ function quantities(text: string): Found[] {
   return rest.length > 0 ? rest : all;
 }
 
-/** The number that a line begins with, signs aside. */
+/** The number at the beginning of a line, ignoring signs. */
 function leading(line: string): string | undefined {
   const first = numbers(line)[0];
   return first && !/[\p{L}\p{N}]/u.test(line.slice(0, first.start)) ? first.value : undefined;
 }
 
 /**
- * The first number of a line, in its first sentence where that has one, or the result of a
+ * The first number of a line (of its first sentence, if that has one), or the result of a
  * calculation that begins there. With `sentenceOnly`, a number of a later sentence is not taken:
  * `The answer is not obvious. We get 5.`
  */
@@ -150,13 +151,13 @@ const EXPONENT = new RegExp(
 );
 const POWER = new RegExp(String.raw`${NUMERAL}\s?(?:\^|\*\*)\s?\{?(\d{1,3})(?![\d.])\}?`, 'gu');
 
-/** A number in decimal digits; the text as it was where that would not be exact. */
+/** A number in decimal digits, or the original text if that would not be exact. */
 function value(written: string, number: number): string {
   const digits = String(Number(number.toPrecision(15)));
   return number < 1e15 && !digits.includes('e') ? digits : written;
 }
 
-/** One way of writing minus, thousands, fractions, powers and money. */
+/** Normalises minus signs, thousands, fractions, powers and money. */
 function plainNumbers(text: string): string {
   return text
     .replace(/[−–]/g, '-')

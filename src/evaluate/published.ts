@@ -1,6 +1,6 @@
 /**
- * Tasks that read a data set in the columns in which it is published. A task's file says which
- * columns it reads and what of them is asked, compared and right; this file does the rest.
+ * Tasks that read a data set in its published columns. A task's file names the columns and the
+ * parts that are asked, compared and right; this file does the rest.
  */
 import { columnList, DataError, describe } from '../data/jsonl.js';
 import { refuseControlTokens } from '../data/messages.js';
@@ -11,25 +11,25 @@ import { questionsOf, type Question, type Task } from './task.js';
 
 /** A row of a published set as a multiple-choice question. */
 export interface Published {
-  /** As generation puts it to the model, before its options. */
+  /** The question in generation, before its options. */
   question: string;
   context?: string;
   /** Texts of the choices; they are labelled A, B, … in this order. */
   choices: readonly string[];
-  /** Numbers of the right choices, from 0; none where the row has no answer. */
+  /** Indices of the right choices, from 0; empty if the row has no answer. */
   right: readonly number[];
   /** Log-likelihood: the text before each choice, or one text per choice. */
   stem: string | readonly string[];
-  /** Log-likelihood: the text that is scored, where it is not the choice. */
+  /** Log-likelihood: the text that is scored, if it is not the choice. */
   continuation?: string;
 }
 
 export interface PublishedTask extends Pick<Task, 'name' | 'method'> {
   hub: string;
-  /** Columns that every row must have, as the error about a row of another set names them. */
+  /** Columns that every row must have; an error about a row of another data set names them. */
   columns: readonly string[];
   read(row: Row): Published;
-  /** What the task counts: the right choice, or the probability that right choices get together. */
+  /** What the task counts: the right choice, or the total probability of the right choices. */
   counts?: 'choice' | 'probability';
 }
 
@@ -94,8 +94,8 @@ export function textsOf({ value, where }: Row, column: string): string[] {
 }
 
 /**
- * The choice that a column names: a number (also as text) from `first`, or a boolean. None where it
- * is empty or −1, as in test splits. @throws DataError
+ * The choice that a column names: a number (also as text) from `first`, or a boolean. Empty if the
+ * column is empty or −1, as in test splits. @throws DataError
  */
 export function numberOf({ value, where }: Row, column: string, first = 0): number[] {
   const raw = value[column];
@@ -111,8 +111,8 @@ export function numberOf({ value, where }: Row, column: string, first = 0): numb
 }
 
 /**
- * White space as Python's `strip` takes it: JavaScript's without U+FEFF, with U+0085 and the
- * information separators.
+ * The characters that Python's `strip` removes: JavaScript's white space without U+FEFF, with
+ * U+0085 and the information separators.
  */
 const SPACE = String.raw`(?:(?!\ufeff)[\s\x1c-\x1f\x85])+`;
 const OUTER_SPACE = new RegExp(`^${SPACE}|${SPACE}$`, 'g');

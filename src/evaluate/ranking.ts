@@ -23,7 +23,7 @@ export interface RatedPair {
 }
 
 export interface Share {
-  /** Pairs that it is of. */
+  /** Number of pairs. */
   pairs: number;
   /** 0 … 1; null without pairs. */
   accuracy: number | null;
@@ -55,7 +55,7 @@ export function rankingAccuracy(pairs: readonly RatedPair[], tolerance: number):
   };
 }
 
-/** The same pairs ranked by length alone: the longer completion wins. */
+/** The same pairs with the length as reward: the longer completion wins. */
 export function byLength(pairs: readonly RatedPair[]): RatedPair[] {
   const rated = ({ tokens }: Candidate): Candidate => ({ tokens, reward: tokens });
   return pairs.map(({ chosen, rejected }) => ({

@@ -1,7 +1,7 @@
 /**
- * A task is a source of questions with known answers: where they come from, what a row must have,
- * and, for multiple choice, the text whose continuations are the choices. A new task is one file
- * and its line in tasks.ts.
+ * A task is a source of questions with known answers: its data set, the columns that a row must
+ * have, and, for multiple choice, the text whose continuations are the choices. A new task is one
+ * file and its line in tasks.ts.
  */
 import { promptOf } from '../data/prompts.js';
 import { columnList, DataError, describe } from '../data/jsonl.js';
@@ -15,28 +15,28 @@ export interface Question extends PromptRecord {
   task: string;
   /**
    * Log-likelihood: the text that each choice continues, after a space, or one text per choice.
-   * Absent where the row has no bare question or no choices.
+   * Absent if the row has no plain question or no choices.
    */
   stem?: string | readonly string[];
-  /** Log-likelihood: what is scored behind each stem, where it is not the choice itself. */
+  /** Log-likelihood: the text that is scored after each stem, if it is not the choice itself. */
   continuation?: string;
   /**
-   * Labels of all right choices, where the measure is the share of the choices' probability that
-   * they get (TruthfulQA's mc2) and not whether the likeliest choice is right.
+   * Labels of all right choices, if the measure is their share of the choices' probability
+   * (TruthfulQA's mc2) instead of whether the likeliest choice is right.
    */
   right?: string[];
 }
 
 export interface TaskSource {
   /**
-   * A JSONL, JSON or Parquet file, or `hub:org/name[/config][:split]`; without it the task's own
+   * A JSONL, JSON or Parquet file, or `hub:org/name[/config][:split]`; by default the task's own
    * hub source.
    */
   source?: string | undefined;
   /** Seed of the built-in questions. */
   seed?: number | undefined;
   /**
-   * At most this many questions, the first ones of the source; the built-in task makes exactly so
+   * At most this many questions, the first ones of the source; the built-in task makes exactly this
    * many.
    */
   count?: number | undefined;
@@ -44,11 +44,11 @@ export interface TaskSource {
 
 export interface Task {
   readonly name: string;
-  /** Where its questions come from when no source is named; null where one must be. */
+  /** The data set that is used if no source is named; null if one must be named. */
   readonly hub: string | null;
-  /** The only method that can measure it; absent where both can. */
+  /** The only method that can measure the task; absent if both can. */
   readonly method?: 'generate' | 'loglikelihood';
-  /** @throws DataError naming file and row where a row lacks what the task needs. */
+  /** @throws DataError naming file and row if a row lacks something that the task needs */
   questions(source: TaskSource): Promise<Question[]>;
 }
 
@@ -57,13 +57,13 @@ type Columns = Record<string, unknown>;
 export interface RowTask extends Pick<Task, 'name' | 'hub' | 'method'> {
   /** Text before a choice, from the row. */
   stem?: (row: Columns) => string;
-  /** What is wrong with a question that has an answer, or nothing. */
+  /** The problem of a question that has an answer, or undefined. */
   problem: (question: Question) => string | undefined;
 }
 
 /**
- * A task that reads rows. Every row counts, also one that says the same as another: an accuracy is
- * of the set as published.
+ * A task that reads rows. Every row counts, also a duplicate, so that the accuracy is comparable
+ * with published figures for the same set.
  */
 export function rowTask({ name, hub, method, stem, problem }: RowTask): Task {
   const questionOf = (row: Row): Question => {
@@ -113,7 +113,7 @@ export async function questionsOf(
 
 /**
  * Rows without an id are named by their content; a repeated one gets a number. @throws DataError
- * for an id that two rows were given.
+ * for an id that occurs in two rows
  */
 function withOwnIds(found: readonly { question: Question; row: Row }[]): Question[] {
   const first = new Map<string, string>();
@@ -145,7 +145,7 @@ export function needsChoices(question: Question): string | undefined {
 
 /**
  * The record of one question answered by generation; `tokens` is the completion's length. @throws
- * Error where the question has no answer.
+ * Error if the question has no answer
  */
 export function grade(
   question: PromptRecord,

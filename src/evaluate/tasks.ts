@@ -1,4 +1,4 @@
-/** Every task by the name that recipes and commands use. */
+/** All tasks, by the names in recipes and commands. */
 import type { Task } from './task.js';
 import { arc, arcChallenge, arcEasy } from './tasks/arc.js';
 import { boolq } from './tasks/boolq.js';
@@ -28,5 +28,5 @@ export const TASKS = {
 } as const satisfies Record<string, Task>;
 export type TaskName = keyof typeof TASKS;
 
-/** The tasks with a hub data set of their own, as descriptions list them. */
+/** The tasks with a hub data set of their own, for descriptions. */
 export const HUB_TASKS = Object.values<Task>(TASKS).flatMap(({ name, hub }) => (hub ? [name] : []));

@@ -21,8 +21,8 @@ export type RewardFunction = (batch: readonly RewardItem[]) => Rewards | Promise
 type Rewards = readonly (number | bigint)[];
 
 /**
- * Calls the reward function on copies of all completions, so that it may do with them what it
- * likes. @throws DataError where it throws, or does not return one finite number per completion.
+ * Calls the reward function on copies of all completions, which it may change. @throws DataError if
+ * it throws, or does not return one finite number per completion.
  */
 export async function callRewards(
   rewards: RewardFunction,

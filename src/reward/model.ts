@@ -32,7 +32,7 @@ export interface RewardModelSettings {
   maxNumBatchedTokens: number | 'auto';
 }
 
-/** The reason why `label` does not fit the model, or undefined where it does. */
+/** The reason why `label` does not fit the model, or undefined if it does. */
 export function labelProblem(numLabels: number, label: number | null): string | undefined {
   if (numLabels === 0)
     return (

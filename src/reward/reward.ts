@@ -29,8 +29,8 @@ export const isExternal = (source: RewardSource): boolean =>
 export interface ScoreReward {
   source: 'implicit' | 'likelihood';
   /**
-   * What of the length remains in the reward (length.ts); default sum. `sum` and `mean` apply to
-   * the implicit reward only: a likelihood is the mean in both.
+   * How the length affects the reward (length.ts); default sum. `sum` and `mean` apply to the
+   * implicit reward only: a likelihood is the mean in both.
    */
   length?: LengthControl;
 }

@@ -1,13 +1,13 @@
 /**
- * Added tokens (`<|im_end|>`, `<s>`, …) are found in a text before anything else happens to it,
- * those that are `normalized` after the normalizer. Leftmost and longest first; the flags lstrip,
+ * Finds added tokens (`<|im_end|>`, `<s>`, …) in a text before any other step; `normalized` ones
+ * are found after the normalizer. The leftmost and longest match comes first; the flags lstrip,
  * rstrip and single_word act as in Rust's tokenizers.
  */
 import type { AddedToken } from './tokenizer-json.js';
 
 /**
- * A stretch of text: an added token if `id` is there, else what remains to be split. `start` counts
- * UTF-16 units.
+ * A section of a text: an added token if `id` is present, otherwise text that remains to be split.
+ * `start` counts UTF-16 units.
  */
 export interface Section {
   text: string;
@@ -20,16 +20,18 @@ const STARTS_WITH_WORD = new RegExp(`^${WORD}`, 'u');
 const ENDS_WITH_WORD = new RegExp(`${WORD}$`, 'u');
 const SPACE = /\p{White_Space}/u; // JavaScript's \s has U+FEFF and lacks U+0085
 
-/** A node of the tree of contents, by UTF-16 unit. */
+/** A node of the tree of token contents, keyed by UTF-16 unit. */
 interface Node {
   token?: AddedToken;
   next?: Map<string, Node>;
 }
 
-/** Finds `tokens` as they are spelled by `spelling` (the normalizer, for normalized ones). */
+/**
+ * Finds `tokens` in the spelling that `spelling` gives them (the normalizer, for normalized ones).
+ */
 export class AddedTokens {
   private readonly root: Node = {};
-  /** Finds the next unit that a token begins with. */
+  /** Finds the next unit with which a token begins. */
   private readonly begins: RegExp | undefined;
 
   constructor(tokens: readonly AddedToken[], spelling: (content: string) => string) {

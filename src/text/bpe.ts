@@ -1,7 +1,7 @@
 /**
- * Byte-pair merges of one long chunk, in steps: the merging of @huggingface/tokenizers, which the
- * caller may interrupt. As there, the pair with the lowest rank is merged first, and of equal ranks
- * the leftmost. O(n log n) for n characters.
+ * Byte-pair merges of one long chunk, in steps: the algorithm of @huggingface/tokenizers, made
+ * interruptible. As there, the pair with the lowest rank is merged first, and among equal ranks the
+ * leftmost. O(n log n) for n characters.
  */
 
 /** Merges between two interruptions. */
@@ -9,7 +9,7 @@ const STEP = 1000;
 
 /**
  * The tokens of `chunk`; yields the number of characters or merges done since the last yield.
- * `rankOf` is a pair's place in the list of merges, undefined for a pair that is not merged.
+ * `rankOf` is a pair's position in the list of merges, undefined for a pair that is not merged.
  */
 export function* mergeChunk(
   chunk: string,
@@ -36,7 +36,7 @@ export function* mergeChunk(
     if (done % STEP === 0) yield STEP;
     const key = queue.pop();
     const at = key % count;
-    if (ranks[at] !== Math.floor(key / count)) continue; // one of the two was merged meanwhile
+    if (ranks[at] !== Math.floor(key / count)) continue; // one of the two has been merged since
     const right = next[at]!;
     tokens[at] = tokens[at]! + tokens[right]!;
     tokens[right] = undefined;

@@ -1,10 +1,10 @@
 /**
- * Messages → the text a model was trained on, by the model's own Jinja template, rendered as
- * transformers renders it.
+ * Messages → the text that a model was trained on, by the model's own Jinja template, rendered as
+ * in transformers.
  *
- * The template is parsed by @huggingface/jinja and run by it with Python's meaning (jinja.ts);
- * where it cannot, the template is refused with its reason. A template is somebody else's program:
- * it sees the messages and the token names, and runs under limits of time and size.
+ * The template is parsed and run by @huggingface/jinja with Python's semantics (jinja.ts); a
+ * template that it cannot run is refused with the reason. A template is untrusted code: it sees the
+ * messages and the token names, and runs under limits of time and size.
  */
 import { TextError } from './errors.js';
 import { runTemplate } from './jinja.js';
@@ -64,7 +64,8 @@ export class ChatTemplate {
   }
 
   /**
-   * The prompt text, special tokens spelled out; encode it without adding more. Throws TextError.
+   * The prompt text with special tokens spelled out; encode it without adding more. Throws
+   * TextError.
    */
   render(
     messages: readonly Message[],
@@ -91,9 +92,9 @@ export class ChatTemplate {
   }
 
   /**
-   * `messages` as this template can take them: where it has no place for a system message (Gemma 2
-   * refuses one, others pass it over), that goes in front of the first user's message, a blank line
-   * between, as Gemma 3's template does itself.
+   * `messages` in the form that this template accepts. If it has no place for a system message
+   * (Gemma 2's refuses one, others ignore it), the system message is put before the first user
+   * message, with a blank line between, as Gemma 3's template does.
    */
   fit(messages: readonly Message[]): readonly Message[] {
     const [system, user, ...rest] = messages;
@@ -108,8 +109,8 @@ export class ChatTemplate {
   }
 
   /**
-   * The text that the template writes after the last assistant's answer, which begins with its end
-   * of turn. Empty if it cannot be found.
+   * The text that the template writes after the last assistant message, which begins with the
+   * end-of-turn token. Empty if it cannot be found.
    */
   afterAnswer(): string {
     try {
@@ -127,7 +128,7 @@ export class ChatTemplate {
   }
 
   /**
-   * An assistant's answer as this template writes it: templates such as Llama 3's and Gemma's trim
+   * An assistant message as this template writes it: templates such as Llama 3's and Gemma's trim
    * white space around it.
    */
   answerText(answer: string): string {
@@ -171,7 +172,7 @@ export class ChatTemplate {
   }
 
   /**
-   * Names as transformers' apply_chat_template has them; `tools` and `documents` are there and
+   * The names that transformers' apply_chat_template defines; `tools` and `documents` exist and are
    * none.
    */
   private run(messages: readonly Message[], addGenerationPrompt: boolean): string {
@@ -213,7 +214,7 @@ function boundedRange(start: number, stop?: number, step = 1): number[] {
   return Array.from({ length }, (_, i) => from + i * step);
 }
 
-/** Longest conversation that a template is run on, in characters. */
+/** Longest conversation for which a template is run, in characters. */
 const MAX_CONTENT = 2 ** 23;
 
 function checkMessages(messages: readonly Message[]): void {

@@ -1,6 +1,6 @@
 /**
- * Tokens back to text, one at a time, to the letter of Rust's tokenizers: what `push` and `end`
- * return joins to the text of the whole list. A kind of decoder that is not here is refused.
+ * Tokens back to text, one at a time, exactly as Rust's tokenizers does: the results of `push` and
+ * `end`, concatenated, are the text of the whole list. Other kinds of decoders are refused.
  */
 import { regularExpression } from './splitting.js';
 import { byteOfCharacter, textOf, type Component } from './tokenizer-json.js';
@@ -13,8 +13,8 @@ export interface ChunkStream {
 export interface Decoding {
   stream(): ChunkStream;
   /**
-   * The bytes that a token adds to a text, wherever it stands: its `▁` is a space even where a
-   * text's first one is dropped.
+   * The bytes that a token adds to a text, independent of its position: its `▁` is a space even if
+   * decoding drops the first space of a text.
    */
   bytes(token: string): Uint8Array;
 }
@@ -50,7 +50,7 @@ const spaceBetween: Decoding = {
   bytes: (token) => utf8.encode(` ${token}`),
 };
 
-/** GPT-2's kind: characters stand for bytes, and a UTF-8 decoder that keeps its state is exact. */
+/** GPT-2's decoder: characters stand for bytes, and a stateful UTF-8 decoder is exact. */
 const byteLevel: Decoding = {
   stream() {
     const decoder = new TextDecoder('utf-8', { ignoreBOM: true });
@@ -62,7 +62,7 @@ const byteLevel: Decoding = {
   bytes(token) {
     const table = byteOfCharacter();
     const bytes = Array.from(token, (character) => table.get(character) ?? -1);
-    // outside the table: as it stands
+    // A character outside the table stands for itself.
     return bytes.includes(-1) ? utf8.encode(token) : Uint8Array.from(bytes);
   },
 };
@@ -86,7 +86,7 @@ function metaspace(step: Component): Decoding {
   };
 }
 
-/** Replace, then ByteFallback, Fuse and perhaps Strip: the kind of Llama 2 and Gemma. */
+/** Replace, then ByteFallback, Fuse and perhaps Strip: the decoder of Llama 2 and Gemma. */
 function sentencePiece(steps: Component[]): Decoding {
   const replacements = steps
     .filter(({ type }) => type === 'Replace')
@@ -118,12 +118,12 @@ function sentencePiece(steps: Component[]): Decoding {
   };
 }
 
-/** One bad byte spoils its whole run of byte tokens, so a run is held until it ends. */
+/** One invalid byte makes its whole run of byte tokens invalid, so a run is held until it ends. */
 class FallbackStream implements ChunkStream {
   private run: number[] = [];
   private readonly utf8 = new TextDecoder('utf-8', { ignoreBOM: true, fatal: true });
 
-  /** `strip`: characters to drop while a text begins with them. */
+  /** `strip`: the number of characters to drop at the beginning of a text, if they match. */
   constructor(
     private readonly plain: (token: string) => string,
     private readonly byteOf: (token: string) => number | null,

@@ -1,7 +1,7 @@
 /**
- * Text → ids, as Rust's tokenizers has it: added tokens are found, the rest is normalized, split
- * and merged. The merging itself is @huggingface/tokenizers'; what that library does otherwise than
- * Rust (flags of added tokens, splits, white space) is ours.
+ * Text → ids, as in Rust's tokenizers: added tokens are found, the rest is normalized, split and
+ * merged. @huggingface/tokenizers does the merging; the parts in which that library differs from
+ * Rust (flags of added tokens, splits, white space) are our own.
  */
 import * as library from '@huggingface/tokenizers';
 import { AddedTokens } from './added-tokens.js';
@@ -21,7 +21,7 @@ import {
 } from './tokenizer-json.js';
 
 /**
- * What the library's models have in common; its declarations hide them behind imports without
+ * The common interface of the library's models; its declarations hide them behind imports without
  * extensions.
  */
 interface MergingModel {
@@ -40,7 +40,7 @@ const { BPE, Unigram } = library as unknown as {
   Unigram: new (model: object, eos: string) => MergingModel;
 };
 
-/** Chunks from this length on are merged in steps. */
+/** Chunks of at least this length are merged in steps. */
 const LONG_CHUNK = 2000;
 /** Characters of work between two yields. */
 const STEP = 1000;
@@ -54,10 +54,10 @@ export class Encoder {
   private readonly asNormalized: AddedTokens;
   private readonly around: { before: number[]; after: number[] };
   private readonly limited: boolean;
-  /** Rust forgets unknown characters before it merges, so that their neighbours may meet. */
+  /** Rust drops unknown characters before it merges, so their neighbours may become adjacent. */
   private readonly forgets: boolean;
   private readonly wholeChunks: boolean;
-  /** How many times fewer bytes the tokens of a text may have; Infinity where parts are dropped. */
+  /** Maximum ratio of a text's bytes to those of its tokens; Infinity if parts may be dropped. */
   readonly mostShrinkage: number;
 
   constructor(json: TokenizerJson) {
@@ -114,8 +114,8 @@ export class Encoder {
   }
 
   /**
-   * The same ids, written to `ids` step by step. Yields the characters of work that the step took,
-   * about a thousand (a Unigram chunk is one step).
+   * The same ids, written to `ids` step by step. Yields the number of characters that each step
+   * processed, about a thousand (a Unigram chunk is one step).
    */
   *encodeInSteps(text: string, addSpecialTokens: boolean, ids: number[]): Generator<number> {
     const steps = this.steps(text, addSpecialTokens, ids);
@@ -145,7 +145,7 @@ export class Encoder {
     if (addSpecialTokens) ids.push(...this.around.after);
   }
 
-  /** What is merged on its own, and the ids of the added tokens between. */
+  /** The chunks that are merged separately, and the ids of the added tokens between them. */
   private *chunks(text: string): Generator<string | number> {
     for (const section of this.asWritten.split(text)) {
       if (section.id !== undefined) yield section.id;
@@ -177,7 +177,7 @@ export class Encoder {
       : this.model.tokenize!(known);
     let before: number | undefined;
     for (const token of tokens) {
-      // A token that no merge has made stands for its bytes, or is unknown.
+      // A token that is not in the vocabulary is replaced by its bytes, or is unknown.
       const parts = this.vocabulary.has(token) || !ranks ? [token] : this.model([token]);
       for (const id of parts.map((part) => this.idOf(part))) {
         if (id !== undefined && !(fuses && id === unknown && before === unknown)) ids.push(id);
@@ -203,7 +203,7 @@ export class Encoder {
   }
 }
 
-/** How many times fewer bytes a text has behind `step`, at most. */
+/** Maximum ratio of a text's bytes before `step` to those after it. */
 function shrinkage(step: Component | null, list: 'normalizers' | 'pretokenizers'): number {
   switch (step?.type) {
     case undefined:
@@ -212,7 +212,7 @@ function shrinkage(step: Component | null, list: 'normalizers' | 'pretokenizers'
     case 'Metaspace':
     case 'Digits':
       return 1;
-    case 'NFC': // a base with its marks becomes one character of at least a third of the bytes
+    case 'NFC': // a base character with its marks becomes one of at least a third of the bytes
       return 3;
     case 'Split':
     case 'Punctuation':
@@ -234,7 +234,7 @@ function shrinkage(step: Component | null, list: 'normalizers' | 'pretokenizers'
   }
 }
 
-/** What the post-processor puts before and after a single text. */
+/** The tokens that the post-processor adds before and after a single text. */
 function around(
   step: Component | null,
   ids: ReadonlyMap<string, number>,
@@ -280,7 +280,7 @@ function around(
   }
 }
 
-/** Every regular expression of the file. */
+/** All regular expressions of the file. */
 function patterns(step: Component | null): string[] {
   if (step === null) return [];
   const own = (step['pattern'] as { Regex?: unknown } | undefined)?.Regex;

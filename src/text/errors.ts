@@ -1,4 +1,4 @@
-/** What can go wrong between text and token ids. `code` is for programs, the message for people. */
+/** Errors between text and token ids. `code` is for programs, the message for people. */
 
 export type TextErrorCode =
   | 'ERR_TOKENIZER' // the tokenizer's files are missing, damaged or of a kind that is not supported

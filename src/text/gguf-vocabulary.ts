@@ -2,9 +2,9 @@
  * From a GGUF file's `tokenizer.ggml.*` metadata to a Hugging Face tokenizer.
  *
  * GGUF stores vocabulary and merges but only the *name* of the splitter (`tokenizer.ggml.pre`); the
- * table below gives the meaning of each name, as in llama.cpp. A guess would change tokens
- * silently: with plain GPT-2 splitting, SmolLM2's tokens differ wherever a space precedes a digit.
- * So an unknown or missing name is an error.
+ * table below gives the meaning of each name, as in llama.cpp. A guess would silently change
+ * tokens: with plain GPT-2 splitting, SmolLM2's tokens differ wherever a space precedes a digit. An
+ * unknown or missing name is therefore an error.
  */
 import { TextError } from './errors.js';
 import { ggufTemplate } from './named-templates.js';
@@ -25,10 +25,10 @@ export type Metadata = Readonly<Record<string, unknown>>;
 
 interface PreTokenizer {
   steps: Component[];
-  /** A whole chunk that is in the vocabulary is taken before any merging. */
+  /** A chunk that is in the vocabulary as a whole is not merged. */
   ignoreMerges?: boolean;
   normalizer?: Component;
-  /** Begin-of-text is put in front unless the file says otherwise. */
+  /** The begin-of-text token is added unless the file says otherwise. */
   addBos?: boolean;
 }
 
@@ -46,8 +46,8 @@ const qwen2: PreTokenizer = {
   normalizer: { type: 'NFC' },
 };
 /**
- * llama.cpp spells the next two with ASCII's cases; these are the models' own, which know upper and
- * lower case of all scripts.
+ * llama.cpp writes the next two with ASCII's upper and lower case; these are the models' own
+ * patterns, which know the cases of all scripts.
  */
 const tekken: PreTokenizer = {
   steps: [split(TEKKEN_PATTERN), byteLevel(false)],
@@ -98,7 +98,7 @@ const USER_DEFINED = 4;
 
 export interface GgufVocabulary {
   json: TokenizerJson;
-  /** Contents of the special tokens, where the file names them. */
+  /** Contents of the special tokens that the file names. */
   special: { bos_token?: string; eos_token?: string; unk_token?: string; pad_token?: string };
   /** Ids that end a turn or a text. */
   eosTokenIds: number[];
@@ -107,7 +107,7 @@ export interface GgufVocabulary {
 }
 
 /**
- * Builds the tokenizer a GGUF file describes. Throws TextError if the metadata is missing,
+ * Builds the tokenizer that a GGUF file describes. Throws TextError if the metadata is missing,
  * malformed or of an unsupported kind.
  */
 export function readGgufVocabulary(metadata: Metadata): GgufVocabulary {
@@ -152,7 +152,7 @@ export function readGgufVocabulary(metadata: Metadata): GgufVocabulary {
   };
 }
 
-/** GPT-2's kind: characters stand for bytes, merges are listed by rank. */
+/** GPT-2's model: characters stand for bytes, and merges are listed by rank. */
 function bytePairs(metadata: Metadata, tokens: string[], added: AddedToken[]): TokenizerJson {
   const name = metadata['tokenizer.ggml.pre'];
   if (name === undefined || name === null)
@@ -198,7 +198,7 @@ function bytePairs(metadata: Metadata, tokens: string[], added: AddedToken[]): T
 }
 
 /**
- * SentencePiece BPE (Llama 2): spaces are `▁`, characters outside the vocabulary fall back to
+ * SentencePiece BPE (Llama 2): spaces are `▁`, and characters outside the vocabulary fall back to
  * bytes.
  */
 function sentencePiece(
@@ -244,12 +244,12 @@ function sentencePiece(
   };
 }
 
-/** Limits the cuts that are looked up; the longest real tokens are some dozen spaces. */
+/** Limits the chunks that are looked up; the longest real tokens are a few dozen spaces. */
 const MAX_CHUNK = 1024;
 
 /**
- * SentencePiece joins the pair whose result scores best: listed by falling score, that is a merge
- * table.
+ * SentencePiece merges the pair whose result has the highest score: listed by falling score, that
+ * is a merge table.
  */
 function mergesFromScores(tokens: string[], scores: number[]): [string, string][] {
   const index = new Map(tokens.map((token, id) => [token, id]));
@@ -302,8 +302,8 @@ function bpe(tokens: string[], merges: [string, string][]): TokenizerJson['model
 const PHI3_KEEPS_SPACE = ['<unk>', '<s>', '<|endoftext|>'];
 
 /**
- * A GGUF file has no flags of added tokens. Phi-3's names of turns swallow the white space behind
- * them, and `</s>` does.
+ * The added tokens. A GGUF file has no flags for them, but Phi-3's role tokens and `</s>` strip the
+ * white space after them.
  */
 function addedTokens(tokens: string[], types: number[], phi3: boolean): AddedToken[] {
   return tokens.flatMap((content, id) => {
@@ -323,7 +323,7 @@ function addedTokens(tokens: string[], types: number[], phi3: boolean): AddedTok
   });
 }
 
-/** The special tokens around a text, when they are asked for. */
+/** The special tokens around a text, if they are requested. */
 function beginAndEnd(
   metadata: Metadata,
   tokens: string[],

@@ -1,13 +1,13 @@
 /**
- * What is used of @huggingface/jinja, with types: its own declarations import each other without
- * file endings, which Node's way of resolving does not find, and are `any` without a word.
+ * The parts of @huggingface/jinja that are used, with types: its own declarations import each other
+ * without file extensions, which Node's resolution does not find, so they silently become `any`.
  */
 import * as library from '@huggingface/jinja';
 import type { TemplateValue } from './python.js';
 
 export interface Scope {
   variables: Map<string, TemplateValue>;
-  /** The interpreter's value for a JavaScript one, which the name now has. */
+  /** Sets a name to the interpreter's value for a JavaScript value, and returns it. */
   set(name: string, value: unknown): TemplateValue;
 }
 
@@ -16,7 +16,9 @@ export interface Node {
   [key: string]: unknown;
 }
 
-/** The interpreter's methods that are replaced or called; its declarations call them private. */
+/**
+ * Methods of the interpreter that are replaced or called here; its declarations make them private.
+ */
 export interface Methods {
   run: (program: unknown) => TemplateValue;
   evaluate: (node: unknown, scope: Scope) => TemplateValue;

@@ -1,8 +1,8 @@
 /**
- * @huggingface/jinja with Python's meaning where that library has JavaScript's, without a word:
- * `==` between kinds, what a loop's `set`, `break` and `else` do, what a macro sees, how values
- * print, what white space is, how long a text is. Where it lacks something it says so, and that is
- * left as it is.
+ * @huggingface/jinja with Python's semantics where the library silently has JavaScript's: `==`
+ * between types, the effect of `set`, `break` and `else` in loops, the scope of macros, printing of
+ * values, white space, the length of a text. Features that the library reports as missing stay
+ * missing.
  */
 import { Environment, Interpreter, type Methods, type Node, type Scope } from './jinja-library.js';
 import {
@@ -19,7 +19,7 @@ import {
 
 type Call = (args: TemplateValue[], scope: Scope) => TemplateValue;
 
-/** `break` or `continue`, on its way up to its loop with what the iteration had written. */
+/** Carries `break` or `continue` up to its loop, with the text that the iteration had written. */
 class LoopControl extends Error {
   written = '';
   constructor(readonly kind: string) {
@@ -37,12 +37,14 @@ const STATEMENTS = new Set([
   'FilterStatement',
 ]);
 /**
- * A template that doubles a text or a list in a loop has filled the memory long before its time is
- * up.
+ * Limits texts and lists, because a template that doubles one in a loop would fill the memory long
+ * before the time limit.
  */
 const MAX_CHARACTERS = 2 ** 24;
 const MAX_ITEMS = 1_000_000;
-/** Characters of all values that one rendering makes, an item of a list counting as 32. */
+/**
+ * Limit of the characters of all values that one rendering makes; an item of a list counts as 32.
+ */
 const MAX_WORK = 2 ** 27;
 const CHARACTERS_OF_ITEM = 32;
 
@@ -59,14 +61,14 @@ function text(value: string): TemplateValue {
 const tooMuchText = (): Error =>
   new Error(`it makes a text of more than ${MAX_CHARACTERS} characters`);
 
-/** A function that gets the interpreter's own values. */
+/** A function that receives the interpreter's own values. */
 function callable(call: Call): TemplateValue {
   const value = wrap(() => null) as { value: unknown } & TemplateValue;
   value.value = call;
   return value;
 }
 
-/** The text that `program` writes with the variables of `scope`. */
+/** The output of `program` with the variables of `scope`. */
 export function runTemplate(program: unknown, scope: Scope): string {
   const interpreter = new Interpreter(scope);
   let work = 0;
@@ -85,7 +87,7 @@ export function runTemplate(program: unknown, scope: Scope): string {
     evaluate: (node: Node | undefined, inner: Scope) => {
       if (node?.type === 'Break' || node?.type === 'Continue') throw new LoopControl(node.type);
       const value = plain.evaluate(node, inner);
-      // What a name or a literal stands for is there already.
+      // The value of a name or literal exists already and costs nothing.
       if (node?.type !== 'Identifier' && node?.type !== 'StringLiteral') work += sizeOf(value);
       if (work > MAX_WORK) throw new Error('it makes more text and lists than a prompt needs');
       return value;
@@ -98,7 +100,7 @@ export function runTemplate(program: unknown, scope: Scope): string {
       const macro = inner.variables.get(name) as TemplateValue & { value: Call };
       const call = macro.value;
       macro.value = (args, caller) => {
-        // it sees where it was written, not where it is called from
+        // a macro sees the scope of its definition, not that of its call
         const own = new Environment(inner);
         const given = caller.variables.get('caller');
         if (given) own.variables.set('caller', given);
@@ -140,10 +142,7 @@ function block(interpreter: Methods, nodes: Node[], scope: Scope): TemplateValue
   return text(written);
 }
 
-/**
- * Each turn has a scope of its own; as in jinja2, `else` is for a loop of which no turn came to its
- * end.
- */
+/** Each iteration has its own scope; as in jinja2, `else` runs if no iteration was completed. */
 function loop(interpreter: Methods, node: Node, outer: Scope): TemplateValue {
   const target = node['loopvar'] as Node;
   const select =
@@ -197,7 +196,7 @@ function itemsOf(value: TemplateValue): TemplateValue[] {
   if (value.type === 'ObjectValue')
     return [...(value.value as Map<string, unknown>).keys()].map(wrap);
   if (value.type === 'UndefinedValue') return [];
-  // over a text: Python takes its characters, and templates that do so lose it
+  // Python iterates over the characters of a text; templates that do so are in error
   throw new Error(`a loop over a ${value.type}`);
 }
 
@@ -245,7 +244,7 @@ function binary(interpreter: Methods, plain: Methods, node: Node, scope: Scope):
   )
     throw new Error(`it makes a list of more than ${MAX_ITEMS} items`);
   const literal = (value: TemplateValue): Node => ({ type: 'Value', value });
-  // the operands have been evaluated: what they are stands in for them
+  // the operands have been evaluated: their values replace them
   const evaluate = interpreter.evaluate;
   interpreter.evaluate = (inner, at) =>
     (inner as Node | undefined)?.type === 'Value'
@@ -284,7 +283,7 @@ function member(interpreter: Methods, plain: Methods, node: Node, scope: Scope):
       : undefined;
     if (method) return callable((args) => wrap(method(self, args)));
   }
-  const evaluate = interpreter.evaluate; // once, as Python does
+  const evaluate = interpreter.evaluate; // evaluated once, as in Python
   interpreter.evaluate = (inner, at) => (inner === node['object'] ? object : evaluate(inner, at));
   try {
     return plain.evaluateMemberExpression(node, scope);

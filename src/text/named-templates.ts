@@ -1,7 +1,7 @@
-/** Chat templates by name, of which the one named `default` is for plain chat. */
+/** Chat templates by name; the one named `default` is for plain chat. */
 import { TextError } from './errors.js';
 
-/** `tokenizer.chat_templates` names the templates that are not the default one. */
+/** `tokenizer.chat_templates` names the templates besides the default one. */
 export function ggufTemplate(metadata: Readonly<Record<string, unknown>>): string | null {
   const template = metadata['tokenizer.chat_template'];
   if (typeof template === 'string') return template;
@@ -10,7 +10,7 @@ export function ggufTemplate(metadata: Readonly<Record<string, unknown>>): strin
   return null;
 }
 
-/** As transformers: a model with named templates needs one for plain chat. */
+/** As in transformers, a model with named templates needs one for plain chat. */
 export function noDefaultTemplate(names: readonly unknown[], owner: string): TextError {
   return new TextError(
     'ERR_CHAT_TEMPLATE',
@@ -21,8 +21,8 @@ export function noDefaultTemplate(names: readonly unknown[], owner: string): Tex
 }
 
 /**
- * A chat template is a string, or named ones, as a list or an object, of which `default` is for
- * plain chat. @throws TextError where there are named ones and no default.
+ * A chat template is a string or a list or object of named ones, of which `default` is for plain
+ * chat. @throws TextError if there are named ones but no default
  */
 export function namedTemplate(value: unknown, owner: string): string | undefined {
   if (typeof value === 'string') return value;

@@ -1,8 +1,6 @@
-/**
- * Python's strings where chat templates rely on them and JavaScript's namesakes do something else.
- */
+/** Python's string functions, for chat templates that rely on them where JavaScript's differ. */
 
-/** A value inside the template interpreter, as far as printing it goes. */
+/** A value inside the template interpreter, with the parts that printing needs. */
 export interface TemplateValue {
   type: string;
   value: unknown;
@@ -13,8 +11,8 @@ export interface TemplateValue {
 const NUMBERS = new Set(['IntegerValue', 'FloatValue', 'BooleanValue']);
 
 /**
- * `a == b`: kinds do not mix, but for numbers and truth values; lists and mappings by what they
- * hold.
+ * `a == b`: values of different types are unequal, except numbers and booleans; lists and mappings
+ * are compared by content.
  */
 export function equal(a: TemplateValue, b: TemplateValue): boolean {
   if (NUMBERS.has(a.type) && NUMBERS.has(b.type)) return Number(a.value) === Number(b.value);
@@ -81,7 +79,7 @@ function repr(it: TemplateValue): string {
   }
 }
 
-/** repr(text): what does not print, white space but for the plain one included, as an escape. */
+/** repr(text): unprintable characters, and white space other than the plain space, are escaped. */
 function quote(text: string): string {
   const mark = text.includes("'") && !text.includes('"') ? '"' : "'";
   const named: Record<string, string> = {
@@ -108,7 +106,10 @@ function quote(text: string): string {
   );
 }
 
-/** What str.isspace() is true for: unlike JS it has U+001C…U+001F and U+0085, and not U+FEFF. */
+/**
+ * The characters for which str.isspace() is true: unlike JS they include U+001C…U+001F and U+0085,
+ * and not U+FEFF.
+ */
 const PYTHON_SPACE =
   '\t\n\v\f\r\x1c\x1d\x1e\x1f ' +
   '\x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a' +
@@ -118,8 +119,8 @@ const WORD = new RegExp(`[^${PYTHON_SPACE}]+`, 'gu');
 const WORD_BREAK = new RegExp(`([-({\\[<${PYTHON_SPACE}]+)`, 'u');
 
 /**
- * str.strip, lstrip, rstrip: takes characters of the set `characters` (white space if absent or
- * None) off the ends.
+ * str.strip, lstrip, rstrip: removes characters of the set `characters` (white space if absent or
+ * None) from the ends.
  */
 export function strip(text: string, side: 'both' | 'left' | 'right', characters?: unknown): string {
   if (characters != null && typeof characters !== 'string')
@@ -139,20 +140,20 @@ export function capitalize(text: string): string {
   return first.toUpperCase() + rest.join('').toLowerCase();
 }
 
-/** str.title: a letter after what is none is upper case, every other lower. */
+/** str.title: a letter after a non-letter becomes upper case, every other letter lower case. */
 export function title(text: string): string {
   return text.replace(/\p{L}+/gu, (word) => capitalize(word));
 }
 
 /**
- * jinja2's title filter, which is not str.title: words begin behind white space, hyphens and
- * opening brackets alone.
+ * jinja2's title filter, which differs from str.title: words begin only after white space, hyphens
+ * and opening brackets.
  */
 export function titleWords(text: string): string {
   return text.split(WORD_BREAK).map(capitalize).join('');
 }
 
-/** str.split(separator, at most so often); without a separator by runs of white space. */
+/** str.split(separator, maximum number of splits); without a separator, at runs of white space. */
 export function split(
   text: string,
   separator?: unknown,
@@ -195,8 +196,8 @@ const MONTHS = [
 ];
 
 /**
- * strftime in the C locale, UTC. An unknown directive throws: a wrong date in a prompt would go
- * unseen.
+ * strftime in the C locale, UTC. An unknown directive throws, because a wrong date in a prompt
+ * would go unnoticed.
  */
 export function strftime(date: Date, format: string): string {
   const two = (n: number): string => String(n).padStart(2, '0');

@@ -1,35 +1,35 @@
 /**
- * Normalizers and pre-tokenizers of a tokenizer.json, to the letter of Rust's tokenizers. A kind
- * that is not here is refused: a text split otherwise than in training is silent damage.
+ * Normalizers and pre-tokenizers of a tokenizer.json, exactly as in Rust's tokenizers. Other kinds
+ * are refused, because text that is split differently from training silently gives wrong numbers.
  */
 import * as library from '@huggingface/tokenizers';
 import { byteOfCharacter, GPT2_PATTERN, split, textOf, type Component } from './tokenizer-json.js';
 
 export type Normalizer = (text: string) => string;
 
-/** A stretch that is not split yet. */
+/** A part of the text that is not split yet. */
 export interface Chunk {
   text: string;
   /** Whether it begins where the whole text begins. */
   first: boolean;
 }
-/** Splits lazily: a long text is not split further than its chunks are asked for. */
+/** Splits lazily: a long text is split only as far as its chunks are requested. */
 export type PreTokenizer = (chunks: Iterable<Chunk>) => Iterable<Chunk>;
 
 const UNICODE_FORMS = ['NFC', 'NFD', 'NFKC', 'NFKD'];
 
-/** A text may grow so many times; U+FDFA, the most in Unicode, becomes 18 characters in NFKD. */
+/** Maximum growth of a text; U+FDFA, the maximum in Unicode, becomes 18 characters in NFKD. */
 const MOST_GROWTH = 32;
 /** Characters that a normalizer may add to any text, however short. */
 const SMALL = 4096;
 
-/** `step` as a function that refuses to let a text grow without bound. */
+/** `step` as a function that refuses unbounded growth of a text. */
 export function createNormalizer(step: Component | null): Normalizer {
   const normalize = unbounded(step);
   return (text) => normalize(text, SMALL + MOST_GROWTH * text.length);
 }
 
-/** @throws Error where the text becomes longer than `limit` */
+/** @throws Error if the text becomes longer than `limit` */
 type BoundedNormalizer = (text: string, limit: number) => string;
 
 function unbounded(step: Component | null): BoundedNormalizer {
@@ -101,7 +101,7 @@ export function createPreTokenizer(step: Component | null): PreTokenizer {
     case 'Digits':
       return splitter(/\p{N}/gu, step['individual_digits'] === true ? 'Isolated' : 'Contiguous');
     case 'Punctuation':
-      // \p{P} and what else ASCII has
+      // \p{P} and the other ASCII punctuation.
       return splitter(/[\p{P}$+<=>^`|~]/gu, behaviour(step['behavior'] ?? 'Isolated'));
     case 'Whitespace':
       return splitter(
@@ -148,7 +148,7 @@ interface Stretch {
   matches: boolean;
 }
 
-/** The stretches of `text` that match and those between; `invert` swaps the two. */
+/** The parts of `text` that match and those between; `invert` swaps the two. */
 function* stretchesOf(text: string, pattern: RegExp, invert: boolean): Generator<Stretch> {
   let end = 0;
   for (const match of text.matchAll(pattern)) {
@@ -159,7 +159,7 @@ function* stretchesOf(text: string, pattern: RegExp, invert: boolean): Generator
   if (end < text.length) yield { text: text.slice(end), matches: invert };
 }
 
-/** What becomes of the stretches that match and of those between. */
+/** Splits by the behaviour `how`, which says what happens to the parts that match. */
 function splitter(pattern: RegExp, how: Behaviour, invert = false): PreTokenizer {
   return function* (chunks) {
     for (const { text, first } of chunks) {
@@ -180,7 +180,7 @@ function* join(stretches: Iterable<Stretch>, how: Behaviour): Generator<string> 
       if (!stretch.matches) yield stretch.text;
     } else if (waiting !== undefined && joins(waiting, stretch, how)) {
       const text: string = waiting.text + stretch.text;
-      // A stretch takes one match at most; a run of equal ones goes on.
+      // A part takes at most one match; a run of equal ones continues.
       if (how === 'Contiguous') waiting = { text, matches: stretch.matches };
       else {
         yield text;
@@ -222,8 +222,8 @@ function byteLevelSplitter(step: Component): PreTokenizer {
 }
 
 /**
- * SentencePiece's way: spaces become `▁`, one is put in front, and with `split` every `▁` begins a
- * chunk.
+ * SentencePiece's splitting: spaces become `▁`, one is added at the front, and with `split` every
+ * `▁` begins a chunk.
  */
 function metaspace(step: Component): PreTokenizer {
   const mark = textOf(step, 'replacement', '▁');
@@ -241,7 +241,7 @@ function metaspace(step: Component): PreTokenizer {
   return (chunks) => words?.(marked(chunks)) ?? marked(chunks);
 }
 
-/** The pattern of a Split or Replace, which is Oniguruma's, as JavaScript has it. */
+/** The pattern of a Split or Replace, translated from Oniguruma's syntax to JavaScript's. */
 export function regularExpression(step: Component): RegExp {
   const { String: plain, Regex: regex } = (step['pattern'] ?? {}) as {
     String?: unknown;

@@ -1,6 +1,6 @@
 /**
- * Somebody else's program (a chat template, a splitter's regular expression) may loop without end;
- * V8 stops it after a limit.
+ * A time limit for untrusted code (a chat template, a splitter's regular expression), which may
+ * loop without end; V8 stops it.
  */
 import { createContext, Script } from 'node:vm';
 
@@ -10,8 +10,8 @@ const workCall = new Script('work()');
 const context = createContext({ work: undefined as (() => unknown) | undefined });
 
 /**
- * What `work` returns or throws; an Error that says so if it ran for more than 5 s. Costs about 0.1
- * ms.
+ * Returns or throws the result of `work`; throws an Error naming the limit if it ran for more than
+ * 5 s. Costs about 0.1 ms.
  */
 export function withTimeLimit<T>(work: () => T): T {
   const before = context['work'] as unknown;

@@ -1,6 +1,6 @@
 /**
- * The `tokenizer.json` format: the parts we touch, the splitters that models share, and the checks
- * that a file from somewhere must pass before anything is built from it.
+ * The `tokenizer.json` format: the parts that are used, the splitters that models share, and the
+ * checks that an untrusted file must pass before anything is built from it.
  */
 
 export interface AddedToken {
@@ -40,7 +40,7 @@ export interface TokenizerJson {
   };
 }
 
-/** GPT-2's splitter, written as Rust's ByteLevel(use_regex) has it. */
+/** GPT-2's splitter, in the form of Rust's ByteLevel(use_regex). */
 export const GPT2_PATTERN = String.raw`'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+`;
 const afterGpt4 = (digits: string): string =>
   String.raw`(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}${digits}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+`;
@@ -50,9 +50,9 @@ const byCase = (suffix: string, digits: string): string =>
   String.raw`[^\r\n\p{L}\p{N}]?${UPPER}*${LOWER}+${suffix}|[^\r\n\p{L}\p{N}]?${UPPER}+${LOWER}*${suffix}|\p{N}${digits}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+`;
 export const LLAMA3_PATTERN = afterGpt4('{1,3}');
 export const QWEN2_PATTERN = afterGpt4('');
-/** Mistral's since Nemo; case decides where a word ends. */
+/** The splitter of Mistral models since Nemo; letter case decides where a word ends. */
 export const TEKKEN_PATTERN = byCase('', '');
-/** GPT-4o's, which Phi-4-mini has. */
+/** GPT-4o's splitter, which Phi-4-mini uses. */
 export const O200K_PATTERN = byCase(`(?i:'s|'t|'re|'ve|'m|'ll|'d)?`, '{1,3}');
 
 const KNOWN_PATTERNS = new Set([
@@ -65,8 +65,8 @@ const KNOWN_PATTERNS = new Set([
 ]);
 
 /**
- * Whether a splitter is one of those above, whose time is linear in the text; any other runs under
- * a time limit.
+ * Whether a splitter is one of those above, whose time is linear in the text; any other one runs
+ * under a time limit.
  */
 export function isKnownPattern(pattern: string): boolean {
   return KNOWN_PATTERNS.has(pattern);
@@ -95,14 +95,14 @@ export function byteOfCharacter(): Map<string, number> {
   return charToByte;
 }
 
-/** Longest added token; at every place of a text so many characters may be compared. */
+/** Longest added token; at every position of a text up to this many characters may be compared. */
 const MAX_ADDED = 1024;
-/** Ids beyond this are damage or malice: tables are as long as the largest id. */
+/** Larger ids are damaged or hostile: tables are as long as the largest id. */
 const MAX_ID = 2 ** 22;
 
 /**
- * `json` with what may be absent filled in. Throws Error, one clause without an end, if it cannot
- * be a tokenizer.
+ * `json` with defaults for missing parts. Throws Error, one clause without a full stop, if it
+ * cannot be a tokenizer.
  */
 export function checkTokenizerJson(json: unknown): TokenizerJson {
   const it = json as TokenizerJson | null;
@@ -142,13 +142,13 @@ export function checkTokenizerJson(json: unknown): TokenizerJson {
   };
 }
 
-/** Most parts of a normalizer and the like, and how deep they may stand in each other. */
+/** Maximum number of parts of a component, and maximum depth of their nesting. */
 const MAX_PARTS = 256;
 const MAX_DEPTH = 8;
-/** Longest text that a part writes or looks for; real ones have a few hundred characters. */
+/** Longest text that a part writes or searches for; real ones have a few hundred characters. */
 const MAX_LITERAL = 10_000;
 
-/** @throws Error for a part that is nested too deeply or too long to be anything but hostile. */
+/** @throws Error for a part that is nested so deeply, or is so long, that it must be hostile */
 function checkStep(step: unknown, key: string): void {
   let parts = 0;
   const walk = (value: unknown, depth: number): void => {

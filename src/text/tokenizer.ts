@@ -1,6 +1,6 @@
 /**
- * Text ↔ token ids: reading a model's files, the names of its special tokens, and saving. How a
- * text is split and merged is encoder.ts, how ids become text decoding.ts.
+ * Text ↔ token ids: reads a model's files, names its special tokens, and saves it. encoder.ts
+ * splits and merges text, decoding.ts turns ids into text.
  */
 import { readdir } from 'node:fs/promises';
 import { basename, join } from 'node:path';
@@ -21,8 +21,8 @@ export interface DecodeOptions {
 }
 
 /**
- * Text of a growing list of ids: whole characters only, the rest waits. What `push` and `end`
- * return joins to `decode(all ids)`.
+ * The text of a growing list of ids: only whole characters are returned, the rest waits. The
+ * results of `push` and `end`, concatenated, are `decode(all ids)`.
  */
 export interface StreamDecoder {
   push(ids: readonly number[]): string;
@@ -34,7 +34,7 @@ interface Parts {
   config: Record<string, unknown>;
   eosTokenIds: number[];
   chatTemplate: string | null;
-  /** Files to save as they are; what is missing is written from `json` and `config`. */
+  /** Files to save unchanged; missing ones are written from `json` and `config`. */
   files: Record<string, string>;
 }
 
@@ -50,16 +50,16 @@ export async function loadTokenizer(source: TokenizerSource): Promise<Tokenizer>
 
 export class Tokenizer {
   /**
-   * One more than the largest id; a model's embedding may have more rows (padding), whose ids
-   * decode to nothing.
+   * The largest id plus one; a model's embedding may have more rows (padding), whose ids decode to
+   * nothing.
    */
   readonly vocabSize: number;
   readonly bosTokenId: number | null;
   /** Ids that end a text or a turn: of the tokenizer and of generation_config.json. */
   readonly eosTokenIds: readonly number[];
   /**
-   * Special tokens by their Hugging Face names (`bos_token`, `eos_token`, …), as the chat template
-   * sees them.
+   * Special tokens by their Hugging Face names (`bos_token`, `eos_token`, …), as passed to the chat
+   * template.
    */
   readonly specialTokens: Readonly<Record<string, string>>;
   /** The texts of all special tokens. */
@@ -104,7 +104,7 @@ export class Tokenizer {
 
   /**
    * Token ids of `text`. Names of special tokens in it become those tokens; begin-of-text is added
-   * only if asked for.
+   * only on request.
    */
   encode(text: string, options: { addSpecialTokens?: boolean } = {}): number[] {
     try {
@@ -115,8 +115,8 @@ export class Tokenizer {
   }
 
   /**
-   * The same ids; `after` is awaited after each step with the characters of work that it took, so
-   * that the event loop gets its turns. Rejects with TextError, or as `after` does.
+   * The same ids; `after` is awaited after each step with the number of characters processed, so
+   * that the event loop can run. Rejects with TextError, or with the error of `after`.
    */
   async encodeInSlices(
     text: string,
@@ -138,8 +138,8 @@ export class Tokenizer {
   }
 
   /**
-   * A lower bound of the number of tokens of `text`, from its length alone: no token has more bytes
-   * than the longest one. 0 where the normalizer may drop text.
+   * A lower bound of the number of tokens of `text` from its length alone: its bytes divided by
+   * those of the longest token. 0 if the normalizer may drop text.
    */
   fewestTokens(text: string): number {
     const shrinks = this.encoder.mostShrinkage;
@@ -149,8 +149,7 @@ export class Tokenizer {
   }
 
   /**
-   * Text of `ids`. Bytes that are not UTF-8 become U+FFFD; ids outside the vocabulary become
-   * nothing.
+   * Text of `ids`. Bytes that are not UTF-8 become U+FFFD; ids outside the vocabulary are ignored.
    */
   decode(ids: readonly number[] | Int32Array, options: DecodeOptions = {}): string {
     const decoder = this.streamDecoder(options);
@@ -171,8 +170,8 @@ export class Tokenizer {
 
   /**
    * UTF-8 bytes of every token: token i is `bytes[offsets[i] … offsets[i + 1])`, `offsets` has
-   * vocabSize + 1 entries. A chunk's `▁` is a space here even at the start of a text, where
-   * decode() may drop it. Do not write to it.
+   * vocabSize + 1 entries. A `▁` is a space here even at the start of a text, where decode() may
+   * drop it. The arrays must not be changed.
    */
   tokenBytes(): { bytes: Uint8Array; offsets: Uint32Array } {
     return (this.table ??= this.bytesOfTokens());
@@ -194,7 +193,7 @@ export class Tokenizer {
     };
   }
 
-  /** Everything a Hugging Face folder needs to load this tokenizer: file name → contents. */
+  /** All files that a Hugging Face folder needs to load this tokenizer: file name → contents. */
   files(): Record<string, string> {
     const { json, config, files, chatTemplate } = this.parts;
     const lines = (value: unknown): string => JSON.stringify(value, null, 2) + '\n';
@@ -310,7 +309,7 @@ async function readFolder(folder: string): Promise<Parts> {
   };
 }
 
-/** The text of one of a tokenizer's files; undefined where there is none. @throws TextError */
+/** The text of one of a tokenizer's files; undefined if it is missing. @throws TextError */
 async function readPart(path: string): Promise<string | undefined> {
   const kind = path.endsWith('.jinja')
     ? 'template'
@@ -326,7 +325,7 @@ async function readPart(path: string): Promise<string | undefined> {
 
 const TEMPLATE_FOLDER = 'additional_chat_templates';
 
-/** Templates by name from the folder where transformers keeps all but the default one. */
+/** Templates by name, from the folder in which transformers keeps all but the default one. */
 async function namedFiles(folder: string): Promise<Record<string, string>> {
   const directory = join(folder, TEMPLATE_FOLDER);
   const names = await readdir(directory).catch((error: NodeJS.ErrnoException) =>
@@ -341,7 +340,7 @@ async function namedFiles(folder: string): Promise<Record<string, string>> {
 function readMetadata(metadata: Metadata): Parts {
   const { json, special, eosTokenIds, chatTemplate, contextLength } = readGgufVocabulary(metadata);
   const config = {
-    // keeps transformers from rebuilding the splitter by the model's type
+    // Keeps transformers from rebuilding the splitter by the model's type.
     tokenizer_class: 'PreTrainedTokenizerFast',
     ...special,
     ...(contextLength !== null && { model_max_length: contextLength }),

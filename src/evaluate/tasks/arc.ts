@@ -1,7 +1,7 @@
 /**
  * ARC Easy and Challenge (Clark et al. 2018): 3 to 5 choices, labels A–E or 1–4. Official rows:
- * `question`, `choices` {text[], label[]}, `answerKey`. As lm-evaluation-harness puts it for
- * log-likelihood: `Question: …\nAnswer:`.
+ * `question`, `choices` {text[], label[]}, `answerKey`. The context for log-likelihood is
+ * lm-evaluation-harness's: `Question: …\nAnswer:`.
  */
 import { needsChoices, rowTask, type RowTask, type Task } from '../task.js';
 
@@ -20,5 +20,5 @@ export const arcChallenge: Task = rowTask({
   hub: 'hub:allenai/ai2_arc/ARC-Challenge:test',
   ...rules,
 });
-/** Either set, from a file that is named. */
+/** Either set, from a named file. */
 export const arc: Task = rowTask({ name: 'arc', hub: null, ...rules });

@@ -1,7 +1,7 @@
 /**
  * BoolQ (Clark et al. 2019): a passage and a yes/no question. Rows of SuperGLUE (`passage`,
- * `question`, `label` 0 or 1) or of the authors (`answer` true or false). lm-evaluation-harness puts
- * `passage\nQuestion: question?\nAnswer:` and compares ` no` with ` yes`.
+ * `question`, `label` 0 or 1) or of the authors (`answer` true or false). lm-evaluation-harness
+ * asks `passage\nQuestion: question?\nAnswer:` and compares ` no` with ` yes`.
  */
 import { numberOf, publishedTask, textOf } from '../published.js';
 

@@ -1,7 +1,7 @@
 import { builtinPrompts } from '../../data/builtin.js';
 import type { Question, Task } from '../task.js';
 
-/** The built-in questions' test split: nothing to download, never seen in training. */
+/** The test split of the built-in questions: needs no download and is never used in training. */
 export const builtin: Task = {
   name: 'builtin',
   hub: null,

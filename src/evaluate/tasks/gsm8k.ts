@@ -1,6 +1,6 @@
 /**
  * GSM8K (Cobbe et al. 2021): the answer is a number, from `final` or after `####` in the official
- * `answer`. No choices: by generation alone.
+ * `answer`. It has no choices, so it is measured by generation only.
  */
 import { numericValue } from '../number.js';
 import { rowTask, type Task } from '../task.js';

@@ -1,8 +1,8 @@
 /**
  * HellaSwag (Zellers et al. 2019): a situation and four endings. Published rows: `activity_label`,
- * `ctx_a`, `ctx_b`, `endings`, `label` 0 … 3, a number or text. The texts are cleaned as
- * lm-evaluation-harness cleans them: WikiHow's ` [title]` becomes a full stop, other brackets are
- * dropped, and so is one of two adjacent spaces.
+ * `ctx_a`, `ctx_b`, `endings`, `label` 0 … 3, a number or text. The texts are cleaned as in
+ * lm-evaluation-harness: WikiHow's ` [title]` becomes a full stop, other brackets are dropped, and
+ * so is one of two adjacent spaces.
  */
 import type { Row } from '../../data/rows.js';
 import { numberOf, publishedTask, strip, textOf, textsOf } from '../published.js';
@@ -36,7 +36,7 @@ function clean(written: string): string {
     .replaceAll('  ', ' ');
 }
 
-/** Python's `str.capitalize`: the first letter large, all others small. */
+/** Python's `str.capitalize`: the first letter upper case, all others lower case. */
 function capitalize(written: string): string {
   const [first = '', ...rest] = written;
   const [large = '', ...more] = first.toUpperCase();

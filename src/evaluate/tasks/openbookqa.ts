@@ -1,7 +1,7 @@
 /**
  * OpenBookQA (Mihaylov et al. 2018): 4 choices. Official rows: `question_stem`, `choices` {text[],
- * label[]}, `answerKey`. The stem is often a sentence to be completed; lm-evaluation-harness puts
- * it as it is.
+ * label[]}, `answerKey`. The stem is often an unfinished sentence; lm-evaluation-harness uses it
+ * unchanged.
  */
 import { needsChoices, rowTask, type Task } from '../task.js';
 

@@ -1,6 +1,6 @@
 /**
  * PIQA (Bisk et al. 2020): a goal and two ways to reach it. Published rows: `goal`, `sol1`, `sol2`,
- * `label` 0 or 1 (−1 in the test split). lm-evaluation-harness puts `Question: goal\nAnswer:`.
+ * `label` 0 or 1 (−1 in the test split). lm-evaluation-harness asks `Question: goal\nAnswer:`.
  */
 import { numberOf, publishedTask, textOf } from '../published.js';
 

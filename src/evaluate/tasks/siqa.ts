@@ -1,8 +1,9 @@
 /**
  * Social IQa (Sap et al. 2019): a context, a question, 3 choices. Official rows: `context`,
- * `question`, `answerA` … `answerC`, `label` "1" … "3" (the test split has no public labels: papers
- * report validation). allenai/social_i_qa is published as a loading script; lighteval/siqa has the
- * same rows as Parquet, and is what lm-evaluation-harness reads. It puts `Q: context question\nA:`.
+ * `question`, `answerA` … `answerC`, `label` "1" … "3" (the test split has no public labels, so
+ * papers report validation). allenai/social_i_qa is published as a loading script; lighteval/siqa
+ * has the same rows as Parquet, and lm-evaluation-harness reads it. The context is `Q: context
+ * question\nA:`.
  */
 import { needsChoices, rowTask, type Task } from '../task.js';
 

@@ -4,8 +4,8 @@
  * an object {choice: 0 | 1}.
  *
  *   mc1   one choice is true: accuracy of the likeliest
- *   mc2   several are: the share of the probability of all choices that the true ones get,
- *         Σ_true p / Σ p with p = exp(log-likelihood); a number between 0 and 1 per question
+ *   mc2   several are true: their share of the probability of all choices, Σ_true p / Σ p with
+ *         p = exp(log-likelihood); a number between 0 and 1 per question
  *
  * The published rows have the true choices first. Generation shows options by letter, so they are
  * shown in an order that depends on the question alone; log-likelihoods do not depend on the order.

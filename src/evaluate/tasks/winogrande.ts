@@ -3,8 +3,8 @@
  * `sentence`, `option1`, `option2`, `answer` "1" or "2" ("" in the test split).
  *
  * The evaluation is partial (Trinh & Le 2018), as in lm-evaluation-harness: each option is put into
- * the blank, and the rest of the sentence, which is the same for both, is scored behind it. There is
- * no accuracy per character, since both continuations have the same length.
+ * the blank, and the rest of the sentence, which is the same for both, is scored after it. There is
+ * no accuracy per character, because both continuations have the same length.
  */
 import { DataError, describe } from '../../data/jsonl.js';
 import { numberOf, publishedTask, strip, textOf } from '../published.js';
