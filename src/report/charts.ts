@@ -1,5 +1,5 @@
 /** Which curves the page draws, and of what. */
-import { percent } from './format.js';
+import { percent, small } from './format.js';
 import type { Histogram } from './histogram.js';
 import type { PhaseReport, RankingReport, RunReport, Step } from './metrics.js';
 import type { Chart, Point } from './plots.js';
@@ -255,4 +255,3 @@ function steps(run: RunReport, value: keyof Omit<Step, 'step'>, sft: boolean): S
 }
 
 const two = (y: number): string => y.toFixed(2);
-const small = (y: number): string => String(Number(y.toPrecision(3)));

@@ -12,3 +12,10 @@ export const duration = (seconds: number): string => {
       ? `${minutes} min ${total % 60} s`
       : `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
 };
+
+/** Three digits, small numbers as powers of ten: 0.653, 9.55e-7. */
+export function small(value: number): string {
+  const rounded = Number(value.toPrecision(3));
+  const tiny = rounded !== 0 && Math.abs(rounded) < 1e-3;
+  return (tiny ? rounded.toExponential() : String(rounded)).replace(/^-/, '−');
+}

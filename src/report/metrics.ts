@@ -78,6 +78,17 @@ export interface RankingReport extends IterationMetrics {
   examples: RankedPrompt[];
 }
 
+/** The stage in progress, or in which the run was stopped. */
+export interface WorkReport {
+  label: string;
+  stage: string;
+  done: number;
+  total: number;
+  unit: string;
+  /** The newest step, where it trains. */
+  step: Step | null;
+}
+
 export interface RunReport {
   name: string;
   /** As it was given. */
@@ -89,6 +100,7 @@ export interface RunReport {
   finished: boolean;
   recipe: string;
   phases: PhaseReport[];
+  working: WorkReport | null;
   /** Rows of the data sources that the run did not use. */
   leftOut: { section: string; count: number; message: string }[];
   /** Sentences about what could not be read. */
@@ -124,12 +136,39 @@ export function readRun(directory: string, { examples = EXAMPLES } = {}): RunRep
     finished: folder.has('summary.json'),
     recipe: folder.text('recipe.yaml'),
     phases,
+    working: folder.has('summary.json') ? null : workingOn(events, phases),
     leftOut: rowsLeftOut(events),
     problems: [...folder.damaged].map(
       ([file, { size }]) =>
         `${file}: ${size} ${size === 1 ? 'line' : 'lines'} could not be read and ` +
         `${size === 1 ? 'is' : 'are'} left out.`,
     ),
+  };
+}
+
+/** What began last and did not end. */
+function workingOn(events: readonly Row[], phases: readonly PhaseReport[]): WorkReport | null {
+  const began = events.findLastIndex(({ type }) => type === 'stage_started');
+  const { phase, stage, total, unit, done, iteration } = events[began] ?? {};
+  const after = events.slice(began + 1);
+  if (
+    typeof stage !== 'string' ||
+    typeof unit !== 'string' ||
+    typeof total !== 'number' ||
+    after.some(({ type }) => type === 'stage_finished')
+  )
+    return null;
+  const newest = after.findLast(({ type }) => type === 'stage_progress') ?? { done };
+  const folder = phase === 'sft' ? 'sft' : `iteration-${String(iteration)}`;
+  const found = phases.find((one) => one.folder === folder);
+  const trains = stage === 'sft' || stage === 'train';
+  return {
+    label: found?.label ?? folder,
+    stage,
+    done: number(newest, 'done') ?? 0,
+    total,
+    unit,
+    step: (trains ? found?.steps.at(-1) : undefined) ?? null,
   };
 }
 
@@ -190,7 +229,7 @@ function phaseReport(
     })),
     comparison: null,
     answerTokens: norm ? null : mean(answers.map((answer) => answer.tokens)),
-    steps: folder.rows(`${name}/steps.jsonl`, stepOf),
+    steps: stepsOf(folder, name),
     stages: stageTimes(events, name),
     ranking: rankingReport(folder, name, examples),
   };
@@ -215,6 +254,17 @@ export function answersOf(folder: RunFolder, name: string): SlimAnswer[] {
       ...(correct_norm !== undefined && { correct_norm }),
     }),
   );
+}
+
+/** Of a stage in progress, the steps that metrics.jsonl has so far. */
+function stepsOf(folder: RunFolder, name: string): Step[] {
+  if (folder.has(`${name}/steps.jsonl`)) return folder.rows(`${name}/steps.jsonl`, stepOf);
+  const iteration = name === 'sft' ? 0 : Number(name.replace('iteration-', ''));
+  const stage = name === 'sft' ? 'sft' : 'train';
+  return folder
+    .rows('metrics.jsonl', (row) => row)
+    .filter((row) => row.iteration === iteration && row.stage === stage)
+    .flatMap((row) => stepOf({ ...row, step: row.stage_step }) ?? []);
 }
 
 function stepOf(row: Row): Step | undefined {

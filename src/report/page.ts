@@ -2,16 +2,17 @@
  * report.html: one file that opens anywhere. It makes no request and runs one script, which
  * searches the samples (its Content-Security-Policy forbids all else); it reads without that
  * script, in light and dark, wide and narrow. Every text that a model, a user or a file
- * supplied goes through `escapeHtml`.
+ * supplied goes through `escapeHtml`. The page of live.ts also asks its server for news.
  */
 import { createHash } from 'node:crypto';
 import { charts, tauHistogram } from './charts.js';
 import { histogram } from './histogram.js';
+import { small } from './format.js';
 import { escapeHtml } from './html.js';
-import { readRun, type RunReport } from './metrics.js';
+import { readRun, type RunReport, type WorkReport } from './metrics.js';
 import { lineChart } from './plots.js';
 import { PAGE_PROMPTS, sampleList } from './sample-list.js';
-import { SCRIPT } from './script.js';
+import { FOLLOW, SCRIPT } from './script.js';
 import { STYLE } from './style.js';
 import { driftTable, rankingTable, resultsTable, speedTable, tasksTable } from './tables.js';
 
@@ -24,32 +25,53 @@ export function reportHtml(directory: string): string {
 }
 
 export function reportPage(run: RunReport): string {
-  const curves = [...charts(run).map(lineChart), histogram(tauHistogram(run))];
-  return page(
-    `${run.name} · CREAM run`,
-    `${header(run)}
-<main>
-${notices(run)}
-${section('Results', resultsTable(run))}
-${section('Tasks', tasksTable(run))}
-${section('Rankings', rankingTable(run))}
-${section('Drift', driftTable(run))}
-${section('Speed', speedTable(run))}
-${section('Curves', curves.filter(Boolean).join('\n'), 'charts')}
-${section('Ranked samples', sampleList(run))}
-${section('Recipe', run.recipe && `<pre class="recipe">${escapeHtml(run.recipe)}</pre>`)}
-</main>`,
-  );
+  return page(`${run.name} · CREAM run`, partsHtml(reportParts(run)));
 }
 
-/** A whole page around `body`, which is HTML; the title is text. */
-export function page(title: string, body: string): string {
+/** A part of the page that is replaced as a whole where the page follows its run. */
+export type Part = readonly [id: string, html: string];
+
+export function reportParts(run: RunReport): Part[] {
+  const curves = [...charts(run).map(lineChart), histogram(tauHistogram(run))];
+  return [
+    ['header', header(run)],
+    ['notices', notices(run)],
+    ['results', section('Results', resultsTable(run))],
+    ['tasks', section('Tasks', tasksTable(run))],
+    ['rankings', section('Rankings', rankingTable(run))],
+    ['drift', section('Drift', driftTable(run))],
+    ['speed', section('Speed', speedTable(run))],
+    ['curves', section('Curves', curves.filter(Boolean).join('\n'), 'charts')],
+    ['samples', section('Ranked samples', sampleList(run))],
+    [
+      'recipe',
+      section('Recipe', run.recipe && `<pre class="recipe">${escapeHtml(run.recipe)}</pre>`),
+    ],
+  ];
+}
+
+export const partsHtml = (parts: readonly Part[]): string =>
+  `<main>\n${parts.map(([id, html]) => `<div id="${id}">${html}</div>`).join('\n')}\n</main>`;
+
+/** Where a page goes on asking for its newest parts. */
+export interface Following {
+  /** What its parts are the state of. */
+  version: number;
+}
+
+/**
+ * A whole page around `body`, which is HTML; the title is text. A page that follows its run asks
+ * its own server alone.
+ */
+export function page(title: string, body: string, following?: Following): string {
+  const script = following ? SCRIPT + FOLLOW : SCRIPT;
   const sha256 = (text: string) => `'sha256-${createHash('sha256').update(text).digest('base64')}'`;
   const policy =
-    `default-src 'none'; style-src ${sha256(STYLE)}; script-src ${sha256(SCRIPT)}; ` +
+    `default-src 'none'; style-src ${sha256(STYLE)}; script-src ${sha256(script)}; ` +
+    (following ? "connect-src 'self'; img-src 'self'; " : '') +
     "base-uri 'none'; form-action 'none'";
   return `<!doctype html>
-<html lang="en">
+<html lang="en"${following ? ` data-version="${following.version}"` : ''}>
 <head>
 <meta charset="utf-8">
 <meta http-equiv="Content-Security-Policy" content="${policy}">
@@ -62,7 +84,7 @@ export function page(title: string, body: string): string {
 ${body}
 <footer>Written by cream-lm. Method: CREAM, Consistency Regularized Self-Rewarding Language Models,
 arXiv 2410.12735.</footer>
-<script>${SCRIPT}</script>
+<script>${script}</script>
 </body>
 </html>
 `;
@@ -94,7 +116,10 @@ function header(run: RunReport): string {
 
 function notices(run: RunReport): string {
   const lines = [...run.leftOut.map(({ message }) => message), ...run.problems];
-  if (run.phases.length === 0)
+  if (run.working) lines.unshift(`In progress: ${workText(run.working)}.`);
+  if (run.recipe === '' && run.phases.length === 0)
+    lines.unshift('The run has not begun: there is no run directory yet.');
+  else if (run.phases.length === 0)
     lines.unshift('Nothing is finished yet: the run directory holds no results.');
   else if (!run.finished)
     lines.unshift(
@@ -103,6 +128,23 @@ function notices(run: RunReport): string {
   return lines.length === 0
     ? ''
     : `<aside>${lines.map((line) => `<p>${escapeHtml(line)}</p>`).join('')}</aside>`;
+}
+
+/** `Iteration 1, train, 8 of 24 pairs, loss 0.6931, margin 0.0021, learning rate 9.8e-7` */
+function workText({ label, stage, done, total, unit, step }: WorkReport): string {
+  const figures: [string, number | null | undefined, (value: number) => string][] = [
+    ['loss', step?.loss, (value) => value.toFixed(4)],
+    ['margin', step?.margin, (value) => value.toFixed(4)],
+    ['learning rate', step?.learningRate, small],
+  ];
+  return [
+    label,
+    stage,
+    `${done} of ${total} ${unit}`,
+    ...figures.flatMap(([name, value, format]) =>
+      value == null ? [] : `${name} ${format(value)}`,
+    ),
+  ].join(', ');
 }
 
 function when(time: string): string {

@@ -4,7 +4,7 @@
  * escaped when the page was made; the page's Content-Security-Policy allows this script alone.
  */
 export const SCRIPT = `
-for (const box of document.querySelectorAll(".samples")) {
+const prepare = (root) => root.querySelectorAll(".samples").forEach((box) => {
   const [find, list, more, data] = ["div.find", "div.list", "button", "script"].map((selector) =>
     box.querySelector(selector),
   );
@@ -40,5 +40,25 @@ for (const box of document.querySelectorAll(".samples")) {
   select.addEventListener("change", search);
   more.addEventListener("click", show);
   find.hidden = false;
-}
+});
+prepare(document);
+`;
+
+/**
+ * Follows a run: the server sends the parts of the page that changed, as HTML that it escaped. What
+ * was opened stays open.
+ */
+export const FOLLOW = `
+const source = new EventSource("events?since=" + document.documentElement.dataset.version);
+const summaryOf = (item) => item.querySelector("summary").textContent;
+source.addEventListener("parts", ({ data }) => {
+  for (const [id, html] of JSON.parse(data)) {
+    const part = document.getElementById(id);
+    const open = new Set([...part.querySelectorAll("details[open]")].map(summaryOf));
+    part.innerHTML = html;
+    for (const item of part.querySelectorAll("details")) item.open = open.has(summaryOf(item));
+    prepare(part);
+  }
+});
+source.addEventListener("end", () => source.close());
 `;

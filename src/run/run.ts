@@ -24,6 +24,7 @@ import { adapterOf, Models } from './models.js';
 import { recipeDigest } from './recipe-file.js';
 import type { Recipe } from './recipe.js';
 import { digestFile, type Records } from './records.js';
+import { ReportWriter } from './report-writer.js';
 import { loadRewardModel } from './reward-model.js';
 import { fetchSources, sourcesOf } from './sources.js';
 import { evaluateModel } from './stages/evaluate.js';
@@ -88,9 +89,16 @@ async function locked(recipe: Recipe, options: Options, tell: Emit): Promise<voi
       await records.compact();
       return tell({ type: 'run_finished', directory, already: true, seconds: 0 });
     }
-    const emit = logged(directory, tell);
+    const log = logged(directory, tell);
+    const reports = new ReportWriter(directory, (message) => log({ type: 'warning', message }));
+    const emit: Emit = (event) => {
+      log(event);
+      if (event.type === 'stage_finished') reports.request();
+    };
     for (const message of warnings) emit({ type: 'warning', message });
-    await stoppable(signal, () => work(recipe, options, records, emit, resumed));
+    await stoppable(signal, () => work(recipe, options, records, emit, resumed)).finally(() =>
+      reports.finish(),
+    );
   } finally {
     release();
   }
@@ -230,7 +238,12 @@ function checkRewards({ reward: { source } }: Recipe, rewards: RewardFunction | 
     );
 }
 
-/** Every event but progress, with its time, synchronously: a killed process loses none. */
+const PROGRESS_EVERY_MS = 5_000;
+
+/**
+ * Every event with its time, synchronously: a killed process loses none. Of progress only as much
+ * as a reader can follow.
+ */
 function logged(directory: string, tell: Emit): Emit {
   const path = join(directory, EVENTS);
   if (existsSync(path) && !lstatSync(path).isFile())
@@ -240,9 +253,13 @@ function logged(directory: string, tell: Emit): Emit {
     );
   // A line cut by a crash must not swallow the next one.
   if (existsSync(path) && !readFileSync(path, 'utf8').endsWith('\n')) appendFileSync(path, '\n');
+  let toldProgress = performance.now();
   return (event) => {
     tell(event);
-    if (event.type === 'stage_progress') return;
+    if (event.type === 'stage_progress') {
+      if (performance.now() - toldProgress < PROGRESS_EVERY_MS) return;
+      toldProgress = performance.now();
+    }
     try {
       appendFileSync(path, `${JSON.stringify({ time: new Date().toISOString(), ...event })}\n`);
     } catch (error) {

@@ -175,7 +175,7 @@ describe('reportHtml', () => {
   });
 
   it('says so of an empty directory, a missing one, and a run without a summary', () => {
-    expect(reportHtml(directory)).toContain('Nothing is finished yet');
+    expect(reportHtml(directory)).toContain('The run has not begun');
     expect(unbalanced(reportHtml(join(directory, 'none')))).toEqual([]);
     writeRun(directory);
     rmSync(join(directory, 'summary.json'));

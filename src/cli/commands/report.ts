@@ -1,4 +1,7 @@
-/** `cream report RUN…`: report.html and the table of a run, finished or not; or runs compared. */
+/**
+ * `cream report RUN…`: report.html and the table of a run, finished or not; or runs compared; or,
+ * with `--live`, a page that follows a run at work.
+ */
 import { join } from 'node:path';
 import type { Command } from 'commander';
 import { comparePage } from '../../report/compare-page.js';
@@ -9,22 +12,30 @@ import { PAGE_PROMPTS } from '../../report/sample-list.js';
 import { EXAMPLES } from '../../report/samples.js';
 import { requireRun } from '../../run/directory.js';
 import { REPORT, writeAtomic } from '../../run/store.js';
-import type { Cli } from '../cli.js';
+import { wholeNumber, type Cli } from '../cli.js';
+import { listen } from '../listen.js';
 import { formatTable, percent, printJson, printLine, runTable } from '../table.js';
 
 interface Flags {
   json?: boolean;
   output: string;
+  live?: boolean;
+  host: string;
+  port: number;
 }
 
-export function addReport(program: Command, _cli: Cli): void {
+export function addReport(program: Command, cli: Cli): void {
   program
     .command('report')
     .description('write report.html of a run and print its table, or compare several runs')
     .argument('<run...>', 'run directories; they may still be at work')
     .option('-o, --output <file>', 'the page of several runs', 'compare.html')
     .option('--json', 'print the numbers as JSON')
+    .option('--live', 'serve the page of one run, which follows it until Ctrl-C; writes nothing')
+    .option('--host <address>', 'with --live: the address to listen on', '127.0.0.1')
+    .option('--port <number>', 'with --live: the port; 0 takes a free one', wholeNumber, 8001)
     .action(async (directories: string[], flags: Flags) => {
+      if (flags.live) return live(directories, flags, cli);
       directories.forEach(requireRun);
       if (directories.length === 1) return one(directories[0]!, flags);
       const compared = compareRuns(directories);
@@ -33,6 +44,16 @@ export function addReport(program: Command, _cli: Cli): void {
       printLine(compareTable(compared));
       printLine(`Report: ${flags.output}`);
     });
+}
+
+async function live(directories: string[], flags: Flags, { signal }: Cli): Promise<void> {
+  const [directory, ...others] = directories;
+  if (others.length > 0) throw new Error('--live follows one run; name one run directory.');
+  const { createLiveApp } = await import('../../report/live.js');
+  const app = createLiveApp(directory!, { signal });
+  await listen(app, flags, signal, (url) =>
+    printLine(flags.json ? JSON.stringify({ url }) : `Following ${directory} at ${url}/`),
+  );
 }
 
 async function one(directory: string, flags: Flags): Promise<void> {

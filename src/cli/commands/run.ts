@@ -48,25 +48,21 @@ async function work(
   flags: Flags,
   { signal, progress }: Cli,
 ): Promise<void> {
-  let finished = false;
   for await (const event of run(recipe, {
     directory,
     signal,
     onModelProgress: modelProgress(progress),
   })) {
     showEvent(progress, event);
-    if (event.type !== 'run_finished') continue;
-    finished = event.already;
-    if (finished)
+    if (event.type === 'run_finished' && event.already)
       progress.say(
         `The run in ${directory} is finished; nothing to do. For another, choose another --out.`,
       );
   }
   progress.stop();
-  // A finished run is left as it is, unless it was stopped just before its report.
   const path = join(directory, REPORT);
-  const report =
-    finished && existsSync(path) ? readRun(directory) : (await writeReport(directory)).run;
+  // Missing where a run was stopped just before its report.
+  const report = existsSync(path) ? readRun(directory) : (await writeReport(directory)).run;
   const model = join(
     directory,
     recipe.iterations === 0 ? 'sft' : `iteration-${recipe.iterations}`,

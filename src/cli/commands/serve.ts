@@ -1,9 +1,8 @@
 /** `cream serve`: OpenAI's endpoints for one or several models, on this machine. */
-import { once } from 'node:events';
-import type { AddressInfo } from 'node:net';
 import type { Command } from 'commander';
 import { addSettings, settingsFrom, wholeNumber, type Cli } from '../cli.js';
 import { modelOrCheckpoint } from '../checkpoints.js';
+import { listen } from '../listen.js';
 import { withModels } from '../stage.js';
 import { printLine } from '../table.js';
 
@@ -25,8 +24,6 @@ export function addServe(program: Command, cli: Cli): void {
     .option('--api-key <key>', 'the bearer token that requests must carry [CREAM_API_KEY]');
   addSettings(command, KEYS).action(async (names: string[], flags: Flags) => {
     const settings = settingsFrom(flags, KEYS);
-    // No other command waits for the web framework.
-    const { serve } = await import('@hono/node-server');
     const { createApp } = await import('../../serve/app.js');
     const paths = names.map(modelOrCheckpoint);
     await withModels([...new Set(paths)], settings, cli, async (models) => {
@@ -36,17 +33,9 @@ export function addServe(program: Command, cli: Cli): void {
         signal: cli.signal,
       });
       cli.progress.stop();
-      const server = serve({ fetch: app.fetch, hostname: flags.host, port: flags.port });
-      try {
-        await once(server, 'listening', { signal: cli.signal });
-        const { address, port } = server.address() as AddressInfo;
-        const host = address.includes(':') ? `[${address}]` : address;
-        printLine(`Serving ${names.join(', ')} at http://${host}:${port}/v1`);
-        if (!cli.signal.aborted) await once(cli.signal, 'abort');
-      } finally {
-        server.close();
-        if ('closeAllConnections' in server) server.closeAllConnections();
-      }
+      await listen(app, flags, cli.signal, (url) =>
+        printLine(`Serving ${names.join(', ')} at ${url}/v1`),
+      );
     });
   });
 }

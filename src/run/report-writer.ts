@@ -1,0 +1,45 @@
+/** Writes report.html anew while a run works. A report that cannot be written stops no run. */
+import { join } from 'node:path';
+import { reportHtml } from '../report/page.js';
+import { REPORT, writeAtomic } from './store.js';
+
+/** A report that takes longer is not written after every stage, but for a share of the time. */
+const QUICK_MS = 1_000;
+const SHARE = 0.05;
+
+export class ReportWriter {
+  private writing: Promise<void> = Promise.resolve();
+  private notBefore = 0;
+  private warned = false;
+
+  constructor(
+    private readonly directory: string,
+    private readonly warn: (message: string) => void,
+  ) {}
+
+  /** After a stage. */
+  request(): void {
+    this.writing = this.writing.then(() =>
+      performance.now() < this.notBefore ? undefined : this.write(),
+    );
+  }
+
+  /** The last report of this call, whatever ended it. */
+  async finish(): Promise<void> {
+    await this.writing;
+    await this.write();
+  }
+
+  private async write(): Promise<void> {
+    const began = performance.now();
+    try {
+      await writeAtomic(join(this.directory, REPORT), reportHtml(this.directory));
+    } catch (error) {
+      if (!this.warned)
+        this.warn(`The report is not written: ${(error as Error).message} The run goes on.`);
+      this.warned = true;
+    }
+    const took = performance.now() - began;
+    if (took > QUICK_MS) this.notBefore = performance.now() + took / SHARE;
+  }
+}
