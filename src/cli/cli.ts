@@ -1,4 +1,4 @@
-/** What every command is handed: the signal that stops it, and the terminal. */
+/** The arguments of every command: the signal that stops it, and the terminal. */
 import { InvalidArgumentError, type Command } from 'commander';
 import { parseRecipe, type Override } from '../run/recipe-file.js';
 import { recipeFields } from '../run/recipe-fields.js';
@@ -16,8 +16,8 @@ export type AddCommand = (program: Command, cli: Cli) => void;
 type Section = 'prompts' | 'sft' | 'sample' | 'score' | 'reward' | 'rank' | 'train' | 'evaluate';
 
 /**
- * Keys of the recipe that a stage command takes as flags; see flagName for their names. Their texts
- * and defaults are the schema's.
+ * Keys of the recipe that a stage command takes as flags; flagName gives their names. Their texts
+ * and defaults are those of the schema.
  */
 export function addSettings(
   command: Command,
@@ -73,8 +73,8 @@ function settingsOf(
 }
 
 /**
- * `sample.top_p` is `--top-p`; the sections of method say whose they are, `--reward-source`, but in
- * a command of their own.
+ * `sample.top_p` becomes `--top-p`; keys of `reward` and the like keep their section,
+ * `--reward-source`, except in a command of the same name.
  */
 function flagName(key: string, section: Section | undefined): string {
   const [head, ...tail] = key.split('.');
@@ -82,7 +82,7 @@ function flagName(key: string, section: Section | undefined): string {
   return (prefixed ? [head, ...tail] : [key.split('.').at(-1)!]).join('-').replaceAll('_', '-');
 }
 
-/** For a flag that is no setting. */
+/** The value of a flag that is not a setting. */
 export function wholeNumber(text: string): number {
   if (!/^\d{1,9}$/.test(text))
     throw new InvalidArgumentError('It must be a whole number from 0 to 999999999.');

@@ -1,4 +1,4 @@
-/** Texts beside each other on a terminal. */
+/** Texts in columns on a terminal. */
 
 export interface Column {
   title: string;
@@ -9,7 +9,7 @@ export interface Column {
 const NARROWEST = 36;
 const GAP = ' │ ';
 
-/** `width` 0 or too narrow: one text below the other, each under its title. */
+/** With `width` 0 or too small, the texts follow each other, each under its title. */
 export function sideBySide(columns: readonly Column[], width: number): string {
   const each = Math.floor((width - GAP.length * (columns.length - 1)) / columns.length);
   if (each < NARROWEST) return columns.map(({ title, text }) => `[${title}]\n${text}`).join('\n\n');

@@ -11,17 +11,17 @@ import { withModel } from './stage.js';
 import { formatTable, printJson, printLine } from './table.js';
 
 const GIB = 2 ** 30;
-/** Parts of a GPU's plan that a CPU has not. */
+/** Parts of a GPU's plan that a CPU does not have. */
 const GPU_PARTS = ['context, workspace', 'reserve'];
-/** The engine's `auto` on the CPU (docs/memory.md). */
+/** The engine's choices for `auto` on the CPU (docs/memory.md). */
 const CPU_AUTO = { maxNumSeqs: 64, maxNumBatchedTokens: 4096, microBatchTokens: 1024 };
 const TYPICAL_PROMPT_TOKENS = 64;
 
 export interface CpuPlan {
   model: string;
-  /** GiB per stage, and of the machine. */
+  /** GiB of each stage, and of the machine. */
   memory: Record<PlanRequest['stage'] | 'machine', number>;
-  /** At most, over all iterations. */
+  /** Upper bounds over all iterations. */
   stages: StageEstimate[];
   seconds: number;
   disk: { needed: number; free: number };

@@ -1,12 +1,12 @@
 /**
- * What a run takes on this machine's CPU: tokens from the recipe, seconds from a probe of the
- * model, disk from its size. Upper bounds, because a completion may end before its limit.
+ * Estimates a run on this machine's CPU: tokens from the recipe, seconds from a probe of the model,
+ * disk space from its size. These are upper bounds, because a completion may end before its limit.
  */
 import { performance } from 'node:perf_hooks';
 import type { LanguageModel } from '../lm/language-model.js';
 import type { Recipe } from '../run/recipe.js';
 
-/** Passes of training per scored token: forward, and a backward pass of twice its work. */
+/** Cost of training per scored token: one forward pass and a backward pass of twice its work. */
 const TRAINING_PASSES = 3;
 /** Master weights and two moments in float32, which are saved with a training state. */
 const STATE_BYTES = 12;
@@ -19,7 +19,7 @@ export interface Rates {
 
 export interface StageEstimate {
   stage: string;
-  /** At most, over all iterations. */
+  /** Upper bounds over all iterations. */
   tokens: number;
   seconds: number;
 }
@@ -54,7 +54,7 @@ async function seconds(work: () => Promise<unknown>): Promise<number> {
   return (performance.now() - began) / 1000;
 }
 
-/** `prompts`: prompts of one iteration; `promptTokens`: tokens of a prompt, about. */
+/** `prompts`: prompts of one iteration; `promptTokens`: approximate tokens of a prompt. */
 export function estimateStages(
   recipe: Recipe,
   rates: Rates,

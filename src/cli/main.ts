@@ -1,7 +1,7 @@
 #!/usr/bin/env node
 /**
- * `cream`: names → commands, exit codes, signals. 0 done, 1 failed, 2 used wrongly, 130 and 143
- * stopped by Ctrl-C and SIGTERM.
+ * `cream`: names → commands, exit codes, signals. Exit codes: 0 done, 1 failed, 2 wrong usage, 130
+ * and 143 stopped by Ctrl-C and SIGTERM.
  */
 import { readFileSync } from 'node:fs';
 import { Command, CommanderError } from 'commander';
@@ -56,8 +56,8 @@ const COMMANDS: readonly AddCommand[] = [
 ];
 const EXIT_OF = { SIGINT: 130, SIGTERM: 143 } as const;
 /**
- * npm and npx pass Ctrl-C on to us beside the terminal's own: what follows this soon is the same
- * key press.
+ * npm and npx forward Ctrl-C in addition to the terminal, so a second signal within this time is
+ * the same key press.
  */
 const SAME_PRESS_MS = 500;
 
@@ -91,8 +91,8 @@ async function main(args: string[]): Promise<number> {
 }
 
 /**
- * A reader that went away (`| head`) ends nothing that is worth keeping: the work goes on. Results
- * that cannot be written are a failure.
+ * If a reader closes the pipe (`| head`), the work continues, because its files are still wanted.
+ * Results that cannot be written are a failure.
  */
 function surviveStreams(): void {
   process.stderr.on('error', () => {});
@@ -128,7 +128,7 @@ function program(cli: Cli): Command {
   return command;
 }
 
-/** One sentence on stderr; the stack where it was asked for. */
+/** Prints one sentence to stderr, and the stack on request. */
 function report(error: unknown, verbose: boolean): number {
   if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2;
   printError(

@@ -1,7 +1,6 @@
 /**
- * Where a command writes its result (`-o`): a file, which is replaced as a whole; standard output
- * (`-`); or a pipe or device, which is written through. Nothing else that is not a regular file is
- * replaced.
+ * The destination of a command's result (`-o`): a file, which is replaced as a whole; standard
+ * output (`-`); or a pipe or device, which is written directly. No other kind of file is replaced.
  */
 import { lstatSync, realpathSync, statSync, type Stats } from 'node:fs';
 import { open, readdir } from 'node:fs/promises';
@@ -12,13 +11,13 @@ import { printLine } from './table.js';
 
 export interface Output {
   kind: 'file' | 'through' | 'stdout';
-  /** As given; of a link to a file, the file itself. */
+  /** The given path; for a link to a file, the file itself. */
   path: string;
 }
 
 const STDOUT = new Set(['-', '/dev/stdout', '/dev/fd/1', '/proc/self/fd/1']);
 
-/** Looks at `path` before any work begins. @throws RunError for what cannot be written */
+/** Checks `path` before any work begins. @throws RunError if it cannot be written */
 export function outputOf(path: string): Output {
   if (STDOUT.has(path)) return { kind: 'stdout', path };
   const found = lstatSync(path, { throwIfNoEntry: false });
@@ -51,14 +50,14 @@ export async function writeOutput({ kind, path }: Output, text: string): Promise
 export const writeOutputRecords = (output: Output, records: readonly object[]): Promise<void> =>
   writeOutput(output, records.map(serialize).join(''));
 
-/** Tells where the result is, unless it is on standard output. */
+/** Reports the place of the result, unless it is on standard output. */
 export function printWritten({ kind }: Output, given: string): void {
   if (kind !== 'stdout') printLine(given);
 }
 
 /**
  * Checks the folder of a new model, which is renamed into place when it is complete. @throws
- * RunError where something is there already
+ * RunError if it exists already
  */
 export async function checkNewFolder(path: string): Promise<void> {
   const found = lstatSync(path, { throwIfNoEntry: false });

@@ -1,7 +1,7 @@
 /**
- * What the terminal shows while work goes on: one line per stage that moves, with rate and ETA;
- * without a terminal, plain lines, at most one every few seconds. With table.ts the only file that
- * writes to a terminal. Progress goes to stderr, so that stdout stays for results.
+ * Progress on the terminal: one line per running stage, with rate and ETA; without a terminal,
+ * plain lines, at most one every few seconds. Only this file and table.ts write to a terminal.
+ * Progress goes to stderr, so that stdout stays free for results.
  */
 import colours from 'picocolors';
 import type { ModelProgress } from '../models/resolve.js';
@@ -29,10 +29,10 @@ export interface StageLabel {
 
 interface Moving extends StageLabel {
   began: number;
-  /** `done` when it began. */
+  /** `done` at the start. */
   from: number;
   tokens: number;
-  /** The newest figures of training. */
+  /** The newest metrics of training. */
   figures: string;
 }
 
@@ -49,7 +49,7 @@ export class Progress {
     this.tty = stream.isTTY === true && process.env.TERM !== 'dumb';
   }
 
-  /** A line that stays. */
+  /** Prints a permanent line. */
   say(line: string): void {
     if (!this.quiet) this.write(line);
   }
@@ -86,7 +86,7 @@ export class Progress {
     if (this.current) this.current.figures = figuresOf(step);
   }
 
-  /** Ends the stage's line with what it took. */
+  /** Replaces the stage's line by a summary. */
   finish(seconds: number, tokens: number, note: string): void {
     if (!this.current) return;
     const { unit, total } = this.current;
@@ -98,7 +98,7 @@ export class Progress {
     this.stream.write(`${line}\n`);
   }
 
-  /** Takes the moving line away. */
+  /** Removes the progress line. */
   stop(): void {
     this.clear();
     this.current = undefined;
@@ -197,7 +197,7 @@ function moving(stage: Moving, now: number): string {
   );
 }
 
-/** Cuts to `width` visible characters; colour codes count for nothing. */
+/** Cuts to `width` visible characters, ignoring colour codes. */
 function clip(text: string, width: number): string {
   let visible = 0;
   let end = 0;
@@ -219,16 +219,14 @@ export function duration(seconds: number): string {
     : `${Math.floor(minutes / 60)}:${String(minutes % 60).padStart(2, '0')}:${tail}`;
 }
 
-/** 1234567 → `1,234,567`; small numbers keep one decimal where it says something. */
+/** 1234567 → `1,234,567`; small numbers keep one decimal if it is significant. */
 export function thousands(value: number): string {
   return value >= 100 || Number.isInteger(value)
     ? Math.round(value).toLocaleString('en-US')
     : value.toFixed(1);
 }
 
-/**
- * Shows a model's download; a plain line where it takes long, or where something is worth knowing.
- */
+/** Shows a model's download; prints a plain line if it takes long or if there is a note. */
 export function modelProgress(progress: Progress): (p: ModelProgress) => void {
   let file = '';
   return ({ stage, file: name, received, total }) => {

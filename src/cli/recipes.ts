@@ -1,4 +1,4 @@
-/** The recipes that come with the program: those beside package.json, by name. */
+/** The recipes that are shipped with the program, by name. */
 import { existsSync, statSync } from 'node:fs';
 import { readFile, readdir } from 'node:fs/promises';
 import { basename, join } from 'node:path';
@@ -38,8 +38,8 @@ export async function shippedRecipes(): Promise<ShippedRecipe[]> {
 }
 
 /**
- * A recipe's text: of a file of that name where there is one, else of the shipped recipe. @throws
- * RunError with the names that are known
+ * The text of a recipe: the file of that name if it exists, otherwise the shipped recipe. @throws
+ * RunError with the known names
  */
 export async function readRecipe(name: string): Promise<{ file: string; text: string }> {
   try {
@@ -47,7 +47,7 @@ export async function readRecipe(name: string): Promise<{ file: string; text: st
   } catch (cause) {
     const { code, reason } = cause as FileError;
     if (!['ENOENT', 'ENOTDIR', 'EISDIR'].includes(code))
-      // else a name, or a run directory
+      // Otherwise it is a name or a run directory.
       throw new RunError('ERR_RECIPE', `Cannot read the recipe ${name}: ${reason}.`, { cause });
   }
   const shipped = await shippedRecipes();

@@ -77,8 +77,8 @@ export async function showStage<T>(
 }
 
 /**
- * Runs a stage in blocks into the file `out`, as in a run; after a stop the same call resumes it.
- * `plan` is everything that the records depend on.
+ * Runs a stage in blocks into the file `out`, as in a run; after an interruption the same call
+ * resumes it. `plan` identifies everything that the records depend on.
  */
 export async function showBlocks<Item, Made extends object>(
   cli: Cli,
@@ -97,11 +97,11 @@ export async function showBlocks<Item, Made extends object>(
   );
 }
 
-/** Names everything that an artefact depends on. */
+/** Identifies everything that an artefact depends on. */
 export const digestOf = (plan: unknown): string =>
   createHash('sha256').update(JSON.stringify(plan)).digest('hex');
 
-/** A stage whose records go to standard output, a pipe or a device: they are not resumed. */
+/** Runs a stage whose records go to standard output, a pipe or a device; it cannot be resumed. */
 async function throughPipe<Item, Made extends object>(
   cli: Cli,
   name: string,
@@ -125,7 +125,7 @@ async function throughPipe<Item, Made extends object>(
   return made;
 }
 
-/** Hub data sets among `sources`, fetched with their progress shown. */
+/** Fetches the hub data sets among `sources` and shows the progress. */
 export async function fetchData(sources: readonly string[], cli: Cli): Promise<void> {
   await stoppable(cli.signal, () =>
     fetchSources(sources, { signal: cli.signal, onProgress: modelProgress(cli.progress) }),

@@ -1,6 +1,4 @@
-/**
- * Results on stdout: tables, lines, JSON. With progress.ts the only file that writes to a terminal.
- */
+/** Results on stdout: tables, lines, JSON. Only this file and progress.ts write to a terminal. */
 import colours from 'picocolors';
 import { withoutSecrets } from '../files/secrets.js';
 import type { PhaseReport } from '../report/metrics.js';
@@ -10,22 +8,22 @@ export interface Output {
   write(text: string): unknown;
 }
 
-/** A line of result. */
+/** Prints one line of the result. */
 export function printLine(line: string, out: Output = process.stdout): void {
   out.write(`${line}\n`);
 }
 
-/** A result for programs. */
+/** Prints a result for programs. */
 export function printJson(value: unknown, out: Output = process.stdout): void {
   out.write(`${JSON.stringify(value, null, 2)}\n`);
 }
 
-/** `cream: what went wrong`, without passwords of addresses that a user gave. */
+/** Prints `cream: MESSAGE`, without passwords in URLs. */
 export function printError(message: string, out: Output = process.stderr): void {
   out.write(`${colours.red('cream:')} ${withoutSecrets(message)}\n`);
 }
 
-/** Columns padded to their widest cell; the first is text, the others align right. */
+/** Columns padded to their widest cell; the first is text, the others are right-aligned. */
 export function formatTable(
   header: readonly string[],
   rows: readonly (readonly string[])[],

@@ -4,11 +4,9 @@
  * rules of CREAM's official code (evaluate.py):
  *
  *   letter   after `Answer:`, `\boxed{…}` or `answer is`; else the last stand-alone label of
- * the
- *            text (letter.ts)
+ *            the text (letter.ts)
  *   number   after `####`, `Answer:`, `\boxed{…}` or `answer is`; else the last number of the
- * text
- *            (number.ts)
+ *            text (number.ts)
  *   word     the last word of the line after `Answer:` or `answer is`; else of the text
  *
  * The first marker in the text that names an answer counts, whatever its kind, because a model that

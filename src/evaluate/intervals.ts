@@ -9,9 +9,9 @@
  *   only one of them answers correctly, b ~ Binomial(b + c, ½).
  *
  *   Paired bootstrap (Efron 1979) of the difference: questions are drawn with replacement, each
- * with
- *   both models' answers; the interval is the 2.5 and 97.5 percentiles of 10,000 differences. The
- *   draws depend only on the counts, so the interval is the same wherever it is computed.
+ *   with both models' answers; the interval is the 2.5 and 97.5 percentiles of 10,000
+ *   differences. The draws depend only on the counts, so the interval is the same wherever it is
+ *   computed.
  *
  * If a task counts a number between 0 and 1 per question (`score`), Wilson's interval takes the sum
  * of the scores as the number of right answers. It is then wider than necessary, since such scores

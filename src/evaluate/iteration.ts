@@ -6,25 +6,19 @@
  *   ranking_accuracy    over couples of a right and a wrong completion of one prompt: how often the
  *                       reward ranks the right one higher, a tie counting half. This is the AUC of
  *                       the reward within prompts. It needs known answers: gold.jsonl, which
- * training
- *                       never reads
+ *                       training never reads
  *   kl_response         mean of log π_θt(y|x) − log π_θ0(y|x) over the sampled completions, nats:
- * the
- *                       Monte-Carlo estimate of KL(θ_t ‖ θ_0) under the sampling distribution,
- * which
- *                       temperature or top-p below 1 bias towards likely completions
+ *                       the Monte-Carlo estimate of KL(θ_t ‖ θ_0) under the sampling distribution,
+ *                       which temperature or top-p below 1 bias towards likely completions
  *   kl_token            the same divided by the mean length: nats per token
  *   sampler_difference, sampler_tau
  *                       θ_t's log-probs by the sampler against those by the scorer, over the
- * prompts
- *                       that have both: the largest difference of a completion, nats, and the
- * lowest
- *                       Kendall's τ of a prompt. Expected: 0 (rounding in fp32) and 1
+ *                       prompts that have both: the largest difference of a completion, nats, and
+ *                       the lowest Kendall's τ of a prompt. Expected: 0 (rounding in fp32) and 1
  *   noise_rms, noise_consistency
  *                       how far rounding in bfloat16 moves θ_t's rewards within a prompt (root mean
  *                       square, in the reward's unit), and the C that it leaves between the
- * bfloat16
- *                       and the float32 ranking of θ_t
+ *                       bfloat16 and the float32 ranking of θ_t
  *   truncated           share of completions that ended by the length limit
  *   distinct_2          distinct bigrams / all bigrams of a completion, mean over completions; 1 if
  *                       none repeats

@@ -165,7 +165,7 @@ export function charts(run: RunReport): Chart[] {
   ];
 }
 
-/** τ prompt by prompt: the first, the middle and the last iteration that ranked anything. */
+/** τ of each prompt, in the first, the middle and the last iteration with rankings. */
 export function tauHistogram(run: RunReport): Histogram {
   const ranked = run.phases.filter(({ ranking }) => ranking && ranking.kendallShares.length > 0);
   const shown = new Set([0, Math.floor((ranked.length - 1) / 2), ranked.length - 1]);
@@ -217,7 +217,7 @@ function accuracyCharts(run: RunReport, categories: string[]): Chart[] {
   ];
 }
 
-/** The method that C was measured by is C itself: one line for both. */
+/** The measure that the recipe selects is C itself, so both share one line. */
 function consistencySeries(
   ranked: (value: (ranking: RankingReport) => number | null) => Point[],
 ): Series {

@@ -1,5 +1,5 @@
 /**
- * Several runs side by side: which recipe keys differ, the mean over seeds with its interval, and
+ * Compares several runs: the recipe keys that differ, the mean over seeds with its interval, and
  * paired differences of the last models on the same questions.
  */
 import { parse } from 'yaml';
@@ -34,7 +34,7 @@ export interface SeedGroup {
   high: number | null;
 }
 
-/** Compares two or more run directories. @throws DataError where a file cannot be read at all. */
+/** Compares two or more run directories. @throws DataError if a file cannot be read at all */
 export function compareRuns(directories: readonly string[]): RunComparison {
   const reports = directories.map((directory) => readRun(directory));
   const labels = labelsOf(reports);
@@ -52,7 +52,7 @@ export function compareRuns(directories: readonly string[]): RunComparison {
   };
 }
 
-/** The directory's name, or its path where two runs have the same name. */
+/** The directory's name, or its path if two runs have the same name. */
 function labelsOf(reports: readonly RunReport[]): string[] {
   const names = reports.map(({ name }) => name);
   return reports.map(({ name, directory }) =>
@@ -60,7 +60,7 @@ function labelsOf(reports: readonly RunReport[]): string[] {
   );
 }
 
-/** `a: {b: 1}` → `a.b` ↦ `1`; nothing of a recipe that cannot be read. */
+/** `a: {b: 1}` → `a.b` ↦ `1`; empty for a recipe that cannot be read. */
 function flat(recipe: string): Map<string, string> {
   const values = new Map<string, string>();
   const walk = (value: unknown, key: string): void => {
@@ -84,7 +84,7 @@ function differing(recipes: readonly Map<string, string>[]): RunComparison['diff
     .filter(({ values }) => new Set(values).size > 1);
 }
 
-/** Keys that change the draw and nothing else. */
+/** Keys that only change the draw. */
 const isSeed = (key: string): boolean => /(^|\.)seed$/.test(key);
 
 function groupsOf(runs: readonly ComparedRun[], recipes: readonly Map<string, string>[]) {
@@ -127,7 +127,7 @@ const T975 = [
   2.0595, 2.0555, 2.0518, 2.0484, 2.0452, 2.0423,
 ];
 
-/** Beyond the table, the Cornish–Fisher expansion, right to four digits there. */
+/** Beyond the table, the Cornish–Fisher expansion, which is exact to four digits there. */
 function studentT(degrees: number): number {
   const z = 1.959964;
   return (

@@ -1,15 +1,15 @@
-/** Where the rankings of the current and the previous model part. */
+/** Differences between the rankings of the current and the previous model. */
 import type { RankingRecord } from '../data/records.js';
 
 export interface Flips {
   /** Prompts that two judges ranked. */
   prompts: number;
-  /** Prompts on which the two models name another best, or another worst, completion. */
+  /** Prompts on which the two models have different best, or different worst, completions. */
   best: number;
   worst: number;
   /** Prompts on which one model's best is the other's worst. */
   reversed: number;
-  /** Couples of completions of one prompt, and those that the models order the other way round. */
+  /** Couples of completions of one prompt, and those that the models order in opposite ways. */
   couples: number;
   swapped: number;
 }
@@ -19,7 +19,7 @@ type Ranking = Pick<
   'samples' | 'rank_current' | 'rank_previous' | 'skipped' | 'one_judge'
 >;
 
-/** Counts over the prompts that made a pair; null where there are none. Ties are no flips. */
+/** Counts over the prompts that made a pair; null if there are none. Ties are not flips. */
 export function flipsOf(rankings: readonly Ranking[]): Flips | null {
   const ranked = rankings.filter(
     ({ samples, rank_current, rank_previous, skipped, one_judge }) =>
@@ -53,7 +53,7 @@ export function flipsOf(rankings: readonly Ranking[]): Flips | null {
   return flips;
 }
 
-/** Indices of the completions with the extreme rank: several where they tie. */
+/** Indices of the completions with the extreme rank; several if they tie. */
 function withRank(ranks: readonly number[], extreme: (...ranks: number[]) => number): number[] {
   const wanted = extreme(...ranks);
   return ranks.flatMap((rank, i) => (rank === wanted ? [i] : []));

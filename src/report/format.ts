@@ -1,4 +1,4 @@
-/** Numbers as the page writes them. */
+/** Formats numbers for the page. */
 
 export const percent = (share: number): string => `${Number((share * 100).toFixed(1))} %`;
 export const signed = (value: number, digits: number): string =>

@@ -25,7 +25,7 @@ export interface Histogram extends Pick<Chart, 'title' | 'note' | 'xLabel' | 'yL
   series: { name: string; bins: number[] }[];
 }
 
-/** A `<figure>`, or '' where there is nothing to draw. */
+/** A `<figure>`, or '' if there is nothing to draw. */
 export function histogram(chart: Histogram): string {
   const series = chart.series.filter(({ bins }) => bins.length > 0);
   if (series.length === 0) return '';

@@ -12,8 +12,8 @@ const ENTITIES: Record<string, string> = {
 
 /**
  * Safe as element content and within quoted attributes. Control characters that HTML forbids, lone
- * surrogates, and characters that turn the direction of the text around them (U+202A–202E,
- * U+2066–2069) show as U+FFFD.
+ * surrogates, and characters that change the text direction (U+202A–202E, U+2066–2069) become
+ * U+FFFD.
  */
 export function escapeHtml(text: string): string {
   return text

@@ -1,6 +1,6 @@
 /**
  * A run directory → the numbers of its report: one row for the base model, for SFT, and for each
- * iteration. Whatever is missing is null.
+ * iteration. Missing values are null.
  */
 import { basename, resolve } from 'node:path';
 import type {
@@ -34,14 +34,14 @@ export interface Step {
   step: number;
   loss: number | null;
   margin: number | null;
-  /** Mean estimate of KL(π_θ ‖ π_θ0) where training is penalised by it. */
+  /** Mean estimate of KL(π_θ ‖ π_θ0), if training has the KL penalty. */
   kl: number | null;
   /** Global L2 norm of the gradient before clipping. */
   gradNorm: number | null;
   learningRate: number | null;
 }
 
-/** What a stage did over all its runs, from events.jsonl. */
+/** Totals of a stage over all its runs, from events.jsonl. */
 export interface StageTime {
   stage: string;
   seconds: number;
@@ -51,9 +51,9 @@ export interface StageTime {
 export interface PhaseReport {
   folder: string;
   label: string;
-  /** Of the model that the phase made, over all tasks; null where it was not evaluated. */
+  /** Accuracy of the phase's model over all tasks; null if it was not evaluated. */
   accuracy: Accuracy | null;
-  /** By the length-normalised choice, where measured by log-likelihood. */
+  /** Accuracy of the length-normalised choice, if measured by log-likelihood. */
   accuracyNorm: Accuracy | null;
   tasks: {
     task: string;
@@ -61,7 +61,7 @@ export interface PhaseReport {
     accuracyNorm: Accuracy | null;
     comparison: Comparison | null;
   }[];
-  /** Against the phase before that was evaluated, on the same questions. */
+  /** Comparison with the last evaluated phase before, on the same questions. */
   comparison: Comparison | null;
   /** Mean tokens of a generated answer. */
   answerTokens: number | null;
@@ -74,7 +74,7 @@ export interface RankingReport extends IterationMetrics {
   /** Share of the kept prompts by their τ, in ten steps from −1 to 1. */
   kendallShares: number[];
   flips: Flips | null;
-  /** Prompts to read, from the highest C to the lowest. */
+  /** Example prompts, from the highest C to the lowest. */
   examples: RankedPrompt[];
 }
 
@@ -91,7 +91,7 @@ export interface WorkReport {
 
 export interface RunReport {
   name: string;
-  /** As it was given. */
+  /** The path as it was given. */
   directory: string;
   model: string | null;
   versions: Record<string, string>;
@@ -103,13 +103,13 @@ export interface RunReport {
   working: WorkReport | null;
   /** Rows of the data sources that the run did not use. */
   leftOut: { section: string; count: number; message: string }[];
-  /** Sentences about what could not be read. */
+  /** Sentences about files and lines that could not be read. */
   problems: string[];
 }
 
 /**
- * Reads what is there; `examples` is the number of ranked prompts per iteration. @throws DataError
- * where a file exists and cannot be read at all, or where this is no run directory.
+ * Reads all that exists; `examples` is the number of ranked prompts per iteration. @throws
+ * DataError if a file exists and cannot be read at all, or if this is not a run directory
  */
 export function readRun(directory: string, { examples = EXAMPLES } = {}): RunReport {
   const folder = new RunFolder(directory);
@@ -240,7 +240,7 @@ export type SlimAnswer = Pick<
   'prompt_id' | 'task' | 'correct' | 'score' | 'tokens' | 'correct_norm'
 >;
 
-/** Answers of the model that a phase made. */
+/** Answers of the model that a phase trained. */
 export function answersOf(folder: RunFolder, name: string): SlimAnswer[] {
   return folder.records(
     name,
@@ -282,8 +282,8 @@ function stepOf(row: Row): Step | undefined {
 }
 
 /**
- * The base model's and SFT's stages are both told as iteration 0: what comes before the first of
- * SFT is the base model's.
+ * The stages of the base model and of SFT are both reported as iteration 0: those before the first
+ * stage of SFT belong to the base model.
  */
 function stageTimes(events: readonly Row[], name: string): StageTime[] {
   const iteration = name === 'sft' ? 0 : Number(name.replace('iteration-', ''));
@@ -359,7 +359,7 @@ function rankingReport(folder: RunFolder, name: string, examples: number): Ranki
   };
 }
 
-/** Share of `values` in each of ten equal steps from −1 to 1; none of none. */
+/** Share of `values` in each of ten equal intervals from −1 to 1; empty for an empty list. */
 function shares(values: readonly number[]): number[] {
   const steps = new Array<number>(values.length === 0 ? 0 : 10).fill(0);
   for (const value of values)

@@ -17,8 +17,7 @@ import { STYLE } from './style.js';
 import { driftTable, rankingTable, resultsTable, speedTable, tasksTable } from './tables.js';
 
 /**
- * The report of a run directory, finished or not. @throws DataError where a file cannot be read at
- * all.
+ * The report of a run directory, finished or not. @throws DataError if a file cannot be read at all
  */
 export function reportHtml(directory: string): string {
   return reportPage(readRun(directory, { examples: PAGE_PROMPTS }));

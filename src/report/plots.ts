@@ -1,7 +1,7 @@
 /**
- * Line charts as plain SVG: drawn when the report is written, so that the page needs no script.
- * Colours and text are the page's CSS (style.ts), which is what makes them follow light and dark.
- * Values show as tooltips (`<title>`).
+ * Line charts as plain SVG, drawn when the report is written, so that the page needs no script.
+ * Colours and text come from the page's CSS (style.ts), so they follow light and dark mode. Values
+ * are shown as tooltips (`<title>`).
  */
 import { escapeHtml } from './html.js';
 
@@ -34,12 +34,12 @@ export const LEFT = 68;
 export const RIGHT = 14;
 export const TOP = 12;
 export const BOTTOM = 38;
-/** More points than this are averaged in buckets: a screen has no more columns. */
+/** Longer series are averaged in buckets, because a screen has no more columns. */
 const MOST_POINTS = 240;
-/** Up to this many, each point is drawn. */
+/** Up to this number, each point is drawn. */
 const DOTS_UP_TO = 40;
 
-/** A `<figure>`, or '' where there is nothing to draw. The first series lies on top. */
+/** A `<figure>`, or '' if there is nothing to draw. The first series is drawn on top. */
 export function lineChart(chart: Chart): string {
   const series = chart.series
     .map(({ name, points }) => ({

@@ -1,7 +1,7 @@
 /**
- * Reading a run directory for a report. A report is wanted most when a run stopped half-way, so
- * nothing here throws for what a file holds: a missing file has no rows, a line that is cut or
- * damaged is left out and counted.
+ * Reads a run directory for a report. Reports are needed most for runs that stopped half-way, so no
+ * content makes these functions throw: a missing file has no rows, and damaged lines are left out
+ * and counted.
  */
 import { existsSync, readdirSync } from 'node:fs';
 import { readRegularSync, type FileError } from '../files/read.js';
@@ -12,14 +12,17 @@ import { checkRecord, DataError, parseJsonl } from '../data/jsonl.js';
 export type Row = Record<string, unknown>;
 
 export class RunFolder {
-  /** Where lines left out begin, by file: a file that is read twice has its lines counted once. */
+  /**
+   * Start offsets of damaged lines by file, so that lines of a file that is read twice are counted
+   * once.
+   */
   readonly damaged = new Map<string, Set<number>>();
 
   constructor(readonly path: string) {}
 
   /**
-   * Rows of a JSONL file, slimmed by `keep` while they are read: completions of a long run do not
-   * fit in memory whole.
+   * Rows of a JSONL file, reduced by `keep` while they are read, because the completions of a long
+   * run do not fit in memory.
    */
   rows<T>(file: string, keep: (row: Row) => T | undefined): T[] {
     const bytes = this.#bytes(file);
@@ -37,7 +40,7 @@ export class RunFolder {
   }
 
   /**
-   * Rows of an artefact of a phase, each with all columns as the run itself reads them, slimmed by
+   * Rows of an artefact of a phase, with the columns checked as in the run itself, reduced by
    * `keep`.
    */
   records<T extends object, Kept = T>(
@@ -119,7 +122,7 @@ export const numbers = (row: Row, column: string): number[] | undefined => {
 const isTurn = (turn: unknown): turn is { content: string; role?: unknown } =>
   typeof turn === 'object' && turn !== null && typeof (turn as Row)['content'] === 'string';
 
-/** Text of a list of messages, role by role; '' for anything else. */
+/** Text of a list of messages with their roles; '' for anything else. */
 export function conversationText(value: unknown): string {
   if (!Array.isArray(value)) return '';
   const turns = value.filter(isTurn);

@@ -1,18 +1,18 @@
 /**
- * The ranked samples of the page. A few stand in it as they are; all others are in a block of data,
- * from which the page's script (script.ts) makes those that are searched for.
+ * The ranked samples of the page. A few are part of the HTML; all others are in a data block, from
+ * which the page's script (script.ts) renders the search results.
  */
 import { signed } from './format.js';
 import { escapeHtml } from './html.js';
 import type { PhaseReport, RunReport } from './metrics.js';
 import { EXAMPLES, spread, type RankedPrompt, type RankedSample } from './samples.js';
 
-/** Prompts of one iteration that a page holds; the run's files hold all. */
+/** Prompts of one iteration that the page contains; the run's files contain all. */
 export const PAGE_PROMPTS = 2000;
 /** Characters of a completion that the page shows. */
 const SHOWN_CHARACTERS = 6000;
 
-/** By which the list can be narrowed. */
+/** The filters of the list. */
 const FILTERS = {
   flipped: 'best completion flipped',
   right: 'chosen is right',
@@ -50,7 +50,7 @@ aria-label="Search the samples of ${title}"><select aria-label="Narrow the sampl
 <script type="application/json">${inScript(entries)}</script></div>`;
 }
 
-/** JSON that no parser of HTML takes for the end of its element or for a comment. */
+/** JSON in which no HTML parser finds the end of its element or a comment. */
 const inScript = (value: unknown): string => JSON.stringify(value).replaceAll('<', '\\u003c');
 
 function filtersOf({ samples, skipped }: RankedPrompt): Filter[] {

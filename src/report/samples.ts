@@ -11,7 +11,7 @@ import type {
 import { isCorrect, type Known } from '../evaluate/answer.js';
 import { conversationText, type RunFolder } from './read.js';
 
-/** Prompts of an iteration that are shown where all would be too many. */
+/** Prompts of an iteration that are shown if there are many. */
 export const EXAMPLES = 6;
 
 export interface RankedSample {
@@ -22,7 +22,7 @@ export interface RankedSample {
   rewardPrevious: number;
   rankCurrent: number;
   rankPrevious: number;
-  /** Whether it gives the known answer; null where none is known. */
+  /** Whether it gives the known answer; null if none is known. */
   correct: boolean | null;
   role: 'chosen' | 'rejected' | null;
 }
@@ -46,13 +46,13 @@ export interface RankedPromptsOf {
   rankings: readonly RankingRecord[];
   pairs: readonly Pair[];
   questions: ReadonlyMap<string, Known>;
-  /** Prompts at most. */
+  /** Maximum number of prompts. */
   count: number;
 }
 
 /**
- * Joins rankings, completions and pairs of one iteration by id; rows that lack their partner are
- * left out.
+ * Joins rankings, completions and pairs of one iteration by id; rows without a partner are left
+ * out.
  */
 export function rankedPrompts({
   folder,
@@ -93,9 +93,9 @@ export function rankedPrompts({
 }
 
 /**
- * Answers known for the prompts: of gold.jsonl, since the run leaves them out of prompts.jsonl, as
- * training must not see them. Those of built-in prompts are made anew where that file is missing
- * and the text is still the same.
+ * Known answers of the prompts, from gold.jsonl, because prompts.jsonl does not contain them
+ * (training must not see them). If that file is missing, answers of built-in prompts are generated
+ * again, provided that the text is still the same.
  */
 export function knownQuestions(folder: RunFolder, name: string): Map<string, Known> {
   const gold = folder.records<GoldRecord>(name, 'gold.jsonl');
@@ -123,8 +123,8 @@ interface Shown {
 }
 
 /**
- * Prompts spread evenly from the highest C to the lowest, so that agreement and disagreement can
- * both be read.
+ * Prompts spread evenly from the highest C to the lowest, so that both agreement and disagreement
+ * are shown.
  */
 function chooseExamples(rankings: readonly RankingRecord[], most: number): RankingRecord[] {
   const ordered = rankings

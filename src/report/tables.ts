@@ -35,7 +35,7 @@ scale. A noise floor is the C of θ<sub>t</sub> with itself in float32.
 Reward margin is β·(log π − log π<sub>ref</sub>) of chosen over rejected.</p>`;
 }
 
-/** C, and where it was measured the C of the model with itself in float32. */
+/** C, and if measured, the C of the model with itself in float32. */
 function consistencyCell(ranking: PhaseReport['ranking']): string {
   if (ranking?.consistency == null) return '–';
   const floor =
@@ -72,7 +72,7 @@ const changeCell = (c: Comparison | null): string =>
       `${signed(c.high * 100, 1)}, p ${c.p < 0.001 ? '&lt; 0.001' : c.p.toFixed(3)}</small>`
     : '–';
 
-/** Accuracy and change task by task, where there are several. */
+/** Accuracy and change for each task, if there are several. */
 export function tasksTable(run: RunReport): string {
   const names = [...new Set(run.phases.flatMap(({ tasks }) => tasks.map(({ task }) => task)))];
   if (names.length < 2) return '';
@@ -94,7 +94,7 @@ export function tasksTable(run: RunReport): string {
   );
 }
 
-/** How the two models' rankings agree, and how well the reward knows right from wrong. */
+/** The agreement of the two models' rankings, and the ranking accuracy of the reward. */
 export function rankingTable(run: RunReport): string {
   const rows = ranked(run);
   if (rows.length === 0) return '';
@@ -135,7 +135,7 @@ worst, completion; reversed, on which one model's best is the other's worst.${
   }</p>`;
 }
 
-/** How far each iteration's model is from the base, and how it speaks. */
+/** Distance of each iteration's model from the base model, and properties of its completions. */
 export function driftTable(run: RunReport): string {
   const rows = ranked(run);
   if (rows.length === 0) return '';
@@ -191,7 +191,7 @@ const RANKING_NOTE =
   'reward ranks the right one above. A tie counts half, and 50 % is chance. Training never sees ' +
   'the known answers.';
 
-/** Ranking takes no tokens and next to no time. */
+/** Ranking is left out: it takes no tokens and almost no time. */
 const STAGES = ['sft', 'sample', 'score', 'reward', 'train', 'evaluate'];
 
 export function speedTable(run: RunReport): string {
@@ -221,9 +221,7 @@ function speed(phase: PhaseReport, stage: string): string {
   return `${rate} <small>${duration(time.seconds)}</small>`;
 }
 
-/**
- * An HTML table. `head` and all cells but each row's first are HTML; the first is text.
- */
+/** An HTML table. `head` and all cells except the first of each row are HTML; the first is text. */
 export function table(head: readonly string[], rows: readonly string[][]): string {
   const body = rows.map(
     ([name, ...cells]) =>
@@ -239,7 +237,7 @@ export function table(head: readonly string[], rows: readonly string[][]): strin
   );
 }
 
-/** A heading as an attribute: its text without the tags. */
+/** A heading for an attribute: its text without tags. */
 const plain = (head: string): string =>
   head.replace(/<small>(.*?)<\/small>/g, '($1)').replace(/<[^>]*>/g, '');
 

@@ -19,7 +19,7 @@ import { rankedPreferences } from './ranking-check.js';
 import type { Recipe } from './recipe.js';
 
 export interface Inputs {
-  /** The whole source of the prompts; undefined where the recipe has given pairs. */
+  /** The whole source of the prompts; undefined if the recipe has given pairs. */
   source: Loaded<PromptRecord> | undefined;
   /** The prompts that the iterations will use. */
   prompts: PromptRecord[];
@@ -27,11 +27,11 @@ export interface Inputs {
   questions: PromptRecord[];
   preferences: PreferenceRecord[];
   leftOut: RowsLeftOut[];
-  /** File and line of records, by id, where they come from a file. */
+  /** File and line of each record that comes from a file, by its id. */
   places: ReadonlyMap<string, string>;
 }
 
-/** Whether a section of the recipe leaves out rows that cannot be used. */
+/** Whether a section of the recipe leaves out unusable rows. */
 export const skipsBadRows = ({ prompts, sft, pairs }: Recipe): boolean =>
   [prompts, sft, pairs].some(({ on_bad_row: mode }) => mode === 'skip');
 

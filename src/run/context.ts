@@ -27,7 +27,7 @@ export interface OfStage {
 export interface RunContextFields {
   recipe: Recipe;
   directory: string;
-  /** What its finished files are. */
+  /** The records of its finished files. */
   records: Records;
   metrics: MetricsLog;
   /** Path of θ_0. */
@@ -54,7 +54,7 @@ export class RunContext {
   readonly rewards: RewardFunction | undefined;
   readonly inputs: RunInputs;
   private readonly warned = new Set<string>();
-  /** Accuracy of θ_n by n, as far as it was needed. */
+  /** Accuracies of θ_n by n, as far as they were needed. */
   readonly accuracies: number[] = [];
 
   constructor(private readonly fields: RunContextFields) {

@@ -18,8 +18,8 @@ export interface ChosenPrompts {
 type PromptSettings = Pick<Recipe, 'seed' | 'iterations' | 'prompts' | 'system_prompt'>;
 
 /**
- * All prompts of the recipe's source that can be used. With `prompts.on_bad_row: skip` and a model,
- * the rows that are longer than its context are left out.
+ * All usable prompts of the recipe's source. With `prompts.on_bad_row: skip` and a model, rows that
+ * are longer than its context are left out.
  */
 export async function readPrompts(
   recipe: PromptSettings,
@@ -36,7 +36,7 @@ export async function readPrompts(
       'ERR_RECIPE',
       'prompts.count: the built-in prompts have no end; give how many an iteration uses.',
     );
-  // As many built-in prompts are generated as are used; `resample` draws from twice as many.
+  // Exactly the built-in prompts that are used are generated; `resample` draws from twice as many.
   const loaded: Loaded<PromptRecord> =
     source === 'builtin'
       ? {
@@ -61,7 +61,7 @@ export async function readPrompts(
     : complete;
 }
 
-/** The prompts of iteration `t` ≥ 1, of all that `readPrompts` gave. */
+/** The prompts of iteration `t` ≥ 1, chosen from the result of `readPrompts`. */
 export function choosePrompts(
   { seed, iterations, prompts: { source, count, split } }: PromptSettings,
   t: number,
@@ -92,7 +92,7 @@ export function choosePrompts(
   };
 }
 
-/** The demonstrations of SFT; rows that are too long are left out as by `readPrompts`. */
+/** The demonstrations of SFT; rows that are too long are left out as in `readPrompts`. */
 export async function chooseDemonstrations(
   recipe: Recipe,
   policy?: LanguageModel,
@@ -135,7 +135,7 @@ export async function chooseDemonstrations(
   return { records: chosen, ...rest };
 }
 
-/** Name of one source or several, for a message. */
+/** The name of one source, or of several, for a message. */
 export const nameOf = (source: string | readonly string[]): string =>
   typeof source === 'string' ? source : source.join(', ');
 

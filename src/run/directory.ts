@@ -1,6 +1,6 @@
 /**
- * A run directory before work goes on in it: whose it is, what is finished, and whether its recipe,
- * its model, its inputs and its files are those that it began with.
+ * Checks a run directory before work continues in it: which run it belongs to, what is finished,
+ * and whether recipe, model, inputs and files are unchanged.
  */
 import { createHash } from 'node:crypto';
 import { existsSync, readFileSync, readdirSync, rmSync } from 'node:fs';
@@ -29,13 +29,13 @@ import {
 } from './store.js';
 import { acceptFiles, checkBeforeResume, RUN_RECORDS } from './verify.js';
 
-/** @throws RunError where `directory` holds no run */
+/** @throws RunError if `directory` contains no run */
 export function requireRun(directory: string): void {
   if (!existsSync(join(directory, RECIPE)))
     throw new RunError('ERR_RUN_DATA', `${directory} is not a run directory: it has no ${RECIPE}.`);
 }
 
-/** A directory that holds other things is not ours to fill. */
+/** Refuses a directory that contains other files. */
 export function checkDirectory(directory: string): void {
   if (!existsSync(directory) || existsSync(join(directory, RECIPE))) return;
   let foreign: string | undefined;
@@ -67,8 +67,8 @@ function firstBeside(directory: string, bookkeeping: readonly string[]): string 
 }
 
 /**
- * The records of a run directory. A run of an earlier version has none: its files are taken as they
- * are. @throws RunError where they are lost or damaged.
+ * The records of a run directory. A run of an earlier version has none, and its files are accepted
+ * as they are. @throws RunError if the records are lost or damaged
  */
 export async function openRecords(
   directory: string,
@@ -94,10 +94,10 @@ export async function openRecords(
   return (await Records.open(directory, RUN_RECORDS))!;
 }
 
-/** What an earlier call left of the run. */
+/** The state that an earlier call left behind. */
 export interface Begun {
   resumed: boolean;
-  /** All iterations of this recipe are finished, and their files are as they were written. */
+  /** All iterations of this recipe are finished, and their files are unchanged. */
   finished: boolean;
 }
 
@@ -118,7 +118,7 @@ export async function checkBegun(
   return { resumed, finished: finished && whole };
 }
 
-/** A damaged recipe.yaml is known again where this recipe is the one that was written. */
+/** Writes a damaged recipe.yaml again if this recipe is the one that it contained. */
 async function restoreRecipe(directory: string, recipe: Recipe, records: Records): Promise<void> {
   const what = await records.damage(RECIPE);
   if (what === undefined) return;
@@ -133,8 +133,9 @@ async function restoreRecipe(directory: string, recipe: Recipe, records: Records
 }
 
 /**
- * Whether the run began before. Its recipe must be this one, unless it failed before it made
- * anything: then its mistake is being put right. More iterations of the same recipe go on.
+ * Whether the run began before. Its recipe must be this one, unless the earlier call failed before
+ * it wrote anything, so that a mistake in the recipe can be corrected. With more iterations in the
+ * same recipe the run continues.
  */
 async function checkRecipe(
   directory: string,
@@ -157,7 +158,7 @@ async function checkRecipe(
   }
   if (isExtension(before, recipe)) {
     await checkSamePrompts(directory, recipe, before.iterations);
-    // First: a run with a summary counts as finished.
+    // This comes first, because a run with a summary counts as finished.
     await onDisk(directory, async () => {
       await records.withdraw(SUMMARY);
       rmSync(join(directory, SUMMARY), { force: true });
@@ -177,7 +178,7 @@ const isExtension = (before: Recipe, now: Recipe): boolean =>
   now.iterations > before.iterations &&
   firstDifference({ ...before, iterations: now.iterations }, now) === undefined;
 
-/** More iterations must not change the prompts of those that are finished. */
+/** Refuses more iterations if they would change the prompts of finished ones. */
 async function checkSamePrompts(directory: string, recipe: Recipe, until: number): Promise<void> {
   if (recipe.pairs.source !== null) return;
   const source = await readPrompts(recipe);
@@ -203,14 +204,14 @@ interface RunFile {
   format?: number;
   recipe: string;
   model: { name: string; digest: string };
-  /** What each input was (`inputDigests`); absent in runs of version 0.1.0. */
+  /** Digests of the inputs (`inputDigests`); absent in runs of version 0.1.0. */
   sources?: Record<string, string>;
   versions: { cream: string; torch: string };
 }
 
 /**
- * The run's base model must be the one it began with. Returns the plan: what every artefact depends
- * on.
+ * The run's base model must be the one that it began with. Returns the plan, on which every
+ * artefact depends.
  */
 export async function checkModel(
   records: Records,
@@ -259,7 +260,7 @@ export async function checkModel(
       );
     if (before.recipe !== file.recipe) await write({ ...before, recipe: file.recipe });
   }
-  // An artefact does not depend on how many iterations come after it.
+  // An artefact does not depend on the number of iterations after it.
   const digest = recipeDigest({ ...recipe, iterations: 1 });
   return createHash('sha256').update(`${digest} ${file.model.digest}`).digest('hex');
 }

@@ -5,7 +5,7 @@ import type { Recipe } from './recipe.js';
 
 /**
  * Bytes at the peak: the checkpoints that `keep` leaves, the one being written, and the trainer
- * state beside them. An adapter's are small and not counted.
+ * state. The files of an adapter are small and not counted.
  */
 export function diskBytes(
   { iterations, keep, sft, train, lora }: Recipe,
@@ -22,7 +22,7 @@ export function diskBytes(
   return (sft.enabled ? bytesOf(sft) : 0) + checkpoints * bytesOf(train) + Math.max(0, ...states);
 }
 
-/** @throws RunError where the disk of `directory` has less space than the run needs. */
+/** @throws RunError if the disk of `directory` has less space than the run needs */
 export async function checkDisk(
   directory: string,
   recipe: Recipe,

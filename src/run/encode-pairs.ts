@@ -17,8 +17,8 @@ export function encodePreference(
 }
 
 /**
- * One answer as it is sampled, with its end of turn; several turns as the template writes them
- * behind the prompt, up to the last end of turn.
+ * One answer in the form of a sampled completion, with its end-of-turn token; several turns in the
+ * form that the template writes after the prompt, up to the last end-of-turn token.
  */
 function encodeTurns(
   prompt: Message[],

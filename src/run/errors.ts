@@ -29,7 +29,7 @@ export class Interrupted extends Error {
   }
 }
 
-/** `work`; where the signal stopped it, Interrupted whatever it failed with. */
+/** Runs `work`; if the signal stopped it, throws Interrupted instead of the error of `work`. */
 export async function stoppable<T>(signal: AbortSignal, work: () => Promise<T>): Promise<T> {
   try {
     return await work();

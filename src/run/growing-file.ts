@@ -1,7 +1,8 @@
 /**
- * A file that grows while a run works. A resumed run writes it anew from its first byte; what an
- * earlier call wrote is kept as long as it is the same, so that nothing stands there twice, and is
- * cut off where it differs. The file is changed in place: whoever follows it goes on reading.
+ * A file that grows while a run works. A resumed run writes it again from its first byte: bytes of
+ * an earlier call are kept as long as they are the same, so that nothing is written twice, and are
+ * cut off from the first difference. The file is changed in place, so a program that follows it can
+ * continue reading.
  */
 import {
   appendFileSync,
@@ -16,11 +17,11 @@ import { RunError } from './errors.js';
 import { explainDisk } from './store.js';
 
 export class GrowingFile {
-  /** What an earlier call wrote, of which the first `size` bytes are in force. */
+  /** The bytes of an earlier call, of which the first `size` are valid. */
   private before: Buffer;
   private size = 0;
 
-  /** @throws RunError where something else than a file has this name */
+  /** @throws RunError if the path exists and is not a file */
   constructor(private readonly path: string) {
     try {
       this.before = readExisting(path);
@@ -29,7 +30,7 @@ export class GrowingFile {
     }
   }
 
-  /** What an earlier call wrote at this place. */
+  /** The bytes of an earlier call after the current position. */
   get rest(): Buffer {
     return this.before.subarray(this.size);
   }
@@ -39,7 +40,7 @@ export class GrowingFile {
     this.size += bytes;
   }
 
-  /** Writes `data` at this place, in place of `rest`. */
+  /** Writes `data` at the current position in place of `rest`. */
   write(data: Buffer): void {
     try {
       this.end();

@@ -15,13 +15,13 @@ export class RunInputs {
   #questions: Promise<Question[]> | undefined;
   #preferences: Promise<Loaded<PreferenceRecord>> | undefined;
 
-  /** With a model, `on_bad_row: skip` leaves out the rows that are longer than its context. */
+  /** With a model, `on_bad_row: skip` also leaves out rows that are longer than its context. */
   constructor(
     private readonly recipe: Recipe,
     private readonly policy: () => Promise<LanguageModel | undefined> = async () => undefined,
   ) {}
 
-  /** The whole source that the iterations take their prompts from. */
+  /** The whole source from which the iterations take their prompts. */
   prompts(): Promise<Loaded<PromptRecord>> {
     return (this.#prompts ??= this.policy().then((policy) => readPrompts(this.recipe, policy)));
   }

@@ -1,6 +1,6 @@
 /**
- * Which checkpoints stay on disk: the last `keep`, the one with the best accuracy, SFT's, which
- * other runs start from, and those that the next iteration needs.
+ * Chooses the checkpoints that stay on disk: the last `keep`, the one with the best accuracy,
+ * SFT's, from which other runs start, and those that the next iteration needs.
  */
 import { existsSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
@@ -34,7 +34,7 @@ async function remove(run: RunContext, folder: string): Promise<void> {
   });
 }
 
-/** The model θ_n, 2 ≤ n ≤ `last`, with the highest accuracy; the earliest of equal ones. */
+/** The model θ_n, 2 ≤ n ≤ `last`, with the highest accuracy; among equals the earliest. */
 async function bestCheckpoint(run: RunContext, last: number): Promise<number | undefined> {
   let best: { n: number; accuracy: number } | undefined;
   for (let n = 2; n <= last; n++) {

@@ -2,7 +2,8 @@
 import { createHash } from 'node:crypto';
 
 /**
- * A prompt's part of the engine's sample key: the first 8 bytes, big-endian, of SHA-256 of its id.
+ * The prompt's part of the engine's sample key: the first 8 bytes, big-endian, of SHA-256 of its
+ * id.
  */
 export function promptKey(id: string): bigint {
   return createHash('sha256').update(id).digest().readBigUInt64BE(0);

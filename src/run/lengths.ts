@@ -1,6 +1,6 @@
 /**
- * Records that a model cannot take: longer than its context, or with its own control tokens in
- * their text.
+ * Finds records that a model cannot read: longer than its context, or with its own control tokens
+ * in their text.
  */
 import type { Loaded } from '../data/prompts.js';
 import type { PreferenceRecord } from '../data/preferences.js';
@@ -11,7 +11,7 @@ import { Slices } from '../lm/slices.js';
 import { encodePreference } from './encode-pairs.js';
 import { RunError } from './errors.js';
 
-/** A record's length in tokens, or a lower bound of it, and the most that fits. */
+/** A record's length in tokens, or a lower bound of it, and the maximum that fits. */
 export interface Length {
   tokens: number;
   limit: number;
@@ -42,7 +42,7 @@ export const demonstrationLength: LengthOf<DemonstrationRecord> = async (
   return { tokens: asked + (await policy.countCompletion(text, limit, slices)), limit };
 };
 
-/** Of the longer of a pair's two sequences. */
+/** The length of the longer one of a pair's two sequences. */
 export const preferenceLength: LengthOf<PreferenceRecord> = async (preference, policy, slices) => {
   const { prompt, chosen, rejected } = preference;
   const limit = contextOf(policy);
@@ -64,7 +64,7 @@ interface LongRecord {
   tokens: number;
 }
 
-/** The records that do not fit. The event loop gets its turns meanwhile. */
+/** The records that do not fit. The event loop runs in between. */
 export async function findLong<T extends { id: string }>(
   records: readonly T[],
   policy: LanguageModel,
@@ -88,7 +88,10 @@ interface TemplatedRecord {
 
 type Spoken = Partial<Record<'prompt' | 'completion' | 'chosen' | 'rejected', readonly Message[]>>;
 
-/** The records whose text holds a control token of the model, which would be templated twice. */
+/**
+ * The records whose text contains a control token of the model, so that the chat template would be
+ * applied twice.
+ */
 export function findTemplated(
   records: readonly (Spoken & { id: string })[],
   policy: LanguageModel,
@@ -101,7 +104,7 @@ export function findTemplated(
   });
 }
 
-/** `loaded` without the records that the model cannot take, which are added to those left out. */
+/** `loaded` without the records that the model cannot read, which are added to those left out. */
 export async function withoutUnusable<T extends Spoken & { id: string }>(
   loaded: Loaded<T>,
   policy: LanguageModel,

@@ -10,7 +10,7 @@ import { RunError } from './errors.js';
 
 /**
  * Takes the lock at `path`; the returned function releases it. @throws RunError `ERR_RUN_LOCKED`
- * naming the holder, `ERR_DISK` where `path` is not a regular file or cannot be written.
+ * naming the holder, `ERR_DISK` if `path` is not a regular file or cannot be written
  */
 export function takeLock(path: string): () => void {
   let release: (() => void) | null;
@@ -28,7 +28,7 @@ export function takeLock(path: string): () => void {
   return release;
 }
 
-/** The holder as it described itself; what the file holds is not trusted. */
+/** The holder as described in the file, whose content is not trusted. */
 function holderOf(path: string): string {
   try {
     const holder = JSON.parse(readFileSync(path, 'utf8')) as {

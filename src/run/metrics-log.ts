@@ -1,6 +1,6 @@
 /**
- * metrics.jsonl and the TensorBoard file beside it: one row per optimizer step, written as the step
- * ends, and one per finished phase. Rows follow from the artefacts, so a resumed run has each once.
+ * metrics.jsonl and its TensorBoard file: one row per optimizer step, written when the step ends,
+ * and one per finished phase. Rows follow from the artefacts, so a resumed run contains each once.
  */
 import { join } from 'node:path';
 import { serialize } from '../data/jsonl.js';
@@ -27,7 +27,7 @@ export class MetricsLog {
   private readonly file: GrowingFile;
   private readonly events: EventFile;
   private phase: Phase | undefined;
-  /** Steps of the stages before this phase's. */
+  /** Steps of the stages before this phase. */
   private stepsBefore = 0;
   private stageSteps = 0;
 
@@ -40,7 +40,7 @@ export class MetricsLog {
     this.events = new EventFile(join(directory, TENSORBOARD));
   }
 
-  /** Adds those of a stage's first steps that are not there yet. */
+  /** Adds the rows of a stage's first steps that are still missing. */
   steps(phase: Phase, records: readonly StepRecord[]): void {
     this.enter(phase);
     for (const record of records.slice(this.stageSteps)) this.step(phase, record);
@@ -70,7 +70,7 @@ export class MetricsLog {
     });
   }
 
-  /** Cuts off what no row accounts for. */
+  /** Cuts off bytes that belong to no row. */
   end(): void {
     this.file.end();
     this.events.end();
@@ -92,7 +92,7 @@ export class MetricsLog {
     this.onRow(known?.row ?? row);
   }
 
-  /** The row as an earlier call wrote it, with its own timing. */
+  /** The row as written by an earlier call, with its own timing. */
   private known(row: MetricsRow): { row: MetricsRow; bytes: number } | undefined {
     const { rest } = this.file;
     const end = rest.indexOf(0x0a);

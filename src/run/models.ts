@@ -78,7 +78,7 @@ export class Models {
   /**
    * The model at `from`, to be trained in place. Later requests for `from` get the untrained
    * weights. Training full weights frees all other models, which are reloaded on demand; training
-   * adapters keeps them. The caller ends with endTraining(), or frees the model where it failed.
+   * adapters keeps them. The caller must call endTraining(), or free the model if training failed.
    */
   async beginTraining(from: string): Promise<LanguageModel> {
     const policy = await this.policy(from);
@@ -93,7 +93,9 @@ export class Models {
     return policy;
   }
 
-  /** The trained model, saved to `to` as `checkpointDType`: what later requests for `to` get. */
+  /**
+   * Saves the trained model to `to` as `checkpointDType`; later requests for `to` get this model.
+   */
   async endTraining(model: Model, to: string, checkpointDType: DType): Promise<void> {
     const rounded = checkpointDType === 'bfloat16';
     if (rounded && (this.options.dtype === 'float32' || model.adapter !== null))
@@ -101,7 +103,7 @@ export class Models {
     else this.loaded.set(to, Promise.resolve(model));
   }
 
-  /** Loads the model at `path` in float32 beside the others, and frees it after `use`. */
+  /** Loads the model at `path` in float32 in addition to the others, and frees it after `use`. */
   async inFloat32<T>(path: string, use: (model: Model) => Promise<T>): Promise<T> {
     const { base, name, device, signal } = this.options;
     const isAdapter = existsSync(join(path, 'adapter_config.json'));
@@ -118,7 +120,7 @@ export class Models {
     }
   }
 
-  /** Frees every model but those at `paths`. */
+  /** Frees every model except those at `paths`. */
   async keep(paths: readonly string[]): Promise<void> {
     for (const [path, model] of this.loaded) {
       if (paths.includes(path)) continue;

@@ -1,10 +1,10 @@
 /**
- * The noise floor of τ: how far θ_t agrees with itself where only the rounding of bfloat16 differs.
+ * The noise floor of τ: the agreement of θ_t with itself when only the rounding of bfloat16
+ * differs.
  *
  * The rewards of some prompts' completions are computed twice, from the log-probs that ranked them
- * and from log-probs of the same weights in float32. Kendall's τ of the two, as C, is what rounding
- * alone leaves of 1. A C between two models that is as high says that they agree as far as bfloat16
- * can tell.
+ * and from log-probs of the same weights in float32. Kendall's τ of the two, expressed as C, is 1
+ * without rounding. If the C between two models is as high, they agree as far as bfloat16 can tell.
  */
 import { existsSync } from 'node:fs';
 import { groupBy } from '../data/group.js';
@@ -18,7 +18,7 @@ import { spread } from './stages/check-sampler.js';
 import { groupCompletions, score, type CompletionGroup } from './stages/score.js';
 import type { StageHooks } from './stages/stage.js';
 
-/** Writes `noise.jsonl` of iteration t where the recipe asks for it and it is not there. */
+/** Writes `noise.jsonl` of iteration t if the recipe asks for it and it is missing. */
 export async function measureRounding(
   run: RunContext,
   t: number,

@@ -1,4 +1,7 @@
-/** Counts, from the artefacts, of the prompts left out and of the unusual completions kept. */
+/**
+ * Counts the prompts that were left out and the unusual completions that were kept, from the
+ * artefacts.
+ */
 import { existsSync } from 'node:fs';
 import type {
   CompletionRecord,
@@ -39,7 +42,7 @@ export async function policyCounts(run: RunContext, phase: Phase): Promise<Recor
   };
 }
 
-/** Ranking accuracy on the pairs of `rank_eval`; no columns without them. */
+/** Ranking accuracy on the pairs of `rank_eval`; without pairs there are no columns. */
 function rankEvalColumns(
   records: readonly RankedPairRecord[],
   { recipe }: RunContext,

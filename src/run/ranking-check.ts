@@ -1,7 +1,7 @@
 /**
- * Ranking accuracy on given preference pairs: how well the reward that an iteration follows agrees
- * with preferences that are known. Used by `cream rank-eval`, and by a run with
- * `rank_eval.source` before each training.
+ * Ranking accuracy on given preference pairs: how well an iteration's reward agrees with known
+ * preferences. Used by `cream rank-eval`, and by a run with `rank_eval.source` before each
+ * training.
  */
 import { existsSync } from 'node:fs';
 import type { Loaded } from '../data/prompts.js';
@@ -22,10 +22,13 @@ import type { Recipe } from './recipe.js';
 import { classifier, loadRewardModel } from './reward-model.js';
 import type { StageHooks } from './stages/stage.js';
 
-/** What of a recipe the ranking of pairs depends on. */
+/** The settings on which the ranking of pairs depends. */
 export type RankingSettings = Pick<Recipe, 'reward' | 'score' | 'sample' | 'seed'>;
 
-/** The models of a reward: θ with its text, θ_0, and the reward model of `reward.source: model`. */
+/**
+ * The models of a reward: θ with its tokenizer, θ_0, and the reward model of `reward.source:
+ * model`.
+ */
 export interface Rankers {
   policy: LanguageModel;
   base: Model;
@@ -33,8 +36,8 @@ export interface Rankers {
 }
 
 /**
- * Rewards of both completions of each preference under `reward`. Pairs that the judge could not
- * read are left out. @throws RunError for rewards that no model gives.
+ * Rewards of both completions of each preference under `reward`. Pairs without a readable judgement
+ * are left out. @throws RunError for rewards that are not computed by a model
  */
 export async function ratePreferences(
   preferences: readonly PreferenceRecord[],
@@ -145,8 +148,8 @@ export function accuracyOfPairs(
 }
 
 /**
- * The pairs of `rank_eval`, at most `count` of them in the order of the seed; undefined where the
- * recipe has none.
+ * The pairs of `rank_eval`, at most `count` of them in the order given by the seed; undefined if
+ * the recipe has none.
  */
 export async function rankedPreferences(
   { seed, system_prompt, rank_eval: { count, ...pairs } }: RankedSource,
@@ -208,7 +211,10 @@ async function rateInRun(
   );
 }
 
-/** A sentence where the reward ranks fewer than half of the pairs right, also of equal length. */
+/**
+ * A warning if the reward ranks fewer than half of the pairs correctly, also among pairs of equal
+ * length.
+ */
 export function belowChance(t: number, { all, matched }: RankingAccuracy): string | undefined {
   const low = [
     { share: all, of: 'given pairs' },

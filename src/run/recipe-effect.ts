@@ -1,10 +1,10 @@
 /**
- * Settings without effect: a key that differs from its default where its declaration (`only` in the
- * schema) says that it is not used. A mistake such as `rank.weighting` beside given pairs would
- * otherwise be ignored in silence.
+ * Finds settings without effect: keys that differ from their default although their declaration
+ * (`only` in the schema) says that they are not used. Otherwise a mistake such as `rank.weighting`
+ * in a recipe with given pairs would be silently ignored.
  *
- * The other keys of a section may stay where the recipe itself switches the section off
- * (`lora.enabled: false`), so that a section can be switched off without being deleted.
+ * The other keys of a section may stay if the recipe itself switches the section off
+ * (`lora.enabled: false`), so that a section can be switched off without deleting it.
  */
 import { recipeFields, type RecipeField } from './recipe-fields.js';
 import type { Recipe } from './recipe.js';
@@ -12,7 +12,7 @@ import type { Condition, Effect } from './recipe-types.js';
 
 const SWITCHES = new Set(['sft.enabled', 'lora.enabled']);
 
-/** The keys without effect in `recipe`, of which `data` is the part that was written down. */
+/** The keys without effect in `recipe`; `data` is the part that the user wrote. */
 export function withoutEffect(
   recipe: Recipe,
   data: unknown,

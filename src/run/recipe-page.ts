@@ -1,6 +1,4 @@
-/**
- * docs/recipes.md, made of the schema: a key is documented where it is declared and nowhere else.
- */
+/** Generates docs/recipes.md from the schema: a key is documented only where it is declared. */
 import { stringify } from 'yaml';
 import { conditionText } from './recipe-effect.js';
 import { recipeFields, type RecipeField } from './recipe-fields.js';
@@ -58,7 +56,7 @@ function table(fields: readonly RecipeField[]): string {
   ].join('\n');
 }
 
-/** The key's own condition; that of its section stands above the table. */
+/** The key's own condition; that of its section is printed above the table. */
 function only({ key, effects }: RecipeField): string {
   const outer = recipeFields().find((field) => field.key === key.replace(/\.?[^.]*$/, ''));
   const own = effects.at(outer?.effects.length ?? 0);

@@ -1,6 +1,6 @@
 /**
  * Rules between keys of a recipe. Each message states the required value and the key that requires
- * it. Settings that are merely not used are found by recipe-effect.ts.
+ * it. recipe-effect.ts finds settings that are merely unused.
  */
 import { isExternal } from '../reward/reward.js';
 import type { Recipe } from './recipe.js';
@@ -58,7 +58,8 @@ function ofReward({ iterations, reward, rank }: Recipe): Contradiction[] {
       'must hold {t}, the number of the iteration, where iterations is above 1: each has ' +
         'completions of its own',
     );
-  // A scores file may bring a second judge's rewards: rewards.ts looks when it reads it.
+  // A scores file may contain a second judge's rewards, which rewards.ts checks when it reads the
+  // file.
   if (external && against === 'none' && source !== 'file') {
     const remedy =
       `where reward.source is ${source} and reward.against is none: one judge alone has no ` +

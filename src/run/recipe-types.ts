@@ -3,16 +3,16 @@ import { z } from 'zod';
 import { ON_BAD_ROW } from '../data/bad-rows.js';
 
 /**
- * When a key has an effect: where each of these keys has one of the listed values (or, with `not`,
- * another), is `given` (not null) or is `absent`; a list of conditions means any of them.
- * `recipe-effect.ts` checks it, and docs/recipes.md shows it.
+ * The condition under which a key has an effect: each of these keys has one of the listed values
+ * (or, with `not`, another one), is `given` (not null) or is `absent`; a list of conditions means
+ * any of them. `recipe-effect.ts` checks it, and docs/recipes.md shows it.
  */
 export type Condition = Readonly<
   Record<string, readonly unknown[] | { not: readonly unknown[] } | 'given' | 'absent'>
 >;
 export type Effect = Condition | readonly Condition[];
 
-/** `schema`, whose key has an effect only under these conditions. */
+/** `schema` with the conditions under which its key has an effect. */
 export const only = <T extends z.ZodType>(effect: Effect, schema: T): T => schema.meta({ effect });
 
 /** The model's own pairs: sampled and ranked. */
@@ -35,7 +35,7 @@ export const fromFile = (section: 'prompts' | 'sft'): Condition => ({
   [`${section}.source`]: { not: ['builtin'] },
 });
 
-/** What becomes of rows that cannot be used; `rows` names them. */
+/** The treatment of unusable rows, which the texts call `rows`. */
 export const onBadRow = (rows: string) =>
   z
     .enum(ON_BAD_ROW)

@@ -34,7 +34,7 @@ export interface Entry {
 }
 
 interface Header {
-  /** What the files belong to; a record of something else is not used. */
+  /** Identifies what the files belong to; records of something else are not used. */
   of: string;
 }
 
@@ -57,14 +57,14 @@ export class Records {
   ) {}
 
   /**
-   * The records of `folder`, or undefined where it has none of `of`. @throws RunError where a line
-   * does not fit the line before it.
+   * The records of `folder`, or undefined if it has none for `of`. @throws RunError if a line does
+   * not match the line before it
    */
   static open(folder: string, of: string): Promise<Records | undefined> {
     return Records.read(folder, of);
   }
 
-  /** The records of `folder`, whatever they are of. */
+  /** The records of `folder`, whatever they belong to. */
   static openAny(folder: string): Promise<Records | undefined> {
     return Records.read(folder, undefined);
   }
@@ -135,13 +135,13 @@ export class Records {
     await writeAtomic(path, bytes);
   }
 
-  /** Takes back the record of a file that is about to change. */
+  /** Withdraws the record of a file that is about to change. */
   async withdraw(file: string): Promise<void> {
     const known = this.newest(file);
     if (known && !known.pruned) await this.add([{ ...known, pruned: true }]);
   }
 
-  /** Removes all but the newest entries, in the order of their names: equal runs, equal bytes. */
+  /** Keeps only the newest entries, ordered by name, so that equal runs have equal bytes. */
   async compact(): Promise<void> {
     const entries = this.all();
     this.last = '';
@@ -154,8 +154,8 @@ export class Records {
   }
 
   /**
-   * What is wrong with `file`; undefined where it is as recorded. Without `content` only its size
-   * is compared.
+   * The damage of `file`; undefined if it is as recorded. Without `content` only its size is
+   * compared.
    */
   async damage(
     file: string,
@@ -164,7 +164,7 @@ export class Records {
     return (await this.compare(file, content, signal)).damage;
   }
 
-  /** The entry that `file` is as it was recorded. @throws RunError naming a damaged file. */
+  /** The entry that matches `file`. @throws RunError naming a damaged file */
   async demand(file: string, remedy: string, { content = true } = {}): Promise<Entry> {
     const { damage, entry } = await this.compare(file, content);
     if (entry) return entry;

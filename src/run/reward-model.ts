@@ -54,7 +54,7 @@ export async function loadRewardModel(
   throw new RunError('ERR_RECIPE', `reward.model: ${reward.model} cannot judge: ${problem}.`);
 }
 
-/** A loaded reward model as `modelRewards` takes it. */
+/** A loaded reward model in the form that `modelRewards` takes. */
 export function classifier(language: LanguageModel): Classifier {
   const { model, chatTemplate, tokenizer, source } = language;
   return {

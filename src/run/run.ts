@@ -1,6 +1,6 @@
 /**
- * A run: base model, optional SFT, then the iterations. Everything it makes is in its directory, so
- * calling it again, after whatever stopped it, goes on where it was and ends with the same bytes.
+ * A run: base model, optional SFT, then the iterations. It writes only to its directory, so calling
+ * it again after any interruption resumes it and gives the same bytes.
  */
 import { appendFileSync, existsSync, lstatSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -35,22 +35,22 @@ import { recipeWarnings } from './warnings.js';
 import { checkFinished, verifyCheckpoint } from './verify.js';
 
 export interface RunOptions {
-  /** The run directory; made where it is missing. */
+  /** The run directory; it is created if it is missing. */
   directory: string;
   signal?: AbortSignal;
   onModelProgress?: (progress: ModelProgress) => void;
   /**
-   * What a response is worth, where the recipe says `reward: {source: function}`. Called with all
-   * completions of some prompts at a time; its numbers are kept in `rewards.jsonl`, so a resumed
-   * run asks only for what is missing.
+   * The reward function, if the recipe says `reward: {source: function}`. It is called with all
+   * completions of some prompts at a time; its numbers are saved in `rewards.jsonl`, so a resumed
+   * run asks only for missing ones.
    */
   rewards?: RewardFunction;
 }
 
 /**
- * Works and tells. Ends after `run_finished`; throws Interrupted where `signal` stopped it (its
- * state is on disk), RunError, CreamError, ModelError or DataError with one clear sentence
- * otherwise. Leaving the loop early stops the run like the signal does.
+ * Executes the run and yields its events. Ends after `run_finished`; throws Interrupted if `signal`
+ * stopped it (its state is on disk), otherwise RunError, CreamError, ModelError or DataError with
+ * one clear sentence. Leaving the loop early stops the run like the signal.
  */
 export async function* run(recipe: Recipe, options: RunOptions): AsyncGenerator<RunEvent, void> {
   const queue = new EventQueue<RunEvent>();
@@ -59,7 +59,7 @@ export async function* run(recipe: Recipe, options: RunOptions): AsyncGenerator<
   const work = locked(recipe, { ...options, signal }, (event) => queue.push(event)).finally(() =>
     queue.end(),
   );
-  work.catch(() => {}); // reported below, after the events that came before
+  work.catch(() => {}); // reported below, after the earlier events
   try {
     yield* queue;
     await work;
@@ -208,20 +208,19 @@ async function work(
   }
 }
 
-/** A run without steps and without evaluations has none. */
+/** A run without steps and evaluations has no metrics. */
 async function recordMetrics(records: Records): Promise<void> {
   const path = join(records.folder, METRICS);
   if (existsSync(path)) await records.add([{ file: METRICS, ...(await digestFile(path)) }]);
 }
 
-/** Whether an earlier call came past the checks that need a model. */
+/** Whether an earlier call passed the checks that need a model. */
 function begun(context: RunContext): boolean {
   return ['prompts.jsonl', 'preferences.jsonl'].some((name) => existsSync(context.file(1, name)));
 }
 
 /**
- * A function cannot be written in a recipe: the recipe says that there is one, the program brings
- * it.
+ * A recipe cannot contain a function: it only says that there is one, and the program passes it.
  */
 function checkRewards({ reward: { source } }: Recipe, rewards: RewardFunction | undefined): void {
   if (source === 'function' && !rewards)
@@ -251,7 +250,7 @@ function logged(directory: string, tell: Emit): Emit {
       'ERR_RUN_DATA',
       `${path} is not a regular file: move it away; the run writes its events there.`,
     );
-  // A line cut by a crash must not swallow the next one.
+  // Starts a new line if a crash cut the last one.
   if (existsSync(path) && !readFileSync(path, 'utf8').endsWith('\n')) appendFileSync(path, '\n');
   let toldProgress = performance.now();
   return (event) => {

@@ -7,7 +7,7 @@ import { modelDigest, resolveModel } from '../models/resolve.js';
 import { taskSources } from './questions.js';
 import type { Recipe } from './recipe.js';
 
-/** Ignores sources that are files. @throws DataError or ModelError as `datasetFiles` */
+/** Ignores sources that are files. @throws DataError or ModelError like `datasetFiles` */
 export async function fetchSources(
   sources: readonly string[],
   options: Pick<SourceOptions, 'signal' | 'onProgress'>,
@@ -16,7 +16,7 @@ export async function fetchSources(
 }
 
 /**
- * What each input of a run is, by its name in the recipe: SHA-256 of a file, `hub:<commit>` of a
+ * Digests of a run's inputs by their names in the recipe: SHA-256 of a file, `hub:<commit>` of a
  * hub data set, the digest of a reward model.
  */
 export async function inputDigests(

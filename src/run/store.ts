@@ -2,25 +2,22 @@
  * The run directory: its file names, and the only code that writes them.
  *
  *   recipe.yaml run.json records.jsonl lock events.jsonl metrics.jsonl summary.json report.html
- *   tensorboard/events.out.tfevents.cream         metrics.jsonl for TensorBoard
- *   iteration-0/answers.jsonl                     the base model
+ *   tensorboard/events.out.tfevents.cream   metrics.jsonl for TensorBoard
+ *   iteration-0/answers.jsonl               the base model
  *   sft/{demonstrations,steps,answers}.jsonl sft/checkpoint/
  *   iteration-t/{prompts,completions,scores,rankings,pairs,steps,answers}.jsonl
  *   iteration-t/checkpoint/
- *   iteration-t/sampler-check.jsonl θ_t's log-probs by the sampler and by the scorer, of a few
- *   prompts
- *   iteration-t/gold.jsonl                        known answers of its prompts, where there are any
- *   iteration-t/{judgements,rewards}.jsonl where reward.source is `judge`; where it is a judge
- *   outside
- *   iteration-1/preferences.jsonl where the pairs are given: then without prompts, completions and
- *   rankings
+ *   iteration-t/sampler-check.jsonl         θ_t's log-probs of a few prompts by sampler and scorer
+ *   iteration-t/gold.jsonl                  known answers of the prompts, if there are any
+ *   iteration-t/{judgements,rewards}.jsonl  for `judge`, and for external rewards
+ *   iteration-1/preferences.jsonl           given pairs, in place of prompts, completions, rankings
  *
- * A file under its own name is complete: it was written to a temporary name, synced, and renamed.
- * records.jsonl says which bytes it had (records.ts). A
- * stage in progress keeps its finished blocks beside it, `completions.jsonl.parts/00003.jsonl`, and
- * a resumed stage goes on at the first one missing. Blocks are cut by position alone, so a resumed
- * stage computes what an uninterrupted one would have. No artefact holds a time: events.jsonl does,
- * and metrics.jsonl in columns of their own (timing.ts).
+ * A file under its own name is complete: it is written to a temporary name, synced, and renamed,
+ * and records.jsonl contains its digest (records.ts). A stage in progress keeps its finished blocks
+ * in a folder beside the artefact, `completions.jsonl.parts/00003.jsonl`, and a resumed stage
+ * continues with the first missing one. Blocks are cut by position alone, so a resumed stage
+ * computes the same records as an uninterrupted one. No artefact contains times, except
+ * events.jsonl and separate columns of metrics.jsonl (timing.ts).
  */
 import { existsSync } from 'node:fs';
 import { open, readdir, rename, rm } from 'node:fs/promises';
@@ -45,13 +42,13 @@ export type Phase = 'sft' | number;
 export const phaseFolder = (phase: Phase): string =>
   phase === 'sft' ? 'sft' : `iteration-${phase}`;
 
-/** As in files/files.ts; a full or read-only disk becomes one sentence. */
+/** files.ts's writeAtomic, with one sentence for a full or read-only disk. */
 export const writeAtomic = (path: string, data: string | Uint8Array): Promise<void> =>
   onDisk(path, () => write(path, data));
 
 /**
- * Renames a finished folder into place: `build` fills `target`.tmp, whose files are synced and then
- * recorded first.
+ * Renames a finished folder into place: `build` fills `target`.tmp, whose files are synced and
+ * recorded before the rename.
  */
 export async function makeFolder(
   target: string,
@@ -88,8 +85,8 @@ export async function writeRecords(path: string, records: readonly object[]): Pr
 }
 
 /**
- * Records of an artefact, or of a part of one; its columns are checked where its name says which.
- * @throws DataError naming file, line and column.
+ * Records of an artefact, or of a part of one; columns are checked if its name determines them.
+ * @throws DataError naming file, line and column
  */
 export async function readRecords<T extends object>(path: string): Promise<T[]> {
   const columns =
@@ -98,14 +95,14 @@ export async function readRecords<T extends object>(path: string): Promise<T[]> 
   return readChecked(path, (columns ?? {}) as Columns<T>, { allowEmpty: true });
 }
 
-/** The file that a stage in blocks makes. */
+/** The file that a blocked stage writes. */
 export interface Artefact {
   path: string;
-  /** Names everything the records depend on; parts made under another plan are discarded. */
+  /** Identifies everything that the records depend on; parts of another plan are discarded. */
   plan: string;
-  /** Make it again where it is complete. */
+  /** Compute it again even if it is complete. */
   replace?: boolean;
-  /** Writes the whole artefact; writeRecords() where absent. */
+  /** Writes the whole artefact; default writeRecords(). */
   write?: (records: readonly object[]) => Promise<void>;
 }
 
@@ -118,8 +115,8 @@ export interface Blocks<Item, Made> extends Artefact {
 }
 
 /**
- * The records of `path`: read where it is complete, else made block by block, each block on disk
- * before the next begins. Whatever stops this, calling it again with the same arguments goes on at
+ * The records of `path`: read if it is complete, otherwise computed block by block, each block on
+ * disk before the next begins. After an interruption, a call with the same arguments continues with
  * the first missing block.
  */
 export async function inBlocks<Item, Made extends object>({
@@ -152,7 +149,7 @@ export async function inBlocks<Item, Made extends object>({
   return made;
 }
 
-/** Blocks made under another plan are discarded. */
+/** Discards blocks of another plan. */
 async function openParts(parts: string, plan: string): Promise<Records> {
   const saved = await Records.open(parts, plan);
   if (saved) return saved;
@@ -162,7 +159,7 @@ async function openParts(parts: string, plan: string): Promise<Records> {
 
 export const toJsonl = (records: readonly object[]): string => records.map(serialize).join('');
 
-/** The items that `inBlocks` would still compute: none where the artefact is complete. */
+/** The items that `inBlocks` would still compute: none if the artefact is complete. */
 export function remainingItems<Item>(
   { path, replace = false }: Pick<Artefact, 'path' | 'replace'>,
   items: readonly Item[],
@@ -200,7 +197,7 @@ const DISK_FAULTS: Record<string, string> = {
   ENOENT: 'its folder is not there and cannot be made',
 };
 
-/** What a failed write means for the user; any other error as it is. */
+/** Explains a failed write to the user; returns any other error unchanged. */
 export function explainDisk(path: string, error: unknown): unknown {
   const what = DISK_FAULTS[(error as NodeJS.ErrnoException).code ?? ''];
   if (what === undefined) return error;

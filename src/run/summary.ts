@@ -40,8 +40,8 @@ export interface IterationSummary {
 }
 
 /**
- * The summaries of a run's phases, each computed once, when the run has passed the phase. The same
- * artefacts give the same bytes, whatever was killed when.
+ * The summaries of a run's phases, each computed once, when the run has finished the phase. The
+ * same artefacts give the same bytes, independent of interruptions.
  */
 export class Summaries {
   private readonly rows: IterationSummary[] = [];
@@ -118,7 +118,10 @@ async function iterationPart(
   });
 }
 
-/** Of a row of metrics.jsonl. Columns have TRL's names; ours begin with `cream/` and `eval/`. */
+/**
+ * The columns of a row of metrics.jsonl. They have TRL's names; our own begin with `cream/` and
+ * `eval/`.
+ */
 function phaseColumns({
   accuracy,
   accuracy_norm,

@@ -1,7 +1,8 @@
 /**
  * TensorBoard's event file: scalars by step. The format is TensorFlow's TFRecord (length and data,
- * each followed by its masked CRC-32C) of Event messages; see tensorflow/core/lib/io/record_writer.h
- * and tensorflow/core/util/event.proto. No npm package that is kept up writes it.
+ * each followed by its masked CRC-32C) of Event messages; see
+ * tensorflow/core/lib/io/record_writer.h and tensorflow/core/util/event.proto. No maintained npm
+ * package writes it.
  */
 import { GrowingFile } from './growing-file.js';
 import type { MetricsRow } from './metrics-log.js';
@@ -14,7 +15,7 @@ export interface ScalarEvent {
   values: readonly (readonly [tag: string, value: number])[];
 }
 
-/** The event file of a run, in step with its metrics.jsonl. */
+/** The event file of a run, written in step with its metrics.jsonl. */
 export class EventFile {
   private readonly file: GrowingFile;
   private begun = false;
@@ -29,7 +30,7 @@ export class EventFile {
     this.begun = true;
   }
 
-  /** Cuts off what no row accounts for. */
+  /** Cuts off bytes that belong to no row. */
   end(): void {
     this.file.end();
   }
@@ -40,7 +41,9 @@ export class EventFile {
   }
 }
 
-/** Columns of a step are curves of their stage, `train/loss`; those of a phase keep their names. */
+/**
+ * Columns of a step become curves of their stage, `train/loss`; those of a phase keep their names.
+ */
 function eventOf({ iteration, stage, step, stage_step, ...columns }: MetricsRow): ScalarEvent {
   const prefix = stage_step === undefined ? '' : `${stage}/`;
   const { 'perf/time': time, ...values } = columns;
@@ -117,7 +120,9 @@ const TABLE = Uint32Array.from({ length: 256 }, (_, byte) => {
   return crc;
 });
 
-/** CRC-32C, rotated and shifted so that data which holds a CRC of its own is still checked well. */
+/**
+ * CRC-32C, rotated and shifted so that data which contains a CRC of its own is still checked well.
+ */
 function maskedCrc(data: Buffer): Buffer {
   let crc = 0xffffffff;
   for (const byte of data) crc = TABLE[(crc ^ byte) & 0xff]! ^ (crc >>> 8);

@@ -1,6 +1,6 @@
 /**
- * Columns of metrics.jsonl that depend on the machine and the moment. Their names begin with
- * `perf/`; without them the rows of a run are the same whenever and wherever it was stopped.
+ * Columns of metrics.jsonl that depend on the machine and the time. Their names begin with `perf/`;
+ * without them the rows of a run are the same, independent of interruptions and machine load.
  */
 import { engineInfo, freeDeviceMemory } from '../engine/addon.js';
 import { serialize } from '../data/jsonl.js';
@@ -8,7 +8,7 @@ import { serialize } from '../data/jsonl.js';
 const TIMING = 'perf/';
 const GIB = 2 ** 30;
 
-/** How one step went. */
+/** Duration and memory of one step. */
 export interface StepTiming {
   'perf/seconds': number;
   'perf/tokens_per_second': number;
@@ -37,7 +37,9 @@ function usedMemory(device: string): number {
   return gpu ? gpu.memoryBytes - freeDeviceMemory(index) : 0;
 }
 
-/** A line of metrics.jsonl without its timing columns; a line that is no object as it is. */
+/**
+ * A line of metrics.jsonl without its timing columns; a line that is not an object is unchanged.
+ */
 export function untimed(line: string): string {
   if (!line.includes(TIMING)) return line;
   try {

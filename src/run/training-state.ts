@@ -1,8 +1,8 @@
 /**
  * A training stage in progress: `training/state.safetensors` (master weights, moments, step count)
  * and `training/progress.json` (the metrics of the steps). progress.json is written first and may
- * be some steps ahead; the new state then replaces the old one by a rename, so both are never there
- * as whole files. The record of the state says how many steps it has behind it.
+ * be some steps ahead; the new state then replaces the old one by a rename, so at most one complete
+ * state exists. The record of the state contains its number of steps.
  */
 import { existsSync } from 'node:fs';
 import { readFile, readdir, rename, rm } from 'node:fs/promises';
@@ -17,7 +17,7 @@ const NEXT = 'next.safetensors';
 const PROGRESS = 'progress.json';
 
 /**
- * State kept in `folder`; one saved under another `plan` (other settings, other data) is not used.
+ * The state kept in `folder`; a state of another `plan` (other settings, other data) is not used.
  */
 export function trainingState(
   folder: string,
@@ -55,7 +55,7 @@ export function trainingState(
         await records.add([{ file: STATE, ...digest, rows: steps.length }]);
         await rename(next, join(folder, STATE));
         await syncFolder(folder);
-        // What a killed save left half-written.
+        // Files that a killed save left half-written.
         for (const name of await readdir(folder))
           if (![STATE, PROGRESS, RECORDS].includes(name))
             await rm(join(folder, name), { force: true });

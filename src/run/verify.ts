@@ -1,6 +1,6 @@
 /**
- * Whether the files of a run are those that it wrote: checked when a run is resumed and by `cream
- * verify`. Nothing is trusted for its name alone.
+ * Checks whether the files of a run are those that it wrote, when a run is resumed and in `cream
+ * verify`. No file is trusted because of its name alone.
  */
 import { existsSync, lstatSync, readdirSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
@@ -10,26 +10,26 @@ import { RunError } from './errors.js';
 import { digestFile, Records, RECORDS } from './records.js';
 import { METRICS, RECIPE, RUN, SUMMARY } from './store.js';
 
-/** What the records of a run directory belong to. */
+/** The owner that a run directory's records name. */
 export const RUN_RECORDS = 'run';
 
 export interface Damage {
   /** Path in the run directory. */
   file: string;
-  /** What is wrong, as the predicate of a sentence. */
+  /** The damage, as the predicate of a sentence. */
   what: string;
-  /** How the file is made again. */
+  /** The way to make the file again. */
   remedy: string;
 }
 
 export interface VerifyOptions {
-  /** Compare the content of checkpoints too, not only their size. */
+  /** Compare the content of checkpoints too, not only their sizes. */
   checkpoints: boolean;
   signal?: AbortSignal | undefined;
 }
 
 const TOP = [RECIPE, RUN, METRICS, SUMMARY];
-/** A file that its stage writes before the file by which the stage is known to be finished. */
+/** Files that a stage writes before the file that marks it as finished. */
 const MADE_WITH: Readonly<Record<string, string>> = {
   'gold.jsonl': 'prompts.jsonl',
   'sampler-check.jsonl': 'scores.jsonl',
@@ -62,9 +62,9 @@ export async function verifyFiles(records: Records, options: VerifyOptions): Pro
 }
 
 /**
- * Checks a run before it goes on; contents of checkpoints are checked where they are read. A
- * missing file is no damage: its stage runs again; metrics.jsonl is made again from the others.
- * @throws RunError naming the first damaged file.
+ * Checks a run before it continues; contents of checkpoints are checked when they are read. A
+ * missing file is not damage: its stage runs again, and metrics.jsonl is made from the other files.
+ * @throws RunError naming the first damaged file
  */
 export async function checkBeforeResume(
   records: Records,
@@ -78,7 +78,7 @@ export async function checkBeforeResume(
   return found.length === 0;
 }
 
-/** @throws RunError where a file of the checkpoint `folder` is not as it was recorded. */
+/** @throws RunError if a file of the checkpoint `folder` is not as recorded */
 export async function verifyCheckpoint(
   records: Records,
   folder: string,
@@ -110,19 +110,19 @@ export async function verifyCheckpoint(
   if (found.length > 0) throw damaged(records.folder, found);
 }
 
-/** Records all files of a run as they are. Returns how many. */
+/** Records all files of a run as they are. Returns their number. */
 export async function acceptFiles(directory: string, signal?: AbortSignal): Promise<number> {
   await rm(join(directory, RECORDS), { force: true, recursive: true });
   const records = await Records.create(directory, RUN_RECORDS);
   for (const file of allFiles(directory))
     await records.add([{ file, ...(await digestFile(join(directory, file), signal)) }]);
-  // Of stages in progress nothing is known; they begin anew.
+  // Stages in progress have no trusted blocks; they start again.
   for (const folder of foldersInProgress(directory))
     await rm(join(directory, folder), { recursive: true, force: true });
   return records.all().length;
 }
 
-/** Records every file of the checkpoint in `folder`; `at` is where it will be. */
+/** Records every file of the checkpoint in `folder`; `at` is its final path. */
 export async function recordFolder(records: Records, folder: string, at: string): Promise<void> {
   const entries = [];
   for (const name of readdirSync(folder).sort()) {
@@ -145,14 +145,16 @@ function damaged(directory: string, damages: readonly Damage[]): RunError {
 
 const isMissing = (what: string): boolean => what === 'is missing';
 
-/** Whether the stage of a missing file would not run again, for what else it wrote is there. */
+/** Whether the stage of a missing file would not run again, because its other files exist. */
 function isPartOfWhole({ folder }: Records, file: string): boolean {
   if (inCheckpoint(file)) return existsSync(join(folder, dirname(file)));
   const other = MADE_WITH[basename(file)];
   return other !== undefined && existsSync(join(folder, dirname(file), other));
 }
 
-/** All files, before a run says that it is finished. @throws RunError naming a damaged file. */
+/**
+ * Checks all files before a run reports that it is finished. @throws RunError naming a damaged file
+ */
 export async function checkFinished(records: Records, signal: AbortSignal): Promise<void> {
   const all = await verifyFiles(records, { checkpoints: true, signal });
   const found = all.filter(({ file }) => file !== SUMMARY); // written next
@@ -171,7 +173,7 @@ function takeAway(files: string, purpose?: string): string {
   return `remove ${files} and run the same command again${purpose ? ` to ${purpose}` : ''}`;
 }
 
-/** A checkpoint counts from when its steps are written, or it was copied as a whole. */
+/** A checkpoint counts as finished once its steps are written, or if it was copied as a whole. */
 function isFinished(records: Records, file: string): boolean {
   const steps = `${file.split('/')[0]}/steps.jsonl`;
   return records.newest(steps) === undefined || existsSync(join(records.folder, steps));
@@ -191,7 +193,7 @@ function unrecorded(records: Records): string[] {
 const isRecorded = (known: ReadonlySet<string>, folder: string): boolean =>
   known.has(`${folder}/config.json`) || known.has(`${folder}/adapter_config.json`);
 
-/** Artefacts and files of checkpoints, whatever they are; other files are not the run's concern. */
+/** Artefacts and files of checkpoints; other files in the directory are ignored. */
 function allFiles(directory: string): string[] {
   const phases = readdirSync(directory).filter((name) => PHASE.test(name));
   return [
@@ -236,7 +238,7 @@ async function verifyInProgress(
   return found;
 }
 
-/** A block can be computed again alone; a trainer state goes together with its progress. */
+/** A block can be computed again alone; a trainer state and its progress belong together. */
 const progressRemedy = (folder: string, file: string): string =>
   takeAway(
     folder.endsWith('.parts') ? `${folder}/${file}` : folder,

@@ -1,13 +1,13 @@
 /**
- * What is wrong with a run's consistency, said before it trains: a C that is 1 by construction, or
- * below ½, where the loss trains the reversed preference.
+ * Warnings about a run's consistency before it trains: a C that is 1 by construction, or below ½,
+ * where the loss trains the reversed preference.
  */
 import type { PairRecord, ScoreRecord } from '../data/records.js';
 import { isExternal } from '../reward/reward.js';
 import type { RunContext } from './context.js';
 import type { Recipe } from './recipe.js';
 
-/** What the recipe alone shows, in sentences. */
+/** Warnings that follow from the recipe alone. */
 export function recipeWarnings({ iterations, pairs, sft, reward, rank }: Recipe): string[] {
   if (pairs.source !== null || iterations === 0) return [];
   const warnings: string[] = [];
@@ -29,7 +29,7 @@ export function recipeWarnings({ iterations, pairs, sft, reward, rank }: Recipe)
 const measuresC = (reward: Recipe['reward'], rank: Recipe['rank']): boolean =>
   !isExternal(reward.source) && rank.weighting !== 'fixed';
 
-/** Tells, once per run, what scores and pairs of iteration `t` show before it trains on them. */
+/** Emits, once per run, the warnings that follow from scores and pairs of iteration `t`. */
 export function warnBeforeTraining(
   run: RunContext,
   t: number,
@@ -37,7 +37,7 @@ export function warnBeforeTraining(
   pairs: readonly PairRecord[],
 ): void {
   const { reward, rank, sft } = run.recipe;
-  const known = t === 1 && !sft.enabled; // recipeWarnings has told it
+  const known = t === 1 && !sft.enabled; // recipeWarnings has reported it
   const same = scores.every(({ logp_current: now, logp_previous: before }) => now === before);
   if (measuresC(reward, rank) && !known && same)
     run.warnOnce(
@@ -51,7 +51,7 @@ export function warnBeforeTraining(
   if (reversed !== undefined) run.warnOnce('reversed pairs', `Iteration ${t}: ${reversed}`);
 }
 
-/** A sentence on pairs whose weight turns them round, with the setting that changes it. */
+/** A warning about pairs whose weight reverses them, with the setting that changes this. */
 export function reversedPairs(
   pairs: readonly PairRecord[],
   weighting: 'avg' | 'dyn' | 'given',

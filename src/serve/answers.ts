@@ -1,15 +1,15 @@
-/** The bodies that are sent back: whole ones, and the parts of a stream. */
+/** Response bodies, whole ones and chunks of a stream. */
 import { randomUUID } from 'node:crypto';
 import type { LanguageModel } from '../lm/language-model.js';
 import type { TextCompletion } from '../lm/text-stream.js';
 import { finishReason, tokenLogprobs, type Work } from './completions.js';
 
-/** What the two endpoints put differently. */
+/** The differences between the two endpoints. */
 export interface Form {
   /** `chat.completion` or `text_completion`. */
   object: string;
   idPrefix: string;
-  /** The object of a stream's parts. */
+  /** The `object` of a stream's chunks. */
   partObject: string;
   whole: (lm: LanguageModel, completion: TextCompletion, logprobs: boolean) => object;
   part: (text: string, first: boolean) => object;
@@ -81,8 +81,8 @@ export async function wholeAnswer({ lm, model, work, form, logprobs }: Asked): P
 }
 
 /**
- * Sends the parts of a stream as they are generated. Log-probs come with the last part of each
- * completion. @throws what stopped a completion
+ * Sends the chunks of a stream as they are generated. Log-probs come with the last chunk of each
+ * completion. @throws the error that stopped a completion
  */
 export async function streamAnswer(
   { lm, model, work, form, logprobs }: Asked,

@@ -14,9 +14,9 @@ const BODY_BYTES = 8 * 2 ** 20;
 export interface AppOptions {
   /** The name that requests give as `model` → the model. */
   models: ReadonlyMap<string, LanguageModel>;
-  /** Requests must then carry it as a bearer token. */
+  /** If given, requests must carry it as a bearer token. */
   apiKey?: string | undefined;
-  /** Aborting it ends every generation. */
+  /** Aborting it ends all generations. */
   signal?: AbortSignal | undefined;
 }
 
@@ -86,7 +86,7 @@ async function bodyOf(c: Context): Promise<unknown> {
   }
 }
 
-/** The generation ends with its client's connection, and with the server. */
+/** A generation ends with its client's connection, and with the server. */
 function answer<Body extends ChatBody | CompletionBody>(
   c: Context,
   ending: AbortSignal | undefined,
@@ -114,7 +114,7 @@ function answer<Body extends ChatBody | CompletionBody>(
   });
 }
 
-/** Compares digests, so that the time taken tells nothing of the key. */
+/** Compares digests, so that the time taken reveals nothing about the key. */
 function sameKey(header: string, key: string): boolean {
   const digest = (text: string) => createHash('sha256').update(text).digest();
   return timingSafeEqual(digest(header), digest(`Bearer ${key}`));

@@ -1,4 +1,4 @@
-/** From a checked body to the completions that are being generated, and their log-probs. */
+/** From a checked body to running completions and their log-probs. */
 import type { LanguageModel } from '../lm/language-model.js';
 import { TextStream, type TextCompletion } from '../lm/text-stream.js';
 import { RequestError } from './errors.js';
@@ -37,7 +37,7 @@ export function startCompletions(
   return start(lm, tokens, body, body.max_tokens ?? COMPLETION_TOKENS, signal);
 }
 
-/** Every completion is a request of its own to the engine, which decodes them together. */
+/** Each completion is a separate request to the engine, which decodes them together. */
 function start(
   lm: LanguageModel,
   prompts: readonly number[][],

@@ -1,4 +1,4 @@
-/** Errors of a request, in the shape that OpenAI's clients read. */
+/** Errors of a request, in the form that OpenAI's clients expect. */
 import type { ContentfulStatusCode } from 'hono/utils/http-status';
 
 export interface ErrorBody {
@@ -18,7 +18,7 @@ export class RequestError extends Error {
   }
 }
 
-/** → status and body. What is wrong with a request is its sender's fault, anything else ours. */
+/** Status and body of an error: 4xx if the request is wrong, otherwise 5xx. */
 export function errorBody(error: unknown): { status: ContentfulStatusCode; body: ErrorBody } {
   if (error instanceof RequestError) {
     const { status, message, param, code } = error;

@@ -1,12 +1,12 @@
 /**
  * Bodies of OpenAI's chat/completions and completions endpoints. A parameter that would change the
- * result and that the engine does not have is refused by name; those that only describe the request
- * are ignored.
+ * result and that the engine does not support is refused by name; parameters that only describe the
+ * request are ignored.
  */
 import { z } from 'zod';
 import { RequestError } from './errors.js';
 
-/** Describe the request and change nothing. */
+/** Parameters that describe the request and change nothing. */
 const IGNORED = ['user', 'metadata', 'store', 'service_tier', 'safety_identifier'];
 
 const nothing = (name: string) =>
@@ -23,7 +23,7 @@ const sampling = {
   stream_options: z.looseObject({ include_usage: z.boolean().nullish() }).nullish(),
   temperature: z.number().min(0).max(100).nullish(),
   top_p: z.number().gt(0).max(1).nullish(),
-  /** vLLM's, not OpenAI's. */
+  /** A parameter of vLLM, not of OpenAI. */
   top_k: z.int().min(0).nullish(),
   n: z.int().min(1).max(128).nullish(),
   stop: z.union([z.string().min(1), z.array(z.string().min(1)).max(64)]).nullish(),

@@ -1,6 +1,6 @@
 /**
- * `cream bench`: speed and memory on this machine, alone or beside its peers. The work is in
- * bench/; this hands the flags over.
+ * `cream bench`: speed and memory on this machine, alone or beside peers. bench/ does the work;
+ * this command passes the flags on.
  */
 import { spawn } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
@@ -38,7 +38,7 @@ export function addBench(program: Command, { signal }: Cli): void {
     .option('--repeat <n>', 'repetitions of every case')
     .addOption(new Option('--markdown', 'print tables as Markdown'))
     .action(async (work: string | undefined, flags: Record<string, string | boolean>) => {
-      addon(); // one sentence where it is not built, before any process starts
+      addon(); // reports a missing addon before any process starts
       const given = Object.entries(flags)
         .filter(([name]) => name !== 'verbose')
         .flatMap(([name, value]) => [`--${name}`, ...(typeof value === 'string' ? [value] : [])]);

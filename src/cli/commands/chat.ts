@@ -23,7 +23,7 @@ interface Flags extends Record<string, unknown> {
   seed?: string;
 }
 
-/** A model with its own side of the conversation. */
+/** A model with its own conversation. */
 interface Speaker {
   label: string;
   lm: LanguageModel;
@@ -46,7 +46,7 @@ export function addChat(program: Command, cli: Cli): void {
       const other = flags.compare === true ? baseOfRun(model) : (flags.compare ?? null);
       if (flags.compare === true && other === null)
         throw new Error(`--compare needs the name of a model, because ${model} is no run.`);
-      // The base model first, the aligned one beside it.
+      // The base model comes first, then the aligned one.
       const names = other === null ? [model] : [other, model];
       const paths = names.map(modelOrCheckpoint);
       await withModels([...new Set(paths)], settings, cli, async (models) => {
@@ -97,7 +97,10 @@ async function* lines(input: Interface, terminal: boolean): AsyncGenerator<strin
   }
 }
 
-/** One model's text is shown as it is written, that of two once both are there. */
+/**
+ * One model's text is printed while it is generated; the texts of two are printed when both are
+ * complete.
+ */
 async function turn(
   speakers: Speaker[],
   text: string,

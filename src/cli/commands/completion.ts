@@ -1,4 +1,4 @@
-/** `cream completion SHELL`: a script for bash, zsh or fish, made of the table of commands. */
+/** `cream completion SHELL`: a script for bash, zsh or fish, generated from the commands. */
 import { Argument, type Command } from 'commander';
 import type { Cli } from '../cli.js';
 import { printLine } from '../table.js';
@@ -19,7 +19,7 @@ export function addCompletion(program: Command, _cli: Cli): void {
     .action((shell: keyof typeof SCRIPTS) => printLine(SCRIPTS[shell](describe(program))));
 }
 
-/** Descriptions are cut, and without characters that mean something to a shell. */
+/** Shortens a description and removes characters with a meaning in shells. */
 const plain = (text: string): string => text.replace(/[^\w ,./-]/g, '').slice(0, 60);
 
 const describe = (program: Command): Described[] =>

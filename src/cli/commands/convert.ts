@@ -1,6 +1,6 @@
 /**
- * `cream convert`: files of TRL and of the paper's own code → ours, and back. The kind of a file is
- * recognised by its rows.
+ * `cream convert`: converts files of TRL and of the paper's own code to ours, and back. The kind of
+ * a file is recognised by its rows.
  */
 import { Option, type Command } from 'commander';
 import { ON_BAD_ROW, type OnBadRow } from '../../data/bad-rows.js';
@@ -174,7 +174,7 @@ async function pairsOf(
   return records;
 }
 
-/** Which of our files it is, by the columns that only it has. */
+/** Recognises which of our files it is by columns that only this file has. */
 async function toOfficial(
   input: string,
   official: OfficialFile | null,

@@ -1,6 +1,6 @@
 /**
- * `cream doctor`: what the program finds on this machine. Works where the addon is not built, and
- * says so.
+ * `cream doctor`: describes what the program finds on this machine. It also works, and says so, if
+ * the addon is not built.
  */
 import { existsSync, readFileSync } from 'node:fs';
 import { cpus, totalmem } from 'node:os';
@@ -84,10 +84,7 @@ function engine(): Finding[] {
   ];
 }
 
-/**
- * A machine without a GPU is as good a place as any; only a GPU that was built for and cannot be
- * used is a fault.
- */
+/** A missing GPU is not a fault; a GPU that the addon was built for and cannot use is one. */
 function cuda({ built, toolkit, architectures, problem, gpus }: CudaInfo): Finding[] {
   if (!built)
     return [{ what: 'cuda', found: `no: ${problem} (docs/cuda.md); device: cpu works`, ok: true }];
@@ -109,7 +106,7 @@ function cuda({ built, toolkit, architectures, problem, gpus }: CudaInfo): Findi
   ];
 }
 
-/** A GPU that others fill, or hold alone, may refuse even to be asked. */
+/** A GPU that other processes fill, or use exclusively, may refuse even this query. */
 function memory({ index, memoryBytes }: CudaInfo['gpus'][number]): string {
   const gib = (bytes: number) => (bytes / 2 ** 30).toFixed(1);
   try {
@@ -119,7 +116,7 @@ function memory({ index, memoryBytes }: CudaInfo['gpus'][number]): string {
   }
 }
 
-/** Where the loaded libtorch lies, as the system tells; nothing where it does not. */
+/** The path of the loaded libtorch as reported by the system; empty if it reports none. */
 function libtorchPath(): string {
   const maps = '/proc/self/maps';
   const line = existsSync(maps)

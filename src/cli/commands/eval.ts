@@ -68,7 +68,7 @@ export function addEval(program: Command, cli: Cli): void {
   addSettings(command, KEYS, 'evaluate', LEAVE_OUT).action(async (flags: Flags) => {
     if (flags.compare) return showComparison(flags.compare, flags.json === true);
     const found = await answers(flags, cli);
-    // Standard output holds the answers then, and nothing else.
+    // Standard output then contains only the answers.
     if (flags.out === undefined || outputOf(flags.out).kind !== 'stdout')
       showAccuracy(found, flags.json === true);
   });

@@ -24,7 +24,7 @@ const KEYS = [
   'prompts.on_bad_row',
 ];
 
-/** Flags of this command's own in place of the recipe's, which needs two completions to rank. */
+/** Flags that replace the recipe's, which requires two completions for ranking. */
 const OWN = ['sample.samples'];
 
 interface Flags extends Record<string, unknown> {
@@ -75,7 +75,8 @@ export function addGenerate(program: Command, cli: Cli): void {
         'ERR_RECIPE',
         'generate needs --out, the file of the completions, or --prompt with a text.',
       );
-    // A file is taken whole unless a count is given; the built-in prompts have no end.
+    // A file is used completely unless a count is given; the number of built-in prompts is
+    // unlimited.
     const count =
       flags.count === undefined && flags.prompts !== 'builtin' ? 0 : settings.prompts.count;
     await fetchData([flags.prompts], cli);
@@ -106,7 +107,7 @@ export function addGenerate(program: Command, cli: Cli): void {
   });
 }
 
-/** `--prompt`: to standard output. One completion is printed as it is written. */
+/** `--prompt`: prints to standard output; a single completion is printed while it is generated. */
 async function printCompletions(flags: Flags, settings: Recipe, cli: Cli): Promise<void> {
   if (flags.out !== undefined)
     throw new RunError('ERR_RECIPE', '--prompt prints its completion and takes no --out.');
@@ -119,7 +120,7 @@ async function printCompletions(flags: Flags, settings: Recipe, cli: Cli): Promi
   const count = flags.samples ?? 1;
   await withModel(settings.model, settings, cli, async (lm) => {
     cli.progress.stop();
-    // Completions are told apart by their seeds: the first has the one that was given.
+    // Each completion has its own seed; the first has the given one.
     const streams = Array.from({ length: count }, (_, i) =>
       lm.stream(messages, {
         temperature: sample.temperature,

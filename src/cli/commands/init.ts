@@ -46,7 +46,7 @@ export function addInit(program: Command, cli: Cli): void {
         );
       const given = { ...(await askFor(flags)), ...flags };
       const text = await fitted(await readFile(found.path, 'utf8'), given, cli);
-      parseRecipe(text, flags.out); // a flag that contradicts the recipe is refused here
+      parseRecipe(text, flags.out); // refuses a flag that contradicts the recipe
       await writeOutput(output, text);
       if (output.kind !== 'file') return;
       printLine(`${flags.out} is a copy of ${name}.`);
@@ -55,7 +55,7 @@ export function addInit(program: Command, cli: Cli): void {
     });
 }
 
-/** On a terminal, and where no flag says it: the model and the prompts. */
+/** Asks on a terminal for the model and the prompts that no flag gives. */
 async function askFor({ model, prompts }: Flags): Promise<Partial<Flags>> {
   if (!process.stdin.isTTY || model !== undefined || prompts !== undefined) return {};
   const terminal = createInterface({ input: process.stdin, output: process.stderr });
@@ -68,7 +68,7 @@ async function askFor({ model, prompts }: Flags): Promise<Partial<Flags>> {
   return Object.fromEntries(Object.entries(asked).filter(([, text]) => text !== ''));
 }
 
-/** The recipe with these settings; its comments stay. */
+/** The recipe with these settings; its comments are kept. */
 async function fitted(text: string, flags: Partial<Flags>, cli: Cli): Promise<string> {
   const { model, prompts, iterations } = flags;
   const document = parseDocument(text);

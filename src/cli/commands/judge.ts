@@ -1,7 +1,4 @@
-/**
- * `cream judge`: completions → what the model and its previous version think of them, in points:
- * LLM-as-a-judge.
- */
+/** `cream judge`: completions → points by the model and its previous version (LLM-as-a-judge). */
 import type { Command } from 'commander';
 import { COMPLETION_COLUMNS } from '../../data/columns.js';
 import { readRecords } from '../../data/jsonl.js';
@@ -12,7 +9,7 @@ import { showBlocks, withModels } from '../stage.js';
 import { outputOf, printWritten } from '../output.js';
 
 const KEYS = ['dtype', 'device', 'seed', 'threads', 'sample.max_num_seqs', 'score.save_prompts'];
-/** Of other rewards. */
+/** Settings of other rewards. */
 const LEAVE_OUT = [
   'reward.source',
   'reward.length',

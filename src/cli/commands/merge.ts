@@ -1,4 +1,4 @@
-/** `cream merge`: an adapter and its base model → a model of its own. */
+/** `cream merge`: an adapter and its base model → a full model. */
 import type { Command } from 'commander';
 import { makeFolder } from '../../run/store.js';
 import { addSettings, settingsFrom, type Cli } from '../cli.js';

@@ -1,6 +1,6 @@
 /**
- * `cream plan`: what each stage of a run takes of a GPU's memory, and what is chosen so that it
- * fits. Reads a config, no weights.
+ * `cream plan`: the memory that each stage of a run needs on a GPU, and the settings that make it
+ * fit. Reads a config, but no weights.
  */
 import { join } from 'node:path';
 import type { Command } from 'commander';
@@ -17,7 +17,7 @@ import { SHAPES, shapeJson } from '../shapes.js';
 import { formatTable, printJson, printLine } from '../table.js';
 
 const GIB = 2 ** 30;
-/** The part of a card's nominal memory that CUDA offers: 79.2 GiB of an H100's 80. */
+/** The usable part of a card's nominal memory: 79.2 GiB of an H100's 80. */
 const USABLE = 0.985;
 const STAGES = ['sample', 'score', 'train'] as const;
 
@@ -25,7 +25,7 @@ interface Subject {
   name: string;
   configJson: string;
   recipe: Recipe;
-  /** Settings as the recipe has them; else what fits best. */
+  /** Use the recipe's settings; otherwise choose the best that fit. */
   given: boolean;
 }
 
@@ -172,8 +172,8 @@ function requestOf(
           useRslora: false,
         }
       : undefined,
-    // θ_{t−1} and θ_0: adapters stay; full models are there while they score, and training frees
-    // them.
+    // θ_{t−1} and θ_0: adapters stay in memory; full models are loaded while they score and freed
+    // for training.
     otherModels: lora.enabled || stage === 'score' ? 2 : 0,
     promptTokens: 512,
     newTokens: sample.max_new_tokens,
@@ -204,7 +204,7 @@ async function recipeOf(
   };
 }
 
-/** The model's config.json; that of a GGUF file is read from its weights. */
+/** The model's config.json; for a GGUF file it is derived from the file. */
 async function configOf(name: string): Promise<string> {
   const { path } = await resolveModel(name, { offline: true });
   if (!path.toLowerCase().endsWith('.gguf')) return readText(join(path, 'config.json'), 'config');

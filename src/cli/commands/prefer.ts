@@ -93,7 +93,7 @@ export function addPrefer(program: Command, cli: Cli): void {
   });
 }
 
-/** The recipe key that --rewards stands for; its file is one iteration's. */
+/** The recipe key that --rewards sets; the file is that of one iteration. */
 function rewardFile({ rewardSource, rewards }: Flags): Override[] {
   return rewardSource === 'file' && rewards !== undefined
     ? [
@@ -149,7 +149,7 @@ async function judged(
   }
 }
 
-/** Answers of prompts, or of a gold.jsonl, which has no prompts. */
+/** Answers from prompts, or from a gold.jsonl, which has no prompts. */
 async function readGold(path: string): Promise<GoldRecord[]> {
   const isGold = (await readJsonl(path)).every(
     ({ value }) => value.prompt === undefined && value.question === undefined,

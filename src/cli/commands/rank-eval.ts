@@ -1,6 +1,6 @@
 /**
- * `cream rank-eval`: how well the rewards of one or more models rank given preference pairs, so
- * that one can see before training whether a self-reward is worth following.
+ * `cream rank-eval`: how well the rewards of one or more models rank given preference pairs. It
+ * shows before training whether a self-reward is worth following.
  */
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -47,7 +47,7 @@ const KEYS = [
   'reward.label',
 ];
 
-/** The rewards that a model gives, by name. */
+/** The rewards that a model can compute, by name. */
 const REWARDS = {
   implicit: { source: 'implicit', length: 'sum' },
   implicit_mean: { source: 'implicit', length: 'mean' },
@@ -175,7 +175,7 @@ async function measure(
   return { rows, records };
 }
 
-/** θ_0 itself is not loaded twice. */
+/** Loads the policy, unless it is θ_0 itself. */
 function withPolicy(
   path: string,
   base: string,

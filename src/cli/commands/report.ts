@@ -63,7 +63,10 @@ async function one(directory: string, flags: Flags): Promise<void> {
   printLine(`Report: ${path}`);
 }
 
-/** Writes the report anew of what is there; the run it returns has a few examples per iteration. */
+/**
+ * Writes the report again from the run directory; the returned run has a few examples per
+ * iteration.
+ */
 export async function writeReport(directory: string): Promise<{ run: RunReport; path: string }> {
   const path = join(directory, REPORT);
   const run = readRun(directory, { examples: PAGE_PROMPTS });

@@ -1,4 +1,4 @@
-/** `cream setup`: fetches libtorch, and builds the addon where npm found no prebuilt one. */
+/** `cream setup`: fetches libtorch, and builds the addon if npm found no prebuilt one. */
 import { spawn } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import type { Command } from 'commander';

@@ -1,5 +1,5 @@
 /**
- * `cream train`: preference pairs, ours or others', → a trained model, by consistency-regularised
+ * `cream train`: preference pairs, our own or others → a trained model, by consistency-regularised
  * DPO.
  */
 import { rename, rm } from 'node:fs/promises';
@@ -58,7 +58,7 @@ interface Flags extends Record<string, unknown> {
 
 /**
  * Pairs with token ids and reference log-probs, as `cream prefer` makes them; or preferences, which
- * the model has yet to score.
+ * the model still has to score.
  */
 type Given = { pairs: PairRecord[] } | { preferences: Loaded<PreferenceRecord> };
 
@@ -143,7 +143,7 @@ async function readGiven(path: string, settings: Recipe, { progress }: Cli): Pro
   return { preferences };
 }
 
-/** Pairs with the model's own log-probs as reference, and the base's where it is another. */
+/** Pairs with the model's own log-probs as reference, and those of the base model if it differs. */
 async function scored(
   loaded: Loaded<PreferenceRecord>,
   language: LanguageModel,

@@ -1,4 +1,4 @@
-/** `cream verify RUN`: whether the files of a run are those that it wrote; runs nothing. */
+/** `cream verify RUN`: checks whether the files of a run are those that it wrote; runs nothing. */
 import { join } from 'node:path';
 import type { Command } from 'commander';
 import { requireRun } from '../../run/directory.js';
@@ -42,7 +42,7 @@ export function addVerify(program: Command, { signal }: Cli): void {
     });
 }
 
-/** A run at work is not checked; a copy on a read-only disk can be. */
+/** A running run cannot be checked; a copy on a read-only disk can. */
 function lockIfWritable(directory: string, needed: boolean): () => void {
   try {
     return takeLock(join(directory, LOCK));

@@ -1,10 +1,11 @@
 /**
- * Check the sampler: its log-probs of what it drew beside those of the scorer, on a few prompts.
- * Both are θ_t's, so they are one number and one ranking, τ(θ_t, θ_t) = 1. Where that holds, the
- * sampler's stand for θ_t's scores and θ_t need not run over all completions again.
+ * Check the sampler: compares its log-probs of the sampled tokens with the scorer's, on a few
+ * prompts. Both are those of θ_t, so they should be equal and give the same ranking, τ(θ_t, θ_t) =
+ * 1. If so, the sampler's log-probs serve as θ_t's scores, and θ_t need not run over all
+ * completions again.
  *
- * What is ranked is log π_θt − log π_θ0, the reward in which a difference tells most: after a short
- * training it is the small remainder of two large numbers. Where θ_t is θ_0 it is log π_θt.
+ * The ranking uses log π_θt − log π_θ0, the reward in which a difference is most visible: after a
+ * short training it is the small difference of two large numbers. If θ_t is θ_0 it uses log π_θt.
  */
 import type { SamplerCheckRecord } from '../../data/records.js';
 import type { DType } from '../../engine/model.js';
@@ -16,28 +17,28 @@ const FEWEST = 2;
 const SHARE = 0.02;
 
 /**
- * The largest difference that rounding explains, nats per token; that of a completion grows as
- * √tokens, as a random walk. bf16: none, because the packed kernels give a sequence alone the bits
- * that it has in a batch; without them SmolLM2-135M differs by 0.1, as much as an iteration moves a
+ * The largest difference that rounding explains, in nats per token; that of a completion grows with
+ * √tokens, as a random walk. bf16: none, because the packed kernels give a sequence the same bits
+ * alone and in a batch; without them SmolLM2-135M differs by 0.1, as much as an iteration changes a
  * reward. fp32: the BLAS rounds by the batch, by 6e-6 for that model; deeper models add up more.
  */
 const ROUNDING: Readonly<Record<DType, number>> = { bfloat16: 0, float32: 1e-4 };
 
 /**
- * Prompts that are checked: 2, or 2 % of many, spread evenly, so that those sampled before and
- * after a stop are among them.
+ * The prompts that are checked: 2, or 2 % if that is more, spread evenly, so that prompts sampled
+ * before and after an interruption are among them.
  */
 export function checkedGroups<Group>(groups: readonly Group[]): Group[] {
   return spread(groups, Math.max(FEWEST, Math.floor(SHARE * groups.length)));
 }
 
-/** `most` of the groups, or all where there are fewer, spread evenly. */
+/** `most` of the groups, or all if there are fewer, spread evenly. */
 export function spread<Group>(groups: readonly Group[], most: number): Group[] {
   const count = Math.min(groups.length, most);
   return Array.from({ length: count }, (_, i) => groups[Math.floor((i * groups.length) / count)]!);
 }
 
-/** Whether `checks` are of these completions, as they are now. */
+/** Whether `checks` belong to these completions in their present state. */
 export function checksFit(
   checks: readonly SamplerCheckRecord[],
   groups: readonly CompletionGroup[],
@@ -82,11 +83,11 @@ export async function checkSampler(
   });
 }
 
-/** Whether the sampler's log-probs are the scorer's, up to what rounding in `dtype` explains. */
+/** Whether the sampler's log-probs equal the scorer's, up to rounding in `dtype`. */
 export function samplerHolds(checks: readonly SamplerCheckRecord[], dtype: DType): boolean {
   return checks.every(
     ({ tokens, logp_sampled, logp_scored, kendall_tau }) =>
-      kendall_tau > 1 - 1e-9 && // the quotient of roots may miss 1 by an ulp
+      kendall_tau > 1 - 1e-9 && // the quotient of roots may differ from 1 by an ulp
       tokens.every(
         (count, i) =>
           Math.abs(logp_sampled[i]! - logp_scored[i]!) <= ROUNDING[dtype] * Math.sqrt(count),
@@ -106,8 +107,8 @@ function sampledOf(
 }
 
 /**
- * Positions of the responses that say something new. One drawn twice is a tie, whichever of its two
- * sums came out larger.
+ * Positions of the completions without duplicates. A completion that was drawn twice is a tie, even
+ * if its two sums differ.
  */
 function distinct(group: CompletionGroup): number[] {
   const texts = group.map(({ token_ids }) => token_ids.join(' '));

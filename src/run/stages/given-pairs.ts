@@ -1,5 +1,5 @@
 /**
- * Given preference pairs (`pairs.source`) in place of sampling and ranking: their responses are
+ * Given preference pairs (`pairs.source`) instead of sampling and ranking: their completions are
  * scored by θ_t, which is the reference, and by θ_0.
  */
 import { existsSync } from 'node:fs';
@@ -19,8 +19,8 @@ import { score, type Judges, type Scorable, type ScoreSettings } from './score.j
 import type { BlockedStage, StageHooks } from './stage.js';
 
 /**
- * The preferences that the recipe names, in the order of its seed where it takes a part of them.
- * Rows that are too long are left out as by `readPrompts`.
+ * The preferences that the recipe names, in the order of its seed if it takes a part of them. Rows
+ * that are too long are left out as in `readPrompts`.
  */
 export async function choosePreferences(
   {
@@ -98,7 +98,7 @@ export function givenPairsStage(
   };
 }
 
-/** Scores of both responses of each preference: sample 0 is the chosen one, 1 the rejected. */
+/** Scores of both completions of each preference: sample 0 is the chosen one, 1 the rejected. */
 export function scorePreferences(
   preferences: readonly PreferenceRecord[],
   language: LanguageModel,
@@ -114,7 +114,7 @@ export function scorePreferences(
   );
 }
 
-/** Both responses as token ids: sample 0 is the chosen one, 1 the rejected. */
+/** Both completions as token ids: sample 0 is the chosen one, 1 the rejected. */
 export function bothSides(preference: PreferenceRecord, language: LanguageModel): Scorable[] {
   const ids = encodePreference(preference, language);
   return [ids.chosen, ids.rejected].map((token_ids, sample) => ({
@@ -126,8 +126,8 @@ export function bothSides(preference: PreferenceRecord, language: LanguageModel)
 }
 
 /**
- * Pairs with their reference log-probs. C is 1 unless the preference brings its own; the reward is
- * the label.
+ * Pairs with their reference log-probs. C is 1 unless the preference has its own; the reward is the
+ * label.
  */
 export function makeGivenPairs(
   preferences: readonly PreferenceRecord[],

@@ -1,8 +1,8 @@
 /**
  * The training stage that SFT and preference training share: batches in a keyed order, one trainer
- * call a step, state saved on the way, a checkpoint and its steps at the end. The order of an epoch
- * depends on the key and the records' ids only, so a resumed stage takes the same steps as one that
- * was never stopped.
+ * call per step, saved state in between, a checkpoint and its steps at the end. The order of an
+ * epoch depends on the key and the records' ids only, so a resumed stage takes the same steps as an
+ * uninterrupted one.
  */
 import { existsSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
@@ -17,7 +17,7 @@ import { trainingState } from '../training-state.js';
 import { recordFolder } from '../verify.js';
 import type { StageHooks } from './stage.js';
 
-/** One optimizer step in TRL's metric names: what does not depend on the machine's speed. */
+/** One optimizer step in TRL's metric names, without values that depend on the machine's speed. */
 export interface StepRecord {
   step: number;
   epoch: number;
@@ -41,46 +41,46 @@ export interface StepRecord {
 
 export type StepMetrics = Awaited<ReturnType<Trainer['preferenceStep']>>;
 
-/** Where a stopped loop goes on: training-state.ts keeps it on disk. */
+/** The state from which an interrupted loop continues; training-state.ts keeps it on disk. */
 export interface TrainingState {
-  /** Brings a new trainer to the last saved step and returns the steps it has behind it. */
+  /** Restores the last saved step into a new trainer and returns the steps taken before it. */
   restore(trainer: Trainer): Promise<StepRecord[]>;
   save(trainer: Trainer, steps: readonly StepRecord[]): Promise<void>;
 }
 
-/** What is trained, and by which step. */
+/** The examples of a training, and the step that trains on them. */
 export interface Objective<Example> {
   examples: readonly Example[];
   id: (example: Example) => string;
-  /** What the order of an epoch is keyed by: seed, stage, iteration. */
+  /** The key of an epoch's order: seed, stage, iteration. */
   key: readonly (string | number)[];
   settings: OptimisationSettings;
   beta?: number;
   klCoefficient?: number;
-  /** Whether a step's metrics hold rewards. */
+  /** Whether the metrics of a step include rewards. */
   rewards: boolean;
-  /** What multiplies the loss of an example. */
+  /** The factor of an example's loss. */
   weight?: (example: Example) => number;
-  /** One optimizer step; aborting `signal` stops it, and it then changes nothing. */
+  /** One optimizer step; if aborting `signal` stops it, it changes nothing. */
   step: (
     trainer: Trainer,
     batch: readonly Example[],
     policy: LanguageModel,
     signal: AbortSignal,
   ) => Promise<StepMetrics>;
-  /** Called with the first step, for a warning. */
+  /** Called with the first step, to warn. */
   checkFirst?: (first: StepRecord) => void;
 }
 
 export interface TrainingHooks extends StageHooks {
-  /** Called with the steps that an earlier call took. */
+  /** Called with the steps of an earlier call. */
   onRestore?: (steps: readonly StepRecord[]) => void;
   onStep?: (record: StepRecord, cost: { tokens: number; seconds: number }) => void;
 }
 
 /**
  * A training stage of a run: θ_from → θ_to in its checkpoint folder. `steps.jsonl` is written after
- * the checkpoint is complete; where both exist, the stage is finished.
+ * the checkpoint is complete; if both exist, the stage is finished.
  */
 export async function trainCheckpoint<Example>(
   run: RunContext,
@@ -95,7 +95,7 @@ export async function trainCheckpoint<Example>(
     run.tellKept(of);
     return rm(folder, { recursive: true, force: true });
   }
-  await rm(stepsFile, { force: true }); // it says that the checkpoint is there
+  await rm(stepsFile, { force: true }); // its presence means that the checkpoint is complete
   const { settings } = objective;
   const state = trainingState(folder, run.plan);
   const start = { done: await state.steps(), total: totalSteps(objective), unit };
@@ -129,7 +129,7 @@ export function noteOn(steps: readonly StepRecord[]): string {
 
 /**
  * Trains `policy.model` in place, saves it to `checkpoint` and returns its steps. @throws
- * Interrupted where the signal stopped it, its state saved.
+ * Interrupted if the signal stopped it; its state is then saved
  */
 export async function optimise<Example>(
   policy: LanguageModel,
@@ -161,7 +161,7 @@ export async function optimise<Example>(
         saved = steps.length;
       }
     }
-    // While the trainer holds its fp32 master weights.
+    // Saved while the trainer still holds its fp32 master weights.
     await saveCheckpoint(policy, policy.model, checkpoint, settings.checkpoint_dtype);
     return steps;
   } finally {
@@ -169,7 +169,7 @@ export async function optimise<Example>(
   }
 }
 
-/** The batches that are left after `done` steps. */
+/** The batches that remain after `done` steps. */
 function* batchesAfter<Example>(
   done: number,
   { examples, id, key, settings: { epochs, batch_size: size } }: Objective<Example>,
@@ -202,7 +202,7 @@ function trainerParams<Example>(objective: Objective<Example>): TrainerParams {
     weightDecay: settings.weight_decay,
     maxGradNorm: settings.max_grad_norm,
     schedule: settings.schedule,
-    // Rounded as transformers does, but the rate of a run's only step must not be 0.
+    // Rounded as in transformers, but the learning rate of a run's only step must not be 0.
     warmupSteps: Math.min(Math.ceil(settings.warmup_ratio * total), total - 1),
     warmupStart: settings.warmup_start,
     totalSteps: total,

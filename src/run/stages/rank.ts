@@ -1,7 +1,4 @@
-/**
- * Rank: rewards → rankings, consistency and preference pairs. Arithmetic only: src/preference holds
- * it.
- */
+/** Rank: rewards → rankings, consistency and preference pairs, computed by src/preference. */
 import type {
   CompletionRecord,
   PairRecord,
@@ -18,12 +15,12 @@ import { warnBeforeTraining } from '../warnings.js';
 import { rewardsOf } from './reward.js';
 import { groupCompletions } from './score.js';
 
-/** What a judge made of the completions of an iteration. */
+/** A judge's results for the completions of an iteration. */
 export interface Judged {
   rewards: RewardRecord[];
   /** Prompts that could not be judged. */
   unjudged: string[];
-  /** Whether the two rankings come from two judges, so that their agreement says something. */
+  /** Whether the two rankings come from two judges, so that their agreement is meaningful. */
   measured: boolean;
 }
 
@@ -50,7 +47,7 @@ export function rank(
   });
 }
 
-/** The pairs of iteration `t`: r_t, r_{t−1}; C, chosen, rejected. */
+/** The pairs of iteration `t`, from r_t and r_{t−1}: C, chosen, rejected. */
 export async function rankCompletions(
   run: RunContext,
   t: number,
@@ -81,7 +78,7 @@ export async function rankCompletions(
   });
 }
 
-/** Names the reasons, and for each the settings that change it. */
+/** States the reasons, and for each the settings that change it. */
 function noPairs(
   t: number,
   { prompts, skipped }: PreferenceSummary,

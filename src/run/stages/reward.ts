@@ -43,8 +43,8 @@ export async function rewardsOf(
 }
 
 /**
- * Rewards of an external judge with those they are compared with. @throws RunError if C is needed
- * and there is nothing to compare with.
+ * Rewards of an external judge with the rewards that they are compared with. @throws RunError if C
+ * is needed and there is nothing to compare with
  */
 export function judgedOutside(
   external: ExternalRewardRecord[],
@@ -158,7 +158,7 @@ async function externalRewardsOf(
       );
     case 'gold':
       return inBlocks(async (block) => goldRewards(block, await goldOf(run, t)), items.length);
-    default: // A file is read as a whole: a row too many is a mistake.
+    default: // A file is read as a whole: a surplus row is an error.
       return inBlocks((block) => readScores(run, t, block), items.length);
   }
 }

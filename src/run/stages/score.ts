@@ -19,7 +19,7 @@ export interface Judges {
   base: Model;
 }
 
-/** What of a completion is scored. */
+/** The columns of a completion that scoring reads. */
 export type Scorable = Pick<
   CompletionRecord,
   'prompt_id' | 'sample' | 'prompt_token_ids' | 'token_ids'
@@ -38,7 +38,7 @@ export interface ScoreSettings {
   max_num_batched_tokens: number | 'auto';
 }
 
-/** Whether the sampler's log-probs stand for θ_t's scores: decided by a check of a few prompts. */
+/** Whether the sampler's log-probs serve as θ_t's scores; decided by a check of a few prompts. */
 interface SamplerCheck {
   dtype: DType;
   of: (judges: Judges, hooks: StageHooks) => Promise<SamplerCheckRecord[]>;
@@ -133,9 +133,9 @@ function contradiction(t: number, checks: readonly SamplerCheckRecord[]): string
 }
 
 /**
- * Scores in the order of `groups` and their completions. Progress counts completions, once for each
- * share of a model that runs. A model with an entry in `known`, its log-probs of the completions in
- * that order, does not run.
+ * Scores in the order of `groups` and their completions. Progress counts completions once for each
+ * model that runs. A model with an entry in `known`, its log-probs of the completions in that
+ * order, does not run.
  */
 export async function score(
   groups: readonly (readonly Scorable[])[],

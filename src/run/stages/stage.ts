@@ -1,4 +1,4 @@
-/** What all stages share: cancellation, progress, and work that is saved block by block. */
+/** Shared by all stages: cancellation, progress, and work that is saved block by block. */
 import { inBlocks, remainingItems, type Artefact } from '../store.js';
 
 /** Cancellation and progress of a stage. */
@@ -10,13 +10,13 @@ export interface StageHooks {
 
 /**
  * A stage that computes records for a list of items. A run (RunContext.blocks) and a stage command
- * (showBlocks) execute it alike, into an artefact of their own.
+ * (showBlocks) execute it in the same way, each into an artefact of its own.
  */
 export interface BlockedStage<Item, Made extends object> {
   items: readonly Item[];
   /** Items between two saves. */
   size: number;
-  /** The unit that progress counts, and how many of it an item makes; 1 where absent. */
+  /** The unit of progress, and the units per item; 1 if absent. */
   unit: string;
   units?: (item: Item) => number;
   make: (items: readonly Item[], hooks: StageHooks) => Promise<Made[]>;
@@ -24,7 +24,7 @@ export interface BlockedStage<Item, Made extends object> {
   note?: (made: readonly Made[]) => string;
 }
 
-/** Units of `some` items of a stage; of all where absent. */
+/** Units of `some` items of a stage; default all. */
 export function unitsOf<Item, Made extends object>(
   { items, units = () => 1 }: BlockedStage<Item, Made>,
   some = items,
@@ -53,8 +53,8 @@ export function makeBlocks<Item, Made extends object>(
 }
 
 /**
- * `make` of a stage, called block after block: its progress counts on from the blocks before.
- * `first` is the index of a block's first item; blocks may be left out.
+ * `make` of a stage, called for one block after the other: its progress continues from the blocks
+ * before. `first` is the index of a block's first item; blocks may be missing.
  */
 export function counted<Item, Made extends object>(
   { items, units = () => 1, make }: BlockedStage<Item, Made>,

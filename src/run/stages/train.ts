@@ -22,7 +22,7 @@ export function trainOnPairs(run: RunContext, t: number, pairs: PairRecord[]): P
   );
 }
 
-/** DPO on `pairs`; `warn` is called where the first step contradicts their reference log-probs. */
+/** DPO on `pairs`; `warn` is called if the first step contradicts their reference log-probs. */
 export function preferenceObjective(
   pairs: readonly PairRecord[],
   recipe: Pick<Recipe, 'train' | 'lora' | 'dtype'>,
@@ -50,7 +50,7 @@ export function preferenceObjective(
   };
 }
 
-/** @throws RunError naming the pair where the log-probs under θ_0 are needed and missing. */
+/** @throws RunError naming a pair whose log-probs under θ_0 are needed and missing */
 function pairInput(pair: PairRecord, { reference, kl_coefficient: kl }: Recipe['train']) {
   const base = reference === 'base' || kl > 0 ? baseOf(pair) : undefined;
   return {
