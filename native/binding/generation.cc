@@ -7,7 +7,8 @@ namespace {
 
 enum { completion_callback, tokens_callback, progress_callback };
 
-// Of a request in progress: they pass everything on to JavaScript, and keep the job alive.
+// The callbacks of a request in progress. They pass every result on to JavaScript and keep the job
+// alive.
 GenerationCallbacks callbacks_of(const std::shared_ptr<Job>& job,
                                  const std::shared_ptr<GenerationEnd>& result) {
   GenerationCallbacks callbacks;

@@ -5,9 +5,9 @@
 // thread only; the worker sees only the plain parts. The worker reaches JavaScript through the
 // environment's Inbox, never directly.
 //
-// Ownership: the environment's registry owns every unsettled job, and the job owns its engine. So
-// garbage-collecting the handle of a model whose work runs frees nothing, and the last reference to
-// an engine is always dropped on the JS thread.
+// Ownership: the environment's registry owns every unsettled job, and the job owns its engine.
+// Garbage-collecting the handle of a model with running work therefore frees nothing, and the last
+// reference to an engine is always dropped on the JS thread.
 //
 // Teardown (process exit, a terminated worker_thread): the inbox closes, every job is cancelled,
 // the workers are joined, and only then are the jobs destroyed. Their promises are never settled.

@@ -179,8 +179,9 @@ Plan sample_plan(const Sizes& sizes, int64_t num_seqs, int64_t prefill) {
   plan.max_num_seqs = num_seqs;
   plan.head_chunk_tokens = num_seqs;
   plan.prefill_tokens = prefill;
-  // The sequences of a prompt share its full pages; later pages are each sequence's own. One more
-  // page: the partial page of the prompt whose sequences are entering, which they copy.
+  // The sequences of a prompt share its full pages; later pages belong to one sequence each. One
+  // page more is needed for the partial page of the prompt whose sequences are entering, which they
+  // copy.
   const int64_t shared = request.prompt_tokens / page_size;
   const int64_t own = pages_of(request.prompt_tokens - shared * page_size + request.new_tokens);
   const int64_t prompts = (num_seqs + request.samples - 1) / request.samples;
@@ -188,7 +189,7 @@ Plan sample_plan(const Sizes& sizes, int64_t num_seqs, int64_t prefill) {
   const uint64_t page =
       static_cast<uint64_t>(2 * config.num_layers * config.kv_size() * page_size * sizes.element);
   plan.parts.push_back({"KV cache", page * static_cast<uint64_t>(plan.kv_pages)});
-  // 2 * num_seqs: the logits and, more than it takes, the sampler's memory.
+  // 2 * num_seqs covers the logits and the sampler's buffers, which are smaller than the logits.
   const uint64_t step =
       head_bytes(sizes, 2 * num_seqs, num_seqs, false) +
       sizes.times(num_seqs, sizes.layer.forward) +
@@ -211,8 +212,9 @@ Plan plan_sampling(const Sizes& sizes) {
   return plan;
 }
 
-// Values that an adapter's modules save per token, the products with A; with dropout one module at
-// a time also holds its input's mask and the masked input.
+// Values per token that an adapter's modules keep for the backward pass (the products with A) and
+// hold in passing: with dropout, one module at a time also holds its input's mask and the masked
+// input.
 struct AdapterValues {
   int64_t kept = 0, passing = 0;
 };
@@ -245,7 +247,7 @@ LayerBytes layer_bytes(const ModelConfig& c, DType dtype, const std::optional<Lo
   if (c.output_norms) kept += 2 * h;
   const AdapterValues adapter = lora ? adapter_values(c, *lora) : AdapterValues{};
   kept += adapter.kept;
-  // Locals of layer() at the last GEMM.
+  // Tensors alive in layer() at the last GEMM.
   const int64_t forward = 3 * h + 2 * qkv + 3 * i + adapter.passing;
   const int64_t backward = 2 * h + std::max(3 * i, 2 * qkv + q) + adapter.passing;
   return {kept * element, forward * element, backward * element};

@@ -132,8 +132,8 @@ void Worker::stop() {
   wake_.notify_one();
 }
 
-// The next item to run: while steps are being taken, only one that joins them; else the first one,
-// waited for. Empty where there is none.
+// The next item to run. Between two steps this is only an item that joins them; otherwise it is the
+// first item of the queue, which the call waits for. Empty if there is none.
 std::optional<Worker::Item> Worker::next(bool stepping) {
   std::unique_lock lock(mutex_);
   if (!stepping) wake_.wait(lock, [this] { return closed_ || !queue_.empty(); });

@@ -1,4 +1,4 @@
-// What the scheduler asks of a processor: prefill, the first tokens, decode. The CPU draws tokens
+// The scheduler's interface to a processor: prefill, first tokens, decode. The CPU draws tokens
 // before it returns; a device runs one step ahead of the host.
 #pragma once
 
@@ -34,10 +34,11 @@ class Backend {
   // their fp32 log-probs; token −1 where no logit is finite. Valid once the work queued so far is
   // done (support/stream_mark.h).
   virtual Tensor first_tokens(const Sequences& entering) = 0;
-  // Makes these the rows of the next steps. Each has run before, or its first token was drawn
-  // since the last arrange().
+  // Makes these sequences the rows of the next steps. Each has run before, or its first token was
+  // drawn since the last arrange().
   virtual void arrange(const Sequences& running) = 0;
-  // The next token of each row, as first_tokens(). `running` is what was arranged last.
+  // The next token of each row, in the format of first_tokens(). `running` is the argument of the
+  // last arrange().
   virtual Tensor decode(const Sequences& running) = 0;
 };
 

@@ -25,8 +25,8 @@ constexpr int64_t kUnbounded = std::numeric_limits<int64_t>::max();
 
 int64_t bound(int64_t most) { return most > 0 ? most : kUnbounded; }
 
-// The pages of a sequence: its prompt's, and its own for all new tokens but the last, which no step
-// reads.
+// The pages of a sequence: those of its prompt, and its own for all new tokens but the last, which
+// no step reads.
 struct PageNeed {
   int64_t prompt = 0, own = 0;
   // The prompt's last page is not full, and the sequence continues it: in a copy, or in the page
@@ -123,7 +123,7 @@ void DeviceBackend::check(const Generation& generation) const {
   }
 }
 
-// Makes the cache and the bounds those of a request that has the device to itself.
+// Sizes the cache and the bounds for a request that has the device to itself.
 void DeviceBackend::start(const Generation& generation) {
   const GenerationRequest& request = generation.request;
   cache_.reset();
@@ -140,8 +140,8 @@ void DeviceBackend::start(const Generation& generation) {
              ops::banned_ids(request.sampling));
 }
 
-// Adds the pages that a joining request may need. Where the device has no memory for them, its
-// sequences wait for pages of others.
+// Adds the pages that a joining request may need. If the device has no memory for them, its
+// sequences wait for pages of other sequences.
 void DeviceBackend::grow(const Generation& generation) {
   const int64_t pages = std::min(
       most_pages_, std::max(cache_->pages() + pages_wanted(generation), 2 * cache_->pages()));
@@ -177,7 +177,7 @@ void DeviceBackend::prefill(const Sequences& sequences) {
   const int64_t chunk = std::max(page_size, prefill_tokens_ / page_size * page_size);
   PrefillRows rows;
   std::vector<int64_t> predicting;
-  int64_t first = 0;  // of a long prompt
+  int64_t first = 0;  // first position of the current chunk of a long prompt
   const Prefill& longest = *sequences[0]->prefill;
   for (; sequences.size() == 1 && longest.length() - first > chunk; first += chunk) {
     sequences[0]->generation->cancel->check();
@@ -248,7 +248,7 @@ Tensor DeviceBackend::decode(const Sequences& running) {
     longest = std::max(longest, s->prefill->length() + s->launched);
   int64_t positions = kShortest;
   while (positions < longest) positions *= 2;
-  const int64_t rows = row_bucket(live);  // idle ones included
+  const int64_t rows = row_bucket(live);  // with idle rows
   if (graph_version_ != batch_.version()) graph_.emplace(device_);
   graph_version_ = batch_.version();
   graph_->run(positions << 20 | rows, [&] {

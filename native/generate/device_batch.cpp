@@ -24,8 +24,8 @@ std::vector<int32_t> grouped(const Sequences& sequences, int64_t rows) {
   return groups;
 }
 
-// `present` while it is large enough; else at least twice as much, so that many requests which join
-// one by one move the buffers only a few times.
+// Returns `present` if it is large enough, otherwise at least twice as much, so that many requests
+// that join one by one rarely move the buffers.
 int64_t grown(int64_t present, int64_t needed) {
   return needed <= present ? present : std::max(needed, 2 * present);
 }

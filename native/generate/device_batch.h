@@ -20,9 +20,10 @@ class DeviceBatch {
   // Changes with the buffers' addresses and sizes.
   int64_t version() const { return version_; }
 
-  // Makes room for so many sequences, pages per sequence and banned ids per sequence.
+  // Makes room for this many sequences, pages per sequence and banned ids per sequence.
   void fit(int64_t num_seqs, int64_t max_pages, int64_t max_banned);
-  // Uploads the states of sequences that have drawn no token yet; arrange() comes next. Their rows.
+  // Uploads the states of sequences that have drawn no token yet and returns their rows; arrange()
+  // must come next.
   ops::DecodeStep stage(const Sequences& entering);
   // Makes `next` the running sequences; each is in the batch already or was staged last.
   void arrange(const Sequences& next);

@@ -43,7 +43,8 @@ void check_request(const ModelConfig& config, const GenerationRequest& request) 
   }
 }
 
-// Calls once(generation, first, last) for each request's part of sequences that lie side by side.
+// Calls once(generation, first, last) for each run of adjacent sequences that belong to one
+// request.
 template <class Once>
 void each_request(const Sequences& sequences, const Once& once) {
   for (size_t first = 0, last; first < sequences.size(); first = last) {
@@ -82,14 +83,14 @@ bool Generator::step() {
   try {
     end_cancelled();
     bool changed = scheduler_.retire();
-    // Tokens in flight hold the memory that those who wait in order may need.
+    // Tokens in flight hold memory that the waiting requests may need.
     if (scheduler_.running().empty()) receive(0);
     const Sequences entering = enter();
     receive(backend_->in_flight());
     changed |= scheduler_.retire() || !entering.empty();
     if (changed) backend_->arrange(scheduler_.running());
     receive(decode() ? backend_->in_flight() : 0);
-  } catch (...) {  // of a computation that all requests share
+  } catch (...) {  // an error of a computation that all requests share
     for (const GenerationPtr& generation : scheduler_.generations())
       end(*generation, std::current_exception());
   }
@@ -125,8 +126,8 @@ Sequences Generator::enter() {
   return entering;
 }
 
-// Computes the prompts of the sequences that enter, several per pass. A pass that fails ends the
-// requests that it belongs to.
+// Computes the prompts of the sequences that enter, several per pass. If a pass fails, its requests
+// end.
 void Generator::prefill(const Sequences& entering) {
   for (Sequences pass : prefill_passes(entering, backend_->prefill_tokens())) {
     end_cancelled();

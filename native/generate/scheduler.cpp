@@ -60,7 +60,7 @@ bool Scheduler::retire() {
          }) > 0;
 }
 
-// The requests whose next sequence may enter, the one to enter first in front.
+// The requests whose next sequence may enter, in the order in which they should enter.
 std::vector<GenerationPtr> Scheduler::candidates() const {
   std::vector<GenerationPtr> out;
   for (const GenerationPtr& generation : generations_) {
@@ -126,7 +126,8 @@ Sequences Scheduler::admit(const std::function<void(Generation&)>& failed) {
         failed(*generation);
         return true;
       }
-      // Prompts whose next sequence waits hold memory too: if nothing runs, one of those goes on.
+      // A prompt with waiting sequences holds memory too: if nothing runs, one of these prompts
+      // continues.
       if (!running_.empty() || !entering.empty()) return false;
     }
     return false;

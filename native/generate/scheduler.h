@@ -2,8 +2,8 @@
 //
 // A request's sequences enter in prompt order, then sample order, while fewer than its max_num_seqs
 // run. The next sequence is that of the request with the fewest running ones; among equals, of the
-// one that has waited longest. Nothing overtakes it if it has to wait for memory. So a new request
-// joins the requests in progress at once, and none starves.
+// one that has waited longest. If it has to wait for memory, no other sequence overtakes it. So a
+// new request joins the requests in progress at once, and none starves.
 #pragma once
 
 #include <functional>
@@ -35,7 +35,7 @@ struct Generation {
   Progress progress;
   bool ended = false;
 
-  // The scheduler's.
+  // Set by the scheduler.
   uint64_t arrival = 0;                   // number of the request
   int64_t most_running = 1, running = 0;  // sequences
   uint64_t last_entered = 0;              // number of the last entry, over all requests; 0: none
@@ -56,14 +56,14 @@ class Scheduler {
   const std::vector<GenerationPtr>& generations() const { return generations_; }
   void remove_ended();
 
-  // Takes the sequences that are over out of the running ones; true if there were any.
+  // Removes the ended sequences from the running ones; returns whether there were any.
   bool retire();
   // Chooses and reserves the sequences that enter in this step. At most one prefill pass of a
-  // request enters per step, so a long list of prompts does not hold up the others' tokens.
-  // `failed` gets a request for which reserving has failed, with the current exception.
+  // request enters per step, so a long list of prompts does not delay the tokens of other requests.
+  // `failed` is called with the current exception for a request whose reservation fails.
   Sequences admit(const std::function<void(Generation&)>& failed);
-  // Adds them to the running sequences: a request's side by side, and a prompt's, so that decode
-  // attention reads their shared keys once.
+  // Adds them to the running sequences. Sequences of a request, and within it of a prompt, are
+  // adjacent, so that decode attention reads their shared keys once.
   void run(const Sequences& entering);
   const Sequences& running() const { return running_; }
 

@@ -15,8 +15,8 @@ namespace cream {
 struct Generation;  // generate/scheduler.h
 
 // A request with its bounds on a device. request.most_pages, request.prefill_tokens and most_rows
-// hold for all requests that run together; 0: no bound. Where rows or pages are short, sequences
-// wait for others to end; a prompt of more than prefill_tokens tokens is prefilled in chunks.
+// hold for all requests that run together; 0: no bound. If rows or pages are short, sequences wait
+// for others to end; a prompt of more than prefill_tokens tokens is prefilled in chunks.
 struct BoundedRequest {
   GenerationRequest request;
   int64_t most_rows = 0;
@@ -45,12 +45,12 @@ struct Sequence {
   int64_t limit = 0;     // most new tokens
   int64_t launched = 0;  // tokens requested from the backend, received or not
   bool ended = false;    // tokens drawn after the end are dropped
-  // As the host has received them.
+  // As received by the host.
   Tokens tokens;
   std::vector<float> logprobs;
   std::string tail;  // last bytes of the completion; used for stop strings only
-  // KV cache of all new tokens but the last, which no step has read yet: on the CPU a block, on a
-  // device the pages after the prompt's full ones.
+  // KV cache of all new tokens but the last, which no step has read yet: a block on the CPU, the
+  // pages after the prompt's full ones on a device.
   KvBlockPtr own;
   Pages pages;
   int64_t slot = -1;  // on a device: row in the batch, or −1 − index among the entering ones

@@ -1,7 +1,7 @@
 // Three GEMMs per chunk: logits = H·Wᵀ in fp32; then, with dZ the gradient of the logits rounded to
-// the compute dtype, dH = dZ·W and dW += dZᵀ·H. Where the head multiplies or caps its logits, dZ is
-// the gradient before that. The log-sum-exp and the softmax are fp32, dW is accumulated in fp32
-// over the chunks.
+// the compute dtype, dH = dZ·W and dW += dZᵀ·H. If the head multiplies or caps its logits, dZ is
+// the gradient with respect to x·Wᵀ before both. The log-sum-exp and the softmax are fp32; dW is
+// accumulated in fp32 over the chunks.
 #include "loss/head_chunk.h"
 
 #include <utility>
@@ -31,7 +31,7 @@ Tensor HeadChunk::backward(const Tensor& coefficient, Tensor& head_gradient) {
       std::exchange(logits_, {}), token_.logsumexp, targets_, coefficient * head_.multiplier,
       slope.defined() ? at::kFloat : dtype, cap_);  // [n, vocab]
   if (slope.defined()) d_logits = d_logits.mul_(slope).to(dtype);
-  // The head is frozen where its gradient is undefined.
+  // An undefined gradient means that the head is frozen.
   if (head_gradient.defined()) ops::add_linear_weight_gradient(head_gradient, d_logits, hidden_);
   return ops::linear_input_gradient(d_logits, head_.weight);
 }

@@ -120,9 +120,9 @@ class ConfigKeys {
 };
 
 // Throws Error{unsupported} for a key that changes the model's numbers and that its family does not
-// have, unless its value is the neutral one.
+// honour, unless its value is the neutral one.
 void refuse_variants(const ConfigKeys& keys, const Family& family);
-// The same inside rope_parameters or rope_scaling.
+// The same check for the keys inside rope_parameters or rope_scaling.
 void refuse_unknown_scaling(const ConfigKeys& keys, const Family& family);
 
 }  // namespace cream

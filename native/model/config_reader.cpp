@@ -22,7 +22,7 @@ bool classifies(const std::string& architecture, const Family& family) {
          architecture == causal.substr(0, causal.find("ForCausalLM")) + "ForSequenceClassification";
 }
 
-// transformers writes id2label instead of num_labels, and neither where there are two labels.
+// transformers writes id2label instead of num_labels, and writes neither if there are two labels.
 int64_t number_of_labels(const ConfigKeys& keys) {
   const JsonValue* labels = keys.find("id2label");
   if (!labels) return keys.optional("num_labels", 2, 1, ConfigLimits::labels);
@@ -61,8 +61,8 @@ void read_sizes(const ConfigKeys& keys, ModelConfig& config) {
   config.intermediate_size = keys.required("intermediate_size", 1, ConfigLimits::intermediate);
   config.num_layers = keys.required("num_hidden_layers", 1, ConfigLimits::layers);
   config.num_heads = keys.required("num_attention_heads", 1, ConfigLimits::heads);
-  // null means num_attention_heads; absent means the family's number, which may exceed the heads of
-  // a small config.
+  // null means num_attention_heads; an absent key means the family's number, which may exceed the
+  // heads of a small config.
   const bool family_says = config.num_kv_heads > 0 && !keys.has("num_key_value_heads");
   config.num_kv_heads =
       family_says ? std::min(config.num_kv_heads, config.num_heads)
@@ -102,7 +102,7 @@ void read_activation(const ConfigKeys& keys, const Family& family, ModelConfig& 
     keys.refuse(key, "is " + quote(name) + " instead of \"silu\" or \"gelu_pytorch_tanh\"");
 }
 
-// null switches a cap off, an absent key means the family's cap.
+// null switches a cap off; an absent key means the family's cap.
 void read_softcaps(const ConfigKeys& keys, const Family& family, ModelConfig& config) {
   const auto cap = [&](const char* key, double& value) {
     if (family.has(key) && keys.has(key)) value = keys.positive(key, 0, 1e9);
@@ -202,14 +202,14 @@ void read_layers(const ConfigKeys& keys, const Family& family, ModelConfig& conf
     config.layers.clear();
 }
 
-// The RoPE keys of one kind of layer; `rope` comes with the values from outside the object.
+// The RoPE keys of one kind of layer. `rope` already holds the values from outside the object.
 void read_scaling(const ConfigKeys& keys, const Family& family, RopeConfig& rope) {
   const char* type_key = keys.find("rope_type") ? "rope_type" : "type";  // the older spelling
   const std::string type = keys.text(type_key);
   refuse_unknown_scaling(keys, family);
   rope.type = type.empty() ? "default" : type;
   const bool phi3 = family.has("original_max_position_embeddings");
-  if (phi3 && one_of(type, {"su", "yarn"})) rope.type = "longrope";  // its older names
+  if (phi3 && one_of(type, {"su", "yarn"})) rope.type = "longrope";  // older names
   if (!one_of(rope.type, {"default", "linear", "dynamic", "llama3", "yarn", "longrope"}))
     keys.refuse(type_key, "is " + quote(rope.type),
                 "It knows default, linear, dynamic, llama3, yarn and longrope");
@@ -246,9 +246,9 @@ void read_scaling(const ConfigKeys& keys, const Family& family, RopeConfig& rope
     keys.fail("high_freq_factor", "must differ from low_freq_factor");
 }
 
-// transformers 4 writes rope_theta and rope_scaling side by side, transformers 5 one object
-// rope_parameters; with Gemma 3 and OLMo 3 one of these for each kind of layer, and Gemma's
-// rope_local_base_freq in version 4.
+// transformers 4 writes rope_theta and rope_scaling side by side; transformers 5 writes one object
+// rope_parameters. Gemma 3 and OLMo 3 have one such object per kind of layer, and in version 4
+// Gemma 3 has rope_local_base_freq.
 void read_rope(const ConfigKeys& keys, const Family& family, ModelConfig& config) {
   RopeConfig& rope = config.rope;
   rope.theta = keys.positive("rope_theta", rope.theta, 1e12);
@@ -287,7 +287,7 @@ void read_rope(const ConfigKeys& keys, const Family& family, ModelConfig& config
   }
 }
 
-// Absent keys mean the family's ids, unless they lie beyond the vocabulary.
+// Absent keys mean the family's ids, unless these exceed the vocabulary.
 void read_special_tokens(const ConfigKeys& keys, ModelConfig& config) {
   const int64_t last = config.vocab_size - 1;
   if (config.bos_token_id > last) config.bos_token_id = -1;
@@ -296,7 +296,7 @@ void read_special_tokens(const ConfigKeys& keys, ModelConfig& config) {
   if (config.pad_token_id > last) config.pad_token_id = -1;
   if (keys.has("pad_token_id")) {
     const int64_t pad = keys.optional("pad_token_id", -1 - config.vocab_size, INT64_MIN, INT64_MAX);
-    // torch counts a negative padding_idx from the end. Ids beyond the vocabulary name no row.
+    // torch counts a negative padding_idx from the end. Ids beyond the vocabulary refer to no row.
     config.pad_token_id = pad > last || pad < -config.vocab_size ? -1
                           : pad < 0                              ? pad + config.vocab_size
                                                                  : pad;
@@ -312,7 +312,7 @@ void read_special_tokens(const ConfigKeys& keys, ModelConfig& config) {
       config.eos_token_ids.push_back(keys.whole("eos_token_id", id, 0, last));
 }
 
-// text_config of a multimodal checkpoint, with what transformers takes from outside it.
+// text_config of a multimodal checkpoint, with the values that transformers takes from outside it.
 JsonValue text_config(const ConfigKeys& keys, const Multimodal& kind) {
   if (!keys.find("text_config")) keys.fail("text_config", "is missing");
   const JsonValue tied(true), text_type{std::string(kind.text)};

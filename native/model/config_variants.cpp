@@ -1,5 +1,5 @@
 // Keys of config.json that change a model's numbers and that the engine does not implement. They
-// are refused by name: a model that is read without them gives other numbers than transformers.
+// are refused by name, because a model that is read without them differs from transformers.
 #include <algorithm>
 #include <initializer_list>
 #include <string_view>
@@ -61,7 +61,7 @@ constexpr const char* kOptions[] = {"use_bidirectional_attention",
                                     "use_parallel_residual",
                                     "use_qk_norm"};
 
-// Factors, neutral at 1; Granite has some (Family::keys).
+// Factors, neutral at 1; Granite honours some of them (Family::keys).
 constexpr const char* kFactors[] = {"attention_in_multiplier",
                                     "attention_out_multiplier",
                                     "embedding_multiplier",
@@ -79,12 +79,13 @@ constexpr const char* kFactors[] = {"attention_in_multiplier",
                                     "scale_emb",
                                     "width_multiplier"};
 
-// Options that some families have (Family::keys); neutral when off.
+// Options that some families honour (Family::keys); neutral when off.
 constexpr const char* kFamilyOptions[] = {"attention_multiplier",    "attn_logit_softcapping",
                                           "final_logit_softcapping", "no_rope_layers",
                                           "query_pre_attn_scalar",   "rope_local_base_freq"};
 
-// transformers does not read these keys in the family, so a model that needs one is of another.
+// Keys that transformers does not read in this family, so a config that sets one is meant for
+// another family.
 template <class Set>
 void refuse_windows(const ConfigKeys& keys, const Family& family, const Set& set) {
   constexpr int64_t kAny = int64_t{1} << 40;
@@ -132,7 +133,7 @@ void refuse_unknown_scaling(const ConfigKeys& keys, const Family& family) {
                    "attention_factor", "original_max_position_embeddings", "low_freq_factor",
                    "high_freq_factor", "beta_fast", "beta_slow", "mscale", "mscale_all_dim",
                    "truncate", "short_factor", "long_factor", "full_attention", "sliding_attention",
-                   "max_position_embeddings"},  // transformers reads the last one nowhere
+                   "max_position_embeddings"},  // transformers does not read the last one
                   member.key) &&
         !family.has(member.key))
       keys.refuse(member.key.c_str(), "is set", "Use a model without this RoPE scaling");

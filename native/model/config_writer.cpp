@@ -17,7 +17,7 @@ void write_list(JsonWriter& out, const char* key, const std::vector<double>& num
   out.end_array();
 }
 
-// The keys that are set, in alphabetical order; rope_theta only in version 5's object.
+// Writes the keys that are set, in alphabetical order; rope_theta only in version 5's object.
 void write_scaling(JsonWriter& out, const RopeConfig& rope, bool with_theta) {
   const auto given = [&](const char* key, double value) {
     if (value > 0) out.key(key), out.real(value);
@@ -96,7 +96,7 @@ void write_multipliers(JsonWriter& out, const Family& family, const ModelConfig&
 // Version 4 reads max_window_layers, version 5 layer_types; both are written.
 void write_layers(JsonWriter& out, const Family& family, const ModelConfig& config) {
   if (!family.has("sliding_window")) return;
-  // sliding_window says it all: transformers 5 takes a mistral with layer_types for a ministral.
+  // sliding_window alone suffices: transformers 5 takes a mistral with layer_types for a ministral.
   const bool as_by_default = family.pattern.kind == LayerPattern::all &&
                              std::all_of(config.layers.begin(), config.layers.end(),
                                          [](const LayerKind& kind) { return kind.sliding; });
@@ -159,7 +159,7 @@ std::string config_to_json(const ModelConfig& config, DType dtype) {
   if (family.has("query_pre_attn_scalar"))
     out.key("query_pre_attn_scalar"),
         out.value(static_cast<int64_t>(
-            config.query_pre_attn_scalar));  // transformers insists on a whole one
+            config.query_pre_attn_scalar));  // transformers requires an integer
   out.key("rms_norm_eps"), out.value(config.rms_norm_eps);
   write_multipliers(out, family, config);
   write_rope(out, family, config);

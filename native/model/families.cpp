@@ -10,7 +10,7 @@ namespace {
 
 using Pattern = LayerPattern;
 
-// One row per model_type: the defaults of transformers' configuration class first.
+// One row per model_type; each begins with the defaults of transformers' configuration class.
 std::vector<Family> make_families() {
   return {
       {.defaults = {.architecture = "LlamaForCausalLM",

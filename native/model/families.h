@@ -23,11 +23,11 @@ struct LayerPattern {
   int64_t period = 0;
 };
 
-// How llama.cpp stores the family.
+// The form of the family in GGUF files.
 struct GgufForm {
   const char* architecture = nullptr;  // general.architecture; null: it has no such family
-  // Made by llama.cpp's converter of Llama, which interleaves the rows of q and k within a head and
-  // stores llama3 scaling as the tensor rope_freqs.weight.
+  // Converted by llama.cpp's Llama converter, which interleaves the rows of q and k within a head
+  // and stores llama3 scaling as the tensor rope_freqs.weight.
   bool as_llama = false;
   bool window = false;  // attention.sliding_window is honoured
   // Scores are scaled by (hidden / heads)^(−1/2) in a model with this many layers (Gemma's 27B).

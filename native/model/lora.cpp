@@ -23,7 +23,7 @@ std::string listed(const std::vector<LoraModule>& modules) {
   return out;
 }
 
-// The modules that `params` (resolved) puts adapters on.
+// The modules that get adapters by `params` (resolved).
 std::vector<LoraModule> targeted(const ModelConfig& config, const LoraParams& params) {
   std::vector<LoraModule> out;
   for (LoraModule& module : lora_modules(config))
@@ -123,7 +123,8 @@ AdapterTensors new_adapter(const ModelConfig& config, const LoraParams& params, 
   const std::vector<LoraModule> all = lora_modules(config), modules = targeted(config, params);
   for (int64_t i = 0; i < config.num_layers; ++i) {
     for (const LoraModule& module : modules) {
-      // Position among all modules: adding a target does not change the numbers of the others.
+      // Indexed among all modules, so that adding a target does not change the numbers of the
+      // others.
       const auto place =
           std::find_if(all.begin(), all.end(),
                        [&](const LoraModule& other) { return other.name == module.name; }) -

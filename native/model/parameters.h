@@ -1,6 +1,6 @@
 // The parameter table: the engine's parameters, their shapes, and the tensors of a Hugging Face or
 // GGUF file that each consists of. Loading, saving, training, LoRA's modules and memory plans read
-// it; a family that stores other tensors changes it here alone.
+// it, so a family with other tensors changes only this table.
 #pragma once
 
 #include <cstdint>
@@ -31,8 +31,8 @@ std::vector<Parameter> parameter_layout(const ModelConfig& config);
 // The parameters of one layer.
 std::vector<Parameter> layer_layout(const ModelConfig& config, int64_t index);
 
-// Whether a file may hold this tensor although it is not used: a tied head stored again, RoPE's
-// frequencies.
+// Whether a file may contain this tensor although it is not used, such as a second copy of a tied
+// head or RoPE's frequencies.
 bool is_redundant(const std::string& name, const ModelConfig& config);
 
 }  // namespace cream

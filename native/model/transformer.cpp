@@ -1,9 +1,9 @@
 // A pre-norm decoder (Touvron et al. 2023): x += out(attend(rope(qkv(norm(x))))); x +=
 // down(f(gate)·up of gate_up(norm(x))). A family's additions (biases, norms on queries and keys or
-// on a sub-layer's output, windows, caps) come from the config and appear here as tensors that are
-// defined or not; a plain Llama uses none. In float32 the results are those of Hugging Face's
-// …ForCausalLM. In bfloat16, RoPE's cos and sin stay float32, where Hugging Face rounds them. Rows
-// are independent except in `attend`.
+// on a sub-layer's output, windows, caps) come from the config as optional tensors; a plain Llama
+// uses none. In float32 the results equal those of Hugging Face's …ForCausalLM. In bfloat16, RoPE's
+// cos and sin stay float32, while Hugging Face rounds them. Rows are independent except in
+// `attend`.
 #include "model/transformer.h"
 
 #include "ops/rms_norm/op.h"
@@ -30,7 +30,7 @@ Transformer::Transformer(ModelConfig config, Weights weights)
   if (config_.rope.llama_4_scaling_beta > 0)
     query_scale_ = make_query_scale(config_.rope, config_.context()).to(device(), dtype());
   for (int64_t i = 0; i < config_.num_layers; ++i) {
-    // A window that holds the whole context hides nothing.
+    // A window that is as long as the context has no effect.
     const bool slides = config_.layer(i).sliding && config_.sliding_window < config_.context();
     attention_.push_back({i,
                           {config_.attention_scale(), config_.attention_softcap,
@@ -86,8 +86,8 @@ Tensor Transformer::output(Tensor added, const Tensor& weight) const {
   return config_.residual_multiplier == 1 ? added : added.mul_(config_.residual_multiplier);
 }
 
-// qkv [tokens, q + 2·kv] → [tokens, heads·head_dim], q and k normed and rotated as the layer's kind
-// has it.
+// qkv [tokens, q + 2·kv] → [tokens, heads·head_dim]. Queries and keys are normalised and rotated as
+// the layer's kind requires.
 Tensor Transformer::attend(int64_t index, const Tensor& products, const RotaryRows& rotary,
                            Attention& attention) const {
   const Tensor qkv = rotary.query_scale.defined()

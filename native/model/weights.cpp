@@ -42,7 +42,7 @@ Tensor& tensor_of(Weights& weights, const Parameter& parameter) {
   return bias ? linear.bias : linear.weight;
 }
 
-// The matrices that a forward pass multiplies by; the embedding is only looked up.
+// Visits the matrices that a forward pass multiplies by; the embedding is only looked up.
 template <class Visit>
 void visit_matrices(Weights& weights, Visit&& visit) {
   for (LayerWeights& layer : weights.layers)

@@ -77,10 +77,10 @@ std::string names(const std::vector<GpuInfo>& gpus) {
   return out;
 }
 
-// Called for whatever names a GPU. The same input gives the same bits. ATen's CUDA ops sum in a
-// fixed order only on request; cuBLAS does with a fixed workspace and without split bf16 sums.
-// ATen's filling of new memory is disabled: nothing reads uninitialised memory, and it would cost
-// one pass over it.
+// Called whenever a GPU is named, so that the same input gives the same bits. ATen's CUDA ops sum
+// in a fixed order only on request; cuBLAS does so with a fixed workspace and without split bf16
+// sums. ATen's filling of new memory is disabled: nothing reads uninitialised memory, and filling
+// would cost one pass over it.
 void make_deterministic() {
   const char* const workspace = std::getenv("CUBLAS_WORKSPACE_CONFIG");
   if (workspace == nullptr || std::string(workspace) != ":16:8")

@@ -22,8 +22,8 @@ constexpr const char* kConfigFile = "adapter_config.json";
 constexpr const char* kWeightsFile = "adapter_model.safetensors";
 constexpr const char* kPrefix = "base_model.model.model.";
 
-// Keys that do not change what the adapter computes, and keys that are read below. Every other key
-// must be unset, since a new variant of PEFT applied as plain LoRA would give wrong numbers.
+// Keys that do not change the adapter's function, and keys that are read below. Every other key
+// must be unset, because applying a new variant of PEFT as plain LoRA would give wrong numbers.
 const std::unordered_set<std::string_view> kKnown = {"auto_mapping",
                                                      "base_model_name_or_path",
                                                      "bias",
@@ -113,8 +113,8 @@ class TargetModules {
       found->layers.insert(layer);
   }
 
-  // Throws unless every module sits on layers 0 to n−1 with one n for all. Whether n is the number
-  // of the model's layers shows when the tensors are read.
+  // Throws unless every module has an adapter on layers 0 to n−1 with one n for all. Whether n is
+  // the model's number of layers is checked when the tensors are read.
   std::vector<std::string> names(const std::string& source) const {
     size_t layers = 0;
     for (const Module& module : modules_) layers = std::max(layers, module.layers.size());
@@ -157,8 +157,8 @@ void read_targets(const JsonValue& root, const std::string& source, AdapterConfi
   out.params.targets = modules.names(source);
 }
 
-// The modules that have tensors in the file. PEFT's pattern is Python's dialect of regular
-// expressions; the tensors that it saved name the same modules.
+// The modules that have tensors in the file. PEFT's pattern is a Python regular expression, so the
+// modules are taken from the names of the saved tensors instead.
 std::vector<std::string> targets_of_tensors(const std::string& directory,
                                             const std::string& source) {
   const std::string path = directory + "/" + kWeightsFile;

@@ -1,4 +1,4 @@
-// Checks, shared by the file formats, of where the tensors of a header lie.
+// Checks of the tensors' positions in a file, shared by the file formats.
 #pragma once
 
 #include <string>

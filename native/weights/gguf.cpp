@@ -236,7 +236,7 @@ uint64_t read_alignment(const GgufMetadata& metadata, const std::string& source)
   return static_cast<uint64_t>(*value);
 }
 
-// Offsets count from the aligned end of the table; afterwards from the start of the file.
+// Makes offsets, which count from the aligned end of the table, count from the start of the file.
 void place_tensors(std::vector<TensorInfo>& tensors, uint64_t table_end, uint64_t size,
                    uint64_t alignment, const std::string& source) {
   const uint64_t data_begin = (table_end + alignment - 1) / alignment * alignment;

@@ -153,7 +153,7 @@ void read_rope(const Metadata& metadata, const std::vector<float>& rope_freqs, c
                     "holds other factors than Llama 3.1's kind of RoPE scaling");
 }
 
-// Some options are in the file, llama.cpp derives others from the family's name.
+// Reads the options that the file contains; llama.cpp derives others from the family's name.
 void read_window(const Metadata& metadata, const Family& family, ModelConfig& config) {
   const std::string window = metadata.key("attention.sliding_window");
   if (!family.gguf.window) {
@@ -198,7 +198,7 @@ void read_multipliers(const Metadata& metadata, const Family& family, ModelConfi
     factor("attention_multiplier", "attention.scale", config.attention_multiplier);
 }
 
-// The biases are those that the file has; those of q and k are not read where their rows are
+// Takes the biases that the file contains; biases of q and k are not read if their rows are
 // interleaved.
 void read_biases(const std::vector<TensorInfo>& tensors, const Family& family,
                  ModelConfig& config) {
@@ -266,7 +266,7 @@ ModelConfig config_from_gguf(const GgufMetadata& values, const std::vector<Tenso
   const int64_t last = config.vocab_size - 1;
   config.bos_token_id = metadata.optional("tokenizer.ggml.bos_token_id", -1, 0, last);
   config.pad_token_id = metadata.optional("tokenizer.ggml.padding_token_id", -1, 0, last);
-  config.eos_token_ids.clear();  // the tokenizer's keys say
+  config.eos_token_ids.clear();  // the tokenizer's keys decide
   const int64_t eos = metadata.optional("tokenizer.ggml.eos_token_id", -1, 0, last);
   if (eos >= 0) config.eos_token_ids.push_back(eos);
   return config;

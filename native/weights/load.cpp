@@ -54,7 +54,7 @@ struct Target {
   at::Device device;
 };
 
-// Shapes were checked against the file, so a false config cannot ask for much more memory than the
+// Shapes were checked against the file, so a false config cannot request much more memory than the
 // file's size.
 Tensor allocate(const Parameter& parameter, at::ScalarType dtype) {
   try {

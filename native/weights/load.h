@@ -21,7 +21,7 @@ struct LoadedWeights {
   ModelConfig config;
   NamedTensors tensors;       // in the order above, layer by layer
   std::string metadata_json;  // GGUF only
-  std::string note;           // what of the file is not used, for the user; mostly empty
+  std::string note;           // for the user: parts of the file that are not used; usually empty
 };
 
 // path: a Hugging Face folder (config.json and safetensors) or a .gguf file. Each tensor goes to

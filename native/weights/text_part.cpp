@@ -9,7 +9,7 @@ namespace cream {
 
 namespace {
 
-// What transformers 4 and 5 put before the language model's names, and what it stands for.
+// Prefixes that transformers 4 and 5 put before the language model's names, and their replacements.
 constexpr std::pair<std::string_view, std::string_view> kPrefixes[] = {
     {"language_model.model.", "model."},
     {"language_model.lm_head.", "lm_head."},

@@ -1,5 +1,5 @@
 // The text part of a multimodal checkpoint (Gemma 3, Mistral 3): the tensors of its language model
-// under the names that a text model's file has. Those of the vision part are left out.
+// under the names of a text model's file. The tensors of the vision part are left out.
 #pragma once
 
 #include <map>
@@ -19,13 +19,13 @@ class TextPart : public WeightsReader {
 
   const std::vector<TensorInfo>& tensors() const override { return tensors_; }
   void read_into(const std::string& name, Tensor out) const override;
-  // A sentence that names what is left out; empty if nothing is.
+  // A sentence that names the parts that are left out; empty if there are none.
   std::string note() const;
 
  private:
   const WeightsReader& whole_;
   std::vector<TensorInfo> tensors_;           // sorted by name
-  std::map<std::string, std::string> names_;  // the name in the file of each of them
+  std::map<std::string, std::string> names_;  // for each of them its name in the file
   std::map<std::string, int64_t> left_out_;   // the number of tensors of each other part
 };
 

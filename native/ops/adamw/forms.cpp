@@ -1,5 +1,6 @@
-// The small forms of an optimizer state in plain ATen, to fp32 and back. It does on tensors of bits
-// what the kernels do per element (math.h), so it is their reference too.
+// Converts the small forms of an optimizer state to fp32 and back in plain ATen. The operations on
+// tensors of bits are those that the kernels apply per element (math.h), so this is their reference
+// too.
 #include "ops/adamw/forms.h"
 
 namespace cream::ops {

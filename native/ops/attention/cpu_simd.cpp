@@ -35,7 +35,8 @@ struct Layout {
   }
 };
 
-// Prefetches n rows: a cache is read once per step, too short a run for the hardware prefetcher.
+// Prefetches n rows. A cache is read once per step, and its runs are too short for the hardware
+// prefetcher.
 template <class T>
 void prefetch_rows(const T* rows, int64_t stride, int64_t n, int64_t d) {
   for (int64_t row = 0; row < n; ++row)
@@ -50,7 +51,7 @@ void widen_values(const T* values, int64_t stride, int64_t n, int64_t d, float* 
       store16(to + key * d + i, load16(values + key * stride + i));
 }
 
-// Keys of a block that a query sees.
+// The keys of a block that a query sees.
 struct Span {
   int64_t begin, end;
 };
@@ -62,8 +63,8 @@ inline Mask seen(const Span& span, int64_t column) {
   return without16(before_end, first_lanes(span.begin - 16 * column));
 }
 
-// One query: scores in `columns` vectors, valid within `span` → weights; returns the factor for the
-// earlier sums. Without Window the span begins at the block's first key.
+// Turns one query's scores in `columns` vectors, valid within `span`, into weights; returns the
+// factor for the earlier sums. Without Window the span begins at the block's first key.
 template <bool Window>
 float soften(float* scores, int64_t columns, const Span& span, float& max, float& sum) {
   const Floats none = set16(minus_infinity);
@@ -118,8 +119,8 @@ void accumulate(const float* p, const float* factor, Values<V> values, int64_t n
     for (int c = 0; c < C; ++c) store16(out + r * d + 16 * c, acc[r][c]);
 }
 
-// One transposed block for R queries from `first`, of which query r sees the keys spans[r] within 0
-// … n.
+// Processes one transposed block for R queries from `first` on; query r sees the keys spans[r]
+// within 0 … n.
 template <class V>
 struct BlockOf {
   float* scratch;
@@ -216,8 +217,7 @@ void add(const Queries<T>& queries, const Keys<T>& keys, Range range, const Visi
     turn_keys(keys.keys + start * keys.stride, keys.stride, n, d,
               reinterpret_cast<int32_t*>(scratch + at.keys));
     const T* values = keys.values + start * keys.stride;
-    // Widening is exact, so it does not change the result; it pays when several tiles read the
-    // block.
+    // Widening is exact, so it does not change the result. It pays if several tiles read the block.
     if (sizeof(T) == sizeof(float) || range.last - range.first <= tile_queries) {
       each_tile<T, T>({scratch, at, d, n, queries.scale, queries.softcap, {values, keys.stride}},
                       range, start, visible);

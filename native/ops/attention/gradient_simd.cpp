@@ -63,7 +63,7 @@ struct Part {
   float *d_keys, *d_values;                      // [length][d]
 };
 
-// Up to six queries, and what each of them sees of the two parts: keys first … last.
+// Up to six queries and the keys first … last of both parts that each of them sees.
 struct Seen {
   int64_t first, last;
 };

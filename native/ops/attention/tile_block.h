@@ -26,7 +26,7 @@ CREAM_HOST_DEVICE inline int smaller(int a, int b) { return a < b ? a : b; }
 CREAM_HOST_DEVICE inline int larger(int a, int b) { return a > b ? a : b; }
 CREAM_HOST_DEVICE inline int ceil_div(int n, int size) { return (n + size - 1) / size; }
 
-// Rows that a block can hold: their sums take a register tile a thread.
+// Rows that a block can hold: their sums take one register tile per thread.
 CREAM_HOST_DEVICE inline int most_held(int d) { return smaller(32, threads / (d / chunk) * quad); }
 
 // Rows of a tile: about 16 KB, a multiple of 16.
@@ -115,7 +115,8 @@ struct Running {
   float max, sum;
 };
 
-// Held rows as fp32, times `factor`, the last four filled up with zeros. row(i): address of row i.
+// Loads held rows as fp32, times `factor`, padded with zero rows to a multiple of four. row(i):
+// address of row i.
 template <class Block, class Row>
 CREAM_HOST_DEVICE void hold(Block& block, float* to, int count, int d, float factor,
                             const Row& row) {
@@ -126,8 +127,8 @@ CREAM_HOST_DEVICE void hold(Block& block, float* to, int count, int d, float fac
   });
 }
 
-// Two matrices' walked rows, `count` of `tile`, the rest zeros: what lies there may be NaN. row(i):
-// offset of row i in both.
+// Loads the walked rows of two matrices: `count` of `tile` rows, and zeros for the rest, because
+// uninitialised memory may be NaN. row(i): offset of row i in both.
 template <class T, class Block, class Row>
 CREAM_HOST_DEVICE void walk(Block& block, T* to_a, T* to_b, int tile, int count, int d,
                             const Row& row) {
@@ -176,7 +177,8 @@ struct AttendMemory {
   CREAM_HOST_DEVICE int64_t bytes() const {
     return walked_bytes() + 4 * (static_cast<int64_t>(rows) * d + tile * rows + 2 * slices * rows);
   }
-  // With the most slices, fewer rows may take more: the bound over all counts, for the launch.
+  // With the maximum number of slices, fewer rows may need more memory, so this is the bound over
+  // all counts, for the launch.
   static int64_t most_bytes(int most, int d) {
     int64_t bytes = 0;
     for (int count = quad; count < most + quad; count += quad) {
@@ -207,7 +209,7 @@ CREAM_HOST_DEVICE void attend(Block& block, const View& view, int count, int d, 
   float* const factors = scores + tile * rows;                                 // [slices, rows]
   float* const maxima = factors + slices * rows;                               // [slices, rows]
 
-  block.sync();  // what this block did before has been read
+  block.sync();  // earlier reads of this block are done
   hold(block, queries, count, d, scale, [&](int i) { return view.query(i); });
   auto running = block.keep(slices * rows, Running{-INFINITY, 0});
   auto sums = block.keep(slices * quads * chunks, Sums{});

@@ -9,7 +9,7 @@
 
 namespace cream::ops {
 
-// A sequence as it is added.
+// The state of a sequence that enters.
 struct NewRow {
   SampleKey key;
   int64_t prompt_length = 0;  // 0: an idle row
@@ -36,7 +36,7 @@ struct DecodeStep {
 // Appends the row's entry of `state` to `words`.
 void append_state(const NewRow& row, std::vector<int64_t>& words);
 
-// The ids that a row of `sampling` bans: its entry of `banned` has so many.
+// The number of ids that a row with `sampling` bans, which is the size of its entry in `banned`.
 int64_t banned_ids(const SamplingParams& sampling);
 
 // Writes the inputs and draws for the next token of every row. `from_prompt`: for the first token,

@@ -12,7 +12,7 @@ struct RmsNormCuda {
   T* h;
   const T* weight;
   T* y;
-  float* inverse;  // null: not wanted
+  float* inverse;  // null: not written
   int64_t rows, width;
   float eps, offset;
 };
@@ -25,7 +25,7 @@ struct RmsNormBackwardCuda {
   const float* inverse;
   const T* dy;
   T* dh;
-  float* dweight;  // [rms_norm_chunks(rows), width], to be summed by the caller; null: not wanted
+  float* dweight;  // [rms_norm_chunks(rows), width], to be summed by the caller; null: not computed
   int64_t rows, width;
   float offset;
   const T* added;  // null: none

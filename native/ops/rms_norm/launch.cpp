@@ -34,7 +34,7 @@ struct Forward {
   }
 };
 
-// Gradients of h, `added` to it, and of the weight, if wanted.
+// Gradients of h, including `added`, and of the weight if requested.
 struct Backward {
   Tensor h, weight, inverse, added;
   double offset;

@@ -1,4 +1,5 @@
-// SampleBlock's work on bins: joining those of the slices, and sorting the tokens of some.
+// SampleBlock's operations on bins: joining the bins of the slices, and sorting the tokens of some
+// bins.
 #pragma once
 
 #include "ops/sample/block.h"
@@ -42,7 +43,7 @@ CREAM_HOST_DEVICE void SampleBlock<N>::merge(Block& block, const Row& row) const
     row.memory.count[i] = count;
     row.memory.mass[i] = mass * exp((1 - static_cast<double>(i)) / kBinsPerNat);
   });
-  // The row's last bin holds all that lies below it in every slice.
+  // The row's last bin holds everything that lies below it in every slice.
   const auto in_tail = [&](int64_t i) {
     const int64_t s = i / kSampleBins;
     return shift[s] >= 0 && i % kSampleBins + shift[s] >= last;
@@ -76,7 +77,7 @@ CREAM_HOST_DEVICE bool SampleBlock<N>::sort(Block& block, Row& row,
       [&](int64_t i) { return wanted.has(i) ? row.memory.count[i] : uint32_t{0}; }, Sum{});
   if (n > capacity) return false;
   collect(block, row, wanted);
-  if (row.memory.cursor != n) return false;  // bins beyond what a float can number
+  if (row.memory.cursor != n) return false;  // bins whose numbers a float cannot represent
   uint32_t padded = 1;
   while (padded < n) padded *= 2;
   block.each(padded - n, [&](int64_t i) { keys[n + i] = ~uint64_t{0}; });

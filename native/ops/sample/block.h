@@ -89,7 +89,7 @@ struct SampleBlock {
   }
 
  private:
-  // What the steps of a draw share; equal in all threads.
+  // The values that the steps of a draw share; equal in all threads.
   struct Row {
     const float* logits;
     const SampleRow& p;
@@ -131,7 +131,7 @@ struct SampleBlock {
     return SampleDescent{row.logits, p, banned, vocab, highest, row.memory.histogram}.choose(block);
   }
 
-  // False where more tokens compete than can be sorted.
+  // Returns false if more tokens compete than can be sorted.
   template <class Block>
   CREAM_HOST_DEVICE bool choose(Block& block, Row& row, uint32_t& chosen) const {
     merge(block, row);
@@ -170,7 +170,7 @@ struct SampleBlock {
     return true;
   }
 
-  // Also sorts the bins in which u may fall, so that the row is usually read once more only.
+  // Also sorts the bins in which u may fall, so that the row is usually read only once more.
   template <class Block>
   CREAM_HOST_DEVICE bool keep_mass(Block& block, Row& row, Nucleus& kept) const {
     const double goal = row.p.top_p * kept.total, u = row.p.u;
@@ -195,7 +195,7 @@ struct SampleBlock {
   CREAM_HOST_DEVICE static SortedBins only(int64_t bin) {
     return {static_cast<int>(bin), static_cast<int>(bin), 0, -1};
   }
-  // The bin itself, or where rounding led past the last token, the next one above with any.
+  // The bin itself or, if rounding led past the last token, the next non-empty one above it.
   CREAM_HOST_DEVICE static int filled(const Row& row, int64_t bin) {
     while (bin > 0 && row.memory.count[bin] == 0) --bin;
     return static_cast<int>(bin);
@@ -262,7 +262,7 @@ struct SampleBlock {
     return block.reduce(bin, 0.0, [&](int64_t i) { return row.memory.mass[i]; }, Sum{});
   }
 
-  // Where the sorted tokens of a bin begin.
+  // The position at which the sorted tokens of a bin begin.
   template <class Block>
   CREAM_HOST_DEVICE int64_t offset(Block& block, const Row& row, int64_t bin) const {
     return block.reduce(
@@ -270,10 +270,10 @@ struct SampleBlock {
         [&](int64_t i) { return row.sorted.has(i) ? row.memory.count[i] : uint32_t{0}; }, Sum{});
   }
 
-  // Joins the slices' bins: count and mass of the row's.
+  // Joins the slices' bins to count and mass of the row's bins.
   template <class Block>
   CREAM_HOST_DEVICE void merge(Block& block, const Row& row) const;
-  // Sorts the tokens of these bins into row.memory.keys; false where they are too many.
+  // Sorts the tokens of these bins into row.memory.keys; returns false if they are too many.
   template <class Block>
   CREAM_HOST_DEVICE bool sort(Block& block, Row& row, const SortedBins& wanted) const;
   template <class Block>

@@ -50,8 +50,8 @@ int64_t collect_top(const Row& row, int64_t least, double mass) {
   float high = INFINITY;
   for (bool last = false; !last; window *= 1.3) {
     float low = static_cast<float>(row.max - window * row.temperature);
-    // Each band must reach further down than the last; if rounding prevents it, or far out, take
-    // all the rest.
+    // Each band must reach further down than the last one. If rounding prevents this, or far below
+    // the maximum, all remaining tokens are taken.
     last = window > 1000 || !(low < high) || !std::isfinite(low);
     if (last) low = -std::numeric_limits<float>::max();
     const int64_t found = count + collect<L>(row.logits, row.vocab, low, high, keys.data() + count);

@@ -1,4 +1,4 @@
-// What a row of logits is sampled with, and the order of its tokens.
+// The sampling parameters of a row of logits, and the order of its tokens.
 #pragma once
 
 #include <cmath>
@@ -20,7 +20,7 @@ struct SampleRow {
   }
 };
 
-// Orders as the float does, −0 and 0 alike; −inf is the smallest, NaN is not given here.
+// Orders keys like floats, with −0 equal to 0; −inf is the smallest. NaN must not be passed.
 CREAM_HOST_DEVICE inline uint32_t order_key(float x) {
   x += 0.0f;
   uint32_t bits;
