@@ -8,8 +8,8 @@ The first writes {expected.json, model files} into the folders of test/golden th
 second prints the same of any model and rows (official columns), as JSON lines.
 
 The harness's own task files, requests, tokenisation, truncation and metrics run (its data sets are
-replaced by local rows, acc_norm is added to multiple choice that leaves it out), with a random Llama
-whose tokenizer is trained on the rows: merges, a begin-of-text token that the tokenizer adds, and,
+replaced by local rows, acc_norm is added to multiple choice that leaves it out), with a random
+Llama whose tokenizer is trained on the rows: merges, a begin-of-text token that the tokenizer adds, and,
 in lm-eval, a context that one question exceeds. The rows are written for this test.
 """
 

@@ -28,6 +28,7 @@ import { addServe } from './commands/serve.js';
 import { addSetup } from './commands/setup.js';
 import { addTrain } from './commands/train.js';
 import { addVerify } from './commands/verify.js';
+import { addWinRate } from './commands/win-rate.js';
 import { Progress } from './progress.js';
 import { printError } from './table.js';
 
@@ -41,6 +42,7 @@ const COMMANDS: readonly AddCommand[] = [
   addMerge,
   addEval,
   addRankEval,
+  addWinRate,
   addPlan,
   addReport,
   addVerify,

@@ -232,7 +232,7 @@ function drawn(cumulative: Float64Array, u: number): number {
 }
 
 /** Linear between neighbours, as in numpy. */
-function quantile(sorted: Float64Array, q: number): number {
+export function quantile(sorted: Float64Array, q: number): number {
   const at = q * (sorted.length - 1);
   const below = Math.floor(at);
   const low = sorted[below]!;

@@ -1,0 +1,219 @@
+/**
+ * `cream win-rate`: how often a judge prefers the answers of one model to those of another, also at
+ * equal length.
+ */
+import { statSync } from 'node:fs';
+import { Option, type Command } from 'commander';
+import { COMPLETION_COLUMNS } from '../../data/columns.js';
+import { readRecords } from '../../data/jsonl.js';
+import type { CompletionRecord } from '../../data/records.js';
+import { judgePairs, type AnswerPair, type JudgedPair } from '../../evaluate/pairwise.js';
+import { winRate, type Rate, type WinRate } from '../../evaluate/win-rate.js';
+import { checkLengths } from '../../run/check.js';
+import { choosePrompts, readPrompts } from '../../run/data.js';
+import { RunError } from '../../run/errors.js';
+import type { Recipe } from '../../run/recipe.js';
+import { sampleStage } from '../../run/stages/sample.js';
+import type { BlockedStage } from '../../run/stages/stage.js';
+import { addSettings, settingsFrom, type Cli } from '../cli.js';
+import { outputOf } from '../output.js';
+import { fetchData, showBlocks, showStage, withModel } from '../stage.js';
+import { formatTable, percent, printJson, printLine } from '../table.js';
+
+const KEYS = [
+  'dtype',
+  'device',
+  'seed',
+  'threads',
+  'system_prompt',
+  'prompts.count',
+  'prompts.columns',
+  'sample.max_new_tokens',
+  'sample.max_num_seqs',
+  'score.max_num_batched_tokens',
+  'score.save_prompts',
+];
+
+interface Flags extends Record<string, unknown> {
+  before: string;
+  after: string;
+  judge: string;
+  prompts?: string;
+  out?: string;
+  json?: boolean;
+}
+
+export function addWinRate(program: Command, cli: Cli): void {
+  const side = 'a model, or a file of completions (JSONL of `cream generate`)';
+  const command = program
+    .command('win-rate')
+    .description('how often a judge prefers one model’s answers to another’s, also at equal length')
+    .requiredOption('--before <name>', `the model to beat: ${side}`)
+    .requiredOption('--after <name>', `the model whose win rate is measured: ${side}`)
+    .requiredOption('--judge <name>', 'the model that judges, best a third one')
+    .addOption(
+      new Option(
+        '--prompts <source>',
+        'prompts that models answer, greedily: `builtin`, a file, or hub:org/name',
+      ),
+    )
+    .option('-o, --out <file>', 'also write the preferences (JSONL); an unfinished file goes on')
+    .option('--json', 'print the result as JSON');
+  addSettings(command, KEYS).action(async (flags: Flags) => {
+    const settings = settingsFrom(flags, KEYS, undefined, {
+      more: [
+        { label: 'win-rate', key: 'iterations', value: '1' },
+        ...(flags.prompts === undefined
+          ? []
+          : [{ label: '--prompts', key: 'prompts.source', value: flags.prompts, text: true }]),
+      ],
+    });
+    const pairs = await pairsOf(flags, settings, cli);
+    const judged = await judge(pairs, flags, settings, cli);
+    if (flags.out === undefined || outputOf(flags.out).kind !== 'stdout') show(judged, flags, cli);
+  });
+}
+
+async function pairsOf(flags: Flags, settings: Recipe, cli: Cli): Promise<AnswerPair[]> {
+  const before = await answersOf(flags.before, flags, settings, cli);
+  const after = await answersOf(flags.after, flags, settings, cli);
+  const pairs = [...before].flatMap(([prompt_id, { prompt, completion }]) => {
+    const other = after.get(prompt_id);
+    return other ? [{ prompt_id, prompt, before: completion, after: other.completion }] : [];
+  });
+  if (pairs.length === 0)
+    throw new RunError(
+      'ERR_RUN_DATA',
+      `${flags.before} and ${flags.after} have no prompt in common; compare answers to the same ` +
+        'prompts.',
+    );
+  const alone = before.size + after.size - 2 * pairs.length;
+  if (alone > 0)
+    cli.progress.warn(`${alone} answers are to a prompt that the other side lacks: left out.`);
+  return pairs;
+}
+
+/** The first completion of each prompt, from a file or by greedy decoding. */
+async function answersOf(
+  side: string,
+  flags: Flags,
+  settings: Recipe,
+  cli: Cli,
+): Promise<Map<string, CompletionRecord>> {
+  const isFile =
+    /\.jsonl?$/.test(side) && statSync(side, { throwIfNoEntry: false })?.isFile() === true;
+  const completions = isFile
+    ? await readRecords(side, COMPLETION_COLUMNS)
+    : await answer(side, flags, settings, cli);
+  const first = new Map<string, CompletionRecord>();
+  for (const completion of completions) {
+    const other = first.get(completion.prompt_id);
+    if (other === undefined || completion.sample < other.sample)
+      first.set(completion.prompt_id, completion);
+  }
+  return first;
+}
+
+async function answer(
+  model: string,
+  flags: Flags,
+  settings: Recipe,
+  cli: Cli,
+): Promise<CompletionRecord[]> {
+  if (flags.prompts === undefined)
+    throw new RunError(
+      'ERR_RECIPE',
+      `win-rate needs --prompts, which ${model} answers; only files of completions need none.`,
+    );
+  await fetchData([flags.prompts], cli);
+  const count =
+    flags.count === undefined && flags.prompts !== 'builtin' ? 0 : settings.prompts.count;
+  const recipe = { ...settings, prompts: { ...settings.prompts, count } };
+  return withModel(model, settings, cli, async (policy) => {
+    const source = await readPrompts(recipe, policy);
+    const { prompts } = choosePrompts(recipe, 1, source);
+    await checkLengths({ prompts, places: source.places ?? new Map() }, policy);
+    const request = { ...settings.sample, samples: 1, temperature: 0, top_p: 1 };
+    const stage = sampleStage(prompts, async () => policy, {
+      ...request,
+      seed: settings.seed,
+      iteration: 1,
+    });
+    return showStage(
+      cli,
+      { stage: `answers of ${model}`, unit: stage.unit, total: prompts.length },
+      (hooks) => stage.make(prompts, hooks),
+      stage.note,
+    );
+  });
+}
+
+function judge(
+  pairs: readonly AnswerPair[],
+  flags: Flags,
+  settings: Recipe,
+  cli: Cli,
+): Promise<JudgedPair[]> {
+  const { max_num_batched_tokens: batch, save_prompts: size } = settings.score;
+  return withModel(flags.judge, settings, cli, (model) => {
+    const stage: BlockedStage<AnswerPair, JudgedPair> = {
+      items: pairs,
+      size,
+      unit: 'pairs',
+      make: (block, hooks) => judgePairs(block, model, batch, hooks),
+      note: () => '',
+    };
+    const line = { stage: 'judge', unit: stage.unit, total: pairs.length };
+    if (flags.out === undefined) return showStage(cli, line, (hooks) => stage.make(pairs, hooks));
+    const plan = [flags.judge, settings.dtype, settings.device, pairs];
+    return showBlocks(cli, 'judge', { out: flags.out, plan }, stage);
+  });
+}
+
+function show(judged: readonly JudgedPair[], { json, judge: name }: Flags, cli: Cli): void {
+  const fitting = judged.flatMap(({ shown_first: first, shown_second: second, ...lengths }) =>
+    first === null || second === null ? [] : [{ ...lengths, first, second }],
+  );
+  const left = judged.length - fitting.length;
+  if (fitting.length === 0)
+    throw new RunError(
+      'ERR_RUN_DATA',
+      `No pair of answers fits into the context of the judge ${name}; use a judge with a longer ` +
+        'one, or lower --max-new-tokens.',
+    );
+  if (left > 0) cli.progress.warn(`${left} pairs are too long for the judge: left out.`);
+  const result = winRate(
+    fitting.map((pair) => ({ ...pair, preference: (pair.first + pair.second) / 2 })),
+  );
+  // The answer in the first position is `after` where it is shown first, else `before`.
+  const firstPosition =
+    fitting.reduce((sum, { first, second }) => sum + first + (1 - second), 0) /
+    (2 * fitting.length);
+  if (json) return printJson({ ...result, first_position: firstPosition });
+  printLine(table(result, firstPosition));
+}
+
+function table(result: WinRate, firstPosition: number): string {
+  const cells = (rate: Rate | null) =>
+    rate ? [percent(rate.rate), `${percent(rate.low)} – ${percent(rate.high)}`] : ['', ''];
+  const header = [
+    'pairs',
+    'win rate',
+    '95 % interval',
+    'equal length',
+    '95 % interval',
+    'characters',
+    'longer preferred',
+    'first preferred',
+  ];
+  return formatTable(header, [
+    [
+      String(result.prompts),
+      ...cells(result.raw),
+      ...cells(result.controlled),
+      `${result.before_length.toFixed(0)} → ${result.after_length.toFixed(0)}`,
+      result.longer_preferred === null ? '' : percent(result.longer_preferred),
+      percent(firstPosition),
+    ],
+  ]);
+}

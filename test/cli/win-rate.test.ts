@@ -1,0 +1,86 @@
+/** `cream win-rate` as a user has it. */
+import { readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, expect, it } from '@jest/globals';
+import type { JudgedPair } from '../../src/evaluate/pairwise.js';
+import { cream } from '../support/cli.js';
+import { temporaryFolder, tinyModel } from '../support/tiny-model.js';
+
+const work = temporaryFolder('cream-win-rate-');
+const judge = tinyModel({ tokenizer: true, maxPositionEmbeddings: 2048 });
+const tiny = (seed: number) => tinyModel({ tokenizer: true, maxPositionEmbeddings: 512, seed });
+const completions = (name: string, texts: Record<string, string>): string => {
+  const path = join(work, name);
+  const lines = Object.entries(texts).map(([prompt_id, completion]) =>
+    JSON.stringify({
+      prompt_id,
+      sample: 0,
+      prompt: [{ role: 'user', content: `question ${prompt_id}` }],
+      completion,
+      prompt_token_ids: [1],
+      token_ids: [2],
+      logprob: -1,
+      finish_reason: 'eos',
+    }),
+  );
+  writeFileSync(path, `${lines.join('\n')}\n`);
+  return path;
+};
+
+describe('cream win-rate', () => {
+  it('compares two files of completions by prompt', async () => {
+    const before = completions('before.jsonl', { a: 'short', b: 'some words', c: 'only here' });
+    const after = completions('after.jsonl', { b: 'many more words', a: 'short too' });
+    const out = join(work, 'judged.jsonl');
+    const result = await cream(
+      ...['win-rate', '--before', before, '--after', after, '--judge', judge, '--out', out],
+      '--json',
+    );
+    expect(result).toMatchObject({ code: 0 });
+    expect(result.stderr).toContain('1 answers are to a prompt that the other side lacks');
+    const judged = readFileSync(out, 'utf8')
+      .trimEnd()
+      .split('\n')
+      .map((line) => JSON.parse(line) as JudgedPair);
+    expect(judged.map(({ prompt_id }) => prompt_id)).toEqual(['a', 'b']);
+    const mean = judged.reduce((sum, pair) => sum + pair.shown_first! + pair.shown_second!, 0) / 4;
+    expect(JSON.parse(result.stdout)).toMatchObject({
+      prompts: 2,
+      raw: { rate: expect.closeTo(mean, 9) },
+      before_length: 7.5,
+      after_length: 12,
+    });
+  }, 60_000);
+
+  it('lets two models answer, and prints a table', async () => {
+    const result = await cream(
+      ...['win-rate', '--before', tiny(1), '--after', tiny(2), '--judge', judge],
+      ...['--prompts', 'builtin', '--count', '3', '--max-new-tokens', '6'],
+    );
+    expect(result).toMatchObject({ code: 0 });
+    const [header, , row] = result.stdout.split('\n').map((line) => line.trim().split(/ {2,}/));
+    expect(header!.slice(0, 5)).toEqual([
+      'pairs',
+      'win rate',
+      '95 % interval',
+      'equal length',
+      '95 % interval',
+    ]);
+    expect(row![0]).toBe('3');
+    expect(row![1]).toMatch(/^\d+\.\d %$/);
+  }, 120_000);
+
+  it('says what is missing in one sentence', async () => {
+    const before = completions('x.jsonl', { a: 'one' });
+    const after = completions('y.jsonl', { b: 'two' });
+    expect(
+      await cream('win-rate', '--before', before, '--after', after, '--judge', judge),
+    ).toMatchObject({ code: 1, stderr: expect.stringContaining('have no prompt in common') });
+    expect(
+      await cream('win-rate', '--before', before, '--after', judge, '--judge', judge),
+    ).toMatchObject({
+      code: 2,
+      stderr: expect.stringContaining('win-rate needs --prompts, which'),
+    });
+  }, 60_000);
+});
