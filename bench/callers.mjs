@@ -1,6 +1,7 @@
 // `node bench/callers.mjs [model] [callers] [tokens]`: the throughput of concurrent
-// LanguageModel.generate() calls on one model, over that of the same calls one after another. Both
-// give the same tokens. Three rounds, alternating; run it on an idle machine after `npm run build`.
+// LanguageModel.generate() calls on one model, divided by that of the same calls one after another.
+// Both give the same tokens. There are three alternating rounds; run it on an idle machine after
+// `npm run build`.
 import { loadModel } from '../dist/index.js';
 
 const [name = 'smollm2-135m-instruct', callers = '8', tokens = '128'] = process.argv.slice(2);

@@ -1,6 +1,6 @@
-// Cost curves: what prompts, N, completion length and model size cost in time and memory. Each axis
-// is varied alone around one middle, each point is a process of its own, and a line (of sizes: a
-// power) is fitted to the medians.
+// Cost curves: the time and memory that prompts, N, completion length and model size cost. Each
+// axis is varied alone around one middle point, each point is a process of its own, and a line (for
+// sizes: a power) is fitted to the medians.
 import { freemem } from 'node:os';
 import { parametersOf, trainingBytes } from './shapes.mjs';
 import { gib, short, summarise } from './statistics.mjs';
@@ -35,7 +35,7 @@ const NAMES = {
 const STAGES = ['sample', 'score', 'train'];
 
 /**
- * Every point, `rounds` times, rounds one after the other. `run` runs one trial with a
+ * Measures every point `rounds` times, one round after the other. `run` runs one trial with a
  * specification.
  */
 export async function measureCurves({ quick, rounds, folder, run, say }) {
@@ -49,7 +49,7 @@ export async function measureCurves({ quick, rounds, folder, run, say }) {
     for (const { spec } of all) {
       const key = JSON.stringify(spec);
       const samples = points.get(key) ?? [];
-      if (samples.length > round) continue; // the middle is on every axis
+      if (samples.length > round) continue; // the middle point is on every axis
       const train = trainingBytes(parametersOf(spec.shape)) < freemem();
       samples.push(await run({ ...spec, folder, train, seed: 1 + round }));
       points.set(key, samples);
@@ -134,7 +134,7 @@ export function curveTables({ middle, axes }, asMarkdown) {
 }
 
 /**
- * Time and memory over the axis; of sizes the exponent p of time ~ parametersᵖ, and bytes a
+ * Time and memory along the axis; for sizes the exponent p of time ~ parametersᵖ, and bytes per
  * parameter.
  */
 function fitOf(axis, stage, points) {

@@ -1,9 +1,9 @@
-// Floating-point operations that each work needs: 2 a multiply-add, matrix products and attention,
-// each prompt once for all of its completions, the head only where a logit is used, no
-// recomputation. The same number for every contender: who does more than is needed (padding,
-// prompts again and again, logits of prompts) has the smaller share of the peak, as it should.
+// Floating-point operations that each work needs: 2 per multiply-add, matrix products and
+// attention, each prompt once for all its completions, the head only where a logit is used, no
+// recomputation. The number is the same for every contender, so one that computes more than
+// necessary (padding, repeated prompts, logits of prompts) has a smaller share of the peak.
 
-/** The matrix products of one row: [inner] → [outer], as fused as they can be. */
+/** The matrix products of one row: [inner] → [outer], fused as far as possible. */
 export function matrices({
   hiddenSize,
   numLayers,
@@ -26,17 +26,18 @@ function perRow(config) {
   const products = matrices(config).map(({ inner, outer, count }) => 2 * inner * outer * count);
   const head = products.pop();
   const body = products.reduce((sum, product) => sum + product, 0);
-  // for each key that a query sees
+  // per key that a query sees
   const attention = 4 * config.numLayers * config.numHeads * config.headDim;
   /**
-   * Rows at positions `first` … `first` + `count` − 1 of a sequence: query and keys up to itself.
+   * Rows at positions `first` … `first` + `count` − 1 of a sequence; a row attends to all positions
+   * up to its own.
    */
   const rows = (first, count) =>
     count * body + attention * (count * first + (count * (count + 1)) / 2);
   return { head, rows };
 }
 
-/** One prompt, then `lengths` of its completions; the last token of each is drawn, never fed. */
+/** One prompt, then `lengths` of its completions; the last token of each is drawn but not read. */
 export function generateFlops(config, prompts) {
   const { head, rows } = perRow(config);
   let prefill = 0;
@@ -49,7 +50,7 @@ export function generateFlops(config, prompts) {
 }
 
 /**
- * What decoding must read: all weights once a step, of the cache each prompt's keys and values once
+ * Bytes that decoding must read: all weights once per step, and each prompt's keys and values once
  * for all its samples; bf16.
  */
 export function decodeBytes(config, steps, prompts) {
@@ -68,8 +69,8 @@ export function decodeBytes(config, steps, prompts) {
   return 2 * (steps * weights + perPosition * cache);
 }
 
-/** log π of every completion token: the same rows as generating them. */
+/** log π of every completion token takes the same rows as generating them. */
 export const scoreFlops = (config, prompts) => generateFlops(config, prompts).all;
 
-/** Backward takes twice the forward pass. */
+/** A backward pass takes twice the work of the forward pass. */
 export const trainFlops = (config, prompts) => 3 * scoreFlops(config, prompts);

@@ -1,6 +1,6 @@
-"""Copies a .gguf file in the formats that llama.cpp has fast kernels for: python formats.py SOURCE
-FOLDER. One file a format; norms stay float32. From 4-bit weights this gains no precision: the
-copies are for measuring speed."""
+"""Copies a .gguf file in the formats for which llama.cpp has fast kernels: python formats.py SOURCE
+FOLDER. There is one file per format; norms stay float32. The copies of 4-bit weights gain no
+precision; they are for measuring speed."""
 
 import sys
 from pathlib import Path

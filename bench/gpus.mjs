@@ -1,6 +1,5 @@
-// What the makers of cards say they do at most: dense bf16 with fp32 accumulation, FLOP/s, from
-// NVIDIA's data sheets. Names are the driver's; the first that fits counts, so the special come
-// before the general.
+// Nominal peaks of cards: dense bf16 FLOP/s with fp32 accumulation, from NVIDIA's data sheets.
+// Names are the driver's; the first match counts, so specific names come before general ones.
 const NOMINAL = [
   [/\bB200\b/, 2250e12],
   [/\bH200\b/, 989.4e12],
@@ -15,5 +14,5 @@ const NOMINAL = [
   [/\bRTX 3090\b/, 71e12],
 ];
 
-/** undefined for a card that is not in the list: shares of the nominal peak are then left out. */
+/** undefined for a card that is not in the list; shares of the nominal peak are then left out. */
 export const nominalPeak = (name = '') => NOMINAL.find(([card]) => card.test(name))?.[1];

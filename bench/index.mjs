@@ -1,5 +1,5 @@
-// The driver of `cream bench`: fresh processes take turns, roofline, cream-lm and each peer, round
-// after round; medians with min–max.
+// The driver of `cream bench`: fresh processes take turns (roofline, cream-lm and each peer), round
+// after round; it reports medians with min–max.
 //   node bench/index.mjs [work | roofline | curves] [--peers] [--json FILE] [--levels] [--quick]
 //   [--model NAME] [--shape NAME] [--device NAME] [--repeat N] [--markdown]
 import { spawn } from 'node:child_process';
@@ -36,7 +36,7 @@ const { values: flags, positionals } = parseArgs({
 });
 let current;
 
-/** Runs one trial to its end and returns what it reported. */
+/** Runs one trial to its end and returns its result. */
 function trial(program, args, env = {}) {
   return new Promise((resolve, reject) => {
     current = spawn(program, args, {
@@ -80,7 +80,7 @@ async function main() {
     );
   const onGpu = flags.device !== 'cpu';
 
-  // Not in the system's temporary folder, which may be memory.
+  // Not the system's temporary folder, which may be in memory.
   mkdirSync(creamCache(), { recursive: true });
   const folder = mkdtempSync(join(creamCache(), 'bench-'));
   for (const [signal, code] of [
@@ -90,7 +90,7 @@ async function main() {
     process.on(signal, () => process.exit(code));
   process.on('exit', () => {
     current?.kill('SIGKILL');
-    // a killed trial may be writing still
+    // A killed trial may still be writing.
     rmSync(folder, { recursive: true, force: true, maxRetries: 5 });
   });
 
@@ -189,8 +189,8 @@ const pointOf = (folder, device) => (specification) => {
 };
 
 /**
- * A shape has no words for the pipeline, and a large one cannot be trained whole on the card: said,
- * where it was not asked for by name.
+ * A shape has no texts for the pipeline, and a large one cannot be trained completely on the card.
+ * Such works are left out with a message, or refused if they were requested by name.
  */
 function possible(name, asked, { parameters }, { gpu }) {
   const reason =
@@ -216,7 +216,7 @@ function preparePeers(works, source, folder, onGpu) {
   return { python, modules, formats };
 }
 
-/** Those that can run here: without peers cream-lm alone, llama.cpp once a format. */
+/** The contenders that can run here: without peers only cream-lm, and llama.cpp once per format. */
 function contendersOf({ contenders }, peers, onGpu) {
   const chosen = contenders.filter(
     ({ name, gpu, level }) =>
@@ -266,7 +266,7 @@ async function measureCase(each, contenders, rounds, measureRoofline, { folder, 
       } catch (error) {
         errors[i] = error.message;
         say(`${each.id} ${name}: ${error.message}`);
-        if (i === 0) throw error; // without cream-lm there is nothing to compare with
+        if (i === 0) throw error; // without cream-lm there is nothing to compare
       }
     }
   }
@@ -287,8 +287,8 @@ async function measureCase(each, contenders, rounds, measureRoofline, { folder, 
 }
 
 /**
- * What a contender's samples say, round by round against cream-lm's and the roofline of the same
- * round.
+ * Results of a contender's samples, round by round relative to cream-lm and to the roofline of the
+ * same round.
  */
 function results(samples, cream, peaks, name, nominal) {
   const rate = ({ tokens, seconds }) => tokens / seconds;

@@ -1,6 +1,6 @@
-// The roofline, one sample of it in a fresh process: what libtorch's GEMMs and a memory copy reach
-// on this machine right now. Run by the driver between the trials of every case, so that shares
-// compare figures of the same minutes.
+// One sample of the roofline in a fresh process: the rates of libtorch's GEMMs and of a memory copy
+// on this machine. The driver runs it between the trials of every case, so that shares compare
+// measurements of the same minutes.
 import { benchmarkCopy, benchmarkGemm } from '../dist/engine/addon.js';
 import { matrices } from './flops.mjs';
 import { edgeOf } from './tables.mjs';
@@ -36,7 +36,7 @@ async function measureRoofline({ config, quick, device, rows = 40 }) {
   };
 }
 
-/** The rate over all matrix products of one decode step, each at its own rate. */
+/** The rate over all matrix products of one decode step, each with its own rate. */
 async function modelRate(config, rows, gemm) {
   let flops = 0;
   let time = 0;

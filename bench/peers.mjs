@@ -1,6 +1,6 @@
-// The peers' own homes: a Python virtual environment and a folder of Node modules, with pinned
-// versions, made once in the current folder. CREAM_BENCH_PYTHON and CREAM_BENCH_NODE name a Python
-// and a folder with node_modules that have them already.
+// The peers' installations: a Python virtual environment and a folder of Node modules with pinned
+// versions, made once in the current folder. CREAM_BENCH_PYTHON and CREAM_BENCH_NODE name an
+// existing Python and an existing folder with node_modules instead.
 import { spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
@@ -27,7 +27,7 @@ function command(program, args, { cwd, hint } = {}) {
     );
 }
 
-/** Runs `make` unless the folder was finished for these pins before. */
+/** Runs `make` unless the folder was completed before with these pins. */
 function once(folder, pins, make) {
   const stamp = join(folder, 'pins.json');
   const wanted = JSON.stringify(pins);
@@ -63,7 +63,7 @@ export function findPython(say, onGpu = false) {
   return python;
 }
 
-/** Whether a Python has a package, without importing it. */
+/** Whether a Python has a package, tested without importing it. */
 export const hasModule = (python, name) =>
   spawnSync(python, [
     '-c',
@@ -74,7 +74,7 @@ export const hasModule = (python, name) =>
 export function findLlama(say) {
   if (process.env.CREAM_BENCH_NODE) return resolve(process.env.CREAM_BENCH_NODE);
   const folder = resolve('.node-bench');
-  // Without this, npm also takes the builds for GPUs: 700 MB.
+  // Without this, npm also installs the builds for GPUs: 700 MB.
   const build =
     process.platform === 'linux' && process.arch === 'x64'
       ? [`@node-llama-cpp/linux-x64@${LLAMA}`]
@@ -108,8 +108,8 @@ export function findLlama(say) {
 }
 
 /**
- * The model's .gguf in the formats that llama.cpp is fast with, by name; nothing where the model
- * came as no .gguf.
+ * The model's .gguf in the formats for which llama.cpp is fast, by name; empty if the model did not
+ * come as a .gguf.
  */
 export function ggufFormats(python, source, folder) {
   if (!source.toLowerCase().endsWith('.gguf')) return {};

@@ -1,5 +1,5 @@
-// Makes what all contenders are given: the model as a folder saved by cream, and one specification
-// a case, fixed by seed. Texts are the built-in prompts; completions to score and train on are
+// Makes the inputs of all contenders: the model as a folder saved by cream, and one specification
+// per case, fixed by seed. Texts are the built-in prompts; completions to score and train on are
 // slices of their worked solutions, of drawn lengths.
 import { copyFileSync, mkdirSync, readdirSync, statSync, writeFileSync } from 'node:fs';
 import { cpus, totalmem } from 'node:os';
@@ -12,8 +12,8 @@ import { report, spec } from './trial.mjs';
 
 const SEED = 5;
 /**
- * [full, quick, on a GPU], and how many rows the GPU is given at once, cream-lm and peers alike.
- * The titles in works.mjs tell the same numbers.
+ * [full, quick, on a GPU], and the number of rows that the GPU gets at once, the same for cream-lm
+ * and peers. The titles in works.mjs state the same numbers.
  */
 const SIZES = {
   generate: { prompts: [8, 2, 64], samples: [5, 2, 5], tokens: [64, 4, 256], together: [8, 8, 64] },
@@ -59,14 +59,15 @@ mkdirSync(spec.folder, { recursive: true });
 const folder = spec.shape ? writeModel(spec.folder, spec.shape) : join(spec.folder, 'model');
 if (!spec.shape) await language.save(folder);
 else copyTokenizer(language.source.path, folder);
-// Of a shape the reference log-probs are its own too; it is loaded for them where it will run.
+// The reference log-probs of a shape are its own too; it is loaded for them on the device where it
+// runs.
 const policy = spec.shape ? await Model.load(folder, { device: spec.device }) : language.model;
 const { config } = policy;
 const threads = engineInfo().threads;
 const next = random(SEED);
 const between = (shortest, longest) => shortest + Math.floor(next() * (longest - shortest + 1));
 const prompts = builtinPrompts({ seed: SEED, split: 'train', count: 64 });
-// A model with a short context (those of tests) gets the ends of the prompts.
+// A model with a short context (as in tests) gets the ends of the prompts.
 const promptTokens = prompts.map(({ prompt }) =>
   language
     .encodePrompt(prompt)
@@ -84,7 +85,7 @@ function completion({ shortest, longest }) {
   return text.slice(start, start + length);
 }
 
-/** TRL asks for a tokenizer beside the weights. */
+/** TRL requires a tokenizer beside the weights. */
 function copyTokenizer(from, to) {
   if (statSync(from).isDirectory())
     for (const name of readdirSync(from))

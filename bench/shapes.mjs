@@ -1,5 +1,5 @@
-// Random Llamas of the sizes that the cost curves ask for: the time of a matrix product does not
-// depend on its numbers.
+// Random Llamas of the sizes for the cost curves. The time of a matrix product does not depend on
+// its values.
 import { closeSync, mkdirSync, openSync, writeFileSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 
@@ -78,12 +78,15 @@ const size = (shape) => shape.reduce((product, length) => product * length, 1);
 export const parametersOf = (name) =>
   tensors(SHAPES[name]).reduce((sum, [, shape]) => sum + size(shape), 0);
 
-/** bf16 weights, packed once more, fp32 masters, gradient and moments, and room for activations. */
+/**
+ * bf16 weights and their packed copy, fp32 masters, gradient and moments, and space for
+ * activations.
+ */
 export const trainingBytes = (parameters) => 20 * parameters + 3e9;
 
 /**
- * Writes `folder`/NAME and returns it. Weights are normal, repeated from a pool; the head's so
- * large that sampling has a nucleus to find.
+ * Writes `folder`/NAME and returns it. Weights are normal numbers, repeated from a pool; those of
+ * the head are large enough that sampling has a nucleus to find.
  */
 export function writeModel(folder, name) {
   const config = SHAPES[name];
@@ -120,7 +123,7 @@ export function writeModel(folder, name) {
 
 const POOL = (1 << 20) + 7; // odd, so that no row repeats another
 
-/** bf16 numbers around 0; of deviation 0 ones, for norms. */
+/** bf16 numbers around 0; with deviation 0 ones, for norms. */
 function pool(deviation) {
   let state = 1;
   const uniform = () => (state = (Math.imul(state, 1664525) + 1013904223) >>> 0) / 2 ** 32;

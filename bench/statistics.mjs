@@ -1,4 +1,4 @@
-// Medians with min–max, and how numbers are written.
+// Medians with min–max, and the formatting of numbers.
 export function summarise(values) {
   const sorted = [...values].sort((a, b) => a - b);
   const middle = sorted.length / 2;
@@ -9,7 +9,7 @@ export function summarise(values) {
   return { median, min: sorted[0], max: sorted.at(-1) };
 }
 
-/** Three significant digits, thousands apart. */
+/** Three significant digits, with thousands separators. */
 export function short(value) {
   const rounded = Number(value.toPrecision(3));
   return Math.abs(rounded) >= 1000

@@ -1,10 +1,10 @@
 // Results as tables: for a terminal, or as Markdown to paste into BENCHMARKS.md.
 import { gib, percent, short, withRange } from './statistics.mjs';
 
-/** Edge of the roofline's square matrices: a GPU needs larger ones to show what it can do. */
+/** Edge of the roofline's square matrices: a GPU needs larger ones to reach its peak. */
 export const edgeOf = (device) => (device === 'cpu' ? 2048 : 8192);
 
-/** What machine.mjs measures. */
+/** The measurements of machine.mjs. */
 export const ROOFLINE = {
   bf16: 'bf16 GEMM, 2048³',
   fp32: 'fp32 GEMM, 2048³',
@@ -48,7 +48,7 @@ export function rooflineTable(roofline, asMarkdown, gpu) {
   return (asMarkdown ? markdownTable : plainTable)(['roofline', 'median (min–max)', 'unit'], rows);
 }
 
-/** One row a contender. Ratios are cream-lm's advantage, from trials of the same round. */
+/** One row per contender. Ratios are cream-lm's advantage, from trials of the same round. */
 export function caseTable({ contenders }, asMarkdown) {
   const [shown, blank] = [(value, show) => (value ? show(value) : ''), ''];
   const ready = contenders.some(({ readySeconds }) => readySeconds);

@@ -1,15 +1,14 @@
-// What a trial in Node shares: the specification it is given, its peak memory, and the one line it
-// prints.
+// Shared by the Node trials: the specification, peak memory, and the output line.
 import { existsSync, readFileSync, writeSync } from 'node:fs';
 import { engineInfo, freeDeviceMemory } from '../dist/engine/addon.js';
 
 /** The case's specification, written by prepare.mjs: the same file for cream and its peers. */
 export const spec = process.argv[2] ? JSON.parse(readFileSync(process.argv[2], 'utf8')) : {};
 
-/** What this contender does differently. */
+/** The settings of this contender. */
 export const setting = JSON.parse(process.argv[3] ?? '{}');
 
-/** Peak resident set of this process, in bytes: mapped files that were touched count. */
+/** Peak resident set of this process in bytes; touched pages of mapped files count. */
 export function peakRss() {
   const status = '/proc/self/status';
   const line = existsSync(status)
@@ -19,8 +18,8 @@ export function peakRss() {
 }
 
 /**
- * Bytes of the device in use, by the driver: at the end of a trial its peak, for the allocator
- * keeps what it had. undefined on the CPU.
+ * Bytes of the device in use by the driver's count. At the end of a trial this is its peak, because
+ * the allocator keeps its memory. undefined on the CPU.
  */
 export function deviceInUse() {
   const gpu =

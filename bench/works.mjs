@@ -1,13 +1,13 @@
-// Every work: its cases, who contends, and the fair equivalent that stands beside each row.
+// Every work: its cases, its contenders, and the equivalent setting of each peer.
 const node = (script) => ({ program: process.execPath, script });
 const python = (script) => ({ program: 'python', script });
 
 const CREAM = 'bf16; each prompt computed once';
 const TRANSFORMERS = 'bf16, sdpa, dynamic cache, batches of 8 prompts × samples (on a GPU of 64)';
-// What trains in less memory (docs/memory.md): moments in 8 bits, the rest of a master in 16 bits
-// beside its weight, short micro-batches.
+// Training in less memory (docs/memory.md): 8-bit moments, split master weights, short
+// micro-batches.
 const COMPACT = 'for less memory: 8-bit moments, split masters, 512 rows a pass';
-// What the kernels for lesser processors reach here; measured with --levels.
+// The speed of the kernels for older processors on this machine; measured with --levels.
 const LEVELS = (script) =>
   [
     ['AVX-512', 'avx512'],

@@ -1,11 +1,11 @@
 /**
- * CREAM on your own prompts, from a program: what `cream run` does, with the events in your hands.
+ * CREAM on your own prompts, from a program: the same as `cream run`, with access to its events.
  *
  *   node examples/align-your-prompts.ts prompts.jsonl runs/mine [model] (Node ≥ 22.18; before that:
  *   npx tsx examples/…)
  *
- * prompts.jsonl has a prompt a line: {"prompt": "Why is the sky blue?"}. Stopped, by Ctrl-C or
- * otherwise, the same command goes on.
+ * prompts.jsonl has one prompt per line: {"prompt": "Why is the sky blue?"}. After Ctrl-C or any
+ * other interruption, the same command resumes.
  */
 import { Interrupted, parseRecipe, run } from 'cream-lm';
 

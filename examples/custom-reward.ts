@@ -1,20 +1,20 @@
 /**
- * Your own reward in place of the model's judgement: any function from responses to numbers, here
- * one for short answers that end.
+ * Your own reward instead of the model's judgement: any function from completions to numbers, here
+ * one for short completions that end by themselves.
  *
  *   node examples/custom-reward.ts runs/short [model] (Node ≥ 22.18; before that: npx tsx
  *   examples/…)
  *
- * There is one judge, so no agreement between two is measured: C is fixed at 1, which is DPO on the
- * function's best and worst.
+ * There is only one ranking, so no agreement is measured: C is fixed at 1, which is DPO on the
+ * function's best and worst completion.
  */
 import { parseRecipe, run, type RewardFunction } from 'cream-lm';
 
 const [directory = 'runs/custom-reward', model = 'smollm2-135m-instruct'] = process.argv.slice(2);
 
 /**
- * Called with all responses of some prompts at a time; it may be async, and call a service. Its
- * numbers are kept in the run directory.
+ * Called with all completions of some prompts at a time; it may be async, and call a service. Its
+ * numbers are saved in the run directory.
  */
 const shortAndWhole: RewardFunction = (batch) =>
   batch.map(({ completion }) => {

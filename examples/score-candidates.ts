@@ -1,6 +1,6 @@
 /**
- * Which answer does the model find likeliest? One pass over the shared question, whatever the
- * number of candidates.
+ * The log-probs of several answers to one question. The shared question is computed once, whatever
+ * the number of candidates.
  *
  *   node examples/score-candidates.ts [model] (Node ≥ 22.18; before that: npx tsx examples/…)
  */
@@ -14,7 +14,7 @@ const candidates = [
   'Bananas are yellow.',
 ];
 
-// log π(answer | question) in nats, end of turn included
+// log π(answer | question) in nats, end-of-turn token included
 const sums = await lm.score(question, candidates);
 const ranked = candidates
   .map((candidate, i) => ({
@@ -22,7 +22,7 @@ const ranked = candidates
     sum: sums[i]!,
     mean: sums[i]! / lm.encodeCompletion(candidate).length,
   }))
-  .sort((a, b) => b.mean - a.mean); // a mean does not punish length as a sum does
+  .sort((a, b) => b.mean - a.mean); // a mean does not favour short answers as a sum does
 
 for (const { candidate, sum, mean } of ranked)
   console.log(`${mean.toFixed(3)} nats a token  ${sum.toFixed(2)} in all  ${candidate}`);

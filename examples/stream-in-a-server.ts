@@ -1,11 +1,11 @@
 /**
- * A chat endpoint: the answer goes out while it is written, and a client that leaves stops its
+ * A chat endpoint: the text is sent while it is generated, and a client that disconnects stops its
  * generation.
  *
  *   node examples/stream-in-a-server.ts [model] [port] (Node ≥ 22.18; before that: npx tsx
  *   examples/…)
  *   curl -N localhost:8080 -d 'Why is the sky blue?'
- *   curl -N 'localhost:8080?seed=7' -d …   the same answer each time
+ *   curl -N 'localhost:8080?seed=7' -d …   the same text each time
  */
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import { text } from 'node:stream/consumers';
@@ -31,7 +31,7 @@ async function answer(request: IncomingMessage, response: ServerResponse): Promi
       response.write(piece);
     response.end();
   } catch (error) {
-    if (left.signal.aborted) return; // nobody listens any more
+    if (left.signal.aborted) return; // the client has disconnected
     response.writeHead(500).end((error as Error).message);
   }
 }

@@ -1,6 +1,6 @@
 // `npm run bench:cuda [work] [flags of cream bench]`: `cream bench --device cuda --peers` with the
-// CUDA build (docs/cuda.md). A device given by --device is kept, and with --device cpu the same
-// paths run without a GPU.
+// CUDA build (docs/cuda.md). An explicit --device is kept; with --device cpu the same paths run
+// without a GPU.
 import { spawnSync } from 'node:child_process';
 import { join } from 'node:path';
 import { createRequire } from 'node:module';

@@ -1,6 +1,6 @@
-// Builds what is out of date: the addon through cmake-js, the TypeScript through tsc. `--check`
-// adds the native tests. The addon is built for NVIDIA GPUs too where libtorch and nvcc are for it
-// (CREAM_CUDA=0: never; CREAM_CUDA=1: or stop with the reason).
+// Builds the parts that are out of date: the addon through cmake-js, the TypeScript through tsc.
+// `--check` adds the native tests. The addon is built for NVIDIA GPUs if libtorch and nvcc support
+// them (CREAM_CUDA=0: never; CREAM_CUDA=1: stop with the reason if they do not).
 import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
@@ -27,7 +27,8 @@ const INSTALL = {
 
 /**
  * Builds the addon into `folder` if a source, libtorch or Node's ABI changed; returns whether it
- * did. `cuda`: true it must be for GPUs, false it must not, undefined where that is possible.
+ * did. `cuda`: true if it must be for GPUs, false if it must not, undefined if it should be when
+ * possible.
  */
 export function buildAddon({
   check = false,
@@ -70,7 +71,7 @@ export function buildAddon({
   const before = built ? JSON.parse(built) : undefined;
   if (before && (before.torch !== torch.root || (before.cuda ?? null) !== JSON.parse(stamp).cuda))
     rmSync(join(out, 'cmake'), { recursive: true, force: true });
-  // cmake-js configures only where there is no cache: a changed option would not reach CMake.
+  // cmake-js configures only if there is no cache: a changed option would not reach CMake.
   if (before && before.check !== check) rmSync(join(out, 'cmake/CMakeCache.txt'), { force: true });
   say(
     `building the addon against libtorch ${torch.version} (${torch.source}) for ` +
@@ -79,7 +80,7 @@ export function buildAddon({
   );
   const started = Date.now();
   const ninja = probe('ninja', ['--version']) !== null;
-  // cmake-js finds the N-API headers in node-api-headers: nothing is downloaded.
+  // cmake-js finds the N-API headers in node-api-headers, so nothing is downloaded.
   runStep(
     process.execPath,
     [
@@ -117,8 +118,8 @@ function findNvcc() {
   for (const path of known) {
     const version = /release (\d+\.\d+)/.exec(probe(path, ['--version']) ?? '')?.[1];
     if (!version) continue;
-    // What the PATH has may be a script that calls it from elsewhere, of which CMake finds no
-    // toolkit: nvcc itself tells where it lies.
+    // The nvcc on the PATH may be a script that calls one elsewhere, for which CMake finds no
+    // toolkit; nvcc itself prints its location.
     const here = /_HERE_=(.+)/.exec(
       probe('sh', ['-c', '"$0" --dryrun -c -x cu /dev/null -o /dev/null 2>&1', path]) ?? '',
     )?.[1];
@@ -127,7 +128,9 @@ function findNvcc() {
   return null;
 }
 
-/** Why the addon cannot be built for GPUs with these two, as a clause; null where it can. */
+/**
+ * The reason why the addon cannot be built for GPUs with these two, as a clause; null if it can.
+ */
 export function cudaObstacle(torch, nvcc) {
   if (torch.cuda === null)
     return (
@@ -155,7 +158,9 @@ function requireTools() {
     throw new SetupError(`The C++ compiler '${compiler}' was not found. ${INSTALL.compiler}`);
 }
 
-/** Compiles src/ to dist/ if it changed; dist/ then holds nothing of sources that are gone. */
+/**
+ * Compiles src/ to dist/ if it changed, and removes files from dist/ whose sources no longer exist.
+ */
 export function buildTypeScript() {
   const stamp = join(root, 'dist/.built');
   if (existsSync(stamp) && newest(stamp) > newest(join(root, 'src'), join(root, 'tsconfig.json')))
@@ -172,8 +177,7 @@ if (import.meta.url === pathToFileURL(process.argv[1]).href) {
   await runMain(() => {
     const only = (what) => process.argv.includes(`--${what}-only`);
     if (!only('typescript')) buildAddon({ check: process.argv.includes('--check') });
-    // binding.gyp asks for the addon alone: npm may not have installed the compiler of TypeScript
-    // yet.
+    // binding.gyp asks only for the addon, because npm may not have installed TypeScript yet.
     if (!only('addon') && isClone) buildTypeScript();
   });
 }

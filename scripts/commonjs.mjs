@@ -1,6 +1,6 @@
-// After tsc: makes the program executable, which `npx cream` in a clone needs, and
-// writes dist/index.cjs and dist/index.d.cts, by which `require('cream-lm')` runs and is typed.
-// Both name the ES modules: there is one copy of the code and of each type.
+// After tsc: makes the program executable, which `npx cream` in a clone needs, and writes
+// dist/index.cjs and dist/index.d.cts for `require('cream-lm')`. Both refer to the ES modules, so
+// there is one copy of the code and of each type.
 import { chmodSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import ts from 'typescript';

@@ -1,8 +1,8 @@
-// `npm run build:cuda`: the whole engine and its native tests for NVIDIA GPUs, into build-cuda/, so
-// that the CPU's build stays. No GPU is needed: the addon is then loaded here and tells what it is,
-// and its file is searched for every kernel that the sources launch.
-//   LIBTORCH=…/site-packages/torch npm run build:cuda with a libtorch you have; else the pinned one
-//   is fetched (several GB)
+// `npm run build:cuda`: builds the engine and its native tests for NVIDIA GPUs into build-cuda/, so
+// that the CPU build stays. No GPU is needed: the addon is loaded here and describes itself, and
+// its file is searched for every kernel that the sources launch.
+//   LIBTORCH=…/site-packages/torch npm run build:cuda
+//       uses an existing libtorch; otherwise the pinned one is fetched (several GB)
 import { readFileSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
@@ -22,7 +22,9 @@ export function buildForCuda() {
   });
 }
 
-/** What native/**\/*.cu launch: blocks by launch(XBlock…), and kernels written for nvcc alone. */
+/**
+ * The kernels that native/**\/*.cu launch: blocks by launch(XBlock…), and kernels written for nvcc.
+ */
 function launchedKernels() {
   const text = readdirSync(join(root, 'native'), { recursive: true })
     .filter((name) => /\.cuh?$/.test(name))
@@ -39,8 +41,8 @@ function launchedKernels() {
 }
 
 /**
- * Name → how many instances of it the addon holds: nvcc leaves the mangled name of every kernel in
- * the file, each identifier behind its length.
+ * Name → number of its instances in the addon: nvcc leaves the mangled name of every kernel in the
+ * file, each identifier preceded by its length.
  */
 function linkedKernels({ blocks, own }) {
   const symbols = [

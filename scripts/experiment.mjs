@@ -1,12 +1,11 @@
-// The experiment of docs/EXPERIMENTS.md, from nothing to its tables: M0, M1 by SFT, then CREAM,
+// The experiment of docs/EXPERIMENTS.md, from its data to its tables: M0, M1 by SFT, then CREAM,
 // SRLM and Oracle from the same M1.
 //
 //   node scripts/experiment.mjs --data DIR [--out runs/experiment] [--seeds 1,2] [--set key=value
 //   …] > tables.md
 //
-// DIR holds the files named below, in any form that docs/data.md reads as JSONL. What is done
-// already is kept: the same command goes on where it was stopped. Tables go to stdout, progress to
-// stderr.
+// DIR contains the files named below, in any form that docs/data.md reads as JSONL. Finished parts
+// are kept, so the same command resumes. Tables go to stdout, progress to stderr.
 import { spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -14,13 +13,13 @@ import { parseArgs } from 'node:util';
 import { root, runMain, say, SetupError } from './steps.mjs';
 
 const ITERATIONS = 3;
-/** Method → what it changes, as in recipes/. */
+/** Method → its settings, as in recipes/. */
 const METHODS = {
   cream: [],
   srlm: ['rank.weighting=fixed'],
   oracle: ['reward.source=gold', 'rank.weighting=fixed'],
 };
-/** M1: demonstrations and settings. */
+/** Demonstrations and settings of M1. */
 const SFT = ['sft.count=320', 'sft.epochs=2', 'sft.learning_rate=1.0e-5', 'sft.batch_size=16'];
 const DEMONSTRATIONS = 'openassistant/train';
 /**
@@ -39,7 +38,7 @@ const RUN = [
   'train.epochs=1',
   'train.save_steps=0',
 ];
-/** Measured alike on every model: [task, file]. */
+/** Measured on every model in the same way: [task, file]. */
 const TASKS = [
   ['arc_easy', 'arc_easy/test'],
   ['arc_challenge', 'arc_challenge/test'],
@@ -123,7 +122,7 @@ await runMain(async () => {
   process.stdout.write(tables(out, models, { compare, accuracyOf, byTask }));
 });
 
-/** A run with the default recipe and `settings`; evaluation comes afterwards, alike for all. */
+/** A run with the default recipe and `settings`; evaluation follows later, for all models alike. */
 function run(directory, settings) {
   if (existsSync(join(directory, 'summary.json'))) return;
   say(directory);

@@ -95,7 +95,7 @@ function build(clang, name) {
   return program;
 }
 
-/** Small files of test/golden that the target reads, and what earlier runs found interesting. */
+/** Small files of test/golden that the target reads, and interesting inputs of earlier runs. */
 function seed(name) {
   const corpus = join(OUT, `corpus-${name}`);
   mkdirSync(corpus, { recursive: true });

@@ -1,7 +1,7 @@
-// Whether this machine has a GPU to use, asked before anything is built for one.
+// Checks for a usable GPU before anything is built for one.
 import { probe } from './steps.mjs';
 
-/** Ends the script with code 2 and a sentence where the driver lists no GPU. */
+/** Ends the script with code 2 and a sentence if the driver lists no GPU. */
 export function requireGpu(script) {
   if (/^GPU \d/m.test(probe('nvidia-smi', ['-L']) ?? '')) return;
   console.error(
@@ -12,8 +12,7 @@ export function requireGpu(script) {
 }
 
 /**
- * The same, asked of the addon: a GPU that the driver lists may be too old for it, or the driver
- * too old.
+ * The same check by the addon: a GPU that the driver lists may be too old, or the driver may be.
  */
 export function requireUsable(script, { cuda }) {
   if (cuda.gpus.length > 0) return;

@@ -1,6 +1,6 @@
-// Checks scripts/layers.json: TypeScript imports and C++ includes stay within allowed modules,
-// Node stops at one door, and no file outgrows its limit. Prints every break with the modules that
-// would be allowed; exit code 1 if there is one.
+// Checks scripts/layers.json: TypeScript imports and C++ includes stay within the allowed modules,
+// only one module may include Node's headers, and no file exceeds its limit. Prints every violation
+// with the allowed modules; the exit code is 1 if there is one.
 import { readFileSync, readdirSync } from 'node:fs';
 import { dirname, join, relative, resolve } from 'node:path';
 import { root } from './steps.mjs';

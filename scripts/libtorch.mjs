@@ -1,10 +1,12 @@
 // Finds libtorch, or fetches a pinned wheel once into the user's cache. In order:
-//   LIBTORCH a folder with include/ and lib/ (an unpacked libtorch, or site-packages/torch)
-//   LIBTORCH_USE_PYTORCH=1       the torch package of the Python on PATH
-//   the cache <cache>/libtorch-<version>, with CREAM_CUDA=1 <cache>/libtorch-<version>-cuda/torch
-//   pip the pinned wheel: for the CPU of which include/ and lib/ are unpacked; for CUDA with
-//   NVIDIA's packages
-// CREAM_CUDA=1 chooses CUDA and is remembered by the build (build/stamp.json) until CREAM_CUDA=0.
+//   LIBTORCH                a folder with include/ and lib/: an unpacked libtorch or
+//                           site-packages/torch
+//   LIBTORCH_USE_PYTORCH=1  the torch package of the Python on PATH
+//   the cache               <cache>/libtorch-<version>, with CREAM_CUDA=1
+//                           <cache>/libtorch-<version>-cuda/torch
+//   pip                     the pinned wheel: include/ and lib/ of the CPU wheel, or the CUDA wheel
+//                           with NVIDIA's packages
+// CREAM_CUDA=1 chooses CUDA, and the build remembers it (build/stamp.json) until CREAM_CUDA=0.
 import { createHash } from 'node:crypto';
 import {
   closeSync,
@@ -27,14 +29,14 @@ import { cacheDir, probe, root as project, runMain, runStep, say, SetupError } f
 
 export const TORCH_VERSION = '2.13.0';
 export const CUDA_TORCH_VERSION = '2.14.1';
-/** Where PyTorch publishes the wheels with CPU libraries only; PyPI has them for some platforms. */
+/** PyTorch's index of wheels with CPU libraries only; PyPI has them for some platforms. */
 const CPU_INDEX = 'https://download.pytorch.org/whl/cpu';
-/** What fetching costs, for the plan that is shown before. */
+/** The sizes that the plan shows before fetching. */
 export const CPU_SIZE = 'about 200 MB to download, 480 MB on disk';
 export const CUDA_SIZE = 'about 2.5 GB to download, 4.4 GB on disk';
 export const python = process.env.PYTHON || 'python3';
 
-/** Whether the user asked for CUDA: now, or when the addon was built last. */
+/** Whether the user asked for CUDA, now or when the addon was built last. */
 export function cudaChosen() {
   if (process.env.CREAM_CUDA !== undefined) return process.env.CREAM_CUDA === '1';
   const stamp = join(project, 'build/stamp.json');
@@ -42,8 +44,8 @@ export function cudaChosen() {
 }
 
 /**
- * → { root, version, source, cuda, chosen }: root holds include/ and lib/; cuda: the version of
- * CUDA it was built with, or null.
+ * → { root, version, source, cuda, chosen }: root contains include/ and lib/; cuda is the version
+ * of CUDA it was built with, or null.
  */
 export function findLibtorch({ fetch = true, cuda = cudaChosen() } = {}) {
   if (process.env.LIBTORCH) return checked(process.env.LIBTORCH, 'LIBTORCH');
@@ -117,7 +119,7 @@ function readVersion(root) {
   return part('MAJOR') ? `${part('MAJOR')}.${part('MINOR')}.${part('PATCH')}` : 'unknown';
 }
 
-/** "13.0" of a libtorch with CUDA, null of one for the CPU. */
+/** "13.0" for a libtorch with CUDA, null for one without. */
 function cudaOf(root) {
   if (!['torch_cuda', 'c10_cuda'].every((name) => existsSync(join(root, 'lib', libraryName(name)))))
     return null;
@@ -132,8 +134,8 @@ function cudaOf(root) {
 
 /**
  * pip's arguments for the wheel without CUDA, to be tried in turn, and its SHA-256. The wheel does
- * not depend on the user's Python: any tag that holds the library will do. On Linux the wheel of
- * the default index is the CUDA build of some hundred MB, which is never asked for here.
+ * not depend on the user's Python: any tag with the library will do. On Linux the wheel of the
+ * default index is the CUDA build of several hundred MB, which is never requested here.
  */
 function wheels() {
   const linux = (platform) =>
@@ -185,7 +187,7 @@ function fetchWheel(target) {
   }
 }
 
-/** A wheel that is not the published one is never unpacked. @throws SetupError */
+/** Refuses to unpack a wheel that is not the published one. @throws SetupError */
 export function verifyWheel(path, sha256) {
   const found = sha256Of(path);
   if (found === sha256) return;
@@ -198,7 +200,7 @@ export function verifyWheel(path, sha256) {
 
 const NOTE = 'verified.json';
 
-/** Writes down what the libraries are, by name: size, time and SHA-256. */
+/** Notes the libraries by name with their size, time and SHA-256. */
 export function noteLibraries(root) {
   const libraries = {};
   for (const name of readdirSync(join(root, 'lib'))) {
@@ -212,8 +214,8 @@ export function noteLibraries(root) {
 }
 
 /**
- * A library of the cache that is not as it was unpacked, or null. Only one whose size or time
- * changed is hashed. A cache of an earlier version has no note and is believed.
+ * A library of the cache that has changed since it was unpacked, or null. Only one whose size or
+ * time changed is hashed. A cache of an earlier version has no note and is trusted.
  */
 export function damagedLibrary(root) {
   if (!existsSync(join(root, NOTE))) return null;
@@ -274,7 +276,7 @@ function download(work, choices) {
 }
 
 /**
- * What of the CUDA wheel and its dependencies is not needed to build and run: Triton, Python's own.
+ * The parts of the CUDA wheel and its dependencies that are kept; Triton and Python's own are not.
  */
 const CUDA_KEPT = ['torch', 'nvidia'];
 const CUDA_DISK = 8e9;

@@ -1,5 +1,5 @@
-// `npm run lint` checks layout, typed rules, line length and layers; `npm run format` mends what a
-// machine can. clang-format and ruff come from PyPI at pinned versions, into build/tools.
+// `npm run lint` checks formatting, typed rules, line length and layers; `npm run format` fixes
+// what a tool can fix. clang-format and ruff come from PyPI at pinned versions, into build/tools.
 import { execFileSync, spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -10,7 +10,7 @@ const COLUMNS = 100;
 const TOOLS = join(root, 'build/tools');
 const bin = (name) => join(root, 'node_modules', name);
 
-/** Checks the tree, or formats it; returns whether nothing is left to mend. */
+/** Checks the tree, or formats it; returns whether no problem is left. */
 export function lint({ fix = false } = {}) {
   installTools();
   const files = execFileSync('git', ['ls-files', '--cached', '--others', '--exclude-standard'], {
@@ -51,7 +51,7 @@ function passes(name, command, args) {
   return status === 0;
 }
 
-/** Formatters break every line that can be broken, apart from texts: those are the author's. */
+/** Formatters break all lines that can be broken, except texts, which the author must break. */
 function longLines(file) {
   const isRegex = /^\s*(?:export )?(?:const \w+ = )?(?:String\.raw`|\/[^/*]).*[`/][gimsuy]*[,;]?$/;
   // Prettier keeps a test's title and its function on one line.

@@ -1,7 +1,7 @@
 // `npm run package`: the tarballs of a release, in build/packages/ (--out DIR). The addon of this
-// machine becomes @cream-lm/<platform>, and cream-lm names the packages of all platforms as
-// optional dependencies, of which npm installs the one that fits. package.json does not name them,
-// because a clone builds its own addon. --addon FILE takes a built addon as it is.
+// machine becomes @cream-lm/<platform>, and cream-lm lists the packages of all platforms as
+// optional dependencies, of which npm installs the fitting one. package.json does not list them,
+// because a clone builds its own addon. --addon FILE packages an existing addon.
 import {
   copyFileSync,
   mkdirSync,
@@ -17,7 +17,7 @@ import { buildAddon, buildTypeScript } from './build.mjs';
 import { root, runMain, runStep, say, SetupError } from './steps.mjs';
 
 const SCOPE = '@cream-lm';
-/** Name → the fields of package.json by which npm chooses. */
+/** Name → the fields of package.json by which npm selects. */
 const PLATFORMS = {
   'linux-x64-gnu': { os: ['linux'], cpu: ['x64'], libc: ['glibc'] },
   'linux-arm64-gnu': { os: ['linux'], cpu: ['arm64'], libc: ['glibc'] },
@@ -93,7 +93,7 @@ function packPlatform(addon, out) {
   }
 }
 
-/** cream-lm as it is published: with the platform packages, without what only a clone uses. */
+/** cream-lm as published: with the platform packages, and without parts that only a clone uses. */
 function packMain(out) {
   const work = mkdtempSync(join(out, 'main-'));
   try {

@@ -1,5 +1,5 @@
 // Writes docs/recipes.md from the schema in src/run/recipe.ts (compiled to dist/). `--check` fails
-// where the page is out of date.
+// if the page is out of date.
 import { readFileSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { recipesPage } from '../dist/run/recipe-page.js';

@@ -1,7 +1,7 @@
-// Everything a fresh clone needs: packages, libtorch, the addon, the compiled TypeScript; in an
-// installed package (`npx cream setup`) libtorch and the addon. Safe to run again at any time; what
-// is up to date is not touched. Uses Node's own modules only, since it runs before any package is
-// installed.
+// Sets up everything that a fresh clone needs: packages, libtorch, the addon, the compiled
+// TypeScript; in an installed package (`npx cream setup`) libtorch and the addon. It can be run
+// again at any time and leaves up-to-date parts unchanged. It uses Node's own modules only, since
+// it runs before any package is installed.
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline/promises';
@@ -30,8 +30,8 @@ export async function setUp({ check = false } = {}) {
 }
 
 /**
- * What an installed package needs: libtorch, and the addon where npm found no prebuilt one. Says
- * what it will do, and asks where a person is there to answer.
+ * Sets up an installed package: libtorch, and the addon if npm found no prebuilt one. Prints its
+ * plan, and asks for confirmation on a terminal.
  */
 async function setUpPackage({ build, dryRun, yes, prebuilt }) {
   requireNode();
@@ -60,7 +60,7 @@ async function setUpPackage({ build, dryRun, yes, prebuilt }) {
   say('done; `npx cream doctor` shows what was found');
 }
 
-/** Without a terminal nobody can be asked, and the command itself is the answer. */
+/** Without a terminal nobody can be asked, and running the command counts as consent. */
 async function agreed(yes) {
   if (yes || !process.stdin.isTTY) return true;
   const terminal = createInterface({ input: process.stdin, output: process.stderr });
@@ -82,8 +82,7 @@ function installPackages() {
   const installed = join(root, 'node_modules/.package-lock.json');
   if (existsSync(installed) && newest(installed) >= newest(join(root, 'package-lock.json'))) return;
   say('installing npm packages');
-  // No package of ours needs an install script; npm is told so, since newer versions of it refuse
-  // them anyway.
+  // No package needs an install script; npm is told so, because newer versions refuse them anyway.
   runStep('npm', ['ci', '--ignore-scripts', '--no-audit', '--no-fund', '--loglevel=error'], {
     quiet: true,
   });

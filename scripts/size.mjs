@@ -1,4 +1,4 @@
-// Prints the lines of code a module: `node scripts/size.mjs`.
+// Prints the lines of code per module: `node scripts/size.mjs`.
 import { execFileSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';

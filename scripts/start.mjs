@@ -1,4 +1,4 @@
-// `npm start`: set up, then run the main job on the embedded default. Arguments go to `cream run`:
+// `npm start`: sets up, then runs the quickstart recipe. Arguments go to `cream run`:
 // npm start -- recipes/cream.yaml --out runs/mine --set iterations=3
 import { spawn } from 'node:child_process';
 import { join } from 'node:path';
@@ -15,7 +15,7 @@ await runMain(async () => {
   const child = spawn(process.execPath, [join(root, 'dist/cli/main.js'), 'run', ...args], {
     stdio: 'inherit',
   });
-  // Ctrl-C reaches the child through the terminal; we only wait for its clean stop.
+  // Ctrl-C reaches the child through the terminal; we only wait for it to stop.
   process.on('SIGINT', () => {});
   process.on('SIGTERM', () => child.kill('SIGTERM'));
   child.on('exit', (code, signal) => process.exit(code ?? (signal ? 1 : 0)));

@@ -1,4 +1,4 @@
-// What the set-up scripts share: say a step, run a command, fail in one sentence.
+// Shared by the set-up scripts: announcing a step, running a command, failing with one sentence.
 import { spawnSync } from 'node:child_process';
 import { existsSync, readdirSync, statSync } from 'node:fs';
 import { createRequire } from 'node:module';
@@ -8,10 +8,10 @@ import { fileURLToPath } from 'node:url';
 
 export const root = dirname(dirname(fileURLToPath(import.meta.url)));
 
-/** A clone has the lockfile, which npm puts into no package. */
+/** A clone has the lockfile, which npm includes in no package. */
 export const isClone = existsSync(join(root, 'package-lock.json'));
 
-/** Folder of an npm package that we depend on, which npm may have put above our own. */
+/** Folder of an npm package that we depend on; npm may have installed it above our own. */
 export function packageFolder(name) {
   try {
     return dirname(createRequire(join(root, 'package.json')).resolve(`${name}/package.json`));
@@ -20,7 +20,7 @@ export function packageFolder(name) {
   }
 }
 
-/** Where downloads live: CREAM_CACHE, else the user's cache folder. */
+/** The folder of downloads: CREAM_CACHE, else the user's cache folder. */
 export function cacheDir() {
   return (
     process.env.CREAM_CACHE ||
@@ -32,12 +32,12 @@ export function say(text) {
   process.stderr.write(`[setup] ${text}\n`);
 }
 
-/** A failure the user can act on: printed without a stack. */
+/** A failure that the user can act on: printed without a stack. */
 export class SetupError extends Error {}
 
 /**
- * Runs a command in the project, its output on our terminal; `quiet` shows the output only when it
- * fails, `silent` never.
+ * Runs a command in the project, with its output on our terminal; `quiet` shows the output only if
+ * it fails, `silent` never.
  */
 export function runStep(
   command,
@@ -64,7 +64,7 @@ export function runStep(
   return result.stdout ?? '';
 }
 
-/** Standard output of a command, or null where it cannot run. */
+/** Standard output of a command, or null if it cannot run. */
 export function probe(command, args) {
   const result = spawnSync(command, args, {
     encoding: 'utf8',
@@ -73,7 +73,7 @@ export function probe(command, args) {
   return result.status === 0 ? result.stdout.trim() : null;
 }
 
-/** Newest modification time (ms) below the given files and folders; 0 where none exist. */
+/** Newest modification time (ms) below the given files and folders; 0 if none exist. */
 export function newest(...paths) {
   let latest = 0;
   for (const path of paths) {

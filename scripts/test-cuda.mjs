@@ -1,10 +1,9 @@
-// `npm run test:cuda [cases…]`: on a machine with an NVIDIA GPU, the tests that run there. Builds
-// for CUDA (build-cuda/), then
-//   cream_check --device cuda all native cases; what elsewhere runs on the played device now runs
-//   on the GPU
-//   jest test/cuda loading, sampling, scoring, training and whole runs with `device: cuda`, beside
-//   the CPU
-// Exit code 2 where there is no GPU, 1 where a test fails.
+// `npm run test:cuda [cases…]`: the tests that need an NVIDIA GPU. Builds for CUDA (build-cuda/),
+// then runs
+//   cream_check --device cuda   all native cases, on the GPU instead of the emulated device
+//   jest test/cuda              loading, sampling, scoring, training and whole runs with
+//                               `device: cuda`, compared with the CPU
+// The exit code is 2 if there is no GPU, 1 if a test fails.
 import { spawnSync } from 'node:child_process';
 import { createRequire } from 'node:module';
 import { join } from 'node:path';

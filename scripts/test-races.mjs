@@ -1,6 +1,7 @@
-// `npm run test:races [part of a name]`: every kernel of native/**/*.cu by threads that a sanitizer
-// watches (test/races/races.cpp): missing barriers, threads at one address, steps outside a buffer.
-// Needs a C++ compiler with its sanitizers; no GPU, no nvcc, no libtorch.
+// `npm run test:races [part of a name]`: runs every kernel of native/**/*.cu on threads under a
+// sanitizer (test/races/races.cpp), which detects missing barriers, conflicting accesses and
+// accesses outside a buffer. Needs a C++ compiler with its sanitizers, but no GPU, nvcc or
+// libtorch.
 import { mkdirSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { root, runMain, runStep, say } from './steps.mjs';

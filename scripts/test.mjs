@@ -1,5 +1,5 @@
-// `npm test`: set up, then lint, types and every test. Arguments go to jest, and lint is left out:
-// npm test -- test/preference
+// `npm test`: sets up, then runs lint, type checks and all tests. Arguments go to jest, and lint is
+// then left out: npm test -- test/preference
 import { spawnSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -37,7 +37,7 @@ await runMain(async () => {
     {
       cwd: root,
       stdio: ['ignore', 'ignore', 'inherit'],
-      // Waiting threads that spin take minutes on a busy machine; no number depends on it.
+      // Spinning threads would take minutes on a busy machine; no result depends on this setting.
       env: { OMP_WAIT_POLICY: 'passive', ...process.env },
     },
   );
@@ -45,7 +45,7 @@ await runMain(async () => {
   try {
     counts = JSON.parse(readFileSync(report, 'utf8'));
   } catch {
-    counts = null; // jest did not get as far as a report
+    counts = null; // jest ended before its report
   }
   rmSync(work, { recursive: true, force: true });
   if (counts)

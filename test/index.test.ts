@@ -1,6 +1,6 @@
 /**
- * The public API as a Node program has it: a run with a reward of its own, from the names that the
- * package exports.
+ * The public API in a Node program: a run with a reward function, by the names that the package
+ * exports.
  */
 import { describe, expect, it } from '@jest/globals';
 import { writeFileSync } from 'node:fs';

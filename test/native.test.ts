@@ -1,6 +1,6 @@
 /**
- * The C++ tests: every case of build/Release/cream_check is a jest test of its own, all run in one
- * process a room.
+ * The C++ tests: every case of build/Release/cream_check is a jest test, and the cases of a module
+ * run in one process.
  */
 import { describe, expect, it } from '@jest/globals';
 import { execFile, execFileSync } from 'node:child_process';
@@ -14,17 +14,17 @@ if (!existsSync(program))
   throw new Error('build/Release/cream_check is missing: run `node scripts/build.mjs --check`.');
 
 const names = execFileSync(program, ['--list'], { encoding: 'utf8' }).trim().split('\n');
-const rooms = new Map<string, string[]>();
+const modules = new Map<string, string[]>();
 for (const name of names) {
-  const room = name.split(':')[0]!;
-  rooms.set(room, [...(rooms.get(room) ?? []), name]);
+  const module = name.split(':')[0]!;
+  modules.set(module, [...(modules.get(module) ?? []), name]);
 }
 
 /**
- * Runs a room's cases once; each test then looks its own line up. A crash fails the cases that had
- * not reported.
+ * Runs a module's cases once; each test then looks up its own line. A crash fails the cases that
+ * had not reported yet.
  */
-function runRoom(cases: string[]): Promise<Map<string, string>> {
+function runModule(cases: string[]): Promise<Map<string, string>> {
   return new Promise((resolve) => {
     execFile(
       program,
@@ -52,13 +52,13 @@ function runRoom(cases: string[]): Promise<Map<string, string>> {
   });
 }
 
-for (const [room, cases] of rooms) {
-  describe(`native ${room}`, () => {
+for (const [module, cases] of modules) {
+  describe(`native ${module}`, () => {
     let outcome: Promise<Map<string, string>> | undefined;
     it.each(cases)(
       '%s',
       async (name) => {
-        outcome ??= runRoom(cases);
+        outcome ??= runModule(cases);
         const line = (await outcome).get(name)!;
         if (line.startsWith('skip ')) console.warn(line);
         expect(line.startsWith('FAIL ') ? line : 'ok').toBe('ok');

@@ -1,5 +1,5 @@
-"""What the Python trials share: the specification, peak memory, the line they print, and
-transformers used as well as we know how."""
+"""Shared by the Python trials: the specification, peak memory, the output line, and the fastest use
+of transformers that we know."""
 
 import json
 import os
@@ -18,7 +18,7 @@ torch.manual_seed(spec["seed"])
 
 
 def peak_rss():
-    """Peak resident set of this process in bytes, as the Node trials read it."""
+    """Peak resident set of this process in bytes, measured as in the Node trials."""
     if os.path.exists("/proc/self/status"):
         with open("/proc/self/status") as status:
             for line in status:
@@ -28,7 +28,7 @@ def peak_rss():
 
 
 def in_use():
-    """Bytes of the device in use, by the driver, as the Node trials ask; None on the CPU."""
+    """Bytes of the device in use by the driver's count, as in the Node trials; None on the CPU."""
     if device.type == "cpu":
         return None
     free, total = torch.cuda.mem_get_info(device)
@@ -64,7 +64,7 @@ def load(dtype=torch.bfloat16):
 
 
 def pad_left(sequences):
-    """ids and attention mask, [rows, longest]"""
+    """Ids and attention mask, [rows, longest]."""
     longest = max(map(len, sequences))
     pad = spec["eos"][0]
     ids = torch.tensor([[pad] * (longest - len(s)) + list(s) for s in sequences])
@@ -74,9 +74,9 @@ def pad_left(sequences):
 
 @torch.inference_mode()
 def sample(model, prompts, new_tokens, min_new_tokens, shared):
-    """`samples` completions of each prompt, batches of prompts of like length; with `shared`, a
-    prompt's keys and values are computed once and repeated for its samples, which generate() by
-    itself does not do. Returns completions by prompt, end of sequence included."""
+    """`samples` completions of each prompt, in batches of prompts of similar length. With `shared`,
+    a prompt's keys and values are computed once and repeated for its samples, which generate()
+    itself does not do. Returns completions by prompt, including the end of sequence."""
     from transformers import DynamicCache
 
     order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
@@ -123,7 +123,7 @@ def sample(model, prompts, new_tokens, min_new_tokens, shared):
 
 
 def ended(row):
-    """A row up to its first end-of-sequence token."""
+    """A row up to and including its first end-of-sequence token."""
     for i, token in enumerate(row):
         if token in spec["eos"]:
             return row[: i + 1]
@@ -132,8 +132,8 @@ def ended(row):
 
 @torch.inference_mode()
 def completion_logprobs(model, groups, batch=8):
-    """Summed log-probs in the order of groups and their completions; rows of like length together,
-    logits of completion positions alone."""
+    """Summed log-probs in the order of groups and their completions. Rows of similar length are
+    computed together, and logits only at completion positions."""
     rows = [(prompt, completion) for prompt, completions in groups for completion in completions]
     order = sorted(range(len(rows)), key=lambda i: len(rows[i][0]) + len(rows[i][1]))
     sums = [0.0] * len(rows)

@@ -1,6 +1,6 @@
-"""TRL's DPOTrainer on pairs of token ids. Fastest settings: reference log-probs known beforehand,
-no gradient checkpointing, no logging in the measured steps; padding_free is switched off by TRL
-1.16 itself."""
+"""TRL's DPOTrainer on pairs of token ids with the fastest settings: precomputed reference
+log-probs, no gradient checkpointing, no logging in the measured steps. TRL 1.16 itself switches
+padding_free off."""
 
 import os
 import time
@@ -11,19 +11,19 @@ from peer import device, setting, spec, synchronize
 from transformers import AutoTokenizer, TrainerCallback
 from trl import DPOConfig, DPOTrainer
 
-# pairs of one forward pass: on a CPU less padding than 8, at the same speed a token
+# pairs of one forward pass: on a CPU 4 need less padding than 8, at the same speed per token
 PER_DEVICE = 4 if device.type == "cpu" else 8
 
 
 class StepTimes(TrainerCallback):
-    """When each optimizer step began and ended."""
+    """Records when each optimizer step began and ended."""
 
     def __init__(self):
         self.began, self.ended = [], []
 
     def on_step_begin(self, *_, **__):
         if len(self.began) in (0, spec.get("warmUpSteps")):
-            synchronize()  # not at every step: kernels may run on while the next batch is made
+            synchronize()  # not at every step: kernels may run while the next batch is made
         self.began.append(time.perf_counter())
 
     def on_step_end(self, _, state, *__, **___):
@@ -33,8 +33,8 @@ class StepTimes(TrainerCallback):
 
 
 class TokenDPOTrainer(DPOTrainer):
-    """Takes prompt_ids, chosen_ids and rejected_ids as they are, and reference log-probs where the
-    data has them."""
+    """Takes prompt_ids, chosen_ids and rejected_ids unchanged, and reference log-probs if the data
+    contain them."""
 
     def _prepare_dataset(self, dataset, *_, **__):
         return dataset
@@ -48,9 +48,9 @@ class TokenDPOTrainer(DPOTrainer):
 
 
 def trainer(pairs, model, work, batch, autocast):
-    """`pairs` in their order, one epoch of `batch` pairs a step. Pure bf16 has bf16 optimizer
-    states and no masters; with `autocast` the weights are fp32 and the products bf16, which is what
-    cream's step computes."""
+    """Trains on `pairs` in their order, one epoch of `batch` pairs per step. Pure bf16 has bf16
+    optimizer states and no masters; with `autocast` the weights are fp32 and the products bf16, as
+    in cream's step."""
     columns = dict(
         prompt_ids="prompt",
         chosen_ids="chosen",

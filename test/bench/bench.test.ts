@@ -1,6 +1,6 @@
 /**
- * `cream bench --quick` on a tiny model: it runs, and its JSON has the keys that BENCHMARKS.md
- * documents. Nothing is timed here.
+ * `cream bench --quick` on a tiny model runs, and its JSON has the keys that BENCHMARKS.md
+ * documents. No time is asserted.
  */
 import { beforeAll, describe, expect, it } from '@jest/globals';
 import { readFileSync, readdirSync } from 'node:fs';

@@ -1,4 +1,4 @@
-/** What a user who makes a mistake reads, and how the program ends. */
+/** Messages for mistakes of users, and exit codes of the program. */
 import { describe, expect, it } from '@jest/globals';
 import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';

@@ -1,6 +1,6 @@
 /**
- * In and out mid-way, on the built command line: the official code's files and TRL's, and ours from
- * them.
+ * Converting between stages on the built command line: files of the official code and of TRL to
+ * ours, and back.
  */
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';

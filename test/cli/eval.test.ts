@@ -1,4 +1,4 @@
-/** `cream eval` as a user has it: both methods, and the paired comparison. */
+/** `cream eval` on the built command line: both methods, and the paired comparison. */
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';

@@ -1,4 +1,4 @@
-/** Where a run's rows come from: several sources, other columns, compressed files. */
+/** The sources of a run's rows: several sources, other columns, compressed files. */
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';

@@ -1,6 +1,6 @@
 /**
- * What only a GPU can show: `device: cuda` beside the CPU, from a tiny model's logits to whole
- * runs. `npm run test:cuda` runs it; without a GPU it is skipped.
+ * Tests that need a GPU: `device: cuda` compared with the CPU, from a tiny model's logits to whole
+ * runs. `npm run test:cuda` runs them; without a GPU they are skipped.
  */
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { join } from 'node:path';
@@ -16,7 +16,7 @@ const folder = tinyModel({ numHeads: 2, numKvHeads: 1 });
 const TOKENS = [5, 6, 7, 8, 9, 10, 11];
 /**
  * Largest difference of a logit or log-prob from the CPU's fp32: rounding in another order, and for
- * bf16 rounding itself, of which an H100 showed 0.054.
+ * bf16 rounding itself, which was 0.054 on an H100.
  */
 const TOLERANCE = { float32: 1e-4, bfloat16: 0.1 } as const;
 const prompts = Array.from({ length: 5 }, (_, i) => ({

@@ -1,4 +1,4 @@
-/** Other sets' names of columns, and rows that only look usable. */
+/** Column names of other data sets, and rows that only appear usable. */
 import { describe, expect, it } from '@jest/globals';
 import { isUnread, ourName } from '../../src/data/column-names.js';
 import { rename } from '../../src/data/prompt-columns.js';

@@ -1,6 +1,4 @@
-/**
- * The files we write, ranked by the official code itself: the same pairs and the same C as ours.
- */
+/** The official code ranks the files that we write: its pairs and its C equal ours. */
 import { readFile, writeFile } from 'node:fs/promises';
 import { describe, expect, it } from '@jest/globals';
 import { Draw } from '../../src/data/draw.js';

@@ -1,6 +1,5 @@
 /**
- * Pages and footers made by hand to do harm: each claim that a decoder would believe is refused
- * before it is decoded.
+ * Malicious pages and footers: each claim that a decoder would trust is refused before decoding.
  */
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';

@@ -1,4 +1,4 @@
-/** Files of splits, held to the datasets library. */
+/** Files of splits, compared with the datasets library. */
 import { readFileSync } from 'node:fs';
 import { describe, expect, it } from '@jest/globals';
 import { stringify } from 'yaml';

@@ -1,7 +1,7 @@
 /**
- * The commands and programs of README and docs, as they stand there: each page's blocks run in one
- * folder where cream-lm is installed. A block marked `requires=…` needs time, a GPU or a network,
- * and is listed instead.
+ * Runs the commands and programs of README and docs as printed: all blocks of a page in one folder
+ * in which cream-lm is installed. A block marked `requires=…` needs time, a GPU or a network, and
+ * is only listed.
  */
 import { spawnSync } from 'node:child_process';
 import {
@@ -25,7 +25,7 @@ interface Block {
   line: number;
 }
 
-/** The blocks of a page in a language that runs. */
+/** The blocks of a page in an executable language. */
 function blocksOf(page: string): Block[] {
   const source = readFileSync(join(root, page), 'utf8');
   return [...source.matchAll(/^```(sh|ts)(?: requires=(\S+))?\n([^]*?)^```$/gm)].map((match) => ({
@@ -36,7 +36,7 @@ function blocksOf(page: string): Block[] {
   }));
 }
 
-/** A project with the package, a file of prompts and a model, as the pages assume them. */
+/** A project with the package, a file of prompts and a model, as the pages assume. */
 function project(): string {
   const folder = temporaryFolder('cream-docs-');
   const modules = join(folder, 'node_modules');

@@ -1,4 +1,4 @@
-/** docs/glossary.md rules the words: what its last column bans appears nowhere. */
+/** docs/glossary.md defines the words: those in its last column appear nowhere. */
 import { execFileSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';

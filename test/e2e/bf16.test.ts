@@ -1,7 +1,7 @@
 /**
- * What bf16 costs in quality, on the real default model, against fp32 from the same file: the
- * bounds that a faster kernel must stay within. `CREAM_SHOW=1` prints what is measured; the bounds
- * are about twice that. Both types start from the same file.
+ * The loss of quality by bf16 on the real default model, compared with fp32 from the same file: the
+ * bounds that a faster kernel must keep. `CREAM_SHOW=1` prints the measured values; the bounds are
+ * about twice these. Both dtypes start from the same file.
  */
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { builtinDemonstrations } from '../../src/data/builtin.js';
@@ -126,8 +126,8 @@ const BOUND = {
 };
 
 /**
- * Two short pairs a batch, of the ends of prompts and beginnings of samples: fp32 is slow. The
- * references are fp32's for both.
+ * Two short pairs per batch, of the ends of prompts and the beginnings of samples, because fp32 is
+ * slow. Both dtypes use the references of fp32.
  */
 async function pairBatches(): Promise<PairInput[][]> {
   const ends = prompts.map((prompt) => prompt.slice(-12));

@@ -1,5 +1,5 @@
 /**
- * The methods from the command line: stages on files of their own make what a run makes, and a run
+ * The methods on the command line: stages run separately give the artefacts of a run, and a run
  * killed by -9 ends with the same bytes.
  */
 import { beforeAll, describe, expect, it } from '@jest/globals';
@@ -24,7 +24,7 @@ let model: string;
 
 beforeAll(async () => {
   model = await talkingModel();
-  // The judge and the adapters at once: what both leave behind must survive a kill.
+  // The judge and the adapters together: the files of both must survive a kill.
   writeFileSync(
     recipe,
     `
@@ -236,7 +236,7 @@ describe('stages as commands', () => {
       'float32',
     );
     expect(existsSync(join(at('merged'), 'model.safetensors'))).toBe(true);
-    // The merged model says what base and adapter say together.
+    // The merged model gives the logits of base and adapter.
     const scored = async (name: string, out: string) => {
       await done(
         'score',
@@ -328,7 +328,7 @@ it('DPO on given pairs ends with a table and a report', async () => {
     /^<!doctype html>[^]*<\/html>\s*$/,
   );
   expect(result.stdout).not.toMatch(/NaN|undefined|null/);
-  // The same command again, after its last artefact was lost, goes on and ends the same.
+  // After its last artefact was lost, the same command resumes and ends with the same bytes.
   const before = artefacts(at('dpo'));
   rmSync(join(at('dpo'), 'iteration-1/pairs.jsonl'));
   rmSync(join(at('dpo'), 'summary.json'));

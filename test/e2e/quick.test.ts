@@ -1,6 +1,6 @@
 /**
- * The main job, once, on the real default model: from the command line to the report. Small enough
- * for every `npm test`.
+ * The main job on the real default model, from the command line to the report, small enough for
+ * every `npm test`.
  */
 import { beforeAll, describe, expect, it } from '@jest/globals';
 import { createHash } from 'node:crypto';

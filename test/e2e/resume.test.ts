@@ -1,6 +1,6 @@
 /**
- * A run killed anywhere, by whatever, goes on with the same command and ends with the bytes of one
- * that was left alone.
+ * A run that is killed at any point resumes with the same command and ends with the bytes of an
+ * undisturbed run.
  */
 import { beforeAll, describe, expect, it } from '@jest/globals';
 import { existsSync, readFileSync, readdirSync, statSync, writeFileSync } from 'node:fs';
@@ -38,7 +38,7 @@ const lines = (path: string): number =>
 
 /**
  * Starts the run and sends `signal` some milliseconds after its event log has grown by `events`
- * lines; or lets it finish.
+ * lines, or lets it finish.
  */
 async function stopAfter(
   directory: string,
@@ -80,7 +80,7 @@ describe('a run that was stopped', () => {
     const points: string[] = [];
     let kills = 0;
     let result: Finished | undefined;
-    // Each call gets further than the one before: what is done is told in an event a stage.
+    // Each call gets further than the one before, because finished work is one event per stage.
     for (let round = 0; round < 9 && result?.code !== 0; round++) {
       const events = 2 + Math.floor(Math.random() * 6) + 3 * round;
       const delay = Math.floor(Math.random() * 40);

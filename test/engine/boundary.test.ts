@@ -1,6 +1,6 @@
 /**
- * The tables of src/engine/requests.ts against native/binding/convert.cc: a field that one of them
- * describes and the other does not read fails here, and so does a new reader without a table.
+ * Compares the tables of src/engine/requests.ts with native/binding/convert.cc: a field that one of
+ * them describes and the other does not read fails here, and so does a new reader without a table.
  */
 import { readFileSync } from 'node:fs';
 import { resolve } from 'node:path';

@@ -15,7 +15,7 @@ const things = {
   choices: letters('ABCD', ['a spoon', 'a clock', 'A magnet', 'honey']),
 };
 
-/** Labelled by hand: what a reader says this text answers. */
+/** Labelled by hand with the answer that a reader takes from the text. */
 const TABLE: [
   question: { answer: string; choices?: ReturnType<typeof letters> },
   text: string,

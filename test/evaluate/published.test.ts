@@ -1,6 +1,7 @@
 /**
- * Tasks in the columns in which their data sets are published, against lm-evaluation-harness 0.4.13
- * itself, item by item (scripts/golden/loglikelihood.py), and what they show by generation.
+ * Tasks in the published columns of their data sets, compared item by item with
+ * lm-evaluation-harness 0.4.13 itself (scripts/golden/loglikelihood.py), and their prompts for
+ * generation.
  */
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';

@@ -1,4 +1,4 @@
-/** Every file of examples/ as a user runs it: a process of its own, on the built package. */
+/** Runs every file of examples/ like a user: in a process of its own, on the built package. */
 import { spawn, type ChildProcess } from 'node:child_process';
 import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -12,8 +12,8 @@ const model = tinyModel({ tokenizer: true, maxPositionEmbeddings: 1024 });
 const work = temporaryFolder();
 
 /**
- * Starts an example; its types are taken off, as newer Nodes do themselves. Inside the package,
- * `cream-lm` is the package.
+ * Starts an example; its types are stripped, as newer versions of Node do. Inside the package,
+ * `cream-lm` is the package itself.
  */
 function start(
   name: string,

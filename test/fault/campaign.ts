@@ -1,7 +1,6 @@
 /**
  * A campaign of kills and damages against a tiny run. A run that is resumed afterwards must end
- * with the bytes of a run that was left alone, or refuse with a sentence that names the damaged
- * file.
+ * with the bytes of an undisturbed run, or be refused with a sentence that names the damaged file.
  */
 import {
   cpSync,
@@ -115,7 +114,7 @@ export class Campaign {
     return join(this.work, name);
   }
 
-  /** Runs of which each was stopped after another share of its events, and the whole one. */
+  /** Runs that were stopped after different shares of their events, and the whole one. */
   async snapshots(count: number): Promise<string[]> {
     const made: string[] = [];
     for (let i = 0; i < count; i++) {

@@ -1,5 +1,5 @@
 /**
- * Kills and damages: a short campaign in `npm test`, a long one by `npm run faults`, which sets
+ * Kills and damages: a short campaign in `npm test`, a long one in `npm run faults`, which sets
  * CREAM_FAULTS to the number of killed runs and tries every damage.
  */
 import { beforeAll, expect, it } from '@jest/globals';

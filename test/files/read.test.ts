@@ -1,4 +1,4 @@
-/** Only regular files are read, by every reader, and none beyond the limit of its kind. */
+/** Every reader accepts only regular files, and none larger than the limit of its kind. */
 import { spawnSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, rmSync, symlinkSync, truncateSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';

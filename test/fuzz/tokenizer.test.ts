@@ -1,6 +1,6 @@
 /**
- * A tokenizer.json from an untrusted source, by seeded mutation of the golden ones: it is refused
- * in a sentence or it encodes; it neither hangs nor fails with an error of the program's own.
+ * An untrusted tokenizer.json, by seeded mutation of the golden ones: it is refused with a
+ * sentence, or it encodes; it neither hangs nor fails with an internal error.
  */
 import { mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';

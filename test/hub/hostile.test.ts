@@ -1,4 +1,6 @@
-/** The hub client against servers that flood, trickle, stall, lie about sizes and never stop. */
+/**
+ * The hub client against servers that flood, send slowly, stall, lie about sizes and never stop.
+ */
 import { createHash, randomBytes } from 'node:crypto';
 import {
   existsSync,

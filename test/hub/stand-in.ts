@@ -1,4 +1,4 @@
-/** A hub on localhost with switches for everything that goes wrong with the real one. */
+/** A hub on localhost with switches for the failures of a real one. */
 import { createHash } from 'node:crypto';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';

@@ -1,4 +1,4 @@
-/** `cream report --live`: the page of a run at work, before it begins and until it is finished. */
+/** `cream report --live`: the page of a running run, before it begins and until it is finished. */
 import { appendFileSync, existsSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { once } from 'node:events';
 import { createServer } from 'node:net';

@@ -1,6 +1,6 @@
 /**
- * What every reward has in common: one finite number per completion, in the order given, and no
- * change to its input. A new reward is a line in REWARDS.
+ * The contract of every reward: one finite number per completion, in the given order, without a
+ * change of its input. A new reward is a line in REWARDS.
  */
 import { describe, expect, it } from '@jest/globals';
 import type { CompletionRecord, ScoreRecord } from '../../src/data/records.js';

@@ -1,4 +1,4 @@
-/** Evaluation within a run, on a tiny model: what is measured, kept and reported. */
+/** Evaluation within a run, on a tiny model: measured, saved and reported values. */
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';

@@ -1,6 +1,6 @@
 /**
- * LLM-as-a-judge as a whole run: judgements by both models, their means ranked, pairs trained on;
- * and stopped in the middle of judging.
+ * LLM-as-a-judge in a whole run: judgements by both models, rankings by their means, training on
+ * the pairs; and an interruption while judging.
  */
 import { beforeAll, describe, expect, it } from '@jest/globals';
 import { existsSync, readdirSync } from 'node:fs';

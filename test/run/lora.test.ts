@@ -1,6 +1,6 @@
 /**
- * Whole runs whose models are adapters over one base: PEFT checkpoints, the references of DPO,
- * stopping and going on.
+ * Whole runs whose models are adapters on one base: PEFT checkpoints, DPO's references,
+ * interruption and resumption.
  */
 import { beforeAll, describe, expect, it } from '@jest/globals';
 import { existsSync, readFileSync, readdirSync } from 'node:fs';

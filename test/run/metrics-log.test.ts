@@ -1,4 +1,4 @@
-/** metrics.jsonl and the TensorBoard file: each row once, whatever was stopped when. */
+/** metrics.jsonl and the TensorBoard file contain each row once, independent of interruptions. */
 import { beforeEach, describe, expect, it } from '@jest/globals';
 import { appendFileSync, mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';

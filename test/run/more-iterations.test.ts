@@ -1,4 +1,4 @@
-/** A finished run that goes on with more iterations, and the checkpoints that stay. */
+/** A finished run that continues with more iterations, and the checkpoints that it keeps. */
 import { describe, expect, it } from '@jest/globals';
 import { existsSync, rmSync } from 'node:fs';
 import { join } from 'node:path';

@@ -1,4 +1,4 @@
-/** The record of finished files: what it tells apart, and what a kill may leave. */
+/** The records of finished files: the damages that they detect, and the state after a kill. */
 import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
 import { mkdtempSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';

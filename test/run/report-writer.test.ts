@@ -1,4 +1,7 @@
-/** report.html of a run that is embedded in a program: written as it goes, and never in its way. */
+/**
+ * report.html of a run that is embedded in a program: it is written during the run and never
+ * disturbs it.
+ */
 import { expect, it } from '@jest/globals';
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';

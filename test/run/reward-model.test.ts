@@ -1,6 +1,6 @@
 /**
- * A reward model from outside, in whole runs: what it reads, which label counts, and that it is
- * looked at before the work begins.
+ * An external reward model in whole runs: its input, the choice of a label, and its check before
+ * the work begins.
  */
 import { describe, expect, it } from '@jest/globals';
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';

@@ -1,4 +1,4 @@
-/** What is said before training: C that is 1 by construction, and C below ½. */
+/** Warnings before training: C that is 1 by construction, and C below ½. */
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, it } from '@jest/globals';

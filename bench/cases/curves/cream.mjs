@@ -1,4 +1,4 @@
-// One point of a cost curve, in a process of its own: sampling, scoring what was sampled, and a
+// One point of a cost curve, in a separate process: sampling, scoring of the samples, and a
 // training step on a pair of every prompt.
 import { rmSync } from 'node:fs';
 import { Model } from '../../../dist/index.js';
@@ -9,7 +9,7 @@ const { shape, folder, prompts: count, samples, tokens, promptTokens, train, see
 const made = shape ? writeModel(folder, shape) : spec.model;
 const model = await Model.load(made, { device });
 const { parameters, vocabSize } = model.config;
-// Any ids do: what they say costs nothing.
+// Any ids will do, because the cost does not depend on them.
 const prompts = Array.from({ length: count }, (_, i) =>
   Int32Array.from({ length: promptTokens }, (_, j) => (seed + i * 7919 + j * 104729) % vocabSize),
 );

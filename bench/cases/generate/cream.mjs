@@ -1,5 +1,5 @@
-// Sampling through Model.generate. A short generation first: threads, packed weights and memory are
-// then as in the second hour.
+// Sampling through Model.generate. A short generation runs first, so that threads, packed weights
+// and memory are in the state of a long-running process.
 import { Model } from '../../../dist/index.js';
 import { decodeBytes, generateFlops } from '../../flops.mjs';
 import { deviceInUse, report, seconds, spec } from '../../trial.mjs';

@@ -1,6 +1,6 @@
-// Sampling through llama.cpp by node-llama-cpp: one sequence a completion, decoded as one batch. It
-// computes each prompt anew for each sample: sharing it between sequences is not in its interface.
-// End-of-sequence tokens are passed over, as minNewTokens asks.
+// Sampling through llama.cpp by node-llama-cpp: one sequence per completion, decoded as one batch.
+// It computes each prompt again for each sample, because its interface cannot share a prompt
+// between sequences. End-of-sequence tokens are ignored, as minNewTokens requires.
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';

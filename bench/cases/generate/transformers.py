@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-# beside peer.py; this file's own name must not hide the library
+# peer.py is beside this folder; this file's own name must not hide the library
 sys.path[0] = str(Path(__file__).parents[1])
 from peer import in_use, load, report, sample, seconds, setting, spec
 

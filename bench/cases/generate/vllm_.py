@@ -7,7 +7,7 @@ from pathlib import Path
 sys.path[0] = str(Path(__file__).parents[1])  # beside peer.py
 from vllm import LLM, SamplingParams
 
-# the libraries first, then peer, which seeds torch and sets its threads
+# the libraries come first, then peer, which seeds torch and sets its threads
 # isort: split
 from peer import in_use, report, seconds, spec
 

@@ -1,7 +1,6 @@
-// One iteration by `cream run`, the command itself in this process, from the start to the end of
-// the run. θ_0 gets one step of SFT on one demonstration first, so that θ_t and θ_{t−1} differ and
-// both have log-probs of their own, as in the peers' pipeline; that step and its checkpoint count
-// against cream.
+// One iteration by `cream run`, called in this process, from the start to the end of the run. θ_0
+// first gets one step of SFT on one demonstration, so that θ_t and θ_{t−1} differ and have
+// different log-probs, as in the peers' pipeline; that step and its checkpoint count against cream.
 import { mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { report, seconds, setting, spec } from '../../trial.mjs';
@@ -11,7 +10,7 @@ const prompts = join(folder, 'prompts.jsonl');
 const recipe = join(folder, 'recipe.yaml');
 const out = join(folder, 'run');
 writeFileSync(prompts, spec.prompts.map((prompt) => `${JSON.stringify(prompt)}\n`).join(''));
-// JSON is YAML.
+// JSON is valid YAML.
 writeFileSync(
   recipe,
   JSON.stringify({

@@ -1,6 +1,6 @@
 """One CREAM iteration as a Python user would write it: generate with θ_t, log-probs under θ_t and
-θ_{t-1} (two forward passes, the second model loaded for it), rankings and pairs, then TRL's DPO on
-a fresh copy of θ_t with reference log-probs computed beforehand, and a save. The clock starts when
+θ_{t-1} (two forward passes, for which the second model is loaded), rankings and pairs, then TRL's
+DPO on a fresh copy of θ_t with precomputed reference log-probs, and a save. The clock starts when
 the libraries are imported."""
 
 import os
@@ -8,11 +8,11 @@ import sys
 import time
 from pathlib import Path
 
-# beside peer.py; this file's own name must not hide the library
+# peer.py is beside this folder; this file's own name must not hide the library
 sys.path[0] = str(Path(__file__).parents[1])
 from transformers import AutoTokenizer
 
-# the libraries first, then peer, which seeds torch and sets its threads
+# the libraries come first, then peer, which seeds torch and sets its threads
 # isort: split
 from peer import completion_logprobs, load, report, sample, seconds, spec
 from peer_dpo import trainer
@@ -64,7 +64,7 @@ sampling, completions = seconds(
 groups = list(zip(prompts, completions, strict=True))
 scoring_began = time.perf_counter()
 current = completion_logprobs(model, groups)
-model = None  # its memory goes before the next is loaded
+model = None  # frees its memory before the next one is loaded
 model = load()
 previous = completion_logprobs(model, groups)
 model = None
@@ -73,7 +73,7 @@ training_began = time.perf_counter()
 pairs, consistency = pairs_of(groups, current, previous)
 dpo, _ = trainer(pairs, load().train(), work, spec["batch"], autocast=False)
 dpo.train()
-dpo.model.generation_config.do_sample = True  # a temperature without it is refused
+dpo.model.generation_config.do_sample = True  # a temperature without sampling is refused
 dpo.save_model(os.path.join(work, "trl-model"))
 ended = time.perf_counter()
 report(

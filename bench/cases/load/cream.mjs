@@ -1,9 +1,9 @@
-// Model.load of a safetensors folder, and until the first logits are there: what loading put off is
-// paid then.
+// Model.load of a safetensors folder, up to the first logits, so that deferred work of loading is
+// included.
 import { engineInfo, Model } from '../../../dist/index.js';
 import { report, seconds, spec } from '../../trial.mjs';
 
-engineInfo(); // the addon and libtorch are in memory, as the peers' imports are
+engineInfo(); // loads the addon and libtorch first, as the peers' imports do
 const { seconds: time, result: model } = await seconds(() =>
   Model.load(spec.model, { device: spec.device }),
 );

@@ -1,17 +1,17 @@
-"""from_pretrained of a safetensors folder, and until the first logits are there. The libraries are
-imported before."""
+"""from_pretrained of a safetensors folder, up to the first logits. The libraries are imported
+before."""
 
 import sys
 from pathlib import Path
 
-# beside peer.py; this file's own name must not hide the library
+# peer.py is beside this folder; this file's own name must not hide the library
 sys.path[0] = str(Path(__file__).parents[1])
 import torch
 
-# the model's module, which from_pretrained would import otherwise
+# from_pretrained would otherwise import the model's module
 from transformers import LlamaForCausalLM  # noqa: F401
 
-# the libraries first, then peer, which seeds torch and sets its threads
+# the libraries come first, then peer, which seeds torch and sets its threads
 # isort: split
 from peer import device, load, report, seconds, spec
 

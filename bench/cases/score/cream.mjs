@@ -1,4 +1,5 @@
-// Log-probs of completions through Model.score: each prompt once for all of its completions.
+// Log-probs of completions through Model.score; each prompt is computed once for all its
+// completions.
 import { Model } from '../../../dist/index.js';
 import { deviceInUse, report, seconds, spec } from '../../trial.mjs';
 

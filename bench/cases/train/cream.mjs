@@ -1,5 +1,5 @@
-// DPO steps through Trainer.preferenceStep: bf16 compute, fp32 masters, reference log-probs known,
-// chosen and rejected on one prompt.
+// DPO steps through Trainer.preferenceStep: bf16 compute, fp32 masters, precomputed reference
+// log-probs, chosen and rejected completions of one prompt.
 import { Model } from '../../../dist/index.js';
 import { deviceInUse, report, seconds, setting, spec } from '../../trial.mjs';
 

@@ -5,7 +5,7 @@ import os
 import sys
 from pathlib import Path
 
-# beside peer.py; this file's own name must not hide the library
+# peer.py is beside this folder; this file's own name must not hide the library
 sys.path[0] = str(Path(__file__).parents[1])
 from peer import in_use, load, report, setting, spec
 from peer_dpo import dtype, trainer
