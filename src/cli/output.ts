@@ -6,7 +6,7 @@ import { lstatSync, realpathSync, statSync, type Stats } from 'node:fs';
 import { open, readdir } from 'node:fs/promises';
 import { serialize } from '../data/jsonl.js';
 import { RunError } from '../run/errors.js';
-import { onDisk, writeAtomic } from '../run/store.js';
+import { explainDisk, onDisk, writeAtomic } from '../run/store.js';
 import { printLine } from './table.js';
 
 export interface Output {
@@ -20,9 +20,10 @@ const STDOUT = new Set(['-', '/dev/stdout', '/dev/fd/1', '/proc/self/fd/1']);
 /** Checks `path` before any work begins. @throws RunError if it cannot be written */
 export function outputOf(path: string): Output {
   if (STDOUT.has(path)) return { kind: 'stdout', path };
-  const found = lstatSync(path, { throwIfNoEntry: false });
+  if (path === '') throw refusal('the result', 'its name is empty; name a file');
+  const found = look(path, lstatSync);
   if (found === undefined) return { kind: 'file', path };
-  const target: Stats | undefined = statSync(path, { throwIfNoEntry: false });
+  const target = look(path, statSync);
   if (target === undefined)
     throw refusal(path, 'it is a link to nothing; name the file that is to be written');
   if (target.isDirectory()) throw refusal(path, 'it is a folder; name a file');
@@ -30,6 +31,18 @@ export function outputOf(path: string): Output {
     return { kind: 'file', path: found.isSymbolicLink() ? realpathSync(path) : path };
   if (target.isFIFO() || target.isCharacterDevice()) return { kind: 'through', path };
   throw refusal(path, 'it is neither a file nor a pipe; name a file');
+}
+
+/** What is at `path`; undefined where nothing is. @throws RunError where that cannot be told */
+function look(path: string, stat: typeof lstatSync): Stats | undefined {
+  try {
+    return stat(path, { throwIfNoEntry: false });
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    throw code === 'ELOOP'
+      ? refusal(path, 'its links lead in a circle; name the file that is to be written')
+      : explainDisk(path, error);
+  }
 }
 
 /** Writes a whole result. */
@@ -60,7 +73,8 @@ export function printWritten({ kind }: Output, given: string): void {
  * RunError if it exists already
  */
 export async function checkNewFolder(path: string): Promise<void> {
-  const found = lstatSync(path, { throwIfNoEntry: false });
+  if (path === '') throw refusal('the model', 'its name is empty; name a folder');
+  const found = look(path, lstatSync);
   if (found === undefined) return;
   if (found.isDirectory() && (await readdir(path)).length === 0) return;
   throw new RunError(

@@ -15,7 +15,7 @@
 import type { PromptRecord } from '../data/records.js';
 import { extractLetter } from './letter.js';
 import { ANSWER_COLON, ANSWER_IS, clean, linesAfter, withoutThoughts } from './marker.js';
-import { extractNumber, numericValue } from './number.js';
+import { extractNumber, numberWithUnit, numericValue } from './number.js';
 
 /** The columns of a question that grading reads. */
 export type Known = Pick<PromptRecord, 'answer' | 'choices'>;
@@ -25,9 +25,15 @@ export function isCorrect(question: Known, completion: string): boolean {
   return matchesAnswer(extractAnswer(completion, question), question);
 }
 
-/** The answer of a row: the text after the last `####` of a solution, as GSM8K writes it. */
+/**
+ * The answer of a row: the text after the last `####` of a solution, as GSM8K writes it (a number
+ * without its unit), or the content of a `\boxed{…}` that stands alone.
+ */
 export function knownAnswer(answer: string): string {
-  return answer.split('####').at(-1)!.trim();
+  const parts = answer.split('####');
+  const last = parts.at(-1)!.trim();
+  const boxed = /^\$*\s*\\boxed\s*\{([^{}]*)\}\s*\$*\.?$/.exec(last)?.[1]?.trim();
+  return boxed ?? (parts.length > 1 ? numberWithUnit(last) : undefined) ?? last;
 }
 
 /**

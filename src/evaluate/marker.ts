@@ -42,12 +42,13 @@ function occurrences(text: string, marker: RegExp): number[] {
   return ends;
 }
 
-const THOUGHT = /<(\/?)(?:think(?:ing)?|thought|reason(?:ing)?|reflection)>/gi;
+const THOUGHT =
+  /<(\/?)(?:think(?:ing)?|thought|reason(?:ing)?|reflection)>|\[(\/?)THINK\]|◁(\/?)think▷|<\|(?:begin|(end))_of_thought\|>/gi;
 
 /**
- * A completion without its thoughts: `<think>…</think>` and similar tags, also nested ones, a
- * thought that the prompt has opened, and one that is never closed. If a tag is opened once too
- * often, the text after the last closing tag is the answer.
+ * A completion without its thoughts: `<think>…</think>`, `[THINK]…[/THINK]` and similar tags, also
+ * nested ones, a thought that the prompt has opened, and one that is never closed. If a tag is
+ * opened once too often, the text after the last closing tag is the answer.
  */
 export function withoutThoughts(text: string): string {
   let kept = '';
@@ -56,7 +57,7 @@ export function withoutThoughts(text: string): string {
   let lastClose = -1;
   for (const tag of text.matchAll(THOUGHT)) {
     const end = tag.index + tag[0].length;
-    if (tag[1] === '') {
+    if (!tag.slice(1).some(Boolean)) {
       if (depth++ === 0) kept += text.slice(from, tag.index);
     } else {
       if (depth > 0) depth--;

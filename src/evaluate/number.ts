@@ -61,6 +61,31 @@ export function extractNumber(written: string): string | null {
 
 /** The value of a whole text that is one number or fraction, or null. */
 export function numericValue(text: string): number | null {
+  const plain = plainNumbers(plainText(text))
+    .replace(/\s?%\s*$/, '')
+    .trim();
+  const [only, ...others] = numbers(plain);
+  if (only && others.length === 0 && only.start === 0 && only.end === plain.length)
+    return valueOf(only.value);
+  return grouped(text);
+}
+
+/** The number at the front of a text that goes on with a unit: `5 apples`. */
+export function numberWithUnit(text: string): string | undefined {
+  const plain = plainNumbers(plainText(text)).trim();
+  const [first] = numbers(plain);
+  return first?.start === 0 && /^\s+\p{L}/u.test(plain.slice(first.end)) ? first.value : undefined;
+}
+
+/** The value of a canonical number or fraction. */
+function valueOf(written: string): number | null {
+  const [top, bottom = 1] = written.split('/').map(Number);
+  const quotient = top! / bottom;
+  return Number.isFinite(quotient) ? quotient : null;
+}
+
+/** A number with white space between its digits. */
+function grouped(text: string): number | null {
   const match = /^(-?)[$€£¥]?(-?)([\d,]*\.?\d+)(?:\/([\d,]*\.?\d+))?%?$/.exec(
     text.trim().replace(/\s+/g, ''),
   );

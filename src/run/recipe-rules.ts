@@ -58,6 +58,13 @@ function ofReward({ iterations, reward, rank }: Recipe): Contradiction[] {
       'must hold {t}, the number of the iteration, where iterations is above 1: each has ' +
         'completions of its own',
     );
+  const kinds: readonly string[] = [source, against];
+  if (reward.length === 'mean' && kinds.includes('likelihood') && !kinds.includes('implicit'))
+    refuse(
+      ['reward', 'length'],
+      `has no effect here: a likelihood is a mean already, and no reward is implicit; leave it ` +
+        'out, or set it to controlled',
+    );
   // A scores file may contain a second judge's rewards, which rewards.ts checks when it reads the
   // file.
   if (external && against === 'none' && source !== 'file') {

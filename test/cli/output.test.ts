@@ -63,6 +63,18 @@ it('a folder and a link to nothing are refused', async () => {
   }
 });
 
+it('links in a circle, a file in place of a folder and no name are one sentence', async () => {
+  symlinkSync(at('circle'), at('circle'));
+  writeFileSync(at('plain'), '');
+  for (const check of [outputOf, checkNewFolder]) {
+    const refused = async (path: string) => check(path);
+    if (check === outputOf)
+      await expect(refused(at('circle'))).rejects.toThrow(/circle: its links lead in a circle/);
+    await expect(refused(join(at('plain'), 'x'))).rejects.toThrow(/Cannot write .*is a file/);
+    await expect(refused('')).rejects.toThrow(/its name is empty; name a f/);
+  }
+});
+
 it("a new model's folder may be there if it is empty, and may not be a link", async () => {
   symlinkSync(at('folder'), at('folder-link'));
   await checkNewFolder(at('folder'));

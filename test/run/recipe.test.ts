@@ -231,6 +231,13 @@ describe('a recipe file', () => {
         'rank.weighting is fixed; set that, or leave it out',
     ],
     [
+      'a mean of what is a mean already',
+      'reward: {source: likelihood, length: mean}\n',
+      'recipe.yaml:1:38 reward.length: has no effect here: a likelihood is a mean already, and no ' +
+        'reward is implicit; leave it out, or set it to controlled, got the text ' +
+        "'mean'",
+    ],
+    [
       'judgements without a judge',
       'reward: {judgements: 8}\n',
       'recipe.yaml:1:22 reward.judgements: has no effect here: it is used only where ' +
