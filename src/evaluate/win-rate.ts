@@ -22,7 +22,7 @@ import { quantile } from './intervals.js';
 
 /** The judge's preference on one prompt, and the lengths of both answers in characters. */
 export interface Preference {
-  /** 0 … 1: of the second model's answer, averaged over both positions. */
+  /** 0 … 1: for the second model, averaged over both positions. */
   preference: number;
   before_length: number;
   after_length: number;
