@@ -68,6 +68,7 @@ export type { RewardFunction, RewardItem } from './reward/external.js';
 export { Interrupted, RunError, type RunErrorCode } from './run/errors.js';
 export type { RunEvent, StageName } from './run/events.js';
 export type { MetricsRow } from './run/metrics-log.js';
+export type { MetricsSink } from './run/sinks.js';
 export { parseRecipe, recipeText } from './run/recipe-file.js';
 export type { Recipe } from './run/recipe.js';
 export { run, type RunOptions } from './run/run.js';

@@ -2,6 +2,7 @@
  * metrics.jsonl and its TensorBoard file: one row per optimizer step, written when the step ends,
  * and one per finished phase. Rows follow from the artefacts, so a resumed run contains each once.
  */
+import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { serialize } from '../data/jsonl.js';
 import { GrowingFile } from './growing-file.js';
@@ -33,7 +34,8 @@ export class MetricsLog {
 
   constructor(
     directory: string,
-    private readonly onRow: (row: MetricsRow) => void = () => {},
+    /** `before`: an earlier call wrote it. */
+    private readonly onRow: (row: MetricsRow, before: boolean) => void = () => {},
     private readonly now: () => number = () => Date.now() / 1000,
   ) {
     this.file = new GrowingFile(join(directory, METRICS));
@@ -89,7 +91,7 @@ export class MetricsLog {
     if (known) this.file.keep(known.bytes);
     else this.file.write(Buffer.from(serialize(row)));
     this.events.add(known?.row ?? row);
-    this.onRow(known?.row ?? row);
+    this.onRow(known?.row ?? row, known !== undefined);
   }
 
   /** The row as written by an earlier call, with its own timing. */
@@ -101,4 +103,19 @@ export class MetricsLog {
     if (untimed(line) !== untimed(serialize(row).trimEnd())) return undefined;
     return { row: JSON.parse(line) as MetricsRow, bytes: end + 1 };
   }
+}
+
+/** The rows of a run directory; none without a file, and a damaged line is left out. */
+export function readMetrics(directory: string): MetricsRow[] {
+  const path = join(directory, METRICS);
+  if (!existsSync(path)) return [];
+  return readFileSync(path, 'utf8')
+    .split('\n')
+    .flatMap((line) => {
+      try {
+        return [JSON.parse(line) as MetricsRow];
+      } catch {
+        return [];
+      }
+    });
 }

@@ -19,13 +19,14 @@ import { RunInputs } from './inputs.js';
 import { iterate, learnGivenPairs } from './iteration.js';
 import { prune } from './keep.js';
 import { takeLock } from './lock.js';
-import { MetricsLog } from './metrics-log.js';
+import { MetricsLog, readMetrics, type MetricsRow } from './metrics-log.js';
 import { adapterOf, Models } from './models.js';
 import { recipeDigest } from './recipe-file.js';
 import type { Recipe } from './recipe.js';
 import { digestFile, type Records } from './records.js';
 import { ReportWriter } from './report-writer.js';
 import { loadRewardModel } from './reward-model.js';
+import { Outlets, type MetricsSink } from './sinks.js';
 import { fetchSources, sourcesOf } from './sources.js';
 import { evaluateModel } from './stages/evaluate.js';
 import { checkStart, fineTune } from './stages/sft.js';
@@ -45,6 +46,10 @@ export interface RunOptions {
    * run asks only for missing ones.
    */
   rewards?: RewardFunction;
+  /** Called with each row of metrics.jsonl as it is written. What it throws is a warning. */
+  onMetrics?: (row: MetricsRow) => void;
+  /** Where the rows of metrics.jsonl go too, see MetricsSink. */
+  sinks?: readonly MetricsSink[];
 }
 
 /**
@@ -87,6 +92,9 @@ async function locked(recipe: Recipe, options: Options, tell: Emit): Promise<voi
     const { resumed, finished } = await checkBegun(directory, recipe, records, signal);
     if (finished) {
       await records.compact();
+      const outlets = new Outlets(recipe, options, (message) => tell({ type: 'warning', message }));
+      for (const row of readMetrics(directory)) outlets.add(row, true);
+      await outlets.end(true);
       return tell({ type: 'run_finished', directory, already: true, seconds: 0 });
     }
     const log = logged(directory, tell);
@@ -106,11 +114,12 @@ async function locked(recipe: Recipe, options: Options, tell: Emit): Promise<voi
 
 async function work(
   recipe: Recipe,
-  { directory, signal, onModelProgress, rewards }: Options,
+  options: Options,
   records: Records,
   emit: Emit,
   resumed: boolean,
 ): Promise<void> {
+  const { directory, signal, onModelProgress, rewards } = options;
   const began = performance.now();
   checkRewards(recipe, rewards);
   await stoppable(signal, () =>
@@ -147,7 +156,8 @@ async function work(
       }),
   });
   await onDisk(directory, () => records.withdraw(METRICS));
-  const metrics = new MetricsLog(directory);
+  const outlets = new Outlets(recipe, options, (message) => emit({ type: 'warning', message }));
+  const metrics = new MetricsLog(directory, (row, before) => outlets.add(row, before));
   const context = new RunContext({
     recipe,
     directory,
@@ -197,6 +207,7 @@ async function work(
       await records.write(SUMMARY, `${JSON.stringify(summary, null, 2)}\n`);
       await records.compact();
     });
+    await outlets.end(true);
     emit({
       type: 'run_finished',
       directory,
@@ -204,6 +215,7 @@ async function work(
       seconds: (performance.now() - began) / 1000,
     });
   } finally {
+    await outlets.end(false);
     await models.dispose();
   }
 }

@@ -2,6 +2,7 @@
  * The run directory: its file names, and the only code that writes them.
  *
  *   recipe.yaml run.json records.jsonl lock events.jsonl metrics.jsonl summary.json report.html
+ *   sinks.json                                    rows of metrics.jsonl that each sink has taken
  *   tensorboard/events.out.tfevents.cream   metrics.jsonl for TensorBoard
  *   iteration-0/answers.jsonl               the base model
  *   sft/{demonstrations,steps,answers}.jsonl sft/checkpoint/
@@ -34,6 +35,7 @@ export const LOCK = 'lock';
 export const EVENTS = 'events.jsonl';
 export const METRICS = 'metrics.jsonl';
 export const TENSORBOARD = 'tensorboard/events.out.tfevents.cream';
+export const SINKS = 'sinks.json';
 export const SUMMARY = 'summary.json';
 export const REPORT = 'report.html';
 

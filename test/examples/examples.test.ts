@@ -1,6 +1,9 @@
 /** Runs every file of examples/ like a user: in a process of its own, on the built package. */
 import { spawn, type ChildProcess } from 'node:child_process';
+import { once } from 'node:events';
 import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { expect, it } from '@jest/globals';
@@ -18,6 +21,7 @@ const work = temporaryFolder();
 function start(
   name: string,
   args: string[],
+  env: NodeJS.ProcessEnv = {},
 ): { child: ChildProcess; ended: Promise<string>; printed: (text: string) => Promise<string> } {
   const folder = join(root, 'build/examples');
   mkdirSync(folder, { recursive: true });
@@ -31,7 +35,7 @@ function start(
   const child = spawn(process.execPath, [file, ...args], {
     stdio: ['ignore', 'pipe', 'pipe'],
     cwd: work,
-    env: { ...process.env, OMP_WAIT_POLICY: 'passive' },
+    env: { ...process.env, OMP_WAIT_POLICY: 'passive', ...env },
   });
   let output = '';
   let errors = '';
@@ -59,6 +63,43 @@ function start(
       ]),
   };
 }
+
+interface Asked {
+  path: string;
+  authorization: string | undefined;
+  body: Record<string, unknown>;
+}
+
+/** A service on this machine that answers with what `answer` returns; undefined is a failure. */
+async function standIn(
+  answer: (asked: Asked) => object | undefined,
+): Promise<{ url: string; asked: Asked[]; close: () => void }> {
+  const asked: Asked[] = [];
+  const server = createServer((request, response) => {
+    let text = '';
+    request.on('data', (data: Buffer) => (text += data.toString()));
+    request.on('end', () => {
+      const one = {
+        path: request.url!,
+        authorization: request.headers.authorization,
+        body: JSON.parse(text) as Record<string, unknown>,
+      };
+      asked.push(one);
+      const body = answer(one);
+      response.writeHead(body === undefined ? 503 : 200, { 'content-type': 'application/json' });
+      response.end(JSON.stringify(body ?? { error: 'busy' }));
+    });
+  });
+  await once(server.listen(0, '127.0.0.1'), 'listening');
+  const { port } = server.address() as AddressInfo;
+  return { url: `http://127.0.0.1:${port}`, asked, close: () => server.close() };
+}
+
+const rowsOf = (directory: string): Record<string, number>[] =>
+  readFileSync(join(directory, 'metrics.jsonl'), 'utf8')
+    .trim()
+    .split('\n')
+    .map((line) => JSON.parse(line) as Record<string, number>);
 
 const tests: Record<string, () => Promise<void>> = {
   'score-candidates': async () => {
@@ -133,6 +174,75 @@ const tests: Record<string, () => Promise<void>> = {
       );
     }
   },
+};
+
+tests['weights-and-biases'] = async () => {
+  let failures = 2;
+  const service = await standIn(({ path }) =>
+    path === '/graphql'
+      ? { data: { upsertBucket: { bucket: { id: 'x' } } } }
+      : failures-- > 0
+        ? undefined
+        : {},
+  );
+  const directory = join(work, 'wandb');
+  await start('weights-and-biases', ['me/mine/first', directory, model], {
+    WANDB_BASE_URL: service.url,
+    WANDB_API_KEY: 'secret',
+  }).ended;
+  service.close();
+  const [made, ...streamed] = service.asked;
+  expect(made).toMatchObject({
+    path: '/graphql',
+    authorization: `Basic ${Buffer.from('api:secret').toString('base64')}`,
+    body: { variables: { entity: 'me', project: 'mine', name: 'first' } },
+  });
+  const history: Record<string, number>[] = [];
+  for (const { path, body } of streamed) {
+    expect(path).toBe('/files/me/mine/first/file_stream');
+    const part = (body as { files?: Record<string, { offset: number; content: string[] }> })
+      .files?.['wandb-history.jsonl'];
+    part?.content.forEach((line, i) => {
+      history[part.offset + i] = JSON.parse(line) as Record<string, number>;
+    });
+  }
+  expect(streamed.at(-1)!.body).toEqual({ complete: true, exitcode: 0 });
+  expect(history.map(({ _step, _timestamp, ...row }) => row)).toEqual(rowsOf(directory));
+  expect(history.map(({ _step }) => _step)).toEqual(history.map((_, i) => i));
+};
+
+tests['mlflow'] = async () => {
+  const info = { run_id: 'r1' };
+  const service = await standIn(({ path }) =>
+    path.endsWith('/runs/search') ? {} : path.endsWith('/runs/create') ? { run: { info } } : {},
+  );
+  const directory = join(work, 'mlflow');
+  await start('mlflow', ['first', directory, model], { MLFLOW_TRACKING_URI: service.url }).ended;
+  service.close();
+  const paths = service.asked.map(({ path }) => path.replace('/api/2.0/mlflow/', ''));
+  expect(paths.slice(0, 2)).toEqual(['runs/search', 'runs/create']);
+  expect(service.asked.at(-1)!.body).toMatchObject({ run_id: 'r1', status: 'FINISHED' });
+  const logged = service.asked
+    .filter(({ path }) => path.endsWith('/runs/log-batch'))
+    .map(
+      ({ body }) =>
+        body as {
+          run_id: string;
+          metrics: { key: string; value: number; timestamp: number; step: number }[];
+        },
+    );
+  const rows = rowsOf(directory);
+  expect(logged).toHaveLength(rows.length);
+  const step = rows.findIndex((row) => row['stage_step'] === 1);
+  const losses = logged[step]!.metrics.filter(({ key }) => key === 'train/loss');
+  expect(losses).toEqual([
+    {
+      key: 'train/loss',
+      value: rows[step]!['loss'],
+      timestamp: Math.round(rows[step]!['perf/time']! * 1000),
+      step: rows[step]!['step'],
+    },
+  ]);
 };
 
 it.each(readdirSync(join(root, 'examples')).map((file) => file.replace('.ts', '')))(

@@ -1,0 +1,218 @@
+/**
+ * Metrics for other programs: a callback and sinks. A sink reads the rows of metrics.jsonl in order; how many it has taken
+ * is kept in sinks.json, so that a resumed run goes on with the next. A sink that fails costs the
+ * run nothing: its rows wait, and what it never took is told at the end.
+ */
+import { existsSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { RunError } from './errors.js';
+import type { MetricsRow } from './metrics-log.js';
+import type { Recipe } from './recipe.js';
+import { SINKS, writeAtomic } from './store.js';
+
+/** Where the metrics of a run go besides its directory. */
+export interface MetricsSink {
+  /** Tells the sinks of a run apart; the same in every call of the run. */
+  name: string;
+  /** Called before the first rows of this process; `taken` rows were sent by earlier calls. */
+  open?(run: { directory: string; recipe: Recipe; taken: number }): unknown;
+  /**
+   * Takes rows in their order; `first` is the number of the first one, from 0, among all rows of
+   * the run. Awaited. Where it throws, the same rows come again.
+   */
+  log(rows: readonly MetricsRow[], first: number): unknown;
+  /** Called at the end of the process's work, where open() succeeded. */
+  close?(end: { finished: boolean }): unknown;
+}
+
+/** Rows of one call of log(). */
+const MOST_ROWS = 200;
+const RETRY_MS = 1_000;
+const MOST_RETRY_MS = 60_000;
+const LAST_WAIT_MS = 30_000;
+
+interface OutletOptions {
+  directory: string;
+  sinks?: readonly MetricsSink[];
+  onMetrics?: (row: MetricsRow) => void;
+  /** How long a finished run waits for its sinks. */
+  lastWaitMs?: number;
+}
+
+interface FeedOptions {
+  directory: string;
+  recipe: Recipe;
+  lastWaitMs: number;
+  warn: (message: string) => void;
+  save: (taken: number) => Promise<void>;
+}
+
+/** Everything besides the run directory that the rows of a run go to. */
+export class Outlets {
+  private readonly feeds: Feed[];
+  private readonly taken: Record<string, number>;
+  private saving: Promise<void> = Promise.resolve();
+  private ended = false;
+  private callbackFailed = false;
+
+  /** @throws RunError where two sinks have one name */
+  constructor(
+    recipe: Recipe,
+    private readonly options: OutletOptions,
+    private readonly warn: (message: string) => void,
+  ) {
+    const { directory, sinks = [], lastWaitMs = LAST_WAIT_MS } = options;
+    const names = sinks.map(({ name }) => name);
+    const twice = names.find((name, i) => names.indexOf(name) !== i);
+    if (twice !== undefined)
+      throw new RunError('ERR_RECIPE', `Two sinks are called '${twice}': give each its own name.`);
+    const path = join(directory, SINKS);
+    this.taken = sinks.length > 0 ? readTaken(path) : {};
+    this.feeds = sinks.map((sink) => {
+      const save = (taken: number): Promise<void> => {
+        this.taken[sink.name] = taken;
+        const text = `${JSON.stringify(this.taken, null, 2)}\n`;
+        return (this.saving = this.saving.then(() => writeAtomic(path, text)));
+      };
+      return new Feed(sink, this.taken[sink.name] ?? 0, {
+        directory,
+        recipe,
+        lastWaitMs,
+        warn,
+        save,
+      });
+    });
+  }
+
+  /** The next row of the run; `before`: an earlier call wrote it. */
+  add(row: MetricsRow, before: boolean): void {
+    for (const feed of this.feeds) feed.add(row);
+    if (before || this.callbackFailed) return;
+    try {
+      this.options.onMetrics?.(row);
+    } catch (error) {
+      this.callbackFailed = true;
+      this.warn(
+        `onMetrics failed and is not called again: ${messageOf(error)} The run goes on; ` +
+          'metrics.jsonl has all rows.',
+      );
+    }
+  }
+
+  /** Sends what is left and closes; a sink that goes on failing is told about. */
+  async end(finished: boolean): Promise<void> {
+    if (this.ended) return;
+    this.ended = true;
+    await Promise.all(this.feeds.map((feed) => feed.end(finished)));
+  }
+}
+
+function readTaken(path: string): Record<string, number> {
+  if (!existsSync(path)) return {};
+  try {
+    const value = JSON.parse(readFileSync(path, 'utf8')) as Record<string, unknown>;
+    return Object.fromEntries(
+      Object.entries(value).filter((entry): entry is [string, number] =>
+        Number.isSafeInteger(entry[1]),
+      ),
+    );
+  } catch (cause) {
+    throw new RunError(
+      'ERR_RUN_DATA',
+      `${path} is damaged: remove it to send all rows to the sinks again.`,
+      { cause },
+    );
+  }
+}
+
+class Feed {
+  /** Rows of the run so far. */
+  private rows = 0;
+  private waiting: MetricsRow[] = [];
+  private opened = false;
+  private sending: Promise<void> | undefined;
+  private failures = 0;
+  private notBefore = 0;
+  private lastError = '';
+
+  constructor(
+    private readonly sink: MetricsSink,
+    /** Rows that it has taken. */
+    private taken: number,
+    private readonly options: FeedOptions,
+  ) {}
+
+  add(row: MetricsRow): void {
+    if (this.rows++ < this.taken) return;
+    this.waiting.push(row);
+    if (performance.now() >= this.notBefore) this.sending ??= this.send();
+  }
+
+  async end(finished: boolean): Promise<void> {
+    const { directory, warn, lastWaitMs } = this.options;
+    const last = AbortSignal.timeout(lastWaitMs);
+    const late = new Promise<void>((resolve) => last.addEventListener('abort', () => resolve()));
+    await Promise.race([late, this.sendAll(finished, last)]);
+    if (this.waiting.length === 0 && this.lastError === '') return;
+    const reason = this.lastError.replace(/\.$/, '') || `no answer in ${lastWaitMs / 1000} s`;
+    warn(
+      this.waiting.length === 0
+        ? `The sink ${this.sink.name} took all rows, but did not close: ${reason}`
+        : `The sink ${this.sink.name} did not take ${this.waiting.length} of ${this.rows} rows ` +
+            `(${reason}). They are in ${directory}/metrics.jsonl, and the same call sends them ` +
+            'again.',
+    );
+  }
+
+  /** Three more tries at what is left, then close(). */
+  private async sendAll(finished: boolean, last: AbortSignal): Promise<void> {
+    await this.sending;
+    for (let tries = 0; this.waiting.length > 0 && tries < 3 && !last.aborted; tries++) {
+      if (tries > 0) await sleep(RETRY_MS * tries, undefined, { signal: last }).catch(() => {});
+      await (this.sending ??= this.send());
+    }
+    if (this.waiting.length > 0 || !this.opened) return;
+    try {
+      await this.sink.close?.({ finished });
+    } catch (error) {
+      this.lastError = messageOf(error);
+    }
+  }
+
+  private async send(): Promise<void> {
+    try {
+      const { directory, recipe } = this.options;
+      if (!this.opened) await this.sink.open?.({ directory, recipe, taken: this.taken });
+      this.opened = true;
+      while (this.waiting.length > 0) {
+        const batch = this.waiting.slice(0, MOST_ROWS);
+        await this.sink.log(batch, this.taken);
+        this.waiting = this.waiting.slice(batch.length);
+        await this.options.save((this.taken += batch.length));
+      }
+      this.failures = 0;
+      this.lastError = '';
+    } catch (error) {
+      this.fail(error);
+    } finally {
+      this.sending = undefined;
+    }
+  }
+
+  private fail(error: unknown): void {
+    this.lastError = messageOf(error);
+    if (this.failures++ === 0)
+      this.options.warn(
+        `The sink ${this.sink.name} failed: ${this.lastError} Its rows wait and are sent again; ` +
+          'the run goes on.',
+      );
+    const wait = Math.min(MOST_RETRY_MS, RETRY_MS * 2 ** Math.min(10, this.failures - 1));
+    this.notBefore = performance.now() + wait;
+  }
+}
+
+function messageOf(error: unknown): string {
+  const text = (error instanceof Error ? error.message : String(error)).split('\n')[0]!.trim();
+  return /[.!?]$/.test(text) ? text : `${text}.`;
+}
