@@ -11,6 +11,7 @@ import { createHash } from 'node:crypto';
 import { createReadStream, existsSync, lstatSync } from 'node:fs';
 import { appendFile, open, readFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { makeDirectory, writeAtomic } from '../files/files.js';
 import { RunError } from './errors.js';
 import { METRICS } from './store.js';
@@ -204,15 +205,41 @@ export class Records {
   }
 }
 
+type Digest = Omit<Entry, 'file' | 'pruned'>;
+
+/**
+ * Digests of large files that this process has read, by path, each with the identity of the file
+ * that was read. Any later change of the file sets its ctime, so an equal identity is an equal file.
+ */
+const digests = new Map<string, { identity: string; digest: Digest }>();
+const LARGE = 4 << 20;
+/** A change this soon after another may leave the time stamp as it was, so reading waits for it. */
+const CLOCK_TICK_MS = 50;
+
+function identityOf(path: string): { identity: string; size: bigint; changed: number } {
+  const { dev, ino, size, mtimeNs, ctimeNs, ctimeMs } = lstatSync(path, { bigint: true });
+  return { identity: [dev, ino, size, mtimeNs, ctimeNs].join(' '), size, changed: Number(ctimeMs) };
+}
+
 /**
  * Size, SHA-256 and, for JSONL, rows of a file, which is read as a stream; of metrics.jsonl without
- * its timing columns.
+ * its timing columns. A large file that has not changed since this process last read it is not read
+ * again.
  */
-export async function digestFile(
-  path: string,
-  signal?: AbortSignal,
-): Promise<Omit<Entry, 'file' | 'pruned'>> {
+export async function digestFile(path: string, signal?: AbortSignal): Promise<Digest> {
   if (basename(path) === METRICS) return digestMetrics(await readFile(path, 'utf8'));
+  const { identity, size, changed } = identityOf(path);
+  const known = digests.get(path);
+  if (known?.identity === identity) return known.digest;
+  if (size < LARGE) return readDigest(path, signal);
+  const early = changed + CLOCK_TICK_MS - Date.now();
+  if (early > 0) await sleep(Math.min(early, CLOCK_TICK_MS));
+  const digest = await readDigest(path, signal);
+  if (identityOf(path).identity === identity) digests.set(path, { identity, digest });
+  return digest;
+}
+
+async function readDigest(path: string, signal?: AbortSignal): Promise<Digest> {
   const hash = createHash('sha256');
   const counts = path.endsWith('.jsonl');
   let bytes = 0;

@@ -1,9 +1,18 @@
 /** The records of finished files: the damages that they detect, and the state after a kill. */
 import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
-import { mkdtempSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  truncateSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { Records } from '../../src/run/records.js';
+import { digestFile, Records } from '../../src/run/records.js';
 
 let folder: string;
 beforeEach(() => {
@@ -99,5 +108,33 @@ describe('a record', () => {
     await other.compact();
     expect(readFileSync(at('records.jsonl'), 'utf8')).toBe(text);
     expect((await reopened()).all()).toHaveLength(2);
+  });
+});
+
+describe('the digest of a large file', () => {
+  const bytesRead = () => Number(/^rchar: (\d+)$/m.exec(readFileSync('/proc/self/io', 'utf8'))![1]);
+  const size = 8 << 20;
+  beforeEach(() => writeFileSync(at('weights'), Buffer.alloc(size, 1)));
+
+  it('is that of its content, also where a change keeps its size and its time', async () => {
+    const first = await digestFile(at('weights'));
+    expect(first.bytes).toBe(size);
+    expect(await digestFile(at('weights'))).toEqual(first);
+    const { atime, mtime } = statSync(at('weights'));
+    const changed = Buffer.alloc(size, 1);
+    changed[size - 1] = 2;
+    writeFileSync(at('weights'), changed);
+    utimesSync(at('weights'), atime, mtime);
+    const second = await digestFile(at('weights'));
+    expect(second.sha256).not.toBe(first.sha256);
+    writeFileSync(at('weights'), Buffer.alloc(size, 1));
+    expect(await digestFile(at('weights'))).toEqual(first);
+  });
+
+  (existsSync('/proc/self/io') ? it : it.skip)('is read once while it stays', async () => {
+    await digestFile(at('weights'));
+    const before = bytesRead();
+    await digestFile(at('weights'));
+    expect(bytesRead() - before).toBeLessThan(size);
   });
 });
