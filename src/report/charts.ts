@@ -69,6 +69,23 @@ export function charts(run: RunReport): Chart[] {
       series: steps(run, 'loss', false),
     },
     {
+      title: 'Margin in evaluation',
+      yLabel: 'margin',
+      note: 'Mean reward margin of the pairs that are left out of training, step by step.',
+      xLabel: 'step',
+      format: small,
+      include: [0],
+      series: steps(run, 'evalMargin', false),
+    },
+    {
+      title: 'Accuracy in training',
+      yLabel: 'accuracy',
+      note: 'Share of the test questions that the model in training answers right, step by step.',
+      xLabel: 'step',
+      format: percent,
+      series: steps(run, 'evalAccuracy', false),
+    },
+    {
       title: 'KL penalty',
       yLabel: 'nats per completion',
       note: 'Estimate of KL to the base model in training, step by step, nats per completion.',
@@ -249,7 +266,7 @@ function steps(run: RunReport, value: keyof Omit<Step, 'step'>, sft: boolean): S
     .map(({ label, steps: all }) => ({
       name: label,
       points: all.flatMap((step) =>
-        step[value] === null ? [] : [{ x: step.step, y: step[value] }],
+        step[value] == null ? [] : [{ x: step.step, y: step[value] }],
       ),
     }));
 }

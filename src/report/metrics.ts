@@ -39,6 +39,9 @@ export interface Step {
   /** Global L2 norm of the gradient before clipping. */
   gradNorm: number | null;
   learningRate: number | null;
+  /** Evaluation in training: mean margin of pairs left out, accuracy; where it was measured. */
+  evalMargin?: number;
+  evalAccuracy?: number;
 }
 
 /** Totals of a stage over all its runs, from events.jsonl. */
@@ -256,6 +259,14 @@ export function answersOf(folder: RunFolder, name: string): SlimAnswer[] {
   );
 }
 
+function evaluationOf(row: Row): Pick<Step, 'evalMargin' | 'evalAccuracy'> {
+  const [margin, accuracy] = [number(row, 'eval/rewards/margins'), number(row, 'eval/accuracy')];
+  return {
+    ...(margin !== undefined && { evalMargin: margin }),
+    ...(accuracy !== undefined && { evalAccuracy: accuracy }),
+  };
+}
+
 /** Of a stage in progress, the steps that metrics.jsonl has so far. */
 function stepsOf(folder: RunFolder, name: string): Step[] {
   if (folder.has(`${name}/steps.jsonl`)) return folder.rows(`${name}/steps.jsonl`, stepOf);
@@ -278,6 +289,7 @@ function stepOf(row: Row): Step | undefined {
         kl: number(row, 'kl') ?? null,
         gradNorm: number(row, 'grad_norm') ?? null,
         learningRate: number(row, 'learning_rate') ?? null,
+        ...evaluationOf(row),
       };
 }
 

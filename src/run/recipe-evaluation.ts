@@ -3,6 +3,9 @@ import { z } from 'zod';
 import { HUB_TASKS } from '../evaluate/tasks.js';
 import { count, only } from './recipe-types.js';
 
+/** Evaluation during training. */
+const IN_TRAINING = { 'evaluate.every': { not: [0] } } as const;
+
 export const evaluate = z.strictObject({
   tasks: z
     .array(z.string().min(1))
@@ -49,4 +52,33 @@ export const evaluate = z.strictObject({
     .boolean()
     .default(true)
     .describe('Also evaluate the base model, before any training.'),
+  every: count(0, 0).describe(
+    'Steps of preference training between two evaluations of the model in training; the last ' +
+      'step is evaluated too. 0 evaluates after training only.',
+  ),
+  metric: only(
+    IN_TRAINING,
+    z
+      .enum(['margin', 'accuracy'])
+      .default('margin')
+      .describe(
+        'Measure of an evaluation in training: the mean reward `margin` on pairs that are left ' +
+          'out of training, or the `accuracy` on the questions of `tasks`.',
+      ),
+  ),
+  pairs: only(
+    { ...IN_TRAINING, 'evaluate.metric': ['margin'] },
+    count(1, 16).describe(
+      'Pairs of each iteration that are left out of training for `metric: margin`; at most a ' +
+        'quarter of them.',
+    ),
+  ),
+  patience: only(
+    IN_TRAINING,
+    count(0, 0).describe(
+      'Evaluations in a row without a new best value after which training stops. The weights of ' +
+        'the best evaluation then become the checkpoint. 0 trains to the end and keeps the last ' +
+        'weights.',
+    ),
+  ),
 });

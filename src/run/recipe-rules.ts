@@ -14,7 +14,7 @@ export function contradictions(recipe: Recipe): Contradiction[] {
   return [...ofMethod(recipe), ...ofReward(recipe)];
 }
 
-function ofMethod({ iterations, sft, pairs, lora, ...recipe }: Recipe): Contradiction[] {
+function ofMethod({ iterations, sft, pairs, lora, evaluate, ...recipe }: Recipe): Contradiction[] {
   const found: Contradiction[] = [];
   for (const [section, settings] of [
     ['sft', sft],
@@ -32,6 +32,11 @@ function ofMethod({ iterations, sft, pairs, lora, ...recipe }: Recipe): Contradi
     found.push({
       path: ['iterations'],
       message: 'must be at least 1 where sft.enabled is false: there would be nothing to do',
+    });
+  if (evaluate.every > 0 && evaluate.metric === 'accuracy' && evaluate.tasks.length === 0)
+    found.push({
+      path: ['evaluate', 'tasks'],
+      message: 'must name a task if evaluate.metric is accuracy',
     });
   if (pairs.source !== null && iterations !== 1)
     found.push({

@@ -4,17 +4,21 @@
  * be some steps ahead; the new state then replaces the old one by a rename, so at most one complete
  * state exists. The record of the state contains its number of steps.
  */
-import { existsSync } from 'node:fs';
-import { readFile, readdir, rename, rm } from 'node:fs/promises';
-import { join } from 'node:path';
+import { constants, existsSync } from 'node:fs';
+import { copyFile, readFile, readdir, rename, rm } from 'node:fs/promises';
+import { basename, join } from 'node:path';
+import type { Trainer } from '../engine/trainer.js';
 import { makeDirectory, syncFolder } from '../files/files.js';
 import { digestFile, Records, RECORDS } from './records.js';
 import { onDisk } from './store.js';
 import type { StepRecord, TrainingState } from './stages/optimise.js';
+import { recordFolder } from './verify.js';
 
 const STATE = 'state.safetensors';
 const NEXT = 'next.safetensors';
 const PROGRESS = 'progress.json';
+/** `best-20`: the checkpoint of step 20, whose evaluation was the best so far. */
+const BEST = 'best-';
 
 /**
  * The state kept in `folder`; a state of another `plan` (other settings, other data) is not used.
@@ -32,6 +36,21 @@ export function trainingState(
     const state = await records.demand(STATE, remedy, { content });
     return { records, steps: state.rows ?? 0 };
   };
+  const save = async (trainer: Trainer, steps: readonly StepRecord[]): Promise<void> => {
+    await makeDirectory(folder);
+    const records = await openOrClear(folder, plan);
+    const next = join(folder, NEXT);
+    await trainer.saveState(next);
+    const digest = await digestFile(next);
+    await records.write(PROGRESS, JSON.stringify(steps));
+    await records.add([{ file: STATE, ...digest, rows: steps.length }]);
+    await rename(next, join(folder, STATE));
+    await syncFolder(folder);
+    // Files that a killed save left half-written.
+    for (const name of await readdir(folder))
+      if (![STATE, PROGRESS, RECORDS].includes(name) && !name.startsWith(BEST))
+        await rm(join(folder, name), { force: true });
+  };
   return {
     async steps() {
       return (await saved(false))?.steps ?? 0;
@@ -44,23 +63,33 @@ export function trainingState(
       await trainer.loadState(join(folder, STATE));
       return steps.slice(0, found.steps);
     },
-    async save(trainer, steps) {
-      await onDisk(folder, async () => {
+    save: (trainer, steps) => onDisk(folder, () => save(trainer, steps)),
+    saveBest: (trainer, steps, build) =>
+      onDisk(folder, async () => {
         await makeDirectory(folder);
         const records = await openOrClear(folder, plan);
-        const next = join(folder, NEXT);
-        await trainer.saveState(next);
-        const digest = await digestFile(next);
-        await records.write(PROGRESS, JSON.stringify(steps));
-        await records.add([{ file: STATE, ...digest, rows: steps.length }]);
-        await rename(next, join(folder, STATE));
-        await syncFolder(folder);
-        // Files that a killed save left half-written.
+        const best = `${BEST}${steps.length}`;
+        await build(join(folder, best));
+        await recordFolder(records, join(folder, best), join(folder, best));
+        await save(trainer, steps);
+        // Only now: a state before this one would need the older checkpoint.
         for (const name of await readdir(folder))
-          if (![STATE, PROGRESS, RECORDS].includes(name))
-            await rm(join(folder, name), { force: true });
-      });
-    },
+          if (name.startsWith(BEST) && name !== best)
+            await rm(join(folder, name), { recursive: true, force: true });
+      }),
+    takeBest: (step, to) =>
+      onDisk(to, async () => {
+        const best = `${BEST}${step}`;
+        const records = await openOrClear(folder, plan);
+        const files = records.all().filter(({ file }) => file.startsWith(`${best}/`));
+        await rm(to, { recursive: true, force: true });
+        await makeDirectory(to);
+        for (const { file } of files) {
+          await records.demand(file, remedy);
+          await copyFile(join(folder, file), join(to, basename(file)), constants.COPYFILE_FICLONE);
+        }
+        await syncFolder(to);
+      }),
   };
 }
 

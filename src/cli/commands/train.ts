@@ -108,7 +108,7 @@ export function addTrain(program: Command, cli: Cli): void {
       const objective = preferenceObjective(pairs, settings, [seed, 'train'], (message) =>
         cli.progress.warn(message),
       );
-      const steps = await showStage(
+      const { steps } = await showStage(
         cli,
         { stage: 'train', unit: 'steps', total: totalSteps(objective), done: await state.steps() },
         (hooks) =>
@@ -116,7 +116,7 @@ export function addTrain(program: Command, cli: Cli): void {
             ...hooks,
             onStep: (step) => cli.progress.showStep(step),
           }),
-        noteOn,
+        (result) => noteOn(result.steps),
       );
       await writeRecords(join(unfinished, 'steps.jsonl'), steps);
       await onDisk(flags.out, async () => {

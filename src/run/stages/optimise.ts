@@ -15,10 +15,17 @@ import { promptKey, shuffled } from '../keys.js';
 import type { OptimisationSettings } from '../recipe.js';
 import { trainingState } from '../training-state.js';
 import { recordFolder } from '../verify.js';
+import {
+  bestStep,
+  isUnmeasured,
+  stopsAfter,
+  type EvaluationColumns,
+  type InTraining,
+} from './in-training.js';
 import type { StageHooks } from './stage.js';
 
 /** One optimizer step in TRL's metric names, without values that depend on the machine's speed. */
-export interface StepRecord {
+export interface StepRecord extends EvaluationColumns {
   step: number;
   epoch: number;
   loss: number;
@@ -46,6 +53,14 @@ export interface TrainingState {
   /** Restores the last saved step into a new trainer and returns the steps taken before it. */
   restore(trainer: Trainer): Promise<StepRecord[]>;
   save(trainer: Trainer, steps: readonly StepRecord[]): Promise<void>;
+  /** Keeps the checkpoint that `build` saves as that of the newest step, in place of an older. */
+  saveBest(
+    trainer: Trainer,
+    steps: readonly StepRecord[],
+    build: (folder: string) => Promise<void>,
+  ): Promise<void>;
+  /** Copies the checkpoint of `step` that saveBest() kept. */
+  takeBest(step: number, to: string): Promise<void>;
 }
 
 /** The examples of a training, and the step that trains on them. */
@@ -68,6 +83,8 @@ export interface Objective<Example> {
     policy: LanguageModel,
     signal: AbortSignal,
   ) => Promise<StepMetrics>;
+  /** Evaluation on the way. */
+  evaluation?: InTraining;
   /** Called with the first step, to warn. */
   checkFirst?: (first: StepRecord) => void;
 }
@@ -101,7 +118,7 @@ export async function trainCheckpoint<Example>(
   const start = { done: await state.steps(), total: totalSteps(objective), unit };
   await run.stage(of, start, async (hooks) => {
     const policy = await run.models.beginTraining(run.checkpoint(from));
-    const steps = await optimise(policy, objective, checkpoint, state, {
+    const { steps, best } = await optimise(policy, objective, checkpoint, state, {
       ...hooks,
       onRestore: (before) => run.metrics.steps(of.phase, before),
       onStep: (record, cost) => run.tellStep(of, record, cost),
@@ -109,11 +126,18 @@ export async function trainCheckpoint<Example>(
       await policy.model.dispose();
       throw error;
     });
-    await run.models.endTraining(policy.model, checkpoint, settings.checkpoint_dtype);
+    // The model has the weights of the last step.
+    if (best !== steps.length) await policy.model.dispose();
+    else await run.models.endTraining(policy.model, checkpoint, settings.checkpoint_dtype);
     await recordFolder(run.records, checkpoint, checkpoint);
     await run.write(of.phase, 'steps.jsonl', steps);
     await rm(folder, { recursive: true, force: true });
-    return { result: undefined, note: `${objective.examples.length} ${unit}, ${noteOn(steps)}` };
+    const examples = `${objective.examples.length} ${unit}`;
+    const stopped =
+      best === steps.length
+        ? ''
+        : `, the weights of step ${best} are kept of ${steps.length} (of ${totalSteps(objective)})`;
+    return { result: undefined, note: `${examples}, ${noteOn(steps)}${stopped}` };
   });
 }
 
@@ -128,7 +152,8 @@ export function noteOn(steps: readonly StepRecord[]): string {
 }
 
 /**
- * Trains `policy.model` in place, saves it to `checkpoint` and returns its steps. @throws
+ * Trains `policy.model` in place, saves it to `checkpoint` and returns its steps and the number of
+ * the step whose weights were saved: the last, or the best if training stops early. @throws
  * Interrupted if the signal stopped it; its state is then saved
  */
 export async function optimise<Example>(
@@ -137,36 +162,75 @@ export async function optimise<Example>(
   checkpoint: string,
   state: TrainingState,
   hooks: TrainingHooks,
-): Promise<StepRecord[]> {
-  const { settings } = objective;
+): Promise<{ steps: StepRecord[]; best: number }> {
+  const { settings, evaluation } = objective;
   const trainer = await policy.model.trainer(trainerParams(objective));
   try {
     const steps = await state.restore(trainer);
-    hooks.onRestore?.(steps);
     let saved = steps.length;
     let tokens = 0;
+    const interrupted = async (): Promise<never> => {
+      if (steps.length > saved) await state.save(trainer, steps);
+      throw new Interrupted();
+    };
+    const measured = async (): Promise<void> => {
+      const done = await evaluateNewest(objective, { policy, trainer, steps, state }, hooks.signal);
+      if (done === 'aborted') await interrupted();
+      if (done === 'saved') saved = steps.length;
+    };
+    await measured(); // an earlier call may have been stopped within an evaluation
+    hooks.onRestore?.(steps);
     for (const batch of batchesAfter(steps.length, objective)) {
+      if (evaluation && stopsAfter(evaluation, steps)) break;
       const metrics = await stepOf(objective, trainer, batch, policy, steps.length, hooks.signal);
-      if (metrics === 'aborted') {
-        if (steps.length > saved) await state.save(trainer, steps);
-        throw new Interrupted();
-      }
+      if (metrics === 'aborted') return await interrupted();
       tokens += metrics.tokens;
       steps.push(stepRecord(metrics, objective, steps, batch));
       if (steps.length === 1) objective.checkFirst?.(steps[0]!);
+      await measured();
       hooks.onStep?.(steps.at(-1)!, metrics);
       hooks.progress(steps.length, tokens);
-      if (isDue(settings.save_steps, steps.length, objective)) {
+      if (saved < steps.length && isDue(settings.save_steps, steps.length, objective)) {
         await state.save(trainer, steps);
         saved = steps.length;
       }
     }
+    const best = evaluation && evaluation.patience > 0 ? bestStep(evaluation, steps)! : undefined;
+    if (best !== undefined) await state.takeBest(best, checkpoint);
     // Saved while the trainer still holds its fp32 master weights.
-    await saveCheckpoint(policy, policy.model, checkpoint, settings.checkpoint_dtype);
-    return steps;
+    else await saveCheckpoint(policy, policy.model, checkpoint, settings.checkpoint_dtype);
+    return { steps, best: best ?? steps.length };
   } finally {
     await trainer.dispose();
   }
+}
+
+interface Progress {
+  policy: LanguageModel;
+  trainer: Trainer;
+  steps: StepRecord[];
+  state: TrainingState;
+}
+
+/** Evaluates the newest step if that is due; `saved`: it is the best one and the state is saved. */
+async function evaluateNewest<Example>(
+  objective: Objective<Example>,
+  { policy, trainer, steps, state }: Progress,
+  signal: AbortSignal,
+): Promise<'aborted' | 'saved' | 'done'> {
+  const { evaluation, settings } = objective;
+  if (!evaluation || !isUnmeasured(evaluation, steps, totalSteps(objective))) return 'done';
+  try {
+    Object.assign(steps.at(-1)!, await evaluation.measure(policy, signal));
+  } catch (error) {
+    if (signal.aborted) return 'aborted';
+    throw error;
+  }
+  if (evaluation.patience === 0 || bestStep(evaluation, steps) !== steps.length) return 'done';
+  await state.saveBest(trainer, steps, (folder) =>
+    saveCheckpoint(policy, policy.model, folder, settings.checkpoint_dtype),
+  );
+  return 'saved';
 }
 
 /** The batches that remain after `done` steps. */

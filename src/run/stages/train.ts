@@ -7,18 +7,23 @@ import type { RunContext } from '../context.js';
 import { RunError } from '../errors.js';
 import { startsAtReference } from '../models.js';
 import type { Recipe } from '../recipe.js';
+import { inTraining } from './in-training.js';
 import { trainCheckpoint, type Objective, type StepRecord } from './optimise.js';
 
 /** Trains θ_t into θ_{t+1} on the pairs of iteration `t`. */
-export function trainOnPairs(run: RunContext, t: number, pairs: PairRecord[]): Promise<void> {
+export async function trainOnPairs(run: RunContext, t: number, pairs: PairRecord[]): Promise<void> {
   const of = { phase: t, stage: 'train' } as const;
+  const { trained, evaluation } = await inTraining(run, t, pairs);
   return trainCheckpoint(
     run,
     of,
     { from: t, to: t + 1, unit: 'pairs' },
-    preferenceObjective(pairs, run.recipe, [run.recipe.seed, 'train', t], (message) =>
-      run.emit({ type: 'warning', message }),
-    ),
+    {
+      ...preferenceObjective(trained, run.recipe, [run.recipe.seed, 'train', t], (message) =>
+        run.emit({ type: 'warning', message }),
+      ),
+      ...(evaluation && { evaluation }),
+    },
   );
 }
 
