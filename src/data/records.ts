@@ -182,6 +182,7 @@ export interface RankingRecord {
     | 'identical_pair'
     | 'empty_chosen'
     | 'below_threshold'
+    | 'rankings_disagree'
     | 'below_consistency';
 }
 

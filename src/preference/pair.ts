@@ -22,6 +22,8 @@ export interface PairThresholds {
   minMargin: number;
   /** Least C_x, in [0, 1]. */
   minConsistency: number;
+  /** Whether the second ranking must put the chosen completion above the rejected one, too. */
+  requireAgreement: boolean;
 }
 
 /** Positions of the best and the worst sample in the ranking's arrays. */
@@ -39,7 +41,7 @@ export function bestAndWorst({ reward_current: rewards }: Pick<RankingRecord, 'r
 export function skipReason(
   ranking: RankingRecord,
   texts: readonly string[],
-  { minMargin, minConsistency }: PairThresholds,
+  { minMargin, minConsistency, requireAgreement }: PairThresholds,
 ): SkipReason | undefined {
   if (ranking.samples.length < 2) return 'too_few_completions';
   const { best, worst } = bestAndWorst(ranking);
@@ -50,6 +52,8 @@ export function skipReason(
   // A bare end-of-turn token: the loss would teach empty completions.
   if (texts[best]!.trim() === '') return 'empty_chosen';
   if (margin < minMargin) return 'below_threshold';
+  if (requireAgreement && ranking.reward_previous[best]! <= ranking.reward_previous[worst]!)
+    return 'rankings_disagree';
   return ranking.consistency < minConsistency ? 'below_consistency' : undefined;
 }
 

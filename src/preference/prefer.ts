@@ -30,7 +30,12 @@ export interface PreferRequest {
   minMargin?: number;
   /** Prompts whose C_x is below this are skipped; default 0. */
   minConsistency?: number;
-  /** Least weight of a pair with `avg` and `dyn`; default 0. */
+  /**
+   * Prompts whose second ranking does not put the best completion above the worst are skipped;
+   * default false.
+   */
+  requireAgreement?: boolean;
+  /** Least weight of a pair with `avg`, `dyn` and `permuted`; default 0. */
   consistencyFloor?: number;
   /** Whether both rewards come from one reward source; the rankings record it. Default false. */
   oneJudge?: boolean;
@@ -84,6 +89,7 @@ export function prefer(request: PreferRequest): Preferences {
     weighting = { method: 'avg' },
     minMargin = 0,
     minConsistency = 0,
+    requireAgreement = false,
     consistencyFloor = 0,
     oneJudge = false,
     unjudged = [],
@@ -98,7 +104,11 @@ export function prefer(request: PreferRequest): Preferences {
     const texts = prompt.samples.map(
       (sample) => scored.get(key(prompt.prompt_id, sample))!.completion.completion,
     );
-    const skipped = skipReason(ranking, texts, { minMargin, minConsistency });
+    const skipped = skipReason(ranking, texts, {
+      minMargin,
+      minConsistency,
+      requireAgreement,
+    });
     return skipped === undefined ? ranking : { ...ranking, skipped };
   });
   const rankings = [...ranked, ...unjudged.map(withoutRanking)];

@@ -6,6 +6,7 @@
  *   implicit     log π_θ − log π_θ0 of the policy (implicit.ts)            the same of θ_{t−1}
  *   likelihood   mean log-prob per token (likelihood.ts)                   the same of θ_{t−1}
  *   judge        points that the policy gives in words (judge.ts)          the points of θ_{t−1}
+ *   judge_implicit  points and implicit reward together (combined.ts)      the same of θ_{t−1}
  *   model, file, gold, function
  *                rewards from outside the policy (external.ts)             by `against`; without
  *                                                                          it C is not measured
@@ -16,7 +17,9 @@ import { lengthControlled, type LengthControl } from './length.js';
 import { meanLogprob } from './likelihood.js';
 
 /** Rewards that the policy itself gives; θ_t and θ_{t−1} each have their own. */
-export const SELF_REWARDS = ['implicit', 'likelihood', 'judge'] as const;
+export const SELF_REWARDS = ['implicit', 'likelihood', 'judge', 'judge_implicit'] as const;
+/** Those of them that need judgements. */
+export const JUDGED_REWARDS = ['judge', 'judge_implicit'] as const;
 /** Rewards from outside the policy, which do not depend on it. */
 export const EXTERNAL_REWARDS = ['model', 'file', 'gold', 'function'] as const;
 export const REWARD_SOURCES = [...SELF_REWARDS, ...EXTERNAL_REWARDS] as const;
@@ -92,22 +95,34 @@ export function rewardSet(
   }));
 }
 
+/** The second ranking of completions that an external judge or the policy's own judge ranks. */
+export interface Against extends ScoreReward {
+  /** Whose reward it is. */
+  by: 'previous' | 'current';
+}
+
 /**
- * Rewards from outside the policy, in the order of `external`. The previous reward, against which C
- * is measured, is that of θ_{t−1} by the formula `against`. Without the formula it is the record's
- * `reward_previous` or, where that is missing too, the reward itself (C is then meaningless).
+ * Rewards from outside the policy, in the order of `external`. The previous reward, with which C is
+ * measured, is that of θ_{t−1} or of θ_t by the formula `against`. Without the formula it is the
+ * record's `reward_previous` or, where that is missing too, the reward itself (C is then
+ * meaningless).
  * @throws RangeError naming a completion that `scores` lacks.
  */
 export function externalSet(
   external: readonly ExternalRewardRecord[],
   scores: readonly ScoreRecord[],
-  against: ScoreReward | undefined,
+  against: Against | undefined,
 ): RewardRecord[] {
   const id = (record: { prompt_id: string; sample: number }) =>
     `${record.sample} ${record.prompt_id}`;
   const own =
     against &&
-    new Map(rewardSet(scores, against).map((record) => [id(record), record.reward_previous]));
+    new Map(
+      rewardSet(scores, against).map((record) => [
+        id(record),
+        against.by === 'current' ? record.reward_current : record.reward_previous,
+      ]),
+    );
   return external.map((record) => {
     const { prompt_id, sample, reward } = record;
     const previous = own ? own.get(id(record)) : (record.reward_previous ?? reward);

@@ -20,6 +20,7 @@ import { bothSides, choosePreferences } from './stages/given-pairs.js';
 import { score as scoreGroups, type Scorable } from './stages/score.js';
 import type { Recipe } from './recipe.js';
 import { classifier, loadRewardModel } from './reward-model.js';
+import { judgedByPolicy } from './stages/reward.js';
 import type { StageHooks } from './stages/stage.js';
 
 /** The settings on which the ranking of pairs depends. */
@@ -83,7 +84,8 @@ async function rewardsOf(
       const judges = { current: model, previous: base, base };
       return rewardSet(await scoreGroups(encoded, judges, score, hooks), { source, length });
     }
-    case 'judge': {
+    case 'judge':
+    case 'judge_implicit': {
       const judgements = await judge(
         asCompletions(preferences, encoded),
         policy,
@@ -91,7 +93,10 @@ async function rewardsOf(
         { ...reward, max_num_seqs: sample.max_num_seqs, seed, iteration: 0 },
         hooks,
       );
-      return judgeRewards(judgements).rewards;
+      if (source === 'judge') return judgeRewards(judgements).rewards;
+      const judges = { current: model, previous: base, base };
+      const scores = await scoreGroups(encoded, judges, score, hooks);
+      return judgedByPolicy(judgements, scores, reward).rewards;
     }
     case 'model': {
       const records = await modelRewards(

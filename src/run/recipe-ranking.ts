@@ -5,12 +5,15 @@ import { WEIGHTINGS } from '../preference/weight.js';
 import { SELF_REWARDS } from '../reward/reward.js';
 import { columns, count, only, OWN_PAIRS, text } from './recipe-types.js';
 
+/** Recipes in which two rankings of a prompt's completions are compared. */
+const SECOND_RANKING = [
+  { 'reward.source': [...SELF_REWARDS, 'file'] },
+  { 'reward.against': ['implicit', 'likelihood', 'own_implicit'] },
+] as const;
+
 export const rank = z.strictObject({
   consistency: only(
-    [
-      { 'reward.source': [...SELF_REWARDS, 'file'] },
-      { 'reward.against': ['implicit', 'likelihood'] },
-    ],
+    SECOND_RANKING,
     z
       .enum(CONSISTENCY_METHODS)
       .default('kendall')
@@ -24,7 +27,10 @@ export const rank = z.strictObject({
     .default('avg')
     .describe(
       "The C that weights the loss: `avg` is the mean over all pairs (the paper's main " +
-        "setting), `dyn` each prompt's own C, `fixed` a constant. Pairs with C below 0.5 " +
+        "setting), `dyn` each prompt's own C, `fixed` a constant. Two controls for " +
+        'experiments: `permuted` gives each pair the C of another prompt, drawn at random ' +
+        'without replacement, and `sign` is 1 where the mean C is at least 0.5, else 0. Pairs ' +
+        'with C below 0.5 ' +
         'train the reversed preference, because AdamW and gradient clipping remove the ' +
         "gradient's scale: over a few steps the sign of 2C − 1 decides.",
     ),
@@ -54,8 +60,18 @@ export const rank = z.strictObject({
       'A prompt whose own C is below this makes no pair. With `dyn`, 0.5 leaves out the ' +
         'pairs that would train the reversed preference.',
     ),
+  require_agreement: only(
+    SECOND_RANKING,
+    z
+      .boolean()
+      .default(false)
+      .describe(
+        'A prompt makes a pair only if the second ranking, too, puts the chosen completion above ' +
+          'the rejected one.',
+      ),
+  ),
   consistency_floor: only(
-    { 'rank.weighting': ['avg', 'dyn'] },
+    { 'rank.weighting': ['avg', 'dyn', 'permuted'] },
     z
       .number()
       .min(0)
@@ -72,7 +88,7 @@ const CHECKED = { 'rank_eval.source': 'given' } as const;
 
 export const rankEval = z.strictObject({
   source: only(
-    { 'reward.source': ['implicit', 'likelihood', 'judge', 'model'], ...OWN_PAIRS },
+    { 'reward.source': [...SELF_REWARDS, 'model'], ...OWN_PAIRS },
     text().describe(
       'Preference pairs that are known to be right: a file of preferences or `hub:…`. Before ' +
         "each training θ_t rates them with the recipe's reward, and the run warns where it " +

@@ -70,6 +70,12 @@ function ofReward({ iterations, reward, rank }: Recipe): Contradiction[] {
       `has no effect here: a likelihood is a mean already, and no reward is implicit; leave it ` +
         'out, or set it to controlled',
     );
+  if (source === 'judge' && (against === 'implicit' || against === 'likelihood'))
+    refuse(
+      ['reward', 'against'],
+      'must be none or own_implicit where reward.source is judge: θ_{t−1} judges too, or θ_t has ' +
+        'a second reward',
+    );
   // A scores file may contain a second judge's rewards, which rewards.ts checks when it reads the
   // file.
   if (external && against === 'none' && source !== 'file') {

@@ -8,7 +8,7 @@
  */
 import { z } from 'zod';
 import { LENGTH_CONTROLS } from '../reward/length.js';
-import { EXTERNAL_REWARDS, REWARD_SOURCES } from '../reward/reward.js';
+import { EXTERNAL_REWARDS, JUDGED_REWARDS, REWARD_SOURCES } from '../reward/reward.js';
 import { evaluate } from './recipe-evaluation.js';
 import { rank, rankEval } from './recipe-ranking.js';
 import { contradictions } from './recipe-rules.js';
@@ -24,7 +24,7 @@ import {
   text,
 } from './recipe-types.js';
 
-const JUDGE = { 'reward.source': ['judge'] } as const;
+const JUDGE = { 'reward.source': JUDGED_REWARDS } as const;
 
 const prompts = z.strictObject({
   source: source().describe(
@@ -156,14 +156,15 @@ const reward = z.strictObject({
     .default('implicit')
     .describe(
       'The reward of a completion. Computed by θ_t and by θ_{t−1}: `implicit` (log π − ' +
-        'log π_θ0), `likelihood` (mean log-prob per token), `judge` (points in words). ' +
+        'log π_θ0), `likelihood` (mean log-prob per token), `judge` (points in words), ' +
+        '`judge_implicit` (points and implicit reward, each standardised within its prompt). ' +
         'Computed by one external judge: `model` (a reward model), `file` (scores), ' +
         '`gold` (1 if the known answer is given, else 0), `function` (of a Node program).',
     ),
   length: only(
     [
-      { 'reward.source': ['implicit', 'likelihood'] },
-      { 'reward.against': ['implicit', 'likelihood'] },
+      { 'reward.source': ['implicit', 'likelihood', 'judge_implicit'] },
+      { 'reward.against': ['implicit', 'likelihood', 'own_implicit'] },
     ],
     z
       .enum(LENGTH_CONTROLS)
@@ -177,13 +178,15 @@ const reward = z.strictObject({
       ),
   ),
   against: only(
-    { 'reward.source': EXTERNAL_REWARDS },
+    { 'reward.source': [...EXTERNAL_REWARDS, 'judge'] },
     z
-      .enum(['none', 'implicit', 'likelihood'])
+      .enum(['none', 'implicit', 'likelihood', 'own_implicit'])
       .default('none')
       .describe(
-        'The reward of θ_{t−1} whose ranking is compared with the ' +
-          "judge's for C. `none` measures no C; `rank.weighting` must then be `fixed`.",
+        "The second ranking, with which the judge's is compared for C. Of θ_{t−1}: `implicit`, " +
+          '`likelihood`. Of θ_t itself: `own_implicit`, so that C is the agreement of two ' +
+          'rewards of one model. `none`: with `judge` the judgements of θ_{t−1}; with a reward ' +
+          'from outside no C is measured, and `rank.weighting` must be `fixed`.',
       ),
   ),
   judgements: only(

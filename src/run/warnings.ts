@@ -3,6 +3,7 @@
  * where the loss trains the reversed preference.
  */
 import type { PairRecord, ScoreRecord } from '../data/records.js';
+import { average } from '../preference/weight.js';
 import { isExternal } from '../reward/reward.js';
 import type { RunContext } from './context.js';
 import type { Recipe } from './recipe.js';
@@ -27,7 +28,7 @@ export function recipeWarnings({ iterations, pairs, sft, reward, rank }: Recipe)
 
 /** Whether C is measured between θ_t and θ_{t−1} and weights the loss. */
 const measuresC = (reward: Recipe['reward'], rank: Recipe['rank']): boolean =>
-  !isExternal(reward.source) && rank.weighting !== 'fixed';
+  !isExternal(reward.source) && reward.against !== 'own_implicit' && rank.weighting !== 'fixed';
 
 /** Emits, once per run, the warnings that follow from scores and pairs of iteration `t`. */
 export function warnBeforeTraining(
@@ -47,24 +48,28 @@ export function warnBeforeTraining(
         `${t === 1 ? 'sft' : 'train'}.learning_rate or ${t === 1 ? 'sft' : 'train'}.epochs` +
         `${t === 1 && sft.checkpoint !== null ? ', or name another sft.checkpoint' : ''}.`,
     );
-  const reversed = rank.weighting === 'fixed' ? undefined : reversedPairs(pairs, rank.weighting);
+  const reversed = reversedPairs(pairs, rank.weighting);
   if (reversed !== undefined) run.warnOnce('reversed pairs', `Iteration ${t}: ${reversed}`);
 }
 
-/** A warning about pairs whose weight reverses them, with the setting that changes this. */
+/**
+ * A warning about pairs whose weight reverses them, with the setting that changes this. A fixed
+ * weight is the user's own; recipeWarnings reports it.
+ */
 export function reversedPairs(
   pairs: readonly PairRecord[],
-  weighting: 'avg' | 'dyn' | 'given',
+  weighting: Recipe['rank']['weighting'] | 'given',
 ): string | undefined {
   const below = pairs.filter(({ weight }) => weight < 0.5);
-  if (below.length === 0) return undefined;
+  if (weighting === 'fixed' || below.length === 0) return undefined;
   const remedy =
     weighting === 'given'
       ? 'take these rows out, or drop their column consistency'
       : 'set rank.min_consistency to 0.5 to leave prompts with a low C out, or rank.weighting to ' +
         'fixed';
-  return weighting === 'avg'
-    ? `the mean C is ${below[0]!.weight.toFixed(2)}, below ½: the loss trains the reversed ` +
+  const mean = average(pairs.map(({ consistency }) => consistency));
+  return weighting === 'avg' || weighting === 'sign'
+    ? `the mean C is ${mean.toFixed(2)}, below ½: the loss trains the reversed ` +
         `preference of all ${pairs.length} pairs; ${remedy}.`
     : `${below.length} of ${pairs.length} pairs have a C below ½: the loss trains their reversed ` +
         `preference; ${remedy}.`;

@@ -4,6 +4,7 @@
  */
 import { describe, expect, it } from '@jest/globals';
 import type { CompletionRecord, ScoreRecord } from '../../src/data/records.js';
+import { combinedRewards } from '../../src/reward/combined.js';
 import { callRewards, joinRewards } from '../../src/reward/external.js';
 import { goldRewards } from '../../src/reward/gold.js';
 import { judgeRewards } from '../../src/reward/judge.js';
@@ -40,23 +41,28 @@ const valuesOf = (record: object): number[] =>
     key.startsWith('reward') ? [value as number] : [],
   );
 
+const judgementsOf = (of: CompletionRecord[]) =>
+  of.flatMap(({ prompt_id, sample }) =>
+    (['current', 'previous'] as const).map((judge) => ({
+      prompt_id,
+      sample,
+      judge,
+      judgement: 0,
+      score: sample,
+      text: `Score: ${sample}`,
+    })),
+  );
+
 const REWARDS: Record<RewardSource, (of: CompletionRecord[]) => Promise<Rewarded[]> | Rewarded[]> =
   {
     implicit: () => rewardSet(scores, { source: 'implicit' }),
     likelihood: () => rewardSet(scores, { source: 'likelihood' }),
-    judge: (of) =>
-      judgeRewards(
-        of.flatMap(({ prompt_id, sample }) =>
-          (['current', 'previous'] as const).map((judge) => ({
-            prompt_id,
-            sample,
-            judge,
-            judgement: 0,
-            score: sample,
-            text: `Score: ${sample}`,
-          })),
-        ),
-      ).rewards,
+    judge: (of) => judgeRewards(judgementsOf(of)).rewards,
+    judge_implicit: (of) =>
+      combinedRewards(
+        judgeRewards(judgementsOf(of)).rewards,
+        rewardSet(scores, { source: 'implicit' }),
+      ),
     model: (of) =>
       modelRewards(
         of,

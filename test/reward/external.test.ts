@@ -185,11 +185,15 @@ describe('externalSet', () => {
   }));
   it('ranks against the previous model by the reward that is named', () => {
     expect(
-      externalSet(all, scores, { source: 'likelihood' }).map((r) => r.reward_previous),
+      externalSet(all, scores, { source: 'likelihood', by: 'previous' }).map(
+        (r) => r.reward_previous,
+      ),
     ).toEqual([-0, -1, -2, -3]);
-    expect(externalSet(all, scores, { source: 'implicit' }).map((r) => r.reward_previous)).toEqual([
-      3, 1, -1, -3,
-    ]);
+    expect(
+      externalSet(all, scores, { source: 'implicit', by: 'previous' }).map(
+        (r) => r.reward_previous,
+      ),
+    ).toEqual([3, 1, -1, -3]);
   });
   it('else against a second judge, else against itself', () => {
     expect(
@@ -205,7 +209,7 @@ describe('externalSet', () => {
     });
   });
   it('names a completion without scores', () =>
-    expect(() => externalSet(all, scores.slice(1), { source: 'implicit' })).toThrow(
+    expect(() => externalSet(all, scores.slice(1), { source: 'implicit', by: 'previous' })).toThrow(
       'sample 0 of prompt "a" has a reward but is missing from the scores',
     ));
 });

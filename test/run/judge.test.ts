@@ -5,7 +5,13 @@
 import { beforeAll, describe, expect, it } from '@jest/globals';
 import { existsSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
-import type { JudgementRecord, PairRecord, RankingRecord } from '../../src/data/records.js';
+import type {
+  JudgementRecord,
+  PairRecord,
+  RankingRecord,
+  ScoreRecord,
+} from '../../src/data/records.js';
+import { judgeRewards } from '../../src/reward/judge.js';
 import type { RunEvent } from '../../src/run/events.js';
 import { artefacts } from '../support/cli.js';
 import { tinyRun, type Ran } from '../support/run.js';
@@ -102,4 +108,68 @@ describe('a run with the model as its judge', () => {
     await tinyRun(settings, { directory });
     expect(artefacts(directory)).toEqual(artefacts(whole.directory));
   }, 60_000);
+});
+
+describe('rewards of one model beside and with each other', () => {
+  const scoresOf = (ran: Ran) =>
+    new Map(
+      ran
+        .records<ScoreRecord>('iteration-2/scores.jsonl')
+        .map((s) => [`${s.prompt_id} ${s.sample}`, s.logp_current - s.logp_base]),
+    );
+
+  it('SCIR: pairs only where judge and implicit reward of θ_t agree', async () => {
+    const ran = await tinyRun([
+      ...settings,
+      'prompts.count=24',
+      'reward.judgements=6',
+      'reward.against=own_implicit',
+      'rank.weighting=fixed',
+      'rank.require_agreement=true',
+    ]);
+    const rankings = ran.records<RankingRecord>('iteration-2/rankings.jsonl');
+    const implicit = scoresOf(ran);
+    for (const { prompt_id, samples, reward_previous } of rankings)
+      expect(reward_previous).toEqual(samples.map((s) => implicit.get(`${prompt_id} ${s}`)));
+    const skipped = rankings.filter((r) => r.skipped === 'rankings_disagree');
+    const pairs = ran.records<PairRecord>('iteration-2/pairs.jsonl');
+    expect(pairs.length).toBeGreaterThan(0);
+    for (const { prompt_id, chosen_sample, rejected_sample, reward_chosen, weight } of pairs) {
+      expect(implicit.get(`${prompt_id} ${chosen_sample}`)).toBeGreaterThan(
+        implicit.get(`${prompt_id} ${rejected_sample}`)!,
+      );
+      expect(reward_chosen).toBeLessThanOrEqual(5);
+      expect(weight).toBe(1);
+    }
+    for (const { samples, reward_current, prompt_id } of skipped) {
+      const best = samples[reward_current.indexOf(Math.max(...reward_current))]!;
+      const worst = samples[reward_current.indexOf(Math.min(...reward_current))]!;
+      expect(implicit.get(`${prompt_id} ${best}`)).toBeLessThanOrEqual(
+        implicit.get(`${prompt_id} ${worst}`)!,
+      );
+    }
+  }, 120_000);
+
+  it('both together: z-scores of points and of log-ratios, added', async () => {
+    const ran = await tinyRun([...settings, 'reward.source=judge_implicit']);
+    const implicit = scoresOf(ran);
+    const judged = judgeRewards(ran.records<JudgementRecord>('iteration-2/judgements.jsonl'));
+    const points = new Map(
+      judged.rewards.map((r) => [`${r.prompt_id} ${r.sample}`, r.reward_current]),
+    );
+    const z = (values: number[]) => {
+      const spread = Math.sqrt(mean(values.map((v) => (v - mean(values)) ** 2)));
+      return values.map((v) => (spread === 0 ? 0 : (v - mean(values)) / spread));
+    };
+    const ranked = ran
+      .records<RankingRecord>('iteration-2/rankings.jsonl')
+      .filter(({ samples }) => samples.length > 0);
+    expect(ranked.length).toBeGreaterThan(0);
+    for (const { prompt_id, samples, reward_current } of ranked) {
+      const of = (values: Map<string, number>) =>
+        z(samples.map((sample) => values.get(`${prompt_id} ${sample}`)!));
+      const expected = of(points).map((value, i) => value + of(implicit)[i]!);
+      reward_current.forEach((value, i) => expect(value).toBeCloseTo(expected[i]!, 9));
+    }
+  }, 120_000);
 });

@@ -54,7 +54,7 @@ describe('a recipe file', () => {
       'a key far from any',
       'rank:\n  zebra: 1\n',
       'recipe.yaml:2:3 rank.zebra: unknown key; known here: consistency, weighting, ' +
-        'fixed_consistency, min_margin, min_consistency, consistency_floor',
+        'fixed_consistency, min_margin, min_consistency, require_agreement, consistency_floor',
     ],
     [
       'the wrong type',
@@ -197,8 +197,8 @@ describe('a recipe file', () => {
     [
       'a second ranking where there are two already',
       'reward: {source: judge, against: implicit}\n',
-      'recipe.yaml:1:34 reward.against: has no effect here: it is used only where reward.source ' +
-        'is model or file or gold or function; set that, or leave it out',
+      'recipe.yaml:1:34 reward.against: must be none or own_implicit where reward.source is ' +
+        "judge: θ_{t−1} judges too, or θ_t has a second reward, got the text 'implicit'",
     ],
     [
       'given pairs twice',
@@ -241,7 +241,7 @@ describe('a recipe file', () => {
       'judgements without a judge',
       'reward: {judgements: 8}\n',
       'recipe.yaml:1:22 reward.judgements: has no effect here: it is used only where ' +
-        'reward.source is judge; set that, or leave it out',
+        'reward.source is judge or judge_implicit; set that, or leave it out',
     ],
     [
       'settings of a section that is off by default',

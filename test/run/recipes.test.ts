@@ -29,6 +29,22 @@ describe('the recipes that come with the program', () => {
     ['oracle-model', ['reward.source', 'reward.model', 'rank.weighting']],
     ['scores-file', ['reward.source', 'reward.file', 'rank.weighting']],
     ['judge', ['reward.source', 'reward.judgements', 'reward.reasons', 'reward.max_new_tokens']],
+    [
+      'judge-implicit',
+      ['reward.source', 'reward.judgements', 'reward.reasons', 'reward.max_new_tokens'],
+    ],
+    [
+      'scir',
+      [
+        'reward.source',
+        'reward.against',
+        'reward.judgements',
+        'reward.reasons',
+        'reward.max_new_tokens',
+        'rank.weighting',
+        'rank.require_agreement',
+      ],
+    ],
     ['likelihood', ['reward.source']],
     ['lora', ['train.learning_rate', 'lora.enabled']],
   ])('%s.yaml is quickstart.yaml but for %j', (name, keys) => {

@@ -12,13 +12,12 @@ import type { CompletionRecord, GoldRecord, ScoreRecord } from '../../data/recor
 import { readRows } from '../../data/rows.js';
 import { joinRewards } from '../../reward/external.js';
 import { goldRewards } from '../../reward/gold.js';
-import { judgeRewards } from '../../reward/judge.js';
 import { rewardSet } from '../../reward/reward.js';
 import { RunError } from '../../run/errors.js';
 import type { Override } from '../../run/recipe-file.js';
 import type { Recipe } from '../../run/recipe.js';
 import { rank, type Judged } from '../../run/stages/rank.js';
-import { judgedOutside } from '../../run/stages/reward.js';
+import { judgedByPolicy, judgedOutside } from '../../run/stages/reward.js';
 import { reversedPairs } from '../../run/warnings.js';
 import { addSettings, settingsFrom, type Cli } from '../cli.js';
 import { outputOf, writeOutputRecords } from '../output.js';
@@ -71,7 +70,7 @@ export function addPrefer(program: Command, cli: Cli): void {
       await judged(flags, settings, scores, completions),
       scores,
       completions,
-      settings.rank,
+      settings,
     );
     if (also !== undefined) await writeOutputRecords(also, rankings);
     await writeOutputRecords(output, pairs);
@@ -82,7 +81,7 @@ export function addPrefer(program: Command, cli: Cli): void {
     else if (flags.json) printJson(summary);
     else printLine(line);
     const { weighting } = settings.rank;
-    const reversed = weighting === 'fixed' ? undefined : reversedPairs(pairs, weighting);
+    const reversed = reversedPairs(pairs, weighting);
     if (reversed !== undefined) cli.progress.warn(reversed);
     if (pairs.length === 0)
       throw new RunError(
@@ -124,10 +123,12 @@ async function judged(
     case 'likelihood':
       return { rewards: rewardSet(scores, { source, length }), unjudged: [], measured: true };
     case 'judge':
-      return {
-        ...judgeRewards(await readRecords(file('judgements'), JUDGEMENT_COLUMNS)),
-        measured: true,
-      };
+    case 'judge_implicit':
+      return judgedByPolicy(
+        await readRecords(file('judgements'), JUDGEMENT_COLUMNS),
+        scores,
+        settings.reward,
+      );
     case 'gold':
       return judgedOutside(
         goldRewards(completions, await readGold(file('prompts'))),

@@ -8,6 +8,7 @@ import type {
 import { existsSync } from 'node:fs';
 import type { SkipReason } from '../../preference/pair.js';
 import { prefer, type Preferences, type PreferenceSummary } from '../../preference/prefer.js';
+import type { Weighting } from '../../preference/weight.js';
 import type { RunContext } from '../context.js';
 import { RunError } from '../errors.js';
 import type { Recipe } from '../recipe.js';
@@ -28,7 +29,8 @@ export function rank(
   { rewards, unjudged, measured }: Judged,
   scores: readonly ScoreRecord[],
   completions: readonly CompletionRecord[],
-  settings: Recipe['rank'],
+  { seed, rank: settings }: Pick<Recipe, 'seed' | 'rank'>,
+  t = 1,
 ): Preferences {
   return prefer({
     rewards,
@@ -37,14 +39,20 @@ export function rank(
     unjudged,
     oneJudge: !measured,
     method: settings.consistency,
-    weighting:
-      settings.weighting === 'fixed'
-        ? { method: 'fixed', value: settings.fixed_consistency }
-        : { method: settings.weighting },
+    weighting: weightingOf(settings, `${seed} ${t}`),
     minMargin: settings.min_margin,
     minConsistency: settings.min_consistency,
+    requireAgreement: settings.require_agreement,
     consistencyFloor: settings.consistency_floor,
   });
+}
+
+function weightingOf(
+  { weighting: method, fixed_consistency: value }: Recipe['rank'],
+  key: string,
+): Weighting {
+  if (method === 'fixed') return { method, value };
+  return method === 'permuted' ? { method, key } : { method };
 }
 
 /** The pairs of iteration `t`, from r_t and r_{t−1}: C, chosen, rejected. */
@@ -60,7 +68,7 @@ export async function rankCompletions(
   const judged = await rewardsOf(run, t, completions, scores);
   const prompts = groupCompletions(completions).length;
   return run.stage(of, { done: 0, total: prompts, unit: 'prompts' }, async (hooks) => {
-    const { rankings, pairs, summary } = rank(judged, scores, completions, run.recipe.rank);
+    const { rankings, pairs, summary } = rank(judged, scores, completions, run.recipe, t);
     if (pairs.length === 0)
       throw new RunError('ERR_NO_PAIRS', noPairs(t, summary, run.recipe.reward.source));
     warnBeforeTraining(run, t, scores, pairs);
@@ -102,7 +110,7 @@ const REMEDIES: Record<SkipReason, (source: Recipe['reward']['source']) => strin
     source === 'gold'
       ? 'All completions of a prompt are right or all are wrong: raise sample.samples or ' +
         'sample.temperature, or use prompts of another difficulty.'
-      : source === 'judge'
+      : source === 'judge' || source === 'judge_implicit'
         ? 'All completions of a prompt got the same points: raise reward.judgements or ' +
           'sample.temperature.'
         : 'Raise sample.temperature or sample.samples.',
@@ -110,4 +118,7 @@ const REMEDIES: Record<SkipReason, (source: Recipe['reward']['source']) => strin
   empty_chosen: () => 'The best completions are empty: raise sample.min_new_tokens.',
   below_threshold: () => 'Lower rank.min_margin.',
   below_consistency: () => 'Lower rank.min_consistency.',
+  rankings_disagree: () =>
+    'The two rankings never agree on a best and a worst completion: set rank.require_agreement ' +
+    'to false, or use a model whose rewards agree more often.',
 };

@@ -18,7 +18,8 @@ import type { LanguageModel } from '../../lm/language-model.js';
 import { callRewards, joinRewards } from '../../reward/external.js';
 import { goldRewards } from '../../reward/gold.js';
 import { judge, judgeRewards, type JudgeSettings } from '../../reward/judge.js';
-import { externalSet, rewardSet } from '../../reward/reward.js';
+import { combinedRewards, comparedRewards } from '../../reward/combined.js';
+import { externalSet, rewardSet, type Against } from '../../reward/reward.js';
 import type { RunContext } from '../context.js';
 import { RunError } from '../errors.js';
 import type { Recipe } from '../recipe.js';
@@ -37,9 +38,40 @@ export async function rewardsOf(
   const { source, length } = run.recipe.reward;
   if (source === 'implicit' || source === 'likelihood')
     return { rewards: rewardSet(scores, { source, length }), unjudged: [], measured: true };
-  if (source === 'judge')
-    return { ...judgeRewards(await judgementsOf(run, t, completions)), measured: true };
+  if (source === 'judge' || source === 'judge_implicit')
+    return judgedByPolicy(await judgementsOf(run, t, completions), scores, run.recipe.reward);
   return judgedOutside(await externalRewardsOf(run, t, completions), scores, run.recipe);
+}
+
+/** Rewards from the policy's own judgements, beside or together with its implicit reward. */
+export function judgedByPolicy(
+  judgements: readonly JudgementRecord[],
+  scores: readonly ScoreRecord[],
+  { source, against, length }: Pick<Recipe['reward'], 'source' | 'against' | 'length'>,
+): Judged {
+  const judged = judgeRewards(judgements);
+  const implicit = () => rewardSet(scores, { source: 'implicit', length });
+  const rewards =
+    source === 'judge_implicit'
+      ? combinedRewards(judged.rewards, implicit())
+      : against === 'own_implicit'
+        ? comparedRewards(judged.rewards, implicit())
+        : judged.rewards;
+  return { rewards, unjudged: judged.unjudged, measured: true };
+}
+
+function secondReward(
+  against: Recipe['reward']['against'],
+  length: Recipe['reward']['length'],
+): Against | undefined {
+  switch (against) {
+    case 'none':
+      return undefined;
+    case 'own_implicit':
+      return { source: 'implicit', by: 'current', length };
+    default:
+      return { source: against, by: 'previous', length };
+  }
 }
 
 /**
@@ -62,11 +94,7 @@ export function judgedOutside(
     );
   }
   return {
-    rewards: externalSet(
-      external,
-      scores,
-      against === 'none' ? undefined : { source: against, length },
-    ),
+    rewards: externalSet(external, scores, secondReward(against, length)),
     unjudged: [],
     measured,
   };
@@ -106,7 +134,11 @@ function judgementsOf(
   const { reward, sample, score, seed } = run.recipe;
   const judging = async () => {
     const language = await run.models.policy(run.checkpoint(t));
-    const previous = await run.models.model(run.checkpoint(t - 1));
+    // One judge is enough where C compares it with the implicit reward of the same model.
+    const previous =
+      reward.against === 'own_implicit'
+        ? language.model
+        : await run.models.model(run.checkpoint(t - 1));
     return { language, judges: { current: language.model, previous } };
   };
   return run.blocks(
