@@ -1,6 +1,7 @@
 /** A run directory in place of a model: its newest checkpoint, and the base model it began with. */
-import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { existsSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
+import { readOwnText } from '../run/own-files.js';
 import { RunError } from '../run/errors.js';
 import { parseRecipe } from '../run/recipe-file.js';
 import { RECIPE } from '../run/store.js';
@@ -26,5 +27,5 @@ export function modelOrCheckpoint(name: string): string {
 /** The base model of a run directory, null for any other name. */
 export function baseOfRun(name: string): string | null {
   const recipe = join(name, RECIPE);
-  return existsSync(recipe) ? parseRecipe(readFileSync(recipe, 'utf8'), recipe).model : null;
+  return existsSync(recipe) ? parseRecipe(readOwnText(recipe, 'recipe'), recipe).model : null;
 }

@@ -3,7 +3,7 @@
  * the event loop. Concurrent generations of one model are decoded together; its other calls run one
  * after the other.
  */
-import { readFile } from 'node:fs/promises';
+import { readText } from '../files/read.js';
 import { join, resolve } from 'node:path';
 import {
   adapterConfig,
@@ -119,7 +119,7 @@ export class Model {
       options.signal,
     );
     if (note) process.emitWarning(`${absolute}: ${note}`);
-    const text = await readFile(join(absolute, 'config.json'), 'utf8').catch(() => configJson);
+    const text = await readText(join(absolute, 'config.json'), 'config').catch(() => configJson);
     const file = JSON.parse(text) as Record<string, unknown>;
     const model = new Model({
       native,

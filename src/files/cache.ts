@@ -3,13 +3,13 @@
  * streaming.
  */
 import { createHash, randomUUID, type Hash } from 'node:crypto';
-import { open, readFile, rename, rm, stat, utimes } from 'node:fs/promises';
+import { open, rename, rm, stat, utimes } from 'node:fs/promises';
 import { homedir, hostname } from 'node:os';
 import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { explainWriteError } from './errors.js';
 import { makeDirectory } from './files.js';
-import { openRegular } from './read.js';
+import { openRegular, readText } from './read.js';
 
 export type Environment = Readonly<Record<string, string | undefined>>;
 
@@ -82,7 +82,7 @@ export async function withLock<T>(
     return await work();
   } finally {
     clearInterval(heartbeat);
-    if ((await readFile(path, 'utf8').catch(() => '')) === owner) await rm(path, { force: true });
+    if ((await readText(path, 'record').catch(() => '')) === owner) await rm(path, { force: true });
   }
 }
 
@@ -100,7 +100,7 @@ async function tryLock(path: string, owner: string): Promise<boolean> {
 
 async function removeStaleLock(path: string): Promise<void> {
   const [text, info] = await Promise.all([
-    readFile(path, 'utf8').catch(() => null),
+    readText(path, 'record').catch(() => null),
     stat(path).catch(() => null),
   ]);
   if (text === null || info === null) return;
@@ -117,7 +117,7 @@ async function removeStaleLock(path: string): Promise<void> {
   // that it was stale.
   const aside = `${path}.${randomUUID()}.stale`;
   await rename(path, aside).catch(() => {});
-  if ((await readFile(aside, 'utf8').catch(() => text)) !== text)
+  if ((await readText(aside, 'record').catch(() => text)) !== text)
     await rename(aside, path).catch(() => {});
   await rm(aside, { force: true });
 }

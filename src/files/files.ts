@@ -8,9 +8,15 @@ import { lstat, mkdir, open, readdir, realpath, rename, rm, stat } from 'node:fs
 import { dirname, join, resolve } from 'node:path';
 import { explainWriteError } from './errors.js';
 
-/** Whether `path` is a regular file, links followed. */
-export const isFile = (path: string): boolean =>
-  statSync(path, { throwIfNoEntry: false })?.isFile() ?? false;
+/** Whether `path` is a regular file, links followed; links in a circle are none. */
+export function isFile(path: string): boolean {
+  try {
+    return statSync(path, { throwIfNoEntry: false })?.isFile() ?? false;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ELOOP') return false;
+    throw error;
+  }
+}
 
 /** The part of a temporary name that lets `sweep` recognise the files of a killed writer. */
 const TEMPORARY = /\.tmp-[0-9a-f-]+$/;

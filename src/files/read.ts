@@ -23,6 +23,7 @@ const KINDS = {
   tokenizer: { maxBytes: 256 * MIB, name: 'a tokenizer' },
   card: { maxBytes: 4 * MIB, name: 'a README of the hub' },
   record: { maxBytes: 16 * MIB, name: 'a file of this kind' },
+  run: { maxBytes: 1024 * MIB, name: 'a file of a run' },
   data: { maxBytes: 1024 * MIB, name: 'a data file' },
 } as const;
 

@@ -2,10 +2,10 @@
  * The environment's settings for the hub, under the names that Python's huggingface_hub reads:
  * HF_ENDPOINT, HF_HOME, HF_HUB_CACHE, HF_TOKEN, HF_TOKEN_PATH, HF_HUB_OFFLINE; and the proxies.
  */
-import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { xdgCache, type Environment } from '../files/cache.js';
 import { ModelError } from '../files/errors.js';
+import { readText } from '../files/read.js';
 
 export function isOffline(env: Environment = process.env): boolean {
   return [env['HF_HUB_OFFLINE'], env['TRANSFORMERS_OFFLINE']].some((value) =>
@@ -39,7 +39,7 @@ export function endpointOf(env: Environment): string {
 export async function readToken(env: Environment): Promise<string | null> {
   const direct = env['HF_TOKEN'] || env['HUGGING_FACE_HUB_TOKEN'];
   const file = env['HF_TOKEN_PATH'] || join(hfHome(env), 'token');
-  const token = (direct || (await readFile(file, 'utf8').catch(() => ''))).trim();
+  const token = (direct || (await readText(file, 'record').catch(() => ''))).trim();
   if (token === '') return null;
   if (/^[\x21-\x7e]{1,1000}$/.test(token)) return token;
   throw new ModelError(

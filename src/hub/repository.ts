@@ -4,11 +4,12 @@
  * snapshots). A cut download resumes where it stopped, every file is hashed before it gets its
  * name, and a cached file that has changed since then is fetched again.
  */
-import { readFile, rename, rm, statfs, symlink } from 'node:fs/promises';
+import { rename, rm, statfs, symlink } from 'node:fs/promises';
 import { dirname, join, relative } from 'node:path';
 import { exists, withLock, type Environment } from '../files/cache.js';
 import { explainDiskError, ModelError } from '../files/errors.js';
 import { makeDirectory } from '../files/files.js';
+import { readText } from '../files/read.js';
 import { download } from './download.js';
 import { hubCache } from './environment.js';
 import type { Fetching } from './http.js';
@@ -34,7 +35,7 @@ export async function cachedCommit(
   const isCommit = (text: string): boolean => /^[0-9a-f]{40}$/.test(text);
   const commit = isCommit(revision)
     ? revision
-    : (await readFile(ref, 'utf8').catch(() => '')).trim();
+    : (await readText(ref, 'record').catch(() => '')).trim();
   return isCommit(commit) ? commit : null;
 }
 

@@ -4,10 +4,11 @@
  * is noted by size and time in our own cache, and hashed again only if one of them changed. A file
  * that Python fetched is hashed at first use.
  */
-import { readFile, realpath, stat } from 'node:fs/promises';
+import { realpath, stat } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { creamCache, type Environment } from '../files/cache.js';
 import { writeToCache } from '../files/files.js';
+import { readText } from '../files/read.js';
 import { matches } from './download.js';
 import type { HubProgress } from './listing.js';
 
@@ -26,7 +27,7 @@ export async function isIntact(
   if (!/^([0-9a-f]{40}|[0-9a-f]{64})$/.test(oid) || basename(dirname(blob)) !== 'blobs')
     return true;
   const stamp = await stampOf(blob);
-  if ((await readFile(stampFile(oid, env), 'utf8').catch(() => '')) === stamp) return true;
+  if ((await readText(stampFile(oid, env), 'record').catch(() => '')) === stamp) return true;
   const { size } = info;
   onProgress?.({ stage: 'verify', file: basename(path), received: size, total: size });
   if (!(await matches(blob, { oid, size }, signal))) return false;

@@ -4,12 +4,13 @@
  * same name means the same bytes tomorrow.
  */
 import { createHash } from 'node:crypto';
-import { readFile, stat } from 'node:fs/promises';
+import { stat } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { basename, join, resolve } from 'node:path';
 import { creamCache, withLock, type Environment } from '../files/cache.js';
 import { ModelError } from '../files/errors.js';
 import { writeToCache } from '../files/files.js';
+import { readText } from '../files/read.js';
 import { cachedHubModel, fetchHubModel, type HubModel } from './hub-model.js';
 import { checkLocalModel, contentDigest } from './local.js';
 import { isOffline } from '../hub/environment.js';
@@ -195,7 +196,7 @@ async function resolveAlias(
 }
 
 async function readPin(file: string): Promise<Pin | null> {
-  const text = await readFile(file, 'utf8').catch(() => '');
+  const text = await readText(file, 'record').catch(() => '');
   // In the form that resolveAlias writes; anything else is ignored.
   const match = /^\{"source":"(hub|wheel)"(?:,"commit":"([0-9a-f]{40})")?\}\s*$/.exec(text);
   return match && { source: match[1] as Pin['source'], ...(match[2] && { commit: match[2] }) };

@@ -4,11 +4,12 @@
  * only if its SHA-256 is the pinned one.
  */
 import { spawn } from 'node:child_process';
-import { copyFile, mkdtemp, open, readdir, readFile, rename, rm, stat } from 'node:fs/promises';
+import { copyFile, mkdtemp, open, readdir, rename, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { creamCache, sha256File, withLock, type Environment } from '../files/cache.js';
 import { explainDiskError, ModelError } from '../files/errors.js';
 import { makeDirectory, writeToCache } from '../files/files.js';
+import { readText } from '../files/read.js';
 import type { HubProgress } from '../hub/listing.js';
 
 /** The wheel and the path of a GGUF file, and the digest that it must have. */
@@ -40,7 +41,7 @@ export async function cachedWheelModel(
   const { file, stamp } = places(model, options);
   const info = await stat(file).catch(() => null);
   if (info === null) return null;
-  const known = await readFile(stamp, 'utf8').catch(() => '');
+  const known = await readText(stamp, 'record').catch(() => '');
   if (known === stampOf(model, info)) return file;
   if (info.size !== model.bytes || (await sha256File(file, options.signal)) !== model.sha256) {
     const note = `${file} is damaged: its SHA-256 is not the published one; it is not used.`;

@@ -85,7 +85,7 @@ export class RunFolder {
 
   #bytes(file: string): Buffer | undefined {
     try {
-      return readRegularSync(join(this.path, file), 'data');
+      return readRegularSync(join(this.path, file), 'run');
     } catch (error) {
       const { code, reason } = error as FileError;
       if (code === 'ENOENT' || code === 'ENOTDIR') return undefined;

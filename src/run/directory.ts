@@ -3,7 +3,7 @@
  * and whether recipe, model, inputs and files are unchanged.
  */
 import { createHash } from 'node:crypto';
-import { existsSync, readFileSync, readdirSync, rmSync } from 'node:fs';
+import { existsSync, lstatSync, readdirSync, rmSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import type { PromptRecord } from '../data/records.js';
 import { engineInfo } from '../engine/addon.js';
@@ -11,6 +11,7 @@ import { isFile } from '../files/files.js';
 import { modelDigest, type ResolvedModel } from '../models/resolve.js';
 import { choosePrompts, readPrompts } from './data.js';
 import { RunError, stoppable } from './errors.js';
+import { readOwnText } from './own-files.js';
 import { firstDifference, parseRecipe, recipeDigest, recipeText } from './recipe-file.js';
 import type { Recipe } from './recipe.js';
 import { Records, RECORDS } from './records.js';
@@ -37,7 +38,7 @@ export function requireRun(directory: string): void {
 
 /** Refuses a directory that contains other files. */
 export function checkDirectory(directory: string): void {
-  if (!existsSync(directory) || existsSync(join(directory, RECIPE))) return;
+  if (!existsSync(directory) || isThere(join(directory, RECIPE))) return;
   let foreign: string | undefined;
   try {
     foreign = firstBeside(directory, BOOKKEEPING);
@@ -56,6 +57,9 @@ export function checkDirectory(directory: string): void {
         'another with --out.',
     );
 }
+
+/** Whether anything is at `path`, also a link to nothing. */
+const isThere = (path: string): boolean => lstatSync(path, { throwIfNoEntry: false }) !== undefined;
 
 const BOOKKEEPING = [LOCK, EVENTS, REPORT, RECORDS] as const;
 
@@ -77,7 +81,7 @@ export async function openRecords(
 ): Promise<Records> {
   const records = await Records.open(directory, RUN_RECORDS);
   if (records) return records;
-  if (!existsSync(join(directory, RECIPE))) return Records.create(directory, RUN_RECORDS);
+  if (!isThere(join(directory, RECIPE))) return Records.create(directory, RUN_RECORDS);
   if (isFile(join(directory, RUN)) && readRunFile(join(directory, RUN)).format === FORMAT)
     throw new RunError(
       'ERR_RUN_DATA',
@@ -108,7 +112,7 @@ export async function checkBegun(
   records: Records,
   signal: AbortSignal,
 ): Promise<Begun> {
-  if (existsSync(join(directory, RECIPE)) && records.newest(RECIPE))
+  if (isThere(join(directory, RECIPE)) && records.newest(RECIPE))
     await restoreRecipe(directory, recipe, records);
   const { resumed, extended } = await checkRecipe(directory, recipe, records);
   const finished = existsSync(join(directory, SUMMARY)) && !extended;
@@ -144,11 +148,11 @@ async function checkRecipe(
 ): Promise<{ resumed: boolean; extended: boolean }> {
   const path = join(directory, RECIPE);
   const write = () => onDisk(path, () => records.write(RECIPE, recipeText(recipe)));
-  if (!existsSync(path)) {
+  if (!isThere(path)) {
     await write();
     return { resumed: false, extended: false };
   }
-  const before = parseRecipe(readFileSync(path, 'utf8'), path);
+  const before = parseRecipe(readOwnText(path, 'recipe'), path);
   const difference = firstDifference(before, recipe);
   if (!difference) return { resumed: true, extended: false };
   if (firstBeside(directory, [...BOOKKEEPING, RECIPE, RUN]) === undefined) {
@@ -287,8 +291,9 @@ const shortly = (digest: string | undefined): string =>
   digest === undefined ? 'not a file' : `${digest.slice(0, 12)}…`;
 
 function readRunFile(path: string): RunFile {
+  const text = readOwnText(path, 'record');
   try {
-    return JSON.parse(readFileSync(path, 'utf8')) as RunFile;
+    return JSON.parse(text) as RunFile;
   } catch (cause) {
     throw new RunError(
       'ERR_RUN_DATA',

@@ -4,16 +4,10 @@
  * cut off from the first difference. The file is changed in place, so a program that follows it can
  * continue reading.
  */
-import {
-  appendFileSync,
-  existsSync,
-  lstatSync,
-  mkdirSync,
-  readFileSync,
-  truncateSync,
-} from 'node:fs';
+import { appendFileSync, existsSync, lstatSync, mkdirSync, truncateSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { RunError } from './errors.js';
+import { readOwnBytes } from './own-files.js';
 import { explainDisk } from './store.js';
 
 export class GrowingFile {
@@ -62,7 +56,7 @@ export class GrowingFile {
 function readExisting(path: string): Buffer {
   const info = lstatSync(path, { throwIfNoEntry: false });
   if (info === undefined) return Buffer.alloc(0);
-  if (info.isFile()) return readFileSync(path);
+  if (info.isFile()) return readOwnBytes(path);
   throw new RunError(
     'ERR_RUN_DATA',
     `${path} is not a regular file: move it away; the run writes it.`,

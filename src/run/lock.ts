@@ -2,11 +2,11 @@
  * One process per run directory. The operating system releases the lock with the process, however
  * it ends, so no lock is ever stale; the file holds pid and host for the message only.
  */
-import { readFileSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { lockFile } from '../engine/addon.js';
 import { CreamError } from '../engine/errors.js';
 import { RunError } from './errors.js';
+import { readOwnText } from './own-files.js';
 
 /**
  * Takes the lock at `path`; the returned function releases it. @throws RunError `ERR_RUN_LOCKED`
@@ -31,7 +31,7 @@ export function takeLock(path: string): () => void {
 /** The holder as described in the file, whose content is not trusted. */
 function holderOf(path: string): string {
   try {
-    const holder = JSON.parse(readFileSync(path, 'utf8')) as {
+    const holder = JSON.parse(readOwnText(path, 'record')) as {
       pid?: unknown;
       host?: unknown;
     } | null;

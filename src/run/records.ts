@@ -8,12 +8,14 @@
  * trainer state (`training/`).
  */
 import { createHash } from 'node:crypto';
-import { createReadStream, existsSync, lstatSync } from 'node:fs';
-import { appendFile, open, readFile } from 'node:fs/promises';
+import { existsSync, lstatSync } from 'node:fs';
+import { appendFile, open } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { makeDirectory, writeAtomic } from '../files/files.js';
+import { openRegular } from '../files/read.js';
 import { RunError } from './errors.js';
+import { asRunError, readOwnText } from './own-files.js';
 import { METRICS } from './store.js';
 import { untimed } from './timing.js';
 
@@ -43,6 +45,9 @@ const chained = (before: string, value: Entry | Header): string =>
   createHash('sha256')
     .update(before + JSON.stringify(value))
     .digest('hex');
+
+/** Bytes from which a file of another size is not read to find out what is wrong with it. */
+const MUCH = 256 * 2 ** 20;
 
 export class Records {
   /** Lines of each file, oldest first. */
@@ -187,6 +192,9 @@ export class Records {
     const possible = file === this.lastFile ? history.slice(-2).reverse() : [newest];
     const sized = possible.find(({ bytes }) => bytes === info.size);
     if (!content && sized) return { entry: sized };
+    // Nobody waits for a file of gigabytes in place of a small one.
+    if (!sized && info.size > 4 * newest.bytes + MUCH)
+      return { damage: difference(newest, { file, bytes: info.size, sha256: '' }) };
     const now = await digestFile(join(this.folder, file), signal);
     const entry = possible.find(({ sha256 }) => sha256 === now.sha256);
     return entry ? { entry } : { damage: difference(newest, { file, ...now }) };
@@ -227,7 +235,7 @@ function identityOf(path: string): { identity: string; size: bigint; changed: nu
  * again.
  */
 export async function digestFile(path: string, signal?: AbortSignal): Promise<Digest> {
-  if (basename(path) === METRICS) return digestMetrics(await readFile(path, 'utf8'));
+  if (basename(path) === METRICS) return digestMetrics(readOwnText(path));
   const { identity, size, changed } = identityOf(path);
   const known = digests.get(path);
   if (known?.identity === identity) return known.digest;
@@ -244,7 +252,10 @@ async function readDigest(path: string, signal?: AbortSignal): Promise<Digest> {
   const counts = path.endsWith('.jsonl');
   let bytes = 0;
   let rows = 0;
-  const stream = createReadStream(path, { highWaterMark: 1 << 20, ...(signal && { signal }) });
+  const opened = await openRegular(path).catch((error: unknown) => {
+    throw asRunError(error);
+  });
+  const stream = opened.createReadStream({ highWaterMark: 1 << 20, ...(signal && { signal }) });
   for await (const chunk of stream as AsyncIterable<Buffer>) {
     hash.update(chunk);
     bytes += chunk.length;
@@ -281,7 +292,7 @@ async function readText(path: string): Promise<string | undefined> {
   if (!info) return undefined;
   if (!info.isFile())
     throw new RunError('ERR_RUN_DATA', `${path} is not a regular file: ${RECORD_REMEDY}.`);
-  return readFile(path, 'utf8');
+  return readOwnText(path);
 }
 
 function parseLine(line: string, path: string, number: number): Record<string, unknown> {

@@ -2,7 +2,7 @@
  * A run: base model, optional SFT, then the iterations. It writes only to its directory, so calling
  * it again after any interruption resumes it and gives the same bytes.
  */
-import { appendFileSync, existsSync, lstatSync, readFileSync } from 'node:fs';
+import { appendFileSync, closeSync, existsSync, lstatSync, openSync, readSync } from 'node:fs';
 import { join } from 'node:path';
 import { setThreads } from '../engine/addon.js';
 import { makeDirectory, sweep } from '../files/files.js';
@@ -249,6 +249,20 @@ function checkRewards({ reward: { source } }: Recipe, rewards: RewardFunction | 
     );
 }
 
+/** Whether a file is absent or empty, or ends with a line end. */
+function endsLine(path: string): boolean {
+  const { size } = lstatSync(path, { throwIfNoEntry: false }) ?? { size: 0 };
+  if (size === 0) return true;
+  const file = openSync(path, 'r');
+  try {
+    const last = Buffer.alloc(1);
+    readSync(file, last, 0, 1, size - 1);
+    return last[0] === 0x0a;
+  } finally {
+    closeSync(file);
+  }
+}
+
 const PROGRESS_EVERY_MS = 5_000;
 
 /**
@@ -257,13 +271,13 @@ const PROGRESS_EVERY_MS = 5_000;
  */
 function logged(directory: string, tell: Emit): Emit {
   const path = join(directory, EVENTS);
-  if (existsSync(path) && !lstatSync(path).isFile())
+  if (lstatSync(path, { throwIfNoEntry: false })?.isFile() === false)
     throw new RunError(
       'ERR_RUN_DATA',
       `${path} is not a regular file: move it away; the run writes its events there.`,
     );
   // Starts a new line if a crash cut the last one.
-  if (existsSync(path) && !readFileSync(path, 'utf8').endsWith('\n')) appendFileSync(path, '\n');
+  if (!endsLine(path)) appendFileSync(path, '\n');
   let toldProgress = performance.now();
   return (event) => {
     tell(event);

@@ -5,11 +5,12 @@
  * state exists. The record of the state contains its number of steps.
  */
 import { constants, existsSync } from 'node:fs';
-import { copyFile, readFile, readdir, rename, rm } from 'node:fs/promises';
+import { copyFile, readdir, rename, rm } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import type { Trainer } from '../engine/trainer.js';
 import { makeDirectory, syncFolder } from '../files/files.js';
 import { digestFile, Records, RECORDS } from './records.js';
+import { readOwnText } from './own-files.js';
 import { onDisk } from './store.js';
 import type { StepRecord, TrainingState } from './stages/optimise.js';
 import { recordFolder } from './verify.js';
@@ -59,7 +60,7 @@ export function trainingState(
       const found = await saved(true);
       if (!found) return [];
       await found.records.demand(PROGRESS, remedy);
-      const steps = JSON.parse(await readFile(join(folder, PROGRESS), 'utf8')) as StepRecord[];
+      const steps = JSON.parse(readOwnText(join(folder, PROGRESS))) as StepRecord[];
       await trainer.loadState(join(folder, STATE));
       return steps.slice(0, found.steps);
     },

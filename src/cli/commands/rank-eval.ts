@@ -2,7 +2,7 @@
  * `cream rank-eval`: how well the rewards of one or more models rank given preference pairs. It
  * shows before training whether a self-reward is worth following.
  */
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { Option, type Command } from 'commander';
 import { describeLeftOut } from '../../data/bad-rows.js';
@@ -12,6 +12,7 @@ import { byLength, rankingAccuracy, type RankingAccuracy } from '../../evaluate/
 import type { LanguageModel } from '../../lm/language-model.js';
 import { checkLengths } from '../../run/check.js';
 import { requireRun } from '../../run/directory.js';
+import { readOwnText } from '../../run/own-files.js';
 import { RunError } from '../../run/errors.js';
 import {
   accuracyOfPairs,
@@ -135,7 +136,7 @@ function modelsOf({ run, model, base }: Flags): Models {
     throw new RunError('ERR_RECIPE', 'Give rank-eval either --run or --model, not both.');
   requireRun(run);
   const file = join(run, RECIPE);
-  const recipe = parseRecipe(readFileSync(file, 'utf8'), file);
+  const recipe = parseRecipe(readOwnText(file, 'recipe'), file);
   const made: [string, string][] = [
     ['After SFT', join(run, 'sft/checkpoint')],
     ...Array.from({ length: recipe.iterations }, (_, i): [string, string] => [

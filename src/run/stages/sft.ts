@@ -5,6 +5,7 @@
 import { constants, existsSync } from 'node:fs';
 import { copyFile, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
+import { isFile } from '../../files/files.js';
 import type { DemonstrationRecord } from '../../data/records.js';
 import type { LanguageModel } from '../../lm/language-model.js';
 import type { RunContext } from '../context.js';
@@ -91,7 +92,7 @@ async function take(run: RunContext, source: string): Promise<void> {
   await run.stage(of, { done: 0, total: 1, unit: 'checkpoint' }, async ({ progress }) => {
     const copy = async (folder: string) => {
       for (const entry of await readdir(source, { withFileTypes: true })) {
-        if (!entry.isDirectory())
+        if (isFile(join(source, entry.name)))
           await copyFile(
             join(source, entry.name),
             join(folder, entry.name),

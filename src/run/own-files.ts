@@ -1,0 +1,27 @@
+/** How a run reads the files that it wrote itself: whatever is in their place may be odd. */
+import { FileError, readRegularSync, type FileKind } from '../files/read.js';
+import { RunError } from './errors.js';
+
+/** The bytes of a file of the run directory. @throws RunError in one sentence where it has none */
+export function readOwnBytes(path: string, kind: FileKind = 'run'): Buffer {
+  try {
+    return readRegularSync(path, kind);
+  } catch (error) {
+    throw asRunError(error);
+  }
+}
+
+/** Its text. @throws as `readOwnBytes` */
+export const readOwnText = (path: string, kind: FileKind = 'run'): string =>
+  readOwnBytes(path, kind).toString('utf8');
+
+/** A FileError as a RunError; any other error as it is. */
+export const asRunError = (error: unknown): unknown =>
+  error instanceof FileError
+    ? new RunError(
+        'ERR_RUN_DATA',
+        `Cannot read ${error.path}: ${error.reason}. It is a file of the run: bring it back from ` +
+          'a copy, or choose another --out.',
+        { cause: error },
+      )
+    : error;
