@@ -85,7 +85,7 @@ async function main(args: string[]): Promise<number> {
   } catch (error) {
     progress.stop();
     if (stopped && (error instanceof Interrupted || stop.signal.aborted)) {
-      progress.say('Stopped; what was finished is saved. Run the same command to go on.');
+      progress.say('Stopped; finished work is saved. Run the same command to resume.');
       return EXIT_OF[stopped.by];
     }
     return report(error, args.includes('--verbose'));
@@ -115,7 +115,7 @@ function program(cli: Cli): Command {
         'one native engine.',
     )
     .version(version)
-    .option('--verbose', 'with an error, print where it comes from')
+    .option('--verbose', 'print the stack trace of an error')
     .option('--quiet', 'show results, warnings and errors only')
     .showSuggestionAfterError()
     .exitOverride()
@@ -125,7 +125,7 @@ function program(cli: Cli): Command {
     sub
       .exitOverride()
       .copyInheritedSettings(command)
-      .option('--verbose', 'with an error, print where it comes from')
+      .option('--verbose', 'print the stack trace of an error')
       .option('--quiet', 'show results, warnings and errors only');
   return command;
 }

@@ -24,8 +24,7 @@ export function outputOf(path: string): Output {
   const found = look(path, lstatSync);
   if (found === undefined) return { kind: 'file', path };
   const target = look(path, statSync);
-  if (target === undefined)
-    throw refusal(path, 'it is a link to nothing; name the file that is to be written');
+  if (target === undefined) throw refusal(path, 'it is a dangling link; name the file to write');
   if (target.isDirectory()) throw refusal(path, 'it is a folder; name a file');
   if (target.isFile())
     return { kind: 'file', path: found.isSymbolicLink() ? realpathSync(path) : path };
@@ -79,7 +78,7 @@ export async function checkNewFolder(path: string): Promise<void> {
   if (found.isDirectory() && (await readdir(path)).length === 0) return;
   throw new RunError(
     'ERR_DISK',
-    `${path} is there already and is not replaced: choose another --out.`,
+    `${path} exists already and is not replaced: choose another --out.`,
   );
 }
 

@@ -70,7 +70,7 @@ export class Progress {
     this.drawn = this.tty ? 0 : this.now();
     if (!this.tty && label.done > 0)
       this.stream.write(
-        `${heading(label)} goes on at ${label.done} of ${label.total} ${label.unit}\n`,
+        `${heading(label)} resumes at ${label.done} of ${label.total} ${label.unit}\n`,
       );
     this.draw(true);
   }

@@ -91,7 +91,7 @@ export function underOurNames({ value, where }: Row): Row {
     } else if (!isEmpty(held) && JSON.stringify(held) !== JSON.stringify(renamed[ours]))
       throw new DataError(
         `${where}: the columns ${JSON.stringify(other)} and ${JSON.stringify(column)} are both ` +
-          `read as ${JSON.stringify(ours)}, and they differ; take one of them out`,
+          `read as ${JSON.stringify(ours)}, and they differ; remove one of them`,
       );
   }
   return { value: renamed, where };

@@ -107,8 +107,8 @@ export function otherThanJsonLines(bytes: Uint8Array, name: string): DataError |
     );
   if (/^\{.*\},$/.test(first.trimEnd()))
     return new DataError(
-      `${name} has commas between its rows and is not JSON Lines; take them out, or write one ` +
-        'JSON list in a .json file',
+      `${name} has commas between its rows and is not JSON Lines; remove them, or write one JSON ` +
+        'list in a .json file',
     );
   if (/^\{.*\}\s*\{/.test(first) && !isJson(first))
     return new DataError(`${name} has several rows in one line; JSON Lines has one in each line`);

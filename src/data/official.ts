@@ -97,7 +97,7 @@ function refuseNaN(text: string, path: string): void {
   if (found)
     throw new DataError(
       `${path} line ${text.slice(0, found.index).split('\n').length}: it holds ` +
-        `${found[1]}, which is not a number to rank by; score that response anew or take it out`,
+        `${found[1]}, which is not a number to rank by; score that completion again or remove it`,
     );
 }
 
@@ -196,7 +196,7 @@ function rewardsOf({ rows }: OfficialFile): RewardRow[] {
       if (typeof number !== 'number' || !Number.isFinite(number))
         throw new DataError(
           `${where}: reward ${sample} must be a number, but is ${describe(number)}; score ` +
-            'that response anew or take it out',
+            'that completion again or remove it',
         );
       return [
         {

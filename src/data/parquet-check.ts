@@ -36,7 +36,7 @@ export async function readFooter(file: AsyncBuffer, name: string): Promise<Array
     throw new DataError(
       `${name} is not a Parquet file: it ` +
         `${size === 0 ? 'is empty' : 'does not begin with "PAR1"'}; fetch it again, or give ` +
-        'it the ending of what it is',
+        'it the extension of its real kind',
     );
   }
   if ((await magic(size - 4)) !== 'PAR1')
@@ -136,7 +136,7 @@ export function checkMetadata(metadata: FileMetaData, size: number, name: string
     if (!(unpacked >= 0 && unpacked <= MAX_GROUP_BYTES))
       throw new DataError(
         `${name} claims ${Math.round(unpacked / 2 ** 20)} MiB in one row group, the limit ` +
-          `is ${MAX_GROUP_BYTES >> 20} MiB; write it anew with smaller row groups`,
+          `is ${MAX_GROUP_BYTES >> 20} MiB; write it again with smaller row groups`,
       );
   }
   if (rows !== Number(metadata.num_rows))

@@ -132,7 +132,7 @@ async function readColumn({
   } catch (cause) {
     throw new DataError(
       `${where}: damaged or not readable (${(cause as Error).message}); fetch the file ` +
-        'again, or write it anew, for example with pyarrow',
+        'again, or write it again, for example with pyarrow',
       { cause },
     );
   }

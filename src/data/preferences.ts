@@ -222,7 +222,7 @@ function fromTexts(row: Row, chosen: string, rejected: string): SplitRow {
     if (other !== undefined)
       throw new DataError(
         `${row.where}: no prompt found, but a column ${JSON.stringify(other)} of text that could ` +
-          `be it; name it with columns, such as prompt=${other}, or take it out; the row has ` +
+          `be it; name it with columns, such as prompt=${other}, or remove it; the row has ` +
           columnList(row.value),
       );
     return { ...splitTexts(chosen, rejected, row.where), used: [] };
@@ -291,7 +291,8 @@ function refuseUnusable({ chosen, rejected }: Pair, where: string): void {
       );
     if (first!.role !== 'assistant')
       throw new DataError(
-        `${where}: "${column}" begins with a ${first!.role} turn behind the prompt; it must begin ` +
+        `${where}: "${column}" begins with a ${first!.role} turn behind the prompt; it must ` +
+          `begin ` +
           "with the assistant's answer, or with all of the prompt",
       );
   }

@@ -184,7 +184,7 @@ function refuseUnread({ value, where }: Row, used: readonly string[], read: Mess
         : `${where}: column ${JSON.stringify(column)} changes the conversation, and ` +
             (other === undefined ? 'the prompt does not contain it' : `beside "${other}" it is `) +
             (other === undefined ? '' : 'not read') +
-            '; write it into the prompt, name the prompt with columns, or take it out',
+            '; write it into the prompt, name the prompt with columns, or remove it',
     );
   }
 }

@@ -240,8 +240,8 @@ function demonstrationParts(line: Row): {
   const other = others.find((column) => value[column] !== value[answer]);
   if (other !== undefined)
     throw new DataError(
-      `${where}: "${answer}" and "${other}" could both be the completion, and they differ; take ` +
-        'one of them out',
+      `${where}: "${answer}" and "${other}" could both be the completion, and they differ; ` +
+        'remove one of them',
     );
   const given =
     answer === 'completion'

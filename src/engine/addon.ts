@@ -38,7 +38,7 @@ function findAddon(): string {
   if (prebuilt !== null) return prebuilt;
   throw new CreamError(
     'ERR_ADDON',
-    `The native addon is not there (${built}${given === undefined ? ` or ${PREBUILT}` : ''}): ` +
+    `The native addon is missing (${built}${given === undefined ? ` or ${PREBUILT}` : ''}): ` +
       'run `npx cream setup`, which builds it and fetches libtorch.',
   );
 }

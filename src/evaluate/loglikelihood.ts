@@ -152,13 +152,13 @@ export function encodeChoices(
     if (pair.continuation.length === 0)
       throw new DataError(
         `the choice ${label} of question ${JSON.stringify(id)} of ${task} is empty for ` +
-          'this tokenizer: take the row out',
+          'this tokenizer: remove the row',
       );
     if (pair.continuation.length > maxLength)
       throw new DataError(
         `the choice ${label} of question ${JSON.stringify(id)} of ${task} has ` +
           `${pair.continuation.length} tokens and the model's context holds ${maxLength}: ` +
-          'take the row out',
+          'remove the row',
       );
     // The last token is scored but never read, so one more than the context fits.
     const space = maxLength + 1 - pair.continuation.length;

@@ -70,7 +70,7 @@ export function numericValue(text: string): number | null {
   return grouped(text);
 }
 
-/** The number at the front of a text that goes on with a unit: `5 apples`. */
+/** The number at the beginning of a text that continues with a unit: `5 apples`. */
 export function numberWithUnit(text: string): string | undefined {
   const plain = plainNumbers(plainText(text)).trim();
   const [first] = numbers(plain);

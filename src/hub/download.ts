@@ -34,7 +34,7 @@ export async function download(
   throw new ModelError(
     'ERR_CHECKSUM',
     `${file.name} of ${fetching.what} arrived with another checksum than the hub lists ` +
-      `(${file.oid}); the damaged file was deleted: run the command again, and look at the proxy ` +
+      `(${file.oid}); the damaged file was deleted: run the command again, and check the proxy ` +
       'in between if it happens twice.',
   );
 }
@@ -75,7 +75,7 @@ function givenUp(
     'ERR_NETWORK',
     `The download of ${name} of ${what} ` +
       (late ? 'took too long' : `failed ${limits.attempts} times in a row`) +
-      ` (${error.message.replace(/\.$/, '')}); run the command again: it goes on where it stopped.`,
+      ` (${error.message.replace(/\.$/, '')}); run the command again: it resumes where it stopped.`,
     { cause: error },
   );
 }

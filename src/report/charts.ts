@@ -18,7 +18,7 @@ export function charts(run: RunReport): Chart[] {
       title: 'Consistency',
       yLabel: 'C',
       note:
-        'Agreement of two successive models on the order of the responses: 0 reversed, 0.5 ' +
+        'Agreement of two successive models on the order of the completions: 0 reversed, 0.5 ' +
         'unrelated, 1 the same.',
       categories,
       format: two,
@@ -29,8 +29,8 @@ export function charts(run: RunReport): Chart[] {
       title: 'Ranking accuracy',
       yLabel: 'share of couples',
       note:
-        'Of a right and a wrong response to one prompt, how often the reward ranks the right ' +
-        'one above; 50 % is chance.',
+        'How often the reward ranks a right completion above a wrong one of the same prompt; 50 ' +
+        '% is chance.',
       categories,
       format: percent,
       include: [0.5],
@@ -39,7 +39,7 @@ export function charts(run: RunReport): Chart[] {
     {
       title: 'Right answers',
       yLabel: 'share of completions',
-      note: 'Share of the responses that give the known answer, which training never sees.',
+      note: 'Share of the completions that give the known answer, which training never sees.',
       categories,
       format: percent,
       include: [0],
@@ -106,7 +106,7 @@ export function charts(run: RunReport): Chart[] {
     {
       title: 'Learning rate',
       yLabel: 'learning rate',
-      note: 'As each step used it: warm-up, then the schedule of the recipe.',
+      note: 'Learning rate of each step: warm-up, then the schedule of the recipe.',
       xLabel: 'step',
       format: small,
       include: [0],
@@ -154,8 +154,8 @@ export function charts(run: RunReport): Chart[] {
       title: 'Repetition',
       yLabel: 'share',
       note:
-        "Share of a response's n-grams that it said before, and of responses cut by the " +
-        'length limit.',
+        "Share of a completion's n-grams that occurred in it before, and of completions cut by " +
+        'the length limit.',
       categories,
       format: percent,
       include: [0],

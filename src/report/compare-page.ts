@@ -66,7 +66,7 @@ function seedTable({ groups }: RunComparison): string {
     ]),
   )}
 <p class="note">Runs whose recipes differ in their seeds alone. The interval is Student's, over
-seeds: it holds the questions for given.</p>`;
+seeds: it takes the questions as fixed.</p>`;
 }
 
 function pairTable({ pairs }: RunComparison): string {

@@ -52,7 +52,7 @@ export function reportParts(run: RunReport): Part[] {
 export const partsHtml = (parts: readonly Part[]): string =>
   `<main>\n${parts.map(([id, html]) => `<div id="${id}">${html}</div>`).join('\n')}\n</main>`;
 
-/** Where a page goes on asking for its newest parts. */
+/** The address from which a page requests its newest parts. */
 export interface Following {
   /** What its parts are the state of. */
   version: number;
@@ -122,7 +122,7 @@ function notices(run: RunReport): string {
     lines.unshift('Nothing is finished yet: the run directory holds no results.');
   else if (!run.finished)
     lines.unshift(
-      'The run is not finished; this shows what it has so far. The same command goes on with it.',
+      'The run is not finished; this page shows its results so far. The same command resumes it.',
     );
   return lines.length === 0
     ? ''

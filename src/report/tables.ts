@@ -28,7 +28,7 @@ export function resultsTable(run: RunReport): string {
 <p class="note">Accuracy is measured on questions that no training used, with the model that the
 row's training made: ${measured}.
 Change compares with the row above on the same questions: a paired bootstrap interval, and p of
-McNemar's exact test. Where the interval holds 0, or p is above 0.05, chance alone could explain it.
+McNemar's exact test. If the interval contains 0, or p is above 0.05, chance alone could explain it.
 C is the agreement of the rankings of θ<sub>t</sub> and θ<sub>t−1</sub>. Below ½ training learns the
 reversed preference, also where C is close to ½: AdamW and gradient clipping remove the gradient's
 scale. A noise floor is the C of θ<sub>t</sub> with itself in float32.
@@ -129,8 +129,8 @@ export function rankingTable(run: RunReport): string {
         : []),
     ]),
   )}
-<p class="note">Flipped: share of the prompts on which the two models name another best, or another
-worst, completion; reversed, on which one model's best is the other's worst.${
+<p class="note">Flipped: share of the prompts on which the two models have different best, or
+different worst, completions; reversed, on which one model's best is the other's worst.${
     knows ? RANKING_NOTE : ''
   }</p>`;
 }
@@ -167,8 +167,8 @@ export function driftTable(run: RunReport): string {
     ]),
   )}
 <p class="note">Measured on the completions that the iteration's first model sampled. KL is the mean
-of log π − log π<sub>base</sub> over them, an estimate of the divergence; it leans to likely
-completions where temperature or top-p is below 1. Repeated: share of a completion's token n-grams
+of log π − log π<sub>base</sub> over them, an estimate of the divergence; it is biased towards
+likely completions if temperature or top-p is below 1. Repeated: share of a completion's token n-grams
 that occurred before in it.${checked ? SAMPLER_NOTE : ''}</p>`;
 }
 
@@ -185,11 +185,11 @@ const flipsCell = (flips: Flips | null): string =>
 
 const SAMPLER_NOTE =
   ' Sampler and scorer apart: on the prompts where both computed log π, the largest difference ' +
-  'per completion (0 but for rounding), and the lowest τ of the two rankings (1).';
+  'per completion (0 except for rounding), and the lowest τ of the two rankings (1).';
 const RANKING_NOTE =
   ' Ranking accuracy: of two completions of one prompt, one right and one wrong, how often the ' +
-  'reward ranks the right one above. A tie counts half, and 50 % is chance. Training never sees ' +
-  'the known answers.';
+  'reward ranks the right one higher. A tie counts half, and 50 % is chance. Training never ' +
+  'sees the known answers.';
 
 /** Ranking is left out: it takes no tokens and almost no time. */
 const STAGES = ['sft', 'sample', 'score', 'reward', 'train', 'evaluate'];

@@ -17,7 +17,7 @@ export function goldRewards(
     if (!question)
       throw new DataError(
         `prompt ${JSON.stringify(prompt_id)} has no known answer, which the reward ` +
-          `\`gold\` needs; add a column "answer" to its row or take it out`,
+          `\`gold\` needs; add a column "answer" to its row or remove it`,
       );
     return { prompt_id, sample, reward: isCorrect(question, completion) ? 1 : 0 };
   });

@@ -133,7 +133,7 @@ export async function checkLengths(
     'ERR_RUN_DATA',
     `${what} ${JSON.stringify(id)}${place === undefined ? '' : ` (${place})`} is ` +
       `at least ${tokens} tokens long and the model's context holds ` +
-      `${policy.model.config.maxPositionEmbeddings}: shorten it or take it out` +
+      `${policy.model.config.maxPositionEmbeddings}: shorten it or remove it` +
       (key === '' ? '' : `, or set ${key}.on_bad_row to skip`) +
       `${more > 0 ? `; ${more} more ${more === 1 ? 'is' : 'are'} too long` : ''}.`,
   );

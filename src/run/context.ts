@@ -98,9 +98,9 @@ export class RunContext {
       this.emit({
         type: 'warning',
         message:
-          `${file} was made again and is not the one that it replaces (another version or ` +
-          'number of threads?). Stages that were finished with the older one are kept: remove ' +
-          'their files to make them again.',
+          `${file} was made again and differs from the one that it replaces (another version or ` +
+          'number of threads?). Stages that used the older one are kept: remove their files to ' +
+          'make them again.',
       });
   }
 

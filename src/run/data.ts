@@ -34,7 +34,7 @@ export async function readPrompts(
   if (source === 'builtin' && count === 0)
     throw new RunError(
       'ERR_RECIPE',
-      'prompts.count: the built-in prompts have no end; give how many an iteration uses.',
+      'prompts.count: the number of built-in prompts is unlimited; say how many an iteration uses.',
     );
   // Exactly the built-in prompts that are used are generated; `resample` draws from twice as many.
   const loaded: Loaded<PromptRecord> =
@@ -105,7 +105,7 @@ export async function chooseDemonstrations(
   if (source === 'builtin' && count === 0)
     throw new RunError(
       'ERR_RECIPE',
-      'sft.count: the built-in demonstrations have no end; give how many are used.',
+      'sft.count: the number of built-in demonstrations is unlimited; say how many are used.',
     );
   const loaded: Loaded<DemonstrationRecord> =
     source === 'builtin'

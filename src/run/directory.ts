@@ -85,15 +85,15 @@ export async function openRecords(
   if (isFile(join(directory, RUN)) && readRunFile(join(directory, RUN)).format === FORMAT)
     throw new RunError(
       'ERR_RUN_DATA',
-      `${join(directory, RECORDS)} is missing, so the files of the run cannot be checked: bring ` +
-        'it back from a copy, or, where the files are known to be good, record them anew with ' +
+      `${join(directory, RECORDS)} is missing, so the files of the run cannot be checked: ` +
+        'restore it from a copy, or, if the files are known to be good, record them again with ' +
         `\`cream verify ${directory} --accept\`.`,
     );
   const accepted = await stoppable(signal, () => acceptFiles(directory, signal));
   if (accepted > 1)
     warn(
       `${directory} was begun by a version that kept no record of its files: its ${accepted} ` +
-        'files are taken as they are, and what was in progress begins anew.',
+        'files are taken as they are, and unfinished stages start again.',
     );
   return (await Records.open(directory, RUN_RECORDS))!;
 }
@@ -130,7 +130,7 @@ async function restoreRecipe(directory: string, recipe: Recipe, records: Records
   if (createHash('sha256').update(text).digest('hex') !== records.newest(RECIPE)!.sha256)
     throw new RunError(
       'ERR_RUN_DATA',
-      `${join(directory, RECIPE)} ${what}: bring it back, or give the recipe that the run began ` +
+      `${join(directory, RECIPE)} ${what}: restore it, or give the recipe that the run began ` +
         'with, from which it is written again.',
     );
   await writeAtomic(join(directory, RECIPE), text);
@@ -298,7 +298,7 @@ function readRunFile(path: string): RunFile {
     throw new RunError(
       'ERR_RUN_DATA',
       `${path} is damaged (${(cause as Error).message.split('\n')[0]}), so it cannot be ` +
-        'told what the run began with: bring it back, or choose another --out.',
+        'told what the run began with: restore it, or choose another --out.',
       { cause },
     );
   }

@@ -38,7 +38,7 @@ function encodeTurns(
     throw new RunError(
       'ERR_RUN_DATA',
       `The pair ${JSON.stringify(id)} has an answer of ${turns.length} turns, which this ` +
-        `model's chat template does not write behind the prompt as it stands: give one ` +
+        `model's chat template does not simply append to the prompt: give one ` +
         'assistant turn.',
     );
   return ids.slice(0, end + 1);

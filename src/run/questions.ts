@@ -23,7 +23,7 @@ export async function chooseQuestions(recipe: Recipe): Promise<Question[]> {
   if (twice !== undefined)
     throw new RunError(
       'ERR_RECIPE',
-      `evaluate.tasks: the question ${JSON.stringify(twice)} comes twice; name each task once.`,
+      `evaluate.tasks: the question ${JSON.stringify(twice)} occurs twice; name each task once.`,
     );
   if (settings.method === 'loglikelihood') all.forEach(checkComparable);
   return all.map((question) => ({ ...question, prompt: withSystem(question.prompt, system) }));
@@ -47,7 +47,7 @@ function parseTasks({
     if (name === 'builtin' && count === 0)
       throw new RunError(
         'ERR_RECIPE',
-        'evaluate.count: the built-in questions have no end; give how many are asked.',
+        'evaluate.count: the number of built-in questions is unlimited; say how many are asked.',
       );
     const { method: only }: Task = TASKS[name];
     if (only !== undefined && only !== method) {
@@ -76,7 +76,7 @@ function parseTask(spec: string): { name: TaskName; source: string | undefined }
   if (!Object.hasOwn(TASKS, name))
     throw new RunError(
       'ERR_RECIPE',
-      `evaluate.tasks: '${name}' is no task; known are ${Object.keys(TASKS).join(', ')}.`,
+      `evaluate.tasks: '${name}' is not a task; known are ${Object.keys(TASKS).join(', ')}.`,
     );
   const known = name as TaskName;
   if (source === '' || (source === undefined && known !== 'builtin' && TASKS[known].hub === null)) {

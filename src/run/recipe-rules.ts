@@ -60,7 +60,7 @@ function ofReward({ iterations, reward, rank }: Recipe): Contradiction[] {
   if (source === 'file' && reward.file !== null && iterations > 1 && !reward.file.includes('{t}'))
     refuse(
       ['reward', 'file'],
-      'must hold {t}, the number of the iteration, where iterations is above 1: each has ' +
+      'must contain {t}, the number of the iteration, where iterations is above 1: each has ' +
         'completions of its own',
     );
   const kinds: readonly string[] = [source, against];
@@ -80,7 +80,7 @@ function ofReward({ iterations, reward, rank }: Recipe): Contradiction[] {
   // file.
   if (external && against === 'none' && source !== 'file') {
     const remedy =
-      `where reward.source is ${source} and reward.against is none: one judge alone has no ` +
+      `where reward.source is ${source} and reward.against is none: a single ranking has no ` +
       'consistency (set reward.against to implicit or likelihood to measure one)';
     if (rank.weighting !== 'fixed') refuse(['rank', 'weighting'], `must be fixed ${remedy}`);
     if (rank.min_consistency > 0) refuse(['rank', 'min_consistency'], `must be 0 ${remedy}`);

@@ -306,7 +306,7 @@ function parseLine(line: string, path: string, number: number): Record<string, u
 }
 
 const RECORD_REMEDY =
-  'bring it back from a copy, or, where the other files are known to be good, record them anew ' +
+  'restore it from a copy, or, if the other files are known to be good, record them again ' +
   'with `cream verify --accept` (a folder `….parts` or `training` can simply be removed)';
 
 const damagedRecord = (path: string, line: number): RunError =>

@@ -1,4 +1,4 @@
-/** Writes report.html anew while a run works. A report that cannot be written stops no run. */
+/** Updates report.html while a run works. A report that cannot be written does not stop the run. */
 import { join } from 'node:path';
 import { reportHtml } from '../report/page.js';
 import { REPORT, writeAtomic } from './store.js';
@@ -36,7 +36,7 @@ export class ReportWriter {
       await writeAtomic(join(this.directory, REPORT), reportHtml(this.directory));
     } catch (error) {
       if (!this.warned)
-        this.warn(`The report is not written: ${(error as Error).message} The run goes on.`);
+        this.warn(`The report is not written: ${(error as Error).message} The run continues.`);
       this.warned = true;
     }
     const took = performance.now() - began;

@@ -196,7 +196,7 @@ const DISK_FAULTS: Record<string, string> = {
   EEXIST: 'part of this path is a file',
   EISDIR: 'it is a folder',
   ENOTREG: 'it is not a regular file',
-  ENOENT: 'its folder is not there and cannot be made',
+  ENOENT: 'its folder is missing and cannot be made',
 };
 
 /** Explains a failed write to the user; returns any other error unchanged. */
@@ -205,8 +205,8 @@ export function explainDisk(path: string, error: unknown): unknown {
   if (what === undefined) return error;
   return new RunError(
     'ERR_DISK',
-    `Cannot write ${path}: ${what}. What was finished is kept: clear the cause and run the ` +
-      'same command again.',
+    `Cannot write ${path}: ${what}. Finished work is kept: remove the cause and run the same ` +
+      'command again.',
     { cause: error },
   );
 }

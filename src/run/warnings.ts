@@ -44,7 +44,7 @@ export function warnBeforeTraining(
     run.warnOnce(
       'constant C',
       `Iteration ${t}: C is 1 by construction: θ_t gives every completion the log-prob that ` +
-        'θ_{t−1} gives it, so the training before changed nothing. Raise ' +
+        'θ_{t−1} gives it, so the previous training changed nothing. Raise ' +
         `${t === 1 ? 'sft' : 'train'}.learning_rate or ${t === 1 ? 'sft' : 'train'}.epochs` +
         `${t === 1 && sft.checkpoint !== null ? ', or name another sft.checkpoint' : ''}.`,
     );
@@ -64,7 +64,7 @@ export function reversedPairs(
   if (weighting === 'fixed' || below.length === 0) return undefined;
   const remedy =
     weighting === 'given'
-      ? 'take these rows out, or drop their column consistency'
+      ? 'remove these rows, or drop their column consistency'
       : 'set rank.min_consistency to 0.5 to leave prompts with a low C out, or rank.weighting to ' +
         'fixed';
   const mean = average(pairs.map(({ consistency }) => consistency));

@@ -75,7 +75,7 @@ function repr(it: TemplateValue): string {
     case 'ObjectValue':
       return dictRepr(it.value as Map<string, TemplateValue>);
     default:
-      throw new Error(`printing a ${it.type}, which Python prints otherwise`);
+      throw new Error(`printing a ${it.type}, which Python prints differently`);
   }
 }
 

@@ -117,13 +117,13 @@ describe('bad input to a run', () => {
             'count: 1}',
         ),
       1,
-      /^Prompt "essay" \(.*long\.jsonl line 1\) is at least \d+ tokens long and the model's context holds 256: shorten it or take it out, or set prompts\.on_bad_row to skip\.$/m,
+      /^Prompt "essay" \(.*long\.jsonl line 1\) is at least \d+ tokens long and the model's context holds 256: shorten it or remove it, or set prompts\.on_bad_row to skip\.$/m,
     ],
     [
       'an unknown task',
       () => tiny().replace('tasks: []', 'tasks: [trivia]'),
       2,
-      /evaluate\.tasks: 'trivia' is no task; known are builtin, arc_easy, arc_challenge, arc, openbookqa, siqa, boolq, piqa, hellaswag, winogrande, truthfulqa_mc1, truthfulqa_mc2, gsm8k\.\n$/,
+      /evaluate\.tasks: 'trivia' is not a task; known are builtin, arc_easy, arc_challenge, arc, openbookqa, siqa, boolq, piqa, hellaswag, winogrande, truthfulqa_mc1, truthfulqa_mc2, gsm8k\.\n$/,
     ],
     [
       'a loss that explodes',
@@ -212,7 +212,7 @@ describe('bad input to a run', () => {
         await cream('train', '--model', model, '--pairs', 'pairs.jsonl', '--out', out),
       ).toMatchObject({
         code: 1,
-        stderr: `cream: ${out} is there already and is not replaced: choose another --out.\n`,
+        stderr: `cream: ${out} exists already and is not replaced: choose another --out.\n`,
       });
     expect(readFileSync(path, 'utf8')).toBe('x');
   });
@@ -251,7 +251,7 @@ describe('commands without an engine', () => {
     expect(result.code).toBe(1);
     expect(result.stdout).toMatch(/^ok {2}node/m);
     expect(result.stdout).toMatch(
-      /^-- {2}addon +The native addon is not there \(.*none\.node\): run `npx cream setup`, which/m,
+      /^-- {2}addon +The native addon is missing \(.*none\.node\): run `npx cream setup`, which/m,
     );
   });
 

@@ -56,7 +56,7 @@ it('a folder and a link to nothing are refused', async () => {
   mkdirSync(at('folder'));
   symlinkSync(at('nothing'), at('dangling'));
   expect(() => outputOf(at('folder'))).toThrow(/folder: it is a folder; name a file/);
-  expect(() => outputOf(at('dangling'))).toThrow(/dangling: it is a link to nothing/);
+  expect(() => outputOf(at('dangling'))).toThrow(/dangling: it is a dangling link/);
   for (const name of ['folder', 'dangling']) {
     const result = await cream('init', '-o', at(name));
     expect([result.code, result.stderr]).toEqual([1, expect.stringContaining('Cannot write')]);
@@ -80,7 +80,7 @@ it("a new model's folder may be there if it is empty, and may not be a link", as
   await checkNewFolder(at('folder'));
   await checkNewFolder(at('new'));
   for (const name of ['folder-link', 'dangling', 'old'])
-    await expect(checkNewFolder(at(name))).rejects.toThrow(/is there already/);
+    await expect(checkNewFolder(at(name))).rejects.toThrow(/exists already/);
 });
 
 it('- is standard output, with nothing else on it', async () => {

@@ -77,7 +77,7 @@ describe('progress without a terminal', () => {
     clock.now = 5000;
     showEvent(progress, moved(50, 1000));
     expect(plain(stream.text)).toBe(
-      'iteration 1  sample   goes on at 40 of 100 completions\niteration 1  sample   ' +
+      'iteration 1  sample   resumes at 40 of 100 completions\niteration 1  sample   ' +
         '[##########----------] 50/100 completions, 200 tok/s, ETA 0:25\n',
     );
   });

@@ -268,7 +268,7 @@ describe('stages as commands', () => {
     ).toMatchObject({
       code: 1,
       stderr:
-        `cream: ${at('merged')} is there already and is not replaced: ` + 'choose another --out.\n',
+        `cream: ${at('merged')} exists already and is not replaced: choose ` + 'another --out.\n',
     });
   }, 120_000);
 });

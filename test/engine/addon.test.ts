@@ -104,7 +104,7 @@ describe('the addon', () => {
   it.each([
     [
       '/nowhere/cream.node',
-      'The native addon is not there (/nowhere/cream.node): run `npx cream setup`, which',
+      'The native addon is missing (/nowhere/cream.node): run `npx cream setup`, which',
     ],
     [broken, `The native addon ${broken} does not load`],
   ])('says what to do where %s is no addon', async (path, sentence) => {

@@ -81,7 +81,7 @@ describe('a folder', () => {
     await expect(writeInRun('/proc/cream/run/recipe.yaml', '')).rejects.toMatchObject({
       code: 'ERR_DISK',
       message: expect.stringMatching(
-        /^Cannot write \/proc\/cream\/run\/recipe\.yaml: its folder is not there and cannot be made\./,
+        /^Cannot write \/proc\/cream\/run\/recipe\.yaml: its folder is missing and cannot be made\./,
       ),
     });
   });

@@ -154,7 +154,7 @@ describe('a download from the hub', () => {
     hub.cuts = [1000, 0, 0, 0, 0, 0, 0, 0];
     await expect(fetch()).rejects.toMatchObject({
       code: 'ERR_NETWORK',
-      message: expect.stringContaining('run the command again: it goes on where it stopped'),
+      message: expect.stringContaining('run the command again: it resumes where it stopped'),
     });
     expect(readdirSync(join(repository, 'blobs'))).toContain(`${sha256}.incomplete`);
     expect(readdirSync(join(repository, 'snapshots', COMMIT))).not.toContain('model.safetensors');

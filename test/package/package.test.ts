@@ -99,7 +99,7 @@ describe('an installed package', () => {
   itInstalls('without an addon names the command that makes one', () => {
     expect(bare).toMatchObject({ status: 0 });
     const { stdout } = run(process.execPath, module(load), bare.folder);
-    expect(stdout).toMatch(/^The native addon is not there .*: run `npx cream setup`, which/);
+    expect(stdout).toMatch(/^The native addon is missing .*: run `npx cream setup`, which/);
     const plan = run('npx', ['cream', 'setup', '--dry-run'], bare.folder, {
       CREAM_CACHE: join(work, 'nothing'),
       LIBTORCH: '',

@@ -154,14 +154,14 @@ describe('a recipe file', () => {
       'one judge outside and a measured C',
       'reward: {source: gold}\n',
       'recipe.yaml:1:1 rank.weighting: must be fixed where reward.source is gold and ' +
-        'reward.against is none: one judge alone has no consistency (set reward.against to ' +
+        'reward.against is none: a single ranking has no consistency (set reward.against to ' +
         'implicit or likelihood to measure one), got nothing',
     ],
     [
       'the same with a threshold',
       'reward: {source: function}\nrank: {weighting: fixed, min_consistency: 0.5}\n',
       'recipe.yaml:2:43 rank.min_consistency: must be 0 where reward.source is function ' +
-        'and reward.against is none: one judge alone has no consistency (set reward.against ' +
+        'and reward.against is none: a single ranking has no consistency (set reward.against ' +
         'to implicit or likelihood to measure one), got 0.5',
     ],
     [
@@ -179,7 +179,7 @@ describe('a recipe file', () => {
     [
       'one file of scores for two iterations',
       'reward: {source: file, file: s.jsonl}\n',
-      'recipe.yaml:1:30 reward.file: must hold {t}, the number of the iteration, where ' +
+      'recipe.yaml:1:30 reward.file: must contain {t}, the number of the iteration, where ' +
         "iterations is above 1: each has completions of its own, got the text 's.jsonl'",
     ],
     [

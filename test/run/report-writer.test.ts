@@ -34,7 +34,7 @@ it('that cannot be written is told once, and the run is finished', async () => {
   const { events } = await tinyRun([], { directory });
   const warnings = events.flatMap((event) => (event.type === 'warning' ? event.message : []));
   expect(warnings.filter((message) => message.startsWith('The report is not written'))).toEqual([
-    expect.stringMatching(/report\.html: it is a folder.* The run goes on\.$/),
+    expect.stringMatching(/report\.html: it is a folder.* The run continues\.$/),
   ]);
   expect(events.some(({ type }) => type === 'run_finished')).toBe(true);
 }, 60_000);

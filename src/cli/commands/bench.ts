@@ -15,8 +15,8 @@ export function addBench(program: Command, { signal }: Cli): void {
   program
     .command('bench')
     .description(
-      'measure speed and memory, as shares of what this machine can do; all works, or one; ' +
-        'curves: what prompts, N, length and model size cost',
+      "measure speed and memory as shares of this machine's peak; all works, or one; curves: " +
+        'the costs of prompts, N, length and model size',
     )
     .addArgument(new Argument('[work]', 'what to measure').choices(WORKS))
     .option(

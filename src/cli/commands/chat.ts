@@ -34,7 +34,7 @@ export function addChat(program: Command, cli: Cli): void {
   const command = program
     .command('chat')
     .description('chat with a model, or with the model that a run has aligned')
-    .argument('[model]', 'a model or a run directory, of which the newest checkpoint is taken')
+    .argument('[model]', 'a model, or a run directory for its newest checkpoint')
     .option(
       '--compare [model]',
       'answer with this model too, side by side; of a run directory: its base model',
@@ -45,7 +45,7 @@ export function addChat(program: Command, cli: Cli): void {
       const model = name ?? settings.model;
       const other = flags.compare === true ? baseOfRun(model) : (flags.compare ?? null);
       if (flags.compare === true && other === null)
-        throw new Error(`--compare needs the name of a model, because ${model} is no run.`);
+        throw new Error(`--compare needs the name of a model, because ${model} is not a run.`);
       // The base model comes first, then the aligned one.
       const names = other === null ? [model] : [other, model];
       const paths = names.map(modelOrCheckpoint);
@@ -79,7 +79,7 @@ async function converse(
     prompt: '> ',
   });
   signal.addEventListener('abort', () => input.close());
-  if (terminal) printLine('Write a message. /reset begins anew, /exit or Ctrl-D ends.');
+  if (terminal) printLine('Write a message. /reset starts again, /exit or Ctrl-D ends.');
   for await (const line of lines(input, terminal)) {
     const text = line.trim();
     if (text === '/exit') break;

@@ -50,8 +50,8 @@ export function addConvert(program: Command, cli: Cli): void {
   const command = program
     .command('convert')
     .description(
-      'files of TRL and of the official CREAM code → ours, and back, so that work can move ' +
-        'in or out between any two stages (docs/data.md)',
+      'convert files of TRL and of the official CREAM code to ours, and back, between any two ' +
+        'stages (docs/data.md)',
     )
     .argument(
       '<in>',
@@ -81,7 +81,7 @@ export function addConvert(program: Command, cli: Cli): void {
     .option('--completions <file>', 'scores → official: the completions that were scored')
     .option(
       '--role <role>',
-      'scores → official: whose rewards, `current` or `previous`',
+      'scores → official: the model of the rewards, `current` or `previous`',
       'current',
     );
   addSettings(command, KEYS).action(async (input: string, out: string, flags: Flags) => {

@@ -25,7 +25,7 @@ interface Finding {
 export function addDoctor(program: Command, _cli: Cli): void {
   program
     .command('doctor')
-    .description('what is found on this machine: CPU, libtorch, GPUs, cache, model')
+    .description('describe this machine: CPU, libtorch, GPUs, cache, model')
     .option('--json', 'as JSON')
     .action(async (flags: { json?: boolean }) => {
       const findings = [...machine(), ...engine(), await model()];

@@ -48,13 +48,14 @@ export function addEval(program: Command, cli: Cli): void {
   const command = program
     .command('eval')
     .description(
-      'accuracy of a model on questions with known answers; the difference between two models',
+      'measure the accuracy of a model on questions with known answers, or the difference ' +
+        'between two models',
     )
     .option(
       '--task <name[:source]>',
       `\`builtin\`; ${HUB_TASKS.join(', ')} from the hub; or one ` +
-        'with its source, such as arc_easy:test.jsonl or siqa:hub:lighteval/siqa:validation; ' +
-        'may be given again',
+        'with its source, such as arc_easy:test.jsonl or siqa:hub:lighteval/siqa:validation; may ' +
+        'be repeated',
       (value: string, all: string[]) => [...all, value],
       [],
     )

@@ -51,7 +51,7 @@ export function addGenerate(program: Command, cli: Cli): void {
     .option('--samples <number>', 'completions per prompt [5, with --prompt 1]', wholeNumber)
     .option(
       '-o, --out <file>',
-      'completions (JSONL); an existing file is replaced, an unfinished one goes on',
+      'completions (JSONL); an existing file is replaced, an unfinished one is resumed',
     )
     .option(
       '--iteration <number>',

@@ -24,7 +24,7 @@ export function addInit(program: Command, cli: Cli): void {
   program
     .command('init')
     .description('copy a recipe and fit it to your model and prompts')
-    .argument('[name]', 'which one, see `cream recipes`', 'quickstart')
+    .argument('[name]', 'the recipe, see `cream recipes`', 'quickstart')
     .option('-o, --out <file>', 'the copy', 'recipe.yaml')
     .option('--model <name>', 'the base model')
     .option('--prompts <source>', 'your prompts: a file or hub:org/name; counts are fitted to it')
@@ -50,7 +50,7 @@ export function addInit(program: Command, cli: Cli): void {
       await writeOutput(output, text);
       if (output.kind !== 'file') return;
       printLine(`${flags.out} is a copy of ${name}.`);
-      printLine(`See what it takes: npx cream plan ${flags.out}`);
+      printLine(`Estimate it: npx cream plan ${flags.out}`);
       printLine(`Run it:            npx cream run ${flags.out}`);
     });
 }

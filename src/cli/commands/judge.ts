@@ -42,7 +42,7 @@ export function addJudge(program: Command, cli: Cli): void {
     )
     .requiredOption(
       '-o, --out <file>',
-      'judgements (JSONL); an existing file is replaced, an unfinished one goes on',
+      'judgements (JSONL); an existing file is replaced, an unfinished one is resumed',
     );
   addSettings(command, KEYS, 'reward', LEAVE_OUT).action(async (flags: Flags) => {
     const settings = settingsFrom(flags, KEYS, 'reward', {

@@ -17,7 +17,7 @@ interface Flags extends Record<string, unknown> {
 export function addMerge(program: Command, cli: Cli): void {
   const command = program
     .command('merge')
-    .description('fold a LoRA adapter into its base model: a Hugging Face folder like any other')
+    .description('merge a LoRA adapter into its base model and save a Hugging Face folder')
     .requiredOption(
       '--adapter <dir>',
       'a PEFT folder, such as a checkpoint of a run with lora.enabled',

@@ -33,8 +33,8 @@ export function addPlan(program: Command, cli: Cli): void {
   program
     .command('plan')
     .description(
-      'what a run takes: memory, tokens, time and disk on this CPU; with --device-memory or a ' +
-        'recipe for a GPU, its memory and what is chosen so that it fits; without a recipe or ' +
+      'estimate a run: memory, tokens, time and disk on this CPU; with --device-memory or a ' +
+        'recipe for a GPU, its memory and the settings that make it fit; without a recipe or ' +
         'model, Llama shapes on common cards',
     )
     .argument('[recipe]', 'a recipe.yaml, or the name of a recipe')

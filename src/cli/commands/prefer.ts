@@ -87,7 +87,7 @@ export function addPrefer(program: Command, cli: Cli): void {
       throw new RunError(
         'ERR_NO_PAIRS',
         'No prompt has a best and a worst completion that differ: sample at a higher ' +
-          'temperature, or more responses per prompt.',
+          'temperature, or more completions per prompt.',
       );
   });
 }

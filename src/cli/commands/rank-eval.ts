@@ -79,11 +79,11 @@ interface Row extends RankingAccuracy {
 export function addRankEval(program: Command, cli: Cli): void {
   const command = program
     .command('rank-eval')
-    .description('how well the rewards of models rank given preference pairs')
+    .description('measure how well the rewards of models rank given preference pairs')
     .requiredOption('--pairs <source>', 'preference pairs: a file or hub:… (docs/data.md)')
     .option(
       '--model <name>',
-      'a model whose rewards are measured; may be given again',
+      'a model whose rewards are measured; may be repeated',
       (value: string, all: string[]) => [...all, value],
       [],
     )

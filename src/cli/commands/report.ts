@@ -28,7 +28,7 @@ export function addReport(program: Command, cli: Cli): void {
   program
     .command('report')
     .description('write report.html of a run and print its table, or compare several runs')
-    .argument('<run...>', 'run directories; they may still be at work')
+    .argument('<run...>', 'run directories, finished or not')
     .option('-o, --output <file>', 'the page of several runs', 'compare.html')
     .option('--json', 'print the numbers as JSON')
     .option('--live', 'serve the page of one run, which follows it until Ctrl-C; writes nothing')

@@ -23,13 +23,13 @@ export function addRun(program: Command, cli: Cli): void {
     .command('run')
     .description(
       'run a recipe: optional SFT, then iterations of sample, score, rank, train and ' +
-        'evaluate; the same command goes on after any stop',
+        'evaluate; the same command resumes after any interruption',
     )
     .argument('<recipe>', 'a YAML file, or the name of a recipe that `cream recipes` lists')
     .option('-o, --out <dir>', "run directory [runs/ and the recipe's name]")
     .option(
       '-s, --set <key=value>',
-      'override a setting of the recipe; may be given again',
+      'override a setting of the recipe; may be repeated',
       (value: string, all: string[]) => [...all, value],
       [],
     )
@@ -56,7 +56,8 @@ async function work(
     showEvent(progress, event);
     if (event.type === 'run_finished' && event.already)
       progress.say(
-        `The run in ${directory} is finished; nothing to do. For another, choose another --out.`,
+        `The run in ${directory} is finished; nothing to do. To run it again, choose ` +
+          'another --out.',
       );
   }
   progress.stop();

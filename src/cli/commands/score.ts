@@ -27,7 +27,7 @@ export function addScore(program: Command, cli: Cli): void {
     .requiredOption('--base <name>', 'θ_0, the base model')
     .requiredOption(
       '-o, --out <file>',
-      'scores (JSONL); an existing file is replaced, an unfinished one goes on',
+      'scores (JSONL); an existing file is replaced, an unfinished one is resumed',
     );
   addSettings(command, KEYS, 'score').action(async (flags: Flags) => {
     const settings = settingsFrom(flags, KEYS, 'score');

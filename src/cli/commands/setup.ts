@@ -16,11 +16,11 @@ interface Flags {
 export function addSetup(program: Command, _cli: Cli): void {
   program
     .command('setup')
-    .description('fetch libtorch, and build the addon where none is prebuilt for this machine')
+    .description('fetch libtorch, and build the addon if none is prebuilt for this machine')
     .option('-y, --yes', 'do not ask before a download')
-    .option('--build', 'build the addon also where a prebuilt one is there')
+    .option('--build', 'build the addon even if a prebuilt one exists')
     .option('--cuda', 'fetch libtorch with CUDA and build for NVIDIA GPUs (docs/cuda.md)')
-    .option('--dry-run', 'only say what would be fetched and built')
+    .option('--dry-run', 'only print what would be fetched and built')
     .action(async (flags: Flags & { dryRun?: boolean }) => {
       const prebuilt = prebuiltAddon();
       const args = [

@@ -15,7 +15,7 @@ export function addVerify(program: Command, { signal }: Cli): void {
     .command('verify')
     .description('check every file of a run against the record of what it wrote')
     .argument('<run>', 'the run directory')
-    .option('--accept', 'record the files as they are, where they are known to be good')
+    .option('--accept', 'record the files as they are, if they are known to be good')
     .option('--json', 'print the damaged files as JSON')
     .action(async (directory: string, flags: { accept?: boolean; json?: boolean }) => {
       requireRun(directory);

@@ -57,7 +57,7 @@ export function addWinRate(program: Command, cli: Cli): void {
         'prompts that models answer, greedily: `builtin`, a file, or hub:org/name',
       ),
     )
-    .option('-o, --out <file>', 'also write the preferences (JSONL); an unfinished file goes on')
+    .option('-o, --out <file>', 'also write the preferences (JSONL); an unfinished file is resumed')
     .option('--json', 'print the result as JSON');
   addSettings(command, KEYS).action(async (flags: Flags) => {
     const settings = settingsFrom(flags, KEYS, undefined, {

@@ -89,8 +89,8 @@ export function judgedOutside(
     throw new RunError(
       'ERR_RECIPE',
       'rank.weighting: must be fixed, and rank.min_consistency 0, where reward.source is ' +
-        `${source}, its rows have no reward_previous and reward.against is none: one judge ` +
-        'alone has no consistency.',
+        `${source}, its rows have no reward_previous and reward.against is none: a single ` +
+        'ranking has no consistency.',
     );
   }
   return {

@@ -46,9 +46,9 @@ export async function checkStart(run: RunContext): Promise<void> {
   if (differs)
     throw new RunError(
       'ERR_RUN_DATA',
-      `sft.checkpoint: ${source} is not made of ${name}: its ${differs} is ` +
+      `sft.checkpoint: ${source} does not come from ${name}: its ${differs} is ` +
         `${config[differs]}, the base model's ${base[differs]}. Name a checkpoint of this ` +
-        'model, or the model it was made of.',
+        'model, or the model that it comes from.',
     );
 }
 
