@@ -19,6 +19,7 @@ import { addJudge } from './commands/judge.js';
 import { addMerge } from './commands/merge.js';
 import { addPlan } from './commands/plan.js';
 import { addPrefer } from './commands/prefer.js';
+import { addPush } from './commands/push.js';
 import { addRankEval } from './commands/rank-eval.js';
 import { addRecipes } from './commands/recipes.js';
 import { addReport } from './commands/report.js';
@@ -46,6 +47,7 @@ const COMMANDS: readonly AddCommand[] = [
   addPlan,
   addReport,
   addVerify,
+  addPush,
   addConvert,
   addDoctor,
   addBench,

@@ -174,7 +174,7 @@ function reason(error: unknown): string {
 
 /** One connection pool for each set of proxies; idle connections keep no process alive. */
 const dispatchers = new Map<string, Dispatcher>();
-async function dispatcherFor(env: Environment): Promise<Dispatcher> {
+export async function dispatcherFor(env: Environment): Promise<Dispatcher> {
   const { http, https, not } = proxiesOf(env);
   const key = JSON.stringify([http, https, not]);
   const known = dispatchers.get(key);

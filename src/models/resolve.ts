@@ -4,6 +4,7 @@
  * same name means the same bytes tomorrow.
  */
 import { createHash } from 'node:crypto';
+import { existsSync } from 'node:fs';
 import { stat } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { basename, join, resolve } from 'node:path';
@@ -293,4 +294,12 @@ function looksLikePath(name: string): boolean {
   return (
     /^(\.{0,2}\/|~)/.test(name) || name.toLowerCase().endsWith('.gguf') || /^[A-Za-z]:\\/.test(name)
   );
+}
+
+/** The hub id that a model's name stands for; null if it is a file, a folder or no hub id. */
+export function hubName(name: string): string | null {
+  const alias = Object.hasOwn(ALIASES, name) ? ALIASES[name] : undefined;
+  if (alias) return alias.hub;
+  const id = existsSync(name) ? undefined : parseHubId(name)?.id;
+  return id?.includes('/') ? id : null;
 }

@@ -8,6 +8,7 @@ import { setThreads } from '../engine/addon.js';
 import { makeDirectory, sweep } from '../files/files.js';
 import { resolveModel, type ModelProgress } from '../models/resolve.js';
 import type { RewardFunction } from '../reward/external.js';
+import { writePhaseCard } from './card.js';
 import { checkLengths, readInputs, skipsBadRows } from './check.js';
 import { RunContext } from './context.js';
 import { checkBegun, checkDirectory, checkModel, openRecords } from './directory.js';
@@ -191,11 +192,11 @@ async function work(
     if (recipe.sft.enabled) {
       await fineTune(context);
       await evaluateModel(context, 'sft', 1);
-      await summaries.add('sft');
+      await writePhaseCard(context, 'sft', await summaries.add('sft'));
     }
     for (let t = 1; t <= recipe.iterations; t++) {
       await (recipe.pairs.source === null ? iterate : learnGivenPairs)(context, t);
-      await summaries.add(t);
+      await writePhaseCard(context, t, await summaries.add(t));
       await prune(context, t);
       await models.keep([context.checkpoint(0), context.checkpoint(t), context.checkpoint(t + 1)]);
     }

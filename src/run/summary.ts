@@ -49,15 +49,16 @@ export class Summaries {
   constructor(private readonly run: RunContext) {}
 
   /** Adds `phase`, whose stages are all finished, here and to metrics.jsonl. */
-  async add(phase: Phase): Promise<void> {
+  async add(phase: Phase): Promise<IterationSummary | undefined> {
     const steps = await recordsOf<StepRecord>(this.run, phase, 'steps.jsonl');
     this.run.metrics.steps(phase, steps);
     const summary = await summaryOf(this.run, phase, steps);
-    if (!summary) return;
+    if (!summary) return undefined;
     this.rows.push(summary);
     const counts = await policyCounts(this.run, phase);
     this.run.metrics.finish(phase, { ...phaseColumns(summary), ...counts });
     this.run.emit({ type: 'iteration_finished', summary });
+    return summary;
   }
 
   /** Rows of the finished phases, in order. */

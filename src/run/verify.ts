@@ -6,6 +6,7 @@ import { existsSync, lstatSync, readdirSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import { basename, dirname, join, relative, sep } from 'node:path';
 import { ARTEFACT_COLUMNS } from '../data/columns.js';
+import { CARD } from './card.js';
 import { RunError } from './errors.js';
 import { digestFile, Records, RECORDS } from './records.js';
 import { METRICS, RECIPE, RUN, SUMMARY } from './store.js';
@@ -96,7 +97,7 @@ export async function verifyCheckpoint(
     );
   const found: Damage[] = [];
   if (entries.length > 0)
-    for (const name of list(folder))
+    for (const name of checkpointFiles(folder))
       if (!entries.some(({ file }) => file === prefix + name))
         found.push({
           file: prefix + name,
@@ -202,13 +203,18 @@ function allFiles(directory: string): string[] {
       ...list(join(directory, phase))
         .filter(isArtefact)
         .map((name) => `${phase}/${name}`),
-      ...list(join(directory, phase, 'checkpoint')).map((name) => `${phase}/checkpoint/${name}`),
+      ...checkpointFiles(join(directory, phase, 'checkpoint')).map(
+        (name) => `${phase}/checkpoint/${name}`,
+      ),
     ]),
   ];
 }
 
 const list = (folder: string): string[] =>
   lstatSync(folder, { throwIfNoEntry: false })?.isDirectory() ? readdirSync(folder) : [];
+
+/** All but the model card, which may be edited. */
+const checkpointFiles = (folder: string): string[] => list(folder).filter((name) => name !== CARD);
 
 function foldersInProgress(directory: string): string[] {
   const phases = list(directory).filter((name) => PHASE.test(name));

@@ -3,7 +3,7 @@
  * DPO.
  */
 import { rename, rm } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import type { Command } from 'commander';
 import { PAIR_COLUMNS } from '../../data/columns.js';
 import { readJsonl, readRecords } from '../../data/jsonl.js';
@@ -13,6 +13,7 @@ import type { Loaded } from '../../data/prompts.js';
 import type { PairRecord } from '../../data/records.js';
 import type { Model } from '../../engine/model.js';
 import type { LanguageModel } from '../../lm/language-model.js';
+import { writeCard, type CardContent } from '../../run/card.js';
 import { checkLengths } from '../../run/check.js';
 import { syncFolder } from '../../files/files.js';
 import {
@@ -23,7 +24,7 @@ import {
 import { preferenceLength, withoutUnusable } from '../../run/lengths.js';
 import { adapterOf } from '../../run/models.js';
 import type { Recipe } from '../../run/recipe.js';
-import { noteOn, optimise, totalSteps } from '../../run/stages/optimise.js';
+import { noteOn, optimise, totalSteps, type StepRecord } from '../../run/stages/optimise.js';
 import { preferenceObjective } from '../../run/stages/train.js';
 import { onDisk, writeRecords } from '../../run/store.js';
 import { reversedPairs } from '../../run/warnings.js';
@@ -119,6 +120,7 @@ export function addTrain(program: Command, cli: Cli): void {
         (result) => noteOn(result.steps),
       );
       await writeRecords(join(unfinished, 'steps.jsonl'), steps);
+      await writeCard(unfinished, cardOf(settings, flags.pairs, steps));
       await onDisk(flags.out, async () => {
         await rename(unfinished, flags.out);
         await syncFolder(dirname(flags.out));
@@ -127,6 +129,22 @@ export function addTrain(program: Command, cli: Cli): void {
     });
     printLine(flags.out);
   });
+}
+
+function cardOf(recipe: Recipe, pairs: string, steps: readonly StepRecord[]): CardContent {
+  const last = steps.at(-1)!;
+  const quoted = (text: string) => (/^[\w./:=@-]+$/.test(text) ? text : JSON.stringify(text));
+  return {
+    title: `${recipe.model} trained on ${basename(pairs)}`,
+    recipe,
+    method: 'Consistency-regularised DPO on given preference pairs.',
+    command: `npx cream ${process.argv.slice(2).map(quoted).join(' ')}`,
+    training: [
+      ['steps', String(steps.length)],
+      ['loss, last step', last.loss.toFixed(4)],
+      ['reward margin, last step', (last['rewards/margins'] ?? 0).toFixed(4)],
+    ],
+  };
 }
 
 async function readGiven(path: string, settings: Recipe, { progress }: Cli): Promise<Given> {

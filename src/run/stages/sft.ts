@@ -8,6 +8,7 @@ import { join } from 'node:path';
 import { isFile } from '../../files/files.js';
 import type { DemonstrationRecord } from '../../data/records.js';
 import type { LanguageModel } from '../../lm/language-model.js';
+import { CARD } from '../card.js';
 import type { RunContext } from '../context.js';
 import { RunError } from '../errors.js';
 import { makeFolder } from '../store.js';
@@ -92,7 +93,8 @@ async function take(run: RunContext, source: string): Promise<void> {
   await run.stage(of, { done: 0, total: 1, unit: 'checkpoint' }, async ({ progress }) => {
     const copy = async (folder: string) => {
       for (const entry of await readdir(source, { withFileTypes: true })) {
-        if (isFile(join(source, entry.name)))
+        // The card of the source is not that of this run.
+        if (entry.name !== CARD && isFile(join(source, entry.name)))
           await copyFile(
             join(source, entry.name),
             join(folder, entry.name),
