@@ -146,17 +146,19 @@ function pairsOf(runs: readonly ComparedRun[], directories: readonly string[]) {
       return comparison.questions > 0 ? [{ a: a.label, b: b.label, comparison, adjusted: 1 }] : [];
     }),
   );
-  holm(pairs);
-  return pairs;
+  const adjusted = holm(pairs.map(({ comparison }) => comparison.p));
+  return pairs.map((pair, i) => ({ ...pair, adjusted: adjusted[i]! }));
 }
 
-/** Holm's (1979) step-down correction of the p values for the number of tests. */
-function holm(pairs: RunComparison['pairs']): void {
+/** Holm's (1979) step-down correction of p values for the number of tests, in the order given. */
+export function holm(ps: readonly number[]): number[] {
+  const adjusted = new Array<number>(ps.length);
   let least = 0;
-  [...pairs]
-    .sort((a, b) => a.comparison.p - b.comparison.p)
-    .forEach((pair, i) => {
-      least = Math.max(least, Math.min(1, (pairs.length - i) * pair.comparison.p));
-      pair.adjusted = least;
+  ps.map((p, i) => ({ p, i }))
+    .sort((a, b) => a.p - b.p)
+    .forEach(({ p, i }, rank) => {
+      least = Math.max(least, Math.min(1, (ps.length - rank) * p));
+      adjusted[i] = least;
     });
+  return adjusted;
 }

@@ -5,7 +5,7 @@ import { describe, expect, it } from '@jest/globals';
 import type { RankedPairRecord } from '../../src/data/records.js';
 import { cream } from '../support/cli.js';
 import { tinyRun } from '../support/run.js';
-import { temporaryFolder } from '../support/tiny-model.js';
+import { temporaryFolder, tinyModel } from '../support/tiny-model.js';
 
 const SFT = ['sft.enabled=true', 'sft.count=4', 'sft.batch_size=2', 'sft.learning_rate=1.0e-3'];
 const folder = temporaryFolder('cream-rank-eval-');
@@ -23,6 +23,25 @@ type Share = { pairs: number; accuracy: number; low: number; high: number };
 type Row = { model: string; reward: string; all: Share; matched: Share; balanced: Share };
 
 describe('cream rank-eval', () => {
+  it('takes the settings of the rewards that it measures', async () => {
+    const model = tinyModel({ tokenizer: true, maxPositionEmbeddings: 2048 });
+    const pairs = pairsFile('three.jsonl', [
+      ['one', 'two'],
+      ['three', 'four'],
+      ['five', 'six'],
+    ]);
+    const flags = ['--pairs', pairs, '--model', model, '--json', '--count', '2'];
+    const judged = ['--rewards', 'judge', 'likelihood', '--reward-judgements', '2'];
+    const result = await cream('rank-eval', ...flags, ...judged, '--reward-reasons', 'false');
+    expect(result).toMatchObject({ code: 0 });
+    const rows = JSON.parse(result.stdout) as Row[];
+    expect(rows.find(({ reward }) => reward === 'likelihood')!.all.pairs).toBe(2);
+    expect(await cream('rank-eval', ...flags, '--reward-judgements', '2')).toMatchObject({
+      code: 2,
+      stderr: expect.stringContaining('reward.judgements: has no effect here'),
+    });
+  }, 60_000);
+
   it('measures every model of a run by each reward, and length alone', async () => {
     const ran = await tinyRun(SFT);
     const pairs = pairsFile('pairs.jsonl', [

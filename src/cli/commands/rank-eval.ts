@@ -39,14 +39,16 @@ const KEYS = [
   'rank_eval.columns',
   'rank_eval.count',
   'rank_eval.length_tolerance',
+];
+/** Keys of one reward, which have an effect only where it is measured. */
+const JUDGE_KEYS = [
   'reward.judgements',
   'reward.reasons',
   'reward.temperature',
   'reward.top_p',
   'reward.max_new_tokens',
-  'reward.model',
-  'reward.label',
 ];
+const MODEL_KEYS = ['reward.model', 'reward.label'];
 
 /** The rewards that a model can compute, by name. */
 const REWARDS = {
@@ -55,6 +57,7 @@ const REWARDS = {
   implicit_controlled: { source: 'implicit', length: 'controlled' },
   likelihood: { source: 'likelihood', length: 'sum' },
   judge: { source: 'judge', length: 'sum' },
+  judge_implicit: { source: 'judge_implicit', length: 'sum' },
   model: { source: 'model', length: 'sum' },
 } as const;
 type RewardName = keyof typeof REWARDS;
@@ -96,21 +99,11 @@ export function addRankEval(program: Command, cli: Cli): void {
     )
     .option('-o, --out <file>', 'also write the rewards of every pair (JSONL)')
     .option('--json', 'print the result as JSON');
-  addSettings(command, KEYS).action(async (flags: Flags) => {
-    const settings = settingsFrom(flags, KEYS, undefined, {
-      more: flags.rewards.includes('model')
-        ? [
-            { label: '--rewards model', key: 'reward.source', value: 'model' },
-            { label: '--rewards model', key: 'rank.weighting', value: 'fixed' },
-          ]
-        : [],
-    });
+  addSettings(command, [...KEYS, ...JUDGE_KEYS, ...MODEL_KEYS]).action(async (flags: Flags) => {
+    const settings = settingsOf(flags);
     const models = modelsOf(flags);
     await fetchData([flags.pairs], cli);
-    const loaded = await rankedPreferences({
-      ...settings,
-      rank_eval: { ...settings.rank_eval, source: flags.pairs },
-    });
+    const loaded = await rankedPreferences(settings);
     const { records: preferences } = loaded!;
     const leftOut = describeLeftOut(flags.pairs, loaded!);
     if (leftOut !== undefined) cli.progress.warn(leftOut);
@@ -118,6 +111,25 @@ export function addRankEval(program: Command, cli: Cli): void {
     if (flags.out !== undefined) await writeRecords(flags.out, measured.records);
     show(measured.rows, flags.json === true);
   });
+}
+
+/** The judge's and the reward model's keys are read apart: no recipe has both rewards. */
+function settingsOf(flags: Flags): Recipe {
+  const wanted = (name: RewardName) => flags.rewards.includes(name);
+  const read = (keys: readonly string[], source: 'implicit' | 'judge' | 'model') =>
+    settingsFrom(flags, keys, undefined, {
+      more: [
+        { label: '--pairs', key: 'rank_eval.source', value: flags.pairs, text: true },
+        { label: '--rewards', key: 'reward.source', value: source },
+        ...(source === 'model'
+          ? [{ label: '--rewards model', key: 'rank.weighting', value: 'fixed' }]
+          : []),
+      ],
+    });
+  const judged = wanted('judge') || wanted('judge_implicit');
+  const settings = read([...KEYS, ...JUDGE_KEYS], judged ? 'judge' : 'implicit');
+  const { model, label } = read(MODEL_KEYS, wanted('model') ? 'model' : 'implicit').reward;
+  return { ...settings, reward: { ...settings.reward, model, label } };
 }
 
 interface Models {

@@ -1,0 +1,93 @@
+// The settings that docs/experiments/cream.md registers.
+
+/** Arm → what it changes in the run of `cream-avg`. */
+export const ARMS = {
+  srlm: ['rank.weighting=fixed'],
+  'cream-avg': [],
+  'cream-dyn': ['rank.weighting=dyn'],
+  permuted: ['rank.weighting=permuted'],
+  sign: ['rank.weighting=sign'],
+  'length-controlled': ['reward.length=controlled'],
+};
+
+/** The comparison that is tested; all others are told with intervals only. */
+export const PRIMARY = { before: 'srlm', after: 'cream-avg' };
+
+export const DEMONSTRATIONS = 'openassistant/train';
+export const PAIRS = 'openassistant/pairs';
+export const PROMPTS = ['arc_easy/train', 'arc_challenge/train', 'openbookqa/train', 'siqa/train'];
+/** Task → file of its questions. */
+export const TASKS = {
+  arc_easy: 'arc_easy/test',
+  arc_challenge: 'arc_challenge/test',
+  openbookqa: 'openbookqa/test',
+  siqa: 'siqa/validation',
+};
+
+const COMMON = [
+  'sft.epochs=2',
+  'sft.learning_rate=1.0e-5',
+  'sft.warmup_ratio=0',
+  'sample.samples=5',
+  'train.learning_rate=3.0e-6',
+  'train.epochs=1',
+  'train.batch_size=8',
+  'train.warmup_ratio=0',
+  'train.save_steps=0',
+];
+
+export const PLANS = {
+  // Seeds: SHA-256 of `cream-lm experiment registration 1 i`, i = 0 … 3 (docs/experiments/cream.md).
+  full: {
+    models: { smollm2: 'smollm2-135m-instruct', gemma3: null },
+    seeds: [189, 9484, 8494, 7462],
+    arms: Object.keys(ARMS),
+    iterations: 2,
+    settings: [
+      ...COMMON,
+      'sft.count=320',
+      'sft.batch_size=16',
+      'prompts.count=128',
+      'sample.max_new_tokens=256',
+    ],
+    // 0 takes all questions of the seed's block.
+    questions: 0,
+    answerTokens: 256,
+    pairs: 0,
+  },
+  // SHA-256 of `cream-lm experiment pilot 1 i`, i = 0, 1.
+  pilot: {
+    models: { smollm2: 'smollm2-135m-instruct' },
+    seeds: [1653, 6361],
+    arms: ['srlm', 'cream-avg', 'sign'],
+    iterations: 2,
+    settings: [
+      ...COMMON,
+      'sft.count=96',
+      'sft.batch_size=8',
+      'prompts.count=32',
+      'sample.max_new_tokens=96',
+    ],
+    questions: 40,
+    answerTokens: 96,
+    pairs: 100,
+  },
+  // Shows that the script works, on any model; its numbers mean nothing.
+  smoke: {
+    models: { smollm2: 'smollm2-135m-instruct' },
+    seeds: [1, 2],
+    arms: Object.keys(ARMS),
+    iterations: 1,
+    settings: [
+      ...COMMON,
+      'sft.count=4',
+      'sft.batch_size=2',
+      'prompts.count=4',
+      'sample.max_new_tokens=8',
+      'dtype=float32',
+    ],
+    questions: 2,
+    answerTokens: 8,
+    pairs: 4,
+  },
+};

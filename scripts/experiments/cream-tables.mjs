@@ -1,0 +1,220 @@
+// The tables of the experiment, from the files that its runs and measurements left.
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { PRIMARY } from './cream-plans.mjs';
+import { percent, readLines, shownP, signed, table } from './support.mjs';
+
+/** Markdown of all tables. `trained`: {model, seed, block, arm, directory} of every model. */
+export async function experimentTables(plan, trained) {
+  const { accuracyOf, compare } = await import('../../dist/evaluate/intervals.js');
+  const { holm, meanInterval } = await import('../../dist/report/compare.js');
+  const statistics = { accuracyOf, compare, holm, meanInterval };
+  const models = [...new Set(trained.map(({ model }) => model))];
+  const sections = models.map((model) => {
+    const of = trained.filter((one) => one.model === model);
+    return [
+      `\n### ${model}\n`,
+      answersTable(plan, of, 'greedy', 'Greedy answers', statistics),
+      answersTable(plan, of, 'likelihood', 'Log-likelihood', statistics),
+      rankingTable(plan, of, statistics),
+      iterationTable(plan, of, statistics),
+    ].join('');
+  });
+  return `${primaryTable(plan, models, trained, statistics)}${sections.join('')}`;
+}
+
+/** Answers of one arm over all seeds, or those of one seed. */
+function answersOf(trained, arm, name, seed) {
+  return trained
+    .filter((one) => one.arm === arm && (seed === undefined || one.seed === seed))
+    .flatMap((one) =>
+      readLines(join(one.directory, `${name}.jsonl`)).map((answer) => ({
+        ...answer,
+        task: `${answer.task} ${one.seed}`,
+      })),
+    );
+}
+
+/** Mean over seeds with Student's 95 % interval. */
+function overSeeds(values, { meanInterval }, show) {
+  const known = values.filter((value) => value !== undefined && value !== null);
+  if (known.length === 0) return '';
+  const { mean, low, high } = meanInterval(known);
+  return low === null ? show(mean) : `${show(mean)} (${show(low)} … ${show(high)})`;
+}
+
+function primaryTable({ seeds, arms }, models, trained, statistics) {
+  const { before, after } = PRIMARY;
+  if (!arms.includes(before) || !arms.includes(after)) return '';
+  const tests = models.map((model) => {
+    const of = trained.filter((one) => one.model === model);
+    const compared = (seed) =>
+      statistics.compare(
+        answersOf(of, before, 'greedy', seed),
+        answersOf(of, after, 'greedy', seed),
+      );
+    return { model, pooled: compared(), bySeed: seeds.map((seed) => compared(seed).difference) };
+  });
+  const adjusted = statistics.holm(tests.map(({ pooled }) => pooled.p));
+  return table(
+    `Primary: greedy accuracy of the last model, ${after} against ${before}`,
+    [
+      'model',
+      'questions',
+      `${before}, %`,
+      `${after}, %`,
+      'difference (95 %, questions)',
+      `won, lost`,
+      'p',
+      'p (Holm)',
+      'difference by seed',
+      'mean (95 %, seeds)',
+    ],
+    tests.map(({ model, pooled, bySeed }, i) => [
+      model,
+      pooled.questions,
+      percent(pooled.before),
+      percent(pooled.after),
+      `${signed(pooled.difference)} (${signed(pooled.low)} … ${signed(pooled.high)})`,
+      `${pooled.onlyAfter}, ${pooled.onlyBefore}`,
+      shownP(pooled.p),
+      shownP(adjusted[i]),
+      bySeed.map(signed).join(', '),
+      overSeeds(bySeed, statistics, signed),
+    ]),
+  );
+}
+
+function answersTable({ arms, seeds }, trained, name, title, statistics) {
+  const rows = ['M1', ...arms].map((arm) => {
+    const answers = answersOf(trained, arm, name);
+    const { accuracy, low, high } = statistics.accuracyOf(answers);
+    const paired = statistics.compare(answersOf(trained, 'M1', name), answers);
+    const bySeed = seeds.map(
+      (seed) =>
+        statistics.compare(
+          answersOf(trained, 'M1', name, seed),
+          answersOf(trained, arm, name, seed),
+        ).difference,
+    );
+    const difference =
+      arm === 'M1'
+        ? ['', '']
+        : [
+            `${signed(paired.difference)} (${signed(paired.low)} … ${signed(paired.high)})`,
+            overSeeds(bySeed, statistics, signed),
+          ];
+    const unparsed = answers.filter(({ extracted }) => extracted === null).length;
+    return [
+      arm,
+      answers.length,
+      `${percent(accuracy)} (${percent(low)} – ${percent(high)})`,
+      ...difference,
+      ...(name === 'greedy' ? [percent(unparsed / answers.length)] : []),
+    ];
+  });
+  const head = ['arm', 'answers', 'accuracy, % (95 %)', 'against M1 (95 %, questions)'];
+  return table(
+    title,
+    [...head, 'against M1 (95 %, seeds)', ...(name === 'greedy' ? ['no answer found, %'] : [])],
+    rows,
+  );
+}
+
+function rankingTable({ arms }, trained, statistics) {
+  const rows = ['M1', ...arms].flatMap((arm) => {
+    const results = trained
+      .filter((one) => one.arm === arm)
+      .map(({ directory }) => JSON.parse(readFileSync(join(directory, 'rank-eval.json'), 'utf8')));
+    const rewards = results[0].filter(({ model }) => model !== '').map(({ reward }) => reward);
+    return rewards.map((reward) => {
+      const of = results.map((rows) => rows.find((row) => row.reward === reward));
+      const cell = (share) =>
+        overSeeds(
+          of.map((row) => row[share].accuracy),
+          statistics,
+          percent,
+        );
+      return [arm, reward, of[0].all.pairs, cell('all'), cell('matched'), cell('balanced')];
+    });
+  });
+  return table(
+    'Ranking of human pairs, % right (mean and 95 % over seeds)',
+    ['arm', 'reward', 'pairs', 'all', 'equal length', 'length-balanced'],
+    rows,
+  );
+}
+
+function iterationTable({ arms, iterations }, trained, statistics) {
+  const rows = arms.flatMap((arm) =>
+    Array.from({ length: iterations }, (_, i) => i + 1).map((t) => {
+      const of = trained.filter((one) => one.arm === arm);
+      const metrics = of.map(({ directory }) =>
+        readLines(join(directory, 'metrics.jsonl')).find(
+          (row) => row.stage === 'iteration' && row.iteration === t,
+        ),
+      );
+      const column = (name, digits) =>
+        overSeeds(
+          metrics.map((row) => row[`cream/${name}`]),
+          statistics,
+          (value) => value.toFixed(digits),
+        );
+      const trainedTo = of.map(({ directory }) => margins(join(directory, `iteration-${t}`)));
+      const show = (value) => value.toFixed(3);
+      return [
+        arm,
+        t,
+        column('consistency', 2),
+        overSeeds(
+          trainedTo.map(({ weight }) => weight),
+          statistics,
+          (value) => value.toFixed(2),
+        ),
+        overSeeds(
+          trainedTo.map(({ margin }) => margin),
+          statistics,
+          show,
+        ),
+        overSeeds(
+          trainedTo.map(({ target }) => target),
+          statistics,
+          show,
+        ),
+        column('completion_length', 1),
+        column('distinct_2', 2),
+        column('kl_token', 4),
+      ];
+    }),
+  );
+  return table(
+    'Iteration by iteration (mean and 95 % over seeds)',
+    [
+      'arm',
+      't',
+      'C',
+      'weight',
+      'margin z, last quarter of the steps',
+      'logit(weight)',
+      'length, tokens',
+      'distinct-2',
+      'KL per token, nats',
+    ],
+    rows,
+  );
+}
+
+/** z that training reached, the mean weight, and the z at which the loss has its minimum. */
+function margins(iteration) {
+  const steps = readLines(join(iteration, 'steps.jsonl'));
+  const last = steps.slice(-Math.max(1, Math.floor(steps.length / 4)));
+  const weights = readLines(join(iteration, 'pairs.jsonl')).map(({ weight }) => weight);
+  const mean = (values) => values.reduce((sum, value) => sum + value, 0) / values.length;
+  const weight = mean(weights);
+  return {
+    margin: mean(last.map((step) => step['rewards/margins'])),
+    weight,
+    // Infinite for weights of 0 and 1.
+    target: weight > 0 && weight < 1 ? Math.log(weight / (1 - weight)) : undefined,
+  };
+}

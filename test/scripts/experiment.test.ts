@@ -1,0 +1,142 @@
+/** The experiment's script from end to end on a tiny model: runs, measurements, tables; resumed. */
+import { spawnSync } from 'node:child_process';
+import { mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { dirname, join, resolve } from 'node:path';
+import { beforeAll, describe, expect, it } from '@jest/globals';
+import { holm } from '../../src/report/compare.js';
+import { temporaryFolder, tinyModel } from '../support/tiny-model.js';
+
+const root = resolve(import.meta.dirname, '../..');
+const work = temporaryFolder('cream-experiment-');
+const data = join(work, 'data');
+const out = join(work, 'out');
+const page = join(work, 'page.md');
+const model = tinyModel({ tokenizer: true, maxPositionEmbeddings: 1024 });
+
+function write(stem: string, rows: object[]): void {
+  const path = join(data, `${stem}.jsonl`);
+  mkdirSync(dirname(path), { recursive: true });
+  writeFileSync(path, rows.map((row) => `${JSON.stringify(row)}\n`).join(''));
+}
+const questions = (name: string) =>
+  Array.from({ length: 6 }, (_, i) => ({
+    id: `${name}-${i}`,
+    question: `${name} number ${i}?`,
+    choices: ['A', 'B', 'C'].map((label) => ({ label, text: `${label.repeat(i + 1)} ${name}` })),
+    answer: 'ABC'[i % 3],
+  }));
+
+function experiment(...more: string[]) {
+  const { status, stdout, stderr } = spawnSync(
+    process.execPath,
+    [
+      ...['scripts/experiments/cream.mjs', '--plan', 'smoke', '--data', data, '--out', out],
+      ...['--model', `smollm2=${model}`, ...more],
+    ],
+    { cwd: root, encoding: 'utf8' },
+  );
+  return { status, stdout, stderr };
+}
+
+beforeAll(() => {
+  write(
+    'openassistant/train',
+    Array.from({ length: 6 }, (_, i) => ({
+      id: `d${i}`,
+      messages: [
+        { role: 'user', content: `Say ${i}` },
+        { role: 'assistant', content: `It is ${i}.` },
+      ],
+    })),
+  );
+  write(
+    'openassistant/pairs',
+    Array.from({ length: 5 }, (_, i) => ({
+      id: `p${i}`,
+      prompt: `Ask ${i}`,
+      chosen: `good ${'a'.repeat(i)}`,
+      rejected: `bad ${i}`,
+    })),
+  );
+  for (const task of ['arc_easy', 'arc_challenge', 'openbookqa', 'siqa'])
+    for (const split of ['train', 'test', 'validation'])
+      write(`${task}/${split}`, questions(`${task} ${split}`));
+  writeFileSync(page, 'Before.\n\n<!-- smoke: tables -->\n<!-- smoke: end -->\n\nAfter.\n');
+});
+
+describe('scripts/experiments/cream.mjs', () => {
+  it('trains every arm from one M1 per seed, and makes all tables', () => {
+    const { status, stdout, stderr } = experiment('--write', page);
+    expect({ status, stderr: status === 0 ? '' : stderr }).toEqual({ status: 0, stderr: '' });
+    for (const title of [
+      'Primary: greedy accuracy of the last model, cream-avg against srlm',
+      'Greedy answers',
+      'Log-likelihood',
+      'Ranking of human pairs',
+      'Iteration by iteration',
+    ])
+      expect(stdout).toContain(`#### ${title}`);
+    const arms = ['srlm', 'cream-avg', 'cream-dyn', 'permuted', 'sign', 'length-controlled'];
+    // Greedy answers: 2 seeds × 4 tasks × 2 questions.
+    for (const arm of ['M1', ...arms])
+      expect(stdout).toMatch(new RegExp(`^\\| ${arm} \\| 16 \\| `, 'm'));
+    expect(readFileSync(page, 'utf8')).toBe(
+      `Before.\n\n<!-- smoke: tables -->\n${stdout}\n<!-- smoke: end -->\n\nAfter.\n`,
+    );
+    const pairs = (arm: string) =>
+      readFileSync(join(out, `smollm2/1/${arm}/iteration-1/pairs.jsonl`), 'utf8')
+        .trimEnd()
+        .split('\n')
+        .map(
+          (line) => JSON.parse(line) as { chosen: unknown; consistency: number; weight: number },
+        );
+    // All arms train on the same pairs of the same M1, but for the arm with another reward.
+    for (const arm of arms.slice(0, 5))
+      expect(pairs(arm).map(({ chosen }) => chosen)).toEqual(
+        pairs('cream-avg').map(({ chosen }) => chosen),
+      );
+    expect(new Set(pairs('srlm').map(({ weight }) => weight))).toEqual(new Set([1]));
+    const own = pairs('cream-dyn').map(({ weight }) => weight);
+    expect(
+      pairs('permuted')
+        .map(({ weight }) => weight)
+        .sort(),
+    ).toEqual([...own].sort());
+    expect(pairs('sign').every(({ weight }) => weight === 0 || weight === 1)).toBe(true);
+  }, 600_000);
+
+  it('asks every question of one seed alone', () => {
+    const asked = [0, 1].flatMap((block) =>
+      readFileSync(join(out, `questions/${block}/siqa.jsonl`), 'utf8')
+        .trimEnd()
+        .split('\n'),
+    );
+    expect(new Set(asked).size).toBe(6);
+    expect(asked).toHaveLength(6);
+  });
+
+  it('keeps what is finished, and makes what is missing', () => {
+    const kept = join(out, 'smollm2/1/sign/greedy.jsonl');
+    const lost = join(out, 'smollm2/2/srlm/greedy.jsonl');
+    const [before, text] = [statSync(kept).mtimeMs, readFileSync(lost, 'utf8')];
+    rmSync(lost);
+    expect(experiment().status).toBe(0);
+    expect(statSync(kept).mtimeMs).toBe(before);
+    expect(readFileSync(lost, 'utf8')).toBe(text);
+  }, 120_000);
+
+  it('names what it lacks', () => {
+    const { status, stderr } = spawnSync(
+      process.execPath,
+      ['scripts/experiments/cream.mjs', '--data', data],
+      { cwd: root, encoding: 'utf8' },
+    );
+    expect(status).not.toBe(0);
+    expect(stderr).toContain('The plan needs a file of gemma3: add --model gemma3=PATH.');
+  });
+});
+
+it('Holm’s correction multiplies the smallest p by the number of tests, and keeps the order', () => {
+  expect(holm([0.04, 0.01, 0.03])).toEqual([0.06, 0.03, 0.06]);
+  expect(holm([0.9])).toEqual([0.9]);
+});
