@@ -30,9 +30,8 @@ export const rank = z.strictObject({
         "setting), `dyn` each prompt's own C, `fixed` a constant. Two controls for " +
         'experiments: `permuted` gives each pair the C of another prompt, drawn at random ' +
         'without replacement, and `sign` is 1 where the mean C is at least 0.5, else 0. Pairs ' +
-        'with C below 0.5 ' +
-        'train the reversed preference, because AdamW and gradient clipping remove the ' +
-        "gradient's scale: over a few steps the sign of 2C − 1 decides.",
+        'with C below 0.5 train the reversed preference. AdamW and gradient clipping remove the ' +
+        "gradient's scale, so a C close to 0.5 does not mean a small update.",
     ),
   fixed_consistency: only(
     { 'rank.weighting': ['fixed'] },

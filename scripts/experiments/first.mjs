@@ -1,7 +1,7 @@
-// The experiment of docs/EXPERIMENTS.md, from its data to its tables: M0, M1 by SFT, then CREAM,
+// The experiment of docs/experiments/first.md, from its data to its tables: M0, M1 by SFT, then CREAM,
 // SRLM and Oracle from the same M1.
 //
-//   node scripts/experiment.mjs --data DIR [--out runs/experiment] [--seeds 1,2] [--set key=value
+//   node scripts/experiments/first.mjs --data DIR [--out runs/experiment] [--seeds 1,2] [--set key=value
 //   …] > tables.md
 //
 // DIR contains the files named below, in any form that docs/data.md reads as JSONL. Finished parts
@@ -10,7 +10,7 @@ import { spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
-import { root, runMain, say, SetupError } from './steps.mjs';
+import { root, runMain, say, SetupError } from '../steps.mjs';
 
 const ITERATIONS = 3;
 /** Method → its settings, as in recipes/. */
@@ -67,7 +67,7 @@ await runMain(async () => {
   if (data === undefined)
     throw new SetupError(
       '--data is missing: name the folder that holds openassistant/train.jsonl, ' +
-        'arc_easy/train.jsonl and the others (see scripts/experiment.mjs).',
+        'arc_easy/train.jsonl and the others (see scripts/experiments/first.mjs).',
     );
   const file = (stem) => join(data, `${stem}.jsonl`);
   mkdirSync(join(out, 'answers'), { recursive: true });
@@ -118,7 +118,7 @@ await runMain(async () => {
       cream(['eval', '--model', path, ...named, ...flags, '--out', answers]);
     }
   }
-  const { compare, accuracyOf, byTask } = await import('../dist/evaluate/intervals.js');
+  const { compare, accuracyOf, byTask } = await import('../../dist/evaluate/intervals.js');
   process.stdout.write(tables(out, models, { compare, accuracyOf, byTask }));
 });
 
