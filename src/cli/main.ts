@@ -27,6 +27,7 @@ import { addRun } from './commands/run.js';
 import { addScore } from './commands/score.js';
 import { addServe } from './commands/serve.js';
 import { addSetup } from './commands/setup.js';
+import { addSweep } from './commands/sweep.js';
 import { addTrain } from './commands/train.js';
 import { addVerify } from './commands/verify.js';
 import { addWinRate } from './commands/win-rate.js';
@@ -35,6 +36,7 @@ import { printError } from './table.js';
 
 const COMMANDS: readonly AddCommand[] = [
   addRun,
+  addSweep,
   addGenerate,
   addScore,
   addJudge,

@@ -1,6 +1,7 @@
 /** Results on stdout: tables, lines, JSON. Only this file and progress.ts write to a terminal. */
 import colours from 'picocolors';
 import { withoutSecrets } from '../files/secrets.js';
+import type { MeanInterval, SeedGroup } from '../report/compare.js';
 import type { PhaseReport } from '../report/metrics.js';
 import { thousands } from './progress.js';
 
@@ -91,3 +92,24 @@ const average = (values: readonly number[]): number =>
   values.reduce((sum, value) => sum + value, 0) / values.length;
 
 export const percent = (share: number): string => `${(share * 100).toFixed(1)} %`;
+
+/** One row per setting: means over its seeds, with their intervals. */
+export function groupTable(groups: readonly SeedGroup[]): string {
+  const over = (value: MeanInterval | null, format: (value: number) => string): string => {
+    if (value === null) return '';
+    const { mean, low, high } = value;
+    return low === null || high === null
+      ? format(mean)
+      : `${format(mean)} (${format(low)} – ${format(high)})`;
+  };
+  return formatTable(
+    ['setting', 'runs', 'accuracy (95 % over seeds)', 'mean C', 'margin'],
+    groups.map(({ label, runs, finished, accuracy, consistency, margin }) => [
+      label,
+      finished === runs.length ? String(runs.length) : `${finished} of ${runs.length}`,
+      over(accuracy, percent),
+      over(consistency, (value) => value.toFixed(3)),
+      over(margin, (value) => value.toFixed(4)),
+    ]),
+  );
+}

@@ -1,7 +1,7 @@
 /** The page of several runs: `cream report A B C`. */
-import { percent, signed } from './format.js';
+import { percent, signed, small } from './format.js';
 import { escapeHtml } from './html.js';
-import type { ComparedRun, RunComparison } from './compare.js';
+import type { ComparedRun, MeanInterval, RunComparison } from './compare.js';
 import type { PhaseReport } from './metrics.js';
 import { page, section } from './page.js';
 import { lineChart, type Chart } from './plots.js';
@@ -9,7 +9,7 @@ import { accuracyCell, table } from './tables.js';
 
 export function comparePage(compared: RunComparison): string {
   const { runs } = compared;
-  const title = runs.map(({ label }) => label).join(', ');
+  const title = runs.length > 4 ? `${runs.length} runs` : runs.map(({ label }) => label).join(', ');
   return page(
     `${title} · CREAM runs`,
     `<header><h1>${escapeHtml(title)}</h1></header>
@@ -53,20 +53,34 @@ function lastTable({ runs }: RunComparison): string {
 }
 
 function seedTable({ groups }: RunComparison): string {
-  if (!groups.some(({ runs }) => runs.length > 1)) return '';
+  if (groups.length < 2 && !groups.some(({ runs }) => runs.length > 1)) return '';
   return `${table(
-    ['', 'Seeds', 'Mean accuracy of the last models <small>95 % interval</small>'],
-    groups.map(({ label, runs, mean, low, high }) => [
+    [
+      '',
+      'Runs <small>finished</small>',
+      'Accuracy of the last models <small>95 % interval</small>',
+      'Consistency C <small>95 % interval</small>',
+      'Reward margin <small>95 % interval</small>',
+    ],
+    groups.map(({ label, runs, finished, accuracy, consistency, margin }) => [
       label,
-      String(runs.length),
-      `<b>${percent(mean)}</b>` +
-        (low === null || high === null
-          ? ''
-          : ` <small>${percent(low)} to ${percent(high)}</small>`),
+      `${runs.length} <small>${finished}</small>`,
+      overSeeds(accuracy, percent),
+      overSeeds(consistency, (value) => value.toFixed(3)),
+      overSeeds(margin, small),
     ]),
   )}
-<p class="note">Runs whose recipes differ in their seeds alone. The interval is Student's, over
-seeds: it takes the questions as fixed.</p>`;
+<p class="note">Runs whose recipes differ in their seeds alone are one row. The interval is Student's,
+over seeds: it holds the questions for given.</p>`;
+}
+
+function overSeeds(value: MeanInterval | null, format: (value: number) => string): string {
+  if (value === null) return '–';
+  const { mean, low, high } = value;
+  return (
+    `<b>${format(mean)}</b>` +
+    (low === null || high === null ? '' : ` <small>${format(low)} to ${format(high)}</small>`)
+  );
 }
 
 function pairTable({ pairs }: RunComparison): string {

@@ -13,7 +13,10 @@ export interface RunComparison {
   differing: { key: string; values: string[] }[];
   /** Runs whose recipes differ in their seed alone. */
   groups: SeedGroup[];
-  /** The last models of every two runs that answered the same questions. */
+  /**
+   * The last models of two runs that answered the same questions: of every two, or of the first
+   * and each other if there are many.
+   */
   pairs: { a: string; b: string; comparison: Comparison; adjusted: number }[];
 }
 
@@ -25,14 +28,27 @@ export interface ComparedRun {
 }
 
 export interface SeedGroup {
+  /** The values of the recipe keys that tell the groups apart; else the labels of its runs. */
   label: string;
   runs: string[];
-  /** Mean accuracy of the last models. */
+  finished: number;
+  /** Of the last models; null if none was measured. */
+  accuracy: MeanInterval | null;
+  /** Of the last iterations. */
+  consistency: MeanInterval | null;
+  margin: MeanInterval | null;
+}
+
+/** A mean over seeds. */
+export interface MeanInterval {
   mean: number;
-  /** Student's 95 % interval of the mean over seeds; null for a single run. */
+  /** Student's 95 % interval; null for a single run. */
   low: number | null;
   high: number | null;
 }
+
+/** With more runs only pairs with the first one are compared. */
+const ALL_PAIRS_UP_TO = 8;
 
 /** Compares two or more run directories. @throws DataError if a file cannot be read at all */
 export function compareRuns(directories: readonly string[]): RunComparison {
@@ -44,10 +60,11 @@ export function compareRuns(directories: readonly string[]): RunComparison {
     report,
     last: report.phases.findLast(({ accuracy }) => accuracy !== null),
   }));
+  const compared = differing(recipes);
   return {
     runs,
-    differing: differing(recipes),
-    groups: groupsOf(runs, recipes),
+    differing: compared,
+    groups: groupsOf(runs, recipes, compared),
     pairs: pairsOf(runs, directories),
   };
 }
@@ -87,31 +104,40 @@ function differing(recipes: readonly Map<string, string>[]): RunComparison['diff
 /** Keys that only change the draw. */
 const isSeed = (key: string): boolean => /(^|\.)seed$/.test(key);
 
-function groupsOf(runs: readonly ComparedRun[], recipes: readonly Map<string, string>[]) {
-  const groups = new Map<string, ComparedRun[]>();
-  runs.forEach((run, i) => {
+function groupsOf(
+  runs: readonly ComparedRun[],
+  recipes: readonly Map<string, string>[],
+  differing: RunComparison['differing'],
+): SeedGroup[] {
+  const groups = new Map<string, number[]>();
+  runs.forEach((_, i) => {
     const settings = JSON.stringify([...recipes[i]!].filter(([key]) => !isSeed(key)));
-    groups.set(settings, [...(groups.get(settings) ?? []), run]);
+    groups.set(settings, [...(groups.get(settings) ?? []), i]);
   });
-  return [...groups.values()].flatMap((members): SeedGroup[] => {
-    const measured = members.flatMap(({ last }) => last?.accuracy?.accuracy ?? []);
-    if (measured.length === 0) return [];
-    return [
-      {
-        label: members.map(({ label }) => label).join(', '),
-        runs: members.map(({ label }) => label),
-        ...meanInterval(measured),
-      },
-    ];
+  const keys = differing.filter(({ key }) => !isSeed(key));
+  return [...groups.values()].map((members): SeedGroup => {
+    const of = members.map((i) => runs[i]!);
+    const labels = of.map(({ label }) => label);
+    const told = keys.map(({ key, values }) => `${key} ${values[members[0]!]!.replace(/"/g, '')}`);
+    const over = (value: (run: ComparedRun) => number | null | undefined): MeanInterval | null => {
+      const measured = of.flatMap((run) => value(run) ?? []);
+      return measured.length === 0 ? null : meanInterval(measured);
+    };
+    const ranking = ({ report }: ComparedRun) =>
+      report.phases.findLast((phase) => phase.ranking)?.ranking;
+    return {
+      label: told.length > 0 && groups.size > 1 ? told.join(', ') : labels.join(', '),
+      runs: labels,
+      finished: of.filter(({ report }) => report.finished).length,
+      accuracy: over(({ last }) => last?.accuracy?.accuracy),
+      consistency: over((run) => ranking(run)?.consistency),
+      margin: over((run) => ranking(run)?.reward_margin),
+    };
   });
 }
 
 /** Mean of `values` and its 95 % interval, x̄ ± t·s/√n (Student 1908, n − 1 degrees of freedom). */
-export function meanInterval(values: readonly number[]): {
-  mean: number;
-  low: number | null;
-  high: number | null;
-} {
+export function meanInterval(values: readonly number[]): MeanInterval {
   const n = values.length;
   const mean = values.reduce((sum, value) => sum + value, 0) / n;
   if (n < 2) return { mean, low: null, high: null };
@@ -141,7 +167,7 @@ function pairsOf(runs: readonly ComparedRun[], directories: readonly string[]) {
     last ? answersOf(new RunFolder(directories[i]!), last.folder) : [],
   );
   const pairs = runs.flatMap((a, i) =>
-    runs.slice(i + 1).flatMap((b, j) => {
+    (runs.length > ALL_PAIRS_UP_TO && i > 0 ? [] : runs.slice(i + 1)).flatMap((b, j) => {
       const comparison = compare(answers[i]!, answers[i + 1 + j]!);
       return comparison.questions > 0 ? [{ a: a.label, b: b.label, comparison, adjusted: 1 }] : [];
     }),

@@ -38,6 +38,8 @@ export const TENSORBOARD = 'tensorboard/events.out.tfevents.cream';
 export const SINKS = 'sinks.json';
 export const SUMMARY = 'summary.json';
 export const REPORT = 'report.html';
+/** The page of a folder of runs. */
+export const COMPARISON = 'compare.html';
 
 /** Folder of SFT (`'sft'`) or of iteration t. */
 export type Phase = 'sft' | number;

@@ -40,9 +40,16 @@ describe('compareRuns', () => {
       { key: 'seed', values: ['1', '2', '1'] },
       { key: 'rank.weighting', values: ['"dynamic"', '"dynamic"', '"fixed"'] },
     ]);
-    expect(compared.groups.map(({ runs, mean }) => [runs, mean])).toEqual([
-      [['a1', 'a2'], 0.55],
-      [['b1'], 0.9],
+    expect(
+      compared.groups.map(({ label, runs, finished, accuracy }) => [
+        label,
+        runs,
+        finished,
+        accuracy?.mean,
+      ]),
+    ).toEqual([
+      ['rank.weighting dynamic', ['a1', 'a2'], 2, 0.55],
+      ['rank.weighting fixed', ['b1'], 1, 0.9],
     ]);
     expect(compared.pairs.map(({ a, b, comparison }) => [a, b, comparison.onlyAfter])).toEqual([
       ['a1', 'a2', 4],

@@ -2,6 +2,7 @@
  * `cream report RUN…`: report.html and the table of a run, finished or not; or runs compared; or,
  * with `--live`, a page that follows a run at work.
  */
+import { existsSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Command } from 'commander';
 import { comparePage } from '../../report/compare-page.js';
@@ -11,14 +12,14 @@ import { reportPage } from '../../report/page.js';
 import { PAGE_PROMPTS } from '../../report/sample-list.js';
 import { EXAMPLES } from '../../report/samples.js';
 import { requireRun } from '../../run/directory.js';
-import { REPORT, writeAtomic } from '../../run/store.js';
+import { COMPARISON, RECIPE, REPORT, writeAtomic } from '../../run/store.js';
 import { wholeNumber, type Cli } from '../cli.js';
 import { listen } from '../listen.js';
-import { formatTable, percent, printJson, printLine, runTable } from '../table.js';
+import { formatTable, groupTable, percent, printJson, printLine, runTable } from '../table.js';
 
 interface Flags {
   json?: boolean;
-  output: string;
+  output?: string;
   live?: boolean;
   host: string;
   port: number;
@@ -28,22 +29,40 @@ export function addReport(program: Command, cli: Cli): void {
   program
     .command('report')
     .description('write report.html of a run and print its table, or compare several runs')
-    .argument('<run...>', 'run directories, finished or not')
-    .option('-o, --output <file>', 'the page of several runs', 'compare.html')
+    .argument('<run...>', 'run directories, or a folder of them, finished or not')
+    .option('-o, --output <file>', 'the page of several runs [compare.html]')
     .option('--json', 'print the numbers as JSON')
     .option('--live', 'serve the page of one run, which follows it until Ctrl-C; writes nothing')
     .option('--host <address>', 'with --live: the address to listen on', '127.0.0.1')
     .option('--port <number>', 'with --live: the port; 0 takes a free one', wholeNumber, 8001)
     .action(async (directories: string[], flags: Flags) => {
       if (flags.live) return live(directories, flags, cli);
-      directories.forEach(requireRun);
-      if (directories.length === 1) return one(directories[0]!, flags);
-      const compared = compareRuns(directories);
-      await writeAtomic(flags.output, comparePage(compared));
-      if (flags.json) return printJson({ report: flags.output, ...compared });
+      const runs = directories.flatMap(runsIn);
+      runs.forEach(requireRun);
+      if (runs.length === 1) return one(runs[0]!, flags);
+      const compared = compareRuns(runs);
+      // A folder of runs, as of a sweep, has its page in it.
+      const own = directories.length === 1 ? join(directories[0]!, COMPARISON) : COMPARISON;
+      const path = flags.output ?? own;
+      await writeAtomic(path, comparePage(compared));
+      if (flags.json) return printJson({ report: path, ...compared });
       printLine(compareTable(compared));
-      printLine(`Report: ${flags.output}`);
+      if (compared.groups.some((group) => group.runs.length > 1))
+        printLine(`\n${groupTable(compared.groups)}`);
+      printLine(`Report: ${path}`);
     });
+}
+
+/** A folder that is no run stands for the runs in it, if there are any. */
+function runsIn(directory: string): string[] {
+  if (!existsSync(directory) || existsSync(join(directory, RECIPE))) return [directory];
+  const entries = readdirSync(directory, { withFileTypes: true });
+  const found = entries
+    .filter((entry) => entry.isDirectory())
+    .map(({ name }) => join(directory, name))
+    .filter((path) => existsSync(join(path, RECIPE)))
+    .sort();
+  return found.length > 0 ? found : [directory];
 }
 
 async function live(directories: string[], flags: Flags, { signal }: Cli): Promise<void> {
