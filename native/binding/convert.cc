@@ -70,6 +70,16 @@ Schedule to_schedule(const Napi::Value& value) {
   wrong(value.Env(), "schedule", "'constant', 'linear' or 'cosine'");
 }
 
+LossKind to_loss(const Napi::Value& value) {
+  const std::string name = value.As<Napi::String>();
+  if (name == "dpo") return LossKind::dpo;
+  if (name == "ipo") return LossKind::ipo;
+  if (name == "simpo") return LossKind::simpo;
+  if (name == "kto") return LossKind::kto;
+  if (name == "robust") return LossKind::robust;
+  wrong(value.Env(), "loss", "'dpo', 'ipo', 'simpo', 'kto' or 'robust'");
+}
+
 bool is_named(const Napi::Object& from, const char* name, const char* wanted) {
   const Napi::Value value = from.Get(name);
   if (!value.IsString()) wrong(from.Env(), name, "a string");
@@ -178,10 +188,13 @@ TrainerParams to_trainer_params(const Napi::Value& value) {
   optimizer.warmup_from_first_step = is_named(from, "warmupStart", "first_step");
   optimizer.total_steps = integer(from, "totalSteps");
   optimizer.forms = to_forms(from);
-  params.beta = number(from, "beta");
+  params.loss.kind = to_loss(from.Get("loss"));
+  params.loss.beta = number(from, "beta");
+  params.loss.simpo_gamma = number(from, "simpoGamma");
+  params.loss.label_smoothing = number(from, "labelSmoothing");
+  params.loss.kl_coefficient = number(from, "klCoefficient");
   params.micro_batch_tokens = integer(from, "microBatchTokens");
   params.activation_checkpointing = maybe_flag(from, "activationCheckpointing");
-  params.kl_coefficient = number(from, "klCoefficient");
   params.dropout_seed = key64(from, "dropoutSeed");
   return params;
 }
@@ -232,7 +245,8 @@ std::vector<PreferencePair> to_pairs(const Napi::Value& value) {
                           number(pair, "referenceRejected"),
                           number(pair, "weight"),
                           number(pair, "baseChosen"),
-                          number(pair, "baseRejected")};
+                          number(pair, "baseRejected"),
+                          number(pair, "klBaseline")};
   });
 }
 

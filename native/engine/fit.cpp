@@ -35,6 +35,9 @@ int64_t batch_tokens(int64_t asked, const Place& place) {
 
 }  // namespace
 
+// What `auto` is on the CPU.
+static constexpr int64_t kCpuMicroBatchTokens = 1024;
+
 TrainerParams fitted(TrainerParams params, const Place& place) {
   if (auto request = plan_request(place, PlanStage::train)) {
     if (params.micro_batch_tokens > 0) request->micro_batch_tokens = params.micro_batch_tokens;
@@ -44,8 +47,7 @@ TrainerParams fitted(TrainerParams params, const Place& place) {
     params.micro_batch_tokens = plan.micro_batch_tokens;
     params.activation_checkpointing = plan.activation_checkpointing;
   }
-  if (params.micro_batch_tokens == 0)
-    params.micro_batch_tokens = TrainerParams().micro_batch_tokens;
+  if (params.micro_batch_tokens == 0) params.micro_batch_tokens = kCpuMicroBatchTokens;
   params.activation_checkpointing = params.activation_checkpointing.value_or(false);
   return params;
 }

@@ -38,6 +38,17 @@ int64_t rows_of(const PairRows& pair) {
   return pair.chosen_end - pair.chosen_begin + pair.rejected_end - pair.rejected_begin;
 }
 
+PairScores scores_of(const PairRows& pair, const PairOutcome& outcome) {
+  return {outcome.logp_chosen,
+          outcome.logp_rejected,
+          pair.reference_chosen,
+          pair.reference_rejected,
+          static_cast<double>(pair.chosen_end - pair.chosen_begin),
+          static_cast<double>(pair.rejected_end - pair.rejected_begin),
+          pair.weight,
+          pair.kl_baseline};
+}
+
 struct Computation {
   const Tensor& hidden;
   const Head& head;
@@ -79,9 +90,7 @@ struct Computation {
     for (size_t i = first; i < last; ++i) {
       const PairRows& pair = pairs[i];
       PairOutcome& outcome = outcomes[i];
-      const PreferenceTerm term =
-          preference_term(outcome.logp_chosen, outcome.logp_rejected, pair.reference_chosen,
-                          pair.reference_rejected, loss.beta, pair.weight);
+      const PreferenceTerm term = preference_term(scores_of(pair, outcome), loss);
       KlTerm kl{};
       if (loss.kl_coefficient > 0)
         kl = kl_term(outcome.logp_chosen, outcome.logp_rejected, pair.base_chosen,
@@ -93,7 +102,7 @@ struct Computation {
       result.loss += pair.scale * outcome.loss;
       derivatives.push_back(
           {pair.scale * (term.dlogp_chosen + loss.kl_coefficient * kl.dlogp_chosen),
-           pair.scale * (loss.kl_coefficient * kl.dlogp_rejected - term.dlogp_chosen)});
+           pair.scale * (term.dlogp_rejected + loss.kl_coefficient * kl.dlogp_rejected)});
     }
     return derivatives;
   }

@@ -20,6 +20,7 @@ struct PairRows {
   double weight;                                // C in [0, 1]
   double scale;  // factor of this pair's loss in the batch loss: 1 / pairs per optimizer step
   double base_chosen = 0, base_rejected = 0;  // log-probs under θ_0, for the KL penalty
+  double kl_baseline = 0;                     // KTO's z_0
 };
 
 struct PairOutcome {
@@ -42,11 +43,6 @@ inline constexpr int64_t kHeadChunkRows = 640;
 inline int64_t device_head_chunk_rows(int64_t rows) {
   return std::clamp<int64_t>(rows / 4, kHeadChunkRows, 2048);
 }
-
-struct PreferenceLoss {
-  double beta = 0.1;
-  double kl_coefficient = 0;  // 0: no penalty; base_chosen and base_rejected are ignored
-};
 
 // hidden [rows, hidden] (after the final norm; fp32 or bf16), targets [rows] int64. Adds to
 // `head_gradient` [vocab, hidden] fp32, or computes no gradient of the head where it is undefined.

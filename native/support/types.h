@@ -158,6 +158,7 @@ struct PreferencePair {
   double weight = 1;                                    // C in [0, 1]
   // Summed log-probs under θ_0; read only where the KL coefficient is not 0.
   double base_chosen = 0, base_rejected = 0;
+  double kl_baseline = 0;  // KTO's z_0 of this step, in nats; other losses ignore it
 };
 
 struct SftExample {
@@ -175,12 +176,13 @@ struct OptimizerForms {
   bool operator==(const OptimizerForms&) const = default;
 };
 
+// Ranges and defaults of the settings below: src/engine/requests.ts, which fills in every one.
 struct OptimizerParams {
-  double learning_rate = 1e-6;
-  double beta1 = 0.9, beta2 = 0.999, epsilon = 1e-8;
-  double weight_decay = 0.01;  // not applied to norms
-  double max_grad_norm = 1.0;  // 0 turns clipping off
-  Schedule schedule = Schedule::cosine;
+  double learning_rate = 0;
+  double beta1 = 0, beta2 = 0, epsilon = 0;
+  double weight_decay = 0;   // not applied to norms
+  double max_grad_norm = 0;  // 0 turns clipping off
+  Schedule schedule = Schedule::constant;
   int64_t warmup_steps = 0;
   // The first warm-up step has a learning rate above 0, which transformers' has not.
   bool warmup_from_first_step = false;
@@ -188,15 +190,24 @@ struct OptimizerParams {
   OptimizerForms forms;
 };
 
+enum class LossKind { dpo, ipo, simpo, kto, robust };  // formulas: loss/preference.h
+
+struct PreferenceLoss {
+  LossKind kind = LossKind::dpo;
+  double beta = 0;
+  double simpo_gamma = 0;      // SimPO's target margin γ
+  double label_smoothing = 0;  // robust DPO's rate ε of flipped labels
+  double kl_coefficient = 0;   // factor of the KL penalty to θ_0 (SRLM + KL)
+};
+
 struct TrainerParams {
   OptimizerParams optimizer;
-  double beta = 0.1;  // DPO's β
+  PreferenceLoss loss;
   // Per forward and backward pass; 0: Engine::start_trainer chooses.
-  int64_t micro_batch_tokens = 1024;
+  int64_t micro_batch_tokens = 0;
   // Keeps layer inputs only and recomputes the rest in the backward pass; empty:
   // Engine::start_trainer chooses.
-  std::optional<bool> activation_checkpointing = false;
-  double kl_coefficient = 0;  // factor of the KL penalty to θ_0 (SRLM + KL)
+  std::optional<bool> activation_checkpointing;
   uint64_t dropout_seed = 0;  // keys an adapter's dropout masks, with the step and the module
 };
 

@@ -14,7 +14,7 @@ namespace {
 
 using Metadata = std::vector<std::pair<std::string, std::string>>;
 
-constexpr const char* kFormat = "cream-lm trainer state 3";
+constexpr const char* kFormat = "cream-lm trainer state 4";
 
 std::string text_of(double value) {
   char buffer[32];  // the shortest text that reads back as the same double
@@ -43,6 +43,7 @@ Metadata adapter_settings(const std::optional<LoraParams>& lora, uint64_t dropou
 Metadata settings_of(const TrainerParams& params, const std::optional<LoraParams>& lora) {
   const OptimizerParams& o = params.optimizer;
   constexpr const char* schedules[] = {"constant", "linear", "cosine"};
+  constexpr const char* losses[] = {"dpo", "ipo", "simpo", "kto", "robust"};
   Metadata settings = {{"learning_rate", text_of(o.learning_rate)},
                        {"beta1", text_of(o.beta1)},
                        {"beta2", text_of(o.beta2)},
@@ -53,8 +54,11 @@ Metadata settings_of(const TrainerParams& params, const std::optional<LoraParams
                        {"warmup_steps", std::to_string(o.warmup_steps)},
                        {"warmup_start", o.warmup_from_first_step ? "first_step" : "zero"},
                        {"total_steps", std::to_string(o.total_steps)},
-                       {"beta", text_of(params.beta)},
-                       {"kl_coefficient", text_of(params.kl_coefficient)},
+                       {"loss", losses[static_cast<int>(params.loss.kind)]},
+                       {"beta", text_of(params.loss.beta)},
+                       {"simpo_gamma", text_of(params.loss.simpo_gamma)},
+                       {"label_smoothing", text_of(params.loss.label_smoothing)},
+                       {"kl_coefficient", text_of(params.loss.kl_coefficient)},
                        {"optimizer_states", o.forms.states_8bit ? "8bit" : "float32"},
                        {"master_weights", o.forms.split_masters ? "split" : "float32"},
                        {"gradient_dtype", o.forms.bf16_gradients ? "bfloat16" : "float32"}};

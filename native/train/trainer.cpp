@@ -91,7 +91,7 @@ std::vector<PairRows> pair_rows(const MicroBatch& micro, const std::vector<Prefe
     rows.push_back({offsets[at], offsets[at + 1], offsets[at + 1], offsets[at + 2],
                     pairs[i].reference_chosen, pairs[i].reference_rejected, pairs[i].weight,
                     1.0 / static_cast<double>(pairs.size()), pairs[i].base_chosen,
-                    pairs[i].base_rejected});
+                    pairs[i].base_rejected, pairs[i].kl_baseline});
   }
   return rows;
 }
@@ -158,7 +158,7 @@ void Trainer::require_finite(double loss, const std::string& where) const {
 
 StepMetrics Trainer::preference_step(const std::vector<PreferencePair>& pairs,
                                      const Cancel& cancel) {
-  check_pairs(model_.config(), pairs, params_.kl_coefficient > 0);
+  check_pairs(model_.config(), pairs, params_.loss.kl_coefficient > 0);
   const auto both = [](const PreferencePair& pair) {
     return std::vector<const Tokens*>{&pair.chosen, &pair.rejected};
   };
@@ -169,9 +169,9 @@ StepMetrics Trainer::preference_step(const std::vector<PreferencePair>& pairs,
       std::vector<PairOutcome> outcomes;
       const auto loss = [&](const Tensor& hidden, const Head& head, const Tensor& targets,
                             Tensor& head_gradient) {
-        HeadGradient gradient = linear_preference(hidden, head, targets, pair_rows(micro, pairs),
-                                                  {params_.beta, params_.kl_coefficient},
-                                                  head_gradient, outcomes, chunk_rows(hidden));
+        HeadGradient gradient =
+            linear_preference(hidden, head, targets, pair_rows(micro, pairs), params_.loss,
+                              head_gradient, outcomes, chunk_rows(hidden));
         for (size_t i = 0; i < outcomes.size(); ++i)
           require_finite(outcomes[i].loss, "pair " + std::to_string(micro.first + i));
         return gradient;

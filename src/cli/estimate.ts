@@ -68,6 +68,8 @@ export function estimateStages(
   const scored = 2 * (sampled + (completions / sample.samples) * promptTokens);
   const pairs = prompts * iterations * train.epochs;
   const trained = pairs * (2 * sample.max_new_tokens + promptTokens);
+  // KTO's mismatched completions: the reference scores them once, the policy once per epoch.
+  const mismatched = train.loss === 'kto' ? trained + trained / train.epochs : 0;
   const demonstrations = sft.enabled ? sft.count * sft.epochs * 2 * promptTokens : 0;
   const evaluations = iterations + (evaluate.baseline ? 1 : 0) + (sft.enabled ? 1 : 0);
   const answered = evaluate.tasks.length * evaluate.count * evaluations * evaluate.max_new_tokens;
@@ -79,7 +81,7 @@ export function estimateStages(
   return [
     line('sft', demonstrations, rates.score / TRAINING_PASSES),
     line('sample', sampled, rates.sample),
-    line('score', scored, rates.score),
+    line('score', scored + mismatched, rates.score),
     line('train', trained, rates.score / TRAINING_PASSES),
     line('evaluate', answered, rates.sample),
   ].filter(({ tokens }) => tokens > 0);

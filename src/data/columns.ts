@@ -10,6 +10,7 @@ import type {
   ExternalRewardRecord,
   GoldRecord,
   JudgementRecord,
+  MismatchedRecord,
   NoiseRecord,
   PairRecord,
   PromptRecord,
@@ -151,6 +152,13 @@ export const PAIR_COLUMNS: Columns<PairRecord> = {
   weight: 'number',
 };
 
+export const MISMATCHED_COLUMNS: Columns<MismatchedRecord> = {
+  prompt_id: 'string',
+  other_id: 'string',
+  ref_chosen_logps: 'number',
+  ref_rejected_logps: 'number',
+};
+
 export const ANSWER_COLUMNS: Columns<AnswerRecord> = {
   prompt_id: 'string',
   task: 'string',
@@ -182,5 +190,6 @@ export const ARTEFACT_COLUMNS: Readonly<Record<string, Columns<object>>> = {
   'rewards.jsonl': EXTERNAL_REWARD_COLUMNS,
   'rankings.jsonl': RANKING_COLUMNS,
   'pairs.jsonl': PAIR_COLUMNS,
+  'mismatched.jsonl': MISMATCHED_COLUMNS,
   'answers.jsonl': ANSWER_COLUMNS,
 };

@@ -99,6 +99,18 @@ export interface NoiseRecord {
   consistency: number;
 }
 
+/**
+ * Both completions of another pair behind the prompt of this one: summed log-probs (nats) under the
+ * reference, from which KTO estimates the KL divergence.
+ */
+export interface MismatchedRecord {
+  prompt_id: string;
+  /** Of the pair that the completions are from. */
+  other_id: string;
+  ref_chosen_logps: number;
+  ref_rejected_logps: number;
+}
+
 /** A given preference pair as a reward rates it. */
 export interface RankedPairRecord {
   /** Of the preference. */

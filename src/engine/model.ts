@@ -315,7 +315,7 @@ export class Model {
     return new Trainer(
       await runJob(() => this.#parts.native.createTrainer(checked)),
       this.config.vocabSize,
-      checked.klCoefficient > 0,
+      checked,
     );
   }
 

@@ -195,6 +195,10 @@ const optimizerStates = choice('float32', '8bit');
 const masterWeights = choice('float32', 'split');
 const gradientDtype = choice('float32', 'bfloat16');
 
+/** Losses of a preference step; formulas and sources: docs/method.md. */
+export const LOSSES = ['dpo', 'ipo', 'simpo', 'kto', 'robust'] as const;
+export type Loss = (typeof LOSSES)[number];
+
 export const TRAINER_FIELDS = {
   /** Peak learning rate. */
   learningRate: real({ min: 0 }),
@@ -219,8 +223,14 @@ export const TRAINER_FIELDS = {
   warmupStart: optional(choice('zero', 'first_step'), 'zero'),
   /** Steps that the schedule spans. */
   totalSteps: whole(1),
-  /** DPO's β, default 0.1. */
+  /** Loss of preferenceStep(), default dpo. Each is regularised by the pair's weight C. */
+  loss: optional(choice(...LOSSES), 'dpo'),
+  /** β of the loss, default 0.1. */
   beta: optional(real({ min: 0, aboveMin: true }), 0.1),
+  /** SimPO's target margin γ, default 0.5; other losses ignore it. */
+  simpoGamma: optional(real({ min: 0 }), 0.5),
+  /** The rate ε of flipped labels that `robust` assumes, in [0, 0.5); default 0.1. */
+  labelSmoothing: optional(real({ min: 0, max: 0.5, belowMax: true }), 0.1),
   /**
    * Tokens of one forward and backward pass. Default `auto`: 1024 on the CPU, on a GPU as many as
    * its memory allows. Changes speed and memory only, within rounding.
@@ -260,11 +270,22 @@ export const TRAINER_FIELDS = {
   dropoutSeed: optional(seed, 0n),
 };
 
-const baseLogp: OptionalField<number, number, { penalty: boolean }> = {
-  check: (value, where) => real().check(value, where, 0),
-  // Required if there is a KL penalty, which reads it.
-  default: ({ penalty }) => (penalty ? undefined : 0),
-};
+/** What a pair's fields depend on, besides the vocabulary: whether the loss reads them. */
+interface PairContext {
+  penalty: boolean;
+  loss: Loss;
+}
+
+/** A number that is required where the loss reads it and 0 elsewhere. */
+const whereRead = (
+  read: (context: PairContext) => boolean,
+  range = {},
+): OptionalField<number, number, PairContext> => ({
+  check: (value, where) => real(range).check(value, where, 0),
+  default: (context) => (read(context) ? undefined : 0),
+});
+const baseLogp = whereRead(({ penalty }) => penalty);
+const referenceLogp = whereRead(({ loss }) => loss !== 'simpo');
 
 export const PAIR_FIELDS = {
   /** Token ids, at least one. */
@@ -273,16 +294,21 @@ export const PAIR_FIELDS = {
   chosen: tokens,
   /** Token ids of the worse completion, its end-of-turn token included. */
   rejected: tokens,
-  /** Summed log-prob of `chosen` under the reference, in nats. */
-  referenceChosen: real(),
-  /** Summed log-prob of `rejected` under the reference, in nats. */
-  referenceRejected: real(),
-  /** C in [0, 1]: the loss is C·DPO + (1 − C)·DPO with the roles reversed. */
+  /** Summed log-prob of `chosen` under the reference, in nats; simpo needs none. */
+  referenceChosen: referenceLogp,
+  /** Summed log-prob of `rejected` under the reference, in nats; simpo needs none. */
+  referenceRejected: referenceLogp,
+  /** C in [0, 1]: C times the loss plus 1 − C times the loss with the roles reversed. */
   weight: real({ min: 0, max: 1 }),
   /** Summed log-prob of `chosen` under θ_0, in nats; required where klCoefficient is above 0. */
   baseChosen: baseLogp,
   /** Summed log-prob of `rejected` under θ_0, in nats; required where klCoefficient is above 0. */
   baseRejected: baseLogp,
+  /**
+   * KTO's z_0, an estimate of KL(π ‖ π_ref) in nats that is the same for all pairs of a step;
+   * required by the loss kto.
+   */
+  klBaseline: whereRead(({ loss }) => loss === 'kto', { min: 0 }),
 };
 
 export const EXAMPLE_FIELDS = {

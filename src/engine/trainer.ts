@@ -3,7 +3,7 @@ import { resolve } from 'node:path';
 import type { NativeStepMetrics, NativeTrainer, NativeTrainerParams } from './addon.js';
 import { list, nonEmptyString } from './arguments.js';
 import { checkFields, type FieldsOf } from './fields.js';
-import { EXAMPLE_FIELDS, PAIR_FIELDS, TRAINER_FIELDS } from './requests.js';
+import { EXAMPLE_FIELDS, PAIR_FIELDS, TRAINER_FIELDS, type Loss } from './requests.js';
 import { runJob } from './signal.js';
 
 /** Settings of the optimizer, the loss and the memory that training takes. */
@@ -45,18 +45,18 @@ export function checkTrainerParams(params: TrainerParams): NativeTrainerParams {
 export class Trainer {
   readonly #native: NativeTrainer;
   readonly #vocabSize: number;
-  readonly #penalty: boolean;
+  readonly #of: { penalty: boolean; loss: Loss };
   #disposed: Promise<void> | undefined;
 
   /** @internal */
-  constructor(native: NativeTrainer, vocabSize: number, penalty: boolean) {
+  constructor(native: NativeTrainer, vocabSize: number, params: NativeTrainerParams) {
     this.#native = native;
     this.#vocabSize = vocabSize;
-    this.#penalty = penalty;
+    this.#of = { penalty: params.klCoefficient > 0, loss: params.loss };
   }
 
   /**
-   * One optimizer step on the pairs' mean DPO loss, weighted by C. A step that is aborted or fails
+   * One optimizer step on the pairs' mean loss, weighted by C. A step that is aborted or fails
    * changes nothing. Rejects with CreamError: ERR_INVALID_ARGUMENT, ERR_OUT_OF_MEMORY,
    * ERR_NON_FINITE (a loss or gradient is NaN or infinite), ERR_DISPOSED; an aborted `signal`
    * rejects with its reason.
@@ -65,7 +65,7 @@ export class Trainer {
     pairs: readonly PairInput[],
     options: { signal?: AbortSignal } = {},
   ): Promise<StepMetrics> {
-    const context = { vocabSize: this.#vocabSize, penalty: this.#penalty };
+    const context = { vocabSize: this.#vocabSize, ...this.#of };
     const checked = list(pairs, '[train] pairs', { empty: false }).map((pair, i) => {
       const what = `[train] pair ${i}`;
       const place = (name: string): string => `${what}: ${name}`;
@@ -124,7 +124,7 @@ export class Trainer {
   }
 
   #metrics({ kl, ...metrics }: NativeStepMetrics): StepMetrics {
-    return this.#penalty ? { ...metrics, kl } : metrics;
+    return this.#of.penalty ? { ...metrics, kl } : metrics;
   }
 
   async #end(): Promise<void> {

@@ -1,6 +1,7 @@
 /** Which curves the page draws, and of what. */
 import { percent, small } from './format.js';
 import type { Histogram } from './histogram.js';
+import { lossText } from './loss.js';
 import type { PhaseReport, RankingReport, RunReport, Step } from './metrics.js';
 import type { Chart, Point } from './plots.js';
 
@@ -52,9 +53,7 @@ export function charts(run: RunReport): Chart[] {
     {
       title: 'Reward margin',
       yLabel: 'margin',
-      note:
-        'How much more than its reference the policy prefers chosen over rejected, step by ' +
-        'step.',
+      note: `${lossText(run.recipe).reward} of chosen less that of rejected, step by step.`,
       xLabel: 'step',
       format: small,
       include: [0],
@@ -63,7 +62,7 @@ export function charts(run: RunReport): Chart[] {
     {
       title: 'Preference loss',
       yLabel: 'loss',
-      note: 'C · DPO + (1 − C) · reverse DPO; it starts at log 2 = 0.693.',
+      note: lossText(run.recipe).loss,
       xLabel: 'step',
       format: (y) => y.toFixed(4),
       series: steps(run, 'loss', false),

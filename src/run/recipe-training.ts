@@ -1,5 +1,6 @@
 /** The training sections of the recipe: `sft`, `lora` and `train`. */
 import { z } from 'zod';
+import { LOSSES } from '../engine/requests.js';
 import {
   columns,
   count,
@@ -178,19 +179,52 @@ export const lora = z.strictObject({
 });
 
 export const train = z.strictObject({
+  loss: z
+    .enum(LOSSES)
+    .default('dpo')
+    .describe(
+      'The preference loss: `dpo`, `ipo` (a squared margin per token), `simpo` (mean log-probs, ' +
+        'no reference), `kto` (each completion by itself) or `robust` (DPO for flipped labels). ' +
+        'Each is C times the loss plus 1 − C times the loss with the roles reversed ' +
+        '(docs/method.md).',
+    ),
   beta: z
     .number()
     .gt(0)
     .max(1000)
     .default(0.1)
-    .describe('β of DPO: a larger β keeps the policy closer to its reference.'),
-  reference: z
-    .enum(['current', 'base'])
-    .default('current')
     .describe(
-      "Reference model of DPO: `current` is θ_t, the policy before this iteration's " +
-        'training; `base` is θ_0, as in the official code with LoRA (adapter off).',
+      'β of the loss: a larger β keeps the policy closer to its reference. SimPO multiplies ' +
+        'mean log-probs per token by it, so it takes 2 to 10 there.',
     ),
+  simpo_gamma: only(
+    { 'train.loss': ['simpo'] },
+    z
+      .number()
+      .min(0)
+      .max(1000)
+      .default(0.5)
+      .describe('γ of SimPO, the margin that it aims at; about half of β.'),
+  ),
+  label_smoothing: only(
+    { 'train.loss': ['robust'] },
+    z
+      .number()
+      .min(0)
+      .lt(0.5)
+      .default(0.1)
+      .describe('The share ε of pairs whose labels are assumed to be flipped.'),
+  ),
+  reference: only(
+    { 'train.loss': { not: ['simpo'] } },
+    z
+      .enum(['current', 'base'])
+      .default('current')
+      .describe(
+        "Reference model of the loss: `current` is θ_t, the policy before this iteration's " +
+          'training; `base` is θ_0, as in the official code with LoRA (adapter off).',
+      ),
+  ),
   kl_coefficient: z
     .number()
     .min(0)

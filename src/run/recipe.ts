@@ -338,7 +338,7 @@ export const recipeSchema = z
       .prefault({})
       .describe('A check of the reward on given preference pairs (`cream rank-eval`).'),
     pairs: pairs.prefault({}).describe('DPO on given preference pairs.'),
-    train: train.prefault({}).describe('Consistency-regularised DPO.'),
+    train: train.prefault({}).describe('Consistency-regularised preference training.'),
     lora: only(
       { 'lora.enabled': [true] },
       lora.prefault({}).describe('Low-rank adapters, in SFT and in preference training.'),

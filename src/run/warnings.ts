@@ -9,7 +9,7 @@ import type { RunContext } from './context.js';
 import type { Recipe } from './recipe.js';
 
 /** Warnings that follow from the recipe alone. */
-export function recipeWarnings({ iterations, pairs, sft, reward, rank }: Recipe): string[] {
+export function recipeWarnings({ iterations, pairs, sft, reward, rank, train }: Recipe): string[] {
   if (pairs.source !== null || iterations === 0) return [];
   const warnings: string[] = [];
   if (measuresC(reward, rank) && !sft.enabled)
@@ -17,6 +17,12 @@ export function recipeWarnings({ iterations, pairs, sft, reward, rank }: Recipe)
       'In iteration 1, C is 1 by construction: without SFT, θ_t and θ_{t−1} are both the base ' +
         'model, and their rankings agree. Set sft.enabled to true, or rank.weighting to fixed if ' +
         'plain self-rewarding DPO is meant.',
+    );
+  if (train.loss === 'kto' && rank.weighting === 'avg' && measuresC(reward, rank))
+    warnings.push(
+      'With train.loss kto, C multiplies the gradient by 2C − 1, and rank.weighting avg gives all ' +
+        'pairs the same C: AdamW removes that factor but for its sign. Set rank.weighting to dyn ' +
+        'to weight each pair by its own C.',
     );
   if (rank.weighting === 'fixed' && rank.fixed_consistency < 0.5)
     warnings.push(

@@ -188,3 +188,51 @@ describe('a step that fails', () => {
     expect((await trainer.preferenceStep(batch)).step).toBe(1);
   });
 });
+
+describe('the losses', () => {
+  it.each([
+    ['dpo', Math.LN2],
+    ['ipo', 25],
+    ['kto', 0.5],
+    ['robust', Math.LN2],
+  ] as const)('%s starts at %d where the policy is its reference', async (loss, value) => {
+    const model = await load(folder, 'float32');
+    const trainer = await model.trainer({ ...params, loss });
+    const [pair] = await pairs(model);
+    const step = await trainer.preferenceStep([{ ...pair!, klBaseline: 0 }]);
+    expect(step.loss / value).toBeCloseTo(1, 4);
+  });
+
+  it('simpo needs no reference, kto needs its KL estimate', async () => {
+    const model = await load(folder, 'float32');
+    const [chosenSum, rejectedSum] = await sums(model);
+    const simpo = await model.trainer({ ...params, loss: 'simpo', beta: 2, simpoGamma: 1 });
+    const step = await simpo.preferenceStep([{ prompt, chosen, rejected, weight: 1 }]);
+    const margin = 2 * (chosenSum! / chosen.length - rejectedSum! / rejected.length);
+    expect(step.rewardMargin).toBeCloseTo(margin, 4);
+    expect(step.loss).toBeCloseTo(Math.log1p(Math.exp(1 - margin)), 4);
+    await simpo.dispose();
+    const kto = await model.trainer({ ...params, loss: 'kto' });
+    await expect(kto.preferenceStep(await pairs(model))).rejects.toMatchObject({
+      code: 'ERR_INVALID_ARGUMENT',
+      message: expect.stringContaining('klBaseline'),
+    });
+    await kto.dispose();
+    const dpo = await model.trainer(params);
+    await expect(
+      dpo.preferenceStep([{ prompt, chosen, rejected, weight: 1 }]),
+    ).rejects.toMatchObject({ message: expect.stringContaining('referenceChosen') });
+  });
+
+  it('a state of another loss is refused', async () => {
+    const state = join(temporaryFolder(), 'state.safetensors');
+    const model = await load();
+    const trainer = await model.trainer(params);
+    await trainer.saveState(state);
+    await trainer.dispose();
+    const other = await model.trainer({ ...params, loss: 'ipo' });
+    await expect(other.loadState(state)).rejects.toMatchObject({
+      message: expect.stringContaining('was saved with loss dpo, this trainer has ipo'),
+    });
+  });
+});

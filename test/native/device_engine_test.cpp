@@ -10,6 +10,7 @@
 #include "test_device.h"
 #include "tiny_model.h"
 #include "train/trainer.h"
+#include "trainer_params.h"
 
 #include "check.h"  // last: a torch header above defines a CHECK of its own
 
@@ -32,7 +33,7 @@ Tokens tokens(int64_t length, uint64_t seed) {
 }
 
 TrainerParams params_of(int64_t micro_batch_tokens = 40, bool checkpointing = true) {
-  TrainerParams params;
+  TrainerParams params = check::trainer_params();
   params.optimizer.learning_rate = 1e-3;
   params.optimizer.schedule = Schedule::constant;
   params.optimizer.total_steps = 100;
@@ -45,7 +46,7 @@ std::vector<PreferencePair> pairs() {
   std::vector<PreferencePair> all;
   for (uint64_t i = 0; i < 3; ++i)
     all.push_back({tokens(3 + 4 * i, i), tokens(1 + 5 * i, 50 + i), tokens(9 - 2 * i, 90 + i), -20,
-                   -25, 0.8});
+                   -25, 0.8, 0, 0, 0.5});
   return all;
 }
 
@@ -100,6 +101,17 @@ CHECK_CASE("device: training on it, checkpointed and not, takes the steps of the
       const ops::ForcePlain force;
       check_close(made, trained(here, params_of(40, tied)), tolerance(dtype));
     }
+}
+
+CHECK_CASE("device: every loss takes the steps of the plain ops") {
+  for (const PreferenceLoss& loss : check::all_losses(0.1)) {
+    Transformer there = to_device(check::tiny_model()), here = check::tiny_model();
+    TrainerParams params = params_of();
+    params.loss = loss;
+    const auto made = trained(there, params);
+    const ops::ForcePlain force;
+    check_close(made, trained(here, params), tolerance(at::kFloat));
+  }
 }
 
 CHECK_CASE("device: every family's logits there are the plain ops'") {

@@ -212,8 +212,9 @@ CHECK_CASE("device ops: both losses and their gradients, with a capped head and 
           const Head head{{.weight = to(matrix)}, cap > 0 ? 0.75 : 1.25, cap};
           Tensor first = to(at::zeros({50, 16})), second = to(at::zeros({50, 16}));
           std::vector<PairOutcome> outcomes;
-          const HeadGradient a = linear_preference(to(hidden), head, to(targets), pairs,
-                                                   {0.1, 0.05}, first, outcomes, chunk);
+          const HeadGradient a =
+              linear_preference(to(hidden), head, to(targets), pairs,
+                                {LossKind::dpo, 0.1, 0, 0, 0.05}, first, outcomes, chunk);
           const HeadGradient b =
               linear_cross_entropy(to(hidden), head, to(targets), to(weights), second, chunk);
           return std::vector<Tensor>{at::scalar_tensor(a.loss),

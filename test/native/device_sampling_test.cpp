@@ -9,6 +9,7 @@
 #include "ops/sample/op.h"
 #include "support/random.h"
 #include "test_device.h"
+#include "trainer_params.h"
 
 #include "check.h"  // last: a torch header above defines a CHECK of its own
 
@@ -142,7 +143,7 @@ void make_adapter(const std::string& name, DType dtype, const std::string& direc
   Engine engine;
   engine.load(golden_folder(name), dtype, "cpu", Cancel());
   engine.add_adapter({4, 8, 0, false, {}}, 3);
-  TrainerParams params;
+  TrainerParams params = check::trainer_params();
   params.optimizer.learning_rate = 0.02, params.optimizer.schedule = Schedule::constant,
   params.optimizer.total_steps = 10;
   const uint64_t trainer = engine.start_trainer(params);

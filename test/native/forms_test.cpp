@@ -7,6 +7,7 @@
 
 #include "tiny_model.h"
 #include "train/trainer.h"
+#include "trainer_params.h"
 
 #include "check.h"
 
@@ -15,7 +16,7 @@ using namespace cream;
 namespace {
 
 TrainerParams params_with(const OptimizerForms& forms) {
-  TrainerParams params;
+  TrainerParams params = check::trainer_params();
   params.optimizer.learning_rate = 2e-3;
   params.optimizer.schedule = Schedule::constant;
   params.optimizer.forms = forms;

@@ -9,6 +9,7 @@
 #include "ops/dispatch.h"
 #include "test_device.h"
 #include "tiny_model.h"
+#include "trainer_params.h"
 
 #include "check.h"  // last: a torch header above defines a CHECK of its own
 
@@ -292,7 +293,7 @@ CHECK_CASE("joining: an engine decodes what is posted together, and keeps the or
     return made;
   };
   const SftExample example{{1, 2, 3}, {4, 5, 6}};
-  TrainerParams params;
+  TrainerParams params = check::trainer_params();
   params.optimizer.learning_rate = 0.05;
   const auto train = [&](Engine& engine) {
     const uint64_t trainer = engine.start_trainer(params);

@@ -15,6 +15,7 @@
 #include "adapted.h"
 #include "check.h"  // last: a torch header above defines a CHECK of its own
 #include "fast_ops.h"
+#include "trainer_params.h"
 
 using namespace cream;
 
@@ -56,7 +57,7 @@ struct Golden {
 };
 
 TrainerParams params_of(double learning_rate) {
-  TrainerParams params;
+  TrainerParams params = check::trainer_params();
   params.optimizer.learning_rate = learning_rate;
   params.optimizer.schedule = Schedule::constant;
   params.optimizer.total_steps = 100;

@@ -7,6 +7,7 @@
 #include "optim/optimizer.h"
 #include "optim/schedule.h"
 #include "test_device.h"
+#include "trainer_params.h"
 
 using namespace cream;
 
@@ -15,7 +16,7 @@ static Tensor floats(const JsonArray& values) {
 }
 
 static OptimizerParams plain_params(double learning_rate) {
-  OptimizerParams params;
+  OptimizerParams params = check::optimizer_params();
   params.learning_rate = learning_rate;
   params.schedule = Schedule::constant;
   params.max_grad_norm = 0;
@@ -132,7 +133,7 @@ CHECK_CASE("optim: decay spares norms; a bad gradient changes nothing") {
 CHECK_CASE("optim: learning rates are transformers' schedules") {
   const JsonValue golden = check::golden("schedule.json");
   for (const JsonValue& c : check::array(golden, "cases")) {
-    OptimizerParams params;
+    OptimizerParams params = check::optimizer_params();
     params.learning_rate = check::number(golden, "learning_rate");
     const std::string name = *c.find("schedule")->string();
     params.schedule = name == "constant" ? Schedule::constant
@@ -150,7 +151,7 @@ CHECK_CASE("optim: learning rates are transformers' schedules") {
 }
 
 CHECK_CASE("optim: a warm-up from the first step wastes none and ends at the peak") {
-  OptimizerParams params;
+  OptimizerParams params = check::optimizer_params();
   params.learning_rate = 1;
   params.schedule = Schedule::constant;
   params.warmup_steps = 3;

@@ -8,6 +8,7 @@
 #include "ops/attention/page.h"
 #include "tiny_model.h"
 #include "train/trainer.h"
+#include "trainer_params.h"
 
 #include "check.h"
 
@@ -66,7 +67,7 @@ int64_t step_peak(bool checkpointing, int64_t rows) {
     check::TinyShape shape;
     shape.context = 1024;
     Transformer model = check::tiny_model(shape);
-    TrainerParams params;
+    TrainerParams params = check::trainer_params();
     params.micro_batch_tokens = rows;
     params.activation_checkpointing = checkpointing;
     Trainer trainer(model, params, {});

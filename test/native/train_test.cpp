@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <limits>
 
+#include "loss/preference.h"
 #include "ops/attention/op.h"
 #include "ops/dispatch.h"
 #include "ops/rms_norm/op.h"
@@ -12,6 +13,7 @@
 #include "score/scorer.h"
 #include "tiny_model.h"
 #include "train/attention.h"
+#include "trainer_params.h"
 
 #include "check.h"  // last: a torch header above defines a CHECK of its own
 #include "fast_ops.h"
@@ -22,7 +24,7 @@ namespace {
 
 TrainerParams params_of(double learning_rate, int64_t micro_batch_tokens = 2048,
                         bool checkpointing = true) {
-  TrainerParams params;
+  TrainerParams params = check::trainer_params();
   params.optimizer.learning_rate = learning_rate;
   params.optimizer.schedule = Schedule::constant;
   params.optimizer.total_steps = 100;
@@ -162,12 +164,37 @@ CHECK_CASE("train: gradients of a packed preference step are autograd's on separ
     for (const PreferencePair& pair : pairs) {
       const Tensor z = ((plain.logprob(pair.prompt, pair.chosen) - pair.reference_chosen) -
                         (plain.logprob(pair.prompt, pair.rejected) - pair.reference_rejected)) *
-                       params.beta;
+                       params.loss.beta;
       loss = loss - (at::log_sigmoid(z) * 0.8 + at::log_sigmoid(-z) * 0.2) /
                         static_cast<double>(pairs.size());
     }
     CHECK(std::abs(metrics.loss - loss.item<double>()) <= 1e-5);
     check_gradients(trainer, plain.gradients(loss), 1e-4);
+  }
+}
+
+CHECK_CASE("train: a pair's z_0 and its numbers of tokens reach the loss") {
+  Transformer model = check::tiny_model();
+  std::vector<PreferencePair> pairs = pairs_for(model, 0.8);
+  for (PreferencePair& pair : pairs) pair.reference_chosen += 0.7, pair.kl_baseline = 0.4;
+  for (const PreferenceLoss& loss : check::all_losses(0.5)) {
+    Transformer trained = check::tiny_model();
+    TrainerParams params = params_of(1e-3);
+    params.loss = loss;
+    Trainer trainer(trained, params, {});
+    double expected = 0;
+    for (const PreferencePair& pair : pairs) {
+      ScoringRequest request;
+      request.groups.push_back({pair.prompt, {pair.chosen, pair.rejected}});
+      const auto sums = score(model, request, {}, Cancel()).sums;
+      expected += preference_term({sums[0], sums[1], pair.reference_chosen, pair.reference_rejected,
+                                   static_cast<double>(pair.chosen.size()),
+                                   static_cast<double>(pair.rejected.size()), 0.8, 0.4},
+                                  loss)
+                      .loss /
+                  static_cast<double>(pairs.size());
+    }
+    CHECK(std::abs(trainer.preference_step(pairs, Cancel()).loss - expected) <= 1e-5);
   }
 }
 

@@ -46,6 +46,10 @@ describe('the recipes that come with the program', () => {
       ],
     ],
     ['likelihood', ['reward.source']],
+    ['ipo', ['train.loss']],
+    ['simpo', ['train.loss', 'train.beta', 'train.simpo_gamma']],
+    ['kto', ['rank.weighting', 'train.loss']],
+    ['robust', ['train.loss']],
     ['lora', ['train.learning_rate', 'lora.enabled']],
   ])('%s.yaml is quickstart.yaml but for %j', (name, keys) => {
     const quick = parseRecipe(text('quickstart.yaml'), 'quickstart.yaml');

@@ -1,6 +1,6 @@
 /**
- * `cream train`: preference pairs, our own or others → a trained model, by consistency-regularised
- * DPO.
+ * `cream train`: preference pairs, our own or others → a trained model, by a consistency-
+ * regularised loss.
  */
 import { rename, rm } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
@@ -10,7 +10,7 @@ import { readJsonl, readRecords } from '../../data/jsonl.js';
 import { describeLeftOut } from '../../data/bad-rows.js';
 import type { PreferenceRecord } from '../../data/preferences.js';
 import type { Loaded } from '../../data/prompts.js';
-import type { PairRecord } from '../../data/records.js';
+import type { MismatchedRecord, PairRecord } from '../../data/records.js';
 import type { Model } from '../../engine/model.js';
 import type { LanguageModel } from '../../lm/language-model.js';
 import { writeCard, type CardContent } from '../../run/card.js';
@@ -25,6 +25,7 @@ import { preferenceLength, withoutUnusable } from '../../run/lengths.js';
 import { adapterOf } from '../../run/models.js';
 import type { Recipe } from '../../run/recipe.js';
 import { noteOn, optimise, totalSteps, type StepRecord } from '../../run/stages/optimise.js';
+import { mismatchedStage } from '../../run/stages/mismatched.js';
 import { preferenceObjective } from '../../run/stages/train.js';
 import { onDisk, writeRecords } from '../../run/store.js';
 import { reversedPairs } from '../../run/warnings.js';
@@ -74,7 +75,8 @@ export function addTrain(program: Command, cli: Cli): void {
     )
     .option(
       '--base <name>',
-      'θ_0, for pairs of others with --reference base or --kl-coefficient [the model]',
+      'θ_0, for pairs of others with --reference base or --kl-coefficient, and for --loss kto ' +
+        'with --reference base [the model]',
     )
     .requiredOption(
       '-o, --out <dir>',
@@ -104,10 +106,17 @@ export function addTrain(program: Command, cli: Cli): void {
           : await scored(given.preferences, language, flags, settings, cli);
       const reversed = reversedPairs(pairs, 'given');
       if (reversed !== undefined) cli.progress.warn(reversed);
+      const mismatched =
+        training.loss === 'kto'
+          ? await scoredMismatched(pairs, language, flags, settings, cli)
+          : [];
       const adapter = adapterOf(settings);
       if (adapter && language.model.adapter === null) await language.model.addAdapter(adapter);
-      const objective = preferenceObjective(pairs, settings, [seed, 'train'], (message) =>
-        cli.progress.warn(message),
+      const objective = preferenceObjective(
+        { pairs, mismatched },
+        settings,
+        [seed, 'train'],
+        (message) => cli.progress.warn(message),
       );
       const { steps } = await showStage(
         cli,
@@ -197,4 +206,32 @@ async function scored(
       ? await work(current)
       : await withModel(name, settings, cli, (base) => work(base.model));
   return makeGivenPairs(preferences, scores, language);
+}
+
+/**
+ * KTO's mismatched completions under the reference: the model before training, or θ_0. They are
+ * computed again where a stopped training goes on.
+ */
+function scoredMismatched(
+  pairs: readonly PairRecord[],
+  language: LanguageModel,
+  { base: name }: Flags,
+  settings: Recipe,
+  cli: Cli,
+): Promise<MismatchedRecord[]> {
+  const work = (reference: Model) => {
+    const stage = mismatchedStage(
+      pairs,
+      [settings.seed, 'train'],
+      () => Promise.resolve(reference),
+      settings.score,
+    );
+    const total = pairs.length * 2;
+    return showStage(cli, { stage: 'score', unit: stage.unit, total }, (hooks) =>
+      stage.make(pairs, hooks),
+    );
+  };
+  return settings.train.reference === 'base' && name !== undefined
+    ? withModel(name, settings, cli, (base) => work(base.model))
+    : work(language.model);
 }

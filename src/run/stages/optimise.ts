@@ -44,9 +44,14 @@ export interface StepRecord extends EvaluationColumns {
   'weights/max'?: number;
   /** Mean estimate of KL(π_θ ‖ π_θ0), nats per completion, if train.kl_coefficient is above 0. */
   kl?: number;
+  /** KTO's estimate of KL(π_θ ‖ π_ref), nats per completion (TRL's `kl`). */
+  'kto/kl'?: number;
 }
 
-export type StepMetrics = Awaited<ReturnType<Trainer['preferenceStep']>>;
+export type StepMetrics = Awaited<ReturnType<Trainer['preferenceStep']>> & {
+  /** KTO's z_0, in nats. */
+  klBaseline?: number;
+};
 
 /** The state from which an interrupted loop continues; training-state.ts keeps it on disk. */
 export interface TrainingState {
@@ -70,8 +75,8 @@ export interface Objective<Example> {
   /** The key of an epoch's order: seed, stage, iteration. */
   key: readonly (string | number)[];
   settings: OptimisationSettings;
-  beta?: number;
-  klCoefficient?: number;
+  /** Loss and its settings, for preference training. */
+  loss?: Pick<TrainerParams, 'loss' | 'beta' | 'simpoGamma' | 'labelSmoothing' | 'klCoefficient'>;
   /** Whether the metrics of a step include rewards. */
   rewards: boolean;
   /** The factor of an example's loss. */
@@ -259,7 +264,7 @@ export function stepsPerEpoch(examples: number, settings: { batch_size: number }
 }
 
 function trainerParams<Example>(objective: Objective<Example>): TrainerParams {
-  const { settings, beta, klCoefficient, key } = objective;
+  const { settings, loss, key } = objective;
   const total = totalSteps(objective);
   return {
     learningRate: settings.learning_rate,
@@ -275,8 +280,7 @@ function trainerParams<Example>(objective: Objective<Example>): TrainerParams {
     optimizerStates: settings.optimizer_states,
     masterWeights: settings.master_weights,
     gradientDtype: settings.gradient_dtype,
-    ...(beta === undefined ? {} : { beta }),
-    ...(klCoefficient ? { klCoefficient } : {}),
+    ...loss,
     dropoutSeed: promptKey(JSON.stringify(['dropout', ...key])),
   };
 }
@@ -335,6 +339,7 @@ function stepRecord<Example>(
     'logps/rejected': metrics.logpRejected,
     ...(weight && weightColumns(batch.map(weight))),
     ...(metrics.kl !== undefined && { kl: metrics.kl }),
+    ...(metrics.klBaseline !== undefined && { 'kto/kl': metrics.klBaseline }),
   };
 }
 

@@ -1,56 +1,81 @@
 /**
- * Train: pairs → θ_{t+1} by consistency-regularised DPO, C · DPO + (1 − C) · reverse DPO; the
- * reference is θ_t by its scores.
+ * Train: pairs → θ_{t+1} by a consistency-regularised loss, C · loss + (1 − C) · loss with the
+ * roles reversed; the reference is θ_t by its scores.
  */
-import type { PairRecord } from '../../data/records.js';
+import type { MismatchedRecord, PairRecord } from '../../data/records.js';
 import type { RunContext } from '../context.js';
 import { RunError } from '../errors.js';
 import { startsAtReference } from '../models.js';
 import type { Recipe } from '../recipe.js';
 import { inTraining } from './in-training.js';
+import { klBaseline, scoreMismatched } from './mismatched.js';
 import { trainCheckpoint, type Objective, type StepRecord } from './optimise.js';
 
 /** Trains θ_t into θ_{t+1} on the pairs of iteration `t`. */
 export async function trainOnPairs(run: RunContext, t: number, pairs: PairRecord[]): Promise<void> {
   const of = { phase: t, stage: 'train' } as const;
   const { trained, evaluation } = await inTraining(run, t, pairs);
+  const mismatched = run.recipe.train.loss === 'kto' ? await scoreMismatched(run, t, trained) : [];
   return trainCheckpoint(
     run,
     of,
     { from: t, to: t + 1, unit: 'pairs' },
     {
-      ...preferenceObjective(trained, run.recipe, [run.recipe.seed, 'train', t], (message) =>
-        run.emit({ type: 'warning', message }),
+      ...preferenceObjective(
+        { pairs: trained, mismatched },
+        run.recipe,
+        [run.recipe.seed, 'train', t],
+        (message) => run.emit({ type: 'warning', message }),
       ),
       ...(evaluation && { evaluation }),
     },
   );
 }
 
-/** DPO on `pairs`; `warn` is called if the first step contradicts their reference log-probs. */
+/**
+ * The recipe's loss on `pairs`; kto also needs their `mismatched` completions. `warn` is called
+ * if the first step contradicts the reference log-probs.
+ */
 export function preferenceObjective(
-  pairs: readonly PairRecord[],
-  recipe: Pick<Recipe, 'train' | 'lora' | 'dtype'>,
+  { pairs, mismatched }: { pairs: readonly PairRecord[]; mismatched: readonly MismatchedRecord[] },
+  recipe: Pick<Recipe, 'train' | 'lora' | 'dtype' | 'score'>,
   key: readonly (string | number)[],
   warn: (message: string) => void,
 ): Objective<PairRecord> {
   const settings = recipe.train;
+  const baselineOf =
+    settings.loss === 'kto' ? klBaseline(pairs, mismatched, recipe.score) : undefined;
   return {
     examples: pairs,
     id: (pair) => pair.prompt_id,
     key,
     settings,
-    beta: settings.beta,
-    klCoefficient: settings.kl_coefficient,
+    loss: {
+      loss: settings.loss,
+      beta: settings.beta,
+      simpoGamma: settings.simpo_gamma,
+      labelSmoothing: settings.label_smoothing,
+      klCoefficient: settings.kl_coefficient,
+    },
     rewards: true,
     weight: (pair) => pair.weight,
-    step: (trainer, batch, _policy, signal) =>
-      trainer.preferenceStep(
-        batch.map((pair) => pairInput(pair, settings)),
+    step: async (trainer, batch, policy, signal) => {
+      const kl = await baselineOf?.(batch, policy.model, signal);
+      const metrics = await trainer.preferenceStep(
+        batch.map((pair) => ({
+          ...pairInput(pair, settings),
+          ...(kl && { klBaseline: kl.baseline }),
+        })),
         { signal },
-      ),
+      );
+      return kl
+        ? { ...metrics, tokens: metrics.tokens + kl.tokens, klBaseline: kl.baseline }
+        : metrics;
+    },
     checkFirst: (first) => {
-      if (startsAtReference(recipe)) checkReference(first, pairs, recipe, warn);
+      // SimPO's rewards are mean log-probs, which have no reference to start at.
+      if (settings.loss !== 'simpo' && startsAtReference(recipe))
+        checkReference(first, pairs, recipe, warn);
     },
   };
 }

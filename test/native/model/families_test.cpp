@@ -12,6 +12,7 @@
 #include "score/scorer.h"
 #include "tiny_model.h"
 #include "train/trainer.h"
+#include "trainer_params.h"
 #include "weights/load.h"
 
 using namespace cream;
@@ -78,8 +79,8 @@ void check_gradient(const std::string& what, const Tensor& flat, const JsonValue
 void check_gradients(const std::string& family, bool checkpointing) {
   const JsonValue expected = check::golden("families/" + family + "/expected.json");
   Transformer model = load(family, at::kFloat);
-  TrainerParams params;
-  params.beta = check::number(expected, "beta");
+  TrainerParams params = check::trainer_params();
+  params.loss.beta = check::number(expected, "beta");
   params.optimizer.learning_rate = 1e-6;
   params.optimizer.max_grad_norm = 0;
   params.activation_checkpointing = checkpointing;
@@ -132,7 +133,7 @@ CHECK_CASE("families: a padding token's row of the embedding gets no gradient, a
     loaded.config.pad_token_id = pad_token_id;
     Weights weights = weights_from(loaded.config, std::move(loaded.tensors));
     Transformer model(std::move(loaded.config), std::move(weights));
-    TrainerParams params;
+    TrainerParams params = check::trainer_params();
     params.optimizer.max_grad_norm = 0;
     Trainer trainer(model, params, {});
     trainer.preference_step({pair}, Cancel());
