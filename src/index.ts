@@ -71,6 +71,7 @@ export type { MetricsRow } from './run/metrics-log.js';
 export type { MetricsSink } from './run/sinks.js';
 export { parseRecipe, recipeText } from './run/recipe-file.js';
 export type { Recipe } from './run/recipe.js';
+export type { PromptRow, PromptRows } from './run/given-prompts.js';
 export { run, type RunOptions } from './run/run.js';
 export type { IterationSummary } from './run/summary.js';
 export { ChatTemplate, type Message } from './text/chat-template.js';

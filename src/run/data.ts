@@ -4,6 +4,7 @@ import { loadDemonstrations, loadPrompts, type Loaded } from '../data/prompts.js
 import type { DemonstrationRecord, GoldRecord, Message, PromptRecord } from '../data/records.js';
 import type { LanguageModel } from '../lm/language-model.js';
 import { RunError } from './errors.js';
+import { noProgram, PROGRAM } from './given-prompts.js';
 import { shuffled } from './keys.js';
 import { demonstrationLength, promptLength, withoutUnusable } from './lengths.js';
 import type { Recipe } from './recipe.js';
@@ -31,6 +32,7 @@ export async function readPrompts(
     prompts: { source, columns, count, split, on_bad_row: onBadRow },
     system_prompt: system,
   } = recipe;
+  if (source === PROGRAM) throw noProgram();
   if (source === 'builtin' && count === 0)
     throw new RunError(
       'ERR_RECIPE',
@@ -102,6 +104,7 @@ export async function chooseDemonstrations(
     sft: { source, columns, count, on_bad_row: onBadRow },
     system_prompt: system,
   } = recipe;
+  if (source === PROGRAM) throw noProgram();
   if (source === 'builtin' && count === 0)
     throw new RunError(
       'ERR_RECIPE',

@@ -11,6 +11,7 @@ import { isFile } from '../files/files.js';
 import { modelDigest, type ResolvedModel } from '../models/resolve.js';
 import { choosePrompts, readPrompts } from './data.js';
 import { RunError, stoppable } from './errors.js';
+import { GIVEN_PROMPTS, withLocatedPrompts } from './given-prompts.js';
 import { readOwnText } from './own-files.js';
 import { firstDifference, parseRecipe, recipeDigest, recipeText } from './recipe-file.js';
 import type { Recipe } from './recipe.js';
@@ -155,8 +156,8 @@ async function checkRecipe(
   const before = parseRecipe(readOwnText(path, 'recipe'), path);
   const difference = firstDifference(before, recipe);
   if (!difference) return { resumed: true, extended: false };
-  if (firstBeside(directory, [...BOOKKEEPING, RECIPE, RUN]) === undefined) {
-    rmSync(join(directory, RUN), { force: true });
+  if (firstBeside(directory, [...BOOKKEEPING, RECIPE, RUN, GIVEN_PROMPTS]) === undefined) {
+    for (const name of [RUN, GIVEN_PROMPTS]) rmSync(join(directory, name), { force: true });
     await write();
     return { resumed: false, extended: false };
   }
@@ -185,7 +186,7 @@ const isExtension = (before: Recipe, now: Recipe): boolean =>
 /** Refuses more iterations if they would change the prompts of finished ones. */
 async function checkSamePrompts(directory: string, recipe: Recipe, until: number): Promise<void> {
   if (recipe.pairs.source !== null) return;
-  const source = await readPrompts(recipe);
+  const source = await readPrompts(withLocatedPrompts(recipe, directory));
   for (let t = 1; t <= until; t++) {
     const path = join(directory, phaseFolder(t), 'prompts.jsonl');
     if (!existsSync(path)) return;

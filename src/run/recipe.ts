@@ -29,8 +29,8 @@ const JUDGE = { 'reward.source': JUDGED_REWARDS } as const;
 const prompts = z.strictObject({
   source: source().describe(
     '`builtin` (generated word problems and short questions), a JSONL, JSON or ' +
-      'Parquet file, a data set of the hub (`hub:org/name/config:split`), or a list of ' +
-      'files and data sets. Rows have `prompt` (text or messages), `messages`, ' +
+      'Parquet file, a data set of the hub (`hub:org/name/config:split`), a list of files and ' +
+      'data sets, or `program` (what a Node program passes to run()). Rows have `prompt` (text or messages), `messages`, ' +
       '`instruction` or `question` (docs/data.md). Duplicates are dropped.',
   ),
   columns: only(

@@ -16,6 +16,7 @@ import { checkDisk } from './disk.js';
 import { RunError, stoppable } from './errors.js';
 import { EventQueue } from './event-queue.js';
 import type { RunEvent } from './events.js';
+import { locatePrompts, type PromptRows } from './given-prompts.js';
 import { RunInputs } from './inputs.js';
 import { iterate, learnGivenPairs } from './iteration.js';
 import { prune } from './keep.js';
@@ -32,7 +33,7 @@ import { fetchSources, sourcesOf } from './sources.js';
 import { evaluateModel } from './stages/evaluate.js';
 import { checkStart, fineTune } from './stages/sft.js';
 import { EVENTS, explainDisk, LOCK, METRICS, onDisk, SUMMARY } from './store.js';
-import { Summaries } from './summary.js';
+import { Summaries, type IterationSummary } from './summary.js';
 import { recipeWarnings } from './warnings.js';
 import { checkFinished, verifyCheckpoint } from './verify.js';
 
@@ -51,6 +52,16 @@ export interface RunOptions {
   onMetrics?: (row: MetricsRow) => void;
   /** Where the rows of metrics.jsonl go too, see MetricsSink. */
   sinks?: readonly MetricsSink[];
+  /**
+   * The prompts, where the recipe says `prompts: {source: program}`. They are read to the end once
+   * and kept in the run directory; a resumed run reads them there and leaves this alone.
+   */
+  prompts?: PromptRows;
+  /**
+   * Called with every finished iteration's metrics, those of an earlier call included; true ends
+   * the run there as finished. A later call without it, or with another rule, goes on.
+   */
+  until?: (iteration: IterationSummary) => boolean | Promise<boolean>;
 }
 
 /**
@@ -91,7 +102,7 @@ async function locked(recipe: Recipe, options: Options, tell: Emit): Promise<voi
     const warn = (message: string) => void warnings.push(message);
     const records = await onDisk(directory, () => openRecords(directory, signal, warn));
     const { resumed, finished } = await checkBegun(directory, recipe, records, signal);
-    if (finished) {
+    if (finished && (await isOver(directory, recipe, options.until))) {
       await records.compact();
       const outlets = new Outlets(recipe, options, (message) => tell({ type: 'warning', message }));
       for (const row of readMetrics(directory)) outlets.add(row, true);
@@ -120,13 +131,14 @@ async function work(
   emit: Emit,
   resumed: boolean,
 ): Promise<void> {
-  const { directory, signal, onModelProgress, rewards } = options;
+  const { directory, signal, onModelProgress, rewards, prompts, until } = options;
   const began = performance.now();
   checkRewards(recipe, rewards);
   await stoppable(signal, () =>
     fetchSources(sourcesOf(recipe), { signal, onProgress: onModelProgress }),
   );
-  const sources = new RunInputs(recipe);
+  const located = await locatePrompts(recipe, prompts, { directory, records, signal });
+  const sources = new RunInputs(located);
   let inputs = await readInputs(recipe, sources);
   emit({ type: 'run_started', directory, resumed, iterations: recipe.iterations });
   for (const message of recipeWarnings(recipe)) emit({ type: 'warning', message });
@@ -168,7 +180,7 @@ async function work(
     plan,
     models,
     inputs: skipsBadRows(recipe)
-      ? new RunInputs(recipe, () => models.policy(resolved.path))
+      ? new RunInputs(located, () => models.policy(resolved.path))
       : sources,
     rewards,
     signal,
@@ -196,9 +208,11 @@ async function work(
     }
     for (let t = 1; t <= recipe.iterations; t++) {
       await (recipe.pairs.source === null ? iterate : learnGivenPairs)(context, t);
-      await writePhaseCard(context, t, await summaries.add(t));
+      const summary = await summaries.add(t);
+      await writePhaseCard(context, t, summary);
       await prune(context, t);
       await models.keep([context.checkpoint(0), context.checkpoint(t), context.checkpoint(t + 1)]);
+      if (t < recipe.iterations && summary && (await until?.(summary))) break;
     }
     metrics.end();
     await onDisk(directory, () => recordMetrics(records));
@@ -225,6 +239,20 @@ async function work(
 async function recordMetrics(records: Records): Promise<void> {
   const path = join(records.folder, METRICS);
   if (existsSync(path)) await records.add([{ file: METRICS, ...(await digestFile(path)) }]);
+}
+
+/** Whether a finished run has all its iterations, or its rule still ends it where it ended. */
+async function isOver(
+  directory: string,
+  { iterations }: Recipe,
+  until: RunOptions['until'],
+): Promise<boolean> {
+  const { iterations: rows } = JSON.parse(readFileSync(join(directory, SUMMARY), 'utf8')) as {
+    iterations: IterationSummary[];
+  };
+  const last = rows.at(-1);
+  if (typeof last?.phase !== 'number' || last.phase >= iterations) return true;
+  return (await until?.(last)) ?? false;
 }
 
 /** Whether an earlier call passed the checks that need a model. */

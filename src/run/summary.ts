@@ -48,7 +48,10 @@ export class Summaries {
 
   constructor(private readonly run: RunContext) {}
 
-  /** Adds `phase`, whose stages are all finished, here and to metrics.jsonl. */
+  /**
+   * Adds `phase`, whose stages are all finished, here and to metrics.jsonl. Returns its row;
+   * undefined where it has neither answers nor steps.
+   */
   async add(phase: Phase): Promise<IterationSummary | undefined> {
     const steps = await recordsOf<StepRecord>(this.run, phase, 'steps.jsonl');
     this.run.metrics.steps(phase, steps);

@@ -8,6 +8,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { expect, it } from '@jest/globals';
 import ts from 'typescript';
+import { loadModel } from '../../src/lm/language-model.js';
 import { temporaryFolder, tinyModel } from '../support/tiny-model.js';
 
 const root = fileURLToPath(new URL('../../', import.meta.url));
@@ -148,6 +149,37 @@ const tests: Record<string, () => Promise<void>> = {
     expect(await start('align-your-prompts', [prompts, join(work, 'mine'), model]).ended).toMatch(
       /^report: /,
     ); // finished already
+  },
+  'align-from-memory': async () => {
+    const directory = join(work, 'memory');
+    const output = await start('align-from-memory', [directory, model]).ended;
+    expect(output).toMatch(/^iteration 1: \d pairs\n[^]*finished in /);
+    const given = readFileSync(join(directory, 'given-prompts.jsonl'), 'utf8').trim().split('\n');
+    expect(given.map((line) => (JSON.parse(line) as { id: string }).id)).toEqual([
+      'cat',
+      'dog',
+      'owl',
+      'fox',
+      'bee',
+      'cow',
+    ]);
+    // One step at the full learning rate orders a tiny model's pairs, or three iterations are over.
+    const { iterations } = JSON.parse(readFileSync(join(directory, 'summary.json'), 'utf8')) as {
+      iterations: { phase: number; iteration: { reward_accuracy: number } }[];
+    };
+    const last = iterations.at(-1)!;
+    expect(last.phase === 3 || last.iteration.reward_accuracy > 0.9).toBe(true);
+  },
+  'model-in-a-worker': async () => {
+    const lines = (await start('model-in-a-worker', [model]).ended).trim().split('\n');
+    expect(lines).toEqual([
+      expect.stringMatching(/^\d+ tokens: "/),
+      expect.stringMatching(/^\d+ tokens: "/),
+      'the worker ended with 0',
+    ]);
+    await using lm = await loadModel(model);
+    const own = await lm.generate('What is a thread?', { maxNewTokens: 32, seed: 1 });
+    expect(lines[0]).toBe(`${own.tokens.length} tokens: ${JSON.stringify(own.text)}`);
   },
   'custom-reward': async () => {
     const output = await start('custom-reward', [join(work, 'short'), model]).ended;

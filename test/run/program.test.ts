@@ -1,0 +1,114 @@
+/** Runs of a Node program: prompts from memory, and a rule that ends a run. */
+import { describe, expect, it } from '@jest/globals';
+import { existsSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import type { PromptRecord } from '../../src/data/records.js';
+import type { PromptRow } from '../../src/run/given-prompts.js';
+import type { IterationSummary } from '../../src/run/summary.js';
+import { tinyRun } from '../support/run.js';
+import { temporaryFolder } from '../support/tiny-model.js';
+
+const GIVEN = ['prompts.source=program', 'prompts.count=2'];
+const questions = (count: number) => Array.from({ length: count }, (_, i) => `What is ${i} + 1?`);
+const failure = (work: Promise<unknown>) =>
+  work.then(
+    () => '',
+    (error: unknown) => (error as Error).message,
+  );
+
+describe('prompts of a program', () => {
+  it('come from an array of texts and rows', async () => {
+    const rows: PromptRow[] = [
+      ...questions(1),
+      { id: 'mine', prompt: [{ role: 'user', content: 'Say hello.' }], answer: 'hello' },
+    ];
+    const ran = await tinyRun(GIVEN, { prompts: rows });
+    const prompts = ran.records<PromptRecord>('iteration-1/prompts.jsonl');
+    expect(prompts.map(({ prompt }) => prompt.at(-1)!.content).sort()).toEqual([
+      'Say hello.',
+      'What is 0 + 1?',
+    ]);
+    expect(ran.text('iteration-1/gold.jsonl')).toContain('"id":"mine","answer":"hello"');
+  }, 60_000);
+
+  it('come from an async iterable, read once; a resumed run keeps them', async () => {
+    let read = 0;
+    async function* prompts() {
+      for (const question of questions(4)) {
+        await Promise.resolve();
+        read++;
+        yield question;
+      }
+    }
+    const directory = join(temporaryFolder(), 'run');
+    const stop = new AbortController();
+    const first = tinyRun(GIVEN, {
+      directory,
+      prompts: prompts(),
+      signal: stop.signal,
+      onEvent: ({ type }) => {
+        if (type === 'stage_finished') stop.abort();
+      },
+    });
+    expect(await failure(first)).not.toBe('');
+    expect(read).toBe(4);
+    const ran = await tinyRun(GIVEN, { directory });
+    expect(read).toBe(4);
+    expect(readFileSync(join(directory, 'given-prompts.jsonl'), 'utf8').split('\n')).toHaveLength(
+      5,
+    );
+    const whole = await tinyRun(GIVEN, { prompts: questions(4) });
+    for (const name of ['prompts.jsonl', 'completions.jsonl', 'steps.jsonl'])
+      expect(ran.text(`iteration-1/${name}`)).toBe(whole.text(`iteration-1/${name}`));
+  }, 60_000);
+
+  it('are refused where the recipe names other ones, missing, empty or no prompts', async () => {
+    expect(await failure(tinyRun([], { prompts: questions(4) }))).toMatch(
+      /prompts\.source is "builtin", but run\(\) was given prompts/,
+    );
+    expect(await failure(tinyRun(GIVEN))).toMatch(/pass their prompts to run\(\) as `prompts`/);
+    expect(await failure(tinyRun(GIVEN, { prompts: [] }))).toMatch(/no prompts/);
+    const wrong = [7] as unknown as string[];
+    expect(await failure(tinyRun(GIVEN, { prompts: wrong }))).toMatch(/Prompt 0 .* is 7: give/);
+    const broken = [{ id: 'x' }] as unknown as string[];
+    expect(await failure(tinyRun(GIVEN, { prompts: broken }))).toMatch(
+      /given-prompts\.jsonl line 1: no prompt found/,
+    );
+  }, 60_000);
+});
+
+describe('until', () => {
+  const THREE = ['iterations=3', 'prompts.count=2'];
+
+  it('ends a run as finished where it says so; without it the run goes on', async () => {
+    const seen: IterationSummary['phase'][] = [];
+    const until = (row: IterationSummary) => {
+      seen.push(row.phase);
+      expect(row.iteration!.pairs).toBeGreaterThan(0);
+      return row.phase === 2;
+    };
+    const ran = await tinyRun(THREE, { until });
+    expect(seen).toEqual([1, 2]);
+    expect(ran.events.at(-1)).toMatchObject({ type: 'run_finished', already: false });
+    expect(existsSync(join(ran.directory, 'iteration-3'))).toBe(false);
+    const again = await tinyRun(THREE, { directory: ran.directory, until });
+    expect(again.events.at(-1)).toMatchObject({ type: 'run_finished', already: true });
+    const more = await tinyRun(THREE, { directory: ran.directory });
+    const whole = await tinyRun(THREE);
+    for (const name of ['summary.json', 'iteration-3/steps.jsonl'])
+      expect(more.text(name)).toBe(whole.text(name));
+  }, 120_000);
+
+  it('is not asked after the last iteration', async () => {
+    const ran = await tinyRun(['prompts.count=2'], {
+      until: () => Promise.reject(new Error('asked')),
+    });
+    const last = { type: 'run_finished', already: false };
+    expect(ran.events.at(-1)).toMatchObject(last);
+  }, 60_000);
+
+  it('may be async, and its error stops the run', async () => {
+    const until = () => Promise.reject(new Error('the metrics service is away'));
+    expect(await failure(tinyRun(THREE, { until }))).toBe('the metrics service is away');
+  }, 60_000);
+});
