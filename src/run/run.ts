@@ -23,6 +23,7 @@ import { prune } from './keep.js';
 import { takeLock } from './lock.js';
 import { MetricsLog, readMetrics, type MetricsRow } from './metrics-log.js';
 import { adapterOf, Models } from './models.js';
+import { readOwnText } from './own-files.js';
 import { recipeDigest } from './recipe-file.js';
 import type { Recipe } from './recipe.js';
 import { digestFile, type Records } from './records.js';
@@ -247,7 +248,7 @@ async function isOver(
   { iterations }: Recipe,
   until: RunOptions['until'],
 ): Promise<boolean> {
-  const { iterations: rows } = JSON.parse(readFileSync(join(directory, SUMMARY), 'utf8')) as {
+  const { iterations: rows } = JSON.parse(readOwnText(join(directory, SUMMARY))) as {
     iterations: IterationSummary[];
   };
   const last = rows.at(-1);

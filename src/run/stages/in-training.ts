@@ -115,11 +115,11 @@ const tooFew = (t: number, count: number, pairs: number): string =>
     : `Iteration ${t} has ${pairs} pairs, so only ${count} are left out of training for ` +
       'evaluation (evaluate.pairs).';
 
-/** Mean of β·(log π − log π_ref) of chosen minus rejected, and the share of it above 0. */
+/** Mean reward of chosen minus rejected, as the loss defines it, and the share of it above 0. */
 async function heldOutMargin(
   held: readonly PairRecord[],
   policy: LanguageModel,
-  { beta, reference }: Pick<Recipe['train'], 'beta' | 'reference'>,
+  { loss, beta, reference }: Pick<Recipe['train'], 'loss' | 'beta' | 'reference'>,
   limit: number | 'auto',
   signal: AbortSignal,
 ): Promise<EvaluationColumns> {
@@ -133,11 +133,16 @@ async function heldOutMargin(
     },
     { signal },
   );
+  const reward = (logp: number, reference: number, tokens: readonly number[]) =>
+    beta * (loss === 'simpo' ? logp / tokens.length : logp - reference);
   const margins = held.map((pair, i) => {
     const base = reference === 'base';
     const chosen = base ? pair.base_chosen_logps! : pair.ref_chosen_logps;
     const rejected = base ? pair.base_rejected_logps! : pair.ref_rejected_logps;
-    return beta * (sums[2 * i]! - chosen - (sums[2 * i + 1]! - rejected));
+    return (
+      reward(sums[2 * i]!, chosen, pair.chosen_token_ids) -
+      reward(sums[2 * i + 1]!, rejected, pair.rejected_token_ids)
+    );
   });
   return {
     'eval/rewards/margins': mean(margins)!,
