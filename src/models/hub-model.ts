@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import { exists } from '../files/cache.js';
 import { ModelError } from '../files/errors.js';
 import { writeToCache } from '../files/files.js';
+import { TOKENIZER_FILES } from '../files/model-files.js';
 import { checkLocalModel } from './local.js';
 import type { Fetching } from '../hub/http.js';
 import {
@@ -27,8 +28,9 @@ export interface HubModel {
   licence?: string | undefined;
 }
 
-const WANTED =
-  /^(config\.json|generation_config\.json|model\.safetensors|model-\d+-of-\d+\.safetensors|model\.safetensors\.index\.json|tokenizer\.json|tokenizer_config\.json|special_tokens_map\.json|chat_template\.(jinja|json))$/;
+const WEIGHTS = /^model(-\d+-of-\d+)?\.safetensors$|^model\.safetensors\.index\.json$/;
+const isWanted = (name: string): boolean =>
+  WEIGHTS.test(name) || ['config.json', ...TOKENIZER_FILES].includes(name);
 
 const model = (id: string): Repository => ({ kind: 'models', id });
 
@@ -44,7 +46,7 @@ export async function cachedHubModel(
   const commit = await cachedCommit(model(id), revision, options.env);
   if (commit === null) return null;
   const path = join(repositoryFolder(model(id), options.env), 'snapshots', commit);
-  const names = (await readdir(path).catch(() => [])).filter((name) => WANTED.test(name));
+  const names = (await readdir(path).catch(() => [])).filter((name) => isWanted(name));
   const [damaged] = await damagedFiles(path, names, options);
   if (damaged !== undefined && (await exists(damaged)))
     throw new ModelError(
@@ -81,7 +83,7 @@ export async function fetchHubModel(
 
 /** The files that the engine reads, small ones first. */
 function wanted(listing: Listing, fetching: Fetching): Listing {
-  const files = listing.files.filter(({ name }) => WANTED.test(name));
+  const files = listing.files.filter(({ name }) => isWanted(name));
   for (const file of files) requireChecksum(file, fetching);
   if (!files.some((file) => file.name.endsWith('.safetensors'))) {
     throw new ModelError(

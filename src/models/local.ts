@@ -9,6 +9,7 @@ import { sha256File } from '../files/cache.js';
 import { parseConfig } from '../files/json.js';
 import { ModelError } from '../files/errors.js';
 import { FileError, openRegular, readText } from '../files/read.js';
+import { TOKENIZER_FILES } from '../files/model-files.js';
 
 const LFS_POINTER = 'version https://git-lfs.github.com/spec/';
 
@@ -218,16 +219,7 @@ export async function contentDigest(path: string, signal?: AbortSignal): Promise
   const kept = [
     ...(await weightFiles(path, names)),
     ...names.filter((name) =>
-      [
-        'config.json',
-        'adapter_config.json',
-        'tokenizer.json',
-        'tokenizer_config.json',
-        'special_tokens_map.json',
-        'generation_config.json',
-        'chat_template.jinja',
-        'chat_template.json',
-      ].includes(name),
+      ['config.json', 'adapter_config.json', ...TOKENIZER_FILES].includes(name),
     ),
   ].sort();
   const all = createHash('sha256');

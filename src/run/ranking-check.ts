@@ -19,7 +19,7 @@ import { shuffled } from './keys.js';
 import { bothSides, choosePreferences } from './stages/given-pairs.js';
 import { score as scoreGroups, type Scorable } from './stages/score.js';
 import type { Recipe } from './recipe.js';
-import { classifier, loadRewardModel } from './reward-model.js';
+import { classifier, lendRewardModel } from './reward-model.js';
 import { judgedByPolicy } from './stages/reward.js';
 import type { StageHooks } from './stages/stage.js';
 
@@ -176,13 +176,9 @@ export async function checkRanking(run: RunContext, t: number): Promise<void> {
   const { recipe } = run;
   if (recipe.rank_eval.source === null || existsSync(run.file(t, 'rank-eval.jsonl'))) return;
   const { records: preferences } = (await rankedPreferences(recipe))!;
-  const rewardModel =
-    recipe.reward.source === 'model' ? await loadRewardModel(recipe, run.signal) : undefined;
-  try {
-    await rateInRun(run, t, preferences, rewardModel);
-  } finally {
-    await rewardModel?.dispose();
-  }
+  await lendRewardModel(recipe, run.signal, (rewardModel) =>
+    rateInRun(run, t, preferences, rewardModel),
+  );
 }
 
 async function rateInRun(

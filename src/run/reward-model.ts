@@ -42,8 +42,26 @@ export async function withRewardModel<T>(
   }
 }
 
+/**
+ * Calls `use` with the recipe's reward model, or with undefined if its rewards need none, and frees
+ * the model afterwards. @throws RunError if the model cannot judge, as loadRewardModel
+ */
+export async function lendRewardModel<T>(
+  settings: Pick<Recipe, 'reward' | 'dtype' | 'device'>,
+  signal: AbortSignal,
+  use: (rewardModel: LanguageModel | undefined) => Promise<T>,
+): Promise<T> {
+  const rewardModel =
+    settings.reward.source === 'model' ? await loadRewardModel(settings, signal) : undefined;
+  try {
+    return await use(rewardModel);
+  } finally {
+    await rewardModel?.dispose();
+  }
+}
+
 /** @throws RunError if the model has no head, or `reward.label` does not fit its labels. */
-export async function loadRewardModel(
+async function loadRewardModel(
   { reward, dtype, device }: Pick<Recipe, 'reward' | 'dtype' | 'device'>,
   signal: AbortSignal,
 ): Promise<LanguageModel> {

@@ -28,7 +28,7 @@ import { recipeDigest } from './recipe-file.js';
 import type { Recipe } from './recipe.js';
 import { digestFile, type Records } from './records.js';
 import { ReportWriter } from './report-writer.js';
-import { loadRewardModel } from './reward-model.js';
+import { lendRewardModel } from './reward-model.js';
 import { Outlets, type MetricsSink } from './sinks.js';
 import { fetchSources, sourcesOf } from './sources.js';
 import { evaluateModel } from './stages/evaluate.js';
@@ -196,7 +196,7 @@ async function work(
       await checkDisk(directory, recipe, policy.model.config.parameters);
       await checkLengths(inputs, policy);
       await checkStart(context);
-      if (recipe.reward.source === 'model') await (await loadRewardModel(recipe, signal)).dispose();
+      await lendRewardModel(recipe, signal, async () => {}); // it must load and fit
     }
     if (recipe.evaluate.baseline) {
       await evaluateModel(context, 0, 0);

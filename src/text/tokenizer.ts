@@ -6,6 +6,7 @@ import { readdir } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { parseConfig } from '../files/json.js';
 import { FileError, readText } from '../files/read.js';
+import { TOKENIZER_FILES } from '../files/model-files.js';
 import { createDecoding, type Decoding } from './decoding.js';
 import { Encoder } from './encoder.js';
 import { TextError } from './errors.js';
@@ -243,14 +244,7 @@ const unsplit = (text: string, error: unknown): TextError =>
 
 async function readFolder(folder: string): Promise<Parts> {
   const files: Record<string, string> = {};
-  for (const name of [
-    'tokenizer.json',
-    'tokenizer_config.json',
-    'special_tokens_map.json',
-    'generation_config.json',
-    'chat_template.jinja',
-    'chat_template.json',
-  ]) {
+  for (const name of TOKENIZER_FILES) {
     const text = await readPart(join(folder, name));
     if (text !== undefined) files[name] = text;
   }

@@ -1,15 +1,14 @@
 import { lstatSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll, afterEach, beforeEach, describe, expect, it } from '@jest/globals';
+import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
 import { datasetFiles, parseDatasetSource } from '../../src/data/hub.js';
 import { loadPrompts } from '../../src/data/prompts.js';
 import { readRows } from '../../src/data/rows.js';
 import { chooseSplit, convertedSplits, globMatches, splitsOf } from '../../src/data/splits.js';
 import { COMMIT, CONVERTED_COMMIT, standInHub, type StandIn } from '../hub/stand-in.js';
+import { temporaryFolder } from '../support/folders.js';
 
-const root = mkdtempSync(join(tmpdir(), 'cream-datasets-'));
-afterAll(() => rmSync(root, { recursive: true, force: true }));
+const root = temporaryFolder('cream-datasets-');
 const parquet = readFileSync(new URL('../golden/parquet/snappy-1.parquet', import.meta.url));
 const other = readFileSync(new URL('../golden/parquet/zstd-2.parquet', import.meta.url));
 const lines = (...rows: object[]) => rows.map((row) => JSON.stringify(row)).join('\n');

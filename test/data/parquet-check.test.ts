@@ -1,18 +1,17 @@
 /**
  * Malicious pages and footers: each claim that a decoder would trust is refused before decoding.
  */
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterAll, describe, expect, it } from '@jest/globals';
+import { describe, expect, it } from '@jest/globals';
 import type { ColumnMetaData, SchemaElement } from 'hyparquet';
 import { checkPages, type Leaf } from '../../src/data/parquet-pages.js';
 import { COMPRESSORS } from '../../src/data/parquet-codecs.js';
 import { readStruct } from '../../src/data/parquet-thrift.js';
 import { readRows } from '../../src/data/rows.js';
+import { temporaryFolder } from '../support/folders.js';
 
-const folder = mkdtempSync(join(tmpdir(), 'cream-hostile-'));
-afterAll(() => rmSync(folder, { recursive: true }));
+const folder = temporaryFolder('cream-hostile-');
 
 const varint = (n: number): number[] =>
   n < 128 ? [n] : [(n % 128) | 128, ...varint(Math.floor(n / 128))];

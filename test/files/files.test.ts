@@ -1,22 +1,13 @@
-import {
-  existsSync,
-  mkdirSync,
-  mkdtempSync,
-  readdirSync,
-  readFileSync,
-  rmSync,
-  writeFileSync,
-} from 'node:fs';
-import { tmpdir } from 'node:os';
+import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterAll, describe, expect, it } from '@jest/globals';
+import { describe, expect, it } from '@jest/globals';
 import { withLock } from '../../src/files/cache.js';
 import { makeDirectory, sweep, writeAtomic } from '../../src/files/files.js';
 import { resolveModel } from '../../src/models/resolve.js';
 import { writeAtomic as writeInRun } from '../../src/run/store.js';
+import { temporaryFolder } from '../support/folders.js';
 
-const root = mkdtempSync(join(tmpdir(), 'cream-files-'));
-afterAll(() => rmSync(root, { recursive: true, force: true }));
+const root = temporaryFolder('cream-files-');
 
 describe('whole files', () => {
   it('replace the old one, make their folders and leave no temporary', async () => {

@@ -2,7 +2,6 @@
 import { spawnSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, rmSync, symlinkSync, truncateSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
-import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { readRecipe } from '../../src/cli/recipes.js';
@@ -12,8 +11,9 @@ import { sha256File } from '../../src/files/cache.js';
 import { openRegular, readRegular, readRegularSync, readText } from '../../src/files/read.js';
 import { checkLocalModel } from '../../src/models/local.js';
 import { loadTokenizer } from '../../src/text/tokenizer.js';
+import { temporaryFolder } from '../support/folders.js';
 
-const root = mkdtempSync(join(tmpdir(), 'cream-read-'));
+const root = temporaryFolder('cream-read-');
 const socket = createServer();
 beforeAll(
   () =>

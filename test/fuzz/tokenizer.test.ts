@@ -2,15 +2,14 @@
  * An untrusted tokenizer.json, by seeded mutation of the golden ones: it is refused with a
  * sentence, or it encodes; it neither hangs nor fails with an internal error.
  */
-import { mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { readFileSync, readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterAll, expect, it } from '@jest/globals';
+import { expect, it } from '@jest/globals';
 import { TextError } from '../../src/text/errors.js';
 import { loadTokenizer } from '../../src/text/tokenizer.js';
+import { temporaryFolder } from '../support/folders.js';
 
-const folder = mkdtempSync(join(tmpdir(), 'cream-fuzz-'));
-afterAll(() => rmSync(folder, { recursive: true, force: true }));
+const folder = temporaryFolder('cream-fuzz-');
 const golden = new URL('../golden/tokenizers/', import.meta.url);
 /** Far above what any of these takes on a busy machine; a hang takes for ever. */
 const BUDGET_MS = 20_000;

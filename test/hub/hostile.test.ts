@@ -13,17 +13,16 @@ import {
 } from 'node:fs';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import { connect, type AddressInfo, type Socket } from 'node:net';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
-import { afterAll, afterEach, beforeEach, describe, expect, it } from '@jest/globals';
+import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
 import type { Limits } from '../../src/hub/http.js';
 import { fetchingOf, listRepository, type HubProgress } from '../../src/hub/listing.js';
 import { damagedFiles, fetchFiles } from '../../src/hub/repository.js';
 import { COMMIT, standInHub, type StandIn } from './stand-in.js';
+import { temporaryFolder } from '../support/folders.js';
 
-const root = mkdtempSync(join(tmpdir(), 'cream-hostile-'));
-afterAll(() => rmSync(root, { recursive: true, force: true }));
+const root = temporaryFolder('cream-hostile-');
 
 const weights = randomBytes(3_000_000);
 const oid = createHash('sha256').update(weights).digest('hex');

@@ -11,19 +11,18 @@ import {
   writeFileSync,
   mkdirSync,
 } from 'node:fs';
-import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { execFile } from 'node:child_process';
 import { promisify } from 'node:util';
 import ts from 'typescript';
-import { afterAll, afterEach, beforeEach, describe, expect, it } from '@jest/globals';
+import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
 import { parseHubId } from '../../src/hub/listing.js';
 import { cachedHubModel, fetchHubModel } from '../../src/models/hub-model.js';
 import { resolveModel } from '../../src/models/resolve.js';
 import { COMMIT, standInHub, type StandIn } from '../hub/stand-in.js';
+import { temporaryFolder } from '../support/folders.js';
 
-const root = mkdtempSync(join(tmpdir(), 'cream-hub-'));
-afterAll(() => rmSync(root, { recursive: true, force: true }));
+const root = temporaryFolder('cream-hub-');
 
 const weights = randomBytes(300_000);
 const sha256 = createHash('sha256').update(weights).digest('hex');

@@ -1,10 +1,10 @@
 /** libtorch's wheel is verified by its digest, and damage to the unpacked libraries is seen. */
 import { createHash } from 'node:crypto';
-import { mkdirSync, mkdtempSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { mkdirSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
-import { afterAll, beforeEach, expect, it } from '@jest/globals';
+import { beforeEach, expect, it } from '@jest/globals';
+import { temporaryFolder } from '../support/folders.js';
 
 const { verifyWheel, noteLibraries, damagedLibrary } = (await import(
   pathToFileURL(resolve('scripts/libtorch.mjs')).href
@@ -14,8 +14,7 @@ const { verifyWheel, noteLibraries, damagedLibrary } = (await import(
   damagedLibrary: (root: string) => string | null;
 };
 
-const root = mkdtempSync(join(tmpdir(), 'cream-libtorch-'));
-afterAll(() => rmSync(root, { recursive: true, force: true }));
+const root = temporaryFolder('cream-libtorch-');
 const library = join(root, 'lib/libc10.so');
 beforeEach(() => {
   mkdirSync(join(root, 'lib/folder'), { recursive: true });

@@ -1,14 +1,13 @@
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { mkdirSync, mkdtempSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterAll, describe, expect, it } from '@jest/globals';
+import { describe, expect, it } from '@jest/globals';
 import { contentDigest } from '../../src/models/local.js';
 import { loadModel } from '../../src/lm/language-model.js';
 import { modelDigest, resolveModel } from '../../src/models/resolve.js';
 import { tinyModel } from '../support/tiny-model.js';
+import { temporaryFolder } from '../support/folders.js';
 
-const root = mkdtempSync(join(tmpdir(), 'cream-local-'));
-afterAll(() => rmSync(root, { recursive: true, force: true }));
+const root = temporaryFolder('cream-local-');
 
 function folder(files: Record<string, string>): string {
   const place = mkdtempSync(join(root, 'model-'));

@@ -11,9 +11,8 @@ import {
   utimesSync,
   writeFileSync,
 } from 'node:fs';
-import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
-import { afterAll, describe, expect, it } from '@jest/globals';
+import { describe, expect, it } from '@jest/globals';
 import {
   ALIASES,
   DEFAULT_MODEL,
@@ -22,9 +21,9 @@ import {
 } from '../../src/models/resolve.js';
 import { cachedWheelModel, fetchWheelModel, type WheelModel } from '../../src/models/wheel.js';
 import { COMMIT, standInHub } from '../hub/stand-in.js';
+import { temporaryFolder } from '../support/folders.js';
 
-const root = mkdtempSync(join(tmpdir(), 'cream-wheel-'));
-afterAll(() => rmSync(root, { recursive: true, force: true }));
+const root = temporaryFolder('cream-wheel-');
 const fresh = (): string => mkdtempSync(join(root, 'cache-'));
 
 // A wheel of our own in a folder of wheels: pip itself is the real one, and needs no index.

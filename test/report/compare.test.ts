@@ -1,16 +1,15 @@
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
+import { beforeEach, describe, expect, it } from '@jest/globals';
 import { comparePage } from '../../src/report/compare-page.js';
 import { compareRuns, meanInterval } from '../../src/report/compare.js';
 import { writeRun } from './fixture.js';
+import { temporaryFolder } from '../support/folders.js';
 
 let directory: string;
 beforeEach(() => {
-  directory = mkdtempSync(join(tmpdir(), 'cream-compare-'));
+  directory = temporaryFolder('cream-compare-');
 });
-afterEach(() => rmSync(directory, { recursive: true }));
 
 /** A run of a recipe, whose last model answers `right` of 40 questions. */
 function made(name: string, recipe: string, right: number): string {

@@ -2,7 +2,6 @@ import {
   appendFileSync,
   existsSync,
   mkdirSync,
-  mkdtempSync,
   readFileSync,
   readdirSync,
   rmSync,
@@ -10,20 +9,19 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { createHash } from 'node:crypto';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
+import { beforeEach, describe, expect, it } from '@jest/globals';
 import { escapeHtml } from '../../src/report/html.js';
 import { readRun } from '../../src/report/metrics.js';
 import { reportHtml } from '../../src/report/page.js';
 import { lineChart } from '../../src/report/plots.js';
 import { writeRun } from './fixture.js';
+import { temporaryFolder } from '../support/folders.js';
 
 let directory: string;
 beforeEach(() => {
-  directory = mkdtempSync(join(tmpdir(), 'cream-report-'));
+  directory = temporaryFolder('cream-report-');
 });
-afterEach(() => rmSync(directory, { recursive: true }));
 
 /** Elements left open or closed out of order. */
 function unbalanced(html: string): string[] {

@@ -1,18 +1,15 @@
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
+import { beforeEach, describe, expect, it } from '@jest/globals';
 import { JSDOM } from 'jsdom';
 import { readRun } from '../../src/report/metrics.js';
 import { reportHtml } from '../../src/report/page.js';
 import { flipsOf } from '../../src/report/flips.js';
 import { writeRun } from './fixture.js';
+import { temporaryFolder } from '../support/folders.js';
 
 let directory: string;
 beforeEach(() => {
-  directory = mkdtempSync(join(tmpdir(), 'cream-samples-'));
+  directory = temporaryFolder('cream-samples-');
 });
-afterEach(() => rmSync(directory, { recursive: true }));
 
 /** The page with its script run, and the lists of ranked samples in it. */
 function lists(options: { hostile?: string } = {}) {

@@ -1,8 +1,7 @@
 /** The records of finished files: the damages that they detect, and the state after a kill. */
-import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
+import { beforeEach, describe, expect, it } from '@jest/globals';
 import {
   existsSync,
-  mkdtempSync,
   readFileSync,
   rmSync,
   statSync,
@@ -10,15 +9,14 @@ import {
   utimesSync,
   writeFileSync,
 } from 'node:fs';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { digestFile, Records } from '../../src/run/records.js';
+import { temporaryFolder } from '../support/folders.js';
 
 let folder: string;
 beforeEach(() => {
-  folder = mkdtempSync(join(tmpdir(), 'cream-records-'));
+  folder = temporaryFolder('cream-records-');
 });
-afterEach(() => rmSync(folder, { recursive: true, force: true }));
 
 const at = (name: string) => join(folder, name);
 const reopened = async () => (await Records.open(folder, 'test'))!;

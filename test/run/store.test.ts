@@ -1,14 +1,5 @@
-import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
-import {
-  existsSync,
-  mkdirSync,
-  mkdtempSync,
-  readFileSync,
-  readdirSync,
-  rmSync,
-  writeFileSync,
-} from 'node:fs';
-import { tmpdir } from 'node:os';
+import { beforeEach, describe, expect, it } from '@jest/globals';
+import { existsSync, mkdirSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import {
   inBlocks,
@@ -20,12 +11,12 @@ import {
 } from '../../src/run/store.js';
 import { trainingState } from '../../src/run/training-state.js';
 import type { Trainer } from '../../src/engine/trainer.js';
+import { temporaryFolder } from '../support/folders.js';
 
 let folder: string;
 beforeEach(() => {
-  folder = mkdtempSync(join(tmpdir(), 'cream-store-'));
+  folder = temporaryFolder('cream-store-');
 });
-afterEach(() => rmSync(folder, { recursive: true, force: true }));
 
 describe('an atomic write', () => {
   it('makes folders, replaces the old file, and leaves no temporary', async () => {

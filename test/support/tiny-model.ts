@@ -1,8 +1,10 @@
 /** Writes a tiny random Llama folder that loads in milliseconds; equal options give equal bytes. */
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { generator } from '../preference/generator.js';
+import { temporaryFolder } from './folders.js';
+
+export { temporaryFolder };
 
 export interface TinyOptions {
   seed?: number;
@@ -25,13 +27,6 @@ export interface TinyOptions {
   labels?: number;
   /** Merged into config.json. */
   config?: Record<string, unknown>;
-}
-
-/** Makes a temporary folder, which is removed when the process ends. */
-export function temporaryFolder(name = 'cream-test-'): string {
-  const folder = mkdtempSync(join(tmpdir(), name));
-  process.once('exit', () => rmSync(folder, { recursive: true, force: true }));
-  return folder;
 }
 
 /** Writes the model and returns its folder. */

@@ -22,7 +22,7 @@ import {
 } from '../../run/ranking-check.js';
 import { parseRecipe } from '../../run/recipe-file.js';
 import type { Recipe } from '../../run/recipe.js';
-import { loadRewardModel } from '../../run/reward-model.js';
+import { lendRewardModel } from '../../run/reward-model.js';
 import { RECIPE, writeRecords } from '../../run/store.js';
 import { addSettings, settingsFrom, type Cli } from '../cli.js';
 import { fetchData, showStage, withModel } from '../stage.js';
@@ -211,23 +211,12 @@ async function rate(
 ): Promise<RankedPairRecord[]> {
   const total = 2 * preferences.length;
   const reward = { ...settings.reward, ...REWARDS[name] };
-  const rewardModel =
-    name === 'model' ? await loadRewardModel({ ...settings, reward }, cli.signal) : undefined;
-  try {
-    return await showStage(
-      cli,
-      { stage: `${label}: ${name}`, unit: 'completions', total },
-      (hooks) =>
-        ratePreferences(
-          preferences,
-          { policy, base: base.model, rewardModel },
-          { ...settings, reward },
-          hooks,
-        ),
-    );
-  } finally {
-    await rewardModel?.dispose();
-  }
+  const rating = { ...settings, reward };
+  return lendRewardModel(rating, cli.signal, (rewardModel) =>
+    showStage(cli, { stage: `${label}: ${name}`, unit: 'completions', total }, (hooks) =>
+      ratePreferences(preferences, { policy, base: base.model, rewardModel }, rating, hooks),
+    ),
+  );
 }
 
 function lengthAlone(records: readonly RankedPairRecord[], tolerance: number): RankingAccuracy {
