@@ -1,0 +1,196 @@
+/**
+ * Three people with a first task each, from what the docs tell them to what they take away: an ML
+ * engineer with prompts of her own, a Node developer who embeds the package (packed and installed),
+ * and a researcher who compares losses over seeds. On a tiny model, so that they are short.
+ */
+import { spawnSync } from 'node:child_process';
+import { existsSync, mkdirSync, readFileSync, readdirSync, writeFileSync } from 'node:fs';
+import { join, resolve } from 'node:path';
+import { describe, expect, it } from '@jest/globals';
+import { temporaryFolder, tinyModel } from '../support/tiny-model.js';
+
+const root = resolve(import.meta.dirname, '../..');
+const model = tinyModel({ tokenizer: true, maxPositionEmbeddings: 256 });
+
+/** A command in `folder`, which must succeed. */
+function run(folder: string, command: string, ...args: string[]): string {
+  const { status, stdout, stderr } = spawnSync(command, args, {
+    cwd: folder,
+    encoding: 'utf8',
+    env: { ...process.env, NODE_OPTIONS: '', NO_COLOR: '1', OMP_WAIT_POLICY: 'passive' },
+  });
+  if (status !== 0) throw new Error(`${command} ${args.join(' ')} ended with ${status}: ${stderr}`);
+  return stdout;
+}
+
+const cream = (folder: string, ...args: string[]): string =>
+  run(folder, process.execPath, join(root, 'dist/cli/main.js'), ...args);
+
+const read = (...parts: string[]): string => readFileSync(join(...parts), 'utf8');
+
+describe('an ML engineer with prompts of her own', () => {
+  const folder = temporaryFolder('cream-journey-');
+  const short = [
+    ...['--set', 'sample.max_new_tokens=12', '--set', 'sft.enabled=false'],
+    ...['--set', 'rank.weighting=fixed', '--set', 'evaluate.tasks=[]'],
+    ...['--set', 'prompts.count=6'],
+  ];
+
+  it('plans, aligns and tries the model, and gives the run away as one page', () => {
+    const rows = Array.from({ length: 24 }, (_, i) => `Say something kind about the number ${i}.`);
+    writeFileSync(
+      join(folder, 'mine.csv'),
+      `instruction\n${rows.map((row) => JSON.stringify(row)).join('\n')}\n`,
+    );
+    cream(folder, 'init', 'quickstart', '--prompts', 'mine.csv', '--model', model);
+    const recipe = read(folder, 'recipe.yaml');
+    expect(recipe).toContain('mine.csv');
+
+    expect(cream(folder, 'run', 'recipe.yaml', '--out', 'runs/mine', ...short)).toMatch(
+      /^Report: .*report\.html$/m,
+    );
+    const again = cream(folder, 'run', 'recipe.yaml', '--out', 'runs/mine', ...short);
+    expect(again).toMatch(/^Model: .*iteration-2.checkpoint$/m);
+    expect(cream(folder, 'verify', 'runs/mine')).toMatch(/\d/);
+    expect(read(folder, 'runs/mine/report.html')).toContain('number');
+    expect(read(folder, 'runs/mine/metrics.jsonl')).toContain('rewards/margins');
+
+    const checkpoint = join(folder, 'runs/mine/iteration-2/checkpoint');
+    expect(readdirSync(checkpoint)).toEqual(
+      expect.arrayContaining(['README.md', 'config.json', 'model.safetensors', 'tokenizer.json']),
+    );
+    const said = cream(
+      folder,
+      ...['generate', '--prompt', 'Hello', '--model', checkpoint, '--max-new-tokens', '8'],
+      ...['--seed', '3', '--json'],
+    );
+    expect(JSON.parse(said)).toBeDefined();
+  }, 180_000);
+});
+
+describe('a Node developer', () => {
+  const folder = temporaryFolder('cream-journey-');
+  const packed = spawnSync(
+    process.execPath,
+    [
+      'scripts/prebuild.mjs',
+      ...['--out', folder, '--addon', process.env['CREAM_ADDON'] ?? 'build/Release/cream.node'],
+    ],
+    { cwd: root, encoding: 'utf8' },
+  );
+  const tarballs = packed.stdout.trim().split('\n');
+  const project = join(folder, 'project');
+  mkdirSync(project);
+  writeFileSync(join(project, 'package.json'), '{"name": "service", "private": true}\n');
+  const installed = spawnSync(
+    'npm',
+    ['install', '--no-audit', '--no-fund', '--prefer-offline', '--omit=optional', ...tarballs],
+    { cwd: project, encoding: 'utf8', env: { ...process.env, NODE_OPTIONS: '' } },
+  );
+  // Without the registry the dependencies are not there.
+  const itInstalls = installed.status === 0 ? it : it.skip;
+  if (installed.status !== 0) console.warn(`npm install: ${installed.stderr}`);
+
+  itInstalls(
+    'installs the package, streams, aligns from memory and serves',
+    () => {
+      writeFileSync(
+        join(project, 'service.mjs'),
+        `
+import { loadModel, parseRecipe, run } from 'cream-lm';
+
+const lm = await loadModel(process.argv[2]);
+let text = '';
+for await (const chunk of lm.stream('Hello', { maxNewTokens: 12, seed: 5 })) text += chunk;
+const whole = await lm.generate('Hello', { maxNewTokens: 12, seed: 5 });
+if (whole.text !== text) throw new Error('the stream said something else');
+const [a, b] = await Promise.all([1, 2].map((seed) => lm.generate('Hi', { maxNewTokens: 8, seed })));
+await lm.dispose();
+
+const recipe = parseRecipe(
+  \`
+iterations: 2
+prompts: {source: program, count: 0, split: resample}
+sample: {samples: 3, max_new_tokens: 8}
+reward: {source: function}
+rank: {weighting: fixed}
+train: {loss: simpo, beta: 2, simpo_gamma: 1, warmup_ratio: 0}
+evaluate: {tasks: []}
+\`,
+  'service',
+  ['model=' + process.argv[2]],
+);
+const told = [];
+for await (const event of run(recipe, {
+  directory: 'aligned',
+  prompts: ['One?', 'Two?', 'Three?', 'Four?'],
+  rewards: (batch) => batch.map(({ completion }) => -completion.length),
+  until: ({ phase }) => phase === 1,
+}))
+  told.push(event.type);
+console.log(JSON.stringify({ finish: whole.finishReason, tokens: a.tokens.length, other: b.tokens.length, last: told.at(-1) }));
+`,
+      );
+      const said = JSON.parse(run(project, process.execPath, 'service.mjs', model)) as object;
+      expect(said).toEqual({
+        finish: expect.stringMatching(/^(eos|length)$/),
+        tokens: expect.any(Number),
+        other: expect.any(Number),
+        last: 'run_finished',
+      });
+      expect(existsSync(join(project, 'aligned/iteration-1/checkpoint/model.safetensors'))).toBe(
+        true,
+      );
+      expect(existsSync(join(project, 'aligned/iteration-2'))).toBe(false);
+      expect(run(project, 'npx', 'cream', 'verify', 'aligned')).toMatch(/\d/);
+    },
+    300_000,
+  );
+});
+
+describe('a researcher', () => {
+  const folder = temporaryFolder('cream-journey-');
+
+  it('compares losses over seeds and finds the numbers in one table', () => {
+    writeFileSync(
+      join(folder, 'tiny.yaml'),
+      `model: ${model}
+iterations: 1
+prompts: {count: 4}
+sample: {samples: 3, max_new_tokens: 8}
+rank: {weighting: fixed, fixed_consistency: 0.8}
+train: {learning_rate: 1.0e-3, batch_size: 2, warmup_ratio: 0}
+evaluate: {count: 4, max_new_tokens: 8, baseline: false}
+`,
+    );
+    writeFileSync(
+      join(folder, 'losses.yaml'),
+      'recipe: tiny.yaml\ngrid: {train.loss: [dpo, ipo]}\nseeds: [1, 2]\n',
+    );
+    const table = cream(folder, 'sweep', 'losses.yaml', '--out', 'sweep');
+    expect(table).toMatch(/dpo/);
+    expect(table).toMatch(/ipo/);
+    const runs = readdirSync(join(folder, 'sweep')).filter((name) => name.includes('seed='));
+    expect(runs).toHaveLength(4);
+    expect(read(folder, 'sweep/compare.html')).toContain('train.loss');
+
+    // Equal but for the loss: the same completions and pairs, other steps.
+    const of = (loss: string, file: string) =>
+      read(
+        folder,
+        'sweep',
+        runs.find((n) => n.includes(loss) && n.includes('seed=1'))!,
+        file,
+      );
+    expect(of('ipo', 'iteration-1/pairs.jsonl')).toBe(of('dpo', 'iteration-1/pairs.jsonl'));
+    expect(of('ipo', 'iteration-1/steps.jsonl')).not.toBe(of('dpo', 'iteration-1/steps.jsonl'));
+    const steps = of('ipo', 'iteration-1/steps.jsonl').trim().split('\n');
+    expect((JSON.parse(steps[0]!) as { loss: number }).loss).toBeCloseTo(25, -1);
+
+    // Repeats to the byte.
+    const name = runs.find((run) => run.includes('ipo') && run.includes('seed=1'))!;
+    cream(folder, 'run', join('sweep', name, 'recipe.yaml'), '--out', 'again');
+    for (const file of ['completions.jsonl', 'pairs.jsonl', 'steps.jsonl', 'answers.jsonl'])
+      expect(read(folder, 'again/iteration-1', file)).toBe(of('ipo', `iteration-1/${file}`));
+  }, 240_000);
+});
