@@ -1,9 +1,9 @@
-// npm run faults [runs]: the long campaign of test/fault. It kills `runs` tiny runs (default:
+// npm run faults [runs] [share]: the long campaign of test/fault. It kills `runs` tiny runs (default:
 // 100) again and again until each is finished, and damages every file of runs that were stopped in
 // every stage. It takes about an hour; run it with a low priority.
 import { spawnSync } from 'node:child_process';
 
-const runs = process.argv[2] ?? '100';
+const [runs = '100', share = '1'] = process.argv.slice(2);
 const { status } = spawnSync(
   process.execPath,
   [
@@ -13,6 +13,6 @@ const { status } = spawnSync(
     'test/fault',
     '--testTimeout=86400000',
   ],
-  { stdio: 'inherit', env: { ...process.env, CREAM_FAULTS: runs } },
+  { stdio: 'inherit', env: { ...process.env, CREAM_FAULTS: runs, CREAM_FAULTS_SHARE: share } },
 );
 process.exitCode = status ?? 1;

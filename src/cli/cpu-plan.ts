@@ -5,7 +5,8 @@ import { planMemory, type PlanRequest } from '../engine/plan.js';
 import { readPrompts } from '../run/data.js';
 import type { Recipe } from '../run/recipe.js';
 import type { Cli } from './cli.js';
-import { diskBytes, estimateStages, probe, type StageEstimate } from './estimate.js';
+import { diskBytes } from '../run/disk.js';
+import { estimateStages, probe, type StageEstimate } from './estimate.js';
 import { duration, thousands } from './progress.js';
 import { withModel } from './stage.js';
 import { formatTable, printJson, printLine } from './table.js';
@@ -67,7 +68,7 @@ export async function planCpu(
       },
       stages,
       seconds: stages.reduce((sum, one) => sum + one.seconds, 0),
-      disk: { needed: diskBytes(recipe, lm.model.config.parameters), free: bavail * bsize },
+      disk: { needed: diskBytes(recipe, lm.model.config), free: bavail * bsize },
     };
   });
   if (json) printJson(plan);

@@ -8,8 +8,6 @@ import type { Recipe } from '../run/recipe.js';
 
 /** Cost of training per scored token: one forward pass and a backward pass of twice its work. */
 const TRAINING_PASSES = 3;
-/** Master weights and two moments in float32, which are saved with a training state. */
-const STATE_BYTES = 12;
 
 /** Tokens per second. */
 export interface Rates {
@@ -85,11 +83,4 @@ export function estimateStages(
     line('train', trained, rates.score / TRAINING_PASSES),
     line('evaluate', answered, rates.sample),
   ].filter(({ tokens }) => tokens > 0);
-}
-
-/** Bytes of all checkpoints and of one training state. */
-export function diskBytes({ dtype, iterations, sft, lora }: Recipe, parameters: number): number {
-  const checkpoints = iterations + (sft.enabled ? 1 : 0);
-  const trained = lora.enabled ? parameters * 0.02 : parameters;
-  return trained * (checkpoints * (dtype === 'float32' ? 4 : 2) + STATE_BYTES);
 }

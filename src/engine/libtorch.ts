@@ -3,7 +3,15 @@
  * libtorch: the dynamic linker resolves it by name against the libraries that are loaded already.
  */
 import { spawnSync } from 'node:child_process';
-import { existsSync, readFileSync } from 'node:fs';
+import {
+  closeSync,
+  existsSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  readSync,
+  statSync,
+} from 'node:fs';
 import { constants } from 'node:os';
 import { join } from 'node:path';
 import { creamCache } from '../files/cache.js';
@@ -42,7 +50,47 @@ export function loadLibtorch(build: AddonBuild, env: NodeJS.ProcessEnv = process
         `${found === null ? 'no libtorch' : found}: name a libtorch ${build.torch}, or build the ` +
         'addon for yours with `npx cream setup --build`.',
     );
+  for (const file of librariesOf(root)) checkWhole(file, root);
   for (const name of ['torch_cpu', ...(build.cuda ? ['torch_cuda'] : [])]) open(root, name, source);
+}
+
+const librariesOf = (root: string): string[] => {
+  const folder = join(root, 'lib');
+  return existsSync(folder)
+    ? readdirSync(folder)
+        .filter((name) => /\.so(?:\.\d+)*$/.test(name))
+        .map((name) => join(folder, name))
+    : [];
+};
+
+/**
+ * Loading a library that is cut off ends the process with SIGBUS, so its size is compared with what
+ * its header says. An ELF file ends with the table of its sections, or after it. @throws CreamError
+ */
+function checkWhole(file: string, root: string): void {
+  const found = statSync(file, { throwIfNoEntry: false });
+  const head = Buffer.alloc(64);
+  let read = 0;
+  if (found?.isFile()) {
+    const opened = openSync(file, 'r');
+    try {
+      read = readSync(opened, head, 0, head.length, 0);
+    } finally {
+      closeSync(opened);
+    }
+  }
+  const isElf = read === head.length && head.readUInt32BE(0) === 0x7f454c46;
+  const [at, size, count] = [
+    Number(head.readBigUInt64LE(40)),
+    head.readUInt16LE(58),
+    head.readUInt16LE(60),
+  ];
+  if (isElf && at + size * count <= found!.size) return;
+  throw new CreamError(
+    'ERR_ADDON',
+    `${file} is damaged (${isElf ? 'it is cut off' : 'it is no library'}): remove ${root} and ` +
+      'run `npx cream setup`, which fetches libtorch again.',
+  );
 }
 
 function open(root: string, name: string, source: string): void {
@@ -61,7 +109,8 @@ function open(root: string, name: string, source: string): void {
     if (/did not self-register/.test((error as Error).message)) return;
     throw new CreamError(
       'ERR_ADDON',
-      `libtorch from ${source} does not load (${(error as Error).message}).`,
+      `libtorch from ${source} does not load (${(error as Error).message}); if its files are ` +
+        `damaged, remove ${root} and run \`npx cream setup\`.`,
       { cause: error },
     );
   }

@@ -293,14 +293,19 @@ export class Model {
    * config.json, each file atomically. `dtype` defaults to the model's own. While the model has a
    * trainer, the values come from its fp32 master weights. Rejects with CreamError:
    * ERR_INVALID_ARGUMENT, ERR_IO, and for a model with an adapter, for which saveAdapter() writes
-   * the adapter and merge() makes a full model.
+   * the adapter and merge() makes a full model. An aborted `signal` rejects with its reason, and
+   * then no file is half-written.
    */
-  async save(directory: string, options: { dtype?: DType } = {}): Promise<void> {
-    knownKeys(options, ['dtype'], '[save] the options');
+  async save(
+    directory: string,
+    options: { dtype?: DType; signal?: AbortSignal } = {},
+  ): Promise<void> {
+    knownKeys(options, ['dtype', 'signal'], '[save] the options');
     const absolute = resolve(nonEmptyString(directory, '[save] the directory'));
     const dtype = oneOf(options.dtype ?? this.dtype, DTYPES, '[save] dtype');
-    await runJob(() =>
-      this.#parts.native.save(absolute, dtype, configFile(this.#parts.configJson, dtype)),
+    await runJob(
+      () => this.#parts.native.save(absolute, dtype, configFile(this.#parts.configJson, dtype)),
+      options.signal,
     );
   }
 

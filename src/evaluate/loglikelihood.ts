@@ -18,6 +18,7 @@
 import { DataError } from '../data/jsonl.js';
 import type { AnswerRecord, Choice } from '../data/records.js';
 import type { LanguageModel } from '../lm/language-model.js';
+import { mapInSlices } from '../lm/slices.js';
 import type { Question } from './task.js';
 
 export interface LoglikelihoodSettings {
@@ -48,8 +49,18 @@ export async function answerByLikelihood(
   settings: LoglikelihoodSettings,
   hooks: Hooks,
 ): Promise<AnswerRecord[]> {
-  const encoded = questions.map((question) =>
-    encodeChoices(question, policy, settings.chat, policy.model.config.maxPositionEmbeddings),
+  const most = policy.model.config.maxPositionEmbeddings;
+  const encoded = await mapInSlices(
+    questions,
+    async (question, slices) => {
+      const choices = encodeChoices(question, policy, settings.chat, most);
+      // Some four characters per token.
+      await slices.after(
+        4 * choices.reduce((sum, { context: { length } }) => sum + length, choices.length),
+      );
+      return choices;
+    },
+    hooks.signal,
   );
   const shared = encoded.map(sharedContexts);
   const groups = shared.flat().map(({ context, members }) => ({

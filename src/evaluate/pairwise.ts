@@ -7,6 +7,8 @@
  */
 import type { Message } from '../data/records.js';
 import type { LanguageModel } from '../lm/language-model.js';
+import { promptInSlices } from '../lm/sliced.js';
+import { mapInSlices } from '../lm/slices.js';
 
 /** Two answers to one prompt. */
 export interface AnswerPair {
@@ -43,10 +45,15 @@ export async function judgePairs(
 ): Promise<JudgedPair[]> {
   const letters = ['A', 'B'].map((letter) => judge.tokenizer.encode(letter));
   const longest = Math.max(...letters.map(({ length }) => length));
-  const asked = pairs.flatMap(({ prompt, before, after }) => [
-    judge.encodePrompt(pairPrompt(prompt, before, after)),
-    judge.encodePrompt(pairPrompt(prompt, after, before)),
+  const prompts = pairs.flatMap(({ prompt, before, after }) => [
+    pairPrompt(prompt, before, after),
+    pairPrompt(prompt, after, before),
   ]);
+  const asked = await mapInSlices(
+    prompts,
+    (prompt, slices) => promptInSlices(judge, prompt, slices),
+    hooks.signal,
+  );
   const fitting = asked
     .map((_, i) => i)
     .filter((i) => asked[i]!.length + longest <= judge.model.config.maxPositionEmbeddings);

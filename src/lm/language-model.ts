@@ -18,7 +18,6 @@ import { resolveModel, type ResolvedModel, type ResolveOptions } from '../models
 import { ChatTemplate, type Message } from '../text/chat-template.js';
 import { loadTokenizer, type Tokenizer } from '../text/tokenizer.js';
 import { withBase } from './base-model.js';
-import type { Slices } from './slices.js';
 import { TextStream, type TextCompletion } from './text-stream.js';
 
 export type { TextCompletion, TextStream } from './text-stream.js';
@@ -152,13 +151,17 @@ export class LanguageModel {
    * messages that the template refuses.
    */
   encodePrompt(messages: readonly Message[]): number[] {
-    if (this.chatTemplate)
-      return this.tokenizer.encode(
-        this.chatTemplate.render(this.chatTemplate.fit(messages), { addGenerationPrompt: true }),
-      );
-    return this.tokenizer.encode(messages.map((message) => message.content).join('\n\n'), {
-      addSpecialTokens: true,
-    });
+    const { text, addSpecialTokens } = this.promptText(messages);
+    return this.tokenizer.encode(text, { addSpecialTokens });
+  }
+
+  /** @internal The text of a prompt, and whether special tokens are added to it. */
+  promptText(messages: readonly Message[]): { text: string; addSpecialTokens: boolean } {
+    if (!this.chatTemplate)
+      return { text: messages.map(({ content }) => content).join('\n\n'), addSpecialTokens: true };
+    const fitted = this.chatTemplate.fit(messages);
+    const text = this.chatTemplate.render(fitted, { addGenerationPrompt: true });
+    return { text, addSpecialTokens: false };
   }
 
   /**
@@ -166,47 +169,23 @@ export class LanguageModel {
    * ERR_UNSUPPORTED for a model without an end-of-sequence token.
    */
   encodeCompletion(text: string): number[] {
-    if (this.#endOfTurn === undefined)
-      throw new CreamError(
-        'ERR_UNSUPPORTED',
-        `${this.source.name} names no end-of-sequence token; add "eos_token_id" to its ` +
-          'generation_config.json.',
-      );
-    return [...this.tokenizer.encode(this.chatTemplate?.answerText(text) ?? text), this.#endOfTurn];
+    const end = this.endOfTurn();
+    return [...this.tokenizer.encode(this.completionText(text)), end];
   }
 
-  /**
-   * Number of tokens of a prompt. If its length alone shows that it has more than `limit`, it is
-   * not tokenised, and the number is a lower bound. `slices` lets the event loop run in between.
-   */
-  countPrompt(messages: readonly Message[], limit: number, slices: Slices): Promise<number> {
-    if (!this.chatTemplate)
-      return this.#count(messages.map(({ content }) => content).join('\n\n'), limit, slices, true);
-    const fewest = this.tokenizer.fewestTokens(messages.map(({ content }) => content).join(''));
-    if (fewest > limit) return Promise.resolve(fewest);
-    const text = this.chatTemplate.render(this.chatTemplate.fit(messages), {
-      addGenerationPrompt: true,
-    });
-    return this.#count(text, limit, slices, false);
+  /** @internal The text of a completion as the chat template has it. */
+  completionText(text: string): string {
+    return this.chatTemplate?.answerText(text) ?? text;
   }
 
-  /** The same for a completion, including the token that ends the turn. */
-  async countCompletion(text: string, limit: number, slices: Slices): Promise<number> {
-    return (
-      1 + (await this.#count(this.chatTemplate?.answerText(text) ?? text, limit, slices, false))
+  /** @internal The token that ends a turn. @throws CreamError ERR_UNSUPPORTED without one */
+  endOfTurn(): number {
+    if (this.#endOfTurn !== undefined) return this.#endOfTurn;
+    throw new CreamError(
+      'ERR_UNSUPPORTED',
+      `${this.source.name} names no end-of-sequence token; add "eos_token_id" to its ` +
+        'generation_config.json.',
     );
-  }
-
-  async #count(
-    text: string,
-    limit: number,
-    slices: Slices,
-    addSpecialTokens: boolean,
-  ): Promise<number> {
-    const fewest = this.tokenizer.fewestTokens(text);
-    if (fewest > limit) return fewest;
-    const after = (work: number): Promise<void> => slices.after(work);
-    return (await this.tokenizer.encodeInSlices(text, after, { addSpecialTokens })).length;
   }
 
   /**
@@ -273,7 +252,10 @@ export class LanguageModel {
    * to float32. Rejects with CreamError ERR_IO if the folder cannot be written or holds the other
    * kind of model.
    */
-  async save(directory: string, options: { dtype?: DType } = {}): Promise<void> {
+  async save(
+    directory: string,
+    options: { dtype?: DType; signal?: AbortSignal } = {},
+  ): Promise<void> {
     const folder = resolve(directory);
     const adapter = this.model.adapter !== null;
     await this.#makeFolder(folder, adapter);
@@ -290,7 +272,13 @@ export class LanguageModel {
       });
     }
     for (const [name, text] of Object.entries(files)) await writeAtomic(join(folder, name), text);
-    if (adapter) await this.model.saveAdapter(folder, { ...options, baseModel: this.#baseName() });
+    options.signal?.throwIfAborted();
+    const { dtype } = options;
+    if (adapter)
+      await this.model.saveAdapter(folder, {
+        ...(dtype && { dtype }),
+        baseModel: this.#baseName(),
+      });
     else await this.model.save(folder, options);
   }
 

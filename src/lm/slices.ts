@@ -26,18 +26,20 @@ export class Slices {
   }
 }
 
-/** `items.map(work)` in slices; `size` is an item's length in characters. */
+/** Characters that the work around a text counts as: its template, its record. */
+const AROUND = 100;
+
+/** `items.map(work)` in slices. `work` awaits `slices.after()` for what it does itself. */
 export async function mapInSlices<Item, Made>(
   items: readonly Item[],
-  size: (item: Item) => number,
-  work: (item: Item) => Made,
+  work: (item: Item, slices: Slices) => Promise<Made> | Made,
   signal?: AbortSignal,
 ): Promise<Made[]> {
   const slices = new Slices(signal);
   const made: Made[] = [];
   for (const item of items) {
-    made.push(work(item));
-    await slices.after(size(item));
+    made.push(await work(item, slices));
+    await slices.after(AROUND);
   }
   return made;
 }

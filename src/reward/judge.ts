@@ -12,6 +12,8 @@ import { createHash } from 'node:crypto';
 import type { CompletionRecord, JudgementRecord, Message, RewardRecord } from '../data/records.js';
 import type { Model } from '../engine/model.js';
 import type { LanguageModel } from '../lm/language-model.js';
+import { promptInSlices } from '../lm/sliced.js';
+import { mapInSlices } from '../lm/slices.js';
 
 export const MOST_POINTS = 5;
 /** Beginning of a judgement for which no reasons are requested. */
@@ -118,10 +120,14 @@ export async function judge(
   hooks: JudgeHooks,
 ): Promise<JudgementRecord[]> {
   const begun = settings.reasons ? [] : language.tokenizer.encode(BEGUN);
-  const questions = completions.map(({ prompt, completion }) => [
-    ...language.encodePrompt(judgePrompt(prompt, completion, settings.reasons)),
-    ...begun,
-  ]);
+  const questions = await mapInSlices(
+    completions,
+    async ({ prompt, completion }, slices) => {
+      const asked = judgePrompt(prompt, completion, settings.reasons);
+      return [...(await promptInSlices(language, asked, slices)), ...begun];
+    },
+    hooks.signal,
+  );
   const distinct = [...new Set([current, previous])];
   const texts = new Map<Model, string[][]>();
   let tokens = 0;

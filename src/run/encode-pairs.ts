@@ -2,17 +2,20 @@
 import type { PreferenceRecord } from '../data/preferences.js';
 import type { Message } from '../data/records.js';
 import type { LanguageModel } from '../lm/language-model.js';
+import { completionInSlices, promptInSlices, textInSlices } from '../lm/sliced.js';
+import type { Slices } from '../lm/slices.js';
 import { RunError } from './errors.js';
 
 /** A preference as token ids. */
-export function encodePreference(
+export async function encodePreference(
   { id, prompt, chosen, rejected }: PreferenceRecord,
   language: LanguageModel,
-): { prompt: number[]; chosen: number[]; rejected: number[] } {
+  slices: Slices,
+): Promise<{ prompt: number[]; chosen: number[]; rejected: number[] }> {
   return {
-    prompt: language.encodePrompt(prompt),
-    chosen: encodeTurns(prompt, chosen, language, id),
-    rejected: encodeTurns(prompt, rejected, language, id),
+    prompt: await promptInSlices(language, prompt, slices),
+    chosen: await encodeTurns(prompt, chosen, language, id, slices),
+    rejected: await encodeTurns(prompt, rejected, language, id, slices),
   };
 }
 
@@ -20,19 +23,22 @@ export function encodePreference(
  * One answer in the form of a sampled completion, with its end-of-turn token; several turns in the
  * form that the template writes after the prompt, up to the last end-of-turn token.
  */
-function encodeTurns(
+async function encodeTurns(
   prompt: Message[],
   turns: Message[],
   language: LanguageModel,
   id: string,
-): number[] {
+  slices: Slices,
+): Promise<number[]> {
   if (turns.length === 1 || !language.chatTemplate)
-    return language.encodeCompletion(turns.map(({ content }) => content).join('\n\n'));
+    return completionInSlices(language, turns.map(({ content }) => content).join('\n\n'), slices);
   const template = language.chatTemplate;
   const start = template.fit(prompt);
   const before = template.render(start, { addGenerationPrompt: true });
   const whole = template.render([...start, ...turns], { addGenerationPrompt: false });
-  const ids = whole.startsWith(before) ? language.tokenizer.encode(whole.slice(before.length)) : [];
+  const ids = whole.startsWith(before)
+    ? await textInSlices(language, whole.slice(before.length), slices)
+    : [];
   const end = ids.findLastIndex((token) => language.stopIds.includes(token));
   if (end < 0)
     throw new RunError(

@@ -7,6 +7,7 @@ import type { PreferenceRecord } from '../data/preferences.js';
 import type { DemonstrationRecord, Message, PromptRecord } from '../data/records.js';
 import type { LanguageModel } from '../lm/language-model.js';
 import { controlTokensOf } from '../lm/control-tokens.js';
+import { countCompletion, countPrompt } from '../lm/sliced.js';
 import { Slices } from '../lm/slices.js';
 import { encodePreference } from './encode-pairs.js';
 import { RunError } from './errors.js';
@@ -28,7 +29,7 @@ export const promptLength: LengthOf<Pick<PromptRecord, 'prompt'>> = async (
   slices,
 ) => {
   const limit = contextOf(policy) - 1;
-  return { tokens: await policy.countPrompt(prompt, limit, slices), limit };
+  return { tokens: await countPrompt(policy, prompt, limit, slices), limit };
 };
 
 export const demonstrationLength: LengthOf<DemonstrationRecord> = async (
@@ -38,24 +39,23 @@ export const demonstrationLength: LengthOf<DemonstrationRecord> = async (
 ) => {
   const limit = contextOf(policy);
   const text = completion.map(({ content }) => content).join('\n');
-  const asked = await policy.countPrompt(prompt, limit, slices);
-  return { tokens: asked + (await policy.countCompletion(text, limit, slices)), limit };
+  const asked = await countPrompt(policy, prompt, limit, slices);
+  return { tokens: asked + (await countCompletion(policy, text, limit, slices)), limit };
 };
 
 /** The length of the longer one of a pair's two sequences. */
 export const preferenceLength: LengthOf<PreferenceRecord> = async (preference, policy, slices) => {
   const { prompt, chosen, rejected } = preference;
   const limit = contextOf(policy);
-  const asked = await policy.countPrompt(prompt, limit, slices);
+  const asked = await countPrompt(policy, prompt, limit, slices);
   const answers = [chosen, rejected];
   if (answers.every((turns) => turns.length === 1)) {
     const lengths = await Promise.all(
-      answers.map(([turn]) => policy.countCompletion(turn!.content, limit, slices)),
+      answers.map(([turn]) => countCompletion(policy, turn!.content, limit, slices)),
     );
     return { tokens: asked + Math.max(...lengths), limit };
   }
-  const encoded = encodePreference(preference, policy);
-  await slices.after(answers.flat().reduce((sum, { content }) => sum + content.length, 0));
+  const encoded = await encodePreference(preference, policy, slices);
   return { tokens: asked + Math.max(encoded.chosen.length, encoded.rejected.length), limit };
 };
 

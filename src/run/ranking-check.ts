@@ -16,7 +16,7 @@ import { rewardSet } from '../reward/reward.js';
 import type { RunContext } from './context.js';
 import { RunError } from './errors.js';
 import { shuffled } from './keys.js';
-import { bothSides, choosePreferences } from './stages/given-pairs.js';
+import { choosePreferences, encodeBothSides } from './stages/given-pairs.js';
 import { score as scoreGroups, type Scorable } from './stages/score.js';
 import type { Recipe } from './recipe.js';
 import { classifier, lendRewardModel } from './reward-model.js';
@@ -46,7 +46,7 @@ export async function ratePreferences(
   settings: RankingSettings,
   hooks: StageHooks,
 ): Promise<RankedPairRecord[]> {
-  const encoded = preferences.map((preference) => bothSides(preference, rankers.policy));
+  const encoded = await encodeBothSides(preferences, rankers.policy, hooks.signal);
   const rewards = new Map(
     (await rewardsOf(preferences, encoded, rankers, settings, hooks)).map(
       ({ prompt_id, sample, reward_current }) => [`${sample} ${prompt_id}`, reward_current],

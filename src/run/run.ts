@@ -193,7 +193,7 @@ async function work(
       const policy = await models.policy(resolved.path);
       if (skipsBadRows(recipe)) inputs = await readInputs(recipe, context.inputs);
       for (const left of inputs.leftOut) emit({ type: 'rows_left_out', ...left });
-      await checkDisk(directory, recipe, policy.model.config.parameters);
+      await checkDisk(directory, recipe, policy.model.config);
       await checkLengths(inputs, policy);
       await checkStart(context);
       await lendRewardModel(recipe, signal, async () => {}); // it must load and fit

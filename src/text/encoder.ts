@@ -143,6 +143,7 @@ export class Encoder {
       work = 0;
     }
     if (addSpecialTokens) ids.push(...this.around.after);
+    if (work > 0) yield work;
   }
 
   /** The chunks that are merged separately, and the ids of the added tokens between them. */

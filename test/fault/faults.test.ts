@@ -1,12 +1,14 @@
 /**
  * Kills and damages: a short campaign in `npm test`, a long one in `npm run faults`, which sets
- * CREAM_FAULTS to the number of killed runs and tries every damage.
+ * CREAM_FAULTS to the number of killed runs and tries every damage, or CREAM_FAULTS_SHARE of them.
  */
 import { beforeAll, expect, it } from '@jest/globals';
 import { generator } from '../preference/generator.js';
 import { Campaign } from './campaign.js';
 
 const LONG = Number(process.env['CREAM_FAULTS'] ?? 0);
+/** The share of all damages that a long campaign tries. */
+const SHARE = Number(process.env['CREAM_FAULTS_SHARE'] ?? 1);
 const campaign = new Campaign();
 const { integer: random } = generator(LONG > 0 ? Date.now() % 2 ** 31 : 11);
 
@@ -16,7 +18,7 @@ it(
   'of a damaged file, a run says which it is, or makes it again with the same bytes',
   async () => {
     const snapshots = await campaign.snapshots(LONG > 0 ? 12 : 3);
-    const some = () => LONG > 0 || random(40) === 0;
+    const some = () => random(1000) < (LONG > 0 ? 1000 * SHARE : 25);
     const outcome = await campaign.damage(snapshots, some, random);
     process.stderr.write(`damages: ${JSON.stringify({ ...outcome, wrong: undefined })}\n`);
     expect(outcome.wrong).toEqual([]);

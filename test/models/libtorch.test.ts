@@ -4,6 +4,7 @@ import { mkdirSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { beforeEach, expect, it } from '@jest/globals';
+import { loadLibtorch } from '../../src/engine/libtorch.js';
 import { temporaryFolder } from '../support/folders.js';
 
 const { verifyWheel, noteLibraries, damagedLibrary } = (await import(
@@ -48,4 +49,23 @@ it('libraries that changed are named, one that was only touched is not', () => {
 it('a cache without a note, from before notes were written, is believed', () => {
   rmSync(join(root, 'verified.json'));
   expect(damagedLibrary(root)).toBeNull();
+});
+
+it('a library that is cut off, or is none, is told before it is loaded', () => {
+  const folder = join(root, 'cut');
+  mkdirSync(join(folder, 'lib'), { recursive: true });
+  writeFileSync(join(folder, 'version.py'), "__version__ = '2.13.0'\n");
+  const load = () => loadLibtorch({ torch: '2.13.0', cuda: false }, { LIBTORCH: folder });
+  const header = Buffer.alloc(64);
+  header.write('\x7fELF', 'latin1');
+  header.writeBigUInt64LE(1000n, 40); // where the table of sections is
+  header.writeUInt16LE(64, 58);
+  header.writeUInt16LE(2, 60);
+  const file = join(folder, 'lib/libtorch_cpu.so');
+  writeFileSync(file, Buffer.concat([header, Buffer.alloc(1000)]));
+  expect(load).toThrow(`${file} is damaged (it is cut off): remove ${folder} and run \`npx cream`);
+  for (const text of ['', 'version https://git-lfs']) {
+    writeFileSync(file, text);
+    expect(load).toThrow('it is no library');
+  }
 });

@@ -6,6 +6,7 @@ import type { CompletionRecord, RewardRecord, ScoreRecord } from '../../src/data
 import { loadModel, type LanguageModel } from '../../src/lm/language-model.js';
 import { topOrder } from '../../src/preference/consistency.js';
 import { prefer } from '../../src/preference/prefer.js';
+import { Slices } from '../../src/lm/slices.js';
 import { encodeDemonstration } from '../../src/run/stages/sft.js';
 import { tinyModel } from '../support/tiny-model.js';
 import { generator } from './generator.js';
@@ -135,13 +136,14 @@ describe('official code, training', () => {
     'masks pad tokens, and with them the end of turn where both are one; here its label ' +
       'counts',
     async () => {
-      const { prompt, completion } = encodeDemonstration(
+      const { prompt, completion } = await encodeDemonstration(
         {
           id: 'd',
           prompt: [{ role: 'user', content: 'Q' }],
           completion: [{ role: 'assistant', content: 'A' }],
         },
         language,
+        new Slices(),
       );
       const end = completion.at(-1)!;
       expect(language.tokenizer.decode([end])).toBe('<|im_end|>');

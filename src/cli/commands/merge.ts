@@ -31,7 +31,9 @@ export function addMerge(program: Command, cli: Cli): void {
       await language.model.loadAdapter(flags.adapter);
       await language.model.merge();
       // A killed merge leaves its temporary folder, which the next call replaces.
-      await makeFolder(flags.out, (folder) => language.save(folder, { dtype: settings.dtype }));
+      await makeFolder(flags.out, (folder) =>
+        language.save(folder, { dtype: settings.dtype, signal: cli.signal }),
+      );
     });
     printLine(flags.out);
   });

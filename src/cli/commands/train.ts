@@ -205,7 +205,7 @@ async function scored(
     name === undefined
       ? await work(current)
       : await withModel(name, settings, cli, (base) => work(base.model));
-  return makeGivenPairs(preferences, scores, language);
+  return makeGivenPairs(preferences, scores, language, cli.signal);
 }
 
 /**

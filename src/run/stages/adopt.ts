@@ -2,6 +2,8 @@
 import type { SampledText } from '../../data/official.js';
 import type { CompletionRecord } from '../../data/records.js';
 import type { LanguageModel } from '../../lm/language-model.js';
+import { completionInSlices, promptInSlices } from '../../lm/sliced.js';
+import { Slices } from '../../lm/slices.js';
 import type { StageHooks } from './stage.js';
 
 /**
@@ -18,12 +20,14 @@ export async function adopt(
     string,
     { prompt: number[]; of: { sample: SampledText; tokens: number[] }[] }
   >();
+  const slices = new Slices(hooks.signal);
   for (const sample of samples) {
     const group = prompts.get(sample.prompt_id) ?? {
-      prompt: policy.encodePrompt(sample.prompt),
+      prompt: await promptInSlices(policy, sample.prompt, slices),
       of: [],
     };
-    group.of.push({ sample, tokens: policy.encodeCompletion(sample.completion) });
+    const tokens = await completionInSlices(policy, sample.completion, slices);
+    group.of.push({ sample, tokens });
     prompts.set(sample.prompt_id, group);
   }
   const groups = [...prompts.values()];

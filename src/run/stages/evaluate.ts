@@ -7,6 +7,8 @@ import { accuracyOf, normalised, type Accuracy } from '../../evaluate/intervals.
 import { answerByLikelihood } from '../../evaluate/loglikelihood.js';
 import { grade, type Question } from '../../evaluate/task.js';
 import type { LanguageModel } from '../../lm/language-model.js';
+import { promptInSlices, textInSlices } from '../../lm/sliced.js';
+import { mapInSlices, type Slices } from '../../lm/slices.js';
 import type { RunContext } from '../context.js';
 import { promptKey } from '../keys.js';
 import type { Recipe } from '../recipe.js';
@@ -92,11 +94,17 @@ async function generateAnswers(
   settings: EvaluateSettings,
   hooks: StageHooks,
 ): Promise<AnswerRecord[]> {
+  const chat = settings.apply_chat_template ?? true;
+  const encoded = await mapInSlices(
+    questions,
+    (question, slices) => encode(question, policy, chat, slices),
+    hooks.signal,
+  );
   const completions = await policy.model
     .generate(
       {
-        prompts: questions.map((question) => ({
-          tokens: encode(question, policy, settings.apply_chat_template ?? true),
+        prompts: questions.map((question, i) => ({
+          tokens: encoded[i]!,
           key: promptKey(question.id),
         })),
         temperature: 0,
@@ -115,10 +123,12 @@ async function generateAnswers(
   );
 }
 
-function encode({ prompt }: Question, policy: LanguageModel, chat: boolean): number[] {
-  return chat
-    ? policy.encodePrompt(prompt)
-    : policy.tokenizer.encode(prompt.map((message) => message.content).join('\n\n'), {
-        addSpecialTokens: true,
-      });
+function encode(
+  { prompt }: Question,
+  policy: LanguageModel,
+  chat: boolean,
+  slices: Slices,
+): Promise<number[]> {
+  const text = prompt.map((message) => message.content).join('\n\n');
+  return chat ? promptInSlices(policy, prompt, slices) : textInSlices(policy, text, slices, true);
 }

@@ -7,6 +7,7 @@ import { loadPreferences, type PreferenceRecord } from '../../data/preferences.j
 import type { Loaded } from '../../data/prompts.js';
 import type { PairRecord, ScoreRecord } from '../../data/records.js';
 import type { LanguageModel } from '../../lm/language-model.js';
+import { mapInSlices, type Slices } from '../../lm/slices.js';
 import type { RunContext } from '../context.js';
 import { withSystem } from '../data.js';
 import { encodePreference } from '../encode-pairs.js';
@@ -68,7 +69,7 @@ export async function scoreGivenPairs(run: RunContext, t: number): Promise<PairR
     'scores.jsonl',
     givenPairsStage(preferences, language, judges, run.recipe.score),
   );
-  const pairs = makeGivenPairs(preferences, scores, language);
+  const pairs = await makeGivenPairs(preferences, scores, language, run.signal);
   const reversed = reversedPairs(pairs, 'given');
   if (reversed !== undefined) run.warnOnce('reversed pairs', reversed);
   await run.write(t, 'pairs.jsonl', pairs);
@@ -99,30 +100,32 @@ export function givenPairsStage(
 }
 
 /** Scores of both completions of each preference: sample 0 is the chosen one, 1 the rejected. */
-export function scorePreferences(
+export async function scorePreferences(
   preferences: readonly PreferenceRecord[],
   language: LanguageModel,
   judges: Judges,
   settings: { max_num_batched_tokens: number | 'auto' },
   hooks: StageHooks,
 ): Promise<ScoreRecord[]> {
-  return score(
-    preferences.map((preference) => bothSides(preference, language)),
-    judges,
-    settings,
-    hooks,
-  );
+  return score(await encodeBothSides(preferences, language, hooks.signal), judges, settings, hooks);
 }
 
 /** Both completions as token ids: sample 0 is the chosen one, 1 the rejected. */
-export function bothSides(preference: PreferenceRecord, language: LanguageModel): Scorable[] {
-  const ids = encodePreference(preference, language);
-  return [ids.chosen, ids.rejected].map((token_ids, sample) => ({
-    prompt_id: preference.id,
-    sample,
-    prompt_token_ids: ids.prompt,
-    token_ids,
-  }));
+export function encodeBothSides(
+  preferences: readonly PreferenceRecord[],
+  language: LanguageModel,
+  signal: AbortSignal | undefined,
+): Promise<Scorable[][]> {
+  const encode = async (preference: PreferenceRecord, slices: Slices): Promise<Scorable[]> => {
+    const ids = await encodePreference(preference, language, slices);
+    return [ids.chosen, ids.rejected].map((token_ids, sample) => ({
+      prompt_id: preference.id,
+      sample,
+      prompt_token_ids: ids.prompt,
+      token_ids,
+    }));
+  };
+  return mapInSlices(preferences, encode, signal);
 }
 
 /**
@@ -133,10 +136,11 @@ export function makeGivenPairs(
   preferences: readonly PreferenceRecord[],
   scores: readonly ScoreRecord[],
   language: LanguageModel,
-): PairRecord[] {
+  signal: AbortSignal | undefined,
+): Promise<PairRecord[]> {
   const scoreOf = new Map(scores.map((record) => [`${record.sample} ${record.prompt_id}`, record]));
-  return preferences.map((preference) => {
-    const ids = encodePreference(preference, language);
+  const make = async (preference: PreferenceRecord, slices: Slices): Promise<PairRecord> => {
+    const ids = await encodePreference(preference, language, slices);
     const { id, prompt, chosen, rejected, consistency = 1 } = preference;
     const [better, worse] = [0, 1].map((sample) => scoreOf.get(`${sample} ${id}`)!) as [
       ScoreRecord,
@@ -161,5 +165,6 @@ export function makeGivenPairs(
       consistency,
       weight: consistency,
     };
-  });
+  };
+  return mapInSlices(preferences, make, signal);
 }

@@ -4,6 +4,7 @@ import { sumLogprobs } from '../../engine/score.js';
 import type { LanguageModel } from '../../lm/language-model.js';
 import { mean } from '../../evaluate/iteration.js';
 import type { RunContext } from '../context.js';
+import { promptInSlices } from '../../lm/sliced.js';
 import { mapInSlices } from '../../lm/slices.js';
 import { promptKey } from '../keys.js';
 import type { Recipe } from '../recipe.js';
@@ -53,8 +54,7 @@ export async function sample(
 ): Promise<CompletionRecord[]> {
   const encoded = await mapInSlices(
     prompts,
-    ({ prompt }) => prompt.reduce((sum, { content }) => sum + content.length, 0),
-    ({ prompt }) => policy.encodePrompt(prompt),
+    ({ prompt }, slices) => promptInSlices(policy, prompt, slices),
     hooks.signal,
   );
   const stops =

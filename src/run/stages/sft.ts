@@ -8,6 +8,8 @@ import { join } from 'node:path';
 import { isFile } from '../../files/files.js';
 import type { DemonstrationRecord } from '../../data/records.js';
 import type { LanguageModel } from '../../lm/language-model.js';
+import { completionInSlices, promptInSlices } from '../../lm/sliced.js';
+import { mapInSlices, type Slices } from '../../lm/slices.js';
 import { CARD } from '../card.js';
 import type { RunContext } from '../context.js';
 import { RunError } from '../errors.js';
@@ -76,9 +78,13 @@ async function train(run: RunContext): Promise<void> {
       key: [run.recipe.seed, 'sft', 'sft'],
       settings: run.recipe.sft,
       rewards: false,
-      step: (trainer, batch, policy, signal) =>
+      step: async (trainer, batch, policy, signal) =>
         trainer.sftStep(
-          batch.map((demonstration) => encodeDemonstration(demonstration, policy)),
+          await mapInSlices(
+            batch,
+            (demonstration, slices) => encodeDemonstration(demonstration, policy, slices),
+            signal,
+          ),
           { signal },
         ),
     },
@@ -117,12 +123,14 @@ async function demonstrationsOf(run: RunContext): Promise<DemonstrationRecord[]>
 }
 
 /** Token ids of a demonstration; its answer ends with the end-of-turn token. */
-export function encodeDemonstration(
+export async function encodeDemonstration(
   { prompt, completion }: DemonstrationRecord,
   language: LanguageModel,
-): { prompt: number[]; completion: number[] } {
+  slices: Slices,
+): Promise<{ prompt: number[]; completion: number[] }> {
+  const text = completion.map((message) => message.content).join('\n');
   return {
-    prompt: language.encodePrompt(prompt),
-    completion: language.encodeCompletion(completion.map((message) => message.content).join('\n')),
+    prompt: await promptInSlices(language, prompt, slices),
+    completion: await completionInSlices(language, text, slices),
   };
 }
