@@ -58,13 +58,18 @@ export function estimateStages(
   rates: Rates,
   { prompts, promptTokens }: { prompts: number; promptTokens: number },
 ): StageEstimate[] {
-  const { iterations, sample, train, sft, evaluate } = recipe;
+  const { iterations, sample, train, sft, evaluate, temporal } = recipe;
   const own = recipe.pairs.source === null;
-  const completions = own ? prompts * sample.samples * iterations : 0;
+  // θ_1 and the future model sample as many completions as θ_t, and θ_t scores them, too.
+  const others = Number(temporal.anchored_rejection) + Number(temporal.future_chosen);
+  const ofPolicy = own ? prompts * sample.samples * iterations : 0;
+  const completions = ofPolicy * (1 + others);
   const sampled = completions * sample.max_new_tokens;
+  const each = sample.max_new_tokens + promptTokens / sample.samples;
   // θ_{t−1} and θ_0 score; in the first iteration they are one model.
-  const scored = 2 * (sampled + (completions / sample.samples) * promptTokens);
-  const pairs = prompts * iterations * train.epochs;
+  const scored = (2 * completions + ofPolicy * others) * each;
+  const trainings = temporal.future_chosen ? 2 : 1;
+  const pairs = prompts * iterations * train.epochs * trainings;
   const trained = pairs * (2 * sample.max_new_tokens + promptTokens);
   // KTO's mismatched completions: the reference scores them once, the policy once per epoch.
   const mismatched = train.loss === 'kto' ? trained + trained / train.epochs : 0;

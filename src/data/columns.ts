@@ -63,6 +63,7 @@ export const COMPLETION_COLUMNS: Columns<CompletionRecord> = {
   token_ids: 'integers',
   logprob: 'number',
   finish_reason: 'string',
+  sampled_by: 'string?',
 };
 
 export const SCORE_COLUMNS: Columns<ScoreRecord> = {

@@ -58,6 +58,11 @@ export interface CompletionRecord {
    */
   logprob: number;
   finish_reason: 'eos' | 'stop' | 'length';
+  /**
+   * The model that sampled it, where it is not θ_t (`temporal`): the first policy θ_1, whose
+   * completions can only be rejected, or the future model, whose can only be chosen.
+   */
+  sampled_by?: 'initial' | 'future';
 }
 
 /** Summed log-probs (nats) of one completion under θ_t, θ_{t−1} and θ_0; `tokens` is its length. */

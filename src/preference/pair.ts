@@ -26,25 +26,37 @@ export interface PairThresholds {
   requireAgreement: boolean;
 }
 
-/** Positions of the best and the worst sample in the ranking's arrays. */
-export function bestAndWorst({ reward_current: rewards }: Pick<RankingRecord, 'reward_current'>): {
-  best: number;
-  worst: number;
-} {
-  return { best: firstBest(rewards), worst: firstWorst(rewards) };
+type Origin = Pick<CompletionRecord, 'sampled_by'>;
+
+/**
+ * Positions of the best and the worst sample in the ranking's arrays. What the first policy sampled
+ * cannot be chosen, and what the future model sampled cannot be rejected (Temporal Self-Rewarding,
+ * arXiv 2508.06026); `completions` has one entry per sample.
+ */
+export function bestAndWorst(
+  { reward_current: rewards }: Pick<RankingRecord, 'reward_current'>,
+  completions: readonly Origin[],
+): { best: number; worst: number } {
+  const without = (origin: Origin['sampled_by'], instead: number) =>
+    rewards.map((reward, i) => (completions[i]!.sampled_by === origin ? instead : reward));
+  return {
+    best: firstBest(without('initial', -Infinity)),
+    worst: firstWorst(without('future', Infinity)),
+  };
 }
 
 /**
- * The reason why `ranking` yields no pair, or undefined where it yields one. `texts` has one text
- * per entry of `ranking.samples`.
+ * The reason why `ranking` yields no pair, or undefined where it yields one. `completions` has
+ * one entry per entry of `ranking.samples`.
  */
 export function skipReason(
   ranking: RankingRecord,
-  texts: readonly string[],
+  completions: readonly (Origin & Pick<CompletionRecord, 'completion'>)[],
   { minMargin, minConsistency, requireAgreement }: PairThresholds,
 ): SkipReason | undefined {
   if (ranking.samples.length < 2) return 'too_few_completions';
-  const { best, worst } = bestAndWorst(ranking);
+  const { best, worst } = bestAndWorst(ranking, completions);
+  const texts = completions.map(({ completion }) => completion);
   const margin = ranking.reward_current[best]! - ranking.reward_current[worst]!;
   if (margin === 0) return 'all_equal';
   // The loss would raise and lower the same sequence at once.
@@ -63,7 +75,10 @@ export function makePair(
   scored: readonly ScoredCompletion[],
   weight: number,
 ): PairRecord {
-  const { best, worst } = bestAndWorst(ranking);
+  const { best, worst } = bestAndWorst(
+    ranking,
+    scored.map(({ completion }) => completion),
+  );
   const chosen = scored[best]!;
   const rejected = scored[worst]!;
   return {

@@ -101,10 +101,10 @@ export function prefer(request: PreferRequest): Preferences {
       ...rankPrompt(prompt, method),
       ...(oneJudge && { one_judge: true }),
     };
-    const texts = prompt.samples.map(
-      (sample) => scored.get(key(prompt.prompt_id, sample))!.completion.completion,
+    const completions = prompt.samples.map(
+      (sample) => scored.get(key(prompt.prompt_id, sample))!.completion,
     );
-    const skipped = skipReason(ranking, texts, {
+    const skipped = skipReason(ranking, completions, {
       minMargin,
       minConsistency,
       requireAgreement,

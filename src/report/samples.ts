@@ -67,19 +67,18 @@ export function rankedPrompts({
   );
   const roles = new Map(pairs.map((pair) => [pair.prompt_id, pair]));
   const completions = new Map<string, Shown>();
-  folder.records(
-    name,
-    'completions.jsonl',
-    ({ prompt_id, sample, completion, token_ids, prompt }: CompletionRecord) => {
-      if (shown.has(prompt_id))
-        completions.set(`${sample} ${prompt_id}`, {
-          text: completion,
-          tokens: token_ids.length,
-          prompt: conversationText(prompt),
-        });
-      return true;
-    },
-  );
+  const add = ({ prompt_id, sample, completion, token_ids, prompt }: CompletionRecord) => {
+    if (shown.has(prompt_id))
+      completions.set(`${sample} ${prompt_id}`, {
+        text: completion,
+        tokens: token_ids.length,
+        prompt: conversationText(prompt),
+      });
+    return true;
+  };
+  // Those of other models stand in folders of their own (`temporal`).
+  for (const part of ['', 'initial/', 'future/'])
+    folder.records(name, `${part}completions.jsonl`, add);
   return [...shown.values()]
     .map((ranking) =>
       rankedPrompt(

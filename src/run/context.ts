@@ -40,6 +40,8 @@ export interface RunContextFields {
   rewards?: RewardFunction | undefined;
   signal: AbortSignal;
   emit: (event: RunEvent) => void;
+  /** Set by within(). */
+  part?: { name: string; t: number };
 }
 
 export class RunContext {
@@ -72,8 +74,22 @@ export class RunContext {
     } = fields);
   }
 
+  /**
+   * The same run, with the artefacts of iteration `t` in a folder `name` of it: a part of the
+   * iteration that trains or samples from another model. The θ_{t+1} of the part is its own; all
+   * earlier models are the run's. Its steps are not in the run's metrics.
+   */
+  within(name: string, t: number): RunContext {
+    return new RunContext({ ...this.fields, part: { name, t } });
+  }
+
   file(phase: Phase, name: string): string {
-    return join(this.directory, phaseFolder(phase), name);
+    return join(this.directory, this.folderOf(phase), name);
+  }
+
+  private folderOf(phase: Phase): string {
+    const { part } = this.fields;
+    return part?.t === phase ? `${phaseFolder(phase)}/${part.name}` : phaseFolder(phase);
   }
 
   /**
@@ -91,7 +107,7 @@ export class RunContext {
   }
 
   async write(phase: Phase, name: string, records: readonly object[]): Promise<void> {
-    const file = `${phaseFolder(phase)}/${name}`;
+    const file = `${this.folderOf(phase)}/${name}`;
     const before = this.records.newest(file);
     await onDisk(this.file(phase, name), () => this.records.write(file, toJsonl(records)));
     if (before && before.sha256 !== this.records.newest(file)!.sha256)
@@ -179,7 +195,13 @@ export class RunContext {
     this.emit({ type: 'stage_kept', ...told(of) });
   }
 
+  /** Adds the steps of an earlier call of a training stage to the metrics. */
+  tellRestored({ phase }: OfStage, steps: readonly StepRecord[]): void {
+    if (!this.fields.part) this.metrics.steps(phase, steps);
+  }
+
   tellStep(of: OfStage, metrics: StepRecord, cost: { tokens: number; seconds: number }): void {
+    if (this.fields.part) return;
     const timing = measureStep(cost, this.recipe.device);
     this.metrics.step(of.phase, metrics, timing);
     this.emit({ type: 'step', ...told(of), metrics, timing });

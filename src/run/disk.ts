@@ -43,12 +43,16 @@ export function adapterParameters(
  * Bytes at the peak: the checkpoints that `keep` leaves, the one being written, and the trainer
  * state; with LoRA those of the adapters, in float32.
  */
-export function diskBytes({ iterations, keep, sft, train, lora }: Recipe, shape: Shape): number {
+export function diskBytes(
+  { iterations, keep, sft, train, lora, temporal }: Recipe,
+  shape: Shape,
+): number {
   const parameters = lora.enabled ? adapterParameters(shape, lora) : shape.parameters;
   const bytesOf = ({ checkpoint_dtype: dtype }: Recipe['train'] | Recipe['sft']) =>
     (dtype === 'float32' ? 4 : 2) * parameters;
   // The last `keep`, the best one and the new one.
-  const checkpoints = keep === 'all' ? iterations : Math.min(iterations, keep + 2);
+  const kept = keep === 'all' ? iterations : Math.min(iterations, keep + 2);
+  const checkpoints = kept + (temporal.future_chosen ? 1 : 0);
   const states = [...(sft.enabled ? [sft] : []), ...(iterations > 0 ? [train] : [])].map(
     ({ optimizer_states: moments }) => (4 + (moments === '8bit' ? 2 : 8)) * parameters,
   );

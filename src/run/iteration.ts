@@ -11,10 +11,10 @@ import { measureRounding } from './noise.js';
 import { checkRanking } from './ranking-check.js';
 import { evaluateModel } from './stages/evaluate.js';
 import { scoreGivenPairs } from './stages/given-pairs.js';
-import { rankCompletions } from './stages/rank.js';
 import { sampleCompletions } from './stages/sample.js';
 import { scoreCompletions } from './stages/score.js';
 import { trainOnPairs } from './stages/train.js';
+import { dropFuture, pairCompletions } from './temporal.js';
 
 export async function iterate(run: RunContext, t: number): Promise<void> {
   const prompts = await promptsOf(run, t);
@@ -22,8 +22,9 @@ export async function iterate(run: RunContext, t: number): Promise<void> {
   const scores = await scoreCompletions(run, t, completions); // log π under θ_t, θ_{t−1}, θ_0
   await checkRanking(run, t);
   await measureRounding(run, t, completions, scores);
-  const pairs = await rankCompletions(run, t, completions, scores); // C, chosen, rejected
+  const pairs = await pairCompletions(run, t, prompts, { completions, scores }); // C, both sides
   await trainOnPairs(run, t, pairs); // θ_t → θ_{t+1}
+  await dropFuture(run, t);
   await evaluateModel(run, t, t + 1);
 }
 

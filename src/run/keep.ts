@@ -22,10 +22,11 @@ export async function prune(run: RunContext, t: number): Promise<void> {
   );
   if (old.length === 0) return;
   await verifyCheckpoint(run.records, run.checkpoint(t + 1), run.signal);
-  for (const n of old) await remove(run, run.checkpoint(n));
+  for (const n of old) await removeCheckpoint(run, run.checkpoint(n));
 }
 
-async function remove(run: RunContext, folder: string): Promise<void> {
+/** Removes a checkpoint and records that it is not missing but removed. */
+export async function removeCheckpoint(run: RunContext, folder: string): Promise<void> {
   const prefix = `${relative(run.directory, folder)}/`;
   const entries = run.records.all().filter(({ file }) => file.startsWith(prefix));
   await onDisk(folder, async () => {

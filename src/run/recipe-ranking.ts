@@ -83,6 +83,24 @@ export const rank = z.strictObject({
   ),
 });
 
+export const temporal = z.strictObject({
+  anchored_rejection: z
+    .boolean()
+    .default(false)
+    .describe(
+      'The first policy θ_1 samples completions, too, which can only be rejected: the rejected ' +
+        "completion is the worst of θ_t's and θ_1's by the reward of θ_t.",
+    ),
+  future_chosen: z
+    .boolean()
+    .default(false)
+    .describe(
+      'θ_t is first trained on the pairs into a future model, whose completions can only be ' +
+        "chosen: the chosen completion is the best of θ_t's and the future model's. θ_{t+1} is " +
+        'trained from θ_t. Takes a second training and, until it is done, a second checkpoint.',
+    ),
+});
+
 const CHECKED = { 'rank_eval.source': 'given' } as const;
 
 export const rankEval = z.strictObject({

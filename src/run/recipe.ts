@@ -8,9 +8,14 @@
  */
 import { z } from 'zod';
 import { LENGTH_CONTROLS } from '../reward/length.js';
-import { EXTERNAL_REWARDS, JUDGED_REWARDS, REWARD_SOURCES } from '../reward/reward.js';
+import {
+  EXTERNAL_REWARDS,
+  JUDGED_REWARDS,
+  REWARD_SOURCES,
+  SELF_REWARDS,
+} from '../reward/reward.js';
 import { evaluate } from './recipe-evaluation.js';
-import { rank, rankEval } from './recipe-ranking.js';
+import { rank, rankEval, temporal } from './recipe-ranking.js';
 import { contradictions } from './recipe-rules.js';
 import { lora, sft, train } from './recipe-training.js';
 import {
@@ -333,6 +338,15 @@ export const recipeSchema = z
     rank: only(
       OWN_PAIRS,
       rank.prefault({}).describe('Rankings, consistency and preference pairs.'),
+    ),
+    temporal: only(
+      { 'reward.source': [...SELF_REWARDS, 'model', 'gold'], ...OWN_PAIRS },
+      temporal
+        .prefault({})
+        .describe(
+          'Temporal Self-Rewarding (arXiv 2508.06026): chosen and rejected completions of ' +
+            'different models.',
+        ),
     ),
     rank_eval: rankEval
       .prefault({})

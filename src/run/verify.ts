@@ -36,6 +36,8 @@ const MADE_WITH: Readonly<Record<string, string>> = {
   'sampler-check.jsonl': 'scores.jsonl',
   'rankings.jsonl': 'pairs.jsonl',
 };
+/** Folders of an iteration for the parts of temporal.ts. */
+const PARTS = ['initial', 'future'];
 const PHASE = /^(sft|iteration-\d+)$/;
 const isArtefact = (name: string): boolean => name in ARTEFACT_COLUMNS || name === 'steps.jsonl';
 const inCheckpoint = (file: string): boolean => file.split('/')[1] === 'checkpoint';
@@ -218,11 +220,13 @@ const checkpointFiles = (folder: string): string[] => list(folder).filter((name)
 
 function foldersInProgress(directory: string): string[] {
   const phases = list(directory).filter((name) => PHASE.test(name));
-  return phases.flatMap((phase) =>
-    list(join(directory, phase))
-      .filter((name) => name === 'training' || name.endsWith('.parts'))
-      .map((name) => `${phase}/${name}`),
-  );
+  return phases
+    .flatMap((phase) => [phase, ...PARTS.map((part) => `${phase}/${part}`)])
+    .flatMap((folder) =>
+      list(join(directory, folder))
+        .filter((name) => name === 'training' || name.endsWith('.parts'))
+        .map((name) => `${folder}/${name}`),
+    );
 }
 
 async function verifyInProgress(

@@ -62,7 +62,9 @@ describe('scipy', () => {
   it('TopOrder, best and worst are those of argmax and argmin', () => {
     for (const c of golden.cases) {
       expect(topOrder(c.x, c.y)).toBe(c.top_order);
-      expect(bestAndWorst({ reward_current: c.x })).toEqual({ best: c.best, worst: c.worst });
+      const origins = c.x.map(() => ({}));
+      const found = bestAndWorst({ reward_current: c.x }, origins);
+      expect(found).toEqual({ best: c.best, worst: c.worst });
     }
   });
   it.each(

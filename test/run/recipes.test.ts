@@ -45,6 +45,18 @@ describe('the recipes that come with the program', () => {
         'rank.require_agreement',
       ],
     ],
+    [
+      'temporal',
+      [
+        'reward.source',
+        'reward.judgements',
+        'reward.reasons',
+        'reward.max_new_tokens',
+        'rank.weighting',
+        'temporal.anchored_rejection',
+        'temporal.future_chosen',
+      ],
+    ],
     ['likelihood', ['reward.source']],
     ['ipo', ['train.loss']],
     ['simpo', ['train.loss', 'train.beta', 'train.simpo_gamma']],

@@ -125,7 +125,7 @@ export async function trainCheckpoint<Example>(
     const policy = await run.models.beginTraining(run.checkpoint(from));
     const { steps, best } = await optimise(policy, objective, checkpoint, state, {
       ...hooks,
-      onRestore: (before) => run.metrics.steps(of.phase, before),
+      onRestore: (before) => run.tellRestored(of, before),
       onStep: (record, cost) => run.tellStep(of, record, cost),
     }).catch(async (error: unknown) => {
       await policy.model.dispose();

@@ -93,6 +93,17 @@ export function scoreCompletions(
   );
 }
 
+/** Scores of completions that other models sampled: θ_t computes them, too. */
+export function scoreOthers(
+  run: RunContext,
+  t: number,
+  completions: readonly CompletionRecord[],
+): Promise<ScoreRecord[]> {
+  const groups = groupCompletions(completions);
+  const stage = scoreStage(groups, () => judgesOf(run, t), run.recipe.score);
+  return run.blocks({ phase: t, stage: 'score' }, 'scores.jsonl', stage);
+}
+
 async function judgesOf(run: RunContext, t: number): Promise<Judges> {
   const [current, previous, base] = [
     await run.models.model(run.checkpoint(t)),
