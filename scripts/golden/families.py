@@ -1,5 +1,5 @@
 """Golden values of every model family from transformers, in fp32, for test/engine/families.test.ts
-and test/native/families_test.cpp.
+and test/native/model/families_test.cpp.
 
     python scripts/golden/families.py [NAME…]
     python scripts/golden/families.py --check FOLDER GOLDEN …
@@ -21,7 +21,7 @@ import sys
 from pathlib import Path
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText
 
 ROOT = Path(__file__).resolve().parents[2]
 GOLDEN = ROOT / "test" / "golden" / "families"
@@ -277,6 +277,25 @@ FAMILIES = {
             eoi_token_index=VOCAB - 3,
         ),
     ),
+    "mistral3-vision": (
+        "mistral3",
+        dict(
+            text_config=dict(SHAPE, model_type="mistral", sliding_window=None, rope_theta=1e6),
+            vision_config=dict(
+                model_type="pixtral",
+                hidden_size=8,
+                intermediate_size=8,
+                num_hidden_layers=1,
+                num_attention_heads=1,
+                head_dim=8,
+                image_size=28,
+                patch_size=14,
+            ),
+            spatial_merge_size=2,
+            tie_word_embeddings=False,
+            image_token_index=VOCAB - 1,
+        ),
+    ),
 }
 
 
@@ -284,10 +303,18 @@ def rounded(tensor, digits=6):
     return [round(float(x), digits) for x in tensor.flatten()]
 
 
+def auto_class(model_type):
+    """Mistral 3 is registered as an image-text model only, Gemma 3 also as a causal one."""
+    return AutoModelForImageTextToText if model_type == "mistral3" else AutoModelForCausalLM
+
+
 def load(folder):
-    return AutoModelForCausalLM.from_pretrained(
-        folder, dtype=torch.float32, attn_implementation="eager"
-    ).eval()
+    model_type = json.loads((Path(folder) / "config.json").read_text())["model_type"]
+    return (
+        auto_class(model_type)
+        .from_pretrained(folder, dtype=torch.float32, attn_implementation="eager")
+        .eval()
+    )
 
 
 def random_model(model_type, extra, seed):
@@ -299,9 +326,11 @@ def random_model(model_type, extra, seed):
         and model_type != "qwen3"
     ):
         del shape["head_dim"]  # absent, as in most files of these families
-    model = AutoModelForCausalLM.from_config(
-        AutoConfig.for_model(model_type, **shape), attn_implementation="eager"
-    ).float()
+    model = (
+        auto_class(model_type)
+        .from_config(AutoConfig.for_model(model_type, **shape), attn_implementation="eager")
+        .float()
+    )
     gemma = model_type.startswith("gemma")
     for name, parameter in model.named_parameters():
         if parameter.dim() == 1 and "norm" in name:
@@ -415,7 +444,8 @@ def check(folder, golden):
     expected = json.loads((Path(golden) / "expected.json").read_text())
     model, source = load(folder), load(golden)
     # The text part of a multimodal checkpoint is saved as a model of its own.
-    name = type(source).__name__.replace("ForConditionalGeneration", "ForCausalLM")
+    name = type(source).__name__.replace("Mistral3For", "MistralFor")
+    name = name.replace("ForConditionalGeneration", "ForCausalLM")
     assert type(model).__name__ == name, f"{folder} loads as {type(model).__name__}, not as {name}"
     with torch.no_grad():
         logits = model(torch.tensor([expected["prompt"] + expected["chosen"]])).logits[0]
