@@ -15,6 +15,10 @@ const TARGETS = {
     sources: ['weights/adapter.cpp', 'support/json.cpp'],
     seeds: /^adapter_config\.json$/,
   },
+  adapter_weights: {
+    sources: ['weights/adapter.cpp', 'weights/safetensors.cpp', 'support/json.cpp'],
+    seeds: /^adapter_model\.safetensors$/,
+  },
   config: { sources: [...CONFIG, ...CONFIG_FILES], seeds: /^config\.json$/ },
   gguf: { sources: ['weights/gguf.cpp', 'weights/dequantize.cpp'], seeds: /\.gguf$/ },
   safetensors: {
