@@ -91,7 +91,7 @@ OptimizerForms to_forms(const Napi::Object& from) {
           is_named(from, "gradientDtype", "bfloat16")};
 }
 
-// Empty where the field is missing: the engine chooses.
+// Empty if the field is missing: the engine then chooses the value.
 std::optional<int64_t> maybe_integer(const Napi::Object& from, const char* name) {
   return from.Get(name).IsUndefined() ? std::nullopt : std::optional<int64_t>(integer(from, name));
 }

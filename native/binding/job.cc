@@ -53,8 +53,8 @@ void Inbox::drain(napi_env raw_env, napi_value, void* context, void*) {
   if (raw_env == nullptr) return;  // the environment is shutting down; close() handles it
   const Napi::Env env(raw_env);
   Inbox& inbox = *static_cast<Inbox*>(context);
-  // Handles the current messages and ended jobs, a job's end after its messages. One at a time, so
-  // that nothing is allocated and an exception loses no other item.
+  // Handles the current messages and ended jobs, one at a time, so that nothing is allocated and an
+  // exception loses no other item. A job's end comes after its messages.
   size_t messages = 0, ends = 0;
   {
     const std::lock_guard lock(inbox.mutex_);
@@ -123,7 +123,7 @@ void Inbox::close() {
 Environment::Environment(Napi::Env env) : inbox(std::make_shared<Inbox>(env)) {
   napi_add_env_cleanup_hook(env, &Environment::teardown, this);
   // process.exit() runs no cleanup hooks and would destroy libtorch's statics while workers use
-  // them, so the exit event tears down too.
+  // them, so the exit event also runs the teardown.
   const Napi::Object process = env.Global().Get("process").As<Napi::Object>();
   const auto stop = [](const Napi::CallbackInfo& info) { teardown(&Environment::of(info.Env())); };
   process.Get("on").As<Napi::Function>().Call(

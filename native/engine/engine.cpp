@@ -71,7 +71,7 @@ void Engine::unload() {
   state_->trainer.reset();
   state_->model.reset();
   state_->origin = {};
-  // While another model lives, its next tensors use the cached memory.
+  // While another model is live, its next tensors can reuse the cached memory.
   if (live_weight_bytes() == 0) release_cached_memory();
   release_device_memory(device);
 }

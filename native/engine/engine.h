@@ -26,7 +26,7 @@ namespace cream {
 struct ModelInfo {
   ModelConfig config;
   std::string config_json;  // config.json of this model, generated where the source has none (GGUF)
-  std::string note;         // what of the file is not used, for the user; mostly empty
+  std::string note;         // for the user: parts of the file that are not used; usually empty
   uint64_t parameters = 0;  // scalar parameters; a tied head is counted once
   DType dtype = DType::bfloat16;
   std::string device = "cpu";  // device of the weights; "cuda" is resolved to "cuda:0"
@@ -41,7 +41,7 @@ class Engine {
     worker_.post(std::move(work), std::move(done));
   }
   // For work that begins a generation: it joins the generations in progress between two of their
-  // steps. All other work waits until these have ended, and what is posted behind it waits for it.
+  // steps. All other work waits until these have ended, and work posted after it waits for it.
   void post_joining(std::function<void()> begin, Worker::Done failed) {
     worker_.post_joining(std::move(begin), std::move(failed));
   }

@@ -68,7 +68,7 @@ BoundedRequest fitted(GenerationRequest generation, const Place& place) {
                                    std::min(generation.sampling.max_new_tokens, context - length));
     request->samples = std::min<int64_t>(request->samples, std::max<uint32_t>(prompt.samples, 1));
   }
-  // The bounds are those of the device, so that other requests can join one that takes few rows.
+  // The bounds are those of the whole device, so that other requests can join a small one.
   const int64_t asked = generation.max_num_seqs;
   Plan plan = plan_memory(*request);
   if (asked > plan.max_num_seqs) {

@@ -1,4 +1,5 @@
-// An engine's tensors and what changes them, on its worker. Two invariants about weights:
+// The tensors of an engine and the operations that change them, on its worker. Two invariants about
+// weights:
 // - Sharing: a snapshot and its origin hold the same tensors. An engine that trains while others
 //   hold them copies them first, or only its adapter where it has one: a LoRA base is never
 //   written.

@@ -1,7 +1,7 @@
-// One thread and its queue: posted work runs there one item at a time, in order. Work that was
-// posted to join goes on in steps: it begins in its turn, and more of its kind begins between two
-// steps; all other work waits until the steps have ended, and what was posted behind it waits for
-// it. This is the only place that turns exceptions of posted work into cream::Error.
+// One thread and its queue: posted work runs there one item at a time, in order. Joining work runs
+// in steps: it begins in its turn, and more joining work may begin between two steps. All other
+// work waits until the steps have ended, and work posted after it waits for it. This is the only
+// place that turns exceptions of posted work into cream::Error.
 #pragma once
 
 #include <condition_variable>
@@ -33,7 +33,7 @@ class Worker {
 
   // Any thread. Throws Error{disposed} once closed.
   void post(std::function<void()> work, Done done);
-  // Any thread. `begin` adds to the work that Step does. `failed` is called only if it throws.
+  // Any thread. `begin` adds to the work of Step. `failed` is called only if `begin` throws.
   // Throws Error{disposed} once closed.
   void post_joining(std::function<void()> begin, Done failed);
   void close();  // any thread: accepts no more work; queued work still runs
@@ -59,7 +59,7 @@ class Worker {
   std::thread thread_;  // last member: it reads the others
 };
 
-// The exception of posted work as the Error that its Done would get.
+// The Error that an exception of posted work is reported as.
 Error to_error(const std::exception_ptr& exception);
 
 // Threads per computation, for work that begins after the call, on every worker of the process; 0:

@@ -1,4 +1,4 @@
-// What a request delivers while it is generated: plain structs, without tensors.
+// The results that a request delivers while it is generated, as plain structs without tensors.
 #pragma once
 
 #include <exception>
@@ -10,9 +10,9 @@
 namespace cream {
 
 struct GenerationEnd {
-  GenerationStats stats;  // seconds are of the steps that it took part in, with others or not
-  // The model counts its decode steps from its load on, whichever requests they decode: how many
-  // were done when the request's first sequence entered, and its last step's number.
+  GenerationStats stats;  // seconds: the steps that the request took part in, alone or with others
+  // Numbers in the count of decode steps since the model was loaded, over all requests: the steps
+  // done when the request's first sequence entered, and its last step.
   uint64_t first_step = 0, last_step = 0;
   std::exception_ptr error;  // null if all completions were delivered
 };

@@ -56,8 +56,8 @@ class PagedCache {
   // Throws Error{out_of_memory} that names the size.
   PagedCache(const ModelConfig& config, at::ScalarType dtype, at::Device device, int64_t pages);
 
-  // More pages; those in use keep their number and content, at another address. Throws
-  // Error{out_of_memory}, and is then unchanged.
+  // Adds pages. Pages in use keep their number and content, at another address. Throws
+  // Error{out_of_memory} and leaves the cache unchanged if memory is short.
   void grow(int64_t pages);
 
   const Tensor& storage() const {

@@ -11,9 +11,9 @@
 namespace cream {
 namespace {
 
-// New tensors over the same storage, so that the model's own tensors stay without autograd for
-// sampling and scoring. A layer's matrices are no leaves: the linear op adds their gradients to the
-// optimizer's accumulators directly.
+// New tensors over the same storage, so that the model's own tensors need no autograd in sampling
+// and scoring. A layer's matrices are not leaves: the linear op adds their gradients directly to
+// the optimizer's accumulators.
 Weights differentiable(Weights weights, const ModelConfig& config, Optimizer& optimizer) {
   const bool adapter = weights.lora.has_value();
   if (adapter) weights.unpack_adapters();

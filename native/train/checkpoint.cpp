@@ -27,7 +27,7 @@ std::string joined(const std::vector<std::string>& names) {
   return out;
 }
 
-// The adapter's settings that updates depend on; the keys are the same without an adapter.
+// The adapter's settings that affect updates; without an adapter the same keys are written.
 Metadata adapter_settings(const std::optional<LoraParams>& lora, uint64_t dropout_seed) {
   const LoraParams none;
   const LoraParams& l = lora ? *lora : none;
@@ -39,7 +39,7 @@ Metadata adapter_settings(const std::optional<LoraParams>& lora, uint64_t dropou
           {"dropout_seed", std::to_string(l.dropout > 0 ? dropout_seed : 0)}};
 }
 
-// The settings that updates depend on; a resumed state must have the same ones.
+// The settings that affect updates; a resumed state must have the same ones.
 Metadata settings_of(const TrainerParams& params, const std::optional<LoraParams>& lora) {
   const OptimizerParams& o = params.optimizer;
   constexpr const char* schedules[] = {"constant", "linear", "cosine"};

@@ -1,4 +1,4 @@
-// One optimizer step: cuts the micro-batches, accumulates their gradients, updates.
+// One optimizer step: cut the items into micro-batches, accumulate their gradients, update.
 #include "train/trainer.h"
 
 #include <chrono>
@@ -59,8 +59,8 @@ void check_examples(const ModelConfig& config, const std::vector<SftExample>& ex
   }
 }
 
-// Items stay in order. A micro-batch takes items while its rows stay within the bound, at least
-// one.
+// Consecutive items of a step. A micro-batch takes items as long as its rows stay within the bound,
+// but at least one.
 struct MicroBatch {
   PackedBatch batch;
   size_t first, last;  // items first … last−1

@@ -1,6 +1,6 @@
-// Runs the packed kernel on tensors: decides when it may be used and distributes work over threads,
-// as chunks of rows (as many as stay in L2 once gathered) × panels of 32 columns, in one contiguous
-// range per thread.
+// Runs the packed kernel on tensors: decides when it may be used and distributes work over threads
+// as chunks of rows × panels of 32 columns, one contiguous range per thread. A chunk has as many
+// rows as stay in L2 once gathered.
 #include <atomic>
 
 #include "ops/launch.h"
@@ -119,15 +119,16 @@ void unpack_adapters(Linear& linear) {
 
 namespace {
 
-// Each row's sum depends on that row alone and has one order, without a fused multiply-add that a
-// vector loop's remainder would lack. So a decoded token and a scored one get the same bits.
+// Each row's sum depends on that row alone and has one order, without fused multiply-adds in only a
+// part of a vector loop. So a decoded token and a scored one get the same bits.
 void add_adapter(Tensor& y, const Tensor& x, const LinearAdapter& adapter) {
   const Tensor delta =
       linear_f32(linear(x, adapter.down), adapter.up).mul_(adapter.scale);  // [rows, columns] fp32
   y.narrow(1, adapter.begin, delta.size(1)).add_(delta);
 }
 
-// The same under autograd, in x's dtype: the adapters' columns side by side, zeros between them.
+// The same under autograd, in x's dtype: the columns of the adapters side by side, with zeros
+// between them.
 Tensor adapter_columns(const Tensor& x, const Linear& w) {
   std::vector<Tensor> columns;
   int64_t end = 0;

@@ -29,8 +29,8 @@ struct WritePagesBlock {
   }
 };
 
-// One row of a joined projection: queries are rotated into y, keys into their page and, if wanted,
-// into y after the queries; values are copied into their page.
+// One row of a joined projection. Queries are rotated into y, keys into their page and, if
+// requested, into y after the queries; values are copied into their page.
 template <class T>
 struct RopePagesBlock {
   const T* qkv;            // [rows, heads + 2·kv_heads, d]

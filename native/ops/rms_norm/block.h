@@ -66,7 +66,7 @@ struct RmsNormBackwardBlock {
   const float* inverse;  // [rows]
   const T* dy;           // [rows, width]
   T* dh;                 // [rows, width]
-  float* dweight;        // [blocks, width]; null: not wanted
+  float* dweight;        // [blocks, width]; null: not computed
   int64_t rows, width, chunk;
   float offset;
   const T* added = nullptr;  // [rows, width]: h's gradient from elsewhere; null: none

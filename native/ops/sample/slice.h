@@ -1,5 +1,6 @@
 // The first of two kernels that sample a token per row: several blocks per row read the logits once
-// and leave what the second needs to know where to look (ops/sample/block.h).
+// and summarise them, so that the second kernel (ops/sample/block.h) reads only the part that it
+// needs.
 //
 // A bin is a range of logits of a 48th of a nat at the row's temperature, in falling order; bin 0
 // holds the highest logit, the last bin everything further than 21 nats below it. Bins are cut on
@@ -45,7 +46,7 @@ struct BinGrid {
     const float below = top - floorf(logit * scale);
     return below < kSampleBins - 1 ? static_cast<int>(below) : kSampleBins - 1;
   }
-  // Beyond, a float does not hold every bin's number.
+  // Beyond this, a float cannot represent every bin's number.
   CREAM_HOST_DEVICE bool exact() const { return fabsf(top) < 4194304.0f; }
 };
 
@@ -90,7 +91,7 @@ struct SampleSliceBlock {
   }
 
  private:
-  // Hides the slice's banned tokens; whether it has any.
+  // Masks the slice's banned tokens; returns whether it has any.
   template <class Block>
   CREAM_HOST_DEVICE bool ban(Block& block, const SampleRow& p, float* x, int64_t first,
                              int64_t n) const {
@@ -133,7 +134,7 @@ struct SampleSliceBlock {
         [&](int64_t i) {
           if (x[i] == -INFINITY) return SampleBin{0, 0};
           const int bin = grid.bin(x[i]);
-          // Nats below the bin's reference: from 0 to 2/48, but in the last bin.
+          // Nats below the bin's reference: from 0 to 2/48, except in the last bin.
           const float a = (highest - x[i]) * inverse -
                           static_cast<float>(bin - 1) * static_cast<float>(1 / kBinsPerNat);
           if (bin == last)

@@ -14,8 +14,8 @@ struct SoftmaxSum {
   float max, sum;
 };
 struct JoinSums {
-  // The same bits whichever comes first, fused multiply-add or not: lanes that meet in a butterfly
-  // stay equal.
+  // Gives the same bits in either order of its arguments, with or without fused multiply-add, so
+  // lanes that meet in a butterfly stay equal.
   CREAM_HOST_DEVICE SoftmaxSum operator()(SoftmaxSum a, SoftmaxSum b) const {
     if (b.sum == 0) return a;
     if (a.sum == 0) return b;
