@@ -7,7 +7,7 @@ import { open, readdir } from 'node:fs/promises';
 import { serialize } from '../data/jsonl.js';
 import { RunError } from '../run/errors.js';
 import { explainDisk, onDisk, writeAtomic } from '../run/store.js';
-import { printLine } from './table.js';
+import { printJson, printLine } from './table.js';
 
 export interface Output {
   kind: 'file' | 'through' | 'stdout';
@@ -62,9 +62,15 @@ export async function writeOutput({ kind, path }: Output, text: string): Promise
 export const writeOutputRecords = (output: Output, records: readonly object[]): Promise<void> =>
   writeOutput(output, records.map(serialize).join(''));
 
-/** Reports the place of the result, unless it is on standard output. */
-export function printWritten({ kind }: Output, given: string): void {
-  if (kind !== 'stdout') printLine(given);
+/** Reports the place of the result, unless it is on standard output; with `json` as JSON. */
+export function printWritten(
+  { kind }: Output,
+  given: string,
+  { json, ...told }: { json?: boolean | undefined; rows?: number } = {},
+): void {
+  if (kind === 'stdout') return;
+  if (json) printJson({ file: given, ...told });
+  else printLine(given);
 }
 
 /**

@@ -163,7 +163,7 @@ export function showEvent(progress: Progress, event: RunEvent): void {
   }
 }
 
-function groupName(phase: Phase): string {
+export function groupName(phase: Phase): string {
   return phase === 'sft' ? 'sft' : phase === 0 ? 'base model' : `iteration ${phase}`;
 }
 

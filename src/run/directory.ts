@@ -147,29 +147,39 @@ async function checkRecipe(
   recipe: Recipe,
   records: Records,
 ): Promise<{ resumed: boolean; extended: boolean }> {
-  const path = join(directory, RECIPE);
-  const write = () => onDisk(path, () => records.write(RECIPE, recipeText(recipe)));
-  if (!isThere(path)) {
-    await write();
-    return { resumed: false, extended: false };
-  }
-  const before = parseRecipe(readOwnText(path, 'recipe'), path);
-  const difference = firstDifference(before, recipe);
-  if (!difference) return { resumed: true, extended: false };
-  if (firstBeside(directory, [...BOOKKEEPING, RECIPE, RUN, GIVEN_PROMPTS]) === undefined) {
+  const begun = await begunWith(directory, recipe);
+  if (begun === 'same') return { resumed: true, extended: false };
+  if (begun === 'unused')
     for (const name of [RUN, GIVEN_PROMPTS]) rmSync(join(directory, name), { force: true });
-    await write();
-    return { resumed: false, extended: false };
-  }
-  if (isExtension(before, recipe)) {
-    await checkSamePrompts(directory, recipe, before.iterations);
-    // This comes first, because a run with a summary counts as finished.
-    await onDisk(directory, async () => {
+  await onDisk(join(directory, RECIPE), async () => {
+    if (begun === 'extended') {
+      // This comes first, because a run with a summary counts as finished.
       await records.withdraw(SUMMARY);
       rmSync(join(directory, SUMMARY), { force: true });
-    });
-    await write();
-    return { resumed: true, extended: true };
+    }
+    await records.write(RECIPE, recipeText(recipe));
+  });
+  return { resumed: begun === 'extended', extended: begun === 'extended' };
+}
+
+/**
+ * How a directory stands to a recipe: `new`, begun with the `same` recipe, `unused` so far, or
+ * `extended` by more iterations. @throws RunError if it belongs to another recipe
+ */
+export async function begunWith(
+  directory: string,
+  recipe: Recipe,
+): Promise<'new' | 'same' | 'unused' | 'extended'> {
+  const path = join(directory, RECIPE);
+  if (!isThere(path)) return 'new';
+  const before = parseRecipe(readOwnText(path, 'recipe'), path);
+  const difference = firstDifference(before, recipe);
+  if (!difference) return 'same';
+  const own = [...BOOKKEEPING, RECIPE, RUN, GIVEN_PROMPTS];
+  if (firstBeside(directory, own) === undefined) return 'unused';
+  if (isExtension(before, recipe)) {
+    await checkSamePrompts(directory, recipe, before.iterations);
+    return 'extended';
   }
   throw new RunError(
     'ERR_RUN_MISMATCH',

@@ -44,6 +44,7 @@ interface Flags extends Record<string, unknown> {
   previous?: string;
   completions?: string;
   role: string;
+  json?: boolean;
 }
 
 export function addConvert(program: Command, cli: Cli): void {
@@ -59,6 +60,7 @@ export function addConvert(program: Command, cli: Cli): void {
         'official code: prompts, demonstrations, sampling, rewarding, dpo',
     )
     .argument('<out>', 'the file to write; an existing one is replaced')
+    .option('--json', 'print the result as JSON')
     .requiredOption('--to <format>', `${TARGETS.join(', ')}`)
     .option(
       '--columns <ours=theirs...>',
@@ -90,16 +92,17 @@ export function addConvert(program: Command, cli: Cli): void {
     const output = outputOf(out);
     const official = await readOfficial(input);
     await fetchData([input], cli);
-    if (flags.to === 'official')
+    const { json } = flags;
+    if (flags.to === 'official') {
       await writeOutput(output, officialText(await toOfficial(input, official, flags, cli)));
-    else
-      await writeOutputRecords(
-        output,
-        flags.to === 'cream'
-          ? await toOurs(input, official, flags, cli)
-          : await asTrl(input, flags, cli),
-      );
-    printWritten(output, out);
+      return printWritten(output, out, { json });
+    }
+    const rows =
+      flags.to === 'cream'
+        ? await toOurs(input, official, flags, cli)
+        : await asTrl(input, flags, cli);
+    await writeOutputRecords(output, rows);
+    printWritten(output, out, { json, rows: rows.length });
   });
 }
 

@@ -47,7 +47,10 @@ export function addGenerate(program: Command, cli: Cli): void {
       'builtin',
     )
     .option('--prompt <text>', 'one prompt instead; its completion is printed as it is written')
-    .option('--json', 'with --prompt: print completions, token ids and log-probs as JSON')
+    .option(
+      '--json',
+      'print the result as JSON; with --prompt completions, token ids and log-probs',
+    )
     .option('--samples <number>', 'completions per prompt [5, with --prompt 1]', wholeNumber)
     .option(
       '-o, --out <file>',
@@ -87,13 +90,13 @@ export function addGenerate(program: Command, cli: Cli): void {
     const samples = flags.samples ?? settings.sample.samples;
     const { sample, seed } = settings;
     const request = { ...sample, samples, seed, iteration: flags.iteration };
-    await withModel(settings.model, settings, cli, async (policy) => {
+    const made = await withModel(settings.model, settings, cli, async (policy) => {
       const source = await readPrompts(recipe, policy);
       const { prompts } = choosePrompts(recipe, 1, source);
       const left = describeLeftOut(flags.prompts, source);
       if (left !== undefined) cli.progress.warn(left);
       await checkLengths({ prompts, places: source.places ?? new Map() }, policy);
-      await showBlocks(
+      return showBlocks(
         cli,
         'sample',
         {
@@ -103,7 +106,7 @@ export function addGenerate(program: Command, cli: Cli): void {
         sampleStage(prompts, async () => policy, request),
       );
     });
-    printWritten(outputOf(out), out);
+    printWritten(outputOf(out), out, { json: flags.json, rows: made.length });
   });
 }
 

@@ -11,13 +11,14 @@ import { wholeNumber, type Cli } from '../cli.js';
 import { outputOf, writeOutput } from '../output.js';
 import { shippedRecipes } from '../recipes.js';
 import { fetchData } from '../stage.js';
-import { printLine } from '../table.js';
+import { printJson, printLine } from '../table.js';
 
 interface Flags {
   out: string;
   model?: string;
   prompts?: string;
   iterations?: number;
+  json?: boolean;
 }
 
 export function addInit(program: Command, cli: Cli): void {
@@ -29,6 +30,7 @@ export function addInit(program: Command, cli: Cli): void {
     .option('--model <name>', 'the base model')
     .option('--prompts <source>', 'your prompts: a file or hub:org/name; counts are fitted to it')
     .option('--iterations <number>', 'iterations', wholeNumber)
+    .option('--json', 'print the result as JSON')
     .action(async (name: string, flags: Flags) => {
       const recipes = await shippedRecipes();
       const found = recipes.find((recipe) => recipe.name === name);
@@ -49,6 +51,7 @@ export function addInit(program: Command, cli: Cli): void {
       parseRecipe(text, flags.out); // refuses a flag that contradicts the recipe
       await writeOutput(output, text);
       if (output.kind !== 'file') return;
+      if (flags.json) return printJson({ file: flags.out, recipe: name });
       printLine(`${flags.out} is a copy of ${name}.`);
       printLine(`Estimate it: npx cream plan ${flags.out}`);
       printLine(`Run it:            npx cream run ${flags.out}`);

@@ -25,6 +25,7 @@ interface Flags extends Record<string, unknown> {
   previous?: string;
   iteration: number;
   out: string;
+  json?: boolean;
 }
 
 export function addJudge(program: Command, cli: Cli): void {
@@ -43,7 +44,8 @@ export function addJudge(program: Command, cli: Cli): void {
     .requiredOption(
       '-o, --out <file>',
       'judgements (JSONL); an existing file is replaced, an unfinished one is resumed',
-    );
+    )
+    .option('--json', 'print the result as JSON');
   addSettings(command, KEYS, 'reward', LEAVE_OUT).action(async (flags: Flags) => {
     const settings = settingsFrom(flags, KEYS, 'reward', {
       leaveOut: LEAVE_OUT,
@@ -58,25 +60,30 @@ export function addJudge(program: Command, cli: Cli): void {
     const groups = groupCompletions(await readRecords(flags.completions, COMPLETION_COLUMNS));
     const names = { current: flags.model, previous: flags.previous ?? flags.model };
     const { iteration } = flags;
-    await withModels([...new Set(Object.values(names))], settings, cli, async (models) => {
-      const language = models.get(names.current)!;
-      const judges = { current: language.model, previous: models.get(names.previous)!.model };
-      await showBlocks(
-        cli,
-        'judge',
-        {
-          out: flags.out,
-          plan: [names, settings.dtype, settings.device, reward, seed, iteration, groups],
-        },
-        judgeStage(groups, async () => ({ language, judges }), {
-          ...reward,
-          seed,
-          iteration,
-          max_num_seqs,
-          save_prompts,
-        }),
-      );
-    });
-    printWritten(outputOf(flags.out), flags.out);
+    const made = await withModels(
+      [...new Set(Object.values(names))],
+      settings,
+      cli,
+      async (models) => {
+        const language = models.get(names.current)!;
+        const judges = { current: language.model, previous: models.get(names.previous)!.model };
+        return showBlocks(
+          cli,
+          'judge',
+          {
+            out: flags.out,
+            plan: [names, settings.dtype, settings.device, reward, seed, iteration, groups],
+          },
+          judgeStage(groups, async () => ({ language, judges }), {
+            ...reward,
+            seed,
+            iteration,
+            max_num_seqs,
+            save_prompts,
+          }),
+        );
+      },
+    );
+    printWritten(outputOf(flags.out), flags.out, { json: flags.json, rows: made.length });
   });
 }

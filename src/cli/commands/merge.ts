@@ -4,7 +4,7 @@ import { makeFolder } from '../../run/store.js';
 import { addSettings, settingsFrom, type Cli } from '../cli.js';
 import { checkNewFolder } from '../output.js';
 import { withModel } from '../stage.js';
-import { printLine } from '../table.js';
+import { printJson, printLine } from '../table.js';
 
 const KEYS = ['dtype', 'device', 'threads'];
 
@@ -12,6 +12,7 @@ interface Flags extends Record<string, unknown> {
   adapter: string;
   base: string;
   out: string;
+  json?: boolean;
 }
 
 export function addMerge(program: Command, cli: Cli): void {
@@ -23,7 +24,8 @@ export function addMerge(program: Command, cli: Cli): void {
       'a PEFT folder, such as a checkpoint of a run with lora.enabled',
     )
     .requiredOption('--base <name>', 'the model that it was trained on')
-    .requiredOption('-o, --out <dir>', 'the merged model');
+    .requiredOption('-o, --out <dir>', 'the merged model')
+    .option('--json', 'print the result as JSON');
   addSettings(command, KEYS).action(async (flags: Flags) => {
     const settings = settingsFrom(flags, KEYS);
     await checkNewFolder(flags.out);
@@ -35,6 +37,7 @@ export function addMerge(program: Command, cli: Cli): void {
         language.save(folder, { dtype: settings.dtype, signal: cli.signal }),
       );
     });
-    printLine(flags.out);
+    if (flags.json) printJson({ directory: flags.out, dtype: settings.dtype });
+    else printLine(flags.out);
   });
 }

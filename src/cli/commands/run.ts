@@ -3,19 +3,21 @@ import { existsSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import type { Command } from 'commander';
 import { readRun } from '../../report/metrics.js';
+import { dryRun, type DryRun } from '../../run/dry-run.js';
 import { parseRecipe } from '../../run/recipe-file.js';
 import { run } from '../../run/run.js';
 import { REPORT } from '../../run/store.js';
 import type { Cli } from '../cli.js';
-import { modelProgress, showEvent } from '../progress.js';
+import { groupName, modelProgress, showEvent } from '../progress.js';
 import { readRecipe } from '../recipes.js';
-import { printJson, printLine, runTable } from '../table.js';
+import { formatTable, printJson, printLine, runTable } from '../table.js';
 import { writeReport } from './report.js';
 
 interface Flags {
   out?: string;
   set: string[];
   json?: boolean;
+  dryRun?: boolean;
 }
 
 export function addRun(program: Command, cli: Cli): void {
@@ -33,13 +35,36 @@ export function addRun(program: Command, cli: Cli): void {
       (value: string, all: string[]) => [...all, value],
       [],
     )
+    .option('--dry-run', 'say what would run, with counts, and write nothing')
     .option('--json', 'print the result as JSON instead of the table')
     .action(async (name: string, flags: Flags) => {
       const { file, text } = await readRecipe(name);
       const recipe = parseRecipe(text, file, flags.set);
       const directory = flags.out ?? join('runs', basename(file).replace(/\.ya?ml$/, ''));
+      if (flags.dryRun) return printDryRun(await dryRun(recipe, directory), flags);
       await work(directory, recipe, flags, cli);
     });
+}
+
+function printDryRun(planned: DryRun, { json }: Flags): void {
+  if (json) return printJson(planned);
+  printLine(
+    formatTable(
+      ['phase', 'stage', 'at most', 'steps', 'state'],
+      planned.stages.map(({ phase, stage, count, unit, steps, state }) => [
+        groupName(phase),
+        stage,
+        `${count.toLocaleString('en-US')} ${unit}`,
+        steps?.toLocaleString('en-US') ?? '',
+        state,
+      ]),
+    ),
+  );
+  printLine(
+    planned.state === 'finished'
+      ? `\nThe run in ${planned.directory} is finished; nothing would run.`
+      : `\nNothing was run or written. \`cream plan\` estimates memory, time and disk.`,
+  );
 }
 
 async function work(

@@ -15,6 +15,7 @@ interface Flags extends Record<string, unknown> {
   previous?: string;
   base: string;
   out: string;
+  json?: boolean;
 }
 
 export function addScore(program: Command, cli: Cli): void {
@@ -28,7 +29,8 @@ export function addScore(program: Command, cli: Cli): void {
     .requiredOption(
       '-o, --out <file>',
       'scores (JSONL); an existing file is replaced, an unfinished one is resumed',
-    );
+    )
+    .option('--json', 'print the result as JSON');
   addSettings(command, KEYS, 'score').action(async (flags: Flags) => {
     const settings = settingsFrom(flags, KEYS, 'score');
     const groups = groupCompletions(await readRecords(flags.completions, COMPLETION_COLUMNS));
@@ -37,29 +39,34 @@ export function addScore(program: Command, cli: Cli): void {
       previous: flags.previous ?? flags.base,
       base: flags.base,
     };
-    await withModels([...new Set(Object.values(names))], settings, cli, async (models) => {
-      const judge = (name: string) => models.get(name)!.model;
-      const judges = {
-        current: judge(names.current),
-        previous: judge(names.previous),
-        base: judge(names.base),
-      };
-      await showBlocks(
-        cli,
-        'score',
-        {
-          out: flags.out,
-          plan: [
-            names,
-            settings.dtype,
-            settings.device,
-            settings.score,
-            groups.map((group) => group.map((c) => c.token_ids)),
-          ],
-        },
-        scoreStage(groups, async () => judges, settings.score),
-      );
-    });
-    printWritten(outputOf(flags.out), flags.out);
+    const made = await withModels(
+      [...new Set(Object.values(names))],
+      settings,
+      cli,
+      async (models) => {
+        const judge = (name: string) => models.get(name)!.model;
+        const judges = {
+          current: judge(names.current),
+          previous: judge(names.previous),
+          base: judge(names.base),
+        };
+        return showBlocks(
+          cli,
+          'score',
+          {
+            out: flags.out,
+            plan: [
+              names,
+              settings.dtype,
+              settings.device,
+              settings.score,
+              groups.map((group) => group.map((c) => c.token_ids)),
+            ],
+          },
+          scoreStage(groups, async () => judges, settings.score),
+        );
+      },
+    );
+    printWritten(outputOf(flags.out), flags.out, { json: flags.json, rows: made.length });
   });
 }

@@ -12,6 +12,7 @@ interface Flags extends Record<string, unknown> {
   host: string;
   port: number;
   apiKey?: string;
+  json?: boolean;
 }
 
 export function addServe(program: Command, cli: Cli): void {
@@ -21,7 +22,8 @@ export function addServe(program: Command, cli: Cli): void {
     .argument('<models...>', 'models or run directories; requests name them as they are given here')
     .option('--host <address>', 'the address to listen on', '127.0.0.1')
     .option('--port <number>', 'the port to listen on; 0 takes a free one', wholeNumber, 8000)
-    .option('--api-key <key>', 'the bearer token that requests must carry [CREAM_API_KEY]');
+    .option('--api-key <key>', 'the bearer token that requests must carry [CREAM_API_KEY]')
+    .option('--json', 'print the address as one line of JSON');
   addSettings(command, KEYS).action(async (names: string[], flags: Flags) => {
     const settings = settingsFrom(flags, KEYS);
     const { createApp } = await import('../../serve/app.js');
@@ -34,7 +36,9 @@ export function addServe(program: Command, cli: Cli): void {
       });
       cli.progress.stop();
       await listen(app, flags, cli.signal, (url) =>
-        printLine(`Serving ${names.join(', ')} at ${url}/v1`),
+        flags.json
+          ? printLine(JSON.stringify({ url: `${url}/v1`, models: names }))
+          : printLine(`Serving ${names.join(', ')} at ${url}/v1`),
       );
     });
   });

@@ -33,7 +33,7 @@ import { trainingState } from '../../run/training-state.js';
 import { addSettings, settingsFrom, type Cli } from '../cli.js';
 import { checkNewFolder } from '../output.js';
 import { digestOf, showStage, withModel } from '../stage.js';
-import { printLine } from '../table.js';
+import { printJson, printLine } from '../table.js';
 
 const KEYS = [
   'model',
@@ -56,6 +56,7 @@ interface Flags extends Record<string, unknown> {
   pairs: string;
   base?: string;
   out: string;
+  json?: boolean;
 }
 
 /**
@@ -82,7 +83,8 @@ export function addTrain(program: Command, cli: Cli): void {
       '-o, --out <dir>',
       'the trained model: a Hugging Face folder (with --lora-enabled true a PEFT folder), ' +
         'and steps.jsonl',
-    );
+    )
+    .option('--json', 'print the result as JSON');
   addSettings(command, KEYS, 'train').action(async (flags: Flags) => {
     const settings = settingsFrom(flags, KEYS, 'train', {
       more: [
@@ -99,7 +101,7 @@ export function addTrain(program: Command, cli: Cli): void {
     const stateFolder = `${flags.out}.training`;
     const unfinished = `${flags.out}.unfinished`;
     const state = trainingState(stateFolder, plan);
-    await withModel(settings.model, settings, cli, async (language) => {
+    const last = await withModel(settings.model, settings, cli, async (language) => {
       const pairs =
         'pairs' in given
           ? given.pairs
@@ -135,8 +137,10 @@ export function addTrain(program: Command, cli: Cli): void {
         await syncFolder(dirname(flags.out));
       });
       await rm(stateFolder, { recursive: true, force: true });
+      return steps.at(-1)!;
     });
-    printLine(flags.out);
+    if (flags.json) printJson({ directory: flags.out, last_step: last });
+    else printLine(flags.out);
   });
 }
 
