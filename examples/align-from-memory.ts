@@ -1,17 +1,17 @@
 /**
- * A run on prompts that are in no file: an async generator gives them, a function rewards the
- * responses, and the run ends early where its metrics say so.
+ * A run on prompts that are in no file: an async generator yields them, a function rewards the
+ * responses, and the run ends early when its metrics are good enough.
  *
  *   node examples/align-from-memory.ts runs/from-memory [model] (Node ≥ 22.18; before that: npx tsx
  *   examples/…)
  *
- * The prompts are kept in the run directory: stopped, the same command goes on with them.
+ * The prompts are kept in the run directory, and the same command resumes a stopped run with them.
  */
 import { parseRecipe, run, type PromptRow, type RewardFunction } from 'cream-lm';
 
 const [directory = 'runs/from-memory', model = 'smollm2-135m-instruct'] = process.argv.slice(2);
 
-/** As a query of a database would: each row is text, or an object with the columns of a file. */
+/** In place of a database query. A row is text, or an object with the columns of a file. */
 async function* prompts(): AsyncGenerator<PromptRow> {
   for (const animal of ['cat', 'dog', 'owl', 'fox', 'bee', 'cow']) {
     await new Promise((resolve) => setTimeout(resolve, 1));
@@ -39,7 +39,7 @@ const events = run(recipe, {
   directory,
   prompts: prompts(),
   rewards,
-  // Enough once nearly every pair is ordered as the reward says.
+  // Ends the run once nearly every pair is ordered as the reward says.
   until: ({ iteration }) => (iteration?.reward_accuracy ?? 0) > 0.9,
 });
 for await (const event of events) {

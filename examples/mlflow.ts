@@ -4,8 +4,8 @@
  *   MLFLOW_TRACKING_URI=http://127.0.0.1:5000 node examples/mlflow.ts name [directory] [model]
  *   (Node ≥ 22.18; before that: npx tsx examples/…)
  *
- * A run of this name in experiment 0 is gone on with. A metric that is sent again after a stop has
- * the same step, time and value, and MLflow keeps it once.
+ * If experiment 0 has a run of this name, it is continued. A metric that is sent again after a stop
+ * has the same step, time and value, and MLflow keeps it once.
  */
 import { parseRecipe, run, type MetricsSink } from 'cream-lm';
 

@@ -1,5 +1,5 @@
 /**
- * A model in a worker thread. The engine computes on a thread of its own either way; a worker also
+ * A model in a worker thread. The engine always computes on a thread of its own. A worker also
  * takes tokenizer, chat template and decoding off the main thread.
  *
  *   node examples/model-in-a-worker.ts [model] (Node ≥ 24; before that: npx tsx examples/…)
@@ -11,7 +11,7 @@ import { loadModel } from 'cream-lm';
 /** Answers questions until the main thread sends null. */
 async function work(model: string): Promise<void> {
   const questions = on(parentPort!, 'message');
-  // `await using` frees the model however the block is left.
+  // `await using` frees the model at the end of the block, also after an exception.
   await using lm = await loadModel(model);
   parentPort!.postMessage('ready');
   for await (const [question] of questions as AsyncIterable<[string | null]>) {

@@ -1,12 +1,12 @@
 /**
- * A run that Weights & Biases follows. Needs WANDB_API_KEY; no package.
+ * A run that Weights & Biases follows. It needs WANDB_API_KEY and no package.
  *
  *   node examples/weights-and-biases.ts entity/project/name [directory] [model] (Node ≥ 22.18;
  *   before that: npx tsx examples/…)
  *
- * W&B documents no HTTP interface; these are the requests of its own client, @wandb/sdk: the run is
- * made by GraphQL, and lines of its history are put at their numbers, so that rows which are sent
- * again after a stop stand there once.
+ * W&B documents no HTTP interface, so these are the requests of its own client, @wandb/sdk. GraphQL
+ * makes the run, and each row of its history is written at its number, so that rows which are sent
+ * again after a stop appear once.
  */
 import { parseRecipe, run, type MetricsSink } from 'cream-lm';
 

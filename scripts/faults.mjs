@@ -1,6 +1,6 @@
-// npm run faults [runs] [share]: the long campaign of test/fault. It kills `runs` tiny runs (default:
-// 100) again and again until each is finished, and damages every file of runs that were stopped in
-// every stage. It takes about an hour; run it with a low priority.
+// npm run faults [runs] [share]: the long campaign of test/fault. It kills `runs` tiny runs
+// (default: 100) again and again until each is finished, and damages every file of runs that were
+// stopped in every stage. It takes about an hour; run it with a low priority.
 import { spawnSync } from 'node:child_process';
 
 const [runs = '100', share = '1'] = process.argv.slice(2);

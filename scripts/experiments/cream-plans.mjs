@@ -37,7 +37,8 @@ const COMMON = [
 ];
 
 export const PLANS = {
-  // Seeds: SHA-256 of `cream-lm experiment registration 1 i`, i = 0 … 3 (docs/experiments/cream.md).
+  // Seeds: SHA-256 of `cream-lm experiment registration 1 i`, i = 0 … 3
+  // (docs/experiments/cream.md).
   full: {
     models: { smollm2: 'smollm2-135m-instruct', gemma3: null },
     seeds: [189, 9484, 8494, 7462],

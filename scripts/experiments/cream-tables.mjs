@@ -204,7 +204,7 @@ function iterationTable({ arms, iterations }, trained, statistics) {
   );
 }
 
-/** z that training reached, the mean weight, and the z at which the loss has its minimum. */
+/** The z that training reached, the mean weight, and the z at which the loss has its minimum. */
 function margins(iteration) {
   const steps = readLines(join(iteration, 'steps.jsonl'));
   const last = steps.slice(-Math.max(1, Math.floor(steps.length / 4)));

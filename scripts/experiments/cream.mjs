@@ -1,5 +1,5 @@
-// The experiment that docs/experiments/cream.md registers, from nothing to its tables: M1 by SFT for
-// every seed, then every arm from the same M1, measured alike.
+// The experiment that docs/experiments/cream.md registers, from its data to its tables: M1 by SFT
+// for every seed, then every arm from the same M1. All models are measured in the same way.
 //
 //   node scripts/experiments/cream.mjs --data DIR [--plan full|pilot|smoke] [--out runs/cream]
 //     [--model gemma3=PATH …] [--write docs/EXPERIMENTS.md]
@@ -153,8 +153,8 @@ function measure({ plan, data, out, models }, { model, block, arm, seed, directo
 }
 
 /**
- * The questions of one seed: of each task every seed gets others, so that pooled over seeds no
- * question counts twice.
+ * The questions of one seed. Every seed gets different questions of each task, so that no question
+ * counts twice when seeds are pooled.
  */
 function blockOf(data, out, task, { seeds }, block) {
   const target = join(out, 'questions', String(block), `${task}.jsonl`);

@@ -1,8 +1,8 @@
-// The experiment of docs/experiments/first.md, from its data to its tables: M0, M1 by SFT, then CREAM,
-// SRLM and Oracle from the same M1.
+// The experiment of docs/experiments/first.md, from its data to its tables: M0, M1 by SFT, then
+// CREAM, SRLM and Oracle from the same M1.
 //
-//   node scripts/experiments/first.mjs --data DIR [--out runs/experiment] [--seeds 1,2] [--set key=value
-//   …] > tables.md
+//   node scripts/experiments/first.mjs --data DIR [--out runs/experiment] [--seeds 1,2]
+//     [--set key=value …] > tables.md
 //
 // DIR contains the files named below, in any form that docs/data.md reads as JSONL. Finished parts
 // are kept, so the same command resumes. Tables go to stdout, progress to stderr.

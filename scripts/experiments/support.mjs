@@ -1,4 +1,4 @@
-// Shared by the experiments: runs and commands that are kept where they are finished.
+// Functions that the experiments share: runs and commands whose finished results are kept.
 import { spawnSync } from 'node:child_process';
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';

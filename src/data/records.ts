@@ -59,8 +59,8 @@ export interface CompletionRecord {
   logprob: number;
   finish_reason: 'eos' | 'stop' | 'length';
   /**
-   * The model that sampled it, where it is not θ_t (`temporal`): the first policy θ_1, whose
-   * completions can only be rejected, or the future model, whose can only be chosen.
+   * The model that sampled it, if not θ_t (`temporal`): the first policy θ_1, whose completions
+   * can only be rejected, or the future model, whose completions can only be chosen.
    */
   sampled_by?: 'initial' | 'future';
 }
@@ -105,12 +105,12 @@ export interface NoiseRecord {
 }
 
 /**
- * Both completions of another pair behind the prompt of this one: summed log-probs (nats) under the
- * reference, from which KTO estimates the KL divergence.
+ * Summed log-probs (nats) under the reference of both completions of another pair after the prompt
+ * of this one. KTO estimates the KL divergence from them.
  */
 export interface MismatchedRecord {
   prompt_id: string;
-  /** Of the pair that the completions are from. */
+  /** Id of the pair that the completions are from. */
   other_id: string;
   ref_chosen_logps: number;
   ref_rejected_logps: number;
@@ -245,7 +245,7 @@ export interface AnswerRecord {
   answer: string;
   correct: boolean;
   /**
-   * What the task counts of this question, 0 … 1, where it is not whether the answer is correct: the
+   * The task's score of this question, 0 … 1, if it is not whether the answer is correct: the
    * probability of the right choices (TruthfulQA's mc2). `correct` is then whether it is above ½.
    */
   score?: number;

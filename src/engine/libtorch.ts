@@ -64,8 +64,8 @@ const librariesOf = (root: string): string[] => {
 };
 
 /**
- * Loading a library that is cut off ends the process with SIGBUS, so its size is compared with what
- * its header says. An ELF file ends with the table of its sections, or after it. @throws CreamError
+ * Loading a truncated library ends the process with SIGBUS, so the file's size is compared with the
+ * one in its header. An ELF file ends with or after its section header table. @throws CreamError
  */
 function checkWhole(file: string, root: string): void {
   const found = statSync(file, { throwIfNoEntry: false });

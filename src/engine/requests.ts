@@ -270,7 +270,7 @@ export const TRAINER_FIELDS = {
   dropoutSeed: optional(seed, 0n),
 };
 
-/** What a pair's fields depend on, besides the vocabulary: whether the loss reads them. */
+/** The setting besides the vocabulary that a pair's fields depend on: which loss reads them. */
 interface PairContext {
   penalty: boolean;
   loss: Loss;

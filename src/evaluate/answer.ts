@@ -26,8 +26,8 @@ export function isCorrect(question: Known, completion: string): boolean {
 }
 
 /**
- * The answer of a row: the text after the last `####` of a solution, as GSM8K writes it (a number
- * without its unit), or the content of a `\boxed{…}` that stands alone.
+ * The answer of a row: the text after the last `####` of a solution, as in GSM8K (a number without
+ * its unit), or the content of a `\boxed{…}` that is the whole answer.
  */
 export function knownAnswer(answer: string): string {
   const parts = answer.split('####');

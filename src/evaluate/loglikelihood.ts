@@ -54,7 +54,7 @@ export async function answerByLikelihood(
     questions,
     async (question, slices) => {
       const choices = encodeChoices(question, policy, settings.chat, most);
-      // Some four characters per token.
+      // A token has about four characters.
       await slices.after(
         4 * choices.reduce((sum, { context: { length } }) => sum + length, choices.length),
       );

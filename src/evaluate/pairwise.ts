@@ -1,8 +1,8 @@
 /**
  * A judge that compares two answers to one prompt. It is asked which of them is better, A or B, and
- * its preference is the share of probability of the one letter against the other as the first word
- * of its reply, as in AlpacaEval 2. Every pair is judged twice with the positions swapped, since
- * judges prefer a position (Zheng et al. 2023, arXiv 2306.05685). The wording is ours. Nothing is
+ * its preference is the probability of one letter relative to that of both as the first word of its
+ * reply, as in AlpacaEval 2. Every pair is judged twice with the positions swapped, since judges
+ * prefer one position (Zheng et al. 2023, arXiv 2306.05685). The wording is ours. Nothing is
  * sampled, so the same judge gives the same preferences.
  */
 import type { Message } from '../data/records.js';
@@ -24,8 +24,8 @@ export interface JudgedPair {
   before_length: number;
   after_length: number;
   /**
-   * Preference for `after`, 0 … 1, where it is shown second and where it is shown first; null where
-   * the pair is too long for the judge.
+   * Preference for `after`, 0 … 1, when it is shown second and when it is shown first; null if the
+   * pair is too long for the judge.
    */
   shown_second: number | null;
   shown_first: number | null;

@@ -9,10 +9,10 @@
  *                Δ is 0
  *
  * AlpacaEval 2 has a third term, the difficulty of each instruction, which is fitted over the
- * answers of a hundred models to its own 805 instructions; other prompts have none, so it is left
- * out. Its L1 penalty, chosen by cross-validation, draws θ towards 0, that is the win rate towards
- * ½; here the penalty is ½·λ·(θ² + φ²) with λ = 1e-4, which only keeps the fit finite where one
- * model always wins.
+ * answers of a hundred models to its own 805 instructions. Other prompts have no such difficulty,
+ * so the term is left out. AlpacaEval's L1 penalty, chosen by cross-validation, draws θ towards 0,
+ * that is the win rate towards ½. Here the penalty is ½·λ·(θ² + φ²) with λ = 1e-4, which only keeps
+ * the fit finite if one model always wins.
  *
  * Intervals: percentiles of the whole estimate over 2,000 bootstrap samples of the prompts, drawn
  * by their number alone.
@@ -37,11 +37,11 @@ export interface Rate {
 export interface WinRate {
   prompts: number;
   raw: Rate;
-  /** null where Δ is the same for all prompts and not 0: length and model cannot be told apart. */
+  /** null if Δ is the same for all prompts and not 0: length and model cannot be told apart. */
   controlled: Rate | null;
   /**
-   * Of the prompts whose answers differ in length, the share where the longer one is preferred, a
-   * tie counting half; null without such a prompt.
+   * Share of the prompts with answers of different length whose longer answer is preferred; a tie
+   * counts half. null without such a prompt.
    */
   longer_preferred: number | null;
   /** Mean lengths in characters. */
@@ -120,14 +120,14 @@ export function fitLogistic(
     let next = evaluate(p, x, theta - d0, phi - d1);
     while (next.loss > at.loss && rate > 1e-3)
       next = evaluate(p, x, theta - (rate /= 2) * d0, phi - rate * d1);
-    // Nothing is gained any more but by rounding.
+    // The loss no longer decreases, except by rounding.
     if (next.loss >= at.loss) break;
     at = next;
   }
   return { theta: at.theta, phi: at.phi };
 }
 
-/** The loss at (θ, φ) with its gradient and the three entries of its matrix of second derivatives. */
+/** The loss at (θ, φ) with its gradient and the three entries of its Hessian. */
 function evaluate(p: readonly number[], x: readonly number[], theta: number, phi: number) {
   let loss = (PENALTY / 2) * (theta ** 2 + phi ** 2);
   const gradient: [number, number] = [PENALTY * theta, PENALTY * phi];

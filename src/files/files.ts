@@ -8,7 +8,7 @@ import { lstat, mkdir, open, readdir, realpath, rename, rm, stat } from 'node:fs
 import { dirname, join, resolve } from 'node:path';
 import { explainWriteError } from './errors.js';
 
-/** Whether `path` is a regular file, links followed; links in a circle are none. */
+/** Whether `path` is a regular file or a link to one; a cycle of links is not. */
 export function isFile(path: string): boolean {
   try {
     return statSync(path, { throwIfNoEntry: false })?.isFile() ?? false;

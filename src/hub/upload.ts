@@ -1,6 +1,6 @@
 /**
- * Uploads a folder to a repository of the hub, by the hub's own library; through the proxies that
- * the rest of the client uses. Only ever called on request.
+ * Uploads a folder to a repository of the hub by the hub's own library, through the proxies that
+ * the rest of the client uses. It is called only if the user asks for an upload.
  */
 import { openAsBlob } from 'node:fs';
 import { basename } from 'node:path';
@@ -88,7 +88,7 @@ export async function upload({
   }
 }
 
-/** The global fetch has no proxies; undici's, of which it is a copy, has them. */
+/** undici's fetch, which can use proxies; the global fetch, a copy of it, cannot. */
 async function proxiedFetch(env: Environment, signal?: AbortSignal): Promise<typeof fetch> {
   const { fetch: send } = await import('undici');
   const dispatcher = await dispatcherFor(env);

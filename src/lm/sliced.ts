@@ -1,7 +1,6 @@
 /**
- * Prompts and completions as token ids, in slices: however long a text is, the event loop gets its
- * turns while it is tokenised. The ids are those of LanguageModel.encodePrompt and
- * encodeCompletion.
+ * Tokenises prompts and completions in slices, so that the event loop keeps running however long a
+ * text is. The ids are those of LanguageModel.encodePrompt and encodeCompletion.
  */
 import type { Message } from '../text/chat-template.js';
 import type { LanguageModel } from './language-model.js';
@@ -38,8 +37,8 @@ export function textInSlices(
 }
 
 /**
- * Number of tokens of a prompt. Where its length alone shows that it has more than `limit`, it is
- * not tokenised, and the number is a lower bound.
+ * Number of tokens of a prompt. If its length alone shows that it has more than `limit`, it is not
+ * tokenised and the number is a lower bound.
  */
 export async function countPrompt(
   language: LanguageModel,

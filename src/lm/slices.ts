@@ -26,10 +26,10 @@ export class Slices {
   }
 }
 
-/** Characters that the work around a text counts as: its template, its record. */
+/** The work around a text, its template and record, in characters that take as long. */
 const AROUND = 100;
 
-/** `items.map(work)` in slices. `work` awaits `slices.after()` for what it does itself. */
+/** `items.map(work)` in slices. `work` awaits `slices.after()` after each part of its own work. */
 export async function mapInSlices<Item, Made>(
   items: readonly Item[],
   work: (item: Item, slices: Slices) => Promise<Made> | Made,

@@ -29,9 +29,9 @@ export interface PairThresholds {
 type Origin = Pick<CompletionRecord, 'sampled_by'>;
 
 /**
- * Positions of the best and the worst sample in the ranking's arrays. What the first policy sampled
- * cannot be chosen, and what the future model sampled cannot be rejected (Temporal Self-Rewarding,
- * arXiv 2508.06026); `completions` has one entry per sample.
+ * Positions of the best and the worst sample in the ranking's arrays. Completions of the first
+ * policy cannot be chosen, and those of the future model cannot be rejected (Temporal
+ * Self-Rewarding, arXiv 2508.06026). `completions` has one entry per sample.
  */
 export function bestAndWorst(
   { reward_current: rewards }: Pick<RankingRecord, 'reward_current'>,

@@ -2,18 +2,18 @@
  * The weight C of each pair's loss, L = C · L_DPO + (1 − C) · L_reverse-DPO (CREAM, arXiv
  * 2410.12735):
  *
- *   avg     the mean of C_x over the pairs that are trained on: the paper's main setting (less
- *           noisy than the N = 5 ranks of one prompt)
- *   dyn     each prompt's own C_x
- *   permuted  the C_x of dyn, dealt to the pairs at random: a control for whether a prompt's own C
- *           says anything about its pair
- *   sign    1 where the mean of avg is at least ½, else 0: a control for whether the size of C says
- *           anything beyond the direction
- *   fixed   one number for all: 1 is SRLM (plain self-rewarding), any other value is CREAM without
- *           consistency (label smoothing of 1 − C)
+ *   avg       the mean of C_x over the pairs that are trained on: the paper's main setting (less
+ *             noisy than the N = 5 ranks of one prompt)
+ *   dyn       each prompt's own C_x
+ *   permuted  the C_x of dyn, assigned to the pairs at random: a control for whether a prompt's own
+ *             C says anything about its pair
+ *   sign      1 if the mean of avg is at least ½, else 0: a control for whether the size of C says
+ *             anything beyond the direction
+ *   fixed     one number for all: 1 is SRLM (plain self-rewarding), any other value is CREAM
+ *             without consistency (label smoothing of 1 − C)
  *
- * A floor, if given, raises smaller weights of `avg`, `dyn` and `permuted` to it. With ½ no pair trains the
- * reversed preference.
+ * A floor, if given, raises smaller weights of `avg`, `dyn` and `permuted` to it. With a floor of ½
+ * no pair trains the reversed preference.
  */
 import { Draw } from '../data/draw.js';
 
@@ -21,7 +21,7 @@ export const WEIGHTINGS = ['avg', 'dyn', 'permuted', 'sign', 'fixed'] as const;
 
 export type Weighting =
   | { method: 'avg' | 'dyn' | 'sign' }
-  /** Equal keys deal alike. */
+  /** Seeds the permutation: equal keys give equal permutations. */
   | { method: 'permuted'; key: string }
   | { method: 'fixed'; value: number };
 

@@ -14,8 +14,8 @@ export interface RunComparison {
   /** Runs whose recipes differ in their seed alone. */
   groups: SeedGroup[];
   /**
-   * The last models of two runs that answered the same questions: of every two, or of the first
-   * and each other if there are many.
+   * Comparisons of the last models of two runs that answered the same questions: of every two runs,
+   * or of the first and each other run if there are many.
    */
   pairs: { a: string; b: string; comparison: Comparison; adjusted: number }[];
 }
@@ -47,7 +47,7 @@ export interface MeanInterval {
   high: number | null;
 }
 
-/** With more runs only pairs with the first one are compared. */
+/** If there are more runs, each is compared with the first only. */
 const ALL_PAIRS_UP_TO = 8;
 
 /** Compares two or more run directories. @throws DataError if a file cannot be read at all */

@@ -22,13 +22,13 @@ const NOTES: Readonly<Record<string, { loss: string; start: string; reward: stri
 };
 
 export interface LossText {
-  /** `C · DPO + (1 − C) · reverse DPO; it starts at log 2 = 0.693.` */
+  /** For example `C · DPO + (1 − C) · reverse DPO; it starts at log 2 = 0.693.` */
   loss: string;
   /** The reward whose margin is told. */
   reward: string;
 }
 
-/** Of the text of a recipe; a run without train.loss, or an unreadable one, used DPO. */
+/** The loss of a recipe, given as text. Without train.loss, or if it is unreadable, it is DPO. */
 export function lossText(recipe: string): LossText {
   const { loss, start, reward } = NOTES[lossName(recipe)] ?? NOTES.dpo!;
   return { loss: `C · ${loss} + (1 − C) · reverse ${loss}; ${start}.`, reward };

@@ -39,7 +39,7 @@ export interface Step {
   /** Global L2 norm of the gradient before clipping. */
   gradNorm: number | null;
   learningRate: number | null;
-  /** Evaluation in training: mean margin of pairs left out, accuracy; where it was measured. */
+  /** Evaluation in training, if this step has one: mean margin of held-out pairs, and accuracy. */
   evalMargin?: number;
   evalAccuracy?: number;
 }

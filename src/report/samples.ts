@@ -76,7 +76,7 @@ export function rankedPrompts({
       });
     return true;
   };
-  // Those of other models stand in folders of their own (`temporal`).
+  // Completions of other models are in folders of their own (`temporal`).
   for (const part of ['', 'initial/', 'future/'])
     folder.records(name, `${part}completions.jsonl`, add);
   return [...shown.values()]

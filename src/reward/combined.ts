@@ -3,9 +3,9 @@
  *
  *   z(r, x, y) = (r(x, y) − r̄_x) / s_x,   s_x² = mean over the N completions of x of (r − r̄_x)²
  *
- * Points of a judge and nats of an implicit reward have no common unit; after standardising, a
- * completion that stands one standard deviation above its prompt's mean counts 1 in either. A reward
- * that is the same for all completions of a prompt says nothing there and counts 0.
+ * Points of a judge and nats of an implicit reward have no common unit. After standardising, a
+ * completion one standard deviation above its prompt's mean counts 1 in either reward. A reward
+ * that is equal for all completions of a prompt says nothing about them and counts 0.
  */
 import { groupBy } from '../data/group.js';
 import type { RewardRecord } from '../data/records.js';

@@ -1,7 +1,7 @@
 /**
- * The model card of a checkpoint: README.md with the front matter that the hub reads, what was done,
- * how well it went, and the command and the recipe that make the model again. It has no times. A
- * card that was edited is left as it is.
+ * The model card of a checkpoint: README.md with the front matter that the hub reads, the method,
+ * the measurements, and the command and the recipe that make the model again. It contains no
+ * times. An edited card is never overwritten.
  */
 import { createHash } from 'node:crypto';
 import { existsSync, readFileSync } from 'node:fs';
@@ -19,7 +19,7 @@ import type { IterationSummary } from './summary.js';
 export const CARD = 'README.md';
 
 export interface CardContent {
-  /** Of the model, without a name of a directory. */
+  /** Title of the model, without the name of any directory. */
   title: string;
   recipe: Recipe;
   /** How the model was made, in a sentence. */
@@ -50,7 +50,7 @@ export async function writePhaseCard(
   });
 }
 
-/** Writes the card in `folder`, unless one stands there that was edited or is another's. */
+/** Writes the card in `folder`, unless it has one that was edited or written by others. */
 export async function writeCard(folder: string, content: CardContent): Promise<void> {
   const path = join(folder, CARD);
   if (existsSync(path) && !isOurs(readFileSync(path, 'utf8'))) return;
@@ -96,7 +96,7 @@ export function cardText({ title, recipe, method, command, training, tasks }: Ca
   ].join('\n\n');
 }
 
-/** What https://huggingface.co/docs/hub/model-cards reads. */
+/** The keys that the hub reads: https://huggingface.co/docs/hub/model-cards */
 function frontMatter(
   recipe: Recipe,
   title: string,
@@ -176,7 +176,7 @@ const digest = (text: string): string =>
 
 const sealed = (text: string): string => `${text}\n\n${SEAL}${digest(text)} -->\n`;
 
-/** Whether a card is as it was written. */
+/** Whether cream wrote this card and nobody edited it since. */
 export function isOurs(text: string): boolean {
   const at = text.lastIndexOf(`\n\n${SEAL}`);
   return at >= 0 && text === sealed(text.slice(0, at));

@@ -75,8 +75,8 @@ export class RunContext {
   }
 
   /**
-   * The same run, with the artefacts of iteration `t` in a folder `name` of it: a part of the
-   * iteration that trains or samples from another model. The θ_{t+1} of the part is its own; all
+   * The same run with the artefacts of iteration `t` in its subfolder `name`: a part of the
+   * iteration that trains or samples from another model. The part has a θ_{t+1} of its own; all
    * earlier models are the run's. Its steps are not in the run's metrics.
    */
   within(name: string, t: number): RunContext {

@@ -15,7 +15,7 @@ type Shape = Pick<
   | 'intermediateSize'
 >;
 
-/** Numbers of the adapters of a model: rank · (inputs + outputs) for every matrix that has one. */
+/** Parameters of a model's adapters: rank · (inputs + outputs) for every matrix that has one. */
 export function adapterParameters(
   { numLayers, numHeads, numKvHeads, headDim, hiddenSize: hidden, intermediateSize: mlp }: Shape,
   { rank, target_modules: targets }: Pick<Recipe['lora'], 'rank' | 'target_modules'>,

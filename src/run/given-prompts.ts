@@ -12,7 +12,7 @@ import type { Records } from './records.js';
 import { onDisk, toJsonl } from './store.js';
 
 export const PROGRAM = 'program';
-/** Their file in the run directory. */
+/** The file of the given prompts in the run directory. */
 export const GIVEN_PROMPTS = 'given-prompts.jsonl';
 
 /** A prompt as text, or a row with the columns of a file of prompts (docs/data.md). */
@@ -25,10 +25,10 @@ export type PromptRow =
       | { question: string }
     ));
 
-/** Read once from beginning to end, and not at all where the run directory has its prompts. */
+/** Read once from beginning to end, or not at all if the run directory already has its prompts. */
 export type PromptRows = Iterable<PromptRow> | AsyncIterable<PromptRow>;
 
-/** The recipe with its prompts in a file: the given ones, which are written where they are not. */
+/** The recipe with the given prompts as a file, which is written unless it exists. */
 export async function locatePrompts(
   recipe: Recipe,
   given: PromptRows | undefined,

@@ -34,7 +34,7 @@ export class MetricsLog {
 
   constructor(
     directory: string,
-    /** `before`: an earlier call wrote it. */
+    /** `before`: whether an earlier call wrote the row. */
     private readonly onRow: (row: MetricsRow, before: boolean) => void = () => {},
     private readonly now: () => number = () => Date.now() / 1000,
   ) {
@@ -105,7 +105,7 @@ export class MetricsLog {
   }
 }
 
-/** The rows of a run directory; none without a file, and a damaged line is left out. */
+/** The rows of a run directory; none if it has no file. Damaged lines are left out. */
 export function readMetrics(directory: string): MetricsRow[] {
   const path = join(directory, METRICS);
   if (!existsSync(path)) return [];

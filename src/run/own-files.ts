@@ -1,8 +1,8 @@
-/** How a run reads the files that it wrote itself: whatever is in their place may be odd. */
+/** Reads the files that a run wrote itself, and refuses a folder or pipe in their place. */
 import { FileError, readRegularSync, type FileKind } from '../files/read.js';
 import { RunError } from './errors.js';
 
-/** The bytes of a file of the run directory. @throws RunError in one sentence where it has none */
+/** The bytes of a file of the run directory. @throws RunError if it cannot be read */
 export function readOwnBytes(path: string, kind: FileKind = 'run'): Buffer {
   try {
     return readRegularSync(path, kind);

@@ -46,7 +46,7 @@ const chained = (before: string, value: Entry | Header): string =>
     .update(before + JSON.stringify(value))
     .digest('hex');
 
-/** Bytes from which a file of another size is not read to find out what is wrong with it. */
+/** A file of the wrong size and more bytes than this is not read to find the difference. */
 const MUCH = 256 * 2 ** 20;
 
 export class Records {
@@ -192,7 +192,7 @@ export class Records {
     const possible = file === this.lastFile ? history.slice(-2).reverse() : [newest];
     const sized = possible.find(({ bytes }) => bytes === info.size);
     if (!content && sized) return { entry: sized };
-    // Nobody waits for a file of gigabytes in place of a small one.
+    // Reading gigabytes in place of a small file would take too long.
     if (!sized && info.size > 4 * newest.bytes + MUCH)
       return { damage: difference(newest, { file, bytes: info.size, sha256: '' }) };
     const now = await digestFile(join(this.folder, file), signal);
@@ -217,7 +217,8 @@ type Digest = Omit<Entry, 'file' | 'pruned'>;
 
 /**
  * Digests of large files that this process has read, by path, each with the identity of the file
- * that was read. Any later change of the file sets its ctime, so an equal identity is an equal file.
+ * that was read. Any later change of the file sets its ctime, so a file with the same identity has
+ * not changed.
  */
 const digests = new Map<string, { identity: string; digest: Digest }>();
 const LARGE = 4 << 20;

@@ -49,18 +49,18 @@ export interface RunOptions {
    * run asks only for missing ones.
    */
   rewards?: RewardFunction;
-  /** Called with each row of metrics.jsonl as it is written. What it throws is a warning. */
+  /** Called with each row of metrics.jsonl as it is written. An exception becomes a warning. */
   onMetrics?: (row: MetricsRow) => void;
-  /** Where the rows of metrics.jsonl go too, see MetricsSink. */
+  /** Further destinations of the rows of metrics.jsonl, see MetricsSink. */
   sinks?: readonly MetricsSink[];
   /**
-   * The prompts, where the recipe says `prompts: {source: program}`. They are read to the end once
-   * and kept in the run directory; a resumed run reads them there and leaves this alone.
+   * The prompts, if the recipe has `prompts: {source: program}`. They are read to the end once and
+   * kept in the run directory. A resumed run reads them from there and ignores this value.
    */
   prompts?: PromptRows;
   /**
-   * Called with every finished iteration's metrics, those of an earlier call included; true ends
-   * the run there as finished. A later call without it, or with another rule, goes on.
+   * Called with every finished iteration's metrics, also those of an earlier call. If it returns
+   * true, the run ends there as finished. A later call without it, or with another rule, continues.
    */
   until?: (iteration: IterationSummary) => boolean | Promise<boolean>;
 }
@@ -196,7 +196,7 @@ async function work(
       await checkDisk(directory, recipe, policy.model.config);
       await checkLengths(inputs, policy);
       await checkStart(context);
-      await lendRewardModel(recipe, signal, async () => {}); // it must load and fit
+      await lendRewardModel(recipe, signal, async () => {}); // checks that it loads and fits
     }
     if (recipe.evaluate.baseline) {
       await evaluateModel(context, 0, 0);

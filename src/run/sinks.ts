@@ -1,7 +1,8 @@
 /**
- * Metrics for other programs: a callback and sinks. A sink reads the rows of metrics.jsonl in order; how many it has taken
- * is kept in sinks.json, so that a resumed run goes on with the next. A sink that fails costs the
- * run nothing: its rows wait, and what it never took is told at the end.
+ * Metrics for other programs: a callback and sinks. A sink gets the rows of metrics.jsonl in order.
+ * sinks.json keeps how many it has taken, so that a resumed run continues with the next one. A
+ * failing sink does not fail the run: its rows are kept and sent again later, and the run reports
+ * at the end how many were never taken.
  */
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -13,20 +14,20 @@ import { SINKS, writeAtomic } from './store.js';
 
 /** Where the metrics of a run go besides its directory. */
 export interface MetricsSink {
-  /** Tells the sinks of a run apart; the same in every call of the run. */
+  /** Identifies the sink among those of a run; the same in every call of the run. */
   name: string;
   /** Called before the first rows of this process; `taken` rows were sent by earlier calls. */
   open?(run: { directory: string; recipe: Recipe; taken: number }): unknown;
   /**
    * Takes rows in their order; `first` is the number of the first one, from 0, among all rows of
-   * the run. Awaited. Where it throws, the same rows come again.
+   * the run. The promise is awaited. If it throws, the same rows are sent again.
    */
   log(rows: readonly MetricsRow[], first: number): unknown;
-  /** Called at the end of the process's work, where open() succeeded. */
+  /** Called at the end of the call of run(), if open() succeeded. */
   close?(end: { finished: boolean }): unknown;
 }
 
-/** Rows of one call of log(). */
+/** Most rows of one call of log(). */
 const MOST_ROWS = 200;
 const RETRY_MS = 1_000;
 const MOST_RETRY_MS = 60_000;
@@ -56,7 +57,7 @@ export class Outlets {
   private ended = false;
   private callbackFailed = false;
 
-  /** @throws RunError where two sinks have one name */
+  /** @throws RunError if two sinks have the same name */
   constructor(
     recipe: Recipe,
     private readonly options: OutletOptions,
@@ -85,7 +86,7 @@ export class Outlets {
     });
   }
 
-  /** The next row of the run; `before`: an earlier call wrote it. */
+  /** Adds the next row of the run. `before`: whether an earlier call wrote it. */
   add(row: MetricsRow, before: boolean): void {
     for (const feed of this.feeds) feed.add(row);
     if (before || this.callbackFailed) return;
@@ -100,7 +101,7 @@ export class Outlets {
     }
   }
 
-  /** Sends what is left and closes; a sink that goes on failing is told about. */
+  /** Sends the remaining rows and closes the sinks; warns of a sink that still fails. */
   async end(finished: boolean): Promise<void> {
     if (this.ended) return;
     this.ended = true;
@@ -138,7 +139,7 @@ class Feed {
 
   constructor(
     private readonly sink: MetricsSink,
-    /** Rows that it has taken. */
+    /** Rows that the sink has taken. */
     private taken: number,
     private readonly options: FeedOptions,
   ) {}
@@ -165,7 +166,7 @@ class Feed {
     );
   }
 
-  /** Three more tries at what is left, then close(). */
+  /** Tries three more times to send the remaining rows, then calls close(). */
   private async sendAll(finished: boolean, last: AbortSignal): Promise<void> {
     await this.sending;
     for (let tries = 0; this.waiting.length > 0 && tries < 3 && !last.aborted; tries++) {

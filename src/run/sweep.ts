@@ -1,6 +1,6 @@
 /**
- * A sweep: one recipe with several settings and seeds, each a run of its own. The name of a run
- * follows from its settings alone, so a sweep that is extended keeps the runs that it has.
+ * A sweep: one recipe with several settings and seeds, each of which is a run. A run's name depends
+ * on its settings alone, so a sweep that is extended keeps the runs that it has.
  */
 import { createHash } from 'node:crypto';
 import { isMap, LineCounter, parseDocument, stringify } from 'yaml';
@@ -103,7 +103,7 @@ interface Setting {
   path: readonly PropertyKey[];
 }
 
-/** The settings of each run; the seed changes fastest, so that points finish one by one. */
+/** The settings of each run. The seed changes fastest, so that one point finishes after another. */
 function pointsOf(
   grid: Record<string, unknown[]> = {},
   list: Record<string, unknown>[] | undefined,
@@ -130,7 +130,7 @@ function pointsOf(
   return points;
 }
 
-/** `learning_rate=0.000001,seed=2`: the last part of a key, if it is that of one key alone. */
+/** `learning_rate=0.000001,seed=2`: the last part of each key, if no other key has the same. */
 function nameOf(point: readonly Setting[], keys: readonly string[]): string {
   const short = (key: string): string => {
     const last = key.split('.').at(-1)!;

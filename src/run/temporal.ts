@@ -1,6 +1,6 @@
 /**
- * Temporal Self-Rewarding (Wang et al., arXiv 2508.06026): chosen and rejected completions come from
- * different times.
+ * Temporal Self-Rewarding (Wang et al., arXiv 2508.06026): chosen and rejected completions come
+ * from different times.
  *
  *   anchored rejection   θ_1 samples N completions, too. The rejected completion of a prompt is the
  *                        worst of θ_t's and θ_1's; θ_1's can only be rejected
@@ -8,8 +8,8 @@
  *                        completions. The chosen one is the best of θ_t's and θ_f's; θ_f's can only
  *                        be chosen, and the rejected one stays
  *
- * All rewards are those of θ_t. θ_{t+1} is then trained from θ_t, and θ_f is removed. Of equal
- * rewards that of θ_t's completion counts, since its sample number is lower: the paper replaces a
+ * All rewards are those of θ_t. θ_{t+1} is then trained from θ_t, and θ_f is removed. If rewards
+ * are equal, θ_t's completion is taken, since its sample number is lower: the paper replaces a
  * completion only by one that is strictly better or worse.
  *
  * The parts have the folders `initial/` and `future/` of the iteration.
@@ -28,7 +28,7 @@ interface Sampled {
   scores: ScoreRecord[];
 }
 
-/** Whose completions they are, the number of its first sample in units of N, and its key. */
+/** Each other model, with the number of its first sample in units of N. */
 const ORIGINS = { initial: 1, future: 2 } as const;
 type Origin = keyof typeof ORIGINS;
 /** Iterations are at most 1,000, so these keys are no iteration's. */
@@ -67,7 +67,7 @@ const together = (a: Sampled, b: Sampled): Sampled => ({
   scores: [...a.scores, ...b.scores],
 });
 
-/** Completions of θ_n as the part `origin` of the run has it, scored by θ_t, θ_{t−1} and θ_0. */
+/** Completions of θ_n of the part `origin` of the run, scored by θ_t, θ_{t−1} and θ_0. */
 async function sampleFrom(
   run: RunContext,
   t: number,

@@ -73,7 +73,7 @@ export function trainingState(
         await build(join(folder, best));
         await recordFolder(records, join(folder, best), join(folder, best));
         await save(trainer, steps);
-        // Only now: a state before this one would need the older checkpoint.
+        // The older checkpoint is removed last, since an older state would need it.
         for (const name of await readdir(folder))
           if (name.startsWith(BEST) && name !== best)
             await rm(join(folder, name), { recursive: true, force: true });

@@ -1,5 +1,5 @@
-// An adapter_model.safetensors from an untrusted source: the modules that a pattern of target
-// modules stands for are found by its tensors, and what the header promises is read or refused.
+// An adapter_model.safetensors from an untrusted source. Its tensors show which modules a pattern
+// of target modules matches, and every tensor that its header lists is read or refused.
 #include <unistd.h>
 
 #include <cstdlib>

@@ -1,7 +1,7 @@
 /**
- * Three people with a first task each, from what the docs tell them to what they take away: an ML
- * engineer with prompts of her own, a Node developer who embeds the package (packed and installed),
- * and a researcher who compares losses over seeds. On a tiny model, so that they are short.
+ * The first tasks of three users, from the commands in the docs to the results: an ML engineer with
+ * prompts of her own, a Node developer who embeds the package (packed and installed), and a
+ * researcher who compares losses over seeds. They use a tiny model to be short.
  */
 import { spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, readFileSync, readdirSync, writeFileSync } from 'node:fs';
@@ -174,7 +174,7 @@ evaluate: {count: 4, max_new_tokens: 8, baseline: false}
     expect(runs).toHaveLength(4);
     expect(read(folder, 'sweep/compare.html')).toContain('train.loss');
 
-    // Equal but for the loss: the same completions and pairs, other steps.
+    // The runs differ in the loss only: they have the same completions and pairs but other steps.
     const of = (loss: string, file: string) =>
       read(
         folder,
@@ -187,7 +187,7 @@ evaluate: {count: 4, max_new_tokens: 8, baseline: false}
     const steps = of('ipo', 'iteration-1/steps.jsonl').trim().split('\n');
     expect((JSON.parse(steps[0]!) as { loss: number }).loss).toBeCloseTo(25, -1);
 
-    // Repeats to the byte.
+    // A repeated run gives the same bytes.
     const name = runs.find((run) => run.includes('ipo') && run.includes('seed=1'))!;
     cream(folder, 'run', join('sweep', name, 'recipe.yaml'), '--out', 'again');
     for (const file of ['completions.jsonl', 'pairs.jsonl', 'steps.jsonl', 'answers.jsonl'])

@@ -97,8 +97,7 @@ describe('the check of an iteration', () => {
         finish_reason: 'eos',
         error,
       });
-      // Two responses and one of them again; the sums of the latter two are apart by what rounding
-      // allows.
+      // Two responses and a repeat of one of them, whose sum differs only by rounding.
       const group = [
         completion(0, [7, 8, 9], 0),
         completion(1, [10, 11], 1e-5),
@@ -148,8 +147,8 @@ describe('the check of an iteration', () => {
 
 describe('where sampler and scorer contradict each other', () => {
   /**
-   * A run stopped after sampling, whose completions then say of a checked one that it is 5 nats
-   * likelier than it is.
+   * A run that is stopped after sampling. The recorded log-prob of one checked completion is then
+   * raised by 5 nats.
    */
   async function tampered(settings: string[], directory: string): Promise<Ran> {
     await expect(

@@ -88,7 +88,7 @@ describe('a run', () => {
     expect(all).toEqual(whole_.slice(0, all.length));
     expect([all.length, best]).toEqual([best + 2, expect.any(Number)]);
     expect(all.length).toBeLessThan(whole_.length);
-    // The checkpoint is that of a run whose training ends at the best step.
+    // A run whose training ends at the best step has the same checkpoint.
     const note = whole.events.flatMap((event) =>
       event.type === 'stage_finished' && event.stage === 'train' ? event.note : [],
     );

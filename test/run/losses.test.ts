@@ -7,7 +7,7 @@ import type { StepRecord } from '../../src/run/stages/optimise.js';
 import { Model } from '../../src/engine/model.js';
 import { tinyRun, TINY, type Ran } from '../support/run.js';
 
-// One step of all pairs: its metrics are those of the policy at its reference.
+// One step with all pairs, whose metrics are those of the policy at its reference.
 const ONE_STEP = [
   'dtype=float32',
   'sft.enabled=true',
@@ -62,7 +62,7 @@ describe('train.loss', () => {
       ),
       3,
     );
-    // Its margin is no sign of reference log-probs that come from other weights.
+    // SimPO's first margin does not show whether the reference log-probs are of other weights.
     expect(ran.text('events.jsonl')).not.toContain('from other weights');
   }, 60_000);
 

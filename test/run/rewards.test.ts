@@ -21,8 +21,7 @@ const SFT = ['sft.enabled=true', 'sft.count=4', 'sft.batch_size=2', 'sft.learnin
 
 describe('Oracle', () => {
   /**
-   * Half of the prompts' answers are among what the tiny model says: by a gold answer that the test
-   * writes itself.
+   * The test writes gold answers itself: the tiny model's own completions for half of the prompts.
    */
   it(
     'pairs a right response with a wrong one, of each the first, and counts prompts without ' +
@@ -75,7 +74,7 @@ describe('Oracle', () => {
           .records<RankingRecord>('iteration-1/rankings.jsonl')
           .filter((r) => r.skipped === 'all_equal'),
       ).toHaveLength(4 - mixed.length);
-      // One judge: no agreement is told.
+      // With one judge no agreement is reported.
       const summary = JSON.parse(ran.text('summary.json')) as {
         iterations: { iteration: { consistency: unknown } | null }[];
       };

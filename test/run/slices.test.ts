@@ -1,6 +1,6 @@
 /**
- * Tokenising leaves turns to the event loop in every stage: between two of them no more than a
- * slice and one step are tokenised. Characters are counted, so a busy machine changes nothing.
+ * Every stage lets the event loop run while it tokenises: between two of its turns at most one
+ * slice and one step are tokenised. The test counts characters, so a busy machine changes nothing.
  */
 import { afterAll, beforeAll, expect, it } from '@jest/globals';
 import { judgePairs } from '../../src/evaluate/pairwise.js';
@@ -54,7 +54,7 @@ async function longestHold(work: (signal: AbortSignal) => Promise<unknown>): Pro
       options,
     );
   const stop = new AbortController();
-  // Once the texts are tokenised, the engine's work is of no interest.
+  // The engine's work is not needed, so it is aborted once the texts are tokenised.
   const timer = setInterval(() => total > LENGTH * COUNT && stop.abort(), 0);
   let running = true;
   const turn = (): void => {
@@ -167,7 +167,7 @@ const STAGES: Record<string, (signal: AbortSignal) => Promise<unknown>> = {
 };
 
 it.each(Object.keys(STAGES))('%s', async (stage) => {
-  // A question by likelihood is tokenised twice per choice before its turn.
+  // A question by likelihood is tokenised twice per choice before the event loop runs.
   const step = 8 * (LENGTH + 2000);
   expect(await longestHold(STAGES[stage]!)).toBeLessThan(SLICE_CHARACTERS + step);
 });

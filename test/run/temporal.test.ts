@@ -1,6 +1,6 @@
 /**
- * Temporal Self-Rewarding (arXiv 2508.06026) against its rules: whose completions are chosen and
- * rejected, from which model a training starts, and that an interrupted run makes the same.
+ * The rules of Temporal Self-Rewarding (arXiv 2508.06026): which model's completions are chosen and
+ * rejected, and from which model training starts. An interrupted run gives the same files.
  */
 import { beforeAll, describe, expect, it } from '@jest/globals';
 import { existsSync } from 'node:fs';
@@ -31,7 +31,7 @@ beforeAll(async () => {
 
 const key = ({ prompt_id, sample }: { prompt_id: string; sample: number }) =>
   `${prompt_id} ${sample}`;
-/** The implicit reward of θ_2, which is not θ_0, by completion. */
+/** The implicit reward of θ_2 (θ_2 ≠ θ_0) by completion. */
 function rewards(...folders: string[]): Map<string, number> {
   return new Map(
     folders.flatMap((folder) =>
@@ -62,7 +62,7 @@ describe('completions of three models', () => {
           new Set([first, first + 1, first + 2]),
         );
       }
-    // In iteration 1 θ_t is the first policy: it draws anew.
+    // In iteration 1 θ_t is the first policy, which samples a second time.
     const texts = (folder: string) =>
       ran
         .records<CompletionRecord>(`iteration-1/${folder}completions.jsonl`)

@@ -1,4 +1,4 @@
-/** The experiment's script from end to end on a tiny model: runs, measurements, tables; resumed. */
+/** The experiment's script from end to end on a tiny model, also resumed. */
 import { spawnSync } from 'node:child_process';
 import { mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
@@ -90,7 +90,7 @@ describe('scripts/experiments/cream.mjs', () => {
         .map(
           (line) => JSON.parse(line) as { chosen: unknown; consistency: number; weight: number },
         );
-    // All arms train on the same pairs of the same M1, but for the arm with another reward.
+    // All arms train on the same pairs of the same M1, except the arm with another reward.
     for (const arm of arms.slice(0, 5))
       expect(pairs(arm).map(({ chosen }) => chosen)).toEqual(
         pairs('cream-avg').map(({ chosen }) => chosen),

@@ -19,8 +19,8 @@ const SHARED = [
 ];
 
 // A process that loaded libtorch takes up to half a second or more to run its static destructors
-// on a busy machine, and jest takes a worker that needs more than 500 ms for one that leaks. An open
-// handle still shows: the event loop then does not end, and there is no `exit`.
+// on a busy machine, and jest reports a worker that needs more than 500 ms as leaking. An open
+// handle is still found: the event loop then does not end, and there is no `exit` event.
 const EXIT = Symbol.for('cream-lm.test.exit');
 if (process.send && process.env.JEST_WORKER_ID && !process[EXIT]) {
   process[EXIT] = true;

@@ -34,7 +34,7 @@ export const LORA = [
   'sft.learning_rate=1.0e-2',
   'train.learning_rate=1.0e-2',
 ];
-/** Heads of size 8, for which no kernel gives a row the same bits alone and in a batch. */
+/** Heads of size 8: no kernel gives such a row the same bits alone and in a batch. */
 export const SMALL_HEADS = tinyModel({
   tokenizer: true,
   maxPositionEmbeddings: 1024,
@@ -78,7 +78,7 @@ export async function scoredAnew(ran: Ran, t: number, dtype: DType): Promise<Sco
       ran.records<CompletionRecord>(`iteration-${t}/completions.jsonl`),
     );
     const scores: ScoreRecord[] = [];
-    // In the run's blocks of two: fp32 rounds by the batch.
+    // Uses the run's blocks of two, since fp32 rounding depends on the batch.
     for (let i = 0; i < groups.length; i += 2)
       scores.push(
         ...(await score(

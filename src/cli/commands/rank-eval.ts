@@ -40,7 +40,7 @@ const KEYS = [
   'rank_eval.count',
   'rank_eval.length_tolerance',
 ];
-/** Keys of one reward, which have an effect only where it is measured. */
+/** Keys that belong to one reward and have no effect if another one is measured. */
 const JUDGE_KEYS = [
   'reward.judgements',
   'reward.reasons',

@@ -41,7 +41,7 @@ export function addReport(program: Command, cli: Cli): void {
       runs.forEach(requireRun);
       if (runs.length === 1) return one(runs[0]!, flags);
       const compared = compareRuns(runs);
-      // A folder of runs, as of a sweep, has its page in it.
+      // The page of a folder of runs, such as a sweep's, is written into that folder.
       const own = directories.length === 1 ? join(directories[0]!, COMPARISON) : COMPARISON;
       const path = flags.output ?? own;
       await writeAtomic(path, comparePage(compared));

@@ -78,7 +78,7 @@ function stateOf(directory: string): State {
   return existsSync(join(directory, RECIPE)) ? 'begun' : 'not begun';
 }
 
-/** One run; a failure is told and does not stop the others. @throws Interrupted */
+/** Does one run. A failure is reported and does not stop the others. @throws Interrupted */
 async function runOne(
   directory: string,
   recipe: SweepRun['recipe'],

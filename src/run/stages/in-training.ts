@@ -1,7 +1,7 @@
 /**
- * Evaluation of a model in training (`evaluate.every`), and early stopping by it. The values are
- * columns of their steps, so which step is the best, and whether training stops, follow from the
- * steps alone, in a resumed stage too.
+ * Evaluation of a model in training (`evaluate.every`) and early stopping. The values are columns
+ * of their steps. So the steps alone determine which step is the best and whether training stops,
+ * also in a resumed stage.
  */
 import type { PairRecord } from '../../data/records.js';
 import { accuracyOf } from '../../evaluate/intervals.js';
@@ -30,7 +30,7 @@ export interface InTraining {
   measure: (policy: LanguageModel, signal: AbortSignal) => Promise<EvaluationColumns>;
 }
 
-/** Whether the newest step is to be evaluated and was not yet. */
+/** Whether the newest step is due for an evaluation and has none yet. */
 export const isUnmeasured = (
   { every, column }: InTraining,
   steps: readonly StepRecord[],

@@ -1,8 +1,8 @@
 /**
  * KTO's estimate of KL(π_θ ‖ π_ref) (arXiv 2402.01306, section 4.1): the mean of log π_θ − log
  * π_ref over completions that are paired with the prompt of another pair. Each pair's prompt gets
- * both completions of the next pair in a keyed order, so the mismatched sequences do not depend on
- * the batches, and the reference scores each once, before training. TRL rotates the completions
+ * both completions of the next pair in a keyed order. So the mismatched sequences do not depend on
+ * the batches, and the reference scores each one once, before training. TRL rotates the completions
  * within a batch instead, which draws from the same distribution.
  */
 import type { MismatchedRecord, PairRecord } from '../../data/records.js';

@@ -58,7 +58,7 @@ export interface TrainingState {
   /** Restores the last saved step into a new trainer and returns the steps taken before it. */
   restore(trainer: Trainer): Promise<StepRecord[]>;
   save(trainer: Trainer, steps: readonly StepRecord[]): Promise<void>;
-  /** Keeps the checkpoint that `build` saves as that of the newest step, in place of an older. */
+  /** Keeps the checkpoint of the newest step, which `build` saves, in place of an older one. */
   saveBest(
     trainer: Trainer,
     steps: readonly StepRecord[],
@@ -88,7 +88,7 @@ export interface Objective<Example> {
     policy: LanguageModel,
     signal: AbortSignal,
   ) => Promise<StepMetrics>;
-  /** Evaluation on the way. */
+  /** Evaluation during training. */
   evaluation?: InTraining;
   /** Called with the first step, to warn. */
   checkFirst?: (first: StepRecord) => void;

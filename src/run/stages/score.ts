@@ -93,7 +93,7 @@ export function scoreCompletions(
   );
 }
 
-/** Scores of completions that other models sampled: θ_t computes them, too. */
+/** Scores of completions that other models sampled, which θ_t computes, too. */
 export function scoreOthers(
   run: RunContext,
   t: number,

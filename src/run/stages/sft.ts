@@ -99,7 +99,7 @@ async function take(run: RunContext, source: string): Promise<void> {
   await run.stage(of, { done: 0, total: 1, unit: 'checkpoint' }, async ({ progress }) => {
     const copy = async (folder: string) => {
       for (const entry of await readdir(source, { withFileTypes: true })) {
-        // The card of the source is not that of this run.
+        // The model card of the source does not describe this run.
         if (entry.name !== CARD && isFile(join(source, entry.name)))
           await copyFile(
             join(source, entry.name),

@@ -73,7 +73,7 @@ export function preferenceObjective(
         : metrics;
     },
     checkFirst: (first) => {
-      // SimPO's rewards are mean log-probs, which have no reference to start at.
+      // SimPO's rewards are mean log-probs without a reference, so its first margin is not 0.
       if (settings.loss !== 'simpo' && startsAtReference(recipe))
         checkReference(first, pairs, recipe, warn);
     },
