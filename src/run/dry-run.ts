@@ -13,8 +13,12 @@ import type { Recipe } from './recipe.js';
 import { stepsPerEpoch } from './stages/optimise.js';
 import { phaseFolder, SUMMARY, type Phase } from './store.js';
 
+type Part = 'initial' | 'future';
+
 export interface PlannedStage {
   phase: Phase;
+  /** With `temporal`: the other model of the iteration that samples or is trained. */
+  part?: Part;
   stage: StageName;
   /** Items; of a stage that depends on the ones before, the most there can be. */
   count: number;
@@ -34,41 +38,74 @@ export interface DryRun {
 export async function dryRun(recipe: Recipe, directory: string): Promise<DryRun> {
   checkDirectory(directory);
   const begun = await begunWith(directory, recipe);
-  const inputs = await readInputs(recipe, new RunInputs(recipe));
-  const { iterations, sft, sample, reward, train, pairs: given, evaluate } = recipe;
-  const judged = (JUDGED_REWARDS as readonly string[]).includes(reward.source);
+  const source = new RunInputs(recipe);
+  const inputs = await readInputs(recipe, source);
+  const { iterations, sft, evaluate } = recipe;
   const stages: PlannedStage[] = [];
-  const add = (phase: Phase, stage: StageName, count: number, unit: string, steps?: number) => {
+  const add: Add = (phase, stage, count, unit, { part, steps } = {}) => {
     if (count === 0) return;
-    const state = stateOf(join(directory, phaseFolder(phase)), stage);
-    stages.push({ phase, stage, count, unit, ...(steps !== undefined && { steps }), state });
+    const state = stateOf(join(directory, phaseFolder(phase), part ?? ''), stage);
+    stages.push({
+      phase,
+      ...(part && { part }),
+      stage,
+      count,
+      unit,
+      ...(steps && { steps }),
+      state,
+    });
   };
   const test = (phase: Phase) => add(phase, 'evaluate', inputs.questions.length, 'questions');
-  const stepsOf = (examples: number, settings: { batch_size: number; epochs: number }) =>
-    stepsPerEpoch(examples, settings) * settings.epochs;
   if (evaluate.baseline) test(0);
   if (sft.enabled) {
     const count = inputs.demonstrations.length;
     if (sft.checkpoint !== null) add('sft', 'sft', 1, 'checkpoint');
-    else add('sft', 'sft', count, 'demonstrations', stepsOf(count, sft));
+    else add('sft', 'sft', count, 'demonstrations', { steps: stepsOf(count, sft) });
     test('sft');
   }
-  const prompts = iterations > 0 ? Math.floor(inputs.prompts.length / iterations) : 0;
-  const rows = given.source === null ? prompts : given.count || inputs.preferences.length;
+  const given =
+    recipe.pairs.source === null ? undefined : (await source.preferences()).records.length;
   for (let t = 1; t <= iterations; t++) {
-    const completions = given.source === null ? prompts * sample.samples : 2 * rows;
-    if (given.source === null) add(t, 'sample', completions, 'completions');
-    add(t, 'score', completions, 'completions');
-    if (given.source === null && judged)
-      add(t, 'reward', completions * reward.judgements, 'judgements');
-    if (given.source === null && isExternal(reward.source))
-      add(t, 'reward', completions, 'completions');
-    if (given.source === null) add(t, 'rank', prompts, 'prompts');
-    add(t, 'train', rows, 'pairs', stepsOf(rows, train));
+    if (given === undefined) addOwnPairs(recipe, t, inputs.prompts.length / iterations, add);
+    else add(t, 'score', 2 * given, 'completions');
+    const pairs = given ?? inputs.prompts.length / iterations;
+    add(t, 'train', pairs, 'pairs', { steps: stepsOf(pairs, recipe.train) });
     test(t);
   }
   const finished = existsSync(join(directory, SUMMARY)) && begun === 'same';
   return { directory, state: finished ? 'finished' : begun === 'new' ? 'new' : 'begun', stages };
+}
+
+type Add = (
+  phase: Phase,
+  stage: StageName,
+  count: number,
+  unit: string,
+  more?: { part?: Part; steps?: number },
+) => void;
+
+const stepsOf = (examples: number, settings: { batch_size: number; epochs: number }): number =>
+  stepsPerEpoch(examples, settings) * settings.epochs;
+
+/** The stages of iteration `t` that make its pairs. */
+function addOwnPairs(recipe: Recipe, t: number, prompts: number, add: Add): void {
+  const { sample, reward, train, temporal } = recipe;
+  const completions = prompts * sample.samples;
+  const sampled = (part?: Part): void => {
+    add(t, 'sample', completions, 'completions', part && { part });
+    add(t, 'score', completions, 'completions', part && { part });
+  };
+  sampled();
+  if (temporal.anchored_rejection) sampled('initial');
+  if (temporal.future_chosen) {
+    add(t, 'rank', prompts, 'prompts', { part: 'future' });
+    add(t, 'train', prompts, 'pairs', { part: 'future', steps: stepsOf(prompts, train) });
+    sampled('future');
+  }
+  if ((JUDGED_REWARDS as readonly string[]).includes(reward.source))
+    add(t, 'reward', completions * reward.judgements, 'judgements');
+  if (isExternal(reward.source)) add(t, 'reward', completions, 'completions');
+  add(t, 'rank', prompts, 'prompts');
 }
 
 /** The artefacts of which one means that the stage is finished. */

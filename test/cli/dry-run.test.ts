@@ -63,6 +63,31 @@ describe('cream run --dry-run', () => {
     expect(records('iteration-1/pairs.jsonl').length).toBeLessThanOrEqual(counts['1 train']!.count);
   }, 60_000);
 
+  it('lists the other models of temporal self-rewarding', async () => {
+    const settings = [
+      'rank.weighting=fixed',
+      'sft.enabled=true',
+      'sft.count=4',
+      'temporal.anchored_rejection=true',
+      'temporal.future_chosen=true',
+    ];
+    const { stages } = await planned(settings, join(temporaryFolder(), 'run'));
+    const told = stages.map(({ part, stage, count }) => `${part ?? ''} ${stage} ${count}`.trim());
+    expect(told).toEqual([
+      'sft 4',
+      'sample 12',
+      'score 12',
+      'initial sample 12',
+      'initial score 12',
+      'future rank 4',
+      'future train 4',
+      'future sample 12',
+      'future score 12',
+      'rank 4',
+      'train 4',
+    ]);
+  });
+
   it('prints a table or JSON, writes nothing, and finds what the run would refuse', async () => {
     const folder = temporaryFolder();
     const recipe = join(folder, 'tiny.yaml');

@@ -51,8 +51,8 @@ function printDryRun(planned: DryRun, { json }: Flags): void {
   printLine(
     formatTable(
       ['phase', 'stage', 'at most', 'steps', 'state'],
-      planned.stages.map(({ phase, stage, count, unit, steps, state }) => [
-        groupName(phase),
+      planned.stages.map(({ phase, part, stage, count, unit, steps, state }) => [
+        part ? `${groupName(phase)}, ${part}` : groupName(phase),
         stage,
         `${count.toLocaleString('en-US')} ${unit}`,
         steps?.toLocaleString('en-US') ?? '',
