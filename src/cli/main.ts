@@ -31,6 +31,7 @@ import { addSweep } from './commands/sweep.js';
 import { addTrain } from './commands/train.js';
 import { addVerify } from './commands/verify.js';
 import { addWinRate } from './commands/win-rate.js';
+import { exitWithin } from './exit.js';
 import { Progress } from './progress.js';
 import { printError } from './table.js';
 
@@ -66,6 +67,8 @@ const EXIT_OF = { SIGINT: 130, SIGTERM: 143 } as const;
  * the same key press.
  */
 const SAME_PRESS_MS = 500;
+/** How long the process may take to end on a second one. */
+const LAST_MS = 1000;
 
 surviveStreams();
 process.exitCode = await main(process.argv.slice(2));
@@ -77,7 +80,7 @@ async function main(args: string[]): Promise<number> {
   for (const signal of ['SIGINT', 'SIGTERM'] as const) {
     process.on(signal, () => {
       if (stopped && performance.now() - stopped.at < SAME_PRESS_MS) return;
-      if (stopped) process.exit(EXIT_OF[signal]);
+      if (stopped) exitWithin(LAST_MS, EXIT_OF[signal]);
       stopped = { by: signal, at: performance.now() };
       progress.say('Stopping after the current step … (once more stops at once)');
       stop.abort();
