@@ -10,6 +10,30 @@ export const ARMS = {
   'length-controlled': ['reward.length=controlled'],
 };
 
+/** Arms beyond the registration, with --also: what they show is exploratory. */
+export const EXPLORATORY = {
+  temporal: [
+    'rank.weighting=fixed',
+    'temporal.anchored_rejection=true',
+    'temporal.future_chosen=true',
+  ],
+  scir: [
+    'reward.source=judge',
+    'reward.against=own_implicit',
+    'reward.reasons=false',
+    'reward.judgements=8',
+    'reward.max_new_tokens=4',
+    'rank.weighting=fixed',
+    'rank.require_agreement=true',
+  ],
+  'judge-implicit': [
+    'reward.source=judge_implicit',
+    'reward.reasons=false',
+    'reward.judgements=8',
+    'reward.max_new_tokens=4',
+  ],
+};
+
 /** The comparison that is tested; all others are told with intervals only. */
 export const PRIMARY = { before: 'srlm', after: 'cream-avg' };
 

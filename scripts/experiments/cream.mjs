@@ -2,7 +2,7 @@
 // for every seed, then every arm from the same M1. All models are measured in the same way.
 //
 //   node scripts/experiments/cream.mjs --data DIR [--plan full|pilot|smoke] [--out runs/cream]
-//     [--model gemma3=PATH …] [--write docs/EXPERIMENTS.md]
+//     [--model gemma3=PATH …] [--also temporal …] [--write docs/EXPERIMENTS.md]
 //
 // DIR holds the files that cream-plans.mjs names, as JSONL. Finished parts are kept, so the same
 // command resumes. Tables are made only when everything is finished: they go to stdout, and with
@@ -12,7 +12,7 @@ import { createHash } from 'node:crypto';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { runMain, say, SetupError } from '../steps.mjs';
-import { ARMS, DEMONSTRATIONS, PAIRS, PLANS, PROMPTS, TASKS } from './cream-plans.mjs';
+import { ARMS, EXPLORATORY, DEMONSTRATIONS, PAIRS, PLANS, PROMPTS, TASKS } from './cream-plans.mjs';
 import { experimentTables } from './cream-tables.mjs';
 import { cream, readLines, trainRun } from './support.mjs';
 
@@ -23,12 +23,17 @@ await runMain(async () => {
       plan: { type: 'string', default: 'full' },
       out: { type: 'string' },
       model: { type: 'string', multiple: true, default: [] },
+      also: { type: 'string', multiple: true, default: [] },
       write: { type: 'string' },
     },
   });
-  const plan = PLANS[values.plan];
-  if (plan === undefined)
+  const registered = PLANS[values.plan];
+  if (registered === undefined)
     throw new SetupError(`--plan ${values.plan} is not known: ${Object.keys(PLANS).join(', ')}.`);
+  const unknown = values.also.find((arm) => EXPLORATORY[arm] === undefined);
+  if (unknown !== undefined)
+    throw new SetupError(`--also ${unknown} is not known: ${Object.keys(EXPLORATORY).join(', ')}.`);
+  const plan = { ...registered, arms: [...registered.arms, ...values.also] };
   const experiment = {
     plan,
     data: dataFolder(values.data, plan),
@@ -105,7 +110,7 @@ function trainSeed({ plan, data, out, models }, model, seed, block) {
         `sft.checkpoint=${m1}`,
         `prompts.source=[${prompts}]`,
         ...rest,
-        ...ARMS[arm],
+        ...(ARMS[arm] ?? EXPLORATORY[arm]),
       ]);
       const last = join(directory, `iteration-${plan.iterations}`);
       return { ...of, arm, directory, checkpoint: join(last, 'checkpoint') };

@@ -4,13 +4,13 @@ test/evaluate/loglikelihood.test.ts.
     python scripts/golden/loglikelihood.py [FOLDER …]
     python scripts/golden/loglikelihood.py MODEL TASK=ROWS.jsonl … > out
 
-The first writes {expected.json, model files} into the folders of test/golden that SETS names; the
-second prints the same of any model and rows (official columns), as JSON lines.
+The first writes {expected.json, model files, rows as Parquet} into the folders of test/golden that
+SETS names; the second prints the same of any model and rows (official columns), as JSON lines.
 
 The harness's own task files, requests, tokenisation, truncation and metrics run (its data sets are
 replaced by local rows, acc_norm is added to multiple choice that leaves it out), with a random
-Llama whose tokenizer is trained on the rows: merges, a begin-of-text token that the tokenizer adds, and,
-in lm-eval, a context that one question exceeds. The rows are written for this test.
+Llama whose tokenizer is trained on the rows: merges, a begin-of-text token that the tokenizer adds,
+and, in lm-eval, a context that one question exceeds. The rows are written for this test.
 """
 
 import json
@@ -20,6 +20,8 @@ from importlib.metadata import version
 from pathlib import Path
 
 import lm_eval
+import pyarrow as pa
+import pyarrow.parquet as pq
 import torch
 from lm_eval.models.huggingface import HFLM
 from lm_eval.tasks._yaml_loader import load_yaml
@@ -163,7 +165,12 @@ def evaluate(model, tokenizer, sources, **options):
 
 
 def write(folder, context, sources):
-    make_model(folder, context, [path.read_text() for path in sorted(set(sources.values()))])
+    files = sorted(set(sources.values()))
+    make_model(folder, context, [path.read_text() for path in files])
+    if folder.name == "lm-eval-published":  # the hub has these sets as Parquet
+        for path in files:
+            rows = [json.loads(line) for line in path.read_text().splitlines()]
+            pq.write_table(pa.Table.from_pylist(rows), path.with_suffix(".parquet"))
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
     tokenizer = AutoTokenizer.from_pretrained(folder)
     expected = {

@@ -78,7 +78,7 @@ def dpo_trainer(kind, case, tokens=(1, 1)):
         _tp_size=1,
         accelerator=ACCELERATOR,
     )
-    for side, reference in zip(("chosen", "rejected"), case["references"]):
+    for side, reference in zip(("chosen", "rejected"), case["references"], strict=True):
         inputs[f"ref_{side}_logps"] = torch.tensor([reference], dtype=torch.float64)
     loss = DPOTrainer._compute_loss(trainer, lambda **_: outputs, inputs, False)
     return result_of(loss, per_token, trainer._metrics)

@@ -5,7 +5,7 @@
  */
 import { existsSync, readdirSync } from 'node:fs';
 import { readRegularSync, type FileError } from '../files/read.js';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { ARTEFACT_COLUMNS, type Columns } from '../data/columns.js';
 import { checkRecord, DataError, parseJsonl } from '../data/jsonl.js';
 
@@ -48,7 +48,7 @@ export class RunFolder {
     name: string,
     keep: (record: T) => Kept = (record) => record as unknown as Kept,
   ): Kept[] {
-    const columns = ARTEFACT_COLUMNS[name] as Columns<T>;
+    const columns = ARTEFACT_COLUMNS[basename(name)] as Columns<T>;
     return this.rows(`${phase}/${name}`, (value) =>
       keep(checkRecord({ value, where: name, number: 0 }, columns)),
     );

@@ -120,6 +120,12 @@ describe('generation', () => {
 });
 
 describe('published forms', () => {
+  it.each(NAMES)('%s is read from Parquet, as the hub has it, as from JSON Lines', async (name) => {
+    const source = fileOf(name).replace('.jsonl', '.parquet');
+    expect(await TASKS[name].questions({ source })).toEqual(
+      await TASKS[name].questions({ source: fileOf(name) }),
+    );
+  });
   it('HellaSwag’s texts are cleaned as in the harness', async () => {
     const [question] = await questionsOf('hellaswag', {
       activity_label: 'Tea',

@@ -8,6 +8,7 @@ import { join } from 'node:path';
 import type { CompletionRecord, PairRecord, ScoreRecord } from '../../src/data/records.js';
 import { Model } from '../../src/engine/model.js';
 import { bestAndWorst } from '../../src/preference/pair.js';
+import { readRun } from '../../src/report/metrics.js';
 import type { RunEvent } from '../../src/run/events.js';
 import { artefacts, cream } from '../support/cli.js';
 import { tinyRun, type Ran } from '../support/run.js';
@@ -135,6 +136,14 @@ describe('models', () => {
       expect(existsSync(join(ran.directory, `iteration-${t}/future/checkpoint`))).toBe(false);
     expect(await cream('verify', ran.directory)).toMatchObject({ code: 0 });
   }, 60_000);
+  it('have their completions in the report', () => {
+    expect(ran.events.filter(({ type }) => type === 'warning')).toEqual([]);
+    const [, second] = readRun(ran.directory).phases.filter(({ ranking }) => ranking !== null);
+    const shown = second!.ranking!.examples.flatMap(({ samples }) => samples);
+    expect(new Set(shown.map(({ sample }) => sample))).toEqual(
+      new Set([0, 1, 2, 3, 4, 5, 6, 7, 8]),
+    );
+  });
   it('its steps are not among the run’s metrics', () => {
     const steps = ran
       .records<{ stage: string; iteration: number; stage_step?: number }>('metrics.jsonl')

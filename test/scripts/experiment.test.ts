@@ -66,7 +66,7 @@ beforeAll(() => {
 
 describe('scripts/experiments/cream.mjs', () => {
   it('trains every arm from one M1 per seed, and makes all tables', () => {
-    const { status, stdout, stderr } = experiment('--write', page);
+    const { status, stdout, stderr } = experiment('--also', 'temporal', '--write', page);
     expect({ status, stderr: status === 0 ? '' : stderr }).toEqual({ status: 0, stderr: '' });
     for (const title of [
       'Primary: greedy accuracy of the last model, cream-avg against srlm',
@@ -78,7 +78,7 @@ describe('scripts/experiments/cream.mjs', () => {
       expect(stdout).toContain(`#### ${title}`);
     const arms = ['srlm', 'cream-avg', 'cream-dyn', 'permuted', 'sign', 'length-controlled'];
     // Greedy answers: 2 seeds × 4 tasks × 2 questions.
-    for (const arm of ['M1', ...arms])
+    for (const arm of ['M1', ...arms, 'temporal'])
       expect(stdout).toMatch(new RegExp(`^\\| ${arm} \\| 16 \\| `, 'm'));
     expect(readFileSync(page, 'utf8')).toBe(
       `Before.\n\n<!-- smoke: tables -->\n${stdout}\n<!-- smoke: end -->\n\nAfter.\n`,
