@@ -1,7 +1,7 @@
 // The driver of `cream bench`: fresh processes take turns (roofline, cream-lm and each peer), round
 // after round; it reports medians with min–max.
 //   node bench/index.mjs [work | roofline | curves] [--peers] [--json FILE] [--levels] [--quick]
-//   [--model NAME] [--shape NAME] [--device NAME] [--repeat N] [--markdown]
+//   [--kernels] [--model NAME] [--shape NAME] [--device NAME] [--repeat N] [--markdown]
 import { spawn } from 'node:child_process';
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
@@ -11,6 +11,7 @@ import { creamCache } from '../dist/files/cache.js';
 import { curveTables, measureCurves } from './curves.mjs';
 import { BenchError, findLlama, findPython, ggufFormats, hasModule } from './peers.mjs';
 import { nominalPeak } from './gpus.mjs';
+import { kernelLibrary, kernelTable, readKernels, recording } from './kernels.mjs';
 import { SHAPES, trainingBytes } from './shapes.mjs';
 import { short, summarise } from './statistics.mjs';
 import { caseTable, notes, ROOFLINE, rooflineTable } from './tables.mjs';
@@ -26,6 +27,7 @@ const { values: flags, positionals } = parseArgs({
     peers: { type: 'boolean' },
     json: { type: 'string' },
     levels: { type: 'boolean' },
+    kernels: { type: 'boolean' },
     quick: { type: 'boolean' },
     markdown: { type: 'boolean' },
     model: { type: 'string', default: 'smollm2-135m-instruct' },
@@ -79,6 +81,14 @@ async function main() {
       `There is no shape '${flags.shape}'; choose one of ${Object.keys(SHAPES).join(', ')}.`,
     );
   const onGpu = flags.device !== 'cpu';
+  const library = flags.kernels ? kernelLibrary() : undefined;
+  if (flags.kernels && !(onGpu && library))
+    throw new BenchError(
+      onGpu
+        ? '--kernels needs kernel_times.so beside the addon: build where CUPTI is there, which ' +
+            "comes with the CUDA toolkit and with torch's NVIDIA packages."
+        : '--kernels records kernels of a GPU: name one with --device cuda.',
+    );
 
   // Not the system's temporary folder, which may be in memory.
   mkdirSync(creamCache(), { recursive: true });
@@ -102,6 +112,7 @@ async function main() {
       shape: flags.shape,
       device: flags.device,
       quick: Boolean(flags.quick),
+      iteration: ['all', 'iteration'].includes(work),
       folder,
     }),
   );
@@ -131,11 +142,15 @@ async function main() {
     await measureRoofline();
   for (const each of works.flatMap((name) => WORKS[name].map((one) => ({ ...one, work: name })))) {
     const rounds = flags.quick ? 1 : (repeat ?? each.repeat);
+    const measured = await measureCase(
+      each,
+      contendersOf(each, peers, onGpu),
+      rounds,
+      measureRoofline,
+      { folder, machine },
+    );
     cases.push(
-      await measureCase(each, contendersOf(each, peers, onGpu), rounds, measureRoofline, {
-        folder,
-        machine,
-      }),
+      library ? { ...measured, kernels: await kernelsOf(each, library, folder) } : measured,
     );
     if (flags.json !== '-') show(cases.at(-1));
   }
@@ -181,6 +196,19 @@ async function main() {
   if (flags.quick) print('\n--quick: sizes too small to measure anything.');
 }
 
+/** One more trial of cream-lm, with its kernels recorded. */
+async function kernelsOf({ id, contenders }, library, folder) {
+  const { program, script, setting = {} } = contenders[0];
+  await trial(
+    program,
+    [here(`cases/${script}`), join(folder, `${id}.json`), JSON.stringify(setting)],
+    recording(library, folder),
+  );
+  const found = readKernels(folder);
+  if (!found) say(`${id}: CUPTI recorded no kernels`);
+  return found;
+}
+
 /** Runs one point of a cost curve. */
 const pointOf = (folder, device) => (specification) => {
   const file = join(folder, 'point.json');
@@ -188,17 +216,12 @@ const pointOf = (folder, device) => (specification) => {
   return trial(process.execPath, [here('cases/curves/cream.mjs'), file]);
 };
 
-/**
- * A shape has no texts for the pipeline, and a large one cannot be trained completely on the card.
- * Such works are left out with a message, or refused if they were requested by name.
- */
+/** A large model cannot be trained whole on the card: said, where it was not asked for by name. */
 function possible(name, asked, { parameters }, { gpu }) {
   const reason =
-    flags.shape && name === 'iteration'
-      ? 'a shape has no tokenizer'
-      : gpu && name === 'train' && trainingBytes(parameters) > gpu.memoryBytes
-        ? `training all of ${short(parameters / 1e9)} G parameters takes more than the card has`
-        : undefined;
+    gpu && name === 'train' && trainingBytes(parameters) > gpu.memoryBytes
+      ? `training all of ${short(parameters / 1e9)} G parameters takes more than the card has`
+      : undefined;
   if (!reason) return true;
   if (asked === name) throw new BenchError(`${name} cannot be measured: ${reason}.`);
   say(`${name} is left out: ${reason}`);
@@ -331,6 +354,9 @@ function show(result) {
   print(caseTable(result, flags.markdown));
   print('');
   for (const note of notes(result)) print(flags.markdown ? `- ${note}` : `  ${note}`);
+  if (!result.kernels) return;
+  print(`\ncream-lm's kernels, ${short(result.kernels.busySeconds)} s busy\n`);
+  print(kernelTable(result.kernels, flags.markdown));
 }
 
 try {

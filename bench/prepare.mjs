@@ -85,11 +85,21 @@ function completion({ shortest, longest }) {
   return text.slice(start, start + length);
 }
 
-/** TRL requires a tokenizer beside the weights. */
+/** TRL requires a tokenizer beside the weights, and a run a chat template. */
 function copyTokenizer(from, to) {
   if (statSync(from).isDirectory())
     for (const name of readdirSync(from))
-      if (/token|merges|vocab/.test(name)) copyFileSync(join(from, name), join(to, name));
+      if (/token|merges|vocab|chat_template/.test(name))
+        copyFileSync(join(from, name), join(to, name));
+}
+
+/** What an iteration runs on: of a shape, with a vocabulary whose every id its tokenizer knows. */
+function iterationModel() {
+  if (!spec.shape || !spec.iteration) return { model: folder, config };
+  const { vocabSize } = language.model.config;
+  const model = writeModel(spec.folder, spec.shape, vocabSize);
+  copyTokenizer(language.source.path, model);
+  return { model, config: { ...config, vocabSize } };
 }
 
 const common = {
@@ -194,7 +204,9 @@ function iteration() {
     .slice(0, count)
     .map((prompt) => ({ prompt: prompt.length, lengths: Array(samples).fill(tokens) }));
   const pairs = all.map(({ prompt }) => ({ prompt, lengths: [tokens, tokens] }));
+  const { model, config } = iterationModel();
   write('iteration', {
+    model,
     prompts: prompts.slice(0, count).map(({ id, prompt }) => ({ id, prompt })),
     samples,
     newTokens: tokens,

@@ -85,12 +85,15 @@ export const parametersOf = (name) =>
 export const trainingBytes = (parameters) => 20 * parameters + 3e9;
 
 /**
- * Writes `folder`/NAME and returns it. Weights are normal numbers, repeated from a pool; those of
+ * Writes `folder`/NAME and returns it, with another vocabulary `folder`/NAME-VOCABULARY. Weights are normal numbers, repeated from a pool; those of
  * the head are large enough that sampling has a nucleus to find.
  */
-export function writeModel(folder, name) {
-  const config = SHAPES[name];
-  const path = join(folder, name);
+export function writeModel(folder, name, vocabulary = SHAPES[name].vocab_size) {
+  const config = { ...SHAPES[name], vocab_size: vocabulary };
+  const path = join(
+    folder,
+    vocabulary === SHAPES[name].vocab_size ? name : `${name}-${vocabulary}`,
+  );
   const all = tensors(config);
   mkdirSync(path, { recursive: true });
   writeFileSync(join(path, 'config.json'), JSON.stringify(config));

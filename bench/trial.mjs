@@ -1,6 +1,7 @@
 // Shared by the Node trials: the specification, peak memory, and the output line.
 import { existsSync, readFileSync, writeSync } from 'node:fs';
 import { engineInfo, freeDeviceMemory } from '../dist/engine/addon.js';
+import { mark } from './kernels.mjs';
 
 /** The case's specification, written by prepare.mjs: the same file for cream and its peers. */
 export const spec = process.argv[2] ? JSON.parse(readFileSync(process.argv[2], 'utf8')) : {};
@@ -32,9 +33,12 @@ export function deviceInUse() {
 }
 
 export async function seconds(work) {
+  await mark('start');
   const began = performance.now();
   const result = await work();
-  return { seconds: (performance.now() - began) / 1000, result };
+  const seconds = (performance.now() - began) / 1000;
+  await mark('stop');
+  return { seconds, result };
 }
 
 /** The trial's result; the driver takes the last line that is JSON. */

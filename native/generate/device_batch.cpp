@@ -9,17 +9,18 @@ namespace cream {
 
 namespace {
 
-// Groups of adjacent sequences with one prompt, for `rows` rows: first row, size, number of shared
-// pages.
+// The groups of PagedRows for `rows` rows: adjacent sequences with one prompt.
 std::vector<int32_t> grouped(const Sequences& sequences, int64_t rows) {
-  std::vector<int32_t> groups(static_cast<size_t>(3 * rows));
+  std::vector<int32_t> groups(static_cast<size_t>(4 * rows));
   size_t group = 0;
   for (size_t first = 0, end; first < sequences.size(); first = end, ++group) {
     const Prefill* prompt = sequences[first]->prefill.get();
     for (end = first; end < sequences.size() && sequences[end]->prefill.get() == prompt;) ++end;
-    groups[3 * group] = static_cast<int32_t>(first);
-    groups[3 * group + 1] = static_cast<int32_t>(end - first);
-    groups[3 * group + 2] = static_cast<int32_t>(prompt->length() / page_size);
+    const int32_t shared = static_cast<int32_t>(prompt->length() / page_size);
+    groups[4 * group] = static_cast<int32_t>(first);
+    groups[4 * group + 1] = static_cast<int32_t>(end - first);
+    groups[4 * group + 2] = shared;
+    for (size_t row = first; row < end && end - first > 1; ++row) groups[4 * row + 3] = shared;
   }
   return groups;
 }
@@ -68,7 +69,7 @@ void DeviceBatch::fit(int64_t num_seqs, int64_t max_pages, int64_t max_banned) {
     copy_into(larger.drawn, step_.drawn);
   }
   step_ = std::move(larger);
-  groups_ = at::zeros({most_rows, 3}, at::TensorOptions(device_).dtype(at::kInt));
+  groups_ = at::zeros({most_rows, 4}, at::TensorOptions(device_).dtype(at::kInt));
   ++version_;
 }
 
@@ -120,7 +121,7 @@ void DeviceBatch::arrange(const Sequences& next) {
   move(step_.page_table, staged_.page_table, 0);
   move(step_.banned, staged_.banned, 0);
   move(step_.drawn, staged_.drawn, 1);
-  groups_.copy_(upload(grouped(next, step_.size()), device_).view({-1, 3}));
+  groups_.copy_(upload(grouped(next, step_.size()), device_).view({-1, 4}));
   staged_ = {};
 }
 

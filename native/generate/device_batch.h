@@ -16,7 +16,7 @@ class DeviceBatch {
   explicit DeviceBatch(at::Device device) : device_(device) {}
 
   const ops::DecodeStep& decode_step() const { return step_; }
-  const Tensor& groups() const { return groups_; }  // [rows, 3] int32, see PagedRows
+  const Tensor& groups() const { return groups_; }  // [rows, 4] int32, see PagedRows
   // Changes with the buffers' addresses and sizes.
   int64_t version() const { return version_; }
 

@@ -9,6 +9,10 @@
 //   the results are equal bit for bit where those of f and op are.
 // - keep<T>(n, initial): one T per index of each(n, …), n ≤ threads, kept in registers from one
 //   each() to the next.
+// - each_warp(f): f(w) for each warp w of the block. keep_warps(initial): one value per warp, as
+//   keep(). Warp: the type whose functions a whole warp computes (support/warp.h).
+// - copy(to, from): 16 bytes of device memory into shared memory; `from` null: zeros. They are
+//   there after copies() has ended the group, await<N>() (all groups but the last N) and sync().
 // - shared<T>(): the block's shared memory; the launch sets its size.
 // - sync(): barrier; all threads then see the earlier writes.
 //
@@ -17,10 +21,11 @@
 
 #include <cassert>
 #include <cstdint>
+#include <cstring>
 #include <initializer_list>
 #include <vector>
 
-#include "support/host_device.h"
+#include "support/warp.h"
 
 namespace cream {
 
@@ -47,6 +52,7 @@ struct Min {
 
 class HostBlock {
  public:
+  using Warp = HostWarp;
   HostBlock(int64_t index, int threads, void* shared)
       : index_(index), threads_(threads), shared_(shared) {}
 
@@ -67,6 +73,25 @@ class HostBlock {
     assert(n <= threads_);
     return std::vector<T>(static_cast<size_t>(n), initial);
   }
+
+  template <class F>
+  void each_warp(const F& f) const {
+    for (int warp = 0; warp < threads_ / kWarp; ++warp) f(warp);
+  }
+  template <class T>
+  std::vector<T> keep_warps(const T& initial) const {
+    return std::vector<T>(static_cast<size_t>(threads_ / kWarp), initial);
+  }
+
+  static void copy(void* to, const void* from) {
+    if (from == nullptr)
+      std::memset(to, 0, 16);
+    else
+      std::memcpy(to, from, 16);
+  }
+  void copies() const {}
+  template <int N>
+  void await() const {}
 
   template <class T, class F, class Op>
   T reduce(int64_t n, T identity, const F& f, const Op& op) const {

@@ -32,6 +32,12 @@ int launch(const Kernel& kernel, const Grid& grid, void* stream) {
   return 0;
 }
 #else
+}  // namespace cream
+
+#include "support/warp_cuda.h"
+
+namespace cream {
+
 // HostBlock's counterpart is a vector; here each thread holds its own value.
 template <class T>
 struct Kept {
@@ -41,6 +47,7 @@ struct Kept {
 
 class DeviceBlock {
  public:
+  using Warp = DeviceWarp;
   __device__ int64_t index() const { return blockIdx.x; }
   __device__ void sync() const { __syncthreads(); }
   template <class T>
@@ -57,6 +64,28 @@ class DeviceBlock {
   template <class T>
   __device__ Kept<T> keep(int64_t n, const T& initial) const {
     return {initial};
+  }
+
+  template <class F>
+  __device__ void each_warp(const F& f) const {
+    f(static_cast<int>(threadIdx.x) / kWarp);
+  }
+  template <class T>
+  __device__ Kept<T> keep_warps(const T& initial) const {
+    return {initial};
+  }
+
+  __device__ static void copy(void* to, const void* from) {
+    const uint32_t at = static_cast<uint32_t>(__cvta_generic_to_shared(to));
+    if (from == nullptr)
+      *static_cast<uint4*>(to) = make_uint4(0, 0, 0, 0);
+    else
+      asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(at), "l"(from) : "memory");
+  }
+  __device__ void copies() const { asm volatile("cp.async.commit_group;" ::: "memory"); }
+  template <int N>
+  __device__ void await() const {
+    asm volatile("cp.async.wait_group %0;" ::"n"(N) : "memory");
   }
 
   template <class T, class F, class Op>

@@ -38,6 +38,7 @@ class ThreadGroup {
 
 class ThreadBlock {
  public:
+  using Warp = HostWarp;  // computed by the warp's first thread
   ThreadBlock(int64_t index, int thread, ThreadGroup& group)
       : index_(index), thread_(thread), group_(group) {}
 
@@ -63,6 +64,19 @@ class ThreadBlock {
     assert(n <= group_.threads);
     return {initial};
   }
+
+  template <class F>
+  void each_warp(const F& f) const {
+    if (thread_ % kWarp == 0) f(thread_ / kWarp);
+  }
+  template <class T>
+  Kept<T> keep_warps(const T& initial) const {
+    return {initial};
+  }
+  static void copy(void* to, const void* from) { HostBlock::copy(to, from); }
+  void copies() const {}
+  template <int N>
+  void await() const {}
 
   // Has DeviceBlock's barriers: one before the threads' values are written, one before they are
   // read.

@@ -7,8 +7,10 @@
 
 #ifdef __CUDACC__
 #define CREAM_HOST_DEVICE __host__ __device__
+#define CREAM_UNROLL _Pragma("unroll")
 #else
 #define CREAM_HOST_DEVICE
+#define CREAM_UNROLL
 #endif
 
 namespace cream {

@@ -26,11 +26,11 @@ const PREBUILT =
  * is missing or does not load.
  */
 export function addon(): Addon {
-  return (loaded ??= load(findAddon()));
+  return (loaded ??= load(addonPath()));
 }
 
 /** The file of CREAM_ADDON, else the addon that was built here, else the prebuilt one. */
-function findAddon(): string {
+export function addonPath(): string {
   const given = process.env['CREAM_ADDON'];
   const built = given === undefined ? join(root, 'build/Release/cream.node') : resolve(given);
   if (existsSync(built)) return built;

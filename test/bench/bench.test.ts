@@ -3,10 +3,12 @@
  * documents. No time is asserted.
  */
 import { beforeAll, describe, expect, it } from '@jest/globals';
-import { readFileSync, readdirSync } from 'node:fs';
+import { readFileSync, readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 // @ts-expect-error a script without types
 import { line as fitLine } from '../../bench/curves.mjs';
+// @ts-expect-error a script without types
+import { kernelTable, readKernels } from '../../bench/kernels.mjs';
 import { cream, startCream } from '../support/cli.js';
 import { temporaryFolder, tinyModel } from '../support/tiny-model.js';
 
@@ -48,7 +50,35 @@ function documented(heading: string): string[] {
   return [...text.matchAll(/^\| `(\w+)` +\|/gm)].map((match) => match[1]!);
 }
 
+describe("a recording of a GPU's kernels", () => {
+  const folder = temporaryFolder('cream-kernels-');
+  const read = readKernels as (folder: string) => { busySeconds: number } | undefined;
+  const table = kernelTable as (recorded: unknown, markdown: boolean) => string;
+
+  it('becomes a table, the longest first, our kernels by their short names', () => {
+    const block = 'void cream::run_block<cream::ops::RopeBlock<unsigned short, 8> >(cream::ops::X)';
+    writeFileSync(
+      join(folder, 'kernels.tsv'),
+      `4000000\t7\tbusy\n1000000\t2\t${block}\n3000000\t4\tnvjet_tst\n500000\t1\t[copy]\n`,
+    );
+    const recorded = read(folder);
+    expect(recorded?.busySeconds).toBe(0.004);
+    expect(table(recorded, true).split('\n').slice(2)).toEqual([
+      '| nvjet_tst | 75.0 % | 3.00 | 4 | 750.0 |',
+      '| RopeBlock<bf16, 8> | 25.0 % | 1.00 | 2 | 500.0 |',
+      '| [copy] | 12.5 % | 0.50 | 1 | 500.0 |',
+    ]);
+    expect(read(folder)).toBeUndefined(); // it was read once
+  });
+});
+
 describe('cream bench', () => {
+  it('records kernels on a GPU only', async () => {
+    const { code, stderr } = await bench('generate', '--kernels');
+    expect(code).toBe(1);
+    expect(stderr).toContain('--kernels records kernels of a GPU: name one with --device cuda.');
+  });
+
   let result: Result;
   beforeAll(async () => {
     const { code, stdout, stderr } = await bench('generate', '--json', '-');

@@ -215,7 +215,7 @@ void paged(int64_t kv_heads, int64_t group, int64_t d, int64_t window) {
   const auto q = random<T>(rows * heads * d), cache = random<T>(12 * 2 * kv_heads * 16 * d);
   const std::vector<int32_t> table{0,  1,  2,  3,  -1, 0, 1, 4, -1, -1,
                                    -1, -1, -1, -1, -1, 5, 6, 7, 8,  9},
-      lengths{61, 47, 0, 80}, groups{0, 3, 2, 3, 1, 0, 0, 0, 0, 0, 0, 0};
+      lengths{61, 47, 0, 80}, groups{0, 3, 2, 2, 3, 1, 0, 2, 0, 0, 0, 2, 0, 0, 0, 0};
   check<T>("paged_decode_attention" + type<T>() + ", heads of " + std::to_string(d), [&] {
     auto out = scratch<T>(rows * heads * d);
     auto parts = scratch<float>(paged_scratch(rows, heads, d, 80));
@@ -232,7 +232,8 @@ void paged(int64_t kv_heads, int64_t group, int64_t d, int64_t window) {
 template <class T>
 void packed(int64_t kv_heads, int64_t group, int64_t d, int64_t window) {
   const int64_t heads = kv_heads * group, tokens = 70 + 21 + 5,
-                query_rows = packed_query_rows(group, d), key_rows = packed_key_rows(d);
+                query_rows = packed_query_rows(group, d, sizeof(T) == 2),
+                key_rows = packed_key_rows(d);
   struct Span {
     int32_t start, length, prefix;
   };
@@ -275,7 +276,9 @@ void packed(int64_t kv_heads, int64_t group, int64_t d, int64_t window) {
         kv_heads * d,
         window,
         0.2f,
-        window > 0 ? 4.0f : 0.0f};
+        window > 0 ? 4.0f : 0.0f,
+        heads,
+        1};
     launched(packed_attention_cuda(forward, nullptr));
     launched(
         packed_gradient_cuda(PackedGradientCuda<T>{forward, out.data(), d_out.data(), delta.data(),

@@ -11,17 +11,39 @@ namespace {
 
 int64_t cut_of(int64_t n, int64_t size) { return (n + size - 1) / size; }
 
-template <class T, int D>
+template <class Core, int D, class T>
 int decode(const PagedCuda<T>& c, const PagedState& state, float* running, float* sums,
-           void* stream) {
+           int64_t shared_bytes, void* stream) {
+  const int64_t blocks = c.kv_heads * state.splits * (state.entries + c.rows);
+  return launch(PagedDecodeBlock<T, D, Core>{c.q, c.cache, state, c.stride, c.scale, c.softcap,
+                                             running, sums},
+                {blocks, tiles::threads, shared_bytes}, stream);
+}
+
+// In fp32 registers, and the join of its parts.
+template <int D, class T>
+int decode_tiles(const PagedCuda<T>& c, const PagedState& state, float* running, float* sums,
+                 void* stream) {
   const int d = static_cast<int>(state.d),
             held = static_cast<int>(std::min<int64_t>(tiles::most_held(d), c.rows * state.group()));
-  const int64_t blocks = c.kv_heads * state.splits * (state.entries + c.rows);
-  return launch(
-      PagedDecodeBlock<T, D>{c.q, c.cache, state, c.stride, c.scale, c.softcap, running, sums},
-      {blocks, tiles::threads,
-       tiles::AttendMemory<T>(held, d, tiles::most_slices<T>(tiles::most_held(d), d)).bytes()},
-      stream);
+  const int64_t bytes =
+      tiles::AttendMemory<T>(held, d, tiles::most_slices<T>(tiles::most_held(d), d)).bytes();
+  const int error = decode<TileCore<T>, D>(c, state, running, sums, bytes, stream);
+  if (error != 0) return error;
+  return launch(PagedJoinBlock<T>{running, sums, state, c.out},
+                {c.rows * c.heads, threads_for(c.d)}, stream);
+}
+
+// On the tensor cores.
+template <int D>
+int decode_warps(const PagedCuda<uint16_t>& c, const PagedState& state, float* running, float* sums,
+                 void* stream) {
+  const int64_t bytes = sizeof(warp_tiles::KeysMemory<D>);
+  const int error = state.d == D ? decode<WarpCore<D>, D>(c, state, running, sums, bytes, stream)
+                                 : decode<WarpCore<D>, 0>(c, state, running, sums, bytes, stream);
+  if (error != 0) return error;
+  return launch(WarpJoinBlock{running, sums, state, c.out}, {c.rows * c.heads, threads_for(c.d)},
+                stream);
 }
 
 template <class T>
@@ -43,17 +65,28 @@ int paged(const PagedCuda<T>& c, void* stream) {
                          std::max(1, paged_splits(small(c.max_length)))};
   float* const running = c.scratch;
   float* const sums = running + c.rows * c.heads * cut_of(state.splits, 8) * 16;  // still aligned
-  const int error = c.d == 64    ? decode<T, 64>(c, state, running, sums, stream)
-                    : c.d == 128 ? decode<T, 128>(c, state, running, sums, stream)
-                                 : decode<T, 0>(c, state, running, sums, stream);
-  if (error != 0) return error;
-  return launch(PagedJoinBlock<T>{running, sums, state, c.out},
-                {c.rows * c.heads, threads_for(c.d)}, stream);
+  if constexpr (sizeof(T) == 2)
+    if (takes_warps(c.d))
+      return c.d <= 64 ? decode_warps<64>(c, state, running, sums, stream)
+                       : decode_warps<128>(c, state, running, sums, stream);
+  return c.d == 64    ? decode_tiles<64>(c, state, running, sums, stream)
+         : c.d == 128 ? decode_tiles<128>(c, state, running, sums, stream)
+                      : decode_tiles<0>(c, state, running, sums, stream);
+}
+
+template <int D>
+int packed_warps(const PackedCuda<uint16_t>& c, void* stream) {
+  return launch(
+      PackedWarpBlock<D>{c},
+      {c.plan.query_tiles * c.kv_heads, warp_tiles::threads, sizeof(warp_tiles::RowsMemory<D>)},
+      stream);
 }
 
 template <class T>
 int packed(const PackedCuda<T>& c, void* stream) {
   const int d = static_cast<int>(c.d);
+  if constexpr (sizeof(T) == 2)
+    if (takes_warps(d)) return d <= 64 ? packed_warps<64>(c, stream) : packed_warps<128>(c, stream);
   return launch(PackedBlock<T>{c},
                 {c.plan.query_tiles * c.kv_heads, tiles::threads,
                  tiles::AttendMemory<T>::most_bytes(tiles::most_held(d), d)},
@@ -89,8 +122,10 @@ int64_t paged_scratch(int64_t rows, int64_t heads, int64_t d, int64_t max_length
 int paged_decode_cuda(const PagedCuda<uint16_t>& call, void* stream) { return paged(call, stream); }
 int paged_decode_cuda(const PagedCuda<float>& call, void* stream) { return paged(call, stream); }
 
-int64_t packed_query_rows(int64_t group, int64_t d) {
-  return std::max<int64_t>(1, tiles::most_held(static_cast<int>(d)) / group);
+int64_t packed_query_rows(int64_t group, int64_t d, bool bf16) {
+  const int most = bf16 && takes_warps(d) ? warp_tiles::RowsMemory<64>::rows
+                                          : tiles::most_held(static_cast<int>(d));
+  return std::max<int64_t>(1, most / group);
 }
 int64_t packed_key_rows(int64_t d) { return tiles::most_held(static_cast<int>(d)); }
 int packed_attention_cuda(const PackedCuda<uint16_t>& call, void* stream) {

@@ -46,8 +46,10 @@ struct PackedTiles {
   const Viewer* viewers;
   int64_t query_tiles, key_tiles;
 };
+// Whether bf16 attention runs on the tensor cores for this head dimension: warp_tiles.h.
+inline bool takes_warps(int64_t d) { return d <= 128; }
 // Rows per query tile of a plan.
-int64_t packed_query_rows(int64_t group, int64_t d);
+int64_t packed_query_rows(int64_t group, int64_t d, bool bf16);
 int64_t packed_key_rows(int64_t d);
 
 // Attention over a packed batch: packed_block.h. The forward pass writes out and logsumexp, the
@@ -57,11 +59,12 @@ struct PackedCuda {
   const T *q, *k,
       *v;  // [tokens, heads, d], [tokens, kv_heads, d] twice; rows `…_stride` values apart
   T* out;  // [tokens, heads, d]
-  float* logsumexp;  // [tokens, heads]
+  float* logsumexp;  // of a row and a head at row · logsumexp_row + head · logsumexp_head
   PackedTiles plan;
   int64_t heads, kv_heads, d, q_stride, k_stride, v_stride;
   int64_t window;  // 0: none
   float scale, softcap;
+  int64_t logsumexp_row, logsumexp_head;  // the gradient: heads, 1
 };
 int packed_attention_cuda(const PackedCuda<uint16_t>& call, void* stream);
 int packed_attention_cuda(const PackedCuda<float>& call, void* stream);

@@ -8,7 +8,7 @@
 #pragma once
 
 #include "ops/attention/cuda.h"
-#include "ops/attention/tile_block.h"
+#include "ops/attention/paged_block.h"
 
 namespace cream::ops {
 
@@ -52,7 +52,17 @@ struct PackedView {
   CREAM_HOST_DEVICE void write(int i, int column, const tiles::Chunk& sums,
                                const tiles::Running& all) const {
     tiles::store_chunk(c.out + place(i) * c.d + column, tiles::times(sums, 1.0f / all.sum));
-    if (column == 0) c.logsumexp[place(i)] = all.max + logf(all.sum);
+    if (column == 0) log_sum(i) = all.max + logf(all.sum);
+  }
+  // The same of warp_tiles::attend_rows(), divided as in WarpJoinBlock.
+  CREAM_HOST_DEVICE void finish(int i, int column, tiles::Chunk sums,
+                                const tiles::Running& all) const {
+    for (float& x : sums.x) x = x / all.sum;
+    tiles::store_chunk(c.out + place(i) * c.d + column, sums);
+    if (column == 0) log_sum(i) = all.max * warp_tiles::kLn2 + logf(all.sum);
+  }
+  CREAM_HOST_DEVICE float& log_sum(int i) const {
+    return c.logsumexp[row_of(i) * c.logsumexp_row + head_of(i) * c.logsumexp_head];
   }
 };
 
@@ -70,6 +80,26 @@ struct PackedBlock {
     for (; view.first < queries; view.first += most) {
       const int count = tiles::smaller(most, queries - view.first);
       tiles::attend<T>(block, view, count, d, view.begin(), view.end(count), c.scale, c.softcap);
+    }
+  }
+};
+
+// In bf16 on the tensor cores, d at most D.
+template <int D>
+struct PackedWarpBlock {
+  static constexpr int most_threads = warp_tiles::threads;
+  PackedCuda<uint16_t> c;
+
+  template <class Block>
+  CREAM_HOST_DEVICE void operator()(Block& block) const {
+    constexpr int most = warp_tiles::RowsMemory<D>::rows;
+    PackedView<uint16_t> view{c, c.plan.queries[block.index() / c.kv_heads],
+                              static_cast<int32_t>(block.index() % c.kv_heads), 0};
+    const int queries = view.t.rows * view.group();
+    for (; view.first < queries; view.first += most) {
+      const int count = tiles::smaller(most, queries - view.first);
+      warp_tiles::attend_rows<D>(block, view, count, static_cast<int>(c.d), view.end(count),
+                                 c.scale, c.softcap, paged_part_end);
     }
   }
 };

@@ -1,5 +1,6 @@
-// Packed attention on a device for tensors and autograd: flash attention on a GPU that supports it,
-// else the tile kernels.
+// Packed attention on a device for tensors and autograd. Forward: the tensor cores' own kernel, in
+// the arithmetic of decode; flash attention where a head is too wide for it; the tile kernels.
+// Backward: flash attention on a GPU that supports it, else the tile kernels.
 #include "ops/attention/cuda.h"
 #include "ops/attention/flash.h"
 #include "ops/launch.h"
@@ -29,28 +30,37 @@ PackedCuda<T> tile_call(const PackedCall& p, const TilePlan& plan, T* out,
           p.v.stride(0),
           p.kind.window,
           static_cast<float>(p.kind.scale_of(p.q.size(2))),
-          static_cast<float>(p.kind.softcap)};
+          static_cast<float>(p.kind.softcap),
+          logsumexp.stride(0),
+          logsumexp.stride(1)};
 }
 
 std::shared_ptr<const TilePlan> plan_of(const PackedCall& p) {
   const int64_t d = p.q.size(2);
-  return tile_plan(p.segments, p.q, p.k,
-                   {packed_query_rows(p.q.size(1) / p.k.size(1), d), packed_key_rows(d)});
+  return tile_plan(
+      p.segments, p.q, p.k,
+      {packed_query_rows(p.q.size(1) / p.k.size(1), d, p.q.scalar_type() == at::kBFloat16),
+       packed_key_rows(d)});
 }
 
-PackedSaved tile_forward(const PackedCall& p) {
+// `flash`: with what flash attention's backward pass reads, log-sum-exp as [heads, tokens].
+PackedSaved tile_forward(const PackedCall& p, bool flash) {
   const at::DeviceGuard guard(p.q.device());
   const auto plan = plan_of(p);
-  PackedSaved saved{at::empty(p.q.sizes(), p.q.options()),
-                    at::empty({p.q.size(0), p.q.size(1)}, p.q.options().dtype(at::kFloat)),
-                    {},
-                    {}};
+  const int64_t tokens = p.q.size(0), heads = p.q.size(1);
+  const auto wide = p.q.options().dtype(at::kFloat), numbers = p.q.options().dtype(at::kUInt64);
+  PackedSaved saved{at::empty(p.q.sizes(), p.q.options()), {}, {}, {}};
+  if (flash)
+    saved.logsumexp = at::empty({heads, tokens}, wide), saved.rng_state = at::empty({2}, numbers),
+    saved.unused = at::empty({}, numbers);
+  else
+    saved.logsumexp = at::empty({tokens, heads}, wide);
+  const Tensor logsumexp = flash ? saved.logsumexp.t() : saved.logsumexp;
   by_element(p.q, [&](auto type) {
     using T = decltype(type);
-    check_launch(
-        packed_attention_cuda(tile_call<T>(p, *plan, mutable_data<T>(saved.out), saved.logsumexp),
-                              stream_of(p.q)),
-        "packed_attention");
+    check_launch(packed_attention_cuda(
+                     tile_call<T>(p, *plan, mutable_data<T>(saved.out), logsumexp), stream_of(p.q)),
+                 "packed_attention");
   });
   return saved;
 }
@@ -112,8 +122,9 @@ struct PackedFunction : public torch::autograd::Function<PackedFunction> {
 
 PackedSaved packed_forward(const Tensor& q, const Tensor& k, const Tensor& v,
                            const std::vector<Segment>& segments, const AttentionKind& kind) {
-  if (takes_flash(q, k, v, kind)) return flash_forward(q, k, v, segments, kind);
-  return tile_forward({for_kernels(q), for_kernels(k), for_kernels(v), segments, kind});
+  const bool flash = takes_flash(q, k, v, kind);
+  if (flash && !takes_warps(q.size(2))) return flash_forward(q, k, v, segments, kind);
+  return tile_forward({for_kernels(q), for_kernels(k), for_kernels(v), segments, kind}, flash);
 }
 
 AttentionGradient packed_backward(const Tensor& q, const Tensor& k, const Tensor& v,

@@ -19,6 +19,7 @@
 
 #include "ops/attention/page.h"
 #include "ops/attention/tile_block.h"
+#include "ops/attention/warp_tiles.h"
 
 namespace cream::ops {
 
@@ -40,9 +41,16 @@ CREAM_HOST_DEVICE inline int32_t paged_splits(int32_t positions) {
   return count;
 }
 
+// The end of the part that a position lies in, in positions.
+CREAM_HOST_DEVICE inline int32_t paged_part_end(int32_t position) {
+  int32_t index = 0;
+  while (PagedSplit(index).end * static_cast<int32_t>(page_size) <= position) ++index;
+  return PagedSplit(index).end * static_cast<int32_t>(page_size);
+}
+
 // The rows' state, and what a block derives from it.
 struct PagedState {
-  const int32_t *page_table, *lengths, *groups;  // [rows, max_pages], [rows], [rows, 3]
+  const int32_t *page_table, *lengths, *groups;  // [rows, max_pages], [rows], [rows, 4]
   int32_t rows, max_pages, heads, kv_heads, d;
   int32_t window;           // 0: none
   int32_t entries, splits;  // the grid's: groups are taken by `entries` in turn
@@ -55,20 +63,34 @@ struct PagedState {
 
   // Pages of this row that its group's blocks read. None for a group of one row: the row's own
   // blocks read everything.
-  template <class Block>
-  CREAM_HOST_DEVICE int32_t shared_pages(Block& block, int32_t row) const {
-    return block.reduce(
-        rows, 0,
-        [&](int64_t i) {
-          const int32_t first = groups[3 * i], count = groups[3 * i + 1];
-          return count > 1 && row >= first && row < first + count ? groups[3 * i + 2] : 0;
-        },
-        Max{});
+  CREAM_HOST_DEVICE int32_t shared_pages(int32_t row) const { return groups[4 * row + 3]; }
+};
+
+// How a block computes a part: in fp32 (ops/attention/tile_block.h) or, in bf16, on the tensor
+// cores with D columns (ops/attention/warp_tiles.h).
+template <class T>
+struct TileCore {
+  CREAM_HOST_DEVICE static int tile(int d) { return tiles::walked<T>(d); }
+  CREAM_HOST_DEVICE static int most(int d) { return tiles::most_held(d); }  // queries of a block
+  template <class Block, class View>
+  CREAM_HOST_DEVICE static void attend(Block& block, const View& view, int count, int d, int begin,
+                                       int end, float scale, float softcap) {
+    tiles::attend<T>(block, view, count, d, begin, end, scale, softcap);
+  }
+};
+template <int D>
+struct WarpCore {
+  CREAM_HOST_DEVICE static int tile(int) { return warp_tiles::keys; }
+  CREAM_HOST_DEVICE static int most(int) { return warp_tiles::KeysMemory<D>::rows; }
+  template <class Block, class View>
+  CREAM_HOST_DEVICE static void attend(Block& block, const View& view, int count, int d, int begin,
+                                       int end, float scale, float softcap) {
+    warp_tiles::attend_keys<D>(block, view, count, d, begin, end, scale, softcap);
   }
 };
 
 // D: head_dim if known at compile time, else 0.
-template <class T, int D>
+template <class T, int D, class Core>
 struct PagedDecodeBlock {
   static constexpr int most_threads = tiles::threads;
   const T* q;      // [rows, heads, d], rows `stride` values apart
@@ -130,8 +152,8 @@ struct PagedDecodeBlock {
     if (unit >= state.entries) return own(block, unit - state.entries, kv, split);
     const PagedSplit pages(split);
     for (int32_t g = unit; g < state.rows; g += state.entries) {
-      const int32_t row = state.groups[3 * g], count = state.groups[3 * g + 1],
-                    shared = state.groups[3 * g + 2];
+      const int32_t row = state.groups[4 * g], count = state.groups[4 * g + 1],
+                    shared = state.groups[4 * g + 2];
       if (count < 2 || pages.end > shared) continue;
       // A finished sequence holds no pages: use the first row that still runs.
       const int32_t live = block.reduce(
@@ -153,7 +175,7 @@ struct PagedDecodeBlock {
     const int32_t length = state.lengths[row],
                   begin = pages.begin * static_cast<int32_t>(page_size);
     if (length <= begin || split < state.first_split(length) ||
-        pages.end <= state.shared_pages(block, row))
+        pages.end <= state.shared_pages(row))
       return;
     part(block, {*this, row, row, kv, 0, split}, 1, begin,
          tiles::smaller(length, pages.end * static_cast<int32_t>(page_size)));
@@ -163,7 +185,7 @@ struct PagedDecodeBlock {
   template <class Block>
   CREAM_HOST_DEVICE void part(Block& block, View view, int32_t count, int32_t begin,
                               int32_t end) const {
-    const int32_t queries = count * state.group(), most = tiles::most_held(view.d());
+    const int32_t queries = count * state.group(), most = Core::most(view.d());
     for (view.first = 0; view.first < queries; view.first += most) {
       const int n = tiles::smaller(most, queries - view.first);
       int32_t first = begin;
@@ -171,10 +193,10 @@ struct PagedDecodeBlock {
         const int32_t seen = block.reduce(
                           n, end, [&](int64_t i) { return view.begin_of(static_cast<int>(i)); },
                           Min{}),
-                      tile = tiles::walked<T>(view.d());
+                      tile = Core::tile(view.d());
         if (seen > begin) first = begin + (seen - begin) / tile * tile;
       }
-      tiles::attend<T>(block, view, n, view.d(), first, end, scale, softcap);
+      Core::attend(block, view, n, view.d(), first, end, scale, softcap);
     }
   }
 };
@@ -203,6 +225,32 @@ struct PagedJoinBlock {
         sum += weight * parts[s * state.d + j];
       }
       to[j] = narrow<T>(sum / total);
+    });
+  }
+};
+
+// The same for parts of WarpCore.
+struct WarpJoinBlock {
+  const float *running, *sums;
+  PagedState state;
+  uint16_t* out;  // [rows, heads, d]
+
+  template <class Block>
+  CREAM_HOST_DEVICE void operator()(Block& block) const {
+    const int32_t length = state.lengths[static_cast<int32_t>(block.index()) / state.heads];
+    uint16_t* const to = out + block.index() * state.d;
+    if (length == 0) return block.each(state.d, [&](int64_t j) { to[j] = 0; });
+    const int32_t first = state.first_split(length), end = paged_splits(length);
+    const float* const r = running + block.index() * state.splits * 2;
+    const float* const parts = sums + block.index() * state.splits * state.d;
+    block.each(state.d, [&](int64_t j) {
+      float max = -INFINITY, total = 0, value = 0;
+      for (int32_t s = first; s < end; ++s) {
+        const warp_tiles::Weights<typename Block::Warp> weights(max, r[2 * s]);
+        total = weights.join(total, r[2 * s + 1]);
+        value = weights.join(value, parts[s * state.d + j]);
+      }
+      to[j] = narrow<uint16_t>(value / total);
     });
   }
 };

@@ -17,7 +17,7 @@ Tensor paged_decode_attention(const Tensor& q, const Tensor& cache, const PagedR
     return t.scalar_type() == at::kInt && t.is_contiguous() && t.size(0) == count;
   };
   if (!cache.is_contiguous() || cache.size(3) != page_size || !table(rows.page_table) ||
-      !table(rows.lengths) || !table(rows.groups))
+      !table(rows.lengths) || !table(rows.groups) || rows.groups.size(1) != 4)
     throw Error(ErrorCode::internal,
                 "paged_decode_attention: the cache and the tables of a step must be contiguous, in "
                 "pages of " +

@@ -4,6 +4,7 @@
 // column is copied.
 #include "ops/launch.h"
 #include "ops/linear/device.h"
+#include "ops/linear/product.h"
 
 namespace cream::ops::device {
 namespace {
@@ -57,13 +58,13 @@ Tensor columns(const Tensor& y, const LinearAdapter& adapter) {
 
 // Returns y and the products with A, [rows, ranks], of every group.
 std::pair<Tensor, std::vector<Tensor>> forward(const Tensor& x, const Linear& w) {
-  Tensor y = reference::linear(x, w.weight);
+  Tensor y = product(x, w.weight, x.scalar_type());
   if (w.bias.defined()) y.add_(w.bias);
   std::vector<Tensor> low;
   for (const Group& group : groups_of(w, x)) {
-    low.push_back(at::mm(group.input(x), group.down.t()));
-    group.each(low.back(), [&](const LinearAdapter& adapter, const Tensor& product) {
-      columns(y, adapter).addmm_(product, adapter.up.weight.detach().t(), 1, group.scale);
+    low.push_back(product(group.input(x), group.down, x.scalar_type()));
+    group.each(low.back(), [&](const LinearAdapter& adapter, const Tensor& values) {
+      add_product(columns(y, adapter), values, adapter.up.weight.detach(), group.scale);
     });
   }
   return {y, low};

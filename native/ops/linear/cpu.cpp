@@ -8,6 +8,7 @@
 #include "ops/linear/kernel.h"
 #include "ops/linear/pack_buffer.h"
 #include "ops/linear/packed.h"
+#include "ops/linear/product.h"
 #include "ops/softcap/op.h"
 #include "support/device.h"
 #include "support/error.h"
@@ -176,8 +177,13 @@ struct Product : torch::autograd::Function<Product> {
     if (w->gradient.defined()) context->save_for_backward({x});
     context->saved_data["weight"] = w->weight;
     context->saved_data["gradient"] = w->gradient;
-    const auto* fast = packed::usable(x, *w);
-    return fast ? packed::fast_product(x, *fast, /*f32=*/false) : reference::linear(x, w->weight);
+    return values(x, *w);
+  }
+  static Tensor values(const Tensor& x, const Linear& w) {
+    if (on_device(x) && x.dim() == 2 && !plain_forced())
+      return device::product(x, w.weight.detach(), x.scalar_type());
+    const auto* fast = packed::usable(x, w);
+    return fast ? packed::fast_product(x, *fast, /*f32=*/false) : reference::linear(x, w.weight);
   }
   static torch::autograd::variable_list backward(torch::autograd::AutogradContext* context,
                                                  torch::autograd::variable_list gradients) {
@@ -191,8 +197,8 @@ struct Product : torch::autograd::Function<Product> {
 Tensor product(const Tensor& x, const Linear& w) {
   const bool gradient = at::GradMode::is_enabled() && x.requires_grad() && x.dim() == 2;
   if (gradient && !w.weight.requires_grad()) return Product::apply(x, &w);
-  const auto* fast = packed::usable(x, w);
-  return fast ? packed::fast_product(x, *fast, /*f32=*/false) : reference::linear(x, w.weight);
+  const bool leaf = at::GradMode::is_enabled() && (x.requires_grad() || w.weight.requires_grad());
+  return leaf ? reference::linear(x, w.weight) : Product::values(x, w);
 }
 
 }  // namespace

@@ -13,7 +13,17 @@ int draw(const KeepMaskCuda<T>& c, void* stream) {
                 stream);
 }
 
+template <class Out>
+int thin(const ThinBlock<Out>& call, void* stream) {
+  return launch(
+      ThinBlock<Out>{call},
+      {(call.out + call.columns - 1) / call.columns, call.most_threads, call.shared_bytes}, stream);
+}
+
 }  // namespace
+
+int thin_product_cuda(const ThinBlock<uint16_t>& call, void* stream) { return thin(call, stream); }
+int thin_product_cuda(const ThinBlock<float>& call, void* stream) { return thin(call, stream); }
 
 int keep_mask_cuda(const KeepMaskCuda<uint16_t>& call, void* stream) { return draw(call, stream); }
 int keep_mask_cuda(const KeepMaskCuda<float>& call, void* stream) { return draw(call, stream); }

@@ -3,6 +3,7 @@
 #include "ops/launch.h"
 #include "ops/linear/cuda.h"
 #include "ops/linear/device.h"
+#include "ops/linear/product.h"
 
 namespace cream::ops::device {
 namespace {
@@ -17,7 +18,10 @@ bool widening(const Tensor& a, const Tensor& b) {
 }  // namespace
 
 Tensor linear_f32(const Tensor& x, const Tensor& weight) {
-  return widening(x, weight) ? at::mm(x, weight.t(), at::kFloat) : reference::linear_f32(x, weight);
+  const bool gradient = at::GradMode::is_enabled() && (x.requires_grad() || weight.requires_grad());
+  return !gradient && x.dim() == 2 && x.scalar_type() == at::kBFloat16
+             ? product(x, weight, at::kFloat)
+             : reference::linear_f32(x, weight);
 }
 
 void add_weight_gradient(Tensor sum, const Tensor& dy, const Tensor& x, double scale) {

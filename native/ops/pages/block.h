@@ -30,8 +30,8 @@ struct WritePagesBlock {
 };
 
 // One row of a joined projection. Queries are rotated into y, keys into their page and, if
-// requested, into y after the queries; values are copied into their page.
-template <class T>
+// requested, into y after the queries; values are copied into their page. N: values per load.
+template <class T, int N = 1>
 struct RopePagesBlock {
   const T* qkv;            // [rows, heads + 2·kv_heads, d]
   const float *cos, *sin;  // [rows, rotary_dim]
@@ -42,30 +42,34 @@ struct RopePagesBlock {
 
   template <class Block>
   CREAM_HOST_DEVICE void operator()(Block& block) const {
-    const int64_t row = block.index(), half = rotary_dim / 2, kept = d - rotary_dim,
-                  plane = kv_heads * page_size * d, all = heads + kv_heads;
+    const int64_t row = block.index(), plane = kv_heads * page_size * d, all = heads + kv_heads;
+    const int half = static_cast<int>(rotary_dim / 2), steps = half / N,
+              kept = static_cast<int>(d - rotary_dim), vectors = static_cast<int>(d) / N;
     const T* const from = qkv + row * (all + kv_heads) * d;
+    const float *const c = cos + row * rotary_dim, *const s = sin + row * rotary_dim;
     T* const to = y + row * kept_heads * d;
     const bool written = pages[row] >= 0;
     T* const keys = cache + (written ? pages[row] * 2 * plane + slots[row] * d : 0);
-    const auto put = [&](int64_t head, int64_t i, T value) {
-      if (head < kept_heads) to[head * d + i] = value;
-      if (head >= heads && written) keys[(head - heads) * page_size * d + i] = value;
+    const auto put = [&](int head, int i, const auto& values) {
+      if (head < kept_heads) store_vec(to + head * d + i, values);
+      if (head >= heads && written) store_vec(keys + (head - heads) * page_size * d + i, values);
     };
-    block.each(all * half, [&](int64_t i) {
-      const int64_t head = i / half, j = i % half;
-      const T* const x = from + head * d;
-      const Rotated t = rotate(widen(x[j]), widen(x[j + half]), cos + row * rotary_dim + j,
-                               sin + row * rotary_dim + j, half, /*backward=*/false);
-      put(head, j, narrow<T>(t.low));
-      put(head, j + half, narrow<T>(t.high));
+    block.each(all * steps, [&](int64_t i) {
+      const int head = static_cast<int>(i) / steps, j = static_cast<int>(i) % steps * N;
+      const Pairs<T, N> pairs(from + head * d + j, c + j, s + j, half, /*backward=*/false);
+      put(head, j, pairs.low), put(head, j + half, pairs.high);
     });
     block.each(all * kept, [&](int64_t i) {
-      put(i / kept, rotary_dim + i % kept, from[i / kept * d + rotary_dim + i % kept]);
+      const int head = static_cast<int>(i) / kept,
+                at = static_cast<int>(rotary_dim) + static_cast<int>(i) % kept;
+      put(head, at, load_vec<1>(from + head * d + at));
     });
     if (!written) return;
-    block.each(kv_heads * d,
-               [&](int64_t i) { keys[plane + i / d * page_size * d + i % d] = from[all * d + i]; });
+    block.each(kv_heads * vectors, [&](int64_t i) {
+      const int head = static_cast<int>(i) / vectors, at = static_cast<int>(i) % vectors * N;
+      store_vec(keys + plane + head * page_size * d + at,
+                load_vec<N>(from + (all + head) * d + at));
+    });
   }
 };
 

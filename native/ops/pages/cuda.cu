@@ -12,11 +12,16 @@ int write(const WritePagesCuda<T>& c, void* stream) {
                                       c.k_stride, c.v_stride, c.page_size},
                 {c.rows, threads_for(c.kv_heads * c.d / N)}, stream);
 }
-template <class T>
+template <int N, class T>
 int rope(const RopePagesCuda<T>& c, void* stream) {
-  return launch(RopePagesBlock<T>{c.qkv, c.cos, c.sin, c.y, c.cache, c.pages, c.slots, c.heads,
-                                  c.kv_heads, c.d, c.rotary_dim, c.page_size, c.kept_heads},
-                {c.rows, threads_for((c.heads + c.kv_heads) * c.d / 2)}, stream);
+  return launch(RopePagesBlock<T, N>{c.qkv, c.cos, c.sin, c.y, c.cache, c.pages, c.slots, c.heads,
+                                     c.kv_heads, c.d, c.rotary_dim, c.page_size, c.kept_heads},
+                {c.rows, threads_for((c.heads + c.kv_heads) * c.d / 2 / N)}, stream);
+}
+template <int N, class T>
+bool turns(const RopePagesCuda<T>& c) {
+  return fits_vectors<N>(c.rotary_dim / 2, {c.qkv, c.cos, c.sin, c.y, c.cache}) &&
+         c.rotary_dim % 2 == 0 && c.d % N == 0;
 }
 template <int N, class T>
 bool fits(const WritePagesCuda<T>& c) {
@@ -32,8 +37,12 @@ int write_pages_cuda(const WritePagesCuda<float>& c, void* stream) {
   return fits<4>(c) ? write<float, 4>(c, stream) : write<float, 1>(c, stream);
 }
 
-int rope_pages_cuda(const RopePagesCuda<uint16_t>& c, void* stream) { return rope(c, stream); }
-int rope_pages_cuda(const RopePagesCuda<float>& c, void* stream) { return rope(c, stream); }
+int rope_pages_cuda(const RopePagesCuda<uint16_t>& c, void* stream) {
+  return turns<8>(c) ? rope<8>(c, stream) : rope<1>(c, stream);
+}
+int rope_pages_cuda(const RopePagesCuda<float>& c, void* stream) {
+  return turns<4>(c) ? rope<4>(c, stream) : rope<1>(c, stream);
+}
 
 int copy_pages_cuda(const CopyPagesCuda& c, void* stream) {
   const int64_t vectors = c.page_bytes / 16;

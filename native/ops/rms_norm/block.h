@@ -74,9 +74,12 @@ struct RmsNormBackwardBlock {
   template <class Block>
   CREAM_HOST_DEVICE void operator()(Block& block) const {
     const int64_t first = block.index() * chunk, last = first + chunk < rows ? first + chunk : rows;
-    float* sums = block.template shared<float>();  // each thread's own columns: no sync
-    block.each(width / N, [&](int64_t i) {
-      for (int j = 0; j < N; ++j) sums[i * N + j] = 0;
+    // Each thread's own columns: no sync. Column i·N + j at j·(width / N) + i: neighbouring threads
+    // are in neighbouring banks.
+    float* sums = block.template shared<float>();
+    const int64_t step = width / N;
+    block.each(step, [&](int64_t i) {
+      for (int j = 0; j < N; ++j) sums[j * step + i] = 0;
     });
     for (int64_t row = first; row < last; ++row) {
       const int64_t at = row * width;
@@ -103,14 +106,14 @@ struct RmsNormBackwardBlock {
           const float n = widen(v.x[j]) * scale,
                       own = scale * (widen(d.x[j]) * (widen(w.x[j]) + offset) - n * mean);
           out.x[j] = narrow<T>(added != nullptr ? own + widen(more.x[j]) : own);
-          sums[i * N + j] += widen(d.x[j]) * n;
+          sums[j * step + i] += widen(d.x[j]) * n;
         }
         store_vec(dh + at + i * N, out);
       });
     }
     if (dweight == nullptr) return;
     block.each(width / N, [&](int64_t i) {
-      for (int j = 0; j < N; ++j) dweight[block.index() * width + i * N + j] = sums[i * N + j];
+      for (int j = 0; j < N; ++j) dweight[block.index() * width + i * N + j] = sums[j * step + i];
     });
   }
 };

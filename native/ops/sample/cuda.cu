@@ -14,7 +14,7 @@ int sample(const SampleCuda& c, void* stream) {
   auto* const stats = reinterpret_cast<SliceStats*>(bins + c.rows * slices * kSampleBins);
   const int error =
       launch(SampleSliceBlock<N>{c.logits, c.row, c.banned, stats, bins, c.vocab, slices},
-             {c.rows * slices, 512, SampleSliceBlock<N>::shared_bytes}, stream);
+             {c.rows * slices, kSliceThreads, SampleSliceBlock<N>::shared_bytes}, stream);
   if (error != 0) return error;
   return launch(
       SampleBlock<N>{c.logits, c.row, c.banned, stats, bins, c.token, c.logprob, c.vocab, slices},

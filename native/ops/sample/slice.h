@@ -10,11 +10,12 @@
 #include <cmath>
 
 #include "ops/sample/row.h"
+#include "ops/token_logprob/block.h"
 #include "support/block.h"
 
 namespace cream::ops {
 
-inline constexpr int64_t kSampleSlice = 16384;  // tokens per block, kept in shared memory
+inline constexpr int64_t kSampleSlice = kLogitSlice;  // tokens per block, kept in shared memory
 inline constexpr int kSampleBins = 1024;
 inline constexpr double kBinsPerNat = 48;
 
@@ -53,7 +54,7 @@ struct BinGrid {
 // N: values per load.
 template <int N>
 struct SampleSliceBlock {
-  static constexpr int most_threads = 512;
+  static constexpr int most_threads = kSliceThreads;
   const float* logits;    // [rows, vocab]
   const SampleRow* rows;  // [rows]
   const int32_t* banned;  // token ids
@@ -72,20 +73,10 @@ struct SampleSliceBlock {
     const SampleRow& p = rows[block.index() / slices];
     float* const x = block.template shared<float>();
     const float* const from = logits + block.index() / slices * vocab + first;
-    const float max = block.reduce(
-        n / N, -INFINITY,
-        [&](int64_t i) {
-          const Vec<float, N> v = load_vec<N>(from + i * N);
-          store_vec<N>(x + i * N, v);
-          float high = v.x[0];
-          for (int k = 1; k < N; ++k) high = v.x[k] > high ? v.x[k] : high;
-          return high;
-        },
-        Max{});
-    const float sum = block.reduce(
-        n, 0.0f, [&](int64_t i) { return x[i] == -INFINITY ? 0.0f : expf(x[i] - max); }, Sum{});
-    const float highest = ban(block, p, x, first, n) ? highest_of(block, x, n) : max;
-    block.each(1, [&](int64_t) { stats[block.index()] = {max, sum, highest}; });
+    const SoftmaxSum all = slice_sum<N>(
+        block, from, n, 0, [&](int64_t i, const Vec<float, N>& v) { store_vec<N>(x + i * N, v); });
+    const float highest = ban(block, p, x, first, n) ? highest_of(block, x, n) : all.max;
+    block.each(1, [&](int64_t) { stats[block.index()] = {all.max, all.sum, highest}; });
     if (p.temperature > 0 && highest > -INFINITY && highest < INFINITY)
       fill(block, p.temperature, x, n, highest);
   }

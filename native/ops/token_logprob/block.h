@@ -28,9 +28,38 @@ CREAM_HOST_DEVICE inline float soft_cap(float logit, float cap) {
   return cap > 0 ? cap * tanhf(logit / cap) : logit;
 }
 
+// The log-sum-exp of a row is joined from those of slices of this many tokens, each summed by 512
+// threads: so do the blocks of slices that sample (ops/sample/slice.h), and a token drawn has the
+// log-prob that scoring finds.
+inline constexpr int64_t kLogitSlice = 16384;
+inline constexpr int kSliceThreads = 512;
+
+// Of `n` logits; keep(i, values): what was loaded.
+template <int N, class Block, class Keep>
+CREAM_HOST_DEVICE SoftmaxSum slice_sum(Block& block, const float* from, int64_t n, float cap,
+                                       const Keep& keep) {
+  return block.reduce(
+      n / N, SoftmaxSum{-INFINITY, 0},
+      [&](int64_t i) {
+        Vec<float, N> z = load_vec<N>(from + i * N);
+        SoftmaxSum part{-INFINITY, 0};
+        for (int k = 0; k < N; ++k) {
+          z.x[k] = soft_cap(z.x[k], cap);
+          part.max = z.x[k] > part.max ? z.x[k] : part.max;
+        }
+        keep(i, z);
+        // A value of −inf adds nothing, also where the maximum is −inf too; NaN stays NaN.
+        for (int k = 0; k < N; ++k)
+          part.sum += z.x[k] == -INFINITY ? 0.0f : expf(z.x[k] - part.max);
+        return part;
+      },
+      JoinSums{});
+}
+
 // N: values per load.
 template <int N>
 struct TokenLogprobBlock {
+  static constexpr int most_threads = kSliceThreads;
   const float* logits;         // [rows, vocab]
   const int64_t* targets;      // [rows]
   float *logprob, *logsumexp;  // [rows]
@@ -40,21 +69,11 @@ struct TokenLogprobBlock {
   template <class Block>
   CREAM_HOST_DEVICE void operator()(Block& block) const {
     const float* row = logits + block.index() * vocab;
-    const SoftmaxSum all = block.reduce(
-        vocab / N, SoftmaxSum{0, 0},
-        [&](int64_t i) {
-          Vec<float, N> z = load_vec<N>(row + i * N);
-          SoftmaxSum part{-INFINITY, 0};
-          for (int k = 0; k < N; ++k) {
-            z.x[k] = soft_cap(z.x[k], cap);
-            part.max = z.x[k] > part.max ? z.x[k] : part.max;
-          }
-          // A value of −inf adds nothing, also where the maximum is −inf too; NaN stays NaN.
-          for (int k = 0; k < N; ++k)
-            part.sum += z.x[k] == -INFINITY ? 0.0f : expf(z.x[k] - part.max);
-          return part;
-        },
-        JoinSums{});
+    SoftmaxSum all{0, 0};
+    for (int64_t first = 0; first < vocab; first += kLogitSlice)
+      all = JoinSums{}(all, slice_sum<N>(block, row + first,
+                                         vocab - first < kLogitSlice ? vocab - first : kLogitSlice,
+                                         cap, [](int64_t, const Vec<float, N>&) {}));
     block.each(1, [&](int64_t) {
       const float sum = all.max + logf(all.sum);
       logsumexp[block.index()] = sum;

@@ -9,7 +9,7 @@ namespace {
 template <int N>
 int logprob(const TokenLogprobCuda& c, void* stream) {
   return launch(TokenLogprobBlock<N>{c.logits, c.targets, c.logprob, c.logsumexp, c.vocab, c.cap},
-                {c.rows, threads_for(c.vocab / N)}, stream);
+                {c.rows, kSliceThreads}, stream);
 }
 
 template <class T, int N>

@@ -28,6 +28,10 @@ export function addBench(program: Command, { signal }: Cli): void {
       '--levels',
       'also with the kernels for processors without AVX-512 BF16, and without AVX-512',
     )
+    .option(
+      '--kernels',
+      "on a GPU, also where cream-lm's time goes, by kernel: one more trial of each case",
+    )
     .option('--quick', 'tiny sizes, once: checks that everything runs, measures nothing')
     .option('--model <name>', 'measure another model [smollm2-135m-instruct]')
     .option('--device <name>', 'measure on cpu, cuda or cuda:N (docs/cuda.md) [cpu]')

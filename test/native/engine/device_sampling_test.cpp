@@ -193,9 +193,9 @@ CHECK_CASE(
 }
 
 // The bound is bfloat16's own error: how far the CPU's log-probs of the same tokens are from
-// float32's. Different orders of summation may differ as much; the device's sampler and scorer,
-// which differ only in attention's order, differ less. On a GPU
-// they differ as much, because the library chooses its products by the number of rows.
+// float32's. The device has an error of its own, and the two may differ by the sum. A GPU's sampler
+// and scorer have the same bits; the emulated device has the CPU's products, which depend on the
+// number of rows.
 CHECK_CASE(
     "device sampling: in bfloat16 log-probs are the CPU's and the device's own scorer's within its "
     "rounding") {
@@ -204,24 +204,25 @@ CHECK_CASE(
     Pair pair(name, DType::bfloat16);
     Engine exact;
     exact.load(golden_folder(name), DType::float32, "cpu", Cancel());
-    double across = 0, floor = 0;
+    double across = 0, floor = 0, apart = 0;
     for (const GenerationRequest& request : requests()) {
       const auto there = sampled(pair.there, request);
       CHECK(there.size() == 18);
       const auto said = logprobs(there), expected = rescored(pair.here, request, there);
-      own = std::max(own, furthest(said, rescored(pair.there, request, there)));
+      apart = std::max(apart, furthest(said, rescored(pair.there, request, there)));
       across = std::max(across, furthest(said, expected)),
       floor = std::max(floor, furthest(expected, rescored(exact, request, there)));
     }
-    std::printf("  %s: %.4f %.4f\n", name.c_str(), across, floor);
-    CHECK(across <= floor);
+    std::printf("  %s: %.4f %.4f, sampler and scorer %.2g\n", name.c_str(), across, floor, apart);
+    own = std::max(own, apart);
+    CHECK(across <= 2 * floor);
     cpu = std::max(cpu, across), rounding = std::max(rounding, floor);
   }
   std::printf(
       "  furthest log-probs in bfloat16: device's sampler and scorer %.4f, device and CPU %.4f, "
       "CPU and float32 %.4f\n",
       own, cpu, rounding);
-  CHECK(own <= check::allowed(0.05, rounding));
+  CHECK(own <= check::allowed(0.1, 0));
 }
 
 CHECK_CASE("device sampling: an adapter's policy, and the base beside it") {

@@ -304,7 +304,9 @@ static int64_t most_shared_memory(int d) {
   const int held = ops::tiles::most_held(d);
   return std::max({ops::tiles::AttendMemory<T>::most_bytes(held, d),
                    ops::QueryGradientBlock<T>::bytes(held, d),
-                   ops::KeyGradientBlock<T>::bytes(held, d)});
+                   ops::KeyGradientBlock<T>::bytes(held, d),
+                   static_cast<int64_t>(sizeof(ops::warp_tiles::KeysMemory<128>)),
+                   static_cast<int64_t>(sizeof(ops::warp_tiles::RowsMemory<128>))});
 }
 
 CHECK_CASE(

@@ -34,7 +34,7 @@ Step step_of(const std::vector<Family>& families, int64_t kv_heads, int64_t grou
     for (const int64_t length : f.lengths)
       ++count, longest = std::max(longest, length), pages += (length + page_size - 1) / page_size;
   const int64_t max_pages = (longest + page_size - 1) / page_size + 2;
-  std::vector<int32_t> table(count * max_pages, -1), lengths, groups(count * 3, 0);
+  std::vector<int32_t> table(count * max_pages, -1), lengths, groups(count * 4, 0);
   Step step{at::randn({count, (kv_heads * group + 2) * d})
                 .to(dtype)
                 .narrow(1, d, kv_heads * group * d)
@@ -50,20 +50,22 @@ Step step_of(const std::vector<Family>& families, int64_t kv_heads, int64_t grou
     std::vector<int32_t> shared;
     for (int64_t i = 0; i < f.shared_pages; ++i) shared.push_back(fill(next--, page_size));
     if (f.grouped)
-      groups[3 * g] = static_cast<int32_t>(row),
-                 groups[3 * g + 1] = static_cast<int32_t>(f.lengths.size()),
-                 groups[3 * g++ + 2] = static_cast<int32_t>(f.shared_pages);
+      groups[4 * g] = static_cast<int32_t>(row),
+                 groups[4 * g + 1] = static_cast<int32_t>(f.lengths.size()),
+                 groups[4 * g++ + 2] = static_cast<int32_t>(f.shared_pages);
     for (const int64_t length : f.lengths) {
       for (int64_t i = 0; i * page_size < length; ++i)
         table[row * max_pages + i] =
             i < f.shared_pages ? shared[i]
                                : fill(next--, std::min(page_size, length - i * page_size));
       lengths.push_back(static_cast<int32_t>(length));
+      if (f.grouped && f.lengths.size() > 1)
+        groups[4 * row + 3] = static_cast<int32_t>(f.shared_pages);
       ++row;
     }
   }
   step.rows = {at::tensor(table, at::kInt).view({count, max_pages}), at::tensor(lengths, at::kInt),
-               at::tensor(groups, at::kInt).view({count, 3}), longest + 3};
+               at::tensor(groups, at::kInt).view({count, 4}), longest + 3};
   return step;
 }
 
