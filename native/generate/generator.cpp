@@ -14,32 +14,28 @@
 #include "model/check_tokens.h"
 #include "support/device.h"
 #include "support/error.h"
+#include "support/invariant.h"
 
 namespace cream {
 
 namespace {
 
 void check_request(const ModelConfig& config, const GenerationRequest& request) {
-  const auto require = [](bool holds, const char* message) {
-    if (!holds) throw Error(ErrorCode::invalid_argument, message);
-  };
   const SamplingParams& s = request.sampling;
-  require(std::isfinite(s.temperature) && s.temperature >= 0,
-          "[generate] temperature must be a finite number, 0 (greedy) or more.");
-  require(s.top_p > 0 && s.top_p <= 1, "[generate] top_p must be above 0 and at most 1.");
-  require(s.top_k >= 0, "[generate] top_k must be 0 (off) or more.");
-  require(s.max_new_tokens >= 1, "[generate] max_new_tokens must be at least 1.");
-  require(s.min_new_tokens >= 0 && s.min_new_tokens <= s.max_new_tokens,
-          "[generate] min_new_tokens must lie between 0 and max_new_tokens.");
-  require(request.max_num_seqs >= 1, "[generate] max_num_seqs must be at least 1.");
+  invariant(std::isfinite(s.temperature) && s.temperature >= 0, "temperature is negative");
+  invariant(s.top_p > 0 && s.top_p <= 1, "top_p is not from 0 to 1");
+  invariant(s.top_k >= 0, "top_k is negative");
+  invariant(s.max_new_tokens >= 1, "max_new_tokens is below 1");
+  invariant(s.min_new_tokens >= 0 && s.min_new_tokens <= s.max_new_tokens,
+            "min_new_tokens is not from 0 to max_new_tokens");
+  invariant(request.max_num_seqs >= 1, "max_num_seqs is below 1");
   for (size_t i = 0; i < request.prompts.size(); ++i) {
     const GenerationPrompt& prompt = request.prompts[i];
-    const std::string what = "[generate] prompt " + std::to_string(i);
-    check_tokens(config, prompt.tokens, what);
-    check_length(config, static_cast<int64_t>(prompt.tokens.size()), what,
+    invariant(prompt.samples >= 1, "a prompt asks for no samples");
+    check_tokens(config, prompt.tokens);
+    check_length(config, static_cast<int64_t>(prompt.tokens.size()),
+                 "[generate] prompt " + std::to_string(i),
                  "shorten it and leave room for new tokens", 1);
-    if (prompt.samples < 1)
-      throw Error(ErrorCode::invalid_argument, what + " asks for no samples: ask for at least 1.");
   }
 }
 

@@ -4,25 +4,24 @@
 #include <string_view>
 
 #include "support/error.h"
+#include "support/invariant.h"
 
 namespace cream {
 
 StopRule::StopRule(const ModelConfig& config, const GenerationRequest& request)
     : request_(request), context_(config.context()) {
   for (const std::string& text : request.sampling.stop_strings) {
-    if (text.empty())
-      throw Error(ErrorCode::invalid_argument,
-                  "[generate] a stop string is empty: every text contains it.");
+    invariant(!text.empty(), "a stop string is empty");
     longest_stop_string_ = std::max(longest_stop_string_, text.size());
   }
   const auto& offsets = request.token_byte_offsets;
   if (longest_stop_string_ == 0) return;
+  // The offsets index native memory, and only their types are checked before.
   if (offsets.size() < 2 || offsets.back() > request.token_bytes.size() ||
-      !std::is_sorted(offsets.begin(), offsets.end())) {
+      !std::is_sorted(offsets.begin(), offsets.end()))
     throw Error(ErrorCode::invalid_argument,
                 "[generate] stop strings need the bytes of every token: pass the tokenizer's "
                 "tokenBytes().");
-  }
 }
 
 const Tokens* StopRule::banned(const Sequence& sequence) const {

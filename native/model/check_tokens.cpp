@@ -1,6 +1,7 @@
 #include "model/check_tokens.h"
 
 #include "support/error.h"
+#include "support/invariant.h"
 
 namespace cream {
 
@@ -11,16 +12,10 @@ static std::string with_commas(int64_t number) {
   return digits;
 }
 
-void check_tokens(const ModelConfig& config, const Tokens& tokens, const std::string& what) {
-  if (tokens.empty())
-    throw Error(ErrorCode::invalid_argument, what + " is empty: give at least one token.");
-  for (const TokenId token : tokens) {
-    if (token >= 0 && token < config.vocab_size) continue;
-    throw Error(ErrorCode::invalid_argument, what + " has token " + std::to_string(token) +
-                                                 ", the model's vocabulary ends at " +
-                                                 std::to_string(config.vocab_size - 1) +
-                                                 ": encode it with the model's own tokenizer.");
-  }
+void check_tokens(const ModelConfig& config, const Tokens& tokens) {
+  invariant(!tokens.empty(), "a sequence is empty");
+  for (const TokenId token : tokens)
+    invariant(token >= 0 && token < config.vocab_size, "a token is outside the vocabulary");
 }
 
 void check_length(const ModelConfig& config, int64_t length, const std::string& what,

@@ -1,5 +1,4 @@
-// Checks of a request's token ids before any computation. A message names the request and the
-// offending value.
+// Checks of a request's sequences before any computation.
 #pragma once
 
 #include <cstdint>
@@ -10,12 +9,13 @@
 
 namespace cream {
 
-// Throws Error{invalid_argument} unless `tokens` is non-empty and every id is within the
-// vocabulary. `what` names the sequence in the message, e.g. "[score] completion 3 of prompt 17".
-void check_tokens(const ModelConfig& config, const Tokens& tokens, const std::string& what);
+// The invariant that `tokens` is not empty and every id is within the vocabulary.
+void check_tokens(const ModelConfig& config, const Tokens& tokens);
 
-// Throws Error{invalid_argument} unless `length` tokens plus `new_tokens` generated ones fit the
-// context. `advice` ends the message with the remedy.
+// The context of a model is known here only: a caller's mistake. `what` names the sequence in the
+// message, e.g. "[score] prompt 17 with completion 3". Throws Error{invalid_argument} unless
+// `length` tokens plus `new_tokens` generated ones fit the context. `advice` ends the message with
+// the remedy.
 void check_length(const ModelConfig& config, int64_t length, const std::string& what,
                   const std::string& advice, int64_t new_tokens = 0);
 

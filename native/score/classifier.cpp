@@ -3,18 +3,17 @@
 #include "model/check_tokens.h"
 #include "model/packing.h"
 #include "support/error.h"
+#include "support/invariant.h"
 
 namespace cream {
 
 namespace {
 
 void check_request(const ModelConfig& config, const ClassificationRequest& request) {
-  if (request.max_num_batched_tokens < 1)
-    throw Error(ErrorCode::invalid_argument,
-                "[classify] max_num_batched_tokens must be at least 1.");
+  invariant(request.max_num_batched_tokens >= 1, "max_num_batched_tokens is below 1");
   for (size_t i = 0; i < request.sequences.size(); ++i) {
     const std::string sequence = "[classify] sequence " + std::to_string(i);
-    check_tokens(config, request.sequences[i], sequence);
+    check_tokens(config, request.sequences[i]);
     check_length(config, static_cast<int64_t>(request.sequences[i].size()), sequence, "shorten it");
   }
 }

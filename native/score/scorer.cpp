@@ -11,21 +11,21 @@
 #include "model/packing.h"
 #include "ops/linear_logprob/op.h"
 #include "support/error.h"
+#include "support/invariant.h"
 
 namespace cream {
 
 namespace {
 
 void check_request(const ModelConfig& config, const ScoringRequest& request) {
-  if (request.max_num_batched_tokens < 1)
-    throw Error(ErrorCode::invalid_argument, "[score] max_num_batched_tokens must be at least 1.");
+  invariant(request.max_num_batched_tokens >= 1, "max_num_batched_tokens is below 1");
   for (size_t g = 0; g < request.groups.size(); ++g) {
     const ScoringGroup& group = request.groups[g];
     const std::string prompt = "prompt " + std::to_string(g);
-    check_tokens(config, group.prompt, "[score] " + prompt);
+    check_tokens(config, group.prompt);
     for (size_t c = 0; c < group.completions.size(); ++c) {
       const std::string completion = "completion " + std::to_string(c);
-      check_tokens(config, group.completions[c], "[score] " + completion + " of " + prompt);
+      check_tokens(config, group.completions[c]);
       check_length(config, static_cast<int64_t>(group.prompt.size() + group.completions[c].size()),
                    "[score] " + prompt + " with " + completion,
                    "shorten the prompt or the completion", -1);  // the last token is never read
@@ -104,7 +104,7 @@ ScoringResult score(const Transformer& model, const ScoringRequest& request,
 Tensor sequence_logits(const Transformer& model, const Tokens& tokens) {
   const c10::InferenceMode inference;
   const ModelConfig& config = model.config();
-  check_tokens(config, tokens, "[score] the sequence");
+  check_tokens(config, tokens);
   check_length(config, static_cast<int64_t>(tokens.size()), "[score] the sequence", "shorten it");
   PackedBatch batch;
   batch.add_prompt(tokens);

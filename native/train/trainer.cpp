@@ -5,6 +5,7 @@
 
 #include "model/check_tokens.h"
 #include "support/device.h"
+#include "support/invariant.h"
 
 namespace cream {
 namespace {
@@ -17,46 +18,32 @@ std::vector<NamedTensor> named_weights(Transformer& model) {
 }
 
 void check_sequence(const ModelConfig& config, const Tokens& prompt, const Tokens& completion,
-                    const std::string& prompt_name, const std::string& completion_name) {
-  check_tokens(config, prompt, prompt_name);
-  check_tokens(config, completion, completion_name);
-  check_length(config, static_cast<int64_t>(prompt.size() + completion.size()),
-               prompt_name + " with its completion", "shorten the prompt or the completion");
+                    const std::string& what) {
+  check_tokens(config, prompt);
+  check_tokens(config, completion);
+  check_length(config, static_cast<int64_t>(prompt.size() + completion.size()), what,
+               "shorten the prompt or the completion");
 }
 
-void check_pairs(const ModelConfig& config, const std::vector<PreferencePair>& pairs,
-                 bool penalty) {
-  if (pairs.empty())
-    throw Error(ErrorCode::invalid_argument, "[train] a step needs at least one pair.");
+void check_pairs(const ModelConfig& config, const std::vector<PreferencePair>& pairs) {
+  invariant(!pairs.empty(), "a step has no pairs");
   for (size_t i = 0; i < pairs.size(); ++i) {
     const PreferencePair& pair = pairs[i];
-    const std::string of = " of pair " + std::to_string(i);
-    check_sequence(config, pair.prompt, pair.chosen, "[train] the prompt" + of,
-                   "[train] the chosen completion" + of);
-    check_sequence(config, pair.prompt, pair.rejected, "[train] the prompt" + of,
-                   "[train] the rejected completion" + of);
-    if (!std::isfinite(pair.reference_chosen) || !std::isfinite(pair.reference_rejected))
-      throw Error(ErrorCode::invalid_argument,
-                  "[train] a reference log-prob" + of + " is not finite; score the pair again.");
-    if (penalty && !(std::isfinite(pair.base_chosen) && std::isfinite(pair.base_rejected)))
-      throw Error(
-          ErrorCode::invalid_argument,
-          "[train] a base log-prob" + of +
-              " is not finite, and the KL penalty needs it; score the pair under the base model.");
-    if (!(pair.weight >= 0 && pair.weight <= 1))
-      throw Error(ErrorCode::invalid_argument,
-                  "[train] the weight" + of + " is not between 0 and 1.");
+    const std::string prompt = "[train] the prompt of pair " + std::to_string(i);
+    check_sequence(config, pair.prompt, pair.chosen, prompt + " with its chosen completion");
+    check_sequence(config, pair.prompt, pair.rejected, prompt + " with its rejected completion");
+    for (const double logp : {pair.reference_chosen, pair.reference_rejected, pair.base_chosen,
+                              pair.base_rejected, pair.kl_baseline})
+      invariant(std::isfinite(logp), "a log-prob of a pair is not finite");
+    invariant(pair.weight >= 0 && pair.weight <= 1, "the weight of a pair is not from 0 to 1");
   }
 }
 
 void check_examples(const ModelConfig& config, const std::vector<SftExample>& examples) {
-  if (examples.empty())
-    throw Error(ErrorCode::invalid_argument, "[train] a step needs at least one example.");
-  for (size_t i = 0; i < examples.size(); ++i) {
-    const std::string of = " of example " + std::to_string(i);
-    check_sequence(config, examples[i].prompt, examples[i].completion, "[train] the prompt" + of,
-                   "[train] the completion" + of);
-  }
+  invariant(!examples.empty(), "a step has no examples");
+  for (size_t i = 0; i < examples.size(); ++i)
+    check_sequence(config, examples[i].prompt, examples[i].completion,
+                   "[train] the prompt of example " + std::to_string(i) + " with its completion");
 }
 
 // Consecutive items of a step. A micro-batch takes items as long as its rows stay within the bound,
@@ -158,7 +145,7 @@ void Trainer::require_finite(double loss, const std::string& where) const {
 
 StepMetrics Trainer::preference_step(const std::vector<PreferencePair>& pairs,
                                      const Cancel& cancel) {
-  check_pairs(model_.config(), pairs, params_.loss.kl_coefficient > 0);
+  check_pairs(model_.config(), pairs);
   const auto both = [](const PreferencePair& pair) {
     return std::vector<const Tokens*>{&pair.chosen, &pair.rejected};
   };

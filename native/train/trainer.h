@@ -25,9 +25,9 @@ class Trainer {
   // empty. The trainer keeps these tensors and writes to them.
   Trainer(Transformer& model, TrainerParams params, const std::vector<NamedTensor>& masters);
 
-  // The loss is the mean over the pairs. Throws Error{invalid_argument} for empty or invalid input,
-  // Error{non_finite} for a NaN or infinite loss or gradient, Error{aborted}. After an error the
-  // model and the optimizer are unchanged.
+  // The loss is the mean over the pairs. Throws Error{invalid_argument} for a pair beyond the
+  // context, Error{non_finite} for a NaN or infinite loss or gradient, Error{aborted}. After an
+  // error the model and the optimizer are unchanged.
   StepMetrics preference_step(const std::vector<PreferencePair>& pairs, const Cancel& cancel);
   // The loss is the mean over the completion tokens of all examples. Errors as above.
   StepMetrics sft_step(const std::vector<SftExample>& examples, const Cancel& cancel);

@@ -234,7 +234,7 @@ CHECK_CASE("joining: an error ends the request that it belongs to") {
     const OutcomePtr kept = run.add(sound);
     run.generator.step();
     const OutcomePtr failed = run.add(broken);
-    CHECK_THROWS(invalid_argument, "prompt 0 is empty", run.add(refused));
+    CHECK_THROWS(internal, "a sequence is empty", run.add(refused));
     auto thrown = std::make_shared<Outcome>();
     GenerationCallbacks callbacks = into(thrown);
     callbacks.on_progress = [](const Progress& progress) {

