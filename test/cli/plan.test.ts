@@ -1,6 +1,8 @@
 /** `cream plan`: its table, and one card in detail. */
 import { describe, expect, it } from '@jest/globals';
+import { estimateStages } from '../../src/cli/estimate.js';
 import { planMemory } from '../../src/engine/plan.js';
+import { recipeSchema } from '../../src/run/recipe.js';
 import { shapeJson } from '../../src/cli/shapes.js';
 import { cream } from '../support/cli.js';
 
@@ -45,5 +47,17 @@ describe('cream plan', () => {
     } as const;
     expect(() => planMemory({ ...request, configJson: '{}' })).toThrow('mine/config.json');
     expect(planMemory({ ...request, configJson: shapeJson('7b') }).shortBytes).toBeGreaterThan(0);
+  });
+
+  it("counts kto's mismatched completions: once for the reference, once per epoch", () => {
+    const tokens = (loss: 'dpo' | 'kto', stage: string) =>
+      estimateStages(
+        recipeSchema.parse({ iterations: 2, train: { loss, epochs: 3 } }),
+        { sample: 1, score: 1 },
+        { prompts: 10, promptTokens: 64 },
+      ).find((line) => line.stage === stage)!.tokens;
+    expect(tokens('kto', 'train')).toBe(tokens('dpo', 'train'));
+    const pass = tokens('dpo', 'train') / 3;
+    expect(tokens('kto', 'score') - tokens('dpo', 'score')).toBe(4 * pass);
   });
 });

@@ -37,10 +37,10 @@ const prelude = `
   };
   const training = {
     learningRate: 1e-3, beta1: 0.9, beta2: 0.9, epsilon: 1e-8, weightDecay: 0, maxGradNorm: 1,
-    schedule: 'linear', warmupSteps: 0, warmupStart: 'zero', totalSteps: 9, beta: 1,
+    schedule: 'linear', warmupSteps: 0, warmupStart: 'zero', totalSteps: 9, loss: 'dpo', beta: 1,
     microBatchTokens: 64,
     activationCheckpointing: true, optimizerStates: 'float32', masterWeights: 'float32',
-    gradientDtype: 'float32', klCoefficient: 0, dropoutSeed: 0n,
+    gradientDtype: 'float32', klCoefficient: 0, dropoutSeed: 0n, simpoGamma: 0, labelSmoothing: 0,
   };
   const fail = (error) => { console.error(error); process.exit(9); };
   process.on('unhandledRejection', fail);`;

@@ -1,11 +1,15 @@
 /** Every loss in whole runs on a tiny model: its first step's value, and where it is refused. */
 import { describe, expect, it } from '@jest/globals';
+import { readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import type { MismatchedRecord, PairRecord } from '../../src/data/records.js';
 import { parseRecipe } from '../../src/run/recipe-file.js';
 import { recipeWarnings } from '../../src/run/warnings.js';
 import type { StepRecord } from '../../src/run/stages/optimise.js';
 import { Model } from '../../src/engine/model.js';
+import { cream } from '../support/cli.js';
 import { tinyRun, TINY, type Ran } from '../support/run.js';
+import { temporaryFolder, tinyModel } from '../support/tiny-model.js';
 
 // One step with all pairs, whose metrics are those of the policy at its reference.
 const ONE_STEP = [
@@ -116,6 +120,34 @@ describe('train.loss', () => {
     const resumed = await tinyRun(settings, { directory });
     for (const file of ['mismatched.jsonl', 'steps.jsonl'])
       expect(resumed.text(`iteration-1/${file}`)).toBe(whole.text(`iteration-1/${file}`));
+  }, 120_000);
+});
+
+describe('cream train', () => {
+  it('takes every loss; kto refuses pairs of one prompt', async () => {
+    const work = temporaryFolder();
+    const model = tinyModel({ tokenizer: true, maxPositionEmbeddings: 256 });
+    const train = (loss: string, rows: object[]) => {
+      const pairs = join(work, `${loss}-${rows.length}.jsonl`);
+      writeFileSync(pairs, rows.map((row) => JSON.stringify(row)).join('\n'));
+      const out = join(work, `${loss}-${rows.length}-model`);
+      return {
+        out,
+        ended: cream('train', '--pairs', pairs, '--model', model, '--loss', loss, '--out', out),
+      };
+    };
+    const rows = [1, 2, 3].map((i) => ({ prompt: `Q${i}?`, chosen: `yes ${i}`, rejected: 'no' }));
+    for (const loss of ['ipo', 'simpo', 'kto', 'robust']) {
+      const { out, ended } = train(loss, rows);
+      expect(await ended).toMatchObject({ code: 0 });
+      const [step] = readFileSync(join(out, 'steps.jsonl'), 'utf8').trim().split('\n');
+      expect('kto/kl' in (JSON.parse(step!) as object)).toBe(loss === 'kto');
+    }
+    const { code, stderr } = await train('kto', [rows[0]!, { ...rows[0]!, chosen: 'ja' }]).ended;
+    expect({ code, stderr }).toEqual({
+      code: 1,
+      stderr: expect.stringContaining('train.loss kto needs pairs of at least two prompts'),
+    });
   }, 120_000);
 });
 
