@@ -94,11 +94,14 @@ function copyTokenizer(from, to) {
 }
 
 /** What an iteration runs on: of a shape, with a vocabulary whose every id its tokenizer knows. */
-function iterationModel() {
+async function iterationModel() {
   if (!spec.shape || !spec.iteration) return { model: folder, config };
   const { vocabSize } = language.model.config;
   const model = writeModel(spec.folder, spec.shape, vocabSize);
-  copyTokenizer(language.source.path, model);
+  // A GGUF file holds its tokenizer: saved, it lies in files.
+  const saved = join(spec.folder, 'saved');
+  await language.save(saved);
+  copyTokenizer(saved, model);
   return { model, config: { ...config, vocabSize } };
 }
 
@@ -198,13 +201,13 @@ async function training() {
 }
 
 /** Sampling, log-probs under two models, and one epoch on a pair of every prompt. */
-function iteration() {
+async function iteration() {
   const { prompts: count, samples, tokens, batch } = size.iteration;
   const all = promptTokens
     .slice(0, count)
     .map((prompt) => ({ prompt: prompt.length, lengths: Array(samples).fill(tokens) }));
   const pairs = all.map(({ prompt }) => ({ prompt, lengths: [tokens, tokens] }));
-  const { model, config } = iterationModel();
+  const { model, config } = await iterationModel();
   write('iteration', {
     model,
     prompts: prompts.slice(0, count).map(({ id, prompt }) => ({ id, prompt })),
@@ -230,7 +233,7 @@ generation('generate-ragged', size.ragged, true);
 scoring();
 await training();
 write('load', { prompt: promptTokens[0].slice(0, 8), tokens: 0 });
-iteration();
+await iteration();
 
 const { version, torch, cpu, cuda } = engineInfo();
 const gpu = onGpu
