@@ -70,8 +70,8 @@ function seedTable({ groups }: RunComparison): string {
       overSeeds(margin, small),
     ]),
   )}
-<p class="note">Runs whose recipes differ in their seeds alone are one row. The interval is Student's,
-over seeds: it holds the questions for given.</p>`;
+<p class="note">Runs whose recipes differ in their seeds alone are one row. The interval is
+Student's, over seeds: it holds the questions for given.</p>`;
 }
 
 function overSeeds(value: MeanInterval | null, format: (value: number) => string): string {

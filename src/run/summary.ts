@@ -1,5 +1,5 @@
 /**
- * Summaries of a run: the rows of summary.json, and those of metrics.jsonl that stand for a finished
+ * Summaries of a run: the rows of summary.json, and the rows of metrics.jsonl about a finished
  * phase. They are computed from the artefacts alone and contain no times.
  */
 import { existsSync } from 'node:fs';

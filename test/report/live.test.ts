@@ -23,7 +23,9 @@ async function* events(response: Response): AsyncGenerator<{ event: string; data
           .map((line) => [line.slice(0, line.indexOf(': ')), line.slice(line.indexOf(': ') + 2)]),
       );
       text = text.slice(end + 2);
-      yield { event: fields.get('event') ?? '', data: fields.get('data') ?? '' };
+      // A comment keeps a silent connection alive.
+      const event = fields.get('event');
+      if (event !== undefined) yield { event, data: fields.get('data') ?? '' };
     }
   }
 }
@@ -36,8 +38,11 @@ const began = (stage: string, done: number) =>
   ]
     .map((event) => `${JSON.stringify({ time, ...event })}\n`)
     .join('');
-const step = (loss: number) =>
-  `${JSON.stringify({ iteration: 3, stage: 'train', step: 5, stage_step: 1, loss, 'rewards/margins': 0.125, learning_rate: 1e-6 })}\n`;
+const step = (loss: number) => {
+  const row = { iteration: 3, stage: 'train', step: 5, stage_step: 1, loss };
+  const columns = { 'rewards/margins': 0.125, learning_rate: 1e-6 };
+  return `${JSON.stringify({ ...row, ...columns })}\n`;
+};
 
 describe('the live report', () => {
   it('tells the parts that change, from a directory that is not there to a finished run', async () => {
