@@ -101,7 +101,7 @@ export const PLANS = {
   smoke: {
     models: { smollm2: 'smollm2-135m-instruct' },
     seeds: [1, 2],
-    arms: Object.keys(ARMS),
+    arms: ['srlm', 'cream-avg', 'cream-dyn', 'permuted', 'sign'],
     iterations: 1,
     settings: [
       ...COMMON,
