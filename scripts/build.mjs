@@ -5,6 +5,7 @@ import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
+import { fetchGloo, findGloo } from './gloo.mjs';
 import { findLibtorch } from './libtorch.mjs';
 import {
   isClone,
@@ -51,7 +52,7 @@ export function buildAddon({
     'package.json',
     ...(check ? ['test/native'] : []),
   ].map((path) => join(root, path));
-  const stamp = JSON.stringify({
+  const now = {
     torch: torch.root,
     version: torch.version,
     node: process.versions.modules,
@@ -59,20 +60,20 @@ export function buildAddon({
     check,
     cuda: withCuda ? nvcc.version : null,
     chosen: torch.chosen ?? 'cpu',
-  });
+    gloo: findGloo(),
+  };
   const built = existsSync(stampFile) ? readFileSync(stampFile, 'utf8') : '';
-  if (
-    existsSync(join(out, 'Release/cream.node')) &&
-    (built === stamp || built === stamp.replace('"check":false', '"check":true'))
-  )
-    return false;
+  const same = (checked) => built === JSON.stringify({ ...now, check: checked });
+  if (existsSync(join(out, 'Release/cream.node')) && (same(check) || same(true))) return false;
 
   requireTools();
+  now.gloo = fetchGloo();
   const before = built ? JSON.parse(built) : undefined;
-  if (before && (before.torch !== torch.root || (before.cuda ?? null) !== JSON.parse(stamp).cuda))
+  if (before && (before.torch !== now.torch || (before.cuda ?? null) !== now.cuda))
     rmSync(join(out, 'cmake'), { recursive: true, force: true });
   // cmake-js configures only if there is no cache: a changed option would not reach CMake.
-  if (before && before.check !== check) rmSync(join(out, 'cmake/CMakeCache.txt'), { force: true });
+  if (before && (before.check !== check || before.gloo !== now.gloo))
+    rmSync(join(out, 'cmake/CMakeCache.txt'), { force: true });
   say(
     `building the addon against libtorch ${torch.version} (${torch.source}) for ` +
       `${withCuda ? `the CPU and CUDA, kernels by nvcc ${nvcc.version}` : 'the CPU'}; the ` +
@@ -96,12 +97,13 @@ export function buildAddon({
       `--CDCREAM_OUTPUT=${join(out, 'Release')}`,
       `--CDCREAM_CHECK=${check ? 'ON' : 'OFF'}`,
       `--CDCREAM_CUDA=${withCuda ? 'ON' : 'OFF'}`,
+      `--CDGLOO_INCLUDE=${now.gloo ?? ''}`,
       ...(nvcc ? [`--CDNVCC=${nvcc.path}`] : []),
     ],
     { quiet: !process.env.CREAM_VERBOSE },
   );
   mkdirSync(out, { recursive: true });
-  writeFileSync(stampFile, stamp);
+  writeFileSync(stampFile, JSON.stringify(now));
   say(`addon built in ${Math.round((Date.now() - started) / 1000)} s`);
   return true;
 }

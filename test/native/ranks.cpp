@@ -1,0 +1,102 @@
+#include "ranks.h"
+
+#include <arpa/inet.h>
+#include <fcntl.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cstdlib>
+#include <fstream>
+
+#include "check.h"
+
+namespace check {
+namespace {
+
+constexpr const char* kChild = "CREAM_CHECK_RANK";
+
+std::string free_port() {
+  const int fd = socket(AF_INET, SOCK_STREAM, 0);
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  socklen_t size = sizeof(address);
+  if (bind(fd, reinterpret_cast<sockaddr*>(&address), size) != 0 ||
+      getsockname(fd, reinterpret_cast<sockaddr*>(&address), &size) != 0)
+    throw Failure("no free port");
+  ::close(fd);
+  return std::to_string(ntohs(address.sin_port));
+}
+
+pid_t start(const std::string& name, int rank, int ranks, const std::string& port,
+            const std::string& output) {
+  const pid_t pid = fork();
+  if (pid != 0) return pid;
+  const int file = open(output.c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0600);
+  dup2(file, 1);
+  dup2(file, 2);
+  setenv(kChild, "1", 1);
+  setenv("RANK", std::to_string(rank).c_str(), 1);
+  setenv("LOCAL_RANK", std::to_string(rank).c_str(), 1);
+  setenv("WORLD_SIZE", std::to_string(ranks).c_str(), 1);
+  setenv("LOCAL_WORLD_SIZE", std::to_string(ranks).c_str(), 1);
+  setenv("MASTER_ADDR", "127.0.0.1", 1);
+  setenv("MASTER_PORT", port.c_str(), 1);
+  setenv("OMP_NUM_THREADS", "1", 1);
+  execl("/proc/self/exe", "cream_check", name.c_str(), nullptr);
+  _exit(127);
+}
+
+bool in_child() { return std::getenv(kChild) != nullptr; }
+
+void run_child(const std::function<void(cream::Ranks&)>& body) {
+  cream::RankTimes times;
+  times.beat = std::chrono::milliseconds(250);
+  const auto ranks = cream::join_ranks(cream::rank_environment(), times);
+  cream::set_current_ranks(ranks);
+  body(*ranks);
+  // A store of rank 0 must outlive the others' last question to it.
+  ranks->add("left", 1);
+  while (ranks->place().rank == 0 && ranks->add("left", 0) < ranks->place().size) usleep(1000);
+  ranks->leave();
+  cream::set_current_ranks(nullptr);
+}
+
+}  // namespace
+
+std::vector<RankOutcome> outcomes_of(const std::string& name, int ranks,
+                                     const std::function<void(cream::Ranks&)>& body) {
+  if (!cream::built_with_gloo()) throw Skip("this build has no Gloo");
+  if (in_child()) {
+    run_child(body);
+    return {};
+  }
+  const std::string port = free_port();
+  std::vector<pid_t> pids;
+  std::vector<std::string> files;
+  for (int rank = 0; rank < ranks; ++rank) {
+    files.push_back("/tmp/cream-ranks-" + std::to_string(getpid()) + "-" + std::to_string(rank));
+    pids.push_back(start(name, rank, ranks, port, files.back()));
+  }
+  std::vector<RankOutcome> outcomes;
+  for (int rank = 0; rank < ranks; ++rank) {
+    int status = 0;
+    waitpid(pids[rank], &status, 0);
+    std::ifstream file(files[rank]);
+    outcomes.push_back({WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status),
+                        std::string(std::istreambuf_iterator<char>(file), {})});
+    unlink(files[rank].c_str());
+  }
+  return outcomes;
+}
+
+void on_ranks(const std::string& name, int ranks, const std::function<void(cream::Ranks&)>& body) {
+  const auto outcomes = outcomes_of(name, ranks, body);
+  for (size_t rank = 0; rank < outcomes.size(); ++rank)
+    if (outcomes[rank].code != 0)
+      throw Failure("rank " + std::to_string(rank) + " ended with " +
+                    std::to_string(outcomes[rank].code) + ":\n" + outcomes[rank].output);
+}
+
+}  // namespace check
