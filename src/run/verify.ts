@@ -56,8 +56,8 @@ export async function verifyFiles(records: Records, options: VerifyOptions): Pro
   for (const file of unrecorded(records))
     found.push({
       file,
-      what: 'is not one of the files that the run wrote',
-      remedy: takeAway(file),
+      what: `is not one of the files that the run wrote, by ${RECORDS}`,
+      remedy: `bring ${RECORDS} back if it is cut off, or ${takeAway(file)}`,
     });
   for (const inProgress of foldersInProgress(folder))
     found.push(...(await verifyInProgress(folder, inProgress, options)));
