@@ -5,6 +5,7 @@
 #include "binding/convert.h"
 #include "binding/job.h"
 #include "binding/model.h"
+#include "binding/ranks.h"
 #include "support/allocator.h"
 #include "support/file_lock.h"
 
@@ -106,6 +107,7 @@ Napi::Object initialise(Napi::Env env, Napi::Object exports) {
   exports["plan"] = Napi::Function::New<plan>(env, "plan");
   exports["benchmarkGemm"] = Napi::Function::New<start_gemm_benchmark>(env, "benchmarkGemm");
   exports["benchmarkCopy"] = Napi::Function::New<start_copy_benchmark>(env, "benchmarkCopy");
+  export_ranks(env, exports);
   return exports;
 }
 

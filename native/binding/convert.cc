@@ -227,6 +227,7 @@ PlanRequest to_plan_request(const Napi::Value& value) {
   request.prompt_tokens = integer(from, "promptTokens");
   request.new_tokens = integer(from, "newTokens");
   request.samples = integer(from, "samples");
+  request.ranks = maybe_integer(from, "ranks").value_or(1);
   request.micro_batch_tokens = maybe_integer(from, "microBatchTokens");
   request.max_num_batched_tokens = maybe_integer(from, "maxNumBatchedTokens");
   request.max_num_seqs = maybe_integer(from, "maxNumSeqs");

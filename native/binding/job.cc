@@ -2,6 +2,8 @@
 
 #include <new>
 
+#include "parallel/ranks.h"
+
 namespace cream::binding {
 
 namespace {
@@ -135,6 +137,8 @@ Environment& Environment::of(Napi::Env env) { return *env.GetInstanceData<Enviro
 void Environment::teardown(void* self) {
   Environment& environment = *static_cast<Environment*>(self);
   environment.inbox->close();
+  // The watch must not take what follows for the end of another rank.
+  if (const auto ranks = current_ranks()) ranks->leave();
   for (const auto& job : environment.jobs) {
     job->cancel_.request();
     job->engine_->stop();

@@ -122,12 +122,14 @@ void Engine::save(const std::string& directory, DType dtype, const std::string& 
                 "[save] the model has an adapter; write it with saveAdapter(), or merge() it into "
                 "the weights first.");
   const NamedTensors tensors = state_->to_save(scalar_type(dtype));
-  std::error_code error;
-  std::filesystem::create_directories(directory, error);
-  if (error) throw io_error("Could not create the folder", directory, error.value());
-  // The config is written last: a folder with config.json is complete.
-  save_weights(directory, info_.config, tensors, scalar_type(dtype));
-  write_file_atomic((std::filesystem::path(directory) / "config.json").string(), config_json);
+  if (!state_->trainer || state_->trainer->writes()) {
+    std::error_code error;
+    std::filesystem::create_directories(directory, error);
+    if (error) throw io_error("Could not create the folder", directory, error.value());
+    // The config is written last: a folder with config.json is complete.
+    save_weights(directory, info_.config, tensors, scalar_type(dtype));
+    write_file_atomic((std::filesystem::path(directory) / "config.json").string(), config_json);
+  }
   if (state_->trainer && dtype == DType::float32 && info_.dtype == DType::bfloat16)
     state_->masters_source = directory;
 }
@@ -192,8 +194,10 @@ uint64_t Engine::start_trainer(const TrainerParams& params) {
         ErrorCode::invalid_argument,
         "[trainer] this model has a trainer already; dispose of it before asking for another.");
   Transformer& transformer = state.own();
+  state.ranks = current_ranks();
   state.trainer =
-      std::make_unique<Trainer>(transformer, fitted(params, state.place()), state.masters());
+      std::make_unique<Trainer>(transformer, fitted(params, state.place()), state.masters(),
+                                state.ranks ? state.ranks->group() : single_group());
   return ++state.trainer_number;
 }
 

@@ -99,15 +99,27 @@ Plan train_plan(const Sizes& sizes, const OptimizerForms& forms, bool checkpoint
   plan.head_chunk_tokens = std::min(device_head_chunk_rows(rows), rows);
 
   OptimizerBytes optimizer;
+  uint64_t trained = 0, largest = 0;
   for (const auto& [name, shape] : request.lora ? sizes.adapter : sizes.base) {
     const OptimizerBytes one = optimizer_bytes(name, shape, sizes.element == 2, forms);
+    const uint64_t n = numbers({{name, shape}});
+    trained += n;
+    largest = std::max(largest, n);
     optimizer.masters += request.lora ? 0 : one.masters;  // an adapter's masters are in "adapters"
     optimizer.states += one.states;
     optimizer.gradients += one.gradients;
   }
-  plan.parts.push_back({"master weights", optimizer.masters});
-  plan.parts.push_back({"optimizer states", optimizer.states});
+  // An adapter's states are not sharded.
+  const auto ranks = static_cast<uint64_t>(request.lora ? 1 : request.ranks);
+  plan.parts.push_back({"master weights", optimizer.masters / ranks});
+  plan.parts.push_back({"optimizer states", optimizer.states / ranks});
   plan.parts.push_back({"gradients", optimizer.gradients});
+  if (request.ranks > 1) {
+    // The own shard of the summed gradients in fp32, and what is sent at a time.
+    const uint64_t sent = std::max(kBucketElements, forms.bf16_gradients ? largest : largest / 2);
+    plan.parts.push_back(
+        {"exchange", (request.lora ? 0 : 4 * trained / ranks) + 4 * std::min(sent, trained)});
+  }
 
   const int64_t hidden = sizes.config().hidden_size * sizes.element,
                 layers = sizes.config().num_layers;

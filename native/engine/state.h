@@ -13,6 +13,7 @@
 #include "engine/fit.h"
 #include "engine/shared_model.h"
 #include "generate/generator.h"
+#include "parallel/ranks.h"
 #include "train/trainer.h"
 #include "weights/load.h"
 
@@ -28,6 +29,7 @@ struct Engine::State {
   std::shared_ptr<SharedModel> model;
   // The checkpoint that the compute weights were rounded from; empty where they are exact.
   std::string masters_source;
+  std::shared_ptr<Ranks> ranks;  // those of the trainer, which they outlive
   std::unique_ptr<Trainer> trainer;
   std::unique_ptr<Generator> generator;  // while requests are in progress
   uint64_t decode_steps = 0;             // since the model was loaded

@@ -1,6 +1,8 @@
 // One optimizer step: global norm, clipping factor, AdamW over every entry in order.
 #include "optim/optimizer.h"
 
+#include <optional>
+
 #include "ops/adamw/kernel.h"
 #include "optim/schedule.h"
 
@@ -31,25 +33,44 @@ OptimizerForms forms_of(const std::string& name, bool matrix, bool half,
 
 int64_t state_blocks(int64_t n) { return (n + ops::kStateBlock - 1) / ops::kStateBlock; }
 
+// The own part of a tensor of the parameter's shape; the tensor itself where nothing is sharded.
+Tensor own_part(const Tensor& whole, const std::optional<Shard>& shard) {
+  return shard ? whole.view({-1}).narrow(0, shard->begin, shard->size()) : whole;
+}
+
+void add_gradient(OptimizerEntry& entry, at::ScalarType dtype, int ranks) {
+  const Tensor& parameter = entry.parameter;
+  const int64_t padded = ranks * entry.shard.stride, n = parameter.numel();
+  entry.padded = at::zeros({padded}, parameter.options().dtype(dtype));
+  entry.accumulator = entry.padded.narrow(0, 0, n).view(parameter.sizes());
+}
+
 OptimizerEntry entry_of(const NamedTensor& named, const OptimizerForms& wanted,
-                        const std::vector<NamedTensor>& masters) {
-  const auto& [name, weight] = named;
-  const bool matrix = weight.dim() > 1, half = weight.scalar_type() == at::kBFloat16;
+                        const std::vector<NamedTensor>& masters, const std::optional<Shard>& shard,
+                        int ranks) {
+  const auto& [name, parameter] = named;
+  const bool matrix = parameter.dim() > 1, half = parameter.scalar_type() == at::kBFloat16;
   const OptimizerForms forms = forms_of(name, matrix, half, wanted);
   const auto zeros = [&](at::IntArrayRef shape, at::ScalarType type) {
-    return at::zeros(shape, weight.options().dtype(type));
+    return at::zeros(shape, parameter.options().dtype(type));
   };
   OptimizerEntry entry;
   entry.name = name;
   entry.decay = matrix;
-  entry.weight = weight;
+  entry.parameter = parameter;
+  entry.weight = own_part(parameter, shard);
+  const Tensor& weight = entry.weight;
+  const auto master = [&] {
+    const Tensor own = own_part(first_master(named, masters), shard);
+    return shard ? own.clone() : own;  // the other shards are freed
+  };
   if (!half) {
     entry.master = weight;
   } else if (forms.split_masters) {
     entry.remainder = zeros(weight.sizes(), at::kShort);
-    ops::set_master(entry, first_master(named, masters));
+    ops::set_master(entry, master());
   } else {
-    entry.master = first_master(named, masters);
+    entry.master = master();
   }
   entry.m = zeros(weight.sizes(), forms.states_8bit ? at::kByte : at::kFloat);
   entry.v = at::zeros_like(entry.m);
@@ -57,7 +78,13 @@ OptimizerEntry entry_of(const NamedTensor& named, const OptimizerForms& wanted,
     entry.m_scale = zeros({state_blocks(weight.numel())}, at::kFloat);
     entry.v_scale = at::zeros_like(entry.m_scale);
   }
-  entry.gradient = zeros(weight.sizes(), forms.bf16_gradients ? at::kBFloat16 : at::kFloat);
+  const at::ScalarType gradient = forms.bf16_gradients ? at::kBFloat16 : at::kFloat;
+  if (shard) {
+    entry.shard = *shard;
+    add_gradient(entry, gradient, ranks);  // entry.gradient: Optimizer::make_buckets
+  } else {
+    entry.gradient = entry.accumulator = zeros(weight.sizes(), gradient);
+  }
   return entry;
 }
 
@@ -78,7 +105,7 @@ OptimizerBytes optimizer_bytes(const std::string& name, const std::vector<int64_
 uint64_t Optimizer::bytes() const {
   uint64_t sum = 0;
   for (const OptimizerEntry& e : entries_) {
-    for (const Tensor& t : {e.remainder, e.m, e.v, e.m_scale, e.v_scale, e.gradient})
+    for (const Tensor& t : {e.remainder, e.m, e.v, e.m_scale, e.v_scale, e.gradient, e.padded})
       if (t.defined()) sum += t.nbytes();
     if (e.master.defined() && !e.master.is_same(e.weight)) sum += e.master.nbytes();
   }
@@ -86,8 +113,8 @@ uint64_t Optimizer::bytes() const {
 }
 
 Optimizer::Optimizer(const std::vector<NamedTensor>& weights, OptimizerParams params,
-                     const std::vector<NamedTensor>& masters)
-    : params_(params) {
+                     const std::vector<NamedTensor>& masters, Distribution distribution)
+    : distribution_(distribution), params_(params) {
   const at::NoGradGuard no_grad;
   for (const auto& [name, value] : masters)
     if (std::none_of(weights.begin(), weights.end(),
@@ -95,8 +122,129 @@ Optimizer::Optimizer(const std::vector<NamedTensor>& weights, OptimizerParams pa
       throw Error(ErrorCode::invalid_argument, "[optimizer] master weight '" + name +
                                                    "' is not a parameter of this model; load it "
                                                    "from the checkpoint this model came from.");
-  for (const NamedTensor& named : weights)
-    entries_.push_back(entry_of(named, params.forms, masters));
+  for (const NamedTensor& named : weights) {
+    std::optional<Shard> shard;
+    if (sharded())
+      shard = shard_of(named.second.numel(), ops::kStateBlock, group().rank(), group().size());
+    entries_.push_back(entry_of(named, params.forms, masters, shard, group().size()));
+  }
+  if (!group().single()) make_buckets();
+}
+
+void Optimizer::make_buckets() {
+  for (size_t i = 0; i < entries_.size(); ++i) {
+    const OptimizerEntry& entry = entries_[i];
+    const int64_t own = sharded() ? entry.shard.stride : entry.parameter.numel();
+    const int64_t ranks = sharded() ? group().size() : 1;
+    const bool fits =
+        !buckets_.empty() &&
+        (buckets_.back().stride + own) * ranks <= static_cast<int64_t>(kBucketElements) &&
+        entries_[buckets_.back().entries.front()].weight.scalar_type() ==
+            entry.weight.scalar_type();
+    if (!fits) buckets_.emplace_back();
+    buckets_.back().entries.push_back(i);
+    buckets_.back().stride += own;
+  }
+  if (!sharded()) return;
+  for (Bucket& bucket : buckets_) {
+    const Tensor& like = entries_[bucket.entries.front()].weight;
+    bucket.gradient = at::zeros({bucket.stride}, like.options().dtype(at::kFloat));
+    int64_t at = 0;
+    for (const size_t i : bucket.entries) {
+      OptimizerEntry& entry = entries_[i];
+      entry.gradient = bucket.gradient.narrow(0, at, entry.shard.size());
+      at += entry.shard.stride;
+    }
+  }
+}
+
+// In reverse, the order in which a backward pass finishes them.
+void Optimizer::reduce_gradients() {
+  for (auto bucket = buckets_.rbegin(); bucket != buckets_.rend(); ++bucket)
+    sharded() ? reduce_shards(*bucket) : reduce_whole(*bucket);
+}
+
+void Optimizer::reduce_shards(Bucket& bucket) {
+  const int64_t ranks = group().size();
+  const OptimizerEntry& first = entries_[bucket.entries.front()];
+  Tensor sent = first.padded;
+  if (bucket.entries.size() > 1 || sent.scalar_type() != at::kFloat) {
+    sent = at::empty({ranks, bucket.stride}, bucket.gradient.options());
+    int64_t at = 0;
+    for (const size_t i : bucket.entries) {
+      const int64_t stride = entries_[i].shard.stride;
+      sent.narrow(1, at, stride).copy_(entries_[i].padded.view({ranks, stride}));
+      at += stride;
+    }
+    sent = sent.view({-1});
+  }
+  group().reduce_scatter(bucket.gradient, sent)();
+}
+
+void Optimizer::reduce_whole(const Bucket& bucket) {
+  const Tensor& like = entries_[bucket.entries.front()].gradient;
+  const Tensor sent = at::empty({bucket.stride}, like.options().dtype(at::kFloat));
+  const auto each = [&](const auto& use) {
+    int64_t at = 0;
+    for (const size_t i : bucket.entries) {
+      Tensor& gradient = entries_[i].gradient;
+      use(sent.narrow(0, at, gradient.numel()).view(gradient.sizes()), gradient);
+      at += gradient.numel();
+    }
+  };
+  each([](Tensor part, Tensor& gradient) { part.copy_(gradient); });
+  group().all_reduce(sent)();
+  each([](const Tensor& part, Tensor& gradient) { gradient.copy_(part); });
+}
+
+void Optimizer::gather_weights() {
+  if (!sharded()) return;
+  for (const Bucket& bucket : buckets_) gather_weights(bucket);
+}
+
+void Optimizer::gather_weights(const Bucket& bucket) {
+  const int64_t ranks = group().size();
+  const Tensor& like = entries_[bucket.entries.front()].weight;
+  const Tensor own = at::zeros({bucket.stride}, like.options());
+  int64_t at = 0;
+  for (const size_t i : bucket.entries) {
+    const OptimizerEntry& entry = entries_[i];
+    own.narrow(0, at, entry.shard.size()).copy_(entry.weight);
+    at += entry.shard.stride;
+  }
+  const Tensor all = at::empty({ranks, bucket.stride}, like.options());
+  group().all_gather(all.view({-1}), own)();
+  at = 0;
+  for (const size_t i : bucket.entries) {
+    const OptimizerEntry& entry = entries_[i];
+    const int64_t n = entry.parameter.numel();
+    const Tensor whole = all.narrow(1, at, entry.shard.stride).reshape({-1}).narrow(0, 0, n);
+    Tensor(entry.parameter).view({-1}).copy_(whole);
+    at += entry.shard.stride;
+  }
+}
+
+Tensor Optimizer::whole(const OptimizerEntry& entry, const Tensor& own,
+                        at::IntArrayRef shape) const {
+  if (!sharded()) return own.cpu();
+  // A scale stands for a block of elements.
+  const bool scales = own.is_same(entry.m_scale) || own.is_same(entry.v_scale);
+  const int64_t stride = scales ? entry.shard.stride / ops::kStateBlock : entry.shard.stride;
+  const Tensor mine = at::zeros({stride}, own.options());
+  mine.narrow(0, 0, own.numel()).copy_(own);
+  const Tensor all = at::empty({group().size() * stride}, own.options());
+  group().all_gather(all.view(at::kByte), mine.view(at::kByte))();
+  return all.cpu().narrow(0, 0, c10::multiply_integers(shape)).view(shape);
+}
+
+double Optimizer::gradient_norm() const {
+  std::vector<Tensor> gradients;
+  for (const OptimizerEntry& entry : entries_) gradients.push_back(entry.gradient);
+  const double own = ops::sum_of_squares(gradients);
+  if (!sharded()) return std::sqrt(own);
+  const Tensor sum = at::full({1}, own, entries_.front().weight.options().dtype(at::kDouble));
+  group().all_reduce(sum)();
+  return std::sqrt(sum.item<double>());
 }
 
 OptimizerEntry& Optimizer::entry(const std::string& name) {
@@ -107,9 +255,8 @@ OptimizerEntry& Optimizer::entry(const std::string& name) {
 
 Optimizer::Applied Optimizer::step() {
   const at::NoGradGuard no_grad;
-  std::vector<Tensor> gradients;
-  for (const OptimizerEntry& entry : entries_) gradients.push_back(entry.gradient);
-  const double norm = std::sqrt(ops::sum_of_squares(gradients));
+  reduce_gradients();
+  const double norm = gradient_norm();
   if (!std::isfinite(norm))
     throw Error(ErrorCode::non_finite, "[optimizer] the gradient of step " +
                                            std::to_string(step_ + 1) +
@@ -129,13 +276,15 @@ Optimizer::Applied Optimizer::step() {
     update.weight_decay = entry.decay ? params_.weight_decay : 0;
     ops::adamw(entry, update);
   }
+  gather_weights();
   zero_gradients();
   ++step_;
   return {norm, update.learning_rate};
 }
 
 void Optimizer::zero_gradients() {
-  for (OptimizerEntry& entry : entries_) entry.gradient.zero_();
+  for (OptimizerEntry& entry : entries_)
+    entry.padded.defined() ? entry.padded.zero_() : entry.gradient.zero_();
 }
 
 void Optimizer::rewrite_weights() {
@@ -143,6 +292,7 @@ void Optimizer::rewrite_weights() {
   for (OptimizerEntry& entry : entries_)
     if (entry.master.defined() && !entry.weight.is_same(entry.master))
       entry.weight.copy_(entry.master);
+  gather_weights();
 }
 
 }  // namespace cream

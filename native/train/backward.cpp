@@ -29,7 +29,7 @@ Weights differentiable(Weights weights, const ModelConfig& config, Optimizer& op
         std::find_if(matrices.begin(), matrices.end(),
                      [&, at = tensor](Linear* linear) { return &linear->weight == at; });
     if (matrix != matrices.end())
-      (*matrix)->gradient = optimizer.entry(name).gradient;
+      (*matrix)->gradient = optimizer.entry(name).accumulator;
     else
       *tensor = tensor->detach().set_requires_grad(true);
   }
@@ -58,7 +58,7 @@ Backward::Parameters Backward::parameters_of(const std::string& prefix) {
   for (auto& [name, tensor] : trainable_parameters(differentiable_.weights(), model_.config())) {
     if (name.rfind(prefix, 0) != 0 || !tensor->requires_grad()) continue;
     found.weights.push_back(*tensor);
-    found.gradients.push_back(optimizer_.entry(name).gradient);
+    found.gradients.push_back(optimizer_.entry(name).accumulator);
   }
   return found;
 }
@@ -93,7 +93,7 @@ double Backward::run(const PackedBatch& batch, const HeadLoss& loss, const Dropo
   if (const int64_t pad = model_.config().pad_token_id; pad >= 0)
     d_rows = d_rows.masked_fill(rows.tokens.eq(pad).unsqueeze(1), 0);
   optimizer_.entry("embedding")
-      .gradient.index_add_(0, rows.tokens, d_rows, model_.embedding_scale());
+      .accumulator.index_add_(0, rows.tokens, d_rows, model_.embedding_scale());
   return value;
 }
 
@@ -138,9 +138,9 @@ double Backward::head(const PackedBatch& batch, const Tensor& x, const HeadLoss&
     hidden = differentiable_.final_norm(selected);
   }
   Tensor head_gradient =
-      frozen()
-          ? Tensor()
-          : optimizer_.entry(model_.config().tie_word_embeddings ? "embedding" : "head").gradient;
+      frozen() ? Tensor()
+               : optimizer_.entry(model_.config().tie_word_embeddings ? "embedding" : "head")
+                     .accumulator;
   const HeadGradient gradient =
       loss(hidden.detach(), model_.weights().head, batch.targets(model_.device()), head_gradient);
   const Tensor d_selected = propagate(hidden, gradient.d_hidden, selected, final_norm_);

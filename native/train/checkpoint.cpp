@@ -4,6 +4,7 @@
 // names, shapes, values and settings before it changes any tensor.
 #include <charconv>
 
+#include "ops/adamw/kernel.h"
 #include "ops/adamw/op.h"
 #include "train/trainer.h"
 #include "weights/load.h"
@@ -67,10 +68,20 @@ Metadata settings_of(const TrainerParams& params, const std::optional<LoraParams
   return settings;
 }
 
-// A state's tensors: views of the optimizer's own.
-std::vector<NamedTensor> tensors_of(const std::vector<OptimizerEntry>& entries) {
-  std::vector<NamedTensor> tensors;
-  for (const OptimizerEntry& entry : entries) {
+// A tensor of a state: the optimizer's own, or this rank's shard of it.
+struct StateTensor {
+  std::string name;
+  const OptimizerEntry* entry;
+  Tensor own;
+  std::vector<int64_t> shape;  // of the whole
+  int64_t begin;               // of the own elements in the whole
+};
+
+std::vector<StateTensor> tensors_of(const Optimizer& optimizer) {
+  std::vector<StateTensor> tensors;
+  for (const OptimizerEntry& entry : optimizer.entries()) {
+    const int64_t n = entry.parameter.numel(), begin = entry.shard.begin;
+    constexpr int64_t block = ops::kStateBlock;
     const bool split = entry.remainder.defined();
     const std::pair<const char*, Tensor> parts[] = {{"master.", entry.master},
                                                     {"weight.", split ? entry.weight : Tensor()},
@@ -79,8 +90,13 @@ std::vector<NamedTensor> tensors_of(const std::vector<OptimizerEntry>& entries) 
                                                     {"v.", entry.v},
                                                     {"m_scale.", entry.m_scale},
                                                     {"v_scale.", entry.v_scale}};
-    for (const auto& [part, tensor] : parts)
-      if (tensor.defined()) tensors.emplace_back(part + entry.name, tensor);
+    for (const auto& [part, tensor] : parts) {
+      if (!tensor.defined()) continue;
+      const bool scales = tensor.is_same(entry.m_scale) || tensor.is_same(entry.v_scale);
+      const std::vector<int64_t> shape =
+          scales ? std::vector<int64_t>{(n + block - 1) / block} : entry.parameter.sizes().vec();
+      tensors.push_back({part + entry.name, &entry, tensor, shape, scales ? begin / block : begin});
+    }
   }
   return tensors;
 }
@@ -135,14 +151,16 @@ const char* dtype_of(const Tensor& tensor) {
 }
 
 void check_tensors(const std::string& path, const SafetensorsReader& reader,
-                   const std::vector<NamedTensor>& expected) {
+                   const std::vector<StateTensor>& expected) {
   if (reader.tensors().size() != expected.size())
     throw damaged(path, "it holds " + std::to_string(reader.tensors().size()) + " tensors, not " +
                             std::to_string(expected.size()));
-  for (const auto& [name, tensor] : expected) {
+  for (const StateTensor& one : expected) {
+    const std::string& name = one.name;
+    const Tensor& tensor = one.own;
     const TensorInfo* info = reader.find(name);
     if (info == nullptr) throw damaged(path, "it has no tensor '" + name + "'");
-    if (info->dtype != dtype_of(tensor) || at::IntArrayRef(info->shape) != tensor.sizes())
+    if (info->dtype != dtype_of(tensor) || info->shape != one.shape)
       throw damaged(path, "tensor '" + name + "' has another shape or is not " + dtype_of(tensor));
     if (!tensor.is_floating_point())
       continue;  // integer codes and remainders: every bit pattern is valid
@@ -158,11 +176,12 @@ void check_tensors(const std::string& path, const SafetensorsReader& reader,
   }
 }
 
-void read_exactly(const SafetensorsReader& reader, const std::string& name, const Tensor& into) {
-  if (into.is_cpu()) return reader.read_bytes(name, into);
-  const Tensor here = at::empty(into.sizes(), into.options().device(at::kCPU));
-  reader.read_bytes(name, here);
-  Tensor(into).copy_(here);
+void read_exactly(const SafetensorsReader& reader, const StateTensor& one) {
+  const bool whole = one.own.sizes() == at::IntArrayRef(one.shape);
+  if (one.own.is_cpu() && whole) return reader.read_bytes(one.name, one.own);
+  const Tensor here = at::empty(one.shape, one.own.options().device(at::kCPU));
+  reader.read_bytes(one.name, here);
+  Tensor(one.own).copy_(whole ? here : here.view({-1}).narrow(0, one.begin, one.own.numel()));
 }
 
 }  // namespace
@@ -171,16 +190,22 @@ void Trainer::save_state(const std::string& path) const {
   Metadata metadata = settings_of(params_, model_.weights().lora);
   metadata.emplace_back("format", kFormat);
   metadata.emplace_back("step", std::to_string(optimizer_.step_count()));
-  write_safetensors(path, tensors_of(optimizer_.entries()), metadata);
+  std::vector<NamedTensor> tensors;
+  for (const StateTensor& one : tensors_of(optimizer_)) {
+    Tensor tensor = one.own;
+    if (optimizer_.sharded()) tensor = optimizer_.whole(*one.entry, one.own, one.shape);
+    if (writes()) tensors.emplace_back(one.name, std::move(tensor));
+  }
+  if (writes()) write_safetensors(path, tensors, metadata);
 }
 
 void Trainer::load_state(const std::string& path) {
   const auto reader = open_safetensors(path);
-  const auto tensors = tensors_of(optimizer_.entries());
+  const auto tensors = tensors_of(optimizer_);
   const int64_t step =
       check_metadata(path, reader->metadata(), settings_of(params_, model_.weights().lora));
   check_tensors(path, *reader, tensors);
-  for (const auto& [name, tensor] : tensors) read_exactly(*reader, name, tensor);
+  for (const StateTensor& one : tensors) read_exactly(*reader, one);
   optimizer_.set_step_count(step);
   optimizer_.rewrite_weights();
   optimizer_.zero_gradients();

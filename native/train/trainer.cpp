@@ -1,7 +1,10 @@
 // One optimizer step: cut the items into micro-batches, accumulate their gradients, update.
 #include "train/trainer.h"
 
+#include <algorithm>
 #include <chrono>
+#include <exception>
+#include <numeric>
 
 #include "model/check_tokens.h"
 #include "support/device.h"
@@ -69,16 +72,41 @@ std::vector<MicroBatch> cut_micro_batches(const std::vector<Item>& items, int64_
   return cut;
 }
 
-// Completions 2i and 2i+1 of the packed batch are the chosen and the rejected one of its pair i.
-std::vector<PairRows> pair_rows(const MicroBatch& micro, const std::vector<PreferencePair>& pairs) {
+// The items of a batch that this rank computes, in order: the longest first, each to the rank that
+// has the fewest rows so far.
+template <class Item, class Completions>
+std::vector<Item> dealt(const std::vector<Item>& items, const Group& group,
+                        const Completions& completions_of) {
+  if (group.single()) return items;
+  std::vector<int64_t> rows, load(group.size(), 0);
+  for (const Item& item : items) rows.push_back(packed_rows(item.prompt, completions_of(item)));
+  std::vector<size_t> order(items.size()), own;
+  std::iota(order.begin(), order.end(), 0);
+  std::stable_sort(order.begin(), order.end(),
+                   [&](size_t a, size_t b) { return rows[a] > rows[b]; });
+  for (const size_t i : order) {
+    const auto least = std::min_element(load.begin(), load.end());
+    *least += rows[i];
+    if (least - load.begin() == group.rank()) own.push_back(i);
+  }
+  std::sort(own.begin(), own.end());
+  std::vector<Item> mine;
+  for (const size_t i : own) mine.push_back(items[i]);
+  return mine;
+}
+
+// Completions 2i and 2i+1 of the packed batch are the chosen and the rejected one of its pair i;
+// `batch` counts the pairs of all ranks.
+std::vector<PairRows> pair_rows(const MicroBatch& micro, const std::vector<PreferencePair>& pairs,
+                                size_t batch) {
   const auto& offsets = micro.batch.prediction_offsets();
   std::vector<PairRows> rows;
   for (size_t i = micro.first; i < micro.last; ++i) {
     const size_t at = 2 * (i - micro.first);
     rows.push_back({offsets[at], offsets[at + 1], offsets[at + 1], offsets[at + 2],
                     pairs[i].reference_chosen, pairs[i].reference_rejected, pairs[i].weight,
-                    1.0 / static_cast<double>(pairs.size()), pairs[i].base_chosen,
-                    pairs[i].base_rejected, pairs[i].kl_baseline});
+                    1.0 / static_cast<double>(batch), pairs[i].base_chosen, pairs[i].base_rejected,
+                    pairs[i].kl_baseline});
   }
   return rows;
 }
@@ -99,10 +127,12 @@ void add_to(StepMetrics& metrics, const PairOutcome& outcome, double weight) {
 
 }  // namespace
 
-Trainer::Trainer(Transformer& model, TrainerParams params, const std::vector<NamedTensor>& masters)
+Trainer::Trainer(Transformer& model, TrainerParams params, const std::vector<NamedTensor>& masters,
+                 Group& group)
     : model_(model),
       params_(params),
-      optimizer_(named_weights(model), params.optimizer, masters),
+      optimizer_(named_weights(model), params.optimizer, masters,
+                 {group, !model.weights().lora.has_value()}),
       backward_(model, optimizer_, params.activation_checkpointing.value_or(false)) {
   if (model.weights().lora && params.optimizer.forms.split_masters)
     throw Error(ErrorCode::invalid_argument,
@@ -115,7 +145,7 @@ StepMetrics Trainer::step(const Accumulate& accumulate) {
   const auto started = std::chrono::steady_clock::now();
   StepMetrics metrics;
   try {
-    accumulate(metrics);
+    accumulate_all(accumulate, metrics);
     const Optimizer::Applied applied = optimizer_.step();
     metrics.grad_norm = applied.grad_norm;
     metrics.learning_rate = applied.learning_rate;
@@ -130,8 +160,45 @@ StepMetrics Trainer::step(const Accumulate& accumulate) {
   return metrics;
 }
 
+// The metrics of all ranks. Where one of them failed, all fail: none waits for the gradients of
+// another.
+template <class Accumulate>
+void Trainer::accumulate_all(const Accumulate& accumulate, StepMetrics& metrics) {
+  Group& group = optimizer_.group();
+  if (group.single()) return accumulate(metrics);
+  std::exception_ptr failure;
+  try {
+    accumulate(metrics);
+  } catch (...) {
+    failure = std::current_exception();
+  }
+  double* const sums[] = {&metrics.loss,
+                          &metrics.reward_chosen,
+                          &metrics.reward_rejected,
+                          &metrics.reward_margin,
+                          &metrics.reward_accuracy,
+                          &metrics.logp_chosen,
+                          &metrics.logp_rejected,
+                          &metrics.kl};
+  std::vector<double> values{failure ? 1.0 : 0.0, static_cast<double>(metrics.tokens)};
+  for (const double* sum : sums) values.push_back(*sum);
+  const Tensor all = at::tensor(at::ArrayRef<double>(values), at::kDouble).to(model_.device());
+  group.all_reduce(all)();
+  if (failure) std::rethrow_exception(failure);
+  const Tensor here = all.cpu();
+  const double* const totals = here.const_data_ptr<double>();
+  if (totals[0] > 0)
+    throw Error(ErrorCode::io, "[train] another rank stopped step " +
+                                   std::to_string(optimizer_.step_count() + 1) +
+                                   " and says why; nothing was changed.");
+  metrics.tokens = static_cast<uint64_t>(totals[1]);
+  for (size_t i = 0; i < std::size(sums); ++i) *sums[i] = totals[2 + i];
+}
+
+// Micro-batches of all ranks have numbers of their own.
 DropoutPass Trainer::dropout_pass(int64_t micro_batch) const {
-  return {params_.dropout_seed, optimizer_.step_count(), micro_batch};
+  const Group& group = optimizer_.group();
+  return {params_.dropout_seed, optimizer_.step_count(), micro_batch * group.size() + group.rank()};
 }
 
 void Trainer::require_finite(double loss, const std::string& where) const {
@@ -149,16 +216,17 @@ StepMetrics Trainer::preference_step(const std::vector<PreferencePair>& pairs,
   const auto both = [](const PreferencePair& pair) {
     return std::vector<const Tokens*>{&pair.chosen, &pair.rejected};
   };
+  const std::vector<PreferencePair> own = dealt(pairs, optimizer_.group(), both);
   return step([&](StepMetrics& metrics) {
     int64_t number = 0;
-    for (const MicroBatch& micro : cut_micro_batches(pairs, params_.micro_batch_tokens, both)) {
+    for (const MicroBatch& micro : cut_micro_batches(own, params_.micro_batch_tokens, both)) {
       cancel.check();
       std::vector<PairOutcome> outcomes;
       const auto loss = [&](const Tensor& hidden, const Head& head, const Tensor& targets,
                             Tensor& head_gradient) {
         HeadGradient gradient =
-            linear_preference(hidden, head, targets, pair_rows(micro, pairs), params_.loss,
-                              head_gradient, outcomes, chunk_rows(hidden));
+            linear_preference(hidden, head, targets, pair_rows(micro, own, pairs.size()),
+                              params_.loss, head_gradient, outcomes, chunk_rows(hidden));
         for (size_t i = 0; i < outcomes.size(); ++i)
           require_finite(outcomes[i].loss, "pair " + std::to_string(micro.first + i));
         return gradient;
@@ -179,9 +247,10 @@ StepMetrics Trainer::sft_step(const std::vector<SftExample>& examples, const Can
   const auto one = [](const SftExample& example) {
     return std::vector<const Tokens*>{&example.completion};
   };
+  const std::vector<SftExample> own = dealt(examples, optimizer_.group(), one);
   return step([&](StepMetrics& metrics) {
     int64_t number = 0;
-    for (const MicroBatch& micro : cut_micro_batches(examples, params_.micro_batch_tokens, one)) {
+    for (const MicroBatch& micro : cut_micro_batches(own, params_.micro_batch_tokens, one)) {
       cancel.check();
       const auto loss = [&](const Tensor& hidden, const Head& head, const Tensor& targets,
                             Tensor& head_gradient) {
@@ -202,9 +271,11 @@ StepMetrics Trainer::sft_step(const std::vector<SftExample>& examples, const Can
 
 std::vector<NamedTensor> Trainer::masters() const {
   std::vector<NamedTensor> named;
-  for (const OptimizerEntry& entry : optimizer_.entries())
-    named.emplace_back(entry.name,
-                       entry.master.defined() ? entry.master : ops::master_of(entry).cpu());
+  for (const OptimizerEntry& entry : optimizer_.entries()) {
+    Tensor master = entry.master.defined() ? entry.master : ops::master_of(entry).cpu();
+    if (optimizer_.sharded()) master = optimizer_.whole(entry, master, entry.parameter.sizes());
+    if (writes()) named.emplace_back(entry.name, std::move(master));
+  }
   return named;
 }
 

@@ -2,6 +2,10 @@
 // optimizer step over all given pairs or examples, which are cut into micro-batches.
 //
 // Every step writes to the storage of the trainable parameters, so snapshots must not share it.
+// With several ranks (native/parallel) all of them make the same calls with the same arguments: a
+// step's items are dealt to the ranks, and loss, metrics, clipping and update are of the whole
+// batch. The states of full weights are sharded, those of an adapter are kept by every rank.
+//
 // Used only on the model's worker thread; the Trainer must not outlive the model. The model may
 // sample and score between steps: its weights, packed copies included, are those of the last
 // finished step.
@@ -23,7 +27,8 @@ class Trainer {
  public:
   // `masters`: fp32 start values by engine parameter name, for a model with rounded weights; may be
   // empty. The trainer keeps these tensors and writes to them.
-  Trainer(Transformer& model, TrainerParams params, const std::vector<NamedTensor>& masters);
+  Trainer(Transformer& model, TrainerParams params, const std::vector<NamedTensor>& masters,
+          Group& group = single_group());
 
   // The loss is the mean over the pairs. Throws Error{invalid_argument} for a pair beyond the
   // context, Error{non_finite} for a NaN or infinite loss or gradient, Error{aborted}. After an
@@ -33,15 +38,18 @@ class Trainer {
   StepMetrics sft_step(const std::vector<SftExample>& examples, const Cancel& cancel);
 
   // Writes optimizer state, step count and master weights atomically to one safetensors file, which
-  // restores them exactly.
+  // restores them exactly, on any number of ranks. Rank 0 writes what all ranks gather.
   void save_state(const std::string& path) const;
   // Throws Error{not_found | invalid_file | invalid_argument} where the file belongs to another
   // model or was saved with other settings; then nothing has changed.
   void load_state(const std::string& path);
 
   // fp32 values of the trainable parameters, by engine name. They share storage with the trainer,
-  // except that split masters are joined into new tensors on the CPU.
+  // except that split masters are joined into new tensors on the CPU, and sharded ones gathered;
+  // those are returned to rank 0 only.
   std::vector<NamedTensor> masters() const;
+  // Rank 0 of the trainer's ranks writes files.
+  bool writes() const { return optimizer_.group().rank() == 0; }
   Optimizer& optimizer() { return optimizer_; }
   const TrainerParams& params() const { return params_; }
   // Bytes kept between steps, in addition to the model's.
@@ -50,6 +58,8 @@ class Trainer {
  private:
   template <class Accumulate>
   StepMetrics step(const Accumulate& accumulate);
+  template <class Accumulate>
+  void accumulate_all(const Accumulate& accumulate, StepMetrics& metrics);
   DropoutPass dropout_pass(int64_t micro_batch) const;
   void require_finite(double loss, const std::string& where) const;
 

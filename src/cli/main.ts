@@ -5,6 +5,7 @@
  */
 import { readFileSync } from 'node:fs';
 import { Command, CommanderError } from 'commander';
+import { endProcess, hasJoined, hasRanks } from '../engine/ranks.js';
 import { Interrupted } from '../run/errors.js';
 import type { AddCommand, Cli } from './cli.js';
 import { addBench } from './commands/bench.js';
@@ -61,6 +62,22 @@ const COMMANDS: readonly AddCommand[] = [
   addServe,
   addCompletion,
 ];
+/** Commands whose processes would do the same work, and write the same files, once per rank. */
+const ALONE = [
+  'generate',
+  'score',
+  'judge',
+  'prefer',
+  'train',
+  'merge',
+  'eval',
+  'rank-eval',
+  'win-rate',
+  'sweep',
+  'chat',
+  'serve',
+  'bench',
+];
 const EXIT_OF = { SIGINT: 130, SIGTERM: 143 } as const;
 /**
  * npm and npx forward Ctrl-C in addition to the terminal, so a second signal within this time is
@@ -72,10 +89,13 @@ const LAST_MS = 1000;
 
 surviveStreams();
 process.exitCode = await main(process.argv.slice(2));
+// A rank that fails must not wait for an operation of all ranks.
+if (process.exitCode !== 0 && hasJoined()) endProcess(process.exitCode);
 
 async function main(args: string[]): Promise<number> {
   const stop = new AbortController();
-  const progress = new Progress(process.stderr, undefined, args.includes('--quiet'));
+  const quiet = args.includes('--quiet') || (hasRanks() && process.env['RANK'] !== '0');
+  const progress = new Progress(process.stderr, undefined, quiet);
   let stopped: { by: keyof typeof EXIT_OF; at: number } | undefined;
   for (const signal of ['SIGINT', 'SIGTERM'] as const) {
     process.on(signal, () => {
@@ -128,6 +148,7 @@ function program(cli: Cli): Command {
     .exitOverride()
     .configureOutput({ outputError: (text) => printError(text.replace(/^error: /, '').trimEnd()) });
   for (const add of COMMANDS) add(command, cli);
+  command.hook('preAction', (_, action) => refuseRanks(action.name()));
   for (const sub of command.commands)
     sub
       .exitOverride()
@@ -135,6 +156,17 @@ function program(cli: Cli): Command {
       .option('--verbose', 'print the stack trace of an error')
       .option('--quiet', 'show results, warnings and errors only');
   return command;
+}
+
+function refuseRanks(name: string): void {
+  if (!ALONE.includes(name) || !hasRanks()) return;
+  throw Object.assign(
+    new Error(
+      `cream ${name} computes in one process, and WORLD_SIZE is ${process.env['WORLD_SIZE']}: ` +
+        'start it without torchrun (unset WORLD_SIZE). `cream run` uses several processes.',
+    ),
+    { code: 'ERR_RECIPE' },
+  );
 }
 
 /** Prints one sentence to stderr, and the stack on request. */

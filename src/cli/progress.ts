@@ -129,6 +129,8 @@ export function showEvent(progress: Progress, event: RunEvent): void {
   switch (event.type) {
     case 'run_started':
       return progress.say(`${event.resumed ? 'Going on with' : 'Run in'} ${event.directory}`);
+    case 'ranks_joined':
+      return progress.say(ranksLine(event));
     case 'model_loaded':
       return progress.say(
         `${'model'.padEnd(12)} ${event.path} · ${thousands(event.parameters / 1e6)} M ` +
@@ -161,6 +163,20 @@ export function showEvent(progress: Progress, event: RunEvent): void {
     case 'run_finished':
       return;
   }
+}
+
+/** torchrun sets OMP_NUM_THREADS=1, which does not hold for a run. */
+function ranksLine({
+  ranks,
+  threads,
+  ompThreads,
+}: Extract<RunEvent, { type: 'ranks_joined' }>): string {
+  const ignored =
+    ompThreads === null || Number(ompThreads) === threads
+      ? ''
+      : ` (the recipe's threads; OMP_NUM_THREADS=${ompThreads} does not apply)`;
+  const each = threads === 1 ? '1 thread' : `${threads} threads`;
+  return `${'ranks'.padEnd(12)} ${ranks} processes, ${each} each${ignored}`;
 }
 
 export function groupName(phase: Phase): string {

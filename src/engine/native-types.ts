@@ -186,7 +186,28 @@ export interface NativeTrainer {
   dispose(): NativeJob<undefined>;
 }
 
+/** A process among the ranks of a run; one of one where there is no launcher. */
+export interface RankPlace {
+  rank: number;
+  size: number;
+  /** Among those on this machine. */
+  localRank: number;
+  localSize: number;
+}
+
 export interface Addon {
+  rankPlace(): RankPlace;
+  /** Process groups of this build: Gloo for CPUs, NCCL for GPUs. */
+  processGroups(): { gloo: boolean; nccl: boolean };
+  joinRanks(): NativeJob<undefined>;
+  storeSet(key: string, value: string): NativeJob<null>;
+  storeAwait(key: string, milliseconds: number): NativeJob<string | null>;
+  storeAdd(key: string, value: number): NativeJob<string>;
+  storeRemove(key: string): NativeJob<null>;
+  storePush(queue: string, value: string): NativeJob<null>;
+  storePop(queue: string): NativeJob<string | null>;
+  leaveRanks(): void;
+  endProcess(code: number): never;
   Model: new () => NativeModel;
   Trainer: new () => NativeTrainer;
   engineInfo(): Omit<EngineInfo, 'version'>;

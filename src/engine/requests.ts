@@ -372,6 +372,8 @@ export const PLAN_FIELDS = {
   newTokens: whole(1),
   /** Completions per prompt. */
   samples: whole(1),
+  /** Devices that train together; absent: 1. Each keeps its shard of full weights' states. */
+  ranks: maybe(whole(1)),
   microBatchTokens: maybe(whole(1)),
   maxNumBatchedTokens: maybe(whole(1)),
   maxNumSeqs: maybe(whole(1)),

@@ -14,6 +14,7 @@ import type { RewardFunction } from '../reward/external.js';
 import type { Recipe } from './recipe.js';
 import type { Records } from './records.js';
 import type { StepRecord } from './stages/optimise.js';
+import type { Team } from './team.js';
 import { makeBlocks, progressOf, type BlockedStage, type StageHooks } from './stages/stage.js';
 import { onDisk, phaseFolder, readRecords, toJsonl, type Phase } from './store.js';
 import { measureStep } from './timing.js';
@@ -38,10 +39,28 @@ export interface RunContextFields {
   inputs: RunInputs;
   /** The reward function if `reward.source` is `function`. */
   rewards?: RewardFunction | undefined;
+  /** The other ranks; undefined for a run in one process. */
+  team?: Team | undefined;
   signal: AbortSignal;
   emit: (event: RunEvent) => void;
   /** Set by within(). */
   part?: { name: string; t: number };
+}
+
+/** What the work of a stage may use, on rank 0 and on the ranks that follow it. */
+export type WorkContext = Pick<RunContext, 'recipe' | 'models' | 'checkpoint' | 'file' | 'read'>;
+
+/**
+ * Path of θ_n: θ_0 is the base model, θ_1 the model after SFT (θ_0 without SFT), and θ_{t+1} the
+ * model trained in iteration t.
+ */
+export function checkpointPath(
+  { recipe, directory, base }: Pick<RunContextFields, 'recipe' | 'directory' | 'base'>,
+  n: number,
+): string {
+  const folder = (phase: Phase) => join(directory, phaseFolder(phase), 'checkpoint');
+  if (n >= 2) return folder(n - 1);
+  return n === 1 && recipe.sft.enabled ? folder('sft') : base;
 }
 
 export class RunContext {
@@ -55,6 +74,7 @@ export class RunContext {
   readonly emit: (event: RunEvent) => void;
   readonly rewards: RewardFunction | undefined;
   readonly inputs: RunInputs;
+  readonly team: Team | undefined;
   private readonly warned = new Set<string>();
   /** Accuracies of θ_n by n, as far as they were needed. */
   readonly accuracies: number[] = [];
@@ -71,6 +91,7 @@ export class RunContext {
       signal: this.signal,
       emit: this.emit,
       rewards: this.rewards,
+      team: this.team,
     } = fields);
   }
 
@@ -92,13 +113,9 @@ export class RunContext {
     return part?.t === phase ? `${phaseFolder(phase)}/${part.name}` : phaseFolder(phase);
   }
 
-  /**
-   * Path of θ_n: θ_0 is the base model, θ_1 the model after SFT (θ_0 without SFT), and θ_{t+1} the
-   * model trained in iteration t.
-   */
+  /** Path of θ_n. */
   checkpoint(n: number): string {
-    if (n >= 2) return this.file(n - 1, 'checkpoint');
-    return n === 1 && this.recipe.sft.enabled ? this.file('sft', 'checkpoint') : this.fields.base;
+    return checkpointPath(this.fields, n);
   }
 
   /** Records of an artefact that exists. */
@@ -141,7 +158,7 @@ export class RunContext {
     };
     const start = { ...progressOf(stage, artefact), unit: stage.unit };
     return this.stage(of, start, async (hooks) => {
-      const made = await makeBlocks(stage, artefact, hooks);
+      const made = await makeBlocks(stage, artefact, hooks, this.team?.makeBlocks);
       return { result: made, note: stage.note?.(made) ?? '' };
     });
   }

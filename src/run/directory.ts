@@ -225,8 +225,8 @@ interface RunFile {
 }
 
 /**
- * The run's base model must be the one that it began with. Returns the plan, on which every
- * artefact depends.
+ * The run's base model must be the one that it began with. Returns its digest and the plan, on which
+ * every artefact depends.
  */
 export async function checkModel(
   records: Records,
@@ -234,7 +234,7 @@ export async function checkModel(
   resolved: ResolvedModel,
   signal: AbortSignal,
   warn: (message: string) => void,
-): Promise<string> {
+): Promise<{ plan: string; digest: string }> {
   const directory = records.folder;
   const { version, torch } = engineInfo();
   const file: RunFile & Required<Pick<RunFile, 'sources'>> = {
@@ -277,7 +277,8 @@ export async function checkModel(
   }
   // An artefact does not depend on the number of iterations after it.
   const digest = recipeDigest({ ...recipe, iterations: 1 });
-  return createHash('sha256').update(`${digest} ${file.model.digest}`).digest('hex');
+  const plan = createHash('sha256').update(`${digest} ${file.model.digest}`).digest('hex');
+  return { plan, digest: file.model.digest };
 }
 
 function sourceChanged(

@@ -23,6 +23,8 @@ export interface RowsLeftOut {
 
 export type RunEvent =
   | { type: 'run_started'; directory: string; resumed: boolean; iterations: number }
+  /** Several ranks compute the run, with `threads` CPU threads each. */
+  | { type: 'ranks_joined'; ranks: number; threads: number; ompThreads: string | null }
   | {
       type: 'model_loaded';
       name: string;

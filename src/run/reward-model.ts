@@ -7,14 +7,14 @@ import { RunError } from './errors.js';
 import type { Recipe } from './recipe.js';
 import type { StageHooks } from './stages/stage.js';
 
-type Score = (
+export type Score = (
   completions: CompletionRecord[],
   hooks: StageHooks,
 ) => Promise<ExternalRewardRecord[]>;
 
 /** Calls `use` with a scorer, which loads the model on its first call. */
 export async function withRewardModel<T>(
-  run: RunContext,
+  run: Pick<RunContext, 'recipe'>,
   use: (score: Score) => Promise<T>,
 ): Promise<T> {
   const {

@@ -3,8 +3,9 @@
  * it again after any interruption resumes it and gives the same bytes.
  */
 import { appendFileSync, closeSync, existsSync, lstatSync, openSync, readSync } from 'node:fs';
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
 import { setThreads } from '../engine/addon.js';
+import { hasRanks, rankPlace, Ranks } from '../engine/ranks.js';
 import { makeDirectory, sweep } from '../files/files.js';
 import { resolveModel, type ModelProgress } from '../models/resolve.js';
 import type { RewardFunction } from '../reward/external.js';
@@ -18,12 +19,14 @@ import { EventQueue } from './event-queue.js';
 import type { RunEvent } from './events.js';
 import { locatePrompts, type PromptRows } from './given-prompts.js';
 import { RunInputs } from './inputs.js';
+import { follow } from './follow.js';
 import { iterate, learnGivenPairs } from './iteration.js';
 import { prune } from './keep.js';
 import { takeLock } from './lock.js';
 import { MetricsLog, readMetrics, type MetricsRow } from './metrics-log.js';
 import { adapterOf, Models } from './models.js';
 import { readOwnText } from './own-files.js';
+import { checkShared, placed } from './placement.js';
 import { recipeDigest } from './recipe-file.js';
 import type { Recipe } from './recipe.js';
 import { digestFile, type Records } from './records.js';
@@ -35,6 +38,7 @@ import { evaluateModel } from './stages/evaluate.js';
 import { checkStart, fineTune } from './stages/sft.js';
 import { EVENTS, explainDisk, LOCK, METRICS, onDisk, SUMMARY } from './store.js';
 import { Summaries, type IterationSummary } from './summary.js';
+import { Team, withTeam } from './team.js';
 import { recipeWarnings } from './warnings.js';
 import { checkFinished, verifyCheckpoint } from './verify.js';
 
@@ -71,12 +75,19 @@ export interface RunOptions {
  * one clear sentence. Leaving the loop early stops the run like the signal.
  */
 export async function* run(recipe: Recipe, options: RunOptions): AsyncGenerator<RunEvent, void> {
-  const queue = new EventQueue<RunEvent>();
   const left = new AbortController();
-  const signal = AbortSignal.any([left.signal, ...(options.signal ? [options.signal] : [])]);
-  const work = locked(recipe, { ...options, signal }, (event) => queue.push(event)).finally(() =>
-    queue.end(),
-  );
+  const given = options.signal ? [options.signal] : [];
+  const ranks = hasRanks() ? await Ranks.join(rankPlace()) : undefined;
+  if (ranks && ranks.place.rank > 0) {
+    if (!(await follow(ranks, AbortSignal.any([left.signal, ...given])))) process.exitCode = 1;
+    return;
+  }
+  const queue = new EventQueue<RunEvent>();
+  const team = ranks && new Team(ranks);
+  const signal = AbortSignal.any([left.signal, ...given, ...(team ? [team.signal] : [])]);
+  const work = withTeam(team, () =>
+    locked(recipe, { ...options, team, signal }, (event) => queue.push(event)),
+  ).finally(() => queue.end());
   work.catch(() => {}); // reported below, after the earlier events
   try {
     yield* queue;
@@ -87,7 +98,7 @@ export async function* run(recipe: Recipe, options: RunOptions): AsyncGenerator<
   }
 }
 
-type Options = RunOptions & { signal: AbortSignal };
+type Options = RunOptions & { signal: AbortSignal; team: Team | undefined };
 type Emit = (event: RunEvent) => void;
 
 async function locked(recipe: Recipe, options: Options, tell: Emit): Promise<void> {
@@ -132,9 +143,10 @@ async function work(
   emit: Emit,
   resumed: boolean,
 ): Promise<void> {
-  const { directory, signal, onModelProgress, rewards, prompts, until } = options;
+  const { directory, signal, team, onModelProgress, rewards, prompts, until } = options;
   const began = performance.now();
   checkRewards(recipe, rewards);
+  if (team) checkShared(recipe, team.size);
   await stoppable(signal, () =>
     fetchSources(sourcesOf(recipe), { signal, onProgress: onModelProgress }),
   );
@@ -143,18 +155,21 @@ async function work(
   let inputs = await readInputs(recipe, sources);
   emit({ type: 'run_started', directory, resumed, iterations: recipe.iterations });
   for (const message of recipeWarnings(recipe)) emit({ type: 'warning', message });
-  if (recipe.threads > 0) setThreads(recipe.threads);
+  if (team) emit(team.setThreads(recipe));
+  else if (recipe.threads > 0) setThreads(recipe.threads);
   const resolved = await stoppable(signal, () =>
     resolveModel(recipe.model, { signal, ...(onModelProgress && { onProgress: onModelProgress }) }),
   );
-  const plan = await checkModel(records, recipe, resolved, signal, (message) =>
+  const { plan, digest } = await checkModel(records, recipe, resolved, signal, (message) =>
     emit({ type: 'warning', message }),
   );
+  const own = team ? placed(recipe, team.place) : recipe;
+  await team?.order({ do: 'begin', recipe, directory: resolve(directory), digest });
   const models = new Models({
     base: resolved.path,
     name: recipe.model,
     dtype: recipe.dtype,
-    device: recipe.device,
+    device: own.device,
     signal,
     adapter: adapterOf(recipe),
     check: (path) => verifyCheckpoint(records, path, signal),
@@ -173,7 +188,8 @@ async function work(
   const outlets = new Outlets(recipe, options, (message) => emit({ type: 'warning', message }));
   const metrics = new MetricsLog(directory, (row, before) => outlets.add(row, before));
   const context = new RunContext({
-    recipe,
+    recipe: own,
+    team,
     directory,
     records,
     metrics,
@@ -212,7 +228,9 @@ async function work(
       const summary = await summaries.add(t);
       await writePhaseCard(context, t, summary);
       await prune(context, t);
-      await models.keep([context.checkpoint(0), context.checkpoint(t), context.checkpoint(t + 1)]);
+      const kept = [0, t, t + 1];
+      await models.keep(kept.map((n) => context.checkpoint(n)));
+      await team?.order({ do: 'keep', checkpoints: kept });
       if (t < recipe.iterations && summary && (await until?.(summary))) break;
     }
     metrics.end();

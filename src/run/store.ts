@@ -116,12 +116,24 @@ export interface Blocks<Item, Made> extends Artefact {
   size: number;
   /** The records of one block; `first` is the index of its first item. */
   make: (items: readonly Item[], first: number) => Promise<Made[]>;
+  /** Makes the blocks that are not on disk and saves each, in any order; one by one where absent. */
+  makeAll?: (missing: readonly Block<Item>[], save: SaveBlock<Made>) => Promise<void>;
 }
 
+/** Items that are saved together. */
+export interface Block<Item> {
+  /** Its number in the artefact. */
+  number: number;
+  /** Index of its first item. */
+  first: number;
+  items: readonly Item[];
+}
+
+export type SaveBlock<Made> = (block: Block<unknown>, records: Made[]) => Promise<void>;
+
 /**
- * The records of `path`: read if it is complete, otherwise computed block by block, each block on
- * disk before the next begins. After an interruption, a call with the same arguments continues with
- * the first missing block.
+ * The records of `path`: read if it is complete, otherwise computed in blocks, each on disk once it
+ * is computed. After an interruption, a call with the same arguments computes the missing blocks.
  */
 export async function inBlocks<Item, Made extends object>({
   path,
@@ -131,26 +143,34 @@ export async function inBlocks<Item, Made extends object>({
   replace = false,
   write = (records) => writeRecords(path, records),
   make,
+  makeAll = async (missing, save) => {
+    for (const block of missing) await save(block, await make(block.items, block.first));
+  },
 }: Blocks<Item, Made>): Promise<Made[]> {
   if (existsSync(path) && !replace) return readRecords<Made>(path);
   const parts = `${path}.parts`;
   const saved = await onDisk(parts, () => openParts(parts, plan));
-  const made: Made[] = [];
-  for (let first = 0, block = 0; first < items.length; first += size, block++) {
-    const name = partName(block);
+  const made: Made[][] = [];
+  const missing: Block<Item>[] = [];
+  for (let first = 0, number = 0; first < items.length; first += size, number++) {
+    const name = partName(number);
     const part = join(parts, name);
-    if (saved.newest(name) && existsSync(part)) {
-      await saved.demand(name, `remove it and run the same command again to make it again`);
-      made.push(...(await readRecords<Made>(part)));
+    if (!saved.newest(name) || !existsSync(part)) {
+      missing.push({ number, first, items: items.slice(first, first + size) });
       continue;
     }
-    const records = await make(items.slice(first, first + size), first);
-    await onDisk(part, () => saved.write(name, toJsonl(records)));
-    made.push(...records);
+    await saved.demand(name, `remove it and run the same command again to make it again`);
+    made[number] = await readRecords<Made>(part);
   }
-  await write(made);
+  await makeAll(missing, async ({ number }, records) => {
+    const name = partName(number);
+    await onDisk(join(parts, name), () => saved.write(name, toJsonl(records)));
+    made[number] = records;
+  });
+  const all = made.flat();
+  await write(all);
   await rm(parts, { recursive: true, force: true });
-  return made;
+  return all;
 }
 
 /** Discards blocks of another plan. */

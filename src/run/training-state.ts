@@ -6,7 +6,7 @@
  */
 import { constants, existsSync } from 'node:fs';
 import { copyFile, readdir, rename, rm } from 'node:fs/promises';
-import { basename, join } from 'node:path';
+import { basename, join, resolve } from 'node:path';
 import type { Trainer } from '../engine/trainer.js';
 import { makeDirectory, syncFolder } from '../files/files.js';
 import { digestFile, Records, RECORDS } from './records.js';
@@ -24,10 +24,7 @@ const BEST = 'best-';
 /**
  * The state kept in `folder`; a state of another `plan` (other settings, other data) is not used.
  */
-export function trainingState(
-  folder: string,
-  plan: string,
-): TrainingState & { steps(): Promise<number> } {
+export function trainingState(folder: string, plan: string): TrainingState {
   const remedy = `remove ${folder} and run the same command again to train from the beginning`;
   const saved = async (
     content: boolean,
@@ -53,6 +50,7 @@ export function trainingState(
         await rm(join(folder, name), { force: true });
   };
   return {
+    file: resolve(folder, STATE),
     async steps() {
       return (await saved(false))?.steps ?? 0;
     },

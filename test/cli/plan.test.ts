@@ -34,6 +34,26 @@ describe('cream plan', () => {
       expect(parts).toContain(part);
   });
 
+  it('plans for several GPUs: memory, traffic and the rows that hide it', async () => {
+    const args = ['plan', '--shape', '8b', '--device-memory', '80', '--gpus', '8', '--nodes', '2'];
+    const { stdout } = await cream(...args, '--json');
+    const [plan] = JSON.parse(stdout) as {
+      stages: { parts: { name: string; bytes: number }[] }[];
+      traffic: { gradients: number; weights: number; seconds: number; rows: number };
+    }[];
+    const parts = Object.fromEntries(plan!.stages[2]!.parts.map((p) => [p.name, p.bytes]));
+    const parameters = parts['weights']! / 2;
+    expect(parts['master weights']! / parameters).toBeCloseTo(4 / 16, 3);
+    expect(parts['optimizer states']! / parameters).toBeCloseTo(8 / 16, 3);
+    expect(plan!.traffic.gradients).toBeCloseTo((4 * parameters * 15) / 16, -3);
+    expect(plan!.traffic.weights).toBeCloseTo((2 * parameters * 15) / 16, -3);
+    expect(plan!.traffic.seconds).toBeCloseTo((6 * parameters * 15) / 16 / 320e9, 6);
+    const text = (await cream(...args)).stdout;
+    expect(text).toContain('a training step on 16 GPUs sends 30.1 GB of gradients and 15.1 GB');
+    const wrong = await cream('plan', '--gpus', 'two');
+    expect(wrong.stderr).toContain("--gpus must be a whole number from 1 to 100000, got 'two'.");
+  });
+
   it('refuses a config that is none, by name', () => {
     const request = {
       source: 'mine/config.json',

@@ -16,6 +16,17 @@ import {
 
 // Records, so that the compiler requires a line for every name in the types.
 const functions: Record<keyof Addon, true> = {
+  rankPlace: true,
+  processGroups: true,
+  joinRanks: true,
+  storeSet: true,
+  storeAwait: true,
+  storeAdd: true,
+  storeRemove: true,
+  storePush: true,
+  storePop: true,
+  leaveRanks: true,
+  endProcess: true,
   Model: true,
   Trainer: true,
   engineInfo: true,

@@ -12,6 +12,7 @@ import { resolveModel } from '../../models/resolve.js';
 import { parseRecipe } from '../../run/recipe-file.js';
 import { recipeSchema, type Recipe } from '../../run/recipe.js';
 import type { Cli } from '../cli.js';
+import { clusterOf, trafficLine, trainingTraffic, type Cluster, type Traffic } from '../cluster.js';
 import { readRecipe } from '../recipes.js';
 import { SHAPES, shapeJson } from '../shapes.js';
 import { formatTable, printJson, printLine } from '../table.js';
@@ -27,6 +28,8 @@ interface Subject {
   recipe: Recipe;
   /** Use the recipe's settings; otherwise choose the best that fit. */
   given: boolean;
+  /** The GPUs that share the run; undefined for one. */
+  cluster?: Cluster | undefined;
 }
 
 export function addPlan(program: Command, cli: Cli): void {
@@ -45,6 +48,8 @@ export function addPlan(program: Command, cli: Cli): void {
       '--device-memory <GiB>',
       'plan for a GPU of this nominal size, 98.5 % of it usable [24, 40, 80 and 141]',
     )
+    .option('--gpus <count>', 'GPUs per machine that share the run [1]')
+    .option('--nodes <count>', 'machines that share the run [1]')
     .option('--json', 'as JSON')
     .action(
       async (
@@ -54,6 +59,8 @@ export function addPlan(program: Command, cli: Cli): void {
           shape?: string;
           lora?: boolean;
           deviceMemory?: string;
+          gpus?: string;
+          nodes?: string;
           json?: boolean;
         },
       ) => {
@@ -63,9 +70,10 @@ export function addPlan(program: Command, cli: Cli): void {
           throw new Error(
             `--device-memory must be a number of GiB above 0, got '${flags.deviceMemory}'.`,
           );
+        const cluster = clusterOf(flags);
         const recipe = await recipeOf(path, flags);
         const named = flags.shape === undefined && (path ?? flags.model) !== undefined;
-        if (named && recipe.device === 'cpu' && flags.deviceMemory === undefined)
+        if (named && recipe.device === 'cpu' && flags.deviceMemory === undefined && !cluster)
           return planCpu(
             recipe,
             (stage, configJson) =>
@@ -77,7 +85,7 @@ export function addPlan(program: Command, cli: Cli): void {
           cards.map((card) => ({
             subject,
             card,
-            stages: STAGES.map((stage) => planOf(subject, stage, card)),
+            stages: STAGES.map((stage) => planOf({ ...subject, cluster }, stage, card)),
           })),
         );
         if (flags.json)
@@ -86,6 +94,7 @@ export function addPlan(program: Command, cli: Cli): void {
               model: subject.name,
               deviceMemory: card,
               stages,
+              ...(cluster && { cluster, traffic: trafficOf(stages[2]!, subject, cluster) }),
             })),
           );
         printLine(
@@ -100,6 +109,11 @@ export function addPlan(program: Command, cli: Cli): void {
             ]),
           ),
         );
+        if (cluster)
+          for (const [name, { subject, stages }] of new Map(plans.map((p) => [p.subject.name, p])))
+            printLine(
+              `\n${name}: ${trafficLine(trafficOf(stages[2]!, subject, cluster), cluster)}`,
+            );
         if (plans.length > 1) return;
         for (const [i, stage] of STAGES.entries())
           printLine(
@@ -110,6 +124,14 @@ export function addPlan(program: Command, cli: Cli): void {
           );
       },
     );
+}
+
+function trafficOf(train: MemoryPlan, { recipe }: Subject, cluster: Cluster): Traffic {
+  const bytesOf = (part: string) => train.parts.find(({ name }) => name === part)?.bytes ?? 0;
+  const weights = bytesOf('weights') / (recipe.dtype === 'float32' ? 4 : 2);
+  // An adapter's gradients are float32 unless the recipe says otherwise.
+  const adapter = recipe.lora.enabled ? bytesOf('gradients') / 4 : undefined;
+  return trainingTraffic({ weights, adapter, dtype: recipe.dtype }, cluster);
 }
 
 const gib = (bytes: number): string => `${(bytes / GIB).toFixed(1)} GiB`;
@@ -151,7 +173,7 @@ const planOf = (subject: Subject, stage: PlanRequest['stage'], card: number): Me
   planMemory(requestOf(subject, stage, card));
 
 function requestOf(
-  { name, configJson, recipe, given }: Subject,
+  { name, configJson, recipe, given, cluster }: Subject,
   stage: PlanRequest['stage'],
   card: number,
 ): PlanRequest {
@@ -178,6 +200,7 @@ function requestOf(
     promptTokens: 512,
     newTokens: sample.max_new_tokens,
     samples: sample.samples,
+    ranks: cluster && cluster.gpus * cluster.nodes,
     microBatchTokens: fixed(train.micro_batch_tokens),
     activationCheckpointing: fixed(train.activation_checkpointing),
     maxNumSeqs: fixed(sample.max_num_seqs),

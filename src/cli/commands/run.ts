@@ -73,12 +73,14 @@ async function work(
   flags: Flags,
   { signal, progress }: Cli,
 ): Promise<void> {
+  let finished = false;
   for await (const event of run(recipe, {
     directory,
     signal,
     onModelProgress: modelProgress(progress),
   })) {
     showEvent(progress, event);
+    finished ||= event.type === 'run_finished';
     if (event.type === 'run_finished' && event.already)
       progress.say(
         `The run in ${directory} is finished; nothing to do. To run it again, choose ` +
@@ -86,6 +88,7 @@ async function work(
       );
   }
   progress.stop();
+  if (!finished) return; // a rank that followed rank 0
   const path = join(directory, REPORT);
   // Missing where a run was stopped just before its report.
   const report = existsSync(path) ? readRun(directory) : (await writeReport(directory)).run;

@@ -9,7 +9,7 @@ import { grade, type Question } from '../../evaluate/task.js';
 import type { LanguageModel } from '../../lm/language-model.js';
 import { promptInSlices, textInSlices } from '../../lm/sliced.js';
 import { mapInSlices, type Slices } from '../../lm/slices.js';
-import type { RunContext } from '../context.js';
+import type { RunContext, WorkContext } from '../context.js';
 import { promptKey } from '../keys.js';
 import type { Recipe } from '../recipe.js';
 import type { Phase } from '../store.js';
@@ -50,12 +50,19 @@ export function evaluateStage(
 export async function evaluateModel(run: RunContext, phase: Phase, n: number): Promise<void> {
   const questions = await run.inputs.questions();
   if (questions.length === 0) return;
+  await run.blocks({ phase, stage: 'evaluate' }, 'answers.jsonl', evaluationOf(run, n, questions));
+}
+
+export function evaluationOf(
+  run: WorkContext,
+  n: number,
+  questions: readonly Question[],
+): BlockedStage<Question, AnswerRecord> {
   const policy = () => run.models.policy(run.checkpoint(n));
-  await run.blocks(
-    { phase, stage: 'evaluate' },
-    'answers.jsonl',
-    evaluateStage(questions, policy, run.recipe),
-  );
+  return {
+    ...evaluateStage(questions, policy, run.recipe),
+    work: () => Promise.resolve({ stage: 'evaluate', n }),
+  };
 }
 
 function accuracyNote(answers: readonly AnswerRecord[]): string {

@@ -8,7 +8,7 @@ import type { Loaded } from '../../data/prompts.js';
 import type { PairRecord, ScoreRecord } from '../../data/records.js';
 import type { LanguageModel } from '../../lm/language-model.js';
 import { mapInSlices, type Slices } from '../../lm/slices.js';
-import type { RunContext } from '../context.js';
+import type { RunContext, WorkContext } from '../context.js';
 import { withSystem } from '../data.js';
 import { encodePreference } from '../encode-pairs.js';
 import { RunError } from '../errors.js';
@@ -59,21 +59,29 @@ export async function scoreGivenPairs(run: RunContext, t: number): Promise<PairR
   const of = { phase: t, stage: 'score' } as const;
   const preferences = await preferencesOf(run, t);
   if (existsSync(run.file(t, 'pairs.jsonl'))) return run.kept(of, 'pairs.jsonl');
+  const scores = await run.blocks(of, 'scores.jsonl', await givenScoringOf(run, t, preferences));
   const language = await run.models.policy(run.checkpoint(t));
-  const judges = async () => {
-    const current = await run.models.model(run.checkpoint(t));
-    return { current, previous: current, base: await run.models.model(run.checkpoint(0)) };
-  };
-  const scores = await run.blocks(
-    of,
-    'scores.jsonl',
-    givenPairsStage(preferences, language, judges, run.recipe.score),
-  );
   const pairs = await makeGivenPairs(preferences, scores, language, run.signal);
   const reversed = reversedPairs(pairs, 'given');
   if (reversed !== undefined) run.warnOnce('reversed pairs', reversed);
   await run.write(t, 'pairs.jsonl', pairs);
   return pairs;
+}
+
+export async function givenScoringOf(
+  run: WorkContext,
+  t: number,
+  preferences: readonly PreferenceRecord[],
+): Promise<BlockedStage<PreferenceRecord, ScoreRecord>> {
+  const language = await run.models.policy(run.checkpoint(t));
+  const judges = async () => {
+    const current = await run.models.model(run.checkpoint(t));
+    return { current, previous: current, base: await run.models.model(run.checkpoint(0)) };
+  };
+  return {
+    ...givenPairsStage(preferences, language, judges, run.recipe.score),
+    work: () => Promise.resolve({ stage: 'given pairs', t }),
+  };
 }
 
 async function preferencesOf(run: RunContext, t: number): Promise<PreferenceRecord[]> {

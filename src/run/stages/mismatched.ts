@@ -7,7 +7,7 @@
  */
 import type { MismatchedRecord, PairRecord } from '../../data/records.js';
 import type { Model } from '../../engine/model.js';
-import type { RunContext } from '../context.js';
+import type { RunContext, WorkContext } from '../context.js';
 import { RunError } from '../errors.js';
 import { shuffled } from '../keys.js';
 import type { BlockedStage, StageHooks } from './stage.js';
@@ -31,13 +31,24 @@ export async function scoreMismatched(
   t: number,
   pairs: readonly PairRecord[],
 ): Promise<MismatchedRecord[]> {
-  const { train, score, seed } = run.recipe;
-  const reference = run.checkpoint(train.reference === 'base' ? 0 : t);
   return run.blocks(
     { phase: t, stage: 'score' },
     'mismatched.jsonl',
-    mismatchedStage(pairs, [seed, 'train', t], () => run.models.model(reference), score),
+    mismatchedScoringOf(run, t, pairs),
   );
+}
+
+export function mismatchedScoringOf(
+  run: WorkContext,
+  t: number,
+  pairs: readonly PairRecord[],
+): BlockedStage<PairRecord, MismatchedRecord> {
+  const { train, score, seed } = run.recipe;
+  const reference = run.checkpoint(train.reference === 'base' ? 0 : t);
+  return {
+    ...mismatchedStage(pairs, [seed, 'train', t], () => run.models.model(reference), score),
+    work: () => Promise.resolve({ stage: 'mismatched', t }),
+  };
 }
 
 export function mismatchedStage(

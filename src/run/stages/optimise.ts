@@ -22,6 +22,7 @@ import {
   type EvaluationColumns,
   type InTraining,
 } from './in-training.js';
+import type { Order } from '../team.js';
 import type { StageHooks } from './stage.js';
 
 /** One optimizer step in TRL's metric names, without values that depend on the machine's speed. */
@@ -55,6 +56,10 @@ export type StepMetrics = Awaited<ReturnType<Trainer['preferenceStep']>> & {
 
 /** The state from which an interrupted loop continues; training-state.ts keeps it on disk. */
 export interface TrainingState {
+  /** The steps of the saved state; 0 where there is none. */
+  steps(): Promise<number>;
+  /** Path of the saved state. */
+  readonly file: string;
   /** Restores the last saved step into a new trainer and returns the steps taken before it. */
   restore(trainer: Trainer): Promise<StepRecord[]>;
   save(trainer: Trainer, steps: readonly StepRecord[]): Promise<void>;
@@ -98,6 +103,8 @@ export interface TrainingHooks extends StageHooks {
   /** Called with the steps of an earlier call. */
   onRestore?: (steps: readonly StepRecord[]) => void;
   onStep?: (record: StepRecord, cost: { tokens: number; seconds: number }) => void;
+  /** Has the other ranks take part in the trainer's next call. */
+  announce?: ((order: Order) => Promise<unknown>) | undefined;
 }
 
 /**
@@ -122,15 +129,19 @@ export async function trainCheckpoint<Example>(
   const state = trainingState(folder, run.plan);
   const start = { done: await state.steps(), total: totalSteps(objective), unit };
   await run.stage(of, start, async (hooks) => {
+    const announce = run.team && ((order: Order) => run.team!.order(order));
+    await announce?.({ do: 'train', phase: of.phase, from, to });
     const policy = await run.models.beginTraining(run.checkpoint(from));
     const { steps, best } = await optimise(policy, objective, checkpoint, state, {
       ...hooks,
       onRestore: (before) => run.tellRestored(of, before),
       onStep: (record, cost) => run.tellStep(of, record, cost),
+      announce,
     }).catch(async (error: unknown) => {
       await policy.model.dispose();
       throw error;
     });
+    await announce?.({ do: 'trained' });
     // The model has the weights of the last step.
     if (best !== steps.length) await policy.model.dispose();
     else await run.models.endTraining(policy.model, checkpoint, settings.checkpoint_dtype);
@@ -169,13 +180,20 @@ export async function optimise<Example>(
   hooks: TrainingHooks,
 ): Promise<{ steps: StepRecord[]; best: number }> {
   const { settings, evaluation } = objective;
+  const { announce } = hooks;
   const trainer = await policy.model.trainer(trainerParams(objective));
+  const save = async (steps: readonly StepRecord[]) => {
+    await announce?.({ do: 'save state' });
+    await state.save(trainer, steps);
+  };
   try {
+    const done = await state.steps();
+    if (done > 0) await announce?.({ do: 'load state', file: state.file, done });
     const steps = await state.restore(trainer);
     let saved = steps.length;
     let tokens = 0;
     const interrupted = async (): Promise<never> => {
-      if (steps.length > saved) await state.save(trainer, steps);
+      if (steps.length > saved) await save(steps);
       throw new Interrupted();
     };
     const measured = async (): Promise<void> => {
@@ -187,7 +205,7 @@ export async function optimise<Example>(
     hooks.onRestore?.(steps);
     for (const batch of batchesAfter(steps.length, objective)) {
       if (evaluation && stopsAfter(evaluation, steps)) break;
-      const metrics = await stepOf(objective, trainer, batch, policy, steps.length, hooks.signal);
+      const metrics = await stepOf(objective, trainer, batch, policy, steps.length, hooks);
       if (metrics === 'aborted') return await interrupted();
       tokens += metrics.tokens;
       steps.push(stepRecord(metrics, objective, steps, batch));
@@ -196,14 +214,17 @@ export async function optimise<Example>(
       hooks.onStep?.(steps.at(-1)!, metrics);
       hooks.progress(steps.length, tokens);
       if (saved < steps.length && isDue(settings.save_steps, steps.length, objective)) {
-        await state.save(trainer, steps);
+        await save(steps);
         saved = steps.length;
       }
     }
     const best = evaluation && evaluation.patience > 0 ? bestStep(evaluation, steps)! : undefined;
     if (best !== undefined) await state.takeBest(best, checkpoint);
-    // Saved while the trainer still holds its fp32 master weights.
-    else await saveCheckpoint(policy, policy.model, checkpoint, settings.checkpoint_dtype);
+    else {
+      // Saved while the trainer still holds its fp32 master weights.
+      await announce?.({ do: 'save weights' });
+      await saveCheckpoint(policy, policy.model, checkpoint, settings.checkpoint_dtype);
+    }
     return { steps, best: best ?? steps.length };
   } finally {
     await trainer.dispose();
@@ -239,7 +260,7 @@ async function evaluateNewest<Example>(
 }
 
 /** The batches that remain after `done` steps. */
-function* batchesAfter<Example>(
+export function* batchesAfter<Example>(
   done: number,
   { examples, id, key, settings: { epochs, batch_size: size } }: Objective<Example>,
 ): Generator<Example[]> {
@@ -263,7 +284,7 @@ export function stepsPerEpoch(examples: number, settings: { batch_size: number }
   return Math.ceil(examples / settings.batch_size);
 }
 
-function trainerParams<Example>(objective: Objective<Example>): TrainerParams {
+export function trainerParams<Example>(objective: Objective<Example>): TrainerParams {
   const { settings, loss, key } = objective;
   const total = totalSteps(objective);
   return {
@@ -286,13 +307,13 @@ function trainerParams<Example>(objective: Objective<Example>): TrainerParams {
 }
 
 /** One step. @throws RunError in one sentence for a loss or gradient that is not finite. */
-async function stepOf<Example>(
+export async function stepOf<Example>(
   objective: Objective<Example>,
   trainer: Trainer,
   batch: readonly Example[],
   policy: LanguageModel,
   before: number,
-  signal: AbortSignal,
+  { signal, announce }: Pick<TrainingHooks, 'signal' | 'announce'>,
 ): Promise<StepMetrics | 'aborted'> {
   const diverged = (cause?: unknown) =>
     new RunError(
@@ -303,11 +324,14 @@ async function stepOf<Example>(
       { cause },
     );
   if (signal.aborted) return 'aborted';
+  await announce?.({ do: 'step' });
+  // A step that the ranks have begun is finished by all of them.
+  const within = announce ? new AbortController().signal : signal;
   let metrics: StepMetrics;
   try {
-    metrics = await objective.step(trainer, batch, policy, signal);
+    metrics = await objective.step(trainer, batch, policy, within);
   } catch (error) {
-    if (signal.aborted) return 'aborted';
+    if (within.aborted) return 'aborted';
     throw (error as { code?: string }).code === 'ERR_NON_FINITE' ? diverged(error) : error;
   }
   if (!Number.isFinite(metrics.loss)) throw diverged();

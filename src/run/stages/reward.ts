@@ -20,7 +20,7 @@ import { goldRewards } from '../../reward/gold.js';
 import { judge, judgeRewards, type JudgeSettings } from '../../reward/judge.js';
 import { combinedRewards, comparedRewards } from '../../reward/combined.js';
 import { externalSet, rewardSet, type Against } from '../../reward/reward.js';
-import type { RunContext } from '../context.js';
+import type { RunContext, WorkContext } from '../context.js';
 import { RunError } from '../errors.js';
 import type { Recipe } from '../recipe.js';
 import { withRewardModel } from '../reward-model.js';
@@ -131,6 +131,18 @@ function judgementsOf(
   t: number,
   completions: CompletionRecord[],
 ): Promise<JudgementRecord[]> {
+  return run.blocks(
+    { phase: t, stage: 'reward' },
+    'judgements.jsonl',
+    judgingOf(run, t, groupCompletions(completions)),
+  );
+}
+
+export function judgingOf(
+  run: WorkContext,
+  t: number,
+  groups: readonly CompletionGroup[],
+): BlockedStage<CompletionGroup, JudgementRecord> {
   const { reward, sample, score, seed } = run.recipe;
   const judging = async () => {
     const language = await run.models.policy(run.checkpoint(t));
@@ -141,17 +153,17 @@ function judgementsOf(
         : await run.models.model(run.checkpoint(t - 1));
     return { language, judges: { current: language.model, previous } };
   };
-  return run.blocks(
-    { phase: t, stage: 'reward' },
-    'judgements.jsonl',
-    judgeStage(groupCompletions(completions), judging, {
-      ...reward,
-      max_num_seqs: sample.max_num_seqs,
-      save_prompts: score.save_prompts,
-      seed,
-      iteration: t,
-    }),
-  );
+  const settings = {
+    ...reward,
+    max_num_seqs: sample.max_num_seqs,
+    save_prompts: score.save_prompts,
+    seed,
+    iteration: t,
+  };
+  return {
+    ...judgeStage(groups, judging, settings),
+    work: () => Promise.resolve({ stage: 'judge', t }),
+  };
 }
 
 async function externalRewardsOf(
@@ -167,6 +179,7 @@ async function externalRewardsOf(
   const inBlocks = (
     make: (block: CompletionRecord[], hooks: StageHooks) => Promise<ExternalRewardRecord[]>,
     size: number,
+    work?: BlockedStage<CompletionGroup, ExternalRewardRecord>['work'],
   ) =>
     run.blocks<CompletionGroup, ExternalRewardRecord>(
       { phase: t, stage: 'reward' },
@@ -177,12 +190,15 @@ async function externalRewardsOf(
         unit: 'completions',
         units: (group) => group.length,
         make: async (block, hooks) => make(block.flat(), hooks),
+        ...(work && { work }),
         note: (made) => `mean ${mean(made.map(({ reward }) => reward))!.toFixed(3)}`,
       },
     );
   switch (source) {
     case 'model':
-      return withRewardModel(run, (score) => inBlocks(score, save_prompts));
+      return withRewardModel(run, (score) =>
+        inBlocks(score, save_prompts, () => Promise.resolve({ stage: 'reward' })),
+      );
     case 'function':
       return inBlocks(
         (block, { signal }) => untilAborted(callRewards(run.rewards!, block), signal),

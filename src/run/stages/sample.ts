@@ -3,8 +3,8 @@ import type { CompletionRecord, PromptRecord } from '../../data/records.js';
 import { sumLogprobs } from '../../engine/score.js';
 import type { LanguageModel } from '../../lm/language-model.js';
 import { mean } from '../../evaluate/iteration.js';
-import type { RunContext } from '../context.js';
 import { promptInSlices } from '../../lm/sliced.js';
+import type { RunContext, WorkContext } from '../context.js';
 import { mapInSlices } from '../../lm/slices.js';
 import { promptKey } from '../keys.js';
 import type { Recipe } from '../recipe.js';
@@ -33,13 +33,24 @@ export function sampleCompletions(
   t: number,
   prompts: PromptRecord[],
 ): Promise<CompletionRecord[]> {
-  const { sample: settings, seed } = run.recipe;
-  const policy = () => run.models.policy(run.checkpoint(t));
   return run.blocks(
     { phase: t, stage: 'sample' },
     'completions.jsonl',
-    sampleStage(prompts, policy, { ...settings, seed, iteration: t }),
+    samplingOf(run, t, prompts),
   );
+}
+
+export function samplingOf(
+  run: WorkContext,
+  t: number,
+  prompts: readonly PromptRecord[],
+): BlockedStage<PromptRecord, CompletionRecord> {
+  const { sample: settings, seed } = run.recipe;
+  const policy = () => run.models.policy(run.checkpoint(t));
+  return {
+    ...sampleStage(prompts, policy, { ...settings, seed, iteration: t }),
+    work: () => Promise.resolve({ stage: 'sample', t }),
+  };
 }
 
 /**

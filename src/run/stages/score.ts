@@ -9,7 +9,7 @@ import type { CompletionRecord, SamplerCheckRecord, ScoreRecord } from '../../da
 import { groupBy } from '../../data/group.js';
 import type { DType, Model } from '../../engine/model.js';
 import { measureSampler } from '../../evaluate/iteration.js';
-import type { RunContext } from '../context.js';
+import type { RunContext, WorkContext } from '../context.js';
 import { checksFit, checkSampler, samplerHolds } from './check-sampler.js';
 import type { BlockedStage, StageHooks } from './stage.js';
 
@@ -49,23 +49,30 @@ export function scoreStage(
   judgesOf: () => Promise<Judges>,
   settings: ScoreSettings,
   check?: SamplerCheck,
-): BlockedStage<CompletionGroup, ScoreRecord> {
+): BlockedStage<CompletionGroup, ScoreRecord> & {
+  decide: (hooks: StageHooks) => Promise<boolean>;
+} {
   let checks: SamplerCheckRecord[] | undefined;
+  let spent = 0;
   const sampled = () => check && checks && samplerHolds(checks, check.dtype);
+  const decide = async (hooks: StageHooks): Promise<boolean> => {
+    checks ??= await check?.of(await judgesOf(), {
+      ...hooks,
+      progress: (_, tokens) => hooks.progress(0, (spent = tokens)),
+    });
+    return sampled() ?? false;
+  };
   return {
+    decide,
     items: groups,
     size: settings.save_prompts,
     unit: 'completions',
     units: (group) => group.length,
     make: async (block, hooks) => {
       const judges = await judgesOf();
-      let spent = 0;
-      checks ??= await check?.of(judges, {
-        ...hooks,
-        progress: (_, tokens) => hooks.progress(0, (spent = tokens)),
-      });
+      spent = 0;
       const known = new Map(
-        sampled()
+        (await decide(hooks))
           ? [[judges.current, Float64Array.from(block.flat(), ({ logprob }) => logprob)]]
           : [],
       );
@@ -83,14 +90,14 @@ export function scoreCompletions(
   completions: CompletionRecord[],
 ): Promise<ScoreRecord[]> {
   const groups = groupCompletions(completions);
-  return run.blocks(
-    { phase: t, stage: 'score' },
-    'scores.jsonl',
-    scoreStage(groups, () => judgesOf(run, t), run.recipe.score, {
-      dtype: run.recipe.dtype,
-      of: (judges, hooks) => checksOf(run, t, groups, judges, hooks),
-    }),
-  );
+  const stage = scoreStage(groups, () => judgesOf(run, t), run.recipe.score, {
+    dtype: run.recipe.dtype,
+    of: (judges, hooks) => checksOf(run, t, groups, judges, hooks),
+  });
+  return run.blocks({ phase: t, stage: 'score' }, 'scores.jsonl', {
+    ...stage,
+    work: async (hooks) => ({ stage: 'score', t, sampled: await stage.decide(hooks) }),
+  });
 }
 
 /** Scores of completions that other models sampled, which θ_t computes, too. */
@@ -104,7 +111,16 @@ export function scoreOthers(
   return run.blocks({ phase: t, stage: 'score' }, 'scores.jsonl', stage);
 }
 
-async function judgesOf(run: RunContext, t: number): Promise<Judges> {
+/** The scoring of iteration t once it is decided whether θ_t's scores are the sampler's. */
+export function scoringOf(
+  run: WorkContext,
+  { t, sampled }: { t: number; sampled: boolean },
+): BlockedStage<CompletionGroup, ScoreRecord> {
+  const decided = { dtype: run.recipe.dtype, of: () => Promise.resolve([]) };
+  return scoreStage([], () => judgesOf(run, t), run.recipe.score, sampled ? decided : undefined);
+}
+
+async function judgesOf(run: WorkContext, t: number): Promise<Judges> {
   const [current, previous, base] = [
     await run.models.model(run.checkpoint(t)),
     await run.models.model(run.checkpoint(t - 1)),

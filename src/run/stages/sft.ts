@@ -12,10 +12,11 @@ import { completionInSlices, promptInSlices } from '../../lm/sliced.js';
 import { mapInSlices, type Slices } from '../../lm/slices.js';
 import { CARD } from '../card.js';
 import type { RunContext } from '../context.js';
+import type { Recipe } from '../recipe.js';
 import { RunError } from '../errors.js';
 import { makeFolder } from '../store.js';
 import { recordFolder } from '../verify.js';
-import { trainCheckpoint } from './optimise.js';
+import { trainCheckpoint, type Objective } from './optimise.js';
 
 export async function fineTune(run: RunContext): Promise<void> {
   const { checkpoint } = run.recipe.sft;
@@ -72,23 +73,30 @@ async function train(run: RunContext): Promise<void> {
     run,
     of,
     { from: 0, to: 1, unit: 'demonstrations' },
-    {
-      examples: await demonstrationsOf(run),
-      id: ({ id }) => id,
-      key: [run.recipe.seed, 'sft', 'sft'],
-      settings: run.recipe.sft,
-      rewards: false,
-      step: async (trainer, batch, policy, signal) =>
-        trainer.sftStep(
-          await mapInSlices(
-            batch,
-            (demonstration, slices) => encodeDemonstration(demonstration, policy, slices),
-            signal,
-          ),
-          { signal },
-        ),
-    },
+    sftObjective(await demonstrationsOf(run), run.recipe),
   );
+}
+
+export function sftObjective(
+  demonstrations: readonly DemonstrationRecord[],
+  { seed, sft }: Pick<Recipe, 'seed' | 'sft'>,
+): Objective<DemonstrationRecord> {
+  return {
+    examples: demonstrations,
+    id: ({ id }) => id,
+    key: [seed, 'sft', 'sft'],
+    settings: sft,
+    rewards: false,
+    step: async (trainer, batch, policy, signal) =>
+      trainer.sftStep(
+        await mapInSlices(
+          batch,
+          (demonstration, slices) => encodeDemonstration(demonstration, policy, slices),
+          signal,
+        ),
+        { signal },
+      ),
+  };
 }
 
 /** Copies the checkpoint at `source`, so that the run does not depend on it later. */

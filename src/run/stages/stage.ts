@@ -1,5 +1,6 @@
 /** Shared by all stages: cancellation, progress, and work that is saved block by block. */
-import { inBlocks, remainingItems, type Artefact } from '../store.js';
+import { inBlocks, remainingItems, type Artefact, type Block, type SaveBlock } from '../store.js';
+import type { Work } from '../work.js';
 
 /** Cancellation and progress of a stage. */
 export interface StageHooks {
@@ -20,6 +21,8 @@ export interface BlockedStage<Item, Made extends object> {
   unit: string;
   units?: (item: Item) => number;
   make: (items: readonly Item[], hooks: StageHooks) => Promise<Made[]>;
+  /** How other ranks make the same; asked for once, before the first block. Absent: rank 0 does. */
+  work?: (hooks: StageHooks) => Promise<Work>;
   /** A short summary of the result, for the stage's last line. */
   note?: (made: readonly Made[]) => string;
 }
@@ -42,14 +45,31 @@ export function progressOf<Item, Made extends object>(
   return { done: total - left, total };
 }
 
+/** Makes blocks of a stage and saves them, in any order. */
+export type MakeBlocks = <Item, Made extends object>(
+  stage: BlockedStage<Item, Made>,
+  missing: readonly Block<Item>[],
+  save: SaveBlock<Made>,
+  hooks: StageHooks,
+) => Promise<void>;
+
 /** The records of a stage; blocks that are on disk are read instead of made. */
 export function makeBlocks<Item, Made extends object>(
   stage: BlockedStage<Item, Made>,
   artefact: Artefact,
   hooks: StageHooks,
+  makeAll?: MakeBlocks,
 ): Promise<Made[]> {
   const { items, size } = stage;
-  return inBlocks({ ...artefact, items, size, make: counted(stage, hooks) });
+  const make = counted(stage, hooks);
+  if (!makeAll || !stage.work) return inBlocks({ ...artefact, items, size, make });
+  return inBlocks<Item, Made>({
+    ...artefact,
+    items,
+    size,
+    make,
+    makeAll: (missing, save) => makeAll(stage, missing, save, hooks),
+  });
 }
 
 /**

@@ -1,0 +1,129 @@
+// A model of a run on many GPUs: where each stage stops scaling, and why. It multiplies figures of
+// one GPU with the traffic of several; nothing in it was measured on more than one GPU.
+//   node scripts/scale-model.mjs [--json]
+import { pathToFileURL } from 'node:url';
+
+/** Measured with this engine on one H100 80GB HBM3 (November 2026; BENCHMARKS.md, docs/cuda.md). */
+const H100 = {
+  '1b': { sample: 28_500, score: 233_000, train: 50_700 }, // tokens per second and GPU
+  '8b': { sample: 9_500, score: 40_800, train: 9_080 },
+};
+/** Not measured: the 8B's rates in proportion to the parameters. */
+const SHAPES = {
+  '1b': { parameters: 1.24e9, ...H100['1b'] },
+  '8b': { parameters: 8.03e9, ...H100['8b'] },
+  '70b': {
+    parameters: 70.6e9,
+    ...Object.fromEntries(Object.entries(H100['8b']).map(([k, v]) => [k, (v * 8.03) / 70.6])),
+  },
+};
+
+/** Nominal figures of NVIDIA's DGX H100, and the part of them that large NCCL collectives reach. */
+const NETWORK = {
+  gpusPerNode: 8,
+  nvlink: 450e9, // bytes per second, GPU and direction (NVLink 4, 900 GB/s both ways)
+  link: 50e9, // 400 Gb/s InfiniBand or Ethernet per GPU, each with a ring of its own
+  efficiency: 0.8,
+  hop: 5e-6, // seconds per step of a ring within a node, and of a tree between nodes
+};
+/** Assumed: shared storage, and what Node parses and writes of JSON on rank 0. */
+const STORAGE = 50e9; // bytes per second, of all readers together
+const RANK_0_JSON = 100e6; // bytes per second
+const JSON_BYTES_PER_TOKEN = 12; // ids and text of a completion, as completions.jsonl has them
+
+/** One iteration of CREAM as the paper's: prompts, samples, tokens. */
+const WORK = { prompts: 20_000, samples: 5, prompt: 128, completion: 256, batchRows: 16_384 };
+const UNITS_PER_RANK = 4; // src/run/team.ts
+
+/** Bytes that a GPU sends in one optimizer step: fp32 gradients out, bf16 weights back. */
+export function stepBytes(parameters, gpus) {
+  const part = (gpus - 1) / gpus;
+  return { gradients: 4 * parameters * part, weights: 2 * parameters * part };
+}
+
+/** Bytes per GPU while a step is taken: `sharded` as today (ZeRO, states only), or all (ZeRO-3). */
+export function stateBytes(parameters, gpus, sharding) {
+  if (gpus === 1) return 18 * parameters;
+  const states = (12 * parameters) / gpus; // fp32 master weights, m and v
+  return sharding === 'weights'
+    ? (2 * parameters + 4 * parameters) / gpus + states
+    : 2 * parameters + 4 * parameters + (4 * parameters) / gpus + states;
+}
+
+function collectiveSeconds(bytes, gpus) {
+  if (gpus === 1) return 0;
+  const within = gpus <= NETWORK.gpusPerNode;
+  const between = Math.min(NETWORK.nvlink, NETWORK.gpusPerNode * NETWORK.link);
+  const rate = (within ? NETWORK.nvlink : between) * NETWORK.efficiency;
+  const hops = within
+    ? gpus - 1
+    : NETWORK.gpusPerNode - 1 + 2 * Math.log2(gpus / NETWORK.gpusPerNode);
+  return bytes / rate + hops * NETWORK.hop;
+}
+
+/** Seconds of each stage of one iteration, and the share of the GPUs' time that is computation. */
+export function iteration(shape, gpus) {
+  const { parameters, sample, score, train } = SHAPES[shape];
+  const completions = WORK.prompts * WORK.samples;
+  const sampled = completions * WORK.completion;
+  // The last units end at different times: half a unit of the four to eight of a rank.
+  const units = Math.min(UNITS_PER_RANK, WORK.prompts / gpus);
+  const dealing = gpus === 1 ? 1 : units / (units + 0.5);
+  const json = gpus === 1 ? 0 : (sampled * JSON_BYTES_PER_TOKEN) / RANK_0_JSON;
+  const dealt = (tokens, rate) => Math.max(tokens / rate / gpus / dealing, json);
+  const scored = 2 * (sampled + WORK.prompts * WORK.prompt);
+  const rows = WORK.prompts * (WORK.prompt + 2 * WORK.completion);
+  const { gradients, weights } = stepBytes(parameters, gpus);
+  const step = collectiveSeconds(gradients, gpus) + collectiveSeconds(weights, gpus);
+  const steps = Math.max(1, rows / (WORK.batchRows * gpus));
+  const computed = rows / train / gpus;
+  // Every rank reads the fp32 checkpoint once; rank 0 gathers and writes it.
+  const loading = (4 * parameters * gpus) / STORAGE + (4 * parameters) / 2e9;
+  return {
+    sample: { seconds: dealt(sampled, sample), computing: sampled / sample / gpus },
+    score: { seconds: dealt(scored, score), computing: scored / score / gpus },
+    train: { seconds: computed + steps * step, computing: computed },
+    load: { seconds: loading, computing: 0 },
+  };
+}
+
+function table() {
+  const lines = [['model', 'GPUs', 'sample', 'score', 'train', 'load, save', 'GiB per GPU']];
+  for (const shape of Object.keys(SHAPES))
+    for (const gpus of [1, 8, 64, 1024]) {
+      const stages = iteration(shape, gpus);
+      const told = ({ seconds, computing }) =>
+        `${seconds.toFixed(1)} s, ${Math.round((100 * computing) / seconds)} %`;
+      const gib = (sharding) =>
+        (stateBytes(SHAPES[shape].parameters, gpus, sharding) / 2 ** 30).toFixed(1);
+      lines.push([
+        shape,
+        String(gpus),
+        told(stages.sample),
+        told(stages.score),
+        told(stages.train),
+        `${stages.load.seconds.toFixed(1)} s`,
+        `${gib('states')}; ZeRO-3 ${gib('weights')}`,
+      ]);
+    }
+  return lines;
+}
+
+if (process.argv[1] && import.meta.url === pathToFileURL(process.argv[1]).href) {
+  if (process.argv.includes('--json')) {
+    const all = Object.keys(SHAPES).flatMap((shape) =>
+      [1, 8, 64, 1024].map((gpus) => ({ shape, gpus, ...iteration(shape, gpus) })),
+    );
+    console.log(JSON.stringify(all, null, 2));
+  } else {
+    const rows = table();
+    const widths = rows[0].map((_, i) => Math.max(...rows.map((row) => row[i].length)));
+    for (const row of rows)
+      console.log(
+        row
+          .map((cell, i) => cell.padEnd(widths[i]))
+          .join('  ')
+          .trimEnd(),
+      );
+  }
+}

@@ -1,0 +1,69 @@
+/** What GPUs that share a run exchange: arithmetic on sizes and nominal rates of links. */
+import type { DType } from '../engine/model.js';
+
+/** `gpus` on each of `nodes` machines. */
+export interface Cluster {
+  gpus: number;
+  nodes: number;
+}
+
+/** Bytes that each GPU sends and receives in one optimizer step, and the seconds they take. */
+export interface Traffic {
+  gradients: number;
+  weights: number;
+  seconds: number;
+  /** Token rows per GPU and step from which computing takes longer than this; of an H100. */
+  rows: number;
+}
+
+/** Bytes per second of NVLink 4, and of a network link of 400 Gb/s; collectives reach 80 %. */
+const NVLINK = 450e9;
+const LINK = 50e9;
+const EFFICIENCY = 0.8;
+/** Full fine-tuning of 8B on one H100: 44 % of its nominal 989 TFLOP/s, 6 per parameter and row. */
+const TRAINING_FLOPS = 0.44 * 989.4e12;
+
+/** The cluster of --gpus and --nodes; undefined for a single GPU. @throws naming a wrong count. */
+export function clusterOf({ gpus, nodes }: { gpus?: string; nodes?: string }): Cluster | undefined {
+  const count = (flag: string, text = '1') => {
+    const value = Number(text);
+    if (Number.isInteger(value) && value >= 1 && value <= 100_000) return value;
+    throw new Error(`--${flag} must be a whole number from 1 to 100000, got '${text}'.`);
+  };
+  const cluster = { gpus: count('gpus', gpus), nodes: count('nodes', nodes) };
+  return cluster.gpus * cluster.nodes > 1 ? cluster : undefined;
+}
+
+/** `weights` and `adapter` count parameters; only an adapter is trained where there is one. */
+export function trainingTraffic(
+  { weights, adapter, dtype }: { weights: number; adapter: number | undefined; dtype: DType },
+  { gpus, nodes }: Cluster,
+): Traffic {
+  const ranks = gpus * nodes;
+  const part = (ranks - 1) / ranks;
+  // Gradients are added up in float32; an adapter's also come back so, as no weights need to.
+  const gradients = 4 * (adapter ?? weights) * part * (adapter === undefined ? 1 : 2);
+  const gathered = adapter === undefined ? (dtype === 'float32' ? 4 : 2) * weights * part : 0;
+  // A ring crosses between machines once, and each GPU's link carries a ring of its own.
+  const rate = EFFICIENCY * (nodes > 1 ? Math.min(NVLINK, gpus * LINK) : NVLINK);
+  const seconds = (gradients + gathered) / rate;
+  const flops = (adapter === undefined ? 6 : 4) * weights;
+  return {
+    gradients,
+    weights: gathered,
+    seconds,
+    rows: Math.ceil((seconds * TRAINING_FLOPS) / flops),
+  };
+}
+
+/** `a step on 16 GPUs sends 30.1 GB of gradients and 15.1 GB of weights per GPU …` */
+export function trafficLine(traffic: Traffic, { gpus, nodes }: Cluster): string {
+  const gb = (bytes: number) => `${(bytes / 1e9).toFixed(bytes < 1e9 ? 3 : 1)} GB`;
+  const links = nodes > 1 ? '400 Gb/s per GPU between machines' : 'NVLink within the machine';
+  return (
+    `a training step on ${gpus * nodes} GPUs sends ${gb(traffic.gradients)} of gradients and ` +
+    `${gb(traffic.weights)} of weights per GPU, ${traffic.seconds.toFixed(2)} s over ${links} ` +
+    `at 80 %; from ${traffic.rows.toLocaleString('en-US')} token rows per GPU and step on, ` +
+    'computing takes longer on an H100 (calculated, not measured)'
+  );
+}

@@ -1,0 +1,130 @@
+/**
+ * This process among the ranks of a run: its place, which torchrun gives, and the key-value store
+ * that all ranks share (c10d's TCPStore). Values are text of any length.
+ */
+import { addon } from './addon.js';
+import type { RankPlace } from './native-types.js';
+import { fromNative } from './errors.js';
+import { runJob } from './signal.js';
+
+export type { RankPlace };
+
+/** Characters per value: c10d takes 8 MB, and a character has at most 3 bytes. */
+const PART = 2_000_000;
+/** Between two looks at a key that is awaited; the store answers earlier once it is set. */
+const WAIT_MS = 1000;
+
+/**
+ * The place that the environment gives. Throws CreamError ERR_INVALID_ARGUMENT naming a variable
+ * that is missing or wrong.
+ */
+export function rankPlace(): RankPlace {
+  const caller = new Error();
+  try {
+    return addon().rankPlace();
+  } catch (error) {
+    throw fromNative(error, caller);
+  }
+}
+
+/** Whether the environment names several ranks; does not load the addon. */
+export const hasRanks = (): boolean => Number(process.env['WORLD_SIZE'] ?? 1) > 1;
+
+/** The process groups of this build: Gloo joins processes on CPUs, NCCL those on GPUs. */
+export const processGroups = (): { gloo: boolean; nccl: boolean } => addon().processGroups();
+
+let joined = false;
+
+/** Whether this process is or was one of several ranks. */
+export const hasJoined = (): boolean => joined;
+
+/** The store of the ranks; one at a time per process. All methods reject with ERR_IO. */
+export class Ranks {
+  private constructor(readonly place: RankPlace) {}
+
+  /**
+   * Waits until all ranks have joined. From then on trainers are those of all ranks, and the process
+   * ends with one sentence where another rank is lost. Rejects with ERR_IO, ERR_UNSUPPORTED.
+   */
+  static async join(place: RankPlace): Promise<Ranks> {
+    await runJob(() => addon().joinRanks());
+    joined = true;
+    return new Ranks(place);
+  }
+
+  /** Sets `key` once. */
+  async set(key: string, text: string): Promise<void> {
+    const parts = partsOf(text);
+    for (const [i, part] of parts.entries())
+      await runJob(() => addon().storeSet(`${key}/${i}`, part));
+    await runJob(() => addon().storeSet(key, String(parts.length)));
+  }
+
+  /** The value of `key` if it is set. */
+  get(key: string): Promise<string | null> {
+    return this.read(key, 0);
+  }
+
+  /** The value of `key` once it is set. */
+  async await(key: string, signal?: AbortSignal): Promise<string> {
+    for (;;) {
+      signal?.throwIfAborted();
+      const text = await this.read(key, WAIT_MS);
+      if (text !== null) return text;
+    }
+  }
+
+  private async read(key: string, milliseconds: number): Promise<string | null> {
+    const parts = await runJob(() => addon().storeAwait(key, milliseconds));
+    if (parts === null) return null;
+    let text = '';
+    for (let i = 0; i < Number(parts); i++)
+      text += (await runJob(() => addon().storeAwait(`${key}/${i}`, 0)))!;
+    return text;
+  }
+
+  async remove(key: string): Promise<void> {
+    const parts = await runJob(() => addon().storeAwait(key, 0));
+    await runJob(() => addon().storeRemove(key));
+    for (let i = 0; i < Number(parts ?? 0); i++)
+      await runJob(() => addon().storeRemove(`${key}/${i}`));
+  }
+
+  /** Adds to a counter and returns its value. */
+  async add(key: string, value: number): Promise<number> {
+    return Number(await runJob(() => addon().storeAdd(key, value)));
+  }
+
+  /** A short text to the end of a queue. */
+  async push(queue: string, text: string): Promise<void> {
+    await runJob(() => addon().storePush(queue, text));
+  }
+
+  /** The first text of a queue, or null. */
+  pop(queue: string): Promise<string | null> {
+    return runJob(() => addon().storePop(queue));
+  }
+
+  /** Ends the watch: the others may end. */
+  leave(): void {
+    addon().leaveRanks();
+  }
+}
+
+/** Ends the process though its threads wait for other ranks. */
+export function endProcess(code: number): never {
+  return addon().endProcess(code);
+}
+
+/** At least one part; none ends within a surrogate pair. */
+function partsOf(text: string): string[] {
+  const parts: string[] = [];
+  for (let at = 0; at < text.length || parts.length === 0;) {
+    let end = Math.min(text.length, at + PART);
+    const last = text.charCodeAt(end - 1);
+    if (end < text.length && last >= 0xd800 && last < 0xdc00) end--;
+    parts.push(text.slice(at, end));
+    at = end;
+  }
+  return parts;
+}

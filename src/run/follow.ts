@@ -1,0 +1,251 @@
+/**
+ * The other ranks of a run: they follow the orders of rank 0 (team.ts) and return records through
+ * the ranks' store. They write no file and read only checkpoints and the examples of a training
+ * from the run directory, which all ranks must see under the same path.
+ */
+import { existsSync } from 'node:fs';
+import { hostname } from 'node:os';
+import { join } from 'node:path';
+import type { DemonstrationRecord, MismatchedRecord, PairRecord } from '../data/records.js';
+import { setThreads } from '../engine/addon.js';
+import type { Ranks } from '../engine/ranks.js';
+import { modelDigest, resolveModel } from '../models/resolve.js';
+import { checkpointPath, type WorkContext } from './context.js';
+import { RunError } from './errors.js';
+import { adapterOf, Models } from './models.js';
+import { placed, threadsOf } from './placement.js';
+import { batchesAfter, stepOf, trainerParams, type Objective } from './stages/optimise.js';
+import { sftObjective } from './stages/sft.js';
+import { preferenceObjective } from './stages/train.js';
+import { phaseFolder, readRecords, RECIPE } from './store.js';
+import { orderKey, takeUnit, type Failure, type Order } from './team.js';
+import { withMaker, type Maker, type Work } from './work.js';
+
+const LOOK_MS = 1000;
+const FAREWELL_MS = 15_000;
+
+type OrderOf<Do extends Order['do']> = Extract<Order, { do: Do }>;
+
+/**
+ * Follows rank 0 to the end of the run; `signal` asks rank 0 to stop. Returns whether the run ended
+ * well. @throws where this rank fails and rank 0 does not take note of it.
+ */
+export async function follow(ranks: Ranks, signal: AbortSignal): Promise<boolean> {
+  const follower = new Follower(ranks);
+  const askToStop = () => void ranks.push('stop', '1').catch(() => {});
+  signal.addEventListener('abort', askToStop, { once: true });
+  try {
+    return await follower.run();
+  } catch (error) {
+    await follower.report(error);
+    if (await follower.isOver()) return false;
+    throw error;
+  } finally {
+    await ranks.add('left', 1).catch(() => {});
+    ranks.leave();
+  }
+}
+
+class Follower {
+  private number = 0;
+  private context: WorkContext | undefined;
+
+  constructor(private readonly ranks: Ranks) {}
+
+  async run(): Promise<boolean> {
+    try {
+      for (;;) {
+        const { order, key } = await this.next();
+        if (order.do === 'end') return !order.failed;
+        await this.obey(order, key);
+      }
+    } catch (error) {
+      if (error instanceof Ended) return !error.failed;
+      throw error;
+    } finally {
+      await this.context?.models.dispose();
+    }
+  }
+
+  /** Tells rank 0 what this rank failed with. */
+  async report(error: unknown): Promise<void> {
+    const { code = 'ERR_INTERNAL', message } = error as Partial<Failure>;
+    const failure = { rank: this.ranks.place.rank, code, message: message ?? String(error) };
+    await this.ranks.push('failures', JSON.stringify(failure));
+  }
+
+  /** Whether rank 0 ends the run soon. */
+  async isOver(): Promise<boolean> {
+    const signal = AbortSignal.timeout(FAREWELL_MS);
+    try {
+      for (;;) {
+        const { order } = await this.next(signal);
+        if (order.do === 'end') return true;
+      }
+    } catch {
+      return false;
+    }
+  }
+
+  private async next(signal?: AbortSignal): Promise<{ order: Order; key: string }> {
+    const key = orderKey(this.number);
+    const order = JSON.parse(await this.ranks.await(key, signal)) as Order;
+    this.number++;
+    return { order, key };
+  }
+
+  private async obey(order: Order, key: string): Promise<void> {
+    switch (order.do) {
+      case 'begin':
+        this.context = await this.begin(order);
+        return;
+      case 'make':
+        return this.make(order.work, order.units, key);
+      case 'train':
+        return this.train(order);
+      case 'keep': {
+        const run = this.context!;
+        return run.models.keep(order.checkpoints.map((n) => run.checkpoint(n)));
+      }
+      default:
+        throw new Error(`The order ${order.do} belongs to a training.`);
+    }
+  }
+
+  private async begin({ recipe, directory, digest }: OrderOf<'begin'>): Promise<WorkContext> {
+    const { place } = this.ranks;
+    const here = `rank ${place.rank} on ${hostname()}`;
+    if (!existsSync(join(directory, RECIPE)))
+      throw new RunError(
+        'ERR_RUN_DATA',
+        `${here} does not see ${directory}: the run directory must lie on storage that all ` +
+          'machines share, under the same path.',
+      );
+    const { signal } = new AbortController();
+    const resolved = await resolveModel(recipe.model, { signal });
+    if ((await modelDigest(resolved, signal)) !== digest)
+      throw new RunError(
+        'ERR_RUN_MISMATCH',
+        `${here} has other weights of ${recipe.model} than rank 0: give all machines the same.`,
+      );
+    setThreads(threadsOf(recipe, place));
+    const own = placed(recipe, place);
+    const { path: base } = resolved;
+    return {
+      recipe: own,
+      checkpoint: (n) => checkpointPath({ recipe: own, directory, base }, n),
+      file: (phase, name) => join(directory, phaseFolder(phase), name),
+      read: (phase, name) => readRecords(join(directory, phaseFolder(phase), name)),
+      models: new Models({
+        base,
+        name: recipe.model,
+        dtype: own.dtype,
+        device: own.device,
+        signal,
+        adapter: adapterOf(own),
+      }),
+    };
+  }
+
+  private async make(work: Work, units: number, key: string): Promise<void> {
+    const stop = new AbortController();
+    const timer = setInterval(() => {
+      void this.ranks.get(`${key}/stop`).then(
+        (text) => text !== null && stop.abort(),
+        () => {},
+      );
+    }, LOOK_MS);
+    try {
+      await withMaker(this.context!, work, (make) => this.makeUnits(make, units, key, stop.signal));
+    } catch (error) {
+      if (!stop.signal.aborted) throw error;
+    } finally {
+      clearInterval(timer);
+    }
+  }
+
+  private async makeUnits(
+    make: Maker,
+    units: number,
+    key: string,
+    signal: AbortSignal,
+  ): Promise<void> {
+    for (;;) {
+      signal.throwIfAborted();
+      const unit = await takeUnit(this.ranks, key, units);
+      if (unit === undefined) return;
+      const items = JSON.parse(await this.ranks.await(`${key}/unit/${unit}`, signal)) as never[];
+      let tokens = 0;
+      const made = await make(items, { signal, progress: (_, now) => (tokens = now) });
+      await this.ranks.set(`${key}/made/${unit}`, JSON.stringify(made));
+      await this.ranks.push(`${key}/done`, JSON.stringify({ unit, tokens }));
+      await this.ranks.remove(`${key}/unit/${unit}`);
+    }
+  }
+
+  private async train({ phase, from, to }: OrderOf<'train'>): Promise<void> {
+    const run = this.context!;
+    if (phase === 'sft') {
+      const demonstrations = await run.read<DemonstrationRecord>(phase, 'demonstrations.jsonl');
+      return this.optimise(sftObjective(demonstrations, run.recipe), from, to);
+    }
+    const pairs = await run.read<PairRecord>(phase, 'pairs.jsonl');
+    const mismatched =
+      run.recipe.train.loss === 'kto'
+        ? await run.read<MismatchedRecord>(phase, 'mismatched.jsonl')
+        : [];
+    const key = [run.recipe.seed, 'train', phase];
+    const objective = preferenceObjective({ pairs, mismatched }, run.recipe, key, () => {});
+    return this.optimise(objective, from, to);
+  }
+
+  /** The calls of rank 0's trainer (stages/optimise.ts), in its order. */
+  private async optimise<Example>(
+    objective: Objective<Example>,
+    from: number,
+    to: number,
+  ): Promise<void> {
+    const run = this.context!;
+    const { checkpoint_dtype: dtype } = objective.settings;
+    const policy = await run.models.beginTraining(run.checkpoint(from));
+    const trainer = await policy.model.trainer(trainerParams(objective));
+    let done = 0;
+    let batches = batchesAfter(done, objective);
+    const { signal } = new AbortController();
+    for (;;) {
+      const { order } = await this.next();
+      switch (order.do) {
+        case 'load state':
+          await trainer.loadState(order.file);
+          done = order.done;
+          batches = batchesAfter(done, objective);
+          break;
+        case 'step': {
+          const batch = batches.next().value as Example[];
+          await stepOf(objective, trainer, batch, policy, done++, { signal });
+          break;
+        }
+        case 'save state':
+          await trainer.saveState(run.checkpoint(to)); // rank 0 writes
+          break;
+        case 'save weights':
+          if (policy.model.adapter === null) await policy.model.save(run.checkpoint(to), { dtype });
+          break;
+        case 'trained':
+          await trainer.dispose();
+          return run.models.endTraining(policy.model, run.checkpoint(to), dtype);
+        case 'end':
+          throw new Ended(order.failed);
+        default:
+          throw new Error(`The order ${order.do} does not belong to a training.`);
+      }
+    }
+  }
+}
+
+/** The run ended within a training. */
+class Ended extends Error {
+  constructor(readonly failed: boolean) {
+    super('The run has ended.');
+  }
+}

@@ -1,0 +1,266 @@
+/**
+ * Rank 0's side of a run on several ranks. Rank 0 runs the recipe, owns the run directory and gives
+ * orders; the other ranks follow them (follow.ts). Orders are numbered keys of the ranks' store.
+ *
+ * The blocks of a stage are cut into units, which the ranks take from a shared counter, so that a
+ * slow rank holds nobody up. A completion depends on its prompt and its seed alone, so the artefact
+ * does not depend on who made what.
+ */
+import { setThreads } from '../engine/addon.js';
+import type { RankPlace, Ranks } from '../engine/ranks.js';
+import type { RunEvent } from './events.js';
+import { threadsOf } from './placement.js';
+import type { Recipe } from './recipe.js';
+import type { Block, Phase, SaveBlock } from './store.js';
+import type { BlockedStage, MakeBlocks, StageHooks } from './stages/stage.js';
+import type { Work } from './work.js';
+
+export type Order =
+  | { do: 'begin'; recipe: Recipe; directory: string; digest: string }
+  /** Take units of a stage until none is left. */
+  | { do: 'make'; work: Work; units: number }
+  | { do: 'train'; phase: Phase; from: number; to: number }
+  /** The calls of a trainer, which all ranks make together. */
+  | { do: 'step' | 'save state' | 'save weights' | 'trained' }
+  | { do: 'load state'; file: string; done: number }
+  /** Free all models but θ_n for these n. */
+  | { do: 'keep'; checkpoints: number[] }
+  | { do: 'end'; failed: boolean };
+
+/** What another rank failed with. */
+export interface Failure {
+  rank: number;
+  code: string;
+  message: string;
+}
+
+export const orderKey = (number: number): string => `order/${number}`;
+
+/** Units that a rank takes of one stage, as far as there are so many items. */
+const UNITS_PER_RANK = 4;
+const POLL_MS = 20;
+const LOOK_MS = 500;
+const FAREWELL_MS = 15_000;
+
+interface Unit<Item> {
+  block: Block<Item>;
+  items: readonly Item[];
+}
+
+export class Team {
+  private orders = 0;
+  private readonly stopped = new AbortController();
+  private readonly timer: NodeJS.Timeout;
+  /** Rejects with the failure of another rank. */
+  readonly failed: Promise<never>;
+  private fail: (error: Error) => void = () => {};
+
+  constructor(private readonly ranks: Ranks) {
+    this.failed = new Promise((_, reject) => (this.fail = reject));
+    this.failed.catch(() => {});
+    this.timer = setInterval(() => void this.look().catch(() => {}), LOOK_MS);
+    this.timer.unref();
+  }
+
+  get place(): RankPlace {
+    return this.ranks.place;
+  }
+
+  /** Takes the threads of this rank into use. */
+  setThreads(recipe: Recipe): RunEvent {
+    const threads = threadsOf(recipe, this.place);
+    setThreads(threads);
+    const ompThreads = process.env['OMP_NUM_THREADS'] ?? null;
+    return { type: 'ranks_joined', ranks: this.size, threads, ompThreads };
+  }
+
+  get size(): number {
+    return this.ranks.place.size;
+  }
+
+  /** Aborted where another rank was asked to stop. */
+  get signal(): AbortSignal {
+    return this.stopped.signal;
+  }
+
+  /** Gives an order and returns its key. */
+  async order(order: Order): Promise<string> {
+    const key = orderKey(this.orders++);
+    await this.ranks.set(key, JSON.stringify(order));
+    return key;
+  }
+
+  /** Makes blocks with all ranks; a block is saved once all of its units are there. */
+  readonly makeBlocks: MakeBlocks = async (stage, missing, save, hooks) => {
+    if (missing.length === 0) return;
+    const work = await stage.work!(hooks);
+    const units = cut(missing, this.size);
+    const key = orderKey(this.orders);
+    for (const [i, { items }] of units.entries())
+      await this.ranks.set(`${key}/unit/${i}`, JSON.stringify(items));
+    await this.order({ do: 'make', work, units: units.length });
+    const collected = new Collector(stage, units, save, hooks);
+    try {
+      await Promise.all([this.makeOwn(key, stage, collected), this.collect(key, collected)]);
+    } catch (error) {
+      await this.ranks.set(`${key}/stop`, '1');
+      throw error;
+    }
+  };
+
+  private async makeOwn<Item, Made extends object>(
+    key: string,
+    stage: BlockedStage<Item, Made>,
+    collected: Collector<Item, Made>,
+  ): Promise<void> {
+    for (;;) {
+      collected.hooks.signal.throwIfAborted();
+      const i = await takeUnit(this.ranks, key, collected.units.length);
+      if (i === undefined) return;
+      const { hooks, spent } = collected.own();
+      const made = await stage.make(collected.units[i]!.items, hooks);
+      await collected.add(i, made, spent(), true);
+    }
+  }
+
+  private async collect<Item, Made extends object>(
+    key: string,
+    collected: Collector<Item, Made>,
+  ): Promise<void> {
+    while (collected.left > 0) {
+      collected.hooks.signal.throwIfAborted();
+      const text = await this.ranks.pop(`${key}/done`);
+      if (text === null) {
+        await new Promise((resolve) => setTimeout(resolve, POLL_MS));
+        continue;
+      }
+      const { unit, tokens } = JSON.parse(text) as { unit: number; tokens: number };
+      const made = await this.ranks.await(`${key}/made/${unit}`, collected.hooks.signal);
+      await this.ranks.remove(`${key}/made/${unit}`);
+      await collected.add(unit, JSON.parse(made) as Made[], tokens);
+    }
+  }
+
+  /** Lets the other ranks end; `failed`: with exit code 1. */
+  async end(failed: boolean): Promise<void> {
+    clearInterval(this.timer);
+    await this.order({ do: 'end', failed });
+    const until = performance.now() + FAREWELL_MS;
+    while ((await this.ranks.add('left', 0)) < this.size - 1 && performance.now() < until)
+      await new Promise((resolve) => setTimeout(resolve, POLL_MS));
+    this.ranks.leave();
+  }
+
+  /** The failure that another rank has told of, if any, within `milliseconds`. */
+  async failure(milliseconds: number): Promise<Error | undefined> {
+    const until = performance.now() + milliseconds;
+    do {
+      const text = await this.ranks.pop('failures');
+      if (text !== null) {
+        const { rank, code, message } = JSON.parse(text) as Failure;
+        return Object.assign(new Error(`Rank ${rank}: ${message}`), { code });
+      }
+      await new Promise((resolve) => setTimeout(resolve, POLL_MS));
+    } while (performance.now() < until);
+    return undefined;
+  }
+
+  private async look(): Promise<void> {
+    const failure = await this.failure(0);
+    if (failure) this.fail(failure);
+    if ((await this.ranks.pop('stop')) !== null) this.stopped.abort();
+  }
+}
+
+/** Rank 0's work, until another rank fails; the others end with it. */
+export async function withTeam(team: Team | undefined, work: () => Promise<void>): Promise<void> {
+  if (!team) return work();
+  try {
+    await Promise.race([work(), team.failed]);
+  } catch (error) {
+    // An operation of all ranks fails on every rank; the one that failed first says why.
+    const first =
+      (error as { code?: unknown }).code === 'ERR_IO' ? await team.failure(2000) : undefined;
+    await team.end(true);
+    throw first ?? error;
+  }
+  await team.end(false);
+}
+
+/** The number of the next unit; undefined where none is left. */
+export async function takeUnit(
+  ranks: Ranks,
+  key: string,
+  units: number,
+): Promise<number | undefined> {
+  const next = await ranks.add(`${key}/next`, 1);
+  return next > units ? undefined : next - 1;
+}
+
+/** Whole blocks where there are many; parts of a block, of whole items, where there are few. */
+export function cut<Item>(missing: readonly Block<Item>[], ranks: number): Unit<Item>[] {
+  const perBlock = Math.ceil((UNITS_PER_RANK * ranks) / missing.length);
+  return missing.flatMap((block) => {
+    const size = Math.ceil(block.items.length / perBlock);
+    return Array.from({ length: Math.ceil(block.items.length / size) }, (_, i) => ({
+      block,
+      items: block.items.slice(i * size, (i + 1) * size),
+    }));
+  });
+}
+
+/** Puts the records of units together, in their order, and counts the progress of all ranks. */
+class Collector<Item, Made extends object> {
+  private readonly made: (Made[] | undefined)[];
+  private done: number;
+  private tokens = 0;
+  private running = { done: 0, tokens: 0 };
+  private saving: Promise<void> = Promise.resolve();
+  left: number;
+
+  constructor(
+    private readonly stage: BlockedStage<Item, Made>,
+    readonly units: readonly Unit<Item>[],
+    private readonly save: SaveBlock<Made>,
+    readonly hooks: StageHooks,
+  ) {
+    this.made = units.map(() => undefined);
+    this.left = units.length;
+    const missing = units.flatMap(({ items }) => items);
+    this.done = this.unitsOf(stage.items) - this.unitsOf(missing);
+  }
+
+  /** Hooks for a unit that rank 0 makes, and the tokens that it has taken. */
+  own(): { hooks: StageHooks; spent: () => number } {
+    const progress = (done: number, tokens: number) => {
+      this.running = { done, tokens };
+      this.report();
+    };
+    return { hooks: { signal: this.hooks.signal, progress }, spent: () => this.running.tokens };
+  }
+
+  /** Adds the records of unit i; `tokens` were computed for them. */
+  async add(i: number, made: Made[], tokens: number, isOwn = false): Promise<void> {
+    const { block, items } = this.units[i]!;
+    this.made[i] = made;
+    this.done += this.unitsOf(items);
+    this.tokens += tokens;
+    if (isOwn) this.running = { done: 0, tokens: 0 };
+    this.report();
+    const own = this.units.flatMap((unit, j) => (unit.block === block ? [j] : []));
+    if (own.every((j) => this.made[j])) {
+      const records = own.flatMap((j) => this.made[j]!);
+      this.saving = this.saving.then(() => this.save(block, records));
+      await this.saving;
+    }
+    this.left--;
+  }
+
+  private report(): void {
+    this.hooks.progress(this.done + this.running.done, this.tokens + this.running.tokens);
+  }
+
+  private unitsOf(items: readonly Item[]): number {
+    return items.reduce((sum, item) => sum + (this.stage.units?.(item) ?? 1), 0);
+  }
+}

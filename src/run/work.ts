@@ -1,0 +1,54 @@
+/** The work of the stages that all ranks share: what another rank is told, and how it makes it. */
+import type { PairRecord } from '../data/records.js';
+import type { WorkContext } from './context.js';
+import { withRewardModel } from './reward-model.js';
+import { evaluationOf } from './stages/evaluate.js';
+import { givenScoringOf } from './stages/given-pairs.js';
+import { mismatchedScoringOf } from './stages/mismatched.js';
+import { judgingOf } from './stages/reward.js';
+import { samplingOf } from './stages/sample.js';
+import { scoringOf, type CompletionGroup } from './stages/score.js';
+import type { StageHooks } from './stages/stage.js';
+
+export type Work =
+  | { stage: 'sample' | 'judge' | 'given pairs' | 'mismatched'; t: number }
+  /** `sampled`: the sampler's log-probs stand for θ_t's. */
+  | { stage: 'score'; t: number; sampled: boolean }
+  | { stage: 'evaluate'; n: number }
+  /** By the recipe's reward model. */
+  | { stage: 'reward' };
+
+/** The records of some items of a stage. The items are as JSON brought them. */
+export type Maker = (items: never[], hooks: StageHooks) => Promise<object[]>;
+
+/** Calls `use` with the maker of `work`; what it loads for this work alone is freed afterwards. */
+export async function withMaker(
+  run: WorkContext,
+  work: Work,
+  use: (make: Maker) => Promise<void>,
+): Promise<void> {
+  if (work.stage !== 'reward') return use((await stageOf(run, work)).make);
+  await withRewardModel(run, (score) =>
+    use((groups: CompletionGroup[], hooks) => score(groups.flat(), hooks)),
+  );
+}
+
+async function stageOf(
+  run: WorkContext,
+  work: Exclude<Work, { stage: 'reward' }>,
+): Promise<{ make: Maker }> {
+  switch (work.stage) {
+    case 'sample':
+      return samplingOf(run, work.t, []);
+    case 'score':
+      return scoringOf(run, work);
+    case 'judge':
+      return judgingOf(run, work.t, []);
+    case 'evaluate':
+      return evaluationOf(run, work.n, []);
+    case 'given pairs':
+      return givenScoringOf(run, work.t, []);
+    case 'mismatched':
+      return mismatchedScoringOf(run, work.t, await run.read<PairRecord>(work.t, 'pairs.jsonl'));
+  }
+}

@@ -1,0 +1,180 @@
+/**
+ * A run on several ranks, started as torchrun starts them: the records of sampling, scoring and
+ * evaluation are the single process's bytes, training is the single process's up to the order of
+ * sums, and whatever stops a rank, the run goes on with any number of ranks.
+ */
+import { beforeAll, describe, expect, it } from '@jest/globals';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { processGroups } from '../../src/engine/ranks.js';
+import type { StepRecord } from '../../src/run/stages/optimise.js';
+import { artefacts, cream, startCream } from '../support/cli.js';
+import { creamOnRanks, startRanks } from '../support/ranks.js';
+import { temporaryFolder, tinyModel } from '../support/tiny-model.js';
+
+const { gloo } = processGroups();
+if (!gloo) console.warn('skip runs on several ranks: this build has no Gloo');
+
+const work = temporaryFolder('cream-ranks-');
+const recipe = join(work, 'recipe.yaml');
+const single = join(work, 'single');
+const two = join(work, 'two');
+let expected: Record<string, string>;
+
+const settings = (more = '') => `
+model: ${tinyModel({ tokenizer: true, maxPositionEmbeddings: 1024, numHeads: 2, numKvHeads: 1 })}
+seed: 7
+threads: 1
+iterations: 1
+prompts: {count: 8}
+sft: {enabled: true, count: 8, batch_size: 4, learning_rate: 1.0e-3}
+sample: {samples: 3, max_new_tokens: 12, save_prompts: 3}
+score: {save_prompts: 3}
+train: {learning_rate: 1.0e-3, batch_size: 3, epochs: 2, save_steps: 1}
+evaluate: {count: 6, baseline: true, max_new_tokens: 8, save_prompts: 4}
+${more}`;
+
+beforeAll(async () => {
+  if (!gloo) return;
+  writeFileSync(recipe, settings());
+  expect(await cream('run', recipe, '--out', single)).toMatchObject({ code: 0 });
+  expected = artefacts(single);
+  await succeeds(2, two);
+}, 240_000);
+
+async function succeeds(ranks: number, directory: string): Promise<string> {
+  const all = await creamOnRanks(ranks, 'run', recipe, '--out', directory);
+  const followers = all.slice(1).map(() => ({ code: 0, signal: null, stdout: '', stderr: '' }));
+  expect(all[0]).toMatchObject({ code: 0 });
+  expect(all.slice(1)).toEqual(followers);
+  return all[0]!.stderr;
+}
+
+const steps = (directory: string, phase: string): StepRecord[] =>
+  readFileSync(join(directory, phase, 'steps.jsonl'), 'utf8')
+    .trim()
+    .split('\n')
+    .map((line) => JSON.parse(line) as StepRecord);
+
+function agree(directory: string, phase: string, tolerance: number): void {
+  const [own, other] = [steps(directory, phase), steps(single, phase)];
+  expect(own.map(({ num_tokens }) => num_tokens)).toEqual(other.map((s) => s.num_tokens));
+  for (const [i, step] of own.entries())
+    for (const key of ['loss', 'grad_norm'] as const)
+      expect(Math.abs(step[key] / other[i]![key] - 1)).toBeLessThan(tolerance);
+}
+
+(gloo ? describe : describe.skip)('a run on several ranks', () => {
+  it('evaluates the base model to the same bytes, and trains to the same within rounding', () => {
+    const found = artefacts(two);
+    expect(Object.keys(found)).toEqual(Object.keys(expected));
+    for (const name of ['iteration-0/answers.jsonl', 'sft/demonstrations.jsonl'])
+      expect({ name, sha: found[name] }).toEqual({ name, sha: expected[name] });
+    agree(two, 'sft', 1e-2);
+  });
+
+  it('repeats byte for byte', async () => {
+    const again = join(work, 'again');
+    const told = await succeeds(2, again);
+    expect(artefacts(again)).toEqual(artefacts(two));
+    expect(told).toContain('2 processes, 1 thread each');
+  }, 120_000);
+
+  it.each([2, 4])(
+    'samples, scores and evaluates with %i ranks what one process does',
+    async (ranks) => {
+      const base = join(work, `base-${ranks}`);
+      const alone = join(work, `alone-${ranks}`);
+      const set = ['--set', 'sft.enabled=false', '--set', 'train.save_steps=0'];
+      expect(await cream('run', recipe, '--out', alone, ...set)).toMatchObject({ code: 0 });
+      const all = await creamOnRanks(ranks, 'run', recipe, '--out', base, ...set);
+      expect(all[0]).toMatchObject({ code: 0 });
+      const names = ['completions', 'scores', 'sampler-check', 'rankings', 'pairs'];
+      for (const name of names.map((stem) => `iteration-1/${stem}.jsonl`))
+        expect({ name, sha: artefacts(base)[name] }).toEqual({
+          name,
+          sha: artefacts(alone)[name],
+        });
+      const [own, other] = [steps(base, 'iteration-1'), steps(alone, 'iteration-1')];
+      expect(own).toHaveLength(other.length);
+      expect(Math.abs(own[0]!.grad_norm / other[0]!.grad_norm - 1)).toBeLessThan(1e-3);
+    },
+    240_000,
+  );
+});
+
+(gloo ? describe : describe.skip)('a run whose ranks end', () => {
+  /** Starts a run and calls `then` once its event log has a line that matches. */
+  async function interrupted(
+    ranks: number,
+    directory: string,
+    line: RegExp,
+    then: (children: ReturnType<typeof startCream>['child'][]) => void,
+  ) {
+    const { children, finished } = await startRanks(ranks, ['run', recipe, '--out', directory]);
+    const log = join(directory, 'events.jsonl');
+    const timer = setInterval(() => {
+      if (!existsSync(log) || !line.test(readFileSync(log, 'utf8'))) return;
+      clearInterval(timer);
+      then(children);
+    }, 2);
+    const all = await finished;
+    clearInterval(timer);
+    return all;
+  }
+  const firstStep = /"type":"step".*"phase":1,/;
+
+  it.each([
+    [2, 1],
+    [1, 2],
+  ])(
+    'stopped in training on %i goes on with %i',
+    async (before, after) => {
+      const directory = join(work, `resume-${before}-${after}`);
+      const stopped = await interrupted(before, directory, firstStep, ([first]) =>
+        first!.kill('SIGTERM'),
+      );
+      expect(stopped[0]!.code).toBe(143);
+      expect(existsSync(join(directory, 'iteration-1/training/state.safetensors'))).toBe(true);
+      await succeeds(after, directory);
+      agree(directory, 'sft', 1e-2);
+      const files = Object.keys(artefacts(directory));
+      expect(files).toEqual(Object.keys(expected));
+    },
+    240_000,
+  );
+
+  it('says in one sentence that a rank was killed, and goes on', async () => {
+    const directory = join(work, 'killed');
+    const all = await interrupted(2, directory, firstStep, ([, second]) => second!.kill('SIGKILL'));
+    expect(all[1]!.signal).toBe('SIGKILL');
+    expect(all[0]!.code).toBe(1);
+    expect(all[0]!.stderr.trim().split('\n').at(-1)).toMatch(
+      /^cream: (Rank 0 ends because rank 1 of 2|.*an operation of all ranks failed)/,
+    );
+    await succeeds(2, directory);
+    expect(Object.keys(artefacts(directory))).toEqual(Object.keys(expected));
+  }, 240_000);
+
+  it('fails on every rank where one of them cannot go on', async () => {
+    const all = await creamOnRanks(
+      2,
+      'run',
+      recipe,
+      '--out',
+      join(work, 'wrong'),
+      '--set',
+      'seed=x',
+    );
+    expect(all.map(({ code }) => code)).toEqual([2, 2]);
+  }, 60_000);
+});
+
+describe('a command for one process', () => {
+  it('refuses to run once per rank', async () => {
+    const env = { WORLD_SIZE: '2', RANK: '1' };
+    const { code, stderr } = await startCream(['generate', 'x', '-p', 'y'], env).finished;
+    expect(code).toBe(2);
+    expect(stderr).toContain('cream generate computes in one process, and WORLD_SIZE is 2');
+  }, 60_000);
+});

@@ -1,0 +1,48 @@
+/** Starts `cream` as several ranks, with the variables that torchrun sets. */
+import type { ChildProcess } from 'node:child_process';
+import { createServer } from 'node:net';
+import type { AddressInfo } from 'node:net';
+import { startCream, type Finished } from './cli.js';
+
+export interface RunningRanks {
+  children: ChildProcess[];
+  finished: Promise<Finished[]>;
+}
+
+export async function startRanks(
+  ranks: number,
+  args: readonly string[],
+  env: NodeJS.ProcessEnv = {},
+): Promise<RunningRanks> {
+  const port = String(await freePort());
+  const started = Array.from({ length: ranks }, (_, rank) =>
+    startCream(args, {
+      RANK: String(rank),
+      LOCAL_RANK: String(rank),
+      WORLD_SIZE: String(ranks),
+      LOCAL_WORLD_SIZE: String(ranks),
+      MASTER_ADDR: '127.0.0.1',
+      MASTER_PORT: port,
+      OMP_NUM_THREADS: '1',
+      ...env,
+    }),
+  );
+  return {
+    children: started.map(({ child }) => child),
+    finished: Promise.all(started.map(({ finished }) => finished)),
+  };
+}
+
+export const creamOnRanks = async (ranks: number, ...args: string[]): Promise<Finished[]> =>
+  (await startRanks(ranks, args)).finished;
+
+function freePort(): Promise<number> {
+  return new Promise((resolve, reject) => {
+    const server = createServer();
+    server.on('error', reject);
+    server.listen(0, '127.0.0.1', () => {
+      const { port } = server.address() as AddressInfo;
+      server.close(() => resolve(port));
+    });
+  });
+}
