@@ -7,6 +7,7 @@
 #include "ranks.h"
 #include "tiny_model.h"
 #include "train/trainer.h"
+#include "trainer_params.h"
 
 #include "check.h"  // last: a torch header above defines a CHECK of its own
 
@@ -15,13 +16,8 @@ using namespace cream;
 namespace {
 
 TrainerParams params_of(OptimizerForms forms = {}) {
-  TrainerParams params;
+  TrainerParams params = check::trainer_params();
   params.optimizer.learning_rate = 1e-3;
-  params.optimizer.beta1 = 0.9;
-  params.optimizer.beta2 = 0.999;
-  params.optimizer.epsilon = 1e-8;
-  params.optimizer.weight_decay = 0.01;
-  params.beta = 0.1;
   params.optimizer.schedule = Schedule::constant;
   params.optimizer.total_steps = 100;
   params.optimizer.max_grad_norm = 0.5;
@@ -192,7 +188,7 @@ CHECK_CASE("parallel: a loss that is not finite on one rank stops the step on al
   check::on_ranks("parallel: a loss that is not finite on one rank stops the step on all", 2,
                   [](Ranks& ranks) {
                     TrainerParams params = params_of();
-                    params.beta = 1e306;
+                    params.loss.beta = 1e306;
                     Both both(ranks, check::tiny_model(), check::tiny_model(), params);
                     const Tensor before = both.shared_model.weights().embedding.weight.clone();
                     auto pairs = pairs_of(2);
