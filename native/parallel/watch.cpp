@@ -36,12 +36,25 @@ bool Watch::sleep() {
   return !wake_.wait_for(lock, times_.beat, [this] { return ended_; });
 }
 
+// Empty for a rank that has not beaten yet: it may have ended before its first beat.
+std::vector<std::string> Watch::values_of(const std::vector<std::string>& keys) {
+  std::vector<std::string> values(keys.size());
+  if (store_->check(keys)) {
+    const auto found = store_->multiGet(keys);
+    for (size_t i = 0; i < keys.size(); ++i) values[i] = text_of(found[i]);
+  } else {
+    for (size_t i = 0; i < keys.size(); ++i)
+      if (store_->check({keys[i]})) values[i] = text_of(store_->get(keys[i]));
+  }
+  return values;
+}
+
 // Counts its own beats, not seconds: a machine that slept has lost nobody.
 void Watch::look_at(const std::vector<std::string>& keys, std::vector<std::string>& seen,
                     std::vector<int>& missed) {
-  const auto values = store_->multiGet(keys);
+  const std::vector<std::string> values = values_of(keys);
   for (size_t i = 0; i < keys.size(); ++i) {
-    const std::string now = text_of(values[i]);
+    const std::string& now = values[i];
     missed[i] = now == seen[i] ? missed[i] + 1 : 0;
     seen[i] = now;
     if (missed[i] < times_.lost_beats) continue;
@@ -71,7 +84,7 @@ void Watch::beat() {
       store_->add(beat_key(place_.rank), 1);
       beats_.fetch_add(1);
       if (store_->check({kLost})) lose(text_of(store_->get(kLost)));
-      if (store_->check(keys)) look_at(keys, seen, missed);
+      look_at(keys, seen, missed);
     } while (sleep());
   } catch (const std::exception&) {
     const std::lock_guard lock(mutex_);

@@ -24,6 +24,7 @@ class Watch {
  private:
   void beat();    // thread: counts itself, reads the others
   void listen();  // thread: notices that beat() hangs in the network
+  std::vector<std::string> values_of(const std::vector<std::string>& keys);
   void look_at(const std::vector<std::string>& keys, std::vector<std::string>& seen,
                std::vector<int>& missed);
   bool sleep();  // one beat; false once the watch ends

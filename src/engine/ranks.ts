@@ -43,8 +43,8 @@ export class Ranks {
   private constructor(readonly place: RankPlace) {}
 
   /**
-   * Waits until all ranks have joined. From then on trainers are those of all ranks, and the process
-   * ends with one sentence where another rank is lost. Rejects with ERR_IO, ERR_UNSUPPORTED.
+   * Waits until all ranks have joined. From then on trainers are those of all ranks, and the
+   * process ends with one sentence if another rank is lost. Rejects with ERR_IO, ERR_UNSUPPORTED.
    */
   static async join(place: RankPlace): Promise<Ranks> {
     await runJob(() => addon().joinRanks());

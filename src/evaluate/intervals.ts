@@ -139,8 +139,8 @@ export function compare(before: readonly Graded[], after: readonly Graded[]): Co
 export type Graded = Pick<AnswerRecord, 'task' | 'prompt_id' | 'correct' | 'score'>;
 
 /**
- * For paired differences of scores, at least one: the 95 % bootstrap interval of their mean, and the
- * two-sided p of the sign-flip test. The draws depend on the number of questions alone.
+ * For paired differences of scores, at least one: the 95 % bootstrap interval of their mean, and
+ * the two-sided p of the sign-flip test. The draws depend on the number of questions alone.
  */
 export function differenceOfScores(differences: readonly number[]): {
   low: number;

@@ -99,8 +99,8 @@ export function pairPrompt(prompt: readonly Message[], first: string, second: st
     {
       role: 'user',
       content: `Two assistants answered the same user. Decide whose answer serves the user better: \
-which one is more correct, and answers more of what was asked. A longer answer is not better for its \
-length.
+which one is more correct, and answers more of what was asked. A longer answer is not better for \
+its length.
 
 <conversation>
 ${conversation}

@@ -169,8 +169,8 @@ export function driftTable(run: RunReport): string {
   )}
 <p class="note">Measured on the completions that the iteration's first model sampled. KL is the mean
 of log π − log π<sub>base</sub> over them, an estimate of the divergence; it is biased towards
-likely completions if temperature or top-p is below 1. Repeated: share of a completion's token n-grams
-that occurred before in it.${checked ? SAMPLER_NOTE : ''}</p>`;
+likely completions if temperature or top-p is below 1. Repeated: share of a completion's token
+n-grams that occurred before in it.${checked ? SAMPLER_NOTE : ''}</p>`;
 }
 
 const ranked = (run: RunReport): { label: string; ranking: RankingReport }[] =>

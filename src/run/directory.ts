@@ -225,8 +225,8 @@ interface RunFile {
 }
 
 /**
- * The run's base model must be the one that it began with. Returns its digest and the plan, on which
- * every artefact depends.
+ * The run's base model must be the one that it began with. Returns its digest and the plan, on
+ * which every artefact depends.
  */
 export async function checkModel(
   records: Records,

@@ -116,7 +116,7 @@ export interface Blocks<Item, Made> extends Artefact {
   size: number;
   /** The records of one block; `first` is the index of its first item. */
   make: (items: readonly Item[], first: number) => Promise<Made[]>;
-  /** Makes the blocks that are not on disk and saves each, in any order; one by one where absent. */
+  /** Makes the blocks that are not on disk and saves each, in any order; one by one if absent. */
   makeAll?: (missing: readonly Block<Item>[], save: SaveBlock<Made>) => Promise<void>;
 }
 

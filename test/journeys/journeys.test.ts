@@ -104,7 +104,8 @@ let text = '';
 for await (const chunk of lm.stream('Hello', { maxNewTokens: 12, seed: 5 })) text += chunk;
 const whole = await lm.generate('Hello', { maxNewTokens: 12, seed: 5 });
 if (whole.text !== text) throw new Error('the stream said something else');
-const [a, b] = await Promise.all([1, 2].map((seed) => lm.generate('Hi', { maxNewTokens: 8, seed })));
+const answer = (seed) => lm.generate('Hi', { maxNewTokens: 8, seed });
+const [a, b] = await Promise.all([answer(1), answer(2)]);
 await lm.dispose();
 
 const recipe = parseRecipe(
@@ -128,7 +129,8 @@ for await (const event of run(recipe, {
   until: ({ phase }) => phase === 1,
 }))
   told.push(event.type);
-console.log(JSON.stringify({ finish: whole.finishReason, tokens: a.tokens.length, other: b.tokens.length, last: told.at(-1) }));
+const [tokens, other] = [a.tokens.length, b.tokens.length];
+console.log(JSON.stringify({ finish: whole.finishReason, tokens, other, last: told.at(-1) }));
 `,
       );
       const said = JSON.parse(run(project, process.execPath, 'service.mjs', model)) as object;

@@ -33,7 +33,8 @@ describe('combinedRewards', () => {
       'b0',
       'b1',
     ]);
-    // a, θ_t: judge 1, 3 → −1, 1; implicit −4, −2 → −1, 1. θ_{t−1}: judge constant → 0; 3, 1 → 1, −1.
+    // a, θ_t: judge 1, 3 → −1, 1; implicit −4, −2 → −1, 1.
+    // a, θ_{t−1}: judge constant → 0; implicit 3, 1 → 1, −1.
     // b: judge 2, 4 → −1, 1; implicit constant → 0.
     expect(combined.map((r) => r.reward_current)).toEqual([-2, 2, -1, 1]);
     expect(combined.map((r) => r.reward_previous)).toEqual([1, -1, -1, 1]);

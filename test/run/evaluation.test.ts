@@ -98,8 +98,8 @@ describe('by log-likelihood', () => {
     await expect(
       tinyRun(['evaluate.tasks=[truthfulqa_mc2]', 'evaluate.method=generate']),
     ).rejects.toThrow(
-      'the task truthfulqa_mc2 has several right choices, which one generated answer cannot name; ' +
-        'measure it with `method: loglikelihood`',
+      'the task truthfulqa_mc2 has several right choices, which one generated answer cannot ' +
+        'name; measure it with `method: loglikelihood`',
     );
   });
 

@@ -233,8 +233,8 @@ describe('a recipe file', () => {
     [
       'a mean of what is a mean already',
       'reward: {source: likelihood, length: mean}\n',
-      'recipe.yaml:1:38 reward.length: has no effect here: a likelihood is a mean already, and no ' +
-        'reward is implicit; leave it out, or set it to controlled, got the text ' +
+      'recipe.yaml:1:38 reward.length: has no effect here: a likelihood is a mean already, and ' +
+        'no reward is implicit; leave it out, or set it to controlled, got the text ' +
         "'mean'",
     ],
     [

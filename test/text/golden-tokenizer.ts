@@ -1,4 +1,4 @@
-/** Golden values of tokenizers (scripts/golden/tokenizer.py), and small tokenizers of GGUF files. */
+/** Golden values of tokenizers (scripts/golden/tokenizer.py); small tokenizers of GGUF files. */
 import { readFileSync } from 'node:fs';
 import { loadTokenizer, type Tokenizer } from '../../src/text/tokenizer.js';
 
