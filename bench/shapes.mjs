@@ -85,8 +85,8 @@ export const parametersOf = (name) =>
 export const trainingBytes = (parameters) => 20 * parameters + 3e9;
 
 /**
- * Writes `folder`/NAME and returns it, with another vocabulary `folder`/NAME-VOCABULARY. Weights are
- * normal numbers, repeated from a pool; those of the head are large enough that sampling has a
+ * Writes `folder`/NAME and returns it, with another vocabulary `folder`/NAME-VOCABULARY. Weights
+ * are normal numbers, repeated from a pool; those of the head are large enough that sampling has a
  * nucleus to find.
  */
 export function writeModel(folder, name, vocabulary = SHAPES[name].vocab_size) {

@@ -36,7 +36,8 @@ const prompts = z.strictObject({
     '`builtin` (generated word problems and short questions), a JSONL, JSON or ' +
       'Parquet file, a data set of the hub (`hub:org/name/config:split`), a list of files and ' +
       'data sets, or `program` (what a Node program passes to run()). Rows have `prompt` (text ' +
-      'or messages), `messages`, `instruction` or `question` (docs/data.md). Duplicates are dropped.',
+      'or messages), `messages`, `instruction` or `question` (docs/data.md). Duplicates are ' +
+      'dropped.',
   ),
   columns: only(
     fromFile('prompts'),

@@ -21,8 +21,8 @@ export function recipeWarnings({ iterations, pairs, sft, reward, rank, train }: 
   if (train.loss === 'kto' && rank.weighting === 'avg' && measuresC(reward, rank))
     warnings.push(
       'With train.loss kto, C multiplies the gradient by 2C − 1, and rank.weighting avg gives ' +
-        'all pairs the same C: AdamW removes that factor but for its sign. Set rank.weighting to dyn ' +
-        'to weight each pair by its own C.',
+        'all pairs the same C: AdamW removes that factor but for its sign. Set rank.weighting to ' +
+        'dyn to weight each pair by its own C.',
     );
   if (rank.weighting === 'fixed' && rank.fixed_consistency < 0.5)
     warnings.push(
