@@ -237,5 +237,7 @@ const filesOf = (directory: string): string[] =>
   readdirSync(directory, { recursive: true, withFileTypes: true })
     .filter((entry) => entry.isFile())
     .map((entry) => relative(directory, join(entry.parentPath, entry.name)))
-    .filter((name) => !/^(events\.jsonl|report\.html|lock|tensorboard\/.*|.*\/README\.md)$/.test(name))
+    .filter(
+      (name) => !/^(events\.jsonl|report\.html|lock|tensorboard\/.*|.*\/README\.md)$/.test(name),
+    )
     .sort();
