@@ -55,12 +55,15 @@ export type WorkContext = Pick<RunContext, 'recipe' | 'models' | 'checkpoint' | 
  * model trained in iteration t.
  */
 export function checkpointPath(
-  { recipe, directory, base }: Pick<RunContextFields, 'recipe' | 'directory' | 'base'>,
+  {
+    recipe,
+    base,
+    file,
+  }: Pick<RunContextFields, 'recipe' | 'base'> & { file: (phase: Phase, name: string) => string },
   n: number,
 ): string {
-  const folder = (phase: Phase) => join(directory, phaseFolder(phase), 'checkpoint');
-  if (n >= 2) return folder(n - 1);
-  return n === 1 && recipe.sft.enabled ? folder('sft') : base;
+  if (n >= 2) return file(n - 1, 'checkpoint');
+  return n === 1 && recipe.sft.enabled ? file('sft', 'checkpoint') : base;
 }
 
 export class RunContext {
@@ -115,7 +118,8 @@ export class RunContext {
 
   /** Path of θ_n. */
   checkpoint(n: number): string {
-    return checkpointPath(this.fields, n);
+    const file = (phase: Phase, name: string) => this.file(phase, name);
+    return checkpointPath({ ...this.fields, file }, n);
   }
 
   /** Records of an artefact that exists. */

@@ -17,7 +17,7 @@ import { placed, threadsOf } from './placement.js';
 import { batchesAfter, stepOf, trainerParams, type Objective } from './stages/optimise.js';
 import { sftObjective } from './stages/sft.js';
 import { preferenceObjective } from './stages/train.js';
-import { phaseFolder, readRecords, RECIPE } from './store.js';
+import { phaseFolder, readRecords, RECIPE, type Phase } from './store.js';
 import { orderKey, takeUnit, type Failure, type Order } from './team.js';
 import { withMaker, type Maker, type Work } from './work.js';
 
@@ -131,11 +131,12 @@ class Follower {
     setThreads(threadsOf(recipe, place));
     const own = placed(recipe, place);
     const { path: base } = resolved;
+    const file = (phase: Phase, name: string) => join(directory, phaseFolder(phase), name);
     return {
       recipe: own,
-      checkpoint: (n) => checkpointPath({ recipe: own, directory, base }, n),
-      file: (phase, name) => join(directory, phaseFolder(phase), name),
-      read: (phase, name) => readRecords(join(directory, phaseFolder(phase), name)),
+      checkpoint: (n) => checkpointPath({ recipe: own, base, file }, n),
+      file,
+      read: (phase, name) => readRecords(file(phase, name)),
       models: new Models({
         base,
         name: recipe.model,
