@@ -126,7 +126,7 @@ CHECK_CASE("parallel: four ranks add, scatter and gather") {
 CHECK_CASE("parallel: four ranks share a counter, keys and queues") {
   check::on_ranks("parallel: four ranks share a counter, keys and queues", 4, [](Ranks& ranks) {
     const int rank = ranks.place().rank;
-    CHECK(!ranks.get("absent") && !ranks.pop("results"));
+    CHECK(!ranks.get("absent") && !ranks.pop("empty"));
     CHECK(!ranks.await("absent", std::chrono::milliseconds(10)));
     int64_t taken = 0;
     while (ranks.add("counter", 1) <= 40) ++taken;
@@ -162,7 +162,9 @@ CHECK_CASE("parallel: a rank that is killed ends the others with a sentence") {
 CHECK_CASE("parallel: the end of the rank that holds the store ends the others") {
   const auto outcomes = check::outcomes_of(
       "parallel: the end of the rank that holds the store ends the others", 2, [](Ranks& ranks) {
-        if (ranks.place().rank == 0) raise(SIGKILL);
+        ranks.set("there/" + std::to_string(ranks.place().rank), "1");
+        if (ranks.place().rank == 0 && ranks.await("there/1", std::chrono::minutes(5)))
+          raise(SIGKILL);
         while (true) pause();  // the watch finds it, whatever the rank does
       });
   if (outcomes.empty()) return;
