@@ -41,7 +41,7 @@ describe('a wrong command line', () => {
       'a flag of the wrong type',
       ['prefer', '--scores', 'a', '--completions', 'b', '--out', 'c', '--weighting', 'some'],
       2,
-      'cream: --weighting some rank.weighting: must be one of avg, dyn, fixed; got the ' +
+      'cream: --weighting some rank.weighting: must be one of avg, dyn, permuted, sign, fixed; got the ' +
         "text 'some'\n",
     ],
     [
