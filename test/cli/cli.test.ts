@@ -41,8 +41,8 @@ describe('a wrong command line', () => {
       'a flag of the wrong type',
       ['prefer', '--scores', 'a', '--completions', 'b', '--out', 'c', '--weighting', 'some'],
       2,
-      'cream: --weighting some rank.weighting: must be one of avg, dyn, permuted, sign, fixed; got the ' +
-        "text 'some'\n",
+      'cream: --weighting some rank.weighting: must be one of avg, dyn, permuted, sign, fixed; ' +
+        "got the text 'some'\n",
     ],
     [
       'a number that is none',
