@@ -136,10 +136,13 @@ function fake(say: (question: string, sample: number) => string, maxPositionEmbe
 }
 const language = {
   stopIds: [0],
-  encodePrompt: (messages: { content: string }[]) =>
-    [...messages[0]!.content].map((c) => c.codePointAt(0)!),
+  promptText: (messages: { content: string }[]) => ({
+    text: messages[0]!.content,
+    addSpecialTokens: false,
+  }),
   tokenizer: {
     encode: (text: string) => [...text].map((c) => c.codePointAt(0)!),
+    encodeInSlices: (text: string) => Promise.resolve([...text].map((c) => c.codePointAt(0)!)),
     decode: (tokens: number[]) => String.fromCodePoint(...tokens),
   },
 } as unknown as LanguageModel;
