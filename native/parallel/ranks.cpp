@@ -28,17 +28,23 @@ std::string first_line(const std::exception& error) {
   return text.substr(0, text.find('\n'));
 }
 
+// What c10d throws, in a sentence: `failed` (what it says)`cause`.
 template <class F>
-auto answered(F&& ask) {
+auto explained(const char* failed, const char* cause, F&& ask) {
   try {
     return ask();
   } catch (const Error&) {
     throw;
   } catch (const std::exception& error) {
     throw Error(ErrorCode::io,
-                "[parallel] the store that the ranks share does not answer (" + first_line(error) +
-                    "); start the run again in the same way, and it goes on from what is saved.");
+                std::string("[parallel] ") + failed + " (" + first_line(error) + ")" + cause +
+                    "; start the run again in the same way, and it goes on from what is saved.");
   }
+}
+
+template <class F>
+auto answered(F&& ask) {
+  return explained("the store that the ranks share does not answer", "", ask);
 }
 
 Error missing_group(bool cpu) {
@@ -86,16 +92,8 @@ class C10dGroup : public Group {
 
   template <class F>
   static auto told(F&& body) {
-    try {
-      return body();
-    } catch (const Error&) {
-      throw;
-    } catch (const std::exception& error) {
-      throw Error(ErrorCode::io,
-                  "[parallel] an operation of all ranks failed (" + first_line(error) +
-                      "): another rank has ended, or the network between the machines fails; start "
-                      "the run again in the same way, and it goes on from what is saved.");
-    }
+    return explained("an operation of all ranks failed",
+                     ": another rank has ended, or the network between the machines fails", body);
   }
 
   c10d::Backend& backend_for(at::Device device) {
