@@ -2,7 +2,7 @@
 // runs each on seeds from test/golden. `npm run fuzz -- --seconds 600 gguf` runs one target for
 // longer. Findings and the grown corpus are kept in build/fuzz.
 import { copyFileSync, existsSync, mkdirSync, readdirSync } from 'node:fs';
-import { basename, join } from 'node:path';
+import { basename, join, relative, sep } from 'node:path';
 import { parseArgs } from 'node:util';
 import { findLibtorch } from './libtorch.mjs';
 import { newest, probe, root, runMain, runStep, say, SetupError } from './steps.mjs';
@@ -27,7 +27,11 @@ const TARGETS = {
   },
 };
 const OUT = join(root, 'build/fuzz');
-const FLAGS = ['-std=c++20', '-g', '-O1', '-fno-omit-frame-pointer', '-D_GLIBCXX_USE_CXX11_ABI=1'];
+const FLAGS = [
+  ...['-std=c++20', '-g', '-O1', '-fno-omit-frame-pointer', '-D_GLIBCXX_USE_CXX11_ABI=1'],
+  '-fsanitize=fuzzer,address,undefined',
+  '-fno-sanitize=vptr', // libtorch is built without run-time type checks of its classes
+];
 
 await runMain(() => {
   const { values, positionals } = parseArgs({
@@ -68,23 +72,17 @@ function build(clang, name) {
   const main = join(root, `test/fuzz/fuzz_${name}.cpp`);
   const core = join(root, 'build/cmake/libcream_core.a');
   if (!existsSync(core)) throw new SetupError('The addon is not built; run `npm run setup`.');
-  if (existsSync(program) && newest(program) > newest(join(root, 'native'), main)) return program;
+  if (isNewer(program, main)) return program;
   mkdirSync(OUT, { recursive: true });
   say(`building the fuzz target ${name}`);
+  const sources = TARGETS[name].sources.map((source) => join(root, 'native', source));
+  const objects = [main, ...sources].map((source) => compile(clang, torch, source));
   const openmp = readdirSync(join(torch.root, 'lib')).find((file) => /^lib(gomp|omp)/.test(file));
   runStep(
     clang,
     [
       ...FLAGS,
-      '-fsanitize=fuzzer,address,undefined',
-      '-fno-sanitize=vptr', // libtorch is built without run-time type checks of its classes
-      `-I${join(root, 'native')}`,
-      ...['include', 'include/torch/csrc/api/include'].flatMap((folder) => [
-        '-isystem',
-        join(torch.root, folder),
-      ]),
-      main,
-      ...TARGETS[name].sources.map((source) => join(root, 'native', source)),
+      ...objects,
       core,
       ...['libtorch_cpu.so', 'libc10.so', ...(openmp ? [openmp] : [])].map((file) =>
         join(torch.root, 'lib', file),
@@ -97,6 +95,23 @@ function build(clang, name) {
     { quiet: true },
   );
   return program;
+}
+
+function isNewer(made, source) {
+  return existsSync(made) && newest(made) > newest(join(root, 'native'), source);
+}
+
+/** The object of a source, which all targets that need it share. */
+function compile(clang, torch, source) {
+  const object = join(OUT, `${relative(root, source).replaceAll(sep, '-')}.o`);
+  if (isNewer(object, source)) return object;
+  const includes = ['include', 'include/torch/csrc/api/include'].flatMap((folder) => [
+    '-isystem',
+    join(torch.root, folder),
+  ]);
+  const flags = [...FLAGS, `-I${join(root, 'native')}`, ...includes];
+  runStep(clang, [...flags, '-c', source, '-o', object], { quiet: true });
+  return object;
 }
 
 /** Small files of test/golden that the target reads, and interesting inputs of earlier runs. */
