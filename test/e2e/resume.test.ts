@@ -107,7 +107,7 @@ describe('a run that was stopped', () => {
       // Line 12 or so lies in the first training steps.
       const stopped = await stopAfter(directory, 12, 5, signal);
       expect(stopped.code).toBe(code);
-      expect(stopped.stderr).toContain('Run the same command to go on.');
+      expect(stopped.stderr).toContain('Run the same command to resume.');
       expect(existsSync(join(directory, 'lock'))).toBe(false);
       expect(await cream('run', recipe, '--out', directory)).toMatchObject({ code: 0 });
       expect(artefacts(directory)).toEqual(expected);

@@ -177,7 +177,8 @@ describe('an iteration’s numbers', () => {
     await expect(readRecords(path)).rejects.toThrow(
       'rankings.jsonl:1: column "kendall_tau" must be a number, but is "high"',
     );
-    expect(existsSync(join(directory, 'report.html'))).toBe(false);
+    // Written after each stage, before the damage.
+    expect(existsSync(join(directory, 'report.html'))).toBe(true);
     expect(reportHtml(directory)).toContain(
       'iteration-1/rankings.jsonl: 1 line could not be read and is left out.',
     );
