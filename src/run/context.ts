@@ -15,7 +15,13 @@ import type { Recipe } from './recipe.js';
 import type { Records } from './records.js';
 import type { StepRecord } from './stages/optimise.js';
 import type { Team } from './team.js';
-import { makeBlocks, progressOf, type BlockedStage, type StageHooks } from './stages/stage.js';
+import {
+  makeBlocks,
+  progressOf,
+  type BlockedStage,
+  type MakeBlocks,
+  type StageHooks,
+} from './stages/stage.js';
 import { onDisk, phaseFolder, readRecords, toJsonl, type Phase } from './store.js';
 import { measureStep } from './timing.js';
 
@@ -44,11 +50,36 @@ export interface RunContextFields {
   signal: AbortSignal;
   emit: (event: RunEvent) => void;
   /** Set by within(). */
-  part?: { name: string; t: number };
+  part?: Part;
+}
+
+/** A part of iteration `t`, which has the subfolder `name`. */
+export interface Part {
+  name: string;
+  t: number;
 }
 
 /** What the work of a stage may use, on rank 0 and on the ranks that follow it. */
 export type WorkContext = Pick<RunContext, 'recipe' | 'models' | 'checkpoint' | 'file' | 'read'>;
+
+/** The same on a rank that follows. */
+export function workContext(
+  fields: Pick<RunContextFields, 'recipe' | 'base' | 'directory' | 'models'>,
+  part?: Part,
+): WorkContext {
+  const { recipe, directory, models } = fields;
+  const file = (phase: Phase, name: string) => join(directory, folderOf(phase, part), name);
+  return {
+    recipe,
+    models,
+    file,
+    checkpoint: (n) => checkpointPath({ ...fields, file }, n),
+    read: (phase, name) => readRecords(file(phase, name)),
+  };
+}
+
+const folderOf = (phase: Phase, part: Part | undefined): string =>
+  part?.t === phase ? `${phaseFolder(phase)}/${part.name}` : phaseFolder(phase);
 
 /**
  * Path of θ_n: θ_0 is the base model, θ_1 the model after SFT (θ_0 without SFT), and θ_{t+1} the
@@ -108,12 +139,20 @@ export class RunContext {
   }
 
   file(phase: Phase, name: string): string {
-    return join(this.directory, this.folderOf(phase), name);
+    return join(this.directory, folderOf(phase, this.part), name);
   }
 
-  private folderOf(phase: Phase): string {
-    const { part } = this.fields;
-    return part?.t === phase ? `${phaseFolder(phase)}/${part.name}` : phaseFolder(phase);
+  /** The part of the iteration that this is; undefined for the run itself. */
+  get part(): Part | undefined {
+    return this.fields.part;
+  }
+
+  /** Makes blocks with all ranks; undefined in a single process. */
+  get makeBlocks(): MakeBlocks | undefined {
+    const { team, part } = this;
+    return (
+      team && ((stage, missing, save, hooks) => team.makeBlocks(stage, missing, save, hooks, part))
+    );
   }
 
   /** Path of θ_n. */
@@ -128,7 +167,7 @@ export class RunContext {
   }
 
   async write(phase: Phase, name: string, records: readonly object[]): Promise<void> {
-    const file = `${this.folderOf(phase)}/${name}`;
+    const file = `${folderOf(phase, this.part)}/${name}`;
     const before = this.records.newest(file);
     await onDisk(this.file(phase, name), () => this.records.write(file, toJsonl(records)));
     if (before && before.sha256 !== this.records.newest(file)!.sha256)
@@ -162,7 +201,7 @@ export class RunContext {
     };
     const start = { ...progressOf(stage, artefact), unit: stage.unit };
     return this.stage(of, start, async (hooks) => {
-      const made = await makeBlocks(stage, artefact, hooks, this.team?.makeBlocks);
+      const made = await makeBlocks(stage, artefact, hooks, this.makeBlocks);
       return { result: made, note: stage.note?.(made) ?? '' };
     });
   }
@@ -218,11 +257,11 @@ export class RunContext {
 
   /** Adds the steps of an earlier call of a training stage to the metrics. */
   tellRestored({ phase }: OfStage, steps: readonly StepRecord[]): void {
-    if (!this.fields.part) this.metrics.steps(phase, steps);
+    if (!this.part) this.metrics.steps(phase, steps);
   }
 
   tellStep(of: OfStage, metrics: StepRecord, cost: { tokens: number; seconds: number }): void {
-    if (this.fields.part) return;
+    if (this.part) return;
     const timing = measureStep(cost, this.recipe.device);
     this.metrics.step(of.phase, metrics, timing);
     this.emit({ type: 'step', ...told(of), metrics, timing });

@@ -6,20 +6,21 @@
 import { existsSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
-import type { DemonstrationRecord, MismatchedRecord, PairRecord } from '../data/records.js';
+import type { DemonstrationRecord, MismatchedRecord } from '../data/records.js';
 import { setThreads } from '../engine/addon.js';
 import type { Ranks } from '../engine/ranks.js';
 import { modelDigest, resolveModel } from '../models/resolve.js';
-import { checkpointPath, type WorkContext } from './context.js';
+import { workContext, type Part, type WorkContext } from './context.js';
 import { RunError } from './errors.js';
 import { adapterOf, Models } from './models.js';
 import { placed, threadsOf } from './placement.js';
+import { evaluationInTraining, trainedPairs } from './stages/in-training.js';
 import { batchesAfter, stepOf, trainerParams, type Objective } from './stages/optimise.js';
 import { sftObjective } from './stages/sft.js';
 import { preferenceObjective } from './stages/train.js';
-import { phaseFolder, readRecords, RECIPE, type Phase } from './store.js';
+import { RECIPE } from './store.js';
 import { orderKey, takeUnit, type Failure, type Order } from './team.js';
-import { withMaker, type Maker, type Work } from './work.js';
+import { withMaker, type Maker } from './work.js';
 
 const LOOK_MS = 1000;
 const FAREWELL_MS = 15_000;
@@ -48,7 +49,8 @@ export async function follow(ranks: Ranks, signal: AbortSignal): Promise<boolean
 
 class Follower {
   private number = 0;
-  private context: WorkContext | undefined;
+  /** Of the run, or of a part of an iteration; set by the order to begin. */
+  private contextOf: ((part?: Part) => WorkContext) | undefined;
 
   constructor(private readonly ranks: Ranks) {}
 
@@ -63,7 +65,7 @@ class Follower {
       if (error instanceof Ended) return !error.failed;
       throw error;
     } finally {
-      await this.context?.models.dispose();
+      await this.contextOf?.().models.dispose();
     }
   }
 
@@ -97,14 +99,14 @@ class Follower {
   private async obey(order: Order, key: string): Promise<void> {
     switch (order.do) {
       case 'begin':
-        this.context = await this.begin(order);
+        this.contextOf = await this.begin(order);
         return;
       case 'make':
-        return this.make(order.work, order.units, key);
+        return this.makeWork(order, key);
       case 'train':
         return this.train(order);
       case 'keep': {
-        const run = this.context!;
+        const run = this.contextOf!();
         return run.models.keep(order.checkpoints.map((n) => run.checkpoint(n)));
       }
       default:
@@ -112,7 +114,11 @@ class Follower {
     }
   }
 
-  private async begin({ recipe, directory, digest }: OrderOf<'begin'>): Promise<WorkContext> {
+  private async begin({
+    recipe,
+    directory,
+    digest,
+  }: OrderOf<'begin'>): Promise<(part?: Part) => WorkContext> {
     const { place } = this.ranks;
     const here = `rank ${place.rank} on ${hostname()}`;
     if (!existsSync(join(directory, RECIPE)))
@@ -131,24 +137,29 @@ class Follower {
     setThreads(threadsOf(recipe, place));
     const own = placed(recipe, place);
     const { path: base } = resolved;
-    const file = (phase: Phase, name: string) => join(directory, phaseFolder(phase), name);
-    return {
-      recipe: own,
-      checkpoint: (n) => checkpointPath({ recipe: own, base, file }, n),
-      file,
-      read: (phase, name) => readRecords(file(phase, name)),
-      models: new Models({
-        base,
-        name: recipe.model,
-        dtype: own.dtype,
-        device: own.device,
-        signal,
-        adapter: adapterOf(own),
-      }),
-    };
+    const models = new Models({
+      base,
+      name: recipe.model,
+      dtype: own.dtype,
+      device: own.device,
+      signal,
+      adapter: adapterOf(own),
+    });
+    return (part) => workContext({ recipe: own, base, directory, models }, part);
   }
 
-  private async make(work: Work, units: number, key: string): Promise<void> {
+  private async makeWork({ work, units, part }: OrderOf<'make'>, key: string): Promise<void> {
+    if (work.stage === 'evaluate in training')
+      throw new Error(`The work ${work.stage} belongs to a training.`);
+    await this.make(key, units, (use) => withMaker(this.contextOf!(part), work, use));
+  }
+
+  /** Makes units of a stage with the maker that `lend` gives. */
+  private async make(
+    key: string,
+    units: number,
+    lend: (use: (make: Maker) => Promise<void>) => Promise<void>,
+  ): Promise<void> {
     const stop = new AbortController();
     const timer = setInterval(() => {
       void this.ranks.get(`${key}/stop`).then(
@@ -157,7 +168,7 @@ class Follower {
       );
     }, LOOK_MS);
     try {
-      await withMaker(this.context!, work, (make) => this.makeUnits(make, units, key, stop.signal));
+      await lend((make) => this.makeUnits(make, units, key, stop.signal));
     } catch (error) {
       if (!stop.signal.aborted) throw error;
     } finally {
@@ -184,29 +195,33 @@ class Follower {
     }
   }
 
-  private async train({ phase, from, to }: OrderOf<'train'>): Promise<void> {
-    const run = this.context!;
+  private async train({ phase, from, to, part }: OrderOf<'train'>): Promise<void> {
+    const run = this.contextOf!(part);
+    const optimise = <Example>(objective: Objective<Example>) =>
+      this.optimise(run, objective, from, to);
     if (phase === 'sft') {
       const demonstrations = await run.read<DemonstrationRecord>(phase, 'demonstrations.jsonl');
-      return this.optimise(sftObjective(demonstrations, run.recipe), from, to);
+      return optimise(sftObjective(demonstrations, run.recipe));
     }
-    const pairs = await run.read<PairRecord>(phase, 'pairs.jsonl');
+    const pairs = await trainedPairs(run, phase);
     const mismatched =
       run.recipe.train.loss === 'kto'
         ? await run.read<MismatchedRecord>(phase, 'mismatched.jsonl')
         : [];
     const key = [run.recipe.seed, 'train', phase];
-    const objective = preferenceObjective({ pairs, mismatched }, run.recipe, key, () => {});
-    return this.optimise(objective, from, to);
+    return optimise({
+      ...preferenceObjective({ pairs, mismatched }, run.recipe, key, () => {}),
+      evaluation: evaluationInTraining(run.recipe, { held: [], questions: [] }),
+    });
   }
 
   /** The calls of rank 0's trainer (stages/optimise.ts), in its order. */
   private async optimise<Example>(
+    run: WorkContext,
     objective: Objective<Example>,
     from: number,
     to: number,
   ): Promise<void> {
-    const run = this.context!;
     const { checkpoint_dtype: dtype } = objective.settings;
     const policy = await run.models.beginTraining(run.checkpoint(from));
     const trainer = await policy.model.trainer(trainerParams(objective));
@@ -214,7 +229,7 @@ class Follower {
     let batches = batchesAfter(done, objective);
     const { signal } = new AbortController();
     for (;;) {
-      const { order } = await this.next();
+      const { order, key } = await this.next();
       switch (order.do) {
         case 'load state':
           await trainer.loadState(order.file);
@@ -227,13 +242,19 @@ class Follower {
           break;
         }
         case 'save state':
-          await trainer.saveState(run.checkpoint(to)); // rank 0 writes
+          await trainer.saveState(order.file);
+          break;
+        case 'make':
+          await this.make(key, order.units, (use) =>
+            use((items, hooks) => objective.evaluation!.make(items, policy, hooks)),
+          );
           break;
         case 'save weights':
           if (policy.model.adapter === null) await policy.model.save(run.checkpoint(to), { dtype });
           break;
         case 'trained':
           await trainer.dispose();
+          if (!order.kept) return policy.model.dispose();
           return run.models.endTraining(policy.model, run.checkpoint(to), dtype);
         case 'end':
           throw new Ended(order.failed);

@@ -26,7 +26,7 @@ import { takeLock } from './lock.js';
 import { MetricsLog, readMetrics, type MetricsRow } from './metrics-log.js';
 import { adapterOf, Models } from './models.js';
 import { readOwnText } from './own-files.js';
-import { checkShared, placed } from './placement.js';
+import { placed } from './placement.js';
 import { recipeDigest } from './recipe-file.js';
 import type { Recipe } from './recipe.js';
 import { digestFile, type Records } from './records.js';
@@ -146,7 +146,6 @@ async function work(
   const { directory, signal, team, onModelProgress, rewards, prompts, until } = options;
   const began = performance.now();
   checkRewards(recipe, rewards);
-  if (team) checkShared(recipe, team.size);
   await stoppable(signal, () =>
     fetchSources(sourcesOf(recipe), { signal, onProgress: onModelProgress }),
   );

@@ -8,21 +8,25 @@
  */
 import { setThreads } from '../engine/addon.js';
 import type { RankPlace, Ranks } from '../engine/ranks.js';
+import type { Part } from './context.js';
 import type { RunEvent } from './events.js';
 import { threadsOf } from './placement.js';
 import type { Recipe } from './recipe.js';
 import type { Block, Phase, SaveBlock } from './store.js';
-import type { BlockedStage, MakeBlocks, StageHooks } from './stages/stage.js';
+import type { BlockedStage, StageHooks } from './stages/stage.js';
 import type { Work } from './work.js';
 
 export type Order =
   | { do: 'begin'; recipe: Recipe; directory: string; digest: string }
-  /** Take units of a stage until none is left. */
-  | { do: 'make'; work: Work; units: number }
-  | { do: 'train'; phase: Phase; from: number; to: number }
+  /** Take units of a stage until none is left; of `part` of an iteration where there is one. */
+  | { do: 'make'; work: Work; units: number; part?: Part | undefined }
+  | { do: 'train'; phase: Phase; from: number; to: number; part?: Part | undefined }
   /** The calls of a trainer, which all ranks make together. */
-  | { do: 'step' | 'save state' | 'save weights' | 'trained' }
+  | { do: 'step' | 'save weights' }
+  | { do: 'save state'; file: string }
   | { do: 'load state'; file: string; done: number }
+  /** `kept`: the trained weights are those of θ_to. */
+  | { do: 'trained'; kept: boolean }
   /** Free all models but θ_n for these n. */
   | { do: 'keep'; checkpoints: number[] }
   | { do: 'end'; failed: boolean };
@@ -91,14 +95,20 @@ export class Team {
   }
 
   /** Makes blocks with all ranks; a block is saved once all of its units are there. */
-  readonly makeBlocks: MakeBlocks = async (stage, missing, save, hooks) => {
+  async makeBlocks<Item, Made extends object>(
+    stage: BlockedStage<Item, Made>,
+    missing: readonly Block<Item>[],
+    save: SaveBlock<Made>,
+    hooks: StageHooks,
+    part?: Part,
+  ): Promise<void> {
     if (missing.length === 0) return;
     const work = await stage.work!(hooks);
     const units = cut(missing, this.size);
     const key = orderKey(this.orders);
     for (const [i, { items }] of units.entries())
       await this.ranks.set(`${key}/unit/${i}`, JSON.stringify(items));
-    await this.order({ do: 'make', work, units: units.length });
+    await this.order({ do: 'make', work, units: units.length, part });
     const collected = new Collector(stage, units, save, hooks);
     try {
       await Promise.all([this.makeOwn(key, stage, collected), this.collect(key, collected)]);
@@ -106,7 +116,7 @@ export class Team {
       await this.ranks.set(`${key}/stop`, '1');
       throw error;
     }
-  };
+  }
 
   private async makeOwn<Item, Made extends object>(
     key: string,

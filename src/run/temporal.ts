@@ -16,11 +16,12 @@
  */
 import { existsSync } from 'node:fs';
 import type { CompletionRecord, PairRecord, PromptRecord, ScoreRecord } from '../data/records.js';
-import type { RunContext } from './context.js';
+import type { RunContext, WorkContext } from './context.js';
 import { removeCheckpoint } from './keep.js';
 import { rankCompletions } from './stages/rank.js';
 import { sampleStage } from './stages/sample.js';
 import { scoreOthers } from './stages/score.js';
+import type { BlockedStage } from './stages/stage.js';
 import { trainOnPairs } from './stages/train.js';
 
 interface Sampled {
@@ -30,7 +31,7 @@ interface Sampled {
 
 /** Each other model, with the number of its first sample in units of N. */
 const ORIGINS = { initial: 1, future: 2 } as const;
-type Origin = keyof typeof ORIGINS;
+export type Origin = keyof typeof ORIGINS;
 /** Iterations are at most 1,000, so these keys are no iteration's. */
 const KEY_STEP = 1_000;
 
@@ -42,14 +43,14 @@ export async function pairCompletions(
   own: Sampled,
 ): Promise<PairRecord[]> {
   const { anchored_rejection: anchored, future_chosen: ahead } = run.recipe.temporal;
-  const initial = anchored ? await sampleFrom(run, t, 1, 'initial', prompts) : NOTHING;
+  const initial = anchored ? await sampleFrom(run, t, 'initial', prompts) : NOTHING;
   const now = together(own, initial);
   if (!ahead || existsSync(run.file(t, 'pairs.jsonl')))
     return rankCompletions(run, t, now.completions, now.scores);
   const future = run.within('future', t);
   const pairs = await rankCompletions(future, t, now.completions, now.scores);
   await trainOnPairs(future, t, pairs); // θ_t → θ_f
-  const all = together(now, await sampleFrom(run, t, t + 1, 'future', prompts));
+  const all = together(now, await sampleFrom(run, t, 'future', prompts));
   return rankCompletions(run, t, all.completions, all.scores);
 }
 
@@ -67,27 +68,41 @@ const together = (a: Sampled, b: Sampled): Sampled => ({
   scores: [...a.scores, ...b.scores],
 });
 
-/** Completions of θ_n of the part `origin` of the run, scored by θ_t, θ_{t−1} and θ_0. */
+/** Completions of the other model, scored by θ_t, θ_{t−1} and θ_0. */
 async function sampleFrom(
   run: RunContext,
   t: number,
-  n: number,
   origin: Origin,
   prompts: readonly PromptRecord[],
 ): Promise<Sampled> {
   const part = run.within(origin, t);
-  const { sample: settings, seed } = run.recipe;
+  const completions = await part.blocks(
+    { phase: t, stage: 'sample' },
+    'completions.jsonl',
+    samplingFrom(part, t, origin, prompts),
+  );
+  return { completions, scores: await scoreOthers(part, t, completions) };
+}
+
+/** Sampling from θ_1 or from θ_f; `part` is the part of the run that belongs to it. */
+export function samplingFrom(
+  part: WorkContext,
+  t: number,
+  origin: Origin,
+  prompts: readonly PromptRecord[],
+): BlockedStage<PromptRecord, CompletionRecord> {
+  const { sample: settings, seed } = part.recipe;
   const turn = ORIGINS[origin];
-  const policy = () => part.models.policy(part.checkpoint(n));
+  const policy = () => part.models.policy(part.checkpoint(origin === 'initial' ? 1 : t + 1));
   const stage = sampleStage(prompts, policy, { ...settings, seed, iteration: t + turn * KEY_STEP });
-  const completions = await part.blocks({ phase: t, stage: 'sample' }, 'completions.jsonl', {
+  return {
     ...stage,
+    work: () => Promise.resolve({ stage: 'sample others', t, origin }),
     make: async (block, hooks) =>
       (await stage.make(block, hooks)).map((completion) => ({
         ...completion,
         sample: completion.sample + turn * settings.samples,
         sampled_by: origin,
       })),
-  });
-  return { completions, scores: await scoreOthers(part, t, completions) };
+  };
 }

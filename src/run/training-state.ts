@@ -6,13 +6,12 @@
  */
 import { constants, existsSync } from 'node:fs';
 import { copyFile, readdir, rename, rm } from 'node:fs/promises';
-import { basename, join, resolve } from 'node:path';
-import type { Trainer } from '../engine/trainer.js';
+import { basename, join } from 'node:path';
 import { makeDirectory, syncFolder } from '../files/files.js';
 import { digestFile, Records, RECORDS } from './records.js';
 import { readOwnText } from './own-files.js';
 import { onDisk } from './store.js';
-import type { StepRecord, TrainingState } from './stages/optimise.js';
+import type { Stateful, StepRecord, TrainingState } from './stages/optimise.js';
 import { recordFolder } from './verify.js';
 
 const STATE = 'state.safetensors';
@@ -34,7 +33,7 @@ export function trainingState(folder: string, plan: string): TrainingState {
     const state = await records.demand(STATE, remedy, { content });
     return { records, steps: state.rows ?? 0 };
   };
-  const save = async (trainer: Trainer, steps: readonly StepRecord[]): Promise<void> => {
+  const save = async (trainer: Stateful, steps: readonly StepRecord[]): Promise<void> => {
     await makeDirectory(folder);
     const records = await openOrClear(folder, plan);
     const next = join(folder, NEXT);
@@ -50,7 +49,6 @@ export function trainingState(folder: string, plan: string): TrainingState {
         await rm(join(folder, name), { force: true });
   };
   return {
-    file: resolve(folder, STATE),
     async steps() {
       return (await saved(false))?.steps ?? 0;
     },

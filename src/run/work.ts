@@ -1,20 +1,25 @@
 /** The work of the stages that all ranks share: what another rank is told, and how it makes it. */
-import type { PairRecord } from '../data/records.js';
 import type { WorkContext } from './context.js';
 import { withRewardModel } from './reward-model.js';
 import { evaluationOf } from './stages/evaluate.js';
 import { givenScoringOf } from './stages/given-pairs.js';
+import { trainedPairs } from './stages/in-training.js';
 import { mismatchedScoringOf } from './stages/mismatched.js';
 import { judgingOf } from './stages/reward.js';
 import { samplingOf } from './stages/sample.js';
 import { scoringOf, type CompletionGroup } from './stages/score.js';
 import type { StageHooks } from './stages/stage.js';
+import { samplingFrom, type Origin } from './temporal.js';
 
 export type Work =
   | { stage: 'sample' | 'judge' | 'given pairs' | 'mismatched'; t: number }
   /** `sampled`: the sampler's log-probs stand for θ_t's. */
   | { stage: 'score'; t: number; sampled: boolean }
   | { stage: 'evaluate'; n: number }
+  /** Of the model in training. */
+  | { stage: 'evaluate in training' }
+  /** Another model samples for iteration t; see temporal.ts. */
+  | { stage: 'sample others'; t: number; origin: Origin }
   /** By the recipe's reward model. */
   | { stage: 'reward' };
 
@@ -24,7 +29,7 @@ export type Maker = (items: never[], hooks: StageHooks) => Promise<object[]>;
 /** Calls `use` with the maker of `work`; what it loads for this work alone is freed afterwards. */
 export async function withMaker(
   run: WorkContext,
-  work: Work,
+  work: Exclude<Work, { stage: 'evaluate in training' }>,
   use: (make: Maker) => Promise<void>,
 ): Promise<void> {
   if (work.stage !== 'reward') return use((await stageOf(run, work)).make);
@@ -35,11 +40,13 @@ export async function withMaker(
 
 async function stageOf(
   run: WorkContext,
-  work: Exclude<Work, { stage: 'reward' }>,
+  work: Exclude<Work, { stage: 'reward' | 'evaluate in training' }>,
 ): Promise<{ make: Maker }> {
   switch (work.stage) {
     case 'sample':
       return samplingOf(run, work.t, []);
+    case 'sample others':
+      return samplingFrom(run, work.t, work.origin, []);
     case 'score':
       return scoringOf(run, work);
     case 'judge':
@@ -49,6 +56,6 @@ async function stageOf(
     case 'given pairs':
       return givenScoringOf(run, work.t, []);
     case 'mismatched':
-      return mismatchedScoringOf(run, work.t, await run.read<PairRecord>(work.t, 'pairs.jsonl'));
+      return mismatchedScoringOf(run, work.t, await trainedPairs(run, work.t));
   }
 }

@@ -6,12 +6,14 @@
 import type { PairRecord } from '../../data/records.js';
 import { accuracyOf } from '../../evaluate/intervals.js';
 import { mean } from '../../evaluate/iteration.js';
+import type { Question } from '../../evaluate/task.js';
 import type { LanguageModel } from '../../lm/language-model.js';
-import type { RunContext } from '../context.js';
+import type { RunContext, WorkContext } from '../context.js';
 import { shuffled } from '../keys.js';
 import type { Recipe } from '../recipe.js';
 import { evaluate, evaluateSettings } from './evaluate.js';
 import type { StepRecord } from './optimise.js';
+import type { BlockedStage, MakeBlocks, StageHooks } from './stage.js';
 
 /** Columns of a step that was evaluated. */
 export interface EvaluationColumns {
@@ -28,6 +30,8 @@ export interface InTraining {
   /** The column that is compared; higher is better. */
   column: keyof EvaluationColumns;
   measure: (policy: LanguageModel, signal: AbortSignal) => Promise<EvaluationColumns>;
+  /** The records of some items of an evaluation, for the ranks that share it. */
+  make: (items: never[], policy: LanguageModel, hooks: StageHooks) => Promise<object[]>;
 }
 
 /** Whether the newest step is due for an evaluation and has none yet. */
@@ -62,48 +66,115 @@ export function stopsAfter(
   return patience > 0 && measured.length - 1 - best >= patience;
 }
 
+/** The pairs of an iteration that are trained on, and those that are evaluated instead. */
+interface Split {
+  trained: readonly PairRecord[];
+  held: readonly PairRecord[];
+}
+
+/** Depends on the recipe and the pairs alone, so that all ranks split them alike. */
+function splitPairs(
+  { seed, evaluate: { every, metric, pairs: wanted } }: Recipe,
+  t: number,
+  pairs: readonly PairRecord[],
+): Split {
+  const count =
+    every > 0 && metric === 'margin' ? Math.min(wanted, Math.floor(pairs.length / 4)) : 0;
+  const ids = shuffled(pairs, ({ prompt_id }) => prompt_id, seed, 'evaluate', t)
+    .slice(0, count)
+    .map(({ prompt_id }) => prompt_id);
+  const left = new Set(ids);
+  return {
+    trained: pairs.filter(({ prompt_id }) => !left.has(prompt_id)),
+    held: pairs.filter(({ prompt_id }) => left.has(prompt_id)),
+  };
+}
+
+/** The pairs of iteration `t` that are trained on, read from the run directory. */
+export async function trainedPairs(run: WorkContext, t: number): Promise<readonly PairRecord[]> {
+  return splitPairs(run.recipe, t, await run.read<PairRecord>(t, 'pairs.jsonl')).trained;
+}
+
 /** The pairs of iteration `t` that are trained on, and how the model is evaluated meanwhile. */
 export async function inTraining(
   run: RunContext,
   t: number,
   pairs: readonly PairRecord[],
 ): Promise<{ trained: readonly PairRecord[]; evaluation?: InTraining }> {
-  const { seed, evaluate: settings, train } = run.recipe;
-  const { every, patience, metric } = settings;
+  const { every, metric, pairs: wanted } = run.recipe.evaluate;
   if (every === 0) return { trained: pairs };
-  if (metric === 'accuracy') {
-    const questions = await run.inputs.questions();
-    return {
-      trained: pairs,
-      evaluation: {
-        every,
-        patience,
-        column: 'eval/accuracy',
-        measure: async (policy, signal) => {
-          const hooks = { signal, progress: () => {} };
-          const answers = await evaluate(questions, policy, evaluateSettings(run.recipe), hooks);
-          return { 'eval/accuracy': accuracyOf(answers).accuracy };
-        },
-      },
-    };
-  }
-  const count = Math.min(settings.pairs, Math.floor(pairs.length / 4));
-  if (count < settings.pairs)
-    run.emit({ type: 'warning', message: tooFew(t, count, pairs.length) });
-  if (count === 0) return { trained: pairs };
-  const ids = shuffled(pairs, ({ prompt_id }) => prompt_id, seed, 'evaluate', t)
-    .slice(0, count)
-    .map(({ prompt_id }) => prompt_id);
-  const left = new Set(ids);
-  const held = pairs.filter(({ prompt_id }) => left.has(prompt_id));
+  const { trained, held } = splitPairs(run.recipe, t, pairs);
+  if (metric === 'margin' && held.length < wanted)
+    run.emit({ type: 'warning', message: tooFew(t, held.length, pairs.length) });
+  if (metric === 'margin' && held.length === 0) return { trained };
+  const questions = metric === 'accuracy' ? await run.inputs.questions() : [];
   return {
-    trained: pairs.filter(({ prompt_id }) => !left.has(prompt_id)),
-    evaluation: {
-      every,
-      patience,
-      column: 'eval/rewards/margins',
-      measure: (policy, signal) =>
-        heldOutMargin(held, policy, train, run.recipe.score.max_num_batched_tokens, signal),
+    trained,
+    evaluation: evaluationInTraining(run.recipe, { held, questions }, run.makeBlocks),
+  };
+}
+
+/**
+ * How a model in training is evaluated. A rank that follows gets its items from rank 0, so it gives
+ * none itself.
+ */
+export function evaluationInTraining(
+  recipe: Recipe,
+  { held, questions }: { held: readonly PairRecord[]; questions: readonly Question[] },
+  makeAll?: MakeBlocks,
+): InTraining {
+  const { every, patience, metric } = recipe.evaluate;
+  const common = { every, patience };
+  if (metric === 'accuracy')
+    return {
+      ...common,
+      column: 'eval/accuracy',
+      ...shared(
+        questions,
+        (some, policy, hooks) => evaluate(some, policy, evaluateSettings(recipe), hooks),
+        (answers) => ({ 'eval/accuracy': accuracyOf(answers).accuracy }),
+        makeAll,
+      ),
+    };
+  return {
+    ...common,
+    column: 'eval/rewards/margins',
+    ...shared(
+      held,
+      (some, policy, { signal }) =>
+        heldOutMargins(some, policy, recipe.train, recipe.score.max_num_batched_tokens, signal),
+      (margins) => ({
+        'eval/rewards/margins': mean(margins.map(({ margin }) => margin))!,
+        'eval/rewards/accuracies': mean(margins.map(({ margin }) => Number(margin > 0)))!,
+      }),
+      makeAll,
+    ),
+  };
+}
+
+/** `make` of all `items`, by all ranks where there are several, and what it comes to. */
+function shared<Item, Made extends object>(
+  items: readonly Item[],
+  make: (some: readonly Item[], policy: LanguageModel, hooks: StageHooks) => Promise<Made[]>,
+  columns: (made: Made[]) => EvaluationColumns,
+  makeAll?: MakeBlocks,
+): Pick<InTraining, 'make' | 'measure'> {
+  return {
+    make,
+    measure: async (policy, signal) => {
+      const hooks = { signal, progress: () => {} };
+      if (!makeAll) return columns(await make(items, policy, hooks));
+      const stage: BlockedStage<Item, Made> = {
+        items,
+        size: items.length,
+        unit: 'items',
+        work: () => Promise.resolve({ stage: 'evaluate in training' }),
+        make: (some, its) => make(some, policy, its),
+      };
+      let all: Made[] = [];
+      const keep = (_: unknown, made: Made[]) => Promise.resolve(void (all = made));
+      await makeAll(stage, [{ number: 0, first: 0, items }], keep, hooks);
+      return columns(all);
     },
   };
 }
@@ -115,14 +186,14 @@ const tooFew = (t: number, count: number, pairs: number): string =>
     : `Iteration ${t} has ${pairs} pairs, so only ${count} are left out of training for ` +
       'evaluation (evaluate.pairs).';
 
-/** Mean reward of chosen minus rejected, as the loss defines it, and the share of it above 0. */
-async function heldOutMargin(
+/** The reward of chosen minus rejected of each pair, as the loss defines it. */
+async function heldOutMargins(
   held: readonly PairRecord[],
   policy: LanguageModel,
   { loss, beta, reference }: Pick<Recipe['train'], 'loss' | 'beta' | 'reference'>,
   limit: number | 'auto',
   signal: AbortSignal,
-): Promise<EvaluationColumns> {
+): Promise<{ margin: number }[]> {
   const { sums } = await policy.model.score(
     {
       groups: held.map(({ prompt_token_ids, chosen_token_ids, rejected_token_ids }) => ({
@@ -135,17 +206,14 @@ async function heldOutMargin(
   );
   const reward = (logp: number, reference: number, tokens: readonly number[]) =>
     beta * (loss === 'simpo' ? logp / tokens.length : logp - reference);
-  const margins = held.map((pair, i) => {
+  return held.map((pair, i) => {
     const base = reference === 'base';
     const chosen = base ? pair.base_chosen_logps! : pair.ref_chosen_logps;
     const rejected = base ? pair.base_rejected_logps! : pair.ref_rejected_logps;
-    return (
-      reward(sums[2 * i]!, chosen, pair.chosen_token_ids) -
-      reward(sums[2 * i + 1]!, rejected, pair.rejected_token_ids)
-    );
+    return {
+      margin:
+        reward(sums[2 * i]!, chosen, pair.chosen_token_ids) -
+        reward(sums[2 * i + 1]!, rejected, pair.rejected_token_ids),
+    };
   });
-  return {
-    'eval/rewards/margins': mean(margins)!,
-    'eval/rewards/accuracies': mean(margins.map((margin) => Number(margin > 0)))!,
-  };
 }

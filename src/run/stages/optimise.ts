@@ -6,6 +6,7 @@
  */
 import { existsSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
+import { resolve } from 'node:path';
 import type { Trainer, TrainerParams } from '../../engine/trainer.js';
 import type { LanguageModel } from '../../lm/language-model.js';
 import { saveCheckpoint } from '../checkpoint.js';
@@ -54,18 +55,19 @@ export type StepMetrics = Awaited<ReturnType<Trainer['preferenceStep']>> & {
   klBaseline?: number;
 };
 
+/** What a state needs of a trainer. */
+export type Stateful = Pick<Trainer, 'saveState' | 'loadState'>;
+
 /** The state from which an interrupted loop continues; training-state.ts keeps it on disk. */
 export interface TrainingState {
   /** The steps of the saved state; 0 where there is none. */
   steps(): Promise<number>;
-  /** Path of the saved state. */
-  readonly file: string;
   /** Restores the last saved step into a new trainer and returns the steps taken before it. */
-  restore(trainer: Trainer): Promise<StepRecord[]>;
-  save(trainer: Trainer, steps: readonly StepRecord[]): Promise<void>;
+  restore(trainer: Stateful): Promise<StepRecord[]>;
+  save(trainer: Stateful, steps: readonly StepRecord[]): Promise<void>;
   /** Keeps the checkpoint of the newest step, which `build` saves, in place of an older one. */
   saveBest(
-    trainer: Trainer,
+    trainer: Stateful,
     steps: readonly StepRecord[],
     build: (folder: string) => Promise<void>,
   ): Promise<void>;
@@ -130,7 +132,7 @@ export async function trainCheckpoint<Example>(
   const start = { done: await state.steps(), total: totalSteps(objective), unit };
   await run.stage(of, start, async (hooks) => {
     const announce = run.team && ((order: Order) => run.team!.order(order));
-    await announce?.({ do: 'train', phase: of.phase, from, to });
+    await announce?.({ do: 'train', phase: of.phase, from, to, part: run.part });
     const policy = await run.models.beginTraining(run.checkpoint(from));
     const { steps, best } = await optimise(policy, objective, checkpoint, state, {
       ...hooks,
@@ -141,18 +143,18 @@ export async function trainCheckpoint<Example>(
       await policy.model.dispose();
       throw error;
     });
-    await announce?.({ do: 'trained' });
     // The model has the weights of the last step.
-    if (best !== steps.length) await policy.model.dispose();
+    const kept = best === steps.length;
+    await announce?.({ do: 'trained', kept });
+    if (!kept) await policy.model.dispose();
     else await run.models.endTraining(policy.model, checkpoint, settings.checkpoint_dtype);
     await recordFolder(run.records, checkpoint, checkpoint);
     await run.write(of.phase, 'steps.jsonl', steps);
     await rm(folder, { recursive: true, force: true });
     const examples = `${objective.examples.length} ${unit}`;
-    const stopped =
-      best === steps.length
-        ? ''
-        : `, the weights of step ${best} are kept of ${steps.length} (of ${totalSteps(objective)})`;
+    const stopped = kept
+      ? ''
+      : `, the weights of step ${best} are kept of ${steps.length} (of ${totalSteps(objective)})`;
     return { result: undefined, note: `${examples}, ${noteOn(steps)}${stopped}` };
   });
 }
@@ -182,14 +184,16 @@ export async function optimise<Example>(
   const { settings, evaluation } = objective;
   const { announce } = hooks;
   const trainer = await policy.model.trainer(trainerParams(objective));
-  const save = async (steps: readonly StepRecord[]) => {
-    await announce?.({ do: 'save state' });
-    await state.save(trainer, steps);
+  const done = await state.steps();
+  const stateful = announce ? ofAllRanks(trainer, announce, done) : trainer;
+  const save = (steps: readonly StepRecord[]) => state.save(stateful, steps);
+  const build = async (folder: string) => {
+    // Saved while the trainer still holds its fp32 master weights.
+    await announce?.({ do: 'save weights' });
+    await saveCheckpoint(policy, policy.model, folder, settings.checkpoint_dtype);
   };
   try {
-    const done = await state.steps();
-    if (done > 0) await announce?.({ do: 'load state', file: state.file, done });
-    const steps = await state.restore(trainer);
+    const steps = await state.restore(stateful);
     let saved = steps.length;
     let tokens = 0;
     const interrupted = async (): Promise<never> => {
@@ -197,9 +201,11 @@ export async function optimise<Example>(
       throw new Interrupted();
     };
     const measured = async (): Promise<void> => {
-      const done = await evaluateNewest(objective, { policy, trainer, steps, state }, hooks.signal);
-      if (done === 'aborted') await interrupted();
-      if (done === 'saved') saved = steps.length;
+      const result = await evaluateNewest(objective, policy, steps, hooks.signal);
+      if (result === 'aborted') await interrupted();
+      if (result !== 'best') return;
+      await state.saveBest(stateful, steps, build);
+      saved = steps.length;
     };
     await measured(); // an earlier call may have been stopped within an evaluation
     hooks.onRestore?.(steps);
@@ -219,32 +225,39 @@ export async function optimise<Example>(
       }
     }
     const best = evaluation && evaluation.patience > 0 ? bestStep(evaluation, steps)! : undefined;
-    if (best !== undefined) await state.takeBest(best, checkpoint);
-    else {
-      // Saved while the trainer still holds its fp32 master weights.
-      await announce?.({ do: 'save weights' });
-      await saveCheckpoint(policy, policy.model, checkpoint, settings.checkpoint_dtype);
-    }
+    await (best === undefined ? build(checkpoint) : state.takeBest(best, checkpoint));
     return { steps, best: best ?? steps.length };
   } finally {
     await trainer.dispose();
   }
 }
 
-interface Progress {
-  policy: LanguageModel;
-  trainer: Trainer;
-  steps: StepRecord[];
-  state: TrainingState;
+/** A trainer whose state calls all ranks make; `done` are the steps of the state that it loads. */
+function ofAllRanks(
+  trainer: Trainer,
+  announce: NonNullable<TrainingHooks['announce']>,
+  done: number,
+): Stateful {
+  return {
+    saveState: async (file) => {
+      await announce({ do: 'save state', file: resolve(file) });
+      await trainer.saveState(file);
+    },
+    loadState: async (file) => {
+      await announce({ do: 'load state', file: resolve(file), done });
+      await trainer.loadState(file);
+    },
+  };
 }
 
-/** Evaluates the newest step if that is due; `saved`: it is the best one and the state is saved. */
+/** Evaluates the newest step if that is due; `best`: it is the best one, which is to be kept. */
 async function evaluateNewest<Example>(
   objective: Objective<Example>,
-  { policy, trainer, steps, state }: Progress,
+  policy: LanguageModel,
+  steps: StepRecord[],
   signal: AbortSignal,
-): Promise<'aborted' | 'saved' | 'done'> {
-  const { evaluation, settings } = objective;
+): Promise<'aborted' | 'best' | 'done'> {
+  const { evaluation } = objective;
   if (!evaluation || !isUnmeasured(evaluation, steps, totalSteps(objective))) return 'done';
   try {
     Object.assign(steps.at(-1)!, await evaluation.measure(policy, signal));
@@ -252,11 +265,8 @@ async function evaluateNewest<Example>(
     if (signal.aborted) return 'aborted';
     throw error;
   }
-  if (evaluation.patience === 0 || bestStep(evaluation, steps) !== steps.length) return 'done';
-  await state.saveBest(trainer, steps, (folder) =>
-    saveCheckpoint(policy, policy.model, folder, settings.checkpoint_dtype),
-  );
-  return 'saved';
+  const best = evaluation.patience > 0 && bestStep(evaluation, steps) === steps.length;
+  return best ? 'best' : 'done';
 }
 
 /** The batches that remain after `done` steps. */

@@ -107,8 +107,10 @@ export function scoreOthers(
   completions: readonly CompletionRecord[],
 ): Promise<ScoreRecord[]> {
   const groups = groupCompletions(completions);
-  const stage = scoreStage(groups, () => judgesOf(run, t), run.recipe.score);
-  return run.blocks({ phase: t, stage: 'score' }, 'scores.jsonl', stage);
+  return run.blocks({ phase: t, stage: 'score' }, 'scores.jsonl', {
+    ...scoreStage(groups, () => judgesOf(run, t), run.recipe.score),
+    work: () => Promise.resolve({ stage: 'score', t, sampled: false }),
+  });
 }
 
 /** The scoring of iteration t once it is decided whether θ_t's scores are the sampler's. */
