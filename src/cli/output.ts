@@ -2,8 +2,9 @@
  * The destination of a command's result (`-o`): a file, which is replaced as a whole; standard
  * output (`-`); or a pipe or device, which is written directly. No other kind of file is replaced.
  */
-import { lstatSync, realpathSync, statSync, type Stats } from 'node:fs';
-import { open, readdir } from 'node:fs/promises';
+import { constants, lstatSync, realpathSync, statSync, type Stats } from 'node:fs';
+import { open, readdir, type FileHandle } from 'node:fs/promises';
+import { setTimeout } from 'node:timers/promises';
 import { serialize } from '../data/jsonl.js';
 import { RunError } from '../run/errors.js';
 import { explainDisk, onDisk, writeAtomic } from '../run/store.js';
@@ -54,9 +55,35 @@ export async function writeOutput({ kind, path }: Output, text: string): Promise
     return;
   }
   await onDisk(path, async () => {
-    const file = await open(path, 'r+').catch(() => open(path, 'w'));
-    await file.writeFile(text).finally(() => file.close());
+    const file = await openThrough(path);
+    await writeThrough(file, Buffer.from(text)).finally(() => file.close());
   });
+}
+
+/**
+ * Opens a pipe or device. A pipe without a reader is tried again until it has one: what is written
+ * before would be lost, and an open that blocks would keep the process from ending.
+ */
+async function openThrough(path: string): Promise<FileHandle> {
+  for (;;) {
+    try {
+      return await open(path, constants.O_WRONLY | constants.O_NONBLOCK);
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'ENXIO') throw error;
+      await setTimeout(50);
+    }
+  }
+}
+
+async function writeThrough(file: FileHandle, bytes: Buffer): Promise<void> {
+  for (let at = 0; at < bytes.length;) {
+    try {
+      at += (await file.write(bytes, at)).bytesWritten;
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'EAGAIN') throw error;
+      await setTimeout(10); // the pipe is full
+    }
+  }
 }
 
 export const writeOutputRecords = (output: Output, records: readonly object[]): Promise<void> =>

@@ -20,6 +20,8 @@ export interface LeftOut {
   duplicate?: string | undefined;
   /** The other rows that were left out. */
   skipped: readonly Skipped[];
+  /** Columns of text that were not read (unread-columns.ts). */
+  unread?: readonly string[] | undefined;
 }
 
 export class BadRows {

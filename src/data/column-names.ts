@@ -71,6 +71,19 @@ const plain = (name: string): string =>
 /** Our name of a column; undefined where it is none of a conversation. */
 export const ourName = (column: string): string | undefined => OURS.get(plain(column));
 
+/** Further columns that loaders read under their own names. */
+const ALSO_READ = new Set([
+  ...['id', 'prompt_id', 'uuid', 'choices', 'question_stem', 'answerKey', 'label', 'answerA'],
+  ...['answerB', 'answerC', 'final', 'task', 'consistency'],
+]);
+
+/** Whether loaders know a column, by our name or another set's. */
+export const isRead = (column: string): boolean =>
+  ALSO_READ.has(column) || ourName(column) !== undefined;
+
+/** Our names, for an error message. */
+export const knownNames = (): string => [...Object.keys(NAMES), ...ALSO_READ].join(', ');
+
 /** Whether a column would change the conversation and is never read. */
 export const isUnread = (column: string): boolean => UNREAD.has(plain(column));
 
@@ -79,7 +92,8 @@ export const isUnread = (column: string): boolean => UNREAD.has(plain(column));
  * have one meaning and differ
  */
 export function underOurNames({ value, where }: Row): Row {
-  const renamed: Record<string, unknown> = {};
+  // Without a prototype, a column named __proto__ is a column like any other.
+  const renamed = Object.create(null) as Record<string, unknown>;
   const from = new Map<string, string>();
   for (const [column, held] of Object.entries(value)) {
     const ours = ourName(column) ?? column;

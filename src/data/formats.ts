@@ -29,6 +29,9 @@ const OTHER_KINDS: readonly { magic: readonly number[]; kind: string; remedy: st
     remedy: 'unpack it with unlz4',
   },
   { magic: bytesOf('\x1f\x9d'), kind: 'compressed with compress', remedy: 'unpack it' },
+  { magic: bytesOf('\x1f\x8b'), kind: 'compressed twice with gzip', remedy: 'unpack it once' },
+  { magic: bytesOf('x\x9c'), kind: 'compressed with zlib', remedy: 'unpack it' },
+  { magic: bytesOf('x\xda'), kind: 'compressed with zlib', remedy: 'unpack it' },
   { magic: bytesOf('Rar!'), kind: 'a RAR archive', remedy: 'unpack it with unrar x' },
   { magic: bytesOf('ARROW1'), kind: 'an Arrow (Feather) file', remedy: 'write it as Parquet' },
   { magic: bytesOf('\xff\xff\xff\xff'), kind: 'an Arrow stream', remedy: 'write it as Parquet' },
@@ -66,6 +69,10 @@ export function refuseOtherKinds(bytes: Uint8Array, name: string): void {
   if (found) throw notRead(name, found.kind, found.remedy);
   const ending = OTHER_ENDINGS.find(([pattern]) => pattern.test(name));
   if (ending) throw notRead(name, ending[1], ending[2]);
+  if (Buffer.from(bytes.subarray(257, 262)).toString('latin1') === 'ustar')
+    throw notRead(name, 'a tar archive', 'unpack it with tar x');
+  if (isUtf16(bytes))
+    throw notRead(name, 'UTF-16 text', 'convert it with iconv -f UTF-16LE (or BE) -t UTF-8');
   if (bytes.subarray(0, 4096).includes(0)) throw notRead(name, 'a binary file', NOT_TEXT);
   if (Buffer.from(bytes.subarray(0, 40)).toString('latin1').startsWith(LFS))
     throw new DataError(
@@ -74,6 +81,13 @@ export function refuseOtherKinds(bytes: Uint8Array, name: string): void {
 }
 
 const LFS = 'version https://git-lfs';
+
+/** UTF-16 without a byte order mark: every other byte of ASCII is 0. */
+const isUtf16 = (bytes: Uint8Array): boolean =>
+  [0, 1].some((odd) => {
+    const zeros = [odd, odd + 2, odd + 4].map((at) => bytes[at]);
+    return zeros.every((byte) => byte === 0) && bytes[1 - odd] !== 0;
+  });
 
 const notRead = (name: string, kind: string, remedy: string): DataError =>
   new DataError(
@@ -97,6 +111,11 @@ export function otherThanJsonLines(bytes: Uint8Array, name: string): DataError |
   if (/^[^{}[\]<]*[,;\t][^{}[\]<]*$/.test(first))
     return new DataError(
       `${name} is not JSON Lines; it looks like CSV: give it a name that ends in .csv (or .tsv)`,
+    );
+  if (/^\{\s*$/.test(first))
+    return new DataError(
+      `${name} has rows that run over several lines; JSON Lines has one row in each line (jq -c . ` +
+        'writes it so)',
     );
   if (/^<(?:!doctype|html|\?xml)/i.test(first))
     return new DataError(`${name} is a web page and not JSON; fetch the data file itself`);
@@ -140,6 +159,8 @@ function isListOfRows(text: string): boolean {
 
 /** Columns that hold numbers; all other fields of a CSV file are text. */
 const NUMBERS = new Set(['sample', 'reward', 'reward_previous', 'consistency']);
+/** What pandas and polars write for an absent value. */
+const ABSENT = /^(?:NaN|nan|<NA>|null|None)$/;
 
 /**
  * The rows of a CSV file; an empty field without quotes is an absent value. A row whose number of
@@ -150,6 +171,10 @@ export function parseCsv(
   name: string,
   onBadRow?: (error: DataError) => void,
 ): SourceRow[] {
+  if (/^\s*[[{]/.test(text) && isJson(text.trimStart().split('\n', 1)[0]!))
+    throw new DataError(
+      `${name} holds JSON and not CSV; give it a name that ends in .jsonl (or .json)`,
+    );
   refuseOtherDelimiter(text, name);
   const bytes = Buffer.from(text);
   let rows: { record: Record<string, unknown>; info: { bytes: number } }[];
@@ -176,9 +201,9 @@ export function parseCsv(
       cast: (value, { column, quoting, header }) => {
         if (header) return value;
         if (value === '' && !quoting) return null;
-        return NUMBERS.has(String(column)) && Number.isFinite(Number(value))
-          ? Number(value)
-          : value;
+        if (NUMBERS.has(String(column)))
+          return Number.isFinite(Number(value)) ? Number(value) : value;
+        return !quoting && ABSENT.test(value) ? null : value;
       },
     }) as unknown as typeof rows;
   } catch (cause) {

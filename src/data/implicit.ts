@@ -76,7 +76,7 @@ export function splitTexts(chosen: string, rejected: string, where: string): Spl
  *
  * Assistant: Hello" as messages; null for any other text.
  */
-function turns(dialogue: string): Message[] | null {
+export function turns(dialogue: string): Message[] | null {
   if (!/^\s*Human:/.test(dialogue)) return null;
   const said = dialogue.trim().split(/\n\n(?=(?:Human|Assistant):)/);
   if (said.length < 2) return null;
@@ -84,4 +84,11 @@ function turns(dialogue: string): Message[] | null {
     const [, who, content] = /^(Human|Assistant): ?([^]*)$/.exec(turn) ?? [];
     return { role: who === 'Human' ? 'user' : 'assistant', content: (content ?? turn).trim() };
   });
+}
+
+/** The turns of a dialogue that ends where the assistant is to speak; null for any other text. */
+export function dialoguePrompt(text: string): Message[] | null {
+  const said = turns(text);
+  const last = said?.at(-1);
+  return last?.role === 'assistant' && last.content === '' ? said!.slice(0, -1) : null;
 }

@@ -4,7 +4,7 @@
  * refused by its number.
  */
 import { parseJsonText } from '../files/json.js';
-import { DataError, describe, isObject } from './jsonl.js';
+import { columnList, DataError, describe, isObject } from './jsonl.js';
 import type { Message } from './records.js';
 import type { Row } from './rows.js';
 
@@ -46,6 +46,8 @@ export const messagesFrom = (turns: readonly unknown[], column: string, where: s
 export function messageFrom(turn: unknown, place: string): Message {
   if (!isObject(turn))
     throw new DataError(`${place} must be {"role", "content"}, but is ${describe(turn)}`);
+  refuseDifferent(turn, 'role', 'from', place);
+  refuseDifferent(turn, 'content', 'value', place);
   const named = turn['role'] ?? turn['from'];
   const role = typeof named === 'string' ? ROLES.get(named.toLowerCase()) : undefined;
   if (role === undefined)
@@ -59,7 +61,31 @@ export function messageFrom(turn: unknown, place: string): Message {
       `${place} has ${JSON.stringify(unread)}, which is not read; write it into the content, ` +
         'or leave the row out',
     );
-  return { role, content: contentOf(turn['content'] ?? turn['value'], place) };
+  const content = turn['content'] ?? turn['value'];
+  if (content === undefined || content === null)
+    throw new DataError(
+      `${place}: its content must be text, but is missing; the turn has ${columnList(turn)}`,
+    );
+  return { role, content: contentOf(content, place) };
+}
+
+/** @throws DataError where a turn has two keys of one meaning and they differ */
+function refuseDifferent(
+  turn: Record<string, unknown>,
+  ours: string,
+  other: string,
+  place: string,
+): void {
+  const plain = (key: string): unknown => {
+    const value = turn[key];
+    return key === 'role' || key === 'from' ? ROLES.get(String(value).toLowerCase()) : value;
+  };
+  if (isEmpty(turn[ours]) || isEmpty(turn[other])) return;
+  if (JSON.stringify(plain(ours)) !== JSON.stringify(plain(other)))
+    throw new DataError(
+      `${place} has ${JSON.stringify(ours)} and ${JSON.stringify(other)}, and they differ; ` +
+        'remove one of them',
+    );
 }
 
 function contentOf(raw: unknown, place: string): string {
@@ -170,4 +196,22 @@ export function refuseControlTokens(messages: readonly Message[], where: string)
           'without the template, as messages where there are several turns',
       );
   }
+}
+
+/**
+ * @throws DataError for half of a surrogate pair, which is no character, and (unless
+ * `controlTokens` accepts them) for control tokens
+ */
+export function checkTexts(
+  messages: readonly Message[],
+  where: string,
+  { controlTokens }: { controlTokens?: boolean | undefined },
+): void {
+  const broken = messages.find(({ content }) => /\p{Cs}/u.test(content));
+  if (broken !== undefined)
+    throw new DataError(
+      `${where}: the ${broken.role} turn ${describe(broken.content)} holds half of a character ` +
+        '(a lone surrogate); write the file again as UTF-8 from its source',
+    );
+  if (controlTokens !== true) refuseControlTokens(messages, where);
 }

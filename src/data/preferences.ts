@@ -19,7 +19,7 @@
  */
 import { createHash } from 'node:crypto';
 import { BadRows, type LeftOut } from './bad-rows.js';
-import { extractPrompt, splitTexts, type Split } from './implicit.js';
+import { extractPrompt, splitTexts, turns, type Split } from './implicit.js';
 import { columnList, DataError, describe, isObject } from './jsonl.js';
 import {
   beginsWith,
@@ -27,7 +27,7 @@ import {
   CONVERSATIONS,
   isEmpty,
   listInText,
-  refuseControlTokens,
+  checkTexts,
   sameMessage,
 } from './messages.js';
 import { officialPairs, readOfficial } from './official.js';
@@ -44,6 +44,7 @@ import {
 import type { LoadOptions, RowOptions } from './prompts.js';
 import type { Message, PairRecord } from './records.js';
 import { readObjects, type Row } from './rows.js';
+import { describesRow, UnreadColumns } from './unread-columns.js';
 
 export { extractPrompt } from './implicit.js';
 
@@ -82,6 +83,7 @@ export async function loadPreferences(
   const equal: { reason: string }[] = [];
   const seen = new Map<string, string>();
   const ids = new Map<string, string>();
+  const unread = new UnreadColumns();
   let duplicates = 0;
   let duplicate: string | undefined;
   for (const given of rows) {
@@ -107,6 +109,7 @@ export async function loadPreferences(
     const id = bad.try(() => freeId(row, said, ids));
     if (id === undefined) continue;
     seen.set(said, row.where);
+    if (!official) unread.add(row.value, [...pair.prompt, ...pair.chosen, ...pair.rejected]);
     records.push({ ...pair, id });
   }
   bad.check(source, records.length);
@@ -117,7 +120,7 @@ export async function loadPreferences(
         (skipped[0]?.reason ?? 'every row repeats another') +
         (skipped.length > 1 ? `, and ${skipped.length - 1} more like it` : ''),
     );
-  return { records, duplicates, duplicate, skipped, places: ids };
+  return { records, duplicates, duplicate, skipped, places: ids, unread: unread.names };
 }
 
 type Pair = Omit<PreferenceRecord, 'id'>;
@@ -157,8 +160,7 @@ export function preferenceOf(row: Row, options: RowOptions = {}): Pair {
       `${where}: the prompt ends with an assistant turn; it must end where the model is to speak`,
     );
   const pair = { ...split, prompt };
-  if (options.controlTokens !== true)
-    refuseControlTokens([...prompt, ...pair.chosen, ...pair.rejected], where);
+  checkTexts([...prompt, ...pair.chosen, ...pair.rejected], where, options);
   return { ...pair, ...consistencyOf(row) };
 }
 
@@ -216,6 +218,9 @@ function promptBefore(
 }
 
 function fromTexts(row: Row, chosen: string, rejected: string): SplitRow {
+  // Whole dialogues contain their prompt; a column with the question must then repeat it.
+  if ([chosen, rejected].every((said) => turns(said) !== null))
+    return { ...splitTexts(chosen, rejected, row.where), used: [] };
   const found = promptBefore(row, chosen);
   if (found === undefined) {
     const other = unknownText(row.value);
@@ -232,14 +237,11 @@ function fromTexts(row: Row, chosen: string, rejected: string): SplitRow {
   return { prompt, chosen: [own!], rejected: [other!], used };
 }
 
-/** Text columns of a pair that describe it and do not belong to its conversation. */
-const ABOUT =
-  /^(?:id|.*_id|uuid|source|dataset|task|category|type|subset|split|lang|language|domain|topic|tags?|label|annotator|rationale|reason|critique|date|timestamp|url|license|(?:.*_)?model(?:_.*)?|(?:.*_)?rating|(?:.*_)?score|chosen.*|rejected.*|system|history|tools)$/i;
-
 /** The first text column that may be the question of a pair without a prompt. */
 const unknownText = (value: Record<string, unknown>): string | undefined =>
   Object.keys(value).find(
-    (column) => typeof value[column] === 'string' && !isEmpty(value[column]) && !ABOUT.test(column),
+    (column) =>
+      typeof value[column] === 'string' && !isEmpty(value[column]) && !describesRow(column),
   );
 
 const assistant = (content: string): Message => ({ role: 'assistant', content });

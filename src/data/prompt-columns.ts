@@ -8,7 +8,8 @@
  *   history: earlier turns, as Alpaca's [[user, assistant], …] or as messages
  *   tools, documents, images and the like: refused
  */
-import { isUnread, ourName, underOurNames } from './column-names.js';
+import { isRead, isUnread, knownNames, ourName, underOurNames } from './column-names.js';
+import { dialoguePrompt } from './implicit.js';
 import { columnList, DataError, describe } from './jsonl.js';
 import {
   beginsWith,
@@ -46,6 +47,11 @@ export function rename(row: Row, columns: readonly string[]): Row {
       throw new DataError(
         `the column mapping ${JSON.stringify(pair)} is not of the form ours=theirs, such ` +
           'as prompt=query',
+      );
+    if (!isRead(ours))
+      throw new DataError(
+        `the column mapping ${JSON.stringify(pair)} names ${JSON.stringify(ours)}, which is not ` +
+          `read; on the left stands one of ${knownNames()}`,
       );
     return { ours, theirs };
   });
@@ -86,8 +92,15 @@ export function findPrompt(row: Row): FoundPrompt | undefined {
         used: ['question', 'context'],
       };
     default:
-      return { messages: conversation(row, column), used: [column] };
+      return { messages: spoken(row, column), used: [column] };
   }
+}
+
+/** The messages of a column that can be the prompt; a text in HH-RLHF's form has several turns. */
+export function spoken(row: Row, column: string): Message[] {
+  const raw = row.value[column];
+  const turns = typeof raw === 'string' ? dialoguePrompt(raw) : null;
+  return turns ?? conversation(row, column);
 }
 
 /** A question with the row's `context` before it. */
@@ -191,7 +204,8 @@ function refuseUnread({ value, where }: Row, used: readonly string[], read: Mess
 
 /** Whether a column only repeats text that was read. */
 function isRepeated(raw: unknown, column: string, read: Message[], where: string): boolean {
-  const list = typeof raw === 'string' ? listInText(raw, column, where) : raw;
+  const list =
+    typeof raw === 'string' ? (dialoguePrompt(raw) ?? listInText(raw, column, where)) : raw;
   if (!Array.isArray(list) || !(column === 'prompt' || CONVERSATIONS.includes(column)))
     return typeof raw === 'string' && read.some(({ content }) => contains(content, raw.trim()));
   const other = messagesFrom(list, column, where);
@@ -202,7 +216,7 @@ function isRepeated(raw: unknown, column: string, read: Message[], where: string
 }
 
 /** Whether `whole` has `part` as words of its own. */
-function contains(whole: string, part: string): boolean {
+export function contains(whole: string, part: string): boolean {
   const letter = /[\p{L}\p{N}]/u;
   for (let at = whole.indexOf(part); at !== -1; at = whole.indexOf(part, at + 1)) {
     const before = whole.slice(Math.max(0, at - 1), at);
@@ -215,8 +229,8 @@ function contains(whole: string, part: string): boolean {
 }
 
 /**
- * Removes a prompt of one message from answers that all begin with it, followed by white space and
- * an answer. A single word does not count as a repeated prompt.
+ * Removes a prompt of one message from answers that all begin with it and go on with an answer, not
+ * within a word. A single word does not count as a repeated prompt.
  */
 export function textsWithoutPrompt(texts: readonly string[], prompt: readonly Message[]): string[] {
   const start = prompt.length === 1 ? prompt[0]!.content : '';
@@ -226,7 +240,7 @@ export function textsWithoutPrompt(texts: readonly string[], prompt: readonly Me
 
 const repeatsPrompt = (said: string, prompt: string): boolean =>
   said.startsWith(prompt) &&
-  (/\s$/.test(prompt) || /^\s/.test(said.slice(prompt.length))) &&
+  (/[^\p{L}\p{N}]$/u.test(prompt) || /^[^\p{L}\p{N}]/u.test(said.slice(prompt.length))) &&
   said.slice(prompt.length).trim() !== '';
 
 /** `turns` without the `prompt` if they begin with it. */

@@ -21,7 +21,7 @@
 import { BadRows, type LeftOut, type OnBadRow } from './bad-rows.js';
 import { choicePrompt, choicesOf } from './choices.js';
 import { columnList, DataError, describe, isObject } from './jsonl.js';
-import { conversation, CONVERSATIONS, isEmpty, refuseControlTokens } from './messages.js';
+import { checkTexts, conversation, CONVERSATIONS, isEmpty } from './messages.js';
 import {
   completePrompt,
   findPrompt,
@@ -32,6 +32,7 @@ import {
   presentRow,
   PROMPT_CANDIDATES,
   rename,
+  spoken,
   text,
   textsWithoutPrompt,
   withoutPrompt,
@@ -39,6 +40,7 @@ import {
 import type { DemonstrationRecord, Message, PromptRecord } from './records.js';
 import { askQuestion, contentId } from './question.js';
 import { readObjects, type Row, type SourceOptions } from './rows.js';
+import { UnreadColumns } from './unread-columns.js';
 
 export interface Loaded<T> extends LeftOut {
   records: T[];
@@ -131,7 +133,7 @@ export function promptOf(row: Row, options: RowOptions = {}): PromptRecord {
   ): PromptRecord => {
     const prompt = completePrompt(line, { messages, used });
     refuseEmptyPrompt(prompt, where);
-    if (options.controlTokens !== true) refuseControlTokens(prompt, where);
+    checkTexts(prompt, where, options);
     return withOptional(line, { id: idOf(line) ?? contentId(prompt), prompt }, given);
   };
   if (isEmpty(value.prompt) && (value.choices !== undefined || value.answerA !== undefined))
@@ -155,7 +157,7 @@ export function promptOf(row: Row, options: RowOptions = {}): PromptRecord {
     case 'prompt':
     case 'query':
     case 'input': {
-      const prompt = conversation(line, column);
+      const prompt = spoken(line, column);
       if (prompt.at(-1)!.role === 'assistant')
         throw new DataError(
           `${where}: "${column}" ends with an assistant turn; it must end where the model is to ` +
@@ -206,7 +208,7 @@ export function demonstrationOf(row: Row, options: RowOptions = {}): Demonstrati
       `${where}: two assistant turns stand one after the other; a demonstration's answer follows ` +
         'a user turn',
     );
-  if (options.controlTokens !== true) refuseControlTokens([...prompt, ...completion], where);
+  checkTexts([...prompt, ...completion], where, options);
   return { id: idOf(line) ?? contentId([...prompt, ...completion]), prompt, completion };
 }
 
@@ -295,7 +297,7 @@ function withOptional(
   };
 }
 
-async function distinct<T extends { id: string }>(
+async function distinct<T extends { id: string; prompt: Message[]; completion?: Message[] }>(
   source: string | readonly string[],
   options: LoadOptions,
   read: (row: Row) => T,
@@ -306,6 +308,7 @@ async function distinct<T extends { id: string }>(
   const seen = new Map<string, string>();
   const ids = new Map<string, SourcedRow>();
   const records: T[] = [];
+  const unread = new UnreadColumns();
   let duplicates = 0;
   let duplicate: string | undefined;
   for (const line of await readSources(source, options, bad)) {
@@ -331,6 +334,7 @@ async function distinct<T extends { id: string }>(
     }
     const named = other === undefined ? record : { ...record, id: `${record.id}-${said}` };
     seen.set(said, line.where);
+    unread.add(line.value, [...record.prompt, ...(record.completion ?? [])]);
     ids.set(named.id, line);
     records.push(named);
   }
@@ -340,6 +344,7 @@ async function distinct<T extends { id: string }>(
     duplicates,
     duplicate,
     skipped: bad.skipped,
+    unread: unread.names,
     places: new Map([...ids].map(([id, { where }]) => [id, where])),
   };
 }

@@ -3,6 +3,7 @@
  * the event loop. Concurrent generations of one model are decoded together; its other calls run one
  * after the other.
  */
+import { parseConfig } from '../files/json.js';
 import { readText } from '../files/read.js';
 import { join, resolve } from 'node:path';
 import {
@@ -120,7 +121,7 @@ export class Model {
     );
     if (note) process.emitWarning(`${absolute}: ${note}`);
     const text = await readText(join(absolute, 'config.json'), 'config').catch(() => configJson);
-    const file = JSON.parse(text) as Record<string, unknown>;
+    const file = parseConfig(text) as Record<string, unknown>;
     const model = new Model({
       native,
       path: absolute,

@@ -3,18 +3,26 @@
  * (src/data/question.ts); a weak model often does not, so there are fall-backs. They extend the
  * rules of CREAM's official code (evaluate.py):
  *
- *   letter   after `Answer:`, `\boxed{…}` or `answer is`; else the last stand-alone label of
+ *   letter   after `<answer>`, `Answer:`, `\boxed{…}` or `answer is`; else the last stand-alone label of
  *            the text (letter.ts)
- *   number   after `####`, `Answer:`, `\boxed{…}` or `answer is`; else the last number of the
+ *   number   after `####`, `<answer>`, `Answer:`, `\boxed{…}` or `answer is`; else the last number of the
  *            text (number.ts)
- *   word     the last word of the line after `Answer:` or `answer is`; else of the text
+ *   words    as many last words as the known answer has, of the line after `Answer:` or `answer is`;
+ *            else of the text
  *
  * The first marker in the text that names an answer counts, whatever its kind, because a model that
  * continues after its answer invents further questions. Text within `<think>…</think>` is not read.
  */
 import type { PromptRecord } from '../data/records.js';
 import { extractLetter } from './letter.js';
-import { ANSWER_COLON, ANSWER_IS, clean, linesAfter, withoutThoughts } from './marker.js';
+import {
+  ANSWER_COLON,
+  ANSWER_IS,
+  ANSWER_TAG,
+  clean,
+  linesAfter,
+  withoutThoughts,
+} from './marker.js';
 import { extractNumber, numberWithUnit, numericValue } from './number.js';
 
 /** The columns of a question that grading reads. */
@@ -32,7 +40,7 @@ export function isCorrect(question: Known, completion: string): boolean {
 export function knownAnswer(answer: string): string {
   const parts = answer.split('####');
   const last = parts.at(-1)!.trim();
-  const boxed = /^\$*\s*\\boxed\s*\{([^{}]*)\}\s*\$*\.?$/.exec(last)?.[1]?.trim();
+  const boxed = /^\$*\s*\\boxed\s*\{((?:[^{}]|\{[^{}]*\})*)\}\s*\$*\.?$/.exec(last)?.[1]?.trim();
   return boxed ?? (parts.length > 1 ? numberWithUnit(last) : undefined) ?? last;
 }
 
@@ -45,7 +53,7 @@ export function extractAnswer(completion: string, question: Known): string | nul
   if (question.choices) return extractLetter(text, question.choices);
   // Only the kind of the known answer is used, not its value.
   return question.answer !== undefined && numericValue(knownAnswer(question.answer)) === null
-    ? extractWord(text)
+    ? extractWords(text, wordsOf(knownAnswer(question.answer)).length)
     : extractNumber(text);
 }
 
@@ -62,18 +70,22 @@ export function matchesAnswer(extracted: string | null, question: Known): boolea
   return given !== null && Math.abs(given - expected) <= 1e-9 * Math.max(1, Math.abs(expected));
 }
 
-export function extractWord(text: string): string | null {
-  for (const { line } of linesAfter(text, [ANSWER_COLON, ANSWER_IS])) {
-    const word = lastWord(line);
-    if (word !== undefined) return word;
+/** The last `count` words of the line after a marker, or of the text. */
+function extractWords(text: string, count: number): string | null {
+  for (const { line } of linesAfter(text, [ANSWER_TAG, ANSWER_COLON, ANSWER_IS])) {
+    const words = lastWords(line, count);
+    if (words !== '') return words;
   }
-  return lastWord(text.replace(new RegExp(ANSWER_COLON.source, 'i'), ' ')) ?? null;
+  return lastWords(text.replace(new RegExp(ANSWER_COLON.source, 'i'), ' '), count) || null;
 }
 
 /** `The opposite is "cold" (not warm).` → `cold`. */
-function lastWord(text: string): string | undefined {
-  return clean(text.replace(/\([^()]*\)/g, ' '))
+const lastWords = (text: string, count: number): string =>
+  wordsOf(text.replace(/\([^()]*\)/g, ' '))
+    .slice(-Math.max(1, count))
+    .join(' ');
+
+const wordsOf = (text: string): string[] =>
+  clean(text)
     .split(' ')
-    .filter((part) => part !== '')
-    .at(-1);
-}
+    .filter((part) => part !== '');

@@ -15,11 +15,19 @@
  * part of a sum are not labels.
  */
 import type { Choice } from '../data/records.js';
-import { ANSWER_COLON, ANSWER_IS, BOXED, clean, linesAfter, plainText } from './marker.js';
+import {
+  ANSWER_COLON,
+  ANSWER_IS,
+  ANSWER_TAG,
+  BOXED,
+  clean,
+  linesAfter,
+  plainText,
+} from './marker.js';
 
 export function extractLetter(written: string, choices: readonly Choice[]): string | null {
   const text = plainText(written);
-  for (const { marker, line } of linesAfter(text, [ANSWER_COLON, BOXED, ANSWER_IS])) {
+  for (const { marker, line } of linesAfter(text, [ANSWER_TAG, ANSWER_COLON, BOXED, ANSWER_IS])) {
     const label = labelOfLine(marker === BOXED ? /^[{\s(]*[^{}]*/.exec(line)![0] : line, choices);
     if (label !== undefined) return label;
   }

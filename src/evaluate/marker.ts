@@ -1,5 +1,6 @@
 /** The markers with which a completion announces its answer, and the lines after them. */
 
+export const ANSWER_TAG = /<answer>/gi;
 export const HASHES = /####/g;
 export const ANSWER_COLON = /\banswer\s{0,4}(?:\*\*|__)?\s{0,4}(?:[:=\uff1a]|\s[-–—]\s)/gi;
 export const BOXED = /\\boxed\s*\{/g;
@@ -30,7 +31,7 @@ export function* linesAfter(
     const start = Math.max(after, text.lastIndexOf('\n', said.index) + 1);
     const end = text.indexOf('\n', said.index);
     const line = text.slice(start, Math.min(end === -1 ? text.length : end, start + LONGEST_LINE));
-    yield { marker, line };
+    yield { marker, line: marker === ANSWER_TAG ? line.replace(/<\/answer>.*/i, '') : line };
   }
 }
 

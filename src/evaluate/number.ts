@@ -14,7 +14,15 @@
  * A date (`5 March 2020`, `2020-03-05`), a time of day (`10:30`, `6 pm`) and a year that opens a
  * clause (`In 2020 he …`) count only if the text has no other number; a time counts by its hour.
  */
-import { ANSWER_COLON, ANSWER_IS, BOXED, HASHES, linesAfter, plainText } from './marker.js';
+import {
+  ANSWER_COLON,
+  ANSWER_IS,
+  ANSWER_TAG,
+  BOXED,
+  HASHES,
+  linesAfter,
+  plainText,
+} from './marker.js';
 
 // Sign, then digits grouped by commas or not, with decimals; a fraction or a mixed number. A minus
 // after a digit or letter is a hyphen or a difference.
@@ -44,7 +52,8 @@ const DATE = new RegExp(
 
 export function extractNumber(written: string): string | null {
   const text = plainNumbers(plainText(written));
-  for (const { marker, line } of linesAfter(text, [HASHES, ANSWER_COLON, BOXED, ANSWER_IS])) {
+  const markers = [HASHES, ANSWER_TAG, ANSWER_COLON, BOXED, ANSWER_IS];
+  for (const { marker, line } of linesAfter(text, markers)) {
     const found =
       marker === HASHES
         ? leading(line)
@@ -174,7 +183,7 @@ const EXPONENT = new RegExp(
   String.raw`(?<![\p{L}\d_.,^])(\d{1,9}(?:\.\d{1,9})?)[eE]([-+]?\d{1,2})(?![\p{L}\d.])`,
   'gu',
 );
-const POWER = new RegExp(String.raw`${NUMERAL}\s?(?:\^|\*\*)\s?\{?(\d{1,3})(?![\d.])\}?`, 'gu');
+const POWER = new RegExp(String.raw`${NUMERAL}\s?(?:\^|\*\*)\s?\{?(-?\d{1,3})(?![\d.])\}?`, 'gu');
 
 /** A number in decimal digits, or the original text if that would not be exact. */
 function value(written: string, number: number): string {

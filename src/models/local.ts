@@ -96,13 +96,17 @@ async function checkAdapter(folder: string, names: string[]): Promise<string> {
  */
 export async function adapterBase(path: string): Promise<{ name: string | null } | null> {
   if (!(await stat(path)).isDirectory() || !isAdapter(await readdir(path))) return null;
-  const { base_model_name_or_path: name } = (await checkJson(
+  const { base_model_name_or_path: name, revision } = (await checkJson(
     join(path, 'adapter_config.json'),
-  )) as { base_model_name_or_path?: unknown };
+  )) as { base_model_name_or_path?: unknown; revision?: unknown };
   if (typeof name !== 'string' || name === '') return { name: null };
   const beside = resolve(path, name);
   const relative = !isAbsolute(name) && (await stat(beside).catch(() => null)) !== null;
-  return { name: relative ? beside : name };
+  if (relative) return { name: beside };
+  // PEFT loads the base in the revision that the adapter was trained on.
+  const pinned = typeof revision === 'string' && /^[\w.-]+\/[\w.-]+$/.test(name);
+  const here = (await stat(name).catch(() => null)) !== null;
+  return { name: pinned && !here ? `${name}@${revision}` : name };
 }
 
 /**

@@ -1,5 +1,6 @@
 /** Reads and checks all inputs before a run starts, so that a bad file does not fail it later. */
 import { countLeftOut, describeLeftOut, type LeftOut } from '../data/bad-rows.js';
+import { describeUnread } from '../data/unread-columns.js';
 import type { Loaded } from '../data/prompts.js';
 import type { PreferenceRecord } from '../data/preferences.js';
 import type { DemonstrationRecord, GoldRecord, PromptRecord } from '../data/records.js';
@@ -27,6 +28,8 @@ export interface Inputs {
   questions: PromptRecord[];
   preferences: PreferenceRecord[];
   leftOut: RowsLeftOut[];
+  /** A sentence for each source with columns of text that are not read. */
+  unread: string[];
   /** File and line of each record that comes from a file, by its id. */
   places: ReadonlyMap<string, string>;
 }
@@ -66,6 +69,11 @@ export async function readInputs(recipe: Recipe, inputs: RunInputs): Promise<Inp
     places: new Map(
       [source, demonstrations, given, rated].flatMap((data) => [...(data?.places ?? [])]),
     ),
+    unread: [
+      source && describeUnread(nameOf(recipe.prompts.source), source),
+      demonstrations && describeUnread(nameOf(recipe.sft.source), demonstrations),
+      given && describeUnread(recipe.pairs.source ?? '', given),
+    ].filter((sentence) => sentence !== undefined),
     leftOut: [
       ...leftOut('prompts', recipe.prompts.source, source),
       ...leftOut('sft', recipe.sft.source, demonstrations),
@@ -109,7 +117,7 @@ export async function checkLengths(
     questions = [],
     preferences = [],
     places,
-  }: Partial<Omit<Inputs, 'source' | 'leftOut'>>,
+  }: Partial<Omit<Inputs, 'source' | 'leftOut' | 'unread'>>,
   policy: LanguageModel,
 ): Promise<void> {
   refuseTemplated([...prompts, ...demonstrations, ...preferences], places, policy);

@@ -3,7 +3,7 @@
  * and whether recipe, model, inputs and files are unchanged.
  */
 import { createHash } from 'node:crypto';
-import { existsSync, lstatSync, readdirSync, rmSync } from 'node:fs';
+import { existsSync, lstatSync, readdirSync, rmSync, statSync, type Stats } from 'node:fs';
 import { basename, join } from 'node:path';
 import type { PromptRecord } from '../data/records.js';
 import { engineInfo } from '../engine/addon.js';
@@ -39,6 +39,7 @@ export function requireRun(directory: string): void {
 
 /** Refuses a directory that contains other files. */
 export function checkDirectory(directory: string): void {
+  refuseOtherThanFolder(directory);
   if (!existsSync(directory) || isThere(join(directory, RECIPE))) return;
   let foreign: string | undefined;
   try {
@@ -57,6 +58,27 @@ export function checkDirectory(directory: string): void {
       `${directory} is not a run directory and holds ${JSON.stringify(foreign)}: choose ` +
         'another with --out.',
     );
+}
+
+/** @throws RunError where something that is no folder is at `directory` */
+function refuseOtherThanFolder(directory: string): void {
+  let found: Stats | undefined;
+  try {
+    found = lstatSync(directory, { throwIfNoEntry: false });
+    if (found === undefined || statSync(directory).isDirectory()) return;
+  } catch {
+    if (found?.isSymbolicLink() !== true) return; // making the folder explains it
+  }
+  throw new RunError(
+    'ERR_RUN_MISMATCH',
+    `${directory} cannot be a run directory: it is ` +
+      (found?.isFile()
+        ? 'a file'
+        : found?.isSymbolicLink()
+          ? 'a link that leads to no folder'
+          : 'a pipe or a device') +
+      '; choose another with --out.',
+  );
 }
 
 /** Whether anything is at `path`, also a link to nothing. */

@@ -208,6 +208,7 @@ async function work(
       const policy = await models.policy(resolved.path);
       if (skipsBadRows(recipe)) inputs = await readInputs(recipe, context.inputs);
       for (const left of inputs.leftOut) emit({ type: 'rows_left_out', ...left });
+      for (const message of inputs.unread) emit({ type: 'warning', message });
       await checkDisk(directory, recipe, policy.model.config);
       await checkLengths(inputs, policy);
       await checkStart(context);

@@ -67,6 +67,7 @@ export class Encoder {
         `its model ${JSON.stringify(model.type ?? null)} is not supported (supported: BPE, ` +
           'Unigram)',
       );
+    if (model.type === 'BPE') refuseVariants(model);
     this.model = model.type === 'BPE' ? new BPE(model) : new Unigram(model, '');
     this.vocabulary = this.model.tokens_to_ids;
     this.normalize = createNormalizer(json.normalizer);
@@ -202,6 +203,22 @@ export class Encoder {
   private wholeChunk(chunk: string): boolean {
     return this.wholeChunks && this.vocabulary.has(chunk);
   }
+}
+
+/** @throws Error for a BPE model that would give other ids than in Rust's tokenizers */
+function refuseVariants(model: TokenizerJson['model']): void {
+  if (Number(model['dropout'] ?? 0) !== 0)
+    throw new Error('its model has a dropout, which makes ids random; set it to null');
+  if ((model['continuing_subword_prefix'] ?? '') !== '')
+    throw new Error('its model has a continuing_subword_prefix, which is not supported');
+  const vocabulary = new Set(Object.keys(model.vocab));
+  for (const [left, right] of (model.merges ?? []) as [string, string][])
+    for (const token of [left, right, left + right])
+      if (!vocabulary.has(token))
+        throw new Error(
+          `it merges ${JSON.stringify(left)} and ${JSON.stringify(right)}, and its vocabulary has ` +
+            `no ${JSON.stringify(token)}`,
+        );
 }
 
 /** Maximum ratio of a text's bytes before `step` to those after it. */

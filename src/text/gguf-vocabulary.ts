@@ -1,10 +1,8 @@
 /**
  * From a GGUF file's `tokenizer.ggml.*` metadata to a Hugging Face tokenizer.
  *
- * GGUF stores vocabulary and merges but only the *name* of the splitter (`tokenizer.ggml.pre`); the
- * table below gives the meaning of each name, as in llama.cpp. A guess would silently change
- * tokens: with plain GPT-2 splitting, SmolLM2's tokens differ wherever a space precedes a digit. An
- * unknown or missing name is therefore an error.
+ * GGUF stores only the *name* of the splitter (`tokenizer.ggml.pre`); the table below gives its
+ * meaning, as in llama.cpp. A guess would silently change tokens, so other names are errors.
  */
 import { TextError } from './errors.js';
 import { ggufTemplate } from './named-templates.js';
@@ -113,6 +111,13 @@ export interface GgufVocabulary {
 export function readGgufVocabulary(metadata: Metadata): GgufVocabulary {
   const tokens = strings(metadata, 'tokenizer.ggml.tokens');
   const types = numbers(metadata, 'tokenizer.ggml.token_type') ?? [];
+  const template = ggufTemplate(metadata); // its control tokens must be known
+  if (types.length !== tokens.length && (types.length > 0 || template !== null))
+    throw new TextError(
+      'ERR_TOKENIZER',
+      `The GGUF file has ${tokens.length} tokens and ${types.length} entries in ` +
+        "tokenizer.ggml.token_type; use the model's Hugging Face folder.",
+    );
   const kind = metadata['tokenizer.ggml.model'];
   const added = addedTokens(
     tokens,
@@ -146,7 +151,7 @@ export function readGgufVocabulary(metadata: Metadata): GgufVocabulary {
     json,
     special,
     eosTokenIds: [...new Set(['eos', 'eot', 'eom'].flatMap((name) => id(name) ?? []))],
-    chatTemplate: ggufTemplate(metadata),
+    chatTemplate: template,
     contextLength:
       Number(metadata[`${String(metadata['general.architecture'])}.context_length`] ?? 0) || null,
   };

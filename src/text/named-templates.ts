@@ -34,7 +34,7 @@ export function namedTemplate(value: unknown, owner: string): string | undefined
       ])
     : Object.entries(value);
   if (named.length === 0) return undefined;
-  const plain = named.find(([name]) => name === 'default')?.[1];
+  const plain = named.findLast(([name]) => name === 'default')?.[1];
   if (typeof plain === 'string') return plain;
   throw noDefaultTemplate(
     named.map(([name]) => name),

@@ -7,9 +7,11 @@ import { basename, join } from 'node:path';
 import { parseConfig } from '../files/json.js';
 import { FileError, readText } from '../files/read.js';
 import { TOKENIZER_FILES } from '../files/model-files.js';
+import { withConfiguredTokens } from './configured-tokens.js';
 import { createDecoding, type Decoding } from './decoding.js';
 import { Encoder } from './encoder.js';
 import { TextError } from './errors.js';
+import { ADDED_TOKENS, endsOf, refuseOtherTokens, refuseSettings } from './folder-settings.js';
 import { readGgufVocabulary, type Metadata } from './gguf-vocabulary.js';
 import { namedTemplate, noDefaultTemplate } from './named-templates.js';
 import { checkTokenizerJson, type TokenizerJson } from './tokenizer-json.js';
@@ -244,7 +246,7 @@ const unsplit = (text: string, error: unknown): TextError =>
 
 async function readFolder(folder: string): Promise<Parts> {
   const files: Record<string, string> = {};
-  for (const name of TOKENIZER_FILES) {
+  for (const name of [...TOKENIZER_FILES, ADDED_TOKENS]) {
     const text = await readPart(join(folder, name));
     if (text !== undefined) files[name] = text;
   }
@@ -282,7 +284,10 @@ async function readFolder(folder: string): Promise<Parts> {
     ...parse('special_tokens_map.json'),
     ...(parse('tokenizer_config.json') ?? { tokenizer_class: 'PreTrainedTokenizerFast' }),
   };
-  const generation = parse('generation_config.json')?.['eos_token_id'];
+  refuseSettings(config, folder);
+  json = withConfiguredTokens(json, config);
+  refuseOtherTokens(parse('added_tokens.json'), json, folder);
+  const eosTokenIds = endsOf(parse('generation_config.json'), folder);
   const named = files['chat_template.jinja'] === undefined ? await namedFiles(folder) : {};
   const template =
     files['chat_template.jinja'] ??
@@ -297,7 +302,7 @@ async function readFolder(folder: string): Promise<Parts> {
   return {
     json,
     config,
-    eosTokenIds: [generation].flat().filter((id): id is number => Number.isInteger(id)),
+    eosTokenIds,
     chatTemplate: template ?? null,
     files,
   };

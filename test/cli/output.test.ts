@@ -105,3 +105,33 @@ it('a recipe that is not there is told with those that are', async () => {
   const plan = await cream('plan', 'nowhere.yaml');
   expect([plan.code, plan.stderr]).toEqual([2, expect.stringContaining('There is no recipe')]);
 });
+
+it('a pipe waits for its reader, and what does not fit into it at once is not lost', async () => {
+  const pipe = at('late-pipe');
+  expect(spawnSync('mkfifo', [pipe]).status).toBe(0);
+  const text = 'x'.repeat(300_000);
+  const written = writeOutput(outputOf(pipe), text);
+  await Promise.race([written, new Promise((resolve) => setTimeout(resolve, 200))]);
+  const reader = spawn('cat', [pipe]);
+  let read = '';
+  reader.stdout.on('data', (data: Buffer) => (read += data.toString()));
+  await new Promise((resolve) => reader.on('close', resolve));
+  await written;
+  expect(read).toBe(text);
+});
+
+it('a run directory that is a file, a link to nothing or a device is one sentence', async () => {
+  writeFileSync(at('a-file'), '');
+  symlinkSync(at('nowhere'), at('lost-link'));
+  for (const [path, what] of [
+    [at('a-file'), 'it is a file'],
+    [at('lost-link'), 'it is a link that leads to no folder'],
+    ['/dev/null', 'it is a pipe or a device'],
+  ] as const) {
+    const { code, stderr } = await cream('run', 'quickstart', '-o', path);
+    expect([code, stderr]).toEqual([
+      1,
+      expect.stringContaining(`${path} cannot be a run directory: ${what}; choose another`),
+    ]);
+  }
+});

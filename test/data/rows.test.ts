@@ -1,7 +1,7 @@
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { gzipSync } from 'node:zlib';
+import { deflateSync, gzipSync } from 'node:zlib';
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { Draw } from '../../src/data/draw.js';
 import { readObjects, readRows } from '../../src/data/rows.js';
@@ -248,4 +248,30 @@ describe('Parquet', () => {
       expect(process.memoryUsage().rss).toBeLessThan(3 * 2 ** 30);
     },
   );
+});
+
+describe('files of other kinds under a name that is read', () => {
+  const line = '{"prompt":"a"}\n';
+  const tar = Buffer.alloc(1024);
+  tar.write('a.jsonl');
+  tar.write('ustar', 257);
+  it.each<[string, string | Uint8Array, string]>([
+    ['x.csv', line, 'holds JSON and not CSV; give it a name that ends in .jsonl'],
+    ['x.csv', '[{"prompt":"a"}]', 'holds JSON and not CSV'],
+    ['x.jsonl.gz', gzipSync(gzipSync(line)), 'is compressed twice with gzip'],
+    ['x.jsonl', deflateSync(line), 'is compressed with zlib'],
+    ['x.jsonl', Buffer.from(line, 'utf16le'), 'is UTF-16 text'],
+    ['x.jsonl', Buffer.from(line, 'utf16le').swap16(), 'is UTF-16 text'],
+    ['x.jsonl', tar, 'is a tar archive'],
+    ['x.jsonl', '{\n "prompt": "a"\n}\n{\n "prompt": "b"\n}\n', 'run over several lines'],
+  ])('%s, case %#', async (name, data, message) =>
+    expect(readRows(await file(name, data))).rejects.toThrow(message),
+  );
+
+  it("pandas' absent values of CSV are absent without quotes and texts with them", async () =>
+    expect(await values(await file('x.csv', 'a,b\nNaN,"NaN"\nnan,None\n<NA>,x'))).toEqual([
+      { a: null, b: 'NaN' },
+      { a: null, b: null },
+      { a: null, b: 'x' },
+    ]));
 });

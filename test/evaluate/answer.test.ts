@@ -113,3 +113,25 @@ describe('siblings of the cases above', () => {
     ['\\boxed{-\\frac{3}{4}}', '-3/4'],
   ])('%j', (text, expected) => expect(extractAnswer(text, { answer: '1' })).toBe(expected));
 });
+
+describe('other forms of an answer', () => {
+  it.each([
+    ['5', '<think>9</think><answer>5</answer> of 12'],
+    ['5', '<ANSWER>\nIt is 5 apples.\n</ANSWER>\nAnswer: 6'],
+    ['0.01', 'Answer: 10^{-2}'],
+    ['0.125', 'Answer: 2^-3'],
+    ['$\\boxed{\\frac{1}{2}}$', 'Answer: 0.5'],
+    ['New York', 'Answer: It is New York.'],
+    ['The Beatles', '<answer>the Beatles</answer>'],
+    ['10:30', 'Answer: at 10:30'],
+  ])('%j is given by %j', (answer, text) => expect(isCorrect({ answer }, text)).toBe(true));
+
+  it.each([
+    ['New York', 'Answer: York'],
+    ['York', 'Answer: New Jersey'],
+    ['5', '<answer>6</answer> Answer: 5'],
+  ])('%j is not given by %j', (answer, text) => expect(isCorrect({ answer }, text)).toBe(false));
+
+  it('a label in the tag', () =>
+    expect(extractAnswer('A? <answer>B</answer> or C', { choices: letters('ABC') })).toBe('B'));
+});

@@ -76,9 +76,13 @@ describe('a tokenizer folder', () => {
     expect(loaded.chatTemplate).toBe('d');
     expect(loaded.files()['tokenizer.json']).toBe(source['tokenizer.json']);
     expect(loaded.files()['tokenizer_config.json']).toBe(config);
-    expect(
-      differences(loaded, golden.strings, golden.families.ids['smollm'] as number[][]),
-    ).toEqual([]);
+    // Here the end of text is a common token; as a special one it would be found within words.
+    const plain = await loadTokenizer({
+      folder: write({ ...source, 'tokenizer_config.json': '{}' }),
+    });
+    expect(differences(plain, golden.strings, golden.families.ids['smollm'] as number[][])).toEqual(
+      [],
+    );
     const jinja = await loadTokenizer({ folder: write({ ...source, 'chat_template.jinja': 'j' }) });
     expect(jinja.chatTemplate).toBe('j');
   });

@@ -28,6 +28,7 @@ import {
   type OfficialFile,
 } from '../../data/official.js';
 import { loadPreferences, toTrl, type PreferenceRecord } from '../../data/preferences.js';
+import { describeUnread } from '../../data/unread-columns.js';
 import { adopt } from '../../run/stages/adopt.js';
 import { addSettings, settingsFrom, type Cli } from '../cli.js';
 import { fetchData, showStage, withModel } from '../stage.js';
@@ -166,10 +167,10 @@ async function pairsOf(
   { columns, onBadRow }: Flags,
   { progress }: Cli,
 ): Promise<PreferenceRecord[]> {
-  const { records, duplicates, duplicate, skipped } = await loadPreferences(input, {
-    columns,
-    onBadRow,
-  });
+  const loaded = await loadPreferences(input, { columns, onBadRow });
+  const { records, duplicates, duplicate, skipped } = loaded;
+  const unread = describeUnread(input, loaded);
+  if (unread !== undefined) progress.warn(unread);
   for (const { reason } of skipped.slice(0, 5)) progress.warn(`left out: ${reason}`);
   if (skipped.length > 5) progress.warn(`left out: ${skipped.length - 5} more`);
   if (duplicates > 0)

@@ -2,6 +2,7 @@
 import { randomInt } from 'node:crypto';
 import type { Command } from 'commander';
 import { describeLeftOut } from '../../data/bad-rows.js';
+import { describeUnread } from '../../data/unread-columns.js';
 import { checkLengths } from '../../run/check.js';
 import { choosePrompts, readPrompts } from '../../run/data.js';
 import { RunError } from '../../run/errors.js';
@@ -93,8 +94,11 @@ export function addGenerate(program: Command, cli: Cli): void {
     const made = await withModel(settings.model, settings, cli, async (policy) => {
       const source = await readPrompts(recipe, policy);
       const { prompts } = choosePrompts(recipe, 1, source);
-      const left = describeLeftOut(flags.prompts, source);
-      if (left !== undefined) cli.progress.warn(left);
+      for (const sentence of [
+        describeLeftOut(flags.prompts, source),
+        describeUnread(flags.prompts, source),
+      ])
+        if (sentence !== undefined) cli.progress.warn(sentence);
       await checkLengths({ prompts, places: source.places ?? new Map() }, policy);
       return showBlocks(
         cli,

@@ -8,6 +8,7 @@ import type { Command } from 'commander';
 import { PAIR_COLUMNS } from '../../data/columns.js';
 import { readJsonl, readRecords } from '../../data/jsonl.js';
 import { describeLeftOut } from '../../data/bad-rows.js';
+import { describeUnread } from '../../data/unread-columns.js';
 import type { PreferenceRecord } from '../../data/preferences.js';
 import type { Loaded } from '../../data/prompts.js';
 import type { MismatchedRecord, PairRecord } from '../../data/records.js';
@@ -169,8 +170,8 @@ async function readGiven(path: string, settings: Recipe, { progress }: Cli): Pro
     ...settings,
     pairs: { ...settings.pairs, source: path },
   });
-  const left = describeLeftOut(path, preferences);
-  if (left !== undefined) progress.warn(left);
+  for (const sentence of [describeLeftOut(path, preferences), describeUnread(path, preferences)])
+    if (sentence !== undefined) progress.warn(sentence);
   return { preferences };
 }
 
