@@ -14,7 +14,7 @@ strings.json            the texts, awkward ones by hand and seeded random ones
 <family>/tokenizer.json, tokenizer_config.json
 <family>/expected.json  ids: a line a text; special: the same with special tokens added, for the
                         first texts; decode: [ids, text, text without special tokens] of random id
-                        lists
+                        lists; own: [text, ids] of texts with the family's own special tokens
 """
 
 import json
@@ -644,6 +644,126 @@ FAMILIES = {
             add_bos_token=False,
         ),
     ),
+    # OLMo 2 and 3 (allenai/dolma2-tokenizer): GPT-4's splitter, with the tokens that mask personal
+    # data
+    "olmo2": dict(
+        kind="bytes",
+        last=[
+            added("<|extra_id_0|>", special=False, normalized=True),
+            added("<|endoftext|>"),
+            added("<|fim_prefix|>"),
+            added("|||PHONE_NUMBER|||", special=False, normalized=True),
+            added("|||EMAIL_ADDRESS|||", special=False, normalized=True),
+            added("|||IP_ADDRESS|||", special=False, normalized=True),
+            added("<|im_start|>"),
+            added("<|im_end|>"),
+            added("<|endofprompt|>"),
+            added("<|pad|>"),
+        ],
+        pre=sequence("pre_tokenizer", split(CL100K % "{1,3}", "Removed", True), byte_level()),
+        post=byte_level(),
+        config=dict(
+            bos_token="<|endoftext|>",
+            eos_token="<|endoftext|>",
+            unk_token="<|endoftext|>",
+            pad_token="<|pad|>",
+            add_prefix_space=False,
+        ),
+        own=[
+            "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n",
+            "<|endoftext|><|user|>\nHi\n<|assistant|>\n",
+            "call |||PHONE_NUMBER||| or |||EMAIL_ADDRESS|||, not ||||IP_ADDRESS||||",
+            "|||PHONE_NUMBER|||||||IP_ADDRESS|||",
+            "<|fim_prefix|>def f():<|endofprompt|>\n<|extra_id_0|><|pad|>",
+        ],
+    ),
+    # Granite 3: StarCoder's, in which every digit is a chunk, with roles in special tokens
+    "granite": dict(
+        kind="bytes",
+        first=[
+            added(t)
+            for t in (
+                "<|end_of_text|>",
+                "<fim_prefix>",
+                "<fim_middle>",
+                "<fim_suffix>",
+                "<fim_pad>",
+                "<filename>",
+                "<gh_stars>",
+                "<reponame>",
+            )
+        ],
+        last=[added(f"<|{t}|>") for t in ("start_of_role", "end_of_role", "tool_call")],
+        pre=sequence(
+            "pre_tokenizer",
+            {"type": "Digits", "individual_digits": True},
+            byte_level(use_regex=True),
+        ),
+        post=byte_level(add_prefix_space=True, use_regex=True),
+        config=dict(
+            bos_token="<|end_of_text|>",
+            eos_token="<|end_of_text|>",
+            unk_token="<|end_of_text|>",
+            pad_token="<|end_of_text|>",
+            add_bos_token=False,
+            add_prefix_space=False,
+        ),
+        own=[
+            "<|start_of_role|>user<|end_of_role|>Hi 12<|end_of_text|>\n"
+            "<|start_of_role|>assistant<|end_of_role|>",
+            "<|start_of_role|> user <|end_of_role|> 2024-07-26 <|end_of_text|>",
+            "<fim_prefix>a 10<fim_suffix>b<fim_middle>  3.14",
+            "<reponame>x/y<gh_stars>100-1000<filename>a.py\n",
+            "<|tool_call|>[{}] <|TOOL_CALL|>",
+        ],
+    ),
+    # Ministral 8B and Ministral 3: Tekken, with its tokens for systems and tools
+    "ministral": dict(
+        kind="bytes",
+        first=[
+            added(t)
+            for t in (
+                "<unk>",
+                "<s>",
+                "</s>",
+                "[INST]",
+                "[/INST]",
+                "[AVAILABLE_TOOLS]",
+                "[/AVAILABLE_TOOLS]",
+                "[TOOL_RESULTS]",
+                "[/TOOL_RESULTS]",
+                "[TOOL_CALLS]",
+                "[IMG]",
+                "<pad>",
+                "[SYSTEM_PROMPT]",
+                "[/SYSTEM_PROMPT]",
+                "[THINK]",
+                "[/THINK]",
+            )
+        ],
+        pre=sequence("pre_tokenizer", split(TEKKEN), byte_level()),
+        post=template("<s>"),
+        ignore_merges=True,
+        config=dict(bos_token="<s>", eos_token="</s>", unk_token="<unk>", pad_token="<pad>"),
+        own=[
+            "<s>[SYSTEM_PROMPT]Be kind.[/SYSTEM_PROMPT][INST]Hi[/INST]Hello</s>",
+            "[THINK]hm 12[/THINK]ok",
+            "[ THINK] [TOOL_CALLS]f[TOOL_RESULTS]{}[/TOOL_RESULTS]",
+            "[AVAILABLE_TOOLS][IMG]<pad>",
+            "isn'T HTTPServer/ÀÉa 2024",
+        ],
+    ),
+    # Ministral and Mistral files with the splitter that transformers calls incorrect: Llama 3's.
+    # The file decides, here as in transformers without fix_mistral_regex.
+    "ministral-split": dict(
+        kind="bytes",
+        first=[added(t) for t in ("<unk>", "<s>", "</s>", "[INST]", "[/INST]")],
+        pre=sequence("pre_tokenizer", split(CL100K % "{1,3}"), byte_level()),
+        post=template("<s>"),
+        ignore_merges=True,
+        config=dict(bos_token="<s>", eos_token="</s>", unk_token="<unk>"),
+        own=["<s>[INST]isn'T HTTPServer/ÀÉa 2024[/INST]"],
+    ),
     # no model's, but what a tokenizer.json may say
     "flags": dict(
         kind="pieces",
@@ -748,6 +868,7 @@ def build(
     digits=False,
     missing="",
     config=None,
+    own=(),
 ):
     tokens, merges = learn(kind, 1050 if kind == "bytes" else 900, digits, missing)
     pieces = kind == "pieces"
@@ -816,7 +937,7 @@ def build(
     }
 
 
-def expect(tokenizer, strings, seed):
+def expect(tokenizer, strings, seed, own=()):
     rng = random.Random(seed)
 
     def line(ids):
@@ -843,6 +964,11 @@ def expect(tokenizer, strings, seed):
             for ids in lists
             if ids
         ],
+        **(
+            {"own": [[s, line(tokenizer.encode(s, add_special_tokens=False).ids)] for s in own]}
+            if own
+            else {}
+        ),
     }
 
 
@@ -876,7 +1002,12 @@ def main():
         write(OUT / name / "tokenizer_config.json", config)
         write(
             OUT / name / "expected.json",
-            expect(Tokenizer.from_file(str(OUT / name / "tokenizer.json")), strings, seed),
+            expect(
+                Tokenizer.from_file(str(OUT / name / "tokenizer.json")),
+                strings,
+                seed,
+                frame.get("own", ()),
+            ),
         )
     size = sum(p.stat().st_size for p in OUT.rglob("*.json"))
     print(f"{OUT}: {len(FAMILIES)} tokenizers, {len(strings)} strings, {size / 1e3:.0f} kB")

@@ -11,6 +11,8 @@ interface Expected {
   ids: string[];
   special: string[];
   decode: [ids: string, text: string, visible: string][];
+  /** Texts with the special tokens that only this family has. */
+  own?: [text: string, ids: string][];
 }
 
 const root = new URL('../golden/tokenizers/', import.meta.url);
@@ -44,6 +46,11 @@ describe.each(families)('%s', (family) => {
           ],
     );
     expect(differences).toEqual([]);
+  });
+
+  it("encodes texts with the family's own special tokens as Rust does", () => {
+    const own = expected.own ?? [];
+    expect(own.map(([text]) => [text, tokenizer.encode(text).join(' ')])).toEqual(own);
   });
 
   it('puts the special tokens around a text when asked', () => {
@@ -109,6 +116,9 @@ describe.each([
   ['smollm3', 'smaug-bpe', false],
   ['qwen', 'qwen2', false],
   ['smollm2', 'smollm', false],
+  ['olmo2', 'dbrx', false],
+  ['granite', 'refact', false],
+  ['ministral', 'tekken', true],
 ])('%s from GGUF metadata (%s)', (family, pre, addsBos) => {
   const json = read<TokenizerJson>(`${family}/tokenizer.json`);
   const expected = read<Expected>(`${family}/expected.json`);
