@@ -32,11 +32,10 @@ function launchedKernels() {
     .join('\n');
   const found = (pattern) =>
     [...new Set([...text.matchAll(pattern)].map((match) => match[1]))].sort();
+  const bounds = String.raw`(?:__launch_bounds__\([^)]*\)\s*)?`;
   return {
     blocks: found(/\blaunch\(\s*(?:\w+::)*(\w+)\s*[<{]/g),
-    own: found(
-      /__global__\s+(?:__launch_bounds__\([^)]*\)\s*)?void\s+(?:__launch_bounds__\([^)]*\)\s*)?(\w+)\(/g,
-    ),
+    own: found(new RegExp(String.raw`__global__\s+${bounds}void\s+${bounds}(\w+)\(`, 'g')),
   };
 }
 

@@ -35,8 +35,11 @@ export function extractPrompt<T>(
 }
 
 /** The label that begins the answer in a text of turns, such as "A:" or "### Response:". */
-const ANSWER_LABEL =
-  /(?:^|\n)[ \t]*(?:#+[ \t]*)?(?:Assistant|AI|Bot|Chatbot|Model|GPT|A|Answer|Response|Output|Completion|Summary|TL;DR):/g;
+const ANSWER_LABEL = new RegExp(
+  String.raw`(?:^|\n)[ \t]*(?:#+[ \t]*)?(?:Assistant|AI|Bot|Chatbot|Model|GPT|A|Answer|` +
+    'Response|Output|Completion|Summary|TL;DR):',
+  'g',
+);
 
 /**
  * The prompt of two texts: HH-RLHF's turns, or the common beginning up to the label of the answer
@@ -69,13 +72,7 @@ export function splitTexts(chosen: string, rejected: string, where: string): Spl
   };
 }
 
-/**
- * "
- *
- * Human: Hi
- *
- * Assistant: Hello" as messages; null for any other text.
- */
+/** HH-RLHF's text, such as `\n\nHuman: Hi\n\nAssistant: Hello`, as messages; null for any other. */
 export function turns(dialogue: string): Message[] | null {
   if (!/^\s*Human:/.test(dialogue)) return null;
   const said = dialogue.trim().split(/\n\n(?=(?:Human|Assistant):)/);

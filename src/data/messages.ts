@@ -172,8 +172,15 @@ export const beginsWith = (turns: readonly Message[], start: readonly Message[])
  * Mistral, Gemma (`<start_of_turn>`, `<|turn>`), GLM. `<s>` and `</s>` are also HTML, so they count
  * only at the edges of a text.
  */
-const CONTROL =
-  /<\|[A-Za-z][\w.-]{0,40}\|?>|<[A-Za-z][\w.-]{0,40}\|>|<｜[^｜\n]{1,40}｜>|\[\/?(?:INST|SYSTEM_PROMPT|AVAILABLE_TOOLS|TOOL_CALLS|TOOL_RESULTS)\]|\[gMASK\]|<<\/?SYS>>|<(?:start|end)_of_turn>|<(?:bos|eos)>|^\s*<s>|<\/s>\s*$/;
+const CONTROL = new RegExp(
+  [
+    /<\|[A-Za-z][\w.-]{0,40}\|?>|<[A-Za-z][\w.-]{0,40}\|>|<｜[^｜\n]{1,40}｜>/,
+    /\[\/?(?:INST|SYSTEM_PROMPT|AVAILABLE_TOOLS|TOOL_CALLS|TOOL_RESULTS)\]|\[gMASK\]|<<\/?SYS>>/,
+    /<(?:start|end)_of_turn>|<(?:bos|eos)>|^\s*<s>|<\/s>\s*$/,
+  ]
+    .map(({ source }) => source)
+    .join('|'),
+);
 
 /** A `</s>` without an `<s>` before it is no HTML either. */
 function controlTokenIn(content: string): string | undefined {

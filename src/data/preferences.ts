@@ -285,7 +285,7 @@ function refuseUnusable({ chosen, rejected }: Pair, where: string): void {
     const [first] = answer;
     const last = answer.at(-1);
     if (last === undefined || last.content.trim() === '')
-      throw new DataError(`${where}: "${column}" is empty; take the row out`);
+      throw new DataError(`${where}: "${column}" is empty; remove the row`);
     if (last.role !== 'assistant')
       throw new DataError(
         `${where}: "${column}" ends with a ${last.role} turn; it must end with the assistant's ` +
@@ -294,8 +294,7 @@ function refuseUnusable({ chosen, rejected }: Pair, where: string): void {
     if (first!.role !== 'assistant')
       throw new DataError(
         `${where}: "${column}" begins with a ${first!.role} turn behind the prompt; it must ` +
-          `begin ` +
-          "with the assistant's answer, or with all of the prompt",
+          "begin with the assistant's answer, or with all of the prompt",
       );
   }
 }

@@ -182,7 +182,7 @@ const answerOf = (line: Row): Pick<PromptRecord, 'answer'> => ({
 /** @throws DataError for a prompt that asks nothing */
 function refuseEmptyPrompt(prompt: readonly Message[], where: string): void {
   if (prompt.at(-1)!.content.trim() === '')
-    throw new DataError(`${where}: the prompt's last turn is empty; take the row out`);
+    throw new DataError(`${where}: the prompt's last turn is empty; remove the row`);
 }
 
 const ANSWERS = ['completion', 'output', 'response'];

@@ -366,7 +366,7 @@ function configFile(original: Record<string, unknown>, dtype: DType): string {
   // JSON.stringify writes 30.0 as 30, but transformers 5 requires floats for these keys (e.g. caps
   // of Gemma).
   const text = JSON.stringify(config, null, 2).replace(
-    /"(attn_logit_softcapping|final_logit_softcapping|initializer_range|rms_norm_eps)": (\d+)(?=[,\n])/g,
+    /"(\w+_logit_softcapping|initializer_range|rms_norm_eps)": (\d+)(?=[,\n])/g,
     '"$1": $2.0',
   );
   return `${text}\n`;

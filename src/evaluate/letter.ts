@@ -78,8 +78,11 @@ function choiceWithin(said: string, choices: readonly Choice[]): string | undefi
   return whole.length === 1 ? whole[0]!.label : undefined;
 }
 
-const SET_ASIDE =
-  /\b(?:not|isn['’]t|neither|nor|rather\s+than|instead\s+of|except|eliminate|rule\s+out)\s+(?:(?:option|choice|answer)\s+)?[("'*[]*$/i;
+const SET_ASIDE = new RegExp(
+  String.raw`\b(?:not|isn['’]t|neither|nor|rather\s+than|instead\s+of|except|eliminate|` +
+    String.raw`rule\s+out)\s+(?:(?:option|choice|answer)\s+)?[("'*[]*$`,
+  'i',
+);
 const CALLED_WRONG = /^[)"'*\].]*\s+(?:is|are|was)\s+(?:not|wrong|incorrect|false)\b/i;
 const NOT_A_CHOICE = /(?:\d\s?|\b(?:vitamin|hepatitis|influenza|type|appendix|figure|table)\s+)$/i;
 const CONNECTED = /^\s+(?:because|is|was|since|as|and|or|for|would|fits|seems)\b/;

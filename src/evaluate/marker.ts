@@ -4,8 +4,13 @@ export const ANSWER_TAG = /<answer>/gi;
 export const HASHES = /####/g;
 export const ANSWER_COLON = /\banswer\s{0,4}(?:\*\*|__)?\s{0,4}(?:[:=\uff1a]|\s[-–—]\s)/gi;
 export const BOXED = /\\boxed\s*\{/g;
-export const ANSWER_IS =
-  /\b(?:answer|(?:correct|right|best)\s{1,4}(?:option|choice|letter|one))\s{1,4}(?:is|was|would\s{1,4}be|must\s{1,4}be|should\s{1,4}be)\b(?!\s{1,4}(?:found|obtained|calculated|computed|determined|given)\b)(?:\s{0,4}[:\uff1a])?/gi;
+export const ANSWER_IS = new RegExp(
+  String.raw`\b(?:answer|(?:correct|right|best)\s{1,4}(?:option|choice|letter|one))` +
+    String.raw`\s{1,4}(?:is|was|would\s{1,4}be|must\s{1,4}be|should\s{1,4}be)\b` +
+    String.raw`(?!\s{1,4}(?:found|obtained|calculated|computed|determined|given)\b)` +
+    String.raw`(?:\s{0,4}[:\uff1a])?`,
+  'gi',
+);
 
 /** Limits for hostile text: occurrences of each marker, and characters of the line after one. */
 const MOST_MARKERS = 32;
@@ -43,8 +48,11 @@ function occurrences(text: string, marker: RegExp): number[] {
   return ends;
 }
 
-const THOUGHT =
-  /<(\/?)(?:think(?:ing)?|thought|reason(?:ing)?|reflection)>|\[(\/?)THINK\]|◁(\/?)think▷|<\|(?:begin|(end))_of_thought\|>/gi;
+const THOUGHT = new RegExp(
+  String.raw`<(\/?)(?:think(?:ing)?|thought|reason(?:ing)?|reflection)>|\[(\/?)THINK\]|` +
+    String.raw`◁(\/?)think▷|<\|(?:begin|(end))_of_thought\|>`,
+  'gi',
+);
 
 /**
  * A completion without its thoughts: `<think>…</think>`, `[THINK]…[/THINK]` and similar tags, also

@@ -29,7 +29,10 @@ import {
 const DIGITS = String.raw`(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)`;
 const FRACTION = String.raw`${DIGITS}(?:\.\d+)?\s?\/\s?${DIGITS}(?![\d./])`;
 const NUMBER = new RegExp(
-  String.raw`(?<![\p{L}\d_.^]|\^\{|\d:)(?:(?<![\p{L}\d)]\s?)-\s?)?(?:[$€£¥]\s?)?-?(?:\d+\s+\d+\/\d+(?![\d./])|${FRACTION}|${DIGITS}(?:\.\d+)?(?!\d*(?:st|nd|rd|th)\b)|\.\d+)(?:\s?(?:thousand|million|billion)\b)?`,
+  String.raw`(?<![\p{L}\d_.^]|\^\{|\d:)(?:(?<![\p{L}\d)]\s?)-\s?)?(?:[$€£¥]\s?)?-?` +
+    String.raw`(?:\d+\s+\d+\/\d+(?![\d./])|${FRACTION}|` +
+    String.raw`${DIGITS}(?:\.\d+)?(?!\d*(?:st|nd|rd|th)\b)|\.\d+)` +
+    String.raw`(?:\s?(?:thousand|million|billion)\b)?`,
   'giu',
 );
 /** The text after the first number of a calculation: an optional unit and an operator. */

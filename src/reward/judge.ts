@@ -93,8 +93,12 @@ function conversation(prompt: readonly Message[]): string {
   return prompt.map(({ role, content }) => `${role}: ${content.trim()}`).join('\n\n');
 }
 
-const SCORE =
-  /\bscore\b["'*_]*\s*(?:\(?(?:from |out of )?(?:0\s*(?:to|-|–)\s*)?5\)?[*_]*\s*)?(?:is\b|[:=：])[\s"'*_]*[<[(]?\s*(-?\d+(?:\.\d+)?)(?!\w)/gi;
+/** `Score: 4`, also `score (out of 5) is 4` or `**Score** (0-5): <4>`. */
+const SCORE = new RegExp(
+  String.raw`\bscore\b["'*_]*\s*(?:\(?(?:from |out of )?(?:0\s*(?:to|-|–)\s*)?5\)?[*_]*\s*)?` +
+    String.raw`(?:is\b|[:=：])[\s"'*_]*[<[(]?\s*(-?\d+(?:\.\d+)?)(?!\w)`,
+  'gi',
+);
 
 /**
  * Points of the last `Score: n` in a judgement, or null where there is none or n is outside 0 to 5.

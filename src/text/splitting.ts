@@ -81,6 +81,9 @@ function bounded(text: string, limit: number): string {
 const tooLong = (limit: number): Error =>
   new Error(`its normalizer makes more than ${limit} characters of it`);
 
+/** `\w` of Rust's regex crate. */
+const WORD = String.raw`\p{Alphabetic}\p{M}\p{Nd}\p{Pc}\p{Join_Control}`;
+
 export function createPreTokenizer(step: Component | null): PreTokenizer {
   if (step === null) return (chunks) => chunks;
   switch (step.type) {
@@ -104,11 +107,7 @@ export function createPreTokenizer(step: Component | null): PreTokenizer {
       // \p{P} and the other ASCII punctuation.
       return splitter(/[\p{P}$+<=>^`|~]/gu, behaviour(step['behavior'] ?? 'Isolated'));
     case 'Whitespace':
-      return splitter(
-        /[\p{Alphabetic}\p{M}\p{Nd}\p{Pc}\p{Join_Control}]+|[^\p{Alphabetic}\p{M}\p{Nd}\p{Pc}\p{Join_Control}\p{White_Space}]+/gu,
-        'Removed',
-        true,
-      );
+      return splitter(new RegExp(`[${WORD}]+|[^${WORD}\\p{White_Space}]+`, 'gu'), 'Removed', true);
     case 'WhitespaceSplit':
       return splitter(/\p{White_Space}/gu, 'Removed');
     default:

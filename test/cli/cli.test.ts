@@ -105,7 +105,7 @@ describe('bad input to a run', () => {
           `{source: ${file('few.jsonl', '{"prompt": "a"}\n')}, count: 2}`,
         ),
       1,
-      /few\.jsonl holds 1 prompts and the recipe needs 2 \(2 for each of 1 iterations\): lower prompts\.count/,
+      /few\.jsonl holds 1 prompts and the recipe needs 2 \(2 for each .*: lower prompts\.count/,
     ],
     [
       'a prompt longer than the context',
@@ -117,13 +117,18 @@ describe('bad input to a run', () => {
             'count: 1}',
         ),
       1,
-      /^Prompt "essay" \(.*long\.jsonl line 1\) is at least \d+ tokens long and the model's context holds 256: shorten it or remove it, or set prompts\.on_bad_row to skip\.$/m,
+      new RegExp(
+        String.raw`^Prompt "essay" \(.*long\.jsonl line 1\) is at least \d+ tokens long and the ` +
+          "model's context holds 256: shorten it or remove it, or set prompts.on_bad_row to " +
+          String.raw`skip\.$`,
+        'm',
+      ),
     ],
     [
       'an unknown task',
       () => tiny().replace('tasks: []', 'tasks: [trivia]'),
       2,
-      /evaluate\.tasks: 'trivia' is not a task; known are builtin, arc_easy, arc_challenge, arc, openbookqa, siqa, boolq, piqa, hellaswag, winogrande, truthfulqa_mc1, truthfulqa_mc2, gsm8k\.\n$/,
+      /evaluate\.tasks: 'trivia' is not a task; known are builtin, arc_easy, .*, gsm8k\.\n$/,
     ],
     [
       'a loss that explodes',
@@ -308,7 +313,7 @@ describe('commands without an engine', () => {
     });
   });
 
-  it('a folder named as a recipe, such as its run directory, does not stand in its way', async () => {
+  it('a folder with the name of a recipe, such as a run directory, does not hide it', async () => {
     mkdirSync(join(work, 'srlm'));
     const before = process.cwd();
     process.chdir(work);

@@ -190,7 +190,7 @@ describe('one sentence', () => {
     [
       'responses as pairs',
       [at('s.json'), at('x'), '--to', 'trl'],
-      /s\.json key "3": this is a sampling file of the official code and holds no pairs; give its dpo file/,
+      /s\.json key "3": this is a sampling file of the official code .*; give its dpo file/,
     ],
     [
       'pairs without a column',

@@ -20,7 +20,7 @@ const recipe = (prompts: string, more = '') =>
   );
 
 describe('a run', () => {
-  it('reads a list of sources, tells what repeats, and its demonstrations from a packed file', async () => {
+  it('reads several sources, counts repeated rows, and reads gzipped demonstrations', async () => {
     const one = file('one.jsonl', '{"query": "Hi?"}\n{"query": "Why?"}\n');
     const two = file('two.json', JSON.stringify([{ query: 'Hi?' }, { query: 'How?' }]));
     const answers = file(
@@ -77,7 +77,7 @@ describe('a run', () => {
       'a mapping that maps nothing',
       '{columns: [prompt]}',
       2,
-      /prompts\.columns\.0: must be of the form ours=theirs, such as prompt=query, got the text 'prompt'\n$/,
+      /columns\.0: must be of the form ours=theirs, such as prompt=query, got the text 'prompt'\n$/,
     ],
     [
       'a source of no hub',

@@ -116,12 +116,12 @@ it('pairs with an empty answer or one of another role; equal answers', async () 
   expect(clean.skipped.map(shown)).toEqual(['c.jsonl line 2: "chosen" and "rejected" are equal']);
   const path = file('pairs.jsonl', [good, ...bad, equal].join('\n'));
   await expect(loadPreferences(path)).rejects.toThrow(
-    /pairs\.jsonl line 2: "chosen" is empty; take the row out \(2 more rows cannot be used either\)/,
+    /pairs\.jsonl line 2: "chosen" is empty; remove the row \(2 more rows cannot be used either\)/,
   );
   const { records, skipped } = await loadPreferences(path, { onBadRow: 'skip' });
   expect(records).toHaveLength(1);
   expect(skipped.map(shown)).toEqual([
-    'pairs.jsonl line 2: "chosen" is empty; take the row out',
+    'pairs.jsonl line 2: "chosen" is empty; remove the row',
     expect.stringMatching(/^pairs\.jsonl line 3: "chosen" ends with a user turn/),
     expect.stringMatching(/^pairs\.jsonl line 4: "chosen" begins with a user turn/),
     'pairs.jsonl line 5: "chosen" and "rejected" are equal',

@@ -336,7 +336,7 @@ describe('rows of a file', () => {
       loadDemonstrations(await file(...rows.map((value) => ({ ...value, id: 'p' })))),
     ).rejects.toThrow(/line 2: the id "p" is also that of/);
   });
-  it('long ids stay apart, NaN is absent, and columns that are not read are not judged', async () => {
+  it('keep long ids distinct, count NaN as absent, and are checked only where read', async () => {
     const path = join(folder, 'n.jsonl');
     await writeFile(
       path,

@@ -84,7 +84,7 @@ describe('what cream-lm writes, the official shapes, read back', () => {
     );
   });
 
-  it('rewarding, of the current model by its reference, of the base model by its mean', async () => {
+  it('rewards the current model against its reference and the base model by its mean', async () => {
     const current = toOfficialRewarding(scores, completions, 'current');
     const previous = toOfficialRewarding(scores, completions, 'previous');
     expect(current[0]![1]).toEqual({
@@ -199,7 +199,7 @@ describe('what is wrong has file and key', () => {
     [{ reward: [-1] }, /key "a": 2 responses and 1 rewards/],
     [
       { response: [[user('Ho'), assistant('x')], null], reward: [-1, null] },
-      /key "a": "response 0" does not begin with the row's own prompt but with .*Ho.*; it belongs to another prompt/,
+      /key "a": "response 0" does not begin with the row's own prompt but with .*Ho.*; it belongs/,
     ],
     [{ prompt: 'Hi' }, /key "a": "prompt" must be a list of messages, but is "Hi"/],
   ])('%j', async (over, message) => expect(rewards(rewarding(over))).rejects.toThrow(message));

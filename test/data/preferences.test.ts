@@ -232,7 +232,7 @@ describe('what is wrong has its place', () => {
     [{ prompt: 'Hi', chosen: 'a', rejected: 'b', consistency: 1.5 }, 'but is 1.5'],
   ])('%j', (value, message) => expect(() => preferenceOf(row(value))).toThrow(message));
 
-  it('rows that teach nothing are left out, each with its reason; repeated ones are counted', async () => {
+  it('leaves out pairs of equal completions, with reasons, and counts repeated rows', async () => {
     const kept = await loadPreferences(
       await file(
         { prompt: 'Hi', chosen: 'a', rejected: 'b' },
@@ -246,8 +246,8 @@ describe('what is wrong has its place', () => {
     expect(kept.records).toHaveLength(1);
     expect(kept.duplicates).toBe(1);
     expect(kept.skipped.map(({ reason }) => reason.replace(folder, ''))).toEqual([
-      '/p.jsonl line 3: "chosen" is empty; take the row out',
-      '/p.jsonl line 4: "rejected" is empty; take the row out',
+      '/p.jsonl line 3: "chosen" is empty; remove the row',
+      '/p.jsonl line 4: "rejected" is empty; remove the row',
       '/p.jsonl line 2: "chosen" and "rejected" are equal',
     ]);
     await expect(

@@ -257,7 +257,8 @@ describe('files', () => {
       { id: 'b', prompt: [user('Ho')] },
     ]);
     await expect(loadPrompts(path, { columns: ['prompt=question'] })).rejects.toThrow(
-      /p\.jsonl line 1: there is no column "question" to read as "prompt"; the row has "query", "key"/,
+      'p.jsonl line 1: there is no column "question" to read as "prompt"; ' +
+        'the row has "query", "key"',
     );
     await expect(loadPrompts(path, { columns: ['prompt'] })).rejects.toThrow(
       'is not of the form ours=theirs',

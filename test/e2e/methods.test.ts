@@ -47,7 +47,7 @@ evaluate: {count: 2, max_new_tokens: 4}
 const lines = (path: string): number =>
   existsSync(path) ? readFileSync(path, 'utf8').split('\n').length - 1 : 0;
 
-it('a judge and adapters: killed by -9 again and again, the run ends with the same bytes', async () => {
+it('a run with judge and adapters ends with the same bytes after repeated kill -9', async () => {
   const directory = at('killed');
   const log = join(directory, 'events.jsonl');
   let kills = 0;
@@ -187,7 +187,7 @@ describe('stages as commands', () => {
       });
   }, 60_000);
 
-  it('train learns pairs of others into an adapter, and merge makes it a model of its own', async () => {
+  it('train fits an adapter to given pairs, and merge makes a full model of it', async () => {
     const pairs = at('trl.jsonl');
     writeFileSync(
       pairs,

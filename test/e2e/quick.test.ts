@@ -92,7 +92,7 @@ describe('one run of the main job', () => {
     expect(readFileSync(at('report.html'), 'utf8')).toMatch(/^<!doctype html>[^]*<\/html>\s*$/);
   });
 
-  it('scores a completion as it was sampled: summed log-probs agree within bf16 rounding', async () => {
+  it('scores a completion as the sampler did, within the rounding of bf16', async () => {
     const completions = await readRecords(at('iteration-1/completions.jsonl'), COMPLETION_COLUMNS);
     const scores = await readRecords(at('iteration-1/scores.jsonl'), SCORE_COLUMNS);
     for (const [i, { logprob, token_ids }] of completions.entries())

@@ -74,7 +74,7 @@ describe('what the engine saves', () => {
     );
   });
 
-  it('is the text model for a multimodal checkpoint, whose vision part is left out with a note', async () => {
+  it('of a multimodal checkpoint is its text model, and a note says so', async () => {
     const note = jest.spyOn(process, 'emitWarning').mockImplementation(() => undefined);
     const source = join(golden, 'gemma3-vision');
     const folder = join(temporaryFolder(), 'text');

@@ -212,7 +212,7 @@ describe.each(['float32', 'bfloat16'] as const)('an adapter in %s', (dtype) => {
       );
   });
 
-  it('goes on exactly from a saved state, dropout included, and refuses another adapter’s', async () => {
+  it('resumes exactly from a saved state, dropout included, but not from another’s', async () => {
     const withDropout = { ...lora, dropout: 0.2 };
     const states = temporaryFolder();
     const run = async (steps: number, from?: string, to?: string): Promise<number[]> => {

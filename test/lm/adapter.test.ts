@@ -44,7 +44,7 @@ const edit = (folder: string, change: Record<string, unknown>): void => {
 };
 
 describe('an adapter', () => {
-  it('is saved as PEFT does, with the tokenizer, and loads with the base that it names', async () => {
+  it('is saved as by PEFT, with the tokenizer, and loads with the base that it names', async () => {
     const { folder, scores } = await adapterFolder();
     expect(JSON.parse(readFileSync(join(folder, 'adapter_config.json'), 'utf8'))).toMatchObject({
       base_model_name_or_path: base,
@@ -123,7 +123,7 @@ describe('an adapter', () => {
 });
 
 describe('a save', () => {
-  it('onto a file, or a folder that holds the other kind of model, is one clear sentence', async () => {
+  it('onto a file or a folder with the other kind of model is refused in a sentence', async () => {
     const lm = await load(base);
     const file = join(temporaryFolder(), 'file');
     writeFileSync(file, 'something');

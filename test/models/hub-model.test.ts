@@ -220,7 +220,7 @@ describe('a download from the hub', () => {
     ).rejects.toMatchObject({ code: expect.stringMatching(/ERR_N/) });
   });
 
-  it('takes every shard where there is no single file, and misses one that is not there', async () => {
+  it('takes every shard where there is no single file, and reports a missing one', async () => {
     hub.files.delete('model.safetensors');
     hub.files.set('model-00002-of-00002.safetensors', Buffer.from('second'));
     hub.files.set(

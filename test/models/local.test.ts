@@ -164,7 +164,7 @@ describe('a local model', () => {
   });
 });
 
-it('a config with the Infinity that Python writes is read, and its family then refused by name', async () => {
+it('a config with Python’s Infinity is read, and its family is refused by name', async () => {
   const folder = tinyModel({
     tokenizer: true,
     config: { architectures: ['Mamba2ForCausalLM'], model_type: 'mamba2' },

@@ -167,7 +167,7 @@ describe.each(CONSISTENCY_METHODS)('properties of %s', (method) => {
 });
 
 describe('τ, ρ', () => {
-  it('do not change when both lists are permuted alike, and change sign when one is negated', () => {
+  it('do not change if both lists are permuted alike, and change sign if one is negated', () => {
     const g = generator(11);
     for (let i = 0; i < 400; i++) {
       const { x, y, order } = draw(g);

@@ -45,7 +45,7 @@ const step = (loss: number) => {
 };
 
 describe('the live report', () => {
-  it('tells the parts that change, from a directory that is not there to a finished run', async () => {
+  it('sends the parts that change, from a missing directory to a finished run', async () => {
     const directory = join(temporaryFolder('cream-live-'), 'run');
     const stop = new AbortController();
     const app = createLiveApp(directory, { signal: stop.signal });

@@ -179,7 +179,11 @@ describe('where sampler and scorer contradict each other', () => {
       const ran = await tinyRun(settings, { directory });
       expect(warnings(ran.events)).toEqual([
         expect.stringMatching(
-          /^Iteration 1: the log-probs that came with the completions differ from θ_t's by up to 5\.0 nats per completion \(Kendall's τ (0\.33|-0\.33|-1\.00|1\.00)\), so θ_t scores them all\./,
+          new RegExp(
+            "^Iteration 1: the log-probs that came with the completions differ from θ_t's by up " +
+              String.raw`to 5\.0 nats per completion \(Kendall's τ ` +
+              String.raw`(0\.33|-0\.33|-1\.00|1\.00)\), so θ_t scores them all\.`,
+          ),
         ),
       ]);
       expect(ran.records('iteration-1/scores.jsonl')).toEqual(await scoredAnew(ran, 1, dtype));
@@ -199,7 +203,7 @@ describe('where sampler and scorer contradict each other', () => {
     60_000,
   );
 
-  it('a run that was stopped goes on by the decision that was made, and warns no second time', async () => {
+  it('a resumed run keeps the decision that was made and warns no second time', async () => {
     const directory = join(temporaryFolder(), 'run');
     const settings = [...SFT, 'prompts.count=6'];
     await tampered(settings, directory);

@@ -166,7 +166,7 @@ describe('an iteration’s numbers', () => {
     },
   );
 
-  it('are refused of an artefact that was damaged by hand, naming file, line and column', async () => {
+  it('of an artefact that was damaged by hand are refused with file, line and column', async () => {
     const { directory, records } = await tinyRun([]);
     const path = join(directory, 'iteration-1/rankings.jsonl');
     const [first, ...others] = records<RankingRecord>('iteration-1/rankings.jsonl');

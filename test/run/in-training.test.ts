@@ -78,7 +78,7 @@ describe('a run', () => {
     expect(existsSync(join(directory, 'iteration-1/training'))).toBe(false);
   }, 60_000);
 
-  it('stops early, keeps the best weights, and is the same when it is stopped and resumed', async () => {
+  it('stops early, keeps the best weights, and is the same if stopped and resumed', async () => {
     const settings = [...MARGIN, 'evaluate.patience=2'];
     const whole = await tinyRun(settings);
     const all = whole.records<StepRecord>('iteration-1/steps.jsonl');

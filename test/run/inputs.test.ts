@@ -26,7 +26,10 @@ it('prompts that are too long are named by file and line, and counted', async ()
   await expect(
     tinyRun([`prompts.source=${path}`, 'prompts.count=5', 'iterations=1']),
   ).rejects.toThrow(
-    /^Prompt "\w+" \(.*long\.jsonl line [245]\) is at least \d+ tokens long .* prompts\.on_bad_row to skip; 2 more are too long\.$/,
+    new RegExp(
+      String.raw`^Prompt "\w+" \(.*long\.jsonl line [245]\) is at least \d+ tokens long .* ` +
+        String.raw`prompts\.on_bad_row to skip; 2 more are too long\.$`,
+    ),
   );
 });
 
@@ -72,7 +75,11 @@ it('on_bad_row: skip leaves out what cannot be used and tells how many', async (
       section: 'prompts',
       count: 4,
       message: expect.stringMatching(
-        /mixed\.jsonl: 4 rows were left out: 3 cannot be used \(.*mixed\.jsonl line 6: not JSON.*, and 2 more\), 1 repeats an earlier row \(.*line 5 repeats .*line 1\)\.$/,
+        new RegExp(
+          String.raw`mixed\.jsonl: 4 rows were left out: 3 cannot be used ` +
+            String.raw`\(.*mixed\.jsonl line 6: not JSON.*, and 2 more\), ` +
+            String.raw`1 repeats an earlier row \(.*line 5 repeats .*line 1\)\.$`,
+        ),
       ),
     },
   ]);

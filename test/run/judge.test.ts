@@ -73,7 +73,7 @@ describe('a run with the model as its judge', () => {
     expect(pairs.every((pair) => pair.reward_chosen > pair.reward_rejected)).toBe(true);
   });
 
-  it('has C = 1 in an iteration whose two models are one, and counts what could not be read', () => {
+  it('has C = 1 in an iteration with one model, and counts the judgements without a score', () => {
     expect(
       whole
         .records<RankingRecord>('iteration-1/rankings.jsonl')

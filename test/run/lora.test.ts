@@ -69,7 +69,7 @@ describe('a run with LoRA', () => {
     ).toBe(true);
   });
 
-  it('stopped in training and loaded from its checkpoints, it ends with the same bytes', async () => {
+  it('a run that is stopped in training and resumed ends with the same bytes', async () => {
     for (const [stage, iteration] of [
       ['sft', 0],
       ['train', 1],

@@ -36,7 +36,7 @@ const settings = (folder: string, ...more: string[]) => [
 ];
 
 describe('a run with a reward model', () => {
-  it('ranks by its logit of prompt and response, through its own chat template, and trains', async () => {
+  it('ranks by its logit of the conversation in its own chat template, and trains', async () => {
     const folder = rewardModel(1);
     const ran = await tinyRun(settings(folder));
     const completions = ran.records<CompletionRecord>('iteration-1/completions.jsonl');

@@ -98,7 +98,7 @@ describe('Oracle', () => {
 });
 
 describe('a reward function', () => {
-  it('is asked for all completions of some prompts at a time, and its numbers choose the pair', async () => {
+  it('gets all completions of several prompts at once; its numbers choose the pair', async () => {
     const seen: RewardItem[][] = [];
     const ran = await tinyRun([...FIXED, 'reward.source=function'], {
       rewards: async (batch) => {

@@ -136,7 +136,7 @@ describe('scripts/experiments/cream.mjs', () => {
   });
 });
 
-it('Holm’s correction multiplies the smallest p by the number of tests, and keeps the order', () => {
+it('Holm’s correction multiplies the smallest p by the number of tests and keeps the order', () => {
   expect(holm([0.04, 0.01, 0.03])).toEqual([0.06, 0.03, 0.06]);
   expect(holm([0.9])).toEqual([0.9]);
 });

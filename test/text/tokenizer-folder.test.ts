@@ -56,7 +56,7 @@ describe('a tokenizer folder', () => {
     },
   );
 
-  it('keeps the original files byte for byte and gathers ends from generation_config.json', async () => {
+  it('keeps the original files’ bytes and reads end ids of generation_config.json', async () => {
     const files = (await small('smollm')).files();
     const config = JSON.stringify({
       eos_token: { content: golden.families.tokens[9] },
