@@ -13,6 +13,12 @@ export interface Cli {
 /** Registers one verb. */
 export type AddCommand = (program: Command, cli: Cli) => void;
 
+/** Settings of loading a model. */
+export const ENGINE_KEYS = ['dtype', 'device', 'threads'] as const;
+
+/** Settings of a command that has a model answer prompts. */
+export const ANSWER_KEYS = [...ENGINE_KEYS, 'seed', 'system_prompt'] as const;
+
 type Section = 'prompts' | 'sft' | 'sample' | 'score' | 'reward' | 'rank' | 'train' | 'evaluate';
 
 /**

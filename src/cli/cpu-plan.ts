@@ -2,6 +2,7 @@
 import { statfsSync } from 'node:fs';
 import { totalmem } from 'node:os';
 import { planMemory, type PlanRequest } from '../engine/plan.js';
+import { CPU_AUTO } from '../engine/requests.js';
 import { readPrompts } from '../run/data.js';
 import type { Recipe } from '../run/recipe.js';
 import type { Cli } from './cli.js';
@@ -14,8 +15,6 @@ import { formatTable, printJson, printLine } from './table.js';
 const GIB = 2 ** 30;
 /** Parts of a GPU's plan that a CPU does not have. */
 const GPU_PARTS = ['context, workspace', 'reserve'];
-/** The engine's choices for `auto` on the CPU (docs/memory.md). */
-const CPU_AUTO = { maxNumSeqs: 64, maxNumBatchedTokens: 4096, microBatchTokens: 1024 };
 const TYPICAL_PROMPT_TOKENS = 64;
 
 export interface CpuPlan {

@@ -2,6 +2,7 @@
 import { createHash } from 'node:crypto';
 import { performance } from 'node:perf_hooks';
 import { setThreads } from '../engine/addon.js';
+import type { WorkHooks } from '../lm/hooks.js';
 import { loadModel, type LanguageModel } from '../lm/language-model.js';
 import { stoppable } from '../run/errors.js';
 import type { Recipe } from '../run/recipe.js';
@@ -11,7 +12,6 @@ import {
   progressOf,
   unitsOf,
   type BlockedStage,
-  type StageHooks,
 } from '../run/stages/stage.js';
 import { fetchSources } from '../run/sources.js';
 import type { Cli } from './cli.js';
@@ -62,7 +62,7 @@ export interface StageLine {
 export async function showStage<T>(
   cli: Cli,
   line: StageLine,
-  work: (hooks: StageHooks) => Promise<T>,
+  work: (hooks: WorkHooks) => Promise<T>,
   note: (result: T) => string = () => '',
 ): Promise<T> {
   const { progress, signal } = cli;

@@ -1,5 +1,6 @@
 /** Results on stdout: tables, lines, JSON. Only this file and progress.ts write to a terminal. */
 import colours from 'picocolors';
+import { average } from '../data/average.js';
 import { withoutSecrets } from '../files/secrets.js';
 import type { MeanInterval, SeedGroup } from '../report/compare.js';
 import type { PhaseReport } from '../report/metrics.js';
@@ -87,9 +88,6 @@ export function runTable(phases: readonly PhaseReport[]): string {
     }),
   );
 }
-
-const average = (values: readonly number[]): number =>
-  values.reduce((sum, value) => sum + value, 0) / values.length;
 
 export const percent = (share: number): string => `${(share * 100).toFixed(1)} %`;
 

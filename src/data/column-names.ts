@@ -42,8 +42,8 @@ const OURS = new Map(
 );
 
 /**
- * Columns that belong to a conversation and are never read: what a second prompt, a text that the
- * prompt speaks of, or a picture is called.
+ * Columns that would change the conversation and are never read: names of further prompts, of texts
+ * that the prompt refers to, and of pictures.
  */
 const UNREAD = new Set([
   ...['prompts', 'inputs', 'instructions', 'user_prompt', 'user_input', 'user_query'],

@@ -8,3 +8,7 @@ export function groupBy<T>(items: readonly T[], key: (item: T) => string): T[][]
   }
   return [...groups.values()];
 }
+
+/** Joins records of one completion: the same for the same prompt and sample, and for no other. */
+export const sampleKey = ({ prompt_id, sample }: { prompt_id: string; sample: number }): string =>
+  `${sample} ${prompt_id}`;

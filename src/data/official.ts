@@ -18,6 +18,7 @@
 import { stat } from 'node:fs/promises';
 import { parseJsonText } from '../files/json.js';
 import { readText } from '../files/read.js';
+import { sampleKey } from './group.js';
 import { DataError, describe, isMessages, isObject } from './jsonl.js';
 import { beginsWith } from './messages.js';
 import type { Row } from './rows.js';
@@ -151,7 +152,7 @@ export function officialSamples({ rows }: OfficialFile): SampledText[] {
 export function officialRewards(current: OfficialFile, previous?: OfficialFile): RewardRow[] {
   const rows = rewardsOf(current);
   if (previous === undefined) return rows;
-  const others = new Map(rewardsOf(previous).map((row) => [`${row.sample} ${row.prompt_id}`, row]));
+  const others = new Map(rewardsOf(previous).map((row) => [sampleKey(row), row]));
   const known = new Set(rows.map(({ prompt_id }) => prompt_id));
   const foreign = previous.rows.find(({ id }) => !known.has(id));
   if (foreign)
@@ -160,7 +161,7 @@ export function officialRewards(current: OfficialFile, previous?: OfficialFile):
         'the same responses',
     );
   return rows.map((row) => {
-    const other = others.get(`${row.sample} ${row.prompt_id}`);
+    const other = others.get(sampleKey(row));
     const where = `prompt ${JSON.stringify(row.prompt_id)}, response ${row.sample}`;
     if (other === undefined)
       throw new DataError(
@@ -310,7 +311,7 @@ export function toOfficialRewarding(
   completions: readonly CompletionRecord[],
   role: 'current' | 'previous',
 ): Entries {
-  const scored = new Map(scores.map((score) => [`${score.sample} ${score.prompt_id}`, score]));
+  const scored = new Map(scores.map((score) => [sampleKey(score), score]));
   const texts = bySample(completions);
   const ids = new Set(texts.map(([id]) => id));
   const foreign = scores.find(({ prompt_id }) => !ids.has(prompt_id));
@@ -323,7 +324,9 @@ export function toOfficialRewarding(
   // The base model has no reference, so the official code ranks by the mean log-prob.
   const alone = scores.every((score) => score[logp] === score.logp_base);
   return texts.map(([id, samples]) => {
-    const found = samples.map(({ sample }) => scored.get(`${sample} ${id}`) ?? missing(id, sample));
+    const found = samples.map(
+      (record) => scored.get(sampleKey(record)) ?? missing(id, record.sample),
+    );
     const score = found.map((s) => (alone ? s[logp] / Math.max(1, s.tokens) : s[logp]));
     const reference = found.map((s) => (alone ? 0 : s.logp_base));
     const response = samples.map(({ prompt, completion }) => [

@@ -111,7 +111,7 @@ export class Ranks {
   }
 }
 
-/** Ends the process though its threads wait for other ranks. */
+/** Ends the process even if its threads wait for other ranks. */
 export function endProcess(code: number): never {
   return addon().endProcess(code);
 }

@@ -93,6 +93,9 @@ const stopIds: OptionalField<
   default: ({ eosTokenIds }) => eosTokenIds,
 };
 
+/** The meaning of `auto` on the CPU; native code has its own, which a test compares with these. */
+export const CPU_AUTO = { maxNumSeqs: 64, maxNumBatchedTokens: 4096, microBatchTokens: 1024 };
+
 export const GENERATION_FIELDS = {
   /** The prompts; an empty list gives no completions. */
   prompts: {

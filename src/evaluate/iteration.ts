@@ -27,6 +27,8 @@
  *
  * A metric that cannot be measured is null, never 0.
  */
+import { average } from '../data/average.js';
+import { sampleKey } from '../data/group.js';
 import type {
   CompletionRecord,
   NoiseRecord,
@@ -36,6 +38,7 @@ import type {
   ScoreRecord,
 } from '../data/records.js';
 import { isCorrect, type Known } from './answer.js';
+import { quantile } from './intervals.js';
 
 export interface IterationMetrics {
   prompts: number;
@@ -124,7 +127,9 @@ export function measureIteration({
   const kept = rankings.filter((ranking) => ranking.skipped === undefined);
   const measured = kept.filter((ranking) => !ranking.one_judge);
   const last = steps.slice(-Math.max(1, Math.round(steps.length / 4)));
-  const correct = new Map(completions.map((c) => [key(c.prompt_id, c.sample), c.correct]));
+  const correct = new Map(completions.map((c) => [sampleKey(c), c.correct]));
+  const isRight = (prompt_id: string, sample: number) =>
+    correct.get(sampleKey({ prompt_id, sample }));
   const right = (of: readonly (boolean | null | undefined)[]) =>
     mean(of.flatMap((value) => (value == null ? [] : Number(value))));
   return {
@@ -139,8 +144,8 @@ export function measureIteration({
     pair_margin: mean(pairs.map((p) => p.reward_chosen - p.reward_rejected)),
     ...rankingAccuracy(rankings, correct),
     sample_accuracy: right([...correct.values()]),
-    chosen_accuracy: right(pairs.map((p) => correct.get(key(p.prompt_id, p.chosen_sample)))),
-    rejected_accuracy: right(pairs.map((p) => correct.get(key(p.prompt_id, p.rejected_sample)))),
+    chosen_accuracy: right(pairs.map((p) => isRight(p.prompt_id, p.chosen_sample))),
+    rejected_accuracy: right(pairs.map((p) => isRight(p.prompt_id, p.rejected_sample))),
     ...divergence(scores),
     ...measureSampler(samplerChecks),
     ...measureNoise(noise),
@@ -192,7 +197,9 @@ function rankingAccuracy(
   let wins = 0;
   for (const { prompt_id, samples, reward_current } of rankings) {
     const rewards = (wanted: boolean) =>
-      reward_current.filter((_, i) => correct.get(key(prompt_id, samples[i]!)) === wanted);
+      reward_current.filter(
+        (_, i) => correct.get(sampleKey({ prompt_id, sample: samples[i]! })) === wanted,
+      );
     const wrong = rewards(false);
     for (const better of rewards(true)) {
       for (const worse of wrong) {
@@ -252,19 +259,10 @@ export function measureNoise(
   };
 }
 
-/** Linear between neighbours, as in numpy. */
 function quartiles(values: readonly number[]): [number, number, number] | null {
   if (values.length === 0) return null;
-  const sorted = [...values].sort((a, b) => a - b);
-  const at = (q: number) => {
-    const place = q * (sorted.length - 1);
-    const below = Math.floor(place);
-    return (
-      sorted[below]! +
-      (place - below) * (sorted[Math.min(below + 1, sorted.length - 1)]! - sorted[below]!)
-    );
-  };
-  return [at(0.25), at(0.5), at(0.75)];
+  const sorted = Float64Array.from(values).sort();
+  return [quantile(sorted, 0.25), quantile(sorted, 0.5), quantile(sorted, 0.75)];
 }
 
 /** The count of each name; keys are in alphabetical order. */
@@ -276,7 +274,5 @@ export function countBy(names: readonly string[]): Record<string, number> {
 
 /** null for an empty list. */
 export function mean(values: readonly number[]): number | null {
-  return values.length === 0 ? null : values.reduce((sum, value) => sum + value, 0) / values.length;
+  return values.length === 0 ? null : average(values);
 }
-
-const key = (promptId: string, sample: number): string => `${sample} ${promptId}`;

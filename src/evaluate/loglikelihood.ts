@@ -17,6 +17,8 @@
  */
 import { DataError } from '../data/jsonl.js';
 import type { AnswerRecord, Choice } from '../data/records.js';
+import { strip } from '../data/white-space.js';
+import type { WorkHooks } from '../lm/hooks.js';
 import type { LanguageModel } from '../lm/language-model.js';
 import { mapInSlices } from '../lm/slices.js';
 import type { Question } from './task.js';
@@ -26,11 +28,6 @@ export interface LoglikelihoodSettings {
   chat: boolean;
   /** Token rows of one scoring pass. */
   max_num_batched_tokens: number | 'auto';
-}
-
-interface Hooks {
-  signal: AbortSignal;
-  progress(done: number, tokens: number): void;
 }
 
 /** A choice as passed to the model: the tokens before it and its own tokens. */
@@ -47,7 +44,7 @@ export async function answerByLikelihood(
   questions: readonly Question[],
   policy: LanguageModel,
   settings: LoglikelihoodSettings,
-  hooks: Hooks,
+  hooks: WorkHooks,
 ): Promise<AnswerRecord[]> {
   const most = policy.model.config.maxPositionEmbeddings;
   const encoded = await mapInSlices(
@@ -190,20 +187,13 @@ export function encodePair(
   continuation: string,
   tokens: (text: string) => number[],
 ): EncodedChoice {
-  const spaces = TRAILING_SPACE.exec(context)?.[0] ?? '';
-  const stem = context.slice(0, context.length - spaces.length);
+  const stem = strip(context, 'right');
   const before = tokens(stem);
   return {
     context: before,
-    continuation: tokens(stem + spaces + continuation).slice(before.length),
+    continuation: tokens(context + continuation).slice(before.length),
   };
 }
-
-/**
- * The characters that Python's rstrip removes: JavaScript's white space without U+FEFF, and the
- * information separators.
- */
-const TRAILING_SPACE = /(?:(?!\ufeff)[\s\x1c-\x1f\x85])+$/;
 
 function encode(text: string, { tokenizer }: LanguageModel): number[] {
   const { bos_token, eos_token } = tokenizer.specialTokens;

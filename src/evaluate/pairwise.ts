@@ -6,6 +6,7 @@
  * sampled, so the same judge gives the same preferences.
  */
 import type { Message } from '../data/records.js';
+import type { WorkHooks } from '../lm/hooks.js';
 import type { LanguageModel } from '../lm/language-model.js';
 import { promptInSlices } from '../lm/sliced.js';
 import { mapInSlices } from '../lm/slices.js';
@@ -31,17 +32,12 @@ export interface JudgedPair {
   shown_first: number | null;
 }
 
-interface Hooks {
-  signal: AbortSignal;
-  progress(done: number, tokens: number): void;
-}
-
 /** The judge's preferences in the order of `pairs`. Progress counts pairs. */
 export async function judgePairs(
   pairs: readonly AnswerPair[],
   judge: LanguageModel,
   maxNumBatchedTokens: number | 'auto',
-  hooks: Hooks,
+  hooks: WorkHooks,
 ): Promise<JudgedPair[]> {
   const letters = ['A', 'B'].map((letter) => judge.tokenizer.encode(letter));
   const longest = Math.max(...letters.map(({ length }) => length));

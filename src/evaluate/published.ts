@@ -109,13 +109,3 @@ export function numberOf({ value, where }: Row, column: string, first = 0): numb
       describe(raw),
   );
 }
-
-/**
- * The characters that Python's `strip` removes: JavaScript's white space without U+FEFF, with
- * U+0085 and the information separators.
- */
-const SPACE = String.raw`(?:(?!\ufeff)[\s\x1c-\x1f\x85])+`;
-const OUTER_SPACE = new RegExp(`^${SPACE}|${SPACE}$`, 'g');
-
-/** Python's `str.strip`. */
-export const strip = (written: string): string => written.replace(OUTER_SPACE, '');

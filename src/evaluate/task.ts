@@ -29,7 +29,7 @@ export interface Question extends PromptRecord {
 
 export interface TaskSource {
   /**
-   * A JSONL, JSON or Parquet file, or `hub:org/name[/config][:split]`; by default the task's own
+   * A JSONL, JSON, CSV or Parquet file, or `hub:org/name[/config][:split]`; by default the task's own
    * hub source.
    */
   source?: string | undefined;

@@ -17,6 +17,7 @@
  * Intervals: percentiles of the whole estimate over 2,000 bootstrap samples of the prompts, drawn
  * by their number alone.
  */
+import { average } from '../data/average.js';
 import { Draw } from '../data/draw.js';
 import { quantile } from './intervals.js';
 
@@ -65,7 +66,7 @@ export function winRate(preferences: readonly Preference[]): WinRate {
   for (let r = 0; r < RESAMPLES; r++) {
     const at = p.map(() => draw.int(0, n - 1));
     const drawn = at.map((i) => p[i]!);
-    raw.push(mean(drawn));
+    raw.push(average(drawn));
     if (estimate !== null) {
       const rate = controlledRate(
         drawn,
@@ -77,11 +78,11 @@ export function winRate(preferences: readonly Preference[]): WinRate {
   const differing = preferences.filter((_, i) => delta[i] !== 0);
   return {
     prompts: n,
-    raw: { rate: mean(p), ...interval(raw) },
+    raw: { rate: average(p), ...interval(raw) },
     controlled: estimate === null ? null : { rate: estimate, ...interval(controlled) },
-    longer_preferred: differing.length === 0 ? null : mean(differing.map(longerPreferred)),
-    before_length: mean(preferences.map(({ before_length }) => before_length)),
-    after_length: mean(preferences.map(({ after_length }) => after_length)),
+    longer_preferred: differing.length === 0 ? null : average(differing.map(longerPreferred)),
+    before_length: average(preferences.map(({ before_length }) => before_length)),
+    after_length: average(preferences.map(({ after_length }) => after_length)),
   };
 }
 
@@ -149,12 +150,9 @@ function evaluate(p: readonly number[], x: readonly number[], theta: number, phi
 
 const sigmoid = (z: number): number => 1 / (1 + Math.exp(-z));
 
-const mean = (values: readonly number[]): number =>
-  values.reduce((sum, value) => sum + value, 0) / values.length;
-
 /** The sample standard deviation; 0 of a single value. */
 function deviation(values: readonly number[]): number {
-  const middle = mean(values);
+  const middle = average(values);
   const sum = values.reduce((total, value) => total + (value - middle) ** 2, 0);
   return values.length < 2 ? 0 : Math.sqrt(sum / (values.length - 1));
 }

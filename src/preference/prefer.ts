@@ -3,6 +3,8 @@
  * 2410.12735). Rewards, scores and completions are joined by (prompt id, sample); the order of the
  * records affects only the order of the result.
  */
+import { average } from '../data/average.js';
+import { sampleKey } from '../data/group.js';
 import type {
   CompletionRecord,
   PairRecord,
@@ -13,7 +15,7 @@ import type {
 import { agreement, isUndefined, type ConsistencyMethod } from './consistency.js';
 import { makePair, skipReason, type ScoredCompletion, type SkipReason } from './pair.js';
 import { groupByPrompt, ordinalRanks, type PromptRewards } from './rank.js';
-import { average, lossWeights, type Weighting } from './weight.js';
+import { lossWeights, type Weighting } from './weight.js';
 
 export interface PreferRequest {
   rewards: readonly RewardRecord[];
@@ -102,7 +104,7 @@ export function prefer(request: PreferRequest): Preferences {
       ...(oneJudge && { one_judge: true }),
     };
     const completions = prompt.samples.map(
-      (sample) => scored.get(key(prompt.prompt_id, sample))!.completion,
+      (sample) => scored.get(sampleKey({ ...prompt, sample }))!.completion,
     );
     const skipped = skipReason(ranking, completions, {
       minMargin,
@@ -122,7 +124,7 @@ export function prefer(request: PreferRequest): Preferences {
   const pairs = kept.map((ranking, i) =>
     makePair(
       ranking,
-      ranking.samples.map((s) => scored.get(key(ranking.prompt_id, s))!),
+      ranking.samples.map((sample) => scored.get(sampleKey({ ...ranking, sample }))!),
       weights[i]!,
     ),
   );
@@ -181,7 +183,6 @@ export function oddCompletions(
   };
 }
 
-const key = (promptId: string, sample: number): string => `${sample} ${promptId}`;
 const named = (record: { prompt_id: string; sample: number }): string =>
   `sample ${record.sample} of prompt ${JSON.stringify(record.prompt_id)}`;
 
@@ -228,7 +229,7 @@ function index<T extends { prompt_id: string; sample: number }>(
 ): Map<string, T> {
   const found = new Map<string, T>();
   for (const record of records) {
-    const id = key(record.prompt_id, record.sample);
+    const id = sampleKey(record);
     if (found.has(id))
       throw new RangeError(
         `[prefer] ${named(record)} is listed twice in the ${name}; a prompt id and a sample ` +

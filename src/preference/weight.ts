@@ -15,6 +15,7 @@
  * A floor, if given, raises smaller weights of `avg`, `dyn` and `permuted` to it. With a floor of ½
  * no pair trains the reversed preference.
  */
+import { average } from '../data/average.js';
 import { Draw } from '../data/draw.js';
 
 export const WEIGHTINGS = ['avg', 'dyn', 'permuted', 'sign', 'fixed'] as const;
@@ -57,9 +58,4 @@ export function lossWeights(
       }
       return consistencies.map(() => weighting.value);
   }
-}
-
-/** Arithmetic mean; 0 of an empty list. The mean of one value is that value exactly. */
-export function average(values: readonly number[]): number {
-  return values.length === 0 ? 0 : values.reduce((sum, value) => sum + value, 0) / values.length;
 }

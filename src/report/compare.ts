@@ -3,6 +3,7 @@
  * paired differences of the last models on the same questions.
  */
 import { parse } from 'yaml';
+import { average } from '../data/average.js';
 import { compare, type Comparison } from '../evaluate/intervals.js';
 import { answersOf, readRun, type PhaseReport, type RunReport } from './metrics.js';
 import { RunFolder } from './read.js';
@@ -139,7 +140,7 @@ function groupsOf(
 /** Mean of `values` and its 95 % interval, x̄ ± t·s/√n (Student 1908, n − 1 degrees of freedom). */
 export function meanInterval(values: readonly number[]): MeanInterval {
   const n = values.length;
-  const mean = values.reduce((sum, value) => sum + value, 0) / n;
+  const mean = average(values);
   if (n < 2) return { mean, low: null, high: null };
   const variance = values.reduce((sum, value) => sum + (value - mean) ** 2, 0) / (n - 1);
   const half = studentT(n - 1) * Math.sqrt(variance / n);

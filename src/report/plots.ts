@@ -3,6 +3,7 @@
  * Colours and text come from the page's CSS (style.ts), so they follow light and dark mode. Values
  * are shown as tooltips (`<title>`).
  */
+import { average } from '../data/average.js';
 import { escapeHtml } from './html.js';
 
 export interface Point {
@@ -222,8 +223,8 @@ function thin(points: readonly Point[]): Point[] {
       Math.floor(((i + 1) * points.length) / MOST_POINTS),
     );
     return {
-      x: bucket.reduce((sum, p) => sum + p.x, 0) / bucket.length,
-      y: bucket.reduce((sum, p) => sum + p.y, 0) / bucket.length,
+      x: average(bucket.map(({ x }) => x)),
+      y: average(bucket.map(({ y }) => y)),
     };
   });
 }

@@ -1,5 +1,6 @@
 /** Ranked samples of one iteration: a few prompts to read. */
 import { builtinById } from '../data/builtin.js';
+import { sampleKey } from '../data/group.js';
 import type {
   CompletionRecord,
   GoldRecord,
@@ -69,7 +70,7 @@ export function rankedPrompts({
   const completions = new Map<string, Shown>();
   const add = ({ prompt_id, sample, completion, token_ids, prompt }: CompletionRecord) => {
     if (shown.has(prompt_id))
-      completions.set(`${sample} ${prompt_id}`, {
+      completions.set(sampleKey({ prompt_id, sample }), {
         text: completion,
         tokens: token_ids.length,
         prompt: conversationText(prompt),
@@ -155,7 +156,7 @@ function rankedPrompt(
 ): RankedPrompt {
   const { prompt_id: id, samples, consistency, skipped } = ranking;
   const joined = samples.flatMap((sample, i): RankedSample[] => {
-    const completion = completions.get(`${sample} ${id}`);
+    const completion = completions.get(sampleKey({ prompt_id: id, sample }));
     if (!completion) return [];
     return [
       {

@@ -7,12 +7,11 @@
  * completion one standard deviation above its prompt's mean counts 1 in either reward. A reward
  * that is equal for all completions of a prompt says nothing about them and counts 0.
  */
-import { groupBy } from '../data/group.js';
+import { average } from '../data/average.js';
+import { groupBy, sampleKey } from '../data/group.js';
 import type { RewardRecord } from '../data/records.js';
 
 type Column = 'reward_current' | 'reward_previous';
-
-const idOf = ({ prompt_id, sample }: RewardRecord): string => `${sample} ${prompt_id}`;
 
 /**
  * z(first) + z(second) under θ_t and under θ_{t−1}, for the completions of `first` in its order.
@@ -26,7 +25,7 @@ export function combinedRewards(
   const sum = (column: Column) => {
     const a = standardised(first, column);
     const b = standardised(others, column);
-    return first.map((record) => a.get(idOf(record))! + b.get(idOf(record))!);
+    return first.map((record) => a.get(sampleKey(record))! + b.get(sampleKey(record))!);
   };
   const [current, previous] = [sum('reward_current'), sum('reward_previous')];
   return first.map(({ prompt_id, sample }, i) => ({
@@ -57,9 +56,9 @@ function joined(
   first: readonly RewardRecord[],
   second: readonly RewardRecord[],
 ): readonly RewardRecord[] {
-  const found = new Map(second.map((record) => [idOf(record), record]));
+  const found = new Map(second.map((record) => [sampleKey(record), record]));
   return first.map((record) => {
-    const other = found.get(idOf(record));
+    const other = found.get(sampleKey(record));
     if (other === undefined)
       throw new RangeError(
         `[reward] sample ${record.sample} of prompt ${JSON.stringify(record.prompt_id)} has a ` +
@@ -75,10 +74,7 @@ function standardised(records: readonly RewardRecord[], column: Column): Map<str
     const mean = average(group.map((record) => record[column]));
     const spread = Math.sqrt(average(group.map((record) => (record[column] - mean) ** 2)));
     for (const record of group)
-      z.set(idOf(record), spread === 0 ? 0 : (record[column] - mean) / spread);
+      z.set(sampleKey(record), spread === 0 ? 0 : (record[column] - mean) / spread);
   }
   return z;
 }
-
-const average = (values: readonly number[]): number =>
-  values.reduce((sum, value) => sum + value, 0) / values.length;

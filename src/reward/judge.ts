@@ -9,8 +9,11 @@
  * ranking needs rewards of all of a prompt's completions.
  */
 import { createHash } from 'node:crypto';
+import { average } from '../data/average.js';
+import { sampleKey } from '../data/group.js';
 import type { CompletionRecord, JudgementRecord, Message, RewardRecord } from '../data/records.js';
 import type { Model } from '../engine/model.js';
+import type { WorkHooks } from '../lm/hooks.js';
 import type { LanguageModel } from '../lm/language-model.js';
 import { promptInSlices } from '../lm/sliced.js';
 import { mapInSlices } from '../lm/slices.js';
@@ -33,12 +36,6 @@ export interface JudgeSettings {
   max_num_seqs: number | 'auto';
   seed: number;
   iteration: number;
-}
-
-export interface JudgeHooks {
-  signal: AbortSignal;
-  /** `done` completions judged and `tokens` generated so far. */
-  progress(done: number, tokens: number): void;
 }
 
 /** The criteria of an additive five-point score (Yuan et al. 2024, figure 2), in our words. */
@@ -121,7 +118,7 @@ export async function judge(
   language: LanguageModel,
   { current, previous }: { current: Model; previous: Model },
   settings: JudgeSettings,
-  hooks: JudgeHooks,
+  hooks: WorkHooks,
 ): Promise<JudgementRecord[]> {
   const begun = settings.reasons ? [] : language.tokenizer.encode(BEGUN);
   const questions = await mapInSlices(
@@ -172,7 +169,7 @@ async function ask(
   completions: readonly CompletionRecord[],
   questions: readonly number[][],
   settings: JudgeSettings,
-  hooks: JudgeHooks,
+  hooks: WorkHooks,
 ): Promise<{ texts: string[][]; tokens: number }> {
   const texts = completions.map(() => new Array<string>(settings.judgements).fill(''));
   const fitting = completions
@@ -236,7 +233,7 @@ export function judgeRewards(judgements: readonly JudgementRecord[]): JudgeRewar
     { prompt_id: string; sample: number; current: number[]; previous: number[] }
   >();
   for (const { prompt_id, sample, judge: role, score } of judgements) {
-    const id = `${sample} ${prompt_id}`;
+    const id = sampleKey({ prompt_id, sample });
     const of = points.get(id) ?? { prompt_id, sample, current: [], previous: [] };
     if (score !== null) of[role].push(score);
     points.set(id, of);
@@ -253,14 +250,11 @@ export function judgeRewards(judgements: readonly JudgementRecord[]): JudgeRewar
       .map(({ prompt_id, sample, current, previous }) => ({
         prompt_id,
         sample,
-        reward_current: mean(current),
-        reward_previous: mean(previous),
+        reward_current: average(current),
+        reward_previous: average(previous),
       })),
     unjudged: [...unjudged],
     failed: judgements.filter(({ score }) => score === null).length,
     total: judgements.length,
   };
 }
-
-const mean = (values: readonly number[]): number =>
-  values.reduce((sum, value) => sum + value, 0) / values.length;

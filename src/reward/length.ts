@@ -11,6 +11,7 @@
  * The slope is one number per model and set of completions. It is a nuisance parameter, not tuned,
  * and uses no preference labels.
  */
+import { average } from '../data/average.js';
 import { groupBy } from '../data/group.js';
 
 export const LENGTH_CONTROLS = ['sum', 'mean', 'controlled'] as const;
@@ -34,8 +35,8 @@ export function lengthSlope(rewards: readonly LengthReward[]): number {
   let covariance = 0;
   let variance = 0;
   for (const group of groupBy(rewards, ({ prompt_id }) => prompt_id)) {
-    const meanReward = mean(group.map(({ reward }) => reward));
-    const meanLength = mean(group.map(({ tokens }) => tokens));
+    const meanReward = average(group.map(({ reward }) => reward));
+    const meanLength = average(group.map(({ tokens }) => tokens));
     for (const { reward, tokens } of group) {
       covariance += (reward - meanReward) * (tokens - meanLength);
       variance += (tokens - meanLength) ** 2;
@@ -43,6 +44,3 @@ export function lengthSlope(rewards: readonly LengthReward[]): number {
   }
   return variance === 0 ? 0 : covariance / variance;
 }
-
-const mean = (values: readonly number[]): number =>
-  values.reduce((sum, value) => sum + value, 0) / values.length;

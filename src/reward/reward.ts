@@ -11,6 +11,7 @@
  *                rewards from outside the policy (external.ts)             by `against`; without
  *                                                                          it C is not measured
  */
+import { sampleKey } from '../data/group.js';
 import type { ExternalRewardRecord, RewardRecord, ScoreRecord } from '../data/records.js';
 import { implicitReward } from './implicit.js';
 import { lengthControlled, type LengthControl } from './length.js';
@@ -113,19 +114,17 @@ export function externalSet(
   scores: readonly ScoreRecord[],
   against: Against | undefined,
 ): RewardRecord[] {
-  const id = (record: { prompt_id: string; sample: number }) =>
-    `${record.sample} ${record.prompt_id}`;
   const own =
     against &&
     new Map(
       rewardSet(scores, against).map((record) => [
-        id(record),
+        sampleKey(record),
         against.by === 'current' ? record.reward_current : record.reward_previous,
       ]),
     );
   return external.map((record) => {
     const { prompt_id, sample, reward } = record;
-    const previous = own ? own.get(id(record)) : (record.reward_previous ?? reward);
+    const previous = own ? own.get(sampleKey(record)) : (record.reward_previous ?? reward);
     if (previous === undefined)
       throw new RangeError(
         `[reward] sample ${sample} of prompt ${JSON.stringify(prompt_id)} has a reward but ` +

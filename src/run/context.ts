@@ -5,6 +5,7 @@
 import { existsSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import { join, relative } from 'node:path';
+import type { WorkHooks } from '../lm/hooks.js';
 import { Interrupted } from './errors.js';
 import type { RunEvent, StageName } from './events.js';
 import type { RunInputs } from './inputs.js';
@@ -15,13 +16,7 @@ import type { Recipe } from './recipe.js';
 import type { Records } from './records.js';
 import type { StepRecord } from './stages/optimise.js';
 import type { Team } from './team.js';
-import {
-  makeBlocks,
-  progressOf,
-  type BlockedStage,
-  type MakeBlocks,
-  type StageHooks,
-} from './stages/stage.js';
+import { makeBlocks, progressOf, type BlockedStage, type MakeBlocks } from './stages/stage.js';
 import { onDisk, phaseFolder, readRecords, toJsonl, type Phase } from './store.js';
 import { measureStep } from './timing.js';
 
@@ -210,7 +205,7 @@ export class RunContext {
   async stage<T>(
     of: OfStage,
     start: { done: number; total: number; unit: string },
-    work: (hooks: StageHooks) => Promise<{ result: T; note: string }>,
+    work: (hooks: WorkHooks) => Promise<{ result: T; note: string }>,
   ): Promise<T> {
     this.checkSignal();
     this.emit({ type: 'stage_started', ...told(of), ...start });

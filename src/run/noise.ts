@@ -7,16 +7,16 @@
  * without rounding. If the C between two models is as high, they agree as far as bfloat16 can tell.
  */
 import { existsSync } from 'node:fs';
-import { groupBy } from '../data/group.js';
+import { groupBy, sampleKey } from '../data/group.js';
 import type { CompletionRecord, NoiseRecord, ScoreRecord } from '../data/records.js';
 import { measureNoise } from '../evaluate/iteration.js';
+import type { WorkHooks } from '../lm/hooks.js';
 import { agreement } from '../preference/consistency.js';
 import { rewardSet } from '../reward/reward.js';
 import type { RunContext } from './context.js';
 import type { Recipe } from './recipe.js';
 import { spread } from './stages/check-sampler.js';
 import { groupCompletions, score, type CompletionGroup } from './stages/score.js';
-import type { StageHooks } from './stages/stage.js';
 
 /** Writes `noise.jsonl` of iteration t if the recipe asks for it and it is missing. */
 export async function measureRounding(
@@ -53,7 +53,7 @@ async function scoresInFloat32(
   run: RunContext,
   t: number,
   groups: readonly CompletionGroup[],
-  hooks: StageHooks,
+  hooks: WorkHooks,
 ): Promise<ScoreRecord[]> {
   const under = (path: string) =>
     run.models.inFloat32(path, (model) =>
@@ -72,12 +72,11 @@ export function noiseRecords(
   { reward: { source, length }, rank }: Pick<Recipe, 'reward' | 'rank'>,
 ): NoiseRecord[] {
   if (source !== 'implicit' && source !== 'likelihood') return [];
-  const id = ({ prompt_id, sample }: ScoreRecord) => `${sample} ${prompt_id}`;
-  const rounded = new Map(scores.map((record) => [id(record), record]));
+  const rounded = new Map(scores.map((record) => [sampleKey(record), record]));
   const rewards = (of: readonly ScoreRecord[]) => rewardSet(of, { source, length });
   const before = rewards(
     exact.map((record) => {
-      const { logp_current, logp_base } = rounded.get(id(record))!;
+      const { logp_current, logp_base } = rounded.get(sampleKey(record))!;
       return { ...record, logp_current, logp_previous: logp_current, logp_base };
     }),
   );

@@ -4,11 +4,13 @@
  * training.
  */
 import { existsSync } from 'node:fs';
+import { sampleKey } from '../data/group.js';
 import type { Loaded } from '../data/prompts.js';
 import type { PreferenceRecord } from '../data/preferences.js';
 import type { CompletionRecord, RankedPairRecord, RewardRecord } from '../data/records.js';
 import { rankingAccuracy, type RankingAccuracy, type Share } from '../evaluate/ranking.js';
 import type { Model } from '../engine/model.js';
+import type { WorkHooks } from '../lm/hooks.js';
 import type { LanguageModel } from '../lm/language-model.js';
 import { judge, judgeRewards } from '../reward/judge.js';
 import { modelRewards } from '../reward/model.js';
@@ -21,7 +23,6 @@ import { score as scoreGroups, type Scorable } from './stages/score.js';
 import type { Recipe } from './recipe.js';
 import { classifier, lendRewardModel } from './reward-model.js';
 import { judgedByPolicy } from './stages/reward.js';
-import type { StageHooks } from './stages/stage.js';
 
 /** The settings on which the ranking of pairs depends. */
 export type RankingSettings = Pick<Recipe, 'reward' | 'score' | 'sample' | 'seed'>;
@@ -44,17 +45,20 @@ export async function ratePreferences(
   preferences: readonly PreferenceRecord[],
   rankers: Rankers,
   settings: RankingSettings,
-  hooks: StageHooks,
+  hooks: WorkHooks,
 ): Promise<RankedPairRecord[]> {
   const encoded = await encodeBothSides(preferences, rankers.policy, hooks.signal);
   const rewards = new Map(
-    (await rewardsOf(preferences, encoded, rankers, settings, hooks)).map(
-      ({ prompt_id, sample, reward_current }) => [`${sample} ${prompt_id}`, reward_current],
-    ),
+    (await rewardsOf(preferences, encoded, rankers, settings, hooks)).map((record) => [
+      sampleKey(record),
+      record.reward_current,
+    ]),
   );
   return preferences.flatMap(({ id }, i) => {
     const [chosen, rejected] = encoded[i]!;
-    const [reward_chosen, reward_rejected] = [rewards.get(`0 ${id}`), rewards.get(`1 ${id}`)];
+    const [reward_chosen, reward_rejected] = [0, 1].map((sample) =>
+      rewards.get(sampleKey({ prompt_id: id, sample })),
+    );
     if (reward_chosen === undefined || reward_rejected === undefined) return [];
     return [
       {
@@ -73,7 +77,7 @@ async function rewardsOf(
   encoded: readonly Scorable[][],
   { policy, base, rewardModel }: Rankers,
   settings: RankingSettings,
-  hooks: StageHooks,
+  hooks: WorkHooks,
 ): Promise<RewardRecord[]> {
   const { reward, score, sample, seed } = settings;
   const { source, length } = reward;

@@ -14,7 +14,7 @@ export const evaluate = z.strictObject({
     .describe(
       'Tasks that are evaluated after each iteration: `builtin`; from the hub ' +
         `${HUB_TASKS.map((name) => `\`${name}\``).join(', ')}; or a task with a ` +
-        'source of its own, a JSONL, JSON or Parquet file or a hub data set: ' +
+        'source of its own, a JSONL, JSON, CSV or Parquet file or a hub data set: ' +
         '`arc_easy:data/test.jsonl`, `siqa:hub:lighteval/siqa:validation`. An empty list ' +
         'evaluates nothing.',
     ),

@@ -1,6 +1,7 @@
 /** The training sections of the recipe: `sft`, `lora` and `train`. */
 import { z } from 'zod';
 import { LOSSES } from '../engine/requests.js';
+import { CPU_AUTO } from '../engine/requests.js';
 import {
   columns,
   count,
@@ -44,7 +45,7 @@ const optimisation = (defaults: {
     .describe(
       'Tokens of one forward and backward pass; a batch is split into micro-batches of ' +
         "at most this size, which bounds memory. `auto`: as many as the GPU's memory " +
-        'allows (`cream plan`); 1024 on the CPU.',
+        `allows (\`cream plan\`); ${CPU_AUTO.microBatchTokens} on the CPU.`,
     ),
   weight_decay: z
     .number()

@@ -7,6 +7,7 @@
  * it, and a snapshot test freezes its keys.
  */
 import { z } from 'zod';
+import { CPU_AUTO } from '../engine/requests.js';
 import { LENGTH_CONTROLS } from '../reward/length.js';
 import {
   EXTERNAL_REWARDS,
@@ -33,7 +34,7 @@ const JUDGE = { 'reward.source': JUDGED_REWARDS } as const;
 
 const prompts = z.strictObject({
   source: source().describe(
-    '`builtin` (generated word problems and short questions), a JSONL, JSON or ' +
+    '`builtin` (generated word problems and short questions), a JSONL, JSON, CSV or ' +
       'Parquet file, a data set of the hub (`hub:org/name/config:split`), a list of files and ' +
       'data sets, or `program` (what a Node program passes to run()). Rows have `prompt` (text ' +
       'or messages), `messages`, `instruction` or `question` (docs/data.md). Duplicates are ' +
@@ -122,7 +123,7 @@ const sample = z
       .describe(
         'Sequences that are decoded together, which bounds the memory of the KV cache; ' +
           "fewer where the GPU runs short of memory. `auto`: as many as the GPU's memory " +
-          'allows, at most 256 (`cream plan`); 64 on the CPU.',
+          `allows, at most 256 (\`cream plan\`); ${CPU_AUTO.maxNumSeqs} on the CPU.`,
       ),
   })
   .refine((s) => s.min_new_tokens <= s.max_new_tokens, {
@@ -137,8 +138,8 @@ const score = z.strictObject({
     .describe(
       'Tokens of one scoring pass; fewer where the GPU runs short of memory. The ' +
         'completions of one prompt that exceed it are scored in a pass of their own. ' +
-        "`auto`: as many as the GPU's memory allows, at most 16384 (`cream plan`); 4096 " +
-        'on the CPU.',
+        "`auto`: as many as the GPU's memory allows, at most 16384 (`cream plan`); " +
+        `${CPU_AUTO.maxNumBatchedTokens} on the CPU.`,
     ),
   save_prompts: z
     .int()
@@ -246,7 +247,7 @@ const reward = z.strictObject({
   file: only(
     { 'reward.source': ['file'] },
     text().describe(
-      'JSONL, JSON or Parquet with `prompt_id`, `sample` (or `completion`) ' +
+      'JSONL, JSON, CSV or Parquet with `prompt_id`, `sample` (or `completion`) ' +
         'and `reward`, and optionally `reward_previous` from a second judge. `{t}` in the ' +
         'path is the iteration. If the file is missing, the run stops and names the ' +
         'completions that need scores.',

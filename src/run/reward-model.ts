@@ -1,15 +1,15 @@
 /** The recipe's reward model, loaded for its stage and freed before training. */
 import type { CompletionRecord, ExternalRewardRecord } from '../data/records.js';
+import type { WorkHooks } from '../lm/hooks.js';
 import { loadModel, type LanguageModel } from '../lm/language-model.js';
 import { labelProblem, modelRewards, type Classifier } from '../reward/model.js';
 import type { RunContext } from './context.js';
 import { RunError } from './errors.js';
 import type { Recipe } from './recipe.js';
-import type { StageHooks } from './stages/stage.js';
 
 export type Score = (
   completions: CompletionRecord[],
-  hooks: StageHooks,
+  hooks: WorkHooks,
 ) => Promise<ExternalRewardRecord[]>;
 
 /** Calls `use` with a scorer, which loads the model on its first call. */

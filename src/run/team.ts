@@ -8,12 +8,13 @@
  */
 import { setThreads } from '../engine/addon.js';
 import type { RankPlace, Ranks } from '../engine/ranks.js';
+import type { WorkHooks } from '../lm/hooks.js';
 import type { Part } from './context.js';
 import type { RunEvent } from './events.js';
 import { threadsOf } from './placement.js';
 import type { Recipe } from './recipe.js';
 import type { Block, Phase, SaveBlock } from './store.js';
-import type { BlockedStage, StageHooks } from './stages/stage.js';
+import type { BlockedStage } from './stages/stage.js';
 import type { Work } from './work.js';
 
 export type Order =
@@ -99,7 +100,7 @@ export class Team {
     stage: BlockedStage<Item, Made>,
     missing: readonly Block<Item>[],
     save: SaveBlock<Made>,
-    hooks: StageHooks,
+    hooks: WorkHooks,
     part?: Part,
   ): Promise<void> {
     if (missing.length === 0) return;
@@ -232,7 +233,7 @@ class Collector<Item, Made extends object> {
     private readonly stage: BlockedStage<Item, Made>,
     readonly units: readonly Unit<Item>[],
     private readonly save: SaveBlock<Made>,
-    readonly hooks: StageHooks,
+    readonly hooks: WorkHooks,
   ) {
     this.made = units.map(() => undefined);
     this.left = units.length;
@@ -241,7 +242,7 @@ class Collector<Item, Made extends object> {
   }
 
   /** Hooks for a unit that rank 0 makes, and the tokens that it has taken. */
-  own(): { hooks: StageHooks; spent: () => number } {
+  own(): { hooks: WorkHooks; spent: () => number } {
     const progress = (done: number, tokens: number) => {
       this.running = { done, tokens };
       this.report();

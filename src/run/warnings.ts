@@ -2,8 +2,8 @@
  * Warnings about a run's consistency before it trains: a C that is 1 by construction, or below ½,
  * where the loss trains the reversed preference.
  */
+import { average } from '../data/average.js';
 import type { PairRecord, ScoreRecord } from '../data/records.js';
-import { average } from '../preference/weight.js';
 import { isExternal } from '../reward/reward.js';
 import type { RunContext } from './context.js';
 import type { Recipe } from './recipe.js';

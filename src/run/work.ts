@@ -1,4 +1,5 @@
 /** The work of the stages that all ranks share: what another rank is told, and how it makes it. */
+import type { WorkHooks } from '../lm/hooks.js';
 import type { WorkContext } from './context.js';
 import { withRewardModel } from './reward-model.js';
 import { evaluationOf } from './stages/evaluate.js';
@@ -8,7 +9,6 @@ import { mismatchedScoringOf } from './stages/mismatched.js';
 import { judgingOf } from './stages/reward.js';
 import { samplingOf } from './stages/sample.js';
 import { scoringOf, type CompletionGroup } from './stages/score.js';
-import type { StageHooks } from './stages/stage.js';
 import { samplingFrom, type Origin } from './temporal.js';
 
 export type Work =
@@ -24,7 +24,7 @@ export type Work =
   | { stage: 'reward' };
 
 /** The records of some items of a stage. The items are as JSON brought them. */
-export type Maker = (items: never[], hooks: StageHooks) => Promise<object[]>;
+export type Maker = (items: never[], hooks: WorkHooks) => Promise<object[]>;
 
 /** Calls `use` with the maker of `work`; what it loads for this work alone is freed afterwards. */
 export async function withMaker(

@@ -6,10 +6,11 @@
  * template that it cannot run is refused with the reason. A template is untrusted code: it sees the
  * messages and the token names, and runs under limits of time and size.
  */
+import { strip } from '../data/white-space.js';
 import { TextError } from './errors.js';
 import { runTemplate } from './jinja.js';
 import { Environment, parse, tokenize } from './jinja-library.js';
-import { strftime, strip } from './python.js';
+import { strftime } from './python.js';
 import { withTimeLimit } from './time-limit.js';
 
 export interface Message {

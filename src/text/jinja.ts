@@ -4,6 +4,7 @@
  * values, white space, the length of a text. Features that the library reports as missing stay
  * missing.
  */
+import { strip } from '../data/white-space.js';
 import { Environment, Interpreter, type Methods, type Node, type Scope } from './jinja-library.js';
 import {
   capitalize,
@@ -11,7 +12,6 @@ import {
   modulo,
   split,
   str,
-  strip,
   title,
   titleWords,
   type TemplateValue,

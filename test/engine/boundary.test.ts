@@ -69,3 +69,36 @@ describe('the boundary', () => {
     expect(reads(name)).toEqual(tables);
   });
 });
+
+describe('native defaults', () => {
+  const native = (file: string): string =>
+    readFileSync(resolve(import.meta.dirname, '../../native', file), 'utf8');
+  const types = native('support/types.h');
+  const valueOf = (text: string, name: string): number =>
+    Number(new RegExp(`\\b${name} = ([\\d.]+);`).exec(text)![1]);
+
+  it('of a request are those of src/engine/requests.ts', () => {
+    const { temperature, topP, topK, minNewTokens, maxNewTokens } = requests.GENERATION_FIELDS;
+    expect({
+      temperature: valueOf(types, 'temperature'),
+      topP: valueOf(types, 'top_p'),
+      topK: valueOf(types, 'top_k'),
+      minNewTokens: valueOf(types, 'min_new_tokens'),
+      maxNewTokens: valueOf(types, 'max_new_tokens'),
+    }).toEqual({
+      temperature: temperature.default({}),
+      topP: topP.default({}),
+      topK: topK.default({}),
+      minNewTokens: minNewTokens.default({}),
+      maxNewTokens: maxNewTokens.default({}),
+    });
+  });
+
+  it('give `auto` on the CPU the values that TypeScript documents', () => {
+    expect({
+      maxNumSeqs: valueOf(types, 'max_num_seqs'),
+      maxNumBatchedTokens: valueOf(types, 'max_num_batched_tokens'),
+      microBatchTokens: valueOf(native('engine/fit.cpp'), 'kCpuMicroBatchTokens'),
+    }).toEqual(requests.CPU_AUTO);
+  });
+});

@@ -4,13 +4,13 @@ import type { Command } from 'commander';
 import type { LanguageModel } from '../../lm/language-model.js';
 import type { Recipe } from '../../run/recipe.js';
 import type { Message } from '../../text/chat-template.js';
-import { addSettings, settingsFrom, type Cli } from '../cli.js';
+import { addSettings, ANSWER_KEYS, settingsFrom, type Cli } from '../cli.js';
 import { baseOfRun, modelOrCheckpoint } from '../checkpoints.js';
 import { withModels } from '../stage.js';
 import { sideBySide } from '../columns.js';
 import { printLine } from '../table.js';
 
-const KEYS = ['model', 'dtype', 'device', 'threads', 'seed', 'system_prompt'];
+const KEYS = ['model', ...ANSWER_KEYS];
 const SAMPLING = [
   'sample.temperature',
   'sample.top_p',

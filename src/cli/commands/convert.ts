@@ -30,11 +30,10 @@ import {
 import { loadPreferences, toTrl, type PreferenceRecord } from '../../data/preferences.js';
 import { describeUnread } from '../../data/unread-columns.js';
 import { adopt } from '../../run/stages/adopt.js';
-import { addSettings, settingsFrom, type Cli } from '../cli.js';
+import { addSettings, ENGINE_KEYS, settingsFrom, type Cli } from '../cli.js';
 import { fetchData, showStage, withModel } from '../stage.js';
 import { outputOf, printWritten, writeOutput, writeOutputRecords } from '../output.js';
 
-const KEYS = ['dtype', 'device', 'threads'];
 const TARGETS = ['cream', 'official', 'trl', 'trl-standard'] as const;
 
 interface Flags extends Record<string, unknown> {
@@ -87,7 +86,7 @@ export function addConvert(program: Command, cli: Cli): void {
       'scores → official: the model of the rewards, `current` or `previous`',
       'current',
     );
-  addSettings(command, KEYS).action(async (input: string, out: string, flags: Flags) => {
+  addSettings(command, ENGINE_KEYS).action(async (input: string, out: string, flags: Flags) => {
     if (!(TARGETS as readonly string[]).includes(flags.to))
       throw new DataError(`--to ${flags.to} is not known; give one of ${TARGETS.join(', ')}`);
     const output = outputOf(out);
@@ -147,7 +146,7 @@ async function adopted(file: OfficialFile, flags: Flags, cli: Cli): Promise<obje
         'token ids and log-probs',
     );
   const samples = officialSamples(file);
-  const settings = settingsFrom(flags, KEYS);
+  const settings = settingsFrom(flags, ENGINE_KEYS);
   return withModel(flags.model, settings, cli, (policy) =>
     showStage(cli, { stage: 'adopt', unit: 'completions', total: samples.length }, (hooks) =>
       adopt(samples, policy, settings.score, hooks),

@@ -20,21 +20,12 @@ import { checkLengths } from '../../run/check.js';
 import { RunError } from '../../run/errors.js';
 import { chooseQuestions, taskSources } from '../../run/questions.js';
 import { evaluateSettings, evaluateStage } from '../../run/stages/evaluate.js';
-import { addSettings, settingsFrom, type Cli } from '../cli.js';
+import { addSettings, ANSWER_KEYS, settingsFrom, type Cli } from '../cli.js';
 import { outputOf } from '../output.js';
 import { fetchData, showBlocks, showStage, withModel } from '../stage.js';
 import { formatTable, percent, printJson, printLine } from '../table.js';
 
-const KEYS = [
-  'model',
-  'dtype',
-  'device',
-  'seed',
-  'threads',
-  'system_prompt',
-  'sample.max_num_seqs',
-  'score.max_num_batched_tokens',
-];
+const KEYS = ['model', ...ANSWER_KEYS, 'sample.max_num_seqs', 'score.max_num_batched_tokens'];
 const LEAVE_OUT = ['evaluate.tasks', 'evaluate.baseline'];
 
 interface Flags extends Record<string, unknown> {

@@ -1,29 +1,16 @@
 /** `cream generate`: prompts → completions.jsonl, the first stage of an iteration on its own. */
 import { randomInt } from 'node:crypto';
 import type { Command } from 'commander';
-import { describeLeftOut } from '../../data/bad-rows.js';
-import { describeUnread } from '../../data/unread-columns.js';
-import { checkLengths } from '../../run/check.js';
-import { choosePrompts, readPrompts } from '../../run/data.js';
 import { RunError } from '../../run/errors.js';
 import type { Recipe } from '../../run/recipe.js';
 import { sampleStage } from '../../run/stages/sample.js';
-import { addSettings, settingsFrom, wholeNumber, type Cli } from '../cli.js';
+import { addSettings, ANSWER_KEYS, settingsFrom, wholeNumber, type Cli } from '../cli.js';
 import { outputOf, printWritten } from '../output.js';
+import { PROMPT_KEYS, promptsOf } from '../prompts.js';
 import { fetchData, showBlocks, withModel } from '../stage.js';
 import { printJson, printLine } from '../table.js';
 
-const KEYS = [
-  'model',
-  'dtype',
-  'device',
-  'seed',
-  'threads',
-  'system_prompt',
-  'prompts.count',
-  'prompts.columns',
-  'prompts.on_bad_row',
-];
+const KEYS = ['model', ...ANSWER_KEYS, ...PROMPT_KEYS];
 
 /** Flags that replace the recipe's, which requires two completions for ranking. */
 const OWN = ['sample.samples'];
@@ -44,7 +31,7 @@ export function addGenerate(program: Command, cli: Cli): void {
     .description('sample completions of prompts')
     .option(
       '--prompts <file>',
-      'prompts: `builtin`, a JSONL, JSON or Parquet file, or hub:org/name',
+      'prompts: `builtin`, a JSONL, JSON, CSV or Parquet file, or hub:org/name',
       'builtin',
     )
     .option('--prompt <text>', 'one prompt instead; its completion is printed as it is written')
@@ -79,27 +66,13 @@ export function addGenerate(program: Command, cli: Cli): void {
         'ERR_RECIPE',
         'generate needs --out, the file of the completions, or --prompt with a text.',
       );
-    // A file is used completely unless a count is given; the number of built-in prompts is
-    // unlimited.
-    const count =
-      flags.count === undefined && flags.prompts !== 'builtin' ? 0 : settings.prompts.count;
     await fetchData([flags.prompts], cli);
-    const recipe = {
-      ...settings,
-      prompts: { ...settings.prompts, count, split: 'subsets' as const },
-    };
     const samples = flags.samples ?? settings.sample.samples;
     const { sample, seed } = settings;
     const request = { ...sample, samples, seed, iteration: flags.iteration };
     const made = await withModel(settings.model, settings, cli, async (policy) => {
-      const source = await readPrompts(recipe, policy);
-      const { prompts } = choosePrompts(recipe, 1, source);
-      for (const sentence of [
-        describeLeftOut(flags.prompts, source),
-        describeUnread(flags.prompts, source),
-      ])
-        if (sentence !== undefined) cli.progress.warn(sentence);
-      await checkLengths({ prompts, places: source.places ?? new Map() }, policy);
+      const chosen = { source: flags.prompts, count: flags['count'] };
+      const prompts = await promptsOf(settings, chosen, policy, cli);
       return showBlocks(
         cli,
         'sample',

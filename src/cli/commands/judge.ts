@@ -1,14 +1,14 @@
-/** `cream judge`: completions → points by the model and its previous version (LLM-as-a-judge). */
+/** `cream judge`: completions → grades by the model and its previous version (LLM-as-a-judge). */
 import type { Command } from 'commander';
 import { COMPLETION_COLUMNS } from '../../data/columns.js';
 import { readRecords } from '../../data/jsonl.js';
 import { judgeStage } from '../../run/stages/reward.js';
 import { groupCompletions } from '../../run/stages/score.js';
-import { addSettings, settingsFrom, wholeNumber, type Cli } from '../cli.js';
+import { addSettings, ENGINE_KEYS, settingsFrom, wholeNumber, type Cli } from '../cli.js';
 import { showBlocks, withModels } from '../stage.js';
 import { outputOf, printWritten } from '../output.js';
 
-const KEYS = ['dtype', 'device', 'seed', 'threads', 'sample.max_num_seqs', 'score.save_prompts'];
+const KEYS = [...ENGINE_KEYS, 'seed', 'sample.max_num_seqs', 'score.save_prompts'];
 /** Settings of other rewards. */
 const LEAVE_OUT = [
   'reward.source',
@@ -31,7 +31,7 @@ interface Flags extends Record<string, unknown> {
 export function addJudge(program: Command, cli: Cli): void {
   const command = program
     .command('judge')
-    .description('let a model, and its previous version, give completions points')
+    .description('let a model and its previous version grade completions, 0 to 5 points')
     .requiredOption('--completions <file>', 'JSONL of `cream generate`')
     .requiredOption('--model <name>', 'θ_t')
     .option('--previous <name>', 'θ_{t−1} [the model itself: both then agree]')

@@ -1,12 +1,10 @@
 /** `cream merge`: an adapter and its base model → a full model. */
 import type { Command } from 'commander';
 import { makeFolder } from '../../run/store.js';
-import { addSettings, settingsFrom, type Cli } from '../cli.js';
+import { addSettings, ENGINE_KEYS, settingsFrom, type Cli } from '../cli.js';
 import { checkNewFolder } from '../output.js';
 import { withModel } from '../stage.js';
 import { printJson, printLine } from '../table.js';
-
-const KEYS = ['dtype', 'device', 'threads'];
 
 interface Flags extends Record<string, unknown> {
   adapter: string;
@@ -26,8 +24,8 @@ export function addMerge(program: Command, cli: Cli): void {
     .requiredOption('--base <name>', 'the model that it was trained on')
     .requiredOption('-o, --out <dir>', 'the merged model')
     .option('--json', 'print the result as JSON');
-  addSettings(command, KEYS).action(async (flags: Flags) => {
-    const settings = settingsFrom(flags, KEYS);
+  addSettings(command, ENGINE_KEYS).action(async (flags: Flags) => {
+    const settings = settingsFrom(flags, ENGINE_KEYS);
     await checkNewFolder(flags.out);
     await withModel(flags.base, settings, cli, async (language) => {
       await language.model.loadAdapter(flags.adapter);

@@ -44,7 +44,7 @@ export function addPrefer(program: Command, cli: Cli): void {
     .requiredOption('--completions <file>', 'JSONL of `cream generate`')
     .option(
       '--rewards <file>',
-      'with --reward-source file: a reward for each completion (JSONL, JSON or Parquet)',
+      'with --reward-source file: a reward for each completion (JSONL, JSON, CSV or Parquet)',
     )
     .option(
       '--judgements <file>',

@@ -19,21 +19,18 @@ import {
   rankedPreferences,
   ratePreferences,
   shown,
+  type Rankers,
 } from '../../run/ranking-check.js';
 import { parseRecipe } from '../../run/recipe-file.js';
 import type { Recipe } from '../../run/recipe.js';
 import { lendRewardModel } from '../../run/reward-model.js';
 import { RECIPE, writeRecords } from '../../run/store.js';
-import { addSettings, settingsFrom, type Cli } from '../cli.js';
+import { addSettings, ANSWER_KEYS, settingsFrom, type Cli } from '../cli.js';
 import { fetchData, showStage, withModel } from '../stage.js';
 import { formatTable, printJson, printLine } from '../table.js';
 
 const KEYS = [
-  'dtype',
-  'device',
-  'seed',
-  'threads',
-  'system_prompt',
+  ...ANSWER_KEYS,
   'sample.max_num_seqs',
   'score.max_num_batched_tokens',
   'rank_eval.columns',
@@ -177,7 +174,9 @@ async function measure(
     for (const [label, path] of all)
       await withPolicy(path, base, baseModel, settings, cli, async (policy) => {
         for (const reward of rewards) {
-          const rated = await rate(reward, preferences, policy, baseModel, settings, label, cli);
+          const rankers = { policy, base: baseModel.model };
+          const line = { label, reward };
+          const rated = await rate(line, preferences, rankers, settings, cli);
           records.push(...rated.map((record) => ({ model: label, reward, ...record })));
           rows.push({ model: label, reward, ...accuracyOfPairs(rated, tolerance) });
           if (rows.length === rewards.length)
@@ -201,12 +200,10 @@ function withPolicy(
 }
 
 async function rate(
-  name: RewardName,
+  { label, reward: name }: { label: string; reward: RewardName },
   preferences: readonly PreferenceRecord[],
-  policy: LanguageModel,
-  base: LanguageModel,
+  rankers: Omit<Rankers, 'rewardModel'>,
   settings: Recipe,
-  label: string,
   cli: Cli,
 ): Promise<RankedPairRecord[]> {
   const total = 2 * preferences.length;
@@ -214,7 +211,7 @@ async function rate(
   const rating = { ...settings, reward };
   return lendRewardModel(rating, cli.signal, (rewardModel) =>
     showStage(cli, { stage: `${label}: ${name}`, unit: 'completions', total }, (hooks) =>
-      ratePreferences(preferences, { policy, base: base.model, rewardModel }, rating, hooks),
+      ratePreferences(preferences, { ...rankers, rewardModel }, rating, hooks),
     ),
   );
 }

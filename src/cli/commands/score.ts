@@ -3,11 +3,9 @@ import type { Command } from 'commander';
 import { COMPLETION_COLUMNS } from '../../data/columns.js';
 import { readRecords } from '../../data/jsonl.js';
 import { groupCompletions, scoreStage } from '../../run/stages/score.js';
-import { addSettings, settingsFrom, type Cli } from '../cli.js';
+import { addSettings, ENGINE_KEYS, settingsFrom, type Cli } from '../cli.js';
 import { showBlocks, withModels } from '../stage.js';
 import { outputOf, printWritten } from '../output.js';
-
-const KEYS = ['dtype', 'device', 'threads'];
 
 interface Flags extends Record<string, unknown> {
   completions: string;
@@ -31,8 +29,8 @@ export function addScore(program: Command, cli: Cli): void {
       'scores (JSONL); an existing file is replaced, an unfinished one is resumed',
     )
     .option('--json', 'print the result as JSON');
-  addSettings(command, KEYS, 'score').action(async (flags: Flags) => {
-    const settings = settingsFrom(flags, KEYS, 'score');
+  addSettings(command, ENGINE_KEYS, 'score').action(async (flags: Flags) => {
+    const settings = settingsFrom(flags, ENGINE_KEYS, 'score');
     const groups = groupCompletions(await readRecords(flags.completions, COMPLETION_COLUMNS));
     const names = {
       current: flags.model,

@@ -1,12 +1,10 @@
 /** `cream serve`: OpenAI's endpoints for one or several models, on this machine. */
 import type { Command } from 'commander';
-import { addSettings, settingsFrom, wholeNumber, type Cli } from '../cli.js';
+import { addSettings, ENGINE_KEYS, settingsFrom, wholeNumber, type Cli } from '../cli.js';
 import { modelOrCheckpoint } from '../checkpoints.js';
 import { listen } from '../listen.js';
 import { withModels } from '../stage.js';
 import { printLine } from '../table.js';
-
-const KEYS = ['dtype', 'device', 'threads'];
 
 interface Flags extends Record<string, unknown> {
   host: string;
@@ -24,8 +22,8 @@ export function addServe(program: Command, cli: Cli): void {
     .option('--port <number>', 'the port to listen on; 0 takes a free one', wholeNumber, 8000)
     .option('--api-key <key>', 'the bearer token that requests must carry [CREAM_API_KEY]')
     .option('--json', 'print the address as one line of JSON');
-  addSettings(command, KEYS).action(async (names: string[], flags: Flags) => {
-    const settings = settingsFrom(flags, KEYS);
+  addSettings(command, ENGINE_KEYS).action(async (names: string[], flags: Flags) => {
+    const settings = settingsFrom(flags, ENGINE_KEYS);
     const { createApp } = await import('../../serve/app.js');
     const paths = names.map(modelOrCheckpoint);
     await withModels([...new Set(paths)], settings, cli, async (models) => {

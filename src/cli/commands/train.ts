@@ -31,18 +31,14 @@ import { preferenceObjective } from '../../run/stages/train.js';
 import { onDisk, writeRecords } from '../../run/store.js';
 import { reversedPairs } from '../../run/warnings.js';
 import { trainingState } from '../../run/training-state.js';
-import { addSettings, settingsFrom, type Cli } from '../cli.js';
+import { addSettings, ANSWER_KEYS, settingsFrom, type Cli } from '../cli.js';
 import { checkNewFolder } from '../output.js';
 import { digestOf, showStage, withModel } from '../stage.js';
 import { printJson, printLine } from '../table.js';
 
 const KEYS = [
   'model',
-  'dtype',
-  'device',
-  'seed',
-  'threads',
-  'system_prompt',
+  ...ANSWER_KEYS,
   'lora.enabled',
   'lora.rank',
   'lora.alpha',

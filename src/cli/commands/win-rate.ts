@@ -9,25 +9,19 @@ import { readRecords } from '../../data/jsonl.js';
 import type { CompletionRecord } from '../../data/records.js';
 import { judgePairs, type AnswerPair, type JudgedPair } from '../../evaluate/pairwise.js';
 import { winRate, type Rate, type WinRate } from '../../evaluate/win-rate.js';
-import { checkLengths } from '../../run/check.js';
-import { choosePrompts, readPrompts } from '../../run/data.js';
 import { RunError } from '../../run/errors.js';
 import type { Recipe } from '../../run/recipe.js';
 import { sampleStage } from '../../run/stages/sample.js';
 import type { BlockedStage } from '../../run/stages/stage.js';
-import { addSettings, settingsFrom, type Cli } from '../cli.js';
+import { addSettings, ANSWER_KEYS, settingsFrom, type Cli } from '../cli.js';
 import { outputOf } from '../output.js';
+import { PROMPT_KEYS, promptsOf } from '../prompts.js';
 import { fetchData, showBlocks, showStage, withModel } from '../stage.js';
 import { formatTable, percent, printJson, printLine } from '../table.js';
 
 const KEYS = [
-  'dtype',
-  'device',
-  'seed',
-  'threads',
-  'system_prompt',
-  'prompts.count',
-  'prompts.columns',
+  ...ANSWER_KEYS,
+  ...PROMPT_KEYS,
   'sample.max_new_tokens',
   'sample.max_num_seqs',
   'score.max_num_batched_tokens',
@@ -47,7 +41,10 @@ export function addWinRate(program: Command, cli: Cli): void {
   const side = 'a model, or a file of completions (JSONL of `cream generate`)';
   const command = program
     .command('win-rate')
-    .description('how often a judge prefers one model’s answers to another’s, also at equal length')
+    .description(
+      'how often a judge prefers the answers of one model to those of another, also at equal ' +
+        'length',
+    )
     .requiredOption('--before <name>', `the model to beat: ${side}`)
     .requiredOption('--after <name>', `the model whose win rate is measured: ${side}`)
     .requiredOption('--judge <name>', 'the model that judges, best a third one')
@@ -120,19 +117,16 @@ async function answer(
   settings: Recipe,
   cli: Cli,
 ): Promise<CompletionRecord[]> {
-  if (flags.prompts === undefined)
+  const source = flags.prompts;
+  if (source === undefined)
     throw new RunError(
       'ERR_RECIPE',
       `win-rate needs --prompts, which ${model} answers; only files of completions need none.`,
     );
-  await fetchData([flags.prompts], cli);
-  const count =
-    flags.count === undefined && flags.prompts !== 'builtin' ? 0 : settings.prompts.count;
-  const recipe = { ...settings, prompts: { ...settings.prompts, count } };
+  await fetchData([source], cli);
   return withModel(model, settings, cli, async (policy) => {
-    const source = await readPrompts(recipe, policy);
-    const { prompts } = choosePrompts(recipe, 1, source);
-    await checkLengths({ prompts, places: source.places ?? new Map() }, policy);
+    const chosen = { source, count: flags['count'] };
+    const prompts = await promptsOf(settings, chosen, policy, cli);
     const request = { ...settings.sample, samples: 1, temperature: 0, top_p: 1 };
     const stage = sampleStage(prompts, async () => policy, {
       ...request,

@@ -5,7 +5,8 @@
  * so is one of two adjacent spaces.
  */
 import type { Row } from '../../data/rows.js';
-import { numberOf, publishedTask, strip, textOf, textsOf } from '../published.js';
+import { strip } from '../../data/white-space.js';
+import { numberOf, publishedTask, textOf, textsOf } from '../published.js';
 
 export const hellaswag = publishedTask({
   name: 'hellaswag',

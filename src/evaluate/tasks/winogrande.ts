@@ -7,7 +7,8 @@
  * no accuracy per character, because both continuations have the same length.
  */
 import { DataError, describe } from '../../data/jsonl.js';
-import { numberOf, publishedTask, strip, textOf } from '../published.js';
+import { strip } from '../../data/white-space.js';
+import { numberOf, publishedTask, textOf } from '../published.js';
 
 export const winogrande = publishedTask({
   name: 'winogrande',

@@ -1,10 +1,10 @@
 /** Adopt: completions sampled by another program → records with token ids and θ_t's log-probs. */
 import type { SampledText } from '../../data/official.js';
 import type { CompletionRecord } from '../../data/records.js';
+import type { WorkHooks } from '../../lm/hooks.js';
 import type { LanguageModel } from '../../lm/language-model.js';
 import { completionInSlices, promptInSlices } from '../../lm/sliced.js';
 import { Slices } from '../../lm/slices.js';
-import type { StageHooks } from './stage.js';
 
 /**
  * Completions grouped by prompt, in the order of `samples`. Each ends with the end-of-turn token:
@@ -14,7 +14,7 @@ export async function adopt(
   samples: readonly SampledText[],
   policy: LanguageModel,
   settings: { max_num_batched_tokens: number | 'auto' },
-  hooks: StageHooks,
+  hooks: WorkHooks,
 ): Promise<CompletionRecord[]> {
   const prompts = new Map<
     string,

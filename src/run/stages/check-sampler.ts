@@ -9,9 +9,9 @@
  */
 import type { SamplerCheckRecord } from '../../data/records.js';
 import type { DType } from '../../engine/model.js';
+import type { WorkHooks } from '../../lm/hooks.js';
 import { agreement } from '../../preference/consistency.js';
 import { score, type CompletionGroup, type Judges } from './score.js';
-import type { StageHooks } from './stage.js';
 
 const FEWEST = 2;
 const SHARE = 0.02;
@@ -62,7 +62,7 @@ export async function checkSampler(
   groups: readonly CompletionGroup[],
   { current, base }: Pick<Judges, 'current' | 'base'>,
   settings: { max_num_batched_tokens: number | 'auto' },
-  hooks: StageHooks,
+  hooks: WorkHooks,
 ): Promise<SamplerCheckRecord[]> {
   const checked = checkedGroups(groups);
   const scores = await score(checked, { current, previous: current, base }, settings, hooks);

@@ -6,6 +6,7 @@ import type { AnswerRecord } from '../../data/records.js';
 import { accuracyOf, normalised, type Accuracy } from '../../evaluate/intervals.js';
 import { answerByLikelihood } from '../../evaluate/loglikelihood.js';
 import { grade, type Question } from '../../evaluate/task.js';
+import type { WorkHooks } from '../../lm/hooks.js';
 import type { LanguageModel } from '../../lm/language-model.js';
 import { promptInSlices, textInSlices } from '../../lm/sliced.js';
 import { mapInSlices, type Slices } from '../../lm/slices.js';
@@ -13,7 +14,7 @@ import type { RunContext, WorkContext } from '../context.js';
 import { promptKey } from '../keys.js';
 import type { Recipe } from '../recipe.js';
 import type { Phase } from '../store.js';
-import type { BlockedStage, StageHooks } from './stage.js';
+import type { BlockedStage } from './stage.js';
 
 export interface EvaluateSettings extends Pick<
   Recipe['evaluate'],
@@ -79,7 +80,7 @@ export async function evaluate(
   questions: readonly Question[],
   policy: LanguageModel,
   settings: EvaluateSettings,
-  hooks: StageHooks,
+  hooks: WorkHooks,
 ): Promise<AnswerRecord[]> {
   if (settings.method === 'loglikelihood') {
     return answerByLikelihood(
@@ -99,7 +100,7 @@ async function generateAnswers(
   questions: readonly Question[],
   policy: LanguageModel,
   settings: EvaluateSettings,
-  hooks: StageHooks,
+  hooks: WorkHooks,
 ): Promise<AnswerRecord[]> {
   const chat = settings.apply_chat_template ?? true;
   const encoded = await mapInSlices(

@@ -3,9 +3,11 @@
  * scored by θ_t, which is the reference, and by θ_0.
  */
 import { existsSync } from 'node:fs';
+import { sampleKey } from '../../data/group.js';
 import { loadPreferences, type PreferenceRecord } from '../../data/preferences.js';
 import type { Loaded } from '../../data/prompts.js';
 import type { PairRecord, ScoreRecord } from '../../data/records.js';
+import type { WorkHooks } from '../../lm/hooks.js';
 import type { LanguageModel } from '../../lm/language-model.js';
 import { mapInSlices, type Slices } from '../../lm/slices.js';
 import type { RunContext, WorkContext } from '../context.js';
@@ -17,7 +19,7 @@ import { preferenceLength, withoutUnusable } from '../lengths.js';
 import type { Recipe } from '../recipe.js';
 import { reversedPairs } from '../warnings.js';
 import { score, type Judges, type Scorable, type ScoreSettings } from './score.js';
-import type { BlockedStage, StageHooks } from './stage.js';
+import type { BlockedStage } from './stage.js';
 
 /**
  * The preferences that the recipe names, in the order of its seed if it takes a part of them. Rows
@@ -113,7 +115,7 @@ export async function scorePreferences(
   language: LanguageModel,
   judges: Judges,
   settings: { max_num_batched_tokens: number | 'auto' },
-  hooks: StageHooks,
+  hooks: WorkHooks,
 ): Promise<ScoreRecord[]> {
   return score(await encodeBothSides(preferences, language, hooks.signal), judges, settings, hooks);
 }
@@ -146,14 +148,13 @@ export function makeGivenPairs(
   language: LanguageModel,
   signal: AbortSignal | undefined,
 ): Promise<PairRecord[]> {
-  const scoreOf = new Map(scores.map((record) => [`${record.sample} ${record.prompt_id}`, record]));
+  const scoreOf = new Map(scores.map((record) => [sampleKey(record), record]));
   const make = async (preference: PreferenceRecord, slices: Slices): Promise<PairRecord> => {
     const ids = await encodePreference(preference, language, slices);
     const { id, prompt, chosen, rejected, consistency = 1 } = preference;
-    const [better, worse] = [0, 1].map((sample) => scoreOf.get(`${sample} ${id}`)!) as [
-      ScoreRecord,
-      ScoreRecord,
-    ];
+    const [better, worse] = [0, 1].map((sample) =>
+      scoreOf.get(sampleKey({ prompt_id: id, sample }))!,
+    ) as [ScoreRecord, ScoreRecord];
     return {
       prompt_id: id,
       prompt,

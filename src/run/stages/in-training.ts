@@ -7,13 +7,14 @@ import type { PairRecord } from '../../data/records.js';
 import { accuracyOf } from '../../evaluate/intervals.js';
 import { mean } from '../../evaluate/iteration.js';
 import type { Question } from '../../evaluate/task.js';
+import type { WorkHooks } from '../../lm/hooks.js';
 import type { LanguageModel } from '../../lm/language-model.js';
 import type { RunContext, WorkContext } from '../context.js';
 import { shuffled } from '../keys.js';
 import type { Recipe } from '../recipe.js';
 import { evaluate, evaluateSettings } from './evaluate.js';
 import type { StepRecord } from './optimise.js';
-import type { BlockedStage, MakeBlocks, StageHooks } from './stage.js';
+import type { BlockedStage, MakeBlocks } from './stage.js';
 
 /** Columns of a step that was evaluated. */
 export interface EvaluationColumns {
@@ -31,7 +32,7 @@ export interface InTraining {
   column: keyof EvaluationColumns;
   measure: (policy: LanguageModel, signal: AbortSignal) => Promise<EvaluationColumns>;
   /** The records of some items of an evaluation, for the ranks that share it. */
-  make: (items: never[], policy: LanguageModel, hooks: StageHooks) => Promise<object[]>;
+  make: (items: never[], policy: LanguageModel, hooks: WorkHooks) => Promise<object[]>;
 }
 
 /** Whether the newest step is due for an evaluation and has none yet. */
@@ -155,7 +156,7 @@ export function evaluationInTraining(
 /** `make` of all `items`, by all ranks where there are several, and what it comes to. */
 function shared<Item, Made extends object>(
   items: readonly Item[],
-  make: (some: readonly Item[], policy: LanguageModel, hooks: StageHooks) => Promise<Made[]>,
+  make: (some: readonly Item[], policy: LanguageModel, hooks: WorkHooks) => Promise<Made[]>,
   columns: (made: Made[]) => EvaluationColumns,
   makeAll?: MakeBlocks,
 ): Pick<InTraining, 'make' | 'measure'> {

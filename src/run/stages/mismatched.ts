@@ -5,12 +5,14 @@
  * the batches, and the reference scores each one once, before training. TRL rotates the completions
  * within a batch instead, which draws from the same distribution.
  */
+import { average } from '../../data/average.js';
 import type { MismatchedRecord, PairRecord } from '../../data/records.js';
 import type { Model } from '../../engine/model.js';
+import type { WorkHooks } from '../../lm/hooks.js';
 import type { RunContext, WorkContext } from '../context.js';
 import { RunError } from '../errors.js';
 import { shuffled } from '../keys.js';
-import type { BlockedStage, StageHooks } from './stage.js';
+import type { BlockedStage } from './stage.js';
 
 interface Settings {
   save_prompts: number;
@@ -103,8 +105,7 @@ export function klBaseline(
       sums[2 * i]! - record.ref_chosen_logps,
       sums[2 * i + 1]! - record.ref_rejected_logps,
     ]);
-    const mean = ratios.reduce((sum, ratio) => sum + ratio, 0) / ratios.length;
-    return { baseline: Math.max(0, mean), tokens: forwardTokens };
+    return { baseline: Math.max(0, average(ratios)), tokens: forwardTokens };
   };
 }
 
@@ -147,7 +148,7 @@ function logps(
   items: readonly Mismatched[],
   model: Model,
   { max_num_batched_tokens: maxNumBatchedTokens }: Pick<Settings, 'max_num_batched_tokens'>,
-  { signal, progress }: StageHooks,
+  { signal, progress }: WorkHooks,
 ) {
   const groups = items.map(({ prompt, chosen, rejected }) => ({
     prompt,

@@ -7,7 +7,9 @@
 import { existsSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import { resolve } from 'node:path';
+import { average } from '../../data/average.js';
 import type { Trainer, TrainerParams } from '../../engine/trainer.js';
+import type { WorkHooks } from '../../lm/hooks.js';
 import type { LanguageModel } from '../../lm/language-model.js';
 import { saveCheckpoint } from '../checkpoint.js';
 import type { OfStage, RunContext } from '../context.js';
@@ -24,7 +26,6 @@ import {
   type InTraining,
 } from './in-training.js';
 import type { Order } from '../team.js';
-import type { StageHooks } from './stage.js';
 
 /** One optimizer step in TRL's metric names, without values that depend on the machine's speed. */
 export interface StepRecord extends EvaluationColumns {
@@ -101,7 +102,7 @@ export interface Objective<Example> {
   checkFirst?: (first: StepRecord) => void;
 }
 
-export interface TrainingHooks extends StageHooks {
+export interface TrainingHooks extends WorkHooks {
   /** Called with the steps of an earlier call. */
   onRestore?: (steps: readonly StepRecord[]) => void;
   onStep?: (record: StepRecord, cost: { tokens: number; seconds: number }) => void;
@@ -378,7 +379,7 @@ function stepRecord<Example>(
 }
 
 const weightColumns = (weights: readonly number[]) => ({
-  'weights/mean': weights.reduce((sum, weight) => sum + weight, 0) / weights.length,
+  'weights/mean': average(weights),
   'weights/min': Math.min(...weights),
   'weights/max': Math.max(...weights),
 });

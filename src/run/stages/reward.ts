@@ -14,6 +14,7 @@ import type {
 import { readRows } from '../../data/rows.js';
 import type { Model } from '../../engine/model.js';
 import { mean } from '../../evaluate/iteration.js';
+import type { WorkHooks } from '../../lm/hooks.js';
 import type { LanguageModel } from '../../lm/language-model.js';
 import { callRewards, joinRewards } from '../../reward/external.js';
 import { goldRewards } from '../../reward/gold.js';
@@ -26,7 +27,7 @@ import type { Recipe } from '../recipe.js';
 import { withRewardModel } from '../reward-model.js';
 import type { Judged } from './rank.js';
 import { groupCompletions, type CompletionGroup } from './score.js';
-import type { BlockedStage, StageHooks } from './stage.js';
+import type { BlockedStage } from './stage.js';
 
 /** r_t and r_{t−1} of every completion. */
 export async function rewardsOf(
@@ -177,7 +178,7 @@ async function externalRewardsOf(
   } = run.recipe;
   const items = groupCompletions(completions);
   const inBlocks = (
-    make: (block: CompletionRecord[], hooks: StageHooks) => Promise<ExternalRewardRecord[]>,
+    make: (block: CompletionRecord[], hooks: WorkHooks) => Promise<ExternalRewardRecord[]>,
     size: number,
     work?: BlockedStage<CompletionGroup, ExternalRewardRecord>['work'],
   ) =>

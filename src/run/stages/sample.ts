@@ -1,6 +1,7 @@
 /** Sample: prompts → N completions each from θ_t, with the model's chat template. */
 import type { CompletionRecord, PromptRecord } from '../../data/records.js';
 import { sumLogprobs } from '../../engine/score.js';
+import type { WorkHooks } from '../../lm/hooks.js';
 import type { LanguageModel } from '../../lm/language-model.js';
 import { mean } from '../../evaluate/iteration.js';
 import { promptInSlices } from '../../lm/sliced.js';
@@ -8,7 +9,7 @@ import type { RunContext, WorkContext } from '../context.js';
 import { mapInSlices } from '../../lm/slices.js';
 import { promptKey } from '../keys.js';
 import type { Recipe } from '../recipe.js';
-import type { BlockedStage, StageHooks } from './stage.js';
+import type { BlockedStage } from './stage.js';
 
 export type SampleSettings = Recipe['sample'] & { seed: number; iteration: number };
 
@@ -61,7 +62,7 @@ export async function sample(
   prompts: readonly PromptRecord[],
   policy: LanguageModel,
   settings: SampleSettings,
-  hooks: StageHooks,
+  hooks: WorkHooks,
 ): Promise<CompletionRecord[]> {
   const encoded = await mapInSlices(
     prompts,

@@ -9,9 +9,10 @@ import type { CompletionRecord, SamplerCheckRecord, ScoreRecord } from '../../da
 import { groupBy } from '../../data/group.js';
 import type { DType, Model } from '../../engine/model.js';
 import { measureSampler } from '../../evaluate/iteration.js';
+import type { WorkHooks } from '../../lm/hooks.js';
 import type { RunContext, WorkContext } from '../context.js';
 import { checksFit, checkSampler, samplerHolds } from './check-sampler.js';
-import type { BlockedStage, StageHooks } from './stage.js';
+import type { BlockedStage } from './stage.js';
 
 export interface Judges {
   current: Model;
@@ -41,7 +42,7 @@ export interface ScoreSettings {
 /** Whether the sampler's log-probs serve as θ_t's scores; decided by a check of a few prompts. */
 interface SamplerCheck {
   dtype: DType;
-  of: (judges: Judges, hooks: StageHooks) => Promise<SamplerCheckRecord[]>;
+  of: (judges: Judges, hooks: WorkHooks) => Promise<SamplerCheckRecord[]>;
 }
 
 export function scoreStage(
@@ -50,12 +51,12 @@ export function scoreStage(
   settings: ScoreSettings,
   check?: SamplerCheck,
 ): BlockedStage<CompletionGroup, ScoreRecord> & {
-  decide: (hooks: StageHooks) => Promise<boolean>;
+  decide: (hooks: WorkHooks) => Promise<boolean>;
 } {
   let checks: SamplerCheckRecord[] | undefined;
   let spent = 0;
   const sampled = () => check && checks && samplerHolds(checks, check.dtype);
-  const decide = async (hooks: StageHooks): Promise<boolean> => {
+  const decide = async (hooks: WorkHooks): Promise<boolean> => {
     checks ??= await check?.of(await judgesOf(), {
       ...hooks,
       progress: (_, tokens) => hooks.progress(0, (spent = tokens)),
@@ -137,7 +138,7 @@ async function checksOf(
   t: number,
   groups: readonly CompletionGroup[],
   judges: Judges,
-  hooks: StageHooks,
+  hooks: WorkHooks,
 ): Promise<SamplerCheckRecord[]> {
   const kept = existsSync(run.file(t, 'sampler-check.jsonl'))
     ? await run.read<SamplerCheckRecord>(t, 'sampler-check.jsonl')
@@ -170,7 +171,7 @@ export async function score(
   groups: readonly (readonly Scorable[])[],
   judges: Judges,
   settings: { max_num_batched_tokens: number | 'auto' },
-  hooks: StageHooks,
+  hooks: WorkHooks,
   known: ReadonlyMap<Model, Float64Array> = new Map(),
 ): Promise<ScoreRecord[]> {
   const completions = groups.flat();

@@ -1,13 +1,7 @@
 /** Shared by all stages: cancellation, progress, and work that is saved block by block. */
+import type { WorkHooks } from '../../lm/hooks.js';
 import { inBlocks, remainingItems, type Artefact, type Block, type SaveBlock } from '../store.js';
 import type { Work } from '../work.js';
-
-/** Cancellation and progress of a stage. */
-export interface StageHooks {
-  signal: AbortSignal;
-  /** `done` items and `tokens` of this call so far. */
-  progress: (done: number, tokens: number) => void;
-}
 
 /**
  * A stage that computes records for a list of items. A run (RunContext.blocks) and a stage command
@@ -20,9 +14,9 @@ export interface BlockedStage<Item, Made extends object> {
   /** The unit of progress, and the units per item; 1 if absent. */
   unit: string;
   units?: (item: Item) => number;
-  make: (items: readonly Item[], hooks: StageHooks) => Promise<Made[]>;
+  make: (items: readonly Item[], hooks: WorkHooks) => Promise<Made[]>;
   /** How other ranks make the same; asked for once, before the first block. Absent: rank 0 does. */
-  work?: (hooks: StageHooks) => Promise<Work>;
+  work?: (hooks: WorkHooks) => Promise<Work>;
   /** A short summary of the result, for the stage's last line. */
   note?: (made: readonly Made[]) => string;
 }
@@ -50,14 +44,14 @@ export type MakeBlocks = <Item, Made extends object>(
   stage: BlockedStage<Item, Made>,
   missing: readonly Block<Item>[],
   save: SaveBlock<Made>,
-  hooks: StageHooks,
+  hooks: WorkHooks,
 ) => Promise<void>;
 
 /** The records of a stage; blocks that are on disk are read instead of made. */
 export function makeBlocks<Item, Made extends object>(
   stage: BlockedStage<Item, Made>,
   artefact: Artefact,
-  hooks: StageHooks,
+  hooks: WorkHooks,
   makeAll?: MakeBlocks,
 ): Promise<Made[]> {
   const { items, size } = stage;
@@ -78,7 +72,7 @@ export function makeBlocks<Item, Made extends object>(
  */
 export function counted<Item, Made extends object>(
   { items, units = () => 1, make }: BlockedStage<Item, Made>,
-  hooks: StageHooks,
+  hooks: WorkHooks,
 ): (block: readonly Item[], first: number) => Promise<Made[]> {
   let at = 0;
   let done = 0;
