@@ -25,5 +25,5 @@ const ranked = candidates
   .sort((a, b) => b.mean - a.mean); // a mean does not favour short answers as a sum does
 
 for (const { candidate, sum, mean } of ranked)
-  console.log(`${mean.toFixed(3)} nats a token  ${sum.toFixed(2)} in all  ${candidate}`);
+  console.log(`${mean.toFixed(3)} nats per token  ${sum.toFixed(2)} in all  ${candidate}`);
 await lm.dispose();

@@ -22,13 +22,13 @@ async function answer(request: IncomingMessage, response: ServerResponse): Promi
   try {
     response.setHeader('content-type', 'text/plain; charset=utf-8');
     const seed = new URL(request.url ?? '', 'http://localhost').searchParams.get('seed');
-    for await (const piece of lm.stream(await text(request), {
+    for await (const chunk of lm.stream(await text(request), {
       maxNewTokens: 200,
       temperature: 0.7,
       ...(seed !== null && { seed: BigInt(seed) }),
       signal: left.signal,
     }))
-      response.write(piece);
+      response.write(chunk);
     response.end();
   } catch (error) {
     if (left.signal.aborted) return; // the client has disconnected

@@ -18,7 +18,7 @@ const banned = read('docs/glossary.md')
 
 const files = execFileSync(
   'git',
-  ['ls-files', 'src', 'native', 'docs', 'recipes', 'README.md', 'CONTRIBUTING.md'],
+  ['ls-files', 'src', 'native', 'docs', 'recipes', 'examples', 'README.md', 'CONTRIBUTING.md'],
   { cwd: root, encoding: 'utf8' },
 )
   .trim()
