@@ -25,8 +25,9 @@ export const JUDGED_REWARDS = ['judge', 'judge_implicit'] as const;
 export const EXTERNAL_REWARDS = ['model', 'file', 'gold', 'function'] as const;
 export const REWARD_SOURCES = [...SELF_REWARDS, ...EXTERNAL_REWARDS] as const;
 export type RewardSource = (typeof REWARD_SOURCES)[number];
+export type ExternalReward = (typeof EXTERNAL_REWARDS)[number];
 
-export const isExternal = (source: RewardSource): boolean =>
+export const isExternal = (source: RewardSource): source is ExternalReward =>
   (EXTERNAL_REWARDS as readonly string[]).includes(source);
 
 /** A reward that is computed from log-probs. */

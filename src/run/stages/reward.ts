@@ -20,7 +20,7 @@ import { callRewards, joinRewards } from '../../reward/external.js';
 import { goldRewards } from '../../reward/gold.js';
 import { judge, judgeRewards, type JudgeSettings } from '../../reward/judge.js';
 import { combinedRewards, comparedRewards } from '../../reward/combined.js';
-import { externalSet, rewardSet, type Against } from '../../reward/reward.js';
+import { externalSet, rewardSet, type Against, type ExternalReward } from '../../reward/reward.js';
 import type { RunContext, WorkContext } from '../context.js';
 import { RunError } from '../errors.js';
 import type { Recipe } from '../recipe.js';
@@ -41,7 +41,7 @@ export async function rewardsOf(
     return { rewards: rewardSet(scores, { source, length }), unjudged: [], measured: true };
   if (source === 'judge' || source === 'judge_implicit')
     return judgedByPolicy(await judgementsOf(run, t, completions), scores, run.recipe.reward);
-  return judgedOutside(await externalRewardsOf(run, t, completions), scores, run.recipe);
+  return judgedOutside(await externalRewardsOf(run, t, source, completions), scores, run.recipe);
 }
 
 /** Rewards from the policy's own judgements, beside or together with its implicit reward. */
@@ -170,12 +170,10 @@ export function judgingOf(
 async function externalRewardsOf(
   run: RunContext,
   t: number,
+  source: ExternalReward,
   completions: CompletionRecord[],
 ): Promise<ExternalRewardRecord[]> {
-  const {
-    reward: { source },
-    score: { save_prompts },
-  } = run.recipe;
+  const { save_prompts } = run.recipe.score;
   const items = groupCompletions(completions);
   const inBlocks = (
     make: (block: CompletionRecord[], hooks: WorkHooks) => Promise<ExternalRewardRecord[]>,
@@ -207,7 +205,7 @@ async function externalRewardsOf(
       );
     case 'gold':
       return inBlocks(async (block) => goldRewards(block, await goldOf(run, t)), items.length);
-    default: // A file is read as a whole: a surplus row is an error.
+    case 'file': // It is read as a whole: a surplus row is an error.
       return inBlocks((block) => readScores(run, t, block), items.length);
   }
 }
