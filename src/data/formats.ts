@@ -114,8 +114,8 @@ export function otherThanJsonLines(bytes: Uint8Array, name: string): DataError |
     );
   if (/^\{\s*$/.test(first))
     return new DataError(
-      `${name} has rows that run over several lines; JSON Lines has one row in each line (jq -c . ` +
-        'writes it so)',
+      `${name} has rows that run over several lines; JSON Lines has one row in each line ` +
+        '(jq -c . writes it so)',
     );
   if (/^<(?:!doctype|html|\?xml)/i.test(first))
     return new DataError(`${name} is a web page and not JSON; fetch the data file itself`);

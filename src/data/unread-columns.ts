@@ -8,8 +8,13 @@ import { contains } from './prompt-columns.js';
 import type { Message } from './records.js';
 
 /** Columns that describe a row and do not belong to its conversation. */
-const ABOUT =
-  /^(?:id|.*_id|uuid|source|dataset|task|category|type|subset|split|lang|language|domain|topic|tags?|label|annotator|rationale|reason|critique|date|timestamp|url|license|(?:.*_)?model(?:_.*)?|(?:.*_)?rating|(?:.*_)?score|chosen.*|rejected.*|system|history|tools)$/i;
+const ABOUT = new RegExp(
+  '^(?:id|.*_id|uuid|source|dataset|task|category|type|subset|split|lang|language|domain|topic|' +
+    'tags?|label|annotator|rationale|reason|critique|date|timestamp|url|license|' +
+    '(?:.*_)?model(?:_.*)?|(?:.*_)?rating|(?:.*_)?score|chosen.*|rejected.*|' +
+    'system|history|tools)$',
+  'i',
+);
 
 export const describesRow = (column: string): boolean => ABOUT.test(column);
 

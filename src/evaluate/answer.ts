@@ -3,12 +3,12 @@
  * (src/data/question.ts); a weak model often does not, so there are fall-backs. They extend the
  * rules of CREAM's official code (evaluate.py):
  *
- *   letter   after `<answer>`, `Answer:`, `\boxed{…}` or `answer is`; else the last stand-alone label of
- *            the text (letter.ts)
- *   number   after `####`, `<answer>`, `Answer:`, `\boxed{…}` or `answer is`; else the last number of the
- *            text (number.ts)
- *   words    as many last words as the known answer has, of the line after `Answer:` or `answer is`;
- *            else of the text
+ *   letter   after `<answer>`, `Answer:`, `\boxed{…}` or `answer is`; else the last stand-alone
+ *            label of the text (letter.ts)
+ *   number   after `####`, `<answer>`, `Answer:`, `\boxed{…}` or `answer is`; else the last number
+ *            of the text (number.ts)
+ *   words    as many last words as the known answer has, of the line after `Answer:` or
+ *            `answer is`; else of the text
  *
  * The first marker in the text that names an answer counts, whatever its kind, because a model that
  * continues after its answer invents further questions. Text within `<think>…</think>` is not read.

@@ -29,8 +29,8 @@ export interface Question extends PromptRecord {
 
 export interface TaskSource {
   /**
-   * A JSONL, JSON, CSV or Parquet file, or `hub:org/name[/config][:split]`; by default the task's own
-   * hub source.
+   * A JSONL, JSON, CSV or Parquet file, or `hub:org/name[/config][:split]`; by default the task's
+   * own hub source.
    */
   source?: string | undefined;
   /** Seed of the built-in questions. */

@@ -10,7 +10,7 @@ type Config = Readonly<Record<string, unknown>>;
 /** Special tokens that no text of a chat holds; a missing one is not added. */
 const UNUSED = new Set(['pad_token']);
 
-/** `json` with the added tokens of `config` (tokenizer_config.json over special_tokens_map.json). */
+/** `json` with the tokens of `config` (tokenizer_config.json over special_tokens_map.json). */
 export function withConfiguredTokens(json: TokenizerJson, config: Config): TokenizerJson {
   const tokens = new Map(json.added_tokens.map((token) => [token.content, token]));
   const vocabulary = new Map(

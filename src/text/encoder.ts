@@ -216,8 +216,8 @@ function refuseVariants(model: TokenizerJson['model']): void {
     for (const token of [left, right, left + right])
       if (!vocabulary.has(token))
         throw new Error(
-          `it merges ${JSON.stringify(left)} and ${JSON.stringify(right)}, and its vocabulary has ` +
-            `no ${JSON.stringify(token)}`,
+          `it merges ${JSON.stringify(left)} and ${JSON.stringify(right)}, and its vocabulary ` +
+            `has no ${JSON.stringify(token)}`,
         );
 }
 

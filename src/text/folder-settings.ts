@@ -35,8 +35,9 @@ export function refuseOtherTokens(
   if (other !== undefined)
     throw new TextError(
       'ERR_TOKENIZER',
-      `${join(folder, ADDED_TOKENS)} has the token ${JSON.stringify(other)}, which tokenizer.json ` +
-        "lacks: save the tokenizer once with transformers' AutoTokenizer(...).save_pretrained(...).",
+      `${join(folder, ADDED_TOKENS)} has the token ${JSON.stringify(other)}, which ` +
+        "tokenizer.json lacks: save the tokenizer once with transformers' " +
+        'AutoTokenizer(...).save_pretrained(...).',
     );
 }
 

@@ -108,7 +108,7 @@ onRanks('evaluation in training on two ranks', () => {
 });
 
 onRanks('temporal self-rewarding on two ranks', () => {
-  it('samples and scores from the other models what one process does, and trains both', async () => {
+  it('samples and scores from other models what one process does, and trains both', async () => {
     const keys = [
       'evaluate.tasks=[]',
       'evaluate.every=2',
