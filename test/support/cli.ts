@@ -14,13 +14,15 @@ export interface Finished {
   stderr: string;
 }
 
-/** Starts `cream` with these arguments. */
+/** Starts `cream` with these arguments, by the command `through` where there is one. */
 export function startCream(
   args: readonly string[],
   env: NodeJS.ProcessEnv = {},
   cwd?: string,
+  through: readonly string[] = [],
 ): { child: ChildProcess; finished: Promise<Finished> } {
-  const child = spawn(process.execPath, [MAIN, ...args], {
+  const [program, ...rest] = [...through, process.execPath, MAIN, ...args];
+  const child = spawn(program!, rest, {
     stdio: ['ignore', 'pipe', 'pipe'],
     env: { ...process.env, NO_COLOR: '1', ...env },
     ...(cwd !== undefined && { cwd }),

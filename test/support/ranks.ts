@@ -13,19 +13,25 @@ export async function startRanks(
   ranks: number,
   args: readonly string[],
   env: NodeJS.ProcessEnv = {},
+  through: (rank: number) => readonly string[] = () => [],
 ): Promise<RunningRanks> {
   const port = String(await freePort());
   const started = Array.from({ length: ranks }, (_, rank) =>
-    startCream(args, {
-      RANK: String(rank),
-      LOCAL_RANK: String(rank),
-      WORLD_SIZE: String(ranks),
-      LOCAL_WORLD_SIZE: String(ranks),
-      MASTER_ADDR: '127.0.0.1',
-      MASTER_PORT: port,
-      OMP_NUM_THREADS: '1',
-      ...env,
-    }),
+    startCream(
+      args,
+      {
+        RANK: String(rank),
+        LOCAL_RANK: String(rank),
+        WORLD_SIZE: String(ranks),
+        LOCAL_WORLD_SIZE: String(ranks),
+        MASTER_ADDR: '127.0.0.1',
+        MASTER_PORT: port,
+        OMP_NUM_THREADS: '1',
+        ...env,
+      },
+      undefined,
+      through(rank),
+    ),
   );
   return {
     children: started.map(({ child }) => child),
