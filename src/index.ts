@@ -44,6 +44,7 @@ export { ModelError, type ModelErrorCode } from './files/errors.js';
 export {
   modelDigest,
   resolveModel,
+  type ModelProgress,
   type ResolvedModel,
   type ResolveOptions,
 } from './models/resolve.js';
@@ -55,7 +56,7 @@ export {
   type Preferences,
   type TrlFormat,
 } from './data/preferences.js';
-export type { LeftOut, OnBadRow } from './data/bad-rows.js';
+export type { LeftOut, OnBadRow, Skipped } from './data/bad-rows.js';
 export {
   loadDemonstrations,
   loadPrompts,
@@ -66,7 +67,7 @@ export type * from './data/records.js';
 export { readRows, type SourceOptions, type SourceRow } from './data/rows.js';
 export type { RewardFunction, RewardItem } from './reward/external.js';
 export { Interrupted, RunError, type RunErrorCode } from './run/errors.js';
-export type { RunEvent, StageName } from './run/events.js';
+export type { RowsLeftOut, RunEvent, StageName } from './run/events.js';
 export type { MetricsRow } from './run/metrics-log.js';
 export type { MetricsSink } from './run/sinks.js';
 export { parseRecipe, recipeText } from './run/recipe-file.js';
@@ -74,6 +75,7 @@ export type { Recipe } from './run/recipe.js';
 export type { PromptRow, PromptRows } from './run/given-prompts.js';
 export { run, type RunOptions } from './run/run.js';
 export type { IterationSummary } from './run/summary.js';
+export type { StepTiming } from './run/timing.js';
 export { ChatTemplate, type Message } from './text/chat-template.js';
 export { TextError, type TextErrorCode } from './text/errors.js';
 export { loadTokenizer, Tokenizer } from './text/tokenizer.js';

@@ -20,7 +20,10 @@ export interface ScoreResult {
   sums: Float64Array;
   /** Log-prob per token, float32, all completions concatenated. */
   tokenLogprobs: Float32Array;
-  /** [N + 1]: completion i has tokenLogprobs from offsets[i] up to, but without, offsets[i + 1]. */
+  /**
+   * N + 1 entries: completion i has `tokenLogprobs` from `offsets[i]` up to, but without,
+   * `offsets[i + 1]`.
+   */
   offsets: Float64Array;
   /** Tokens computed. Shared prompts make it less than the sum of all sequence lengths. */
   forwardTokens: number;
