@@ -13,7 +13,7 @@ import { TINY } from './support/run.js';
 import { temporaryFolder, tinyModel } from './support/tiny-model.js';
 
 describe('the package', () => {
-  it('runs a recipe with a reward function and tells what it does', async () => {
+  it('runs a recipe with a reward function and reports events', async () => {
     const directory = join(temporaryFolder(), 'run');
     const shortest: RewardFunction = (batch) => batch.map(({ completion }) => -completion.length);
     const recipe = cream.parseRecipe(TINY, 'recipe', [

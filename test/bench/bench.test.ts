@@ -165,7 +165,7 @@ describe('cream bench', () => {
       expect(value).toBeCloseTo(fitted[key as keyof typeof fitted], 12);
   });
 
-  it('says what it cannot do', async () => {
+  it('refuses in one sentence what it cannot measure', async () => {
     expect(await cream('bench', 'everything')).toMatchObject({
       code: 2,
       stderr: expect.stringContaining('Allowed choices are roofline'),

@@ -168,7 +168,7 @@ describe('bad input to a run', () => {
     expect(existsSync(join(directory, 'recipe.yaml'))).toBe(false);
   });
 
-  it('a run that failed before it made anything is not held to its mistake', async () => {
+  it('a run that failed before it made anything can start again with another recipe', async () => {
     const directory = join(work, 'second-try');
     expect(
       await cream(
@@ -260,7 +260,7 @@ describe('commands without an engine', () => {
     );
   });
 
-  it('doctor tells CPU, kernels, libtorch, threads, CUDA, cache and model', async () => {
+  it('doctor shows CPU, kernels, libtorch, threads, CUDA, cache and model', async () => {
     const findings = JSON.parse((await cream('doctor', '--json')).stdout) as {
       what: string;
       found: string;
@@ -321,7 +321,7 @@ describe('commands without an engine', () => {
     process.chdir(before);
   });
 
-  it('--help and --version end well', async () => {
+  it('--help and --version exit with 0', async () => {
     expect(await cream('--version')).toMatchObject({ code: 0, stdout: '0.1.0\n' });
     expect(await cream('train', '--help')).toMatchObject({
       code: 0,

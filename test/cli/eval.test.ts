@@ -66,7 +66,7 @@ describe('cream eval --method loglikelihood', () => {
     expect(rows[5]!.choice_logps).toHaveLength(5);
   });
 
-  it('through the chat template where it is told to', async () => {
+  it('uses the chat template if asked to', async () => {
     const result = await cream(
       'eval',
       '--model',
@@ -86,7 +86,7 @@ describe('cream eval --method loglikelihood', () => {
     ]);
   });
 
-  it('refuses what has no choices in one sentence', async () => {
+  it('refuses a task without choices in one sentence', async () => {
     expect(await cream('eval', '--method', 'loglikelihood', '--task', 'gsm8k')).toMatchObject({
       code: 2,
       stdout: '',
@@ -140,7 +140,7 @@ describe('cream eval --compare', () => {
     ]);
     expect(cells[5]).toMatch(/^[+−]\d+\.0 – \+\d+\.0$/);
   });
-  it('as JSON, and the same each time', async () => {
+  it('prints JSON, the same every time', async () => {
     const [one, two] = [
       await cream('eval', '--json', '--compare', before, after),
       await cream('eval', '--json', '--compare', before, after),

@@ -54,7 +54,7 @@ describe('cream plan', () => {
     expect(wrong.stderr).toContain("--gpus must be a whole number from 1 to 100000, got 'two'.");
   });
 
-  it('refuses a config that is none, by name', () => {
+  it('refuses a file that is no config, by its name', () => {
     const request = {
       source: 'mine/config.json',
       stage: 'train',

@@ -36,7 +36,7 @@ const moved = (done: number, tokens: number) =>
   }) as const;
 
 describe('progress on a terminal', () => {
-  it('that tells no width still shows the line', () => {
+  it('without a known width still shows the line', () => {
     const { stream, progress } = terminal(true);
     stream.columns = 0;
     showEvent(progress, started);

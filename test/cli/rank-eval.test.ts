@@ -88,7 +88,7 @@ describe('cream rank-eval', () => {
     );
   }, 120_000);
 
-  it('says what is missing', async () => {
+  it('names a missing input in one sentence', async () => {
     const pairs = pairsFile('few.jsonl', [['a', 'b']]);
     const result = await cream('rank-eval', '--pairs', pairs);
     expect(result.code).not.toBe(0);
@@ -97,7 +97,7 @@ describe('cream rank-eval', () => {
 });
 
 describe('rank_eval in a run', () => {
-  it('warns where the reward ranks below chance, and tells the figure', async () => {
+  it('warns if the reward ranks below chance, with the figure', async () => {
     // One of the two orders of a pair is ranked wrong, so that one of the files is below chance.
     const rows: [string, string][] = [['right', 'wrong']];
     const turned = rows.map(([a, b]): [string, string] => [b, a]);

@@ -29,7 +29,7 @@ describe('cream generate --prompt', () => {
     expect(completions[0]!.logprobs).toHaveLength(completions[0]!.token_ids.length);
   });
 
-  it('refuses --out beside it, and neither of the two', async () => {
+  it('refuses --out together with --prompt, and the absence of both', async () => {
     expect(await generate('--out', 'x')).toMatchObject({ code: 2 });
     expect(await cream('generate')).toMatchObject({
       code: 2,

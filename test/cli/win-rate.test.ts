@@ -70,7 +70,7 @@ describe('cream win-rate', () => {
     expect(row![1]).toMatch(/^\d+\.\d %$/);
   }, 120_000);
 
-  it('says what is missing in one sentence', async () => {
+  it('names a missing input in one sentence', async () => {
     const before = completions('x.jsonl', { a: 'one' });
     const after = completions('y.jsonl', { b: 'two' });
     expect(

@@ -52,7 +52,7 @@ onGpu.each<DType>(['float32', 'bfloat16'])('a model in %s on the GPU', (dtype) =
   });
   afterAll(() => Promise.all([cpu.dispose(), gpu.dispose()]));
 
-  it('tells where it is', () => {
+  it('reports its device', () => {
     expect(gpu.device).toBe('cuda:0');
     expect(freeDeviceMemory(0)).toBeGreaterThan(0);
   });
@@ -150,7 +150,7 @@ onGpu('a run on the GPU', () => {
     300_000,
   );
 
-  it('is what the commands do too, and doctor finds the GPU', async () => {
+  it('works in the commands too, and doctor finds the GPU', async () => {
     const model = tinyModel({ tokenizer: true, maxPositionEmbeddings: 256 });
     const out = join(temporaryFolder(), 'completions.jsonl');
     expect(

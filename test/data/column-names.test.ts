@@ -31,14 +31,14 @@ describe('names', () => {
     ['score', undefined],
   ])('%s is %s', (name, ours) => expect(ourName(name)).toBe(ours));
 
-  it('a row is read under ours, whatever it calls them', () => {
+  it('a row is read under our names, whatever its own are', () => {
     expect(
       promptIn({ Prompt: 'Hi', SystemMessage: 'Be.', chat_history: [['a', 'b']] }).prompt,
     ).toEqual([system('Be.'), user('a'), assistant('b'), user('Hi')]);
     expect(pairIn({ Question: 'Why?', Chosen: 'x', Rejected: 'y' }).prompt).toEqual([user('Why?')]);
   });
 
-  it('two of one meaning must say the same', () => {
+  it('two columns of one meaning must be equal', () => {
     expect(promptIn({ prompt: 'Hi', system: 'Be.', System: 'Be.', sys: '' }).prompt).toHaveLength(
       2,
     );

@@ -80,7 +80,7 @@ describe('system and history become messages', () => {
     ]);
     expect(promptIn({ prompt: 'Go', history: [user('Hi'), assistant('Ho')] })).toHaveLength(3);
   });
-  it('empty ones say nothing', () =>
+  it('empty ones count as absent', () =>
     expect(
       promptIn({ prompt: 'Hi', system: ' ', history: [], tools: '[]', input: '', context: null }),
     ).toEqual([user('Hi')]));
@@ -179,7 +179,7 @@ describe('the prompt of pairs', () => {
       rejected: [assistant(other!)],
     }),
   );
-  it('and nowhere else', () => {
+  it('is not guessed from half a line or an unknown column', () => {
     expect(() => preferenceOf(row({ chosen: 'The oak.', rejected: 'The cat.' }))).toThrow(
       'the prompt is missing: "chosen" and "rejected" both begin with "The", which ends neither',
     );

@@ -157,7 +157,7 @@ describe('a data set of the hub', () => {
     });
   });
 
-  it('that is gated, missing or out of reach says so', async () => {
+  it('that is gated, missing or out of reach is refused with the reason', async () => {
     const served = await serve(files);
     served.token = 'secret';
     await expect(names('hub:org/words/main')).rejects.toMatchObject({

@@ -116,7 +116,7 @@ describe('as TRL reads it', () => {
     expect(toTrl(pairs)).toEqual(records);
   });
 
-  it('and is written in both of its formats', async () => {
+  it('our pairs.jsonl is written in both of its formats', async () => {
     const given = { id: 'a', prompt: 'Hi', chosen: 'ü\u2028', rejected: ' no' };
     const { records } = await loadPreferences(await file(given));
     expect(toTrl(records, 'standard')).toEqual([given]);

@@ -88,7 +88,7 @@ const left = pages.flatMap(({ page, blocks }) =>
 );
 
 describe('the commands of README and docs', () => {
-  it('say why the ones that are not run here are not', () => {
+  it('state a reason if they are not run here', () => {
     console.info(left.join('\n'));
     expect(left.every((line) => / needs (time|gpu|registry|docker|hub|data)$/.test(line))).toBe(
       true,

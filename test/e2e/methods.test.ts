@@ -273,7 +273,7 @@ describe('stages as commands', () => {
   }, 120_000);
 });
 
-it('a run of a function reward is for programs, and says so', async () => {
+it('a run with a function reward is refused, because only programs have one', async () => {
   const path = at('function.yaml');
   writeFileSync(
     path,
@@ -290,7 +290,7 @@ it('a run of a function reward is for programs, and says so', async () => {
   });
 });
 
-it('iterations: 0 tells where M1 is', async () => {
+it('iterations: 0 prints the place of M1', async () => {
   const path = at('sft.yaml');
   writeFileSync(
     path,

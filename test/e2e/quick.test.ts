@@ -42,7 +42,7 @@ evaluate: {count: 4, max_new_tokens: 24, baseline: false}
 }, 300_000);
 
 describe('one run of the main job', () => {
-  it('ends well, and shows its table and where model and report are', () => {
+  it('exits with 0 and shows its table and the places of model and report', () => {
     expect({ code: result.code, stderr: result.code === 0 ? '' : result.stderr }).toEqual({
       code: 0,
       stderr: '',

@@ -115,7 +115,7 @@ describe('a run that was stopped', () => {
     120_000,
   );
 
-  it('and finished says so and does nothing', async () => {
+  it('and is finished now is reported as finished and left unchanged', async () => {
     const times = () =>
       readdirSync(whole, { recursive: true, encoding: 'utf8' }).map(
         (name) => `${name} ${statSync(join(whole, name)).mtimeMs}`,
@@ -130,13 +130,13 @@ describe('a run that was stopped', () => {
     expect(times()).toEqual(before);
   });
 
-  it('is refused to another recipe, naming the first key that differs', async () => {
+  it('refuses another recipe, naming the first key that differs', async () => {
     const other = await cream('run', recipe, '--out', whole, '--set', 'train.beta=0.5');
     expect(other).toMatchObject({ code: 1, stdout: '' });
     expect(other.stderr).toContain('was made with train.beta = 0.1, this recipe says 0.5');
   });
 
-  it('is refused while another process works in it', async () => {
+  it('is refused while another process works in its directory', async () => {
     const directory = join(work, 'busy');
     const { child, finished } = startCream(['run', recipe, '--out', directory]);
     while (!existsSync(join(directory, 'events.jsonl')))
@@ -154,7 +154,7 @@ describe('a run that was stopped', () => {
 describe('the stages as commands of their own', () => {
   const at = (name: string) => join(work, name);
 
-  it('make on files what the run makes', async () => {
+  it('make the same files as the run', async () => {
     const model = readFileSync(recipe, 'utf8').match(/^model: (.*)$/m)![1]!;
     const tuned = join(whole, 'sft/checkpoint');
     const steps: string[][] = [

@@ -77,11 +77,11 @@ describe('the addon', () => {
     expect(methods(addon().Trainer as never)).toEqual(Object.keys(trainerMethods).sort());
   });
 
-  it('does not let a trainer be made without its model', () => {
+  it('refuses to make a trainer without its model', () => {
     expect(() => new (addon().Trainer)()).toThrow('a trainer is made by its model');
   });
 
-  it('tells machine and build', () => {
+  it('reports machine and build', () => {
     const info = engineInfo();
     expect(info.version).toMatch(/^\d+\.\d+\.\d+/);
     expect(info.torch).toMatch(/^2\.\d+/);

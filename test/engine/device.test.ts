@@ -18,7 +18,7 @@ const refused = (device: string) =>
   `'cpu'${built ? ' on this machine' : ', or build it with CUDA (docs/cuda.md)'}.`;
 
 describe('device', () => {
-  it('is the CPU where none is named, and the model tells it', async () => {
+  it('is the CPU if none is named, and the model reports it', async () => {
     const model = await Model.load(folder);
     const again = model.snapshot();
     expect([model.device, again.device]).toEqual(['cpu', 'cpu']);

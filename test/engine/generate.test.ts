@@ -101,7 +101,7 @@ describe('generate', () => {
     expect(plain(otherSeed)).not.toEqual(plain(await model.generate(request).all()));
   });
 
-  it('takes an empty list of prompts', async () => {
+  it('accepts an empty list of prompts', async () => {
     expect(await model.generate({ prompts: [] }).all()).toEqual([]);
     expect((await model.score({ groups: [] })).sums.length).toBe(0);
   });
@@ -197,7 +197,7 @@ describe('concurrent generations', () => {
     await mine.dispose();
   });
 
-  it('tells the seed that was drawn, and repeats with it', async () => {
+  it('returns the seed that was drawn, and repeats with it', async () => {
     const { seed: _, ...unseeded } = requests[1]!;
     const [first, second] = [model.generate(unseeded), model.generate(unseeded)];
     expect(first.seed).not.toBe(second.seed);

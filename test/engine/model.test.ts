@@ -179,7 +179,7 @@ describe('dispose', () => {
 });
 
 describe('a snapshot', () => {
-  it('of a model that is disposed of before it was made says so or lives', async () => {
+  it('of a model that is disposed of meanwhile is refused or stays usable', async () => {
     const origin = await Model.load(folder);
     const shared = origin.snapshot();
     await origin.dispose();

@@ -160,7 +160,7 @@ describe('fp32 masters of a bfloat16 model', () => {
     expect(await values(two)).not.toEqual(await values(one));
   });
 
-  it('are refused where the checkpoint is gone or another one', async () => {
+  it('are refused if the checkpoint is missing or another one', async () => {
     const path = tinyModel({ seed: 6 });
     const model = await load(path);
     writeFileSync(join(path, 'model.safetensors'), '');

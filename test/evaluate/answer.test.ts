@@ -45,7 +45,7 @@ describe('isCorrect', () => {
 
 describe('an answer with a solution before ####', () => {
   const row = { answer: 'There are 2 + 3 = <<2+3=5>>5 pens.\n#### 5' };
-  it('is the text behind it', () => {
+  it('is the text after it', () => {
     expect(isCorrect(row, 'Answer: 5')).toBe(true);
     expect(isCorrect(row, 'Answer: 2')).toBe(false);
     expect(isCorrect({ answer: 'It is not warm.\n#### cold' }, 'Answer: Cold.')).toBe(true);

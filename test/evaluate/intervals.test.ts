@@ -44,7 +44,7 @@ describe('Wilson interval', () => {
       expect(wilson(correct, total).high).toBeCloseTo(high, 12);
     },
   );
-  it('of nothing is everything', () =>
+  it('of no answers is from 0 to 1', () =>
     expect(accuracyOf([])).toEqual({ correct: 0, total: 0, accuracy: 0, low: 0, high: 1 }));
   it('goes with the accuracy', () =>
     expect(accuracyOf([answer('a', true), answer('b', false)])).toMatchObject({
@@ -93,7 +93,7 @@ describe('paired bootstrap', () => {
       expect(high).toBeGreaterThanOrEqual((c - b) / n);
     },
   );
-  it('is the same each time, and nothing of nothing', () => {
+  it('is the same every time, and null without answers', () => {
     expect(bootstrapDifference(100, 3, 9)).toEqual(bootstrapDifference(100, 3, 9));
     expect(bootstrapDifference(0, 0, 0)).toEqual({ low: -1, high: 1 });
     expect(bootstrapDifference(50, 0, 0)).toEqual({ low: 0, high: 0 });
@@ -101,7 +101,7 @@ describe('paired bootstrap', () => {
 });
 
 describe('answers', () => {
-  it('are told by task, in order of appearance', () => {
+  it('are counted by task, in order of appearance', () => {
     const all = [answer('a', true), { ...answer('b', true), task: 'u' }, answer('c', false)];
     expect(
       byTask(all).map(({ task, answers }) => [task, answers.map(({ prompt_id }) => prompt_id)]),

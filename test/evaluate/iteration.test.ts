@@ -48,14 +48,14 @@ const records = (some: Partial<IterationRecords>): IterationRecords => ({
 });
 
 describe('measureIteration', () => {
-  it('measures nothing as null, never as 0', () => {
+  it('reports null, not 0, for a figure without data', () => {
     const { prompts, pairs, skipped, ranking_couples, ranking_ties, ...measured } =
       measureIteration(records({}));
     expect([prompts, pairs, skipped, ranking_couples, ranking_ties]).toEqual([0, 0, {}, 0, 0]);
     expect(new Set(Object.values(measured))).toEqual(new Set([null]));
   });
 
-  it('takes C and τ over the prompts that made a pair', () => {
+  it('averages C and τ over the prompts that made a pair', () => {
     const rankings = [
       ranking('a', [1, 2], 1),
       ranking('b', [1, 2], -0.6),
@@ -141,7 +141,7 @@ describe('measureIteration', () => {
     ).toMatchObject({ ranking_couples: 0, ranking_accuracy: null, sample_accuracy: null });
   });
 
-  it('estimates KL by the mean log ratio, a response and a token', () => {
+  it('estimates KL by the mean log ratio, per response and per token', () => {
     const scores = [
       { tokens: 4, logp_current: -3, logp_base: -5 },
       { tokens: 6, logp_current: -8, logp_base: -7 },
@@ -178,7 +178,7 @@ describe('measureIteration', () => {
     expect(measured.repeated_4).toBeCloseTo((2 / 3 + 0) / 2, 12);
   });
 
-  it('takes margins of the first step and of the last quarter', () => {
+  it('reports the margins of the first step and of the last quarter', () => {
     const steps = [1, 2, 3, 4, 5, 6, 7, 8].map((step) => ({
       'rewards/margins': step,
       'rewards/accuracies': step / 8,

@@ -66,7 +66,7 @@ describe.each(['plain', 'chat'] as const)('%s', (kind) => {
     });
   });
 
-  it('covers both rules, and tells them apart', () => {
+  it('has questions on which the two rules differ', () => {
     for (const name of NAMES) {
       const items = golden[kind].filter(({ task }) => task === name);
       expect(items.length).toBeGreaterThanOrEqual(25);

@@ -122,7 +122,7 @@ describe.each(Object.keys(CASES) as (keyof typeof CASES)[])('task %s', (name) =>
     ).toMatchObject({ prompt_id: question!.id, task: name, correct: true, tokens: 5 });
     expect(grade(question!, { text: wrong, tokens: 5 }).correct).toBe(false);
   });
-  it('takes the first questions when told how many', async () => {
+  it('takes the given number of questions from the start', async () => {
     expect(await TASKS[name].questions({ ...(await source()), count: 1 })).toHaveLength(1);
   });
   if (name === 'builtin') return;
@@ -145,7 +145,7 @@ describe.each(Object.keys(CASES) as (keyof typeof CASES)[])('task %s', (name) =>
       `${path} line ${rows.length + 1}: question "c"`,
     );
   });
-  it('says so of a set without answers', async () => {
+  it('refuses a set without answers in one sentence', async () => {
     const path = await file(rows.map((row) => ({ ...row, answer: undefined, final: undefined })));
     await expect(TASKS[name].questions({ source: path })).rejects.toThrow(
       new RegExp(
@@ -154,7 +154,7 @@ describe.each(Object.keys(CASES) as (keyof typeof CASES)[])('task %s', (name) =>
       ),
     );
   });
-  it('keeps a row that says the same as another, under an id of its own', async () => {
+  it('keeps a repeated row under an id of its own', async () => {
     const { id: _, ...row } = rows[0] as { id: string };
     const questions = await TASKS[name].questions({ source: await file([row, row, row]) });
     expect(questions.map(({ id }) => id)).toEqual([

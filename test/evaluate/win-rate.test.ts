@@ -58,7 +58,7 @@ describe('the length-controlled win rate', () => {
     expect(raw.high - raw.low).toBeCloseTo((2 * 1.96 * Math.sqrt(variance)) / Math.sqrt(60), 1);
   });
 
-  it('takes a judge of length alone for undecided, and tells its preference for length', () => {
+  it('is ½ for a judge of length alone, whose preference for length is reported', () => {
     const judged = Array.from({ length: 40 }, (_, i) => {
       const longer = i % 4 !== 0;
       return {
@@ -73,7 +73,7 @@ describe('the length-controlled win rate', () => {
     expect(longer_preferred).toBe(1);
   });
 
-  it('is the raw rate where no length differs', () => {
+  it('is the raw rate if all lengths are equal', () => {
     const judged = [1, 1, 0.5, 0].map((preference) => ({
       preference,
       before_length: 9,
@@ -84,7 +84,7 @@ describe('the length-controlled win rate', () => {
     expect(longer_preferred).toBeNull();
   });
 
-  it('is unknown where all lengths differ by the same', () => {
+  it('is null if all lengths differ by the same amount', () => {
     const judged = [1, 1, 0].map((preference) => ({
       preference,
       before_length: 9,
@@ -99,7 +99,8 @@ describe('the length-controlled win rate', () => {
     expect(rate).toBeLessThan(1);
   });
 
-  it('refuses no preferences', () => expect(() => winRate([])).toThrow('no preference'));
+  it('refuses an empty list of preferences', () =>
+    expect(() => winRate([])).toThrow('no preference'));
 });
 
 describe('the judge of pairs', () => {

@@ -206,7 +206,7 @@ describe('a file', () => {
     expect(notes.every(({ received }) => received <= weights.length)).toBe(true);
   });
 
-  it('of another size than listed is told as that', async () => {
+  it('of another size than listed is reported as that', async () => {
     hub.swapped.set('model.safetensors', Buffer.from('<html>sign in</html>'));
     await expect(fetchModel()).rejects.toMatchObject({
       code: 'ERR_CHECKSUM',
@@ -357,7 +357,7 @@ describe('a proxy', () => {
 });
 
 describe('a cached file', () => {
-  it('that was damaged is told and fetched again', async () => {
+  it('that was damaged is reported and fetched again', async () => {
     const snapshot = await fetchModel();
     expect(await damagedFiles(snapshot, ['model.safetensors'], { env })).toEqual([]);
     const bytes = Buffer.from(weights);

@@ -148,7 +148,7 @@ describe('cream push', () => {
     });
   }, 120_000);
 
-  it('asks nothing in a dry run, and refuses with one sentence', async () => {
+  it('sends nothing in a dry run, and refuses bad input in one sentence', async () => {
     const model = tinyModel({ tokenizer: true });
     const dry = await push([model, '--to', 'me/x', '--dry-run']);
     expect(dry.stdout).toMatch(/^config\.json\n[^]*files, \d\.\d MB, would go to me\/x\.\n$/);

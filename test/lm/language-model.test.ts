@@ -35,7 +35,7 @@ describe('LanguageModel', () => {
     expect(await lm.generate([{ role: 'user', content: 'hi' }], options)).toEqual(whole);
   });
 
-  it('tells token ids, log-probs, why it ended, and the seed', async () => {
+  it('returns token ids, log-probs, the reason why it ended, and the seed', async () => {
     const completion = await lm.generate('hi', { maxNewTokens: 12, seed: 5 });
     const [direct] = await lm.model
       .generate({
@@ -55,7 +55,7 @@ describe('LanguageModel', () => {
     });
   });
 
-  it('draws a seed of its own for every call, and repeats it where it is given', async () => {
+  it('draws a seed for every call, and repeats a completion whose seed is given', async () => {
     const options = { maxNewTokens: 40 };
     const [first, second] = await Promise.all([
       lm.generate('hi', options),

@@ -51,7 +51,7 @@ it('a cache without a note, from before notes were written, is believed', () => 
   expect(damagedLibrary(root)).toBeNull();
 });
 
-it('a library that is cut off, or is none, is told before it is loaded', () => {
+it('a library that is cut off, or is none, is named before it is loaded', () => {
   const folder = join(root, 'cut');
   mkdirSync(join(folder, 'lib'), { recursive: true });
   writeFileSync(join(folder, 'version.py'), "__version__ = '2.13.0'\n");

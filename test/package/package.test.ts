@@ -59,7 +59,7 @@ function program(heading: string): string {
 }
 
 describe('the tarballs', () => {
-  it('are made of this machine', () => {
+  it('are built for this machine', () => {
     expect(packed).toMatchObject({ status: 0 });
     expect(platform).toMatch(/cream-lm-(linux|darwin)-.*\.tgz$/);
   });

@@ -164,7 +164,7 @@ describe('prefer', () => {
     expect(JSON.parse(JSON.stringify(rankings))).toEqual(rankings);
   });
 
-  it('uses the method it is told', () => {
+  it('uses the given method', () => {
     const p = prompt('p', [1, 2, 3, 4], [1, 3, 2, 4]);
     expect(prefer({ ...p, method: 'top_order' }).rankings[0]!.consistency).toBe(1);
     expect(prefer({ ...p, method: 'spearman' }).rankings[0]!.consistency).toBeCloseTo(0.9, 14);

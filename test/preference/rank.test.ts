@@ -214,7 +214,7 @@ describe('a judge without an order', () => {
     });
     expect(isUndefined(x, y)).toBe(true);
   });
-  it('is nobody where both lists vary', () =>
+  it('is not assumed if both lists vary', () =>
     expect(isUndefined([1, 1, 2], [3, 4, 4])).toBe(false));
 });
 
@@ -266,7 +266,7 @@ describe('lossWeights', () => {
     expect(lossWeights([0.2, 0.4, 0.9], { method: 'dyn' })).toEqual([0.2, 0.4, 0.9]);
     expect(lossWeights([0.2, 0.4], { method: 'fixed', value: 1 })).toEqual([1, 1]);
   });
-  it('takes one prompt, and none', () => {
+  it('accepts one prompt, and none', () => {
     expect(lossWeights([0.7], { method: 'avg' })).toEqual([0.7]);
     expect(lossWeights([], { method: 'avg' })).toEqual([]);
   });

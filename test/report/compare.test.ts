@@ -28,7 +28,7 @@ function made(name: string, recipe: string, right: number): string {
 }
 
 describe('compareRuns', () => {
-  it('tells keys that differ, seeds apart, and pairs on the same questions', () => {
+  it('names keys that differ except seeds, and compares on the same questions', () => {
     const paths = [
       made('a1', 'seed: 1\nrank:\n  weighting: dynamic\n', 20),
       made('a2', 'seed: 2\nrank:\n  weighting: dynamic\n', 24),
@@ -67,7 +67,7 @@ describe('compareRuns', () => {
     expect(html).not.toMatch(/NaN|undefined/);
   });
 
-  it('labels runs of one name by their paths, and stands empty runs', () => {
+  it('labels runs of one name by their paths, and accepts empty runs', () => {
     const paths = [made('x/run', 'seed: 1\n', 20), made('y/run', 'seed: [\n', 20)];
     rmSync(join(paths[1]!, 'iteration-2'), { recursive: true });
     for (const name of ['iteration-0', 'iteration-1', 'sft'])

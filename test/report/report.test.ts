@@ -172,7 +172,7 @@ describe('reportHtml', () => {
     expect(html).toContain(escapeHtml(hostile));
   });
 
-  it('says so of an empty directory, a missing one, and a run without a summary', () => {
+  it('explains an empty directory, a missing one, and a run without a summary', () => {
     expect(reportHtml(directory)).toContain('The run has not begun');
     expect(unbalanced(reportHtml(join(directory, 'none')))).toEqual([]);
     writeRun(directory);
@@ -180,7 +180,7 @@ describe('reportHtml', () => {
     expect(reportHtml(directory)).toContain('The run is not finished');
   });
 
-  it('stands any one file missing, empty, cut or filled with something else', () => {
+  it('is written although any one file is missing, empty, cut or replaced', () => {
     const files = () =>
       readdirSync(directory, { recursive: true, withFileTypes: true })
         .filter((entry) => entry.isFile())
@@ -248,7 +248,7 @@ describe('lineChart', () => {
       format: String,
     });
 
-  it('draws nothing of nothing', () => expect(chart([{ x: 0, y: NaN }])).toBe(''));
+  it('is empty without data', () => expect(chart([{ x: 0, y: NaN }])).toBe(''));
   it('draws one point, and equal points', () => {
     for (const points of [
       [{ x: 1, y: 5 }],

@@ -109,7 +109,7 @@ describe('flipsOf', () => {
     ).toEqual({ prompts: 3, best: 2, worst: 1, reversed: 1, couples: 9, swapped: 4 });
   });
 
-  it('takes a tie for no flip', () => {
+  it('does not count a tie as a flip', () => {
     expect(flipsOf([ranking([1, 1, 3], [2, 1, 3])])).toMatchObject({ best: 0, swapped: 0 });
   });
 

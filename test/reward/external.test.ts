@@ -43,7 +43,7 @@ const join = (...values: unknown[]) => joinRewards(rows(...values), completions,
 describe('a scores file', () => {
   it('is joined by prompt and sample, in any order', () =>
     expect(join(...[...all].reverse())).toEqual(all));
-  it('or by prompt and text', () =>
+  it('is also joined by prompt and text', () =>
     expect(
       join(
         ...all.map(({ prompt_id, sample, reward }) => ({
@@ -53,7 +53,7 @@ describe('a scores file', () => {
         })),
       ),
     ).toEqual(all));
-  it('may give a text once for all samples that say it, or each time the same', () => {
+  it('may have one row for all samples of one text, or equal rows for each', () => {
     const twins = [completion('a', 0, 'same'), completion('a', 1, 'same')];
     const row = { prompt_id: 'a', completion: 'same', reward: 5 };
     expect(joinRewards(rows(row), twins, 'f').map((r) => r.reward)).toEqual([5, 5]);
@@ -195,7 +195,7 @@ describe('externalSet', () => {
       ),
     ).toEqual([3, 1, -1, -3]);
   });
-  it('else against a second judge, else against itself', () => {
+  it('without one it ranks against a second judge, else against itself', () => {
     expect(
       externalSet(
         all.map((r) => ({ ...r, reward_previous: 9 })),

@@ -61,7 +61,7 @@ describe('rewardSet', () => {
     },
   );
 
-  it('can be told the roles', () => {
+  it('takes explicit roles', () => {
     expect(
       rewardSet([score(0, 4, -8, -8, -8)], undefined, {
         currentIsBase: false,
@@ -78,5 +78,5 @@ describe('rewardSet', () => {
     expect(() => rewardSet([score(3, 0, -8, -8, -8)])).toThrow('tokens = 0');
   });
 
-  it('takes an empty set', () => expect(rewardSet([])).toEqual([]));
+  it('accepts an empty set', () => expect(rewardSet([])).toEqual([]));
 });

@@ -129,7 +129,7 @@ describe('the check of an iteration', () => {
     }
   });
 
-  it('is made anew where the completions are not those it saw', async () => {
+  it('is computed again if the completions have changed', async () => {
     const ran = await tinyRun([]);
     const groups = groupCompletions(ran.records<CompletionRecord>('iteration-1/completions.jsonl'));
     const checks = ran.records<SamplerCheckRecord>('iteration-1/sampler-check.jsonl');

@@ -16,7 +16,7 @@ import { tinyRun } from '../support/run.js';
 const SFT = ['sft.enabled=true', 'sft.count=4', 'sft.batch_size=2', 'sft.learning_rate=1.0e-3'];
 
 describe('guards', () => {
-  it('rank.consistency_floor: no pair weighs less, and C is told as it is', async () => {
+  it('rank.consistency_floor: no pair weighs less, and the reported C stays', async () => {
     const ran = await tinyRun([...SFT, 'rank.weighting=dyn', 'rank.consistency_floor=0.9']);
     for (const { consistency, weight } of ran.records<PairRecord>('iteration-1/pairs.jsonl'))
       expect(weight).toBe(Math.max(0.9, consistency));

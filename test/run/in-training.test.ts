@@ -130,7 +130,7 @@ describe('a run', () => {
     expect(events.some(({ type }) => type === 'run_finished')).toBe(true);
   }, 60_000);
 
-  it('with too few pairs says so and trains to the end', async () => {
+  it('warns of too few pairs and trains to the end', async () => {
     const { records, events } = await tinyRun(['evaluate.every=1', 'prompts.count=3']);
     const warnings = events.flatMap((event) => (event.type === 'warning' ? event.message : []));
     expect(warnings.join()).toContain('too few to leave any out of training');

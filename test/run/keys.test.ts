@@ -3,7 +3,7 @@ import { createHash } from 'node:crypto';
 import { promptKey, shuffled } from '../../src/run/keys.js';
 
 describe('keyed randomness', () => {
-  it('makes of a prompt id the first 8 bytes of its SHA-256', () => {
+  it('turns a prompt id into the first 8 bytes of its SHA-256', () => {
     expect(promptKey('builtin-train-42-00000').toString(16).padStart(16, '0')).toBe(
       createHash('sha256').update('builtin-train-42-00000').digest('hex').slice(0, 16),
     );

@@ -62,7 +62,7 @@ describe('CREAM', () => {
     ).toBe(true);
   }, 60_000);
 
-  it('ranks by the length-mean of the implicit reward where it is told to', async () => {
+  it('ranks by the implicit reward per token if the recipe says so', async () => {
     const ran = await tinyRun([...SFT, 'reward.length=mean']);
     const scores = ran.records<ScoreRecord>('iteration-1/scores.jsonl');
     for (const { prompt_id, samples, reward_current } of ran.records<RankingRecord>(
@@ -101,7 +101,7 @@ describe('SRLM', () => {
 });
 
 describe('SRLM + KL', () => {
-  it('tells the divergence from θ_0, which it holds down', async () => {
+  it('reports the divergence from θ_0, which it keeps low', async () => {
     const settings = [
       ...SFT,
       ...FIXED,

@@ -80,7 +80,7 @@ describe('prompts of a program', () => {
 describe('until', () => {
   const THREE = ['iterations=3', 'prompts.count=2'];
 
-  it('ends a run as finished where it says so; without it the run goes on', async () => {
+  it('ends a run as finished if it returns true; without it the run goes on', async () => {
     const seen: IterationSummary['phase'][] = [];
     const until = (row: IterationSummary) => {
       seen.push(row.phase);

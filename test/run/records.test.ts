@@ -46,7 +46,7 @@ describe('a record', () => {
     expect(await (await reopened()).damage('a.jsonl')).toContain(message);
   });
 
-  it('tells a missing file, and one it does not know', async () => {
+  it('reports a missing file and an unknown one', async () => {
     const records = await two();
     rmSync(at('b.jsonl'));
     expect(await records.damage('b.jsonl')).toBe('is missing');

@@ -27,7 +27,7 @@ it('shows what a stopped run has, and the finished run', async () => {
   expect(report()).not.toContain('In progress');
 }, 60_000);
 
-it('that cannot be written is told once, and the run is finished', async () => {
+it('that cannot be written is reported once, and the run finishes', async () => {
   const directory = join(temporaryFolder(), 'run');
   mkdirSync(join(directory, 'report.html'), { recursive: true });
   writeFileSync(join(directory, 'report.html/x'), '');

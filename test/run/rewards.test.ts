@@ -154,7 +154,7 @@ describe('a reward function', () => {
     );
   });
 
-  it('and recipe must agree that there is one', async () => {
+  it('is given if and only if the recipe asks for it', async () => {
     await expect(tinyRun([...FIXED, 'reward.source=function'])).rejects.toThrow(
       'reward.source: function is for Node programs',
     );

@@ -70,7 +70,7 @@ describe('a sink', () => {
     ]);
   });
 
-  it('that never answers or never works is told about, and loses nothing', async () => {
+  it('that never answers or always fails is reported, and no row is lost', async () => {
     const directory = temporaryFolder();
     const warnings: string[] = [];
     const silent: MetricsSink = { name: 'silent', log: () => new Promise(() => {}) };
@@ -114,7 +114,7 @@ describe('a sink', () => {
 });
 
 describe('run()', () => {
-  it('tells its sinks and its callback what metrics.jsonl has, stopped and resumed', async () => {
+  it('passes the rows of metrics.jsonl to sinks and callback, stopped and resumed', async () => {
     const directory = join(temporaryFolder(), 'run');
     const { sink, steps, calls } = keeper();
     const called: MetricsRow[] = [];

@@ -27,7 +27,7 @@ describe('an atomic write', () => {
     expect(readdirSync(join(folder, 'a/b'))).toEqual(['c.txt']);
   });
 
-  it('says in a sentence where it cannot write', async () => {
+  it('names the place that it cannot write in one sentence', async () => {
     writeFileSync(join(folder, 'file'), '');
     await expect(writeAtomic(join(folder, 'file/inside.txt'), 'x')).rejects.toMatchObject({
       code: 'ERR_DISK',
@@ -175,7 +175,7 @@ describe('the state of a training stage', () => {
     expect(loaded).toEqual(['four']);
   });
 
-  it('stays on the older state where a kill came before the rename', async () => {
+  it('stays on the older state if a kill came before the rename', async () => {
     await state().save(trainer('two'), steps(2));
     const older = readFileSync(join(folder, 'training/state.safetensors'));
     await state().save(trainer('four'), steps(4));

@@ -32,7 +32,7 @@ const told = (events: readonly RunEvent[], pattern: RegExp): number[] =>
 const training = (events: readonly RunEvent[]): number =>
   events.findIndex((event) => event.type === 'stage_started' && event.stage === 'train');
 
-it('a run without SFT is told so once, before it trains', async () => {
+it('a run without SFT is warned once, before it trains', async () => {
   const { events } = await tinyRun(['iterations=2', 'prompts.count=2']);
   const found = told(events, /iteration 1, C is 1 by construction/i);
   expect(found).toHaveLength(1);

@@ -125,7 +125,7 @@ describe('scripts/experiments/cream.mjs', () => {
     expect(readFileSync(lost, 'utf8')).toBe(text);
   }, 600_000);
 
-  it('names what it lacks', () => {
+  it('names the inputs that are missing', () => {
     const { status, stderr } = spawnSync(
       process.execPath,
       ['scripts/experiments/cream.mjs', '--data', data],

@@ -130,7 +130,7 @@ it('merging a chunk yields after every thousand merges', () => {
 
 describe('a long text', () => {
   let tokenizer: Tokenizer;
-  it('gives the event loop its turns', async () => {
+  it('lets the event loop run in between', async () => {
     tokenizer = await loadTokenizer({ folder: tinyModel({ tokenizer: true }) });
     const slices = new Slices();
     const text = 'word '.repeat(100_000);

@@ -56,7 +56,7 @@ describe('chat templates', () => {
     expect(renders(new ChatTemplate(source, { specialTokens }))).toEqual(expected);
   });
 
-  it('tell how they write the white space around an answer', () => {
+  it('report how they write the white space around an answer', () => {
     const turns = (content: string) => `{% for m in messages %}<${content}>{% endfor %}`;
     expect(new ChatTemplate(turns('{{ m.content | trim }}')).answerText(' a b\n')).toBe('a b');
     expect(new ChatTemplate(turns('{{ m.content }}')).answerText(' a b\n')).toBe(' a b\n');
@@ -67,7 +67,7 @@ describe('chat templates', () => {
     expect(new ChatTemplate("{{ raise_exception('no') }}").answerText(' a\n')).toBe(' a\n');
   });
 
-  it('give a frozen date', () => {
+  it('use a fixed date', () => {
     expect(render("{{ strftime_now('%d %b %Y') }} {{ strftime_now is defined }}")).toBe(
       '26 Jul 2024 True',
     );

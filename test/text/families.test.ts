@@ -103,7 +103,7 @@ describe.each(families)('%s', (family) => {
     },
   );
 
-  it('takes half a surrogate pair for what cannot be read', () => {
+  it('replaces half a surrogate pair as text that cannot be read', () => {
     expect(tokenizer.encode('a\ud83d b\ude00')).toEqual(tokenizer.encode('a\ufffd b\ufffd'));
   });
 });

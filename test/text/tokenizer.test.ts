@@ -116,7 +116,7 @@ describe('byte-level GGUF vocabularies', () => {
     ).toEqual([3, 5]);
   });
 
-  it('takes the empty text and ids it has never heard of', async () => {
+  it('encodes the empty text and decodes unknown ids', async () => {
     const gpt2 = await small('gpt-2');
     expect(gpt2.encode('')).toEqual([]);
     expect(gpt2.decode([])).toBe('');
