@@ -16,9 +16,9 @@ interface PromptFlags {
 }
 
 /**
- * The prompts of `source` that fit into the context of `policy`, with a warning about rows
- * that are left out and columns that are not read. A file is used completely unless `--count` is given; the number of built-in
- * prompts is unlimited, so the default of the recipe holds for them.
+ * The prompts of `source` that fit into the context of `policy`, with a warning about rows that are
+ * left out and columns that are not read. A file is used completely unless `--count` is given; the
+ * number of built-in prompts is unlimited, so the default of the recipe holds for them.
  */
 export async function promptsOf(
   settings: Recipe,

@@ -66,10 +66,17 @@ evaluate: {tasks: []}
     expect(took).toBeLessThan(3 * LOST_MS);
     const last = all.map(({ stderr }) => stderr.trim().split('\n').at(-1));
     expect(last[0]).toMatch(
-      /^cream: Rank 0 ends because rank 1 of 2 has not been heard of for 20 s: it has ended, or the network between the machines fails\. What was finished is saved: start the run again/,
+      new RegExp(
+        '^cream: Rank 0 ends because rank 1 of 2 has not been heard of for 20 s: it has ended, or ' +
+          String.raw`the network between the machines fails\. What was finished is saved: start ` +
+          'the run again',
+      ),
     );
     expect(last[1]).toMatch(
-      /^cream: Rank 1 ends because the store at 10\.77\.0\.1:\d+ does not answer for 20 s: the network between the machines fails\./,
+      new RegExp(
+        String.raw`^cream: Rank 1 ends because the store at 10\.77\.0\.1:\d+ does not answer for ` +
+          String.raw`20 s: the network between the machines fails\.`,
+      ),
     );
     const completions = join(directory, 'iteration-1/completions.jsonl');
     const before = readFileSync(completions);

@@ -75,7 +75,7 @@ describe('an adapter', () => {
     merged.forEach((score, i) => expect(score).toBeCloseTo(scores[i]!, 3));
   });
 
-  it('accepts another base or one in its folder, and its own tokenizer or that of the base', async () => {
+  it('accepts another base, and its own tokenizer or that of the base', async () => {
     const { folder, scores } = await adapterFolder();
     const moved = join(temporaryFolder(), 'moved');
     cpSync(base, moved, { recursive: true });
