@@ -216,7 +216,7 @@ const pointOf = (folder, device) => (specification) => {
   return trial(process.execPath, [here('cases/curves/cream.mjs'), file]);
 };
 
-/** A large model cannot be trained whole on the card: said, where it was not asked for by name. */
+/** Whether the card can hold the work. If not, prints the reason, or throws it for a named work. */
 function possible(name, asked, { parameters }, { gpu }) {
   const reason =
     gpu && name === 'train' && trainingBytes(parameters) > gpu.memoryBytes

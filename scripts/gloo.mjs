@@ -10,7 +10,7 @@ import { cacheDir, probe, runStep, say, SetupError } from './steps.mjs';
 const HEADER = 'gloo/rendezvous/store.h';
 const cached = () => join(cacheDir(), 'gloo');
 
-/** → the folder below which gloo/ lies, or null. @throws SetupError where CREAM_GLOO has none. */
+/** → the folder below which gloo/ lies, or null. @throws SetupError if CREAM_GLOO has none. */
 export function findGloo() {
   const given = process.env.CREAM_GLOO;
   const below = (folder) => ['include', 'usr/include'].map((path) => join(folder, path));
@@ -25,7 +25,7 @@ export function findGloo() {
   return found;
 }
 
-/** findGloo(), after an attempt to fetch the headers with apt where there are none. */
+/** findGloo(), or else the headers that apt can fetch; null, with advice, if there are none. */
 export function fetchGloo() {
   const found = findGloo();
   if (found !== null) return found;

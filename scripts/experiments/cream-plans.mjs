@@ -34,7 +34,7 @@ export const EXPLORATORY = {
   ],
 };
 
-/** The comparison that is tested; all others are told with intervals only. */
+/** The comparison that is tested; all others are reported with intervals only. */
 export const PRIMARY = { before: 'srlm', after: 'cream-avg' };
 
 export const DEMONSTRATIONS = 'openassistant/train';

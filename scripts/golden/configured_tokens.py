@@ -6,6 +6,7 @@ A tokenizer whose ids 0 to 255 are bytes, with one special token, gets a tokeniz
 special_tokens_map.json) that adds tokens or changes flags. Each case has the ids of TEXT and the
 text without special tokens.
 """
+
 import json
 import pathlib
 import tempfile

@@ -87,7 +87,7 @@ CONVERSATIONS = [
 
 ROLE_LOOP = "{% for message in messages %}"
 TEMPLATES = {
-    # in the manner of families
+    # in the style of model families
     "llama2": (
         "{%- if messages[0]['role'] == 'system' %}"
         "{% set sys = '<<SYS>>\\n' ~ messages[0]['content'] ~ '\\n<</SYS>>\\n\\n' %}"

@@ -280,7 +280,7 @@ CONVERSATIONS = [
     [("system", "only a system message")],
 ]
 
-# Ours, each with something that real templates do.
+# Our own templates, each with a feature of real ones.
 TEMPLATES = {
     "strip with characters": (
         "{% for m in messages %}[{{ m.role }}]{{ m.content.strip('\\n') }}|"

@@ -764,7 +764,7 @@ FAMILIES = {
         config=dict(bos_token="<s>", eos_token="</s>", unk_token="<unk>"),
         own=["<s>[INST]isn'T HTTPServer/ÀÉa 2024[/INST]"],
     ),
-    # no model's, but what a tokenizer.json may say
+    # settings that no model here has, but a tokenizer.json may have
     "flags": dict(
         kind="pieces",
         first=SPM_SPECIAL,

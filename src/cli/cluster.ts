@@ -34,7 +34,7 @@ export function clusterOf({ gpus, nodes }: { gpus?: string; nodes?: string }): C
   return cluster.gpus * cluster.nodes > 1 ? cluster : undefined;
 }
 
-/** `weights` and `adapter` count parameters; only an adapter is trained where there is one. */
+/** `weights` and `adapter` count parameters; only an adapter is trained if there is one. */
 export function trainingTraffic(
   { weights, adapter, dtype }: { weights: number; adapter: number | undefined; dtype: DType },
   { gpus, nodes }: Cluster,

@@ -33,7 +33,7 @@ export function outputOf(path: string): Output {
   throw refusal(path, 'it is neither a file nor a pipe; name a file');
 }
 
-/** What is at `path`; undefined where nothing is. @throws RunError where that cannot be told */
+/** What is at `path`; undefined if nothing is. @throws RunError if that cannot be found out */
 function look(path: string, stat: typeof lstatSync): Stats | undefined {
   try {
     return stat(path, { throwIfNoEntry: false });

@@ -67,7 +67,7 @@ export class BadRows {
 export const countLeftOut = ({ duplicates, skipped }: LeftOut): number =>
   duplicates + skipped.length;
 
-/** One sentence on the rows that were left out; undefined where there are none. */
+/** One sentence on the rows that were left out; undefined if there are none. */
 export function describeLeftOut(source: string, left: LeftOut): string | undefined {
   const { duplicates, duplicate, skipped } = left;
   const total = countLeftOut(left);

@@ -2,6 +2,7 @@
  * Templates of the built-in prompts that ask for words: opposites, categories, spelling, counting
  * letters, simple logic, general knowledge.
  */
+import { MONTHS, WEEK } from './calendar.js';
 import { multipleChoice, NAMES, numeric, word, type Template } from './problem.js';
 
 const OPPOSITES = [
@@ -146,30 +147,6 @@ const SPELLING = [
   'letter',
   'mirror',
   'carrot',
-] as const;
-
-const WEEK = [
-  'Monday',
-  'Tuesday',
-  'Wednesday',
-  'Thursday',
-  'Friday',
-  'Saturday',
-  'Sunday',
-] as const;
-const MONTHS = [
-  'January',
-  'February',
-  'March',
-  'April',
-  'May',
-  'June',
-  'July',
-  'August',
-  'September',
-  'October',
-  'November',
-  'December',
 ] as const;
 
 const opposite: Template = (d) => {

@@ -68,7 +68,7 @@ const plain = (name: string): string =>
     .replace(/[\s.-]+/g, '_')
     .toLowerCase();
 
-/** Our name of a column; undefined where it is none of a conversation. */
+/** Our name of a column; undefined if it is none of a conversation. */
 export const ourName = (column: string): string | undefined => OURS.get(plain(column));
 
 /** Further columns that loaders read under their own names. */

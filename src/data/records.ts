@@ -159,7 +159,7 @@ export interface JudgementRecord {
   /** 0 … judgements − 1: each is drawn with a key of its own. */
   judgement: number;
   /**
-   * 0 … 5; null where the text gives none, or the completion is too long to be put to the judge.
+   * 0 … 5; null if the text gives none, or the completion is too long to be put to the judge.
    */
   score: number | null;
   text: string;
@@ -191,7 +191,7 @@ export interface RankingRecord {
    * nothing.
    */
   one_judge?: true;
-  /** Why no pair was made of it; absent where one was. */
+  /** Why no pair was made of it; absent if one was. */
   skipped?:
     | 'no_judgement'
     | 'too_few_completions'

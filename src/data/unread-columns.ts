@@ -35,7 +35,7 @@ export class UnreadColumns {
   }
 }
 
-/** One sentence on the columns that were not read; undefined where there are none. */
+/** One sentence on the columns that were not read; undefined if there are none. */
 export function describeUnread(
   source: string,
   { unread = [] }: { unread?: readonly string[] | undefined },

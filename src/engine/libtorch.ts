@@ -156,7 +156,7 @@ function pythonTorch(env: NodeJS.ProcessEnv): string | null {
   return status === 0 ? stdout.trim() : null;
 }
 
-/** "2.13.0" of a libtorch folder, without a suffix such as +cpu; null where it is none. */
+/** "2.13.0" of a libtorch folder, without a suffix such as +cpu; null if it is none. */
 export function versionOf(root: string): string | null {
   const read = (name: string): string =>
     existsSync(join(root, name)) ? readFileSync(join(root, name), 'utf8') : '';

@@ -37,7 +37,7 @@ export interface NativeModelInfo {
   headDim: number;
   intermediateSize: number;
   /**
-   * Longest sequence in tokens: the config's number, or less where a longer one would change the
+   * Longest sequence in tokens: the config's number, or less if a longer one would change the
    * RoPE frequencies (docs/models.md).
    */
   maxPositionEmbeddings: number;
@@ -186,7 +186,7 @@ export interface NativeTrainer {
   dispose(): NativeJob<undefined>;
 }
 
-/** A process among the ranks of a run; one of one where there is no launcher. */
+/** A process among the ranks of a run; the only one without a launcher. */
 export interface RankPlace {
   rank: number;
   size: number;

@@ -31,7 +31,7 @@ export interface Agreement {
 }
 
 /**
- * Kendall's τ-b in [−1, 1]; NaN where a side is constant, contains NaN or has fewer than two
+ * Kendall's τ-b in [−1, 1]; NaN if a side is constant, contains NaN or has fewer than two
  * values. O(N²), which is fast enough for the few completions of a prompt.
  */
 export function kendallTau(x: readonly number[], y: readonly number[]): number {

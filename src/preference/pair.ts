@@ -46,7 +46,7 @@ export function bestAndWorst(
 }
 
 /**
- * The reason why `ranking` yields no pair, or undefined where it yields one. `completions` has
+ * The reason why `ranking` yields no pair, or undefined if it yields one. `completions` has
  * one entry per entry of `ranking.samples`.
  */
 export function skipReason(

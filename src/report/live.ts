@@ -12,12 +12,12 @@ import { readRun } from './metrics.js';
 import { page, partsHtml, reportParts, type Part } from './page.js';
 import { PAGE_PROMPTS } from './sample-list.js';
 
-/** Files of which one changes with everything that a run does. */
+/** Whatever a run does changes one of these files. */
 const WATCHED = ['recipe.yaml', 'run.json', 'events.jsonl', 'metrics.jsonl', 'summary.json'];
 const LOOK_EVERY_MS = 500;
-/** Reading a long run takes time of this machine, of which the run is left the most. */
+/** The share of this machine's time that reading may take; a long run keeps the rest. */
 const SHARE = 0.1;
-/** A comment to a silent connection, so that nothing between takes it for dead. */
+/** A comment is sent to a silent connection this often, so that no proxy closes it. */
 const ALIVE_EVERY_MS = 15_000;
 
 export interface LiveOptions {
@@ -74,7 +74,7 @@ class LiveReport {
 
   constructor(private readonly directory: string) {}
 
-  /** Reads the run again where it has changed. */
+  /** Reads the run again if it has changed. */
   look(): void {
     const began = performance.now();
     const now = this.signature();
@@ -96,7 +96,7 @@ class LiveReport {
     return page(this.title, body, { version: this.version });
   }
 
-  /** Parts that changed after `version`; all for a version that this server has not told. */
+  /** Parts that changed after `version`; all for a version that this server has not sent. */
   since(version: number): Part[] {
     const from = version > this.version ? 0 : version;
     return this.parts.filter((part) => part.version > from).map(({ id, html }) => [id, html]);

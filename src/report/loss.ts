@@ -24,7 +24,7 @@ const NOTES: Readonly<Record<string, { loss: string; start: string; reward: stri
 export interface LossText {
   /** For example `C · DPO + (1 − C) · reverse DPO; it starts at log 2 = 0.693.` */
   loss: string;
-  /** The reward whose margin is told. */
+  /** The reward whose margin is reported. */
   reward: string;
 }
 

@@ -88,7 +88,7 @@ export interface WorkReport {
   done: number;
   total: number;
   unit: string;
-  /** The newest step, where it trains. */
+  /** The newest step, if it trains. */
   step: Step | null;
 }
 
@@ -175,7 +175,7 @@ function workingOn(events: readonly Row[], phases: readonly PhaseReport[]): Work
   };
 }
 
-/** The last event of each section: a run that was stopped and resumed may have told it twice. */
+/** The last event of each section: a run that was stopped and resumed may have written it twice. */
 function rowsLeftOut(events: readonly Row[]): RunReport['leftOut'] {
   const found = new Map<string, RunReport['leftOut'][number]>();
   for (const event of events) {

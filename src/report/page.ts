@@ -27,7 +27,7 @@ export function reportPage(run: RunReport): string {
   return page(`${run.name} · CREAM run`, partsHtml(reportParts(run)));
 }
 
-/** A part of the page that is replaced as a whole where the page follows its run. */
+/** A part of the page, replaced as a whole while the page follows its run. */
 export type Part = readonly [id: string, html: string];
 
 export function reportParts(run: RunReport): Part[] {

@@ -98,7 +98,7 @@ const SCORE = new RegExp(
 );
 
 /**
- * Points of the last `Score: n` in a judgement, or null where there is none or n is outside 0 to 5.
+ * Points of the last `Score: n` in a judgement, or null if there is none or n is outside 0 to 5.
  * Decimals are accepted.
  */
 export function parseScore(text: string): number | null {

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { reportHtml } from '../report/page.js';
 import { REPORT, writeAtomic } from './store.js';
 
-/** A report that takes longer is not written after every stage, but for a share of the time. */
+/** A report that takes longer is written less often, so that it uses a fixed share of the time. */
 const QUICK_MS = 1_000;
 const SHARE = 0.05;
 

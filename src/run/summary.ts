@@ -50,7 +50,7 @@ export class Summaries {
 
   /**
    * Adds `phase`, whose stages are all finished, here and to metrics.jsonl. Returns its row;
-   * undefined where it has neither answers nor steps.
+   * undefined if it has neither answers nor steps.
    */
   async add(phase: Phase): Promise<IterationSummary | undefined> {
     const steps = await recordsOf<StepRecord>(this.run, phase, 'steps.jsonl');

@@ -162,7 +162,7 @@ export class Team {
     this.ranks.leave();
   }
 
-  /** The failure that another rank has told of, if any, within `milliseconds`. */
+  /** The failure that another rank reports within `milliseconds`, if any. */
   async failure(milliseconds: number): Promise<Error | undefined> {
     const until = performance.now() + milliseconds;
     do {
@@ -198,7 +198,7 @@ export async function withTeam(team: Team | undefined, work: () => Promise<void>
   await team.end(false);
 }
 
-/** The number of the next unit; undefined where none is left. */
+/** The number of the next unit; undefined if none is left. */
 export async function takeUnit(
   ranks: Ranks,
   key: string,

@@ -1,4 +1,4 @@
-/** The work of the stages that all ranks share: what another rank is told, and how it makes it. */
+/** The work that all ranks share in a stage: as another rank hears of it, and as it executes it. */
 import type { WorkHooks } from '../lm/hooks.js';
 import type { WorkContext } from './context.js';
 import { withRewardModel } from './reward-model.js';

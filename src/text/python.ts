@@ -1,4 +1,5 @@
 /** Python's string functions, for chat templates that rely on them where JavaScript's differ. */
+import { MONTHS, WEEK } from '../data/calendar.js';
 import { PYTHON_SPACE } from '../data/white-space.js';
 
 /** A value inside the template interpreter, with the parts that printing needs. */
@@ -155,22 +156,6 @@ export function split(
   return parts;
 }
 
-const DAYS = ['Sunday', 'Monday', 'Tuesday', 'Wednesday', 'Thursday', 'Friday', 'Saturday'];
-const MONTHS = [
-  'January',
-  'February',
-  'March',
-  'April',
-  'May',
-  'June',
-  'July',
-  'August',
-  'September',
-  'October',
-  'November',
-  'December',
-];
-
 /**
  * strftime in the C locale, UTC. An unknown directive throws, because a wrong date in a prompt
  * would go unnoticed.
@@ -180,7 +165,7 @@ export function strftime(date: Date, format: string): string {
   const hour12 = date.getUTCHours() % 12 || 12;
   const dayOfYear =
     Math.floor((date.getTime() - Date.UTC(date.getUTCFullYear(), 0, 1)) / 86_400_000) + 1;
-  const day = DAYS[date.getUTCDay()] as string;
+  const day = WEEK[(date.getUTCDay() + 6) % 7] as string;
   const month = MONTHS[date.getUTCMonth()] as string;
   const directives: Record<string, string> = {
     Y: String(date.getUTCFullYear()),

@@ -31,17 +31,13 @@ const answers = (name: string, correct: boolean[], task = 'siqa'): string => {
   return path;
 };
 
+const measure = (...flags: string[]) =>
+  cream('eval', '--model', GOLDEN, '--dtype', 'float32', '--method', 'loglikelihood', ...flags);
+
 describe('cream eval --method loglikelihood', () => {
   it('prints both accuracies of each task, and writes the log-likelihoods', async () => {
     const out = join(work, 'answers.jsonl');
-    const result = await cream(
-      'eval',
-      '--model',
-      GOLDEN,
-      '--dtype',
-      'float32',
-      '--method',
-      'loglikelihood',
+    const result = await measure(
       '--task',
       `arc_easy:${GOLDEN}arc_easy.jsonl`,
       '--task',
@@ -67,14 +63,7 @@ describe('cream eval --method loglikelihood', () => {
   });
 
   it('uses the chat template if asked to', async () => {
-    const result = await cream(
-      'eval',
-      '--model',
-      GOLDEN,
-      '--dtype',
-      'float32',
-      '--method',
-      'loglikelihood',
+    const result = await measure(
       '--apply-chat-template',
       'true',
       '--task',

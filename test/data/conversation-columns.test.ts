@@ -9,15 +9,8 @@ import {
   loadPrompts,
   promptOf,
 } from '../../src/data/prompts.js';
-import type { Message } from '../../src/data/records.js';
+import { assistant, row, system, user } from '../support/rows.js';
 
-const system = (content: string): Message => ({ role: 'system', content });
-const user = (content: string): Message => ({ role: 'user', content });
-const assistant = (content: string): Message => ({ role: 'assistant', content });
-const row = (value: object) => ({
-  value: value as Record<string, unknown>,
-  where: 'x.jsonl line 3',
-});
 const promptIn = (value: object) => promptOf(row(value)).prompt;
 const pairIn = (value: object) =>
   preferenceOf(row({ chosen: 'Yes.', rejected: 'Never.', ...value }));

@@ -4,11 +4,9 @@ import { join } from 'node:path';
 import { describe, expect, it } from '@jest/globals';
 import { loadPreferences, preferenceOf } from '../../src/data/preferences.js';
 import { demonstrationOf, loadPrompts, promptOf } from '../../src/data/prompts.js';
-import type { Message } from '../../src/data/records.js';
 import { temporaryFolder } from '../support/folders.js';
+import { assistant, user } from '../support/rows.js';
 
-const user = (content: string): Message => ({ role: 'user', content });
-const assistant = (content: string): Message => ({ role: 'assistant', content });
 const row = (value: object) => ({ value: value as Record<string, unknown>, where: 'x line 3' });
 const promptIn = (value: object) => promptOf(row(value)).prompt;
 const pairIn = (value: object) =>

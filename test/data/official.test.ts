@@ -18,7 +18,8 @@ import {
   type OfficialFile,
 } from '../../src/data/official.js';
 import { loadPreferences } from '../../src/data/preferences.js';
-import type { CompletionRecord, Message, PairRecord, ScoreRecord } from '../../src/data/records.js';
+import type { CompletionRecord, PairRecord, ScoreRecord } from '../../src/data/records.js';
+import { assistant, user } from '../support/rows.js';
 
 let folder: string;
 beforeAll(async () => {
@@ -33,8 +34,6 @@ async function file(content: unknown, name = 'x.json'): Promise<string> {
 const read = async (content: unknown): Promise<OfficialFile> =>
   (await readOfficial(await file(content)))!;
 const written = async (entries: Entries) => read(officialText(entries));
-const user = (content: string): Message => ({ role: 'user', content });
-const assistant = (content: string): Message => ({ role: 'assistant', content });
 
 // Ids that look like numbers, in an order that a JavaScript object would not keep.
 const ids = ['10', 'a"b\u2028', '2'];

@@ -7,6 +7,7 @@ import { readRecords, serialize } from '../../src/data/jsonl.js';
 import { extractPrompt, loadPreferences, preferenceOf, toTrl } from '../../src/data/preferences.js';
 import type { Message, PairRecord } from '../../src/data/records.js';
 import { ChatTemplate } from '../../src/text/chat-template.js';
+import { assistant, user } from '../support/rows.js';
 
 type Columns = {
   prompt: string | Message[];
@@ -39,8 +40,6 @@ async function file(...rows: object[]): Promise<string> {
   await writeFile(path, rows.map((row) => JSON.stringify(row)).join('\r\n'));
   return path;
 }
-const user = (content: string): Message => ({ role: 'user', content });
-const assistant = (content: string): Message => ({ role: 'assistant', content });
 const row = (value: Record<string, unknown>) => ({ value, where: 'p.jsonl line 7' });
 const messages = (value: string | Message[], role: Message['role']): Message[] =>
   typeof value === 'string' ? [{ role, content: value }] : value;

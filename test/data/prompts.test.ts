@@ -11,10 +11,9 @@ import {
   loadPrompts,
   promptOf,
 } from '../../src/data/prompts.js';
+import { assistant, user } from '../support/rows.js';
 
 const line = (value: Record<string, unknown>) => ({ number: 7, where: 'x.jsonl:7', value });
-const user = (content: string) => ({ role: 'user' as const, content });
-const assistant = (content: string) => ({ role: 'assistant' as const, content });
 const choices = [
   { label: '1', text: 'ice' },
   { label: '2', text: 'fire' },

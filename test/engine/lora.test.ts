@@ -5,9 +5,9 @@ import { cpSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { engineInfo } from '../../src/engine/addon.js';
 import { Model, type AdapterParams, type DType } from '../../src/engine/model.js';
-import type { PairInput } from '../../src/engine/trainer.js';
 import { maxDifference } from '../support/max-difference.js';
 import { temporaryFolder, tinyModel } from '../support/tiny-model.js';
+import { chosen, pairs, prompt, sums } from '../support/tiny-pairs.js';
 
 const root = join(import.meta.dirname, '../..');
 const golden = join(root, 'test/golden');
@@ -23,12 +23,6 @@ const params = {
   weightDecay: 0,
 } as const;
 const lora: AdapterParams = { rank: 4, alpha: 8, seed: 3 };
-const [prompt, chosen, rejected] = [
-  [5, 6, 7],
-  [10, 11, 12, 2],
-  [20, 21, 2],
-];
-const groups = [{ prompt, completions: [chosen, rejected] }];
 
 const models: Model[] = [];
 function kept(model: Model): Model {
@@ -41,20 +35,6 @@ afterEach(async () => {
   await Promise.all(models.splice(0).map((model) => model.dispose()));
 });
 
-const sums = async (model: Model) => [...(await model.score({ groups })).sums];
-async function pairs(model: Model): Promise<PairInput[]> {
-  const [referenceChosen, referenceRejected] = await sums(model);
-  return [
-    {
-      prompt,
-      chosen,
-      rejected,
-      referenceChosen: referenceChosen!,
-      referenceRejected: referenceRejected!,
-      weight: 1,
-    },
-  ];
-}
 async function train(model: Model, steps = 3): Promise<void> {
   const batch = await pairs(model);
   const trainer = await model.trainer(params);

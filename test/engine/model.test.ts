@@ -3,22 +3,11 @@ import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { cpSync, readdirSync, readFileSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { engineInfo, releaseMemory } from '../../src/engine/addon.js';
-import type { Completion } from '../../src/engine/generate.js';
 import { Model } from '../../src/engine/model.js';
+import { plain, request } from '../support/tiny-generation.js';
 import { temporaryFolder, tinyModel } from '../support/tiny-model.js';
 
 const folder = tinyModel({ config: { unknown_key: { kept: true } } });
-const prompts = [
-  { tokens: [5, 6, 7], samples: 3 },
-  { tokens: Int32Array.of(8, 9), samples: 2 },
-];
-const request = { prompts, maxNewTokens: 12, seed: 7n, stopIds: [] as number[] };
-const plain = (completions: Completion[]) =>
-  completions.map(({ tokens, logprobs, ...rest }) => ({
-    ...rest,
-    tokens: [...tokens],
-    logprobs: [...logprobs],
-  }));
 
 let model: Model;
 beforeAll(async () => {

@@ -4,8 +4,8 @@ import { rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { engineInfo } from '../../src/engine/addon.js';
 import { Model, type DType } from '../../src/engine/model.js';
-import type { PairInput } from '../../src/engine/trainer.js';
 import { temporaryFolder, tinyModel } from '../support/tiny-model.js';
+import { chosen, pairs, prompt, rejected, sums } from '../support/tiny-pairs.js';
 
 const folder = tinyModel({ seed: 5 });
 const params = {
@@ -14,12 +14,6 @@ const params = {
   schedule: 'constant',
   weightDecay: 0,
 } as const;
-const [prompt, chosen, rejected] = [
-  [5, 6, 7],
-  [10, 11, 12, 2],
-  [20, 21, 2],
-];
-const groups = [{ prompt, completions: [chosen, rejected] }];
 
 const models: Model[] = [];
 async function load(path = folder, dtype: DType = 'bfloat16'): Promise<Model> {
@@ -30,21 +24,6 @@ async function load(path = folder, dtype: DType = 'bfloat16'): Promise<Model> {
 afterEach(async () => {
   await Promise.all(models.splice(0).map((model) => model.dispose()));
 });
-
-const sums = async (model: Model) => [...(await model.score({ groups })).sums];
-async function pairs(model: Model): Promise<PairInput[]> {
-  const [referenceChosen, referenceRejected] = await sums(model);
-  return [
-    {
-      prompt,
-      chosen,
-      rejected,
-      referenceChosen: referenceChosen!,
-      referenceRejected: referenceRejected!,
-      weight: 1,
-    },
-  ];
-}
 
 describe.each(['float32', 'bfloat16'] as const)('a trainer in %s', (dtype) => {
   it('starts at margin 0 and widens it', async () => {

@@ -8,6 +8,7 @@ import { join } from 'node:path';
 import type { PairRecord, ScoreRecord } from '../../src/data/records.js';
 import type { StepRecord } from '../../src/run/stages/optimise.js';
 import { artefacts } from '../support/cli.js';
+import { expectMarginAgainstBase } from '../support/margin.js';
 import { tinyRun, type Ran } from '../support/run.js';
 import { temporaryFolder } from '../support/tiny-model.js';
 
@@ -109,19 +110,7 @@ describe('a run with LoRA', () => {
     ]);
     const pairs = ran.records<PairRecord>('iteration-1/pairs.jsonl');
     const [first] = ran.records<StepRecord>('iteration-1/steps.jsonl');
-    const margin =
-      pairs.reduce(
-        (sum, p) =>
-          sum +
-          0.1 *
-            (p.ref_chosen_logps -
-              p.base_chosen_logps! -
-              p.ref_rejected_logps +
-              p.base_rejected_logps!),
-        0,
-      ) / pairs.length;
-    expect(Math.abs(margin)).toBeGreaterThan(0.002);
-    expect(Math.abs(first!['rewards/margins']! - margin)).toBeLessThan(0.02);
+    expectMarginAgainstBase(pairs, first!);
   }, 60_000);
 
   it('trains the named modules alone', async () => {

@@ -90,7 +90,7 @@ async function work(
   progress.stop();
   if (!finished) return; // a rank that followed rank 0
   const path = join(directory, REPORT);
-  // Missing where a run was stopped just before its report.
+  // Missing if a run was stopped just before its report.
   const report = existsSync(path) ? readRun(directory) : (await writeReport(directory)).run;
   const model = join(
     directory,

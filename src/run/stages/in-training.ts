@@ -153,7 +153,7 @@ export function evaluationInTraining(
   };
 }
 
-/** `make` of all `items`, by all ranks where there are several, and what it comes to. */
+/** Runs `make` on all `items`, on all ranks if there are several, and joins the results. */
 function shared<Item, Made extends object>(
   items: readonly Item[],
   make: (some: readonly Item[], policy: LanguageModel, hooks: WorkHooks) => Promise<Made[]>,

@@ -61,7 +61,7 @@ export type Stateful = Pick<Trainer, 'saveState' | 'loadState'>;
 
 /** The state from which an interrupted loop continues; training-state.ts keeps it on disk. */
 export interface TrainingState {
-  /** The steps of the saved state; 0 where there is none. */
+  /** The steps of the saved state; 0 if there is none. */
   steps(): Promise<number>;
   /** Restores the last saved step into a new trainer and returns the steps taken before it. */
   restore(trainer: Stateful): Promise<StepRecord[]>;
