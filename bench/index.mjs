@@ -1,7 +1,7 @@
 // The driver of `cream bench`: fresh processes take turns (roofline, cream-lm and each peer), round
 // after round; it reports medians with min–max.
-//   node bench/index.mjs [work | roofline | curves] [--peers] [--json FILE] [--levels] [--quick]
-//   [--kernels] [--model NAME] [--shape NAME] [--device NAME] [--repeat N] [--markdown]
+//   node bench/index.mjs [work | roofline | curves | ranks] [--peers] [--json FILE] [--levels]
+//   [--quick] [--kernels] [--model NAME] [--shape NAME] [--device NAME] [--repeat N] [--markdown]
 import { spawn } from 'node:child_process';
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
@@ -12,6 +12,7 @@ import { curveTables, measureCurves } from './curves.mjs';
 import { BenchError, findLlama, findPython, ggufFormats, hasModule } from './peers.mjs';
 import { nominalPeak } from './gpus.mjs';
 import { kernelLibrary, kernelTable, readKernels, recording } from './kernels.mjs';
+import { measureRanks, ranksTable } from './ranks.mjs';
 import { SHAPES, trainingBytes } from './shapes.mjs';
 import { short, summarise } from './statistics.mjs';
 import { caseTable, notes, ROOFLINE, rooflineTable } from './tables.mjs';
@@ -36,6 +37,8 @@ const { values: flags, positionals } = parseArgs({
     shape: { type: 'string' },
   },
 });
+/** Works of their own kind, which are measured only if they are named. */
+const APART = ['roofline', 'curves', 'ranks'];
 let current;
 
 /** Runs one trial to its end and returns its result. */
@@ -65,12 +68,9 @@ function trial(program, args, env = {}) {
 
 async function main() {
   const work = positionals[0] ?? 'all';
-  if (
-    positionals.length > 1 ||
-    !(work === 'all' || ['roofline', 'curves'].includes(work) || work in WORKS)
-  )
+  if (positionals.length > 1 || !(work === 'all' || APART.includes(work) || work in WORKS))
     throw new BenchError(
-      `There is no work '${positionals.join(' ')}'; choose one of roofline, curves, ` +
+      `There is no work '${positionals.join(' ')}'; choose one of ${APART.join(', ')}, ` +
         `${Object.keys(WORKS).join(', ')}.`,
     );
   const repeat = flags.repeat === undefined ? undefined : Number(flags.repeat);
@@ -121,7 +121,7 @@ async function main() {
     here('prepare.mjs'),
     specification,
   ]);
-  const works = ['roofline', 'curves'].includes(work)
+  const works = APART.includes(work)
     ? []
     : (work === 'all' ? Object.keys(WORKS) : [work]).filter((name) =>
         possible(name, work, model, machine),
@@ -164,6 +164,17 @@ async function main() {
           run: pointOf(folder, flags.device),
         })
       : undefined;
+  const ranks =
+    work === 'ranks'
+      ? await measureRanks({
+          quick: Boolean(flags.quick),
+          rounds: flags.quick ? 1 : (repeat ?? 3),
+          folder,
+          model: flags.model,
+          say,
+        })
+      : undefined;
+  if (ranks && flags.json !== '-') print(`\n${ranksTable(ranks, flags.markdown)}`);
   if (curves && flags.json !== '-') print(`\n${curveTables(curves, flags.markdown)}`);
   const roofline = Object.fromEntries(
     Object.keys(ROOFLINE).map((key) => [key, summarise(rooflines.map((sample) => sample[key]))]),
@@ -178,6 +189,7 @@ async function main() {
     roofline,
     cases,
     ...(curves && { curves }),
+    ...(ranks && { ranks }),
   };
   if (flags.json === '-') return print(JSON.stringify(result, null, 2));
   if (flags.json) writeFileSync(flags.json, `${JSON.stringify(result, null, 2)}\n`);

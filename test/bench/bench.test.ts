@@ -9,6 +9,7 @@ import { join } from 'node:path';
 import { line as fitLine } from '../../bench/curves.mjs';
 // @ts-expect-error a script without types
 import { kernelTable, readKernels } from '../../bench/kernels.mjs';
+import { processGroups } from '../../src/engine/ranks.js';
 import { cream, startCream } from '../support/cli.js';
 import { temporaryFolder, tinyModel } from '../support/tiny-model.js';
 
@@ -130,6 +131,21 @@ describe('cream bench', () => {
       expect(stdout).toMatch(new RegExp(`^\\| ${axis} \\| sample, s \\|`, 'm'));
     // a line through two points
     expect(stdout.match(/^\| fit \| \S+ \+ \S+ · x \(R² 1\.000\) \|/gm)).toHaveLength(3);
+    expect(readdirSync(cache)).toEqual([]);
+  });
+
+  it('measures two ranks against one', async () => {
+    const { code, stdout, stderr } = await bench('ranks', '--markdown');
+    if (!processGroups().gloo) {
+      expect([code, stderr]).toEqual([1, expect.stringContaining('ranks needs a build with Gloo')]);
+      return;
+    }
+    expect({ code, stderr: code === 0 ? '' : stderr }).toEqual({ code: 0, stderr: '' });
+    expect(stdout).toContain('| stage | 1 rank, tokens/s | 2 ranks, tokens/s | scaling |');
+    for (const stage of ['sample', 'score', 'train'])
+      expect(stdout).toMatch(
+        new RegExp(`^\\| ${stage} \\| [\\d. ]+ \\| [\\d. ]+ \\| [\\d.]+ × \\|`, 'm'),
+      );
     expect(readdirSync(cache)).toEqual([]);
   });
 

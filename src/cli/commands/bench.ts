@@ -9,14 +9,14 @@ import { addon } from '../../engine/addon.js';
 import type { Cli } from '../cli.js';
 
 const SUITE = fileURLToPath(new URL('../../../bench/index.mjs', import.meta.url));
-const WORKS = ['roofline', 'generate', 'score', 'train', 'iteration', 'load', 'curves'];
+const WORKS = ['roofline', 'generate', 'score', 'train', 'iteration', 'load', 'curves', 'ranks'];
 
 export function addBench(program: Command, { signal }: Cli): void {
   program
     .command('bench')
     .description(
       "measure speed and memory as shares of this machine's peak; all works, or one; curves: " +
-        'the costs of prompts, N, length and model size',
+        'the costs of prompts, N, length and model size; ranks: two processes against one',
     )
     .addArgument(new Argument('[work]', 'what to measure').choices(WORKS))
     .option(
