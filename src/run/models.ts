@@ -56,13 +56,13 @@ export class Models {
 
   /** The model at `path`, with the tokenizer and chat template of θ_0. */
   async policy(path: string): Promise<LanguageModel> {
-    const language = await this.language();
+    const language = await this.language(path);
     return language.with(await this.model(path));
   }
 
   /** The weights at `path`: a folder, or the base model's file. */
   async model(path: string): Promise<Model> {
-    if (path === this.options.base) await this.language();
+    if (path === this.options.base) await this.language(path);
     let model = this.loaded.get(path);
     if (!model) {
       model = this.timed(
@@ -138,18 +138,19 @@ export class Models {
     for (const result of all) if (result.status === 'fulfilled') await result.value?.dispose();
   }
 
-  private async language(): Promise<LanguageModel> {
+  /** θ_0's tokenizer and chat template, for the model at `path`. */
+  private async language(path: string): Promise<LanguageModel> {
     if (!this.text) {
-      const { base, name, dtype, device, signal } = this.options;
+      const { base, name, dtype, device, signal, adapter } = this.options;
       this.text = this.timed(
         () => loadModel(name, { dtype, device, signal }),
         (language) => language.model,
       );
       const text = this.text;
-      this.loaded.set(
-        base,
-        text.then((language) => language.model),
-      );
+      const model = text.then((language) => language.model);
+      if (path === base || adapter) this.loaded.set(base, model);
+      // A run that goes on with θ_t needs no weights of θ_0 before they score.
+      else await (await model).dispose();
     }
     return this.text;
   }
