@@ -36,7 +36,7 @@ const SPLIT_OF_TEN: readonly Split[] = [
  */
 const MAX_ATTEMPTS = 10_000;
 /** Most items of one list. */
-export const MAX_BUILTIN = 100_000;
+const MAX_BUILTIN = 100_000;
 
 const TEMPLATES = [...PROBLEMS, ...QUESTIONS];
 
@@ -108,7 +108,7 @@ export function builtinById(ids: readonly string[]): Map<string, PromptRecord> {
 }
 
 /** The split that a problem belongs to, by its text. */
-export function splitOf(problem: Problem): Split {
+function splitOf(problem: Problem): Split {
   const digest = createHash('sha256')
     .update(`split ${problem.fact ?? normalise(problem.question)}`)
     .digest();

@@ -43,7 +43,7 @@ export const messagesFrom = (turns: readonly unknown[], column: string, where: s
   turns.map((turn, i) => messageFrom(turn, `${where}: ${JSON.stringify(column)} turn ${i + 1}`));
 
 /** One turn; `place` begins the error message about it. @throws DataError */
-export function messageFrom(turn: unknown, place: string): Message {
+function messageFrom(turn: unknown, place: string): Message {
   if (!isObject(turn))
     throw new DataError(`${place} must be {"role", "content"}, but is ${describe(turn)}`);
   refuseDifferent(turn, 'role', 'from', place);

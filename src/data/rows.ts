@@ -120,7 +120,7 @@ export async function filesOf(
 }
 
 /** The rows of one file; `name` is used in error messages. */
-export async function readFileRows(
+async function readFileRows(
   path: string,
   name: string,
   options: Pick<SourceOptions, 'columns' | 'signal' | 'onBadRow'> = {},

@@ -22,7 +22,7 @@ export function shown(value: unknown): string {
   return String(value);
 }
 
-export function isInt32Array(value: unknown): value is Int32Array {
+function isInt32Array(value: unknown): value is Int32Array {
   // Compared by tag, not by constructor, because a jest test has an Int32Array of its own.
   return (
     ArrayBuffer.isView(value) && Object.prototype.toString.call(value) === '[object Int32Array]'

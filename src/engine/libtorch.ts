@@ -157,7 +157,7 @@ function pythonTorch(env: NodeJS.ProcessEnv): string | null {
 }
 
 /** "2.13.0" of a libtorch folder, without a suffix such as +cpu; null if it is none. */
-export function versionOf(root: string): string | null {
+function versionOf(root: string): string | null {
   const read = (name: string): string =>
     existsSync(join(root, name)) ? readFileSync(join(root, name), 'utf8') : '';
   const python = /__version__ = '([\d.]+)/.exec(read('version.py'))?.[1];

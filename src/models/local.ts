@@ -113,7 +113,7 @@ export async function adapterBase(path: string): Promise<{ name: string | null }
  * Names of the weight files of a folder: an adapter's, one model.safetensors, or every shard that
  * its index lists.
  */
-export async function weightFiles(folder: string, names?: string[]): Promise<string[]> {
+async function weightFiles(folder: string, names?: string[]): Promise<string[]> {
   names ??= await readdir(folder);
   if (isAdapter(names)) return ['adapter_model.safetensors'];
   if (names.includes('model.safetensors')) return ['model.safetensors'];

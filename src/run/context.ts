@@ -80,7 +80,7 @@ const folderOf = (phase: Phase, part: Part | undefined): string =>
  * Path of θ_n: θ_0 is the base model, θ_1 the model after SFT (θ_0 without SFT), and θ_{t+1} the
  * model trained in iteration t.
  */
-export function checkpointPath(
+function checkpointPath(
   {
     recipe,
     base,

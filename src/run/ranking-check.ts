@@ -220,7 +220,7 @@ async function rateInRun(
  * A warning if the reward ranks fewer than half of the pairs correctly, also among pairs of equal
  * length.
  */
-export function belowChance(t: number, { all, matched }: RankingAccuracy): string | undefined {
+function belowChance(t: number, { all, matched }: RankingAccuracy): string | undefined {
   const low = [
     { share: all, of: 'given pairs' },
     { share: matched, of: 'given pairs of about equal length' },

@@ -32,7 +32,7 @@ evaluate: {tasks: []}
 `;
 
 /** The recipe without what given pairs make superfluous. */
-export const TINY_PAIRS = TINY.replace(/^(?:prompts|sample): .*\n/gm, '');
+const TINY_PAIRS = TINY.replace(/^(?:prompts|sample): .*\n/gm, '');
 
 export interface Ran {
   directory: string;

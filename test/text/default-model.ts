@@ -7,7 +7,7 @@ import { DEFAULT_MODEL, resolveModel } from '../../src/models/resolve.js';
 import { loadTokenizer, type TokenizerSource } from '../../src/text/tokenizer.js';
 
 /** Where the default model's tokenizer is, or the sentence that says why it could not be had. */
-export async function defaultTokenizerSource(): Promise<TokenizerSource | string> {
+async function defaultTokenizerSource(): Promise<TokenizerSource | string> {
   try {
     const { path } = await resolveModel(DEFAULT_MODEL);
     return statSync(path).isDirectory() ? { folder: path } : { gguf: readMetadata(path) };
@@ -25,7 +25,7 @@ export async function defaultTokenizer(): Promise<
 
 const SIZES = [1, 1, 2, 2, 4, 4, 4, 1, 0, 0, 8, 8, 8];
 
-export function readMetadata(path: string): Record<string, unknown> {
+function readMetadata(path: string): Record<string, unknown> {
   const file = openSync(path, 'r');
   const bytes = Buffer.alloc(Math.min(statSync(path).size, 32 << 20));
   readSync(file, bytes, 0, bytes.length, 0);

@@ -94,7 +94,7 @@ export async function writeReport(directory: string): Promise<{ run: RunReport; 
 }
 
 /** One row per run: its last model, and the difference to the first run on the same questions. */
-export function compareTable({ runs, pairs }: RunComparison): string {
+function compareTable({ runs, pairs }: RunComparison): string {
   return formatTable(
     ['run', 'model', 'accuracy', '95 % interval', 'mean C', 'against the first', 'p'],
     runs.map(({ label, report, last }) => {

@@ -93,7 +93,7 @@ async function preferencesOf(run: RunContext, t: number): Promise<PreferenceReco
   return records;
 }
 
-export function givenPairsStage(
+function givenPairsStage(
   preferences: readonly PreferenceRecord[],
   language: LanguageModel,
   judges: () => Promise<Judges>,
