@@ -73,7 +73,8 @@ struct RotaryRows {
   Tensor query_scale;           // [tokens, 1] in the model's dtype, or undefined (Ministral 3)
 };
 
-// A layer as attention sees it. Owned by the transformer, which outlives every graph made with it.
+// A layer's constants for attention. Owned by the transformer, which outlives every graph made with
+// it.
 struct AttentionLayer {
   int64_t index = 0;
   AttentionKind kind;
@@ -127,9 +128,10 @@ class Transformer {
   };
   void block(int64_t index, Stream& stream, const RotaryRows& rotary, Attention& attention) const;
   Tensor norm(const Tensor& x, const Tensor& weight) const;  // over the last dimension
-  // A sub-layer's input: the norm of x + added, which becomes x; without a weight, x itself.
+  // A sub-layer's input: x becomes x + added, and the result is its norm, or x itself if `weight`
+  // is undefined.
   Tensor input(Stream& stream, const Tensor& weight) const;
-  // A sub-layer's output as it is added to the stream; `weight` of its norm may be undefined.
+  // A sub-layer's output before it is added to the stream; `weight` of its norm may be undefined.
   Tensor output(Tensor added, const Tensor& weight) const;
   Tensor attend(int64_t index, const Tensor& qkv, const RotaryRows& rotary,
                 Attention& attention) const;

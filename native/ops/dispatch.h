@@ -15,12 +15,12 @@ struct CpuFeatures {
 };
 
 const CpuFeatures& cpu_features();  // asked once
-Level cpu_level();  // the best that this CPU has, or the lower one of CREAM_CPU_LEVEL: plain, avx2,
-                    // avx512
-Level level();      // what the kernels run at: that, or less where a test asks for it
+// The best level of this CPU, or a lower one set by CREAM_CPU_LEVEL (plain, avx2, avx512).
+Level cpu_level();
+Level level();  // the level that kernels run at: cpu_level(), or a lower one forced by a test
 
-// level_name: e.g. "AVX2". The other describes in one sentence what is missing at this level; empty
-// for the best.
+// level_name: e.g. "AVX2". level_loss: one sentence on what is missing at this level; empty at the
+// best level.
 const char* level_name(Level level);
 const char* level_loss(Level level);
 

@@ -32,13 +32,13 @@ inline Words load_part(const T* p, int64_t left) {
   return load_words(part);
 }
 
-// A word holds two bf16: they as fp32.
+// The two bf16 values of a word, as fp32.
 inline Floats first_of_pair(Words w) { return floats_of(shift_left<16>(w)); }
 inline Floats second_of_pair(Words w) {
   return floats_of(and16(w, set_words(static_cast<int32_t>(0xffff0000))));
 }
 
-// acc + q·k: of one fp32, or of a pair of bf16, first and second, as VDPBF16PS has it but for its
+// acc + q·k for one fp32 value, or for a pair of bf16 values in order: VDPBF16PS up to its
 // rounding.
 inline Floats multiply_add(Floats acc, int32_t query, Words key, const float*) {
   return fma16(floats_of(set_words(query)), floats_of(key), acc);

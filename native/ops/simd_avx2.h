@@ -289,7 +289,7 @@ inline void store8(double* p, Doubles x) {
 inline Doubles add8(Doubles a, Doubles b) {
   return {_mm256_add_pd(a.low, b.low), _mm256_add_pd(a.high, b.high)};
 }
-inline Doubles add8(Doubles a, Doubles b, Mask8 m) {  // a beyond the mask
+inline Doubles add8(Doubles a, Doubles b, Mask8 m) {  // a where the mask is 0
   const __m256d low = _mm256_castsi256_pd(_mm256_cvtepi32_epi64(_mm256_castsi256_si128(m)));
   const __m256d high = _mm256_castsi256_pd(_mm256_cvtepi32_epi64(_mm256_extracti128_si256(m, 1)));
   const Doubles sum = add8(a, b);

@@ -164,7 +164,7 @@ inline void store8(double* p, Doubles x) { _mm512_storeu_pd(p, x); }
 inline Doubles add8(Doubles a, Doubles b) { return _mm512_add_pd(a, b); }
 inline Doubles add8(Doubles a, Doubles b, Mask8 m) {
   return _mm512_mask_add_pd(a, m, a, b);
-}  // a beyond the mask
+}  // a where the mask is 0
 inline Doubles sub8(Doubles a, Doubles b) { return _mm512_sub_pd(a, b); }
 inline Doubles mul8(Doubles a, Doubles b) { return _mm512_mul_pd(a, b); }
 inline Doubles fma8(Doubles a, Doubles b, Doubles c) { return _mm512_fmadd_pd(a, b, c); }

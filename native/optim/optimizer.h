@@ -6,10 +6,10 @@
 // parameter in addition to the model, 6 in the forms that save memory (OptimizerForms).
 //
 // With several ranks every rank accumulates the gradients of its part of the batch. A step adds
-// them up. Then each rank updates its own shard of every parameter, so that master weights and
+// them up. Each rank then updates its own shard of every parameter, so that master weights and
 // moments exist once among all ranks, and the weights are gathered (ZeRO, Rajbhandari et al. 2020,
-// arXiv:1910.02054); or, for adapters, every rank keeps all states and makes the same update. The
-// update is per element, so that no state depends on the shards.
+// arXiv:1910.02054). For adapters every rank keeps all states and makes the same update. An update
+// is per element, so results do not depend on how parameters are sharded.
 #pragma once
 
 #include <string>
@@ -39,7 +39,7 @@ struct OptimizerEntry : ops::AdamWState {
   Tensor padded;  // flat, all shards: the storage of a sharded accumulator
 };
 
-// Who updates what. The group outlives the optimizer.
+// The ranks that update together. The group outlives the optimizer.
 struct Distribution {
   Group& group = single_group();
   bool sharded = false;  // false: every rank keeps all states
@@ -86,8 +86,8 @@ class Optimizer {
   Group& group() const { return distribution_.group; }
   // Whether a rank keeps only its shard of every state.
   bool sharded() const { return distribution_.sharded && !group().single(); }
-  // A state of `entry` as a whole, of `shape`, on the CPU; `own` is the tensor itself, or this
-  // rank's shard of it. All ranks call it.
+  // The complete tensor of a state of `entry`, of `shape`, on the CPU; `own` is that tensor or this
+  // rank's shard of it. All ranks must call it.
   Tensor whole(const OptimizerEntry& entry, const Tensor& own, at::IntArrayRef shape) const;
 
  private:

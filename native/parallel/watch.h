@@ -1,5 +1,5 @@
-// The watch of the ranks on each other, by counters in the store. Rank 0 watches all others, they
-// watch rank 0, and what rank 0 finds is written for all.
+// Detects dead ranks by counters in the store. Rank 0 watches all others, which watch rank 0; rank
+// 0 writes what it finds for all.
 #pragma once
 
 #include <atomic>
@@ -16,13 +16,13 @@ namespace cream {
 
 class Watch {
  public:
-  // `store`: a connection of its own.
+  // `store`: a connection that nothing else uses.
   Watch(StorePtr store, const RankEnvironment& place, const RankTimes& times);
   ~Watch() { end(); }
   void end();
 
  private:
-  void beat();    // thread: counts itself, reads the others
+  void beat();    // thread: raises its counter, reads the others'
   void listen();  // thread: notices that beat() hangs in the network
   std::vector<std::string> values_of(const std::vector<std::string>& keys);
   void look_at(const std::vector<std::string>& keys, std::vector<std::string>& seen,

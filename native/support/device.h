@@ -16,9 +16,9 @@ inline bool on_device(const Tensor& x) { return x.is_cuda() || x.is_privateuseon
 // The current cudaStream_t of this tensor's device; null where the CPU runs the kernels.
 void* stream_of(const Tensor& x);
 
-// Throws Error{internal | out_of_memory} that names the kernel if `error`, returned by a launcher
-// of
-// *.cu, is not 0.
+// Throws Error{internal | out_of_memory} that names the kernel if `error` is not 0. `error` is the
+// result of a launcher in a *.cu file: a cudaError_t as an integer, since a CPU build lacks that
+// type.
 void check_launch(int error, const char* kernel);
 
 // Parses "cpu", "cuda", "cuda:1". Throws Error{invalid_argument | unsupported} for a device that is

@@ -72,7 +72,7 @@ struct GenerationRequest {
   SamplingParams sampling;
   uint64_t seed = 0;
   uint32_t iteration = 0;
-  int64_t max_num_seqs = 64;  // sequences decoded together; 0: Engine::generate chooses
+  int64_t max_num_seqs = 64;  // sequences decoded together; 0: begin_generation() chooses
   // Bounds on a device; 0: no bound. Where KV pages are short, sequences wait for others to end; a
   // prompt of more than prefill_tokens tokens is prefilled in chunks.
   int64_t most_pages = 0, prefill_tokens = 0;
@@ -184,7 +184,7 @@ struct OptimizerParams {
   double max_grad_norm = 0;  // 0 turns clipping off
   Schedule schedule = Schedule::constant;
   int64_t warmup_steps = 0;
-  // The first warm-up step has a learning rate above 0, which transformers' has not.
+  // The first warm-up step has a learning rate above 0, unlike in transformers.
   bool warmup_from_first_step = false;
   int64_t total_steps = 1;
   OptimizerForms forms;

@@ -20,7 +20,7 @@ int decode(const PagedCuda<T>& c, const PagedState& state, float* running, float
                 {blocks, tiles::threads, shared_bytes}, stream);
 }
 
-// In fp32 registers, and the join of its parts.
+// Decode without tensor cores, sums in fp32 registers; then the join of its parts.
 template <int D, class T>
 int decode_tiles(const PagedCuda<T>& c, const PagedState& state, float* running, float* sums,
                  void* stream) {
@@ -34,7 +34,7 @@ int decode_tiles(const PagedCuda<T>& c, const PagedState& state, float* running,
                 {c.rows * c.heads, threads_for(c.d)}, stream);
 }
 
-// On the tensor cores.
+// Decode in bf16 on the tensor cores; then the join of its parts.
 template <int D>
 int decode_warps(const PagedCuda<uint16_t>& c, const PagedState& state, float* running, float* sums,
                  void* stream) {

@@ -1,6 +1,6 @@
-// Packed attention on a device for tensors and autograd. Forward: the tensor cores' own kernel, in
-// the arithmetic of decode; flash attention where a head is too wide for it; the tile kernels.
-// Backward: flash attention on a GPU that supports it, else the tile kernels.
+// Packed attention on a device, for tensors and autograd. Forward: warp_tiles.h, with the same bits
+// as decode; for wider heads flash attention, or else the tile kernels. Backward: flash attention
+// on a GPU that supports it, else the tile kernels.
 #include "ops/attention/cuda.h"
 #include "ops/attention/flash.h"
 #include "ops/launch.h"
@@ -43,7 +43,7 @@ std::shared_ptr<const TilePlan> plan_of(const PackedCall& p) {
        packed_key_rows(d)});
 }
 
-// `flash`: with what flash attention's backward pass reads, log-sum-exp as [heads, tokens].
+// `flash`: saves what flash attention's backward pass needs, log-sum-exp as [heads, tokens].
 PackedSaved tile_forward(const PackedCall& p, bool flash) {
   const at::DeviceGuard guard(p.q.device());
   const auto plan = plan_of(p);

@@ -15,10 +15,10 @@ struct PagedRows {
                       // first
   Tensor lengths;     // [rows] int32: positions the row sees, its own included; 0: an idle row, its
                       // result is 0
-  Tensor groups;      // [rows, 4] int32. A group: first row, rows (0: no such group), shared FULL
-                      // pages; neighbours of one prompt, whose shared pages are read once for all
-                      // of them. A row may be in no group, never in two. And of row i in column 3:
-                      // the shared pages of its group of several rows, else 0
+  Tensor groups;      // [rows, 4] int32. Columns 0 … 2 list groups: first row, number of rows (0:
+                      // no group), shared FULL pages. A group is adjacent rows of one prompt; its
+                      // shared pages are read once. A row is in at most one group. Column 3
+                      // belongs to row i: the shared pages of its group of several rows, else 0
   int64_t max_length = 0;  // host-side bound of `lengths`, sizes the grid
 };
 

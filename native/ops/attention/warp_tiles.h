@@ -1,13 +1,13 @@
-// Attention in bf16 on the tensor cores (support/warp.h), for packed batches and for decode, with
-// the same bits for a query in both: what a query's result depends on is laid down here once.
+// Attention in bf16 on the tensor cores (support/warp.h), for packed batches and for decode. Both
+// give a query the same bits, because they share the order of computation that is defined here:
 //
 //   tiles   64 positions of the sequence, from multiples of 64: scores Q·Kᵀ in fp32, the running
 //           maximum, P = 2^(s − max) rounded to bf16, sums P·V and P·1 from it (Dao 2022)
 //   parts   the positions of one PagedSplit: the tiles of a part share a maximum and sums
-//   join    the parts, in rising order
+//   join    the parts, in ascending order
 //
-// A tile of which a query sees nothing leaves its sums as they are, bit for bit, and so does a
-// part: it makes no difference which of them a kernel skips. Scores are in units of log2.
+// A tile or part in which a query sees no position leaves the query's sums bit for bit as they are,
+// so a kernel may compute or skip it. Scores are in units of log2.
 #pragma once
 
 #include "ops/attention/tile_block.h"
@@ -20,13 +20,13 @@ inline constexpr int threads = 128;  // of a block
 inline constexpr int warps = threads / kWarp;
 inline constexpr float kLog2E = 1.44269504088896340736f, kLn2 = 0.69314718055994530942f;
 
-// In shared memory rows are 16 bytes apart from a multiple of 128: eight rows at one column are in
-// all banks.
+// Elements between rows in shared memory. 16 bytes more than a multiple of 128, so that eight rows
+// of one column lie in different banks.
 template <int D>
 inline constexpr int stride = D + 8;
 
-// The weights with which a part of maximum `other` joins the sums of maximum `max`; join() below in
-// scalars.
+// Factors for adding a part with maximum `other` to sums with maximum `max`, which is raised: the
+// join() below for scalars.
 template <class Warp>
 struct Weights {
   float old, added;
@@ -41,7 +41,7 @@ struct Weights {
   }
 };
 
-// A score in units of log2, of a product q·k.
+// Turns a product q·k into a score in units of log2.
 template <class Warp>
 struct Score {
   float scale, cap, cap_log2;  // cap 0: none
@@ -65,7 +65,8 @@ struct Part {
 
   CREAM_HOST_DEVICE void clear() { *this = Part(); }
 
-  // Raises the maxima and scales the sums to them; returns what a score's exponent is relative to.
+  // Raises the maxima and rescales the sums; returns the values to subtract from scores before
+  // exp2.
   CREAM_HOST_DEVICE typename Warp::Rows raise(const typename Warp::Rows& highest) {
     const auto before = max;
     max = Warp::joined(max, highest, [](float a, float b) { return fmaxf(a, b); });
@@ -138,7 +139,7 @@ CREAM_HOST_DEVICE void fetch_queries(Block& block, uint16_t* to, int rows, int c
   });
 }
 
-// --- decode: few queries, and the warps share out the keys and the columns ---------------------
+// --- decode: few queries; each warp has a part of the keys and of the columns -------------------
 
 // Shared memory of attend_keys().
 template <int D>
@@ -174,7 +175,7 @@ CREAM_HOST_DEVICE void attend_keys(Block& block, const View& view, int count, in
     block.copies();
   };
 
-  block.sync();  // what this block did before has been read
+  block.sync();  // shared memory of earlier work has been read
   fetch_queries<D>(block, m.q, KeysMemory<D>::rows, count, d, [&](int i) { return view.query(i); });
   load(begin);
   if (begin + keys < end) load(begin + keys);
@@ -265,10 +266,10 @@ struct RowsMemory {
   };
 };
 
-// `count` queries, of rising position, over positions 0 … end−1. A view has query(i),
+// `count` queries in ascending position, over positions 0 … end−1. A view has query(i),
 // rows(position), sees(i, position), position_of(i), begin() (the first position that a query sees)
-// and finish(i, column, sums, running). end_of_part(position): the end of the part that the
-// position lies in.
+// and finish(i, column, sums, running). end_of_part(position): the end of the part that contains
+// the position.
 template <int D, class Block, class View, class EndOfPart>
 CREAM_HOST_DEVICE void attend_rows(Block& block, const View& view, int count, int d, int end,
                                    float scale, float softcap, const EndOfPart& end_of_part) {

@@ -12,8 +12,8 @@ Tensor product(const Tensor& x, const Tensor& w, at::ScalarType dtype);
 // y += scale·(x·wᵀ), one rounding of the sum; y may be columns of a larger matrix.
 void add_product(const Tensor& y, const Tensor& x, const Tensor& w, double scale);
 
-// Whether the kernel for few rows takes these tensors, all bf16 but y, which may be fp32; and its
-// launch.
+// The kernel for few rows, and whether it supports these tensors. x and w are bf16, y is bf16 or
+// fp32.
 bool takes_thin(const Tensor& x, const Tensor& w);
 void thin_product(const Tensor& x, const Tensor& w, const Tensor& y);
 

@@ -1,7 +1,7 @@
-// Products by cuBLASLt without split-K. Its kernels for tensor cores then all sum over the inputs
-// in one order, 16 at a time, whatever their tiles: which one runs makes no difference to a bit, so
-// the fastest is measured. That is not taken on trust: a kernel is used only if a product of its
-// has the bits of thin_block.h, which lays the order down.
+// Products by cuBLASLt without split-K. All of its kernels for tensor cores then sum over the
+// inputs in the same order, 16 at a time, so they give the same bits and the fastest can be chosen
+// by measurement. Each is verified first: it is used only if a trial product has the bits of
+// thin_block.h, which defines the order.
 #include <ATen/cuda/CUDAContext.h>
 #include <cublasLt.h>
 #include <cuda_runtime_api.h>
@@ -61,7 +61,7 @@ struct Described {
 };
 
 struct Algorithm {
-  bool thin = false;  // thin_block.h instead
+  bool thin = false;  // thin_block.h instead of cuBLASLt
   cublasLtMatmulAlgo_t lt{};
   size_t workspace = 0;
 
@@ -70,7 +70,7 @@ struct Algorithm {
   }
 };
 
-// False where the algorithm does not take the product.
+// False if the algorithm does not support the product.
 bool run(const Product& p, const Algorithm& algorithm) {
   if (algorithm.thin) return thin_product(p.x, p.w, p.y), true;
   const Described d(p);
@@ -123,7 +123,7 @@ std::vector<Algorithm> proposals(const Product& p, int64_t rows, int most) {
   return out;
 }
 
-// Numbers without a pattern, without a generator.
+// Deterministic numbers in (−1, 1) that look random; no generator's state changes.
 Tensor sample(int64_t rows, int64_t columns, double step, const Tensor& like) {
   return at::arange(rows * columns, like.options().dtype(at::kFloat))
       .mul_(step)
@@ -158,7 +158,7 @@ class Verifier {
   Tensor x_, w_, y_, wanted_;
 };
 
-// Seconds of one run; infinite where the algorithm does not take the product.
+// Seconds of one run; infinite if the algorithm does not support the product.
 double seconds_of(const Product& p, const Algorithm& algorithm) {
   if (!run(p, algorithm)) return INFINITY;
   const auto stream = at::cuda::getCurrentCUDAStream();
@@ -174,8 +174,8 @@ double seconds_of(const Product& p, const Algorithm& algorithm) {
   return best * 1e-3;
 }
 
-// Rows that share an algorithm: exact where steps are captured as graphs, then a quarter of an
-// octave.
+// Numbers of rows with the same bucket share an algorithm. Each number has its own up to 512, the
+// sizes that CUDA graphs capture; above there are four buckets per factor of two.
 int64_t bucket(int64_t rows) {
   if (rows <= 512) return rows;
   int64_t unit = 128;
@@ -185,7 +185,7 @@ int64_t bucket(int64_t rows) {
 
 class Algorithms {
  public:
-  // The algorithm for a product; its y is written in passing.
+  // The algorithm for a product. Measuring overwrites p.y.
   Algorithm of(const Product& p) {
     const Key key{p.x.get_device(), p.w.size(0), p.w.size(1), bucket(p.x.size(0)),
                   p.y.scalar_type()};
@@ -196,7 +196,7 @@ class Algorithms {
     return chosen_[key] = choose(p);
   }
 
-  // One for all numbers of rows: what is added to y is rounded in the kernel, each in its own way.
+  // One algorithm for all numbers of rows, because kernels round differently when they add to y.
   Algorithm adding(const Product& p) {
     const Key key{p.x.get_device(), p.w.size(0), p.w.size(1), 0, p.y.scalar_type()};
     const std::lock_guard lock(mutex_);
@@ -220,7 +220,7 @@ class Algorithms {
   Algorithm choose(const Product& p) {
     const int64_t rows = p.x.size(0);
     std::vector<Algorithm> found = proposals(p, rows, rows > 512 ? 4 : 8);
-    if (rows < 320)  // the library proposes little for few rows once split-K is out
+    if (rows < 320)  // without split-K the library proposes little for few rows
       for (const int64_t more : {64, 160, 320})
         for (const Algorithm& algorithm : proposals(p, more, 3)) found.push_back(algorithm);
     if (takes_thin(p.x, p.w)) found.push_back({true, {}, 0});

@@ -1,5 +1,5 @@
-// y = x·Wᵀ in bf16 for at most 16 rows of x, where reading W is all the time it takes: a block owns
-// 16 rows of W, whose copies run several stages ahead of the products. The sum over the inputs
+// y = x·Wᵀ in bf16 for at most 16 rows of x. Reading W takes nearly all of the time, so a block
+// owns 16 rows of W and copies them several stages ahead of the products. The sum over the inputs
 // has the order of support/warp.h, which is that of cuBLAS's kernels without split-K.
 #pragma once
 
@@ -15,7 +15,7 @@ struct ThinBlock {
   static constexpr int most_threads = 128;
   static constexpr int columns = 16;             // of y, a block
   static constexpr int chunk = 256, stages = 5;  // inputs of a stage
-  static constexpr int stride = chunk + 8;       // eight rows at one column are in all banks
+  static constexpr int stride = chunk + 8;       // eight rows of a column are in different banks
   static constexpr int part = 64;                // inputs that a warp holds at once
   static constexpr int64_t shared_bytes = 2 * stages * columns * stride * 2;
 
@@ -59,7 +59,7 @@ struct ThinBlock {
   }
 
  private:
-  // Inputs `begin` … of the block's rows of W, and below them of x.
+  // Starts the copy of one stage, from input `begin` on: the block's rows of W, then those of x.
   template <class Block>
   CREAM_HOST_DEVICE void fetch(Block& block, uint16_t* to, int32_t begin, int32_t first) const {
     constexpr int chunks = chunk / 8;

@@ -29,12 +29,12 @@ CREAM_HOST_DEVICE inline float soft_cap(float logit, float cap) {
 }
 
 // The log-sum-exp of a row is joined from those of slices of this many tokens, each summed by 512
-// threads: so do the blocks of slices that sample (ops/sample/slice.h), and a token drawn has the
-// log-prob that scoring finds.
+// threads. Sampling does the same (ops/sample/slice.h), so a sampled token's log-prob has the bits
+// that scoring computes.
 inline constexpr int64_t kLogitSlice = 16384;
 inline constexpr int kSliceThreads = 512;
 
-// Of `n` logits; keep(i, values): what was loaded.
+// The log-sum-exp of `n` logits. keep(i, values) receives what was loaded.
 template <int N, class Block, class Keep>
 CREAM_HOST_DEVICE SoftmaxSum slice_sum(Block& block, const float* from, int64_t n, float cap,
                                        const Keep& keep) {
