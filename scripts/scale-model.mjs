@@ -10,10 +10,14 @@ const H100 = {
 };
 /** Not measured: the 8B's rates in proportion to the parameters. */
 const SHAPES = {
-  '1b': { parameters: 1.24e9, ...H100['1b'] },
-  '8b': { parameters: 8.03e9, ...H100['8b'] },
+  // `vocabulary`: embedding or head; `outside`: all parameters outside the layers.
+  '1b': { parameters: 1.24e9, layers: 16, vocabulary: 0.26e9, outside: 0.26e9, ...H100['1b'] },
+  '8b': { parameters: 8.03e9, layers: 32, vocabulary: 0.53e9, outside: 1.05e9, ...H100['8b'] },
   '70b': {
     parameters: 70.6e9,
+    layers: 80,
+    vocabulary: 1.05e9,
+    outside: 2.1e9,
     ...Object.fromEntries(Object.entries(H100['8b']).map(([k, v]) => [k, (v * 8.03) / 70.6])),
   },
 };
@@ -32,22 +36,38 @@ const RANK_0_JSON = 100e6; // bytes per second
 const JSON_BYTES_PER_TOKEN = 12; // ids and text of a completion, as completions.jsonl has them
 
 /** One iteration of CREAM as the paper's: prompts, samples, tokens. */
-const WORK = { prompts: 20_000, samples: 5, prompt: 128, completion: 256, batchRows: 16_384 };
+const WORK = {
+  prompts: 20_000,
+  samples: 5,
+  prompt: 128,
+  completion: 256,
+  batchRows: 16_384, // per GPU and step
+  microBatchRows: 8_192,
+};
 const UNITS_PER_RANK = 4; // src/run/team.ts
 
-/** Bytes that a GPU sends in one optimizer step: fp32 gradients out, bf16 weights back. */
+/** Bytes that a GPU sends: fp32 gradients in each micro-batch, bf16 weights in each step. */
 export function stepBytes(parameters, gpus) {
   const part = (gpus - 1) / gpus;
   return { gradients: 4 * parameters * part, weights: 2 * parameters * part };
 }
 
-/** Bytes per GPU while a step is taken: `sharded` as today (ZeRO, states only), or all (ZeRO-3). */
-export function stateBytes(parameters, gpus, sharding) {
+/**
+ * Bytes per GPU while a step is taken: gradients and states are sharded (ZeRO-2, as here), or
+ * weights, too (ZeRO-3), of which two layers and the vocabulary are then whole.
+ */
+export function stateBytes({ parameters, layers, vocabulary, outside }, gpus, sharding) {
   if (gpus === 1) return 18 * parameters;
-  const states = (12 * parameters) / gpus; // fp32 master weights, m and v
-  return sharding === 'weights'
-    ? (2 * parameters + 4 * parameters) / gpus + states
-    : 2 * parameters + 4 * parameters + (4 * parameters) / gpus + states;
+  const layer = (parameters - outside) / layers;
+  const shards = (4 + 12) * (parameters / gpus); // fp32 gradients, master weights, m and v
+  // Whole gradients under way, as native/engine/plan.cpp counts them.
+  const sent = (4 + 4 / gpus) * layer;
+  const tied = outside === vocabulary;
+  const exchange =
+    4 * layer + (tied ? 4 * vocabulary + sent : Math.max((4 + 4 / gpus) * vocabulary, sent));
+  const weights =
+    sharding === 'weights' ? 2 * (parameters / gpus + 2 * layer + vocabulary) : 2 * parameters;
+  return Math.min(weights, 2 * parameters) + shards + exchange;
 }
 
 function collectiveSeconds(bytes, gpus) {
@@ -63,7 +83,7 @@ function collectiveSeconds(bytes, gpus) {
 
 /** Seconds of each stage of one iteration, and the share of the GPUs' time that is computation. */
 export function iteration(shape, gpus) {
-  const { parameters, sample, score, train } = SHAPES[shape];
+  const { parameters, vocabulary, sample, score, train } = SHAPES[shape];
   const completions = WORK.prompts * WORK.samples;
   const sampled = completions * WORK.completion;
   // The last units end at different times: half a unit of the four to eight of a rank.
@@ -74,7 +94,12 @@ export function iteration(shape, gpus) {
   const scored = 2 * (sampled + WORK.prompts * WORK.prompt);
   const rows = WORK.prompts * (WORK.prompt + 2 * WORK.completion);
   const { gradients, weights } = stepBytes(parameters, gpus);
-  const step = collectiveSeconds(gradients, gpus) + collectiveSeconds(weights, gpus);
+  // Gradients move behind the backward pass, two thirds of computing, but for the last ones.
+  const sending = collectiveSeconds(gradients, gpus);
+  const last = (sending * vocabulary) / parameters;
+  const microBatch = Math.max(last, sending - (2 / 3) * (WORK.microBatchRows / train));
+  const step =
+    (WORK.batchRows / WORK.microBatchRows) * microBatch + collectiveSeconds(weights, gpus);
   const steps = Math.max(1, rows / (WORK.batchRows * gpus));
   const computed = rows / train / gpus;
   // Every rank reads the fp32 checkpoint once; rank 0 gathers and writes it.
@@ -94,8 +119,7 @@ function table() {
       const stages = iteration(shape, gpus);
       const told = ({ seconds, computing }) =>
         `${seconds.toFixed(1)} s, ${Math.round((100 * computing) / seconds)} %`;
-      const gib = (sharding) =>
-        (stateBytes(SHAPES[shape].parameters, gpus, sharding) / 2 ** 30).toFixed(1);
+      const gib = (sharding) => (stateBytes(SHAPES[shape], gpus, sharding) / 2 ** 30).toFixed(1);
       lines.push([
         shape,
         String(gpus),
@@ -103,7 +127,7 @@ function table() {
         told(stages.score),
         told(stages.train),
         `${stages.load.seconds.toFixed(1)} s`,
-        `${gib('states')}; ZeRO-3 ${gib('weights')}`,
+        `${gib('gradients')}; ZeRO-3 ${gib('weights')}`,
       ]);
     }
   return lines;

@@ -62,7 +62,7 @@ class TrainerHandle : public Napi::ObjectWrap<TrainerHandle> {
   Napi::Value preference_step(const Napi::CallbackInfo& info);  // (pairs) → job of the metrics
   Napi::Value sft_step(const Napi::CallbackInfo& info);         // (examples) → job of the metrics
   Napi::Value save_state(const Napi::CallbackInfo& info);       // (path) → job
-  Napi::Value load_state(const Napi::CallbackInfo& info);       // (path) → job
+  Napi::Value load_state(const Napi::CallbackInfo& info);       // (paths) → job
   Napi::Value dispose(const Napi::CallbackInfo& info);          // () → job
 
   Seed seed_;

@@ -95,11 +95,13 @@ Napi::Value TrainerHandle::save_state(const Napi::CallbackInfo& info) {
 
 Napi::Value TrainerHandle::load_state(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&] {
-    const std::string path = info[0].As<Napi::String>();
+    const auto given = info[0].As<Napi::Array>();
+    std::vector<std::string> paths;
+    for (uint32_t i = 0; i < given.Length(); ++i) paths.push_back(given.Get(i).ToString());
     Engine* const engine = seed_.engine.get();
     return Job::start(
         info.Env(), seed_.engine,
-        [engine, number = seed_.number, path](Job&) { engine->load_trainer_state(number, path); },
+        [engine, number = seed_.number, paths](Job&) { engine->load_trainer_state(number, paths); },
         [](Napi::Env env) { return env.Undefined(); });
   });
 }

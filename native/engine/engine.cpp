@@ -221,9 +221,9 @@ void Engine::save_trainer_state(uint64_t trainer, const std::string& path) {
   state_->live(trainer).save_state(path);
 }
 
-void Engine::load_trainer_state(uint64_t trainer, const std::string& path) {
+void Engine::load_trainer_state(uint64_t trainer, const std::vector<std::string>& paths) {
   Trainer& live = state_->live(trainer);
-  live.load_state(path);
+  live.load_state(paths);
   state_->changed();
 }
 

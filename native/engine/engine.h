@@ -101,7 +101,7 @@ class Engine {
   StepMetrics sft_step(uint64_t trainer, const std::vector<SftExample>& examples,
                        const Cancel& cancel);
   void save_trainer_state(uint64_t trainer, const std::string& path);
-  void load_trainer_state(uint64_t trainer, const std::string& path);
+  void load_trainer_state(uint64_t trainer, const std::vector<std::string>& paths);
   // The model keeps its trained weights. No error where the trainer has ended already.
   void end_trainer(uint64_t trainer);
 

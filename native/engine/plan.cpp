@@ -87,6 +87,26 @@ uint64_t head_bytes(const Sizes& sizes, int64_t rows, int64_t predictions, bool 
          sizes.times(predictions, (gradient ? 4 : 2) * sizes.config().hidden_size * sizes.element);
 }
 
+// Whole gradients while several ranks share a full training: those of one layer as they are
+// computed, those of the layer before as they are sent in fp32, with the own shard of their sum;
+// and those of the embedding or the head, which are final last, or are sent first.
+uint64_t exchange_bytes(const Sizes& sizes, const OptimizerForms& forms) {
+  const auto ranks = static_cast<uint64_t>(sizes.request.ranks);
+  uint64_t layer = 0, sent = 0, vocabulary = 0;
+  for (const auto& [name, shape] : sizes.base) {
+    const uint64_t n = numbers({{name, shape}});
+    if (name == "embedding" || name == "head") vocabulary = std::max(vocabulary, n);
+    if (!name.starts_with("layers.0.")) continue;
+    layer += optimizer_bytes(name, shape, sizes.element == 2, forms).gradients;
+    sent += 4 * n;
+  }
+  const uint64_t under_way = sent + sent / ranks;
+  // A tied embedding is final after the last layer, a head of its own is sent before the first.
+  return layer + (sizes.config().tie_word_embeddings
+                      ? 4 * vocabulary + under_way
+                      : std::max(4 * vocabulary + 4 * vocabulary / ranks, under_way));
+}
+
 Plan train_plan(const Sizes& sizes, const OptimizerForms& forms, bool checkpointing,
                 int64_t micro_batch) {
   const auto& request = sizes.request;
@@ -99,27 +119,23 @@ Plan train_plan(const Sizes& sizes, const OptimizerForms& forms, bool checkpoint
   plan.head_chunk_tokens = std::min(device_head_chunk_rows(rows), rows);
 
   OptimizerBytes optimizer;
-  uint64_t trained = 0, largest = 0;
+  uint64_t trained = 0;
   for (const auto& [name, shape] : request.lora ? sizes.adapter : sizes.base) {
     const OptimizerBytes one = optimizer_bytes(name, shape, sizes.element == 2, forms);
-    const uint64_t n = numbers({{name, shape}});
-    trained += n;
-    largest = std::max(largest, n);
+    trained += numbers({{name, shape}});
     optimizer.masters += request.lora ? 0 : one.masters;  // an adapter's masters are in "adapters"
     optimizer.states += one.states;
     optimizer.gradients += one.gradients;
   }
-  // An adapter's states are not sharded.
+  // An adapter's states and gradients are not sharded. Shards of gradients are in fp32.
   const auto ranks = static_cast<uint64_t>(request.lora ? 1 : request.ranks);
   plan.parts.push_back({"master weights", optimizer.masters / ranks});
   plan.parts.push_back({"optimizer states", optimizer.states / ranks});
-  plan.parts.push_back({"gradients", optimizer.gradients});
-  if (request.ranks > 1) {
-    // The own shard of the summed gradients in fp32, and what is sent at a time.
-    const uint64_t sent = std::max(kBucketElements, forms.bf16_gradients ? largest : largest / 2);
-    plan.parts.push_back(
-        {"exchange", (request.lora ? 0 : 4 * trained / ranks) + 4 * std::min(sent, trained)});
-  }
+  plan.parts.push_back({"gradients", ranks > 1 ? 4 * trained / ranks : optimizer.gradients});
+  if (ranks > 1)
+    plan.parts.push_back({"exchange", exchange_bytes(sizes, forms)});
+  else if (request.ranks > 1)
+    plan.parts.push_back({"exchange", 4 * std::min(kBucketElements, trained)});
 
   const int64_t hidden = sizes.config().hidden_size * sizes.element,
                 layers = sizes.config().num_layers;

@@ -26,7 +26,7 @@ struct PlanRequest {
   int64_t prompt_tokens = 512;     // of the longest prompt
   int64_t new_tokens = 768;        // of the longest completion
   int64_t samples = 5;             // completions per prompt
-  int64_t ranks = 1;  // devices that train together; each keeps its shard of the states
+  int64_t ranks = 1;  // devices that train together; each keeps its shard of gradients and states
 
   // Values fixed by the user; where empty, the plan chooses. The plan may lower
   // max_num_batched_tokens and max_num_seqs.

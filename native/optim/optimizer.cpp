@@ -5,6 +5,7 @@
 
 #include "ops/adamw/kernel.h"
 #include "optim/schedule.h"
+#include "support/transient.h"
 
 namespace cream {
 namespace {
@@ -41,8 +42,9 @@ Tensor own_part(const Tensor& whole, const std::optional<Shard>& shard) {
 void add_gradient(OptimizerEntry& entry, at::ScalarType dtype, int ranks) {
   const Tensor& parameter = entry.parameter;
   const int64_t padded = ranks * entry.shard.stride, n = parameter.numel();
-  entry.padded = at::zeros({padded}, parameter.options().dtype(dtype));
+  entry.padded = at::empty({padded}, parameter.options().dtype(dtype));
   entry.accumulator = entry.padded.narrow(0, 0, n).view(parameter.sizes());
+  release_memory(entry.padded);  // until Optimizer::open
 }
 
 OptimizerEntry entry_of(const NamedTensor& named, const OptimizerForms& wanted,
@@ -105,7 +107,7 @@ OptimizerBytes optimizer_bytes(const std::string& name, const std::vector<int64_
 uint64_t Optimizer::bytes() const {
   uint64_t sum = 0;
   for (const OptimizerEntry& e : entries_) {
-    for (const Tensor& t : {e.remainder, e.m, e.v, e.m_scale, e.v_scale, e.gradient, e.padded})
+    for (const Tensor& t : {e.remainder, e.m, e.v, e.m_scale, e.v_scale, e.gradient})
       if (t.defined()) sum += t.nbytes();
     if (e.master.defined() && !e.master.is_same(e.weight)) sum += e.master.nbytes();
   }
@@ -131,112 +133,6 @@ Optimizer::Optimizer(const std::vector<NamedTensor>& weights, OptimizerParams pa
   if (!group().single()) make_buckets();
 }
 
-void Optimizer::make_buckets() {
-  for (size_t i = 0; i < entries_.size(); ++i) {
-    const OptimizerEntry& entry = entries_[i];
-    const int64_t own = sharded() ? entry.shard.stride : entry.parameter.numel();
-    const int64_t ranks = sharded() ? group().size() : 1;
-    const bool fits =
-        !buckets_.empty() &&
-        (buckets_.back().stride + own) * ranks <= static_cast<int64_t>(kBucketElements) &&
-        entries_[buckets_.back().entries.front()].weight.scalar_type() ==
-            entry.weight.scalar_type();
-    if (!fits) buckets_.emplace_back();
-    buckets_.back().entries.push_back(i);
-    buckets_.back().stride += own;
-  }
-  if (!sharded()) return;
-  for (Bucket& bucket : buckets_) {
-    const Tensor& like = entries_[bucket.entries.front()].weight;
-    bucket.gradient = at::zeros({bucket.stride}, like.options().dtype(at::kFloat));
-    int64_t at = 0;
-    for (const size_t i : bucket.entries) {
-      OptimizerEntry& entry = entries_[i];
-      entry.gradient = bucket.gradient.narrow(0, at, entry.shard.size());
-      at += entry.shard.stride;
-    }
-  }
-}
-
-// In reverse, the order in which a backward pass finishes them.
-void Optimizer::reduce_gradients() {
-  for (auto bucket = buckets_.rbegin(); bucket != buckets_.rend(); ++bucket)
-    sharded() ? reduce_shards(*bucket) : reduce_whole(*bucket);
-}
-
-void Optimizer::reduce_shards(Bucket& bucket) {
-  const int64_t ranks = group().size();
-  const OptimizerEntry& first = entries_[bucket.entries.front()];
-  Tensor sent = first.padded;
-  if (bucket.entries.size() > 1 || sent.scalar_type() != at::kFloat) {
-    sent = at::empty({ranks, bucket.stride}, bucket.gradient.options());
-    int64_t at = 0;
-    for (const size_t i : bucket.entries) {
-      const int64_t stride = entries_[i].shard.stride;
-      sent.narrow(1, at, stride).copy_(entries_[i].padded.view({ranks, stride}));
-      at += stride;
-    }
-    sent = sent.view({-1});
-  }
-  group().reduce_scatter(bucket.gradient, sent)();
-}
-
-void Optimizer::reduce_whole(const Bucket& bucket) {
-  const Tensor& like = entries_[bucket.entries.front()].gradient;
-  const Tensor sent = at::empty({bucket.stride}, like.options().dtype(at::kFloat));
-  const auto each = [&](const auto& use) {
-    int64_t at = 0;
-    for (const size_t i : bucket.entries) {
-      Tensor& gradient = entries_[i].gradient;
-      use(sent.narrow(0, at, gradient.numel()).view(gradient.sizes()), gradient);
-      at += gradient.numel();
-    }
-  };
-  each([](Tensor part, Tensor& gradient) { part.copy_(gradient); });
-  group().all_reduce(sent)();
-  each([](const Tensor& part, Tensor& gradient) { gradient.copy_(part); });
-}
-
-void Optimizer::gather_weights() {
-  if (!sharded()) return;
-  for (const Bucket& bucket : buckets_) gather_weights(bucket);
-}
-
-void Optimizer::gather_weights(const Bucket& bucket) {
-  const int64_t ranks = group().size();
-  const Tensor& like = entries_[bucket.entries.front()].weight;
-  const Tensor own = at::zeros({bucket.stride}, like.options());
-  int64_t at = 0;
-  for (const size_t i : bucket.entries) {
-    const OptimizerEntry& entry = entries_[i];
-    own.narrow(0, at, entry.shard.size()).copy_(entry.weight);
-    at += entry.shard.stride;
-  }
-  const Tensor all = at::empty({ranks, bucket.stride}, like.options());
-  group().all_gather(all.view({-1}), own)();
-  at = 0;
-  for (const size_t i : bucket.entries) {
-    const OptimizerEntry& entry = entries_[i];
-    const int64_t n = entry.parameter.numel();
-    const Tensor whole = all.narrow(1, at, entry.shard.stride).reshape({-1}).narrow(0, 0, n);
-    Tensor(entry.parameter).view({-1}).copy_(whole);
-    at += entry.shard.stride;
-  }
-}
-
-Tensor Optimizer::whole(const OptimizerEntry& entry, const Tensor& own,
-                        at::IntArrayRef shape) const {
-  if (!sharded()) return own.cpu();
-  // A scale stands for a block of elements.
-  const bool scales = own.is_same(entry.m_scale) || own.is_same(entry.v_scale);
-  const int64_t stride = scales ? entry.shard.stride / ops::kStateBlock : entry.shard.stride;
-  const Tensor mine = at::zeros({stride}, own.options());
-  mine.narrow(0, 0, own.numel()).copy_(own);
-  const Tensor all = at::empty({group().size() * stride}, own.options());
-  group().all_gather(all.view(at::kByte), mine.view(at::kByte))();
-  return all.cpu().narrow(0, 0, c10::multiply_integers(shape)).view(shape);
-}
-
 double Optimizer::gradient_norm() const {
   std::vector<Tensor> gradients;
   for (const OptimizerEntry& entry : entries_) gradients.push_back(entry.gradient);
@@ -247,15 +143,20 @@ double Optimizer::gradient_norm() const {
   return std::sqrt(sum.item<double>());
 }
 
-OptimizerEntry& Optimizer::entry(const std::string& name) {
-  for (OptimizerEntry& entry : entries_)
-    if (entry.name == name) return entry;
+OptimizerEntry& Optimizer::entry(const std::string& name) { return entries_[index_of(name)]; }
+
+size_t Optimizer::index_of(const std::string& name) const {
+  for (size_t i = 0; i < entries_.size(); ++i)
+    if (entries_[i].name == name) return i;
   throw Error(ErrorCode::internal, "[optimizer] no parameter is called '" + name + "'.");
 }
 
 Optimizer::Applied Optimizer::step() {
   const at::NoGradGuard no_grad;
-  reduce_gradients();
+  if (sharded())
+    receive();
+  else
+    for (const Bucket& bucket : buckets_) reduce_whole(bucket);
   const double norm = gradient_norm();
   if (!std::isfinite(norm))
     throw Error(ErrorCode::non_finite, "[optimizer] the gradient of step " +
@@ -283,8 +184,12 @@ Optimizer::Applied Optimizer::step() {
 }
 
 void Optimizer::zero_gradients() {
-  for (OptimizerEntry& entry : entries_)
-    entry.padded.defined() ? entry.padded.zero_() : entry.gradient.zero_();
+  const at::NoGradGuard no_grad;
+  receive();
+  for (OptimizerEntry& entry : entries_) {
+    entry.gradient.zero_();
+    if (entry.padded.defined()) release_memory(entry.padded);
+  }
 }
 
 void Optimizer::rewrite_weights() {

@@ -5,11 +5,13 @@
 // would never change; the master weights keep the part that rounding loses. Takes 16 bytes per
 // parameter in addition to the model, 6 in the forms that save memory (OptimizerForms).
 //
-// With several ranks every rank accumulates the gradients of its part of the batch. A step adds
-// them up. Each rank then updates its own shard of every parameter, so that master weights and
-// moments exist once among all ranks, and the weights are gathered (ZeRO, Rajbhandari et al. 2020,
-// arXiv:1910.02054). For adapters every rank keeps all states and makes the same update. An update
-// is per element, so results do not depend on how parameters are sharded.
+// With several ranks every rank computes gradients of its part of the batch. While a backward pass
+// goes on, those that are final are added up over the ranks, and each rank keeps the sum of its own
+// shard of every parameter. A step updates that shard, so that gradients, master weights and
+// moments exist once among all ranks, and the weights are gathered (ZeRO's second stage,
+// Rajbhandari et al. 2020, arXiv:1910.02054). For adapters every rank keeps everything: a step adds
+// up the gradients, and all make the same update. An update is per element, so results do
+// not depend on how parameters are sharded.
 #pragma once
 
 #include <string>
@@ -33,16 +35,21 @@ struct OptimizerEntry : ops::AdamWState {
   bool decay = false;  // weight decay applies: matrices, not norms (Hugging Face Trainer's rule)
   Tensor parameter;    // the whole weight
   // Where backward passes add the gradient: of the parameter's shape; the same tensor as `gradient`
-  // unless the states are sharded.
+  // unless the states are sharded. Then it has memory from open() until its sum is received.
   Tensor accumulator;
-  Shard shard;    // empty unless the states are sharded
-  Tensor padded;  // flat, all shards: the storage of a sharded accumulator
+  Shard shard;        // empty unless the states are sharded
+  Tensor padded;      // flat, all shards: the storage of a sharded accumulator
+  bool sent = false;  // its sum has not been received yet
 };
+
+inline constexpr uint64_t kBucketElements = uint64_t{1} << 24;
 
 // The ranks that update together. The group outlives the optimizer.
 struct Distribution {
   Group& group = single_group();
   bool sharded = false;  // false: every rank keeps all states
+  // Elements of all ranks that are sent together; a larger parameter is sent alone.
+  uint64_t bucket_elements = kBucketElements;
 };
 
 // Bytes that an Optimizer keeps for one parameter, or a sum over several; used by the memory plan.
@@ -51,9 +58,6 @@ struct OptimizerBytes {
 };
 OptimizerBytes optimizer_bytes(const std::string& name, const std::vector<int64_t>& shape,
                                bool half, const OptimizerForms& forms);
-
-// Elements of all ranks that are sent together; a larger parameter is sent alone.
-inline constexpr uint64_t kBucketElements = uint64_t{1} << 24;
 
 class Optimizer {
  public:
@@ -67,6 +71,19 @@ class Optimizer {
   std::vector<OptimizerEntry>& entries() { return entries_; }
   const std::vector<OptimizerEntry>& entries() const { return entries_; }
   OptimizerEntry& entry(const std::string& name);
+  size_t index_of(const std::string& name) const;  // of an entry
+
+  // Around each backward pass of a trainer whose states are sharded; otherwise they do nothing. All
+  // ranks make as many passes, of which some may be empty.
+  //
+  // Gives the accumulator of an entry its memory, with zeros, before a pass adds to it.
+  void open(size_t entry);
+  // The entries from `first` on are final in this pass: their sums over the ranks begin, while the
+  // pass goes on. Entries are in the order of the forward pass, so that calls have descending
+  // `first`. Those that were never opened count as zeros.
+  void send_from(size_t first);
+  // The pass is over, or has failed.
+  void end_pass();
   const OptimizerParams& params() const { return params_; }
   int64_t step_count() const { return step_; }
   void set_step_count(int64_t step) { step_ = step; }
@@ -74,7 +91,7 @@ class Optimizer {
   struct Applied {
     double grad_norm, learning_rate;
   };
-  // Adds up the gradients of all ranks, clips by global norm, updates, and zeroes the gradients.
+  // Waits for the sums of all ranks, clips by global norm, updates, and zeroes the gradients.
   // Throws Error{non_finite} before any change if the norm is not finite.
   Applied step();
   void zero_gradients();
@@ -86,27 +103,38 @@ class Optimizer {
   Group& group() const { return distribution_.group; }
   // Whether a rank keeps only its shard of every state.
   bool sharded() const { return distribution_.sharded && !group().single(); }
-  // The complete tensor of a state of `entry`, of `shape`, on the CPU; `own` is that tensor or this
-  // rank's shard of it. All ranks must call it.
+  // The complete tensor of a state of `entry`, of `shape`, on the CPU; `own` has a value per
+  // element: that tensor, or this rank's shard of it. All ranks must call it.
   Tensor whole(const OptimizerEntry& entry, const Tensor& own, at::IntArrayRef shape) const;
 
  private:
-  // Parameters whose gradients and weights are sent together.
+  // Consecutive parameters whose gradients and weights are sent together.
   struct Bucket {
     std::vector<size_t> entries;
     int64_t stride = 0;  // elements per rank
-    Tensor gradient;     // [stride] fp32: this rank's shards of the sum
+    Tensor gradient;     // [stride] fp32: this rank's shards of the sum over ranks and passes
+    // While the gradients of a pass are under way: [ranks · stride], [stride].
+    Tensor sending, received;
+    Group::Pending pending;
+  };
+  struct Gathering {
+    const Bucket* bucket;
+    Tensor own, all;  // [stride], [ranks, stride]
+    Group::Pending pending;
   };
   void make_buckets();
-  void reduce_gradients();
-  void reduce_shards(Bucket& bucket);
+  void send(Bucket& bucket);
+  void receive();  // adds what is under way to the own shards
   void reduce_whole(const Bucket& bucket);
   void gather_weights();
-  void gather_weights(const Bucket& bucket);
+  Gathering begin_gathering(const Bucket& bucket);
+  void end_gathering(const Gathering& gathering);
   double gradient_norm() const;
 
   Distribution distribution_;
-  std::vector<Bucket> buckets_;  // none in a single process
+  std::vector<Bucket> buckets_;    // none in a single process
+  size_t unsent_ = 0;              // the first buckets, in the current pass
+  std::vector<size_t> under_way_;  // buckets, in the order in which they were sent
   std::vector<OptimizerEntry> entries_;
   OptimizerParams params_;
   int64_t step_ = 0;

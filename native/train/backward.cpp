@@ -50,17 +50,32 @@ Backward::Backward(Transformer& model, Optimizer& optimizer, bool activation_che
       checkpointing_(activation_checkpointing) {
   for (int64_t i = 0; i < model.config().num_layers; ++i)
     layers_.push_back(parameters_of("layers." + std::to_string(i) + "."));
+  if (frozen()) return;
   final_norm_ = parameters_of("final_norm");
+  embedding_ = parameters_of("embedding");
+  head_ = model.config().tie_word_embeddings ? embedding_ : parameters_of("head");
 }
 
 Backward::Parameters Backward::parameters_of(const std::string& prefix) {
   Parameters found;
   for (auto& [name, tensor] : trainable_parameters(differentiable_.weights(), model_.config())) {
-    if (name.rfind(prefix, 0) != 0 || !tensor->requires_grad()) continue;
+    if (name.rfind(prefix, 0) != 0) continue;
+    const size_t entry = optimizer_.index_of(name);
+    found.first = found.entries.empty() ? entry : std::min(found.first, entry);
+    found.entries.push_back(entry);
+    if (!tensor->requires_grad()) continue;
     found.weights.push_back(*tensor);
-    found.gradients.push_back(optimizer_.entry(name).accumulator);
+    found.gradients.push_back(optimizer_.entries()[entry].accumulator);
   }
   return found;
+}
+
+void Backward::open(const Parameters& parameters) {
+  for (const size_t entry : parameters.entries) optimizer_.open(entry);
+}
+
+void Backward::close(const Parameters& parameters) {
+  if (!parameters.entries.empty()) optimizer_.send_from(parameters.first);
 }
 
 void Backward::name_dropout(const DropoutPass& pass) {
@@ -92,6 +107,7 @@ double Backward::run(const PackedBatch& batch, const HeadLoss& loss, const Dropo
   // transformers gives the embedding padding_idx = pad_token_id, whose row gets no gradient.
   if (const int64_t pad = model_.config().pad_token_id; pad >= 0)
     d_rows = d_rows.masked_fill(rows.tokens.eq(pad).unsqueeze(1), 0);
+  open(embedding_);
   optimizer_.entry("embedding")
       .accumulator.index_add_(0, rows.tokens, d_rows, model_.embedding_scale());
   return value;
@@ -137,6 +153,7 @@ double Backward::head(const PackedBatch& batch, const Tensor& x, const HeadLoss&
     selected = x.index_select(0, index).set_requires_grad(true);  // [predictions, hidden]
     hidden = differentiable_.final_norm(selected);
   }
+  open(head_), open(final_norm_);
   Tensor head_gradient =
       frozen() ? Tensor()
                : optimizer_.entry(model_.config().tie_word_embeddings ? "embedding" : "head")
@@ -144,6 +161,7 @@ double Backward::head(const PackedBatch& batch, const Tensor& x, const HeadLoss&
   const HeadGradient gradient =
       loss(hidden.detach(), model_.weights().head, batch.targets(model_.device()), head_gradient);
   const Tensor d_selected = propagate(hidden, gradient.d_hidden, selected, final_norm_);
+  close(final_norm_);  // behind it only a head of its own
   // A prompt's last row predicts the first token of both completions, so its gradients are summed.
   d_x = at::zeros_like(x).index_add_(0, index, d_selected);
   return gradient.loss;
@@ -158,7 +176,9 @@ void Backward::backward_layer(int64_t index, Activation activation, const Packed
     activation.output =
         differentiable_.layer(index, activation.input, model_.rotary(rows.positions), attention);
   }
+  open(layers_[index]);
   d_x = propagate(activation.output, d_x, activation.input, layers_[index]);
+  close(layers_[index]);
 }
 
 Tensor Backward::propagate(const Tensor& output, const Tensor& d_output, const Tensor& input,

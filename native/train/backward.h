@@ -49,9 +49,11 @@ class Backward {
 
  private:
   // Parameters differentiated by autograd (norms, biases, an adapter's matrices), with their
-  // gradient accumulators.
+  // gradient accumulators; `entries` of the optimizer include the matrices.
   struct Parameters {
     std::vector<Tensor> weights, gradients;
+    std::vector<size_t> entries;
+    size_t first = 0;  // of the entries
   };
 
   // One layer's activations, kept for its backward pass.
@@ -69,6 +71,9 @@ class Backward {
   static Tensor propagate(const Tensor& output, const Tensor& d_output, const Tensor& input,
                           const Parameters& parameters);
   Parameters parameters_of(const std::string& prefix);
+  // Around the gradients of `parameters`: their accumulators get memory; they are final.
+  void open(const Parameters& parameters);
+  void close(const Parameters& parameters);
   void name_dropout(const DropoutPass& pass);
   bool frozen() const { return model_.weights().lora.has_value(); }  // everything but the adapter
 
@@ -79,7 +84,7 @@ class Backward {
   Optimizer& optimizer_;
   bool checkpointing_;
   std::vector<Parameters> layers_;
-  Parameters final_norm_;
+  Parameters final_norm_, embedding_, head_;  // head_: the embedding where tied
 };
 
 }  // namespace cream

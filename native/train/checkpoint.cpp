@@ -2,6 +2,9 @@
 // count and settings as metadata. Forms that save memory are stored bit for bit: split masters as
 // weight.NAME and remainder.NAME, 8-bit moments with m_scale.NAME and v_scale.NAME. Loading checks
 // names, shapes, values and settings before it changes any tensor.
+//
+// Ranks that shard the states write a file each, with "shard" and "shards" in its metadata and flat
+// tensors: the elements of shard_of(). A rank that loads reads what overlaps with its own shard.
 #include <charconv>
 
 #include "ops/adamw/kernel.h"
@@ -71,10 +74,17 @@ Metadata settings_of(const TrainerParams& params, const std::optional<LoraParams
 // A tensor of a state: the optimizer's own, or this rank's shard of it.
 struct StateTensor {
   std::string name;
-  const OptimizerEntry* entry;
   Tensor own;
   std::vector<int64_t> shape;  // of the whole
   int64_t begin;               // of the own elements in the whole
+  int64_t parameter;           // elements of the parameter
+  int64_t block;               // elements of the parameter per element
+
+  // The elements that shard `shard` of `shards` has.
+  Shard part(int shard, int shards) const {
+    const Shard of = shard_of(parameter, ops::kStateBlock, shard, shards);
+    return {of.begin / block, (of.end + block - 1) / block, of.stride / block};
+  }
 };
 
 std::vector<StateTensor> tensors_of(const Optimizer& optimizer) {
@@ -95,7 +105,8 @@ std::vector<StateTensor> tensors_of(const Optimizer& optimizer) {
       const bool scales = tensor.is_same(entry.m_scale) || tensor.is_same(entry.v_scale);
       const std::vector<int64_t> shape =
           scales ? std::vector<int64_t>{(n + block - 1) / block} : entry.parameter.sizes().vec();
-      tensors.push_back({part + entry.name, &entry, tensor, shape, scales ? begin / block : begin});
+      tensors.push_back({part + entry.name, tensor, shape, scales ? begin / block : begin, n,
+                         scales ? block : 1});
     }
   }
   return tensors;
@@ -150,38 +161,78 @@ const char* dtype_of(const Tensor& tensor) {
   }
 }
 
-void check_tensors(const std::string& path, const SafetensorsReader& reader,
-                   const std::vector<StateTensor>& expected) {
-  if (reader.tensors().size() != expected.size())
-    throw damaged(path, "it holds " + std::to_string(reader.tensors().size()) + " tensors, not " +
-                            std::to_string(expected.size()));
+// A file of a state; shards = 1: of the whole.
+struct StateFile {
+  std::string path;
+  std::unique_ptr<SafetensorsReader> reader;
+  int shard = 0, shards = 1;
+
+  // The elements of `one` that the file has.
+  Shard part(const StateTensor& one) const {
+    if (shards == 1) return {0, c10::multiply_integers(one.shape), 0};
+    return one.part(shard, shards);
+  }
+  // Those that are also the own ones; empty where begin ≥ end.
+  Shard overlap(const StateTensor& one) const {
+    const Shard of = part(one);
+    return {std::max(of.begin, one.begin), std::min(of.end, one.begin + one.own.numel()), 0};
+  }
+};
+
+void check_shard(const StateFile& file) {
+  const auto number = [&](const char* key) {
+    const std::string* const text = find(file.reader->metadata(), key);
+    return text == nullptr ? std::string("1") : *text;
+  };
+  if (number("shards") == std::to_string(file.shards) &&
+      number("shard") == std::to_string(file.shard + 1))
+    return;
+  throw damaged(file.path, "it is shard " + number("shard") + " of " + number("shards") + ", not " +
+                               std::to_string(file.shard + 1) + " of " +
+                               std::to_string(file.shards));
+}
+
+void check_values(const StateFile& file, const std::string& name) {
+  const Tensor value = file.reader->read(name, at::kFloat);
+  if (!std::isfinite(ops::sum_of_squares(value)))
+    throw damaged(file.path, "tensor '" + name + "' holds values that are not finite");
+  const bool squares =
+      name.starts_with("v.") || name.starts_with("v_scale.") || name.starts_with("m_scale.");
+  if (squares && value.numel() > 0 && value.min().item<float>() < 0)
+    throw damaged(file.path,
+                  "tensor '" + name +
+                      "' holds negative values, and it is a mean of squares or a largest value");
+}
+
+// Names, dtypes and shapes of all tensors, and the values of those that are read.
+void check_tensors(const StateFile& file, const std::vector<StateTensor>& expected) {
+  if (file.reader->tensors().size() != expected.size())
+    throw damaged(file.path, "it holds " + std::to_string(file.reader->tensors().size()) +
+                                 " tensors, not " + std::to_string(expected.size()));
   for (const StateTensor& one : expected) {
-    const std::string& name = one.name;
-    const Tensor& tensor = one.own;
-    const TensorInfo* info = reader.find(name);
-    if (info == nullptr) throw damaged(path, "it has no tensor '" + name + "'");
-    if (info->dtype != dtype_of(tensor) || info->shape != one.shape)
-      throw damaged(path, "tensor '" + name + "' has another shape or is not " + dtype_of(tensor));
-    if (!tensor.is_floating_point())
-      continue;  // integer codes and remainders: every bit pattern is valid
-    const Tensor value = reader.read(name, at::kFloat);
-    if (!std::isfinite(ops::sum_of_squares(value)))
-      throw damaged(path, "tensor '" + name + "' holds values that are not finite");
-    const bool squares =
-        name.starts_with("v.") || name.starts_with("v_scale.") || name.starts_with("m_scale.");
-    if (squares && value.numel() > 0 && value.min().item<float>() < 0)
-      throw damaged(path,
-                    "tensor '" + name +
-                        "' holds negative values, and it is a mean of squares or a largest value");
+    const TensorInfo* info = file.reader->find(one.name);
+    if (info == nullptr) throw damaged(file.path, "it has no tensor '" + one.name + "'");
+    const Shard part = file.part(one), overlap = file.overlap(one);
+    const std::vector<int64_t> shape =
+        file.shards == 1 ? one.shape : std::vector<int64_t>{part.size()};
+    if (info->dtype != dtype_of(one.own) || info->shape != shape)
+      throw damaged(file.path,
+                    "tensor '" + one.name + "' has another shape or is not " + dtype_of(one.own));
+    // Of integer codes and remainders every bit pattern is valid.
+    if (one.own.is_floating_point() && overlap.size() > 0) check_values(file, one.name);
   }
 }
 
-void read_exactly(const SafetensorsReader& reader, const StateTensor& one) {
-  const bool whole = one.own.sizes() == at::IntArrayRef(one.shape);
-  if (one.own.is_cpu() && whole) return reader.read_bytes(one.name, one.own);
-  const Tensor here = at::empty(one.shape, one.own.options().device(at::kCPU));
-  reader.read_bytes(one.name, here);
-  Tensor(one.own).copy_(whole ? here : here.view({-1}).narrow(0, one.begin, one.own.numel()));
+void read_overlap(const StateFile& file, const StateTensor& one) {
+  const Shard part = file.part(one), overlap = file.overlap(one);
+  if (overlap.size() <= 0) return;
+  if (one.own.is_cpu() && overlap.size() == one.own.numel() && overlap.size() == part.size())
+    return file.reader->read_bytes(one.name, one.own);
+  const Tensor here = at::empty({part.size()}, one.own.options().device(at::kCPU));
+  file.reader->read_bytes(one.name, here);
+  one.own.view({-1})
+      .narrow(0, overlap.begin - one.begin, overlap.size())
+      .copy_(here.narrow(0, overlap.begin - part.begin, overlap.size()));
 }
 
 }  // namespace
@@ -190,22 +241,40 @@ void Trainer::save_state(const std::string& path) const {
   Metadata metadata = settings_of(params_, model_.weights().lora);
   metadata.emplace_back("format", kFormat);
   metadata.emplace_back("step", std::to_string(optimizer_.step_count()));
-  std::vector<NamedTensor> tensors;
-  for (const StateTensor& one : tensors_of(optimizer_)) {
-    Tensor tensor = one.own;
-    if (optimizer_.sharded()) tensor = optimizer_.whole(*one.entry, one.own, one.shape);
-    if (writes()) tensors.emplace_back(one.name, std::move(tensor));
+  const Group& group = optimizer_.group();
+  if (optimizer_.sharded()) {
+    metadata.emplace_back("shard", std::to_string(group.rank() + 1));
+    metadata.emplace_back("shards", std::to_string(group.size()));
   }
-  if (writes()) write_safetensors(path, tensors, metadata);
+  std::vector<NamedTensor> tensors;
+  for (const StateTensor& one : tensors_of(optimizer_)) tensors.emplace_back(one.name, one.own);
+  if (optimizer_.sharded() || writes()) write_safetensors(path, tensors, metadata);
 }
 
-void Trainer::load_state(const std::string& path) {
-  const auto reader = open_safetensors(path);
+void Trainer::load_state(const std::vector<std::string>& paths) {
   const auto tensors = tensors_of(optimizer_);
-  const int64_t step =
-      check_metadata(path, reader->metadata(), settings_of(params_, model_.weights().lora));
-  check_tensors(path, *reader, tensors);
-  for (const StateTensor& one : tensors) read_exactly(*reader, one);
+  std::vector<StateFile> files;
+  int64_t step = 0;
+  const auto open = [&] {
+    const Metadata settings = settings_of(params_, model_.weights().lora);
+    const int shards = static_cast<int>(paths.size());
+    for (int shard = 0; shard < shards; ++shard) {
+      files.push_back({paths[shard], open_safetensors(paths[shard]), shard, shards});
+      const StateFile& file = files.back();
+      const int64_t its = check_metadata(file.path, file.reader->metadata(), settings);
+      if (shard > 0 && its != step)
+        throw damaged(file.path, "it is of step " + std::to_string(its) +
+                                     ", and the first shard of "
+                                     "step " +
+                                     std::to_string(step));
+      step = its;
+      check_shard(file);
+      check_tensors(file, tensors);
+    }
+  };
+  agree(open);
+  for (const StateTensor& one : tensors)
+    for (const StateFile& file : files) read_overlap(file, one);
   optimizer_.set_step_count(step);
   optimizer_.rewrite_weights();
   optimizer_.zero_gradients();

@@ -49,57 +49,86 @@ void check_examples(const ModelConfig& config, const std::vector<SftExample>& ex
                    "[train] the prompt of example " + std::to_string(i) + " with its completion");
 }
 
-// Consecutive items of a step. A micro-batch takes items as long as its rows stay within the bound,
-// but at least one.
+// Consecutive items of a step: first … last − 1.
 struct MicroBatch {
-  PackedBatch batch;
-  size_t first, last;  // items first … last−1
+  size_t first, last;
 };
 
-template <class Item, class Completions>
-std::vector<MicroBatch> cut_micro_batches(const std::vector<Item>& items, int64_t bound,
-                                          const Completions& completions_of) {
+// A micro-batch takes items as long as its rows stay within the bound, but at least one.
+std::vector<MicroBatch> cut_micro_batches(const std::vector<int64_t>& rows, int64_t bound) {
   std::vector<MicroBatch> cut;
-  for (size_t i = 0; i < items.size(); ++i) {
-    const std::vector<const Tokens*> completions = completions_of(items[i]);
-    const int64_t rows = packed_rows(items[i].prompt, completions);
-    if (cut.empty() || cut.back().batch.rows() + rows > bound) cut.push_back({{}, i, i});
-    MicroBatch& micro = cut.back();
-    const int32_t prompt = micro.batch.add_prompt(items[i].prompt);
-    for (const Tokens* completion : completions) micro.batch.add_completion(prompt, *completion);
-    micro.last = i + 1;
+  int64_t taken = 0;
+  for (size_t i = 0; i < rows.size(); ++i) {
+    if (cut.empty() || taken + rows[i] > bound) cut.push_back({i, i}), taken = 0;
+    taken += rows[i];
+    cut.back().last = i + 1;
   }
   return cut;
 }
 
-// The items of a batch that this rank computes, in order: the longest first, each to the rank that
-// has the fewest rows so far.
-template <class Item, class Completions>
-std::vector<Item> dealt(const std::vector<Item>& items, const Group& group,
-                        const Completions& completions_of) {
-  if (group.single()) return items;
-  std::vector<int64_t> rows, load(group.size(), 0);
-  for (const Item& item : items) rows.push_back(packed_rows(item.prompt, completions_of(item)));
-  std::vector<size_t> order(items.size()), own;
+// The items that each rank computes, in order: the longest first, each to the rank that has the
+// fewest rows so far.
+std::vector<std::vector<size_t>> deal(const std::vector<int64_t>& rows, int ranks) {
+  std::vector<size_t> order(rows.size());
   std::iota(order.begin(), order.end(), 0);
+  std::vector<std::vector<size_t>> dealt(ranks);
+  std::vector<int64_t> load(ranks, 0);
   std::stable_sort(order.begin(), order.end(),
                    [&](size_t a, size_t b) { return rows[a] > rows[b]; });
   for (const size_t i : order) {
     const auto least = std::min_element(load.begin(), load.end());
     *least += rows[i];
-    if (least - load.begin() == group.rank()) own.push_back(i);
+    dealt[least - load.begin()].push_back(i);
   }
-  std::sort(own.begin(), own.end());
-  std::vector<Item> mine;
-  for (const size_t i : own) mine.push_back(items[i]);
-  return mine;
+  for (std::vector<size_t>& items : dealt) std::sort(items.begin(), items.end());
+  return dealt;
+}
+
+// This rank's share of a step. All ranks make as many passes as the one with the most
+// micro-batches.
+template <class Item>
+struct Share {
+  std::vector<Item> items;
+  std::vector<MicroBatch> micro_batches;
+  size_t passes = 0;
+};
+
+template <class Item, class Completions>
+Share<Item> share_of(const std::vector<Item>& items, const Group& group, int64_t bound,
+                     const Completions& completions_of) {
+  std::vector<int64_t> rows;
+  for (const Item& item : items) rows.push_back(packed_rows(item.prompt, completions_of(item)));
+  const std::vector<std::vector<size_t>> dealt = deal(rows, group.size());
+  Share<Item> share;
+  for (int rank = 0; rank < group.size(); ++rank) {
+    std::vector<int64_t> own;
+    for (const size_t i : dealt[rank]) own.push_back(rows[i]);
+    const std::vector<MicroBatch> cut = cut_micro_batches(own, bound);
+    share.passes = std::max(share.passes, cut.size());
+    if (rank != group.rank()) continue;
+    share.micro_batches = cut;
+    for (const size_t i : dealt[rank]) share.items.push_back(items[i]);
+  }
+  return share;
+}
+
+template <class Item, class Completions>
+PackedBatch packed(const std::vector<Item>& items, const MicroBatch& micro,
+                   const Completions& completions_of) {
+  PackedBatch batch;
+  for (size_t i = micro.first; i < micro.last; ++i) {
+    const int32_t prompt = batch.add_prompt(items[i].prompt);
+    for (const Tokens* completion : completions_of(items[i]))
+      batch.add_completion(prompt, *completion);
+  }
+  return batch;
 }
 
 // Completions 2i and 2i+1 of the packed batch are the chosen and the rejected one of its pair i;
 // `batch` counts the pairs of all ranks.
-std::vector<PairRows> pair_rows(const MicroBatch& micro, const std::vector<PreferencePair>& pairs,
-                                size_t batch) {
-  const auto& offsets = micro.batch.prediction_offsets();
+std::vector<PairRows> pair_rows(const PackedBatch& packed, const MicroBatch& micro,
+                                const std::vector<PreferencePair>& pairs, size_t batch) {
+  const auto& offsets = packed.prediction_offsets();
   std::vector<PairRows> rows;
   for (size_t i = micro.first; i < micro.last; ++i) {
     const size_t at = 2 * (i - micro.first);
@@ -128,11 +157,11 @@ void add_to(StepMetrics& metrics, const PairOutcome& outcome, double weight) {
 }  // namespace
 
 Trainer::Trainer(Transformer& model, TrainerParams params, const std::vector<NamedTensor>& masters,
-                 Group& group)
+                 Group& group, uint64_t bucket_elements)
     : model_(model),
       params_(params),
       optimizer_(named_weights(model), params.optimizer, masters,
-                 {group, !model.weights().lora.has_value()}),
+                 {group, !model.weights().lora.has_value(), bucket_elements}),
       backward_(model, optimizer_, params.activation_checkpointing.value_or(false)) {
   if (model.weights().lora && params.optimizer.forms.split_masters)
     throw Error(ErrorCode::invalid_argument,
@@ -141,11 +170,11 @@ Trainer::Trainer(Transformer& model, TrainerParams params, const std::vector<Nam
 }
 
 template <class Accumulate>
-StepMetrics Trainer::step(const Accumulate& accumulate) {
+StepMetrics Trainer::step(size_t passes, const Accumulate& accumulate) {
   const auto started = std::chrono::steady_clock::now();
   StepMetrics metrics;
   try {
-    accumulate_all(accumulate, metrics);
+    accumulate_all(passes, accumulate, metrics);
     const Optimizer::Applied applied = optimizer_.step();
     metrics.grad_norm = applied.grad_norm;
     metrics.learning_rate = applied.learning_rate;
@@ -160,18 +189,22 @@ StepMetrics Trainer::step(const Accumulate& accumulate) {
   return metrics;
 }
 
-// The metrics of all ranks. Where one of them failed, all fail: none waits for the gradients of
-// another.
+// The metrics of all ranks. Where one of them failed, all fail: a rank that failed goes on to take
+// part in the sums of the others, so that none waits for another.
 template <class Accumulate>
-void Trainer::accumulate_all(const Accumulate& accumulate, StepMetrics& metrics) {
+void Trainer::accumulate_all(size_t passes, const Accumulate& accumulate, StepMetrics& metrics) {
   Group& group = optimizer_.group();
-  if (group.single()) return accumulate(metrics);
   std::exception_ptr failure;
-  try {
-    accumulate(metrics);
-  } catch (...) {
-    failure = std::current_exception();
+  for (size_t pass = 0; pass < passes; ++pass) {
+    try {
+      if (!failure) accumulate(pass, metrics);
+    } catch (...) {
+      failure = std::current_exception();
+      if (group.single()) throw;
+    }
+    optimizer_.end_pass();
   }
+  if (group.single()) return;
   double* const sums[] = {&metrics.loss,
                           &metrics.reward_chosen,
                           &metrics.reward_rejected,
@@ -195,10 +228,28 @@ void Trainer::accumulate_all(const Accumulate& accumulate, StepMetrics& metrics)
   for (size_t i = 0; i < std::size(sums); ++i) *sums[i] = totals[2 + i];
 }
 
+void Trainer::agree(const std::function<void()>& check) const {
+  Group& group = optimizer_.group();
+  std::exception_ptr failure;
+  try {
+    check();
+  } catch (...) {
+    failure = std::current_exception();
+  }
+  const Tensor failures = at::full({1}, failure ? 1.0 : 0.0, at::kDouble).to(model_.device());
+  group.all_reduce(failures)();
+  if (failure) std::rethrow_exception(failure);
+  if (failures.item<double>() > 0)
+    throw Error(ErrorCode::io,
+                "[train] another rank cannot load the training state and says why; nothing was "
+                "changed.");
+}
+
 // Micro-batches of all ranks have numbers of their own.
-DropoutPass Trainer::dropout_pass(int64_t micro_batch) const {
+DropoutPass Trainer::dropout_pass(size_t pass) const {
   const Group& group = optimizer_.group();
-  return {params_.dropout_seed, optimizer_.step_count(), micro_batch * group.size() + group.rank()};
+  return {params_.dropout_seed, optimizer_.step_count(),
+          static_cast<int64_t>(pass) * group.size() + group.rank()};
 }
 
 void Trainer::require_finite(double loss, const std::string& where) const {
@@ -216,26 +267,27 @@ StepMetrics Trainer::preference_step(const std::vector<PreferencePair>& pairs,
   const auto both = [](const PreferencePair& pair) {
     return std::vector<const Tokens*>{&pair.chosen, &pair.rejected};
   };
-  const std::vector<PreferencePair> own = dealt(pairs, optimizer_.group(), both);
-  return step([&](StepMetrics& metrics) {
-    int64_t number = 0;
-    for (const MicroBatch& micro : cut_micro_batches(own, params_.micro_batch_tokens, both)) {
-      cancel.check();
-      std::vector<PairOutcome> outcomes;
-      const auto loss = [&](const Tensor& hidden, const Head& head, const Tensor& targets,
-                            Tensor& head_gradient) {
-        HeadGradient gradient =
-            linear_preference(hidden, head, targets, pair_rows(micro, own, pairs.size()),
-                              params_.loss, head_gradient, outcomes, chunk_rows(hidden));
-        for (size_t i = 0; i < outcomes.size(); ++i)
-          require_finite(outcomes[i].loss, "pair " + std::to_string(micro.first + i));
-        return gradient;
-      };
-      metrics.loss += backward_.run(micro.batch, loss, dropout_pass(number++), cancel);
-      for (const PairOutcome& outcome : outcomes)
-        add_to(metrics, outcome, 1.0 / static_cast<double>(pairs.size()));
-      metrics.tokens += micro.batch.rows();
-    }
+  const auto share = share_of(pairs, optimizer_.group(), params_.micro_batch_tokens, both);
+  const std::vector<PreferencePair>& own = share.items;
+  return step(share.passes, [&](size_t pass, StepMetrics& metrics) {
+    if (pass >= share.micro_batches.size()) return;
+    cancel.check();
+    const MicroBatch& micro = share.micro_batches[pass];
+    const PackedBatch batch = packed(own, micro, both);
+    std::vector<PairOutcome> outcomes;
+    const auto loss = [&](const Tensor& hidden, const Head& head, const Tensor& targets,
+                          Tensor& head_gradient) {
+      HeadGradient gradient =
+          linear_preference(hidden, head, targets, pair_rows(batch, micro, own, pairs.size()),
+                            params_.loss, head_gradient, outcomes, chunk_rows(hidden));
+      for (size_t i = 0; i < outcomes.size(); ++i)
+        require_finite(outcomes[i].loss, "pair " + std::to_string(micro.first + i));
+      return gradient;
+    };
+    metrics.loss += backward_.run(batch, loss, dropout_pass(pass), cancel);
+    for (const PairOutcome& outcome : outcomes)
+      add_to(metrics, outcome, 1.0 / static_cast<double>(pairs.size()));
+    metrics.tokens += batch.rows();
   });
 }
 
@@ -247,25 +299,25 @@ StepMetrics Trainer::sft_step(const std::vector<SftExample>& examples, const Can
   const auto one = [](const SftExample& example) {
     return std::vector<const Tokens*>{&example.completion};
   };
-  const std::vector<SftExample> own = dealt(examples, optimizer_.group(), one);
-  return step([&](StepMetrics& metrics) {
-    int64_t number = 0;
-    for (const MicroBatch& micro : cut_micro_batches(own, params_.micro_batch_tokens, one)) {
-      cancel.check();
-      const auto loss = [&](const Tensor& hidden, const Head& head, const Tensor& targets,
-                            Tensor& head_gradient) {
-        const Tensor weights =
-            at::full({hidden.size(0)}, 1.0 / static_cast<double>(completion_tokens),
-                     hidden.options().dtype(at::kFloat));
-        HeadGradient gradient =
-            linear_cross_entropy(hidden, head, targets, weights, head_gradient, chunk_rows(hidden));
-        require_finite(gradient.loss, "examples " + std::to_string(micro.first) + " to " +
-                                          std::to_string(micro.last - 1));
-        return gradient;
-      };
-      metrics.loss += backward_.run(micro.batch, loss, dropout_pass(number++), cancel);
-      metrics.tokens += micro.batch.rows();
-    }
+  const auto share = share_of(examples, optimizer_.group(), params_.micro_batch_tokens, one);
+  return step(share.passes, [&](size_t pass, StepMetrics& metrics) {
+    if (pass >= share.micro_batches.size()) return;
+    cancel.check();
+    const MicroBatch& micro = share.micro_batches[pass];
+    const PackedBatch batch = packed(share.items, micro, one);
+    const auto loss = [&](const Tensor& hidden, const Head& head, const Tensor& targets,
+                          Tensor& head_gradient) {
+      const Tensor weights =
+          at::full({hidden.size(0)}, 1.0 / static_cast<double>(completion_tokens),
+                   hidden.options().dtype(at::kFloat));
+      HeadGradient gradient =
+          linear_cross_entropy(hidden, head, targets, weights, head_gradient, chunk_rows(hidden));
+      require_finite(gradient.loss, "examples " + std::to_string(micro.first) + " to " +
+                                        std::to_string(micro.last - 1));
+      return gradient;
+    };
+    metrics.loss += backward_.run(batch, loss, dropout_pass(pass), cancel);
+    metrics.tokens += batch.rows();
   });
 }
 

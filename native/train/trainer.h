@@ -4,13 +4,15 @@
 // Every step writes to the storage of the trainable parameters, so snapshots must not share it.
 // With several ranks (native/parallel) all of them make the same calls with the same arguments: a
 // step's items are dealt to the ranks, and loss, metrics, clipping and update are of the whole
-// batch. The states of full weights are sharded, those of an adapter are kept by every rank.
+// batch. Gradients and states of full weights are sharded, those of an adapter are kept by every
+// rank.
 //
 // Used only on the model's worker thread; the Trainer must not outlive the model. The model may
 // sample and score between steps: its weights, packed copies included, are those of the last
 // finished step.
 #pragma once
 
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -28,7 +30,7 @@ class Trainer {
   // `masters`: fp32 start values by engine parameter name, for a model with rounded weights; may be
   // empty. The trainer keeps these tensors and writes to them.
   Trainer(Transformer& model, TrainerParams params, const std::vector<NamedTensor>& masters,
-          Group& group = single_group());
+          Group& group = single_group(), uint64_t bucket_elements = kBucketElements);
 
   // The loss is the mean over the pairs. Throws Error{invalid_argument} for a pair beyond the
   // context, Error{non_finite} for a NaN or infinite loss or gradient, Error{aborted}. After an
@@ -37,12 +39,14 @@ class Trainer {
   // The loss is the mean over the completion tokens of all examples. Errors as above.
   StepMetrics sft_step(const std::vector<SftExample>& examples, const Cancel& cancel);
 
-  // Writes optimizer state, step count and master weights atomically to one safetensors file, which
-  // restores them exactly, on any number of ranks. Rank 0 writes what all ranks gather.
+  // Writes optimizer state, step count and master weights atomically to a safetensors file: of the
+  // whole model, or, where they are sharded, of this rank's shard. Each rank has a path of its own;
+  // of ranks that keep everything, rank 0 writes.
   void save_state(const std::string& path) const;
-  // Throws Error{not_found | invalid_file | invalid_argument} where the file belongs to another
-  // model or was saved with other settings; then nothing has changed.
-  void load_state(const std::string& path);
+  // Restores the state exactly, on any number of ranks: `paths` are the files of all ranks that
+  // saved it, in their order. Throws Error{not_found | invalid_file | invalid_argument} where a
+  // file belongs to another model or was saved with other settings; then nothing has changed.
+  void load_state(const std::vector<std::string>& paths);
 
   // fp32 values of the trainable parameters, by engine name. They share storage with the trainer,
   // except that split masters are joined into new tensors on the CPU, and sharded ones gathered;
@@ -56,11 +60,14 @@ class Trainer {
   uint64_t bytes() const { return optimizer_.bytes(); }
 
  private:
+  // `accumulate`: the micro-batch of a pass, which a rank may lack.
   template <class Accumulate>
-  StepMetrics step(const Accumulate& accumulate);
+  StepMetrics step(size_t passes, const Accumulate& accumulate);
   template <class Accumulate>
-  void accumulate_all(const Accumulate& accumulate, StepMetrics& metrics);
-  DropoutPass dropout_pass(int64_t micro_batch) const;
+  void accumulate_all(size_t passes, const Accumulate& accumulate, StepMetrics& metrics);
+  // Calls `check` on all ranks; throws on all of them where it does so on one.
+  void agree(const std::function<void()>& check) const;
+  DropoutPass dropout_pass(size_t pass) const;
   void require_finite(double loss, const std::string& where) const;
 
   Transformer& model_;

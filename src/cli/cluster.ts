@@ -7,12 +7,17 @@ export interface Cluster {
   nodes: number;
 }
 
-/** Bytes that each GPU sends and receives in one optimizer step, and the seconds they take. */
+/** Bytes that each GPU sends and receives in training, and the seconds that they take together. */
 export interface Traffic {
+  /** Of each micro-batch; of an adapter, which is added up once, of each step. */
   gradients: number;
+  /** Of each step; 0 for an adapter. */
   weights: number;
   seconds: number;
-  /** Token rows per GPU and step from which computing takes longer than this; of an H100. */
+  /**
+   * Token rows per GPU from which computing takes longer on an H100: the backward pass of a
+   * micro-batch longer than its gradients, an adapter's step longer than its traffic.
+   */
   rows: number;
 }
 
@@ -20,7 +25,10 @@ export interface Traffic {
 const NVLINK = 450e9;
 const LINK = 50e9;
 const EFFICIENCY = 0.8;
-/** Full fine-tuning of 8B on one H100: 44 % of its nominal 989 TFLOP/s, 6 per parameter and row. */
+/**
+ * Full fine-tuning of 8B on one H100: 44 % of its nominal 989 TFLOP/s. Per parameter and row 2 of
+ * the forward and 4 of the backward pass, of which frozen weights take 2.
+ */
 const TRAINING_FLOPS = 0.44 * 989.4e12;
 
 /** The cluster of --gpus and --nodes; undefined for a single GPU. @throws naming a wrong count. */
@@ -47,23 +55,24 @@ export function trainingTraffic(
   // A ring crosses between machines once, and each GPU's link carries a ring of its own.
   const rate = EFFICIENCY * (nodes > 1 ? Math.min(NVLINK, gpus * LINK) : NVLINK);
   const seconds = (gradients + gathered) / rate;
-  const flops = (adapter === undefined ? 6 : 4) * weights;
-  return {
-    gradients,
-    weights: gathered,
-    seconds,
-    rows: Math.ceil((seconds * TRAINING_FLOPS) / flops),
-  };
+  const hidden = adapter === undefined ? gradients / rate : seconds;
+  const rows = Math.ceil((hidden * TRAINING_FLOPS) / (4 * weights));
+  return { gradients, weights: gathered, seconds, rows };
 }
 
-/** `a step on 16 GPUs sends 30.1 GB of gradients and 15.1 GB of weights per GPU …` */
+/** `training on 16 GPUs sends 30.1 GB of gradients per GPU and micro-batch …` */
 export function trafficLine(traffic: Traffic, { gpus, nodes }: Cluster): string {
   const gb = (bytes: number) => `${(bytes / 1e9).toFixed(bytes < 1e9 ? 3 : 1)} GB`;
   const links = nodes > 1 ? '400 Gb/s per GPU between machines' : 'NVLink within the machine';
+  const rows = `${traffic.rows.toLocaleString('en-US')} token rows`;
+  const sent =
+    traffic.weights > 0
+      ? `${gb(traffic.gradients)} of gradients per GPU and micro-batch, behind the backward pass ` +
+        `from ${rows} on, and ${gb(traffic.weights)} of weights per step`
+      : `${gb(traffic.gradients)} of gradients per GPU and step, less time than computing from ` +
+        `${rows} on`;
   return (
-    `a training step on ${gpus * nodes} GPUs sends ${gb(traffic.gradients)} of gradients and ` +
-    `${gb(traffic.weights)} of weights per GPU, ${traffic.seconds.toFixed(2)} s over ${links} ` +
-    `at 80 %; from ${traffic.rows.toLocaleString('en-US')} token rows per GPU and step on, ` +
-    'computing takes longer on an H100 (calculated, not measured)'
+    `training on ${gpus * nodes} GPUs sends ${sent}: ${traffic.seconds.toFixed(2)} s over ` +
+    `${links} at 80 % (calculated for H100s, not measured)`
   );
 }

@@ -182,7 +182,7 @@ export interface NativeTrainer {
   preferenceStep(pairs: NativePair[]): NativeJob<NativeStepMetrics>;
   sftStep(examples: NativeExample[]): NativeJob<NativeStepMetrics>;
   saveState(path: string): NativeJob<undefined>;
-  loadState(path: string): NativeJob<undefined>;
+  loadState(paths: readonly string[]): NativeJob<undefined>;
   dispose(): NativeJob<undefined>;
 }
 

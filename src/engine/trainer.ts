@@ -93,8 +93,9 @@ export class Trainer {
   }
 
   /**
-   * Writes master weights, moments and step count to one file, atomically. Rejects with CreamError
-   * ERR_IO.
+   * Writes master weights, moments and step count to one file, atomically. Ranks that share the
+   * training of all weights write their shard each, every one to a path of its own. Rejects with
+   * CreamError ERR_IO.
    */
   async saveState(path: string): Promise<void> {
     const absolute = resolve(nonEmptyString(path, '[trainer] the path of saveState'));
@@ -102,12 +103,15 @@ export class Trainer {
   }
 
   /**
-   * Restores a state of saveState(), weights included; training then continues exactly from there.
+   * Restores a state of saveState(), weights included; training then continues exactly from there,
+   * on any number of ranks. `path`: the file, or those of all ranks that saved it, in their order.
    * Rejects with CreamError: ERR_NOT_FOUND, ERR_INVALID_FILE (damaged, or of another model),
    * ERR_INVALID_ARGUMENT (saved with other settings).
    */
-  async loadState(path: string): Promise<void> {
-    const absolute = resolve(nonEmptyString(path, '[trainer] the path of loadState'));
+  async loadState(path: string | readonly string[]): Promise<void> {
+    const what = '[trainer] the path of loadState';
+    const given = typeof path === 'object' ? list(path, what, { empty: false }) : [path];
+    const absolute = given.map((one) => resolve(nonEmptyString(one, what)));
     await runJob(() => this.#native.loadState(absolute));
   }
 

@@ -9,6 +9,7 @@ import { join } from 'node:path';
 import type { DemonstrationRecord, MismatchedRecord } from '../data/records.js';
 import { setThreads } from '../engine/addon.js';
 import type { Ranks } from '../engine/ranks.js';
+import type { Trainer } from '../engine/trainer.js';
 import { modelDigest, resolveModel } from '../models/resolve.js';
 import { workContext, type Part, type WorkContext } from './context.js';
 import { RunError } from './errors.js';
@@ -18,7 +19,8 @@ import { evaluationInTraining, trainedPairs } from './stages/in-training.js';
 import { batchesAfter, stepOf, trainerParams, type Objective } from './stages/optimise.js';
 import { sftObjective } from './stages/sft.js';
 import { preferenceObjective } from './stages/train.js';
-import { RECIPE } from './store.js';
+import { digestFile } from './records.js';
+import { onDisk, RECIPE } from './store.js';
 import { orderKey, takeUnit, type Failure, type Order } from './team.js';
 import { withMaker, type Maker } from './work.js';
 
@@ -195,6 +197,13 @@ class Follower {
     }
   }
 
+  private async saveShard(trainer: Trainer, files: string[], key: string): Promise<void> {
+    const { rank } = this.ranks.place;
+    const file = files[rank]!;
+    await onDisk(file, () => trainer.saveState(file));
+    await this.ranks.set(`${key}/saved/${rank}`, JSON.stringify(await digestFile(file)));
+  }
+
   private async train({ phase, from, to, part }: OrderOf<'train'>): Promise<void> {
     const run = this.contextOf!(part);
     const optimise = <Example>(objective: Objective<Example>) =>
@@ -232,7 +241,7 @@ class Follower {
       const { order, key } = await this.next();
       switch (order.do) {
         case 'load state':
-          await trainer.loadState(order.file);
+          await trainer.loadState(order.files);
           done = order.done;
           batches = batchesAfter(done, objective);
           break;
@@ -242,7 +251,7 @@ class Follower {
           break;
         }
         case 'save state':
-          await trainer.saveState(order.file);
+          await this.saveShard(trainer, order.files, key);
           break;
         case 'make':
           await this.make(key, order.units, (use) =>

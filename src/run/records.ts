@@ -213,7 +213,8 @@ export class Records {
   }
 }
 
-type Digest = Omit<Entry, 'file' | 'pruned'>;
+/** What is recorded of the content of a file. */
+export type Digest = Omit<Entry, 'file' | 'pruned'>;
 
 /**
  * Digests of large files that this process has read, by path, each with the identity of the file

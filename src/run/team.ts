@@ -13,6 +13,7 @@ import type { Part } from './context.js';
 import type { RunEvent } from './events.js';
 import { threadsOf } from './placement.js';
 import type { Recipe } from './recipe.js';
+import type { Digest } from './records.js';
 import type { Block, Phase, SaveBlock } from './store.js';
 import type { BlockedStage } from './stages/stage.js';
 import type { Work } from './work.js';
@@ -24,8 +25,9 @@ export type Order =
   | { do: 'train'; phase: Phase; from: number; to: number; part?: Part | undefined }
   /** The calls of a trainer, which all ranks make together. */
   | { do: 'step' | 'save weights' }
-  | { do: 'save state'; file: string }
-  | { do: 'load state'; file: string; done: number }
+  /** Each rank saves its shard to the file of its number. */
+  | { do: 'save state'; files: string[] }
+  | { do: 'load state'; files: string[]; done: number }
   /** `kept`: the trained weights are those of θ_to. */
   | { do: 'trained'; kept: boolean }
   /** Free all models but θ_n for these n. */
@@ -55,6 +57,7 @@ interface Unit<Item> {
 export class Team {
   private orders = 0;
   private readonly stopped = new AbortController();
+  private readonly over = new AbortController();
   private readonly timer: NodeJS.Timeout;
   /** Rejects with the failure of another rank. */
   readonly failed: Promise<never>;
@@ -152,9 +155,25 @@ export class Team {
     }
   }
 
+  /** Has every rank save its shard of a trainer's state; → the digest of each file. */
+  async saveShards(
+    files: readonly string[],
+    saveOwn: (file: string) => Promise<Digest>,
+  ): Promise<Digest[]> {
+    const key = await this.order({ do: 'save state', files: [...files] });
+    const digests = [await saveOwn(files[0]!)];
+    for (let rank = 1; rank < this.size; rank++) {
+      const saved = `${key}/saved/${rank}`;
+      digests.push(JSON.parse(await this.ranks.await(saved, this.over.signal)) as Digest);
+      await this.ranks.remove(saved);
+    }
+    return digests;
+  }
+
   /** Lets the other ranks end; `failed`: with exit code 1. */
   async end(failed: boolean): Promise<void> {
     clearInterval(this.timer);
+    this.over.abort();
     await this.order({ do: 'end', failed });
     const until = performance.now() + FAREWELL_MS;
     while ((await this.ranks.add('left', 0)) < this.size - 1 && performance.now() < until)

@@ -3,49 +3,113 @@
  * and `training/progress.json` (the metrics of the steps). progress.json is written first and may
  * be some steps ahead; the new state then replaces the old one by a rename, so at most one complete
  * state exists. The record of the state contains its number of steps.
+ *
+ * Ranks that shard the state write a file each, `state-12.00001-of-00008.safetensors` after 12
+ * steps. Those of a state are recorded together once all are there, and the older ones are removed
+ * after that.
  */
 import { constants, existsSync } from 'node:fs';
 import { copyFile, readdir, rename, rm } from 'node:fs/promises';
-import { basename, join } from 'node:path';
+import { basename, join, resolve } from 'node:path';
+import type { Trainer } from '../engine/trainer.js';
 import { makeDirectory, syncFolder } from '../files/files.js';
-import { digestFile, Records, RECORDS } from './records.js';
+import type { LanguageModel } from '../lm/language-model.js';
+import { digestFile, Records, RECORDS, type Digest } from './records.js';
 import { readOwnText } from './own-files.js';
 import { onDisk } from './store.js';
-import type { Stateful, StepRecord, TrainingState } from './stages/optimise.js';
+import type { StepRecord, TrainingState } from './stages/optimise.js';
+import type { Team } from './team.js';
 import { recordFolder } from './verify.js';
 
 const STATE = 'state.safetensors';
 const NEXT = 'next.safetensors';
+const SHARD = /^state-(\d+)\.\d{5}-of-(\d{5})\.safetensors$/;
 const PROGRESS = 'progress.json';
 /** `best-20`: the checkpoint of step 20, whose evaluation was the best so far. */
 const BEST = 'best-';
+
+/** What a state needs of a trainer; with several ranks, of those of all of them. */
+export interface Stateful {
+  /** The files of its state. */
+  shards: number;
+  save(files: readonly string[]): Promise<Digest[]>;
+  load(files: readonly string[]): Promise<void>;
+}
+
+/**
+ * The state of a trainer: of all weights it is sharded over the ranks, each of which saves its own;
+ * an adapter's is whole on each. `done` are the steps of the state that may be loaded.
+ */
+export function statefulOf(
+  trainer: Trainer,
+  { model }: LanguageModel,
+  team: Team | undefined,
+  done: number,
+): Stateful {
+  const shards = team && model.adapter === null ? team.size : 1;
+  const saveOwn = async (file: string) => {
+    await trainer.saveState(file);
+    return digestFile(file);
+  };
+  return {
+    shards,
+    save: async (files) =>
+      team && shards > 1
+        ? team.saveShards(
+            files.map((file) => resolve(file)),
+            saveOwn,
+          )
+        : [await saveOwn(files[0]!)],
+    load: async (files) => {
+      await team?.order({ do: 'load state', files: files.map((file) => resolve(file)), done });
+      await trainer.loadState(files);
+    },
+  };
+}
 
 /**
  * The state kept in `folder`; a state of another `plan` (other settings, other data) is not used.
  */
 export function trainingState(folder: string, plan: string): TrainingState {
   const remedy = `remove ${folder} and run the same command again to train from the beginning`;
-  const saved = async (
-    content: boolean,
-  ): Promise<{ records: Records; steps: number } | undefined> => {
+  /** The files of the newest state. */
+  const newest = async (
+    records: Records,
+  ): Promise<{ files: string[]; steps: number } | undefined> => {
+    const there = records.all().filter(({ file }) => existsSync(join(folder, file)));
+    const states = there.flatMap(({ file }) => {
+      const [, steps, shards] = SHARD.exec(file) ?? [];
+      return steps === undefined
+        ? []
+        : [{ files: shardNames(Number(steps), Number(shards)), steps: Number(steps) }];
+    });
+    if (there.some(({ file }) => file === STATE)) {
+      const { rows = 0 } = await records.demand(STATE, remedy, { content: false });
+      states.push({ files: [STATE], steps: rows });
+    }
+    return states.sort((one, other) => other.steps - one.steps)[0];
+  };
+  const saved = async (content: boolean) => {
     const records = await Records.open(folder, plan);
-    if (!records?.newest(STATE) || !existsSync(join(folder, STATE))) return undefined;
-    const state = await records.demand(STATE, remedy, { content });
-    return { records, steps: state.rows ?? 0 };
+    const state = records && (await newest(records));
+    if (!state) return undefined;
+    for (const file of state.files) await records.demand(file, remedy, { content });
+    return { records, ...state };
   };
   const save = async (trainer: Stateful, steps: readonly StepRecord[]): Promise<void> => {
     await makeDirectory(folder);
     const records = await openOrClear(folder, plan);
-    const next = join(folder, NEXT);
-    await trainer.saveState(next);
-    const digest = await digestFile(next);
+    const whole = trainer.shards === 1;
+    const files = whole ? [STATE] : shardNames(steps.length, trainer.shards);
+    const written = (whole ? [NEXT] : files).map((file) => join(folder, file));
+    const digests = await trainer.save(written);
     await records.write(PROGRESS, JSON.stringify(steps));
-    await records.add([{ file: STATE, ...digest, rows: steps.length }]);
-    await rename(next, join(folder, STATE));
+    await records.add(files.map((file, i) => ({ file, ...digests[i]!, rows: steps.length })));
+    if (whole) await rename(join(folder, NEXT), join(folder, STATE));
     await syncFolder(folder);
-    // Files that a killed save left half-written.
+    // Older shards, and files that a killed save left half-written.
     for (const name of await readdir(folder))
-      if (![STATE, PROGRESS, RECORDS].includes(name) && !name.startsWith(BEST))
+      if (![...files, PROGRESS, RECORDS].includes(name) && !name.startsWith(BEST))
         await rm(join(folder, name), { force: true });
   };
   return {
@@ -57,7 +121,7 @@ export function trainingState(folder: string, plan: string): TrainingState {
       if (!found) return [];
       await found.records.demand(PROGRESS, remedy);
       const steps = JSON.parse(readOwnText(join(folder, PROGRESS))) as StepRecord[];
-      await trainer.loadState(join(folder, STATE));
+      await trainer.load(found.files.map((file) => join(folder, file)));
       return steps.slice(0, found.steps);
     },
     save: (trainer, steps) => onDisk(folder, () => save(trainer, steps)),
@@ -89,6 +153,14 @@ export function trainingState(folder: string, plan: string): TrainingState {
       }),
   };
 }
+
+const shardNames = (steps: number, shards: number): string[] => {
+  const five = (number: number) => String(number).padStart(5, '0');
+  return Array.from(
+    { length: shards },
+    (_, i) => `state-${steps}.${five(i + 1)}-of-${five(shards)}.safetensors`,
+  );
+};
 
 async function openOrClear(folder: string, plan: string): Promise<Records> {
   const records = await Records.open(folder, plan);

@@ -241,7 +241,7 @@ async function verifyInProgress(
     const content = checkpoints || !file.endsWith('.safetensors');
     const what = await records!.damage(file, { content, signal });
     // A missing block is computed again, and without a state the stage begins anew.
-    const needed = file === 'progress.json' && existsSync(join(path, 'state.safetensors'));
+    const needed = file === 'progress.json' && list(path).some((name) => name.startsWith('state'));
     if (what === undefined || (isMissing(what) && !needed)) continue;
     found.push({ file: `${folder}/${file}`, what, remedy: progressRemedy(folder, file) });
   }

@@ -45,11 +45,18 @@ describe('cream plan', () => {
     const parameters = parts['weights']! / 2;
     expect(parts['master weights']! / parameters).toBeCloseTo(4 / 16, 3);
     expect(parts['optimizer states']! / parameters).toBeCloseTo(8 / 16, 3);
+    expect(parts['gradients']! / parameters).toBeCloseTo(4 / 16, 3);
+    // The head alone as it is sent with its shard, and one layer as it is computed.
+    const [head, layer] = [128256 * 4096, 4096 * (4096 * 2 + 1024 * 2 + 14336 * 3 + 2)];
+    expect(parts['exchange']).toBe(4 * layer + 4 * head + (4 * head) / 16);
     expect(plan!.traffic.gradients).toBeCloseTo((4 * parameters * 15) / 16, -3);
     expect(plan!.traffic.weights).toBeCloseTo((2 * parameters * 15) / 16, -3);
     expect(plan!.traffic.seconds).toBeCloseTo((6 * parameters * 15) / 16 / 320e9, 6);
     const text = (await cream(...args)).stdout;
-    expect(text).toContain('a training step on 16 GPUs sends 30.1 GB of gradients and 15.1 GB');
+    expect(text).toContain(
+      'training on 16 GPUs sends 30.1 GB of gradients per GPU and micro-batch, behind the ' +
+        'backward pass from 1,276 token rows on, and 15.1 GB of weights per step',
+    );
     const wrong = await cream('plan', '--gpus', 'two');
     expect(wrong.stderr).toContain("--gpus must be a whole number from 1 to 100000, got 'two'.");
   });

@@ -4,7 +4,7 @@
  * sums, and whatever stops a rank, the run goes on with any number of ranks.
  */
 import { beforeAll, describe, expect, it } from '@jest/globals';
-import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { processGroups } from '../../src/engine/ranks.js';
 import type { StepRecord } from '../../src/run/stages/optimise.js';
@@ -139,7 +139,12 @@ function agree(directory: string, phase: string, tolerance: number): void {
         first!.kill('SIGTERM'),
       );
       expect(stopped[0]!.code).toBe(143);
-      expect(existsSync(join(directory, 'iteration-1/training/state.safetensors'))).toBe(true);
+      const saved = readdirSync(join(directory, 'iteration-1/training'));
+      expect(saved.filter((name) => name.endsWith('.safetensors'))).toEqual(
+        before === 1
+          ? ['state.safetensors']
+          : [1, 2].map((i) => expect.stringMatching(`state-[1-9].0000${i}-of-00002.safetensors`)),
+      );
       await succeeds(after, directory);
       agree(directory, 'sft', 1e-2);
       const files = Object.keys(artefacts(directory));

@@ -9,8 +9,8 @@ import {
   writeAtomic,
   writeRecords,
 } from '../../src/run/store.js';
-import { trainingState } from '../../src/run/training-state.js';
-import type { Trainer } from '../../src/engine/trainer.js';
+import { trainingState, type Stateful } from '../../src/run/training-state.js';
+import { digestFile } from '../../src/run/records.js';
 import { temporaryFolder } from '../support/folders.js';
 
 let folder: string;
@@ -155,12 +155,18 @@ describe('the state of a training stage', () => {
       learning_rate: 1,
       num_tokens: 1,
     }));
-  // Only what the store needs of a trainer: it writes a file, it reads a file.
-  const trainer = (content = 'state', loaded: string[] = []) =>
-    ({
-      saveState: async (path: string) => writeFileSync(path, content),
-      loadState: async (path: string) => void loaded.push(readFileSync(path, 'utf8')),
-    }) as unknown as Trainer;
+  // What the store needs of a trainer, or of those of several ranks: it writes and reads files.
+  const trainer = (content = 'state', loaded: string[] = [], shards = 1): Stateful => ({
+    shards,
+    save: (files) => {
+      files.forEach((file, i) => writeFileSync(file, shards > 1 ? `${content} ${i}` : content));
+      return Promise.all(files.map((file) => digestFile(file)));
+    },
+    load: (files) => {
+      loaded.push(...files.map((file) => readFileSync(file, 'utf8')));
+      return Promise.resolve();
+    },
+  });
   const state = (plan = 'plan') => trainingState(join(folder, 'training'), plan);
   const files = () => readdirSync(join(folder, 'training')).sort();
   const NAMES = ['progress.json', 'records.jsonl', 'state.safetensors'];
@@ -184,6 +190,37 @@ describe('the state of a training stage', () => {
     const loaded: string[] = [];
     expect(await state().restore(trainer('', loaded))).toEqual(steps(2));
     expect(loaded).toEqual(['two']);
+  });
+
+  it('has a file per rank, and none of an older number of ranks beside them', async () => {
+    await state().save(trainer('two', [], 2), steps(2));
+    await state().save(trainer('four', [], 2), steps(4));
+    const shards = ['state-4.00001-of-00002.safetensors', 'state-4.00002-of-00002.safetensors'];
+    expect(files()).toEqual([...NAMES.slice(0, 2), ...shards]);
+    const loaded: string[] = [];
+    expect(await state().restore(trainer('', loaded))).toEqual(steps(4));
+    expect(loaded).toEqual(['four 0', 'four 1']);
+    await state().save(trainer('six', [], 3), steps(6));
+    expect(await state().steps()).toBe(6);
+    await state().save(trainer('seven'), steps(7));
+    expect(files()).toEqual(NAMES);
+  });
+
+  it('stays on the older shards where a kill left the newer ones unrecorded', async () => {
+    await state().save(trainer('two', [], 2), steps(2));
+    writeFileSync(join(folder, 'training/state-4.00001-of-00002.safetensors'), 'unfinished');
+    const loaded: string[] = [];
+    expect(await state().restore(trainer('', loaded))).toEqual(steps(2));
+    expect(loaded).toEqual(['two 0', 'two 1']);
+  });
+
+  it('names a missing shard', async () => {
+    await state().save(trainer('two', [], 2), steps(2));
+    rmSync(join(folder, 'training/state-2.00002-of-00002.safetensors'));
+    await expect(state().restore(trainer())).rejects.toMatchObject({
+      code: 'ERR_RUN_DATA',
+      message: expect.stringMatching(/state-2\.00002-of-00002\.safetensors is missing: remove /),
+    });
   });
 
   it('is not used under another plan', async () => {

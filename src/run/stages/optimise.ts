@@ -6,7 +6,6 @@
  */
 import { existsSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
-import { resolve } from 'node:path';
 import { average } from '../../data/average.js';
 import type { Trainer, TrainerParams } from '../../engine/trainer.js';
 import type { WorkHooks } from '../../lm/hooks.js';
@@ -16,7 +15,7 @@ import type { OfStage, RunContext } from '../context.js';
 import { Interrupted, RunError } from '../errors.js';
 import { promptKey, shuffled } from '../keys.js';
 import type { OptimisationSettings } from '../recipe.js';
-import { trainingState } from '../training-state.js';
+import { statefulOf, trainingState, type Stateful } from '../training-state.js';
 import { recordFolder } from '../verify.js';
 import {
   bestStep,
@@ -25,7 +24,7 @@ import {
   type EvaluationColumns,
   type InTraining,
 } from './in-training.js';
-import type { Order } from '../team.js';
+import type { Team } from '../team.js';
 
 /** One optimizer step in TRL's metric names, without values that depend on the machine's speed. */
 export interface StepRecord extends EvaluationColumns {
@@ -55,9 +54,6 @@ export type StepMetrics = Awaited<ReturnType<Trainer['preferenceStep']>> & {
   /** KTO's z_0, in nats. */
   klBaseline?: number;
 };
-
-/** What a state needs of a trainer. */
-export type Stateful = Pick<Trainer, 'saveState' | 'loadState'>;
 
 /** The state from which an interrupted loop continues; training-state.ts keeps it on disk. */
 export interface TrainingState {
@@ -106,8 +102,8 @@ export interface TrainingHooks extends WorkHooks {
   /** Called with the steps of an earlier call. */
   onRestore?: (steps: readonly StepRecord[]) => void;
   onStep?: (record: StepRecord, cost: { tokens: number; seconds: number }) => void;
-  /** Has the other ranks take part in the trainer's next call. */
-  announce?: ((order: Order) => Promise<unknown>) | undefined;
+  /** The ranks that train together; undefined for a single process. */
+  team?: Team | undefined;
 }
 
 /**
@@ -132,21 +128,21 @@ export async function trainCheckpoint<Example>(
   const state = trainingState(folder, run.plan);
   const start = { done: await state.steps(), total: totalSteps(objective), unit };
   await run.stage(of, start, async (hooks) => {
-    const announce = run.team && ((order: Order) => run.team!.order(order));
-    await announce?.({ do: 'train', phase: of.phase, from, to, part: run.part });
+    const { team } = run;
+    await team?.order({ do: 'train', phase: of.phase, from, to, part: run.part });
     const policy = await run.models.beginTraining(run.checkpoint(from));
     const { steps, best } = await optimise(policy, objective, checkpoint, state, {
       ...hooks,
       onRestore: (before) => run.tellRestored(of, before),
       onStep: (record, cost) => run.tellStep(of, record, cost),
-      announce,
+      team,
     }).catch(async (error: unknown) => {
       await policy.model.dispose();
       throw error;
     });
     // The model has the weights of the last step.
     const kept = best === steps.length;
-    await announce?.({ do: 'trained', kept });
+    await team?.order({ do: 'trained', kept });
     if (!kept) await policy.model.dispose();
     else await run.models.endTraining(policy.model, checkpoint, settings.checkpoint_dtype);
     await recordFolder(run.records, checkpoint, checkpoint);
@@ -183,14 +179,14 @@ export async function optimise<Example>(
   hooks: TrainingHooks,
 ): Promise<{ steps: StepRecord[]; best: number }> {
   const { settings, evaluation } = objective;
-  const { announce } = hooks;
+  const { team } = hooks;
   const trainer = await policy.model.trainer(trainerParams(objective));
   const done = await state.steps();
-  const stateful = announce ? ofAllRanks(trainer, announce, done) : trainer;
+  const stateful = statefulOf(trainer, policy, team, done);
   const save = (steps: readonly StepRecord[]) => state.save(stateful, steps);
   const build = async (folder: string) => {
     // Saved while the trainer still holds its fp32 master weights.
-    await announce?.({ do: 'save weights' });
+    await team?.order({ do: 'save weights' });
     await saveCheckpoint(policy, policy.model, folder, settings.checkpoint_dtype);
   };
   try {
@@ -231,24 +227,6 @@ export async function optimise<Example>(
   } finally {
     await trainer.dispose();
   }
-}
-
-/** A trainer whose state calls all ranks make; `done` are the steps of the state that it loads. */
-function ofAllRanks(
-  trainer: Trainer,
-  announce: NonNullable<TrainingHooks['announce']>,
-  done: number,
-): Stateful {
-  return {
-    saveState: async (file) => {
-      await announce({ do: 'save state', file: resolve(file) });
-      await trainer.saveState(file);
-    },
-    loadState: async (file) => {
-      await announce({ do: 'load state', file: resolve(file), done });
-      await trainer.loadState(file);
-    },
-  };
 }
 
 /** Evaluates the newest step if that is due; `best`: it is the best one, which is to be kept. */
@@ -324,7 +302,7 @@ export async function stepOf<Example>(
   batch: readonly Example[],
   policy: LanguageModel,
   before: number,
-  { signal, announce }: Pick<TrainingHooks, 'signal' | 'announce'>,
+  { signal, team }: Pick<TrainingHooks, 'signal' | 'team'>,
 ): Promise<StepMetrics | 'aborted'> {
   const diverged = (cause?: unknown) =>
     new RunError(
@@ -335,9 +313,9 @@ export async function stepOf<Example>(
       { cause },
     );
   if (signal.aborted) return 'aborted';
-  await announce?.({ do: 'step' });
+  await team?.order({ do: 'step' });
   // A step that the ranks have begun is finished by all of them.
-  const within = announce ? new AbortController().signal : signal;
+  const within = team ? new AbortController().signal : signal;
   let metrics: StepMetrics;
   try {
     metrics = await objective.step(trainer, batch, policy, within);

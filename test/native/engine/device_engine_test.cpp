@@ -149,7 +149,7 @@ CHECK_CASE(
     add(engine.preference_step(trainer, pairs(), Cancel()));
     engine.save_trainer_state(trainer, folder.file(device + ".state"));
     add(engine.sft_step(trainer, examples(), Cancel()));
-    engine.load_trainer_state(trainer, folder.file(device + ".state"));
+    engine.load_trainer_state(trainer, {folder.file(device + ".state")});
     add(engine.sft_step(trainer, examples(), Cancel()));
     engine.end_trainer(trainer);
     engine.save(folder.file(device), DType::float32, engine.info().config_json);

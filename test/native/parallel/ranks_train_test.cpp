@@ -40,6 +40,9 @@ std::vector<SftExample> examples_of() {
           {check::tiny_tokens(11, 5), check::tiny_tokens(20, 6)}};
 }
 
+// Far below a layer, so that buckets are sent at many points of a backward pass.
+constexpr uint64_t kBucket = 3000;
+
 // A trainer of all ranks beside one of this process alone, on equal models.
 struct Both {
   Transformer shared_model, own_model;
@@ -48,7 +51,7 @@ struct Both {
   Both(Ranks& ranks, Transformer model, Transformer same, const TrainerParams& params)
       : shared_model(std::move(model)),
         own_model(std::move(same)),
-        shared(shared_model, params, {}, ranks.group()),
+        shared(shared_model, params, {}, ranks.group(), kBucket),
         own(own_model, params, {}) {}
 };
 
@@ -135,6 +138,43 @@ CHECK_CASE("parallel: two ranks keep half of the states each, in every form") {
       });
 }
 
+CHECK_CASE("parallel: a rank keeps its shard of gradients and states") {
+  check::on_ranks("parallel: a rank keeps its shard of gradients and states", 2, [](Ranks& ranks) {
+    Both both(ranks, check::tiny_model(), check::tiny_model(), params_of());
+    const uint64_t whole = both.own.bytes();
+    for (int step = 0; step < 2; ++step) {
+      both.shared.preference_step(pairs_of(4), Cancel());
+      // A shard consists of whole blocks, so small parameters are on one rank.
+      CHECK(both.shared.bytes() < whole * 6 / 10);
+      for (const OptimizerEntry& entry : both.shared.optimizer().entries())
+        CHECK(entry.padded.storage().nbytes() == 0 && !entry.sent);
+    }
+  });
+}
+
+CHECK_CASE("parallel: a step that failed on one rank leaves no gradient behind") {
+  check::on_ranks("parallel: a step that failed on one rank leaves no gradient behind", 2,
+                  [](Ranks& ranks) {
+                    TrainerParams params = params_of();
+                    params.loss.kind = LossKind::ipo;  // squares the difference
+                    Both both(ranks, check::tiny_model(), check::tiny_model(), params);
+                    for (const size_t wrong : {0, 1, 2, 3}) {
+                      auto pairs = pairs_of(4);
+                      pairs[wrong].reference_chosen = -1e300;
+                      bool failed = false;
+                      try {
+                        both.shared.preference_step(pairs, Cancel());
+                      } catch (const Error&) {
+                        failed = true;
+                      }
+                      CHECK(failed);
+                    }
+                    same_metrics(both.shared.preference_step(pairs_of(4), Cancel()),
+                                 both.own.preference_step(pairs_of(4), Cancel()), 1e-6);
+                    same_gradients(both, 1e-6);
+                  });
+}
+
 CHECK_CASE("parallel: ranks keep an adapter whole and step as one process does") {
   check::on_ranks("parallel: ranks keep an adapter whole and step as one process does", 2,
                   [](Ranks& ranks) {
@@ -161,12 +201,13 @@ CHECK_CASE("parallel: a state of two ranks goes on with two and with one") {
           if (forms.split_masters) shape.dtype = at::kBFloat16;
           Both first(ranks, check::tiny_model(shape), check::tiny_model(shape), params_of(forms));
           step(first.shared);
-          first.shared.save_state(path);
+          const std::vector<std::string> paths = {path + ".1", path + ".2"};
+          first.shared.save_state(paths[ranks.place().rank]);
           ranks.group().all_reduce(at::zeros({1}))();  // the file is there
           Both next(ranks, check::tiny_model(shape, 2), check::tiny_model(shape, 3),
                     params_of(forms));
-          next.shared.load_state(path);
-          next.own.load_state(path);
+          next.shared.load_state(paths);
+          next.own.load_state(paths);
           const StepMetrics expected = step(first.shared), found = step(next.shared);
           CHECK(found.loss == expected.loss && found.grad_norm == expected.grad_norm);
           CHECK(found.step == 2);
@@ -179,7 +220,16 @@ CHECK_CASE("parallel: a state of two ranks goes on with two and with one") {
           CHECK(first.shared.masters().size() ==
                 (ranks.place().rank == 0 ? first.shared.optimizer().entries().size() : 0));
           ranks.group().all_reduce(at::zeros({1}))();
-          if (ranks.place().rank == 0) std::filesystem::remove(path);
+          // The state of one process, on two ranks.
+          next.own.save_state(path + ".0");
+          next.shared.load_state({path + ".0"});
+          same_metrics(step(next.shared), step(next.own), forms.split_masters ? 2e-2 : 1e-5);
+          CHECK_THROWS(invalid_file, "it is shard 2 of 2, not 1 of 2",
+                       next.own.load_state({paths[1], paths[0]}));
+          CHECK_THROWS(invalid_file, "it is shard 1 of 2, not 1 of 1",
+                       next.own.load_state({paths[0]}));
+          ranks.group().all_reduce(at::zeros({1}))();
+          std::filesystem::remove(paths[ranks.place().rank]);
         }
       });
 }

@@ -123,7 +123,7 @@ CHECK_CASE(
     params.activation_checkpointing = checkpointing;
     params.dropout_seed = seed;
     Trainer trainer(a.model, params, a.masters);
-    if (!from.empty()) trainer.load_state(from);
+    if (!from.empty()) trainer.load_state({from});
     for (int i = 0; i < steps; ++i) trainer.sft_step(examples(), Cancel());
     if (!to.empty()) trainer.save_state(to);
     return moments(trainer);
@@ -157,10 +157,11 @@ CHECK_CASE("lora: a trainer's state names its adapter and refuses another's") {
   Trainer other_alpha(alpha.model, params_of(1e-3), alpha.masters),
       other_targets(targets.model, params_of(1e-3), targets.masters),
       no_adapter(full, params_of(1e-3), {});
-  CHECK_THROWS(invalid_argument, "lora_alpha 7, this trainer has 8", other_alpha.load_state(path));
-  CHECK_THROWS(invalid_argument, "lora_target_modules", other_targets.load_state(path));
-  CHECK_THROWS(invalid_argument, "lora_rank 3, this trainer has 0", no_adapter.load_state(path));
-  trainer.load_state(path);
+  CHECK_THROWS(invalid_argument, "lora_alpha 7, this trainer has 8",
+               other_alpha.load_state({path}));
+  CHECK_THROWS(invalid_argument, "lora_target_modules", other_targets.load_state({path}));
+  CHECK_THROWS(invalid_argument, "lora_rank 3, this trainer has 0", no_adapter.load_state({path}));
+  trainer.load_state({path});
 }
 
 CHECK_CASE("lora: an adapter on every family's layers trains, and merges to what it was") {

@@ -28,7 +28,7 @@ CHECK_CASE("train: a state saved and loaded continues bit for bit") {
     }
     Trainer resumed_trainer(resumed, params,
                             {});  // over other weights: the state includes the weights
-    resumed_trainer.load_state(path);
+    resumed_trainer.load_state({path});
     CHECK(resumed_trainer.optimizer().step_count() == 3);
     check_same_weights(resumed, half);
     StepMetrics a, b;
@@ -58,24 +58,24 @@ CHECK_CASE("train: a state of another model or of other settings is refused and 
               same = check::tiny_model();
   Trainer untied_trainer(untied, params_of(1e-3), {}), heads_trainer(heads, params_of(1e-3), {}),
       other(same, params_of(2e-3), {});
-  CHECK_THROWS(invalid_file, "tensors, not", untied_trainer.load_state(path));
-  CHECK_THROWS(invalid_file, "has another shape", heads_trainer.load_state(path));
+  CHECK_THROWS(invalid_file, "tensors, not", untied_trainer.load_state({path}));
+  CHECK_THROWS(invalid_file, "has another shape", heads_trainer.load_state({path}));
   CHECK_THROWS(invalid_argument, "learning_rate 0.001, this trainer has 0.002",
-               other.load_state(path));
-  CHECK_THROWS(not_found, "", trainer.load_state(path + ".none"));
+               other.load_state({path}));
+  CHECK_THROWS(not_found, "", trainer.load_state({path + ".none"}));
   trainer.optimizer().entry("final_norm").m[0].fill_(std::nan(""));
   trainer.save_state(bad);
   CHECK_THROWS(invalid_file, "'m.final_norm' holds values that are not finite",
-               trainer.load_state(bad));
-  trainer.load_state(path);
+               trainer.load_state({bad}));
+  trainer.load_state({path});
   trainer.optimizer().entry("final_norm").v[2].fill_(-1e-9);
   trainer.save_state(bad);
-  CHECK_THROWS(invalid_file, "'v.final_norm' holds negative values", trainer.load_state(bad));
-  trainer.load_state(path);
+  CHECK_THROWS(invalid_file, "'v.final_norm' holds negative values", trainer.load_state({bad}));
+  trainer.load_state({path});
   trainer.optimizer().set_step_count(std::numeric_limits<int64_t>::max());
   trainer.save_state(bad);
-  CHECK_THROWS(invalid_file, "step count is not a number of steps", trainer.load_state(bad));
-  trainer.load_state(path);
+  CHECK_THROWS(invalid_file, "step count is not a number of steps", trainer.load_state({bad}));
+  trainer.load_state({path});
   const auto after = snapshot(model);
   for (size_t i = 0; i < before.size(); ++i) CHECK(at::equal(before[i], after[i]));
 }

@@ -81,8 +81,8 @@ CHECK_CASE("forms: a state of each form resumes bit for bit and is refused under
         refuses(other, params_with({}), {});
     for (uint64_t step = 0; step < 3; ++step) a.sft_step(examples(step), Cancel());
     a.save_state(path);
-    CHECK_THROWS(invalid_argument, "this trainer has float32", refuses.load_state(path));
-    b.load_state(path);
+    CHECK_THROWS(invalid_argument, "this trainer has float32", refuses.load_state({path}));
+    b.load_state({path});
     for (uint64_t step = 3; step < 6; ++step)
       CHECK(a.sft_step(examples(step), Cancel()).loss == b.sft_step(examples(step), Cancel()).loss);
     const auto left = a.masters(), right = b.masters();
