@@ -2,7 +2,9 @@
  * Recognises data files by their first bytes, refuses the kinds that are not read by name, and
  * parses CSV (RFC 4180; the first line names the columns).
  */
-import { parse, type CsvError } from 'csv-parse/sync';
+import { Readable } from 'node:stream';
+import { setImmediate } from 'node:timers/promises';
+import { parse, type CsvError } from 'csv-parse';
 import { parseJsonText } from '../files/json.js';
 import { DataError, describe, isObject, MAX_LINE_BYTES, ROW_LIMIT } from './jsonl.js';
 import type { SourceRow } from './rows.js';
@@ -166,18 +168,17 @@ const ABSENT = /^(?:NaN|nan|<NA>|null|None)$/;
  * The rows of a CSV file; an empty field without quotes is an absent value. A row whose number of
  * fields differs from the header's goes to `onBadRow`. @throws DataError
  */
-export function parseCsv(
+export async function parseCsv(
   text: string,
   name: string,
   onBadRow?: (error: DataError) => void,
-): SourceRow[] {
+): Promise<SourceRow[]> {
   if (/^\s*[[{]/.test(text) && isJson(text.trimStart().split('\n', 1)[0]!))
     throw new DataError(
       `${name} holds JSON and not CSV; give it a name that ends in .jsonl (or .json)`,
     );
   refuseOtherDelimiter(text, name);
   const bytes = Buffer.from(text);
-  let rows: { record: Record<string, unknown>; info: { bytes: number } }[];
   const notCsv = (cause: CsvError & { lines?: number }): DataError =>
     new DataError(
       `${name}${cause.lines === undefined ? '' : ` line ${cause.lines}`}: not CSV as RFC 4180 ` +
@@ -185,7 +186,7 @@ export function parseCsv(
       { cause },
     );
   try {
-    rows = parse(bytes, {
+    const parser = parse({
       info: true,
       ...(onBadRow && {
         skip_records_with_error: true,
@@ -205,22 +206,36 @@ export function parseCsv(
           return Number.isFinite(Number(value)) ? Number(value) : value;
         return !quoting && ABSENT.test(value) ? null : value;
       },
-    }) as unknown as typeof rows;
+    });
+    const rows: SourceRow[] = [];
+    const lineAt = lineCounter(bytes);
+    let end = bytes.indexOf('\n') + 1; // of the row before
+    for await (const row of Readable.from(slicesOf(bytes)).pipe(parser)) {
+      const { record, info } = row as { record: Record<string, unknown>; info: { bytes: number } };
+      if (rows.length === ROW_LIMIT)
+        throw new DataError(
+          `${name} has more than ${ROW_LIMIT} rows, the limit of one file; split it`,
+        );
+      rows.push({ value: record, where: `${name} line ${lineAt(end)}` });
+      end = info.bytes;
+    }
+    return rows;
   } catch (cause) {
     if (cause instanceof DataError) throw cause;
     throw notCsv(cause as CsvError);
   }
-  if (rows.length > ROW_LIMIT)
-    throw new DataError(
-      `${name} has ${rows.length} rows, the limit of one file is ${ROW_LIMIT}; split it`,
-    );
-  const lineAt = lineCounter(bytes);
-  const headerEnd = bytes.indexOf('\n') + 1;
-  return rows.map(({ record }, i) => ({
-    value: record,
-    where: `${name} line ${lineAt(i === 0 ? headerEnd : rows[i - 1]!.info.bytes)}`,
-  }));
 }
+
+/** The event loop runs between two of them. */
+async function* slicesOf(bytes: Uint8Array): AsyncGenerator<Uint8Array> {
+  for (let at = 0; at < bytes.length; at += CSV_SLICE_BYTES) {
+    yield bytes.subarray(at, at + CSV_SLICE_BYTES);
+    await setImmediate();
+  }
+}
+
+/** The parser reads some 20 MB per second. */
+const CSV_SLICE_BYTES = 512 << 10;
 
 /**
  * The line (from 1) of the first byte at or after `offset` that is not a line end; offsets must

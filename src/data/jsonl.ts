@@ -2,6 +2,7 @@
  * JSON Lines, strictly: UTF-8, one object per line. Every error names file and line. The store
  * writes the lines of `serialize` atomically.
  */
+import { setImmediate } from 'node:timers/promises';
 import { FileError, readRegular } from '../files/read.js';
 import type { Columns, Kind } from './columns.js';
 
@@ -46,14 +47,15 @@ export function serialize(record: object): string {
 }
 
 /** The objects of a file's non-blank lines. @throws DataError */
-export function parseJsonl(bytes: Uint8Array, file: string): Line[] {
-  return parseLines(bytes, (number) => `${file}:${number}`).map(({ value, where, number }) => {
-    if (!isObject(value))
-      throw new DataError(
-        `${where}: the line is ${describe(value)}; each line must be one JSON object`,
-      );
-    return { number, where, value };
-  });
+export const parseJsonl = (bytes: Uint8Array, file: string): Line[] =>
+  parseLines(bytes, (number) => `${file}:${number}`).map(objectLine);
+
+function objectLine({ value, where, number }: ParsedLine): Line {
+  if (!isObject(value))
+    throw new DataError(
+      `${where}: the line is ${describe(value)}; each line must be one JSON object`,
+    );
+  return { number, where, value };
 }
 
 export interface ParseOptions {
@@ -71,9 +73,41 @@ export interface ParseOptions {
 export function parseLines(
   bytes: Uint8Array,
   place: (line: number) => string,
-  { parse = JSON.parse, onBadLine, most = Infinity }: ParseOptions = {},
-): { number: number; where: string; value: unknown }[] {
-  const lines: { number: number; where: string; value: unknown }[] = [];
+  options: ParseOptions = {},
+): ParsedLine[] {
+  const lines: ParsedLine[] = [];
+  for (const _ of parseInSteps(bytes, place, options, lines));
+  return lines;
+}
+
+/** The same; the event loop runs after every `SLICE_BYTES`. */
+export async function parseLinesInSlices(
+  bytes: Uint8Array,
+  place: (line: number) => string,
+  options: ParseOptions = {},
+): Promise<ParsedLine[]> {
+  const lines: ParsedLine[] = [];
+  for (const _ of parseInSteps(bytes, place, options, lines)) await setImmediate();
+  return lines;
+}
+
+/** Bytes of a data file that are parsed between two turns of the event loop: less than 50 ms. */
+export const SLICE_BYTES = 2 << 20;
+
+interface ParsedLine {
+  number: number;
+  where: string;
+  value: unknown;
+}
+
+/** Adds the lines to `lines`, with a step after every `SLICE_BYTES`. */
+function* parseInSteps(
+  bytes: Uint8Array,
+  place: (line: number) => string,
+  { parse = JSON.parse, onBadLine, most = Infinity }: ParseOptions,
+  lines: ParsedLine[],
+): Generator<void> {
+  let rested = 0;
   const refuse =
     onBadLine ??
     ((error: DataError) => {
@@ -96,8 +130,10 @@ export function parseLines(
           'several files',
       );
     start = end + 1;
+    if (start - rested < SLICE_BYTES) continue;
+    rested = start;
+    yield;
   }
-  return lines;
 }
 
 /** The bytes of a data file that errors call `name`. @throws DataError if it cannot be read */
@@ -126,7 +162,8 @@ export async function readJsonl(
   options: { allowEmpty?: boolean } = {},
 ): Promise<Line[]> {
   const bytes = await readDataFile(path, path);
-  const lines = parseJsonl(bytes, path);
+  const parsed = await parseLinesInSlices(bytes, (number) => `${path}:${number}`);
+  const lines = parsed.map(objectLine);
   if (lines.length === 0 && !options.allowEmpty)
     throw new DataError(`${path} is empty; it needs at least one row`);
   return lines;

@@ -44,6 +44,7 @@ import {
 import type { LoadOptions, RowOptions } from './prompts.js';
 import type { Message, PairRecord } from './records.js';
 import { readObjects, type Row } from './rows.js';
+import { inSlices } from './row-slices.js';
 import { describesRow, UnreadColumns } from './unread-columns.js';
 
 export { extractPrompt } from './implicit.js';
@@ -86,7 +87,7 @@ export async function loadPreferences(
   const unread = new UnreadColumns();
   let duplicates = 0;
   let duplicate: string | undefined;
-  for (const given of rows) {
+  for await (const given of inSlices(rows)) {
     const read = bad.try(() => {
       const row = official ? given : rename(given, columns);
       const pair = preferenceOf(row, options);

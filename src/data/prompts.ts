@@ -40,6 +40,7 @@ import {
 import type { DemonstrationRecord, Message, PromptRecord } from './records.js';
 import { askQuestion, contentId } from './question.js';
 import { readObjects, type Row, type SourceOptions } from './rows.js';
+import { inSlices } from './row-slices.js';
 import { UnreadColumns } from './unread-columns.js';
 
 export interface Loaded<T> extends LeftOut {
@@ -311,7 +312,7 @@ async function distinct<T extends { id: string; prompt: Message[]; completion?: 
   const unread = new UnreadColumns();
   let duplicates = 0;
   let duplicate: string | undefined;
-  for (const line of await readSources(source, options, bad)) {
+  for await (const line of inSlices(await readSources(source, options, bad))) {
     const record = bad.try(() => read(line));
     if (record === undefined) continue;
     const said = content(record);

@@ -17,7 +17,15 @@ import { parseJsonText } from '../files/json.js';
 import type { HubProgress } from '../hub/listing.js';
 import { otherThanJsonLines, parseCsv, refuseOtherKinds } from './formats.js';
 import { datasetFiles } from './hub.js';
-import { DataError, describe, isObject, parseLines, readDataFile, ROW_LIMIT } from './jsonl.js';
+import {
+  DataError,
+  describe,
+  isObject,
+  parseLinesInSlices,
+  readDataFile,
+  ROW_LIMIT,
+} from './jsonl.js';
+import { rowsOfList } from './json-list.js';
 import { readParquet } from './parquet.js';
 
 export interface SourceRow {
@@ -148,8 +156,8 @@ const jsonLines = (
   text: Uint8Array,
   name: string,
   onBadLine: (error: DataError) => void,
-): SourceRow[] =>
-  parseLines(text, (line) => `${name} line ${line}`, {
+): Promise<SourceRow[]> =>
+  parseLinesInSlices(text, (line) => `${name} line ${line}`, {
     parse: parseJsonText,
     onBadLine,
     most: ROW_LIMIT,
@@ -181,13 +189,16 @@ function unpack(bytes: Uint8Array, name: string): Uint8Array {
 }
 
 /** A list of rows, {"data": [rows]}, or (as many files of this name on the hub are) JSON Lines. */
-function parseJson(
+async function parseJson(
   bytes: Uint8Array,
   name: string,
   options: Pick<SourceOptions, 'onBadRow'>,
-): SourceRow[] {
+): Promise<SourceRow[]> {
   const first = bytes.find((byte) => !BLANK.has(byte));
   if (first === undefined) return [];
+  const listed = first === 0x5b ? await rowsOfList(bytes) : undefined;
+  if (listed !== undefined)
+    return listed.map((value, index) => ({ value, where: `${name} row ${index + 1}` }));
   const whole = tryParse(bytes, name);
   if (whole.error !== undefined) {
     if (first !== 0x7b)

@@ -9,6 +9,7 @@ import { stat } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { readGguf } from '../engine/addon.js';
 import { CreamError } from '../engine/errors.js';
+import { checkGenerateRequest, type GenerateRequest } from '../engine/generate.js';
 import { Model, type DType } from '../engine/model.js';
 import { exists } from '../files/cache.js';
 import { makeDirectory, writeAtomic } from '../files/files.js';
@@ -18,6 +19,8 @@ import { resolveModel, type ResolvedModel, type ResolveOptions } from '../models
 import { ChatTemplate, type Message } from '../text/chat-template.js';
 import { loadTokenizer, type Tokenizer } from '../text/tokenizer.js';
 import { withBase } from './base-model.js';
+import { completionInSlices, promptInSlices } from './sliced.js';
+import { SLICE_CHARACTERS, Slices } from './slices.js';
 import { TextStream, type TextCompletion } from './text-stream.js';
 
 export type { TextCompletion, TextStream } from './text-stream.js';
@@ -207,17 +210,21 @@ export class LanguageModel {
    */
   stream(prompt: string | readonly Message[], options: TextOptions = {}): TextStream {
     const { stop = [], signal, ...sampling } = options;
-    const tokens = this.#prompt(prompt);
-    return new TextStream(this.tokenizer, tokens, stop, (onTokens) =>
-      this.model.generate(
-        {
-          ...sampling,
-          prompts: [{ tokens }],
-          stopIds: this.stopIds,
-          ...(stop.length > 0 && { stopStrings: stop, tokenBytes: this.tokenizer.tokenBytes() }),
-        },
-        { ...(signal && { signal }), onTokens },
-      ),
+    const request = (tokens: readonly number[], seed = sampling.seed): GenerateRequest => ({
+      ...sampling,
+      ...(seed !== undefined && { seed }),
+      prompts: [{ tokens }],
+      stopIds: this.stopIds,
+      ...(stop.length > 0 && { stopStrings: stop, tokenBytes: this.tokenizer.tokenBytes() }),
+    });
+    const { seed } = checkGenerateRequest(request([0]), this.model.config);
+    return new TextStream(
+      this.tokenizer,
+      this.#prompt(prompt, signal),
+      stop,
+      (tokens, onTokens) =>
+        this.model.generate(request(tokens, seed), { ...(signal && { signal }), onTokens }),
+      seed,
     );
   }
 
@@ -237,10 +244,12 @@ export class LanguageModel {
         'The completions must be a list of texts, got ' +
           `${JSON.stringify(completions) ?? 'undefined'}.`,
       );
-    const group = {
-      prompt: this.#prompt(prompt),
-      completions: (completions as readonly string[]).map((text) => this.encodeCompletion(text)),
-    };
+    const slices = new Slices(options.signal);
+    const encoded: number[][] = [];
+    const tokens = await this.#prompt(prompt, options.signal);
+    for (const text of completions as readonly string[])
+      encoded.push(await completionInSlices(this, text, slices));
+    const group = { prompt: tokens, completions: encoded };
     const { sums } = await this.model.score({ groups: [group] }, options);
     return [...sums];
   }
@@ -291,7 +300,11 @@ export class LanguageModel {
     return this.dispose();
   }
 
-  #prompt(prompt: string | readonly Message[]): number[] {
+  /** Token ids; a long text is tokenised in slices. */
+  #prompt(
+    prompt: string | readonly Message[],
+    signal: AbortSignal | undefined,
+  ): number[] | Promise<number[]> {
     if (typeof prompt !== 'string' && !Array.isArray(prompt))
       throw new CreamError(
         'ERR_INVALID_ARGUMENT',
@@ -300,16 +313,19 @@ export class LanguageModel {
       );
     const messages = typeof prompt === 'string' ? [{ role: 'user', content: prompt }] : prompt;
     const context = this.model.config.maxPositionEmbeddings;
-    const fewest = this.tokenizer.fewestTokens(
-      (messages as readonly (Partial<Message> | null)[]).map((m) => m?.content ?? '').join(''),
-    );
+    const said = (messages as readonly (Partial<Message> | null)[])
+      .map((m) => m?.content ?? '')
+      .join('');
+    const fewest = this.tokenizer.fewestTokens(said);
     if (fewest > context)
       throw new CreamError(
         'ERR_INVALID_ARGUMENT',
         `The prompt has at least ${fewest} tokens and the model's context holds ${context}; ` +
           'shorten it.',
       );
-    return this.encodePrompt(messages);
+    return said.length <= SLICE_CHARACTERS / 2
+      ? this.encodePrompt(messages)
+      : promptInSlices(this, messages, new Slices(signal));
   }
 
   /**

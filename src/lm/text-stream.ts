@@ -31,17 +31,22 @@ export class TextStream implements AsyncIterable<string> {
    * error that stopped it; that is never an unhandled rejection.
    */
   readonly completion: Promise<TextCompletion>;
-  readonly #generation: Generation;
+  #generation: Generation | undefined;
+  #cancelled = false;
   readonly #news = new Wakeup();
   readonly #unread: string[] = [];
   #ended = false;
 
-  /** @internal */
+  /**
+   * @internal `prompt` is a promise if the text is so long that it is tokenised in slices; `seed` is
+   * then the one that `start` will use.
+   */
   constructor(
     tokenizer: Tokenizer,
-    prompt: readonly number[],
+    prompt: readonly number[] | Promise<readonly number[]>,
     stops: readonly string[],
-    start: (onTokens: (tokens: StreamedToken[]) => void) => Generation,
+    start: (tokens: readonly number[], onTokens: (tokens: StreamedToken[]) => void) => Generation,
+    seed?: bigint,
   ) {
     const decoder = tokenizer.streamDecoder({ skipSpecialTokens: true });
     const certain = new StoppingText(stops);
@@ -52,17 +57,24 @@ export class TextStream implements AsyncIterable<string> {
       this.#unread.push(text);
       this.#news.wake();
     };
-    this.#generation = start((tokens) => {
-      certain.push(decoder.push(tokens.map(({ token }) => token)));
-      add(certain.take());
-    });
-    this.seed = this.#generation.seed;
-    this.completion = this.#generation.all().then((completions) => {
+    const begin = async (generation: Generation, promptTokens: number): Promise<TextCompletion> => {
+      this.#generation = generation;
+      if (this.#cancelled) generation.cancel();
+      const [completion] = await generation.all();
       add(certain.end(decoder.end()));
-      const { tokens, logprobs, finishReason } = completions[0] as Completion;
-      const promptTokens = prompt.length;
+      const { tokens, logprobs, finishReason } = completion as Completion;
       return { text: whole, tokens, logprobs, finishReason, promptTokens, seed: this.seed };
-    });
+    };
+    const started = (tokens: readonly number[]): Promise<TextCompletion> =>
+      begin(
+        start(tokens, (news) => {
+          certain.push(decoder.push(news.map(({ token }) => token)));
+          add(certain.take());
+        }),
+        tokens.length,
+      );
+    this.completion = 'then' in prompt ? prompt.then(started) : started(prompt);
+    this.seed = seed ?? this.#generation!.seed;
     const end = (): void => {
       this.#ended = true;
       this.#news.wake();
@@ -73,7 +85,8 @@ export class TextStream implements AsyncIterable<string> {
 
   /** Stops the generation; `completion` then rejects with ERR_ABORTED, as does a loop. */
   cancel(): void {
-    this.#generation.cancel();
+    this.#cancelled = true;
+    this.#generation?.cancel();
   }
 
   async *[Symbol.asyncIterator](): AsyncGenerator<string, void, undefined> {

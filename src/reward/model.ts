@@ -11,6 +11,7 @@
  */
 import type { CompletionRecord, ExternalRewardRecord, Message } from '../data/records.js';
 import type { TokenIds } from '../engine/model.js';
+import { mapInSlices, type Slices } from '../lm/slices.js';
 import { fromValues } from './external.js';
 
 /** The parts of a loaded sequence-classification model that are used here. */
@@ -23,7 +24,7 @@ export interface Classifier {
     ): Promise<Float32Array>;
   };
   /** Token ids of a whole conversation in the reward model's chat template. */
-  encode(messages: readonly Message[]): number[];
+  encode(messages: readonly Message[], slices: Slices): Promise<number[]> | number[];
   name: string;
 }
 
@@ -64,8 +65,12 @@ export async function modelRewards(
   options: { signal?: AbortSignal } = {},
 ): Promise<ExternalRewardRecord[]> {
   const { numLabels, maxPositionEmbeddings } = judge.model.config;
-  const sequences = completions.map(({ prompt_id, sample, prompt, completion }) => {
-    const tokens = judge.encode([...prompt, { role: 'assistant', content: completion }]);
+  const encode = async (
+    { prompt_id, sample, prompt, completion }: CompletionRecord,
+    slices: Slices,
+  ): Promise<readonly number[]> => {
+    const messages = [...prompt, { role: 'assistant' as const, content: completion }];
+    const tokens = await judge.encode(messages, slices);
     if (tokens.length > maxPositionEmbeddings) {
       throw new RangeError(
         `[reward] sample ${sample} of prompt ${JSON.stringify(prompt_id)} is ` +
@@ -75,7 +80,8 @@ export async function modelRewards(
       );
     }
     return tokens;
-  });
+  };
+  const sequences = await mapInSlices(completions, encode, options.signal);
   const logits = await judge.model.classify(
     { sequences, maxNumBatchedTokens: settings.maxNumBatchedTokens },
     options,

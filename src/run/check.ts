@@ -120,7 +120,7 @@ export async function checkLengths(
   }: Partial<Omit<Inputs, 'source' | 'leftOut' | 'unread'>>,
   policy: LanguageModel,
 ): Promise<void> {
-  refuseTemplated([...prompts, ...demonstrations, ...preferences], places, policy);
+  await refuseTemplated([...prompts, ...demonstrations, ...preferences], places, policy);
   const found = [
     { what: 'Prompt', key: 'prompts', long: await findLong(prompts, policy, promptLength) },
     { what: 'Question', key: '', long: await findLong(questions, policy, promptLength) },
@@ -147,12 +147,12 @@ export async function checkLengths(
   );
 }
 
-function refuseTemplated(
+async function refuseTemplated(
   records: Parameters<typeof findTemplated>[0],
   places: Inputs['places'] | undefined,
   policy: LanguageModel,
-): void {
-  const [first, ...others] = findTemplated(records, policy);
+): Promise<void> {
+  const [first, ...others] = await findTemplated(records, policy);
   if (first === undefined) return;
   const more = others.length === 0 ? '' : ` (${others.length} more like it)`;
   throw new RunError(

@@ -29,7 +29,12 @@ import {
   SUMMARY,
   writeAtomic,
 } from './store.js';
-import { acceptFiles, checkBeforeResume, RUN_RECORDS } from './verify.js';
+import {
+  acceptFiles,
+  checkBeforeResume,
+  refuseRecordsOfAnotherRun,
+  RUN_RECORDS,
+} from './verify.js';
 
 /** @throws RunError if `directory` contains no run */
 export function requireRun(directory: string): void {
@@ -149,6 +154,7 @@ export async function checkBegun(
 async function restoreRecipe(directory: string, recipe: Recipe, records: Records): Promise<void> {
   const what = await records.damage(RECIPE);
   if (what === undefined) return;
+  await refuseRecordsOfAnotherRun(records);
   const text = recipeText(recipe);
   if (createHash('sha256').update(text).digest('hex') !== records.newest(RECIPE)!.sha256)
     throw new RunError(

@@ -92,16 +92,21 @@ type Spoken = Partial<Record<'prompt' | 'completion' | 'chosen' | 'rejected', re
  * The records whose text contains a control token of the model, so that the chat template would be
  * applied twice.
  */
-export function findTemplated(
+export async function findTemplated(
   records: readonly (Spoken & { id: string })[],
   policy: LanguageModel,
-): TemplatedRecord[] {
+): Promise<TemplatedRecord[]> {
   const tokens = controlTokensOf(policy);
-  return records.flatMap(({ id, prompt = [], completion = [], chosen = [], rejected = [] }) => {
+  const slices = new Slices();
+  const found: TemplatedRecord[] = [];
+  for (const { id, prompt = [], completion = [], chosen = [], rejected = [] } of records) {
     const texts = [...prompt, ...completion, ...chosen, ...rejected].map(({ content }) => content);
     const token = tokens.find((control) => texts.some((text) => text.includes(control)));
-    return token === undefined ? [] : [{ id, token }];
-  });
+    if (token !== undefined) found.push({ id, token });
+    // Looking for some tokens takes a fraction of the time of tokenising.
+    await slices.after(10 + texts.reduce((sum, text) => sum + text.length, 0) / 10);
+  }
+  return found;
 }
 
 /** `loaded` without the records that the model cannot read, which are added to those left out. */
@@ -113,7 +118,7 @@ export async function withoutUnusable<T extends Spoken & { id: string }>(
   source: string,
 ): Promise<Loaded<T>> {
   const unusable = new Map<string, string>();
-  for (const { id, token } of findTemplated(loaded.records, policy))
+  for (const { id, token } of await findTemplated(loaded.records, policy))
     unusable.set(id, `the ${what} holds the model's control token ${JSON.stringify(token)}`);
   const others = loaded.records.filter(({ id }) => !unusable.has(id));
   for (const { id, tokens } of await findLong(others, policy, lengthOf))

@@ -2,6 +2,7 @@
 import type { CompletionRecord, ExternalRewardRecord } from '../data/records.js';
 import type { WorkHooks } from '../lm/hooks.js';
 import { loadModel, type LanguageModel } from '../lm/language-model.js';
+import { textInSlices } from '../lm/sliced.js';
 import { labelProblem, modelRewards, type Classifier } from '../reward/model.js';
 import type { RunContext } from './context.js';
 import { RunError } from './errors.js';
@@ -74,17 +75,17 @@ async function loadRewardModel(
 
 /** A loaded reward model in the form that `modelRewards` takes. */
 export function classifier(language: LanguageModel): Classifier {
-  const { model, chatTemplate, tokenizer, source } = language;
+  const { model, chatTemplate, source } = language;
   return {
     model,
     name: source.name,
-    encode: (messages) =>
+    encode: (messages, slices) =>
       chatTemplate
-        ? tokenizer.encode(
+        ? textInSlices(
+            language,
             chatTemplate.render(chatTemplate.fit(messages), { addGenerationPrompt: false }),
+            slices,
           )
-        : tokenizer.encode(messages.map(({ content }) => content).join('\n\n'), {
-            addSpecialTokens: true,
-          }),
+        : textInSlices(language, messages.map(({ content }) => content).join('\n\n'), slices, true),
   };
 }

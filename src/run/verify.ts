@@ -8,6 +8,8 @@ import { basename, dirname, join, relative, sep } from 'node:path';
 import { ARTEFACT_COLUMNS } from '../data/columns.js';
 import { CARD } from './card.js';
 import { RunError } from './errors.js';
+import { readOwnText } from './own-files.js';
+import { parseRecipe, recipeDigest } from './recipe-file.js';
 import { digestFile, Records, RECORDS } from './records.js';
 import { METRICS, RECIPE, RUN, SUMMARY } from './store.js';
 
@@ -46,12 +48,16 @@ const inCheckpoint = (file: string): boolean => file.split('/')[1] === 'checkpoi
 export async function verifyFiles(records: Records, options: VerifyOptions): Promise<Damage[]> {
   const { folder } = records;
   const found: Damage[] = [];
+  if (await areOfAnotherRun(records)) return [OTHER_RUN];
   for (const entry of records.all()) {
     const { file } = entry;
     if (entry.pruned || (inCheckpoint(file) && !isFinished(records, file))) continue;
     const content = options.checkpoints || !inCheckpoint(file);
     const what = await records.damage(file, { content, signal: options.signal });
-    if (what !== undefined) found.push({ file, what, remedy: remedyOf(file) });
+    if (what !== undefined)
+      found.push(
+        (await misplaced(records, file, options.signal)) ?? { file, what, remedy: remedyOf(file) },
+      );
   }
   for (const file of unrecorded(records))
     found.push({
@@ -108,7 +114,10 @@ export async function verifyCheckpoint(
         });
   for (const { file } of entries) {
     const what = await records.damage(file, { signal });
-    if (what !== undefined) found.push({ file, what, remedy: remedyOf(file) });
+    if (what !== undefined)
+      found.push(
+        (await misplaced(records, file, signal)) ?? { file, what, remedy: remedyOf(file) },
+      );
   }
   if (found.length > 0) throw damaged(records.folder, found);
 }
@@ -144,6 +153,60 @@ function damaged(directory: string, damages: readonly Damage[]): RunError {
       ? ` ${damages.length - 1} more are damaged; \`cream verify ${directory}\` lists them.`
       : '';
   return new RunError('ERR_RUN_DATA', `${join(directory, file)} ${what}: ${remedy}.${more}`);
+}
+
+const OTHER_RUN: Damage = {
+  file: RECORDS,
+  what: `is that of another run: ${RECIPE} and ${RUN} fit each other, and not what it says of them`,
+  remedy:
+    `bring back the ${RECORDS} of this run, or, if the other files are known to be good, record ` +
+    'them again with `cream verify --accept`',
+};
+
+/** @throws RunError if the records are those of another run */
+export async function refuseRecordsOfAnotherRun(records: Records): Promise<void> {
+  if (await areOfAnotherRun(records)) throw damaged(records.folder, [OTHER_RUN]);
+}
+
+/**
+ * Whether the records were copied from another run: the recipe and run.json contradict them and
+ * agree with each other, which one damaged file does not explain.
+ */
+async function areOfAnotherRun(records: Records): Promise<boolean> {
+  for (const file of [RECIPE, RUN]) {
+    const what = await records.damage(file);
+    if (what === undefined || isMissing(what) || records.newest(file) === undefined) return false;
+  }
+  try {
+    const recipe = parseRecipe(readOwnText(join(records.folder, RECIPE), 'recipe'), RECIPE);
+    const run = JSON.parse(readOwnText(join(records.folder, RUN), 'record')) as {
+      recipe?: unknown;
+    };
+    return run.recipe === recipeDigest(recipe);
+  } catch {
+    return false; // these two are damaged themselves
+  }
+}
+
+/** The damage of a file that holds what was written to another place; undefined for any other. */
+async function misplaced(
+  records: Records,
+  file: string,
+  signal?: AbortSignal,
+): Promise<Damage | undefined> {
+  const path = join(records.folder, file);
+  const size = lstatSync(path, { throwIfNoEntry: false })?.size;
+  const alike = records.all().filter((other) => other.file !== file && other.bytes === size);
+  if (alike.length === 0 || file === METRICS) return undefined;
+  const { sha256 } = await digestFile(path, signal);
+  const other = alike.find((entry) => entry.sha256 === sha256);
+  return other === undefined
+    ? undefined
+    : {
+        file,
+        what: `holds what was written to ${other.file}`,
+        remedy: `put both files back in their places, or ${remedyOf(file)}`,
+      };
 }
 
 const isMissing = (what: string): boolean => what === 'is missing';

@@ -87,19 +87,19 @@ async function bodyOf(c: Context): Promise<unknown> {
 }
 
 /** A generation ends with its client's connection, and with the server. */
-function answer<Body extends ChatBody | CompletionBody>(
+async function answer<Body extends ChatBody | CompletionBody>(
   c: Context,
   ending: AbortSignal | undefined,
   lm: LanguageModel,
   body: Body,
   form: Form,
   logprobs: boolean,
-  start: (lm: LanguageModel, body: Body, signal: AbortSignal) => Work,
-): Promise<Response> | Response {
+  start: (lm: LanguageModel, body: Body, signal: AbortSignal) => Promise<Work>,
+): Promise<Response> {
   const left = new AbortController();
   const signal = AbortSignal.any([left.signal, c.req.raw.signal, ...(ending ? [ending] : [])]);
-  const asked = { lm, model: body.model, work: start(lm, body, signal), form, logprobs };
-  if (body.stream !== true) return wholeAnswer(asked).then((whole) => c.json(whole));
+  const asked = { lm, model: body.model, work: await start(lm, body, signal), form, logprobs };
+  if (body.stream !== true) return c.json(await wholeAnswer(asked));
   return streamSSE(c, async (stream) => {
     stream.onAbort(() => left.abort());
     const send = (part: object) => stream.writeSSE({ data: JSON.stringify(part) });

@@ -1,5 +1,7 @@
 /** From a checked body to running completions and their log-probs. */
 import type { LanguageModel } from '../lm/language-model.js';
+import { promptInSlices, textInSlices } from '../lm/sliced.js';
+import { Slices } from '../lm/slices.js';
 import { TextStream, type TextCompletion } from '../lm/text-stream.js';
 import { RequestError } from './errors.js';
 import type { ChatBody, CompletionBody } from './requests.js';
@@ -14,26 +16,32 @@ export interface Work {
   promptTokens: number;
 }
 
-export function startChat(lm: LanguageModel, body: ChatBody, signal: AbortSignal): Work {
+export async function startChat(
+  lm: LanguageModel,
+  body: ChatBody,
+  signal: AbortSignal,
+): Promise<Work> {
   const messages = body.messages.map(({ role, content }) => ({
     role: role === 'developer' ? ('system' as const) : role,
     content,
   }));
   const limit = body.max_completion_tokens ?? body.max_tokens ?? Infinity;
-  return start(lm, [lm.encodePrompt(messages)], body, limit, signal);
+  const tokens = await promptInSlices(lm, messages, new Slices(signal));
+  return start(lm, [tokens], body, limit, signal);
 }
 
-export function startCompletions(
+export async function startCompletions(
   lm: LanguageModel,
   body: CompletionBody,
   signal: AbortSignal,
-): Work {
+): Promise<Work> {
   const { prompt } = body;
   const several = Array.isArray(prompt) && typeof prompt[0] !== 'number';
   const prompts = (several ? prompt : [prompt]) as (string | number[])[];
-  const tokens = prompts.map((one) =>
-    typeof one === 'string' ? lm.tokenizer.encode(one, { addSpecialTokens: true }) : one,
-  );
+  const slices = new Slices(signal);
+  const tokens: number[][] = [];
+  for (const one of prompts)
+    tokens.push(typeof one === 'string' ? await textInSlices(lm, one, slices, true) : one);
   return start(lm, tokens, body, body.max_tokens ?? COMPLETION_TOKENS, signal);
 }
 
@@ -67,7 +75,7 @@ function start(
     Array.from(
       { length: body.n ?? 1 },
       (_, firstSample) =>
-        new TextStream(lm.tokenizer, tokens, stop, (onTokens) =>
+        new TextStream(lm.tokenizer, tokens, stop, (_, onTokens) =>
           lm.model.generate(
             {
               ...sampling,

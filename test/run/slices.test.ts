@@ -8,6 +8,8 @@ import { answerByLikelihood } from '../../src/evaluate/loglikelihood.js';
 import { loadModel, type LanguageModel } from '../../src/lm/language-model.js';
 import { mapInSlices, SLICE_CHARACTERS } from '../../src/lm/slices.js';
 import { judge } from '../../src/reward/judge.js';
+import { modelRewards } from '../../src/reward/model.js';
+import { classifier } from '../../src/run/reward-model.js';
 import { adopt } from '../../src/run/stages/adopt.js';
 import { evaluate } from '../../src/run/stages/evaluate.js';
 import { encodeBothSides } from '../../src/run/stages/given-pairs.js';
@@ -79,7 +81,50 @@ const SAMPLING = {
   ...{ stop: [], max_num_seqs: 8, save_prompts: 8, seed: 0, iteration: 1 },
 };
 
+/** Longer than a slice: tokenised in several, and then refused by the context or aborted. */
+const long = 'x'.repeat(3 * SLICE_CHARACTERS);
+/** The policy with a context that `long` fits into; its engine is never reached. */
+const wide = (): LanguageModel => {
+  const config = { ...policy.model.config, maxPositionEmbeddings: 1 << 20 };
+  const model = Object.create(policy.model, {
+    config: { value: config },
+    generate: { value: ignored },
+    score: { value: () => Promise.resolve({ sums: [0] }) },
+  }) as LanguageModel['model'];
+  return policy.with(model);
+};
+const ignored = () => ({
+  seed: 0n,
+  cancel: () => {},
+  all: () => Promise.resolve([{ tokens: [], logprobs: [], finishReason: 'eos' }]),
+});
+const fakeClassifier = {
+  config: { numLabels: 1, maxPositionEmbeddings: 4096 },
+  classify: ({ sequences }: { sequences: unknown[] }) =>
+    Promise.resolve(new Float32Array(sequences.length)),
+};
+const completionOf = (id: string) => ({
+  prompt_id: id,
+  sample: 0,
+  prompt,
+  completion: text,
+  prompt_token_ids: [1],
+  token_ids: [1],
+  logprob: -1,
+  finish_reason: 'eos' as const,
+});
+
 const STAGES: Record<string, (signal: AbortSignal) => Promise<unknown>> = {
+  generate: (signal) => wide().generate(long, { signal }),
+  stream: (signal) => wide().stream(long, { signal }).completion,
+  score: (signal) => wide().score('x', [long], { signal }),
+  'reward model': (signal) =>
+    modelRewards(
+      items.map(({ id }) => completionOf(id)),
+      { ...classifier(policy), model: fakeClassifier },
+      { maxNumBatchedTokens: 'auto', label: null },
+      { signal },
+    ),
   sample: (signal) => sample(items, policy, SAMPLING, hooks(signal)),
   'given pairs': (signal) =>
     encodeBothSides(
@@ -105,16 +150,7 @@ const STAGES: Record<string, (signal: AbortSignal) => Promise<unknown>> = {
     ),
   judge: (signal) =>
     judge(
-      items.map(({ id }) => ({
-        prompt_id: id,
-        sample: 0,
-        prompt,
-        completion: text,
-        prompt_token_ids: [1],
-        token_ids: [1],
-        logprob: -1,
-        finish_reason: 'eos',
-      })),
+      items.map(({ id }) => completionOf(id)),
       policy,
       { current: policy.model, previous: policy.model },
       { ...SAMPLING, judgements: 1, reasons: true },

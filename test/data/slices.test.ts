@@ -1,0 +1,101 @@
+/**
+ * Reading a large file lets the event loop run: between two of its turns at most one slice is
+ * parsed. The tests count characters and rows, so a busy machine changes nothing.
+ */
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, expect, it, jest } from '@jest/globals';
+import { rowsOfList } from '../../src/data/json-list.js';
+import { readJsonl, SLICE_BYTES } from '../../src/data/jsonl.js';
+import { loadPrompts } from '../../src/data/prompts.js';
+import { inSlices, SLICE_ROWS } from '../../src/data/row-slices.js';
+import { readRows } from '../../src/data/rows.js';
+import { temporaryFolder } from '../support/folders.js';
+
+const folder = temporaryFolder('cream-slices-');
+function file(name: string, text: string): string {
+  const path = join(folder, name);
+  writeFileSync(path, text);
+  return path;
+}
+
+/** The largest sum of `count` calls between two turns of the event loop, and the sum of all. */
+async function held(
+  work: (count: (units: number) => void) => Promise<unknown>,
+): Promise<{ longest: number; total: number }> {
+  let [now, longest, total, running] = [0, 0, 0, true];
+  const turn = (): void => {
+    now = 0;
+    if (running) setImmediate(turn);
+  };
+  turn();
+  await work((units) => {
+    now += units;
+    total += units;
+    longest = Math.max(longest, now);
+  });
+  running = false;
+  return { longest, total };
+}
+
+const row = JSON.stringify({ prompt: 'x'.repeat(1000) });
+const COUNT = Math.ceil((3 * SLICE_BYTES) / row.length);
+const rows = Array.from({ length: COUNT }, () => row);
+
+describe('the event loop runs while a file is parsed', () => {
+  it.each([
+    ['large.jsonl', rows.join('\n'), readRows],
+    ['large.jsonl', rows.join('\n'), readJsonl],
+    ['large.json', `[${rows.join(',')}]`, readRows],
+  ])('%s, case %#', async (name, text, read) => {
+    const path = file(name, text);
+    const { longest, total } = await held(async (count) => {
+      const parse: (text: string) => unknown = JSON.parse.bind(JSON);
+      const spy = jest.spyOn(JSON, 'parse').mockImplementation((said: string) => {
+        count(said.length);
+        return parse(said);
+      });
+      expect(await read(path)).toHaveLength(COUNT);
+      spy.mockRestore();
+    });
+    expect(total).toBe(COUNT * row.length);
+    expect(longest).toBeLessThanOrEqual(SLICE_BYTES + row.length);
+  });
+
+  it('large.csv', async () => {
+    const bad = 'x'.repeat(50); // one field too few
+    const path = file('large.csv', ['a,b', ...Array<string>(40_000).fill(bad), 'c,d'].join('\n'));
+    const { longest, total } = await held((count) =>
+      readRows(path, { onBadRow: () => count(bad.length) }),
+    );
+    expect(total).toBe(40_000 * bad.length);
+    expect(longest).toBeLessThan(total / 2);
+  });
+
+  it('rows become records in slices', async () => {
+    const seen = Array.from({ length: 3 * SLICE_ROWS }, (_, i) => i);
+    const { longest, total } = await held(async (count) => {
+      for await (const one of inSlices(seen)) count(one >= 0 ? 1 : 0);
+    });
+    expect([longest, total]).toEqual([SLICE_ROWS, 3 * SLICE_ROWS]);
+    const path = file('many.jsonl', seen.map((i) => `{"prompt":"p ${i}"}`).join('\n'));
+    expect((await loadPrompts(path)).records).toHaveLength(seen.length);
+  });
+});
+
+describe('a JSON list, entry by entry', () => {
+  const list = (text: string) => rowsOfList(Buffer.from(text));
+  it.each([
+    ['[]', []],
+    [' [ ] ', []],
+    [
+      '\ufeff[1, "a,]\\"[{", {"b": [1, {"c": "}"}]}, null]\n',
+      [1, 'a,]"[{', { b: [1, { c: '}' }] }, null],
+    ],
+    ['[NaN, 9007199254740993]', [NaN, '9007199254740993']],
+  ])('%j', async (text, values) => expect(await list(text)).toEqual(values));
+  it.each(['[1, 2', '[1,]', '[,1]', '[1] 2', '[1}', '["a]', '[{"a": 1]', '[1][2]'])(
+    '%j is left to the parser of the whole text',
+    async (text) => expect(await list(text)).toBeUndefined(),
+  );
+});
