@@ -67,8 +67,8 @@ evaluate: {tasks: []}
     const last = all.map(({ stderr }) => stderr.trim().split('\n').at(-1));
     expect(last[0]).toMatch(
       new RegExp(
-        '^cream: Rank 0 ends because rank 1 of 2 has not been heard of for 20 s: it has ended, or ' +
-          String.raw`the network between the machines fails\. What was finished is saved: start ` +
+        '^cream: Rank 0 ends because rank 1 of 2 has not been heard of for 20 s: it has ended, ' +
+          String.raw`or the network between the machines fails\. What was finished is saved: start ` +
           'the run again',
       ),
     );
