@@ -40,6 +40,7 @@ export class Progress {
   private readonly tty: boolean;
   private current: Moving | undefined;
   private drawn = 0;
+  private readonly warned = new Set<string>();
 
   constructor(
     private readonly stream: Stream = process.stderr,
@@ -62,6 +63,13 @@ export class Progress {
 
   warn(message: string): void {
     this.write(`${colours.yellow('warning')} ${message}`);
+  }
+
+  /** A warning that a command with two models would print for each of them. */
+  warnOnce(message: string): void {
+    if (this.warned.has(message)) return;
+    this.warned.add(message);
+    this.warn(message);
   }
 
   start(label: StageLabel): void {

@@ -31,7 +31,7 @@ export async function promptsOf(
   const rows = await readPrompts(recipe, policy);
   const { prompts } = choosePrompts(recipe, 1, rows);
   for (const sentence of [describeLeftOut(source, rows), describeUnread(source, rows)])
-    if (sentence !== undefined) cli.progress.warn(sentence);
+    if (sentence !== undefined) cli.progress.warnOnce(sentence);
   await checkLengths({ prompts, places: rows.places ?? new Map() }, policy);
   return prompts;
 }

@@ -70,6 +70,18 @@ describe('cream win-rate', () => {
     expect(row![1]).toMatch(/^\d+\.\d %$/);
   }, 120_000);
 
+  it('leaves out rows that cannot be used if told to, and names them', async () => {
+    const prompts = join(work, 'mixed.jsonl');
+    writeFileSync(prompts, '{"prompt": "One"}\n{"prompt": ""}\n{"prompt": "Two"}\n');
+    const flags = ['--judge', judge, '--prompts', prompts, '--max-new-tokens', '4'];
+    const command = ['win-rate', '--before', tiny(1), '--after', tiny(2), ...flags];
+    const result = await cream(...command, '--on-bad-row', 'skip', '--json');
+    expect(result).toMatchObject({ code: 0 });
+    expect(JSON.parse(result.stdout)).toMatchObject({ prompts: 2 });
+    expect(result.stderr).toContain('1 row was left out: 1 cannot be used');
+    expect(result.stderr.split('left out').length).toBe(2);
+  }, 120_000);
+
   it('names a missing input in one sentence', async () => {
     const before = completions('x.jsonl', { a: 'one' });
     const after = completions('y.jsonl', { b: 'two' });
