@@ -33,7 +33,7 @@ export async function setUp({ check = false } = {}) {
  * Sets up an installed package: libtorch, and the addon if npm found no prebuilt one. Prints its
  * plan, and asks for confirmation on a terminal.
  */
-async function setUpPackage({ build, dryRun, yes, prebuilt }) {
+async function setUpPackage({ build, dryRun, yes, json, prebuilt }) {
   requireNode();
   const { CPU_SIZE, CUDA_SIZE, TORCH_VERSION, CUDA_TORCH_VERSION, cudaChosen, findLibtorch } =
     await import('./libtorch.mjs');
@@ -53,11 +53,27 @@ async function setUpPackage({ build, dryRun, yes, prebuilt }) {
           'CMake and a C++20 compiler: a few minutes, 100 MB on disk'
       : `the addon is there, prebuilt: ${prebuilt}`,
   );
-  if (dryRun || (!torch && !(await agreed(yes)))) return;
+  const addon = compile ? join(root, 'build/Release/cream.node') : prebuilt;
+  if (dryRun || (!torch && !(await agreed(yes)))) {
+    if (json) printResult({ done: false, torch: torch ?? { version }, addon, compile });
+    return;
+  }
   if (!torch) requirePython();
   if (compile) (await import('./build.mjs')).buildAddon();
   else findLibtorch();
+  if (json) printResult({ done: true, torch: findLibtorch({ fetch: false }), addon, compile });
   say('done; `npx cream doctor` shows what was found');
+}
+
+/** `--json`: the parts and where they are; libtorch's path is null before it is fetched. */
+function printResult({ done, torch, addon, compile }) {
+  const libtorch = {
+    version: torch.version,
+    path: torch.root ?? null,
+    source: torch.source ?? null,
+  };
+  const result = { done, libtorch, addon: { path: addon, compiled: compile } };
+  process.stdout.write(`${JSON.stringify(result, null, 2)}\n`);
 }
 
 /** Without a terminal nobody can be asked, and running the command counts as consent. */
@@ -101,14 +117,19 @@ function requirePython() {
 if (import.meta.url === pathToFileURL(process.argv[1]).href) {
   const given = (flag) => process.argv.includes(`--${flag}`);
   const prebuilt = process.argv.find((argument) => argument.startsWith('--prebuilt='))?.slice(11);
-  await runMain(() =>
-    isClone && !given('dry-run')
-      ? setUp({ check: given('check') })
-      : setUpPackage({
-          build: given('build'),
-          dryRun: given('dry-run'),
-          yes: given('yes'),
-          prebuilt,
-        }),
-  );
+  await runMain(async () => {
+    if (!isClone || given('dry-run'))
+      return setUpPackage({
+        build: given('build'),
+        dryRun: given('dry-run'),
+        yes: given('yes'),
+        json: given('json'),
+        prebuilt,
+      });
+    await setUp({ check: given('check') });
+    if (!given('json')) return;
+    const torch = (await import('./libtorch.mjs')).findLibtorch({ fetch: false });
+    const addon = join(root, 'build/Release/cream.node');
+    printResult({ done: true, torch, addon, compile: true });
+  });
 }

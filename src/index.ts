@@ -35,10 +35,13 @@ export {
 export {
   LanguageModel,
   loadModel,
+  type ChunkToken,
   type LoadOptions,
+  type TextChunk,
   type TextCompletion,
   type TextOptions,
   type TextStream,
+  type TokenLogprob,
 } from './lm/language-model.js';
 export { ModelError, type ModelErrorCode } from './files/errors.js';
 export {

@@ -149,6 +149,7 @@ GenerationRequest to_generation_request(const Napi::Value& value) {
   request.seed = key64(from, "seed");
   request.iteration = static_cast<uint32_t>(integer(from, "iteration"));
   request.max_num_seqs = integer(from, "maxNumSeqs");
+  request.top_logprobs = integer(from, "topLogprobs");
   return request;
 }
 

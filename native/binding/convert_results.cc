@@ -90,6 +90,8 @@ Napi::Value from_completion(Napi::Env env, const GeneratedCompletion& completion
   out["sample"] = completion.sample;
   out["tokens"] = typed_array_of<Napi::Int32Array>(env, completion.tokens);
   out["logprobs"] = from_floats(env, completion.logprobs);
+  out["topTokens"] = typed_array_of<Napi::Int32Array>(env, completion.top_tokens);
+  out["topLogprobs"] = from_floats(env, completion.top_logprobs);
   out["finishReason"] = finish_name(completion.finish);
   return out;
 }
@@ -100,6 +102,12 @@ Napi::Value from_streamed(Napi::Env env, const std::vector<StreamedToken>& token
     token["promptIndex"] = streamed.prompt_index;
     token["sample"] = streamed.sample;
     token["token"] = streamed.token;
+    token["logprob"] = streamed.logprob;
+    token["topTokens"] = array_of(env, streamed.top_tokens,
+                                  [env](TokenId id) { return Napi::Number::New(env, id); });
+    token["topLogprobs"] = array_of(env, streamed.top_logprobs, [env](float logprob) {
+      return Napi::Number::New(env, logprob);
+    });
     return token;
   });
 }

@@ -31,8 +31,9 @@ class Backend {
   // Computes the prompts of these sequences, one each, in one pass.
   virtual void prefill(const Sequences& sequences) = 0;
   // The first token of each, from its prompt's logits: [2, sequences] int32, tokens and bits of
-  // their fp32 log-probs; token −1 where no logit is finite. Valid once the work queued so far is
-  // done (support/stream_mark.h).
+  // their fp32 log-probs; token −1 where no logit is finite. Below them, if a request asks for the
+  // most likely tokens, the rows of top_logprobs() for the most that one asks for. Valid once the
+  // work queued so far is done (support/stream_mark.h).
   virtual Tensor first_tokens(const Sequences& entering) = 0;
   // Makes these sequences the rows of the next steps. Each has run before, or its first token was
   // drawn since the last arrange().

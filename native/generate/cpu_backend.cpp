@@ -4,6 +4,7 @@
 #include "generate/backend.h"
 #include "generate/cache_attention.h"
 #include "generate/scheduler.h"
+#include "generate/top_logprobs.h"
 #include "model/packing.h"
 #include "ops/sample/op.h"
 #include "support/parallel.h"
@@ -45,6 +46,13 @@ class CpuBackend : public Backend {
   const Transformer& model_;
 };
 
+// Adds the most likely tokens, of logits() [sequences, vocab], if a request asks for them.
+template <class LogitsOf>
+Tensor with_top(const Tensor& drawn, const Sequences& sequences, const LogitsOf& logits) {
+  const int64_t count = most_top_logprobs(sequences);
+  return count == 0 ? drawn : at::cat({drawn, top_logprobs(logits(), count)});
+}
+
 void CpuBackend::prefill(const Sequences& sequences) {
   PackedBatch batch;
   std::vector<KvBlock*> blocks;
@@ -78,7 +86,11 @@ Tensor CpuBackend::first_tokens(const Sequences& entering) {
       sequence->own = std::make_shared<KvBlock>(model_.config(), model_.dtype(),
                                                 std::min(kFirstCapacity, sequence->limit - 1));
   }
-  return draw(entering, logits);
+  return with_top(draw(entering, logits), entering, [&] {
+    std::vector<Tensor> rows;
+    for (const SequencePtr& sequence : entering) rows.push_back(sequence->prefill->logits);
+    return at::stack(rows);
+  });
 }
 
 Tensor CpuBackend::decode(const Sequences& running) {
@@ -101,7 +113,7 @@ Tensor CpuBackend::decode(const Sequences& running) {
     rows.push_back(logits.const_data_ptr<float>() + static_cast<int64_t>(i) * logits.size(1));
     ++running[i]->own->length;
   }
-  return draw(running, rows);
+  return with_top(draw(running, rows), running, [&] { return logits; });
 }
 
 // As Backend::first_tokens().

@@ -10,6 +10,7 @@
 #include "generate/device_batch.h"
 #include "generate/paged_attention.h"
 #include "generate/scheduler.h"
+#include "generate/top_logprobs.h"
 #include "ops/pages/op.h"
 #include "support/error.h"
 #include "support/step_graph.h"
@@ -235,8 +236,10 @@ Tensor DeviceBackend::first_tokens(const Sequences& entering) {
   batch_.fit(0, pages, banned);
   const ops::DecodeStep rows = batch_.stage(entering);
   ops::advance(rows, page_size, /*from_prompt=*/true);
-  ops::draw(rows, at::stack(logits));  // [entering, vocab]
-  return download(rows.drawn);
+  const Tensor stacked = at::stack(logits);  // [entering, vocab]
+  ops::draw(rows, stacked);
+  const int64_t top = most_top_logprobs(entering);
+  return download(top == 0 ? rows.drawn : at::cat({rows.drawn, top_logprobs(stacked, top)}));
 }
 
 void DeviceBackend::arrange(const Sequences& running) { batch_.arrange(running); }
@@ -251,16 +254,25 @@ Tensor DeviceBackend::decode(const Sequences& running) {
   const int64_t rows = row_bucket(live);  // with idle rows
   if (graph_version_ != batch_.version()) graph_.emplace(device_);
   graph_version_ = batch_.version();
-  graph_->run(positions << 20 | rows, [&] {
+  const auto step = [&] {
     const ops::DecodeStep part = batch_.decode_step().first(rows);
     ops::advance(part, page_size, /*from_prompt=*/false);
     PagedDecode attention(*cache_, part, batch_.groups().narrow(0, 0, rows),
                           std::min(positions, part.page_table.size(1) * page_size));
     const Tensor hidden =
         model_.forward({part.inputs, part.positions}, attention);  // [rows, hidden]
-    ops::draw(part, ops::linear_f32(hidden, model_.weights().head));
-  });
-  return download(batch_.decode_step().drawn.narrow(1, 0, live));
+    const Tensor logits = ops::linear_f32(hidden, model_.weights().head);
+    ops::draw(part, logits);
+    return logits;
+  };
+  const Tensor drawn = batch_.decode_step().drawn.narrow(1, 0, live);
+  const int64_t top = most_top_logprobs(running);
+  if (top == 0) {
+    graph_->run(positions << 20 | rows, step);
+    return download(drawn);
+  }
+  // A captured step must not give its logits away.
+  return download(at::cat({drawn, top_logprobs(step().narrow(0, 0, live), top)}));
 }
 
 }  // namespace

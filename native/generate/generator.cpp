@@ -29,6 +29,8 @@ void check_request(const ModelConfig& config, const GenerationRequest& request) 
   invariant(s.min_new_tokens >= 0 && s.min_new_tokens <= s.max_new_tokens,
             "min_new_tokens is not from 0 to max_new_tokens");
   invariant(request.max_num_seqs >= 1, "max_num_seqs is below 1");
+  invariant(request.top_logprobs >= 0 && request.top_logprobs <= config.vocab_size,
+            "top_logprobs is not from 0 to the vocabulary's size");
   for (size_t i = 0; i < request.prompts.size(); ++i) {
     const GenerationPrompt& prompt = request.prompts[i];
     invariant(prompt.samples >= 1, "a prompt asks for no samples");
@@ -37,6 +39,12 @@ void check_request(const ModelConfig& config, const GenerationRequest& request) 
                  "[generate] prompt " + std::to_string(i),
                  "shorten it and leave room for new tokens", 1);
   }
+}
+
+float float_of(int32_t bits) {
+  float value;
+  std::memcpy(&value, &bits, sizeof value);
+  return value;
 }
 
 // Calls once(generation, first, last) for each run of adjacent sequences that belong to one
@@ -186,7 +194,8 @@ void Generator::receive_part(const Round& round, size_t first, size_t last, doub
   (round.decoded ? generation.result.stats.decode_seconds
                  : generation.result.stats.prefill_seconds) += seconds;
   const int32_t* tokens = round.drawn.const_data_ptr<int32_t>();
-  const int32_t* logprobs = tokens + round.drawn.stride(0);
+  const int64_t stride = round.drawn.stride(0), told = round.drawn.size(0) / 2 - 1;
+  const int32_t* logprobs = tokens + stride;
   std::vector<StreamedToken> streamed;
   std::vector<Sequence*> drew;
   for (size_t i = first; i < last; ++i) {
@@ -197,12 +206,18 @@ void Generator::receive_part(const Round& round, size_t first, size_t last, doub
           ErrorCode::non_finite,
           "sample: no token has a finite logit; the model's weights or activations overflowed. "
           "Fetch the model again, or train it with a lower learning rate.");
-    float logprob;
-    std::memcpy(&logprob, logprobs + i, sizeof logprob);
-    sequence.tokens.push_back(tokens[i]);
-    sequence.logprobs.push_back(logprob);
-    if (generation.request.stream_tokens)
-      streamed.push_back({sequence.prefill->prompt_index, sequence.key.sample, tokens[i]});
+    StreamedToken drawn{sequence.prefill->prompt_index,
+                        sequence.key.sample,
+                        tokens[i],
+                        float_of(logprobs[i]),
+                        {},
+                        {}};
+    for (int64_t k = 0; k < generation.request.top_logprobs; ++k) {
+      drawn.top_tokens.push_back(tokens[(2 + k) * stride + i]);
+      drawn.top_logprobs.push_back(float_of(tokens[(2 + told + k) * stride + i]));
+    }
+    sequence.receive(drawn);
+    if (generation.request.stream_tokens) streamed.push_back(std::move(drawn));
     drew.push_back(&sequence);
   }
   if (drew.empty()) return;
@@ -224,7 +239,8 @@ void Generator::deliver(Sequence& sequence, FinishReason reason) {
   if (generation.callbacks.on_completion)
     generation.callbacks.on_completion({sequence.prefill->prompt_index, sequence.key.sample,
                                         std::move(sequence.tokens), std::move(sequence.logprobs),
-                                        reason});
+                                        std::move(sequence.top_tokens),
+                                        std::move(sequence.top_logprobs), reason});
 }
 
 void Generator::end(Generation& generation, const std::exception_ptr& error) {

@@ -35,7 +35,7 @@ class Generator {
   // Tokens requested from the backend that the host has not received yet.
   struct Round {
     Sequences sequences;
-    Tensor drawn;  // [2, sequences] int32: tokens, bits of log-probs
+    Tensor drawn;  // in the format of Backend::first_tokens()
     StreamMark done;
     bool decoded;  // false: first tokens, drawn from the prompts' logits
   };

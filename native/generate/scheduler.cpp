@@ -5,6 +5,13 @@
 
 namespace cream {
 
+void Sequence::receive(const StreamedToken& drawn) {
+  tokens.push_back(drawn.token);
+  logprobs.push_back(drawn.logprob);
+  top_tokens.insert(top_tokens.end(), drawn.top_tokens.begin(), drawn.top_tokens.end());
+  top_logprobs.insert(top_logprobs.end(), drawn.top_logprobs.begin(), drawn.top_logprobs.end());
+}
+
 bool Sequence::over() const { return ended || launched == limit || generation->ended; }
 
 bool first_of_prompt(const Sequence& sequence) {

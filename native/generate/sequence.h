@@ -48,6 +48,8 @@ struct Sequence {
   // As received by the host.
   Tokens tokens;
   std::vector<float> logprobs;
+  Tokens top_tokens;
+  std::vector<float> top_logprobs;
   std::string tail;  // last bytes of the completion; used for stop strings only
   // KV cache of all new tokens but the last, which no step has read yet: a block on the CPU, the
   // pages after the prompt's full ones on a device.
@@ -55,6 +57,7 @@ struct Sequence {
   Pages pages;
   int64_t slot = -1;  // on a device: row in the batch, or −1 − index among the entering ones
 
+  void receive(const StreamedToken& drawn);
   bool over() const;
 };
 using SequencePtr = std::shared_ptr<Sequence>;

@@ -77,6 +77,7 @@ struct GenerationRequest {
   // prompt of more than prefill_tokens tokens is prefilled in chunks.
   int64_t most_pages = 0, prefill_tokens = 0;
   bool stream_tokens = false;
+  int64_t top_logprobs = 0;  // most likely tokens that are told beside each token
   // Bytes of each vocabulary entry, needed for stop strings only: token i is token_bytes[offsets[i]
   // .. offsets[i+1]).
   std::vector<uint8_t> token_bytes;
@@ -95,6 +96,9 @@ struct GeneratedCompletion {
   Tokens tokens;        // at least one, a stop id included
   // One per token: log p over the full vocabulary at temperature 1, before top-k and top-p.
   std::vector<float> logprobs;
+  // request.top_logprobs per token, the likeliest first, and their log-probs.
+  Tokens top_tokens;
+  std::vector<float> top_logprobs;
   FinishReason finish = FinishReason::length;
 };
 
@@ -102,6 +106,10 @@ struct StreamedToken {
   uint32_t prompt_index = 0;
   uint32_t sample = 0;
   TokenId token = 0;
+  float logprob = 0;
+  // As in GeneratedCompletion.
+  Tokens top_tokens;
+  std::vector<float> top_logprobs;
 };
 
 struct GenerationStats {

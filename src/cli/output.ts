@@ -7,6 +7,7 @@ import { open, readdir, type FileHandle } from 'node:fs/promises';
 import { setTimeout } from 'node:timers/promises';
 import { serialize } from '../data/jsonl.js';
 import { RunError } from '../run/errors.js';
+import type { TextCompletion } from '../lm/language-model.js';
 import { explainDisk, onDisk, writeAtomic } from '../run/store.js';
 import { printJson, printLine } from './table.js';
 
@@ -98,6 +99,24 @@ export function printWritten(
   if (kind === 'stdout') return;
   if (json) printJson({ file: given, ...told });
   else printLine(given);
+}
+
+/** A completion as JSON has it, in the columns of completions.jsonl where they have one. */
+export function completionRecord(completion: TextCompletion, top: boolean): object {
+  const { text, finishReason, seed, tokens, logprobs, topLogprobs } = completion;
+  return {
+    text,
+    finish_reason: finishReason,
+    // A drawn seed may have more digits than a JSON number keeps.
+    seed: seed <= Number.MAX_SAFE_INTEGER ? Number(seed) : String(seed),
+    token_ids: [...tokens],
+    logprobs: [...logprobs],
+    ...(top && {
+      top_logprobs: topLogprobs.map((all) =>
+        all.map(({ token, logprob }) => ({ token_id: token, logprob })),
+      ),
+    }),
+  };
 }
 
 /**

@@ -77,6 +77,10 @@ export interface NativeCompletion {
   tokens: Int32Array;
   /** log p of each token in nats: full vocabulary, temperature 1, before top-k and top-p. */
   logprobs: Float32Array;
+  /** The request's `topLogprobs` most likely tokens per token, the likeliest first. */
+  topTokens: Int32Array;
+  /** Their log-probs, as in `logprobs`. */
+  topLogprobs: Float32Array;
   /** A stop id, a stop string, or maxNewTokens or the end of the context. */
   finishReason: 'eos' | 'stop' | 'length';
 }
@@ -85,6 +89,10 @@ export interface NativeStreamedToken {
   promptIndex: number;
   sample: number;
   token: number;
+  /** This and the following: as in the completion. */
+  logprob: number;
+  topTokens: number[];
+  topLogprobs: number[];
 }
 
 export interface NativeGenerationStats {

@@ -4,7 +4,15 @@
  * their names with those that native/binding/convert.cc reads.
  */
 import { randomBytes } from 'node:crypto';
-import { invalid, list, nonEmptyString, tokenIds, unsigned64, type TokenIds } from './arguments.js';
+import {
+  integer,
+  invalid,
+  list,
+  nonEmptyString,
+  tokenIds,
+  unsigned64,
+  type TokenIds,
+} from './arguments.js';
 import {
   auto,
   checkFields,
@@ -23,6 +31,7 @@ import {
 } from './fields.js';
 
 const UINT32_MAX = 2 ** 32 - 1;
+const TOP_LOGPROBS = 20;
 
 interface Vocabulary {
   vocabSize: number;
@@ -142,6 +151,17 @@ export const GENERATION_FIELDS = {
    * Changes speed and memory only (on a GPU within rounding).
    */
   maxNumSeqs: auto(65_536),
+  /**
+   * The most likely tokens that are told beside each token, at most 20 (OpenAI's and vLLM's limit);
+   * default 0. On a GPU, steps with such a request are not replayed as graphs and take longer.
+   */
+  topLogprobs: optional(
+    {
+      check: (value: number, where: string, { vocabSize }: Vocabulary) =>
+        integer(value, where, 0, Math.min(TOP_LOGPROBS, vocabSize)),
+    },
+    0,
+  ),
 };
 
 export const GROUP_FIELDS = {

@@ -23,7 +23,13 @@ import { completionInSlices, promptInSlices } from './sliced.js';
 import { SLICE_CHARACTERS, Slices } from './slices.js';
 import { TextStream, type TextCompletion } from './text-stream.js';
 
-export type { TextCompletion, TextStream } from './text-stream.js';
+export type {
+  ChunkToken,
+  TextChunk,
+  TextCompletion,
+  TextStream,
+  TokenLogprob,
+} from './text-stream.js';
 
 export interface LoadOptions extends ResolveOptions {
   /** Dtype of the weights, default bfloat16. */
@@ -43,6 +49,8 @@ export interface TextOptions {
   topK?: number;
   /** Most tokens of the completion, default 128. */
   maxNewTokens?: number;
+  /** Most likely tokens that are told beside each token, at most 20; default 0. */
+  topLogprobs?: number;
   /** The text ends before the first of these strings. */
   stop?: readonly string[];
   /**
@@ -204,8 +212,8 @@ export class LanguageModel {
   }
 
   /**
-   * The same completion in chunks of text, as it is generated; its `completion` is what generate()
-   * returns. It starts at once. Throws CreamError or TextError for an impossible request; later
+   * The same completion in chunks of text, as it is generated; `chunks()` of it has the log-probs
+   * of each chunk's tokens as well, and its `completion` is what generate() returns. It starts at once. Throws CreamError or TextError for an impossible request; later
    * errors come from the loop and from `completion`. Leaving the loop stops the generation.
    */
   stream(prompt: string | readonly Message[], options: TextOptions = {}): TextStream {

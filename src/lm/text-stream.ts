@@ -4,6 +4,25 @@ import { Wakeup } from '../engine/wakeup.js';
 import type { Tokenizer } from '../text/tokenizer.js';
 import { StoppingText } from './stopping-text.js';
 
+/** A token id and its log-prob in nats: full vocabulary, temperature 1, before topK and topP. */
+export interface TokenLogprob {
+  token: number;
+  logprob: number;
+}
+
+/** A token of a completion. */
+export interface ChunkToken extends TokenLogprob {
+  /** The most likely tokens in its place, the likeliest first; empty without `topLogprobs`. */
+  topLogprobs: TokenLogprob[];
+}
+
+/** A part of a completion's text, with the tokens that it was made of. */
+export interface TextChunk {
+  /** May be empty in the last chunk, which then holds the token that ended the completion. */
+  text: string;
+  tokens: ChunkToken[];
+}
+
 /** A completion of one prompt. */
 export interface TextCompletion {
   /** Without special tokens, and without the stop string and what follows it. */
@@ -12,6 +31,11 @@ export interface TextCompletion {
   tokens: Int32Array;
   /** log p of each token in nats: full vocabulary, temperature 1, before topK and topP. */
   logprobs: Float32Array;
+  /**
+   * For each token the most likely ones in its place, the likeliest first; an empty list unless
+   * `topLogprobs` was given.
+   */
+  topLogprobs: TokenLogprob[][];
   /** An end-of-turn token, one of the `stop` strings, or maxNewTokens or the end of the context. */
   finishReason: 'eos' | 'stop' | 'length';
   /** Tokens of the prompt, the chat template's included. */
@@ -34,7 +58,7 @@ export class TextStream implements AsyncIterable<string> {
   #generation: Generation | undefined;
   #cancelled = false;
   readonly #news = new Wakeup();
-  readonly #unread: string[] = [];
+  readonly #unread: TextChunk[] = [];
   #ended = false;
 
   /**
@@ -51,25 +75,31 @@ export class TextStream implements AsyncIterable<string> {
     const decoder = tokenizer.streamDecoder({ skipSpecialTokens: true });
     const certain = new StoppingText(stops);
     let whole = '';
+    let waiting: ChunkToken[] = []; // tokens whose text is not complete or may become a stop string
     const add = (text: string): void => {
-      if (text === '') return;
       whole += text;
-      this.#unread.push(text);
+      this.#unread.push({ text, tokens: waiting });
+      waiting = [];
       this.#news.wake();
     };
     const begin = async (generation: Generation, promptTokens: number): Promise<TextCompletion> => {
       this.#generation = generation;
       if (this.#cancelled) generation.cancel();
-      const [completion] = await generation.all();
-      add(certain.end(decoder.end()));
-      const { tokens, logprobs, finishReason } = completion as Completion;
-      return { text: whole, tokens, logprobs, finishReason, promptTokens, seed: this.seed };
+      const [completion] = (await generation.all()) as [Completion];
+      const rest = certain.end(decoder.end());
+      if (rest !== '' || waiting.length > 0) add(rest);
+      const { tokens, logprobs, finishReason } = completion;
+      const topLogprobs = topOf(completion);
+      const { seed } = this;
+      return { text: whole, tokens, logprobs, topLogprobs, finishReason, promptTokens, seed };
     };
     const started = (tokens: readonly number[]): Promise<TextCompletion> =>
       begin(
         start(tokens, (news) => {
+          waiting.push(...news.map(chunkToken));
           certain.push(decoder.push(news.map(({ token }) => token)));
-          add(certain.take());
+          const text = certain.take();
+          if (text !== '') add(text);
         }),
         tokens.length,
       );
@@ -89,7 +119,16 @@ export class TextStream implements AsyncIterable<string> {
     this.#generation?.cancel();
   }
 
+  /** The text in chunks, none of them empty. */
   async *[Symbol.asyncIterator](): AsyncGenerator<string, void, undefined> {
+    for await (const { text } of this.chunks()) if (text !== '') yield text;
+  }
+
+  /**
+   * The chunks with their tokens and log-probs, instead of the text alone: together the chunks hold
+   * the text and all tokens of the completion.
+   */
+  async *chunks(): AsyncGenerator<TextChunk, void, undefined> {
     try {
       for (;;) {
         const chunk = this.#unread.shift();
@@ -105,4 +144,23 @@ export class TextStream implements AsyncIterable<string> {
       }
     }
   }
+}
+
+const pairs = (tokens: ArrayLike<number>, logprobs: ArrayLike<number>): TokenLogprob[] =>
+  Array.from(tokens, (token, i) => ({ token, logprob: logprobs[i]! }));
+
+const chunkToken = ({ token, logprob, topTokens, topLogprobs }: StreamedToken): ChunkToken => ({
+  token,
+  logprob,
+  topLogprobs: pairs(topTokens, topLogprobs),
+});
+
+function topOf({ tokens, topTokens, topLogprobs }: Completion): TokenLogprob[][] {
+  const count = topTokens.length / tokens.length;
+  return Array.from(tokens, (_, i) =>
+    pairs(
+      topTokens.subarray(i * count, (i + 1) * count),
+      topLogprobs.subarray(i * count, (i + 1) * count),
+    ),
+  );
 }

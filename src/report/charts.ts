@@ -197,7 +197,7 @@ export function tauHistogram(run: RunReport): Histogram {
     to: 1,
     ticks: [-1, -0.5, 0, 0.5, 1],
     series: ranked.flatMap(({ label, ranking }, i) =>
-      shown.has(i) ? [{ name: label, bins: ranking!.kendallShares }] : [],
+      shown.has(i) ? [{ name: label, bins: ranking!.kendallShares, colour: colourOf(label) }] : [],
     ),
   };
 }
@@ -264,10 +264,17 @@ function steps(run: RunReport, value: keyof Omit<Step, 'step'>, sft: boolean): S
     .filter(({ folder }) => (folder === 'sft') === sft)
     .map(({ label, steps: all }) => ({
       name: label,
+      colour: colourOf(label),
       points: all.flatMap((step) =>
         step[value] == null ? [] : [{ x: step.step, y: step[value] }],
       ),
     }));
+}
+
+/** One colour for a phase in all plots: grey for SFT, then the iterations. */
+function colourOf(label: string): number {
+  const iteration = /^Iteration (\d+)/.exec(label)?.[1];
+  return iteration === undefined ? 5 : (Number(iteration) - 1) % 5;
 }
 
 const two = (y: number): string => y.toFixed(2);

@@ -22,12 +22,14 @@ export interface Histogram extends Pick<Chart, 'title' | 'note' | 'xLabel' | 'yL
   /** Values marked on the x-axis. */
   ticks: number[];
   /** The height of each bin, by series. */
-  series: { name: string; bins: number[] }[];
+  series: { name: string; bins: number[]; colour?: number }[];
 }
 
 /** A `<figure>`, or '' if there is nothing to draw. */
 export function histogram(chart: Histogram): string {
-  const series = chart.series.filter(({ bins }) => bins.length > 0);
+  const series = chart.series
+    .map(({ colour, ...rest }, i) => ({ ...rest, colour: (colour ?? i) % 6 }))
+    .filter(({ bins }) => bins.length > 0);
   if (series.length === 0) return '';
   const y = scale([0, ...series.flatMap(({ bins }) => bins)], HEIGHT - BOTTOM, TOP);
   const x = {
@@ -35,7 +37,7 @@ export function histogram(chart: Histogram): string {
       LEFT + ((value - chart.from) / (chart.to - chart.from)) * (WIDTH - LEFT - RIGHT),
     ticks: chart.ticks,
   };
-  const bars = series.map(({ name, bins }, s) => {
+  const bars = series.map(({ name, bins, colour }, s) => {
     const width = (chart.to - chart.from) / bins.length;
     const drawn = bins.map((height, i) => {
       const left = chart.from + i * width;
@@ -48,13 +50,15 @@ export function histogram(chart: Histogram): string {
         `${escapeHtml(range)}: ${escapeHtml(chart.format(height))}</title></rect>`
       );
     });
-    return `<g class="s${s % 6}">${drawn.join('')}</g>`;
+    return `<g class="s${colour}">${drawn.join('')}</g>`;
   });
-  const legend = series.map(({ name }, i) => `<li class="s${i % 6}">${escapeHtml(name)}</li>`);
+  const legend = series.map(
+    ({ name, colour }) => `<li class="s${colour}">${escapeHtml(name)}</li>`,
+  );
   const description = `${chart.title}. ${series
     .map(({ name, bins }) => `${name}: ${bins.map(chart.format).join(', ')}`)
     .join('; ')}.`;
   return figure(chart, legend, description, [yAxis(y, chart), xAxis(x, chart), ...bars]);
 }
 
-const short = (value: number): string => String(Number(value.toPrecision(3)));
+const short = (value: number): string => String(Number(value.toPrecision(3))).replace(/^-/, '−');

@@ -24,3 +24,7 @@ export function escapeHtml(text: string): string {
     )
     .replace(/[&<>"']/g, (c: string) => ENTITIES[c]!);
 }
+
+/** A sentence of ours for HTML, with the subscript of π_ref. */
+export const withSubscripts = (text: string): string =>
+  escapeHtml(text).replaceAll('π_ref', 'π<sub>ref</sub>');

@@ -4,7 +4,7 @@
  * are shown as tooltips (`<title>`).
  */
 import { average } from '../data/average.js';
-import { escapeHtml } from './html.js';
+import { escapeHtml, withSubscripts } from './html.js';
 
 export interface Point {
   x: number;
@@ -18,7 +18,8 @@ export interface Chart {
   title: string;
   /** One sentence on how to read it. */
   note: string;
-  series: { name: string; points: Point[] }[];
+  /** `colour` is the number of one of the page's six; by default its place among the series. */
+  series: { name: string; points: Point[]; colour?: number }[];
   /** Named positions of a categorical axis; without them x is a number. */
   categories?: string[];
   xLabel?: string;
@@ -43,8 +44,9 @@ const DOTS_UP_TO = 40;
 /** A `<figure>`, or '' if there is nothing to draw. The first series is drawn on top. */
 export function lineChart(chart: Chart): string {
   const series = chart.series
-    .map(({ name, points }) => ({
+    .map(({ name, points, colour }, i) => ({
       name,
+      colour: (colour ?? i) % 6,
       points: thin(points.filter((p) => Number.isFinite(p.x) && Number.isFinite(p.y))),
     }))
     .filter(({ points }) => points.length > 0);
@@ -59,12 +61,12 @@ export function lineChart(chart: Chart): string {
     ? categoryScale(chart.categories.length)
     : numberScale(all.map((p) => p.x));
   const legend = series.map(
-    ({ name, points }, i) =>
-      `<li class="s${i % 6}">${escapeHtml(name)} ` +
+    ({ name, points, colour }) =>
+      `<li class="s${colour}">${escapeHtml(name)} ` +
       `<b>${escapeHtml(chart.format(points.at(-1)!.y))}</b></li>`,
   );
   const lines = series
-    .map(({ name, points }, i) => drawSeries(name, points, i, x.at, y.at, chart))
+    .map(({ name, points, colour }) => drawSeries(name, points, colour, x.at, y.at, chart))
     .reverse();
   return figure(chart, legend, describe(chart, series), [
     yAxis(y, chart),
@@ -81,7 +83,7 @@ export function figure(
   drawing: readonly string[],
 ): string {
   return `<figure><figcaption><h3>${escapeHtml(title)}</h3>
-<p>${escapeHtml(note)}</p><ul class="legend">${legend.join('')}</ul></figcaption>
+<p>${withSubscripts(note)}</p><ul class="legend">${legend.join('')}</ul></figcaption>
 <svg viewBox="0 0 ${WIDTH} ${HEIGHT}" role="img" aria-label="${escapeHtml(description)}">
 ${drawing.join('')}</svg></figure>`;
 }
@@ -94,7 +96,7 @@ export interface Scale {
 function drawSeries(
   name: string,
   points: readonly Point[],
-  index: number,
+  colour: number,
   x: (v: number) => number,
   y: (v: number) => number,
   chart: Chart,
@@ -125,7 +127,7 @@ function drawSeries(
           )
           .join('');
   return (
-    `<g class="s${index % 6}">${bars && `<path class="interval" d="${bars}"/>`}<path ` +
+    `<g class="s${colour}">${bars && `<path class="interval" d="${bars}"/>`}<path ` +
     `class="line" d="${path}"/>${dots}</g>`
   );
 }
@@ -134,17 +136,27 @@ export function yAxis(
   { at: y, ticks }: Scale,
   { format, yLabel }: Pick<Chart, 'format' | 'yLabel'>,
 ): string {
+  const labels = tickLabels(ticks.map(format));
   const lines = ticks.map(
-    (tick) =>
+    (tick, i) =>
       `<path class="grid" d="M${LEFT} ${at(y(tick))}H${WIDTH - RIGHT}"/><text ` +
       `class="tick" x="${LEFT - 7}" y="${at(y(tick) + 4)}" ` +
-      `text-anchor="end">${escapeHtml(format(tick))}</text>`,
+      `text-anchor="end">${escapeHtml(labels[i]!)}</text>`,
   );
   const middle = (TOP + HEIGHT - BOTTOM) / 2;
   return (
     `${lines.join('')}<text class="tick" transform="translate(12 ${middle}) rotate(-90)" ` +
     `text-anchor="middle">${escapeHtml(yLabel)}</text>`
   );
+}
+
+/** Without the zeros that all labels of an axis end with. */
+function tickLabels(labels: string[]): string[] {
+  const zero = /^([^.]*\.\d*)0$/;
+  let short = labels;
+  while (short.every((label) => zero.test(label)))
+    short = short.map((label) => zero.exec(label)![1]!);
+  return short.map((label) => label.replace(/\.$/, '').replace(/^-/, '−'));
 }
 
 export function xAxis(
@@ -238,4 +250,4 @@ function describe(chart: Chart, series: { name: string; points: Point[] }[]): st
 }
 
 export const at = (pixel: number): string => String(Math.round(pixel * 10) / 10);
-const short = (value: number): string => String(Number(value.toPrecision(6)));
+const short = (value: number): string => String(Number(value.toPrecision(6))).replace(/^-/, '−');

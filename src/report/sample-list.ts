@@ -39,13 +39,14 @@ function ofPhase({ label, ranking }: PhaseReport): string {
       ? `${examples.length.toLocaleString('en-US')} of ${prompts.toLocaleString('en-US')} prompts`
       : `${prompts.toLocaleString('en-US')} prompts`;
   const title = escapeHtml(label);
+  const few = spread(entries, EXAMPLES);
+  const part =
+    few.length < entries.length ? `${few.length} of ${entries.length}, from high C to low` : '';
   return `<div class="samples"><h3>${title}</h3>
 <div class="find" hidden><input type="search" placeholder="Search ${all}"
 aria-label="Search the samples of ${title}"><select aria-label="Narrow the samples of ${title}">
-<option value="">all prompts</option>${options.join('')}</select><output></output></div>
-<div class="list">${spread(entries, EXAMPLES)
-    .map(({ html }) => html)
-    .join('\n')}</div>
+<option value="">all prompts</option>${options.join('')}</select><output>${part}</output></div>
+<div class="list">${few.map(({ html }) => html).join('\n')}</div>
 <button type="button" hidden>Show more</button>
 <script type="application/json">${inScript(entries)}</script></div>`;
 }

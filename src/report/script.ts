@@ -1,6 +1,6 @@
 /**
  * The page's script: searches the ranked samples. It reads a list's data when the list is first
- * searched, shows twenty prompts at a time, and makes no network request. The data's HTML was
+ * searched or continued, shows twenty prompts at a time, and makes no network request. The data's HTML was
  * escaped when the page was made; the page's Content-Security-Policy allows only this script.
  */
 export const SCRIPT = `
@@ -38,7 +38,8 @@ const prepare = (root) => root.querySelectorAll(".samples").forEach((box) => {
   };
   input.addEventListener("input", search);
   select.addEventListener("change", search);
-  more.addEventListener("click", show);
+  more.addEventListener("click", () => (entries ? show() : search()));
+  more.hidden = output.textContent === "";
   find.hidden = false;
 });
 prepare(document);

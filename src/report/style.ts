@@ -321,6 +321,9 @@ button {
   border-radius: 6px;
   padding: 5px 10px;
 }
+.find output:empty {
+  display: none;
+}
 .find output {
   color: var(--dim);
 }

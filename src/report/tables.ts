@@ -2,7 +2,7 @@
 import type { Comparison } from '../evaluate/intervals.js';
 import type { Flips } from './flips.js';
 import { duration, percent, signed } from './format.js';
-import { escapeHtml } from './html.js';
+import { escapeHtml, withSubscripts } from './html.js';
 import { lossText } from './loss.js';
 import type { PhaseReport, RankingReport, RunReport } from './metrics.js';
 
@@ -33,7 +33,7 @@ McNemar's exact test. If the interval contains 0, or p is above 0.05, chance alo
 C is the agreement of the rankings of θ<sub>t</sub> and θ<sub>t−1</sub>. Below ½ training learns the
 reversed preference, also where C is close to ½: AdamW and gradient clipping remove the gradient's
 scale. A noise floor is the C of θ<sub>t</sub> with itself in float32.
-Reward margin is ${lossText(run.recipe).reward} of chosen less that of rejected.</p>`;
+Reward margin is ${withSubscripts(lossText(run.recipe).reward)} of chosen less that of rejected.</p>`;
 }
 
 /** C, and if measured, the C of the model with itself in float32. */

@@ -1,8 +1,8 @@
 /** Response bodies, whole ones and chunks of a stream. */
 import { randomUUID } from 'node:crypto';
-import type { LanguageModel } from '../lm/language-model.js';
-import type { TextCompletion } from '../lm/text-stream.js';
-import { finishReason, tokenLogprobs, type Work } from './completions.js';
+import type { ChunkToken, TextCompletion } from '../lm/text-stream.js';
+import { finishReason, type Work } from './completions.js';
+import type { Describe } from './logprobs.js';
 
 /** The differences between the two endpoints. */
 export interface Form {
@@ -11,60 +11,41 @@ export interface Form {
   idPrefix: string;
   /** The `object` of a stream's chunks. */
   partObject: string;
-  whole: (lm: LanguageModel, completion: TextCompletion, logprobs: boolean) => object;
-  part: (text: string, first: boolean) => object;
-  logprobs: (lm: LanguageModel, completion: TextCompletion) => object;
+  whole: (text: string) => object;
+  part: (text: string) => object;
+  /** The chunk before and after the text, if it differs from an empty part. */
+  first?: object;
+  last: object;
 }
-
-const chatLogprobs: Form['logprobs'] = (lm, completion) => ({
-  content: tokenLogprobs(lm, completion),
-  refusal: null,
-});
 
 export const CHAT: Form = {
   object: 'chat.completion',
   partObject: 'chat.completion.chunk',
   idPrefix: 'chatcmpl-',
-  logprobs: chatLogprobs,
-  whole: (lm, completion, logprobs) => ({
-    message: { role: 'assistant', content: completion.text, refusal: null },
-    logprobs: logprobs ? chatLogprobs(lm, completion) : null,
-  }),
-  part: (text, first) => ({ delta: { ...(first && { role: 'assistant' }), content: text } }),
-};
-
-const textLogprobs: Form['logprobs'] = (lm, completion) => {
-  const tokens = tokenLogprobs(lm, completion);
-  let offset = 0;
-  return {
-    tokens: tokens.map(({ token }) => token),
-    token_logprobs: tokens.map(({ logprob }) => logprob),
-    top_logprobs: null,
-    text_offset: tokens.map(({ token }) => (offset += token.length) - token.length),
-  };
+  whole: (content) => ({ message: { role: 'assistant', content, refusal: null } }),
+  part: (content) => ({ delta: { content } }),
+  first: { delta: { role: 'assistant', content: '', refusal: null } },
+  last: { delta: {} },
 };
 
 export const TEXT: Form = {
   object: 'text_completion',
   partObject: 'text_completion',
   idPrefix: 'cmpl-',
-  logprobs: textLogprobs,
-  whole: (lm, completion, logprobs) => ({
-    text: completion.text,
-    logprobs: logprobs ? textLogprobs(lm, completion) : null,
-  }),
+  whole: (text) => ({ text }),
   part: (text) => ({ text }),
+  last: { text: '' },
 };
 
 interface Asked {
-  lm: LanguageModel;
   model: string;
   work: Work;
   form: Form;
-  logprobs: boolean;
+  /** Makes the description of one completion's log-probs; undefined if none are asked for. */
+  logprobs: (() => Describe) | undefined;
 }
 
-export async function wholeAnswer({ lm, model, work, form, logprobs }: Asked): Promise<object> {
+export async function wholeAnswer({ model, work, form, logprobs }: Asked): Promise<object> {
   const completions = await Promise.all(work.streams.map((stream) => stream.completion));
   return {
     id: form.idPrefix + randomUUID(),
@@ -73,7 +54,8 @@ export async function wholeAnswer({ lm, model, work, form, logprobs }: Asked): P
     model,
     choices: completions.map((completion, index) => ({
       index,
-      ...form.whole(lm, completion, logprobs),
+      ...form.whole(completion.text),
+      logprobs: logprobs ? logprobs()(tokensOf(completion)) : null,
       finish_reason: finishReason(completion),
     })),
     usage: usageOf(work, completions),
@@ -81,11 +63,11 @@ export async function wholeAnswer({ lm, model, work, form, logprobs }: Asked): P
 }
 
 /**
- * Sends the chunks of a stream as they are generated. Log-probs come with the last chunk of each
- * completion. @throws the error that stopped a completion
+ * Sends the chunks of a stream as they are generated, each with the log-probs of its tokens. @throws
+ * the error that stopped a completion
  */
 export async function streamAnswer(
-  { lm, model, work, form, logprobs }: Asked,
+  { model, work, form, logprobs }: Asked,
   withUsage: boolean,
   send: (part: object) => Promise<void>,
 ): Promise<void> {
@@ -95,28 +77,33 @@ export async function streamAnswer(
     created: Math.floor(Date.now() / 1000),
     model,
   };
-  const part = (index: number, body: object, finish: string | null, more: object = {}) =>
+  const part = (index: number, body: object, told: object | null, finish: string | null) =>
     send({
       ...head,
-      choices: [{ index, ...body, logprobs: null, ...more, finish_reason: finish }],
+      choices: [{ index, ...body, logprobs: told, finish_reason: finish }],
       ...(withUsage && { usage: null }),
     });
   const completions = await Promise.all(
     work.streams.map(async (stream, index) => {
-      if (form === CHAT) await part(index, form.part('', true), null);
-      for await (const text of stream) await part(index, form.part(text, false), null);
+      const describe = logprobs?.();
+      if (form.first) await part(index, form.first, null, null);
+      for await (const { text, tokens } of stream.chunks())
+        if (text !== '' || describe)
+          await part(index, form.part(text), describe?.(tokens) ?? null, null);
       const completion = await stream.completion;
-      await part(
-        index,
-        form === CHAT ? { delta: {} } : form.part('', false),
-        finishReason(completion),
-        logprobs ? { logprobs: form.logprobs(lm, completion) } : {},
-      );
+      await part(index, form.last, null, finishReason(completion));
       return completion;
     }),
   );
   if (withUsage) await send({ ...head, choices: [], usage: usageOf(work, completions) });
 }
+
+const tokensOf = ({ tokens, logprobs, topLogprobs }: TextCompletion): ChunkToken[] =>
+  Array.from(tokens, (token, i) => ({
+    token,
+    logprob: logprobs[i]!,
+    topLogprobs: topLogprobs[i]!,
+  }));
 
 function usageOf({ promptTokens }: Work, completions: readonly TextCompletion[]) {
   const made = completions.reduce((sum, { tokens }) => sum + tokens.length, 0);

@@ -7,9 +7,11 @@ import type { LanguageModel } from '../lm/language-model.js';
 import { CHAT, streamAnswer, TEXT, wholeAnswer, type Form } from './answers.js';
 import { startChat, startCompletions, type Work } from './completions.js';
 import { errorBody, RequestError } from './errors.js';
+import { chatLogprobs, textLogprobs, type Describe } from './logprobs.js';
 import { parseChat, parseCompletion, type ChatBody, type CompletionBody } from './requests.js';
 
 const BODY_BYTES = 8 * 2 ** 20;
+const ENDPOINTS = ['POST /v1/chat/completions', 'POST /v1/completions', 'GET /v1/models'];
 
 export interface AppOptions {
   /** The name that requests give as `model` → the model. */
@@ -40,8 +42,10 @@ export function createApp({ models, apiKey, signal }: AppOptions): Hono {
     return c.json(body, status);
   });
   app.notFound((c) => {
-    const what = `${c.req.method} ${c.req.path}`;
-    return c.json(errorBody(new RequestError(404, `There is no endpoint ${what}.`)).body, 404);
+    const message =
+      `There is no endpoint ${c.req.method} ${c.req.path}; there are ` +
+      `${ENDPOINTS.join(', ')} and GET /health.`;
+    return c.json(errorBody(new RequestError(404, message)).body, 404);
   });
   app.get('/health', (c) => c.json({ status: 'ok' }));
   app.use('/v1/*', async (c, next) => {
@@ -67,12 +71,15 @@ export function createApp({ models, apiKey, signal }: AppOptions): Hono {
   app.post('/v1/chat/completions', async (c) => {
     const body = parseChat(await bodyOf(c));
     const lm = named(body.model);
-    return answer(c, signal, lm, body, CHAT, body.logprobs === true, startChat);
+    const logprobs = body.logprobs ? () => chatLogprobs(lm) : undefined;
+    return answer(c, signal, lm, body, CHAT, logprobs, startChat);
   });
   app.post('/v1/completions', async (c) => {
     const body = parseCompletion(await bodyOf(c));
     const lm = named(body.model);
-    return answer(c, signal, lm, body, TEXT, body.logprobs === 0, startCompletions);
+    const top = body.logprobs ?? undefined;
+    const logprobs = top === undefined ? undefined : () => textLogprobs(lm, top > 0);
+    return answer(c, signal, lm, body, TEXT, logprobs, startCompletions);
   });
   return app;
 }
@@ -93,12 +100,12 @@ async function answer<Body extends ChatBody | CompletionBody>(
   lm: LanguageModel,
   body: Body,
   form: Form,
-  logprobs: boolean,
+  logprobs: (() => Describe) | undefined,
   start: (lm: LanguageModel, body: Body, signal: AbortSignal) => Promise<Work>,
 ): Promise<Response> {
   const left = new AbortController();
   const signal = AbortSignal.any([left.signal, c.req.raw.signal, ...(ending ? [ending] : [])]);
-  const asked = { lm, model: body.model, work: await start(lm, body, signal), form, logprobs };
+  const asked = { model: body.model, work: await start(lm, body, signal), form, logprobs };
   if (body.stream !== true) return c.json(await wholeAnswer(asked));
   return streamSSE(c, async (stream) => {
     stream.onAbort(() => left.abort());

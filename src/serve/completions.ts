@@ -27,7 +27,7 @@ export async function startChat(
   }));
   const limit = body.max_completion_tokens ?? body.max_tokens ?? Infinity;
   const tokens = await promptInSlices(lm, messages, new Slices(signal));
-  return start(lm, [tokens], body, limit, signal);
+  return start(lm, [tokens], body, limit, body.top_logprobs ?? 0, signal);
 }
 
 export async function startCompletions(
@@ -42,7 +42,8 @@ export async function startCompletions(
   const tokens: number[][] = [];
   for (const one of prompts)
     tokens.push(typeof one === 'string' ? await textInSlices(lm, one, slices, true) : one);
-  return start(lm, tokens, body, body.max_tokens ?? COMPLETION_TOKENS, signal);
+  const limit = body.max_tokens ?? COMPLETION_TOKENS;
+  return start(lm, tokens, body, limit, body.logprobs ?? 0, signal);
 }
 
 /** Each completion is a separate request to the engine, which decodes them together. */
@@ -51,6 +52,7 @@ function start(
   prompts: readonly number[][],
   body: ChatBody | CompletionBody,
   limit: number,
+  topLogprobs: number,
   signal: AbortSignal,
 ): Work {
   const stop = typeof body.stop === 'string' ? [body.stop] : (body.stop ?? []);
@@ -67,6 +69,7 @@ function start(
     temperature: body.temperature ?? 1,
     topP: body.top_p ?? 1,
     topK: body.top_k ?? 0,
+    topLogprobs,
     ...(typeof body.seed === 'number' && { seed: BigInt.asUintN(64, BigInt(body.seed)) }),
     stopIds: lm.stopIds,
     ...(stop.length > 0 && { stopStrings: stop, tokenBytes: lm.tokenizer.tokenBytes() }),
@@ -92,26 +95,3 @@ function start(
 
 export const finishReason = ({ finishReason }: TextCompletion): 'stop' | 'length' =>
   finishReason === 'length' ? 'length' : 'stop';
-
-/** One token of a completion, as OpenAI describes it. */
-export interface TokenLogprob {
-  token: string;
-  logprob: number;
-  bytes: number[];
-  top_logprobs: [];
-}
-
-/** Log-probs of a completion's tokens, without the token that ended the turn. */
-export function tokenLogprobs(lm: LanguageModel, completion: TextCompletion): TokenLogprob[] {
-  const { bytes, offsets } = lm.tokenizer.tokenBytes();
-  const shown = completion.tokens.length - (completion.finishReason === 'eos' ? 1 : 0);
-  return [...completion.tokens.subarray(0, shown)].map((id, i) => {
-    const own = bytes.subarray(offsets[id], offsets[id + 1]);
-    return {
-      token: new TextDecoder().decode(own),
-      logprob: completion.logprobs[i]!,
-      bytes: [...own],
-      top_logprobs: [],
-    };
-  });
-}

@@ -1,26 +1,52 @@
 /**
- * Bodies of OpenAI's chat/completions and completions endpoints. A parameter that would change the
- * result and that the engine does not support is refused by name; parameters that only describe the
- * request are ignored.
+ * Bodies of OpenAI's chat/completions and completions endpoints. Every parameter of OpenAI's
+ * reference is either honoured, or ignored because it cannot change the answer, or refused by name
+ * unless its value asks for nothing; a parameter that is not in the reference is refused.
  */
 import { z } from 'zod';
 import { RequestError } from './errors.js';
 
-/** Parameters that describe the request and change nothing. */
-const IGNORED = ['user', 'metadata', 'store', 'service_tier', 'safety_identifier'];
+/** Parameters that describe the request, its storage or its speed, and change no answer. */
+const IGNORED = [
+  'user',
+  'metadata',
+  'store',
+  'service_tier',
+  'safety_identifier',
+  'prompt_cache_key',
+  'prompt_cache_retention',
+  'prediction',
+  'parallel_tool_calls',
+];
 
-const nothing = (name: string) =>
+/** Most alternatives of a token, as at OpenAI and in the engine. */
+const TOP_LOGPROBS = 20;
+
+/** A parameter that is not supported, with the values that ask for nothing. */
+const only = (name: string, ...nothing: unknown[]) =>
   z
-    .literal(0)
-    .nullish()
-    .catch((context): never => {
-      throw new RequestError(400, `${name} is not supported, got ${json(context.value)}.`, name);
+    .unknown()
+    .optional()
+    .transform((value): undefined => {
+      if (value === undefined || nothing.some((one) => json(one) === json(value))) return undefined;
+      throw new RequestError(
+        400,
+        `${name} is not supported, got ${json(value)}.`,
+        name,
+        'unsupported_parameter',
+      );
     });
 
 const sampling = {
   model: z.string(),
   stream: z.boolean().nullish(),
-  stream_options: z.looseObject({ include_usage: z.boolean().nullish() }).nullish(),
+  stream_options: z
+    .strictObject({
+      include_usage: z.boolean().nullish(),
+      /** Random text that hides the lengths of chunks; there is none. */
+      include_obfuscation: z.boolean().nullish(),
+    })
+    .nullish(),
   temperature: z.number().min(0).max(100).nullish(),
   top_p: z.number().gt(0).max(1).nullish(),
   /** A parameter of vLLM, not of OpenAI. */
@@ -29,10 +55,12 @@ const sampling = {
   stop: z.union([z.string().min(1), z.array(z.string().min(1)).max(64)]).nullish(),
   seed: z.int().nullish(),
   max_tokens: z.int().min(1).nullish(),
-  presence_penalty: nothing('presence_penalty'),
-  frequency_penalty: nothing('frequency_penalty'),
+  presence_penalty: only('presence_penalty', 0),
+  frequency_penalty: only('frequency_penalty', 0),
+  logit_bias: only('logit_bias', {}),
 };
 
+/** Text, or a list of text parts. */
 const content = z.union([
   z.string(),
   z
@@ -40,52 +68,105 @@ const content = z.union([
     .transform((parts) => parts.map(({ text }) => text).join('')),
 ]);
 
+/** Clients send answers back as they received them: with fields that hold nothing. */
+const message = z.preprocess(
+  (value) =>
+    typeof value === 'object' && value !== null
+      ? Object.fromEntries(
+          Object.entries(value).filter(
+            ([key, field]) =>
+              key === 'content' ||
+              !(field === null || (Array.isArray(field) && field.length === 0)),
+          ),
+        )
+      : value,
+  z.strictObject({
+    role: z.enum(['system', 'developer', 'user', 'assistant']),
+    content,
+  }),
+);
+
 const chat = z.strictObject({
   ...sampling,
-  messages: z
-    .array(
-      z.strictObject({
-        role: z.enum(['system', 'developer', 'user', 'assistant']),
-        content,
-        name: z.string().optional(),
-      }),
-    )
-    .min(1),
+  messages: z.array(message).min(1),
   max_completion_tokens: z.int().min(1).nullish(),
   logprobs: z.boolean().nullish(),
-  top_logprobs: nothing('top_logprobs'),
+  top_logprobs: z.int().min(0).max(TOP_LOGPROBS).nullish(),
+  tools: only('tools', []),
+  tool_choice: only('tool_choice', 'none', 'auto'),
+  functions: only('functions', []),
+  function_call: only('function_call', 'none', 'auto'),
+  response_format: only('response_format', { type: 'text' }),
+  modalities: only('modalities', ['text']),
 });
 
 const ids = z.array(z.int().min(0)).min(1);
 const completion = z.strictObject({
   ...sampling,
   prompt: z.union([z.string(), ids, z.array(z.string()).min(1), z.array(ids).min(1)]),
-  logprobs: nothing('logprobs above 0'),
-  echo: z.literal(false).nullish(),
-  best_of: z.literal(1).nullish(),
+  logprobs: z.int().min(0).max(TOP_LOGPROBS).nullish(),
+  echo: only('echo', false),
+  suffix: only('suffix', ''),
+  best_of: only('best_of', 1),
 });
 
 export type ChatBody = z.output<typeof chat>;
 export type CompletionBody = z.output<typeof completion>;
 
-export const parseChat = (body: unknown): ChatBody => parse(chat, body);
+export function parseChat(body: unknown): ChatBody {
+  const parsed = parse(chat, body);
+  if (parsed.top_logprobs && parsed.logprobs !== true)
+    throw new RequestError(400, 'top_logprobs needs logprobs: true.', 'top_logprobs');
+  return parsed;
+}
 export const parseCompletion = (body: unknown): CompletionBody => parse(completion, body);
 
-function parse<T>(schema: z.ZodType<T>, body: unknown): T {
+function parse<T extends { stream?: unknown; stream_options?: unknown }>(
+  schema: z.ZodType<T>,
+  body: unknown,
+): T {
   if (typeof body !== 'object' || body === null || Array.isArray(body))
     throw new RequestError(400, 'The body must be a JSON object.');
   const relevant = Object.fromEntries(
     Object.entries(body).filter(([key, value]) => !IGNORED.includes(key) && value !== null),
   );
   const parsed = schema.safeParse(relevant);
-  if (parsed.success) return parsed.data;
-  const issue = parsed.error.issues[0]!;
-  if (issue.code === 'unrecognized_keys') {
-    const param = [...issue.path, issue.keys[0]!].join('.');
-    throw new RequestError(400, `Unsupported parameter: ${param}.`, param, 'unsupported_parameter');
-  }
-  const param = issue.path.join('.');
-  throw new RequestError(400, `${param}: ${issue.message}.`, param);
+  if (!parsed.success) throw refusal(parsed.error.issues[0]!, relevant);
+  if (parsed.data.stream_options && parsed.data.stream !== true)
+    throw new RequestError(400, 'stream_options needs stream: true.', 'stream_options');
+  return parsed.data;
 }
 
-const json = (value: unknown): string => JSON.stringify(value) ?? 'undefined';
+function refusal(issue: z.core.$ZodIssue, body: object): RequestError {
+  if (issue.code === 'unrecognized_keys') {
+    const param = [...issue.path, issue.keys[0]!].join('.');
+    return new RequestError(
+      400,
+      `Unsupported parameter: ${param}.`,
+      param,
+      'unsupported_parameter',
+    );
+  }
+  const param = issue.path.join('.');
+  const given = issue.path.reduce<unknown>(
+    (value, key) => (value as Record<PropertyKey, unknown> | undefined)?.[key],
+    body,
+  );
+  if (given === undefined)
+    return new RequestError(400, `${param} is missing.`, param, 'missing_required_parameter');
+  const wanted = WANTED[String(issue.path.at(-1))] ?? issue.message;
+  return new RequestError(400, `${param}: ${wanted}, got ${json(given)}.`, param);
+}
+
+/** Where the schema's own message would name its alternatives instead of what they mean. */
+const WANTED: Record<string, string> = {
+  content: 'must be text or a list of text parts (no images, audio or files)',
+  prompt: 'must be text, token ids, or a list of either, and not empty',
+  stop: 'must be a string or a list of at most 64, none of them empty',
+  role: 'must be system, developer, user or assistant (there are no tools)',
+};
+
+function json(value: unknown): string {
+  const text = JSON.stringify(value) ?? 'undefined';
+  return text.length > 80 ? `${text.slice(0, 77)}...` : text;
+}

@@ -29,6 +29,19 @@ describe('cream generate --prompt', () => {
     expect(completions[0]!.logprobs).toHaveLength(completions[0]!.token_ids.length);
   });
 
+  it('tells the most likely tokens beside each', async () => {
+    const { stdout } = await generate('--seed', '3', '--json', '--top-logprobs', '2');
+    const [one] = (
+      JSON.parse(stdout) as {
+        completions: { token_ids: number[]; top_logprobs: { logprob: number }[][] }[];
+      }
+    ).completions;
+    expect(one!.top_logprobs).toHaveLength(one!.token_ids.length);
+    for (const [first, second] of one!.top_logprobs)
+      expect(first!.logprob).toBeGreaterThanOrEqual(second!.logprob);
+    expect(await generate('--top-logprobs', '2')).toMatchObject({ code: 2 });
+  });
+
   it('refuses --out together with --prompt, and the absence of both', async () => {
     expect(await generate('--out', 'x')).toMatchObject({ code: 2 });
     expect(await cream('generate')).toMatchObject({
@@ -62,6 +75,26 @@ describe('cream chat', () => {
     );
     const half = printed.length / 2;
     expect(printed.slice(0, half)).toBe(printed.slice(half));
+  });
+
+  it('prints each answer as one line of JSON', async () => {
+    const printed = await chat(['hi', 'and?'], model, '--compare', model, '--json', '--seed', '5');
+    const answers = printed
+      .trim()
+      .split('\n')
+      .map((line) => JSON.parse(line) as Record<string, unknown>);
+    expect(answers.map((answer) => [answer['model'], answer['message']])).toEqual([
+      [model, 'hi'],
+      [model, 'hi'],
+      [model, 'and?'],
+      [model, 'and?'],
+    ]);
+    for (const { text, seed, token_ids, logprobs, finish_reason } of answers) {
+      expect(typeof text).toBe('string');
+      expect(seed).toBe(5);
+      expect(finish_reason).toMatch(/^(eos|length)$/);
+      expect((token_ids as number[]).length).toBe((logprobs as number[]).length);
+    }
   });
 
   it("compares a run's newest checkpoint with its base model", async () => {
@@ -160,6 +193,19 @@ describe('cream completion', () => {
       ).stdout.trim();
     expect(complete(['cream', 'ser'])).toBe('serve');
     expect(complete(['cream', 'serve', '--po'])).toBe('--port');
+  });
+
+  it('lists commands and flags as JSON, but no script', async () => {
+    const { stdout } = await cream('completion', '--json');
+    const commands = JSON.parse(stdout) as { name: string; flags: { long: string }[] }[];
+    expect(commands.find(({ name }) => name === 'serve')!.flags).toContainEqual(
+      expect.objectContaining({ long: '--port', takesValue: true }),
+    );
+    for (const args of [['bash', '--json'], []])
+      expect(await cream('completion', ...args)).toMatchObject({
+        code: 2,
+        stderr: expect.stringContaining('Name a shell (bash, zsh, fish)'),
+      });
   });
 
   it.each(['zsh', 'fish'])('names every command for %s', async (shell) => {

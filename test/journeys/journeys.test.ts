@@ -3,21 +3,32 @@
  * prompts of her own, a Node developer who embeds the package (packed and installed), and a
  * researcher who compares losses over seeds. They use a tiny model to be short.
  */
-import { spawnSync } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
 import { existsSync, mkdirSync, readFileSync, readdirSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
+import { createInterface } from 'node:readline';
+import { setTimeout } from 'node:timers/promises';
 import { describe, expect, it } from '@jest/globals';
+import OpenAI from 'openai';
 import { temporaryFolder, tinyModel } from '../support/tiny-model.js';
 
 const root = resolve(import.meta.dirname, '../..');
 const model = tinyModel({ tokenizer: true, maxPositionEmbeddings: 256 });
+
+const environment = {
+  ...process.env,
+  NODE_OPTIONS: '',
+  NO_COLOR: '1',
+  OMP_WAIT_POLICY: 'passive',
+};
 
 /** A command in `folder`, which must succeed. */
 function run(folder: string, command: string, ...args: string[]): string {
   const { status, stdout, stderr } = spawnSync(command, args, {
     cwd: folder,
     encoding: 'utf8',
-    env: { ...process.env, NODE_OPTIONS: '', NO_COLOR: '1', OMP_WAIT_POLICY: 'passive' },
+    env: environment,
   });
   if (status !== 0) throw new Error(`${command} ${args.join(' ')} ended with ${status}: ${stderr}`);
   return stdout;
@@ -45,6 +56,11 @@ describe('an ML engineer with prompts of her own', () => {
     cream(folder, 'init', 'quickstart', '--prompts', 'mine.csv', '--model', model);
     const recipe = read(folder, 'recipe.yaml');
     expect(recipe).toContain('mine.csv');
+    expect(cream(folder, 'plan', 'recipe.yaml')).toMatch(/memory[^]*disk/i);
+    expect(
+      cream(folder, 'run', 'recipe.yaml', '--out', 'runs/mine', ...short, '--dry-run'),
+    ).toMatch(/sample/);
+    expect(existsSync(join(folder, 'runs/mine'))).toBe(false);
 
     expect(cream(folder, 'run', 'recipe.yaml', '--out', 'runs/mine', ...short)).toMatch(
       /^Report: .*report\.html$/m,
@@ -64,7 +80,43 @@ describe('an ML engineer with prompts of her own', () => {
       ...['generate', '--prompt', 'Hello', '--model', checkpoint, '--max-new-tokens', '8'],
       ...['--seed', '3', '--json'],
     );
-    expect(JSON.parse(said)).toBeDefined();
+    expect(JSON.parse(said)).toMatchObject({ completions: [{ seed: 3 }] });
+
+    // The aligned model beside the base model, and what an upload would send.
+    const asked = spawnSync(
+      process.execPath,
+      [join(root, 'dist/cli/main.js'), 'chat', 'runs/mine', '--compare', '--json'],
+      { cwd: folder, input: 'Hello\n', encoding: 'utf8', env: environment },
+    );
+    const answers = asked.stdout.trim().split('\n');
+    expect(answers.map((line) => (JSON.parse(line) as { model: string }).model)).toEqual([
+      model,
+      'runs/mine',
+    ]);
+    const upload = cream(folder, 'push', 'runs/mine', '--to', 'me/mine', '--dry-run');
+    expect(upload).toContain('model.safetensors');
+    expect(upload).toContain('README.md');
+  }, 180_000);
+
+  it('stops a run, resumes it, and goes on with more iterations', async () => {
+    const more = ['run', 'recipe.yaml', ...short, '--set', 'prompts.split=resample'];
+    const whole = ['--set', 'iterations=2', '--out', 'runs/whole'];
+    cream(folder, ...more, ...whole);
+    const child = spawn(
+      process.execPath,
+      [join(root, 'dist/cli/main.js'), ...more, '--set', 'iterations=1', '--out', 'runs/stopped'],
+      { cwd: folder, env: environment, stdio: 'ignore' },
+    );
+    const ended = once(child, 'exit');
+    while (!existsSync(join(folder, 'runs/stopped/iteration-1'))) await setTimeout(20);
+    child.kill('SIGKILL');
+    await ended;
+    cream(folder, ...more, '--set', 'iterations=1', '--out', 'runs/stopped');
+    cream(folder, ...more, '--set', 'iterations=2', '--out', 'runs/stopped');
+    for (const file of ['completions.jsonl', 'pairs.jsonl', 'steps.jsonl'])
+      expect(read(folder, 'runs/stopped/iteration-2', file)).toBe(
+        read(folder, 'runs/whole/iteration-2', file),
+      );
   }, 180_000);
 });
 
@@ -148,6 +200,59 @@ console.log(JSON.stringify({ finish: whole.finishReason, tokens, other, last: to
     },
     300_000,
   );
+
+  itInstalls(
+    'keeps a model in a worker, aborts a call, and serves the aligned model',
+    async () => {
+      writeFileSync(
+        join(project, 'worker.mjs'),
+        `
+import { isMainThread, parentPort, Worker, workerData } from 'node:worker_threads';
+import { loadModel } from 'cream-lm';
+
+if (isMainThread) {
+  const worker = new Worker(new URL(import.meta.url), { workerData: process.argv[2] });
+  worker.on('message', (told) => console.log(JSON.stringify(told)));
+} else {
+  const lm = await loadModel(workerData);
+  const leaving = new AbortController();
+  const long = lm.stream('Hello', { maxNewTokens: 200, signal: leaving.signal, seed: 1 });
+  let chunks = 0;
+  const reason = await (async () => {
+    for await (const { tokens } of long.chunks())
+      if ((chunks += tokens.length) > 3) leaving.abort(new Error('enough'));
+  })().catch((error) => error.message);
+  const { topLogprobs } = await lm.generate('Hi', { maxNewTokens: 2, topLogprobs: 3 });
+  parentPort.postMessage({ reason, top: topLogprobs[0].length });
+  await lm.dispose();
+}
+`,
+      );
+      const told: unknown = JSON.parse(run(project, process.execPath, 'worker.mjs', model));
+      expect(told).toEqual({ reason: 'enough', top: 3 });
+
+      const served = spawn(
+        process.execPath,
+        ['node_modules/cream-lm/dist/cli/main.js', 'serve', 'aligned', '--port', '0', '--json'],
+        { cwd: project, env: environment, stdio: ['ignore', 'pipe', 'inherit'] },
+      );
+      try {
+        const [line] = (await once(createInterface(served.stdout), 'line')) as [string];
+        const { url } = JSON.parse(line) as { url: string };
+        const client = new OpenAI({ baseURL: url, apiKey: 'none', maxRetries: 0 });
+        const answer = await client.chat.completions.create({
+          model: 'aligned',
+          messages: [{ role: 'user', content: 'Hello' }],
+          max_completion_tokens: 4,
+        });
+        expect(answer.usage!.completion_tokens).toBeGreaterThan(0);
+      } finally {
+        served.kill('SIGTERM');
+        await once(served, 'exit');
+      }
+    },
+    300_000,
+  );
 });
 
 describe('a researcher', () => {
@@ -188,6 +293,22 @@ evaluate: {count: 4, max_new_tokens: 8, baseline: false}
     expect(of('ipo', 'iteration-1/steps.jsonl')).not.toBe(of('dpo', 'iteration-1/steps.jsonl'));
     const steps = of('ipo', 'iteration-1/steps.jsonl').trim().split('\n');
     expect((JSON.parse(steps[0]!) as { loss: number }).loss).toBeCloseTo(25, -1);
+
+    // Two runs on one page and their answers beside each other.
+    const [a, b] = [runs[0]!, runs[1]!].map((run) => join('sweep', run));
+    cream(folder, 'report', a!, b!, '-o', 'two.html');
+    expect(read(folder, 'two.html')).toContain('Paired differences');
+    const compared = JSON.parse(
+      cream(
+        folder,
+        'eval',
+        '--compare',
+        join(a!, 'iteration-1'),
+        join(b!, 'iteration-1'),
+        '--json',
+      ),
+    ) as object;
+    expect(JSON.stringify(compared)).toMatch(/"questions":4/);
 
     // A repeated run gives the same bytes.
     const name = runs.find((run) => run.includes('ipo') && run.includes('seed=1'))!;

@@ -55,6 +55,36 @@ describe('LanguageModel', () => {
     });
   });
 
+  it('tells the most likely tokens beside each, in chunks and as a whole', async () => {
+    const options = { maxNewTokens: 30, seed: 5, topLogprobs: 4 };
+    const stream = lm.stream('hi', options);
+    const chunks = [];
+    for await (const chunk of stream.chunks()) chunks.push(chunk);
+    const whole = await stream.completion;
+    expect(chunks.map(({ text }) => text).join('')).toBe(whole.text);
+    const tokens = chunks.flatMap((chunk) => chunk.tokens);
+    expect(tokens.map(({ token }) => token)).toEqual([...whole.tokens]);
+    expect(tokens.map(({ logprob }) => logprob)).toEqual([...whole.logprobs]);
+    expect(tokens.map(({ topLogprobs }) => topLogprobs)).toEqual(whole.topLogprobs);
+
+    // Beside the first token: the log-softmax of the prompt's last logits.
+    const prompt = lm.encodePrompt([{ role: 'user', content: 'hi' }]);
+    const logits = (await lm.model.logits(prompt)).subarray(-lm.model.config.vocabSize);
+    const sum = Math.log(logits.reduce((all, logit) => all + Math.exp(logit), 0));
+    const best = [...logits.keys()].sort((a, b) => logits[b]! - logits[a]!).slice(0, 4);
+    expect(whole.topLogprobs[0]!.map(({ token }) => token)).toEqual(best);
+    whole.topLogprobs[0]!.forEach(({ token, logprob }) =>
+      expect(logprob).toBeCloseTo(logits[token]! - sum, 4),
+    );
+    const plain = await lm.generate('hi', { ...options, topLogprobs: 0 });
+    expect([...plain.tokens]).toEqual([...whole.tokens]);
+    expect(plain.topLogprobs).toEqual(Array(plain.tokens.length).fill([]));
+    await expect(lm.generate('hi', { topLogprobs: 21 })).rejects.toMatchObject({
+      code: 'ERR_INVALID_ARGUMENT',
+      message: expect.stringContaining('topLogprobs'),
+    });
+  });
+
   it('draws a seed for every call, and repeats a completion whose seed is given', async () => {
     const options = { maxNewTokens: 40 };
     const [first, second] = await Promise.all([

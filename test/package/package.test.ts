@@ -106,6 +106,15 @@ describe('an installed package', () => {
     });
     expect(plan.stderr).toMatch(/libtorch [\d.]+ for the CPU will be fetched .* 200 MB/);
     expect(plan.stderr).toMatch(/the addon will be compiled in .*bare.node_modules.cream-lm.build/);
+    const json = run('npx', ['cream', 'setup', '--dry-run', '--json'], bare.folder, {
+      CREAM_CACHE: join(work, 'nothing'),
+      LIBTORCH: '',
+    });
+    expect(JSON.parse(json.stdout)).toMatchObject({
+      done: false,
+      libtorch: { path: null },
+      addon: { compiled: true },
+    });
     const steps = join(bare.folder, 'node_modules/cream-lm/scripts/steps.mjs');
     const found = `import { packageFolder } from ${JSON.stringify(steps)};
       console.log(packageFolder('cmake-js'));`;

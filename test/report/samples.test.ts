@@ -50,6 +50,10 @@ describe('the samples of the page', () => {
     expect(box!.find.hidden).toBe(false);
     expect(box!.placeholder).toBe('Search 12 prompts');
     expect(box!.shown()).toHaveLength(6);
+    expect(box!.count()).toBe('6 of 12, from high C to low');
+    expect(box!.more.hidden).toBe(false);
+    box!.more.click();
+    expect([box!.shown().length, box!.count(), box!.more.hidden]).toEqual([12, '12 prompts', true]);
     const examples = readRun(directory, { examples: 100 }).phases[2]!.ranking!.examples;
     expect(examples).toHaveLength(12);
     for (const { prompt } of examples) {

@@ -57,7 +57,7 @@ describe('chat/completions', () => {
   });
 
   it('streams the same text, and the usage where it is asked for', async () => {
-    const whole = await client.chat.completions.create(asked);
+    const whole = await client.chat.completions.create({ ...asked, logprobs: true });
     const stream = await client.chat.completions.create({
       ...asked,
       stream: true,
@@ -67,11 +67,14 @@ describe('chat/completions', () => {
     let text = '';
     let reason: string | null = null;
     let usage: unknown;
-    let logprobs = 0;
+    const logprobs: number[] = [];
     for await (const part of stream) {
       text += part.choices[0]?.delta.content ?? '';
       reason ??= part.choices[0]?.finish_reason ?? null;
-      logprobs += part.choices[0]?.logprobs?.content?.length ?? 0;
+      const own = part.choices[0]?.logprobs?.content;
+      // Every chunk with text has the log-probs of its tokens.
+      if (part.choices[0]?.delta.content) expect(own!.length).toBeGreaterThan(0);
+      logprobs.push(...(own ?? []).map(({ logprob }) => logprob));
       usage = part.usage ?? usage;
     }
     expect({ text, reason, usage }).toEqual({
@@ -79,7 +82,54 @@ describe('chat/completions', () => {
       reason: whole.choices[0]!.finish_reason,
       usage: whole.usage,
     });
-    expect(logprobs).toBeGreaterThan(0);
+    expect(logprobs).toEqual(whole.choices[0]!.logprobs!.content!.map(({ logprob }) => logprob));
+  });
+
+  it('tells the most likely tokens beside each, whole and streamed', async () => {
+    const wanted = { ...asked, logprobs: true, top_logprobs: 3 };
+    const answer = await client.chat.completions.create(wanted);
+    const own = await lm.generate(messages, { seed: 7, maxNewTokens: 24, topLogprobs: 3 });
+    const told = answer.choices[0]!.logprobs!.content!;
+    expect(told.length).toBeGreaterThan(0);
+    told.forEach(({ top_logprobs: top, bytes }, i) => {
+      expect(top.map(({ logprob }) => logprob)).toEqual(
+        own.topLogprobs[i]!.map(({ logprob }) => logprob),
+      );
+      // The tiny model's ids 0 … 255 are bytes.
+      expect(top.map((one) => one.bytes)).toEqual(
+        own.topLogprobs[i]!.map(({ token }) => (token < 256 ? [token] : expect.anything())),
+      );
+      expect(bytes).toEqual([own.tokens[i]]);
+    });
+    const streamed: unknown[] = [];
+    const stream = await client.chat.completions.create({ ...wanted, stream: true });
+    for await (const { choices } of stream) streamed.push(...(choices[0]?.logprobs?.content ?? []));
+    expect(streamed).toEqual(told);
+  });
+
+  it('takes back its own answer, and parameters that ask for nothing', async () => {
+    const first = await client.chat.completions.create(asked);
+    const next = await client.chat.completions.create({
+      ...asked,
+      messages: [
+        ...messages,
+        first.choices[0]!.message,
+        { role: 'user', content: [{ type: 'text', text: 'And now?' }] },
+      ],
+      max_completion_tokens: 4,
+      tools: [],
+      tool_choice: 'none',
+      response_format: { type: 'text' },
+      logit_bias: {},
+      frequency_penalty: 0,
+      presence_penalty: 0,
+      modalities: ['text'],
+      user: 'someone',
+      metadata: { of: 'the caller' },
+      store: false,
+    });
+    expect(next.usage!.completion_tokens).toBeLessThanOrEqual(4);
+    expect(next.usage!.prompt_tokens).toBeGreaterThan(first.usage!.prompt_tokens);
   });
 
   it('samples n different completions and ends at a stop string', async () => {
@@ -131,6 +181,27 @@ describe('completions', () => {
   });
 });
 
+describe('completions with alternatives', () => {
+  it('tells them by their text, with offsets, whole and streamed', async () => {
+    const wanted = { model: 'tiny', prompt: 'ab', max_tokens: 8, seed: 3, logprobs: 2 };
+    const { choices } = await client.completions.create(wanted);
+    const { tokens, token_logprobs, top_logprobs, text_offset } = choices[0]!.logprobs!;
+    expect(text_offset![0]).toBe(0);
+    expect([...text_offset!].sort((a, b) => a - b)).toEqual(text_offset);
+    tokens!.forEach((token, i) => {
+      expect(top_logprobs![i]![token]).toBe(token_logprobs![i]);
+      const likeliest = Math.max(...Object.values(top_logprobs![i]!));
+      expect(token_logprobs![i]!).toBeLessThanOrEqual(likeliest);
+    });
+    const parts = { tokens: [] as string[], offsets: [] as number[] };
+    for await (const part of await client.completions.create({ ...wanted, stream: true })) {
+      parts.tokens.push(...(part.choices[0]!.logprobs?.tokens ?? []));
+      parts.offsets.push(...(part.choices[0]!.logprobs?.text_offset ?? []));
+    }
+    expect(parts).toEqual({ tokens, offsets: text_offset });
+  });
+});
+
 describe('models and errors', () => {
   it('lists what is served', async () => {
     const { data } = await client.models.list();
@@ -148,19 +219,75 @@ describe('models and errors', () => {
       404,
       { code: 'model_not_found', param: 'model' },
     ],
-    [
-      'a parameter that would be ignored',
+    ...Object.entries({
+      tools: [{ type: 'function', function: { name: 'f' } }],
+      tool_choice: 'required',
+      response_format: { type: 'json_object' },
+      logit_bias: { 5: -100 },
+      frequency_penalty: 0.5,
+      functions: [{ name: 'f' }],
+      modalities: ['audio'],
+      reasoning_effort: 'low',
+      min_p: 0.1,
+    }).map(([param, value]): [string, string, string, number, object] => [
+      param,
       '/chat/completions',
-      JSON.stringify({ ...asked, tools: [] }),
+      JSON.stringify({ ...asked, [param]: value }),
       400,
-      { code: 'unsupported_parameter', param: 'tools' },
+      { code: 'unsupported_parameter', param },
+    ]),
+    ...Object.entries({
+      presence_penalty: 1,
+      echo: true,
+      suffix: 'end',
+      best_of: 3,
+      logit_bias: { 5: 1 },
+    }).map(([param, value]): [string, string, string, number, object] => [
+      `${param} of completions`,
+      '/completions',
+      JSON.stringify({ model: 'tiny', prompt: 'a', [param]: value }),
+      400,
+      { code: 'unsupported_parameter', param },
+    ]),
+    ...Object.entries({
+      'messages.0.content': [{ role: 'user', content: [{ type: 'image_url' }] }],
+      'messages.0.role': [{ role: 'tool', content: 'x' }],
+      'messages.0.tool_calls': [{ role: 'assistant', content: 'x', tool_calls: [{ id: '1' }] }],
+      'messages.0.name': [{ role: 'user', content: 'x', name: 'Ann' }],
+    }).map(([param, given]): [string, string, string, number, object] => [
+      param,
+      '/chat/completions',
+      JSON.stringify({ ...asked, messages: given }),
+      400,
+      { param },
+    ]),
+    [
+      'alternatives without log-probs',
+      '/chat/completions',
+      JSON.stringify({ ...asked, top_logprobs: 2 }),
+      400,
+      { param: 'top_logprobs' },
     ],
     [
-      'a penalty',
-      '/completions',
-      JSON.stringify({ model: 'tiny', prompt: 'a', presence_penalty: 1 }),
+      'too many alternatives',
+      '/chat/completions',
+      JSON.stringify({ ...asked, logprobs: true, top_logprobs: 21 }),
       400,
-      { param: 'presence_penalty' },
+      { param: 'top_logprobs' },
+    ],
+    [
+      'options of a stream without one',
+      '/chat/completions',
+      JSON.stringify({ ...asked, stream_options: { include_usage: true } }),
+      400,
+      { param: 'stream_options' },
+    ],
+    [
+      'a body without messages',
+      '/chat/completions',
+      JSON.stringify({ model: 'tiny' }),
+      400,
+      { code: 'missing_required_parameter', param: 'messages' },
     ],
     [
       'a number out of range',

@@ -8,6 +8,7 @@ import { addSettings, ANSWER_KEYS, settingsFrom, type Cli } from '../cli.js';
 import { baseOfRun, modelOrCheckpoint } from '../checkpoints.js';
 import { withModels } from '../stage.js';
 import { sideBySide } from '../columns.js';
+import { completionRecord } from '../output.js';
 import { printLine } from '../table.js';
 
 const KEYS = ['model', ...ANSWER_KEYS];
@@ -21,6 +22,7 @@ const SAMPLING = [
 interface Flags extends Record<string, unknown> {
   compare?: string | true;
   seed?: string;
+  json?: boolean;
 }
 
 /** A model with its own conversation. */
@@ -38,7 +40,8 @@ export function addChat(program: Command, cli: Cli): void {
     .option(
       '--compare [model]',
       'answer with this model too, side by side; of a run directory: its base model',
-    );
+    )
+    .option('--json', 'print each answer as one line of JSON');
   addSettings(command, [...KEYS, ...SAMPLING]).action(
     async (name: string | undefined, flags: Flags) => {
       const settings = settingsFrom(flags, [...KEYS, ...SAMPLING]);
@@ -56,7 +59,7 @@ export function addChat(program: Command, cli: Cli): void {
           lm: models.get(paths[i]!)!,
           messages: opening(settings),
         }));
-        await converse(speakers, settings, flags.seed !== undefined, cli.signal);
+        await converse(speakers, settings, flags, cli.signal);
       });
     },
   );
@@ -68,7 +71,7 @@ const opening = ({ system_prompt: content }: Recipe): Message[] =>
 async function converse(
   speakers: Speaker[],
   settings: Recipe,
-  seeded: boolean,
+  flags: Flags,
   signal: AbortSignal,
 ): Promise<void> {
   const terminal = process.stdin.isTTY === true;
@@ -79,12 +82,13 @@ async function converse(
     prompt: '> ',
   });
   signal.addEventListener('abort', () => input.close());
-  if (terminal) printLine('Write a message. /reset starts again, /exit or Ctrl-D ends.');
+  if (terminal && !flags.json)
+    printLine('Write a message. /reset starts again, /exit or Ctrl-D ends.');
   for await (const line of lines(input, terminal)) {
     const text = line.trim();
     if (text === '/exit') break;
     if (text === '/reset') for (const one of speakers) one.messages = opening(settings);
-    else if (text !== '') await turn(speakers, text, settings, seeded, signal);
+    else if (text !== '') await turn(speakers, text, settings, flags, signal);
   }
   input.close();
 }
@@ -105,7 +109,7 @@ async function turn(
   speakers: Speaker[],
   text: string,
   { sample, seed }: Recipe,
-  seeded: boolean,
+  flags: Flags,
   signal: AbortSignal,
 ): Promise<void> {
   const streams = speakers.map(({ lm, messages }) => {
@@ -115,11 +119,11 @@ async function turn(
       topP: sample.top_p,
       topK: sample.top_k,
       maxNewTokens: sample.max_new_tokens,
-      ...(seeded && { seed }),
+      ...(flags.seed !== undefined && { seed }),
       signal,
     });
   });
-  if (streams.length === 1) {
+  if (streams.length === 1 && !flags.json) {
     for await (const chunk of streams[0]!) process.stdout.write(chunk);
     process.stdout.write('\n');
   }
@@ -127,7 +131,17 @@ async function turn(
   speakers.forEach(({ messages }, i) =>
     messages.push({ role: 'assistant', content: written[i]!.text }),
   );
-  if (streams.length > 1)
+  if (flags.json)
+    speakers.forEach(({ label }, i) =>
+      printLine(
+        JSON.stringify({
+          model: label,
+          message: text,
+          ...completionRecord(written[i]!, false),
+        }),
+      ),
+    );
+  else if (streams.length > 1)
     printLine(
       sideBySide(
         speakers.map(({ label }, i) => ({ title: label, text: written[i]!.text })),

@@ -1,7 +1,8 @@
 /** `cream completion SHELL`: a script for bash, zsh or fish, generated from the commands. */
 import { Argument, type Command } from 'commander';
+import { RunError } from '../../run/errors.js';
 import type { Cli } from '../cli.js';
-import { printLine } from '../table.js';
+import { printJson, printLine } from '../table.js';
 
 interface Described {
   name: string;
@@ -15,8 +16,18 @@ export function addCompletion(program: Command, _cli: Cli): void {
   program
     .command('completion')
     .description('print a completion script: eval "$(cream completion bash)"')
-    .addArgument(new Argument('<shell>', 'the shell').choices(Object.keys(SCRIPTS)))
-    .action((shell: keyof typeof SCRIPTS) => printLine(SCRIPTS[shell](describe(program))));
+    .addArgument(new Argument('[shell]', 'the shell').choices(Object.keys(SCRIPTS)))
+    .option('--json', 'print the commands and their flags as JSON, for other programs')
+    .action((shell: keyof typeof SCRIPTS | undefined, flags: { json?: boolean }) => {
+      if (flags.json && shell === undefined) return printJson(describe(program));
+      if (flags.json || shell === undefined)
+        throw new RunError(
+          'ERR_RECIPE',
+          `Name a shell (${Object.keys(SCRIPTS).join(', ')}) for its script, or give --json ` +
+            'alone for the commands and flags.',
+        );
+      printLine(SCRIPTS[shell](describe(program)));
+    });
 }
 
 /** Shortens a description and removes characters with a meaning in shells. */

@@ -5,7 +5,7 @@ import { RunError } from '../../run/errors.js';
 import type { Recipe } from '../../run/recipe.js';
 import { sampleStage } from '../../run/stages/sample.js';
 import { addSettings, ANSWER_KEYS, settingsFrom, wholeNumber, type Cli } from '../cli.js';
-import { outputOf, printWritten } from '../output.js';
+import { completionRecord, outputOf, printWritten } from '../output.js';
 import { PROMPT_KEYS, promptsOf } from '../prompts.js';
 import { fetchData, showBlocks, withModel } from '../stage.js';
 import { printJson, printLine } from '../table.js';
@@ -20,6 +20,7 @@ interface Flags extends Record<string, unknown> {
   prompt?: string;
   json?: boolean;
   samples?: number;
+  topLogprobs?: number;
   seed?: string;
   out?: string;
   iteration: number;
@@ -41,6 +42,11 @@ export function addGenerate(program: Command, cli: Cli): void {
     )
     .option('--samples <number>', 'completions per prompt [5, with --prompt 1]', wholeNumber)
     .option(
+      '--top-logprobs <number>',
+      'with --prompt and --json: the most likely tokens beside each, at most 20',
+      wholeNumber,
+    )
+    .option(
       '-o, --out <file>',
       'completions (JSONL); an existing file is replaced, an unfinished one is resumed',
     )
@@ -60,6 +66,8 @@ export function addGenerate(program: Command, cli: Cli): void {
     });
     if (flags.samples === 0) throw new RunError('ERR_RECIPE', '--samples must be at least 1.');
     if (flags.prompt !== undefined) return printCompletions(flags, settings, cli);
+    if (flags.topLogprobs !== undefined)
+      throw new RunError('ERR_RECIPE', '--top-logprobs needs --prompt.');
     const { out } = flags;
     if (out === undefined)
       throw new RunError(
@@ -91,6 +99,9 @@ export function addGenerate(program: Command, cli: Cli): void {
 async function printCompletions(flags: Flags, settings: Recipe, cli: Cli): Promise<void> {
   if (flags.out !== undefined)
     throw new RunError('ERR_RECIPE', '--prompt prints its completion and takes no --out.');
+  const { topLogprobs: top } = flags;
+  if (top !== undefined && !flags.json)
+    throw new RunError('ERR_RECIPE', '--top-logprobs needs --json, which prints them.');
   const { sample, system_prompt: system } = settings;
   const messages = [
     ...(system === null ? [] : [{ role: 'system' as const, content: system }]),
@@ -108,6 +119,7 @@ async function printCompletions(flags: Flags, settings: Recipe, cli: Cli): Promi
         topK: sample.top_k,
         maxNewTokens: sample.max_new_tokens,
         stop: sample.stop,
+        topLogprobs: top ?? 0,
         seed: seed + i,
         signal: cli.signal,
       }),
@@ -120,13 +132,7 @@ async function printCompletions(flags: Flags, settings: Recipe, cli: Cli): Promi
     if (flags.json)
       return printJson({
         prompt: flags.prompt,
-        completions: made.map(({ text, tokens, logprobs, finishReason, seed: own }) => ({
-          text,
-          finish_reason: finishReason,
-          seed: Number(own),
-          token_ids: [...tokens],
-          logprobs: [...logprobs],
-        })),
+        completions: made.map((one) => completionRecord(one, top !== undefined)),
       });
     if (count > 1) for (const { text } of made) printLine(`${text}\n`);
     cli.progress.say(`seed ${seed}`);

@@ -54,7 +54,7 @@ export function addInit(program: Command, cli: Cli): void {
       if (flags.json) return printJson({ file: flags.out, recipe: name });
       printLine(`${flags.out} is a copy of ${name}.`);
       printLine(`Estimate it: npx cream plan ${flags.out}`);
-      printLine(`Run it:            npx cream run ${flags.out}`);
+      printLine(`Run it:      npx cream run ${flags.out}`);
     });
 }
 

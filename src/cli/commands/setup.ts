@@ -11,6 +11,7 @@ interface Flags {
   yes?: boolean;
   build?: boolean;
   cuda?: boolean;
+  json?: boolean;
 }
 
 export function addSetup(program: Command, _cli: Cli): void {
@@ -21,12 +22,14 @@ export function addSetup(program: Command, _cli: Cli): void {
     .option('--build', 'build the addon even if a prebuilt one exists')
     .option('--cuda', 'fetch libtorch with CUDA and build for NVIDIA GPUs (docs/cuda.md)')
     .option('--dry-run', 'only print what would be fetched and built')
+    .option('--json', 'print the result as JSON')
     .action(async (flags: Flags & { dryRun?: boolean }) => {
       const prebuilt = prebuiltAddon();
       const args = [
         ...(flags.yes ? ['--yes'] : []),
         ...(flags.build ? ['--build'] : []),
         ...(flags.dryRun ? ['--dry-run'] : []),
+        ...(flags.json ? ['--json'] : []),
         ...(prebuilt === null ? [] : [`--prebuilt=${prebuilt}`]),
       ];
       const child = spawn(process.execPath, [SCRIPT, ...args], {
