@@ -213,8 +213,11 @@ void Generator::receive_part(const Round& round, size_t first, size_t last, doub
                         {},
                         {}};
     for (int64_t k = 0; k < generation.request.top_logprobs; ++k) {
-      drawn.top_tokens.push_back(tokens[(2 + k) * stride + i]);
-      drawn.top_logprobs.push_back(float_of(tokens[(2 + told + k) * stride + i]));
+      const TokenId token = tokens[(2 + k) * stride + i];
+      drawn.top_tokens.push_back(token);
+      // The draw's own sum may differ from top_logprobs()'s in the last bit.
+      drawn.top_logprobs.push_back(
+          token == drawn.token ? drawn.logprob : float_of(tokens[(2 + told + k) * stride + i]));
     }
     sequence.receive(drawn);
     if (generation.request.stream_tokens) streamed.push_back(std::move(drawn));

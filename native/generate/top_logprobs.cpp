@@ -16,7 +16,6 @@ int64_t most_top_logprobs(const Sequences& sequences) {
 
 Tensor top_logprobs(const Tensor& logits, int64_t count) {
   const auto [values, ids] = at::topk(logits, count, /*dim=*/1);  // [rows, count]
-  // The log-sum-exp of the drawn tokens' log-probs, to the bit.
   const Tensor sums =
       ops::token_logprob(logits, ids.select(1, 0).contiguous()).logsumexp.unsqueeze(1);
   const Tensor logprobs = values - sums;

@@ -7,26 +7,38 @@ import { page, section } from './page.js';
 import { lineChart, type Chart } from './plots.js';
 import { accuracyCell, table } from './tables.js';
 
+/** Longer labels are written once, with a number that stands for them elsewhere. */
+const SHORT_LABEL = 16;
+
 export function comparePage(compared: RunComparison): string {
   const { runs } = compared;
+  const names = namesOf(runs);
   const title = runs.length > 4 ? `${runs.length} runs` : runs.map(({ label }) => label).join(', ');
   return page(
     `${title} · CREAM runs`,
     `<header><h1>${escapeHtml(title)}</h1></header>
 <main>
-${section('Last models', lastTable(compared))}
+${section('Last models', lastTable(compared, names))}
 ${section('Over seeds', seedTable(compared))}
-${section('Paired differences', pairTable(compared))}
-${section('Curves', curves(runs).map(lineChart).filter(Boolean).join('\n'), 'charts')}
-${section('Recipe keys that differ', keyTable(compared))}
+${section('Paired differences', pairTable(compared, names))}
+${section('Curves', curves(compared, names).map(lineChart).filter(Boolean).join('\n'), 'charts')}
+${section('Recipe keys that differ', keyTable(compared, names))}
 </main>`,
   );
+}
+
+type Names = ReadonlyMap<string, string>;
+
+/** What stands for each label. */
+function namesOf(runs: readonly ComparedRun[]): Names {
+  const short = runs.every(({ label }) => label.length <= SHORT_LABEL);
+  return new Map(runs.map(({ label }, i) => [label, short ? label : `run ${i + 1}`]));
 }
 
 const fixed = (value: number | null | undefined, digits: number): string =>
   value == null ? '–' : value.toFixed(digits);
 
-function lastTable({ runs }: RunComparison): string {
+function lastTable({ runs }: RunComparison, names: Names): string {
   return table(
     [
       '',
@@ -39,8 +51,9 @@ function lastTable({ runs }: RunComparison): string {
     ],
     runs.map(({ label, report, last }) => {
       const ranking = report.phases.findLast((phase) => phase.ranking)?.ranking;
+      const name = names.get(label)!;
       return [
-        label,
+        name === label ? label : `${name}: ${label}`,
         escapeHtml(last?.label ?? '–'),
         accuracyCell(last?.accuracy ?? null),
         fixed(ranking?.consistency, 3),
@@ -83,12 +96,12 @@ function overSeeds(value: MeanInterval | null, format: (value: number) => string
   );
 }
 
-function pairTable({ pairs }: RunComparison): string {
+function pairTable({ pairs }: RunComparison, names: Names): string {
   if (pairs.length === 0) return '';
   return `${table(
     ['', 'Questions', 'Difference <small>95 % interval</small>', 'p', 'p <small>corrected</small>'],
     pairs.map(({ a, b, comparison: c, adjusted }) => [
-      `${b} − ${a}`,
+      `${names.get(b)} − ${names.get(a)}`,
       String(c.questions),
       `<b>${signed(c.difference * 100, 1)}</b> ` +
         `<small>${signed(c.low * 100, 1)} to ${signed(c.high * 100, 1)}</small>`,
@@ -101,21 +114,32 @@ bootstrap interval, McNemar's exact test, and its p corrected for the number of 
 method.</p>`;
 }
 
-function keyTable({ runs, differing }: RunComparison): string {
+/** The shorter of the two, runs or keys, has the columns. */
+function keyTable({ runs, differing }: RunComparison, names: Names): string {
   if (differing.length === 0) return '';
-  return table(
-    ['', ...runs.map(({ label }) => escapeHtml(label))],
-    differing.map(({ key, values }) => [key, ...values.map(escapeHtml)]),
-  );
+  const labels = runs.map(({ label }) => names.get(label)!);
+  const html =
+    runs.length > differing.length
+      ? table(
+          ['', ...differing.map(({ key }) => escapeHtml(key))],
+          labels.map((name, i) => [name, ...differing.map(({ values }) => escapeHtml(values[i]!))]),
+        )
+      : table(
+          ['', ...labels.map(escapeHtml)],
+          differing.map(({ key, values }) => [key, ...values.map(escapeHtml)]),
+        );
+  return `<div class="keys">${html}</div>`;
 }
 
-function curves(runs: readonly ComparedRun[]): Chart[] {
+/** One curve per run; runs of one setting have one colour. */
+function curves({ runs, groups }: RunComparison, names: Names): Chart[] {
   const labels = [
     ...new Set(runs.flatMap(({ report }) => report.phases.map(({ label }) => label))),
   ];
   const series = (value: (phase: PhaseReport) => number | null | undefined): Chart['series'] =>
     runs.map(({ label, report }) => ({
-      name: label,
+      name: names.get(label)!,
+      colour: groups.findIndex((group) => group.runs.includes(label)),
       points: report.phases.flatMap((phase) => {
         const y = value(phase);
         return y == null ? [] : [{ x: labels.indexOf(phase.label), y }];

@@ -146,6 +146,15 @@ th:first-child {
   padding-left: 0;
 }
 tbody th {
+  min-width: 14ch;
+  white-space: normal;
+  overflow-wrap: anywhere;
+}
+.keys td {
+  white-space: normal;
+  overflow-wrap: anywhere;
+}
+tbody th {
   font-weight: 600;
 }
 .charts {
@@ -175,6 +184,10 @@ figcaption p {
   margin: 0;
   padding: 0;
   font-size: 13px;
+}
+.legend li {
+  min-width: 0;
+  overflow-wrap: anywhere;
 }
 .legend li::before {
   content: "";

@@ -226,7 +226,7 @@ function speed(phase: PhaseReport, stage: string): string {
 export function table(head: readonly string[], rows: readonly string[][]): string {
   const body = rows.map(
     ([name, ...cells]) =>
-      `<tr><th scope="row">${escapeHtml(name!)}</th>` +
+      `<tr><th scope="row">${escapeHtml(name!).replaceAll(',', ',<wbr>')}</th>` +
       `${cells
         .map((cell, i) => `<td data-head="${plain(head[i + 1]!)}"><div>${cell}</div></td>`)
         .join('')}</tr>`,

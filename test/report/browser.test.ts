@@ -16,6 +16,7 @@ const run = join(work, 'a run with a rather long name of its own');
 const pages = {
   report: join(work, 'report.html'),
   compare: join(work, 'compare.html'),
+  sweep: join(work, 'sweep.html'),
   empty: join(work, 'empty.html'),
 };
 
@@ -66,6 +67,18 @@ const contrast = (page: Page): Promise<number> =>
     const other = join(work, 'other');
     writeRun(other);
     writeFileSync(join(other, 'recipe.yaml'), 'model: tiny\nseed: 3\n');
+    const sweep = [0.000001, 0.000005].flatMap((rate) =>
+      [1, 2, 3].map((seed) => {
+        const made = join(work, `learning_rate=${rate},consistency_floor=0.5,seed=${seed}`);
+        writeRun(made);
+        writeFileSync(
+          join(made, 'recipe.yaml'),
+          `model: tiny\nseed: ${seed}\ntrain: {learning_rate: ${rate}}\n`,
+        );
+        return made;
+      }),
+    );
+    writeFileSync(pages.sweep, comparePage(compareRuns(sweep)));
     writeFileSync(pages.report, reportHtml(run));
     writeFileSync(pages.compare, comparePage(compareRuns([run, other])));
     writeFileSync(pages.empty, reportHtml(join(work, 'none')));
