@@ -213,8 +213,9 @@ export class LanguageModel {
 
   /**
    * The same completion in chunks of text, as it is generated; `chunks()` of it has the log-probs
-   * of each chunk's tokens as well, and its `completion` is what generate() returns. It starts at once. Throws CreamError or TextError for an impossible request; later
-   * errors come from the loop and from `completion`. Leaving the loop stops the generation.
+   * of each chunk's tokens as well, and its `completion` is what generate() returns. It starts at
+   * once. Throws CreamError or TextError for an impossible request; later errors come from the loop
+   * and from `completion`. Leaving the loop stops the generation.
    */
   stream(prompt: string | readonly Message[], options: TextOptions = {}): TextStream {
     const { stop = [], signal, ...sampling } = options;

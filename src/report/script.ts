@@ -1,7 +1,8 @@
 /**
  * The page's script: searches the ranked samples. It reads a list's data when the list is first
- * searched or continued, shows twenty prompts at a time, and makes no network request. The data's HTML was
- * escaped when the page was made; the page's Content-Security-Policy allows only this script.
+ * searched or continued, shows twenty prompts at a time, and makes no network request. The data's
+ * HTML was escaped when the page was made; the page's Content-Security-Policy allows only this
+ * script.
  */
 export const SCRIPT = `
 const prepare = (root) => root.querySelectorAll(".samples").forEach((box) => {

@@ -12,6 +12,9 @@ export function resultsTable(run: RunReport): string {
   const measured = perCharacter
     ? 'the likeliest choice, by its summed log-prob and by its mean log-prob per character'
     : 'greedy answers';
+  const measuredNoise = run.phases.some(({ ranking }) => ranking?.noise_consistency != null)
+    ? 'A noise floor is the C of θ<sub>t</sub> with itself in float32.'
+    : '';
   const head = [
     '',
     'Accuracy <small>95 % interval</small>',
@@ -32,8 +35,9 @@ Change compares with the row above on the same questions: a paired bootstrap int
 McNemar's exact test. If the interval contains 0, or p is above 0.05, chance alone could explain it.
 C is the agreement of the rankings of θ<sub>t</sub> and θ<sub>t−1</sub>. Below ½ training learns the
 reversed preference, also where C is close to ½: AdamW and gradient clipping remove the gradient's
-scale. A noise floor is the C of θ<sub>t</sub> with itself in float32.
-Reward margin is ${withSubscripts(lossText(run.recipe).reward)} of chosen less that of rejected.</p>`;
+scale. ${measuredNoise}
+Reward margin is ${withSubscripts(lossText(run.recipe).reward)} of chosen less that of
+rejected.</p>`;
 }
 
 /** C, and if measured, the C of the model with itself in float32. */

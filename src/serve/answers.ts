@@ -63,8 +63,8 @@ export async function wholeAnswer({ model, work, form, logprobs }: Asked): Promi
 }
 
 /**
- * Sends the chunks of a stream as they are generated, each with the log-probs of its tokens. @throws
- * the error that stopped a completion
+ * Sends the chunks of a stream as they are generated, each with the log-probs of its tokens.
+ * @throws the error that stopped a completion
  */
 export async function streamAnswer(
   { model, work, form, logprobs }: Asked,
