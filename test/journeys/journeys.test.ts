@@ -295,7 +295,7 @@ evaluate: {count: 4, max_new_tokens: 8, baseline: false}
     expect((JSON.parse(steps[0]!) as { loss: number }).loss).toBeCloseTo(25, -1);
 
     // Two runs on one page and their answers beside each other.
-    const [a, b] = [runs[0]!, runs[1]!].map((run) => join('sweep', run));
+    const [a, b] = runs.filter((run) => run.includes('seed=1')).map((run) => join('sweep', run));
     cream(folder, 'report', a!, b!, '-o', 'two.html');
     expect(read(folder, 'two.html')).toContain('Paired differences');
     const compared = JSON.parse(
