@@ -324,9 +324,7 @@ export function toOfficialRewarding(
   // The base model has no reference, so the official code ranks by the mean log-prob.
   const alone = scores.every((score) => score[logp] === score.logp_base);
   return texts.map(([id, samples]) => {
-    const found = samples.map(
-      (record) => scored.get(sampleKey(record)) ?? missing(id, record.sample),
-    );
+    const found = samples.map((one) => scored.get(sampleKey(one)) ?? missing(id, one.sample));
     const score = found.map((s) => (alone ? s[logp] / Math.max(1, s.tokens) : s[logp]));
     const reference = found.map((s) => (alone ? 0 : s.logp_base));
     const response = samples.map(({ prompt, completion }) => [

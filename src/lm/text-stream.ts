@@ -62,8 +62,8 @@ export class TextStream implements AsyncIterable<string> {
   #ended = false;
 
   /**
-   * @internal `prompt` is a promise if the text is so long that it is tokenised in slices; `seed` is
-   * then the one that `start` will use.
+   * @internal `prompt` is a promise if the text is so long that it is tokenised in slices; `seed`
+   * is then the one that `start` will use.
    */
   constructor(
     tokenizer: Tokenizer,

@@ -68,8 +68,8 @@ evaluate: {tasks: []}
     expect(last[0]).toMatch(
       new RegExp(
         '^cream: Rank 0 ends because rank 1 of 2 has not been heard of for 20 s: it has ended, ' +
-          String.raw`or the network between the machines fails\. What was finished is saved: start ` +
-          'the run again',
+          String.raw`or the network between the machines fails\. What was finished is saved: ` +
+          'start the run again',
       ),
     );
     expect(last[1]).toMatch(
