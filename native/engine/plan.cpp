@@ -101,7 +101,7 @@ uint64_t exchange_bytes(const Sizes& sizes, const OptimizerForms& forms) {
     sent += 4 * n;
   }
   const uint64_t under_way = sent + sent / ranks;
-  // A tied embedding is final after the last layer, a head of its own is sent before the first.
+  // A tied embedding is final after the last layer; a separate head is sent before the first.
   return layer + (sizes.config().tie_word_embeddings
                       ? 4 * vocabulary + under_way
                       : std::max(4 * vocabulary + 4 * vocabulary / ranks, under_way));

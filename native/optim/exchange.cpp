@@ -41,14 +41,14 @@ void Optimizer::make_buckets() {
 void Optimizer::open(size_t index) {
   if (!sharded()) return;
   OptimizerEntry& entry = entries_[index];
-  if (entry.sent) receive();  // of the pass before
+  if (entry.sent) receive();  // from the previous pass
   if (has_memory(entry.padded)) return;
   acquire_memory(entry.padded);
   entry.padded.zero_();
 }
 
-// What was sent by the call before is received first: one layer's gradients move while those of the
-// next are computed, and no more than these two have memory.
+// First receives what the previous call sent. One layer's gradients are sent while those of the
+// next are computed, so at most these two have memory.
 void Optimizer::send_from(size_t first) {
   if (!sharded() || unsent_ == 0 || buckets_[unsent_ - 1].entries.front() < first) return;
   const at::NoGradGuard no_grad;
@@ -89,7 +89,7 @@ void Optimizer::receive() {
   const at::NoGradGuard no_grad;
   for (const size_t number : std::exchange(under_way_, {})) {
     Bucket& bucket = buckets_[number];
-    if (!bucket.pending) continue;  // sending it failed
+    if (!bucket.pending) continue;  // it could not be sent
     std::exchange(bucket.pending, {})();
     bucket.gradient.add_(bucket.received);
     bucket.sending = bucket.received = Tensor();
@@ -116,7 +116,7 @@ void Optimizer::reduce_whole(const Bucket& bucket) {
   each([](const Tensor& part, Tensor& gradient) { gradient.copy_(part); });
 }
 
-// One bucket moves while the one before is copied to its weights.
+// One bucket is sent while the previous one is copied to its weights.
 void Optimizer::gather_weights() {
   if (!sharded()) return;
   std::optional<Gathering> before;

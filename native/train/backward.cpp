@@ -161,7 +161,7 @@ double Backward::head(const PackedBatch& batch, const Tensor& x, const HeadLoss&
   const HeadGradient gradient =
       loss(hidden.detach(), model_.weights().head, batch.targets(model_.device()), head_gradient);
   const Tensor d_selected = propagate(hidden, gradient.d_hidden, selected, final_norm_);
-  close(final_norm_);  // behind it only a head of its own
+  close(final_norm_);  // only a separate head comes after it
   // A prompt's last row predicts the first token of both completions, so its gradients are summed.
   d_x = at::zeros_like(x).index_add_(0, index, d_selected);
   return gradient.loss;

@@ -161,7 +161,7 @@ const char* dtype_of(const Tensor& tensor) {
   }
 }
 
-// A file of a state; shards = 1: of the whole.
+// A file of a state; shards = 1: it has the whole state.
 struct StateFile {
   std::string path;
   std::unique_ptr<SafetensorsReader> reader;
@@ -172,7 +172,7 @@ struct StateFile {
     if (shards == 1) return {0, c10::multiply_integers(one.shape), 0};
     return one.part(shard, shards);
   }
-  // Those that are also the own ones; empty where begin ≥ end.
+  // Those that this rank owns too; empty if begin ≥ end.
   Shard overlap(const StateTensor& one) const {
     const Shard of = part(one);
     return {std::max(of.begin, one.begin), std::min(of.end, one.begin + one.own.numel()), 0};
@@ -204,7 +204,7 @@ void check_values(const StateFile& file, const std::string& name) {
                       "' holds negative values, and it is a mean of squares or a largest value");
 }
 
-// Names, dtypes and shapes of all tensors, and the values of those that are read.
+// Checks names, dtypes and shapes of all tensors, and the values of those that are read.
 void check_tensors(const StateFile& file, const std::vector<StateTensor>& expected) {
   if (file.reader->tensors().size() != expected.size())
     throw damaged(file.path, "it holds " + std::to_string(file.reader->tensors().size()) +
@@ -218,7 +218,7 @@ void check_tensors(const StateFile& file, const std::vector<StateTensor>& expect
     if (info->dtype != dtype_of(one.own) || info->shape != shape)
       throw damaged(file.path,
                     "tensor '" + one.name + "' has another shape or is not " + dtype_of(one.own));
-    // Of integer codes and remainders every bit pattern is valid.
+    // Every bit pattern of integer codes and remainders is valid.
     if (one.own.is_floating_point() && overlap.size() > 0) check_values(file, one.name);
   }
 }

@@ -66,8 +66,8 @@ std::vector<MicroBatch> cut_micro_batches(const std::vector<int64_t>& rows, int6
   return cut;
 }
 
-// The items that each rank computes, in order: the longest first, each to the rank that has the
-// fewest rows so far.
+// The items of each rank, in order: they are dealt by length, the longest first, each to the rank
+// with the fewest rows so far.
 std::vector<std::vector<size_t>> deal(const std::vector<int64_t>& rows, int ranks) {
   std::vector<size_t> order(rows.size());
   std::iota(order.begin(), order.end(), 0);
@@ -84,8 +84,8 @@ std::vector<std::vector<size_t>> deal(const std::vector<int64_t>& rows, int rank
   return dealt;
 }
 
-// This rank's share of a step. All ranks make as many passes as the one with the most
-// micro-batches.
+// This rank's share of a step. All ranks make the same number of passes: the most micro-batches of
+// any rank.
 template <class Item>
 struct Share {
   std::vector<Item> items;
@@ -189,7 +189,7 @@ StepMetrics Trainer::step(size_t passes, const Accumulate& accumulate) {
   return metrics;
 }
 
-// The metrics of all ranks. Where one of them failed, all fail: a rank that failed goes on to take
+// The metrics of all ranks. If one of them failed, all fail: a rank that failed goes on to take
 // part in the sums of the others, so that none waits for another.
 template <class Accumulate>
 void Trainer::accumulate_all(size_t passes, const Accumulate& accumulate, StepMetrics& metrics) {
