@@ -24,6 +24,15 @@ export interface LeftOut {
   unread?: readonly string[] | undefined;
 }
 
+/** `file line n` or `file row n`, with which the message about a row begins. */
+const PLACE = /^(.*?) (?:line|row) (\d+): /s;
+
+/** Whether a row stands before another one of the same file: lines are parsed before rows are read. */
+function isBefore(message: string, other: string): boolean {
+  const [a, b] = [PLACE.exec(message), PLACE.exec(other)];
+  return a !== null && b !== null && a[1] === b[1] && Number(a[2]) < Number(b[2]);
+}
+
 export class BadRows {
   readonly skipped: Skipped[] = [];
   private first: DataError | undefined;
@@ -32,7 +41,7 @@ export class BadRows {
   constructor(private readonly mode: OnBadRow = 'error') {}
 
   readonly add = (error: DataError): void => {
-    this.first ??= error;
+    if (this.first === undefined || isBefore(error.message, this.first.message)) this.first = error;
     this.count++;
     if (this.mode === 'skip') this.skipped.push({ reason: error.message });
   };

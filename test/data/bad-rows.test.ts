@@ -149,3 +149,11 @@ describe('hostile files end in a sentence', () => {
     expect(describeValue(1n)).toBe('1');
   });
 });
+
+it('the row that is named is the first of the file, whatever is wrong with it', async () => {
+  const path = join(temporaryFolder(), 'order.jsonl');
+  writeFileSync(path, '{"prompt":"ok"}\n{"prompt":""}\nno json\n{"prompt":""}\n');
+  await expect(loadPrompts(path)).rejects.toThrow(
+    /order\.jsonl line 2: "prompt" must be .* \(2 more rows cannot be used either\)$/,
+  );
+});

@@ -141,6 +141,7 @@ describe('a run that was stopped', () => {
     const { child, finished } = startCream(['run', recipe, '--out', directory]);
     while (!existsSync(join(directory, 'events.jsonl')))
       await new Promise((resolve) => setTimeout(resolve, 5));
+    child.kill('SIGSTOP'); // it must not finish before the second one looks
     const second = await cream('run', recipe, '--out', directory);
     expect(second).toMatchObject({
       code: 1,

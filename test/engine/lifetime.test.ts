@@ -164,7 +164,7 @@ describe('garbage collection', () => {
           global.gc();
         }
         await Promise.all(kept.splice(0));
-        for (let i = 0; i < 50 && addon.engineInfo().weightBytes > 0; i++) {
+        for (let i = 0; i < 1000 && addon.engineInfo().weightBytes > 0; i++) {
           global.gc();
           await new Promise((resolve) => setTimeout(resolve, 20));
         }
