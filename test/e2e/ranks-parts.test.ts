@@ -45,6 +45,26 @@ async function onTwo(directory: string, keys: readonly string[]): Promise<void> 
   expect(all.map(({ code, stderr }) => (code === 0 ? '' : stderr))).toEqual(['', '']);
 }
 
+/** Starts a run and stops it after its first step of preference training. */
+async function stopped(directory: string, keys: readonly string[]): Promise<void> {
+  const { children, finished } = await startRanks(2, [
+    'run',
+    recipe,
+    '--out',
+    directory,
+    ...set(keys),
+  ]);
+  const log = join(directory, 'events.jsonl');
+  const timer = setInterval(() => {
+    if (!existsSync(log) || !readFileSync(log, 'utf8').includes('"type":"step"')) return;
+    clearInterval(timer);
+    children[0]!.kill('SIGTERM');
+  }, 2);
+  const [first] = await finished;
+  clearInterval(timer);
+  expect(first!.code).toBe(143);
+}
+
 const steps = (directory: string, phase: string): StepRecord[] =>
   readFileSync(join(directory, phase, 'steps.jsonl'), 'utf8')
     .trim()
@@ -78,16 +98,7 @@ onRanks('evaluation in training on two ranks', () => {
     expect(await cream('verify', whole)).toMatchObject({ code: 0 });
 
     const resumed = join(work, 'early-resumed');
-    const args = ['run', recipe, '--out', resumed, ...set(keys)];
-    const { children, finished } = await startRanks(2, args);
-    const log = join(resumed, 'events.jsonl');
-    const timer = setInterval(() => {
-      if (!existsSync(log) || !readFileSync(log, 'utf8').includes('"type":"step"')) return;
-      clearInterval(timer);
-      children[0]!.kill('SIGTERM');
-    }, 2);
-    await finished;
-    clearInterval(timer);
+    await stopped(resumed, keys);
     await onTwo(resumed, keys);
     expect(artefacts(resumed)).toEqual(artefacts(whole));
   }, 240_000);
@@ -104,6 +115,18 @@ onRanks('evaluation in training on two ranks', () => {
     ]);
     // A tiny model answers nothing right, so the second evaluation is no better than the first.
     expect(steps(directory, 'iteration-1').map((step) => step['eval/accuracy'])).toEqual([0, 0]);
+  }, 120_000);
+});
+
+onRanks('an adapter on two ranks', () => {
+  it('has one state, which rank 0 saves and both resume from', async () => {
+    const keys = ['evaluate.tasks=[]', 'lora.enabled=true', 'lora.dropout=0.1'];
+    const [whole, resumed] = [join(work, 'lora'), join(work, 'lora-resumed')];
+    await onTwo(whole, keys);
+    await stopped(resumed, keys);
+    expect(existsSync(join(resumed, 'iteration-1/training/state.safetensors'))).toBe(true);
+    await onTwo(resumed, keys);
+    expect(artefacts(resumed)).toEqual(artefacts(whole));
   }, 120_000);
 });
 
