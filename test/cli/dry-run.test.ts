@@ -137,7 +137,8 @@ describe('--json', () => {
       last_step: { step: 1, 'rewards/margins': expect.any(Number) },
     });
     expect(readFileSync(at('adapter/README.md'), 'utf8')).toContain('npx cream train --pairs ');
-    const merge = ['merge', '--adapter', at('adapter'), '--base', model, '-o', at('merged')];
+    // The adapter's folder names its base model.
+    const merge = ['merge', '--adapter', at('adapter'), '-o', at('merged')];
     expect(await json(...merge)).toEqual({ directory: at('merged'), dtype: 'bfloat16' });
     expect(await json('init', 'cream', '-o', at('r.yaml'))).toEqual({
       file: at('r.yaml'),

@@ -93,6 +93,11 @@ describe('an ML engineer with prompts of her own', () => {
       model,
       'runs/mine',
     ]);
+    // The run's recipe tells the base model of its checkpoints.
+    const completions = ['--completions', 'runs/mine/iteration-2/completions.jsonl'];
+    const ofRun = ['--model', 'runs/mine/iteration-2/checkpoint', '-o', 'scores.jsonl'];
+    cream(folder, 'score', ...completions, ...ofRun);
+    expect(read(folder, 'scores.jsonl').trim().split('\n').length).toBeGreaterThan(10);
     const upload = cream(folder, 'push', 'runs/mine', '--to', 'me/mine', '--dry-run');
     expect(upload).toContain('model.safetensors');
     expect(upload).toContain('README.md');

@@ -1,5 +1,8 @@
 /** `cream merge`: an adapter and its base model → a full model. */
 import type { Command } from 'commander';
+import { adapterBase } from '../../models/local.js';
+import { resolveModel } from '../../models/resolve.js';
+import { RunError } from '../../run/errors.js';
 import { makeFolder } from '../../run/store.js';
 import { addSettings, ENGINE_KEYS, settingsFrom, type Cli } from '../cli.js';
 import { checkNewFolder } from '../output.js';
@@ -8,7 +11,7 @@ import { printJson, printLine } from '../table.js';
 
 interface Flags extends Record<string, unknown> {
   adapter: string;
-  base: string;
+  base?: string;
   out: string;
   json?: boolean;
 }
@@ -21,13 +24,20 @@ export function addMerge(program: Command, cli: Cli): void {
       '--adapter <dir>',
       'a PEFT folder, such as a checkpoint of a run with lora.enabled',
     )
-    .requiredOption('--base <name>', 'the model that it was trained on')
+    .option('--base <name>', 'the model that it was trained on [the one that the folder names]')
     .requiredOption('-o, --out <dir>', 'the merged model')
     .option('--json', 'print the result as JSON');
   addSettings(command, ENGINE_KEYS).action(async (flags: Flags) => {
     const settings = settingsFrom(flags, ENGINE_KEYS);
     await checkNewFolder(flags.out);
-    await withModel(flags.base, settings, cli, async (language) => {
+    const base = flags.base ?? (await adapterBase((await resolveModel(flags.adapter)).path))?.name;
+    if (base == null)
+      throw new RunError(
+        'ERR_RUN_DATA',
+        `${flags.adapter} names no base model (base_model_name_or_path of adapter_config.json): ` +
+          'give --base.',
+      );
+    await withModel(base, settings, cli, async (language) => {
       await language.model.loadAdapter(flags.adapter);
       await language.model.merge();
       // A killed merge leaves its temporary folder, which the next call replaces.

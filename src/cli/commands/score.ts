@@ -1,8 +1,11 @@
 /** `cream score`: completions → their log-probs under θ_t, θ_{t−1} and θ_0. */
+import { join } from 'node:path';
 import type { Command } from 'commander';
 import { COMPLETION_COLUMNS } from '../../data/columns.js';
 import { readRecords } from '../../data/jsonl.js';
+import { RunError } from '../../run/errors.js';
 import { groupCompletions, scoreStage } from '../../run/stages/score.js';
+import { baseOfRun, modelOrCheckpoint } from '../checkpoints.js';
 import { addSettings, ENGINE_KEYS, settingsFrom, type Cli } from '../cli.js';
 import { showBlocks, withModels } from '../stage.js';
 import { outputOf, printWritten } from '../output.js';
@@ -11,7 +14,7 @@ interface Flags extends Record<string, unknown> {
   completions: string;
   model: string;
   previous?: string;
-  base: string;
+  base?: string;
   out: string;
   json?: boolean;
 }
@@ -23,7 +26,10 @@ export function addScore(program: Command, cli: Cli): void {
     .requiredOption('--completions <file>', 'JSONL of `cream generate`')
     .requiredOption('--model <name>', 'θ_t, which made the completions')
     .option('--previous <name>', 'θ_{t−1} [the base model]')
-    .requiredOption('--base <name>', 'θ_0, the base model')
+    .option(
+      '--base <name>',
+      "θ_0, the base model [if --model is a run or its checkpoint: the run's]",
+    )
     .requiredOption(
       '-o, --out <file>',
       'scores (JSONL); an existing file is replaced, an unfinished one is resumed',
@@ -32,10 +38,16 @@ export function addScore(program: Command, cli: Cli): void {
   addSettings(command, ENGINE_KEYS, 'score').action(async (flags: Flags) => {
     const settings = settingsFrom(flags, ENGINE_KEYS, 'score');
     const groups = groupCompletions(await readRecords(flags.completions, COMPLETION_COLUMNS));
+    const base = flags.base ?? baseOfRun(flags.model) ?? baseOfRun(join(flags.model, '../..'));
+    if (base === null)
+      throw new RunError(
+        'ERR_RECIPE',
+        `${flags.model} belongs to no run, whose recipe would tell its base model: give --base.`,
+      );
     const names = {
-      current: flags.model,
-      previous: flags.previous ?? flags.base,
-      base: flags.base,
+      current: modelOrCheckpoint(flags.model),
+      previous: flags.previous ?? base,
+      base,
     };
     const made = await withModels(
       [...new Set(Object.values(names))],
