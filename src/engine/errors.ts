@@ -10,7 +10,7 @@ export type CreamErrorCode =
   | 'ERR_NOT_FOUND' // a file that is not there
   | 'ERR_IO' // the operating system refused: disk full, permission
   | 'ERR_OUT_OF_MEMORY'
-  | 'ERR_NON_FINITE' // NaN or infinity in a loss or gradient
+  | 'ERR_NON_FINITE' // NaN or infinity in a loss, gradient or log-prob
   | 'ERR_ABORTED' // stopped without an AbortSignal: its iterator was closed
   | 'ERR_DISPOSED' // used after dispose()
   | 'ERR_ADDON' // the native addon is missing or does not load

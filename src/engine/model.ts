@@ -176,7 +176,8 @@ export class Model {
   /**
    * Log-probs of completions given their prompts, in nats: per token (float32) and summed per
    * completion (float64). Rejects with CreamError ERR_INVALID_ARGUMENT, also for a sequence that is
-   * longer than config.maxPositionEmbeddings; an aborted `signal` rejects with its reason.
+   * longer than config.maxPositionEmbeddings, and ERR_NON_FINITE where a log-prob is not finite; an
+   * aborted `signal` rejects with its reason.
    */
   async score(
     request: ScoreRequest,
@@ -184,10 +185,17 @@ export class Model {
   ): Promise<ScoreResult> {
     const checked = checkScoreRequest(request, this.config.vocabSize);
     const { signal, onProgress } = options;
-    return runJob(
+    const result = await runJob(
       (guard) => this.#parts.native.score(checked, guard(onProgress && report(onProgress))),
       signal,
     );
+    if (!result.sums.every(Number.isFinite))
+      throw new CreamError(
+        'ERR_NON_FINITE',
+        "[score] a log-prob is not finite: the model's weights or activations overflowed. Fetch the " +
+          'model again, or train it with a lower learning rate.',
+      );
+    return result;
   }
 
   /**
