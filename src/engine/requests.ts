@@ -29,6 +29,7 @@ import {
   type FieldsOf,
   type OptionalField,
 } from './fields.js';
+import { tokenBytes } from './token-bytes.js';
 
 const UINT32_MAX = 2 ** 32 - 1;
 const TOP_LOGPROBS = 20;
@@ -71,26 +72,6 @@ function checkPrompt(
   whole(0, UINT32_MAX - checked.samples + 1).check(checked.firstSample, `${what}: firstSample`, 0);
   return checked;
 }
-
-/** The bytes of token i are `bytes[offsets[i]]` up to but without `bytes[offsets[i + 1]]`. */
-export interface TokenBytes {
-  bytes: Uint8Array;
-  offsets: Uint32Array;
-}
-
-const tokenBytes: Field<TokenBytes, TokenBytes> = {
-  check: ({ bytes, offsets }) => {
-    // By tag, not by constructor: a jest test has typed arrays of its own.
-    const tag = (value: unknown): string => Object.prototype.toString.call(value);
-    if (tag(bytes) !== '[object Uint8Array]' || tag(offsets) !== '[object Uint32Array]') {
-      throw invalid(
-        '[generate] tokenBytes must hold bytes, a Uint8Array, and offsets, a Uint32Array, as ' +
-          'the tokenizer makes them.',
-      );
-    }
-    return { bytes, offsets };
-  },
-};
 
 const stopIds: OptionalField<
   readonly number[],

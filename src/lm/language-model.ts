@@ -5,20 +5,20 @@
  * for await (const chunk of lm.stream('Why is the sky blue?')) process.stdout.write(chunk);
  * await lm.dispose();
  */
-import { stat } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { readGguf } from '../engine/addon.js';
 import { CreamError } from '../engine/errors.js';
 import { checkGenerateRequest, type GenerateRequest } from '../engine/generate.js';
 import { Model, type DType } from '../engine/model.js';
 import { exists } from '../files/cache.js';
-import { makeDirectory, writeAtomic } from '../files/files.js';
+import { writeAtomic } from '../files/files.js';
 import { parseConfig } from '../files/json.js';
 import { FileError, readText } from '../files/read.js';
 import { resolveModel, type ResolvedModel, type ResolveOptions } from '../models/resolve.js';
 import { ChatTemplate, type Message } from '../text/chat-template.js';
 import { loadTokenizer, type Tokenizer } from '../text/tokenizer.js';
 import { withBase } from './base-model.js';
+import { makeModelFolder } from './model-folder.js';
 import { completionInSlices, promptInSlices } from './sliced.js';
 import { SLICE_CHARACTERS, Slices } from './slices.js';
 import { TextStream, type TextCompletion } from './text-stream.js';
@@ -49,7 +49,7 @@ export interface TextOptions {
   topK?: number;
   /** Most tokens of the completion, default 128. */
   maxNewTokens?: number;
-  /** Most likely tokens that are told beside each token, at most 20; default 0. */
+  /** Most likely tokens that are returned beside each token, at most 20; default 0. */
   topLogprobs?: number;
   /** The text ends before the first of these strings. */
   stop?: readonly string[];
@@ -276,7 +276,7 @@ export class LanguageModel {
   ): Promise<void> {
     const folder = resolve(directory);
     const adapter = this.model.adapter !== null;
-    await this.#makeFolder(folder, adapter);
+    await makeModelFolder(folder, adapter);
     const json = (value: unknown): string => `${JSON.stringify(value, null, 2)}\n`;
     const files: Record<string, string> = {
       ...this.tokenizer.files(),
@@ -335,35 +335,6 @@ export class LanguageModel {
     return said.length <= SLICE_CHARACTERS / 2
       ? this.encodePrompt(messages)
       : promptInSlices(this, messages, new Slices(signal));
-  }
-
-  /**
-   * Makes the folder. A folder with the other kind of model is refused: if it held both configs,
-   * libraries would disagree on which model it is.
-   */
-  async #makeFolder(folder: string, adapter: boolean): Promise<void> {
-    const found = await stat(folder).catch(() => null);
-    if (found !== null && !found.isDirectory())
-      throw new CreamError(
-        'ERR_IO',
-        `The model cannot be saved to ${folder}, which is a file; name a folder.`,
-      );
-    const other = adapter ? 'config.json' : 'adapter_config.json';
-    if (await exists(join(folder, other)))
-      throw new CreamError(
-        'ERR_IO',
-        `${folder} holds ${adapter ? 'a full model' : 'an adapter'} (${other}), and ` +
-          `${adapter ? 'an adapter' : 'a full model'} saved beside it could be taken for it; ` +
-          'name another folder.',
-      );
-    await makeDirectory(folder).catch((error: NodeJS.ErrnoException) => {
-      throw new CreamError(
-        'ERR_IO',
-        `The folder ${folder} cannot be made (${error.code ?? error.message}); name one ` +
-          'that can be written to.',
-        { cause: error },
-      );
-    });
   }
 
   /** The base's hub id or alias, or the path of a local one. */

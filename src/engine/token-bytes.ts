@@ -1,0 +1,23 @@
+/** The vocabulary as bytes, which a generation needs for stop strings. */
+import { invalid } from './arguments.js';
+import type { Field } from './fields.js';
+
+/** The bytes of token i are `bytes[offsets[i]]` up to but without `bytes[offsets[i + 1]]`. */
+export interface TokenBytes {
+  bytes: Uint8Array;
+  offsets: Uint32Array;
+}
+
+export const tokenBytes: Field<TokenBytes, TokenBytes> = {
+  check: ({ bytes, offsets }) => {
+    // By tag, not by constructor: a jest test has typed arrays of its own.
+    const tag = (value: unknown): string => Object.prototype.toString.call(value);
+    if (tag(bytes) !== '[object Uint8Array]' || tag(offsets) !== '[object Uint32Array]') {
+      throw invalid(
+        '[generate] tokenBytes must hold bytes, a Uint8Array, and offsets, a Uint32Array, as ' +
+          'the tokenizer makes them.',
+      );
+    }
+    return { bytes, offsets };
+  },
+};
