@@ -94,3 +94,10 @@ export function wholeNumber(text: string): number {
     throw new InvalidArgumentError('It must be a whole number from 0 to 999999999.');
   return Number(text);
 }
+
+/** The value of `--port`. */
+export function portNumber(text: string): number {
+  if (!/^\d{1,5}$/.test(text) || Number(text) > 65_535)
+    throw new InvalidArgumentError('It must be a port from 0 to 65535; 0 takes a free one.');
+  return Number(text);
+}

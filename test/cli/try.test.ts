@@ -122,6 +122,13 @@ describe('cream chat', () => {
 });
 
 describe('cream serve', () => {
+  it.each(['99999', '-1', 'http'])('refuses the port %s before it loads a model', async (port) => {
+    expect(await cream('serve', 'no-such-model', '--port', port)).toMatchObject({
+      code: 2,
+      stderr: expect.stringContaining('It must be a port from 0 to 65535'),
+    });
+  });
+
   it('serves until it is told to stop', async () => {
     const { child, finished } = startCream(['serve', model, '--port', '0']);
     const line = await new Promise<string>((resolve) =>

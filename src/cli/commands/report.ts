@@ -13,7 +13,7 @@ import { PAGE_PROMPTS } from '../../report/sample-list.js';
 import { EXAMPLES } from '../../report/samples.js';
 import { requireRun } from '../../run/directory.js';
 import { COMPARISON, RECIPE, REPORT, writeAtomic } from '../../run/store.js';
-import { wholeNumber, type Cli } from '../cli.js';
+import { portNumber, type Cli } from '../cli.js';
 import { listen } from '../listen.js';
 import { formatTable, groupTable, percent, printJson, printLine, runTable } from '../table.js';
 
@@ -28,13 +28,16 @@ interface Flags {
 export function addReport(program: Command, cli: Cli): void {
   program
     .command('report')
-    .description('write report.html of a run and print its table, or compare several runs')
+    .description(
+      'write report.html of a run and print its table, compare several runs, or show a run while ' +
+        'it works (--live)',
+    )
     .argument('<run...>', 'run directories, or a folder of them, finished or not')
     .option('-o, --output <file>', 'the page of several runs [compare.html]')
     .option('--json', 'print the numbers as JSON')
     .option('--live', 'serve the page of one run, which follows it until Ctrl-C; writes nothing')
     .option('--host <address>', 'with --live: the address to listen on', '127.0.0.1')
-    .option('--port <number>', 'with --live: the port; 0 takes a free one', wholeNumber, 8001)
+    .option('--port <number>', 'with --live: the port; 0 takes a free one', portNumber, 8001)
     .action(async (directories: string[], flags: Flags) => {
       if (flags.live) return live(directories, flags, cli);
       const runs = directories.flatMap(runsIn);

@@ -1,6 +1,6 @@
 /** `cream serve`: OpenAI's endpoints for one or several models, on this machine. */
 import type { Command } from 'commander';
-import { addSettings, ENGINE_KEYS, settingsFrom, wholeNumber, type Cli } from '../cli.js';
+import { addSettings, ENGINE_KEYS, settingsFrom, portNumber, type Cli } from '../cli.js';
 import { modelOrCheckpoint } from '../checkpoints.js';
 import { listen } from '../listen.js';
 import { withModels } from '../stage.js';
@@ -19,7 +19,7 @@ export function addServe(program: Command, cli: Cli): void {
     .description("serve models with OpenAI's chat/completions and completions endpoints")
     .argument('<models...>', 'models or run directories; requests name them as they are given here')
     .option('--host <address>', 'the address to listen on', '127.0.0.1')
-    .option('--port <number>', 'the port to listen on; 0 takes a free one', wholeNumber, 8000)
+    .option('--port <number>', 'the port to listen on; 0 takes a free one', portNumber, 8000)
     .option('--api-key <key>', 'the bearer token that requests must carry [CREAM_API_KEY]')
     .option('--json', 'print the address as one line of JSON');
   addSettings(command, ENGINE_KEYS).action(async (names: string[], flags: Flags) => {
