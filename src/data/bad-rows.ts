@@ -27,7 +27,7 @@ export interface LeftOut {
 /** `file line n` or `file row n`, with which the message about a row begins. */
 const PLACE = /^(.*?) (?:line|row) (\d+): /s;
 
-/** Whether a row stands before another one of the same file: lines are parsed before rows are read. */
+/** Whether a row is before another one of the same file: lines are parsed before rows are read. */
 function isBefore(message: string, other: string): boolean {
   const [a, b] = [PLACE.exec(message), PLACE.exec(other)];
   return a !== null && b !== null && a[1] === b[1] && Number(a[2]) < Number(b[2]);

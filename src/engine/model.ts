@@ -192,8 +192,8 @@ export class Model {
     if (!result.sums.every(Number.isFinite))
       throw new CreamError(
         'ERR_NON_FINITE',
-        "[score] a log-prob is not finite: the model's weights or activations overflowed. Fetch the " +
-          'model again, or train it with a lower learning rate.',
+        "[score] a log-prob is not finite: the model's weights or activations overflowed. Fetch " +
+          'the model again, or train it with a lower learning rate.',
       );
     return result;
   }
