@@ -13,7 +13,7 @@ import { markdownTable, plainTable } from './tables.mjs';
 
 const MAIN = fileURLToPath(new URL('../dist/cli/main.js', import.meta.url));
 const RANKS = 2;
-const STAGES = ['sample', 'score', 'train'];
+const STAGES = ['sample', 'train'];
 /** Per rank: [full, quick]. A block is a unit that a rank takes, four of them per rank. */
 const SIZES = [
   { prompts: 32, samples: 5, tokens: 48, block: 8, batch: 16 },
@@ -66,7 +66,7 @@ function stagesOf(rounds) {
 export function ranksTable({ ranks, size, stages }, asMarkdown) {
   const title =
     `Per rank, with one thread: ${size.prompts} prompts × ${size.samples} × ${size.tokens} ` +
-    `tokens, ${size.batch} pairs per step. Sampling and scoring as whole stages, training by ` +
+    `tokens, ${size.batch} pairs per step. Sampling as a whole stage, training by ` +
     'its steps.';
   const header = [
     'stage',

@@ -107,13 +107,15 @@ export class Team {
     part?: Part,
   ): Promise<void> {
     if (missing.length === 0) return;
-    const work = await stage.work!(hooks);
+    let spent = 0; // tokens of what is decided before the first block
+    const progress = (done: number, tokens: number) => hooks.progress(done, (spent = tokens));
+    const work = await stage.work!({ ...hooks, progress });
     const units = cut(missing, this.size);
     const key = orderKey(this.orders);
     for (const [i, { items }] of units.entries())
       await this.ranks.set(`${key}/unit/${i}`, JSON.stringify(items));
     await this.order({ do: 'make', work, units: units.length, part });
-    const collected = new Collector(stage, units, save, hooks);
+    const collected = new Collector(stage, units, save, hooks, spent);
     try {
       await Promise.all([this.makeOwn(key, stage, collected), this.collect(key, collected)]);
     } catch (error) {
@@ -243,7 +245,6 @@ export function cut<Item>(missing: readonly Block<Item>[], ranks: number): Unit<
 class Collector<Item, Made extends object> {
   private readonly made: (Made[] | undefined)[];
   private done: number;
-  private tokens = 0;
   private running = { done: 0, tokens: 0 };
   private saving: Promise<void> = Promise.resolve();
   left: number;
@@ -253,6 +254,7 @@ class Collector<Item, Made extends object> {
     readonly units: readonly Unit<Item>[],
     private readonly save: SaveBlock<Made>,
     readonly hooks: WorkHooks,
+    private tokens: number,
   ) {
     this.made = units.map(() => undefined);
     this.left = units.length;

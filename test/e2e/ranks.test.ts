@@ -7,6 +7,7 @@ import { beforeAll, describe, expect, it } from '@jest/globals';
 import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { processGroups } from '../../src/engine/ranks.js';
+import type { RunEvent } from '../../src/run/events.js';
 import type { StepRecord } from '../../src/run/stages/optimise.js';
 import { artefacts, cream, startCream, type Finished } from '../support/cli.js';
 import { creamOnRanks, startRanks } from '../support/ranks.js';
@@ -60,6 +61,18 @@ const steps = (directory: string, phase: string): StepRecord[] =>
     .split('\n')
     .map((line) => JSON.parse(line) as StepRecord);
 
+/** The tokens that sampling and scoring computed. */
+const tokens = (directory: string): [string, number][] =>
+  readFileSync(join(directory, 'events.jsonl'), 'utf8')
+    .trim()
+    .split('\n')
+    .map((line) => JSON.parse(line) as RunEvent)
+    .flatMap((event): [string, number][] =>
+      event.type === 'stage_finished' && ['sample', 'score'].includes(event.stage)
+        ? [[event.stage, event.tokens]]
+        : [],
+    );
+
 function agree(directory: string, phase: string, tolerance: number): void {
   const [own, other] = [steps(directory, phase), steps(single, phase)];
   expect(own.map(({ num_tokens }) => num_tokens)).toEqual(other.map((s) => s.num_tokens));
@@ -99,6 +112,7 @@ function agree(directory: string, phase: string, tolerance: number): void {
           name,
           sha: artefacts(alone)[name],
         });
+      expect(tokens(base)).toEqual(tokens(alone));
       const [own, other] = [steps(base, 'iteration-1'), steps(alone, 'iteration-1')];
       expect(own).toHaveLength(other.length);
       expect(Math.abs(own[0]!.grad_norm / other[0]!.grad_norm - 1)).toBeLessThan(1e-3);
