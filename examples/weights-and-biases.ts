@@ -42,7 +42,8 @@ const wandb: MetricsSink = {
 };
 
 const recipe = parseRecipe(
-  'iterations: 1\nprompts: {count: 8}\nsample: {samples: 4, max_new_tokens: 64}\n',
+  'iterations: 1\nprompts: {count: 8}\nsample: {samples: 4, max_new_tokens: 64}\n' +
+    'evaluate: {count: 16}\n',
   'wandb',
   [`model=${model}`],
 );

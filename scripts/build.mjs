@@ -61,6 +61,7 @@ export function buildAddon({
     cuda: withCuda ? nvcc.version : null,
     chosen: torch.chosen ?? 'cpu',
     gloo: findGloo(),
+    unity: process.env.CREAM_UNITY !== '0',
   };
   const built = existsSync(stampFile) ? readFileSync(stampFile, 'utf8') : '';
   const same = (checked) => built === JSON.stringify({ ...now, check: checked });
@@ -72,7 +73,7 @@ export function buildAddon({
   if (before && (before.torch !== now.torch || (before.cuda ?? null) !== now.cuda))
     rmSync(join(out, 'cmake'), { recursive: true, force: true });
   // cmake-js configures only if there is no cache: a changed option would not reach CMake.
-  if (before && (before.check !== check || before.gloo !== now.gloo))
+  if (before && ['check', 'gloo', 'unity'].some((key) => before[key] !== now[key]))
     rmSync(join(out, 'cmake/CMakeCache.txt'), { force: true });
   say(
     `building the addon against libtorch ${torch.version} (${torch.source}) for ` +
@@ -97,6 +98,7 @@ export function buildAddon({
       `--CDCREAM_OUTPUT=${join(out, 'Release')}`,
       `--CDCREAM_CHECK=${check ? 'ON' : 'OFF'}`,
       `--CDCREAM_CUDA=${withCuda ? 'ON' : 'OFF'}`,
+      `--CDCREAM_UNITY=${now.unity ? 'ON' : 'OFF'}`,
       `--CDGLOO_INCLUDE=${now.gloo ?? ''}`,
       ...(nvcc ? [`--CDNVCC=${nvcc.path}`] : []),
     ],

@@ -27,8 +27,9 @@ const TARGETS = {
   },
 };
 const OUT = join(root, 'build/fuzz');
+const HEADER = join(root, 'native/support/torch.h');
 const FLAGS = [
-  ...['-std=c++20', '-g', '-O1', '-fno-omit-frame-pointer', '-D_GLIBCXX_USE_CXX11_ABI=1'],
+  ...['-std=c++20', '-gline-tables-only', '-O1', '-fno-omit-frame-pointer', '-D_GLIBCXX_USE_CXX11_ABI=1'],
   '-fsanitize=fuzzer,address,undefined',
   '-fno-sanitize=vptr', // libtorch is built without run-time type checks of its classes
 ];
@@ -88,6 +89,8 @@ function build(clang, name) {
         join(torch.root, 'lib', file),
       ),
       `-Wl,-rpath,${join(torch.root, 'lib')}`,
+      // Objects of the core hold several sources each, also some that were compiled here.
+      '-Wl,-z,muldefs',
       '-lpthread',
       '-o',
       program,
@@ -110,7 +113,15 @@ function compile(clang, torch, source) {
     join(torch.root, folder),
   ]);
   const flags = [...FLAGS, `-I${join(root, 'native')}`, ...includes];
-  runStep(clang, [...flags, '-c', source, '-o', object], { quiet: true });
+  // Most of a source's time would go into libtorch's headers and their templates.
+  const header = join(OUT, 'torch.pch');
+  if (!isNewer(header, HEADER))
+    runStep(
+      clang,
+      [...flags, '-fpch-instantiate-templates', '-x', 'c++-header', HEADER, '-o', header],
+      { quiet: true },
+    );
+  runStep(clang, [...flags, '-include-pch', header, '-c', source, '-o', object], { quiet: true });
   return object;
 }
 

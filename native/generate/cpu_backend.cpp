@@ -14,7 +14,7 @@ namespace cream {
 
 namespace {
 
-constexpr int64_t kPrefillTokens = 1024;
+constexpr int64_t kCpuPrefillTokens = 1024;
 constexpr int64_t kFirstCapacity = 64;  // positions of a new KV block; doubled when full
 
 class CpuBackend : public Backend {
@@ -23,7 +23,7 @@ class CpuBackend : public Backend {
 
   size_t in_flight() const override { return 0; }
   int64_t most_rows() const override { return std::numeric_limits<int64_t>::max(); }
-  int64_t prefill_tokens() const override { return kPrefillTokens; }
+  int64_t prefill_tokens() const override { return kCpuPrefillTokens; }
 
   // Waves of equal size, as few as max_num_seqs allows: the same steps with fewer blocks in memory.
   int64_t most_sequences(const GenerationRequest& request) const override {

@@ -20,8 +20,8 @@ namespace cream {
 
 namespace {
 
-constexpr int64_t kPrefillTokens = 4096;  // a longer prompt is cut into chunks
-constexpr int64_t kShortest = 256;        // decode steps cover 256, 512, 1024, … positions
+constexpr int64_t kDevicePrefillTokens = 4096;  // a longer prompt is cut into chunks
+constexpr int64_t kShortest = 256;              // decode steps cover 256, 512, 1024, … positions
 constexpr int64_t kUnbounded = std::numeric_limits<int64_t>::max();
 
 int64_t bound(int64_t most) { return most > 0 ? most : kUnbounded; }
@@ -78,7 +78,7 @@ class DeviceBackend : public Backend {
   DeviceBatch batch_;
   std::optional<StepGraph> graph_;
   int64_t graph_version_ = 0;  // of the batch that the graphs were captured with
-  int64_t most_rows_ = kUnbounded, most_pages_ = kUnbounded, prefill_tokens_ = kPrefillTokens;
+  int64_t most_rows_ = kUnbounded, most_pages_ = kUnbounded, prefill_tokens_ = kDevicePrefillTokens;
 };
 
 // Worst-case page demand for max_num_seqs sequences, each of another prompt, plus one prompt in
@@ -132,7 +132,7 @@ void DeviceBackend::start(const Generation& generation) {
   cache_.emplace(model_.config(), model_.dtype(), device_, pages_wanted(generation));
   most_rows_ = bound(generation.most_rows);
   most_pages_ = bound(request.most_pages);
-  prefill_tokens_ = request.prefill_tokens > 0 ? request.prefill_tokens : kPrefillTokens;
+  prefill_tokens_ = request.prefill_tokens > 0 ? request.prefill_tokens : kDevicePrefillTokens;
   int64_t pages = 1;
   for (const GenerationPrompt& p : request.prompts)
     pages = std::max(pages, pages_of(static_cast<int64_t>(p.tokens.size()) +

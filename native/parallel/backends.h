@@ -5,6 +5,8 @@
 #include <torch/csrc/distributed/c10d/Store.hpp>
 
 #include <chrono>
+#include <string>
+#include <vector>
 
 #include "parallel/environment.h"
 
@@ -18,5 +20,10 @@ BackendPtr make_gloo(const StorePtr& store, const RankEnvironment& place,
                      std::chrono::milliseconds timeout);  // for tensors of the CPU
 BackendPtr make_nccl(const StorePtr& store, const RankEnvironment& place,
                      std::chrono::milliseconds timeout);  // for tensors of the current GPU
+
+// A value of the store.
+inline std::string text_of(const std::vector<uint8_t>& bytes) {
+  return {bytes.begin(), bytes.end()};
+}
 
 }  // namespace cream

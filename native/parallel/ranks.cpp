@@ -20,7 +20,6 @@ namespace {
 constexpr std::chrono::milliseconds kLongestPause{64};
 
 std::vector<uint8_t> bytes_of(const std::string& text) { return {text.begin(), text.end()}; }
-std::string text_of(const std::vector<uint8_t>& bytes) { return {bytes.begin(), bytes.end()}; }
 
 // The first line of what c10d says, which goes on with its own stack.
 std::string first_line(const std::exception& error) {

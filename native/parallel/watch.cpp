@@ -11,8 +11,6 @@ constexpr const char* kLost = "lost";
 
 std::string beat_key(int rank) { return "beat/" + std::to_string(rank); }
 
-std::string text_of(const std::vector<uint8_t>& bytes) { return {bytes.begin(), bytes.end()}; }
-
 }  // namespace
 
 Watch::Watch(StorePtr store, const RankEnvironment& place, const RankTimes& times)

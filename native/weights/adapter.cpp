@@ -17,7 +17,7 @@ namespace cream {
 
 namespace {
 
-constexpr size_t kMaxConfig = 16 << 20;
+constexpr size_t kMaxAdapterConfig = 16 << 20;
 constexpr const char* kConfigFile = "adapter_config.json";
 constexpr const char* kWeightsFile = "adapter_model.safetensors";
 constexpr const char* kPrefix = "base_model.model.model.";
@@ -241,7 +241,7 @@ AdapterConfig parse_adapter_config(const std::string& json, const std::string& s
 
 AdapterConfig read_adapter_config(const std::string& directory) {
   const std::string path = directory + "/" + kConfigFile;
-  AdapterConfig config = parse_adapter_config(read_file(path, kMaxConfig), path);
+  AdapterConfig config = parse_adapter_config(read_file(path, kMaxAdapterConfig), path);
   if (!config.target_pattern.empty()) config.params.targets = targets_of_tensors(directory, path);
   return config;
 }

@@ -266,9 +266,9 @@ std::vector<float> read_rope_freqs(const std::vector<TensorInfo>& tensors, const
   return {};
 }
 
-class Reader : public GgufReader {
+class GgufFile : public GgufReader {
  public:
-  explicit Reader(const std::string& path)
+  explicit GgufFile(const std::string& path)
       : file_(path), header_(parse_gguf(file_.data(), file_.size(), path)) {}
 
   const std::vector<TensorInfo>& tensors() const override { return header_.tensors; }
@@ -341,7 +341,7 @@ GgufHeader parse_gguf(const uint8_t* data, size_t size, const std::string& sourc
 }
 
 std::unique_ptr<GgufReader> open_gguf(const std::string& path) {
-  return std::make_unique<Reader>(path);
+  return std::make_unique<GgufFile>(path);
 }
 
 }  // namespace cream

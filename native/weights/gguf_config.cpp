@@ -10,9 +10,9 @@ namespace cream {
 
 namespace {
 
-class Metadata {
+class Fields {
  public:
-  Metadata(const GgufMetadata& metadata, const std::string& source)
+  Fields(const GgufMetadata& metadata, const std::string& source)
       : metadata_(metadata), source_(source) {}
 
   const JsonValue* find(const std::string& key) const {
@@ -74,7 +74,7 @@ const TensorInfo* tensor(const std::vector<TensorInfo>& tensors, const std::stri
   return at == tensors.end() ? nullptr : &*at;
 }
 
-const Family& read_family(const Metadata& metadata) {
+const Family& read_family(const Fields& metadata) {
   const std::string architecture = metadata.text("general.architecture", "");
   const bool window = metadata.find(metadata.key("attention.sliding_window"));
   std::string known;
@@ -91,7 +91,7 @@ const Family& read_family(const Metadata& metadata) {
   metadata.refuse("general.architecture", "is " + quote(architecture) + " instead of " + known);
 }
 
-void refuse_variants(const Metadata& metadata, const std::vector<TensorInfo>& tensors) {
+void refuse_variants(const Fields& metadata, const std::vector<TensorInfo>& tensors) {
   const std::string type = metadata.text("general.type", "model");
   if (type != "model")
     metadata.refuse("general.type", "is " + quote(type) + " instead of \"model\"");
@@ -121,7 +121,7 @@ std::vector<double> llama3_factors(const RopeConfig& rope, int64_t head_dim) {
   return factors;
 }
 
-void read_rope(const Metadata& metadata, const std::vector<float>& rope_freqs, const Family& family,
+void read_rope(const Fields& metadata, const std::vector<float>& rope_freqs, const Family& family,
                ModelConfig& config) {
   RopeConfig& rope = config.rope;
   rope.theta = metadata.real(metadata.key("rope.freq_base"), rope.theta);
@@ -154,7 +154,7 @@ void read_rope(const Metadata& metadata, const std::vector<float>& rope_freqs, c
 }
 
 // Reads the options that the file contains; llama.cpp derives others from the family's name.
-void read_window(const Metadata& metadata, const Family& family, ModelConfig& config) {
+void read_window(const Fields& metadata, const Family& family, ModelConfig& config) {
   const std::string window = metadata.key("attention.sliding_window");
   if (!family.gguf.window) {
     const int64_t given = metadata.optional(window, 0, 0, int64_t{1} << 40);
@@ -169,7 +169,7 @@ void read_window(const Metadata& metadata, const Family& family, ModelConfig& co
     config.layers.push_back({all || (i + 1) % family.pattern.period != 0, true});
 }
 
-void read_scores(const Metadata& metadata, const Family& family, ModelConfig& config) {
+void read_scores(const Fields& metadata, const Family& family, ModelConfig& config) {
   if (family.has("attn_logit_softcapping"))
     config.attention_softcap =
         metadata.real(metadata.key("attn_logit_softcapping"), config.attention_softcap);
@@ -182,7 +182,7 @@ void read_scores(const Metadata& metadata, const Family& family, ModelConfig& co
         static_cast<double>(wide ? config.hidden_size / config.num_heads : config.head_dim);
 }
 
-void read_multipliers(const Metadata& metadata, const Family& family, ModelConfig& config) {
+void read_multipliers(const Fields& metadata, const Family& family, ModelConfig& config) {
   const auto factor = [&](const char* key, const char* name, double& value) {
     if (!family.has(key)) return;
     value = metadata.real(metadata.key(name), value);
@@ -210,7 +210,7 @@ void read_biases(const std::vector<TensorInfo>& tensors, const Family& family,
   config.mlp_bias = there("ffn_up");
 }
 
-void read_heads(const Metadata& metadata, ModelConfig& config, const std::string& source) {
+void read_heads(const Fields& metadata, ModelConfig& config, const std::string& source) {
   const auto key = [&](const char* name) { return metadata.key(name); };
   config.num_heads = metadata.required(key("attention.head_count"), ConfigLimits::heads);
   config.num_kv_heads =
@@ -232,7 +232,7 @@ void read_heads(const Metadata& metadata, ModelConfig& config, const std::string
 
 ModelConfig config_from_gguf(const GgufMetadata& values, const std::vector<TensorInfo>& tensors,
                              const std::vector<float>& rope_freqs, const std::string& source) {
-  const Metadata metadata(values, source);
+  const Fields metadata(values, source);
   const Family& family = read_family(metadata);
   ModelConfig config = family.defaults;
   refuse_variants(metadata, tensors);

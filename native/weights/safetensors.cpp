@@ -82,9 +82,9 @@ Shard open_shard(const std::string& path) {
   return shard;
 }
 
-class Reader : public SafetensorsReader {
+class SafetensorsFiles : public SafetensorsReader {
  public:
-  Reader(std::string source, std::vector<Shard> shards)
+  SafetensorsFiles(std::string source, std::vector<Shard> shards)
       : source_(std::move(source)), shards_(std::move(shards)) {
     std::vector<std::pair<TensorInfo, size_t>> all;
     for (size_t i = 0; i < shards_.size(); ++i)
@@ -172,7 +172,7 @@ std::unique_ptr<SafetensorsReader> open_sharded(const std::string& folder,
     shards.push_back(open_shard(folder + "/" + file));
     check_against_index(shards.back(), file, map, index);
   }
-  return std::make_unique<Reader>(folder, std::move(shards));
+  return std::make_unique<SafetensorsFiles>(folder, std::move(shards));
 }
 
 }  // namespace
@@ -245,7 +245,7 @@ std::unique_ptr<SafetensorsReader> open_safetensors(const std::string& path) {
   }
   std::vector<Shard> shards;
   shards.push_back(open_shard(single));
-  return std::make_unique<Reader>(path, std::move(shards));
+  return std::make_unique<SafetensorsFiles>(path, std::move(shards));
 }
 
 }  // namespace cream

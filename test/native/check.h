@@ -69,11 +69,14 @@ void throws(cream::ErrorCode code, const std::string& part, F&& body, const char
 
 #define CHECK_CONCAT_(a, b) a##b
 #define CHECK_CONCAT(a, b) CHECK_CONCAT_(a, b)
-#define CHECK_CASE(name)                                                  \
-  static void CHECK_CONCAT(check_body_, __LINE__)();                      \
-  static const ::check::Registration CHECK_CONCAT(check_case_, __LINE__)( \
-      name, CHECK_CONCAT(check_body_, __LINE__));                         \
-  static void CHECK_CONCAT(check_body_, __LINE__)()
+// Registers a case of the kind `Registered`. Numbered by a counter, because several files may be
+// one translation unit.
+#define CHECK_REGISTERED_(Registered, name, number)                                             \
+  static void CHECK_CONCAT(check_body_, number)();                                              \
+  static const Registered CHECK_CONCAT(check_case_, number)(name,                               \
+                                                            CHECK_CONCAT(check_body_, number)); \
+  static void CHECK_CONCAT(check_body_, number)()
+#define CHECK_CASE(name) CHECK_REGISTERED_(::check::Registration, name, __COUNTER__)
 #undef CHECK  // c10 defines one too
 #define CHECK(condition)                                                         \
   do {                                                                           \

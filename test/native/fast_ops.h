@@ -27,11 +27,7 @@ struct LevelCases {
                          }});
   }
 };
-#define CHECK_LEVELS(name)                                                    \
-  static void CHECK_CONCAT(check_body_, __LINE__)();                          \
-  static const ::check::fast::LevelCases CHECK_CONCAT(check_case_, __LINE__)( \
-      name, CHECK_CONCAT(check_body_, __LINE__));                             \
-  static void CHECK_CONCAT(check_body_, __LINE__)()
+#define CHECK_LEVELS(name) CHECK_REGISTERED_(::check::fast::LevelCases, name, __COUNTER__)
 
 // Skips the case on a CPU without kernels. On destruction, fails the case if `op`'s kernel did not
 // run at the current level.

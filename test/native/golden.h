@@ -9,12 +9,17 @@
 #include "check.h"
 #include "support/file.h"
 #include "support/json.h"
+#include "support/types.h"
 
 namespace check {
 
-inline cream::JsonValue golden(const std::string& name) {
+inline std::string golden_path(const std::string& name) {
   const char* folder = std::getenv("CREAM_GOLDEN_DIR");
-  const std::string path = std::string(folder != nullptr ? folder : "test/golden") + "/" + name;
+  return std::string(folder != nullptr ? folder : "test/golden") + "/" + name;
+}
+
+inline cream::JsonValue golden(const std::string& name) {
+  const std::string path = golden_path(name);
   return cream::parse_json(cream::read_file(path, size_t{64} << 20), path);
 }
 
@@ -38,6 +43,13 @@ inline std::vector<double> numbers(const cream::JsonArray& array) {
   for (size_t i = 0; i < array.size(); ++i)
     if (!array[i].number(values[i])) throw Failure("golden file with something else than a number");
   return values;
+}
+
+inline cream::Tokens tokens(const cream::JsonValue& object, const char* key) {
+  cream::Tokens ids;
+  for (const double id : numbers(array(object, key)))
+    ids.push_back(static_cast<cream::TokenId>(id));
+  return ids;
 }
 
 }  // namespace check

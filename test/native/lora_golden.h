@@ -10,17 +10,7 @@ namespace lora_golden {
 
 using namespace cream;
 
-inline std::string golden_path(const std::string& name) {
-  const char* folder = std::getenv("CREAM_GOLDEN_DIR");
-  return std::string(folder != nullptr ? folder : "test/golden") + "/" + name;
-}
-
-inline Tokens tokens_of(const JsonValue& golden, const char* key) {
-  Tokens tokens;
-  for (const double id : check::numbers(check::array(golden, key)))
-    tokens.push_back(static_cast<TokenId>(id));
-  return tokens;
-}
+using check::golden_path;
 
 inline Tensor tensor_of(const JsonArray& values, at::IntArrayRef shape) {
   return at::tensor(at::ArrayRef<double>(check::numbers(values)), at::kFloat).view(shape);

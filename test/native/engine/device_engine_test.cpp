@@ -4,6 +4,7 @@
 
 #include "engine/engine.h"
 #include "fast_ops.h"
+#include "golden.h"
 #include "model_files.h"
 #include "ops/dispatch.h"
 #include "score/scorer.h"
@@ -20,11 +21,6 @@ using check::to_device;
 
 namespace {
 
-std::string golden_folder(const std::string& name) {
-  const char* golden = std::getenv("CREAM_GOLDEN_DIR");
-  return std::string(golden != nullptr ? golden : "test/golden") + "/" + name;
-}
-
 // Tokens valid for every model of this file.
 Tokens tokens(int64_t length, uint64_t seed) {
   Tokens all = check::tiny_tokens(length, seed);
@@ -32,7 +28,7 @@ Tokens tokens(int64_t length, uint64_t seed) {
   return all;
 }
 
-TrainerParams params_of(int64_t micro_batch_tokens = 40, bool checkpointing = true) {
+TrainerParams small_params(int64_t micro_batch_tokens = 40, bool checkpointing = true) {
   TrainerParams params = check::trainer_params();
   params.optimizer.learning_rate = 1e-3;
   params.optimizer.schedule = Schedule::constant;
@@ -83,7 +79,7 @@ void check_close(const std::vector<double>& a, const std::vector<double>& b, dou
 }
 
 // In bfloat16 AdamW amplifies the rounding of small gradients to full steps.
-double tolerance(at::ScalarType dtype) { return dtype == at::kFloat ? 1e-4 : 0.04; }
+double step_tolerance(at::ScalarType dtype) { return dtype == at::kFloat ? 1e-4 : 0.04; }
 
 }  // namespace
 
@@ -95,22 +91,22 @@ CHECK_CASE("device: training on it, checkpointed and not, takes the steps of the
       CHECK(there.device() == test_device());
       const uint64_t norms = ops::fast_runs(ops::Op::rms_norm),
                      heads = ops::fast_runs(ops::Op::token_logprob);
-      const auto made = trained(there, params_of(40, tied));
+      const auto made = trained(there, small_params(40, tied));
       CHECK(ops::fast_runs(ops::Op::rms_norm) > norms &&
             ops::fast_runs(ops::Op::token_logprob) > heads);
       const ops::ForcePlain force;
-      check_close(made, trained(here, params_of(40, tied)), tolerance(dtype));
+      check_close(made, trained(here, small_params(40, tied)), step_tolerance(dtype));
     }
 }
 
 CHECK_CASE("device: every loss takes the steps of the plain ops") {
   for (const PreferenceLoss& loss : check::all_losses(0.1)) {
     Transformer there = to_device(check::tiny_model()), here = check::tiny_model();
-    TrainerParams params = params_of();
+    TrainerParams params = small_params();
     params.loss = loss;
     const auto made = trained(there, params);
     const ops::ForcePlain force;
-    check_close(made, trained(here, params), tolerance(at::kFloat));
+    check_close(made, trained(here, params), step_tolerance(at::kFloat));
   }
 }
 
@@ -120,8 +116,8 @@ CHECK_CASE("device: every family's logits there are the plain ops'") {
                              "gemma2", "gemma3", "phi3", "phi4-mini"}) {
     for (const DType dtype : {DType::float32, DType::bfloat16}) {
       Engine there, here;
-      there.load(golden_folder(std::string("families/") + family), dtype, device, Cancel());
-      here.load(golden_folder(std::string("families/") + family), dtype, "cpu", Cancel());
+      there.load(check::golden_path(std::string("families/") + family), dtype, device, Cancel());
+      here.load(check::golden_path(std::string("families/") + family), dtype, "cpu", Cancel());
       CHECK(there.info().device == test_device().str() && here.info().device == "cpu");
       const Tokens sequence = tokens(12, 5);
       const auto made = there.logits(sequence);
@@ -144,8 +140,8 @@ CHECK_CASE(
       for (const double sum : engine.score(request(), {}, Cancel()).sums) numbers.push_back(sum);
     };
     Engine engine;
-    engine.load(golden_folder("tiny-gqa-untied"), DType::float32, device, Cancel());
-    uint64_t trainer = engine.start_trainer(params_of());
+    engine.load(check::golden_path("tiny-gqa-untied"), DType::float32, device, Cancel());
+    uint64_t trainer = engine.start_trainer(small_params());
     add(engine.preference_step(trainer, pairs(), Cancel()));
     engine.save_trainer_state(trainer, folder.file(device + ".state"));
     add(engine.sft_step(trainer, examples(), Cancel()));
@@ -160,7 +156,7 @@ CHECK_CASE(
     Engine small;
     small.load(folder.file(device), DType::bfloat16, device, Cancel());
     small.add_adapter({3, 6, 0.25, false, {}}, 7);
-    trainer = small.start_trainer(params_of());
+    trainer = small.start_trainer(small_params());
     for (int step = 0; step < 3; ++step) add(small.preference_step(trainer, pairs(), Cancel()));
     small.end_trainer(trainer);
     add_scores(small);
@@ -172,7 +168,7 @@ CHECK_CASE(
     }
     small.merge_adapter();
     add_scores(small);
-    trainer = small.start_trainer(params_of());
+    trainer = small.start_trainer(small_params());
     add(small.sft_step(trainer, examples(), Cancel()));
     return numbers;
   };

@@ -5,6 +5,7 @@
 #include "emulated_device.h"
 #include "engine/engine.h"
 #include "engine/plan.h"
+#include "golden.h"
 #include "model_files.h"
 #include "ops/sample/op.h"
 #include "support/random.h"
@@ -19,16 +20,11 @@ namespace {
 
 constexpr TokenId kVocab = 64;  // of every model of this file
 
-std::string golden_folder(const std::string& name) {
-  const char* golden = std::getenv("CREAM_GOLDEN_DIR");
-  return std::string(golden != nullptr ? golden : "test/golden") + "/" + name;
-}
-
 struct Pair {
   Engine there, here;
   Pair(const std::string& name, DType dtype) {
-    there.load(golden_folder(name), dtype, check::device_name(), Cancel());
-    here.load(golden_folder(name), dtype, "cpu", Cancel());
+    there.load(check::golden_path(name), dtype, check::device_name(), Cancel());
+    here.load(check::golden_path(name), dtype, "cpu", Cancel());
   }
 };
 
@@ -141,7 +137,7 @@ const std::vector<std::string> kModels = {
 // An adapter with a non-zero effect, made on the CPU.
 void make_adapter(const std::string& name, DType dtype, const std::string& directory) {
   Engine engine;
-  engine.load(golden_folder(name), dtype, "cpu", Cancel());
+  engine.load(check::golden_path(name), dtype, "cpu", Cancel());
   engine.add_adapter({4, 8, 0, false, {}}, 3);
   TrainerParams params = check::trainer_params();
   params.optimizer.learning_rate = 0.02, params.optimizer.schedule = Schedule::constant,
@@ -203,7 +199,7 @@ CHECK_CASE(
   for (const std::string& name : kModels) {
     Pair pair(name, DType::bfloat16);
     Engine exact;
-    exact.load(golden_folder(name), DType::float32, "cpu", Cancel());
+    exact.load(check::golden_path(name), DType::float32, "cpu", Cancel());
     double across = 0, floor = 0, apart = 0;
     for (const GenerationRequest& request : requests()) {
       const auto there = sampled(pair.there, request);
@@ -305,7 +301,8 @@ CHECK_CASE(
 
 CHECK_CASE("device: memory goes back to it when a trainer ends and when a model is let go of") {
   Engine engine;
-  engine.load(golden_folder("tiny-gqa-untied"), DType::float32, check::device_name(), Cancel());
+  engine.load(check::golden_path("tiny-gqa-untied"), DType::float32, check::device_name(),
+              Cancel());
   const int64_t before = check::emulated_releases();
   const uint64_t trainer = engine.start_trainer({});
   engine.end_trainer(trainer);

@@ -6,6 +6,7 @@
 
 #include "completions.h"
 #include "fast_ops.h"
+#include "golden.h"
 #include "ops/dispatch.h"
 #include "test_device.h"
 #include "tiny_model.h"
@@ -284,9 +285,7 @@ CHECK_CASE("joining: requests share the pages, wait for them in order, and never
 }
 
 CHECK_CASE("joining: an engine decodes what is posted together, and keeps the order of all work") {
-  const char* golden = std::getenv("CREAM_GOLDEN_DIR");
-  const std::string folder =
-      std::string(golden != nullptr ? golden : "test/golden") + "/tiny-gqa-untied";
+  const std::string folder = check::golden_path("tiny-gqa-untied");
   const auto request = [](uint64_t seed, int64_t tokens) {
     GenerationRequest made = check::ragged_request({{6}, 1, tokens, 64});
     made.sampling.stop_ids = {}, made.seed = seed;

@@ -19,16 +19,11 @@ using namespace cream;
 
 namespace {
 
-std::string golden_folder() {
-  const char* golden = std::getenv("CREAM_GOLDEN_DIR");
-  return std::string(golden != nullptr ? golden : "test/golden") + "/families/";
-}
-
 // The golden models: the folders that scripts/golden/families.py wrote.
 const std::vector<std::string>& golden_models() {
   static const std::vector<std::string> all = [] {
     std::vector<std::string> names;
-    for (const auto& entry : std::filesystem::directory_iterator(golden_folder()))
+    for (const auto& entry : std::filesystem::directory_iterator(check::golden_path("families")))
       names.push_back(entry.path().filename().string());
     std::sort(names.begin(), names.end());
     return names;
@@ -36,19 +31,14 @@ const std::vector<std::string>& golden_models() {
   return all;
 }
 
-std::string folder_of(const std::string& family) { return golden_folder() + family; }
+std::string folder_of(const std::string& family) {
+  return check::golden_path("families/" + family);
+}
 
 Transformer load(const std::string& family, at::ScalarType dtype) {
   LoadedWeights loaded = load_weights(folder_of(family), dtype);
   Weights weights = weights_from(loaded.config, std::move(loaded.tensors));
   return Transformer(std::move(loaded.config), std::move(weights));
-}
-
-Tokens tokens_of(const JsonValue& expected, const char* key) {
-  Tokens tokens;
-  for (const double value : check::numbers(check::array(expected, key)))
-    tokens.push_back(static_cast<TokenId>(value));
-  return tokens;
 }
 
 // The direction on which scripts/golden/families.py projects gradients.
@@ -86,9 +76,9 @@ void check_gradients(const std::string& family, bool checkpointing) {
   params.activation_checkpointing = checkpointing;
   const auto reference = check::numbers(check::array(expected, "reference"));
   PreferencePair pair;
-  pair.prompt = tokens_of(expected, "prompt");
-  pair.chosen = tokens_of(expected, "chosen");
-  pair.rejected = tokens_of(expected, "rejected");
+  pair.prompt = check::tokens(expected, "prompt");
+  pair.chosen = check::tokens(expected, "chosen");
+  pair.rejected = check::tokens(expected, "rejected");
   pair.reference_chosen = reference[0];
   pair.reference_rejected = reference[1];
   pair.weight = check::number(expected, "consistency");
@@ -123,9 +113,9 @@ GenerationRequest samples_of(const Tokens& prompt, int64_t samples, int64_t leng
 CHECK_CASE("families: a padding token's row of the embedding gets no gradient, as in torch") {
   const JsonValue expected = check::golden("families/mistral/expected.json");
   PreferencePair pair;
-  pair.prompt = tokens_of(expected, "prompt");
-  pair.chosen = tokens_of(expected, "chosen");
-  pair.rejected = tokens_of(expected, "rejected");
+  pair.prompt = check::tokens(expected, "prompt");
+  pair.chosen = check::tokens(expected, "chosen");
+  pair.rejected = check::tokens(expected, "rejected");
   const TokenId pad = pair.prompt[0];
   const auto gradient = [&](int64_t pad_token_id) {
     LoadedWeights loaded = load_weights(folder_of("mistral"), at::kFloat);
@@ -160,7 +150,7 @@ CHECK_CASE("families: bf16 logits of the fast kernels agree with those of the pl
     const JsonValue expected = check::golden("families/" + family + "/expected.json");
     const Transformer model = load(family, at::kBFloat16);
     const Tokens tokens =
-        check::joined(tokens_of(expected, "prompt"), tokens_of(expected, "chosen"));
+        check::joined(check::tokens(expected, "prompt"), check::tokens(expected, "chosen"));
     const Tensor fast = sequence_logits(model, tokens);
     const Tensor exact =
         at::tensor(check::numbers(check::array(expected, "logits")), at::kFloat).view(fast.sizes());

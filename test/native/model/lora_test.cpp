@@ -15,7 +15,7 @@ using namespace lora_golden;
 CHECK_CASE("lora: logits with an adapter, and merged, are PEFT's") {
   for (const char* name : {"all", "rslora"}) {
     Golden golden(name);
-    const Tokens tokens = tokens_of(golden.expected, "tokens");
+    const Tokens tokens = check::tokens(golden.expected, "tokens");
     const int64_t rows = static_cast<int64_t>(tokens.size());
     CHECK_CLOSE(
         sequence_logits(golden.model, tokens),

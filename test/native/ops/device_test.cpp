@@ -19,7 +19,7 @@ namespace {
 
 const std::array kTypes = {at::kFloat, at::kBFloat16};
 
-double tolerance(at::ScalarType type) { return type == at::kFloat ? 1e-5 : 6e-3; }
+double device_tolerance(at::ScalarType type) { return type == at::kFloat ? 1e-5 : 6e-3; }
 
 // f(inputs) and the gradients of the inputs, for a random gradient of the result that is the same
 // on every device.
@@ -38,7 +38,7 @@ std::vector<Tensor> with_gradients(const Function& f, std::vector<Tensor> inputs
 
 void check_function(Op op, const Function& on_device, const Function& plain,
                     const std::vector<Tensor>& inputs) {
-  const double allowed = tolerance(inputs[0].scalar_type());
+  const double allowed = device_tolerance(inputs[0].scalar_type());
   std::vector<Tensor> there;
   for (const Tensor& x : inputs) there.push_back(to_device(x));
   const uint64_t before = ops::fast_runs(op);
@@ -159,7 +159,7 @@ CHECK_CASE(
     const ops::ForcePlain force;
     const auto here = run([](const Tensor& t) { return t; });
     for (size_t i = 0; i < here.size(); ++i)
-      CHECK_RELATIVE(there[i].cpu(), here[i], tolerance(type));
+      CHECK_RELATIVE(there[i].cpu(), here[i], device_tolerance(type));
     CHECK(there[2].scalar_type() == at::kFloat && there[3].scalar_type() == at::kFloat);
     const InputDropout dropout{0.3, 9, 1, 2, 3};
     CHECK(at::equal(ops::keep_mask(dropout, 7, 333, to_device(x).options()).cpu(),
@@ -182,13 +182,13 @@ CHECK_CASE("device ops: log-probs at targets, capped and not, and their gradient
       CHECK_RELATIVE(gradient.cpu(),
                      ops::reference::token_logprob_gradient(logits.clone(), expected.logsumexp,
                                                             targets, coefficient, type, cap),
-                     tolerance(type));
+                     device_tolerance(type));
       const Tensor leaf = logits.clone().requires_grad_(true);
       const at::AutoGradMode grad(true);
       const Tensor z = cap > 0 ? at::tanh(leaf / cap) * cap : leaf,
                    chosen = z.log_softmax(-1).gather(1, targets.unsqueeze(1)).squeeze(1);
       CHECK_RELATIVE(gradient.cpu(), torch::autograd::grad({chosen}, {leaf}, {coefficient})[0],
-                     tolerance(type));
+                     device_tolerance(type));
     }
   for (const auto type : kTypes) {
     const Head head{{.weight = random({vocab, 16}, type)}, 0.75, 2.5},
@@ -228,6 +228,6 @@ CHECK_CASE("device ops: both losses and their gradients, with a capped head and 
         const ops::ForcePlain force;
         const auto here = run([](const Tensor& t) { return t; });
         for (size_t i = 0; i < here.size(); ++i)
-          CHECK_RELATIVE(there[i], here[i], i < 2 ? 1e-5 : tolerance(type));
+          CHECK_RELATIVE(there[i], here[i], i < 2 ? 1e-5 : device_tolerance(type));
       }
 }

@@ -18,13 +18,13 @@ namespace {
 
 // A prompt with completions (one of a single row, one empty), a lone prompt, a prompt of one row,
 // and a prompt whose completion comes later.
-const std::vector<Segment> kSegments = {{0, 70, -1},  {70, 41, 0},  {111, 1, 0},
-                                        {112, 0, 0},  {112, 5, -1}, {117, 1, -1},
-                                        {118, 33, 5}, {151, 20, 4}, {171, 3, -1}};
+const std::vector<Segment> kPackedSegments = {{0, 70, -1},  {70, 41, 0},  {111, 1, 0},
+                                              {112, 0, 0},  {112, 5, -1}, {117, 1, -1},
+                                              {118, 33, 5}, {151, 20, 4}, {171, 3, -1}};
 constexpr int64_t kRows = 174;
 
-const std::vector<AttentionKind> kKinds = {{},        {0.2, 0, 0},  {0, 3, 0},   {0, 0, 1},
-                                           {0, 0, 7}, {0.3, 2, 64}, {0, 0, 1000}};
+const std::vector<AttentionKind> kPackedKinds = {{},        {0.2, 0, 0},  {0, 3, 0},   {0, 0, 1},
+                                                 {0, 0, 7}, {0.3, 2, 64}, {0, 0, 1000}};
 
 Tensor slice(int64_t heads, int64_t d, at::ScalarType dtype) {
   return at::randn({kRows, (heads + 3) * d})
@@ -79,24 +79,24 @@ void check_gradient(const AttentionGradient& actual, const AttentionGradient& wa
 // The public ops on the device: the value as in scoring, value and gradient under autograd as in
 // training, and the gradient op by itself.
 void check_device(const Case& c, const AttentionKind& kind) {
-  const auto [out, gradient] = expected(c, kSegments, kind);
+  const auto [out, gradient] = expected(c, kPackedSegments, kind);
   const bool wide = c.q.scalar_type() == at::kFloat;
   const double close = wide ? 2e-6 : check::allowed(4e-3, 8e-3),
                steep =
                    wide ? 1e-5 : check::allowed(1e-2, 2e-2);  // flash attention rounds P to bf16
   const Case there = c.there();
-  const Tensor actual = ops::packed_attention(there.q, there.k, there.v, kSegments, kind);
+  const Tensor actual = ops::packed_attention(there.q, there.k, there.v, kPackedSegments, kind);
   CHECK(actual.device() == check::test_device() && actual.scalar_type() == c.q.scalar_type());
   CHECK_RELATIVE(actual.cpu().to(at::kDouble), out, close);
   const AttentionGradient d =
-      ops::packed_attention_gradient(there.q, there.k, there.v, there.d_out, kSegments, kind);
+      ops::packed_attention_gradient(there.q, there.k, there.v, there.d_out, kPackedSegments, kind);
   CHECK(d.q.device() == check::test_device() && d.k.sizes() == c.k.sizes());
   check_gradient(d, gradient, steep);
 
   const at::AutoGradMode grad(true);
   const auto leaf = [](const Tensor& x) { return x.detach().requires_grad_(true); };
   const Tensor q = leaf(there.q), k = leaf(there.k), v = leaf(there.v);
-  const Tensor trained = TrainingAttention(kSegments).attend({0, kind}, q, k, v);
+  const Tensor trained = TrainingAttention(kPackedSegments).attend({0, kind}, q, k, v);
   CHECK(at::equal(trained.detach(), actual));  // the same bits as in scoring
   const auto again = torch::autograd::grad({trained}, {q, k, v}, {there.d_out});
   check_gradient({again[0], again[1], again[2]}, gradient, steep);
@@ -186,7 +186,7 @@ CHECK_CASE(
     "caps") {
   at::manual_seed(60);
   for (const auto dtype : {at::kFloat, at::kBFloat16})
-    for (const AttentionKind& kind : kKinds) check_device(Case(2, 3, 64, dtype), kind);
+    for (const AttentionKind& kind : kPackedKinds) check_device(Case(2, 3, 64, dtype), kind);
 }
 
 CHECK_CASE(
@@ -204,13 +204,13 @@ CHECK_CASE("packed attention: on a device it keeps what its gradient needs, whoe
   const AttentionKind kind{0, 0, 50};
   for (const auto dtype : {at::kFloat, at::kBFloat16}) {
     const Case c(2, 2, 32, dtype), there = c.there();
-    const auto [out, gradient] = expected(c, kSegments, kind);
+    const auto [out, gradient] = expected(c, kPackedSegments, kind);
     const at::AutoGradMode grad(true);
     const auto leaf = [](const Tensor& x) { return x.clone().requires_grad_(true); };
     const Tensor q = leaf(there.q), k = leaf(there.k), v = leaf(there.v);
     Tensor actual;
     {
-      const std::vector<Segment> passing = kSegments;
+      const std::vector<Segment> passing = kPackedSegments;
       const AttentionKind gone = kind;
       actual = ops::packed_attention(q, k, v, passing, gone);
     }
@@ -233,7 +233,7 @@ CHECK_CASE(
   for (const auto dtype : {at::kFloat, at::kBFloat16})
     for (const AttentionKind& kind : {AttentionKind{}, AttentionKind{0.2, 0, 0},
                                       AttentionKind{0, 0, 1}, AttentionKind{0, 0, 30}}) {
-      check_flash(kSegments, dtype, kind);
+      check_flash(kPackedSegments, dtype, kind);
       check_flash({{0, 100, -1}, {100, 0, -1}, {100, 74, -1}}, dtype,
                   kind);  // no shared prefix, so nothing is gathered
     }
@@ -241,24 +241,24 @@ CHECK_CASE(
 
 CHECK_CASE("packed attention: a batch's plan is found again by what its segments say") {
   const Tensor rows = to_device(at::zeros({kRows}));
-  const auto first = ops::gather_plan(kSegments, rows, rows);
-  const auto tiles = ops::tile_plan(kSegments, rows, rows, {8, 32});
+  const auto first = ops::gather_plan(kPackedSegments, rows, rows);
+  const auto tiles = ops::tile_plan(kPackedSegments, rows, rows, {8, 32});
   for (const Tensor& table : {first->index, first->offsets, first->sources, first->query_ends,
                               first->key_ends, tiles->queries, tiles->keys, tiles->viewers})
     CHECK(table.device() == rows.device());
-  CHECK(ops::gather_plan(kSegments, at::zeros({kRows}), at::zeros({kRows})) !=
+  CHECK(ops::gather_plan(kPackedSegments, at::zeros({kRows}), at::zeros({kRows})) !=
         first);  // for another device
-  const std::vector<Segment> copy = kSegments;
+  const std::vector<Segment> copy = kPackedSegments;
   CHECK(ops::gather_plan(copy, rows, rows) == first);
   CHECK(ops::tile_plan(copy, rows, rows, {8, 32}) ==
-        ops::tile_plan(kSegments, rows, rows, {8, 32}));
+        ops::tile_plan(kPackedSegments, rows, rows, {8, 32}));
   CHECK(ops::tile_plan(copy, rows, rows, {8, 32}) != ops::tile_plan(copy, rows, rows, {4, 32}));
-  std::vector<Segment> other = kSegments;
+  std::vector<Segment> other = kPackedSegments;
   other[2].prefix = -1;
   CHECK(ops::gather_plan(other, rows, rows) != first);
   for (int64_t n = 1; n < 6; ++n)
     ops::gather_plan({{0, n, -1}}, to_device(at::zeros({n})), to_device(at::zeros({n})));
-  CHECK(at::equal(ops::gather_plan(kSegments, rows, rows)->index,
+  CHECK(at::equal(ops::gather_plan(kPackedSegments, rows, rows)->index,
                   first->index));  // evicted and computed again
   CHECK_THROWS(internal, "cover the 174 rows", ops::gather_plan({{0, 3, -1}}, rows, rows));
   CHECK_THROWS(internal, "prefix",
@@ -275,7 +275,7 @@ CHECK_CASE(
       {73, 80, -1},
       {153, 21, -1}};  // 73 queries; no query attends to the last keys
   for (const auto dtype : {at::kFloat, at::kBFloat16})
-    for (const AttentionKind& kind : kKinds) {
+    for (const AttentionKind& kind : kPackedKinds) {
       const Case c(2, 3, 64, dtype);
       const Case there = c.there();
       const Tensor q = c.q.narrow(0, 0, 73);

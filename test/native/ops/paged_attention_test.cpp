@@ -104,8 +104,8 @@ Tensor one_by_one(const Step& s, const AttentionKind& kind) {
   return out.view({s.q.size(0), heads * d});
 }
 
-const std::vector<AttentionKind> kKinds = {{},         {0.2, 0, 0},  {0, 3, 0},   {0, 0, 1},
-                                           {0, 0, 30}, {0.3, 2, 70}, {0, 0, 1000}};
+const std::vector<AttentionKind> kPagedKinds = {{},         {0.2, 0, 0},  {0, 3, 0},   {0, 0, 1},
+                                                {0, 0, 30}, {0.3, 2, 70}, {0, 0, 1000}};
 
 // Sequences of one prompt, a single sequence in a group and one in none, idle rows inside and
 // outside a group, lengths at page boundaries.
@@ -129,7 +129,7 @@ void check_against_reference(const std::vector<Family>& families, std::array<int
 
 CHECK_CASE("paged attention: the plain op is what each row sees, position by position") {
   at::manual_seed(50);
-  for (const AttentionKind& kind : kKinds) {
+  for (const AttentionKind& kind : kPagedKinds) {
     const Step s = step_of(kFamilies, 2, 3, 16, at::kFloat);
     CHECK_RELATIVE(ops::paged_decode_attention(s.q, s.cache, s.rows, kind).to(at::kDouble),
                    one_by_one(s, kind), 1e-6);
@@ -139,7 +139,7 @@ CHECK_CASE("paged attention: the plain op is what each row sees, position by pos
 CHECK_CASE("paged attention: the kernels agree with the plain op, whatever the heads") {
   at::manual_seed(51);
   for (const auto dtype : {at::kFloat, at::kBFloat16}) {
-    for (const AttentionKind& kind : kKinds)
+    for (const AttentionKind& kind : kPagedKinds)
       check_against_reference(kFamilies, {2, 3, 64}, dtype, kind);
     for (const auto& shape : std::vector<std::array<int64_t, 3>>{{1, 1, 16},
                                                                  {3, 3, 64},

@@ -15,7 +15,7 @@ using namespace cream;
 
 namespace {
 
-TrainerParams params_of(OptimizerForms forms = {}) {
+TrainerParams rank_params(OptimizerForms forms = {}) {
   TrainerParams params = check::trainer_params();
   params.optimizer.learning_rate = 1e-3;
   params.optimizer.schedule = Schedule::constant;
@@ -89,7 +89,7 @@ void same_on_all(Ranks& ranks, Transformer& model) {
 void steps_as_one_process(Ranks& ranks) {
   for (const bool tied : {true, false}) {
     const check::TinyShape shape{2, tied};
-    Both both(ranks, check::tiny_model(shape), check::tiny_model(shape), params_of());
+    Both both(ranks, check::tiny_model(shape), check::tiny_model(shape), rank_params());
     same_metrics(both.shared.preference_step(pairs_of(4), Cancel()),
                  both.own.preference_step(pairs_of(4), Cancel()), 1e-6);
     same_gradients(both, 1e-6);
@@ -120,7 +120,7 @@ CHECK_CASE("parallel: two ranks keep half of the states each, in every form") {
                  {}, {true, false, false}, {false, true, false}, {true, true, true}}) {
           check::TinyShape shape;
           shape.dtype = at::kBFloat16;
-          Both both(ranks, check::tiny_model(shape), check::tiny_model(shape), params_of(forms));
+          Both both(ranks, check::tiny_model(shape), check::tiny_model(shape), rank_params(forms));
           for (int step = 0; step < 2; ++step)
             same_metrics(both.shared.preference_step(pairs_of(4), Cancel()),
                          both.own.preference_step(pairs_of(4), Cancel()), 2e-2);
@@ -140,7 +140,7 @@ CHECK_CASE("parallel: two ranks keep half of the states each, in every form") {
 
 CHECK_CASE("parallel: a rank keeps its shard of gradients and states") {
   check::on_ranks("parallel: a rank keeps its shard of gradients and states", 2, [](Ranks& ranks) {
-    Both both(ranks, check::tiny_model(), check::tiny_model(), params_of());
+    Both both(ranks, check::tiny_model(), check::tiny_model(), rank_params());
     const uint64_t whole = both.own.bytes();
     for (int step = 0; step < 2; ++step) {
       both.shared.preference_step(pairs_of(4), Cancel());
@@ -155,7 +155,7 @@ CHECK_CASE("parallel: a rank keeps its shard of gradients and states") {
 CHECK_CASE("parallel: a step that failed on one rank leaves no gradient behind") {
   check::on_ranks("parallel: a step that failed on one rank leaves no gradient behind", 2,
                   [](Ranks& ranks) {
-                    TrainerParams params = params_of();
+                    TrainerParams params = rank_params();
                     params.loss.kind = LossKind::ipo;  // squares the difference
                     Both both(ranks, check::tiny_model(), check::tiny_model(), params);
                     for (const size_t wrong : {0, 1, 2, 3}) {
@@ -179,7 +179,7 @@ CHECK_CASE("parallel: ranks keep an adapter whole and step as one process does")
   check::on_ranks("parallel: ranks keep an adapter whole and step as one process does", 2,
                   [](Ranks& ranks) {
                     const auto adapted = [] { return check::adapted().model; };
-                    Both both(ranks, adapted(), adapted(), params_of());
+                    Both both(ranks, adapted(), adapted(), rank_params());
                     same_metrics(both.shared.preference_step(pairs_of(4), Cancel()),
                                  both.own.preference_step(pairs_of(4), Cancel()), 1e-6);
                     for (const OptimizerEntry& entry : both.shared.optimizer().entries()) {
@@ -199,13 +199,13 @@ CHECK_CASE("parallel: a state of two ranks goes on with two and with one") {
         for (const OptimizerForms& forms : std::vector<OptimizerForms>{{}, {true, true, true}}) {
           check::TinyShape shape;
           if (forms.split_masters) shape.dtype = at::kBFloat16;
-          Both first(ranks, check::tiny_model(shape), check::tiny_model(shape), params_of(forms));
+          Both first(ranks, check::tiny_model(shape), check::tiny_model(shape), rank_params(forms));
           step(first.shared);
           const std::vector<std::string> paths = {path + ".1", path + ".2"};
           first.shared.save_state(paths[ranks.place().rank]);
           ranks.group().all_reduce(at::zeros({1}))();  // the file is there
           Both next(ranks, check::tiny_model(shape, 2), check::tiny_model(shape, 3),
-                    params_of(forms));
+                    rank_params(forms));
           next.shared.load_state(paths);
           next.own.load_state(paths);
           const StepMetrics expected = step(first.shared), found = step(next.shared);
@@ -237,7 +237,7 @@ CHECK_CASE("parallel: a state of two ranks goes on with two and with one") {
 CHECK_CASE("parallel: a loss that is not finite on one rank stops the step on all") {
   check::on_ranks("parallel: a loss that is not finite on one rank stops the step on all", 2,
                   [](Ranks& ranks) {
-                    TrainerParams params = params_of();
+                    TrainerParams params = rank_params();
                     params.loss.beta = 1e306;
                     Both both(ranks, check::tiny_model(), check::tiny_model(), params);
                     const Tensor before = both.shared_model.weights().embedding.weight.clone();

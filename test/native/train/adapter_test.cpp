@@ -15,7 +15,7 @@ using training::examples;
 
 namespace {
 
-TrainerParams params_of(double learning_rate) {
+TrainerParams adapter_params(double learning_rate) {
   TrainerParams params = check::trainer_params();
   params.optimizer.learning_rate = learning_rate;
   params.optimizer.schedule = Schedule::constant;
@@ -45,14 +45,14 @@ CHECK_CASE("lora: gradients of A and B and the adapter after AdamW steps are PEF
   for (const char* name : {"all", "rslora"}) {
     for (const bool checkpointing : {false, true}) {
       Golden golden(name);
-      TrainerParams params = params_of(check::number(golden.expected, "learning_rate"));
+      TrainerParams params = adapter_params(check::number(golden.expected, "learning_rate"));
       params.optimizer.weight_decay = check::number(golden.expected, "weight_decay");
       params.activation_checkpointing = checkpointing;
       Trainer trainer(golden.model, params, golden.masters);
       CHECK(trainer.optimizer().entries().size() ==
             adapter_parameters(golden.model.weights()).size());
       const std::vector<SftExample> batch = {
-          {tokens_of(golden.expected, "prompt"), tokens_of(golden.expected, "completion")}};
+          {check::tokens(golden.expected, "prompt"), check::tokens(golden.expected, "completion")}};
       const JsonArray& losses = check::array(golden.expected, "losses");
       for (size_t i = 0; i < losses.size(); ++i) {
         double loss = 0;
@@ -80,7 +80,7 @@ CHECK_CASE("lora: training writes the adapter and nothing else, whatever it targ
        std::vector<std::vector<std::string>>{{}, {"v_proj"}, {"k_proj", "up_proj"}}) {
     check::Adapted a = check::adapted(0, at::kFloat, targets);
     Transformer untouched = check::tiny_model();
-    Trainer trainer(a.model, params_of(1e-2), a.masters);
+    Trainer trainer(a.model, adapter_params(1e-2), a.masters);
     const double first = trainer.sft_step(examples(), Cancel()).loss;
     StepMetrics last;
     for (int i = 0; i < 10; ++i) last = trainer.sft_step(examples(), Cancel());
@@ -95,8 +95,8 @@ CHECK_CASE("lora: training writes the adapter and nothing else, whatever it targ
 
 CHECK_CASE("lora: bf16 follows fp32, and scores with the trained adapter") {
   check::Adapted exact = check::adapted(), rounded = check::adapted(0, at::kBFloat16);
-  Trainer exact_trainer(exact.model, params_of(2e-3), exact.masters),
-      rounded_trainer(rounded.model, params_of(2e-3), rounded.masters);
+  Trainer exact_trainer(exact.model, adapter_params(2e-3), exact.masters),
+      rounded_trainer(rounded.model, adapter_params(2e-3), rounded.masters);
   StepMetrics a, b;
   for (int i = 0; i < 10; ++i) {
     a = exact_trainer.preference_step(pairs(), Cancel());
@@ -118,7 +118,7 @@ CHECK_CASE(
   const auto trained = [](bool checkpointing, int steps, const std::string& from,
                           const std::string& to, uint64_t seed = 11) {
     check::Adapted a = check::adapted(0.4);
-    TrainerParams params = params_of(1e-3);
+    TrainerParams params = adapter_params(1e-3);
     params.micro_batch_tokens = 24;
     params.activation_checkpointing = checkpointing;
     params.dropout_seed = seed;
@@ -149,14 +149,14 @@ CHECK_CASE("lora: a trainer's state names its adapter and refuses another's") {
   const TemporaryFolder folder;
   const std::string path = folder.file("state");
   check::Adapted a = check::adapted();
-  Trainer trainer(a.model, params_of(1e-3), a.masters);
+  Trainer trainer(a.model, adapter_params(1e-3), a.masters);
   trainer.save_state(path);
   check::Adapted alpha = check::adapted(0, at::kFloat, {}, 8),
                  targets = check::adapted(0, at::kFloat, {"q_proj"});
   Transformer full = check::tiny_model();
-  Trainer other_alpha(alpha.model, params_of(1e-3), alpha.masters),
-      other_targets(targets.model, params_of(1e-3), targets.masters),
-      no_adapter(full, params_of(1e-3), {});
+  Trainer other_alpha(alpha.model, adapter_params(1e-3), alpha.masters),
+      other_targets(targets.model, adapter_params(1e-3), targets.masters),
+      no_adapter(full, adapter_params(1e-3), {});
   CHECK_THROWS(invalid_argument, "lora_alpha 7, this trainer has 8",
                other_alpha.load_state({path}));
   CHECK_THROWS(invalid_argument, "lora_target_modules", other_targets.load_state({path}));
@@ -182,7 +182,7 @@ CHECK_CASE("lora: an adapter on every family's layers trains, and merges to what
   const LoraParams params = resolve_lora(config, {2, 4, 0, false, {}});
   const AdapterTensors masters = new_adapter(config, params, 1);
   attach_adapter(model.weights(), config, params, masters);
-  Trainer trainer(model, params_of(1e-2), masters);
+  Trainer trainer(model, adapter_params(1e-2), masters);
   const double first = trainer.sft_step(examples(), Cancel()).loss;
   for (int i = 0; i < 5; ++i) trainer.sft_step(examples(), Cancel());
   CHECK(trainer.sft_step(examples(), Cancel()).loss < first);

@@ -2,6 +2,7 @@
 #include "weights/adapter.h"
 
 #include "adapted.h"
+#include "golden.h"
 #include "model_files.h"
 #include "support/file.h"
 #include "weights/load.h"
@@ -10,15 +11,6 @@
 
 using namespace cream;
 using model_files::TemporaryFolder;
-
-namespace {
-
-std::string golden_path() {
-  const char* folder = std::getenv("CREAM_GOLDEN_DIR");
-  return std::string(folder != nullptr ? folder : "test/golden") + "/tiny-gqa-untied";
-}
-
-}  // namespace
 
 CHECK_CASE("adapter: PEFT's format comes back as it was saved, in each dtype") {
   check::Adapted a = check::adapted();
@@ -129,5 +121,6 @@ CHECK_CASE("adapter: a pattern of target modules means the modules that have ten
 CHECK_CASE("adapter: loading a model looks at the cancel between its tensors") {
   Cancel cancelled;
   cancelled.request();
-  CHECK_THROWS(aborted, "aborted", load_weights(golden_path(), at::kFloat, cancelled));
+  CHECK_THROWS(aborted, "aborted",
+               load_weights(check::golden_path("tiny-gqa-untied"), at::kFloat, cancelled));
 }

@@ -13,11 +13,6 @@ using namespace model_files;
 
 namespace {
 
-std::string golden_folder(const std::string& family) {
-  const char* golden = std::getenv("CREAM_GOLDEN_DIR");
-  return std::string(golden != nullptr ? golden : "test/golden") + "/families/" + family;
-}
-
 std::string floats(const Tensor& values) {
   const Tensor flat = values.to(at::kFloat).contiguous();
   return {static_cast<const char*>(flat.const_data_ptr()),
@@ -69,7 +64,7 @@ Gguf gguf_of(const std::string& architecture, const std::string& family,
   }
   g.metadata.emplace_back("tokenizer.ggml.bos_token_id", u32_value(1));
   g.metadata.emplace_back("tokenizer.ggml.eos_token_id", u32_value(2));
-  const auto reader = open_safetensors(golden_folder(family));
+  const auto reader = open_safetensors(check::golden_path("families/" + family));
   for (const Parameter& parameter : parameter_layout(config))
     for (const Part& part : parameter.parts) {
       const Tensor tensor =
@@ -84,7 +79,7 @@ Gguf gguf_of(const std::string& architecture, const std::string& family,
 void check_same(const std::string& architecture, const std::string& family,
                 const std::function<void(ModelConfig&)>& adjust) {
   const TemporaryFolder folder;
-  LoadedWeights expected = load_weights(golden_folder(family), at::kFloat);
+  LoadedWeights expected = load_weights(check::golden_path("families/" + family), at::kFloat);
   const Gguf g = gguf_of(architecture, family, expected.config);
   adjust(expected.config);
   const LoadedWeights loaded = load_weights(folder.write("x.gguf", g.build()), at::kFloat);
@@ -134,7 +129,8 @@ CHECK_CASE(
 
 CHECK_CASE("weights: a GGUF's rope_freqs are llama3 scaling, and others are refused") {
   const std::string family = "llama-3.2";
-  const ModelConfig golden = load_weights(golden_folder(family), at::kFloat).config;
+  const ModelConfig golden =
+      load_weights(check::golden_path("families/" + family), at::kFloat).config;
   Gguf g = gguf_of("llama", family, golden);
   // Llama 3.2's factors at this head size, by the formula of transformers' frequencies.
   std::string factors;
@@ -169,7 +165,7 @@ CHECK_CASE("weights: a GGUF's rope_freqs are llama3 scaling, and others are refu
 }
 
 CHECK_CASE("weights: GGUF of what the engine does not know asks for the safetensors folder") {
-  const ModelConfig golden = load_weights(golden_folder("phi3"), at::kFloat).config;
+  const ModelConfig golden = load_weights(check::golden_path("families/phi3"), at::kFloat).config;
   const TemporaryFolder folder;
   const auto refused = [&](const std::string& part, const std::function<void(Gguf&)>& change) {
     Gguf g = gguf_of("phi3", "phi3", golden);

@@ -2,6 +2,7 @@
 #include <cstdlib>
 
 #include "check.h"
+#include "golden.h"
 #include "model_files.h"
 #include "support/file.h"
 #include "support/json.h"
@@ -12,11 +13,6 @@ using namespace cream;
 using namespace model_files;
 
 namespace {
-
-std::string golden_file(const std::string& name) {
-  const char* folder = std::getenv("CREAM_GOLDEN_DIR");
-  return std::string(folder ? folder : "test/golden") + "/" + name;
-}
 
 std::string from_hex(const std::string& hex) {
   std::string out;
@@ -56,8 +52,7 @@ void check_same(const NamedTensors& a, const NamedTensors& b) {
 }  // namespace
 
 CHECK_CASE("weights: blocks of every GGUF type equal the gguf package's floats, bit for bit") {
-  const std::string path = golden_file("gguf_blocks.json");
-  const JsonValue golden = parse_json(read_file(path, 1 << 22), path);
+  const JsonValue golden = check::golden("gguf_blocks.json");
   size_t types = 0;
   for (const JsonMember& member : *golden.object()) {
     const ElementType* type = element_type(member.key);
