@@ -64,8 +64,8 @@ Napi::Value ModelHandle::save(const Napi::CallbackInfo& info) {
     Engine* const engine = engine_.get();
     return Job::start(
         info.Env(), engine_,
-        [engine, directory, dtype, config_json](Job&) {
-          engine->save(directory, dtype, config_json);
+        [engine, directory, dtype, config_json](Job& job) {
+          engine->save(directory, dtype, config_json, job.cancel());
         },
         [](Napi::Env env) { return env.Undefined(); });
   });

@@ -114,7 +114,8 @@ std::vector<float> Engine::classify(const ClassificationRequest& request, const 
   return cream::classify(transformer, fitted(request, state_->place()), cancel);
 }
 
-void Engine::save(const std::string& directory, DType dtype, const std::string& config_json) {
+void Engine::save(const std::string& directory, DType dtype, const std::string& config_json,
+                  const Cancel& cancel) {
   const at::NoGradGuard no_grad;
   state_->ready();
   if (state_->model->lora())
@@ -127,7 +128,7 @@ void Engine::save(const std::string& directory, DType dtype, const std::string& 
     std::filesystem::create_directories(directory, error);
     if (error) throw io_error("Could not create the folder", directory, error.value());
     // The config is written last: a folder with config.json is complete.
-    save_weights(directory, info_.config, tensors, scalar_type(dtype));
+    save_weights(directory, info_.config, tensors, scalar_type(dtype), kMaxShardBytes, cancel);
     write_file_atomic((std::filesystem::path(directory) / "config.json").string(), config_json);
   }
   if (state_->trainer && dtype == DType::float32 && info_.dtype == DType::bfloat16)

@@ -90,8 +90,10 @@ class Engine {
   // Writes model.safetensors and config.json into `directory`, which is created. While a trainer
   // lives, its fp32 master weights are saved; a float32 save of a bf16 model's masters is what the
   // next trainer starts from; the ranks of a trainer make this call together, and rank 0 writes.
-  // Error{invalid_argument} for a model with an adapter.
-  void save(const std::string& directory, DType dtype, const std::string& config_json);
+  // A cancel leaves the files of `directory` as they were. Error{invalid_argument} for a model with
+  // an adapter.
+  void save(const std::string& directory, DType dtype, const std::string& config_json,
+            const Cancel& cancel = Cancel());
 
   // One trainer at a time. Returns the trainer's number, which the other calls take; they throw
   // Error{disposed} where it is not the number of the live trainer.

@@ -5,6 +5,7 @@
 #include "generate/cache_attention.h"
 #include "generate/scheduler.h"
 #include "generate/top_logprobs.h"
+#include "model/checked_attention.h"
 #include "model/packing.h"
 #include "ops/sample/op.h"
 #include "support/parallel.h"
@@ -64,7 +65,13 @@ void CpuBackend::prefill(const Sequences& sequences) {
     prompt.cache = std::make_shared<KvBlock>(model_.config(), model_.dtype(), prompt.length());
     blocks.push_back(prompt.cache.get());
   }
-  PrefillAttention attention(batch.segments(), blocks);
+  PrefillAttention filling(batch.segments(), blocks);
+  // A pass is left where all of its requests are cancelled.
+  CheckedAttention attention(filling, [&sequences] {
+    for (const SequencePtr& sequence : sequences)
+      if (!sequence->generation->cancel->requested()) return;
+    sequences.front()->generation->cancel->check();
+  });
   const Tensor hidden = model_.forward(batch.as_token_batch(), attention);  // [rows, hidden]
   const Tensor last =
       hidden.index_select(0, at::tensor(at::ArrayRef<int64_t>(last_rows), at::kLong));

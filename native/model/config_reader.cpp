@@ -217,6 +217,8 @@ void read_scaling(const ConfigKeys& keys, const Family& family, RopeConfig& rope
   rope.partial_rotary_factor =
       keys.positive("partial_rotary_factor", rope.partial_rotary_factor, 1.0);
   rope.factor = keys.positive("factor", 0, 1e9);
+  if (type.empty() && rope.factor > 0)
+    keys.fail("factor", "is set, and rope_type, which says what it scales, is missing");
   rope.attention_factor = keys.positive("attention_factor", 0, 1e9);
   // transformers reads Phi-3's number from outside the object.
   if (!phi3)

@@ -1,6 +1,7 @@
 #include "score/classifier.h"
 
 #include "model/check_tokens.h"
+#include "model/checked_attention.h"
 #include "model/packing.h"
 #include "support/error.h"
 #include "support/invariant.h"
@@ -19,11 +20,13 @@ void check_request(const ModelConfig& config, const ClassificationRequest& reque
 }
 
 // The logits of a batch's sequences, appended.
-void append_logits(const Transformer& model, const PackedBatch& batch, std::vector<float>& logits) {
+void append_logits(const Transformer& model, const PackedBatch& batch, const Cancel& cancel,
+                   std::vector<float>& logits) {
   std::vector<int64_t> last;
   for (const Segment& segment : batch.segments())
     last.push_back(segment.start + segment.length - 1);
-  PackedAttention attention(batch.segments());
+  PackedAttention packed(batch.segments());
+  CheckedAttention attention(packed, [&cancel] { cancel.check(); });
   const Tensor index = at::tensor(at::ArrayRef<int64_t>(last),
                                   at::TensorOptions().dtype(at::kLong).device(model.device()));
   const Tensor hidden =
@@ -49,7 +52,7 @@ std::vector<float> classify(const Transformer& model, const ClassificationReques
     } while (next < request.sequences.size() &&
              batch.rows() + static_cast<int64_t>(request.sequences[next].size()) <=
                  request.max_num_batched_tokens);
-    append_logits(model, batch, logits);
+    append_logits(model, batch, cancel, logits);
   }
   return logits;
 }

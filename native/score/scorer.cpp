@@ -8,6 +8,7 @@
 #include <numeric>
 
 #include "model/check_tokens.h"
+#include "model/checked_attention.h"
 #include "model/packing.h"
 #include "ops/linear_logprob/op.h"
 #include "support/error.h"
@@ -59,8 +60,9 @@ std::vector<PackedBatch> cut_batches(const ScoringRequest& request) {
   return batches;
 }
 
-Tensor token_logprobs(const Transformer& model, const PackedBatch& batch) {
-  PackedAttention attention(batch.segments());
+Tensor token_logprobs(const Transformer& model, const PackedBatch& batch, const Cancel& cancel) {
+  PackedAttention packed(batch.segments());
+  CheckedAttention attention(packed, [&cancel] { cancel.check(); });
   const Tensor hidden =
       model.forward(batch.as_token_batch(model.device()), attention);  // [rows, hidden]
   return ops::linear_logprob(hidden.index_select(0, batch.prediction_rows(model.device())),
@@ -82,7 +84,8 @@ ScoringResult score(const Transformer& model, const ScoringRequest& request,
   result.offsets.push_back(0);
   for (const PackedBatch& batch : batches) {
     cancel.check();
-    const Tensor logprobs = token_logprobs(model, batch).cpu().contiguous();  // [predictions] fp32
+    const Tensor logprobs =
+        token_logprobs(model, batch, cancel).cpu().contiguous();  // [predictions] fp32
     const float* values = logprobs.const_data_ptr<float>();
     const auto& offsets = batch.prediction_offsets();
     for (size_t c = 0; c + 1 < offsets.size(); ++c) {

@@ -42,7 +42,8 @@ bool is_directory(const std::string& path);
 void remove_file(const std::string& path);  // no error for a missing file
 
 // Writes a temporary file in the folder of `path`; commit() does fsync, rename, and fsync of the
-// folder. Without commit() the temporary is removed and `path` is unchanged. Not thread-safe.
+// folder. Bytes reach the disk as they are written, so that commit() does not wait for all of them.
+// Without commit() the temporary is removed and `path` is unchanged. Not thread-safe.
 class AtomicFile {
  public:
   explicit AtomicFile(const std::string& path);  // Error{io}
@@ -58,6 +59,7 @@ class AtomicFile {
   std::string folder_;
   std::string temporary_;
   int file_ = -1;
+  size_t unsynced_ = 0;  // bytes written since the last fdatasync
 };
 
 void write_file_atomic(const std::string& path, std::string_view bytes);

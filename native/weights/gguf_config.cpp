@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <cmath>
+#include <initializer_list>
+#include <string_view>
 
 #include "model/families.h"
 #include "weights/extent.h"
@@ -125,8 +127,10 @@ void read_rope(const Fields& metadata, const std::vector<float>& rope_freqs, con
                ModelConfig& config) {
   RopeConfig& rope = config.rope;
   rope.theta = metadata.real(metadata.key("rope.freq_base"), rope.theta);
-  if (config.local_rope && !family.has("rope_local_base_freq"))
-    config.local_rope->theta = rope.theta;
+  if (config.local_rope)
+    config.local_rope->theta =
+        metadata.real(metadata.key("rope.freq_base_swa"),
+                      family.has("rope_local_base_freq") ? config.local_rope->theta : rope.theta);
   const std::string type_key = metadata.key("rope.scaling.type"),
                     type = metadata.text(type_key, "none");
   const double factor = metadata.real(metadata.key("rope.scaling.factor"),
@@ -228,6 +232,58 @@ void read_heads(const Fields& metadata, ModelConfig& config, const std::string& 
                       "differs from the head size of " + std::to_string(config.head_dim));
 }
 
+using Names = std::initializer_list<std::string_view>;
+
+bool contains(Names names, std::string_view name) {
+  return std::find(names.begin(), names.end(), name) != names.end();
+}
+
+// The keys behind the architecture's name that are read, or that change no number here.
+bool is_known(std::string_view name, const Family& family) {
+  if (contains({"context_length", "embedding_length", "block_count", "feed_forward_length",
+                "attention.head_count", "attention.head_count_kv", "attention.key_length",
+                "attention.value_length", "attention.layer_norm_rms_epsilon",
+                "attention.sliding_window", "rope.freq_base", "rope.dimension_count",
+                "rope.scaling.type", "rope.scaling.factor", "rope.scale_linear", "expert_count"},
+               name))
+    return true;
+  if (contains({"vocab_size", "tensor_data_layout", "rope.scaling.finetuned",
+                "rope.scaling.original_context_length", "attention.layer_norm_epsilon",
+                "expert_used_count"},
+               name))
+    return true;
+  if (name == "rope.freq_base_swa") return family.defaults.local_rope.has_value();
+  if (contains({"attn_logit_softcapping", "final_logit_softcapping"}, name))
+    return family.has(name);
+  return family.has("attention_multiplier") &&
+         contains({"attention.scale", "embedding_scale", "residual_scale", "logit_scale"}, name);
+}
+
+// Off, or a factor of 1.
+bool is_neutral(std::string_view name, const JsonValue& value) {
+  double number = 0;
+  if (name == "attention.causal") return value.boolean() && *value.boolean();
+  if (contains({"rope.scaling.attn_factor", "embedding_scale", "residual_scale", "logit_scale"},
+               name) &&
+      value.number(number))
+    return number == 1;
+  return is_empty(value) || (value.number(number) && number == 0);
+}
+
+// A key of the architecture that is not known may change the numbers.
+void refuse_unknown(const Fields& metadata, const GgufMetadata& values, const Family& family) {
+  const std::string prefix = metadata.key("");
+  const auto name = [&](const std::string& key) {
+    return std::string_view(key).substr(std::min(prefix.size(), key.size()));
+  };
+  for (const auto& [key, value] : values.scalars)
+    if (key.starts_with(prefix) && !is_known(name(key), family) && !is_neutral(name(key), value))
+      metadata.refuse(key, "is set");
+  for (const auto& [key, length] : values.array_lengths)
+    if (key.starts_with(prefix) && !is_known(name(key), family) && length > 0)
+      metadata.refuse(key, "is set");
+}
+
 }  // namespace
 
 ModelConfig config_from_gguf(const GgufMetadata& values, const std::vector<TensorInfo>& tensors,
@@ -252,7 +308,9 @@ ModelConfig config_from_gguf(const GgufMetadata& values, const std::vector<Tenso
   config.num_layers = metadata.required(metadata.key("block_count"), ConfigLimits::layers);
   config.max_position_embeddings =
       metadata.required(metadata.key("context_length"), ConfigLimits::positions);
-  config.rms_norm_eps = metadata.real(metadata.key("attention.layer_norm_rms_epsilon"), 1e-5);
+  const std::string eps = metadata.key("attention.layer_norm_rms_epsilon");
+  if (!metadata.find(eps)) bad_file(source, "the metadata key " + quote(eps) + " is missing.");
+  config.rms_norm_eps = metadata.real(eps, 0);
   config.tie_word_embeddings = !tensor(tensors, "output.weight");
   read_heads(metadata, config, source);
   read_biases(tensors, family, config);
@@ -260,6 +318,7 @@ ModelConfig config_from_gguf(const GgufMetadata& values, const std::vector<Tenso
   read_scores(metadata, family, config);
   read_multipliers(metadata, family, config);
   read_rope(metadata, rope_freqs, family, config);
+  refuse_unknown(metadata, values, family);
   if (family.has("original_max_position_embeddings"))
     config.rope.original_max_position_embeddings = config.max_position_embeddings;
   validate_config(config, source);

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 #include <map>
+#include <memory>
 
 #include <dirent.h>
 
@@ -76,10 +77,11 @@ std::string header_text(const std::vector<Entry>& entries, Metadata metadata) {
   return text;
 }
 
-void write_entry(AtomicFile& file, const Entry& entry) {
+void write_entry(AtomicFile& file, const Entry& entry, const Cancel& cancel) {
   constexpr int64_t kChunk = 1 << 22;  // elements converted at a time
   const Tensor flat = entry.tensor.detach().contiguous().view(-1);
   for (int64_t begin = 0; begin < flat.numel(); begin += kChunk) {
+    cancel.check();
     const Tensor chunk = flat.slice(0, begin, std::min(begin + kChunk, flat.numel()))
                              .to(at::kCPU, entry.dtype)
                              .contiguous();
@@ -87,7 +89,9 @@ void write_entry(AtomicFile& file, const Entry& entry) {
   }
 }
 
-void write_entries(const std::string& path, std::vector<Entry> entries, const Metadata& metadata) {
+// The file is complete and not yet committed.
+std::unique_ptr<AtomicFile> write_entries(const std::string& path, std::vector<Entry> entries,
+                                          const Metadata& metadata, const Cancel& cancel) {
   // Wide elements first keeps every tensor aligned to its element; names make the order a function
   // of the content alone.
   std::sort(entries.begin(), entries.end(), [](const Entry& a, const Entry& b) {
@@ -95,11 +99,11 @@ void write_entries(const std::string& path, std::vector<Entry> entries, const Me
   });
   const std::string header = header_text(entries, metadata);
   const uint64_t length = header.size();
-  AtomicFile file(path);
-  file.write(&length, sizeof length);
-  file.write(header.data(), header.size());
-  for (const Entry& entry : entries) write_entry(file, entry);
-  file.commit();
+  auto file = std::make_unique<AtomicFile>(path);
+  file->write(&length, sizeof length);
+  file->write(header.data(), header.size());
+  for (const Entry& entry : entries) write_entry(*file, entry, cancel);
+  return file;
 }
 
 // Engine parameters back to the tensors that Hugging Face knows, in the engine's order.
@@ -183,24 +187,26 @@ void write_safetensors(const std::string& path, const NamedTensors& tensors,
   std::vector<Entry> entries;
   for (const auto& [name, tensor] : tensors)
     entries.push_back({name, tensor, tensor.scalar_type()});
-  write_entries(path, std::move(entries), metadata);
+  write_entries(path, std::move(entries), metadata, Cancel())->commit();
 }
 
 void save_weights(const std::string& dir, const ModelConfig& config, const NamedTensors& tensors,
-                  at::ScalarType dtype, int64_t max_shard_bytes) {
+                  at::ScalarType dtype, int64_t max_shard_bytes, const Cancel& cancel) {
   const Metadata metadata = {{"format", "pt"}};  // transformers refuses a file without it
   const std::vector<std::vector<Entry>> shards =
       cut_shards(split_parameters(config, tensors, dtype),
                  static_cast<uint64_t>(std::max<int64_t>(1, max_shard_bytes)));
   if (shards.size() == 1) {
-    write_entries(dir + "/model.safetensors", shards[0], metadata);
+    write_entries(dir + "/model.safetensors", shards[0], metadata, cancel)->commit();
     return remove_other_weights(dir, {"model.safetensors"});
   }
   std::vector<std::string> keep = {"model.safetensors.index.json"};
+  std::vector<std::unique_ptr<AtomicFile>> files;
   for (size_t i = 0; i < shards.size(); ++i) {
     keep.push_back(shard_name(i, shards.size()));
-    write_entries(dir + "/" + keep.back(), shards[i], metadata);
+    files.push_back(write_entries(dir + "/" + keep.back(), shards[i], metadata, cancel));
   }
+  for (const auto& file : files) file->commit();
   write_file_atomic(dir + "/" + keep.front(), index_text(shards));
   remove_other_weights(dir, keep);
 }

@@ -276,6 +276,9 @@ CHECK_CASE("config keys: a key that changes numbers and that the family lacks is
                                        {"partial_rotary_factor", "0.5"},
                                        {"rotary_pct", "0.25"},
                                        {"scale_emb", "12"},
+                                       {"softmax_scale", "2.0"},
+                                       {"attn_output_gate", "true"},
+                                       {"swiglu_limit", "7.0"},
                                        {"quantization_config", R"({"bits":4})"}})
     CHECK_THROWS(unsupported, "FILE: " + key + " ", read("llama", 5, {{key, value}}));
   for (const char* type : {"mistral", "phi3", "gemma2"})
@@ -289,6 +292,8 @@ CHECK_CASE("config keys: a key that changes numbers and that the family lacks is
                read("llama", 5,
                     {{"rope_parameters",
                       R"({"rope_type":"default","rope_theta":1e4,"mrope_section":[1,1]})"}}));
+  CHECK_THROWS(invalid_file, "rope_scaling.factor is set, and rope_type",
+               read("llama", 4, {{"rope_scaling", R"({"factor":2.0})"}}));
   // Neutral values, which transformers writes as well.
   const ModelConfig plain = read("llama", 5, {});
   for (const auto& [key, value] : Keys{{"logit_scale", "1.0"},

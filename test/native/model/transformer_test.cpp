@@ -1,4 +1,5 @@
 #include "check.h"
+#include "model/checked_attention.h"
 #include "model/kv_cache.h"
 #include "model/packing.h"
 #include "tiny_model.h"
@@ -88,6 +89,26 @@ CHECK_CASE("model: layers carry gradients to every parameter") {
     if (!parameter->grad().defined() || parameter->grad().abs().max().item<float>() == 0)
       throw check::Failure(name + " has no gradient");
   }
+}
+
+CHECK_CASE("model: a pass is left at the layer whose check throws") {
+  const Transformer model = check::tiny_model();
+  PackedBatch batch;
+  batch.add_prompt(check::tiny_tokens(9, 1));
+  PackedAttention packed(batch.segments());
+  for (int64_t last = 1; last <= model.config().num_layers; ++last) {
+    Cancel cancel;
+    int64_t layers = 0;
+    CheckedAttention attention(packed, [&] {
+      if (++layers == last) cancel.request();
+      cancel.check();
+    });
+    CHECK_THROWS(aborted, "aborted", model.forward(batch.as_token_batch(), attention));
+    CHECK(layers == last);
+  }
+  CheckedAttention attention(packed, [] {});
+  CHECK(at::equal(model.forward(batch.as_token_batch(), attention),
+                  model.forward(batch.as_token_batch(), packed)));
 }
 
 CHECK_CASE("model: completions packed behind a shared prompt equal separate sequences") {

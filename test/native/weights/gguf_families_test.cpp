@@ -1,5 +1,7 @@
 // GGUF files of other families, converted from the golden Hugging Face checkpoints by llama.cpp's
 // rules, load as the same models.
+#include <map>
+
 #include "check.h"
 #include "golden.h"
 #include "model/families.h"
@@ -183,4 +185,26 @@ CHECK_CASE("weights: GGUF of what the engine does not know asks for the safetens
           [](Gguf& g) { g.metadata.emplace_back("phi3.rope.scaling.type", string_value("yarn")); });
   refused("differs from the head size of 16",
           [](Gguf& g) { g.metadata.emplace_back("phi3.rope.dimension_count", u32_value(12)); });
+  const auto set = [](const std::string& key, const std::string& value) {
+    return [=](Gguf& g) { g.metadata.emplace_back("phi3." + key, value); };
+  };
+  const std::string no = raw<uint32_t>(7) + std::string(1, '\0');
+  for (const auto& [key, value] :
+       std::map<std::string, std::string>{{"rope.scaling.attn_factor", f32_value(2)},
+                                          {"attention.causal", no},
+                                          {"attention.clamp_kqv", f32_value(8)},
+                                          {"attention.scale", f32_value(0.5)},
+                                          {"attn_logit_softcapping", f32_value(50)},
+                                          {"logit_scale", f32_value(0.5)},
+                                          {"a_key_of_tomorrow", string_value("x")}})
+    refused("phi3." + key + " is set", set(key, value));
+  // Neutral values, and keys that change no number.
+  for (const auto& change :
+       {set("rope.scaling.attn_factor", f32_value(1)), set("attention.clamp_kqv", f32_value(0)),
+        set("use_parallel_residual", no), set("vocab_size", u32_value(1)),
+        set("tensor_data_layout", string_value("x"))}) {
+    Gguf g = gguf_of("phi3", "phi3", golden);
+    change(g);
+    CHECK(load_weights(folder.write("y.gguf", g.build()), at::kFloat).config == golden);
+  }
 }

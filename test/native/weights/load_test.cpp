@@ -1,5 +1,7 @@
 // Model files: our files read back as written, and files of other programs read correctly.
 #include <cstdlib>
+#include <filesystem>
+#include <map>
 
 #include "check.h"
 #include "golden.h"
@@ -143,6 +145,33 @@ CHECK_CASE("weights: a tied model takes the head that its file has, where it dif
       CHECK(at::equal(named(loaded.tensors, "head"), head));
     else
       check_same(loaded.tensors, model.tensors);
+  }
+}
+
+CHECK_CASE(
+    "weights: a cancelled save leaves the earlier model as it was, in one file and in shards") {
+  const LoadedWeights model = tiny_model();
+  NamedTensors other = model.tensors;
+  for (auto& [name, tensor] : other) tensor = tensor + 1;
+  for (const int64_t most : {kMaxShardBytes, int64_t{600}}) {
+    const TemporaryFolder folder;
+    write_file_atomic(folder.file("config.json"), config_to_json(model.config, DType::float32));
+    save_weights(folder.path(), model.config, model.tensors, at::kFloat, most);
+    std::map<std::string, std::string> before;
+    const auto contents = [&] {
+      std::map<std::string, std::string> files;
+      for (const auto& entry : std::filesystem::directory_iterator(folder.path()))
+        files[entry.path().filename()] = read_file(entry.path(), 1 << 20);
+      return files;
+    };
+    before = contents();
+    Cancel cancel;
+    cancel.request();
+    CHECK_THROWS(aborted, "aborted",
+                 save_weights(folder.path(), model.config, other, at::kFloat, most, cancel));
+    CHECK(contents() == before);
+    save_weights(folder.path(), model.config, other, at::kFloat, most);
+    check_same(load_weights(folder.path(), at::kFloat).tensors, other);
   }
 }
 
