@@ -29,7 +29,13 @@ const TARGETS = {
 const OUT = join(root, 'build/fuzz');
 const HEADER = join(root, 'native/support/torch.h');
 const FLAGS = [
-  ...['-std=c++20', '-gline-tables-only', '-O1', '-fno-omit-frame-pointer', '-D_GLIBCXX_USE_CXX11_ABI=1'],
+  ...[
+    '-std=c++20',
+    '-gline-tables-only',
+    '-O1',
+    '-fno-omit-frame-pointer',
+    '-D_GLIBCXX_USE_CXX11_ABI=1',
+  ],
   '-fsanitize=fuzzer,address,undefined',
   '-fno-sanitize=vptr', // libtorch is built without run-time type checks of its classes
 ];
