@@ -1,5 +1,6 @@
 #include "binding/convert.h"
 
+#include <algorithm>
 #include <cstring>
 #include <optional>
 
@@ -62,34 +63,28 @@ std::vector<T> each(const Napi::Value& value, const char* name, One&& one) {
   return out;
 }
 
-Schedule to_schedule(const Napi::Value& value) {
-  const std::string name = value.As<Napi::String>();
-  if (name == "constant") return Schedule::constant;
-  if (name == "linear") return Schedule::linear;
-  if (name == "cosine") return Schedule::cosine;
-  wrong(value.Env(), "schedule", "'constant', 'linear' or 'cosine'");
-}
-
-LossKind to_loss(const Napi::Value& value) {
-  const std::string name = value.As<Napi::String>();
-  if (name == "dpo") return LossKind::dpo;
-  if (name == "ipo") return LossKind::ipo;
-  if (name == "simpo") return LossKind::simpo;
-  if (name == "kto") return LossKind::kto;
-  if (name == "robust") return LossKind::robust;
-  wrong(value.Env(), "loss", "'dpo', 'ipo', 'simpo', 'kto' or 'robust'");
-}
-
 bool is_named(const Napi::Object& from, const char* name, const char* wanted) {
   const Napi::Value value = from.Get(name);
   if (!value.IsString()) wrong(from.Env(), name, "a string");
   return value.As<Napi::String>().Utf8Value() == wanted;
 }
 
-OptimizerForms to_forms(const Napi::Object& from) {
-  return {is_named(from, "optimizerStates", "8bit"), is_named(from, "masterWeights", "split"),
-          is_named(from, "gradientDtype", "bfloat16")};
-}
+// For each_setting() and each_form() of support/types.h.
+struct FieldReader {
+  const Napi::Object& from;
+
+  void operator()(const char* name, double& value) const { value = number(from, name); }
+  void operator()(const char* name, int64_t& value) const { value = integer(from, name); }
+  template <class Choice>
+  void operator()(const char* name, Choice& value, Words words) const {
+    const Napi::Value given = from.Get(name);
+    const auto* word = !given.IsString() ? words.end()
+                                         : std::find(words.begin(), words.end(),
+                                                     given.As<Napi::String>().Utf8Value());
+    if (word == words.end()) wrong(from.Env(), name, "one of its words");
+    value = static_cast<Choice>(word - words.begin());
+  }
+};
 
 // Empty if the field is missing: the engine then chooses the value.
 std::optional<int64_t> maybe_integer(const Napi::Object& from, const char* name) {
@@ -177,23 +172,7 @@ ClassificationRequest to_classification_request(const Napi::Value& value) {
 TrainerParams to_trainer_params(const Napi::Value& value) {
   const Napi::Object from = object(value, "params");
   TrainerParams params;
-  OptimizerParams& optimizer = params.optimizer;
-  optimizer.learning_rate = number(from, "learningRate");
-  optimizer.beta1 = number(from, "beta1");
-  optimizer.beta2 = number(from, "beta2");
-  optimizer.epsilon = number(from, "epsilon");
-  optimizer.weight_decay = number(from, "weightDecay");
-  optimizer.max_grad_norm = number(from, "maxGradNorm");
-  optimizer.schedule = to_schedule(from.Get("schedule"));
-  optimizer.warmup_steps = integer(from, "warmupSteps");
-  optimizer.warmup_from_first_step = is_named(from, "warmupStart", "first_step");
-  optimizer.total_steps = integer(from, "totalSteps");
-  optimizer.forms = to_forms(from);
-  params.loss.kind = to_loss(from.Get("loss"));
-  params.loss.beta = number(from, "beta");
-  params.loss.simpo_gamma = number(from, "simpoGamma");
-  params.loss.label_smoothing = number(from, "labelSmoothing");
-  params.loss.kl_coefficient = number(from, "klCoefficient");
+  each_setting(params, FieldReader{from});
   params.micro_batch_tokens = integer(from, "microBatchTokens");
   params.activation_checkpointing = maybe_flag(from, "activationCheckpointing");
   params.dropout_seed = key64(from, "dropoutSeed");
@@ -233,7 +212,7 @@ PlanRequest to_plan_request(const Napi::Value& value) {
   request.max_num_batched_tokens = maybe_integer(from, "maxNumBatchedTokens");
   request.max_num_seqs = maybe_integer(from, "maxNumSeqs");
   request.activation_checkpointing = maybe_flag(from, "activationCheckpointing");
-  if (!from.Get("optimizerStates").IsUndefined()) request.forms = to_forms(from);
+  if (!from.Get("optimizerStates").IsUndefined()) each_form(request.forms, FieldReader{from});
   return request;
 }
 

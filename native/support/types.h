@@ -4,6 +4,7 @@
 #include <atomic>
 #include <cstdint>
 #include <functional>
+#include <initializer_list>
 #include <memory>
 #include <optional>
 #include <string>
@@ -218,6 +219,40 @@ struct TrainerParams {
   std::optional<bool> activation_checkpointing;
   uint64_t dropout_seed = 0;  // keys an adapter's dropout masks, with the step and the module
 };
+
+using Words = std::initializer_list<const char*>;
+
+// Calls field(name, value) for numbers and field(name, value, words) for choices, whose words are
+// in the order of their values. Names are those of src/engine/requests.ts.
+template <class Forms, class Field>
+void each_form(Forms& forms, Field&& field) {
+  field("optimizerStates", forms.states_8bit, Words{"float32", "8bit"});
+  field("masterWeights", forms.split_masters, Words{"float32", "split"});
+  field("gradientDtype", forms.bf16_gradients, Words{"float32", "bfloat16"});
+}
+
+// The same for all settings that affect a trainer's updates: the addon reads them, and the state of
+// a trainer records them.
+template <class Params, class Field>
+void each_setting(Params& params, Field&& field) {
+  auto& optimizer = params.optimizer;
+  field("learningRate", optimizer.learning_rate);
+  field("beta1", optimizer.beta1);
+  field("beta2", optimizer.beta2);
+  field("epsilon", optimizer.epsilon);
+  field("weightDecay", optimizer.weight_decay);
+  field("maxGradNorm", optimizer.max_grad_norm);
+  field("schedule", optimizer.schedule, Words{"constant", "linear", "cosine"});
+  field("warmupSteps", optimizer.warmup_steps);
+  field("warmupStart", optimizer.warmup_from_first_step, Words{"zero", "first_step"});
+  field("totalSteps", optimizer.total_steps);
+  field("loss", params.loss.kind, Words{"dpo", "ipo", "simpo", "kto", "robust"});
+  field("beta", params.loss.beta);
+  field("simpoGamma", params.loss.simpo_gamma);
+  field("labelSmoothing", params.loss.label_smoothing);
+  field("klCoefficient", params.loss.kl_coefficient);
+  each_form(optimizer.forms, field);
+}
 
 // Metrics of one optimizer step, averaged over its pairs; named as in TRL's logs.
 struct StepMetrics {

@@ -43,29 +43,36 @@ Metadata adapter_settings(const std::optional<LoraParams>& lora, uint64_t dropou
           {"dropout_seed", std::to_string(l.dropout > 0 ? dropout_seed : 0)}};
 }
 
+// `learningRate` → `learning_rate`
+std::string snake_case(const char* name) {
+  std::string out;
+  for (; *name != 0; ++name) {
+    const bool upper = *name >= 'A' && *name <= 'Z';
+    if (upper) out += '_';
+    out += upper ? static_cast<char>(*name - 'A' + 'a') : *name;
+  }
+  return out;
+}
+
+// For each_setting() of support/types.h.
+struct SettingRecorder {
+  Metadata& settings;
+
+  void operator()(const char* name, double value) const { add(name, text_of(value)); }
+  void operator()(const char* name, int64_t value) const { add(name, std::to_string(value)); }
+  template <class Choice>
+  void operator()(const char* name, Choice value, Words words) const {
+    add(name, words.begin()[static_cast<int>(value)]);
+  }
+  void add(const char* name, std::string value) const {
+    settings.emplace_back(snake_case(name), std::move(value));
+  }
+};
+
 // The settings that affect updates; a resumed state must have the same ones.
 Metadata settings_of(const TrainerParams& params, const std::optional<LoraParams>& lora) {
-  const OptimizerParams& o = params.optimizer;
-  constexpr const char* schedules[] = {"constant", "linear", "cosine"};
-  constexpr const char* losses[] = {"dpo", "ipo", "simpo", "kto", "robust"};
-  Metadata settings = {{"learning_rate", text_of(o.learning_rate)},
-                       {"beta1", text_of(o.beta1)},
-                       {"beta2", text_of(o.beta2)},
-                       {"epsilon", text_of(o.epsilon)},
-                       {"weight_decay", text_of(o.weight_decay)},
-                       {"max_grad_norm", text_of(o.max_grad_norm)},
-                       {"schedule", schedules[static_cast<int>(o.schedule)]},
-                       {"warmup_steps", std::to_string(o.warmup_steps)},
-                       {"warmup_start", o.warmup_from_first_step ? "first_step" : "zero"},
-                       {"total_steps", std::to_string(o.total_steps)},
-                       {"loss", losses[static_cast<int>(params.loss.kind)]},
-                       {"beta", text_of(params.loss.beta)},
-                       {"simpo_gamma", text_of(params.loss.simpo_gamma)},
-                       {"label_smoothing", text_of(params.loss.label_smoothing)},
-                       {"kl_coefficient", text_of(params.loss.kl_coefficient)},
-                       {"optimizer_states", o.forms.states_8bit ? "8bit" : "float32"},
-                       {"master_weights", o.forms.split_masters ? "split" : "float32"},
-                       {"gradient_dtype", o.forms.bf16_gradients ? "bfloat16" : "float32"}};
+  Metadata settings;
+  each_setting(params, SettingRecorder{settings});
   for (auto& setting : adapter_settings(lora, params.dropout_seed))
     settings.push_back(std::move(setting));
   return settings;

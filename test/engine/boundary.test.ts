@@ -1,16 +1,17 @@
 /**
- * Compares the tables of src/engine/requests.ts with native/binding/convert.cc: a field that one of
- * them describes and the other does not read fails here, and so does a new reader without a table.
+ * Compares the tables of src/engine/requests.ts with native/binding/convert.cc and the settings of
+ * native/support/types.h that it reads: a field that one of them describes and the other does not
+ * read fails here, and so does a new reader without a table.
  */
 import { readFileSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { describe, expect, it } from '@jest/globals';
 import * as requests from '../../src/engine/requests.js';
 
-const source = readFileSync(
-  resolve(import.meta.dirname, '../../native/binding/convert.cc'),
-  'utf8',
-);
+const native = (file: string): string =>
+  readFileSync(resolve(import.meta.dirname, '../../native', file), 'utf8');
+const source = native('binding/convert.cc');
+const types = native('support/types.h');
 
 /** Bodies of the functions that take a JavaScript value, by name. */
 const bodies = new Map(
@@ -18,6 +19,15 @@ const bodies = new Map(
     ([, name, body]) => [name!, body!],
   ),
 );
+
+/** Names that each_form() or each_setting() of types.h lists. */
+function listed(name: string): string[] {
+  const body = new RegExp(`void ${name}\\([\\s\\S]*?^\\}`, 'm').exec(types)![0];
+  return [
+    ...[...body.matchAll(/field\("(\w+)"/g)].map(([, field]) => field!),
+    ...(body.includes('  each_form(') ? listed('each_form') : []),
+  ];
+}
 
 /** Names that a function reads of each object, by the C++ variable that holds the object. */
 function reads(name: string): Record<string, string[]> {
@@ -32,6 +42,8 @@ function reads(name: string): Record<string, string[]> {
   for (const [, helper, variable] of body.matchAll(/(to_\w+)\((\w+)\)/g))
     if (bodies.has(helper!))
       for (const field of reads(helper!)['from'] ?? []) add(variable!, field);
+  for (const [, list, variable] of body.matchAll(/(each_\w+)\([\w.]+, FieldReader\{(\w+)\}\)/g))
+    for (const field of listed(list!)) add(variable!, field);
   return Object.fromEntries(
     Object.entries(found).map(([variable, fields]) => [variable, [...fields].sort()]),
   );
@@ -41,7 +53,6 @@ const names = (fields: object): string[] => Object.keys(fields).sort();
 
 /** Every function that reads fields, with the table of each object that it reads. */
 const TABLES: Record<string, Record<string, string[]>> = {
-  to_forms: { from: ['gradientDtype', 'masterWeights', 'optimizerStates'] },
   to_generation_request: {
     from: names(requests.GENERATION_FIELDS),
     prompt: names(requests.PROMPT_FIELDS),
@@ -71,9 +82,6 @@ describe('the boundary', () => {
 });
 
 describe('native defaults', () => {
-  const native = (file: string): string =>
-    readFileSync(resolve(import.meta.dirname, '../../native', file), 'utf8');
-  const types = native('support/types.h');
   const valueOf = (text: string, name: string): number =>
     Number(new RegExp(`\\b${name} = ([\\d.]+);`).exec(text)![1]);
 

@@ -107,7 +107,7 @@ const tests: Record<string, () => Promise<void>> = {
     const lines = (await start('score-candidates', [model]).ended).trim().split('\n');
     expect(lines).toHaveLength(3);
     const means = lines.map((line) =>
-      Number(/^(-[\d.]+) nats a token  -[\d.]+ in all  \S/.exec(line)?.[1]),
+      Number(/^(-[\d.]+) nats per token  -[\d.]+ in all  \S/.exec(line)?.[1]),
     );
     expect(means).toEqual([...means].sort((a, b) => b - a));
     expect(means.every(Number.isFinite)).toBe(true);

@@ -7,6 +7,7 @@
 import { existsSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import { average } from '../../data/average.js';
+import { TRAINER_FIELDS } from '../../engine/requests.js';
 import type { Trainer, TrainerParams } from '../../engine/trainer.js';
 import type { WorkHooks } from '../../lm/hooks.js';
 import type { LanguageModel } from '../../lm/language-model.js';
@@ -79,8 +80,6 @@ export interface Objective<Example> {
   /** The key of an epoch's order: seed, stage, iteration. */
   key: readonly (string | number)[];
   settings: OptimisationSettings;
-  /** Loss and its settings, for preference training. */
-  loss?: Pick<TrainerParams, 'loss' | 'beta' | 'simpoGamma' | 'labelSmoothing' | 'klCoefficient'>;
   /** Whether the metrics of a step include rewards. */
   rewards: boolean;
   /** The factor of an example's loss. */
@@ -274,25 +273,27 @@ export function stepsPerEpoch(examples: number, settings: { batch_size: number }
 }
 
 export function trainerParams<Example>(objective: Objective<Example>): TrainerParams {
-  const { settings, loss, key } = objective;
+  const { settings, key } = objective;
   const total = totalSteps(objective);
   return {
+    ...trainerFields(settings),
     learningRate: settings.learning_rate,
-    weightDecay: settings.weight_decay,
-    maxGradNorm: settings.max_grad_norm,
-    schedule: settings.schedule,
     // Rounded as in transformers, but the learning rate of a run's only step must not be 0.
     warmupSteps: Math.min(Math.ceil(settings.warmup_ratio * total), total - 1),
-    warmupStart: settings.warmup_start,
     totalSteps: total,
-    microBatchTokens: settings.micro_batch_tokens,
-    activationCheckpointing: settings.activation_checkpointing,
-    optimizerStates: settings.optimizer_states,
-    masterWeights: settings.master_weights,
-    gradientDtype: settings.gradient_dtype,
-    ...loss,
     dropoutSeed: promptKey(JSON.stringify(['dropout', ...key])),
   };
+}
+
+/** The trainer's fields that have a key of the same name: `simpo_gamma` sets simpoGamma. */
+function trainerFields(settings: object): Partial<TrainerParams> {
+  const values = new Map(Object.entries(settings));
+  const keyOf = (field: string) => field.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
+  return Object.fromEntries(
+    Object.keys(TRAINER_FIELDS)
+      .filter((field) => values.has(keyOf(field)))
+      .map((field) => [field, values.get(keyOf(field))]),
+  );
 }
 
 /** One step. @throws RunError in one sentence for a loss or gradient that is not finite. */

@@ -50,13 +50,6 @@ export function preferenceObjective(
     id: (pair) => pair.prompt_id,
     key,
     settings,
-    loss: {
-      loss: settings.loss,
-      beta: settings.beta,
-      simpoGamma: settings.simpo_gamma,
-      labelSmoothing: settings.label_smoothing,
-      klCoefficient: settings.kl_coefficient,
-    },
     rewards: true,
     weight: (pair) => pair.weight,
     step: async (trainer, batch, policy, signal) => {
