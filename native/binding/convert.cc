@@ -212,7 +212,8 @@ PlanRequest to_plan_request(const Napi::Value& value) {
   request.max_num_batched_tokens = maybe_integer(from, "maxNumBatchedTokens");
   request.max_num_seqs = maybe_integer(from, "maxNumSeqs");
   request.activation_checkpointing = maybe_flag(from, "activationCheckpointing");
-  if (!from.Get("optimizerStates").IsUndefined()) each_form(request.forms, FieldReader{from});
+  if (!from.Get("optimizerStates").IsUndefined())
+    each_form(request.forms.emplace(), FieldReader{from});
   return request;
 }
 

@@ -42,7 +42,9 @@ function reads(name: string): Record<string, string[]> {
   for (const [, helper, variable] of body.matchAll(/(to_\w+)\((\w+)\)/g))
     if (bodies.has(helper!))
       for (const field of reads(helper!)['from'] ?? []) add(variable!, field);
-  for (const [, list, variable] of body.matchAll(/(each_\w+)\([\w.]+, FieldReader\{(\w+)\}\)/g))
+  for (const [, list, variable] of body.matchAll(
+    /(each_\w+)\([\w.]+(?:\(\))?, FieldReader\{(\w+)\}\)/g,
+  ))
     for (const field of listed(list!)) add(variable!, field);
   return Object.fromEntries(
     Object.entries(found).map(([variable, fields]) => [variable, [...fields].sort()]),
