@@ -29,7 +29,8 @@ const prelude = `
   const request = (samples, maxNewTokens = 200) => ({
     prompts: [{ tokens: Int32Array.of(1, 2, 3), key: 1n, samples, firstSample: 0 }],
     temperature: 1, topP: 1, topK: 0, minNewTokens: 0, maxNewTokens,
-    stopIds: new Int32Array(), stopStrings: [], seed: 0n, iteration: 0, maxNumSeqs: 64, topLogprobs: 0,
+    stopIds: new Int32Array(), stopStrings: [], seed: 0n, iteration: 0, maxNumSeqs: 64,
+    topLogprobs: 0,
   });
   const group = {
     groups: [{ prompt: Int32Array.of(1), completions: [Int32Array.of(2)] }],
