@@ -69,6 +69,16 @@ bool is_named(const Napi::Object& from, const char* name, const char* wanted) {
   return value.As<Napi::String>().Utf8Value() == wanted;
 }
 
+// `'constant', 'linear' or 'cosine'`
+std::string alternatives(Words words) {
+  std::string out;
+  for (const char* const* word = words.begin(); word != words.end(); ++word) {
+    if (word != words.begin()) out += word + 1 == words.end() ? " or " : ", ";
+    out += std::string("'") + *word + "'";
+  }
+  return out;
+}
+
 // For each_setting() and each_form() of support/types.h.
 struct FieldReader {
   const Napi::Object& from;
@@ -78,10 +88,9 @@ struct FieldReader {
   template <class Choice>
   void operator()(const char* name, Choice& value, Words words) const {
     const Napi::Value given = from.Get(name);
-    const auto* word = !given.IsString() ? words.end()
-                                         : std::find(words.begin(), words.end(),
-                                                     given.As<Napi::String>().Utf8Value());
-    if (word == words.end()) wrong(from.Env(), name, "one of its words");
+    const std::string text = given.IsString() ? given.As<Napi::String>().Utf8Value() : "";
+    const auto* word = std::find(words.begin(), words.end(), text);
+    if (word == words.end()) wrong(from.Env(), name, alternatives(words).c_str());
     value = static_cast<Choice>(word - words.begin());
   }
 };
