@@ -1,4 +1,4 @@
-/** What GPUs that share a run exchange: arithmetic on sizes and nominal rates of links. */
+/** Estimates the traffic between the GPUs of a run from sizes and nominal link rates. */
 import type { DType } from '../engine/model.js';
 
 /** `gpus` on each of `nodes` machines. */
@@ -9,16 +9,17 @@ export interface Cluster {
 
 /** Bytes that each GPU sends and receives in training, and the seconds that they take together. */
 export interface Traffic {
-  /** Of each micro-batch; of an adapter, which is added up once, of each step. */
+  /** Per micro-batch; for an adapter, whose gradients are reduced once per step, per step. */
   gradients: number;
-  /** Of each step; 0 for an adapter. */
+  /** Per step; 0 for an adapter. */
   weights: number;
   seconds: number;
   /**
-   * Token rows per GPU from which computing takes longer on an H100: the backward pass of a
-   * micro-batch longer than its gradients, an adapter's step longer than its traffic.
+   * Tokens per GPU from which an H100 computes for longer than it communicates: the backward pass
+   * of a micro-batch takes longer than sending its gradients; with an adapter, a step takes longer
+   * than its traffic.
    */
-  rows: number;
+  tokens: number;
 }
 
 /** Bytes per second of NVLink 4, and of a network link of 400 Gb/s; collectives reach 80 %. */
@@ -26,8 +27,8 @@ const NVLINK = 450e9;
 const LINK = 50e9;
 const EFFICIENCY = 0.8;
 /**
- * Full fine-tuning of 8B on one H100: 44 % of its nominal 989 TFLOP/s. Per parameter and row 2 of
- * the forward and 4 of the backward pass, of which frozen weights take 2.
+ * FLOP/s of full fine-tuning of an 8B model on one H100, 44 % of its nominal 989 TFLOP/s. The
+ * forward pass takes 2 FLOPs per parameter and token, the backward pass 4, or 2 for frozen weights.
  */
 const TRAINING_FLOPS = 0.44 * 989.4e12;
 
@@ -49,28 +50,29 @@ export function trainingTraffic(
 ): Traffic {
   const ranks = gpus * nodes;
   const part = (ranks - 1) / ranks;
-  // Gradients are added up in float32; an adapter's also come back so, as no weights need to.
+  // Gradients are reduced in float32. An adapter's sums are also sent back in float32, because its
+  // weights are not gathered.
   const gradients = 4 * (adapter ?? weights) * part * (adapter === undefined ? 1 : 2);
   const gathered = adapter === undefined ? (dtype === 'float32' ? 4 : 2) * weights * part : 0;
-  // A ring crosses between machines once, and each GPU's link carries a ring of its own.
+  // Each ring crosses between two machines once, and there is one ring per GPU's network link.
   const rate = EFFICIENCY * (nodes > 1 ? Math.min(NVLINK, gpus * LINK) : NVLINK);
   const seconds = (gradients + gathered) / rate;
   const hidden = adapter === undefined ? gradients / rate : seconds;
-  const rows = Math.ceil((hidden * TRAINING_FLOPS) / (4 * weights));
-  return { gradients, weights: gathered, seconds, rows };
+  const tokens = Math.ceil((hidden * TRAINING_FLOPS) / (4 * weights));
+  return { gradients, weights: gathered, seconds, tokens };
 }
 
 /** `training on 16 GPUs sends 30.1 GB of gradients per GPU and micro-batch …` */
 export function trafficLine(traffic: Traffic, { gpus, nodes }: Cluster): string {
   const gb = (bytes: number) => `${(bytes / 1e9).toFixed(bytes < 1e9 ? 3 : 1)} GB`;
   const links = nodes > 1 ? '400 Gb/s per GPU between machines' : 'NVLink within the machine';
-  const rows = `${traffic.rows.toLocaleString('en-US')} token rows`;
+  const tokens = `${traffic.tokens.toLocaleString('en-US')} tokens`;
   const sent =
     traffic.weights > 0
-      ? `${gb(traffic.gradients)} of gradients per GPU and micro-batch, behind the backward pass ` +
-        `from ${rows} on, and ${gb(traffic.weights)} of weights per step`
-      : `${gb(traffic.gradients)} of gradients per GPU and step, less time than computing from ` +
-        `${rows} on`;
+      ? `${gb(traffic.gradients)} of gradients per GPU and micro-batch, hidden by the backward ` +
+        `pass from ${tokens} on, and ${gb(traffic.weights)} of weights per step`
+      : `${gb(traffic.gradients)} of gradients per GPU and step, which takes less time than ` +
+        `computing from ${tokens} on`;
   return (
     `training on ${gpus * nodes} GPUs sends ${sent}: ${traffic.seconds.toFixed(2)} s over ` +
     `${links} at 80 % (calculated for H100s, not measured)`

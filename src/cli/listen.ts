@@ -4,7 +4,7 @@ import type { AddressInfo } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Hono } from 'hono';
 
-/** For what streams say at their end. */
+/** Time in which open streams can send their last event. */
 const LAST_WORDS_MS = 200;
 
 export interface Address {
@@ -19,7 +19,7 @@ export async function listen(
   signal: AbortSignal,
   onListening: (url: string) => void,
 ): Promise<void> {
-  // No other command waits for the web framework.
+  // Imported here, so that no other command loads the web framework.
   const { serve } = await import('@hono/node-server');
   const server = serve({ fetch: app.fetch, hostname: host, port });
   try {

@@ -136,7 +136,7 @@ export class Progress {
 export function showEvent(progress: Progress, event: RunEvent): void {
   switch (event.type) {
     case 'run_started':
-      return progress.say(`${event.resumed ? 'Going on with' : 'Run in'} ${event.directory}`);
+      return progress.say(`${event.resumed ? 'Resuming' : 'Run in'} ${event.directory}`);
     case 'ranks_joined':
       return progress.say(ranksLine(event));
     case 'model_loaded':

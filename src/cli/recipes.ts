@@ -59,7 +59,7 @@ export async function readRecipe(name: string): Promise<{ file: string; text: st
 function noRecipe(name: string, shipped: readonly ShippedRecipe[]): string {
   if (statSync(name, { throwIfNoEntry: false })?.isDirectory())
     return existsSync(join(name, RECIPE))
-      ? `${name} is a run directory; to go on with it, run its recipe: cream run ` +
+      ? `${name} is a run directory; to resume it, run its recipe: cream run ` +
           `${join(name, RECIPE)} --out ${name}`
       : `${name} is a folder; name a recipe's YAML file.`;
   const [nearest] = shipped

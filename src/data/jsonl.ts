@@ -80,7 +80,7 @@ export function parseLines(
   return lines;
 }
 
-/** The same; the event loop runs after every `SLICE_BYTES`. */
+/** `parseLines` that lets the event loop run after every `SLICE_BYTES`. */
 export async function parseLinesInSlices(
   bytes: Uint8Array,
   place: (line: number) => string,
@@ -266,7 +266,7 @@ export const isMessages = CHECKS.messages.holds;
 function lineText(bytes: Uint8Array, where: string): string {
   if (bytes.length > MAX_LINE_BYTES)
     throw new DataError(
-      `${where}: the line is ${Math.ceil(bytes.length / 2 ** 20)} MiB long, the limit ` +
+      `${where}: the line is ${Math.ceil(bytes.length / 2 ** 20)} MiB long, but the limit ` +
         `is ${MAX_LINE_BYTES / 2 ** 20} MiB; is this JSON Lines (one object per line)?`,
     );
   try {

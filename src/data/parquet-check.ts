@@ -103,7 +103,7 @@ export function checkMetadata(metadata: FileMetaData, size: number, name: string
     rows += count;
     if (!(count >= 0 && Number.isSafeInteger(count)) || rows > ROW_LIMIT)
       throw new DataError(
-        `${name} claims ${rows} rows, the limit of one file is ${ROW_LIMIT}; split it, or ` +
+        `${name} claims ${rows} rows, but the limit per file is ${ROW_LIMIT}; split it, or ` +
           'fetch it again if that is not so',
       );
     if (count === 0) continue; // such a group has no pages
@@ -122,7 +122,7 @@ export function checkMetadata(metadata: FileMetaData, size: number, name: string
       cells += values;
       if (!(values >= 0 && cells <= MAX_CELLS))
         throw new DataError(
-          `${place} claims ${values} values, the limit of one file is ${MAX_CELLS} in all; ` +
+          `${place} claims ${values} values, but the limit per file is ${MAX_CELLS} in all; ` +
             'split it, or fetch it again if that is not so',
         );
       unpacked += Number(column.total_uncompressed_size);
@@ -135,7 +135,7 @@ export function checkMetadata(metadata: FileMetaData, size: number, name: string
       );
     if (!(unpacked >= 0 && unpacked <= MAX_GROUP_BYTES))
       throw new DataError(
-        `${name} claims ${Math.round(unpacked / 2 ** 20)} MiB in one row group, the limit ` +
+        `${name} claims ${Math.round(unpacked / 2 ** 20)} MiB in one row group, but the limit ` +
           `is ${MAX_GROUP_BYTES >> 20} MiB; write it again with smaller row groups`,
       );
   }

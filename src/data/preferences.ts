@@ -1,5 +1,5 @@
 /**
- * Preference pairs of others. A row is recognised by its columns, as TRL does (its "Dataset formats
+ * Given preference pairs. A row is recognised by its columns, as TRL does (its "Dataset formats
  * and types"):
  *
  *   prompt, chosen, rejected      texts (standard) or lists of messages (conversational); also a

@@ -51,7 +51,7 @@ export function rename(row: Row, columns: readonly string[]): Row {
     if (!isRead(ours))
       throw new DataError(
         `the column mapping ${JSON.stringify(pair)} names ${JSON.stringify(ours)}, which is not ` +
-          `read; on the left stands one of ${knownNames()}`,
+          `read; the name on the left must be one of ${knownNames()}`,
       );
     return { ours, theirs };
   });
@@ -128,9 +128,9 @@ export function completePrompt(
   const { value, where } = row;
   if (!isEmpty(value['tools']))
     throw new DataError(
-      `${where}: tools (column "tools" or "functions") are not read, for the chat template gets ` +
-        'none, and without them the conversation is another; leave the row out, or write the ' +
-        'tools into a system message',
+      `${where}: the columns "tools" and "functions" are not read: the chat template gets no ` +
+        'tools, which would change the conversation; leave the row out, or write the tools into ' +
+        'a system message',
     );
   const prompt = withSystem(row, withHistory(row, messages));
   refuseUnread(row, used, [...prompt, ...answer]);

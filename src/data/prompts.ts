@@ -67,7 +67,7 @@ export interface LoadOptions extends Omit<SourceOptions, 'columns' | 'onBadRow'>
   controlTokens?: boolean | undefined;
 }
 
-/** What of LoadOptions concerns a single row. */
+/** The LoadOptions that concern a single row. */
 export type RowOptions = Pick<LoadOptions, 'controlTokens'>;
 
 /**

@@ -100,7 +100,7 @@ export interface NoiseRecord {
   reward: number[];
   reward_float32: number[];
   kendall_tau: number;
-  /** C of the two rankings by the recipe's method: 1 but for rounding. */
+  /** C of the two rankings by the recipe's method; 1 without rounding. */
   consistency: number;
 }
 
@@ -187,8 +187,8 @@ export interface RankingRecord {
   /** C of this prompt by the recipe's method, in [0, 1]. */
   consistency: number;
   /**
-   * The two rankings are one judge's own: C and its alternatives are 1 by construction and mean
-   * nothing.
+   * Both rankings come from one judge, so that C and its alternatives are 1 by construction and
+   * have no meaning.
    */
   one_judge?: true;
   /** Why no pair was made of it; absent if one was. */

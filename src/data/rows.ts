@@ -238,7 +238,7 @@ function tryParse(bytes: Uint8Array, name: string): { value?: unknown; error?: E
 function decodeWhole(bytes: Uint8Array, name: string): string {
   if (bytes.length > MAX_TEXT_BYTES)
     throw new DataError(
-      `${name} is ${bytes.length >> 20} MiB in one go, the limit is ` +
+      `${name} is ${bytes.length >> 20} MiB long, but a file that is parsed whole has at most ` +
         `${MAX_TEXT_BYTES >> 20} MiB; write it as JSON Lines (one row per line)`,
     );
   try {

@@ -1,6 +1,6 @@
 /**
- * Which files of a data set repository make which split of which config, as the datasets library
- * finds it (its load.py and data_files.py):
+ * Maps the files of a data set repository to configs and splits, by the rules of the datasets
+ * library (its load.py and data_files.py):
  *
  *   1. the card's YAML: configs: [{config_name, data_files: [{split, path: glob}], data_dir,
  *   default}]

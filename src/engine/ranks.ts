@@ -11,7 +11,7 @@ export type { RankPlace };
 
 /** Characters per value: c10d takes 8 MB, and a character has at most 3 bytes. */
 const PART = 2_000_000;
-/** Between two looks at a key that is awaited; the store answers earlier once it is set. */
+/** Longest wait for a key per request to the store, which answers as soon as the key is set. */
 const WAIT_MS = 1000;
 
 /**
@@ -43,7 +43,7 @@ export class Ranks {
   private constructor(readonly place: RankPlace) {}
 
   /**
-   * Waits until all ranks have joined. From then on trainers are those of all ranks, and the
+   * Waits until all ranks have joined. From then on new trainers train on all ranks, and the
    * process ends with one sentence if another rank is lost. Rejects with ERR_IO, ERR_UNSUPPORTED.
    */
   static async join(place: RankPlace): Promise<Ranks> {
@@ -60,12 +60,12 @@ export class Ranks {
     await runJob(() => addon().storeSet(key, String(parts.length)));
   }
 
-  /** The value of `key` if it is set. */
+  /** The value of `key`; null if it is not set. */
   get(key: string): Promise<string | null> {
     return this.read(key, 0);
   }
 
-  /** The value of `key` once it is set. */
+  /** Waits until `key` is set and returns its value. */
   async await(key: string, signal?: AbortSignal): Promise<string> {
     for (;;) {
       signal?.throwIfAborted();
@@ -95,17 +95,17 @@ export class Ranks {
     return Number(await runJob(() => addon().storeAdd(key, value)));
   }
 
-  /** A short text to the end of a queue. */
+  /** Appends a short text to a queue. */
   async push(queue: string, text: string): Promise<void> {
     await runJob(() => addon().storePush(queue, text));
   }
 
-  /** The first text of a queue, or null. */
+  /** Removes the first text of a queue and returns it; null if the queue is empty. */
   pop(queue: string): Promise<string | null> {
     return runJob(() => addon().storePop(queue));
   }
 
-  /** Ends the watch: the others may end. */
+  /** Stops watching the other ranks, which may now end. */
   leave(): void {
     addon().leaveRanks();
   }

@@ -101,7 +101,7 @@ export const GENERATION_FIELDS = {
   topP: optional(real({ min: 0, aboveMin: true, max: 1 }), 1),
   /** Keeps the topK most likely tokens; default 0, which keeps all. */
   topK: optional(whole(0, UINT32_MAX), 0),
-  /** Stop ids are masked for so many tokens; default 0, at most maxNewTokens. */
+  /** Stop ids are masked until this many tokens are sampled; default 0, at most maxNewTokens. */
   minNewTokens: optional(whole(0), 0),
   /** Most tokens per completion, default 128. */
   maxNewTokens: optional(whole(1, UINT32_MAX), 128),
@@ -133,7 +133,7 @@ export const GENERATION_FIELDS = {
    */
   maxNumSeqs: auto(65_536),
   /**
-   * The most likely tokens that are told beside each token, at most 20 (OpenAI's and vLLM's limit);
+   * Number of most likely tokens returned for each token, at most 20 (OpenAI's and vLLM's limit);
    * default 0. On a GPU, steps with such a request are not replayed as graphs and take longer.
    */
   topLogprobs: optional(

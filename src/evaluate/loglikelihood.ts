@@ -26,7 +26,7 @@ import type { Question } from './task.js';
 export interface LoglikelihoodSettings {
   /** Formats the question with the model's chat template. */
   chat: boolean;
-  /** Token rows of one scoring pass. */
+  /** Tokens of one scoring pass. */
   max_num_batched_tokens: number | 'auto';
 }
 

@@ -115,8 +115,8 @@ function redirected(location: string, from: URL, { what }: Fetching): URL {
     throw new ModelError(
       'ERR_NETWORK',
       `The hub redirects ${what} from ${from.protocol}// to ` +
-        `${next ? `${next.protocol}//` : 'what is no address'}, which is not followed; check ` +
-        'HF_ENDPOINT.',
+        `${next ? `${next.protocol}//` : 'something that is not an address'}, which is not ` +
+        'followed; check HF_ENDPOINT.',
     );
   next.username = next.password = '';
   return next;

@@ -26,7 +26,7 @@ export class Slices {
   }
 }
 
-/** The work around a text, its template and record, in characters that take as long. */
+/** Cost of a text's template and record, as the number of characters that take as long. */
 const AROUND = 100;
 
 /** `items.map(work)` in slices. `work` awaits `slices.after()` after each part of its own work. */

@@ -1,4 +1,4 @@
-/** Which curves the page draws, and of what. */
+/** The charts of the page: which curves are drawn, from which values. */
 import { percent, small } from './format.js';
 import type { Histogram } from './histogram.js';
 import { lossText } from './loss.js';

@@ -29,7 +29,7 @@ ${section('Recipe keys that differ', keyTable(compared, names))}
 
 type Names = ReadonlyMap<string, string>;
 
-/** What stands for each label. */
+/** The short name that stands for each label. */
 function namesOf(runs: readonly ComparedRun[]): Names {
   const short = runs.every(({ label }) => label.length <= SHORT_LABEL);
   return new Map(runs.map(({ label }, i) => [label, short ? label : `run ${i + 1}`]));
@@ -84,7 +84,7 @@ function seedTable({ groups }: RunComparison): string {
     ]),
   )}
 <p class="note">Runs whose recipes differ in their seeds alone are one row. The interval is
-Student's, over seeds: it holds the questions for given.</p>`;
+Student's t over seeds; it covers the choice of the seeds, not that of the questions.</p>`;
 }
 
 function overSeeds(value: MeanInterval | null, format: (value: number) => string): string {

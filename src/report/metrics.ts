@@ -149,7 +149,7 @@ export function readRun(directory: string, { examples = EXAMPLES } = {}): RunRep
   };
 }
 
-/** What began last and did not end. */
+/** The stage that began last and has not ended. */
 function workingOn(events: readonly Row[], phases: readonly PhaseReport[]): WorkReport | null {
   const began = events.findLastIndex(({ type }) => type === 'stage_started');
   const { phase, stage, total, unit, done, iteration } = events[began] ?? {};
@@ -267,7 +267,7 @@ function evaluationOf(row: Row): Pick<Step, 'evalMargin' | 'evalAccuracy'> {
   };
 }
 
-/** Of a stage in progress, the steps that metrics.jsonl has so far. */
+/** The steps that metrics.jsonl has so far of a stage in progress. */
 function stepsOf(folder: RunFolder, name: string): Step[] {
   if (folder.has(`${name}/steps.jsonl`)) return folder.rows(`${name}/steps.jsonl`, stepOf);
   const iteration = name === 'sft' ? 0 : Number(name.replace('iteration-', ''));

@@ -54,7 +54,7 @@ export const partsHtml = (parts: readonly Part[]): string =>
 
 /** The address from which a page requests its newest parts. */
 export interface Following {
-  /** What its parts are the state of. */
+  /** Number of the state of the run that the page shows; a newer state has a higher one. */
   version: number;
 }
 

@@ -57,7 +57,7 @@ export interface Part {
 /** What the work of a stage may use, on rank 0 and on the ranks that follow it. */
 export type WorkContext = Pick<RunContext, 'recipe' | 'models' | 'checkpoint' | 'file' | 'read'>;
 
-/** The same on a rank that follows. */
+/** The context of work on a rank that follows rank 0. */
 export function workContext(
   fields: Pick<RunContextFields, 'recipe' | 'base' | 'directory' | 'models'>,
   part?: Part,

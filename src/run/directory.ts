@@ -191,7 +191,7 @@ async function checkRecipe(
 }
 
 /**
- * How a directory stands to a recipe: `new`, begun with the `same` recipe, `unused` so far, or
+ * Relates a directory to a recipe: `new`, begun with the `same` recipe, `unused` so far, or
  * `extended` by more iterations. @throws RunError if it belongs to another recipe
  */
 export async function begunWith(
@@ -212,7 +212,7 @@ export async function begunWith(
   throw new RunError(
     'ERR_RUN_MISMATCH',
     `${directory} was made with ${difference.key} = ${difference.a}, this recipe says ` +
-      `${difference.b}: choose another --out, or set ${difference.key} back to go on with ` +
+      `${difference.b}: choose another --out, or set ${difference.key} back to resume ` +
       'that run.',
   );
 }
@@ -322,7 +322,7 @@ function sourceChanged(
       ? `${directory} began with revision ${before.slice('hub:'.length)} of ${source}, which is ` +
           `now ${now?.slice('hub:'.length) ?? 'not known'}: choose another --out, or fetch that ` +
           'revision again.'
-      : `${directory} began with another content of ${source} (SHA-256 ${shortly(before)}, ` +
+      : `${directory} began with different content of ${source} (SHA-256 ${shortly(before)}, ` +
           `now ${shortly(now)}): bring that back, or choose another --out.`,
   );
 }
@@ -337,8 +337,8 @@ function readRunFile(path: string): RunFile {
   } catch (cause) {
     throw new RunError(
       'ERR_RUN_DATA',
-      `${path} is damaged (${(cause as Error).message.split('\n')[0]}), so it cannot be ` +
-        'told what the run began with: restore it, or choose another --out.',
+      `${path} is damaged (${(cause as Error).message.split('\n')[0]}), so what the run ` +
+        'began with is unknown: restore it, or choose another --out.',
       { cause },
     );
   }

@@ -1,6 +1,6 @@
 /**
- * What a run would do: its stages with the number of items of each, and how far they are. Reads the
- * inputs and checks them as a run does, and writes nothing.
+ * Lists the stages that a run would execute, each with its number of items and its progress so far.
+ * Reads and checks the inputs as a run does, and writes nothing.
  */
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
@@ -20,7 +20,7 @@ export interface PlannedStage {
   /** With `temporal`: the other model of the iteration that samples or is trained. */
   part?: Part;
   stage: StageName;
-  /** Items; of a stage that depends on the ones before, the most there can be. */
+  /** Number of items; an upper bound for a stage that depends on earlier ones. */
   count: number;
   unit: string;
   /** Optimizer steps of a training stage, at most. */

@@ -31,7 +31,7 @@ type OrderOf<Do extends Order['do']> = Extract<Order, { do: Do }>;
 
 /**
  * Follows rank 0 to the end of the run; `signal` asks rank 0 to stop. Returns whether the run ended
- * well. @throws where this rank fails and rank 0 does not take note of it.
+ * well. @throws the error of this rank if rank 0 does not end the run because of it
  */
 export async function follow(ranks: Ranks, signal: AbortSignal): Promise<boolean> {
   const follower = new Follower(ranks);
@@ -51,7 +51,7 @@ export async function follow(ranks: Ranks, signal: AbortSignal): Promise<boolean
 
 class Follower {
   private number = 0;
-  /** Of the run, or of a part of an iteration; set by the order to begin. */
+  /** Makes the context of the run or of a part of an iteration; set by the order `begin`. */
   private contextOf: ((part?: Part) => WorkContext) | undefined;
 
   constructor(private readonly ranks: Ranks) {}
@@ -71,14 +71,14 @@ class Follower {
     }
   }
 
-  /** Tells rank 0 what this rank failed with. */
+  /** Reports the failure of this rank to rank 0. */
   async report(error: unknown): Promise<void> {
     const { code = 'ERR_INTERNAL', message } = error as Partial<Failure>;
     const failure = { rank: this.ranks.place.rank, code, message: message ?? String(error) };
     await this.ranks.push('failures', JSON.stringify(failure));
   }
 
-  /** Whether rank 0 ends the run soon. */
+  /** Whether rank 0 ends the run within FAREWELL_MS. */
   async isOver(): Promise<boolean> {
     const signal = AbortSignal.timeout(FAREWELL_MS);
     try {

@@ -149,7 +149,7 @@ export class Models {
       const text = this.text;
       const model = text.then((language) => language.model);
       if (path === base || adapter) this.loaded.set(base, model);
-      // A run that goes on with θ_t needs no weights of θ_0 before they score.
+      // Only θ_0's tokenizer is needed now; its weights are loaded again when they score.
       else await (await model).dispose();
     }
     return this.text;

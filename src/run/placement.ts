@@ -1,4 +1,4 @@
-/** What a rank computes on: its threads and its device. */
+/** The threads and the device of a rank. */
 import { availableParallelism } from 'node:os';
 import type { RankPlace } from '../engine/ranks.js';
 import type { Recipe } from './recipe.js';

@@ -18,8 +18,8 @@ export const rank = z.strictObject({
       .enum(CONSISTENCY_METHODS)
       .default('kendall')
       .describe(
-        "How the agreement C of two rankings is measured: by Kendall's τ, by Spearman's " +
-          'ρ, or by whether the best and the worst completion agree.',
+        "Measure of the agreement C of two rankings: Kendall's τ, Spearman's " +
+          'ρ, or whether the best and the worst completion agree.',
       ),
   ),
   weighting: z
@@ -78,7 +78,8 @@ export const rank = z.strictObject({
       .default(0)
       .describe(
         'The least weight of a pair. 0, as in the paper, changes nothing. With 0.5 no pair ' +
-          'trains the reversed preference: a pair whose C is below 0.5 is only held where it is.',
+          'trains the reversed preference: a pair with C below 0.5 then only pulls the policy ' +
+          'towards its reference.',
       ),
   ),
 });

@@ -76,7 +76,7 @@ const optimisation = (defaults: {
     .enum(['zero', 'first_step'])
     .default('zero')
     .describe(
-      'Where warm-up begins. `zero`: the n-th of W warm-up steps has (n − 1) / W of the peak, ' +
+      'Start of warm-up. `zero`: the n-th of W warm-up steps has (n − 1) / W of the peak, ' +
         'as in transformers. `first_step`: it has n / (W + 1), so that no step is wasted.',
     ),
   activation_checkpointing: z
@@ -205,7 +205,7 @@ export const train = z.strictObject({
       .min(0)
       .max(1000)
       .default(0.5)
-      .describe('γ of SimPO, the margin that it aims at; about half of β.'),
+      .describe('γ of SimPO, its target reward margin; about half of β is usual.'),
   ),
   label_smoothing: only(
     { 'train.loss': ['robust'] },

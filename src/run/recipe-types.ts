@@ -41,8 +41,8 @@ export const onBadRow = (rows: string) =>
     .enum(ON_BAD_ROW)
     .default('error')
     .describe(
-      `What to do about ${rows} that cannot be used (malformed, empty, longer than the context, ` +
+      `Treatment of ${rows} that cannot be used (malformed, empty, longer than the context, ` +
         'ending with the wrong turn): `error` names the first by file and line and counts the ' +
-        'others, `skip` leaves them out and tells how many.',
+        'others, `skip` leaves them out and reports how many.',
     );
 export const positive = (fallback: number) => z.number().gt(0).default(fallback);

@@ -150,9 +150,9 @@ const score = z.strictObject({
   noise_prompts: only(
     { dtype: ['bfloat16'], 'reward.source': ['implicit', 'likelihood'], ...OWN_PAIRS },
     count(0, 0).describe(
-      'Prompts whose completions θ_t and θ_0 also score in float32. The agreement of the two ' +
-        'rankings of θ_t is what rounding in bfloat16 alone leaves of C; it is reported beside ' +
-        'C. Needs memory for one float32 model more; 0 measures nothing.',
+      'Prompts whose completions θ_t and θ_0 also score in float32. The agreement of the ' +
+        'bfloat16 and the float32 ranking of θ_t is the largest C that rounding allows; it is ' +
+        'reported beside C. Needs memory for one more model, in float32; 0 measures nothing.',
     ),
   ),
 });
@@ -190,10 +190,11 @@ const reward = z.strictObject({
       .enum(['none', 'implicit', 'likelihood', 'own_implicit'])
       .default('none')
       .describe(
-        "The second ranking, with which the judge's is compared for C. Of θ_{t−1}: `implicit`, " +
-          '`likelihood`. Of θ_t itself: `own_implicit`, so that C is the agreement of two ' +
-          'rewards of one model. `none`: with `judge` the judgements of θ_{t−1}; with a reward ' +
-          'from outside no C is measured, and `rank.weighting` must be `fixed`.',
+        'The second ranking, with which that of `reward.source` is compared for C. `implicit`, ' +
+          '`likelihood`: the ranking of θ_{t−1} by this reward. `own_implicit`: the ranking of ' +
+          'θ_t by its implicit reward, so that C is the agreement of two rewards of one model. ' +
+          '`none`: with `judge` the judgements of θ_{t−1}; with an external reward no C is ' +
+          'measured, and `rank.weighting` must be `fixed`.',
       ),
   ),
   judgements: only(
@@ -211,9 +212,8 @@ const reward = z.strictObject({
       .boolean()
       .default(true)
       .describe(
-        'Ask for reasons before the score. With false the judge writes only ' +
-          'the score, and the line `Score:` is begun for it; this suits small models, which ' +
-          'do not keep to the format.',
+        'Ask for reasons before the score. With false the line `Score:` is begun for the judge, ' +
+          'which writes only the number; this suits small models, which do not keep to the format.',
       ),
   ),
   temperature: only(
@@ -309,8 +309,8 @@ export const recipeSchema = z
       .union([z.literal('all'), z.int().min(2).max(1000)])
       .default(2)
       .describe(
-        'Checkpoints of iterations that stay on disk: the last this many and the one with the ' +
-          "best accuracy, besides SFT's. An older one is removed once the new one is verified. " +
+        'Number of newest iteration checkpoints that stay on disk, besides the one with the best ' +
+          "accuracy and SFT's. An older one is removed once the new one is verified. " +
           '`all` keeps every checkpoint.',
       ),
     threads: z.int().min(0).max(4096).default(0).describe('CPU threads; 0 uses all cores.'),

@@ -213,7 +213,7 @@ export class Records {
   }
 }
 
-/** What is recorded of the content of a file. */
+/** The recorded description of a file's content. */
 export type Digest = Omit<Entry, 'file' | 'pruned'>;
 
 /**
@@ -280,9 +280,9 @@ function countRows(bytes: Buffer): number {
 
 function difference(recorded: Entry, now: Entry): string {
   if (recorded.rows !== undefined && now.rows !== undefined && recorded.rows !== now.rows)
-    return `is damaged: it has ${now.rows} rows, and ${recorded.rows} were written`;
+    return `is damaged: it has ${now.rows} rows, but ${recorded.rows} were written`;
   if (recorded.bytes !== now.bytes)
-    return `is damaged: it has ${now.bytes} bytes, and ${recorded.bytes} were written`;
+    return `is damaged: it has ${now.bytes} bytes, but ${recorded.bytes} were written`;
   return (
     `is damaged: its SHA-256 is ${now.sha256.slice(0, 12)}…, and it was written with ` +
     `${recorded.sha256.slice(0, 12)}…`

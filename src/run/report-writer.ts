@@ -17,14 +17,14 @@ export class ReportWriter {
     private readonly warn: (message: string) => void,
   ) {}
 
-  /** After a stage. */
+  /** Asks for a new report, after a stage. */
   request(): void {
     this.writing = this.writing.then(() =>
       performance.now() < this.notBefore ? undefined : this.write(),
     );
   }
 
-  /** The last report of this call, whatever ended it. */
+  /** Writes the last report of this call, also after a failure or a stop. */
   async finish(): Promise<void> {
     await this.writing;
     await this.write();

@@ -260,7 +260,7 @@ async function recordMetrics(records: Records): Promise<void> {
   if (existsSync(path)) await records.add([{ file: METRICS, ...(await digestFile(path)) }]);
 }
 
-/** Whether a finished run has all its iterations, or its rule still ends it where it ended. */
+/** Whether a finished run has all its iterations, or `until` still ends it after the last one. */
 async function isOver(
   directory: string,
   { iterations }: Recipe,
@@ -314,8 +314,8 @@ function endsLine(path: string): boolean {
 const PROGRESS_EVERY_MS = 5_000;
 
 /**
- * Every event with its time, synchronously: a killed process loses none. Of progress only as much
- * as a reader can follow.
+ * Also writes every event to events.jsonl, with its time, before `tell` gets it: a killed process
+ * loses none. Progress is written only as often as a reader can follow.
  */
 function logged(directory: string, tell: Emit): Emit {
   const path = join(directory, EVENTS);

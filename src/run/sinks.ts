@@ -12,7 +12,7 @@ import type { MetricsRow } from './metrics-log.js';
 import type { Recipe } from './recipe.js';
 import { SINKS, writeAtomic } from './store.js';
 
-/** Where the metrics of a run go besides its directory. */
+/** A destination of the metrics of a run, besides its directory. */
 export interface MetricsSink {
   /** Identifies the sink among those of a run; the same in every call of the run. */
   name: string;
@@ -49,7 +49,7 @@ interface FeedOptions {
   save: (taken: number) => Promise<void>;
 }
 
-/** Everything besides the run directory that the rows of a run go to. */
+/** The callback and the sinks that get the rows of a run. */
 export class Outlets {
   private readonly feeds: Feed[];
   private readonly taken: Record<string, number>;

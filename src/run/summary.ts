@@ -21,7 +21,7 @@ import {
   type IterationMetrics,
 } from '../evaluate/iteration.js';
 import type { RunContext } from './context.js';
-import { policyCounts } from './policies.js';
+import { caseCounts } from './case-counts.js';
 import type { StepRecord } from './stages/optimise.js';
 import type { Phase } from './store.js';
 
@@ -58,7 +58,7 @@ export class Summaries {
     const summary = await summaryOf(this.run, phase, steps);
     if (!summary) return undefined;
     this.rows.push(summary);
-    const counts = await policyCounts(this.run, phase);
+    const counts = await caseCounts(this.run, phase);
     this.run.metrics.finish(phase, { ...phaseColumns(summary), ...counts });
     this.run.emit({ type: 'iteration_finished', summary });
     return summary;

@@ -34,7 +34,7 @@ export type Order =
   | { do: 'keep'; checkpoints: number[] }
   | { do: 'end'; failed: boolean };
 
-/** What another rank failed with. */
+/** The failure of another rank. */
 export interface Failure {
   rank: number;
   code: string;
@@ -43,7 +43,7 @@ export interface Failure {
 
 export const orderKey = (number: number): string => `order/${number}`;
 
-/** Units that a rank takes of one stage, as far as there are so many items. */
+/** Units of a stage per rank; fewer if the stage has fewer items. */
 const UNITS_PER_RANK = 4;
 const POLL_MS = 20;
 const LOOK_MS = 500;
@@ -74,7 +74,7 @@ export class Team {
     return this.ranks.place;
   }
 
-  /** Takes the threads of this rank into use. */
+  /** Sets the number of CPU threads of this rank. */
   setThreads(recipe: Recipe): RunEvent {
     const threads = threadsOf(recipe, this.place);
     setThreads(threads);
@@ -86,7 +86,7 @@ export class Team {
     return this.ranks.place.size;
   }
 
-  /** Aborted where another rank was asked to stop. */
+  /** Aborted if another rank is asked to stop. */
   get signal(): AbortSignal {
     return this.stopped.signal;
   }
@@ -107,7 +107,7 @@ export class Team {
     part?: Part,
   ): Promise<void> {
     if (missing.length === 0) return;
-    let spent = 0; // tokens of what is decided before the first block
+    let spent = 0; // tokens computed before the first block, by the check of the sampler
     const progress = (done: number, tokens: number) => hooks.progress(done, (spent = tokens));
     const work = await stage.work!({ ...hooks, progress });
     const units = cut(missing, this.size);
@@ -157,7 +157,7 @@ export class Team {
     }
   }
 
-  /** Has every rank save its shard of a trainer's state; → the digest of each file. */
+  /** Has every rank save its shard of the trainer's state. Resolves with each file's digest. */
   async saveShards(
     files: readonly string[],
     saveOwn: (file: string) => Promise<Digest>,
@@ -229,7 +229,7 @@ export async function takeUnit(
   return next > units ? undefined : next - 1;
 }
 
-/** Whole blocks where there are many; parts of a block, of whole items, where there are few. */
+/** Cuts blocks into units: whole blocks if there are many, parts of a block if there are few. */
 export function cut<Item>(missing: readonly Block<Item>[], ranks: number): Unit<Item>[] {
   const perBlock = Math.ceil((UNITS_PER_RANK * ranks) / missing.length);
   return missing.flatMap((block) => {

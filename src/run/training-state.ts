@@ -28,7 +28,7 @@ const PROGRESS = 'progress.json';
 /** `best-20`: the checkpoint of step 20, whose evaluation was the best so far. */
 const BEST = 'best-';
 
-/** What a state needs of a trainer; with several ranks, of those of all of them. */
+/** Saves and loads a trainer's state; with several ranks, the state of all ranks' trainers. */
 export interface Stateful {
   /** The files of its state. */
   shards: number;
@@ -37,8 +37,8 @@ export interface Stateful {
 }
 
 /**
- * The state of a trainer: of all weights it is sharded over the ranks, each of which saves its own;
- * an adapter's is whole on each. `done` are the steps of the state that may be loaded.
+ * The state of a trainer. Full fine-tuning shards it over the ranks, each of which saves its shard;
+ * of an adapter every rank has the whole state. `done` is the step count of the state to load.
  */
 export function statefulOf(
   trainer: Trainer,

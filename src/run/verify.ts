@@ -157,7 +157,7 @@ function damaged(directory: string, damages: readonly Damage[]): RunError {
 
 const OTHER_RUN: Damage = {
   file: RECORDS,
-  what: `is that of another run: ${RECIPE} and ${RUN} fit each other, and not what it says of them`,
+  what: `belongs to another run: ${RECIPE} and ${RUN} agree with each other but not with it`,
   remedy:
     `bring back the ${RECORDS} of this run, or, if the other files are known to be good, record ` +
     'them again with `cream verify --accept`',

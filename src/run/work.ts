@@ -1,4 +1,4 @@
-/** The work that all ranks share in a stage: as another rank hears of it, and as it executes it. */
+/** The work of a stage that all ranks share: as rank 0 describes it, and as a rank executes it. */
 import type { WorkHooks } from '../lm/hooks.js';
 import type { WorkContext } from './context.js';
 import { withRewardModel } from './reward-model.js';
@@ -23,7 +23,7 @@ export type Work =
   /** By the recipe's reward model. */
   | { stage: 'reward' };
 
-/** The records of some items of a stage. The items are as JSON brought them. */
+/** Makes the records of some items of a stage, which come from JSON. */
 export type Maker = (items: never[], hooks: WorkHooks) => Promise<object[]>;
 
 /** Calls `use` with the maker of `work`; what it loads for this work alone is freed afterwards. */

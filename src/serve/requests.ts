@@ -158,7 +158,7 @@ function refusal(issue: z.core.$ZodIssue, body: object): RequestError {
   return new RequestError(400, `${param}: ${wanted}, got ${json(given)}.`, param);
 }
 
-/** Where the schema's own message would name its alternatives instead of what they mean. */
+/** Messages for fields where the message of the schema would only list types. */
 const WANTED: Record<string, string> = {
   content: 'must be text or a list of text parts (no images, audio or files)',
   prompt: 'must be text, token ids, or a list of either, and not empty',

@@ -15,11 +15,11 @@ describe('cream plan', () => {
       '7b full, 40 GiB  35.6 GiB  short of 0.4 GiB  short of 14.1 GiB  does not fit; LoRA would',
     );
     expect(table).toContain(
-      '8b full, 80 GiB  73.2 GiB  50.1 GiB  73.3 GiB  2048 rows, 8-bit states, ' +
+      '8b full, 80 GiB  73.2 GiB  50.1 GiB  73.3 GiB  2048 tokens, 8-bit states, ' +
         'split masters, bf16 gradients',
     );
     expect(table).toContain(
-      '13b LoRA, 40 GiB  34.7 GiB  31.8 GiB  35.3 GiB  8192 rows, recomputing',
+      '13b LoRA, 40 GiB  34.7 GiB  31.8 GiB  35.3 GiB  8192 tokens, activation checkpointing',
     );
   });
 
@@ -34,12 +34,12 @@ describe('cream plan', () => {
       expect(parts).toContain(part);
   });
 
-  it('plans for several GPUs: memory, traffic and the rows that hide it', async () => {
+  it('plans for several GPUs: memory, traffic and the tokens that hide it', async () => {
     const args = ['plan', '--shape', '8b', '--device-memory', '80', '--gpus', '8', '--nodes', '2'];
     const { stdout } = await cream(...args, '--json');
     const [plan] = JSON.parse(stdout) as {
       stages: { parts: { name: string; bytes: number }[] }[];
-      traffic: { gradients: number; weights: number; seconds: number; rows: number };
+      traffic: { gradients: number; weights: number; seconds: number; tokens: number };
     }[];
     const parts = Object.fromEntries(plan!.stages[2]!.parts.map((p) => [p.name, p.bytes]));
     const parameters = parts['weights']! / 2;
@@ -54,8 +54,8 @@ describe('cream plan', () => {
     expect(plan!.traffic.seconds).toBeCloseTo((6 * parameters * 15) / 16 / 320e9, 6);
     const text = (await cream(...args)).stdout;
     expect(text).toContain(
-      'training on 16 GPUs sends 30.1 GB of gradients per GPU and micro-batch, behind the ' +
-        'backward pass from 1,276 token rows on, and 15.1 GB of weights per step',
+      'training on 16 GPUs sends 30.1 GB of gradients per GPU and micro-batch, hidden by the ' +
+        'backward pass from 1,276 tokens on, and 15.1 GB of weights per step',
     );
     const wrong = await cream('plan', '--gpus', 'two');
     expect(wrong.stderr).toContain("--gpus must be a whole number from 1 to 100000, got 'two'.");

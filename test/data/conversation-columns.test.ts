@@ -92,13 +92,10 @@ describe('a column that changes the conversation is never dropped', () => {
     ],
     [{ prompt: 'Translate.', input: 'Hund' }, 'column "input" changes the conversation'],
     [{ prompt: 'Who won?', context: 'Ann lost.' }, 'column "context" changes the conversation'],
-    [
-      { prompt: 'Hi', tools: [{ name: 'w' }] },
-      'tools (column "tools" or "functions") are not read',
-    ],
+    [{ prompt: 'Hi', tools: [{ name: 'w' }] }, 'the columns "tools" and "functions" are not read'],
     [
       { prompt: 'Hi', functions: '[{"name": "w"}]' },
-      'tools (column "tools" or "functions") are not read',
+      'the columns "tools" and "functions" are not read',
     ],
     [{ prompt: 'Hi', history: 'earlier' }, 'column "history" must be a list'],
     [{ prompt: 'Hi', history: [['one']] }, '"history" entry 1 must be [user, assistant]'],

@@ -63,7 +63,7 @@ it('a mapping to a name that is not read is an error', async () => {
   const path = join(temporaryFolder(), 'c.jsonl');
   writeFileSync(path, JSON.stringify({ prompt: 'Hi' }));
   const columns = ['frobnicate=prompt'];
-  const message = '"frobnicate", which is not read; on the left stands one of system,';
+  const message = '"frobnicate", which is not read; the name on the left must be one of system,';
   for (const load of [loadPrompts, loadPreferences])
     await expect(load(path, { columns })).rejects.toThrow(message);
 });

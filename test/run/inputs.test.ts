@@ -134,7 +134,7 @@ it('a run does not go on with a prompts file that has changed', async () => {
   rmSync(join(directory, 'summary.json'));
   write('prompts.jsonl', ['ADDED', ...numbered(4)]);
   await expect(again()).rejects.toThrow(
-    /began with another content of .*prompts\.jsonl \(SHA-256 \w{12}…, now \w{12}…\)/,
+    /began with different content of .*prompts\.jsonl \(SHA-256 \w{12}…, now \w{12}…\)/,
   );
   write('prompts.jsonl', numbered(4));
   await again();

@@ -32,16 +32,16 @@ it('records of another run are named, and not the files that they do not describ
   const checked = await cream('verify', at(''));
   expect(checked.code).toBe(1);
   expect(checked.stdout.trim().split('\n')).toHaveLength(1);
-  expect(checked.stdout).toMatch(/^records\.jsonl is that of another run: .*bring back/);
+  expect(checked.stdout).toMatch(/^records\.jsonl belongs to another run: .*bring back/);
   const before = readFileSync(at('recipe.yaml'), 'utf8');
   await expect(tinyRun(TWO, { directory: at('') })).rejects.toThrow(
-    /records\.jsonl is that of another run/,
+    /records\.jsonl belongs to another run/,
   );
   expect(readFileSync(at('recipe.yaml'), 'utf8')).toBe(before);
   // The same where the recipe of that other run is given.
   await expect(
     tinyRun([...TWO, 'train.learning_rate=0.01'], { directory: at('') }),
-  ).rejects.toThrow(/records\.jsonl is that of another run/);
+  ).rejects.toThrow(/records\.jsonl belongs to another run/);
   expect(readFileSync(at('recipe.yaml'), 'utf8')).toBe(before);
 });
 

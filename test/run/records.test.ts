@@ -36,8 +36,8 @@ describe('a record', () => {
   });
 
   it.each([
-    ['rows that are missing', '{"a":1}\n', 'is damaged: it has 1 rows, and 2 were written'],
-    ['a cut', '{"a":1}\n{"a":2\n', 'is damaged: it has 15 bytes, and 16 were written'],
+    ['rows that are missing', '{"a":1}\n', 'is damaged: it has 1 rows, but 2 were written'],
+    ['a cut', '{"a":1}\n{"a":2\n', 'is damaged: it has 15 bytes, but 16 were written'],
     ['one other digit', '{"a":1}\n{"a":3}\n', 'is damaged: its SHA-256 is '],
     ['nothing', '', 'is damaged: it has 0 rows'],
   ])('tells %s', async (_, content, message) => {

@@ -15,8 +15,9 @@ export function addBench(program: Command, { signal }: Cli): void {
   program
     .command('bench')
     .description(
-      "measure speed and memory as shares of this machine's peak; all works, or one; curves: " +
-        'the costs of prompts, N, length and model size; ranks: two processes against one',
+      "measure speed and memory as a share of this machine's peak, for all works or for one; " +
+        '`curves` measures how the cost grows with prompts, N, length and model size, `ranks` ' +
+        'compares two processes with one',
     )
     .addArgument(new Argument('[work]', 'what to measure').choices(WORKS))
     .option(

@@ -148,7 +148,11 @@ function chosen({
     masterWeights === 'split' && 'split masters',
     gradientDtype === 'bfloat16' && 'bf16 gradients',
   ];
-  return [`${microBatchTokens} rows`, activationCheckpointing && 'recomputing', ...small]
+  return [
+    `${microBatchTokens} tokens`,
+    activationCheckpointing && 'activation checkpointing',
+    ...small,
+  ]
     .filter(Boolean)
     .join(', ');
 }

@@ -69,11 +69,11 @@ export function addTrain(program: Command, cli: Cli): void {
     .requiredOption(
       '--pairs <file>',
       "JSONL of `cream prefer`, whose reference log-probs must be the model's; or " +
-        'preference pairs of others, which the model scores first',
+        'given preference pairs, which the model scores first',
     )
     .option(
       '--base <name>',
-      'θ_0, for pairs of others with --reference base or --kl-coefficient, and for --loss kto ' +
+      'θ_0, for given pairs with --reference base or --kl-coefficient, and for --loss kto ' +
         'with --reference base [the model]',
     )
     .requiredOption(

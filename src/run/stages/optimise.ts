@@ -228,7 +228,7 @@ export async function optimise<Example>(
   }
 }
 
-/** Evaluates the newest step if that is due; `best`: it is the best one, which is to be kept. */
+/** Evaluates the newest step if that is due. `best` means that the step's weights must be kept. */
 async function evaluateNewest<Example>(
   objective: Objective<Example>,
   policy: LanguageModel,

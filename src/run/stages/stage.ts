@@ -15,7 +15,7 @@ export interface BlockedStage<Item, Made extends object> {
   unit: string;
   units?: (item: Item) => number;
   make: (items: readonly Item[], hooks: WorkHooks) => Promise<Made[]>;
-  /** How other ranks make the same; asked for once, before the first block. Absent: rank 0 does. */
+  /** Describes the work for other ranks, before the first block. If absent, rank 0 does all. */
   work?: (hooks: WorkHooks) => Promise<Work>;
   /** A short summary of the result, for the stage's last line. */
   note?: (made: readonly Made[]) => string;

@@ -1,6 +1,6 @@
 /**
- * Counts the prompts that were left out and the unusual completions that were kept, from the
- * artefacts.
+ * Counts the cases that the paper leaves open (docs/method.md): prompts without a pair, by reason,
+ * and unusual completions that were kept. Computed from the artefacts.
  */
 import { existsSync } from 'node:fs';
 import type {
@@ -16,8 +16,8 @@ import type { RunContext } from './context.js';
 import { accuracyOfPairs } from './ranking-check.js';
 import type { Phase } from './store.js';
 
-/** Columns of metrics.jsonl; empty for a phase without rankings. */
-export async function policyCounts(run: RunContext, phase: Phase): Promise<Record<string, number>> {
+/** The counts as columns of metrics.jsonl; empty for a phase without rankings. */
+export async function caseCounts(run: RunContext, phase: Phase): Promise<Record<string, number>> {
   const recordsOf = async <T extends object>(name: string): Promise<T[]> =>
     existsSync(run.file(phase, name)) ? run.read<T>(phase, name) : [];
   const rankings = await recordsOf<RankingRecord>('rankings.jsonl');
