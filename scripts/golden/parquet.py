@@ -8,6 +8,7 @@ Makes test/golden/parquet/*.parquet and rows.json. Run from anywhere:
 
 import datetime
 import json
+from decimal import Decimal
 from pathlib import Path
 
 import pyarrow as pa
@@ -83,6 +84,23 @@ def main():
         FOLDER / "bytes.parquet",
     )
     pq.write_table(table.slice(0, 0), FOLDER / "empty.parquet")
+    types = {
+        "price": pa.array([Decimal("1.10"), Decimal("-0.05")], pa.decimal128(9, 2)),
+        "key": pa.array([Decimal(12345678901234567890), Decimal(-7)], pa.decimal128(38, 0)),
+        "small": pa.array([0.1, -2.5], pa.float32()),
+        "at": pa.array([datetime.time(10, 30), datetime.time(23, 59, 1, 250)], pa.time64("us")),
+    }
+    pq.write_table(pa.table(types), FOLDER / "types.parquet")
+    twins = pa.Table.from_arrays([pa.array(["a"]), pa.array(["b"])], names=["prompt", "prompt"])
+    pq.write_table(twins, FOLDER / "twins.parquet")
+    pq.write_table(
+        pa.table({"text": ["unmistakable"]}),
+        FOLDER / "checksum.parquet",
+        compression="none",
+        use_dictionary=False,
+        write_statistics=False,
+        write_page_checksum=True,
+    )
 
 
 if __name__ == "__main__":

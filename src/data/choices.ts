@@ -2,6 +2,7 @@
  * Multiple-choice rows, in the forms of the hub's data sets and in the uniform one, as one prompt
  * with its options.
  */
+import { parseJsonText } from '../files/json.js';
 import { DataError, describe, isChoice } from './jsonl.js';
 import { askChoices } from './question.js';
 import type { Choice, Message, PromptRecord } from './records.js';
@@ -35,7 +36,8 @@ export function choicePrompt(row: Row, make: MakePrompt): PromptRecord {
  */
 export function choicesOf({ value, where }: Row): Choice[] {
   const raw =
-    value['choices'] ?? ['A', 'B', 'C'].map((label) => ({ label, text: value[`answer${label}`] }));
+    parsed(value['choices']) ??
+    ['A', 'B', 'C'].map((label) => ({ label, text: value[`answer${label}`] }));
   const { label: labels, text: texts } = raw as { label?: unknown; text?: unknown };
   const list: unknown =
     Array.isArray(labels) && Array.isArray(texts)
@@ -56,6 +58,19 @@ export function choicesOf({ value, where }: Row): Choice[] {
   return choices;
 }
 
+const isTexts = (choices: unknown): boolean =>
+  Array.isArray(choices) && typeof choices[0] === 'string';
+
+/** Choices as JSON text, as in CSV files; any other value as it is. */
+function parsed(choices: unknown): unknown {
+  if (typeof choices !== 'string') return choices;
+  try {
+    return parseJsonText(choices);
+  } catch {
+    return choices;
+  }
+}
+
 /**
  * The right label: `answer`, `answerKey`, or SIQA's `label` from 1; MMLU's `answer` is an index
  * from 0. Undefined if none is given, "" on test splits.
@@ -68,12 +83,7 @@ function answerOf({ value, where }: Row, choices: readonly Choice[]): string | u
   const labels = choices.map(({ label }) => label);
   const text = String(given);
   if (labels.includes(text)) return text;
-  const from =
-    value['choices'] === undefined
-      ? 1
-      : Array.isArray(value['choices']) && typeof value['choices'][0] === 'string'
-        ? 0
-        : NaN;
+  const from = value['choices'] === undefined ? 1 : isTexts(parsed(value['choices'])) ? 0 : NaN;
   const named = /^\d+$/.test(text) ? labels[Number(text) - from] : undefined;
   if (named === undefined)
     throw new DataError(

@@ -34,13 +34,6 @@ const NAMES: Readonly<Record<string, readonly string[]>> = {
   rejected: [],
 };
 
-const OURS = new Map(
-  Object.entries(NAMES).flatMap(([ours, others]) => [
-    [ours, ours] as const,
-    ...others.map((other) => [other, ours] as const),
-  ]),
-);
-
 /**
  * Columns that would change the conversation and are never read: names of further prompts, of texts
  * that the prompt refers to, and of pictures.
@@ -59,33 +52,58 @@ const UNREAD = new Set([
     'contexts',
   ],
   ...['article', 'background', 'image', 'images', 'audio', 'audios', 'video', 'videos'],
+  ...['ctx', 'ctxs', 'few_shot', 'few_shots', 'few_shot_prompt', 'exemplars'],
 ]);
 
-const plain = (name: string): string =>
-  name
+/** Columns with the options of a question: `options`, `option_a`, `opa`, `distractor1`, `ending0`. */
+const OPTIONS = new RegExp(
+  '^(?:options|endings|(?:answer|multiple)_(?:choices|options)|' +
+    '(?:option|choice|distractor|ending|sol)_?(?:[a-h]|\\d)|op[a-h])$',
+);
+
+function plain(name: string): string {
+  return name
     .trim()
     .replace(/(?<=[a-z0-9])(?=[A-Z])/g, '_')
     .replace(/[\s.-]+/g, '_')
     .toLowerCase();
+}
 
-/** Our name of a column; undefined if it is none of a conversation. */
-export const ourName = (column: string): string | undefined => OURS.get(plain(column));
-
-/** Further columns that loaders read under their own names. */
-const ALSO_READ = new Set([
+/** Further columns that loaders read. */
+const ALSO_READ = [
   ...['id', 'prompt_id', 'uuid', 'choices', 'question_stem', 'answerKey', 'label', 'answerA'],
   ...['answerB', 'answerC', 'final', 'task', 'consistency'],
+];
+
+const OURS = new Map<string, string>([
+  ...Object.entries(NAMES).flatMap(([ours, others]) =>
+    [ours, ...others].map((name): [string, string] => [name, ours]),
+  ),
+  ...ALSO_READ.map((name): [string, string] => [plain(name), name]),
 ]);
 
+/** Our name of a column; undefined if it is not read. */
+export const ourName = (column: string): string | undefined => OURS.get(plain(column));
+
 /** Whether loaders know a column, by our name or another set's. */
-export const isRead = (column: string): boolean =>
-  ALSO_READ.has(column) || ourName(column) !== undefined;
+export const isRead = (column: string): boolean => ourName(column) !== undefined;
 
 /** Our names, for an error message. */
 export const knownNames = (): string => [...Object.keys(NAMES), ...ALSO_READ].join(', ');
 
 /** Whether a column would change the conversation and is never read. */
 export const isUnread = (column: string): boolean => UNREAD.has(plain(column));
+
+/**
+ * The columns with the options of a question that is not in one of the forms of `choices`: named as
+ * such, or A, B, C … as in files of MMLU.
+ */
+export function optionColumns(columns: readonly string[]): string[] {
+  const letters = ['A', 'B', 'C'].every((letter) => columns.includes(letter));
+  return columns.filter(
+    (column) => OPTIONS.test(plain(column)) || (letters && /^[A-H]$/.test(column)),
+  );
+}
 
 /**
  * The row with the columns of its conversation under our names. @throws DataError where two columns

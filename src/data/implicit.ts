@@ -83,9 +83,13 @@ export function turns(dialogue: string): Message[] | null {
   });
 }
 
-/** The turns of a dialogue that ends where the assistant is to speak; null for any other text. */
+/**
+ * The turns of a dialogue, without the label `Assistant:` at which the assistant is to speak; null
+ * for any other text.
+ */
 export function dialoguePrompt(text: string): Message[] | null {
-  const said = turns(text);
+  const [, only] = /^\n\nHuman: ?((?:(?!\n\nAssistant:)[^])*)$/.exec(text) ?? [];
+  const said = only === undefined ? turns(text) : [{ role: 'user' as const, content: only.trim() }];
   const last = said?.at(-1);
-  return last?.role === 'assistant' && last.content === '' ? said!.slice(0, -1) : null;
+  return last?.role === 'assistant' && last.content === '' ? said!.slice(0, -1) : said;
 }

@@ -1,51 +1,161 @@
-/** A JSON list of rows, parsed row by row, so that the event loop runs in between. */
+/**
+ * A file that is one JSON list of rows, or an object with such a list under "data". It is parsed row
+ * by row, so that the event loop runs in between.
+ */
 import { setImmediate } from 'node:timers/promises';
-import { parseJsonText } from '../files/json.js';
-import { SLICE_BYTES } from './jsonl.js';
+import { parseJsonText, RepeatedKey } from '../files/json.js';
+import { isRead, isUnread } from './column-names.js';
+import { DataError, describe, isObject, repeatedKey, SLICE_BYTES } from './jsonl.js';
 
-const [QUOTE, BACKSLASH, COMMA] = [0x22, 0x5c, 0x2c];
+const [QUOTE, BACKSLASH, COMMA, COLON] = [0x22, 0x5c, 0x2c, 0x3a];
 const [OPEN_LIST, CLOSE_LIST, OPEN_OBJECT, CLOSE_OBJECT] = [0x5b, 0x5d, 0x7b, 0x7d];
 
+/** The values in a file: the rows of its list, or what else the file holds. */
+export type Listed =
+  { rows: unknown[] } | { lines: true } /* several values one after the other */ | undefined;
+
 /**
- * The entries of the list in `bytes`; undefined if it is not one list of valid JSON, which a parser
- * of the whole text then explains.
+ * The rows of the list, or of the "data" of the object, in `bytes`, whose first byte that is not
+ * blank is at `from`. Undefined if there is no such list in valid JSON, which a parser of the whole
+ * text then explains. @throws DataError for a key twice in a row, and for keys beside "data" that
+ * would be lost
  */
-export async function rowsOfList(bytes: Uint8Array): Promise<unknown[] | undefined> {
-  const utf8 = new TextDecoder('utf-8', { fatal: true });
-  const entries: unknown[] = [];
-  const from = bytes.indexOf(OPEN_LIST) + 1;
-  let [depth, start, rested, quoted, closed] = [1, from, from, false, -1];
-  /** Adds the entry that ends before `end`; false if it is not JSON. */
-  const add = (end: number, last: boolean): boolean => {
+export async function listedRows(bytes: Uint8Array, from: number, name: string): Promise<Listed> {
+  const walk = new Walk(bytes, name);
+  if (bytes[from] === OPEN_LIST) {
+    const rows = await walk.rows(from + 1);
+    if (rows === undefined || bytes[walk.at] !== CLOSE_LIST) return undefined;
+    return isBlank(bytes.subarray(walk.at + 1)) ? { rows } : undefined;
+  }
+  const start = await walk.list(from);
+  const rows = start === undefined ? undefined : await walk.rows(start + 1);
+  if (start !== undefined && (rows === undefined || bytes[walk.at] !== CLOSE_LIST))
+    return undefined;
+  const end = walk.at;
+  if (start !== undefined) await walk.list(end + 1, 1);
+  if (walk.at < bytes.length && !isBlank(bytes.subarray(walk.at + 1))) return { lines: true };
+  if (rows === undefined) return undefined;
+  const around = Buffer.concat([bytes.subarray(from, start), bytes.subarray(end + 1, walk.at + 1)]);
+  const others = othersOf(around, start! - from);
+  if (others === undefined) return undefined;
+  refuseLost(others, name);
+  return { rows };
+}
+
+/** The members of the object beside the list, which was at `at`; undefined if it is not JSON. */
+function othersOf(around: Buffer, at: number): Record<string, unknown> | undefined {
+  try {
+    const text = `${around.toString('utf8', 0, at)}null${around.toString('utf8', at)}`;
+    const value = parseJsonText(text);
+    return isObject(value) ? value : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+/** @throws DataError for a member that holds rows as well, or belongs to every conversation */
+function refuseLost(others: Record<string, unknown>, name: string): void {
+  for (const [key, value] of Object.entries(others)) {
+    if (key === 'data') continue;
+    const isRows = Array.isArray(value) && value.length > 0 && value.every(isObject);
+    const isText = (isRead(key) && key !== 'id' && key !== 'task') || isUnread(key);
+    if (isRows && key !== 'fields')
+      throw new DataError(
+        `${name} has rows under "data" and under ${JSON.stringify(key)}, and only one of them ` +
+          'could be read; write each list into a file of its own',
+      );
+    if (isText && value !== null)
+      throw new DataError(
+        `${name} has ${JSON.stringify(key)} beside "data" (${describe(value)}), where it is not ` +
+          'read; write it into every row as a column',
+      );
+  }
+}
+
+const isBlank = (bytes: Uint8Array): boolean =>
+  bytes.every((byte) => byte === 0x20 || (byte >= 0x09 && byte <= 0x0d));
+
+/** Steps through JSON by its brackets and quotes; the event loop runs after every `SLICE_BYTES`. */
+class Walk {
+  /** The position that the last call reached: of a closing bracket, or the end. */
+  at = 0;
+  private rested = 0;
+  private readonly utf8 = new TextDecoder('utf-8', { fatal: true });
+
+  constructor(
+    private readonly bytes: Uint8Array,
+    private readonly name: string,
+  ) {}
+
+  /** The entries of a list that begins before `from`; undefined if one of them is not JSON. */
+  async rows(from: number): Promise<unknown[] | undefined> {
+    const rows: unknown[] = [];
+    let [depth, start] = [1, from];
+    for (this.at = from; this.at < this.bytes.length; this.at++) {
+      const byte = this.bytes[this.at]!;
+      if (byte === QUOTE) this.skipString();
+      else if (byte === OPEN_LIST || byte === OPEN_OBJECT) depth++;
+      else if (byte === CLOSE_LIST || byte === CLOSE_OBJECT) depth--;
+      if (depth === 0 || (depth === 1 && byte === COMMA)) {
+        const text = this.text(start, this.at);
+        const empty = depth === 0 && rows.length === 0 && text?.trim() === '';
+        if (text === undefined || (!empty && !this.add(text, rows))) return undefined;
+        if (depth === 0) return rows;
+        start = this.at + 1;
+      }
+      await this.rest();
+    }
+    return undefined;
+  }
+
+  /**
+   * The position of the list under the key "data" of the object at `from`, or undefined at its end.
+   * With `depth` 1, `from` is within the object.
+   */
+  async list(from: number, depth = 0): Promise<number | undefined> {
+    let [key, before] = ['', ''];
+    for (this.at = from; this.at < this.bytes.length; this.at++) {
+      const byte = this.bytes[this.at]!;
+      if (byte === QUOTE) {
+        const start = this.at + 1;
+        this.skipString();
+        if (depth === 1) before = Buffer.from(this.bytes.subarray(start, this.at)).toString();
+      } else if (byte === COLON && depth === 1) key = before;
+      else if (byte === OPEN_LIST || byte === OPEN_OBJECT) {
+        if (depth++ === 1 && byte === OPEN_LIST && key === 'data') return this.at;
+      } else if ((byte === CLOSE_LIST || byte === CLOSE_OBJECT) && --depth === 0) return undefined;
+      await this.rest();
+    }
+    return undefined;
+  }
+
+  private add(text: string, rows: unknown[]): boolean {
     try {
-      const text = utf8.decode(bytes.subarray(start, end));
-      if (last && entries.length === 0 && text.trim() === '') return true;
-      entries.push(parseJsonText(text));
+      rows.push(parseJsonText(text));
       return true;
-    } catch {
+    } catch (error) {
+      if (error instanceof RepeatedKey)
+        throw repeatedKey(`${this.name} row ${rows.length + 1}`, error);
       return false;
     }
-  };
-  for (let at = from; at < bytes.length && closed < 0; at++) {
-    const byte = bytes[at];
-    if (quoted) {
-      if (byte === BACKSLASH) at++;
-      else if (byte === QUOTE) quoted = false;
-    } else if (byte === QUOTE) quoted = true;
-    else if (byte === OPEN_LIST || byte === OPEN_OBJECT) depth++;
-    else if (byte === CLOSE_LIST || byte === CLOSE_OBJECT) depth--;
-    if (!quoted && (depth === 0 || (depth === 1 && byte === COMMA))) {
-      if (!add(at, depth === 0)) return undefined;
-      if (depth === 0) closed = at;
-      start = at + 1;
-    }
-    if (at - rested >= SLICE_BYTES) {
-      rested = at;
-      await setImmediate();
+  }
+
+  private text(from: number, to: number): string | undefined {
+    try {
+      return this.utf8.decode(this.bytes.subarray(from, to));
+    } catch {
+      return undefined;
     }
   }
-  const rest = bytes.subarray(closed + 1);
-  return closed >= 0 && bytes[closed] === CLOSE_LIST && utf8.decode(rest).trim() === ''
-    ? entries
-    : undefined;
+
+  private skipString(): void {
+    for (this.at++; this.at < this.bytes.length && this.bytes[this.at] !== QUOTE; this.at++)
+      if (this.bytes[this.at] === BACKSLASH) this.at++;
+  }
+
+  private async rest(): Promise<void> {
+    if (this.at - this.rested < SLICE_BYTES) return;
+    this.rested = this.at;
+    await setImmediate();
+  }
 }

@@ -3,6 +3,7 @@
  * writes the lines of `serialize` atomically.
  */
 import { setImmediate } from 'node:timers/promises';
+import { RepeatedKey } from '../files/json.js';
 import { FileError, readRegular } from '../files/read.js';
 import type { Columns, Kind } from './columns.js';
 
@@ -92,7 +93,7 @@ export async function parseLinesInSlices(
 }
 
 /** Bytes of a data file that are parsed between two turns of the event loop: less than 50 ms. */
-export const SLICE_BYTES = 2 << 20;
+export const SLICE_BYTES = 1 << 20;
 
 interface ParsedLine {
   number: number;
@@ -207,6 +208,12 @@ export function columnList(value: Record<string, unknown>): string {
     : shown.join(', ') + (names.length > shown.length ? ', …' : '');
 }
 
+/** A row that has one key twice, as an error about it. */
+export const repeatedKey = (where: string, cause: RepeatedKey): DataError =>
+  new DataError(`${where}: ${cause.message}, and only one of the two could be read; remove one`, {
+    cause,
+  });
+
 /** A value in a few words, for an error message. */
 export function describe(value: unknown): string {
   if (value === undefined) return 'missing';
@@ -283,6 +290,7 @@ function parseValue(text: string, where: string, parse: (text: string) => unknow
   try {
     return parse(text);
   } catch (cause) {
+    if (cause instanceof RepeatedKey) throw repeatedKey(where, cause);
     throw new DataError(
       `${where}: not JSON (${(cause as Error).message}); each line must be one JSON object`,
       { cause },

@@ -21,10 +21,28 @@ const ROLES = new Map<string, Message['role']>([
 ]);
 
 /** Keys of a turn that change what the model sees or writes, and that a Message cannot hold. */
-const UNREAD_KEYS = [
-  ...['tool_calls', 'function_call', 'tool_call_id', 'reasoning_content', 'reasoning', 'thinking'],
-  ...['image', 'images', 'audio', 'video', 'videos', 'attachments'],
-];
+const UNREAD_KEYS = new Set([
+  ...['tool_calls', 'function_call', 'tool_call_id', 'tools', 'functions', 'tool_results'],
+  ...['reasoning_content', 'reasoning', 'reasoning_details', 'thinking', 'thought', 'thoughts'],
+  ...['image', 'images', 'image_url', 'audio', 'input_audio', 'video', 'videos', 'attachments'],
+  ...['context', 'contexts', 'document', 'documents', 'refusal'],
+]);
+
+/** The first key of a turn, or of a part of it, that is not read; false switches a key off. */
+const unreadKey = (turn: Record<string, unknown>): string | undefined =>
+  Object.keys(turn).find(
+    (key) => UNREAD_KEYS.has(key.toLowerCase()) && turn[key] !== false && !isEmpty(turn[key]),
+  );
+
+/** @throws DataError naming a key of a turn or answer that a Message cannot hold */
+export function refuseUnreadKeys(turn: Record<string, unknown>, place: string): void {
+  const unread = unreadKey(turn);
+  if (unread !== undefined)
+    throw new DataError(
+      `${place} has ${JSON.stringify(unread)}, which is not read; write it into the content, ` +
+        'or leave the row out',
+    );
+}
 
 /** The columns that hold a whole conversation, never plain text. */
 export const CONVERSATIONS: readonly string[] = ['messages', 'conversations', 'conversation'];
@@ -55,12 +73,7 @@ function messageFrom(turn: unknown, place: string): Message {
       `${place} has the role ${describe(named)}; system, developer, user (human) and ` +
         'assistant (gpt) turns are read, tool turns are not',
     );
-  const unread = UNREAD_KEYS.find((key) => !isEmpty(turn[key]));
-  if (unread !== undefined)
-    throw new DataError(
-      `${place} has ${JSON.stringify(unread)}, which is not read; write it into the content, ` +
-        'or leave the row out',
-    );
+  refuseUnreadKeys(turn, place);
   const content = turn['content'] ?? turn['value'];
   if (content === undefined || content === null)
     throw new DataError(
@@ -96,6 +109,7 @@ function contentOf(raw: unknown, place: string): string {
     .map((part: unknown, i) => {
       if (typeof part === 'string') return part;
       const text = isObject(part) && (part['type'] ?? 'text') === 'text' ? part['text'] : undefined;
+      if (isObject(part) && text !== undefined) refuseUnreadKeys(part, place);
       if (typeof text !== 'string')
         throw new DataError(
           `${place}: part ${i + 1} of its content must be text, but is ${describe(part)}`,

@@ -195,6 +195,18 @@ export function checkColumn(
   }
 }
 
+/** The names of the columns, those within structs and lists left out. */
+export function topLevelOf(schema: readonly SchemaElement[]): string[] {
+  const names: string[] = [];
+  const skip = (at: number): number => {
+    let next = at + 1;
+    for (let child = 0; child < (schema[at]?.num_children ?? 0); child++) next = skip(next);
+    return next;
+  };
+  for (let at = 1; at < schema.length; at = skip(at)) names.push(schema[at]!.name);
+  return names;
+}
+
 /** The path of every leaf of the schema, the root left out. */
 function leavesOf(schema: readonly SchemaElement[]): SchemaElement[][] {
   const leaves: SchemaElement[][] = [];

@@ -4,6 +4,7 @@
  * Here every page's counts and runs must add up. (Parquet's Encodings.md: levels and dictionary
  * indices are runs of either one repeated value or bit-packed groups of eight.)
  */
+import { crc32 } from 'node:zlib';
 import type { ColumnMetaData, SchemaElement } from 'hyparquet';
 import { COMPRESSORS } from './parquet-codecs.js';
 import { readStruct, type Struct } from './parquet-thrift.js';
@@ -59,6 +60,8 @@ export function checkPages(bytes: Uint8Array, leaf: Leaf): void {
       throw new Error('its pages unpack to more than the size that the column declares');
     const body = bytes.subarray(end, end + packed);
     at = end + packed;
+    if (typeof header[4] === 'number' && crc32(body) !== header[4] >>> 0)
+      throw new Error('the checksum of a page is wrong');
     if (type === DICTIONARY) {
       dictionary = number(struct(header, 7), 1);
       checkPlain(leaf, dictionary, unpack(leaf.column, body, unpacked).length);

@@ -4,8 +4,8 @@
  * anything is decoded (parquet-check.ts): a damaged or hostile file must end in an error message,
  * not in a hang or exhausted memory.
  *
- * Values come out as in JSON: int64 as numbers, or as text of their digits beyond 2^53; dates as
- * ISO texts, absent values as null.
+ * Values come out as in JSON: int64 and decimals as numbers, or as text of their digits where no
+ * number holds these; dates and times as ISO texts, absent values as null.
  */
 import type { FileHandle } from 'node:fs/promises';
 import {
@@ -14,6 +14,7 @@ import {
   type AsyncBuffer,
   type FileMetaData,
   type RowGroup,
+  type SchemaElement,
 } from 'hyparquet';
 import { openRegular } from '../files/read.js';
 import {
@@ -22,10 +23,12 @@ import {
   chunkRange,
   chunksOf,
   readFooter,
+  topLevelOf,
   type ColumnBytes,
 } from './parquet-check.js';
 import { COMPRESSORS } from './parquet-codecs.js';
 import { DataError, unreadable } from './jsonl.js';
+import { readerOf, withoutDecimals } from './parquet-values.js';
 import type { SourceRow } from './rows.js';
 
 export interface ParquetOptions {
@@ -79,7 +82,20 @@ async function readMetadata(bytes: AsyncBuffer, name: string): Promise<FileMetaD
     );
   }
   checkMetadata(metadata, bytes.byteLength, name);
+  refuseTwins(metadata.schema, name);
   return metadata;
+}
+
+/** @throws DataError where two columns have one name, of which only one could be read */
+function refuseTwins(schema: readonly SchemaElement[], name: string): void {
+  const seen = new Set<string>();
+  for (const column of topLevelOf(schema)) {
+    if (seen.has(column))
+      throw new DataError(
+        `${name}: two columns are called ${JSON.stringify(column)}; rename one of them`,
+      );
+    seen.add(column);
+  }
 }
 
 const topLevel = (metadata: FileMetaData): string[] => [
@@ -123,7 +139,7 @@ async function readColumn({
     checkColumn(file, metadata, group, column);
     values = await parquetReadObjects({
       file,
-      metadata: { ...metadata, row_groups: [group] },
+      metadata: { ...withoutDecimals(metadata), row_groups: [group] },
       columns: [column],
       compressors: COMPRESSORS,
       parsers: PARSERS,
@@ -140,11 +156,12 @@ async function readColumn({
     throw new DataError(
       `${where}: ${values.length} values for ${count} rows; the file is damaged, fetch it again`,
     );
+  const read = readerOf(metadata.schema, column);
   for (let i = 0; i < count; i++) {
     const row = rows[first + i]!;
     // A column called __proto__ must not become the row's prototype.
     Object.defineProperty(row.value, column, {
-      value: plain(values[i]![column]),
+      value: read(values[i]![column]),
       enumerable: true,
       writable: true,
       configurable: true,
@@ -187,20 +204,6 @@ const PARSERS = {
     }
   },
 };
-
-/** A value in the form that JSON would give it. */
-function plain(value: unknown): unknown {
-  if (value === undefined || value === null) return null;
-  if (typeof value === 'bigint') {
-    const number = Number(value);
-    return Number.isSafeInteger(number) ? number : String(value);
-  }
-  if (typeof value !== 'object' || value instanceof Uint8Array) return value;
-  if (value instanceof Date) return Number.isNaN(value.getTime()) ? null : value.toISOString();
-  if (Array.isArray(value) || ArrayBuffer.isView(value))
-    return Array.from(value as unknown as ArrayLike<unknown>, (item) => plain(item));
-  return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, plain(item)]));
-}
 
 async function asyncBuffer(file: FileHandle): Promise<AsyncBuffer> {
   const { size } = await file.stat();

@@ -19,6 +19,7 @@
  */
 import { createHash } from 'node:crypto';
 import { BadRows, type LeftOut } from './bad-rows.js';
+import { underOurNames } from './column-names.js';
 import { extractPrompt, splitTexts, turns, type Split } from './implicit.js';
 import { columnList, DataError, describe, isObject } from './jsonl.js';
 import {
@@ -28,6 +29,7 @@ import {
   isEmpty,
   listInText,
   checkTexts,
+  refuseUnreadKeys,
   sameMessage,
 } from './messages.js';
 import { officialPairs, readOfficial } from './official.js';
@@ -45,7 +47,7 @@ import type { LoadOptions, RowOptions } from './prompts.js';
 import type { Message, PairRecord } from './records.js';
 import { readObjects, type Row } from './rows.js';
 import { inSlices } from './row-slices.js';
-import { describesRow, UnreadColumns } from './unread-columns.js';
+import { describesRow, holdsText, UnreadColumns } from './unread-columns.js';
 
 export { extractPrompt } from './implicit.js';
 
@@ -241,8 +243,7 @@ function fromTexts(row: Row, chosen: string, rejected: string): SplitRow {
 /** The first text column that may be the question of a pair without a prompt. */
 const unknownText = (value: Record<string, unknown>): string | undefined =>
   Object.keys(value).find(
-    (column) =>
-      typeof value[column] === 'string' && !isEmpty(value[column]) && !describesRow(column),
+    (column) => !isEmpty(value[column]) && !describesRow(column) && holdsText(value[column]),
   );
 
 const assistant = (content: string): Message => ({ role: 'assistant', content });
@@ -258,7 +259,10 @@ function answerIn(row: Row, column: string): Message[] | string {
     if ((raw['role'] ?? raw['from']) !== undefined) return conversation(row, column);
     // Some data sets have the answer as {content} or {text}.
     const held = raw['content'] ?? raw['text'];
-    if (typeof held === 'string') return held;
+    if (typeof held === 'string') {
+      refuseUnreadKeys(raw, `${where}: ${JSON.stringify(column)}`);
+      return held;
+    }
   }
   throw new DataError(
     `${where}: column ${JSON.stringify(column)} must be text or a list of messages, but is ` +
@@ -268,7 +272,7 @@ function answerIn(row: Row, column: string): Message[] | string {
 
 /** Reads the row as given: here NaN is an error and not an absent value. */
 function consistencyOf({ value, where }: Row): { consistency?: number } {
-  const raw = value['consistency'];
+  const raw = underOurNames({ value, where }).value['consistency'];
   if (raw === undefined || raw === null) return {};
   if (typeof raw !== 'number' || !(raw >= 0 && raw <= 1))
     throw new DataError(

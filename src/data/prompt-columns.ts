@@ -8,7 +8,14 @@
  *   history: earlier turns, as Alpaca's [[user, assistant], …] or as messages
  *   tools, documents, images and the like: refused
  */
-import { isRead, isUnread, knownNames, ourName, underOurNames } from './column-names.js';
+import {
+  isRead,
+  isUnread,
+  knownNames,
+  optionColumns,
+  ourName,
+  underOurNames,
+} from './column-names.js';
 import { dialoguePrompt } from './implicit.js';
 import { columnList, DataError, describe } from './jsonl.js';
 import {
@@ -55,6 +62,7 @@ export function rename(row: Row, columns: readonly string[]): Row {
       );
     return { ours, theirs };
   });
+  refuseTwice(pairs);
   const value = { ...row.value };
   // A user who names the prompt has decided between the columns that could be it.
   if (pairs.some(({ ours }) => PROMPT_CANDIDATES.includes(ours)))
@@ -71,6 +79,18 @@ export function rename(row: Row, columns: readonly string[]): Row {
     value[ours] = row.value[theirs];
   }
   return { value, where: row.where };
+}
+
+/** @throws DataError where two columns are to be read as one */
+function refuseTwice(pairs: readonly { ours: string; theirs: string }[]): void {
+  for (const [i, { ours, theirs }] of pairs.entries()) {
+    const other = pairs.slice(0, i).find((pair) => ourName(pair.ours) === ourName(ours));
+    if (other !== undefined)
+      throw new DataError(
+        `the column mappings read both ${JSON.stringify(other.theirs)} and ` +
+          `${JSON.stringify(theirs)} as ${JSON.stringify(ours)}; leave one of them out`,
+      );
+  }
 }
 
 /** The first of `columns` that is not empty, else the first that exists. */
@@ -182,9 +202,11 @@ function withHistory(row: Row, messages: readonly Message[]): Message[] {
 
 /** @throws DataError naming a column of the conversation that `read` does not contain */
 function refuseUnread({ value, where }: Row, used: readonly string[], read: Message[]): void {
-  const others = Object.keys(value).filter(
+  const columns = Object.keys(value);
+  const others = columns.filter(
     (column) => isUnread(column) && ['string', 'object'].includes(typeof value[column]),
   );
+  refuseOptions(value, where, optionColumns(columns), read);
   for (const column of [...PROMPT_CANDIDATES, 'context', ...others]) {
     if (used.includes(column) || isEmpty(value[column])) continue;
     if (isRepeated(value[column], column, read, where)) continue;
@@ -200,6 +222,26 @@ function refuseUnread({ value, where }: Row, used: readonly string[], read: Mess
             '; write it into the prompt, name the prompt with columns, or remove it',
     );
   }
+}
+
+/** @throws DataError naming a column with options of the question that `read` does not contain */
+function refuseOptions(
+  value: Row['value'],
+  where: string,
+  columns: readonly string[],
+  read: Message[],
+): void {
+  const said = (option: unknown): boolean =>
+    typeof option === 'object' && option !== null
+      ? Object.values(option).every((part) => typeof part === 'number' || said(part))
+      : isEmpty(option) || read.some(({ content }) => contains(content, String(option).trim()));
+  const column = columns.find((name) => !said(value[name]));
+  if (column !== undefined)
+    throw new DataError(
+      `${where}: column ${JSON.stringify(column)} looks like options of the question, and the ` +
+        'prompt does not contain them; give them as a list "choices" (or with columns, such as ' +
+        'choices=options), write them into the prompt, or remove them',
+    );
 }
 
 /** Whether a column only repeats text that was read. */

@@ -7,7 +7,8 @@
  *                                                       demonstrations: the last assistant turn
  *   question + choices [+ context, answer | answerKey]  multiple choice (ARC, OpenBookQA, MMLU)
  *   question + context + answerA, answerB, answerC [+ label]  SIQA as published
- *   question [+ context, final | answer]                GSM8K and other questions with a number
+ *   question [+ context, final | answer]                GSM8K and other questions; a short answer
+ *                                                       is asked for behind `Answer:`
  *   instruction [+ input, context]                      Alpaca, Dolly
  *   query, or input alone                               a user message
  *   any of these + completion | output | response       demonstrations
@@ -38,7 +39,7 @@ import {
   withoutPrompt,
 } from './prompt-columns.js';
 import type { DemonstrationRecord, Message, PromptRecord } from './records.js';
-import { askQuestion, contentId } from './question.js';
+import { askQuestion, contentId, kindOf } from './question.js';
 import { readObjects, type Row, type SourceOptions } from './rows.js';
 import { inSlices } from './row-slices.js';
 import { UnreadColumns } from './unread-columns.js';
@@ -150,7 +151,7 @@ export function promptOf(row: Row, options: RowOptions = {}): PromptRecord {
       // GSM8K as published has the whole solution in `answer`, its last line being `#### N`.
       const answer =
         optionalText(line, 'final') ?? optionalText(line, 'answer')?.split('####').at(-1)!.trim();
-      const question = askQuestion(inContext(line, text(line, 'question')), 'number');
+      const question = askQuestion(inContext(line, text(line, 'question')), kindOf(answer));
       return make(question, ['question', 'context'], { answer });
     }
     case 'instruction':
@@ -246,6 +247,7 @@ function demonstrationParts(line: Row): {
       `${where}: "${answer}" and "${other}" could both be the completion, and they differ; ` +
         'remove one of them',
     );
+  refuseUndesirable(line, answer);
   const given =
     answer === 'completion'
       ? conversation(line, answer, 'assistant')
@@ -258,17 +260,31 @@ function demonstrationParts(line: Row): {
   return { found, completion };
 }
 
+/** Marks of a turn that is not to be learnt, where they are 0 or false; and where 1 or true. */
+const LEARNT = ['weight', 'train', 'trainable', 'training', 'loss', 'loss_weight', 'loss_scale'];
+const NOT_LEARNT = ['mask', 'masked', 'ignore'];
+
 /** @throws DataError where the last turn is marked as one that is not to be learnt */
 function refuseUntrained(turns: unknown, place: string): void {
   const last: unknown = Array.isArray(turns) ? turns.at(-1) : undefined;
   if (!isObject(last)) return;
-  const mark = ['weight', 'train', 'trainable'].find(
-    (key) => last[key] === 0 || last[key] === false,
-  );
+  const mark =
+    LEARNT.find((key) => last[key] === 0 || last[key] === false) ??
+    NOT_LEARNT.find((key) => last[key] === 1 || last[key] === true);
   if (mark !== undefined)
     throw new DataError(
       `${place} ends with a turn that is not to be learnt (${JSON.stringify(mark)} is ` +
         `${describe(last[mark])}); leave the row out, or end it with the turn before`,
+    );
+}
+
+/** @throws DataError for a row of TRL's unpaired preferences whose completion is a bad one */
+function refuseUndesirable({ value, where }: Row, answer: string): void {
+  const { label } = value;
+  if (label === false || /^false$/i.test(String(label)) || (label === 0 && answer === 'completion'))
+    throw new DataError(
+      `${where}: "label" is ${describe(label)}, so "${answer}" is an example of a bad completion ` +
+        'and not a demonstration; leave the row out, or name the columns with columns',
     );
 }
 

@@ -16,9 +16,22 @@ const INSTRUCTIONS: Record<AnswerKind, string> = {
   word: 'Think step by step in a few short sentences. End with "Answer:" and the word.',
 };
 
-/** A question as the one user message of a prompt. */
-export function askQuestion(question: string, kind: AnswerKind): Message[] {
-  return [{ role: 'user', content: `${question.trim()}\n\n${INSTRUCTIONS[kind]}` }];
+/**
+ * The kind of a known answer: a number (perhaps with a unit), or one word; undefined for an answer
+ * of several words, or none.
+ */
+export function kindOf(answer: string | undefined): AnswerKind | undefined {
+  const words = answer?.trim().split(/\s+/) ?? [];
+  if (words[0] === undefined || words[0] === '' || words.length > 3) return undefined;
+  if (/\p{N}/u.test(words.join(''))) return 'number';
+  return words.length === 1 ? 'word' : undefined;
+}
+
+/** A question as the one user message of a prompt; without a kind it is asked as it stands. */
+export function askQuestion(question: string, kind: AnswerKind | undefined): Message[] {
+  const content =
+    kind === undefined ? question.trim() : `${question.trim()}\n\n${INSTRUCTIONS[kind]}`;
+  return [{ role: 'user', content }];
 }
 
 /** A multiple-choice question with its options, one per line. */

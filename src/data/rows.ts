@@ -13,7 +13,7 @@
  */
 import { constants, gunzipSync } from 'node:zlib';
 import type { Environment } from '../files/cache.js';
-import { parseJsonText } from '../files/json.js';
+import { parseJsonText, RepeatedKey } from '../files/json.js';
 import type { HubProgress } from '../hub/listing.js';
 import { otherThanJsonLines, parseCsv, refuseOtherKinds } from './formats.js';
 import { datasetFiles } from './hub.js';
@@ -23,9 +23,11 @@ import {
   isObject,
   parseLinesInSlices,
   readDataFile,
+  repeatedKey,
   ROW_LIMIT,
 } from './jsonl.js';
-import { rowsOfList } from './json-list.js';
+import { listedRows } from './json-list.js';
+import { CONVERSATIONS } from './messages.js';
 import { readParquet } from './parquet.js';
 
 export interface SourceRow {
@@ -196,10 +198,13 @@ async function parseJson(
 ): Promise<SourceRow[]> {
   const first = bytes.find((byte) => !BLANK.has(byte));
   if (first === undefined) return [];
-  const listed = first === 0x5b ? await rowsOfList(bytes) : undefined;
-  if (listed !== undefined)
-    return listed.map((value, index) => ({ value, where: `${name} row ${index + 1}` }));
+  const isList = first === 0x5b || first === 0x7b;
+  const listed = isList ? await listedRows(bytes, bytes.indexOf(first), name) : undefined;
+  if (listed !== undefined && 'rows' in listed)
+    return listed.rows.map((value, index) => ({ value, where: `${name} row ${index + 1}` }));
+  if (listed !== undefined) return jsonLines(bytes, name, (error) => refuse(error, options));
   const whole = tryParse(bytes, name);
+  if (whole.error instanceof RepeatedKey) throw repeatedKey(name, whole.error);
   if (whole.error !== undefined) {
     if (first !== 0x7b)
       throw (
@@ -211,10 +216,7 @@ async function parseJson(
       );
     return jsonLines(bytes, name, (error) => refuse(error, options));
   }
-  const rows: unknown = isObject(whole.value) ? whole.value['data'] : whole.value;
-  if (Array.isArray(rows))
-    return rows.map((value: unknown, index) => ({ value, where: `${name} row ${index + 1}` }));
-  if (isObject(whole.value) && !Object.values(whole.value).every(isKeyedRow))
+  if (isObject(whole.value) && isRow(whole.value))
     return [{ value: whole.value, where: `${name} row 1` }];
   throw new DataError(
     `${name} holds ${describe(whole.value)}; give a list of rows, {"data": [rows]} or JSON ` +
@@ -222,8 +224,18 @@ async function parseJson(
   );
 }
 
-/** The official CREAM files are one object with a row under each id. */
-const isKeyedRow = (value: unknown): boolean => typeof value === 'object' && value !== null;
+/**
+ * Whether an object is one row. The official CREAM files have a row under each id, and other tools
+ * a list of values under each column.
+ */
+const isRow = (value: Record<string, unknown>): boolean =>
+  !Object.values(value).every((held) => typeof held === 'object' && held !== null) ||
+  [...CONVERSATIONS, 'prompt', 'chosen'].some((column) => isTurns(value[column]));
+
+const isTurns = (turns: unknown): boolean =>
+  Array.isArray(turns) &&
+  turns.length > 0 &&
+  turns.every((turn) => isObject(turn) && (turn['role'] ?? turn['from']) !== undefined);
 
 function tryParse(bytes: Uint8Array, name: string): { value?: unknown; error?: Error } {
   const text = decodeWhole(bytes, name);

@@ -18,15 +18,34 @@ const ABOUT = new RegExp(
 
 export const describesRow = (column: string): boolean => ABOUT.test(column);
 
+/** The texts in a value: itself, or those in its lists and objects. */
+function* textsIn(value: unknown, depth = 0): Generator<string> {
+  if (typeof value === 'string') yield value;
+  else if (typeof value === 'object' && value !== null && !(value instanceof Uint8Array)) {
+    if (depth < MAX_DEPTH)
+      for (const inner of Object.values(value)) yield* textsIn(inner, depth + 1);
+  }
+}
+
+/** Deeper texts are of no conversation. */
+const MAX_DEPTH = 8;
+
+/** Whether a value is text, or holds any. */
+export const holdsText = (value: unknown): boolean => hasText(value, (text) => !isEmpty(text));
+
+function hasText(value: unknown, wanted: (text: string) => boolean): boolean {
+  for (const text of textsIn(value)) if (wanted(text)) return true;
+  return false;
+}
+
 export class UnreadColumns {
   private readonly found = new Set<string>();
 
   /** Adds the columns of a row that hold text of several words which `read` does not contain. */
   add(value: Readonly<Record<string, unknown>>, read: readonly Message[]): void {
     for (const [column, text] of Object.entries(value)) {
-      if (this.found.has(column) || typeof text !== 'string' || !/\S\s+\S/.test(text)) continue;
-      if (isRead(column) || describesRow(column) || isEmpty(text)) continue;
-      if (!read.some(({ content }) => contains(content, text.trim()))) this.found.add(column);
+      if (this.found.has(column) || isRead(column) || describesRow(column)) continue;
+      if (hasText(text, (part) => isUnreadText(part, read))) this.found.add(column);
     }
   }
 
@@ -34,6 +53,11 @@ export class UnreadColumns {
     return [...this.found];
   }
 }
+
+const isUnreadText = (text: string, read: readonly Message[]): boolean =>
+  /\S\s+\S/.test(text) &&
+  !isEmpty(text) &&
+  !read.some(({ content }) => contains(content, text.trim()));
 
 /** One sentence on the columns that were not read; undefined if there are none. */
 export function describeUnread(

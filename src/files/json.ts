@@ -9,8 +9,50 @@ import { randomUUID } from 'node:crypto';
 const NAN = `NaN ${randomUUID()}`;
 const TOKEN = /-?(?:NaN\b|Infinity\b|\d+(?:\.\d+)?(?:[eE][+-]?\d+)?)/y;
 
-/** The value of a JSON text. @throws SyntaxError */
+/** A key that stands twice in one object: readers differ on which of the two values counts. */
+export class RepeatedKey extends SyntaxError {
+  constructor(readonly key: string) {
+    super(`the key ${JSON.stringify(key)} stands twice in one object`);
+  }
+}
+
+/** The value of a JSON text. @throws SyntaxError, RepeatedKey where a key stands twice */
 export function parseJsonText(text: string): unknown {
+  const value = parseNumbers(text);
+  if (typeof value === 'object') refuseRepeatedKeys(text);
+  return value;
+}
+
+const [QUOTE, BACKSLASH, COMMA] = [0x22, 0x5c, 0x2c];
+const [OPEN_LIST, CLOSE_LIST, OPEN_OBJECT, CLOSE_OBJECT] = [0x5b, 0x5d, 0x7b, 0x7d];
+
+/** @throws RepeatedKey; `text` is valid JSON */
+function refuseRepeatedKeys(text: string): void {
+  const open: (Set<string> | undefined)[] = []; // the keys of each open object; a list has none
+  let keyNext = false;
+  for (let at = 0; at < text.length; at++) {
+    const char = text.charCodeAt(at);
+    if (char === QUOTE) {
+      const start = at++;
+      for (let code; (code = text.charCodeAt(at)) !== QUOTE; at++) if (code === BACKSLASH) at++;
+      if (!keyNext) continue;
+      keyNext = false;
+      const quoted = text.slice(start, at + 1);
+      const key = quoted.includes('\\') ? (JSON.parse(quoted) as string) : quoted.slice(1, -1);
+      const keys = open.at(-1)!;
+      if (keys.has(key)) throw new RepeatedKey(key);
+      keys.add(key);
+    } else if (char === OPEN_OBJECT || char === OPEN_LIST) {
+      keyNext = char === OPEN_OBJECT;
+      open.push(keyNext ? new Set() : undefined);
+    } else if (char === CLOSE_OBJECT || char === CLOSE_LIST) {
+      open.pop();
+      keyNext = false;
+    } else if (char === COMMA) keyNext = open.at(-1) !== undefined;
+  }
+}
+
+function parseNumbers(text: string): unknown {
   if (!/NaN|Infinity|\d{16}/.test(text)) return JSON.parse(text) as unknown;
   const standard = toStandard(text);
   return standard.includes(NAN)

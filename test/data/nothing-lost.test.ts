@@ -1,0 +1,236 @@
+/** Rows of which a reader that takes what it knows would lose or misread a part without a word. */
+import { readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, expect, it } from '@jest/globals';
+import { loadPreferences } from '../../src/data/preferences.js';
+import { loadDemonstrations, loadPrompts } from '../../src/data/prompts.js';
+import { readRows } from '../../src/data/rows.js';
+import { temporaryFolder } from '../support/folders.js';
+
+const folder = temporaryFolder('cream-lost-');
+function file(name: string, data: string | Uint8Array): string {
+  const path = join(folder, name);
+  writeFileSync(path, data);
+  return path;
+}
+const rows = (...values: object[]) =>
+  file('r.jsonl', values.map((value) => JSON.stringify(value)).join('\n'));
+const golden = (name: string) => new URL(`../golden/parquet/${name}`, import.meta.url).pathname;
+const user = (content: string) => ({ role: 'user', content });
+const assistant = (content: string) => ({ role: 'assistant', content });
+const promptsOf = async (path: string, columns: string[] = []) =>
+  (await loadPrompts(path, { columns })).records.map(({ prompt }) => prompt);
+
+describe('a key that stands twice', () => {
+  it.each([
+    ['{"prompt": "One?", "prompt": "Two?"}', 'prompt'],
+    ['{"prompt": [{"role": "user", "content": "a", "content": "b"}]}', 'content'],
+    ['{"prompt": "a", "pr\\u006fmpt": "b"}', 'prompt'],
+    ['{"id": 1, "x": [[{"k": 1}, {"k": 2, "k": 3}]], "prompt": "a"}', 'k'],
+  ])('%s', async (row, key) => {
+    const message = `row 2: the key "${key}" stands twice in one object`;
+    const before = '{"prompt": "Zero?", "x": {"prompt": 1}}';
+    await expect(loadPrompts(file('k.jsonl', `${before}\n${row}\n`))).rejects.toThrow(
+      message.replace('row', 'line'),
+    );
+    await expect(loadPrompts(file('k.json', `[${before}, ${row}]`))).rejects.toThrow(message);
+    await expect(loadPrompts(file('d.json', `{"data": [${before}, ${row}]}`))).rejects.toThrow(
+      message,
+    );
+  });
+
+  it('is a column of a Parquet file', () =>
+    expect(readRows(golden('twins.parquet'))).rejects.toThrow('two columns are called "prompt"'));
+});
+
+describe('beside "data"', () => {
+  const data = [{ prompt: 'a b' }];
+  it.each([
+    [{ data, test: [{ prompt: 'c d' }] }, 'has rows under "data" and under "test"'],
+    [{ system: 'Be brief.', data }, 'has "system" beside "data" ("Be brief.")'],
+    [{ data, documents: ['x'] }, 'has "documents" beside "data"'],
+  ])('%j', (value, message) =>
+    expect(loadPrompts(file('b.json', JSON.stringify(value)))).rejects.toThrow(message),
+  );
+
+  it('a description is of no row', async () => {
+    const value = { version: '1.1', license: { name: 'mit' }, schema: { fields: [{}] }, data };
+    expect(await promptsOf(file('b.json', JSON.stringify(value)))).toEqual([[user('a b')]]);
+  });
+
+  it('a single row with messages is a row', async () => {
+    const row = { messages: [user('a b'), assistant('c')] };
+    expect(await promptsOf(file('one.json', JSON.stringify(row, null, 1)))).toEqual([
+      [user('a b')],
+    ]);
+  });
+});
+
+describe('options of a question', () => {
+  const question = 'Which is red?';
+  it.each([
+    ['options', { options: ['sky', 'blood'] }],
+    ['options', { options: { A: 'sky', B: 'blood' } }],
+    ['endings', { endings: ['sky', 'blood'] }],
+    ['A', { A: 'sky', B: 'blood', C: 'sea' }],
+    ['A', { A: 1, B: 2, C: 3 }],
+    ['opa', { opa: 'sky', opb: 'blood' }],
+    ['option_1', { option_1: 'sky', option_2: 'blood' }],
+    ['Distractor1', { Distractor1: 'sky' }],
+  ])('in "%s" are refused by name', async (column, columns) => {
+    const message = `line 1: column "${column}" looks like options of the question`;
+    const answers = { response: 'a b', chosen: 'a b', rejected: 'c d' };
+    const path = rows({ question, ...columns, ...answers });
+    for (const load of [loadPrompts, loadDemonstrations, loadPreferences])
+      await expect(load(path)).rejects.toThrow(message);
+  });
+
+  it('are read as choices, also as JSON text and in any case', async () => {
+    const asked = [user(expect.stringContaining('Which is red?\nA. sky\nB. blood\n') as never)];
+    const options = ['sky', 'blood'];
+    expect(await promptsOf(rows({ question, options }), ['choices=options'])).toEqual([asked]);
+    expect(await promptsOf(rows({ question, Choices: options }))).toEqual([asked]);
+    const csv = file('c.csv', `question,choices,answer\n${question},"[""sky"",""blood""]",1\n`);
+    expect((await loadPrompts(csv)).records).toMatchObject([{ prompt: asked, answer: 'B' }]);
+  });
+
+  it('that the prompt contains are no loss, nor are single letters of other columns', async () => {
+    const prompt = 'Which is red? (A) sky (B) blood';
+    expect(await promptsOf(rows({ prompt, options: ['sky', 'blood'], A: 1, B: 2 }))).toEqual([
+      [user(prompt)],
+    ]);
+  });
+});
+
+describe('a question asks for the kind of its answer', () => {
+  it.each([
+    [undefined, /^Why\?$/],
+    ['Because it is so, as all agree.', /^Why\?$/],
+    ['42', /and the number\.$/],
+    ['$3.50 per kilo', /and the number\.$/],
+    ['2 + 2 = 4\n#### 4', /and the number\.$/],
+    ['Paris', /and the word\.$/],
+  ])('%j', async (answer, pattern) => {
+    const [prompt] = await promptsOf(rows({ question: 'Why?', answer }));
+    expect(prompt![0]!.content).toMatch(pattern);
+  });
+});
+
+describe('turns', () => {
+  it.each(['tools', 'functions', 'context', 'documents', 'thought', 'Reasoning', 'refusal'])(
+    'with %s',
+    (key) =>
+      expect(
+        loadDemonstrations(rows({ messages: [user('a'), { ...assistant('b'), [key]: 'x y' }] })),
+      ).rejects.toThrow(`turn 2 has "${key}", which is not read`),
+  );
+  it('with a part that has more than text', () =>
+    expect(
+      loadPrompts(rows({ prompt: [{ role: 'user', content: [{ text: 'a', image_url: 'u' }] }] })),
+    ).rejects.toThrow('"prompt" turn 1 has "image_url"'));
+  it('with a key that is switched off', async () =>
+    expect(
+      await promptsOf(rows({ prompt: [{ ...user('a'), tools: [], thinking: false }] })),
+    ).toEqual([[user('a')]]));
+  it('of an answer without a role', () =>
+    expect(
+      loadPreferences(
+        rows({
+          prompt: 'a b',
+          chosen: { content: 'c', reasoning: 'hm' },
+          rejected: { content: 'd' },
+        }),
+      ),
+    ).rejects.toThrow('"chosen" has "reasoning"'));
+  it.each([
+    { loss: false },
+    { training: false },
+    { loss_weight: 0 },
+    { mask: true },
+    { masked: 1 },
+  ])('that are not to be learnt: %j', (mark) =>
+    expect(
+      loadDemonstrations(rows({ messages: [user('a'), { ...assistant('b'), ...mark }] })),
+    ).rejects.toThrow('ends with a turn that is not to be learnt'),
+  );
+});
+
+describe('a completion that is labelled as a bad one', () => {
+  const row = { prompt: 'a b', completion: 'c d' };
+  it.each([false, 'False', 0])('%j', (label) =>
+    expect(loadDemonstrations(rows({ ...row, label }))).rejects.toThrow(
+      `"label" is ${JSON.stringify(label)}, so "completion" is an example of a bad completion`,
+    ),
+  );
+  it.each([true, 1, 'chat', null])('%j is no such label', async (label) =>
+    expect((await loadDemonstrations(rows({ ...row, label }))).records).toHaveLength(1),
+  );
+  it('is left out by on_bad_row', async () => {
+    const path = rows({ ...row, label: false }, { ...row, completion: 'e f', label: true });
+    const { records, skipped } = await loadDemonstrations(path, { onBadRow: 'skip' });
+    expect(records.map(({ completion }) => completion)).toEqual([[assistant('e f')]]);
+    expect(skipped).toHaveLength(1);
+  });
+});
+
+describe("HH-RLHF's prompts", () => {
+  it.each([
+    ['\n\nHuman: Hi\n\nAssistant: Ho\n\nHuman: More', [user('Hi'), assistant('Ho'), user('More')]],
+    ['\n\nHuman: Hi', [user('Hi')]],
+    ['\n\nHuman: Hi\n\nAssistant:', [user('Hi')]],
+    ['Human: a history', [user('Human: a history')]],
+  ])('%j', async (prompt, messages) =>
+    expect(await promptsOf(rows({ prompt }))).toEqual([messages]),
+  );
+  it('that end with an answer are refused', () =>
+    expect(loadPrompts(rows({ prompt: '\n\nHuman: Hi\n\nAssistant: Ho' }))).rejects.toThrow(
+      'ends with an assistant turn',
+    ));
+});
+
+describe('columns', () => {
+  it('of which two are read as one', () =>
+    expect(
+      loadPrompts(rows({ a: 'x y', b: 'z w' }), { columns: ['prompt=a', 'prompt=b'] }),
+    ).rejects.toThrow('read both "a" and "b" as "prompt"'));
+  it('of lists and objects with text are named', async () => {
+    const row = { prompt: 'a b', notes: [{ text: 'It rains today.' }], sizes: [1, 2], tags: ['x'] };
+    expect((await loadPrompts(rows(row))).unread).toEqual(['notes']);
+  });
+  it('of text lists could be the prompt of a pair without one', () =>
+    expect(
+      loadPreferences(rows({ asked: ['Tell me a joke'], chosen: 'Hm\na', rejected: 'Hm\nb' })),
+    ).rejects.toThrow('a column "asked" of text that could be it'));
+  it('are found in any case', async () => {
+    const row = { Prompt: 'a b', Chosen: 'c', Rejected: 'd', Consistency: 0.25, ID: 7 };
+    const { records } = await loadPreferences(rows(row));
+    expect(records).toMatchObject([{ consistency: 0.25, id: '7' }]);
+  });
+  it.each(['NA', 'N/A', '#N/A', 'NULL', '-nan', '1.#IND', 'n/a'])(
+    'of a CSV file are absent where they hold %s, as in pandas',
+    async (absent) => {
+      const path = file('n.csv', `prompt,system\na b,${absent}\nc d,"${absent}"\n`);
+      expect(await promptsOf(path)).toEqual([
+        [user('a b')],
+        [{ role: 'system', content: absent }, user('c d')],
+      ]);
+    },
+  );
+});
+
+describe('Parquet', () => {
+  it('has decimals, float32 and times as they are written', async () =>
+    expect((await readRows(golden('types.parquet'))).map(({ value }) => value)).toEqual([
+      { price: 1.1, key: '12345678901234567890', small: 0.1, at: '10:30:00' },
+      { price: -0.05, key: -7, small: -2.5, at: '23:59:01.00025' },
+    ]));
+  it('is refused where the checksum of a page is wrong', async () => {
+    const path = golden('checksum.parquet');
+    expect(await readRows(path)).toMatchObject([{ value: { text: 'unmistakable' } }]);
+    const bytes = readFileSync(path);
+    bytes.write('X', bytes.indexOf('unmistakable'));
+    await expect(readRows(file('bad.parquet', bytes))).rejects.toThrow(
+      'the checksum of a page is wrong',
+    );
+  });
+});
