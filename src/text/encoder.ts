@@ -57,6 +57,7 @@ export class Encoder {
   /** Rust drops unknown characters before it merges, so their neighbours may become adjacent. */
   private readonly forgets: boolean;
   private readonly wholeChunks: boolean;
+  private readonly fallsBack: boolean;
   /** Maximum ratio of a text's bytes to those of its tokens; Infinity if parts may be dropped. */
   readonly mostShrinkage: number;
 
@@ -96,6 +97,8 @@ export class Encoder {
       model['byte_fallback'] !== true &&
       [...byteOfCharacter().keys()].some((character) => !this.vocabulary.has(character));
     this.wholeChunks = model['ignore_merges'] === true;
+    this.fallsBack = model['byte_fallback'] === true;
+    if (this.fallsBack) refuseMissingBytes(this.vocabulary);
     this.mostShrinkage =
       this.forgets || json.added_tokens.some(({ lstrip, rstrip }) => lstrip || rstrip)
         ? Infinity
@@ -164,6 +167,8 @@ export class Encoder {
   }
 
   private merge(chunk: string, ids: number[]): void {
+    if (this.model.tokenize && !this.model.bpe_ranks)
+      return this.push(this.model.tokenize(chunk), ids);
     for (const token of this.model([this.known(chunk)])) {
       const id = this.idOf(token);
       if (id !== undefined) ids.push(id);
@@ -171,21 +176,34 @@ export class Encoder {
   }
 
   private *mergeLong(chunk: string, ids: number[]): Generator<number> {
-    const { bpe_ranks: ranks, unk_token_id: unknown, fuse_unk: fuses } = this.model;
+    const { bpe_ranks: ranks } = this.model;
     const known = this.known(chunk);
     if (this.model.end_of_word_suffix || this.wholeChunk(known)) return this.merge(chunk, ids);
     const tokens = ranks
       ? yield* mergeChunk(known, (left, right) => ranks.get(JSON.stringify([left, right])))
       : this.model.tokenize!(known);
+    this.push(tokens, ids);
+  }
+
+  /** Adds the ids of merged tokens; neighbouring unknown ones count once if the model says so. */
+  private push(tokens: readonly string[], ids: number[]): void {
+    const { unk_token_id: unknown, fuse_unk: fuses } = this.model;
     let before: number | undefined;
-    for (const token of tokens) {
-      // A token that is not in the vocabulary is replaced by its bytes, or is unknown.
-      const parts = this.vocabulary.has(token) || !ranks ? [token] : this.model([token]);
-      for (const id of parts.map((part) => this.idOf(part))) {
+    for (const token of tokens)
+      for (const id of this.partsOf(token).map((part) => this.idOf(part))) {
         if (id !== undefined && !(fuses && id === unknown && before === unknown)) ids.push(id);
         before = id;
       }
-    }
+  }
+
+  /** A token that is not in the vocabulary as its bytes, or as it is where it remains unknown. */
+  private partsOf(token: string): string[] {
+    if (this.vocabulary.has(token)) return [token];
+    if (this.model.bpe_ranks) return this.model([token]);
+    if (this.fallsBack) return byteTokens(token);
+    if ((this.model.unk_token_id ?? null) === null)
+      throw new Error(`its vocabulary has no ${JSON.stringify(token)}, and its unk_id is null`);
+    return [token];
   }
 
   private idOf(token: string): number | undefined {
@@ -212,13 +230,32 @@ function refuseVariants(model: TokenizerJson['model']): void {
   if ((model['continuing_subword_prefix'] ?? '') !== '')
     throw new Error('its model has a continuing_subword_prefix, which is not supported');
   const vocabulary = new Set(Object.keys(model.vocab));
-  for (const [left, right] of (model.merges ?? []) as [string, string][])
+  const unknown = model['byte_fallback'] === true ? null : (model['unk_token'] ?? null);
+  for (const [left, right] of (model.merges ?? []) as [string, string][]) {
     for (const token of [left, right, left + right])
       if (!vocabulary.has(token))
         throw new Error(
           `it merges ${JSON.stringify(left)} and ${JSON.stringify(right)}, and its vocabulary ` +
             `has no ${JSON.stringify(token)}`,
         );
+    if (left === unknown || right === unknown)
+      throw new Error(`it merges its unknown token ${JSON.stringify(unknown)}`);
+  }
+}
+
+/** The tokens that stand for the bytes of a text that is not in the vocabulary. */
+const byteTokens = (text: string): string[] => Array.from(Buffer.from(text), byteToken);
+
+const byteToken = (byte: number): string =>
+  `<0x${byte.toString(16).toUpperCase().padStart(2, '0')}>`;
+
+/** @throws Error for a model that falls back to bytes and lacks some of their tokens */
+function refuseMissingBytes(vocabulary: ReadonlyMap<string, number>): void {
+  for (let byte = 0; byte < 256; byte++)
+    if (!vocabulary.has(byteToken(byte)))
+      throw new Error(
+        `its model has byte_fallback: true, and its vocabulary has no ${byteToken(byte)}`,
+      );
 }
 
 /** Maximum ratio of a text's bytes before `step` to those after it. */

@@ -24,6 +24,26 @@ export function refuseSettings(config: Record<string, unknown>, folder: string):
     );
 }
 
+/**
+ * @throws TextError where tokenizer_config.json and tokenizer.json differ on the space before a
+ * text, because versions of transformers differ on which of the two counts
+ */
+export function refuseOtherSpace(
+  config: Record<string, unknown>,
+  { pre_tokenizer: step }: TokenizerJson,
+  folder: string,
+): void {
+  const wanted = config['add_prefix_space'];
+  if (typeof wanted !== 'boolean' || step?.type !== 'ByteLevel') return;
+  if ((step['add_prefix_space'] ?? true) !== wanted)
+    throw new TextError(
+      'ERR_TOKENIZER',
+      `${join(folder, 'tokenizer_config.json')} has add_prefix_space: ${wanted}, and the ` +
+        `pre-tokenizer of tokenizer.json has ${!wanted}; versions of transformers differ on which ` +
+        'of them counts: make them equal.',
+    );
+}
+
 /** @throws TextError where added_tokens.json has a token that the other files lack */
 export function refuseOtherTokens(
   listed: Record<string, unknown> | undefined,

@@ -168,6 +168,8 @@ function loop(interpreter: Methods, node: Node, outer: Scope): TemplateValue {
       first: i === 0,
       last: i === items.length - 1,
       length: items.length,
+      depth: 1,
+      depth0: 0,
     }) as TemplateValue & { value: Map<string, TemplateValue> };
     about.value
       .set('previtem', items[i - 1] ?? wrap(undefined))
@@ -230,6 +232,8 @@ function binary(interpreter: Methods, plain: Methods, node: Node, scope: Scope):
     return wrap(itemsOf(right).some((item) => equal(left, item)) === (operator === 'in'));
   if (kinds === 'StringValue+StringValue')
     return text((left.value as string) + (right.value as string));
+  if (operator === '+' && (left.type === 'StringValue' || right.type === 'StringValue'))
+    throw new Error(`a sum of ${left.type} and ${right.type}, which Python refuses`);
   if (kinds === 'StringValue*IntegerValue')
     return text(
       (left.value as string).repeat(
@@ -273,6 +277,8 @@ function member(interpreter: Methods, plain: Methods, node: Node, scope: Scope):
   const property = node['property'] as Node;
   if (property.type === 'SliceExpression') return plain.evaluateMemberExpression(node, scope);
   const object = interpreter.evaluate(node['object'], scope);
+  if (object.type === 'UndefinedValue')
+    throw new Error('a part of a value that is undefined, which Python refuses');
   if (object.type === 'StringValue') {
     const self = object.value as string;
     const name =

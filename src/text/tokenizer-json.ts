@@ -139,7 +139,7 @@ export function checkTokenizerJson(json: unknown): TokenizerJson {
   return {
     ...it,
     model,
-    added_tokens: checkAddedTokens(it.added_tokens ?? []),
+    added_tokens: checkAddedTokens(it.added_tokens ?? [], model.vocab),
     normalizer: step('normalizer'),
     pre_tokenizer: step('pre_tokenizer'),
     post_processor: step('post_processor'),
@@ -198,9 +198,41 @@ function checkMerges(merges: unknown): [string, string][] {
   });
 }
 
-function checkAddedTokens(tokens: unknown): AddedToken[] {
+function checkAddedTokens(tokens: unknown, vocab: TokenizerJson['model']['vocab']): AddedToken[] {
   if (!Array.isArray(tokens)) throw new Error('its added_tokens is not a list');
-  return tokens.map((token: Partial<AddedToken> | null, i) => {
+  const added = readAddedTokens(tokens);
+  refuseOtherIds(added, vocab);
+  return added;
+}
+
+/**
+ * The tokenizers library gives an added token the id that the vocabulary has, or the next free one,
+ * whatever the file says. @throws Error where the file says another id
+ */
+function refuseOtherIds(
+  added: readonly AddedToken[],
+  vocab: TokenizerJson['model']['vocab'],
+): void {
+  const ids = new Map(
+    Array.isArray(vocab)
+      ? vocab.map(([token], id): [string, number] => [token, id])
+      : Object.entries(vocab),
+  );
+  let next = ids.size;
+  for (const { content, id } of added) {
+    const expected = ids.get(content) ?? next;
+    if (id !== expected && content !== '')
+      throw new Error(
+        `its added token ${JSON.stringify(content.slice(0, 40))} has the id ${id}, and the ` +
+          `tokenizers library would give it ${expected}`,
+      );
+    ids.set(content, id);
+    next = Math.max(next, id + 1);
+  }
+}
+
+function readAddedTokens(tokens: readonly (Partial<AddedToken> | null)[]): AddedToken[] {
+  return tokens.map((token, i) => {
     if (typeof token?.content !== 'string') throw new Error(`its added token ${i} has no content`);
     if (token.content.length > MAX_ADDED)
       throw new Error(`its added token ${i} is ${token.content.length} characters long`);

@@ -11,7 +11,14 @@ import { withConfiguredTokens } from './configured-tokens.js';
 import { createDecoding, type Decoding } from './decoding.js';
 import { Encoder } from './encoder.js';
 import { TextError } from './errors.js';
-import { ADDED_TOKENS, endsOf, refuseOtherTokens, refuseSettings } from './folder-settings.js';
+import {
+  ADDED_TOKENS,
+  endsOf,
+  refuseOtherSpace,
+  refuseOtherTokens,
+  refuseSettings,
+} from './folder-settings.js';
+import { refuseUnknownKeys } from './gguf-keys.js';
 import { readGgufVocabulary, type Metadata } from './gguf-vocabulary.js';
 import { namedTemplate, noDefaultTemplate } from './named-templates.js';
 import { checkTokenizerJson, type TokenizerJson } from './tokenizer-json.js';
@@ -285,6 +292,7 @@ async function readFolder(folder: string): Promise<Parts> {
     ...(parse('tokenizer_config.json') ?? { tokenizer_class: 'PreTrainedTokenizerFast' }),
   };
   refuseSettings(config, folder);
+  refuseOtherSpace(config, json, folder);
   json = withConfiguredTokens(json, config);
   refuseOtherTokens(parse('added_tokens.json'), json, folder);
   const eosTokenIds = endsOf(parse('generation_config.json'), folder);
@@ -337,6 +345,7 @@ async function namedFiles(folder: string): Promise<Record<string, string>> {
 }
 
 function readMetadata(metadata: Metadata): Parts {
+  refuseUnknownKeys(metadata);
   const { json, special, eosTokenIds, chatTemplate, contextLength } = readGgufVocabulary(metadata);
   const config = {
     // Keeps transformers from rebuilding the splitter by the model's type.
