@@ -2,6 +2,7 @@
  * Rows that cannot be used: malformed, empty, of another shape. `error` refuses the source with the
  * first bad row and the number of others; `skip` leaves them out, each with its reason.
  */
+import { shown } from '../files/options.js';
 import { DataError } from './jsonl.js';
 
 export const ON_BAD_ROW = ['error', 'skip'] as const;
@@ -38,7 +39,11 @@ export class BadRows {
   private first: DataError | undefined;
   private count = 0;
 
-  constructor(private readonly mode: OnBadRow = 'error') {}
+  /** @throws DataError if `mode` is none */
+  constructor(private readonly mode: OnBadRow = 'error') {
+    if (!ON_BAD_ROW.includes(mode))
+      throw new DataError(`onBadRow must be error or skip, got ${shown(mode)}`);
+  }
 
   readonly add = (error: DataError): void => {
     if (this.first === undefined || isBefore(error.message, this.first.message)) this.first = error;

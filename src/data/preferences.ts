@@ -18,6 +18,7 @@
  * be used is an error with its place, or left out with `onBadRow: 'skip'`.
  */
 import { createHash } from 'node:crypto';
+import { shown } from '../files/options.js';
 import { BadRows, type LeftOut } from './bad-rows.js';
 import { underOurNames } from './column-names.js';
 import { extractPrompt, splitTexts, turns, type Split } from './implicit.js';
@@ -43,9 +44,9 @@ import {
   withoutPrompt,
   type FoundPrompt,
 } from './prompt-columns.js';
-import type { LoadOptions, RowOptions } from './prompts.js';
+import { LOAD_OPTIONS, type LoadOptions, type RowOptions } from './prompts.js';
 import type { Message, PairRecord } from './records.js';
-import { readObjects, type Row } from './rows.js';
+import { checkReading, readObjects, type Row } from './rows.js';
 import { inSlices } from './row-slices.js';
 import { describesRow, holdsText, UnreadColumns } from './unread-columns.js';
 
@@ -76,7 +77,8 @@ export async function loadPreferences(
   source: string,
   options: LoadOptions = {},
 ): Promise<Preferences> {
-  const { columns = [], onBadRow, ...reading } = options;
+  checkReading([source], options, LOAD_OPTIONS);
+  const { columns = [], onBadRow, controlTokens: _, ...reading } = options;
   const bad = new BadRows(onBadRow);
   const official = await readOfficial(source);
   const rows = official
@@ -343,6 +345,9 @@ export function toTrl(
   pairs: readonly (PreferenceRecord | PairRecord)[],
   format: TrlFormat = 'conversational',
 ): object[] {
+  requireList(pairs);
+  if (!['conversational', 'standard'].includes(format))
+    throw new DataError(`the format must be conversational or standard, got ${shown(format)}`);
   return pairs.map((pair) => {
     const id = 'id' in pair ? pair.id : pair.prompt_id;
     const weight =
@@ -372,4 +377,8 @@ export function toTrl(
       ...weight,
     };
   });
+}
+
+function requireList(pairs: unknown): void {
+  if (!Array.isArray(pairs)) throw new DataError(`pairs must be a list, got ${shown(pairs)}`);
 }

@@ -40,7 +40,7 @@ import {
 } from './prompt-columns.js';
 import type { DemonstrationRecord, Message, PromptRecord } from './records.js';
 import { askQuestion, contentId, kindOf } from './question.js';
-import { readObjects, type Row, type SourceOptions } from './rows.js';
+import { checkReading, readObjects, type Row, type SourceOptions } from './rows.js';
 import { inSlices } from './row-slices.js';
 import { UnreadColumns } from './unread-columns.js';
 
@@ -67,6 +67,9 @@ export interface LoadOptions extends Omit<SourceOptions, 'columns' | 'onBadRow'>
    */
   controlTokens?: boolean | undefined;
 }
+
+/** The options that LoadOptions has besides those of SourceOptions. */
+export const LOAD_OPTIONS: readonly (keyof LoadOptions)[] = ['controlTokens'];
 
 /** The LoadOptions that concern a single row. */
 export type RowOptions = Pick<LoadOptions, 'controlTokens'>;
@@ -105,9 +108,11 @@ type SourcedRow = Row & { source: number };
 
 async function readSources(
   sources: string | readonly string[],
-  { columns = [], onBadRow: _, ...options }: LoadOptions,
+  loading: LoadOptions,
   bad: BadRows,
 ): Promise<SourcedRow[]> {
+  checkReading(sources, loading, LOAD_OPTIONS);
+  const { columns = [], onBadRow: _, controlTokens: __, ...options } = loading;
   const names = typeof sources === 'string' ? [sources] : sources;
   const rows: SourcedRow[] = [];
   if (names.length > 1 && names.includes('builtin'))

@@ -14,6 +14,7 @@
 import { constants, gunzipSync } from 'node:zlib';
 import type { Environment } from '../files/cache.js';
 import { parseJsonText, RepeatedKey } from '../files/json.js';
+import { optionsFault, shown } from '../files/options.js';
 import type { HubProgress } from '../hub/listing.js';
 import { otherThanJsonLines, parseCsv, refuseOtherKinds } from './formats.js';
 import { datasetFiles } from './hub.js';
@@ -58,6 +59,30 @@ export interface SourceOptions {
   env?: Environment | undefined;
 }
 
+const SOURCE_OPTIONS: readonly string[] = Object.keys({
+  columns: true,
+  offline: true,
+  onProgress: true,
+  signal: true,
+  onBadRow: true,
+  env: true,
+} satisfies Record<keyof SourceOptions, true>);
+
+/** @throws DataError unless `sources` are names and `options` those of SourceOptions and `more` */
+export function checkReading(sources: unknown, options: object, more: readonly string[] = []) {
+  const names = Array.isArray(sources) ? (sources as unknown[]) : [sources];
+  if (names.length === 0 || names.some((name) => typeof name !== 'string' || name === ''))
+    throw new DataError(
+      `a source must be the name of a file or of a data set, or a list of them, got ${shown(sources)}`,
+    );
+  const where = 'the options of reading rows';
+  const fault = optionsFault(options, [...SOURCE_OPTIONS, ...more], where, ['onProgress']);
+  if (fault !== undefined) throw new DataError(fault.replace(/\.$/, ''));
+  const { columns } = options as { columns?: unknown };
+  if (columns !== undefined && !Array.isArray(columns))
+    throw new DataError(`${where}: columns must be a list of names, got ${shown(columns)}`);
+}
+
 /** Largest text of one file, unpacked; longer ones do not fit a JavaScript string. */
 const MAX_TEXT_BYTES = 512 * 1024 * 1024 - 64;
 /** A packed text may be so many times its file's size; JSON Lines pack 5 to 30 times. */
@@ -68,6 +93,7 @@ const SMALL_TEXT_BYTES = 64 * 1024 * 1024;
  * All rows of `source`. @throws DataError (ModelError for errors of the hub) naming file and row
  */
 export async function readRows(source: string, options: SourceOptions = {}): Promise<SourceRow[]> {
+  checkReading(source, options);
   const rows: SourceRow[] = [];
   let bad = 0;
   const reading: SourceOptions = {

@@ -3,7 +3,7 @@ import { existsSync, readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { oneOf, positiveInteger } from './arguments.js';
+import { nonEmptyString, oneOf, positiveInteger } from './arguments.js';
 import { CreamError, fromNative } from './errors.js';
 import { loadLibtorch, type AddonBuild } from './libtorch.js';
 import type { Addon, EngineInfo, NativeDType } from './native-types.js';
@@ -138,7 +138,8 @@ export function lockFile(path: string, contents: string): (() => void) | null {
  * Rejects with CreamError: ERR_NOT_FOUND, ERR_INVALID_FILE.
  */
 export async function readGguf(path: string): Promise<{ metadata: Record<string, unknown> }> {
-  const json = await runJob(() => addon().readGguf(resolve(path)));
+  const absolute = resolve(nonEmptyString(path, '[readGguf] the path'));
+  const json = await runJob(() => addon().readGguf(absolute));
   return { metadata: JSON.parse(json) as Record<string, unknown> };
 }
 

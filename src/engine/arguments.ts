@@ -2,24 +2,15 @@
  * Checks of single arguments. Each returns the value or throws a CreamError with the code
  * ERR_INVALID_ARGUMENT; `where` begins the message and names the argument as the caller wrote it.
  */
+import { optionsFault, shown } from '../files/options.js';
 import { CreamError } from './errors.js';
+
+export { shown } from '../files/options.js';
 
 export type TokenIds = Int32Array | readonly number[];
 
 export function invalid(message: string): CreamError {
   return new CreamError('ERR_INVALID_ARGUMENT', message);
-}
-
-/**
- * A value for a message: cut to 40 characters; an array or object is described by its kind alone.
- */
-export function shown(value: unknown): string {
-  if (typeof value === 'string')
-    return JSON.stringify(value.length > 40 ? `${value.slice(0, 40)}…` : value);
-  if (typeof value === 'bigint') return `${value}n`;
-  if (Array.isArray(value)) return `an array of ${value.length}`;
-  if (typeof value === 'object' && value !== null) return 'an object';
-  return String(value);
 }
 
 function isInt32Array(value: unknown): value is Int32Array {
@@ -120,14 +111,16 @@ export function list<T>(value: readonly T[], where: string, { empty = true } = {
   return value as readonly T[];
 }
 
-/** Refuses keys that are not in `keys`, so that a misspelt option is never ignored. */
-export function knownKeys(value: unknown, keys: readonly string[], where: string): void {
-  if (typeof value !== 'object' || value === null || Array.isArray(value))
-    throw invalid(`${where} must be an object, got ${shown(value)}.`);
-  for (const key of Object.keys(value)) {
-    if (keys.includes(key)) continue;
-    const near = keys.find((known) => known.toLowerCase() === key.toLowerCase());
-    const hint = near ? `; did you mean ${JSON.stringify(near)}?` : ` (it has ${keys.join(', ')}).`;
-    throw invalid(`${where} has no option ${JSON.stringify(key)}${hint}`);
-  }
+/**
+ * Refuses keys that are not in `keys`, so that a misspelt option is never ignored, `callbacks` that
+ * are no functions, and a `signal` that is no AbortSignal.
+ */
+export function knownKeys(
+  value: unknown,
+  keys: readonly string[],
+  where: string,
+  callbacks: readonly string[] = [],
+): void {
+  const fault = optionsFault(value, keys, where, callbacks);
+  if (fault !== undefined) throw invalid(fault);
 }

@@ -42,7 +42,7 @@ export type DType = NativeDType;
 /** Sizes, limits and special tokens of a model; `parameters` is the number of its weights. */
 export type ModelConfig = Readonly<Omit<NativeModelInfo, 'configJson' | 'device' | 'note'>>;
 
-const DTYPES = ['float32', 'bfloat16'] as const;
+export const DTYPES = ['float32', 'bfloat16'] as const;
 
 interface Parts {
   native: NativeModel;
@@ -157,6 +157,10 @@ export class Model {
       onTokens?: (tokens: StreamedToken[]) => void;
     } = {},
   ): Generation {
+    knownKeys(options, ['signal', 'onProgress', 'onTokens'], '[generate] the options', [
+      'onProgress',
+      'onTokens',
+    ]);
     const checked = checkGenerateRequest(request, this.config);
     const { signal, onProgress, onTokens } = options;
     return new CompletionStream(checked.seed, (onCompletion) =>
@@ -183,6 +187,7 @@ export class Model {
     request: ScoreRequest,
     options: { signal?: AbortSignal; onProgress?: (progress: Progress) => void } = {},
   ): Promise<ScoreResult> {
+    knownKeys(options, ['signal', 'onProgress'], '[score] the options', ['onProgress']);
     const checked = checkScoreRequest(request, this.config.vocabSize);
     const { signal, onProgress } = options;
     const result = await runJob(
@@ -216,6 +221,7 @@ export class Model {
     request: ClassifyRequest,
     options: { signal?: AbortSignal } = {},
   ): Promise<Float32Array> {
+    knownKeys(options, ['signal'], '[classify] the options');
     const checked = checkClassifyRequest(request, this.config.vocabSize);
     return runJob(() => this.#parts.native.classify(checked), options.signal);
   }

@@ -2,6 +2,7 @@
  * Turns a native job into a promise: handles AbortSignals and callbacks that throw, and gives
  * errors the caller's stack.
  */
+import { setMaxListeners } from 'node:events';
 import type { NativeJob } from './addon.js';
 import { CreamError, fromNative } from './errors.js';
 
@@ -43,6 +44,8 @@ export function startJob<T>(start: (guard: Guard) => NativeJob<T>, signal?: Abor
   } catch (failure) {
     throw fromNative(failure, caller);
   }
+  // One signal may end any number of calls at once, which is no leak.
+  if (signal instanceof EventTarget) setMaxListeners(0, signal);
   signal?.addEventListener('abort', cancel, { once: true });
   const promise = native.promise
     .then(

@@ -1,7 +1,7 @@
 /** Trains a model, or its adapter, in place; each call is one optimizer step. */
 import { resolve } from 'node:path';
 import type { NativeStepMetrics, NativeTrainer, NativeTrainerParams } from './addon.js';
-import { list, nonEmptyString } from './arguments.js';
+import { knownKeys, list, nonEmptyString } from './arguments.js';
 import { checkFields, type FieldsOf } from './fields.js';
 import { EXAMPLE_FIELDS, PAIR_FIELDS, TRAINER_FIELDS, type Loss } from './requests.js';
 import { runJob } from './signal.js';
@@ -65,6 +65,7 @@ export class Trainer {
     pairs: readonly PairInput[],
     options: { signal?: AbortSignal } = {},
   ): Promise<StepMetrics> {
+    knownKeys(options, ['signal'], '[train] the options');
     const context = { vocabSize: this.#vocabSize, ...this.#of };
     const checked = list(pairs, '[train] pairs', { empty: false }).map((pair, i) => {
       const what = `[train] pair ${i}`;
@@ -82,6 +83,7 @@ export class Trainer {
     examples: readonly ExampleInput[],
     options: { signal?: AbortSignal } = {},
   ): Promise<StepMetrics> {
+    knownKeys(options, ['signal'], '[train] the options');
     const context = { vocabSize: this.#vocabSize };
     const checked = list(examples, '[train] examples', { empty: false }).map((example, i) => {
       const what = `[train] example ${i}`;

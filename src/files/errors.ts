@@ -5,6 +5,7 @@
 import { withoutSecrets } from './secrets.js';
 
 export type ModelErrorCode =
+  | 'ERR_INVALID_ARGUMENT' // the caller passed something impossible
   | 'ERR_NOT_FOUND' // no such file, folder, repository or revision
   | 'ERR_GATED' // the hub wants a token, or its owner's consent
   | 'ERR_OFFLINE' // not cached, and the network may not be used

@@ -7,22 +7,30 @@
  */
 import { join, resolve } from 'node:path';
 import { readGguf } from '../engine/addon.js';
+import { invalid, knownKeys, nonEmptyString, oneOf, shown } from '../engine/arguments.js';
 import { CreamError } from '../engine/errors.js';
 import { checkGenerateRequest, type GenerateRequest } from '../engine/generate.js';
-import { Model, type DType } from '../engine/model.js';
+import { DTYPES, Model, type DType } from '../engine/model.js';
 import { exists } from '../files/cache.js';
 import { writeAtomic } from '../files/files.js';
 import { parseConfig } from '../files/json.js';
 import { FileError, readText } from '../files/read.js';
-import { resolveModel, type ResolvedModel, type ResolveOptions } from '../models/resolve.js';
-import { ChatTemplate, type Message } from '../text/chat-template.js';
+import { resolveModel, type ResolvedModel } from '../models/resolve.js';
+import { ChatTemplate, checkMessages, type Message } from '../text/chat-template.js';
 import { loadTokenizer, type Tokenizer } from '../text/tokenizer.js';
 import { withBase } from './base-model.js';
 import { makeModelFolder } from './model-folder.js';
+import {
+  checkLoadOptions,
+  checkTextOptions,
+  type LoadOptions,
+  type TextOptions,
+} from './options.js';
 import { completionInSlices, promptInSlices } from './sliced.js';
 import { SLICE_CHARACTERS, Slices } from './slices.js';
 import { TextStream, type TextCompletion } from './text-stream.js';
 
+export type { LoadOptions, TextOptions } from './options.js';
 export type {
   ChunkToken,
   TextChunk,
@@ -30,37 +38,6 @@ export type {
   TextStream,
   TokenLogprob,
 } from './text-stream.js';
-
-export interface LoadOptions extends ResolveOptions {
-  /** Dtype of the weights, default bfloat16. */
-  dtype?: DType;
-  /** 'cpu' (the default), 'cuda' or e.g. 'cuda:1'. */
-  device?: string;
-  /** Base model of an adapter. Default: the one that its adapter_config.json names. */
-  base?: string;
-}
-
-export interface TextOptions {
-  /** Softmax temperature, default 1; 0 is greedy decoding. */
-  temperature?: number;
-  /** Nucleus sampling, in (0, 1]; default 1, which keeps all tokens. */
-  topP?: number;
-  /** Keeps the topK most likely tokens; default 0, which keeps all. */
-  topK?: number;
-  /** Most tokens of the completion, default 128. */
-  maxNewTokens?: number;
-  /** Most likely tokens that are returned beside each token, at most 20; default 0. */
-  topLogprobs?: number;
-  /** The text ends before the first of these strings. */
-  stop?: readonly string[];
-  /**
-   * Unsigned 64-bit seed. The same seed, prompt and settings give the same tokens, whatever is
-   * generated at the same time. Default: a random one, which the result contains.
-   */
-  seed?: bigint | number;
-  /** Aborting it stops the generation and rejects with its reason. */
-  signal?: AbortSignal;
-}
 
 interface Parts {
   model: Model;
@@ -74,10 +51,11 @@ interface Parts {
 /**
  * Loads a model by name: an alias, a Hugging Face folder, a .gguf file, a hub id, or an adapter's
  * folder in PEFT's format, which is loaded with its base model. Rejects with ModelError (not found,
- * offline, incomplete), TextError (no usable tokenizer or chat template) or CreamError (from
- * Model.load()).
+ * offline, incomplete), TextError (no usable tokenizer or chat template) or CreamError (a wrong
+ * option, and all errors of Model.load()).
  */
 export async function loadModel(name: string, options: LoadOptions = {}): Promise<LanguageModel> {
+  checkLoadOptions(options);
   const { dtype, device, base, ...resolving } = options;
   const source = await withBase(await resolveModel(name, resolving), base, resolving);
   const weights = source.base ?? source;
@@ -152,6 +130,7 @@ export class LanguageModel {
    * trained from this model.
    */
   with(model: Model): LanguageModel {
+    if (!(model instanceof Model)) throw invalid(`[with] a Model is needed, got ${shown(model)}.`);
     return new LanguageModel({ ...this.#parts, model });
   }
 
@@ -168,6 +147,7 @@ export class LanguageModel {
 
   /** @internal The text of a prompt, and whether special tokens are added to it. */
   promptText(messages: readonly Message[]): { text: string; addSpecialTokens: boolean } {
+    checkMessages(messages);
     if (!this.chatTemplate)
       return { text: messages.map(({ content }) => content).join('\n\n'), addSpecialTokens: true };
     const fitted = this.chatTemplate.fit(messages);
@@ -218,7 +198,9 @@ export class LanguageModel {
    * and from `completion`. Leaving the loop stops the generation.
    */
   stream(prompt: string | readonly Message[], options: TextOptions = {}): TextStream {
-    const { stop = [], signal, ...sampling } = options;
+    checkTextOptions(options);
+    const { stop: given, signal, ...sampling } = options;
+    const stop = given ?? [];
     const request = (tokens: readonly number[], seed = sampling.seed): GenerateRequest => ({
       ...sampling,
       ...(seed !== undefined && { seed }),
@@ -253,6 +235,7 @@ export class LanguageModel {
         'The completions must be a list of texts, got ' +
           `${JSON.stringify(completions) ?? 'undefined'}.`,
       );
+    knownKeys(options, ['signal'], '[score] the options');
     const slices = new Slices(options.signal);
     const encoded: number[][] = [];
     const tokens = await this.#prompt(prompt, options.signal);
@@ -274,7 +257,9 @@ export class LanguageModel {
     directory: string,
     options: { dtype?: DType; signal?: AbortSignal } = {},
   ): Promise<void> {
-    const folder = resolve(directory);
+    knownKeys(options, ['dtype', 'signal'], '[save] the options');
+    if (options.dtype !== undefined) oneOf(options.dtype, DTYPES, '[save] dtype');
+    const folder = resolve(nonEmptyString(directory, '[save] the directory'));
     const adapter = this.model.adapter !== null;
     await makeModelFolder(folder, adapter);
     const json = (value: unknown): string => `${JSON.stringify(value, null, 2)}\n`;

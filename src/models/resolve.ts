@@ -10,6 +10,7 @@ import { homedir } from 'node:os';
 import { basename, join, resolve } from 'node:path';
 import { creamCache, withLock, type Environment } from '../files/cache.js';
 import { ModelError } from '../files/errors.js';
+import { optionsFault, shown } from '../files/options.js';
 import { writeToCache } from '../files/files.js';
 import { readText } from '../files/read.js';
 import { cachedHubModel, fetchHubModel, type HubModel } from './hub-model.js';
@@ -32,6 +33,15 @@ export interface ResolveOptions {
   /** For tests: the environment to read instead of the process's. */
   env?: Environment;
 }
+
+/** The names of ResolveOptions. */
+export const RESOLVE_OPTIONS: readonly string[] = Object.keys({
+  cacheDir: true,
+  offline: true,
+  onProgress: true,
+  signal: true,
+  env: true,
+} satisfies Record<keyof ResolveOptions, true>);
 
 export interface ResolvedModel {
   /** A Hugging Face folder, or a .gguf file. */
@@ -86,6 +96,7 @@ export async function resolveModel(
       'ERR_NOT_FOUND',
       `The name of a model must be a non-empty string, got ${JSON.stringify(name) ?? 'undefined'}.`,
     );
+  checkOptions(options);
   const alias = Object.hasOwn(ALIASES, name) ? ALIASES[name] : undefined;
   if (alias) return resolveAlias(name, alias, options);
   const path = resolve(name.replace(/^~(?=\/|$)/, homedir()));
@@ -102,8 +113,24 @@ export async function resolveModel(
   return resolveHub(name, hub, options);
 }
 
+function checkOptions(options: ResolveOptions): void {
+  const { cacheDir } = options;
+  const where = '[resolveModel] the options';
+  const fault =
+    optionsFault(options, RESOLVE_OPTIONS, where, ['onProgress']) ??
+    (cacheDir === undefined || (typeof cacheDir === 'string' && cacheDir !== '')
+      ? undefined
+      : `${where}: cacheDir must be a folder, got ${shown(cacheDir)}.`);
+  if (fault !== undefined) throw new ModelError('ERR_INVALID_ARGUMENT', fault);
+}
+
 /** Digest of the model's bytes, `hub:…` or `sha256:…`; reads a local model once from end to end. */
 export async function modelDigest(model: ResolvedModel, signal?: AbortSignal): Promise<string> {
+  if (typeof (model as Partial<ResolvedModel> | undefined)?.path !== 'string')
+    throw new ModelError(
+      'ERR_INVALID_ARGUMENT',
+      `modelDigest() takes what resolveModel() returned, got ${shown(model)}.`,
+    );
   const own = model.digest ?? `sha256:${await contentDigest(model.path, signal)}`;
   if (!model.base) return own;
   return `sha256:${createHash('sha256')

@@ -48,6 +48,12 @@ export function parseRecipe(
   name: string,
   overrides: readonly Override[] = [],
 ): Recipe {
+  const given: unknown = overrides;
+  if (typeof text !== 'string' || typeof name !== 'string' || !Array.isArray(given))
+    throw new RunError(
+      'ERR_RECIPE',
+      'parseRecipe() takes the YAML as text, a name for messages, and a list of key=value texts.',
+    );
   if (Buffer.byteLength(text) > MAX_BYTES)
     throw new RunError(
       'ERR_RECIPE',
@@ -83,6 +89,22 @@ export function parseRecipe(
   });
   // Two checks of one value (integer, and in range) may report the same message.
   throw new RunError('ERR_RECIPE', [...new Set(found)].join('\n'));
+}
+
+/** @throws RunError unless `recipe` is complete, as parseRecipe() returns it */
+export function checkRecipe(recipe: Recipe): void {
+  const parsed = recipeSchema.safeParse(recipe);
+  const [issue] = parsed.success ? [] : parsed.error.issues;
+  const [mistake] = issue ? messages(issue, recipe) : [];
+  const missing = parsed.success ? firstDifference(parsed.data, recipe)?.key : undefined;
+  if (mistake === undefined && missing === undefined) return;
+  throw new RunError(
+    'ERR_RECIPE',
+    'run() takes a complete recipe, as parseRecipe() returns it: ' +
+      (mistake === undefined
+        ? `${missing} is missing.`
+        : `${mistake.path.length > 0 ? `${mistake.path.join('.')}: ` : 'it '}${mistake.message}.`),
+  );
 }
 
 /** The complete recipe as YAML; equal recipes give equal text. */

@@ -7,7 +7,7 @@ import { join, resolve } from 'node:path';
 import { setThreads } from '../engine/addon.js';
 import { hasRanks, rankPlace, Ranks } from '../engine/ranks.js';
 import { makeDirectory, sweep } from '../files/files.js';
-import { resolveModel, type ModelProgress } from '../models/resolve.js';
+import { resolveModel } from '../models/resolve.js';
 import type { RewardFunction } from '../reward/external.js';
 import { writePhaseCard } from './card.js';
 import { checkLengths, readInputs, skipsBadRows } from './check.js';
@@ -17,22 +17,23 @@ import { checkDisk } from './disk.js';
 import { RunError, stoppable } from './errors.js';
 import { EventQueue } from './event-queue.js';
 import type { RunEvent } from './events.js';
-import { locatePrompts, type PromptRows } from './given-prompts.js';
+import { locatePrompts } from './given-prompts.js';
 import { RunInputs } from './inputs.js';
 import { follow } from './follow.js';
 import { iterate, learnGivenPairs } from './iteration.js';
 import { prune } from './keep.js';
 import { takeLock } from './lock.js';
-import { MetricsLog, readMetrics, type MetricsRow } from './metrics-log.js';
+import { MetricsLog, readMetrics } from './metrics-log.js';
 import { adapterOf, Models } from './models.js';
+import { checkRunOptions, type RunOptions } from './options.js';
 import { readOwnText } from './own-files.js';
 import { placed } from './placement.js';
-import { recipeDigest } from './recipe-file.js';
+import { checkRecipe, recipeDigest } from './recipe-file.js';
 import type { Recipe } from './recipe.js';
 import { digestFile, type Records } from './records.js';
 import { ReportWriter } from './report-writer.js';
 import { lendRewardModel } from './reward-model.js';
-import { Outlets, type MetricsSink } from './sinks.js';
+import { Outlets } from './sinks.js';
 import { fetchSources, sourcesOf } from './sources.js';
 import { evaluateModel } from './stages/evaluate.js';
 import { checkStart, fineTune } from './stages/sft.js';
@@ -42,39 +43,16 @@ import { Team, withTeam } from './team.js';
 import { recipeWarnings } from './warnings.js';
 import { checkFinished, verifyCheckpoint } from './verify.js';
 
-export interface RunOptions {
-  /** The run directory; it is created if it is missing. */
-  directory: string;
-  signal?: AbortSignal;
-  onModelProgress?: (progress: ModelProgress) => void;
-  /**
-   * The reward function, if the recipe says `reward: {source: function}`. It is called with all
-   * completions of some prompts at a time; its numbers are saved in `rewards.jsonl`, so a resumed
-   * run asks only for missing ones.
-   */
-  rewards?: RewardFunction;
-  /** Called with each row of metrics.jsonl as it is written. An exception becomes a warning. */
-  onMetrics?: (row: MetricsRow) => void;
-  /** Further destinations of the rows of metrics.jsonl, see MetricsSink. */
-  sinks?: readonly MetricsSink[];
-  /**
-   * The prompts, if the recipe has `prompts: {source: program}`. They are read to the end once and
-   * kept in the run directory. A resumed run reads them from there and ignores this value.
-   */
-  prompts?: PromptRows;
-  /**
-   * Called with every finished iteration's metrics, also those of an earlier call. If it returns
-   * true, the run ends there as finished. A later call without it, or with another rule, continues.
-   */
-  until?: (iteration: IterationSummary) => boolean | Promise<boolean>;
-}
+export type { RunOptions } from './options.js';
 
 /**
  * Executes the run and yields its events. Ends after `run_finished`; throws Interrupted if `signal`
- * stopped it (its state is on disk), otherwise RunError, CreamError, ModelError or DataError with
- * one clear sentence. Leaving the loop early stops the run like the signal.
+ * stopped it (its state is on disk), otherwise RunError, CreamError (a wrong option too), ModelError
+ * or DataError with one clear sentence. Leaving the loop early stops the run like the signal.
  */
 export async function* run(recipe: Recipe, options: RunOptions): AsyncGenerator<RunEvent, void> {
+  checkRecipe(recipe);
+  checkRunOptions(options);
   const left = new AbortController();
   const given = options.signal ? [options.signal] : [];
   const ranks = hasRanks() ? await Ranks.join(rankPlace()) : undefined;

@@ -11,7 +11,16 @@ import { chatLogprobs, textLogprobs, type Describe } from './logprobs.js';
 import { parseChat, parseCompletion, type ChatBody, type CompletionBody } from './requests.js';
 
 const BODY_BYTES = 8 * 2 ** 20;
-const ENDPOINTS = ['POST /v1/chat/completions', 'POST /v1/completions', 'GET /v1/models'];
+
+/** Methods by path; Hono answers HEAD wherever it answers GET. */
+const METHODS = {
+  '/v1/chat/completions': ['POST'],
+  '/v1/completions': ['POST'],
+  '/v1/models': ['GET', 'HEAD'],
+  '/v1/models/:name{.+}': ['GET', 'HEAD'],
+  '/health': ['GET', 'HEAD'],
+};
+const ENDPOINTS = 'POST /v1/chat/completions, POST /v1/completions, GET /v1/models, GET /health';
 
 export interface AppOptions {
   /** The name that requests give as `model` → the model. */
@@ -42,12 +51,19 @@ export function createApp({ models, apiKey, signal }: AppOptions): Hono {
     return c.json(body, status);
   });
   app.notFound((c) => {
-    const message =
-      `There is no endpoint ${c.req.method} ${c.req.path}; there are ` +
-      `${ENDPOINTS.join(', ')} and GET /health.`;
+    const message = `There is no endpoint ${c.req.path}; there are ${ENDPOINTS}.`;
     return c.json(errorBody(new RequestError(404, message)).body, 404);
   });
   app.get('/health', (c) => c.json({ status: 'ok' }));
+  for (const [path, methods] of Object.entries(METHODS))
+    app.use(path, async (c, next) => {
+      if (methods.includes(c.req.method)) return next();
+      c.header('Allow', [...methods, 'OPTIONS'].join(', '));
+      if (c.req.method === 'OPTIONS') return c.body(null, 204);
+      const message = `${c.req.path} takes ${methods.join(' or ')}, not ${c.req.method}.`;
+      const { body } = errorBody(new RequestError(405, message, null, 'method_not_allowed'));
+      return c.json(body, 405);
+    });
   app.use('/v1/*', async (c, next) => {
     if (apiKey !== undefined && !sameKey(c.req.header('authorization') ?? '', apiKey))
       throw new RequestError(401, 'The API key is missing or wrong.', null, 'invalid_api_key');
@@ -93,7 +109,7 @@ async function bodyOf(c: Context): Promise<unknown> {
   }
 }
 
-/** A generation ends with its client's connection, and with the server. */
+/** A generation ends with its client's connection, with the server, and if the request fails. */
 async function answer<Body extends ChatBody | CompletionBody>(
   c: Context,
   ending: AbortSignal | undefined,
@@ -104,25 +120,37 @@ async function answer<Body extends ChatBody | CompletionBody>(
   start: (lm: LanguageModel, body: Body, signal: AbortSignal) => Promise<Work>,
 ): Promise<Response> {
   const left = new AbortController();
-  const signal = AbortSignal.any([left.signal, c.req.raw.signal, ...(ending ? [ending] : [])]);
-  const asked = { model: body.model, work: await start(lm, body, signal), form, logprobs };
-  if (body.stream !== true) return c.json(await wholeAnswer(asked));
-  return streamSSE(c, async (stream) => {
-    stream.onAbort(() => left.abort());
-    const send = (part: object) => stream.writeSSE({ data: JSON.stringify(part) });
-    try {
-      await streamAnswer(asked, body.stream_options?.include_usage === true, send);
-      await stream.writeSSE({ data: '[DONE]' });
-    } catch (error) {
-      if (!signal.aborted) await send(errorBody(error).body);
-    } finally {
-      left.abort();
-    }
-  });
+  const client = AbortSignal.any([left.signal, c.req.raw.signal]);
+  const signal = ending ? AbortSignal.any([client, ending]) : client;
+  /** A client must not take what it has for the whole. */
+  const told = (error: unknown): unknown =>
+    ending?.aborted === true
+      ? new RequestError(503, 'The server is being stopped; the completion is not whole.')
+      : error;
+  try {
+    const asked = { model: body.model, work: await start(lm, body, signal), form, logprobs };
+    if (body.stream !== true) return c.json(await wholeAnswer(asked));
+    return streamSSE(c, async (stream) => {
+      stream.onAbort(() => left.abort());
+      const send = (part: object) => stream.writeSSE({ data: JSON.stringify(part) });
+      try {
+        await streamAnswer(asked, body.stream_options?.include_usage === true, send);
+        await stream.writeSSE({ data: '[DONE]' });
+      } catch (error) {
+        if (!client.aborted) await send(errorBody(told(error)).body);
+      } finally {
+        left.abort();
+      }
+    });
+  } catch (error) {
+    left.abort(); // ends the other completions of the request
+    throw told(error);
+  }
 }
 
 /** Compares digests, so that the time taken reveals nothing about the key. */
 function sameKey(header: string, key: string): boolean {
   const digest = (text: string) => createHash('sha256').update(text).digest();
-  return timingSafeEqual(digest(header), digest(`Bearer ${key}`));
+  const given = header.replace(/^bearer +/i, '');
+  return timingSafeEqual(digest(given), digest(key)) && given !== header;
 }

@@ -8,6 +8,8 @@ import type { ChatBody, CompletionBody } from './requests.js';
 
 /** OpenAI's default for completions. */
 const COMPLETION_TOKENS = 16;
+/** Prompts times n: what a body of the largest size may ask for would take days. */
+const MOST_COMPLETIONS = 4096;
 
 /** The completions of a request, in the order of their `index`. */
 export interface Work {
@@ -26,6 +28,8 @@ export async function startChat(
     content,
   }));
   const limit = body.max_completion_tokens ?? body.max_tokens ?? Infinity;
+  const said = messages.map(({ content }) => content).join('');
+  refuseLong(lm, lm.tokenizer.fewestTokens(said), 'messages', 'at least ');
   const tokens = await promptInSlices(lm, messages, new Slices(signal));
   return start(lm, [tokens], body, limit, body.top_logprobs ?? 0, signal);
 }
@@ -35,15 +39,60 @@ export async function startCompletions(
   body: CompletionBody,
   signal: AbortSignal,
 ): Promise<Work> {
-  const { prompt } = body;
-  const several = Array.isArray(prompt) && typeof prompt[0] !== 'number';
-  const prompts = (several ? prompt : [prompt]) as (string | number[])[];
+  const prompts = promptsOf(body.prompt);
+  checkCount(prompts.length, body.n ?? 1);
   const slices = new Slices(signal);
   const tokens: number[][] = [];
-  for (const one of prompts)
-    tokens.push(typeof one === 'string' ? await textInSlices(lm, one, slices, true) : one);
+  for (const one of prompts) {
+    if (typeof one !== 'string') tokens.push(one);
+    else {
+      refuseLong(lm, lm.tokenizer.fewestTokens(one), 'prompt', 'at least ');
+      tokens.push(await textInSlices(lm, one, slices, true));
+    }
+  }
   const limit = body.max_tokens ?? COMPLETION_TOKENS;
   return start(lm, tokens, body, limit, body.logprobs ?? 0, signal);
+}
+
+const promptsOf = (prompt: CompletionBody['prompt']): (string | number[])[] =>
+  Array.isArray(prompt) && typeof prompt[0] !== 'number'
+    ? (prompt as string[] | number[][])
+    : [prompt as string | number[]];
+
+function checkCount(prompts: number, n: number): void {
+  if (prompts * n > MOST_COMPLETIONS)
+    throw new RequestError(
+      400,
+      `The request asks for ${prompts} × ${n} completions; ask for at most ${MOST_COMPLETIONS} ` +
+        'at once.',
+      'prompt',
+    );
+}
+
+/** The engine's own checks would name its arguments instead of the request's. */
+function checkPrompt(lm: LanguageModel, tokens: number[], param: string, index: number): void {
+  const { vocabSize } = lm.model.config;
+  if (tokens.length === 0)
+    throw new RequestError(400, `Prompt ${index} is empty: give at least one token.`, param);
+  const wrong = tokens.find((id) => id >= vocabSize);
+  if (wrong !== undefined)
+    throw new RequestError(
+      400,
+      `Prompt ${index} holds the token id ${wrong}; this model's are 0 to ${vocabSize - 1}.`,
+      param,
+    );
+  refuseLong(lm, tokens.length, param);
+}
+
+function refuseLong(lm: LanguageModel, tokens: number, param: string, bound = ''): void {
+  const context = lm.model.config.maxPositionEmbeddings;
+  if (tokens >= context)
+    throw new RequestError(
+      400,
+      `The prompt has ${bound}${tokens} tokens and the model's context holds ${context}.`,
+      param,
+      'context_length_exceeded',
+    );
 }
 
 /** Each completion is a separate request to the engine, which decodes them together. */
@@ -57,14 +106,9 @@ function start(
 ): Work {
   const stop = typeof body.stop === 'string' ? [body.stop] : (body.stop ?? []);
   const context = lm.model.config.maxPositionEmbeddings;
-  for (const tokens of prompts)
-    if (tokens.length >= context)
-      throw new RequestError(
-        400,
-        `The prompt has ${tokens.length} tokens and the model's context holds ${context}.`,
-        'messages' in body ? 'messages' : 'prompt',
-        'context_length_exceeded',
-      );
+  prompts.forEach((tokens, i) =>
+    checkPrompt(lm, tokens, 'messages' in body ? 'messages' : 'prompt', i),
+  );
   const sampling = {
     temperature: body.temperature ?? 1,
     topP: body.top_p ?? 1,

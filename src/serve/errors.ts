@@ -33,7 +33,7 @@ export function errorBody(error: unknown): { status: ContentfulStatusCode; body:
       error: {
         message,
         type: refused ? 'invalid_request_error' : 'server_error',
-        param: null,
+        param: name === 'TextError' ? 'messages' : null,
         code: typeof code === 'string' ? code : null,
       },
     },

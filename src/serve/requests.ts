@@ -14,6 +14,7 @@ const IGNORED = [
   'service_tier',
   'safety_identifier',
   'prompt_cache_key',
+  'prompt_cache_options',
   'prompt_cache_retention',
   'prediction',
   'parallel_tool_calls',
@@ -65,6 +66,7 @@ const content = z.union([
   z.string(),
   z
     .array(z.strictObject({ type: z.literal('text'), text: z.string() }))
+    .min(1)
     .transform((parts) => parts.map(({ text }) => text).join('')),
 ]);
 
@@ -107,7 +109,7 @@ const completion = z.strictObject({
   logprobs: z.int().min(0).max(TOP_LOGPROBS).nullish(),
   echo: only('echo', false),
   suffix: only('suffix', ''),
-  best_of: only('best_of', 1),
+  best_of: z.int().nullish(),
 });
 
 export type ChatBody = z.output<typeof chat>;
@@ -119,7 +121,19 @@ export function parseChat(body: unknown): ChatBody {
     throw new RequestError(400, 'top_logprobs needs logprobs: true.', 'top_logprobs');
   return parsed;
 }
-export const parseCompletion = (body: unknown): CompletionBody => parse(completion, body);
+export function parseCompletion(body: unknown): CompletionBody {
+  const parsed = parse(completion, body);
+  const { best_of: best, n } = parsed;
+  // As many as are returned: nothing is chosen.
+  if (typeof best === 'number' && best !== (n ?? 1))
+    throw new RequestError(
+      400,
+      `best_of is not supported unless it equals n, got ${best}.`,
+      'best_of',
+      'unsupported_parameter',
+    );
+  return parsed;
+}
 
 function parse<T extends { stream?: unknown; stream_options?: unknown }>(
   schema: z.ZodType<T>,
@@ -154,8 +168,28 @@ function refusal(issue: z.core.$ZodIssue, body: object): RequestError {
   );
   if (given === undefined)
     return new RequestError(400, `${param} is missing.`, param, 'missing_required_parameter');
-  const wanted = WANTED[String(issue.path.at(-1))] ?? issue.message;
-  return new RequestError(400, `${param}: ${wanted}, got ${json(given)}.`, param);
+  const wanted = WANTED[param.replace(/^messages\.\d+\./, '')] ?? expected(issue);
+  return new RequestError(400, `${param} ${wanted}, got ${json(given)}.`, param);
+}
+
+const TYPES: Record<string, string> = {
+  number: 'a number',
+  int: 'a whole number',
+  string: 'text',
+  boolean: 'true or false',
+  object: 'an object',
+  array: 'a list',
+};
+
+function expected(issue: z.core.$ZodIssue): string {
+  if (issue.code === 'invalid_type') return `must be ${TYPES[issue.expected] ?? issue.expected}`;
+  if (issue.code === 'too_small')
+    return issue.origin === 'number' || issue.origin === 'int'
+      ? `must be ${issue.inclusive ? 'at least' : 'more than'} ${issue.minimum}`
+      : 'must not be empty';
+  if (issue.code === 'too_big' && (issue.origin === 'number' || issue.origin === 'int'))
+    return `must be at most ${issue.maximum}`;
+  return issue.message;
 }
 
 /** Messages for fields where the message of the schema would only list types. */
@@ -167,6 +201,11 @@ const WANTED: Record<string, string> = {
 };
 
 function json(value: unknown): string {
-  const text = JSON.stringify(value) ?? 'undefined';
+  let text: string;
+  try {
+    text = JSON.stringify(value) ?? 'undefined';
+  } catch {
+    return 'a value that is nested too deeply'; // JSON.parse reads deeper ones than it writes
+  }
   return text.length > 80 ? `${text.slice(0, 77)}...` : text;
 }

@@ -7,6 +7,7 @@
  * messages and the token names, and runs under limits of time and size.
  */
 import { strip } from '../data/white-space.js';
+import { optionsFault, shown } from '../files/options.js';
 import { TextError } from './errors.js';
 import { runTemplate } from './jinja.js';
 import { Environment, parse, tokenize } from './jinja-library.js';
@@ -47,6 +48,11 @@ export class ChatTemplate {
     readonly source: string,
     options: ChatTemplateOptions = {},
   ) {
+    const fault =
+      typeof source === 'string'
+        ? optionsFault(options, ['specialTokens', 'date'], '[ChatTemplate] the options')
+        : `[ChatTemplate] the template must be text, got ${shown(source)}.`;
+    if (fault !== undefined) throw new TextError('ERR_INVALID_ARGUMENT', fault);
     this.specialTokens = options.specialTokens ?? {};
     this.date = options.date ?? new Date(Date.UTC(2024, 6, 26));
     try {
@@ -68,10 +74,10 @@ export class ChatTemplate {
    * The prompt text with special tokens spelled out; encode it without adding more. Throws
    * TextError.
    */
-  render(
-    messages: readonly Message[],
-    { addGenerationPrompt }: { addGenerationPrompt: boolean },
-  ): string {
+  render(messages: readonly Message[], options: { addGenerationPrompt: boolean }): string {
+    const fault = optionsFault(options, ['addGenerationPrompt'], '[render] the options');
+    if (fault !== undefined) throw new TextError('ERR_INVALID_ARGUMENT', fault);
+    const { addGenerationPrompt } = options;
     checkMessages(messages);
     try {
       return withTimeLimit(() => this.run(messages, addGenerationPrompt));
@@ -218,22 +224,29 @@ function boundedRange(start: number, stop?: number, step = 1): number[] {
 /** Longest conversation for which a template is run, in characters. */
 const MAX_CONTENT = 2 ** 23;
 
-function checkMessages(messages: readonly Message[]): void {
-  if (messages.length === 0)
+/** @throws TextError unless `messages` are some, each with a role and a content. */
+export function checkMessages(messages: readonly Message[]): void {
+  if (!Array.isArray(messages))
+    throw new TextError(
+      'ERR_INVALID_ARGUMENT',
+      `The messages must be a list of {role, content}, got ${shown(messages)}.`,
+    );
+  const given = messages as readonly Message[];
+  if (given.length === 0)
     throw new TextError(
       'ERR_INVALID_ARGUMENT',
       'The list of messages is empty; give at least one {role, content}.',
     );
-  messages.forEach((message, i) => {
+  given.forEach((message, i) => {
     if (typeof message?.role !== 'string' || typeof message.content !== 'string') {
       throw new TextError(
         'ERR_INVALID_ARGUMENT',
-        `Message ${i + 1} of ${messages.length} is ` +
+        `Message ${i + 1} of ${given.length} is ` +
           `${JSON.stringify(message)?.slice(0, 80)}; role and content must both be strings.`,
       );
     }
   });
-  const length = messages.reduce((sum, { content }) => sum + content.length, 0);
+  const length = given.reduce((sum, { content }) => sum + content.length, 0);
   if (length > MAX_CONTENT)
     throw new TextError(
       'ERR_INVALID_ARGUMENT',

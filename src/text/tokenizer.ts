@@ -10,6 +10,7 @@ import { TOKENIZER_FILES } from '../files/model-files.js';
 import { withConfiguredTokens } from './configured-tokens.js';
 import { createDecoding, type Decoding } from './decoding.js';
 import { Encoder } from './encoder.js';
+import { optionsFault, shown } from '../files/options.js';
 import { TextError } from './errors.js';
 import {
   ADDED_TOKENS,
@@ -53,6 +54,13 @@ interface Parts {
  * metadata. Throws TextError.
  */
 export async function loadTokenizer(source: TokenizerSource): Promise<Tokenizer> {
+  const { folder, gguf } = (source ?? {}) as { folder?: unknown; gguf?: unknown };
+  if (typeof folder !== 'string' && (typeof gguf !== 'object' || gguf === null))
+    throw new TextError(
+      'ERR_INVALID_ARGUMENT',
+      '[loadTokenizer] the source must be {folder} with a path or {gguf} with metadata, got ' +
+        `${shown(source)}.`,
+    );
   return new Tokenizer(
     'folder' in source ? await readFolder(source.folder) : readMetadata(source.gguf),
   );
@@ -117,6 +125,8 @@ export class Tokenizer {
    * only on request.
    */
   encode(text: string, options: { addSpecialTokens?: boolean } = {}): number[] {
+    checkText(text);
+    refuseFault(optionsFault(options, ['addSpecialTokens'], '[encode] the options'));
     try {
       return this.encoder.encode(text, options.addSpecialTokens ?? false);
     } catch (error) {
@@ -133,6 +143,7 @@ export class Tokenizer {
     after: (work: number) => Promise<void>,
     options: { addSpecialTokens?: boolean } = {},
   ): Promise<number[]> {
+    checkText(text);
     const ids: number[] = [];
     const steps = this.encoder.encodeInSteps(text, options.addSpecialTokens ?? false, ids);
     for (;;) {
@@ -162,6 +173,8 @@ export class Tokenizer {
    * Text of `ids`. Bytes that are not UTF-8 become U+FFFD; ids outside the vocabulary are ignored.
    */
   decode(ids: readonly number[] | Int32Array, options: DecodeOptions = {}): string {
+    if (!Array.isArray(ids) && !ArrayBuffer.isView(ids))
+      refuseFault(`[decode] the ids must be a list of token ids, got ${shown(ids)}.`);
     const decoder = this.streamDecoder(options);
     return decoder.push(ids as readonly number[]) + decoder.end();
   }
@@ -187,7 +200,9 @@ export class Tokenizer {
     return (this.table ??= this.bytesOfTokens());
   }
 
-  streamDecoder({ skipSpecialTokens = false }: DecodeOptions = {}): StreamDecoder {
+  streamDecoder(options: DecodeOptions = {}): StreamDecoder {
+    refuseFault(optionsFault(options, ['skipSpecialTokens'], '[decode] the options'));
+    const { skipSpecialTokens = false } = options;
     const stream = this.decoding.stream();
     return {
       push: (ids) => {
@@ -372,4 +387,12 @@ function specialTokens(config: Record<string, unknown>): Record<string, string> 
     if (key.endsWith('_token') && typeof content === 'string') found[key] = content;
   }
   return found;
+}
+
+function refuseFault(fault: string | undefined): void {
+  if (fault !== undefined) throw new TextError('ERR_INVALID_ARGUMENT', fault);
+}
+
+function checkText(text: string): void {
+  if (typeof text !== 'string') refuseFault(`The text must be a string, got ${shown(text)}.`);
 }
