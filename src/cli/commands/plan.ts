@@ -94,7 +94,7 @@ export function addPlan(program: Command, cli: Cli): void {
               model: subject.name,
               deviceMemory: card,
               stages,
-              ...(cluster && { cluster, traffic: trafficOf(stages[2]!, subject, cluster) }),
+              ...(cluster && { cluster, traffic: trafficOf(stages, subject, cluster) }),
             })),
           );
         printLine(
@@ -111,9 +111,7 @@ export function addPlan(program: Command, cli: Cli): void {
         );
         if (cluster)
           for (const [name, { subject, stages }] of new Map(plans.map((p) => [p.subject.name, p])))
-            printLine(
-              `\n${name}: ${trafficLine(trafficOf(stages[2]!, subject, cluster), cluster)}`,
-            );
+            printLine(`\n${name}: ${trafficLine(trafficOf(stages, subject, cluster), cluster)}`);
         if (plans.length > 1) return;
         for (const [i, stage] of STAGES.entries())
           printLine(
@@ -126,12 +124,15 @@ export function addPlan(program: Command, cli: Cli): void {
     );
 }
 
-function trafficOf(train: MemoryPlan, { recipe }: Subject, cluster: Cluster): Traffic {
-  const bytesOf = (part: string) => train.parts.find(({ name }) => name === part)?.bytes ?? 0;
-  const weights = bytesOf('weights') / (recipe.dtype === 'float32' ? 4 : 2);
+function trafficOf(stages: readonly MemoryPlan[], { recipe }: Subject, cluster: Cluster): Traffic {
+  const [sample, , train] = stages as [MemoryPlan, MemoryPlan, MemoryPlan];
+  const bytesOf = (plan: MemoryPlan, part: string) =>
+    plan.parts.find(({ name }) => name === part)?.bytes ?? 0;
+  const weights = bytesOf(sample, 'weights') / (recipe.dtype === 'float32' ? 4 : 2);
   // An adapter's gradients are float32 unless the recipe says otherwise.
-  const adapter = recipe.lora.enabled ? bytesOf('gradients') / 4 : undefined;
-  return trainingTraffic({ weights, adapter, dtype: recipe.dtype }, cluster);
+  const adapter = recipe.lora.enabled ? bytesOf(train, 'gradients') / 4 : undefined;
+  const { shard } = train;
+  return trainingTraffic({ weights, adapter, dtype: recipe.dtype, shard }, cluster);
 }
 
 const gib = (bytes: number): string => `${(bytes / GIB).toFixed(1)} GiB`;
@@ -139,6 +140,7 @@ const gib = (bytes: number): string => `${(bytes / GIB).toFixed(1)} GiB`;
 function chosen({
   microBatchTokens,
   activationCheckpointing,
+  shard,
   optimizerStates,
   masterWeights,
   gradientDtype,
@@ -151,6 +153,7 @@ function chosen({
   return [
     `${microBatchTokens} tokens`,
     activationCheckpointing && 'activation checkpointing',
+    shard === 'weights' && 'sharded weights',
     ...small,
   ]
     .filter(Boolean)
@@ -205,6 +208,7 @@ function requestOf(
     newTokens: sample.max_new_tokens,
     samples: sample.samples,
     ranks: cluster && cluster.gpus * cluster.nodes,
+    shard: given && !lora.enabled ? train.shard : undefined,
     microBatchTokens: fixed(train.micro_batch_tokens),
     activationCheckpointing: fixed(train.activation_checkpointing),
     maxNumSeqs: fixed(sample.max_num_seqs),
