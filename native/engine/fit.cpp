@@ -35,7 +35,7 @@ int64_t batch_tokens(int64_t asked, const Place& place) {
 
 }  // namespace
 
-// What `auto` is on the CPU.
+// The meaning of `auto` on the CPU.
 static constexpr int64_t kCpuMicroBatchTokens = 1024;
 
 TrainerParams fitted(TrainerParams params, const Place& place) {
@@ -43,8 +43,6 @@ TrainerParams fitted(TrainerParams params, const Place& place) {
     if (params.micro_batch_tokens > 0) request->micro_batch_tokens = params.micro_batch_tokens;
     request->activation_checkpointing = params.activation_checkpointing;
     request->forms = params.optimizer.forms;
-    request->ranks = place.ranks;
-    request->shard_weights = params.shard_weights;
     const Plan plan = plan_memory(*request);
     params.micro_batch_tokens = plan.micro_batch_tokens;
     params.activation_checkpointing = plan.activation_checkpointing;

@@ -9,12 +9,10 @@
 
 namespace cream {
 
-// The model that a request runs on, the bytes that its trainer keeps on the device, and the ranks
-// that train together.
+// The model that a request runs on, and the bytes that its trainer keeps on the device.
 struct Place {
   const SharedModel& model;
   uint64_t trainer_bytes = 0;
-  int64_t ranks = 1;
 };
 
 TrainerParams fitted(TrainerParams params, const Place& place);

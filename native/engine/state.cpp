@@ -8,15 +8,6 @@
 namespace cream {
 
 Transformer& Engine::State::ready() {
-  Transformer& transformer = loaded();
-  if (trainer && !trainer->has_weights())
-    throw Error(ErrorCode::invalid_argument,
-                "The model's weights are sharded over the ranks of its trainer; call the trainer's "
-                "gatherWeights() on all ranks before using the model.");
-  return transformer;
-}
-
-Transformer& Engine::State::loaded() {
   if (origin.valid()) {
     try {
       Shared shared = origin.get();
@@ -29,8 +20,7 @@ Transformer& Engine::State::loaded() {
   }
   if (!model)
     throw Error(ErrorCode::disposed,
-                "The model holds no weights: it was disposed of, did not load, or its trainer "
-                "ended while the weights were sharded over the ranks.");
+                "The model holds no weights: it was disposed of, or did not load.");
   return model->transformer;
 }
 
@@ -111,7 +101,7 @@ NamedTensors Engine::State::base_masters() {
 }
 
 NamedTensors Engine::State::to_save(at::ScalarType dtype) {
-  Transformer& transformer = loaded();
+  Transformer& transformer = ready();
   NamedTensors tensors;
   if (trainer) {
     tensors = trainer->masters();

@@ -66,7 +66,7 @@ void CpuBackend::prefill(const Sequences& sequences) {
     blocks.push_back(prompt.cache.get());
   }
   PrefillAttention filling(batch.segments(), blocks);
-  // A pass is left where all of its requests are cancelled.
+  // The pass is aborted once all of its requests are cancelled.
   CheckedAttention attention(filling, [&sequences] {
     for (const SequencePtr& sequence : sequences)
       if (!sequence->generation->cancel->requested()) return;

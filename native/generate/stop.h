@@ -1,5 +1,5 @@
-// When a completion ends: at a stop id, a stop string in its bytes, max_new_tokens, or the end of
-// the context.
+// Decides when a completion ends: at a stop id, a stop string in its bytes, max_new_tokens, or the
+// end of the context.
 #pragma once
 
 #include <optional>

@@ -1,4 +1,4 @@
-// Lets a long pass be left between two layers.
+// Lets a long forward pass be aborted between two layers.
 #pragma once
 
 #include <functional>

@@ -36,7 +36,7 @@ void validate_rope(const ModelConfig& config, const RopeConfig& rope, const std:
   const int64_t rotary_dim = rope.rotary_dim(config.head_dim);
   if (!(rope.partial_rotary_factor > 0 && rope.partial_rotary_factor <= 1) || rotary_dim < 2 ||
       rotary_dim % 2 != 0)
-    fail("partial_rotary_factor turns " + std::to_string(rotary_dim) + " of " +
+    fail("partial_rotary_factor rotates " + std::to_string(rotary_dim) + " of " +
          std::to_string(config.head_dim) +
          " entries of a head, but it must be an even number from 2 up to all of them");
   if (rope.type == "longrope")
@@ -44,7 +44,7 @@ void validate_rope(const ModelConfig& config, const RopeConfig& rope, const std:
       if (static_cast<int64_t>(factors->size()) != rotary_dim / 2)
         fail(std::string(factors == &rope.short_factor ? "short_factor" : "long_factor") +
              " must list " + std::to_string(rotary_dim / 2) +
-             " numbers, one for every pair of entries that RoPE turns");
+             " numbers, one for every pair of entries that RoPE rotates");
 }
 
 }  // namespace

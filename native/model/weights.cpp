@@ -1,4 +1,4 @@
-// Where the parameters of the table (model/parameters.h) are stored in memory.
+// Maps the parameters of the table (model/parameters.h) to the tensors that store them.
 #include <map>
 #include <sstream>
 
@@ -25,7 +25,7 @@ constexpr std::pair<std::string_view, Norm> kNorms[] = {
     {"post_norm", &LayerWeights::post_norm},
     {"mlp_out_norm", &LayerWeights::mlp_out_norm}};
 
-// Where a parameter is stored.
+// The tensor that stores a parameter.
 Tensor& tensor_of(Weights& weights, const Parameter& parameter) {
   if (parameter.layer < 0)
     return parameter.name == "embedding"    ? weights.embedding.weight

@@ -1,5 +1,5 @@
-// What the ranks of a training send to each other: gradients while a backward pass goes on, and
-// weights after an update, in buckets whose order is fixed.
+// The communication between the ranks of a training: gradients during a backward pass, and weights
+// after an update, in buckets of a fixed order.
 #include "optim/optimizer.h"
 
 #include <algorithm>
@@ -118,7 +118,7 @@ void Optimizer::reduce_whole(const Bucket& bucket) {
 
 // One bucket is sent while the previous one is copied to its weights.
 void Optimizer::gather_weights() {
-  if (!sharded() || !distribution_.own_weights.empty()) return;
+  if (!sharded()) return;
   std::optional<Gathering> before;
   for (const Bucket& bucket : buckets_) {
     Gathering next = begin_gathering(bucket);

@@ -9,9 +9,9 @@
 // goes on, those that are final are added up over the ranks, and each rank keeps the sum of its own
 // shard of every parameter. A step updates that shard, so that gradients, master weights and
 // moments exist once among all ranks, and the weights are gathered (ZeRO's second stage,
-// Rajbhandari et al. 2020, arXiv:1910.02054) or stay sharded (the third). For adapters every rank
-// keeps everything: a step adds up the gradients, and all make the same update. An update is per
-// element, so results do not depend on how parameters are sharded.
+// Rajbhandari et al. 2020, arXiv:1910.02054). For adapters every rank keeps everything: a step adds
+// up the gradients, and all make the same update. An update is per element, so results do
+// not depend on how parameters are sharded.
 #pragma once
 
 #include <string>
@@ -34,8 +34,9 @@ struct OptimizerEntry : ops::AdamWState {
   std::string name;
   bool decay = false;  // weight decay applies: matrices, not norms (Hugging Face Trainer's rule)
   Tensor parameter;    // the whole weight
-  // Where backward passes add the gradient: of the parameter's shape; the same tensor as `gradient`
-  // unless the states are sharded. Then it has memory from open() until its sum is received.
+  // Receives the gradient of backward passes, in the parameter's shape; the same tensor as
+  // `gradient` unless the states are sharded. Then it has memory from open() until its sum is
+  // received.
   Tensor accumulator;
   Shard shard;        // empty unless the states are sharded
   Tensor padded;      // flat, all shards: the storage of a sharded accumulator
@@ -50,9 +51,6 @@ struct Distribution {
   bool sharded = false;  // false: every rank keeps all states
   // Elements of all ranks that are sent together; a larger parameter is sent alone.
   uint64_t bucket_elements = kBucketElements;
-  // This rank's elements of every parameter, flat, where the weights are sharded too (ZeRO's third
-  // stage): a step updates these, and the parameters themselves have no memory.
-  std::vector<Tensor> own_weights = {};
 };
 
 // Bytes that an Optimizer keeps for one parameter, or a sum over several; used by the memory plan.
@@ -76,14 +74,14 @@ class Optimizer {
   OptimizerEntry& entry(const std::string& name);
   size_t index_of(const std::string& name) const;  // of an entry
 
-  // Around each backward pass of a trainer whose states are sharded; otherwise they do nothing. All
-  // ranks make as many passes, of which some may be empty.
+  // Called around each backward pass if the states are sharded; otherwise they do nothing. All
+  // ranks make the same number of passes, some of which may be empty.
   //
   // Gives the accumulator of an entry its memory, with zeros, before a pass adds to it.
   void open(size_t entry);
-  // The entries from `first` on are final in this pass: their sums over the ranks begin, while the
-  // pass goes on. Entries are in the order of the forward pass, so that calls have descending
-  // `first`. Those that were never opened count as zeros.
+  // Starts the sums over the ranks of the entries from `first` on, which are final in this pass,
+  // while the pass continues. Entries are in the order of the forward pass, so calls have
+  // descending `first`. An entry that was never opened counts as zeros.
   void send_from(size_t first);
   // The pass is over, or has failed.
   void end_pass();
@@ -129,7 +127,7 @@ class Optimizer {
   void send(Bucket& bucket);
   void receive();  // adds what is under way to the own shards
   void reduce_whole(const Bucket& bucket);
-  void gather_weights();  // unless they are sharded
+  void gather_weights();
   Gathering begin_gathering(const Bucket& bucket);
   void end_gathering(const Gathering& gathering);
   double gradient_norm() const;

@@ -3,7 +3,6 @@
 #pragma once
 
 #include <functional>
-#include <vector>
 
 #include "support/torch.h"
 
@@ -28,11 +27,9 @@ class Group {
   virtual Pending reduce_scatter(Tensor shard, Tensor whole) = 0;
   // whole [size · n] ← the shards [n] of all ranks, in their order.
   virtual Pending all_gather(Tensor whole, Tensor shard) = 0;
-  // The same for each pair of tensors, in one operation; there may be none.
-  virtual Pending all_gather(std::vector<Tensor> wholes, std::vector<Tensor> shards) = 0;
 };
 
-// A process on its own.
+// The group of a single process.
 Group& single_group();
 
 // The elements of a flat tensor [n] that each rank owns: equal shards of whole blocks, of which the

@@ -16,18 +16,18 @@
 namespace cream {
 namespace {
 
-// Between two looks at a key that is awaited.
+// Longest pause between two polls of an awaited key.
 constexpr std::chrono::milliseconds kLongestPause{64};
 
 std::vector<uint8_t> bytes_of(const std::string& text) { return {text.begin(), text.end()}; }
 
-// The first line of what c10d says, which goes on with its own stack.
+// The first line of an exception of c10d; the rest is its stack.
 std::string first_line(const std::exception& error) {
   const std::string text = error.what();
   return text.substr(0, text.find('\n'));
 }
 
-// What c10d throws, in a sentence: `failed` (what it says)`cause`.
+// Turns exceptions of c10d into an Error of one sentence: `failed` (first line)`cause`.
 template <class F>
 auto explained(const char* failed, const char* cause, F&& ask) {
   try {
@@ -78,14 +78,6 @@ class C10dGroup : public Group {
   Pending all_gather(Tensor whole, Tensor shard) override {
     return begin(whole, [shard, whole](c10d::Backend& backend) mutable {
       return backend._allgather_base(whole, shard);
-    });
-  }
-  Pending all_gather(std::vector<Tensor> wholes, std::vector<Tensor> shards) override {
-    if (wholes.empty()) return [] {};
-    const Tensor like = wholes.front();
-    return begin(like, [wholes = std::move(wholes),
-                        shards = std::move(shards)](c10d::Backend& backend) mutable {
-      return backend.allgather_into_tensor_coalesced(wholes, shards);
     });
   }
 

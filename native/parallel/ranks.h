@@ -52,7 +52,7 @@ class Ranks {
 // Error{unsupported} in a build without Gloo, Error{io} where the others are not found in time.
 std::shared_ptr<Ranks> join_ranks(const RankEnvironment& place, const RankTimes& times = {});
 
-// The ranks that this process has joined, or null; what a trainer begins with.
+// The ranks that this process has joined, or null. A new trainer uses them.
 std::shared_ptr<Ranks> current_ranks();
 void set_current_ranks(std::shared_ptr<Ranks> ranks);
 Group& current_group();

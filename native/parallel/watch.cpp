@@ -47,7 +47,7 @@ std::vector<std::string> Watch::values_of(const std::vector<std::string>& keys) 
   return values;
 }
 
-// Counts its own beats, not seconds: a machine that slept has lost nobody.
+// Counts its own beats, not seconds, so that no rank counts as lost after this machine slept.
 void Watch::look_at(const std::vector<std::string>& keys, std::vector<std::string>& seen,
                     std::vector<int>& missed) {
   const std::vector<std::string> values = values_of(keys);
@@ -63,7 +63,8 @@ void Watch::look_at(const std::vector<std::string>& keys, std::vector<std::strin
                              " s: it has ended, or the network between the machines fails";
     if (place_.rank == 0) {
       store_->set(kLost, std::vector<uint8_t>(what.begin(), what.end()));
-      std::this_thread::sleep_for(3 * times_.beat);  // the store may be ours: the others read it
+      std::this_thread::sleep_for(
+          3 * times_.beat);  // this process may hold the store, which the others still read
     }
     lose(what);
   }

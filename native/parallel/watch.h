@@ -1,5 +1,5 @@
-// Detects dead ranks by counters in the store. Rank 0 watches all others, which watch rank 0; rank
-// 0 writes what it finds for all.
+// Detects dead ranks by counters in the store. Rank 0 watches all others, and they watch rank 0;
+// rank 0 reports a lost rank to all.
 #pragma once
 
 #include <atomic>

@@ -19,7 +19,7 @@ struct GpuInfo {
 struct CudaInfo {
   bool built = false;         // nvcc has compiled the kernels of *.cu into the addon
   std::string toolkit;        // CUDA toolkit version, "13.0"; empty where built is false
-  std::string architectures;  // what the kernels were compiled for, "sm_80, sm_90, PTX 9.0"
+  std::string architectures;  // targets of the kernels, "sm_80, sm_90, PTX 9.0"
   // Why no GPU can be used: one clause without a full stop; empty where one can be.
   std::string problem;
   std::vector<GpuInfo> gpus;  // usable GPUs

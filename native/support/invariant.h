@@ -1,4 +1,4 @@
-// What src/engine guarantees of every request: src/engine/requests.ts describes each field once,
+// Asserts what src/engine has checked: src/engine/requests.ts describes each field of a request,
 // with its range, its default and the message to the caller. A violation is a bug of cream-lm.
 #pragma once
 

@@ -78,7 +78,7 @@ struct GenerationRequest {
   // prompt of more than prefill_tokens tokens is prefilled in chunks.
   int64_t most_pages = 0, prefill_tokens = 0;
   bool stream_tokens = false;
-  int64_t top_logprobs = 0;  // most likely tokens that are told beside each token
+  int64_t top_logprobs = 0;  // most likely tokens that are returned for each token
   // Bytes of each vocabulary entry, needed for stop strings only: token i is token_bytes[offsets[i]
   // .. offsets[i+1]).
   std::vector<uint8_t> token_bytes;
@@ -217,9 +217,6 @@ struct TrainerParams {
   // Keeps layer inputs only and recomputes the rest in the backward pass; empty:
   // Engine::start_trainer chooses.
   std::optional<bool> activation_checkpointing;
-  // On several ranks: each keeps its shard of the weights too and gathers those of a layer while it
-  // computes it (ZeRO's third stage); otherwise it has all weights (the second).
-  bool shard_weights = false;
   uint64_t dropout_seed = 0;  // keys an adapter's dropout masks, with the step and the module
 };
 

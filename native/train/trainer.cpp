@@ -20,25 +20,6 @@ std::vector<NamedTensor> named_weights(Transformer& model) {
   return named;
 }
 
-const TrainerParams& checked(const TrainerParams& params, const Transformer& model) {
-  if (!model.weights().lora) return params;
-  if (params.optimizer.forms.split_masters)
-    throw Error(ErrorCode::invalid_argument,
-                "[trainer] an adapter's master weights are always float32; leave masterWeights at "
-                "'float32' for a model with an adapter.");
-  if (params.shard_weights)
-    throw Error(ErrorCode::invalid_argument,
-                "[trainer] the weights under an adapter are shared with other models and stay "
-                "whole; leave shard at 'optimizer' for a model with an adapter.");
-  return params;
-}
-
-std::optional<ShardedWeights> shard_weights(Transformer& model, const TrainerParams& params,
-                                            Group& group) {
-  if (!params.shard_weights || group.single()) return std::nullopt;
-  return ShardedWeights(model, group);
-}
-
 void check_sequence(const ModelConfig& config, const Tokens& prompt, const Tokens& completion,
                     const std::string& what) {
   check_tokens(config, prompt);
@@ -178,23 +159,14 @@ void add_to(StepMetrics& metrics, const PairOutcome& outcome, double weight) {
 Trainer::Trainer(Transformer& model, TrainerParams params, const std::vector<NamedTensor>& masters,
                  Group& group, uint64_t bucket_elements)
     : model_(model),
-      params_(checked(params, model)),
-      sharded_(shard_weights(model, params, group)),
+      params_(params),
       optimizer_(named_weights(model), params.optimizer, masters,
-                 {group, !model.weights().lora.has_value(), bucket_elements,
-                  sharded_ ? sharded_->own() : std::vector<Tensor>()}),
-      backward_(model, optimizer_, params.activation_checkpointing.value_or(false),
-                sharded_ ? &*sharded_ : nullptr) {}
-
-void Trainer::gather_weights() {
-  if (sharded_) sharded_->gather();
-}
-
-void Trainer::weights_changed() {
-  if (sharded_)
-    sharded_->release();  // gathered ones are old
-  else
-    model_.weights().lora ? model_.weights().pack_adapters() : model_.weights().pack();
+                 {group, !model.weights().lora.has_value(), bucket_elements}),
+      backward_(model, optimizer_, params.activation_checkpointing.value_or(false)) {
+  if (model.weights().lora && params.optimizer.forms.split_masters)
+    throw Error(ErrorCode::invalid_argument,
+                "[trainer] an adapter's master weights are always float32; leave masterWeights at "
+                "'float32' for a model with an adapter.");
 }
 
 template <class Accumulate>
@@ -210,15 +182,15 @@ StepMetrics Trainer::step(size_t passes, const Accumulate& accumulate) {
     optimizer_.zero_gradients();  // no gradient of the failed step enters the next one
     throw;
   }
-  weights_changed();
+  model_.weights().lora ? model_.weights().pack_adapters() : model_.weights().pack();
   metrics.step = optimizer_.step_count();
   metrics.seconds =
       std::chrono::duration<double>(std::chrono::steady_clock::now() - started).count();
   return metrics;
 }
 
-// The metrics of all ranks. If one of them failed, all fail: a rank that failed goes on to take
-// part in the sums of the others, so that none waits for another.
+// Accumulates the gradients and metrics of all ranks. If one rank fails, all fail; it still takes
+// part in the sums of the others, so that none waits for it.
 template <class Accumulate>
 void Trainer::accumulate_all(size_t passes, const Accumulate& accumulate, StepMetrics& metrics) {
   Group& group = optimizer_.group();
@@ -228,9 +200,9 @@ void Trainer::accumulate_all(size_t passes, const Accumulate& accumulate, StepMe
       if (!failure) accumulate(pass, metrics);
     } catch (...) {
       failure = std::current_exception();
+      if (group.single()) throw;
     }
-    backward_.end_pass();
-    if (failure && group.single()) std::rethrow_exception(failure);
+    optimizer_.end_pass();
   }
   if (group.single()) return;
   double* const sums[] = {&metrics.loss,
@@ -273,7 +245,7 @@ void Trainer::agree(const std::function<void()>& check) const {
                 "changed.");
 }
 
-// Micro-batches of all ranks have numbers of their own.
+// Micro-batches are numbered over all ranks.
 DropoutPass Trainer::dropout_pass(size_t pass) const {
   const Group& group = optimizer_.group();
   return {params_.dropout_seed, optimizer_.step_count(),

@@ -9,12 +9,10 @@
 //
 // Used only on the model's worker thread; the Trainer must not outlive the model. The model may
 // sample and score between steps: its weights, packed copies included, are those of the last
-// finished step. Where the weights are sharded (TrainerParams::shard_weights), only after
-// gather_weights(), until the next step.
+// finished step.
 #pragma once
 
 #include <functional>
-#include <optional>
 #include <string>
 #include <vector>
 
@@ -24,7 +22,6 @@
 #include "optim/optimizer.h"
 #include "support/types.h"
 #include "train/backward.h"
-#include "train/sharded_weights.h"
 
 namespace cream {
 
@@ -44,7 +41,7 @@ class Trainer {
 
   // Writes optimizer state, step count and master weights atomically to a safetensors file: of the
   // whole model, or, where they are sharded, of this rank's shard. Each rank has a path of its own;
-  // of ranks that keep everything, rank 0 writes.
+  // if every rank keeps everything, rank 0 writes.
   void save_state(const std::string& path) const;
   // Restores the state exactly, on any number of ranks: `paths` are the files of all ranks that
   // saved it, in their order. Throws Error{not_found | invalid_file | invalid_argument} where a
@@ -55,10 +52,6 @@ class Trainer {
   // except that split masters are joined into new tensors on the CPU, and sharded ones gathered;
   // those are returned to rank 0 only.
   std::vector<NamedTensor> masters() const;
-  // Gathers sharded weights; all ranks must call it. The model keeps them if the trainer ends next.
-  void gather_weights();
-  // Whether the model has its weights: they are not sharded, or are gathered.
-  bool has_weights() const { return !sharded_ || sharded_->whole(); }
   // Rank 0 of the trainer's ranks writes files.
   bool writes() const { return optimizer_.group().rank() == 0; }
   Optimizer& optimizer() { return optimizer_; }
@@ -67,7 +60,7 @@ class Trainer {
   uint64_t bytes() const { return optimizer_.bytes(); }
 
  private:
-  // `accumulate`: the micro-batch of a pass, which a rank may lack.
+  // accumulate(pass) computes this rank's micro-batch of a pass; a rank may have none.
   template <class Accumulate>
   StepMetrics step(size_t passes, const Accumulate& accumulate);
   template <class Accumulate>
@@ -76,11 +69,9 @@ class Trainer {
   void agree(const std::function<void()>& check) const;
   DropoutPass dropout_pass(size_t pass) const;
   void require_finite(double loss, const std::string& where) const;
-  void weights_changed();
 
   Transformer& model_;
   TrainerParams params_;
-  std::optional<ShardedWeights> sharded_;
   Optimizer optimizer_;
   Backward backward_;
 };

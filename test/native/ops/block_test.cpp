@@ -111,7 +111,7 @@ CHECK_CASE("block: gated activations and their gradients equal autograd's") {
   check_swiglu<uint16_t, 8>(4e-3);
 }
 
-CHECK_CASE("block: RoPE turns as the reference, and back again") {
+CHECK_CASE("block: RoPE rotates as the reference, and back again") {
   const int64_t rows = 6, heads = 3, d = 16;
   const Tensor x = random({rows, heads, d}, 7), angles = random({rows, d / 2}, 9);
   const Tensor both = at::cat({angles, angles}, 1), cos = both.cos(), sin = both.sin();
