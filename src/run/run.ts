@@ -2,46 +2,27 @@
  * A run: base model, optional SFT, then the iterations. It writes only to its directory, so calling
  * it again after any interruption resumes it and gives the same bytes.
  */
-import { appendFileSync, closeSync, existsSync, lstatSync, openSync, readSync } from 'node:fs';
-import { join, resolve } from 'node:path';
-import { setThreads } from '../engine/addon.js';
+import { appendFileSync, closeSync, lstatSync, openSync, readSync } from 'node:fs';
+import { join } from 'node:path';
 import { hasRanks, rankPlace, Ranks } from '../engine/ranks.js';
 import { makeDirectory, sweep } from '../files/files.js';
-import { resolveModel } from '../models/resolve.js';
-import type { RewardFunction } from '../reward/external.js';
-import { writePhaseCard } from './card.js';
-import { checkLengths, readInputs, skipsBadRows } from './check.js';
-import { RunContext } from './context.js';
-import { checkBegun, checkDirectory, checkModel, openRecords } from './directory.js';
-import { checkDisk } from './disk.js';
+import { checkBegun, checkDirectory, openRecords } from './directory.js';
 import { RunError, stoppable } from './errors.js';
 import { EventQueue } from './event-queue.js';
 import type { RunEvent } from './events.js';
-import { locatePrompts } from './given-prompts.js';
-import { RunInputs } from './inputs.js';
+import { execute, type Emit, type ExecuteOptions } from './execute.js';
 import { follow } from './follow.js';
-import { iterate, learnGivenPairs } from './iteration.js';
-import { prune } from './keep.js';
 import { takeLock } from './lock.js';
-import { MetricsLog, readMetrics } from './metrics-log.js';
-import { adapterOf, Models } from './models.js';
+import { readMetrics } from './metrics-log.js';
 import { checkRunOptions, type RunOptions } from './options.js';
 import { readOwnText } from './own-files.js';
-import { placed } from './placement.js';
-import { checkRecipe, recipeDigest } from './recipe-file.js';
+import { checkRecipe } from './recipe-file.js';
 import type { Recipe } from './recipe.js';
-import { digestFile, type Records } from './records.js';
 import { ReportWriter } from './report-writer.js';
-import { lendRewardModel } from './reward-model.js';
 import { Outlets } from './sinks.js';
-import { fetchSources, sourcesOf } from './sources.js';
-import { evaluateModel } from './stages/evaluate.js';
-import { checkStart, fineTune } from './stages/sft.js';
-import { EVENTS, explainDisk, LOCK, METRICS, onDisk, SUMMARY } from './store.js';
-import { Summaries, type IterationSummary } from './summary.js';
+import { EVENTS, explainDisk, LOCK, onDisk, SUMMARY } from './store.js';
+import type { IterationSummary } from './summary.js';
 import { Team, withTeam } from './team.js';
-import { recipeWarnings } from './warnings.js';
-import { checkFinished, verifyCheckpoint } from './verify.js';
 
 export type { RunOptions } from './options.js';
 
@@ -76,10 +57,7 @@ export async function* run(recipe: Recipe, options: RunOptions): AsyncGenerator<
   }
 }
 
-type Options = RunOptions & { signal: AbortSignal; team: Team | undefined };
-type Emit = (event: RunEvent) => void;
-
-async function locked(recipe: Recipe, options: Options, tell: Emit): Promise<void> {
+async function locked(recipe: Recipe, options: ExecuteOptions, tell: Emit): Promise<void> {
   const { directory, signal } = options;
   checkDirectory(directory);
   const release = await onDisk(directory, async () => {
@@ -106,136 +84,12 @@ async function locked(recipe: Recipe, options: Options, tell: Emit): Promise<voi
       if (event.type === 'stage_finished') reports.request();
     };
     for (const message of warnings) emit({ type: 'warning', message });
-    await stoppable(signal, () => work(recipe, options, records, emit, resumed)).finally(() =>
-      reports.finish(),
+    await stoppable(signal, () => execute(recipe, { options, records, emit, resumed })).finally(
+      () => reports.finish(),
     );
   } finally {
     release();
   }
-}
-
-async function work(
-  recipe: Recipe,
-  options: Options,
-  records: Records,
-  emit: Emit,
-  resumed: boolean,
-): Promise<void> {
-  const { directory, signal, team, onModelProgress, rewards, prompts, until } = options;
-  const began = performance.now();
-  checkRewards(recipe, rewards);
-  await stoppable(signal, () =>
-    fetchSources(sourcesOf(recipe), { signal, onProgress: onModelProgress }),
-  );
-  const located = await locatePrompts(recipe, prompts, { directory, records, signal });
-  const sources = new RunInputs(located);
-  let inputs = await readInputs(recipe, sources);
-  emit({ type: 'run_started', directory, resumed, iterations: recipe.iterations });
-  for (const message of recipeWarnings(recipe)) emit({ type: 'warning', message });
-  if (team) emit(team.setThreads(recipe));
-  else if (recipe.threads > 0) setThreads(recipe.threads);
-  const resolved = await stoppable(signal, () =>
-    resolveModel(recipe.model, { signal, ...(onModelProgress && { onProgress: onModelProgress }) }),
-  );
-  const { plan, digest } = await checkModel(records, recipe, resolved, signal, (message) =>
-    emit({ type: 'warning', message }),
-  );
-  const own = team ? placed(recipe, team.place) : recipe;
-  await team?.order({ do: 'begin', recipe, directory: resolve(directory), digest });
-  const models = new Models({
-    base: resolved.path,
-    name: recipe.model,
-    dtype: recipe.dtype,
-    device: own.device,
-    signal,
-    adapter: adapterOf(recipe),
-    check: (path) => verifyCheckpoint(records, path, signal),
-    onLoad: (model, seconds) =>
-      emit({
-        type: 'model_loaded',
-        name: recipe.model,
-        path: model.path,
-        dtype: model.dtype,
-        device: model.device,
-        parameters: model.config.parameters,
-        seconds,
-      }),
-  });
-  await onDisk(directory, () => records.withdraw(METRICS));
-  const outlets = new Outlets(recipe, options, (message) => emit({ type: 'warning', message }));
-  const metrics = new MetricsLog(directory, (row, before) => outlets.add(row, before));
-  const context = new RunContext({
-    recipe: own,
-    team,
-    directory,
-    records,
-    metrics,
-    base: resolved.path,
-    plan,
-    models,
-    inputs: skipsBadRows(recipe)
-      ? new RunInputs(located, () => models.policy(resolved.path))
-      : sources,
-    rewards,
-    signal,
-    emit,
-  });
-  const summaries = new Summaries(context);
-  try {
-    if (!begun(context)) {
-      const policy = await models.policy(resolved.path);
-      if (skipsBadRows(recipe)) inputs = await readInputs(recipe, context.inputs);
-      for (const left of inputs.leftOut) emit({ type: 'rows_left_out', ...left });
-      for (const message of inputs.unread) emit({ type: 'warning', message });
-      await checkDisk(directory, recipe, policy.model.config);
-      await checkLengths(inputs, policy);
-      await checkStart(context);
-      await lendRewardModel(recipe, signal, async () => {}); // checks that it loads and fits
-    }
-    if (recipe.evaluate.baseline) {
-      await evaluateModel(context, 0, 0);
-      await summaries.add(0);
-    }
-    if (recipe.sft.enabled) {
-      await fineTune(context);
-      await evaluateModel(context, 'sft', 1);
-      await writePhaseCard(context, 'sft', await summaries.add('sft'));
-    }
-    for (let t = 1; t <= recipe.iterations; t++) {
-      await (recipe.pairs.source === null ? iterate : learnGivenPairs)(context, t);
-      const summary = await summaries.add(t);
-      await writePhaseCard(context, t, summary);
-      await prune(context, t);
-      const kept = [0, t, t + 1];
-      await models.keep(kept.map((n) => context.checkpoint(n)));
-      await team?.order({ do: 'keep', checkpoints: kept });
-      if (t < recipe.iterations && summary && (await until?.(summary))) break;
-    }
-    metrics.end();
-    await onDisk(directory, () => recordMetrics(records));
-    const summary = { recipe: recipeDigest(recipe), iterations: summaries.finished() };
-    await stoppable(signal, () => checkFinished(records, signal));
-    await onDisk(directory, async () => {
-      await records.write(SUMMARY, `${JSON.stringify(summary, null, 2)}\n`);
-      await records.compact();
-    });
-    await outlets.end(true);
-    emit({
-      type: 'run_finished',
-      directory,
-      already: false,
-      seconds: (performance.now() - began) / 1000,
-    });
-  } finally {
-    await outlets.end(false);
-    await models.dispose();
-  }
-}
-
-/** A run without steps and evaluations has no metrics. */
-async function recordMetrics(records: Records): Promise<void> {
-  const path = join(records.folder, METRICS);
-  if (existsSync(path)) await records.add([{ file: METRICS, ...(await digestFile(path)) }]);
 }
 
 /** Whether a finished run has all its iterations, or `until` still ends it after the last one. */
@@ -250,29 +104,6 @@ async function isOver(
   const last = rows.at(-1);
   if (typeof last?.phase !== 'number' || last.phase >= iterations) return true;
   return (await until?.(last)) ?? false;
-}
-
-/** Whether an earlier call passed the checks that need a model. */
-function begun(context: RunContext): boolean {
-  return ['prompts.jsonl', 'preferences.jsonl'].some((name) => existsSync(context.file(1, name)));
-}
-
-/**
- * A recipe cannot contain a function: it only says that there is one, and the program passes it.
- */
-function checkRewards({ reward: { source } }: Recipe, rewards: RewardFunction | undefined): void {
-  if (source === 'function' && !rewards)
-    throw new RunError(
-      'ERR_RECIPE',
-      'reward.source: function is for Node programs, which pass it to run() as `rewards`; ' +
-        'choose another source, or write the scores to a file (reward.source: file).',
-    );
-  if (source !== 'function' && rewards)
-    throw new RunError(
-      'ERR_RECIPE',
-      `reward.source: is ${source}, but run() was given a reward function: set ` +
-        `reward.source to function, or leave \`rewards\` out.`,
-    );
 }
 
 /** Whether a file is absent or empty, or ends with a line end. */
@@ -292,8 +123,8 @@ function endsLine(path: string): boolean {
 const PROGRESS_EVERY_MS = 5_000;
 
 /**
- * Also writes every event to events.jsonl, with its time, before `tell` gets it: a killed process
- * loses none. Progress is written only as often as a reader can follow.
+ * Passes events on to `tell` and appends each to events.jsonl with its time, synchronously, so that
+ * a killed process loses none. Progress is written only as often as a reader can follow.
  */
 function logged(directory: string, tell: Emit): Emit {
   const path = join(directory, EVENTS);

@@ -30,7 +30,7 @@ function linesOf(source: string, names: readonly string[]): number {
       const signature = new RegExp(`^\\S.*[ :*]${name}(<.*>)?\\(`);
       const first = lines.findIndex((line) => signature.test(line) && !line.endsWith(';'));
       if (first === -1) throw new Error(`there is no function ${name}`);
-      return lines.findIndex((line, i) => i >= first && line.startsWith('}')) - first + 1;
+      return lines.findIndex((line, i) => i >= first && line === '}') - first + 1;
     })
     .reduce((sum, count) => sum + count, 0);
 }
