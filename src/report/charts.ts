@@ -7,179 +7,197 @@ import type { Chart, Point } from './plots.js';
 
 type Series = Chart['series'];
 
+/** A value of each iteration with rankings. */
+type Ranked = (value: (ranking: RankingReport) => number | null) => Point[];
+
+/** All charts in the order of the page; those without points are left out when they are drawn. */
 export function charts(run: RunReport): Chart[] {
   const categories = run.phases.map(({ label }) =>
     label.replace('Iteration ', 'iter. ').replace('Base model', 'base').replace('After ', ''),
   );
-  const ranked = (value: (ranking: RankingReport) => number | null): Point[] =>
+  const ranked: Ranked = (value) =>
     byPhase(run, ({ ranking }) => (ranking ? value(ranking) : null));
   return [
     ...accuracyCharts(run, categories),
-    {
-      title: 'Consistency',
-      yLabel: 'C',
-      note:
-        'Agreement of two successive models on the order of the completions: 0 reversed, 0.5 ' +
-        'unrelated, 1 the same.',
-      categories,
-      format: two,
-      include: [0, 1],
-      series: consistencySeries(ranked),
-    },
-    {
-      title: 'Ranking accuracy',
-      yLabel: 'share of couples',
-      note:
-        'How often the reward ranks a right completion above a wrong one of the same prompt; 50 ' +
-        '% is chance.',
-      categories,
-      format: percent,
-      include: [0.5],
-      series: [{ name: 'reward', points: ranked((r) => r.ranking_accuracy) }],
-    },
-    {
-      title: 'Right answers',
-      yLabel: 'share of completions',
-      note: 'Share of the completions that give the known answer, which training never sees.',
-      categories,
-      format: percent,
-      include: [0],
-      series: [
-        { name: 'chosen', points: ranked((r) => r.chosen_accuracy) },
-        { name: 'rejected', points: ranked((r) => r.rejected_accuracy) },
-        { name: 'sampled', points: ranked((r) => r.sample_accuracy) },
-      ],
-    },
-    {
-      title: 'Reward margin',
-      yLabel: 'margin',
-      note: `${lossText(run.recipe).reward} of chosen less that of rejected, step by step.`,
-      xLabel: 'step',
-      format: small,
-      include: [0],
-      series: steps(run, 'margin', false),
-    },
-    {
-      title: 'Preference loss',
-      yLabel: 'loss',
-      note: lossText(run.recipe).loss,
-      xLabel: 'step',
-      format: (y) => y.toFixed(4),
-      series: steps(run, 'loss', false),
-    },
-    {
-      title: 'Margin in evaluation',
-      yLabel: 'margin',
-      note: 'Mean reward margin of the pairs that are left out of training, step by step.',
-      xLabel: 'step',
-      format: small,
-      include: [0],
-      series: steps(run, 'evalMargin', false),
-    },
-    {
-      title: 'Accuracy in training',
-      yLabel: 'accuracy',
-      note: 'Share of the test questions that the model in training answers right, step by step.',
-      xLabel: 'step',
-      format: percent,
-      series: steps(run, 'evalAccuracy', false),
-    },
-    {
-      title: 'KL penalty',
-      yLabel: 'nats per completion',
-      note: 'Estimate of KL to the base model in training, step by step, nats per completion.',
-      xLabel: 'step',
-      format: small,
-      include: [0],
-      series: steps(run, 'kl', false),
-    },
-    {
-      title: 'Gradient norm',
-      yLabel: 'norm',
-      note: 'Global L2 norm of the gradient before clipping, step by step.',
-      xLabel: 'step',
-      format: small,
-      include: [0],
-      series: [...steps(run, 'gradNorm', true), ...steps(run, 'gradNorm', false)],
-    },
-    {
-      title: 'Learning rate',
-      yLabel: 'learning rate',
-      note: 'Learning rate of each step: warm-up, then the schedule of the recipe.',
-      xLabel: 'step',
-      format: small,
-      include: [0],
-      series: [...steps(run, 'learningRate', true), ...steps(run, 'learningRate', false)],
-    },
-    {
-      title: 'SFT loss',
-      yLabel: 'nats per token',
-      note: 'Cross-entropy of the demonstrations.',
-      xLabel: 'step',
-      format: two,
-      series: steps(run, 'loss', true),
-    },
-    {
-      title: 'KL to the base model',
-      yLabel: 'nats per completion',
-      note: 'Mean log π − log π of the base over what the iteration sampled, nats per completion.',
-      categories,
-      format: small,
-      include: [0],
-      series: [{ name: 'per completion', points: ranked((r) => r.kl_response) }],
-    },
-    {
-      title: 'KL per token',
-      yLabel: 'nats per token',
-      note: 'The same divided by the length: a longer completion drifts further as a whole.',
-      categories,
-      format: small,
-      include: [0],
-      series: [{ name: 'per token', points: ranked((r) => r.kl_token) }],
-    },
-    {
-      title: 'Length',
-      yLabel: 'tokens',
-      note: 'Mean tokens per completion, and of an answer in evaluation.',
-      categories,
-      format: (y) => y.toFixed(0),
-      include: [0],
-      series: [
-        { name: 'sampled', points: ranked((r) => r.mean_length) },
-        { name: 'evaluation', points: byPhase(run, (p) => p.answerTokens) },
-      ],
-    },
-    {
-      title: 'Repetition',
-      yLabel: 'share',
-      note:
-        "Share of a completion's n-grams that occurred in it before, and of completions cut by " +
-        'the length limit.',
-      categories,
-      format: percent,
-      include: [0],
-      series: [
-        { name: '4-grams', points: ranked((r) => r.repeated_4) },
-        {
-          name: 'bigrams',
-          points: ranked((r) => (r.distinct_2 === null ? null : 1 - r.distinct_2)),
-        },
-        { name: 'cut by length', points: ranked((r) => r.truncated) },
-      ],
-    },
-    {
-      title: 'Self-reward gap',
-      yLabel: 'nats',
-      note:
-        'Mean reward of chosen minus rejected under the model that chose, in nats, before ' +
-        'training on them.',
-      categories,
-      format: two,
-      include: [0],
-      series: [{ name: 'gap', points: ranked((r) => r.pair_margin) }],
-    },
+    ...rankingCharts(ranked, categories),
+    ...stepCharts(run),
+    ...driftCharts(run, ranked, categories),
   ];
 }
+
+const rankingCharts = (ranked: Ranked, categories: string[]): Chart[] => [
+  {
+    title: 'Consistency',
+    yLabel: 'C',
+    note:
+      'Agreement of two successive models on the order of the completions: 0 reversed, 0.5 ' +
+      'unrelated, 1 the same.',
+    categories,
+    format: two,
+    include: [0, 1],
+    series: consistencySeries(ranked),
+  },
+  {
+    title: 'Ranking accuracy',
+    yLabel: 'share of couples',
+    note:
+      'How often the reward ranks a right completion above a wrong one of the same prompt; 50 ' +
+      '% is chance.',
+    categories,
+    format: percent,
+    include: [0.5],
+    series: [{ name: 'reward', points: ranked((r) => r.ranking_accuracy) }],
+  },
+  {
+    title: 'Right answers',
+    yLabel: 'share of completions',
+    note: 'Share of the completions that give the known answer, which training never sees.',
+    categories,
+    format: percent,
+    include: [0],
+    series: [
+      { name: 'chosen', points: ranked((r) => r.chosen_accuracy) },
+      { name: 'rejected', points: ranked((r) => r.rejected_accuracy) },
+      { name: 'sampled', points: ranked((r) => r.sample_accuracy) },
+    ],
+  },
+];
+
+/** Charts of optimizer steps. */
+const stepCharts = (run: RunReport): Chart[] => [
+  {
+    title: 'Reward margin',
+    yLabel: 'margin',
+    note: `${lossText(run.recipe).reward} of chosen less that of rejected, step by step.`,
+    xLabel: 'step',
+    format: small,
+    include: [0],
+    series: steps(run, 'margin', false),
+  },
+  {
+    title: 'Preference loss',
+    yLabel: 'loss',
+    note: lossText(run.recipe).loss,
+    xLabel: 'step',
+    format: (y) => y.toFixed(4),
+    series: steps(run, 'loss', false),
+  },
+  {
+    title: 'Margin in evaluation',
+    yLabel: 'margin',
+    note: 'Mean reward margin of the pairs that are left out of training, step by step.',
+    xLabel: 'step',
+    format: small,
+    include: [0],
+    series: steps(run, 'evalMargin', false),
+  },
+  {
+    title: 'Accuracy in training',
+    yLabel: 'accuracy',
+    note: 'Share of the test questions that the model in training answers right, step by step.',
+    xLabel: 'step',
+    format: percent,
+    series: steps(run, 'evalAccuracy', false),
+  },
+  {
+    title: 'KL penalty',
+    yLabel: 'nats per completion',
+    note: 'Estimate of KL to the base model in training, step by step, nats per completion.',
+    xLabel: 'step',
+    format: small,
+    include: [0],
+    series: steps(run, 'kl', false),
+  },
+  {
+    title: 'Gradient norm',
+    yLabel: 'norm',
+    note: 'Global L2 norm of the gradient before clipping, step by step.',
+    xLabel: 'step',
+    format: small,
+    include: [0],
+    series: [...steps(run, 'gradNorm', true), ...steps(run, 'gradNorm', false)],
+  },
+  {
+    title: 'Learning rate',
+    yLabel: 'learning rate',
+    note: 'Learning rate of each step: warm-up, then the schedule of the recipe.',
+    xLabel: 'step',
+    format: small,
+    include: [0],
+    series: [...steps(run, 'learningRate', true), ...steps(run, 'learningRate', false)],
+  },
+  {
+    title: 'SFT loss',
+    yLabel: 'nats per token',
+    note: 'Cross-entropy of the demonstrations.',
+    xLabel: 'step',
+    format: two,
+    series: steps(run, 'loss', true),
+  },
+];
+
+/** Distance from the base model, and the form of the completions. */
+const driftCharts = (run: RunReport, ranked: Ranked, categories: string[]): Chart[] => [
+  {
+    title: 'KL to the base model',
+    yLabel: 'nats per completion',
+    note: 'Mean log π − log π of the base over what the iteration sampled, nats per completion.',
+    categories,
+    format: small,
+    include: [0],
+    series: [{ name: 'per completion', points: ranked((r) => r.kl_response) }],
+  },
+  {
+    title: 'KL per token',
+    yLabel: 'nats per token',
+    note: 'The same divided by the length: a longer completion drifts further as a whole.',
+    categories,
+    format: small,
+    include: [0],
+    series: [{ name: 'per token', points: ranked((r) => r.kl_token) }],
+  },
+  {
+    title: 'Length',
+    yLabel: 'tokens',
+    note: 'Mean tokens per completion, and of an answer in evaluation.',
+    categories,
+    format: (y) => y.toFixed(0),
+    include: [0],
+    series: [
+      { name: 'sampled', points: ranked((r) => r.mean_length) },
+      { name: 'evaluation', points: byPhase(run, (p) => p.answerTokens) },
+    ],
+  },
+  {
+    title: 'Repetition',
+    yLabel: 'share',
+    note:
+      "Share of a completion's n-grams that occurred in it before, and of completions cut by " +
+      'the length limit.',
+    categories,
+    format: percent,
+    include: [0],
+    series: [
+      { name: '4-grams', points: ranked((r) => r.repeated_4) },
+      {
+        name: 'bigrams',
+        points: ranked((r) => (r.distinct_2 === null ? null : 1 - r.distinct_2)),
+      },
+      { name: 'cut by length', points: ranked((r) => r.truncated) },
+    ],
+  },
+  {
+    title: 'Self-reward gap',
+    yLabel: 'nats',
+    note:
+      'Mean reward of chosen minus rejected under the model that chose, in nats, before ' +
+      'training on them.',
+    categories,
+    format: two,
+    include: [0],
+    series: [{ name: 'gap', points: ranked((r) => r.pair_margin) }],
+  },
+];
 
 /** τ of each prompt, in the first, the middle and the last iteration with rankings. */
 export function tauHistogram(run: RunReport): Histogram {
@@ -234,9 +252,7 @@ function accuracyCharts(run: RunReport, categories: string[]): Chart[] {
 }
 
 /** The measure that the recipe selects is C itself, so both share one line. */
-function consistencySeries(
-  ranked: (value: (ranking: RankingReport) => number | null) => Point[],
-): Series {
+function consistencySeries(ranked: Ranked): Series {
   const rescaled = (value: number | null) => (value === null ? null : (value + 1) / 2);
   const c = ranked((r) => r.consistency);
   const others = [

@@ -2,7 +2,7 @@
 import type { RankingRecord } from '../data/records.js';
 
 export interface Flips {
-  /** Prompts that two judges ranked. */
+  /** Prompts with two rankings by different rewards. */
   prompts: number;
   /** Prompts on which the two models have different best, or different worst, completions. */
   best: number;

@@ -65,9 +65,7 @@ export function lineChart(chart: Chart): string {
       `<li class="s${colour}">${escapeHtml(name)} ` +
       `<b>${escapeHtml(chart.format(points.at(-1)!.y))}</b></li>`,
   );
-  const lines = series
-    .map(({ name, points, colour }) => drawSeries(name, points, colour, x.at, y.at, chart))
-    .reverse();
+  const lines = series.map((one) => drawSeries(one, { x: x.at, y: y.at }, chart)).reverse();
   return figure(chart, legend, describe(chart, series), [
     yAxis(y, chart),
     xAxis(x, chart),
@@ -94,11 +92,8 @@ export interface Scale {
 }
 
 function drawSeries(
-  name: string,
-  points: readonly Point[],
-  colour: number,
-  x: (v: number) => number,
-  y: (v: number) => number,
+  { name, points, colour }: { name: string; points: readonly Point[]; colour: number },
+  { x, y }: Record<'x' | 'y', Scale['at']>,
   chart: Chart,
 ): string {
   const path = points.map((p, i) => `${i === 0 ? 'M' : 'L'}${at(x(p.x))} ${at(y(p.y))}`).join('');

@@ -32,6 +32,16 @@ interface Subject {
   cluster?: Cluster | undefined;
 }
 
+interface Flags {
+  model?: string;
+  shape?: string;
+  lora?: boolean;
+  deviceMemory?: string;
+  gpus?: string;
+  nodes?: string;
+  json?: boolean;
+}
+
 export function addPlan(program: Command, cli: Cli): void {
   program
     .command('plan')
@@ -50,89 +60,86 @@ export function addPlan(program: Command, cli: Cli): void {
     )
     .option('--gpus <count>', 'GPUs per machine that share the run [1]')
     .option('--nodes <count>', 'machines that share the run [1]')
-    .option('--json', 'as JSON')
-    .action(
-      async (
-        path: string | undefined,
-        flags: {
-          model?: string;
-          shape?: string;
-          lora?: boolean;
-          deviceMemory?: string;
-          gpus?: string;
-          nodes?: string;
-          json?: boolean;
-        },
-      ) => {
-        const cards =
-          flags.deviceMemory === undefined ? [24, 40, 80, 141] : [Number(flags.deviceMemory)];
-        if (!cards.every((card) => card > 0))
-          throw new Error(
-            `--device-memory must be a number of GiB above 0, got '${flags.deviceMemory}'.`,
-          );
-        const cluster = clusterOf(flags);
-        const recipe = await recipeOf(path, flags);
-        const named = flags.shape === undefined && (path ?? flags.model) !== undefined;
-        if (named && recipe.device === 'cpu' && flags.deviceMemory === undefined && !cluster)
-          return planCpu(
-            recipe,
-            (stage, configJson) =>
-              requestOf({ name: recipe.model, configJson, recipe, given: true }, stage, 0),
-            flags.json === true,
-            cli,
-          );
-        const plans = (await subjects(recipe, path, flags)).flatMap((subject) =>
-          cards.map((card) => ({
-            subject,
-            card,
-            stages: STAGES.map((stage) => planOf({ ...subject, cluster }, stage, card)),
-          })),
-        );
-        if (flags.json)
-          return printJson(
-            plans.map(({ subject, card, stages }) => ({
-              model: subject.name,
-              deviceMemory: card,
-              stages,
-              ...(cluster && { cluster, traffic: trafficOf(stages, subject, cluster) }),
-            })),
-          );
-        printLine(
-          formatTable(
-            ['model, card', ...STAGES, 'training'],
-            plans.map(({ subject, card, stages }) => [
-              `${subject.name}, ${card} GiB`,
-              ...stages.map(({ bytes, shortBytes }) =>
-                shortBytes > 0 ? `short of ${gib(shortBytes)}` : gib(bytes),
-              ),
-              stages[2]!.shortBytes > 0 ? remedy(subject, card) : chosen(stages[2]!),
-            ]),
-          ),
-        );
-        if (cluster)
-          for (const [name, { subject, stages }] of new Map(plans.map((p) => [p.subject.name, p])))
-            printLine(`\n${name}: ${trafficLine(trafficOf(stages, subject, cluster), cluster)}`);
-        if (plans.length > 1) return;
-        for (const [i, stage] of STAGES.entries())
-          printLine(
-            `\n${stage}\n${formatTable(
-              ['part', 'GiB'],
-              plans[0]!.stages[i]!.parts.map(({ name, bytes }) => [name, (bytes / GIB).toFixed(2)]),
-            )}`,
-          );
-      },
+    .option('--json', 'print the plans as JSON')
+    .action((path: string | undefined, flags: Flags) => plan(path, flags, cli));
+}
+
+async function plan(path: string | undefined, flags: Flags, cli: Cli): Promise<void> {
+  const cards = flags.deviceMemory === undefined ? [24, 40, 80, 141] : [Number(flags.deviceMemory)];
+  if (!cards.every((card) => card > 0))
+    throw new Error(
+      `--device-memory must be a number of GiB above 0, got '${flags.deviceMemory}'.`,
+    );
+  const cluster = clusterOf(flags);
+  const recipe = await recipeOf(path, flags);
+  const named = flags.shape === undefined && (path ?? flags.model) !== undefined;
+  if (named && recipe.device === 'cpu' && flags.deviceMemory === undefined && !cluster)
+    return planCpu(
+      recipe,
+      (stage, configJson) =>
+        requestOf({ name: recipe.model, configJson, recipe, given: true }, stage, 0),
+      flags.json === true,
+      cli,
+    );
+  const plans = (await subjects(recipe, path, flags)).flatMap((subject) =>
+    cards.map((card) => ({
+      subject,
+      card,
+      stages: STAGES.map((stage) => planOf({ ...subject, cluster }, stage, card)),
+    })),
+  );
+  if (flags.json) printJson(plans.map((one) => planJson(one, cluster)));
+  else printPlans(plans, cluster);
+}
+
+/** The plan of each stage for one subject on one card. */
+interface CardPlan {
+  subject: Subject;
+  /** Nominal GiB. */
+  card: number;
+  stages: MemoryPlan[];
+}
+
+const planJson = ({ subject, card, stages }: CardPlan, cluster: Cluster | undefined): object => ({
+  model: subject.name,
+  deviceMemory: card,
+  stages,
+  ...(cluster && { cluster, traffic: trafficOf(stages[2]!, subject, cluster) }),
+});
+
+/** A table of all plans; the traffic of a cluster; and of a single plan its parts. */
+function printPlans(plans: readonly CardPlan[], cluster: Cluster | undefined): void {
+  printLine(
+    formatTable(
+      ['model, card', ...STAGES, 'training'],
+      plans.map(({ subject, card, stages }) => [
+        `${subject.name}, ${card} GiB`,
+        ...stages.map(({ bytes, shortBytes }) =>
+          shortBytes > 0 ? `short of ${gib(shortBytes)}` : gib(bytes),
+        ),
+        stages[2]!.shortBytes > 0 ? remedy(subject, card) : chosen(stages[2]!),
+      ]),
+    ),
+  );
+  if (cluster)
+    for (const [name, { subject, stages }] of new Map(plans.map((one) => [one.subject.name, one])))
+      printLine(`\n${name}: ${trafficLine(trafficOf(stages[2]!, subject, cluster), cluster)}`);
+  if (plans.length > 1) return;
+  for (const [i, stage] of STAGES.entries())
+    printLine(
+      `\n${stage}\n${formatTable(
+        ['part', 'GiB'],
+        plans[0]!.stages[i]!.parts.map(({ name, bytes }) => [name, (bytes / GIB).toFixed(2)]),
+      )}`,
     );
 }
 
-function trafficOf(stages: readonly MemoryPlan[], { recipe }: Subject, cluster: Cluster): Traffic {
-  const [sample, , train] = stages as [MemoryPlan, MemoryPlan, MemoryPlan];
-  const bytesOf = (plan: MemoryPlan, part: string) =>
-    plan.parts.find(({ name }) => name === part)?.bytes ?? 0;
-  const weights = bytesOf(sample, 'weights') / (recipe.dtype === 'float32' ? 4 : 2);
+function trafficOf(train: MemoryPlan, { recipe }: Subject, cluster: Cluster): Traffic {
+  const bytesOf = (part: string) => train.parts.find(({ name }) => name === part)?.bytes ?? 0;
+  const weights = bytesOf('weights') / (recipe.dtype === 'float32' ? 4 : 2);
   // An adapter's gradients are float32 unless the recipe says otherwise.
-  const adapter = recipe.lora.enabled ? bytesOf(train, 'gradients') / 4 : undefined;
-  const { shard } = train;
-  return trainingTraffic({ weights, adapter, dtype: recipe.dtype, shard }, cluster);
+  const adapter = recipe.lora.enabled ? bytesOf('gradients') / 4 : undefined;
+  return trainingTraffic({ weights, adapter, dtype: recipe.dtype }, cluster);
 }
 
 const gib = (bytes: number): string => `${(bytes / GIB).toFixed(1)} GiB`;
@@ -140,7 +147,6 @@ const gib = (bytes: number): string => `${(bytes / GIB).toFixed(1)} GiB`;
 function chosen({
   microBatchTokens,
   activationCheckpointing,
-  shard,
   optimizerStates,
   masterWeights,
   gradientDtype,
@@ -153,7 +159,6 @@ function chosen({
   return [
     `${microBatchTokens} tokens`,
     activationCheckpointing && 'activation checkpointing',
-    shard === 'weights' && 'sharded weights',
     ...small,
   ]
     .filter(Boolean)
@@ -208,7 +213,6 @@ function requestOf(
     newTokens: sample.max_new_tokens,
     samples: sample.samples,
     ranks: cluster && cluster.gpus * cluster.nodes,
-    shard: given && !lora.enabled ? train.shard : undefined,
     microBatchTokens: fixed(train.micro_batch_tokens),
     activationCheckpointing: fixed(train.activation_checkpointing),
     maxNumSeqs: fixed(sample.max_num_seqs),
