@@ -6,10 +6,12 @@ import { shown } from '../files/options.js';
 import { DataError } from './jsonl.js';
 
 export const ON_BAD_ROW = ['error', 'skip'] as const;
+/** Treatment of unusable rows: `error` refuses the source, `skip` leaves the rows out. */
 export type OnBadRow = (typeof ON_BAD_ROW)[number];
 
-/** A row that was left out; `reason` is a sentence that begins with its file and line. */
+/** A row that was left out. */
 export interface Skipped {
+  /** A sentence that begins with the file and line of the row. */
   reason: string;
 }
 

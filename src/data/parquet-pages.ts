@@ -97,7 +97,7 @@ function readPage(leaf: Leaf, header: Struct, bytes: Uint8Array): Page {
     const length = uint32(bytes, at);
     const end = at + 4 + length;
     if (end > bytes.length) throw new Error('its levels are cut off');
-    const count = countLevels(bytes, at + 4, end, most, values, counted);
+    const count = countLevels({ bytes, at: at + 4, end }, { most, count: values }, counted);
     at = end;
     return count;
   };
@@ -121,12 +121,10 @@ function readPageV2(leaf: Leaf, header: Struct, body: Uint8Array, unpacked: numb
     levels > unpacked
   )
     throw new Error('a page header does not add up');
-  const rows =
-    repetition > 0 ? countLevels(body, 0, repetitionBytes, repetition, values, 0) : values;
-  const present =
-    definition > 0
-      ? countLevels(body, repetitionBytes, levels, definition, values, definition)
-      : values;
+  const counted = (at: number, end: number, most: number, level: number): number =>
+    most > 0 ? countLevels({ bytes: body, at, end }, { most, count: values }, level) : values;
+  const rows = counted(0, repetitionBytes, repetition, 0);
+  const present = counted(repetitionBytes, levels, definition, definition);
   if (present !== values - nulls)
     throw new Error(`a page claims ${nulls} nulls and holds ${values - present}`);
   const packed = body.subarray(levels);
@@ -151,7 +149,7 @@ function checkValues(leaf: Leaf, { encoding, bytes, at, present }: Page, diction
       if (present === 0) return;
       const width = bytes[at] ?? 33;
       if (width > 32) throw new Error(`its indices are ${width} bits wide`);
-      return forRuns(bytes, at + 1, bytes.length, width, present, (value) => {
+      return forRuns({ bytes, at: at + 1, end: bytes.length }, width, present, (value) => {
         if (value >= dictionary)
           throw new Error(`it names entry ${value} of a dictionary of ${dictionary}`);
       });
@@ -159,9 +157,7 @@ function checkValues(leaf: Leaf, { encoding, bytes, at, present }: Page, diction
     case RLE:
       if (present > 0)
         forRuns(
-          bytes,
-          at + 4,
-          Math.min(bytes.length, at + 4 + uint32(bytes, at)),
+          { bytes, at: at + 4, end: Math.min(bytes.length, at + 4 + uint32(bytes, at)) },
           1,
           present,
           () => {},
@@ -222,17 +218,21 @@ export function maxLevels(path: readonly SchemaElement[]): {
   };
 }
 
-/** How many of `count` levels equal `counted`. */
+/** A run-length and bit-packed stream: bytes `at` … `end` − 1. */
+interface RunStream {
+  bytes: Uint8Array;
+  at: number;
+  end: number;
+}
+
+/** The number of levels that equal `counted`, of `count` levels from 0 to `most`. */
 function countLevels(
-  bytes: Uint8Array,
-  at: number,
-  end: number,
-  most: number,
-  count: number,
+  stream: RunStream,
+  { most, count }: { most: number; count: number },
   counted: number,
 ): number {
   let found = 0;
-  forRuns(bytes, at, end, 32 - Math.clz32(most), count, (level, times) => {
+  forRuns(stream, 32 - Math.clz32(most), count, (level, times) => {
     if (level > most) throw new Error(`a level is ${level}, the schema has ${most}`);
     if (level === counted) found += times;
   });
@@ -240,17 +240,16 @@ function countLevels(
 }
 
 /**
- * Calls `visit` for the `count` values of a run-length and bit-packed stream. @throws Error unless
- * it holds exactly this many
+ * Calls `visit` for the `count` values of `width` bits in a stream. @throws Error unless it holds
+ * exactly this many
  */
 function forRuns(
-  bytes: Uint8Array,
-  at: number,
-  end: number,
+  { bytes, at: begin, end }: RunStream,
   width: number,
   count: number,
   visit: (value: number, times: number) => void,
 ): void {
+  let at = begin;
   for (let seen = 0; seen < count;) {
     const [header, next] = varint(bytes, at, end);
     const times = Math.floor(header / 2);

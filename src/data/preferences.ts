@@ -52,7 +52,9 @@ import { describesRow, holdsText, UnreadColumns } from './unread-columns.js';
 
 export { extractPrompt } from './implicit.js';
 
+/** A preference pair as messages. */
 export interface PreferenceRecord {
+  /** Unique within its source. */
   id: string;
   /** Ends where the assistant is to speak. */
   prompt: Message[];
@@ -61,12 +63,15 @@ export interface PreferenceRecord {
    * assistant's.
    */
   chosen: Message[];
+  /** Like `chosen`. */
   rejected: Message[];
   /** C of the prompt in [0, 1], if the source has it. */
   consistency?: number;
 }
 
+/** The pairs of a source, and the rows that were left out. */
 export interface Preferences extends LeftOut {
+  /** In the order of the source. */
   records: PreferenceRecord[];
   /** The file and line of each record, by its id. */
   places: ReadonlyMap<string, string>;
@@ -335,6 +340,7 @@ function freeId(row: Row, said: string, ids: Map<string, string>): string {
   return id;
 }
 
+/** TRL's dataset formats: lists of messages, or plain texts. */
 export type TrlFormat = 'conversational' | 'standard';
 
 /**

@@ -44,12 +44,15 @@ import { checkReading, readObjects, type Row, type SourceOptions } from './rows.
 import { inSlices } from './row-slices.js';
 import { UnreadColumns } from './unread-columns.js';
 
+/** The records of one or more sources, and the rows that were left out. */
 export interface Loaded<T> extends LeftOut {
+  /** In the order of the sources. */
   records: T[];
   /** The file and line of each record, by its id; absent for built-in data. */
   places?: ReadonlyMap<string, string>;
 }
 
+/** How rows become prompts, demonstrations or pairs. */
 export interface LoadOptions extends Omit<SourceOptions, 'columns' | 'onBadRow'> {
   /**
    * `error`, the default: a row that cannot be used is an error that names the first one and counts

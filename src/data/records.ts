@@ -139,7 +139,7 @@ export interface RewardRecord {
 
 /**
  * The reward of a completion from outside (reward model, scores file, gold answer, function);
- * `reward_previous` is that of a second judge, where there is one.
+ * `reward_previous` is that of a second source, if there is one.
  */
 export interface ExternalRewardRecord {
   prompt_id: string;
@@ -187,7 +187,7 @@ export interface RankingRecord {
   /** C of this prompt by the recipe's method, in [0, 1]. */
   consistency: number;
   /**
-   * Both rankings come from one judge, so that C and its alternatives are 1 by construction and
+   * Both rankings come from one reward, so that C and its alternatives are 1 by construction and
    * have no meaning.
    */
   one_judge?: true;

@@ -31,7 +31,9 @@ import { listedRows } from './json-list.js';
 import { CONVERSATIONS } from './messages.js';
 import { readParquet } from './parquet.js';
 
+/** A row of a data file, before it is interpreted. */
 export interface SourceRow {
+  /** The JSON value; int64 beyond 2^53 is text, bytes that are not UTF-8 are a Uint8Array. */
   value: unknown;
   /** `file line n` or `file row n`, n from 1. */
   where: string;
@@ -43,12 +45,15 @@ export interface Row {
   where: string;
 }
 
+/** How a source is fetched and read. */
 export interface SourceOptions {
   /** Parquet: only these columns, where they exist; default all. */
   columns?: readonly string[] | undefined;
   /** For hub data sets, as for hub models. */
   offline?: boolean | undefined;
+  /** Called while a hub data set is downloaded. */
   onProgress?: ((progress: HubProgress) => void) | undefined;
+  /** Aborting it stops a download and rejects with its reason. */
   signal?: AbortSignal | undefined;
   /**
    * Called for a row that cannot be read, which is then left out; without it the first such row is

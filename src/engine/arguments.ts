@@ -7,6 +7,7 @@ import { CreamError } from './errors.js';
 
 export { shown } from '../files/options.js';
 
+/** Token ids, each from 0 to vocabSize − 1. */
 export type TokenIds = Int32Array | readonly number[];
 
 export function invalid(message: string): CreamError {

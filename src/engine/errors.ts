@@ -3,6 +3,7 @@
  * one sentence for people.
  */
 
+/** Codes of CreamError. */
 export type CreamErrorCode =
   | 'ERR_INVALID_ARGUMENT' // the caller passed something impossible
   | 'ERR_INVALID_FILE' // bytes on disk are not what they claim

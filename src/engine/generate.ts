@@ -20,17 +20,20 @@ export type { GenerationPrompt } from './requests.js';
  */
 export type GenerateRequest = FieldsOf<typeof GENERATION_FIELDS>;
 
+/** A finished completion: token ids, log-probs and the reason it ended. */
 export type Completion = NativeCompletion;
+/** Token counts, decode steps and seconds of a generation. */
 export type GenerationStats = NativeGenerationStats;
+/** A token of a completion in progress. */
 export type StreamedToken = NativeStreamedToken;
 
-/**
- * `done` of `total` units of the job, which are completions or scored sequences. `tokens` is the
- * number of tokens computed so far.
- */
+/** Progress of a job, whose units are completions or scored sequences. */
 export interface Progress {
+  /** Finished units. */
   done: number;
+  /** All units. */
   total: number;
+  /** Tokens computed so far. */
   tokens: number;
 }
 

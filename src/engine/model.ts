@@ -70,6 +70,7 @@ export class Model {
   readonly dtype: DType;
   /** Device that holds the weights and computes: 'cpu' or e.g. 'cuda:0'. */
   readonly device: string;
+  /** Sizes, limits and special tokens. */
   readonly config: ModelConfig;
   readonly #parts: Parts;
   #adapter: AdapterConfig | null;

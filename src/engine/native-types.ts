@@ -147,7 +147,6 @@ export interface NativePlan {
    */
   microBatchTokens: number;
   activationCheckpointing: boolean;
-  shard: 'optimizer' | 'weights';
   optimizerStates: 'float32' | '8bit';
   masterWeights: 'float32' | 'split';
   gradientDtype: 'float32' | 'bfloat16';
@@ -192,7 +191,6 @@ export interface NativeTrainer {
   sftStep(examples: NativeExample[]): NativeJob<NativeStepMetrics>;
   saveState(path: string): NativeJob<undefined>;
   loadState(paths: readonly string[]): NativeJob<undefined>;
-  gatherWeights(): NativeJob<undefined>;
   dispose(): NativeJob<undefined>;
 }
 
@@ -273,6 +271,7 @@ export interface EngineInfo {
   cpu: { model: string; features: string[]; level: string; loss: string };
   /** CPU threads of one computation. */
   threads: number;
+  /** GPUs, and why none can be used. */
   cuda: CudaInfo;
   /** Bytes of all loaded weights in this process; shared storage is counted once. */
   weightBytes: number;

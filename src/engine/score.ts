@@ -27,6 +27,7 @@ export interface ScoreResult {
   offsets: Float64Array;
   /** Tokens computed. Shared prompts make it less than the sum of all sequence lengths. */
   forwardTokens: number;
+  /** Seconds of the computation. */
   seconds: number;
 }
 

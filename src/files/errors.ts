@@ -4,6 +4,7 @@
  */
 import { withoutSecrets } from './secrets.js';
 
+/** Codes of ModelError. */
 export type ModelErrorCode =
   | 'ERR_INVALID_ARGUMENT' // the caller passed something impossible
   | 'ERR_NOT_FOUND' // no such file, folder, repository or revision
@@ -11,13 +12,15 @@ export type ModelErrorCode =
   | 'ERR_OFFLINE' // not cached, and the network may not be used
   | 'ERR_NETWORK' // the network was tried and failed
   | 'ERR_CHECKSUM' // the bytes are not the promised ones
-  | 'ERR_DISK_FULL'
+  | 'ERR_DISK_FULL' // the disk of the cache is full
   | 'ERR_INCOMPLETE_MODEL' // some files are there, some are not
   | 'ERR_UNSAFE_PATH' // a repository names a file outside itself
   | 'ERR_LOCKED' // another process holds the cache entry and does not let go
   | 'ERR_SETUP'; // python3 or pip is missing
 
+/** A model, data set or cache that cannot be found, fetched or trusted. */
 export class ModelError extends Error {
+  /** Stable between versions. */
   readonly code: ModelErrorCode;
 
   constructor(code: ModelErrorCode, message: string, options?: ErrorOptions) {

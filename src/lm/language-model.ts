@@ -96,6 +96,7 @@ export async function loadModel(name: string, options: LoadOptions = {}): Promis
 export class LanguageModel {
   /** The model on token ids. */
   readonly model: Model;
+  /** Text ↔ token ids. */
   readonly tokenizer: Tokenizer;
   /** Null for a model without one (a base model): prompts are then plain text. */
   readonly chatTemplate: ChatTemplate | null;

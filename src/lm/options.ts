@@ -3,6 +3,7 @@ import { knownKeys, list, nonEmptyString, oneOf } from '../engine/arguments.js';
 import { DTYPES, type DType } from '../engine/model.js';
 import { RESOLVE_OPTIONS, type ResolveOptions } from '../models/resolve.js';
 
+/** Options of loadModel(). */
 export interface LoadOptions extends ResolveOptions {
   /** Dtype of the weights, default bfloat16. */
   dtype?: DType;
@@ -12,6 +13,7 @@ export interface LoadOptions extends ResolveOptions {
   base?: string;
 }
 
+/** Sampling settings of one completion. */
 export interface TextOptions {
   /** Softmax temperature, default 1; 0 is greedy decoding. */
   temperature?: number;

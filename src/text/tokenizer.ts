@@ -66,12 +66,14 @@ export async function loadTokenizer(source: TokenizerSource): Promise<Tokenizer>
   );
 }
 
+/** A tokenizer: text ↔ token ids, equal to those of the tokenizers library. */
 export class Tokenizer {
   /**
    * The largest id plus one; a model's embedding may have more rows (padding), whose ids decode to
    * nothing.
    */
   readonly vocabSize: number;
+  /** Id of the begin-of-text token, or null. */
   readonly bosTokenId: number | null;
   /** Ids that end a text or a turn: of the tokenizer and of generation_config.json. */
   readonly eosTokenIds: readonly number[];
@@ -179,14 +181,17 @@ export class Tokenizer {
     return decoder.push(ids as readonly number[]) + decoder.end();
   }
 
+  /** The id of a token as it stands in the vocabulary. */
   tokenToId(token: string): number | undefined {
     return this.ids.get(token);
   }
 
+  /** The token of an id as it stands in the vocabulary. */
   idToToken(id: number): string | undefined {
     return this.tokens[id];
   }
 
+  /** Whether decode() leaves the token out with skipSpecialTokens. */
   isSpecial(id: number): boolean {
     return this.special.has(id);
   }
@@ -200,6 +205,7 @@ export class Tokenizer {
     return (this.table ??= this.bytesOfTokens());
   }
 
+  /** A decoder for ids that arrive one after the other. */
   streamDecoder(options: DecodeOptions = {}): StreamDecoder {
     refuseFault(optionsFault(options, ['skipSpecialTokens'], '[decode] the options'));
     const { skipSpecialTokens = false } = options;
