@@ -12,25 +12,31 @@ import type { HubFile } from './listing.js';
 /** A connection that delivered this much does not count as a failed attempt. */
 const ENOUGH_BYTES = 2 ** 20;
 
+/** One file to download. */
+export interface Download {
+  url: string;
+  /** Where the bytes are collected. */
+  partial: string;
+  file: HubFile;
+  fetching: Fetching;
+  /** Called with the bytes that `partial` has. */
+  onProgress: (received: number) => void;
+}
+
 /**
  * Downloads `url` into `partial`, resumes after the bytes that are already there, and checks size
  * and digest. A cut connection is tried again; the partial file is kept after a failure. If the
  * partial file of an earlier command turns out to belong to another file, it is fetched once more
  * from the start.
  */
-export async function download(
-  url: string,
-  partial: string,
-  file: HubFile,
-  fetching: Fetching,
-  onProgress: (received: number) => void,
-): Promise<void> {
+export async function download(wanted: Download): Promise<void> {
+  const { partial, file, fetching } = wanted;
   if ((await sizeOf(partial)) > file.size) await rm(partial, { force: true });
   const resumed = (await sizeOf(partial)) > 0;
-  await fetchAll(url, partial, file, fetching, onProgress);
+  await fetchAll(wanted);
   if (await matches(partial, file, fetching.signal)) return;
   await rm(partial, { force: true });
-  if (resumed) return download(url, partial, file, fetching, onProgress);
+  if (resumed) return download(wanted);
   throw new ModelError(
     'ERR_CHECKSUM',
     `${file.name} of ${fetching.what} arrived with another checksum than the hub lists ` +
@@ -39,19 +45,14 @@ export async function download(
   );
 }
 
-async function fetchAll(
-  url: string,
-  partial: string,
-  file: HubFile,
-  fetching: Fetching,
-  onProgress: (received: number) => void,
-): Promise<void> {
+async function fetchAll(wanted: Download): Promise<void> {
+  const { partial, file, fetching } = wanted;
   const { limits } = fetching;
   const deadline = performance.now() + limits.fileMs + file.size / limits.slowestBytesPerMs;
   let best = await sizeOf(partial);
   for (let failures = 0; ;) {
     try {
-      return await fetchRest(url, partial, file, fetching, deadline, onProgress);
+      return await fetchRest(wanted, deadline);
     } catch (error) {
       fetching.signal?.throwIfAborted();
       if (!(error instanceof Transient)) throw error;
@@ -82,12 +83,8 @@ function givenUp(
 
 /** Appends the missing rest of the file to `partial`. @throws Transient if more is to come */
 async function fetchRest(
-  url: string,
-  partial: string,
-  file: HubFile,
-  fetching: Fetching,
+  { url, partial, file, fetching, onProgress }: Download,
   deadline: number,
-  onProgress: (received: number) => void,
 ): Promise<void> {
   const start = await sizeOf(partial);
   if (start === file.size && (start > 0 || (await exists(partial)))) return;

@@ -74,6 +74,7 @@ export async function fetchFiles(
   const lock = join(hubCache(env), '.locks', folderName(repository), 'cream-lm.lock');
   const home = `${fetching.endpoint}/${kind === 'datasets' ? 'datasets/' : ''}${id}`;
   const base = `${home}/resolve/${commit}`;
+  const snapshot = join(folder, 'snapshots', commit);
   return withLock(
     lock,
     async () => {
@@ -81,15 +82,7 @@ export async function fetchFiles(
         await removeDamaged(folder, files, fetching, options);
         await checkDisk(folder, files, fetching);
         for (const file of files)
-          await fetchFile(
-            folder,
-            commit,
-            file,
-            `${base}/${file.name.split('/').map(encodeURIComponent).join('/')}`,
-            fetching,
-            options,
-          );
-        const snapshot = join(folder, 'snapshots', commit);
+          await fetchFile(file, { folder, snapshot, base, fetching, options });
         await finish(snapshot);
         return snapshot;
       } catch (error) {
@@ -121,25 +114,36 @@ async function removeDamaged(
   }
 }
 
+interface Place {
+  /** The repository's folder in the cache. */
+  folder: string;
+  snapshot: string;
+  /** The URL of the files' folder. */
+  base: string;
+  fetching: Fetching;
+  options: HubOptions;
+}
+
 /** Downloads one file to blobs/<oid> if it is missing, and links it into the snapshot. */
 async function fetchFile(
-  folder: string,
-  commit: string,
   file: HubFile,
-  url: string,
-  fetching: Fetching,
-  options: HubOptions,
+  { folder, snapshot, base, fetching, options }: Place,
 ): Promise<void> {
   const blob = join(folder, 'blobs', file.oid);
   if (!(await exists(blob))) {
     await makeDirectory(dirname(blob));
-    await download(url, `${blob}.incomplete`, file, fetching, (received) =>
-      options.onProgress?.({ stage: 'download', file: file.name, received, total: file.size }),
-    );
+    await download({
+      url: `${base}/${file.name.split('/').map(encodeURIComponent).join('/')}`,
+      partial: `${blob}.incomplete`,
+      file,
+      fetching,
+      onProgress: (received) =>
+        options.onProgress?.({ stage: 'download', file: file.name, received, total: file.size }),
+    });
     await rename(`${blob}.incomplete`, blob);
     await markIntact(blob, fetching.env);
   }
-  const link = join(folder, 'snapshots', commit, file.name);
+  const link = join(snapshot, file.name);
   if (await exists(link)) return;
   await makeDirectory(dirname(link));
   await rm(link, { force: true }); // a dangling link of an earlier, cleaned cache

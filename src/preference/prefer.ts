@@ -194,10 +194,10 @@ function joinScored(
   { rewards, scores, completions }: PreferRequest,
   unjudged: ReadonlySet<string>,
 ): Map<string, ScoredCompletion> {
-  const judged = <T extends { prompt_id: string }>(records: readonly T[]) =>
+  const ofRanked = <T extends { prompt_id: string }>(records: readonly T[]) =>
     records.filter(({ prompt_id }) => !unjudged.has(prompt_id));
-  const completionOf = index(judged(completions), 'completions');
-  const scoreOf = index(judged(scores), 'scores');
+  const completionOf = index(ofRanked(completions), 'completions');
+  const scoreOf = index(ofRanked(scores), 'scores');
   const rewardOf = index(rewards, 'rewards');
   for (const [of, name] of [
     [completionOf, 'completions'],

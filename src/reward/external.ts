@@ -7,9 +7,13 @@ import type { CompletionRecord, ExternalRewardRecord, Message } from '../data/re
 
 /** A completion as it is passed to a reward function. */
 export interface RewardItem {
+  /** Id of the prompt. */
   prompt_id: string;
+  /** Number of the sample, from 0. */
   sample: number;
+  /** The messages that the completion continues. */
   prompt: Message[];
+  /** The text, without special tokens. */
   completion: string;
 }
 

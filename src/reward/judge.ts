@@ -133,7 +133,7 @@ export async function judge(
   const texts = new Map<Model, string[][]>();
   let tokens = 0;
   for (const [turn, model] of distinct.entries()) {
-    const asked = await ask(model, language, completions, questions, settings, {
+    const asked = await ask(model, language, { completions, questions }, settings, {
       signal: hooks.signal,
       progress: (done, now) =>
         hooks.progress(
@@ -166,8 +166,10 @@ export async function judge(
 async function ask(
   model: Model,
   language: LanguageModel,
-  completions: readonly CompletionRecord[],
-  questions: readonly number[][],
+  {
+    completions,
+    questions,
+  }: { completions: readonly CompletionRecord[]; questions: readonly number[][] },
   settings: JudgeSettings,
   hooks: WorkHooks,
 ): Promise<{ texts: string[][]; tokens: number }> {

@@ -97,7 +97,7 @@ export function rewardSet(
   }));
 }
 
-/** The second ranking of completions that an external judge or the policy's own judge ranks. */
+/** The second ranking, beside that of an external reward or of the policy's judgements. */
 export interface Against extends ScoreReward {
   /** Whose reward it is. */
   by: 'previous' | 'current';

@@ -1,5 +1,6 @@
 /** Errors of a run: a message that says what to do, and a code for programs. */
 
+/** Codes of RunError. */
 export type RunErrorCode =
   | 'ERR_RECIPE' // a recipe or an override is wrong
   | 'ERR_RUN_LOCKED' // another process works in the run directory
@@ -9,6 +10,7 @@ export type RunErrorCode =
   | 'ERR_DIVERGED' // the loss is not a finite number
   | 'ERR_DISK'; // the disk is full, or not writable
 
+/** A run that cannot start or continue. */
 export class RunError extends Error {
   override readonly name = 'RunError';
   constructor(

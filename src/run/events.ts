@@ -4,6 +4,7 @@ import type { Phase } from './store.js';
 import type { IterationSummary } from './summary.js';
 import type { StepTiming } from './timing.js';
 
+/** The stages of SFT and of an iteration. */
 export type StageName = 'sft' | 'sample' | 'score' | 'reward' | 'rank' | 'train' | 'evaluate';
 
 /** The stage that an event belongs to. */
@@ -15,12 +16,15 @@ interface OfStage {
 
 /** Rows of a data source that a run does not use. */
 export interface RowsLeftOut {
+  /** The section of the recipe that names the source. */
   section: 'prompts' | 'sft' | 'pairs';
+  /** Number of rows. */
   count: number;
   /** A sentence with the source, the reasons, and the first row of each by file and line. */
   message: string;
 }
 
+/** An event of run(). */
 export type RunEvent =
   | { type: 'run_started'; directory: string; resumed: boolean; iterations: number }
   /** Several ranks compute the run, with `threads` CPU threads each. */

@@ -16,7 +16,7 @@ import { RunError } from './errors.js';
 import { adapterOf, Models } from './models.js';
 import { placed, threadsOf } from './placement.js';
 import { evaluationInTraining, trainedPairs } from './stages/in-training.js';
-import { batchesAfter, stepOf, trainerParams, type Objective } from './stages/optimise.js';
+import { batchesAfter, takeStep, trainerParams, type Objective } from './stages/optimise.js';
 import { sftObjective } from './stages/sft.js';
 import { preferenceObjective } from './stages/train.js';
 import { digestFile } from './records.js';
@@ -247,12 +247,9 @@ class Follower {
           break;
         case 'step': {
           const batch = batches.next().value as Example[];
-          await stepOf(objective, trainer, batch, policy, done++, { signal });
+          await takeStep(objective, { trainer, batch, policy, before: done++ }, { signal });
           break;
         }
-        case 'gather weights':
-          await trainer.gatherWeights();
-          break;
         case 'save state':
           await this.saveShard(trainer, order.files, key);
           break;

@@ -13,9 +13,11 @@ import { untimed, type StepTiming } from './timing.js';
 
 /** A row of metrics.jsonl. `step` counts the optimizer steps of the whole run. */
 export interface MetricsRow {
+  /** 0 for the base model and SFT. */
   iteration: number;
   /** `sft` or `train` for a step; `base`, `sft` or `iteration` for a finished phase. */
   stage: string;
+  /** Optimizer steps of the whole run so far. */
   step: number;
   /** The step within its stage; absent in the row of a finished phase. */
   stage_step?: number;

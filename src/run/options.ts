@@ -7,10 +7,13 @@ import type { MetricsRow } from './metrics-log.js';
 import type { MetricsSink } from './sinks.js';
 import type { IterationSummary } from './summary.js';
 
+/** Options of run(). */
 export interface RunOptions {
   /** The run directory; it is created if it is missing. */
   directory: string;
+  /** Aborting it stops the run, which can be resumed; run() then throws Interrupted. */
   signal?: AbortSignal;
+  /** Called while a model or a hub data set is downloaded. */
   onModelProgress?: (progress: ModelProgress) => void;
   /**
    * The reward function, if the recipe says `reward: {source: function}`. It is called with all

@@ -22,7 +22,7 @@ import { choosePreferences, encodeBothSides } from './stages/given-pairs.js';
 import { score as scoreGroups, type Scorable } from './stages/score.js';
 import type { Recipe } from './recipe.js';
 import { classifier, lendRewardModel } from './reward-model.js';
-import { judgedByPolicy } from './stages/reward.js';
+import { rewardsFromJudgements } from './stages/reward.js';
 
 /** The settings on which the ranking of pairs depends. */
 export type RankingSettings = Pick<Recipe, 'reward' | 'score' | 'sample' | 'seed'>;
@@ -85,8 +85,8 @@ async function rewardsOf(
   switch (source) {
     case 'implicit':
     case 'likelihood': {
-      const judges = { current: model, previous: base, base };
-      return rewardSet(await scoreGroups(encoded, judges, score, hooks), { source, length });
+      const scoring = { current: model, previous: base, base };
+      return rewardSet(await scoreGroups(encoded, scoring, score, hooks), { source, length });
     }
     case 'judge':
     case 'judge_implicit': {
@@ -98,9 +98,9 @@ async function rewardsOf(
         hooks,
       );
       if (source === 'judge') return judgeRewards(judgements).rewards;
-      const judges = { current: model, previous: base, base };
-      const scores = await scoreGroups(encoded, judges, score, hooks);
-      return judgedByPolicy(judgements, scores, reward).rewards;
+      const scoring = { current: model, previous: base, base };
+      const scores = await scoreGroups(encoded, scoring, score, hooks);
+      return rewardsFromJudgements(judgements, scores, reward).rewards;
     }
     case 'model': {
       const records = await modelRewards(

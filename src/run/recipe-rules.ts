@@ -27,13 +27,6 @@ function ofMethod({ iterations, sft, pairs, lora, evaluate, ...recipe }: Recipe)
           "must be float32 where lora.enabled is true: an adapter's masters are small and " +
           'kept whole',
       });
-    if (lora.enabled && settings.shard !== 'optimizer')
-      found.push({
-        path: [section, 'shard'],
-        message:
-          'must be optimizer where lora.enabled is true: every GPU keeps the frozen weights, ' +
-          'which the other models use too',
-      });
   }
   if (iterations === 0 && !sft.enabled)
     found.push({
@@ -83,8 +76,7 @@ function ofReward({ iterations, reward, rank }: Recipe): Contradiction[] {
       'must be none or own_implicit where reward.source is judge: θ_{t−1} judges too, or θ_t has ' +
         'a second reward',
     );
-  // A scores file may contain a second judge's rewards, which rewards.ts checks when it reads the
-  // file.
+  // A scores file may have a second source's rewards; stages/reward.ts checks it when it is read.
   if (external && against === 'none' && source !== 'file') {
     const remedy =
       `where reward.source is ${source} and reward.against is none: a single ranking has no ` +

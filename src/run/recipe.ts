@@ -165,7 +165,7 @@ const reward = z.strictObject({
       'The reward of a completion. Computed by θ_t and by θ_{t−1}: `implicit` (log π − ' +
         'log π_θ0), `likelihood` (mean log-prob per token), `judge` (points in words), ' +
         '`judge_implicit` (points and implicit reward, each standardised within its prompt). ' +
-        'Computed by one external judge: `model` (a reward model), `file` (scores), ' +
+        'From outside the policy: `model` (a reward model), `file` (scores), ' +
         '`gold` (1 if the known answer is given, else 0), `function` (of a Node program).',
     ),
   length: only(
@@ -248,7 +248,7 @@ const reward = z.strictObject({
     { 'reward.source': ['file'] },
     text().describe(
       'JSONL, JSON, CSV or Parquet with `prompt_id`, `sample` (or `completion`) ' +
-        'and `reward`, and optionally `reward_previous` from a second judge. `{t}` in the ' +
+        'and `reward`, and optionally `reward_previous` from a second source. `{t}` in the ' +
         'path is the iteration. If the file is missing, the run stops and names the ' +
         'completions that need scores.',
     ),

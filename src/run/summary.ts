@@ -27,15 +27,19 @@ import type { Phase } from './store.js';
 
 /** One row: the base model (phase 0), SFT, or an iteration with the model that it trained. */
 export interface IterationSummary {
+  /** 0 for the base model, `sft`, or the number of the iteration. */
   phase: Phase;
   /** Over all questions; null if there are none. */
   accuracy: Accuracy | null;
   /** Accuracy of the length-normalised choice; null unless log-likelihood was measured. */
   accuracy_norm: Accuracy | null;
+  /** Accuracy by task. */
   tasks: Record<string, Accuracy>;
+  /** `accuracy_norm` by task. */
   tasks_norm: Record<string, Accuracy>;
   /** Mean tokens per answer in evaluation; null if nothing was generated. */
   answer_tokens: number | null;
+  /** Metrics of the iteration (docs/evaluation.md); null for the base model and SFT. */
   iteration: IterationMetrics | null;
 }
 

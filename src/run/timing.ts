@@ -10,7 +10,9 @@ const GIB = 2 ** 30;
 
 /** Duration and memory of one step. */
 export interface StepTiming {
+  /** Seconds of the step. */
   'perf/seconds': number;
+  /** Tokens computed per second. */
   'perf/tokens_per_second': number;
   /** Resident memory of the process, GiB. */
   'perf/memory_gib': number;

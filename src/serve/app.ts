@@ -88,14 +88,14 @@ export function createApp({ models, apiKey, signal }: AppOptions): Hono {
     const body = parseChat(await bodyOf(c));
     const lm = named(body.model);
     const logprobs = body.logprobs ? () => chatLogprobs(lm) : undefined;
-    return answer(c, signal, lm, body, CHAT, logprobs, startChat);
+    return answer(c, { signal, lm, body, form: CHAT, logprobs, start: startChat });
   });
   app.post('/v1/completions', async (c) => {
     const body = parseCompletion(await bodyOf(c));
     const lm = named(body.model);
     const top = body.logprobs ?? undefined;
     const logprobs = top === undefined ? undefined : () => textLogprobs(lm, top > 0);
-    return answer(c, signal, lm, body, TEXT, logprobs, startCompletions);
+    return answer(c, { signal, lm, body, form: TEXT, logprobs, start: startCompletions });
   });
   return app;
 }
@@ -109,15 +109,21 @@ async function bodyOf(c: Context): Promise<unknown> {
   }
 }
 
+/** A checked request, with the functions of its endpoint. */
+interface Endpoint<Body> {
+  lm: LanguageModel;
+  body: Body;
+  form: Form;
+  logprobs: (() => Describe) | undefined;
+  start: (lm: LanguageModel, body: Body, signal: AbortSignal) => Promise<Work>;
+  /** Aborted when the server ends. */
+  signal: AbortSignal | undefined;
+}
+
 /** A generation ends with its client's connection, with the server, and if the request fails. */
 async function answer<Body extends ChatBody | CompletionBody>(
   c: Context,
-  ending: AbortSignal | undefined,
-  lm: LanguageModel,
-  body: Body,
-  form: Form,
-  logprobs: (() => Describe) | undefined,
-  start: (lm: LanguageModel, body: Body, signal: AbortSignal) => Promise<Work>,
+  { lm, body, form, logprobs, start, signal: ending }: Endpoint<Body>,
 ): Promise<Response> {
   const left = new AbortController();
   const client = AbortSignal.any([left.signal, c.req.raw.signal]);

@@ -31,7 +31,7 @@ export async function startChat(
   const said = messages.map(({ content }) => content).join('');
   refuseLong(lm, lm.tokenizer.fewestTokens(said), 'messages', 'at least ');
   const tokens = await promptInSlices(lm, messages, new Slices(signal));
-  return start(lm, [tokens], body, limit, body.top_logprobs ?? 0, signal);
+  return start(lm, { prompts: [tokens], body, limit, topLogprobs: body.top_logprobs ?? 0 }, signal);
 }
 
 export async function startCompletions(
@@ -51,7 +51,16 @@ export async function startCompletions(
     }
   }
   const limit = body.max_tokens ?? COMPLETION_TOKENS;
-  return start(lm, tokens, body, limit, body.logprobs ?? 0, signal);
+  return start(lm, { prompts: tokens, body, limit, topLogprobs: body.logprobs ?? 0 }, signal);
+}
+
+/** A request with its prompts as token ids. */
+interface Encoded {
+  prompts: readonly number[][];
+  body: ChatBody | CompletionBody;
+  /** Most tokens per completion. */
+  limit: number;
+  topLogprobs: number;
 }
 
 const promptsOf = (prompt: CompletionBody['prompt']): (string | number[])[] =>
@@ -98,10 +107,7 @@ function refuseLong(lm: LanguageModel, tokens: number, param: string, bound = ''
 /** Each completion is a separate request to the engine, which decodes them together. */
 function start(
   lm: LanguageModel,
-  prompts: readonly number[][],
-  body: ChatBody | CompletionBody,
-  limit: number,
-  topLogprobs: number,
+  { prompts, body, limit, topLogprobs }: Encoded,
   signal: AbortSignal,
 ): Work {
   const stop = typeof body.stop === 'string' ? [body.stop] : (body.stop ?? []);

@@ -59,7 +59,6 @@ const trainerMethods: Record<keyof NativeTrainer, true> = {
   sftStep: true,
   saveState: true,
   loadState: true,
-  gatherWeights: true,
   dispose: true,
 };
 

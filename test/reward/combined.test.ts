@@ -3,7 +3,7 @@ import { describe, expect, it } from '@jest/globals';
 import type { JudgementRecord, RewardRecord, ScoreRecord } from '../../src/data/records.js';
 import { combinedRewards, comparedRewards } from '../../src/reward/combined.js';
 import { externalSet } from '../../src/reward/reward.js';
-import { judgedByPolicy } from '../../src/run/stages/reward.js';
+import { rewardsFromJudgements } from '../../src/run/stages/reward.js';
 
 const reward = (
   prompt_id: string,
@@ -82,11 +82,11 @@ const points = (sample: number, given: number): JudgementRecord[] =>
     text: '',
   }));
 
-describe('judgedByPolicy', () => {
+describe('rewardsFromJudgements', () => {
   const scores = [score(0, -4), score(1, -8)];
   const judgements = [...points(0, 2), ...points(1, 5)];
   it('with own_implicit: judge of θ_t against log π_θt − log π_θ0 of θ_t', () => {
-    const { rewards, measured } = judgedByPolicy(judgements, scores, {
+    const { rewards, measured } = rewardsFromJudgements(judgements, scores, {
       source: 'judge',
       against: 'own_implicit',
       length: 'sum',
@@ -96,7 +96,7 @@ describe('judgedByPolicy', () => {
   });
   it('without it: judge of θ_t against judge of θ_{t−1}', () => {
     expect(
-      judgedByPolicy(judgements, scores, { source: 'judge', against: 'none', length: 'sum' })
+      rewardsFromJudgements(judgements, scores, { source: 'judge', against: 'none', length: 'sum' })
         .rewards,
     ).toEqual([reward('a', 0, 2), reward('a', 1, 5)]);
   });

@@ -16,8 +16,8 @@ import { rewardSet } from '../../reward/reward.js';
 import { RunError } from '../../run/errors.js';
 import type { Override } from '../../run/recipe-file.js';
 import type { Recipe } from '../../run/recipe.js';
-import { rank, type Judged } from '../../run/stages/rank.js';
-import { judgedByPolicy, judgedOutside } from '../../run/stages/reward.js';
+import { rank, type RewardResult } from '../../run/stages/rank.js';
+import { rewardsFromJudgements, rewardsFromOutside } from '../../run/stages/reward.js';
 import { reversedPairs } from '../../run/warnings.js';
 import { addSettings, settingsFrom, type Cli } from '../cli.js';
 import { outputOf, writeOutputRecords } from '../output.js';
@@ -67,7 +67,7 @@ export function addPrefer(program: Command, cli: Cli): void {
     const scores = await readRecords(flags.scores, SCORE_COLUMNS);
     const completions = await readRecords(flags.completions, COMPLETION_COLUMNS);
     const { rankings, pairs, summary } = rank(
-      await judged(flags, settings, scores, completions),
+      await rewardsOf(flags, settings, scores, completions),
       scores,
       completions,
       settings,
@@ -103,12 +103,12 @@ function rewardFile({ rewardSource, rewards }: Flags): Override[] {
 }
 
 /** The rewards that the flags name. */
-async function judged(
+async function rewardsOf(
   flags: Flags,
   settings: Recipe,
   scores: ScoreRecord[],
   completions: CompletionRecord[],
-): Promise<Judged> {
+): Promise<RewardResult> {
   const {
     reward: { source, length },
   } = settings;
@@ -124,19 +124,19 @@ async function judged(
       return { rewards: rewardSet(scores, { source, length }), unjudged: [], measured: true };
     case 'judge':
     case 'judge_implicit':
-      return judgedByPolicy(
+      return rewardsFromJudgements(
         await readRecords(file('judgements'), JUDGEMENT_COLUMNS),
         scores,
         settings.reward,
       );
     case 'gold':
-      return judgedOutside(
+      return rewardsFromOutside(
         goldRewards(completions, await readGold(file('prompts'))),
         scores,
         settings,
       );
     case 'file':
-      return judgedOutside(
+      return rewardsFromOutside(
         joinRewards(await readRows(file('rewards')), completions, file('rewards')),
         scores,
         settings,

@@ -171,8 +171,8 @@ async function measure(
   const tolerance = settings.rank_eval.length_tolerance;
   await withModel(base, settings, cli, async (baseModel) => {
     await checkLengths({ preferences: [...preferences] }, baseModel);
-    for (const [label, path] of all)
-      await withPolicy(path, base, baseModel, settings, cli, async (policy) => {
+    for (const [label, path] of all) {
+      const rateAll = async (policy: LanguageModel): Promise<void> => {
         for (const reward of rewards) {
           const rankers = { policy, base: baseModel.model };
           const line = { label, reward };
@@ -182,21 +182,11 @@ async function measure(
           if (rows.length === rewards.length)
             rows.push({ model: '', reward: 'length alone', ...lengthAlone(rated, tolerance) });
         }
-      });
+      };
+      await (path === base ? rateAll(baseModel) : withModel(path, settings, cli, rateAll));
+    }
   });
   return { rows, records };
-}
-
-/** Loads the policy, unless it is θ_0 itself. */
-function withPolicy(
-  path: string,
-  base: string,
-  loaded: LanguageModel,
-  settings: Recipe,
-  cli: Cli,
-  use: (policy: LanguageModel) => Promise<void>,
-): Promise<void> {
-  return path === base ? use(loaded) : withModel(path, settings, cli, use);
 }
 
 async function rate(

@@ -55,7 +55,7 @@ export function addScore(program: Command, cli: Cli): void {
       cli,
       async (models) => {
         const judge = (name: string) => models.get(name)!.model;
-        const judges = {
+        const scoring = {
           current: judge(names.current),
           previous: judge(names.previous),
           base: judge(names.base),
@@ -73,7 +73,7 @@ export function addScore(program: Command, cli: Cli): void {
               groups.map((group) => group.map((c) => c.token_ids)),
             ],
           },
-          scoreStage(groups, async () => judges, settings.score),
+          scoreStage(groups, async () => scoring, settings.score),
         );
       },
     );

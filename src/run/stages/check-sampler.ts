@@ -11,7 +11,7 @@ import type { SamplerCheckRecord } from '../../data/records.js';
 import type { DType } from '../../engine/model.js';
 import type { WorkHooks } from '../../lm/hooks.js';
 import { agreement } from '../../preference/consistency.js';
-import { score, type CompletionGroup, type Judges } from './score.js';
+import { score, type CompletionGroup, type ScoringModels } from './score.js';
 
 const FEWEST = 2;
 const SHARE = 0.02;
@@ -60,7 +60,7 @@ export function checksFit(
 /** One record per checked prompt, in the order of `groups`. */
 export async function checkSampler(
   groups: readonly CompletionGroup[],
-  { current, base }: Pick<Judges, 'current' | 'base'>,
+  { current, base }: Pick<ScoringModels, 'current' | 'base'>,
   settings: { max_num_batched_tokens: number | 'auto' },
   hooks: WorkHooks,
 ): Promise<SamplerCheckRecord[]> {

@@ -18,7 +18,7 @@ import { shuffled } from '../keys.js';
 import { preferenceLength, withoutUnusable } from '../lengths.js';
 import type { Recipe } from '../recipe.js';
 import { reversedPairs } from '../warnings.js';
-import { score, type Judges, type Scorable, type ScoreSettings } from './score.js';
+import { score, type ScoringModels, type Scorable, type ScoreSettings } from './score.js';
 import type { BlockedStage } from './stage.js';
 
 /**
@@ -76,12 +76,12 @@ export async function givenScoringOf(
   preferences: readonly PreferenceRecord[],
 ): Promise<BlockedStage<PreferenceRecord, ScoreRecord>> {
   const language = await run.models.policy(run.checkpoint(t));
-  const judges = async () => {
+  const models = async () => {
     const current = await run.models.model(run.checkpoint(t));
     return { current, previous: current, base: await run.models.model(run.checkpoint(0)) };
   };
   return {
-    ...givenPairsStage(preferences, language, judges, run.recipe.score),
+    ...givenPairsStage(preferences, language, models, run.recipe.score),
     work: () => Promise.resolve({ stage: 'given pairs', t }),
   };
 }
@@ -96,7 +96,7 @@ async function preferencesOf(run: RunContext, t: number): Promise<PreferenceReco
 function givenPairsStage(
   preferences: readonly PreferenceRecord[],
   language: LanguageModel,
-  judges: () => Promise<Judges>,
+  models: () => Promise<ScoringModels>,
   settings: ScoreSettings,
 ): BlockedStage<PreferenceRecord, ScoreRecord> {
   return {
@@ -105,7 +105,7 @@ function givenPairsStage(
     unit: 'completions',
     units: () => 2,
     make: async (block, hooks) =>
-      scorePreferences(block, language, await judges(), settings, hooks),
+      scorePreferences(block, language, await models(), settings, hooks),
   };
 }
 
@@ -113,11 +113,11 @@ function givenPairsStage(
 export async function scorePreferences(
   preferences: readonly PreferenceRecord[],
   language: LanguageModel,
-  judges: Judges,
+  models: ScoringModels,
   settings: { max_num_batched_tokens: number | 'auto' },
   hooks: WorkHooks,
 ): Promise<ScoreRecord[]> {
-  return score(await encodeBothSides(preferences, language, hooks.signal), judges, settings, hooks);
+  return score(await encodeBothSides(preferences, language, hooks.signal), models, settings, hooks);
 }
 
 /** Both completions as token ids: sample 0 is the chosen one, 1 the rejected. */

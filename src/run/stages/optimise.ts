@@ -139,9 +139,8 @@ export async function trainCheckpoint<Example>(
       await policy.model.dispose();
       throw error;
     });
-    // The model has the weights of the last step, unless they are sharded over the ranks.
-    const last = best === steps.length;
-    const kept = last && !(team && settings.shard === 'weights');
+    // The model has the weights of the last step.
+    const kept = best === steps.length;
     await team?.order({ do: 'trained', kept });
     if (!kept) await policy.model.dispose();
     else await run.models.endTraining(policy.model, checkpoint, settings.checkpoint_dtype);
@@ -149,7 +148,7 @@ export async function trainCheckpoint<Example>(
     await run.write(of.phase, 'steps.jsonl', steps);
     await rm(folder, { recursive: true, force: true });
     const examples = `${objective.examples.length} ${unit}`;
-    const stopped = last
+    const stopped = kept
       ? ''
       : `, the weights of step ${best} are kept of ${steps.length} (of ${totalSteps(objective)})`;
     return { result: undefined, note: `${examples}, ${noteOn(steps)}${stopped}` };
@@ -198,11 +197,7 @@ export async function optimise<Example>(
       throw new Interrupted();
     };
     const measured = async (): Promise<void> => {
-      const gather = async () => {
-        await team?.order({ do: 'gather weights' });
-        await trainer.gatherWeights();
-      };
-      const result = await evaluateNewest(objective, policy, steps, hooks.signal, gather);
+      const result = await evaluateNewest(objective, policy, steps, hooks.signal);
       if (result === 'aborted') await interrupted();
       if (result !== 'best') return;
       await state.saveBest(stateful, steps, build);
@@ -212,7 +207,11 @@ export async function optimise<Example>(
     hooks.onRestore?.(steps);
     for (const batch of batchesAfter(steps.length, objective)) {
       if (evaluation && stopsAfter(evaluation, steps)) break;
-      const metrics = await stepOf(objective, trainer, batch, policy, steps.length, hooks);
+      const metrics = await takeStep(
+        objective,
+        { trainer, batch, policy, before: steps.length },
+        hooks,
+      );
       if (metrics === 'aborted') return await interrupted();
       tokens += metrics.tokens;
       steps.push(stepRecord(metrics, objective, steps, batch));
@@ -239,11 +238,9 @@ async function evaluateNewest<Example>(
   policy: LanguageModel,
   steps: StepRecord[],
   signal: AbortSignal,
-  gather: () => Promise<void>,
 ): Promise<'aborted' | 'best' | 'done'> {
   const { evaluation } = objective;
   if (!evaluation || !isUnmeasured(evaluation, steps, totalSteps(objective))) return 'done';
-  await gather();
   try {
     Object.assign(steps.at(-1)!, await evaluation.measure(policy, signal));
   } catch (error) {
@@ -303,13 +300,19 @@ function trainerFields(settings: object): Partial<TrainerParams> {
   );
 }
 
+/** The inputs of one optimizer step. */
+interface StepInput<Example> {
+  trainer: Trainer;
+  batch: readonly Example[];
+  policy: LanguageModel;
+  /** Steps taken before. */
+  before: number;
+}
+
 /** One step. @throws RunError in one sentence for a loss or gradient that is not finite. */
-export async function stepOf<Example>(
+export async function takeStep<Example>(
   objective: Objective<Example>,
-  trainer: Trainer,
-  batch: readonly Example[],
-  policy: LanguageModel,
-  before: number,
+  { trainer, batch, policy, before }: StepInput<Example>,
   { signal, team }: Pick<TrainingHooks, 'signal' | 'team'>,
 ): Promise<StepMetrics | 'aborted'> {
   const diverged = (cause?: unknown) =>

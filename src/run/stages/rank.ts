@@ -16,17 +16,17 @@ import { warnBeforeTraining } from '../warnings.js';
 import { rewardsOf } from './reward.js';
 import { groupCompletions } from './score.js';
 
-/** A judge's results for the completions of an iteration. */
-export interface Judged {
+/** The rewards of an iteration's completions. */
+export interface RewardResult {
   rewards: RewardRecord[];
-  /** Prompts that could not be judged. */
+  /** Prompts without rewards, because a completion has no judgement that can be read. */
   unjudged: string[];
-  /** Whether the two rankings come from two judges, so that their agreement is meaningful. */
+  /** Whether the two rankings come from two rewards, so that their agreement is meaningful. */
   measured: boolean;
 }
 
 export function rank(
-  { rewards, unjudged, measured }: Judged,
+  { rewards, unjudged, measured }: RewardResult,
   scores: readonly ScoreRecord[],
   completions: readonly CompletionRecord[],
   { seed, rank: settings }: Pick<Recipe, 'seed' | 'rank'>,
@@ -65,10 +65,10 @@ export async function rankCompletions(
   const of = { phase: t, stage: 'rank' } as const;
   // Pairs are written last, so their file implies that the rankings exist.
   if (existsSync(run.file(t, 'pairs.jsonl'))) return run.kept(of, 'pairs.jsonl');
-  const judged = await rewardsOf(run, t, completions, scores);
+  const result = await rewardsOf(run, t, completions, scores);
   const prompts = groupCompletions(completions).length;
   return run.stage(of, { done: 0, total: prompts, unit: 'prompts' }, async (hooks) => {
-    const { rankings, pairs, summary } = rank(judged, scores, completions, run.recipe, t);
+    const { rankings, pairs, summary } = rank(result, scores, completions, run.recipe, t);
     if (pairs.length === 0)
       throw new RunError('ERR_NO_PAIRS', noPairs(t, summary, run.recipe.reward.source));
     warnBeforeTraining(run, t, scores, pairs);
@@ -79,7 +79,7 @@ export async function rankCompletions(
     const reversed = pairs.every((pair) => pair.weight < 0.5)
       ? ' (below 0.5: trains the reversed preference)'
       : '';
-    const agreement = judged.measured
+    const agreement = result.measured
       ? `C ${summary.mean_consistency.toFixed(2)}${reversed}, `
       : '';
     return { result: pairs, note: `${agreement}${pairs.length} pairs of ${prompts} prompts` };

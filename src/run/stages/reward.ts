@@ -1,7 +1,7 @@
 /**
  * Rewards of an iteration's completions, by the recipe's `reward` section. Rewards from log-probs
  * are computed from the scores. The others are a stage with an artefact: `judgements.jsonl` of
- * LLM-as-a-judge, `rewards.jsonl` of an external judge.
+ * LLM-as-a-judge, `rewards.jsonl` of an external reward.
  */
 import { existsSync } from 'node:fs';
 import type {
@@ -25,7 +25,7 @@ import type { RunContext, WorkContext } from '../context.js';
 import { RunError } from '../errors.js';
 import type { Recipe } from '../recipe.js';
 import { withRewardModel } from '../reward-model.js';
-import type { Judged } from './rank.js';
+import type { RewardResult } from './rank.js';
 import { groupCompletions, type CompletionGroup } from './score.js';
 import type { BlockedStage } from './stage.js';
 
@@ -35,21 +35,29 @@ export async function rewardsOf(
   t: number,
   completions: CompletionRecord[],
   scores: ScoreRecord[],
-): Promise<Judged> {
+): Promise<RewardResult> {
   const { source, length } = run.recipe.reward;
   if (source === 'implicit' || source === 'likelihood')
     return { rewards: rewardSet(scores, { source, length }), unjudged: [], measured: true };
   if (source === 'judge' || source === 'judge_implicit')
-    return judgedByPolicy(await judgementsOf(run, t, completions), scores, run.recipe.reward);
-  return judgedOutside(await externalRewardsOf(run, t, source, completions), scores, run.recipe);
+    return rewardsFromJudgements(
+      await judgementsOf(run, t, completions),
+      scores,
+      run.recipe.reward,
+    );
+  return rewardsFromOutside(
+    await externalRewardsOf(run, t, source, completions),
+    scores,
+    run.recipe,
+  );
 }
 
 /** Rewards from the policy's own judgements, beside or together with its implicit reward. */
-export function judgedByPolicy(
+export function rewardsFromJudgements(
   judgements: readonly JudgementRecord[],
   scores: readonly ScoreRecord[],
   { source, against, length }: Pick<Recipe['reward'], 'source' | 'against' | 'length'>,
-): Judged {
+): RewardResult {
   const judged = judgeRewards(judgements);
   const implicit = () => rewardSet(scores, { source: 'implicit', length });
   const rewards =
@@ -76,14 +84,14 @@ function secondReward(
 }
 
 /**
- * Rewards of an external judge with the rewards that they are compared with. @throws RunError if C
+ * External rewards with the rewards that they are compared with. @throws RunError if C
  * is needed and there is nothing to compare with
  */
-export function judgedOutside(
+export function rewardsFromOutside(
   external: ExternalRewardRecord[],
   scores: ScoreRecord[],
   { reward: { source, against, length }, rank }: Pick<Recipe, 'reward' | 'rank'>,
-): Judged {
+): RewardResult {
   const measured =
     against !== 'none' || external.some((record) => record.reward_previous !== undefined);
   if (!measured && (rank.weighting !== 'fixed' || rank.min_consistency > 0)) {
@@ -147,7 +155,7 @@ export function judgingOf(
   const { reward, sample, score, seed } = run.recipe;
   const judging = async () => {
     const language = await run.models.policy(run.checkpoint(t));
-    // One judge is enough where C compares it with the implicit reward of the same model.
+    // θ_t alone judges if C compares its judgements with its own implicit reward.
     const previous =
       reward.against === 'own_implicit'
         ? language.model

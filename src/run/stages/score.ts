@@ -14,7 +14,8 @@ import type { RunContext, WorkContext } from '../context.js';
 import { checksFit, checkSampler, samplerHolds } from './check-sampler.js';
 import type { BlockedStage } from './stage.js';
 
-export interface Judges {
+/** θ_t, θ_{t−1} and θ_0; a model that has several of these roles is scored once. */
+export interface ScoringModels {
   current: Model;
   previous: Model;
   base: Model;
@@ -42,12 +43,16 @@ export interface ScoreSettings {
 /** Whether the sampler's log-probs serve as θ_t's scores; decided by a check of a few prompts. */
 interface SamplerCheck {
   dtype: DType;
-  of: (judges: Judges, hooks: WorkHooks) => Promise<SamplerCheckRecord[]>;
+  of: (models: ScoringModels, hooks: WorkHooks) => Promise<SamplerCheckRecord[]>;
 }
 
+/**
+ * The score stage of `groups`. With `check`, `decide` finds out before the first block whether the
+ * sampler's log-probs serve as θ_t's scores.
+ */
 export function scoreStage(
   groups: readonly CompletionGroup[],
-  judgesOf: () => Promise<Judges>,
+  scoringModels: () => Promise<ScoringModels>,
   settings: ScoreSettings,
   check?: SamplerCheck,
 ): BlockedStage<CompletionGroup, ScoreRecord> & {
@@ -57,7 +62,7 @@ export function scoreStage(
   let spent = 0;
   const sampled = () => check && checks && samplerHolds(checks, check.dtype);
   const decide = async (hooks: WorkHooks): Promise<boolean> => {
-    checks ??= await check?.of(await judgesOf(), {
+    checks ??= await check?.of(await scoringModels(), {
       ...hooks,
       progress: (_, tokens) => hooks.progress(0, (spent = tokens)),
     });
@@ -70,15 +75,15 @@ export function scoreStage(
     unit: 'completions',
     units: (group) => group.length,
     make: async (block, hooks) => {
-      const judges = await judgesOf();
+      const models = await scoringModels();
       spent = 0;
       const known = new Map(
         (await decide(hooks))
-          ? [[judges.current, Float64Array.from(block.flat(), ({ logprob }) => logprob)]]
+          ? [[models.current, Float64Array.from(block.flat(), ({ logprob }) => logprob)]]
           : [],
       );
       const after = (done: number, tokens: number) => hooks.progress(done, spent + tokens);
-      return score(block, judges, settings, { ...hooks, progress: after }, known);
+      return score(block, models, settings, { ...hooks, progress: after }, known);
     },
     note: () => (sampled() ? `θ_t as sampled, checked on ${checks!.length} prompts` : ''),
   };
@@ -91,9 +96,9 @@ export function scoreCompletions(
   completions: CompletionRecord[],
 ): Promise<ScoreRecord[]> {
   const groups = groupCompletions(completions);
-  const stage = scoreStage(groups, () => judgesOf(run, t), run.recipe.score, {
+  const stage = scoreStage(groups, () => scoringModels(run, t), run.recipe.score, {
     dtype: run.recipe.dtype,
-    of: (judges, hooks) => checksOf(run, t, groups, judges, hooks),
+    of: (models, hooks) => checksOf(run, t, groups, models, hooks),
   });
   return run.blocks({ phase: t, stage: 'score' }, 'scores.jsonl', {
     ...stage,
@@ -109,7 +114,7 @@ export function scoreOthers(
 ): Promise<ScoreRecord[]> {
   const groups = groupCompletions(completions);
   return run.blocks({ phase: t, stage: 'score' }, 'scores.jsonl', {
-    ...scoreStage(groups, () => judgesOf(run, t), run.recipe.score),
+    ...scoreStage(groups, () => scoringModels(run, t), run.recipe.score),
     work: () => Promise.resolve({ stage: 'score', t, sampled: false }),
   });
 }
@@ -120,10 +125,15 @@ export function scoringOf(
   { t, sampled }: { t: number; sampled: boolean },
 ): BlockedStage<CompletionGroup, ScoreRecord> {
   const decided = { dtype: run.recipe.dtype, of: () => Promise.resolve([]) };
-  return scoreStage([], () => judgesOf(run, t), run.recipe.score, sampled ? decided : undefined);
+  return scoreStage(
+    [],
+    () => scoringModels(run, t),
+    run.recipe.score,
+    sampled ? decided : undefined,
+  );
 }
 
-async function judgesOf(run: WorkContext, t: number): Promise<Judges> {
+async function scoringModels(run: WorkContext, t: number): Promise<ScoringModels> {
   const [current, previous, base] = [
     await run.models.model(run.checkpoint(t)),
     await run.models.model(run.checkpoint(t - 1)),
@@ -137,14 +147,14 @@ async function checksOf(
   run: RunContext,
   t: number,
   groups: readonly CompletionGroup[],
-  judges: Judges,
+  models: ScoringModels,
   hooks: WorkHooks,
 ): Promise<SamplerCheckRecord[]> {
   const kept = existsSync(run.file(t, 'sampler-check.jsonl'))
     ? await run.read<SamplerCheckRecord>(t, 'sampler-check.jsonl')
     : [];
   if (checksFit(kept, groups)) return kept;
-  const checks = await checkSampler(groups, judges, run.recipe.score, hooks);
+  const checks = await checkSampler(groups, models, run.recipe.score, hooks);
   if (!samplerHolds(checks, run.recipe.dtype))
     run.emit({ type: 'warning', message: contradiction(t, checks) });
   await run.write(t, 'sampler-check.jsonl', checks);
@@ -169,7 +179,7 @@ function contradiction(t: number, checks: readonly SamplerCheckRecord[]): string
  */
 export async function score(
   groups: readonly (readonly Scorable[])[],
-  judges: Judges,
+  models: ScoringModels,
   settings: { max_num_batched_tokens: number | 'auto' },
   hooks: WorkHooks,
   known: ReadonlyMap<Model, Float64Array> = new Map(),
@@ -179,7 +189,7 @@ export async function score(
     prompt: group[0]!.prompt_token_ids,
     completions: group.map((c) => c.token_ids),
   }));
-  const running = [...new Set([judges.current, judges.previous, judges.base])].filter(
+  const running = [...new Set([models.current, models.previous, models.base])].filter(
     (model) => !known.has(model),
   );
   const sums = new Map(known);
@@ -207,8 +217,8 @@ export async function score(
     prompt_id: completion.prompt_id,
     sample: completion.sample,
     tokens: completion.token_ids.length,
-    logp_current: sums.get(judges.current)![i]!,
-    logp_previous: sums.get(judges.previous)![i]!,
-    logp_base: sums.get(judges.base)![i]!,
+    logp_current: sums.get(models.current)![i]!,
+    logp_previous: sums.get(models.previous)![i]!,
+    logp_base: sums.get(models.base)![i]!,
   }));
 }

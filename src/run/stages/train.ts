@@ -53,7 +53,6 @@ export function preferenceObjective(
     rewards: true,
     weight: (pair) => pair.weight,
     step: async (trainer, batch, policy, signal) => {
-      if (baselineOf) await trainer.gatherWeights(); // the policy scores mismatched completions
       const kl = await baselineOf?.(batch, policy.model, signal);
       const metrics = await trainer.preferenceStep(
         batch.map((pair) => ({
