@@ -39,7 +39,10 @@ export function isCorrect(question: Known, completion: string): boolean {
  */
 export function knownAnswer(answer: string): string {
   const parts = answer.split('####');
-  const last = parts.at(-1)!.trim();
+  const last = parts
+    .at(-1)!
+    .trim()
+    .replace(/^\$([^$]+)\$$/, '$1');
   const boxed = /^\$*\s*\\boxed\s*\{((?:[^{}]|\{[^{}]*\})*)\}\s*\$*\.?$/.exec(last)?.[1]?.trim();
   return boxed ?? (parts.length > 1 ? numberWithUnit(last) : undefined) ?? last;
 }
@@ -80,10 +83,11 @@ function extractWords(text: string, count: number): string | null {
 }
 
 /** `The opposite is "cold" (not warm).` → `cold`. */
-const lastWords = (text: string, count: number): string =>
-  wordsOf(text.replace(/\([^()]*\)/g, ' '))
-    .slice(-Math.max(1, count))
-    .join(' ');
+function lastWords(text: string, count: number): string {
+  const outside = wordsOf(text.replace(/\([^()]*\)/g, ' '));
+  const words = outside.length > 0 ? outside : wordsOf(text);
+  return words.slice(-Math.max(1, count)).join(' ');
+}
 
 const wordsOf = (text: string): string[] =>
   clean(text)

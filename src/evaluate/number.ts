@@ -98,6 +98,7 @@ function valueOf(written: string): number | null {
 
 /** A number with white space between its digits. */
 function grouped(text: string): number | null {
+  if (/\d[\s,]+(?!\d{3}(?!\d))\d/.test(text)) return null; // several numbers
   const match = /^(-?)[$€£¥]?(-?)([\d,]*\.?\d+)(?:\/([\d,]*\.?\d+))?%?$/.exec(
     text.trim().replace(/\s+/g, ''),
   );
@@ -206,6 +207,9 @@ function plainNumbers(text: string): string {
     )
     .replace(/(?<![\d.,])\d{1,3}(?:\.\d{3})+,\d{1,2}(?!\d)/g, (european) =>
       european.replaceAll('.', '').replace(',', '.'),
+    )
+    .replace(/(?<![\d.,])\d{1,2}(?:,\d{2})+,\d{3}(?![\d,])/g, (indian) =>
+      indian.replaceAll(',', ''),
     )
     .replace(EXPONENT, (written, factor: string, exponent: string) =>
       value(written, Number(`${factor}e${exponent}`)),

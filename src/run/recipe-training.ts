@@ -15,6 +15,7 @@ import {
 
 /** Optimisation settings that SFT and preference training share; their defaults differ. */
 const optimisation = (defaults: {
+  section: 'sft' | 'train';
   learningRate: number;
   epochs: number;
   batchSize: number;
@@ -72,13 +73,16 @@ const optimisation = (defaults: {
         '0. As in transformers, the first warm-up step has learning rate 0 and changes ' +
         'nothing; set 0 or `warmup_start: first_step` if an iteration has only a few steps.',
     ),
-  warmup_start: z
-    .enum(['zero', 'first_step'])
-    .default('zero')
-    .describe(
-      'Start of warm-up. `zero`: the n-th of W warm-up steps has (n − 1) / W of the peak, ' +
-        'as in transformers. `first_step`: it has n / (W + 1), so that no step is wasted.',
-    ),
+  warmup_start: only(
+    { [`${defaults.section}.warmup_ratio`]: { not: [0] } },
+    z
+      .enum(['zero', 'first_step'])
+      .default('zero')
+      .describe(
+        'Start of warm-up. `zero`: the n-th of W warm-up steps has (n − 1) / W of the peak, ' +
+          'as in transformers. `first_step`: it has n / (W + 1), so that no step is wasted.',
+      ),
+  ),
   activation_checkpointing: z
     .union([z.literal('auto'), z.boolean()])
     .default('auto')
@@ -95,15 +99,18 @@ const optimisation = (defaults: {
         '(`adamw_8bit` in transformers), 2 bytes per parameter instead of 8 ' +
         '(docs/memory.md).',
     ),
-  master_weights: z
-    .enum(['float32', 'split'])
-    .default('float32')
-    .describe(
-      'Format of the master weights of bfloat16 weights. `split`: the 16 bits of the ' +
-        'float32 master that the bfloat16 weight lacks, 2 bytes per parameter instead of ' +
-        '4, with the same values up to the last bit. Not with LoRA, whose master weights ' +
-        'are small.',
-    ),
+  master_weights: only(
+    { dtype: ['bfloat16'] },
+    z
+      .enum(['float32', 'split'])
+      .default('float32')
+      .describe(
+        'Format of the master weights of bfloat16 weights. `split`: the 16 bits of the ' +
+          'float32 master that the bfloat16 weight lacks, 2 bytes per parameter instead of ' +
+          '4, with the same values up to the last bit. Not with LoRA, whose master weights ' +
+          'are small.',
+      ),
+  ),
   gradient_dtype: z
     .enum(['float32', 'bfloat16'])
     .default('float32')
@@ -145,7 +152,13 @@ export const sft = z.strictObject({
   columns: only(fromFile('sft'), columns().describe('Renamed columns, as in `prompts`.')),
   on_bad_row: only(fromFile('sft'), onBadRow('demonstrations')),
   count: count(0, 64).describe('Demonstrations used; 0 takes the whole source.'),
-  ...optimisation({ learningRate: 5e-6, epochs: 1, batchSize: 8, unit: 'demonstrations' }),
+  ...optimisation({
+    section: 'sft',
+    learningRate: 5e-6,
+    epochs: 1,
+    batchSize: 8,
+    unit: 'demonstrations',
+  }),
 });
 
 export const lora = z.strictObject({
@@ -235,5 +248,5 @@ export const train = z.strictObject({
       'Coefficient of the penalty ½·(log π_θ − log π_θ0)² on the chosen and the ' +
         'rejected completion, an estimate of the KL divergence from θ_0: SRLM + KL.',
     ),
-  ...optimisation({ learningRate: 1e-6, epochs: 1, batchSize: 8, unit: 'pairs' }),
+  ...optimisation({ section: 'train', learningRate: 1e-6, epochs: 1, batchSize: 8, unit: 'pairs' }),
 });

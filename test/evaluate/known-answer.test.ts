@@ -9,6 +9,8 @@ it.each([
   ['So \n#### -3', '-3'],
   ['\\boxed{5}', '5'],
   ['$\\boxed{\\frac{1}{2}}$', '\\frac{1}{2}'],
+  ['$\\frac{1}{2}$', '\\frac{1}{2}'],
+  ['$5', '$5'],
   ['5 apples', '5 apples'],
   ['#### 5th place', '5th place'],
   ['#### warm water', 'warm water'],
@@ -26,11 +28,14 @@ it.each([
   ['−5', -5],
   ["1'000", 1000],
   ['1 000', 1000],
+  ['12,000 500', 12000500],
+  ['1,00,000', 1e5],
   ['12.5 %', 12.5],
 ])('%j has the value %d', (text, value) => expect(numericValue(text)).toBe(value));
 
-it.each(['in 2020', '3 4/0', '10:30', '5 and 6', '2^x'])('%j is no number', (text) =>
-  expect(numericValue(text)).toBeNull(),
+it.each(['in 2020', '3 4/0', '10:30', '5 and 6', '2^x', '1, 2', '1 2', '10,20', '1 0000'])(
+  '%j is no number',
+  (text) => expect(numericValue(text)).toBeNull(),
 );
 
 it.each([
@@ -39,6 +44,10 @@ it.each([
   ['3 1/2', 'Answer: 3.5'],
   ['\\boxed{5}', 'Answer: 5'],
   ['x\n#### 5 pens', 'Answer: 5'],
+  ['$\\frac{1}{2}$', 'Answer: 0.5'],
+  ['(1,2)', 'So the answer is (1, 2).'],
+  ['1, 2', 'Answer: 1 and 2, so 1, 2'],
+  ['100000', 'Answer: 1,00,000 rupees'],
 ])('the known answer %j is met by %j', (answer, said) =>
   expect(isCorrect({ answer }, said)).toBe(true),
 );

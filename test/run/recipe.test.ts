@@ -225,6 +225,18 @@ describe('a recipe file', () => {
         'is not given; set that, or leave it out',
     ],
     [
+      'a warm-up of no steps',
+      'train: {warmup_ratio: 0, warmup_start: first_step}\n',
+      'recipe.yaml:1:40 train.warmup_start: has no effect here: it is used only where ' +
+        'train.warmup_ratio is not 0; set that, or leave it out',
+    ],
+    [
+      'split masters of weights that are float32 themselves',
+      'dtype: float32\ntrain: {master_weights: split}\n',
+      'recipe.yaml:2:25 train.master_weights: has no effect here: it is used only where dtype is ' +
+        'bfloat16; set that, or leave it out',
+    ],
+    [
       'a constant that another weighting does not read',
       'rank: {weighting: dyn, fixed_consistency: 0.8}\n',
       'recipe.yaml:1:43 rank.fixed_consistency: has no effect here: it is used only where ' +
@@ -362,7 +374,7 @@ describe('the schema', () => {
           if (typeof wanted === 'string') continue;
           const values = Array.isArray(wanted) ? wanted : (wanted as { not: unknown[] }).not;
           for (const value of values)
-            expect(`${keys.get(key)!.type} builtin`.split(/ (?:\| )?/)).toContain(String(value));
+            expect(`${keys.get(key)!.type} builtin`.split(/,? (?:\| )?/)).toContain(String(value));
         }
   });
 
