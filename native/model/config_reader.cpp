@@ -248,6 +248,19 @@ void read_scaling(const ConfigKeys& keys, const Family& family, RopeConfig& rope
     keys.fail("high_freq_factor", "must differ from low_freq_factor");
 }
 
+// One object per kind of layer.
+void read_rope_by_kind(const ConfigKeys& both, const Family& family, ModelConfig& config) {
+  for (const JsonMember& member : both.members()) {
+    const char* kind = member.key.c_str();
+    const bool full = member.key == "full_attention";
+    if (is_empty(member.value)) continue;
+    if (!full && member.key != "sliding_attention")
+      both.refuse(kind, "stands beside full_attention and sliding_attention");
+    if (!config.local_rope) both.refuse(kind, "is present in a " + config.model_type + " model");
+    read_scaling(both.inner(kind), family, full ? config.rope : *config.local_rope);
+  }
+}
+
 // transformers 4 writes rope_theta and rope_scaling side by side; transformers 5 writes one object
 // rope_parameters. Gemma 3 and OLMo 3 have one such object per kind of layer, and in version 4
 // Gemma 3 has rope_local_base_freq.
@@ -266,16 +279,13 @@ void read_rope(const ConfigKeys& keys, const Family& family, ModelConfig& config
 
   const bool older = keys.find("rope_scaling") && !keys.inner("rope_scaling").empty();
   const char* name = older ? "rope_scaling" : "rope_parameters";
-  if (keys.find("rope_parameters") && keys.inner("rope_parameters").find("full_attention")) {
-    const ConfigKeys both = keys.inner("rope_parameters");
-    if (!config.local_rope)
-      both.refuse("full_attention", "is present in a " + config.model_type + " model");
-    read_scaling(both.inner("full_attention"), family, rope);
-    if (both.find("sliding_attention"))
-      read_scaling(both.inner("sliding_attention"), family, *config.local_rope);
+  if (keys.find(name)) {
+    const ConfigKeys given = keys.inner(name);
+    if (given.find("full_attention") || given.find("sliding_attention"))
+      read_rope_by_kind(given, family, config);
+    else
+      read_scaling(given, family, rope);
   }
-  const bool nested = !older && keys.find(name) && keys.inner(name).find("full_attention");
-  if (keys.find(name) && !nested) read_scaling(keys.inner(name), family, rope);
 
   if (rope.partial_rotary_factor != 1 && !family.has("partial_rotary_factor"))
     keys.refuse("partial_rotary_factor", "is not 1 in a " + config.model_type + " model");

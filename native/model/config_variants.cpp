@@ -113,8 +113,10 @@ void refuse_windows(const ConfigKeys& keys, const Family& family, const Set& set
 
 void refuse_variants(const ConfigKeys& keys, const Family& family) {
   const std::string& model_type = family.defaults.model_type;
-  if (keys.find("quantization_config"))
-    keys.refuse("quantization_config", "is present", "Use the unquantized model");
+  for (const char* key : {"quantization_config", "compression_config", "quantization"})
+    if (keys.find(key)) keys.refuse(key, "is present", "Use the unquantized model");
+  if (!keys.flag("is_causal", true))
+    keys.refuse("is_causal", "is false, so that a token sees the tokens after it");
   for (const char* key : kExperts)
     if (keys.optional(key, 0, 0, 1 << 20) > 0)
       keys.refuse(key, "asks for experts", "Use a dense model");
@@ -138,7 +140,7 @@ void refuse_unknown_scaling(const ConfigKeys& keys, const Family& family) {
         !contains({"rope_type", "type", "rope_theta", "partial_rotary_factor", "factor",
                    "attention_factor", "original_max_position_embeddings", "low_freq_factor",
                    "high_freq_factor", "beta_fast", "beta_slow", "mscale", "mscale_all_dim",
-                   "truncate", "short_factor", "long_factor", "full_attention", "sliding_attention",
+                   "truncate", "short_factor", "long_factor",
                    "max_position_embeddings"},  // transformers does not read the last one
                   member.key) &&
         !family.has(member.key))

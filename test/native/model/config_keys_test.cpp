@@ -294,6 +294,13 @@ CHECK_CASE("config keys: a key that changes numbers and that the family lacks is
                       R"({"rope_type":"default","rope_theta":1e4,"mrope_section":[1,1]})"}}));
   CHECK_THROWS(invalid_file, "rope_scaling.factor is set, and rope_type",
                read("llama", 4, {{"rope_scaling", R"({"factor":2.0})"}}));
+  // transformers 5 reads RoPE by kind of layer under the older name as well.
+  const std::string kinds =
+      R"({"full_attention":{"rope_type":"linear","factor":8.0,"rope_theta":1e6},)"
+      R"("sliding_attention":{"rope_type":"default","rope_theta":2e4}})";
+  const ModelConfig by_kind = read("gemma3_text", 5, {{"rope_parameters", kinds}});
+  CHECK(by_kind.rope.factor == 8 && by_kind.local_rope->theta == 2e4);
+  CHECK(read("gemma3_text", 5, {{"rope_parameters", "null"}, {"rope_scaling", kinds}}) == by_kind);
   // Neutral values, which transformers writes as well.
   const ModelConfig plain = read("llama", 5, {});
   for (const auto& [key, value] : Keys{{"logit_scale", "1.0"},

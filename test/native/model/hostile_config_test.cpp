@@ -66,6 +66,16 @@ const Lie kConfigLies[] = {
      "num_local_experts asks for experts"},
     {"packed weights", R"("vocab_size":19)", R"("vocab_size":19,"quantization_config":{})",
      "quantization_config is present"},
+    {"packed weights of MLX", R"("vocab_size":19)", R"("vocab_size":19,"quantization":{"bits":4})",
+     "quantization is present"},
+    {"tokens that see what follows", R"("vocab_size":19)", R"("vocab_size":19,"is_causal":false)",
+     "is_causal is false"},
+    {"one RoPE a kind of layer, transformers 4", R"("rope_theta":100000.0)",
+     R"("rope_scaling":{"full_attention":{"rope_type":"linear","factor":8.0}})",
+     "rope_scaling.full_attention is present in a llama model"},
+    {"RoPE of sliding layers alone", R"("rope_theta":100000.0)",
+     R"("rope_parameters":{"sliding_attention":{"rope_type":"default"}})",
+     "rope_parameters.sliding_attention is present in a llama model"},
     {"a size twice, two meanings", R"("vocab_size":19)", R"("vocab_size":19,"vocab_size":20)",
      "the key \"vocab_size\" appears twice"},
 };
@@ -128,6 +138,12 @@ CHECK_CASE("hostile: lies in other families' config.json") {
       "hidden_activation is \"gelu\"");
   lie("a cap that transformers ignores", "gemma3_text", R"(,"attn_logit_softcapping":50.0)",
       "attn_logit_softcapping is set");
+  lie("RoPE for all beside RoPE by kind", "gemma3_text",
+      R"(,"rope_parameters":{"full_attention":{"rope_type":"default"},"factor":8.0})",
+      "rope_parameters.factor stands beside full_attention and sliding_attention");
+  lie("RoPE by kind within a kind", "gemma3_text",
+      R"(,"rope_parameters":{"full_attention":{"sliding_attention":{"factor":8.0}}})",
+      "rope_parameters.full_attention.sliding_attention is set");
   lie("looking ahead", "gemma3_text", R"(,"use_bidirectional_attention":true)",
       "use_bidirectional_attention is true");
   lie("half a pair rotated", "phi3", R"(,"partial_rotary_factor":0.4)",
