@@ -46,17 +46,21 @@ const WORK = {
 };
 const UNITS_PER_RANK = 4; // src/run/team.ts
 
-/** Bytes that a GPU sends: fp32 gradients in each micro-batch, bf16 weights in each step. */
+/**
+ * Bytes that a GPU sends: fp32 gradients in each micro-batch, bf16 weights in each step, or, where
+ * they are sharded, in each forward and each backward pass.
+ */
 export function stepBytes(parameters, gpus) {
   const part = (gpus - 1) / gpus;
   return { gradients: 4 * parameters * part, weights: 2 * parameters * part };
 }
 
 /**
- * Bytes per GPU while a step is taken: gradients and states are sharded (ZeRO-2, as here), or
- * weights, too (ZeRO-3), of which two layers and the vocabulary are then whole.
+ * Bytes per GPU while a step is taken: gradients and states are sharded (`train.shard: optimizer`,
+ * ZeRO-2), or the weights too (`weights`, ZeRO-3), of which two layers, or one and the vocabulary,
+ * are then whole.
  */
-export function stateBytes({ parameters, layers, vocabulary, outside }, gpus, sharding) {
+export function stateBytes({ parameters, layers, vocabulary, outside }, gpus, shard) {
   if (gpus === 1) return 18 * parameters;
   const layer = (parameters - outside) / layers;
   const shards = (4 + 12) * (parameters / gpus); // fp32 gradients, master weights, m and v
@@ -65,9 +69,9 @@ export function stateBytes({ parameters, layers, vocabulary, outside }, gpus, sh
   const tied = outside === vocabulary;
   const exchange =
     4 * layer + (tied ? 4 * vocabulary + sent : Math.max((4 + 4 / gpus) * vocabulary, sent));
-  const weights =
-    sharding === 'weights' ? 2 * (parameters / gpus + 2 * layer + vocabulary) : 2 * parameters;
-  return Math.min(weights, 2 * parameters) + shards + exchange;
+  const gathered = 2 * (layer + Math.max(layer, vocabulary));
+  const weights = shard === 'weights' ? (2 * parameters) / gpus + gathered : 2 * parameters;
+  return weights + shards + exchange;
 }
 
 function collectiveSeconds(bytes, gpus) {
@@ -81,9 +85,26 @@ function collectiveSeconds(bytes, gpus) {
   return bytes / rate + hops * NETWORK.hop;
 }
 
+/**
+ * Seconds per step that a GPU waits for others. Gradients move behind the backward pass, two thirds
+ * of computing, but for the last ones, the embedding's. Sharded weights move behind both passes but
+ * for the first ones, the embedding's too.
+ */
+function waiting({ parameters, vocabulary, train }, gpus, shard) {
+  const { gradients, weights } = stepBytes(parameters, gpus);
+  const seconds = (bytes) => collectiveSeconds(bytes, gpus);
+  const edge = (bytes) => (seconds(bytes) * vocabulary) / parameters;
+  const computing = WORK.microBatchRows / train;
+  const microBatches = WORK.batchRows / WORK.microBatchRows;
+  const backward = (bytes) => Math.max(edge(gradients), seconds(bytes) - (2 / 3) * computing);
+  if (shard === 'optimizer') return microBatches * backward(gradients) + seconds(weights);
+  const forward = Math.max(edge(weights), seconds(weights) - computing / 3);
+  return microBatches * (forward + backward(gradients + weights));
+}
+
 /** Seconds of each stage of one iteration, and the share of the GPUs' time that is computation. */
-export function iteration(shape, gpus) {
-  const { parameters, vocabulary, sample, score, train } = SHAPES[shape];
+export function iteration(shape, gpus, shard = 'optimizer') {
+  const { parameters, sample, score, train } = SHAPES[shape];
   const completions = WORK.prompts * WORK.samples;
   const sampled = completions * WORK.completion;
   // The last units end at different times: half a unit of the four to eight of a rank.
@@ -93,13 +114,7 @@ export function iteration(shape, gpus) {
   const dealt = (tokens, rate) => Math.max(tokens / rate / gpus / dealing, json);
   const scored = 2 * (sampled + WORK.prompts * WORK.prompt);
   const rows = WORK.prompts * (WORK.prompt + 2 * WORK.completion);
-  const { gradients, weights } = stepBytes(parameters, gpus);
-  // Gradients move behind the backward pass, two thirds of computing, but for the last ones.
-  const sending = collectiveSeconds(gradients, gpus);
-  const last = (sending * vocabulary) / parameters;
-  const microBatch = Math.max(last, sending - (2 / 3) * (WORK.microBatchRows / train));
-  const step =
-    (WORK.batchRows / WORK.microBatchRows) * microBatch + collectiveSeconds(weights, gpus);
+  const step = waiting(SHAPES[shape], gpus, shard);
   const steps = Math.max(1, rows / (WORK.batchRows * gpus));
   const computed = rows / train / gpus;
   // Every rank reads the fp32 checkpoint once; rank 0 gathers and writes it.
@@ -113,21 +128,27 @@ export function iteration(shape, gpus) {
 }
 
 function table() {
-  const lines = [['model', 'GPUs', 'sample', 'score', 'train', 'load, save', 'GiB per GPU']];
+  const lines = [
+    ['model', 'GPUs', 'sample', 'score', 'train', '(ZeRO-3)', 'load, save', 'GiB', '(ZeRO-3)'],
+  ];
   for (const shape of Object.keys(SHAPES))
     for (const gpus of [1, 8, 64, 1024]) {
       const stages = iteration(shape, gpus);
       const told = ({ seconds, computing }) =>
         `${seconds.toFixed(1)} s, ${Math.round((100 * computing) / seconds)} %`;
-      const gib = (sharding) => (stateBytes(SHAPES[shape], gpus, sharding) / 2 ** 30).toFixed(1);
+      const sharded = iteration(shape, gpus, 'weights');
+      const gib = (shard) => (stateBytes(SHAPES[shape], gpus, shard) / 2 ** 30).toFixed(1);
+      const several = (text) => (gpus > 1 ? text : '');
       lines.push([
         shape,
         String(gpus),
         told(stages.sample),
         told(stages.score),
         told(stages.train),
+        several(told(sharded.train)),
         `${stages.load.seconds.toFixed(1)} s`,
-        `${gib('gradients')}; ZeRO-3 ${gib('weights')}`,
+        gib('optimizer'),
+        several(gib('weights')),
       ]);
     }
   return lines;
@@ -136,7 +157,14 @@ function table() {
 if (process.argv[1] && import.meta.url === pathToFileURL(process.argv[1]).href) {
   if (process.argv.includes('--json')) {
     const all = Object.keys(SHAPES).flatMap((shape) =>
-      [1, 8, 64, 1024].map((gpus) => ({ shape, gpus, ...iteration(shape, gpus) })),
+      [1, 8, 64, 1024].flatMap((gpus) =>
+        ['optimizer', 'weights'].map((shard) => ({
+          shape,
+          gpus,
+          shard,
+          ...iteration(shape, gpus, shard),
+        })),
+      ),
     );
     console.log(JSON.stringify(all, null, 2));
   } else {

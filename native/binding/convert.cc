@@ -184,6 +184,7 @@ TrainerParams to_trainer_params(const Napi::Value& value) {
   each_setting(params, FieldReader{from});
   params.micro_batch_tokens = integer(from, "microBatchTokens");
   params.activation_checkpointing = maybe_flag(from, "activationCheckpointing");
+  params.shard_weights = is_named(from, "shard", "weights");
   params.dropout_seed = key64(from, "dropoutSeed");
   return params;
 }
@@ -217,6 +218,7 @@ PlanRequest to_plan_request(const Napi::Value& value) {
   request.new_tokens = integer(from, "newTokens");
   request.samples = integer(from, "samples");
   request.ranks = maybe_integer(from, "ranks").value_or(1);
+  if (!from.Get("shard").IsUndefined()) request.shard_weights = is_named(from, "shard", "weights");
   request.micro_batch_tokens = maybe_integer(from, "microBatchTokens");
   request.max_num_batched_tokens = maybe_integer(from, "maxNumBatchedTokens");
   request.max_num_seqs = maybe_integer(from, "maxNumSeqs");

@@ -184,6 +184,7 @@ Napi::Value from_plan(Napi::Env env, const Plan& plan) {
   out["shortBytes"] = count(env, plan.short_bytes);
   out["microBatchTokens"] = count(env, plan.micro_batch_tokens);
   out["activationCheckpointing"] = plan.activation_checkpointing;
+  out["shard"] = plan.shard_weights ? "weights" : "optimizer";
   out["optimizerStates"] = plan.forms.states_8bit ? "8bit" : "float32";
   out["masterWeights"] = plan.forms.split_masters ? "split" : "float32";
   out["gradientDtype"] = plan.forms.bf16_gradients ? "bfloat16" : "float32";

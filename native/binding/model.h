@@ -63,6 +63,7 @@ class TrainerHandle : public Napi::ObjectWrap<TrainerHandle> {
   Napi::Value sft_step(const Napi::CallbackInfo& info);         // (examples) → job of the metrics
   Napi::Value save_state(const Napi::CallbackInfo& info);       // (path) → job
   Napi::Value load_state(const Napi::CallbackInfo& info);       // (paths) → job
+  Napi::Value gather_weights(const Napi::CallbackInfo& info);   // () → job
   Napi::Value dispose(const Napi::CallbackInfo& info);          // () → job
 
   Seed seed_;

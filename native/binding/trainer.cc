@@ -26,6 +26,7 @@ Napi::Function TrainerHandle::define(Napi::Env env) {
                          InstanceMethod<&TrainerHandle::sft_step>("sftStep"),
                          InstanceMethod<&TrainerHandle::save_state>("saveState"),
                          InstanceMethod<&TrainerHandle::load_state>("loadState"),
+                         InstanceMethod<&TrainerHandle::gather_weights>("gatherWeights"),
                          InstanceMethod<&TrainerHandle::dispose>("dispose"),
                      });
 }
@@ -102,6 +103,16 @@ Napi::Value TrainerHandle::load_state(const Napi::CallbackInfo& info) {
     return Job::start(
         info.Env(), seed_.engine,
         [engine, number = seed_.number, paths](Job&) { engine->load_trainer_state(number, paths); },
+        [](Napi::Env env) { return env.Undefined(); });
+  });
+}
+
+Napi::Value TrainerHandle::gather_weights(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&] {
+    Engine* const engine = seed_.engine.get();
+    return Job::start(
+        info.Env(), seed_.engine,
+        [engine, number = seed_.number](Job&) { engine->gather_weights(number); },
         [](Napi::Env env) { return env.Undefined(); });
   });
 }

@@ -10,6 +10,7 @@
 #include "support/allocator.h"
 #include "support/device.h"
 #include "support/file.h"
+#include "support/transient.h"
 #include "weights/adapter.h"
 #include "weights/load.h"
 
@@ -117,7 +118,7 @@ std::vector<float> Engine::classify(const ClassificationRequest& request, const 
 void Engine::save(const std::string& directory, DType dtype, const std::string& config_json,
                   const Cancel& cancel) {
   const at::NoGradGuard no_grad;
-  state_->ready();
+  state_->loaded();
   if (state_->model->lora())
     throw Error(ErrorCode::invalid_argument,
                 "[save] the model has an adapter; write it with saveAdapter(), or merge() it into "
@@ -196,9 +197,15 @@ uint64_t Engine::start_trainer(const TrainerParams& params) {
         "[trainer] this model has a trainer already; dispose of it before asking for another.");
   Transformer& transformer = state.own();
   state.ranks = current_ranks();
-  state.trainer =
-      std::make_unique<Trainer>(transformer, fitted(params, state.place()), state.masters(),
-                                state.ranks ? state.ranks->group() : single_group());
+  try {
+    state.trainer =
+        std::make_unique<Trainer>(transformer, fitted(params, state.place()), state.masters(),
+                                  state.ranks ? state.ranks->group() : single_group());
+  } catch (...) {
+    // Weights that were sharded before it failed are gone.
+    if (!has_memory(transformer.weights().embedding.weight)) state.model.reset();
+    throw;
+  }
   return ++state.trainer_number;
 }
 
@@ -228,10 +235,15 @@ void Engine::load_trainer_state(uint64_t trainer, const std::vector<std::string>
   state_->changed();
 }
 
+void Engine::gather_weights(uint64_t trainer) { state_->live(trainer).gather_weights(); }
+
 void Engine::end_trainer(uint64_t trainer) {
   if (!state_->trainer || trainer != state_->trainer_number) return;
+  const at::Device device = state_->device();
+  const bool whole = state_->trainer->has_weights();
   state_->trainer.reset();
-  release_device_memory(state_->device());
+  if (!whole) state_->model.reset();
+  release_device_memory(device);
 }
 
 }  // namespace cream

@@ -104,7 +104,11 @@ class Engine {
                        const Cancel& cancel);
   void save_trainer_state(uint64_t trainer, const std::string& path);
   void load_trainer_state(uint64_t trainer, const std::vector<std::string>& paths);
-  // The model keeps its trained weights. No error where the trainer has ended already.
+  // All ranks must call it: the model of a trainer that shards the weights has them, until the next
+  // step. Nothing where they are not sharded.
+  void gather_weights(uint64_t trainer);
+  // The model keeps its trained weights; where these are sharded and not gathered, it is unloaded.
+  // No error where the trainer has ended already.
   void end_trainer(uint64_t trainer);
 
  private:

@@ -43,6 +43,8 @@ TrainerParams fitted(TrainerParams params, const Place& place) {
     if (params.micro_batch_tokens > 0) request->micro_batch_tokens = params.micro_batch_tokens;
     request->activation_checkpointing = params.activation_checkpointing;
     request->forms = params.optimizer.forms;
+    request->ranks = place.ranks;
+    request->shard_weights = params.shard_weights;
     const Plan plan = plan_memory(*request);
     params.micro_batch_tokens = plan.micro_batch_tokens;
     params.activation_checkpointing = plan.activation_checkpointing;

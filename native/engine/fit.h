@@ -9,10 +9,12 @@
 
 namespace cream {
 
-// The model that a request runs on, and the bytes that its trainer keeps on the device.
+// The model that a request runs on, the bytes that its trainer keeps on the device, and the ranks
+// that train together.
 struct Place {
   const SharedModel& model;
   uint64_t trainer_bytes = 0;
+  int64_t ranks = 1;
 };
 
 TrainerParams fitted(TrainerParams params, const Place& place);

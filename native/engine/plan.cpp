@@ -27,6 +27,12 @@ uint64_t numbers(const Layout& layout) {
   return sum;
 }
 
+// How a training stores what it keeps, on one rank or on several.
+struct TrainChoice {
+  OptimizerForms forms;
+  bool shard_weights = false;
+};
+
 struct Sizes {
   const PlanRequest& request;
   int64_t element;  // bytes per value of the compute dtype
@@ -107,12 +113,30 @@ uint64_t exchange_bytes(const Sizes& sizes, const OptimizerForms& forms) {
                       : std::max(4 * vocabulary + 4 * vocabulary / ranks, under_way));
 }
 
-Plan train_plan(const Sizes& sizes, const OptimizerForms& forms, bool checkpointing,
+// Whole weights in memory while they are sharded: those of a part of the pass and of the next one.
+// The largest are two layers, or a layer beside the embedding or the head.
+uint64_t gathered_bytes(const Sizes& sizes) {
+  uint64_t layer = 0, vocabulary = 0;
+  for (const auto& [name, shape] : sizes.base) {
+    const uint64_t n = numbers({{name, shape}});
+    if (name == "embedding" || name == "head") vocabulary = std::max(vocabulary, n);
+    if (name.starts_with("layers.0.")) layer += n;
+  }
+  return (layer + std::max(layer, vocabulary)) * static_cast<uint64_t>(sizes.element);
+}
+
+Plan train_plan(const Sizes& sizes, const TrainChoice& choice, bool checkpointing,
                 int64_t micro_batch) {
   const auto& request = sizes.request;
+  const OptimizerForms& forms = choice.forms;
   Plan plan = with_models(sizes);
   plan.forms = forms;
   plan.activation_checkpointing = checkpointing;
+  plan.shard_weights = choice.shard_weights;
+  if (choice.shard_weights) {
+    plan.parts.front().bytes /= static_cast<uint64_t>(request.ranks);
+    plan.parts.push_back({"gathered weights", gathered_bytes(sizes)});
+  }
   plan.micro_batch_tokens = micro_batch;
   // A pair is never cut, so a micro-batch has at least the longest pair's rows.
   const int64_t rows = std::max(micro_batch, request.prompt_tokens + 2 * request.new_tokens);
@@ -151,11 +175,22 @@ Plan train_plan(const Sizes& sizes, const OptimizerForms& forms, bool checkpoint
   return add_up(plan, request);
 }
 
-// Optimizer forms to try, from the fastest to the smallest.
-std::vector<OptimizerForms> forms_to_try(const PlanRequest& request) {
-  if (request.forms) return {*request.forms};
-  if (request.lora) return {{}};
-  return {{}, {true, false, false}, {true, true, false}, {true, true, true}};
+// Optimizer forms and shards to try, from the fastest to the smallest. Sharding the weights costs
+// traffic but, unlike inexact states, no accuracy.
+std::vector<TrainChoice> choices_to_try(const PlanRequest& request) {
+  std::vector<OptimizerForms> forms{{}};
+  if (request.forms)
+    forms = {*request.forms};
+  else if (!request.lora)
+    forms = {{}, {true, false, false}, {true, true, false}, {true, true, true}};
+  std::vector<bool> shards{false};
+  if (request.ranks > 1 && !request.lora)
+    shards = request.shard_weights ? std::vector<bool>{*request.shard_weights}
+                                   : std::vector<bool>{false, true};
+  std::vector<TrainChoice> all;
+  for (const OptimizerForms& form : forms)
+    for (const bool shard : shards) all.push_back({form, shard});
+  return all;
 }
 
 // The choices up to the user's bound, which comes first; in descending order.
@@ -176,10 +211,10 @@ Plan plan_training(const Sizes& sizes) {
                                        : std::vector<bool>{false, true};
   Plan plan;
   // Recomputing layers is preferred to inexact optimizer states.
-  for (const OptimizerForms& forms : forms_to_try(request))
+  for (const TrainChoice& choice : choices_to_try(request))
     for (const bool checkpointing : checkpointing_choices)
       for (const int64_t bound : bounds)
-        if ((plan = train_plan(sizes, forms, checkpointing, bound)).fits()) return plan;
+        if ((plan = train_plan(sizes, choice, checkpointing, bound)).fits()) return plan;
   return plan;
 }
 

@@ -27,6 +27,8 @@ struct PlanRequest {
   int64_t new_tokens = 768;        // of the longest completion
   int64_t samples = 5;             // completions per prompt
   int64_t ranks = 1;  // devices that train together; each keeps its shard of gradients and states
+  // Whether each keeps its shard of the weights too; empty: the plan chooses.
+  std::optional<bool> shard_weights;
 
   // Values fixed by the user; where empty, the plan chooses. The plan may lower
   // max_num_batched_tokens and max_num_seqs.
@@ -51,6 +53,7 @@ struct Plan {
   // Chosen by the plan or fixed by the user; 0 where the stage has no such size.
   int64_t micro_batch_tokens = 0;
   bool activation_checkpointing = false;
+  bool shard_weights = false;
   OptimizerForms forms;
   int64_t max_num_seqs = 0;
   int64_t kv_pages = 0;

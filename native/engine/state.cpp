@@ -8,6 +8,15 @@
 namespace cream {
 
 Transformer& Engine::State::ready() {
+  Transformer& transformer = loaded();
+  if (trainer && !trainer->has_weights())
+    throw Error(ErrorCode::invalid_argument,
+                "The model's weights are sharded over the ranks of its trainer; call the trainer's "
+                "gatherWeights() on all ranks before using the model.");
+  return transformer;
+}
+
+Transformer& Engine::State::loaded() {
   if (origin.valid()) {
     try {
       Shared shared = origin.get();
@@ -20,7 +29,8 @@ Transformer& Engine::State::ready() {
   }
   if (!model)
     throw Error(ErrorCode::disposed,
-                "The model holds no weights: it was disposed of, or did not load.");
+                "The model holds no weights: it was disposed of, did not load, or its trainer "
+                "ended while the weights were sharded over the ranks.");
   return model->transformer;
 }
 
@@ -101,7 +111,7 @@ NamedTensors Engine::State::base_masters() {
 }
 
 NamedTensors Engine::State::to_save(at::ScalarType dtype) {
-  Transformer& transformer = ready();
+  Transformer& transformer = loaded();
   NamedTensors tensors;
   if (trainer) {
     tensors = trainer->masters();

@@ -37,7 +37,9 @@ struct Engine::State {
   std::future<Shared> origin;  // valid for a snapshot that has not received its weights yet
 
   at::Device device() const { return model ? model->transformer.device() : at::Device(at::kCPU); }
-  // The model for reading; a snapshot first waits for its weights.
+  // The model; a snapshot first waits for its weights.
+  Transformer& loaded();
+  // loaded(), for work that reads the weights: a trainer may have sharded them.
   Transformer& ready();
   // ready(), for work that needs a causal language model.
   Transformer& causal(const char* who);
@@ -50,7 +52,9 @@ struct Engine::State {
   NamedTensors masters();
   NamedTensors base_masters();
   NamedTensors to_save(at::ScalarType dtype);
-  Place place() const { return {*model, trainer ? trainer->bytes() : 0}; }
+  Place place() const {
+    return {*model, trainer ? trainer->bytes() : 0, ranks ? ranks->group().size() : 1};
+  }
   // Called after the trainer has written: full weights differ from the checkpoint now.
   void changed() {
     if (!model->lora()) masters_source.clear();

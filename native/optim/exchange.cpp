@@ -118,7 +118,7 @@ void Optimizer::reduce_whole(const Bucket& bucket) {
 
 // One bucket is sent while the previous one is copied to its weights.
 void Optimizer::gather_weights() {
-  if (!sharded()) return;
+  if (!sharded() || !distribution_.own_weights.empty()) return;
   std::optional<Gathering> before;
   for (const Bucket& bucket : buckets_) {
     Gathering next = begin_gathering(bucket);

@@ -10,20 +10,6 @@
 namespace cream {
 namespace {
 
-// The fp32 start value: from `masters`, or the weight's own.
-Tensor first_master(const NamedTensor& weight, const std::vector<NamedTensor>& masters) {
-  for (const auto& [name, value] : masters) {
-    if (name != weight.first) continue;
-    if (value.scalar_type() != at::kFloat || value.sizes() != weight.second.sizes())
-      throw Error(ErrorCode::invalid_argument,
-                  "[optimizer] master weight '" + name +
-                      "' must be float32 and of the model's shape; load it from the checkpoint "
-                      "this model came from.");
-    return value.to(weight.second.device()).contiguous();
-  }
-  return weight.second.to(at::kFloat);
-}
-
 // Vectors stay in fp32: they take little memory, and updates of norms are small. The embedding's
 // gradient stays in fp32 too, because many rows of one token are added one by one.
 OptimizerForms forms_of(const std::string& name, bool matrix, bool half,
@@ -39,6 +25,23 @@ Tensor own_part(const Tensor& whole, const std::optional<Shard>& shard) {
   return shard ? whole.view({-1}).narrow(0, shard->begin, shard->size()) : whole;
 }
 
+// The fp32 start value of the own weight: from `masters`, or its own.
+Tensor first_master(const OptimizerEntry& entry, const std::vector<NamedTensor>& masters,
+                    const std::optional<Shard>& shard) {
+  for (const auto& [name, value] : masters) {
+    if (name != entry.name) continue;
+    if (value.scalar_type() != at::kFloat || value.sizes() != entry.parameter.sizes())
+      throw Error(ErrorCode::invalid_argument,
+                  "[optimizer] master weight '" + name +
+                      "' must be float32 and of the model's shape; load it from the checkpoint "
+                      "this model came from.");
+    const Tensor whole = value.contiguous();
+    const Tensor own = own_part(whole, shard).to(entry.weight.device());
+    return shard && own.is_alias_of(whole) ? own.clone() : own;  // the other shards are freed
+  }
+  return entry.weight.to(at::kFloat);
+}
+
 void add_gradient(OptimizerEntry& entry, at::ScalarType dtype, int ranks) {
   const Tensor& parameter = entry.parameter;
   const int64_t padded = ranks * entry.shard.stride, n = parameter.numel();
@@ -49,7 +52,7 @@ void add_gradient(OptimizerEntry& entry, at::ScalarType dtype, int ranks) {
 
 OptimizerEntry entry_of(const NamedTensor& named, const OptimizerForms& wanted,
                         const std::vector<NamedTensor>& masters, const std::optional<Shard>& shard,
-                        int ranks) {
+                        const Tensor& own, int ranks) {
   const auto& [name, parameter] = named;
   const bool matrix = parameter.dim() > 1, half = parameter.scalar_type() == at::kBFloat16;
   const OptimizerForms forms = forms_of(name, matrix, half, wanted);
@@ -60,19 +63,15 @@ OptimizerEntry entry_of(const NamedTensor& named, const OptimizerForms& wanted,
   entry.name = name;
   entry.decay = matrix;
   entry.parameter = parameter;
-  entry.weight = own_part(parameter, shard);
+  entry.weight = own.defined() ? own : own_part(parameter, shard);
   const Tensor& weight = entry.weight;
-  const auto master = [&] {
-    const Tensor own = own_part(first_master(named, masters), shard);
-    return shard ? own.clone() : own;  // the other shards are freed
-  };
   if (!half) {
     entry.master = weight;
   } else if (forms.split_masters) {
     entry.remainder = zeros(weight.sizes(), at::kShort);
-    ops::set_master(entry, master());
+    ops::set_master(entry, first_master(entry, masters, shard));
   } else {
-    entry.master = master();
+    entry.master = first_master(entry, masters, shard);
   }
   entry.m = zeros(weight.sizes(), forms.states_8bit ? at::kByte : at::kFloat);
   entry.v = at::zeros_like(entry.m);
@@ -116,7 +115,7 @@ uint64_t Optimizer::bytes() const {
 
 Optimizer::Optimizer(const std::vector<NamedTensor>& weights, OptimizerParams params,
                      const std::vector<NamedTensor>& masters, Distribution distribution)
-    : distribution_(distribution), params_(params) {
+    : distribution_(std::move(distribution)), params_(params) {
   const at::NoGradGuard no_grad;
   for (const auto& [name, value] : masters)
     if (std::none_of(weights.begin(), weights.end(),
@@ -128,7 +127,9 @@ Optimizer::Optimizer(const std::vector<NamedTensor>& weights, OptimizerParams pa
     std::optional<Shard> shard;
     if (sharded())
       shard = shard_of(named.second.numel(), ops::kStateBlock, group().rank(), group().size());
-    entries_.push_back(entry_of(named, params.forms, masters, shard, group().size()));
+    const auto& sharded_weights = distribution_.own_weights;
+    const Tensor own = sharded_weights.empty() ? Tensor() : sharded_weights[entries_.size()];
+    entries_.push_back(entry_of(named, params.forms, masters, shard, own, group().size()));
   }
   if (!group().single()) make_buckets();
 }

@@ -9,9 +9,9 @@
 // goes on, those that are final are added up over the ranks, and each rank keeps the sum of its own
 // shard of every parameter. A step updates that shard, so that gradients, master weights and
 // moments exist once among all ranks, and the weights are gathered (ZeRO's second stage,
-// Rajbhandari et al. 2020, arXiv:1910.02054). For adapters every rank keeps everything: a step adds
-// up the gradients, and all make the same update. An update is per element, so results do
-// not depend on how parameters are sharded.
+// Rajbhandari et al. 2020, arXiv:1910.02054) or stay sharded (the third). For adapters every rank
+// keeps everything: a step adds up the gradients, and all make the same update. An update is per
+// element, so results do not depend on how parameters are sharded.
 #pragma once
 
 #include <string>
@@ -51,6 +51,9 @@ struct Distribution {
   bool sharded = false;  // false: every rank keeps all states
   // Elements of all ranks that are sent together; a larger parameter is sent alone.
   uint64_t bucket_elements = kBucketElements;
+  // This rank's elements of every parameter, flat, where the weights are sharded too (ZeRO's third
+  // stage): a step updates these, and the parameters themselves have no memory.
+  std::vector<Tensor> own_weights = {};
 };
 
 // Bytes that an Optimizer keeps for one parameter, or a sum over several; used by the memory plan.
@@ -127,7 +130,7 @@ class Optimizer {
   void send(Bucket& bucket);
   void receive();  // adds what is under way to the own shards
   void reduce_whole(const Bucket& bucket);
-  void gather_weights();
+  void gather_weights();  // unless they are sharded
   Gathering begin_gathering(const Bucket& bucket);
   void end_gathering(const Gathering& gathering);
   double gradient_norm() const;

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <functional>
+#include <vector>
 
 #include "support/torch.h"
 
@@ -27,6 +28,8 @@ class Group {
   virtual Pending reduce_scatter(Tensor shard, Tensor whole) = 0;
   // whole [size · n] ← the shards [n] of all ranks, in their order.
   virtual Pending all_gather(Tensor whole, Tensor shard) = 0;
+  // The same for each pair of tensors, in one operation; there may be none.
+  virtual Pending all_gather(std::vector<Tensor> wholes, std::vector<Tensor> shards) = 0;
 };
 
 // The group of a single process.

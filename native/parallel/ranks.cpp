@@ -80,6 +80,14 @@ class C10dGroup : public Group {
       return backend._allgather_base(whole, shard);
     });
   }
+  Pending all_gather(std::vector<Tensor> wholes, std::vector<Tensor> shards) override {
+    if (wholes.empty()) return [] {};
+    const Tensor like = wholes.front();
+    return begin(like, [wholes = std::move(wholes),
+                        shards = std::move(shards)](c10d::Backend& backend) mutable {
+      return backend.allgather_into_tensor_coalesced(wholes, shards);
+    });
+  }
 
  private:
   template <class Start>

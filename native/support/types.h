@@ -217,6 +217,9 @@ struct TrainerParams {
   // Keeps layer inputs only and recomputes the rest in the backward pass; empty:
   // Engine::start_trainer chooses.
   std::optional<bool> activation_checkpointing;
+  // On several ranks: each keeps its shard of the weights too and gathers those of a layer while it
+  // computes it (ZeRO's third stage); otherwise it has all weights (the second).
+  bool shard_weights = false;
   uint64_t dropout_seed = 0;  // keys an adapter's dropout masks, with the step and the module
 };
 

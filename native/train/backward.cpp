@@ -43,11 +43,15 @@ std::vector<std::pair<std::string, Tensor*>> trainable_parameters(Weights& weigh
   return weights.lora ? adapter_parameters(weights) : weights.parameters(config);
 }
 
-Backward::Backward(Transformer& model, Optimizer& optimizer, bool activation_checkpointing)
+Backward::Backward(Transformer& model, Optimizer& optimizer, bool activation_checkpointing,
+                   ShardedWeights* sharded)
     : model_(model),
       differentiable_(model.config(), differentiable(model.weights(), model.config(), optimizer)),
       optimizer_(optimizer),
-      checkpointing_(activation_checkpointing) {
+      checkpointing_(activation_checkpointing),
+      sharded_(sharded),
+      parts_(model.config().num_layers) {
+  if (sharded_) sharded_->share(differentiable_.weights());
   for (int64_t i = 0; i < model.config().num_layers; ++i)
     layers_.push_back(parameters_of("layers." + std::to_string(i) + "."));
   if (frozen()) return;
@@ -74,8 +78,27 @@ void Backward::open(const Parameters& parameters) {
   for (const size_t entry : parameters.entries) optimizer_.open(entry);
 }
 
-void Backward::close(const Parameters& parameters) {
-  if (!parameters.entries.empty()) optimizer_.send_from(parameters.first);
+void Backward::enter() {
+  leave();
+  if (sharded_) sharded_->next();
+  ++entered_;
+}
+
+void Backward::leave() {
+  if (frozen() || entered_ <= parts_.head()) return;  // still in the forward pass
+  const size_t part = entered_ - 1;
+  // Of the head's part only a separate head comes after the final norm.
+  optimizer_.send_from(
+      (part == parts_.head() ? final_norm_ : layers_[parts_.unit(part) - 1]).first);
+}
+
+// All ranks gather weights and send gradients in one order, whatever they compute.
+void Backward::end_pass() {
+  while (entered_ < parts_.count()) enter();
+  leave();
+  entered_ = 0;
+  optimizer_.end_pass();
+  if (sharded_) sharded_->end_pass();
 }
 
 void Backward::name_dropout(const DropoutPass& pass) {
@@ -101,6 +124,7 @@ double Backward::run(const PackedBatch& batch, const HeadLoss& loss, const Dropo
     cancel.check();
     backward_layer(i, std::move(activations[i]), batch, rows, d_x);
   }
+  leave();
   if (frozen()) return value;
   // The lookup's gradient, summed in fp32: a token occurs many times in a batch.
   Tensor d_rows = d_x.to(at::kFloat);
@@ -122,12 +146,14 @@ Tensor Backward::forward(const PackedBatch& batch, const TokenBatch& rows, const
   PackedAttention attention(batch.segments());
   TrainingAttention training_attention(batch.segments());
   Tensor x;
+  enter();
   {
     const at::NoGradGuard no_grad;
     x = model_.embed(rows.tokens);
   }
   for (int64_t i = 0; i < model_.config().num_layers; ++i) {
     cancel.check();
+    enter();
     if (checkpointing_) {
       const at::NoGradGuard no_grad;
       Tensor output = kept.layer(i, x, rotary, attention);
@@ -148,6 +174,7 @@ double Backward::head(const PackedBatch& batch, const Tensor& x, const HeadLoss&
   // The final norm and the head run only on rows that predict a completion token.
   const Tensor index = batch.prediction_rows(model_.device());
   Tensor selected, hidden;
+  enter();
   {
     const at::AutoGradMode grad(true);
     selected = x.index_select(0, index).set_requires_grad(true);  // [predictions, hidden]
@@ -161,7 +188,6 @@ double Backward::head(const PackedBatch& batch, const Tensor& x, const HeadLoss&
   const HeadGradient gradient =
       loss(hidden.detach(), model_.weights().head, batch.targets(model_.device()), head_gradient);
   const Tensor d_selected = propagate(hidden, gradient.d_hidden, selected, final_norm_);
-  close(final_norm_);  // only a separate head comes after it
   // A prompt's last row predicts the first token of both completions, so its gradients are summed.
   d_x = at::zeros_like(x).index_add_(0, index, d_selected);
   return gradient.loss;
@@ -169,6 +195,7 @@ double Backward::head(const PackedBatch& batch, const Tensor& x, const HeadLoss&
 
 void Backward::backward_layer(int64_t index, Activation activation, const PackedBatch& batch,
                               const TokenBatch& rows, Tensor& d_x) {
+  enter();
   if (!activation.output.defined()) {
     const at::AutoGradMode grad(true);
     TrainingAttention attention(batch.segments());
@@ -178,7 +205,6 @@ void Backward::backward_layer(int64_t index, Activation activation, const Packed
   }
   open(layers_[index]);
   d_x = propagate(activation.output, d_x, activation.input, layers_[index]);
-  close(layers_[index]);
 }
 
 Tensor Backward::propagate(const Tensor& output, const Tensor& d_output, const Tensor& input,

@@ -19,6 +19,7 @@
 #include "model/transformer.h"
 #include "optim/optimizer.h"
 #include "support/types.h"
+#include "train/sharded_weights.h"
 
 namespace cream {
 
@@ -39,13 +40,18 @@ struct DropoutPass {
 
 class Backward {
  public:
-  // Both outlive this. Parameters of `model` and entries of `optimizer` are matched by name.
-  Backward(Transformer& model, Optimizer& optimizer, bool activation_checkpointing);
+  // All outlive this. Parameters of `model` and entries of `optimizer` are matched by name.
+  // `sharded`: the model's weights where they are sharded, else null.
+  Backward(Transformer& model, Optimizer& optimizer, bool activation_checkpointing,
+           ShardedWeights* sharded = nullptr);
 
   // Returns the loss. Checks `cancel` before every layer; gradients accumulated before a cancel
   // remain.
   double run(const PackedBatch& batch, const HeadLoss& loss, const DropoutPass& pass,
              const Cancel& cancel);
+  // After each pass, also one that failed or that this rank has no micro-batch for: sends and
+  // receives with the other ranks what run() did not.
+  void end_pass();
 
  private:
   // Parameters differentiated by autograd (norms, biases, an adapter's matrices), with their
@@ -71,10 +77,12 @@ class Backward {
   static Tensor propagate(const Tensor& output, const Tensor& d_output, const Tensor& input,
                           const Parameters& parameters);
   Parameters parameters_of(const std::string& prefix);
-  // Called before and after the gradients of `parameters` are added: open() gives their
-  // accumulators memory, close() marks the gradients as final in this pass.
+  // Gives the accumulators of `parameters` their memory.
   void open(const Parameters& parameters);
-  void close(const Parameters& parameters);
+  // The next part of the pass begins, whose weights it needs.
+  void enter();
+  // The gradients of the present part are final.
+  void leave();
   void name_dropout(const DropoutPass& pass);
   bool frozen() const { return model_.weights().lora.has_value(); }  // everything but the adapter
 
@@ -84,6 +92,9 @@ class Backward {
   Transformer differentiable_;
   Optimizer& optimizer_;
   bool checkpointing_;
+  ShardedWeights* sharded_;
+  PassParts parts_;
+  size_t entered_ = 0;  // parts of the present pass that have begun
   std::vector<Parameters> layers_;
   Parameters final_norm_, embedding_, head_;  // head_: the embedding where tied
 };

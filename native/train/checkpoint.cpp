@@ -285,7 +285,7 @@ void Trainer::load_state(const std::vector<std::string>& paths) {
   optimizer_.set_step_count(step);
   optimizer_.rewrite_weights();
   optimizer_.zero_gradients();
-  model_.weights().lora ? model_.weights().pack_adapters() : model_.weights().pack();
+  weights_changed();
 }
 
 }  // namespace cream

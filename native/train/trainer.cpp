@@ -20,6 +20,25 @@ std::vector<NamedTensor> named_weights(Transformer& model) {
   return named;
 }
 
+const TrainerParams& checked(const TrainerParams& params, const Transformer& model) {
+  if (!model.weights().lora) return params;
+  if (params.optimizer.forms.split_masters)
+    throw Error(ErrorCode::invalid_argument,
+                "[trainer] an adapter's master weights are always float32; leave masterWeights at "
+                "'float32' for a model with an adapter.");
+  if (params.shard_weights)
+    throw Error(ErrorCode::invalid_argument,
+                "[trainer] the weights under an adapter are shared with other models and stay "
+                "whole; leave shard at 'optimizer' for a model with an adapter.");
+  return params;
+}
+
+std::optional<ShardedWeights> shard_weights(Transformer& model, const TrainerParams& params,
+                                            Group& group) {
+  if (!params.shard_weights || group.single()) return std::nullopt;
+  return ShardedWeights(model, group);
+}
+
 void check_sequence(const ModelConfig& config, const Tokens& prompt, const Tokens& completion,
                     const std::string& what) {
   check_tokens(config, prompt);
@@ -159,14 +178,23 @@ void add_to(StepMetrics& metrics, const PairOutcome& outcome, double weight) {
 Trainer::Trainer(Transformer& model, TrainerParams params, const std::vector<NamedTensor>& masters,
                  Group& group, uint64_t bucket_elements)
     : model_(model),
-      params_(params),
+      params_(checked(params, model)),
+      sharded_(shard_weights(model, params, group)),
       optimizer_(named_weights(model), params.optimizer, masters,
-                 {group, !model.weights().lora.has_value(), bucket_elements}),
-      backward_(model, optimizer_, params.activation_checkpointing.value_or(false)) {
-  if (model.weights().lora && params.optimizer.forms.split_masters)
-    throw Error(ErrorCode::invalid_argument,
-                "[trainer] an adapter's master weights are always float32; leave masterWeights at "
-                "'float32' for a model with an adapter.");
+                 {group, !model.weights().lora.has_value(), bucket_elements,
+                  sharded_ ? sharded_->own() : std::vector<Tensor>()}),
+      backward_(model, optimizer_, params.activation_checkpointing.value_or(false),
+                sharded_ ? &*sharded_ : nullptr) {}
+
+void Trainer::gather_weights() {
+  if (sharded_) sharded_->gather();
+}
+
+void Trainer::weights_changed() {
+  if (sharded_)
+    sharded_->release();  // gathered ones are old
+  else
+    model_.weights().lora ? model_.weights().pack_adapters() : model_.weights().pack();
 }
 
 template <class Accumulate>
@@ -182,7 +210,7 @@ StepMetrics Trainer::step(size_t passes, const Accumulate& accumulate) {
     optimizer_.zero_gradients();  // no gradient of the failed step enters the next one
     throw;
   }
-  model_.weights().lora ? model_.weights().pack_adapters() : model_.weights().pack();
+  weights_changed();
   metrics.step = optimizer_.step_count();
   metrics.seconds =
       std::chrono::duration<double>(std::chrono::steady_clock::now() - started).count();
@@ -200,9 +228,9 @@ void Trainer::accumulate_all(size_t passes, const Accumulate& accumulate, StepMe
       if (!failure) accumulate(pass, metrics);
     } catch (...) {
       failure = std::current_exception();
-      if (group.single()) throw;
     }
-    optimizer_.end_pass();
+    backward_.end_pass();
+    if (failure && group.single()) std::rethrow_exception(failure);
   }
   if (group.single()) return;
   double* const sums[] = {&metrics.loss,

@@ -9,10 +9,12 @@
 //
 // Used only on the model's worker thread; the Trainer must not outlive the model. The model may
 // sample and score between steps: its weights, packed copies included, are those of the last
-// finished step.
+// finished step. Where the weights are sharded (TrainerParams::shard_weights), only after
+// gather_weights(), until the next step.
 #pragma once
 
 #include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -22,6 +24,7 @@
 #include "optim/optimizer.h"
 #include "support/types.h"
 #include "train/backward.h"
+#include "train/sharded_weights.h"
 
 namespace cream {
 
@@ -52,6 +55,10 @@ class Trainer {
   // except that split masters are joined into new tensors on the CPU, and sharded ones gathered;
   // those are returned to rank 0 only.
   std::vector<NamedTensor> masters() const;
+  // Gathers sharded weights; all ranks must call it. The model keeps them if the trainer ends next.
+  void gather_weights();
+  // Whether the model has its weights: they are not sharded, or are gathered.
+  bool has_weights() const { return !sharded_ || sharded_->whole(); }
   // Rank 0 of the trainer's ranks writes files.
   bool writes() const { return optimizer_.group().rank() == 0; }
   Optimizer& optimizer() { return optimizer_; }
@@ -69,9 +76,11 @@ class Trainer {
   void agree(const std::function<void()>& check) const;
   DropoutPass dropout_pass(size_t pass) const;
   void require_finite(double loss, const std::string& where) const;
+  void weights_changed();
 
   Transformer& model_;
   TrainerParams params_;
+  std::optional<ShardedWeights> sharded_;
   Optimizer optimizer_;
   Backward backward_;
 };

@@ -11,13 +11,15 @@ export interface Cluster {
 export interface Traffic {
   /** Per micro-batch; for an adapter, whose gradients are reduced once per step, per step. */
   gradients: number;
-  /** Per step; 0 for an adapter. */
+  /** Per step, or per micro-batch where they are sharded; 0 for an adapter. */
   weights: number;
+  /** What the GPUs share out. */
+  shard: 'optimizer' | 'weights';
   seconds: number;
   /**
    * Tokens per GPU from which an H100 computes for longer than it communicates: the backward pass
-   * of a micro-batch takes longer than sending its gradients; with an adapter, a step takes longer
-   * than its traffic.
+   * of a micro-batch takes longer than sending its gradients; with sharded weights, each pass takes
+   * longer than all that it sends; with an adapter, a step takes longer than its traffic.
    */
   tokens: number;
 }
@@ -44,8 +46,15 @@ export function clusterOf({ gpus, nodes }: { gpus?: string; nodes?: string }): C
 }
 
 /** `weights` and `adapter` count parameters; only an adapter is trained if there is one. */
+interface Trained {
+  weights: number;
+  adapter: number | undefined;
+  dtype: DType;
+  shard: 'optimizer' | 'weights';
+}
+
 export function trainingTraffic(
-  { weights, adapter, dtype }: { weights: number; adapter: number | undefined; dtype: DType },
+  { weights, adapter, dtype, shard }: Trained,
   { gpus, nodes }: Cluster,
 ): Traffic {
   const ranks = gpus * nodes;
@@ -53,13 +62,17 @@ export function trainingTraffic(
   // Gradients are reduced in float32. An adapter's sums are also sent back in float32, because its
   // weights are not gathered.
   const gradients = 4 * (adapter ?? weights) * part * (adapter === undefined ? 1 : 2);
-  const gathered = adapter === undefined ? (dtype === 'float32' ? 4 : 2) * weights * part : 0;
+  const once = adapter === undefined ? (dtype === 'float32' ? 4 : 2) * weights * part : 0;
+  // Sharded weights are gathered for the forward and again for the backward pass.
+  const gathered = shard === 'weights' ? 2 * once : once;
   // Each ring crosses between two machines once, and there is one ring per GPU's network link.
   const rate = EFFICIENCY * (nodes > 1 ? Math.min(NVLINK, gpus * LINK) : NVLINK);
   const seconds = (gradients + gathered) / rate;
-  const hidden = adapter === undefined ? gradients / rate : seconds;
-  const tokens = Math.ceil((hidden * TRAINING_FLOPS) / (4 * weights));
-  return { gradients, weights: gathered, seconds, tokens };
+  const sent = shard === 'weights' ? gradients + once : gradients;
+  const backward = (adapter === undefined ? sent / rate : seconds) / (4 * weights);
+  const forward = shard === 'weights' ? once / rate / (2 * weights) : 0;
+  const tokens = Math.ceil(Math.max(backward, forward) * TRAINING_FLOPS);
+  return { gradients, weights: gathered, shard, seconds, tokens };
 }
 
 /** `training on 16 GPUs sends 30.1 GB of gradients per GPU and micro-batch …` */
@@ -68,11 +81,14 @@ export function trafficLine(traffic: Traffic, { gpus, nodes }: Cluster): string 
   const links = nodes > 1 ? '400 Gb/s per GPU between machines' : 'NVLink within the machine';
   const tokens = `${traffic.tokens.toLocaleString('en-US')} tokens`;
   const sent =
-    traffic.weights > 0
-      ? `${gb(traffic.gradients)} of gradients per GPU and micro-batch, hidden by the backward ` +
-        `pass from ${tokens} on, and ${gb(traffic.weights)} of weights per step`
-      : `${gb(traffic.gradients)} of gradients per GPU and step, which takes less time than ` +
-        `computing from ${tokens} on`;
+    traffic.shard === 'weights'
+      ? `${gb(traffic.gradients)} of gradients and ${gb(traffic.weights)} of weights per GPU and ` +
+        `micro-batch, hidden by both passes from ${tokens} on`
+      : traffic.weights > 0
+        ? `${gb(traffic.gradients)} of gradients per GPU and micro-batch, hidden by the backward ` +
+          `pass from ${tokens} on, and ${gb(traffic.weights)} of weights per step`
+        : `${gb(traffic.gradients)} of gradients per GPU and step, which takes less time than ` +
+          `computing from ${tokens} on`;
   return (
     `training on ${gpus * nodes} GPUs sends ${sent}: ${traffic.seconds.toFixed(2)} s over ` +
     `${links} at 80 % (calculated for H100s, not measured)`

@@ -147,6 +147,7 @@ export interface NativePlan {
    */
   microBatchTokens: number;
   activationCheckpointing: boolean;
+  shard: 'optimizer' | 'weights';
   optimizerStates: 'float32' | '8bit';
   masterWeights: 'float32' | 'split';
   gradientDtype: 'float32' | 'bfloat16';
@@ -191,6 +192,7 @@ export interface NativeTrainer {
   sftStep(examples: NativeExample[]): NativeJob<NativeStepMetrics>;
   saveState(path: string): NativeJob<undefined>;
   loadState(paths: readonly string[]): NativeJob<undefined>;
+  gatherWeights(): NativeJob<undefined>;
   dispose(): NativeJob<undefined>;
 }
 

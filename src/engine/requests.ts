@@ -200,6 +200,7 @@ export const CLASSIFICATION_FIELDS = {
 const optimizerStates = choice('float32', '8bit');
 const masterWeights = choice('float32', 'split');
 const gradientDtype = choice('float32', 'bfloat16');
+const shard = choice('optimizer', 'weights');
 
 /** Losses of a preference step; formulas and sources: docs/method.md. */
 export const LOSSES = ['dpo', 'ipo', 'simpo', 'kto', 'robust'] as const;
@@ -267,6 +268,12 @@ export const TRAINER_FIELDS = {
   masterWeights: optional(masterWeights, 'float32'),
   /** Dtype in which the gradients of a step's micro-batches are summed, default float32. */
   gradientDtype: optional(gradientDtype, 'float32'),
+  /**
+   * What several ranks that train all weights share out: `optimizer` gradients, master weights and
+   * moments (ZeRO-2), `weights` the weights too (ZeRO-3), which takes less memory and more traffic.
+   * Changes no result. Default optimizer.
+   */
+  shard: optional(shard, 'optimizer'),
   /**
    * Coefficient of the KL penalty to θ_0 (SRLM + KL): ½·(log π − log π_0)² per completion, averaged
    * over chosen and rejected. Default 0, which turns it off.
@@ -380,6 +387,8 @@ export const PLAN_FIELDS = {
   samples: whole(1),
   /** Devices that train together; absent: 1. Each keeps its shard of full weights' states. */
   ranks: maybe(whole(1)),
+  /** What they share out; absent: the plan chooses. */
+  shard: maybe(shard),
   microBatchTokens: maybe(whole(1)),
   maxNumBatchedTokens: maybe(whole(1)),
   maxNumSeqs: maybe(whole(1)),

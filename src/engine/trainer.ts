@@ -118,8 +118,18 @@ export class Trainer {
   }
 
   /**
+   * Gathers weights that are sharded over the ranks (`shard: 'weights'`): until the next step the
+   * model can be used, and it keeps them if the trainer is disposed of before that. All ranks must
+   * call it. Otherwise it does nothing.
+   */
+  async gatherWeights(): Promise<void> {
+    await runJob(() => this.#native.gatherWeights());
+  }
+
+  /**
    * Frees the optimizer's memory for later work of the engine; `releaseMemory()` returns it to the
-   * operating system. The model keeps its trained weights. Further calls do nothing.
+   * operating system. The model keeps its trained weights; if these are sharded over the ranks and
+   * not gathered, it must be loaded again. Further calls do nothing.
    */
   dispose(): Promise<void> {
     return (this.#disposed ??= this.#end());

@@ -250,6 +250,9 @@ class Follower {
           await takeStep(objective, { trainer, batch, policy, before: done++ }, { signal });
           break;
         }
+        case 'gather weights':
+          await trainer.gatherWeights();
+          break;
         case 'save state':
           await this.saveShard(trainer, order.files, key);
           break;

@@ -27,6 +27,13 @@ function ofMethod({ iterations, sft, pairs, lora, evaluate, ...recipe }: Recipe)
           "must be float32 where lora.enabled is true: an adapter's masters are small and " +
           'kept whole',
       });
+    if (lora.enabled && settings.shard !== 'optimizer')
+      found.push({
+        path: [section, 'shard'],
+        message:
+          'must be optimizer where lora.enabled is true: every GPU keeps the frozen weights, ' +
+          'which the other models use too',
+      });
   }
   if (iterations === 0 && !sft.enabled)
     found.push({

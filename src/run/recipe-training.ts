@@ -119,6 +119,15 @@ const optimisation = (defaults: {
         '`bfloat16` takes 2 bytes per parameter instead of 4 and rounds every addition, ' +
         'so use few micro-batches per step.',
     ),
+  shard: z
+    .enum(['optimizer', 'weights'])
+    .default('optimizer')
+    .describe(
+      'What several GPUs that train all weights share out (docs/scale.md). `optimizer`: ' +
+        'gradients, master weights and moments (ZeRO-2). `weights`: the weights too (ZeRO-3), ' +
+        'for models that do not fit otherwise; each layer is gathered when it is computed. The ' +
+        'results are the same. In one process it has no effect.',
+    ),
   save_steps: count(0, 100).describe(
     'Optimizer steps between two saves of the trainer state (12 bytes per parameter). ' +
       'A killed run loses at most this many steps; 0 saves only on Ctrl-C.',

@@ -24,11 +24,11 @@ export type Order =
   | { do: 'make'; work: Work; units: number; part?: Part | undefined }
   | { do: 'train'; phase: Phase; from: number; to: number; part?: Part | undefined }
   /** The calls of a trainer, which all ranks make together. */
-  | { do: 'step' | 'save weights' }
+  | { do: 'step' | 'gather weights' | 'save weights' }
   /** Each rank saves its shard to the file of its number. */
   | { do: 'save state'; files: string[] }
   | { do: 'load state'; files: string[]; done: number }
-  /** `kept`: the trained weights are those of θ_to. */
+  /** `kept`: the model in memory is θ_to. */
   | { do: 'trained'; kept: boolean }
   /** Free all models but θ_n for these n. */
   | { do: 'keep'; checkpoints: number[] }

@@ -1,10 +1,13 @@
 /** `cream plan`: its table, and one card in detail. */
 import { describe, expect, it } from '@jest/globals';
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { estimateStages } from '../../src/cli/estimate.js';
 import { planMemory } from '../../src/engine/plan.js';
 import { recipeSchema } from '../../src/run/recipe.js';
 import { shapeJson } from '../../src/cli/shapes.js';
 import { cream } from '../support/cli.js';
+import { temporaryFolder } from '../support/tiny-model.js';
 
 describe('cream plan', () => {
   const lines = (text: string) => text.split('\n').map((line) => line.replace(/ {2,}/g, '  '));
@@ -59,6 +62,40 @@ describe('cream plan', () => {
     );
     const wrong = await cream('plan', '--gpus', 'two');
     expect(wrong.stderr).toContain("--gpus must be a whole number from 1 to 100000, got 'two'.");
+  });
+
+  it('shards the weights where the recipe says so, or where a training fits only so', async () => {
+    const args = ['plan', '--shape', '8b', '--gpus', '8', '--device-memory'];
+    interface Planned {
+      stages: { shard: string; parts: { name: string; bytes: number }[]; shortBytes: number }[];
+      traffic: { gradients: number; weights: number };
+    }
+    const planned = async (...more: string[]) => {
+      const { stdout } = await cream(...args, ...more, '--json');
+      const { stages, traffic } = (JSON.parse(stdout) as Planned[])[0]!;
+      const [sample, , train] = stages as [Planned['stages'][0], unknown, Planned['stages'][0]];
+      const part = (name: string) => train.parts.find((p) => p.name === name)?.bytes;
+      return { train, part, traffic, parameters: sample.parts[0]!.bytes / 2 };
+    };
+    expect((await planned('80')).train.shard).toBe('optimizer');
+    const small = await planned('32');
+    expect(small.train).toMatchObject({ shard: 'weights', shortBytes: 0 });
+    const { part, parameters, traffic } = small;
+    expect(part('weights')).toBe((2 * parameters) / 8);
+    // One layer, and the embedding or the head beside it.
+    const [head, layer] = [128256 * 4096, 4096 * (4096 * 2 + 1024 * 2 + 14336 * 3 + 2)];
+    expect(part('gathered weights')).toBe(2 * (layer + head));
+    expect(traffic.weights).toBeCloseTo((2 * 2 * parameters * 7) / 8, -3);
+    const text = (await cream(...args, '32')).stdout;
+    expect(text).toContain('sharded weights');
+    expect(text).toContain(
+      'training on 8 GPUs sends 28.1 GB of gradients and 28.1 GB of weights per GPU and ' +
+        'micro-batch, hidden by both passes from 1,588 tokens on: ',
+    );
+    const recipe = join(temporaryFolder('cream-plan-'), 'recipe.yaml');
+    writeFileSync(recipe, 'train: {shard: weights}\n');
+    const given = await cream('plan', recipe, ...args.slice(1), '80', '--json');
+    expect((JSON.parse(given.stdout) as Planned[])[0]!.stages[2]!.shard).toBe('weights');
   });
 
   it('refuses a file that is no config, by its name', () => {

@@ -59,6 +59,7 @@ const trainerMethods: Record<keyof NativeTrainer, true> = {
   sftStep: true,
   saveState: true,
   loadState: true,
+  gatherWeights: true,
   dispose: true,
 };
 

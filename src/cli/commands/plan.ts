@@ -104,7 +104,7 @@ const planJson = ({ subject, card, stages }: CardPlan, cluster: Cluster | undefi
   model: subject.name,
   deviceMemory: card,
   stages,
-  ...(cluster && { cluster, traffic: trafficOf(stages[2]!, subject, cluster) }),
+  ...(cluster && { cluster, traffic: trafficOf(stages, subject, cluster) }),
 });
 
 /** A table of all plans; the traffic of a cluster; and of a single plan its parts. */
@@ -123,7 +123,7 @@ function printPlans(plans: readonly CardPlan[], cluster: Cluster | undefined): v
   );
   if (cluster)
     for (const [name, { subject, stages }] of new Map(plans.map((one) => [one.subject.name, one])))
-      printLine(`\n${name}: ${trafficLine(trafficOf(stages[2]!, subject, cluster), cluster)}`);
+      printLine(`\n${name}: ${trafficLine(trafficOf(stages, subject, cluster), cluster)}`);
   if (plans.length > 1) return;
   for (const [i, stage] of STAGES.entries())
     printLine(
@@ -134,12 +134,15 @@ function printPlans(plans: readonly CardPlan[], cluster: Cluster | undefined): v
     );
 }
 
-function trafficOf(train: MemoryPlan, { recipe }: Subject, cluster: Cluster): Traffic {
-  const bytesOf = (part: string) => train.parts.find(({ name }) => name === part)?.bytes ?? 0;
-  const weights = bytesOf('weights') / (recipe.dtype === 'float32' ? 4 : 2);
+function trafficOf(stages: readonly MemoryPlan[], { recipe }: Subject, cluster: Cluster): Traffic {
+  const [sample, , train] = stages as [MemoryPlan, MemoryPlan, MemoryPlan];
+  const bytesOf = (plan: MemoryPlan, part: string) =>
+    plan.parts.find(({ name }) => name === part)?.bytes ?? 0;
+  const weights = bytesOf(sample, 'weights') / (recipe.dtype === 'float32' ? 4 : 2);
   // An adapter's gradients are float32 unless the recipe says otherwise.
-  const adapter = recipe.lora.enabled ? bytesOf('gradients') / 4 : undefined;
-  return trainingTraffic({ weights, adapter, dtype: recipe.dtype }, cluster);
+  const adapter = recipe.lora.enabled ? bytesOf(train, 'gradients') / 4 : undefined;
+  const { shard } = train;
+  return trainingTraffic({ weights, adapter, dtype: recipe.dtype, shard }, cluster);
 }
 
 const gib = (bytes: number): string => `${(bytes / GIB).toFixed(1)} GiB`;
@@ -147,6 +150,7 @@ const gib = (bytes: number): string => `${(bytes / GIB).toFixed(1)} GiB`;
 function chosen({
   microBatchTokens,
   activationCheckpointing,
+  shard,
   optimizerStates,
   masterWeights,
   gradientDtype,
@@ -159,6 +163,7 @@ function chosen({
   return [
     `${microBatchTokens} tokens`,
     activationCheckpointing && 'activation checkpointing',
+    shard === 'weights' && 'sharded weights',
     ...small,
   ]
     .filter(Boolean)
@@ -213,6 +218,7 @@ function requestOf(
     newTokens: sample.max_new_tokens,
     samples: sample.samples,
     ranks: cluster && cluster.gpus * cluster.nodes,
+    shard: given && !lora.enabled ? train.shard : undefined,
     microBatchTokens: fixed(train.micro_batch_tokens),
     activationCheckpointing: fixed(train.activation_checkpointing),
     maxNumSeqs: fixed(sample.max_num_seqs),

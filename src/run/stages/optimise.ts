@@ -139,8 +139,9 @@ export async function trainCheckpoint<Example>(
       await policy.model.dispose();
       throw error;
     });
-    // The model has the weights of the last step.
-    const kept = best === steps.length;
+    // The model has the weights of the last step, unless they are sharded over the ranks.
+    const last = best === steps.length;
+    const kept = last && !(team && settings.shard === 'weights');
     await team?.order({ do: 'trained', kept });
     if (!kept) await policy.model.dispose();
     else await run.models.endTraining(policy.model, checkpoint, settings.checkpoint_dtype);
@@ -148,7 +149,7 @@ export async function trainCheckpoint<Example>(
     await run.write(of.phase, 'steps.jsonl', steps);
     await rm(folder, { recursive: true, force: true });
     const examples = `${objective.examples.length} ${unit}`;
-    const stopped = kept
+    const stopped = last
       ? ''
       : `, the weights of step ${best} are kept of ${steps.length} (of ${totalSteps(objective)})`;
     return { result: undefined, note: `${examples}, ${noteOn(steps)}${stopped}` };
@@ -197,7 +198,11 @@ export async function optimise<Example>(
       throw new Interrupted();
     };
     const measured = async (): Promise<void> => {
-      const result = await evaluateNewest(objective, policy, steps, hooks.signal);
+      const gather = async () => {
+        await team?.order({ do: 'gather weights' });
+        await trainer.gatherWeights();
+      };
+      const result = await evaluateNewest(objective, policy, steps, hooks.signal, gather);
       if (result === 'aborted') await interrupted();
       if (result !== 'best') return;
       await state.saveBest(stateful, steps, build);
@@ -238,9 +243,11 @@ async function evaluateNewest<Example>(
   policy: LanguageModel,
   steps: StepRecord[],
   signal: AbortSignal,
+  gather: () => Promise<void>,
 ): Promise<'aborted' | 'best' | 'done'> {
   const { evaluation } = objective;
   if (!evaluation || !isUnmeasured(evaluation, steps, totalSteps(objective))) return 'done';
+  await gather();
   try {
     Object.assign(steps.at(-1)!, await evaluation.measure(policy, signal));
   } catch (error) {

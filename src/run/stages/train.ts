@@ -53,6 +53,7 @@ export function preferenceObjective(
     rewards: true,
     weight: (pair) => pair.weight,
     step: async (trainer, batch, policy, signal) => {
+      if (baselineOf) await trainer.gatherWeights(); // the policy scores mismatched completions
       const kl = await baselineOf?.(batch, policy.model, signal);
       const metrics = await trainer.preferenceStep(
         batch.map((pair) => ({
