@@ -68,12 +68,13 @@ const next = random(SEED);
 const between = (shortest, longest) => shortest + Math.floor(next() * (longest - shortest + 1));
 const prompts = builtinPrompts({ seed: SEED, split: 'train', count: 64 });
 // A model with a short context (as in tests) gets the ends of the prompts.
-const promptTokens = prompts.map(({ prompt }) =>
-  language
-    .encodePrompt(prompt)
-    .slice(-Math.floor(config.maxPositionEmbeddings / 3))
-    .map((id) => id % config.vocabSize),
-);
+const promptTokens = [];
+for (const { prompt } of prompts)
+  promptTokens.push(
+    (await language.encodePrompt(prompt))
+      .slice(-Math.floor(config.maxPositionEmbeddings / 3))
+      .map((id) => id % config.vocabSize),
+  );
 const text = builtinDemonstrations({ seed: SEED, count: spec.quick ? 20 : 400 }).flatMap(
   ({ completion }) =>
     language.tokenizer.encode(`${completion[0].content}\n`).map((id) => id % config.vocabSize),

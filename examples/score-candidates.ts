@@ -16,11 +16,12 @@ const candidates = [
 
 // log π(answer | question) in nats, end-of-turn token included
 const sums = await lm.score(question, candidates);
+const tokens = await Promise.all(candidates.map((candidate) => lm.encodeCompletion(candidate)));
 const ranked = candidates
   .map((candidate, i) => ({
     candidate,
     sum: sums[i]!,
-    mean: sums[i]! / lm.encodeCompletion(candidate).length,
+    mean: sums[i]! / tokens[i]!.length,
   }))
   .sort((a, b) => b.mean - a.mean); // a mean does not favour short answers as a sum does
 

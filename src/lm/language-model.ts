@@ -138,12 +138,16 @@ export class LanguageModel {
   /**
    * Token ids of a prompt: the messages in the chat template, with the generation prompt. If the
    * template supports no system message, its text is prepended to the user's message. Without a
-   * template the contents are joined by blank lines. Throws TextError ERR_CHAT_TEMPLATE for
-   * messages that the template refuses.
+   * template the contents are joined by blank lines. Rejects with TextError ERR_CHAT_TEMPLATE for
+   * messages that the template refuses. The event loop runs while a long text is tokenised; aborting
+   * `signal` rejects with its reason.
    */
-  encodePrompt(messages: readonly Message[]): number[] {
-    const { text, addSpecialTokens } = this.promptText(messages);
-    return this.tokenizer.encode(text, { addSpecialTokens });
+  async encodePrompt(
+    messages: readonly Message[],
+    options: { signal?: AbortSignal } = {},
+  ): Promise<number[]> {
+    knownKeys(options, ['signal'], '[encodePrompt] the options');
+    return promptInSlices(this, messages, new Slices(options.signal));
   }
 
   /** @internal The text of a prompt, and whether special tokens are added to it. */
@@ -157,12 +161,13 @@ export class LanguageModel {
   }
 
   /**
-   * Token ids of a completion: the text and the token that ends the turn. Throws CreamError
-   * ERR_UNSUPPORTED for a model without an end-of-sequence token.
+   * Token ids of a completion: the text and the token that ends the turn. Rejects with CreamError
+   * ERR_UNSUPPORTED for a model without an end-of-sequence token. In slices, as encodePrompt().
    */
-  encodeCompletion(text: string): number[] {
-    const end = this.endOfTurn();
-    return [...this.tokenizer.encode(this.completionText(text)), end];
+  async encodeCompletion(text: string, options: { signal?: AbortSignal } = {}): Promise<number[]> {
+    if (typeof text !== 'string') throw invalid(`The completion must be text, got ${shown(text)}.`);
+    knownKeys(options, ['signal'], '[encodeCompletion] the options');
+    return completionInSlices(this, text, new Slices(options.signal));
   }
 
   /** @internal The text of a completion as the chat template has it. */
@@ -318,9 +323,10 @@ export class LanguageModel {
         `The prompt has at least ${fewest} tokens and the model's context holds ${context}; ` +
           'shorten it.',
       );
-    return said.length <= SLICE_CHARACTERS / 2
-      ? this.encodePrompt(messages)
-      : promptInSlices(this, messages, new Slices(signal));
+    if (said.length > SLICE_CHARACTERS / 2)
+      return promptInSlices(this, messages, new Slices(signal));
+    const { text, addSpecialTokens } = this.promptText(messages);
+    return this.tokenizer.encode(text, { addSpecialTokens });
   }
 
   /** The base's hub id or alias, or the path of a local one. */

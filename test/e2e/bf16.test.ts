@@ -19,8 +19,10 @@ beforeAll(async () => {
     DTYPES.map((dtype) => loadModel('smollm2-135m-instruct', { dtype })),
   );
   models = { float32: float32!, bfloat16: bfloat16! };
-  prompts = builtinDemonstrations({ seed: 5, count: 6 }).map(({ prompt }) =>
-    models.bfloat16.encodePrompt(prompt),
+  prompts = await Promise.all(
+    builtinDemonstrations({ seed: 5, count: 6 }).map(({ prompt }) =>
+      models.bfloat16.encodePrompt(prompt),
+    ),
   );
   completions = prompts.map(() => []);
   const request = {

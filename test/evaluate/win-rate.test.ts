@@ -125,7 +125,7 @@ describe('the judge of pairs', () => {
       const { sums } = await judge.model.score({
         groups: [
           {
-            prompt: judge.encodePrompt(pairPrompt(prompt, a, b)),
+            prompt: await judge.encodePrompt(pairPrompt(prompt, a, b)),
             completions: ['A', 'B'].map((letter) => judge.tokenizer.encode(letter)),
           },
         ],

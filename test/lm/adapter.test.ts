@@ -30,8 +30,8 @@ async function adapterFolder(): Promise<{ folder: string; scores: number[] }> {
   for (let i = 0; i < 4; i++)
     await trainer.sftStep([
       {
-        prompt: lm.encodePrompt([{ role: 'user', content: 'hi' }]),
-        completion: lm.encodeCompletion('yes'),
+        prompt: await lm.encodePrompt([{ role: 'user', content: 'hi' }]),
+        completion: await lm.encodeCompletion('yes'),
       },
     ]);
   const folder = join(temporaryFolder(), 'adapter');

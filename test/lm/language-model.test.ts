@@ -14,13 +14,34 @@ beforeAll(async () => {
 afterAll(() => lm?.dispose());
 
 describe('LanguageModel', () => {
-  it('renders prompts by the template and ends completions with the end of turn', () => {
+  it('renders prompts by the template and ends completions with the end of turn', async () => {
     const turn = [{ role: 'user', content: 'hi' }];
-    expect(lm.tokenizer.decode(lm.encodePrompt(turn))).toBe(
+    expect(lm.tokenizer.decode(await lm.encodePrompt(turn))).toBe(
       '<|im_start|>user\nhi<|im_end|>\n<|im_start|>assistant\n',
     );
-    expect(lm.encodeCompletion('ok')).toEqual([...lm.tokenizer.encode('ok'), 258]);
+    expect(await lm.encodeCompletion('ok')).toEqual([...lm.tokenizer.encode('ok'), 258]);
     expect(lm.stopIds).toEqual([258]);
+  });
+
+  it('tokenises long texts while the event loop runs, until the signal', async () => {
+    const long = 'hi '.repeat(200_000);
+    const turn = [{ role: 'user', content: long }];
+    for (const encode of [
+      (signal?: AbortSignal) => lm.encodePrompt(turn, signal && { signal }),
+      (signal?: AbortSignal) => lm.encodeCompletion(long, signal && { signal }),
+    ]) {
+      let [turns, running] = [0, true];
+      const next = (): void => {
+        turns++;
+        if (running) setImmediate(next);
+      };
+      next();
+      expect((await encode()).length).toBeGreaterThan(200_000);
+      running = false;
+      expect(turns).toBeGreaterThan(4);
+      const reason = new Error('enough');
+      await expect(encode(AbortSignal.abort(reason))).rejects.toBe(reason);
+    }
   });
 
   it('generates the same completion whole and in pieces', async () => {
@@ -39,7 +60,7 @@ describe('LanguageModel', () => {
     const completion = await lm.generate('hi', { maxNewTokens: 12, seed: 5 });
     const [direct] = await lm.model
       .generate({
-        prompts: [{ tokens: lm.encodePrompt([{ role: 'user', content: 'hi' }]) }],
+        prompts: [{ tokens: await lm.encodePrompt([{ role: 'user', content: 'hi' }]) }],
         maxNewTokens: 12,
         stopIds: lm.stopIds,
         seed: 5,
@@ -50,7 +71,7 @@ describe('LanguageModel', () => {
     expect(completion).toMatchObject({
       text: lm.tokenizer.decode([...direct!.tokens], { skipSpecialTokens: true }),
       finishReason: 'length',
-      promptTokens: lm.encodePrompt([{ role: 'user', content: 'hi' }]).length,
+      promptTokens: (await lm.encodePrompt([{ role: 'user', content: 'hi' }])).length,
       seed: 5n,
     });
   });
@@ -68,7 +89,7 @@ describe('LanguageModel', () => {
     expect(tokens.map(({ topLogprobs }) => topLogprobs)).toEqual(whole.topLogprobs);
 
     // Beside the first token: the log-softmax of the prompt's last logits.
-    const prompt = lm.encodePrompt([{ role: 'user', content: 'hi' }]);
+    const prompt = await lm.encodePrompt([{ role: 'user', content: 'hi' }]);
     const logits = (await lm.model.logits(prompt)).subarray(-lm.model.config.vocabSize);
     const sum = Math.log(logits.reduce((all, logit) => all + Math.exp(logit), 0));
     const best = [...logits.keys()].sort((a, b) => logits[b]! - logits[a]!).slice(0, 4);
@@ -154,8 +175,8 @@ describe('LanguageModel', () => {
     const direct = await lm.model.score({
       groups: [
         {
-          prompt: lm.encodePrompt([{ role: 'user', content: 'hi' }]),
-          completions: [lm.encodeCompletion('a'), lm.encodeCompletion('bcd')],
+          prompt: await lm.encodePrompt([{ role: 'user', content: 'hi' }]),
+          completions: [await lm.encodeCompletion('a'), await lm.encodeCompletion('bcd')],
         },
       ],
     });

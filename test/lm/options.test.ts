@@ -85,6 +85,8 @@ const CASES: Record<string, [call: () => unknown, message: string]> = {
   'save: dtype': [() => lm.save('x', { dtype: 'f16' as never }), "[save] dtype must be 'float32'"],
   'with: no model': [() => lm.with(null as never), '[with] a Model is needed, got null.'],
   'encodePrompt: text': [() => lm.encodePrompt('hi' as never), 'must be a list of {role, content}'],
+  'encodePrompt: an option': [() => lm.encodePrompt([], { x: 1 } as never), 'no option "x"'],
+  'encodeCompletion: a number': [() => lm.encodeCompletion(5 as never), 'must be text, got 5.'],
   'Model.generate: an option': [
     () => lm.model.generate(request, { onToken: () => {} } as never),
     'no option "onToken" (they are signal, onProgress, onTokens).',

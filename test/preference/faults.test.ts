@@ -180,10 +180,10 @@ describe('official code, training', () => {
     'the same for pairs: an end of turn that only the chosen one has makes it a different ' +
       'sequence',
     async () => {
-      const prompt = language.encodePrompt([{ role: 'user', content: 'Q' }]);
+      const prompt = await language.encodePrompt([{ role: 'user', content: 'Q' }]);
       const [chosen, rejected] = [
-        language.encodeCompletion('A'),
-        language.encodeCompletion('A').slice(0, -1),
+        await language.encodeCompletion('A'),
+        (await language.encodeCompletion('A')).slice(0, -1),
       ];
       const { sums } = await language.model.score({
         groups: [{ prompt, completions: [chosen, rejected] }],

@@ -18,7 +18,7 @@ it('keeps no weights of θ_0 for its tokenizer alone, and loads them once they s
   const policy = await models.policy(trained);
   const one = inMemory();
   expect(one).toBe(4 * policy.model.config.parameters);
-  expect(policy.encodePrompt([{ role: 'user', content: 'one' }]).length).toBeGreaterThan(0);
+  expect((await policy.encodePrompt([{ role: 'user', content: 'one' }])).length).toBeGreaterThan(0);
   await models.model(base);
   expect(inMemory()).toBe(2 * one);
   await models.keep([trained]);
