@@ -94,7 +94,7 @@ class Job : public std::enable_shared_from_this<Job> {
   // addressed by index below. Throws the same error synchronously where the engine is closed.
   static Napi::Object start(Napi::Env env, EnginePtr engine, Work work, Result result,
                             const std::vector<Napi::Value>& callbacks = {});
-  // The same for work that joins the generations in progress (Engine::post_joining).
+  // start() for work that joins the generations in progress (Engine::post_joining).
   static Napi::Object start_joining(Napi::Env env, EnginePtr engine, Begin begin, Result result,
                                     const std::vector<Napi::Value>& callbacks);
 

@@ -37,7 +37,7 @@ class SharedModel {
   // over the shared base.
   std::shared_ptr<SharedModel> copy() const;
   std::shared_ptr<SharedModel> copy_adapter() const;
-  // The same base with another adapter, whose tensors are moved from `masters`, or with none.
+  // This base with another adapter, whose tensors are moved from `masters`, or with none.
   std::shared_ptr<SharedModel> with_adapter(const LoraParams& params, AdapterTensors masters) const;
   std::shared_ptr<SharedModel> without_adapter() const;
 

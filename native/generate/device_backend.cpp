@@ -207,7 +207,7 @@ Tensor DeviceBackend::prefill_pass(const PrefillRows& rows,
                          model_.weights().head);
 }
 
-// Where a prompt's last page is not full, each sequence continues in a copy of it; the prompt's
+// If a prompt's last page is not full, each sequence continues in a copy of it, but the prompt's
 // last sequence continues in the page itself.
 void DeviceBackend::place(const Sequences& entering) {
   std::vector<int32_t> from, to;

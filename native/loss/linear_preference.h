@@ -38,7 +38,7 @@ struct HeadGradient {
 // Rows whose logits are in memory at once: about two pairs of average length, so that the head's
 // gradient is read and written once for both; 190 MB at a vocabulary of 49,152.
 inline constexpr int64_t kHeadChunkRows = 640;
-// The same on a device, for a micro-batch of this many rows: more rows, so that the head's gradient
+// kHeadChunkRows on a device, for a micro-batch of `rows` rows: more, so that the head's gradient
 // is read and written less often, but not so many that their logits exceed a layer's activations.
 inline int64_t device_head_chunk_rows(int64_t rows) {
   return std::clamp<int64_t>(rows / 4, kHeadChunkRows, 2048);

@@ -122,7 +122,7 @@ class ConfigKeys {
 // Throws Error{unsupported} for a key that changes the model's numbers and that its family does not
 // honour, unless its value is the neutral one.
 void refuse_variants(const ConfigKeys& keys, const Family& family);
-// The same check for the keys inside rope_parameters or rope_scaling.
+// refuse_variants() for the keys inside rope_parameters or rope_scaling.
 void refuse_unknown_scaling(const ConfigKeys& keys, const Family& family);
 
 }  // namespace cream

@@ -29,7 +29,7 @@ class KvBlock {
   // Copies keys and values [n, kv_heads, head_dim] to positions at … at+n−1. The caller advances
   // `length` after all layers are written.
   void write(int64_t layer, int64_t at, const Tensor& keys, const Tensor& values);
-  // The same for one position, from contiguous memory of the cache's dtype: the decode path, called
+  // write() of one position, from contiguous memory of the cache's dtype: the decode path, called
   // for every sequence and layer.
   void write_row(int64_t layer, int64_t at, const void* key, const void* value);
   void grow(int64_t capacity);  // keeps valid positions; no-op if large enough

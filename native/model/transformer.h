@@ -88,8 +88,8 @@ class Attention {
   // heads·head_dim].
   virtual Tensor attend(const AttentionLayer& layer, const Tensor& q, const Tensor& k,
                         const Tensor& v) = 0;
-  // The same, before RoPE. An implementation overrides it to write rotated keys straight to its
-  // cache.
+  // attend() on a projection before RoPE. An implementation overrides it to write rotated keys
+  // straight to its cache.
   virtual Tensor attend_joined(const AttentionLayer& layer, const ops::JoinedHeads& joined);
 };
 

@@ -28,7 +28,7 @@ class Group {
   virtual Pending reduce_scatter(Tensor shard, Tensor whole) = 0;
   // whole [size · n] ← the shards [n] of all ranks, in their order.
   virtual Pending all_gather(Tensor whole, Tensor shard) = 0;
-  // The same for each pair of tensors, in one operation; there may be none.
+  // all_gather() of each pair of tensors, in one operation; the lists may be empty.
   virtual Pending all_gather(std::vector<Tensor> wholes, std::vector<Tensor> shards) = 0;
 };
 

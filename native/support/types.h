@@ -234,8 +234,8 @@ void each_form(Forms& forms, Field&& field) {
   field("gradientDtype", forms.bf16_gradients, Words{"float32", "bfloat16"});
 }
 
-// The same for all settings that affect a trainer's updates: the addon reads them, and the state of
-// a trainer records them.
+// each_form() for all settings that affect a trainer's updates: the addon reads them, and the state
+// of a trainer records them.
 template <class Params, class Field>
 void each_setting(Params& params, Field&& field) {
   auto& optimizer = params.optimizer;

@@ -87,7 +87,7 @@ void Backward::enter() {
 void Backward::leave() {
   if (frozen() || entered_ <= parts_.head()) return;  // still in the forward pass
   const size_t part = entered_ - 1;
-  // Of the head's part only a separate head comes after the final norm.
+  // The head's part has the final norm and, after it, an untied head.
   optimizer_.send_from(
       (part == parts_.head() ? final_norm_ : layers_[parts_.unit(part) - 1]).first);
 }

@@ -13,7 +13,7 @@ export interface Traffic {
   gradients: number;
   /** Per step, or per micro-batch where they are sharded; 0 for an adapter. */
   weights: number;
-  /** What the GPUs share out. */
+  /** The tensors that the GPUs shard (`train.shard`). */
   shard: 'optimizer' | 'weights';
   seconds: number;
   /**

@@ -34,7 +34,7 @@ export function outputOf(path: string): Output {
   throw refusal(path, 'it is neither a file nor a pipe; name a file');
 }
 
-/** What is at `path`; undefined if nothing is. @throws RunError if that cannot be found out */
+/** The entry at `path`; undefined if there is none. @throws RunError if that is not known */
 function look(path: string, stat: typeof lstatSync): Stats | undefined {
   try {
     return stat(path, { throwIfNoEntry: false });

@@ -161,7 +161,7 @@ function isListOfRows(text: string): boolean {
 
 /** Columns that hold numbers; all other fields of a CSV file are text. */
 const NUMBERS = new Set(['sample', 'reward', 'reward_previous', 'consistency']);
-/** What pandas and polars write for an absent value, and pandas reads as one. */
+/** Texts that pandas and polars write for an absent value, and pandas reads as one. */
 const ABSENT =
   /^(?:-?(?:NaN|nan)|<NA>|null|NULL|None|N\/A|n\/a|NA|#N\/A(?: N\/A)?|#NA|-?1\.#(?:IND|QNAN))$/;
 

@@ -159,7 +159,7 @@ export const chunksOf = (group: RowGroup, column: string): ColumnMetaData[] =>
     .filter(({ path_in_schema }) => path_in_schema[0] === column);
 
 export interface ColumnBytes {
-  /** Of the whole file. */
+  /** Size of the whole file. */
   byteLength: number;
   slice(start: number, end?: number): ArrayBuffer;
 }

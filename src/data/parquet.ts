@@ -109,7 +109,7 @@ const topLevel = (metadata: FileMetaData): string[] => [
 interface ColumnWork {
   bytes: AsyncBuffer;
   metadata: FileMetaData;
-  /** Of the row group. */
+  /** Index of the row group. */
   index: number;
   column: string;
   name: string;

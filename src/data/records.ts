@@ -118,7 +118,7 @@ export interface MismatchedRecord {
 
 /** A given preference pair as a reward rates it. */
 export interface RankedPairRecord {
-  /** Of the preference. */
+  /** Id of the preference. */
   id: string;
   chosen_tokens: number;
   rejected_tokens: number;
@@ -249,7 +249,7 @@ export interface AnswerRecord {
    * probability of the right choices (TruthfulQA's mc2). `correct` is then whether it is above ½.
    */
   score?: number;
-  /** Of the completion; by log-likelihood, of all choices together. */
+  /** Tokens of the completion; for log-likelihoods those of all choices together. */
   tokens: number;
   /** Log-likelihood only: summed log-prob of each choice, nats, in the question's order. */
   choice_logps?: number[];

@@ -66,7 +66,7 @@ export function checkFields<Context, F extends Fields<Context>>(
   ) as CheckedOf<F>;
 }
 
-/** The same field with a default. */
+/** `field` with a default, which may be left out. */
 export const optional = <In, Out, Context>(
   field: Field<In, Out, Context>,
   value: NoInfer<In>,

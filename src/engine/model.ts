@@ -129,7 +129,7 @@ export class Model {
       dtype,
       device,
       config: Object.freeze(config),
-      // Of a multimodal model only the text part is saved.
+      // A multimodal model is saved as its text part alone.
       configJson: 'text_config' in file ? (JSON.parse(configJson) as typeof file) : file,
       adapter: null,
     });

@@ -105,7 +105,7 @@ export interface NativeGenerationStats {
    * the request's first sequence entered.
    */
   firstStep: number;
-  /** The same count at the request's last decode step. */
+  /** That number at the request's last decode step. */
   lastStep: number;
   /** Seconds of the steps that this request took part in, alone or with others. */
   prefillSeconds: number;

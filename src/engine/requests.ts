@@ -269,9 +269,9 @@ export const TRAINER_FIELDS = {
   /** Dtype in which the gradients of a step's micro-batches are summed, default float32. */
   gradientDtype: optional(gradientDtype, 'float32'),
   /**
-   * What several ranks that train all weights share out: `optimizer` gradients, master weights and
-   * moments (ZeRO-2), `weights` the weights too (ZeRO-3), which takes less memory and more traffic.
-   * Changes no result. Default optimizer.
+   * The tensors that are sharded when several ranks train all weights. `optimizer`: gradients,
+   * master weights and moments (ZeRO-2). `weights`: the weights too (ZeRO-3), with less memory and
+   * more traffic. Changes no result. Default optimizer.
    */
   shard: optional(shard, 'optimizer'),
   /**
@@ -387,7 +387,7 @@ export const PLAN_FIELDS = {
   samples: whole(1),
   /** Devices that train together; absent: 1. Each keeps its shard of full weights' states. */
   ranks: maybe(whole(1)),
-  /** What they share out; absent: the plan chooses. */
+  /** The tensors that these devices shard; absent: the plan chooses. */
   shard: maybe(shard),
   microBatchTokens: maybe(whole(1)),
   maxNumBatchedTokens: maybe(whole(1)),

@@ -10,7 +10,7 @@ export interface TokenBytes {
 
 export const tokenBytes: Field<TokenBytes, TokenBytes> = {
   check: ({ bytes, offsets }) => {
-    // By tag, not by constructor: a jest test has typed arrays of its own.
+    // Compared by tag, not by constructor: a jest test has typed arrays of its own.
     const tag = (value: unknown): string => Object.prototype.toString.call(value);
     if (tag(bytes) !== '[object Uint8Array]' || tag(offsets) !== '[object Uint32Array]') {
       throw invalid(

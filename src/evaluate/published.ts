@@ -29,7 +29,7 @@ export interface PublishedTask extends Pick<Task, 'name' | 'method'> {
   /** Columns that every row must have; an error about a row of another data set names them. */
   columns: readonly string[];
   read(row: Row): Published;
-  /** What the task counts: the right choice, or the total probability of the right choices. */
+  /** The measure of a question: its right choice, or the total probability of its right choices. */
   counts?: 'choice' | 'probability';
 }
 

@@ -55,7 +55,7 @@ export function rankingAccuracy(pairs: readonly RatedPair[], tolerance: number):
   };
 }
 
-/** The same pairs with the length as reward: the longer completion wins. */
+/** `pairs` with the length as reward, so that the longer completion wins. */
 export function byLength(pairs: readonly RatedPair[]): RatedPair[] {
   const rated = ({ tokens }: Candidate): Candidate => ({ tokens, reward: tokens });
   return pairs.map(({ chosen, rejected }) => ({

@@ -60,7 +60,7 @@ function parseNumbers(text: string): unknown {
     : (JSON.parse(standard) as unknown);
 }
 
-/** The same text with every non-standard or too long number replaced; strings are untouched. */
+/** `text` with every non-standard or too long number replaced; strings are untouched. */
 function toStandard(text: string): string {
   const parts: string[] = [];
   let copied = 0;

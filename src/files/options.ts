@@ -47,7 +47,7 @@ function unknownKey(key: string, keys: readonly string[], where: string): string
   return `${where} ${where.endsWith('s') ? 'have' : 'has'} no option ${JSON.stringify(key)}${hint}`;
 }
 
-/** By its members, because a program may have an AbortSignal of its own (a polyfill, jest). */
+/** Looks at members, because a program may have an AbortSignal of its own (a polyfill, jest). */
 const isSignal = (value: unknown): boolean =>
   typeof (value as Partial<AbortSignal>).throwIfAborted === 'function' &&
   typeof (value as Partial<AbortSignal>).addEventListener === 'function';

@@ -15,7 +15,7 @@ const ENOUGH_BYTES = 2 ** 20;
 /** One file to download. */
 export interface Download {
   url: string;
-  /** Where the bytes are collected. */
+  /** The file that collects the bytes. */
   partial: string;
   file: HubFile;
   fetching: Fetching;

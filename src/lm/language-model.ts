@@ -127,7 +127,7 @@ export class LanguageModel {
   }
 
   /**
-   * The same tokenizer and template with other weights, e.g. a snapshot or a checkpoint that was
+   * This tokenizer and template with other weights, e.g. a snapshot or a checkpoint that was
    * trained from this model.
    */
   with(model: Model): LanguageModel {
@@ -198,8 +198,8 @@ export class LanguageModel {
   }
 
   /**
-   * The same completion in chunks of text, as it is generated; `chunks()` of it has the log-probs
-   * of each chunk's tokens as well, and its `completion` is what generate() returns. It starts at
+   * The completion of generate() in chunks of text, as it is generated. Its `chunks()` also have
+   * the log-probs of each chunk's tokens, and its `completion` is what generate() returns. It starts at
    * once. Throws CreamError or TextError for an impossible request; later errors come from the loop
    * and from `completion`. Leaving the loop stops the generation.
    */

@@ -53,7 +53,7 @@ export async function countPrompt(
   return count(language, text, limit, slices, addSpecialTokens);
 }
 
-/** The same for a completion, including the token that ends the turn. */
+/** Number of tokens of a completion, including the token that ends the turn; as countPrompt(). */
 export async function countCompletion(
   language: LanguageModel,
   text: string,

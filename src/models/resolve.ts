@@ -230,7 +230,7 @@ async function resolveAlias(
 
 async function readPin(file: string): Promise<Pin | null> {
   const text = await readText(file, 'record').catch(() => '');
-  // In the form that resolveAlias writes; anything else is ignored.
+  // Only the form that resolveAlias writes is read.
   const match = /^\{"source":"(hub|wheel)"(?:,"commit":"([0-9a-f]{40})")?\}\s*$/.exec(text);
   return match && { source: match[1] as Pin['source'], ...(match[2] && { commit: match[2] }) };
 }

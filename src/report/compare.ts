@@ -33,9 +33,9 @@ export interface SeedGroup {
   label: string;
   runs: string[];
   finished: number;
-  /** Of the last models; null if none was measured. */
+  /** Accuracy of the last models; null if none was measured. */
   accuracy: MeanInterval | null;
-  /** Of the last iterations. */
+  /** Mean C of the last iterations. */
   consistency: MeanInterval | null;
   margin: MeanInterval | null;
 }

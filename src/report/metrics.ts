@@ -187,7 +187,7 @@ function rowsLeftOut(events: readonly Row[]): RunReport['leftOut'] {
   return [...found.values()];
 }
 
-/** The same report with at most `count` ranked prompts per iteration. */
+/** `run` with at most `count` ranked prompts per iteration. */
 export function withExamples(run: RunReport, count: number): RunReport {
   return {
     ...run,

@@ -54,7 +54,7 @@ export interface Part {
   t: number;
 }
 
-/** What the work of a stage may use, on rank 0 and on the ranks that follow it. */
+/** The parts of a context that the work of a stage may use, on rank 0 and on all other ranks. */
 export type WorkContext = Pick<RunContext, 'recipe' | 'models' | 'checkpoint' | 'file' | 'read'>;
 
 /** The context of work on a rank that follows rank 0. */
@@ -125,7 +125,7 @@ export class RunContext {
   }
 
   /**
-   * The same run with the artefacts of iteration `t` in its subfolder `name`: a part of the
+   * This run with the artefacts of iteration `t` in its subfolder `name`: a part of the
    * iteration that trains or samples from another model. The part has a θ_{t+1} of its own; all
    * earlier models are the run's. Its steps are not in the run's metrics.
    */

@@ -123,8 +123,9 @@ const optimisation = (defaults: {
     .enum(['optimizer', 'weights'])
     .default('optimizer')
     .describe(
-      'What several GPUs that train all weights share out (docs/scale.md). `optimizer`: ' +
-        'gradients, master weights and moments (ZeRO-2). `weights`: the weights too (ZeRO-3), ' +
+      'The tensors that are sharded when several GPUs train all weights (docs/scale.md). ' +
+        '`optimizer`: gradients, master weights and moments (ZeRO-2). `weights`: the weights too ' +
+        '(ZeRO-3), ' +
         'for models that do not fit otherwise; each layer is gathered when it is computed. The ' +
         'results are the same. In one process it has no effect.',
     ),

@@ -11,16 +11,17 @@ import { samplingOf } from './stages/sample.js';
 import { scoringOf, type CompletionGroup } from './stages/score.js';
 import { samplingFrom, type Origin } from './temporal.js';
 
+/** A description of work that rank 0 sends to the other ranks. */
 export type Work =
   | { stage: 'sample' | 'judge' | 'given pairs' | 'mismatched'; t: number }
   /** `sampled`: the sampler's log-probs stand for θ_t's. */
   | { stage: 'score'; t: number; sampled: boolean }
   | { stage: 'evaluate'; n: number }
-  /** Of the model in training. */
+  /** Evaluates the model in training. */
   | { stage: 'evaluate in training' }
   /** Another model samples for iteration t; see temporal.ts. */
   | { stage: 'sample others'; t: number; origin: Origin }
-  /** By the recipe's reward model. */
+  /** Rewards by the recipe's reward model. */
   | { stage: 'reward' };
 
 /** Makes the records of some items of a stage, which come from JSON. */

@@ -42,7 +42,7 @@ export function textLogprobs(lm: LanguageModel, top: boolean): Describe {
       top_logprobs: top
         ? own.map(({ top: all, token, logprob }) => ({
             ...Object.fromEntries(
-              // Of tokens that are written alike, the likeliest counts.
+              // The likeliest of several tokens with the same text is kept.
               all
                 .map(tell)
                 .reverse()

@@ -118,7 +118,7 @@ export class Encoder {
   }
 
   /**
-   * The same ids, written to `ids` step by step. Yields the number of characters that each step
+   * `encode` in steps that append to `ids`. Yields the number of characters that each step
    * processed, about a thousand (a Unigram chunk is one step).
    */
   *encodeInSteps(text: string, addSpecialTokens: boolean, ids: number[]): Generator<number> {

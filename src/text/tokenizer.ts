@@ -137,8 +137,8 @@ export class Tokenizer {
   }
 
   /**
-   * The same ids; `after` is awaited after each step with the number of characters processed, so
-   * that the event loop can run. Rejects with TextError, or with the error of `after`.
+   * encode() in steps; `after` is awaited after each step with the number of characters processed,
+   * so that the event loop can run. Rejects with TextError, or with the error of `after`.
    */
   async encodeInSlices(
     text: string,

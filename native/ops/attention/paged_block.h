@@ -229,7 +229,7 @@ struct PagedJoinBlock {
   }
 };
 
-// The same for parts of WarpCore.
+// The join of parts that WarpCore computed.
 struct WarpJoinBlock {
   const float *running, *sums;
   PagedState state;

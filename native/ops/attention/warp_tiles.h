@@ -128,7 +128,7 @@ CREAM_HOST_DEVICE void fetch(Block& block, uint16_t* to_k, uint16_t* to_v, int s
   });
 }
 
-// The same for queries: `count` of `rows`.
+// fetch() for queries: `count` of `rows`.
 template <int D, class Block, class Query>
 CREAM_HOST_DEVICE void fetch_queries(Block& block, uint16_t* to, int rows, int count, int d,
                                      const Query& query) {

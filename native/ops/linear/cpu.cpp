@@ -128,7 +128,7 @@ void add_adapter(Tensor& y, const Tensor& x, const LinearAdapter& adapter) {
   y.narrow(1, adapter.begin, delta.size(1)).add_(delta);
 }
 
-// The same under autograd, in x's dtype: the columns of the adapters side by side, with zeros
+// add_adapter() under autograd, in x's dtype: the columns of the adapters side by side, with zeros
 // between them.
 Tensor adapter_columns(const Tensor& x, const Linear& w) {
   std::vector<Tensor> columns;

@@ -65,7 +65,7 @@ Tensor keep_mask(const InputDropout& dropout, int64_t rows, int64_t columns,
 // the plain path. Otherwise the fast path runs, with the same bits with and without autograd; if x
 // requires a gradient, the weight's gradient is added to w.gradient where defined.
 Tensor linear(const Tensor& x, const Linear& w);
-// The same, accumulated and returned in fp32, for logits.
+// linear() that accumulates and returns fp32, for logits.
 Tensor linear_f32(const Tensor& x, const Linear& w);
 // The logits [rows, vocab] of hidden states x [rows, hidden]. Not differentiable.
 Tensor linear_f32(const Tensor& x, const Head& head);

@@ -45,7 +45,7 @@ struct SampleDescent {
       const Found at = descend(block, static_cast<uint64_t>(p.top_k), key_of, [&](int64_t i) {
         return static_cast<uint64_t>(p.allows(banned, i) && row[i] > -INFINITY);
       });
-      // Of the tokens at the last key, only as many count as fit in k.
+      // Only as many tokens of the last key count as fit in k.
       const uint64_t mass_above = at.key == 0xffffffffu ? 0 : sum_from(at.key + 1);
       const uint64_t with =
           mass_above + (static_cast<uint64_t>(p.top_k) - at.above) * weight_of(logit_of(at.key));

@@ -76,7 +76,7 @@ async function answers(flags: Flags, cli: Cli): Promise<AnswerRecord[]> {
   const questions = await chooseQuestions(settings);
   const request = evaluateSettings(settings);
   return withModel(settings.model, settings, cli, async (policy) => {
-    // By log-likelihood a long question is cut from the left, as in lm-evaluation-harness.
+    // For log-likelihoods a long question is cut from the left, as in lm-evaluation-harness.
     if (request.method === 'generate') await checkLengths({ questions }, policy);
     const stage = evaluateStage(questions, async () => policy, settings);
     if (flags.out === undefined)
