@@ -91,6 +91,13 @@ def main():
         "at": pa.array([datetime.time(10, 30), datetime.time(23, 59, 1, 250)], pa.time64("us")),
     }
     pq.write_table(pa.table(types), FOLDER / "types.parquet")
+    large = pa.table(
+        {
+            "prompt": [f"{i} " + "words " * 300 for i in range(3000)],
+            "messages": [[{"role": "user", "content": f"{i} " + "x" * 900}] for i in range(3000)],
+        }
+    )
+    pq.write_table(large, FOLDER / "large.parquet", compression="zstd", row_group_size=2000)
     twins = pa.Table.from_arrays([pa.array(["a"]), pa.array(["b"])], names=["prompt", "prompt"])
     pq.write_table(twins, FOLDER / "twins.parquet")
     pq.write_table(

@@ -29,44 +29,62 @@ import {
 import { COMPRESSORS } from './parquet-codecs.js';
 import { DataError, unreadable } from './jsonl.js';
 import { readerOf, withoutDecimals } from './parquet-values.js';
-import type { SourceRow } from './rows.js';
 
-export interface ParquetOptions {
-  /** Only these columns, if they exist; default all. */
-  columns?: readonly string[] | undefined;
-  signal?: AbortSignal | undefined;
+/** The rows of one row group, and their size before compression. */
+export interface ParquetGroup {
+  values: Record<string, unknown>[];
+  bytes: number;
 }
 
-/** The rows of `path`; `name` is used in error messages. @throws DataError */
-export async function readParquet(
-  path: string,
-  name: string,
-  { columns, signal }: ParquetOptions = {},
-): Promise<SourceRow[]> {
+/** A Parquet file whose footer has been read and checked. */
+export interface ParquetFile {
+  /** Size of all values before compression, as the file claims it. */
+  unpacked: number;
+  /** The rows, one row group after the other; `columns`: only these, if they exist. */
+  groups: (columns?: readonly string[]) => AsyncGenerator<ParquetGroup>;
+  close: () => Promise<void>;
+}
+
+/** Opens `path`; `name` is used in error messages. @throws DataError, as do the groups */
+export async function openParquet(path: string, name: string): Promise<ParquetFile> {
   const file = await openRegular(path).catch((cause: unknown) => {
     throw unreadable(name, cause);
   });
   try {
     const bytes = await asyncBuffer(file);
     const metadata = await readMetadata(bytes, name);
-    const wanted = topLevel(metadata).filter(
-      (column) => columns === undefined || columns.includes(column),
-    );
-    const rows: SourceRow[] = [];
-    for (const [index, group] of metadata.row_groups.entries()) {
-      const first = rows.length;
-      const count = Number(group.num_rows);
-      if (count === 0) continue;
-      for (let i = 0; i < count; i++)
-        rows.push({ value: {}, where: `${name} row ${first + i + 1}` });
-      for (const column of wanted) {
-        signal?.throwIfAborted();
-        await readColumn({ bytes, metadata, index, column, name, rows, first, count });
-      }
-    }
-    return rows;
-  } finally {
+    return {
+      unpacked: metadata.row_groups.reduce((sum, group) => sum + sizeOf(group), 0),
+      groups: (columns) => readGroups(bytes, metadata, name, columns),
+      close: () => file.close(),
+    };
+  } catch (error) {
     await file.close();
+    throw error;
+  }
+}
+
+const sizeOf = (group: RowGroup): number =>
+  group.columns.reduce((sum, column) => sum + Number(column.meta_data!.total_uncompressed_size), 0);
+
+async function* readGroups(
+  bytes: AsyncBuffer,
+  metadata: FileMetaData,
+  name: string,
+  columns: readonly string[] | undefined,
+): AsyncGenerator<ParquetGroup> {
+  const wanted = topLevel(metadata).filter(
+    (column) => columns === undefined || columns.includes(column),
+  );
+  let first = 0;
+  for (const [index, group] of metadata.row_groups.entries()) {
+    const count = Number(group.num_rows);
+    if (count === 0) continue;
+    const values = Array.from({ length: count }, (): Record<string, unknown> => ({}));
+    for (const column of wanted)
+      await readColumn({ bytes, metadata, index, column, name, values, first });
+    yield { values, bytes: sizeOf(group) };
+    first += count;
   }
 }
 
@@ -113,10 +131,10 @@ interface ColumnWork {
   index: number;
   column: string;
   name: string;
-  /** All rows so far; this group's begin at `first`. */
-  rows: SourceRow[];
+  /** The rows of the group, which get the column. */
+  values: Record<string, unknown>[];
+  /** The number of rows before the group. */
   first: number;
-  count: number;
 }
 
 /** Decodes one column of one row group into the rows. */
@@ -126,10 +144,10 @@ async function readColumn({
   index,
   column,
   name,
-  rows,
+  values: rows,
   first,
-  count,
 }: ColumnWork): Promise<void> {
+  const count = rows.length;
   const span = `rows ${first + 1} to ${first + count}`;
   const where = `${name}, column ${JSON.stringify(column)} of ${span}`;
   let values: Record<string, unknown>[];
@@ -158,9 +176,8 @@ async function readColumn({
     );
   const read = readerOf(metadata.schema, column);
   for (let i = 0; i < count; i++) {
-    const row = rows[first + i]!;
     // A column called __proto__ must not become the row's prototype.
-    Object.defineProperty(row.value, column, {
+    Object.defineProperty(rows[i]!, column, {
       value: read(values[i]![column]),
       enumerable: true,
       writable: true,

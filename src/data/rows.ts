@@ -29,7 +29,7 @@ import {
 } from './jsonl.js';
 import { listedRows } from './json-list.js';
 import { CONVERSATIONS } from './messages.js';
-import { readParquet } from './parquet.js';
+import { readParquet } from './parquet-thread.js';
 
 /** A row of a data file, before it is interpreted. */
 export interface SourceRow {

@@ -2,11 +2,13 @@
  * Reading a large file lets the event loop run: between two of its turns at most one slice is
  * parsed. The tests count characters and rows, so a busy machine changes nothing.
  */
-import { writeFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it, jest } from '@jest/globals';
 import { listedRows } from '../../src/data/json-list.js';
 import { readJsonl, SLICE_BYTES } from '../../src/data/jsonl.js';
+import { COMPRESSORS } from '../../src/data/parquet-codecs.js';
+import { slicesOf } from '../../src/data/parquet-thread.js';
 import { loadPrompts } from '../../src/data/prompts.js';
 import { inSlices, SLICE_ROWS } from '../../src/data/row-slices.js';
 import { readRows } from '../../src/data/rows.js';
@@ -74,6 +76,22 @@ describe('the event loop runs while a file is parsed', () => {
     expect(longest).toBeLessThan(total / 2);
   });
 
+  it('large.parquet, in a thread of its own', async () => {
+    const path = new URL('../golden/parquet/large.parquet', import.meta.url).pathname;
+    const unpack = jest.spyOn(COMPRESSORS as { ZSTD: (bytes: Uint8Array) => Uint8Array }, 'ZSTD');
+    const read = await readRows(path);
+    expect(unpack).not.toHaveBeenCalled();
+    unpack.mockRestore();
+    expect(read).toHaveLength(3000);
+    expect(read[2999]).toEqual({
+      where: `${path} row 3000`,
+      value: {
+        prompt: `2999 ${'words '.repeat(300)}`,
+        messages: [{ role: 'user', content: `2999 ${'x'.repeat(900)}` }],
+      },
+    });
+  });
+
   it('rows become records in slices', async () => {
     const seen = Array.from({ length: 3 * SLICE_ROWS }, (_, i) => i);
     const { longest, total } = await held(async (count) => {
@@ -82,6 +100,33 @@ describe('the event loop runs while a file is parsed', () => {
     expect([longest, total]).toEqual([SLICE_ROWS, 3 * SLICE_ROWS]);
     const path = file('many.jsonl', seen.map((i) => `{"prompt":"p ${i}"}`).join('\n'));
     expect((await loadPrompts(path)).records).toHaveLength(seen.length);
+  });
+});
+
+describe('a large Parquet file', () => {
+  const path = new URL('../golden/parquet/large.parquet', import.meta.url).pathname;
+  it('comes in slices of rows', () => {
+    const values = Array.from({ length: 1200 }, (_, i) => ({ i }));
+    const sizes = (bytes: number) => [...slicesOf({ values, bytes })].map(({ length }) => length);
+    expect(sizes(1000)).toEqual([500, 500, 200]);
+    expect(sizes(1200 * 2 ** 18)).toEqual(Array(300).fill(4));
+    expect(sizes(1200 * 2 ** 24)).toEqual(Array(1200).fill(1));
+  });
+  it('is refused by the sentence of the thread where it is damaged', async () => {
+    const bytes = readFileSync(path);
+    bytes.fill(0x55, 200, 400);
+    const bad = join(folder, 'bad.parquet');
+    writeFileSync(bad, bytes);
+    await expect(readRows(bad)).rejects.toThrow(
+      new RegExp(`^${bad}, column "prompt" of rows 1 to 2000: damaged or not readable`),
+    );
+  });
+  it('is given up when the signal says so', async () => {
+    const controller = new AbortController();
+    const reading = readRows(path, { signal: controller.signal });
+    const reason = new Error('enough');
+    setTimeout(() => controller.abort(reason));
+    await expect(reading).rejects.toBe(reason);
   });
 });
 
