@@ -199,9 +199,9 @@ export class LanguageModel {
 
   /**
    * The completion of generate() in chunks of text, as it is generated. Its `chunks()` also have
-   * the log-probs of each chunk's tokens, and its `completion` is what generate() returns. It starts at
-   * once. Throws CreamError or TextError for an impossible request; later errors come from the loop
-   * and from `completion`. Leaving the loop stops the generation.
+   * the log-probs of each chunk's tokens, and its `completion` is what generate() returns. It
+   * starts at once. Throws CreamError or TextError for an impossible request; later errors come
+   * from the loop and from `completion`. Leaving the loop stops the generation.
    */
   stream(prompt: string | readonly Message[], options: TextOptions = {}): TextStream {
     checkTextOptions(options);
