@@ -53,6 +53,7 @@ interface Trained {
   shard: 'optimizer' | 'weights';
 }
 
+/** The traffic of data-parallel training on a cluster. */
 export function trainingTraffic(
   { weights, adapter, dtype, shard }: Trained,
   { gpus, nodes }: Cluster,

@@ -27,6 +27,7 @@ export interface CpuPlan {
   disk: { needed: number; free: number };
 }
 
+/** `cream plan` of a recipe for this machine's CPU, whose speed it measures for a few seconds. */
 export async function planCpu(
   recipe: Recipe,
   stageRequest: (stage: PlanRequest['stage'], configJson: string) => PlanRequest,

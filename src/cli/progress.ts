@@ -36,6 +36,10 @@ interface Moving extends StageLabel {
   figures: string;
 }
 
+/**
+ * The progress of a command on stderr: one line that is redrawn on a terminal, whole lines
+ * elsewhere.
+ */
 export class Progress {
   private readonly tty: boolean;
   private current: Moving | undefined;
@@ -187,6 +191,7 @@ function ranksLine({
   return `${'ranks'.padEnd(12)} ${ranks} processes, ${each} each${ignored}`;
 }
 
+/** The name of a phase in the first column: `sft`, `base model` or `iteration 2`. */
 export function groupName(phase: Phase): string {
   return phase === 'sft' ? 'sft' : phase === 0 ? 'base model' : `iteration ${phase}`;
 }

@@ -17,6 +17,7 @@ export interface ShippedRecipe {
   about: string;
 }
 
+/** The recipes that come with the package, by name, each with the comment at its head. */
 export async function shippedRecipes(): Promise<ShippedRecipe[]> {
   const files = (await readdir(FOLDER)).filter((name) => name.endsWith('.yaml')).sort();
   return Promise.all(

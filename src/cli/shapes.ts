@@ -42,6 +42,7 @@ export const SHAPES: Readonly<Record<string, Shape>> = {
   },
 };
 
+/** The config.json of a Llama model of that shape. @throws Error for an unknown name */
 export function shapeJson(name: string): string {
   const shape = SHAPES[name];
   if (!shape)

@@ -36,6 +36,7 @@ function isBefore(message: string, other: string): boolean {
   return a !== null && b !== null && a[1] === b[1] && Number(a[2]) < Number(b[2]);
 }
 
+/** Collects the rows of a source that cannot be used, and then refuses it or leaves them out. */
 export class BadRows {
   readonly skipped: Skipped[] = [];
   private first: DataError | undefined;

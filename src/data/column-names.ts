@@ -55,7 +55,7 @@ const UNREAD = new Set([
   ...['ctx', 'ctxs', 'few_shot', 'few_shots', 'few_shot_prompt', 'exemplars'],
 ]);
 
-/** Columns with the options of a question: `options`, `option_a`, `opa`, `distractor1`, `ending0`. */
+/** The options of a question: `options`, `option_a`, `opa`, `distractor1`, `ending0` */
 const OPTIONS = new RegExp(
   '^(?:options|endings|(?:answer|multiple)_(?:choices|options)|' +
     '(?:option|choice|distractor|ending|sol)_?(?:[a-h]|\\d)|op[a-h])$',

@@ -4,6 +4,7 @@
  */
 import { createHash } from 'node:crypto';
 
+/** A stream of pseudo-random numbers that depends on `key` alone. */
 export class Draw {
   #state: [number, number, number, number];
 

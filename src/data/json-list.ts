@@ -1,6 +1,6 @@
 /**
- * A file that is one JSON list of rows, or an object with such a list under "data". It is parsed row
- * by row, so that the event loop runs in between.
+ * A file that is one JSON list of rows, or an object with such a list under "data". It is parsed
+ * row by row, so that the event loop runs in between.
  */
 import { setImmediate } from 'node:timers/promises';
 import { parseJsonText, RepeatedKey } from '../files/json.js';

@@ -182,6 +182,9 @@ export async function readRecords<T extends object>(
   return (await readJsonl(path, options)).map((line) => checkRecord(line, columns));
 }
 
+/**
+ * The line's value as a record. @throws DataError for a column that is missing or of another type
+ */
 export function checkRecord<T extends object>({ value, where }: Line, columns: Columns<T>): T {
   for (const [name, declared] of Object.entries<`${Kind}` | `${Kind}?`>(columns)) {
     const optional = declared.endsWith('?');

@@ -118,10 +118,12 @@ function kindOf(row: unknown): OfficialKind | null {
 
 // ---- reading
 
+/** The prompts of an official file that has one prompt per row. */
 export function officialPrompts({ rows }: OfficialFile): PromptRecord[] {
   return rows.map(({ id, value }) => ({ id, prompt: plain(value as Message[]) }));
 }
 
+/** The demonstrations of an official file: each conversation's last message is the completion. */
 export function officialDemonstrations({ rows }: OfficialFile): DemonstrationRecord[] {
   return rows.map(({ id, value }) => ({
     id,
@@ -295,6 +297,7 @@ export const toOfficialDemonstrations = (demonstrations: readonly DemonstrationR
     twoTurns(id, [...prompt, ...completion]),
   ]);
 
+/** The sampling file of an iteration: by prompt, its messages and its completions. */
 export function toOfficialSampling(completions: readonly CompletionRecord[]): Entries {
   return bySample(completions).map(([id, samples]) => [
     id,

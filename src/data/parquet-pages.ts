@@ -208,6 +208,7 @@ function unpack(column: ColumnMetaData, bytes: Uint8Array, length: number): Uint
   return made;
 }
 
+/** The largest repetition and definition level of the column at `path` (Dremel encoding). */
 export function maxLevels(path: readonly SchemaElement[]): {
   repetition: number;
   definition: number;

@@ -289,6 +289,7 @@ const repeatsPrompt = (said: string, prompt: string): boolean =>
 export const withoutPrompt = (turns: Message[], prompt: readonly Message[]): Message[] =>
   prompt.length > 0 && beginsWith(turns, prompt) ? turns.slice(prompt.length) : turns;
 
+/** The text of a column that must have one. @throws DataError */
 export function text({ value, where }: Row, column: string): string {
   const raw = value[column];
   if (typeof raw !== 'string' || raw.trim() === '')
@@ -298,6 +299,9 @@ export function text({ value, where }: Row, column: string): string {
   return raw;
 }
 
+/**
+ * The text of a column, a number as its digits; undefined if absent. @throws DataError otherwise
+ */
 export function optionalText({ value, where }: Row, column: string): string | undefined {
   const raw = value[column];
   if (raw === undefined || raw === null || Number.isNaN(raw)) return undefined;

@@ -78,7 +78,8 @@ export function checkReading(sources: unknown, options: object, more: readonly s
   const names = Array.isArray(sources) ? (sources as unknown[]) : [sources];
   if (names.length === 0 || names.some((name) => typeof name !== 'string' || name === ''))
     throw new DataError(
-      `a source must be the name of a file or of a data set, or a list of them, got ${shown(sources)}`,
+      'a source must be the name of a file or of a data set, or a list of them, got ' +
+        shown(sources),
     );
   const where = 'the options of reading rows';
   const fault = optionsFault(options, [...SOURCE_OPTIONS, ...more], where, ['onProgress']);

@@ -38,6 +38,7 @@ function hasText(value: unknown, wanted: (text: string) => boolean): boolean {
   return false;
 }
 
+/** Collects the text columns of a source that its loader did not read. */
 export class UnreadColumns {
   private readonly found = new Set<string>();
 

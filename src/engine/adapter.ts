@@ -28,6 +28,7 @@ export function checkAdapterParams(params: AdapterParams): {
   return { native, seed };
 }
 
+/** An adapter's settings as the addon reports them, frozen. */
 export function adapterConfig(params: NativeAdapterParams): AdapterConfig {
   return Object.freeze({ ...params, targetModules: Object.freeze([...params.targetModules]) });
 }

@@ -10,6 +10,7 @@ export { shown } from '../files/options.js';
 /** Token ids, each from 0 to vocabSize − 1. */
 export type TokenIds = Int32Array | readonly number[];
 
+/** The error of a wrong argument: CreamError ERR_INVALID_ARGUMENT. */
 export function invalid(message: string): CreamError {
   return new CreamError('ERR_INVALID_ARGUMENT', message);
 }
@@ -47,6 +48,7 @@ export interface Range {
   belowMax?: boolean;
 }
 
+/** `value` if it is a finite number in the range. @throws CreamError that starts with `where` */
 export function finiteNumber(
   value: unknown,
   where: string,
@@ -68,6 +70,9 @@ export function finiteNumber(
   );
 }
 
+/**
+ * `value` if it is a safe integer from `min` to `max`. @throws CreamError that starts with `where`
+ */
 export function integer(
   value: unknown,
   where: string,
@@ -80,6 +85,7 @@ export function integer(
   throw invalid(`${where} must be an integer ${bounds}, got ${shown(value)}.`);
 }
 
+/** `value` if it is an integer of at least 1. @throws CreamError that starts with `where` */
 export function positiveInteger(value: unknown, where: string, max?: number): number {
   return integer(value, where, 1, max);
 }
@@ -94,6 +100,7 @@ export function unsigned64(value: bigint | number, where: string): bigint {
   );
 }
 
+/** `value` if it is one of `choices`. @throws CreamError that starts with `where` */
 export function oneOf<T extends string>(value: unknown, choices: readonly T[], where: string): T {
   if (choices.includes(value as T)) return value as T;
   throw invalid(
@@ -101,11 +108,16 @@ export function oneOf<T extends string>(value: unknown, choices: readonly T[], w
   );
 }
 
+/** `value` if it is a string with characters. @throws CreamError that starts with `where` */
 export function nonEmptyString(value: unknown, where: string): string {
   if (typeof value === 'string' && value.length > 0) return value;
   throw invalid(`${where} must be a non-empty string, got ${shown(value)}.`);
 }
 
+/**
+ * `value` if it is an array, not empty if `empty` is false. @throws CreamError that starts with
+ * `where`
+ */
 export function list<T>(value: readonly T[], where: string, { empty = true } = {}): readonly T[] {
   if (!Array.isArray(value)) throw invalid(`${where} must be an array, got ${shown(value)}.`);
   if (!empty && value.length === 0) throw invalid(`${where} is empty; give at least one.`);

@@ -35,6 +35,7 @@ export interface Accuracy {
   high: number;
 }
 
+/** The accuracy of `answers`, 0 … 1, with its 95 % Wilson interval. */
 export function accuracyOf(answers: readonly Counted[]): Accuracy {
   const correct = answers.reduce((sum, answer) => sum + counted(answer), 0);
   return {

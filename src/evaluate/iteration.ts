@@ -115,6 +115,7 @@ export interface IterationRecords {
   }[];
 }
 
+/** All metrics of an iteration from the records of its artefacts. */
 export function measureIteration({
   rankings,
   pairs,
@@ -159,6 +160,7 @@ export function measureIteration({
   };
 }
 
+/** The metrics of one completion; `correct` is null unless the answer to its prompt is known. */
 export function measureCompletion(
   completion: Pick<
     CompletionRecord,
@@ -227,6 +229,7 @@ function divergence(
   };
 }
 
+/** How far the sampler's log-probs (nats) differ from the scorer's; null without checks. */
 export function measureSampler(
   checks: IterationRecords['samplerChecks'],
 ): Pick<IterationMetrics, 'sampler_difference' | 'sampler_tau'> {

@@ -25,6 +25,7 @@ import {
   plainText,
 } from './marker.js';
 
+/** The label of the choice that an answer names; null if it names none. */
 export function extractLetter(written: string, choices: readonly Choice[]): string | null {
   const text = plainText(written);
   for (const { marker, line } of linesAfter(text, [ANSWER_TAG, ANSWER_COLON, BOXED, ANSWER_IS])) {

@@ -53,6 +53,7 @@ const DATE = new RegExp(
   'g',
 );
 
+/** The number or fraction that an answer gives, in canonical form; null if there is none. */
 export function extractNumber(written: string): string | null {
   const text = plainNumbers(plainText(written));
   const markers = [HASHES, ANSWER_TAG, ANSWER_COLON, BOXED, ANSWER_IS];

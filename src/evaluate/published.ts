@@ -33,6 +33,7 @@ export interface PublishedTask extends Pick<Task, 'name' | 'method'> {
   counts?: 'choice' | 'probability';
 }
 
+/** A task whose questions are the rows of a published data set. */
 export function publishedTask(task: PublishedTask): Task {
   const { name, hub, method } = task;
   return {

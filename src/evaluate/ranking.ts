@@ -38,6 +38,7 @@ export interface RankingAccuracy {
   balanced: Share;
 }
 
+/** The three measures of `pairs`; `tolerance`, 0 … 1, is that of `matched`. */
 export function rankingAccuracy(pairs: readonly RatedPair[], tolerance: number): RankingAccuracy {
   const difference = ({ chosen, rejected }: RatedPair) => chosen.tokens - rejected.tokens;
   const longer = shareOf(pairs.filter((pair) => difference(pair) > 0));

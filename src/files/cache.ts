@@ -20,10 +20,12 @@ export function creamCache(env: Environment = process.env): string {
   return env['CREAM_CACHE'] || join(xdgCache(env), 'cream-lm');
 }
 
+/** The cache folder of the user: XDG_CACHE_HOME, else ~/.cache. */
 export function xdgCache(env: Environment): string {
   return env['XDG_CACHE_HOME'] || join(env['HOME'] || homedir(), '.cache');
 }
 
+/** Whether `path` exists and can be looked up; a dangling link does not. */
 export async function exists(path: string): Promise<boolean> {
   return stat(path).then(
     () => true,

@@ -7,6 +7,7 @@ import { xdgCache, type Environment } from '../files/cache.js';
 import { ModelError } from '../files/errors.js';
 import { readText } from '../files/read.js';
 
+/** Whether HF_HUB_OFFLINE or TRANSFORMERS_OFFLINE forbids all requests. */
 export function isOffline(env: Environment = process.env): boolean {
   return [env['HF_HUB_OFFLINE'], env['TRANSFORMERS_OFFLINE']].some((value) =>
     /^(1|true|yes|on)$/i.test(value ?? ''),

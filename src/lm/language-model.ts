@@ -139,8 +139,8 @@ export class LanguageModel {
    * Token ids of a prompt: the messages in the chat template, with the generation prompt. If the
    * template supports no system message, its text is prepended to the user's message. Without a
    * template the contents are joined by blank lines. Rejects with TextError ERR_CHAT_TEMPLATE for
-   * messages that the template refuses. The event loop runs while a long text is tokenised; aborting
-   * `signal` rejects with its reason.
+   * messages that the template refuses. The event loop runs while a long text is tokenised;
+   * aborting `signal` rejects with its reason.
    */
   async encodePrompt(
     messages: readonly Message[],

@@ -10,6 +10,7 @@ import { accuracyCell, table } from './tables.js';
 /** Longer labels are written once, with a number that stands for them elsewhere. */
 const SHORT_LABEL = 16;
 
+/** The HTML page that compares runs. */
 export function comparePage(compared: RunComparison): string {
   const { runs } = compared;
   const names = namesOf(runs);

@@ -25,6 +25,7 @@ export interface LiveOptions {
   signal: AbortSignal;
 }
 
+/** The server of `cream report --live`: the page at `/`, its changed parts at `/events`. */
 export function createLiveApp(directory: string, { signal }: LiveOptions): Hono {
   const report = new LiveReport(directory);
   const app = new Hono();

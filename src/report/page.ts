@@ -23,6 +23,7 @@ export function reportHtml(directory: string): string {
   return reportPage(readRun(directory, { examples: PAGE_PROMPTS }));
 }
 
+/** The report as one HTML page without external files. */
 export function reportPage(run: RunReport): string {
   return page(`${run.name} · CREAM run`, partsHtml(reportParts(run)));
 }
@@ -30,6 +31,7 @@ export function reportPage(run: RunReport): string {
 /** A part of the page, replaced as a whole while the page follows its run. */
 export type Part = readonly [id: string, html: string];
 
+/** The parts of the page, in their order. */
 export function reportParts(run: RunReport): Part[] {
   const curves = [...charts(run).map(lineChart), histogram(tauHistogram(run))];
   return [

@@ -127,6 +127,7 @@ function drawSeries(
   );
 }
 
+/** The grid lines, their labels and the name of the y axis, as SVG. */
 export function yAxis(
   { at: y, ticks }: Scale,
   { format, yLabel }: Pick<Chart, 'format' | 'yLabel'>,
@@ -154,6 +155,7 @@ function tickLabels(labels: string[]): string[] {
   return short.map((label) => label.replace(/\.$/, '').replace(/^-/, '−'));
 }
 
+/** The line, labels and name of the x axis, as SVG. */
 export function xAxis(
   { at: x, ticks }: Scale,
   { categories, xLabel }: Pick<Chart, 'categories' | 'xLabel'>,

@@ -11,6 +11,7 @@ import { checkRecord, DataError, parseJsonl } from '../data/jsonl.js';
 
 export type Row = Record<string, unknown>;
 
+/** A run directory as a report reads it. */
 export class RunFolder {
   /**
    * Start offsets of damaged lines by file, so that lines of a file that is read twice are counted

@@ -21,6 +21,7 @@ const FILTERS = {
 } as const;
 type Filter = keyof typeof FILTERS;
 
+/** The ranked samples of all iterations, as HTML. */
 export function sampleList(run: RunReport): string {
   return run.phases
     .filter((phase) => phase.ranking && phase.ranking.examples.length > 0)

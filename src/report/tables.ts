@@ -6,6 +6,7 @@ import { escapeHtml, withSubscripts } from './html.js';
 import { lossText } from './loss.js';
 import type { PhaseReport, RankingReport, RunReport } from './metrics.js';
 
+/** Accuracies and rankings of each model of the run, as HTML; '' if there is none. */
 export function resultsTable(run: RunReport): string {
   if (run.phases.length === 0) return '';
   const perCharacter = run.phases.some((phase) => phase.accuracyNorm);
@@ -199,6 +200,7 @@ const RANKING_NOTE =
 /** Ranking is left out: it takes no tokens and almost no time. */
 const STAGES = ['sft', 'sample', 'score', 'reward', 'train', 'evaluate'];
 
+/** Tokens per second of each stage, as HTML; '' if no stage has finished. */
 export function speedTable(run: RunReport): string {
   const timed = run.phases.filter((phase) => phase.stages.length > 0);
   if (timed.length === 0) return '';

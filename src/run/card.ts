@@ -57,6 +57,7 @@ export async function writeCard(folder: string, content: CardContent): Promise<v
   await writeAtomic(path, sealed(cardText(content)));
 }
 
+/** The README.md of a checkpoint: front matter of the hub, then how it was trained and measured. */
 export function cardText({ title, recipe, method, command, training, tasks }: CardContent): string {
   const { version, torch } = engineInfo();
   const measured = Object.entries(tasks ?? {});

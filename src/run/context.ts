@@ -92,6 +92,7 @@ function checkpointPath(
   return n === 1 && recipe.sft.enabled ? file('sft', 'checkpoint') : base;
 }
 
+/** Everything that the stages of one run share: recipe, models, inputs, records and events. */
 export class RunContext {
   readonly recipe: Recipe;
   readonly models: Models;

@@ -59,6 +59,7 @@ export function withLocatedPrompts(recipe: Recipe, directory: string): Recipe {
   return { ...recipe, prompts: { ...recipe.prompts, source } };
 }
 
+/** The error of a recipe that takes its prompts from a program when there is none. */
 export function noProgram(): RunError {
   return new RunError(
     'ERR_RECIPE',

@@ -10,6 +10,7 @@ import { RunError } from './errors.js';
 import { readOwnBytes } from './own-files.js';
 import { explainDisk } from './store.js';
 
+/** A file that only grows; a resumed run writes it again from its first byte. */
 export class GrowingFile {
   /** The bytes of an earlier call, of which the first `size` are valid. */
   private before: Buffer;

@@ -9,6 +9,7 @@ import { chooseQuestions } from './questions.js';
 import type { Recipe } from './recipe.js';
 import { choosePreferences } from './stages/given-pairs.js';
 
+/** The prompts, demonstrations, questions and given pairs of a recipe. */
 export class RunInputs {
   #prompts: Promise<Loaded<PromptRecord>> | undefined;
   #demonstrations: Promise<Loaded<DemonstrationRecord>> | undefined;

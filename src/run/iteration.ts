@@ -16,6 +16,7 @@ import { scoreCompletions } from './stages/score.js';
 import { trainOnPairs } from './stages/train.js';
 import { dropFuture, pairCompletions } from './temporal.js';
 
+/** Iteration `t` ≥ 1: from θ_t to θ_{t+1}. */
 export async function iterate(run: RunContext, t: number): Promise<void> {
   const prompts = await promptsOf(run, t);
   const completions = await sampleCompletions(run, t, prompts); // y ~ θ_t

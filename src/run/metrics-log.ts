@@ -26,6 +26,7 @@ export interface MetricsRow {
   [column: string]: number | string | undefined;
 }
 
+/** Writes a run's metrics, as JSONL and as TensorBoard events. */
 export class MetricsLog {
   private readonly file: GrowingFile;
   private readonly events: EventFile;

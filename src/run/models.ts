@@ -48,6 +48,7 @@ export function startsAtReference({ train, lora }: Pick<Recipe, 'train' | 'lora'
   return train.reference === 'current' && !(lora.enabled && lora.dropout > 0);
 }
 
+/** Loads the models of a run, each once while it stays in memory. */
 export class Models {
   private readonly loaded = new Map<string, Promise<Model>>();
   private text: Promise<LanguageModel> | undefined;

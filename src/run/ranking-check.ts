@@ -143,6 +143,7 @@ function asCompletions(
   );
 }
 
+/** The ranking accuracy of scored pairs; `tolerance` as in rankingAccuracy. */
 export function accuracyOfPairs(
   records: readonly RankedPairRecord[],
   tolerance: number,

@@ -26,6 +26,7 @@ A setting that has no effect beside the others is an error: a key says where it 
 \`sft\` and \`lora\` may stay in a recipe that sets their \`enabled\` to false.
 `;
 
+/** docs/recipes.md: every key of a recipe with its type, default and meaning. */
 export function recipesPage(): string {
   const fields = recipeFields();
   const top = fields.filter((field) => !field.key.includes('.') && field.type !== 'section');

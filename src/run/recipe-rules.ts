@@ -10,6 +10,7 @@ export interface Contradiction {
   message: string;
 }
 
+/** The rules that `recipe` breaks. */
 export function contradictions(recipe: Recipe): Contradiction[] {
   return [...ofMethod(recipe), ...ofReward(recipe)];
 }

@@ -49,6 +49,10 @@ const chained = (before: string, value: Entry | Header): string =>
 /** A file of the wrong size and more bytes than this is not read to find the difference. */
 const MUCH = 256 * 2 ** 20;
 
+/**
+ * The record of which files a run wrote, with their sizes and hashes: a chain of hashed lines, so
+ * that a line that was changed or removed is noticed.
+ */
 export class Records {
   /** Lines of each file, oldest first. */
   private readonly entries = new Map<string, Entry[]>();

@@ -7,6 +7,7 @@ import { REPORT, writeAtomic } from './store.js';
 const QUICK_MS = 1_000;
 const SHARE = 0.05;
 
+/** Writes the report of a run again after its stages. */
 export class ReportWriter {
   private writing: Promise<void> = Promise.resolve();
   private notBefore = 0;

@@ -28,8 +28,9 @@ export type { RunOptions } from './options.js';
 
 /**
  * Executes the run and yields its events. Ends after `run_finished`; throws Interrupted if `signal`
- * stopped it (its state is on disk), otherwise RunError, CreamError (a wrong option too), ModelError
- * or DataError with one clear sentence. Leaving the loop early stops the run like the signal.
+ * stopped it (its state is on disk), otherwise RunError, CreamError (also for a wrong option),
+ * ModelError or DataError with one clear sentence. Leaving the loop early stops the run like the
+ * signal.
  */
 export async function* run(recipe: Recipe, options: RunOptions): AsyncGenerator<RunEvent, void> {
   checkRecipe(recipe);

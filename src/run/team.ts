@@ -54,6 +54,7 @@ interface Unit<Item> {
   items: readonly Item[];
 }
 
+/** This rank's part in a run on several ranks. */
 export class Team {
   private orders = 0;
   private readonly stopped = new AbortController();

@@ -45,6 +45,7 @@ interface Asked {
   logprobs: (() => Describe) | undefined;
 }
 
+/** The body of an answer that is not streamed, after all its completions have ended. */
 export async function wholeAnswer({ model, work, form, logprobs }: Asked): Promise<object> {
   const completions = await Promise.all(work.streams.map((stream) => stream.completion));
   return {

@@ -31,6 +31,7 @@ export interface AppOptions {
   signal?: AbortSignal | undefined;
 }
 
+/** The OpenAI-compatible server of `models`, as a Hono app. */
 export function createApp({ models, apiKey, signal }: AppOptions): Hono {
   const app = new Hono();
   const created = Math.floor(Date.now() / 1000);

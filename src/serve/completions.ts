@@ -18,6 +18,7 @@ export interface Work {
   promptTokens: number;
 }
 
+/** Starts the completions of a chat request. @throws RequestError */
 export async function startChat(
   lm: LanguageModel,
   body: ChatBody,
@@ -34,6 +35,7 @@ export async function startChat(
   return start(lm, { prompts: [tokens], body, limit, topLogprobs: body.top_logprobs ?? 0 }, signal);
 }
 
+/** Starts the completions of a request for text completions. @throws RequestError */
 export async function startCompletions(
   lm: LanguageModel,
   body: CompletionBody,

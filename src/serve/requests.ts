@@ -115,12 +115,15 @@ const completion = z.strictObject({
 export type ChatBody = z.output<typeof chat>;
 export type CompletionBody = z.output<typeof completion>;
 
+/** @throws RequestError for a chat request with a wrong or unsupported field */
 export function parseChat(body: unknown): ChatBody {
   const parsed = parse(chat, body);
   if (parsed.top_logprobs && parsed.logprobs !== true)
     throw new RequestError(400, 'top_logprobs needs logprobs: true.', 'top_logprobs');
   return parsed;
 }
+
+/** @throws RequestError for a completion request with a wrong or unsupported field */
 export function parseCompletion(body: unknown): CompletionBody {
   const parsed = parse(completion, body);
   const { best_of: best, n } = parsed;

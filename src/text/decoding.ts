@@ -22,6 +22,7 @@ export interface Decoding {
 const BYTE_TOKEN = /^<0x([0-9A-Fa-f]{2})>$/;
 const utf8 = new TextEncoder();
 
+/** The decoder of a tokenizer.json. @throws Error for one that is not supported */
 export function createDecoding(step: Component | null): Decoding {
   if (step === null) return spaceBetween;
   const steps = step.type === 'Sequence' ? (step['decoders'] as Component[]) : [step];

@@ -45,6 +45,7 @@ const LONG_CHUNK = 2000;
 /** Characters of work between two yields. */
 const STEP = 1000;
 
+/** Encodes text with the rules of one tokenizer.json. */
 export class Encoder {
   readonly vocabulary: ReadonlyMap<string, number>;
   private readonly model: MergingModel;

@@ -39,8 +39,8 @@ export function refuseOtherSpace(
     throw new TextError(
       'ERR_TOKENIZER',
       `${join(folder, 'tokenizer_config.json')} has add_prefix_space: ${wanted}, and the ` +
-        `pre-tokenizer of tokenizer.json has ${!wanted}; versions of transformers differ on which ` +
-        'of them counts: make them equal.',
+        `pre-tokenizer of tokenizer.json has ${!wanted}; versions of transformers differ on ` +
+        'which of them counts: make them equal.',
     );
 }
 

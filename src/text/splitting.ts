@@ -84,6 +84,7 @@ const tooLong = (limit: number): Error =>
 /** `\w` of Rust's regex crate. */
 const WORD = String.raw`\p{Alphabetic}\p{M}\p{Nd}\p{Pc}\p{Join_Control}`;
 
+/** The pre-tokenizer of a tokenizer.json. @throws Error for one that is not supported */
 export function createPreTokenizer(step: Component | null): PreTokenizer {
   if (step === null) return (chunks) => chunks;
   switch (step.type) {

@@ -77,10 +77,12 @@ export function isKnownPattern(pattern: string): boolean {
   return KNOWN_PATTERNS.has(pattern);
 }
 
+/** A Split step that makes each match of `pattern` a chunk of its own. */
 export function split(pattern: string): Component {
   return { type: 'Split', pattern: { Regex: pattern }, behavior: 'Isolated', invert: false };
 }
 
+/** A ByteLevel step without a space before the text. */
 export function byteLevel(useRegex: boolean): Component {
   return { type: 'ByteLevel', add_prefix_space: false, trim_offsets: true, use_regex: useRegex };
 }

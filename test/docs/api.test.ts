@@ -53,7 +53,7 @@ const isPublic = (member: ts.ClassElement | ts.TypeElement): boolean =>
 /** Columns of artefacts, which the docstring of each record explains together. */
 const RECORDS = 'src/data/records.ts';
 
-/** `file: name` of everything without a docstring among `name` of `file`, followed to its source. */
+/** `file: name` of what has no docstring among `name` of `file`, followed to its source. */
 function missing([file, name]: [string, string]): string[] {
   const further = reexports(file).filter(([, other]) => other === name);
   if (further.length > 0) return further.flatMap(missing);

@@ -41,7 +41,8 @@ const prelude = `
     schedule: 'linear', warmupSteps: 0, warmupStart: 'zero', totalSteps: 9, loss: 'dpo', beta: 1,
     microBatchTokens: 64,
     activationCheckpointing: true, optimizerStates: 'float32', masterWeights: 'float32',
-    gradientDtype: 'float32', shard: 'optimizer', klCoefficient: 0, dropoutSeed: 0n, simpoGamma: 0, labelSmoothing: 0,
+    gradientDtype: 'float32', shard: 'optimizer', klCoefficient: 0, dropoutSeed: 0n,
+    simpoGamma: 0, labelSmoothing: 0,
   };
   const fail = (error) => { console.error(error); process.exit(9); };
   process.on('unhandledRejection', fail);`;

@@ -1,4 +1,4 @@
-/** Wrong options of the Node.js API: each is refused by name, in one sentence, and never ignored. */
+/** Wrong options of the Node.js API: each is refused by name, in one sentence, never ignored. */
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { existsSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';

@@ -80,7 +80,7 @@ describe('methods', () => {
     expect((await fetch(`${url}/v1/models/other`, { method: 'HEAD' })).status).toBe(404);
   });
 
-  it('takes a key whose scheme is written in small letters, and none without a scheme', async () => {
+  it('takes a key whose scheme is in small letters, and none without a scheme', async () => {
     const app = createApp({ models: new Map([['tiny', lm]]), apiKey: 'k' });
     const status = async (authorization: string) =>
       (await app.request('/v1/models', { headers: { authorization } })).status;
@@ -121,7 +121,8 @@ describe('limits', () => {
   });
 
   it('names a parameter whose value is nested too deeply to be shown', async () => {
-    const deep = `{"model":"tiny","messages":[{"role":"user","content":"a"}],"tools":${'['.repeat(200_000)}${']'.repeat(200_000)}}`;
+    const tools = '['.repeat(200_000) + ']'.repeat(200_000);
+    const deep = `{"model":"tiny","messages":[{"role":"user","content":"a"}],"tools":${tools}}`;
     expect(await refusal(await post('/v1/chat/completions', deep))).toMatchObject({
       status: 400,
       param: 'tools',

@@ -33,6 +33,7 @@ export function evaluateSettings({
   return { method, apply_chat_template, max_new_tokens, max_num_seqs, max_num_batched_tokens };
 }
 
+/** Evaluation as a stage: a block of questions → their answers. */
 export function evaluateStage(
   questions: readonly Question[],
   policy: () => Promise<LanguageModel>,
@@ -54,6 +55,7 @@ export async function evaluateModel(run: RunContext, phase: Phase, n: number): P
   await run.blocks({ phase, stage: 'evaluate' }, 'answers.jsonl', evaluationOf(run, n, questions));
 }
 
+/** The evaluation of θ_n. */
 export function evaluationOf(
   run: WorkContext,
   n: number,

@@ -70,6 +70,7 @@ export async function scoreGivenPairs(run: RunContext, t: number): Promise<PairR
   return pairs;
 }
 
+/** The scoring of iteration `t`'s given pairs under θ_t and θ_0. */
 export async function givenScoringOf(
   run: WorkContext,
   t: number,

@@ -40,6 +40,7 @@ export async function scoreMismatched(
   );
 }
 
+/** The scoring of iteration `t`'s mismatched completions under its reference. */
 export function mismatchedScoringOf(
   run: WorkContext,
   t: number,
@@ -53,6 +54,7 @@ export function mismatchedScoringOf(
   };
 }
 
+/** Mismatched scoring as a stage: each prompt with the completions of another pair. */
 export function mismatchedStage(
   pairs: readonly PairRecord[],
   key: readonly (string | number)[],

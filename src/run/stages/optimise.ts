@@ -274,6 +274,7 @@ export function* batchesAfter<Example>(
 const isDue = <Example>(every: number, done: number, objective: Objective<Example>): boolean =>
   every > 0 && done % every === 0 && done < totalSteps(objective);
 
+/** Optimizer steps of all epochs. */
 export function totalSteps<Example>({ examples, settings }: Objective<Example>): number {
   return stepsPerEpoch(examples.length, settings) * settings.epochs;
 }
@@ -283,6 +284,7 @@ export function stepsPerEpoch(examples: number, settings: { batch_size: number }
   return Math.ceil(examples / settings.batch_size);
 }
 
+/** The trainer's parameters for an objective, with the warmup and length of its schedule. */
 export function trainerParams<Example>(objective: Objective<Example>): TrainerParams {
   const { settings, key } = objective;
   const total = totalSteps(objective);

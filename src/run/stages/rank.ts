@@ -25,6 +25,7 @@ export interface RewardResult {
   measured: boolean;
 }
 
+/** The pairs of iteration `t`, each with its consistency, from the rewards of its completions. */
 export function rank(
   { rewards, unjudged, measured }: RewardResult,
   scores: readonly ScoreRecord[],

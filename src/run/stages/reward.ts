@@ -114,6 +114,7 @@ export interface Judging {
   judges: { current: Model; previous: Model };
 }
 
+/** Judging as a stage: a block of completion groups → their judgements. */
 export function judgeStage(
   groups: readonly CompletionGroup[],
   judging: () => Promise<Judging>,
@@ -147,6 +148,7 @@ function judgementsOf(
   );
 }
 
+/** The judging of iteration `t`'s completions. */
 export function judgingOf(
   run: WorkContext,
   t: number,

@@ -13,6 +13,7 @@ import type { BlockedStage } from './stage.js';
 
 export type SampleSettings = Recipe['sample'] & { seed: number; iteration: number };
 
+/** Sampling as a stage: a block of prompts → their completions. */
 export function sampleStage(
   prompts: readonly PromptRecord[],
   policy: () => Promise<LanguageModel>,
@@ -41,6 +42,7 @@ export function sampleCompletions(
   );
 }
 
+/** The sampling of iteration `t` from θ_t. */
 export function samplingOf(
   run: WorkContext,
   t: number,

@@ -18,6 +18,7 @@ import { makeFolder } from '../store.js';
 import { recordFolder } from '../verify.js';
 import { trainCheckpoint, type Objective } from './optimise.js';
 
+/** θ_1: θ_0 trained on the demonstrations, or the model of `sft.checkpoint`. */
 export async function fineTune(run: RunContext): Promise<void> {
   const { checkpoint } = run.recipe.sft;
   await (checkpoint === null ? train(run) : take(run, checkpoint));
@@ -77,6 +78,7 @@ async function train(run: RunContext): Promise<void> {
   );
 }
 
+/** The SFT loss on `demonstrations`: cross-entropy of the completions' tokens. */
 export function sftObjective(
   demonstrations: readonly DemonstrationRecord[],
   { seed, sft }: Pick<Recipe, 'seed' | 'sft'>,
