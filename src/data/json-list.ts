@@ -42,6 +42,24 @@ export async function listedRows(bytes: Uint8Array, from: number, name: string):
   return { rows };
 }
 
+/**
+ * The members of the one object in `bytes`, which begins at `from`, by their keys. Undefined if it
+ * holds a list under "data", if other values follow, and if it is not valid JSON.
+ */
+export async function objectEntries(
+  bytes: Uint8Array,
+  from: number,
+  name: string,
+): Promise<[string, unknown][] | undefined> {
+  const walk = new Walk(bytes, name);
+  if ((await walk.list(from)) !== undefined || !isBlank(bytes.subarray(walk.at + 1)))
+    return undefined;
+  const members = await walk.rows(from + 1, (text) => `{${text}}`);
+  if (members === undefined || bytes[walk.at] !== CLOSE_OBJECT) return undefined;
+  const entries = members.flatMap((member) => Object.entries(member as object));
+  return new Set(entries.map(([key]) => key)).size === entries.length ? entries : undefined;
+}
+
 /** The members of the object beside the list, which was at `at`; undefined if it is not JSON. */
 function othersOf(around: Buffer, at: number): Record<string, unknown> | undefined {
   try {
@@ -87,10 +105,14 @@ class Walk {
     private readonly name: string,
   ) {}
 
-  /** The entries of a list that begins before `from`; undefined if one of them is not JSON. */
-  async rows(from: number): Promise<unknown[] | undefined> {
+  /**
+   * The entries of a list that begins before `from`, each parsed as `whole` makes it; undefined if
+   * one of them is not JSON.
+   */
+  async rows(from: number, whole = (text: string): string => text): Promise<unknown[] | undefined> {
     const rows: unknown[] = [];
     let [depth, start] = [1, from];
+    this.rested = from;
     for (this.at = from; this.at < this.bytes.length; this.at++) {
       const byte = this.bytes[this.at]!;
       if (byte === QUOTE) this.skipString();
@@ -99,7 +121,7 @@ class Walk {
       if (depth === 0 || (depth === 1 && byte === COMMA)) {
         const text = this.text(start, this.at);
         const empty = depth === 0 && rows.length === 0 && text?.trim() === '';
-        if (text === undefined || (!empty && !this.add(text, rows))) return undefined;
+        if (text === undefined || (!empty && !this.add(whole(text), rows))) return undefined;
         if (depth === 0) return rows;
         start = this.at + 1;
       }

@@ -18,6 +18,9 @@ export const ROW_LIMIT = 4_000_000;
 
 const NEWLINE = 0x0a;
 
+/** White space and the bytes of a byte order mark. */
+export const BLANK: ReadonlySet<number> = new Set([0x20, 0x09, 0x0a, 0x0d, 0xef, 0xbb, 0xbf]);
+
 export interface Line {
   /** 1-based. */
   number: number;

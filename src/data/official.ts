@@ -16,10 +16,9 @@
  * Lists are as long as the longest, padded with null. A `consistency` of null means the set's mean.
  */
 import { stat } from 'node:fs/promises';
-import { parseJsonText } from '../files/json.js';
-import { readText } from '../files/read.js';
 import { sampleKey } from './group.js';
-import { DataError, describe, isMessages, isObject } from './jsonl.js';
+import { objectEntries } from './json-list.js';
+import { BLANK, DataError, describe, isMessages, isObject, readDataFile } from './jsonl.js';
 import { beginsWith } from './messages.js';
 import type { Row } from './rows.js';
 import type {
@@ -64,22 +63,18 @@ export async function readOfficial(path: string): Promise<OfficialFile | null> {
   if (!/\.json$/i.test(path) || path.startsWith('hub:')) return null;
   const info = await stat(path).catch(() => null);
   if (!info?.isFile() || info.size > 500 * 2 ** 20) return null;
-  const text = (await readText(path, 'data')).replace(/^\uFEFF/, '');
-  if (!/^\s*\{/.test(text)) return null;
-  let value: unknown;
-  try {
-    value = parseJsonText(text);
-  } catch {
-    return null; // JSON Lines, or damaged: rows.ts reports it
-  }
-  const entries = Object.entries(value as object);
+  const bytes = await readDataFile(path, path);
+  const from = bytes.findIndex((byte) => !BLANK.has(byte));
+  if (bytes[from] !== 0x7b) return null;
+  const entries = await objectEntries(bytes, from, path);
+  if (entries === undefined) return null; // JSON Lines, or damaged: rows.ts reports it
   if (entries.length === 0 || entries.some(([, row]) => typeof row !== 'object' || row === null))
     return null;
-  if (!Array.isArray((value as { data?: unknown }).data) && holdsNaN(value)) refuseNaN(text, path);
+  if (entries.some(([, row]) => holdsNaN(row))) refuseNaN(Buffer.from(bytes).toString(), path);
   const rows = entries.map(([id, row]) => ({
     id,
     where: `${path} key ${JSON.stringify(id)}`,
-    value: row as unknown,
+    value: row,
   }));
   const kind = kindOf(rows[0]!.value);
   if (kind === null) return null;

@@ -19,6 +19,7 @@ import type { HubProgress } from '../hub/listing.js';
 import { otherThanJsonLines, parseCsv, refuseOtherKinds } from './formats.js';
 import { datasetFiles } from './hub.js';
 import {
+  BLANK,
   DataError,
   describe,
   isObject,
@@ -196,9 +197,6 @@ const jsonLines = (
     onBadLine,
     most: ROW_LIMIT,
   });
-
-/** White space and the bytes of a byte order mark. */
-const BLANK = new Set([0x20, 0x09, 0x0a, 0x0d, 0xef, 0xbb, 0xbf]);
 
 function throwIfDefined(error: Error | undefined): void {
   if (error !== undefined) throw error;

@@ -9,6 +9,7 @@ import { listedRows } from '../../src/data/json-list.js';
 import { readJsonl, SLICE_BYTES } from '../../src/data/jsonl.js';
 import { COMPRESSORS } from '../../src/data/parquet-codecs.js';
 import { slicesOf } from '../../src/data/parquet-thread.js';
+import { loadPreferences } from '../../src/data/preferences.js';
 import { loadPrompts } from '../../src/data/prompts.js';
 import { inSlices, SLICE_ROWS } from '../../src/data/row-slices.js';
 import { readRows } from '../../src/data/rows.js';
@@ -64,6 +65,31 @@ describe('the event loop runs while a file is parsed', () => {
     });
     expect(total - COUNT * row.length).toBeLessThan(100);
     expect(longest).toBeLessThanOrEqual(SLICE_BYTES + row.length);
+  });
+
+  it('pairs.json of the official code', async () => {
+    const messages = (content: string) => [
+      { role: 'user', content: 'q' },
+      { role: 'assistant', content },
+    ];
+    const pair = (i: number) => ({
+      prompt: [{ role: 'user', content: 'q' }],
+      selected: messages(`${i} ${'x'.repeat(1000)}`),
+      rejected: messages('y'),
+      consistency: 0.5,
+    });
+    const pairs = Object.fromEntries(Array.from({ length: 2000 }, (_, i) => [`id${i}`, pair(i)]));
+    const path = file('pairs.json', JSON.stringify(pairs));
+    const { longest } = await held(async (count) => {
+      const parse: (text: string) => unknown = JSON.parse.bind(JSON);
+      const spy = jest.spyOn(JSON, 'parse').mockImplementation((said: string) => {
+        count(said.length);
+        return parse(said);
+      });
+      expect((await loadPreferences(path)).records).toHaveLength(2000);
+      spy.mockRestore();
+    });
+    expect(longest).toBeLessThanOrEqual(SLICE_BYTES + 2000);
   });
 
   it('large.csv', async () => {
