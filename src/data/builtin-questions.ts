@@ -172,36 +172,40 @@ const opposite: Template = (d) => {
     OPPOSITES.filter((other) => other !== pair).map((other) => other[d.int(0, 1)]!),
     3,
   );
-  return multipleChoice(d, `Which word is the opposite of "${from}"?`, to, wrong, fact, sentence);
+  return multipleChoice(d, {
+    question: `Which word is the opposite of "${from}"?`,
+    right: to,
+    wrong,
+    fact,
+    step: sentence,
+  });
 };
 
 const category: Template = (d) => {
   const [group, ...others] = d.several(Object.keys(CATEGORIES), 4);
   const right = d.pick(CATEGORIES[group!]!);
   const wrong = others.map((other) => d.pick(CATEGORIES[other]!));
-  return multipleChoice(
-    d,
-    d.pick([`Which of these is ${group}?`, `Which word names ${group}?`]),
+  return multipleChoice(d, {
+    question: d.pick([`Which of these is ${group}?`, `Which word names ${group}?`]),
     right,
     wrong,
-    `category ${right}`,
-    `A ${right} is ${group}; the others are not.`
+    fact: `category ${right}`,
+    step: `A ${right} is ${group}; the others are not.`
       .replace('A a', 'An a')
       .replace('A e', 'An e')
       .replace('A o', 'An o'),
-  );
+  });
 };
 
 const knowledge: Template = (d) => {
   const [question, right, ...wrong] = d.pick(KNOWLEDGE);
-  return multipleChoice(
-    d,
+  return multipleChoice(d, {
     question,
     right,
     wrong,
-    `knowledge ${question}`,
-    d.pick([`The right answer is ${right}.`, `Of the choices, only ${right} fits.`]),
-  );
+    fact: `knowledge ${question}`,
+    step: d.pick([`The right answer is ${right}.`, `Of the choices, only ${right} fits.`]),
+  });
 };
 
 const spelling: Template = (d) => {

@@ -110,11 +110,7 @@ export function word(
 /** A question with the right option and wrong ones, shuffled under the letters A, B, C… */
 export function multipleChoice(
   draw: Draw,
-  question: string,
-  right: string,
-  wrong: readonly string[],
-  fact: string,
-  ...steps: string[]
+  { question, right, wrong, fact, step }: Options,
 ): Problem {
   const texts = draw.several([right, ...wrong], wrong.length + 1);
   const choices = texts.map((text, i) => ({ label: 'ABCDE'[i]!, text }));
@@ -130,8 +126,18 @@ export function multipleChoice(
     answer,
     choices,
     fact,
-    solution: solved(draw, '', [...steps, naming], answer),
+    solution: solved(draw, '', [step, naming], answer),
   };
+}
+
+interface Options {
+  question: string;
+  right: string;
+  wrong: readonly string[];
+  /** Identifies the knowledge that is asked for, in whatever words. */
+  fact: string;
+  /** The sentence of the solution before the one that names the letter. */
+  step: string;
 }
 
 function solved(draw: Draw, opening: string, steps: readonly string[], answer: string): string {

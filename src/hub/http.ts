@@ -172,8 +172,11 @@ function reason(error: unknown): string {
   return withoutSecrets((cause instanceof Error && cause.message) || message || String(error));
 }
 
-/** One connection pool for each set of proxies; idle connections keep no process alive. */
 const dispatchers = new Map<string, Dispatcher>();
+/**
+ * The connection pool of the environment's proxies; idle connections keep no process alive.
+ * @throws Error if a proxy is not an http or https address
+ */
 export async function dispatcherFor(env: Environment): Promise<Dispatcher> {
   const { http, https, not } = proxiesOf(env);
   const key = JSON.stringify([http, https, not]);

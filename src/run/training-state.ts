@@ -71,34 +71,82 @@ export function statefulOf(
  * The state kept in `folder`; a state of another `plan` (other settings, other data) is not used.
  */
 export function trainingState(folder: string, plan: string): TrainingState {
-  const remedy = `remove ${folder} and run the same command again to train from the beginning`;
-  /** The files of the newest state. */
-  const newest = async (
-    records: Records,
-  ): Promise<{ files: string[]; steps: number } | undefined> => {
-    const there = records.all().filter(({ file }) => existsSync(join(folder, file)));
-    const states = there.flatMap(({ file }) => {
-      const [, steps, shards] = SHARD.exec(file) ?? [];
-      return steps === undefined
-        ? []
-        : [{ files: shardNames(Number(steps), Number(shards)), steps: Number(steps) }];
+  return new StateFolder(folder, plan);
+}
+
+/** A saved state: its files and the optimizer steps that it has taken. */
+interface SavedState {
+  files: string[];
+  steps: number;
+}
+
+class StateFolder implements TrainingState {
+  /** The advice at the end of an error about a damaged file. */
+  readonly #remedy: string;
+
+  constructor(
+    private readonly folder: string,
+    private readonly plan: string,
+  ) {
+    this.#remedy = `remove ${folder} and run the same command again to train from the beginning`;
+  }
+
+  async steps(): Promise<number> {
+    return (await this.#saved({ content: false }))?.steps ?? 0;
+  }
+
+  async restore(trainer: Stateful): Promise<StepRecord[]> {
+    const saved = await this.#saved({ content: true });
+    if (!saved) return [];
+    await saved.records.demand(PROGRESS, this.#remedy);
+    const steps = JSON.parse(readOwnText(join(this.folder, PROGRESS))) as StepRecord[];
+    await trainer.load(saved.files.map((file) => join(this.folder, file)));
+    return steps.slice(0, saved.steps);
+  }
+
+  save(trainer: Stateful, steps: readonly StepRecord[]): Promise<void> {
+    return onDisk(this.folder, () => this.#write(trainer, steps));
+  }
+
+  saveBest(
+    trainer: Stateful,
+    steps: readonly StepRecord[],
+    build: (folder: string) => Promise<void>,
+  ): Promise<void> {
+    return onDisk(this.folder, async () => {
+      await makeDirectory(this.folder);
+      const records = await openOrClear(this.folder, this.plan);
+      const best = `${BEST}${steps.length}`;
+      const path = join(this.folder, best);
+      await build(path);
+      await recordFolder(records, path, path);
+      await this.#write(trainer, steps);
+      // The older checkpoint is removed last, since an older state would need it.
+      for (const name of await readdir(this.folder))
+        if (name.startsWith(BEST) && name !== best)
+          await rm(join(this.folder, name), { recursive: true, force: true });
     });
-    if (there.some(({ file }) => file === STATE)) {
-      const { rows = 0 } = await records.demand(STATE, remedy, { content: false });
-      states.push({ files: [STATE], steps: rows });
-    }
-    return states.sort((one, other) => other.steps - one.steps)[0];
-  };
-  const saved = async (content: boolean) => {
-    const records = await Records.open(folder, plan);
-    const state = records && (await newest(records));
-    if (!state) return undefined;
-    for (const file of state.files) await records.demand(file, remedy, { content });
-    return { records, ...state };
-  };
-  const save = async (trainer: Stateful, steps: readonly StepRecord[]): Promise<void> => {
+  }
+
+  takeBest(step: number, to: string): Promise<void> {
+    return onDisk(to, async () => {
+      const records = await openOrClear(this.folder, this.plan);
+      const files = records.all().filter(({ file }) => file.startsWith(`${BEST}${step}/`));
+      await rm(to, { recursive: true, force: true });
+      await makeDirectory(to);
+      for (const { file } of files) {
+        await records.demand(file, this.#remedy);
+        const copy = join(to, basename(file));
+        await copyFile(join(this.folder, file), copy, constants.COPYFILE_FICLONE);
+      }
+      await syncFolder(to);
+    });
+  }
+
+  async #write(trainer: Stateful, steps: readonly StepRecord[]): Promise<void> {
+    const { folder } = this;
     await makeDirectory(folder);
-    const records = await openOrClear(folder, plan);
+    const records = await openOrClear(folder, this.plan);
     const whole = trainer.shards === 1;
     const files = whole ? [STATE] : shardNames(steps.length, trainer.shards);
     const written = (whole ? [NEXT] : files).map((file) => join(folder, file));
@@ -111,47 +159,32 @@ export function trainingState(folder: string, plan: string): TrainingState {
     for (const name of await readdir(folder))
       if (![...files, PROGRESS, RECORDS].includes(name) && !name.startsWith(BEST))
         await rm(join(folder, name), { force: true });
-  };
-  return {
-    async steps() {
-      return (await saved(false))?.steps ?? 0;
-    },
-    async restore(trainer) {
-      const found = await saved(true);
-      if (!found) return [];
-      await found.records.demand(PROGRESS, remedy);
-      const steps = JSON.parse(readOwnText(join(folder, PROGRESS))) as StepRecord[];
-      await trainer.load(found.files.map((file) => join(folder, file)));
-      return steps.slice(0, found.steps);
-    },
-    save: (trainer, steps) => onDisk(folder, () => save(trainer, steps)),
-    saveBest: (trainer, steps, build) =>
-      onDisk(folder, async () => {
-        await makeDirectory(folder);
-        const records = await openOrClear(folder, plan);
-        const best = `${BEST}${steps.length}`;
-        await build(join(folder, best));
-        await recordFolder(records, join(folder, best), join(folder, best));
-        await save(trainer, steps);
-        // The older checkpoint is removed last, since an older state would need it.
-        for (const name of await readdir(folder))
-          if (name.startsWith(BEST) && name !== best)
-            await rm(join(folder, name), { recursive: true, force: true });
-      }),
-    takeBest: (step, to) =>
-      onDisk(to, async () => {
-        const best = `${BEST}${step}`;
-        const records = await openOrClear(folder, plan);
-        const files = records.all().filter(({ file }) => file.startsWith(`${best}/`));
-        await rm(to, { recursive: true, force: true });
-        await makeDirectory(to);
-        for (const { file } of files) {
-          await records.demand(file, remedy);
-          await copyFile(join(folder, file), join(to, basename(file)), constants.COPYFILE_FICLONE);
-        }
-        await syncFolder(to);
-      }),
-  };
+  }
+
+  /** The newest state, checked against its record; by size alone unless `content`. */
+  async #saved(how: {
+    content: boolean;
+  }): Promise<(SavedState & { records: Records }) | undefined> {
+    const records = await Records.open(this.folder, this.plan);
+    const state = records && (await this.#newest(records));
+    if (!state) return undefined;
+    for (const file of state.files) await records.demand(file, this.#remedy, how);
+    return { records, ...state };
+  }
+
+  async #newest(records: Records): Promise<SavedState | undefined> {
+    const there = records.all().filter(({ file }) => existsSync(join(this.folder, file)));
+    const states = there.flatMap(({ file }): SavedState[] => {
+      const [, steps, shards] = SHARD.exec(file) ?? [];
+      if (steps === undefined) return [];
+      return [{ files: shardNames(Number(steps), Number(shards)), steps: Number(steps) }];
+    });
+    if (there.some(({ file }) => file === STATE)) {
+      const { rows = 0 } = await records.demand(STATE, this.#remedy, { content: false });
+      states.push({ files: [STATE], steps: rows });
+    }
+    return states.sort((one, other) => other.steps - one.steps)[0];
+  }
 }
 
 const shardNames = (steps: number, shards: number): string[] => {
