@@ -1,4 +1,5 @@
 /** Estimates the traffic between the GPUs of a run from sizes and nominal link rates. */
+import { RunError } from '../run/errors.js';
 import type { DType } from '../engine/model.js';
 
 /** `gpus` on each of `nodes` machines. */
@@ -39,7 +40,10 @@ export function clusterOf({ gpus, nodes }: { gpus?: string; nodes?: string }): C
   const count = (flag: string, text = '1') => {
     const value = Number(text);
     if (Number.isInteger(value) && value >= 1 && value <= 100_000) return value;
-    throw new Error(`--${flag} must be a whole number from 1 to 100000, got '${text}'.`);
+    throw new RunError(
+      'ERR_RECIPE',
+      `--${flag} must be a whole number from 1 to 100000, got '${text}'.`,
+    );
   };
   const cluster = { gpus: count('gpus', gpus), nodes: count('nodes', nodes) };
   return cluster.gpus * cluster.nodes > 1 ? cluster : undefined;

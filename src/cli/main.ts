@@ -6,6 +6,7 @@
 import { readFileSync } from 'node:fs';
 import { Command, CommanderError } from 'commander';
 import { endProcess, hasJoined, hasRanks } from '../engine/ranks.js';
+import { withoutSecrets } from '../files/secrets.js';
 import { Interrupted } from '../run/errors.js';
 import type { AddCommand, Cli } from './cli.js';
 import { addBench } from './commands/bench.js';
@@ -34,7 +35,7 @@ import { addVerify } from './commands/verify.js';
 import { addWinRate } from './commands/win-rate.js';
 import { exitWithin } from './exit.js';
 import { Progress } from './progress.js';
-import { printError } from './table.js';
+import { jsonIsPrinted, printError, printLine } from './table.js';
 
 const COMMANDS: readonly AddCommand[] = [
   addRun,
@@ -112,10 +113,12 @@ async function main(args: string[]): Promise<number> {
   } catch (error) {
     progress.stop();
     if (stopped && (error instanceof Interrupted || stop.signal.aborted)) {
-      progress.say('Stopped; finished work is saved. Run the same command to resume.');
+      const message = 'Stopped; finished work is saved. Run the same command to resume.';
+      progress.say(message);
+      reportJson(args, 'ERR_INTERRUPTED', message);
       return EXIT_OF[stopped.by];
     }
-    return report(error, args.includes('--verbose'));
+    return report(error, args);
   }
 }
 
@@ -169,15 +172,27 @@ function refuseRanks(name: string): void {
   );
 }
 
-/** Prints one sentence to stderr, and the stack on request. */
-function report(error: unknown, verbose: boolean): number {
-  if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2;
-  printError(
-    verbose && error instanceof Error && error.stack
-      ? error.stack
-      : error instanceof Error
-        ? error.message
-        : String(error),
-  );
-  return (error as { code?: unknown }).code === 'ERR_RECIPE' ? 2 : 1;
+/** Prints one sentence to stderr, the stack on request, and with --json the error as JSON. */
+function report(error: unknown, args: readonly string[]): number {
+  if (error instanceof CommanderError) {
+    if (error.exitCode === 0) return 0;
+    reportJson(args, 'ERR_USAGE', error.message.replace(/^error: /, ''));
+    return 2;
+  }
+  const verbose = args.includes('--verbose');
+  const { code } = error as { code?: unknown };
+  const message = error instanceof Error ? error.message : String(error);
+  reportJson(args, typeof code === 'string' ? code : 'ERR_FAILED', message);
+  printError(verbose && error instanceof Error && error.stack ? error.stack : message);
+  return code === 'ERR_RECIPE' ? 2 : 1;
+}
+
+/**
+ * With --json standard output is JSON, also of a command that failed: one line, unless the result
+ * is printed already. `cream bench --json` takes a file.
+ */
+function reportJson(args: readonly string[], code: string, message: string): void {
+  if (!args.includes('--json') || args[0] === 'bench' || jsonIsPrinted()) return;
+  if (hasRanks() && process.env['RANK'] !== '0') return;
+  printLine(JSON.stringify({ error: { code, message: withoutSecrets(message) } }));
 }

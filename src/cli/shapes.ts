@@ -2,6 +2,8 @@
  * Configs of models by their size, for plans without a download: Llama 2 (7b, 13b) and Llama 3
  * (8b).
  */
+import { RunError } from '../run/errors.js';
+
 interface Shape {
   vocab_size: number;
   hidden_size: number;
@@ -46,7 +48,10 @@ export const SHAPES: Readonly<Record<string, Shape>> = {
 export function shapeJson(name: string): string {
   const shape = SHAPES[name];
   if (!shape)
-    throw new Error(`There is no shape '${name}'; known are ${Object.keys(SHAPES).join(', ')}.`);
+    throw new RunError(
+      'ERR_RECIPE',
+      `There is no shape '${name}'; known are ${Object.keys(SHAPES).join(', ')}.`,
+    );
   return JSON.stringify({
     architectures: ['LlamaForCausalLM'],
     model_type: 'llama',

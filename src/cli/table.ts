@@ -15,8 +15,14 @@ export function printLine(line: string, out: Output = process.stdout): void {
   out.write(`${line}\n`);
 }
 
+let jsonPrinted = false;
+
+/** Whether printJson() has printed to standard output. */
+export const jsonIsPrinted = (): boolean => jsonPrinted;
+
 /** Prints a result for programs. */
 export function printJson(value: unknown, out: Output = process.stdout): void {
+  jsonPrinted ||= out === process.stdout;
   out.write(`${JSON.stringify(value, null, 2)}\n`);
 }
 

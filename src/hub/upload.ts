@@ -10,6 +10,9 @@ import { withoutSecrets } from '../files/secrets.js';
 import { endpointOf, isOffline, readToken } from './environment.js';
 import { dispatcherFor } from './http.js';
 
+/** `org/name`. */
+export const REPOSITORY = /^[\w.-]+\/[\w.-]+$/;
+
 export interface Upload {
   /** `org/name` of a model repository. */
   repository: string;
@@ -43,7 +46,7 @@ export async function upload({
   signal,
   onProgress,
 }: Upload): Promise<Uploaded> {
-  if (!/^[\w.-]+\/[\w.-]+$/.test(name))
+  if (!REPOSITORY.test(name))
     throw new ModelError('ERR_NOT_FOUND', `'${name}' is not of the form org/name.`);
   if (isOffline(env))
     throw new ModelError('ERR_NETWORK', 'HF_HUB_OFFLINE is set: unset it to upload to the hub.');

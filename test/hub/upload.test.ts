@@ -155,7 +155,7 @@ describe('cream push', () => {
     expect(dry.stderr).toContain('has no README.md');
     expect(hub.requests).toEqual([]);
     const cases: [string[], NodeJS.ProcessEnv, RegExp][] = [
-      [[model, '--to', 'x'], {}, /'x' is not of the form org\/name\./],
+      [[model, '--to', 'x'], {}, /'x' is not of the form org\/name:/],
       [[model, '--to', 'me/x'], { HF_TOKEN: '' }, /There is no token of the hub: set HF_TOKEN/],
       [
         [model, '--to', 'me/x'],
@@ -168,7 +168,8 @@ describe('cream push', () => {
     ];
     for (const [args, env, message] of cases) {
       const { code, stderr } = await push(args, env);
-      expect([code, stderr]).toEqual([1, expect.stringMatching(message)]);
+      const wrongUse = args.includes('x');
+      expect([code, stderr]).toEqual([wrongUse ? 2 : 1, expect.stringMatching(message)]);
       expect(stderr).not.toContain('hf_other');
     }
     expect(hub.repositories.size).toBe(0);

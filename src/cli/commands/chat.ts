@@ -1,9 +1,12 @@
 /** `cream chat`: a conversation on the terminal, with one model or with two side by side. */
+import { RunError } from '../../run/errors.js';
 import { createInterface, type Interface } from 'node:readline/promises';
 import type { Command } from 'commander';
+import { CreamError } from '../../engine/errors.js';
 import type { LanguageModel } from '../../lm/language-model.js';
 import type { Recipe } from '../../run/recipe.js';
 import type { Message } from '../../text/chat-template.js';
+import { TextError } from '../../text/errors.js';
 import { addSettings, ANSWER_KEYS, settingsFrom, type Cli } from '../cli.js';
 import { baseOfRun, modelOrCheckpoint } from '../checkpoints.js';
 import { withModels } from '../stage.js';
@@ -48,7 +51,10 @@ export function addChat(program: Command, cli: Cli): void {
       const model = name ?? settings.model;
       const other = flags.compare === true ? baseOfRun(model) : (flags.compare ?? null);
       if (flags.compare === true && other === null)
-        throw new Error(`--compare needs the name of a model, because ${model} is not a run.`);
+        throw new RunError(
+          'ERR_RECIPE',
+          `--compare needs the name of a model, because ${model} is not a run.`,
+        );
       // The base model comes first, then the aligned one.
       const names = other === null ? [model] : [other, model];
       const paths = names.map(modelOrCheckpoint);
@@ -59,7 +65,7 @@ export function addChat(program: Command, cli: Cli): void {
           lm: models.get(paths[i]!)!,
           messages: opening(settings),
         }));
-        await converse(speakers, settings, flags, cli.signal);
+        await converse(speakers, settings, flags, cli);
       });
     },
   );
@@ -72,8 +78,9 @@ async function converse(
   speakers: Speaker[],
   settings: Recipe,
   flags: Flags,
-  signal: AbortSignal,
+  cli: Cli,
 ): Promise<void> {
+  const { signal } = cli;
   const terminal = process.stdin.isTTY === true;
   const input = createInterface({
     input: process.stdin,
@@ -82,16 +89,32 @@ async function converse(
     prompt: '> ',
   });
   signal.addEventListener('abort', () => input.close());
+  // A reader that has gone, such as head, wants no more answers.
+  process.stdout.once('error', () => input.close());
   if (terminal && !flags.json)
     printLine('Write a message. /reset starts again, /exit or Ctrl-D ends.');
   for await (const line of lines(input, terminal)) {
     const text = line.trim();
     if (text === '/exit') break;
     if (text === '/reset') for (const one of speakers) one.messages = opening(settings);
-    else if (text !== '') await turn(speakers, text, settings, flags, signal);
+    else if (text !== '')
+      await turn(speakers, text, settings, flags, signal).catch((error: unknown) => {
+        if (signal.aborted || !isRefusal(error)) throw error;
+        for (const { messages } of speakers) if (messages.at(-1)?.role === 'user') messages.pop();
+        if (flags.json) printLine(JSON.stringify({ message: text, error: refusalOf(error) }));
+        cli.progress.warn(`${error.message} The message is left out; /reset starts again.`);
+        if (!terminal) process.exitCode = 1;
+      });
   }
   input.close();
 }
+
+/** A message that the model or its template cannot take, which is no end of the conversation. */
+const isRefusal = (error: unknown): error is CreamError | TextError =>
+  error instanceof TextError ||
+  (error instanceof CreamError && error.code === 'ERR_INVALID_ARGUMENT');
+
+const refusalOf = ({ code, message }: CreamError | TextError) => ({ code, message });
 
 async function* lines(input: Interface, terminal: boolean): AsyncGenerator<string> {
   if (terminal) input.prompt();

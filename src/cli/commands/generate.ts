@@ -1,6 +1,6 @@
 /** `cream generate`: prompts → completions.jsonl, the first stage of an iteration on its own. */
 import { randomInt } from 'node:crypto';
-import type { Command } from 'commander';
+import { InvalidArgumentError, type Command } from 'commander';
 import { RunError } from '../../run/errors.js';
 import type { Recipe } from '../../run/recipe.js';
 import { sampleStage } from '../../run/stages/sample.js';
@@ -14,6 +14,13 @@ const KEYS = ['model', ...ANSWER_KEYS, ...PROMPT_KEYS];
 
 /** Flags that replace the recipe's, which requires two completions for ranking. */
 const OWN = ['sample.samples'];
+
+/** OpenAI's and the engine's limit. */
+function topNumber(text: string): number {
+  if (!/^\d{1,2}$/.test(text) || Number(text) > 20)
+    throw new InvalidArgumentError('It must be a whole number from 0 to 20.');
+  return Number(text);
+}
 
 interface Flags extends Record<string, unknown> {
   prompts: string;
@@ -44,7 +51,7 @@ export function addGenerate(program: Command, cli: Cli): void {
     .option(
       '--top-logprobs <number>',
       'with --prompt and --json: the most likely tokens beside each, at most 20',
-      wholeNumber,
+      topNumber,
     )
     .option(
       '-o, --out <file>',
@@ -107,7 +114,7 @@ async function printCompletions(flags: Flags, settings: Recipe, cli: Cli): Promi
     ...(system === null ? [] : [{ role: 'system' as const, content: system }]),
     { role: 'user' as const, content: flags.prompt! },
   ];
-  const seed = flags.seed === undefined ? randomInt(2 ** 47) : settings.seed;
+  const seed = BigInt(flags.seed === undefined ? randomInt(2 ** 47) : settings.seed);
   const count = flags.samples ?? 1;
   await withModel(settings.model, settings, cli, async (lm) => {
     cli.progress.stop();
@@ -120,7 +127,7 @@ async function printCompletions(flags: Flags, settings: Recipe, cli: Cli): Promi
         maxNewTokens: sample.max_new_tokens,
         stop: sample.stop,
         topLogprobs: top ?? 0,
-        seed: seed + i,
+        seed: seed + BigInt(i),
         signal: cli.signal,
       }),
     );

@@ -5,6 +5,8 @@ import { createInterface } from 'node:readline/promises';
 import type { Command } from 'commander';
 import { parseDocument } from 'yaml';
 import { loadPrompts } from '../../data/prompts.js';
+import { ModelError } from '../../files/errors.js';
+import { resolveModel } from '../../models/resolve.js';
 import { RunError } from '../../run/errors.js';
 import { parseRecipe } from '../../run/recipe-file.js';
 import { wholeNumber, type Cli } from '../cli.js';
@@ -47,7 +49,8 @@ export function addInit(program: Command, cli: Cli): void {
           `Cannot write ${flags.out}: the file exists; choose another --out.`,
         );
       const given = { ...(await askFor(flags)), ...flags };
-      const text = await fitted(await readFile(found.path, 'utf8'), given, cli);
+      if (given.model !== undefined) await checkModel(given.model);
+      const text = await fitted(name, await readFile(found.path, 'utf8'), given, cli);
       parseRecipe(text, flags.out); // refuses a flag that contradicts the recipe
       await writeOutput(output, text);
       if (output.kind !== 'file') return;
@@ -71,10 +74,28 @@ async function askFor({ model, prompts }: Flags): Promise<Partial<Flags>> {
   return Object.fromEntries(Object.entries(asked).filter(([, text]) => text !== ''));
 }
 
+/** A path must lead to a model; a hub model is fetched by the run. @throws ModelError */
+async function checkModel(name: string): Promise<void> {
+  await resolveModel(name, { offline: true }).catch((error: unknown) => {
+    if (!(error instanceof ModelError) || error.code !== 'ERR_OFFLINE') throw error;
+  });
+}
+
 /** The recipe with these settings; its comments are kept. */
-async function fitted(text: string, flags: Partial<Flags>, cli: Cli): Promise<string> {
+async function fitted(
+  name: string,
+  text: string,
+  flags: Partial<Flags>,
+  cli: Cli,
+): Promise<string> {
   const { model, prompts, iterations } = flags;
   const document = parseDocument(text);
+  if (prompts !== undefined && document.hasIn(['pairs', 'source']))
+    throw new RunError(
+      'ERR_RECIPE',
+      `The recipe ${name} trains on given preference pairs and takes no --prompts: leave the flag ` +
+        'out and set pairs.source in the copy to your pairs.',
+    );
   if (model !== undefined) document.set('model', model);
   if (iterations !== undefined) document.set('iterations', iterations);
   if (prompts !== undefined) {

@@ -9,6 +9,7 @@ import { readText } from '../../files/read.js';
 import { planMemory, type MemoryPlan, type PlanRequest } from '../../engine/plan.js';
 import { planCpu } from '../cpu-plan.js';
 import { resolveModel } from '../../models/resolve.js';
+import { RunError } from '../../run/errors.js';
 import { parseRecipe } from '../../run/recipe-file.js';
 import { recipeSchema, type Recipe } from '../../run/recipe.js';
 import type { Cli } from '../cli.js';
@@ -67,7 +68,8 @@ export function addPlan(program: Command, cli: Cli): void {
 async function plan(path: string | undefined, flags: Flags, cli: Cli): Promise<void> {
   const cards = flags.deviceMemory === undefined ? [24, 40, 80, 141] : [Number(flags.deviceMemory)];
   if (!cards.every((card) => card > 0))
-    throw new Error(
+    throw new RunError(
+      'ERR_RECIPE',
       `--device-memory must be a number of GiB above 0, got '${flags.deviceMemory}'.`,
     );
   const cluster = clusterOf(flags);

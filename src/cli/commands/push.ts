@@ -2,7 +2,7 @@
 import { existsSync, readdirSync, statSync } from 'node:fs';
 import { basename, dirname, join, resolve } from 'node:path';
 import type { Command } from 'commander';
-import { upload } from '../../hub/upload.js';
+import { REPOSITORY, upload } from '../../hub/upload.js';
 import { CARD } from '../../run/card.js';
 import { RunError, stoppable } from '../../run/errors.js';
 import { Records } from '../../run/records.js';
@@ -35,6 +35,11 @@ export function addPush(program: Command, cli: Cli): void {
 }
 
 async function push(name: string, flags: Flags, { signal, progress }: Cli): Promise<void> {
+  if (!REPOSITORY.test(flags.to))
+    throw new RunError(
+      'ERR_RECIPE',
+      `'${flags.to}' is not of the form org/name: give the owner and the name in --to.`,
+    );
   const folder = modelOrCheckpoint(name);
   const files = filesOf(folder);
   await checkRecorded(folder, signal);

@@ -2,6 +2,7 @@
  * `cream report RUN…`: report.html and the table of a run, finished or not; or runs compared; or,
  * with `--live`, a page that follows a run at work.
  */
+import { RunError } from '../../run/errors.js';
 import { existsSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Command } from 'commander';
@@ -12,9 +13,10 @@ import { reportPage } from '../../report/page.js';
 import { PAGE_PROMPTS } from '../../report/sample-list.js';
 import { EXAMPLES } from '../../report/samples.js';
 import { requireRun } from '../../run/directory.js';
-import { COMPARISON, RECIPE, REPORT, writeAtomic } from '../../run/store.js';
+import { COMPARISON, RECIPE, REPORT } from '../../run/store.js';
 import { portNumber, type Cli } from '../cli.js';
 import { listen } from '../listen.js';
+import { outputOf, writeOutput } from '../output.js';
 import { formatTable, groupTable, percent, printJson, printLine, runTable } from '../table.js';
 
 interface Flags {
@@ -33,7 +35,10 @@ export function addReport(program: Command, cli: Cli): void {
         'it works (--live)',
     )
     .argument('<run...>', 'run directories, or a folder of them, finished or not')
-    .option('-o, --output <file>', 'the page of several runs [compare.html]')
+    .option(
+      '-o, --output <file>',
+      'the page [report.html in the run; of several runs compare.html]',
+    )
     .option('--json', 'print the numbers as JSON')
     .option('--live', 'serve the page of one run, which follows it until Ctrl-C; writes nothing')
     .option('--host <address>', 'with --live: the address to listen on', '127.0.0.1')
@@ -47,7 +52,9 @@ export function addReport(program: Command, cli: Cli): void {
       // The page of a folder of runs, such as a sweep's, is written into that folder.
       const own = directories.length === 1 ? join(directories[0]!, COMPARISON) : COMPARISON;
       const path = flags.output ?? own;
-      await writeAtomic(path, comparePage(compared));
+      const output = outputOf(path);
+      await writeOutput(output, comparePage(compared));
+      if (output.kind === 'stdout') return;
       if (flags.json) return printJson({ report: path, ...compared });
       printLine(compareTable(compared));
       if (compared.groups.some((group) => group.runs.length > 1))
@@ -70,7 +77,10 @@ function runsIn(directory: string): string[] {
 
 async function live(directories: string[], flags: Flags, { signal }: Cli): Promise<void> {
   const [directory, ...others] = directories;
-  if (others.length > 0) throw new Error('--live follows one run; name one run directory.');
+  if (flags.output !== undefined)
+    throw new RunError('ERR_RECIPE', '--live writes no file: leave --output out.');
+  if (others.length > 0)
+    throw new RunError('ERR_RECIPE', '--live follows one run; name one run directory.');
   const { createLiveApp } = await import('../../report/live.js');
   const app = createLiveApp(directory!, { signal });
   await listen(app, flags, signal, (url) =>
@@ -79,7 +89,9 @@ async function live(directories: string[], flags: Flags, { signal }: Cli): Promi
 }
 
 async function one(directory: string, flags: Flags): Promise<void> {
-  const { run, path } = await writeReport(directory);
+  const output = outputOf(flags.output ?? join(directory, REPORT));
+  const { run, path } = await writeReport(directory, output);
+  if (output.kind === 'stdout') return;
   if (flags.json) return printJson({ report: path, ...run });
   printLine(runTable(run.phases));
   printLine(`Report: ${path}`);
@@ -89,11 +101,13 @@ async function one(directory: string, flags: Flags): Promise<void> {
  * Writes the report again from the run directory; the returned run has a few examples per
  * iteration.
  */
-export async function writeReport(directory: string): Promise<{ run: RunReport; path: string }> {
-  const path = join(directory, REPORT);
+export async function writeReport(
+  directory: string,
+  output = outputOf(join(directory, REPORT)),
+): Promise<{ run: RunReport; path: string }> {
   const run = readRun(directory, { examples: PAGE_PROMPTS });
-  await writeAtomic(path, reportPage(run));
-  return { run: withExamples(run, EXAMPLES), path };
+  await writeOutput(output, reportPage(run));
+  return { run: withExamples(run, EXAMPLES), path: output.path };
 }
 
 /** One row per run: its last model, and the difference to the first run on the same questions. */

@@ -2,7 +2,7 @@
 import { existsSync } from 'node:fs';
 import { basename, dirname, join, resolve } from 'node:path';
 import type { Command } from 'commander';
-import { readText } from '../../files/read.js';
+import { type FileError, readText } from '../../files/read.js';
 import { comparePage } from '../../report/compare-page.js';
 import { compareRuns } from '../../report/compare.js';
 import { Interrupted, RunError } from '../../run/errors.js';
@@ -67,10 +67,16 @@ async function sweep(file: string, flags: Flags, cli: Cli): Promise<void> {
 
 /** @throws RunError for a mistake in any of the recipes, before one of them runs */
 async function runsOf(file: string): Promise<SweepRun[]> {
-  const parsed = parseSweep(await readText(file, 'recipe'), file);
+  const text = await readText(file, 'recipe').catch((cause: unknown) => {
+    const { reason } = cause as FileError;
+    throw new RunError('ERR_RECIPE', `Cannot read the sweep ${file}: ${reason}.`, { cause });
+  });
+  const parsed = parseSweep(text, file);
   const beside = resolve(dirname(file), parsed.recipe);
-  const { file: name, text } = await readRecipe(existsSync(beside) ? beside : parsed.recipe);
-  return sweepRuns(parsed, text, name);
+  const { file: name, text: recipe } = await readRecipe(
+    existsSync(beside) ? beside : parsed.recipe,
+  );
+  return sweepRuns(parsed, recipe, name);
 }
 
 function stateOf(directory: string): State {

@@ -1,0 +1,123 @@
+/** Commands used wrongly: exit codes, JSON on standard output, and flags that are never ignored. */
+import { spawn } from 'node:child_process';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { describe, expect, it } from '@jest/globals';
+import { cream, startCream } from '../support/cli.js';
+import { tinyRun } from '../support/run.js';
+import { temporaryFolder, tinyModel } from '../support/tiny-model.js';
+
+const work = temporaryFolder('cream-wrong-use-');
+const model = tinyModel({ tokenizer: true, maxPositionEmbeddings: 256 });
+const main = fileURLToPath(new URL('../../dist/cli/main.js', import.meta.url));
+const prompts = join(work, 'prompts.jsonl');
+writeFileSync(prompts, ['a', 'b', 'c'].map((prompt) => JSON.stringify({ prompt })).join('\n'));
+
+describe('with --json a command that fails prints its error as JSON', () => {
+  it.each<[string, string[], number, string, RegExp]>([
+    ['an unknown flag', ['run', 'quickstart', '--jsn'], 2, 'ERR_USAGE', /unknown option '--jsn'/],
+    ['a flag that is missing', ['score'], 2, 'ERR_USAGE', /--completions/],
+    ['a recipe', ['run', 'quickstart', '--set', 'iterations=x'], 2, 'ERR_RECIPE', /a number/],
+    ['a run', ['verify', work], 1, 'ERR_RUN_DATA', /is not a run directory/],
+    ['a model', ['serve', '/none', '--port', '0'], 1, 'ERR_NOT_FOUND', /No model at \/none/],
+    ['a shape', ['plan', '--shape', 'x'], 2, 'ERR_RECIPE', /There is no shape 'x'/],
+    ['a sweep', ['sweep', '/none'], 2, 'ERR_RECIPE', /Cannot read the sweep \/none/],
+    [
+      'too many log-probs',
+      ['generate', '--prompt', 'a', '--top-logprobs', '21'],
+      2,
+      'ERR_USAGE',
+      /0 to 20/,
+    ],
+  ])('%s', async (_, args, exit, code, message) => {
+    const { stdout, stderr, ...ended } = await cream(...args, '--json');
+    expect(ended.code).toBe(exit);
+    const { error } = JSON.parse(stdout) as { error: { code: string; message: string } };
+    expect(error).toEqual({ code, message: expect.stringMatching(message) });
+    expect(stderr).toContain(`cream: ${error.message.split('\n')[0]}`);
+  });
+});
+
+describe('cream chat', () => {
+  it('leaves out a message that is too long and goes on', async () => {
+    const args = [main, 'chat', model, '--json', '--max-new-tokens', '4'];
+    const child = spawn(process.execPath, args);
+    let printed = '';
+    let said = '';
+    child.stdout.on('data', (data: Buffer) => (printed += data.toString()));
+    child.stderr.on('data', (data: Buffer) => (said += data.toString()));
+    child.stdin.end(`hi\n${'x'.repeat(999)}\nagain\n`);
+    const code = await new Promise((resolve) => child.on('close', resolve));
+    const lines = printed
+      .trim()
+      .split('\n')
+      .map((line) => JSON.parse(line) as { message: string; text?: string; error?: object });
+    expect(lines.map(({ text, error }) => [typeof text, error !== undefined])).toEqual([
+      ['string', false],
+      ['undefined', true],
+      ['string', false],
+    ]);
+    expect(said).toContain('The message is left out');
+    expect(code).toBe(1);
+  });
+});
+
+describe('cream chat without a reader', () => {
+  it('ends', async () => {
+    const child = spawn(process.execPath, [main, 'chat', model, '--max-new-tokens', '2']);
+    const more = setInterval(() => child.stdin.write('hi\n/reset\n'), 20);
+    child.stdin.on('error', () => {});
+    child.stdout.once('data', () => child.stdout.destroy());
+    const code = await new Promise((resolve) => child.on('close', resolve));
+    clearInterval(more);
+    expect(code).toBe(0);
+  });
+});
+
+describe('cream init', () => {
+  it('says that a recipe on given pairs takes no prompts, and writes nothing', async () => {
+    const out = join(work, 'dpo.yaml');
+    const result = await cream('init', 'dpo', '-o', out, '--prompts', prompts);
+    expect(result).toMatchObject({ code: 2, stderr: expect.stringContaining('no --prompts') });
+    expect(existsSync(out)).toBe(false);
+  });
+
+  it('refuses a path without a model, and takes a hub id that is not fetched yet', async () => {
+    const out = join(work, 'model.yaml');
+    expect(await cream('init', '-o', out, '--model', './none')).toMatchObject({
+      code: 1,
+      stderr: expect.stringContaining('No model at'),
+    });
+    expect(existsSync(out)).toBe(false);
+    const hub = { HF_HOME: join(work, 'hub') };
+    const { finished } = startCream(['init', '-o', out, '--model', 'org/none'], hub);
+    expect(await finished).toMatchObject({ code: 0 });
+    expect(readFileSync(out, 'utf8')).toContain('model: org/none');
+  });
+});
+
+it('cream push refuses a name that is no repository, also in a dry run', async () => {
+  expect(await cream('push', model, '--to', 'a name', '--dry-run')).toMatchObject({
+    code: 2,
+    stderr: expect.stringContaining("'a name' is not of the form org/name"),
+  });
+});
+
+it('cream report writes the page of one run or of several where --output says', async () => {
+  const { directory } = await tinyRun([]);
+  const own = join(work, 'own.html');
+  expect(await cream('report', directory, '-o', own)).toMatchObject({
+    code: 0,
+    stdout: expect.stringContaining(`Report: ${own}`),
+  });
+  expect(readFileSync(own, 'utf8')).toMatch(/^<!doctype html>/i);
+  const { stdout } = await startCream(['report', directory, directory, '-o', '-'], {}, work)
+    .finished;
+  expect(stdout).toMatch(/^<!doctype html>/i);
+  expect([existsSync(join(work, '-')), existsSync(join(work, 'compare.html'))]).toEqual([
+    false,
+    false,
+  ]);
+  expect(await cream('report', directory, '--live', '-o', own)).toMatchObject({ code: 2 });
+});
