@@ -69,10 +69,12 @@ void refuse_variants(const JsonValue& root, const std::string& source) {
   if (bias && !bias->is_null() && (!bias->string() || *bias->string() != "none"))
     refuse(source, "bias", "is not \"none\"");
   const JsonValue* start = root.find("init_lora_weights");
-  for (const char* method :
-       {"pissa", "olora", "corda", "loftq", "lora_ga"})  // they change the base's weights as well
-    if (start && start->string() && start->string()->starts_with(method))
-      refuse(source, "init_lora_weights", "is " + quote(*start->string()));
+  // Every other method may change the base's weights, or how the adapter is trained.
+  if (start && start->string() && !start->string()->empty() && *start->string() != "gaussian" &&
+      *start->string() != "eva" && *start->string() != "orthogonal")
+    refuse(source, "init_lora_weights", "is " + quote(*start->string()));
+  const JsonValue* layers = root.find("layers_to_transform");  // 0 is the first layer
+  if (layers && layers->integer()) refuse(source, "layers_to_transform", "is set");
   for (const JsonMember& member : *root.object())
     if (!kKnown.count(member.key) && !is_empty(member.value)) refuse(source, member.key, "is set");
 }

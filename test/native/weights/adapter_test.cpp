@@ -66,6 +66,9 @@ CHECK_CASE("adapter: what is not plain LoRA is refused by its key") {
   CHECK_THROWS(unsupported, "modules_to_save", parse(R"(,"modules_to_save":["lm_head"])"));
   CHECK_THROWS(unsupported, "rank_pattern", parse(R"(,"rank_pattern":{"q_proj":8})"));
   CHECK_THROWS(unsupported, "layers_to_transform", parse(R"(,"layers_to_transform":[0])"));
+  CHECK_THROWS(unsupported, "layers_to_transform", parse(R"(,"layers_to_transform":0)"));
+  CHECK_THROWS(unsupported, "init_lora_weights is \"later\"",
+               parse(R"(,"init_lora_weights":"later")"));
   CHECK_THROWS(unsupported, "some_future_variant", parse(R"(,"some_future_variant":{"a":1})"));
   CHECK_THROWS(unsupported, "bias is not \"none\"", parse(R"(,"bias":"all")"));
   CHECK_THROWS(unsupported, "init_lora_weights is \"pissa_niter_4\"",
