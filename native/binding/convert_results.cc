@@ -188,6 +188,7 @@ Napi::Value from_plan(Napi::Env env, const Plan& plan) {
   out["optimizerStates"] = plan.forms.states_8bit ? "8bit" : "float32";
   out["masterWeights"] = plan.forms.split_masters ? "split" : "float32";
   out["gradientDtype"] = plan.forms.bf16_gradients ? "bfloat16" : "float32";
+  out["offload"] = plan.offload;
   out["maxNumSeqs"] = count(env, plan.max_num_seqs);
   out["kvPages"] = count(env, plan.kv_pages);
   out["maxNumBatchedTokens"] = count(env, plan.max_num_batched_tokens);

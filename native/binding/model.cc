@@ -19,6 +19,7 @@ Napi::Function ModelHandle::define(Napi::Env env) {
                          InstanceMethod<&ModelHandle::save_adapter>("saveAdapter"),
                          InstanceMethod<&ModelHandle::merge>("merge"),
                          InstanceMethod<&ModelHandle::create_trainer>("createTrainer"),
+                         InstanceMethod<&ModelHandle::offload>("offload"),
                          InstanceMethod<&ModelHandle::dispose>("dispose"),
                      });
 }
@@ -67,6 +68,15 @@ Napi::Value ModelHandle::save(const Napi::CallbackInfo& info) {
         [engine, directory, dtype, config_json](Job& job) {
           engine->save(directory, dtype, config_json, job.cancel());
         },
+        [](Napi::Env env) { return env.Undefined(); });
+  });
+}
+
+Napi::Value ModelHandle::offload(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&] {
+    Engine* const engine = engine_.get();
+    return Job::start(
+        info.Env(), engine_, [engine](Job&) { engine->offload(); },
         [](Napi::Env env) { return env.Undefined(); });
   });
 }

@@ -39,6 +39,8 @@ class ModelHandle : public Napi::ObjectWrap<ModelHandle> {
   Napi::Value merge(const Napi::CallbackInfo& info);
   // trainer.cc: (params) → job of a Trainer
   Napi::Value create_trainer(const Napi::CallbackInfo& info);
+  // () → job
+  Napi::Value offload(const Napi::CallbackInfo& info);
   // () → job; later calls are refused
   Napi::Value dispose(const Napi::CallbackInfo& info);
 

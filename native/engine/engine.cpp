@@ -22,6 +22,21 @@ at::ScalarType scalar_type(DType dtype) {
   return dtype == DType::float32 ? at::kFloat : at::kBFloat16;
 }
 
+// What fitted() chose on the rank with the least memory: all ranks must make as many passes.
+TrainerParams agreed(TrainerParams params, Group& group, at::Device device) {
+  if (group.single()) return params;
+  const Tensor own = at::tensor({params.micro_batch_tokens,
+                                 int64_t{params.activation_checkpointing.value_or(false)}},
+                                at::kLong)
+                         .to(device);
+  const Tensor all = at::empty({group.size() * own.numel()}, own.options());
+  group.all_gather(all, own)();
+  const Tensor of_ranks = all.cpu().view({group.size(), own.numel()});
+  params.micro_batch_tokens = of_ranks.select(1, 0).min().item<int64_t>();
+  params.activation_checkpointing = of_ranks.select(1, 1).max().item<int64_t>() != 0;
+  return params;
+}
+
 }  // namespace
 
 Engine::Engine() : state_(std::make_unique<State>()), worker_([this] { return step(); }) {}
@@ -75,6 +90,14 @@ void Engine::unload() {
   // While another model is live, its next tensors can reuse the cached memory.
   if (live_weight_bytes() == 0) release_cached_memory();
   release_device_memory(device);
+}
+
+void Engine::offload() {
+  State& state = *state_;
+  if (state.trainer || !state.model || state.device().is_cpu()) return;
+  if (state.model.use_count() > 1 || state.model->shares_base() || state.model->lora()) return;
+  state.model->offload();
+  release_device_memory(state.device());
 }
 
 void Engine::begin_generation(const GenerationRequest& request, GenerationCallbacks callbacks,
@@ -197,10 +220,10 @@ uint64_t Engine::start_trainer(const TrainerParams& params) {
         "[trainer] this model has a trainer already; dispose of it before asking for another.");
   Transformer& transformer = state.own();
   state.ranks = current_ranks();
+  Group& group = state.ranks ? state.ranks->group() : single_group();
+  const TrainerParams shared = agreed(fitted(params, state.place()), group, transformer.device());
   try {
-    state.trainer =
-        std::make_unique<Trainer>(transformer, fitted(params, state.place()), state.masters(),
-                                  state.ranks ? state.ranks->group() : single_group());
+    state.trainer = std::make_unique<Trainer>(transformer, shared, state.masters(), group);
   } catch (...) {
     // Weights that were sharded before it failed are gone.
     if (!has_memory(transformer.weights().embedding.weight)) state.model.reset();

@@ -218,8 +218,10 @@ Plan plan_training(const Sizes& sizes) {
   return plan;
 }
 
-Plan score_plan(const Sizes& sizes, int64_t rows) {
+Plan score_plan(const Sizes& sizes, int64_t rows, bool offload) {
   Plan plan = with_models(sizes);
+  plan.offload = offload;
+  if (offload) plan.parts.resize(1);  // the other models are elsewhere
   plan.max_num_batched_tokens = rows;
   plan.head_chunk_tokens = std::min(kHeadChunkRows, rows);
   const uint64_t head = head_bytes(sizes, plan.head_chunk_tokens, rows, false);
@@ -227,11 +229,14 @@ Plan score_plan(const Sizes& sizes, int64_t rows) {
   return add_up(plan, sizes.request);
 }
 
+// Models with weights of their own can take turns on the device; adapters share one base.
 Plan plan_scoring(const Sizes& sizes) {
+  const bool others = sizes.request.other_models > 0 && !sizes.request.lora;
   Plan plan;
-  for (const int64_t rows :
-       up_to(sizes.request.max_num_batched_tokens, {16384, 8192, 4096, 2048, 1024}))
-    if ((plan = score_plan(sizes, rows)).fits()) return plan;
+  for (const bool offload : others ? std::vector<bool>{false, true} : std::vector<bool>{false})
+    for (const int64_t rows :
+         up_to(sizes.request.max_num_batched_tokens, {16384, 8192, 4096, 2048, 1024}))
+      if ((plan = score_plan(sizes, rows, offload)).fits()) return plan;
   return plan;
 }
 

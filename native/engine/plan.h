@@ -54,6 +54,8 @@ struct Plan {
   int64_t micro_batch_tokens = 0;
   bool activation_checkpointing = false;
   bool shard_weights = false;
+  // Scoring: the other models wait in the host's memory (Engine::offload).
+  bool offload = false;
   OptimizerForms forms;
   int64_t max_num_seqs = 0;
   int64_t kv_pages = 0;

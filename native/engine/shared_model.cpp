@@ -4,6 +4,9 @@
 #include <mutex>
 #include <unordered_map>
 
+#include "support/stream_mark.h"
+#include "support/transfer.h"
+#include "support/transient.h"
 #include "weights/reader.h"
 
 namespace cream {
@@ -95,6 +98,34 @@ std::shared_ptr<SharedModel> SharedModel::with_adapter(const LoraParams& params,
   made->adapter_ =
       std::make_shared<LiveBytes>(adapter_bytes(weights, made->masters_), transformer.device());
   return made;
+}
+
+void SharedModel::offload() {
+  if (offloaded_) return;
+  const at::NoGradGuard no_grad;
+  const auto weights = transformer.weights().parameters(transformer.config());
+  // Memory can be taken from a tensor that has it alone.
+  for (const auto& [name, weight] : weights)
+    if (weight->storage_offset() != 0 || weight->storage().nbytes() != weight->nbytes()) return;
+  if (host_.empty())
+    for (const auto& [name, weight] : weights) host_.push_back(download(*weight));
+  StreamMark(transformer.device()).wait();  // until the copies are made
+  for (const auto& [name, weight] : weights) release_memory(*weight);
+  offloaded_ = true;
+  base_ = std::make_shared<LiveBytes>(base_->bytes(), at::kCPU);
+}
+
+void SharedModel::restore() {
+  if (!offloaded_) return;
+  const at::NoGradGuard no_grad;
+  const auto weights = transformer.weights().parameters(transformer.config());
+  for (size_t i = 0; i < weights.size(); ++i) {
+    Tensor& weight = *weights[i].second;
+    if (!has_memory(weight)) acquire_memory(weight);
+    weight.copy_(host_[i], /*non_blocking=*/true);
+  }
+  offloaded_ = false;
+  base_ = std::make_shared<LiveBytes>(base_->bytes(), transformer.device());
 }
 
 std::shared_ptr<SharedModel> SharedModel::without_adapter() const {

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "model/lora.h"
 #include "model/transformer.h"
@@ -41,6 +42,14 @@ class SharedModel {
   std::shared_ptr<SharedModel> with_adapter(const LoraParams& params, AdapterTensors masters) const;
   std::shared_ptr<SharedModel> without_adapter() const;
 
+  // Moves the weights to the host's memory, so that other models have the device's, and back; each
+  // does nothing where that is done. Only for the sole holder of a model without an adapter whose
+  // weights are on a device.
+  void offload();
+  void restore();
+  // Call it before the weights change: offload() keeps its copy for the next time.
+  void forget_host_copy() { host_.clear(); }
+
   uint64_t base_bytes() const { return base_->bytes(); }
   bool shares_base() const { return base_.use_count() > 1; }
   const std::optional<LoraParams>& lora() const { return transformer.weights().lora; }
@@ -59,6 +68,8 @@ class SharedModel {
 
  private:
   AdapterTensors masters_;
+  std::vector<Tensor> host_;  // the weights, in the order of Weights::parameters(); may be empty
+  bool offloaded_ = false;
 };
 
 // Bytes of the parameters of all live models, on one device or in total. A tied head is counted

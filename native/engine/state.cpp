@@ -27,6 +27,7 @@ Transformer& Engine::State::loaded() {
                   "The original model was disposed of before this snapshot of it was made.");
     }
   }
+  if (model) model->restore();
   if (!model)
     throw Error(ErrorCode::disposed,
                 "The model holds no weights: it was disposed of, did not load, or its trainer "
@@ -52,6 +53,7 @@ Transformer& Engine::State::own() {
   } else if (model.use_count() > 1 || model->shares_base()) {
     model = model->copy();
   }
+  model->forget_host_copy();
   // Orders the reads of the last other holder, on another thread, before our writes.
   std::atomic_thread_fence(std::memory_order_acquire);
   return model->transformer;

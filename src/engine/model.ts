@@ -341,6 +341,15 @@ export class Model {
   }
 
   /**
+   * Moves the weights to the host's memory until they are next used, so that another model has the
+   * GPU's. Does nothing on the CPU, with an adapter, while a trainer lives, and where a snapshot
+   * shares the weights.
+   */
+  async offload(): Promise<void> {
+    await runJob(() => this.#parts.native.offload());
+  }
+
+  /**
    * Frees the weights once the calls made so far have ended; later calls reject with ERR_DISPOSED.
    * Further calls of dispose() do nothing.
    */

@@ -151,6 +151,8 @@ export interface NativePlan {
   optimizerStates: 'float32' | '8bit';
   masterWeights: 'float32' | 'split';
   gradientDtype: 'float32' | 'bfloat16';
+  /** Scoring: the other models wait in the host's memory. */
+  offload: boolean;
   maxNumSeqs: number;
   kvPages: number;
   maxNumBatchedTokens: number;
@@ -183,6 +185,7 @@ export interface NativeModel {
   loadAdapter(directory: string): NativeJob<NativeAdapterParams>;
   saveAdapter(directory: string, dtype: NativeDType, baseModel: string): NativeJob<undefined>;
   merge(): NativeJob<undefined>;
+  offload(): NativeJob<undefined>;
   createTrainer(params: NativeTrainerParams): NativeJob<NativeTrainer>;
   dispose(): NativeJob<undefined>;
 }

@@ -8,7 +8,15 @@ export function threadsOf({ threads }: Pick<Recipe, 'threads'>, { localSize }: R
   return threads > 0 ? threads : Math.max(1, Math.floor(availableParallelism() / localSize));
 }
 
-/** The recipe with the device of this rank: `cuda` is the GPU of its number on the machine. */
-export function placed(recipe: Recipe, { localRank }: RankPlace): Recipe {
-  return recipe.device === 'cuda' ? { ...recipe, device: `cuda:${localRank}` } : recipe;
+/**
+ * The recipe with the device of this rank: `cuda` is the GPU of its number on the machine, or the
+ * only one that the launcher lets it see, as Slurm's --gpus-per-task does.
+ */
+export function placed<Placed extends Pick<Recipe, 'device'>>(
+  recipe: Placed,
+  { localRank }: Pick<RankPlace, 'localRank'>,
+): Placed {
+  if (recipe.device !== 'cuda') return recipe;
+  const only = /^[^,]+$/.test(process.env['CUDA_VISIBLE_DEVICES'] ?? '');
+  return { ...recipe, device: `cuda:${only ? 0 : localRank}` };
 }

@@ -15,7 +15,8 @@ describe('cream plan', () => {
   it('shows Llama shapes on common cards', async () => {
     const table = lines((await cream('plan')).stdout);
     expect(table).toContain(
-      '7b full, 40 GiB  35.6 GiB  short of 0.4 GiB  short of 14.1 GiB  does not fit; LoRA would',
+      '7b full, 24 GiB  21.6 GiB  16.2 GiB, offloading  short of 29.4 GiB  ' +
+        'does not fit; LoRA would',
     );
     expect(table).toContain(
       '8b full, 80 GiB  73.2 GiB  50.1 GiB  73.3 GiB  2048 tokens, 8-bit states, ' +
@@ -96,6 +97,29 @@ describe('cream plan', () => {
     writeFileSync(recipe, 'train: {shard: weights}\n');
     const given = await cream('plan', recipe, ...args.slice(1), '80', '--json');
     expect((JSON.parse(given.stdout) as Planned[])[0]!.stages[2]!.shard).toBe('weights');
+  });
+
+  it('lets models take turns in scoring where they do not fit together', () => {
+    const scoring = (gib: number, otherModels: number) =>
+      planMemory({
+        configJson: shapeJson('8b'),
+        source: '8b',
+        stage: 'score',
+        dtype: 'bfloat16',
+        deviceBytes: gib * 2 ** 30,
+        otherModels,
+        promptTokens: 8,
+        newTokens: 8,
+        samples: 2,
+      });
+    const weights = ({ parts }: ReturnType<typeof scoring>) =>
+      parts.filter(({ name }) => /weights|models/.test(name)).map(({ name }) => name);
+    expect(scoring(79, 2)).toMatchObject({ offload: false, shortBytes: 0 });
+    expect(weights(scoring(79, 2))).toEqual(['weights', 'other models']);
+    expect(scoring(23, 2)).toMatchObject({ offload: true, shortBytes: 0 });
+    expect(weights(scoring(23, 2))).toEqual(['weights']);
+    expect(scoring(23, 0).offload).toBe(false);
+    expect(scoring(8, 2).shortBytes).toBeGreaterThan(0);
   });
 
   it('refuses a file that is no config, by its name', () => {

@@ -51,6 +51,7 @@ const modelMethods: Record<keyof NativeModel, true> = {
   loadAdapter: true,
   saveAdapter: true,
   merge: true,
+  offload: true,
   createTrainer: true,
   dispose: true,
 };

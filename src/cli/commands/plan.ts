@@ -116,8 +116,10 @@ function printPlans(plans: readonly CardPlan[], cluster: Cluster | undefined): v
       ['model, card', ...STAGES, 'training'],
       plans.map(({ subject, card, stages }) => [
         `${subject.name}, ${card} GiB`,
-        ...stages.map(({ bytes, shortBytes }) =>
-          shortBytes > 0 ? `short of ${gib(shortBytes)}` : gib(bytes),
+        ...stages.map(({ bytes, shortBytes, offload }) =>
+          shortBytes > 0
+            ? `short of ${gib(shortBytes)}`
+            : `${gib(bytes)}${offload ? ', offloading' : ''}`,
         ),
         stages[2]!.shortBytes > 0 ? remedy(subject, card) : chosen(stages[2]!),
       ]),

@@ -60,12 +60,13 @@ export function checksFit(
 /** One record per checked prompt, in the order of `groups`. */
 export async function checkSampler(
   groups: readonly CompletionGroup[],
-  { current, base }: Pick<ScoringModels, 'current' | 'base'>,
+  { current, base, offload = false }: Pick<ScoringModels, 'current' | 'base' | 'offload'>,
   settings: { max_num_batched_tokens: number | 'auto' },
   hooks: WorkHooks,
 ): Promise<SamplerCheckRecord[]> {
   const checked = checkedGroups(groups);
-  const scores = await score(checked, { current, previous: current, base }, settings, hooks);
+  const models = { current, previous: current, base, offload };
+  const scores = await score(checked, models, settings, hooks);
   return checked.map((group) => {
     const sampled = sampledOf(group);
     const of = scores.filter(({ prompt_id }) => prompt_id === sampled.prompt_id);

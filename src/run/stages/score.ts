@@ -19,6 +19,8 @@ export interface ScoringModels {
   current: Model;
   previous: Model;
   base: Model;
+  /** The GPU has no room for all of them: each gives it back after its turn. */
+  offload?: boolean;
 }
 
 /** The columns of a completion that scoring reads. */
@@ -134,12 +136,10 @@ export function scoringOf(
 }
 
 async function scoringModels(run: WorkContext, t: number): Promise<ScoringModels> {
-  const [current, previous, base] = [
-    await run.models.model(run.checkpoint(t)),
-    await run.models.model(run.checkpoint(t - 1)),
-    await run.models.model(run.checkpoint(0)),
-  ];
-  return { current, previous, base };
+  const paths = [t, t - 1, 0].map((n) => run.checkpoint(n));
+  const { models, offload } = await run.models.together(paths);
+  const [current, previous, base] = models as [Model, Model, Model];
+  return { current, previous, base, offload };
 }
 
 /** Decided before the first block and saved, so that a resumed stage keeps the decision. */
@@ -209,6 +209,7 @@ export async function score(
           ),
       },
     );
+    if (models.offload) await model.offload();
     tokens += result.forwardTokens;
     sums.set(model, result.sums);
   }

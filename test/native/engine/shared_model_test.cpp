@@ -1,7 +1,12 @@
 #include "engine/shared_model.h"
 
 #include "adapted.h"
+#include "engine/engine.h"
+#include "golden.h"
 #include "score/scorer.h"
+#include "support/transient.h"
+#include "test_device.h"
+#include "trainer_params.h"
 
 #include "check.h"  // last: a torch header above defines a CHECK of its own
 
@@ -34,4 +39,61 @@ CHECK_CASE("lora: snapshots share the base, count it once, and copy the adapter 
                     sequence_logits(first->transformer, check::tiny_tokens(5, 1))));
   }
   CHECK(live_weight_bytes() == before);
+}
+
+CHECK_CASE("engine: offloaded weights are in the host's memory until they are used") {
+  const at::Device device = check::to_device(at::zeros({1})).device();
+  const uint64_t there = live_weight_bytes(device), here = live_weight_bytes(at::kCPU);
+  {
+    SharedModel model(check::to_device(check::tiny_model()));
+    const uint64_t bytes = live_weight_bytes(device) - there;
+    const Tensor before = sequence_logits(model.transformer, check::tiny_tokens(5, 1)).cpu();
+    for (int turn = 0; turn < 2; ++turn) {
+      model.offload();
+      model.offload();
+      for (const auto& [name, weight] :
+           model.transformer.weights().parameters(model.transformer.config()))
+        CHECK(!has_memory(*weight));
+      CHECK(live_weight_bytes(device) == there && live_weight_bytes(at::kCPU) == here + bytes);
+      model.restore();
+      CHECK(live_weight_bytes(device) == there + bytes && live_weight_bytes(at::kCPU) == here);
+      CHECK(at::equal(sequence_logits(model.transformer, check::tiny_tokens(5, 1)).cpu(), before));
+    }
+    // Changed weights are copied anew.
+    model.forget_host_copy();
+    model.transformer.weights().final_norm.mul_(2);
+    const Tensor changed = sequence_logits(model.transformer, check::tiny_tokens(5, 1)).cpu();
+    CHECK(!at::equal(changed, before));
+    model.offload();
+    model.restore();
+    CHECK(at::equal(sequence_logits(model.transformer, check::tiny_tokens(5, 1)).cpu(), changed));
+  }
+  CHECK(live_weight_bytes(device) == there && live_weight_bytes(at::kCPU) == here);
+}
+
+CHECK_CASE("engine: a model that was offloaded scores, is trained and shared as before") {
+  const std::string folder = check::golden_path("families/llama-3.2");
+  Engine engine;
+  engine.load(folder, DType::float32, check::device_name(), Cancel());
+  const at::Device device = check::to_device(at::zeros({1})).device();
+  const uint64_t whole = live_weight_bytes(device);
+  const Tokens tokens{1, 2, 3};
+  const std::vector<float> before = engine.logits(tokens);
+  engine.offload();
+  CHECK(live_weight_bytes(device) < whole);
+  CHECK(engine.logits(tokens) == before && live_weight_bytes(device) == whole);
+  engine.offload();
+  TrainerParams params = check::trainer_params();
+  params.optimizer.learning_rate = 1e-2;
+  params.optimizer.schedule = Schedule::constant;
+  params.optimizer.total_steps = 2;
+  const uint64_t trainer = engine.start_trainer(params);
+  engine.offload();  // does nothing while a trainer lives
+  CHECK(live_weight_bytes(device) == whole);
+  engine.sft_step(trainer, {{{1, 2}, {3}}}, Cancel());
+  engine.end_trainer(trainer);
+  const std::vector<float> trained = engine.logits(tokens);
+  CHECK(trained != before);
+  engine.offload();
+  CHECK(engine.logits(tokens) == trained);
 }

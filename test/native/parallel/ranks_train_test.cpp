@@ -4,6 +4,8 @@
 #include <filesystem>
 
 #include "adapted.h"
+#include "engine/engine.h"
+#include "golden.h"
 #include "rank_training.h"
 #include "ranks.h"
 
@@ -227,4 +229,21 @@ CHECK_CASE("parallel: a loss that is not finite on one rank stops the step on al
                     CHECK(at::equal(before, both.shared_model.weights().embedding.weight));
                     CHECK(both.shared.optimizer().step_count() == 0);
                   });
+}
+
+CHECK_CASE("parallel: ranks with unequal memory make equally many passes") {
+  check::on_ranks(
+      "parallel: ranks with unequal memory make equally many passes", 2, [](Ranks& ranks) {
+        const auto loss_of = [](int64_t micro_batch_tokens) {
+          Engine engine;
+          engine.load(check::golden_path("families/llama-3.2"), DType::float32, "cpu", Cancel());
+          TrainerParams params = rank_params();
+          params.micro_batch_tokens = micro_batch_tokens;
+          const uint64_t trainer = engine.start_trainer(params);
+          const SftExample example{{1, 2, 3, 4, 5, 6}, {7, 8, 9}};
+          return engine.sft_step(trainer, {example, example, example, example}, Cancel()).loss;
+        };
+        const double expected = loss_of(10);  // an example each
+        CHECK(loss_of(ranks.place().rank == 0 ? 10 : 1000) == expected);
+      });
 }
