@@ -4,7 +4,7 @@
  */
 import { Readable } from 'node:stream';
 import { setImmediate } from 'node:timers/promises';
-import { parse, type CsvError } from 'csv-parse';
+import { parse, type CsvError, type Parser } from 'csv-parse';
 import { parseJsonText } from '../files/json.js';
 import { DataError, describe, isObject, MAX_LINE_BYTES, ROW_LIMIT } from './jsonl.js';
 import type { SourceRow } from './rows.js';
@@ -180,34 +180,8 @@ export async function parseCsv(
     );
   refuseOtherDelimiter(text, name);
   const bytes = Buffer.from(text);
-  const notCsv = (cause: CsvError & { lines?: number }): DataError =>
-    new DataError(
-      `${name}${cause.lines === undefined ? '' : ` line ${cause.lines}`}: not CSV as RFC 4180 ` +
-        `defines it (${cause.message})`,
-      { cause },
-    );
   try {
-    const parser = parse({
-      info: true,
-      ...(onBadRow && {
-        skip_records_with_error: true,
-        on_skip: (error: CsvError | undefined) => {
-          if (error !== undefined) onBadRow(notCsv(error));
-        },
-      }),
-      bom: true,
-      delimiter: /\.tsv(\.gz)?$/i.test(name) ? '\t' : ',',
-      columns: (header: string[]) => checkHeader(header, name),
-      skip_empty_lines: true,
-      max_record_size: MAX_LINE_BYTES,
-      cast: (value, { column, quoting, header }) => {
-        if (header) return value;
-        if (value === '' && !quoting) return null;
-        if (NUMBERS.has(String(column)))
-          return Number.isFinite(Number(value)) ? Number(value) : value;
-        return !quoting && ABSENT.test(value) ? null : value;
-      },
-    });
+    const parser = csvParser(name, onBadRow);
     const rows: SourceRow[] = [];
     const lineAt = lineCounter(bytes);
     let end = bytes.indexOf('\n') + 1; // of the row before
@@ -223,9 +197,42 @@ export async function parseCsv(
     return rows;
   } catch (cause) {
     if (cause instanceof DataError) throw cause;
-    throw notCsv(cause as CsvError);
+    throw notCsv(cause as CsvError, name);
   }
 }
+
+function csvParser(name: string, onBadRow?: (error: DataError) => void): Parser {
+  return parse({
+    info: true,
+    ...(onBadRow && {
+      skip_records_with_error: true,
+      on_skip: (error: CsvError | undefined) => {
+        if (error !== undefined) onBadRow(notCsv(error, name));
+      },
+    }),
+    bom: true,
+    delimiter: delimiterOf(name),
+    columns: (header: string[]) => checkHeader(header, name),
+    skip_empty_lines: true,
+    max_record_size: MAX_LINE_BYTES,
+    cast: (value, { column, quoting, header }) => {
+      if (header) return value;
+      if (value === '' && !quoting) return null;
+      if (NUMBERS.has(String(column)))
+        return Number.isFinite(Number(value)) ? Number(value) : value;
+      return !quoting && ABSENT.test(value) ? null : value;
+    },
+  });
+}
+
+const delimiterOf = (name: string): string => (/\.tsv(\.gz)?$/i.test(name) ? '\t' : ',');
+
+const notCsv = (cause: CsvError & { lines?: number }, name: string): DataError =>
+  new DataError(
+    `${name}${cause.lines === undefined ? '' : ` line ${cause.lines}`}: not CSV as RFC 4180 ` +
+      `defines it (${cause.message})`,
+    { cause },
+  );
 
 /** The event loop runs between two of them. */
 async function* slicesOf(bytes: Uint8Array): AsyncGenerator<Uint8Array> {
@@ -255,7 +262,7 @@ function lineCounter(bytes: Uint8Array): (offset: number) => number {
 /** @throws DataError where the header has another delimiter than the name of the file says */
 function refuseOtherDelimiter(text: string, name: string): void {
   const header = text.slice(0, 10_000).split(/\r?\n/, 1)[0]!;
-  const ours = /\.tsv(\.gz)?$/i.test(name) ? '\t' : ',';
+  const ours = delimiterOf(name);
   const other = ['\t', ';', '|', ','].find((mark) => mark !== ours && header.includes(mark));
   if (other === undefined || header.includes(ours)) return;
   throw new DataError(

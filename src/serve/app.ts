@@ -56,6 +56,31 @@ export function createApp({ models, apiKey, signal }: AppOptions): Hono {
     return c.json(errorBody(new RequestError(404, message)).body, 404);
   });
   app.get('/health', (c) => c.json({ status: 'ok' }));
+  limitRequests(app, apiKey);
+  app.get('/v1/models', (c) => c.json({ object: 'list', data: [...models.keys()].map(described) }));
+  app.get('/v1/models/:name{.+}', (c) => {
+    const name = c.req.param('name');
+    named(name);
+    return c.json(described(name));
+  });
+  app.post('/v1/chat/completions', async (c) => {
+    const body = parseChat(await bodyOf(c));
+    const lm = named(body.model);
+    const logprobs = body.logprobs ? () => chatLogprobs(lm) : undefined;
+    return answer(c, { signal, lm, body, form: CHAT, logprobs, start: startChat });
+  });
+  app.post('/v1/completions', async (c) => {
+    const body = parseCompletion(await bodyOf(c));
+    const lm = named(body.model);
+    const top = body.logprobs ?? undefined;
+    const logprobs = top === undefined ? undefined : () => textLogprobs(lm, top > 0);
+    return answer(c, { signal, lm, body, form: TEXT, logprobs, start: startCompletions });
+  });
+  return app;
+}
+
+/** Refuses other methods, a wrong key and too large a body, before an endpoint sees the request. */
+function limitRequests(app: Hono, apiKey: string | undefined): void {
   for (const [path, methods] of Object.entries(METHODS))
     app.use(path, async (c, next) => {
       if (methods.includes(c.req.method)) return next();
@@ -79,26 +104,6 @@ export function createApp({ models, apiKey, signal }: AppOptions): Hono {
       },
     }),
   );
-  app.get('/v1/models', (c) => c.json({ object: 'list', data: [...models.keys()].map(described) }));
-  app.get('/v1/models/:name{.+}', (c) => {
-    const name = c.req.param('name');
-    named(name);
-    return c.json(described(name));
-  });
-  app.post('/v1/chat/completions', async (c) => {
-    const body = parseChat(await bodyOf(c));
-    const lm = named(body.model);
-    const logprobs = body.logprobs ? () => chatLogprobs(lm) : undefined;
-    return answer(c, { signal, lm, body, form: CHAT, logprobs, start: startChat });
-  });
-  app.post('/v1/completions', async (c) => {
-    const body = parseCompletion(await bodyOf(c));
-    const lm = named(body.model);
-    const top = body.logprobs ?? undefined;
-    const logprobs = top === undefined ? undefined : () => textLogprobs(lm, top > 0);
-    return answer(c, { signal, lm, body, form: TEXT, logprobs, start: startCompletions });
-  });
-  return app;
 }
 
 async function bodyOf(c: Context): Promise<unknown> {

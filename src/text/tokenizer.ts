@@ -1,28 +1,15 @@
 /**
- * Text ↔ token ids: reads a model's files, names its special tokens, and saves it. encoder.ts
- * splits and merges text, decoding.ts turns ids into text.
+ * Text ↔ token ids: names a model's special tokens, encodes, decodes, and saves the tokenizer.
+ * tokenizer-folder.ts reads its files, encoder.ts splits and merges text, decoding.ts turns ids
+ * into text.
  */
-import { readdir } from 'node:fs/promises';
-import { basename, join } from 'node:path';
-import { parseConfig } from '../files/json.js';
-import { FileError, readText } from '../files/read.js';
-import { TOKENIZER_FILES } from '../files/model-files.js';
-import { withConfiguredTokens } from './configured-tokens.js';
 import { createDecoding, type Decoding } from './decoding.js';
 import { Encoder } from './encoder.js';
 import { optionsFault, shown } from '../files/options.js';
 import { TextError } from './errors.js';
-import {
-  ADDED_TOKENS,
-  endsOf,
-  refuseOtherSpace,
-  refuseOtherTokens,
-  refuseSettings,
-} from './folder-settings.js';
 import { refuseUnknownKeys } from './gguf-keys.js';
 import { readGgufVocabulary, type Metadata } from './gguf-vocabulary.js';
-import { namedTemplate, noDefaultTemplate } from './named-templates.js';
-import { checkTokenizerJson, type TokenizerJson } from './tokenizer-json.js';
+import { readFolder, type TokenizerParts } from './tokenizer-folder.js';
 
 export type TokenizerSource = { folder: string } | { gguf: Metadata };
 
@@ -38,15 +25,6 @@ export interface DecodeOptions {
 export interface StreamDecoder {
   push(ids: readonly number[]): string;
   end(): string;
-}
-
-interface Parts {
-  json: TokenizerJson;
-  config: Record<string, unknown>;
-  eosTokenIds: number[];
-  chatTemplate: string | null;
-  /** Files to save unchanged; missing ones are written from `json` and `config`. */
-  files: Record<string, string>;
 }
 
 /**
@@ -94,7 +72,7 @@ export class Tokenizer {
   private longest: number | undefined;
   private table: { bytes: Uint8Array; offsets: Uint32Array } | undefined;
 
-  constructor(private readonly parts: Parts) {
+  constructor(private readonly parts: TokenizerParts) {
     const { added_tokens: added } = parts.json;
     try {
       this.encoder = new Encoder(parts.json);
@@ -272,100 +250,7 @@ const unsplit = (text: string, error: unknown): TextError =>
     { cause: error },
   );
 
-async function readFolder(folder: string): Promise<Parts> {
-  const files: Record<string, string> = {};
-  for (const name of [...TOKENIZER_FILES, ADDED_TOKENS]) {
-    const text = await readPart(join(folder, name));
-    if (text !== undefined) files[name] = text;
-  }
-  const parse = (name: string): Record<string, unknown> | undefined => {
-    if (files[name] === undefined) return undefined;
-    try {
-      return parseConfig(files[name]) as Record<string, unknown>;
-    } catch (error) {
-      throw new TextError(
-        'ERR_TOKENIZER',
-        `${join(folder, name)} is not valid JSON (${(error as Error).message}); it is ` +
-          'damaged or half-downloaded: fetch it again.',
-        { cause: error },
-      );
-    }
-  };
-  const found = parse('tokenizer.json');
-  if (found === undefined)
-    throw new TextError(
-      'ERR_TOKENIZER',
-      `${folder} has no tokenizer.json; copy the one that belongs to this model into the folder.`,
-    );
-  let json: TokenizerJson;
-  try {
-    json = checkTokenizerJson(found);
-  } catch (error) {
-    throw new TextError(
-      'ERR_TOKENIZER',
-      `${join(folder, 'tokenizer.json')} is not a tokenizer of the tokenizers library: ` +
-        `${(error as Error).message}; fetch the model again.`,
-      { cause: error },
-    );
-  }
-  const config: Record<string, unknown> = {
-    ...parse('special_tokens_map.json'),
-    ...(parse('tokenizer_config.json') ?? { tokenizer_class: 'PreTrainedTokenizerFast' }),
-  };
-  refuseSettings(config, folder);
-  refuseOtherSpace(config, json, folder);
-  json = withConfiguredTokens(json, config);
-  refuseOtherTokens(parse('added_tokens.json'), json, folder);
-  const eosTokenIds = endsOf(parse('generation_config.json'), folder);
-  const named = files['chat_template.jinja'] === undefined ? await namedFiles(folder) : {};
-  const template =
-    files['chat_template.jinja'] ??
-    named['default'] ??
-    namedTemplate(config['chat_template'], join(folder, 'tokenizer_config.json')) ??
-    namedTemplate(
-      parse('chat_template.json')?.['chat_template'],
-      join(folder, 'chat_template.json'),
-    );
-  if (template === undefined && Object.keys(named).length > 0)
-    throw noDefaultTemplate(Object.keys(named), join(folder, TEMPLATE_FOLDER));
-  return {
-    json,
-    config,
-    eosTokenIds,
-    chatTemplate: template ?? null,
-    files,
-  };
-}
-
-/** The text of one of a tokenizer's files; undefined if it is missing. @throws TextError */
-async function readPart(path: string): Promise<string | undefined> {
-  const kind = path.endsWith('.jinja')
-    ? 'template'
-    : basename(path) === 'tokenizer.json'
-      ? 'tokenizer'
-      : 'config';
-  return readText(path, kind).catch((error: unknown) => {
-    if (!(error instanceof FileError)) throw error;
-    if (error.code === 'ENOENT') return undefined;
-    throw new TextError('ERR_TOKENIZER', `${error.message}.`, { cause: error });
-  });
-}
-
-const TEMPLATE_FOLDER = 'additional_chat_templates';
-
-/** Templates by name, from the folder in which transformers keeps all but the default one. */
-async function namedFiles(folder: string): Promise<Record<string, string>> {
-  const directory = join(folder, TEMPLATE_FOLDER);
-  const names = await readdir(directory).catch((error: NodeJS.ErrnoException) =>
-    error.code === 'ENOENT' || error.code === 'ENOTDIR' ? [] : Promise.reject(error),
-  );
-  const found: Record<string, string> = {};
-  for (const name of names.filter((file) => file.endsWith('.jinja')).sort())
-    found[name.slice(0, -'.jinja'.length)] = (await readPart(join(directory, name))) ?? '';
-  return found;
-}
-
-function readMetadata(metadata: Metadata): Parts {
+function readMetadata(metadata: Metadata): TokenizerParts {
   refuseUnknownKeys(metadata);
   const { json, special, eosTokenIds, chatTemplate, contextLength } = readGgufVocabulary(metadata);
   const config = {
