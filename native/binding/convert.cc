@@ -79,7 +79,7 @@ std::string alternatives(Words words) {
   return out;
 }
 
-// For each_setting() and each_form() of support/types.h.
+// Visitor of each_setting() and each_form() (support/types.h): reads each field from an object.
 struct FieldReader {
   const Napi::Object& from;
 

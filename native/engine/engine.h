@@ -63,14 +63,14 @@ class Engine {
   void load(const std::string& path, DType dtype, const std::string& device, const Cancel& cancel);
   // Frees weights and trainer, and gives the memory back to the system.
   void unload();
-  // Moves the weights to the host's memory until they are next used, so that other models have the
-  // device's. Nothing on the CPU, with an adapter, while a trainer lives, and where another model
-  // shares the weights.
+  // Moves the weights to the host's memory until they are next used, to free the device's. Does
+  // nothing on the CPU, with an adapter, while a trainer lives, and where another model shares the
+  // weights.
   void offload();
 
-  // Only in work of post_joining(). The request decodes together with those in progress; its
-  // callbacks are called on the worker, on_end with the last. Throws Error, without any callback,
-  // for a request that cannot run.
+  // Call it only in work of post_joining(). The request decodes together with those in progress;
+  // its callbacks are called on the worker, on_end with the last. Throws Error, without any
+  // callback, for a request that cannot run.
   void begin_generation(const GenerationRequest& request, GenerationCallbacks callbacks,
                         std::shared_ptr<const Cancel> cancel);
   ScoringResult score(const ScoringRequest& request, const OnProgress& on_progress,

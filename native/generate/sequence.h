@@ -45,7 +45,7 @@ struct Sequence {
   int64_t limit = 0;     // most new tokens
   int64_t launched = 0;  // tokens requested from the backend, received or not
   bool ended = false;    // tokens drawn after the end are dropped
-  // As received by the host.
+  // What the host has received so far:
   Tokens tokens;
   std::vector<float> logprobs;
   Tokens top_tokens;

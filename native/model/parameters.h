@@ -26,7 +26,7 @@ struct Parameter {
   std::string slot = {};  // the name within the layer: "qkv"
 };
 
-// In the order of the forward pass: embedding, layer by layer, final_norm, head (untied only).
+// All parameters in the order of the forward pass: embedding, layers, final_norm, head (if untied).
 std::vector<Parameter> parameter_layout(const ModelConfig& config);
 // The parameters of one layer.
 std::vector<Parameter> layer_layout(const ModelConfig& config, int64_t index);

@@ -57,7 +57,7 @@ struct SamplingParams {
   int64_t min_new_tokens = 0;  // stop ids are masked until then
   int64_t max_new_tokens = 128;
   Tokens stop_ids;  // a sampled stop id ends the completion and is its last token
-  // As bytes; the completion ends with the token that completes one of them.
+  // UTF-8; the completion ends with the token that completes one of them.
   std::vector<std::string> stop_strings;
 };
 
@@ -108,7 +108,7 @@ struct StreamedToken {
   uint32_t sample = 0;
   TokenId token = 0;
   float logprob = 0;
-  // As in GeneratedCompletion.
+  // The alternatives in place of this token, ordered as in GeneratedCompletion.
   Tokens top_tokens;
   std::vector<float> top_logprobs;
 };

@@ -188,8 +188,8 @@ function report(error: unknown, args: readonly string[]): number {
 }
 
 /**
- * With --json standard output is JSON, also of a command that failed: one line, unless the result
- * is printed already. `cream bench --json` takes a file.
+ * With --json, standard output is JSON even if the command fails: one line, unless the result has
+ * been printed already. `cream bench --json` takes a file.
  */
 function reportJson(args: readonly string[], code: string, message: string): void {
   if (!args.includes('--json') || args[0] === 'bench' || jsonIsPrinted()) return;

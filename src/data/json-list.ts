@@ -106,8 +106,8 @@ class Walk {
   ) {}
 
   /**
-   * The entries of a list that begins before `from`, each parsed as `whole` makes it; undefined if
-   * one of them is not JSON.
+   * The entries of the list or object whose bracket is before `from`, each parsed after `whole` has
+   * completed its text; undefined if one of them is not JSON.
    */
   async rows(from: number, whole = (text: string): string => text): Promise<unknown[] | undefined> {
     const rows: unknown[] = [];

@@ -20,12 +20,13 @@ const SMALL_BYTES = 2 << 20;
 /** Bytes of rows that the thread sends together. */
 const MESSAGE_BYTES = 1 << 20;
 
-/** What the thread is started with, and what it sends. */
+/** The thread's `workerData`. */
 export interface ThreadInput {
   path: string;
   name: string;
   columns: readonly string[] | undefined;
 }
+/** A message of the thread: rows, then either an error or the end. */
 export type ThreadMessage =
   { values: Record<string, unknown>[] } | { error: string; isDataError: boolean } | { done: true };
 

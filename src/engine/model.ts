@@ -1,8 +1,4 @@
-/**
- * A model on a native thread of its own: it takes token ids, returns typed arrays and never blocks
- * the event loop. Concurrent generations of one model are decoded together; its other calls run one
- * after the other.
- */
+/** A model on a native thread: it takes token ids, returns typed arrays, and never blocks Node. */
 import { parseConfig } from '../files/json.js';
 import { readText } from '../files/read.js';
 import { join, resolve } from 'node:path';
@@ -341,9 +337,8 @@ export class Model {
   }
 
   /**
-   * Moves the weights to the host's memory until they are next used, so that another model has the
-   * GPU's. Does nothing on the CPU, with an adapter, while a trainer lives, and where a snapshot
-   * shares the weights.
+   * Moves the weights to the host's memory until they are next used, to free the GPU's. Does
+   * nothing on the CPU, with an adapter, while a trainer lives, and where a snapshot shares them.
    */
   async offload(): Promise<void> {
     await runJob(() => this.#parts.native.offload());

@@ -127,7 +127,7 @@ export function parseChat(body: unknown): ChatBody {
 export function parseCompletion(body: unknown): CompletionBody {
   const parsed = parse(completion, body);
   const { best_of: best, n } = parsed;
-  // As many as are returned: nothing is chosen.
+  // With best_of equal to n all are returned, so there is nothing to choose.
   if (typeof best === 'number' && best !== (n ?? 1))
     throw new RequestError(
       400,

@@ -54,7 +54,7 @@ struct PackedView {
     tiles::store_chunk(c.out + place(i) * c.d + column, tiles::times(sums, 1.0f / all.sum));
     if (column == 0) log_sum(i) = all.max + logf(all.sum);
   }
-  // The same of warp_tiles::attend_rows(), divided as in WarpJoinBlock.
+  // write() for the sums of warp_tiles::attend_rows(), divided as in WarpJoinBlock.
   CREAM_HOST_DEVICE void finish(int i, int column, tiles::Chunk sums,
                                 const tiles::Running& all) const {
     for (float& x : sums.x) x = x / all.sum;
@@ -84,7 +84,7 @@ struct PackedBlock {
   }
 };
 
-// In bf16 on the tensor cores, d at most D.
+// PackedBlock in bf16 on the tensor cores, for d at most D.
 template <int D>
 struct PackedWarpBlock {
   static constexpr int most_threads = warp_tiles::threads;

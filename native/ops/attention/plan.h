@@ -6,15 +6,15 @@
 
 namespace cream::ops {
 
-// For the tile kernels in packed_block.h.
+// The plan of the tile kernels in packed_block.h.
 struct TilePlan {
   Tensor queries;  // [tiles, 5] int32, QueryTile
   Tensor keys;     // [tiles, 5] int32, KeyTile
   Tensor viewers;  // [.., 3] int32, Viewer
 };
 
-// For variable-length attention: each segment of queries is a sequence whose keys are its prefix's
-// rows followed by its own, so an end-aligned causal mask gives the segment's visibility.
+// The plan of variable-length attention: each segment of queries is a sequence whose keys are its
+// prefix's rows followed by its own, so an end-aligned causal mask gives the segment's visibility.
 struct GatherPlan {
   Tensor index;  // [keys] int64: the row of k for each key; undefined if it is the identity, as
                  // without a prefix

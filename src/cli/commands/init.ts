@@ -93,8 +93,8 @@ async function fitted(
   if (prompts !== undefined && document.hasIn(['pairs', 'source']))
     throw new RunError(
       'ERR_RECIPE',
-      `The recipe ${name} trains on given preference pairs and takes no --prompts: leave the flag ` +
-        'out and set pairs.source in the copy to your pairs.',
+      `The recipe ${name} trains on given preference pairs and takes no --prompts: leave the ` +
+        'flag out and set pairs.source in the copy to your pairs.',
     );
   if (model !== undefined) document.set('model', model);
   if (iterations !== undefined) document.set('iterations', iterations);

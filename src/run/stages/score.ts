@@ -19,7 +19,7 @@ export interface ScoringModels {
   current: Model;
   previous: Model;
   base: Model;
-  /** The GPU has no room for all of them: each gives it back after its turn. */
+  /** The GPU has no room for all of them at once: each leaves it after its turn. */
   offload?: boolean;
 }
 
