@@ -225,7 +225,7 @@ function put(section: Record<string, unknown>, key: string, value: unknown): voi
   });
 }
 
-interface Finding {
+export interface Finding {
   path: Path;
   message: string;
   /** The message is about the key, not its value. */
@@ -233,7 +233,7 @@ interface Finding {
 }
 
 /** Messages of a zod issue, with the expected and the given value. */
-function messages(issue: z.core.$ZodIssue, data: unknown): Finding[] {
+export function messages(issue: z.core.$ZodIssue, data: unknown): Finding[] {
   const got = shown(valueAt(data, issue.path));
   const found = (message: string): Finding[] => [{ path: issue.path, message }];
   switch (issue.code) {

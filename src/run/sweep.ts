@@ -6,7 +6,7 @@ import { createHash } from 'node:crypto';
 import { isMap, LineCounter, parseDocument, stringify } from 'yaml';
 import { z } from 'zod';
 import { RunError } from './errors.js';
-import { parseRecipe, type Override } from './recipe-file.js';
+import { type Finding, messages, type Override, parseRecipe } from './recipe-file.js';
 import type { Recipe } from './recipe.js';
 
 const MOST_RUNS = 1000;
@@ -61,11 +61,13 @@ export function parseSweep(text: string, file: string): SweepFile {
     }
     return at(0);
   };
-  const parsed = schema.safeParse(document.toJS({ maxAliasCount: 100 }));
+  const data: unknown = document.toJS({ maxAliasCount: 100 });
+  const parsed = schema.safeParse(data);
   if (!parsed.success)
     throw new RunError(
       'ERR_RECIPE',
       parsed.error.issues
+        .flatMap((issue) => mistakes(issue, data))
         .map(({ path, message }) => `${place(path)} ${path.join('.')}: ${message}`)
         .join('\n'),
     );
@@ -90,6 +92,15 @@ export function parseSweep(text: string, file: string): SweepFile {
   const twice = runs.find(({ name }, i) => runs.findIndex((other) => other.name === name) < i);
   if (twice) throw new RunError('ERR_RECIPE', `${file}: two runs have the settings ${twice.name}.`);
   return { recipe, runs };
+}
+
+function mistakes(issue: z.core.$ZodIssue, data: unknown): Finding[] {
+  if (issue.code === 'custom') return [{ path: issue.path, message: issue.message }];
+  if (issue.code !== 'unrecognized_keys') return messages(issue, data);
+  return issue.keys.map((key) => ({
+    path: [...issue.path, key],
+    message: `unknown key; a sweep has ${Object.keys(schema.shape).join(', ')}`,
+  }));
 }
 
 /** The recipe of every run; all are checked before one begins. @throws RunError */

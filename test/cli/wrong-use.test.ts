@@ -22,6 +22,7 @@ describe('with --json a command that fails prints its error as JSON', () => {
     ['a run', ['verify', work], 1, 'ERR_RUN_DATA', /is not a run directory/],
     ['a model', ['serve', '/none', '--port', '0'], 1, 'ERR_NOT_FOUND', /No model at \/none/],
     ['a shape', ['plan', '--shape', 'x'], 2, 'ERR_RECIPE', /There is no shape 'x'/],
+    ['an empty key', ['serve', model, '--api-key', ''], 2, 'ERR_RECIPE', /--api-key is empty/],
     ['a sweep', ['sweep', '/none'], 2, 'ERR_RECIPE', /Cannot read the sweep \/none/],
     [
       'too many log-probs',

@@ -61,7 +61,13 @@ seeds: [1, 2]
     ['recipe: x\nseeds: [1, 1]', /two runs have the settings seed=1/],
     ['recipe: x\nseeds: [a', /^s\.yaml:2:/],
     ['- 1', /s\.yaml:1:1 a sweep has the keys/],
-    ['recipe: x\nseed: [1]', /Unrecognized key: "seed"/],
+    [
+      'recipe: x\nseed: [1]',
+      /s\.yaml:2:7 seed: unknown key; a sweep has recipe, set, grid, list, s/,
+    ],
+    ['recipe: x\nseeds: [a]', /s\.yaml:2:9 seeds\.0: must be a number, got the text 'a'/],
+    ['recipe: x\nseeds: 1', /s\.yaml:2:8 seeds: must be a list, got 1/],
+    ['seeds: [1]', /recipe: must be text, got nothing/],
   ])('%j is refused in its place', (text, message) =>
     expect(() => parseSweep(text, 's.yaml')).toThrow(message),
   );

@@ -1,5 +1,6 @@
 /** `cream serve`: OpenAI's endpoints for one or several models, on this machine. */
 import type { Command } from 'commander';
+import { RunError } from '../../run/errors.js';
 import { addSettings, ENGINE_KEYS, settingsFrom, portNumber, type Cli } from '../cli.js';
 import { modelOrCheckpoint } from '../checkpoints.js';
 import { listen } from '../listen.js';
@@ -24,12 +25,14 @@ export function addServe(program: Command, cli: Cli): void {
     .option('--json', 'print the address as one line of JSON');
   addSettings(command, ENGINE_KEYS).action(async (names: string[], flags: Flags) => {
     const settings = settingsFrom(flags, ENGINE_KEYS);
+    if (flags.apiKey === '')
+      throw new RunError('ERR_RECIPE', '--api-key is empty: give a key, or leave it out for none.');
     const { createApp } = await import('../../serve/app.js');
     const paths = names.map(modelOrCheckpoint);
     await withModels([...new Set(paths)], settings, cli, async (models) => {
       const app = createApp({
         models: new Map(names.map((name, i) => [name, models.get(paths[i]!)!])),
-        apiKey: flags.apiKey ?? process.env['CREAM_API_KEY'],
+        apiKey: flags.apiKey ?? (process.env['CREAM_API_KEY'] || undefined),
         signal: cli.signal,
       });
       cli.progress.stop();
