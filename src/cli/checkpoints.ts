@@ -14,10 +14,14 @@ export function modelOrCheckpoint(name: string): string {
     .map(Number)
     .sort((a, b) => b - a);
   const folders = [...iterations.map((t) => `iteration-${t}`), 'sft'];
-  const found = folders
+  const checkpoints = folders
     .map((folder) => join(name, folder, 'checkpoint'))
-    .find((checkpoint) => existsSync(checkpoint));
-  if (found !== undefined) return found;
+    .filter((checkpoint) => existsSync(checkpoint));
+  // The newest may be half-written: its steps are written after it.
+  const found = checkpoints.find((path) => existsSync(join(path, '../steps.jsonl')));
+  // One that was taken from elsewhere has no steps.
+  const newest = found ?? checkpoints.at(-1);
+  if (newest !== undefined) return newest;
   throw new RunError(
     'ERR_RUN_DATA',
     `The run in ${name} has no checkpoint yet: let its first training finish.`,

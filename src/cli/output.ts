@@ -2,7 +2,15 @@
  * The destination of a command's result (`-o`): a file, which is replaced as a whole; standard
  * output (`-`); or a pipe or device, which is written directly. No other kind of file is replaced.
  */
-import { constants, lstatSync, realpathSync, statSync, type Stats } from 'node:fs';
+import {
+  constants,
+  existsSync,
+  fstatSync,
+  lstatSync,
+  realpathSync,
+  statSync,
+  type Stats,
+} from 'node:fs';
 import { open, readdir, type FileHandle } from 'node:fs/promises';
 import { setTimeout } from 'node:timers/promises';
 import { serialize } from '../data/jsonl.js';
@@ -46,49 +54,63 @@ function look(path: string, stat: typeof lstatSync): Stats | undefined {
   }
 }
 
-/** Writes a whole result. */
-export async function writeOutput({ kind, path }: Output, text: string): Promise<void> {
+/** Writes a whole result. Rejects with the reason of `signal` if it is aborted first. */
+export async function writeOutput(
+  { kind, path }: Output,
+  text: string,
+  signal: AbortSignal,
+): Promise<void> {
   if (kind === 'file') return writeAtomic(path, text);
-  if (kind === 'stdout') {
-    await new Promise<void>((resolve, reject) =>
-      process.stdout.write(text, (error) => (error ? reject(error) : resolve())),
-    );
-    return;
-  }
-  await onDisk(path, async () => {
-    const file = await openThrough(path);
-    await writeThrough(file, Buffer.from(text)).finally(() => file.close());
-  });
+  if (kind === 'through') return onDisk(path, () => writePipe(path, text, signal));
+  // Node writes to a pipe synchronously: a reader that waits would make it deaf to signals.
+  if (fstatSync(1).isFIFO() && existsSync(OWN_STDOUT))
+    return writePipe(OWN_STDOUT, text, signal).catch((error: NodeJS.ErrnoException) => {
+      if (error.code !== 'EPIPE') throw error;
+    });
+  await new Promise<void>((resolve, reject) =>
+    process.stdout.write(text, (error) => (error ? reject(error) : resolve())),
+  );
+}
+
+/** Standard output as a file of its own, on Linux. */
+const OWN_STDOUT = '/proc/self/fd/1';
+
+async function writePipe(path: string, text: string, signal: AbortSignal): Promise<void> {
+  const file = await openThrough(path, signal);
+  await writeThrough(file, Buffer.from(text), signal).finally(() => file.close());
 }
 
 /**
  * Opens a pipe or device. A pipe without a reader is tried again until it has one: what is written
  * before would be lost, and an open that blocks would keep the process from ending.
  */
-async function openThrough(path: string): Promise<FileHandle> {
+async function openThrough(path: string, signal: AbortSignal): Promise<FileHandle> {
   for (;;) {
     try {
       return await open(path, constants.O_WRONLY | constants.O_NONBLOCK);
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code !== 'ENXIO') throw error;
-      await setTimeout(50);
+      await setTimeout(50, undefined, { signal });
     }
   }
 }
 
-async function writeThrough(file: FileHandle, bytes: Buffer): Promise<void> {
+async function writeThrough(file: FileHandle, bytes: Buffer, signal: AbortSignal): Promise<void> {
   for (let at = 0; at < bytes.length;) {
     try {
       at += (await file.write(bytes, at)).bytesWritten;
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code !== 'EAGAIN') throw error;
-      await setTimeout(10); // the pipe is full
+      await setTimeout(10, undefined, { signal }); // the pipe is full
     }
   }
 }
 
-export const writeOutputRecords = (output: Output, records: readonly object[]): Promise<void> =>
-  writeOutput(output, records.map(serialize).join(''));
+export const writeOutputRecords = (
+  output: Output,
+  records: readonly object[],
+  signal: AbortSignal,
+): Promise<void> => writeOutput(output, records.map(serialize).join(''), signal);
 
 /** Reports the place of the result, unless it is on standard output; with `json` as JSON. */
 export function printWritten(

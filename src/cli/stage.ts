@@ -13,6 +13,7 @@ import {
   unitsOf,
   type BlockedStage,
 } from '../run/stages/stage.js';
+import { requireRecorded } from '../run/recorded.js';
 import { fetchSources } from '../run/sources.js';
 import type { Cli } from './cli.js';
 import { outputOf, writeOutputRecords, type Output } from './output.js';
@@ -26,6 +27,7 @@ export async function withModel<T>(
   use: (language: LanguageModel) => Promise<T>,
 ): Promise<T> {
   if (threads > 0) setThreads(threads);
+  await stoppable(cli.signal, () => requireRecorded(name, cli.signal));
   const language = await stoppable(cli.signal, () =>
     loadModel(name, { dtype, device, signal: cli.signal, onProgress: modelProgress(cli.progress) }),
   );
@@ -121,7 +123,7 @@ async function throughPipe<Item, Made extends object>(
     },
     note,
   );
-  await writeOutputRecords(output, made);
+  await writeOutputRecords(output, made, cli.signal);
   return made;
 }
 

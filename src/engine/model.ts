@@ -291,11 +291,13 @@ export class Model {
 
   /**
    * Merges the adapter into the weights, computed in fp32 and rounded once. The model then trains
-   * and saves as a full model.
+   * and saves as a full model. An aborted `signal` rejects with its reason, as long as the
+   * checkpoint's fp32 values are read; the model then keeps its adapter.
    */
-  async merge(): Promise<void> {
+  async merge(options: { signal?: AbortSignal } = {}): Promise<void> {
+    knownKeys(options, ['signal'], '[merge] the options');
     await this.#change(async () => {
-      await runJob(() => this.#parts.native.merge());
+      await runJob(() => this.#parts.native.merge(), options.signal);
       return null;
     });
   }
@@ -325,12 +327,13 @@ export class Model {
    * Makes a trainer of this model's adapter or, without an adapter, of all its weights. A model has
    * one trainer at a time. A bfloat16 model that was loaded from a float32 checkpoint starts from
    * the checkpoint's float32 values. Rejects with CreamError: ERR_INVALID_ARGUMENT,
-   * ERR_OUT_OF_MEMORY.
+   * ERR_OUT_OF_MEMORY; an aborted `signal` rejects with its reason.
    */
-  async trainer(params: TrainerParams): Promise<Trainer> {
+  async trainer(params: TrainerParams, options: { signal?: AbortSignal } = {}): Promise<Trainer> {
+    knownKeys(options, ['signal'], '[trainer] the options');
     const checked = checkTrainerParams(params);
     return new Trainer(
-      await runJob(() => this.#parts.native.createTrainer(checked)),
+      await runJob(() => this.#parts.native.createTrainer(checked), options.signal),
       this.config.vocabSize,
       checked,
     );

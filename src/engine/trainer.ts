@@ -108,13 +108,17 @@ export class Trainer {
    * Restores a state of saveState(), weights included; training then continues exactly from there,
    * on any number of ranks. `path`: the file, or those of all ranks that saved it, in their order.
    * Rejects with CreamError: ERR_NOT_FOUND, ERR_INVALID_FILE (damaged, or of another model),
-   * ERR_INVALID_ARGUMENT (saved with other settings).
+   * ERR_INVALID_ARGUMENT (saved with other settings). An aborted `signal` rejects with its reason
+   * while the files are checked; then nothing has changed.
    */
-  async loadState(path: string | readonly string[]): Promise<void> {
+  async loadState(
+    path: string | readonly string[],
+    options: { signal?: AbortSignal } = {},
+  ): Promise<void> {
     const what = '[trainer] the path of loadState';
     const given = typeof path === 'object' ? list(path, what, { empty: false }) : [path];
     const absolute = given.map((one) => resolve(nonEmptyString(one, what)));
-    await runJob(() => this.#native.loadState(absolute));
+    await runJob(() => this.#native.loadState(absolute), options.signal);
   }
 
   /**

@@ -3,11 +3,11 @@
  * streaming.
  */
 import { createHash, randomUUID, type Hash } from 'node:crypto';
-import { open, rename, rm, stat, utimes } from 'node:fs/promises';
+import { lstat, open, rename, rm, stat, utimes } from 'node:fs/promises';
 import { homedir, hostname } from 'node:os';
 import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { explainWriteError } from './errors.js';
+import { explainWriteError, ModelError } from './errors.js';
 import { makeDirectory } from './files.js';
 import { openRegular, readText } from './read.js';
 
@@ -56,24 +56,33 @@ export async function sha256File(path: string, signal?: AbortSignal): Promise<st
 
 const HEARTBEAT_MS = 5_000;
 const STALE_MS = 60_000;
+const LONGEST_LOCK = 1000;
+/** A wait that is longer is told. */
+const SHORT_WAIT_MS = 1_000;
 
 /**
  * Runs `work` while this process alone holds `path`. A holder touches its lock every 5 s; a lock
  * whose process has ended (same machine) or that has not been touched for a minute is taken over.
- * Waits as long as the holder lives; `signal` aborts the wait.
+ * Waits as long as the holder lives; `signal` aborts the wait, `onWait` is called once if it takes
+ * longer than a second.
  */
 export async function withLock<T>(
   path: string,
   work: () => Promise<T>,
   signal?: AbortSignal,
+  onWait?: (sentence: string) => void,
 ): Promise<T> {
   await makeDirectory(dirname(path)).catch((error: unknown) => {
     throw explainWriteError(error, dirname(path));
   });
   const owner = JSON.stringify({ pid: process.pid, host: hostname(), id: randomUUID() });
-  while (!(await tryLock(path, owner))) {
+  const began = performance.now();
+  for (let told = false; !(await tryLock(path, owner));) {
     await removeStaleLock(path);
     await sleep(100, undefined, signal && { signal });
+    if (told || performance.now() - began < SHORT_WAIT_MS) continue;
+    told = true;
+    onWait?.(`Waiting for another process, which holds ${path} and fetches the same.`);
   }
   const heartbeat = setInterval(
     () => void utimes(path, new Date(), new Date()).catch(() => {}),
@@ -101,11 +110,15 @@ async function tryLock(path: string, owner: string): Promise<boolean> {
 }
 
 async function removeStaleLock(path: string): Promise<void> {
-  const [text, info] = await Promise.all([
-    readText(path, 'record').catch(() => null),
-    stat(path).catch(() => null),
-  ]);
-  if (text === null || info === null) return;
+  const info = await lstat(path).catch(() => null);
+  if (info === null) return; // released meanwhile
+  if (!info.isFile())
+    throw new ModelError(
+      'ERR_LOCKED',
+      `${path} is not a regular file, so it cannot serve as a lock; remove it.`,
+    );
+  // A lock of ours has some hundred bytes; any other content is judged by its age.
+  const text = info.size > LONGEST_LOCK ? '' : await readText(path, 'record').catch(() => '');
   const age = Date.now() - info.mtimeMs;
   let dead = age > STALE_MS;
   try {
@@ -119,7 +132,7 @@ async function removeStaleLock(path: string): Promise<void> {
   // that it was stale.
   const aside = `${path}.${randomUUID()}.stale`;
   await rename(path, aside).catch(() => {});
-  if ((await readText(aside, 'record').catch(() => text)) !== text)
+  if (text !== '' && (await readText(aside, 'record').catch(() => text)) !== text)
     await rename(aside, path).catch(() => {});
   await rm(aside, { force: true });
 }

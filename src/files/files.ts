@@ -95,18 +95,20 @@ export async function syncFolder(path: string): Promise<void> {
  */
 export async function makeDirectory(path: string): Promise<void> {
   const target = resolve(path);
-  try {
-    await mkdir(target);
-  } catch (error) {
-    const { code } = error as NodeJS.ErrnoException;
-    if (code === 'ENOENT' && dirname(target) !== target && !(await isFolder(dirname(target)))) {
-      await makeDirectory(dirname(target));
-      return makeDirectory(target);
-    }
-    // A read-only disk may answer EROFS or EACCES for an existing folder.
-    if (!(await isFolder(target))) throw error;
+  let error = await refusalToMake(target);
+  if (error?.code === 'ENOENT' && dirname(target) !== target) {
+    await makeDirectory(dirname(target));
+    error = await refusalToMake(target); // another process may have made the parent meanwhile
   }
+  // A read-only disk may answer EROFS or EACCES for an existing folder.
+  if (error && !(await isFolder(target))) throw error;
 }
+
+const refusalToMake = (path: string): Promise<NodeJS.ErrnoException | undefined> =>
+  mkdir(path).then(
+    () => undefined,
+    (error: NodeJS.ErrnoException) => error,
+  );
 
 async function isFolder(path: string): Promise<boolean> {
   return stat(path).then(

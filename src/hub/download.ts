@@ -3,7 +3,7 @@
  * checks size and digest before the file counts as complete.
  */
 import { createHash } from 'node:crypto';
-import { open, rm, stat } from 'node:fs/promises';
+import { lstat, open, rm, stat } from 'node:fs/promises';
 import { hashInto } from '../files/cache.js';
 import { ModelError } from '../files/errors.js';
 import { chunks, discard, pause, request, Transient, type Answer, type Fetching } from './http.js';
@@ -29,14 +29,15 @@ export interface Download {
  * partial file of an earlier command turns out to belong to another file, it is fetched once more
  * from the start.
  */
-export async function download(wanted: Download): Promise<void> {
+export async function download(wanted: Download, again = true): Promise<void> {
   const { partial, file, fetching } = wanted;
-  if ((await sizeOf(partial)) > file.size) await rm(partial, { force: true });
+  await clearOdd(partial, file.size);
   const resumed = (await sizeOf(partial)) > 0;
-  await fetchAll(wanted);
+  const answers = await fetchAll(wanted);
   if (await matches(partial, file, fetching.signal)) return;
   await rm(partial, { force: true });
-  if (resumed) return download(wanted);
+  // The file may have changed between two answers.
+  if (again && (resumed || answers > 1)) return download(wanted, false);
   throw new ModelError(
     'ERR_CHECKSUM',
     `${file.name} of ${fetching.what} arrived with another checksum than the hub lists ` +
@@ -45,18 +46,29 @@ export async function download(wanted: Download): Promise<void> {
   );
 }
 
-async function fetchAll(wanted: Download): Promise<void> {
+/** Removes a partial file that is too long, or that is no file. */
+async function clearOdd(partial: string, size: number): Promise<void> {
+  const info = await lstat(partial).catch(() => null);
+  if (info !== null && (!info.isFile() || info.size > size))
+    await rm(partial, { recursive: true, force: true });
+}
+
+/** Returns the number of answers that brought data. */
+async function fetchAll(wanted: Download): Promise<number> {
   const { partial, file, fetching } = wanted;
   const { limits } = fetching;
   const deadline = performance.now() + limits.fileMs + file.size / limits.slowestBytesPerMs;
   let best = await sizeOf(partial);
+  let answers = 1;
   for (let failures = 0; ;) {
     try {
-      return await fetchRest(wanted, deadline);
+      await fetchRest(wanted, deadline);
+      return answers;
     } catch (error) {
       fetching.signal?.throwIfAborted();
       if (!(error instanceof Transient)) throw error;
       const size = await sizeOf(partial);
+      if (size > 0) answers++;
       failures = size >= best + ENOUGH_BYTES ? 1 : failures + 1;
       best = Math.max(best, size);
       const late = performance.now() > deadline;

@@ -80,6 +80,9 @@ export class Transient extends ModelError {
   }
 }
 
+/** A body that ended early or came too slowly. */
+export class Cut extends Transient {}
+
 /**
  * GET with redirects. Resolves for 2xx and 416; every other status and a silent host become a
  * ModelError.
@@ -95,7 +98,7 @@ export async function request(
     const answer = await ask(target, headers, fetching, timeoutMs);
     const location = answer.header('location');
     if (answer.status < 300 || answer.status >= 400 || location === null)
-      return accept(answer, fetching);
+      return accept(answer, fetching, target);
     discard(answer);
     target = redirected(location, target, fetching);
   }
@@ -195,7 +198,7 @@ export async function dispatcherFor(env: Environment): Promise<Dispatcher> {
   return made;
 }
 
-function accept(answer: Answer, fetching: Fetching): Answer {
+function accept(answer: Answer, fetching: Fetching, from: URL): Answer {
   const { status } = answer;
   const encoding = answer.header('content-encoding');
   if ((status >= 200 && status < 300) || status === 416) {
@@ -209,11 +212,21 @@ function accept(answer: Answer, fetching: Fetching): Answer {
     );
   }
   discard(answer);
-  throw refusal(answer, fetching);
+  throw refusal(answer, fetching, from);
 }
 
-function refusal(answer: Answer, { what, token, endpoint, limits }: Fetching): ModelError {
+function refusal(
+  answer: Answer,
+  { what, token, endpoint, limits }: Fetching,
+  from: URL,
+): ModelError {
   const { status } = answer;
+  // A link to the storage holds for a limited time; the next try asks the hub for a new one.
+  if (status < 500 && ![408, 429].includes(status) && from.host !== new URL(endpoint).host)
+    return new Transient(
+      `${from.host}, to which the hub redirects ${what}, answered ${status}; try again later.`,
+      status,
+    );
   if (status === 401 || status === 403)
     return new ModelError(
       'ERR_GATED',
@@ -228,12 +241,12 @@ function refusal(answer: Answer, { what, token, endpoint, limits }: Fetching): M
       'ERR_NOT_FOUND',
       `${what} was not found at ${endpoint} (404); check the name and the revision.`,
     );
-  const wait = retryAfter(answer.header('retry-after'));
+  const wait = retryAfter(answer);
   if (wait > limits.retryAfterMs)
     return new ModelError(
       'ERR_NETWORK',
-      `The hub answered ${status} for ${what} and asks to wait ${Math.ceil(wait / 1000)} s; run ` +
-        'the command again after that.',
+      `The hub answered ${status} for ${what} and asks to wait ${waitText(wait)}; run the command ` +
+        'again after that.',
     );
   const message = `The hub answered ${status} for ${what}; try again later.`;
   return status >= 500 || status === 429 || status === 408
@@ -242,11 +255,18 @@ function refusal(answer: Answer, { what, token, endpoint, limits }: Fetching): M
 }
 
 /** Milliseconds of a Retry-After header, which is in seconds or a date; 0 for none. */
-function retryAfter(header: string | null): number {
+function retryAfter(answer: Answer): number {
+  const header = answer.header('retry-after');
   if (header === null) return 0;
-  const ms = /^\d+$/.test(header) ? Number(header) * 1000 : Date.parse(header) - Date.now();
-  return Number.isFinite(ms) ? Math.max(0, ms) : 0;
+  // A date is one of the server's clock.
+  const now = Date.parse(answer.header('date') ?? '') || Date.now();
+  const ms = /^\d+$/.test(header) ? Number(header) * 1000 : Date.parse(header) - now;
+  return Number.isNaN(ms) ? 0 : Math.max(0, ms);
 }
+
+const DAY_MS = 86_400_000;
+const waitText = (ms: number): string =>
+  ms > 2 * DAY_MS ? 'for days' : `${Math.ceil(ms / 1000)} s`;
 
 /** Waits before the next try: as long as the hub asked, or twice as long as the last time. */
 export async function pause(failures: number, error: Transient, fetching: Fetching): Promise<void> {
@@ -277,7 +297,7 @@ export async function* chunks(
       recent += chunk.length;
       if (performance.now() - since < slowMs) continue;
       if (recent < slowBytes)
-        throw new Transient(`only ${recent} bytes were received in ${slowMs / 1000} s`);
+        throw new Cut(`only ${recent} bytes were received in ${slowMs / 1000} s`);
       since = performance.now();
       recent = 0;
     }
@@ -285,7 +305,7 @@ export async function* chunks(
     fetching.signal?.throwIfAborted();
     if (error instanceof ModelError) throw error;
     const silent = (error as { code?: string }).code === 'UND_ERR_BODY_TIMEOUT';
-    throw new Transient(
+    throw new Cut(
       silent
         ? `nothing was received in ${idleMs / 1000} s`
         : `the connection was cut: ${reason(error)}`,

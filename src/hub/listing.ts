@@ -4,7 +4,16 @@ import { z } from 'zod';
 import type { Environment } from '../files/cache.js';
 import { ModelError } from '../files/errors.js';
 import { endpointOf, readToken } from './environment.js';
-import { chunks, limitsOf, pause, request, Transient, type Fetching, type Limits } from './http.js';
+import {
+  chunks,
+  Cut,
+  limitsOf,
+  pause,
+  request,
+  Transient,
+  type Fetching,
+  type Limits,
+} from './http.js';
 
 export interface HubProgress {
   stage: 'download' | 'verify' | 'note';
@@ -76,6 +85,7 @@ export async function fetchingOf(
   };
 }
 
+const MOST_FILES = 100_000;
 const size = z.number().int().nonnegative();
 const LISTING = z.object({
   sha: z.string().regex(/^[0-9a-f]{40}$/),
@@ -136,6 +146,13 @@ async function readListing(url: string, fetching: Fetching, timeoutMs: number): 
     return Buffer.concat(parts).toString('utf8');
   } catch (error) {
     fetching.signal?.throwIfAborted();
+    if (!total.aborted && error instanceof Cut)
+      throw new ModelError(
+        'ERR_NETWORK',
+        `The list of files of ${fetching.what} did not arrive (${error.message}); check the ` +
+          'network and HF_ENDPOINT, and run the command again.',
+        { cause: error },
+      );
     if (!total.aborted) throw error;
     throw new ModelError(
       'ERR_NETWORK',
@@ -146,7 +163,14 @@ async function readListing(url: string, fetching: Fetching, timeoutMs: number): 
 }
 
 function parseListing(text: string, fetching: Fetching): Listing {
-  const { success, data } = LISTING.safeParse(parseJson(text));
+  const json = parseJson(text) as { siblings?: unknown } | null;
+  const count = Array.isArray(json?.siblings) ? json.siblings.length : 0;
+  if (count > MOST_FILES)
+    throw new ModelError(
+      'ERR_NETWORK',
+      `${fetching.what} lists ${count} files, and at most ${MOST_FILES} are read; name local files.`,
+    );
+  const { success, data } = LISTING.safeParse(json);
   if (!success)
     throw new ModelError(
       'ERR_NETWORK',
@@ -183,18 +207,23 @@ export function requireChecksum(
   );
 }
 
+/** Longest name that file systems take. */
+const MOST_BYTES = 255;
+
 function refuseEscape(name: unknown, fetching: Fetching): asserts name is string {
   if (
     typeof name !== 'string' ||
     name === '' ||
     posix.isAbsolute(name) ||
     /[\\\x00-\x1f\x7f]|^[A-Za-z]:/.test(name) ||
-    name.split('/').some((part) => part === '..' || part === '.')
+    name
+      .split('/')
+      .some((part) => ['', '.', '..'].includes(part) || Buffer.byteLength(part) > MOST_BYTES)
   ) {
     throw new ModelError(
       'ERR_UNSAFE_PATH',
-      `${fetching.what} lists a file named ${JSON.stringify(name)}, which lies outside the ` +
-        'repository; nothing was downloaded: do not use it.',
+      `${fetching.what} lists a file named ${JSON.stringify(name)?.slice(0, 100)}, which lies ` +
+        'outside the repository or is no name of a file; nothing was downloaded: do not use it.',
     );
   }
 }

@@ -90,6 +90,7 @@ export async function fetchFiles(
       }
     },
     options.signal,
+    (sentence) => options.onProgress?.({ stage: 'note', file: sentence, received: 0, total: null }),
   );
 }
 

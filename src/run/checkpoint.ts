@@ -12,16 +12,24 @@ import { onDisk } from './store.js';
 /**
  * Writes to the final path, since the next trainer reads its master weights from there. A killed
  * process may leave a partial folder; it is not used, because `steps.jsonl` is written afterwards.
+ * An aborted `signal` rejects with its reason and leaves no folder.
  */
 export async function saveCheckpoint(
   language: LanguageModel,
   model: Model,
   folder: string,
   dtype: DType,
+  signal?: AbortSignal,
 ): Promise<void> {
+  const clear = () => rm(folder, { recursive: true, force: true });
   await onDisk(folder, async () => {
-    await rm(folder, { recursive: true, force: true });
-    await language.with(model).save(folder, { dtype });
+    await clear();
+    try {
+      await language.with(model).save(folder, { dtype, ...(signal && { signal }) });
+    } catch (error) {
+      if (signal?.aborted) await clear();
+      throw error;
+    }
     await syncFolder(folder);
     await syncFolder(dirname(folder));
   });

@@ -24,6 +24,7 @@ import type { RunOptions } from './options.js';
 import { placed } from './placement.js';
 import { recipeDigest } from './recipe-file.js';
 import type { Recipe } from './recipe.js';
+import { requireRecorded } from './recorded.js';
 import { digestFile, type Records } from './records.js';
 import { lendRewardModel } from './reward-model.js';
 import { Outlets } from './sinks.js';
@@ -96,6 +97,8 @@ async function prepare(
     resolveModel(recipe.model, { signal, ...(onModelProgress && { onProgress: onModelProgress }) }),
   );
   const base = resolved.path;
+  // It may be a checkpoint of another run.
+  await stoppable(signal, () => requireRecorded(base, signal));
   const { plan, digest } = await checkModel(records, recipe, resolved, signal, warn);
   await team?.order({ do: 'begin', recipe, directory: resolve(directory), digest });
   const own = team ? placed(recipe, team.place) : recipe;

@@ -79,7 +79,16 @@ export class Records {
     return Records.read(folder, undefined);
   }
 
-  private static async read(folder: string, of: string | undefined): Promise<Records | undefined> {
+  /** As open(), beside a process that may be adding to them: nothing is written. */
+  static look(folder: string, of: string): Promise<Records | undefined> {
+    return Records.read(folder, of, false);
+  }
+
+  private static async read(
+    folder: string,
+    of: string | undefined,
+    repair = true,
+  ): Promise<Records | undefined> {
     const path = join(folder, RECORDS);
     const text = await readText(path);
     if (text === undefined) return undefined;
@@ -97,7 +106,7 @@ export class Records {
     }
     if (records.last === '') return undefined;
     // A line that was cut by a kill describes a file that was never renamed into place.
-    if (whole.length < text.length) await writeAtomic(path, whole);
+    if (repair && whole.length < text.length) await writeAtomic(path, whole);
     return records;
   }
 
@@ -175,8 +184,12 @@ export class Records {
   }
 
   /** The entry that matches `file`. @throws RunError naming a damaged file */
-  async demand(file: string, remedy: string, { content = true } = {}): Promise<Entry> {
-    const { damage, entry } = await this.compare(file, content);
+  async demand(
+    file: string,
+    remedy: string,
+    { content = true, signal }: { content?: boolean; signal?: AbortSignal | undefined } = {},
+  ): Promise<Entry> {
+    const { damage, entry } = await this.compare(file, content, signal);
     if (entry) return entry;
     throw new RunError('ERR_RUN_DATA', `${join(this.folder, file)} ${damage}: ${remedy}.`);
   }
@@ -230,7 +243,7 @@ const LARGE = 4 << 20;
 /** A change this soon after another may leave the time stamp as it was, so reading waits for it. */
 const CLOCK_TICK_MS = 50;
 
-function identityOf(path: string): { identity: string; size: bigint; changed: number } {
+export function identityOf(path: string): { identity: string; size: bigint; changed: number } {
   const { dev, ino, size, mtimeNs, ctimeNs, ctimeMs } = lstatSync(path, { bigint: true });
   return { identity: [dev, ino, size, mtimeNs, ctimeNs].join(' '), size, changed: Number(ctimeMs) };
 }

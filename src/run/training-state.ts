@@ -14,6 +14,7 @@ import { basename, join, resolve } from 'node:path';
 import type { Trainer } from '../engine/trainer.js';
 import { makeDirectory, syncFolder } from '../files/files.js';
 import type { LanguageModel } from '../lm/language-model.js';
+import { RunError } from './errors.js';
 import { digestFile, Records, RECORDS, type Digest } from './records.js';
 import { readOwnText } from './own-files.js';
 import { onDisk } from './store.js';
@@ -45,6 +46,7 @@ export function statefulOf(
   { model }: LanguageModel,
   team: Team | undefined,
   done: number,
+  signal: AbortSignal,
 ): Stateful {
   const shards = team && model.adapter === null ? team.size : 1;
   const saveOwn = async (file: string) => {
@@ -62,16 +64,18 @@ export function statefulOf(
         : [await saveOwn(files[0]!)],
     load: async (files) => {
       await team?.order({ do: 'load state', files: files.map((file) => resolve(file)), done });
-      await trainer.loadState(files);
+      // The ranks finish together what they have begun.
+      await trainer.loadState(files, team ? {} : { signal });
     },
   };
 }
 
 /**
  * The state kept in `folder`; a state of another `plan` (other settings, other data) is not used.
+ * An aborted `signal` ends the reading of a state.
  */
-export function trainingState(folder: string, plan: string): TrainingState {
-  return new StateFolder(folder, plan);
+export function trainingState(folder: string, plan: string, signal?: AbortSignal): TrainingState {
+  return new StateFolder(folder, plan, signal);
 }
 
 /** A saved state: its files and the optimizer steps that it has taken. */
@@ -87,6 +91,7 @@ class StateFolder implements TrainingState {
   constructor(
     private readonly folder: string,
     private readonly plan: string,
+    private readonly signal: AbortSignal | undefined,
   ) {
     this.#remedy = `remove ${folder} and run the same command again to train from the beginning`;
   }
@@ -131,7 +136,13 @@ class StateFolder implements TrainingState {
   takeBest(step: number, to: string): Promise<void> {
     return onDisk(to, async () => {
       const records = await openOrClear(this.folder, this.plan);
-      const files = records.all().filter(({ file }) => file.startsWith(`${BEST}${step}/`));
+      const best = `${BEST}${step}`;
+      const files = records.all().filter(({ file }) => file.startsWith(`${best}/`));
+      if (files.length === 0)
+        throw new RunError(
+          'ERR_RUN_DATA',
+          `${join(this.folder, best)} is missing: ${this.#remedy}.`,
+        );
       await rm(to, { recursive: true, force: true });
       await makeDirectory(to);
       for (const { file } of files) {
@@ -168,7 +179,8 @@ class StateFolder implements TrainingState {
     const records = await Records.open(this.folder, this.plan);
     const state = records && (await this.#newest(records));
     if (!state) return undefined;
-    for (const file of state.files) await records.demand(file, this.#remedy, how);
+    for (const file of state.files) 
+      await records.demand(file, this.#remedy, { ...how, signal: this.signal });
     return { records, ...state };
   }
 

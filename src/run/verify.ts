@@ -10,7 +10,7 @@ import { CARD } from './card.js';
 import { RunError } from './errors.js';
 import { readOwnText } from './own-files.js';
 import { parseRecipe, recipeDigest } from './recipe-file.js';
-import { digestFile, Records, RECORDS } from './records.js';
+import { digestFile, Records, RECORDS, type Entry } from './records.js';
 import { METRICS, RECIPE, RUN, SUMMARY } from './store.js';
 
 /** The owner that a run directory's records name. */
@@ -80,18 +80,21 @@ export async function checkBeforeResume(
   options: VerifyOptions,
 ): Promise<boolean> {
   const found = await verifyFiles(records, options);
-  const damages = found.filter(
-    ({ file, what }) => file !== METRICS && (!isMissing(what) || isPartOfWhole(records, file)),
-  );
+  const damages = found.filter((damage) => hindersResume(records, damage));
   if (damages.length > 0) throw damaged(records.folder, damages);
   return found.length === 0;
 }
+
+/** Whether a run that is not finished would not make the file again by itself. */
+export const hindersResume = (records: Records, { file, what }: Damage): boolean =>
+  file !== METRICS && (!isMissing(what) || isPartOfWhole(records, file));
 
 /** @throws RunError if a file of the checkpoint `folder` is not as recorded */
 export async function verifyCheckpoint(
   records: Records,
   folder: string,
   signal?: AbortSignal,
+  known?: Known,
 ): Promise<void> {
   const prefix = `${relative(records.folder, folder).split(sep).join('/')}/`;
   if (prefix.startsWith('..')) return;
@@ -112,14 +115,45 @@ export async function verifyCheckpoint(
           what: 'is not one of the files that the run wrote',
           remedy: takeAway(prefix + name),
         });
-  for (const { file } of entries) {
+  for (const entry of entries) {
+    const { file } = entry;
+    if (known && isThere(records, entry) && (await known.isKnown(entry))) continue;
     const what = await records.damage(file, { signal });
     if (what !== undefined)
       found.push(
         (await misplaced(records, file, signal)) ?? { file, what, remedy: remedyOf(file) },
       );
+    else await known?.note(entry);
   }
   if (found.length > 0) throw damaged(records.folder, found);
+}
+
+/** Files that need not be hashed, because they have not changed since they were found whole. */
+export interface Known {
+  isKnown(entry: Entry): Promise<boolean>;
+  note(entry: Entry): Promise<void>;
+}
+
+const isThere = ({ folder }: Records, { file, bytes }: Entry): boolean => {
+  const info = lstatSync(join(folder, file), { throwIfNoEntry: false });
+  return info?.isFile() === true && info.size === bytes;
+};
+
+/**
+ * Checks one file of a run, or the checkpoint in `name`; a file that the run did not write is left
+ * alone. @throws RunError
+ */
+export async function refuseDamaged(
+  records: Records,
+  name: string,
+  isFolder: boolean,
+  { signal, known }: { signal?: AbortSignal | undefined; known: Known },
+): Promise<void> {
+  if (isFolder) return verifyCheckpoint(records, join(records.folder, name), signal, known);
+  const entry = records.newest(name);
+  // The record of metrics.jsonl is made when the run is finished.
+  if (entry && !entry.pruned && name !== METRICS)
+    await records.demand(name, remedyOf(name), { signal });
 }
 
 /** Records all files of a run as they are. Returns their number. */

@@ -1,8 +1,12 @@
 /** `-o` of the commands: files, links, pipes, devices, folders and standard output. */
 import { spawn, spawnSync } from 'node:child_process';
 import {
+  closeSync,
+  constants,
   lstatSync,
   mkdirSync,
+  openSync,
+  read,
   readdirSync,
   readFileSync,
   rmSync,
@@ -10,6 +14,7 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { afterAll, expect, it } from '@jest/globals';
 import { checkNewFolder, outputOf, writeOutput } from '../../src/cli/output.js';
 import { readRecipe } from '../../src/cli/recipes.js';
@@ -17,14 +22,17 @@ import { writeAtomic } from '../../src/run/store.js';
 import { cream } from '../support/cli.js';
 import { temporaryFolder } from '../support/tiny-model.js';
 
+const MAIN = fileURLToPath(new URL('../../dist/cli/main.js', import.meta.url));
 const folder = temporaryFolder('cream-output-');
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 const at = (name: string): string => join(folder, name);
+const write = (path: string, text: string, { signal } = new AbortController()): Promise<void> =>
+  writeOutput(outputOf(path), text, signal);
 
 it('a file is replaced, and a link to it stays a link', async () => {
   writeFileSync(at('old'), 'old');
   symlinkSync(at('old'), at('link'));
-  await writeOutput(outputOf(at('link')), 'new');
+  await write(at('link'), 'new');
   expect(readFileSync(at('old'), 'utf8')).toBe('new');
   expect(lstatSync(at('link')).isSymbolicLink()).toBe(true);
   await writeAtomic(at('link'), 'newer');
@@ -32,7 +40,7 @@ it('a file is replaced, and a link to it stays a link', async () => {
     'newer',
     true,
   ]);
-  await writeOutput(outputOf(at('made')), 'made');
+  await write(at('made'), 'made');
   expect(readFileSync(at('made'), 'utf8')).toBe('made');
 });
 
@@ -43,10 +51,10 @@ it('a pipe and a device are written through, and are still there', async () => {
   let text = '';
   reader.stdout.on('data', (data: Buffer) => (text += data.toString()));
   const ended = new Promise((resolve) => reader.on('close', resolve));
-  await writeOutput(outputOf(pipe), 'through');
+  await write(pipe, 'through');
   await ended;
   expect([text, lstatSync(pipe).isFIFO()]).toEqual(['through', true]);
-  await writeOutput(outputOf('/dev/null'), 'gone');
+  await write('/dev/null', 'gone');
   expect(lstatSync('/dev/null').isCharacterDevice()).toBe(true);
   await expect(writeAtomic(pipe, 'x')).rejects.toThrow(/Cannot write .*pipe: it is not a regular/);
   expect(lstatSync(pipe).isFIFO()).toBe(true);
@@ -110,7 +118,7 @@ it('a pipe waits for its reader, and what does not fit into it at once is not lo
   const pipe = at('late-pipe');
   expect(spawnSync('mkfifo', [pipe]).status).toBe(0);
   const text = 'x'.repeat(300_000);
-  const written = writeOutput(outputOf(pipe), text);
+  const written = write(pipe, text);
   await Promise.race([written, new Promise((resolve) => setTimeout(resolve, 200))]);
   const reader = spawn('cat', [pipe]);
   let read = '';
@@ -119,6 +127,46 @@ it('a pipe waits for its reader, and what does not fit into it at once is not lo
   await written;
   expect(read).toBe(text);
 });
+
+it('a pipe that nobody reads does not hold a command that is stopped', async () => {
+  const pipe = at('deaf-pipe');
+  expect(spawnSync('mkfifo', [pipe]).status).toBe(0);
+  const stop = new AbortController();
+  const unopened = write(pipe, 'x', stop);
+  setTimeout(() => stop.abort(), 100);
+  await expect(unopened).rejects.toThrow(/aborted/);
+  // Opened by a reader that takes nothing: the pipe is full after some kB.
+  const reader = openSync(pipe, constants.O_RDWR);
+  const again = new AbortController();
+  const full = write(pipe, 'x'.repeat(1_000_000), again);
+  setTimeout(() => again.abort(), 100);
+  await expect(full).rejects.toThrow(/aborted/);
+  closeSync(reader);
+});
+
+it('a command whose standard output is a full pipe hears a signal', async () => {
+  const pipe = at('stdout-pipe');
+  expect(spawnSync('mkfifo', [pipe]).status).toBe(0);
+  const rows = Array.from({ length: 20_000 }, (_, i) => ({
+    prompt: `${i}?`,
+    chosen: 'y',
+    rejected: 'n',
+  }));
+  writeFileSync(at('many.jsonl'), rows.map((row) => `${JSON.stringify(row)}\n`).join(''));
+  const ends = openSync(pipe, constants.O_RDWR);
+  const child = spawn(process.execPath, [MAIN, 'convert', at('many.jsonl'), '-', '--to', 'cream'], {
+    stdio: ['ignore', ends, 'ignore'],
+  });
+  const ended = new Promise((resolve) => child.on('exit', (code) => resolve(code)));
+  // Its first bytes show that it writes; nobody reads the rest.
+  const bytes = Buffer.alloc(1);
+  await new Promise<void>((resolve, reject) =>
+    read(ends, bytes, 0, 1, null, (error) => (error ? reject(error) : resolve())),
+  );
+  child.kill('SIGTERM');
+  expect(await ended).toBe(143);
+  closeSync(ends);
+}, 120_000);
 
 it('a run directory that is a file, a link to nothing or a device is one sentence', async () => {
   writeFileSync(at('a-file'), '');

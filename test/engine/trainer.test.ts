@@ -215,3 +215,36 @@ describe('the losses', () => {
     });
   });
 });
+
+describe('a cancel', () => {
+  const stop = (): AbortSignal => {
+    const controller = new AbortController();
+    // Once the job is queued: it is cancelled before it begins or while it works.
+    queueMicrotask(() => controller.abort(new Error('enough')));
+    return controller.signal;
+  };
+
+  it('of a trainer that is being made leaves the model as it was', async () => {
+    const model = await load(tinyModel({ seed: 5, hiddenSize: 256, vocabSize: 4000 }));
+    const before = await model.logits(prompt);
+    const made = await model.trainer(params, { signal: stop() }).catch((e: Error) => e);
+    if (made instanceof Error) expect(made.message).toBe('enough');
+    else await made.dispose(); // made before it heard
+    expect(await model.logits(prompt)).toEqual(before);
+    await (await model.trainer(params)).dispose();
+  });
+
+  it('of a state that is being read changes nothing', async () => {
+    const model = await load();
+    const trainer = await model.trainer(params);
+    const file = join(temporaryFolder(), 'state.safetensors');
+    await trainer.saveState(file);
+    await trainer.preferenceStep(await pairs(model));
+    const before = await model.logits(prompt);
+    const loaded = await trainer.loadState(file, { signal: stop() }).catch((e: unknown) => e);
+    // The whole state, or nothing of it.
+    if (loaded !== undefined) expect(await model.logits(prompt)).toEqual(before);
+    await trainer.loadState(file);
+    expect(await model.logits(prompt)).not.toEqual(before);
+  });
+});

@@ -42,6 +42,9 @@ describe('a folder', () => {
     await makeDirectory(join(root, 'd/e/f'));
     await makeDirectory(join(root, 'd/e/f'));
     expect(existsSync(join(root, 'd/e/f'))).toBe(true);
+    const same = join(root, 'p/q/r/s');
+    await Promise.all(Array.from({ length: 20 }, () => makeDirectory(same))); // of several processes
+    expect(existsSync(same)).toBe(true);
     writeFileSync(join(root, 'd/file'), '');
     await expect(makeDirectory(join(root, 'd/file'))).rejects.toMatchObject({ code: 'EEXIST' });
     await expect(makeDirectory(join(root, 'd/file/g'))).rejects.toMatchObject({ code: 'ENOTDIR' });

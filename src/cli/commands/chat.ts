@@ -1,6 +1,6 @@
 /** `cream chat`: a conversation on the terminal, with one model or with two side by side. */
 import { RunError } from '../../run/errors.js';
-import { createInterface, type Interface } from 'node:readline/promises';
+import type { Interface } from 'node:readline/promises';
 import type { Command } from 'commander';
 import { CreamError } from '../../engine/errors.js';
 import type { LanguageModel } from '../../lm/language-model.js';
@@ -13,6 +13,7 @@ import { withModels } from '../stage.js';
 import { sideBySide } from '../columns.js';
 import { completionRecord } from '../output.js';
 import { printLine } from '../table.js';
+import { openTerminal } from '../terminal.js';
 
 const KEYS = ['model', ...ANSWER_KEYS];
 const SAMPLING = [
@@ -82,13 +83,7 @@ async function converse(
 ): Promise<void> {
   const { signal } = cli;
   const terminal = process.stdin.isTTY === true;
-  const input = createInterface({
-    input: process.stdin,
-    output: process.stderr,
-    terminal,
-    prompt: '> ',
-  });
-  signal.addEventListener('abort', () => input.close());
+  const input = openTerminal(signal);
   // A reader that has gone, such as head, wants no more answers.
   process.stdout.once('error', () => input.close());
   if (terminal && !flags.json)

@@ -11,7 +11,7 @@ import {
   PROMPT_COLUMNS,
   SCORE_COLUMNS,
 } from '../../data/columns.js';
-import { DataError, readJsonl, readRecords } from '../../data/jsonl.js';
+import { DataError, readJsonl } from '../../data/jsonl.js';
 import {
   officialDemonstrations,
   officialPrompts,
@@ -31,6 +31,7 @@ import { loadPreferences, toTrl, type PreferenceRecord } from '../../data/prefer
 import { describeUnread } from '../../data/unread-columns.js';
 import { adopt } from '../../run/stages/adopt.js';
 import { addSettings, ENGINE_KEYS, settingsFrom, type Cli } from '../cli.js';
+import { readGivenRecords } from '../records.js';
 import { fetchData, showStage, withModel } from '../stage.js';
 import { outputOf, printWritten, writeOutput, writeOutputRecords } from '../output.js';
 
@@ -94,14 +95,15 @@ export function addConvert(program: Command, cli: Cli): void {
     await fetchData([input], cli);
     const { json } = flags;
     if (flags.to === 'official') {
-      await writeOutput(output, officialText(await toOfficial(input, official, flags, cli)));
+      const text = officialText(await toOfficial(input, official, flags, cli));
+      await writeOutput(output, text, cli.signal);
       return printWritten(output, out, { json });
     }
     const rows =
       flags.to === 'cream'
         ? await toOurs(input, official, flags, cli)
         : await asTrl(input, flags, cli);
-    await writeOutputRecords(output, rows);
+    await writeOutputRecords(output, rows, cli.signal);
     printWritten(output, out, { json, rows: rows.length });
   });
 }
@@ -188,7 +190,8 @@ async function toOfficial(
     throw new DataError(`${input} is a ${official.kind} file of the official code already`);
   const [first] = input.endsWith('.jsonl') ? await readJsonl(input) : [];
   const has = (column: string): boolean => first?.value[column] !== undefined;
-  if (has('token_ids')) return toOfficialSampling(await readRecords(input, COMPLETION_COLUMNS));
+  if (has('token_ids'))
+    return toOfficialSampling(await readGivenRecords(input, COMPLETION_COLUMNS, cli));
   if (has('logp_current')) {
     if (flags.role !== 'current' && flags.role !== 'previous')
       throw new DataError(`--role ${flags.role} is not known; give current or previous`);
@@ -198,18 +201,21 @@ async function toOfficial(
           '--completions',
       );
     return toOfficialRewarding(
-      await readRecords(input, SCORE_COLUMNS),
-      await readRecords(flags.completions, COMPLETION_COLUMNS),
+      await readGivenRecords(input, SCORE_COLUMNS, cli),
+      await readGivenRecords(flags.completions, COMPLETION_COLUMNS, cli),
       flags.role,
     );
   }
   if (has('ref_chosen_logps'))
     return toOfficialDpo(
-      (await readRecords(input, PAIR_COLUMNS)).map((pair) => ({ ...pair, id: pair.prompt_id })),
+      (await readGivenRecords(input, PAIR_COLUMNS, cli)).map((pair) => ({
+        ...pair,
+        id: pair.prompt_id,
+      })),
     );
   if (has('completion'))
-    return toOfficialDemonstrations(await readRecords(input, DEMONSTRATION_COLUMNS));
+    return toOfficialDemonstrations(await readGivenRecords(input, DEMONSTRATION_COLUMNS, cli));
   if (has('prompt') && !has('chosen'))
-    return toOfficialPrompts(await readRecords(input, PROMPT_COLUMNS));
+    return toOfficialPrompts(await readGivenRecords(input, PROMPT_COLUMNS, cli));
   return toOfficialDpo(await pairsOf(input, flags, cli));
 }

@@ -6,7 +6,6 @@ import { statSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Command } from 'commander';
 import { ANSWER_COLUMNS } from '../../data/columns.js';
-import { readRecords } from '../../data/jsonl.js';
 import type { AnswerRecord } from '../../data/records.js';
 import {
   accuracyOf,
@@ -22,6 +21,7 @@ import { chooseQuestions, taskSources } from '../../run/questions.js';
 import { evaluateSettings, evaluateStage } from '../../run/stages/evaluate.js';
 import { addSettings, ANSWER_KEYS, settingsFrom, type Cli } from '../cli.js';
 import { outputOf } from '../output.js';
+import { readGivenRecords } from '../records.js';
 import { fetchData, showBlocks, showStage, withModel } from '../stage.js';
 import { formatTable, percent, printJson, printLine } from '../table.js';
 
@@ -58,7 +58,7 @@ export function addEval(program: Command, cli: Cli): void {
     .option('-o, --out <file>', 'also write the answers (JSONL)')
     .option('--json', 'print the result as JSON');
   addSettings(command, KEYS, 'evaluate', LEAVE_OUT).action(async (flags: Flags) => {
-    if (flags.compare) return showComparison(flags.compare, flags.json === true);
+    if (flags.compare) return showComparison(flags.compare, flags.json === true, cli);
     const found = await answers(flags, cli);
     // Standard output then contains only the answers.
     if (flags.out === undefined || outputOf(flags.out).kind !== 'stdout')
@@ -126,16 +126,15 @@ function showAccuracy(answers: readonly AnswerRecord[], json: boolean): void {
   );
 }
 
-async function showComparison(sources: readonly string[], json: boolean): Promise<void> {
+async function showComparison(sources: readonly string[], json: boolean, cli: Cli): Promise<void> {
   if (sources.length !== 2)
     throw new RunError(
       'ERR_RUN_DATA',
       `--compare takes two files of answers, before and after; ${sources.length} given.`,
     );
-  const [before, after] = (await Promise.all(sources.map(readAnswers))) as [
-    AnswerRecord[],
-    AnswerRecord[],
-  ];
+  const [before, after] = (await Promise.all(
+    sources.map((source) => readAnswers(source, cli)),
+  )) as [AnswerRecord[], AnswerRecord[]];
   const names = byTask(after).map(({ task }) => task);
   const groups = [
     ...names.map((task) => ({ task, has: (a: AnswerRecord) => a.task === task })),
@@ -180,7 +179,7 @@ async function showComparison(sources: readonly string[], json: boolean): Promis
   );
 }
 
-function readAnswers(source: string): Promise<AnswerRecord[]> {
+function readAnswers(source: string, cli: Cli): Promise<AnswerRecord[]> {
   const isFolder = statSync(source, { throwIfNoEntry: false })?.isDirectory() === true;
-  return readRecords(isFolder ? join(source, 'answers.jsonl') : source, ANSWER_COLUMNS);
+  return readGivenRecords(isFolder ? join(source, 'answers.jsonl') : source, ANSWER_COLUMNS, cli);
 }

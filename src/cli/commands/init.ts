@@ -1,7 +1,6 @@
 /** `cream init NAME`: a copy of a shipped recipe, with the user's model, prompts and counts. */
 import { existsSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
-import { createInterface } from 'node:readline/promises';
 import type { Command } from 'commander';
 import { parseDocument } from 'yaml';
 import { loadPrompts } from '../../data/prompts.js';
@@ -12,6 +11,7 @@ import { parseRecipe } from '../../run/recipe-file.js';
 import { wholeNumber, type Cli } from '../cli.js';
 import { outputOf, writeOutput } from '../output.js';
 import { shippedRecipes } from '../recipes.js';
+import { openTerminal } from '../terminal.js';
 import { fetchData } from '../stage.js';
 import { printJson, printLine } from '../table.js';
 
@@ -48,11 +48,11 @@ export function addInit(program: Command, cli: Cli): void {
           'ERR_DISK',
           `Cannot write ${flags.out}: the file exists; choose another --out.`,
         );
-      const given = { ...(await askFor(flags)), ...flags };
+      const given = { ...(await askFor(flags, cli)), ...flags };
       if (given.model !== undefined) await checkModel(given.model);
       const text = await fitted(name, await readFile(found.path, 'utf8'), given, cli);
       parseRecipe(text, flags.out); // refuses a flag that contradicts the recipe
-      await writeOutput(output, text);
+      await writeOutput(output, text, cli.signal);
       if (output.kind !== 'file') return;
       if (flags.json) return printJson({ file: flags.out, recipe: name });
       printLine(`${flags.out} is a copy of ${name}.`);
@@ -62,10 +62,10 @@ export function addInit(program: Command, cli: Cli): void {
 }
 
 /** Asks on a terminal for the model and the prompts that no flag gives. */
-async function askFor({ model, prompts }: Flags): Promise<Partial<Flags>> {
+async function askFor({ model, prompts }: Flags, { signal }: Cli): Promise<Partial<Flags>> {
   if (!process.stdin.isTTY || model !== undefined || prompts !== undefined) return {};
-  const terminal = createInterface({ input: process.stdin, output: process.stderr });
-  const answer = async (question: string) => (await terminal.question(question)).trim();
+  const terminal = openTerminal(signal);
+  const answer = async (text: string) => (await terminal.question(text, { signal })).trim();
   const asked = {
     model: await answer('Model, a folder, GGUF file or hub id [as in the recipe]: '),
     prompts: await answer('Your prompts, a file or hub:org/name [as in the recipe]: '),

@@ -1,10 +1,10 @@
 /** `cream judge`: completions → grades by the model and its previous version (LLM-as-a-judge). */
 import type { Command } from 'commander';
 import { COMPLETION_COLUMNS } from '../../data/columns.js';
-import { readRecords } from '../../data/jsonl.js';
 import { judgeStage } from '../../run/stages/reward.js';
 import { groupCompletions } from '../../run/stages/score.js';
 import { addSettings, ENGINE_KEYS, settingsFrom, wholeNumber, type Cli } from '../cli.js';
+import { readGivenRecords } from '../records.js';
 import { showBlocks, withModels } from '../stage.js';
 import { outputOf, printWritten } from '../output.js';
 
@@ -57,7 +57,9 @@ export function addJudge(program: Command, cli: Cli): void {
       sample: { max_num_seqs },
       score: { save_prompts },
     } = settings;
-    const groups = groupCompletions(await readRecords(flags.completions, COMPLETION_COLUMNS));
+    const groups = groupCompletions(
+      await readGivenRecords(flags.completions, COMPLETION_COLUMNS, cli),
+    );
     const names = { current: flags.model, previous: flags.previous ?? flags.model };
     const { iteration } = flags;
     const made = await withModels(

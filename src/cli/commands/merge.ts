@@ -3,6 +3,7 @@ import type { Command } from 'commander';
 import { adapterBase } from '../../models/local.js';
 import { resolveModel } from '../../models/resolve.js';
 import { RunError } from '../../run/errors.js';
+import { requireRecorded } from '../../run/recorded.js';
 import { makeFolder } from '../../run/store.js';
 import { addSettings, ENGINE_KEYS, settingsFrom, type Cli } from '../cli.js';
 import { checkNewFolder } from '../output.js';
@@ -30,7 +31,9 @@ export function addMerge(program: Command, cli: Cli): void {
   addSettings(command, ENGINE_KEYS).action(async (flags: Flags) => {
     const settings = settingsFrom(flags, ENGINE_KEYS);
     await checkNewFolder(flags.out);
-    const base = flags.base ?? (await adapterBase((await resolveModel(flags.adapter)).path))?.name;
+    const { signal } = cli;
+    const { path: adapter } = await resolveModel(flags.adapter, { signal });
+    const base = flags.base ?? (await adapterBase(adapter))?.name;
     if (base == null)
       throw new RunError(
         'ERR_RUN_DATA',
@@ -38,11 +41,12 @@ export function addMerge(program: Command, cli: Cli): void {
           'give --base.',
       );
     await withModel(base, settings, cli, async (language) => {
-      await language.model.loadAdapter(flags.adapter);
-      await language.model.merge();
+      await requireRecorded(adapter, signal);
+      await language.model.loadAdapter(adapter);
+      await language.model.merge({ signal });
       // A killed merge leaves its temporary folder, which the next call replaces.
       await makeFolder(flags.out, (folder) =>
-        language.save(folder, { dtype: settings.dtype, signal: cli.signal }),
+        language.save(folder, { dtype: settings.dtype, signal }),
       );
     });
     if (flags.json) printJson({ directory: flags.out, dtype: settings.dtype });

@@ -83,7 +83,7 @@ async function plan(path: string | undefined, flags: Flags, cli: Cli): Promise<v
       flags.json === true,
       cli,
     );
-  const plans = (await subjects(recipe, path, flags)).flatMap((subject) =>
+  const plans = (await subjects(recipe, path, flags, cli.signal)).flatMap((subject) =>
     cards.map((card) => ({
       subject,
       card,
@@ -250,10 +250,10 @@ async function recipeOf(
 }
 
 /** The model's config.json; for a GGUF file it is derived from the file. */
-async function configOf(name: string): Promise<string> {
-  const { path } = await resolveModel(name, { offline: true });
+async function configOf(name: string, signal: AbortSignal): Promise<string> {
+  const { path } = await resolveModel(name, { offline: true, signal });
   if (!path.toLowerCase().endsWith('.gguf')) return readText(join(path, 'config.json'), 'config');
-  const model = await Model.load(path);
+  const model = await Model.load(path, { signal });
   await model.dispose();
   return model.configJson;
 }
@@ -262,9 +262,10 @@ async function subjects(
   recipe: Recipe,
   path: string | undefined,
   { model, shape }: { model?: string; shape?: string },
+  signal: AbortSignal,
 ): Promise<Subject[]> {
   if (shape === undefined && (model ?? path) !== undefined) {
-    const configJson = await configOf(recipe.model);
+    const configJson = await configOf(recipe.model, signal);
     return [{ name: recipe.model, configJson, recipe, given: path !== undefined }];
   }
   if (shape !== undefined)

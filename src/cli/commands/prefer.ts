@@ -6,7 +6,7 @@ import {
   JUDGEMENT_COLUMNS,
   SCORE_COLUMNS,
 } from '../../data/columns.js';
-import { readJsonl, readRecords } from '../../data/jsonl.js';
+import { readJsonl } from '../../data/jsonl.js';
 import { loadPrompts } from '../../data/prompts.js';
 import type { CompletionRecord, GoldRecord, ScoreRecord } from '../../data/records.js';
 import { readRows } from '../../data/rows.js';
@@ -21,6 +21,7 @@ import { rewardsFromJudgements, rewardsFromOutside } from '../../run/stages/rewa
 import { reversedPairs } from '../../run/warnings.js';
 import { addSettings, settingsFrom, type Cli } from '../cli.js';
 import { outputOf, writeOutputRecords } from '../output.js';
+import { readGivenRecords } from '../records.js';
 import { printJson, printLine } from '../table.js';
 
 const KEYS = ['reward.source', 'reward.length', 'reward.against'];
@@ -64,16 +65,16 @@ export function addPrefer(program: Command, cli: Cli): void {
     const toStdout = [output, also].some((target) => target?.kind === 'stdout');
     if (output.kind === 'stdout' && also?.kind === 'stdout')
       throw new RunError('ERR_RECIPE', '--out and --rankings cannot both be standard output.');
-    const scores = await readRecords(flags.scores, SCORE_COLUMNS);
-    const completions = await readRecords(flags.completions, COMPLETION_COLUMNS);
+    const scores = await readGivenRecords(flags.scores, SCORE_COLUMNS, cli);
+    const completions = await readGivenRecords(flags.completions, COMPLETION_COLUMNS, cli);
     const { rankings, pairs, summary } = rank(
-      await rewardsOf(flags, settings, scores, completions),
+      await rewardsOf(flags, settings, { scores, completions }, cli),
       scores,
       completions,
       settings,
     );
-    if (also !== undefined) await writeOutputRecords(also, rankings);
-    await writeOutputRecords(output, pairs);
+    if (also !== undefined) await writeOutputRecords(also, rankings, cli.signal);
+    await writeOutputRecords(output, pairs, cli.signal);
     const line =
       `${pairs.length} pairs of ${rankings.length} prompts, mean C ` +
       `${summary.mean_consistency.toFixed(3)}: ${flags.out}`;
@@ -106,8 +107,8 @@ function rewardFile({ rewardSource, rewards }: Flags): Override[] {
 async function rewardsOf(
   flags: Flags,
   settings: Recipe,
-  scores: ScoreRecord[],
-  completions: CompletionRecord[],
+  { scores, completions }: { scores: ScoreRecord[]; completions: CompletionRecord[] },
+  cli: Cli,
 ): Promise<RewardResult> {
   const {
     reward: { source, length },
@@ -125,13 +126,13 @@ async function rewardsOf(
     case 'judge':
     case 'judge_implicit':
       return rewardsFromJudgements(
-        await readRecords(file('judgements'), JUDGEMENT_COLUMNS),
+        await readGivenRecords(file('judgements'), JUDGEMENT_COLUMNS, cli),
         scores,
         settings.reward,
       );
     case 'gold':
       return rewardsFromOutside(
-        goldRewards(completions, await readGold(file('prompts'))),
+        goldRewards(completions, await readGold(file('prompts'), cli)),
         scores,
         settings,
       );
@@ -151,11 +152,11 @@ async function rewardsOf(
 }
 
 /** Answers from prompts, or from a gold.jsonl, which has no prompts. */
-async function readGold(path: string): Promise<GoldRecord[]> {
+async function readGold(path: string, cli: Cli): Promise<GoldRecord[]> {
   const isGold = (await readJsonl(path)).every(
     ({ value }) => value.prompt === undefined && value.question === undefined,
   );
-  if (isGold) return readRecords(path, GOLD_COLUMNS);
+  if (isGold) return readGivenRecords(path, GOLD_COLUMNS, cli);
   return (await loadPrompts(path)).records.flatMap(({ id, answer, choices }) =>
     answer === undefined ? [] : [{ id, answer, ...(choices && { choices }) }],
   );

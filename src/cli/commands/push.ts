@@ -93,6 +93,6 @@ function filesOf(folder: string): string[] {
 /** A checkpoint of a run must be as the run wrote it. */
 async function checkRecorded(folder: string, signal: AbortSignal): Promise<void> {
   const run = dirname(dirname(resolve(folder)));
-  const records = await Records.open(run, RUN_RECORDS);
+  const records = await Records.look(run, RUN_RECORDS);
   if (records) await stoppable(signal, () => verifyCheckpoint(records, resolve(folder), signal));
 }

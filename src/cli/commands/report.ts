@@ -13,11 +13,16 @@ import { reportPage } from '../../report/page.js';
 import { PAGE_PROMPTS } from '../../report/sample-list.js';
 import { EXAMPLES } from '../../report/samples.js';
 import { requireRun } from '../../run/directory.js';
+import { stoppable } from '../../run/errors.js';
+import { damagesAtRest } from '../../run/recorded.js';
 import { COMPARISON, RECIPE, REPORT } from '../../run/store.js';
 import { portNumber, type Cli } from '../cli.js';
 import { listen } from '../listen.js';
 import { outputOf, writeOutput } from '../output.js';
 import { formatTable, groupTable, percent, printJson, printLine, runTable } from '../table.js';
+
+/** Damages that are listed one by one. */
+const MOST_DAMAGES = 3;
 
 interface Flags {
   json?: boolean;
@@ -47,6 +52,7 @@ export function addReport(program: Command, cli: Cli): void {
       if (flags.live) return live(directories, flags, cli);
       const runs = directories.flatMap(runsIn);
       runs.forEach(requireRun);
+      for (const run of runs) await warnOfDamage(run, cli);
       if (runs.length === 1) return one(runs[0]!, flags);
       const compared = compareRuns(runs);
       // The page of a folder of runs, such as a sweep's, is written into that folder.
@@ -86,6 +92,15 @@ async function live(directories: string[], flags: Flags, { signal }: Cli): Promi
   await listen(app, flags, signal, (url) =>
     printLine(flags.json ? JSON.stringify({ url }) : `Following ${directory} at ${url}/`),
   );
+}
+
+/** The page shows what is on disk; what is not as the run wrote it is said beside it. */
+async function warnOfDamage(directory: string, { signal, progress }: Cli): Promise<void> {
+  const damages = await stoppable(signal, () => damagesAtRest(directory, signal));
+  for (const { file, what, remedy } of damages.slice(0, MOST_DAMAGES))
+    progress.warn(`${join(directory, file)} ${what}: ${remedy}.`);
+  if (damages.length > MOST_DAMAGES)
+    progress.warn(`${damages.length} files are damaged: \`cream verify ${directory}\` lists them.`);
 }
 
 async function one(directory: string, flags: Flags): Promise<void> {

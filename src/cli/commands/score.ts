@@ -2,11 +2,11 @@
 import { join } from 'node:path';
 import type { Command } from 'commander';
 import { COMPLETION_COLUMNS } from '../../data/columns.js';
-import { readRecords } from '../../data/jsonl.js';
 import { RunError } from '../../run/errors.js';
 import { groupCompletions, scoreStage } from '../../run/stages/score.js';
 import { baseOfRun, modelOrCheckpoint } from '../checkpoints.js';
 import { addSettings, ENGINE_KEYS, settingsFrom, type Cli } from '../cli.js';
+import { readGivenRecords } from '../records.js';
 import { showBlocks, withModels } from '../stage.js';
 import { outputOf, printWritten } from '../output.js';
 
@@ -37,7 +37,9 @@ export function addScore(program: Command, cli: Cli): void {
     .option('--json', 'print the result as JSON');
   addSettings(command, ENGINE_KEYS, 'score').action(async (flags: Flags) => {
     const settings = settingsFrom(flags, ENGINE_KEYS, 'score');
-    const groups = groupCompletions(await readRecords(flags.completions, COMPLETION_COLUMNS));
+    const groups = groupCompletions(
+      await readGivenRecords(flags.completions, COMPLETION_COLUMNS, cli),
+    );
     const base = flags.base ?? baseOfRun(flags.model) ?? baseOfRun(join(flags.model, '../..'));
     if (base === null)
       throw new RunError(

@@ -14,7 +14,7 @@ interface Flags {
   json?: boolean;
 }
 
-export function addSetup(program: Command, _cli: Cli): void {
+export function addSetup(program: Command, { signal }: Cli): void {
   program
     .command('setup')
     .description('fetch libtorch, and build the addon if none is prebuilt for this machine')
@@ -36,8 +36,10 @@ export function addSetup(program: Command, _cli: Cli): void {
         stdio: 'inherit',
         env: { ...process.env, ...(flags.cuda && { CREAM_CUDA: '1' }) },
       });
+      signal.addEventListener('abort', () => child.kill('SIGTERM'), { once: true });
       process.exitCode = await new Promise<number>((resolve) =>
         child.on('close', (code) => resolve(code ?? 1)),
       );
+      signal.throwIfAborted();
     });
 }

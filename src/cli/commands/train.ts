@@ -6,7 +6,7 @@ import { rename, rm } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import type { Command } from 'commander';
 import { PAIR_COLUMNS } from '../../data/columns.js';
-import { readJsonl, readRecords } from '../../data/jsonl.js';
+import { readJsonl } from '../../data/jsonl.js';
 import { describeLeftOut } from '../../data/bad-rows.js';
 import { describeUnread } from '../../data/unread-columns.js';
 import type { PreferenceRecord } from '../../data/preferences.js';
@@ -33,6 +33,7 @@ import { reversedPairs } from '../../run/warnings.js';
 import { trainingState } from '../../run/training-state.js';
 import { addSettings, ANSWER_KEYS, settingsFrom, type Cli } from '../cli.js';
 import { checkNewFolder } from '../output.js';
+import { readGivenRecords } from '../records.js';
 import { digestOf, showStage, withModel } from '../stage.js';
 import { printJson, printLine } from '../table.js';
 
@@ -97,7 +98,7 @@ export function addTrain(program: Command, cli: Cli): void {
     const plan = digestOf([model, flags.base, dtype, device, seed, training, lora, examples]);
     const stateFolder = `${flags.out}.training`;
     const unfinished = `${flags.out}.unfinished`;
-    const state = trainingState(stateFolder, plan);
+    const state = trainingState(stateFolder, plan, cli.signal);
     const last = await withModel(settings.model, settings, cli, async (language) => {
       const pairs =
         'pairs' in given
@@ -157,17 +158,17 @@ function cardOf(recipe: Recipe, pairs: string, steps: readonly StepRecord[]): Ca
   };
 }
 
-async function readGiven(path: string, settings: Recipe, { progress }: Cli): Promise<Given> {
+async function readGiven(path: string, settings: Recipe, cli: Cli): Promise<Given> {
   const ours =
     /\.jsonl$/i.test(path) &&
     (await readJsonl(path)).every(({ value }) => value.prompt_token_ids !== undefined);
-  if (ours) return { pairs: await readRecords(path, PAIR_COLUMNS) };
+  if (ours) return { pairs: await readGivenRecords(path, PAIR_COLUMNS, cli) };
   const preferences = await choosePreferences({
     ...settings,
     pairs: { ...settings.pairs, source: path },
   });
   for (const sentence of [describeLeftOut(path, preferences), describeUnread(path, preferences)])
-    if (sentence !== undefined) progress.warn(sentence);
+    if (sentence !== undefined) cli.progress.warn(sentence);
   return { preferences };
 }
 

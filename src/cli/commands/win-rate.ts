@@ -5,7 +5,6 @@
 import { statSync } from 'node:fs';
 import { Option, type Command } from 'commander';
 import { COMPLETION_COLUMNS } from '../../data/columns.js';
-import { readRecords } from '../../data/jsonl.js';
 import type { CompletionRecord } from '../../data/records.js';
 import { judgePairs, type AnswerPair, type JudgedPair } from '../../evaluate/pairwise.js';
 import { winRate, type Rate, type WinRate } from '../../evaluate/win-rate.js';
@@ -16,6 +15,7 @@ import type { BlockedStage } from '../../run/stages/stage.js';
 import { addSettings, ANSWER_KEYS, settingsFrom, type Cli } from '../cli.js';
 import { outputOf } from '../output.js';
 import { PROMPT_KEYS, promptsOf } from '../prompts.js';
+import { readGivenRecords } from '../records.js';
 import { fetchData, showBlocks, showStage, withModel } from '../stage.js';
 import { formatTable, percent, printJson, printLine } from '../table.js';
 
@@ -100,7 +100,7 @@ async function answersOf(
   const isFile =
     /\.jsonl?$/.test(side) && statSync(side, { throwIfNoEntry: false })?.isFile() === true;
   const completions = isFile
-    ? await readRecords(side, COMPLETION_COLUMNS)
+    ? await readGivenRecords(side, COMPLETION_COLUMNS, cli)
     : await answer(side, flags, settings, cli);
   const first = new Map<string, CompletionRecord>();
   for (const completion of completions) {

@@ -124,7 +124,7 @@ export async function trainCheckpoint<Example>(
   }
   await rm(stepsFile, { force: true }); // its presence means that the checkpoint is complete
   const { settings } = objective;
-  const state = trainingState(folder, run.plan);
+  const state = trainingState(folder, run.plan, run.signal);
   const start = { done: await state.steps(), total: totalSteps(objective), unit };
   await run.stage(of, start, async (hooks) => {
     const { team } = run;
@@ -180,14 +180,19 @@ export async function optimise<Example>(
 ): Promise<{ steps: StepRecord[]; best: number }> {
   const { settings, evaluation } = objective;
   const { team } = hooks;
-  const trainer = await policy.model.trainer(trainerParams(objective));
+  const trainer = await policy.model.trainer(
+    trainerParams(objective),
+    team ? {} : { signal: hooks.signal },
+  );
   const done = await state.steps();
-  const stateful = statefulOf(trainer, policy, team, done);
+  const stateful = statefulOf(trainer, policy, team, done, hooks.signal);
   const save = (steps: readonly StepRecord[]) => state.save(stateful, steps);
-  const build = async (folder: string) => {
+  const build = async (folder: string, signal?: AbortSignal) => {
     // Saved while the trainer still holds its fp32 master weights.
     await team?.order({ do: 'save weights' });
-    await saveCheckpoint(policy, policy.model, folder, settings.checkpoint_dtype);
+    // The ranks finish together what they have begun.
+    const within = team ? undefined : signal;
+    await saveCheckpoint(policy, policy.model, folder, settings.checkpoint_dtype, within);
   };
   try {
     const steps = await state.restore(stateful);
@@ -202,10 +207,18 @@ export async function optimise<Example>(
         await team?.order({ do: 'gather weights' });
         await trainer.gatherWeights();
       };
+      const before = steps.at(-1);
       const result = await evaluateNewest(objective, policy, steps, hooks.signal, gather);
       if (result === 'aborted') await interrupted();
       if (result !== 'best') return;
-      await state.saveBest(stateful, steps, build);
+      try {
+        await state.saveBest(stateful, steps, (folder) => build(folder, hooks.signal));
+      } catch (error) {
+        if (!hooks.signal.aborted) throw error;
+        // The next call evaluates this step again, and then keeps it.
+        steps[steps.length - 1] = before!;
+        await interrupted();
+      }
       saved = steps.length;
     };
     await measured(); // an earlier call may have been stopped within an evaluation
@@ -230,7 +243,10 @@ export async function optimise<Example>(
       }
     }
     const best = evaluation && evaluation.patience > 0 ? bestStep(evaluation, steps)! : undefined;
-    await (best === undefined ? build(checkpoint) : state.takeBest(best, checkpoint));
+    // A stop would have to save the trainer state, which is larger than the checkpoint, unless it
+    // is on disk already.
+    const stop = saved === steps.length ? hooks.signal : undefined;
+    await (best === undefined ? build(checkpoint, stop) : state.takeBest(best, checkpoint));
     return { steps, best: best ?? steps.length };
   } finally {
     await trainer.dispose();
@@ -249,7 +265,8 @@ async function evaluateNewest<Example>(
   if (!evaluation || !isUnmeasured(evaluation, steps, totalSteps(objective))) return 'done';
   await gather();
   try {
-    Object.assign(steps.at(-1)!, await evaluation.measure(policy, signal));
+    const columns = await evaluation.measure(policy, signal);
+    steps[steps.length - 1] = { ...steps.at(-1)!, ...columns };
   } catch (error) {
     if (signal.aborted) return 'aborted';
     throw error;

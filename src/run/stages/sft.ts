@@ -14,6 +14,7 @@ import { CARD } from '../card.js';
 import type { RunContext } from '../context.js';
 import type { Recipe } from '../recipe.js';
 import { RunError } from '../errors.js';
+import { requireRecorded } from '../recorded.js';
 import { makeFolder } from '../store.js';
 import { recordFolder } from '../verify.js';
 import { trainCheckpoint, type Objective } from './optimise.js';
@@ -44,6 +45,7 @@ export async function checkStart(run: RunContext): Promise<void> {
         'checkpoint such as runs/mine/sft/checkpoint.',
     );
   }
+  await requireRecorded(source, run.signal);
   const { config: base } = await models.model(run.checkpoint(0));
   const { config } = await models.model(source);
   const differs = SHAPE.find((key) => config[key] !== base[key]);

@@ -1,0 +1,93 @@
+/**
+ * Files of a run that other commands read: they must be as the run wrote them, like those that the
+ * run reads itself. Hashing a large checkpoint takes seconds, so a file that was found whole is
+ * noted in the user's cache and hashed again only where it changed.
+ */
+import { existsSync, statSync } from 'node:fs';
+import { dirname, join, relative, resolve, sep } from 'node:path';
+import { creamCache } from '../files/cache.js';
+import { writeToCache } from '../files/files.js';
+import { readText } from '../files/read.js';
+import { RunError } from './errors.js';
+import { takeLock } from './lock.js';
+import { identityOf, Records, RECORDS } from './records.js';
+import { LOCK, SUMMARY } from './store.js';
+import {
+  hindersResume,
+  refuseDamaged,
+  RUN_RECORDS,
+  verifyFiles,
+  type Damage,
+  type Known,
+} from './verify.js';
+
+/** A file of a part of an iteration is this far below the run directory. */
+const MAX_DEPTH = 3;
+/** Smaller files are hashed each time. */
+const LARGE = 16 << 20;
+
+/**
+ * Checks a file or a checkpoint of a run against the run's record; any other path is left alone.
+ * @throws RunError naming a file that is not as the run wrote it
+ */
+export async function requireRecorded(path: string, signal?: AbortSignal): Promise<void> {
+  const target = resolve(path);
+  const info = statSync(target, { throwIfNoEntry: false });
+  if (!info?.isFile() && !info?.isDirectory()) return;
+  const records = await recordsAround(target);
+  if (!records) return;
+  const name = relative(resolve(records.folder), target).split(sep).join('/');
+  await refuseDamaged(records, name, info.isDirectory(), { signal, known: notes(records) });
+}
+
+/**
+ * The damages of a run that no process works on: of checkpoints their sizes, of all other files
+ * their content. None where the run is at work or has no record. @throws RunError
+ */
+export async function damagesAtRest(directory: string, signal: AbortSignal): Promise<Damage[]> {
+  let release: () => void;
+  try {
+    release = takeLock(join(directory, LOCK));
+  } catch (error) {
+    if (!(error instanceof RunError) || error.code !== 'ERR_RUN_LOCKED') release = () => {};
+    else return [];
+  }
+  try {
+    const records = await Records.look(directory, RUN_RECORDS);
+    if (!records) return [];
+    const all = await verifyFiles(records, { checkpoints: false, signal });
+    const finished = existsSync(join(directory, SUMMARY));
+    return finished ? all : all.filter((damage) => hindersResume(records, damage));
+  } finally {
+    release();
+  }
+}
+
+async function recordsAround(path: string): Promise<Records | undefined> {
+  let folder = path;
+  for (let depth = 0; depth < MAX_DEPTH; depth++) {
+    folder = dirname(folder);
+    if (existsSync(join(folder, RECORDS))) return Records.look(folder, RUN_RECORDS);
+  }
+  return undefined;
+}
+
+/** Whether a large file was found whole before, and how to note that it was. */
+function notes(records: Records): Known {
+  const identity = (file: string): string | undefined => {
+    const { identity: text, size } = identityOf(join(records.folder, file));
+    return size < LARGE ? undefined : text;
+  };
+  const place = (sha256: string): string => join(creamCache(), 'recorded', sha256);
+  return {
+    isKnown: async ({ file, sha256 }) => {
+      const now = identity(file);
+      return now !== undefined && (await readText(place(sha256), 'record').catch(() => '')) === now;
+    },
+    note: async ({ file, sha256 }) => {
+      const now = identity(file);
+      // A cache that cannot be written only means that the file is hashed again.
+      if (now !== undefined) await writeToCache(place(sha256), now).catch(() => {});
+    },
+  };
+}
