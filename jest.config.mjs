@@ -19,5 +19,6 @@ export default {
   },
   maxWorkers: 1,
   workerIdleMemoryLimit: '4GB',
-  testTimeout: 120_000,
+  // Several times what the longest test takes alone, for a machine that is busy otherwise.
+  testTimeout: 300_000,
 };

@@ -55,15 +55,11 @@ function runModule(cases: string[]): Promise<Map<string, string>> {
 for (const [module, cases] of modules) {
   describe(`native ${module}`, () => {
     let outcome: Promise<Map<string, string>> | undefined;
-    it.each(cases)(
-      '%s',
-      async (name) => {
-        outcome ??= runModule(cases);
-        const line = (await outcome).get(name)!;
-        if (line.startsWith('skip ')) console.warn(line);
-        expect(line.startsWith('FAIL ') ? line : 'ok').toBe('ok');
-      },
-      300_000,
-    );
+    it.each(cases)('%s', async (name) => {
+      outcome ??= runModule(cases);
+      const line = (await outcome).get(name)!;
+      if (line.startsWith('skip ')) console.warn(line);
+      expect(line.startsWith('FAIL ') ? line : 'ok').toBe('ok');
+    });
   });
 }

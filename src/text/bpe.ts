@@ -17,8 +17,12 @@ export function* mergeChunk(
 ): Generator<number, string[]> {
   const tokens: (string | undefined)[] = Array.from(chunk);
   const count = tokens.length;
-  const next = Int32Array.from({ length: count }, (_, i) => i + 1);
-  const previous = Int32Array.from({ length: count }, (_, i) => i - 1);
+  const next = new Int32Array(count);
+  const previous = new Int32Array(count);
+  for (let at = 0; at < count; at++) {
+    next[at] = at + 1;
+    previous[at] = at - 1;
+  }
   /** Rank of the pair that begins at a position; −1 for none. */
   const ranks = new Int32Array(count).fill(-1);
   const queue = new Heap();

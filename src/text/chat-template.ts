@@ -86,7 +86,7 @@ export class ChatTemplate {
     try {
       return withTimeLimit(() => this.run(messages, addGenerationPrompt));
     } catch (error) {
-      const roles = messages.map((message) => message.role).join(', ');
+      const roles = rolesOf(messages);
       if (error instanceof Refusal)
         throw new TextError(
           'ERR_CHAT_TEMPLATE',
@@ -210,6 +210,13 @@ export class ChatTemplate {
     return runTemplate(this.program, scope);
   }
 }
+
+/** The roles in their order, for a message. */
+function rolesOf(messages: readonly Message[]): string {
+  const all = messages.slice(0, MOST_ROLES).map(({ role }) => role.slice(0, 40));
+  return `${all.join(', ')}${messages.length > MOST_ROLES ? ', …' : ''}`;
+}
+const MOST_ROLES = 10;
 
 /** A template's message for a terminal: on one line, of at most 500 characters. */
 function quoted(error: unknown): string {

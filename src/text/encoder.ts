@@ -314,6 +314,8 @@ function around(
     }
     case 'TemplateProcessing': {
       const items = step?.['single'] as { Sequence?: unknown; SpecialToken?: { id: string } }[];
+      if (!Array.isArray(items) || items.some((item) => typeof item !== 'object' || item === null))
+        throw new Error('its post-processor has no list `single`');
       const named = step?.['special_tokens'] as Record<string, { ids?: number[] }> | undefined;
       const at = items.findIndex((item) => item.Sequence !== undefined);
       const of = (part: typeof items): number[] =>

@@ -156,11 +156,15 @@ export function split(
   return parts;
 }
 
+const LONGEST_FORMAT = 1000;
+
 /**
  * strftime in the C locale, UTC. An unknown directive throws, because a wrong date in a prompt
  * would go unnoticed.
  */
 export function strftime(date: Date, format: string): string {
+  if (format.length > LONGEST_FORMAT)
+    throw new Error(`strftime_now of a format of ${format.length} characters`);
   const two = (n: number): string => String(n).padStart(2, '0');
   const hour12 = date.getUTCHours() % 12 || 12;
   const dayOfYear =

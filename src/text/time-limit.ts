@@ -4,14 +4,15 @@
  */
 import { createContext, Script } from 'node:vm';
 
-const LIMIT_MS = 5_000;
+/** Signals wait for the end of the work. */
+const LIMIT_MS = 2_000;
 
 const workCall = new Script('work()');
 const context = createContext({ work: undefined as (() => unknown) | undefined });
 
 /**
  * Returns or throws the result of `work`; throws an Error naming the limit if it ran for more than
- * 5 s. Costs about 0.1 ms.
+ * 2 s. Costs about 0.1 ms.
  */
 export function withTimeLimit<T>(work: () => T): T {
   const before = context['work'] as unknown;

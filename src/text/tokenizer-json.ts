@@ -124,8 +124,14 @@ export function checkTokenizerJson(json: unknown): TokenizerJson {
     ...it.model,
     type: it.model.type ?? (Array.isArray(it.model.vocab) ? 'Unigram' : 'BPE'),
   };
-  if (Array.isArray(model.vocab)) checkChunks(model.vocab);
-  else for (const [token, id] of Object.entries(model.vocab)) checkId(id, token);
+  if (Array.isArray(model.vocab)) {
+    checkChunks(model.vocab);
+    const unknown = it.model['unk_id'] ?? null;
+    if (unknown !== null && model.vocab[unknown as number] === undefined)
+      throw new Error(
+        `its unk_id is ${JSON.stringify(unknown)}, which is no entry of its vocabulary`,
+      );
+  } else for (const [token, id] of Object.entries(model.vocab)) checkId(id, token);
   if (model.type === 'BPE') {
     if (Array.isArray(model.vocab)) throw new Error('its BPE vocabulary is a list');
     model.merges = checkMerges(model.merges);
@@ -152,19 +158,22 @@ export function checkTokenizerJson(json: unknown): TokenizerJson {
 /** Maximum number of parts of a component, and maximum depth of their nesting. */
 const MAX_PARTS = 256;
 const MAX_DEPTH = 8;
+/** A post-processor may name every special token, with its ids. */
+const MAX_NAMED = 100_000;
 /** Longest text that a part writes or searches for; real ones have a few hundred characters. */
 const MAX_LITERAL = 10_000;
 
 /** @throws Error for a part that is nested so deeply, or is so long, that it must be hostile */
 function checkStep(step: unknown, key: string): void {
   let parts = 0;
+  const most = key === 'post_processor' ? MAX_NAMED : MAX_PARTS;
   const walk = (value: unknown, depth: number): void => {
     if (typeof value === 'string' && value.length > MAX_LITERAL && key !== 'post_processor')
       throw new Error(`its ${key} holds a text of ${value.length} characters`);
     if (typeof value !== 'object' || value === null) return;
     if (depth > 2 * MAX_DEPTH) throw new Error(`its ${key} is nested too deeply`);
-    if (Array.isArray(value) && (parts += value.length) > MAX_PARTS && key !== 'post_processor')
-      throw new Error(`its ${key} has more than ${MAX_PARTS} parts`);
+    if (Array.isArray(value) && (parts += value.length) > most)
+      throw new Error(`its ${key} has more than ${most} parts`);
     for (const inner of Object.values(value)) walk(inner, depth + 1);
   };
   walk(step, 0);

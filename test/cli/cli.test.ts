@@ -137,22 +137,18 @@ describe('bad input to a run', () => {
       1,
       /Training stopped at step \d+: the loss or its gradient is not a finite number\./,
     ],
-  ])(
-    '%s: one sentence, a code, no stack',
-    async (_, recipe, code, message) => {
-      const result = await run(recipe());
-      const error = result.stderr.slice(result.stderr.lastIndexOf('cream: '));
-      expect({ code: result.code, signal: result.signal, stdout: result.stdout }).toEqual({
-        code,
-        signal: null,
-        stdout: '',
-      });
-      if (typeof message === 'string') expect(error).toBe(message);
-      else expect(error.replace(/^cream: /, '')).toMatch(message);
-      expect(result.stderr).not.toMatch(/^ {4}at /m);
-    },
-    60_000,
-  );
+  ])('%s: one sentence, a code, no stack', async (_, recipe, code, message) => {
+    const result = await run(recipe());
+    const error = result.stderr.slice(result.stderr.lastIndexOf('cream: '));
+    expect({ code: result.code, signal: result.signal, stdout: result.stdout }).toEqual({
+      code,
+      signal: null,
+      stdout: '',
+    });
+    if (typeof message === 'string') expect(error).toBe(message);
+    else expect(error.replace(/^cream: /, '')).toMatch(message);
+    expect(result.stderr).not.toMatch(/^ {4}at /m);
+  });
 
   it('a directory that holds other things is not touched', async () => {
     const directory = join(work, 'precious');
@@ -193,7 +189,7 @@ describe('bad input to a run', () => {
       code: 1,
       stderr: expect.stringMatching(/run\.json is damaged: .*choose another --out\.\n$/),
     });
-  }, 60_000);
+  });
 
   it('a file where a folder is needed, and the other way round', async () => {
     const path = file('taken', 'x');
@@ -245,7 +241,6 @@ describe('a reader that goes away', () => {
       expect({ code, stack: /^ {4}at /m.test(stderr) }).toEqual({ code: 0, stack: false });
       expect(existsSync(join(directory, 'report.html'))).toBe(true);
     },
-    60_000,
   );
 });
 

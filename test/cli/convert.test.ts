@@ -166,7 +166,6 @@ describe('official responses, ranked and trained on here', () => {
         chosen: expect.any(String),
       });
     },
-    120_000,
   );
 });
 
@@ -276,5 +275,5 @@ describe('a data set of the hub', () => {
         'cream: hub:org/other is not in the cache, and the network may not be used ' +
         '(HF_HUB_OFFLINE); allow it once, or name local files.\n',
     });
-  }, 60_000);
+  });
 });

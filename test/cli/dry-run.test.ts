@@ -61,7 +61,7 @@ describe('cream run --dry-run', () => {
     expect(records('sft/steps.jsonl')).toHaveLength(counts['sft sft']!.steps!);
     expect(records('iteration-1/completions.jsonl')).toHaveLength(counts['1 sample']!.count);
     expect(records('iteration-1/pairs.jsonl').length).toBeLessThanOrEqual(counts['1 train']!.count);
-  }, 60_000);
+  });
 
   it('lists the other models of temporal self-rewarding', async () => {
     const settings = [
@@ -101,7 +101,7 @@ describe('cream run --dry-run', () => {
     const few = await cream('run', recipe, '--dry-run', '--set', 'prompts.source=gone.jsonl');
     expect(few).toMatchObject({ code: 1, stderr: expect.stringContaining('gone.jsonl') });
     expect(readdirSync(folder)).toEqual(['tiny.yaml']);
-  }, 60_000);
+  });
 });
 
 describe('--json', () => {
@@ -148,5 +148,5 @@ describe('--json', () => {
       file: at('trl.jsonl'),
       rows: 1,
     });
-  }, 120_000);
+  });
 });

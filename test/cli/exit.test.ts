@@ -16,13 +16,5 @@ function end(ms: number): Promise<[number | null, string | null]> {
   return new Promise((resolve) => child.on('exit', (code, signal) => resolve([code, signal])));
 }
 
-it(
-  'with its code if it ends in time',
-  async () => expect(await end(0)).toEqual([130, null]),
-  60_000,
-);
-it(
-  'killed if it does not',
-  async () => expect(await end(50_000)).toEqual([null, 'SIGKILL']),
-  60_000,
-);
+it('with its code if it ends in time', async () => expect(await end(0)).toEqual([130, null]));
+it('killed if it does not', async () => expect(await end(50_000)).toEqual([null, 'SIGKILL']));

@@ -166,7 +166,7 @@ it('a command whose standard output is a full pipe hears a signal', async () => 
   child.kill('SIGTERM');
   expect(await ended).toBe(143);
   closeSync(ends);
-}, 120_000);
+});
 
 it('a run directory that is a file, a link to nothing or a device is one sentence', async () => {
   writeFileSync(at('a-file'), '');

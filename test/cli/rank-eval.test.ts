@@ -40,7 +40,7 @@ describe('cream rank-eval', () => {
       code: 2,
       stderr: expect.stringContaining('reward.judgements: has no effect here'),
     });
-  }, 60_000);
+  });
 
   it('measures every model of a run by each reward, and length alone', async () => {
     const ran = await tinyRun(SFT);
@@ -86,7 +86,7 @@ describe('cream rank-eval', () => {
     expect(of('Base model', 'implicit').map((r) => r.reward_chosen)).toEqual(
       of('Base model', 'likelihood').map((r) => r.reward_chosen),
     );
-  }, 120_000);
+  });
 
   it('names a missing input in one sentence', async () => {
     const pairs = pairsFile('few.jsonl', [['a', 'b']]);
@@ -126,5 +126,5 @@ describe('rank_eval in a run', () => {
               ),
             ],
       );
-  }, 120_000);
+  });
 });

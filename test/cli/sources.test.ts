@@ -63,7 +63,7 @@ describe('a run', () => {
     expect(rows('sft/demonstrations.jsonl')).toMatchObject([
       { prompt: [{ content: 'Add.\n\n2, 3' }], completion: [{ content: '5' }] },
     ]);
-  }, 60_000);
+  });
 
   it.each<[string, string, number, RegExp]>([
     [

@@ -54,10 +54,10 @@ it('stops the answer of `cream chat`, not only the editor of its lines', async (
   const { code, text } = await onTerminal(args, { prompt: '> ', line: 'Hi\r', after: 'Hi' });
   expect(text).toContain('Stopping');
   expect([0, 130]).toContain(code); // 0: this model happened to end its turn before
-}, 120_000);
+});
 
 it('ends a question of `cream init` as a stop, not as a failure', async () => {
   const { code, text } = await onTerminal(['init'], { prompt: 'as in the recipe' });
   expect(text).not.toContain('Aborted with');
   expect(code).toBe(130);
-}, 120_000);
+});

@@ -50,7 +50,7 @@ describe('cream win-rate', () => {
       before_length: 7.5,
       after_length: 12,
     });
-  }, 60_000);
+  });
 
   it('lets two models answer, and prints a table', async () => {
     const result = await cream(
@@ -68,7 +68,7 @@ describe('cream win-rate', () => {
     ]);
     expect(row![0]).toBe('3');
     expect(row![1]).toMatch(/^\d+\.\d %$/);
-  }, 120_000);
+  });
 
   it('leaves out rows that cannot be used if told to, and names them', async () => {
     const prompts = join(work, 'mixed.jsonl');
@@ -80,7 +80,7 @@ describe('cream win-rate', () => {
     expect(JSON.parse(result.stdout)).toMatchObject({ prompts: 2 });
     expect(result.stderr).toContain('1 row was left out: 1 cannot be used');
     expect(result.stderr.split('left out').length).toBe(2);
-  }, 120_000);
+  });
 
   it('names a missing input in one sentence', async () => {
     const before = completions('x.jsonl', { a: 'one' });
@@ -94,5 +94,5 @@ describe('cream win-rate', () => {
       code: 2,
       stderr: expect.stringContaining('win-rate needs --prompts, which'),
     });
-  }, 60_000);
+  });
 });

@@ -147,7 +147,6 @@ onGpu('a run on the GPU', () => {
       await tinyRun([...settings, ...more], { directory });
       expect(artefacts(directory)).toEqual(artefacts(whole.directory));
     },
-    300_000,
   );
 
   it('works in the commands too, and doctor finds the GPU', async () => {

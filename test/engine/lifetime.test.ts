@@ -62,7 +62,7 @@ async function run(
   child.stderr.on('data', (data) => {
     output += data;
   });
-  const timer = setTimeout(() => child.kill('SIGKILL'), 90_000);
+  const timer = setTimeout(() => child.kill('SIGKILL'), 280_000);
   const [code, signal] = await new Promise<[number | null, string | null]>((resolve) =>
     child.on('close', (...ended) => resolve(ended)),
   );

@@ -75,5 +75,4 @@ it.each(readdirSync(golden).filter((name) => name !== 'flags' && !name.endsWith(
       expect(performance.now() - before).toBeLessThan(BUDGET_MS);
     }
   },
-  300_000,
 );

@@ -146,7 +146,7 @@ describe('cream push', () => {
       code: 1,
       stderr: expect.stringMatching(/config\.json is damaged/),
     });
-  }, 120_000);
+  });
 
   it('sends nothing in a dry run, and refuses bad input in one sentence', async () => {
     const model = tinyModel({ tokenizer: true });
@@ -173,5 +173,5 @@ describe('cream push', () => {
       expect(stderr).not.toContain('hf_other');
     }
     expect(hub.repositories.size).toBe(0);
-  }, 120_000);
+  });
 });

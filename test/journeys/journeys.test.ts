@@ -101,7 +101,7 @@ describe('an ML engineer with prompts of her own', () => {
     const upload = cream(folder, 'push', 'runs/mine', '--to', 'me/mine', '--dry-run');
     expect(upload).toContain('model.safetensors');
     expect(upload).toContain('README.md');
-  }, 180_000);
+  });
 
   it('stops a run, resumes it, and goes on with more iterations', async () => {
     const more = ['run', 'recipe.yaml', ...short, '--set', 'prompts.split=resample'];
@@ -122,7 +122,7 @@ describe('an ML engineer with prompts of her own', () => {
       expect(read(folder, 'runs/stopped/iteration-2', file)).toBe(
         read(folder, 'runs/whole/iteration-2', file),
       );
-  }, 180_000);
+  });
 });
 
 describe('a Node developer', () => {
@@ -148,12 +148,10 @@ describe('a Node developer', () => {
   const itInstalls = installed.status === 0 ? it : it.skip;
   if (installed.status !== 0) console.warn(`npm install: ${installed.stderr}`);
 
-  itInstalls(
-    'installs the package, streams, aligns from memory and serves',
-    () => {
-      writeFileSync(
-        join(project, 'service.mjs'),
-        `
+  itInstalls('installs the package, streams, aligns from memory and serves', () => {
+    writeFileSync(
+      join(project, 'service.mjs'),
+      `
 import { loadModel, parseRecipe, run } from 'cream-lm';
 
 const lm = await loadModel(process.argv[2]);
@@ -189,29 +187,25 @@ for await (const event of run(recipe, {
 const [tokens, other] = [a.tokens.length, b.tokens.length];
 console.log(JSON.stringify({ finish: whole.finishReason, tokens, other, last: told.at(-1) }));
 `,
-      );
-      const said = JSON.parse(run(project, process.execPath, 'service.mjs', model)) as object;
-      expect(said).toEqual({
-        finish: expect.stringMatching(/^(eos|length)$/),
-        tokens: expect.any(Number),
-        other: expect.any(Number),
-        last: 'run_finished',
-      });
-      expect(existsSync(join(project, 'aligned/iteration-1/checkpoint/model.safetensors'))).toBe(
-        true,
-      );
-      expect(existsSync(join(project, 'aligned/iteration-2'))).toBe(false);
-      expect(run(project, 'npx', 'cream', 'verify', 'aligned')).toMatch(/\d/);
-    },
-    300_000,
-  );
+    );
+    const said = JSON.parse(run(project, process.execPath, 'service.mjs', model)) as object;
+    expect(said).toEqual({
+      finish: expect.stringMatching(/^(eos|length)$/),
+      tokens: expect.any(Number),
+      other: expect.any(Number),
+      last: 'run_finished',
+    });
+    expect(existsSync(join(project, 'aligned/iteration-1/checkpoint/model.safetensors'))).toBe(
+      true,
+    );
+    expect(existsSync(join(project, 'aligned/iteration-2'))).toBe(false);
+    expect(run(project, 'npx', 'cream', 'verify', 'aligned')).toMatch(/\d/);
+  });
 
-  itInstalls(
-    'keeps a model in a worker, aborts a call, and serves the aligned model',
-    async () => {
-      writeFileSync(
-        join(project, 'worker.mjs'),
-        `
+  itInstalls('keeps a model in a worker, aborts a call, and serves the aligned model', async () => {
+    writeFileSync(
+      join(project, 'worker.mjs'),
+      `
 import { isMainThread, parentPort, Worker, workerData } from 'node:worker_threads';
 import { loadModel } from 'cream-lm';
 
@@ -232,32 +226,30 @@ if (isMainThread) {
   await lm.dispose();
 }
 `,
-      );
-      const told: unknown = JSON.parse(run(project, process.execPath, 'worker.mjs', model));
-      expect(told).toEqual({ reason: 'enough', top: 3 });
+    );
+    const told: unknown = JSON.parse(run(project, process.execPath, 'worker.mjs', model));
+    expect(told).toEqual({ reason: 'enough', top: 3 });
 
-      const served = spawn(
-        process.execPath,
-        ['node_modules/cream-lm/dist/cli/main.js', 'serve', 'aligned', '--port', '0', '--json'],
-        { cwd: project, env: environment, stdio: ['ignore', 'pipe', 'inherit'] },
-      );
-      try {
-        const [line] = (await once(createInterface(served.stdout), 'line')) as [string];
-        const { url } = JSON.parse(line) as { url: string };
-        const client = new OpenAI({ baseURL: url, apiKey: 'none', maxRetries: 0 });
-        const answer = await client.chat.completions.create({
-          model: 'aligned',
-          messages: [{ role: 'user', content: 'Hello' }],
-          max_completion_tokens: 4,
-        });
-        expect(answer.usage!.completion_tokens).toBeGreaterThan(0);
-      } finally {
-        served.kill('SIGTERM');
-        await once(served, 'exit');
-      }
-    },
-    300_000,
-  );
+    const served = spawn(
+      process.execPath,
+      ['node_modules/cream-lm/dist/cli/main.js', 'serve', 'aligned', '--port', '0', '--json'],
+      { cwd: project, env: environment, stdio: ['ignore', 'pipe', 'inherit'] },
+    );
+    try {
+      const [line] = (await once(createInterface(served.stdout), 'line')) as [string];
+      const { url } = JSON.parse(line) as { url: string };
+      const client = new OpenAI({ baseURL: url, apiKey: 'none', maxRetries: 0 });
+      const answer = await client.chat.completions.create({
+        model: 'aligned',
+        messages: [{ role: 'user', content: 'Hello' }],
+        max_completion_tokens: 4,
+      });
+      expect(answer.usage!.completion_tokens).toBeGreaterThan(0);
+    } finally {
+      served.kill('SIGTERM');
+      await once(served, 'exit');
+    }
+  });
 });
 
 describe('a researcher', () => {
@@ -320,5 +312,5 @@ evaluate: {count: 4, max_new_tokens: 8, baseline: false}
     cream(folder, 'run', join('sweep', name, 'recipe.yaml'), '--out', 'again');
     for (const file of ['completions.jsonl', 'pairs.jsonl', 'steps.jsonl', 'answers.jsonl'])
       expect(read(folder, 'again/iteration-1', file)).toBe(of('ipo', `iteration-1/${file}`));
-  }, 240_000);
+  });
 });

@@ -83,7 +83,7 @@ const contrast = (page: Page): Promise<number> =>
     writeFileSync(pages.compare, comparePage(compareRuns([run, other])));
     writeFileSync(pages.empty, reportHtml(join(work, 'none')));
     browser = await startChromium();
-  }, 60_000);
+  });
   afterAll(async () => {
     await browser?.close();
     rmSync(work, { recursive: true, force: true });
@@ -109,7 +109,6 @@ const contrast = (page: Page): Promise<number> =>
       if (name !== 'empty') expect(await contrast(page)).toBeGreaterThan(3);
       await page.close();
     },
-    60_000,
   );
 
   it('draws every plot with data and titled axes, and searches the samples', async () => {
@@ -133,5 +132,5 @@ const contrast = (page: Page): Promise<number> =>
     expect(await page.$eval('.samples output', (output) => output.textContent)).toBe('0 prompts');
     expect(console).toEqual([]);
     await page.close();
-  }, 60_000);
+  });
 });

@@ -90,7 +90,7 @@ describe('the live report', () => {
     stop.abort();
     expect((await next()).event).toBe('end');
     expect((await stream.next()).done).toBe(true);
-  }, 60_000);
+  });
 
   it('says what cannot be read, and goes on when it can', async () => {
     const directory = temporaryFolder('cream-live-');
@@ -118,7 +118,7 @@ describe('cream report --live', () => {
     expect(await stream.text()).toContain('event: end');
     expect(await finished).toMatchObject({ code: 0 });
     expect(existsSync(directory)).toBe(false);
-  }, 60_000);
+  });
 
   it('says that a port is taken, and that it follows one run', async () => {
     const server = createServer().listen(0, '127.0.0.1');
@@ -135,7 +135,7 @@ describe('cream report --live', () => {
       code: 1,
       stderr: expect.stringContaining('--live follows one run'),
     });
-  }, 60_000);
+  });
 
   (CHROMIUM === undefined ? it.skip : it)(
     'changes in the browser without a console line',
@@ -169,6 +169,5 @@ describe('cream report --live', () => {
         await browser.close();
       }
     },
-    60_000,
   );
 });

@@ -80,7 +80,7 @@ describe('a model card', () => {
     expect(read(directory, 'iteration-2')).toBe(edited);
     expect(read(directory, 'sft')).toContain('iterations: 3');
     expect(existsSync(join(directory, 'iteration-3/checkpoint/README.md'))).toBe(true);
-  }, 90_000);
+  });
 
   it('of a run that starts from a checkpoint is its own', async () => {
     const first = await tinyRun(SETTINGS.with(0, 'iterations=1'));
@@ -90,5 +90,5 @@ describe('a model card', () => {
     ]);
     expect(read(directory, 'sft')).toContain('An existing checkpoint that the run started from.');
     expect(await cream('verify', directory)).toMatchObject({ code: 0 });
-  }, 60_000);
+  });
 });

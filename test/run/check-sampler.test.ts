@@ -45,7 +45,7 @@ describe('the check of an iteration', () => {
     expect(summary.iterations.at(-1)).toMatchObject({
       iteration: { sampler_difference: difference, sampler_tau: expect.closeTo(1, 12) },
     });
-  }, 60_000);
+  });
 
   it('takes 2 prompts, or 2 % of many, spread over the iteration', () => {
     const of = (n: number) => checkedGroups(Array.from({ length: n }, (_, i) => i));
@@ -200,7 +200,6 @@ describe('where sampler and scorer contradict each other', () => {
       );
       expect(scored(ran.events)[0]!.note).toBe('');
     },
-    60_000,
   );
 
   it('a resumed run keeps the decision that was made and warns no second time', async () => {
@@ -226,11 +225,11 @@ describe('where sampler and scorer contradict each other', () => {
     const ran = await tinyRun(settings, { directory });
     expect(warnings(ran.events)).toEqual([]);
     expect(ran.records('iteration-1/scores.jsonl')).toEqual(await scoredAnew(ran, 1, 'bfloat16'));
-  }, 60_000);
+  });
 
   it('as for heads without a kernel that is the same for one row and for many', async () => {
     const ran = await tinyRun([...SFT, `model=${SMALL_HEADS}`, 'sample.max_new_tokens=24']);
     expect(warnings(ran.events)).toEqual([expect.stringContaining('This is rounding in bfloat16')]);
     expect(ran.records('iteration-1/scores.jsonl')).toEqual(await scoredAnew(ran, 1, 'bfloat16'));
-  }, 60_000);
+  });
 });

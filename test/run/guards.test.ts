@@ -22,7 +22,7 @@ describe('guards', () => {
       expect(weight).toBe(Math.max(0.9, consistency));
     const rankings = ran.records<RankingRecord>('iteration-1/rankings.jsonl');
     expect(rankings.some(({ consistency }) => consistency < 0.9)).toBe(true);
-  }, 60_000);
+  });
 
   it('train.warmup_start: first_step wastes no step', async () => {
     const warm = ['train.warmup_ratio=0.5', 'train.epochs=2', 'train.schedule=constant'];
@@ -33,7 +33,7 @@ describe('guards', () => {
     const close = (values: number[]) => values.map((value): unknown => expect.closeTo(value, 12));
     expect(await rates([])).toEqual(close([0, 1 / 2, 1, 1]));
     expect(await rates(['train.warmup_start=first_step'])).toEqual(close([1 / 3, 2 / 3, 1, 1]));
-  }, 60_000);
+  });
 
   it('score.noise_prompts: the agreement of θ_t with itself in float32', async () => {
     const ran = await tinyRun([...SFT, 'score.noise_prompts=3']);
@@ -53,7 +53,7 @@ describe('guards', () => {
       .find((candidate) => candidate['cream/noise_rms'] !== undefined)!;
     expect(row['cream/noise_consistency']).toBeCloseTo(measureNoise(noise).noise_consistency!, 14);
     expect(row['cream/noise_rms']!).toBeGreaterThan(0);
-  }, 60_000);
+  });
 
   it('measures rounding within prompts: a constant error moves no ranking', () => {
     const score = (sample: number, current: number, base: number): ScoreRecord => ({

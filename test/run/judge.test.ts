@@ -37,7 +37,7 @@ beforeAll(async () => {
     'reward.max_new_tokens=12',
   ];
   whole = await tinyRun(settings);
-}, 120_000);
+});
 
 const mean = (values: number[]) => values.reduce((a, b) => a + b, 0) / values.length;
 
@@ -107,7 +107,7 @@ describe('a run with the model as its judge', () => {
     ).toBeGreaterThanOrEqual(1);
     await tinyRun(settings, { directory });
     expect(artefacts(directory)).toEqual(artefacts(whole.directory));
-  }, 60_000);
+  });
 });
 
 describe('rewards of one model beside and with each other', () => {
@@ -148,7 +148,7 @@ describe('rewards of one model beside and with each other', () => {
         implicit.get(`${prompt_id} ${worst}`)!,
       );
     }
-  }, 120_000);
+  });
 
   it('both together: z-scores of points and of log-ratios, added', async () => {
     const ran = await tinyRun([...settings, 'reward.source=judge_implicit']);
@@ -171,5 +171,5 @@ describe('rewards of one model beside and with each other', () => {
       const expected = of(points).map((value, i) => value + of(implicit)[i]!);
       reward_current.forEach((value, i) => expect(value).toBeCloseTo(expected[i]!, 9));
     }
-  }, 120_000);
+  });
 });

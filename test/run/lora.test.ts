@@ -33,7 +33,7 @@ let whole: Ran;
 
 beforeAll(async () => {
   whole = await tinyRun(SETTINGS);
-}, 120_000);
+});
 
 describe('a run with LoRA', () => {
   it('leaves PEFT folders that name their base, and no full weights', () => {
@@ -97,7 +97,7 @@ describe('a run with LoRA', () => {
         files: artefacts(whole.directory),
       });
     }
-  }, 120_000);
+  });
 
   it('can take the base as reference, as the official code does: the adapter off', async () => {
     const ran = await tinyRun([
@@ -111,7 +111,7 @@ describe('a run with LoRA', () => {
     const pairs = ran.records<PairRecord>('iteration-1/pairs.jsonl');
     const [first] = ran.records<StepRecord>('iteration-1/steps.jsonl');
     expectMarginAgainstBase(pairs, first!);
-  }, 60_000);
+  });
 
   it('trains the named modules alone', async () => {
     const ran = await tinyRun(['lora.enabled=true', 'lora.target_modules=[q_proj, v_proj]']);
@@ -122,5 +122,5 @@ describe('a run with LoRA', () => {
     await expect(tinyRun(['lora.enabled=true', 'lora.target_modules=[w_proj]'])).rejects.toThrow(
       /w_proj/,
     );
-  }, 60_000);
+  });
 });

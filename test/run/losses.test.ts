@@ -34,13 +34,13 @@ describe('train.loss', () => {
     expect(first(robust)).toEqual(first(dpo));
     const smoothed = await tinyRun([...ONE_STEP, 'train.loss=robust']);
     expect(first(smoothed).grad_norm).toBeGreaterThan(first(dpo).grad_norm);
-  }, 60_000);
+  });
 
   it('ipo starts at 1/(4β²), whatever C is', async () => {
     const ran = await tinyRun([...ONE_STEP, 'train.loss=ipo', 'train.beta=0.5']);
     expect(first(ran).loss).toBeCloseTo(1, 3);
     expect(first(ran)['rewards/margins']).toBeCloseTo(0, 3);
-  }, 60_000);
+  });
 
   it('simpo compares mean log-probs, without a reference and without a warning', async () => {
     const ran = await tinyRun([
@@ -68,7 +68,7 @@ describe('train.loss', () => {
     );
     // SimPO's first margin does not show whether the reference log-probs are of other weights.
     expect(ran.text('events.jsonl')).not.toContain('from other weights');
-  }, 60_000);
+  });
 
   it('kto estimates KL on completions of other prompts, scored by the reference', async () => {
     const settings = [...ONE_STEP, 'train.loss=kto', 'train.epochs=3', 'train.schedule=constant'];
@@ -100,7 +100,7 @@ describe('train.loss', () => {
     expect(steps[0]!['kto/kl']).toBeCloseTo(0, 3);
     for (const step of steps) expect(step['kto/kl']).toBeGreaterThanOrEqual(0);
     expect((await tinyRun(ONE_STEP)).text('iteration-1/steps.jsonl')).not.toContain('kto/kl');
-  }, 120_000);
+  });
 
   it('kto goes on byte for byte where a run was stopped in training', async () => {
     const settings = [...ONE_STEP.slice(0, -1), 'train.loss=kto', 'train.save_steps=1'];
@@ -120,7 +120,7 @@ describe('train.loss', () => {
     const resumed = await tinyRun(settings, { directory });
     for (const file of ['mismatched.jsonl', 'steps.jsonl'])
       expect(resumed.text(`iteration-1/${file}`)).toBe(whole.text(`iteration-1/${file}`));
-  }, 120_000);
+  });
 });
 
 describe('cream train', () => {
@@ -148,7 +148,7 @@ describe('cream train', () => {
       code: 1,
       stderr: expect.stringContaining('train.loss kto needs pairs of at least two prompts'),
     });
-  }, 120_000);
+  });
 });
 
 describe('settings of a loss', () => {

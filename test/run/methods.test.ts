@@ -16,30 +16,26 @@ describe('CREAM', () => {
     ['kendall', 'spearman', 'top_order'].flatMap((method) =>
       ['avg', 'dyn'].map((weighting) => [method, weighting] as const),
     ),
-  )(
-    '%s × %s',
-    async (method, weighting) => {
-      const ran = await tinyRun([
-        ...SFT,
-        `rank.consistency=${method}`,
-        `rank.weighting=${weighting}`,
-      ]);
-      const rankings = ran.records<RankingRecord>('iteration-1/rankings.jsonl');
-      const pairs = ran.records<PairRecord>('iteration-1/pairs.jsonl');
-      for (const ranking of rankings) {
-        const expected = {
-          kendall: (ranking.kendall_tau + 1) / 2,
-          spearman: (ranking.spearman + 1) / 2,
-          top_order: ranking.top_order,
-        }[method]!;
-        expect(ranking.consistency).toBeCloseTo(expected, 14);
-      }
-      const mean = pairs.reduce((sum, pair) => sum + pair.consistency, 0) / pairs.length;
-      for (const pair of pairs)
-        expect(pair.weight).toBeCloseTo(weighting === 'avg' ? mean : pair.consistency, 14);
-    },
-    60_000,
-  );
+  )('%s × %s', async (method, weighting) => {
+    const ran = await tinyRun([
+      ...SFT,
+      `rank.consistency=${method}`,
+      `rank.weighting=${weighting}`,
+    ]);
+    const rankings = ran.records<RankingRecord>('iteration-1/rankings.jsonl');
+    const pairs = ran.records<PairRecord>('iteration-1/pairs.jsonl');
+    for (const ranking of rankings) {
+      const expected = {
+        kendall: (ranking.kendall_tau + 1) / 2,
+        spearman: (ranking.spearman + 1) / 2,
+        top_order: ranking.top_order,
+      }[method]!;
+      expect(ranking.consistency).toBeCloseTo(expected, 14);
+    }
+    const mean = pairs.reduce((sum, pair) => sum + pair.consistency, 0) / pairs.length;
+    for (const pair of pairs)
+      expect(pair.weight).toBeCloseTo(weighting === 'avg' ? mean : pair.consistency, 14);
+  });
 
   it('without ranking consistency: a fixed C below 1', async () => {
     const ran = await tinyRun([...FIXED, 'rank.fixed_consistency=0.8']);
@@ -61,7 +57,7 @@ describe('CREAM', () => {
     expect(
       ran.records<PairRecord>('iteration-1/pairs.jsonl').every((pair) => pair.consistency >= least),
     ).toBe(true);
-  }, 60_000);
+  });
 
   it('ranks by the implicit reward per token if the recipe says so', async () => {
     const ran = await tinyRun([...SFT, 'reward.length=mean']);
@@ -77,7 +73,7 @@ describe('CREAM', () => {
         );
       }
     }
-  }, 60_000);
+  });
 
   it('by likelihood', async () => {
     const ran = await tinyRun([...SFT, 'reward.source=likelihood']);
@@ -89,7 +85,7 @@ describe('CREAM', () => {
       expect(reward_current).toEqual(of.map((s) => s.logp_current / s.tokens));
       expect(reward_previous).toEqual(of.map((s) => s.logp_previous / s.tokens));
     }
-  }, 60_000);
+  });
 });
 
 describe('SRLM', () => {
@@ -134,7 +130,7 @@ describe('SRLM + KL', () => {
     expect(
       plain.records<StepRecord>('iteration-1/steps.jsonl').every((step) => step.kl === undefined),
     ).toBe(true);
-  }, 60_000);
+  });
 });
 
 describe('training', () => {
@@ -153,7 +149,7 @@ describe('training', () => {
         (event) => event.type === 'warning' && event.message.startsWith('At the first step'),
       ),
     ).toEqual([]);
-  }, 60_000);
+  });
 });
 
 describe('DPO on given pairs', () => {
@@ -209,7 +205,7 @@ describe('DPO on given pairs', () => {
     expect(pairs.every((pair) => pair.ref_chosen_logps !== pair.base_chosen_logps)).toBe(true);
     for (const name of ['prompts.jsonl', 'completions.jsonl', 'rankings.jsonl'])
       expect(existsSync(join(ran.directory, 'iteration-1', name))).toBe(false);
-  }, 60_000);
+  });
 
   it('refuses a pair that does not fit the context, naming it', async () => {
     const source = join(temporaryFolder(), 'pairs.jsonl');
@@ -236,7 +232,7 @@ describe('SFT alone', () => {
     expect(existsSync(join(ran.directory, 'iteration-1'))).toBe(false);
     const summary = JSON.parse(ran.text('summary.json')) as { iterations: { phase: unknown }[] };
     expect(summary.iterations.map(({ phase }) => phase)).toEqual([0, 'sft']);
-  }, 60_000);
+  });
 
   it(
     'made before: two methods begin from one M1, and make of it what the run that trained it ' +
@@ -259,7 +255,6 @@ describe('SFT alone', () => {
         note: `taken from ${checkpoint}`,
       });
     },
-    60_000,
   );
 
   it('refuses an invalid or another model’s checkpoint before it writes anything', async () => {
@@ -273,5 +268,5 @@ describe('SFT alone', () => {
       tinyRun(['sft.enabled=true', `sft.checkpoint=${other}`], { directory }),
     ).rejects.toThrow(/its hiddenSize is 64, the base model's \d+/);
     expect(existsSync(join(directory, 'sft'))).toBe(false);
-  }, 60_000);
+  });
 });

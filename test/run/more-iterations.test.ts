@@ -35,7 +35,7 @@ describe('more iterations of a finished run', () => {
       code: 1,
       stdout: expect.stringMatching(/^iteration-2\/scores\.jsonl is missing: remove /),
     });
-  }, 120_000);
+  });
 
   it('are refused where the finished ones would have used other prompts', async () => {
     const { directory } = await tinyRun(['iterations=1']);
@@ -43,5 +43,5 @@ describe('more iterations of a finished run', () => {
       code: 'ERR_RUN_MISMATCH',
       message: expect.stringContaining('iteration 1 would have used other prompts'),
     });
-  }, 60_000);
+  });
 });

@@ -80,5 +80,4 @@ it.each(FILES.flatMap((file) => Object.keys(ODD).map((kind) => [file, kind])))(
       expect(end).not.toContain('\n');
     }
   },
-  60_000,
 );

@@ -29,7 +29,7 @@ describe('prompts of a program', () => {
       'What is 0 + 1?',
     ]);
     expect(ran.text('iteration-1/gold.jsonl')).toContain('"id":"mine","answer":"hello"');
-  }, 60_000);
+  });
 
   it('come from an async iterable, read once; a resumed run keeps them', async () => {
     let read = 0;
@@ -60,7 +60,7 @@ describe('prompts of a program', () => {
     const whole = await tinyRun(GIVEN, { prompts: questions(4) });
     for (const name of ['prompts.jsonl', 'completions.jsonl', 'steps.jsonl'])
       expect(ran.text(`iteration-1/${name}`)).toBe(whole.text(`iteration-1/${name}`));
-  }, 60_000);
+  });
 
   it('are refused where the recipe names other ones, missing, empty or no prompts', async () => {
     expect(await failure(tinyRun([], { prompts: questions(4) }))).toMatch(
@@ -74,7 +74,7 @@ describe('prompts of a program', () => {
     expect(await failure(tinyRun(GIVEN, { prompts: broken }))).toMatch(
       /given-prompts\.jsonl line 1: no prompt found/,
     );
-  }, 60_000);
+  });
 });
 
 describe('until', () => {
@@ -97,7 +97,7 @@ describe('until', () => {
     const whole = await tinyRun(THREE);
     for (const name of ['summary.json', 'iteration-3/steps.jsonl'])
       expect(more.text(name)).toBe(whole.text(name));
-  }, 120_000);
+  });
 
   it('is not asked after the last iteration', async () => {
     const ran = await tinyRun(['prompts.count=2'], {
@@ -105,10 +105,10 @@ describe('until', () => {
     });
     const last = { type: 'run_finished', already: false };
     expect(ran.events.at(-1)).toMatchObject(last);
-  }, 60_000);
+  });
 
   it('may be async, and its error stops the run', async () => {
     const until = () => Promise.reject(new Error('the metrics service is away'));
     expect(await failure(tinyRun(THREE, { until }))).toBe('the metrics service is away');
-  }, 60_000);
+  });
 });

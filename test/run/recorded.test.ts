@@ -20,7 +20,7 @@ let whole: string;
 beforeAll(async () => {
   whole = (await tinyRun(['iterations=2', 'evaluate.tasks=[builtin]', 'evaluate.count=2']))
     .directory;
-}, 120_000);
+});
 
 function copy(): string {
   const directory = join(temporaryFolder(), 'run');
@@ -117,7 +117,7 @@ describe('a command', () => {
       0,
       expect.stringMatching(/answers\.jsonl is damaged: .*remove/),
     ]);
-  }, 120_000);
+  });
 
   it('takes the newest checkpoint that was written to its end', async () => {
     const run = copy();
@@ -126,5 +126,5 @@ describe('a command', () => {
     const { code, stdout } = await cream('push', run, '--to', 'me/x', '--dry-run', '--json');
     expect(code).toBe(0);
     expect(JSON.parse(stdout)).toMatchObject({ checkpoint: join(run, 'iteration-1/checkpoint') });
-  }, 120_000);
+  });
 });

@@ -25,7 +25,7 @@ it('shows what a stopped run has, and the finished run', async () => {
   await tinyRun(['iterations=1', 'train.save_steps=1'], { directory });
   expect(report()).toContain('<dd>finished</dd>');
   expect(report()).not.toContain('In progress');
-}, 60_000);
+});
 
 it('that cannot be written is reported once, and the run finishes', async () => {
   const directory = join(temporaryFolder(), 'run');
@@ -37,4 +37,4 @@ it('that cannot be written is reported once, and the run finishes', async () => 
     expect.stringMatching(/report\.html: it is a folder.* The run continues\.$/),
   ]);
   expect(events.some(({ type }) => type === 'run_finished')).toBe(true);
-}, 60_000);
+});

@@ -60,7 +60,7 @@ describe('a run with a reward model', () => {
     expect(
       pairs.every((pair) => pair.reward_chosen > pair.reward_rejected && pair.weight === 1),
     ).toBe(true);
-  }, 60_000);
+  });
 
   it(
     'of two labels ranks by the log-probability of the one that is named, measured against ' +
@@ -88,7 +88,6 @@ describe('a run with a reward model', () => {
         yes!.records<RankingRecord>('iteration-1/rankings.jsonl').some((r) => r.consistency !== 1),
       ).toBe(true);
     },
-    60_000,
   );
 
   it.each<[string, string[], RegExp]>([
@@ -124,5 +123,5 @@ describe('a run with a reward model', () => {
     ).rejects.toMatchObject({ code: 'ERR_INTERRUPTED' });
     await tinyRun(settings(folder), { directory });
     expect(artefacts(directory)).toEqual(artefacts(whole.directory));
-  }, 60_000);
+  });
 });

@@ -80,7 +80,6 @@ describe('Oracle', () => {
       };
       expect(summary.iterations.at(-1)!.iteration!.consistency).toBeNull();
     },
-    60_000,
   );
 
   it('refuses prompts without answers before anything is loaded, naming one', async () => {
@@ -135,7 +134,7 @@ describe('a reward function', () => {
         scores.filter((s) => s.prompt_id === prompt_id).map((s) => s.logp_previous / s.tokens),
       );
     }
-  }, 60_000);
+  });
 
   it.each<[string, () => number[], RegExp]>([
     [
@@ -229,5 +228,5 @@ describe('LLM-as-a-judge', () => {
       ).size,
     ).toBe(48);
     expect(existsSync(join(directory, 'iteration-1/judgements.jsonl.parts'))).toBe(false);
-  }, 60_000);
+  });
 });

@@ -14,74 +14,63 @@ describe('the scores of a run', () => {
   it.each<[string, string[]]>([
     ['all weights', []],
     ['adapters', LORA],
-  ])(
-    'are in bfloat16 those of running θ_t, bit for bit: %s',
-    async (_, settings) => {
-      const ran = await tinyRun([...TWO, ...settings]);
-      expect(
-        new Set(
-          [1, 2].flatMap((t) =>
-            ran
-              .records<CompletionRecord>(`iteration-${t}/completions.jsonl`)
-              .map((c) => c.finish_reason),
-          ),
+  ])('are in bfloat16 those of running θ_t, bit for bit: %s', async (_, settings) => {
+    const ran = await tinyRun([...TWO, ...settings]);
+    expect(
+      new Set(
+        [1, 2].flatMap((t) =>
+          ran
+            .records<CompletionRecord>(`iteration-${t}/completions.jsonl`)
+            .map((c) => c.finish_reason),
         ),
-      ).toEqual(new Set(['stop', 'eos', 'length']));
-      for (const t of [1, 2]) {
-        const scores = ran.records<ScoreRecord>(`iteration-${t}/scores.jsonl`);
-        const anew = await scoredAnew(ran, t, 'bfloat16');
-        expect(scores).toEqual(anew);
-        expect(scores.every((s) => s.logp_current !== s.logp_base)).toBe(true);
-        for (const {
-          prompt_id,
-          chosen_sample,
-          rejected_sample,
-          ...pair
-        } of ran.records<PairRecord>(`iteration-${t}/pairs.jsonl`)) {
-          const [chosen, rejected] = [chosen_sample, rejected_sample].map((sample) =>
-            anew.find((s) => s.prompt_id === prompt_id && s.sample === sample)!,
-          );
-          expect(pair).toMatchObject({
-            ref_chosen_logps: chosen!.logp_current,
-            ref_rejected_logps: rejected!.logp_current,
-            base_chosen_logps: chosen!.logp_base,
-            base_rejected_logps: rejected!.logp_base,
-          });
-        }
-        if (PACKED)
-          expect(scores.map((s) => s.logp_current)).toEqual(
-            ran.records<CompletionRecord>(`iteration-${t}/completions.jsonl`).map((c) => c.logprob),
-          );
+      ),
+    ).toEqual(new Set(['stop', 'eos', 'length']));
+    for (const t of [1, 2]) {
+      const scores = ran.records<ScoreRecord>(`iteration-${t}/scores.jsonl`);
+      const anew = await scoredAnew(ran, t, 'bfloat16');
+      expect(scores).toEqual(anew);
+      expect(scores.every((s) => s.logp_current !== s.logp_base)).toBe(true);
+      for (const { prompt_id, chosen_sample, rejected_sample, ...pair } of ran.records<PairRecord>(
+        `iteration-${t}/pairs.jsonl`,
+      )) {
+        const [chosen, rejected] = [chosen_sample, rejected_sample].map((sample) =>
+          anew.find((s) => s.prompt_id === prompt_id && s.sample === sample)!,
+        );
+        expect(pair).toMatchObject({
+          ref_chosen_logps: chosen!.logp_current,
+          ref_rejected_logps: rejected!.logp_current,
+          base_chosen_logps: chosen!.logp_base,
+          base_rejected_logps: rejected!.logp_base,
+        });
       }
-      if (PACKED) expect(warnings(ran.events)).toEqual([]);
-    },
-    120_000,
-  );
+      if (PACKED)
+        expect(scores.map((s) => s.logp_current)).toEqual(
+          ran.records<CompletionRecord>(`iteration-${t}/completions.jsonl`).map((c) => c.logprob),
+        );
+    }
+    if (PACKED) expect(warnings(ran.events)).toEqual([]);
+  });
 
   it.each<[string, string[]]>([
     ['all weights', []],
     ['adapters', LORA],
-  ])(
-    'are in float32 those of running θ_t up to rounding: %s',
-    async (_, settings) => {
-      const ran = await tinyRun([...TWO, ...settings, 'dtype=float32']);
-      for (const t of [1, 2]) {
-        const anew = await scoredAnew(ran, t, 'float32');
-        const scores = ran.records<ScoreRecord>(`iteration-${t}/scores.jsonl`);
-        scores.forEach((s, i) => {
-          expect(Math.abs(s.logp_current - anew[i]!.logp_current)).toBeLessThan(
-            1e-4 * Math.sqrt(s.tokens),
-          );
-          expect({ ...s, logp_current: 0 }).toEqual({ ...anew[i]!, logp_current: 0 });
-        });
-        expect(scores.map((s) => s.logp_current)).toEqual(
-          ran.records<CompletionRecord>(`iteration-${t}/completions.jsonl`).map((c) => c.logprob),
+  ])('are in float32 those of running θ_t up to rounding: %s', async (_, settings) => {
+    const ran = await tinyRun([...TWO, ...settings, 'dtype=float32']);
+    for (const t of [1, 2]) {
+      const anew = await scoredAnew(ran, t, 'float32');
+      const scores = ran.records<ScoreRecord>(`iteration-${t}/scores.jsonl`);
+      scores.forEach((s, i) => {
+        expect(Math.abs(s.logp_current - anew[i]!.logp_current)).toBeLessThan(
+          1e-4 * Math.sqrt(s.tokens),
         );
-      }
-      expect(warnings(ran.events)).toEqual([]);
-    },
-    120_000,
-  );
+        expect({ ...s, logp_current: 0 }).toEqual({ ...anew[i]!, logp_current: 0 });
+      });
+      expect(scores.map((s) => s.logp_current)).toEqual(
+        ran.records<CompletionRecord>(`iteration-${t}/completions.jsonl`).map((c) => c.logprob),
+      );
+    }
+    expect(warnings(ran.events)).toEqual([]);
+  });
 
   it('cost the check alone where θ_t, θ_{t−1} and θ_0 are one model', async () => {
     if (!PACKED) return;
@@ -111,25 +100,21 @@ describe('a run that was stopped in scoring', () => {
     ['bfloat16', 6],
     ['float32', 1],
     ['float32', 6],
-  ] as const)(
-    'in %s after %d completions ends with the same bytes',
-    async (dtype, done) => {
-      const directory = join(temporaryFolder(), 'run');
-      const settings = [...SFT, 'prompts.count=6', `dtype=${dtype}`];
-      const whole = await tinyRun(settings);
-      await expect(
-        tinyRun(settings, {
-          directory,
-          ...stopAt(
-            (event) =>
-              event.type === 'stage_progress' && event.stage === 'score' && event.done >= done,
-          ),
-        }),
-      ).rejects.toMatchObject({ code: 'ERR_INTERRUPTED' });
-      expect(existsSync(join(directory, 'iteration-1/scores.jsonl'))).toBe(false);
-      await tinyRun(settings, { directory });
-      expect(artefacts(directory)).toEqual(artefacts(whole.directory));
-    },
-    60_000,
-  );
+  ] as const)('in %s after %d completions ends with the same bytes', async (dtype, done) => {
+    const directory = join(temporaryFolder(), 'run');
+    const settings = [...SFT, 'prompts.count=6', `dtype=${dtype}`];
+    const whole = await tinyRun(settings);
+    await expect(
+      tinyRun(settings, {
+        directory,
+        ...stopAt(
+          (event) =>
+            event.type === 'stage_progress' && event.stage === 'score' && event.done >= done,
+        ),
+      }),
+    ).rejects.toMatchObject({ code: 'ERR_INTERRUPTED' });
+    expect(existsSync(join(directory, 'iteration-1/scores.jsonl'))).toBe(false);
+    await tinyRun(settings, { directory });
+    expect(artefacts(directory)).toEqual(artefacts(whole.directory));
+  });
 });

@@ -155,5 +155,5 @@ describe('run()', () => {
       keeper: all.length,
       late: all.length,
     });
-  }, 60_000);
+  });
 });

@@ -68,7 +68,7 @@ describe('a stop in saving', () => {
     expect(existsSync(folder)).toBe(false);
     await saveCheckpoint(language, language.model, folder, 'float32', new AbortController().signal);
     expect(Object.keys(artefacts(folder))).toContain('model.safetensors');
-  }, 60_000);
+  });
 
   it('is heard at once if the state is on disk; the next call goes on there', async () => {
     const measured = { 'eval/accuracy': 0.5 };
@@ -92,7 +92,7 @@ describe('a stop in saving', () => {
     expect(existsSync(join(folder, 'checkpoint'))).toBe(false);
     expect(await train(folder, () => measured, 0)).toBe(2);
     expect(artefacts(join(folder, 'checkpoint'))).toEqual(artefacts(join(whole, 'checkpoint')));
-  }, 60_000);
+  });
 
   it('of the best checkpoint loses no step, and the next call keeps it', async () => {
     const better: Measure = (step) => ({ 'eval/accuracy': step / 10 });
@@ -104,7 +104,7 @@ describe('a stop in saving', () => {
     expect(existsSync(join(folder, 'training/best-1'))).toBe(false);
     expect(await train(folder, better, 2)).toBe(2);
     expect(artefacts(join(folder, 'checkpoint'))).toEqual(artefacts(join(whole, 'checkpoint')));
-  }, 60_000);
+  });
 });
 
 it('a run that is stopped after the last step saves the checkpoint, and goes on', async () => {
@@ -123,4 +123,4 @@ it('a run that is stopped after the last step saves the checkpoint, and goes on'
   await expect(stopped).rejects.toThrow(Interrupted);
   await tinyRun(settings, { directory });
   expect(artefacts(directory)).toEqual(artefacts(whole.directory));
-}, 60_000);
+});

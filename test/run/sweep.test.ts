@@ -131,7 +131,7 @@ describe('cream sweep', () => {
     const again = await cream(work, 'report', 'runs/betas');
     expect(again.stdout).toContain('Report: runs/betas/compare.html');
     expect(again.stdout).toMatch(/train\.beta 0\.5 +2 /);
-  }, 240_000);
+  });
 
   it('goes on after a run that fails, names it, and checks every recipe first', async () => {
     const work = temporaryFolder();
@@ -151,5 +151,5 @@ describe('cream sweep', () => {
       code: 2,
       stderr: expect.stringContaining('train.beta'),
     });
-  }, 120_000);
+  });
 });

@@ -28,7 +28,7 @@ const SETTINGS = [
 let ran: Ran;
 beforeAll(async () => {
   ran = await tinyRun(SETTINGS);
-}, 120_000);
+});
 
 const key = ({ prompt_id, sample }: { prompt_id: string; sample: number }) =>
   `${prompt_id} ${sample}`;
@@ -135,7 +135,7 @@ describe('models', () => {
     for (const t of [1, 2])
       expect(existsSync(join(ran.directory, `iteration-${t}/future/checkpoint`))).toBe(false);
     expect(await cream('verify', ran.directory)).toMatchObject({ code: 0 });
-  }, 60_000);
+  });
   it('have their completions in the report', () => {
     expect(ran.events.filter(({ type }) => type === 'warning')).toEqual([]);
     const [, second] = readRun(ran.directory).phases.filter(({ ranking }) => ranking !== null);
@@ -156,22 +156,18 @@ it.each([
   ['sample', 2],
   ['train', 1],
   ['sample', 3],
-])(
-  'a run that is stopped after its %s number %i makes the same',
-  async (stage, number) => {
-    const directory = join(temporaryFolder('cream-temporal-'), 'run');
-    const stop = new AbortController();
-    let seen = 0;
-    const onEvent = (event: RunEvent) => {
-      if (event.type === 'stage_finished' && event.stage === stage && event.iteration === 1) {
-        if (++seen === number) stop.abort();
-      }
-    };
-    await expect(
-      tinyRun(SETTINGS, { directory, signal: stop.signal, onEvent }),
-    ).rejects.toMatchObject({ code: 'ERR_INTERRUPTED' });
-    await tinyRun(SETTINGS, { directory });
-    expect(artefacts(directory)).toEqual(artefacts(ran.directory));
-  },
-  120_000,
-);
+])('a run that is stopped after its %s number %i makes the same', async (stage, number) => {
+  const directory = join(temporaryFolder('cream-temporal-'), 'run');
+  const stop = new AbortController();
+  let seen = 0;
+  const onEvent = (event: RunEvent) => {
+    if (event.type === 'stage_finished' && event.stage === stage && event.iteration === 1) {
+      if (++seen === number) stop.abort();
+    }
+  };
+  await expect(
+    tinyRun(SETTINGS, { directory, signal: stop.signal, onEvent }),
+  ).rejects.toMatchObject({ code: 'ERR_INTERRUPTED' });
+  await tinyRun(SETTINGS, { directory });
+  expect(artefacts(directory)).toEqual(artefacts(ran.directory));
+});

@@ -1,4 +1,6 @@
 /** Tokenizers and templates that would take all memory or time end in a sentence. */
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { describe, expect, it } from '@jest/globals';
 import { Slices, SLICE_CHARACTERS } from '../../src/lm/slices.js';
 import { mergeChunk } from '../../src/text/bpe.js';
@@ -6,7 +8,7 @@ import { ChatTemplate } from '../../src/text/chat-template.js';
 import { Encoder } from '../../src/text/encoder.js';
 import { checkTokenizerJson } from '../../src/text/tokenizer-json.js';
 import { loadTokenizer, type Tokenizer } from '../../src/text/tokenizer.js';
-import { tinyModel } from '../support/tiny-model.js';
+import { temporaryFolder, tinyModel } from '../support/tiny-model.js';
 import { generator } from '../preference/generator.js';
 
 const letters = 'abcdefgh';
@@ -171,8 +173,9 @@ describe('a template', () => {
       'many large lists',
       '{% set ns = namespace(l=[]) %}{% for i in range(50) %}' +
         '{% set ns.l = [range(900000)] %}{% endfor %}',
-      /more text and lists|ran for more than 5 s/,
+      /more text and lists|ran for more than 2 s/,
     ],
+    ['a date of megabytes', "{{ strftime_now('%Y' * 1000) }}", /a format of 2000 characters/],
     ['millions of parts', "{{ ('a' * 2000000).split('a') | length }}", /more than 1000000 parts/],
     [
       'calls without end',
@@ -188,4 +191,40 @@ describe('a template', () => {
         { addGenerationPrompt: true },
       ),
     ).toThrow(/9000000 characters, more than a chat template is run on/));
+
+  it('names only the first roles of a long conversation that it fails on', () => {
+    const messages = Array.from({ length: 500 }, () => ({ role: 'r'.repeat(90), content: '' }));
+    const failing = () =>
+      new ChatTemplate('{{ 1 % 0 }}').render(messages, { addGenerationPrompt: true });
+    expect(failing).toThrow(/with roles (?:r{40}, ){10}…: division by zero;/);
+  });
+});
+
+describe('a tokenizer.json', () => {
+  const step = { type: 'TemplateProcessing', special_tokens: {} };
+  const unigram = { type: 'Unigram', vocab: [['a', -1]] };
+  const many = Array.from({ length: 100_001 }, () => ({ SpecialToken: { id: 'a', type_id: 0 } }));
+  it.each<[string, object, RegExp]>([
+    [
+      'an unk_id beyond the vocabulary',
+      { model: { ...unigram, unk_id: 1e9 } },
+      /its unk_id is 1000/,
+    ],
+    [
+      'an unk_id that is no number',
+      { model: { ...unigram, unk_id: 'x' } },
+      /its unk_id is "x", whi/,
+    ],
+    ['no list', { post_processor: { ...step, single: null } }, /no list `single`/],
+    ['nothing in its list', { post_processor: { ...step, single: [null] } }, /no list `single`/],
+    ['too long a list', { post_processor: { ...step, single: many } }, /more than 100000 parts/],
+  ])('with %s is refused in one sentence', async (_, part, message) => {
+    const folder = temporaryFolder();
+    const model = { type: 'BPE', vocab: { a: 0 }, merges: [] };
+    writeFileSync(join(folder, 'tokenizer.json'), JSON.stringify({ model, ...part }));
+    await expect(loadTokenizer({ folder })).rejects.toMatchObject({
+      code: 'ERR_TOKENIZER',
+      message: expect.stringMatching(message),
+    });
+  });
 });

@@ -141,7 +141,7 @@ describe('chat templates', () => {
   it('stop an endless template', () => {
     expect(() =>
       render('{% for a in range(999999) %}{% for b in range(999999) %}{% endfor %}{% endfor %}'),
-    ).toThrow('it ran for more than 5 s');
+    ).toThrow('it ran for more than 2 s');
   });
 
   it('do not reach JavaScript', () => {
