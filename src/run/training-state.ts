@@ -179,7 +179,7 @@ class StateFolder implements TrainingState {
     const records = await Records.open(this.folder, this.plan);
     const state = records && (await this.#newest(records));
     if (!state) return undefined;
-    for (const file of state.files) 
+    for (const file of state.files)
       await records.demand(file, this.#remedy, { ...how, signal: this.signal });
     return { records, ...state };
   }

@@ -8,7 +8,7 @@ import { setTimeout } from 'node:timers/promises';
 
 /** The environment of a run that pauses after the first event that matches. */
 export const pauseAt = (line: RegExp): NodeJS.ProcessEnv => ({
-  NODE_OPTIONS: `--import ${new URL('pause.mjs', import.meta.url).href}`,
+  NODE_OPTIONS: `--import ${new URL('pause-preload.mjs', import.meta.url).href}`,
   CREAM_TEST_PAUSE: line.source,
 });
 

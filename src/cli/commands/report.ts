@@ -53,13 +53,13 @@ export function addReport(program: Command, cli: Cli): void {
       const runs = directories.flatMap(runsIn);
       runs.forEach(requireRun);
       for (const run of runs) await warnOfDamage(run, cli);
-      if (runs.length === 1) return one(runs[0]!, flags);
+      if (runs.length === 1) return one(runs[0]!, flags, cli);
       const compared = compareRuns(runs);
       // The page of a folder of runs, such as a sweep's, is written into that folder.
       const own = directories.length === 1 ? join(directories[0]!, COMPARISON) : COMPARISON;
       const path = flags.output ?? own;
       const output = outputOf(path);
-      await writeOutput(output, comparePage(compared));
+      await writeOutput(output, comparePage(compared), cli.signal);
       if (output.kind === 'stdout') return;
       if (flags.json) return printJson({ report: path, ...compared });
       printLine(compareTable(compared));
@@ -103,9 +103,9 @@ async function warnOfDamage(directory: string, { signal, progress }: Cli): Promi
     progress.warn(`${damages.length} files are damaged: \`cream verify ${directory}\` lists them.`);
 }
 
-async function one(directory: string, flags: Flags): Promise<void> {
+async function one(directory: string, flags: Flags, { signal }: Cli): Promise<void> {
   const output = outputOf(flags.output ?? join(directory, REPORT));
-  const { run, path } = await writeReport(directory, output);
+  const { run, path } = await writeReport(directory, signal, output);
   if (output.kind === 'stdout') return;
   if (flags.json) return printJson({ report: path, ...run });
   printLine(runTable(run.phases));
@@ -118,10 +118,11 @@ async function one(directory: string, flags: Flags): Promise<void> {
  */
 export async function writeReport(
   directory: string,
+  signal: AbortSignal,
   output = outputOf(join(directory, REPORT)),
 ): Promise<{ run: RunReport; path: string }> {
   const run = readRun(directory, { examples: PAGE_PROMPTS });
-  await writeOutput(output, reportPage(run));
+  await writeOutput(output, reportPage(run), signal);
   return { run: withExamples(run, EXAMPLES), path: output.path };
 }
 

@@ -91,7 +91,7 @@ async function work(
   if (!finished) return; // a rank that followed rank 0
   const path = join(directory, REPORT);
   // Missing if a run was stopped just before its report.
-  const report = existsSync(path) ? readRun(directory) : (await writeReport(directory)).run;
+  const report = existsSync(path) ? readRun(directory) : (await writeReport(directory, signal)).run;
   const model = join(
     directory,
     recipe.iterations === 0 ? 'sft' : `iteration-${recipe.iterations}`,
