@@ -43,7 +43,7 @@ Napi::Value ModelHandle::merge(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&] {
     Engine* const engine = engine_.get();
     return Job::start(
-        info.Env(), engine_, [engine](Job&) { engine->merge_adapter(); },
+        info.Env(), engine_, [engine](Job& job) { engine->merge_adapter(job.cancel()); },
         [](Napi::Env env) { return env.Undefined(); });
   });
 }

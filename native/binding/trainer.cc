@@ -12,7 +12,9 @@ Napi::Value ModelHandle::create_trainer(const Napi::CallbackInfo& info) {
     Engine* const engine = engine_.get();
     return Job::start(
         info.Env(), engine_,
-        [engine, params, number](Job&) { *number = engine->start_trainer(params); },
+        [engine, params, number](Job& job) {
+          *number = engine->start_trainer(params, job.cancel());
+        },
         [owner = engine_, number](Napi::Env env) {
           return TrainerHandle::create(env, {owner, *number});
         });
@@ -102,7 +104,9 @@ Napi::Value TrainerHandle::load_state(const Napi::CallbackInfo& info) {
     Engine* const engine = seed_.engine.get();
     return Job::start(
         info.Env(), seed_.engine,
-        [engine, number = seed_.number, paths](Job&) { engine->load_trainer_state(number, paths); },
+        [engine, number = seed_.number, paths](Job& job) {
+          engine->load_trainer_state(number, paths, job.cancel());
+        },
         [](Napi::Env env) { return env.Undefined(); });
   });
 }

@@ -196,10 +196,10 @@ void Engine::save_adapter(const std::string& directory, DType dtype,
                       state_->model->adapter_masters(), scalar_type(dtype));
 }
 
-void Engine::merge_adapter() {
+void Engine::merge_adapter(const Cancel& cancel) {
   state_->require_no_trainer("[merge]");
   state_->require_adapter("[merge]");
-  NamedTensors masters = state_->base_masters();
+  NamedTensors masters = state_->base_masters(cancel);
   const NamedTensors& adapter = state_->model->adapter_masters();
   masters.insert(masters.end(), adapter.begin(), adapter.end());
   if (state_->model.use_count() > 1 || state_->model->shares_base())
@@ -211,7 +211,7 @@ void Engine::merge_adapter() {
   state_->masters_source.clear();
 }
 
-uint64_t Engine::start_trainer(const TrainerParams& params) {
+uint64_t Engine::start_trainer(const TrainerParams& params, const Cancel& cancel) {
   State& state = *state_;
   state.causal("[trainer]");
   if (state.trainer)
@@ -223,7 +223,8 @@ uint64_t Engine::start_trainer(const TrainerParams& params) {
   Group& group = state.ranks ? state.ranks->group() : single_group();
   const TrainerParams shared = agreed(fitted(params, state.place()), group, transformer.device());
   try {
-    state.trainer = std::make_unique<Trainer>(transformer, shared, state.masters(), group);
+    state.trainer = std::make_unique<Trainer>(transformer, shared, state.masters(cancel), group,
+                                              kBucketElements, cancel);
   } catch (...) {
     // Weights that were sharded before it failed are gone.
     if (!has_memory(transformer.weights().embedding.weight)) state.model.reset();
@@ -252,9 +253,10 @@ void Engine::save_trainer_state(uint64_t trainer, const std::string& path) {
   state_->live(trainer).save_state(path);
 }
 
-void Engine::load_trainer_state(uint64_t trainer, const std::vector<std::string>& paths) {
+void Engine::load_trainer_state(uint64_t trainer, const std::vector<std::string>& paths,
+                                const Cancel& cancel) {
   Trainer& live = state_->live(trainer);
-  live.load_state(paths);
+  live.load_state(paths, cancel);
   state_->changed();
 }
 

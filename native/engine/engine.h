@@ -89,7 +89,7 @@ class Engine {
   void save_adapter(const std::string& directory, DType dtype, const std::string& base_model);
   // Merges the adapter into the weights. Where the model's weights are rounded from a checkpoint,
   // the merge starts from the checkpoint's fp32 values.
-  void merge_adapter();
+  void merge_adapter(const Cancel& cancel = Cancel());  // a cancel ends the reading of those
 
   // Writes model.safetensors and config.json into `directory`, which is created. While a trainer
   // lives, its fp32 master weights are saved; a float32 save of a bf16 model's masters is what the
@@ -101,13 +101,14 @@ class Engine {
 
   // One trainer at a time. Returns the trainer's number, which the other calls take; they throw
   // Error{disposed} where it is not the number of the live trainer.
-  uint64_t start_trainer(const TrainerParams& params);
+  uint64_t start_trainer(const TrainerParams& params, const Cancel& cancel = Cancel());
   StepMetrics preference_step(uint64_t trainer, const std::vector<PreferencePair>& pairs,
                               const Cancel& cancel);
   StepMetrics sft_step(uint64_t trainer, const std::vector<SftExample>& examples,
                        const Cancel& cancel);
   void save_trainer_state(uint64_t trainer, const std::string& path);
-  void load_trainer_state(uint64_t trainer, const std::vector<std::string>& paths);
+  void load_trainer_state(uint64_t trainer, const std::vector<std::string>& paths,
+                          const Cancel& cancel = Cancel());
   // All ranks must call it: the model of a trainer that shards the weights has them, until the next
   // step. Nothing where they are not sharded.
   void gather_weights(uint64_t trainer);

@@ -88,19 +88,20 @@ void Engine::State::require_no_trainer(const char* who) {
 }
 
 // The fp32 values that a trainer starts from.
-NamedTensors Engine::State::masters() {
-  return model->lora() ? model->adapter_masters() : base_masters();
+NamedTensors Engine::State::masters(const Cancel& cancel) {
+  return model->lora() ? model->adapter_masters() : base_masters(cancel);
 }
 
 // Reads the checkpoint again, because keeping fp32 values beside bf16 weights would triple a
 // model's memory between trainings.
-NamedTensors Engine::State::base_masters() {
+NamedTensors Engine::State::base_masters(const Cancel& cancel) {
   if (masters_source.empty()) return {};
-  NamedTensors masters = load_weights(masters_source, at::kFloat).tensors;
+  NamedTensors masters = load_weights(masters_source, at::kFloat, cancel).tensors;
   std::unordered_map<std::string, const Tensor*> by_name;
   for (const auto& [name, tensor] : masters) by_name.emplace(name, &tensor);
   const Transformer& transformer = model->transformer;
   for (const auto& [name, weight] : model->transformer.weights().parameters(transformer.config())) {
+    cancel.check();
     const auto found = by_name.find(name);
     if (found == by_name.end() ||
         !at::equal(found->second->to(weight->scalar_type()).to(weight->device()), *weight)) {

@@ -49,8 +49,8 @@ struct Engine::State {
   Shared share(bool adapter);
   void require_adapter(const char* who);
   void require_no_trainer(const char* who);
-  NamedTensors masters();
-  NamedTensors base_masters();
+  NamedTensors masters(const Cancel& cancel = Cancel());
+  NamedTensors base_masters(const Cancel& cancel = Cancel());
   NamedTensors to_save(at::ScalarType dtype);
   Place place() const {
     return {*model, trainer ? trainer->bytes() : 0, ranks ? ranks->group().size() : 1};

@@ -114,7 +114,8 @@ uint64_t Optimizer::bytes() const {
 }
 
 Optimizer::Optimizer(const std::vector<NamedTensor>& weights, OptimizerParams params,
-                     const std::vector<NamedTensor>& masters, Distribution distribution)
+                     const std::vector<NamedTensor>& masters, Distribution distribution,
+                     const Cancel& cancel)
     : distribution_(std::move(distribution)), params_(params) {
   const at::NoGradGuard no_grad;
   for (const auto& [name, value] : masters)
@@ -124,6 +125,7 @@ Optimizer::Optimizer(const std::vector<NamedTensor>& weights, OptimizerParams pa
                                                    "' is not a parameter of this model; load it "
                                                    "from the checkpoint this model came from.");
   for (const NamedTensor& named : weights) {
+    cancel.check();
     std::optional<Shard> shard;
     if (sharded())
       shard = shard_of(named.second.numel(), ops::kStateBlock, group().rank(), group().size());

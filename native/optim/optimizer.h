@@ -70,7 +70,8 @@ class Optimizer {
   // copied from them instead. Throws Error{invalid_argument} for an unknown name or a wrong shape
   // or dtype.
   Optimizer(const std::vector<NamedTensor>& weights, OptimizerParams params,
-            const std::vector<NamedTensor>& masters = {}, Distribution distribution = {});
+            const std::vector<NamedTensor>& masters = {}, Distribution distribution = {},
+            const Cancel& cancel = Cancel());
 
   std::vector<OptimizerEntry>& entries() { return entries_; }
   const std::vector<OptimizerEntry>& entries() const { return entries_; }

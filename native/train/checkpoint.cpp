@@ -212,11 +212,13 @@ void check_values(const StateFile& file, const std::string& name) {
 }
 
 // Checks names, dtypes and shapes of all tensors, and the values of those that are read.
-void check_tensors(const StateFile& file, const std::vector<StateTensor>& expected) {
+void check_tensors(const StateFile& file, const std::vector<StateTensor>& expected,
+                   const Cancel& cancel) {
   if (file.reader->tensors().size() != expected.size())
     throw damaged(file.path, "it holds " + std::to_string(file.reader->tensors().size()) +
                                  " tensors, not " + std::to_string(expected.size()));
   for (const StateTensor& one : expected) {
+    cancel.check();
     const TensorInfo* info = file.reader->find(one.name);
     if (info == nullptr) throw damaged(file.path, "it has no tensor '" + one.name + "'");
     const Shard part = file.part(one), overlap = file.overlap(one);
@@ -258,7 +260,7 @@ void Trainer::save_state(const std::string& path) const {
   if (optimizer_.sharded() || writes()) write_safetensors(path, tensors, metadata);
 }
 
-void Trainer::load_state(const std::vector<std::string>& paths) {
+void Trainer::load_state(const std::vector<std::string>& paths, const Cancel& cancel) {
   const auto tensors = tensors_of(optimizer_);
   std::vector<StateFile> files;
   int64_t step = 0;
@@ -276,7 +278,7 @@ void Trainer::load_state(const std::vector<std::string>& paths) {
                                      std::to_string(step));
       step = its;
       check_shard(file);
-      check_tensors(file, tensors);
+      check_tensors(file, tensors, cancel);
     }
   };
   agree(open);

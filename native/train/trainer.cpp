@@ -176,13 +176,14 @@ void add_to(StepMetrics& metrics, const PairOutcome& outcome, double weight) {
 }  // namespace
 
 Trainer::Trainer(Transformer& model, TrainerParams params, const std::vector<NamedTensor>& masters,
-                 Group& group, uint64_t bucket_elements)
+                 Group& group, uint64_t bucket_elements, const Cancel& cancel)
     : model_(model),
       params_(checked(params, model)),
       sharded_(shard_weights(model, params, group)),
       optimizer_(named_weights(model), params.optimizer, masters,
                  {group, !model.weights().lora.has_value(), bucket_elements,
-                  sharded_ ? sharded_->own() : std::vector<Tensor>()}),
+                  sharded_ ? sharded_->own() : std::vector<Tensor>()},
+                 cancel),
       backward_(model, optimizer_, params.activation_checkpointing.value_or(false),
                 sharded_ ? &*sharded_ : nullptr) {}
 

@@ -33,7 +33,8 @@ class Trainer {
   // `masters`: fp32 start values by engine parameter name, for a model with rounded weights; may be
   // empty. The trainer keeps these tensors and writes to them.
   Trainer(Transformer& model, TrainerParams params, const std::vector<NamedTensor>& masters,
-          Group& group = single_group(), uint64_t bucket_elements = kBucketElements);
+          Group& group = single_group(), uint64_t bucket_elements = kBucketElements,
+          const Cancel& cancel = Cancel());
 
   // The loss is the mean over the pairs. Throws Error{invalid_argument} for a pair beyond the
   // context, Error{non_finite} for a NaN or infinite loss or gradient, Error{aborted}. After an
@@ -49,7 +50,8 @@ class Trainer {
   // Restores the state exactly, on any number of ranks: `paths` are the files of all ranks that
   // saved it, in their order. Throws Error{not_found | invalid_file | invalid_argument} where a
   // file belongs to another model or was saved with other settings; then nothing has changed.
-  void load_state(const std::vector<std::string>& paths);
+  // A cancel is heard until the first value is about to change.
+  void load_state(const std::vector<std::string>& paths, const Cancel& cancel = Cancel());
 
   // fp32 values of the trainable parameters, by engine name. They share storage with the trainer,
   // except that split masters are joined into new tensors on the CPU, and sharded ones gathered;
