@@ -13,6 +13,7 @@ import {
   type PreTokenizer,
 } from './splitting.js';
 import { withTimeLimit } from './time-limit.js';
+import { segmentChunk, type UnigramModel } from './unigram.js';
 import {
   byteOfCharacter,
   isKnownPattern,
@@ -32,12 +33,10 @@ interface MergingModel {
   bpe_ranks?: Map<string, number>;
   end_of_word_suffix?: string | null;
   fuse_unk?: boolean;
-  /** Unigram: the tokens of one chunk. */
-  tokenize?: (chunk: string) => string[];
 }
 const { BPE, Unigram } = library as unknown as {
   BPE: new (model: object) => MergingModel;
-  Unigram: new (model: object, eos: string) => MergingModel;
+  Unigram: new (model: object, eos: string) => MergingModel & UnigramModel;
 };
 
 /** Chunks of at least this length are merged in steps. */
@@ -49,6 +48,7 @@ const STEP = 1000;
 export class Encoder {
   readonly vocabulary: ReadonlyMap<string, number>;
   private readonly model: MergingModel;
+  private readonly unigram: (MergingModel & UnigramModel) | undefined;
   private readonly normalize: Normalizer;
   private readonly split: PreTokenizer;
   private readonly asWritten: AddedTokens;
@@ -70,7 +70,8 @@ export class Encoder {
           'Unigram)',
       );
     if (model.type === 'BPE') refuseVariants(model);
-    this.model = model.type === 'BPE' ? new BPE(model) : new Unigram(model, '');
+    this.unigram = model.type === 'Unigram' ? new Unigram(model, '') : undefined;
+    this.model = this.unigram ?? new BPE(model);
     this.vocabulary = this.model.tokens_to_ids;
     this.normalize = createNormalizer(json.normalizer);
     this.split = createPreTokenizer(json.pre_tokenizer);
@@ -120,7 +121,7 @@ export class Encoder {
 
   /**
    * `encode` in steps that append to `ids`. Yields the number of characters that each step
-   * processed, about a thousand (a Unigram chunk is one step).
+   * processed, about a thousand.
    */
   *encodeInSteps(text: string, addSpecialTokens: boolean, ids: number[]): Generator<number> {
     const steps = this.steps(text, addSpecialTokens, ids);
@@ -168,8 +169,7 @@ export class Encoder {
   }
 
   private merge(chunk: string, ids: number[]): void {
-    if (this.model.tokenize && !this.model.bpe_ranks)
-      return this.push(this.model.tokenize(chunk), ids);
+    if (this.unigram) return this.push(drained(segmentChunk(chunk, this.unigram)), ids);
     for (const token of this.model([this.known(chunk)])) {
       const id = this.idOf(token);
       if (id !== undefined) ids.push(id);
@@ -180,9 +180,9 @@ export class Encoder {
     const { bpe_ranks: ranks } = this.model;
     const known = this.known(chunk);
     if (this.model.end_of_word_suffix || this.wholeChunk(known)) return this.merge(chunk, ids);
-    const tokens = ranks
-      ? yield* mergeChunk(known, (left, right) => ranks.get(JSON.stringify([left, right])))
-      : this.model.tokenize!(known);
+    const tokens = this.unigram
+      ? yield* segmentChunk(known, this.unigram)
+      : yield* mergeChunk(known, (left, right) => ranks!.get(JSON.stringify([left, right])));
     this.push(tokens, ids);
   }
 
@@ -200,7 +200,7 @@ export class Encoder {
   /** A token that is not in the vocabulary as its bytes, or as it is where it remains unknown. */
   private partsOf(token: string): string[] {
     if (this.vocabulary.has(token)) return [token];
-    if (this.model.bpe_ranks) return this.model([token]);
+    if (!this.unigram) return this.model([token]);
     if (this.fallsBack) return byteTokens(token);
     if ((this.model.unk_token_id ?? null) === null)
       throw new Error(`its vocabulary has no ${JSON.stringify(token)}, and its unk_id is null`);
@@ -221,6 +221,14 @@ export class Encoder {
 
   private wholeChunk(chunk: string): boolean {
     return this.wholeChunks && this.vocabulary.has(chunk);
+  }
+}
+
+/** What `steps` returns once it has run to its end. */
+function drained<T>(steps: Generator<unknown, T>): T {
+  for (;;) {
+    const { done, value } = steps.next();
+    if (done) return value;
   }
 }
 

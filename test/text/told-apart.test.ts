@@ -1,8 +1,10 @@
 /** Tokenizers and templates of which a reader that takes what it knows would make other text. */
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import * as library from '@huggingface/tokenizers';
 import { describe, expect, it } from '@jest/globals';
 import { ChatTemplate } from '../../src/text/chat-template.js';
+import { segmentChunk, type UnigramModel } from '../../src/text/unigram.js';
 import { loadTokenizer, type Tokenizer } from '../../src/text/tokenizer.js';
 import { temporaryFolder } from '../support/folders.js';
 
@@ -17,6 +19,39 @@ const bytes = Array.from(
   { length: 256 },
   (_, byte) => `<0x${byte.toString(16).toUpperCase().padStart(2, '0')}>`,
 );
+
+describe('the tokens of a Unigram chunk', () => {
+  const pieces = ['<unk>', 'a', 'b', 'é', 'ab', 'ba', 'aba', 'bab', '🙂b', 'aé🙂', 'bbbb'];
+  const vocab = pieces.map((token, i) => [token, -1 - ((i * 7) % 5) / 2]);
+  const { Unigram } = library as unknown as {
+    Unigram: new (
+      model: object,
+      eos: string,
+    ) => UnigramModel & { tokenize(chunk: string): string[] };
+  };
+  const reference = new Unigram({ vocab, unk_id: 0 }, '');
+
+  it('are those of the library', () => {
+    const alphabet = ['a', 'b', 'b', 'é', '🙂', 'z'];
+    for (let seed = 1; seed <= 200; seed++) {
+      let state = seed;
+      const chunk = Array.from({ length: seed * 3 }, () => {
+        state = (state * 1103515245 + 12345) % 2 ** 31;
+        return alphabet[Math.floor((state / 2 ** 31) * alphabet.length)];
+      }).join('');
+      const steps = segmentChunk(chunk, reference);
+      let step = steps.next();
+      while (!step.done) step = steps.next();
+      expect(step.value).toEqual(reference.tokenize(chunk));
+    }
+  });
+
+  it('come in steps of a thousand characters', () => {
+    const steps = segmentChunk('b'.repeat(10_000), reference);
+    expect([...Array(10).keys()].map(() => steps.next().value)).toEqual(Array(10).fill(1000));
+    expect(steps.next()).toEqual({ done: true, value: Array(2500).fill('bbbb') });
+  });
+});
 
 describe('a Unigram model', () => {
   const letters = ['a', 'b', 'ab'];
