@@ -245,8 +245,8 @@ function refusal(
   if (wait > limits.retryAfterMs)
     return new ModelError(
       'ERR_NETWORK',
-      `The hub answered ${status} for ${what} and asks to wait ${waitText(wait)}; run the command ` +
-        'again after that.',
+      `The hub answered ${status} for ${what} and asks to wait ${waitText(wait)}; run the ` +
+        'command again after that.',
     );
   const message = `The hub answered ${status} for ${what}; try again later.`;
   return status >= 500 || status === 429 || status === 408

@@ -168,7 +168,8 @@ function parseListing(text: string, fetching: Fetching): Listing {
   if (count > MOST_FILES)
     throw new ModelError(
       'ERR_NETWORK',
-      `${fetching.what} lists ${count} files, and at most ${MOST_FILES} are read; name local files.`,
+      `${fetching.what} lists ${count} files, and at most ${MOST_FILES} are read; name local ` +
+        'files.',
     );
   const { success, data } = LISTING.safeParse(json);
   if (!success)

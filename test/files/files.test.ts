@@ -43,7 +43,7 @@ describe('a folder', () => {
     await makeDirectory(join(root, 'd/e/f'));
     expect(existsSync(join(root, 'd/e/f'))).toBe(true);
     const same = join(root, 'p/q/r/s');
-    await Promise.all(Array.from({ length: 20 }, () => makeDirectory(same))); // of several processes
+    await Promise.all(Array.from({ length: 20 }, () => makeDirectory(same))); // processes
     expect(existsSync(same)).toBe(true);
     writeFileSync(join(root, 'd/file'), '');
     await expect(makeDirectory(join(root, 'd/file'))).rejects.toMatchObject({ code: 'EEXIST' });
