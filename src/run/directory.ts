@@ -60,8 +60,8 @@ export function checkDirectory(directory: string): void {
   if (foreign !== undefined && isThere(join(directory, RUN)))
     throw new RunError(
       'ERR_RUN_DATA',
-      `${join(directory, RECIPE)} is missing, without which the run cannot go on: restore it from ` +
-        'a copy, or choose another --out.',
+      `${join(directory, RECIPE)} is missing, without which the run cannot go on: restore ` +
+        'it from a copy, or choose another --out.',
     );
   if (foreign !== undefined)
     throw new RunError(
