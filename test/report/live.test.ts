@@ -132,7 +132,7 @@ describe('cream report --live', () => {
     });
     const two = await startCream(['report', '--live', 'x', 'y']).finished;
     expect(two).toMatchObject({
-      code: 1,
+      code: 2,
       stderr: expect.stringContaining('--live follows one run'),
     });
   });
