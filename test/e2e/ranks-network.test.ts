@@ -41,20 +41,20 @@ evaluate: {tasks: []}
   });
   afterAll(() => networks.close());
 
-  const start = () =>
+  const start = (settings: NodeJS.ProcessEnv = {}) =>
     startRanks(
       2,
       ['run', recipe, '--out', directory],
       {
         MASTER_ADDR: TwoNetworks.addresses[0],
         GLOO_SOCKET_IFNAME: TwoNetworks.device,
-        ...pauseAt(/"type":"step"/),
+        ...settings,
       },
       (rank) => networks.through(rank as 0 | 1),
     );
 
   it('ends both ranks in time, and the run goes on from what is saved', async () => {
-    const { children, finished } = await start();
+    const { children, finished } = await start(pauseAt(/"type":"step"/));
     let cut = 0;
     await whilePaused(children[0]!, () => {
       cut = performance.now();
