@@ -1,5 +1,5 @@
 /**
- * Something else in place of a run's file: a resumed run refuses it by name or makes the file anew.
+ * Something else, or nothing, in place of a run's file: a resumed run refuses it by name or makes the file anew.
  * It never waits for a pipe, follows a link or reads gigabytes.
  */
 import { spawnSync } from 'node:child_process';
@@ -34,6 +34,7 @@ beforeAll(async () => {
 });
 
 const ODD: Record<string, (path: string) => void> = {
+  nothing: () => undefined,
   'a pipe': (path) => expect(spawnSync('mkfifo', [path]).status).toBe(0),
   'a folder': (path) => mkdirSync(path),
   'a link to itself': (path) => symlinkSync(path, path),
