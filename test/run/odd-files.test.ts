@@ -1,6 +1,6 @@
 /**
- * Something else, or nothing, in place of a run's file: a resumed run refuses it by name or makes the file anew.
- * It never waits for a pipe, follows a link or reads gigabytes.
+ * Something else, or nothing, in place of a run's file: a resumed run refuses it by name or makes
+ * the file anew. It never waits for a pipe, follows a link or reads gigabytes.
  */
 import { spawnSync } from 'node:child_process';
 import {
