@@ -9,9 +9,8 @@ import { processGroups } from '../../src/engine/ranks.js';
 import { bestStep } from '../../src/run/stages/in-training.js';
 import type { StepRecord } from '../../src/run/stages/optimise.js';
 import { artefacts, cream } from '../support/cli.js';
-import { creamOnRanks, startRanks } from '../support/ranks.js';
+import { runOf, runsOnTwo, stopsOnTwo } from '../support/ranks.js';
 import { temporaryFolder, tinyModel } from '../support/tiny-model.js';
-import { pauseAt, whilePaused } from '../support/pause.js';
 
 const { gloo } = processGroups();
 const onRanks = gloo ? describe : describe.skip;
@@ -36,24 +35,14 @@ train: {learning_rate: 1.0e-2, batch_size: 2, epochs: 3, save_steps: 1}
   ),
 );
 
-const set = (keys: readonly string[]) => keys.flatMap((key) => ['--set', key]);
 async function alone(directory: string, keys: readonly string[]): Promise<void> {
-  const { code, stderr } = await cream('run', recipe, '--out', directory, ...set(keys));
+  const { code, stderr } = await cream(...runOf(recipe, directory, keys));
   expect({ code, stderr: code === 0 ? '' : stderr }).toEqual({ code: 0, stderr: '' });
 }
-async function onTwo(directory: string, keys: readonly string[]): Promise<void> {
-  const all = await creamOnRanks(2, 'run', recipe, '--out', directory, ...set(keys));
-  expect(all.map(({ code, stderr }) => (code === 0 ? '' : stderr))).toEqual(['', '']);
-}
-
-/** Starts a run and stops it after its first step of preference training. */
-async function stopped(directory: string, keys: readonly string[]): Promise<void> {
-  const args = ['run', recipe, '--out', directory, ...set(keys)];
-  const { children, finished } = await startRanks(2, args, pauseAt(/"type":"step"/));
-  await whilePaused(children[0]!, () => children[0]!.kill('SIGTERM'));
-  const [first] = await finished;
-  expect(first!.code).toBe(143);
-}
+const onTwo = (directory: string, keys: readonly string[]) => runsOnTwo(recipe, directory, keys);
+/** Stops a run after its first step of preference training. */
+const stopped = (directory: string, keys: readonly string[]) =>
+  stopsOnTwo(recipe, directory, keys, /"type":"step"/);
 
 const steps = (directory: string, phase: string): StepRecord[] =>
   readFileSync(join(directory, phase, 'steps.jsonl'), 'utf8')

@@ -3,11 +3,11 @@
  * whose ranks have all weights.
  */
 import { beforeAll, describe, expect, it } from '@jest/globals';
-import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { processGroups } from '../../src/engine/ranks.js';
 import { artefacts, cream } from '../support/cli.js';
-import { creamOnRanks, startRanks } from '../support/ranks.js';
+import { runOf, runsOnTwo, stopsOnTwo } from '../support/ranks.js';
 import { temporaryFolder, tinyModel } from '../support/tiny-model.js';
 
 const { gloo } = processGroups();
@@ -37,11 +37,10 @@ evaluate: {tasks: []}
   ),
 );
 
-const set = (keys: readonly string[]) => keys.flatMap((key) => ['--set', key]);
-async function onTwo(directory: string, keys: readonly string[]): Promise<void> {
-  const all = await creamOnRanks(2, 'run', recipe, '--out', directory, ...set(keys));
-  expect(all.map(({ code, stderr }) => (code === 0 ? '' : stderr))).toEqual(['', '']);
-}
+const onTwo = (directory: string, keys: readonly string[]) => runsOnTwo(recipe, directory, keys);
+/** Stops a run after its first step of preference training. */
+const stopped = (directory: string, keys: readonly string[]) =>
+  stopsOnTwo(recipe, directory, keys, /"type":"step".*"phase":1,/);
 
 /** The artefacts that do not quote the recipe. */
 const results = (directory: string): Record<string, string> =>
@@ -51,20 +50,6 @@ const results = (directory: string): Record<string, string> =>
     ),
   );
 
-async function stopped(ranks: number, directory: string, keys: readonly string[]): Promise<void> {
-  const args = ['run', recipe, '--out', directory, ...set(keys)];
-  const { children, finished } = await startRanks(ranks, args);
-  const log = join(directory, 'events.jsonl');
-  const timer = setInterval(() => {
-    if (!existsSync(log) || !/"type":"step".*"phase":1,/.test(readFileSync(log, 'utf8'))) return;
-    clearInterval(timer);
-    children[0]!.kill('SIGTERM');
-  }, 2);
-  const [first] = await finished;
-  clearInterval(timer);
-  expect(first!.code).toBe(143);
-}
-
 onRanks('sharded weights', () => {
   it('make the files that whole weights make, also after a stop', async () => {
     const [whole, sharded, resumed] = ['whole', 'sharded', 'resumed'].map((n) => join(work, n));
@@ -73,7 +58,7 @@ onRanks('sharded weights', () => {
     const expected = results(whole!);
     expect(Object.keys(expected)).toContain('iteration-2/checkpoint/model.safetensors');
     expect(results(sharded!)).toEqual(expected);
-    await stopped(2, resumed!, SHARDED);
+    await stopped(resumed!, SHARDED);
     await onTwo(resumed!, SHARDED);
     expect(results(resumed!)).toEqual(expected);
     expect(await cream('verify', resumed!)).toMatchObject({ code: 0 });
@@ -81,8 +66,8 @@ onRanks('sharded weights', () => {
 
   it('go on in one process', async () => {
     const directory = join(work, 'alone');
-    await stopped(2, directory, SHARDED);
-    const { code, stderr } = await cream('run', recipe, '--out', directory, ...set(SHARDED));
+    await stopped(directory, SHARDED);
+    const { code, stderr } = await cream(...runOf(recipe, directory, SHARDED));
     expect({ code, stderr: code === 0 ? '' : stderr }).toEqual({ code: 0, stderr: '' });
     expect(existsSync(join(directory, 'iteration-2/checkpoint/model.safetensors'))).toBe(true);
   }, 240_000);
@@ -106,7 +91,7 @@ onRanks('sharded weights', () => {
 describe('sharded weights with LoRA', () => {
   it('are refused', async () => {
     const keys = ['lora.enabled=true', 'train.shard=weights'];
-    const { code, stderr } = await cream('run', recipe, '--out', join(work, 'lora'), ...set(keys));
+    const { code, stderr } = await cream(...runOf(recipe, join(work, 'lora'), keys));
     expect(code).toBe(2);
     expect(stderr).toContain('train.shard: must be optimizer where lora.enabled is true');
   }, 60_000);

@@ -2,7 +2,9 @@
 import type { ChildProcess } from 'node:child_process';
 import { createServer } from 'node:net';
 import type { AddressInfo } from 'node:net';
+import { expect } from '@jest/globals';
 import { startCream, type Finished } from './cli.js';
+import { pauseAt, whilePaused } from './pause.js';
 
 export interface RunningRanks {
   children: ChildProcess[];
@@ -41,6 +43,36 @@ export async function startRanks(
 
 export const creamOnRanks = async (ranks: number, ...args: string[]): Promise<Finished[]> =>
   (await startRanks(ranks, args)).finished;
+
+/** The arguments of a run of `recipe` with further keys, as `key=value`. */
+export const runOf = (recipe: string, directory: string, keys: readonly string[]): string[] => [
+  ...['run', recipe, '--out', directory],
+  ...keys.flatMap((key) => ['--set', key]),
+];
+
+/** Such a run on two ranks, which must succeed. */
+export async function runsOnTwo(
+  recipe: string,
+  directory: string,
+  keys: readonly string[],
+): Promise<void> {
+  const all = await creamOnRanks(2, ...runOf(recipe, directory, keys));
+  expect(all.map(({ code, stderr }) => (code === 0 ? '' : stderr))).toEqual(['', '']);
+}
+
+/** Such a run on two ranks that is stopped after the first event that matches `line`. */
+export async function stopsOnTwo(
+  recipe: string,
+  directory: string,
+  keys: readonly string[],
+  line: RegExp,
+): Promise<void> {
+  const args = runOf(recipe, directory, keys);
+  const { children, finished } = await startRanks(2, args, pauseAt(line));
+  await whilePaused(children[0]!, () => children[0]!.kill('SIGTERM'));
+  const [first] = await finished;
+  expect(first!.code).toBe(143);
+}
 
 function freePort(): Promise<number> {
   return new Promise((resolve, reject) => {
