@@ -5,12 +5,10 @@
  */
 import { existsSync, statSync } from 'node:fs';
 import { dirname, join, relative, resolve, sep } from 'node:path';
-import { creamCache } from '../files/cache.js';
-import { writeToCache } from '../files/files.js';
-import { readText } from '../files/read.js';
+import { isStamped, setStamp, type Stamp } from '../files/stamps.js';
 import { RunError } from './errors.js';
 import { takeLock } from './lock.js';
-import { identityOf, Records, RECORDS } from './records.js';
+import { Records, RECORDS } from './records.js';
 import { LOCK, SUMMARY } from './store.js';
 import {
   hindersResume,
@@ -73,21 +71,13 @@ async function recordsAround(path: string): Promise<Records | undefined> {
 }
 
 /** Whether a large file was found whole before, and how to note that it was. */
-function notes(records: Records): Known {
-  const identity = (file: string): string | undefined => {
-    const { identity: text, size } = identityOf(join(records.folder, file));
-    return size < LARGE ? undefined : text;
-  };
-  const place = (sha256: string): string => join(creamCache(), 'recorded', sha256);
+function notes({ folder }: Records): Known {
+  const stampOf = (digest: string): Stamp => ({ kind: 'recorded', digest });
   return {
-    isKnown: async ({ file, sha256 }) => {
-      const now = identity(file);
-      return now !== undefined && (await readText(place(sha256), 'record').catch(() => '')) === now;
-    },
-    note: async ({ file, sha256 }) => {
-      const now = identity(file);
-      // A cache that cannot be written only means that the file is hashed again.
-      if (now !== undefined) await writeToCache(place(sha256), now).catch(() => {});
+    isKnown: ({ file, bytes, sha256 }) =>
+      bytes < LARGE ? Promise.resolve(false) : isStamped(join(folder, file), stampOf(sha256)),
+    note: async ({ file, bytes, sha256 }) => {
+      if (bytes >= LARGE) await setStamp(join(folder, file), stampOf(sha256));
     },
   };
 }

@@ -243,7 +243,7 @@ const LARGE = 4 << 20;
 /** A change this soon after another may leave the time stamp as it was, so reading waits for it. */
 const CLOCK_TICK_MS = 50;
 
-export function identityOf(path: string): { identity: string; size: bigint; changed: number } {
+function identityOf(path: string): { identity: string; size: bigint; changed: number } {
   const { dev, ino, size, mtimeNs, ctimeNs, ctimeMs } = lstatSync(path, { bigint: true });
   return { identity: [dev, ino, size, mtimeNs, ctimeNs].join(' '), size, changed: Number(ctimeMs) };
 }
