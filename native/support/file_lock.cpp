@@ -27,7 +27,7 @@ FileDescriptor open_regular(const std::string& path) {
   const bool opened = file.get() >= 0 && fstat(file.get(), &status) == 0;
   if ((opened && !S_ISREG(status.st_mode)) || (!opened && (errno == EISDIR || errno == ELOOP)))
     throw Error(ErrorCode::io, path + " is not a regular file, so it cannot be locked; remove it.");
-  if (!opened) throw io_error("lock", path, errno);
+  if (!opened) throw io_error("Could not lock", path, errno);
   return file;
 }
 
@@ -39,12 +39,12 @@ std::optional<FileDescriptor> lock_file(const std::string& path, const std::stri
     if (flock(file.get(), LOCK_EX | LOCK_NB) != 0) {
       if (errno == EWOULDBLOCK) return std::nullopt;
       if (errno == EINTR) continue;
-      throw io_error("lock", path, errno);
+      throw io_error("Could not lock", path, errno);
     }
     if (!is_current(path, file.get())) continue;
     const auto size = static_cast<ssize_t>(contents.size());
     if (ftruncate(file.get(), 0) != 0 || pwrite(file.get(), contents.data(), size, 0) != size)
-      throw io_error("write", path, errno);
+      throw io_error("Could not write", path, errno);
     return file;
   }
 }

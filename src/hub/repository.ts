@@ -6,7 +6,8 @@
  */
 import { rename, rm, statfs, symlink } from 'node:fs/promises';
 import { dirname, join, relative } from 'node:path';
-import { exists, withLock, type Environment } from '../files/cache.js';
+import { withLock } from '../engine/lock.js';
+import { exists, type Environment } from '../files/cache.js';
 import { explainDiskError, ModelError } from '../files/errors.js';
 import { makeDirectory } from '../files/files.js';
 import { readText } from '../files/read.js';

@@ -6,7 +6,8 @@
 import { spawn } from 'node:child_process';
 import { copyFile, mkdtemp, open, readdir, rename, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { creamCache, sha256File, withLock, type Environment } from '../files/cache.js';
+import { withLock } from '../engine/lock.js';
+import { creamCache, sha256File, type Environment } from '../files/cache.js';
 import { explainDiskError, ModelError } from '../files/errors.js';
 import { makeDirectory, writeToCache } from '../files/files.js';
 import { readText } from '../files/read.js';

@@ -1,7 +1,7 @@
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from '@jest/globals';
-import { withLock } from '../../src/files/cache.js';
+import { withLock } from '../../src/engine/lock.js';
 import { makeDirectory, sweep, writeAtomic } from '../../src/files/files.js';
 import { resolveModel } from '../../src/models/resolve.js';
 import { writeAtomic as writeInRun } from '../../src/run/store.js';

@@ -9,13 +9,12 @@ import {
   rmSync,
   symlinkSync,
   truncateSync,
-  utimesSync,
   writeFileSync,
 } from 'node:fs';
 import type { ServerResponse } from 'node:http';
 import { dirname, join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
-import { withLock } from '../../src/files/cache.js';
+import { withLock } from '../../src/engine/lock.js';
 import { fetchingOf, listRepository, type HubProgress } from '../../src/hub/listing.js';
 import { fetchFiles } from '../../src/hub/repository.js';
 import { temporaryFolder } from '../support/folders.js';
@@ -189,7 +188,7 @@ describe('the cache folder', () => {
     make(lock);
     await expect(fetchModel()).rejects.toMatchObject({
       code: 'ERR_LOCKED',
-      message: `${lock} is not a regular file, so it cannot serve as a lock; remove it.`,
+      message: `${lock} is not a regular file, so it cannot be locked; remove it.`,
     });
   });
 
@@ -198,11 +197,9 @@ describe('the cache folder', () => {
     ['null', (path) => writeFileSync(path, 'null')],
     ['nothing', (path) => writeFileSync(path, '')],
     ['a process of another host', (path) => writeFileSync(path, '{"pid":1,"host":"elsewhere"}')],
-  ])('takes over an old lock that holds %s', async (_, make) => {
+  ])('is locked at once where the lock of an ended process holds %s', async (_, make) => {
     const lock = join(env['HF_HOME']!, 'lock');
     make(lock);
-    const hourAgo = new Date(Date.now() - 3_600_000);
-    utimesSync(lock, hourAgo, hourAgo);
     expect(await withLock(lock, () => Promise.resolve('held'))).toBe('held');
     expect(readdirSync(env['HF_HOME']!)).toEqual([]);
   });
@@ -220,7 +217,9 @@ describe('the cache folder', () => {
     const told = await new Promise<string>((resolve) => {
       void withLock(lock, () => Promise.resolve(), undefined, resolve);
     });
-    expect(told).toBe(`Waiting for another process, which holds ${lock} and fetches the same.`);
+    expect(told).toBe(
+      `Waiting for process ${process.pid}, which holds ${lock} and fetches the same.`,
+    );
     release();
     await first;
   });

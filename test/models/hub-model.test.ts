@@ -7,14 +7,12 @@ import {
   readlinkSync,
   realpathSync,
   rmSync,
-  symlinkSync,
   writeFileSync,
   mkdirSync,
 } from 'node:fs';
-import { join, resolve } from 'node:path';
+import { join } from 'node:path';
 import { execFile } from 'node:child_process';
 import { promisify } from 'node:util';
-import ts from 'typescript';
 import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
 import { parseHubId } from '../../src/hub/listing.js';
 import { cachedHubModel, fetchHubModel } from '../../src/models/hub-model.js';
@@ -264,20 +262,7 @@ describe('a download from the hub', () => {
   });
 
   it('downloads once when several processes want the same model', async () => {
-    const compiled = join(root, 'compiled');
-    for (const folder of ['files', 'hub', 'models']) {
-      mkdirSync(join(compiled, folder), { recursive: true });
-      const source = new URL(`../../src/${folder}/`, import.meta.url);
-      for (const name of readdirSync(source)) {
-        const { outputText } = ts.transpileModule(readFileSync(new URL(name, source), 'utf8'), {
-          compilerOptions: { module: ts.ModuleKind.ESNext, target: ts.ScriptTarget.ES2022 },
-        });
-        writeFileSync(join(compiled, folder, name.replace(/ts$/, 'js')), outputText);
-      }
-    }
-    writeFileSync(join(compiled, 'package.json'), '{"type": "module"}');
-    symlinkSync(resolve('node_modules'), join(compiled, 'node_modules'));
-    const module = JSON.stringify(join(compiled, 'models/hub-model.js'));
+    const module = JSON.stringify(new URL('../../dist/models/hub-model.js', import.meta.url));
     const script =
       `const { fetchHubModel } = await import(${module}); ` +
       `console.log((await fetchHubModel('org/name', 'main')).path);`;
