@@ -20,7 +20,8 @@ import type { AnswerRecord, Choice } from '../data/records.js';
 import { strip } from '../data/white-space.js';
 import type { WorkHooks } from '../lm/hooks.js';
 import type { LanguageModel } from '../lm/language-model.js';
-import { mapInSlices } from '../lm/slices.js';
+import { textInSlices } from '../lm/sliced.js';
+import { mapInSlices, Slices } from '../lm/slices.js';
 import type { Question } from './task.js';
 
 export interface LoglikelihoodSettings {
@@ -49,14 +50,7 @@ export async function answerByLikelihood(
   const most = policy.model.config.maxPositionEmbeddings;
   const encoded = await mapInSlices(
     questions,
-    async (question, slices) => {
-      const choices = encodeChoices(question, policy, settings.chat, most);
-      // A token has about four characters.
-      await slices.after(
-        4 * choices.reduce((sum, { context: { length } }) => sum + length, choices.length),
-      );
-      return choices;
-    },
+    (question, slices) => encodeChoices(question, policy, { ...settings, most }, slices),
     hooks.signal,
   );
   const shared = encoded.map(sharedContexts);
@@ -143,38 +137,40 @@ export function checkComparable(
  * Each choice of a question after its context, cut from the left if both together exceed the
  * model's context.
  */
-export function encodeChoices(
+export async function encodeChoices(
   question: Question,
   language: LanguageModel,
-  chat: boolean,
-  maxLength: number,
-): EncodedChoice[] {
+  { chat, most }: { chat: boolean; most: number },
+  slices = new Slices(),
+): Promise<EncodedChoice[]> {
   checkComparable(question);
   const { choices, stem, id, task } = question;
   const stems = typeof stem === 'string' ? choices.map(() => stem) : stem;
   const delimiter = chat ? '' : ' ';
-  return choices.map(({ label, text }, i) => {
+  const encoded: EncodedChoice[] = [];
+  for (const [i, { label, text }] of choices.entries()) {
     const context = chat ? chatContext(question, stems[i]!, language) : stems[i]!;
     const continuation = delimiter + (question.continuation ?? text);
-    const pair = encodePair(context, continuation, (all) => encode(all, language));
+    const pair = await encodePair(context, continuation, (all) => encode(all, language, slices));
     if (pair.continuation.length === 0)
       throw new DataError(
         `the choice ${label} of question ${JSON.stringify(id)} of ${task} is empty for ` +
           'this tokenizer: remove the row',
       );
-    if (pair.continuation.length > maxLength)
+    if (pair.continuation.length > most)
       throw new DataError(
         `the choice ${label} of question ${JSON.stringify(id)} of ${task} has ` +
-          `${pair.continuation.length} tokens and the model's context holds ${maxLength}: ` +
+          `${pair.continuation.length} tokens and the model's context holds ${most}: ` +
           'remove the row',
       );
     // The last token is scored but never read, so one more than the context fits.
-    const space = maxLength + 1 - pair.continuation.length;
-    return {
+    const space = most + 1 - pair.continuation.length;
+    encoded.push({
       context: pair.context.slice(Math.max(0, pair.context.length - space)),
       continuation: pair.continuation,
-    };
-  });
+    });
+  }
+  return encoded;
 }
 
 /**
@@ -182,25 +178,21 @@ export function encodeChoices(
  * continuation, so that a word keeps its leading space; both are encoded together and cut where the
  * context alone would end, because a tokenizer may join tokens across the boundary.
  */
-export function encodePair(
+export async function encodePair(
   context: string,
   continuation: string,
-  tokens: (text: string) => number[],
-): EncodedChoice {
-  const stem = strip(context, 'right');
-  const before = tokens(stem);
-  return {
-    context: before,
-    continuation: tokens(context + continuation).slice(before.length),
-  };
+  tokens: (text: string) => Promise<number[]>,
+): Promise<EncodedChoice> {
+  const before = await tokens(strip(context, 'right'));
+  const whole = await tokens(context + continuation);
+  return { context: before, continuation: whole.slice(before.length) };
 }
 
-function encode(text: string, { tokenizer }: LanguageModel): number[] {
-  const { bos_token, eos_token } = tokenizer.specialTokens;
+function encode(text: string, language: LanguageModel, slices: Slices): Promise<number[]> {
+  const { bos_token, eos_token } = language.tokenizer.specialTokens;
   const first = bos_token ?? eos_token;
-  return tokenizer.encode(text, {
-    addSpecialTokens: first === undefined || !text.startsWith(first),
-  });
+  const addSpecialTokens = first === undefined || !text.startsWith(first);
+  return textInSlices(language, text, slices, addSpecialTokens);
 }
 
 function chatContext(

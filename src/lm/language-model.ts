@@ -26,7 +26,7 @@ import {
   type LoadOptions,
   type TextOptions,
 } from './options.js';
-import { completionInSlices, promptInSlices } from './sliced.js';
+import { completionInSlices, promptInSlices, textInSlices } from './sliced.js';
 import { SLICE_CHARACTERS, Slices } from './slices.js';
 import { TextStream, type TextCompletion } from './text-stream.js';
 
@@ -300,7 +300,7 @@ export class LanguageModel {
     return this.dispose();
   }
 
-  /** Token ids; a long text is tokenised in slices. */
+  /** Token ids; a text that takes long is tokenised beside the event loop. */
   #prompt(
     prompt: string | readonly Message[],
     signal: AbortSignal | undefined,
@@ -323,10 +323,10 @@ export class LanguageModel {
         `The prompt has at least ${fewest} tokens and the model's context holds ${context}; ` +
           'shorten it.',
       );
-    if (said.length > SLICE_CHARACTERS / 2)
-      return promptInSlices(this, messages, new Slices(signal));
     const { text, addSpecialTokens } = this.promptText(messages);
-    return this.tokenizer.encode(text, { addSpecialTokens });
+    return text.length <= SLICE_CHARACTERS && this.tokenizer.isQuick(text)
+      ? this.tokenizer.encode(text, { addSpecialTokens })
+      : textInSlices(this, text, new Slices(signal), addSpecialTokens);
   }
 
   /** The base's hub id or alias, or the path of a local one. */

@@ -23,7 +23,9 @@ export async function completionInSlices(
   slices: Slices,
 ): Promise<number[]> {
   const end = language.endOfTurn();
-  return [...(await textInSlices(language, language.completionText(text), slices)), end];
+  const ids = await textInSlices(language, language.completionText(text), slices);
+  ids.push(end);
+  return ids;
 }
 
 /** Token ids of a text as it stands. */
@@ -33,7 +35,11 @@ export function textInSlices(
   slices: Slices,
   addSpecialTokens = false,
 ): Promise<number[]> {
-  return tokenizer.encodeInSlices(text, (work) => slices.after(work), { addSpecialTokens });
+  const { signal } = slices;
+  return tokenizer.encodeInSlices(text, (work) => slices.after(work), {
+    addSpecialTokens,
+    ...(signal && { signal }),
+  });
 }
 
 /**

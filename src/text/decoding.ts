@@ -2,7 +2,6 @@
  * Tokens back to text, one at a time, exactly as Rust's tokenizers does: the results of `push` and
  * `end`, concatenated, are the text of the whole list. Other kinds of decoders are refused.
  */
-import { regularExpression } from './splitting.js';
 import { byteOfCharacter, textOf, type Component } from './tokenizer-json.js';
 
 export interface ChunkStream {
@@ -17,6 +16,8 @@ export interface Decoding {
    * decoding drops the first space of a text.
    */
   bytes(token: string): Uint8Array;
+  /** Most bytes that it makes of one byte of a token. */
+  growth: number;
 }
 
 const BYTE_TOKEN = /^<0x([0-9A-Fa-f]{2})>$/;
@@ -49,6 +50,7 @@ const spaceBetween: Decoding = {
     };
   },
   bytes: (token) => utf8.encode(` ${token}`),
+  growth: 2,
 };
 
 /** GPT-2's decoder: characters stand for bytes, and a stateful UTF-8 decoder is exact. */
@@ -66,6 +68,7 @@ const byteLevel: Decoding = {
     // A character outside the table stands for itself.
     return bytes.includes(-1) ? utf8.encode(token) : Uint8Array.from(bytes);
   },
+  growth: 1,
 };
 
 function metaspace(step: Component): Decoding {
@@ -84,6 +87,7 @@ function metaspace(step: Component): Decoding {
       };
     },
     bytes: (token) => utf8.encode(token.replaceAll(mark, ' ')),
+    growth: mark === '' ? 3 : 1,
   };
 }
 
@@ -91,14 +95,14 @@ function metaspace(step: Component): Decoding {
 function sentencePiece(steps: Component[]): Decoding {
   const replacements = steps
     .filter(({ type }) => type === 'Replace')
-    .map((step) => ({ pattern: regularExpression(step), content: textOf(step, 'content', '') }));
+    .map((step) => ({ pattern: plainPattern(step), content: textOf(step, 'content', '') }));
   const fallback = steps.some(({ type }) => type === 'ByteFallback');
   const strip = steps.find(({ type }) => type === 'Strip');
   if (strip && Number(strip['stop'] ?? 0) !== 0)
     throw new Error('its decoder strips the end of a text, which is not supported');
   const plain = (token: string): string =>
     replacements.reduce(
-      (text, { pattern, content }) => text.replace(pattern, () => content),
+      (text, { pattern, content }) => text.replaceAll(pattern, () => content),
       token,
     );
   const byteOf = (token: string): number | null =>
@@ -116,7 +120,20 @@ function sentencePiece(steps: Component[]): Decoding {
       const byte = byteOf(token);
       return byte === null ? utf8.encode(plain(token)) : Uint8Array.of(byte);
     },
+    growth: replacements.reduce(
+      (product, { pattern, content }) =>
+        product * Math.max(1, Buffer.byteLength(content) / Buffer.byteLength(pattern)),
+      1,
+    ),
   };
+}
+
+/** The text that a decoder's Replace looks for. @throws Error for a pattern, which may backtrack */
+function plainPattern(step: Component): string {
+  const { String: plain } = (step['pattern'] ?? {}) as { String?: unknown };
+  if (typeof plain !== 'string' || plain === '')
+    throw new Error('its decoder replaces something other than a text, which is not supported');
+  return plain;
 }
 
 /** One invalid byte makes its whole run of byte tokens invalid, so a run is held until it ends. */

@@ -12,7 +12,7 @@ import {
   type Normalizer,
   type PreTokenizer,
 } from './splitting.js';
-import { withTimeLimit } from './time-limit.js';
+import { LIMIT_MS, withTimeLimit } from './time-limit.js';
 import { segmentChunk, type UnigramModel } from './unigram.js';
 import {
   byteOfCharacter,
@@ -43,6 +43,8 @@ const { BPE, Unigram } = library as unknown as {
 const LONG_CHUNK = 2000;
 /** Characters of work between two yields. */
 const STEP = 1000;
+/** What a character adds to the time limit under unknown patterns; ordinary ones take 0.0002 ms. */
+const LIMIT_MS_PER_CHARACTER = 0.01;
 
 /** Encodes text with the rules of one tokenizer.json. */
 export class Encoder {
@@ -54,7 +56,8 @@ export class Encoder {
   private readonly asWritten: AddedTokens;
   private readonly asNormalized: AddedTokens;
   private readonly around: { before: number[]; after: number[] };
-  private readonly limited: boolean;
+  /** Whether a pattern of the file may backtrack, so that every text has a time limit. */
+  readonly limited: boolean;
   /** Rust drops unknown characters before it merges, so their neighbours may become adjacent. */
   private readonly forgets: boolean;
   private readonly wholeChunks: boolean;
@@ -79,19 +82,19 @@ export class Encoder {
       json.added_tokens.filter((token) => !token.normalized),
       (content) => content,
     );
-    this.asNormalized = new AddedTokens(
-      json.added_tokens.filter((token) => token.normalized),
-      this.normalize,
+    this.limited = [...patterns(json.normalizer), ...patterns(json.pre_tokenizer)].some(
+      (pattern) => !isKnownPattern(pattern),
     );
+    this.asNormalized = this.within(0, () => {
+      const normalized = json.added_tokens.filter((token) => token.normalized);
+      return new AddedTokens(normalized, this.normalize);
+    });
     this.around = around(
       json.post_processor,
       new Map([
         ...this.vocabulary,
         ...json.added_tokens.map((token): [string, number] => [token.content, token.id]),
       ]),
-    );
-    this.limited = [...patterns(json.normalizer), ...patterns(json.pre_tokenizer)].some(
-      (pattern) => !isKnownPattern(pattern),
     );
     this.forgets =
       model.type === 'BPE' &&
@@ -111,28 +114,17 @@ export class Encoder {
 
   encode(text: string, addSpecialTokens: boolean): number[] {
     const ids: number[] = [];
-    const drain = (): void => {
+    this.within(text.length, () => {
       for (const _ of this.steps(text, addSpecialTokens, ids));
-    };
-    if (this.limited) withTimeLimit(drain);
-    else drain();
+    });
     return ids;
   }
 
   /**
-   * `encode` in steps that append to `ids`. Yields the number of characters that each step
-   * processed, about a thousand.
+   * `encode` in steps that append to `ids`, without a time limit. Yields the number of characters
+   * that each step processed, about a thousand.
    */
-  *encodeInSteps(text: string, addSpecialTokens: boolean, ids: number[]): Generator<number> {
-    const steps = this.steps(text, addSpecialTokens, ids);
-    for (;;) {
-      const step = this.limited ? withTimeLimit(() => steps.next()) : steps.next();
-      if (step.done) return;
-      yield step.value;
-    }
-  }
-
-  private *steps(text: string, addSpecialTokens: boolean, ids: number[]): Generator<number> {
+  *steps(text: string, addSpecialTokens: boolean, ids: number[]): Generator<number> {
     if (addSpecialTokens) ids.push(...this.around.before);
     const whole = text.replace(/\p{Cs}/gu, '\uFFFD'); // half a surrogate pair has no bytes
     let work = 0;
@@ -150,6 +142,12 @@ export class Encoder {
     }
     if (addSpecialTokens) ids.push(...this.around.after);
     if (work > 0) yield work;
+  }
+
+  private within<T>(characters: number, work: () => T): T {
+    return this.limited
+      ? withTimeLimit(work, LIMIT_MS + LIMIT_MS_PER_CHARACTER * characters)
+      : work();
   }
 
   /** The chunks that are merged separately, and the ids of the added tokens between them. */

@@ -242,7 +242,7 @@ function metaspace(step: Component): PreTokenizer {
 }
 
 /** The pattern of a Split or Replace, translated from Oniguruma's syntax to JavaScript's. */
-export function regularExpression(step: Component): RegExp {
+function regularExpression(step: Component): RegExp {
   const { String: plain, Regex: regex } = (step['pattern'] ?? {}) as {
     String?: unknown;
     Regex?: unknown;

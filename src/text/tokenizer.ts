@@ -5,11 +5,17 @@
  */
 import { createDecoding, type Decoding } from './decoding.js';
 import { Encoder } from './encoder.js';
+import { EncoderThread } from './encoder-thread.js';
 import { optionsFault, shown } from '../files/options.js';
 import { TextError } from './errors.js';
 import { refuseUnknownKeys } from './gguf-keys.js';
 import { readGgufVocabulary, type Metadata } from './gguf-vocabulary.js';
 import { readFolder, type TokenizerParts } from './tokenizer-folder.js';
+
+/** A longer text is tokenised in a thread. */
+const QUICK_CHARACTERS = 50_000;
+/** Ids of the thread that are copied at once. */
+const COPIED_IDS = 10_000;
 
 export type TokenizerSource = { folder: string } | { gguf: Metadata };
 
@@ -70,6 +76,7 @@ export class Tokenizer {
   private readonly tokens: (string | undefined)[] = [];
   private readonly ids: Map<string, number>;
   private longest: number | undefined;
+  private thread: EncoderThread | undefined;
   private table: { bytes: Uint8Array; offsets: Uint32Array } | undefined;
 
   constructor(private readonly parts: TokenizerParts) {
@@ -102,7 +109,8 @@ export class Tokenizer {
 
   /**
    * Token ids of `text`. Names of special tokens in it become those tokens; begin-of-text is added
-   * only on request.
+   * only on request. The event loop waits meanwhile, so a long text, or one for a tokenizer that is
+   * not trusted, belongs to encodeInSlices().
    */
   encode(text: string, options: { addSpecialTokens?: boolean } = {}): number[] {
     checkText(text);
@@ -115,17 +123,21 @@ export class Tokenizer {
   }
 
   /**
-   * encode() in steps; `after` is awaited after each step with the number of characters processed,
-   * so that the event loop can run. Rejects with TextError, or with the error of `after`.
+   * encode() that lets the event loop run: in steps, after each of which `after` is awaited with
+   * the number of characters processed, or in a thread of its own where a step could take long.
+   * Rejects with TextError, the error of `after`, or the reason of an aborted `signal`.
    */
   async encodeInSlices(
     text: string,
     after: (work: number) => Promise<void>,
-    options: { addSpecialTokens?: boolean } = {},
+    options: { addSpecialTokens?: boolean; signal?: AbortSignal } = {},
   ): Promise<number[]> {
     checkText(text);
+    refuseFault(optionsFault(options, ['addSpecialTokens', 'signal'], '[encode] the options'));
+    const { addSpecialTokens = false, signal } = options;
+    if (!this.isQuick(text)) return this.encodeInThread(text, after, addSpecialTokens, signal);
     const ids: number[] = [];
-    const steps = this.encoder.encodeInSteps(text, options.addSpecialTokens ?? false, ids);
+    const steps = this.encoder.steps(text, addSpecialTokens, ids);
     for (;;) {
       let step: IteratorResult<number, void>;
       try {
@@ -136,6 +148,11 @@ export class Tokenizer {
       if (step.done) return ids;
       await after(step.value);
     }
+  }
+
+  /** @internal Whether encode() of a text takes milliseconds: a short one under known patterns. */
+  isQuick(text: string): boolean {
+    return text.length <= QUICK_CHARACTERS && !this.encoder.limited;
   }
 
   /**
@@ -219,11 +236,32 @@ export class Tokenizer {
     };
   }
 
+  private async encodeInThread(
+    text: string,
+    after: (work: number) => Promise<void>,
+    addSpecialTokens: boolean,
+    signal: AbortSignal | undefined,
+  ): Promise<number[]> {
+    this.thread ??= new EncoderThread(this.parts.json, this.encoder.vocabulary);
+    const encoded = await this.thread.encode(text, addSpecialTokens, signal).catch((error) => {
+      if (signal?.aborted) throw signal.reason;
+      throw unsplit(text, error);
+    });
+    const ids: number[] = [];
+    for (let at = 0; at < encoded.length; at += COPIED_IDS) {
+      const part = encoded.subarray(at, at + COPIED_IDS);
+      for (const id of part) ids.push(id);
+      await after(part.length);
+    }
+    return ids;
+  }
+
   private longestToken(): number {
-    const { offsets } = this.tokenBytes();
+    const { decoding } = this;
     let longest = 1;
-    for (let i = 1; i < offsets.length; i++)
-      longest = Math.max(longest, offsets[i]! - offsets[i - 1]!);
+    for (const token of this.tokens)
+      if (token !== undefined && Buffer.byteLength(token) * decoding.growth > longest)
+        longest = Math.max(longest, decoding.bytes(token).length);
     return longest;
   }
 

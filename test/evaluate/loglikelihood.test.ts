@@ -77,10 +77,10 @@ describe.each(['plain', 'chat'] as const)('%s', (kind) => {
 });
 
 describe('encodeChoices', () => {
-  it('begins with the begin-of-text token once, the chat template’s or the tokenizer’s', () => {
+  it('begins with the begin-of-text token once, the chat template’s or the tokenizer’s', async () => {
     const [question] = questions.arc_easy!;
     for (const chat of [false, true]) {
-      const { context } = encodeChoices(question!, language, chat, 112)[0]!;
+      const { context } = (await encodeChoices(question!, language, { chat, most: 112 }))[0]!;
       expect(context.filter((id) => id === language.tokenizer.bosTokenId)).toHaveLength(
         chat ? 2 : 1,
       ); // user and assistant
@@ -88,10 +88,10 @@ describe('encodeChoices', () => {
     }
   });
 
-  it('shares the context of a question’s choices, and cuts a long one from the left', () => {
+  it('shares the context of a question’s choices, and cuts a long one from the left', async () => {
     const long = questions.arc_easy!.find(({ id }) => id === 'arc-24')!;
-    const whole = encodeChoices(long, language, false, 10_000);
-    const cut = encodeChoices(long, language, false, 112);
+    const whole = await encodeChoices(long, language, { chat: false, most: 10_000 });
+    const cut = await encodeChoices(long, language, { chat: false, most: 112 });
     expect(new Set(whole.map(({ context }) => context.join(' '))).size).toBe(1);
     cut.forEach(({ context, continuation }, i) => {
       expect(context.length + continuation.length).toBe(113);
@@ -100,32 +100,35 @@ describe('encodeChoices', () => {
     });
   });
 
-  it('moves white space from the end of the context to the continuation, as Python sees it', () => {
+  it('moves white space from the end of the context to the continuation, as Python sees it', async () => {
     const units = (text: string) => [...text].map((c) => c.codePointAt(0)!);
-    expect(encodePair('ab \n', 'c', units)).toEqual({
+    const tokens = (text: string) => Promise.resolve(units(text));
+    expect(await encodePair('ab \n', 'c', tokens)).toEqual({
       context: units('ab'),
       continuation: units(' \nc'),
     });
-    expect(encodePair('ab\u0085\x1c', ' c', units)).toEqual({
+    expect(await encodePair('ab\u0085\x1c', ' c', tokens)).toEqual({
       context: units('ab'),
       continuation: units('\u0085\x1c c'),
     });
-    expect(encodePair('ab\ufeff', ' c', units)).toEqual({
+    expect(await encodePair('ab\ufeff', ' c', tokens)).toEqual({
       context: units('ab\ufeff'),
       continuation: units(' c'),
     });
   });
 
-  it('names what cannot be compared', () => {
+  it('names what cannot be compared', async () => {
     const question = questions.arc_easy![0]!;
     const { choices: _choices, ...open } = question;
     const { stem: _stem, ...told } = question;
-    expect(() => encodeChoices(open, language, false, 112)).toThrow(
+    await expect(encodeChoices(open, language, { chat: false, most: 112 })).rejects.toThrow(
       'the question "arc-01" of arc_easy has no choices to compare by log-likelihood; use ' +
         'the method generate for it',
     );
-    expect(() => encodeChoices(told, language, false, 112)).toThrow('has no column "question"');
-    expect(() => encodeChoices(question, language, false, 1)).toThrow(
+    await expect(encodeChoices(told, language, { chat: false, most: 112 })).rejects.toThrow(
+      'has no column "question"',
+    );
+    await expect(encodeChoices(question, language, { chat: false, most: 1 })).rejects.toThrow(
       "has 8 tokens and the model's context holds 1",
     );
   });

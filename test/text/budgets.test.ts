@@ -104,7 +104,7 @@ it('long chunks are merged in steps, as the library merges them', () => {
   for (const length of [2000, 5000]) {
     const text = Array.from({ length }, () => letters[integer(8)]).join('');
     const ids: number[] = [];
-    const steps = [...plain.encodeInSteps(text, false, ids)];
+    const steps = [...plain.steps(text, false, ids)];
     expect(Math.max(...steps)).toBeLessThanOrEqual(length + 1000);
     const { vocab, merges } = vocabulary();
     const ranks = new Map(merges.map((pair, rank) => [pair.join(' '), rank]));
@@ -143,9 +143,24 @@ describe('a long text', () => {
   it('lets the event loop run in between', async () => {
     tokenizer = await loadTokenizer({ folder: tinyModel({ tokenizer: true }) });
     const slices = new Slices();
-    const text = 'word '.repeat(100_000);
+    const text = 'word '.repeat(9_999);
+    expect(tokenizer.isQuick(text)).toBe(true);
     const ids = await tokenizer.encodeInSlices(text, (work) => slices.after(work));
-    expect(ids).toHaveLength(text.length);
+    expect(ids).toEqual(tokenizer.encode(text));
+    expect(slices.longest).toBeLessThan(2 * SLICE_CHARACTERS);
+  });
+
+  it('of megabytes is split in a thread, several at once too', async () => {
+    const text = '<|im_end|>wörd '.repeat(100_000);
+    expect(tokenizer.isQuick(text)).toBe(false);
+    const slices = new Slices();
+    const encoded = await Promise.all(
+      [text, `${text}!`].map((each) =>
+        tokenizer.encodeInSlices(each, (work) => slices.after(work), { addSpecialTokens: true }),
+      ),
+    );
+    expect(encoded[0]).toEqual(tokenizer.encode(text, { addSpecialTokens: true }));
+    expect(encoded[1]).toEqual(tokenizer.encode(`${text}!`, { addSpecialTokens: true }));
     expect(slices.longest).toBeLessThan(2 * SLICE_CHARACTERS);
   });
 
@@ -153,6 +168,51 @@ describe('a long text', () => {
     for (const text of ['', 'a', 'héllo <|im_end|> wörld', 'x'.repeat(1000)])
       expect(tokenizer.fewestTokens(text)).toBeLessThanOrEqual(tokenizer.encode(text).length);
     expect(tokenizer.fewestTokens('x'.repeat(100_000))).toBeGreaterThan(5000);
+  });
+});
+
+describe('a pattern that backtracks without end', () => {
+  const hostile = (): Promise<Tokenizer> => {
+    const folder = temporaryFolder();
+    const { model } = { model: { type: 'BPE', ...vocabulary() } };
+    const pattern = { Regex: String.raw`(?:a+)+$` };
+    const pre_tokenizer = { type: 'Split', pattern, behavior: 'Isolated', invert: false };
+    writeFileSync(join(folder, 'tokenizer.json'), JSON.stringify({ model, pre_tokenizer }));
+    return loadTokenizer({ folder });
+  };
+  const endless = `${'a'.repeat(60)}b`;
+  const after = (): Promise<void> => Promise.resolve();
+
+  it('ends in a sentence, while the event loop runs', async () => {
+    const tokenizer = await hostile();
+    let turns = 0;
+    const timer = setInterval(() => turns++, 10);
+    const failed = tokenizer.encodeInSlices(endless, after);
+    await expect(failed).rejects.toMatchObject({
+      code: 'ERR_TOKENIZER',
+      message: expect.stringMatching(/^A text of 61 characters could not .* more than 2 s; check/),
+    });
+    clearInterval(timer);
+    expect(turns).toBeGreaterThan(10);
+    // The thread that gave up a text takes the next one.
+    expect(await tokenizer.encodeInSlices('ab', after)).toEqual(tokenizer.encode('ab'));
+  });
+
+  it('is stopped at once by the signal', async () => {
+    const tokenizer = await hostile();
+    await tokenizer.encodeInSlices('ab', after);
+    const stop = new AbortController();
+    const { signal } = stop;
+    const failed = tokenizer.encodeInSlices(endless.repeat(1000), after, { signal });
+    stop.abort(new Error('stopped'));
+    await expect(failed).rejects.toThrow('stopped');
+    expect(await tokenizer.encodeInSlices('ab', after)).toEqual(tokenizer.encode('ab'));
+  });
+
+  it('in a normalizer is stopped where added tokens are normalized', () => {
+    const normalizer = { type: 'Replace', pattern: { Regex: String.raw`(?:a+)+$` }, content: '' };
+    const added_tokens = [{ id: FIRST, content: endless }];
+    expect(() => encoder({ normalizer, added_tokens })).toThrow('it ran for more than 2 s');
   });
 });
 
