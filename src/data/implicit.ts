@@ -72,24 +72,47 @@ export function splitTexts(chosen: string, rejected: string, where: string): Spl
   };
 }
 
-/** HH-RLHF's text, such as `\n\nHuman: Hi\n\nAssistant: Hello`, as messages; null for any other. */
+/**
+ * The labels of the speakers in a dialogue: HH-RLHF's, each after a blank line, Guanaco's
+ * `### Human:` and Vicuna's `USER:`, which may stand anywhere.
+ */
+const LABELS = [
+  /(?:^|\n\n)(Human|Assistant):/g,
+  /(?:^|\n\n)(User|Assistant):/g,
+  /(?:^|\s*)### ?(Human|User|Assistant):/g,
+  /(?:^|\s)(USER|ASSISTANT):/g,
+];
+
+/**
+ * A dialogue as messages, such as `\n\nHuman: Hi\n\nAssistant: Hello`; null for any other text. A
+ * text before the first label is the system message of a dialogue that ends with the assistant.
+ */
 export function turns(dialogue: string): Message[] | null {
-  if (!/^\s*Human:/.test(dialogue)) return null;
-  const said = dialogue.trim().split(/\n\n(?=(?:Human|Assistant):)/);
-  if (said.length < 2) return null;
-  return said.map((turn) => {
-    const [, who, content] = /^(Human|Assistant): ?([^]*)$/.exec(turn) ?? [];
-    return { role: who === 'Human' ? 'user' : 'assistant', content: (content ?? turn).trim() };
-  });
+  const text = dialogue.trim();
+  for (const label of LABELS) {
+    const found = [...text.matchAll(label)];
+    if (found.length < 2) continue;
+    const said = found.map(({ 0: { length }, 1: who, index }, i): Message => {
+      const content = text.slice(index + length, found[i + 1]?.index).trim();
+      return { role: /^assistant$/i.test(who!) ? 'assistant' : 'user', content };
+    });
+    const preamble = text.slice(0, found[0]!.index).trim();
+    if (preamble === '' && label === LABELS[0] && said[0]!.role === 'user') return said;
+    if (said.some(({ role }, i) => role !== (i % 2 === 0 ? 'user' : 'assistant'))) continue;
+    if (preamble === '') return said;
+    if (said.length % 2 === 0) return [{ role: 'system', content: preamble }, ...said];
+  }
+  return null;
 }
 
 /**
  * The turns of a dialogue, without the label `Assistant:` at which the assistant is to speak; null
- * for any other text.
+ * for any other text. A text that only quotes a dialogue does not end with that label.
  */
 export function dialoguePrompt(text: string): Message[] | null {
   const [, only] = /^\n\nHuman: ?((?:(?!\n\nAssistant:)[^])*)$/.exec(text) ?? [];
   const said = only === undefined ? turns(text) : [{ role: 'user' as const, content: only.trim() }];
   const last = said?.at(-1);
-  return last?.role === 'assistant' && last.content === '' ? said!.slice(0, -1) : said;
+  if (last?.role === 'assistant' && last.content === '') return said!.slice(0, -1);
+  return said?.[0]?.role === 'system' ? null : said;
 }

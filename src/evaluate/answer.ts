@@ -19,6 +19,7 @@ import {
   ANSWER_COLON,
   ANSWER_IS,
   ANSWER_TAG,
+  BINDS,
   clean,
   linesAfter,
   withoutThoughts,
@@ -55,9 +56,10 @@ export function extractAnswer(completion: string, question: Known): string | nul
   const text = withoutThoughts(completion);
   if (question.choices) return extractLetter(text, question.choices);
   // Only the kind of the known answer is used, not its value.
-  return question.answer !== undefined && numericValue(knownAnswer(question.answer)) === null
-    ? extractWords(text, wordsOf(knownAnswer(question.answer)).length)
-    : extractNumber(text);
+  const known = question.answer === undefined ? undefined : knownAnswer(question.answer);
+  if (known === undefined || numericValue(known) !== null) return extractNumber(text);
+  const count = wordsOf(known).length;
+  return count === 0 ? lastSign(text) || null : extractWords(text, count);
 }
 
 /**
@@ -68,7 +70,7 @@ export function matchesAnswer(extracted: string | null, question: Known): boolea
   if (question.choices) return extracted === question.answer;
   const answer = knownAnswer(question.answer);
   const expected = numericValue(answer);
-  if (expected === null) return extracted === clean(answer);
+  if (expected === null) return extracted === (clean(answer) || lastSign(answer));
   const given = numericValue(extracted);
   return given !== null && Math.abs(given - expected) <= 1e-9 * Math.max(1, Math.abs(expected));
 }
@@ -86,8 +88,19 @@ function extractWords(text: string, count: number): string | null {
 function lastWords(text: string, count: number): string {
   const outside = wordsOf(text.replace(/\([^()]*\)/g, ' '));
   const words = outside.length > 0 ? outside : wordsOf(text);
-  return words.slice(-Math.max(1, count)).join(' ');
+  let first = Math.max(0, words.length - Math.max(1, count));
+  while (BINDS.test(words[first - 1] ?? '')) first--;
+  return words.slice(first).join(' ');
 }
+
+/** The last part of a text whose answer is punctuation alone, without quotation marks. */
+const lastSign = (text: string): string =>
+  text
+    .trim()
+    .split(/\s+/)
+    .at(-1)!
+    .replace(/["'`*“”]+/g, '')
+    .replace(/(?<=.)\.$/, '');
 
 const wordsOf = (text: string): string[] =>
   clean(text)

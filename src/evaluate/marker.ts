@@ -85,13 +85,29 @@ export function plainText(text: string): string {
     .replace(/\\(?:text(?:bf|rm|it)?|mathrm|mathbf|mbox)\s*\{/g, '{');
 }
 
-/** Lower case, only letters, digits and inner hyphens, without a leading article. */
+/** Signs that are words of their own: `C++`, `x^2`, `R&D`. Others are punctuation or markup. */
+const SYMBOL = /[+=<>%#&@/^×÷√±°−]/g;
+/** A minus before a variable or a number, and a product; elsewhere these are hyphens and markup. */
+const MINUS = /(?<![\p{L}\p{N})\]-]\s?)-(?=\p{L}(?!\p{L})|\p{N})/gu;
+const PRODUCT = /(?<=[\p{L}\p{N})])\s?\*\s?(?=[\p{L}\p{N}(])/gu;
+/** A symbol at the end of words to which the next word belongs: `-x`, `1 + x`, `and/or`. */
+export const BINDS = /[-+*/^×÷√±−&@#]$/;
+
+/**
+ * Lower case, only letters, digits, inner hyphens and, as words of their own, symbols; without a
+ * leading article, quotation marks at the front of a line, and tags.
+ */
 export function clean(text: string): string {
   return text
     .toLowerCase()
-    .replace(/[^\p{L}\p{N}'’-]+/gu, ' ')
+    .replace(/<\/?[a-z]+>/g, ' ')
+    .replace(/(?:^|\n)\s*(?:[>#]+\s+)+/g, ' ')
+    .replace(MINUS, ' − ')
+    .replace(PRODUCT, ' × ')
+    .replace(SYMBOL, ' $& ')
+    .replace(/[^\p{L}\p{N}'’+=<>%#&@/^×÷√±°−-]+/gu, ' ')
     .replace(/(?<![\p{L}\p{N}])['’-]+|['’-]+(?![\p{L}\p{N}])/gu, ' ')
     .replace(/\s+/g, ' ')
     .trim()
-    .replace(/^(?:the|an|a) (?=\S)/, '');
+    .replace(/^(?:the|an|a) (?=[\p{L}\p{N}])/u, '');
 }

@@ -57,7 +57,8 @@ const DATE = new RegExp(
 export function extractNumber(written: string): string | null {
   const text = plainNumbers(plainText(written));
   const markers = [HASHES, ANSWER_TAG, ANSWER_COLON, BOXED, ANSWER_IS];
-  for (const { marker, line } of linesAfter(text, markers)) {
+  for (const { marker, line: written } of linesAfter(text, markers)) {
+    const line = written.replace(SPACED, spaced);
     const found =
       marker === HASHES
         ? leading(line)
@@ -224,8 +225,17 @@ function plainNumbers(text: string): string {
     .replace(/[¼½¾⅓⅔⅛⅜⅝⅞]/g, (c) => ` ${VULGAR[c]}`)
     .replace(/\{,\}/g, ',')
     .replace(/(?<=\d)(?:\\,|\\!,|[\u00a0\u2009\u202f'’_])(?=\d{3}(?!\d))/g, ',')
-    .replace(/\\(?=[$%])/g, '');
+    .replace(/\\(?=[$%])/g, '')
+    .replace(CERTAIN, spaced);
 }
+
+/** `1 234` after a marker, unless more numbers or a compound (`2 100-gram bags`) follow. */
+const SPACED = /(?<![\d.,/^]\s?)\d{1,2}(?: \d{3})+(?![\d/]| \d|-\p{L})/gu;
+/** The same anywhere where a group begins with 0, so that it is no number of its own: `12 050`. */
+const CERTAIN =
+  /(?<![\d.,/^]\s?)\d{1,3}(?: \d{3})*? 0\d{2}(?: \d{3})*(?!\d|[.,]\d{3})(?:,\d{1,2}(?!\d))?/g;
+
+const spaced = (run: string): string => run.replace(',', '.').replaceAll(' ', ',');
 
 const SCALE: Record<string, number> = { thousand: 1e3, million: 1e6, billion: 1e9 };
 

@@ -34,7 +34,8 @@ function refuseRepeatedKeys(text: string): void {
     const char = text.charCodeAt(at);
     if (char === QUOTE) {
       const start = at++;
-      for (let code; (code = text.charCodeAt(at)) !== QUOTE; at++) if (code === BACKSLASH) at++;
+      at = text.indexOf('"', at);
+      while (isEscaped(text, at)) at = text.indexOf('"', at + 1);
       if (!keyNext) continue;
       keyNext = false;
       const quoted = text.slice(start, at + 1);
@@ -50,6 +51,13 @@ function refuseRepeatedKeys(text: string): void {
       keyNext = false;
     } else if (char === COMMA) keyNext = open.at(-1) !== undefined;
   }
+}
+
+/** Whether an odd number of backslashes stands before `at`. */
+function isEscaped(text: string, at: number): boolean {
+  let first = at;
+  while (text.charCodeAt(first - 1) === BACKSLASH) first--;
+  return (at - first) % 2 === 1;
 }
 
 function parseNumbers(text: string): unknown {

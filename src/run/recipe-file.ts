@@ -17,6 +17,7 @@ import type { z } from 'zod';
 import { RunError } from './errors.js';
 import { withoutEffect } from './recipe-effect.js';
 import { recipeSchema, type Recipe } from './recipe.js';
+import { sft as sftSchema } from './recipe-training.js';
 
 const MAX_BYTES = 1 << 20;
 /** Limit of YAML aliases, against exponential expansion ("billion laughs"). */
@@ -74,6 +75,7 @@ export function parseRecipe(
 
   const data = toData(document, name);
   const applied = overrides.map((override) => applyOverride(data, override));
+  leaveFineTuning(data, applied);
   const parsed = recipeSchema.safeParse(data);
   const mistakes: Finding[] = parsed.success
     ? withoutEffect(parsed.data, data)
@@ -191,6 +193,15 @@ function applyOverride(data: Record<string, unknown>, override: Override): Appli
   }
   put(section, path.at(-1)!, text ? raw : (overrideValue(label, value) ?? null));
   return { label, path };
+}
+
+/** An override with `sft.checkpoint` takes the place of the file's own fine-tuning. */
+function leaveFineTuning(data: Record<string, unknown>, applied: readonly Applied[]): void {
+  const given = applied.filter(({ path }) => path[0] === 'sft').map(({ path }) => path[1]!);
+  const { sft } = data as { sft?: Record<string, unknown> };
+  if (!given.includes('checkpoint') || sft?.['checkpoint'] == null) return;
+  for (const key of Object.keys(sft))
+    if (key !== 'enabled' && key in sftSchema.shape && !given.includes(key)) delete sft[key];
 }
 
 function overrideValue(label: string, value: Document): unknown {

@@ -8,6 +8,7 @@ import {
   fromFile,
   onBadRow,
   only,
+  onlyAll,
   positive,
   source,
   text,
@@ -153,22 +154,28 @@ export const sft = z.strictObject({
   checkpoint: text().describe(
     'An existing M1 to start from, such as `runs/mine/sft/checkpoint`. It is copied ' +
       'into the run and no demonstrations are read, so several methods can start from ' +
-      'the same M1.',
+      "the same M1. `--set sft.checkpoint` takes the place of the file's own fine-tuning: its " +
+      'other keys of `sft` are left out.',
   ),
-  source: source().describe(
-    'Demonstrations: `builtin`, or files and data sets as in `prompts`. Rows have ' +
-      '`messages`, `prompt` and `completion`, or `instruction` and `output`.',
+  ...onlyAll(
+    { 'sft.checkpoint': 'absent' },
+    {
+      source: source().describe(
+        'Demonstrations: `builtin`, or files and data sets as in `prompts`. Rows have ' +
+          '`messages`, `prompt` and `completion`, or `instruction` and `output`.',
+      ),
+      columns: only(fromFile('sft'), columns().describe('Renamed columns, as in `prompts`.')),
+      on_bad_row: only(fromFile('sft'), onBadRow('demonstrations')),
+      count: count(0, 64).describe('Demonstrations used; 0 takes the whole source.'),
+      ...optimisation({
+        section: 'sft',
+        learningRate: 5e-6,
+        epochs: 1,
+        batchSize: 8,
+        unit: 'demonstrations',
+      }),
+    },
   ),
-  columns: only(fromFile('sft'), columns().describe('Renamed columns, as in `prompts`.')),
-  on_bad_row: only(fromFile('sft'), onBadRow('demonstrations')),
-  count: count(0, 64).describe('Demonstrations used; 0 takes the whole source.'),
-  ...optimisation({
-    section: 'sft',
-    learningRate: 5e-6,
-    epochs: 1,
-    batchSize: 8,
-    unit: 'demonstrations',
-  }),
 });
 
 export const lora = z.strictObject({

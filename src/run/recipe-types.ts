@@ -15,6 +15,18 @@ export type Effect = Condition | readonly Condition[];
 /** `schema` with the conditions under which its key has an effect. */
 export const only = <T extends z.ZodType>(effect: Effect, schema: T): T => schema.meta({ effect });
 
+/** `shape` with a further condition of all its keys. */
+export const onlyAll = <S extends z.ZodRawShape>(condition: Condition, shape: S): S =>
+  Object.fromEntries(
+    Object.entries(shape).map(([key, schema]) => {
+      const own = (schema as z.ZodType).meta()?.['effect'] as Effect | undefined;
+      const effect = Array.isArray(own)
+        ? (own as readonly Condition[]).map((each) => ({ ...condition, ...each }))
+        : { ...condition, ...(own as Condition | undefined) };
+      return [key, only(effect, schema as z.ZodType)];
+    }),
+  ) as unknown as S;
+
 /** The model's own pairs: sampled and ranked. */
 export const OWN_PAIRS = { 'pairs.source': 'absent' } as const;
 

@@ -177,6 +177,17 @@ describe("HH-RLHF's prompts", () => {
   it.each([
     ['\n\nHuman: Hi\n\nAssistant: Ho\n\nHuman: More', [user('Hi'), assistant('Ho'), user('More')]],
     ['\n\nHuman: Hi', [user('Hi')]],
+    ['User: Hi\n\nAssistant: Ho\n\nUser: More', [user('Hi'), assistant('Ho'), user('More')]],
+    ['### Human: Hi### Assistant:', [user('Hi')]],
+    ['Be kind. USER: Hi ASSISTANT:', [{ role: 'system', content: 'Be kind.' }, user('Hi')]],
+    [
+      'Be kind.\n\nHuman: Hi\n\nAssistant: Ho\n\nHuman: More\n\nAssistant:',
+      [{ role: 'system', content: 'Be kind.' }, user('Hi'), assistant('Ho'), user('More')],
+    ],
+    [
+      'Go on:\n\nHuman: Hi\n\nAssistant: Ho',
+      [user('Go on:\n\nHuman: Hi\n\nAssistant: Ho')], // quotes a dialogue
+    ],
     ['\n\nHuman: Hi\n\nAssistant:', [user('Hi')]],
     ['Human: a history', [user('Human: a history')]],
   ])('%j', async (prompt, messages) =>

@@ -43,6 +43,33 @@ describe('isCorrect', () => {
   });
 });
 
+describe('symbols in words', () => {
+  it.each([
+    ['C++', 'Answer: C++.', true],
+    ['C', 'Answer: C++', false],
+    ['C#', 'Answer: `C#`', true],
+    ['C', 'Answer: C#', false],
+    ['x^2 + 1', 'Answer: $x^2+1$.', true],
+    ['x^2 + 1', 'Answer: x^2 - 1', false],
+    ['-x', 'Answer: -x', true],
+    ['x', 'Answer: -x', false],
+    ['2x', 'Answer: y = 2x', true],
+    ['2x', 'Answer: 1 + 2x', false],
+    ['a + b', 'Answer: a+b', true],
+    ['a + b', 'Answer: c+b', false],
+    ['2*x', 'Answer: 2 * x', true],
+    ['R&D', 'The answer is R&D.', true],
+    ['x < 5', 'Answer: x > 5', false],
+    ['!', 'Answer: "!"', true],
+    ['!', 'Answer: ?', false],
+    ['cold', 'Answer: **cold**', true],
+    ['cold', 'Answer: - cold', true],
+    ['cold', 'Answer:\n> cold', true],
+    ['cold', 'Answer: hot -> cold', true],
+    ['cold', 'Answer: <b>cold</b>', true],
+  ])('%j: %j: %j', (answer, text, expected) => expect(isCorrect({ answer }, text)).toBe(expected));
+});
+
 describe('an answer with a solution before ####', () => {
   const row = { answer: 'There are 2 + 3 = <<2+3=5>>5 pens.\n#### 5' };
   it('is the text after it', () => {
