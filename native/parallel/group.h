@@ -14,7 +14,8 @@ class Group {
   virtual ~Group() = default;
   virtual int rank() const = 0;  // 0 … size − 1
   virtual int size() const = 0;
-  bool single() const { return size() == 1; }
+  // Whether nothing has to be sent. A group of c10d sends even if it has one rank.
+  virtual bool single() const { return size() == 1; }
 
   // Waits for an operation that has begun, once; its tensors must stay as they are until then.
   // Throws Error{io} where a rank was lost or the time-out passed.

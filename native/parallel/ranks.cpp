@@ -63,6 +63,7 @@ class C10dGroup : public Group {
 
   int rank() const override { return place_.rank; }
   int size() const override { return place_.size; }
+  bool single() const override { return false; }
 
   Pending all_reduce(Tensor tensor) override {
     return begin(tensor, [tensor](c10d::Backend& backend) {

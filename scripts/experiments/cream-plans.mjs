@@ -60,6 +60,29 @@ const COMMON = [
   'train.save_steps=0',
 ];
 
+/**
+ * What a device adds: sizes that the CPU's defaults do not have, and that `auto` would take from
+ * the memory that other runs of the experiment leave.
+ */
+export const DEVICES = {
+  cpu: { settings: [], evaluation: ['--save-prompts', '64'], options: [] },
+  cuda: {
+    settings: [
+      'device=cuda',
+      'sample.max_num_seqs=512',
+      'sample.save_prompts=128',
+      'score.max_num_batched_tokens=16384',
+      'sft.micro_batch_tokens=8192',
+      'train.micro_batch_tokens=8192',
+    ],
+    evaluation: ['--save-prompts', '512'],
+    options: [
+      ...['--device', 'cuda', '--max-num-seqs', '512'],
+      ...['--max-num-batched-tokens', '16384'],
+    ],
+  },
+};
+
 export const PLANS = {
   // Seeds: SHA-256 of `cream-lm experiment registration 1 i`, i = 0 … 3
   // (docs/experiments/cream.md).

@@ -43,7 +43,7 @@ function overSeeds(values, { meanInterval }, show) {
   return low === null ? show(mean) : `${show(mean)} (${show(low)} … ${show(high)})`;
 }
 
-function primaryTable({ seeds, arms }, models, trained, statistics) {
+function primaryTable({ seeds, arms, models: registered }, models, trained, statistics) {
   const { before, after } = PRIMARY;
   if (!arms.includes(before) || !arms.includes(after)) return '';
   const tests = models.map((model) => {
@@ -55,7 +55,12 @@ function primaryTable({ seeds, arms }, models, trained, statistics) {
       );
     return { model, pooled: compared(), bySeed: seeds.map((seed) => compared(seed).difference) };
   });
-  const adjusted = statistics.holm(tests.map(({ pooled }) => pooled.p));
+  // A registered model that has not run counts as a test, the one with the largest p.
+  const absent = Object.keys(registered).length - tests.length;
+  const adjusted = statistics.holm([
+    ...tests.map(({ pooled }) => pooled.p),
+    ...Array.from({ length: absent }, () => 1),
+  ]);
   return table(
     `Primary: greedy accuracy of the last model, ${after} against ${before}`,
     [

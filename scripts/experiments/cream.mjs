@@ -2,19 +2,30 @@
 // for every seed, then every arm from the same M1. All models are measured in the same way.
 //
 //   node scripts/experiments/cream.mjs --data DIR [--plan full|pilot|smoke] [--out runs/cream]
-//     [--model gemma3=PATH …] [--also temporal …] [--write docs/EXPERIMENTS.md]
+//     [--model gemma3=PATH …] [--only smollm2 …] [--also temporal …] [--device cuda] [--jobs 8]
+//     [--write docs/EXPERIMENTS.md]
 //
-// DIR holds the files that cream-plans.mjs names, as JSONL. Finished parts are kept, so the same
-// command resumes. Tables are made only when everything is finished: they go to stdout, and with
+// DIR holds the files that cream-plans.mjs names, as JSONL. --only leaves out the plan's other
+// models; --jobs runs that many commands at a time, which a GPU has room for. Finished parts are
+// kept, so the same command resumes. Tables are made only when everything is finished: they go to stdout, and with
 // --write between the plan's markers of that page.
 import { existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { createHash } from 'node:crypto';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { runMain, say, SetupError } from '../steps.mjs';
-import { ARMS, EXPLORATORY, DEMONSTRATIONS, PAIRS, PLANS, PROMPTS, TASKS } from './cream-plans.mjs';
+import {
+  ARMS,
+  DEMONSTRATIONS,
+  DEVICES,
+  EXPLORATORY,
+  PAIRS,
+  PLANS,
+  PROMPTS,
+  TASKS,
+} from './cream-plans.mjs';
 import { experimentTables } from './cream-tables.mjs';
-import { cream, readLines, trainRun } from './support.mjs';
+import { commands, everyOne, readLines } from './support.mjs';
 
 await runMain(async () => {
   const { values } = parseArgs({
@@ -23,28 +34,38 @@ await runMain(async () => {
       plan: { type: 'string', default: 'full' },
       out: { type: 'string' },
       model: { type: 'string', multiple: true, default: [] },
+      only: { type: 'string', multiple: true, default: [] },
       also: { type: 'string', multiple: true, default: [] },
+      device: { type: 'string', default: 'cpu' },
+      jobs: { type: 'string', default: '1' },
       write: { type: 'string' },
     },
   });
-  const registered = PLANS[values.plan];
-  if (registered === undefined)
-    throw new SetupError(`--plan ${values.plan} is not known: ${Object.keys(PLANS).join(', ')}.`);
-  const unknown = values.also.find((arm) => EXPLORATORY[arm] === undefined);
-  if (unknown !== undefined)
-    throw new SetupError(`--also ${unknown} is not known: ${Object.keys(EXPLORATORY).join(', ')}.`);
+  const known = (option, name, all) => {
+    if (Object.hasOwn(all, name)) return all[name];
+    throw new SetupError(`--${option} ${name} is not known: ${Object.keys(all).join(', ')}.`);
+  };
+  const registered = known('plan', values.plan, PLANS);
+  for (const arm of values.also) known('also', arm, EXPLORATORY);
+  for (const model of values.only) known('only', model, registered.models);
+  const jobs = Number(values.jobs);
+  if (!Number.isInteger(jobs) || jobs < 1)
+    throw new SetupError(`--jobs ${values.jobs} is no number of commands.`);
   const plan = { ...registered, arms: [...registered.arms, ...values.also] };
   const experiment = {
     plan,
+    device: known('device', values.device, DEVICES),
     data: dataFolder(values.data, plan),
     out: values.out ?? join('runs', `cream-${values.plan}`),
-    models: modelsOf(plan, values.model),
+    models: modelsOf(plan, values.model, values.only),
+    ...commands(jobs),
   };
-  const trained = Object.keys(experiment.models).flatMap((model) =>
-    plan.seeds.flatMap((seed, block) => trainSeed(experiment, model, seed, block)),
+  const trained = await everyOne(
+    Object.keys(experiment.models).flatMap((model) =>
+      plan.seeds.map((seed, block) => trainSeed(experiment, { model, seed, block })),
+    ),
   );
-  for (const one of trained) measure(experiment, one);
-  const tables = await experimentTables(plan, trained);
+  const tables = await experimentTables(plan, trained.flat());
   process.stdout.write(tables);
   if (values.write !== undefined) writeBetween(values.write, values.plan, tables);
 });
@@ -66,10 +87,13 @@ function dataFolder(data, { seeds }) {
   return data;
 }
 
-function modelsOf({ models }, given) {
+function modelsOf({ models }, given, only) {
   const paths = Object.fromEntries(given.map((pair) => pair.split(/=(.*)/s, 2)));
+  const wanted = Object.entries(models).filter(
+    ([name]) => only.length === 0 || only.includes(name),
+  );
   return Object.fromEntries(
-    Object.entries(models).map(([name, standard]) => {
+    wanted.map(([name, standard]) => {
       const path = paths[name] ?? standard;
       if (path === null)
         throw new SetupError(`The plan needs a file of ${name}: add --model ${name}=PATH.`);
@@ -82,79 +106,83 @@ function file(data, stem) {
   return join(data, `${stem}.jsonl`);
 }
 
-/** M1 and every arm of one model and seed; `block` numbers the seed's questions. */
-function trainSeed({ plan, data, out, models }, model, seed, block) {
+/**
+ * M1 and every arm of one model and seed, trained and measured; `block` numbers the seed's
+ * questions.
+ */
+async function trainSeed(experiment, of) {
+  const { plan, device, data, out, models, trainRun } = experiment;
+  const { model, seed } = of;
   const folder = (name) => join(out, model, String(seed), name);
   const common = [`model=${models[model]}`, `seed=${seed}`, 'evaluate.tasks=[]'];
-  const sft = plan.settings.filter((setting) => setting.startsWith('sft.'));
-  const rest = plan.settings.filter((setting) => !setting.startsWith('sft.'));
-  const source = `sft.source=${file(data, DEMONSTRATIONS)}`;
+  const settings = [...plan.settings, ...device.settings];
+  const sft = settings.filter((setting) => setting.startsWith('sft.'));
+  const rest = settings.filter((setting) => !setting.startsWith('sft.'));
   const first = folder('m1');
-  trainRun(first, [
+  await trainRun(first, [
     ...common,
     'iterations=0',
-    source,
+    `sft.source=${file(data, DEMONSTRATIONS)}`,
     ...sft,
-    ...rest.filter((setting) => setting.startsWith('dtype=')),
+    ...rest.filter((setting) => /^(?:dtype|device)=/.test(setting)),
   ]);
   const m1 = join(first, 'sft/checkpoint');
-  const of = { model, seed, block };
-  return [
-    { ...of, arm: 'M1', directory: first, checkpoint: m1 },
-    ...plan.arms.map((arm) => {
-      const directory = folder(arm);
-      const prompts = PROMPTS.map((stem) => file(data, stem)).join(', ');
-      trainRun(directory, [
-        ...common,
-        `iterations=${plan.iterations}`,
-        `sft.checkpoint=${m1}`,
-        `prompts.source=[${prompts}]`,
-        ...rest,
-        ...(ARMS[arm] ?? EXPLORATORY[arm]),
-      ]);
-      const last = join(directory, `iteration-${plan.iterations}`);
-      return { ...of, arm, directory, checkpoint: join(last, 'checkpoint') };
-    }),
-  ];
+  const prompts = PROMPTS.map((stem) => file(data, stem)).join(', ');
+  const trainArm = async (arm) => {
+    const directory = folder(arm);
+    await trainRun(directory, [
+      ...common,
+      `iterations=${plan.iterations}`,
+      `sft.checkpoint=${m1}`,
+      `prompts.source=[${prompts}]`,
+      ...rest,
+      ...(ARMS[arm] ?? EXPLORATORY[arm]),
+    ]);
+    const last = join(directory, `iteration-${plan.iterations}`);
+    return measured(experiment, { ...of, arm, directory, checkpoint: join(last, 'checkpoint') });
+  };
+  return everyOne([
+    measured(experiment, { ...of, arm: 'M1', directory: first, checkpoint: m1 }),
+    ...plan.arms.map(trainArm),
+  ]);
 }
 
 /** Greedy answers to the seed's questions, log-likelihoods of all, ranking of human pairs. */
-function measure({ plan, data, out, models }, { model, block, arm, seed, directory, checkpoint }) {
-  const tell = (what) => say(`${model}, seed ${seed}, ${arm}: ${what}`);
+async function measured({ plan, device, data, out, models, cream }, one) {
+  const { model, block, arm, seed, directory, checkpoint } = one;
   const exact = plan.settings.filter((setting) => setting.startsWith('dtype='));
   const dtype = exact.flatMap((setting) => ['--dtype', setting.slice('dtype='.length)]);
+  const options = [...dtype, ...device.options];
   const limit = ['--count', String(plan.questions)];
-  const make = (name, what, args) => {
+  const make = async (name, what, args, capture = false) => {
     const target = join(directory, name);
     if (existsSync(target)) return;
-    tell(what);
-    cream([...args, '--out', target]);
+    say(`${model}, seed ${seed}, ${arm}: ${what}`);
+    const written = capture ? [] : ['--out', target];
+    const text = await cream([...args, ...written], { capture, log: `${target}.log` });
+    if (!capture) return;
+    writeFileSync(`${target}.part`, text);
+    renameSync(`${target}.part`, target);
   };
-  make('greedy.jsonl', 'greedy answers', [
-    ...['eval', '--model', checkpoint, ...dtype, ...limit, '--save-prompts', '64'],
+  await make('greedy.jsonl', 'greedy answers', [
+    ...['eval', '--model', checkpoint, ...options, ...limit, ...device.evaluation],
     ...['--max-new-tokens', String(plan.answerTokens)],
     ...Object.keys(TASKS).flatMap((task) => [
       '--task',
       `${task}:${blockOf(data, out, task, plan, block)}`,
     ]),
   ]);
-  make('likelihood.jsonl', 'log-likelihoods', [
-    ...['eval', '--model', checkpoint, ...dtype, ...limit, '--method', 'loglikelihood'],
+  await make('likelihood.jsonl', 'log-likelihoods', [
+    ...['eval', '--model', checkpoint, ...options, ...limit, '--method', 'loglikelihood'],
     ...Object.entries(TASKS).flatMap(([task, stem]) => ['--task', `${task}:${file(data, stem)}`]),
   ]);
-  const ranking = join(directory, 'rank-eval.json');
-  if (existsSync(ranking)) return;
-  tell('ranking of human pairs');
-  const rated = cream(
-    [
-      ...['rank-eval', '--pairs', file(data, PAIRS), '--count', String(plan.pairs), ...dtype],
-      ...['--base', models[model], '--model', checkpoint, '--json'],
-      ...['--rewards', 'implicit', 'implicit_mean', 'implicit_controlled', 'likelihood'],
-    ],
-    { capture: true },
-  );
-  writeFileSync(`${ranking}.part`, rated);
-  renameSync(`${ranking}.part`, ranking);
+  const ranking = [
+    ...['rank-eval', '--pairs', file(data, PAIRS), '--count', String(plan.pairs), ...options],
+    ...['--base', models[model], '--model', checkpoint, '--json'],
+    ...['--rewards', 'implicit', 'implicit_mean', 'implicit_controlled', 'likelihood'],
+  ];
+  await make('rank-eval.json', 'ranking of human pairs', ranking, true);
+  return one;
 }
 
 /**

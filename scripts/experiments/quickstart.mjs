@@ -10,7 +10,7 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { runMain, say } from '../steps.mjs';
-import { cream, percent, readLines, shownP, signed, trainRun } from './support.mjs';
+import { commands, percent, readLines, shownP, signed } from './support.mjs';
 
 const SEEDS = '9273,1405,4668,9783,7276';
 const MODELS = { before: 'sft/checkpoint', after: 'iteration-2/checkpoint' };
@@ -24,20 +24,26 @@ await runMain(async () => {
       set: { type: 'string', multiple: true, default: [] },
     },
   });
-  const rows = values.seeds.split(',').map((seed) => {
+  const { cream, trainRun } = commands();
+  const rows = [];
+  for (const seed of values.seeds.split(',')) {
     const directory = join(values.out, seed);
-    trainRun(directory, ['evaluate.tasks=[]', `seed=${seed}`, ...values.set]);
-    const [before, after] = Object.entries(MODELS).map(([name, path]) => {
-      const answers = join(directory, `${name}.jsonl`);
-      if (!existsSync(answers)) {
+    await trainRun(directory, ['evaluate.tasks=[]', `seed=${seed}`, ...values.set]);
+    const answers = {};
+    for (const [name, path] of Object.entries(MODELS)) {
+      const file = join(directory, `${name}.jsonl`);
+      if (!existsSync(file)) {
         say(`seed ${seed}: ${name}`);
         const model = join(directory, path);
-        cream(['eval', '--model', model, ...QUESTIONS, '--seed', seed, '--out', answers]);
+        await cream(['eval', '--model', model, ...QUESTIONS, '--seed', seed, '--out', file]);
       }
-      return readLines(answers).map((answer) => ({ ...answer, task: `${answer.task} ${seed}` }));
-    });
-    return { seed, before, after, metrics: readLines(join(directory, 'metrics.jsonl')) };
-  });
+      answers[name] = readLines(file).map((answer) => ({
+        ...answer,
+        task: `${answer.task} ${seed}`,
+      }));
+    }
+    rows.push({ seed, ...answers, metrics: readLines(join(directory, 'metrics.jsonl')) });
+  }
   const { compare } = await import('../../dist/evaluate/intervals.js');
   process.stdout.write(table(rows, compare));
 });

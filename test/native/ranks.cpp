@@ -16,19 +16,6 @@ namespace {
 
 constexpr const char* kChild = "CREAM_CHECK_RANK";
 
-std::string free_port() {
-  const int fd = socket(AF_INET, SOCK_STREAM, 0);
-  sockaddr_in address{};
-  address.sin_family = AF_INET;
-  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  socklen_t size = sizeof(address);
-  if (bind(fd, reinterpret_cast<sockaddr*>(&address), size) != 0 ||
-      getsockname(fd, reinterpret_cast<sockaddr*>(&address), &size) != 0)
-    throw Failure("no free port");
-  ::close(fd);
-  return std::to_string(ntohs(address.sin_port));
-}
-
 pid_t start(const std::string& name, int rank, int ranks, const std::string& port,
             const std::string& output) {
   const pid_t pid = fork();
@@ -65,6 +52,19 @@ void run_child(const std::function<void(cream::Ranks&)>& body) {
 
 }  // namespace
 
+uint16_t free_port() {
+  const int fd = socket(AF_INET, SOCK_STREAM, 0);
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  socklen_t size = sizeof(address);
+  if (bind(fd, reinterpret_cast<sockaddr*>(&address), size) != 0 ||
+      getsockname(fd, reinterpret_cast<sockaddr*>(&address), &size) != 0)
+    throw Failure("no free port");
+  ::close(fd);
+  return ntohs(address.sin_port);
+}
+
 std::vector<RankOutcome> outcomes_of(const std::string& name, int ranks,
                                      const std::function<void(cream::Ranks&)>& body) {
   if (!cream::built_with_gloo()) throw Skip("this build has no Gloo");
@@ -72,7 +72,7 @@ std::vector<RankOutcome> outcomes_of(const std::string& name, int ranks,
     run_child(body);
     return {};
   }
-  const std::string port = free_port();
+  const std::string port = std::to_string(free_port());
   std::vector<pid_t> pids;
   std::vector<std::string> files;
   for (int rank = 0; rank < ranks; ++rank) {

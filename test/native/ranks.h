@@ -9,6 +9,9 @@
 
 namespace check {
 
+// A TCP port of this machine that nothing listens on.
+uint16_t free_port();
+
 // Calls `body` in each of `ranks` processes; `name` is the case's own.
 void on_ranks(const std::string& name, int ranks,
               const std::function<void(cream::Ranks& ranks)>& body);

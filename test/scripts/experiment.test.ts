@@ -66,7 +66,7 @@ beforeAll(() => {
 
 describe('scripts/experiments/cream.mjs', () => {
   it('trains every arm from one M1 per seed, and makes all tables', () => {
-    const { status, stdout, stderr } = experiment('--write', page);
+    const { status, stdout, stderr } = experiment('--write', page, '--jobs', '2');
     expect({ status, stderr: status === 0 ? '' : stderr }).toEqual({ status: 0, stderr: '' });
     for (const title of [
       'Primary: greedy accuracy of the last model, cream-avg against srlm',
