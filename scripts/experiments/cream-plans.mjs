@@ -37,6 +37,13 @@ export const EXPLORATORY = {
 /** The comparison that is tested; all others are reported with intervals only. */
 export const PRIMARY = { before: 'srlm', after: 'cream-avg' };
 
+/** Reported with intervals, without a test. */
+export const CONTROLS = [
+  { before: 'permuted', after: 'cream-dyn' },
+  { before: 'sign', after: 'cream-avg' },
+  { before: 'cream-avg', after: 'length-controlled' },
+];
+
 export const DEMONSTRATIONS = 'openassistant/train';
 export const PAIRS = 'openassistant/pairs';
 export const PROMPTS = ['arc_easy/train', 'arc_challenge/train', 'openbookqa/train', 'siqa/train'];

@@ -1,7 +1,7 @@
 // The tables of the experiment, from the files that its runs and measurements left.
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { PRIMARY } from './cream-plans.mjs';
+import { CONTROLS, PRIMARY } from './cream-plans.mjs';
 import { percent, readLines, shownP, signed, table } from './support.mjs';
 
 /** Markdown of all tables. `trained`: {model, seed, block, arm, directory} of every model. */
@@ -15,6 +15,7 @@ export async function experimentTables(plan, trained) {
     return [
       `\n### ${model}\n`,
       answersTable(plan, of, 'greedy', 'Greedy answers', statistics),
+      controlsTable(plan, of, statistics),
       answersTable(plan, of, 'likelihood', 'Log-likelihood', statistics),
       rankingTable(plan, of, statistics),
       iterationTable(plan, of, statistics),
@@ -123,6 +124,33 @@ function answersTable({ arms, seeds }, trained, name, title, statistics) {
     title,
     [...head, 'against M1 (95 %, seeds)', ...(name === 'greedy' ? ['no answer found, %'] : [])],
     rows,
+  );
+}
+
+/** Greedy accuracy of arms beside their controls. */
+function controlsTable({ arms, seeds }, trained, statistics) {
+  const rows = CONTROLS.filter(
+    ({ before, after }) => arms.includes(before) && arms.includes(after),
+  );
+  const compared = ({ before, after }, seed) =>
+    statistics.compare(
+      answersOf(trained, before, 'greedy', seed),
+      answersOf(trained, after, 'greedy', seed),
+    );
+  return table(
+    'Arms against their controls, greedy accuracy',
+    ['arms', 'difference (95 %, questions)', 'won, lost', 'by seed', 'mean (95 %, seeds)'],
+    rows.map((pair) => {
+      const pooled = compared(pair);
+      const bySeed = seeds.map((seed) => compared(pair, seed).difference);
+      return [
+        `${pair.after} against ${pair.before}`,
+        `${signed(pooled.difference)} (${signed(pooled.low)} … ${signed(pooled.high)})`,
+        `${pooled.onlyAfter}, ${pooled.onlyBefore}`,
+        bySeed.map(signed).join(', '),
+        overSeeds(bySeed, statistics, signed),
+      ];
+    }),
   );
 }
 

@@ -71,6 +71,7 @@ describe('scripts/experiments/cream.mjs', () => {
     for (const title of [
       'Primary: greedy accuracy of the last model, cream-avg against srlm',
       'Greedy answers',
+      'Arms against their controls, greedy accuracy',
       'Log-likelihood',
       'Ranking of human pairs',
       'Iteration by iteration',
