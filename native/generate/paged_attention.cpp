@@ -52,18 +52,26 @@ Tensor PagedPrefill::attend_joined(const AttentionLayer& layer, const ops::Joine
   return over_keys(layer, q, k, v);
 }
 
+Tensor PagedDecode::over_pages(const AttentionLayer& layer, const Tensor& q, const Tensor& cache) {
+  const auto [plan, added] = plans_.try_emplace({layer.kind.window, layer.kind.softcap});
+  if (added) plan->second = ops::paged_plan(q, cache, seen_, layer.kind);
+  PagedRows seen = seen_;
+  seen.plan = plan->second;
+  return ops::paged_decode_attention(q, cache, seen, layer.kind);
+}
+
 Tensor PagedDecode::attend(const AttentionLayer& layer, const Tensor& q, const Tensor& k,
                            const Tensor& v) {
   const Tensor cache = cache_.layer(layer.index);
   ops::write_pages(k, v, cache, step_.pages, step_.slots);
-  return ops::paged_decode_attention(q, cache, seen_, layer.kind);
+  return over_pages(layer, q, cache);
 }
 
 Tensor PagedDecode::attend_joined(const AttentionLayer& layer, const ops::JoinedHeads& joined) {
   const Tensor cache = cache_.layer(layer.index);
   const Tensor q =
       ops::rope_into_pages(joined, {cache, step_.pages, step_.slots}, /*keys=*/false).q;
-  return ops::paged_decode_attention(q, cache, seen_, layer.kind);
+  return over_pages(layer, q, cache);
 }
 
 uint64_t decode_buffer_bytes(const ModelConfig& config, int64_t sequences, int64_t length) {

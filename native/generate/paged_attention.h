@@ -2,6 +2,7 @@
 // sequence (decode).
 #pragma once
 
+#include <map>
 #include <vector>
 
 #include "generate/sequence.h"
@@ -56,9 +57,13 @@ class PagedDecode : public Attention {
   Tensor attend_joined(const AttentionLayer& layer, const ops::JoinedHeads& joined) override;
 
  private:
+  Tensor over_pages(const AttentionLayer& layer, const Tensor& q, const Tensor& cache);
+
   const PagedCache& cache_;
   const ops::DecodeStep& step_;
   PagedRows seen_;
+  // PagedRows::plan of the step's layers, by window and softcap.
+  std::map<std::pair<int64_t, double>, Tensor> plans_;
 };
 
 // Buffer bytes of decode attention for `sequences` sequences of `length` positions, in addition to

@@ -5,6 +5,7 @@
 //
 // - index(): index of the block in the grid.
 // - each(n, f): f(i) for i in 0 … n − 1; thread t takes t, t + threads, …, in no guaranteed order.
+// - each_thread(f): f(t) for each thread t of the block.
 // - reduce(n, identity, f, op): op over f(i) for i in 0 … n − 1, in the same tree on CPU and GPU:
 //   the results are equal bit for bit where those of f and op are.
 // - keep<T>(n, initial): one T per index of each(n, …), n ≤ threads, kept in registers from one
@@ -66,6 +67,11 @@ class HostBlock {
   template <class F>
   void each(int64_t n, const F& f) const {
     for (int64_t i = 0; i < n; ++i) f(i);
+  }
+
+  template <class F>
+  void each_thread(const F& f) const {
+    for (int thread = 0; thread < threads_; ++thread) f(thread);
   }
 
   template <class T>

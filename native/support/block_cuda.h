@@ -31,6 +31,11 @@ int launch(const Kernel& kernel, const Grid& grid, void* stream) {
 #endif
   return 0;
 }
+
+template <class Kernel>
+int32_t resident_blocks(int, int64_t) {
+  return 7;  // more works than blocks in the tests
+}
 #else
 }  // namespace cream
 
@@ -59,6 +64,11 @@ class DeviceBlock {
   template <class F>
   __device__ void each(int64_t n, const F& f) const {
     for (int64_t i = threadIdx.x; i < n; i += blockDim.x) f(i);
+  }
+
+  template <class F>
+  __device__ void each_thread(const F& f) const {
+    f(static_cast<int>(threadIdx.x));
   }
 
   template <class T>
@@ -125,6 +135,21 @@ template <class Kernel>
 __global__ void __launch_bounds__(most_threads<Kernel>()) run_block(const Kernel kernel) {
   DeviceBlock block;
   kernel(block);
+}
+
+// The blocks that the GPU runs at once, of kernels that divide their work among so many.
+template <class Kernel>
+int32_t resident_blocks(int threads, int64_t shared_bytes) {
+  int device = 0, processors = 0, blocks = 0;
+  cudaFuncSetAttribute(run_block<Kernel>, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                       static_cast<int>(shared_bytes));
+  cudaFuncSetAttribute(run_block<Kernel>, cudaFuncAttributePreferredSharedMemoryCarveout,
+                       cudaSharedmemCarveoutMaxShared);
+  cudaGetDevice(&device);
+  cudaDeviceGetAttribute(&processors, cudaDevAttrMultiProcessorCount, device);
+  cudaOccupancyMaxActiveBlocksPerMultiprocessor(&blocks, run_block<Kernel>, threads,
+                                                static_cast<size_t>(shared_bytes));
+  return processors * blocks > 0 ? processors * blocks : 1;
 }
 
 // `stream`: a cudaStream_t. Returns 0 or the CUDA error number of the launch.

@@ -54,6 +54,11 @@ class ThreadBlock {
     for (int64_t i = thread_; i < n; i += group_.threads) f(i);
   }
 
+  template <class F>
+  void each_thread(const F& f) const {
+    f(thread_);
+  }
+
   template <class T>
   struct Kept {
     T value;

@@ -78,6 +78,12 @@ struct HostWarp {
     for (int row = 0; row < kWarpRows; ++row)
       for (int n = 0; n < N; ++n) f(row, n, tile.x[row][n]);
   }
+  // f(row, column, value, next column's value) for every second column.
+  template <int N, class F>
+  static void each_pair(const Tile<N>& tile, const F& f) {
+    for (int row = 0; row < kWarpRows; ++row)
+      for (int n = 0; n < N; n += 2) f(row, n, tile.x[row][n], tile.x[row][n + 1]);
+  }
   // f(row, value); on a GPU by four lanes with equal values.
   template <class F>
   static void each_row(Rows& rows, const F& f) {
@@ -99,6 +105,13 @@ struct HostWarp {
     Rows out = filled(-INFINITY);
     for (int row = 0; row < kWarpRows; ++row)
       for (int n = 0; n < N; ++n) out.x[row] = std::fmax(out.x[row], tile.x[row][n]);
+    return out;
+  }
+  template <int N, int M>
+  static Rows row_max(const Tile<N> (&tiles)[M]) {  // over all of the tiles
+    Rows out = filled(-INFINITY);
+    for (const Tile<N>& tile : tiles)
+      out = joined(out, row_max(tile), [](float a, float b) { return std::fmax(a, b); });
     return out;
   }
   template <class F>

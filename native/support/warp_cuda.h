@@ -95,6 +95,14 @@ struct DeviceWarp {
       for (int i = 0; i < 4; ++i)
         f(lane() / 4 + i / 2 * 8, 8 * n + lane() % 4 * 2 + i % 2, tile.x[n][i]);
   }
+  template <int N, class F>
+  __device__ static void each_pair(const Tile<N>& tile, const F& f) {
+#pragma unroll
+    for (int n = 0; n < N / 8; ++n)
+#pragma unroll
+      for (int i = 0; i < 4; i += 2)
+        f(lane() / 4 + i / 2 * 8, 8 * n + lane() % 4 * 2, tile.x[n][i], tile.x[n][i + 1]);
+  }
   template <class F>
   __device__ static void each_row(Rows& rows, const F& f) {
     f(lane() / 4, rows.x[0]);
@@ -117,16 +125,14 @@ struct DeviceWarp {
   }
   template <int N>
   __device__ static Rows row_max(const Tile<N>& tile) {
+    return over_lanes(raised(filled(-INFINITY), tile));
+  }
+  template <int N, int M>
+  __device__ static Rows row_max(const Tile<N> (&tiles)[M]) {
     Rows out = filled(-INFINITY);
 #pragma unroll
-    for (int n = 0; n < N / 8; ++n)
-#pragma unroll
-      for (int i = 0; i < 4; ++i) out.x[i / 2] = fmaxf(out.x[i / 2], tile.x[n][i]);
-    for (float& x : out.x) {
-      x = fmaxf(x, __shfl_xor_sync(0xffffffffu, x, 1));
-      x = fmaxf(x, __shfl_xor_sync(0xffffffffu, x, 2));
-    }
-    return out;
+    for (int m = 0; m < M; ++m) out = raised(out, tiles[m]);
+    return over_lanes(out);
   }
   template <class F>
   __device__ static Rows joined(const Rows& a, const Rows& b, const F& f) {
@@ -135,6 +141,23 @@ struct DeviceWarp {
   __device__ static Rows column(const Tile<8>& tile) { return {{tile.x[0][0], tile.x[0][2]}}; }
 
  private:
+  // Row maxima: of the lane's own columns, then of all columns.
+  template <int N>
+  __device__ static Rows raised(Rows to, const Tile<N>& tile) {
+#pragma unroll
+    for (int n = 0; n < N / 8; ++n)
+#pragma unroll
+      for (int i = 0; i < 4; ++i) to.x[i / 2] = fmaxf(to.x[i / 2], tile.x[n][i]);
+    return to;
+  }
+  __device__ static Rows over_lanes(Rows of) {
+#pragma unroll
+    for (float& x : of.x) {
+      x = fmaxf(x, __shfl_xor_sync(0xffffffffu, x, 1));
+      x = fmaxf(x, __shfl_xor_sync(0xffffffffu, x, 2));
+    }
+    return of;
+  }
   __device__ static int lane() { return static_cast<int>(threadIdx.x) % 32; }
   __device__ static uint32_t pair(float low, float high) {
     uint32_t out;

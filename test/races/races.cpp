@@ -219,10 +219,15 @@ void paged(int64_t kv_heads, int64_t group, int64_t d, int64_t window) {
   check<T>("paged_decode_attention" + type<T>() + ", heads of " + std::to_string(d), [&] {
     auto out = scratch<T>(rows * heads * d);
     auto parts = scratch<float>(paged_scratch(rows, heads, d, 80));
+    const float softcap = window > 0 ? 4.0f : 0.0f;
+    const PagedPlanCuda of{lengths.data(), groups.data(), rows, heads, kv_heads, d, 80,
+                           window,         softcap};
+    auto plan = scratch<int32_t>(paged_plan_values(of));
+    if (sizeof(T) == 2) launched(paged_plan_cuda(of, plan.data(), nullptr));
     launched(paged_decode_cuda(
         PagedCuda<T>{q.data(), cache.data(), table.data(), lengths.data(), groups.data(),
-                     out.data(), parts.data(), rows, heads, kv_heads, d, heads * d, max_pages, 80,
-                     window, 0.2f, window > 0 ? 4.0f : 0.0f},
+                     out.data(), parts.data(), plan.data(), rows, heads, kv_heads, d, heads * d,
+                     max_pages, 80, window, 0.2f, softcap},
         nullptr));
     return out;
   });

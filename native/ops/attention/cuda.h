@@ -8,14 +8,18 @@
 
 namespace cream::ops {
 
+// Whether bf16 attention runs on the tensor cores for this head dimension: warp_tiles.h.
+inline bool takes_warps(int64_t d) { return d <= 128; }
+
 // Decode attention over a paged cache: paged_block.h.
 template <class T>
 struct PagedCuda {
   const T* q;      // [rows, heads, d], rows `stride` values apart
   const T* cache;  // [pages, 2, kv_heads, page_size, d]
   const int32_t *page_table, *lengths, *groups;
-  T* out;          // [rows, heads·d]
-  float* scratch;  // paged_scratch() values
+  T* out;               // [rows, heads·d]
+  float* scratch;       // paged_scratch() values
+  const int32_t* plan;  // of paged_plan_cuda(); null where a step needs none
   int64_t rows, heads, kv_heads, d, stride;
   int64_t max_pages;   // columns of page_table
   int64_t max_length;  // upper bound of lengths
@@ -25,6 +29,16 @@ struct PagedCuda {
 int64_t paged_scratch(int64_t rows, int64_t heads, int64_t d, int64_t max_length);
 int paged_decode_cuda(const PagedCuda<uint16_t>& call, void* stream);
 int paged_decode_cuda(const PagedCuda<float>& call, void* stream);
+
+// The plan of a decode step in bf16, the same for all layers with these heads, window and softcap:
+// paged_plan.h.
+struct PagedPlanCuda {
+  const int32_t *lengths, *groups;
+  int64_t rows, heads, kv_heads, d, max_length, window;
+  float softcap;
+};
+int64_t paged_plan_values(const PagedPlanCuda& call);  // 0: d needs no plan
+int paged_plan_cuda(const PagedPlanCuda& call, int32_t* plan, void* stream);
 
 // Consecutive rows of one segment, and the prefix that they attend to.
 struct QueryTile {
@@ -46,8 +60,6 @@ struct PackedTiles {
   const Viewer* viewers;
   int64_t query_tiles, key_tiles;
 };
-// Whether bf16 attention runs on the tensor cores for this head dimension: warp_tiles.h.
-inline bool takes_warps(int64_t d) { return d <= 128; }
 // Rows per query tile of a plan.
 int64_t packed_query_rows(int64_t group, int64_t d, bool bf16);
 int64_t packed_key_rows(int64_t d);

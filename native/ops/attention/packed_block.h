@@ -9,6 +9,7 @@
 
 #include "ops/attention/cuda.h"
 #include "ops/attention/paged_block.h"
+#include "ops/attention/warp_tiles.h"
 
 namespace cream::ops {
 

@@ -20,6 +20,8 @@ struct PagedRows {
                       // shared pages are read once. A row is in at most one group. Column 3
                       // belongs to row i: the shared pages of its group of several rows, else 0
   int64_t max_length = 0;  // host-side bound of `lengths`, sizes the grid
+  Tensor plan{};           // of paged_plan(), for all layers of a step with these heads, window and
+                           // softcap; undefined: a call makes its own
 };
 
 namespace ops {
@@ -27,6 +29,11 @@ namespace ops {
 // q [rows, heads, d], cache of one layer → [rows, heads·d] in q's dtype, which is the cache's.
 Tensor paged_decode_attention(const Tensor& q, const Tensor& cache, const PagedRows& rows,
                               const AttentionKind& kind = {});
+
+// How a GPU divides the work of paged_decode_attention() with these arguments; int32. Undefined
+// where it needs no plan.
+Tensor paged_plan(const Tensor& q, const Tensor& cache, const PagedRows& rows,
+                  const AttentionKind& kind = {});
 
 namespace reference {
 Tensor paged_decode_attention(const Tensor& q, const Tensor& cache, const PagedRows& rows,

@@ -1,5 +1,6 @@
 // Decode attention over a paged cache, split-K: blocks process ranges of pages and write (max, sum,
-// Σ exp·v); a second kernel joins them.
+// Σ exp·v); a second kernel joins them. Here the ranges, and the kernels without tensor cores, for
+// fp32 and for wide heads; those of bf16 are in paged_warp_block.h.
 //
 //   shared part   group entry × kv head × split: splits within a prompt's full pages, read once for
 //                 all rows and query heads of the group
@@ -12,14 +13,11 @@
 // Only host-side bounds (rows, max_length) size the grid, and idle blocks return early, so a CUDA
 // graph can hold the launch. Memory traffic is the keys and values, read once (a group of more than
 // 32 queries reads its range again, from L2), plus heads·d fp32 per split and row, which stay in
-// L2. At head_dim 128 in bf16 a block has 2 × 17 KB of tiles and, at 4 queries, 3 KB more: five
-// blocks per multiprocessor on an H100 (227 KB), each with up to 32 KB of loads in flight, where
-// about 15 KB hide the memory latency.
+// L2.
 #pragma once
 
 #include "ops/attention/page.h"
 #include "ops/attention/tile_block.h"
-#include "ops/attention/warp_tiles.h"
 
 namespace cream::ops {
 
@@ -66,31 +64,8 @@ struct PagedState {
   CREAM_HOST_DEVICE int32_t shared_pages(int32_t row) const { return groups[4 * row + 3]; }
 };
 
-// How a block computes a part: in fp32 (ops/attention/tile_block.h) or, in bf16, on the tensor
-// cores with D columns (ops/attention/warp_tiles.h).
-template <class T>
-struct TileCore {
-  CREAM_HOST_DEVICE static int tile(int d) { return tiles::walked<T>(d); }
-  CREAM_HOST_DEVICE static int most(int d) { return tiles::most_held(d); }  // queries of a block
-  template <class Block, class View>
-  CREAM_HOST_DEVICE static void attend(Block& block, const View& view, int count, int d, int begin,
-                                       int end, float scale, float softcap) {
-    tiles::attend<T>(block, view, count, d, begin, end, scale, softcap);
-  }
-};
-template <int D>
-struct WarpCore {
-  CREAM_HOST_DEVICE static int tile(int) { return warp_tiles::keys; }
-  CREAM_HOST_DEVICE static int most(int) { return warp_tiles::KeysMemory<D>::rows; }
-  template <class Block, class View>
-  CREAM_HOST_DEVICE static void attend(Block& block, const View& view, int count, int d, int begin,
-                                       int end, float scale, float softcap) {
-    warp_tiles::attend_keys<D>(block, view, count, d, begin, end, scale, softcap);
-  }
-};
-
 // D: head_dim if known at compile time, else 0.
-template <class T, int D, class Core>
+template <class T, int D>
 struct PagedDecodeBlock {
   static constexpr int most_threads = tiles::threads;
   const T* q;      // [rows, heads, d], rows `stride` values apart
@@ -185,7 +160,7 @@ struct PagedDecodeBlock {
   template <class Block>
   CREAM_HOST_DEVICE void part(Block& block, View view, int32_t count, int32_t begin,
                               int32_t end) const {
-    const int32_t queries = count * state.group(), most = Core::most(view.d());
+    const int32_t queries = count * state.group(), most = tiles::most_held(view.d());
     for (view.first = 0; view.first < queries; view.first += most) {
       const int n = tiles::smaller(most, queries - view.first);
       int32_t first = begin;
@@ -193,10 +168,10 @@ struct PagedDecodeBlock {
         const int32_t seen = block.reduce(
                           n, end, [&](int64_t i) { return view.begin_of(static_cast<int>(i)); },
                           Min{}),
-                      tile = Core::tile(view.d());
+                      tile = tiles::walked<T>(view.d());
         if (seen > begin) first = begin + (seen - begin) / tile * tile;
       }
-      Core::attend(block, view, n, view.d(), first, end, scale, softcap);
+      tiles::attend<T>(block, view, n, view.d(), first, end, scale, softcap);
     }
   }
 };
@@ -225,32 +200,6 @@ struct PagedJoinBlock {
         sum += weight * parts[s * state.d + j];
       }
       to[j] = narrow<T>(sum / total);
-    });
-  }
-};
-
-// The join of parts that WarpCore computed.
-struct WarpJoinBlock {
-  const float *running, *sums;
-  PagedState state;
-  uint16_t* out;  // [rows, heads, d]
-
-  template <class Block>
-  CREAM_HOST_DEVICE void operator()(Block& block) const {
-    const int32_t length = state.lengths[static_cast<int32_t>(block.index()) / state.heads];
-    uint16_t* const to = out + block.index() * state.d;
-    if (length == 0) return block.each(state.d, [&](int64_t j) { to[j] = 0; });
-    const int32_t first = state.first_split(length), end = paged_splits(length);
-    const float* const r = running + block.index() * state.splits * 2;
-    const float* const parts = sums + block.index() * state.splits * state.d;
-    block.each(state.d, [&](int64_t j) {
-      float max = -INFINITY, total = 0, value = 0;
-      for (int32_t s = first; s < end; ++s) {
-        const warp_tiles::Weights<typename Block::Warp> weights(max, r[2 * s]);
-        total = weights.join(total, r[2 * s + 1]);
-        value = weights.join(value, parts[s * state.d + j]);
-      }
-      to[j] = narrow<uint16_t>(value / total);
     });
   }
 };

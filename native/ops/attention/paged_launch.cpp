@@ -34,6 +34,7 @@ Tensor paged_decode_attention(const Tensor& q, const Tensor& cache, const PagedR
   if (count == 0) return out;
   Tensor scratch =
       at::empty({paged_scratch(count, heads, d, rows.max_length)}, q.options().dtype(at::kFloat));
+  const Tensor plan = rows.plan.defined() ? rows.plan : paged_plan(q, cache, rows, kind);
   by_element(q, [&](auto type) {
     using T = decltype(type);
     const PagedCuda<T> call{data<T>(queries),
@@ -43,6 +44,7 @@ Tensor paged_decode_attention(const Tensor& q, const Tensor& cache, const PagedR
                             data<int32_t>(rows.groups),
                             mutable_data<T>(out),
                             mutable_data<float>(scratch),
+                            plan.defined() ? data<int32_t>(plan) : nullptr,
                             count,
                             heads,
                             kv_heads,
@@ -59,6 +61,28 @@ Tensor paged_decode_attention(const Tensor& q, const Tensor& cache, const PagedR
 }
 
 }  // namespace device
+
+Tensor paged_plan(const Tensor& q, const Tensor& cache, const PagedRows& rows,
+                  const AttentionKind& kind) {
+  if (!on_device(q) || q.scalar_type() != at::kBFloat16 || q.size(0) == 0 ||
+      !device::fits_kernels({q, cache}, q.size(2)))
+    return {};
+  const at::DeviceGuard guard(q.device());
+  const PagedPlanCuda call{data<int32_t>(rows.lengths),
+                           data<int32_t>(rows.groups),
+                           q.size(0),
+                           q.size(1),
+                           cache.size(2),
+                           q.size(2),
+                           rows.max_length,
+                           kind.window,
+                           static_cast<float>(kind.softcap)};
+  const int64_t values = paged_plan_values(call);
+  if (values == 0) return {};
+  Tensor plan = at::empty({values}, rows.lengths.options());
+  check_launch(paged_plan_cuda(call, mutable_data<int32_t>(plan), stream_of(q)), "paged_plan");
+  return plan;
+}
 
 Tensor paged_decode_attention(const Tensor& q, const Tensor& cache, const PagedRows& rows,
                               const AttentionKind& kind) {

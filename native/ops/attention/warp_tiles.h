@@ -1,5 +1,6 @@
-// Attention in bf16 on the tensor cores (support/warp.h), for packed batches and for decode. Both
-// give a query the same bits, because they share the order of computation that is defined here:
+// Attention in bf16 on the tensor cores (support/warp.h), for packed batches (attend_rows() below)
+// and for decode (paged_warp_block.h). Both give a query the same bits, because they share the
+// order of computation that is defined here:
 //
 //   tiles   64 positions of the sequence, from multiples of 64: scores Q·Kᵀ in fp32, the running
 //           maximum, P = 2^(s − max) rounded to bf16, sums P·V and P·1 from it (Dao 2022)
@@ -16,7 +17,7 @@
 namespace cream::ops::warp_tiles {
 
 inline constexpr int keys = 64;      // of a tile
-inline constexpr int threads = 128;  // of a block
+inline constexpr int threads = 128;  // of a block of attend_rows()
 inline constexpr int warps = threads / kWarp;
 inline constexpr float kLog2E = 1.44269504088896340736f, kLn2 = 0.69314718055994530942f;
 
@@ -138,121 +139,6 @@ CREAM_HOST_DEVICE void fetch_queries(Block& block, uint16_t* to, int rows, int c
     block.copy(to + r * stride<D> + c, r < count && c < d ? query(r) + c : nullptr);
   });
 }
-
-// --- decode: few queries; each warp has a part of the keys and of the columns -------------------
-
-// Shared memory of attend_keys().
-template <int D>
-struct KeysMemory {
-  static constexpr int rows = 32;  // queries
-  uint16_t q[rows * stride<D>];
-  uint16_t p[rows * stride<keys>];
-  float highest[warps][rows], max[rows], sum[rows];
-  union {
-    uint16_t tiles[2][2][keys * stride<D>];  // two stages of keys and values
-    float out[rows * D];
-  };
-};
-
-// One part, positions begin … end−1, for `count` queries. A view has query(i), rows(position) and
-// sees(i, position) as for tiles::attend(), and write(i, column, sums, running), the maximum of
-// `running` in units of log2.
-template <int D, class Block, class View>
-CREAM_HOST_DEVICE void attend_keys(Block& block, const View& view, int count, int d, int begin,
-                                   int end, float scale, float softcap) {
-  using Warp = typename Block::Warp;
-  constexpr int columns = D / warps;  // of a warp
-  struct State {
-    Part<Warp, columns> part[2];
-    typename Warp::template Tile<keys / warps> scores[2];
-  };
-  auto& m = *block.template shared<KeysMemory<D>>();
-  const Score<Warp> score(scale, softcap);
-  const auto load = [&](int first) {
-    auto& stage = m.tiles[(first - begin) / keys % 2];
-    fetch<D>(block, stage[0], stage[1], tiles::smaller(keys, end - first), d,
-             [&](int i) { return view.rows(first + i); });
-    block.copies();
-  };
-
-  block.sync();  // shared memory of earlier work has been read
-  fetch_queries<D>(block, m.q, KeysMemory<D>::rows, count, d, [&](int i) { return view.query(i); });
-  load(begin);
-  if (begin + keys < end) load(begin + keys);
-  auto state = block.keep_warps(State{});
-  for (int first = begin; first < end; first += keys) {
-    if (first + keys < end)
-      block.template await<1>();
-    else
-      block.template await<0>();
-    block.sync();
-    auto& stage = m.tiles[(first - begin) / keys % 2];
-    block.each_warp([&](int w) {
-      CREAM_UNROLL for (int half = 0; half < 2; ++half) {
-        if (16 * half >= count) continue;
-        auto& scores = state[w].scores[half];
-        scores = {};
-        Warp::add_transposed(scores, Warp::template left<D>(m.q + 16 * half * stride<D>, stride<D>),
-                             stage[0] + keys / warps * w * stride<D>, stride<D>);
-        Warp::each(scores, [&](int row, int n, float& s) {
-          const int query = 16 * half + row, position = first + keys / warps * w + n;
-          s = query < count && position < end && view.sees(query, position) ? score(s) : -INFINITY;
-        });
-        auto highest = Warp::row_max(scores);
-        Warp::each_row(highest, [&](int row, float x) { m.highest[w][16 * half + row] = x; });
-      }
-    });
-    block.sync();
-    block.each_warp([&](int w) {
-      CREAM_UNROLL for (int half = 0; half < 2; ++half) {
-        if (16 * half >= count) continue;
-        auto highest = Warp::filled(-INFINITY);
-        Warp::each_row(highest, [&](int row, float& x) {
-          for (int other = 0; other < warps; ++other)
-            x = fmaxf(x, m.highest[other][16 * half + row]);
-        });
-        auto& scores = state[w].scores[half];
-        exponentiate<Warp>(scores, state[w].part[half].raise(highest));
-        Warp::each(scores, [&](int row, int n, float& s) {
-          m.p[(16 * half + row) * stride<keys> + keys / warps * w + n] = narrow<uint16_t>(s);
-        });
-      }
-    });
-    block.sync();
-    block.each_warp([&](int w) {
-      CREAM_UNROLL for (int half = 0; half < 2; ++half) {
-        if (16 * half >= count) continue;
-        state[w].part[half].add(
-            Warp::template left<keys>(m.p + 16 * half * stride<keys>, stride<keys>),
-            stage[1] + columns * w, stride<D>);
-      }
-    });
-    block.sync();
-    if (first + 2 * keys < end) load(first + 2 * keys);
-  }
-
-  block.each_warp([&](int w) {
-    CREAM_UNROLL for (int half = 0; half < 2; ++half) {
-      if (16 * half >= count) continue;
-      auto& part = state[w].part[half];
-      Warp::each(part.values, [&](int row, int n, float& x) {
-        m.out[(16 * half + row) * D + columns * w + n] = x;
-      });
-      if (w != 0) continue;
-      auto sum = Warp::column(part.sum);
-      Warp::each_row(sum, [&](int row, float x) { m.sum[16 * half + row] = x; });
-      Warp::each_row(part.max, [&](int row, float x) { m.max[16 * half + row] = x; });
-    }
-  });
-  block.sync();
-  const int chunks = d / tiles::chunk;
-  block.each(count * chunks, [&](int64_t i) {
-    const int row = static_cast<int>(i) / chunks, c = static_cast<int>(i) % chunks * tiles::chunk;
-    view.write(row, c, tiles::load_chunk(m.out + row * D + c), {m.max[row], m.sum[row]});
-  });
-}
-
-// --- packed: many queries, 16 a warp ------------------------------------------------------------
 
 // Shared memory of attend_rows().
 template <int D>

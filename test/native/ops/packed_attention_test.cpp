@@ -6,6 +6,7 @@
 #include "ops/attention/device.h"
 #include "ops/attention/flash.h"
 #include "ops/attention/packed_block.h"
+#include "ops/attention/paged_warp_block.h"
 #include "test_device.h"
 #include "train/attention.h"
 
@@ -305,7 +306,7 @@ static int64_t most_shared_memory(int d) {
   return std::max({ops::tiles::AttendMemory<T>::most_bytes(held, d),
                    ops::QueryGradientBlock<T>::bytes(held, d),
                    ops::KeyGradientBlock<T>::bytes(held, d),
-                   static_cast<int64_t>(sizeof(ops::warp_tiles::KeysMemory<128>)),
+                   static_cast<int64_t>(sizeof(ops::PagedWarpBlock<128, true, false>::Memory)),
                    static_cast<int64_t>(sizeof(ops::warp_tiles::RowsMemory<128>))});
 }
 

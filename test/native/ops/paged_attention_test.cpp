@@ -200,6 +200,34 @@ CHECK_CASE(
       }
 }
 
+CHECK_CASE("paged attention: the layers of a step share a plan, which holds for its rows alone") {
+  at::manual_seed(54);
+  const auto attend = [](const Step& s, const Tensor& plan, const AttentionKind& kind) {
+    PagedRows rows = s.rows;
+    rows.plan = plan;
+    return ops::paged_decode_attention(s.q, s.cache, rows, kind);
+  };
+  for (const AttentionKind& kind :
+       {AttentionKind{}, AttentionKind{0, 3, 0}, AttentionKind{0, 0, 90}}) {
+    // Many items for each block, and items of more queries than a block holds.
+    std::vector<Family> families = kFamilies;
+    families.push_back({std::vector<int64_t>(19, 400), 20});
+    for (int64_t i = 0; i < 20; ++i) families.push_back({{300 + 7 * i, 290}, 9});
+    const Step first = sent(step_of(families, 2, 4, 64, at::kBFloat16));
+    Step second = sent(step_of(families, 2, 4, 64, at::kBFloat16));
+    const Tensor plan = ops::paged_plan(first.q, first.cache, first.rows, kind);
+    CHECK(plan.defined() && plan.device() == check::test_device());
+    CHECK(at::equal(attend(first, plan, kind), attend(first, {}, kind)));
+    CHECK(at::equal(attend(second, plan, kind), attend(second, {}, kind)));
+    second.rows.lengths = at::zeros_like(second.rows.lengths);  // idle rows only
+    const Tensor idle = ops::paged_plan(second.q, second.cache, second.rows, kind);
+    CHECK(at::equal(attend(second, idle, kind),
+                    at::zeros({second.q.size(0), 8 * 64}, first.q.options())));
+  }
+  const Step wide = sent(step_of(kFamilies, 1, 1, 256, at::kBFloat16));
+  CHECK(!ops::paged_plan(wide.q, wide.cache, wide.rows).defined());
+}
+
 CHECK_CASE("paged attention: a step whose cut or tables cannot be served says so") {
   Step s = sent(step_of({{{20}, 0}}, 1, 1, 16, at::kFloat));
   s.rows.max_length = 1000;
