@@ -1,12 +1,36 @@
-/** The end of the process on a second signal. */
-import { Worker } from 'node:worker_threads';
+/** The end of the process on a signal. */
+import { releaseLocks } from '../engine/lock.js';
+import { isHeld } from '../run/held.js';
+
+/** Exit codes of a stopped command, as a shell reports a process that the signal ended. */
+export const EXIT_OF = { SIGINT: 130, SIGTERM: 143 } as const;
+export type StopSignal = keyof typeof EXIT_OF;
+
+/** Time in which a stopped command ends by itself, before it is left. */
+const GRACE_MS = 1500;
+const LOOK_MS = 50;
 
 /**
- * Ends the process with `code`, or kills it after `ms` if that takes longer. process.exit() waits
- * for the engine's call in progress, and saving or loading a large model is not interrupted. A
- * thread of its own keeps the time, because the main thread waits.
+ * Lets the signal end the process. process.exit() would wait for the engine's call in progress, and
+ * saving or loading a large model is not interrupted; it remains for the first process of a
+ * container, which the system does not end by its own signal.
  */
-export function exitWithin(ms: number, code: number): never {
-  new Worker(`setTimeout(() => process.kill(process.pid, 'SIGKILL'), ${ms})`, { eval: true });
-  process.exit(code);
+export function endNow(signal: StopSignal): never {
+  process.removeAllListeners(signal);
+  process.kill(process.pid, signal);
+  process.exit(EXIT_OF[signal]);
+}
+
+/**
+ * Leaves a stopped command that has not ended by itself, as soon as nothing is held that a stop
+ * must not cut off. `onLeave` is called just before.
+ */
+export function leaveSoon(signal: StopSignal, onLeave: () => void): void {
+  const look = (): void => {
+    if (isHeld()) return void setTimeout(look, LOOK_MS).unref();
+    onLeave();
+    releaseLocks();
+    endNow(signal);
+  };
+  setTimeout(look, GRACE_MS).unref();
 }

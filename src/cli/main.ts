@@ -33,7 +33,7 @@ import { addSweep } from './commands/sweep.js';
 import { addTrain } from './commands/train.js';
 import { addVerify } from './commands/verify.js';
 import { addWinRate } from './commands/win-rate.js';
-import { exitWithin } from './exit.js';
+import { endNow, EXIT_OF, leaveSoon, type StopSignal } from './exit.js';
 import { Progress } from './progress.js';
 import { jsonIsPrinted, printError, printLine } from './table.js';
 
@@ -79,14 +79,12 @@ const ALONE = [
   'serve',
   'bench',
 ];
-const EXIT_OF = { SIGINT: 130, SIGTERM: 143 } as const;
 /**
  * npm and npx forward Ctrl-C in addition to the terminal, so a second signal within this time is
  * the same key press.
  */
 const SAME_PRESS_MS = 500;
-/** How long the process may take to end on a second one. */
-const LAST_MS = 1000;
+const STOPPED = 'Stopped; finished work is saved. Run the same command to resume.';
 
 surviveStreams();
 process.exitCode = await main(process.argv.slice(2));
@@ -97,27 +95,37 @@ async function main(args: string[]): Promise<number> {
   const stop = new AbortController();
   const quiet = args.includes('--quiet') || (hasRanks() && process.env['RANK'] !== '0');
   const progress = new Progress(process.stderr, undefined, quiet);
-  let stopped: { by: keyof typeof EXIT_OF; at: number } | undefined;
+  let stopped: { by: StopSignal; at: number } | undefined;
+  let ended = false;
+  const tellStopped = (): void => {
+    if (ended) return; // the command has ended by itself, and only a call of the engine goes on
+    ended = true;
+    progress.stop();
+    progress.say(STOPPED);
+    reportJson(args, 'ERR_INTERRUPTED', STOPPED);
+  };
   for (const signal of ['SIGINT', 'SIGTERM'] as const) {
     process.on(signal, () => {
       if (stopped && performance.now() - stopped.at < SAME_PRESS_MS) return;
-      if (stopped) exitWithin(LAST_MS, EXIT_OF[signal]);
+      if (stopped) endNow(signal);
       stopped = { by: signal, at: performance.now() };
       progress.say('Stopping after the current step … (once more stops at once)');
       stop.abort();
+      // Ranks finish together what they have begun.
+      if (!hasRanks()) leaveSoon(signal, tellStopped);
     });
   }
   try {
     await program({ signal: stop.signal, progress }).parseAsync(args, { from: 'user' });
+    ended = true;
     return typeof process.exitCode === 'number' ? process.exitCode : 0;
   } catch (error) {
     progress.stop();
     if (stopped && (error instanceof Interrupted || stop.signal.aborted)) {
-      const message = 'Stopped; finished work is saved. Run the same command to resume.';
-      progress.say(message);
-      reportJson(args, 'ERR_INTERRUPTED', message);
+      tellStopped();
       return EXIT_OF[stopped.by];
     }
+    ended = true;
     return report(error, args);
   }
 }

@@ -169,6 +169,8 @@ export function showEvent(progress: Progress, event: RunEvent): void {
     case 'warning':
     case 'rows_left_out':
       return progress.warn(event.message);
+    case 'stopping':
+      return progress.say(event.message);
     case 'step':
       return progress.showStep(event.metrics);
     case 'iteration_finished':

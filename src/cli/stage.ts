@@ -72,7 +72,11 @@ export async function showStage<T>(
   let tokens = 0;
   progress.start({ group: '', done: 0, ...line });
   const result = await stoppable(cli.signal, () =>
-    work({ signal, progress: (done, now) => progress.update(done, line.total, (tokens = now)) }),
+    work({
+      signal,
+      progress: (done, now) => progress.update(done, line.total, (tokens = now)),
+      onStopping: (sentence) => progress.say(sentence),
+    }),
   );
   progress.finish((performance.now() - began) / 1000, tokens, note(result));
   return result;

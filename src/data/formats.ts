@@ -179,6 +179,7 @@ export async function parseCsv(
       `${name} holds JSON and not CSV; give it a name that ends in .jsonl (or .json)`,
     );
   refuseOtherDelimiter(text, name);
+  refuseManyColumns(text, name);
   const bytes = Buffer.from(text);
   try {
     const parser = csvParser(name, onBadRow);
@@ -271,6 +272,21 @@ function refuseOtherDelimiter(text: string, name: string): void {
         ? 'commas; give it a name that ends in .tsv'
         : `${ours === ',' ? 'commas' : 'tabs'}; write it with commas, as a .csv file`),
   );
+}
+
+/** The parser takes seconds for a header of a million columns. */
+const MOST_COLUMNS = 10_000;
+
+/** @throws DataError where the first line has more delimiters than any table has columns */
+function refuseManyColumns(text: string, name: string): void {
+  const delimiter = delimiterOf(name);
+  const end = text.indexOf('\n');
+  let columns = 1;
+  for (let at = -1; (at = text.indexOf(delimiter, at + 1)) >= 0 && (at < end || end < 0); columns++)
+    if (columns === MOST_COLUMNS)
+      throw new DataError(
+        `${name} has more than ${MOST_COLUMNS} columns; its first line must name the columns`,
+      );
 }
 
 function checkHeader(header: readonly string[], name: string): string[] {

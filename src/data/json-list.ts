@@ -5,7 +5,7 @@
 import { setImmediate } from 'node:timers/promises';
 import { parseJsonText, RepeatedKey } from '../files/json.js';
 import { isRead, isUnread } from './column-names.js';
-import { DataError, describe, isObject, repeatedKey, SLICE_BYTES } from './jsonl.js';
+import { DataError, describe, isObject, repeatedKey, ROW_LIMIT, SLICE_BYTES } from './jsonl.js';
 
 const [QUOTE, BACKSLASH, COMMA, COLON] = [0x22, 0x5c, 0x2c, 0x3a];
 const [OPEN_LIST, CLOSE_LIST, OPEN_OBJECT, CLOSE_OBJECT] = [0x5b, 0x5d, 0x7b, 0x7d];
@@ -93,6 +93,9 @@ function refuseLost(others: Record<string, unknown>, name: string): void {
 const isBlank = (bytes: Uint8Array): boolean =>
   bytes.every((byte) => byte === 0x20 || (byte >= 0x09 && byte <= 0x0d));
 
+/** A row takes as long as this many bytes more. */
+const ROW_COST = 50;
+
 /** Steps through JSON by its brackets and quotes; the event loop runs after every `SLICE_BYTES`. */
 class Walk {
   /** The position that the last call reached: of a closing bracket, or the end. */
@@ -124,8 +127,9 @@ class Walk {
         if (text === undefined || (!empty && !this.add(whole(text), rows))) return undefined;
         if (depth === 0) return rows;
         start = this.at + 1;
+        this.rested -= ROW_COST;
       }
-      await this.rest();
+      if (this.at - this.rested >= SLICE_BYTES) await this.rest();
     }
     return undefined;
   }
@@ -146,12 +150,17 @@ class Walk {
       else if (byte === OPEN_LIST || byte === OPEN_OBJECT) {
         if (depth++ === 1 && byte === OPEN_LIST && key === 'data') return this.at;
       } else if ((byte === CLOSE_LIST || byte === CLOSE_OBJECT) && --depth === 0) return undefined;
-      await this.rest();
+      if (this.at - this.rested >= SLICE_BYTES) await this.rest();
     }
     return undefined;
   }
 
   private add(text: string, rows: unknown[]): boolean {
+    if (rows.length === ROW_LIMIT)
+      throw new DataError(
+        `${this.name} has more than ${ROW_LIMIT} rows, the limit of one file; split it into ` +
+          'several files',
+      );
     try {
       rows.push(parseJsonText(text));
       return true;
@@ -176,7 +185,6 @@ class Walk {
   }
 
   private async rest(): Promise<void> {
-    if (this.at - this.rested < SLICE_BYTES) return;
     this.rested = this.at;
     await setImmediate();
   }

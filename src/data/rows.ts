@@ -11,7 +11,8 @@
  * Text files may be packed with gzip (`.gz`). A row knows where it stands (`train.jsonl line 12`,
  * `x.parquet row 12`), and every complaint about it begins with that.
  */
-import { constants, gunzipSync } from 'node:zlib';
+import { promisify } from 'node:util';
+import { constants, gunzip } from 'node:zlib';
 import type { Environment } from '../files/cache.js';
 import { parseJsonText, RepeatedKey } from '../files/json.js';
 import { optionsFault, shown } from '../files/options.js';
@@ -172,7 +173,7 @@ async function readFileRows(
   if (/\.parquet$/i.test(name)) return readParquet(path, name, options);
   const bytes = await readDataFile(path, name);
   if (startsWith(bytes, 'PAR1')) return readParquet(path, name, options);
-  const text = startsWith(bytes, '\x1f\x8b') ? unpack(bytes, name) : bytes;
+  const text = startsWith(bytes, '\x1f\x8b') ? await unpack(bytes, name) : bytes;
   refuseOtherKinds(text, name);
   if (/\.json(\.gz)?$/i.test(name)) return parseJson(text, name, options);
   if (/\.[ct]sv(\.gz)?$/i.test(name))
@@ -202,10 +203,11 @@ function throwIfDefined(error: Error | undefined): void {
   if (error !== undefined) throw error;
 }
 
-function unpack(bytes: Uint8Array, name: string): Uint8Array {
+async function unpack(bytes: Uint8Array, name: string): Promise<Uint8Array> {
   const most = Math.min(MAX_TEXT_BYTES, Math.max(SMALL_TEXT_BYTES, MOST_UNPACKED * bytes.length));
   try {
-    return gunzipSync(bytes, { maxOutputLength: most, finishFlush: constants.Z_FINISH });
+    const limits = { maxOutputLength: most, finishFlush: constants.Z_FINISH };
+    return await promisify(gunzip)(bytes, limits);
   } catch (cause) {
     const tooLong = (cause as NodeJS.ErrnoException).code === 'ERR_BUFFER_TOO_LARGE';
     throw new DataError(

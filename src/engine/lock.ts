@@ -20,8 +20,23 @@ const LOOK_MS = 100;
  * Takes the lock at `path`; returns the function that releases it, or null if another holder has
  * it. @throws CreamError `ERR_IO` if `path` is not a regular file or cannot be written
  */
-export const tryLock = (path: string): (() => void) | null =>
-  lockFile(path, JSON.stringify({ pid: process.pid, host: hostname() }));
+export function tryLock(path: string): (() => void) | null {
+  const unlock = lockFile(path, JSON.stringify({ pid: process.pid, host: hostname() }));
+  if (unlock === null) return null;
+  const release = (): void => {
+    if (taken.delete(release)) unlock();
+  };
+  taken.add(release);
+  return release;
+}
+
+/** The releases of the locks that this process has. */
+const taken = new Set<() => void>();
+
+/** Releases all locks of this process, which is about to end. */
+export function releaseLocks(): void {
+  for (const release of taken) release();
+}
 
 /** The holder that `contents`, the text of a lock's file, names; it is not trusted. */
 export function holderOf(contents: string): string {

@@ -7,6 +7,7 @@ import { rm } from 'node:fs/promises';
 import { join, relative } from 'node:path';
 import type { WorkHooks } from '../lm/hooks.js';
 import { Interrupted } from './errors.js';
+import { Hold } from './held.js';
 import type { RunEvent, StageName } from './events.js';
 import type { RunInputs } from './inputs.js';
 import type { MetricsLog } from './metrics-log.js';
@@ -106,6 +107,8 @@ export class RunContext {
   readonly inputs: RunInputs;
   readonly team: Team | undefined;
   private readonly warned = new Set<string>();
+  /** A stop waits for the steps of the training in progress to be saved. */
+  private readonly unsavedSteps = new Hold();
   /** Accuracies of θ_n by n, as far as they were needed. */
   readonly accuracies: number[] = [];
 
@@ -217,7 +220,9 @@ export class RunContext {
       this.emit({ type: 'stage_progress', ...told(of), done, total: start.total, tokens });
     };
     try {
-      const { result, note } = await work({ signal: this.fields.signal, progress });
+      const onStopping = (message: string) => this.emit({ type: 'stopping', message });
+      const hooks = { signal: this.fields.signal, progress, onStopping };
+      const { result, note } = await work(hooks);
       this.emit({
         type: 'stage_finished',
         ...told(of),
@@ -229,6 +234,8 @@ export class RunContext {
     } catch (error) {
       if (this.fields.signal.aborted) throw new Interrupted();
       throw error;
+    } finally {
+      this.unsavedSteps.end();
     }
   }
 
@@ -257,6 +264,7 @@ export class RunContext {
   }
 
   tellStep(of: OfStage, metrics: StepRecord, cost: { tokens: number; seconds: number }): void {
+    this.unsavedSteps.begin();
     if (this.part) return;
     const timing = measureStep(cost, this.recipe.device);
     this.metrics.step(of.phase, metrics, timing);

@@ -49,5 +49,7 @@ export type RunEvent =
   | ({ type: 'stage_finished'; seconds: number; tokens: number; note: string } & OfStage)
   | { type: 'iteration_finished'; summary: IterationSummary }
   | { type: 'warning'; message: string }
+  /** The run was stopped, and first writes what `message` says. */
+  | { type: 'stopping'; message: string }
   | ({ type: 'rows_left_out' } & RowsLeftOut)
   | { type: 'run_finished'; directory: string; already: boolean; seconds: number };

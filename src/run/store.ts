@@ -27,6 +27,7 @@ import { ARTEFACT_COLUMNS, type Columns } from '../data/columns.js';
 import { readRecords as readChecked, serialize } from '../data/jsonl.js';
 import { makeDirectory, syncFolder, writeAtomic as write } from '../files/files.js';
 import { RunError } from './errors.js';
+import { whileHeld } from './held.js';
 import { Records } from './records.js';
 
 export const RECIPE = 'recipe.yaml';
@@ -198,10 +199,13 @@ export function remainingItems<Item>(
 
 const partName = (block: number): string => `${String(block).padStart(5, '0')}.jsonl`;
 
-/** Runs file work on `path`; a full or read-only disk becomes one clear sentence. */
+/**
+ * Runs file work on `path`, which a stop waits for; a full or read-only disk becomes one clear
+ * sentence.
+ */
 export async function onDisk<T>(path: string, work: () => Promise<T>): Promise<T> {
   try {
-    return await work();
+    return await whileHeld(work);
   } catch (error) {
     throw explainDisk(path, error);
   }

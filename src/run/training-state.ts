@@ -78,6 +78,11 @@ export function trainingState(folder: string, plan: string, signal?: AbortSignal
   return new StateFolder(folder, plan, signal);
 }
 
+/** Said where a stop has to save `steps` optimizer steps, of which `saved` are on disk. */
+export const savingNote = (steps: number, saved: number): string =>
+  `Saving the state of step ${steps} first; once more stops at once, and resuming then repeats ` +
+  `the steps from ${saved + 1} on.`;
+
 /** A saved state: its files and the optimizer steps that it has taken. */
 interface SavedState {
   files: string[];

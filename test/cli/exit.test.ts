@@ -1,20 +1,42 @@
-/** A second signal ends the process even where its end waits for a long call. */
+/** A stopped command ends in time, with what it must not cut off done. */
 import { spawn } from 'node:child_process';
 import { expect, it } from '@jest/globals';
 
-const exit = new URL('../../dist/cli/exit.js', import.meta.url).href;
+const at = (path: string): string => new URL(`../../dist/${path}`, import.meta.url).href;
 
-/** How a process ends whose exit handlers take `ms`. */
-function end(ms: number): Promise<[number | null, string | null]> {
-  const child = spawn(process.execPath, [
-    '--input-type=module',
-    '-e',
-    `import { exitWithin } from '${exit}';
-     process.on('exit', () => Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, ${ms}));
-     exitWithin(${ms === 0 ? 60_000 : 300}, 130);`,
-  ]);
-  return new Promise((resolve) => child.on('exit', (code, signal) => resolve([code, signal])));
+/** How a process ends that runs `code`, and what it printed. */
+function end(code: string): Promise<[number | null, string | null, string]> {
+  const script = `
+    import { endNow, leaveSoon } from '${at('cli/exit.js')}';
+    import { whileHeld } from '${at('run/held.js')}';
+    import { setTimeout as sleep } from 'node:timers/promises';
+    const block = (ms) => Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, ms);
+    process.on('SIGINT', () => console.log('heard'));
+    ${code}`;
+  const child = spawn(process.execPath, ['--input-type=module', '-e', script]);
+  let printed = '';
+  child.stdout.on('data', (text: Buffer) => (printed += text.toString()));
+  return new Promise((resolve) =>
+    child.on('close', (exit, signal) => resolve([exit, signal, printed])),
+  );
 }
 
-it('with its code if it ends in time', async () => expect(await end(0)).toEqual([130, null]));
-it('killed if it does not', async () => expect(await end(50_000)).toEqual([null, 'SIGKILL']));
+it('by the signal, even where its end would wait for a long call', async () =>
+  expect(await end(`process.on('exit', () => block(50_000)); endNow('SIGINT');`)).toEqual([
+    null,
+    'SIGINT',
+    '',
+  ]));
+
+it('although its work goes on', async () => {
+  const left = `leaveSoon('SIGTERM', () => console.log('left')); await sleep(50_000);`;
+  expect(await end(left)).toEqual([null, 'SIGTERM', 'left\n']);
+});
+
+it('only once what must not be cut off is done', async () => {
+  const written = `
+    leaveSoon('SIGINT', () => console.log('left'));
+    await whileHeld(async () => { await sleep(2000); console.log('written'); });
+    await sleep(50_000);`;
+  expect(await end(written)).toEqual([null, 'SIGINT', 'written\nleft\n']);
+});

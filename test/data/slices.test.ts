@@ -5,6 +5,7 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it, jest } from '@jest/globals';
+import { parseCsv } from '../../src/data/formats.js';
 import { listedRows } from '../../src/data/json-list.js';
 import { readJsonl, SLICE_BYTES } from '../../src/data/jsonl.js';
 import { COMPRESSORS } from '../../src/data/parquet-codecs.js';
@@ -187,4 +188,15 @@ describe('a JSON list, entry by entry', () => {
   ])('%j is left to the parser of the whole text', async (text) =>
     expect(await list(text)).toBeUndefined(),
   );
+});
+
+describe('a small file with too much in it', () => {
+  it('of millions of rows is refused', () =>
+    expect(listedRows(Buffer.from(`[${'1,'.repeat(4_000_000)}1]`), 0, 'f.json')).rejects.toThrow(
+      'f.json has more than 4000000 rows, the limit of one file',
+    ));
+  it('of thousands of columns is refused', () =>
+    expect(parseCsv(`${'a,'.repeat(10_000)}b\n1`, 'f.csv')).rejects.toThrow(
+      'f.csv has more than 10000 columns; its first line must name the columns',
+    ));
 });

@@ -14,6 +14,8 @@ export interface Finished {
   stderr: string;
 }
 
+const CODE_OF: Partial<Record<NodeJS.Signals, number>> = { SIGINT: 130, SIGTERM: 143 };
+
 /** Starts `cream` with these arguments, by the command `through` where there is one. */
 export function startCream(
   args: readonly string[],
@@ -32,7 +34,10 @@ export function startCream(
   child.stdout.on('data', (data: Buffer) => (stdout += data.toString()));
   child.stderr.on('data', (data: Buffer) => (stderr += data.toString()));
   const finished = new Promise<Finished>((resolve) =>
-    child.on('close', (code, signal) => resolve({ code, signal, stdout, stderr })),
+    child.on('close', (code, signal) =>
+      // As a shell reports it: a command that does not stop in time is left to the signal.
+      resolve({ code: code ?? (signal && CODE_OF[signal]) ?? null, signal, stdout, stderr }),
+    ),
   );
   return { child, finished };
 }

@@ -48,6 +48,7 @@ export function addBench(program: Command, { signal }: Cli): void {
         .filter(([name]) => name !== 'verbose')
         .flatMap(([name, value]) => [`--${name}`, ...(typeof value === 'string' ? [value] : [])]);
       process.exitCode = await runSuite([...(work ? [work] : []), ...given], signal);
+      signal.throwIfAborted();
     });
 }
 

@@ -14,6 +14,7 @@ import type { Loaded } from '../../data/prompts.js';
 import type { MismatchedRecord, PairRecord } from '../../data/records.js';
 import type { Model } from '../../engine/model.js';
 import type { LanguageModel } from '../../lm/language-model.js';
+import { Hold } from '../../run/held.js';
 import { writeCard, type CardContent } from '../../run/card.js';
 import { checkLengths } from '../../run/check.js';
 import { syncFolder } from '../../files/files.js';
@@ -118,14 +119,18 @@ export function addTrain(program: Command, cli: Cli): void {
         [seed, 'train'],
         (message) => cli.progress.warn(message),
       );
+      const unsavedSteps = new Hold();
       const { steps } = await showStage(
         cli,
         { stage: 'train', unit: 'steps', total: totalSteps(objective), done: await state.steps() },
         (hooks) =>
           optimise(language, objective, unfinished, state, {
             ...hooks,
-            onStep: (step) => cli.progress.showStep(step),
-          }),
+            onStep: (step) => {
+              unsavedSteps.begin();
+              cli.progress.showStep(step);
+            },
+          }).finally(() => unsavedSteps.end()),
         (result) => noteOn(result.steps),
       );
       await writeRecords(join(unfinished, 'steps.jsonl'), steps);

@@ -16,7 +16,7 @@ import type { OfStage, RunContext } from '../context.js';
 import { Interrupted, RunError } from '../errors.js';
 import { promptKey, shuffled } from '../keys.js';
 import type { OptimisationSettings } from '../recipe.js';
-import { statefulOf, trainingState, type Stateful } from '../training-state.js';
+import { savingNote, statefulOf, trainingState, type Stateful } from '../training-state.js';
 import { recordFolder } from '../verify.js';
 import {
   bestStep,
@@ -91,7 +91,6 @@ export interface Objective<Example> {
     policy: LanguageModel,
     signal: AbortSignal,
   ) => Promise<StepMetrics>;
-  /** Evaluation during training. */
   evaluation?: InTraining;
   /** Called with the first step, to warn. */
   checkFirst?: (first: StepRecord) => void;
@@ -199,6 +198,7 @@ export async function optimise<Example>(
     let saved = steps.length;
     let tokens = 0;
     const interrupted = async (): Promise<never> => {
+      if (steps.length > saved) hooks.onStopping?.(savingNote(steps.length, saved));
       if (steps.length > saved) await save(steps);
       throw new Interrupted();
     };
