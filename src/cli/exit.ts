@@ -34,3 +34,18 @@ export function leaveSoon(signal: StopSignal, onLeave: () => void): void {
   };
   setTimeout(look, GRACE_MS).unref();
 }
+
+/**
+ * Runs `work`, which holds the event loop and writes nothing, so that a signal is not heard: the
+ * system ends the process on one meanwhile.
+ */
+export function endedBySignals<T>(work: () => T): T {
+  const signals = Object.keys(EXIT_OF) as StopSignal[];
+  const listeners = signals.map((signal) => process.listeners(signal));
+  for (const signal of signals) process.removeAllListeners(signal);
+  try {
+    return work();
+  } finally {
+    signals.forEach((signal, i) => listeners[i]!.forEach((each) => process.on(signal, each)));
+  }
+}

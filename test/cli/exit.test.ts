@@ -7,7 +7,7 @@ const at = (path: string): string => new URL(`../../dist/${path}`, import.meta.u
 /** How a process ends that runs `code`, and what it printed. */
 function end(code: string): Promise<[number | null, string | null, string]> {
   const script = `
-    import { endNow, leaveSoon } from '${at('cli/exit.js')}';
+    import { endedBySignals, endNow, leaveSoon } from '${at('cli/exit.js')}';
     import { whileHeld } from '${at('run/held.js')}';
     import { setTimeout as sleep } from 'node:timers/promises';
     const block = (ms) => Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, ms);
@@ -15,7 +15,10 @@ function end(code: string): Promise<[number | null, string | null, string]> {
     ${code}`;
   const child = spawn(process.execPath, ['--input-type=module', '-e', script]);
   let printed = '';
-  child.stdout.on('data', (text: Buffer) => (printed += text.toString()));
+  child.stdout.on('data', (text: Buffer) => {
+    printed += text.toString();
+    if (printed.endsWith('ready\n')) child.kill('SIGINT');
+  });
   return new Promise((resolve) =>
     child.on('close', (exit, signal) => resolve([exit, signal, printed])),
   );
@@ -39,4 +42,15 @@ it('only once what must not be cut off is done', async () => {
     await whileHeld(async () => { await sleep(2000); console.log('written'); });
     await sleep(50_000);`;
   expect(await end(written)).toEqual([null, 'SIGINT', 'written\nleft\n']);
+});
+
+it('at once where it reads without a pause, and hears again afterwards', async () => {
+  const reading = `endedBySignals(() => { console.log('ready'); block(50_000); });`;
+  expect(await end(reading)).toEqual([null, 'SIGINT', 'ready\n']);
+  const read = `
+    endedBySignals(() => {});
+    process.on('SIGINT', () => process.exit(7));
+    console.log('ready');
+    await sleep(50_000);`;
+  expect(await end(read)).toEqual([7, null, 'ready\nheard\n']);
 });

@@ -17,6 +17,7 @@ import { stoppable } from '../../run/errors.js';
 import { damagesAtRest } from '../../run/recorded.js';
 import { COMPARISON, RECIPE, REPORT } from '../../run/store.js';
 import { portNumber, type Cli } from '../cli.js';
+import { endedBySignals } from '../exit.js';
 import { listen } from '../listen.js';
 import { outputOf, writeOutput } from '../output.js';
 import { formatTable, groupTable, percent, printJson, printLine, runTable } from '../table.js';
@@ -54,7 +55,7 @@ export function addReport(program: Command, cli: Cli): void {
       runs.forEach(requireRun);
       for (const run of runs) await warnOfDamage(run, cli);
       if (runs.length === 1) return one(runs[0]!, flags, cli);
-      const compared = compareRuns(runs);
+      const compared = endedBySignals(() => compareRuns(runs));
       // The page of a folder of runs, such as a sweep's, is written into that folder.
       const own = directories.length === 1 ? join(directories[0]!, COMPARISON) : COMPARISON;
       const path = flags.output ?? own;
@@ -121,8 +122,11 @@ export async function writeReport(
   signal: AbortSignal,
   output = outputOf(join(directory, REPORT)),
 ): Promise<{ run: RunReport; path: string }> {
-  const run = readRun(directory, { examples: PAGE_PROMPTS });
-  await writeOutput(output, reportPage(run), signal);
+  const { run, page } = endedBySignals(() => {
+    const read = readRun(directory, { examples: PAGE_PROMPTS });
+    return { run: read, page: reportPage(read) };
+  });
+  await writeOutput(output, page, signal);
   return { run: withExamples(run, EXAMPLES), path: output.path };
 }
 
