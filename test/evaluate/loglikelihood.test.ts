@@ -77,7 +77,7 @@ describe.each(['plain', 'chat'] as const)('%s', (kind) => {
 });
 
 describe('encodeChoices', () => {
-  it('begins with the begin-of-text token once, the chat template’s or the tokenizer’s', async () => {
+  it('begins with the begin-of-text token once, of template or tokenizer', async () => {
     const [question] = questions.arc_easy!;
     for (const chat of [false, true]) {
       const { context } = (await encodeChoices(question!, language, { chat, most: 112 }))[0]!;
@@ -100,7 +100,7 @@ describe('encodeChoices', () => {
     });
   });
 
-  it('moves white space from the end of the context to the continuation, as Python sees it', async () => {
+  it('moves the white space that Python sees at its end to the continuation', async () => {
     const units = (text: string) => [...text].map((c) => c.codePointAt(0)!);
     const tokens = (text: string) => Promise.resolve(units(text));
     expect(await encodePair('ab \n', 'c', tokens)).toEqual({
