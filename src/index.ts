@@ -22,6 +22,7 @@ export {
   type AdapterParams,
   type DType,
   type ModelConfig,
+  type SavedFile,
   type TokenIds,
 } from './engine/model.js';
 export type { ClassifyRequest, ScoreRequest, ScoreResult, ScoringGroup } from './engine/score.js';

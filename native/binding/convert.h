@@ -28,6 +28,7 @@ std::vector<SftExample> to_examples(const Napi::Value& value);
 
 Napi::Value from_floats(Napi::Env env, const std::vector<float>& values);  // Float32Array
 Napi::Value from_info(Napi::Env env, const ModelInfo& info);
+Napi::Value from_saved_files(Napi::Env env, const std::vector<SavedFile>& files);
 Napi::Value from_lora_params(Napi::Env env, const LoraParams& params);
 Napi::Value from_completion(Napi::Env env, const GeneratedCompletion& completion);
 Napi::Value from_streamed(Napi::Env env, const std::vector<StreamedToken>& tokens);

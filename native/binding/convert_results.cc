@@ -74,6 +74,18 @@ Napi::Value from_info(Napi::Env env, const ModelInfo& info) {
   return out;
 }
 
+Napi::Value from_saved_files(Napi::Env env, const std::vector<SavedFile>& files) {
+  Napi::Array out = Napi::Array::New(env, files.size());
+  for (uint32_t i = 0; i < files.size(); ++i) {
+    Napi::Object file = Napi::Object::New(env);
+    file["name"] = files[i].name;
+    file["bytes"] = count(env, files[i].bytes);
+    file["sha256"] = files[i].sha256.empty() ? env.Null() : Napi::String::New(env, files[i].sha256);
+    out[i] = file;
+  }
+  return out;
+}
+
 Napi::Value from_lora_params(Napi::Env env, const LoraParams& params) {
   Napi::Object out = Napi::Object::New(env);
   out["rank"] = count(env, params.rank);

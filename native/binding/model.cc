@@ -1,6 +1,7 @@
 #include "binding/model.h"
 
 #include "binding/convert.h"
+#include "binding/digest.h"
 
 namespace cream::binding {
 
@@ -62,13 +63,14 @@ Napi::Value ModelHandle::save(const Napi::CallbackInfo& info) {
     const std::string directory = info[0].As<Napi::String>();
     const DType dtype = to_dtype(info[1]);
     const std::string config_json = info[2].As<Napi::String>();
+    auto saved = std::make_shared<std::vector<SavedFile>>();
     Engine* const engine = engine_.get();
     return Job::start(
         info.Env(), engine_,
-        [engine, directory, dtype, config_json](Job& job) {
-          engine->save(directory, dtype, config_json, job.cancel());
+        [engine, directory, dtype, config_json, saved](Job& job) {
+          *saved = engine->save(directory, dtype, config_json, job.cancel(), node_sha256());
         },
-        [](Napi::Env env) { return env.Undefined(); });
+        [saved](Napi::Env env) { return from_saved_files(env, *saved); });
   });
 }
 

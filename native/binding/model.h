@@ -27,7 +27,7 @@ class ModelHandle : public Napi::ObjectWrap<ModelHandle> {
   Napi::Value classify(const Napi::CallbackInfo& info);
   // (adapter) → Model
   Napi::Value snapshot(const Napi::CallbackInfo& info);
-  // (directory, dtype, configJson) → job
+  // (directory, dtype, configJson) → job of the files with weights
   Napi::Value save(const Napi::CallbackInfo& info);
   // adapter.cc: (params, seed) → job of the params
   Napi::Value add_adapter(const Napi::CallbackInfo& info);
@@ -66,7 +66,7 @@ class TrainerHandle : public Napi::ObjectWrap<TrainerHandle> {
   Napi::Value save_state(const Napi::CallbackInfo& info);       // (path) → job
   Napi::Value load_state(const Napi::CallbackInfo& info);       // (paths) → job
   Napi::Value gather_weights(const Napi::CallbackInfo& info);   // () → job
-  Napi::Value dispose(const Napi::CallbackInfo& info);          // () → job
+  Napi::Value dispose(const Napi::CallbackInfo& info);          // (keepMasters) → job
 
   Seed seed_;
 };

@@ -123,10 +123,11 @@ Napi::Value TrainerHandle::gather_weights(const Napi::CallbackInfo& info) {
 
 Napi::Value TrainerHandle::dispose(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&] {
+    const bool keep = info[0].ToBoolean();
     Engine* const engine = seed_.engine.get();
     return Job::start(
         info.Env(), seed_.engine,
-        [engine, number = seed_.number](Job&) { engine->end_trainer(number); },
+        [engine, number = seed_.number, keep](Job&) { engine->end_trainer(number, keep); },
         [](Napi::Env env) { return env.Undefined(); });
   });
 }

@@ -10,6 +10,8 @@
 #include "support/allocator.h"
 #include "support/device.h"
 #include "support/file.h"
+#include "support/stream_mark.h"
+#include "support/transfer.h"
 #include "support/transient.h"
 #include "weights/adapter.h"
 #include "weights/load.h"
@@ -35,6 +37,14 @@ TrainerParams agreed(TrainerParams params, Group& group, at::Device device) {
   params.micro_batch_tokens = of_ranks.select(1, 0).min().item<int64_t>();
   params.activation_checkpointing = of_ranks.select(1, 1).max().item<int64_t>() != 0;
   return params;
+}
+
+// Takes the host's tensors as they are.
+NamedTensors on_host(NamedTensors tensors, at::Device device) {
+  for (auto& [name, tensor] : tensors)
+    if (!tensor.is_cpu()) tensor = download(tensor);
+  StreamMark(device).wait();  // until the copies are made
+  return tensors;
 }
 
 }  // namespace
@@ -84,12 +94,15 @@ void Engine::load(const std::string& path, DType dtype, const std::string& devic
 
 void Engine::unload() {
   const at::Device device = state_->device();
+  // Shared weights are not freed, and those who share them may be computing.
+  const bool shared = state_->model && state_->model.use_count() > 1;
   state_->trainer.reset();
   state_->model.reset();
+  state_->kept_masters.reset();
   state_->origin = {};
   // While another model is live, its next tensors can reuse the cached memory.
   if (live_weight_bytes() == 0) release_cached_memory();
-  release_device_memory(device);
+  if (!shared) release_device_memory(device);
 }
 
 void Engine::offload() {
@@ -138,8 +151,9 @@ std::vector<float> Engine::classify(const ClassificationRequest& request, const 
   return cream::classify(transformer, fitted(request, state_->place()), cancel);
 }
 
-void Engine::save(const std::string& directory, DType dtype, const std::string& config_json,
-                  const Cancel& cancel) {
+std::vector<SavedFile> Engine::save(const std::string& directory, DType dtype,
+                                    const std::string& config_json, const Cancel& cancel,
+                                    const MakeDigest& digest) {
   const at::NoGradGuard no_grad;
   state_->loaded();
   if (state_->model->lora())
@@ -147,16 +161,19 @@ void Engine::save(const std::string& directory, DType dtype, const std::string& 
                 "[save] the model has an adapter; write it with saveAdapter(), or merge() it into "
                 "the weights first.");
   const NamedTensors tensors = state_->to_save(scalar_type(dtype));
+  std::vector<SavedFile> saved;
   if (!state_->trainer || state_->trainer->writes()) {
     std::error_code error;
     std::filesystem::create_directories(directory, error);
     if (error) throw io_error("Could not create the folder", directory, error.value());
     // The config is written last: a folder with config.json is complete.
-    save_weights(directory, info_.config, tensors, scalar_type(dtype), kMaxShardBytes, cancel);
+    saved = save_weights(directory, info_.config, tensors, scalar_type(dtype), kMaxShardBytes,
+                         cancel, digest);
     write_file_atomic((std::filesystem::path(directory) / "config.json").string(), config_json);
   }
   if (state_->trainer && dtype == DType::float32 && info_.dtype == DType::bfloat16)
     state_->masters_source = directory;
+  return saved;
 }
 
 LoraParams Engine::add_adapter(const LoraParams& params, uint64_t seed) {
@@ -208,7 +225,7 @@ void Engine::merge_adapter(const Cancel& cancel) {
   // The model is rebuilt without its adapter, which releases the adapter's tensors and their bytes.
   cream::merge_adapter(state_->model->transformer.weights(), info_.config, masters);
   state_->model = state_->model->without_adapter();
-  state_->masters_source.clear();
+  state_->forget_masters();
 }
 
 uint64_t Engine::start_trainer(const TrainerParams& params, const Cancel& cancel) {
@@ -262,10 +279,17 @@ void Engine::load_trainer_state(uint64_t trainer, const std::vector<std::string>
 
 void Engine::gather_weights(uint64_t trainer) { state_->live(trainer).gather_weights(); }
 
-void Engine::end_trainer(uint64_t trainer) {
+void Engine::end_trainer(uint64_t trainer, bool keep_masters) {
   if (!state_->trainer || trainer != state_->trainer_number) return;
+  const at::NoGradGuard no_grad;
   const at::Device device = state_->device();
   const bool whole = state_->trainer->has_weights();
+  // The masters of a float32 model are its weights, and an adapter keeps its own.
+  if (keep_masters && info_.dtype == DType::bfloat16 && !state_->model->lora()) {
+    NamedTensors masters = on_host(state_->trainer->masters(), device);
+    if (state_->trainer->writes())
+      state_->kept_masters = std::make_shared<const NamedTensors>(std::move(masters));
+  }
   state_->trainer.reset();
   if (!whole) state_->model.reset();
   release_device_memory(device);

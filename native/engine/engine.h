@@ -19,6 +19,7 @@
 #include "generate/callbacks.h"
 #include "model/config.h"
 #include "support/cuda_info.h"
+#include "support/digest.h"
 #include "support/types.h"
 
 namespace cream {
@@ -95,9 +96,11 @@ class Engine {
   // lives, its fp32 master weights are saved; a float32 save of a bf16 model's masters is what the
   // next trainer starts from; the ranks of a trainer make this call together, and rank 0 writes.
   // A cancel leaves the files of `directory` as they were. Error{invalid_argument} for a model with
-  // an adapter.
-  void save(const std::string& directory, DType dtype, const std::string& config_json,
-            const Cancel& cancel = Cancel());
+  // an adapter. Returns the files with weights, with their SHA-256 where `digest` makes one; none
+  // on the other ranks.
+  std::vector<SavedFile> save(const std::string& directory, DType dtype,
+                              const std::string& config_json, const Cancel& cancel = Cancel(),
+                              const MakeDigest& digest = {});
 
   // One trainer at a time. Returns the trainer's number, which the other calls take; they throw
   // Error{disposed} where it is not the number of the live trainer.
@@ -113,8 +116,10 @@ class Engine {
   // step. Nothing where they are not sharded.
   void gather_weights(uint64_t trainer);
   // The model keeps its trained weights; where these are sharded and not gathered, it is unloaded.
-  // No error where the trainer has ended already.
-  void end_trainer(uint64_t trainer);
+  // With `keep_masters` a bf16 model also keeps its fp32 master weights, in the host's memory: a
+  // float32 save writes them and the next trainer starts from them, as do those of snapshots. All
+  // ranks of a trainer must agree. No error where the trainer has ended already.
+  void end_trainer(uint64_t trainer, bool keep_masters = false);
 
  private:
   struct State;  // all tensors; touched on the worker only (engine/state.h)

@@ -7,6 +7,12 @@
 
 namespace cream {
 
+static NamedTensors copies_of(const NamedTensors& tensors) {
+  NamedTensors out;
+  for (const auto& [name, tensor] : tensors) out.emplace_back(name, tensor.clone());
+  return out;
+}
+
 Transformer& Engine::State::ready() {
   Transformer& transformer = loaded();
   if (trainer && !trainer->has_weights())
@@ -22,6 +28,7 @@ Transformer& Engine::State::loaded() {
       Shared shared = origin.get();
       model = std::move(shared.model);
       masters_source = std::move(shared.masters_source);
+      kept_masters = std::move(shared.kept_masters);
     } catch (const std::future_error&) {
       throw Error(ErrorCode::disposed,
                   "The original model was disposed of before this snapshot of it was made.");
@@ -67,10 +74,12 @@ Trainer& Engine::State::live(uint64_t number) {
 
 Shared Engine::State::share(bool adapter) {
   ready();
-  if (!adapter && model->lora()) return {model->without_adapter(), masters_source};
-  if (!trainer) return {model, masters_source};
+  if (!adapter && model->lora()) return {model->without_adapter(), masters_source, kept_masters};
+  if (!trainer) return {model, masters_source, kept_masters};
   // The trainer keeps writing into our tensors.
-  return {model->lora() ? model->copy_adapter() : model->copy(), masters_source};
+  if (model->lora()) return {model->copy_adapter(), masters_source, kept_masters};
+  return {model->copy(), masters_source,
+          kept_masters ? std::make_shared<const NamedTensors>(copies_of(*kept_masters)) : nullptr};
 }
 
 void Engine::State::require_adapter(const char* who) {
@@ -92,9 +101,14 @@ NamedTensors Engine::State::masters(const Cancel& cancel) {
   return model->lora() ? model->adapter_masters() : base_masters(cancel);
 }
 
-// Reads the checkpoint again, because keeping fp32 values beside bf16 weights would triple a
-// model's memory between trainings.
+// The caller may write to the tensors. Without kept ones the checkpoint is read again.
 NamedTensors Engine::State::base_masters(const Cancel& cancel) {
+  if (kept_masters) {
+    if (kept_masters.use_count() > 1) return copies_of(*kept_masters);
+    // Orders the reads of the last other holder, on another thread, before our writes.
+    std::atomic_thread_fence(std::memory_order_acquire);
+    return *kept_masters;
+  }
   if (masters_source.empty()) return {};
   NamedTensors masters = load_weights(masters_source, at::kFloat, cancel).tensors;
   std::unordered_map<std::string, const Tensor*> by_name;
@@ -118,6 +132,8 @@ NamedTensors Engine::State::to_save(at::ScalarType dtype) {
   NamedTensors tensors;
   if (trainer) {
     tensors = trainer->masters();
+  } else if (dtype == at::kFloat && kept_masters) {
+    return *kept_masters;
   } else if (dtype == at::kFloat && !masters_source.empty()) {
     return masters();
   } else {

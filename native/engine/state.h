@@ -3,8 +3,8 @@
 // - Sharing: a snapshot and its origin hold the same tensors. An engine that trains while others
 //   hold them copies them first, or only its adapter where it has one: a LoRA base is never
 //   written.
-// - Masters: a bf16 model trains from the full-precision values of its checkpoint, not from the
-//   rounded ones.
+// - Masters: a bf16 model trains from its full-precision values, not from the rounded ones. They
+//   are in memory after a training that kept them, else in its checkpoint.
 #pragma once
 
 #include <future>
@@ -23,12 +23,16 @@ namespace cream {
 struct Shared {
   std::shared_ptr<SharedModel> model;
   std::string masters_source;
+  std::shared_ptr<const NamedTensors> kept_masters;
 };
 
 struct Engine::State {
   std::shared_ptr<SharedModel> model;
   // The checkpoint that the compute weights were rounded from; empty where they are exact.
   std::string masters_source;
+  // The fp32 values of the weights, on the host; null where there are none. A trainer on the CPU
+  // writes to these tensors if nobody shares them.
+  std::shared_ptr<const NamedTensors> kept_masters;
   std::shared_ptr<Ranks> ranks;  // those of the trainer, which they outlive
   std::unique_ptr<Trainer> trainer;
   std::unique_ptr<Generator> generator;  // while requests are in progress
@@ -57,8 +61,9 @@ struct Engine::State {
   }
   // Called after the trainer has written: full weights differ from the checkpoint now.
   void changed() {
-    if (!model->lora()) masters_source.clear();
+    if (!model->lora()) forget_masters();
   }
+  void forget_masters() { masters_source.clear(), kept_masters.reset(); }
 };
 
 }  // namespace cream

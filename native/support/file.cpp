@@ -8,6 +8,8 @@
 #include <cerrno>
 #include <cstdint>
 #include <cstring>
+#include <future>
+#include <system_error>
 
 namespace cream {
 
@@ -85,7 +87,8 @@ void remove_file(const std::string& path) {
     throw io_error("Could not remove", path, errno);
 }
 
-AtomicFile::AtomicFile(const std::string& path) : path_(path) {
+AtomicFile::AtomicFile(const std::string& path, std::unique_ptr<Digest> digest)
+    : path_(path), digest_(std::move(digest)) {
   static std::atomic<uint32_t> counter{0};
   const size_t slash = path.rfind('/');
   folder_ = slash == std::string::npos ? "." : slash == 0 ? "/" : path.substr(0, slash);
@@ -108,8 +111,25 @@ AtomicFile::~AtomicFile() {
 // A disk that writes 50 MB/s takes little more than a second for these.
 static constexpr size_t kSyncBytes = size_t{64} << 20;
 
+// Fewer bytes are hashed sooner than a thread is started.
+static constexpr size_t kThreadBytes = size_t{1} << 20;
+
 void AtomicFile::write(const void* data, size_t size) {
-  const char* at = static_cast<const char*>(data);
+  std::future<void> hashing;
+  if (digest_) {
+    const auto hash = [this, data, size] { digest_->update(data, size); };
+    try {
+      if (size >= kThreadBytes) hashing = std::async(std::launch::async, hash);
+    } catch (const std::system_error&) {  // no thread is left
+    }
+    if (!hashing.valid()) hash();
+  }
+  write_all(static_cast<const char*>(data), size);
+  if (hashing.valid()) hashing.get();
+}
+
+void AtomicFile::write_all(const char* at, size_t size) {
+  bytes_ += size;
   while (size > 0) {
     const ssize_t written = ::write(file_, at, std::min(size, size_t{1} << 30));
     if (written < 0 && errno == EINTR) continue;

@@ -3,9 +3,12 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
+#include <memory>
 #include <string>
 #include <string_view>
 
+#include "support/digest.h"
 #include "support/error.h"
 
 namespace cream {
@@ -46,20 +49,28 @@ void remove_file(const std::string& path);  // no error for a missing file
 // Without commit() the temporary is removed and `path` is unchanged. Not thread-safe.
 class AtomicFile {
  public:
-  explicit AtomicFile(const std::string& path);  // Error{io}
+  // With `digest`, the SHA-256 is computed beside the writing.
+  explicit AtomicFile(const std::string& path,
+                      std::unique_ptr<Digest> digest = nullptr);  // Error{io}
   ~AtomicFile();
   AtomicFile(const AtomicFile&) = delete;
   AtomicFile& operator=(const AtomicFile&) = delete;
 
   void write(const void* data, size_t size);  // Error{io}
   void commit();                              // Error{io}
+  uint64_t bytes() const { return bytes_; }
+  std::string sha256() const { return digest_ ? digest_->hex() : ""; }  // once, after the last byte
 
  private:
+  void write_all(const char* at, size_t size);
+
   std::string path_;
   std::string folder_;
   std::string temporary_;
   int file_ = -1;
+  uint64_t bytes_ = 0;
   size_t unsynced_ = 0;  // bytes written since the last fdatasync
+  std::unique_ptr<Digest> digest_;
 };
 
 void write_file_atomic(const std::string& path, std::string_view bytes);

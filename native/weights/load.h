@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "model/config.h"
+#include "support/digest.h"
 #include "weights/reader.h"
 
 namespace cream {
@@ -34,10 +35,12 @@ constexpr int64_t kMaxShardBytes = int64_t{5} << 30;
 // Splits the joined tensors and writes them under Hugging Face's names to <dir>/model.safetensors,
 // or to shards with an index above max_shard_bytes. dir must exist; each file is written to a
 // temporary file and fsynced, and all of them are renamed when the last one is written. `cancel` is
-// checked before every 16 MB; a cancelled save leaves the files of `dir` as they were.
-void save_weights(const std::string& dir, const ModelConfig& config, const NamedTensors& tensors,
-                  at::ScalarType dtype, int64_t max_shard_bytes = kMaxShardBytes,
-                  const Cancel& cancel = Cancel());
+// checked before every 16 MB; a cancelled save leaves the files of `dir` as they were. Returns the
+// files with tensors, and their SHA-256 where `digest` makes one.
+std::vector<SavedFile> save_weights(const std::string& dir, const ModelConfig& config,
+                                    const NamedTensors& tensors, at::ScalarType dtype,
+                                    int64_t max_shard_bytes = kMaxShardBytes,
+                                    const Cancel& cancel = Cancel(), const MakeDigest& digest = {});
 
 // Writes tensors under any names to one safetensors file, atomically; for trainer states.
 void write_safetensors(const std::string& path, const NamedTensors& tensors,

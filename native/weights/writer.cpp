@@ -91,7 +91,8 @@ void write_entry(AtomicFile& file, const Entry& entry, const Cancel& cancel) {
 
 // The file is complete and not yet committed.
 std::unique_ptr<AtomicFile> write_entries(const std::string& path, std::vector<Entry> entries,
-                                          const Metadata& metadata, const Cancel& cancel) {
+                                          const Metadata& metadata, const Cancel& cancel,
+                                          const MakeDigest& digest = {}) {
   // Wide elements first keeps every tensor aligned to its element; names make the order a function
   // of the content alone.
   std::sort(entries.begin(), entries.end(), [](const Entry& a, const Entry& b) {
@@ -99,7 +100,7 @@ std::unique_ptr<AtomicFile> write_entries(const std::string& path, std::vector<E
   });
   const std::string header = header_text(entries, metadata);
   const uint64_t length = header.size();
-  auto file = std::make_unique<AtomicFile>(path);
+  auto file = std::make_unique<AtomicFile>(path, digest ? digest() : nullptr);
   file->write(&length, sizeof length);
   file->write(header.data(), header.size());
   for (const Entry& entry : entries) write_entry(*file, entry, cancel);
@@ -190,25 +191,30 @@ void write_safetensors(const std::string& path, const NamedTensors& tensors,
   write_entries(path, std::move(entries), metadata, Cancel())->commit();
 }
 
-void save_weights(const std::string& dir, const ModelConfig& config, const NamedTensors& tensors,
-                  at::ScalarType dtype, int64_t max_shard_bytes, const Cancel& cancel) {
+std::vector<SavedFile> save_weights(const std::string& dir, const ModelConfig& config,
+                                    const NamedTensors& tensors, at::ScalarType dtype,
+                                    int64_t max_shard_bytes, const Cancel& cancel,
+                                    const MakeDigest& digest) {
   const Metadata metadata = {{"format", "pt"}};  // transformers refuses a file without it
   const std::vector<std::vector<Entry>> shards =
       cut_shards(split_parameters(config, tensors, dtype),
                  static_cast<uint64_t>(std::max<int64_t>(1, max_shard_bytes)));
-  if (shards.size() == 1) {
-    write_entries(dir + "/model.safetensors", shards[0], metadata, cancel)->commit();
-    return remove_other_weights(dir, {"model.safetensors"});
-  }
-  std::vector<std::string> keep = {"model.safetensors.index.json"};
+  const bool single = shards.size() == 1;
+  std::vector<std::string> keep;
+  std::vector<SavedFile> saved;
   std::vector<std::unique_ptr<AtomicFile>> files;
   for (size_t i = 0; i < shards.size(); ++i) {
-    keep.push_back(shard_name(i, shards.size()));
-    files.push_back(write_entries(dir + "/" + keep.back(), shards[i], metadata, cancel));
+    keep.push_back(single ? "model.safetensors" : shard_name(i, shards.size()));
+    files.push_back(write_entries(dir + "/" + keep.back(), shards[i], metadata, cancel, digest));
+    saved.push_back({keep.back(), files.back()->bytes(), files.back()->sha256()});
   }
   for (const auto& file : files) file->commit();
-  write_file_atomic(dir + "/" + keep.front(), index_text(shards));
+  if (!single) {
+    keep.push_back("model.safetensors.index.json");
+    write_file_atomic(dir + "/" + keep.back(), index_text(shards));
+  }
   remove_other_weights(dir, keep);
+  return saved;
 }
 
 }  // namespace cream

@@ -6,7 +6,7 @@ import { CPU_AUTO } from '../engine/requests.js';
 import { readPrompts } from '../run/data.js';
 import type { Recipe } from '../run/recipe.js';
 import type { Cli } from './cli.js';
-import { diskBytes } from '../run/disk.js';
+import { diskBytes, keptMasterBytes } from '../run/disk.js';
 import { estimateStages, probe, type StageEstimate } from './estimate.js';
 import { duration, thousands } from './progress.js';
 import { withModel } from './stage.js';
@@ -46,7 +46,8 @@ export async function planCpu(
         deviceBytes: 2 ** 45,
       } as PlanRequest);
       const own = parts.filter(({ name }) => !GPU_PARTS.includes(name));
-      return own.reduce((sum, { bytes }) => sum + bytes, 0) / GIB;
+      const kept = stage === 'train' ? 0 : keptMasterBytes(recipe, lm.model.config.parameters);
+      return own.reduce((sum, { bytes }) => sum + bytes, kept) / GIB;
     };
     const { iterations, prompts } = recipe;
     const source = prompts.count === 0 ? await readPrompts(recipe, lm) : null;

@@ -173,6 +173,7 @@ export function showEvent(progress: Progress, event: RunEvent): void {
       return progress.say(event.message);
     case 'step':
       return progress.showStep(event.metrics);
+    case 'checkpoint_saved':
     case 'iteration_finished':
     case 'run_finished':
       return;

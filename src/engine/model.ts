@@ -8,7 +8,13 @@ import {
   type AdapterConfig,
   type AdapterParams,
 } from './adapter.js';
-import { addon, type NativeDType, type NativeModel, type NativeModelInfo } from './addon.js';
+import {
+  addon,
+  type NativeDType,
+  type NativeModel,
+  type NativeModelInfo,
+  type SavedFile,
+} from './addon.js';
 import { invalid, knownKeys, nonEmptyString, oneOf, tokenIds, type TokenIds } from './arguments.js';
 import { CreamError } from './errors.js';
 import {
@@ -30,6 +36,7 @@ import { runJob, startJob } from './signal.js';
 import { checkTrainerParams, Trainer, type TrainerParams } from './trainer.js';
 
 export type { AdapterConfig, AdapterParams } from './adapter.js';
+export type { SavedFile } from './addon.js';
 export type { TokenIds } from './arguments.js';
 
 /** Dtype of the weights. Training keeps fp32 master weights in either case. */
@@ -308,16 +315,16 @@ export class Model {
    * trainer, the values come from its fp32 master weights. Rejects with CreamError:
    * ERR_INVALID_ARGUMENT, ERR_IO, and for a model with an adapter, for which saveAdapter() writes
    * the adapter and merge() makes a full model. An aborted `signal` rejects with its reason, and
-   * then no file is half-written.
+   * then no file is half-written. Resolves with the files that contain weights and their SHA-256.
    */
   async save(
     directory: string,
     options: { dtype?: DType; signal?: AbortSignal } = {},
-  ): Promise<void> {
+  ): Promise<readonly SavedFile[]> {
     knownKeys(options, ['dtype', 'signal'], '[save] the options');
     const absolute = resolve(nonEmptyString(directory, '[save] the directory'));
     const dtype = oneOf(options.dtype ?? this.dtype, DTYPES, '[save] dtype');
-    await runJob(
+    return runJob(
       () => this.#parts.native.save(absolute, dtype, configFile(this.#parts.configJson, dtype)),
       options.signal,
     );

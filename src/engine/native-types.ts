@@ -161,6 +161,15 @@ export interface NativePlan {
 
 export type NativeProgress = (done: number, total: number, tokens: number) => void;
 
+/** A file with weights that a save has written. */
+export interface SavedFile {
+  /** In the folder. */
+  name: string;
+  bytes: number;
+  /** Hexadecimal; null where this Node exports no OpenSSL. */
+  sha256: string | null;
+}
+
 /**
  * Calls run in the order in which they are made; generations that follow each other are decoded
  * together. Before load(), all other calls fail.
@@ -180,7 +189,7 @@ export interface NativeModel {
   logits(tokens: Int32Array): NativeJob<Float32Array>;
   classify(request: NativeClassificationRequest): NativeJob<Float32Array>;
   snapshot(adapter: boolean): NativeModel;
-  save(directory: string, dtype: NativeDType, configJson: string): NativeJob<undefined>;
+  save(directory: string, dtype: NativeDType, configJson: string): NativeJob<SavedFile[]>;
   addAdapter(params: NativeAdapterParams, seed: bigint): NativeJob<NativeAdapterParams>;
   loadAdapter(directory: string): NativeJob<NativeAdapterParams>;
   saveAdapter(directory: string, dtype: NativeDType, baseModel: string): NativeJob<undefined>;
@@ -196,7 +205,7 @@ export interface NativeTrainer {
   saveState(path: string): NativeJob<undefined>;
   loadState(paths: readonly string[]): NativeJob<undefined>;
   gatherWeights(): NativeJob<undefined>;
-  dispose(): NativeJob<undefined>;
+  dispose(keepMasters: boolean): NativeJob<undefined>;
 }
 
 /** A process among the ranks of a run; the only one without a launcher. */

@@ -133,10 +133,19 @@ export class Trainer {
   /**
    * Frees the optimizer's memory for later work of the engine; `releaseMemory()` returns it to the
    * operating system. The model keeps its trained weights; if these are sharded over the ranks and
-   * not gathered, it must be loaded again. Further calls do nothing.
+   * not gathered, it must be loaded again. With `keepMasters` a bfloat16 model that is fully trained
+   * also keeps its float32 master weights, 4 bytes per parameter of the host's memory: it and its
+   * snapshots then save them as float32, and the next trainer starts from them. Further calls do
+   * nothing. Rejects with CreamError ERR_OUT_OF_MEMORY if memory lacks for the master weights; the
+   * trainer then lives on.
    */
-  dispose(): Promise<void> {
-    return (this.#disposed ??= this.#end());
+  dispose(options: { keepMasters?: boolean } = {}): Promise<void> {
+    knownKeys(options, ['keepMasters'], '[trainer] the options of dispose');
+    this.#disposed ??= this.#end(options.keepMasters ?? false).catch((error: unknown) => {
+      this.#disposed = undefined;
+      throw error;
+    });
+    return this.#disposed;
   }
 
   [Symbol.asyncDispose](): Promise<void> {
@@ -147,8 +156,8 @@ export class Trainer {
     return this.#of.penalty ? { ...metrics, kl } : metrics;
   }
 
-  async #end(): Promise<void> {
-    await runJob(() => this.#native.dispose()).catch((error: unknown) => {
+  async #end(keepMasters: boolean): Promise<void> {
+    await runJob(() => this.#native.dispose(keepMasters)).catch((error: unknown) => {
       // The trainer was disposed of together with its model.
       if ((error as { code?: string }).code !== 'ERR_DISPOSED') throw error;
     });

@@ -10,7 +10,7 @@ import { readGguf } from '../engine/addon.js';
 import { invalid, knownKeys, nonEmptyString, oneOf, shown } from '../engine/arguments.js';
 import { CreamError } from '../engine/errors.js';
 import { checkGenerateRequest, type GenerateRequest } from '../engine/generate.js';
-import { DTYPES, Model, type DType } from '../engine/model.js';
+import { DTYPES, Model, type DType, type SavedFile } from '../engine/model.js';
 import { exists } from '../files/cache.js';
 import { writeAtomic } from '../files/files.js';
 import { parseConfig } from '../files/json.js';
@@ -257,12 +257,12 @@ export class LanguageModel {
    * tokenizer and chat template. A model with an adapter writes the adapter in PEFT's format and
    * the tokenizer, without the base's weights. `dtype` defaults to the model's own, for an adapter
    * to float32. Rejects with CreamError ERR_IO if the folder cannot be written or holds the other
-   * kind of model.
+   * kind of model. Resolves with the files that Model.save() wrote; with none for an adapter.
    */
   async save(
     directory: string,
     options: { dtype?: DType; signal?: AbortSignal } = {},
-  ): Promise<void> {
+  ): Promise<readonly SavedFile[]> {
     knownKeys(options, ['dtype', 'signal'], '[save] the options');
     if (options.dtype !== undefined) oneOf(options.dtype, DTYPES, '[save] dtype');
     const folder = resolve(nonEmptyString(directory, '[save] the directory'));
@@ -283,12 +283,10 @@ export class LanguageModel {
     for (const [name, text] of Object.entries(files)) await writeAtomic(join(folder, name), text);
     options.signal?.throwIfAborted();
     const { dtype } = options;
-    if (adapter)
-      await this.model.saveAdapter(folder, {
-        ...(dtype && { dtype }),
-        baseModel: this.#baseName(),
-      });
-    else await this.model.save(folder, options);
+    if (!adapter) return this.model.save(folder, options);
+    const baseModel = this.#baseName();
+    await this.model.saveAdapter(folder, { ...(dtype && { dtype }), baseModel });
+    return [];
   }
 
   /** Frees the model, as Model.dispose() does. */

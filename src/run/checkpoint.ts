@@ -3,10 +3,11 @@
  * PEFT folder if the model has an adapter.
  */
 import { rm } from 'node:fs/promises';
-import { dirname } from 'node:path';
+import { dirname, join } from 'node:path';
 import type { DType, Model } from '../engine/model.js';
 import type { LanguageModel } from '../lm/language-model.js';
 import { syncFolder } from '../files/files.js';
+import { noteDigest } from './records.js';
 import { onDisk } from './store.js';
 
 /**
@@ -25,7 +26,9 @@ export async function saveCheckpoint(
   await onDisk(folder, async () => {
     await clear();
     try {
-      await language.with(model).save(folder, { dtype, ...(signal && { signal }) });
+      const saved = await language.with(model).save(folder, { dtype, ...(signal && { signal }) });
+      for (const { name, bytes, sha256 } of saved)
+        if (sha256 !== null) noteDigest(join(folder, name), { bytes, sha256 });
     } catch (error) {
       if (signal?.aborted) await clear();
       throw error;

@@ -6,6 +6,7 @@ import { existsSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import { join, relative } from 'node:path';
 import type { WorkHooks } from '../lm/hooks.js';
+import type { CheckpointWrites } from './checkpoint-writes.js';
 import { Interrupted } from './errors.js';
 import { Hold } from './held.js';
 import type { RunEvent, StageName } from './events.js';
@@ -39,6 +40,7 @@ export interface RunContextFields {
   plan: string;
   models: Models;
   inputs: RunInputs;
+  writes: CheckpointWrites;
   /** The reward function if `reward.source` is `function`. */
   rewards?: RewardFunction | undefined;
   /** The other ranks; undefined for a run in one process. */
@@ -106,6 +108,9 @@ export class RunContext {
   readonly rewards: RewardFunction | undefined;
   readonly inputs: RunInputs;
   readonly team: Team | undefined;
+  readonly writes: CheckpointWrites;
+  /** The steps of training stages that this call finished; their file may not be written yet. */
+  private readonly steps = new Map<Phase, readonly StepRecord[]>();
   private readonly warned = new Set<string>();
   /** A stop waits for the steps of the training in progress to be saved. */
   private readonly unsavedSteps = new Hold();
@@ -125,6 +130,7 @@ export class RunContext {
       emit: this.emit,
       rewards: this.rewards,
       team: this.team,
+      writes: this.writes,
     } = fields);
   }
 
@@ -165,7 +171,14 @@ export class RunContext {
     return readRecords(this.file(phase, name));
   }
 
+  /** Writes records that come from a model, once the model's checkpoint is on disk. */
   async write(phase: Phase, name: string, records: readonly object[]): Promise<void> {
+    await this.writes.written();
+    await this.record(phase, name, records);
+  }
+
+  /** Writes records that come from no model: inputs, and what belongs to a checkpoint. */
+  async record(phase: Phase, name: string, records: readonly object[]): Promise<void> {
     const file = `${folderOf(phase, this.part)}/${name}`;
     const before = this.records.newest(file);
     await onDisk(this.file(phase, name), () => this.records.write(file, toJsonl(records)));
@@ -196,6 +209,7 @@ export class RunContext {
     const artefact = {
       path,
       plan: this.plan,
+      ready: () => this.writes.written(),
       write: (made: readonly object[]) => this.write(of.phase, name, made),
     };
     const start = { ...progressOf(stage, artefact), unit: stage.unit };
@@ -258,6 +272,18 @@ export class RunContext {
     this.emit({ type: 'stage_kept', ...told(of) });
   }
 
+  /** The steps of a training stage that is finished; none if it is not. */
+  async stepsOf(phase: Phase): Promise<readonly StepRecord[]> {
+    const known = this.steps.get(phase);
+    if (known || !existsSync(this.file(phase, 'steps.jsonl'))) return known ?? [];
+    return this.read<StepRecord>(phase, 'steps.jsonl');
+  }
+
+  /** Keeps the steps of a training stage that has ended. */
+  keepSteps(phase: Phase, steps: readonly StepRecord[]): void {
+    this.steps.set(phase, steps);
+  }
+
   /** Adds the steps of an earlier call of a training stage to the metrics. */
   tellRestored({ phase }: OfStage, steps: readonly StepRecord[]): void {
     if (!this.part) this.metrics.steps(phase, steps);
@@ -269,6 +295,11 @@ export class RunContext {
     const timing = measureStep(cost, this.recipe.device);
     this.metrics.step(of.phase, metrics, timing);
     this.emit({ type: 'step', ...told(of), metrics, timing });
+  }
+
+  /** Tells that a checkpoint is on disk and recorded. */
+  tellSaved(of: OfStage, seconds: number): void {
+    this.emit({ type: 'checkpoint_saved', ...told(of), seconds });
   }
 
   private checkSignal(): void {

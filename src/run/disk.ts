@@ -59,6 +59,19 @@ export function diskBytes(
   return (sft.enabled ? bytesOf(sft) : 0) + checkpoints * bytesOf(train) + Math.max(0, ...states);
 }
 
+/**
+ * Bytes of the host's memory between two trainings: a bfloat16 model that is fully trained keeps the
+ * float32 master weights that its checkpoint contains, and the next training starts from them.
+ */
+export function keptMasterBytes(
+  { dtype, lora, sft, train, iterations }: Recipe,
+  parameters: number,
+): number {
+  const trained = [...(sft.enabled ? [sft] : []), ...(iterations > 0 ? [train] : [])];
+  const kept = trained.some(({ checkpoint_dtype: saved }) => saved === 'float32');
+  return dtype === 'bfloat16' && !lora.enabled && kept ? 4 * parameters : 0;
+}
+
 /** @throws RunError if the disk of `directory` has less space than the run needs */
 export async function checkDisk(directory: string, recipe: Recipe, shape: Shape): Promise<void> {
   const needed = diskBytes(recipe, shape);

@@ -47,6 +47,8 @@ export type RunEvent =
   | ({ type: 'step'; metrics: StepRecord; timing: StepTiming } & OfStage)
   /** `seconds` and `tokens` since this start of the stage. */
   | ({ type: 'stage_finished'; seconds: number; tokens: number; note: string } & OfStage)
+  /** The checkpoint of a training stage is on disk; it was written in `seconds` beside others. */
+  | ({ type: 'checkpoint_saved'; seconds: number } & OfStage)
   | { type: 'iteration_finished'; summary: IterationSummary }
   | { type: 'warning'; message: string }
   /** The run was stopped, and first writes what `message` says. */

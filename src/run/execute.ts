@@ -8,11 +8,12 @@ import { setThreads } from '../engine/addon.js';
 import { resolveModel } from '../models/resolve.js';
 import type { RewardFunction } from '../reward/external.js';
 import { writePhaseCard } from './card.js';
+import { CheckpointWrites } from './checkpoint-writes.js';
 import { checkLengths, readInputs, skipsBadRows, type Inputs } from './check.js';
 import { RunContext } from './context.js';
 import { checkModel } from './directory.js';
 import { checkDisk } from './disk.js';
-import { RunError, stoppable } from './errors.js';
+import { Interrupted, RunError, stoppable } from './errors.js';
 import type { RunEvent } from './events.js';
 import { locatePrompts } from './given-prompts.js';
 import { RunInputs } from './inputs.js';
@@ -63,10 +64,29 @@ export async function execute(recipe: Recipe, execution: Execution): Promise<voi
     await outlets.end(true);
     const seconds = (performance.now() - began) / 1000;
     emit({ type: 'run_finished', directory, already: false, seconds });
+  } catch (error) {
+    throw await causeOf(error, context, options.signal);
   } finally {
     await outlets.end(false);
     await context.models.dispose();
   }
+}
+
+/**
+ * The error that ends the run: a checkpoint that could not be written is the cause of any other.
+ * Waits for a checkpoint that is being written, so that a stopped run does not lose it.
+ */
+async function causeOf(
+  error: unknown,
+  { writes, emit }: RunContext,
+  signal: AbortSignal,
+): Promise<unknown> {
+  const failure = await writes.failure();
+  if (failure === undefined || failure === error) return error;
+  // A run that is stopped reports the stop, and that it has to train again.
+  if (signal.aborted && !(failure instanceof Interrupted))
+    emit({ type: 'warning', message: (failure as Error).message });
+  return failure;
 }
 
 interface Prepared {
@@ -102,7 +122,9 @@ async function prepare(
   const { plan, digest } = await checkModel(records, recipe, resolved, signal, warn);
   await team?.order({ do: 'begin', recipe, directory: resolve(directory), digest });
   const own = team ? placed(recipe, team.place) : recipe;
-  const models = modelsOf(own, base, { records, signal, emit });
+  const writes = new CheckpointWrites();
+  const within = AbortSignal.any([signal, writes.signal]);
+  const models = modelsOf(own, base, { records, signal: within, emit, writes });
   await onDisk(directory, () => records.withdraw(METRICS));
   const outlets = new Outlets(recipe, options, warn);
   const context = new RunContext({
@@ -115,8 +137,9 @@ async function prepare(
     plan,
     models,
     inputs: skipsBadRows(recipe) ? new RunInputs(located, () => models.policy(base)) : sources,
+    writes,
     rewards,
-    signal,
+    signal: within,
     emit,
   });
   return { context, inputs, outlets };
@@ -143,7 +166,12 @@ function checkRewards({ reward: { source } }: Recipe, rewards: RewardFunction | 
 function modelsOf(
   recipe: Recipe,
   base: string,
-  { records, signal, emit }: Pick<Execution, 'records' | 'emit'> & { signal: AbortSignal },
+  {
+    records,
+    signal,
+    emit,
+    writes,
+  }: Pick<Execution, 'records' | 'emit'> & { signal: AbortSignal; writes: CheckpointWrites },
 ): Models {
   return new Models({
     base,
@@ -152,7 +180,11 @@ function modelsOf(
     device: recipe.device,
     signal,
     adapter: adapterOf(recipe),
-    check: (path) => verifyCheckpoint(records, path, signal),
+    check: async (path) => {
+      await writes.written();
+      await verifyCheckpoint(records, path, signal);
+    },
+    written: () => writes.written(),
     onLoad: (model, seconds) =>
       emit({
         type: 'model_loaded',
@@ -189,7 +221,7 @@ async function runStages(
   summaries: Summaries,
   until: RunOptions['until'],
 ): Promise<void> {
-  const { recipe, models, team } = context;
+  const { recipe, models, team, writes } = context;
   if (recipe.evaluate.baseline) {
     await evaluateModel(context, 0, 0);
     await summaries.add(0);
@@ -197,13 +229,14 @@ async function runStages(
   if (recipe.sft.enabled) {
     await fineTune(context);
     await evaluateModel(context, 'sft', 1);
-    await writePhaseCard(context, 'sft', await summaries.add('sft'));
+    const summary = await summaries.add('sft');
+    writes.add(() => writePhaseCard(context, 'sft', summary));
   }
   for (let t = 1; t <= recipe.iterations; t++) {
     await (recipe.pairs.source === null ? iterate : learnGivenPairs)(context, t);
     const summary = await summaries.add(t);
-    await writePhaseCard(context, t, summary);
-    await prune(context, t);
+    writes.add(() => writePhaseCard(context, t, summary));
+    writes.add(() => prune(context, t));
     const kept = [0, t, t + 1];
     await models.keep(kept.map((n) => context.checkpoint(n)));
     await team?.order({ do: 'keep', checkpoints: kept });
@@ -213,9 +246,10 @@ async function runStages(
 
 /** Completes metrics.jsonl, checks every file, and writes summary.json. */
 async function recordFinished(
-  { metrics, records, directory, signal }: RunContext,
+  { metrics, records, directory, signal, writes }: RunContext,
   { recipe, summaries }: { recipe: Recipe; summaries: Summaries },
 ): Promise<void> {
+  await writes.written();
   metrics.end();
   await onDisk(directory, () => recordMetrics(records));
   const summary = { recipe: recipeDigest(recipe), iterations: summaries.finished() };

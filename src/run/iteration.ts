@@ -39,7 +39,7 @@ export async function learnGivenPairs(run: RunContext, t: number): Promise<void>
 async function promptsOf(run: RunContext, t: number): Promise<PromptRecord[]> {
   if (existsSync(run.file(t, 'prompts.jsonl'))) return run.read(t, 'prompts.jsonl');
   const { prompts, gold } = choosePrompts(run.recipe, t, await run.inputs.prompts());
-  if (gold.length > 0) await run.write(t, 'gold.jsonl', gold);
-  await run.write(t, 'prompts.jsonl', prompts);
+  if (gold.length > 0) await run.record(t, 'gold.jsonl', gold);
+  await run.record(t, 'prompts.jsonl', prompts);
   return prompts;
 }

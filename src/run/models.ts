@@ -29,6 +29,8 @@ export interface ModelsOptions {
   adapter?: AdapterParams | undefined;
   /** Called before a checkpoint is read. @throws where it is damaged. */
   check?: (path: string) => Promise<void>;
+  /** Resolves once no checkpoint is being written, from weights that may be shared with a model. */
+  written?: () => Promise<void>;
   onLoad?: (model: Model, seconds: number) => void;
 }
 
@@ -89,7 +91,9 @@ export class Models {
       const model = await this.model(path);
       models.push(model);
       offload ||= this.tooLarge(model, new Set(paths).size);
-      if (offload) await model.offload();
+      if (!offload) continue;
+      await this.options.written?.();
+      await model.offload();
     }
     return { models, offload };
   }
@@ -127,10 +131,14 @@ export class Models {
    * Saves the trained model to `to` as `checkpointDType`; later requests for `to` get this model.
    */
   async endTraining(model: Model, to: string, checkpointDType: DType): Promise<void> {
+    if (this.staysExact(model, checkpointDType)) this.loaded.set(to, Promise.resolve(model));
+    else await model.dispose();
+  }
+
+  /** Whether a checkpoint has the weights that the model computes with, so that it can be kept. */
+  staysExact(model: Model, checkpointDType: DType): boolean {
     const rounded = checkpointDType === 'bfloat16';
-    if (rounded && (this.options.dtype === 'float32' || model.adapter !== null))
-      await model.dispose();
-    else this.loaded.set(to, Promise.resolve(model));
+    return !(rounded && (this.options.dtype === 'float32' || model.adapter !== null));
   }
 
   /** Loads the model at `path` in float32 in addition to the others, and frees it after `use`. */

@@ -58,6 +58,8 @@ export class Records {
   private readonly entries = new Map<string, Entry[]>();
   /** The file of the last line, whose rename may not have happened. */
   private lastFile: string | undefined;
+  /** The last change of the record that was asked for. */
+  private changing: Promise<unknown> = Promise.resolve();
 
   private constructor(
     readonly folder: string,
@@ -129,7 +131,11 @@ export class Records {
     return this.entries.get(file)?.at(-1);
   }
 
-  async add(entries: readonly Entry[]): Promise<void> {
+  add(entries: readonly Entry[]): Promise<void> {
+    return this.inTurn(() => this.append(entries));
+  }
+
+  private async append(entries: readonly Entry[]): Promise<void> {
     const lines = entries.map((entry) => this.line(entry)).join('');
     const file = await open(join(this.folder, RECORDS), 'a');
     try {
@@ -142,7 +148,11 @@ export class Records {
   }
 
   /** Records `data` as `file`, then writes it. */
-  async write(file: string, data: string): Promise<void> {
+  write(file: string, data: string): Promise<void> {
+    return this.inTurn(() => this.writeNow(file, data));
+  }
+
+  private async writeNow(file: string, data: string): Promise<void> {
     const bytes = Buffer.from(data);
     const sha256 = createHash('sha256').update(bytes).digest('hex');
     const rows = file.endsWith('.jsonl') ? { rows: countRows(bytes) } : {};
@@ -150,7 +160,7 @@ export class Records {
     const path = join(this.folder, file);
     if (known?.sha256 === sha256 && !known.pruned && existsSync(path)) {
       if ((await this.damage(file)) === undefined) return;
-    } else await this.add([{ file, bytes: bytes.length, sha256, ...rows }]);
+    } else await this.append([{ file, bytes: bytes.length, sha256, ...rows }]);
     await writeAtomic(path, bytes);
   }
 
@@ -161,7 +171,18 @@ export class Records {
   }
 
   /** Keeps only the newest entries, ordered by name, so that equal runs have equal bytes. */
-  async compact(): Promise<void> {
+  compact(): Promise<void> {
+    return this.inTurn(() => this.compactNow());
+  }
+
+  /** One change at a time: a line depends on the one before, whose file is then in place. */
+  private inTurn<T>(change: () => Promise<T>): Promise<T> {
+    const made = this.changing.then(change, change);
+    this.changing = made;
+    return made;
+  }
+
+  private async compactNow(): Promise<void> {
     const entries = this.all();
     this.last = '';
     this.entries.clear();
@@ -234,8 +255,8 @@ export class Records {
 export type Digest = Omit<Entry, 'file' | 'pruned'>;
 
 /**
- * Digests of large files that this process has read, by path, each with the identity of the file
- * that was read. Any later change of the file sets its ctime, so a file with the same identity has
+ * Digests of large files that this process has read or written, by path, each with the identity of
+ * that file. Any later change of the file sets its ctime, so a file with the same identity has
  * not changed.
  */
 const digests = new Map<string, { identity: string; digest: Digest }>();
@@ -264,6 +285,12 @@ export async function digestFile(path: string, signal?: AbortSignal): Promise<Di
   const digest = await readDigest(path, signal);
   if (identityOf(path).identity === identity) digests.set(path, { identity, digest });
   return digest;
+}
+
+/** Notes the digest of a large file that this process has just written. */
+export function noteDigest(path: string, digest: Digest): void {
+  const { identity, size } = identityOf(path);
+  if (size >= LARGE && Number(size) === digest.bytes) digests.set(path, { identity, digest });
 }
 
 async function readDigest(path: string, signal?: AbortSignal): Promise<Digest> {

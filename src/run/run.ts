@@ -82,7 +82,7 @@ async function locked(recipe: Recipe, options: ExecuteOptions, tell: Emit): Prom
     const reports = new ReportWriter(directory, (message) => log({ type: 'warning', message }));
     const emit: Emit = (event) => {
       log(event);
-      if (event.type === 'stage_finished') reports.request();
+      if (event.type === 'stage_finished' || event.type === 'checkpoint_saved') reports.request();
     };
     for (const message of warnings) emit({ type: 'warning', message });
     await stoppable(signal, () => execute(recipe, { options, records, emit, resumed })).finally(

@@ -57,7 +57,7 @@ export const writeAtomic = (path: string, data: string | Uint8Array): Promise<vo
  */
 export async function makeFolder(
   target: string,
-  build: (temporary: string) => Promise<void>,
+  build: (temporary: string) => Promise<unknown>,
   record: (temporary: string) => Promise<void> = async () => {},
 ): Promise<void> {
   const temporary = `${resolve(target)}.tmp`; // without a slash at its end
@@ -107,6 +107,8 @@ export interface Artefact {
   plan: string;
   /** Compute it again even if it is complete. */
   replace?: boolean;
+  /** Awaited before anything is written: what the records come from is on disk. */
+  ready?: () => Promise<void>;
   /** Writes the whole artefact; default writeRecords(). */
   write?: (records: readonly object[]) => Promise<void>;
 }
@@ -142,6 +144,7 @@ export async function inBlocks<Item, Made extends object>({
   size,
   plan,
   replace = false,
+  ready = () => Promise.resolve(),
   write = (records) => writeRecords(path, records),
   make,
   makeAll = async (missing, save) => {
@@ -165,6 +168,7 @@ export async function inBlocks<Item, Made extends object>({
   }
   await makeAll(missing, async ({ number }, records) => {
     const name = partName(number);
+    await ready();
     await onDisk(join(parts, name), () => saved.write(name, toJsonl(records)));
     made[number] = records;
   });

@@ -57,7 +57,7 @@ export class Summaries {
    * undefined if it has neither answers nor steps.
    */
   async add(phase: Phase): Promise<IterationSummary | undefined> {
-    const steps = await recordsOf<StepRecord>(this.run, phase, 'steps.jsonl');
+    const steps = await this.run.stepsOf(phase);
     this.run.metrics.steps(phase, steps);
     const summary = await summaryOf(this.run, phase, steps);
     if (!summary) return undefined;
@@ -78,7 +78,7 @@ export class Summaries {
 async function summaryOf(
   run: RunContext,
   phase: Phase,
-  steps: StepRecord[],
+  steps: readonly StepRecord[],
 ): Promise<IterationSummary | undefined> {
   const answers = await recordsOf<AnswerRecord>(run, phase, 'answers.jsonl');
   if (answers.length === 0 && steps.length === 0) return undefined;
@@ -106,7 +106,7 @@ async function summaryOf(
 async function iterationPart(
   run: RunContext,
   phase: Phase,
-  steps: StepRecord[],
+  steps: readonly StepRecord[],
 ): Promise<IterationMetrics> {
   const gold = new Map(
     (await recordsOf<GoldRecord>(run, phase, 'gold.jsonl')).map((record) => [record.id, record]),

@@ -1,5 +1,6 @@
 /** A model on its thread: loading, saving, snapshots, disposing, several models. */
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
+import { createHash } from 'node:crypto';
 import { cpSync, readdirSync, readFileSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { engineInfo, releaseMemory } from '../../src/engine/addon.js';
@@ -116,6 +117,16 @@ describe('save', () => {
       code: 'ERR_IO',
       message: expect.stringContaining(`Could not create the folder ${join(file, 'model')}: `),
     });
+  });
+
+  it('tells the files with weights and their SHA-256, also of one that is hashed in parts', async () => {
+    const large = await Model.load(tinyModel({ vocabSize: 50_000 }), { dtype: 'float32' });
+    const target = temporaryFolder();
+    const files = await large.save(target);
+    await large.dispose();
+    const bytes = readFileSync(join(target, 'model.safetensors'));
+    const sha256 = createHash('sha256').update(bytes).digest('hex');
+    expect(files).toEqual([{ name: 'model.safetensors', bytes: bytes.length, sha256 }]);
   });
 });
 

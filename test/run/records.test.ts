@@ -10,7 +10,8 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { join } from 'node:path';
-import { digestFile, Records } from '../../src/run/records.js';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { digestFile, noteDigest, Records } from '../../src/run/records.js';
 import { temporaryFolder } from '../support/folders.js';
 
 let folder: string;
@@ -134,5 +135,43 @@ describe('the digest of a large file', () => {
     const before = bytesRead();
     await digestFile(at('weights'));
     expect(bytesRead() - before).toBeLessThan(size);
+  });
+});
+
+describe('changes that are asked for together', () => {
+  it('are made one after the other, so that the chain of lines holds', async () => {
+    const records = await two();
+    await Promise.all([
+      records.write('c.jsonl', '{"c":1}\n'),
+      records.add([{ file: 'd', bytes: 0, sha256: '' }]),
+      records.write('a.jsonl', '{"a":3}\n'),
+      records.withdraw('b.jsonl'),
+      records.write('e.jsonl', '{"e":1}\n'),
+    ]);
+    const again = await reopened();
+    expect(again.all()).toEqual(records.all());
+    expect(again.newest('b.jsonl')).toMatchObject({ pruned: true });
+    for (const file of ['a.jsonl', 'c.jsonl', 'e.jsonl'])
+      expect(await again.damage(file)).toBeUndefined();
+    // One that fails does not hold up the next.
+    await expect(records.write('a.jsonl/x', '')).rejects.toThrow();
+    await records.write('f.jsonl', '');
+    expect((await reopened()).newest('f.jsonl')).toMatchObject({ bytes: 0 });
+  });
+});
+
+describe('the digest of a file that was just written', () => {
+  it('is the noted one, until the file changes', async () => {
+    const path = at('large');
+    writeFileSync(path, Buffer.alloc(5 << 20, 1));
+    const noted = { bytes: 5 << 20, sha256: 'as written' };
+    noteDigest(path, { ...noted, bytes: 1 }); // of another size: not of this file
+    expect((await digestFile(path)).sha256).not.toBe('as written');
+    writeFileSync(path, Buffer.alloc(5 << 20, 2));
+    noteDigest(path, noted);
+    expect(await digestFile(path)).toEqual(noted);
+    await sleep(60); // beyond the tick of the file system's clock
+    writeFileSync(path, Buffer.alloc(5 << 20, 3));
+    expect((await digestFile(path)).sha256).toMatch(/^[0-9a-f]{64}$/);
   });
 });

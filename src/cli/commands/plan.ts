@@ -10,6 +10,7 @@ import { planMemory, type MemoryPlan, type PlanRequest } from '../../engine/plan
 import { planCpu } from '../cpu-plan.js';
 import { resolveModel } from '../../models/resolve.js';
 import { RunError } from '../../run/errors.js';
+import { keptMasterBytes } from '../../run/disk.js';
 import { parseRecipe } from '../../run/recipe-file.js';
 import { recipeSchema, type Recipe } from '../../run/recipe.js';
 import type { Cli } from '../cli.js';
@@ -106,6 +107,7 @@ const planJson = ({ subject, card, stages }: CardPlan, cluster: Cluster | undefi
   model: subject.name,
   deviceMemory: card,
   stages,
+  ...(!cluster && { hostBytes: hostBytes(subject, stages) }),
   ...(cluster && { cluster, traffic: trafficOf(stages, subject, cluster) }),
 });
 
@@ -136,15 +138,26 @@ function printPlans(plans: readonly CardPlan[], cluster: Cluster | undefined): v
         plans[0]!.stages[i]!.parts.map(({ name, bytes }) => [name, (bytes / GIB).toFixed(2)]),
       )}`,
     );
+  const host = cluster ? 0 : hostBytes(plans[0]!.subject, plans[0]!.stages);
+  if (host > 0)
+    printLine(
+      `\nhost memory: ${gib(host)} for the master weights from one training to the next, while ` +
+        'the checkpoint is written',
+    );
 }
+
+/** The host's memory that a run on one GPU takes for master weights. */
+const hostBytes = ({ recipe }: Subject, [sample]: readonly MemoryPlan[]): number =>
+  keptMasterBytes(recipe, partOf(sample!, 'weights') / (recipe.dtype === 'float32' ? 4 : 2));
+
+const partOf = ({ parts }: MemoryPlan, part: string): number =>
+  parts.find(({ name }) => name === part)?.bytes ?? 0;
 
 function trafficOf(stages: readonly MemoryPlan[], { recipe }: Subject, cluster: Cluster): Traffic {
   const [sample, , train] = stages as [MemoryPlan, MemoryPlan, MemoryPlan];
-  const bytesOf = (plan: MemoryPlan, part: string) =>
-    plan.parts.find(({ name }) => name === part)?.bytes ?? 0;
-  const weights = bytesOf(sample, 'weights') / (recipe.dtype === 'float32' ? 4 : 2);
+  const weights = partOf(sample, 'weights') / (recipe.dtype === 'float32' ? 4 : 2);
   // An adapter's gradients are float32 unless the recipe says otherwise.
-  const adapter = recipe.lora.enabled ? bytesOf(train, 'gradients') / 4 : undefined;
+  const adapter = recipe.lora.enabled ? partOf(train, 'gradients') / 4 : undefined;
   const { shard } = train;
   return trainingTraffic({ weights, adapter, dtype: recipe.dtype, shard }, cluster);
 }

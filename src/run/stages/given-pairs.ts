@@ -93,7 +93,7 @@ export async function givenScoringOf(
 async function preferencesOf(run: RunContext, t: number): Promise<PreferenceRecord[]> {
   if (existsSync(run.file(t, 'preferences.jsonl'))) return run.read(t, 'preferences.jsonl');
   const { records } = await run.inputs.preferences();
-  await run.write(t, 'preferences.jsonl', records);
+  await run.record(t, 'preferences.jsonl', records);
   return records;
 }
 

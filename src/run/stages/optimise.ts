@@ -1,23 +1,19 @@
 /**
- * The training stage that SFT and preference training share: batches in a keyed order, one trainer
- * call per step, saved state in between, a checkpoint and its steps at the end. The order of an
+ * The training that SFT and preference training share: batches in a keyed order, one trainer call
+ * per step, saved state in between, a checkpoint at the end. The order of an
  * epoch depends on the key and the records' ids only, so a resumed stage takes the same steps as an
  * uninterrupted one.
  */
-import { existsSync } from 'node:fs';
-import { rm } from 'node:fs/promises';
 import { average } from '../../data/average.js';
 import { TRAINER_FIELDS } from '../../engine/requests.js';
 import type { Trainer, TrainerParams } from '../../engine/trainer.js';
 import type { WorkHooks } from '../../lm/hooks.js';
 import type { LanguageModel } from '../../lm/language-model.js';
 import { saveCheckpoint } from '../checkpoint.js';
-import type { OfStage, RunContext } from '../context.js';
 import { Interrupted, RunError } from '../errors.js';
 import { promptKey, shuffled } from '../keys.js';
 import type { OptimisationSettings } from '../recipe.js';
-import { savingNote, statefulOf, trainingState, type Stateful } from '../training-state.js';
-import { recordFolder } from '../verify.js';
+import { savingNote, statefulOf, type Stateful } from '../training-state.js';
 import {
   bestStep,
   isUnmeasured,
@@ -102,73 +98,25 @@ export interface TrainingHooks extends WorkHooks {
   onStep?: (record: StepRecord, cost: { tokens: number; seconds: number }) => void;
   /** The ranks that train together; undefined for a single process. */
   team?: Team | undefined;
+  /** Whether the checkpoint of the last step may be saved later; asked when it has to be. */
+  savesLater?: () => boolean;
+}
+
+/** A training that has ended. */
+export interface Optimised {
+  steps: StepRecord[];
+  /** The step of the checkpoint: the last, or the best if training stops early. */
+  best: number;
+  /**
+   * Saves the checkpoint, which is not written yet. The model may compute meanwhile, but not be
+   * trained.
+   */
+  save?: () => Promise<void>;
 }
 
 /**
- * A training stage of a run: θ_from → θ_to in its checkpoint folder. `steps.jsonl` is written after
- * the checkpoint is complete; if both exist, the stage is finished.
- */
-export async function trainCheckpoint<Example>(
-  run: RunContext,
-  of: OfStage,
-  { from, to, unit }: { from: number; to: number; unit: string },
-  objective: Objective<Example>,
-): Promise<void> {
-  const folder = run.file(of.phase, 'training');
-  const checkpoint = run.checkpoint(to);
-  const stepsFile = run.file(of.phase, 'steps.jsonl');
-  if (existsSync(stepsFile) && (existsSync(checkpoint) || run.isPruned(to))) {
-    run.tellKept(of);
-    return rm(folder, { recursive: true, force: true });
-  }
-  await rm(stepsFile, { force: true }); // its presence means that the checkpoint is complete
-  const { settings } = objective;
-  const state = trainingState(folder, run.plan, run.signal);
-  const start = { done: await state.steps(), total: totalSteps(objective), unit };
-  await run.stage(of, start, async (hooks) => {
-    const { team } = run;
-    await team?.order({ do: 'train', phase: of.phase, from, to, part: run.part });
-    const policy = await run.models.beginTraining(run.checkpoint(from));
-    const { steps, best } = await optimise(policy, objective, checkpoint, state, {
-      ...hooks,
-      onRestore: (before) => run.tellRestored(of, before),
-      onStep: (record, cost) => run.tellStep(of, record, cost),
-      team,
-    }).catch(async (error: unknown) => {
-      await policy.model.dispose();
-      throw error;
-    });
-    // The model has the weights of the last step, unless they are sharded over the ranks.
-    const last = best === steps.length;
-    const kept = last && !(team && settings.shard === 'weights');
-    await team?.order({ do: 'trained', kept });
-    if (!kept) await policy.model.dispose();
-    else await run.models.endTraining(policy.model, checkpoint, settings.checkpoint_dtype);
-    await recordFolder(run.records, checkpoint, checkpoint);
-    await run.write(of.phase, 'steps.jsonl', steps);
-    await rm(folder, { recursive: true, force: true });
-    const examples = `${objective.examples.length} ${unit}`;
-    const stopped = last
-      ? ''
-      : `, the weights of step ${best} are kept of ${steps.length} (of ${totalSteps(objective)})`;
-    return { result: undefined, note: `${examples}, ${noteOn(steps)}${stopped}` };
-  });
-}
-
-/** `loss 0.693 → 0.691, margin 0.002` */
-export function noteOn(steps: readonly StepRecord[]): string {
-  const last = steps.at(-1)!;
-  const margin = last['rewards/margins'];
-  return (
-    `loss ${steps[0]!.loss.toFixed(3)} → ${last.loss.toFixed(3)}` +
-    (margin === undefined ? '' : `, margin ${margin.toFixed(3)}`)
-  );
-}
-
-/**
- * Trains `policy.model` in place, saves it to `checkpoint` and returns its steps and the number of
- * the step whose weights were saved: the last, or the best if training stops early. @throws
- * Interrupted if the signal stopped it; its state is then saved
+ * Trains `policy.model` in place and saves it to `checkpoint`, unless that is left to the caller.
+ * @throws Interrupted if the signal stopped it; its state is then saved
  */
 export async function optimise<Example>(
   policy: LanguageModel,
@@ -176,7 +124,7 @@ export async function optimise<Example>(
   checkpoint: string,
   state: TrainingState,
   hooks: TrainingHooks,
-): Promise<{ steps: StepRecord[]; best: number }> {
+): Promise<Optimised> {
   const { settings, evaluation } = objective;
   const { team } = hooks;
   const trainer = await policy.model.trainer(
@@ -246,11 +194,47 @@ export async function optimise<Example>(
     // A stop would have to save the trainer state, which is larger than the checkpoint, unless it
     // is on disk already.
     const stop = saved === steps.length ? hooks.signal : undefined;
-    await (best === undefined ? build(checkpoint, stop) : state.takeBest(best, checkpoint));
+    if (best !== undefined) await state.takeBest(best, checkpoint);
+    else if (hooks.savesLater?.() && (await keepsMasters(trainer, settings)))
+      return { steps, best: steps.length, save: saveLater(policy, checkpoint, settings, stop) };
+    else await build(checkpoint, stop);
     return { steps, best: best ?? steps.length };
   } finally {
     await trainer.dispose();
   }
+}
+
+/** Ends the trainer, whose model keeps what its checkpoint needs; false if memory lacks for that. */
+async function keepsMasters(
+  trainer: Trainer,
+  { checkpoint_dtype: dtype }: OptimisationSettings,
+): Promise<boolean> {
+  try {
+    await trainer.dispose({ keepMasters: dtype === 'float32' });
+    return true;
+  } catch (error) {
+    if ((error as { code?: string }).code === 'ERR_OUT_OF_MEMORY') return false;
+    throw error;
+  }
+}
+
+/** Saves a snapshot of the trained model, on a thread of its own. */
+function saveLater(
+  policy: LanguageModel,
+  checkpoint: string,
+  { checkpoint_dtype: dtype }: OptimisationSettings,
+  stop: AbortSignal | undefined,
+): () => Promise<void> {
+  const snapshot = policy.model.snapshot();
+  return async () => {
+    try {
+      await saveCheckpoint(policy, snapshot, checkpoint, dtype, stop);
+    } catch (error) {
+      throw stop?.aborted ? new Interrupted() : error;
+    } finally {
+      await snapshot.dispose();
+    }
+  };
 }
 
 /** Evaluates the newest step if that is due. `best` means that the step's weights must be kept. */

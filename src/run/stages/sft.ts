@@ -17,7 +17,8 @@ import { RunError } from '../errors.js';
 import { requireRecorded } from '../recorded.js';
 import { makeFolder } from '../store.js';
 import { recordFolder } from '../verify.js';
-import { trainCheckpoint, type Objective } from './optimise.js';
+import type { Objective } from './optimise.js';
+import { trainCheckpoint } from './train-checkpoint.js';
 
 /** θ_1: θ_0 trained on the demonstrations, or the model of `sft.checkpoint`. */
 export async function fineTune(run: RunContext): Promise<void> {
@@ -130,7 +131,7 @@ async function demonstrationsOf(run: RunContext): Promise<DemonstrationRecord[]>
   if (existsSync(run.file('sft', 'demonstrations.jsonl')))
     return run.read('sft', 'demonstrations.jsonl');
   const { records: demonstrations } = await run.inputs.demonstrations();
-  await run.write('sft', 'demonstrations.jsonl', demonstrations);
+  await run.record('sft', 'demonstrations.jsonl', demonstrations);
   return demonstrations;
 }
 

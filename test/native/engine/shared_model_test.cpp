@@ -3,7 +3,9 @@
 #include "adapted.h"
 #include "engine/engine.h"
 #include "golden.h"
+#include "model_files.h"
 #include "score/scorer.h"
+#include "support/file.h"
 #include "support/transient.h"
 #include "test_device.h"
 #include "trainer_params.h"
@@ -96,4 +98,57 @@ CHECK_CASE("engine: a model that was offloaded scores, is trained and shared as 
   CHECK(trained != before);
   engine.offload();
   CHECK(engine.logits(tokens) == trained);
+}
+
+CHECK_CASE("engine: kept master weights are saved and trained from as those of a live trainer") {
+  const model_files::TemporaryFolder folder;
+  const auto weights = [&](const std::string& name) {
+    return read_file(folder.file(name) + "/model.safetensors", 1 << 24);
+  };
+  const SftExample example{{1, 2, 3}, {4, 5, 6}};
+  TrainerParams params = check::trainer_params();
+  params.optimizer.learning_rate = 1e-3;
+  params.optimizer.schedule = Schedule::constant;
+  params.optimizer.total_steps = 4;
+  for (const bool split : {false, true}) {
+    params.optimizer.forms.split_masters = split;
+    Engine engine;
+    engine.load(check::golden_path("tiny-gqa-untied"), DType::bfloat16, check::device_name(),
+                Cancel());
+    const auto save = [&](Engine& from, const std::string& name, DType dtype) {
+      return from.save(folder.file(name), dtype, engine.info().config_json);
+    };
+    const auto train = [&](Engine& trained) {
+      const uint64_t trainer = trained.start_trainer(params);
+      trained.sft_step(trainer, {example}, Cancel());
+      trained.sft_step(trainer, {example}, Cancel());
+      return trainer;
+    };
+    uint64_t trainer = train(engine);
+    save(engine, "live", DType::float32);
+    save(engine, "live-rounded", DType::bfloat16);
+    engine.end_trainer(trainer, /*keep_masters=*/true);
+    save(engine, "kept", DType::float32);
+    save(engine, "kept-rounded", DType::bfloat16);
+    CHECK(weights("kept") == weights("live") && weights("kept-rounded") == weights("live-rounded"));
+    const std::shared_ptr<Engine> snapshot = engine.snapshot();
+    save(*snapshot, "snapshot", DType::float32);  // waits until the snapshot is made
+    CHECK(weights("snapshot") == weights("live"));
+
+    // The next trainer starts from them, as from the checkpoint, and leaves the snapshot's alone.
+    Engine loaded;
+    loaded.load(folder.file("live"), DType::bfloat16, check::device_name(), Cancel());
+    for (Engine* const one : {&engine, &loaded}) {
+      trainer = train(*one);
+      save(*one, one == &engine ? "next" : "next-loaded", DType::float32);
+      one->end_trainer(trainer, /*keep_masters=*/one == &engine);
+    }
+    CHECK(weights("next") == weights("next-loaded") && weights("next") != weights("live"));
+    save(*snapshot, "snapshot", DType::float32);
+    CHECK(weights("snapshot") == weights("live"));
+    // A trainer that takes no step loses nothing.
+    engine.end_trainer(engine.start_trainer(params));
+    save(engine, "idle", DType::float32);
+    CHECK(weights("idle") == weights("next"));
+  }
 }

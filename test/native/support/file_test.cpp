@@ -29,3 +29,37 @@ CHECK_CASE("support: a file is replaced whole or not at all") {
   CHECK(full.code() == ErrorCode::io &&
         std::string(full.what()).find("the disk is full. Free some space") != std::string::npos);
 }
+
+namespace {
+
+// Adds up the bytes, and notes how many there were.
+class Sum : public Digest {
+ public:
+  void update(const void* data, size_t size) override {
+    for (size_t i = 0; i < size; ++i) sum_ += static_cast<const unsigned char*>(data)[i];
+    count_ += size;
+  }
+  std::string hex() override { return std::to_string(count_) + " " + std::to_string(sum_); }
+
+ private:
+  size_t count_ = 0, sum_ = 0;
+};
+
+}  // namespace
+
+CHECK_CASE("support: a digest has all bytes of a file in their order, in small and large writes") {
+  const TemporaryFolder folder;
+  const std::string large(size_t{3} << 20, '\2');
+  AtomicFile file(folder.file("x"), std::make_unique<Sum>());
+  file.write("\1\1", 2);
+  file.write(large.data(), large.size());
+  file.write("\3", 1);
+  CHECK(file.bytes() == large.size() + 3);
+  CHECK(file.sha256() ==
+        std::to_string(large.size() + 3) + " " + std::to_string(2 * large.size() + 5));
+  file.commit();
+  CHECK(read_file(folder.file("x"), size_t{4} << 20) == "\1\1" + large + "\3");
+  AtomicFile without(folder.file("y"));
+  without.write("a", 1);
+  CHECK(without.sha256().empty());
+}
