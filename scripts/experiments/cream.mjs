@@ -7,8 +7,8 @@
 //
 // DIR holds the files that cream-plans.mjs names, as JSONL. --only leaves out the plan's other
 // models; --jobs runs that many commands at a time, which a GPU has room for. Finished parts are
-// kept, so the same command resumes. Tables are made only when everything is finished: they go to stdout, and with
-// --write between the plan's markers of that page.
+// kept, so the same command resumes. Tables are made only when everything is finished: they go to
+// stdout, and with --write between the plan's markers of that page.
 import { existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { createHash } from 'node:crypto';
 import { join } from 'node:path';

@@ -70,11 +70,13 @@ int32_t warp_blocks(int64_t d, float softcap) {
 int decode_warps(const PagedCuda<uint16_t>& c, const PagedState& state, float* running, float* sums,
                  void* stream) {
   const PagedPlan plan{c.plan, warp_blocks(c.d, c.softcap)};
-  const int error = with_warps(c.d, c.softcap, [&](auto kernel) {
-    using Kernel = decltype(kernel);
-    return launch(Kernel{c.q, c.cache, state, plan, c.stride, c.scale, c.softcap, running, sums},
-                  {plan.blocks, kPagedThreads, sizeof(typename Kernel::Memory)}, stream);
-  });
+  const int error = with_warps(
+      c.d, c.softcap, [&]<int D, bool exact, bool capped>(PagedWarpBlock<D, exact, capped> kernel) {
+        return launch(PagedWarpBlock<D, exact, capped>{c.q, c.cache, state, plan, c.stride, c.scale,
+                                                       c.softcap, running, sums},
+                      {plan.blocks, kPagedThreads, sizeof(typename decltype(kernel)::Memory)},
+                      stream);
+      });
   if (error != 0) return error;
   return launch(WarpJoinBlock{running, sums, state, c.out},
                 {WarpJoinBlock::blocks(c.rows, c.heads, c.d), WarpJoinBlock::most_threads}, stream);
