@@ -16,6 +16,7 @@ import {
   type SavedFile,
 } from './addon.js';
 import { invalid, knownKeys, nonEmptyString, oneOf, tokenIds, type TokenIds } from './arguments.js';
+import { configFile } from './config-file.js';
 import { CreamError } from './errors.js';
 import {
   checkGenerateRequest,
@@ -380,25 +381,6 @@ function report(
   onProgress: (progress: Progress) => void,
 ): (done: number, total: number, tokens: number) => void {
   return (done, total, tokens) => onProgress({ done, total, tokens });
-}
-
-/**
- * The original config.json with the dtype of the saved weights. transformers 5 reads `dtype`, older
- * versions read `torch_dtype`.
- */
-function configFile(original: Record<string, unknown>, dtype: DType): string {
-  const config = {
-    ...original,
-    ...('dtype' in original && { dtype }),
-    ...(!('dtype' in original && !('torch_dtype' in original)) && { torch_dtype: dtype }),
-  };
-  // JSON.stringify writes 30.0 as 30, but transformers 5 requires floats for these keys (e.g. caps
-  // of Gemma).
-  const text = JSON.stringify(config, null, 2).replace(
-    /"(\w+_logit_softcapping|initializer_range|rms_norm_eps)": (\d+)(?=[,\n])/g,
-    '"$1": $2.0',
-  );
-  return `${text}\n`;
 }
 
 function disposedOr(failure: unknown): unknown {

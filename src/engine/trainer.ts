@@ -131,13 +131,13 @@ export class Trainer {
   }
 
   /**
-   * Frees the optimizer's memory for later work of the engine; `releaseMemory()` returns it to the
-   * operating system. The model keeps its trained weights; if these are sharded over the ranks and
-   * not gathered, it must be loaded again. With `keepMasters` a bfloat16 model that is fully trained
-   * also keeps its float32 master weights, 4 bytes per parameter of the host's memory: it and its
-   * snapshots then save them as float32, and the next trainer starts from them. Further calls do
-   * nothing. Rejects with CreamError ERR_OUT_OF_MEMORY if memory lacks for the master weights; the
-   * trainer then lives on.
+   * Frees the optimizer's memory for later work of the engine; `releaseMemory()` returns it to
+   * the operating system. The model keeps its trained weights; if these are sharded over the
+   * ranks and not gathered, it must be loaded again. With `keepMasters` a bfloat16 model whose
+   * weights are all trained also keeps its float32 master weights, 4 bytes per parameter of the
+   * host's memory: it and its snapshots then save them as float32, and the next trainer starts
+   * from them. Further calls do nothing. Rejects with CreamError ERR_OUT_OF_MEMORY if memory
+   * lacks for the master weights; the trainer then lives on.
    */
   dispose(options: { keepMasters?: boolean } = {}): Promise<void> {
     knownKeys(options, ['keepMasters'], '[trainer] the options of dispose');

@@ -60,8 +60,9 @@ export function diskBytes(
 }
 
 /**
- * Bytes of the host's memory between two trainings: a bfloat16 model that is fully trained keeps the
- * float32 master weights that its checkpoint contains, and the next training starts from them.
+ * Bytes of the host's memory between two trainings: a bfloat16 model whose weights are all trained
+ * keeps the float32 master weights that its checkpoint contains, and the next training starts from
+ * them.
  */
 export function keptMasterBytes(
   { dtype, lora, sft, train, iterations }: Recipe,

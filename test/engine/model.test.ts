@@ -119,7 +119,7 @@ describe('save', () => {
     });
   });
 
-  it('tells the files with weights and their SHA-256, also of one that is hashed in parts', async () => {
+  it('tells the files with weights and their SHA-256, also if hashed in parts', async () => {
     const large = await Model.load(tinyModel({ vocabSize: 50_000 }), { dtype: 'float32' });
     const target = temporaryFolder();
     const files = await large.save(target);

@@ -204,7 +204,7 @@ export async function optimise<Example>(
   }
 }
 
-/** Ends the trainer, whose model keeps what its checkpoint needs; false if memory lacks for that. */
+/** Ends the trainer; its model keeps what its checkpoint needs. False if memory lacks for that. */
 async function keepsMasters(
   trainer: Trainer,
   { checkpoint_dtype: dtype }: OptimisationSettings,

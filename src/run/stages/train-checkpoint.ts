@@ -1,6 +1,6 @@
 /**
- * A training stage of a run: θ_from → θ_to in its checkpoint folder. The checkpoint is written while
- * the next stages compute with the model in memory, if nothing else needs it on disk before.
+ * A training stage of a run: θ_from → θ_to in its checkpoint folder. The checkpoint is written
+ * while the next stages compute with the model in memory, if nothing else needs it on disk before.
  */
 import { existsSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
@@ -12,8 +12,8 @@ import { recordFolder } from '../verify.js';
 import { optimise, totalSteps, type Objective, type StepRecord } from './optimise.js';
 
 /**
- * Trains θ_from into θ_to. `steps.jsonl` is written after the checkpoint is complete; if both exist,
- * the stage is finished.
+ * Trains θ_from into θ_to. `steps.jsonl` is written after the checkpoint is complete; if both
+ * exist, the stage is finished.
  */
 export async function trainCheckpoint<Example>(
   run: RunContext,
