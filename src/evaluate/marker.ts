@@ -101,7 +101,7 @@ export function clean(text: string): string {
   return text
     .toLowerCase()
     .replace(/<\/?[a-z]+>/g, ' ')
-    .replace(/(?:^|\n)\s*(?:[>#]+\s+)+/g, ' ')
+    .replace(/(?:^|\n)[^\S\n]*(?:[>#]+\s+)+/g, ' ')
     .replace(MINUS, ' − ')
     .replace(PRODUCT, ' × ')
     .replace(SYMBOL, ' $& ')
