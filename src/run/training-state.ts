@@ -197,7 +197,9 @@ class StateFolder implements TrainingState {
       return [{ files: shardNames(Number(steps), Number(shards)), steps: Number(steps) }];
     });
     if (there.some(({ file }) => file === STATE)) {
-      const { rows = 0 } = await records.demand(STATE, this.#remedy, { content: false });
+      // While there is a next state, the record may be ahead of the file, which has the same size.
+      const content = existsSync(join(this.folder, NEXT));
+      const { rows = 0 } = await records.demand(STATE, this.#remedy, { content });
       states.push({ files: [STATE], steps: rows });
     }
     return states.sort((one, other) => other.steps - one.steps)[0];

@@ -181,16 +181,20 @@ describe('the state of a training stage', () => {
     expect(loaded).toEqual(['four']);
   });
 
-  it('stays on the older state if a kill came before the rename', async () => {
-    await state().save(trainer('two'), steps(2));
-    const older = readFileSync(join(folder, 'training/state.safetensors'));
-    await state().save(trainer('four'), steps(4));
-    writeFileSync(join(folder, 'training/state.safetensors'), older);
-    expect(await state().steps()).toBe(2);
-    const loaded: string[] = [];
-    expect(await state().restore(trainer('', loaded))).toEqual(steps(2));
-    expect(loaded).toEqual(['two']);
-  });
+  it.each(['four', 'six'])(
+    'stays on the older state if a kill came before the rename of `%s`',
+    async (newer) => {
+      await state().save(trainer('two'), steps(2));
+      const older = readFileSync(join(folder, 'training/state.safetensors'));
+      await state().save(trainer(newer), steps(4));
+      writeFileSync(join(folder, 'training/state.safetensors'), older);
+      writeFileSync(join(folder, 'training/next.safetensors'), newer);
+      expect(await state().steps()).toBe(2);
+      const loaded: string[] = [];
+      expect(await state().restore(trainer('', loaded))).toEqual(steps(2));
+      expect(loaded).toEqual(['two']);
+    },
+  );
 
   it('has a file per rank, and none of an older number of ranks beside them', async () => {
     await state().save(trainer('two', [], 2), steps(2));
