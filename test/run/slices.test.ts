@@ -93,10 +93,17 @@ const wide = (): LanguageModel => {
   }) as LanguageModel['model'];
   return policy.with(model);
 };
+const ended = {
+  tokens: Int32Array.of(0),
+  logprobs: new Float32Array(1),
+  topTokens: new Int32Array(),
+  topLogprobs: new Float32Array(),
+  finishReason: 'eos',
+};
 const ignored = () => ({
   seed: 0n,
   cancel: () => {},
-  all: () => Promise.resolve([{ tokens: [], logprobs: [], finishReason: 'eos' }]),
+  all: () => Promise.resolve([ended]),
 });
 const fakeClassifier = {
   config: { numLabels: 1, maxPositionEmbeddings: 4096 },
