@@ -34,6 +34,7 @@ std::vector<std::string> cpu_features() {
   if (__builtin_cpu_supports("avx512dq")) features.emplace_back("avx512dq");
   if (__builtin_cpu_supports("avx512vnni")) features.emplace_back("avx512_vnni");
   if (__builtin_cpu_supports("avx512bf16")) features.emplace_back("avx512_bf16");
+  if (ops::cpu_features().amx) features.emplace_back("amx_bf16");
 #endif
   return features;
 }

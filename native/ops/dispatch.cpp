@@ -5,12 +5,31 @@
 #include <atomic>
 #include <cstdlib>
 #include <string_view>
+#if defined(__x86_64__) && defined(__linux__)
+#include <cpuid.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
 
 namespace cream::ops {
 namespace {
 
-std::atomic<Level> most{Level::avx512_bf16};
-std::array<std::array<std::atomic<uint64_t>, 4>, static_cast<size_t>(Op::count)> runs{};
+std::atomic<Level> most{Level::amx};
+std::array<std::array<std::atomic<uint64_t>, 5>, static_cast<size_t>(Op::count)> runs{};
+
+// Linux gives a process the tiles' state only if it asks (arch/x86/xstate.rst in the kernel's
+// documentation); the answer holds for all its threads.
+bool tiles_permitted() {
+#if defined(__x86_64__) && defined(__linux__)
+  constexpr unsigned bf16 = 1u << 22, tile = 1u << 24;  // CPUID 7.0, EDX
+  unsigned a = 0, b = 0, c = 0, d = 0;
+  if (!__get_cpuid_count(7, 0, &a, &b, &c, &d) || (d & bf16) == 0 || (d & tile) == 0) return false;
+  constexpr long request_permission = 0x1023, tile_data = 18;  // ARCH_REQ_XCOMP_PERM
+  return syscall(SYS_arch_prctl, request_permission, tile_data) == 0;
+#else
+  return false;
+#endif
+}
 
 CpuFeatures detect() {
   CpuFeatures features;
@@ -23,6 +42,7 @@ CpuFeatures detect() {
                     __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
                     __builtin_cpu_supports("avx512dq");
   features.avx512_bf16 = features.avx512 && __builtin_cpu_supports("avx512bf16");
+  features.amx = features.avx512_bf16 && tiles_permitted();
 #endif
   return features;
 }
@@ -31,10 +51,11 @@ CpuFeatures detect() {
 Level bound() {
   const char* wanted = std::getenv("CREAM_CPU_LEVEL");
   const std::string_view name = wanted ? wanted : "";
-  return name == "plain"    ? Level::plain
-         : name == "avx2"   ? Level::avx2
-         : name == "avx512" ? Level::avx512
-                            : Level::avx512_bf16;
+  return name == "plain"         ? Level::plain
+         : name == "avx2"        ? Level::avx2
+         : name == "avx512"      ? Level::avx512
+         : name == "avx512_bf16" ? Level::avx512_bf16
+                                 : Level::amx;
 }
 
 std::atomic<uint64_t>& runs_of(Op op) {
@@ -51,17 +72,18 @@ const CpuFeatures& cpu_features() {
 Level cpu_level() {
   static const Level allowed = bound();
   const CpuFeatures& cpu = cpu_features();
-  return std::min(allowed, cpu.avx512_bf16 ? Level::avx512_bf16
-                           : cpu.avx512    ? Level::avx512
-                           : cpu.avx2      ? Level::avx2
-                                           : Level::plain);
+  return std::min(allowed, cpu.amx           ? Level::amx
+                           : cpu.avx512_bf16 ? Level::avx512_bf16
+                           : cpu.avx512      ? Level::avx512
+                           : cpu.avx2        ? Level::avx2
+                                             : Level::plain);
 }
 
 Level level() { return std::min(cpu_level(), most.load(std::memory_order_relaxed)); }
 bool plain_forced() { return most.load(std::memory_order_relaxed) == Level::plain; }
 
 const char* level_name(Level level) {
-  constexpr const char* names[] = {"plain ATen", "AVX2", "AVX-512", "AVX-512 BF16"};
+  constexpr const char* names[] = {"plain ATen", "AVX2", "AVX-512", "AVX-512 BF16", "AMX"};
   return names[static_cast<size_t>(level)];
 }
 
@@ -70,7 +92,8 @@ const char* level_loss(Level level) {
       "No AVX2: every op is plain ATen, many times slower, and a sampled token's log-prob differs "
       "from its score by rounding.",
       "No AVX-512: bf16 is widened and multiplied in fp32, eight at a time.",
-      "No AVX-512 BF16: bf16 is widened and multiplied in fp32, at half the speed or less.", ""};
+      "No AVX-512 BF16: bf16 is widened and multiplied in fp32, at half the speed or less.", "",
+      ""};
   return losses[static_cast<size_t>(level)];
 }
 

@@ -12,10 +12,12 @@ struct CpuFeatures {
   bool avx2 = false;         // and FMA, F16C
   bool avx512 = false;       // F, BW, VL, DQ
   bool avx512_bf16 = false;  // and VDPBF16PS
+  bool amx = false;          // and TDPBF16PS, which the operating system permits
 };
 
 const CpuFeatures& cpu_features();  // asked once
-// The best level of this CPU, or a lower one set by CREAM_CPU_LEVEL (plain, avx2, avx512).
+// The best level of this CPU, or a lower one set by CREAM_CPU_LEVEL (plain, avx2, avx512,
+// avx512_bf16).
 Level cpu_level();
 Level level();  // the level that kernels run at: cpu_level(), or a lower one forced by a test
 
@@ -42,11 +44,11 @@ struct ForcePlain : ForceLevel {
   ForcePlain() : ForceLevel(Level::plain) {}
 };
 
-// Calls f.operator()<L>() for the current level, which must not be plain.
+// Calls f.operator()<L>() for the current level, which must not be plain, or for the one below AMX.
 template <class F>
 void at_level(F&& f) {
 #if defined(__x86_64__)
-  switch (level()) {
+  switch (without_tiles(level())) {
     case Level::avx512_bf16:
       return f.template operator()<Level::avx512_bf16>();
     case Level::avx512:

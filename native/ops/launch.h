@@ -61,6 +61,15 @@ void by_type(const Tensor& x, F&& f) {
       f.template operator()<L, float>();
   });
 }
+// by_type() for the packed products, which have kernels on tiles.
+template <class F>
+void by_product_type(const Tensor& x, F&& f) {
+#if defined(__x86_64__)
+  if (level() == Level::amx && x.scalar_type() == at::kBFloat16)
+    return f.template operator()<Level::amx, uint16_t>();
+#endif
+  by_type(x, f);
+}
 template <class T>
 const T* data(const Tensor& x) {
   return static_cast<const T*>(x.const_data_ptr());

@@ -9,6 +9,12 @@ enum class Level {
   avx2,         // AVX2, FMA, F16C
   avx512,       // F, BW, VL, DQ
   avx512_bf16,  // and VDPBF16PS
+  amx,          // and TDPBF16PS, for the products of bf16; other kernels run at avx512_bf16
 };
+
+// The level of the kernels that have no version for tiles.
+inline constexpr Level without_tiles(Level level) {
+  return level == Level::amx ? Level::avx512_bf16 : level;
+}
 
 }  // namespace cream::ops

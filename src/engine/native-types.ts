@@ -279,7 +279,7 @@ export interface EngineInfo {
   /** libtorch's version. */
   torch: string;
   /**
-   * `level` is the instruction set of the kernels in use, at best 'AVX-512 BF16'. `loss` is a
+   * `level` is the instruction set of the kernels in use, at best 'AMX'. `loss` is a
    * sentence on what a lower level costs; it is empty at the best level.
    */
   cpu: { model: string; features: string[]; level: string; loss: string };

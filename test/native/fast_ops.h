@@ -18,7 +18,8 @@ using ops::Op;
 // Defines a case for each level that has kernels; skipped on a CPU without that level.
 struct LevelCases {
   LevelCases(const std::string& name, void (*run)()) {
-    for (const ops::Level level : {ops::Level::avx2, ops::Level::avx512, ops::Level::avx512_bf16})
+    for (const ops::Level level :
+         {ops::Level::avx2, ops::Level::avx512, ops::Level::avx512_bf16, ops::Level::amx})
       cases().push_back({name + ", on " + ops::level_name(level), [level, run] {
                            if (ops::cpu_level() < level)
                              throw Skip(std::string("this CPU has no ") + ops::level_name(level));

@@ -49,7 +49,8 @@ void multiply_rows(const Tensor& x, const Weight& w, Tensor& y, bool f32) {
       const int64_t row = begin / count * chunk, n = std::min(chunk, rows - row);
       const int64_t first = begin % count, last = std::min(count, first + end - begin);
       static thread_local PackBuffer buffer;
-      const Row* gathered = buffer.of<Row>(product, row, n * padded_in(w.in), [&](Row* to_rows) {
+      const int64_t values = left_rows<L>(n) * padded_in(w.in);
+      const Row* gathered = buffer.of<Row>(product, row, values, [&](Row* to_rows) {
         gather<L, T>(from + row * x.stride(0), x.stride(0), n, w.in, to_rows);
       });
       multiply<L, T>({gathered, n, w.in, w.data<T>(), w.out, first, last,
@@ -67,7 +68,7 @@ Tensor fast_product(const Tensor& input, const Weight& w, bool f32) {
                                          ".");
   f32 = f32 || x.scalar_type() == at::kFloat;
   Tensor y = at::empty({x.size(0), w.out}, x.options().dtype(f32 ? at::kFloat : at::kBFloat16));
-  by_type(x, [&]<Level L, class T>() { multiply_rows<L, T>(x, w, y, f32); });
+  by_product_type(x, [&]<Level L, class T>() { multiply_rows<L, T>(x, w, y, f32); });
   count_fast_run(f32 ? Op::linear_f32 : Op::linear);
   return y;
 }

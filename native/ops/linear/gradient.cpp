@@ -17,7 +17,6 @@ using namespace packed;
 constexpr int64_t most_outputs =
     3072;  // depth of one pass of dy·W: its panel of W takes 192 KB of L2
 constexpr int64_t most_tokens = 1024;  // depth of one pass of dyᵀ·x
-constexpr int64_t chunk_rows_of_input = 2 * whole_blocks;
 constexpr int64_t panels_an_item = 6;
 constexpr int64_t strip_bytes = 120 << 10;  // of dy, paired, in L2
 
@@ -32,17 +31,18 @@ int64_t ceil_div(int64_t n, int64_t size) { return (n + size - 1) / size; }
 template <Level L, class T>
 struct InputGradient {
   using Row = Gathered<L, T>;
+  static constexpr int64_t chunk_rows = 2 * whole_blocks<L>;
   const Tensor &dy, &weight;
   Tensor y;
-  Tensor gathered;  // [rows, padded depth] of Row
+  Tensor gathered;  // [left_rows, padded depth] of Row
   int64_t rows, in;
 
   void add(int64_t begin, int64_t depth) {
-    const int64_t chunks = ceil_div(rows, chunk_rows_of_input), padded = padded_in(depth);
+    const int64_t chunks = ceil_div(rows, chunk_rows), padded = padded_in(depth);
     Row* left = mutable_data<Row>(gathered);
     parallel_for(0, chunks, 1, [&](int64_t first, int64_t last) {
       for (int64_t c = first; c < last; ++c) {
-        const int64_t row = c * chunk_rows_of_input, n = std::min(chunk_rows_of_input, rows - row);
+        const int64_t row = c * chunk_rows, n = std::min(chunk_rows, rows - row);
         gather<L, T>(data<T>(dy) + row * dy.stride(0) + begin, dy.stride(0), n, depth,
                      left + row * padded);
       }
@@ -53,8 +53,8 @@ struct InputGradient {
     parallel_for(0, panels(in) * chunks, 1, [&](int64_t first, int64_t last) {
       static thread_local PackBuffer buffer;
       for (int64_t item = first; item < last; ++item) {
-        const int64_t panel = item / chunks, row = item % chunks * chunk_rows_of_input,
-                      n = std::min(chunk_rows_of_input, rows - row);
+        const int64_t panel = item / chunks, row = item % chunks * chunk_rows,
+                      n = std::min(chunk_rows, rows - row);
         const T* right = buffer.of<T>(product, panel, panel_size(depth), [&](T* at) {
           pack_columns<L, T>(data<T>(weight) + begin * weight.stride(0), weight.stride(0), depth,
                              in, panel, panel + 1, at);
@@ -87,7 +87,7 @@ void add_tokens(float* sum, const Tensor& dy, const Tensor& x, Tensor& packed_x,
     static thread_local PackBuffer buffer;
     for (int64_t item = first; item < last; ++item) {
       const int64_t row = item / groups * strip, n = std::min(strip, out - row);
-      const Row* left = buffer.of<Row>(product, row, n * padded, [&](Row* at) {
+      const Row* left = buffer.of<Row>(product, row, left_rows<L>(n) * padded, [&](Row* at) {
         pair_columns<L, T>(data<T>(dy) + begin * dy.stride(0) + row, dy.stride(0), tokens, n, at);
       });
       const int64_t panel = item % groups * panels_an_item;
@@ -108,10 +108,12 @@ Tensor linear_input_gradient(const Tensor& dy, const Tensor& weight) {
   const bool once = depth == out && slope.scalar_type() == at::kBFloat16;
   const Tensor y = once ? at::empty({rows, in}, slope.options())
                         : at::zeros({rows, in}, slope.options().dtype(at::kFloat));
-  by_type(slope, [&]<Level L, class T>() {
+  by_product_type(slope, [&]<Level L, class T>() {
     const auto dtype = std::is_same_v<Gathered<L, T>, float> ? at::kFloat : at::kBFloat16;
     InputGradient<L, T> gradient{
-        slope, w, y, at::empty({rows, padded_in(depth)}, slope.options().dtype(dtype)), rows, in};
+        slope, w,
+        y,     at::empty({left_rows<L>(rows), padded_in(depth)}, slope.options().dtype(dtype)),
+        rows,  in};
     for (int64_t begin = 0; begin < out; begin += depth)
       gradient.add(begin, std::min(depth, out - begin));
   });
@@ -127,7 +129,7 @@ void add_linear_weight_gradient(Tensor& sum, const Tensor& dy, const Tensor& x) 
   const Tensor slope = by_rows(dy), input = by_rows(x);
   const int64_t tokens = slope.size(0), depth = std::min(tokens, most_tokens);
   Tensor buffer = at::empty({panels(input.size(1)) * panel_size(depth)}, input.options());
-  by_type(slope, [&]<Level L, class T>() {
+  by_product_type(slope, [&]<Level L, class T>() {
     for (int64_t begin = 0; begin < tokens; begin += depth)
       add_tokens<L, T>(sum.mutable_data_ptr<float>(), slope, input, buffer, begin,
                        std::min(depth, tokens - begin));

@@ -18,10 +18,18 @@ namespace cream::ops::packed {
 inline constexpr int64_t panel_columns = 32;
 inline constexpr int64_t k_chunk = 32;
 // Rows of a register tile: 14 × 32 fp32 sums are 28 of AVX-512's 32 registers, 6 × 16 are 12 of
-// AVX2's 16.
+// AVX2's 16; with AMX two tiles of 16 rows (product_amx.cpp), and left rows have another layout.
 template <Level L>
-inline constexpr int64_t block_rows = L == Level::avx2 ? 6 : 14;
-inline constexpr int64_t whole_blocks = 84;  // rows: whole blocks at every level
+inline constexpr int64_t block_rows = L == Level::avx2  ? 6
+                                      : L == Level::amx ? 32
+                                                        : 14;
+template <Level L>
+inline constexpr int64_t whole_blocks = L == Level::amx ? 96 : 84;  // rows: a multiple of the above
+// Rows that a buffer of left rows holds: the tiles of AMX are whole.
+template <Level L>
+int64_t left_rows(int64_t rows) {
+  return L == Level::amx ? (rows + 15) / 16 * 16 : rows;
+}
 
 inline int64_t padded_in(int64_t in) { return (in + k_chunk - 1) / k_chunk * k_chunk; }
 inline int64_t panels(int64_t out) { return (out + panel_columns - 1) / panel_columns; }
@@ -30,14 +38,14 @@ inline int64_t panel_size(int64_t in) { return padded_in(in) * panel_columns; } 
 // Element type of gathered left rows: bf16 for VDPBF16PS, otherwise widened once rather than at
 // every use.
 template <Level L, class T>
-using Gathered = std::conditional_t<L == Level::avx512_bf16, T, float>;
+using Gathered = std::conditional_t<(L >= Level::avx512_bf16), T, float>;
 
 // Packs panels first … last−1 of weight [out, in] (contiguous) into `packed`, the start of the
 // whole packed matrix.
 template <Level L, class T>
 void pack(const T* weight, int64_t out, int64_t in, int64_t first, int64_t last, T* packed);
 
-// Gathers `rows` rows of x, `stride` apart, into gathered[rows × padded_in(in)].
+// Gathers `rows` rows of x, `stride` apart, into gathered[left_rows × padded_in(in)].
 template <Level L, class T>
 void gather(const T* x, int64_t stride, int64_t rows, int64_t in, Gathered<L, T>* gathered);
 

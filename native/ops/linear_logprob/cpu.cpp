@@ -15,7 +15,8 @@
 namespace cream::ops {
 namespace {
 
-constexpr int64_t chunk = packed::whole_blocks;  // rows: 84 × 1,024 fp32 logits are 336 KB
+template <Level L>
+constexpr int64_t chunk = packed::whole_blocks<L>;  // rows: 84 × 1,024 fp32 logits are 336 KB
 
 template <class T>
 struct Work {
@@ -33,11 +34,11 @@ struct Work {
 template <Level L, class T>
 void run(const Work<T>& w, int64_t begin, int64_t end) {
   const int64_t blocks = softmax_blocks(w.head.out), depth = packed::padded_in(w.head.in);
-  std::vector<packed::Gathered<L, T>> gathered(chunk * depth);
-  std::vector<float> logits(chunk * softmax_block);
+  std::vector<packed::Gathered<L, T>> gathered(chunk<L> * depth);
+  std::vector<float> logits(chunk<L> * softmax_block);
   for (int64_t item = begin; item < end; ++item) {
-    const int64_t row = item / blocks * chunk, block = item % blocks,
-                  n = std::min(chunk, w.rows - row);
+    const int64_t row = item / blocks * chunk<L>, block = item % blocks,
+                  n = std::min(chunk<L>, w.rows - row);
     if (item == begin || block == 0)
       packed::gather<L, T>(w.hidden + row * w.stride, w.stride, n, w.head.in, gathered.data());
     const int64_t column = block * softmax_block,
@@ -50,8 +51,8 @@ void run(const Work<T>& w, int64_t begin, int64_t end) {
       float* line = logits.data() + r * softmax_block;
       if (w.multiplier != 1)
         for (int64_t i = 0; i < columns; ++i) line[i] *= w.multiplier;
-      if (w.softcap != 0) softcap_values<L>(line, columns, w.softcap);
-      w.sums[(row + r) * blocks + block] = block_sum<L>(line, columns);
+      if (w.softcap != 0) softcap_values<without_tiles(L)>(line, columns, w.softcap);
+      w.sums[(row + r) * blocks + block] = block_sum<without_tiles(L)>(line, columns);
       const int64_t target = w.targets[row + r] - column;
       if (target >= 0 && target < columns) w.target_logit[row + r] = line[target];
     }
@@ -74,7 +75,7 @@ Tensor linear_logprob(const Tensor& hidden, const Head& head, const Tensor& targ
   Tensor out = at::empty({rows}, x.options().dtype(at::kFloat));
   float* result = static_cast<float*>(out.mutable_data_ptr());
   std::vector<BlockSum> sums(rows * blocks);
-  by_type(x, [&]<Level L, class T>() {
+  by_product_type(x, [&]<Level L, class T>() {
     const Work<T> work{*fast,
                        data<T>(x),
                        rows,
@@ -84,7 +85,7 @@ Tensor linear_logprob(const Tensor& hidden, const Head& head, const Tensor& targ
                        result,
                        static_cast<float>(head.multiplier),
                        static_cast<float>(head.softcap)};
-    parallel_for(0, (rows + chunk - 1) / chunk * blocks, 1,
+    parallel_for(0, (rows + chunk<L> - 1) / chunk<L> * blocks, 1,
                  [&](int64_t begin, int64_t end) { run<L>(work, begin, end); });
   });
   for (int64_t row = 0; row < rows; ++row)

@@ -25,7 +25,7 @@ void same_from(Level lowest, const std::function<std::vector<Tensor>()>& f) {
     return f();
   };
   const std::vector<Tensor> low = at(lowest);
-  for (const Level level : {Level::avx512, Level::avx512_bf16}) {
+  for (const Level level : {Level::avx512, Level::avx512_bf16, Level::amx}) {
     if (level > ops::cpu_level() || level == lowest) continue;
     const std::vector<Tensor> high = at(level);
     for (size_t i = 0; i < low.size(); ++i)
