@@ -3,6 +3,8 @@ import { existsSync, readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { parseJsonInSteps } from '../files/json-steps.js';
+import { inTurns } from '../files/steps.js';
 import { nonEmptyString, oneOf, positiveInteger } from './arguments.js';
 import { CreamError, fromNative } from './errors.js';
 import { loadLibtorch, type AddonBuild } from './libtorch.js';
@@ -140,7 +142,8 @@ export function lockFile(path: string, contents: string): (() => void) | null {
 export async function readGguf(path: string): Promise<{ metadata: Record<string, unknown> }> {
   const absolute = resolve(nonEmptyString(path, '[readGguf] the path'));
   const json = await runJob(() => addon().readGguf(absolute));
-  return { metadata: JSON.parse(json) as Record<string, unknown> };
+  const metadata = await inTurns(parseJsonInSteps(Buffer.from(json)));
+  return { metadata: metadata as Record<string, unknown> };
 }
 
 /**

@@ -64,6 +64,7 @@ export async function loadModel(name: string, options: LoadOptions = {}): Promis
   const gguf = text.toLowerCase().endsWith('.gguf');
   const tokenizer = await loadTokenizer(
     gguf ? { gguf: (await readGguf(text)).metadata } : { folder: text },
+    { ...(options.signal && { signal: options.signal }) },
   );
   const chatTemplate =
     tokenizer.chatTemplate === null
@@ -269,14 +270,16 @@ export class LanguageModel {
     const adapter = this.model.adapter !== null;
     await makeModelFolder(folder, adapter);
     const json = (value: unknown): string => `${JSON.stringify(value, null, 2)}\n`;
-    const files: Record<string, string> = {
+    const files: Record<string, string | Uint8Array> = {
       ...this.tokenizer.files(),
       'generation_config.json': json(this.#generationConfig()),
     };
     if (this.tokenizer.chatTemplate !== null && files['tokenizer_config.json'] !== undefined) {
       // Older readers look for the template here; newer ones take chat_template.jinja.
       files['tokenizer_config.json'] = json({
-        ...(parseConfig(files['tokenizer_config.json']) as object),
+        ...(parseConfig(
+          Buffer.from(files['tokenizer_config.json'] as string).toString(),
+        ) as object),
         chat_template: this.tokenizer.chatTemplate,
       });
     }

@@ -3,6 +3,7 @@
  * are found after the normalizer. The leftmost and longest match comes first; the flags lstrip,
  * rstrip and single_word act as in Rust's tokenizers.
  */
+import { forEach, type Steps } from '../files/steps.js';
 import type { AddedToken } from './tokenizer-json.js';
 
 /**
@@ -26,29 +27,32 @@ interface Node {
   next?: Map<string, Node>;
 }
 
-/**
- * Finds `tokens` in the spelling that `spelling` gives them (the normalizer, for normalized ones).
- */
+/** Finds added tokens in a text. */
 export class AddedTokens {
-  private readonly root: Node = {};
   /** Finds the next unit with which a token begins. */
   private readonly begins: RegExp | undefined;
 
-  constructor(tokens: readonly AddedToken[], spelling: (content: string) => string) {
-    for (const token of tokens) {
-      let node = this.root;
-      for (const unit of spelling(token.content).split('')) {
+  private constructor(private readonly root: Node) {
+    const first = [...(root.next?.keys() ?? [])].map(
+      (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`,
+    );
+    if (first.length > 0) this.begins = new RegExp(`[${first.join('')}]`, 'g');
+  }
+
+  /** Each token with the text by which it is found: its content, normalized if the token is. */
+  static *of(tokens: Iterable<readonly [text: string, token: AddedToken]>): Steps<AddedTokens> {
+    const root: Node = {};
+    yield* forEach(tokens, ([text, token]) => {
+      let node = root;
+      for (const unit of text.split('')) {
         node.next ??= new Map();
         let child = node.next.get(unit);
         if (child === undefined) node.next.set(unit, (child = {}));
         node = child;
       }
-      if (node !== this.root) node.token ??= token;
-    }
-    const first = [...(this.root.next?.keys() ?? [])].map(
-      (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`,
-    );
-    if (first.length > 0) this.begins = new RegExp(`[${first.join('')}]`, 'g');
+      if (node !== root) node.token ??= token;
+    });
+    return new AddedTokens(root);
   }
 
   *split(text: string): Generator<Section> {

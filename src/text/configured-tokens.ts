@@ -3,7 +3,8 @@
  * a folder: `added_tokens_decoder` of tokenizer_config.json adds tokens and changes flags, and
  * special tokens that are missing are added. Without them a text would be split into other tokens.
  */
-import type { AddedToken, TokenizerJson } from './tokenizer-json.js';
+import { forEach, type Steps } from '../files/steps.js';
+import { idsOf, type AddedToken, type TokenizerJson } from './tokenizer-json.js';
 
 type Config = Readonly<Record<string, unknown>>;
 
@@ -11,20 +12,22 @@ type Config = Readonly<Record<string, unknown>>;
 const UNUSED = new Set(['pad_token']);
 
 /** `json` with the tokens of `config` (tokenizer_config.json over special_tokens_map.json). */
-export function withConfiguredTokens(json: TokenizerJson, config: Config): TokenizerJson {
-  const tokens = new Map(json.added_tokens.map((token) => [token.content, token]));
-  const vocabulary = new Map(
-    Array.isArray(json.model.vocab)
-      ? json.model.vocab.map(([content], id): [string, number] => [content, id])
-      : Object.entries(json.model.vocab),
-  );
-  let next = Math.max(vocabulary.size, ...[...tokens.values()].map(({ id }) => id + 1));
+export function* withConfiguredTokens(json: TokenizerJson, config: Config): Steps<TokenizerJson> {
+  const tokens = new Map<string, AddedToken>();
+  const vocabulary = yield* idsOf(json.model.vocab);
+  let next = vocabulary.size;
+  yield* forEach(json.added_tokens, (token) => {
+    tokens.set(token.content, token);
+    next = Math.max(next, token.id + 1);
+  });
   const add = (content: string, flags: Omit<AddedToken, 'id' | 'content'>): void => {
     if (content === '') return;
     const id = tokens.get(content)?.id ?? vocabulary.get(content) ?? next++;
     tokens.set(content, { id, content, ...flags });
   };
-  for (const entry of entriesOf(config['added_tokens_decoder'])) add(entry.content, flagsOf(entry));
+  yield* forEach(entriesOf(config['added_tokens_decoder']), (entry) =>
+    add(entry.content, flagsOf(entry)),
+  );
   for (const { content, entry } of namedTokens(config)) {
     const known = tokens.get(content);
     if (known === undefined) add(content, { ...flagsOf(entry), special: true });

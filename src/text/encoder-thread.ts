@@ -36,11 +36,7 @@ export class EncoderThread {
   #idle: NodeJS.Timeout | undefined;
   readonly #waiting = new Map<number, Waiting>();
 
-  /** `vocabulary` holds that of `json`, whose entries cannot be listed in parts. */
-  constructor(
-    private readonly json: TokenizerJson,
-    private readonly vocabulary: ReadonlyMap<string, number>,
-  ) {}
+  constructor(private readonly json: TokenizerJson) {}
 
   /** `Encoder.encode` in the thread. Rejects with its error, or the reason of `signal`. */
   async encode(
@@ -115,12 +111,14 @@ export class EncoderThread {
   /** Sends the tokenizer in parts, because a message is copied at once. */
   async #send(worker: Worker): Promise<void> {
     const { vocab, merges, ...model } = this.json.model;
-    const list = Array.isArray(vocab);
     const send = (part: TokenizerPart): void => worker.postMessage(part);
-    const empty = { vocab: list ? [] : {}, ...(merges && { merges: [] }) };
+    const empty = {
+      vocab: Array.isArray(vocab) ? [] : new Map<string, number>(),
+      ...(merges && { merges: [] }),
+    };
     send({ json: { ...this.json, model: { ...model, ...empty } } });
-    for await (const entries of partsOf(list ? vocab : this.vocabulary)) send({ entries });
-    for await (const some of partsOf((merges ?? []) as [string, string][])) send({ merges: some });
+    for await (const entries of partsOf(vocab)) send({ entries });
+    for await (const some of partsOf(merges ?? [])) send({ merges: some });
   }
 }
 

@@ -3,9 +3,10 @@
  * merged. @huggingface/tokenizers does the merging; the parts in which that library differs from
  * Rust (flags of added tokens, splits, white space) are our own.
  */
-import * as library from '@huggingface/tokenizers';
+import { atOnce, type Steps } from '../files/steps.js';
 import { AddedTokens } from './added-tokens.js';
 import { mergeChunk } from './bpe.js';
+import { createBpe, createUnigram, type BpeModel, type UnigramModel } from './merging-models.js';
 import {
   createNormalizer,
   createPreTokenizer,
@@ -13,31 +14,14 @@ import {
   type PreTokenizer,
 } from './splitting.js';
 import { LIMIT_MS, withTimeLimit } from './time-limit.js';
-import { segmentChunk, type UnigramModel } from './unigram.js';
+import { segmentChunk } from './unigram.js';
 import {
   byteOfCharacter,
   isKnownPattern,
+  type AddedToken,
   type Component,
   type TokenizerJson,
 } from './tokenizer-json.js';
-
-/**
- * The common interface of the library's models; its declarations hide them behind imports without
- * extensions.
- */
-interface MergingModel {
-  tokens_to_ids: Map<string, number>;
-  unk_token_id?: number | undefined;
-  (chunks: string[]): string[];
-  /** BPE: the rank of a pair, by its JSON. */
-  bpe_ranks?: Map<string, number>;
-  end_of_word_suffix?: string | null;
-  fuse_unk?: boolean;
-}
-const { BPE, Unigram } = library as unknown as {
-  BPE: new (model: object) => MergingModel;
-  Unigram: new (model: object, eos: string) => MergingModel & UnigramModel;
-};
 
 /** Chunks of at least this length are merged in steps. */
 const LONG_CHUNK = 2000;
@@ -49,12 +33,10 @@ const LIMIT_MS_PER_CHARACTER = 0.01;
 /** Encodes text with the rules of one tokenizer.json. */
 export class Encoder {
   readonly vocabulary: ReadonlyMap<string, number>;
-  private readonly model: MergingModel;
-  private readonly unigram: (MergingModel & UnigramModel) | undefined;
   private readonly normalize: Normalizer;
   private readonly split: PreTokenizer;
-  private readonly asWritten: AddedTokens;
-  private readonly asNormalized: AddedTokens;
+  private asWritten!: AddedTokens;
+  private asNormalized!: AddedTokens;
   private readonly around: { before: number[]; after: number[] };
   /** Whether a pattern of the file may backtrack, so that every text has a time limit. */
   readonly limited: boolean;
@@ -65,51 +47,57 @@ export class Encoder {
   /** Maximum ratio of a text's bytes to those of its tokens; Infinity if parts may be dropped. */
   readonly mostShrinkage: number;
 
-  constructor(json: TokenizerJson) {
-    const { model } = json;
-    if (model.type !== 'BPE' && model.type !== 'Unigram')
+  /** The encoder of a checked tokenizer.json. Throws Error, one clause without a full stop. */
+  static *of(json: TokenizerJson): Steps<Encoder> {
+    const { type } = json.model;
+    if (type !== 'BPE' && type !== 'Unigram')
       throw new Error(
-        `its model ${JSON.stringify(model.type ?? null)} is not supported (supported: BPE, ` +
-          'Unigram)',
+        `its model ${JSON.stringify(type ?? null)} is not supported (supported: BPE, Unigram)`,
       );
-    if (model.type === 'BPE') refuseVariants(model);
-    this.unigram = model.type === 'Unigram' ? new Unigram(model, '') : undefined;
-    this.model = this.unigram ?? new BPE(model);
-    this.vocabulary = this.model.tokens_to_ids;
+    const unigram = type === 'Unigram' ? yield* createUnigram(json.model) : undefined;
+    const encoder = new Encoder(json, unigram ?? (yield* createBpe(json.model)), unigram);
+    yield* encoder.add(json.added_tokens);
+    return encoder;
+  }
+
+  private constructor(
+    json: TokenizerJson,
+    private readonly model: BpeModel | UnigramModel,
+    private readonly unigram: UnigramModel | undefined,
+  ) {
+    this.vocabulary = model.tokens_to_ids;
     this.normalize = createNormalizer(json.normalizer);
     this.split = createPreTokenizer(json.pre_tokenizer);
-    this.asWritten = new AddedTokens(
-      json.added_tokens.filter((token) => !token.normalized),
-      (content) => content,
-    );
     this.limited = [...patterns(json.normalizer), ...patterns(json.pre_tokenizer)].some(
       (pattern) => !isKnownPattern(pattern),
     );
-    this.asNormalized = this.within(0, () => {
-      const normalized = json.added_tokens.filter((token) => token.normalized);
-      return new AddedTokens(normalized, this.normalize);
-    });
+    const added = new Map(json.added_tokens.map(({ content, id }) => [content, id]));
     this.around = around(
       json.post_processor,
-      new Map([
-        ...this.vocabulary,
-        ...json.added_tokens.map((token): [string, number] => [token.content, token.id]),
-      ]),
+      (token) => added.get(token) ?? this.vocabulary.get(token),
     );
     this.forgets =
-      model.type === 'BPE' &&
-      (model['unk_token'] ?? null) === null &&
-      model['byte_fallback'] !== true &&
+      unigram === undefined &&
+      (json.model['unk_token'] ?? null) === null &&
+      json.model['byte_fallback'] !== true &&
       [...byteOfCharacter().keys()].some((character) => !this.vocabulary.has(character));
-    this.wholeChunks = model['ignore_merges'] === true;
-    this.fallsBack = model['byte_fallback'] === true;
+    this.wholeChunks = json.model['ignore_merges'] === true;
+    this.fallsBack = json.model['byte_fallback'] === true;
     if (this.fallsBack) refuseMissingBytes(this.vocabulary);
     this.mostShrinkage =
       this.forgets || json.added_tokens.some(({ lstrip, rstrip }) => lstrip || rstrip)
         ? Infinity
         : shrinkage(json.normalizer, 'normalizers') *
           shrinkage(json.pre_tokenizer, 'pretokenizers') *
-          (this.model.fuse_unk === true && model['byte_fallback'] !== true ? Infinity : 1);
+          (model.fuse_unk === true && !this.fallsBack ? Infinity : 1);
+  }
+
+  private *add(tokens: readonly AddedToken[]): Steps<void> {
+    const asWritten = tokens.filter((token) => !token.normalized);
+    this.asWritten = yield* AddedTokens.of(asWritten.map((token) => [token.content, token]));
+    const normalized = tokens.filter((token) => token.normalized);
+    const texts = this.within(0, () => normalized.map(({ content }) => this.normalize(content)));
+    this.asNormalized = yield* AddedTokens.of(normalized.map((token, i) => [texts[i]!, token]));
   }
 
   encode(text: string, addSpecialTokens: boolean): number[] {
@@ -167,21 +155,21 @@ export class Encoder {
   }
 
   private merge(chunk: string, ids: number[]): void {
-    if (this.unigram) return this.push(drained(segmentChunk(chunk, this.unigram)), ids);
-    for (const token of this.model([this.known(chunk)])) {
+    if (this.unigram) return this.push(atOnce(segmentChunk(chunk, this.unigram)), ids);
+    for (const token of (this.model as BpeModel)([this.known(chunk)])) {
       const id = this.idOf(token);
       if (id !== undefined) ids.push(id);
     }
   }
 
   private *mergeLong(chunk: string, ids: number[]): Generator<number> {
-    const { bpe_ranks: ranks } = this.model;
     const known = this.known(chunk);
-    if (this.model.end_of_word_suffix || this.wholeChunk(known)) return this.merge(chunk, ids);
-    const tokens = this.unigram
-      ? yield* segmentChunk(known, this.unigram)
-      : yield* mergeChunk(known, (left, right) => ranks!.get(JSON.stringify([left, right])));
-    this.push(tokens, ids);
+    const { unigram } = this;
+    if (unigram) return this.push(yield* segmentChunk(known, unigram), ids);
+    const { bpe_ranks: ranks, end_of_word_suffix: suffix } = this.model as BpeModel;
+    if (suffix || this.wholeChunk(known)) return this.merge(chunk, ids);
+    const rankOf = (left: string, right: string) => ranks.get(JSON.stringify([left, right]));
+    this.push(yield* mergeChunk(known, rankOf), ids);
   }
 
   /** Adds the ids of merged tokens; neighbouring unknown ones count once if the model says so. */
@@ -198,7 +186,7 @@ export class Encoder {
   /** A token that is not in the vocabulary as its bytes, or as it is where it remains unknown. */
   private partsOf(token: string): string[] {
     if (this.vocabulary.has(token)) return [token];
-    if (!this.unigram) return this.model([token]);
+    if (!this.unigram) return (this.model as BpeModel)([token]);
     if (this.fallsBack) return byteTokens(token);
     if ((this.model.unk_token_id ?? null) === null)
       throw new Error(`its vocabulary has no ${JSON.stringify(token)}, and its unk_id is null`);
@@ -219,34 +207,6 @@ export class Encoder {
 
   private wholeChunk(chunk: string): boolean {
     return this.wholeChunks && this.vocabulary.has(chunk);
-  }
-}
-
-/** What `steps` returns once it has run to its end. */
-function drained<T>(steps: Generator<unknown, T>): T {
-  for (;;) {
-    const { done, value } = steps.next();
-    if (done) return value;
-  }
-}
-
-/** @throws Error for a BPE model that would give other ids than in Rust's tokenizers */
-function refuseVariants(model: TokenizerJson['model']): void {
-  if (Number(model['dropout'] ?? 0) !== 0)
-    throw new Error('its model has a dropout, which makes ids random; set it to null');
-  if ((model['continuing_subword_prefix'] ?? '') !== '')
-    throw new Error('its model has a continuing_subword_prefix, which is not supported');
-  const vocabulary = new Set(Object.keys(model.vocab));
-  const unknown = model['byte_fallback'] === true ? null : (model['unk_token'] ?? null);
-  for (const [left, right] of (model.merges ?? []) as [string, string][]) {
-    for (const token of [left, right, left + right])
-      if (!vocabulary.has(token))
-        throw new Error(
-          `it merges ${JSON.stringify(left)} and ${JSON.stringify(right)}, and its vocabulary ` +
-            `has no ${JSON.stringify(token)}`,
-        );
-    if (left === unknown || right === unknown)
-      throw new Error(`it merges its unknown token ${JSON.stringify(unknown)}`);
   }
 }
 
@@ -299,7 +259,7 @@ function shrinkage(step: Component | null, list: 'normalizers' | 'pretokenizers'
 /** The tokens that the post-processor adds before and after a single text. */
 function around(
   step: Component | null,
-  ids: ReadonlyMap<string, number>,
+  idOf: (token: string) => number | undefined,
 ): { before: number[]; after: number[] } {
   const pair = (key: string): number[] => [(step?.[key] as [string, number])[1]];
   switch (step?.type) {
@@ -311,7 +271,7 @@ function around(
       return { before: pair('cls'), after: pair('sep') };
     case 'Sequence': {
       const inner = (step?.['processors'] as Component[]).map((processor) =>
-        around(processor, ids),
+        around(processor, idOf),
       );
       return {
         before: inner.toReversed().flatMap(({ before }) => before),
@@ -329,7 +289,7 @@ function around(
           const found =
             token &&
             ((named && Object.hasOwn(named, token.id) ? named[token.id]?.ids : undefined) ??
-              ids.get(token.id));
+              idOf(token.id));
           if (found === undefined)
             throw new Error(
               `its post-processor names the token ${JSON.stringify(token?.id)}, which is ` +

@@ -4,6 +4,7 @@
  * GGUF stores only the *name* of the splitter (`tokenizer.ggml.pre`); the table below gives its
  * meaning, as in llama.cpp. A guess would silently change tokens, so other names are errors.
  */
+import { forEach, sorted, type Steps } from '../files/steps.js';
 import { TextError } from './errors.js';
 import { ggufTemplate } from './named-templates.js';
 import {
@@ -108,7 +109,7 @@ export interface GgufVocabulary {
  * Builds the tokenizer that a GGUF file describes. Throws TextError if the metadata is missing,
  * malformed or of an unsupported kind.
  */
-export function readGgufVocabulary(metadata: Metadata): GgufVocabulary {
+export function* readGgufVocabulary(metadata: Metadata): Steps<GgufVocabulary> {
   const tokens = strings(metadata, 'tokenizer.ggml.tokens');
   const types = numbers(metadata, 'tokenizer.ggml.token_type') ?? [];
   const template = ggufTemplate(metadata); // its control tokens must be known
@@ -127,9 +128,9 @@ export function readGgufVocabulary(metadata: Metadata): GgufVocabulary {
   const id = (name: string): number | undefined => tokenId(metadata, name, tokens.length);
   const content = (name: string): string | undefined => tokens[id(name) ?? -1];
   let json: TokenizerJson;
-  if (kind === 'gpt2') json = bytePairs(metadata, tokens, added);
+  if (kind === 'gpt2') json = yield* bytePairs(metadata, tokens, added);
   else if (kind === 'llama')
-    json = sentencePiece(metadata, tokens, added, content('unknown') ?? '<unk>');
+    json = yield* sentencePiece(metadata, tokens, added, content('unknown') ?? '<unk>');
   else
     throw new TextError(
       'ERR_TOKENIZER',
@@ -158,7 +159,11 @@ export function readGgufVocabulary(metadata: Metadata): GgufVocabulary {
 }
 
 /** GPT-2's model: characters stand for bytes, and merges are listed by rank. */
-function bytePairs(metadata: Metadata, tokens: string[], added: AddedToken[]): TokenizerJson {
+function* bytePairs(
+  metadata: Metadata,
+  tokens: string[],
+  added: AddedToken[],
+): Steps<TokenizerJson> {
   const name = metadata['tokenizer.ggml.pre'];
   if (name === undefined || name === null)
     throw new TextError(
@@ -179,7 +184,8 @@ function bytePairs(metadata: Metadata, tokens: string[], added: AddedToken[]): T
         'which has a tokenizer.json.',
     );
   }
-  const merges = strings(metadata, 'tokenizer.ggml.merges').map((merge, rank): [string, string] => {
+  const merges: [string, string][] = [];
+  yield* forEach(strings(metadata, 'tokenizer.ggml.merges'), (merge, rank) => {
     const space = merge.indexOf(' ', 1);
     if (space < 1 || space === merge.length - 1)
       throw new TextError(
@@ -187,7 +193,7 @@ function bytePairs(metadata: Metadata, tokens: string[], added: AddedToken[]): T
         `The GGUF file's merge ${rank} is ${JSON.stringify(merge)}, not two tokens with a ` +
           'space between; the file is damaged: fetch it again.',
       );
-    return [merge.slice(0, space), merge.slice(space + 1)];
+    merges.push([merge.slice(0, space), merge.slice(space + 1)]);
   });
   return {
     ...frame(added),
@@ -198,7 +204,7 @@ function bytePairs(metadata: Metadata, tokens: string[], added: AddedToken[]): T
         : { type: 'Sequence', pretokenizers: pre.steps },
     post_processor: beginAndEnd(metadata, tokens, pre.addBos ?? false),
     decoder: { type: 'ByteLevel', add_prefix_space: true, trim_offsets: true, use_regex: true },
-    model: { ...bpe(tokens, merges), ...(pre.ignoreMerges && { ignore_merges: true }) },
+    model: { ...(yield* bpe(tokens, merges)), ...(pre.ignoreMerges && { ignore_merges: true }) },
   };
 }
 
@@ -206,12 +212,12 @@ function bytePairs(metadata: Metadata, tokens: string[], added: AddedToken[]): T
  * SentencePiece BPE (Llama 2): spaces are `▁`, and characters outside the vocabulary fall back to
  * bytes.
  */
-function sentencePiece(
+function* sentencePiece(
   metadata: Metadata,
   tokens: string[],
   added: AddedToken[],
   unknown: string,
-): TokenizerJson {
+): Steps<TokenizerJson> {
   const scores = numbers(metadata, 'tokenizer.ggml.scores');
   if (scores?.length !== tokens.length)
     throw new TextError(
@@ -241,7 +247,7 @@ function sentencePiece(
       ],
     },
     model: {
-      ...bpe(tokens, mergesFromScores(tokens, scores)),
+      ...(yield* bpe(tokens, yield* mergesFromScores(tokens, scores))),
       unk_token: unknown,
       fuse_unk: true,
       byte_fallback: true,
@@ -256,10 +262,11 @@ const MAX_CHUNK = 1024;
  * SentencePiece merges the pair whose result has the highest score: listed by falling score, that
  * is a merge table.
  */
-function mergesFromScores(tokens: string[], scores: number[]): [string, string][] {
-  const index = new Map(tokens.map((token, id) => [token, id]));
+function* mergesFromScores(tokens: string[], scores: number[]): Steps<[string, string][]> {
+  const index = new Map<string, number>();
+  yield* forEach(tokens, (token, id) => index.set(token, id));
   const merges: { pair: [string, string]; score: number; left: number; right: number }[] = [];
-  tokens.forEach((token, id) => {
+  yield* forEach(tokens, (token, id) => {
     if (token.length > MAX_CHUNK)
       throw new TextError(
         'ERR_TOKENIZER',
@@ -278,9 +285,11 @@ function mergesFromScores(tokens: string[], scores: number[]): [string, string][
         merges.push({ pair: [left, right], score: scores[id] as number, left: l, right: r });
     }
   });
-  return merges
-    .sort((a, b) => b.score - a.score || a.left - b.left || a.right - b.right)
-    .map((merge) => merge.pair);
+  const ordered = yield* sorted(
+    merges,
+    (a, b) => b.score - a.score || a.left - b.left || a.right - b.right,
+  );
+  return ordered.map((merge) => merge.pair);
 }
 
 function frame(
@@ -289,8 +298,9 @@ function frame(
   return { version: '1.0', truncation: null, padding: null, added_tokens: added };
 }
 
-function bpe(tokens: string[], merges: [string, string][]): TokenizerJson['model'] {
-  const vocab = Object.fromEntries(tokens.map((token, id) => [token, id]));
+function* bpe(tokens: string[], merges: [string, string][]): Steps<TokenizerJson['model']> {
+  const vocab = new Map<string, number>();
+  yield* forEach(tokens, (token, id) => vocab.set(token, id));
   return {
     type: 'BPE',
     dropout: null,

@@ -1,9 +1,11 @@
 /** Reads a tokenizer's files from a Hugging Face folder. */
 import { readdir } from 'node:fs/promises';
 import { basename, join } from 'node:path';
+import { parseJsonInSteps } from '../files/json-steps.js';
 import { parseConfig } from '../files/json.js';
 import { TOKENIZER_FILES } from '../files/model-files.js';
-import { FileError, readText } from '../files/read.js';
+import { FileError, readRegular } from '../files/read.js';
+import { inTurns, type Steps } from '../files/steps.js';
 import { withConfiguredTokens } from './configured-tokens.js';
 import { TextError } from './errors.js';
 import {
@@ -23,52 +25,58 @@ export interface TokenizerParts {
   eosTokenIds: number[];
   chatTemplate: string | null;
   /** Files to save unchanged; missing ones are written from `json` and `config`. */
-  files: Record<string, string>;
+  files: Record<string, Buffer>;
 }
 
-/** The tokenizer in `folder`, with its chat template. @throws TextError */
-export async function readFolder(folder: string): Promise<TokenizerParts> {
-  const files: Record<string, string> = {};
+/** The tokenizer in `folder`, with its chat template. @throws TextError, the reason of `signal` */
+export async function readFolder(folder: string, signal?: AbortSignal): Promise<TokenizerParts> {
+  const files: Record<string, Buffer> = {};
   for (const name of [...TOKENIZER_FILES, ADDED_TOKENS]) {
-    const text = await readPart(join(folder, name));
-    if (text !== undefined) files[name] = text;
+    const bytes = await readPart(join(folder, name));
+    if (bytes !== undefined) files[name] = bytes;
   }
+  const own = files['chat_template.jinja']?.toString();
+  const named = own === undefined ? await namedFiles(folder) : {};
+  return inTurns(partsOf(folder, files, own === undefined ? named : { default: own }), signal);
+}
+
+/** `named`: the templates in files of their own. */
+function* partsOf(
+  folder: string,
+  files: Record<string, Buffer>,
+  named: Record<string, string>,
+): Steps<TokenizerParts> {
   const parse = (name: string) => parsePart(files[name], join(folder, name));
-  const read = tokenizerJsonOf(parse('tokenizer.json'), folder);
+  const read = yield* tokenizerJsonOf(yield* parse('tokenizer.json'), folder);
   const config: Record<string, unknown> = {
-    ...parse('special_tokens_map.json'),
-    ...(parse('tokenizer_config.json') ?? { tokenizer_class: 'PreTrainedTokenizerFast' }),
+    ...(yield* parse('special_tokens_map.json')),
+    ...((yield* parse('tokenizer_config.json')) ?? { tokenizer_class: 'PreTrainedTokenizerFast' }),
   };
   refuseSettings(config, folder);
   refuseOtherSpace(config, read, folder);
-  const json = withConfiguredTokens(read, config);
-  refuseOtherTokens(parse('added_tokens.json'), json, folder);
-  const eosTokenIds = endsOf(parse('generation_config.json'), folder);
-  const named = files['chat_template.jinja'] === undefined ? await namedFiles(folder) : {};
+  const json = yield* withConfiguredTokens(read, config);
+  refuseOtherTokens(yield* parse('added_tokens.json'), json, folder);
+  const eosTokenIds = endsOf(yield* parse('generation_config.json'), folder);
   const template =
-    files['chat_template.jinja'] ??
     named['default'] ??
     namedTemplate(config['chat_template'], join(folder, 'tokenizer_config.json')) ??
     namedTemplate(
-      parse('chat_template.json')?.['chat_template'],
+      (yield* parse('chat_template.json'))?.['chat_template'],
       join(folder, 'chat_template.json'),
     );
   if (template === undefined && Object.keys(named).length > 0)
     throw noDefaultTemplate(Object.keys(named), join(folder, TEMPLATE_FOLDER));
-  return {
-    json,
-    config,
-    eosTokenIds,
-    chatTemplate: template ?? null,
-    files,
-  };
+  return { json, config, eosTokenIds, chatTemplate: template ?? null, files };
 }
 
-/** The object in the file at `path`, whose text is `text`. @throws TextError */
-function parsePart(text: string | undefined, path: string): Record<string, unknown> | undefined {
-  if (text === undefined) return undefined;
+/** The object in the file at `path`, whose text is `bytes`. @throws TextError */
+function* parsePart(
+  bytes: Buffer | undefined,
+  path: string,
+): Steps<Record<string, unknown> | undefined> {
+  if (bytes === undefined) return undefined;
   try {
-    return parseConfig(text) as Record<string, unknown>;
+    return (yield* jsonOf(bytes)) as Record<string, unknown>;
   } catch (error) {
     throw new TextError(
       'ERR_TOKENIZER',
@@ -79,17 +87,25 @@ function parsePart(text: string | undefined, path: string): Record<string, unkno
   }
 }
 
-function tokenizerJsonOf(
+function* jsonOf(bytes: Buffer): Steps<unknown> {
+  try {
+    return yield* parseJsonInSteps(bytes, 'vocab');
+  } catch {
+    return parseConfig(bytes.toString()); // Python's NaN, or damaged
+  }
+}
+
+function* tokenizerJsonOf(
   found: Record<string, unknown> | undefined,
   folder: string,
-): TokenizerJson {
+): Steps<TokenizerJson> {
   if (found === undefined)
     throw new TextError(
       'ERR_TOKENIZER',
       `${folder} has no tokenizer.json; copy the one that belongs to this model into the folder.`,
     );
   try {
-    return checkTokenizerJson(found);
+    return yield* checkTokenizerJson(found);
   } catch (error) {
     throw new TextError(
       'ERR_TOKENIZER',
@@ -100,14 +116,14 @@ function tokenizerJsonOf(
   }
 }
 
-/** The text of one of a tokenizer's files; undefined if it is missing. @throws TextError */
-async function readPart(path: string): Promise<string | undefined> {
+/** The bytes of one of a tokenizer's files; undefined if it is missing. @throws TextError */
+async function readPart(path: string): Promise<Buffer | undefined> {
   const kind = path.endsWith('.jinja')
     ? 'template'
     : basename(path) === 'tokenizer.json'
       ? 'tokenizer'
       : 'config';
-  return readText(path, kind).catch((error: unknown) => {
+  return readRegular(path, kind).catch((error: unknown) => {
     if (!(error instanceof FileError)) throw error;
     if (error.code === 'ENOENT') return undefined;
     throw new TextError('ERR_TOKENIZER', `${error.message}.`, { cause: error });
@@ -124,6 +140,6 @@ async function namedFiles(folder: string): Promise<Record<string, string>> {
   );
   const found: Record<string, string> = {};
   for (const name of names.filter((file) => file.endsWith('.jinja')).sort())
-    found[name.slice(0, -'.jinja'.length)] = (await readPart(join(directory, name))) ?? '';
+    found[name.slice(0, -'.jinja'.length)] = String((await readPart(join(directory, name))) ?? '');
   return found;
 }

@@ -2,6 +2,7 @@
  * The `tokenizer.json` format: the parts that are used, the splitters that models share, and the
  * checks that an untrusted file must pass before anything is built from it.
  */
+import { forEach, type Steps } from '../files/steps.js';
 
 export interface AddedToken {
   id: number;
@@ -34,8 +35,9 @@ export interface TokenizerJson {
   decoder: Component | null;
   model: {
     type?: string;
-    vocab: Record<string, number> | [string, number][];
-    merges?: string[] | [string, string][];
+    /** BPE: the tokens and their ids. Unigram: each token with its score, in the order of ids. */
+    vocab: Map<string, number> | [string, number][];
+    merges?: [string, string][];
     [key: string]: unknown;
   };
 }
@@ -108,33 +110,30 @@ const MAX_ADDED = 1024;
 const MAX_ID = 2 ** 22;
 
 /**
- * `json` with defaults for missing parts. Throws Error, one clause without a full stop, if it
- * cannot be a tokenizer.
+ * `json`, whose vocabulary may be a Map, with defaults for missing parts. Throws Error, one clause
+ * without a full stop, if it cannot be a tokenizer.
  */
-export function checkTokenizerJson(json: unknown): TokenizerJson {
+export function* checkTokenizerJson(json: unknown): Steps<TokenizerJson> {
   const it = json as TokenizerJson | null;
-  if (
-    typeof it?.model !== 'object' ||
-    it.model === null ||
-    typeof it.model.vocab !== 'object' ||
-    it.model.vocab === null
-  )
-    throw new Error('it has no model.vocab');
-  const model = {
-    ...it.model,
-    type: it.model.type ?? (Array.isArray(it.model.vocab) ? 'Unigram' : 'BPE'),
-  };
-  if (Array.isArray(model.vocab)) {
-    checkChunks(model.vocab);
+  const given = it?.model?.vocab as unknown;
+  if (!it || typeof given !== 'object' || given === null) throw new Error('it has no model.vocab');
+  const vocab =
+    Array.isArray(given) || given instanceof Map
+      ? (given as TokenizerJson['model']['vocab'])
+      : new Map(Object.entries(given as Record<string, number>));
+  const isList = Array.isArray(vocab);
+  const model = { ...it.model, vocab, type: it.model.type ?? (isList ? 'Unigram' : 'BPE') };
+  if (isList) {
+    yield* checkChunks(vocab);
     const unknown = it.model['unk_id'] ?? null;
-    if (unknown !== null && model.vocab[unknown as number] === undefined)
+    if (unknown !== null && vocab[unknown as number] === undefined)
       throw new Error(
         `its unk_id is ${JSON.stringify(unknown)}, which is no entry of its vocabulary`,
       );
-  } else for (const [token, id] of Object.entries(model.vocab)) checkId(id, token);
+  } else yield* forEach(vocab, ([token, id]) => checkId(id, token));
   if (model.type === 'BPE') {
-    if (Array.isArray(model.vocab)) throw new Error('its BPE vocabulary is a list');
-    model.merges = checkMerges(model.merges);
+    if (isList) throw new Error('its BPE vocabulary is a list');
+    model.merges = yield* checkMerges(model.merges);
   }
   const step = (
     key: 'normalizer' | 'pre_tokenizer' | 'post_processor' | 'decoder',
@@ -147,7 +146,7 @@ export function checkTokenizerJson(json: unknown): TokenizerJson {
   return {
     ...it,
     model,
-    added_tokens: checkAddedTokens(it.added_tokens ?? [], model.vocab),
+    added_tokens: yield* checkAddedTokens(it.added_tokens ?? [], vocab),
     normalizer: step('normalizer'),
     pre_tokenizer: step('pre_tokenizer'),
     post_processor: step('post_processor'),
@@ -187,32 +186,47 @@ function checkId(id: unknown, token: string): void {
     );
 }
 
-function checkChunks(chunks: unknown[]): void {
-  const wrong = chunks.findIndex(
-    (chunk) =>
-      !Array.isArray(chunk) || typeof chunk[0] !== 'string' || typeof chunk[1] !== 'number',
-  );
-  if (wrong >= 0 || chunks.length === 0)
-    throw new Error(`its vocabulary's entry ${wrong} is not a token and its score`);
+function* checkChunks(chunks: unknown[]): Steps<void> {
+  if (chunks.length === 0) throw new Error('its vocabulary is empty');
+  yield* forEach(chunks, (chunk, index) => {
+    if (!Array.isArray(chunk) || typeof chunk[0] !== 'string' || typeof chunk[1] !== 'number')
+      throw new Error(`its vocabulary's entry ${index} is not a token and its score`);
+  });
 }
 
 /** Older files have "a b", newer ones ["a", "b"]. */
-function checkMerges(merges: unknown): [string, string][] {
+function* checkMerges(merges: unknown): Steps<[string, string][]> {
   if (!Array.isArray(merges)) throw new Error('its BPE model has no list of merges');
-  return merges.map((merge: unknown, rank) => {
+  const pairs: [string, string][] = [];
+  yield* forEach(merges as unknown[], (merge, rank) => {
     const pair = typeof merge === 'string' ? merge.split(' ') : merge;
     if (!Array.isArray(pair) || pair.length !== 2 || pair.some((part) => typeof part !== 'string'))
       throw new Error(
         `its merge ${rank} is ${JSON.stringify(merge)?.slice(0, 80)}, not two tokens`,
       );
-    return pair as [string, string];
+    pairs.push(pair as [string, string]);
   });
+  return pairs;
 }
 
-function checkAddedTokens(tokens: unknown, vocab: TokenizerJson['model']['vocab']): AddedToken[] {
+/** The ids of a vocabulary's tokens. */
+export function* idsOf(vocab: TokenizerJson['model']['vocab']): Steps<ReadonlyMap<string, number>> {
+  if (!Array.isArray(vocab)) return vocab;
+  const ids = new Map<string, number>();
+  yield* forEach(vocab, ([token], id) => ids.set(token, id));
+  return ids;
+}
+
+function* checkAddedTokens(
+  tokens: unknown,
+  vocab: TokenizerJson['model']['vocab'],
+): Steps<AddedToken[]> {
   if (!Array.isArray(tokens)) throw new Error('its added_tokens is not a list');
-  const added = readAddedTokens(tokens);
-  refuseOtherIds(added, vocab);
+  const added: AddedToken[] = [];
+  yield* forEach(tokens as (Partial<AddedToken> | null)[], (token, i) =>
+    added.push(readAddedToken(token, i)),
+  );
+  yield* refuseOtherIds(added, yield* idsOf(vocab));
   return added;
 }
 
@@ -220,43 +234,37 @@ function checkAddedTokens(tokens: unknown, vocab: TokenizerJson['model']['vocab'
  * The tokenizers library gives an added token the id that the vocabulary has, or the next free one,
  * whatever the file says. @throws Error where the file says another id
  */
-function refuseOtherIds(
+function* refuseOtherIds(
   added: readonly AddedToken[],
-  vocab: TokenizerJson['model']['vocab'],
-): void {
-  const ids = new Map(
-    Array.isArray(vocab)
-      ? vocab.map(([token], id): [string, number] => [token, id])
-      : Object.entries(vocab),
-  );
+  ids: ReadonlyMap<string, number>,
+): Steps<void> {
+  const given = new Map<string, number>();
   let next = ids.size;
-  for (const { content, id } of added) {
-    const expected = ids.get(content) ?? next;
+  yield* forEach(added, ({ content, id }) => {
+    const expected = given.get(content) ?? ids.get(content) ?? next;
     if (id !== expected && content !== '')
       throw new Error(
         `its added token ${JSON.stringify(content.slice(0, 40))} has the id ${id}, and the ` +
           `tokenizers library would give it ${expected}`,
       );
-    ids.set(content, id);
+    given.set(content, id);
     next = Math.max(next, id + 1);
-  }
+  });
 }
 
-function readAddedTokens(tokens: readonly (Partial<AddedToken> | null)[]): AddedToken[] {
-  return tokens.map((token, i) => {
-    if (typeof token?.content !== 'string') throw new Error(`its added token ${i} has no content`);
-    if (token.content.length > MAX_ADDED)
-      throw new Error(`its added token ${i} is ${token.content.length} characters long`);
-    checkId(token.id, token.content);
-    const special = token.special === true;
-    return {
-      id: token.id as number,
-      content: token.content,
-      special,
-      normalized: token.normalized ?? !special,
-      lstrip: token.lstrip === true,
-      rstrip: token.rstrip === true,
-      single_word: token.single_word === true,
-    };
-  });
+function readAddedToken(token: Partial<AddedToken> | null, i: number): AddedToken {
+  if (typeof token?.content !== 'string') throw new Error(`its added token ${i} has no content`);
+  if (token.content.length > MAX_ADDED)
+    throw new Error(`its added token ${i} is ${token.content.length} characters long`);
+  checkId(token.id, token.content);
+  const special = token.special === true;
+  return {
+    id: token.id as number,
+    content: token.content,
+    special,
+    normalized: token.normalized ?? !special,
+    lstrip: token.lstrip === true,
+    rstrip: token.rstrip === true,
+    single_word: token.single_word === true,
+  };
 }

@@ -7,10 +7,12 @@ import { createDecoding, type Decoding } from './decoding.js';
 import { Encoder } from './encoder.js';
 import { EncoderThread } from './encoder-thread.js';
 import { optionsFault, shown } from '../files/options.js';
+import { forEach, inTurns, STEP_ITEMS, type Steps } from '../files/steps.js';
 import { TextError } from './errors.js';
 import { refuseUnknownKeys } from './gguf-keys.js';
 import { readGgufVocabulary, type Metadata } from './gguf-vocabulary.js';
 import { readFolder, type TokenizerParts } from './tokenizer-folder.js';
+import type { TokenizerJson } from './tokenizer-json.js';
 
 /** A longer text is tokenised in a thread. */
 const QUICK_CHARACTERS = 50_000;
@@ -33,11 +35,21 @@ export interface StreamDecoder {
   end(): string;
 }
 
+/** Bytes of every token: token i is `bytes[offsets[i] … offsets[i + 1])`. */
+interface TokenBytes {
+  bytes: Uint8Array;
+  offsets: Uint32Array;
+}
+
 /**
  * Reads a tokenizer from a Hugging Face folder (tokenizer.json and its companions) or from GGUF
- * metadata. Throws TextError.
+ * metadata, in steps between which the event loop runs. Rejects with TextError, or the reason of an
+ * aborted `signal`.
  */
-export async function loadTokenizer(source: TokenizerSource): Promise<Tokenizer> {
+export async function loadTokenizer(
+  source: TokenizerSource,
+  options: { signal?: AbortSignal } = {},
+): Promise<Tokenizer> {
   const { folder, gguf } = (source ?? {}) as { folder?: unknown; gguf?: unknown };
   if (typeof folder !== 'string' && (typeof gguf !== 'object' || gguf === null))
     throw new TextError(
@@ -45,9 +57,13 @@ export async function loadTokenizer(source: TokenizerSource): Promise<Tokenizer>
       '[loadTokenizer] the source must be {folder} with a path or {gguf} with metadata, got ' +
         `${shown(source)}.`,
     );
-  return new Tokenizer(
-    'folder' in source ? await readFolder(source.folder) : readMetadata(source.gguf),
-  );
+  refuseFault(optionsFault(options, ['signal'], '[loadTokenizer] the options'));
+  const { signal } = options;
+  const parts =
+    'folder' in source
+      ? await readFolder(source.folder, signal)
+      : await inTurns(readMetadata(source.gguf), signal);
+  return inTurns(Tokenizer.of(parts), signal);
 }
 
 /** A tokenizer: text ↔ token ids, equal to those of the tokenizers library. */
@@ -70,20 +86,21 @@ export class Tokenizer {
   readonly specialTexts: readonly string[];
   /** Jinja source of the chat template, or null. */
   readonly chatTemplate: string | null;
-  private readonly encoder: Encoder;
-  private readonly decoding: Decoding;
   private readonly special: Set<number>;
-  private readonly tokens: (string | undefined)[] = [];
-  private readonly ids: Map<string, number>;
-  private longest: number | undefined;
+  private readonly added: ReadonlyMap<string, number>;
+  private readonly longest: number;
   private thread: EncoderThread | undefined;
-  private table: { bytes: Uint8Array; offsets: Uint32Array } | undefined;
 
-  constructor(private readonly parts: TokenizerParts) {
-    const { added_tokens: added } = parts.json;
+  /** @internal The tokenizer of a folder's or a GGUF file's parts. @throws TextError */
+  static *of(parts: TokenizerParts): Steps<Tokenizer> {
+    const { json } = parts;
     try {
-      this.encoder = new Encoder(parts.json);
-      this.decoding = createDecoding(parts.json.decoder);
+      const encoder = yield* Encoder.of(json);
+      const decoding = createDecoding(json.decoder);
+      const tokens: string[] = [];
+      yield* forEach(encoder.vocabulary, ([token, id]) => (tokens[id] = token));
+      yield* forEach(json.added_tokens, ({ content, id }) => (tokens[id] = content));
+      return new Tokenizer(parts, encoder, decoding, tokens, yield* bytesOf(tokens, decoding));
     } catch (error) {
       throw new TextError(
         'ERR_TOKENIZER',
@@ -92,15 +109,25 @@ export class Tokenizer {
         { cause: error },
       );
     }
-    this.ids = new Map([
-      ...this.encoder.vocabulary,
-      ...added.map((token): [string, number] => [token.content, token.id]),
-    ]);
-    for (const [token, id] of this.ids) this.tokens[id] = token;
+  }
+
+  private constructor(
+    private readonly parts: TokenizerParts,
+    private readonly encoder: Encoder,
+    private readonly decoding: Decoding,
+    private readonly tokens: readonly (string | undefined)[],
+    private readonly table: TokenBytes,
+  ) {
+    const { added_tokens: added } = parts.json;
+    this.added = new Map(added.map(({ content, id }) => [content, id]));
     this.special = new Set(added.filter((token) => token.special).map((token) => token.id));
     this.specialTexts = added.filter(({ special }) => special).map(({ content }) => content);
     this.specialTokens = specialTokens(parts.config);
-    this.vocabSize = this.tokens.length;
+    this.vocabSize = tokens.length;
+    this.longest = table.offsets.reduce(
+      (longest, offset, i, offsets) => Math.max(longest, offset - (offsets[i - 1] ?? 0)),
+      1,
+    );
     this.bosTokenId = this.tokenToId(this.specialTokens['bos_token'] ?? '') ?? null;
     const eos = this.tokenToId(this.specialTokens['eos_token'] ?? '');
     this.eosTokenIds = [...new Set([...(eos === undefined ? [] : [eos]), ...parts.eosTokenIds])];
@@ -162,7 +189,6 @@ export class Tokenizer {
   fewestTokens(text: string): number {
     const shrinks = this.encoder.mostShrinkage;
     if (shrinks === Infinity) return 0;
-    this.longest ??= this.longestToken();
     return Math.floor(Buffer.byteLength(text) / (this.longest * shrinks));
   }
 
@@ -178,7 +204,7 @@ export class Tokenizer {
 
   /** The id of a token as it stands in the vocabulary. */
   tokenToId(token: string): number | undefined {
-    return this.ids.get(token);
+    return this.added.get(token) ?? this.encoder.vocabulary.get(token);
   }
 
   /** The token of an id as it stands in the vocabulary. */
@@ -197,7 +223,7 @@ export class Tokenizer {
    * drop it. The arrays must not be changed.
    */
   tokenBytes(): { bytes: Uint8Array; offsets: Uint32Array } {
-    return (this.table ??= this.bytesOfTokens());
+    return this.table;
   }
 
   /** A decoder for ids that arrive one after the other. */
@@ -219,8 +245,11 @@ export class Tokenizer {
     };
   }
 
-  /** All files that a Hugging Face folder needs to load this tokenizer: file name → contents. */
-  files(): Record<string, string> {
+  /**
+   * All files that a Hugging Face folder needs to load this tokenizer: file name → contents. Those
+   * of the folder that it was read from are their bytes.
+   */
+  files(): Record<string, string | Uint8Array> {
     const { json, config, files, chatTemplate } = this.parts;
     const lines = (value: unknown): string => JSON.stringify(value, null, 2) + '\n';
     const special = Object.fromEntries(
@@ -229,7 +258,7 @@ export class Tokenizer {
       ),
     );
     return {
-      'tokenizer.json': files['tokenizer.json'] ?? JSON.stringify(json),
+      'tokenizer.json': files['tokenizer.json'] ?? textOfJson(json),
       'tokenizer_config.json': files['tokenizer_config.json'] ?? lines(config),
       'special_tokens_map.json': files['special_tokens_map.json'] ?? lines(special),
       ...(chatTemplate !== null && { 'chat_template.jinja': chatTemplate }),
@@ -242,7 +271,7 @@ export class Tokenizer {
     addSpecialTokens: boolean,
     signal: AbortSignal | undefined,
   ): Promise<number[]> {
-    this.thread ??= new EncoderThread(this.parts.json, this.encoder.vocabulary);
+    this.thread ??= new EncoderThread(this.parts.json);
     const encoded = await this.thread.encode(text, addSpecialTokens, signal).catch((error) => {
       if (signal?.aborted) throw signal.reason;
       throw unsplit(text, error);
@@ -255,29 +284,34 @@ export class Tokenizer {
     }
     return ids;
   }
-
-  private longestToken(): number {
-    const { decoding } = this;
-    let longest = 1;
-    for (const token of this.tokens)
-      if (token !== undefined && Buffer.byteLength(token) * decoding.growth > longest)
-        longest = Math.max(longest, decoding.bytes(token).length);
-    return longest;
-  }
-
-  private bytesOfTokens(): { bytes: Uint8Array; offsets: Uint32Array } {
-    const chunks = Array.from(this.tokens, (token) =>
-      token === undefined ? new Uint8Array() : this.decoding.bytes(token),
-    );
-    const offsets = new Uint32Array(chunks.length + 1);
-    chunks.forEach((chunk, id) => {
-      offsets[id + 1] = (offsets[id] as number) + chunk.length;
-    });
-    const bytes = new Uint8Array(offsets[chunks.length] as number);
-    chunks.forEach((chunk, id) => bytes.set(chunk, offsets[id]));
-    return { bytes, offsets };
-  }
 }
+
+/** The bytes of `tokens`, by id; ids without a token have none. */
+function* bytesOf(tokens: readonly (string | undefined)[], decoding: Decoding): Steps<TokenBytes> {
+  const offsets = new Uint32Array(tokens.length + 1);
+  let bytes = new Uint8Array(8 * tokens.length);
+  for (let id = 0; id < tokens.length; id++) {
+    const token = tokens[id];
+    const own = token === undefined ? NO_BYTES : decoding.bytes(token);
+    const end = offsets[id]! + own.length;
+    if (end > bytes.length) {
+      const larger = new Uint8Array(2 * end);
+      larger.set(bytes);
+      bytes = larger;
+    }
+    bytes.set(own, offsets[id]);
+    offsets[id + 1] = end;
+    if (id % STEP_ITEMS === STEP_ITEMS - 1) yield;
+  }
+  return { bytes: bytes.slice(0, offsets[tokens.length]), offsets };
+}
+
+const NO_BYTES = new Uint8Array();
+
+const textOfJson = (json: TokenizerJson): string =>
+  JSON.stringify(json, (_, value: unknown) =>
+    value instanceof Map ? Object.fromEntries(value as Map<string, number>) : value,
+  );
 
 const unsplit = (text: string, error: unknown): TextError =>
   new TextError(
@@ -288,9 +322,10 @@ const unsplit = (text: string, error: unknown): TextError =>
     { cause: error },
   );
 
-function readMetadata(metadata: Metadata): TokenizerParts {
+function* readMetadata(metadata: Metadata): Steps<TokenizerParts> {
   refuseUnknownKeys(metadata);
-  const { json, special, eosTokenIds, chatTemplate, contextLength } = readGgufVocabulary(metadata);
+  const { json, special, eosTokenIds, chatTemplate, contextLength } =
+    yield* readGgufVocabulary(metadata);
   const config = {
     // Keeps transformers from rebuilding the splitter by the model's type.
     tokenizer_class: 'PreTrainedTokenizerFast',

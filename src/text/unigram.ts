@@ -4,18 +4,10 @@
  * last token begins first wins. O(n · longest token) for n characters.
  */
 
+import type { UnigramModel } from './merging-models.js';
+
 /** Characters between two interruptions. */
 const STEP = 1000;
-
-/** The parts of the library's Unigram model that the search needs. */
-export interface UnigramModel {
-  tokens_to_ids: ReadonlyMap<string, number>;
-  /** Log-probability of each token, by id. */
-  scores: readonly number[];
-  /** Log-probability of a character that is no token. */
-  unk_score: number;
-  trie: { common_prefix_search(characters: string[], at: number): Iterable<string> };
-}
 
 /** The tokens of `chunk`; yields the number of characters processed since the last yield. */
 export function* segmentChunk(chunk: string, model: UnigramModel): Generator<number, string[]> {

@@ -15,31 +15,13 @@ import { loadPrompts } from '../../src/data/prompts.js';
 import { inSlices, SLICE_ROWS } from '../../src/data/row-slices.js';
 import { readRows } from '../../src/data/rows.js';
 import { temporaryFolder } from '../support/folders.js';
+import { held } from '../support/held.js';
 
 const folder = temporaryFolder('cream-slices-');
 function file(name: string, text: string): string {
   const path = join(folder, name);
   writeFileSync(path, text);
   return path;
-}
-
-/** The largest sum of `count` calls between two turns of the event loop, and the sum of all. */
-async function held(
-  work: (count: (units: number) => void) => Promise<unknown>,
-): Promise<{ longest: number; total: number }> {
-  let [now, longest, total, running] = [0, 0, 0, true];
-  const turn = (): void => {
-    now = 0;
-    if (running) setImmediate(turn);
-  };
-  turn();
-  await work((units) => {
-    now += units;
-    total += units;
-    longest = Math.max(longest, now);
-  });
-  running = false;
-  return { longest, total };
 }
 
 const row = JSON.stringify({ prompt: 'x'.repeat(1000) });

@@ -6,6 +6,7 @@ import { Slices, SLICE_CHARACTERS } from '../../src/lm/slices.js';
 import { mergeChunk } from '../../src/text/bpe.js';
 import { ChatTemplate } from '../../src/text/chat-template.js';
 import { Encoder } from '../../src/text/encoder.js';
+import { atOnce } from '../../src/files/steps.js';
 import { checkTokenizerJson } from '../../src/text/tokenizer-json.js';
 import { loadTokenizer, type Tokenizer } from '../../src/text/tokenizer.js';
 import { temporaryFolder, tinyModel } from '../support/tiny-model.js';
@@ -26,7 +27,9 @@ const vocabulary = (): { vocab: Record<string, number>; merges: [string, string]
   return { vocab: Object.fromEntries(vocab), merges };
 };
 const encoder = (parts: object): Encoder =>
-  new Encoder(checkTokenizerJson({ model: { type: 'BPE', ...vocabulary() }, ...parts }));
+  atOnce(
+    Encoder.of(atOnce(checkTokenizerJson({ model: { type: 'BPE', ...vocabulary() }, ...parts }))),
+  );
 
 describe('a normalizer', () => {
   it.each<[string, object, RegExp]>([

@@ -123,7 +123,7 @@ describe.each([
   const json = read<TokenizerJson>(`${family}/tokenizer.json`);
   const expected = read<Expected>(`${family}/expected.json`);
   const tokens: string[] = [];
-  for (const [token, id] of Object.entries(json.model.vocab as Record<string, number>))
+  for (const [token, id] of Object.entries(json.model.vocab as unknown as Record<string, number>))
     tokens[id] = token;
   const types = Array.from(tokens, () => 1);
   for (const token of json.added_tokens) {
@@ -139,9 +139,7 @@ describe.each([
         'tokenizer.ggml.pre': pre,
         'tokenizer.ggml.tokens': tokens,
         'tokenizer.ggml.token_type': types,
-        'tokenizer.ggml.merges': json.model.merges!.map((merge) =>
-          (merge as [string, string]).join(' '),
-        ),
+        'tokenizer.ggml.merges': json.model.merges!.map((merge) => merge.join(' ')),
         ...(bos >= 0 && { 'tokenizer.ggml.bos_token_id': bos }),
       },
     });

@@ -4,7 +4,8 @@ import { join } from 'node:path';
 import * as library from '@huggingface/tokenizers';
 import { describe, expect, it } from '@jest/globals';
 import { ChatTemplate } from '../../src/text/chat-template.js';
-import { segmentChunk, type UnigramModel } from '../../src/text/unigram.js';
+import type { UnigramModel } from '../../src/text/merging-models.js';
+import { segmentChunk } from '../../src/text/unigram.js';
 import { loadTokenizer, type Tokenizer } from '../../src/text/tokenizer.js';
 import { temporaryFolder } from '../support/folders.js';
 
