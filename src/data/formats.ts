@@ -5,7 +5,7 @@
 import { Readable } from 'node:stream';
 import { setImmediate } from 'node:timers/promises';
 import { parse, type CsvError, type Parser } from 'csv-parse';
-import { parseJsonText } from '../files/json.js';
+import { COLUMN_LIMIT, parseJsonText, TooManyParts } from '../files/json.js';
 import { DataError, describe, isObject, MAX_LINE_BYTES, ROW_LIMIT } from './jsonl.js';
 import type { SourceRow } from './rows.js';
 
@@ -154,8 +154,8 @@ function isListOfRows(text: string): boolean {
   try {
     const value = parseJsonText(text);
     return Array.isArray(value) && value.every(isObject);
-  } catch {
-    return false;
+  } catch (error) {
+    return error instanceof TooManyParts && /^\[\s*\{/.test(text);
   }
 }
 
@@ -274,18 +274,15 @@ function refuseOtherDelimiter(text: string, name: string): void {
   );
 }
 
-/** The parser takes seconds for a header of a million columns. */
-const MOST_COLUMNS = 10_000;
-
 /** @throws DataError where the first line has more delimiters than any table has columns */
 function refuseManyColumns(text: string, name: string): void {
   const delimiter = delimiterOf(name);
   const end = text.indexOf('\n');
   let columns = 1;
   for (let at = -1; (at = text.indexOf(delimiter, at + 1)) >= 0 && (at < end || end < 0); columns++)
-    if (columns === MOST_COLUMNS)
+    if (columns === COLUMN_LIMIT)
       throw new DataError(
-        `${name} has more than ${MOST_COLUMNS} columns; its first line must name the columns`,
+        `${name} has more than ${COLUMN_LIMIT} columns; its first line must name the columns`,
       );
 }
 

@@ -3,9 +3,9 @@
  * row by row, so that the event loop runs in between.
  */
 import { setImmediate } from 'node:timers/promises';
-import { parseJsonText, RepeatedKey } from '../files/json.js';
+import { parseJsonText, RefusedJson } from '../files/json.js';
 import { isRead, isUnread } from './column-names.js';
-import { DataError, describe, isObject, repeatedKey, ROW_LIMIT, SLICE_BYTES } from './jsonl.js';
+import { DataError, describe, isObject, refusedJson, ROW_LIMIT, SLICE_BYTES } from './jsonl.js';
 
 const [QUOTE, BACKSLASH, COMMA, COLON] = [0x22, 0x5c, 0x2c, 0x3a];
 const [OPEN_LIST, CLOSE_LIST, OPEN_OBJECT, CLOSE_OBJECT] = [0x5b, 0x5d, 0x7b, 0x7d];
@@ -165,8 +165,8 @@ class Walk {
       rows.push(parseJsonText(text));
       return true;
     } catch (error) {
-      if (error instanceof RepeatedKey)
-        throw repeatedKey(`${this.name} row ${rows.length + 1}`, error);
+      if (error instanceof RefusedJson)
+        throw refusedJson(`${this.name} row ${rows.length + 1}`, error);
       return false;
     }
   }

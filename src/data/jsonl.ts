@@ -3,7 +3,7 @@
  * writes the lines of `serialize` atomically.
  */
 import { setImmediate } from 'node:timers/promises';
-import { RepeatedKey } from '../files/json.js';
+import { parseRow, RefusedJson } from '../files/json.js';
 import { FileError, readRegular } from '../files/read.js';
 import type { Columns, Kind } from './columns.js';
 
@@ -63,7 +63,7 @@ function objectLine({ value, where, number }: ParsedLine): Line {
 }
 
 export interface ParseOptions {
-  /** Reads one line; default JSON.parse. */
+  /** Reads one line; default parseRow, JSON.parse with a limit. */
   parse?: ((text: string) => unknown) | undefined;
   /** Called for a bad line, which is then left out; without it the first one is thrown. */
   onBadLine?: ((error: DataError) => void) | undefined;
@@ -108,7 +108,7 @@ interface ParsedLine {
 function* parseInSteps(
   bytes: Uint8Array,
   place: (line: number) => string,
-  { parse = JSON.parse, onBadLine, most = Infinity }: ParseOptions,
+  { parse = parseRow, onBadLine, most = Infinity }: ParseOptions,
   lines: ParsedLine[],
 ): Generator<void> {
   let rested = 0;
@@ -214,11 +214,9 @@ export function columnList(value: Record<string, unknown>): string {
     : shown.join(', ') + (names.length > shown.length ? ', …' : '');
 }
 
-/** A row that has one key twice, as an error about it. */
-export const repeatedKey = (where: string, cause: RepeatedKey): DataError =>
-  new DataError(`${where}: ${cause.message}, and only one of the two could be read; remove one`, {
-    cause,
-  });
+/** JSON that is refused, as an error about its row. */
+export const refusedJson = (where: string, cause: RefusedJson): DataError =>
+  new DataError(`${where}: ${cause.message}, ${cause.advice}`, { cause });
 
 /** A value in a few words, for an error message. */
 export function describe(value: unknown): string {
@@ -296,7 +294,7 @@ function parseValue(text: string, where: string, parse: (text: string) => unknow
   try {
     return parse(text);
   } catch (cause) {
-    if (cause instanceof RepeatedKey) throw repeatedKey(where, cause);
+    if (cause instanceof RefusedJson) throw refusedJson(where, cause);
     throw new DataError(
       `${where}: not JSON (${(cause as Error).message}); each line must be one JSON object`,
       { cause },

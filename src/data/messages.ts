@@ -3,8 +3,8 @@
  * a list of text parts, and all of these as JSON text. A turn that does not fit a Message is
  * refused by its number.
  */
-import { parseJsonText } from '../files/json.js';
-import { columnList, DataError, describe, isObject } from './jsonl.js';
+import { parseJsonText, RefusedJson } from '../files/json.js';
+import { columnList, DataError, describe, isObject, refusedJson } from './jsonl.js';
 import type { Message } from './records.js';
 import type { Row } from './rows.js';
 
@@ -131,6 +131,8 @@ export function listInText(raw: string, column: string, where: string): unknown[
   try {
     list = parseJsonText(raw);
   } catch (cause) {
+    if (cause instanceof RefusedJson)
+      throw refusedJson(`${where}, column ${JSON.stringify(column)}`, cause);
     throw new DataError(
       `${where}: column ${JSON.stringify(column)} begins like messages written as text, and is ` +
         `not JSON (${(cause as Error).message}); write it with json.dumps, not with str()`,

@@ -14,7 +14,7 @@
 import { promisify } from 'node:util';
 import { constants, gunzip } from 'node:zlib';
 import type { Environment } from '../files/cache.js';
-import { parseJsonText, RepeatedKey } from '../files/json.js';
+import { parseJsonText, RefusedJson, TooManyParts } from '../files/json.js';
 import { optionsFault, shown } from '../files/options.js';
 import type { HubProgress } from '../hub/listing.js';
 import { otherThanJsonLines, parseCsv, refuseOtherKinds } from './formats.js';
@@ -26,7 +26,7 @@ import {
   isObject,
   parseLinesInSlices,
   readDataFile,
-  repeatedKey,
+  refusedJson,
   ROW_LIMIT,
 } from './jsonl.js';
 import { listedRows } from './json-list.js';
@@ -236,7 +236,13 @@ async function parseJson(
     return listed.rows.map((value, index) => ({ value, where: `${name} row ${index + 1}` }));
   if (listed !== undefined) return jsonLines(bytes, name, (error) => refuse(error, options));
   const whole = tryParse(bytes, name);
-  if (whole.error instanceof RepeatedKey) throw repeatedKey(name, whole.error);
+  if (whole.error instanceof TooManyParts)
+    throw new DataError(
+      `${name} is one object, and ${whole.error.message}; give a list of rows, {"data": [rows]} ` +
+        'or JSON Lines',
+      { cause: whole.error },
+    );
+  if (whole.error instanceof RefusedJson) throw refusedJson(name, whole.error);
   if (whole.error !== undefined) {
     if (first !== 0x7b)
       throw (

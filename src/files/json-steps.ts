@@ -1,7 +1,7 @@
 /**
  * JSON.parse in steps, for files of tens of MB (a tokenizer has a vocabulary and merges of half a
  * million entries). Brackets, quotes and commas show where a long list or object can be cut; the
- * pieces are parsed by JSON.parse.
+ * parts are parsed by JSON.parse.
  */
 import type { Steps } from './steps.js';
 

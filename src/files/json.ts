@@ -9,47 +9,92 @@ import { randomUUID } from 'node:crypto';
 const NAN = `NaN ${randomUUID()}`;
 const TOKEN = /-?(?:NaN\b|Infinity\b|\d+(?:\.\d+)?(?:[eE][+-]?\d+)?)/y;
 
+/** A JSON text that is refused although JSON.parse reads it. */
+export abstract class RefusedJson extends SyntaxError {
+  /** The clause after the message: why, and what to do. */
+  abstract readonly advice: string;
+}
+
 /** A key that stands twice in one object: readers differ on which of the two values counts. */
-export class RepeatedKey extends SyntaxError {
-  constructor(readonly key: string) {
+export class RepeatedKey extends RefusedJson {
+  readonly advice = 'and only one of the two could be read; remove one';
+  constructor(key: string) {
     super(`the key ${JSON.stringify(key)} stands twice in one object`);
   }
 }
 
-/** The value of a JSON text. @throws SyntaxError, RepeatedKey where a key stands twice */
-export function parseJsonText(text: string): unknown {
-  const value = parseNumbers(text);
-  if (typeof value === 'object') refuseRepeatedKeys(text);
-  return value;
+/** A text of so many keys that reading it would hold the event loop for seconds. */
+export class TooManyParts extends RefusedJson {
+  readonly advice = 'the limit of one row; leave out the columns that are not read';
 }
 
-const [QUOTE, BACKSLASH, COMMA] = [0x22, 0x5c, 0x2c];
+/** Most keys of the outermost object, and most keys, lists and objects in all. */
+export const COLUMN_LIMIT = 10_000;
+export const PART_LIMIT = 50_000;
+/** Bytes of the shortest part with its comma. */
+const SHORTEST_PART = 3;
+
+/** The value of a JSON text. @throws SyntaxError, RepeatedKey, TooManyParts */
+export function parseJsonText(text: string): unknown {
+  if (/^\s*[[{]/.test(text)) checkParts(text, true);
+  return parseNumbers(text);
+}
+
+/** JSON.parse for one row, in which a key may stand twice. @throws SyntaxError, TooManyParts */
+export function parseRow(text: string): unknown {
+  if (text.length > SHORTEST_PART * COLUMN_LIMIT) checkParts(text, false);
+  return JSON.parse(text) as unknown;
+}
+
+const [QUOTE, BACKSLASH, COMMA, COLON] = [0x22, 0x5c, 0x2c, 0x3a];
 const [OPEN_LIST, CLOSE_LIST, OPEN_OBJECT, CLOSE_OBJECT] = [0x5b, 0x5d, 0x7b, 0x7d];
 
-/** @throws RepeatedKey; `text` is valid JSON */
-function refuseRepeatedKeys(text: string): void {
+/**
+ * Goes over a text that need not be valid JSON. @throws TooManyParts, RepeatedKey if the keys are
+ * to be `distinct`
+ */
+function checkParts(text: string, distinct: boolean): void {
   const open: (Set<string> | undefined)[] = []; // the keys of each open object; a list has none
   let keyNext = false;
+  let [parts, columns] = [0, 0];
   for (let at = 0; at < text.length; at++) {
     const char = text.charCodeAt(at);
     if (char === QUOTE) {
       const start = at++;
       at = text.indexOf('"', at);
-      while (isEscaped(text, at)) at = text.indexOf('"', at + 1);
-      if (!keyNext) continue;
+      while (at >= 0 && isEscaped(text, at)) at = text.indexOf('"', at + 1);
+      if (at < 0) return;
+      if (!keyNext || !distinct) continue;
       keyNext = false;
-      const quoted = text.slice(start, at + 1);
-      const key = quoted.includes('\\') ? (JSON.parse(quoted) as string) : quoted.slice(1, -1);
-      const keys = open.at(-1)!;
-      if (keys.has(key)) throw new RepeatedKey(key);
-      keys.add(key);
+      const keys = open.at(-1);
+      const key = keyOf(text.slice(start, at + 1));
+      if (keys?.has(key)) throw new RepeatedKey(key);
+      keys?.add(key);
     } else if (char === OPEN_OBJECT || char === OPEN_LIST) {
       keyNext = char === OPEN_OBJECT;
-      open.push(keyNext ? new Set() : undefined);
+      open.push(keyNext && distinct ? new Set() : undefined);
+      parts++;
     } else if (char === CLOSE_OBJECT || char === CLOSE_LIST) {
       open.pop();
       keyNext = false;
     } else if (char === COMMA) keyNext = open.at(-1) !== undefined;
+    else if (char === COLON) {
+      parts++;
+      if (open.length === 1) columns++;
+    }
+    if (columns > COLUMN_LIMIT) throw new TooManyParts(`it has more than ${COLUMN_LIMIT} columns`);
+    if (parts > PART_LIMIT)
+      throw new TooManyParts(`it has more than ${PART_LIMIT} keys, lists and objects`);
+  }
+}
+
+/** The key in its quotes as a text; an escape that is no JSON is left to JSON.parse. */
+function keyOf(quoted: string): string {
+  if (!quoted.includes('\\')) return quoted.slice(1, -1);
+  try {
+    return JSON.parse(quoted) as string;
+  } catch {
+    return quoted;
   }
 }
 

@@ -177,6 +177,36 @@ describe('a small file with too much in it', () => {
     expect(listedRows(Buffer.from(`[${'1,'.repeat(4_000_000)}1]`), 0, 'f.json')).rejects.toThrow(
       'f.json has more than 4000000 rows, the limit of one file',
     ));
+  const keys = (count: number) =>
+    Array.from({ length: count }, (_, i) => `"k${i}": "some text"`).join(', ');
+  const nested = (count: number) => `"x": [${Array<string>(count).fill('{}').join(',')}]`;
+  const row = (more: string) => `{"prompt": "Why?", ${more}}`;
+  it.each([
+    ['thousands of columns', keys(10_000), 'it has more than 10000 columns'],
+    ['thousands of keys', `"x": {${keys(50_000)}}`, 'it has more than 50000 keys, lists and obj'],
+    ['thousands of objects', nested(50_000), 'it has more than 50000 keys, lists and objects'],
+  ])('a row of %s is refused before it is parsed', async (_, more, message) => {
+    const advice = ', the limit of one row; leave out the columns that are not read';
+    const parse = jest.spyOn(JSON, 'parse');
+    const bad = row(more);
+    const lines = file('wide.jsonl', `${row('"a": 1')}\n${bad}`);
+    await expect(readRows(lines)).rejects.toThrow(`${lines} line 2: ${message}`);
+    await expect(readJsonl(lines)).rejects.toThrow(`${lines}:2: ${message}`);
+    const list = file('wide.json', `[${row('"a": 1')}, ${bad}]`);
+    await expect(readRows(list)).rejects.toThrow(`${list} row 2: ${message}`);
+    await expect(readRows(list)).rejects.toThrow(advice);
+    const whole = file('one.json', bad);
+    await expect(readRows(whole)).rejects.toThrow(/ is one object, and it has more than \d+ /);
+    expect(parse.mock.calls.some(([text]) => text.length > 1000)).toBe(false);
+    parse.mockRestore();
+    const skipped: string[] = [];
+    const left = await readRows(lines, { onBadRow: ({ message: said }) => skipped.push(said) });
+    expect([left.length, skipped.length]).toEqual([1, 1]);
+  });
+  it('a row of as many columns as a table has is read', async () => {
+    const wide = file('wide.jsonl', row(`${keys(9_999)}`));
+    expect(Object.keys((await readRows(wide))[0]!.value as object)).toHaveLength(10_000);
+  });
   it('of thousands of columns is refused', () =>
     expect(parseCsv(`${'a,'.repeat(10_000)}b\n1`, 'f.csv')).rejects.toThrow(
       'f.csv has more than 10000 columns; its first line must name the columns',
