@@ -144,7 +144,7 @@ async function main() {
     const rounds = flags.quick ? 1 : (repeat ?? each.repeat);
     const measured = await measureCase(
       each,
-      contendersOf(each, peers, onGpu),
+      contendersOf(each, peers, onGpu, machine.level),
       rounds,
       measureRoofline,
       { folder, machine },
@@ -252,9 +252,10 @@ function preparePeers(works, source, folder, onGpu) {
 }
 
 /** The contenders that can run here: without peers only cream-lm, and llama.cpp once per format. */
-function contendersOf({ contenders }, peers, onGpu) {
+function contendersOf({ contenders }, peers, onGpu, best) {
   const chosen = contenders.filter(
     ({ name, gpu, level }) =>
+      (level !== 'avx512_bf16' || best === 'AMX') &&
       (level ? flags.levels && !onGpu : peers || name.startsWith('cream-lm')) &&
       (!gpu || (onGpu && peers.vllm)),
   );

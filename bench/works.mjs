@@ -10,6 +10,7 @@ const COMPACT = 'for less memory: 8-bit moments, split masters, 512 rows a pass'
 // The speed of the kernels for older processors on this machine; measured with --levels.
 const LEVELS = (script) =>
   [
+    ['AVX-512 BF16', 'avx512_bf16'],
     ['AVX-512', 'avx512'],
     ['AVX2', 'avx2'],
   ].map(([name, level]) => ({

@@ -4,6 +4,8 @@
 #pragma once
 
 #include "support/block.h"
+#include <array>
+#include <atomic>
 #ifdef CREAM_BLOCK_THREADS
 #include "support/block_threads.h"
 #endif
@@ -137,19 +139,26 @@ __global__ void __launch_bounds__(most_threads<Kernel>()) run_block(const Kernel
   kernel(block);
 }
 
-// The blocks that the GPU runs at once, of kernels that divide their work among so many.
+// The blocks that the GPU runs at once, of kernels that divide their work among so many. The driver
+// is asked once per kernel and device, because a step of one row is short. A kernel has one number
+// of threads and bytes.
 template <class Kernel>
 int32_t resident_blocks(int threads, int64_t shared_bytes) {
+  static std::array<std::atomic<int32_t>, 64> known{};  // by device; 0: not asked
   int device = 0, processors = 0, blocks = 0;
+  cudaGetDevice(&device);
+  const auto place = static_cast<size_t>(device) % known.size();
+  if (const int32_t found = known[place].load()) return found;
   cudaFuncSetAttribute(run_block<Kernel>, cudaFuncAttributeMaxDynamicSharedMemorySize,
                        static_cast<int>(shared_bytes));
   cudaFuncSetAttribute(run_block<Kernel>, cudaFuncAttributePreferredSharedMemoryCarveout,
                        cudaSharedmemCarveoutMaxShared);
-  cudaGetDevice(&device);
   cudaDeviceGetAttribute(&processors, cudaDevAttrMultiProcessorCount, device);
   cudaOccupancyMaxActiveBlocksPerMultiprocessor(&blocks, run_block<Kernel>, threads,
                                                 static_cast<size_t>(shared_bytes));
-  return processors * blocks > 0 ? processors * blocks : 1;
+  const int32_t all = processors * blocks > 0 ? processors * blocks : 1;
+  known[place] = all;
+  return all;
 }
 
 // `stream`: a cudaStream_t. Returns 0 or the CUDA error number of the launch.

@@ -255,7 +255,8 @@ interface RunFile {
   model: { name: string; digest: string };
   /** Digests of the inputs (`inputDigests`); absent in runs of version 0.1.0. */
   sources?: Record<string, string>;
-  versions: { cream: string; torch: string };
+  /** `kernels`: the level of the CPU's, which decides the last bits; absent on a GPU. */
+  versions: { cream: string; torch: string; kernels?: string };
 }
 
 /**
@@ -270,7 +271,7 @@ export async function checkModel(
   warn: (message: string) => void,
 ): Promise<{ plan: string; digest: string }> {
   const directory = records.folder;
-  const { version, torch } = engineInfo();
+  const { version, torch, cpu } = engineInfo();
   const file: RunFile & Required<Pick<RunFile, 'sources'>> = {
     format: FORMAT,
     recipe: recipeDigest(recipe),
@@ -279,7 +280,11 @@ export async function checkModel(
       digest: await stoppable(signal, () => modelDigest(resolved, signal)),
     },
     sources: await stoppable(signal, () => inputDigests(recipe, signal)),
-    versions: { cream: version, torch },
+    versions: {
+      cream: version,
+      torch,
+      ...(recipe.device === 'cpu' && { kernels: cpu.level }),
+    },
   };
   const path = join(directory, RUN);
   const write = (content: RunFile) =>
@@ -298,12 +303,14 @@ export async function checkModel(
     for (const [source, digest] of Object.entries(before.sources ?? {}))
       if (file.sources[source] !== digest)
         throw sourceChanged(directory, source, digest, file.sources[source]);
-    const changed = (['cream', 'torch'] as const).find(
-      (name) => before.versions[name] !== file.versions[name],
+    const changed = (['cream', 'torch', 'kernels'] as const).find(
+      (name) =>
+        before.versions[name] !== undefined && before.versions[name] !== file.versions[name],
     );
     if (changed)
       warn(
-        `${basename(directory)} began with ${changed} ${before.versions[changed]} and goes ` +
+        `${basename(directory)} began with ${changed === 'kernels' ? 'kernels for' : changed} ` +
+          `${before.versions[changed]} and goes ` +
           `on with ${file.versions[changed]}: the last bits of its numbers may differ from ` +
           'an uninterrupted run.',
       );

@@ -5,6 +5,7 @@ import { readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { COMMIT, standInHub } from '../hub/stand-in.js';
 import { temporaryFolder, tinyModel } from '../support/tiny-model.js';
+import { engineInfo } from '../../src/engine/addon.js';
 import { readRun } from '../../src/report/metrics.js';
 import { reportHtml } from '../../src/report/page.js';
 import { tinyRun } from '../support/run.js';
@@ -171,4 +172,19 @@ it('a run does not go on with another revision of a hub data set', async () => {
       else process.env[name] = before[name];
     await hub.close();
   }
+});
+
+it('a run that goes on with the kernels of another processor says so', async () => {
+  const { directory } = await tinyRun(['iterations=1']);
+  const runFile = join(directory, 'run.json');
+  const began = JSON.parse(readFileSync(runFile, 'utf8')) as { versions: { kernels: string } };
+  const { kernels } = began.versions;
+  expect(kernels).toBe(engineInfo().cpu.level);
+  began.versions.kernels = 'AVX-1024';
+  writeFileSync(runFile, JSON.stringify(began));
+  await acceptFiles(directory);
+  const { events } = await tinyRun(['iterations=2'], { directory });
+  expect(JSON.stringify(events)).toContain(
+    `began with kernels for AVX-1024 and goes on with ${kernels}: the last bits`,
+  );
 });

@@ -148,7 +148,7 @@ int64_t paged_plan_values(const PagedPlanCuda& c) {
 }
 int paged_plan_cuda(const PagedPlanCuda& c, int32_t* plan, void* stream) {
   return launch(PagedPlanBlock{state_of(c, nullptr, 0), plan, warp_blocks(c.d, c.softcap)},
-                {1, threads_for(2 * c.rows), PagedPlanBlock::shared_bytes}, stream);
+                {1, PagedPlanBlock::most_lanes, PagedPlanBlock::shared_bytes}, stream);
 }
 int paged_decode_cuda(const PagedCuda<uint16_t>& call, void* stream) { return paged(call, stream); }
 int paged_decode_cuda(const PagedCuda<float>& call, void* stream) { return paged(call, stream); }

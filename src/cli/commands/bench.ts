@@ -27,7 +27,7 @@ export function addBench(program: Command, { signal }: Cli): void {
     .option('--json <file>', 'also write every sample as JSON; - prints it')
     .option(
       '--levels',
-      'also with the kernels for processors without AVX-512 BF16, and without AVX-512',
+      'also with the kernels for processors without AMX, without AVX-512 BF16, and so on',
     )
     .option(
       '--kernels',
