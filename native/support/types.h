@@ -73,7 +73,7 @@ struct GenerationRequest {
   SamplingParams sampling;
   uint64_t seed = 0;
   uint32_t iteration = 0;
-  int64_t max_num_seqs = 64;  // sequences decoded together; 0: begin_generation() chooses
+  int64_t max_num_seqs = 128;  // sequences decoded together; 0: begin_generation() chooses
   // Bounds on a device; 0: no bound. Where KV pages are short, sequences wait for others to end; a
   // prompt of more than prefill_tokens tokens is prefilled in chunks.
   int64_t most_pages = 0, prefill_tokens = 0;

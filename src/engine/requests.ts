@@ -85,7 +85,7 @@ const stopIds: OptionalField<
 };
 
 /** The meaning of `auto` on the CPU; native code has its own, which a test compares with these. */
-export const CPU_AUTO = { maxNumSeqs: 64, maxNumBatchedTokens: 4096, microBatchTokens: 1024 };
+export const CPU_AUTO = { maxNumSeqs: 128, maxNumBatchedTokens: 4096, microBatchTokens: 1024 };
 
 export const GENERATION_FIELDS = {
   /** The prompts; an empty list gives no completions. */
@@ -129,7 +129,7 @@ export const GENERATION_FIELDS = {
   iteration: optional(whole(0, UINT32_MAX), 0),
   /**
    * Sequences of this request that are decoded together; a GPU that is short of memory takes
-   * fewer. Default `auto`: 64 on the CPU, on a GPU as many as its memory allows, at most 256.
+   * fewer. Default `auto`: 128 on the CPU, on a GPU as many as its memory allows, at most 256.
    * Changes speed and memory only (on a GPU within rounding).
    */
   maxNumSeqs: auto(65_536),
