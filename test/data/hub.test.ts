@@ -35,6 +35,7 @@ async function serve(
   hub = await standInHub(files);
   hub.converted = converted ? new Map(Object.entries(converted)) : null;
   env['HF_ENDPOINT'] = hub.endpoint;
+  hub.home = env['HF_HOME']!;
   return hub;
 }
 const names = async (source: string) =>

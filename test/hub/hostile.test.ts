@@ -19,7 +19,7 @@ import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
 import type { Limits } from '../../src/hub/http.js';
 import { fetchingOf, listRepository, type HubProgress } from '../../src/hub/listing.js';
 import { damagedFiles, fetchFiles } from '../../src/hub/repository.js';
-import { COMMIT, standInHub, type StandIn } from './stand-in.js';
+import { COMMIT, cutAfter, standInHub, type StandIn } from './stand-in.js';
 import { temporaryFolder } from '../support/folders.js';
 
 const root = temporaryFolder('cream-hostile-');
@@ -247,9 +247,7 @@ describe('a file', () => {
         'content-range': `bytes ${start}-2999999/3000000`,
         'content-length': weights.length - start,
       });
-      response.write(weights.subarray(start, start + 1), () =>
-        setTimeout(() => response.destroy(), 5),
-      );
+      cutAfter(response, weights.subarray(start, start + 1), env['HF_HOME']!, start + 1);
     });
     await expect(fetchModel()).rejects.toThrow('failed 5 times in a row');
     expect(asked('model.safetensors')).toBe(5);

@@ -18,7 +18,7 @@ import { withLock } from '../../src/engine/lock.js';
 import { fetchingOf, listRepository, type HubProgress } from '../../src/hub/listing.js';
 import { fetchFiles } from '../../src/hub/repository.js';
 import { temporaryFolder } from '../support/folders.js';
-import { COMMIT, standInHub, type StandIn } from './stand-in.js';
+import { COMMIT, cutAfter, standInHub, type StandIn } from './stand-in.js';
 
 const root = temporaryFolder('cream-odd-');
 const weights = randomBytes(3_000_000);
@@ -84,7 +84,7 @@ describe('the storage that the hub redirects to', () => {
       if (isListing(url) || !first) return false;
       first = false;
       response.writeHead(200, { 'content-length': before.length });
-      response.write(before.subarray(0, 1_500_000), () => setTimeout(() => response.destroy(), 20));
+      cutAfter(response, before.subarray(0, 1_500_000), env['HF_HOME']!, 1_500_000);
       return true;
     };
     await fetchModel();

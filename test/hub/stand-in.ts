@@ -1,7 +1,9 @@
 /** A hub on localhost with switches for the failures of a real one. */
 import { createHash } from 'node:crypto';
+import { existsSync, readdirSync, statSync } from 'node:fs';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import { join } from 'node:path';
 
 export const COMMIT = 'a'.repeat(40);
 /** Commit of the converted revision. */
@@ -14,8 +16,13 @@ export interface StandIn {
   files: Map<string, Buffer>;
   /** Switches. */
   status: number;
-  /** Cut the connection of each of the next answers after so many bytes of body. */
+  /**
+   * Cut the connection of each of the next answers after so many bytes of body, once the client has
+   * them in its `home`.
+   */
   cuts: number[];
+  /** The client's HF_HOME. */
+  home: string;
   /** Answers ranges with the whole file. */
   ignoreRanges: boolean;
   /** Serves these bytes in place of the listed ones. */
@@ -37,6 +44,7 @@ export async function standInHub(files: Record<string, string | Buffer>): Promis
     files: new Map(Object.entries(files).map(([name, data]) => [name, Buffer.from(data)])),
     status: 200,
     cuts: [],
+    home: '',
     ignoreRanges: false,
     swapped: new Map(),
     storage: null,
@@ -161,8 +169,37 @@ function sendFile(
   });
   const cut = /\.(safetensors|parquet)$/.test(name) ? hub.cuts.shift() : undefined;
   if (cut === undefined) response.end(data.subarray(start));
-  else
-    response.write(data.subarray(start, start + cut), () =>
-      setTimeout(() => response.destroy(), 20),
-    );
+  else cutAfter(response, data.subarray(start, start + cut), hub.home, start + cut);
+}
+
+/**
+ * Sends `body` and cuts the connection once a partial file below `home` has `bytes`: a client that
+ * is told of a cut drops what it has not read yet, and on a busy machine that is any part.
+ */
+export function cutAfter(
+  response: ServerResponse,
+  body: Uint8Array,
+  home: string,
+  bytes: number,
+): void {
+  const look = (): void => {
+    if (response.destroyed) return;
+    if (bytes === 0 || partialBytes(home) >= bytes) response.destroy();
+    else setTimeout(look, 5);
+  };
+  response.write(body, look);
+}
+
+/** Length of the longest partial file. */
+function partialBytes(home: string): number {
+  const folder = join(home, 'hub');
+  const names = existsSync(folder)
+    ? readdirSync(folder, { recursive: true, encoding: 'utf8' })
+    : [];
+  return Math.max(
+    0,
+    ...names
+      .filter((name) => name.endsWith('.incomplete'))
+      .map((name) => statSync(join(folder, name), { throwIfNoEntry: false })?.size ?? 0),
+  );
 }

@@ -50,6 +50,7 @@ beforeEach(async () => {
     CREAM_CACHE: join(home, 'cream'),
     PATH: process.env['PATH'] ?? '',
   };
+  hub.home = home;
   repository = join(home, 'hub', 'models--org--name');
 });
 afterEach(() => hub.close());

@@ -3,6 +3,8 @@
  * slice and one step are tokenised. The test counts characters, so a busy machine changes nothing.
  */
 import { afterAll, beforeAll, expect, it } from '@jest/globals';
+import type { Completion } from '../../src/engine/generate.js';
+import type { ScoreResult } from '../../src/engine/score.js';
 import { judgePairs } from '../../src/evaluate/pairwise.js';
 import { answerByLikelihood } from '../../src/evaluate/loglikelihood.js';
 import { loadModel, type LanguageModel } from '../../src/lm/language-model.js';
@@ -89,11 +91,20 @@ const wide = (): LanguageModel => {
   const model = Object.create(policy.model, {
     config: { value: config },
     generate: { value: ignored },
-    score: { value: () => Promise.resolve({ sums: [0] }) },
+    score: { value: () => Promise.resolve(scored) },
   }) as LanguageModel['model'];
   return policy.with(model);
 };
-const ended = {
+const scored: ScoreResult = {
+  sums: new Float64Array(1),
+  tokenLogprobs: new Float32Array(1),
+  offsets: Float64Array.of(0, 1),
+  forwardTokens: 2,
+  seconds: 0,
+};
+const ended: Completion = {
+  promptIndex: 0,
+  sample: 0,
   tokens: Int32Array.of(0),
   logprobs: new Float32Array(1),
   topTokens: new Int32Array(),

@@ -11,8 +11,8 @@ let lm: LanguageModel;
 const servers: ServerType[] = [];
 let url: string;
 
-async function started(signal?: AbortSignal): Promise<string> {
-  const app = createApp({ models: new Map([['tiny', lm]]), signal });
+async function started(signal?: AbortSignal, served = lm): Promise<string> {
+  const app = createApp({ models: new Map([['tiny', served]]), signal });
   const server = serve({ fetch: app.fetch, hostname: '127.0.0.1', port: 0 });
   servers.push(server);
   await once(server, 'listening');
@@ -43,21 +43,6 @@ const refusal = async (response: Response) => ({
   status: response.status,
   ...((await response.json()) as { error: { message: string; param: string | null } }).error,
 });
-
-/** Counts the calls of generate() of the model, and which of them have ended. */
-function watched(): { begun: number; aborted: () => boolean } {
-  const generate = lm.model.generate.bind(lm.model);
-  const signals: AbortSignal[] = [];
-  const seen = { begun: 0, aborted: () => signals.every((signal) => signal.aborted) };
-  lm.model.generate = (request, options) => {
-    const made = generate(request, options);
-    seen.begun++;
-    signals.push(options!.signal!);
-    return made;
-  };
-  return seen;
-}
-const unwatched = (): void => void delete (lm.model as Partial<typeof lm.model>).generate;
 
 describe('methods', () => {
   it.each([
@@ -142,12 +127,44 @@ describe('limits', () => {
   });
 });
 
+/** Tokens of a completion that takes minutes, however idle the machine is. */
+const ENDLESS = 100_000;
+
 describe('ends', () => {
+  let lasting: LanguageModel;
+  let lastingUrl: string;
+  beforeAll(async () => {
+    lasting = await loadModel(tinyModel({ tokenizer: true, maxPositionEmbeddings: 1 << 17 }));
+    lastingUrl = await started(undefined, lasting);
+  });
+  afterAll(() => lasting.dispose());
+
+  /** Counts the calls of generate(), none of which ends by itself, and which are aborted. */
+  function watched(): { begun: number; aborted: () => boolean } {
+    const { model } = lasting;
+    const generate = model.generate.bind(model);
+    const signals: AbortSignal[] = [];
+    const seen = { begun: 0, aborted: () => signals.every((signal) => signal.aborted) };
+    model.generate = (request, options) => {
+      const made = generate({ ...request, stopIds: [] }, options);
+      seen.begun++;
+      signals.push(options!.signal!);
+      return made;
+    };
+    return seen;
+  }
+  const unwatched = (): void =>
+    void delete (lasting.model as Partial<LanguageModel['model']>).generate;
+
   it('stops the completions of a client that leaves before its answer', async () => {
     const seen = watched();
     const leaving = new AbortController();
-    const body = JSON.stringify({ model: 'tiny', prompt: 'ab', n: 3, max_tokens: 4000 });
-    const asked = fetch(`${url}/v1/completions`, { method: 'POST', body, signal: leaving.signal });
+    const body = JSON.stringify({ model: 'tiny', prompt: 'ab', n: 3, max_tokens: ENDLESS });
+    const asked = fetch(`${lastingUrl}/v1/completions`, {
+      method: 'POST',
+      body,
+      signal: leaving.signal,
+    });
     while (seen.begun < 3) await new Promise((resolve) => setTimeout(resolve, 5));
     leaving.abort();
     await expect(asked).rejects.toThrow();
@@ -157,12 +174,12 @@ describe('ends', () => {
 
   it('stops the other completions if one fails', async () => {
     const seen = watched();
-    const generate = lm.model.generate.bind(lm.model);
-    lm.model.generate = (request, options) => {
+    const generate = lasting.model.generate.bind(lasting.model);
+    lasting.model.generate = (request, options) => {
       if (seen.begun === 2) throw new Error('The third fails.');
       return generate(request, options);
     };
-    const response = await complete({ prompt: ['a', 'b', 'c'], max_tokens: 4000 });
+    const response = await complete({ prompt: ['a', 'b', 'c'], max_tokens: ENDLESS }, lastingUrl);
     expect(await refusal(response)).toMatchObject({ status: 500, message: 'The third fails.' });
     expect([seen.begun, seen.aborted()]).toEqual([2, true]);
     unwatched();
@@ -170,9 +187,9 @@ describe('ends', () => {
 
   it('tells clients that a stopped server has not completed their answer', async () => {
     const ending = new AbortController();
-    const base = await started(ending.signal);
+    const base = await started(ending.signal, lasting);
     const seen = watched();
-    const long = { max_tokens: 4000, temperature: 0, stop: ['\u{10ffff}'] };
+    const long = { max_tokens: ENDLESS, temperature: 0 };
     const whole = complete(long, base);
     const streamed = complete({ ...long, stream: true }, base).then((response) => response.text());
     while (seen.begun < 2) await new Promise((resolve) => setTimeout(resolve, 5));
