@@ -61,7 +61,7 @@ void by_type(const Tensor& x, F&& f) {
       f.template operator()<L, float>();
   });
 }
-// by_type() for the packed products, which have kernels on tiles.
+// by_type() for the products and attention, which have kernels on tiles.
 template <class F>
 void by_product_type(const Tensor& x, F&& f) {
 #if defined(__x86_64__)

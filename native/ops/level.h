@@ -9,7 +9,7 @@ enum class Level {
   avx2,         // AVX2, FMA, F16C
   avx512,       // F, BW, VL, DQ
   avx512_bf16,  // and VDPBF16PS
-  amx,          // and TDPBF16PS, for the products of bf16; other kernels run at avx512_bf16
+  amx,          // and TDPBF16PS, for products and attention in bf16; the rest runs at avx512_bf16
 };
 
 // The level of the kernels that have no version for tiles.

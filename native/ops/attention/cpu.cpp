@@ -150,7 +150,7 @@ Tensor decode_attention(const Tensor& q, const std::vector<DecodeSource>& source
   const std::vector<Range> ranges = sibling_rows(sources, most_queries / group);
   const int64_t tiles = static_cast<int64_t>(ranges.size()) * kv_heads;
   const DecodeWork work{sources, group, kind};
-  by_type(in, [&]<Level L, class T>() {
+  by_product_type(in, [&]<Level L, class T>() {
     parallel_for(0, tiles, 1, [&](int64_t begin, int64_t end) {
       for (int64_t i = begin; i < end; ++i)
         decode_tile<L, T>(in, out, work, ranges[i / kv_heads], i % kv_heads);
@@ -182,7 +182,7 @@ Tensor packed_attention(const Tensor& q, const Tensor& k, const Tensor& v,
                          segment.prefix < 0 ? nullptr : &segments[segment.prefix],
                          {row, std::min(row + height, segment.length)},
                          head});
-  by_type(in, [&]<Level L, class T>() {
+  by_product_type(in, [&]<Level L, class T>() {
     parallel_for(0, static_cast<int64_t>(tiles.size()), 1, [&](int64_t begin, int64_t end) {
       for (int64_t i = begin; i < end; ++i)
         packed_tile<L, T>(in, keys, values, out, tiles[i], kind);

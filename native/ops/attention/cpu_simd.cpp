@@ -2,15 +2,20 @@
 //   s = scale·q·kᵀ,  m' = max(m, s),  p = exp(s − m'),
 //   l = l·exp(m − m') + Σp,  o = o·exp(m − m') + p·v
 // A block is transposed once for all queries: keys as bf16 [d/2][64][2] for VDPBF16PS, values
-// widened to fp32 where that pays. Blocks start at the part's first key, and a query's arithmetic
-// does not depend on its neighbours; a key that a query does not see (after it, or before its
-// window) contributes exactly 0. So neither the batch nor the grouping of rows changes a result.
+// widened to fp32 where that pays. On AMX (score_amx.h) the queries are transposed instead. Blocks
+// start at the part's first key, and a query's arithmetic does not depend on its neighbours; a key
+// that a query does not see (after it, or before its window) contributes exactly 0. So neither the
+// batch nor the grouping of rows changes a result.
 #include "ops/attention/kernel.h"
 
 #include <algorithm>
 #include <cstring>
+#include <optional>
 
 #include "ops/attention/tile.h"
+#ifdef __AMX_BF16__
+#include "ops/attention/score_amx.h"
+#endif
 
 namespace cream::ops::attend {
 namespace {
@@ -19,9 +24,14 @@ constexpr float minus_infinity = -std::numeric_limits<float>::infinity();
 
 inline int64_t padded(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
 
+#ifndef __AMX_BF16__
+constexpr int64_t scored_queries = tile_queries;  // at once
+constexpr int64_t turned_floats(int64_t, int64_t) { return 0; }
+#endif
+
 // Layout of the scratch memory of `count` queries; all fp32 but `query`, which holds T.
 struct Layout {
-  int64_t max, sum, out, query, keys, values, scores, end;
+  int64_t max, sum, out, query, keys, values, scores, turned, end;
   Layout(int64_t count, int64_t d) {
     const int64_t rows = padded(count, tile_queries);
     max = 0;
@@ -31,7 +41,8 @@ struct Layout {
     keys = query + rows * d;
     values = keys + key_block * d;
     scores = values + key_block * d;
-    end = scores + tile_queries * key_block;
+    turned = scores + scored_queries * key_block;
+    end = turned + turned_floats(count, d);
   }
 };
 
@@ -119,8 +130,7 @@ void accumulate(const float* p, const float* factor, Values<V> values, int64_t n
     for (int c = 0; c < C; ++c) store16(out + r * d + 16 * c, acc[r][c]);
 }
 
-// Processes one transposed block for R queries from `first` on; query r sees the keys spans[r]
-// within 0 … n.
+// One block of keys, and its values.
 template <class V>
 struct BlockOf {
   float* scratch;
@@ -130,13 +140,12 @@ struct BlockOf {
   Values<V> values;
 };
 
-template <int R, class T, class V>
-void block(const BlockOf<V>& b, int64_t first, const Span* spans) {
-  const int64_t words = b.d * static_cast<int64_t>(sizeof(T)) / 4, columns = (b.n + 15) / 16;
-  const int32_t* query = reinterpret_cast<const int32_t*>(b.scratch + b.at.query) + first * words;
-  const int32_t* keys = reinterpret_cast<const int32_t*>(b.scratch + b.at.keys);
-  float *scores = b.scratch + b.at.scores, *out = b.scratch + b.at.out + first * b.d, factor[R];
-  score_columns<R, T>(query, keys, words, columns, b.scale, scores);
+// Adds the block to R queries from `first` on, given their scores; query r sees the keys spans[r]
+// within 0 … n.
+template <int R, class V>
+void weigh(const BlockOf<V>& b, int64_t first, const Span* spans, float* scores) {
+  const int64_t columns = (b.n + 15) / 16;
+  float *out = b.scratch + b.at.out + first * b.d, factor[R];
   if (b.softcap != 0)
     for (int64_t i = 0; i < R * key_block; i += 16)
       store16(scores + i, softcap16(load16(scores + i), b.softcap));
@@ -155,30 +164,80 @@ void block(const BlockOf<V>& b, int64_t first, const Span* spans) {
   for (; i < b.d; i += 16) accumulate<R, 1>(scores, factor, values(), most, b.d, out + i);
 }
 
-template <class T, class V>
+// With a transposed block.
+template <int R, class T, class V>
+void block(const BlockOf<V>& b, int64_t first, const Span* spans) {
+  const int64_t words = b.d * static_cast<int64_t>(sizeof(T)) / 4;
+  const int32_t* query = reinterpret_cast<const int32_t*>(b.scratch + b.at.query) + first * words;
+  const int32_t* keys = reinterpret_cast<const int32_t*>(b.scratch + b.at.keys);
+  float* const scores = b.scratch + b.at.scores;
+  score_columns<R, T>(query, keys, words, (b.n + 15) / 16, b.scale, scores);
+  weigh<R>(b, first, spans, scores);
+}
+
+template <class V>
 using Block = void (*)(const BlockOf<V>&, int64_t, const Span*);
 template <class T, class V>
-constexpr Block<T, V> blocks[tile_queries + 1] = {nullptr,        block<1, T, V>, block<2, T, V>,
-                                                  block<3, T, V>, block<4, T, V>, block<5, T, V>,
-                                                  block<6, T, V>};
+constexpr Block<V> blocks[tile_queries + 1] = {nullptr,        block<1, T, V>, block<2, T, V>,
+                                               block<3, T, V>, block<4, T, V>, block<5, T, V>,
+                                               block<6, T, V>};
 
-// All queries of `range` against one block that begins at key `start` of its part.
+// What the queries from `first` of `range` on see of a block that begins at key `start` of its
+// part; whether any of them sees any key.
+template <size_t N>
+bool spans_of(Range range, int64_t first, int64_t count, int64_t start, int64_t n,
+              const Visible& visible, Span (&spans)[N]) {
+  bool any = false;
+  for (int64_t i = 0; i < count; ++i) {
+    const int64_t query = first - range.first + i;
+    spans[i].end = visible.end ? std::clamp<int64_t>(visible.end[query] - start, 0, n) : n;
+    spans[i].begin =
+        visible.begin ? std::clamp<int64_t>(visible.begin[query] - start, 0, spans[i].end) : 0;
+    any = any || spans[i].begin < spans[i].end;
+  }
+  return any;
+}
+
+// All queries of `range` against one block.
 template <class T, class V>
 void each_tile(const BlockOf<V>& b, Range range, int64_t start, const Visible& visible) {
   for (int64_t first = range.first; first < range.last; first += tile_queries) {
     const int64_t count = std::min(tile_queries, range.last - first);
     Span spans[tile_queries];
-    bool any = false;
-    for (int64_t i = 0; i < count; ++i) {
-      const int64_t query = first - range.first + i;
-      spans[i].end = visible.end ? std::clamp<int64_t>(visible.end[query] - start, 0, b.n) : b.n;
-      spans[i].begin =
-          visible.begin ? std::clamp<int64_t>(visible.begin[query] - start, 0, spans[i].end) : 0;
-      any = any || spans[i].begin < spans[i].end;
-    }
-    if (any) blocks<T, V>[count](b, first, spans);
+    if (spans_of(range, first, count, start, b.n, visible, spans))
+      blocks<T, V>[count](b, first, spans);
   }
 }
+
+#ifdef __AMX_BF16__
+template <class V>
+using Weigh = void (*)(const BlockOf<V>&, int64_t, const Span*, float*);
+template <class V>
+constexpr Weigh<V> weighs[tile_queries + 1] = {nullptr,     weigh<1, V>, weigh<2, V>, weigh<3, V>,
+                                               weigh<4, V>, weigh<5, V>, weigh<6, V>};
+
+// The same on AMX's tiles, with the queries of `range` turned.
+template <class V>
+void each_tile(const BlockOf<V>& b, const KeyTiles& keys, Range range, int64_t start,
+               const Visible& visible) {
+  float* const scores = b.scratch + b.at.scores;
+  for (int64_t first = range.first; first < range.last; first += scored_queries) {
+    const int64_t count = std::min(scored_queries, range.last - first);
+    Span spans[scored_queries];
+    if (!spans_of(range, first, count, start, b.n, visible, spans)) continue;
+    score_tiles(keys, b.d,
+                reinterpret_cast<const int32_t*>(b.scratch + b.at.turned) +
+                    (first - range.first) * (b.d / 2),
+                b.scale, scores);
+    for (int64_t i = 0; i < count; i += tile_queries) {
+      const int64_t n = std::min(tile_queries, count - i);
+      const bool any = std::any_of(spans + i, spans + i + n,
+                                   [](const Span& span) { return span.begin < span.end; });
+      if (any) weighs<V>[n](b, first + i, spans + i, scores + i* key_block);
+    }
+  }
+}
+#endif
 
 }  // namespace
 
@@ -205,6 +264,14 @@ void add(const Queries<T>& queries, const Keys<T>& keys, Range range, const Visi
   const int64_t d = queries.head_dim;
   const Layout at(queries.count, d);
   float* scratch = queries.scratch;
+#ifdef __AMX_BF16__
+  std::optional<Tiles> tiles;
+  if (sizeof(T) == 2 && d % 32 == 0) {
+    tiles.emplace();
+    turn_queries(reinterpret_cast<const int32_t*>(scratch + at.query), range, d,
+                 reinterpret_cast<int32_t*>(scratch + at.turned));
+  }
+#endif
   // Blocks before every query's window are skipped; the others keep their positions.
   const int64_t hidden =
       visible.begin ? *std::min_element(visible.begin, visible.begin + (range.last - range.first))
@@ -214,18 +281,28 @@ void add(const Queries<T>& queries, const Keys<T>& keys, Range range, const Visi
                   ahead = std::min(key_block, keys.length - start - n);
     prefetch_rows(keys.keys + (start + n) * keys.stride, keys.stride, ahead, d);
     prefetch_rows(keys.values + (start + n) * keys.stride, keys.stride, ahead, d);
-    turn_keys(keys.keys + start * keys.stride, keys.stride, n, d,
-              reinterpret_cast<int32_t*>(scratch + at.keys));
-    const T* values = keys.values + start * keys.stride;
+    const T *block_keys = keys.keys + start * keys.stride,
+            *values = keys.values + start * keys.stride;
+    const auto multiply = [&]<class V>(const BlockOf<V>& b) {
+#ifdef __AMX_BF16__
+      if constexpr (sizeof(T) == 2)
+        if (tiles) {
+          const KeyTiles of(block_keys, keys.stride, n, d,
+                            reinterpret_cast<uint16_t*>(scratch + at.keys));
+          return each_tile<V>(b, of, range, start, visible);
+        }
+#endif
+      turn_keys(block_keys, keys.stride, n, d, reinterpret_cast<int32_t*>(scratch + at.keys));
+      each_tile<T, V>(b, range, start, visible);
+    };
     // Widening is exact, so it does not change the result. It pays if several tiles read the block.
     if (sizeof(T) == sizeof(float) || range.last - range.first <= tile_queries) {
-      each_tile<T, T>({scratch, at, d, n, queries.scale, queries.softcap, {values, keys.stride}},
-                      range, start, visible);
+      multiply(
+          BlockOf<T>{scratch, at, d, n, queries.scale, queries.softcap, {values, keys.stride}});
     } else {
       widen_values(values, keys.stride, n, d, scratch + at.values);
-      each_tile<T, float>(
-          {scratch, at, d, n, queries.scale, queries.softcap, {scratch + at.values, d}}, range,
-          start, visible);
+      multiply(BlockOf<float>{
+          scratch, at, d, n, queries.scale, queries.softcap, {scratch + at.values, d}});
     }
   }
 }

@@ -15,33 +15,15 @@
 
 #include "ops/linear/kernel.h"
 #include "ops/simd.h"
+#include "ops/tiles_amx.h"
 
 namespace cream::ops::packed {
 namespace {
 
 constexpr Level amx = Level::amx;
-constexpr int64_t tile_rows = 16, tile_values = tile_rows * k_chunk;
+constexpr int64_t tile_values = tile_rows * k_chunk;
 constexpr int64_t panel_chunk = k_chunk * panel_columns;  // values of a panel per tile of the depth
 constexpr int64_t ahead = 4 * panel_chunk;                // prefetch distance in a panel
-
-// All eight tiles are 16 rows of 64 bytes. Released at the end, because a thread whose tiles are in
-// use has 8 KB more to save at every switch, and another library may expect its own shape.
-class Tiles {
- public:
-  Tiles() {
-    struct alignas(64) {
-      uint8_t palette = 1, start_row = 0, reserved[14] = {};
-      uint16_t bytes[16] = {};
-      uint8_t rows[16] = {};
-    } config;
-    std::fill_n(config.bytes, 8, uint16_t{64});
-    std::fill_n(config.rows, 8, uint8_t{tile_rows});
-    _tile_loadconfig(&config);
-  }
-  ~Tiles() { _tile_release(); }
-  Tiles(const Tiles&) = delete;
-  Tiles& operator=(const Tiles&) = delete;
-};
 
 // The sums of up to 32 rows and 32 columns.
 struct alignas(64) Sums {
@@ -54,6 +36,7 @@ template <bool Two>
 inline void add_up(const uint16_t* left, const uint16_t* panel, int64_t depth, Sums& sums) {
   constexpr int64_t line = 64, panel_line = 2 * line;  // bytes
   const uint16_t* const second = left + tile_rows * depth;
+  asm volatile("" ::: "memory");  // the tiles read what was stored before
   _tile_zero(0);
   _tile_zero(1);
   if constexpr (Two) {
