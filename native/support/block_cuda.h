@@ -3,9 +3,9 @@
 // stream.
 #pragma once
 
-#include "support/block.h"
 #include <array>
 #include <atomic>
+#include "support/block.h"
 #ifdef CREAM_BLOCK_THREADS
 #include "support/block_threads.h"
 #endif
@@ -139,16 +139,24 @@ __global__ void __launch_bounds__(most_threads<Kernel>()) run_block(const Kernel
   kernel(block);
 }
 
-// The blocks that the GPU runs at once, of kernels that divide their work among so many. The driver
-// is asked once per kernel and device, because a step of one row is short. A kernel has one number
-// of threads and bytes.
+// A number per device and kernel, 0 at first. The driver is asked for it, or told it, once: a step
+// of one row is short, and a launch that is captured calls nothing else.
+using PerDevice = std::array<std::atomic<int32_t>, 64>;
+inline std::atomic<int32_t>& of_this_device(PerDevice& values) {
+  int device = 0;
+  cudaGetDevice(&device);
+  return values[static_cast<size_t>(device) % values.size()];
+}
+
+// The blocks that the GPU runs at once, of kernels that divide their work among so many. A kernel
+// has one number of threads and bytes.
 template <class Kernel>
 int32_t resident_blocks(int threads, int64_t shared_bytes) {
-  static std::array<std::atomic<int32_t>, 64> known{};  // by device; 0: not asked
+  static PerDevice values{};
+  std::atomic<int32_t>& known = of_this_device(values);
+  if (const int32_t found = known.load()) return found;
   int device = 0, processors = 0, blocks = 0;
   cudaGetDevice(&device);
-  const auto place = static_cast<size_t>(device) % known.size();
-  if (const int32_t found = known[place].load()) return found;
   cudaFuncSetAttribute(run_block<Kernel>, cudaFuncAttributeMaxDynamicSharedMemorySize,
                        static_cast<int>(shared_bytes));
   cudaFuncSetAttribute(run_block<Kernel>, cudaFuncAttributePreferredSharedMemoryCarveout,
@@ -157,7 +165,7 @@ int32_t resident_blocks(int threads, int64_t shared_bytes) {
   cudaOccupancyMaxActiveBlocksPerMultiprocessor(&blocks, run_block<Kernel>, threads,
                                                 static_cast<size_t>(shared_bytes));
   const int32_t all = processors * blocks > 0 ? processors * blocks : 1;
-  known[place] = all;
+  known = all;
   return all;
 }
 
@@ -168,10 +176,14 @@ int launch(const Kernel& kernel, const Grid& grid, void* stream) {
   if (grid.blocks > 0x7fffffff) return static_cast<int>(cudaErrorInvalidConfiguration);
   // Up to 48 KB need no attribute; that includes the static shared memory of reduce().
   if (grid.shared_bytes > 40 << 10) {
-    const cudaError_t error =
-        cudaFuncSetAttribute(run_block<Kernel>, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                             static_cast<int>(grid.shared_bytes));
-    if (error != cudaSuccess) return static_cast<int>(error);
+    static PerDevice values{};
+    std::atomic<int32_t>& allowed = of_this_device(values);
+    if (const auto bytes = static_cast<int32_t>(grid.shared_bytes); allowed.load() < bytes) {
+      const cudaError_t error = cudaFuncSetAttribute(
+          run_block<Kernel>, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes);
+      if (error != cudaSuccess) return static_cast<int>(error);
+      allowed = bytes;
+    }
   }
   run_block<<<static_cast<unsigned>(grid.blocks), grid.threads,
               static_cast<size_t>(grid.shared_bytes), static_cast<cudaStream_t>(stream)>>>(kernel);
