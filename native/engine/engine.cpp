@@ -39,6 +39,15 @@ TrainerParams agreed(TrainerParams params, Group& group, at::Device device) {
   return params;
 }
 
+// 0 for a file that cannot be read; loading it says why.
+uint64_t bytes_to_load(const std::string& path, DType dtype) {
+  try {
+    return stored_numbers(path) * (dtype == DType::float32 ? 4 : 2);
+  } catch (const Error&) {
+    return 0;
+  }
+}
+
 // Takes the host's tensors as they are.
 NamedTensors on_host(NamedTensors tensors, at::Device device) {
   for (auto& [name, tensor] : tensors)
@@ -51,6 +60,13 @@ NamedTensors on_host(NamedTensors tensors, at::Device device) {
 
 Engine::Engine() : state_(std::make_unique<State>()), worker_([this] { return step(); }) {}
 Engine::~Engine() = default;
+
+std::function<void()> Engine::in_turn(std::function<void()> work) {
+  return [this, work = std::move(work)] {
+    const auto turn = state_->turn.begin();
+    work();
+  };
+}
 
 std::shared_ptr<Engine> Engine::snapshot(bool adapter) {
   auto promise = std::make_shared<std::promise<Shared>>();
@@ -78,6 +94,8 @@ void Engine::load(const std::string& path, DType dtype, const std::string& devic
   const at::Device place = parse_device(device);
   info_.device = place.str();
   const at::NoGradGuard no_grad;
+  if (!place.is_cpu() && live_weight_bytes(place) > 0)
+    make_room(state_->turn, bytes_to_load(path, dtype), place);
   LoadedWeights loaded = load_weights(path, scalar_type(dtype), cancel, place);
   Weights weights = weights_from(loaded.config, std::move(loaded.tensors));
   info_.dtype = dtype;
@@ -105,13 +123,7 @@ void Engine::unload() {
   if (!shared) release_device_memory(device);
 }
 
-void Engine::offload() {
-  State& state = *state_;
-  if (state.trainer || !state.model || state.device().is_cpu()) return;
-  if (state.model.use_count() > 1 || state.model->shares_base() || state.model->lora()) return;
-  state.model->offload();
-  release_device_memory(state.device());
-}
+void Engine::offload() { state_->leave(state_->device()); }
 
 void Engine::begin_generation(const GenerationRequest& request, GenerationCallbacks callbacks,
                               std::shared_ptr<const Cancel> cancel) {
@@ -123,6 +135,7 @@ void Engine::begin_generation(const GenerationRequest& request, GenerationCallba
 
 // Decodes one token of all requests in progress. Their memory is freed with the last one.
 bool Engine::step() {
+  const auto turn = state_->turn.begin();
   if (state_->generator && state_->generator->step()) return true;
   state_->generator.reset();
   return false;

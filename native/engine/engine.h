@@ -2,9 +2,10 @@
 // structs and no tensors.
 //
 // Threads: post(), post_joining(), snapshot(), info(), close() and stop() may be called from any
-// thread; the methods under "On the worker" only inside posted work. The worker is the only thread
-// that touches the model's tensors; models that share storage (snapshots) only read it, and the
-// first to train takes a copy of its own. An engine is owned by JavaScript handles and by running
+// thread; the methods under "On the worker" only inside posted work. Only the worker touches the
+// model's tensors, except that another model may send them to the host's memory between two items
+// of its work (engine/turn.h). Models that share storage (snapshots) only read it, and the first to
+// train takes a copy of its own. An engine is owned by JavaScript handles and by running
 // jobs. The last reference is dropped on the JS thread, never on the worker, because the destructor
 // joins the worker.
 #pragma once
@@ -39,12 +40,12 @@ class Engine {
   ~Engine();
 
   void post(std::function<void()> work, Worker::Done done) {
-    worker_.post(std::move(work), std::move(done));
+    worker_.post(in_turn(std::move(work)), std::move(done));
   }
   // For work that begins a generation: it joins the generations in progress between two of their
   // steps. All other work waits until these have ended, and work posted after it waits for it.
   void post_joining(std::function<void()> begin, Worker::Done failed) {
-    worker_.post_joining(std::move(begin), std::move(failed));
+    worker_.post_joining(in_turn(std::move(begin)), std::move(failed));
   }
   void close() { worker_.close(); }
   void stop() { worker_.stop(); }
@@ -66,7 +67,7 @@ class Engine {
   void unload();
   // Moves the weights to the host's memory until they are next used, to free the device's. Does
   // nothing on the CPU, with an adapter, while a trainer lives, and where another model shares the
-  // weights.
+  // weights. Other models that need the device's memory do the same between two turns (turn.h).
   void offload();
 
   // Call it only in work of post_joining(). The request decodes together with those in progress;
@@ -124,6 +125,7 @@ class Engine {
  private:
   struct State;  // all tensors; touched on the worker only (engine/state.h)
   bool step();
+  std::function<void()> in_turn(std::function<void()> work);
 
   ModelInfo info_;
   std::unique_ptr<State> state_;

@@ -321,6 +321,10 @@ LayerBytes layer_bytes(const ModelConfig& c, DType dtype, const std::optional<Lo
   return {kept * element, forward * element, backward * element};
 }
 
+uint64_t unplanned_bytes(uint64_t device_bytes) {
+  return kContextBytes + kWorkspaceBytes + device_bytes / kReserveShare;
+}
+
 Plan plan_memory(const PlanRequest& request) {
   const Sizes sizes = sizes_of(request);
   switch (request.stage) {

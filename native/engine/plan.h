@@ -68,6 +68,10 @@ struct Plan {
 // returns the smallest, with short_bytes set.
 Plan plan_memory(const PlanRequest& request);
 
+// Bytes of a device that no plan gives to weights and activations: the CUDA context, the workspace
+// and the allocator's reserve.
+uint64_t unplanned_bytes(uint64_t device_bytes);
+
 // Bytes of one layer's activations per token.
 struct LayerBytes {
   int64_t kept = 0;  // saved for the backward pass

@@ -100,19 +100,21 @@ std::shared_ptr<SharedModel> SharedModel::with_adapter(const LoraParams& params,
   return made;
 }
 
-void SharedModel::offload() {
-  if (offloaded_) return;
+bool SharedModel::offload() {
+  if (offloaded_) return false;
   const at::NoGradGuard no_grad;
   const auto weights = transformer.weights().parameters(transformer.config());
   // Memory can be taken from a tensor that has it alone.
   for (const auto& [name, weight] : weights)
-    if (weight->storage_offset() != 0 || weight->storage().nbytes() != weight->nbytes()) return;
+    if (weight->storage_offset() != 0 || weight->storage().nbytes() != weight->nbytes())
+      return false;
   if (host_.empty())
     for (const auto& [name, weight] : weights) host_.push_back(download(*weight));
   StreamMark(transformer.device()).wait();  // until the copies are made
   for (const auto& [name, weight] : weights) release_memory(*weight);
   offloaded_ = true;
   base_ = std::make_shared<LiveBytes>(base_->bytes(), at::kCPU);
+  return true;
 }
 
 void SharedModel::restore() {
@@ -144,13 +146,25 @@ uint64_t live_weight_bytes() {
   return sum;
 }
 
+static std::vector<TensorInfo> stored_tensors(const std::string& path) {
+  if (path.ends_with(".gguf")) return open_gguf(path)->tensors();
+  return open_safetensors(path)->tensors();
+}
+
+uint64_t stored_numbers(const std::string& path) {
+  uint64_t sum = 0;
+  for (const TensorInfo& info : stored_tensors(path)) {
+    uint64_t numbers = 1;
+    for (const int64_t size : info.shape) numbers *= static_cast<uint64_t>(size);
+    sum += numbers;
+  }
+  return sum;
+}
+
 bool finer_than_bfloat16(const std::string& path) {
-  const auto finer = [](const WeightsReader& reader) {
-    return std::any_of(reader.tensors().begin(), reader.tensors().end(),
-                       [](const TensorInfo& info) { return info.dtype != "BF16"; });
-  };
-  if (path.ends_with(".gguf")) return finer(*open_gguf(path));
-  return finer(*open_safetensors(path));
+  const std::vector<TensorInfo> tensors = stored_tensors(path);
+  return std::any_of(tensors.begin(), tensors.end(),
+                     [](const TensorInfo& info) { return info.dtype != "BF16"; });
 }
 
 }  // namespace cream

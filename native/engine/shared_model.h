@@ -44,9 +44,10 @@ class SharedModel {
 
   // Moves the weights to the host's memory, so that other models have the device's, and back; each
   // does nothing where that is done. Only for the sole holder of a model without an adapter whose
-  // weights are on a device.
-  void offload();
+  // weights are on a device. offload() returns whether it moved them.
+  bool offload();
   void restore();
+  bool offloaded() const { return offloaded_; }
   // Call it before the weights change: offload() keeps its copy for the next time.
   void forget_host_copy() { host_.clear(); }
 
@@ -76,6 +77,9 @@ class SharedModel {
 // once; an adapter's fp32 values are included.
 uint64_t live_weight_bytes(at::Device device);
 uint64_t live_weight_bytes();
+
+// The numbers that a checkpoint contains.
+uint64_t stored_numbers(const std::string& path);
 
 // Whether the checkpoint stores any weight in a dtype other than bfloat16.
 bool finer_than_bfloat16(const std::string& path);

@@ -34,7 +34,10 @@ Transformer& Engine::State::loaded() {
                   "The original model was disposed of before this snapshot of it was made.");
     }
   }
-  if (model) model->restore();
+  if (model && model->offloaded()) {
+    make_room(turn, model->base_bytes(), device());
+    model->restore();
+  }
   if (!model)
     throw Error(ErrorCode::disposed,
                 "The model holds no weights: it was disposed of, did not load, or its trainer "
@@ -80,6 +83,16 @@ Shared Engine::State::share(bool adapter) {
   if (model->lora()) return {model->copy_adapter(), masters_source, kept_masters};
   return {model->copy(), masters_source,
           kept_masters ? std::make_shared<const NamedTensors>(copies_of(*kept_masters)) : nullptr};
+}
+
+bool Engine::State::leave(at::Device from) {
+  if (!model || trainer || generator || from.is_cpu() || device() != from) return false;
+  if (model.use_count() > 1 || model->shares_base() || model->lora()) return false;
+  // Orders the reads of the last other holder, on another thread, before the memory is released.
+  std::atomic_thread_fence(std::memory_order_acquire);
+  if (!model->offload()) return false;
+  release_device_memory(from);
+  return true;
 }
 
 void Engine::State::require_adapter(const char* who) {

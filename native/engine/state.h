@@ -51,19 +51,24 @@ struct Engine::State {
   Transformer& own();
   Trainer& live(uint64_t number);
   Shared share(bool adapter);
+  // Moves the weights from the device to the host's memory, unless they are in use or shared.
+  bool leave(at::Device from);
   void require_adapter(const char* who);
   void require_no_trainer(const char* who);
   NamedTensors masters(const Cancel& cancel = Cancel());
   NamedTensors base_masters(const Cancel& cancel = Cancel());
   NamedTensors to_save(at::ScalarType dtype);
-  Place place() const {
-    return {*model, trainer ? trainer->bytes() : 0, ranks ? ranks->group().size() : 1};
+  Place place() {
+    return {*model, trainer ? trainer->bytes() : 0, ranks ? ranks->group().size() : 1, &turn};
   }
   // Called after the trainer has written: full weights differ from the checkpoint now.
   void changed() {
     if (!model->lora()) forget_masters();
   }
   void forget_masters() { masters_source.clear(), kept_masters.reset(); }
+
+  // Last member: other models reach the others through it.
+  Turn turn{[this](at::Device from) { return leave(from); }};
 };
 
 }  // namespace cream

@@ -19,7 +19,8 @@ struct RankEnvironment {
 
 // Reads RANK, WORLD_SIZE, LOCAL_RANK, LOCAL_WORLD_SIZE, MASTER_ADDR, MASTER_PORT,
 // TORCHELASTIC_USE_AGENT_STORE and TORCHELASTIC_RESTART_COUNT. One rank where WORLD_SIZE is absent
-// or 1. Throws Error{invalid_argument} naming the variable that is missing or no such number.
+// or 1. Throws Error{invalid_argument} naming the variable that is missing, no such number, or
+// contradicts another one.
 RankEnvironment rank_environment();
 
 }  // namespace cream

@@ -6,6 +6,7 @@
 #include <torch/csrc/distributed/c10d/TCPStore.hpp>
 
 #include <algorithm>
+#include <cstdio>
 #include <mutex>
 #include <thread>
 
@@ -202,7 +203,11 @@ class C10dRanks : public Ranks {
                                      place_.master_address + ":" +
                                      std::to_string(place_.master_port) +
                                      "; give every run a MASTER_PORT of its own.");
-    if (!await("complete", times.joining))
+    if (await("complete", times.patience)) return;
+    if (place_.rank < 2)  // one of them may be the rank that is missing
+      std::fprintf(stderr, "cream: Rank %d waits for the other ranks: %d of %d have joined.\n",
+                   place_.rank, static_cast<int>(add("joined", 0)), place_.size);
+    if (!await("complete", times.joining - times.patience))
       throw Error(ErrorCode::io, "[parallel] only " + std::to_string(add("joined", 0)) + " of " +
                                      std::to_string(place_.size) + " ranks have joined within " +
                                      std::to_string(times.joining.count() / 1000) +

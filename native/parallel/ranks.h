@@ -22,6 +22,7 @@ struct RankTimes {
   int lost_beats = 20;                                   // a rank that misses so many is lost
   std::chrono::milliseconds collective{30 * 60 * 1000};  // of one operation
   std::chrono::milliseconds joining{5 * 60 * 1000};      // until all ranks are there
+  std::chrono::milliseconds patience{10 * 1000};  // of them, before a rank says that it waits
 };
 
 class Ranks {

@@ -39,7 +39,7 @@ const TRAINING_FLOPS = 0.44 * 989.4e12;
 export function clusterOf({ gpus, nodes }: { gpus?: string; nodes?: string }): Cluster | undefined {
   const count = (flag: string, text = '1') => {
     const value = Number(text);
-    if (Number.isInteger(value) && value >= 1 && value <= 100_000) return value;
+    if (/^\d+$/.test(text) && value >= 1 && value <= 100_000) return value;
     throw new RunError(
       'ERR_RECIPE',
       `--${flag} must be a whole number from 1 to 100000, got '${text}'.`,

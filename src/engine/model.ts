@@ -348,7 +348,8 @@ export class Model {
   }
 
   /**
-   * Moves the weights to the host's memory until they are next used, to free the GPU's. Does
+   * Moves the weights to the host's memory until they are next used, to free the GPU's. Models that
+   * do not fit the GPU together do so by themselves; this frees it for another process. Does
    * nothing on the CPU, with an adapter, while a trainer lives, and where a snapshot shares them.
    */
   async offload(): Promise<void> {

@@ -27,15 +27,18 @@ export function rankPlace(): RankPlace {
   }
 }
 
-/** Whether the environment names several ranks; does not load the addon. */
-export const hasRanks = (): boolean => Number(process.env['WORLD_SIZE'] ?? 1) > 1;
+/**
+ * Whether the environment names several ranks, also by a WORLD_SIZE that is no number; does not
+ * load the addon.
+ */
+export const hasRanks = (): boolean => !['', '1'].includes(process.env['WORLD_SIZE'] ?? '');
 
 /** The process groups of this build: Gloo joins processes on CPUs, NCCL those on GPUs. */
 export const processGroups = (): { gloo: boolean; nccl: boolean } => addon().processGroups();
 
 let joined = false;
 
-/** Whether this process is or was one of several ranks. */
+/** Whether this process is or was one of several ranks, or waits for the others. */
 export const hasJoined = (): boolean => joined;
 
 /** The store of the ranks; one at a time per process. All methods reject with ERR_IO. */
@@ -47,8 +50,8 @@ export class Ranks {
    * process ends with one sentence if another rank is lost. Rejects with ERR_IO, ERR_UNSUPPORTED.
    */
   static async join(place: RankPlace): Promise<Ranks> {
-    await runJob(() => addon().joinRanks());
     joined = true;
+    await runJob(() => addon().joinRanks());
     return new Ranks(place);
   }
 

@@ -129,7 +129,7 @@ export const GENERATION_FIELDS = {
   iteration: optional(whole(0, UINT32_MAX), 0),
   /**
    * Sequences of this request that are decoded together; a GPU that is short of memory takes
-   * fewer. Default `auto`: 128 on the CPU, on a GPU as many as its memory allows, at most 256.
+   * fewer. Default `auto`: 128 on the CPU, on a GPU as many as its memory allows, at most 512.
    * Changes speed and memory only (on a GPU within rounding).
    */
   maxNumSeqs: auto(65_536),

@@ -40,3 +40,13 @@ export async function stoppable<T>(signal: AbortSignal, work: () => Promise<T>):
     throw error;
   }
 }
+
+/** `work`, which does not know the signal; rejects with its reason once the signal is aborted. */
+export function untilAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
+  return new Promise<T>((resolve, reject) => {
+    const stop = () => reject(signal.reason as Error);
+    if (signal.aborted) return stop();
+    signal.addEventListener('abort', stop, { once: true });
+    work.then(resolve, reject).finally(() => signal.removeEventListener('abort', stop));
+  });
+}

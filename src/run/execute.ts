@@ -184,7 +184,6 @@ function modelsOf(
       await writes.written();
       await verifyCheckpoint(records, path, signal);
     },
-    written: () => writes.written(),
     onLoad: (model, seconds) =>
       emit({
         type: 'model_loaded',
@@ -205,7 +204,8 @@ function hasBegun(context: RunContext): boolean {
 
 /** The checks that need a model, and reports on the inputs. @throws before anything is computed */
 async function checkBeforeStart(context: RunContext, inputs: Inputs): Promise<void> {
-  const { recipe, directory, emit, models, signal } = context;
+  const { recipe, directory, emit, models, signal, team } = context;
+  await team?.order({ do: 'load', checkpoints: [0] }); // while this rank does the same
   const policy = await models.policy(context.checkpoint(0));
   const used = skipsBadRows(recipe) ? await readInputs(recipe, context.inputs) : inputs;
   for (const left of used.leftOut) emit({ type: 'rows_left_out', ...left });

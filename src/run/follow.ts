@@ -21,7 +21,8 @@ import { sftObjective } from './stages/sft.js';
 import { preferenceObjective } from './stages/train.js';
 import { digestFile } from './records.js';
 import { onDisk, RECIPE } from './store.js';
-import { orderKey, takeUnit, type Failure, type Order } from './team.js';
+import { Behind, madeKey, orderKey, takeUnit } from './team.js';
+import type { Failure, MadeUnit, Order } from './team.js';
 import { withMaker, type Maker } from './work.js';
 
 const LOOK_MS = 1000;
@@ -107,6 +108,11 @@ class Follower {
         return this.makeWork(order, key);
       case 'train':
         return this.train(order);
+      case 'load': {
+        const run = this.contextOf!(order.part);
+        for (const n of order.checkpoints) await run.models.model(run.checkpoint(n));
+        return;
+      }
       case 'keep': {
         const run = this.contextOf!();
         return run.models.keep(order.checkpoints.map((n) => run.checkpoint(n)));
@@ -184,17 +190,22 @@ class Follower {
     key: string,
     signal: AbortSignal,
   ): Promise<void> {
+    const sending = new Behind();
     for (;;) {
       signal.throwIfAborted();
       const unit = await takeUnit(this.ranks, key, units);
-      if (unit === undefined) return;
+      if (unit === undefined) return sending.end();
       const items = JSON.parse(await this.ranks.await(`${key}/unit/${unit}`, signal)) as never[];
       let tokens = 0;
-      const made = await make(items, { signal, progress: (_, now) => (tokens = now) });
-      await this.ranks.set(`${key}/made/${unit}`, JSON.stringify(made));
-      await this.ranks.push(`${key}/done`, JSON.stringify({ unit, tokens }));
-      await this.ranks.remove(`${key}/unit/${unit}`);
+      const records = await make(items, { signal, progress: (_, now) => (tokens = now) });
+      await sending.next(() => this.send(key, { unit, tokens, records }));
     }
+  }
+
+  private async send(key: string, made: MadeUnit): Promise<void> {
+    const number = await this.ranks.add(`${key}/count`, 1);
+    await this.ranks.set(madeKey(key, number), JSON.stringify(made));
+    await this.ranks.remove(`${key}/unit/${made.unit}`);
   }
 
   private async saveShard(trainer: Trainer, files: string[], key: string): Promise<void> {

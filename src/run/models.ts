@@ -8,12 +8,13 @@
  * A reloaded model has the same bits, because the compute weights are the rounded master weights of
  * the checkpoint. If the checkpoint's dtype is narrower than the compute dtype this fails, so the
  * trained model is freed and reloaded from disk.
+ *
+ * Models that do not fit a GPU together take turns without anyone's help: the engine sends those
+ * that have no work to the host's memory (native/engine/turn.h).
  */
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import { engineInfo } from '../engine/addon.js';
 import { Model, type AdapterParams, type DType } from '../engine/model.js';
-import { planMemory } from '../engine/plan.js';
 import { loadModel, type LanguageModel } from '../lm/language-model.js';
 import type { Recipe } from './recipe.js';
 
@@ -29,8 +30,6 @@ export interface ModelsOptions {
   adapter?: AdapterParams | undefined;
   /** Called before a checkpoint is read. @throws where it is damaged. */
   check?: (path: string) => Promise<void>;
-  /** Resolves once no checkpoint is being written, from weights that may be shared with a model. */
-  written?: () => Promise<void>;
   onLoad?: (model: Model, seconds: number) => void;
 }
 
@@ -78,35 +77,6 @@ export class Models {
       model.catch(() => this.loaded.delete(path));
     }
     return model;
-  }
-
-  /**
-   * The models at `paths`, which score the same completions. Where they do not fit the GPU
-   * together, each waits in the host's memory (`offload`) while another scores.
-   */
-  async together(paths: readonly string[]): Promise<{ models: Model[]; offload: boolean }> {
-    const models: Model[] = [];
-    let offload = false;
-    for (const path of paths) {
-      const model = await this.model(path);
-      models.push(model);
-      offload ||= this.tooLarge(model, new Set(paths).size);
-      if (!offload) continue;
-      await this.options.written?.();
-      await model.offload();
-    }
-    return { models, offload };
-  }
-
-  /** Whether `count` models like this one are too large for its GPU. */
-  private tooLarge({ device, dtype, configJson, path }: Model, count: number): boolean {
-    const { gpus } = engineInfo().cuda;
-    const gpu = gpus.find(({ index }) => device === `cuda:${index}`);
-    if (!gpu || this.options.adapter) return false;
-    const request = { promptTokens: 1, newTokens: 1, samples: 1, otherModels: count - 1 };
-    const { memoryBytes: deviceBytes } = gpu;
-    return planMemory({ stage: 'score', configJson, source: path, dtype, deviceBytes, ...request })
-      .offload;
   }
 
   /**

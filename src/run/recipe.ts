@@ -123,7 +123,7 @@ const sample = z
       .describe(
         'Sequences that are decoded together, which bounds the memory of the KV cache; ' +
           "fewer where the GPU runs short of memory. `auto`: as many as the GPU's memory " +
-          `allows, at most 256 (\`cream plan\`); ${CPU_AUTO.maxNumSeqs} on the CPU.`,
+          `allows, at most 512 (\`cream plan\`); ${CPU_AUTO.maxNumSeqs} on the CPU.`,
       ),
   })
   .refine((s) => s.min_new_tokens <= s.max_new_tokens, {

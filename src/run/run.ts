@@ -4,10 +4,10 @@
  */
 import { appendFileSync, closeSync, lstatSync, openSync, readSync } from 'node:fs';
 import { join } from 'node:path';
-import { hasRanks, rankPlace, Ranks } from '../engine/ranks.js';
+import { rankPlace, Ranks, type RankPlace } from '../engine/ranks.js';
 import { makeDirectory, sweep } from '../files/files.js';
 import { checkBegun, checkDirectory, openRecords } from './directory.js';
-import { RunError, stoppable } from './errors.js';
+import { RunError, stoppable, untilAborted } from './errors.js';
 import { EventQueue } from './event-queue.js';
 import type { RunEvent } from './events.js';
 import { execute, type Emit, type ExecuteOptions } from './execute.js';
@@ -37,7 +37,8 @@ export async function* run(recipe: Recipe, options: RunOptions): AsyncGenerator<
   checkRunOptions(options);
   const left = new AbortController();
   const given = options.signal ? [options.signal] : [];
-  const ranks = hasRanks() ? await Ranks.join(rankPlace()) : undefined;
+  const place = rankPlace();
+  const ranks = place.size > 1 ? await joined(place, AbortSignal.any(given)) : undefined;
   if (ranks && ranks.place.rank > 0) {
     if (!(await follow(ranks, AbortSignal.any([left.signal, ...given])))) process.exitCode = 1;
     return;
@@ -57,6 +58,10 @@ export async function* run(recipe: Recipe, options: RunOptions): AsyncGenerator<
     await work.catch(() => {});
   }
 }
+
+/** Joins the other ranks, which may not be there yet. */
+const joined = (place: RankPlace, signal: AbortSignal): Promise<Ranks> =>
+  stoppable(signal, () => untilAborted(Ranks.join(place), signal));
 
 async function locked(recipe: Recipe, options: ExecuteOptions, tell: Emit): Promise<void> {
   const { directory, signal } = options;

@@ -30,6 +30,8 @@ export type Order =
   | { do: 'load state'; files: string[]; done: number }
   /** `kept`: the model in memory is θ_to. */
   | { do: 'trained'; kept: boolean }
+  /** Load θ_n for these n, which the next work needs; of `part` as in `make`. */
+  | { do: 'load'; checkpoints: number[]; part?: Part | undefined }
   /** Free all models but θ_n for these n. */
   | { do: 'keep'; checkpoints: number[] }
   | { do: 'end'; failed: boolean };
@@ -41,12 +43,21 @@ export interface Failure {
   message: string;
 }
 
+/** The records of a unit that another rank has made, and the tokens computed for them. */
+export interface MadeUnit {
+  unit: number;
+  tokens: number;
+  records: object[];
+}
+
 export const orderKey = (number: number): string => `order/${number}`;
+/** The key of the unit that the other ranks made as their `number`th, from 1. */
+export const madeKey = (key: string, number: number): string => `${key}/made/${number}`;
 
 /** Units of a stage per rank; fewer if the stage has fewer items. */
 const UNITS_PER_RANK = 4;
 const POLL_MS = 20;
-const LOOK_MS = 500;
+const LOOK_MS = 1000;
 const FAREWELL_MS = 15_000;
 
 interface Unit<Item> {
@@ -117,11 +128,17 @@ export class Team {
       await this.ranks.set(`${key}/unit/${i}`, JSON.stringify(items));
     await this.order({ do: 'make', work, units: units.length, part });
     const collected = new Collector(stage, units, save, hooks, spent);
+    const over = new AbortController();
     try {
-      await Promise.all([this.makeOwn(key, stage, collected), this.collect(key, collected)]);
+      await Promise.all([
+        this.makeOwn(key, stage, collected),
+        this.collect(key, collected, AbortSignal.any([over.signal, hooks.signal])),
+      ]);
     } catch (error) {
       await this.ranks.set(`${key}/stop`, '1');
       throw error;
+    } finally {
+      over.abort();
     }
   }
 
@@ -130,31 +147,37 @@ export class Team {
     stage: BlockedStage<Item, Made>,
     collected: Collector<Item, Made>,
   ): Promise<void> {
-    for (;;) {
-      collected.hooks.signal.throwIfAborted();
-      const i = await takeUnit(this.ranks, key, collected.units.length);
-      if (i === undefined) return;
-      const { hooks, spent } = collected.own();
-      const made = await stage.make(collected.units[i]!.items, hooks);
-      await collected.add(i, made, spent(), true);
+    const saving = new Behind();
+    try {
+      for (;;) {
+        collected.hooks.signal.throwIfAborted();
+        const i = await takeUnit(this.ranks, key, collected.units.length);
+        if (i === undefined) return;
+        const { hooks, spent } = collected.own();
+        const made = await stage.make(collected.units[i]!.items, hooks);
+        await saving.next(() => collected.add(i, made, spent(), true));
+      }
+    } finally {
+      await saving.end();
     }
   }
 
   private async collect<Item, Made extends object>(
     key: string,
     collected: Collector<Item, Made>,
+    signal: AbortSignal,
   ): Promise<void> {
-    while (collected.left > 0) {
-      collected.hooks.signal.throwIfAborted();
-      const text = await this.ranks.pop(`${key}/done`);
-      if (text === null) {
-        await new Promise((resolve) => setTimeout(resolve, POLL_MS));
-        continue;
-      }
-      const { unit, tokens } = JSON.parse(text) as { unit: number; tokens: number };
-      const made = await this.ranks.await(`${key}/made/${unit}`, collected.hooks.signal);
-      await this.ranks.remove(`${key}/made/${unit}`);
-      await collected.add(unit, JSON.parse(made) as Made[], tokens);
+    // The last unit may be one of rank 0, after which no other rank sends anything.
+    const complete = collected.complete.then(() => null);
+    for (let number = 1; ; number++) {
+      // The store is asked natively, so that waiting takes no time from rank 0's own units.
+      const next = this.ranks.await(madeKey(key, number), signal);
+      next.catch(() => {});
+      const text = await Promise.race([next, complete]);
+      if (text === null) return;
+      await this.ranks.remove(madeKey(key, number));
+      const { unit, tokens, records } = JSON.parse(text) as MadeUnit;
+      await collected.add(unit, records as Made[], tokens);
     }
   }
 
@@ -230,6 +253,23 @@ export async function takeUnit(
   return next > units ? undefined : next - 1;
 }
 
+/** Work that goes on beside the next unit, one after the other: saving or sending records. */
+export class Behind {
+  private work: Promise<void> = Promise.resolve();
+
+  /** Begins `work` once the work before it is done. @throws the error of the work before */
+  async next(work: () => Promise<void>): Promise<void> {
+    await this.work;
+    this.work = work();
+    this.work.catch(() => {}); // thrown by the next call
+  }
+
+  /** Waits for the last work. @throws its error */
+  end(): Promise<void> {
+    return this.work;
+  }
+}
+
 /** Cuts blocks into units: whole blocks if there are many, parts of a block if there are few. */
 export function cut<Item>(missing: readonly Block<Item>[], ranks: number): Unit<Item>[] {
   const perBlock = Math.ceil((UNITS_PER_RANK * ranks) / missing.length);
@@ -248,7 +288,10 @@ class Collector<Item, Made extends object> {
   private done: number;
   private running = { done: 0, tokens: 0 };
   private saving: Promise<void> = Promise.resolve();
-  left: number;
+  private left: number;
+  /** Resolves once every unit is there and every block is saved. */
+  readonly complete: Promise<void>;
+  private resolveComplete: () => void = () => {};
 
   constructor(
     private readonly stage: BlockedStage<Item, Made>,
@@ -259,6 +302,7 @@ class Collector<Item, Made extends object> {
   ) {
     this.made = units.map(() => undefined);
     this.left = units.length;
+    this.complete = new Promise((resolve) => (this.resolveComplete = resolve));
     const missing = units.flatMap(({ items }) => items);
     this.done = this.unitsOf(stage.items) - this.unitsOf(missing);
   }
@@ -286,7 +330,7 @@ class Collector<Item, Made extends object> {
       this.saving = this.saving.then(() => this.save(block, records));
       await this.saving;
     }
-    this.left--;
+    if (--this.left === 0) this.resolveComplete();
   }
 
   private report(): void {

@@ -99,6 +99,25 @@ describe('cream plan', () => {
     expect((JSON.parse(given.stdout) as Planned[])[0]!.stages[2]!.shard).toBe('weights');
   });
 
+  it.each([
+    ['--gpus', '0x10', 'a whole number from 1 to 100000'],
+    ['--gpus', '1e3', 'a whole number from 1 to 100000'],
+    ['--gpus', '', 'a whole number from 1 to 100000'],
+    ['--nodes', '1.5', 'a whole number from 1 to 100000'],
+    ['--nodes', '0', 'a whole number from 1 to 100000'],
+    ['--device-memory', 'Infinity', 'a number of GiB from 1 to 100000'],
+    ['--device-memory', '1e30', 'a number of GiB from 1 to 100000'],
+    ['--device-memory', '0x50', 'a number of GiB from 1 to 100000'],
+    ['--device-memory', '0.5', 'a number of GiB from 1 to 100000'],
+    ['--device-memory', '-8', 'a number of GiB from 1 to 100000'],
+  ])('refuses %s %j', async (flag, value, wanted) => {
+    const { code, stderr } = await cream('plan', '--shape', '8b', `${flag}=${value}`);
+    expect({ code, stderr: stderr.trim() }).toEqual({
+      code: 2,
+      stderr: `cream: ${flag} must be ${wanted}, got '${value}'.`,
+    });
+  });
+
   it('lets models take turns in scoring where they do not fit together', () => {
     const scoring = (gib: number, otherModels: number) =>
       planMemory({

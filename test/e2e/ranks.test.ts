@@ -4,7 +4,7 @@
  * sums, and whatever stops a rank, the run goes on with any number of ranks.
  */
 import { beforeAll, describe, expect, it } from '@jest/globals';
-import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { processGroups } from '../../src/engine/ranks.js';
 import type { RunEvent } from '../../src/run/events.js';
@@ -169,6 +169,18 @@ function agree(directory: string, phase: string, tolerance: number): void {
     expect(Object.keys(artefacts(directory))).toEqual(Object.keys(expected));
   });
 
+  it('ends the others when rank 0 is killed, and goes on', async () => {
+    const directory = join(work, 'killed-first');
+    const all = await interrupted(2, directory, firstStep, ([first]) => first!.kill('SIGKILL'));
+    expect(all[0]!.signal).toBe('SIGKILL');
+    expect(all[1]!.code).toBe(1);
+    expect(all[1]!.stderr.trim().split('\n').at(-1)).toMatch(
+      /^cream: (Rank 1 ends because the store at .* has closed|.*store .*does not answer|.*failed)/,
+    );
+    await succeeds(2, directory);
+    expect(Object.keys(artefacts(directory))).toEqual(Object.keys(expected));
+  });
+
   it('fails on every rank where one of them cannot go on', async () => {
     const all = await creamOnRanks(
       2,
@@ -180,6 +192,59 @@ function agree(directory: string, phase: string, tolerance: number): void {
       'seed=x',
     );
     expect(all.map(({ code }) => code)).toEqual([2, 2]);
+  });
+});
+
+describe('variables of a launcher that are wrong', () => {
+  const complete = {
+    WORLD_SIZE: '2',
+    RANK: '0',
+    LOCAL_RANK: '0',
+    LOCAL_WORLD_SIZE: '2',
+    MASTER_ADDR: '127.0.0.1',
+    MASTER_PORT: '29500',
+  };
+  it.each([
+    [{ ...complete, MASTER_PORT: '' }, 'WORLD_SIZE is above 1, and MASTER_PORT is not set'],
+    [{ ...complete, MASTER_ADDR: '' }, 'WORLD_SIZE is above 1, and MASTER_ADDR is not set'],
+    [{ ...complete, RANK: '2' }, "RANK is '2', not a number from 0 to 1"],
+    [{ ...complete, RANK: '' }, 'WORLD_SIZE is above 1, and RANK is not set'],
+    [{ ...complete, LOCAL_RANK: '2' }, "LOCAL_RANK is '2', not a number from 0 to 1"],
+    [
+      { ...complete, LOCAL_RANK: '1', LOCAL_WORLD_SIZE: '1' },
+      'LOCAL_RANK is 1, and LOCAL_WORLD_SIZE is 1',
+    ],
+    [{ WORLD_SIZE: 'two' }, "WORLD_SIZE is 'two', not a number"],
+    [{ WORLD_SIZE: '0' }, "WORLD_SIZE is '0', not a number"],
+    [{ RANK: '1' }, 'RANK is 1, and WORLD_SIZE is not set'],
+  ])('are named, and nothing runs (%#)', async (env, sentence) => {
+    const directory = join(work, 'wrong-variables');
+    writeFileSync(recipe, settings());
+    const { code, stderr } = await startCream(['run', recipe, '--out', directory], env).finished;
+    expect(code).toBe(1);
+    expect(stderr.trim()).toBe(`cream: [parallel] ${sentence}${stderr.trim().split(sentence)[1]}`);
+    expect(stderr).toContain('; start the run with torchrun, which sets these variables, or unset');
+    expect(existsSync(directory)).toBe(false);
+  });
+});
+
+(gloo ? describe : describe.skip)('a rank whose others do not come', () => {
+  it('says that it waits, and ends at once when it is stopped', async () => {
+    const { children, finished } = await startRanks(3, ['run', recipe, '--out', join(work, 'few')]);
+    children[2]!.kill('SIGKILL');
+    const told = new Promise<string>((resolve) => {
+      let text = '';
+      children[0]!.stderr!.on('data', (data) => {
+        text += String(data);
+        if (text.includes('waits')) resolve(text);
+      });
+    });
+    expect(await told).toContain('cream: Rank 0 waits for the other ranks: 2 of 3 have joined.');
+    const began = performance.now();
+    for (const child of children) child.kill('SIGTERM');
+    const all = await finished;
+    expect(performance.now() - began).toBeLessThan(20_000);
+    expect(all.slice(0, 2).map(({ code }) => code)).toEqual([143, 143]);
   });
 });
 

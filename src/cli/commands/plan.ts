@@ -20,6 +20,7 @@ import { SHAPES, shapeJson } from '../shapes.js';
 import { formatTable, printJson, printLine } from '../table.js';
 
 const GIB = 2 ** 30;
+const MOST_GIB = 100_000;
 /** The usable part of a card's nominal memory: 79.2 GiB of an H100's 80. */
 const USABLE = 0.985;
 const STAGES = ['sample', 'score', 'train'] as const;
@@ -67,11 +68,15 @@ export function addPlan(program: Command, cli: Cli): void {
 }
 
 async function plan(path: string | undefined, flags: Flags, cli: Cli): Promise<void> {
-  const cards = flags.deviceMemory === undefined ? [24, 40, 80, 141] : [Number(flags.deviceMemory)];
-  if (!cards.every((card) => card > 0))
+  const { deviceMemory } = flags;
+  const cards = deviceMemory === undefined ? [24, 40, 80, 141] : [Number(deviceMemory)];
+  if (
+    (deviceMemory !== undefined && !/^\d+(\.\d+)?$/.test(deviceMemory)) ||
+    !cards.every((card) => card >= 1 && card <= MOST_GIB)
+  )
     throw new RunError(
       'ERR_RECIPE',
-      `--device-memory must be a number of GiB above 0, got '${flags.deviceMemory}'.`,
+      `--device-memory must be a number of GiB from 1 to ${MOST_GIB}, got '${deviceMemory}'.`,
     );
   const cluster = clusterOf(flags);
   const recipe = await recipeOf(path, flags);
@@ -228,9 +233,7 @@ function requestOf(
           useRslora: false,
         }
       : undefined,
-    // θ_{t−1} and θ_0: adapters stay in memory; full models are loaded while they score and freed
-    // for training.
-    otherModels: lora.enabled || stage === 'score' ? 2 : 0,
+    otherModels: otherModels(recipe, stage, card),
     promptTokens: 512,
     newTokens: sample.max_new_tokens,
     samples: sample.samples,
@@ -246,6 +249,23 @@ function requestOf(
       gradientDtype: train.gradient_dtype,
     }),
   };
+}
+
+/**
+ * The models beside the one of the stage. θ_{t−1} and θ_0 are adapters that stay in memory, or full
+ * models that are loaded to score and freed for training. Full models that do nothing leave a GPU
+ * if they must; on the CPU (card 0) they stay while θ_1 samples, which is θ_{t−1} or θ_t before the
+ * third iteration, and it stays while they score.
+ */
+function otherModels(
+  { lora, temporal, iterations }: Recipe,
+  stage: PlanRequest['stage'],
+  card: number,
+): number {
+  if (lora.enabled) return 2;
+  const waits = card === 0 && temporal.anchored_rejection ? Math.min(3, iterations) : 0;
+  if (stage === 'sample') return waits;
+  return stage === 'score' ? Math.max(2, waits) : 0;
 }
 
 /** The recipe with the flags applied; without one, the defaults. */

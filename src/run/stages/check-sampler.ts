@@ -60,13 +60,12 @@ export function checksFit(
 /** One record per checked prompt, in the order of `groups`. */
 export async function checkSampler(
   groups: readonly CompletionGroup[],
-  { current, base, offload = false }: Pick<ScoringModels, 'current' | 'base' | 'offload'>,
+  { current, base }: Pick<ScoringModels, 'current' | 'base'>,
   settings: { max_num_batched_tokens: number | 'auto' },
   hooks: WorkHooks,
 ): Promise<SamplerCheckRecord[]> {
   const checked = checkedGroups(groups);
-  const models = { current, previous: current, base, offload };
-  const scores = await score(checked, models, settings, hooks);
+  const scores = await score(checked, { current, previous: current, base }, settings, hooks);
   return checked.map((group) => {
     const sampled = sampledOf(group);
     const of = scores.filter(({ prompt_id }) => prompt_id === sampled.prompt_id);

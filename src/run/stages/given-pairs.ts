@@ -7,7 +7,6 @@ import { sampleKey } from '../../data/group.js';
 import { loadPreferences, type PreferenceRecord } from '../../data/preferences.js';
 import type { Loaded } from '../../data/prompts.js';
 import type { PairRecord, ScoreRecord } from '../../data/records.js';
-import type { Model } from '../../engine/model.js';
 import type { WorkHooks } from '../../lm/hooks.js';
 import type { LanguageModel } from '../../lm/language-model.js';
 import { mapInSlices, type Slices } from '../../lm/slices.js';
@@ -79,10 +78,8 @@ export async function givenScoringOf(
 ): Promise<BlockedStage<PreferenceRecord, ScoreRecord>> {
   const language = await run.models.policy(run.checkpoint(t));
   const models = async () => {
-    const paths = [t, 0].map((n) => run.checkpoint(n));
-    const { models: both, offload } = await run.models.together(paths);
-    const [current, base] = both as [Model, Model];
-    return { current, previous: current, base, offload };
+    const current = await run.models.model(run.checkpoint(t));
+    return { current, previous: current, base: await run.models.model(run.checkpoint(0)) };
   };
   return {
     ...givenPairsStage(preferences, language, models, run.recipe.score),

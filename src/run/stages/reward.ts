@@ -22,7 +22,7 @@ import { judge, judgeRewards, type JudgeSettings } from '../../reward/judge.js';
 import { combinedRewards, comparedRewards } from '../../reward/combined.js';
 import { externalSet, rewardSet, type Against, type ExternalReward } from '../../reward/reward.js';
 import type { RunContext, WorkContext } from '../context.js';
-import { RunError } from '../errors.js';
+import { RunError, untilAborted } from '../errors.js';
 import type { Recipe } from '../recipe.js';
 import { withRewardModel } from '../reward-model.js';
 import type { RewardResult } from './rank.js';
@@ -210,6 +210,7 @@ async function externalRewardsOf(
       );
     case 'function':
       return inBlocks(
+        // The user's function may never settle.
         (block, { signal }) => untilAborted(callRewards(run.rewards!, block), signal),
         save_prompts,
       );
@@ -239,14 +240,4 @@ async function readScores(
     );
   }
   return joinRewards(await readRows(file), completions, file);
-}
-
-/** The user's function may never settle; the signal must still end the stage. */
-function untilAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
-  return new Promise<T>((resolve, reject) => {
-    const stop = () => reject(signal.reason as Error);
-    if (signal.aborted) return stop();
-    signal.addEventListener('abort', stop, { once: true });
-    work.then(resolve, reject).finally(() => signal.removeEventListener('abort', stop));
-  });
 }

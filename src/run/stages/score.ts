@@ -19,8 +19,6 @@ export interface ScoringModels {
   current: Model;
   previous: Model;
   base: Model;
-  /** The GPU has no room for all of them at once: each leaves it after its turn. */
-  offload?: boolean;
 }
 
 /** The columns of a completion that scoring reads. */
@@ -104,7 +102,11 @@ export function scoreCompletions(
   });
   return run.blocks({ phase: t, stage: 'score' }, 'scores.jsonl', {
     ...stage,
-    work: async (hooks) => ({ stage: 'score', t, sampled: await stage.decide(hooks) }),
+    work: async (hooks) => {
+      // The other ranks load their models while this one checks the sampler.
+      await run.team?.order({ do: 'load', checkpoints: [t, t - 1, 0], part: run.part });
+      return { stage: 'score', t, sampled: await stage.decide(hooks) };
+    },
   });
 }
 
@@ -136,10 +138,8 @@ export function scoringOf(
 }
 
 async function scoringModels(run: WorkContext, t: number): Promise<ScoringModels> {
-  const paths = [t, t - 1, 0].map((n) => run.checkpoint(n));
-  const { models, offload } = await run.models.together(paths);
-  const [current, previous, base] = models as [Model, Model, Model];
-  return { current, previous, base, offload };
+  const model = (n: number) => run.models.model(run.checkpoint(n));
+  return { current: await model(t), previous: await model(t - 1), base: await model(0) };
 }
 
 /** Decided before the first block and saved, so that a resumed stage keeps the decision. */
@@ -209,7 +209,6 @@ export async function score(
           ),
       },
     );
-    if (models.offload) await model.offload();
     tokens += result.forwardTokens;
     sums.set(model, result.sums);
   }

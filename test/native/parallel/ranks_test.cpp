@@ -97,7 +97,15 @@ CHECK_CASE("parallel: a wrong or missing variable is named") {
                                                                       {"WORLD_SIZE", "two"},
                                                                       {"MASTER_PORT", "0"},
                                                                       {"MASTER_ADDR", ""},
-                                                                      {"LOCAL_RANK", "-1"}}) {
+                                                                      {"LOCAL_RANK", "-1"},
+                                                                      {"LOCAL_RANK ", "4"},
+                                                                      {"LOCAL_WORLD_SIZE", "0"},
+                                                                      {"LOCAL_WORLD_SIZE ", "9"},
+                                                                      {"LOCAL_WORLD_SIZE  ", "1"},
+                                                                      {"LOCAL_WORLD_SIZE   ", ""},
+                                                                      {"WORLD_SIZE ", "0"},
+                                                                      {"WORLD_SIZE  ", "1"},
+                                                                      {"WORLD_SIZE   ", ""}}) {
     const std::string of = name.substr(0, name.find(' '));
     const Variables set(with(of, value));
     CHECK_THROWS(invalid_argument, of, rank_environment());
