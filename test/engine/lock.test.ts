@@ -1,4 +1,5 @@
 import { expect, it } from '@jest/globals';
+import { once } from 'node:events';
 import { spawn } from 'node:child_process';
 import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
@@ -16,7 +17,7 @@ it('a lock in the cache is waited for, and passes on when its holder is killed',
   const folder = temporaryFolder('cream-lock-');
   const path = join(folder, 'cache/lock');
   const child = spawn(process.execPath, ['--input-type=module', '-e', HOLD, path]);
-  await new Promise((resolve) => child.stdout.once('data', resolve));
+  expect(String((await once(child.stdout, 'readable'), child.stdout.read()))).toBe('held\n');
   const stop = new AbortController();
   const stopped = withLock(path, () => Promise.resolve(), stop.signal);
   stop.abort(new Error('stopped'));

@@ -1,4 +1,5 @@
 import { beforeEach, describe, expect, it } from '@jest/globals';
+import { once } from 'node:events';
 import { spawn, spawnSync } from 'node:child_process';
 import { mkdirSync, readFileSync, readdirSync, symlinkSync, writeFileSync } from 'node:fs';
 import { hostname } from 'node:os';
@@ -50,7 +51,7 @@ describe('the lock of a run directory', () => {
        setInterval(() => {}, 1000);`,
       path,
     ]);
-    await new Promise((resolve) => child.stdout.once('data', resolve));
+    expect(String((await once(child.stdout, 'readable'), child.stdout.read()))).toBe('held\n');
     expect(() => takeLock(path)).toThrow(`in use by process ${child.pid}: wait for it or stop it.`);
     const gone = new Promise((resolve) => child.on('exit', resolve));
     child.kill('SIGKILL');
