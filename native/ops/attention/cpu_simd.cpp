@@ -26,12 +26,12 @@ inline int64_t padded(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
 
 #ifndef __AMX_BF16__
 constexpr int64_t scored_queries = tile_queries;  // at once
-constexpr int64_t turned_floats(int64_t, int64_t) { return 0; }
+constexpr int64_t transposed_floats(int64_t, int64_t) { return 0; }
 #endif
 
 // Layout of the scratch memory of `count` queries; all fp32 but `query`, which holds T.
 struct Layout {
-  int64_t max, sum, out, query, keys, values, scores, turned, end;
+  int64_t max, sum, out, query, keys, values, scores, transposed, end;
   Layout(int64_t count, int64_t d) {
     const int64_t rows = padded(count, tile_queries);
     max = 0;
@@ -41,8 +41,8 @@ struct Layout {
     keys = query + rows * d;
     values = keys + key_block * d;
     scores = values + key_block * d;
-    turned = scores + scored_queries * key_block;
-    end = turned + turned_floats(count, d);
+    transposed = scores + scored_queries * key_block;
+    end = transposed + transposed_floats(count, d);
   }
 };
 
@@ -216,7 +216,7 @@ template <class V>
 constexpr Weigh<V> weighs[tile_queries + 1] = {nullptr,     weigh<1, V>, weigh<2, V>, weigh<3, V>,
                                                weigh<4, V>, weigh<5, V>, weigh<6, V>};
 
-// The same on AMX's tiles, with the queries of `range` turned.
+// The same on AMX's tiles, with the queries of `range` transposed.
 template <class V>
 void each_tile(const BlockOf<V>& b, const KeyTiles& keys, Range range, int64_t start,
                const Visible& visible) {
@@ -226,7 +226,7 @@ void each_tile(const BlockOf<V>& b, const KeyTiles& keys, Range range, int64_t s
     Span spans[scored_queries];
     if (!spans_of(range, first, count, start, b.n, visible, spans)) continue;
     score_tiles(keys, b.d,
-                reinterpret_cast<const int32_t*>(b.scratch + b.at.turned) +
+                reinterpret_cast<const int32_t*>(b.scratch + b.at.transposed) +
                     (first - range.first) * (b.d / 2),
                 b.scale, scores);
     for (int64_t i = 0; i < count; i += tile_queries) {
@@ -268,8 +268,8 @@ void add(const Queries<T>& queries, const Keys<T>& keys, Range range, const Visi
   std::optional<Tiles> tiles;
   if (sizeof(T) == 2 && d % 32 == 0) {
     tiles.emplace();
-    turn_queries(reinterpret_cast<const int32_t*>(scratch + at.query), range, d,
-                 reinterpret_cast<int32_t*>(scratch + at.turned));
+    transpose_queries(reinterpret_cast<const int32_t*>(scratch + at.query), range, d,
+                      reinterpret_cast<int32_t*>(scratch + at.transposed));
   }
 #endif
   // Blocks before every query's window are skipped; the others keep their positions.
@@ -292,7 +292,7 @@ void add(const Queries<T>& queries, const Keys<T>& keys, Range range, const Visi
           return each_tile<V>(b, of, range, start, visible);
         }
 #endif
-      turn_keys(block_keys, keys.stride, n, d, reinterpret_cast<int32_t*>(scratch + at.keys));
+      transpose_keys(block_keys, keys.stride, n, d, reinterpret_cast<int32_t*>(scratch + at.keys));
       each_tile<T, V>(b, range, start, visible);
     };
     // Widening is exact, so it does not change the result. It pays if several tiles read the block.

@@ -26,8 +26,8 @@ inline int64_t blocks_of(int64_t keys) { return (keys + key_block - 1) / key_blo
 
 // Layout of the scratch memory, in floats. `longest`: rows of the longest segment.
 struct ScratchLayout {
-  int64_t words, prefix_turned, own_turned, prefix_sums, own_sums, scores, derivatives, slopes,
-      queries, gradients, end;
+  int64_t words, prefix_transposed, own_transposed, prefix_sums, own_sums, scores, derivatives,
+      slopes, queries, gradients, end;
   template <class T>
   static ScratchLayout of(const Gradient<T>& b) {
     int64_t longest = 0;
@@ -40,8 +40,8 @@ struct ScratchLayout {
     const auto take = [&at](int64_t floats) {
       return std::exchange(at, at + (floats + 15) / 16 * 16);
     };
-    r.prefix_turned = take(2 * blocks_of(prefix) * r.words * key_block);
-    r.own_turned = take(2 * blocks_of(longest) * r.words * key_block);
+    r.prefix_transposed = take(2 * blocks_of(prefix) * r.words * key_block);
+    r.own_transposed = take(2 * blocks_of(longest) * r.words * key_block);
     r.prefix_sums = take(2 * prefix * b.d);
     r.own_sums = take(2 * longest * b.d);
     r.scores = take(tile_queries * seen);
@@ -75,10 +75,10 @@ class Walk {
       : b_(b), at_(ScratchLayout::of(b)), scratch_(scratch) {}
 
   void run() {
-    const Part<T> prefix = part(b_.segments[0], at_.prefix_turned, at_.prefix_sums);
+    const Part<T> prefix = part(b_.segments[0], at_.prefix_transposed, at_.prefix_sums);
     segment(b_.segments[0], nullptr, prefix);
     for (int64_t i = 1; i < b_.count; ++i) {
-      const Part<T> own = part(b_.segments[i], at_.own_turned, at_.own_sums);
+      const Part<T> own = part(b_.segments[i], at_.own_transposed, at_.own_sums);
       segment(b_.segments[i], &prefix, own);
       write(b_.segments[i], own);
     }
@@ -102,8 +102,10 @@ class Walk {
     std::fill_n(p.transposed_keys, 2 * blocks * size, 0);
     for (int64_t i = 0; i < blocks; ++i) {
       const int64_t first = i * key_block, n = std::min(key_block, s.length - first);
-      turn_keys(p.keys + first * p.k_stride, p.k_stride, n, b_.d, p.transposed_keys + i * size);
-      turn_keys(p.values + first * p.v_stride, p.v_stride, n, b_.d, p.transposed_values + i * size);
+      transpose_keys(p.keys + first * p.k_stride, p.k_stride, n, b_.d,
+                     p.transposed_keys + i * size);
+      transpose_keys(p.values + first * p.v_stride, p.v_stride, n, b_.d,
+                     p.transposed_values + i * size);
     }
     p.d_keys = scratch_ + sums;
     p.d_values = p.d_keys + s.length * b_.d;

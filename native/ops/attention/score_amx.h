@@ -16,12 +16,12 @@ namespace {
 constexpr int64_t scored_queries = tile_rows;  // at once
 constexpr int64_t chunk = 32;                  // of head_dim, that an instruction adds
 
-constexpr int64_t turned_floats(int64_t queries, int64_t d) {
+constexpr int64_t transposed_floats(int64_t queries, int64_t d) {
   return (queries + tile_rows - 1) / tile_rows * tile_rows * d / 2;
 }
 
 // Queries of a range [query][d/2 words] → [queries/16][d/2][16] words, zero where there is none.
-inline void turn_queries(const int32_t* queries, Range range, int64_t d, int32_t* to) {
+inline void transpose_queries(const int32_t* queries, Range range, int64_t d, int32_t* to) {
   const int64_t words = d / 2;
   for (int64_t first = range.first; first < range.last; first += tile_rows)
     for (int64_t word = 0; word < words; word += 16, to += 16 * tile_rows) {
@@ -82,7 +82,7 @@ inline void add_up(const KeyTiles& keys, int64_t d, const int32_t* queries) {
   }
 }
 
-// scores[16][64] = scale · (turned queries · keys).
+// scores[16][64] = scale · (transposed queries · keys).
 inline void score_tiles(const KeyTiles& keys, int64_t d, const int32_t* queries, float scale,
                         float* scores) {
   alignas(64) float sums[key_block / tile_rows][tile_rows * tile_rows];

@@ -14,7 +14,7 @@ namespace {
 // Keys [n ≤ 64][d] → [words][64] 32-bit words (a bf16 pair or one fp32), words = d·sizeof(T)/4;
 // zero up to a multiple of 16 keys.
 template <class T>
-void turn_keys(const T* keys, int64_t stride, int64_t n, int64_t d, int32_t* to) {
+void transpose_keys(const T* keys, int64_t stride, int64_t n, int64_t d, int32_t* to) {
   const int64_t words = d * static_cast<int64_t>(sizeof(T)) / 4;
   for (int64_t key = 0; key < n; key += 16)
     for (int64_t word = 0; word < words; word += 16) {
