@@ -1,6 +1,6 @@
 /**
- * The models of @huggingface/tokenizers, filled in steps: their own constructors hold the event loop
- * for a second at the 500 thousand merges of Gemma.
+ * The models of @huggingface/tokenizers, filled in steps: their own constructors hold the event
+ * loop for a second at the 500 thousand merges of Gemma.
  */
 import * as library from '@huggingface/tokenizers';
 import { forEach, type Steps } from '../files/steps.js';

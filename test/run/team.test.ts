@@ -71,7 +71,7 @@ const blocks: Block<number>[] = [
 const hooks = { signal: new AbortController().signal, progress: () => {} };
 const own = (items: readonly number[]) => items.map((item) => ({ item, by: 'rank 0' }));
 
-it('puts the units of all ranks together in their order, also where rank 0 makes the last', async () => {
+it('puts the units of all ranks in their order, also where rank 0 makes the last', async () => {
   const store = new Store();
   const team = new Team(store.ranks);
   const saved: Record<number, Made[]> = {};
