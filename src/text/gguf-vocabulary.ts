@@ -3,7 +3,7 @@ import { forEach, sorted, type Steps } from '../files/steps.js';
 import { TextError } from './errors.js';
 import { PRE_TOKENIZERS, type PreTokenizer } from './gguf-splitters.js';
 import { ggufTemplate } from './named-templates.js';
-import { split, type AddedToken, type Component, type TokenizerJson } from './tokenizer-json.js';
+import { type AddedToken, type Component, type TokenizerJson } from './tokenizer-json.js';
 
 export type Metadata = Readonly<Record<string, unknown>>;
 
