@@ -72,8 +72,9 @@ export function buildAddon({
   const before = built ? JSON.parse(built) : undefined;
   if (before && (before.torch !== now.torch || (before.cuda ?? null) !== now.cuda))
     rmSync(join(out, 'cmake'), { recursive: true, force: true });
-  // cmake-js configures only if there is no cache: a changed option would not reach CMake.
-  if (before && ['check', 'gloo', 'unity'].some((key) => before[key] !== now[key]))
+  // cmake-js configures only if there is no cache: a changed option would not reach CMake. A build
+  // that failed left a cache but no stamp.
+  if (!before || ['check', 'gloo', 'unity'].some((key) => before[key] !== now[key]))
     rmSync(join(out, 'cmake/CMakeCache.txt'), { force: true });
   say(
     `building the addon against libtorch ${torch.version} (${torch.source}) for ` +
