@@ -23,18 +23,41 @@ namespace {
 constexpr Level amx = Level::amx;
 constexpr int64_t tile_values = tile_rows * k_chunk;
 constexpr int64_t panel_chunk = k_chunk * panel_columns;  // values of a panel per tile of the depth
+constexpr int64_t line = 64;                              // bytes
 constexpr int64_t ahead = 4 * panel_chunk;                // prefetch distance in a panel
+constexpr int64_t few_blocks = 2;                         // of rows: the panel does not stay in L1
 
 // The sums of up to 32 rows and 32 columns.
 struct alignas(64) Sums {
   float of[2 * tile_rows][panel_columns];
 };
 
+// What is fetched while a panel is multiplied: its own values, some steps ahead, into L1; or, where
+// many blocks of rows use it, the next panel into L2, an equal part in each step of each block.
+struct Prefetch {
+  const char* next = nullptr;
+  int64_t lines = 0;  // a step
+
+  Prefetch() = default;
+  Prefetch(const uint16_t* panel, int64_t blocks)
+      : next(reinterpret_cast<const char*>(panel)),
+        lines((2 * panel_chunk / line - 1) / blocks + 1) {}
+  void step(const uint16_t* panel) {
+    if (next == nullptr) {
+      for (int64_t i = 0; i < panel_chunk; i += line / 2)
+        _mm_prefetch(reinterpret_cast<const char*>(panel + ahead + i), _MM_HINT_T0);
+    } else {
+      for (int64_t i = 0; i < lines; ++i, next += line) _mm_prefetch(next, _MM_HINT_T1);
+    }
+  }
+};
+
 // Tiles 0–3: sums; 4, 5: left; 6, 7: right. Two: whether there is a second tile of rows, `depth`
 // values × 16 rows behind the first one.
 template <bool Two>
-inline void add_up(const uint16_t* left, const uint16_t* panel, int64_t depth, Sums& sums) {
-  constexpr int64_t line = 64, panel_line = 2 * line;  // bytes
+inline void add_up(const uint16_t* left, const uint16_t* panel, int64_t depth, Prefetch& prefetch,
+                   Sums& sums) {
+  constexpr int64_t panel_line = 2 * line;
   const uint16_t* const second = left + tile_rows * depth;
   asm volatile("" ::: "memory");  // the tiles read what was stored before
   _tile_zero(0);
@@ -54,8 +77,7 @@ inline void add_up(const uint16_t* left, const uint16_t* panel, int64_t depth, S
       _tile_dpbf16ps(2, 5, 6);
       _tile_dpbf16ps(3, 5, 7);
     }
-    for (int64_t i = 0; i < panel_chunk; i += 32)
-      _mm_prefetch(reinterpret_cast<const char*>(panel + ahead + i), _MM_HINT_T0);
+    prefetch.step(panel);
     panel += panel_chunk;
   }
   constexpr int64_t sums_line = sizeof(sums.of[0]);
@@ -83,7 +105,7 @@ inline void write(const Sums& sums, int64_t rows, int64_t columns, Out* y, int64
 // y[rows, columns] of one panel.
 template <bool Add, class Out>
 void panel_product(const uint16_t* left, int64_t rows, const uint16_t* panel, int64_t depth, Out* y,
-                   int64_t stride, int64_t columns) {
+                   int64_t stride, int64_t columns, Prefetch prefetch = {}) {
   Sums sums;
   for (int64_t row = 0; row < rows; row += 2 * tile_rows) {
     const int64_t n = std::min(2 * tile_rows, rows - row);
@@ -94,9 +116,9 @@ void panel_product(const uint16_t* left, int64_t rows, const uint16_t* panel, in
         _mm_prefetch(reinterpret_cast<const char*>(to + r * stride + 16), _MM_HINT_T0);
       }
     if (n > tile_rows)
-      add_up<true>(left + row * depth, panel, depth, sums);
+      add_up<true>(left + row * depth, panel, depth, prefetch, sums);
     else
-      add_up<false>(left + row * depth, panel, depth, sums);
+      add_up<false>(left + row * depth, panel, depth, prefetch, sums);
     write<Add>(sums, n, columns, to, stride);
   }
 }
@@ -104,10 +126,16 @@ void panel_product(const uint16_t* left, int64_t rows, const uint16_t* panel, in
 template <class Out>
 void multiply_as(const Product<amx, uint16_t>& p) {
   const Tiles tiles;
-  for (int64_t panel = p.first; panel < p.last; ++panel)
-    panel_product<false>(p.gathered, p.rows, p.weight + panel * panel_size(p.in), padded_in(p.in),
+  const int64_t blocks = (p.rows + 2 * tile_rows - 1) / (2 * tile_rows);
+  for (int64_t panel = p.first; panel < p.last; ++panel) {
+    const uint16_t* const weight = p.weight + panel * panel_size(p.in);
+    const Prefetch next = blocks > few_blocks && panel + 1 < p.last
+                              ? Prefetch(weight + panel_size(p.in), blocks)
+                              : Prefetch();
+    panel_product<false>(p.gathered, p.rows, weight, padded_in(p.in),
                          static_cast<Out*>(p.y) + (panel - p.first) * panel_columns, p.stride,
-                         std::min(panel_columns, p.out - panel * panel_columns));
+                         std::min(panel_columns, p.out - panel * panel_columns), next);
+  }
 }
 
 }  // namespace
