@@ -103,7 +103,7 @@ async function sample(ranks, size, { folder, model }) {
         save_prompts: size.block,
       },
       score: { save_prompts: size.block },
-      train: { batch_size: ranks * size.batch, micro_batch_tokens: 4096 },
+      train: { batch_size: ranks * size.batch },
       evaluate: { tasks: [] },
     }),
   );

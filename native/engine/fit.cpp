@@ -85,6 +85,8 @@ TrainerParams fitted(TrainerParams params, const Place& place) {
     params.activation_checkpointing = plan.activation_checkpointing;
   }
   if (params.micro_batch_tokens == 0) params.micro_batch_tokens = kCpuMicroBatchTokens;
+  // On the CPU sending takes the time of computing.
+  params.reduce_per_step = place.model.transformer.device().is_cpu() && !params.shard_weights;
   params.activation_checkpointing = params.activation_checkpointing.value_or(false);
   return params;
 }

@@ -50,7 +50,8 @@ void Optimizer::open(size_t index) {
 // First receives what the previous call sent. One layer's gradients are sent while those of the
 // next are computed, so at most these two have memory.
 void Optimizer::send_from(size_t first) {
-  if (!sharded() || unsent_ == 0 || buckets_[unsent_ - 1].entries.front() < first) return;
+  if (!sharded() || !sends_ || unsent_ == 0 || buckets_[unsent_ - 1].entries.front() < first)
+    return;
   const at::NoGradGuard no_grad;
   receive();
   for (; unsent_ > 0 && buckets_[unsent_ - 1].entries.front() >= first; --unsent_) {

@@ -6,12 +6,12 @@
 // parameter in addition to the model, 6 in the forms that save memory (OptimizerForms).
 //
 // With several ranks every rank computes gradients of its part of the batch. While a backward pass
-// goes on, those that are final are added up over the ranks, and each rank keeps the sum of its own
-// shard of every parameter. A step updates that shard, so that gradients, master weights and
-// moments exist once among all ranks, and the weights are gathered (ZeRO's second stage,
-// Rajbhandari et al. 2020, arXiv:1910.02054) or stay sharded (the third). For adapters every rank
-// keeps everything: a step adds up the gradients, and all make the same update. An update is per
-// element, so results do not depend on how parameters are sharded.
+// goes on (each, or a step's last), those that are final are added up over the ranks, and each rank
+// keeps the sum of its own shard of every parameter. A step updates that shard, so that gradients,
+// master weights and moments exist once among all ranks, and the weights are gathered (ZeRO's
+// second stage, Rajbhandari et al. 2020, arXiv:1910.02054) or stay sharded (the third). For
+// adapters every rank keeps everything: a step adds up the gradients, and all make the same update.
+// An update is per element, so results do not depend on how parameters are sharded.
 #pragma once
 
 #include <string>
@@ -81,6 +81,9 @@ class Optimizer {
   // Called around each backward pass if the states are sharded; otherwise they do nothing. All
   // ranks make the same number of passes, some of which may be empty.
   //
+  // Whether the gradients of this pass are sent; those of a pass that does not are kept and sent
+  // with the next one's.
+  void begin_pass(bool sends) { sends_ = sends; }
   // Gives the accumulator of an entry its memory, with zeros, before a pass adds to it.
   void open(size_t entry);
   // Starts the sums over the ranks of the entries from `first` on, which are final in this pass,
@@ -138,6 +141,7 @@ class Optimizer {
 
   Distribution distribution_;
   std::vector<Bucket> buckets_;    // none in a single process
+  bool sends_ = true;              // in the current pass
   size_t unsent_ = 0;              // the first buckets, in the current pass
   std::vector<size_t> under_way_;  // buckets, in the order in which they were sent
   std::vector<OptimizerEntry> entries_;

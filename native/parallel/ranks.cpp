@@ -73,6 +73,7 @@ class C10dGroup : public Group {
     });
   }
   Pending reduce_scatter(Tensor shard, Tensor whole) override {
+    if (whole.device().is_cpu()) return sum_of_parts(shard, whole);
     return begin(whole, [shard, whole](c10d::Backend& backend) mutable {
       return backend._reduce_scatter_base(shard, whole);
     });
@@ -92,6 +93,22 @@ class C10dGroup : public Group {
   }
 
  private:
+  // Gloo's own reduce-scatter sums all of `whole` on every rank, which sends twice the bytes.
+  Pending sum_of_parts(const Tensor& shard, const Tensor& whole) {
+    Tensor parts = at::empty_like(whole);  // the own part of every rank's
+    Pending received = begin(whole, [parts, sent = whole](c10d::Backend& backend) mutable {
+      std::vector<int64_t> equal;
+      return backend.alltoall_base(parts, sent, equal, equal);
+    });
+    return [received = std::move(received), parts, shard, ranks = size()] {
+      received();
+      const at::NoGradGuard no_grad;
+      const Tensor each = parts.view({ranks, -1});
+      shard.copy_(each[0]);
+      for (int64_t rank = 1; rank < ranks; ++rank) shard.add_(each[rank]);
+    };
+  }
+
   template <class Start>
   Pending begin(const Tensor& tensor, Start start) {
     const c10::intrusive_ptr<c10d::Work> work =

@@ -220,6 +220,9 @@ struct TrainerParams {
   // On several ranks: each keeps its shard of the weights too and gathers those of a layer while it
   // computes it (ZeRO's third stage); otherwise it has all weights (the second).
   bool shard_weights = false;
+  // On several ranks whose weights are whole: gradients are sent once per step, and until then
+  // every rank has whole ones; otherwise once per micro-batch.
+  bool reduce_per_step = false;
   uint64_t dropout_seed = 0;  // keys an adapter's dropout masks, with the step and the module
 };
 

@@ -225,6 +225,7 @@ void Trainer::accumulate_all(size_t passes, const Accumulate& accumulate, StepMe
   Group& group = optimizer_.group();
   std::exception_ptr failure;
   for (size_t pass = 0; pass < passes; ++pass) {
+    optimizer_.begin_pass(!params_.reduce_per_step || pass + 1 == passes);
     try {
       if (!failure) accumulate(pass, metrics);
     } catch (...) {

@@ -271,7 +271,7 @@ export const TRAINER_FIELDS = {
   /**
    * The tensors that are sharded when several ranks train all weights. `optimizer`: gradients,
    * master weights and moments (ZeRO-2). `weights`: the weights too (ZeRO-3), with less memory and
-   * more traffic. Changes no result. Default optimizer.
+   * more traffic; the results are the same within rounding. Default optimizer.
    */
   shard: optional(shard, 'optimizer'),
   /**

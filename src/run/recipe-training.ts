@@ -128,7 +128,8 @@ const optimisation = (defaults: {
         '`optimizer`: gradients, master weights and moments (ZeRO-2). `weights`: the weights too ' +
         '(ZeRO-3), ' +
         'for models that do not fit otherwise; each layer is gathered when it is computed. The ' +
-        'results are the same. In one process it has no effect.',
+        'results are the same on GPUs, and within rounding on CPUs. In one process it has no ' +
+        'effect.',
     ),
   save_steps: count(0, 100).describe(
     'Optimizer steps between two saves of the trainer state (12 bytes per parameter). ' +

@@ -59,21 +59,26 @@ void same_on_all(Ranks& ranks, Transformer& model) {
   }
 }
 
+void compare_steps(Ranks& ranks, bool tied, bool reduce_per_step) {
+  const check::TinyShape shape{2, tied};
+  TrainerParams params = rank_params();
+  params.reduce_per_step = reduce_per_step;
+  Both both(ranks, check::tiny_model(shape), check::tiny_model(shape), params);
+  same_metrics(both.shared.preference_step(pairs_of(4), Cancel()),
+               both.own.preference_step(pairs_of(4), Cancel()), 1e-6);
+  same_gradients(both, 1e-6);
+  same_on_all(ranks, both.shared_model);
+  same_metrics(both.shared.sft_step(examples_of(), Cancel()),
+               both.own.sft_step(examples_of(), Cancel()), 1e-4);
+  // Fewer items than ranks.
+  same_metrics(both.shared.preference_step(pairs_of(1), Cancel()),
+               both.own.preference_step(pairs_of(1), Cancel()), 1e-4);
+  same_on_all(ranks, both.shared_model);
+}
+
 void steps_as_one_process(Ranks& ranks) {
-  for (const bool tied : {true, false}) {
-    const check::TinyShape shape{2, tied};
-    Both both(ranks, check::tiny_model(shape), check::tiny_model(shape), rank_params());
-    same_metrics(both.shared.preference_step(pairs_of(4), Cancel()),
-                 both.own.preference_step(pairs_of(4), Cancel()), 1e-6);
-    same_gradients(both, 1e-6);
-    same_on_all(ranks, both.shared_model);
-    same_metrics(both.shared.sft_step(examples_of(), Cancel()),
-                 both.own.sft_step(examples_of(), Cancel()), 1e-4);
-    // Fewer items than ranks.
-    same_metrics(both.shared.preference_step(pairs_of(1), Cancel()),
-                 both.own.preference_step(pairs_of(1), Cancel()), 1e-4);
-    same_on_all(ranks, both.shared_model);
-  }
+  for (const bool tied : {true, false})
+    for (const bool reduce_per_step : {false, true}) compare_steps(ranks, tied, reduce_per_step);
 }
 
 }  // namespace
