@@ -4,6 +4,7 @@
  */
 import { parseJsonText } from '../files/json.js';
 import { DataError, describe, isChoice } from './jsonl.js';
+import { isBlank } from './messages.js';
 import { askChoices } from './question.js';
 import type { Choice, Message, PromptRecord } from './records.js';
 import type { Row } from './rows.js';
@@ -20,7 +21,7 @@ export function choicePrompt(row: Row, make: MakePrompt): PromptRecord {
   const answer = answerOf(row, choices);
   const question = value['question'] ?? value['question_stem'];
   const context = value['context'];
-  if (typeof question !== 'string' || question.trim() === '')
+  if (typeof question !== 'string' || isBlank(question))
     throw new DataError(
       `${where}: column "question" must be text that is not empty, but is ${describe(question)}`,
     );

@@ -51,9 +51,23 @@ const UNREAD = new Set([
     'docs',
     'contexts',
   ],
-  ...['article', 'background', 'image', 'images', 'audio', 'audios', 'video', 'videos'],
-  ...['ctx', 'ctxs', 'few_shot', 'few_shots', 'few_shot_prompt', 'exemplars'],
+  ...[
+    'article',
+    'background',
+    'ctx',
+    'ctxs',
+    'few_shot',
+    'few_shots',
+    'few_shot_prompt',
+    'exemplars',
+  ],
 ]);
+
+/** Pictures and sounds, in a column or as the place of a file: `image_url`, `img`, `audio_path` */
+const MEDIA = new RegExp(
+  '^(?:[a-z]+_)?(?:image|img|picture|photo|audio|video)s?' +
+    '(?:_(?:url|uri|link|path|file|filename|name|bytes|base64|b64|data|list)s?)?$',
+);
 
 /** The options of a question: `options`, `option_a`, `opa`, `distractor1`, `ending0` */
 const OPTIONS = new RegExp(
@@ -92,7 +106,8 @@ export const isRead = (column: string): boolean => ourName(column) !== undefined
 export const knownNames = (): string => [...Object.keys(NAMES), ...ALSO_READ].join(', ');
 
 /** Whether a column would change the conversation and is never read. */
-export const isUnread = (column: string): boolean => UNREAD.has(plain(column));
+export const isUnread = (column: string): boolean =>
+  UNREAD.has(plain(column)) || MEDIA.test(plain(column));
 
 /**
  * The columns with the options of a question that is not in one of the forms of `choices`: named as

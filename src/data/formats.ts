@@ -10,47 +10,40 @@ import { DataError, describe, isObject, MAX_LINE_BYTES, ROW_LIMIT } from './json
 import type { SourceRow } from './rows.js';
 
 const NOT_TEXT = 'export its rows as JSON Lines';
-const OTHER_KINDS: readonly { magic: readonly number[]; kind: string; remedy: string }[] = [
-  { magic: [0x42, 0x5a, 0x68], kind: 'compressed with bzip2', remedy: 'unpack it with bunzip2' },
-  {
-    magic: [0xfd, 0x37, 0x7a, 0x58, 0x5a, 0x00],
-    kind: 'compressed with xz',
-    remedy: 'unpack it with unxz',
-  },
-  { magic: [0x50, 0x4b, 0x03, 0x04], kind: 'a zip archive', remedy: 'unpack it with unzip' },
-  {
-    magic: [0x28, 0xb5, 0x2f, 0xfd],
-    kind: 'compressed with zstd',
-    remedy: 'unpack it with unzstd',
-  },
-  { magic: [0x37, 0x7a, 0xbc, 0xaf], kind: 'a 7z archive', remedy: 'unpack it with 7z x' },
-  { magic: bytesOf('PK\x05\x06'), kind: 'an empty zip archive', remedy: NOT_TEXT },
-  {
-    magic: bytesOf('\x04\x22\x4d\x18'),
-    kind: 'compressed with LZ4',
-    remedy: 'unpack it with unlz4',
-  },
-  { magic: bytesOf('\x1f\x9d'), kind: 'compressed with compress', remedy: 'unpack it' },
-  { magic: bytesOf('\x1f\x8b'), kind: 'compressed twice with gzip', remedy: 'unpack it once' },
-  { magic: bytesOf('x\x9c'), kind: 'compressed with zlib', remedy: 'unpack it' },
-  { magic: bytesOf('x\xda'), kind: 'compressed with zlib', remedy: 'unpack it' },
-  { magic: bytesOf('Rar!'), kind: 'a RAR archive', remedy: 'unpack it with unrar x' },
-  { magic: bytesOf('ARROW1'), kind: 'an Arrow (Feather) file', remedy: 'write it as Parquet' },
-  { magic: bytesOf('\xff\xff\xff\xff'), kind: 'an Arrow stream', remedy: 'write it as Parquet' },
-  { magic: bytesOf('ORC'), kind: 'an ORC file', remedy: 'write it as Parquet' },
-  { magic: bytesOf('Obj\x01'), kind: 'an Avro file', remedy: 'write it as Parquet' },
-  { magic: bytesOf('SQLite format 3'), kind: 'an SQLite database', remedy: NOT_TEXT },
-  { magic: bytesOf('\x89HDF'), kind: 'an HDF5 file', remedy: NOT_TEXT },
-  { magic: bytesOf('\x93NUMPY'), kind: 'a NumPy array', remedy: NOT_TEXT },
-  { magic: bytesOf('%PDF'), kind: 'a PDF', remedy: NOT_TEXT },
-  { magic: bytesOf('\x80\x04\x95'), kind: 'a Python pickle', remedy: NOT_TEXT },
-  {
-    magic: [0xff, 0xfe, 0, 0],
-    kind: 'UTF-32 text',
-    remedy: 'convert it with iconv -f UTF-32 -t UTF-8',
-  },
-  { magic: [0xff, 0xfe], kind: 'UTF-16 text', remedy: 'convert it with iconv -f UTF-16 -t UTF-8' },
-  { magic: [0xfe, 0xff], kind: 'UTF-16 text', remedy: 'convert it with iconv -f UTF-16 -t UTF-8' },
+/** The first bytes of other kinds as Latin-1; a text such as `ORCID,prompt` is none of them. */
+const OTHER_KINDS: readonly [RegExp, string, string][] = [
+  [/^BZh[1-9][1\x17]/, 'compressed with bzip2', 'unpack it with bunzip2'],
+  [/^\xfd7zXZ\0/, 'compressed with xz', 'unpack it with unxz'],
+  [/^PK\x03\x04/, 'a zip archive', 'unpack it with unzip'],
+  [/^PK\x05\x06/, 'an empty zip archive', NOT_TEXT],
+  [/^PK\x07\x08/, 'a zip archive in parts', 'unpack it with unzip'],
+  [
+    /^(?:\x28\xb5\x2f\xfd|[\x50-\x5f]\x2a\x4d\x18)/,
+    'compressed with zstd',
+    'unpack it with unzstd',
+  ],
+  [/^7z\xbc\xaf/, 'a 7z archive', 'unpack it with 7z x'],
+  [/^\x04\x22\x4d\x18/, 'compressed with LZ4', 'unpack it with unlz4'],
+  [/^\]\0\0/, 'compressed with lzma', 'unpack it with unlzma'],
+  [/^LZIP[\0\x01]/, 'compressed with lzip', 'unpack it with lzip -d'],
+  [/^\x89LZO/, 'compressed with lzop', 'unpack it with lzop -d'],
+  [/^\xff\x06\0\0sNaPpY/, 'compressed with snappy', 'unpack it'],
+  [/^\x1f\x9d/, 'compressed with compress', 'unpack it'],
+  [/^\x1f\x8b/, 'compressed twice with gzip', 'unpack it once'],
+  [/^x[\x01\x9c\xda]/, 'compressed with zlib', 'unpack it'],
+  [/^Rar!\x1a/, 'a RAR archive', 'unpack it with unrar x'],
+  [/^ARROW1/, 'an Arrow (Feather) file', 'write it as Parquet'],
+  [/^\xff\xff\xff\xff/, 'an Arrow stream', 'write it as Parquet'],
+  [/^ORC(?![\w "',;|-])/, 'an ORC file', 'write it as Parquet'],
+  [/^Obj\x01/, 'an Avro file', 'write it as Parquet'],
+  [/^SQLite format 3/, 'an SQLite database', NOT_TEXT],
+  [/^\x89HDF/, 'an HDF5 file', NOT_TEXT],
+  [/^\x93NUMPY/, 'a NumPy array', NOT_TEXT],
+  [/^%PDF/, 'a PDF', NOT_TEXT],
+  [/^\x80[\x02-\x05]/, 'a Python pickle', NOT_TEXT],
+  [/^GGUF[\x01-\x03]/, 'a model (GGUF)', 'give a file of rows'],
+  [/^\xff\xfe\0\0/, 'UTF-32 text', 'convert it with iconv -f UTF-32 -t UTF-8'],
+  [/^(?:\xff\xfe|\xfe\xff)/, 'UTF-16 text', 'convert it with iconv -f UTF-16 -t UTF-8'],
 ];
 
 /** Kinds without magic bytes, by the extension of their name. */
@@ -61,22 +54,19 @@ const OTHER_ENDINGS: readonly [RegExp, string, string][] = [
   [/\.(?:pkl|pickle|pt|bin)$/i, 'a Python pickle', NOT_TEXT],
 ];
 
-function bytesOf(text: string): number[] {
-  return [...Buffer.from(text, 'latin1')];
-}
-
 /** @throws DataError if the bytes are of a kind that is not read */
 export function refuseOtherKinds(bytes: Uint8Array, name: string): void {
-  const found = OTHER_KINDS.find(({ magic }) => magic.every((byte, i) => bytes[i] === byte));
-  if (found) throw notRead(name, found.kind, found.remedy);
-  const ending = OTHER_ENDINGS.find(([pattern]) => pattern.test(name));
-  if (ending) throw notRead(name, ending[1], ending[2]);
+  const start = Buffer.from(bytes.subarray(0, 40)).toString('latin1');
+  const found =
+    OTHER_KINDS.find(([magic]) => magic.test(start)) ??
+    OTHER_ENDINGS.find(([ending]) => ending.test(name));
+  if (found) throw notRead(name, found[1], found[2]);
   if (Buffer.from(bytes.subarray(257, 262)).toString('latin1') === 'ustar')
     throw notRead(name, 'a tar archive', 'unpack it with tar x');
   if (isUtf16(bytes))
     throw notRead(name, 'UTF-16 text', 'convert it with iconv -f UTF-16LE (or BE) -t UTF-8');
   if (bytes.subarray(0, 4096).includes(0)) throw notRead(name, 'a binary file', NOT_TEXT);
-  if (Buffer.from(bytes.subarray(0, 40)).toString('latin1').startsWith(LFS))
+  if (start.startsWith(LFS))
     throw new DataError(
       `${name} is a Git LFS pointer, not the data itself; run "git lfs pull" in that clone`,
     );
@@ -84,12 +74,9 @@ export function refuseOtherKinds(bytes: Uint8Array, name: string): void {
 
 const LFS = 'version https://git-lfs';
 
-/** UTF-16 without a byte order mark: every other byte of ASCII is 0. */
+/** UTF-16 without a byte order mark: every other byte of ASCII is 0, and no other one is. */
 const isUtf16 = (bytes: Uint8Array): boolean =>
-  [0, 1].some((odd) => {
-    const zeros = [odd, odd + 2, odd + 4].map((at) => bytes[at]);
-    return zeros.every((byte) => byte === 0) && bytes[1 - odd] !== 0;
-  });
+  [0, 1].some((odd) => [0, 2, 4].every((at) => bytes[at + odd] === 0 && bytes[at + 1 - odd] !== 0));
 
 const notRead = (name: string, kind: string, remedy: string): DataError =>
   new DataError(
@@ -119,8 +106,7 @@ export function otherThanJsonLines(bytes: Uint8Array, name: string): DataError |
       `${name} has rows that run over several lines; JSON Lines has one row in each line ` +
         '(jq -c . writes it so)',
     );
-  if (/^<(?:!doctype|html|\?xml)/i.test(first))
-    return new DataError(`${name} is a web page and not JSON; fetch the data file itself`);
+  if (WEB_PAGE.test(first)) return webPage(name, 'JSON');
   if (/^[[{]\s*\{?\s*'/.test(first))
     return new DataError(
       `${name} is written in Python's notation and not in JSON; write it with json.dumps, not ` +
@@ -140,6 +126,11 @@ export function otherThanJsonLines(bytes: Uint8Array, name: string): DataError |
     );
   return undefined;
 }
+
+const WEB_PAGE = /^<(?:!doctype|html|\?xml)/i;
+
+const webPage = (name: string, wanted: string): DataError =>
+  new DataError(`${name} is a web page and not ${wanted}; fetch the data file itself`);
 
 function isJson(text: string): boolean {
   try {
@@ -161,6 +152,8 @@ function isListOfRows(text: string): boolean {
 
 /** Columns that hold numbers; all other fields of a CSV file are text. */
 const NUMBERS = new Set(['sample', 'reward', 'reward_previous', 'consistency']);
+/** A number as programs write one; Number() also takes blank text and `0x1`. */
+const DECIMAL = /^\s*[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?\s*$/;
 /** Texts that pandas and polars write for an absent value, and pandas reads as one. */
 const ABSENT =
   /^(?:-?(?:NaN|nan)|<NA>|null|NULL|None|N\/A|n\/a|NA|#N\/A(?: N\/A)?|#NA|-?1\.#(?:IND|QNAN))$/;
@@ -174,10 +167,7 @@ export async function parseCsv(
   name: string,
   onBadRow?: (error: DataError) => void,
 ): Promise<SourceRow[]> {
-  if (/^\s*[[{]/.test(text) && isJson(text.trimStart().split('\n', 1)[0]!))
-    throw new DataError(
-      `${name} holds JSON and not CSV; give it a name that ends in .jsonl (or .json)`,
-    );
+  refuseOtherThanCsv(text, name);
   refuseOtherDelimiter(text, name);
   refuseManyColumns(text, name);
   const bytes = Buffer.from(text);
@@ -216,11 +206,15 @@ function csvParser(name: string, onBadRow?: (error: DataError) => void): Parser 
     columns: (header: string[]) => checkHeader(header, name),
     skip_empty_lines: true,
     max_record_size: MAX_LINE_BYTES,
-    cast: (value, { column, quoting, header }) => {
+    cast: (value, { column, quoting, header, index, lines }) => {
       if (header) return value;
+      if (index === COLUMN_LIMIT)
+        throw new DataError(
+          `${name} line ${lines}: the row has more than ${COLUMN_LIMIT} fields; see where its ` +
+            'line should end',
+        );
       if (value === '' && !quoting) return null;
-      if (NUMBERS.has(String(column)))
-        return Number.isFinite(Number(value)) ? Number(value) : value;
+      if (NUMBERS.has(String(column))) return DECIMAL.test(value) ? Number(value) : value;
       return !quoting && ABSENT.test(value) ? null : value;
     },
   });
@@ -258,6 +252,22 @@ function lineCounter(bytes: Uint8Array): (offset: number) => number {
       if (bytes[at] === 0x0a) line++;
     return line;
   };
+}
+
+/** @throws DataError for JSON, a web page and damaged text under the name of a CSV file */
+function refuseOtherThanCsv(text: string, name: string): void {
+  const first = text.trimStart().slice(0, 10_000).split('\n', 1)[0]!.trimEnd();
+  if (/^[[{]/.test(first) && (/^[[{]+$/.test(first) || isJson(first)))
+    throw new DataError(
+      `${name} holds JSON and not CSV; give it a name that ends in .jsonl (or .json)`,
+    );
+  if (WEB_PAGE.test(first)) throw webPage(name, 'CSV');
+  const zero = text.indexOf('\0');
+  if (zero >= 0)
+    throw new DataError(
+      `${name} line ${text.slice(0, zero).split('\n').length} holds bytes that are 0, which no ` +
+        'text has; the file is damaged, fetch it again',
+    );
 }
 
 /** @throws DataError where the header has another delimiter than the name of the file says */

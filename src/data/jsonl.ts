@@ -296,7 +296,10 @@ function parseValue(text: string, where: string, parse: (text: string) => unknow
   } catch (cause) {
     if (cause instanceof RefusedJson) throw refusedJson(where, cause);
     throw new DataError(
-      `${where}: not JSON (${(cause as Error).message}); each line must be one JSON object`,
+      text.includes('\0')
+        ? `${where}: the line holds bytes that are 0, which no text has; the file is damaged, ` +
+            'fetch it again'
+        : `${where}: not JSON (${(cause as Error).message}); each line must be one JSON object`,
       { cause },
     );
   }

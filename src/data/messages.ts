@@ -47,10 +47,14 @@ export function refuseUnreadKeys(turn: Record<string, unknown>, place: string): 
 /** The columns that hold a whole conversation, never plain text. */
 export const CONVERSATIONS: readonly string[] = ['messages', 'conversations', 'conversation'];
 
+/** Whether a text shows nothing: white space, and characters without a width (U+200B, U+FEFF). */
+export const isBlank = (text: string): boolean => /^[\s\p{Cc}\p{Cf}]*$/u.test(text);
+
 /** Whether a column is empty: null, NaN, blank text, an empty list or object. */
 export function isEmpty(value: unknown): boolean {
   if (value === null || value === undefined || Number.isNaN(value)) return true;
-  if (typeof value === 'string') return /^\s*(?:\[\s*\]|\{\s*\}|null)?\s*$/.test(value);
+  if (typeof value === 'string')
+    return isBlank(value) || /^\s*(?:\[\s*\]|\{\s*\}|null)\s*$/.test(value);
   return typeof value === 'object' && !(value instanceof Uint8Array)
     ? Object.values(value).every((held) => held === null || held === undefined)
     : false;
@@ -165,7 +169,7 @@ export function conversation(
         : raw;
   if (Array.isArray(list) && list.length > 0) return messagesFrom(list, column, where);
   const plain = !CONVERSATIONS.includes(column);
-  if (plain && typeof raw === 'string' && raw.trim() !== '') return [{ role, content: raw }];
+  if (plain && typeof raw === 'string' && !isBlank(raw)) return [{ role, content: raw }];
   throw new DataError(
     `${where}: "${column}" must be ${plain ? 'text or ' : ''}a list of {"role": "system" | ` +
       `"user" | "assistant", "content": text}, but is ${describe(raw)}`,

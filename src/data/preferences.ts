@@ -27,6 +27,7 @@ import {
   beginsWith,
   conversation,
   CONVERSATIONS,
+  isBlank,
   isEmpty,
   listInText,
   checkTexts,
@@ -143,7 +144,8 @@ export function preferenceOf(row: Row, options: RowOptions = {}): Pair {
     if (value[column] === undefined)
       throw new DataError(
         `${where}: no preference pair found: column ${JSON.stringify(column)} is missing; ` +
-          `give "prompt", "chosen" and "rejected"; the row has ${columnList(value)}`,
+          `give "prompt", "chosen" and "rejected"; the row has ${columnList(value)}; columns ` +
+          `give them other names, such as ${column}=text`,
       );
   }
   const [chosen, rejected] = [answerIn(given, 'chosen'), answerIn(given, 'rejected')];
@@ -296,7 +298,7 @@ function refuseUnusable({ chosen, rejected }: Pair, where: string): void {
   ] as const) {
     const [first] = answer;
     const last = answer.at(-1);
-    if (last === undefined || last.content.trim() === '')
+    if (last === undefined || isBlank(last.content))
       throw new DataError(`${where}: "${column}" is empty; remove the row`);
     if (last.role !== 'assistant')
       throw new DataError(

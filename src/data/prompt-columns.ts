@@ -22,6 +22,7 @@ import {
   beginsWith,
   conversation,
   CONVERSATIONS,
+  isBlank,
   isEmpty,
   listInText,
   messagesFrom,
@@ -38,6 +39,9 @@ export const PROMPT_CANDIDATES: readonly string[] = [
   'instruction',
   'input',
 ];
+
+/** Columns that can be the completion of a demonstration. */
+export const ANSWERS: readonly string[] = ['completion', 'output', 'response'];
 
 /** A prompt as found, with the columns it was made of. */
 export interface FoundPrompt {
@@ -63,12 +67,10 @@ export function rename(row: Row, columns: readonly string[]): Row {
     return { ours, theirs };
   });
   refuseTwice(pairs);
-  const value = { ...row.value };
-  // A user who names the prompt has decided between the columns that could be it.
-  if (pairs.some(({ ours }) => PROMPT_CANDIDATES.includes(ours)))
-    for (const column of Object.keys(value))
-      if (isUnread(column) || [...PROMPT_CANDIDATES, 'context'].includes(ourName(column) ?? ''))
-        delete value[column];
+  const value = withoutRivals(
+    row.value,
+    pairs.map(({ ours }) => ourName(ours)!),
+  );
   for (const { theirs } of pairs) delete value[theirs];
   for (const { ours, theirs } of pairs) {
     if (row.value[theirs] === undefined)
@@ -79,6 +81,36 @@ export function rename(row: Row, columns: readonly string[]): Row {
     value[ours] = row.value[theirs];
   }
   return { value, where: row.where };
+}
+
+/** Columns that are read beside such a prompt, not in its place. */
+const PARTS: Readonly<Record<string, readonly string[]>> = {
+  instruction: ['input', 'context'],
+  question: ['context'],
+};
+
+/**
+ * The row without the columns that could take the place of those that the user has `named`: other
+ * prompts, and other completions.
+ */
+function withoutRivals(row: Row['value'], named: readonly string[]): Row['value'] {
+  const columns = Object.keys(row);
+  const has = (name: string) =>
+    named.includes(name) || columns.some((column) => ourName(column) === name);
+  const isPart = (name: string) =>
+    Object.keys(PARTS).some((whole) => PARTS[whole]!.includes(name) && has(whole));
+  const prompts = named.filter((name) => PROMPT_CANDIDATES.includes(name) && !isPart(name));
+  const parts = prompts.flatMap((name) => PARTS[name] ?? []);
+  const decided =
+    named.some((name) => ANSWERS.includes(name)) ||
+    prompts.some((name) => CONVERSATIONS.includes(name));
+  const isRival = (column: string): boolean => {
+    const ours = ourName(column) ?? '';
+    if (decided && ANSWERS.includes(ours)) return true;
+    if (prompts.length === 0 || parts.includes(ours)) return false;
+    return isUnread(column) || [...PROMPT_CANDIDATES, 'context'].includes(ours);
+  };
+  return Object.fromEntries(Object.entries(row).filter(([column]) => !isRival(column)));
 }
 
 /** @throws DataError where two columns are to be read as one */
@@ -292,7 +324,7 @@ export const withoutPrompt = (turns: Message[], prompt: readonly Message[]): Mes
 /** The text of a column that must have one. @throws DataError */
 export function text({ value, where }: Row, column: string): string {
   const raw = value[column];
-  if (typeof raw !== 'string' || raw.trim() === '')
+  if (typeof raw !== 'string' || isBlank(raw))
     throw new DataError(
       `${where}: column "${column}" must be text that is not empty, but is ${describe(raw)}`,
     );

@@ -3,7 +3,7 @@
  * columns:
  *
  *   prompt (text or messages) [+ answer, choices]       TRL's columns; a text is one user message
- *   messages | conversations                            prompts: up to the last user turn;
+ *   messages | conversations                            prompts: without the last answer;
  *                                                       demonstrations: the last assistant turn
  *   question + choices [+ context, answer | answerKey]  multiple choice (ARC, OpenBookQA, MMLU)
  *   question + context + answerA, answerB, answerC [+ label]  SIQA as published
@@ -22,8 +22,9 @@
 import { BadRows, type LeftOut, type OnBadRow } from './bad-rows.js';
 import { choicePrompt, choicesOf } from './choices.js';
 import { columnList, DataError, describe, isObject } from './jsonl.js';
-import { checkTexts, conversation, CONVERSATIONS, isEmpty } from './messages.js';
+import { checkTexts, conversation, CONVERSATIONS, isBlank, isEmpty } from './messages.js';
 import {
+  ANSWERS,
   completePrompt,
   findPrompt,
   inContext,
@@ -153,7 +154,8 @@ export function promptOf(row: Row, options: RowOptions = {}): PromptRecord {
     case undefined:
       throw new DataError(
         `${where}: no prompt found; give "prompt" (text or messages), "messages", "question" ` +
-          `or "instruction"; the row has ${columnList(value)}`,
+          `or "instruction"; the row has ${columnList(value)}; columns give it another name, ` +
+          'such as prompt=text',
       );
     case 'question': {
       // GSM8K as published has the whole solution in `answer`, its last line being `#### N`.
@@ -178,8 +180,9 @@ export function promptOf(row: Row, options: RowOptions = {}): PromptRecord {
     }
     default: {
       const messages = conversation(line, column);
-      const last = messages.findLastIndex(({ role }) => role === 'user');
-      if (last === -1) throw new DataError(`${where}: "${column}" has no user turn to answer`);
+      if (!messages.some(({ role }) => role === 'user'))
+        throw new DataError(`${where}: "${column}" has no user turn to answer`);
+      const last = messages.findLastIndex(({ role }) => role !== 'assistant');
       return make(messages.slice(0, last + 1), [column], answerOf(line));
     }
   }
@@ -191,11 +194,9 @@ const answerOf = (line: Row): Pick<PromptRecord, 'answer'> => ({
 
 /** @throws DataError for a prompt that asks nothing */
 function refuseEmptyPrompt(prompt: readonly Message[], where: string): void {
-  if (prompt.at(-1)!.content.trim() === '')
+  if (isBlank(prompt.at(-1)!.content))
     throw new DataError(`${where}: the prompt's last turn is empty; remove the row`);
 }
-
-const ANSWERS = ['completion', 'output', 'response'];
 
 /** The demonstration of one row. @throws DataError */
 export function demonstrationOf(row: Row, options: RowOptions = {}): DemonstrationRecord {
@@ -205,7 +206,7 @@ export function demonstrationOf(row: Row, options: RowOptions = {}): Demonstrati
   if (
     completion.length !== 1 ||
     completion[0]!.role !== 'assistant' ||
-    completion[0]!.content.trim() === ''
+    isBlank(completion[0]!.content)
   ) {
     throw new DataError(
       `${where}: a demonstration's completion must be one assistant turn that is not empty`,
@@ -232,11 +233,20 @@ function demonstrationParts(line: Row): {
   if (whole !== undefined) {
     const messages = conversation(line, whole);
     refuseUntrained(value[whole], `${where}: ${JSON.stringify(whole)}`);
-    if (messages.length > 1 && messages.at(-1)!.role === 'assistant')
+    if (messages.length > 1 && messages.at(-1)!.role === 'assistant') {
+      const other = ANSWERS.find(
+        (name) => !isEmpty(value[name]) && !endsWith(messages, line, name),
+      );
+      if (other !== undefined)
+        throw new DataError(
+          `${where}: "${whole}" ends with an answer and "${other}" is another; say with columns ` +
+            `that the first counts (${whole}=${whole}), or remove one of them`,
+        );
       return {
         found: { messages: messages.slice(0, -1), used: [whole] },
         completion: messages.slice(-1),
       };
+    }
     if (answer === undefined)
       throw new DataError(
         `${where}: "${whole}" must end with an assistant turn after at least one other`,
@@ -246,14 +256,15 @@ function demonstrationParts(line: Row): {
   if (found === undefined || answer === undefined)
     throw new DataError(
       `${where}: no demonstration found; give "messages", "prompt" + "completion" or ` +
-        `"instruction" + "output"; the row has ${columnList(value)}`,
+        `"instruction" + "output"; the row has ${columnList(value)}; columns give them other ` +
+        'names, such as completion=text',
     );
   const others = ANSWERS.filter((column) => column !== answer && !isEmpty(value[column]));
   const other = others.find((column) => value[column] !== value[answer]);
   if (other !== undefined)
     throw new DataError(
       `${where}: "${answer}" and "${other}" could both be the completion, and they differ; ` +
-        'remove one of them',
+        `name the right one with columns, such as ${answer}=${other}, or remove the other`,
     );
   refuseUndesirable(line, answer);
   const given =
@@ -266,6 +277,14 @@ function demonstrationParts(line: Row): {
       ? [{ ...only!, content: textsWithoutPrompt([only!.content], found.messages)[0]! }]
       : withoutPrompt(given, found.messages);
   return { found, completion };
+}
+
+/** Whether a column holds the last turn of `messages`, or is no text that could be an answer. */
+function endsWith(messages: readonly Message[], { value, where }: Row, column: string): boolean {
+  const raw = value[column];
+  if (typeof raw !== 'string' && !Array.isArray(raw)) return true;
+  const said = conversation({ value: { [column]: raw }, where }, column, 'assistant').at(-1)!;
+  return said.content.trim() === messages.at(-1)!.content.trim();
 }
 
 /** Marks of a turn that is not to be learnt, where they are 0 or false; and where 1 or true. */
@@ -289,7 +308,10 @@ function refuseUntrained(turns: unknown, place: string): void {
 /** @throws DataError for a row of TRL's unpaired preferences whose completion is a bad one */
 function refuseUndesirable({ value, where }: Row, answer: string): void {
   const { label } = value;
-  if (label === false || /^false$/i.test(String(label)) || (label === 0 && answer === 'completion'))
+  const isBad =
+    /^(?:false|bad|rejected|undesirable)$/i.test(String(label)) ||
+    (String(label) === '0' && answer === 'completion');
+  if (isBad)
     throw new DataError(
       `${where}: "label" is ${describe(label)}, so "${answer}" is an example of a bad completion ` +
         'and not a demonstration; leave the row out, or name the columns with columns',

@@ -81,14 +81,18 @@ export function checkReading(sources: unknown, options: object, more: readonly s
   if (names.length === 0 || names.some((name) => typeof name !== 'string' || name === ''))
     throw new DataError(
       'a source must be the name of a file or of a data set, or a list of them, got ' +
-        shown(sources),
+        shown(names.length === 1 ? names[0] : sources),
     );
   const where = 'the options of reading rows';
   const fault = optionsFault(options, [...SOURCE_OPTIONS, ...more], where, ['onProgress']);
   if (fault !== undefined) throw new DataError(fault.replace(/\.$/, ''));
   const { columns } = options as { columns?: unknown };
-  if (columns !== undefined && !Array.isArray(columns))
+  if (columns === undefined) return;
+  if (!Array.isArray(columns))
     throw new DataError(`${where}: columns must be a list of names, got ${shown(columns)}`);
+  for (const column of columns as unknown[])
+    if (typeof column !== 'string')
+      throw new DataError(`${where}: columns must be a list of names, and holds ${shown(column)}`);
 }
 
 /** Largest text of one file, unpacked; longer ones do not fit a JavaScript string. */

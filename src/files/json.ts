@@ -23,7 +23,10 @@ export class RepeatedKey extends RefusedJson {
   }
 }
 
-/** A text of so many keys that reading it would hold the event loop for seconds. */
+/**
+ * A text of so many keys that reading it would hold the event loop for seconds, or nested so deeply
+ * that going over its value would exhaust the stack.
+ */
 export class TooManyParts extends RefusedJson {
   readonly advice = 'the limit of one row; leave out the columns that are not read';
 }
@@ -31,6 +34,8 @@ export class TooManyParts extends RefusedJson {
 /** Most keys of the outermost object, and most keys, lists and objects in all. */
 export const COLUMN_LIMIT = 10_000;
 export const PART_LIMIT = 50_000;
+/** Most lists and objects in each other. */
+const DEPTH_LIMIT = 1000;
 /** Bytes of the shortest part with its comma. */
 const SHORTEST_PART = 3;
 
@@ -83,6 +88,10 @@ function checkParts(text: string, distinct: boolean): void {
       if (open.length === 1) columns++;
     }
     if (columns > COLUMN_LIMIT) throw new TooManyParts(`it has more than ${COLUMN_LIMIT} columns`);
+    if (open.length > DEPTH_LIMIT)
+      throw new TooManyParts(
+        `it is nested too deeply, with more than ${DEPTH_LIMIT} lists and objects in each other`,
+      );
     if (parts > PART_LIMIT)
       throw new TooManyParts(`it has more than ${PART_LIMIT} keys, lists and objects`);
   }

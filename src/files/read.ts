@@ -120,15 +120,25 @@ function checkSize(path: string, { size }: Stats, kind: FileKind): void {
   );
 }
 
+/** What a name may have been meant as that no file has. */
+function misunderstood(path: string): string {
+  if (path === '-') return '; standard input is not read, so save it to a file and give that';
+  if (/^[a-z][\w+.-]+:\/\//i.test(path))
+    return '; it looks like an address, so fetch it to a file first (or give hub:org/name)';
+  if (/^~/.test(path)) return '; only a shell replaces ~, so write the whole path';
+  return /[*?]/.test(path) ? '; * and ? stand for themselves, so list the files by name' : '';
+}
+
 function explain(path: string, error: unknown): unknown {
   if (error instanceof FileError) return error;
   const { code = 'ERR_IO', message } = error as NodeJS.ErrnoException;
   const known: Record<string, string> = {
-    ENOENT: 'there is no such file',
+    ENOENT: `there is no such file${misunderstood(path)}`,
     ENOTDIR: 'there is no such file',
     EACCES: 'it may not be read; check its permissions',
     EPERM: 'it may not be read; check its permissions',
     ELOOP: 'its links lead in a circle',
+    ENAMETOOLONG: 'its name is too long',
     ERR_FS_FILE_TOO_LARGE: 'it is too long to be read at once',
   };
   return new FileError(path, code, known[code] ?? message, { cause: error });

@@ -245,3 +245,107 @@ describe('Parquet', () => {
     );
   });
 });
+
+describe('a mapping of columns', () => {
+  const answer = { output: 'x' };
+  it.each([
+    ['instruction', { task_text: 'Do', input: '5 6' }, ['instruction=task_text'], 'Do\n\n5 6'],
+    ['input', { instruction: 'Do', given: '5 6' }, ['input=given'], 'Do\n\n5 6'],
+    ['question', { asked: 'Why?', context: 'It.' }, ['question=asked'], 'It.\nWhy?'],
+    ['context', { question: 'Why?', text: 'It.' }, ['context=text'], 'It.\nWhy?'],
+    ['input alone', { given: '5 6', query: 'z' }, ['input=given'], '5 6'],
+  ])('of %s keeps what belongs to it', async (_, row, columns, content) => {
+    const { records } = await loadDemonstrations(rows({ ...row, ...answer }), { columns });
+    expect(records[0]!.prompt).toEqual([user(content)]);
+  });
+
+  it('decides between several completions', async () => {
+    const load = async (row: object, ...columns: string[]) =>
+      (await loadDemonstrations(rows(row), { columns })).records[0]!.completion;
+    const two = { prompt: 'a b', output: 'x', response: 'y' };
+    await expect(load(two)).rejects.toThrow('such as output=response, or remove the other');
+    expect(await load(two, 'completion=response')).toEqual([assistant('y')]);
+    const whole = { messages: [user('q'), assistant('a')], response: 'y' };
+    await expect(load(whole)).rejects.toThrow(
+      'line 1: "messages" ends with an answer and "response" is another',
+    );
+    expect(await load(whole, 'messages=messages')).toEqual([assistant('a')]);
+    expect(await load({ ...whole, response: ' a ' })).toEqual([assistant('a')]);
+  });
+
+  it('is a list of texts', () =>
+    expect(loadPrompts(rows({ prompt: 'a' }), { columns: [5] as never })).rejects.toThrow(
+      'columns must be a list of names, and holds 5',
+    ));
+});
+
+describe('of a conversation', () => {
+  it('a turn of the system behind the last question is kept', async () => {
+    const brief = { role: 'system', content: 'Be brief.' };
+    expect(await promptsOf(rows({ messages: [user('q'), brief, assistant('a')] }))).toEqual([
+      [user('q'), brief],
+    ]);
+  });
+  it.each(['image_url', 'img', 'audio_path', 'videoUrls', 'input_image', 'picture'])(
+    'a picture or sound in %s is refused by name',
+    (column) =>
+      expect(loadPrompts(rows({ prompt: 'What is this?', [column]: 'a.png' }))).rejects.toThrow(
+        `column "${column}" changes the conversation`,
+      ),
+  );
+  it('whether there is one, and its number, are no picture', async () => {
+    const row = { prompt: 'What?', has_image: true, image_count: 2, video_id: 'x1', image: '' };
+    expect(await promptsOf(rows(row))).toEqual([[user('What?')]]);
+  });
+  it('text without a visible character is empty', async () => {
+    const blank = '\u200b \ufeff\u2060\u0000\u00ad';
+    await expect(loadPrompts(rows({ prompt: blank }))).rejects.toThrow('"prompt" must be text');
+    await expect(loadDemonstrations(rows({ prompt: 'a', completion: blank }))).rejects.toThrow(
+      '"completion" must be text',
+    );
+    await expect(
+      loadPreferences(rows({ prompt: 'a', chosen: 'b', rejected: blank })),
+    ).rejects.toThrow('"rejected" is empty');
+    expect(await promptsOf(rows({ prompt: '👩‍👩‍👧' }))).toEqual([[user('👩‍👩‍👧')]]);
+  });
+  it.each(['0', 'False', 'bad', 'rejected'])('a completion labelled %j is none to learn', (label) =>
+    expect(
+      loadDemonstrations(file('kto.csv', `prompt,completion,label\na b,c,${label}\n`)),
+    ).rejects.toThrow('is an example of a bad completion'),
+  );
+});
+
+describe('a row that is nested too deeply', () => {
+  const deep = `${'['.repeat(20_000)}${']'.repeat(20_000)}`;
+  it.each(['prompt', 'options', 'system', 'notes'])('in %s is refused', (column) => {
+    const other = column === 'prompt' ? 'id' : 'prompt';
+    return expect(
+      loadPrompts(file('deep.jsonl', `{"${other}": "a b", "${column}": ${deep}}`)),
+    ).rejects.toThrow('deep.jsonl line 1: it is nested too deeply');
+  });
+});
+
+describe('a CSV file', () => {
+  it.each([' ', '0x1', '1e', '0,5'])('with the consistency %j has none', (value) =>
+    expect(
+      loadPreferences(file('c.csv', `prompt,chosen,rejected,consistency\na b,c,d,"${value}"\n`)),
+    ).rejects.toThrow('"consistency" must be a number from 0 to 1'),
+  );
+  it.each([
+    ['zeros', `prompt\n${'a'.repeat(5000)}\n\0\0b\n`, 'x.csv line 3 holds bytes that are 0'],
+    ['a web page', '<!DOCTYPE html><html>\n', 'x.csv is a web page and not CSV'],
+    ['JSON', '[\n  {"prompt": "a"}\n]', 'x.csv holds JSON and not CSV'],
+    ['fields', `prompt\n${','.repeat(2_000_000)}\n`, 'x.csv line 2: the row has more than 10000'],
+  ])('that holds %s is refused', (_, text, message) =>
+    expect(readRows(file('x.csv', text))).rejects.toThrow(message),
+  );
+  it('whose first column is named like another kind of file is read', async () => {
+    for (const name of ['ORCID', 'BZhang', 'PARENT', 'GGUF', 'LZIP'])
+      expect(await promptsOf(file('x.csv', `${name},prompt\n1,a b\n`))).toEqual([[user('a b')]]);
+  });
+});
+
+it('zeros at the end of a JSONL file are told as damage', () =>
+  expect(readRows(file('z.jsonl', `{"prompt": "${'a'.repeat(5000)}"}\n\0\0\0\0`))).rejects.toThrow(
+    'z.jsonl line 2: the line holds bytes that are 0',
+  ));

@@ -132,3 +132,13 @@ it('a regular file is read, links followed', async () => {
   expect(await readText(join(root, 'link'), 'config')).toBe('ü\n');
   expect(readRegularSync(join(root, 'link'), 'config')).toEqual(Buffer.from('ü\n'));
 });
+
+it.each([
+  ['-', /standard input is not read/],
+  ['https://example.org/rows.jsonl', /looks like an address, so fetch it/],
+  ['~/rows.jsonl', /only a shell replaces ~/],
+  ['rows-*.jsonl', /\* and \? stand for themselves, so list the files/],
+  ['n'.repeat(300), /its name is too long/],
+])('the name %j gets advice', async (name, advice) => {
+  await expect(readRows(name)).rejects.toThrow(advice);
+});
