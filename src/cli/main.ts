@@ -9,6 +9,7 @@ import { endProcess, hasJoined, hasRanks } from '../engine/ranks.js';
 import { withoutSecrets } from '../files/secrets.js';
 import { Interrupted } from '../run/errors.js';
 import type { AddCommand, Cli } from './cli.js';
+import { outputOf, refuseOwnInput } from './output.js';
 import { addBench } from './commands/bench.js';
 import { addChat } from './commands/chat.js';
 import { addCompletion } from './commands/completion.js';
@@ -79,6 +80,8 @@ const ALONE = [
   'serve',
   'bench',
 ];
+/** Commands whose --out is a folder. */
+const MAKES_FOLDER = ['run', 'sweep', 'train', 'merge'];
 /**
  * npm and npx forward Ctrl-C in addition to the terminal, so a second signal within this time is
  * the same key press.
@@ -159,7 +162,12 @@ function program(cli: Cli): Command {
     .exitOverride()
     .configureOutput({ outputError: (text) => printError(text.replace(/^error: /, '').trimEnd()) });
   for (const add of COMMANDS) add(command, cli);
-  command.hook('preAction', (_, action) => refuseRanks(action.name()));
+  command.hook('preAction', (_, action) => {
+    refuseRanks(action.name());
+    const [written, given] = filesOf(action);
+    refuseOwnInput(written, given);
+    if (!MAKES_FOLDER.includes(action.name())) written.forEach(outputOf);
+  });
   for (const sub of command.commands)
     sub
       .exitOverride()
@@ -167,6 +175,19 @@ function program(cli: Cli): Command {
       .option('--verbose', 'print the stack trace of an error')
       .option('--quiet', 'show results, warnings and errors only');
   return command;
+}
+
+/** The files that a command writes, and the names in all of its other flags and arguments. */
+function filesOf(action: Command): [written: string[], given: string[]] {
+  const { out, output, rankings, ...flags } = action.opts<Record<string, unknown>>();
+  const args = action.processedArgs.slice() as unknown[];
+  const written = [out, output, rankings, ...(action.name() === 'convert' ? args.splice(1) : [])];
+  const texts = (values: unknown[]): string[] =>
+    values.flat().filter((value) => typeof value === 'string');
+  const given = texts([...args, ...Object.values(flags)]);
+  // `cream eval --task name:source`
+  const sources = given.map((name) => name.slice(name.indexOf(':') + 1));
+  return [texts(written), [...given, ...sources]];
 }
 
 function refuseRanks(name: string): void {

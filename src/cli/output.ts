@@ -16,6 +16,7 @@ import { setTimeout } from 'node:timers/promises';
 import { serialize } from '../data/jsonl.js';
 import { RunError } from '../run/errors.js';
 import type { TextCompletion } from '../lm/language-model.js';
+import { isRecorded } from '../run/recorded.js';
 import { explainDisk, onDisk, writeAtomic } from '../run/store.js';
 import { printJson, printLine } from './table.js';
 
@@ -32,14 +33,46 @@ export function outputOf(path: string): Output {
   if (STDOUT.has(path)) return { kind: 'stdout', path };
   if (path === '') throw refusal('the result', 'its name is empty; name a file');
   const found = look(path, lstatSync);
-  if (found === undefined) return { kind: 'file', path };
+  if (found === undefined) {
+    if (/[/\\]$/.test(path)) throw refusal(path, 'its name ends as that of a folder; name a file');
+    return { kind: 'file', path };
+  }
   const target = look(path, statSync);
   if (target === undefined) throw refusal(path, 'it is a dangling link; name the file to write');
   if (target.isDirectory()) throw refusal(path, 'it is a folder; name a file');
-  if (target.isFile())
-    return { kind: 'file', path: found.isSymbolicLink() ? realpathSync(path) : path };
+  if (target.isFile()) {
+    const file = found.isSymbolicLink() ? realpathSync(path) : path;
+    if (isRecorded(file))
+      throw refusal(path, 'it is a file of a run, which keeps a record of it; name another file');
+    return { kind: 'file', path: file };
+  }
   if (target.isFIFO() || target.isCharacterDevice()) return { kind: 'through', path };
   throw refusal(path, 'it is neither a file nor a pipe; name a file');
+}
+
+/**
+ * Refuses to write a result over one of the files that it is made from. @throws RunError naming
+ * both
+ */
+export function refuseOwnInput(written: readonly string[], given: readonly string[]): void {
+  for (const path of written) {
+    const input = given.find((name) => isSameFile(name, path));
+    if (input !== undefined)
+      throw refusal(
+        path,
+        `it is the file that the command reads${input === path ? '' : ` as ${input}`}, which ` +
+          'would be lost; name another file',
+      );
+  }
+}
+
+function isSameFile(a: string, b: string): boolean {
+  try {
+    const [one, other] = [statSync(a), statSync(b)];
+    return one.isFile() && one.dev === other.dev && one.ino === other.ino;
+  } catch {
+    return false; // one of them is no file, such as the name of a data set
+  }
 }
 
 /** The entry at `path`; undefined if there is none. @throws RunError if that is not known */

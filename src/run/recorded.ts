@@ -8,6 +8,7 @@ import { dirname, join, relative, resolve, sep } from 'node:path';
 import { isStamped, setStamp, type Stamp } from '../files/stamps.js';
 import { RunError } from './errors.js';
 import { takeLock } from './lock.js';
+import { readOwnText } from './own-files.js';
 import { Records, RECORDS } from './records.js';
 import { LOCK, SUMMARY } from './store.js';
 import {
@@ -61,11 +62,26 @@ export async function damagesAtRest(directory: string, signal: AbortSignal): Pro
   }
 }
 
+/** Whether a run has written the file at `path` and keeps a record of it. */
+export function isRecorded(path: string): boolean {
+  const target = resolve(path);
+  const folder = folderAround(target);
+  if (folder === undefined) return false;
+  const name = relative(folder, target).split(sep).join('/');
+  return readOwnText(join(folder, RECORDS)).includes(`{"file":${JSON.stringify(name)},`);
+}
+
 async function recordsAround(path: string): Promise<Records | undefined> {
+  const folder = folderAround(path);
+  return folder === undefined ? undefined : Records.look(folder, RUN_RECORDS);
+}
+
+/** The nearest folder with records that `path` may belong to. */
+function folderAround(path: string): string | undefined {
   let folder = path;
   for (let depth = 0; depth < MAX_DEPTH; depth++) {
     folder = dirname(folder);
-    if (existsSync(join(folder, RECORDS))) return Records.look(folder, RUN_RECORDS);
+    if (existsSync(join(folder, RECORDS))) return folder;
   }
   return undefined;
 }

@@ -224,6 +224,7 @@ const DISK_FAULTS: Record<string, string> = {
   EPERM: 'writing is not allowed',
   ENOTDIR: 'part of this path is a file',
   EEXIST: 'part of this path is a file',
+  ENAMETOOLONG: 'its name is too long',
   EISDIR: 'it is a folder',
   ENOTREG: 'it is not a regular file',
   ENOENT: 'its folder is missing and cannot be made',

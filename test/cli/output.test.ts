@@ -3,6 +3,7 @@ import { spawn, spawnSync } from 'node:child_process';
 import {
   closeSync,
   constants,
+  linkSync,
   lstatSync,
   mkdirSync,
   openSync,
@@ -182,4 +183,40 @@ it('a run directory that is a file, a link to nothing or a device is one sentenc
       expect.stringContaining(`${path} cannot be a run directory: ${what}; choose another`),
     ]);
   }
+});
+
+it('a name that is too long, or ends as that of a folder, is one sentence', () => {
+  expect(() => outputOf(at('n'.repeat(300)))).toThrow(/Cannot write .*: its name is too long/);
+  expect(() => outputOf(`${at('not-there')}/`)).toThrow(/ends as that of a folder; name a file/);
+});
+
+it('nothing is written over what it is made from, whatever name it has', async () => {
+  const rows = '{"prompt": "Hi", "chosen": "a", "rejected": "b"}\n';
+  const input = at('own.jsonl');
+  writeFileSync(input, rows);
+  symlinkSync(input, at('own-link'));
+  linkSync(input, at('own-twin'));
+  mkdirSync(at('model'));
+  for (const out of ['own.jsonl', 'own-link', 'own-twin', 'folder/../own.jsonl'])
+    for (const args of [
+      ['convert', input, at(out), '--to', 'trl'],
+      ['generate', '--prompts', input, '--model', at('model'), '-o', at(out)],
+      ['rank-eval', '--pairs', input, '--model', at('model'), '-o', at(out)],
+      ['win-rate', '--before', 'x', '--after', input, '--judge', at('model'), '-o', at(out)],
+      ['eval', '--task', `arc_easy:${input}`, '--model', at('model'), '-o', at(out)],
+      ['prefer', '--scores', 's', '--completions', input, '-o', 'p', '--rankings', at(out)],
+    ]) {
+      const { code, stderr } = await cream(...args);
+      expect([args[0], code, stderr]).toEqual([
+        args[0],
+        1,
+        expect.stringMatching(/Cannot write .*: it is the file that the command reads/),
+      ]);
+    }
+  expect(readFileSync(input, 'utf8')).toBe(rows);
+});
+
+it('a result that cannot be written is refused before any work', async () => {
+  const { code, stderr } = await cream('rank-eval', '--pairs', 'gone', '-o', at('folder'));
+  expect([code, stderr]).toEqual([1, expect.stringContaining('it is a folder; name a file')]);
 });

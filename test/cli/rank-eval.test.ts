@@ -36,6 +36,9 @@ describe('cream rank-eval', () => {
     expect(result).toMatchObject({ code: 0 });
     const rows = JSON.parse(result.stdout) as Row[];
     expect(rows.find(({ reward }) => reward === 'likelihood')!.all.pairs).toBe(2);
+    const lines = (await cream('rank-eval', ...flags, '--rewards', 'likelihood', '-o', '-')).stdout;
+    const rated = lines.trimEnd().split('\n');
+    expect(rated.map((line) => (JSON.parse(line) as RankedPairRecord).id)).toHaveLength(2);
     expect(await cream('rank-eval', ...flags, '--reward-judgements', '2')).toMatchObject({
       code: 2,
       stderr: expect.stringContaining('reward.judgements: has no effect here'),

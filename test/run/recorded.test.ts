@@ -119,6 +119,20 @@ describe('a command', () => {
     ]);
   });
 
+  it('writes its result over no recorded file', async () => {
+    const run = copy();
+    for (const name of ['summary.json', 'iteration-1/pairs.jsonl']) {
+      const before = readFileSync(join(run, name), 'utf8');
+      const { code, stderr } = await cream('report', run, '-o', join(run, name));
+      expect([code, stderr]).toEqual([
+        1,
+        expect.stringContaining(`Cannot write ${join(run, name)}: it is a file of a run`),
+      ]);
+      expect(readFileSync(join(run, name), 'utf8')).toBe(before);
+    }
+    expect((await cream('report', run, '-o', join(run, 'mine.html'))).code).toBe(0);
+  });
+
   it('takes the newest checkpoint that was written to its end', async () => {
     const run = copy();
     rmSync(join(run, 'iteration-2/steps.jsonl'));

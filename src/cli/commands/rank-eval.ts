@@ -24,8 +24,9 @@ import {
 import { parseRecipe } from '../../run/recipe-file.js';
 import type { Recipe } from '../../run/recipe.js';
 import { lendRewardModel } from '../../run/reward-model.js';
-import { RECIPE, writeRecords } from '../../run/store.js';
+import { RECIPE } from '../../run/store.js';
 import { addSettings, ANSWER_KEYS, settingsFrom, type Cli } from '../cli.js';
+import { outputOf, writeOutputRecords } from '../output.js';
 import { fetchData, showStage, withModel } from '../stage.js';
 import { formatTable, printJson, printLine } from '../table.js';
 
@@ -99,14 +100,16 @@ export function addRankEval(program: Command, cli: Cli): void {
   addSettings(command, [...KEYS, ...JUDGE_KEYS, ...MODEL_KEYS]).action(async (flags: Flags) => {
     const settings = settingsOf(flags);
     const models = modelsOf(flags);
+    const output = flags.out === undefined ? undefined : outputOf(flags.out);
     await fetchData([flags.pairs], cli);
     const loaded = await rankedPreferences(settings);
     const { records: preferences } = loaded!;
     const leftOut = describeLeftOut(flags.pairs, loaded!);
     if (leftOut !== undefined) cli.progress.warn(leftOut);
     const measured = await measure(models, preferences, flags.rewards, settings, cli);
-    if (flags.out !== undefined) await writeRecords(flags.out, measured.records);
-    show(measured.rows, flags.json === true);
+    if (output !== undefined) await writeOutputRecords(output, measured.records, cli.signal);
+    // Standard output then contains only the rewards.
+    if (output?.kind !== 'stdout') show(measured.rows, flags.json === true);
   });
 }
 
