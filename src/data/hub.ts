@@ -12,7 +12,7 @@ import { join } from 'node:path';
 import { creamCache, exists } from '../files/cache.js';
 import { ModelError } from '../files/errors.js';
 import { writeToCache } from '../files/files.js';
-import { readText } from '../files/read.js';
+import { readRegular, readText } from '../files/read.js';
 import { isOffline } from '../hub/environment.js';
 import type { Fetching } from '../hub/http.js';
 import {
@@ -183,8 +183,12 @@ async function card(
   const readme = files.find(({ name, size }) => name === 'README.md' && size <= 4 * 2 ** 20);
   if (readme === undefined) return '';
   const snapshot = await fetchFiles(repository, { commit, files: [readme] }, fetching, hub);
-  return readText(join(snapshot, 'README.md'), 'card');
+  return readCard(snapshot);
 }
+
+/** A card in another encoding is read as far as it is ASCII. */
+const readCard = async (snapshot: string): Promise<string> =>
+  (await readRegular(join(snapshot, 'README.md'), 'card')).toString('utf8');
 
 /**
  * The files of a source without a note and without the network: another program may have put it
@@ -214,11 +218,7 @@ async function fromCache(
     const splits: Splits =
       revision === CONVERTED
         ? convertedSplits(names)
-        : splitsOf(
-            names,
-            await readText(join(snapshot, 'README.md'), 'card').catch(() => ''),
-            wanted,
-          );
+        : splitsOf(names, await readCard(snapshot).catch(() => ''), wanted);
     const found: Chosen = chooseSplit(splits, wanted);
     if (found.files && allShards(found.files)) return { commit, files: found.files };
   }

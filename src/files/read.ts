@@ -2,6 +2,7 @@
  * Opens every file of a user that the package reads: regular files only (a named pipe, a device or
  * a socket may never answer), and none larger than the limit of its kind.
  */
+import { isUtf8 } from 'node:buffer';
 import {
   closeSync,
   constants,
@@ -34,7 +35,7 @@ export class FileError extends Error {
   override readonly name = 'FileError';
   constructor(
     readonly path: string,
-    /** ENOENT and the system's other codes; ERR_NOT_REGULAR, ERR_TOO_LARGE. */
+    /** ENOENT and the system's other codes; ERR_NOT_REGULAR, ERR_TOO_LARGE, ERR_ENCODING. */
     readonly code: string,
     readonly reason: string,
     options?: ErrorOptions,
@@ -56,9 +57,12 @@ export async function readRegular(path: string, kind: FileKind): Promise<Buffer>
   }
 }
 
-/** The UTF-8 text of a file. @throws FileError */
+/** The UTF-8 text of a file. @throws FileError also if it is not UTF-8 */
 export async function readText(path: string, kind: FileKind): Promise<string> {
-  return (await readRegular(path, kind)).toString('utf8');
+  const bytes = await readRegular(path, kind);
+  if (isUtf8(bytes)) return bytes.toString('utf8');
+  const reason = 'it is not valid UTF-8; convert it, for example with iconv -t UTF-8';
+  throw new FileError(path, 'ERR_ENCODING', reason);
 }
 
 /** `readRegular` for callers that cannot wait. @throws FileError */

@@ -23,6 +23,9 @@ const MAX_BYTES = 1 << 20;
 /** Limit of YAML aliases, against exponential expansion ("billion laughs"). */
 const MAX_ALIASES = 100;
 
+/** Options of the YAML parser: a message is one sentence, and nothing is printed. */
+export const YAML = { prettyErrors: false, logLevel: 'error' } as const;
+
 type Path = readonly PropertyKey[];
 /** `key=value` as given to --set, or another flag with the key that it sets. */
 export type Override =
@@ -61,7 +64,7 @@ export function parseRecipe(
       `${name}: a recipe is at most 1 MB of YAML, this file is larger; is it a recipe?`,
     );
   const lines = new LineCounter();
-  const document = parseDocument(text, { lineCounter: lines, prettyErrors: false });
+  const document = parseDocument(text, { ...YAML, lineCounter: lines });
   const at = (offset: number): string => {
     const { line, col } = lines.linePos(offset);
     return `${name}:${line}:${col}`;
@@ -175,7 +178,7 @@ function applyOverride(data: Record<string, unknown>, override: Override): Appli
     text,
   } = typeof override === 'string' ? splitFlag(override) : override;
   const path = key.split('.');
-  const value = parseDocument(raw, { prettyErrors: false });
+  const value = parseDocument(raw, YAML);
   if (!text && value.errors.length > 0)
     throw new RunError('ERR_RECIPE', `${label}: ${sentence(value.errors[0]!.message)}`);
   let section: Record<string, unknown> = data;
@@ -377,8 +380,9 @@ function offsetOf(document: Document.Parsed, path: Path, key = false): number {
   return offset;
 }
 
-function sentence(message: string): string {
+export function sentence(message: string): string {
   const text = message.split('\n')[0]!.replace(/\.$/, '');
+  if (text.includes('Maximum call stack')) return 'the settings are nested too deeply';
   if (text === 'Map keys must be unique') return 'this key stands twice in its section; keep one';
   if (text.startsWith('Source contains multiple documents'))
     return 'a second document (`---`) begins here; a recipe is one';

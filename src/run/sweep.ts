@@ -6,7 +6,14 @@ import { createHash } from 'node:crypto';
 import { isMap, LineCounter, parseDocument, stringify } from 'yaml';
 import { z } from 'zod';
 import { RunError } from './errors.js';
-import { type Finding, messages, type Override, parseRecipe } from './recipe-file.js';
+import {
+  type Finding,
+  messages,
+  type Override,
+  parseRecipe,
+  sentence,
+  YAML,
+} from './recipe-file.js';
 import type { Recipe } from './recipe.js';
 
 const MOST_RUNS = 1000;
@@ -40,14 +47,13 @@ export interface SweepRun {
 /** @throws RunError `ERR_RECIPE` naming file, line and key */
 export function parseSweep(text: string, file: string): SweepFile {
   const lines = new LineCounter();
-  const document = parseDocument(text, { lineCounter: lines, prettyErrors: false });
+  const document = parseDocument(text, { ...YAML, lineCounter: lines });
   const at = (offset: number) => {
     const { line, col } = lines.linePos(offset);
     return `${file}:${line}:${col}`;
   };
   const [fault] = [...document.errors, ...document.warnings];
-  if (fault)
-    throw new RunError('ERR_RECIPE', `${at(fault.pos[0])} ${fault.message.split('\n')[0]}`);
+  if (fault) throw new RunError('ERR_RECIPE', `${at(fault.pos[0])} ${sentence(fault.message)}`);
   if (!isMap(document.contents))
     throw new RunError(
       'ERR_RECIPE',

@@ -1,4 +1,5 @@
 /** Reads a tokenizer's files from a Hugging Face folder. */
+import { isUtf8 } from 'node:buffer';
 import { readdir } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { parseJsonInSteps } from '../files/json-steps.js';
@@ -123,11 +124,16 @@ async function readPart(path: string): Promise<Buffer | undefined> {
     : basename(path) === 'tokenizer.json'
       ? 'tokenizer'
       : 'config';
-  return readRegular(path, kind).catch((error: unknown) => {
+  const bytes = await readRegular(path, kind).catch((error: unknown) => {
     if (!(error instanceof FileError)) throw error;
     if (error.code === 'ENOENT') return undefined;
     throw new TextError('ERR_TOKENIZER', `${error.message}.`, { cause: error });
   });
+  if (bytes === undefined || isUtf8(bytes)) return bytes;
+  throw new TextError(
+    'ERR_TOKENIZER',
+    `${path} is not valid UTF-8; it is damaged: fetch it again.`,
+  );
 }
 
 const TEMPLATE_FOLDER = 'additional_chat_templates';

@@ -142,3 +142,19 @@ it.each([
 ])('the name %j gets advice', async (name, advice) => {
   await expect(readRows(name)).rejects.toThrow(advice);
 });
+
+it('text that is not UTF-8 is told, and not read with other characters', async () => {
+  const latin = (name: string, text: string): string => {
+    const path = join(root, name);
+    mkdirSync(dirname(path), { recursive: true });
+    writeFileSync(path, text, 'latin1');
+    return path;
+  };
+  const recipe = latin('latin.yaml', 'system_prompt: Soyez g\xe9n\xe9reux\n');
+  await expect(readText(recipe, 'recipe')).rejects.toThrow(/it is not valid UTF-8; convert it/);
+  await expect(readRecipe(recipe)).rejects.toMatchObject({ code: 'ERR_RECIPE' });
+  latin('latin/tokenizer.json', '{"model": "\xe9"}');
+  await expect(loadTokenizer({ folder: join(root, 'latin') })).rejects.toThrow(
+    /tokenizer\.json is not valid UTF-8; it is damaged/,
+  );
+});

@@ -394,3 +394,9 @@ describe('the schema', () => {
     expect(firstDifference(a, a)).toBeUndefined();
   });
 });
+
+it('a recipe that is nested too deeply is one sentence', () => {
+  expect(() => parseRecipe(`sample: ${'['.repeat(9e4)}${']'.repeat(9e4)}`, 'deep.yaml')).toThrow(
+    /deep\.yaml:1:\d+ the settings are nested too deeply/,
+  );
+});
