@@ -90,7 +90,11 @@ export class RunFolder {
     } catch (error) {
       const { code, reason } = error as FileError;
       if (code === 'ENOENT' || code === 'ENOTDIR') return undefined;
-      throw new DataError(`cannot read ${join(this.path, file)}: ${reason}`, { cause: error });
+      const why = reason.split(';')[0]!;
+      throw new DataError(
+        `cannot read ${join(this.path, file)}: ${why}; bring this file of the run back from a copy`,
+        { cause: error },
+      );
     }
   }
 

@@ -34,12 +34,19 @@ import {
   checkBeforeResume,
   refuseRecordsOfAnotherRun,
   RUN_RECORDS,
+  type Damage,
 } from './verify.js';
 
 /** @throws RunError if `directory` contains no run */
 export function requireRun(directory: string): void {
-  if (!existsSync(join(directory, RECIPE)))
-    throw new RunError('ERR_RUN_DATA', `${directory} is not a run directory: it has no ${RECIPE}.`);
+  const path = join(directory, RECIPE);
+  if (existsSync(path)) return;
+  throw new RunError(
+    'ERR_RUN_DATA',
+    isThere(join(directory, RUN))
+      ? `${path} is missing, without which the run cannot be read: restore it from a copy.`
+      : `${directory} is not a run directory: it has no ${RECIPE}.`,
+  );
 }
 
 /** Refuses a directory that contains other files. */
@@ -119,9 +126,7 @@ export async function openRecords(
   if (isFile(join(directory, RUN)) && readRunFile(join(directory, RUN)).format === FORMAT)
     throw new RunError(
       'ERR_RUN_DATA',
-      `${join(directory, RECORDS)} is missing, so the files of the run cannot be checked: ` +
-        'restore it from a copy, or, if the files are known to be good, record them again with ' +
-        `\`cream verify ${directory} --accept\`.`,
+      `${join(directory, RECORDS)} ${NO_RECORDS.what}: ${NO_RECORDS.remedy}.`,
     );
   const accepted = await stoppable(signal, () => acceptFiles(directory, signal));
   if (accepted > 1)
@@ -130,6 +135,23 @@ export async function openRecords(
         'files are taken as they are, and unfinished stages start again.',
     );
   return (await Records.open(directory, RUN_RECORDS))!;
+}
+
+const NO_RECORDS: Damage = {
+  file: RECORDS,
+  what: 'is missing, so the files of the run cannot be checked',
+  remedy:
+    'restore it from a copy, or, if the files are known to be good, record them again with ' +
+    '`cream verify --accept`',
+};
+
+/** The loss of its records by a run that kept some. */
+export function lostRecords(directory: string): Damage[] {
+  try {
+    return readRunFile(join(directory, RUN)).format === FORMAT ? [NO_RECORDS] : [];
+  } catch {
+    return []; // run.json does not tell
+  }
 }
 
 /** The state that an earlier call left behind. */
@@ -162,7 +184,7 @@ async function restoreRecipe(directory: string, recipe: Recipe, records: Records
   if (what === undefined) return;
   await refuseRecordsOfAnotherRun(records);
   const text = recipeText(recipe);
-  if (createHash('sha256').update(text).digest('hex') !== records.newest(RECIPE)!.sha256)
+  if (sha256(text) !== records.newest(RECIPE)!.sha256)
     throw new RunError(
       'ERR_RUN_DATA',
       `${join(directory, RECIPE)} ${what}: restore it, or give the recipe that the run began ` +
@@ -184,7 +206,10 @@ async function checkRecipe(
   const begun = await begunWith(directory, recipe);
   if (begun === 'same') return { resumed: true, extended: false };
   if (begun === 'unused')
-    for (const name of [RUN, GIVEN_PROMPTS]) rmSync(join(directory, name), { force: true });
+    for (const name of [RUN, GIVEN_PROMPTS]) {
+      await records.withdraw(name);
+      rmSync(join(directory, name), { force: true });
+    }
   await onDisk(join(directory, RECIPE), async () => {
     if (begun === 'extended') {
       // This comes first, because a run with a summary counts as finished.
@@ -287,9 +312,16 @@ export async function checkModel(
     },
   };
   const path = join(directory, RUN);
-  const write = (content: RunFile) =>
-    onDisk(path, () => records.write(RUN, `${JSON.stringify(content, null, 2)}\n`));
+  const textOf = (content: RunFile) => `${JSON.stringify(content, null, 2)}\n`;
+  const write = (content: RunFile) => onDisk(path, () => records.write(RUN, textOf(content)));
   if (!existsSync(path)) {
+    const known = records.newest(RUN);
+    if (known && !known.pruned && known.sha256 !== sha256(textOf(file)))
+      throw new RunError(
+        'ERR_RUN_DATA',
+        `${path} is missing, and recipe, model, inputs or versions are no longer what the run ` +
+          'began with: restore it from a copy, or choose another --out.',
+      );
     await write(file);
   } else {
     const before = readRunFile(path);
@@ -318,7 +350,7 @@ export async function checkModel(
   }
   // An artefact does not depend on the number of iterations after it.
   const digest = recipeDigest({ ...recipe, iterations: 1 });
-  const plan = createHash('sha256').update(`${digest} ${file.model.digest}`).digest('hex');
+  const plan = sha256(`${digest} ${file.model.digest}`);
   return { plan, digest: file.model.digest };
 }
 
@@ -339,6 +371,8 @@ function sourceChanged(
           `now ${shortly(now)}): bring that back, or choose another --out.`,
   );
 }
+
+const sha256 = (text: string): string => createHash('sha256').update(text).digest('hex');
 
 const shortly = (digest: string | undefined): string =>
   digest === undefined ? 'not a file' : `${digest.slice(0, 12)}…`;

@@ -6,6 +6,7 @@
 import { existsSync, statSync } from 'node:fs';
 import { dirname, join, relative, resolve, sep } from 'node:path';
 import { isStamped, setStamp, type Stamp } from '../files/stamps.js';
+import { lostRecords } from './directory.js';
 import { RunError } from './errors.js';
 import { takeLock } from './lock.js';
 import { readOwnText } from './own-files.js';
@@ -53,7 +54,7 @@ export async function damagesAtRest(directory: string, signal: AbortSignal): Pro
   }
   try {
     const records = await Records.look(directory, RUN_RECORDS);
-    if (!records) return [];
+    if (!records) return lostRecords(directory);
     const all = await verifyFiles(records, { checkpoints: false, signal });
     const finished = existsSync(join(directory, SUMMARY));
     return finished ? all : all.filter((damage) => hindersResume(records, damage));

@@ -46,6 +46,9 @@ const chained = (before: string, value: Entry | Header): string =>
     .update(before + JSON.stringify(value))
     .digest('hex');
 
+const lineOf = (value: Entry | Header, check: unknown): string =>
+  `${JSON.stringify({ ...value, check })}\n`;
+
 /** A file of the wrong size and more bytes than this is not read to find the difference. */
 const MUCH = 256 * 2 ** 20;
 
@@ -101,6 +104,7 @@ export class Records {
       if (i === 0 && of !== undefined && value.of !== undefined && value.of !== of)
         return undefined;
       const entry = value as unknown as Entry | Header;
+      if (lineOf(entry, check) !== `${line}\n`) throw damagedRecord(path, i + 1);
       if (check !== chained(records.last, entry) || (i === 0) !== 'of' in entry)
         throw damagedRecord(path, i + 1);
       records.last = check;
@@ -240,7 +244,7 @@ export class Records {
 
   private line(value: Entry | Header): string {
     this.last = chained(this.last, value);
-    return `${JSON.stringify({ ...value, check: this.last })}\n`;
+    return lineOf(value, this.last);
   }
 
   private remember(entry: Entry): void {

@@ -37,10 +37,12 @@ export class ReportWriter {
       await writeAtomic(join(this.directory, REPORT), reportHtml(this.directory));
     } catch (error) {
       if (!this.warned)
-        this.warn(`The report is not written: ${(error as Error).message} The run continues.`);
+        this.warn(`The report is not written: ${sentenceOf(error)} The run continues.`);
       this.warned = true;
     }
     const took = performance.now() - began;
     if (took > QUICK_MS) this.notBefore = performance.now() + took / SHARE;
   }
 }
+
+const sentenceOf = (error: unknown): string => `${(error as Error).message.replace(/\.$/, '')}.`;

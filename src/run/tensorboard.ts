@@ -41,6 +41,13 @@ export class EventFile {
   }
 }
 
+/** The whole event file of a run with these rows of metrics.jsonl. */
+export const eventFileOf = (rows: readonly MetricsRow[]): Buffer =>
+  Buffer.concat([
+    ...rows.slice(0, 1).map((row) => encodeVersion(row['perf/time'])),
+    ...rows.map((row) => encodeEvent(eventOf(row))),
+  ]);
+
 /**
  * Columns of a step become curves of their stage, `train/loss`; those of a phase keep their names.
  */

@@ -40,12 +40,14 @@ function usedMemory(device: string): number {
 }
 
 /**
- * A line of metrics.jsonl without its timing columns; a line that is not an object is unchanged.
+ * A line of metrics.jsonl without its timing columns; a line that is not as serialize() writes it
+ * is unchanged.
  */
 export function untimed(line: string): string {
   if (!line.includes(TIMING)) return line;
   try {
     const row = JSON.parse(line) as object;
+    if (serialize(row) !== `${line}\n`) return line;
     const kept = Object.entries(row).filter(([column]) => !column.startsWith(TIMING));
     return serialize(Object.fromEntries(kept)).trimEnd();
   } catch {

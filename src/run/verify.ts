@@ -8,10 +8,12 @@ import { basename, dirname, join, relative, sep } from 'node:path';
 import { ARTEFACT_COLUMNS } from '../data/columns.js';
 import { CARD } from './card.js';
 import { RunError } from './errors.js';
-import { readOwnText } from './own-files.js';
+import { readMetrics } from './metrics-log.js';
+import { readOwnBytes, readOwnText } from './own-files.js';
 import { parseRecipe, recipeDigest } from './recipe-file.js';
 import { digestFile, Records, RECORDS, type Entry } from './records.js';
-import { METRICS, RECIPE, RUN, SUMMARY } from './store.js';
+import { METRICS, RECIPE, RUN, SUMMARY, TENSORBOARD } from './store.js';
+import { eventFileOf } from './tensorboard.js';
 
 /** The owner that a run directory's records name. */
 export const RUN_RECORDS = 'run';
@@ -56,7 +58,11 @@ export async function verifyFiles(records: Records, options: VerifyOptions): Pro
     const what = await records.damage(file, { content, signal: options.signal });
     if (what !== undefined)
       found.push(
-        (await misplaced(records, file, options.signal)) ?? { file, what, remedy: remedyOf(file) },
+        (await misplaced(records, file, options.signal)) ?? {
+          file,
+          what,
+          remedy: isRemade(records, { file, what }) ? RUN_AGAIN : remedyOf(file),
+        },
       );
   }
   for (const file of unrecorded(records))
@@ -65,6 +71,8 @@ export async function verifyFiles(records: Records, options: VerifyOptions): Pro
       what: `is not one of the files that the run wrote, by ${RECORDS}`,
       remedy: `bring ${RECORDS} back if it is cut off, or ${takeAway(file)}`,
     });
+  if (existsSync(join(folder, SUMMARY)) && (await contradictsMetrics(records)))
+    found.push(OTHER_NUMBERS);
   for (const inProgress of foldersInProgress(folder))
     found.push(...(await verifyInProgress(folder, inProgress, options)));
   return found.sort((a, b) => (a.file < b.file ? -1 : 1));
@@ -87,7 +95,7 @@ export async function checkBeforeResume(
 
 /** Whether a run that is not finished would not make the file again by itself. */
 export const hindersResume = (records: Records, { file, what }: Damage): boolean =>
-  file !== METRICS && (!isMissing(what) || isPartOfWhole(records, file));
+  file !== METRICS && file !== TENSORBOARD && (!isMissing(what) || isPartOfWhole(records, file));
 
 /** @throws RunError if a file of the checkpoint `folder` is not as recorded */
 export async function verifyCheckpoint(
@@ -189,6 +197,20 @@ function damaged(directory: string, damages: readonly Damage[]): RunError {
   return new RunError('ERR_RUN_DATA', `${join(directory, file)} ${what}: ${remedy}.${more}`);
 }
 
+const OTHER_NUMBERS: Damage = {
+  file: TENSORBOARD,
+  what: `is damaged: it does not hold the numbers of ${METRICS}`,
+  remedy: takeAway(TENSORBOARD, 'make it again'),
+};
+
+/** Whether a finished run's TensorBoard file, which has no record, differs from its metrics. */
+async function contradictsMetrics(records: Records): Promise<boolean> {
+  const path = join(records.folder, TENSORBOARD);
+  const info = lstatSync(path, { throwIfNoEntry: false });
+  if (info === undefined || (await records.damage(METRICS)) !== undefined) return false;
+  return !info.isFile() || !readOwnBytes(path).equals(eventFileOf(readMetrics(records.folder)));
+}
+
 const OTHER_RUN: Damage = {
   file: RECORDS,
   what: `belongs to another run: ${RECIPE} and ${RUN} agree with each other but not with it`,
@@ -269,6 +291,12 @@ function remedyOf(file: string): string {
   return takeAway(files, 'make it again');
 }
 
+const RUN_AGAIN = 'run the same command again to make it again';
+
+/** Whether a resumed run makes a missing file again, though others of its stage are there. */
+const isRemade = (records: Records, { file, what }: Pick<Damage, 'file' | 'what'>): boolean =>
+  isMissing(what) && file !== RECIPE && file !== RUN && !isPartOfWhole(records, file);
+
 function takeAway(files: string, purpose?: string): string {
   return `remove ${files} and run the same command again${purpose ? ` to ${purpose}` : ''}`;
 }
@@ -309,8 +337,15 @@ function allFiles(directory: string): string[] {
   ];
 }
 
-const list = (folder: string): string[] =>
-  lstatSync(folder, { throwIfNoEntry: false })?.isDirectory() ? readdirSync(folder) : [];
+/** The names in a folder; none where there is no folder. */
+function list(folder: string): string[] {
+  try {
+    return lstatSync(folder).isDirectory() ? readdirSync(folder) : [];
+  } catch (error) {
+    if (['ENOENT', 'ENOTDIR'].includes((error as NodeJS.ErrnoException).code ?? '')) return [];
+    throw error;
+  }
+}
 
 /** All but the model card, which may be edited. */
 const checkpointFiles = (folder: string): string[] => list(folder).filter((name) => name !== CARD);
