@@ -9,7 +9,7 @@ import { endProcess, hasJoined, hasRanks } from '../engine/ranks.js';
 import { withoutSecrets } from '../files/secrets.js';
 import { Interrupted } from '../run/errors.js';
 import type { AddCommand, Cli } from './cli.js';
-import { outputOf, refuseOwnInput } from './output.js';
+import { outputOf, refuseNoFolder, refuseOwnInput } from './output.js';
 import { addBench } from './commands/bench.js';
 import { addChat } from './commands/chat.js';
 import { addCompletion } from './commands/completion.js';
@@ -166,7 +166,8 @@ function program(cli: Cli): Command {
     refuseRanks(action.name());
     const [written, given] = filesOf(action);
     refuseOwnInput(written, given);
-    if (!MAKES_FOLDER.includes(action.name())) written.forEach(outputOf);
+    const isFolder = MAKES_FOLDER.includes(action.name());
+    for (const path of written) (isFolder ? refuseNoFolder : outputOf)(path);
   });
   for (const sub of command.commands)
     sub

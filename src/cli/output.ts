@@ -174,15 +174,22 @@ export function completionRecord(completion: TextCompletion, top: boolean): obje
   };
 }
 
+/** @throws RunError if `path` cannot be the folder that a command makes */
+export function refuseNoFolder(path: string): void {
+  if (path === '') throw refusal('the result', 'its name is empty; name a folder');
+  if (path === '-') throw refusal(path, 'the result is a folder, not standard output; name one');
+}
+
 /**
- * Checks the folder of a new model, which is renamed into place when it is complete. @throws
- * RunError if it exists already
+ * The folder of a new model, which is renamed into place when it is complete, without a slash at
+ * its end. @throws RunError if it exists already
  */
-export async function checkNewFolder(path: string): Promise<void> {
-  if (path === '') throw refusal('the model', 'its name is empty; name a folder');
+export async function newFolder(given: string): Promise<string> {
+  refuseNoFolder(given);
+  const path = given.replace(/(?<=.)[/\\]+$/, '');
   const found = look(path, lstatSync);
-  if (found === undefined) return;
-  if (found.isDirectory() && (await readdir(path)).length === 0) return;
+  if (found === undefined) return path;
+  if (found.isDirectory() && (await readdir(path)).length === 0) return path;
   throw new RunError(
     'ERR_DISK',
     `${path} exists already and is not replaced: choose another --out.`,

@@ -17,7 +17,7 @@ import {
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, expect, it } from '@jest/globals';
-import { checkNewFolder, outputOf, writeOutput } from '../../src/cli/output.js';
+import { newFolder, outputOf, writeOutput } from '../../src/cli/output.js';
 import { readRecipe } from '../../src/cli/recipes.js';
 import { writeAtomic } from '../../src/run/store.js';
 import { cream } from '../support/cli.js';
@@ -75,7 +75,7 @@ it('a folder and a link to nothing are refused', async () => {
 it('links in a circle, a file in place of a folder and no name are one sentence', async () => {
   symlinkSync(at('circle'), at('circle'));
   writeFileSync(at('plain'), '');
-  for (const check of [outputOf, checkNewFolder]) {
+  for (const check of [outputOf, newFolder]) {
     const refused = async (path: string) => check(path);
     if (check === outputOf)
       await expect(refused(at('circle'))).rejects.toThrow(/circle: its links lead in a circle/);
@@ -86,10 +86,10 @@ it('links in a circle, a file in place of a folder and no name are one sentence'
 
 it("a new model's folder may be there if it is empty, and may not be a link", async () => {
   symlinkSync(at('folder'), at('folder-link'));
-  await checkNewFolder(at('folder'));
-  await checkNewFolder(at('new'));
+  await newFolder(at('folder'));
+  await newFolder(at('new'));
   for (const name of ['folder-link', 'dangling', 'old'])
-    await expect(checkNewFolder(at(name))).rejects.toThrow(/exists already/);
+    await expect(newFolder(at(name))).rejects.toThrow(/exists already/);
 });
 
 it('- is standard output, with nothing else on it', async () => {
@@ -219,4 +219,39 @@ it('nothing is written over what it is made from, whatever name it has', async (
 it('a result that cannot be written is refused before any work', async () => {
   const { code, stderr } = await cream('rank-eval', '--pairs', 'gone', '-o', at('folder'));
   expect([code, stderr]).toEqual([1, expect.stringContaining('it is a folder; name a file')]);
+});
+
+it('a folder may be named with a slash at its end, and is not standard output', async () => {
+  expect(await newFolder(`${at('to-be-made')}//`)).toBe(at('to-be-made'));
+  await expect(newFolder('/')).rejects.toThrow('/ exists already');
+  for (const [out, reason] of [
+    ['', 'its name is empty; name a folder'],
+    ['-', 'the result is a folder, not standard output; name one'],
+  ] as const)
+    for (const args of [
+      ['train', '--pairs', 'p', '--model', 'm'],
+      ['merge', '--adapter', 'a'],
+      ['run', 'quickstart'],
+      ['sweep', 's'],
+    ]) {
+      const { code, stderr } = await cream(...args, '-o', out);
+      expect([args[0], code, stderr]).toEqual([args[0], 1, expect.stringContaining(reason)]);
+    }
+});
+
+it('a completion that is listed twice is not scored twice', async () => {
+  const row = {
+    ...{ prompt_id: 'p', sample: 1, prompt: [{ role: 'user', content: 'a' }], completion: 'b' },
+    ...{ prompt_token_ids: [1], token_ids: [2], logprob: -1, finish_reason: 'eos' },
+  };
+  writeFileSync(at('twice.jsonl'), `${JSON.stringify(row)}\n`.repeat(2));
+  for (const args of [['score', '--base', at('model')], ['judge']]) {
+    const given = ['--completions', at('twice.jsonl'), '--model', at('model'), '-o', at('out')];
+    const { code, stderr } = await cream(...args, ...given);
+    expect([args[0], code, stderr]).toEqual([
+      args[0],
+      1,
+      expect.stringContaining('sample 1 of prompt "p" is listed twice in the completions'),
+    ]);
+  }
 });

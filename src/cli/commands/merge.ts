@@ -6,7 +6,7 @@ import { RunError } from '../../run/errors.js';
 import { requireRecorded } from '../../run/recorded.js';
 import { makeFolder } from '../../run/store.js';
 import { addSettings, ENGINE_KEYS, settingsFrom, type Cli } from '../cli.js';
-import { checkNewFolder } from '../output.js';
+import { newFolder } from '../output.js';
 import { withModel } from '../stage.js';
 import { printJson, printLine } from '../table.js';
 
@@ -30,7 +30,7 @@ export function addMerge(program: Command, cli: Cli): void {
     .option('--json', 'print the result as JSON');
   addSettings(command, ENGINE_KEYS).action(async (flags: Flags) => {
     const settings = settingsFrom(flags, ENGINE_KEYS);
-    await checkNewFolder(flags.out);
+    const out = await newFolder(flags.out);
     const { signal } = cli;
     const { path: adapter } = await resolveModel(flags.adapter, { signal });
     const base = flags.base ?? (await adapterBase(adapter))?.name;
@@ -45,11 +45,9 @@ export function addMerge(program: Command, cli: Cli): void {
       await language.model.loadAdapter(adapter);
       await language.model.merge({ signal });
       // A killed merge leaves its temporary folder, which the next call replaces.
-      await makeFolder(flags.out, (folder) =>
-        language.save(folder, { dtype: settings.dtype, signal }),
-      );
+      await makeFolder(out, (folder) => language.save(folder, { dtype: settings.dtype, signal }));
     });
-    if (flags.json) printJson({ directory: flags.out, dtype: settings.dtype });
-    else printLine(flags.out);
+    if (flags.json) printJson({ directory: out, dtype: settings.dtype });
+    else printLine(out);
   });
 }

@@ -34,7 +34,7 @@ import { onDisk, writeRecords } from '../../run/store.js';
 import { reversedPairs } from '../../run/warnings.js';
 import { trainingState } from '../../run/training-state.js';
 import { addSettings, ANSWER_KEYS, settingsFrom, type Cli } from '../cli.js';
-import { checkNewFolder } from '../output.js';
+import { newFolder } from '../output.js';
 import { readGivenRecords } from '../records.js';
 import { digestOf, showStage, withModel } from '../stage.js';
 import { printJson, printLine } from '../table.js';
@@ -93,13 +93,13 @@ export function addTrain(program: Command, cli: Cli): void {
       ],
     });
     const { train: training } = settings;
-    await checkNewFolder(flags.out);
+    const out = await newFolder(flags.out);
     const given = await readGiven(flags.pairs, settings, cli);
     const { model, dtype, device, seed, lora } = settings;
     const examples = 'pairs' in given ? given : { preferences: given.preferences.records };
     const plan = digestOf([model, flags.base, dtype, device, seed, training, lora, examples]);
-    const stateFolder = `${flags.out}.training`;
-    const unfinished = `${flags.out}.unfinished`;
+    const stateFolder = `${out}.training`;
+    const unfinished = `${out}.unfinished`;
     const state = trainingState(stateFolder, plan, cli.signal);
     const last = await withModel(settings.model, settings, cli, async (language) => {
       const pairs =
@@ -136,15 +136,15 @@ export function addTrain(program: Command, cli: Cli): void {
       );
       await writeRecords(join(unfinished, 'steps.jsonl'), steps);
       await writeCard(unfinished, cardOf(settings, flags.pairs, steps));
-      await onDisk(flags.out, async () => {
-        await rename(unfinished, flags.out);
-        await syncFolder(dirname(flags.out));
+      await onDisk(out, async () => {
+        await rename(unfinished, out);
+        await syncFolder(dirname(out));
       });
       await rm(stateFolder, { recursive: true, force: true });
       return steps.at(-1)!;
     });
-    if (flags.json) printJson({ directory: flags.out, last_step: last });
-    else printLine(flags.out);
+    if (flags.json) printJson({ directory: out, last_step: last });
+    else printLine(out);
   });
 }
 
