@@ -7,6 +7,7 @@
 import { existsSync } from 'node:fs';
 import type { CompletionRecord, SamplerCheckRecord, ScoreRecord } from '../../data/records.js';
 import { groupBy } from '../../data/group.js';
+import { DataError } from '../../data/jsonl.js';
 import type { DType, Model } from '../../engine/model.js';
 import { measureSampler } from '../../evaluate/iteration.js';
 import type { WorkHooks } from '../../lm/hooks.js';
@@ -30,9 +31,19 @@ export type Scorable = Pick<
 /** Completions of one prompt, whose tokens are computed once for all of them. */
 export type CompletionGroup = readonly CompletionRecord[];
 
-/** Groups by prompt id in order of first appearance. */
+/** Groups by prompt id in order of first appearance. @throws DataError for a sample listed twice */
 export function groupCompletions(completions: readonly CompletionRecord[]): CompletionGroup[] {
-  return groupBy(completions, ({ prompt_id }) => prompt_id);
+  const groups = groupBy(completions, ({ prompt_id }) => prompt_id);
+  for (const group of groups) {
+    const seen = new Set<number>();
+    const twice = group.find(({ sample }) => seen.size === seen.add(sample).size);
+    if (twice !== undefined)
+      throw new DataError(
+        `sample ${twice.sample} of prompt ${JSON.stringify(twice.prompt_id)} is listed twice in the ` +
+          'completions; a prompt id and a sample number identify one completion',
+      );
+  }
+  return groups;
 }
 
 export interface ScoreSettings {
