@@ -39,8 +39,8 @@ export function groupCompletions(completions: readonly CompletionRecord[]): Comp
     const twice = group.find(({ sample }) => seen.size === seen.add(sample).size);
     if (twice !== undefined)
       throw new DataError(
-        `sample ${twice.sample} of prompt ${JSON.stringify(twice.prompt_id)} is listed twice in the ` +
-          'completions; a prompt id and a sample number identify one completion',
+        `sample ${twice.sample} of prompt ${JSON.stringify(twice.prompt_id)} is listed twice in ` +
+          'the completions; a prompt id and a sample number identify one completion',
       );
   }
   return groups;
