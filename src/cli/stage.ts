@@ -7,14 +7,15 @@ import { loadModel, type LanguageModel } from '../lm/language-model.js';
 import { stoppable } from '../run/errors.js';
 import type { Recipe } from '../run/recipe.js';
 import {
-  counted,
   makeBlocks,
+  makeHere,
   progressOf,
   unitsOf,
   type BlockedStage,
 } from '../run/stages/stage.js';
 import { requireRecorded } from '../run/recorded.js';
 import { fetchSources } from '../run/sources.js';
+import { blocksOf, type Block } from '../run/store.js';
 import type { Cli } from './cli.js';
 import { outputOf, writeOutputRecords, type Output } from './output.js';
 import { modelProgress } from './progress.js';
@@ -119,11 +120,11 @@ async function throughPipe<Item, Made extends object>(
     cli,
     { stage: name, unit, total: unitsOf(stage) },
     async (hooks) => {
-      const make = counted(stage, hooks);
-      const all: Made[] = [];
-      for (let first = 0; first < items.length; first += size)
-        for (const record of await make(items.slice(first, first + size), first)) all.push(record);
-      return all;
+      const all: Made[][] = [];
+      const keep = ({ number }: Block<unknown>, records: Made[]) =>
+        Promise.resolve(void (all[number] = records));
+      await makeHere(stage, blocksOf(items, size), keep, hooks);
+      return all.flat();
     },
     note,
   );

@@ -19,11 +19,13 @@ import { evaluationInTraining, trainedPairs } from './stages/in-training.js';
 import { batchesAfter, takeStep, trainerParams, type Objective } from './stages/optimise.js';
 import { sftObjective } from './stages/sft.js';
 import { preferenceObjective } from './stages/train.js';
+import { unitsOf } from './stages/stage.js';
 import { digestFile } from './records.js';
 import { onDisk, RECIPE } from './store.js';
-import { Behind, madeKey, orderKey, takeUnit } from './team.js';
+import { overlapped } from './overlap.js';
+import { fairShare, madeKey, orderKey, takeUnit } from './team.js';
 import type { Failure, MadeUnit, Order } from './team.js';
-import { withMaker, type Maker } from './work.js';
+import { withMaker, type Making } from './work.js';
 
 const LOOK_MS = 1000;
 const FAREWELL_MS = 15_000;
@@ -162,11 +164,11 @@ class Follower {
     await this.make(key, units, (use) => withMaker(this.contextOf!(part), work, use));
   }
 
-  /** Makes units of a stage with the maker that `lend` gives. */
+  /** Makes units of a stage that `lend` gives. */
   private async make(
     key: string,
     units: number,
-    lend: (use: (make: Maker) => Promise<void>) => Promise<void>,
+    lend: (use: (stage: Making) => Promise<void>) => Promise<void>,
   ): Promise<void> {
     const stop = new AbortController();
     const timer = setInterval(() => {
@@ -176,7 +178,7 @@ class Follower {
       );
     }, LOOK_MS);
     try {
-      await lend((make) => this.makeUnits(make, units, key, stop.signal));
+      await lend((stage) => this.makeUnits(stage, units, key, stop.signal));
     } catch (error) {
       if (!stop.signal.aborted) throw error;
     } finally {
@@ -185,21 +187,28 @@ class Follower {
   }
 
   private async makeUnits(
-    make: Maker,
+    stage: Making,
     units: number,
     key: string,
     signal: AbortSignal,
   ): Promise<void> {
-    const sending = new Behind();
-    for (;;) {
-      signal.throwIfAborted();
+    const take = async () => {
       const unit = await takeUnit(this.ranks, key, units);
-      if (unit === undefined) return sending.end();
-      const items = JSON.parse(await this.ranks.await(`${key}/unit/${unit}`, signal)) as never[];
-      let tokens = 0;
-      const records = await make(items, { signal, progress: (_, now) => (tokens = now) });
-      await sending.next(() => this.send(key, { unit, tokens, records }));
-    }
+      if (unit === undefined) return undefined;
+      const text = await this.ranks.await(`${key}/unit/${unit}`, signal);
+      return { unit, items: JSON.parse(text) as never[] };
+    };
+    await overlapped<{ unit: number; items: never[] }, object[]>(
+      {
+        take,
+        units: ({ items }) => unitsOf(stage, items),
+        atOnce: await stage.atOnce?.(),
+        most: fairShare(units, this.ranks.place.size),
+      },
+      ({ items }, hooks) => stage.make(items, hooks),
+      ({ unit }, records, tokens) => this.send(key, { unit, tokens, records }),
+      { signal, progress: () => {} },
+    );
   }
 
   private async send(key: string, made: MadeUnit): Promise<void> {
@@ -269,7 +278,7 @@ class Follower {
           break;
         case 'make':
           await this.make(key, order.units, (use) =>
-            use((items, hooks) => objective.evaluation!.make(items, policy, hooks)),
+            use({ make: (items, hooks) => objective.evaluation!.make(items, policy, hooks) }),
           );
           break;
         case 'save weights':

@@ -113,8 +113,9 @@ const sample = z
         .max(1_000_000)
         .default(16)
         .describe(
-          'Prompts between two saves. A killed run loses at most the prompts since the last ' +
-            'save.',
+          'Prompts that are saved together, as a block. The next block begins once fewer than ' +
+            '`max_num_seqs` completions are unfinished; a killed run loses the blocks that it ' +
+            'was working on.',
         ),
     ),
     max_num_seqs: z

@@ -117,19 +117,23 @@ export interface Blocks<Item, Made> extends Artefact {
   items: readonly Item[];
   /** Items of one block. */
   size: number;
-  /** The records of one block; `first` is the index of its first item. */
-  make: (items: readonly Item[], first: number) => Promise<Made[]>;
-  /** Makes the blocks that are not on disk and saves each, in any order; one by one if absent. */
-  makeAll?: (missing: readonly Block<Item>[], save: SaveBlock<Made>) => Promise<void>;
+  /** Makes the blocks that are not on disk and saves each, one after the other in any order. */
+  make: (missing: readonly Block<Item>[], save: SaveBlock<Made>) => Promise<void>;
 }
 
 /** Items that are saved together. */
 export interface Block<Item> {
   /** Its number in the artefact. */
   number: number;
-  /** Index of its first item. */
-  first: number;
   items: readonly Item[];
+}
+
+/** Cuts items into blocks of `size`. */
+export function blocksOf<Item>(items: readonly Item[], size: number): Block<Item>[] {
+  return Array.from({ length: Math.ceil(items.length / size) }, (_, number) => ({
+    number,
+    items: items.slice(number * size, (number + 1) * size),
+  }));
 }
 
 export type SaveBlock<Made> = (block: Block<unknown>, records: Made[]) => Promise<void>;
@@ -147,26 +151,24 @@ export async function inBlocks<Item, Made extends object>({
   ready = () => Promise.resolve(),
   write = (records) => writeRecords(path, records),
   make,
-  makeAll = async (missing, save) => {
-    for (const block of missing) await save(block, await make(block.items, block.first));
-  },
 }: Blocks<Item, Made>): Promise<Made[]> {
   if (existsSync(path) && !replace) return readRecords<Made>(path);
   const parts = `${path}.parts`;
   const saved = await onDisk(parts, () => openParts(parts, plan));
   const made: Made[][] = [];
   const missing: Block<Item>[] = [];
-  for (let first = 0, number = 0; first < items.length; first += size, number++) {
+  for (const block of blocksOf(items, size)) {
+    const { number } = block;
     const name = partName(number);
     const part = join(parts, name);
     if (!saved.newest(name) || !existsSync(part)) {
-      missing.push({ number, first, items: items.slice(first, first + size) });
+      missing.push(block);
       continue;
     }
     await saved.demand(name, `remove it and run the same command again to make it again`);
     made[number] = await readRecords<Made>(part);
   }
-  await makeAll(missing, async ({ number }, records) => {
+  await make(missing, async ({ number }, records) => {
     const name = partName(number);
     await ready();
     await onDisk(join(parts, name), () => saved.write(name, toJsonl(records)));
@@ -195,10 +197,9 @@ export function remainingItems<Item>(
   size: number,
 ): Item[] {
   if (existsSync(path) && !replace) return [];
-  const blocks = Array.from({ length: Math.ceil(items.length / size) }, (_, block) => block);
-  return blocks
-    .filter((block) => !existsSync(join(`${path}.parts`, partName(block))))
-    .flatMap((block) => items.slice(block * size, (block + 1) * size));
+  return blocksOf(items, size)
+    .filter(({ number }) => !existsSync(join(`${path}.parts`, partName(number))))
+    .flatMap((block) => block.items);
 }
 
 const partName = (block: number): string => `${String(block).padStart(5, '0')}.jsonl`;

@@ -11,11 +11,12 @@ import type { RankPlace, Ranks } from '../engine/ranks.js';
 import type { WorkHooks } from '../lm/hooks.js';
 import type { Part } from './context.js';
 import type { RunEvent } from './events.js';
+import { overlapped } from './overlap.js';
 import { threadsOf } from './placement.js';
 import type { Recipe } from './recipe.js';
 import type { Digest } from './records.js';
 import type { Block, Phase, SaveBlock } from './store.js';
-import type { BlockedStage } from './stages/stage.js';
+import { unitsOf, type BlockedStage } from './stages/stage.js';
 import type { Work } from './work.js';
 
 export type Order =
@@ -147,19 +148,18 @@ export class Team {
     stage: BlockedStage<Item, Made>,
     collected: Collector<Item, Made>,
   ): Promise<void> {
-    const saving = new Behind();
-    try {
-      for (;;) {
-        collected.hooks.signal.throwIfAborted();
-        const i = await takeUnit(this.ranks, key, collected.units.length);
-        if (i === undefined) return;
-        const { hooks, spent } = collected.own();
-        const made = await stage.make(collected.units[i]!.items, hooks);
-        await saving.next(() => collected.add(i, made, spent(), true));
-      }
-    } finally {
-      await saving.end();
-    }
+    const { units } = collected;
+    await overlapped<number, Made[]>(
+      {
+        take: () => takeUnit(this.ranks, key, units.length),
+        units: (i) => unitsOf(stage, units[i]!.items),
+        atOnce: await stage.atOnce?.(),
+        most: fairShare(units.length, this.size),
+      },
+      (i, hooks) => stage.make(units[i]!.items, hooks),
+      (i, made) => collected.keep(i, made),
+      { ...collected.hooks, progress: (done, tokens) => collected.own(done, tokens) },
+    );
   }
 
   private async collect<Item, Made extends object>(
@@ -253,22 +253,8 @@ export async function takeUnit(
   return next > units ? undefined : next - 1;
 }
 
-/** Work that goes on beside the next unit, one after the other: saving or sending records. */
-export class Behind {
-  private work: Promise<void> = Promise.resolve();
-
-  /** Begins `work` once the work before it is done. @throws the error of the work before */
-  async next(work: () => Promise<void>): Promise<void> {
-    await this.work;
-    this.work = work();
-    this.work.catch(() => {}); // thrown by the next call
-  }
-
-  /** Waits for the last work. @throws its error */
-  end(): Promise<void> {
-    return this.work;
-  }
-}
+/** Most units that a rank makes at once, so that it takes none from ranks that begin later. */
+export const fairShare = (units: number, ranks: number): number => Math.ceil(units / ranks);
 
 /** Cuts blocks into units: whole blocks if there are many, parts of a block if there are few. */
 export function cut<Item>(missing: readonly Block<Item>[], ranks: number): Unit<Item>[] {
@@ -285,8 +271,9 @@ export function cut<Item>(missing: readonly Block<Item>[], ranks: number): Unit<
 /** Puts the records of units together, in their order, and counts the progress of all ranks. */
 class Collector<Item, Made extends object> {
   private readonly made: (Made[] | undefined)[];
-  private done: number;
-  private running = { done: 0, tokens: 0 };
+  /** Units of progress and tokens: of what was there before and the other ranks, and of rank 0. */
+  private readonly others: { done: number; tokens: number };
+  private here = { done: 0, tokens: 0 };
   private saving: Promise<void> = Promise.resolve();
   private left: number;
   /** Resolves once every unit is there and every block is saved. */
@@ -298,32 +285,33 @@ class Collector<Item, Made extends object> {
     readonly units: readonly Unit<Item>[],
     private readonly save: SaveBlock<Made>,
     readonly hooks: WorkHooks,
-    private tokens: number,
+    tokens: number,
   ) {
     this.made = units.map(() => undefined);
     this.left = units.length;
     this.complete = new Promise((resolve) => (this.resolveComplete = resolve));
     const missing = units.flatMap(({ items }) => items);
-    this.done = this.unitsOf(stage.items) - this.unitsOf(missing);
+    this.others = { done: unitsOf(stage) - unitsOf(stage, missing), tokens };
   }
 
-  /** Hooks for a unit that rank 0 makes, and the tokens that it has taken. */
-  own(): { hooks: WorkHooks; spent: () => number } {
-    const progress = (done: number, tokens: number) => {
-      this.running = { done, tokens };
-      this.report();
-    };
-    return { hooks: { signal: this.hooks.signal, progress }, spent: () => this.running.tokens };
-  }
-
-  /** Adds the records of unit i; `tokens` were computed for them. */
-  async add(i: number, made: Made[], tokens: number, isOwn = false): Promise<void> {
-    const { block, items } = this.units[i]!;
-    this.made[i] = made;
-    this.done += this.unitsOf(items);
-    this.tokens += tokens;
-    if (isOwn) this.running = { done: 0, tokens: 0 };
+  /** The progress of rank 0's units. */
+  own(done: number, tokens: number): void {
+    this.here = { done, tokens };
     this.report();
+  }
+
+  /** Adds the records of unit i from another rank; `tokens` were computed for them. */
+  async add(i: number, made: Made[], tokens: number): Promise<void> {
+    this.others.done += unitsOf(this.stage, this.units[i]!.items);
+    this.others.tokens += tokens;
+    this.report();
+    await this.keep(i, made);
+  }
+
+  /** Keeps the records of unit i, and saves its block once all of it is there. */
+  async keep(i: number, made: Made[]): Promise<void> {
+    const { block } = this.units[i]!;
+    this.made[i] = made;
     const own = this.units.flatMap((unit, j) => (unit.block === block ? [j] : []));
     if (own.every((j) => this.made[j])) {
       const records = own.flatMap((j) => this.made[j]!);
@@ -334,10 +322,7 @@ class Collector<Item, Made extends object> {
   }
 
   private report(): void {
-    this.hooks.progress(this.done + this.running.done, this.tokens + this.running.tokens);
-  }
-
-  private unitsOf(items: readonly Item[]): number {
-    return items.reduce((sum, item) => sum + (this.stage.units?.(item) ?? 1), 0);
+    const { others, here } = this;
+    this.hooks.progress(others.done + here.done, others.tokens + here.tokens);
   }
 }

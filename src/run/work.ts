@@ -9,6 +9,7 @@ import { mismatchedScoringOf } from './stages/mismatched.js';
 import { judgingOf } from './stages/reward.js';
 import { samplingOf } from './stages/sample.js';
 import { scoringOf, type CompletionGroup } from './stages/score.js';
+import type { BlockedStage } from './stages/stage.js';
 import { samplingFrom, type Origin } from './temporal.js';
 
 /** A description of work that rank 0 sends to the other ranks. */
@@ -24,25 +25,27 @@ export type Work =
   /** Rewards by the recipe's reward model. */
   | { stage: 'reward' };
 
-/** Makes the records of some items of a stage, which come from JSON. */
-export type Maker = (items: never[], hooks: WorkHooks) => Promise<object[]>;
+/** The part of a stage that another rank executes; its items come from JSON. */
+export interface Making extends Pick<BlockedStage<never, object>, 'atOnce' | 'units'> {
+  make: (items: never[], hooks: WorkHooks) => Promise<object[]>;
+}
 
-/** Calls `use` with the maker of `work`; what it loads for this work alone is freed afterwards. */
+/** Calls `use` with the stage of `work`; what it loads for this work alone is freed afterwards. */
 export async function withMaker(
   run: WorkContext,
   work: Exclude<Work, { stage: 'evaluate in training' }>,
-  use: (make: Maker) => Promise<void>,
+  use: (stage: Making) => Promise<void>,
 ): Promise<void> {
-  if (work.stage !== 'reward') return use((await stageOf(run, work)).make);
+  if (work.stage !== 'reward') return use(await stageOf(run, work));
   await withRewardModel(run, (score) =>
-    use((groups: CompletionGroup[], hooks) => score(groups.flat(), hooks)),
+    use({ make: (groups: CompletionGroup[], hooks) => score(groups.flat(), hooks) }),
   );
 }
 
 async function stageOf(
   run: WorkContext,
   work: Exclude<Work, { stage: 'reward' | 'evaluate in training' }>,
-): Promise<{ make: Maker }> {
+): Promise<Making> {
   switch (work.stage) {
     case 'sample':
       return samplingOf(run, work.t, []);

@@ -95,7 +95,7 @@ describe('what comes from a model whose checkpoint is being written', () => {
     let computed = () => {};
     const first = new Promise<void>((resolve) => (computed = resolve));
     const blocks = run.blocks({ phase: 1, stage: 'evaluate' }, 'answers.jsonl', {
-      items: [1, 2],
+      items: [1, 2, 3],
       size: 1,
       unit: 'items',
       make: (items) => {
@@ -109,13 +109,13 @@ describe('what comes from a model whose checkpoint is being written', () => {
     expect(existsSync(run.file(1, 'gold.jsonl'))).toBe(true);
     await first;
     await sleep(50);
-    // Computed, but neither a block nor a file of it is there.
-    expect(order).toEqual(['make 1']);
+    // Computed, but neither a block nor a file of it is there; one more block waits for it.
+    expect(order).toEqual(['make 1', 'make 2']);
     expect(run.records.all().map(({ file }) => file)).toEqual(['iteration-1/gold.jsonl']);
     expect(existsSync(run.file(1, 'answers.jsonl.parts/00000.jsonl'))).toBe(false);
     finish();
     await Promise.all([blocks, written]);
-    expect(order).toEqual(['make 1', 'make 2']);
+    expect(order).toEqual(['make 1', 'make 2', 'make 3']);
     expect(run.records.all().map(({ file }) => file)).toEqual(
       ['answers', 'gold', 'noise'].map((name) => `iteration-1/${name}.jsonl`),
     );

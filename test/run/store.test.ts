@@ -8,6 +8,8 @@ import {
   remainingItems,
   writeAtomic,
   writeRecords,
+  type Block,
+  type SaveBlock,
 } from '../../src/run/store.js';
 import { trainingState, type Stateful } from '../../src/run/training-state.js';
 import { digestFile } from '../../src/run/records.js';
@@ -81,10 +83,18 @@ describe('a stage in blocks', () => {
     items,
     size: 3,
     plan,
-    make: async (block: readonly { id: number }[], first: number) => {
-      if (first >= stopAt) throw new Error('killed');
-      made.push(block.map((item) => item.id));
-      return block.map((item) => ({ square: item.id ** 2 }));
+    make: async (
+      missing: readonly Block<{ id: number }>[],
+      save: SaveBlock<{ square: number }>,
+    ) => {
+      for (const block of missing) {
+        if (block.items[0]!.id >= stopAt) throw new Error('killed');
+        made.push(block.items.map((item) => item.id));
+        await save(
+          block,
+          block.items.map((item) => ({ square: item.id ** 2 })),
+        );
+      }
     },
   });
 

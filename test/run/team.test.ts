@@ -1,7 +1,7 @@
 /** How rank 0 deals the units of a stage, collects them, and what it asks of the ranks' store. */
 import { expect, it } from '@jest/globals';
 import type { Ranks } from '../../src/engine/ranks.js';
-import { Behind, cut, madeKey, takeUnit, Team } from '../../src/run/team.js';
+import { cut, madeKey, takeUnit, Team } from '../../src/run/team.js';
 import type { BlockedStage } from '../../src/run/stages/stage.js';
 import type { Block } from '../../src/run/store.js';
 
@@ -65,8 +65,8 @@ const stage = (
   work: () => Promise.resolve({ stage: 'sample', t: 1 }),
 });
 const blocks: Block<number>[] = [
-  { number: 0, first: 0, items: [1, 2, 3, 4] },
-  { number: 1, first: 4, items: [5, 6, 7, 8] },
+  { number: 0, items: [1, 2, 3, 4] },
+  { number: 1, items: [5, 6, 7, 8] },
 ];
 const hooks = { signal: new AbortController().signal, progress: () => {} };
 const own = (items: readonly number[]) => items.map((item) => ({ item, by: 'rank 0' }));
@@ -140,21 +140,4 @@ it('cuts few blocks into four parts per rank, and deals many as they are', () =>
   expect(sizes(blocks, 2)).toEqual([1, 1, 1, 1, 1, 1, 1, 1]);
   const many = Array.from({ length: 8 }, (_, i) => ({ number: i, first: 0, items: [1, 2, 3] }));
   expect(sizes(many, 2)).toEqual(Array(8).fill(3));
-});
-
-it('works behind the caller in order, and throws what failed', async () => {
-  const behind = new Behind();
-  const log: string[] = [];
-  const part = (name: string) => async () => {
-    log.push(`${name} begins`);
-    await new Promise((resolve) => setTimeout(resolve, 5));
-    log.push(`${name} ends`);
-    if (name === 'b') throw new Error('b failed');
-  };
-  await behind.next(part('a'));
-  await behind.next(part('b'));
-  expect(log).toEqual(['a begins', 'a ends', 'b begins']);
-  await expect(behind.end()).rejects.toThrow('b failed');
-  await expect(behind.next(part('c'))).rejects.toThrow('b failed');
-  expect(log).not.toContain('c begins');
 });

@@ -14,7 +14,7 @@ import type { RunContext, WorkContext } from '../context.js';
 import { promptKey } from '../keys.js';
 import type { Recipe } from '../recipe.js';
 import type { Phase } from '../store.js';
-import type { BlockedStage } from './stage.js';
+import { sequencesAtOnce, type BlockedStage } from './stage.js';
 
 export interface EvaluateSettings extends Pick<
   Recipe['evaluate'],
@@ -39,11 +39,15 @@ export function evaluateStage(
   policy: () => Promise<LanguageModel>,
   recipe: Recipe,
 ): BlockedStage<Question, AnswerRecord> {
+  const settings = evaluateSettings(recipe);
   return {
     items: questions,
     size: recipe.evaluate.save_prompts,
     unit: 'questions',
-    make: async (block, hooks) => evaluate(block, await policy(), evaluateSettings(recipe), hooks),
+    make: async (block, hooks) => evaluate(block, await policy(), settings, hooks),
+    ...(settings.method === 'generate' && {
+      atOnce: () => sequencesAtOnce(policy, settings.max_num_seqs),
+    }),
     note: accuracyNote,
   };
 }

@@ -174,7 +174,7 @@ function shared<Item, Made extends object>(
       };
       let all: Made[] = [];
       const keep = (_: unknown, made: Made[]) => Promise.resolve(void (all = made));
-      await makeAll(stage, [{ number: 0, first: 0, items }], keep, hooks);
+      await makeAll(stage, [{ number: 0, items }], keep, hooks);
       return columns(all);
     },
   };

@@ -9,7 +9,7 @@ import type { RunContext, WorkContext } from '../context.js';
 import { mapInSlices } from '../../lm/slices.js';
 import { promptKey } from '../keys.js';
 import type { Recipe } from '../recipe.js';
-import type { BlockedStage } from './stage.js';
+import { sequencesAtOnce, type BlockedStage } from './stage.js';
 
 export type SampleSettings = Recipe['sample'] & { seed: number; iteration: number };
 
@@ -25,6 +25,7 @@ export function sampleStage(
     unit: 'completions',
     units: () => settings.samples,
     make: async (block, hooks) => sample(block, await policy(), settings, hooks),
+    atOnce: () => sequencesAtOnce(policy, settings.max_num_seqs),
     note: (made) => `mean length ${mean(made.map((c) => c.token_ids.length))!.toFixed(0)} tokens`,
   };
 }

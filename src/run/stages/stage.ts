@@ -1,5 +1,10 @@
 /** Shared by all stages: cancellation, progress, and work that is saved block by block. */
+import { engineInfo } from '../../engine/addon.js';
+import type { Model } from '../../engine/model.js';
+import { CPU_AUTO } from '../../engine/requests.js';
 import type { WorkHooks } from '../../lm/hooks.js';
+import type { LanguageModel } from '../../lm/language-model.js';
+import { overlapped } from '../overlap.js';
 import { inBlocks, remainingItems, type Artefact, type Block, type SaveBlock } from '../store.js';
 import type { Work } from '../work.js';
 
@@ -15,6 +20,11 @@ export interface BlockedStage<Item, Made extends object> {
   unit: string;
   units?: (item: Item) => number;
   make: (items: readonly Item[], hooks: WorkHooks) => Promise<Made[]>;
+  /**
+   * Sequences that are decoded together: the next block begins once fewer units than this are
+   * unfinished. If absent or undefined, blocks are made one after the other.
+   */
+  atOnce?: () => Promise<number | undefined>;
   /** Describes the work for other ranks, before the first block. If absent, rank 0 does all. */
   work?: (hooks: WorkHooks) => Promise<Work>;
   /** A short summary of the result, for the stage's last line. */
@@ -22,8 +32,8 @@ export interface BlockedStage<Item, Made extends object> {
 }
 
 /** Units of `some` items of a stage; default all. */
-export function unitsOf<Item, Made extends object>(
-  { items, units = () => 1 }: BlockedStage<Item, Made>,
+export function unitsOf<Item>(
+  { items = [], units = () => 1 }: { items?: readonly Item[]; units?: (item: Item) => number },
   some = items,
 ): number {
   return some.reduce((total, item) => total + units(item), 0);
@@ -52,40 +62,66 @@ export function makeBlocks<Item, Made extends object>(
   stage: BlockedStage<Item, Made>,
   artefact: Artefact,
   hooks: WorkHooks,
-  makeAll?: MakeBlocks,
+  makeAll: MakeBlocks = makeHere,
 ): Promise<Made[]> {
   const { items, size } = stage;
-  const make = counted(stage, hooks);
-  if (!makeAll || !stage.work) return inBlocks({ ...artefact, items, size, make });
   return inBlocks<Item, Made>({
     ...artefact,
     items,
     size,
-    make,
-    makeAll: (missing, save) => makeAll(stage, missing, save, hooks),
+    make: (missing, save) => (stage.work ? makeAll : makeHere)(stage, missing, save, hooks),
   });
 }
 
-/**
- * `make` of a stage, called for one block after the other: its progress continues from the blocks
- * before. `first` is the index of a block's first item; blocks may be missing.
- */
-export function counted<Item, Made extends object>(
-  { items, units = () => 1, make }: BlockedStage<Item, Made>,
+/** Makes blocks in this process; progress continues from the blocks that are not missing. */
+export async function makeHere<Item, Made extends object>(
+  stage: BlockedStage<Item, Made>,
+  missing: readonly Block<Item>[],
+  save: SaveBlock<Made>,
   hooks: WorkHooks,
-): (block: readonly Item[], first: number) => Promise<Made[]> {
-  let at = 0;
-  let done = 0;
-  let tokensBefore = 0;
-  let tokens = 0;
-  return async (block, first) => {
-    hooks.signal.throwIfAborted();
-    for (; at < first; at++) done += units(items[at]!);
-    tokensBefore += tokens;
-    tokens = 0;
-    return make(block, {
-      signal: hooks.signal,
-      progress: (now, spent) => hooks.progress(done + now, tokensBefore + (tokens = spent)),
-    });
-  };
+): Promise<void> {
+  if (missing.length === 0) return;
+  const before =
+    unitsOf(stage) -
+    unitsOf(
+      stage,
+      missing.flatMap(({ items }) => items),
+    );
+  const left = missing.values();
+  await overlapped<Block<Item>, Made[]>(
+    {
+      take: () => Promise.resolve(left.next().value),
+      units: ({ items }) => unitsOf(stage, items),
+      atOnce: await stage.atOnce?.(),
+    },
+    ({ items }, its) => stage.make(items, its),
+    save,
+    { ...hooks, progress: (done, tokens) => hooks.progress(before + done, tokens) },
+  );
+}
+
+/** Most sequences that `max_num_seqs: auto` decodes together on a GPU: native/engine/plan.cpp. */
+const GPU_SEQS = 512;
+
+/**
+ * The sequences that `policy` decodes together with this `max_num_seqs`, if memory allows;
+ * undefined where the bits of a sequence depend on the others (docs/determinism.md): then blocks
+ * keep apart, so that a run repeats byte for byte.
+ */
+export async function sequencesAtOnce(
+  policy: () => Promise<LanguageModel>,
+  limit: number | 'auto',
+): Promise<number | undefined> {
+  const { model } = await policy();
+  if (!isBatchInvariant(model)) return undefined;
+  if (limit !== 'auto') return limit;
+  return model.device === 'cpu' ? CPU_AUTO.maxNumSeqs : GPU_SEQS;
+}
+
+/** Whether a sequence has the same bits whatever is computed beside it. */
+function isBatchInvariant({ device, dtype, config }: Model): boolean {
+  const { headDim, hiddenSize, intermediateSize, vocabSize } = config;
+  if (device === 'cpu') return engineInfo().cpu.level !== 'plain ATen' && headDim % 16 === 0;
+  const sides = [hiddenSize, intermediateSize, vocabSize];
+  return dtype === 'bfloat16' && headDim <= 128 && sides.every((side) => side % 8 === 0);
 }
