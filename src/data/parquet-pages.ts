@@ -200,9 +200,10 @@ function checkPlain({ path, column }: Leaf, count: number, bytes: number): void 
 }
 
 function unpack(column: ColumnMetaData, bytes: Uint8Array, length: number): Uint8Array {
-  const decompress = COMPRESSORS[column.codec];
-  const made = column.codec === 'UNCOMPRESSED' ? bytes : decompress?.(bytes, length);
-  if (made === undefined) throw new Error(`its compression ${column.codec} is not read`);
+  const { codec }: { codec?: keyof typeof COMPRESSORS } = column; // damage may leave none
+  const made = codec === 'UNCOMPRESSED' ? bytes : codec && COMPRESSORS[codec]?.(bytes, length);
+  if (made === undefined)
+    throw new Error(codec ? `its compression ${codec} is not read` : 'its compression is unknown');
   if (made.length !== length)
     throw new Error(`a page unpacks to ${made.length} bytes, not ${length}`);
   return made;

@@ -89,25 +89,32 @@ async function* readGroups(
 }
 
 async function readMetadata(bytes: AsyncBuffer, name: string): Promise<FileMetaData> {
-  let metadata: FileMetaData;
   try {
-    metadata = parquetMetadata(await readFooter(bytes, name), { geoparquet: false });
+    const metadata = parquetMetadata(await readFooter(bytes, name), { geoparquet: false });
+    checkMetadata(metadata, bytes.byteLength, name);
+    refuseTwins(metadata.schema, name);
+    return metadata;
   } catch (cause) {
     if (cause instanceof DataError) throw cause;
-    throw new DataError(
-      `${name} is a damaged Parquet file (${(cause as Error).message}); fetch it again`,
-      { cause },
-    );
+    throw new DataError(`${name} is a damaged Parquet file (${reasonOf(cause)}); fetch it again`, {
+      cause,
+    });
   }
-  checkMetadata(metadata, bytes.byteLength, name);
-  refuseTwins(metadata.schema, name);
-  return metadata;
+}
+
+/** What the decoder says is wrong. Where damaged bytes lead it astray, its errors say nothing. */
+function reasonOf(cause: unknown): string {
+  const { name, message } = cause as Error;
+  return ['TypeError', 'RangeError', 'SyntaxError'].includes(name)
+    ? 'its parts contradict each other'
+    : message;
 }
 
 /** @throws DataError where two columns have one name, of which only one could be read */
 function refuseTwins(schema: readonly SchemaElement[], name: string): void {
   const seen = new Set<string>();
   for (const column of topLevelOf(schema)) {
+    if (typeof column !== 'string') throw new Error('a column has no name');
     if (seen.has(column))
       throw new DataError(
         `${name}: two columns are called ${JSON.stringify(column)}; rename one of them`,
@@ -165,7 +172,7 @@ async function readColumn({
     });
   } catch (cause) {
     throw new DataError(
-      `${where}: damaged or not readable (${(cause as Error).message}); fetch the file ` +
+      `${where}: damaged or not readable (${reasonOf(cause)}); fetch the file ` +
         'again, or write it again, for example with pyarrow',
       { cause },
     );

@@ -1,7 +1,7 @@
 /**
  * Malicious pages and footers: each claim that a decoder would trust is refused before decoding.
  */
-import { writeFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from '@jest/globals';
 import type { ColumnMetaData, SchemaElement } from 'hyparquet';
@@ -231,5 +231,31 @@ describe('headers', () => {
       name: 'DataError',
       message: expect.stringMatching(message),
     });
+  });
+});
+
+describe('a file with one wrong byte', () => {
+  const FOOTER = 1500; // bytes at the end, all of which are tried
+  const good = readFileSync(new URL('../golden/parquet/snappy-1.parquet', import.meta.url));
+
+  it.each([0x15, 0xff])('%d is read or refused in words of its own', async (byte) => {
+    let refused = 0;
+    let at = 0;
+    for (; at < good.length; at += at < good.length - FOOTER ? 31 : 1) {
+      const bytes = Uint8Array.from(good);
+      bytes[at] = byte;
+      const path = join(folder, 'flipped.parquet');
+      writeFileSync(path, bytes);
+      try {
+        await readRows(path);
+      } catch (error) {
+        refused++;
+        expect(error).toMatchObject({ name: 'DataError' });
+        expect((error as Error).message).not.toMatch(
+          /reading '|is not a function|undefined|DataView|Invalid array|BigInt|iterable/,
+        );
+      }
+    }
+    expect(refused).toBeGreaterThan(100);
   });
 });
