@@ -4,9 +4,18 @@
  */
 import zlib, { brotliDecompressSync, gunzipSync } from 'node:zlib';
 import type { Compressors } from 'hyparquet';
-import { compressors } from 'hyparquet-compressors';
 
 type Decompress = (input: Uint8Array, length: number) => Uint8Array;
+
+let loaded: Compressors = {};
+
+/**
+ * Loads the decompressors of SNAPPY and ZSTD, which COMPRESSORS needs. They are WebAssembly, which
+ * takes 10 GB of address space, so that a process loads them only to read a Parquet file.
+ */
+export async function loadCompressors(): Promise<void> {
+  loaded = (await import('hyparquet-compressors')).compressors;
+}
 
 /** Node has its own decompressor from 22.15 on. */
 const nativeZstd = (
@@ -25,7 +34,7 @@ export const COMPRESSORS: Compressors = {
   SNAPPY: bounded((input, length) => {
     if (snappyLength(input) !== length)
       throw new Error('a snappy page has another length than its header says');
-    return compressors.SNAPPY!(input, length);
+    return loaded.SNAPPY!(input, length);
   }),
   GZIP: bounded((input, length) => gunzipSync(input, { maxOutputLength: length })),
   BROTLI: bounded((input, length) => brotliDecompressSync(input, { maxOutputLength: length })),
@@ -33,7 +42,7 @@ export const COMPRESSORS: Compressors = {
     if (nativeZstd) return nativeZstd(input, { maxOutputLength: length });
     if (zstdBlocks(input) > 4 * Math.ceil(length / ZSTD_BLOCK) + 64)
       throw new Error('a zstd page unpacks to more than its header says');
-    return compressors.ZSTD!(input, length);
+    return loaded.ZSTD!(input, length);
   }),
   LZ4_RAW: bounded(lz4),
 };

@@ -26,7 +26,7 @@ import {
   topLevelOf,
   type ColumnBytes,
 } from './parquet-check.js';
-import { COMPRESSORS } from './parquet-codecs.js';
+import { COMPRESSORS, loadCompressors } from './parquet-codecs.js';
 import { DataError, unreadable } from './jsonl.js';
 import { readerOf, withoutDecimals } from './parquet-values.js';
 
@@ -47,6 +47,13 @@ export interface ParquetFile {
 
 /** Opens `path`; `name` is used in error messages. @throws DataError, as do the groups */
 export async function openParquet(path: string, name: string): Promise<ParquetFile> {
+  await loadCompressors().catch((cause: unknown) => {
+    throw new DataError(
+      `${name} cannot be read: its decompressors do not fit the address space of this process ` +
+        `(${(cause as Error).message}); raise its limit (ulimit -v), or give JSON lines`,
+      { cause },
+    );
+  });
   const file = await openRegular(path).catch((cause: unknown) => {
     throw unreadable(name, cause);
   });

@@ -242,6 +242,7 @@ function demonstrationParts(line: Row): {
           `${where}: "${whole}" ends with an answer and "${other}" is another; say with columns ` +
             `that the first counts (${whole}=${whole}), or remove one of them`,
         );
+      refuseUndesirable(line, whole);
       return {
         found: { messages: messages.slice(0, -1), used: [whole] },
         completion: messages.slice(-1),
@@ -305,16 +306,20 @@ function refuseUntrained(turns: unknown, place: string): void {
     );
 }
 
-/** @throws DataError for a row of TRL's unpaired preferences whose completion is a bad one */
+/** Columns that mark unpaired preferences as good or bad: TRL's, and LLaMA-Factory's. */
+const MARKS = ['label', 'kto_tag'];
+
+/** @throws DataError for a row of unpaired preferences whose completion is a bad one */
 function refuseUndesirable({ value, where }: Row, answer: string): void {
-  const { label } = value;
-  const isBad =
-    /^(?:false|bad|rejected|undesirable)$/i.test(String(label)) ||
-    (String(label) === '0' && answer === 'completion');
-  if (isBad)
+  const mark = MARKS.find(
+    (name) =>
+      /^(?:false|bad|rejected|undesirable)$/i.test(String(value[name])) ||
+      (String(value[name]) === '0' && answer === 'completion'),
+  );
+  if (mark !== undefined)
     throw new DataError(
-      `${where}: "label" is ${describe(label)}, so "${answer}" is an example of a bad completion ` +
-        'and not a demonstration; leave the row out, or name the columns with columns',
+      `${where}: "${mark}" is ${describe(value[mark])}, so "${answer}" is an example of a bad ` +
+        'completion and not a demonstration; leave the row out, as on_bad_row: skip does',
     );
 }
 

@@ -165,6 +165,16 @@ describe('a completion that is labelled as a bad one', () => {
   it.each([true, 1, 'chat', null])('%j is no such label', async (label) =>
     expect((await loadDemonstrations(rows({ ...row, label }))).records).toHaveLength(1),
   );
+  it.each([
+    [{ messages: [user('a'), assistant('b')], label: false }, 'label', 'messages'],
+    [{ conversations: [user('a'), assistant('b')], label: 'rejected' }, 'label', 'conversations'],
+    [{ messages: [user('a'), assistant('b')], kto_tag: false }, 'kto_tag', 'messages'],
+    [{ instruction: 'a', output: 'b', kto_tag: false }, 'kto_tag', 'output'],
+  ])('%j', (other, mark, answer) =>
+    expect(loadDemonstrations(rows(other))).rejects.toThrow(
+      new RegExp(`"${mark}" is .*, so "${answer}" is an example of a bad completion`),
+    ),
+  );
   it('is left out by on_bad_row', async () => {
     const path = rows({ ...row, label: false }, { ...row, completion: 'e f', label: true });
     const { records, skipped } = await loadDemonstrations(path, { onBadRow: 'skip' });
