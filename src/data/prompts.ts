@@ -203,15 +203,11 @@ export function demonstrationOf(row: Row, options: RowOptions = {}): Demonstrati
   const line = presentRow(row);
   const { where } = line;
   const { found, completion } = demonstrationParts(line);
-  if (
-    completion.length !== 1 ||
-    completion[0]!.role !== 'assistant' ||
-    isBlank(completion[0]!.content)
-  ) {
+  const [turn, ...more] = completion;
+  if (turn?.role !== 'assistant' || isBlank(turn.content) || more.length > 0)
     throw new DataError(
       `${where}: a demonstration's completion must be one assistant turn that is not empty`,
     );
-  }
   const prompt = completePrompt(line, found, completion);
   refuseEmptyPrompt(prompt, where);
   if (prompt.at(-1)!.role === 'assistant')

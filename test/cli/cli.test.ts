@@ -316,6 +316,12 @@ describe('commands without an engine', () => {
     process.chdir(before);
   });
 
+  it('starts without WebAssembly, whose address space may be limited', async () => {
+    const env = { NODE_OPTIONS: '--import data:text/javascript,delete%20globalThis.WebAssembly' };
+    const ended = await startCream(['--version'], env).finished;
+    expect(ended).toMatchObject({ code: 0, stdout: '0.1.0\n' });
+  });
+
   it('--help and --version exit with 0', async () => {
     expect(await cream('--version')).toMatchObject({ code: 0, stdout: '0.1.0\n' });
     expect(await cream('train', '--help')).toMatchObject({
