@@ -247,7 +247,7 @@ function refuseUnread({ value, where }: Row, used: readonly string[], read: Mess
       other !== undefined && column !== 'input' && PROMPT_CANDIDATES.includes(column)
         ? `${where}: ${JSON.stringify(other)} and ${JSON.stringify(column)} could both be the ` +
             'prompt, and they differ; name the right one with columns, such as ' +
-            `${other}=${column}, or remove the other`
+            `${CONVERSATIONS.includes(column) ? column : other}=${column}, or remove the other`
         : `${where}: column ${JSON.stringify(column)} changes the conversation, and ` +
             (other === undefined ? 'the prompt does not contain it' : `beside "${other}" it is `) +
             (other === undefined ? '' : 'not read') +

@@ -88,7 +88,8 @@ describe('a column that changes the conversation is never dropped', () => {
     [{ prompt: 'Hi', messages: [user('Ho')] }, '"prompt" and "messages" could both'],
     [
       { prompt: 'Hi', messages: [system('Be.'), user('Hi')] },
-      '"prompt" and "messages" could both be the prompt, and they differ',
+      '"prompt" and "messages" could both be the prompt, and they differ; name the right one ' +
+        'with columns, such as messages=messages, or remove the other',
     ],
     [{ prompt: 'Translate.', input: 'Hund' }, 'column "input" changes the conversation'],
     [{ prompt: 'Who won?', context: 'Ann lost.' }, 'column "context" changes the conversation'],
