@@ -33,7 +33,7 @@ describe('more iterations of a finished run', () => {
     rmSync(join(long.directory, 'iteration-2/scores.jsonl'));
     expect(await cream('verify', long.directory)).toMatchObject({
       code: 1,
-      stdout: expect.stringMatching(/^iteration-2\/scores\.jsonl is missing: remove /),
+      stdout: 'iteration-2/scores.jsonl is missing: run the same command again to make it again\n',
     });
   });
 
