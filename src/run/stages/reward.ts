@@ -27,7 +27,7 @@ import type { Recipe } from '../recipe.js';
 import { withRewardModel } from '../reward-model.js';
 import type { RewardResult } from './rank.js';
 import { groupCompletions, type CompletionGroup } from './score.js';
-import { sequencesAtOnce, type BlockedStage } from './stage.js';
+import type { BlockedStage } from './stage.js';
 
 /** r_t and r_{t−1} of every completion. */
 export async function rewardsOf(
@@ -114,7 +114,10 @@ export interface Judging {
   judges: { current: Model; previous: Model };
 }
 
-/** Judging as a stage: a block of completion groups → their judgements. */
+/**
+ * Judging as a stage: a block of completion groups → their judgements. Blocks keep apart, so that
+ * one of the two models works at a time: together they might not fit on a GPU.
+ */
 export function judgeStage(
   groups: readonly CompletionGroup[],
   judging: () => Promise<Judging>,
@@ -129,7 +132,6 @@ export function judgeStage(
       const { language, judges } = await judging();
       return judge(block.flat(), language, judges, settings, hooks);
     },
-    atOnce: () => sequencesAtOnce(async () => (await judging()).language, settings.max_num_seqs),
     note: (made) => {
       const { failed, total } = judgeRewards([...made]);
       return `${failed} of ${total} judgements without a score`;
