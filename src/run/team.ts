@@ -15,8 +15,8 @@ import { overlapped } from './overlap.js';
 import { threadsOf } from './placement.js';
 import type { Recipe } from './recipe.js';
 import type { Digest } from './records.js';
-import type { Block, Phase, SaveBlock } from './store.js';
-import { unitsOf, type BlockedStage } from './stages/stage.js';
+import { blocksOf, type Block, type Phase, type SaveBlock } from './store.js';
+import { unitsOf, unitsThere, type BlockedStage } from './stages/stage.js';
 import type { Work } from './work.js';
 
 export type Order =
@@ -260,11 +260,8 @@ export const fairShare = (units: number, ranks: number): number => Math.ceil(uni
 export function cut<Item>(missing: readonly Block<Item>[], ranks: number): Unit<Item>[] {
   const perBlock = Math.ceil((UNITS_PER_RANK * ranks) / missing.length);
   return missing.flatMap((block) => {
-    const size = Math.ceil(block.items.length / perBlock);
-    return Array.from({ length: Math.ceil(block.items.length / size) }, (_, i) => ({
-      block,
-      items: block.items.slice(i * size, (i + 1) * size),
-    }));
+    const parts = blocksOf(block.items, Math.ceil(block.items.length / perBlock));
+    return parts.map(({ items }) => ({ block, items }));
   });
 }
 
@@ -290,8 +287,7 @@ class Collector<Item, Made extends object> {
     this.made = units.map(() => undefined);
     this.left = units.length;
     this.complete = new Promise((resolve) => (this.resolveComplete = resolve));
-    const missing = units.flatMap(({ items }) => items);
-    this.others = { done: unitsOf(stage) - unitsOf(stage, missing), tokens };
+    this.others = { done: unitsThere(stage, units), tokens };
   }
 
   /** The progress of rank 0's units. */

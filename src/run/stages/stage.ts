@@ -39,6 +39,14 @@ export function unitsOf<Item>(
   return some.reduce((total, item) => total + units(item), 0);
 }
 
+/** Units of the items that are not in `missing` blocks. */
+export function unitsThere<Item, Made extends object>(
+  stage: BlockedStage<Item, Made>,
+  missing: readonly { items: readonly Item[] }[],
+): number {
+  return missing.reduce((left, { items }) => left - unitsOf(stage, items), unitsOf(stage));
+}
+
 /** Units of the whole stage, and of its blocks that are on disk. */
 export function progressOf<Item, Made extends object>(
   stage: BlockedStage<Item, Made>,
@@ -81,12 +89,7 @@ export async function makeHere<Item, Made extends object>(
   hooks: WorkHooks,
 ): Promise<void> {
   if (missing.length === 0) return;
-  const before =
-    unitsOf(stage) -
-    unitsOf(
-      stage,
-      missing.flatMap(({ items }) => items),
-    );
+  const before = unitsThere(stage, missing);
   const left = missing.values();
   await overlapped<Block<Item>, Made[]>(
     {
